@@ -1,0 +1,62 @@
+//! Who calls, for whom, and through whom. Nothing downstream of this looks at a raw token.
+
+use std::sync::Arc;
+
+use crate::entity::EntityId;
+use crate::resource::Principal;
+
+/// Milliseconds since the Unix epoch, UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMillis(pub i64);
+
+/// The person a workload acts for. Verified; never taken from a request body.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct User {
+    pub issuer: Arc<str>,
+    pub subject: Arc<str>,
+    pub email: Option<Arc<str>>,
+}
+
+impl User {
+    /// `issuer#subject`, the Cedar id of the user and its text in records.
+    pub fn id(&self) -> String {
+        format!("{}#{}", self.issuer, self.subject)
+    }
+}
+
+/// How a call came here: everybody who acted before the present caller, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// The transaction id (`txn`), the same for every hop of the chain.
+    pub transaction: Arc<str>,
+    /// When the first hop was made.
+    pub started: UnixMillis,
+    /// Principals that acted before the caller, oldest first. Empty on a first hop.
+    pub actors: Vec<EntityId>,
+}
+
+impl Chain {
+    /// The number of this hop: 1 for a call that nobody delegated.
+    pub fn depth(&self) -> i64 {
+        i64::try_from(self.actors.len()).unwrap_or(i64::MAX).saturating_add(1)
+    }
+}
+
+/// What a verified credential proves. Shared between calls that present the same credential.
+#[derive(Clone, Debug)]
+pub struct Proven {
+    pub principal: Principal,
+    /// Which of the principal's identities was used, e.g. `oidc:https://login.example#6f0c`, `spiffe://…`, `hop:Agent/a/b`.
+    pub identity: Arc<str>,
+    pub user: Option<User>,
+    /// The chain that the credential continues; `None` starts a new one.
+    pub delegated: Option<Chain>,
+}
+
+/// Who is calling, on one call.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub proven: Arc<Proven>,
+    /// The chain of this call: the delegated one, or one with a new transaction.
+    pub chain: Arc<Chain>,
+}

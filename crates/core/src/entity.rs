@@ -1,0 +1,104 @@
+//! Names of the things a policy speaks about.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// The Cedar entity types that name a registered principal or a governed resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EntityKind {
+    Agent,
+    /// A `ServiceIdentity`: a plain service, or a person's client.
+    Service,
+    McpServer,
+    Tool,
+    /// An MCP resource (by URI).
+    Resource,
+    Prompt,
+    Skill,
+    LlmProvider,
+    Model,
+}
+
+impl EntityKind {
+    const ALL: [Self; 9] = [
+        Self::Agent,
+        Self::Service,
+        Self::McpServer,
+        Self::Tool,
+        Self::Resource,
+        Self::Prompt,
+        Self::Skill,
+        Self::LlmProvider,
+        Self::Model,
+    ];
+
+    /// The Cedar entity type name, which is also the first segment of the text form.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Agent => "Agent",
+            Self::Service => "Service",
+            Self::McpServer => "MCPServer",
+            Self::Tool => "Tool",
+            Self::Resource => "Resource",
+            Self::Prompt => "Prompt",
+            Self::Skill => "Skill",
+            Self::LlmProvider => "LLMProvider",
+            Self::Model => "Model",
+        }
+    }
+}
+
+/// One entity: its type and its Cedar id (`namespace/name`, a tool: `namespace/server/tool`).
+///
+/// The text form, used in tokens, records and commands, is `Kind/id`: `Tool/finance/ledger/get_invoice`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EntityId {
+    pub kind: EntityKind,
+    pub id: Arc<str>,
+}
+
+impl EntityId {
+    pub fn new(kind: EntityKind, id: impl Into<Arc<str>>) -> Self {
+        Self { kind, id: id.into() }
+    }
+}
+
+impl fmt::Display for EntityId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.as_str(), self.id)
+    }
+}
+
+/// The text is not `Kind/id` with a known kind and a non-empty id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not of the form Kind/namespace/name with a kind such as Agent, Service or Tool")]
+pub struct NotAnEntity(pub String);
+
+impl FromStr for EntityId {
+    type Err = NotAnEntity;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (kind, id) = text.split_once('/').ok_or_else(|| NotAnEntity(text.to_owned()))?;
+        let kind = EntityKind::ALL.into_iter().find(|k| k.as_str() == kind);
+        match kind {
+            Some(kind) if !id.is_empty() => Ok(Self::new(kind, id)),
+            _ => Err(NotAnEntity(text.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_form_round_trips_and_rejects_the_rest() {
+        let tool = EntityId::new(EntityKind::Tool, "finance/ledger/get_invoice");
+        assert_eq!(tool.to_string(), "Tool/finance/ledger/get_invoice");
+        assert_eq!(tool.to_string().parse(), Ok(tool));
+        for bad in ["", "Agent", "Agent/", "Robot/x/y", "/x"] {
+            assert!(bad.parse::<EntityId>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! A strict, borrowing JSON tree: what the gateway decides on must be the only thing the upstream can read in the same bytes.
+//!
+//! Stricter than RFC 8259 where it lets parsers differ: a duplicate key is an error (section 4), bytes must be UTF-8
+//! (section 8.1), nesting is at most 128 deep, nothing may follow the document.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+/// One JSON value. Strings borrow from the input unless they contain escapes. Objects keep their order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Json<'a> {
+    Null,
+    Bool(bool),
+    Int(i64),
+    /// Above `i64::MAX`.
+    UInt(u64),
+    Float(f64),
+    String(Cow<'a, str>),
+    Array(Vec<Json<'a>>),
+    Object(Vec<(Cow<'a, str>, Json<'a>)>),
+}
+
+/// Why bytes are not acceptable JSON.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonError {
+    #[error("not UTF-8 at byte {at}")]
+    NotUtf8 { at: usize },
+    #[error("object key {key:?} appears twice")]
+    DuplicateKey { key: String },
+    #[error("{reason}")]
+    Syntax { reason: String },
+}
+
+/// The start of the message by which a duplicate key travels through `serde`'s error type.
+const DUPLICATE: &str = "duplicate key ";
+
+impl<'a> Json<'a> {
+    /// Parses one document.
+    ///
+    /// # Errors
+    /// See [`JsonError`].
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, JsonError> {
+        let text = std::str::from_utf8(bytes).map_err(|e| JsonError::NotUtf8 { at: e.valid_up_to() })?;
+        serde_json::from_str(text).map_err(|error| {
+            let reason = error.to_string();
+            match reason.strip_prefix(DUPLICATE) {
+                Some(rest) => {
+                    JsonError::DuplicateKey { key: rest.rsplit_once(" at line ").map_or(rest, |(key, _)| key).to_owned() }
+                }
+                None => JsonError::Syntax { reason },
+            }
+        })
+    }
+
+    /// The member `key` of an object.
+    pub fn get(&self, key: &str) -> Option<&Json<'a>> {
+        match self {
+            Self::Object(members) => members.iter().find(|(k, _)| k == key).map(|(_, v)| v),
+            _ => None,
+        }
+    }
+
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn as_bool(&self) -> Option<bool> {
+        match self {
+            Self::Bool(value) => Some(*value),
+            _ => None,
+        }
+    }
+
+    pub fn as_array(&self) -> Option<&[Json<'a>]> {
+        match self {
+            Self::Array(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    pub fn as_object(&self) -> Option<&[(Cow<'a, str>, Json<'a>)]> {
+        match self {
+            Self::Object(members) => Some(members),
+            _ => None,
+        }
+    }
+
+    /// The value as a whole number, also where it is written `1e3` or `5.0`: a policy on an amount must not depend on notation.
+    pub fn as_integer(&self) -> Option<i64> {
+        match self {
+            Self::Int(value) => Some(*value),
+            // Both bounds are exact in f64; i64::MAX itself is not, so the upper one is exclusive.
+            Self::Float(value) if value.fract() == 0.0 && (-9.223_372_036_854_775_8e18..9.223_372_036_854_775_8e18).contains(value) => {
+                #[expect(clippy::cast_possible_truncation, reason = "whole and in range, checked above")]
+                Some(*value as i64)
+            }
+            _ => None,
+        }
+    }
+
+    /// The value as policies see an argument: strings as they are, numbers and booleans as JSON writes them, `null` as `null`.
+    /// Arrays and objects have no text of their own; their elements have.
+    pub fn as_text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Null => Some("null".into()),
+            Self::Bool(value) => Some(if *value { "true" } else { "false" }.into()),
+            Self::Int(value) => Some(value.to_string().into()),
+            Self::UInt(value) => Some(value.to_string().into()),
+            Self::Float(value) => Some(serde_json::Number::from_f64(*value)?.to_string().into()),
+            Self::String(text) => Some(Cow::Borrowed(text)),
+            Self::Array(_) | Self::Object(_) => None,
+        }
+    }
+
+    /// The value at a JSON pointer (RFC 6901).
+    pub fn pointer(&self, pointer: &str) -> Option<&Json<'a>> {
+        if pointer.is_empty() {
+            return Some(self);
+        }
+        let mut value = self;
+        for segment in pointer.strip_prefix('/')?.split('/') {
+            let segment = if segment.contains('~') {
+                Cow::Owned(segment.replace("~1", "/").replace("~0", "~"))
+            } else {
+                Cow::Borrowed(segment)
+            };
+            value = match value {
+                Self::Object(_) => value.get(&segment)?,
+                Self::Array(items) => items.get(array_index(&segment)?)?,
+                _ => return None,
+            };
+        }
+        Some(value)
+    }
+
+    /// Calls `visit` with the JSON pointer and value of every scalar below this value.
+    pub fn scalars(&self, visit: &mut impl FnMut(&str, &Json<'a>)) {
+        let mut pointer = String::new();
+        self.scalars_below(&mut pointer, visit);
+    }
+
+    fn scalars_below(&self, pointer: &mut String, visit: &mut impl FnMut(&str, &Json<'a>)) {
+        let length = pointer.len();
+        match self {
+            Self::Object(members) => {
+                for (key, value) in members {
+                    pointer.push('/');
+                    pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+                    value.scalars_below(pointer, visit);
+                    pointer.truncate(length);
+                }
+            }
+            Self::Array(items) => {
+                for (index, value) in items.iter().enumerate() {
+                    pointer.push('/');
+                    pointer.push_str(&index.to_string());
+                    value.scalars_below(pointer, visit);
+                    pointer.truncate(length);
+                }
+            }
+            scalar => visit(pointer, scalar),
+        }
+    }
+}
+
+/// RFC 6901 section 4: digits without a leading zero.
+fn array_index(segment: &str) -> Option<usize> {
+    let canonical = segment == "0" || (!segment.starts_with('0') && segment.bytes().all(|b| b.is_ascii_digit()));
+    if canonical { segment.parse().ok() } else { None }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Tree)
+    }
+}
+
+struct Tree;
+
+impl<'de> DeserializeSeed<'de> for Tree {
+    type Value = Json<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Tree {
+    type Value = Json<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+        Ok(Json::Int(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+        Ok(i64::try_from(value).map_or(Json::UInt(value), Json::Int))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+        Ok(Json::Float(value))
+    }
+
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Self::Value, E> {
+        Ok(Json::String(Cow::Borrowed(value)))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+        Ok(Json::String(Cow::Owned(value.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element_seed(Tree)? {
+            items.push(item);
+        }
+        Ok(Json::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        /// From here on a hash set beats looking at every earlier key (and cannot be made quadratic by a caller).
+        const MANY: usize = 16;
+        let mut members: Vec<(Cow<'de, str>, Json<'de>)> = Vec::new();
+        let mut seen: HashSet<Cow<'de, str>> = HashSet::new();
+        while let Some(Key(key)) = map.next_key()? {
+            let duplicate = if members.len() < MANY {
+                members.iter().any(|(k, _)| *k == key)
+            } else {
+                if seen.is_empty() {
+                    seen.extend(members.iter().map(|(k, _)| k.clone()));
+                }
+                !seen.insert(key.clone())
+            };
+            if duplicate {
+                return Err(A::Error::custom(format_args!("{DUPLICATE}{key}")));
+            }
+            members.push((key, map.next_value_seed(Tree)?));
+        }
+        Ok(Json::Object(members))
+    }
+}
+
+/// An object key, borrowed where it can be (`Cow`'s own `Deserialize` never borrows).
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Cow<'de, str>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object key")
+            }
+            fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(value))
+            }
+            fn visit_str<E>(self, value: &str) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(value.to_owned()))
+            }
+        }
+        deserializer.deserialize_str(Text).map(Key)
+    }
+}
+
+#[cfg(test)]
+mod tests;

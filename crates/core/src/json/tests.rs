@@ -1,0 +1,62 @@
+use super::*;
+
+fn parse(text: &str) -> Result<Json<'_>, JsonError> {
+    Json::parse(text.as_bytes())
+}
+
+#[test]
+fn duplicate_keys_are_refused_at_every_depth_and_size() {
+    let many: String = (0..40).map(|i| format!("\"k{i}\":1,")).collect();
+    for text in [
+        r#"{"a":1,"a":2}"#.to_owned(),
+        r#"{"x":[{"m":{"a":1,"a":2}}]}"#.to_owned(),
+        r#"{"a":1,"\u0061":2}"#.to_owned(),
+        format!("{{{many}\"k3\":2}}"),
+        format!("{{{many}\"k39\":2}}"),
+    ] {
+        assert!(matches!(parse(&text), Err(JsonError::DuplicateKey { .. })), "{text}");
+    }
+    assert!(parse(&format!("{{{many}\"z\":2}}")).is_ok());
+    assert_eq!(parse(r#"{"a":{"b":1},"b":1}"#).map(|_| ()), Ok(()));
+    assert_eq!(parse(r#"{"amount":1,"amount":2}"#), Err(JsonError::DuplicateKey { key: "amount".into() }));
+}
+
+#[test]
+fn what_follows_the_document_what_is_cut_and_what_is_too_deep_is_refused() {
+    for text in ["", "{", "{} {}", "[1,]", "{'a':1}", "nul", "\u{feff}{}"] {
+        assert!(matches!(parse(text), Err(JsonError::Syntax { .. })), "{text}");
+    }
+    assert!(matches!(parse(&"[".repeat(100_000)), Err(JsonError::Syntax { .. })));
+    assert_eq!(Json::parse(b"{\"a\":\"\xff\"}"), Err(JsonError::NotUtf8 { at: 6 }));
+}
+
+#[test]
+fn whole_numbers_do_not_depend_on_notation() {
+    for (text, whole) in [
+        ("1000", Some(1000)),
+        ("1e3", Some(1000)),
+        ("1000.0", Some(1000)),
+        ("1000.5", None),
+        ("9223372036854775807", Some(i64::MAX)),
+        ("9223372036854775808", None),
+        ("1e300", None),
+        ("\"1000\"", None),
+    ] {
+        assert_eq!(parse(text).map(|v| v.as_integer()), Ok(whole), "{text}");
+    }
+}
+
+#[test]
+fn pointers_find_what_scalars_names() {
+    let value = parse(r#"{"a/b":{"c~d":[10,{"e":"f"}]},"g":null}"#).expect("valid");
+    let mut found = Vec::new();
+    value.scalars(&mut |pointer, scalar| found.push((pointer.to_owned(), scalar.as_text().map(Cow::into_owned))));
+    let names: Vec<_> = found.iter().map(|(p, t)| (p.as_str(), t.as_deref().unwrap_or("-"))).collect();
+    assert_eq!(names, [("/a~1b/c~0d/0", "10"), ("/a~1b/c~0d/1/e", "f"), ("/g", "null")]);
+    for (pointer, text) in names {
+        assert_eq!(value.pointer(pointer).and_then(Json::as_text).as_deref(), Some(text));
+    }
+    for missing in ["a", "/x", "/g/0", "/a~1b/c~0d/00", "/a~1b/c~0d/9", "/a~1b/c~0d/-1"] {
+        assert!(value.pointer(missing).is_none(), "{missing}");
+    }
+}

@@ -1,0 +1,15 @@
+//! The nouns of Vidimus and the decision. Pure: no I/O, no async, no clock, no randomness.
+//!
+//! Read in the order of a call: who ([`caller`]), what exists ([`resource`], [`snapshot`]), what is asked ([`call`]),
+//! what is answered ([`decision`], or a [`refusal`] before it came to that), what is kept ([`record`]).
+
+pub mod call;
+pub mod caller;
+pub mod decide;
+pub mod decision;
+pub mod entity;
+pub mod json;
+pub mod record;
+pub mod refusal;
+pub mod resource;
+pub mod snapshot;

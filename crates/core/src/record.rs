@@ -1,0 +1,130 @@
+//! What is kept of a call: one record before the effect, one after, never changed.
+//!
+//! A record's bytes are canonical JSON (RFC 8785): members sorted, no white space, whole numbers only. The structs here declare
+//! their fields in that order, so that plain serialization is canonical; a test holds them to it.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+/// One leaf of the ledger.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Record<'a> {
+    Decision(DecisionRecord<'a>),
+    Effect(EffectRecord<'a>),
+    Refusal(RefusalRecord<'a>),
+}
+
+/// Written before the effect: who, on whose behalf, what, which policy, which attributes, outcome.
+#[derive(Clone, Debug, Serialize)]
+pub struct DecisionRecord<'a> {
+    pub action: &'a str,
+    /// Digest of the request body, `sha256:` and hex; payloads themselves are not recorded.
+    pub body: Cow<'a, str>,
+    /// Principals that acted before the caller, oldest first.
+    pub chain: Vec<Cow<'a, str>>,
+    /// Stable code of a denial.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'a str>,
+    pub depth: i64,
+    /// `name → value` of the attributes that decided, sorted.
+    #[serde(serialize_with = "facts")]
+    pub facts: &'a [(Arc<str>, Arc<str>)],
+    /// The call, by which its records are joined (UUIDv7).
+    pub id: &'a str,
+    pub identity: &'a str,
+    pub kind: DecisionKind,
+    pub method: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub near: &'a [Arc<str>],
+    pub outcome: &'a str,
+    pub policies: &'a [Arc<str>],
+    pub principal: Cow<'a, str>,
+    pub protocol: &'a str,
+    pub resource: Cow<'a, str>,
+    /// Digest of the configuration that decided.
+    pub snapshot: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Cow<'a, str>>,
+    /// RFC 3339 UTC with microseconds.
+    pub time: Cow<'a, str>,
+    /// W3C trace id and span id of the gateway's span.
+    pub trace: Cow<'a, str>,
+    pub transaction: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Cow<'a, str>>,
+    pub version: u8,
+}
+
+/// Written after the effect: what came of it and what it cost.
+#[derive(Clone, Debug, Serialize)]
+pub struct EffectRecord<'a> {
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Stable code when the gateway, not the upstream, ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'a str>,
+    /// Index of the decision record in the ledger.
+    pub decision: u64,
+    pub duration_us: u64,
+    pub id: &'a str,
+    pub kind: EffectKind,
+    /// `ok`, `error` (the protocol's own error), `failed` (no full answer), `cancelled` (the caller left).
+    pub result: &'a str,
+    /// HTTP status of the upstream; 0 when there was none.
+    pub status: u16,
+    pub time: Cow<'a, str>,
+    /// `jti` of the token minted for this hop; absent where the gateway lent a provider's key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_input: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_output: Option<u64>,
+    pub version: u8,
+}
+
+/// Written when a call is refused before it could be decided: no identity, unknown object, bad message.
+#[derive(Clone, Debug, Serialize)]
+pub struct RefusalRecord<'a> {
+    pub code: &'a str,
+    /// For the operator; never a secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Cow<'a, str>>,
+    pub id: &'a str,
+    pub kind: RefusalKind,
+    pub message: Cow<'a, str>,
+    pub outcome: &'a str,
+    /// The path asked for, at most 256 bytes.
+    pub path: Cow<'a, str>,
+    /// Who called, where that was proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<Cow<'a, str>>,
+    pub time: Cow<'a, str>,
+    pub trace: Cow<'a, str>,
+    pub version: u8,
+}
+
+macro_rules! tag {
+    ($name:ident, $text:literal) => {
+        /// The constant value of `kind`.
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct $name;
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str($text)
+            }
+        }
+    };
+}
+tag!(DecisionKind, "decision");
+tag!(EffectKind, "effect");
+tag!(RefusalKind, "refusal");
+
+fn facts<S: serde::Serializer>(facts: &&[(Arc<str>, Arc<str>)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(facts.iter().map(|(name, value)| (name, value)))
+}

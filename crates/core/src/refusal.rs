@@ -1,0 +1,152 @@
+//! Why a call was refused, as data: a stable code, the reason, and what to do next.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+macro_rules! codes {
+    ($( $(#[$doc:meta])* $variant:ident = $text:literal, $class:ident, $next:literal; )+) => {
+        /// Stable, documented codes. A code never changes its meaning; texts may.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code { $( $(#[$doc])* $variant, )+ }
+
+        impl Code {
+            /// Every code, in the order of the way of a call.
+            pub const ALL: &'static [Self] = &[$( Self::$variant, )+];
+
+            /// The code as it stands in replies, records and metrics.
+            pub const fn as_str(self) -> &'static str { match self { $( Self::$variant => $text, )+ } }
+
+            /// What kind of refusal it is, from which each protocol derives its own status.
+            pub const fn class(self) -> Class { match self { $( Self::$variant => Class::$class, )+ } }
+
+            /// What the caller, or whoever operates it, should do next.
+            pub const fn next(self) -> &'static str { match self { $( Self::$variant => $next, )+ } }
+        }
+    };
+}
+
+/// The kind of a refusal. The HTTP status in parentheses is what the gateway answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// The request is malformed (400).
+    Invalid,
+    /// Nobody, or nobody registered, is calling (401).
+    Unauthenticated,
+    /// Known caller, not permitted (403).
+    Forbidden,
+    /// No such route, object or method (404).
+    NotFound,
+    /// The HTTP method does not exist here (405).
+    MethodNotAllowed,
+    /// Too large (413).
+    TooLarge,
+    /// Too slow (408).
+    TooSlow,
+    /// The gateway cannot do it safely now (503).
+    Unavailable,
+    /// The upstream failed (502).
+    BadUpstream,
+    /// The upstream was too slow (504).
+    UpstreamTimeout,
+}
+
+impl Class {
+    /// The HTTP status code (RFC 9110 section 15).
+    pub const fn http_status(self) -> u16 {
+        match self {
+            Self::Invalid => 400,
+            Self::Unauthenticated => 401,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::TooSlow => 408,
+            Self::TooLarge => 413,
+            Self::BadUpstream => 502,
+            Self::Unavailable => 503,
+            Self::UpstreamTimeout => 504,
+        }
+    }
+}
+
+codes! {
+    // -- the request itself
+    RouteUnknown = "route_unknown", NotFound, "Use /mcp/{namespace}/{name}, /a2a/{namespace}/{name} or /llm/{namespace}/{name}/… of a registered object; `vidimus check` lists them.";
+    MethodNotAllowed = "method_not_allowed", MethodNotAllowed, "Use an HTTP method that this route serves.";
+    BodyTooLarge = "body_too_large", TooLarge, "Send a smaller body, or raise --max-body.";
+    RequestTooSlow = "request_too_slow", TooSlow, "Send the whole request within the time limit.";
+    BodyNotUtf8 = "body_not_utf8", Invalid, "Send JSON encoded as UTF-8 (RFC 8259 section 8.1).";
+    BodyNotJson = "body_not_json", Invalid, "Send one valid JSON document.";
+    DuplicateKey = "duplicate_key", Invalid, "Send every object key once: two parsers may read a duplicate differently.";
+    BatchNotSupported = "batch_not_supported", Invalid, "Send one JSON-RPC message per request: batches were removed from MCP in 2025-06-18 and are not part of A2A.";
+    MessageInvalid = "message_invalid", Invalid, "Send a message that follows the protocol's schema.";
+    HeaderMismatch = "header_mismatch", Invalid, "Make the header agree with the body, or leave the header out where the protocol allows it.";
+    ProtocolVersionUnsupported = "protocol_version_unsupported", Invalid, "Use a protocol version that this gateway serves.";
+    MethodUnknown = "method_unknown", NotFound, "Use a method of the protocol; what cannot be understood cannot be governed.";
+    OriginRefused = "origin_refused", Forbidden, "Browser origins are refused unless allowed with --allow-origin.";
+    // -- who is calling
+    CredentialMissing = "credential_missing", Unauthenticated, "Present a bearer token from an allow-listed issuer, or an X.509-SVID over mTLS.";
+    CredentialAmbiguous = "credential_ambiguous", Unauthenticated, "Authenticate by exactly one identity of one principal.";
+    TokenMalformed = "token_malformed", Unauthenticated, "Present a signed JWT (RFC 7519).";
+    TokenAlgorithm = "token_algorithm", Unauthenticated, "Sign with an allowed asymmetric algorithm: RS256, RS384, RS512, PS256, ES256, ES384 or EdDSA.";
+    TokenIssuer = "token_issuer", Unauthenticated, "Register the issuer on the principal's identity; there is no any-issuer mode.";
+    TokenKeyUnknown = "token_key_unknown", Unauthenticated, "Use a key that the issuer publishes in its JWKS.";
+    TokenSignature = "token_signature", Unauthenticated, "Get a new token from the issuer; this one was not signed by it.";
+    TokenExpired = "token_expired", Unauthenticated, "Get a new token.";
+    TokenNotYetValid = "token_not_yet_valid", Unauthenticated, "Check the clocks of the issuer and of the gateway.";
+    TokenAudience = "token_audience", Unauthenticated, "Get a token whose audience is this gateway.";
+    TokenDestination = "token_destination", Unauthenticated, "A per-hop token is good only for the agent it was minted for; get your own.";
+    IssuerUnreachable = "issuer_unreachable", Unavailable, "The issuer's keys could not be fetched; check the issuer and try again.";
+    PrincipalUnknown = "principal_unknown", Unauthenticated, "Register this identity on an Agent or ServiceIdentity.";
+    UserNotAllowed = "user_not_allowed", Unauthenticated, "List the user's issuer under actsFor of the principal.";
+    SvidInvalid = "svid_invalid", Unauthenticated, "Present an X.509-SVID with exactly one SPIFFE ID, issued under the trust bundle.";
+    // -- what is decided
+    ResourceUnknown = "resource_unknown", NotFound, "Register the object, or use one that is registered.";
+    NoPermit = "no_permit", Forbidden, "Nothing is allowed until a policy permits it; `vidimus policy explain` shows which policies came near.";
+    ForbiddenByPolicy = "forbidden_by_policy", Forbidden, "A forbid policy refused the call; ask its owner, or change the request.";
+    PolicyError = "policy_error", Forbidden, "A policy failed to evaluate, which denies; fix the policy named here.";
+    DelegationTooDeep = "delegation_too_deep", Forbidden, "The agent's record limits how deep a chain may grow (spec.delegation.maxDepth).";
+    DelegationTooWide = "delegation_too_wide", Forbidden, "The agent's record limits how many destinations one chain may reach (spec.delegation.maxFanOut).";
+    SessionForeign = "session_foreign", NotFound, "This session belongs to somebody else or has ended; initialize a new one.";
+    // -- what can be done now
+    LedgerClosed = "ledger_closed", Unavailable, "The gateway cannot write its record, so it lets nothing pass; look at its disk and log.";
+    Overloaded = "overloaded", Unavailable, "Try again later with fewer concurrent requests.";
+    CredentialUnavailable = "credential_unavailable", Unavailable, "The provider's key could not be read; check spec.credential of the LLMProvider.";
+    UpstreamUnreachable = "upstream_unreachable", BadUpstream, "The upstream did not accept a connection; check spec.endpoint.url and the server.";
+    UpstreamRefusedAddress = "upstream_refused_address", BadUpstream, "The endpoint resolves to an address that is not allowed; see spec.endpoint and --deny-upstream.";
+    UpstreamTimeout = "upstream_timeout", UpstreamTimeout, "The upstream did not answer in time.";
+    UpstreamInvalid = "upstream_invalid", BadUpstream, "The upstream's answer could not be understood, so it was not passed on.";
+    Internal = "internal", Unavailable, "This is a fault of Vidimus; report it with the call id.";
+}
+
+/// A refusal as it goes to the caller and into the record.
+///
+/// `message` is public: it must not contain secrets or upstream details. `detail` goes to log and record only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub code: Code,
+    pub message: Cow<'static, str>,
+    /// The policies that refused (or came nearest), empty where no policy was asked.
+    pub policies: Vec<Arc<str>>,
+    pub detail: Option<String>,
+}
+
+impl Refusal {
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), policies: Vec::new(), detail: None }
+    }
+
+    /// Adds what the operator should see and the caller should not.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl ToString) -> Self {
+        self.detail = Some(detail.to_string());
+        self
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}
