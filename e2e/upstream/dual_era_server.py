@@ -1,0 +1,114 @@
+"""A real MCP server (official Python SDK) that serves 2026-07-28 (stateless) and the 2025 eras (sessions) on one endpoint.
+
+A small ledger at /mcp. Tools: get_invoice, list_invoices (mirrors `region` into `Mcp-Param-Region`), transfer,
+delete_invoice, slow_report (progress, may be cancelled) and whoami (which credential arrived). One resource, one prompt.
+"""
+
+import asyncio
+import base64
+import hashlib
+import json
+import logging
+from typing import Annotated
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from pydantic import Field
+
+from _serve import Log, arguments, listen, serve
+
+INVOICES = {
+    "INV-1": {"id": "INV-1", "region": "eu", "supplier": "Acme", "amount": 120.5, "paid": False},
+    "INV-2": {"id": "INV-2", "region": "eu", "supplier": "Globex", "amount": 990.0, "paid": True},
+    "INV-3": {"id": "INV-3", "region": "us", "supplier": "Initech", "amount": 42.0, "paid": False},
+}
+
+
+def claims_of(token: str) -> dict | None:
+    """The unverified claims of a JWT, or None: this server reports what arrived, it does not authenticate."""
+    try:
+        payload = token.split(".")[1]
+        return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except (IndexError, ValueError):
+        return None
+
+
+def build(log: Log) -> MCPServer:
+    """The ledger server; `log` also receives what the slow tool learns about cancellation."""
+    server = MCPServer("ledger", instructions="Invoices of a small company.")
+    invoices = {key: dict(value) for key, value in INVOICES.items()}
+
+    @server.tool()
+    def get_invoice(id: str) -> dict:
+        """One invoice by its id."""
+        if id not in invoices:
+            raise ValueError(f"no invoice {id}")
+        return invoices[id]
+
+    @server.tool()
+    def list_invoices(
+        region: Annotated[str, Field(json_schema_extra={"x-mcp-header": "Region"})] = "eu",
+    ) -> list[dict]:
+        """The invoices of a region."""
+        return [i for i in invoices.values() if i["region"] == region]
+
+    @server.tool()
+    def transfer(amount: float, to: str) -> dict:
+        """Pays an amount to somebody."""
+        return {"transferred": amount, "to": to}
+
+    @server.tool()
+    def delete_invoice(id: str) -> dict:
+        """Deletes an invoice."""
+        return {"deleted": invoices.pop(id, None) is not None, "id": id}
+
+    @server.tool()
+    async def slow_report(ctx: Context, steps: int = 3, delay_ms: int = 50) -> str:
+        """Takes steps * delay_ms, reporting progress at each step."""
+        try:
+            for step in range(1, steps + 1):
+                await asyncio.sleep(delay_ms / 1000)
+                await ctx.report_progress(step, steps, f"step {step} of {steps}")
+        except asyncio.CancelledError:
+            log.write(event="cancelled", tool="slow_report")
+            raise
+        return f"report after {steps} steps"
+
+    @server.tool()
+    def whoami(ctx: Context) -> dict:
+        """Which credential and headers arrived with this very call."""
+        headers = dict(ctx.headers or {})
+        scheme, _, token = headers.pop("authorization", "").partition(" ")
+        return {
+            "scheme": scheme or None,
+            "claims": claims_of(token) if token else None,
+            "token_sha256": hashlib.sha256(token.encode()).hexdigest() if token else None,
+            "protocol_version": ctx.protocol_version,
+            "headers": headers,
+        }
+
+    @server.resource("ledger://policy", mime_type="text/plain")
+    def policy() -> str:
+        """The payment policy."""
+        return "Invoices above 500 need a second pair of eyes."
+
+    @server.prompt()
+    def summarize(id: str) -> str:
+        """Asks for a summary of an invoice."""
+        return f"Summarize invoice {id} in one sentence."
+
+    return server
+
+
+def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--json", action="store_true", help="answer with JSON instead of SSE where the SDK allows it")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.ERROR)
+    log = Log(args.log)
+    sock = listen(args.port)
+    serve(build(log).streamable_http_app(json_response=args.json), sock, log)
+
+
+if __name__ == "__main__":
+    main()
