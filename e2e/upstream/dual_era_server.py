@@ -5,9 +5,6 @@ delete_invoice, slow_report (progress, may be cancelled) and whoami (which crede
 """
 
 import asyncio
-import base64
-import hashlib
-import json
 import logging
 from typing import Annotated
 
@@ -15,6 +12,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from pydantic import Field
 
+from _credential import claims_of, digest_of
 from _serve import Log, arguments, listen, serve
 
 INVOICES = {
@@ -23,14 +21,6 @@ INVOICES = {
     "INV-3": {"id": "INV-3", "region": "us", "supplier": "Initech", "amount": 42.0, "paid": False},
 }
 
-
-def claims_of(token: str) -> dict | None:
-    """The unverified claims of a JWT, or None: this server reports what arrived, it does not authenticate."""
-    try:
-        payload = token.split(".")[1]
-        return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (IndexError, ValueError):
-        return None
 
 
 def build(log: Log) -> MCPServer:
@@ -81,8 +71,8 @@ def build(log: Log) -> MCPServer:
         scheme, _, token = headers.pop("authorization", "").partition(" ")
         return {
             "scheme": scheme or None,
-            "claims": claims_of(token) if token else None,
-            "token_sha256": hashlib.sha256(token.encode()).hexdigest() if token else None,
+            "claims": claims_of(token),
+            "token_sha256": digest_of(token),
             "protocol_version": ctx.protocol_version,
             "headers": headers,
         }

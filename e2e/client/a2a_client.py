@@ -1,0 +1,74 @@
+"""The unmodified official Python A2A client, driven through one agent.
+
+--version 1.0 or 0.3 keeps only the card's interfaces of that version; without it the SDK chooses (1.0 first).
+--url is the agent's base; the card is read at URL/.well-known/agent-card.json and calls go to the URL that the card names.
+--metadata goes into the message: {"skill": …, "hops": …}. Steps: card, send, stream, get, cancel.
+"""
+
+import asyncio
+import json
+
+import httpx
+from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
+from a2a.helpers import get_stream_response_text, new_text_message
+from a2a.types.a2a_pb2 import CancelTaskRequest, GetTaskRequest, Role, SendMessageRequest
+from google.protobuf.json_format import MessageToDict
+
+from _report import Report, arguments
+
+
+def message(text: str, metadata: dict) -> SendMessageRequest:
+    request = SendMessageRequest(message=new_text_message(text, role=Role.ROLE_USER))
+    request.message.metadata.update(metadata)
+    return request
+
+
+async def send(client, request):
+    """The first answer: a Task or a Message."""
+    async for event in client.send_message(request):
+        return event
+    raise RuntimeError("the agent sent nothing")
+
+
+async def stream(client, request):
+    """Every event, by its kind, with its text."""
+    return [{"kind": e.WhichOneof("payload"), "text": get_stream_response_text(e)} async for e in client.send_message(request)]
+
+
+async def cancel(client, text: str):
+    """Starts a slow task without waiting for its end, then cancels it."""
+    request = message(text, {"skill": "echo", "delay_ms": 1000})
+    request.configuration.return_immediately = True
+    event = await send(client, request)
+    return await client.cancel_task(CancelTaskRequest(id=event.task.id))
+
+
+async def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--version", choices=["1.0", "0.3"])
+    parser.add_argument("--text", default="one two three")
+    parser.add_argument("--metadata", type=json.loads, default={"skill": "echo"})
+    args = parser.parse_args()
+    report = Report(args.steps)
+    headers = {"Authorization": f"Bearer {args.token}"} if args.token else {}
+
+    async with httpx.AsyncClient(headers=headers, timeout=60) as http:
+        report.wanted = report.wanted and ["card", *report.wanted]
+        card = await report.step("card", A2ACardResolver(http, args.url).get_agent_card, MessageToDict)
+        if card is None:
+            return
+        if args.version:
+            kept = [i for i in card.supported_interfaces if i.protocol_version.startswith(args.version)]
+            del card.supported_interfaces[:]
+            card.supported_interfaces.extend(kept)
+        plain = ClientFactory(ClientConfig(httpx_client=http, streaming=False)).create(card)
+        streaming = ClientFactory(ClientConfig(httpx_client=http)).create(card)
+        sent = await report.step("send", lambda: send(plain, message(args.text, args.metadata)), MessageToDict)
+        await report.step("stream", lambda: stream(streaming, message(args.text, args.metadata)))
+        if sent and sent.HasField("task"):
+            await report.step("get", lambda: plain.get_task(GetTaskRequest(id=sent.task.id)), MessageToDict)
+        await report.step("cancel", lambda: cancel(plain, args.text), MessageToDict)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
