@@ -30,7 +30,7 @@ class Log:
 
 
 class LogRequests:
-    """ASGI middleware: one line per request, written when its body is complete and before the app can answer."""
+    """ASGI middleware: reads the whole body, writes one line, and only then lets the app see the request."""
 
     def __init__(self, app, log: Log):
         self.app, self.log = app, log
@@ -38,34 +38,24 @@ class LogRequests:
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        body, written = bytearray(), False
-
-        def write():
-            nonlocal written
-            if not written:
-                written = True
-                query = scope["query_string"].decode("latin-1")
-                self.log.write(
-                    method=scope["method"],
-                    path=scope["path"] + (f"?{query}" if query else ""),
-                    headers=[[k.decode("latin-1"), v.decode("latin-1")] for k, v in scope["headers"]],
-                    body_length=len(body),
-                    body=body[:BODY_LIMIT].decode("utf-8", "replace"),
-                )
-
-        async def observe():
+        body, message = bytearray(), {"more_body": True}
+        while message.get("more_body"):
             message = await receive()
-            if message["type"] == "http.request":
-                body.extend(message.get("body", b""))
-                if not message.get("more_body"):
-                    write()
-            return message
+            body.extend(message.get("body", b""))
+        query = scope["query_string"].decode("latin-1")
+        self.log.write(
+            method=scope["method"],
+            path=scope["path"] + (f"?{query}" if query else ""),
+            headers=[[k.decode("latin-1"), v.decode("latin-1")] for k, v in scope["headers"]],
+            body_length=len(body),
+            body=body[:BODY_LIMIT].decode("utf-8", "replace"),
+        )
+        replay = iter([{"type": "http.request", "body": bytes(body), "more_body": False}])
 
-        async def answer(message):
-            write()  # an app that never reads the body still leaves a line
-            await send(message)
+        async def observed():
+            return next(replay, None) or await receive()
 
-        await self.app(scope, observe, answer)
+        await self.app(scope, observed, send)
 
 
 class _Server(uvicorn.Server):

@@ -1,0 +1,40 @@
+"""The unmodified official OpenAI client. --url is the base up to and including /v1.
+
+Steps: models, chat, stream (with usage). Each says which headers the SDK sent.
+"""
+
+import asyncio
+
+import openai
+
+from _report import Report, arguments
+from _sent import Sent
+
+
+async def main() -> None:
+    parser = arguments(__doc__)
+    parser.add_argument("--model", default="simulator-small")
+    parser.add_argument("--text", default="Hello there")
+    args = parser.parse_args()
+    report, sent = Report(args.steps), Sent()
+    asked = {"model": args.model, "messages": [{"role": "user", "content": args.text}]}
+
+    async with openai.AsyncOpenAI(api_key=args.token or "none", base_url=args.url, http_client=sent.client(openai.DefaultAsyncHttpxClient), max_retries=0) as client:
+
+        async def models():
+            return [m.id async for m in client.models.list()]
+
+        async def stream():
+            chunks, usage = [], None
+            async for event in await client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}):
+                chunks += [c.delta.content for c in event.choices if c.delta.content]
+                usage = event.usage or usage
+            return {"text": "".join(chunks), "chunks": len(chunks), "usage": usage}
+
+        await report.step("models", models, sent.beside)
+        await report.step("chat", lambda: client.chat.completions.create(**asked), sent.beside)
+        await report.step("stream", stream, sent.beside)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
