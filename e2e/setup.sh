@@ -29,15 +29,27 @@ if command -v flock >/dev/null; then # two at once: the second waits, then finds
   fi
 fi
 
+# Joined by &&: `set -e` has no effect inside a condition.
+python_packages() { # the pip of the system fills the venv, so ensurepip is not needed
+  python3 -m venv --without-pip "$dir/venv" &&
+    python3 -m pip --python "$dir/venv/bin/python" install --quiet --no-deps --no-compile --no-input -r "$here/requirements.txt" &&
+    python3 -m pip --python "$dir/venv/bin/python" check
+}
+
+node_packages() {
+  mkdir "$dir/node" &&
+    cp "$here/package.json" "$here/package-lock.json" "$dir/node/" &&
+    npm --prefix "$dir/node" ci --ignore-scripts --no-audit --no-fund --loglevel=error
+}
+
 {
   echo "e2e/setup.sh: installing into $dir"
   rm -rf "$dir/venv" "$dir/node" "$dir/stamp"
-  python3 -m venv --without-pip "$dir/venv" # the pip of the system fills it, so ensurepip is not needed
-  python3 -m pip --python "$dir/venv/bin/python" install --quiet --no-deps --no-input -r "$here/requirements.txt"
-  python3 -m pip --python "$dir/venv/bin/python" check
-  mkdir "$dir/node"
-  cp "$here/package.json" "$here/package-lock.json" "$dir/node/"
-  npm --prefix "$dir/node" ci --ignore-scripts --no-audit --no-fund --loglevel=error
+  node_packages &
+  missing=
+  python_packages || missing="Python"
+  wait $! || missing="$missing Node"
+  [[ -z $missing ]] || { echo "e2e/setup.sh: packages did not install: $missing" >&2; exit 1; }
   touch "$dir/stamp"
 } >&2
 echo "$dir"

@@ -7,7 +7,7 @@ import os
 
 def arguments(description: str) -> argparse.ArgumentParser:
     """The flags that every driver has."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", required=True)
     parser.add_argument("--token", default=os.environ.get("VIDIMUS_TOKEN"), help="bearer; default $VIDIMUS_TOKEN")
     parser.add_argument("--steps", help="comma-separated; default: all")

@@ -24,7 +24,8 @@ async def main() -> None:
     credential = {"default_headers": {"x-api-key": token}} if args.way == "x-api-key" else {args.way.replace("-", "_"): token}
     asked = {"model": args.model, "max_tokens": 100, "messages": [{"role": "user", "content": args.text}]}
 
-    async with anthropic.AsyncAnthropic(**credential, base_url=args.url, http_client=sent.client(anthropic.DefaultAsyncHttpxClient), max_retries=0) as client:
+    http = sent.client(anthropic.DefaultAsyncHttpxClient)
+    async with anthropic.AsyncAnthropic(**credential, base_url=args.url, http_client=http, max_retries=0) as client:
 
         async def stream():
             async with client.messages.stream(**asked) as events:

@@ -19,14 +19,16 @@ async def main() -> None:
     report, sent = Report(args.steps), Sent()
     asked = {"model": args.model, "messages": [{"role": "user", "content": args.text}]}
 
-    async with openai.AsyncOpenAI(api_key=args.token or "none", base_url=args.url, http_client=sent.client(openai.DefaultAsyncHttpxClient), max_retries=0) as client:
+    http = sent.client(openai.DefaultAsyncHttpxClient)
+    async with openai.AsyncOpenAI(api_key=args.token or "none", base_url=args.url, http_client=http, max_retries=0) as client:
 
         async def models():
             return [m.id async for m in client.models.list()]
 
         async def stream():
             chunks, usage = [], None
-            async for event in await client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}):
+            asked_stream = {**asked, "stream": True, "stream_options": {"include_usage": True}}
+            async for event in await client.chat.completions.create(**asked_stream):
                 chunks += [c.delta.content for c in event.choices if c.delta.content]
                 usage = event.usage or usage
             return {"text": "".join(chunks), "chunks": len(chunks), "usage": usage}

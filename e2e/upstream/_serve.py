@@ -12,7 +12,7 @@ BODY_LIMIT = 64 * 1024
 
 def arguments(description: str) -> argparse.ArgumentParser:
     """The flags that every upstream has."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 picks a free one")
     parser.add_argument("--log", help="append one JSON line per HTTP request that arrives")
     return parser

@@ -81,7 +81,7 @@ class Agent(AgentExecutor):
             await event_queue.enqueue_event(task)
         updater = TaskUpdater(event_queue, task.id, task.context_id)
         await updater.update_status(TaskState.TASK_STATE_WORKING)
-        # the 0.3 adapter hands metadata on as floats, like JSON numbers
+        # numbers in metadata are floats: protobuf has no others there
         wish = MessageToDict(context.message).get("metadata", {})
         text = get_message_text(context.message)
         await (self.echo if self.args.kind == "echo" else self.invoice)(context, updater, text, wish)
@@ -90,7 +90,8 @@ class Agent(AgentExecutor):
         words, artifact = text.split() or [""], f"echo-{updater.task_id}"
         for index, word in enumerate(words):
             await asyncio.sleep(wish.get("delay_ms", 10) / 1000)
-            await updater.update_status(TaskState.TASK_STATE_WORKING, updater.new_agent_message([new_text_part(f"{index + 1} of {len(words)}")]))
+            note = updater.new_agent_message([new_text_part(f"{index + 1} of {len(words)}")])
+            await updater.update_status(TaskState.TASK_STATE_WORKING, note)
             await updater.add_artifact([new_text_part(word + " ")], artifact_id=artifact, name="echo", append=index > 0,
                                        last_chunk=index == len(words) - 1)
         await updater.complete()
@@ -107,7 +108,8 @@ class Agent(AgentExecutor):
                 ok, answer = True, f"{self.args.name}: {text}"
         except Exception as error:
             ok, answer = False, str(innermost(error))
-        me = {"agent": self.args.name, "skill": wish.get("skill"), "claims": claims_of(token), "token_sha256": digest_of(token)}
+        me = {"agent": self.args.name, "skill": wish.get("skill"),
+              "claims": claims_of(token), "token_sha256": digest_of(token)}
         await updater.add_artifact([new_text_part(answer), new_data_part([me, *trail])], name="answer")
         await (updater.complete() if ok else updater.failed())
 
@@ -127,7 +129,8 @@ def card(args, port: int) -> AgentCard:
         default_output_modes=["text/plain"],
         skills=[AgentSkill(id=s, name=s, description=s, tags=["test"]) for s in SKILLS[args.kind]],
         supported_interfaces=[
-            AgentInterface(url=url, protocol_binding="JSONRPC", protocol_version=version) for version in args.versions.split(",")
+            AgentInterface(url=url, protocol_binding="JSONRPC", protocol_version=version)
+            for version in args.versions.split(",")
         ],
     )
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
 from _credential import claims_of, digest_of
@@ -22,7 +23,6 @@ INVOICES = {
 }
 
 
-
 def build(log: Log) -> MCPServer:
     """The ledger server; `log` also receives what the slow tool learns about cancellation."""
     server = MCPServer("ledger", instructions="Invoices of a small company.")
@@ -32,7 +32,7 @@ def build(log: Log) -> MCPServer:
     def get_invoice(id: str) -> dict:
         """One invoice by its id."""
         if id not in invoices:
-            raise ValueError(f"no invoice {id}")
+            raise ToolError(f"no invoice {id}")
         return invoices[id]
 
     @server.tool()
