@@ -34,7 +34,9 @@ pub struct Decision {
     /// On a denial by default: permits whose scope fits and whose conditions do not hold, at most 8.
     pub(crate) near: Arc<[Arc<str>]>,
     /// What the policies above looked at, sorted by name.
-    pub(crate) facts: Vec<Fact>,
+    pub(crate) facts: Arc<[Fact]>,
+    /// `@reason("…")` of a forbid that refused: public words of the policy's author.
+    pub(crate) reason: Option<Arc<str>>,
 }
 
 /// The right to forward one call. Only an allowing [`Decision`] gives one.
@@ -66,6 +68,11 @@ impl Decision {
         &self.facts
     }
 
+    /// What the author of a refusing policy wants the caller to read (`@reason("…")`).
+    pub fn reason(&self) -> Option<&Arc<str>> {
+        self.reason.as_ref()
+    }
+
     /// The permit, or the refusal in public words.
     pub fn permit(&self) -> Result<Permit, Refusal> {
         let code = match (self.outcome, self.code) {
@@ -75,12 +82,24 @@ impl Decision {
         let (message, policies) = match code {
             Code::NoPermit if self.near.is_empty() => ("no policy permits this call".to_owned(), Vec::new()),
             Code::NoPermit => (
-                format!("no policy permits this call; nearest: {}, with {}", self.near.join(", "), self.facts_text()),
+                format!(
+                    "no policy permits this call; nearest: {}, with {}",
+                    self.near.join(", "),
+                    self.facts_text()
+                ),
                 self.near.to_vec(),
             ),
             Code::PolicyError => {
                 (format!("a policy failed to evaluate: {}", self.policies.join(", ")), self.policies.to_vec())
             }
+            _ if self.reason.is_some() => (
+                format!(
+                    "refused by {}: {}",
+                    self.policies.join(", "),
+                    self.reason.as_deref().unwrap_or_default()
+                ),
+                self.policies.to_vec(),
+            ),
             _ => (
                 format!("refused by {} on {}", self.policies.join(", "), self.facts_text()),
                 self.policies.to_vec(),

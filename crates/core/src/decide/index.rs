@@ -1,0 +1,292 @@
+//! Which policies can matter on an edge: found from the edge's own attributes and ancestors, not by looking at each policy.
+//!
+//! Each policy is filed under the rarest constant that it insists on: an entity of its scope, or a condition such as
+//! `principal.team == "finance"` that is evaluated before anything that could fail. A policy left out this way is false on
+//! the edge, and cannot have failed; so leaving it out changes nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use cedar_policy::pst::{BinaryOp, Expr, Literal, Var};
+use cedar_policy::{Effect, Entities, EntityUid, EvalResult};
+use foldhash::fast::RandomState;
+
+use super::statement::Statement;
+use super::tree;
+use crate::call::Action;
+use crate::entity::EntityKind;
+
+/// Permits looked at for an explanation that are filed under no scope of the edge.
+const MAX_OPEN_NEAR: usize = 512;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Side {
+    Principal,
+    Resource,
+}
+
+impl Side {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Principal => "principal",
+            Self::Resource => "resource",
+        }
+    }
+
+    pub(crate) const fn of(var: &Var) -> Option<Self> {
+        match var {
+            Var::Principal => Some(Self::Principal),
+            Var::Resource => Some(Self::Resource),
+            Var::Action | Var::Context => None,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Test {
+    /// `principal == Type::"value"`; `name` is the type.
+    Itself,
+    /// `principal in Type::"value"`; `name` is the type.
+    Member,
+    /// `principal.name == "value"`.
+    Equals,
+    /// `principal.name.contains("value")`.
+    Contains,
+}
+
+/// A constant that a policy insists on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    side: Side,
+    test: Test,
+    name: Box<str>,
+    value: Box<str>,
+}
+
+impl Key {
+    fn new(side: Side, test: Test, name: &str, value: &str) -> Self {
+        Self { side, test, name: name.into(), value: value.into() }
+    }
+
+    pub(crate) fn itself(side: Side, type_name: &str, id: &str) -> Self {
+        Self::new(side, Test::Itself, type_name, id)
+    }
+
+    pub(crate) fn member(side: Side, type_name: &str, id: &str) -> Self {
+        Self::new(side, Test::Member, type_name, id)
+    }
+
+    /// The constant that a condition insists on, if it is of a form that the index knows.
+    pub(crate) fn from_condition(condition: &Expr) -> Option<Self> {
+        let Expr::BinaryOp { op, left, right } = condition else { return None };
+        match op {
+            BinaryOp::Eq => Self::equality(left, right).or_else(|| Self::equality(right, left)),
+            BinaryOp::In => {
+                let (var, names) = tree::path(left)?;
+                let Expr::Literal(Literal::EntityUID(uid)) = &**right else { return None };
+                names.is_empty().then_some(())?;
+                Some(Self::member(Side::of(var)?, &uid.ty.to_string(), &uid.eid))
+            }
+            BinaryOp::Contains => {
+                let (side, name) = attribute(left)?;
+                Some(Self::new(side, Test::Contains, name, tree::string(right)?))
+            }
+            _ => None,
+        }
+    }
+
+    fn equality(left: &Expr, right: &Expr) -> Option<Self> {
+        match right {
+            Expr::Literal(Literal::String(text)) => {
+                let (side, name) = attribute(left)?;
+                Some(Self::new(side, Test::Equals, name, text))
+            }
+            Expr::Literal(Literal::EntityUID(uid)) => {
+                let (var, names) = tree::path(left)?;
+                names.is_empty().then_some(())?;
+                Some(Self::itself(Side::of(var)?, &uid.ty.to_string(), &uid.eid))
+            }
+            _ => None,
+        }
+    }
+
+    /// Every constant that holds of `entity` on `side`.
+    fn holding(side: Side, uid: &EntityUid, entities: &Entities) -> Vec<Self> {
+        let (type_name, id) = (uid.type_name().to_string(), uid.id().unescaped().to_owned());
+        let mut keys = vec![Self::itself(side, &type_name, &id), Self::member(side, &type_name, &id)];
+        for ancestor in entities.ancestors(uid).into_iter().flatten() {
+            keys.push(Self::member(side, &ancestor.type_name().to_string(), ancestor.id().unescaped()));
+        }
+        let Some(entity) = entities.get(uid) else { return keys };
+        for (name, value) in entity.attrs() {
+            match value {
+                Ok(EvalResult::String(text)) => keys.push(Self::new(side, Test::Equals, name, &text)),
+                Ok(EvalResult::Set(set)) => keys.extend(set.iter().filter_map(|element| match element {
+                    EvalResult::String(text) => Some(Self::new(side, Test::Contains, name, text)),
+                    _ => None,
+                })),
+                _ => {}
+            }
+        }
+        keys
+    }
+}
+
+/// `principal.name` or `resource.name`.
+fn attribute(expr: &Expr) -> Option<(Side, &str)> {
+    match tree::path(expr)? {
+        (var, names) => match names.as_slice() {
+            [name] => Some((Side::of(var)?, name)),
+            _ => None,
+        },
+    }
+}
+
+type KeyId = u32;
+type Place = u32;
+
+/// The statements of one action.
+#[derive(Debug, Default)]
+struct Shelf {
+    by_key: HashMap<KeyId, Vec<Place>, RandomState>,
+    /// No constant: candidates for every edge of the action.
+    open: Vec<Place>,
+    /// Permits by a constant of their scope, for explanations.
+    permits_by_scope: HashMap<KeyId, Vec<Place>, RandomState>,
+    open_permits: Vec<Place>,
+}
+
+#[derive(Debug)]
+struct Filed {
+    statement: Arc<Statement>,
+    scope: Box<[KeyId]>,
+    conditions: Box<[KeyId]>,
+}
+
+/// All statements, filed.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    keys: HashMap<Key, KeyId, RandomState>,
+    filed: Vec<Filed>,
+    shelves: [Shelf; Action::ALL.len()],
+}
+
+/// The constants that hold on an edge.
+#[derive(Debug)]
+pub(crate) struct Holding(HashSet<KeyId, RandomState>);
+
+impl Index {
+    pub(crate) fn new(statements: Vec<Arc<Statement>>) -> Self {
+        let mut index = Self::default();
+        let mut uses: Vec<u32> = Vec::new();
+        for statement in statements {
+            let mut number = |keys: &[Key]| -> Box<[KeyId]> {
+                keys.iter()
+                    .map(|key| {
+                        let next = KeyId::try_from(index.keys.len()).unwrap_or(KeyId::MAX);
+                        let id = *index.keys.entry(key.clone()).or_insert(next);
+                        if id == next {
+                            uses.push(0);
+                        }
+                        if let Some(count) = uses.get_mut(id as usize) {
+                            *count += 1;
+                        }
+                        id
+                    })
+                    .collect()
+            };
+            let (scope, conditions) = (number(&statement.scope), number(&statement.conditions));
+            index.filed.push(Filed { statement, scope, conditions });
+        }
+        index.file(&uses);
+        index
+    }
+
+    fn file(&mut self, uses: &[u32]) {
+        let rarest = |keys: &mut dyn Iterator<Item = &KeyId>| {
+            keys.copied().min_by_key(|id| uses.get(*id as usize).copied().unwrap_or(u32::MAX))
+        };
+        for (place, filed) in self.filed.iter().enumerate() {
+            let Ok(place) = Place::try_from(place) else { return };
+            let key = rarest(&mut filed.scope.iter().chain(&filed.conditions));
+            let scope_key = rarest(&mut filed.scope.iter());
+            let permit = filed.statement.effect == Effect::Permit;
+            for action in Action::ALL.into_iter().filter(|action| filed.statement.actions.contain(*action)) {
+                let Some(shelf) = self.shelves.get_mut(action as usize) else { continue };
+                match key {
+                    Some(key) => shelf.by_key.entry(key).or_default().push(place),
+                    None => shelf.open.push(place),
+                }
+                match scope_key {
+                    Some(key) if permit => shelf.permits_by_scope.entry(key).or_default().push(place),
+                    None if permit => shelf.open_permits.push(place),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// The constants of the index that hold on an edge.
+    pub(crate) fn holding(
+        &self,
+        principal: &EntityUid,
+        resource: &EntityUid,
+        entities: &Entities,
+    ) -> Holding {
+        let of_principal = Key::holding(Side::Principal, principal, entities);
+        let of_resource = Key::holding(Side::Resource, resource, entities);
+        Holding(
+            of_principal.iter().chain(&of_resource).filter_map(|key| self.keys.get(key).copied()).collect(),
+        )
+    }
+
+    /// The statements that can be other than false on an edge.
+    pub(crate) fn candidates<'a, 'h>(
+        &'a self,
+        action: Action,
+        kinds: (EntityKind, EntityKind),
+        holding: &'h Holding,
+    ) -> impl Iterator<Item = &'a Arc<Statement>> + use<'a, 'h> {
+        let shelf = self.shelves.get(action as usize);
+        let by_key =
+            shelf.into_iter().flat_map(|s| holding.0.iter().filter_map(|key| s.by_key.get(key))).flatten();
+        let open = shelf.into_iter().flat_map(|s| &s.open);
+        by_key.chain(open).filter_map(move |place| {
+            let filed = self.filed.get(*place as usize)?;
+            let holds = |key: &KeyId| holding.0.contains(key);
+            let possible = filed.scope.iter().all(holds) && filed.conditions.iter().all(holds);
+            (possible && filed.statement.applies_to(kinds.0, kinds.1)).then_some(&filed.statement)
+        })
+    }
+
+    /// Permits whose scope fits the edge, with the number of constants in their conditions that do not hold; nearest first.
+    pub(crate) fn near(
+        &self,
+        action: Action,
+        kinds: (EntityKind, EntityKind),
+        holding: &Holding,
+        most: usize,
+    ) -> Vec<&Arc<Statement>> {
+        let Some(shelf) = self.shelves.get(action as usize) else { return Vec::new() };
+        let by_scope = holding.0.iter().filter_map(|key| shelf.permits_by_scope.get(key)).flatten();
+        let mut found: Vec<(usize, usize, &Arc<Statement>)> = by_scope
+            .chain(shelf.open_permits.iter().take(MAX_OPEN_NEAR))
+            .filter_map(|place| {
+                let filed = self.filed.get(*place as usize)?;
+                let fits = filed.scope.iter().all(|key| holding.0.contains(key));
+                let missing = filed.conditions.iter().filter(|key| !holding.0.contains(*key)).count();
+                (fits && filed.statement.applies_to(kinds.0, kinds.1)).then_some((
+                    missing,
+                    usize::MAX - filed.scope.len(),
+                    &filed.statement,
+                ))
+            })
+            .collect();
+        found.sort_unstable_by(|a, b| (a.0, a.1, &a.2.id).cmp(&(b.0, b.1, &b.2.id)));
+        found.into_iter().take(most).map(|(_, _, statement)| statement).collect()
+    }
+
+    pub(crate) fn statements(&self) -> impl Iterator<Item = &Arc<Statement>> {
+        self.filed.iter().map(|filed| &filed.statement)
+    }
+}

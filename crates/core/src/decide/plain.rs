@@ -1,0 +1,130 @@
+//! A call as plain Cedar: request, context and entities. Used for what the residual language does not cover, and by the
+//! tests as the reference that everything else is held to.
+
+use std::collections::HashMap;
+
+use cedar_policy::{Context, Entity, EntityUid, Request, RestrictedExpression};
+
+use super::entities::EntityFault;
+use super::residual::field::{age, cycle};
+use super::residual::value::OF_CALL;
+use super::schema::{Type, schema, uid};
+use crate::call::{Action, Arguments, Call};
+use crate::caller::User;
+use crate::entity::{EntityId, EntityKind};
+
+/// The Cedar entity of a text id.
+pub(crate) fn entity_uid(entity: &EntityId) -> Result<EntityUid, EntityFault> {
+    let of = match entity.kind {
+        EntityKind::Agent => Type::Agent,
+        EntityKind::Service => Type::Service,
+        EntityKind::McpServer => Type::McpServer,
+        EntityKind::Tool => Type::Tool,
+        EntityKind::Resource => Type::Resource,
+        EntityKind::Prompt => Type::Prompt,
+        EntityKind::Skill => Type::Skill,
+        EntityKind::LlmProvider => Type::LlmProvider,
+        EntityKind::Model => Type::Model,
+    };
+    named(of, &entity.id)
+}
+
+pub(crate) fn action_uid(action: Action) -> Result<EntityUid, EntityFault> {
+    named(Type::Action, action.as_str())
+}
+
+fn named(of: Type, id: &str) -> Result<EntityUid, EntityFault> {
+    uid(of, id).ok_or_else(|| fault("an entity id", of.as_str()))
+}
+
+fn fault(what: &str, reason: impl ToString) -> EntityFault {
+    EntityFault { what: what.to_owned(), reason: reason.to_string() }
+}
+
+/// The request, validated against the schema.
+pub(crate) fn request(call: &Call<'_>) -> Result<Request, EntityFault> {
+    let context = Context::from_pairs(context(call)?).map_err(|e| fault("the context", e))?;
+    let schema = schema().map_err(|e| fault("the schema", e))?;
+    let (principal, resource) = (entity_uid(call.principal.entity())?, entity_uid(&call.target.entity())?);
+    Request::new(principal, action_uid(call.action)?, resource, context, Some(schema))
+        .map_err(|e| fault("the request", e))
+}
+
+fn text(value: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(value.to_owned())
+}
+
+fn context(call: &Call<'_>) -> Result<Vec<(String, RestrictedExpression)>, EntityFault> {
+    let context = &call.context;
+    let agents = context.chain.actors.iter().filter(|actor| actor.kind == EntityKind::Agent);
+    let agents: Result<Vec<_>, _> =
+        agents.map(|agent| entity_uid(agent).map(RestrictedExpression::new_entity_uid)).collect();
+    let chain = RestrictedExpression::new_record([
+        ("depth".to_owned(), RestrictedExpression::new_long(context.chain.depth())),
+        ("age".to_owned(), RestrictedExpression::new_duration(format!("{}ms", age(call)))),
+        ("cycle".to_owned(), RestrictedExpression::new_bool(cycle(call))),
+        ("agents".to_owned(), RestrictedExpression::new_set(agents?)),
+    ]);
+    let mut pairs = vec![
+        ("method", text(context.method)),
+        ("delegation_depth", RestrictedExpression::new_long(context.chain.depth())),
+        ("chain", chain.map_err(|e| fault("context.chain", e))?),
+        ("now", datetime(context.now.0)?),
+        ("transaction", text(&context.chain.transaction)),
+        ("identity", text(context.identity)),
+    ];
+    if let Some(user) = context.user {
+        pairs.push(("on_behalf_of", RestrictedExpression::new_entity_uid(named(Type::User, &user.id())?)));
+    }
+    if let Some(address) = context.source_ip {
+        pairs.push(("source_ip", RestrictedExpression::new_ip(address.to_canonical().to_string())));
+    }
+    match call.action {
+        Action::InvokeTool => {
+            pairs.push(("args", RestrictedExpression::new_entity_uid(named(Type::Arguments, OF_CALL)?)));
+            pairs.push(("numbers", RestrictedExpression::new_entity_uid(named(Type::Numbers, OF_CALL)?)));
+        }
+        Action::CallModel => {
+            pairs.push(("tokens_estimated", RestrictedExpression::new_long(context.tokens_estimated)));
+            pairs.push(("streaming", RestrictedExpression::new_bool(context.streaming)));
+        }
+        Action::ReadResource | Action::GetPrompt | Action::ConnectServer | Action::CallAgent => {}
+    }
+    Ok(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// RFC 3339 UTC with milliseconds, the only form in which Cedar takes one.
+fn datetime(millis: i64) -> Result<RestrictedExpression, EntityFault> {
+    let time = jiff::Timestamp::from_millisecond(millis).map_err(|e| fault("context.now", e))?;
+    Ok(RestrictedExpression::new_datetime(time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()))
+}
+
+/// The entities that only the call knows: its arguments and its user.
+pub(crate) fn entities(call: &Call<'_>) -> Result<Vec<Entity>, EntityFault> {
+    let (mut texts, mut numbers) = (HashMap::new(), HashMap::new());
+    if let Arguments::Known(arguments) = call.context.arguments {
+        arguments.scalars(&mut |pointer, value| {
+            if let Some(shown) = value.as_text() {
+                texts.insert(pointer.to_owned(), text(&shown));
+            }
+            if let Some(number) = value.as_integer() {
+                numbers.insert(pointer.to_owned(), RestrictedExpression::new_long(number));
+            }
+        });
+    }
+    let mut entities = vec![tagged(Type::Arguments, texts)?, tagged(Type::Numbers, numbers)?];
+    entities.extend(call.context.user.map(user).transpose()?);
+    Ok(entities)
+}
+
+fn tagged(of: Type, tags: HashMap<String, RestrictedExpression>) -> Result<Entity, EntityFault> {
+    Entity::new_with_tags(named(of, OF_CALL)?, [], [], tags).map_err(|e| fault(of.as_str(), e))
+}
+
+fn user(user: &User) -> Result<Entity, EntityFault> {
+    let mut attributes =
+        vec![("issuer".to_owned(), text(&user.issuer)), ("subject".to_owned(), text(&user.subject))];
+    attributes.extend(user.email.as_ref().map(|email| ("email".to_owned(), text(email))));
+    Entity::new_with_tags(named(Type::User, &user.id())?, attributes, [], [])
+        .map_err(|e| fault("the user", e))
+}

@@ -1,0 +1,162 @@
+//! The attributes of `context`, as policies name them.
+
+use std::borrow::Cow;
+
+use super::Expression;
+use super::evaluate::Failed;
+use super::value::{Constant, Entity, Net, Set, Value};
+use crate::call::{Call, Target};
+use crate::entity::EntityId;
+
+/// One attribute of the context, by its path below `context`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    Method,
+    DelegationDepth,
+    OnBehalfOf,
+    UserIssuer,
+    UserSubject,
+    UserEmail,
+    ChainDepth,
+    ChainAge,
+    ChainCycle,
+    ChainAgents,
+    Now,
+    SourceIp,
+    Transaction,
+    Identity,
+    Args,
+    Numbers,
+    TokensEstimated,
+    Streaming,
+}
+
+impl Field {
+    /// The field at a path below `context`.
+    pub(crate) fn at(names: &[&str]) -> Option<Self> {
+        Some(match names {
+            ["method"] => Self::Method,
+            ["delegation_depth"] => Self::DelegationDepth,
+            ["on_behalf_of"] => Self::OnBehalfOf,
+            ["on_behalf_of", "issuer"] => Self::UserIssuer,
+            ["on_behalf_of", "subject"] => Self::UserSubject,
+            ["on_behalf_of", "email"] => Self::UserEmail,
+            ["chain", "depth"] => Self::ChainDepth,
+            ["chain", "age"] => Self::ChainAge,
+            ["chain", "cycle"] => Self::ChainCycle,
+            ["chain", "agents"] => Self::ChainAgents,
+            ["now"] => Self::Now,
+            ["source_ip"] => Self::SourceIp,
+            ["transaction"] => Self::Transaction,
+            ["identity"] => Self::Identity,
+            ["args"] => Self::Args,
+            ["numbers"] => Self::Numbers,
+            ["tokens_estimated"] => Self::TokensEstimated,
+            ["streaming"] => Self::Streaming,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn compile(names: &[&str]) -> Option<Expression> {
+        match names {
+            // Nothing fills an approval yet, so reading one fails as in Cedar.
+            ["approval", ..] => Some(Expression::Failure),
+            names => Self::at(names).map(Expression::Field),
+        }
+    }
+
+    pub(crate) fn on_arguments(self) -> bool {
+        matches!(self, Self::Args | Self::Numbers)
+    }
+
+    /// The value on a call.
+    ///
+    /// # Errors
+    /// An optional attribute that the call does not have.
+    pub(crate) fn read<'a>(self, call: &Call<'a>) -> Result<Value<'a>, Failed> {
+        let context = &call.context;
+        let user = || context.user.ok_or(Failed);
+        let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
+        Ok(match self {
+            Self::Method => text(context.method),
+            Self::DelegationDepth | Self::ChainDepth => Value::Long(context.chain.depth()),
+            Self::OnBehalfOf => Value::Entity(Entity::User(user()?)),
+            Self::UserIssuer => text(&user()?.issuer),
+            Self::UserSubject => text(&user()?.subject),
+            Self::UserEmail => text(user()?.email.as_deref().ok_or(Failed)?),
+            Self::ChainAge => Value::Duration(age(call)),
+            Self::ChainCycle => Value::Bool(cycle(call)),
+            Self::ChainAgents => Value::Set(Set::Agents(&context.chain.actors)),
+            Self::Now => Value::Datetime(context.now.0),
+            Self::SourceIp => Value::Ip(Net::single(context.source_ip.ok_or(Failed)?)),
+            Self::Transaction => text(&context.chain.transaction),
+            Self::Identity => text(context.identity),
+            Self::Args => Value::Entity(Entity::Arguments),
+            Self::Numbers => Value::Entity(Entity::Numbers),
+            Self::TokensEstimated => Value::Long(context.tokens_estimated),
+            Self::Streaming => Value::Bool(context.streaming),
+        })
+    }
+}
+
+/// Milliseconds since the first hop; negative where the clocks of two gateways disagree.
+pub(crate) fn age(call: &Call<'_>) -> i64 {
+    call.context.now.0.saturating_sub(call.context.chain.started.0)
+}
+
+/// Whether the caller acted in this chain before, or the agent that is called did, or is the caller itself.
+pub(crate) fn cycle(call: &Call<'_>) -> bool {
+    let caller = call.principal.entity();
+    let acted = |who: &EntityId| call.context.chain.actors.contains(who);
+    let called = match &call.target {
+        Target::Agent(agent) | Target::Skill { agent, .. } => Some(&agent.id),
+        _ => None,
+    };
+    acted(caller) || called.is_some_and(|called| called == caller || acted(called))
+}
+
+/// A `has` test on the context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// `context has on_behalf_of`
+    User,
+    /// `context has on_behalf_of.email`
+    UserEmail,
+    /// `context.on_behalf_of has email`: fails without a user.
+    EmailOfUser,
+    /// `context has source_ip`
+    SourceIp,
+}
+
+impl Presence {
+    /// `context.<base> has <attrs>`.
+    pub(crate) fn compile(base: &[&str], attrs: &[&str]) -> Option<Expression> {
+        let known = |value: bool| Some(Expression::Constant(Constant::Bool(value)));
+        match (base, attrs) {
+            ([], ["on_behalf_of", rest @ ..]) => match rest {
+                [] | ["issuer" | "subject"] => Some(Expression::Has(Self::User)),
+                ["email"] => Some(Expression::Has(Self::UserEmail)),
+                _ => None,
+            },
+            ([], ["source_ip"]) => Some(Expression::Has(Self::SourceIp)),
+            ([], ["approval", ..]) => known(false),
+            (["on_behalf_of"], ["email"]) => Some(Expression::Has(Self::EmailOfUser)),
+            // What every context of the action's type has; Cedar's schema has no other optional attribute.
+            ([], names) => Field::at(names).and_then(|field| match field {
+                Field::Args | Field::Numbers | Field::TokensEstimated | Field::Streaming => None,
+                _ => known(true),
+            }),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn read(self, call: &Call<'_>) -> Result<bool, Failed> {
+        let email = || call.context.user.map(|user| user.email.is_some());
+        match self {
+            Self::User => Ok(call.context.user.is_some()),
+            Self::UserEmail => Ok(email().unwrap_or(false)),
+            Self::EmailOfUser => email().ok_or(Failed),
+            Self::SourceIp => Ok(call.context.source_ip.is_some()),
+        }
+    }
+}

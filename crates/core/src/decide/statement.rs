@@ -1,0 +1,263 @@
+//! One Cedar policy of a `Policy` object, with what the index, the edges and the explanations need to know of it.
+
+use std::sync::Arc;
+
+use cedar_policy::pst::{self, ActionConstraint, BinaryOp, Clause, EntityOrSlot, Expr, Literal};
+use cedar_policy::pst::{PrincipalConstraint, ResourceConstraint, Var};
+use cedar_policy::{Effect, EntityId, EntityTypeName, EntityUid, PolicyId};
+
+use super::facts::Mention;
+use super::index::{Key, Side};
+use super::tree;
+use crate::call::Action;
+use crate::entity::EntityKind;
+use crate::resource::policy::Scope;
+
+/// Actions of the gateway, one bit each, and the kernel's together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Actions {
+    gateway: u8,
+    pub(crate) kernel: bool,
+}
+
+impl Actions {
+    fn of(constraint: &ActionConstraint) -> Self {
+        let mut actions = Self::default();
+        match constraint {
+            ActionConstraint::Any => actions = Self { gateway: u8::MAX, kernel: true },
+            ActionConstraint::Eq(one) => actions.add(&one.eid),
+            ActionConstraint::In(several) => several.iter().for_each(|one| actions.add(&one.eid)),
+        }
+        actions
+    }
+
+    fn add(&mut self, name: &str) {
+        for action in Action::ALL {
+            if action.as_str() == name || group(action) == name {
+                self.gateway |= bit(action);
+            }
+        }
+        self.kernel |=
+            matches!(name, "kernel" | "readFile" | "writeFile" | "exec" | "loadLibrary" | "connectNetwork");
+    }
+
+    pub(crate) fn contain(self, action: Action) -> bool {
+        self.gateway & bit(action) != 0
+    }
+
+    fn any_of_gateway(self) -> bool {
+        self.gateway != 0
+    }
+}
+
+const fn bit(action: Action) -> u8 {
+    1 << action as u8
+}
+
+/// The action group that `action` is in.
+const fn group(action: Action) -> &'static str {
+    match action {
+        Action::InvokeTool | Action::ReadResource | Action::GetPrompt | Action::ConnectServer => "mcp",
+        Action::CallAgent => "a2a",
+        Action::CallModel => "llm",
+    }
+}
+
+/// A compiled policy.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    pub(crate) id: Arc<str>,
+    /// Narrowed to its namespace where the object is not cluster-wide; its Cedar id is `id`.
+    pub(crate) policy: cedar_policy::Policy,
+    pub(crate) effect: Effect,
+    pub(crate) actions: Actions,
+    /// The type that the scope asks for, on each side.
+    principal_type: Option<Box<str>>,
+    resource_type: Option<Box<str>>,
+    /// What the scope asks for: each must hold, or the policy does not apply.
+    pub(crate) scope: Vec<Key>,
+    /// What the conditions ask for before anything that could fail: each must hold, or the policy is false.
+    pub(crate) conditions: Vec<Key>,
+    /// The entities that it names, without actions.
+    pub(crate) literals: Vec<EntityUid>,
+    pub(crate) mentions: Vec<Mention>,
+    /// `@reason("…")`: what a caller is told who is refused by it.
+    pub(crate) reason: Option<Arc<str>>,
+}
+
+/// Cedar could not rebuild a policy that it had parsed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the policy cannot be narrowed to its namespace: {0}")]
+pub(crate) struct NotNarrowed(String);
+
+impl Statement {
+    /// Compiles a parsed and validated policy.
+    pub(crate) fn compile(
+        policy: &cedar_policy::Policy,
+        id: Arc<str>,
+        scope: Scope,
+        namespace: &str,
+    ) -> Result<Self, NotNarrowed> {
+        let fault = |error: pst::PstConstructionError| NotNarrowed(error.to_string());
+        let pst = policy.new_id(PolicyId::new(&id)).to_pst().map_err(fault)?;
+        let mut body = pst.body().clone();
+        let actions = Actions::of(&body.action);
+        let mut scope_keys = scope_keys(&body);
+        if scope == Scope::Namespace {
+            body = narrowed(body, actions, namespace).map_err(fault)?;
+            // Kernel actions are narrowed by the principal instead, and never come through the gateway's index.
+            scope_keys.push(Key::member(Side::Resource, "Namespace", namespace));
+        }
+        let narrow = pst::StaticPolicy::try_from(body.clone()).map_err(|e| NotNarrowed(e.to_string()))?;
+        let policy = cedar_policy::Policy::from_pst(pst::Policy::Static(narrow)).map_err(fault)?;
+        Ok(Self {
+            reason: policy.annotation("reason").filter(|text| !text.is_empty()).map(Arc::from),
+            effect: policy.effect(),
+            actions,
+            principal_type: principal_type(&body.principal),
+            resource_type: resource_type(&body.resource),
+            scope: scope_keys,
+            conditions: condition_keys(body.clauses()),
+            literals: literals(&body),
+            mentions: Mention::all(&body),
+            id,
+            policy,
+        })
+    }
+
+    /// Whether the types of the scope fit.
+    pub(crate) fn applies_to(&self, principal: EntityKind, resource: EntityKind) -> bool {
+        let fits = |wanted: &Option<Box<str>>, kind: EntityKind| {
+            wanted.as_deref().is_none_or(|w| w == kind.as_str())
+        };
+        fits(&self.principal_type, principal) && fits(&self.resource_type, resource)
+    }
+}
+
+/// Prepends the condition that keeps a policy to its namespace.
+fn narrowed(
+    body: pst::Template,
+    actions: Actions,
+    namespace: &str,
+) -> Result<pst::Template, pst::PstConstructionError> {
+    let inside = |var: Var| -> Result<Expr, pst::PstConstructionError> {
+        let ty = pst::EntityType::from_name(pst::Name::unqualified("Namespace")?);
+        let namespace = Expr::Literal(Literal::EntityUID(pst::EntityUID { ty, eid: namespace.into() }));
+        Ok(binary(BinaryOp::In, Expr::Var(var), namespace))
+    };
+    let condition = match (actions.any_of_gateway(), actions.kernel) {
+        (true, false) => inside(Var::Resource)?,
+        (false, _) => inside(Var::Principal)?,
+        (true, true) => {
+            let ty = pst::EntityType::from_name(pst::Name::unqualified("Action")?);
+            let kernel = Expr::Literal(Literal::EntityUID(pst::EntityUID { ty, eid: "kernel".into() }));
+            let of_kernel = binary(BinaryOp::In, Expr::Var(Var::Action), kernel);
+            let process = binary(BinaryOp::And, of_kernel, inside(Var::Principal)?);
+            binary(BinaryOp::Or, inside(Var::Resource)?, process)
+        }
+    };
+    let clauses = std::iter::once(Clause::When(Arc::new(condition))).chain(body.clauses().iter().cloned());
+    body.clone().try_with_clauses(clauses.collect::<Vec<_>>())
+}
+
+fn binary(op: BinaryOp, left: Expr, right: Expr) -> Expr {
+    Expr::BinaryOp { op, left: Arc::new(left), right: Arc::new(right) }
+}
+
+fn principal_type(constraint: &PrincipalConstraint) -> Option<Box<str>> {
+    match constraint {
+        PrincipalConstraint::Any | PrincipalConstraint::Eq(_) | PrincipalConstraint::In(_) => None,
+        PrincipalConstraint::Is(ty) | PrincipalConstraint::IsIn(ty, _) => Some(ty.to_string().into()),
+    }
+}
+
+fn resource_type(constraint: &ResourceConstraint) -> Option<Box<str>> {
+    match constraint {
+        ResourceConstraint::Any | ResourceConstraint::Eq(_) | ResourceConstraint::In(_) => None,
+        ResourceConstraint::Is(ty) | ResourceConstraint::IsIn(ty, _) => Some(ty.to_string().into()),
+    }
+}
+
+fn scope_keys(body: &pst::Template) -> Vec<Key> {
+    let mut keys = Vec::new();
+    let mut push = |side: Side, entity: &EntityOrSlot, exact: bool| {
+        if let EntityOrSlot::Entity(uid) = entity {
+            let ty = uid.ty.to_string();
+            keys.push(if exact {
+                Key::itself(side, &ty, &uid.eid)
+            } else {
+                Key::member(side, &ty, &uid.eid)
+            });
+        }
+    };
+    match &body.principal {
+        PrincipalConstraint::Any | PrincipalConstraint::Is(_) => {}
+        PrincipalConstraint::Eq(entity) => push(Side::Principal, entity, true),
+        PrincipalConstraint::In(entity) | PrincipalConstraint::IsIn(_, entity) => {
+            push(Side::Principal, entity, false)
+        }
+    }
+    match &body.resource {
+        ResourceConstraint::Any | ResourceConstraint::Is(_) => {}
+        ResourceConstraint::Eq(entity) => push(Side::Resource, entity, true),
+        ResourceConstraint::In(entity) | ResourceConstraint::IsIn(_, entity) => {
+            push(Side::Resource, entity, false)
+        }
+    }
+    keys
+}
+
+/// Constants that conditions ask for, up to the first condition that could fail.
+fn condition_keys(clauses: &[Clause]) -> Vec<Key> {
+    let mut keys = Vec::new();
+    for clause in clauses {
+        match clause {
+            Clause::When(condition) => {
+                for conjunct in tree::conjuncts(condition) {
+                    if tree::may_fail(conjunct) {
+                        return keys;
+                    }
+                    keys.extend(Key::from_condition(conjunct));
+                }
+            }
+            Clause::Unless(condition) if tree::may_fail(condition) => return keys,
+            Clause::Unless(_) => {}
+        }
+    }
+    keys
+}
+
+fn literals(body: &pst::Template) -> Vec<EntityUid> {
+    let mut found: Vec<pst::EntityUID> = Vec::new();
+    let mut add = |entity: &EntityOrSlot| {
+        if let EntityOrSlot::Entity(uid) = entity {
+            found.push(uid.clone());
+        }
+    };
+    match &body.principal {
+        PrincipalConstraint::Any | PrincipalConstraint::Is(_) => {}
+        PrincipalConstraint::Eq(e) | PrincipalConstraint::In(e) | PrincipalConstraint::IsIn(_, e) => add(e),
+    }
+    match &body.resource {
+        ResourceConstraint::Any | ResourceConstraint::Is(_) => {}
+        ResourceConstraint::Eq(e) | ResourceConstraint::In(e) | ResourceConstraint::IsIn(_, e) => add(e),
+    }
+    for clause in body.clauses() {
+        let (Clause::When(condition) | Clause::Unless(condition)) = clause;
+        tree::walk(condition, &mut |e| {
+            if let Expr::Literal(Literal::EntityUID(uid)) = e {
+                found.push(uid.clone());
+            }
+        });
+    }
+    let mut uids: Vec<EntityUid> = found.iter().filter_map(entity_uid).collect();
+    uids.sort();
+    uids.dedup();
+    uids
+}
+
+/// As the evaluator's type; actions are not entities of the registry and are left out.
+pub(crate) fn entity_uid(uid: &pst::EntityUID) -> Option<EntityUid> {
+    let ty: EntityTypeName = uid.ty.to_string().parse().ok()?;
+    (ty.basename() != "Action").then(|| EntityUid::from_type_name_and_id(ty, EntityId::new(&uid.eid)))
+}

@@ -1,0 +1,226 @@
+//! From the text of a `Policy` object to statements.
+
+use std::collections::HashSet;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use cedar_policy::{PolicySet, ValidationWarning};
+use miette::Diagnostic;
+
+use crate::decide::schema;
+use crate::decide::statement::{NotNarrowed, Statement};
+use crate::resource::Policy;
+use crate::resource::policy::Scope;
+
+/// Longest text of one `Policy` object in bytes. Etcd's limit for an object is 1.5 MB; a policy that a person has read is shorter.
+pub const MAX_CEDAR: usize = 65_536;
+
+/// Longest `@id` in bytes.
+const MAX_ID: usize = 128;
+
+/// Why a `Policy` object is left out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Problem {
+    #[error("{place}: {message}")]
+    Syntax { place: Place, message: String, help: Option<String> },
+    #[error("spec.cedar holds no policy")]
+    Empty,
+    #[error("spec.cedar is {length} bytes long, more than {MAX_CEDAR}")]
+    TooLong { length: usize },
+    #[error("policy {number} is a template: it has a slot (?principal or ?resource)")]
+    Template { number: usize },
+    #[error("two policies of this object have the id '{id}'")]
+    DuplicateId { id: Arc<str> },
+    #[error(
+        "@id(\"{id}\") is not an id of 1 to {MAX_ID} characters without white space and control characters"
+    )]
+    BadId { id: String },
+    #[error("{place}: {message}")]
+    Invalid { place: Place, message: String, help: Option<String> },
+    #[error("{message}")]
+    Fault { message: String },
+}
+
+/// Where in `spec.cedar`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// 1-based; columns count characters.
+    line: usize,
+    column: usize,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "line {}, column {} of spec.cedar", self.line, self.column)
+    }
+}
+
+impl Place {
+    fn of(diagnostic: &dyn Diagnostic, text: &str) -> Self {
+        let label = diagnostic.labels().and_then(|mut labels| labels.next());
+        let offset = label.map_or(0, |label| label.offset()).min(text.len());
+        let before = text.get(..text.floor_char_boundary(offset)).unwrap_or_default();
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+        }
+    }
+}
+
+impl Problem {
+    /// What to write instead.
+    pub(crate) fn fix(&self) -> String {
+        match self {
+            Self::Syntax { help: Some(help), .. } | Self::Invalid { help: Some(help), .. } => help.clone(),
+            Self::Syntax { .. } => {
+                "write Cedar policies: permit (principal, action, resource) when { … };".to_owned()
+            }
+            Self::Invalid { .. } => "use the types and attributes of the policy schema".to_owned(),
+            Self::Empty => "write at least one permit or forbid, or delete the object".to_owned(),
+            Self::TooLong { .. } => "split it into several Policy objects".to_owned(),
+            Self::Template { .. } => "name the principal or resource, or a group of them".to_owned(),
+            Self::DuplicateId { .. } => "give each policy of the object its own @id".to_owned(),
+            Self::BadId { .. } => "write @id(\"a-short-name\")".to_owned(),
+            Self::Fault { .. } => "report this as a fault of Vidimus, with the policy".to_owned(),
+        }
+    }
+
+    /// The part of the text that is wrong, where it is known by itself.
+    pub(crate) fn value(&self, cedar: &str) -> String {
+        match self {
+            Self::Syntax { place, .. } | Self::Invalid { place, .. } => {
+                cedar.lines().nth(place.line - 1).unwrap_or_default().trim().to_owned()
+            }
+            Self::DuplicateId { id } => id.to_string(),
+            Self::BadId { id } => id.clone(),
+            Self::Empty | Self::TooLong { .. } | Self::Template { .. } | Self::Fault { .. } => {
+                cedar.trim().to_owned()
+            }
+        }
+    }
+}
+
+impl From<NotNarrowed> for Problem {
+    fn from(fault: NotNarrowed) -> Self {
+        Self::Fault { message: fault.to_string() }
+    }
+}
+
+/// The statements of a policy object and what its author should look at although it is accepted.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) statements: Arc<[Arc<Statement>]>,
+    pub(crate) remarks: Vec<String>,
+}
+
+/// Parses, type-checks and compiles a policy object. It is accepted whole or not at all.
+pub(crate) fn compile(policy: &Arc<Policy>) -> Result<Compiled, Problem> {
+    let text: &str = &policy.cedar;
+    if text.len() > MAX_CEDAR {
+        return Err(Problem::TooLong { length: text.len() });
+    }
+    let set = PolicySet::from_str(text).map_err(|errors| {
+        let help = errors.help().map(|help| help.to_string());
+        Problem::Syntax { place: Place::of(&errors, text), message: errors.to_string(), help }
+    })?;
+    if let Some(template) = set.templates().next() {
+        return Err(Problem::Template { number: number(template.id()) });
+    }
+    let mut parsed: Vec<&cedar_policy::Policy> = set.policies().collect();
+    parsed.sort_by_key(|one| number(one.id()));
+    if parsed.is_empty() {
+        return Err(Problem::Empty);
+    }
+    let remarks = check(&set, text)?;
+    let key = policy.meta.key();
+    let mut ids = HashSet::new();
+    let mut statements = Vec::new();
+    for (place, one) in parsed.iter().enumerate() {
+        let id = id(&key, one, place, parsed.len())?;
+        if !ids.insert(id.clone()) {
+            return Err(Problem::DuplicateId { id });
+        }
+        statements.push(Arc::new(Statement::compile(one, id, policy.scope, &policy.meta.namespace)?));
+    }
+    Ok(Compiled { policy: policy.clone(), statements: statements.into(), remarks })
+}
+
+/// The number of a parsed policy in its text, from 0: Cedar calls them `policy0`, `policy1`, …
+fn number(id: &cedar_policy::PolicyId) -> usize {
+    let id: &str = id.as_ref();
+    id.strip_prefix("policy").and_then(|number| number.parse().ok()).unwrap_or(usize::MAX)
+}
+
+fn id(key: &str, policy: &cedar_policy::Policy, place: usize, of: usize) -> Result<Arc<str>, Problem> {
+    let given = policy.annotation("id");
+    if let Some(id) = given {
+        let good =
+            !id.is_empty() && id.len() <= MAX_ID && !id.chars().any(|c| c.is_whitespace() || c.is_control());
+        if !good {
+            return Err(Problem::BadId { id: id.to_owned() });
+        }
+    }
+    Ok(match given {
+        _ if of == 1 => key.into(),
+        Some(id) => format!("{key}#{id}").into(),
+        None => format!("{key}#{place}").into(),
+    })
+}
+
+/// Strict validation. What Cedar only warns of is refused too where it means that the policy is not what it looks like:
+/// it can never apply (a forbid that protects nothing), or it reads in another order than it is written.
+fn check(set: &PolicySet, text: &str) -> Result<Vec<String>, Problem> {
+    let result = schema::validate(set).map_err(|message| Problem::Fault { message: message.to_owned() })?;
+    if let Some(error) = result.validation_errors().next() {
+        return Err(invalid(error, &error.to_string(), text));
+    }
+    let mut remarks = Vec::new();
+    for warning in result.validation_warnings() {
+        match warning {
+            ValidationWarning::ImpossiblePolicy(_) => {
+                let help = "check the types: the action does not apply to them, or the conditions contradict each other";
+                return Err(Problem::Invalid {
+                    place: Place::of(warning, text),
+                    message: "this policy can never apply".to_owned(),
+                    help: Some(help.to_owned()),
+                });
+            }
+            ValidationWarning::BidiCharsInString(_) | ValidationWarning::BidiCharsInIdentifier(_) => {
+                return Err(invalid(warning, &warning.to_string(), text));
+            }
+            other => remarks.push(without_id(&other.to_string()).to_owned()),
+        }
+    }
+    Ok(remarks)
+}
+
+fn invalid(diagnostic: &dyn Diagnostic, message: &str, text: &str) -> Problem {
+    let help = diagnostic.help().map(|help| help.to_string());
+    Problem::Invalid { place: Place::of(diagnostic, text), message: without_id(message).to_owned(), help }
+}
+
+/// Without ``for policy `policy0`, ``: the object and the place say it better.
+fn without_id(message: &str) -> &str {
+    match message.strip_prefix("for policy `") {
+        Some(rest) => rest.split_once("`, ").map_or(message, |(_, rest)| rest),
+        None => message,
+    }
+}
+
+/// The forbid behind `spec.quarantined`, which is in force whatever policies are loaded.
+const QUARANTINE: &str = r#"
+    @reason("the caller is quarantined")
+    forbid (principal, action in [Action::"mcp", Action::"a2a", Action::"llm"], resource)
+    when { principal.quarantined };
+"#;
+
+/// The id of that forbid.
+pub const QUARANTINE_ID: &str = "vidimus/quarantine";
+
+pub(crate) fn quarantine() -> Result<Statement, Problem> {
+    let fault = |message: String| Problem::Fault { message };
+    let policy = cedar_policy::Policy::parse(None, QUARANTINE).map_err(|error| fault(error.to_string()))?;
+    Ok(Statement::compile(&policy, QUARANTINE_ID.into(), Scope::Cluster, "")?)
+}

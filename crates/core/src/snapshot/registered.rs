@@ -1,0 +1,60 @@
+//! What is registered, by name. Names are unique per kind.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+
+use crate::call::Target;
+use crate::resource::{Agent, LlmProvider, McpServer, Object, Principal, Service};
+
+/// The registered objects other than policies, each under its `namespace/name`.
+#[derive(Debug, Default)]
+pub(crate) struct Registered {
+    pub(crate) agents: HashMap<Arc<str>, Arc<Agent>, RandomState>,
+    pub(crate) services: HashMap<Arc<str>, Arc<Service>, RandomState>,
+    pub(crate) mcp_servers: HashMap<Arc<str>, Arc<McpServer>, RandomState>,
+    pub(crate) llm_providers: HashMap<Arc<str>, Arc<LlmProvider>, RandomState>,
+}
+
+impl Registered {
+    /// Adds an object; policies are not kept here.
+    pub(crate) fn insert(&mut self, object: &Object) {
+        match object {
+            Object::Agent(agent) => drop(self.agents.insert(agent.id.id.clone(), agent.clone())),
+            Object::Service(service) => drop(self.services.insert(service.id.id.clone(), service.clone())),
+            Object::McpServer(server) => drop(self.mcp_servers.insert(server.id.id.clone(), server.clone())),
+            Object::LlmProvider(provider) => {
+                drop(self.llm_providers.insert(provider.id.id.clone(), provider.clone()));
+            }
+            Object::Policy(_) => {}
+        }
+    }
+
+    /// The registered principal that a Cedar literal names.
+    pub(crate) fn principal(&self, type_name: &str, id: &str) -> Option<Principal> {
+        match type_name {
+            "Agent" => self.agents.get(id).cloned().map(Principal::Agent),
+            "Service" => self.services.get(id).cloned().map(Principal::Service),
+            _ => None,
+        }
+    }
+
+    /// The resource that a Cedar literal names: it exists when the object that it belongs to is registered.
+    pub(crate) fn target<'a>(&'a self, type_name: &str, id: &'a str) -> Option<Target<'a>> {
+        if type_name == "MCPServer" {
+            return self.mcp_servers.get(id).map(Target::Server);
+        }
+        // Neither a namespace nor a name contains a slash, so the second one ends the owner's key.
+        let second = id.match_indices('/').nth(1)?.0;
+        let (owner, name) = (id.get(..second)?, id.get(second + 1..)?);
+        match type_name {
+            "Tool" => self.mcp_servers.get(owner).map(|server| Target::Tool { server, name }),
+            "Resource" => self.mcp_servers.get(owner).map(|server| Target::Resource { server, uri: name }),
+            "Prompt" => self.mcp_servers.get(owner).map(|server| Target::Prompt { server, name }),
+            "Skill" => self.agents.get(owner).map(|agent| Target::Skill { agent, name }),
+            "Model" => self.llm_providers.get(owner).map(|provider| Target::Model { provider, name }),
+            _ => None,
+        }
+    }
+}

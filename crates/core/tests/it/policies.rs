@@ -1,0 +1,1 @@
+//! Policies that are refused, and corners of decisions.

@@ -1,0 +1,1 @@
+//! What a snapshot accepts, and what it says of the rest.

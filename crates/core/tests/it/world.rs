@@ -1,0 +1,199 @@
+//! Objects and calls, shortly.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use vidimus_core::call::{Action, Arguments, Call, Context, Target};
+use vidimus_core::caller::{Chain, UnixMillis, User};
+use vidimus_core::entity::{EntityId, EntityKind};
+use vidimus_core::json::Json;
+use vidimus_core::resource::llm_provider::{CredentialSource, Model, ProviderType};
+use vidimus_core::resource::mcp_server::Tool;
+use vidimus_core::resource::policy::Scope;
+use vidimus_core::resource::{
+    Agent, AuthorityClass, DelegationLimits, Endpoint, LlmProvider, McpServer, Meta, Names, Object, Origin,
+    Policy, Principal, RiskLevel, Service,
+};
+use vidimus_core::snapshot::Snapshot;
+
+pub(crate) fn names(all: &[&str]) -> Names {
+    all.iter().map(|name| Arc::from(*name)).collect()
+}
+
+pub(crate) fn meta(namespace: &str, name: &str) -> Meta {
+    Meta {
+        namespace: namespace.into(),
+        name: name.into(),
+        labels: BTreeMap::new(),
+        origin: Origin::default(),
+    }
+}
+
+fn endpoint() -> Endpoint {
+    Endpoint {
+        url: "http://upstream.test/".parse().unwrap(),
+        audience: "http://upstream.test/".into(),
+        ca_file: None,
+        timeout_ms: 1000,
+    }
+}
+
+pub(crate) fn agent(namespace: &str, name: &str) -> Agent {
+    let meta = meta(namespace, name);
+    Agent {
+        id: EntityId::new(EntityKind::Agent, meta.key()),
+        meta,
+        owner: "first.last@example.com".into(),
+        team: "finance".into(),
+        purpose: "test".into(),
+        version: None,
+        capabilities: Names::new(),
+        risk_level: RiskLevel::Low,
+        environment: "production".into(),
+        groups: Names::new(),
+        authority_class: AuthorityClass::Act,
+        sandbox_class: None,
+        delegation: DelegationLimits::default(),
+        identities: Vec::new(),
+        acts_for: Vec::new(),
+        endpoint: None,
+        quarantined: false,
+    }
+}
+
+pub(crate) fn service(namespace: &str, name: &str) -> Service {
+    let meta = meta(namespace, name);
+    Service {
+        id: EntityId::new(EntityKind::Service, meta.key()),
+        meta,
+        owner: "first.last@example.com".into(),
+        team: "finance".into(),
+        capabilities: Names::new(),
+        risk_level: RiskLevel::Low,
+        environment: "production".into(),
+        groups: Names::new(),
+        identities: Vec::new(),
+        acts_for: Vec::new(),
+        quarantined: false,
+    }
+}
+
+pub(crate) fn server(namespace: &str, name: &str) -> McpServer {
+    let meta = meta(namespace, name);
+    McpServer {
+        id: EntityId::new(EntityKind::McpServer, meta.key()),
+        meta,
+        owner: "first.last@example.com".into(),
+        team: "finance".into(),
+        capabilities: Names::new(),
+        risk_level: RiskLevel::Medium,
+        environment: "production".into(),
+        endpoint: endpoint(),
+        tool_sets: BTreeMap::new(),
+        tools: BTreeMap::<Arc<str>, Tool>::new(),
+    }
+}
+
+pub(crate) fn provider(namespace: &str, name: &str, models: &[(&str, &[&str])]) -> LlmProvider {
+    let meta = meta(namespace, name);
+    LlmProvider {
+        id: EntityId::new(EntityKind::LlmProvider, meta.key()),
+        meta,
+        owner: "first.last@example.com".into(),
+        team: "platform".into(),
+        environment: "production".into(),
+        provider: ProviderType::OpenAi,
+        endpoint: endpoint(),
+        credential: CredentialSource::None,
+        models: models
+            .iter()
+            .map(|(name, sets)| Model { name: (*name).into(), sets: names(sets), price: None })
+            .collect(),
+    }
+}
+
+pub(crate) fn policy(namespace: &str, name: &str, scope: Scope, cedar: &str) -> Object {
+    Object::Policy(Arc::new(Policy {
+        meta: meta(namespace, name),
+        description: "test".into(),
+        scope,
+        cedar: cedar.into(),
+    }))
+}
+
+/// A cluster-wide policy `t/p`.
+pub(crate) fn cluster(cedar: &str) -> Object {
+    policy("t", "p", Scope::Cluster, cedar)
+}
+
+/// A snapshot of objects that must all be accepted.
+pub(crate) fn snapshot(objects: Vec<Object>) -> Snapshot {
+    let (snapshot, rejected) = Snapshot::build(objects);
+    assert!(rejected.is_empty(), "{rejected:#?}");
+    snapshot
+}
+
+pub(crate) fn objects(agents: Vec<Agent>, servers: Vec<McpServer>, policies: Vec<Object>) -> Vec<Object> {
+    let agents = agents.into_iter().map(|agent| Object::Agent(Arc::new(agent)));
+    agents
+        .chain(servers.into_iter().map(|server| Object::McpServer(Arc::new(server))))
+        .chain(policies)
+        .collect()
+}
+
+/// What a call is made of, owned.
+pub(crate) struct Facts {
+    pub(crate) principal: Principal,
+    pub(crate) chain: Chain,
+    pub(crate) user: Option<User>,
+    pub(crate) arguments: Option<&'static str>,
+    pub(crate) now: UnixMillis,
+}
+
+impl Facts {
+    pub(crate) fn of(snapshot: &Snapshot, agent: &str) -> Self {
+        Self {
+            principal: Principal::Agent(snapshot.agent(agent).unwrap().clone()),
+            chain: Chain {
+                transaction: "txn-1".into(),
+                started: UnixMillis(1_790_000_000_000),
+                actors: Vec::new(),
+            },
+            user: None,
+            arguments: None,
+            now: UnixMillis(1_790_000_000_500),
+        }
+    }
+
+    /// As the `depth`-th hop.
+    pub(crate) fn at_depth(mut self, depth: usize) -> Self {
+        self.chain.actors =
+            (1..depth).map(|hop| EntityId::new(EntityKind::Agent, format!("earlier/hop{hop}"))).collect();
+        self
+    }
+
+    pub(crate) fn with(mut self, arguments: &'static str) -> Self {
+        self.arguments = Some(arguments);
+        self
+    }
+
+    pub(crate) fn ask<T>(&self, action: Action, target: Target<'_>, ask: impl FnOnce(&Call<'_>) -> T) -> T {
+        let parsed = self.arguments.map(|text| Json::parse(text.as_bytes()).unwrap());
+        ask(&Call {
+            principal: &self.principal,
+            action,
+            target,
+            context: Context {
+                method: "tools/call",
+                user: self.user.as_ref(),
+                chain: &self.chain,
+                now: self.now,
+                source_ip: None,
+                identity: "spiffe://test/agent",
+                arguments: parsed.as_ref().map_or(Arguments::None, Arguments::Known),
+                tokens_estimated: 0,
+                streaming: false,
+            },
+        })
+    }
+}
