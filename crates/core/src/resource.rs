@@ -1,20 +1,38 @@
 //! What is registered: the five kinds, checked. The raw forms, which are also the CRDs, are in the files below.
+//!
+//! A document becomes an [`Object`] in three steps: its shape is held against the CRD's schema (`shape`), it is read
+//! into the raw type (`AgentSpec`…), and each value is checked ([`field`]). [`check()`] reports all that is wrong, not
+//! only the first.
 
 pub mod agent;
+pub mod check;
+pub mod crd;
+pub mod endpoint;
+pub mod field;
+pub mod identity;
 pub mod llm_provider;
 pub mod mcp_server;
 pub mod policy;
+mod problem;
 pub mod service_identity;
+mod shape;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use url::Url;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::entity::{EntityId, EntityKind};
+use problem::{At, Problems};
 
 pub use agent::Agent;
+pub use check::check;
+pub use crd::crds;
+pub use endpoint::Endpoint;
+pub use field::web_url::why_not_called;
+pub use identity::{ActsFor, Identity};
 pub use llm_provider::LlmProvider;
 pub use mcp_server::McpServer;
 pub use policy::Policy;
@@ -50,7 +68,8 @@ impl Meta {
 }
 
 /// Ordered: `Low < Medium < High < Critical`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum RiskLevel {
     Low,
     Medium,
@@ -69,6 +88,11 @@ impl RiskLevel {
         }
     }
 
+    /// The level of what nobody assessed and need not: neither trusted as low nor let through as high.
+    const fn unassessed() -> Self {
+        Self::Medium
+    }
+
     /// The number for comparison in Cedar (`principal.risk`), 1 to 4.
     pub const fn rank(self) -> i64 {
         match self {
@@ -81,7 +105,8 @@ impl RiskLevel {
 }
 
 /// Which level of autonomous decision an agent may exercise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum AuthorityClass {
     Advise,
     ActWithApproval,
@@ -90,6 +115,10 @@ pub enum AuthorityClass {
 }
 
 impl AuthorityClass {
+    const fn least() -> Self {
+        Self::Advise
+    }
+
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Advise => "advise",
@@ -98,36 +127,6 @@ impl AuthorityClass {
             Self::SelfModify => "self-modify",
         }
     }
-}
-
-/// One way in which a principal may prove itself.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Identity {
-    /// A SPIFFE ID, proven by an X.509-SVID or a JWT-SVID.
-    Spiffe(Arc<str>),
-    /// A subject of an OIDC issuer; `claims` must all be present with these values.
-    Oidc { issuer: Arc<str>, subject: Arc<str>, claims: BTreeMap<String, String> },
-    /// A Kubernetes ServiceAccount; the issuer is the cluster's.
-    ServiceAccount { namespace: Arc<str>, name: Arc<str> },
-}
-
-/// The issuers whose people a principal may act for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ActsFor {
-    pub issuer: Arc<str>,
-}
-
-/// Where an object is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
-    /// Scheme `http` or `https`, no user info, no fragment.
-    pub url: Url,
-    /// `aud` of the tokens minted for it; the URL where nothing is given.
-    pub audience: Arc<str>,
-    /// PEM file of the roots to trust instead of the system's.
-    pub ca_file: Option<Arc<str>>,
-    /// From request sent to response headers, milliseconds, 1 to 3,600,000.
-    pub timeout_ms: u32,
 }
 
 /// Limits on chains that an agent takes part in.
@@ -225,3 +224,24 @@ pub struct Rejection {
 
 /// Names a set, group, class or team: plain, without a namespace.
 pub type Names = BTreeSet<Arc<str>>;
+
+/// The environment of an object that names none: the one in which most care is due.
+fn production() -> String {
+    "production".to_owned()
+}
+
+/// Reports a text that is not a plain name.
+fn plain(at: At<'_>, text: &str, problems: &mut Problems) {
+    problems.take(at, text, field::name::check_plain(text));
+}
+
+/// The set of plain names; what is not one is reported.
+fn names(at: At<'_>, list: &[String], problems: &mut Problems) -> Names {
+    for (index, text) in list.iter().enumerate() {
+        plain(at.index(index), text, problems);
+    }
+    list.iter().map(|text| text.as_str().into()).collect()
+}
+
+#[cfg(test)]
+mod tests;

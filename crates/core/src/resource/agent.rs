@@ -2,6 +2,16 @@
 
 use std::sync::Arc;
 
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::check::Document;
+use super::crd::Status;
+use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec};
+use super::field::{name, person};
+use super::identity::{ActsForSpec, IdentitySpec, check_acts_for, check_identities};
+use super::problem::{Fault, Problems};
 use super::*;
 
 /// A registered agent, checked.
@@ -28,4 +38,152 @@ pub struct Agent {
     pub endpoint: Option<Endpoint>,
     /// Refused everywhere by a forbid on `principal.quarantined`.
     pub quarantined: bool,
+}
+
+/// An AI agent: who answers for it, what it is for, how it proves itself, and where others may call it.
+#[derive(Clone, CustomResource, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[kube(
+    group = "vidimus.dev",
+    version = "v1alpha1",
+    kind = "Agent",
+    root = "AgentResource",
+    namespaced,
+    status = "Status",
+    derive = "PartialEq",
+    doc = "An AI agent: who answers for it, what it is for, how it proves itself, and where others may call it.",
+    shortname = "vagent",
+    category = "vidimus",
+    printcolumn(name = "Owner", type_ = "string", json_path = ".spec.owner"),
+    printcolumn(name = "Team", type_ = "string", json_path = ".spec.team"),
+    printcolumn(name = "Risk", type_ = "string", json_path = ".spec.riskLevel"),
+    printcolumn(name = "Authority", type_ = "string", json_path = ".spec.authorityClass"),
+    printcolumn(name = "Quarantined", type_ = "boolean", json_path = ".spec.quarantined"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "has(self.endpoint) || (has(self.identities) && size(self.identities) > 0)",
+    "message": "an agent needs an identity to call, or an endpoint to be called",
+}]))]
+pub struct AgentSpec {
+    /// The e-mail address of the person who answers for the agent. Never a team alias.
+    #[schemars(schema_with = "person::schema")]
+    pub owner: String,
+    /// The team it belongs to. Cedar: principal.team, and principal in Team::"…".
+    #[schemars(schema_with = "name::plain_schema")]
+    pub team: String,
+    /// What it is for, in a sentence that an auditor understands.
+    #[schemars(length(min = 1, max = 1024))]
+    pub purpose: String,
+    /// The version of the agent that is registered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "version_schema")]
+    pub version: Option<String>,
+    /// What it can do. Cedar: principal.capabilities.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "name::plain_list_schema")]
+    pub capabilities: Vec<String>,
+    /// How much harm it can do. Has no default, since none is safe: one policy trusts the low, another the high.
+    pub risk_level: RiskLevel,
+    /// Where it runs. production when it is left out.
+    #[serde(default = "production")]
+    #[schemars(schema_with = "name::plain_schema")]
+    pub environment: String,
+    /// Groups it belongs to. Cedar: principal in Group::"…".
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "name::plain_list_schema")]
+    pub groups: Vec<String>,
+    /// Which level of autonomous decision it may exercise. advise, the least, when it is left out.
+    #[serde(default = "AuthorityClass::least")]
+    pub authority_class: AuthorityClass,
+    /// Its class of sandbox. Cedar: principal in AgentClass::"…".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "name::plain_schema")]
+    pub sandbox_class: Option<String>,
+    /// Limits on the chains of calls it takes part in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegation: Option<DelegationSpec>,
+    /// How it may prove itself. Several may be listed; one call uses exactly one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub identities: Vec<IdentitySpec>,
+    /// The issuers whose people it may act for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub acts_for: Vec<ActsForSpec>,
+    /// Where others may call it over A2A.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<EndpointSpec>,
+    /// Taken out of service: policies on principal.quarantined refuse it.
+    #[serde(default)]
+    pub quarantined: bool,
+}
+
+/// Limits on chains of calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DelegationSpec {
+    /// The deepest hop it may make; 1 is a call that nobody delegated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub max_depth: Option<u32>,
+    /// How many distinct destinations it may reach in one chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub max_fan_out: Option<u32>,
+}
+
+fn version_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "minLength": 1, "maxLength": 64})
+}
+
+impl AgentSpec {
+    pub(super) fn check(self, meta: Meta, document: Document<'_>, problems: &mut Problems) -> Option<Agent> {
+        let spec = document.spec();
+        problems.take(spec.key("owner"), &self.owner, person::check(&self.owner));
+        plain(spec.key("team"), &self.team, problems);
+        plain(spec.key("environment"), &self.environment, problems);
+        if let Some(class) = &self.sandbox_class {
+            plain(spec.key("sandboxClass"), class, problems);
+        }
+        if self.identities.is_empty() && self.endpoint.is_none() {
+            let fix = "list at least one of spiffe, oidc and serviceAccount, or give the endpoint where others call it";
+            problems.report(
+                spec.key("identities"),
+                "",
+                Fault::new("the agent can neither call nor be called", fix),
+            );
+        }
+        let endpoint = self.endpoint.map(|endpoint| {
+            endpoint.check(document.source, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
+        });
+        let delegation = self.delegation.unwrap_or_default();
+        Some(Agent {
+            id: EntityId::new(EntityKind::Agent, meta.key()),
+            capabilities: names(spec.key("capabilities"), &self.capabilities, problems),
+            groups: names(spec.key("groups"), &self.groups, problems),
+            identities: check_identities(&self.identities, &meta.namespace, spec.key("identities"), problems),
+            acts_for: check_acts_for(&self.acts_for, spec.key("actsFor"), problems),
+            endpoint: endpoint.flatten(),
+            owner: self.owner.into(),
+            team: self.team.into(),
+            purpose: self.purpose.into(),
+            version: self.version.map(Into::into),
+            risk_level: self.risk_level,
+            environment: self.environment.into(),
+            authority_class: self.authority_class,
+            sandbox_class: self.sandbox_class.map(Into::into),
+            delegation: DelegationLimits {
+                max_depth: delegation.max_depth,
+                max_fan_out: delegation.max_fan_out,
+            },
+            quarantined: self.quarantined,
+            meta,
+        })
+    }
 }

@@ -2,13 +2,25 @@
 
 use std::sync::Arc;
 
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::check::Document;
+use super::crd::Status;
+use super::endpoint::{DEFAULT_MODEL_TIMEOUT_MS, EndpointSpec, beside};
+use super::field::{name, person};
+use super::problem::{At, Fault, Problems};
 use super::*;
 
 /// Which API the provider speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum ProviderType {
+    #[serde(rename = "openAI")]
     OpenAi,
+    #[serde(rename = "anthropic")]
     Anthropic,
+    #[serde(rename = "openAICompatible")]
     OpenAiCompatible,
 }
 
@@ -18,6 +30,18 @@ impl ProviderType {
             Self::OpenAi => "openAI",
             Self::Anthropic => "anthropic",
             Self::OpenAiCompatible => "openAICompatible",
+        }
+    }
+
+    /// Types that are planned: they are refused, and say so.
+    pub(super) const PLANNED: [&'static str; 3] = ["gemini", "azure", "bedrock"];
+
+    /// Where the provider is when the object does not say. A compatible one may be anywhere.
+    const fn default_url(self) -> Option<&'static str> {
+        match self {
+            Self::OpenAi => Some("https://api.openai.com"),
+            Self::Anthropic => Some("https://api.anthropic.com"),
+            Self::OpenAiCompatible => None,
         }
     }
 }
@@ -67,4 +91,286 @@ impl LlmProvider {
     pub fn model(&self, name: &str) -> Option<&Model> {
         self.models.iter().find(|m| &*m.name == name)
     }
+}
+
+/// A provider of models: who answers for it, which API it speaks, and which of its models exist here.
+#[derive(Clone, CustomResource, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[kube(
+    group = "vidimus.dev",
+    version = "v1alpha1",
+    kind = "LLMProvider",
+    root = "LlmProviderResource",
+    namespaced,
+    status = "Status",
+    derive = "PartialEq",
+    doc = "A provider of models: who answers for it, which API it speaks, and which of its models exist here.",
+    shortname = "vllm",
+    category = "vidimus",
+    printcolumn(name = "Owner", type_ = "string", json_path = ".spec.owner"),
+    printcolumn(name = "Type", type_ = "string", json_path = ".spec.type"),
+    printcolumn(name = "Models", type_ = "string", json_path = ".spec.models[*].name"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "self.type != 'openAICompatible' || has(self.endpoint)",
+    "message": "an openAICompatible provider needs an endpoint",
+}]))]
+pub struct LlmProviderSpec {
+    /// The e-mail address of the person who answers for the provider. Never a team alias.
+    #[schemars(schema_with = "person::schema")]
+    pub owner: String,
+    /// The team it belongs to. None when it is left out, so that no policy on the same team applies to it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(schema_with = "name::optional_plain_schema")]
+    pub team: String,
+    /// Where it runs. production when it is left out.
+    #[serde(default = "production")]
+    #[schemars(schema_with = "name::plain_schema")]
+    pub environment: String,
+    /// Which API it speaks.
+    #[serde(rename = "type")]
+    pub type_: ProviderType,
+    /// Where it is reached; the provider's public address when it is left out. Its path goes before the API's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<EndpointSpec>,
+    /// Where its key comes from. The gateway holds it; callers never see it.
+    pub credential: CredentialSpec,
+    /// Which of its models exist here. One that is not listed does not.
+    #[schemars(length(min = 1, max = 128))]
+    pub models: Vec<ModelSpec>,
+}
+
+/// Where a key comes from: exactly one of file, env, secretRef and none.
+// In a cluster, whoever may write an LLMProvider must not thereby read the gateway's files and environment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "[has(self.file), has(self.env), has(self.secretRef), has(self.none)].filter(given, given).size() == 1",
+        "message": "give exactly one of secretRef and none (from a directory: file, env or none)",
+    },
+    {
+        "rule": "!has(self.file) && !has(self.env)",
+        "message": "in a cluster the key comes from a Secret: use secretRef",
+    },
+]))]
+pub struct CredentialSpec {
+    /// A file that holds the key and nothing else. A relative path starts at the file of the object. From a directory only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "file_schema")]
+    pub file: Option<String>,
+    /// The environment variable of the gateway that holds the key. From a directory only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "env_schema")]
+    pub env: Option<String>,
+    /// The key of a Secret in the object's namespace. In a cluster only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRefSpec>,
+    /// The provider needs no key: {}.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub none: Option<NoCredentialSpec>,
+}
+
+/// One key of a Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretRefSpec {
+    /// The name of the Secret.
+    #[schemars(length(min = 1, max = 253), pattern("^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
+    pub name: String,
+    /// The key in it.
+    #[schemars(length(min = 1, max = 253), pattern("^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
+}
+
+/// Nothing: {}.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoCredentialSpec {}
+
+/// One model.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModelSpec {
+    /// The name by which the provider's API knows it.
+    #[schemars(schema_with = "name::model_schema")]
+    pub name: String,
+    /// Sets it belongs to. Cedar: resource in ModelSet::"…".
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "name::plain_list_schema")]
+    pub sets: Vec<String>,
+    /// What it costs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<PriceSpec>,
+}
+
+/// Price per million tokens, as a decimal in quotes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PriceSpec {
+    /// Price of a million input tokens, as in "0.25".
+    #[serde(rename = "inputPerMTok")]
+    #[schemars(schema_with = "price_schema")]
+    pub input_per_mtok: String,
+    /// Price of a million output tokens, as in "2.00".
+    #[serde(rename = "outputPerMTok")]
+    #[schemars(schema_with = "price_schema")]
+    pub output_per_mtok: String,
+}
+
+fn file_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "minLength": 1, "maxLength": 4096})
+}
+
+fn env_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"})
+}
+
+fn price_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "maxLength": 13, "pattern": r"^[0-9]{1,6}([.][0-9]{1,6})?$"})
+}
+
+impl LlmProviderSpec {
+    pub(super) fn check(
+        self,
+        meta: Meta,
+        document: Document<'_>,
+        problems: &mut Problems,
+    ) -> Option<LlmProvider> {
+        let spec = document.spec();
+        problems.take(spec.key("owner"), &self.owner, person::check(&self.owner));
+        if !self.team.is_empty() {
+            plain(spec.key("team"), &self.team, problems);
+        }
+        plain(spec.key("environment"), &self.environment, problems);
+        let endpoint = self.check_endpoint(document, problems);
+        let credential = self.credential.check(document.source, spec.key("credential"), problems);
+        let models = check_models(&self.models, spec.key("models"), problems);
+        Some(LlmProvider {
+            id: EntityId::new(EntityKind::LlmProvider, meta.key()),
+            endpoint: endpoint?,
+            credential: credential?,
+            owner: self.owner.into(),
+            team: self.team.into(),
+            environment: self.environment.into(),
+            provider: self.type_,
+            models,
+            meta,
+        })
+    }
+
+    fn check_endpoint(&self, document: Document<'_>, problems: &mut Problems) -> Option<Endpoint> {
+        let (spec, source) = (document.spec(), document.source);
+        let at = spec.key("endpoint");
+        if let Some(endpoint) = &self.endpoint {
+            return endpoint.check(source, DEFAULT_MODEL_TIMEOUT_MS, at, problems);
+        }
+        let Some(url) = self.type_.default_url() else {
+            let fault = Fault::new(
+                "an openAICompatible provider has no address of its own",
+                "add endpoint: {url: http://…}",
+            );
+            problems.report(at, "", fault);
+            return None;
+        };
+        EndpointSpec { url: url.to_owned(), ..EndpointSpec::default() }.check(
+            source,
+            DEFAULT_MODEL_TIMEOUT_MS,
+            at,
+            problems,
+        )
+    }
+}
+
+impl CredentialSpec {
+    fn check(&self, source: &str, at: At<'_>, problems: &mut Problems) -> Option<CredentialSource> {
+        match (&self.file, &self.env, &self.secret_ref, &self.none) {
+            (Some(file), None, None, None) => Some(CredentialSource::File(beside(source, file))),
+            (None, Some(variable), None, None) => {
+                problems.take(at.key("env"), variable, check_variable(variable))?;
+                Some(CredentialSource::Env(variable.as_str().into()))
+            }
+            (None, None, Some(_), None) => {
+                let fault =
+                    Fault::new("there are no Secrets outside a cluster", "write {file: …} or {env: …}");
+                problems.report(at.key("secretRef"), "", fault);
+                None
+            }
+            (None, None, None, Some(NoCredentialSpec {})) => Some(CredentialSource::None),
+            _ => {
+                let fault =
+                    Fault::new("not exactly one source of the key", "give exactly one of file, env and none");
+                problems.report(at, "", fault);
+                None
+            }
+        }
+    }
+}
+
+fn check_variable(name: &str) -> Result<(), Fault> {
+    let begins_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    if begins_well && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+        return Ok(());
+    }
+    Err(Fault::new(
+        "not the name of an environment variable",
+        "write the name of the variable that holds the key, not the key",
+    ))
+}
+
+fn check_models(specs: &[ModelSpec], at: At<'_>, problems: &mut Problems) -> Vec<Model> {
+    let mut models: Vec<Model> = Vec::new();
+    if specs.is_empty() {
+        problems.report(
+            at,
+            "",
+            Fault::new("no model is listed, so none exists", "list the models that may be called"),
+        );
+    }
+    for (index, spec) in specs.iter().enumerate() {
+        let at = at.index(index);
+        let named = problems.take(at.key("name"), &spec.name, name::check_model(&spec.name));
+        let sets = names(at.key("sets"), &spec.sets, problems);
+        let price = spec.price.as_ref().and_then(|price| check_price(price, at.key("price"), problems));
+        if models.iter().any(|model| *model.name == *spec.name) {
+            problems.report(
+                at.key("name"),
+                &spec.name,
+                Fault::new("the model is listed twice", "list every model once"),
+            );
+        } else if named.is_some() {
+            models.push(Model { name: spec.name.as_str().into(), sets, price });
+        }
+    }
+    models
+}
+
+fn check_price(spec: &PriceSpec, at: At<'_>, problems: &mut Problems) -> Option<Price> {
+    let input =
+        problems.take(at.key("inputPerMTok"), &spec.input_per_mtok, micro_units(&spec.input_per_mtok));
+    let output =
+        problems.take(at.key("outputPerMTok"), &spec.output_per_mtok, micro_units(&spec.output_per_mtok));
+    Some(Price { input: input?, output: output? })
+}
+
+/// Exact: a decimal with at most six places, in millionths.
+fn micro_units(text: &str) -> Result<u64, Fault> {
+    let fault = || {
+        Fault::new(
+            "not a price",
+            "write a decimal in quotes, at most six digits before and after the point, as in \"0.25\"",
+        )
+    };
+    let (whole, places) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str| (1..=6).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(places) {
+        return Err(fault());
+    }
+    format!("{whole}{places:0<6}").parse().map_err(|_| fault())
 }

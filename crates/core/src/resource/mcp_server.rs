@@ -3,6 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::check::Document;
+use super::crd::Status;
+use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec};
+use super::field::{name, person};
+use super::problem::{At, Fault, Problems};
 use super::*;
 
 /// A registered MCP server, checked.
@@ -44,4 +53,150 @@ impl McpServer {
     pub fn sets_of<'a>(&'a self, tool: &'a str) -> impl Iterator<Item = &'a Arc<str>> {
         self.tool_sets.iter().filter(move |(_, tools)| tools.contains(tool)).map(|(set, _)| set)
     }
+}
+
+/// An MCP server: who answers for it, where it is, and what its tools may do.
+#[derive(Clone, CustomResource, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[kube(
+    group = "vidimus.dev",
+    version = "v1alpha1",
+    kind = "MCPServer",
+    root = "McpServerResource",
+    namespaced,
+    status = "Status",
+    derive = "PartialEq",
+    doc = "An MCP server: who answers for it, where it is, and what its tools may do.",
+    shortname = "vmcp",
+    category = "vidimus",
+    printcolumn(name = "Owner", type_ = "string", json_path = ".spec.owner"),
+    printcolumn(name = "Team", type_ = "string", json_path = ".spec.team"),
+    printcolumn(name = "Risk", type_ = "string", json_path = ".spec.riskLevel"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".spec.endpoint.url"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct McpServerSpec {
+    /// The e-mail address of the person who answers for the server. Never a team alias.
+    #[schemars(schema_with = "person::schema")]
+    pub owner: String,
+    /// The team it belongs to. Cedar: resource.team, and resource in Team::"…".
+    #[schemars(schema_with = "name::plain_schema")]
+    pub team: String,
+    /// What it can do. Cedar: resource.capabilities.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "name::plain_list_schema")]
+    pub capabilities: Vec<String>,
+    /// How much harm its tools can do. Has no default: an unassessed server is not offered to agents.
+    pub risk_level: RiskLevel,
+    /// Where it runs. production when it is left out.
+    #[serde(default = "production")]
+    #[schemars(schema_with = "name::plain_schema")]
+    pub environment: String,
+    /// Where it is reached: the URL of its MCP endpoint.
+    pub endpoint: EndpointSpec,
+    /// Named sets of its tools. Cedar: resource in ToolSet::"…".
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "name::tool_sets_schema")]
+    pub tool_sets: BTreeMap<String, Vec<String>>,
+    /// What is known of single tools. One that is not listed has the server's risk and counts as destructive.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 256))]
+    pub tools: BTreeMap<String, ToolSpec>,
+}
+
+/// What is known of one tool.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [{
+    "rule": "!(has(self.readOnly) && self.readOnly && has(self.destructive) && self.destructive)",
+    "message": "a tool that only reads destroys nothing",
+}]))]
+pub struct ToolSpec {
+    /// How much harm it can do; as much as its server when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk_level: Option<RiskLevel>,
+    /// It changes nothing. false when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<bool>,
+    /// It may destroy something. true when it is left out, unless readOnly is true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destructive: Option<bool>,
+}
+
+impl McpServerSpec {
+    pub(super) fn check(
+        self,
+        meta: Meta,
+        document: Document<'_>,
+        problems: &mut Problems,
+    ) -> Option<McpServer> {
+        let spec = document.spec();
+        problems.take(spec.key("owner"), &self.owner, person::check(&self.owner));
+        plain(spec.key("team"), &self.team, problems);
+        plain(spec.key("environment"), &self.environment, problems);
+        let endpoint =
+            self.endpoint.check(document.source, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems);
+        let tool_sets = check_tool_sets(&self.tool_sets, spec.key("toolSets"), problems);
+        let tools = check_tools(&self.tools, self.risk_level, spec.key("tools"), problems);
+        let capabilities = names(spec.key("capabilities"), &self.capabilities, problems);
+        Some(McpServer {
+            id: EntityId::new(EntityKind::McpServer, meta.key()),
+            owner: self.owner.into(),
+            team: self.team.into(),
+            capabilities,
+            risk_level: self.risk_level,
+            environment: self.environment.into(),
+            endpoint: endpoint?,
+            tool_sets,
+            tools,
+            meta,
+        })
+    }
+}
+
+fn check_tool_sets(
+    sets: &BTreeMap<String, Vec<String>>,
+    at: At<'_>,
+    problems: &mut Problems,
+) -> BTreeMap<Arc<str>, Names> {
+    let mut checked = BTreeMap::new();
+    for (set, tools) in sets {
+        let at = at.key(set);
+        plain(at, set, problems);
+        for (index, tool) in tools.iter().enumerate() {
+            problems.take(at.index(index), tool, name::check_tool(tool));
+        }
+        checked.insert(set.as_str().into(), tools.iter().map(|tool| tool.as_str().into()).collect());
+    }
+    checked
+}
+
+fn check_tools(
+    tools: &BTreeMap<String, ToolSpec>,
+    server_risk: RiskLevel,
+    at: At<'_>,
+    problems: &mut Problems,
+) -> BTreeMap<Arc<str>, Tool> {
+    let mut checked = BTreeMap::new();
+    for (name, tool) in tools {
+        let at = at.key(name);
+        problems.take(at, name, name::check_tool(name));
+        let read_only = tool.read_only.unwrap_or(false);
+        let destructive = tool.destructive.unwrap_or(!read_only);
+        if read_only && destructive {
+            let fault = Fault::new(
+                "readOnly and destructive are both true",
+                "a tool that only reads destroys nothing: remove one",
+            );
+            problems.report(at, "", fault);
+        }
+        let risk_level = tool.risk_level.unwrap_or(server_risk);
+        checked.insert(name.as_str().into(), Tool { risk_level, read_only, destructive });
+    }
+    checked
 }

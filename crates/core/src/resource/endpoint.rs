@@ -1,0 +1,82 @@
+//! Where an object is reached.
+
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::field::{timeout, web_url};
+use super::problem::{At, Problems};
+
+/// Where an object is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Scheme `http` or `https`, no user info, no fragment.
+    pub url: Url,
+    /// `aud` of the tokens minted for it; the URL where nothing is given.
+    pub audience: Arc<str>,
+    /// PEM file of the roots to trust instead of the system's.
+    pub ca_file: Option<Arc<str>>,
+    /// From request sent to response headers, milliseconds, 1 to 3,600,000.
+    pub timeout_ms: u32,
+}
+
+/// What an agent or MCP server gets when it names no timeout: the official MCP clients give up no earlier.
+pub const DEFAULT_TIMEOUT_MS: u32 = 60_000;
+
+/// What a model provider gets when it names no timeout: the `openai` and `anthropic` clients give up no earlier.
+pub const DEFAULT_MODEL_TIMEOUT_MS: u32 = 600_000;
+
+/// Where an object is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EndpointSpec {
+    /// The http or https URL, as in http://ledger-mcp.finance:9000/mcp.
+    #[schemars(schema_with = "web_url::schema")]
+    pub url: String,
+    /// The audience (aud) of the tokens minted for it; the URL when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "text_schema")]
+    pub audience: Option<String>,
+    /// PEM file of the roots to trust instead of the system's. A relative path starts at the file of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "text_schema")]
+    pub ca_file: Option<String>,
+    /// From request sent to response headers, 1ms to 1h: 60s when it is left out, 10m for a model provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "timeout::schema")]
+    pub timeout: Option<String>,
+}
+
+fn text_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "string", "minLength": 1, "maxLength": 2048})
+}
+
+impl EndpointSpec {
+    pub(crate) fn check(
+        &self,
+        source: &str,
+        default_timeout_ms: u32,
+        at: At<'_>,
+        problems: &mut Problems,
+    ) -> Option<Endpoint> {
+        let url = problems.take(at.key("url"), &self.url, web_url::check(&self.url));
+        let timeout_ms = match &self.timeout {
+            Some(text) => problems.take(at.key("timeout"), text, timeout::check(text)),
+            None => Some(default_timeout_ms),
+        };
+        let (url, timeout_ms) = (url?, timeout_ms?);
+        let audience = self.audience.as_deref().unwrap_or(url.as_str()).into();
+        let ca_file = self.ca_file.as_deref().map(|file| beside(source, file));
+        Some(Endpoint { url, audience, ca_file, timeout_ms })
+    }
+}
+
+/// A relative path as seen from the file that names it, so that a directory of resources can be moved as a whole.
+pub(crate) fn beside(source: &str, file: &str) -> Arc<str> {
+    match source.rsplit_once('/') {
+        Some((directory, _)) if !file.starts_with('/') => format!("{directory}/{file}").into(),
+        _ => file.into(),
+    }
+}

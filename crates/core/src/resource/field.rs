@@ -1,0 +1,22 @@
+//! Single values: for each, the rule as Rust and the same rule as the CRD states it.
+
+pub mod issuer;
+pub mod name;
+pub mod person;
+pub mod spiffe_id;
+pub mod timeout;
+pub mod web_url;
+
+use schemars::Schema;
+use serde_json::{Value, json};
+
+/// A string schema with a length and CEL rules, each with its message.
+fn text_with_rules(least: u32, most: u32, rules: &[(&str, &str)]) -> Schema {
+    let rules: Vec<Value> =
+        rules.iter().map(|(rule, message)| json!({"rule": rule, "message": message})).collect();
+    let mut schema = schemars::json_schema!({"type": "string", "minLength": least, "maxLength": most});
+    if !rules.is_empty() {
+        schema.insert("x-kubernetes-validations".to_owned(), Value::Array(rules));
+    }
+    schema
+}

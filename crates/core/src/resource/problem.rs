@@ -1,0 +1,143 @@
+//! What is wrong with a document, field by field.
+
+use std::fmt;
+
+use super::{Origin, Rejection};
+
+/// Where in a document: `spec.identities[1].oidc.issuer`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum At<'a> {
+    Root,
+    Key(&'a At<'a>, &'a str),
+    Index(&'a At<'a>, usize),
+}
+
+impl<'a> At<'a> {
+    pub(crate) fn key(&'a self, key: &'a str) -> At<'a> {
+        At::Key(self, key)
+    }
+
+    pub(crate) fn index(&'a self, index: usize) -> At<'a> {
+        At::Index(self, index)
+    }
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            At::Root => Ok(()),
+            At::Key(At::Root, key) => f.write_str(key),
+            // A map key may hold anything; only one that cannot be misread as a path stands without quotes.
+            At::Key(parent, key)
+                if key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') =>
+            {
+                write!(f, "{parent}.{key}")
+            }
+            At::Key(parent, key) => write!(f, "{parent}[{:?}]", shortened(key)),
+            At::Index(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+/// What is wrong with one value, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) reason: String,
+    pub(crate) fix: String,
+}
+
+impl Fault {
+    pub(crate) fn new(reason: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { reason: reason.into(), fix: fix.into() }
+    }
+}
+
+#[derive(Debug)]
+struct Problem {
+    field: String,
+    value: String,
+    fault: Fault,
+}
+
+/// The problems of one document, in the order they were found.
+#[derive(Debug, Default)]
+pub(crate) struct Problems {
+    list: Vec<Problem>,
+    /// Fields whose shape is wrong: what is found below them later is a consequence.
+    broken: Vec<String>,
+}
+
+impl Problems {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Reports a fault of `value` at `at`, unless it only follows from a wrong shape reported before.
+    pub(crate) fn report(&mut self, at: At<'_>, value: &str, fault: Fault) {
+        let field = at.to_string();
+        if !self.broken.iter().any(|broken| is_at_or_below(&field, broken)) {
+            self.list.push(Problem { value: shown(&field, value), field, fault });
+        }
+    }
+
+    /// Reports a wrong shape. `consequences` are the fields about which nothing more is to be said.
+    pub(crate) fn report_shape(&mut self, at: At<'_>, value: &str, fault: Fault, consequences: &[String]) {
+        self.report(at, value, fault);
+        self.broken.extend_from_slice(consequences);
+    }
+
+    /// The checked value, or its fault reported.
+    pub(crate) fn take<T>(&mut self, at: At<'_>, value: &str, result: Result<T, Fault>) -> Option<T> {
+        result.map_err(|fault| self.report(at, value, fault)).ok()
+    }
+
+    pub(crate) fn into_rejections(self, origin: &Origin, object: &str) -> Vec<Rejection> {
+        let rejection = |problem: Problem| Rejection {
+            source: origin.source.to_string(),
+            line: origin.line,
+            object: object.to_owned(),
+            field: problem.field,
+            value: problem.value,
+            reason: problem.fault.reason,
+            fix: problem.fault.fix,
+        };
+        self.list.into_iter().map(rejection).collect()
+    }
+}
+
+fn is_at_or_below(field: &str, ancestor: &str) -> bool {
+    field.strip_prefix(ancestor).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// The value as it may be printed: shortened, and nothing of what people put where a secret is configured.
+fn shown(field: &str, value: &str) -> String {
+    if value.is_empty() {
+        String::new()
+    } else if is_at_or_below(field, "spec.credential") {
+        "(not shown)".to_owned()
+    } else {
+        without_user_info(&shortened(value))
+    }
+}
+
+/// A password in a URL is a secret too (RFC 3986 section 3.2.1).
+fn without_user_info(value: &str) -> String {
+    let Some((scheme, rest)) = value.split_once("//") else { return value.to_owned() };
+    let authority_ends = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
+    match rest.get(..authority_ends).and_then(|authority| authority.rfind('@')).and_then(|at| rest.get(at..))
+    {
+        Some(rest) => format!("{scheme}//…{rest}"),
+        None => value.to_owned(),
+    }
+}
+
+/// At most 120 characters, without control characters.
+pub(crate) fn shortened(value: &str) -> String {
+    const MOST: usize = 120;
+    let mut text: String = value.chars().take(MOST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if value.chars().nth(MOST).is_some() {
+        text.pop();
+        text.push('…');
+    }
+    text
+}

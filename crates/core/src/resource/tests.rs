@@ -1,0 +1,232 @@
+//! The tables in `cases/` are data; `e2e/kube` holds the same tables against a real kube-apiserver.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::*;
+
+const ACCEPTED: &str = include_str!("cases/accepted.yaml");
+const REFUSED: &str = include_str!("cases/refused.yaml");
+
+#[derive(Deserialize)]
+struct Table {
+    cases: Vec<Case>,
+    #[serde(flatten)]
+    good: BTreeMap<String, Value>,
+}
+
+#[derive(Deserialize)]
+struct Case {
+    on: String,
+    patch: Value,
+    /// `[field, part of the reason, part of the fix]` of each rejection.
+    says: Vec<Vec<String>>,
+}
+
+fn origin() -> Origin {
+    Origin { source: "/etc/vidimus/resources/a.yaml".into(), line: 7 }
+}
+
+fn table() -> Table {
+    serde_saphyr::from_str(REFUSED).unwrap()
+}
+
+fn accepted() -> Vec<Value> {
+    serde_saphyr::from_multiple(ACCEPTED).unwrap()
+}
+
+fn accepted_object(name: &str) -> Object {
+    let documents = accepted();
+    let document = documents.iter().find(|document| document["metadata"]["name"] == name).unwrap();
+    check(&origin(), document).unwrap()
+}
+
+/// RFC 7386.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    let members = target.as_object_mut().unwrap();
+    for (key, value) in patch {
+        if value.is_null() {
+            members.remove(key);
+        } else {
+            merge(members.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}
+
+#[test]
+fn what_is_good_is_accepted() {
+    for document in accepted() {
+        let only_in_a_cluster = document["metadata"]["annotations"]["cases/only"] == "cluster";
+        match check(&origin(), &document) {
+            Ok(_) => assert!(!only_in_a_cluster, "{document}"),
+            Err(rejections) => assert!(only_in_a_cluster, "{document}: {rejections:#?}"),
+        }
+    }
+    for (kind, document) in table().good {
+        check(&origin(), &document).unwrap_or_else(|rejections| panic!("{kind}: {rejections:#?}"));
+    }
+}
+
+#[test]
+fn what_is_bad_is_refused_with_field_reason_and_fix() {
+    let table = table();
+    for case in &table.cases {
+        let mut document = table.good[&case.on].clone();
+        merge(&mut document, &case.patch);
+        let rejections = check(&origin(), &document).err().unwrap_or_default();
+        let context = format!("{} {}: {rejections:#?}", case.on, case.patch);
+        assert_eq!(rejections.len(), case.says.len(), "{context}");
+        for (rejection, says) in rejections.iter().zip(&case.says) {
+            assert_eq!(rejection.field, says[0], "{context}");
+            assert!(rejection.reason.contains(&says[1]), "{context}");
+            assert!(says.get(2).is_none_or(|fix| rejection.fix.contains(fix)), "{context}");
+            assert!(!rejection.fix.is_empty(), "{context}");
+            assert_eq!((&*rejection.source, rejection.line), ("/etc/vidimus/resources/a.yaml", 7));
+            assert!(!format!("{rejection:?}").contains("hunter2"), "a secret is shown: {context}");
+        }
+    }
+}
+
+#[test]
+fn every_kind_has_a_case() {
+    let table = table();
+    for kind in check::KINDS {
+        assert!(table.good.contains_key(kind), "{kind}");
+        assert!(table.cases.iter().any(|case| case.on == kind), "{kind}");
+    }
+}
+
+#[test]
+fn a_document_that_is_no_object_is_refused() {
+    for document in [json!(null), json!("text"), json!([]), json!(7), json!({})] {
+        assert!(check(&origin(), &document).is_err(), "{document}");
+    }
+    let rejections = check(&origin(), &json!({"kind": "Agent", "metadata": {"name": "x"}})).unwrap_err();
+    assert_eq!(rejections[0].object, "Agent default/x");
+}
+
+#[test]
+fn an_agent_keeps_what_was_written() {
+    let Object::Agent(agent) = accepted_object("invoice-bot") else { panic!("an agent") };
+    assert_eq!(agent.id.to_string(), "Agent/finance/invoice-bot");
+    assert_eq!(agent.version.as_deref(), Some("1.4.2"));
+    assert_eq!(agent.risk_level, RiskLevel::Low);
+    assert_eq!(agent.authority_class, AuthorityClass::ActWithApproval);
+    assert_eq!(agent.delegation, DelegationLimits { max_depth: Some(3), max_fan_out: Some(8) });
+    let account = Identity::ServiceAccount { namespace: "finance".into(), name: "invoice-bot".into() };
+    assert_eq!(agent.identities[2], account);
+    let endpoint = agent.endpoint.as_ref().unwrap();
+    assert_eq!(
+        (endpoint.url.as_str(), &*endpoint.audience),
+        ("http://invoice-bot.finance:8080/", "http://invoice-bot.finance:8080/")
+    );
+    assert_eq!((endpoint.timeout_ms, endpoint.ca_file.as_deref()), (60_000, None));
+    assert_eq!(agent.meta.origin, origin());
+}
+
+#[test]
+fn what_is_left_out_gets_the_careful_default() {
+    let Object::Agent(agent) = accepted_object("local-bot") else { panic!("an agent") };
+    assert_eq!((&*agent.meta.namespace, &*agent.environment), ("default", "production"));
+    assert_eq!(agent.authority_class, AuthorityClass::Advise);
+    assert!(!agent.quarantined);
+    let Object::Service(service) = accepted_object("reporting") else { panic!("a service") };
+    assert_eq!(service.risk_level, RiskLevel::Medium);
+    let Object::LlmProvider(provider) = accepted_object("openai") else { panic!("a provider") };
+    assert_eq!(
+        (provider.endpoint.url.as_str(), provider.endpoint.timeout_ms),
+        ("https://api.openai.com/", 600_000)
+    );
+    assert_eq!(&*provider.team, "");
+    let Object::Policy(policy) = accepted_object("finance-read") else { panic!("a policy") };
+    assert_eq!(policy.scope, policy::Scope::Namespace);
+}
+
+#[test]
+fn tools_default_to_destructive_with_the_risk_of_the_server() {
+    let Object::McpServer(server) = accepted_object("files") else { panic!("a server") };
+    let tool = |risk_level, read_only, destructive| mcp_server::Tool { risk_level, read_only, destructive };
+    assert_eq!(server.tool("read/file.v1"), tool(RiskLevel::Low, true, false));
+    assert_eq!(server.tool("write_file"), tool(RiskLevel::High, false, false));
+    assert_eq!(server.tool("delete_file"), tool(RiskLevel::High, false, true));
+    assert_eq!(server.tool("unlisted"), tool(RiskLevel::High, false, true));
+}
+
+#[test]
+fn prices_are_exact() {
+    let Object::LlmProvider(provider) = accepted_object("openai") else { panic!("a provider") };
+    assert_eq!(
+        provider.model("gpt-5.2-mini").unwrap().price,
+        Some(llm_provider::Price { input: 250_000, output: 2_000_000 })
+    );
+    let Object::LlmProvider(provider) = accepted_object("local") else { panic!("a provider") };
+    let price = provider.model("meta-llama/Llama-3.3:70b").unwrap().price;
+    assert_eq!(price, Some(llm_provider::Price { input: 0, output: 999_999_999_999 }));
+}
+
+#[test]
+fn relative_files_lie_beside_the_object() {
+    let Object::LlmProvider(provider) = accepted_object("openai") else { panic!("a provider") };
+    let file = llm_provider::CredentialSource::File("/etc/vidimus/resources/../keys/openai".into());
+    assert_eq!(provider.credential, file);
+    let Object::Agent(agent) = accepted_object("oracle.v2") else { panic!("an agent") };
+    let endpoint = agent.endpoint.as_ref().unwrap();
+    assert_eq!(endpoint.ca_file.as_deref(), Some("/etc/vidimus/resources/roots.pem"));
+    assert_eq!((&*endpoint.audience, endpoint.timeout_ms), ("urn:oracle", 90_000));
+    assert_eq!(&*endpoint::beside("a.yaml", "k"), "k");
+    assert_eq!(&*endpoint::beside("d/a.yaml", "/k"), "/k");
+}
+
+#[test]
+fn long_values_and_control_characters_are_not_printed_whole() {
+    let mut document = table().good["Agent"].clone();
+    merge(&mut document, &json!({"spec": {"team": "\u{1b}[31m".repeat(100)}}));
+    let rejections = check(&origin(), &document).unwrap_err();
+    assert_eq!(rejections[0].field, "spec.team");
+    assert_eq!(rejections[0].value.chars().count(), 120);
+    assert!(!rejections[0].value.contains('\u{1b}'));
+}
+
+/// CEL rules only pass the cost budget of Kubernetes when everything they look at is bounded.
+#[test]
+fn everything_in_a_spec_is_bounded() {
+    fn visit(schema: &JSONSchemaProps, at: &str) {
+        match schema.type_.as_deref() {
+            Some("string") => {
+                assert!(schema.max_length.is_some() || schema.enum_.is_some(), "{at} has no maxLength")
+            }
+            Some("array") => assert!(schema.max_items.is_some(), "{at} has no maxItems"),
+            Some("object") if schema.properties.is_none() => {
+                // `none: {}` is an object without fields.
+                assert!(
+                    schema.max_properties.is_some() || at.ends_with(".none"),
+                    "{at} has no maxProperties"
+                );
+            }
+            _ => {}
+        }
+        assert!(schema.nullable.is_none(), "{at} is nullable");
+        for (name, property) in schema.properties.iter().flatten() {
+            assert!(property.description.is_some(), "{at}.{name} is not described");
+            visit(property, &format!("{at}.{name}"));
+        }
+        if let Some(JSONSchemaPropsOrArray::Schema(each)) = &schema.items {
+            visit(each, &format!("{at}[]"));
+        }
+    }
+    for kind in check::KINDS {
+        visit(&crd::schema(kind).unwrap().properties.as_ref().unwrap()["spec"], kind);
+    }
+}
