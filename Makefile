@@ -1,0 +1,42 @@
+# Every target does its own set-up: on a fresh machine `make demo` and `make test` need no other command before them.
+# Needs: Rust 1.95 (rustup), a C compiler, Python 3.11, Node 20 with npm. Go 1.26 for the Kubernetes API server in `make test`.
+
+SHELL := /bin/bash -euo pipefail
+CARGO ?= cargo
+
+.PHONY: help demo test bench build lint unit e2e kube deny crds clean-cache
+
+help: ## What can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: ## A complete governed system with real agents, servers and clients, explained step by step
+	$(CARGO) build --release -p vidimus
+	target/release/vidimus demo --components e2e $(DEMO_FLAGS)
+
+test: lint unit kube e2e ## Everything that CI runs
+
+build:
+	$(CARGO) build --workspace --all-targets
+
+lint: ## Formatting, clippy, crate arrows and sizes, licences and bans
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) xtask tidy
+	scripts/deny.sh
+
+unit: ## Unit, property and integration tests in Rust
+	$(CARGO) test --workspace
+
+kube: ## The CRDs against a real Kubernetes API server
+	e2e/kube/test.sh
+
+e2e: ## The gateway binary between real clients and real servers
+	$(CARGO) build -p vidimus
+	e2e/test.sh
+
+bench: ## Every promised number, one JSON object a line
+	$(CARGO) build --release -p vidimus -p vidimus-bench
+	target/release/bench $(BENCH_FLAGS)
+
+crds: ## Write deploy/crds from the Rust types
+	$(CARGO) xtask crds
