@@ -1,0 +1,22 @@
+//! Who calls, for whom, and what Vidimus issues in turn.
+//!
+//! [`Authenticator`] turns what a caller presents (a bearer token, an X.509-SVID, or both) into exactly one registered
+//! principal, the user it acts for and the chain it continues. [`Mint`] issues the credential of the next hop.
+//! [`LocalIdentity`] is the built-in CA and issuer for use without a cluster. Nothing after this crate sees a raw token.
+
+mod issue;
+mod prove;
+mod spiffe;
+mod tls;
+
+pub use issue::files::KeyFileError;
+pub use issue::local::{LOCAL_ISSUER, LocalError, LocalIdentity, MAX_LOCAL_TTL, Svid, TokenRequest};
+pub use issue::mint::{Hop, HopToken, MAX_HOP_TTL, Mint, MintError};
+pub use prove::{Authenticator, Config, ConfigError, Evidence, Limits};
+pub use spiffe::{PeerSvid, SpiffeId, SpiffeIdError, SvidError, TrustDomain};
+pub use tls::{
+    ClientCertificates, ServerCertificate, TlsError, TrustBundle, TrustBundleError, TrustStore, server_config,
+};
+
+/// The longest chain of actors (RFC 8693 section 4.1, nested `act`) that is read or written.
+pub const MAX_ACTORS: usize = 16;

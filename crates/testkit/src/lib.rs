@@ -1,0 +1,3 @@
+//! Fakes for tests: an issuer, upstreams. Never part of a release.
+
+pub mod issuer;

@@ -1,0 +1,114 @@
+//! Key files: created once, whole, readable by their owner only.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::rand;
+use secrecy::SecretString;
+
+/// Mode of files that hold a private key.
+pub(crate) const PRIVATE: u32 = 0o600;
+/// Mode of files that hold certificates and public keys.
+pub(crate) const PUBLIC: u32 = 0o644;
+/// No key file is nearly this large, in bytes.
+const MAX_FILE: u64 = 64 * 1024;
+
+/// Why a key file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyFileError {
+    #[error("{path}: cannot {operation}", path = path.display())]
+    Io { path: PathBuf, operation: &'static str, source: io::Error },
+    #[error(
+        "{path}: mode {mode:o} lets everybody on this machine read the key; make it 0600, and consider the key stolen",
+        path = path.display()
+    )]
+    Exposed { path: PathBuf, mode: u32 },
+    #[error("{path}: not {expected}: {reason}", path = path.display())]
+    Content { path: PathBuf, expected: &'static str, reason: String },
+    #[error("the random number generator failed")]
+    Random,
+}
+
+impl KeyFileError {
+    fn io(path: &Path, operation: &'static str) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, operation, source }
+    }
+}
+
+/// Makes the directory and its parents, for the owner only.
+pub(crate) fn directory(path: &Path) -> Result<(), KeyFileError> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(KeyFileError::io(path, "create the directory"))
+}
+
+/// The text of a private file; on first use, what `make` gives. Of several processes that start at once one wins, and all read
+/// the winner's.
+pub(crate) fn read_or_create(
+    path: &Path,
+    mode: u32,
+    make: impl FnOnce() -> Result<SecretString, KeyFileError>,
+) -> Result<SecretString, KeyFileError> {
+    if let Some(text) = read(path, mode)? {
+        return Ok(text);
+    }
+    let temporary = write_temporary(path, mode, &make()?)?;
+    // Unlike a rename, a link fails when the name exists: nobody's key is overwritten.
+    let linked = fs::hard_link(&temporary, path);
+    let removed = fs::remove_file(&temporary);
+    match linked {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(KeyFileError::io(path, "create the file")(error));
+        }
+        _ => removed.map_err(KeyFileError::io(&temporary, "remove the file"))?,
+    }
+    sync_directory(path)?;
+    read(path, mode)?.ok_or_else(|| KeyFileError::io(path, "read")(io::ErrorKind::NotFound.into()))
+}
+
+/// Writes a file whole, in the place of what was there.
+pub(crate) fn replace(path: &Path, mode: u32, text: &SecretString) -> Result<(), KeyFileError> {
+    let temporary = write_temporary(path, mode, text)?;
+    fs::rename(&temporary, path).map_err(KeyFileError::io(path, "replace the file"))?;
+    sync_directory(path)
+}
+
+/// The text of a file; `None` when there is none. A private one that others may read is refused. The group may: Kubernetes gives
+/// it access to every file of a volume with `fsGroup`.
+pub(crate) fn read(path: &Path, mode: u32) -> Result<Option<SecretString>, KeyFileError> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(KeyFileError::io(path, "open"))?,
+    };
+    let metadata = file.metadata().map_err(KeyFileError::io(path, "read"))?;
+    let found = metadata.permissions().mode() & 0o777;
+    if mode == PRIVATE && found & 0o007 != 0 {
+        return Err(KeyFileError::Exposed { path: path.to_owned(), mode: found });
+    }
+    if metadata.len() > MAX_FILE {
+        return Err(KeyFileError::io(path, "read")(io::ErrorKind::FileTooLarge.into()));
+    }
+    io::read_to_string(file).map(|text| Some(text.into())).map_err(KeyFileError::io(path, "read"))
+}
+
+fn write_temporary(path: &Path, mode: u32, text: &SecretString) -> Result<PathBuf, KeyFileError> {
+    use secrecy::ExposeSecret as _;
+    let mut random = [0; 8];
+    rand::fill(&mut random).map_err(|_| KeyFileError::Random)?;
+    let temporary = path.with_extension(format!("{:016x}.tmp", u64::from_le_bytes(random)));
+    let write = || -> io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        file.write_all(text.expose_secret().as_bytes())?;
+        file.sync_all()
+    };
+    write().map_err(KeyFileError::io(&temporary, "write"))?;
+    Ok(temporary)
+}
+
+fn sync_directory(path: &Path) -> Result<(), KeyFileError> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(KeyFileError::io(directory, "sync the directory"))
+}

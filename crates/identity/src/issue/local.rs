@@ -1,0 +1,251 @@
+//! Identity without anything external: a CA and a token issuer of this installation alone.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rcgen::{Issuer, KeyPair};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use secrecy::{ExposeSecret as _, SecretString};
+use vidimus_core::caller::UnixMillis;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
+
+use super::ca;
+use super::files::{self, KeyFileError};
+use super::key::{self, SigningFailed, SigningKey, jwk_set};
+use crate::prove::keys::KeySet;
+use crate::spiffe::{SpiffeId, SpiffeIdError, TrustDomain, only_uri_name};
+use crate::tls::{ServerCertificate, TlsError};
+
+/// `iss` of tokens of the built-in issuer. It has no address: its tokens are good in this installation only.
+pub const LOCAL_ISSUER: &str = "urn:vidimus:local";
+/// The longest life of a local token, SVID or server certificate.
+pub const MAX_LOCAL_TTL: Duration = Duration::from_secs(24 * 3600);
+/// The trust domain where none is asked for.
+const DEFAULT_TRUST_DOMAIN: &str = "vidimus.local";
+
+/// Why the built-in identity cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+    #[error("the CA here is of trust domain {existing}, not {asked}; use that, or another data directory")]
+    OtherTrustDomain { existing: TrustDomain, asked: TrustDomain },
+    #[error(transparent)]
+    TrustDomain(#[from] SpiffeIdError),
+    #[error("a local token or certificate lives 1 s to {} h, not {} s", MAX_LOCAL_TTL.as_secs() / 3600, ttl.as_secs())]
+    Ttl { ttl: Duration },
+    #[error("{field} is empty")]
+    Empty { field: &'static str },
+    #[error(transparent)]
+    Signing(#[from] SigningFailed),
+    #[error("the certificate could not be made")]
+    Certificate(#[source] rcgen::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// The built-in CA and issuer, whose keys are files in the data directory.
+pub struct LocalIdentity {
+    trust_domain: TrustDomain,
+    ca: Issuer<'static, KeyPair>,
+    bundle: String,
+    tokens: SigningKey,
+    keys: Arc<KeySet>,
+}
+
+/// A token to issue.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenRequest<'a> {
+    /// The subject a principal is registered with (`oidc: {issuer: urn:vidimus:local, subject: …}`).
+    pub subject: &'a str,
+    /// The person it acts for: then the person is `sub`, and the subject is `act.sub` (RFC 8693 section 4.1).
+    pub user: Option<&'a str>,
+    pub audience: &'a str,
+    /// 1 s to [`MAX_LOCAL_TTL`].
+    pub ttl: Duration,
+    pub now: UnixMillis,
+}
+
+/// An X.509-SVID and its key.
+#[derive(Debug)]
+pub struct Svid {
+    pub spiffe_id: SpiffeId,
+    /// PEM, the leaf alone: the CA that signed it is in the bundle.
+    pub certificate: String,
+    /// PKCS #8, PEM.
+    pub key: SecretString,
+    pub not_after: UnixMillis,
+}
+
+impl LocalIdentity {
+    /// Opens the keys in `directory`, or makes them, with a CA of `trust_domain` (`vidimus.local` where none is given).
+    ///
+    /// # Errors
+    /// When files cannot be read, made or used, or the CA there is of another trust domain than asked for.
+    pub fn open(
+        directory: &Path,
+        trust_domain: Option<&TrustDomain>,
+        now: UnixMillis,
+    ) -> Result<Self, LocalError> {
+        files::directory(directory)?;
+        let domain = trust_domain
+            .map_or_else(|| TrustDomain::new(DEFAULT_TRUST_DOMAIN), |domain| Ok(domain.clone()))?;
+        let (ca_key, bundle) = open_ca(directory, &domain, now)?;
+        let (existing, certificate) = read_ca(&directory.join("ca.pem"), &bundle)?;
+        if trust_domain.is_some_and(|asked| *asked != existing) {
+            return Err(LocalError::OtherTrustDomain { existing, asked: domain });
+        }
+        let ca = Issuer::from_ca_cert_der(&certificate, ca_key).map_err(LocalError::Certificate)?;
+        let tokens = SigningKey::open(&directory.join("issuer-key.pem"), "JWT")?;
+        let keys =
+            KeySet::parse(jwk_set(&[&tokens.public]).as_bytes()).map_err(|error| KeyFileError::Content {
+                path: directory.join("issuer-key.pem"),
+                expected: "a signing key",
+                reason: error.to_string(),
+            })?;
+        Ok(Self { trust_domain: existing, ca, bundle, tokens, keys: Arc::new(keys) })
+    }
+
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// The CA's certificate, PEM: the trust bundle for its SVIDs and for the gateway's certificate.
+    pub fn bundle(&self) -> &str {
+        &self.bundle
+    }
+
+    /// A bearer token for [`TokenRequest::subject`].
+    ///
+    /// # Errors
+    /// When the life is out of range or a name is empty.
+    pub fn token(&self, request: &TokenRequest<'_>) -> Result<SecretString, LocalError> {
+        check_ttl(request.ttl)?;
+        let names = [("the subject", Some(request.subject)), ("the audience", Some(request.audience))];
+        for (field, value) in names.into_iter().chain([("the user", request.user)]) {
+            if value.is_some_and(str::is_empty) {
+                return Err(LocalError::Empty { field });
+            }
+        }
+        let issued = request.now.0.div_euclid(1000);
+        let mut claims = serde_json::json!({
+            "iss": LOCAL_ISSUER,
+            "sub": request.user.unwrap_or(request.subject),
+            "aud": request.audience,
+            "iat": issued,
+            "exp": issued.saturating_add_unsigned(request.ttl.as_secs()),
+            "jti": key::token_id()?,
+        });
+        if let (Some(_), Some(claims)) = (request.user, claims.as_object_mut()) {
+            claims.insert("act".to_owned(), serde_json::json!({ "sub": request.subject }));
+        }
+        let mut token = String::new();
+        self.tokens.append(&mut token, claims.to_string().as_bytes())?;
+        Ok(token.into())
+    }
+
+    /// An X.509-SVID for a workload of this trust domain.
+    ///
+    /// # Errors
+    /// When the ID is of another trust domain or the life is out of range.
+    pub fn svid(&self, id: &SpiffeId, ttl: Duration, now: UnixMillis) -> Result<Svid, LocalError> {
+        check_ttl(ttl)?;
+        if *id.trust_domain() != self.trust_domain {
+            let (existing, asked) = (self.trust_domain.clone(), id.trust_domain().clone());
+            return Err(LocalError::OtherTrustDomain { existing, asked });
+        }
+        let issued = ca::workload(&self.ca, id, now, ttl).map_err(LocalError::Certificate)?;
+        let ca::Issued { certificate, key, not_after } = issued;
+        Ok(Svid { spiffe_id: id.clone(), certificate, key: key.into(), not_after })
+    }
+
+    /// A certificate for the gateway, reached under `names` (DNS names and IP addresses).
+    ///
+    /// # Errors
+    /// When a name cannot stand in a certificate or the life is out of range.
+    pub fn server_certificate(
+        &self,
+        names: &[String],
+        ttl: Duration,
+        now: UnixMillis,
+    ) -> Result<ServerCertificate, LocalError> {
+        check_ttl(ttl)?;
+        if names.is_empty() {
+            return Err(LocalError::Empty { field: "the list of names" });
+        }
+        let issued = ca::server(&self.ca, names, now, ttl).map_err(LocalError::Certificate)?;
+        Ok(ServerCertificate::from_pem(issued.certificate.as_bytes(), &issued.key.into())?)
+    }
+
+    pub(crate) fn keys(&self) -> &Arc<KeySet> {
+        &self.keys
+    }
+}
+
+impl fmt::Debug for LocalIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalIdentity").field("trust_domain", &self.trust_domain).finish_non_exhaustive()
+    }
+}
+
+impl Svid {
+    /// Writes the certificate, and the key for its owner only.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write(&self, certificate: &Path, key: &Path) -> Result<(), KeyFileError> {
+        files::replace(key, files::PRIVATE, &self.key)?;
+        files::replace(certificate, files::PUBLIC, &self.certificate.clone().into())
+    }
+
+    /// The certificate and key as `rustls` takes them.
+    ///
+    /// # Errors
+    /// Never, for an SVID that this crate made.
+    pub fn der(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+        crate::tls::parse_pem(self.certificate.as_bytes(), &self.key)
+    }
+}
+
+fn check_ttl(ttl: Duration) -> Result<(), LocalError> {
+    if ttl < Duration::from_secs(1) || ttl > MAX_LOCAL_TTL { Err(LocalError::Ttl { ttl }) } else { Ok(()) }
+}
+
+/// The CA's key and certificate. The key comes first, so a certificate never exists without it.
+fn open_ca(directory: &Path, domain: &TrustDomain, now: UnixMillis) -> Result<(KeyPair, String), LocalError> {
+    let path = directory.join("ca-key.pem");
+    let key = files::read_or_create(&path, files::PRIVATE, || key::generate(&path))?;
+    let key = KeyPair::from_pem(key.expose_secret()).map_err(|error| KeyFileError::Content {
+        path,
+        expected: "a private key (PKCS #8, PEM)",
+        reason: error.to_string(),
+    })?;
+    let path = directory.join("ca.pem");
+    let certificate = files::read_or_create(&path, files::PUBLIC, || {
+        ca::root(domain, &key, now).map(SecretString::from).map_err(|error| KeyFileError::Content {
+            path: path.clone(),
+            expected: "a certificate that could be made",
+            reason: error.to_string(),
+        })
+    })?;
+    Ok((key, certificate.expose_secret().to_owned()))
+}
+
+fn read_ca(path: &Path, pem: &str) -> Result<(TrustDomain, CertificateDer<'static>), LocalError> {
+    let content = |reason: String| KeyFileError::Content {
+        path: path.to_owned(),
+        expected: "the certificate of a CA",
+        reason,
+    };
+    let certificate =
+        CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| content(error.to_string()))?;
+    let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|error| content(error.to_string()))?;
+    let uri = only_uri_name(&parsed).map_err(|error| content(error.to_string()))?;
+    let domain =
+        uri.strip_prefix("spiffe://").ok_or_else(|| content("its URI name is not SPIFFE".to_owned()))?;
+    Ok((TrustDomain::new(domain)?, certificate))
+}

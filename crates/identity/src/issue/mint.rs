@@ -1,0 +1,265 @@
+//! The credential of one hop: a JWT for exactly one destination and at most two minutes.
+//!
+//! `typ` is `at+jwt` (RFC 9068): it is an access token in the ordinary sense, and a resource server that follows RFC 9068 accepts
+//! no other type. It carries what that profile requires (`iss`, `exp`, `aud`, `sub`, `client_id`, `iat`, `jti`). Confusion with
+//! other tokens is excluded by the issuer, which signs nothing else, and by `dst`, which the gateway requires.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::HeaderValue;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use vidimus_core::caller::{Chain, UnixMillis, User};
+use vidimus_core::entity::{EntityId, EntityKind};
+
+use super::files::{self, KeyFileError};
+use super::key::{self, PublicJwk, SigningFailed, SigningKey, jwk_set};
+use crate::MAX_ACTORS;
+use crate::prove::keys::KeySet;
+
+/// The longest life of a hop's token.
+pub const MAX_HOP_TTL: Duration = Duration::from_secs(120);
+/// See the head of this file.
+const TYPE: &str = "at+jwt";
+const KEY_FILE: &str = "hop-key.pem";
+const PREVIOUS_FILE: &str = "hop-key-previous.json";
+
+/// One hop that was allowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Hop<'a> {
+    /// `aud`: the audience of the destination's endpoint.
+    pub audience: &'a str,
+    /// The registered object that receives the token.
+    pub destination: &'a EntityId,
+    pub caller: &'a EntityId,
+    pub user: Option<&'a User>,
+    /// The chain of this call; its actors acted before `caller`.
+    pub chain: &'a Chain,
+    pub now: UnixMillis,
+    /// 1 s to [`MAX_HOP_TTL`]; whole seconds count.
+    pub ttl: Duration,
+}
+
+/// A minted token.
+#[derive(Clone, Debug)]
+pub struct HopToken {
+    /// `Bearer …` for the `Authorization` header, marked sensitive: `Debug` hides it and HPACK does not index it.
+    pub header_value: HeaderValue,
+    /// The token's id, 16 characters.
+    pub jti: String,
+}
+
+/// Why a token was not minted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MintError {
+    #[error("a hop's token lives 1 to {} s, not {} ms", MAX_HOP_TTL.as_secs(), ttl.as_millis())]
+    Ttl { ttl: Duration },
+    #[error("the chain has {actors} actors, {MAX_ACTORS} at most can be named in a token")]
+    ChainTooLong { actors: usize },
+    #[error("{caller} cannot be an actor: only an Agent or a Service acts")]
+    NotAnActor { caller: EntityId },
+    #[error(transparent)]
+    Signing(#[from] SigningFailed),
+}
+
+/// Mints tokens for hops, and publishes the keys by which others verify them.
+#[derive(Debug)]
+pub struct Mint {
+    issuer: Arc<str>,
+    directory: PathBuf,
+    keys: ArcSwap<Keys>,
+}
+
+#[derive(Debug)]
+struct Keys {
+    current: SigningKey,
+    published: Arc<KeySet>,
+    jwks: String,
+}
+
+impl Mint {
+    /// Opens the key in `directory` (generated on first use). `issuer` is the gateway's public URL, under which it serves
+    /// [`Mint::jwks`].
+    ///
+    /// # Errors
+    /// When the key cannot be read, made or used.
+    pub fn open(directory: &Path, issuer: impl Into<Arc<str>>) -> Result<Self, KeyFileError> {
+        files::directory(directory)?;
+        let keys = ArcSwap::from_pointee(Keys::open(directory)?);
+        Ok(Self { issuer: issuer.into(), directory: directory.to_owned(), keys })
+    }
+
+    /// Signs with a new key from now on. The key used until now is still published, and its tokens are good to their end.
+    ///
+    /// # Errors
+    /// When the files cannot be written; the present key then stays.
+    pub fn rotate(&self) -> Result<(), KeyFileError> {
+        let path = self.directory.join(KEY_FILE);
+        let previous = serde_json::json!(&self.keys.load().current.public).to_string();
+        files::replace(&self.directory.join(PREVIOUS_FILE), files::PUBLIC, &previous.into())?;
+        files::replace(&path, files::PRIVATE, &key::generate(&path)?)?;
+        self.keys.store(Arc::new(Keys::open(&self.directory)?));
+        Ok(())
+    }
+
+    /// `iss` of the tokens.
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// The JWK Set with the present and the previous key.
+    pub fn jwks(&self) -> String {
+        self.keys.load().jwks.clone()
+    }
+
+    /// Mints the token of one hop. CPU only.
+    ///
+    /// # Errors
+    /// See [`MintError`].
+    pub fn mint(&self, hop: &Hop<'_>) -> Result<HopToken, MintError> {
+        check(hop)?;
+        let jti = key::token_id()?;
+        let payload = serde_json::to_vec(&Payload { hop, issuer: &self.issuer, jti: &jti });
+        let payload = payload.map_err(|_| SigningFailed)?;
+        let keys = self.keys.load();
+        let mut text = String::with_capacity("Bearer ".len() + keys.current.length(payload.len()));
+        text.push_str("Bearer ");
+        keys.current.append(&mut text, &payload)?;
+        let value = HeaderValue::from_maybe_shared(Bytes::from(text));
+        let mut header_value = value.map_err(|_| SigningFailed)?;
+        header_value.set_sensitive(true);
+        Ok(HopToken { header_value, jti })
+    }
+
+    pub(crate) fn keys(&self) -> Arc<KeySet> {
+        self.keys.load().published.clone()
+    }
+
+    pub(crate) fn verifies_with(&self, keys: &Arc<KeySet>) -> bool {
+        Arc::ptr_eq(&self.keys.load().published, keys)
+    }
+}
+
+impl Keys {
+    fn open(directory: &Path) -> Result<Self, KeyFileError> {
+        let current = SigningKey::open(&directory.join(KEY_FILE), TYPE)?;
+        let previous = previous(&directory.join(PREVIOUS_FILE))?;
+        // A rotation that was interrupted has written the present key as the previous one.
+        let previous = previous.filter(|previous| previous.kid != current.public.kid);
+        let all: Vec<&PublicJwk> = std::iter::once(&current.public).chain(&previous).collect();
+        let jwks = jwk_set(&all);
+        let published = KeySet::parse(jwks.as_bytes()).map_err(|error| KeyFileError::Content {
+            path: directory.join(PREVIOUS_FILE),
+            expected: "a public key",
+            reason: error.to_string(),
+        })?;
+        Ok(Self { current, published: Arc::new(published), jwks })
+    }
+}
+
+fn previous(path: &Path) -> Result<Option<PublicJwk>, KeyFileError> {
+    use secrecy::ExposeSecret as _;
+    let Some(text) = files::read(path, files::PUBLIC)? else { return Ok(None) };
+    let jwk = serde_json::from_str(text.expose_secret()).map_err(|error| KeyFileError::Content {
+        path: path.to_owned(),
+        expected: "a public JWK",
+        reason: error.to_string(),
+    })?;
+    Ok(Some(jwk))
+}
+
+fn check(hop: &Hop<'_>) -> Result<(), MintError> {
+    if hop.ttl < Duration::from_secs(1) || hop.ttl > MAX_HOP_TTL {
+        return Err(MintError::Ttl { ttl: hop.ttl });
+    }
+    let actors = hop.chain.actors.len() + 1;
+    if actors > MAX_ACTORS {
+        return Err(MintError::ChainTooLong { actors });
+    }
+    let acts = |entity: &EntityId| matches!(entity.kind, EntityKind::Agent | EntityKind::Service);
+    match std::iter::once(hop.caller).chain(&hop.chain.actors).find(|actor| !acts(actor)) {
+        Some(other) => Err(MintError::NotAnActor { caller: other.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// The claims, written straight from the hop.
+struct Payload<'a> {
+    hop: &'a Hop<'a>,
+    issuer: &'a str,
+    jti: &'a str,
+}
+
+impl Serialize for Payload<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Hop { audience, destination, caller, user, chain, now, ttl } = *self.hop;
+        let issued = now.0.div_euclid(1000);
+        let mut claims = serializer.serialize_map(None)?;
+        claims.serialize_entry("iss", self.issuer)?;
+        match user {
+            Some(user) => {
+                claims.serialize_entry("sub", &*user.subject)?;
+                claims.serialize_entry("sub_id", &SubjectId(user))?;
+            }
+            None => claims.serialize_entry("sub", &Text(chain.actors.first().unwrap_or(caller)))?,
+        }
+        // Who may call on keeps what policies may ask about the user; a tool or a model has no use for it.
+        let continues = matches!(destination.kind, EntityKind::Agent | EntityKind::Service);
+        if let Some(email) = user.and_then(|user| user.email.as_deref()).filter(|_| continues) {
+            claims.serialize_entry("email", email)?;
+        }
+        claims.serialize_entry("client_id", &Text(caller))?;
+        claims.serialize_entry("aud", audience)?;
+        claims.serialize_entry("dst", &Text(destination))?;
+        claims.serialize_entry("act", &Act { current: caller, prior: &chain.actors })?;
+        claims.serialize_entry("depth", &chain.depth())?;
+        claims.serialize_entry("txn", &*chain.transaction)?;
+        claims.serialize_entry("txn_iat", &chain.started.0)?;
+        claims.serialize_entry("jti", self.jti)?;
+        claims.serialize_entry("iat", &issued)?;
+        claims.serialize_entry("exp", &issued.saturating_add_unsigned(ttl.as_secs()))?;
+        claims.end()
+    }
+}
+
+/// RFC 8693 section 4.1: the current actor outermost, the first one innermost.
+struct Act<'a> {
+    current: &'a EntityId,
+    /// Oldest first.
+    prior: &'a [EntityId],
+}
+
+impl Serialize for Act<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut act = serializer.serialize_map(None)?;
+        act.serialize_entry("sub", &Text(self.current))?;
+        if let Some((current, prior)) = self.prior.split_last() {
+            act.serialize_entry("act", &Act { current, prior })?;
+        }
+        act.end()
+    }
+}
+
+/// RFC 9493 section 3.2.3.
+struct SubjectId<'a>(&'a User);
+
+impl Serialize for SubjectId<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut id = serializer.serialize_map(Some(3))?;
+        id.serialize_entry("format", "iss_sub")?;
+        id.serialize_entry("iss", &*self.0.issuer)?;
+        id.serialize_entry("sub", &*self.0.subject)?;
+        id.end()
+    }
+}
+
+struct Text<'a>(&'a EntityId);
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
+    }
+}

@@ -1,0 +1,264 @@
+//! Authentication: from evidence to [`Proven`].
+
+mod bind;
+mod cache;
+mod claims;
+mod fetch;
+pub(crate) mod keys;
+mod remote;
+mod source;
+mod token;
+mod verified;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rustls::RootCertStore;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use vidimus_core::caller::{Proven, UnixMillis};
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::snapshot::Snapshot;
+
+use self::bind::Registry;
+use self::cache::{Entry, Presented, Remembered, Trusted, Worth};
+use self::claims::{Claims, HopClaims};
+use self::fetch::Fetcher;
+use self::remote::Remote;
+use self::source::Source;
+use self::token::{Token, shown};
+use self::verified::Verified;
+use crate::issue::local::{LOCAL_ISSUER, LocalIdentity};
+use crate::issue::mint::Mint;
+use crate::spiffe::PeerSvid;
+
+/// What an [`Authenticator`] is made from.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// A token must be meant for one of these (`aud`): the gateway's own addresses.
+    pub audiences: Vec<Arc<str>>,
+    /// Our own tokens, which continue a chain when the agent they were minted for presents them.
+    pub mint: Arc<Mint>,
+    /// The built-in issuer; `None` where only external issuers are trusted.
+    pub local: Option<Arc<LocalIdentity>>,
+    /// The cluster's issuer, whose subjects `system:serviceaccount:NAMESPACE:NAME` are ServiceAccounts.
+    pub service_account_issuer: Option<Arc<str>>,
+    /// Fetch keys over plain http from other hosts than loopback. For test networks only.
+    pub allow_insecure_issuers: bool,
+    /// PEM of the roots that issuers' TLS certificates chain to, instead of the system's.
+    pub issuer_roots: Option<Vec<u8>>,
+    pub limits: Limits,
+}
+
+/// How long issuers' keys are used, and how often they are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For each of the two requests of a fetch, from connecting to the last byte.
+    pub timeout: Duration,
+    /// Keys older than this are renewed in the background, older than twice this before use. A key that an issuer removed
+    /// therefore verifies at most twice this long.
+    pub refresh_after: Duration,
+    /// Keys older than this are not used, even when the issuer is down.
+    pub stale_after: Duration,
+    /// The pause after a fetch before an unknown key causes the next one, per issuer.
+    pub refetch_after: Duration,
+    /// The pause after a failed fetch.
+    pub retry_after: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(5),
+            refresh_after: Duration::from_secs(5 * 60),
+            stale_after: Duration::from_secs(60 * 60),
+            refetch_after: Duration::from_secs(10),
+            retry_after: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Why a [`Config`] cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    #[error("no audience is configured: without one every token meant for anybody would be accepted")]
+    NoAudience,
+    #[error("the issuer roots are not PEM certificates: {reason}")]
+    IssuerRoots { reason: String },
+    #[error("TLS for issuers cannot be set up: {reason}")]
+    Tls { reason: String },
+}
+
+/// What a caller presents on one call.
+#[derive(Clone, Copy)]
+pub struct Evidence<'a> {
+    /// The token of the `Authorization` header, without the scheme.
+    pub bearer: Option<&'a str>,
+    /// What the TLS layer verified.
+    pub peer: Option<&'a PeerSvid>,
+    pub now: UnixMillis,
+}
+
+impl std::fmt::Debug for Evidence<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bearer = self.bearer.map(|_| "[redacted]");
+        f.debug_struct("Evidence")
+            .field("bearer", &bearer)
+            .field("peer", &self.peer)
+            .field("now", &self.now)
+            .finish()
+    }
+}
+
+/// Tells who is calling. One per gateway, shared.
+#[derive(Debug)]
+pub struct Authenticator {
+    audiences: Vec<Arc<str>>,
+    mint: Arc<Mint>,
+    local: Option<Arc<LocalIdentity>>,
+    service_account_issuer: Option<Arc<str>>,
+    fetcher: Fetcher,
+    limits: Limits,
+    remotes: RwLock<HashMap<Arc<str>, Arc<Remote>>>,
+    remembered: Remembered,
+}
+
+impl Authenticator {
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn new(config: Config) -> Result<Self, ConfigError> {
+        if config.audiences.iter().all(|audience| audience.is_empty()) {
+            return Err(ConfigError::NoAudience);
+        }
+        let roots = issuer_roots(config.issuer_roots.as_deref())?;
+        Ok(Self {
+            audiences: config.audiences,
+            mint: config.mint,
+            local: config.local,
+            service_account_issuer: config.service_account_issuer,
+            fetcher: Fetcher::new(roots, config.limits.timeout, config.allow_insecure_issuers)?,
+            limits: config.limits,
+            remotes: RwLock::default(),
+            remembered: Remembered::new(),
+        })
+    }
+
+    /// Whom `evidence` proves, under the configuration in `snapshot`. Needs a Tokio runtime when an issuer's keys are fetched.
+    ///
+    /// # Errors
+    /// With the code that names the failure: `credential_*`, `token_*`, `issuer_unreachable`, `principal_unknown`,
+    /// `user_not_allowed`, `svid_invalid`.
+    pub async fn authenticate(
+        &self,
+        snapshot: &Snapshot,
+        evidence: Evidence<'_>,
+    ) -> Result<Arc<Proven>, Refusal> {
+        evidence.bearer.map_or(Ok(()), token::check_size)?;
+        evidence.peer.map_or(Ok(()), |peer| bind::check_peer(peer, evidence.now))?;
+        let key = Presented::of(&evidence);
+        let known = match self.remembered.get(key) {
+            Some(entry) => {
+                entry.worth(snapshot, evidence.now).inspect_err(|_| self.remembered.forget(key))?
+            }
+            None => Worth::Nothing,
+        };
+        let bearer = match (known, evidence.bearer) {
+            (Worth::Proven(proven), _) => return Ok(proven),
+            (Worth::Unbound(trusted), _) => Some(trusted),
+            (Worth::Nothing, Some(bearer)) => Some(self.verify(snapshot, bearer, evidence.now).await?),
+            (Worth::Nothing, None) => None,
+        };
+        self.bind(snapshot, key, bearer, evidence.peer)
+    }
+
+    fn bind(
+        &self,
+        snapshot: &Snapshot,
+        key: Presented,
+        bearer: Option<Trusted>,
+        peer: Option<&PeerSvid>,
+    ) -> Result<Arc<Proven>, Refusal> {
+        let registry = Registry { snapshot, service_account_issuer: self.service_account_issuer.as_deref() };
+        let verified = bearer.as_ref().map(|trusted| &*trusted.verified);
+        if let Some(Verified::Issued(claims)) = verified {
+            self.check_allowed(snapshot, &claims.issuer)?;
+        }
+        let proven = Arc::new(registry.bind(verified, peer)?);
+        let entry = Entry { bearer, snapshot: snapshot.digest().into(), proven: proven.clone() };
+        self.remembered.insert(key, entry);
+        Ok(proven)
+    }
+
+    async fn verify(&self, snapshot: &Snapshot, bearer: &str, now: UnixMillis) -> Result<Trusted, Refusal> {
+        let token = Token::parse(bearer)?;
+        let payload = token::parse_json(&token.payload, "payload")?;
+        let source = self.source(snapshot, claims::name(&payload, "iss")?)?;
+        let keys = source.verify(&token, now).await?;
+        let claims = Claims::read(&payload)?;
+        claims.times.check(now)?;
+        let verified = if let Source::Mint(_) = source {
+            // Its audience is the agent it was minted for, and that agent is the caller: `dst` takes the place of `aud`.
+            Verified::Hop { hop: HopClaims::read(&payload, &claims)?, times: claims.times }
+        } else {
+            claims::check_audience(&payload, &self.audiences)?;
+            Verified::Issued(claims)
+        };
+        Ok(Trusted { verified: Arc::new(verified), source, keys })
+    }
+
+    /// The issuer's keys. Our own names come first: nobody can register them away.
+    fn source(&self, snapshot: &Snapshot, issuer: &str) -> Result<Source, Refusal> {
+        if issuer == self.mint.issuer() {
+            return Ok(Source::Mint(self.mint.clone()));
+        }
+        self.check_allowed(snapshot, issuer)?;
+        match &self.local {
+            Some(local) if issuer == LOCAL_ISSUER => Ok(Source::Local(local.clone())),
+            _ => Ok(Source::Remote(self.remote(snapshot, issuer))),
+        }
+    }
+
+    fn check_allowed(&self, snapshot: &Snapshot, issuer: &str) -> Result<(), Refusal> {
+        let built_in = self.local.is_some() && issuer == LOCAL_ISSUER;
+        // The cluster's issuer is configured, not registered: ServiceAccount identities do not repeat it.
+        let cluster = self.service_account_issuer.as_deref() == Some(issuer);
+        if built_in || cluster || snapshot.issuers().any(|allowed| allowed == issuer) {
+            return Ok(());
+        }
+        Err(Refusal::new(Code::TokenIssuer, format!("issuer {} is not allowed", shown(issuer))))
+    }
+
+    /// The issuer, which is on the allow-list: only such are ever kept, so callers cannot fill the table.
+    fn remote(&self, snapshot: &Snapshot, issuer: &str) -> Arc<Remote> {
+        if let Some(remote) = self.remotes.read().unwrap_or_else(PoisonError::into_inner).get(issuer) {
+            return remote.clone();
+        }
+        let mut remotes = self.remotes.write().unwrap_or_else(PoisonError::into_inner);
+        remotes.retain(|kept, _| self.check_allowed(snapshot, kept).is_ok());
+        let issuer: Arc<str> = issuer.into();
+        let remote = || Arc::new(Remote::new(issuer.clone(), self.fetcher.clone(), self.limits));
+        remotes.entry(issuer.clone()).or_insert_with(remote).clone()
+    }
+}
+
+fn issuer_roots(pem: Option<&[u8]>) -> Result<RootCertStore, ConfigError> {
+    let mut roots = RootCertStore::empty();
+    let Some(pem) = pem else {
+        let system = rustls_native_certs::load_native_certs();
+        for error in &system.errors {
+            tracing::warn!(%error, "a system root certificate cannot be read");
+        }
+        roots.add_parsable_certificates(system.certs);
+        return Ok(roots);
+    };
+    let reason = |error: String| ConfigError::IssuerRoots { reason: error };
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| reason(error.to_string()))?;
+        roots.add(certificate).map_err(|error| reason(error.to_string()))?;
+    }
+    if roots.is_empty() {
+        return Err(reason("there is none".to_owned()));
+    }
+    Ok(roots)
+}

@@ -1,0 +1,250 @@
+//! From what was verified to whom it proves: exactly one registered principal, and the user it acts for.
+//!
+//! The rules, in one place (I2, I3, I4):
+//! - an SVID alone is its workload; a token alone is the principal that its (issuer, subject) is registered on;
+//! - an SVID with a person's token is the workload acting for the person, where the workload's record lists the issuer;
+//! - a token with `act` is the actor acting for the subject, under the same condition;
+//! - a per-hop token is the principal it was minted for, continuing the chain;
+//! - two credentials that each name a principal are ambiguous, and a person's token alone is nobody.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use vidimus_core::caller::{Chain, Proven, UnixMillis, User};
+use vidimus_core::entity::EntityKind;
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::{Identity, Principal};
+use vidimus_core::snapshot::Snapshot;
+
+use super::claims::{Actor, Claims, HopClaims};
+use super::token::shown;
+use super::verified::Verified;
+use crate::spiffe::PeerSvid;
+
+/// Prefix of the subject of a Kubernetes ServiceAccount token.
+const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
+
+/// What binding looks at besides the credential.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Registry<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) service_account_issuer: Option<&'a str>,
+}
+
+impl Registry<'_> {
+    /// Whom the evidence proves.
+    pub(crate) fn bind(&self, bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Result<Proven, Refusal> {
+        match (bearer, peer) {
+            (None, None) => Err(Refusal::new(Code::CredentialMissing, "no credential was presented")),
+            (None, Some(peer)) => Ok(workload(self.peer(peer)?, peer)),
+            (Some(Verified::Hop { hop, .. }), peer) => self.hop(hop, peer),
+            (Some(Verified::Issued(claims)), None) => self.bearer_alone(claims),
+            (Some(Verified::Issued(claims)), Some(peer)) => self.workload_and_user(claims, peer),
+        }
+    }
+
+    fn peer(&self, peer: &PeerSvid) -> Result<&Principal, Refusal> {
+        let id = peer.spiffe_id.as_str();
+        self.snapshot.principal_by_spiffe(id).ok_or_else(|| {
+            Refusal::new(Code::PrincipalUnknown, format!("no principal is registered with {}", shown(id)))
+        })
+    }
+
+    /// The caller is whom the token was minted for. With an SVID, it must be the same.
+    fn hop(&self, hop: &HopClaims, peer: Option<&PeerSvid>) -> Result<Proven, Refusal> {
+        let key = &*hop.destination.id;
+        let principal = match hop.destination.kind {
+            EntityKind::Agent => self.snapshot.agent(key).cloned().map(Principal::Agent),
+            EntityKind::Service => self.snapshot.service(key).cloned().map(Principal::Service),
+            _ => return Err(not_for_caller(hop)),
+        };
+        let principal = principal.ok_or_else(|| {
+            Refusal::new(Code::PrincipalUnknown, format!("{} is not registered any more", hop.destination))
+        })?;
+        let identity = match peer {
+            Some(peer) if self.peer(peer)?.entity() != principal.entity() => return Err(not_for_caller(hop)),
+            Some(peer) => Arc::from(peer.spiffe_id.as_str()),
+            None => Arc::from(format!("hop:{}", hop.destination)),
+        };
+        Ok(Proven { principal, identity, user: hop.user.clone(), delegated: Some(hop.chain.clone()) })
+    }
+
+    fn bearer_alone(&self, claims: &Claims) -> Result<Proven, Refusal> {
+        if !claims.actors.is_empty() {
+            return self.actor_for_subject(claims);
+        }
+        let (issuer, subject) = (&*claims.issuer, &*claims.subject);
+        let principal = self.principal(issuer, subject, claims)?.ok_or_else(|| nobody(issuer, subject))?;
+        Ok(Proven {
+            principal: principal.clone(),
+            identity: oidc(issuer, subject),
+            user: None,
+            delegated: None,
+        })
+    }
+
+    /// RFC 8693 section 4.1: `act` is who acts, the subject is for whom.
+    fn actor_for_subject(&self, claims: &Claims) -> Result<Proven, Refusal> {
+        let mut named = Vec::with_capacity(claims.actors.len());
+        for actor in &claims.actors {
+            named.push(self.actor(actor, claims)?);
+        }
+        let Some(((principal, identity), prior)) = named.split_first() else {
+            return Err(Refusal::new(Code::Internal, "an actor was expected"));
+        };
+        let user = self.user(claims, principal)?;
+        // Every prior actor counts as a hop, or a chain could be made to look shorter than it is.
+        let delegated = (!prior.is_empty()).then(|| Chain {
+            transaction: transaction(claims),
+            started: claims.issued.unwrap_or_default(),
+            actors: prior.iter().rev().map(|(principal, _)| principal.id()).collect(),
+        });
+        Ok(Proven {
+            principal: (*principal).clone(),
+            identity: identity.clone(),
+            user: Some(user),
+            delegated,
+        })
+    }
+
+    /// An issuer can speak for its own subjects only, so an actor of another issuer is not believed.
+    fn actor(&self, actor: &Actor, claims: &Claims) -> Result<(&Principal, Arc<str>), Refusal> {
+        if actor.issuer.as_deref().is_some_and(|issuer| issuer != &*claims.issuer) {
+            let message = "an actor ('act') of the token belongs to another issuer than the token";
+            return Err(Refusal::new(Code::PrincipalUnknown, message));
+        }
+        let principal = self.principal(&claims.issuer, &actor.subject, claims)?;
+        let principal = principal.ok_or_else(|| nobody(&claims.issuer, &actor.subject))?;
+        Ok((principal, oidc(&claims.issuer, &actor.subject)))
+    }
+
+    /// The SVID is the workload; the token can only add the user.
+    fn workload_and_user(&self, claims: &Claims, peer: &PeerSvid) -> Result<Proven, Refusal> {
+        let principal = self.peer(peer)?;
+        if claims.actors.is_empty() {
+            let user = self.user(claims, principal)?;
+            return Ok(Proven { user: Some(user), ..workload(principal, peer) });
+        }
+        let acting = self.actor_for_subject(claims)?;
+        if acting.principal.entity() != principal.entity() {
+            let message = "the actor in the token is another principal than the SVID";
+            return Err(Refusal::new(Code::CredentialAmbiguous, message));
+        }
+        Ok(Proven { identity: Arc::from(peer.spiffe_id.as_str()), ..acting })
+    }
+
+    /// The token's subject as the person that `principal` acts for.
+    fn user(&self, claims: &Claims, principal: &Principal) -> Result<User, Refusal> {
+        if self.registered(&claims.issuer, &claims.subject)?.is_some() {
+            let message = "the token's subject is itself a registered principal; present one identity only";
+            return Err(Refusal::new(Code::CredentialAmbiguous, message));
+        }
+        if !principal.acts_for().iter().any(|acts| acts.issuer == claims.issuer) {
+            let message =
+                format!("{} may not act for people of {}", principal.entity(), shown(&claims.issuer));
+            return Err(Refusal::new(Code::UserNotAllowed, message));
+        }
+        Ok(User {
+            issuer: claims.issuer.clone(),
+            subject: claims.subject.clone(),
+            email: claims.email.clone(),
+        })
+    }
+
+    /// The principal registered with (issuer, subject) whose configured claims, if any, the token has exactly.
+    fn principal(&self, issuer: &str, subject: &str, claims: &Claims) -> Result<Option<&Principal>, Refusal> {
+        let Some(principal) = self.registered(issuer, subject)? else { return Ok(None) };
+        let fits = principal.identities().iter().any(|identity| match identity {
+            Identity::Oidc { issuer: i, subject: s, claims: wanted } => {
+                **i == *issuer
+                    && **s == *subject
+                    && wanted.iter().all(|(name, value)| claims.has(name, value))
+            }
+            Identity::ServiceAccount { namespace, name } => {
+                self.service_account(issuer, subject) == Some((&**namespace, &**name))
+            }
+            Identity::Spiffe(_) => false,
+        });
+        if fits {
+            return Ok(Some(principal));
+        }
+        let message =
+            format!("the token lacks a claim that the registration of {} asks for", principal.entity());
+        Err(Refusal::new(Code::PrincipalUnknown, message))
+    }
+
+    /// The one principal that (issuer, subject) names, as OIDC subject or as ServiceAccount.
+    fn registered(&self, issuer: &str, subject: &str) -> Result<Option<&Principal>, Refusal> {
+        let by_subject = self.snapshot.principal_by_oidc(issuer, subject);
+        let by_account = self
+            .service_account(issuer, subject)
+            .and_then(|(namespace, name)| self.snapshot.principal_by_service_account(namespace, name));
+        match (by_subject, by_account) {
+            (Some(one), Some(other)) if one.entity() != other.entity() => Err(Refusal::new(
+                Code::CredentialAmbiguous,
+                format!(
+                    "the token names {} by subject and {} by ServiceAccount",
+                    one.entity(),
+                    other.entity()
+                ),
+            )),
+            (one, other) => Ok(one.or(other)),
+        }
+    }
+
+    fn service_account<'t>(&self, issuer: &str, subject: &'t str) -> Option<(&'t str, &'t str)> {
+        (self.service_account_issuer == Some(issuer)).then_some(())?;
+        let (namespace, name) = subject.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')?;
+        (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
+    }
+}
+
+fn workload(principal: &Principal, peer: &PeerSvid) -> Proven {
+    let identity = Arc::from(peer.spiffe_id.as_str());
+    Proven { principal: principal.clone(), identity, user: None, delegated: None }
+}
+
+fn oidc(issuer: &str, subject: &str) -> Arc<str> {
+    format!("oidc:{issuer}#{subject}").into()
+}
+
+/// The transaction of a chain that began elsewhere. A foreign `txn` could name a transaction of ours, so the id is derived from
+/// what the issuer vouches for: the same for every presentation of the token.
+fn transaction(claims: &Claims) -> Arc<str> {
+    let issued = claims.issued.unwrap_or_default();
+    let actors: Vec<&str> = claims.actors.iter().map(|actor| actor.subject.as_str()).collect();
+    let text = format!("{}\n{}\n{}\n{}", claims.issuer, claims.subject, issued.0, actors.join("\n"));
+    let digest = digest(&SHA256, text.as_bytes());
+    let mut id = String::from("ext-");
+    for byte in digest.as_ref().iter().take(16) {
+        let _ = write!(id, "{byte:02x}");
+    }
+    id.into()
+}
+
+fn nobody(issuer: &str, subject: &str) -> Refusal {
+    let message = format!(
+        "no principal is registered with subject {} of {}; a person's token alone is not an agent's",
+        shown(subject),
+        shown(issuer)
+    );
+    Refusal::new(Code::PrincipalUnknown, message)
+}
+
+fn not_for_caller(hop: &HopClaims) -> Refusal {
+    let message =
+        format!("this token was minted for {}, and proves nothing of anybody else", hop.destination);
+    Refusal::new(Code::TokenDestination, message)
+}
+
+/// A peer whose certificate has run out proves nothing, however long its connection lives on.
+pub(crate) fn check_peer(peer: &PeerSvid, now: UnixMillis) -> Result<(), Refusal> {
+    if now < peer.not_after {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        Code::SvidInvalid,
+        "the X.509-SVID of this connection has expired; connect again with a new one",
+    ))
+}

@@ -1,0 +1,210 @@
+//! The claims of a token whose signature holds (RFC 7519 section 4.1, RFC 8693 section 4.1).
+
+use std::sync::Arc;
+
+use vidimus_core::caller::{Chain, UnixMillis, User};
+use vidimus_core::entity::{EntityId, EntityKind};
+use vidimus_core::json::Json;
+use vidimus_core::refusal::{Code, Refusal};
+
+use super::token::malformed;
+use crate::MAX_ACTORS;
+
+/// How far ahead of ours an issuer's clock may be, in milliseconds, for `nbf` and `iat`. `exp` gets no leeway: a client can renew.
+pub(crate) const CLOCK_LEEWAY: i64 = 60_000;
+/// The last second that RFC 3339 can write; a date beyond is a mistake.
+const LAST_SECOND: i64 = 253_402_300_799;
+/// Claims that are read by name below, and so are not kept for comparison with configured claims.
+const READ: [&str; 11] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "act", "may_act", "cnf", "sub_id"];
+
+/// When a token is valid. Checked again each time the token is presented.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    expires: UnixMillis,
+    /// The later of `nbf` and `iat`, less the leeway.
+    begins: UnixMillis,
+}
+
+impl Times {
+    pub(crate) fn check(self, now: UnixMillis) -> Result<(), Refusal> {
+        if now >= self.expires {
+            return Err(Refusal::new(Code::TokenExpired, "the token has expired"));
+        }
+        if now < self.begins {
+            return Err(Refusal::new(
+                Code::TokenNotYetValid,
+                "the token is not valid yet ('nbf' or 'iat' lies ahead)",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// One member of `act`, current actor first.
+#[derive(Clone, Debug)]
+pub(crate) struct Actor {
+    pub(crate) issuer: Option<String>,
+    pub(crate) subject: String,
+}
+
+/// The claims of a token of some issuer.
+#[derive(Clone, Debug)]
+pub(crate) struct Claims {
+    pub(crate) issuer: Arc<str>,
+    pub(crate) subject: Arc<str>,
+    pub(crate) times: Times,
+    pub(crate) email: Option<Arc<str>>,
+    /// The current actor first, at most [`MAX_ACTORS`].
+    pub(crate) actors: Vec<Actor>,
+    pub(crate) issued: Option<UnixMillis>,
+    /// Further claims that are one string, number or boolean, as text.
+    other: Box<[(Box<str>, Box<str>)]>,
+}
+
+impl Claims {
+    pub(crate) fn read(json: &Json<'_>) -> Result<Self, Refusal> {
+        let seconds = |name: &str| json.get(name).map(|value| numeric_date(name, value)).transpose();
+        let expires =
+            seconds("exp")?.ok_or_else(|| malformed("it has no 'exp'; tokens that never end are refused"))?;
+        let issued = seconds("iat")?;
+        let begins = seconds("nbf")?.max(issued).unwrap_or_default();
+        Ok(Self {
+            issuer: name(json, "iss")?.into(),
+            subject: name(json, "sub")?.into(),
+            times: Times { expires, begins: UnixMillis(begins.0.saturating_sub(CLOCK_LEEWAY)) },
+            email: email(json),
+            actors: actors(json)?,
+            issued,
+            other: other(json),
+        })
+    }
+
+    /// Whether the claim `name` is one scalar whose text is `value`.
+    pub(crate) fn has(&self, name: &str, value: &str) -> bool {
+        self.other.iter().any(|(n, v)| **n == *name && **v == *value)
+    }
+}
+
+/// A required claim that is a non-empty string without control characters, as it goes into records.
+pub(crate) fn name<'a>(json: &'a Json<'_>, name: &str) -> Result<&'a str, Refusal> {
+    match json.get(name).and_then(Json::as_str) {
+        Some(text) if !text.is_empty() && !text.chars().any(char::is_control) => Ok(text),
+        Some(_) => Err(malformed(format!("'{name}' is empty or has control characters"))),
+        None => Err(malformed(format!("it has no '{name}' that is a string"))),
+    }
+}
+
+/// RFC 7519 section 2, NumericDate: seconds, also with a fraction.
+fn numeric_date(name: &str, value: &Json<'_>) -> Result<UnixMillis, Refusal> {
+    let seconds = match value {
+        Json::Int(seconds) => Some(*seconds),
+        #[expect(clippy::cast_possible_truncation, reason = "saturates, and the range is checked below")]
+        Json::Float(seconds) if seconds.is_finite() => Some(seconds.floor() as i64),
+        _ => None,
+    };
+    match seconds {
+        Some(seconds) if (0..=LAST_SECOND).contains(&seconds) => Ok(UnixMillis(seconds.saturating_mul(1000))),
+        _ => Err(malformed(format!("'{name}' is not a date (RFC 7519 section 2)"))),
+    }
+}
+
+/// The e-mail address, unless the issuer says that it is not verified (OpenID Connect Core section 5.1).
+fn email(json: &Json<'_>) -> Option<Arc<str>> {
+    let verified =
+        json.get("email_verified").is_none_or(|v| v.as_bool() == Some(true) || v.as_str() == Some("true"));
+    let email = json.get("email").and_then(Json::as_str)?;
+    (verified && !email.chars().any(char::is_control)).then(|| email.into())
+}
+
+/// `aud` contains one of `accepted`: a string, or an array of strings (RFC 7519 section 4.1.3).
+pub(crate) fn check_audience(json: &Json<'_>, accepted: &[Arc<str>]) -> Result<(), Refusal> {
+    let is_ours = |value: &Json<'_>| value.as_str().is_some_and(|aud| accepted.iter().any(|a| **a == *aud));
+    let ours = match json.get("aud") {
+        Some(Json::Array(items)) if items.iter().all(|item| item.as_str().is_some()) => {
+            items.iter().any(is_ours)
+        }
+        Some(value @ Json::String(_)) => is_ours(value),
+        Some(_) => return Err(malformed("'aud' is neither a string nor an array of strings")),
+        None => false,
+    };
+    if ours {
+        Ok(())
+    } else {
+        Err(Refusal::new(Code::TokenAudience, "the token is not meant for this gateway"))
+    }
+}
+
+/// The nested actors, outermost (current) first.
+fn actors(json: &Json<'_>) -> Result<Vec<Actor>, Refusal> {
+    let mut actors = Vec::new();
+    let mut outer = json;
+    while let Some(act) = outer.get("act") {
+        if actors.len() == MAX_ACTORS {
+            return Err(malformed(format!("'act' is nested more than {MAX_ACTORS} deep")));
+        }
+        if act.as_object().is_none() {
+            return Err(malformed("'act' is not an object (RFC 8693 section 4.1)"));
+        }
+        let issuer = act.get("iss").map(|_| name(act, "iss").map(str::to_owned)).transpose()?;
+        actors.push(Actor { issuer, subject: name(act, "sub")?.to_owned() });
+        outer = act;
+    }
+    Ok(actors)
+}
+
+fn other(json: &Json<'_>) -> Box<[(Box<str>, Box<str>)]> {
+    let members = json.as_object().unwrap_or_default();
+    let kept = members.iter().filter(|(name, value)| !READ.contains(&&**name) && *value != Json::Null);
+    kept.filter_map(|(name, value)| Some((Box::from(&**name), Box::from(&*value.as_text()?)))).collect()
+}
+
+/// What a per-hop token of our own says beyond [`Claims`].
+#[derive(Clone, Debug)]
+pub(crate) struct HopClaims {
+    /// Whom it was minted for.
+    pub(crate) destination: EntityId,
+    pub(crate) user: Option<User>,
+    pub(crate) chain: Chain,
+}
+
+impl HopClaims {
+    /// Reads what [`crate::Mint`] wrote. The signature holds, so a mismatch is a token of a former version at most.
+    pub(crate) fn read(json: &Json<'_>, claims: &Claims) -> Result<Self, Refusal> {
+        let destination = entity(name(json, "dst")?)?;
+        let current_first = claims.actors.iter().map(|actor| entity(&actor.subject));
+        let mut actors: Vec<EntityId> = current_first.collect::<Result<_, _>>()?;
+        actors.reverse();
+        if actors.iter().any(|actor| !is_principal(actor)) {
+            return Err(malformed("an actor is not an Agent or a Service"));
+        }
+        let depth = json.get("depth").and_then(Json::as_integer);
+        if actors.is_empty() || depth != i64::try_from(actors.len()).ok() {
+            return Err(malformed("'depth' is not the number of actors"));
+        }
+        let started = json.get("txn_iat").and_then(Json::as_integer);
+        let started = UnixMillis(started.ok_or_else(|| malformed("it has no 'txn_iat'"))?);
+        let transaction = name(json, "txn")?.into();
+        let user = json.get("sub_id").map(|id| user(id, claims)).transpose()?;
+        Ok(Self { destination, user, chain: Chain { transaction, started, actors } })
+    }
+}
+
+pub(crate) fn is_principal(entity: &EntityId) -> bool {
+    matches!(entity.kind, EntityKind::Agent | EntityKind::Service)
+}
+
+fn entity(text: &str) -> Result<EntityId, Refusal> {
+    text.parse().map_err(|_| malformed("a name in it is not of the form Kind/namespace/name"))
+}
+
+/// RFC 9493 section 3.2.3, format `iss_sub`.
+fn user(id: &Json<'_>, claims: &Claims) -> Result<User, Refusal> {
+    if id.get("format").and_then(Json::as_str) != Some("iss_sub") {
+        return Err(malformed("'sub_id' is not of the format iss_sub"));
+    }
+    Ok(User {
+        issuer: name(id, "iss")?.into(),
+        subject: name(id, "sub")?.into(),
+        email: claims.email.clone(),
+    })
+}

@@ -1,0 +1,209 @@
+//! The keys of an issuer elsewhere: fetched on first use, kept, renewed in the background, given up when they are too old.
+//!
+//! Nothing here runs on a timer: age is measured against the time each call brings with it, and a call that finds the keys
+//! ageing starts the renewal. So an idle gateway makes no requests, and tests need no sleeps.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use arc_swap::{ArcSwapOption, Guard};
+use aws_lc_rs::digest::{SHA256, digest};
+use tokio::sync::Mutex;
+use vidimus_core::caller::UnixMillis;
+use vidimus_core::refusal::{Code, Refusal};
+
+use super::Limits;
+use super::fetch::{FetchError, Fetcher};
+use super::keys::KeySet;
+use super::token::shown;
+
+/// Never attempted, far enough back that every pause is over.
+const NEVER: i64 = i64::MIN / 2;
+
+/// One issuer and what is known of its keys.
+#[derive(Debug)]
+pub(crate) struct Remote {
+    issuer: Arc<str>,
+    fetcher: Fetcher,
+    limits: Limits,
+    state: ArcSwapOption<Fetched>,
+    /// When the last fetch began, Unix milliseconds.
+    attempted: AtomicI64,
+    failed: AtomicBool,
+    last_error: ArcSwapOption<FetchError>,
+    /// Held while fetching: one fetch at a time, whoever waits shares it.
+    fetching: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Fetched {
+    keys: Arc<KeySet>,
+    document: [u8; 32],
+    at: UnixMillis,
+}
+
+/// How old the keys are, in steps of what follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    Fresh,
+    /// Usable at once, renewal in the background.
+    Ageing,
+    /// Usable only after a renewal was tried and failed.
+    Old,
+    /// Not usable.
+    TooOld,
+}
+
+impl Remote {
+    pub(crate) fn new(issuer: Arc<str>, fetcher: Fetcher, limits: Limits) -> Self {
+        Self {
+            issuer,
+            fetcher,
+            limits,
+            state: ArcSwapOption::empty(),
+            attempted: AtomicI64::new(NEVER),
+            failed: AtomicBool::new(false),
+            last_error: ArcSwapOption::empty(),
+            fetching: Mutex::new(()),
+        }
+    }
+
+    /// Whether `keys` are still the issuer's and fresh. Starts a renewal when they are ageing. Cheap: this is the warm path.
+    pub(crate) fn still(self: &Arc<Self>, keys: &Arc<KeySet>, now: UnixMillis) -> bool {
+        let state = self.state.load();
+        state.as_ref().is_some_and(|fetched| Arc::ptr_eq(&fetched.keys, keys) && self.serves(fetched, now))
+    }
+
+    /// Whether these keys do without waiting; if they are not fresh, a renewal begins beside the call.
+    fn serves(self: &Arc<Self>, fetched: &Arc<Fetched>, now: UnixMillis) -> bool {
+        match self.age(fetched, now) {
+            Age::Fresh => return true,
+            Age::Ageing => {}
+            // The issuer is down: waiting for it on every call would make its outage ours.
+            Age::Old if self.failed.load(Ordering::Relaxed) => {}
+            Age::Old | Age::TooOld => return false,
+        }
+        self.renew_in_background(fetched, now);
+        true
+    }
+
+    /// The issuer's keys.
+    ///
+    /// # Errors
+    /// `IssuerUnreachable` when there are none, or only ones older than [`Limits::stale_after`].
+    pub(crate) async fn keys(self: &Arc<Self>, now: UnixMillis) -> Result<Arc<KeySet>, Refusal> {
+        let seen = self.state.load_full();
+        if let Some(fetched) = seen.as_ref().filter(|fetched| self.serves(fetched, now)) {
+            return Ok(fetched.keys.clone());
+        }
+        self.renew(seen, now).await;
+        self.usable(now)
+    }
+
+    /// Keys newer than `seen`, which do not know some token's key: the issuer may have rotated. Tokens with invented key ids
+    /// cannot make us ask more often than once in [`Limits::refetch_after`]; within it this returns what there is.
+    pub(crate) async fn newer(
+        self: &Arc<Self>,
+        seen: &Arc<KeySet>,
+        now: UnixMillis,
+    ) -> Result<Arc<KeySet>, Refusal> {
+        let state = self.state.load_full();
+        if state.as_ref().is_some_and(|fetched| Arc::ptr_eq(&fetched.keys, seen)) {
+            self.renew(state, now).await;
+        }
+        self.usable(now)
+    }
+
+    fn usable(&self, now: UnixMillis) -> Result<Arc<KeySet>, Refusal> {
+        let state: Guard<Option<Arc<Fetched>>> = self.state.load();
+        match state.as_ref() {
+            Some(fetched) if self.age(fetched, now) != Age::TooOld => Ok(fetched.keys.clone()),
+            _ => Err(self.unreachable()),
+        }
+    }
+
+    fn unreachable(&self) -> Refusal {
+        let message = format!("the keys of issuer {} could not be fetched", shown(&self.issuer));
+        let refusal = Refusal::new(Code::IssuerUnreachable, message);
+        match self.last_error.load_full() {
+            Some(error) => refusal.with_detail(error),
+            None => refusal,
+        }
+    }
+
+    fn age(&self, fetched: &Fetched, now: UnixMillis) -> Age {
+        // A clock that was set back must not make keys young again.
+        let age = now.0.saturating_sub(fetched.at.0).unsigned_abs();
+        let past = |limit: std::time::Duration| u128::from(age) >= limit.as_millis();
+        match () {
+            () if past(self.limits.stale_after) => Age::TooOld,
+            () if past(self.limits.refresh_after.saturating_mul(2)) => Age::Old,
+            () if past(self.limits.refresh_after) => Age::Ageing,
+            () => Age::Fresh,
+        }
+    }
+
+    fn pausing(&self, now: UnixMillis) -> bool {
+        let pause = if self.failed.load(Ordering::Relaxed) {
+            self.limits.retry_after
+        } else {
+            self.limits.refetch_after
+        };
+        let since = now.0.saturating_sub(self.attempted.load(Ordering::Relaxed)).unsigned_abs();
+        u128::from(since) < pause.as_millis()
+    }
+
+    fn renew_in_background(self: &Arc<Self>, seen: &Arc<Fetched>, now: UnixMillis) {
+        if self.fetching.try_lock().is_err() || self.pausing(now) {
+            return;
+        }
+        let (this, seen) = (self.clone(), Some(seen.clone()));
+        tokio::spawn(async move { this.fetch_once(seen, now).await });
+    }
+
+    /// The fetch is a task of its own: a caller that goes away neither stops it for the others nor restarts it for the next.
+    async fn renew(self: &Arc<Self>, seen: Option<Arc<Fetched>>, now: UnixMillis) {
+        let this = self.clone();
+        let task = tokio::spawn(async move { this.fetch_once(seen, now).await });
+        if let Err(error) = task.await {
+            tracing::error!(issuer = &*self.issuer, %error, "the fetch of issuer keys ended abnormally");
+        }
+    }
+
+    async fn fetch_once(&self, seen: Option<Arc<Fetched>>, now: UnixMillis) {
+        let _one_at_a_time = self.fetching.lock().await;
+        let current = self.state.load_full();
+        let renewed_meanwhile = match (&current, &seen) {
+            (Some(current), Some(seen)) => !Arc::ptr_eq(current, seen),
+            (current, seen) => current.is_some() != seen.is_some(),
+        };
+        if renewed_meanwhile || self.pausing(now) {
+            return;
+        }
+        self.attempted.store(now.0, Ordering::Relaxed);
+        match self.fetch(current, now).await {
+            Ok(fetched) => {
+                self.failed.store(false, Ordering::Relaxed);
+                self.last_error.store(None);
+                self.state.store(Some(Arc::new(fetched)));
+            }
+            Err(error) => {
+                tracing::warn!(issuer = &*self.issuer, %error, "cannot fetch the issuer's keys");
+                self.failed.store(true, Ordering::Relaxed);
+                self.last_error.store(Some(Arc::new(error)));
+            }
+        }
+    }
+
+    async fn fetch(&self, current: Option<Arc<Fetched>>, now: UnixMillis) -> Result<Fetched, FetchError> {
+        let (url, body) = self.fetcher.key_set(&self.issuer).await?;
+        let mut document = [0; 32];
+        document.copy_from_slice(digest(&SHA256, &body).as_ref());
+        // The same document keeps the same keys, so that verified tokens stay known.
+        let keys = match current {
+            Some(current) if current.document == document => current.keys.clone(),
+            _ => Arc::new(KeySet::parse(&body).map_err(|source| FetchError::Keys { url, source })?),
+        };
+        Ok(Fetched { keys, document, at: now })
+    }
+}

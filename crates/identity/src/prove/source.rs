@@ -1,0 +1,75 @@
+//! Where the keys for a token come from.
+
+use std::sync::Arc;
+
+use vidimus_core::caller::UnixMillis;
+use vidimus_core::refusal::{Code, Refusal};
+
+use super::keys::{KeyError, KeySet};
+use super::remote::Remote;
+use super::token::Token;
+use crate::issue::local::LocalIdentity;
+use crate::issue::mint::Mint;
+
+/// The party that signed a token.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// Ourselves, for a hop.
+    Mint(Arc<Mint>),
+    /// The built-in issuer.
+    Local(Arc<LocalIdentity>),
+    Remote(Arc<Remote>),
+}
+
+impl Source {
+    /// Whether `keys` are what the issuer's tokens are verified with now.
+    pub(crate) fn still(&self, keys: &Arc<KeySet>, now: UnixMillis) -> bool {
+        match self {
+            Self::Mint(mint) => mint.verifies_with(keys),
+            Self::Local(local) => Arc::ptr_eq(local.keys(), keys),
+            Self::Remote(remote) => remote.still(keys, now),
+        }
+    }
+
+    /// Verifies the signature, and says with which keys.
+    pub(crate) async fn verify(&self, token: &Token<'_>, now: UnixMillis) -> Result<Arc<KeySet>, Refusal> {
+        let keys = match self {
+            Self::Mint(mint) => mint.keys(),
+            Self::Local(local) => local.keys().clone(),
+            Self::Remote(remote) => remote.keys(now).await?,
+        };
+        let error = match check(&keys, token) {
+            Ok(()) => return Ok(keys),
+            Err(error) => error,
+        };
+        // A key we do not know may be new. Without a key id, a new key looks like a wrong signature.
+        match self {
+            Self::Remote(remote) if error == KeyError::Unknown || token.key_id.is_none() => {
+                let newer = remote.newer(&keys, now).await?;
+                check(&newer, token).map_err(|error| refused(error, token))?;
+                Ok(newer)
+            }
+            _ => Err(refused(error, token)),
+        }
+    }
+}
+
+fn check(keys: &KeySet, token: &Token<'_>) -> Result<(), KeyError> {
+    keys.verify(token.algorithm, token.key_id.as_deref(), token.message, &token.signature)
+}
+
+fn refused(error: KeyError, token: &Token<'_>) -> Refusal {
+    match (error, &token.key_id) {
+        (KeyError::Signature, _) => {
+            Refusal::new(Code::TokenSignature, "the signature is not the issuer's, or the token was changed")
+        }
+        (KeyError::Unknown, Some(id)) => Refusal::new(
+            Code::TokenKeyUnknown,
+            format!("the issuer has no key {} for this algorithm", super::token::shown(id)),
+        ),
+        (KeyError::Unknown, None) => Refusal::new(
+            Code::TokenKeyUnknown,
+            "the token names no key ('kid'), and the issuer does not have exactly one for this algorithm",
+        ),
+    }
+}
