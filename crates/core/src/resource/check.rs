@@ -176,7 +176,7 @@ fn check_labels(labels: Option<&Value>, at: At<'_>, problems: &mut Problems) -> 
                 problems.report(at, value, Fault::new("not a label value", fix));
             }
             other => {
-                problems.report(at, &shape::text(other), Fault::new("expected text", "put it in quotes"))
+                problems.report(at, &shape::text(other), Fault::new("expected text", "put it in quotes"));
             }
         }
     }

@@ -139,13 +139,13 @@ fn fit_object(
         }
         return;
     };
-    members.retain(|key, _| {
-        let known = properties.contains_key(key);
-        if !known {
-            report_unknown(properties.keys().map(String::as_str), key, at, problems);
-        }
-        known
-    });
+    // In an order that does not hang on how the document, or the JSON library, orders its keys.
+    let mut unknown: Vec<_> = members.keys().filter(|key| !properties.contains_key(*key)).cloned().collect();
+    unknown.sort();
+    for key in unknown {
+        report_unknown(properties.keys().map(String::as_str), &key, at, problems);
+        members.remove(&key);
+    }
     for required in schema.required.iter().flatten() {
         let Some(property) = properties.get(required).filter(|_| !members.contains_key(required)) else {
             continue;
@@ -159,8 +159,8 @@ fn fit_object(
         );
         members.insert(required.clone(), blank(property));
     }
-    for (key, member) in members {
-        if let Some(property) = properties.get(key) {
+    for (key, property) in properties {
+        if let Some(member) = members.get_mut(key) {
             fit(property, member, at.key(key), problems);
         }
     }

@@ -205,7 +205,7 @@ fn everything_in_a_spec_is_bounded() {
     fn visit(schema: &JSONSchemaProps, at: &str) {
         match schema.type_.as_deref() {
             Some("string") => {
-                assert!(schema.max_length.is_some() || schema.enum_.is_some(), "{at} has no maxLength")
+                assert!(schema.max_length.is_some() || schema.enum_.is_some(), "{at} has no maxLength");
             }
             Some("array") => assert!(schema.max_items.is_some(), "{at} has no maxItems"),
             Some("object") if schema.properties.is_none() => {

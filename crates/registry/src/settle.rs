@@ -1,0 +1,87 @@
+//! When a change is complete, so that a file is not read while it is being written. Pure: time comes in.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Silence after the last event before the directory is read: a save is several events.
+const QUIET: Duration = Duration::from_millis(5);
+/// The longest that events which keep coming put a reload off.
+const PATIENCE: Duration = Duration::from_millis(25);
+/// The longest that a file which is open for writing, and being written, puts a reload off.
+const WRITING: Duration = Duration::from_secs(1);
+
+/// What an event means here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Something is there, gone, or under another name: it is complete.
+    Done,
+    /// Content is being written; that the writer closes the file will complete it.
+    Writing,
+    /// The writer closed the file.
+    Closed,
+}
+
+/// Changes that have not been read yet.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    first: Option<Instant>,
+    last: Option<Instant>,
+    /// Files that are being written, since when.
+    writing: HashMap<PathBuf, Instant>,
+}
+
+impl Unread {
+    pub(crate) fn note(&mut self, path: &Path, change: Change, now: Instant) {
+        match change {
+            Change::Writing => {
+                self.writing.entry(path.to_owned()).or_insert(now);
+            }
+            Change::Closed | Change::Done => {
+                self.writing.remove(path);
+            }
+        }
+        self.first = self.first.or(Some(now));
+        self.last = Some(now);
+    }
+
+    /// When the directory is to be read; `None` while nothing has changed.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let soon = (self.last? + QUIET).min(self.first? + PATIENCE);
+        let written = self.writing.values().max().map(|since| *since + WRITING);
+        Some(written.map_or(soon, |written| written.max(soon)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Events as (milliseconds, path, change), then when the directory is to be read, in milliseconds.
+    #[track_caller]
+    fn check(events: &[(u64, &str, Change)], due: Option<u64>) {
+        let start = Instant::now();
+        let mut unread = Unread::default();
+        for (at, path, change) in events {
+            unread.note(Path::new(path), *change, start + Duration::from_millis(*at));
+        }
+        assert_eq!(unread.due(), due.map(|due| start + Duration::from_millis(due)));
+    }
+
+    #[test]
+    fn a_change_is_read_when_it_is_complete() {
+        use Change::{Closed, Done, Writing};
+        check(&[], None);
+        check(&[(0, "a", Done)], Some(5));
+        // A storm is read all the same.
+        check(&[(0, "a", Done), (4, "b", Done), (8, "c", Done), (24, "d", Done)], Some(25));
+        // A file is not read in the middle of being written, not even when another one is complete.
+        check(&[(0, "a", Writing), (2, "b", Done)], Some(1000));
+        check(&[(0, "a", Writing), (400, "a", Writing)], Some(1000));
+        check(&[(0, "a", Writing), (400, "a", Writing), (401, "a", Closed)], Some(25));
+        check(&[(0, "a", Writing), (3, "a", Closed)], Some(8));
+        check(&[(0, "a", Writing), (3, "b", Writing), (4, "a", Closed)], Some(1003));
+        // Taken away while it was written.
+        check(&[(0, "a", Writing), (3, "a", Done)], Some(8));
+    }
+}

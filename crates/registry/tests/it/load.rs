@@ -1,0 +1,128 @@
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use vidimus_registry::load;
+
+use super::{agent, live, write};
+
+#[test]
+fn files_are_found_where_people_put_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "a.yaml", agent("yaml"));
+    write(at, "b.yml", agent("yml"));
+    write(at, "deep/er/c.YAML", agent("deep"));
+    write(
+        at,
+        "d.json",
+        r#"{"apiVersion": "vidimus.dev/v1alpha1", "kind": "Agent", "metadata": {"name": "json"},
+        "spec": {"owner": "a@example.com", "team": "t", "purpose": "p", "riskLevel": "low", "endpoint": {"url": "http://a"}}}"#,
+    );
+    write(at, "several.yaml", format!("# head\n---\n{}---\n{}...\n", agent("one"), agent("two")));
+    write(at, "README.md", "not: [ours");
+    write(at, ".hidden.yaml", "not: [ours");
+    write(at, ".git/x.yaml", "not: [ours");
+    write(at, "empty.yaml", "");
+    symlink(at.join("a.yaml"), at.join("broken-elsewhere")).unwrap();
+    symlink(at, at.join("deep/loop")).unwrap();
+    let loaded = load(at);
+    assert_eq!(loaded.rejections, []);
+    assert_eq!(live(&loaded), ["deep", "json", "one", "two", "yaml", "yml"]);
+}
+
+#[test]
+fn a_malformed_object_drops_itself_and_says_where() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    let team_alias = agent("alias").replace("a.person@example.com", "test-team");
+    write(
+        at,
+        "mixed.yaml",
+        format!("{}---\n{team_alias}---\nbroken: [\n---\n{}", agent("first"), agent("last")),
+    );
+    write(at, "other.yaml", agent("other"));
+    let loaded = load(at);
+    assert_eq!(live(&loaded), ["first", "last", "other"]);
+    let [alias, broken] = &loaded.rejections[..] else { panic!("{:#?}", loaded.rejections) };
+    assert!(alias.source.ends_with("/mixed.yaml"));
+    assert_eq!(
+        (alias.line, &*alias.object, &*alias.field, &*alias.value),
+        (6, "Agent test/alias", "spec.owner", "test-team")
+    );
+    assert!((11..=12).contains(&broken.line), "{broken:?}");
+}
+
+#[test]
+fn the_same_object_twice_is_reported_once_and_one_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "a.yaml", agent("bot"));
+    write(directory.path(), "b.yaml", agent("bot"));
+    let loaded = load(directory.path());
+    assert_eq!(live(&loaded), ["bot"]);
+    assert_eq!(loaded.rejections.len(), 1);
+    assert!(loaded.rejections[0].source.ends_with("/b.yaml"), "{:#?}", loaded.rejections);
+}
+
+#[test]
+fn what_cannot_be_read_is_reported_and_the_rest_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "good.yaml", agent("good"));
+    write(at, "1-large.yaml", "# \n".repeat(2 * 1024 * 1024));
+    write(at, "2-latin1.yaml", b"owner: J\xfcrgen\n");
+    symlink("nowhere", at.join("3-dangling.yaml")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(at.join("4-pipe.yaml")).status().unwrap();
+    assert!(made.success());
+    write(at, &format!("{}/deep.yaml", ["5"; 18].join("/")), agent("deep"));
+    let loaded = load(at);
+    assert_eq!(live(&loaded), ["good"]);
+    let reasons: Vec<_> = loaded.rejections.iter().map(|rejection| &*rejection.reason).collect();
+    assert_eq!(reasons.len(), 5, "{reasons:#?}");
+    for (reason, says) in reasons.iter().zip([
+        "larger than",
+        "not UTF-8 at byte 8",
+        "No such file",
+        "not a regular file",
+        "deep",
+    ]) {
+        assert!(reason.contains(says), "{reasons:#?}");
+    }
+    assert!(loaded.rejections.iter().all(|rejection| !rejection.fix.is_empty()));
+}
+
+#[test]
+fn a_directory_that_is_not_there_registers_nothing_and_says_so() {
+    for path in ["/nowhere/at/all", "/dev/null"] {
+        let loaded = load(Path::new(path));
+        assert!(loaded.snapshot.objects().is_empty());
+        assert_eq!(loaded.rejections.len(), 1);
+        assert!(loaded.rejections[0].reason.contains("everything is refused"), "{:?}", loaded.rejections);
+    }
+}
+
+#[test]
+fn a_secret_in_a_wrong_place_is_not_printed() {
+    let directory = tempfile::tempdir().unwrap();
+    let head = "apiVersion: vidimus.dev/v1alpha1\nkind: LLMProvider\nmetadata: {name: x}\nspec:\n  owner: a@example.com\n  type: openAI\n";
+    for (file, credential) in [
+        ("a.yaml", "credential: sk-hunter2"),
+        ("b.yaml", "credential: {key: sk-hunter2}"),
+        ("c.yaml", "credential: [sk-hunter2]"),
+        ("d.yaml", "credential: {env: sk-hunter2}"),
+        ("e.yaml", "credential: {file: {sk-hunter2: 1}}"),
+        ("f.yaml", "credential: {file: sk-hunter2, env: sk-hunter2}"),
+        ("g.yaml", "credential: {file: 'sk-hunter2}"),
+        ("h.yaml", "credential: {file: sk-hunter2: x}"),
+        ("i.yaml", "token: sk-hunter2"),
+        ("j.yaml", "credential: \"sk-hunter2\\q\""),
+        ("k.yaml", "credential: !secret sk-hunter2"),
+    ] {
+        write(directory.path(), file, format!("{head}  {credential}\n  models: [{{name: m}}]\n"));
+    }
+    let loaded = load(directory.path());
+    let text = serde_json::to_string(&loaded.rejections).unwrap();
+    for file in 'a'..='k' {
+        assert!(text.contains(&format!("{file}.yaml")), "{file} was accepted");
+    }
+    assert!(!text.contains("hunter2"), "{:#?}", loaded.rejections);
+}

@@ -1,0 +1,204 @@
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch::Receiver;
+use vidimus_registry::{Loaded, watch};
+
+use super::{agent, live, write};
+
+/// Waits until what is live fits; the deadline only ends a test that has failed.
+async fn until(
+    current: &mut Receiver<Arc<Loaded>>,
+    what: &str,
+    fits: impl FnMut(&Arc<Loaded>) -> bool,
+) -> Arc<Loaded> {
+    let waited = tokio::time::timeout(Duration::from_secs(30), current.wait_for(fits)).await;
+    waited.unwrap_or_else(|_| panic!("not seen: {what}")).unwrap().clone()
+}
+
+/// Writes as careful programs do: beside, then renamed over.
+fn replace(directory: &Path, file: &str, text: &str) {
+    let beside = directory.join(".new");
+    fs::write(&beside, text).unwrap();
+    fs::rename(beside, directory.join(file)).unwrap();
+}
+
+#[tokio::test]
+async fn every_kind_of_change_is_seen() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "a.yaml", agent("a"));
+    let (mut current, _watching) = watch(at).unwrap();
+    assert_eq!(live(&current.borrow()), ["a"], "the first configuration is there at once");
+    let snapshot = current.borrow().snapshot.clone();
+
+    write(at, "b.yaml", agent("b"));
+    until(&mut current, "a new file", |loaded| live(loaded) == ["a", "b"]).await;
+    write(at, "b.yaml", agent("b2"));
+    until(&mut current, "a file written over", |loaded| live(loaded) == ["a", "b2"]).await;
+    replace(at, "b.yaml", &agent("b3"));
+    until(&mut current, "a file replaced", |loaded| live(loaded) == ["a", "b3"]).await;
+    write(at, "sub/sub/c.yaml", agent("c"));
+    until(&mut current, "a file in a new directory", |loaded| live(loaded) == ["a", "b3", "c"]).await;
+    write(at, "sub/sub/d.yaml", agent("d"));
+    until(&mut current, "another one there", |loaded| live(loaded) == ["a", "b3", "c", "d"]).await;
+    fs::rename(at.join("b.yaml"), at.join("b.txt")).unwrap();
+    until(&mut current, "a file renamed", |loaded| live(loaded) == ["a", "c", "d"]).await;
+    fs::remove_dir_all(at.join("sub")).unwrap();
+    until(&mut current, "a directory removed", |loaded| live(loaded) == ["a"]).await;
+    assert_eq!(current.borrow().snapshot.digest(), snapshot.digest(), "the same objects, the same digest");
+}
+
+#[tokio::test]
+async fn a_malformed_object_does_not_linger_and_the_others_stay() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "a.yaml", agent("a"));
+    write(at, "b.yaml", agent("b"));
+    let (mut current, _watching) = watch(at).unwrap();
+    write(at, "b.yaml", agent("b").replace("owner", "ownr"));
+    let loaded = until(&mut current, "the rejection", |loaded| !loaded.rejections.is_empty()).await;
+    assert_eq!(live(&loaded), ["a"]);
+    assert_eq!(
+        (&*loaded.rejections[0].field, &*loaded.rejections[0].fix),
+        ("spec.ownr", "did you mean owner?")
+    );
+    write(at, "b.yaml", agent("b"));
+    until(&mut current, "the repair", |loaded| loaded.rejections.is_empty() && live(loaded) == ["a", "b"])
+        .await;
+}
+
+/// Kubernetes writes a mounted ConfigMap into a new directory and swaps the link `..data` over to it.
+#[tokio::test]
+async fn a_config_map_is_swapped_as_a_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "..2026_01/a.yaml", agent("a1"));
+    write(at, "..2026_01/b.yaml", agent("b1"));
+    symlink("..2026_01", at.join("..data")).unwrap();
+    symlink("..data/a.yaml", at.join("a.yaml")).unwrap();
+    symlink("..data/b.yaml", at.join("b.yaml")).unwrap();
+    let (mut current, _watching) = watch(at).unwrap();
+    assert_eq!(live(&current.borrow()), ["a1", "b1"]);
+
+    for round in 2..20 {
+        let new = format!("..2026_{round:02}");
+        let before = format!("..2026_{:02}", round - 1);
+        write(at, &format!("{new}/a.yaml"), agent(&format!("a{round}")));
+        write(at, &format!("{new}/b.yaml"), agent(&format!("b{round}")));
+        symlink(&new, at.join("..data_tmp")).unwrap();
+        fs::rename(at.join("..data_tmp"), at.join("..data")).unwrap();
+        fs::remove_dir_all(at.join(before)).unwrap();
+        let expected = [format!("a{round}"), format!("b{round}")];
+        until(&mut current, &format!("round {round}"), |loaded| {
+            let names = live(loaded);
+            let rounds: Vec<_> = names.iter().map(|name| &name[1..]).collect();
+            assert!(rounds.len() == 2 && rounds[0] == rounds[1], "half of a ConfigMap was live: {names:?}");
+            names == expected
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_not_read_in_the_middle_of_being_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "a.yaml", format!("{}---\n{}", agent("a"), agent("b")));
+    let (mut current, _watching) = watch(at).unwrap();
+    let mut file = fs::File::create(at.join("a.yaml")).unwrap();
+    file.write_all(agent("a").as_bytes()).unwrap();
+    let early = tokio::time::timeout(Duration::from_millis(150), current.changed()).await;
+    assert!(early.is_err(), "half of a file was live: {:?}", live(&current.borrow()));
+    file.write_all(format!("---\n{}", agent("c")).as_bytes()).unwrap();
+    drop(file);
+    tokio::time::timeout(Duration::from_secs(30), current.changed()).await.unwrap().unwrap();
+    assert_eq!(live(&current.borrow()), ["a", "c"], "the next that is live is the whole file");
+}
+
+#[tokio::test]
+async fn a_directory_that_vanishes_keeps_the_last_configuration_and_says_so() {
+    let parent = tempfile::tempdir().unwrap();
+    let at = parent.path().join("resources");
+    write(&at, "a.yaml", agent("a"));
+    let (mut current, _watching) = watch(&at).unwrap();
+    fs::rename(&at, parent.path().join("gone")).unwrap();
+    let loaded = until(&mut current, "the rejection", |loaded| !loaded.rejections.is_empty()).await;
+    assert_eq!(live(&loaded), ["a"]);
+    assert!(loaded.rejections[0].reason.contains("the last good configuration stays live"));
+    write(&at, "b.yaml", agent("b"));
+    until(&mut current, "the directory came back", |loaded| {
+        loaded.rejections.is_empty() && live(loaded) == ["b"]
+    })
+    .await;
+    write(&at, "c.yaml", agent("c"));
+    until(&mut current, "a change in the new one", |loaded| live(loaded) == ["b", "c"]).await;
+}
+
+#[tokio::test]
+async fn a_link_to_another_directory_is_followed() {
+    let parent = tempfile::tempdir().unwrap();
+    write(parent.path(), "v1/a.yaml", agent("a"));
+    write(parent.path(), "v2/b.yaml", agent("b"));
+    let at = parent.path().join("current");
+    symlink("v1", &at).unwrap();
+    let (mut current, _watching) = watch(&at).unwrap();
+    symlink("v2", parent.path().join("next")).unwrap();
+    fs::rename(parent.path().join("next"), &at).unwrap();
+    until(&mut current, "the other directory", |loaded| live(loaded) == ["b"]).await;
+    write(parent.path(), "v2/c.yaml", agent("c"));
+    until(&mut current, "a change there", |loaded| live(loaded) == ["b", "c"]).await;
+}
+
+#[tokio::test]
+async fn what_is_not_a_change_is_not_published() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "a.yaml", agent("a"));
+    let (mut current, _watching) = watch(at).unwrap();
+    write(at, "a.yaml", format!("# a comment\n{}", agent("a")));
+    write(at, ".a.yaml.swp", "x");
+    write(at, "notes.txt", "x");
+    let published = tokio::time::timeout(Duration::from_millis(200), current.changed()).await;
+    // The line of the document moved, which a rejection would show; nothing else did.
+    assert!(published.is_err(), "published {:?}", current.borrow());
+}
+
+#[tokio::test]
+async fn dropping_the_guard_ends_the_watch() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut current, watching) = watch(directory.path()).unwrap();
+    drop(watching);
+    let ended = tokio::time::timeout(Duration::from_secs(30), current.changed()).await.unwrap();
+    assert!(ended.is_err());
+}
+
+/// Prints how long a change takes to be live; asserts only that it is. `cargo test -p vidimus-registry latency -- --nocapture`
+#[tokio::test]
+async fn latency_of_a_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    for number in 0..100 {
+        write(at, &format!("{number}.yaml"), agent(&format!("bot-{number}")));
+    }
+    let (mut current, _watching) = watch(at).unwrap();
+    let mut took = Vec::new();
+    for round in 0..40 {
+        let name = format!("round-{round}");
+        let begun = Instant::now();
+        replace(at, "0.yaml", &agent(&name));
+        until(&mut current, &name, |loaded| loaded.snapshot.agent(&format!("test/{name}")).is_some()).await;
+        took.push(begun.elapsed());
+    }
+    took.sort();
+    println!(
+        "a change is live after {:?} (median of {}), {:?} at most",
+        took[took.len() / 2],
+        took.len(),
+        took[took.len() - 1]
+    );
+}
