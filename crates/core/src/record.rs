@@ -1,9 +1,11 @@
 //! What is kept of a call: one record before the effect, one after, never changed.
 //!
-//! A record's bytes are canonical JSON (RFC 8785): members sorted, no white space, whole numbers only. The structs here declare
-//! their fields in that order, so that plain serialization is canonical; a test holds them to it.
+//! A record's bytes are canonical JSON (RFC 8785): members sorted, no white space, whole numbers only, which stay below 2^53
+//! (section 3.2.2.3). The structs here declare their fields in that order, so that plain serialization is canonical; a test
+//! holds them to it.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -15,6 +17,17 @@ pub enum Record<'a> {
     Decision(DecisionRecord<'a>),
     Effect(EffectRecord<'a>),
     Refusal(RefusalRecord<'a>),
+}
+
+impl Record<'_> {
+    /// The call that the record is of.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Decision(record) => record.id,
+            Self::Effect(record) => record.id,
+            Self::Refusal(record) => record.id,
+        }
+    }
 }
 
 /// Written before the effect: who, on whose behalf, what, which policy, which attributes, outcome.
@@ -125,6 +138,22 @@ tag!(DecisionKind, "decision");
 tag!(EffectKind, "effect");
 tag!(RefusalKind, "refusal");
 
+/// An object of the facts. They come sorted and each once; where they do not, they are made so, because a member that is there
+/// twice is not JSON that everybody reads alike.
 fn facts<S: serde::Serializer>(facts: &&[(Arc<str>, Arc<str>)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(facts.iter().map(|(name, value)| (name, value)))
+    if facts.is_sorted_by(|(a, _), (b, _)| utf16_order(a, b).is_lt()) {
+        return serializer.collect_map(facts.iter().map(|(name, value)| (name, value)));
+    }
+    let mut sorted: Vec<_> = facts.iter().collect();
+    sorted.sort_by(|(a, _), (b, _)| utf16_order(a, b));
+    sorted.dedup_by(|(a, _), (b, _)| a == b);
+    serializer.collect_map(sorted.into_iter().map(|(name, value)| (name, value)))
 }
+
+/// The order of members: by UTF-16 code units (RFC 8785 section 3.2.3), which differs from that of UTF-8 above U+FFFF.
+fn utf16_order(a: &str, b: &str) -> Ordering {
+    if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,295 @@
+//! What happened: an append-only log of records that shows whether anybody touched it.
+//!
+//! A directory holds one log. Its source of truth are the records, in `segments/`; everything else follows from them or vouches
+//! for them:
+//!
+//! | path | what |
+//! |---|---|
+//! | `segments/<first index>.log` | the records, in frames with length, CRC32C and sequence number |
+//! | `checkpoint` | size and Merkle root, signed (C2SP tlog-checkpoint); issued every second while there is something new |
+//! | `checkpoints` | every checkpoint ever issued: an older `checkpoint` put back is noticed |
+//! | `tile/<L>/<N>` | full tiles of the tree (C2SP tlog-tiles), made again from the records when they are missing |
+//! | `keys/` | the key that signs checkpoints (mode 0600) and its public half, a C2SP vkey |
+//!
+//! Writing: [`Ledger`]. Reading, while or after it is written, by any process: [`verify`], [`search`], [`show`].
+
+mod bell;
+mod checkpoint;
+mod file;
+mod frame;
+mod note;
+mod open;
+mod proof;
+mod queue;
+mod search;
+mod segment;
+mod threads;
+mod tile;
+mod tree;
+mod verify;
+mod walk;
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use vidimus_core::record::Record;
+
+pub use checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
+pub use file::FileError;
+pub use frame::{Broken, MAX_RECORD};
+pub use note::{KeyError, NoteError, VerifierKey};
+pub use open::OpenError;
+pub use proof::{Proof, ProofError, ProveError};
+pub use search::{Hit, Query, Search, SearchError, Shown, search, show};
+pub use segment::SegmentError;
+pub use tree::Hash;
+pub use verify::{Finding, MemoryError, Note, Options, Report, Source, VerifyError, default_memory, verify};
+
+use queue::{Shared, Submitted, lock};
+
+/// When a record counts as kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// When fsync has returned: survives a power loss.
+    Sync,
+    /// When the kernel has it; fsync follows within [`Config::fsync_interval`]. Survives a killed process; a power loss takes at
+    /// most that interval and the fsync under way.
+    #[default]
+    Commit,
+}
+
+/// How a log is kept.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The log's directory; made if missing.
+    pub dir: PathBuf,
+    /// The log's name in checkpoints, a URL without scheme. Fixed when the log is made: `None` takes the name it has, and gives a
+    /// new log `vidimus.local/` and a random number.
+    pub origin: Option<String>,
+    pub durability: Durability,
+    /// A segment that reaches this size is the last record's; the next begins another.
+    pub segment_bytes: u64,
+    /// How long after the first unsynced record fsync begins at the latest.
+    pub fsync_interval: Duration,
+    /// How often a checkpoint is issued while there is something new.
+    pub checkpoint_interval: Duration,
+    /// How many bytes may wait for a slow disk before further records are refused.
+    pub max_pending_bytes: usize,
+    /// Whether opening reads every record and tile, not only what it needs to append (about 1 s per million records).
+    pub check_all_on_open: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            dir: PathBuf::from("ledger"),
+            origin: None,
+            durability: Durability::default(),
+            segment_bytes: 64 << 20,
+            fsync_interval: Duration::from_millis(5),
+            checkpoint_interval: Duration::from_secs(1),
+            max_pending_bytes: 64 << 20,
+            check_all_on_open: false,
+        }
+    }
+}
+
+/// Why a record was not kept. Whatever it was to be the record of must not happen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Closed {
+    /// A write or fsync failed. The ledger takes nothing more until it is opened again.
+    #[error("the ledger has failed: {reason}")]
+    Failed { reason: Arc<str> },
+    /// [`Ledger::close`] was called.
+    #[error("the ledger has been closed")]
+    Finished,
+    /// This record only.
+    #[error("the record has {bytes} bytes; at most {MAX_RECORD} are kept")]
+    TooLarge { bytes: usize },
+    /// This record only: the disk does not keep up.
+    #[error("{bytes} bytes already wait for the disk")]
+    Behind { bytes: usize },
+    /// This record only: it has no JSON.
+    #[error("the record cannot be serialized: {reason}")]
+    Unserializable { reason: String },
+}
+
+/// Proof that a record is kept. Only the ledger makes one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Receipt {
+    index: u64,
+    call: Box<str>,
+}
+
+impl Receipt {
+    /// The record's index in the log.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// The call that the record is of.
+    pub fn call(&self) -> &str {
+        &self.call
+    }
+}
+
+/// An open log. Clones are the same log.
+///
+/// When the last clone goes, what was recorded is synced and a last checkpoint issued, which waits for the disk;
+/// [`Ledger::close`] does the same without blocking.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    shared: Arc<Shared>,
+    key: VerifierKey,
+    cut: u64,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+thread_local! {
+    /// The frame that the current thread is writing a record into.
+    static FRAME: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Ledger {
+    /// Opens a log, or makes a new one in an empty directory. A write at the very end that did not finish is cut off; anything
+    /// else that is not as it was written is refused.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(config: Config) -> Result<Self, OpenError> {
+        let opened = open::open(&config)?;
+        let key = opened.growth.key.verifier().clone();
+        let shared = Arc::new(Shared::new(config, opened.size, opened.tail));
+        let handle = Handle { shared: shared.clone(), key, cut: opened.cut, threads: Mutex::default() };
+        let (growing, growth, lock_file) = (shared.clone(), opened.growth, opened.lock);
+        handle.spawn("ledger-sync", move || threads::sync(&shared))?;
+        handle.spawn("ledger-tree", move || {
+            threads::grow(&growing, growth);
+            // Not by closing the file: a child process that is just being started may have it open as well.
+            let _ = lock_file.unlock();
+            growing.bell.finished();
+        })?;
+        Ok(Self { handle: Arc::new(handle) })
+    }
+
+    /// Keeps a record of `call`. When this returns, it is as durable as configured.
+    ///
+    /// A future that is dropped before it is polled keeps nothing; dropped later, the record is kept and nobody learns of it.
+    ///
+    /// # Errors
+    /// See [`Closed`].
+    pub async fn record(&self, call: &str, record: &Record<'_>) -> Result<Receipt, Closed> {
+        let shared = &self.handle.shared;
+        let mut submitted = None;
+        let index = poll_fn(|cx| {
+            let index = match submitted {
+                Some(index) => index,
+                None => {
+                    let (Submitted::Waits(index) | Submitted::Done(index)) =
+                        match with_frame(record, |frame| shared.submit(frame, cx.waker())) {
+                            Ok(Submitted::Waits(index)) => {
+                                submitted = Some(index);
+                                return Poll::Pending;
+                            }
+                            Ok(done) => done,
+                            Err(closed) => return Poll::Ready(Err(closed)),
+                        };
+                    *submitted.insert(index)
+                }
+            };
+            shared.poll(index, cx.waker()).map_ok(|()| index)
+        })
+        .await?;
+        Ok(Receipt { index, call: call.into() })
+    }
+
+    /// Whether records are taken.
+    pub fn is_open(&self) -> bool {
+        self.handle.shared.is_open()
+    }
+
+    /// Takes no further record, waits until all are on disk and issues the last checkpoint. After a failure there is nothing to
+    /// wait for. Other processes can open the log when this returns.
+    pub async fn close(&self) {
+        self.handle.shared.begin_close();
+        poll_fn(|cx| self.handle.shared.bell.poll_finished(cx)).await;
+    }
+
+    /// The number of records kept.
+    pub fn size(&self) -> u64 {
+        self.handle.shared.acknowledged()
+    }
+
+    /// The key that checkpoints are signed with, as a C2SP vkey.
+    pub fn public_key(&self) -> String {
+        self.handle.key.to_string()
+    }
+
+    /// The log's name in checkpoints.
+    pub fn origin(&self) -> &str {
+        self.handle.key.name()
+    }
+
+    /// Why the ledger failed, if it did.
+    pub fn failure(&self) -> Option<Closed> {
+        self.handle.shared.failed().then(|| self.handle.shared.closed())
+    }
+
+    /// Bytes of a write that a crash had cut short and that opening removed. None of it was ever acknowledged.
+    pub fn cut_on_open(&self) -> u64 {
+        self.handle.cut
+    }
+}
+
+/// Writes a record into this thread's frame.
+fn with_frame<T>(
+    record: &Record<'_>,
+    then: impl FnOnce(&mut [u8]) -> Result<T, Closed>,
+) -> Result<T, Closed> {
+    FRAME.with_borrow_mut(|frame| {
+        frame::begin(frame);
+        serde_json::to_writer(&mut *frame, record)
+            .map_err(|error| Closed::Unserializable { reason: error.to_string() })?;
+        then(frame)
+    })
+}
+
+impl Handle {
+    fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|source| {
+            FileError { doing: "start the threads for", path: self.shared.config.dir.clone(), source }
+        })?;
+        lock(&self.threads).push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.begin_close();
+        for thread in lock(&self.threads).drain(..) {
+            // A thread that panicked has failed the ledger already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger")
+            .field("dir", &self.shared.config.dir)
+            .field("size", &self.shared.acknowledged())
+            .field("open", &self.shared.is_open())
+            .finish_non_exhaustive()
+    }
+}

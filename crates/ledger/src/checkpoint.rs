@@ -1,0 +1,222 @@
+//! Checkpoints: the log's size and root hash, signed (C2SP tlog-checkpoint), and the history of all that were issued.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::file::FileError;
+use crate::note::{NoteError, SigningKey, VerifierKey};
+use crate::tree::Hash;
+
+/// What a log commits to: its first `size` records have the Merkle root `root`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The log's name.
+    pub origin: String,
+    /// Number of records.
+    pub size: u64,
+    pub root: Hash,
+}
+
+/// A checkpoint and the note it came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedCheckpoint {
+    pub checkpoint: Checkpoint,
+    /// The whole note, as it stands in the file `checkpoint`.
+    pub note: String,
+}
+
+/// Why bytes are not a checkpoint of this log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CheckpointError {
+    #[error("not UTF-8")]
+    NotUtf8,
+    #[error(transparent)]
+    Note(#[from] NoteError),
+    #[error("line {line} of the checkpoint is not {expected}")]
+    Line { line: u8, expected: &'static str },
+    #[error("the checkpoint is of log '{found}', not of '{expected}'")]
+    Origin { expected: String, found: String },
+}
+
+impl Checkpoint {
+    fn text(&self) -> String {
+        format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
+    }
+
+    pub(crate) fn sign(self, key: &SigningKey) -> SignedCheckpoint {
+        let note = key.sign(&self.text());
+        SignedCheckpoint { checkpoint: self, note }
+    }
+
+    /// The text of a note. Extension lines are allowed and ignored.
+    fn parse(text: &str) -> Result<Self, CheckpointError> {
+        let bad = |line, expected| CheckpointError::Line { line, expected };
+        let mut lines = text.strip_suffix('\n').unwrap_or(text).split('\n');
+        let origin = lines.next().filter(|line| !line.is_empty()).ok_or(bad(1, "an origin"))?;
+        let size = lines.next().and_then(decimal).ok_or(bad(2, "a decimal size"))?;
+        let root = lines.next().and_then(hash).ok_or(bad(3, "a base64 SHA-256 hash"))?;
+        if lines.any(str::is_empty) {
+            return Err(bad(4, "a non-empty extension line"));
+        }
+        Ok(Self { origin: origin.to_owned(), size, root })
+    }
+}
+
+impl SignedCheckpoint {
+    /// Reads a checkpoint that `key` signed for the log of the same name.
+    ///
+    /// # Errors
+    /// See [`CheckpointError`].
+    pub fn open(note: &[u8], key: &VerifierKey) -> Result<Self, CheckpointError> {
+        let note = str::from_utf8(note).map_err(|_| CheckpointError::NotUtf8)?;
+        let checkpoint = Checkpoint::parse(key.open(note)?)?;
+        if checkpoint.origin != key.name() {
+            return Err(CheckpointError::Origin {
+                expected: key.name().to_owned(),
+                found: checkpoint.origin,
+            });
+        }
+        Ok(Self { checkpoint, note: note.to_owned() })
+    }
+
+    /// The bytes in the history: the note and a blank line.
+    pub(crate) fn entry(&self) -> Vec<u8> {
+        [self.note.as_bytes(), b"\n"].concat()
+    }
+}
+
+/// Digits without a leading zero.
+pub(crate) fn decimal(text: &str) -> Option<u64> {
+    let canonical = text == "0" || (!text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit()));
+    if canonical { text.parse().ok() } else { None }
+}
+
+/// A hash in base64.
+pub(crate) fn hash(text: &str) -> Option<Hash> {
+    STANDARD.decode(text).ok()?.try_into().ok()
+}
+
+/// The newest checkpoint of a log.
+pub(crate) fn path(dir: &Path) -> PathBuf {
+    dir.join("checkpoint")
+}
+
+/// Every checkpoint that the log ever issued, oldest first, each followed by a blank line.
+pub(crate) fn history_path(dir: &Path) -> PathBuf {
+    dir.join("checkpoints")
+}
+
+/// Appends to the history, durably.
+pub(crate) fn remember(dir: &Path, checkpoint: &SignedCheckpoint) -> Result<(), FileError> {
+    let path = history_path(dir);
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .and_then(|mut file| {
+            file.write_all(&checkpoint.entry())?;
+            file.sync_data()
+        })
+        .map_err(FileError::on("append to", &path))
+}
+
+/// One piece of a history file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Where it begins in the file.
+    pub(crate) offset: u64,
+    /// The note, without the blank line after it; what is left, where the file ends inside an entry.
+    pub(crate) bytes: Vec<u8>,
+    /// Whether note and blank line are there.
+    pub(crate) whole: bool,
+}
+
+/// Reads a history from its beginning.
+#[derive(Debug)]
+pub(crate) struct History {
+    path: PathBuf,
+    file: Option<BufReader<File>>,
+    offset: u64,
+}
+
+impl History {
+    pub(crate) fn open(dir: &Path) -> Result<Self, FileError> {
+        let path = history_path(dir);
+        match File::open(&path).map_err(FileError::on("open", &path)) {
+            Ok(file) => Ok(Self { path, file: Some(BufReader::new(file)), offset: 0 }),
+            Err(error) if error.missing() => Ok(Self { path, file: None, offset: 0 }),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The next entry, `None` at the end.
+    pub(crate) fn next(&mut self) -> Result<Option<Entry>, FileError> {
+        /// No entry is near this; without a bound one altered newline could read a whole large history at once.
+        const MAX_ENTRY: usize = 256 * 1024;
+        let Some(file) = &mut self.file else { return Ok(None) };
+        let mut bytes = Vec::new();
+        let mut blank_lines = 0;
+        while blank_lines < 2 && bytes.len() < MAX_ENTRY {
+            let line = bytes.len();
+            let limit = (MAX_ENTRY - line) as u64;
+            let read = file.by_ref().take(limit).read_until(b'\n', &mut bytes);
+            match read.map_err(FileError::on("read", &self.path))? {
+                0 => break,
+                _ if bytes.get(line..) == Some(b"\n") => blank_lines += 1,
+                _ => {}
+            }
+        }
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let offset = self.offset;
+        self.offset += bytes.len() as u64;
+        let whole = blank_lines == 2;
+        if whole {
+            bytes.pop();
+        }
+        Ok(Some(Entry { offset, bytes, whole }))
+    }
+}
+
+/// The end of a history: its last whole entry, and what follows it.
+pub(crate) fn last(dir: &Path) -> Result<(Option<Entry>, Entry), FileError> {
+    /// Room for a few entries.
+    const WINDOW: u64 = 64 * 1024;
+    let path = history_path(dir);
+    let mut window = Vec::new();
+    let start = match File::open(&path) {
+        Ok(mut file) => (|| {
+            let start = file.metadata()?.len().saturating_sub(WINDOW);
+            file.seek(SeekFrom::Start(start))?;
+            file.read_to_end(&mut window)?;
+            Ok(start)
+        })(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
+    }
+    .map_err(FileError::on("read", &path))?;
+    // An entry ends with a block of signature lines and two newlines.
+    let ends: Vec<usize> = memchr::memmem::find_iter(&window, "\n\n").map(|at| at + 2).collect();
+    let block_start = |i: usize| i.checked_sub(1).and_then(|i| ends.get(i).copied()).unwrap_or(0);
+    let signed =
+        |i: usize| window.get(block_start(i)..).is_some_and(|block| block.starts_with("— ".as_bytes()));
+    let last = (0..ends.len()).rev().find(|&i| signed(i));
+    let end = last.and_then(|i| ends.get(i).copied()).unwrap_or(0);
+    let begin = last.map_or(0, |i| i.checked_sub(1).map_or(0, block_start));
+    let slice = |from: usize, to: usize| window.get(from..to).unwrap_or_default().to_vec();
+    let entry = last.map(|_| Entry {
+        offset: start + begin as u64,
+        bytes: slice(begin, end.saturating_sub(1)),
+        whole: true,
+    });
+    let rest = Entry { offset: start + end as u64, bytes: slice(end, window.len()), whole: false };
+    Ok((entry, rest))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+use super::*;
+
+fn signed(key: &SigningKey, size: u64) -> SignedCheckpoint {
+    Checkpoint { origin: key.verifier().name().to_owned(), size, root: [7; 32] }.sign(key)
+}
+
+#[test]
+fn the_text_is_that_of_the_format() {
+    let key = SigningKey::generate("example.com/behind-the-sofa").expect("a key");
+    let root = hash("CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=").expect("a hash");
+    let checkpoint = Checkpoint { origin: key.verifier().name().to_owned(), size: 20_852_163, root };
+    let note = checkpoint.clone().sign(&key).note;
+    let lines: Vec<_> = note.lines().collect();
+    assert_eq!(
+        lines[..4],
+        ["example.com/behind-the-sofa", "20852163", "CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=", ""]
+    );
+    assert!(lines[4].starts_with("— example.com/behind-the-sofa "), "{note}");
+    let opened = SignedCheckpoint::open(note.as_bytes(), key.verifier()).expect("valid");
+    assert_eq!(opened.checkpoint, checkpoint);
+}
+
+#[test]
+fn a_signed_text_that_is_no_checkpoint_of_this_log_is_refused() {
+    let key = SigningKey::generate("log.example").expect("a key");
+    let root = STANDARD.encode([0; 32]);
+    let cases = [
+        ("log.example\n".to_owned(), 2),
+        (format!("log.example\n01\n{root}\n"), 2),
+        (format!("log.example\n-1\n{root}\n"), 2),
+        (format!("log.example\n+1\n{root}\n"), 2),
+        (format!("log.example\n18446744073709551616\n{root}\n"), 2),
+        ("log.example\n1\nAAAA\n".to_owned(), 3),
+        (format!("log.example\n1\n {root}\n"), 3),
+        (format!("log.example\n1\n{root}\n\nextension\n"), 4),
+    ];
+    for (text, line) in cases {
+        match SignedCheckpoint::open(key.sign(&text).as_bytes(), key.verifier()) {
+            Err(CheckpointError::Line { line: found, .. }) => assert_eq!(found, line, "{text:?}"),
+            other => panic!("{text:?}: {other:?}"),
+        }
+    }
+    let foreign = key.sign(&format!("other.example\n1\n{root}\n"));
+    assert!(matches!(
+        SignedCheckpoint::open(foreign.as_bytes(), key.verifier()),
+        Err(CheckpointError::Origin { .. })
+    ));
+    let extended = key.sign(&format!("log.example\n1\n{root}\nextension\n"));
+    assert!(SignedCheckpoint::open(extended.as_bytes(), key.verifier()).is_ok());
+    assert_eq!(SignedCheckpoint::open(&[0xff], key.verifier()), Err(CheckpointError::NotUtf8));
+}
+
+#[test]
+fn the_history_is_read_forward_and_from_its_end_alike() {
+    let key = SigningKey::generate("log.example").expect("a key");
+    let dir = tempfile::tempdir().expect("a directory");
+    let (none, rest) = last(dir.path()).expect("read");
+    assert!(none.is_none() && rest.bytes.is_empty());
+    assert_eq!(History::open(dir.path()).expect("open").next().expect("read"), None);
+
+    // More than the window that `last` looks at.
+    let all: Vec<_> = (1..=600).map(|size| signed(&key, size)).collect();
+    for one in &all {
+        remember(dir.path(), one).expect("written");
+    }
+    let mut history = History::open(dir.path()).expect("open");
+    for one in &all {
+        let entry = history.next().expect("read").expect("there");
+        assert!(entry.whole && entry.bytes == one.note.as_bytes());
+    }
+    assert_eq!(history.next().expect("read"), None);
+    let (newest, rest) = last(dir.path()).expect("read");
+    let newest = newest.expect("there");
+    assert_eq!((newest.bytes.as_slice(), rest.bytes.len()), (all[599].note.as_bytes(), 0));
+
+    // Cut anywhere, the last whole entry is the one before, and the rest is the beginning of the one that is cut.
+    let path = history_path(dir.path());
+    let full = std::fs::read(&path).expect("read");
+    let entry = all[599].entry();
+    for left in 0..entry.len() {
+        std::fs::write(&path, &full[..full.len() - entry.len() + left]).expect("written");
+        let (newest, rest) = last(dir.path()).expect("read");
+        assert_eq!(newest.expect("there").bytes, all[598].note.as_bytes(), "{left}");
+        assert_eq!(rest.bytes, entry[..left], "{left}");
+        assert_eq!(rest.offset, (full.len() - entry.len()) as u64);
+    }
+}

@@ -1,0 +1,132 @@
+//! One record on disk: 20 bytes of header, then the record.
+//!
+//! | bytes | field | meaning |
+//! |---|---|---|
+//! | 0..4 | length | of the record, 1 to 65,535, little-endian like all that follows |
+//! | 4..8 | checksum | CRC32C (RFC 3720 appendix B.4) of record, length, sequence, flags, in this order |
+//! | 8..16 | sequence | index of the record in the log, from 0 |
+//! | 16..20 | flags | 0; a reader refuses what it does not know |
+//!
+//! The checksum takes the record first, so that a caller computes most of it before it has a sequence number.
+
+/// Bytes before the record.
+pub(crate) const HEADER: usize = 20;
+
+/// The longest record. An entry bundle gives a record's length in 16 bits (C2SP tlog-tiles, "Log entries").
+pub const MAX_RECORD: usize = 65_535;
+
+/// Why bytes are not the frame that should be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Broken {
+    #[error("the file ends inside the frame ({have} bytes of {need})")]
+    Incomplete { have: usize, need: usize },
+    #[error("length {found} is not between 1 and 65535")]
+    Length { found: u32 },
+    #[error("flags {found:#x} are unknown")]
+    Flags { found: u32 },
+    #[error("record {found} stands where {expected} belongs")]
+    Sequence { expected: u64, found: u64 },
+    #[error("the checksum does not match the bytes")]
+    Checksum,
+}
+
+/// A frame in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame<'a> {
+    pub(crate) record: &'a [u8],
+    /// Header and record, in bytes.
+    pub(crate) length: usize,
+}
+
+/// Makes room for the header; the record is written after it.
+pub(crate) fn begin(frame: &mut Vec<u8>) {
+    frame.clear();
+    frame.extend_from_slice(&[0; HEADER]);
+}
+
+/// The record of an unfinished frame.
+pub(crate) fn record(frame: &[u8]) -> &[u8] {
+    frame.get(HEADER..).unwrap_or_default()
+}
+
+/// Completes a frame that [`begin`] began. `checksum` is CRC32C over its record, whose length the caller has checked.
+pub(crate) fn seal(frame: &mut [u8], sequence: u64, checksum: u32) {
+    let length = u32::try_from(record(frame).len()).unwrap_or(u32::MAX);
+    let covered = covered(length, sequence, 0);
+    let checksum = crc32c::crc32c_append(checksum, &covered).to_le_bytes();
+    let (length, rest) = covered.split_at(4);
+    let header = length.iter().chain(&checksum).chain(rest);
+    frame.iter_mut().zip(header).for_each(|(to, from)| *to = *from);
+}
+
+/// The header without its checksum, as the checksum covers it.
+fn covered(length: u32, sequence: u64, flags: u32) -> [u8; 16] {
+    let value = u128::from(length) | (u128::from(sequence) << 32) | (u128::from(flags) << 96);
+    value.to_le_bytes()
+}
+
+/// Reads the frame of record `expected` from the start of `bytes`.
+pub(crate) fn parse(bytes: &[u8], expected: u64) -> Result<Frame<'_>, Broken> {
+    let frame = parse_any(bytes)?;
+    match frame.0 {
+        found if found == expected => Ok(frame.1),
+        found => Err(Broken::Sequence { expected, found }),
+    }
+}
+
+/// Reads a frame of any record from the start of `bytes`: its sequence number and the frame.
+pub(crate) fn parse_any(bytes: &[u8]) -> Result<(u64, Frame<'_>), Broken> {
+    let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
+        return Err(Broken::Incomplete { have: bytes.len(), need: HEADER });
+    };
+    let header = Header::of(header);
+    let length = match usize::try_from(header.length) {
+        Ok(length @ 1..=MAX_RECORD) => length,
+        _ => return Err(Broken::Length { found: header.length }),
+    };
+    if header.flags != 0 {
+        return Err(Broken::Flags { found: header.flags });
+    }
+    let Some((record, _)) = rest.split_at_checked(length) else {
+        return Err(Broken::Incomplete { have: bytes.len(), need: HEADER + length });
+    };
+    let found =
+        crc32c::crc32c_append(crc32c::crc32c(record), &covered(header.length, header.sequence, header.flags));
+    if found != header.checksum {
+        return Err(Broken::Checksum);
+    }
+    Ok((header.sequence, Frame { record, length: HEADER + length }))
+}
+
+/// Whether `bytes`, taken to their end, are a whole frame of record `expected` but for its length field: then the length was
+/// altered, and the frame is not one that a crash cut short.
+pub(crate) fn whole_but_for_length(bytes: &[u8], expected: u64) -> bool {
+    let Some((header, record)) = bytes.split_first_chunk::<HEADER>() else { return false };
+    let Ok(length @ 1..) = u32::try_from(record.len()) else { return false };
+    let header = Header::of(header);
+    crc32c::crc32c_append(crc32c::crc32c(record), &covered(length, expected, header.flags)) == header.checksum
+}
+
+/// The fields of a header, unchecked.
+struct Header {
+    length: u32,
+    checksum: u32,
+    sequence: u64,
+    flags: u32,
+}
+
+impl Header {
+    fn of(bytes: &[u8; HEADER]) -> Self {
+        let [l0, l1, l2, l3, c0, c1, c2, c3, s0, s1, s2, s3, s4, s5, s6, s7, f0, f1, f2, f3] = *bytes;
+        Self {
+            length: u32::from_le_bytes([l0, l1, l2, l3]),
+            checksum: u32::from_le_bytes([c0, c1, c2, c3]),
+            sequence: u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
+            flags: u32::from_le_bytes([f0, f1, f2, f3]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

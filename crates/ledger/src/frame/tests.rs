@@ -1,0 +1,69 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn frame(sequence: u64, record: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    begin(&mut frame);
+    frame.extend_from_slice(record);
+    seal(&mut frame, sequence, crc32c::crc32c(record));
+    frame
+}
+
+#[test]
+fn the_layout_on_disk_is_as_documented() {
+    // RFC 3720 appendix B.4 gives this checksum for 32 bytes of zeros; it fixes the polynomial and the byte order.
+    assert_eq!(crc32c::crc32c(&[0; 32]), 0x8a91_36aa);
+    let bytes = frame(0x0102_0304_0506_0708, b"{}");
+    let covered = [b"{}".as_slice(), &[2, 0, 0, 0], &[8, 7, 6, 5, 4, 3, 2, 1], &[0, 0, 0, 0]].concat();
+    assert_eq!(bytes[0..4], [2, 0, 0, 0]);
+    assert_eq!(bytes[4..8], crc32c::crc32c(&covered).to_le_bytes());
+    assert_eq!(bytes[8..16], [8, 7, 6, 5, 4, 3, 2, 1]);
+    assert_eq!(bytes[16..], [0, 0, 0, 0, b'{', b'}']);
+}
+
+#[test]
+fn what_is_not_the_expected_frame_is_named() {
+    let good = frame(7, b"{\"a\":1}");
+    assert_eq!(parse(&good, 7), Ok(Frame { record: b"{\"a\":1}", length: 27 }));
+    assert_eq!(parse(&good, 8), Err(Broken::Sequence { expected: 8, found: 7 }));
+    assert_eq!(parse(&good[..26], 7), Err(Broken::Incomplete { have: 26, need: 27 }));
+    assert_eq!(parse(&good[..3], 7), Err(Broken::Incomplete { have: 3, need: 20 }));
+    assert_eq!(parse(&[0; 64], 0), Err(Broken::Length { found: 0 }));
+    assert_eq!(parse(&[0xff; 64], 0), Err(Broken::Length { found: u32::MAX }));
+    let mut flagged = good.clone();
+    flagged[16] = 1;
+    assert_eq!(parse(&flagged, 7), Err(Broken::Flags { found: 1 }));
+    assert_eq!(parse(&frame(0, &[b' '; MAX_RECORD]), 0).map(|frame| frame.length), Ok(HEADER + MAX_RECORD));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), sequence: u64) {
+        let _ = parse(&bytes, sequence);
+        let _ = whole_but_for_length(&bytes, sequence);
+    }
+
+    #[test]
+    fn every_single_byte_change_is_noticed(
+        record in prop::collection::vec(any::<u8>(), 1..300),
+        sequence: u64,
+        at: prop::sample::Index,
+        change in 1u8..,
+    ) {
+        let mut bytes = frame(sequence, &record);
+        prop_assert_eq!(parse(&bytes, sequence).map(|frame| frame.record), Ok(record.as_slice()));
+        let at = at.index(bytes.len());
+        bytes[at] ^= change;
+        prop_assert!(parse(&bytes, sequence).is_err());
+    }
+
+    #[test]
+    fn a_whole_frame_with_another_length_is_not_a_torn_one(record in prop::collection::vec(any::<u8>(), 1..300), length: u32) {
+        let mut bytes = frame(3, &record);
+        bytes[..4].copy_from_slice(&length.to_le_bytes());
+        prop_assert!(whole_but_for_length(&bytes, 3));
+        bytes.pop();
+        prop_assert!(!whole_but_for_length(&bytes, 3));
+    }
+}

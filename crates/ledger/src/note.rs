@@ -1,0 +1,213 @@
+//! Signed notes with Ed25519 (C2SP signed-note), and the keys for them.
+
+use std::fmt::{self, Write as _};
+use std::str::FromStr;
+
+use aws_lc_rs::encoding::AsBigEndian as _;
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
+/// The signature type of Ed25519 (C2SP signed-note, "Signature types").
+const ED25519_TYPE: u8 = 0x01;
+
+/// A note is a few hundred bytes; sixteen post-quantum signatures are 80 kB (C2SP signed-note, "Format").
+const MAX_NOTE: usize = 128 * 1024;
+
+/// Why a key's text is not a key of this log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyError {
+    #[error("the key is not of the form name+id+base64")]
+    Form,
+    #[error("the name '{0}' is empty or contains a space, a control character or '+'")]
+    Name(String),
+    #[error("the key is not an Ed25519 key")]
+    Type,
+    #[error("the key id is {found} but the key's own is {expected}")]
+    Id { found: String, expected: String },
+    #[error("the key was not accepted")]
+    Rejected,
+}
+
+/// Why a note is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoteError {
+    #[error("not a signed note: {0}")]
+    Form(&'static str),
+    #[error("no signature of key {0}")]
+    Unsigned(String),
+    #[error("the signature of key {0} is wrong")]
+    Signature(String),
+}
+
+/// A public key, in text a C2SP vkey: `name+hex(id)+base64(0x01 || key)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifierKey {
+    name: String,
+    public: [u8; 32],
+}
+
+impl VerifierKey {
+    /// The name of the signer, which is the log's origin.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The first four bytes of SHA-256 over name, newline, type and key.
+    fn id(&self) -> [u8; 4] {
+        let hash = Sha256::new()
+            .chain_update(&self.name)
+            .chain_update([b'\n', ED25519_TYPE])
+            .chain_update(self.public)
+            .finalize();
+        hash.first_chunk().copied().unwrap_or_default()
+    }
+
+    /// The text of `note`, if this key signed it. Signatures of other keys are ignored, as the format demands.
+    ///
+    /// # Errors
+    /// See [`NoteError`].
+    pub fn open<'a>(&self, note: &'a str) -> Result<&'a str, NoteError> {
+        if note.len() > MAX_NOTE {
+            return Err(NoteError::Form("too long"));
+        }
+        if note.chars().any(|c| c < ' ' && c != '\n') {
+            return Err(NoteError::Form("control character"));
+        }
+        let (text, signatures) =
+            note.rsplit_once("\n\n").ok_or(NoteError::Form("no blank line before signatures"))?;
+        let text = note.get(..text.len() + 1).unwrap_or(text);
+        let lines = signatures.strip_suffix('\n').ok_or(NoteError::Form("no newline at the end"))?;
+        let mut signed = false;
+        for line in lines.split('\n') {
+            signed |= self.signed(text, line)?;
+        }
+        if signed { Ok(text) } else { Err(NoteError::Unsigned(self.to_string())) }
+    }
+
+    /// Whether a signature line is this key's and right.
+    fn signed(&self, text: &str, line: &str) -> Result<bool, NoteError> {
+        let malformed = NoteError::Form("malformed signature line");
+        let (name, encoded) =
+            line.strip_prefix("— ").and_then(|rest| rest.split_once(' ')).ok_or(malformed.clone())?;
+        let bytes = STANDARD.decode(encoded).map_err(|_| malformed.clone())?;
+        let (id, signature) = bytes.split_first_chunk::<4>().ok_or(malformed)?;
+        if name != self.name || *id != self.id() {
+            return Ok(false);
+        }
+        UnparsedPublicKey::new(&ED25519, self.public)
+            .verify(text.as_bytes(), signature)
+            .map_err(|_| NoteError::Signature(self.to_string()))?;
+        Ok(true)
+    }
+}
+
+impl fmt::Display for VerifierKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = [&[ED25519_TYPE], self.public.as_slice()].concat();
+        write!(f, "{}+{}+{}", self.name, hex(&self.id()), STANDARD.encode(key))
+    }
+}
+
+impl FromStr for VerifierKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let (name, id, public) = parts(text)?;
+        let key = Self { name, public };
+        checked(id, &key)?;
+        Ok(key)
+    }
+}
+
+/// A private key. Its text is the form of Go's `sumdb/note`: `PRIVATE+KEY+name+hex(id)+base64(0x01 || seed)`.
+pub(crate) struct SigningKey {
+    key: Ed25519KeyPair,
+    verifier: VerifierKey,
+}
+
+const PRIVATE: &str = "PRIVATE+KEY+";
+
+impl SigningKey {
+    /// A new key for a log named `name`.
+    pub(crate) fn generate(name: &str) -> Result<Self, KeyError> {
+        checked_name(name)?;
+        let key = Ed25519KeyPair::generate().map_err(|_| KeyError::Rejected)?;
+        Self::new(name.to_owned(), key)
+    }
+
+    fn new(name: String, key: Ed25519KeyPair) -> Result<Self, KeyError> {
+        let public = key.public_key().as_ref().try_into().map_err(|_| KeyError::Rejected)?;
+        Ok(Self { key, verifier: VerifierKey { name, public } })
+    }
+
+    pub(crate) fn verifier(&self) -> &VerifierKey {
+        &self.verifier
+    }
+
+    /// The private key's text: a secret.
+    pub(crate) fn secret_text(&self) -> Result<String, KeyError> {
+        let seed = self.key.seed().and_then(|seed| seed.as_be_bytes()).map_err(|_| KeyError::Rejected)?;
+        let key = [&[ED25519_TYPE], seed.as_ref()].concat();
+        let VerifierKey { name, .. } = &self.verifier;
+        Ok(format!("{PRIVATE}{name}+{}+{}", hex(&self.verifier.id()), STANDARD.encode(key)))
+    }
+
+    pub(crate) fn parse(text: &str) -> Result<Self, KeyError> {
+        let (name, id, seed) = parts(text.strip_prefix(PRIVATE).ok_or(KeyError::Form)?)?;
+        let key = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| KeyError::Rejected)?;
+        let key = Self::new(name, key)?;
+        checked(id, &key.verifier)?;
+        Ok(key)
+    }
+
+    /// Signs `text`, which ends in a newline, into a note.
+    pub(crate) fn sign(&self, text: &str) -> String {
+        let signature = [self.verifier.id().as_slice(), self.key.sign(text.as_bytes()).as_ref()].concat();
+        format!("{text}\n— {} {}\n", self.verifier.name, STANDARD.encode(signature))
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey").field("verifier", &self.verifier.to_string()).finish_non_exhaustive()
+    }
+}
+
+/// Name, id and 32 key bytes of `name+id+base64(0x01 || key)`.
+fn parts(text: &str) -> Result<(String, &str, [u8; 32]), KeyError> {
+    // The base64 part may itself contain '+', the name may not.
+    let mut parts = text.splitn(3, '+');
+    let (Some(name), Some(id), Some(encoded)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(KeyError::Form);
+    };
+    checked_name(name)?;
+    let bytes = STANDARD.decode(encoded).map_err(|_| KeyError::Form)?;
+    match bytes.split_first() {
+        Some((&ED25519_TYPE, key)) => Ok((name.to_owned(), id, key.try_into().map_err(|_| KeyError::Form)?)),
+        _ => Err(KeyError::Type),
+    }
+}
+
+fn checked(id: &str, key: &VerifierKey) -> Result<(), KeyError> {
+    let expected = hex(&key.id());
+    if id == expected { Ok(()) } else { Err(KeyError::Id { found: id.to_owned(), expected }) }
+}
+
+/// A name in notes: not empty, no space, no '+' (C2SP signed-note, "Format").
+pub(crate) fn checked_name(name: &str) -> Result<(), KeyError> {
+    let bad = name.is_empty() || name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '+');
+    if bad { Err(KeyError::Name(name.to_owned())) } else { Ok(()) }
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,180 @@
+//! Evidence for one record that needs nothing but itself and the log's key: a C2SP tlog-proof.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::checkpoint::{self, Checkpoint, CheckpointError, SignedCheckpoint};
+use crate::file::{self, FileError};
+use crate::note::VerifierKey;
+use crate::segment::{self, SegmentError};
+use crate::tile;
+use crate::tree::{self, Hash, TILE};
+use crate::walk::Walk;
+
+const FIRST_LINE: &str = "c2sp.org/tlog-proof@v1";
+
+/// A path in a tree of 2^64 leaves is no longer.
+const MAX_HASHES: usize = 64;
+
+/// That a record is in a log: its index, the way to the root, and the signed checkpoint that has this root.
+///
+/// Its text, by `Display` and `FromStr`, is the file format `c2sp.org/tlog-proof@v1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proof {
+    index: u64,
+    hashes: Vec<Hash>,
+    checkpoint: String,
+}
+
+/// Why a proof proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProofError {
+    #[error("line {line} of the proof is not {expected}")]
+    Form { line: usize, expected: &'static str },
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error("the record is not record {index} of the {size} that the checkpoint covers")]
+    NotIncluded { index: u64, size: u64 },
+}
+
+impl Proof {
+    /// Index of the record in the log.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Checks that `record` is in the log whose key is `key`; the checkpoint that says so.
+    ///
+    /// # Errors
+    /// See [`ProofError`].
+    pub fn verify(&self, record: &[u8], key: &VerifierKey) -> Result<Checkpoint, ProofError> {
+        let signed = SignedCheckpoint::open(self.checkpoint.as_bytes(), key)?.checkpoint;
+        let root = tree::root_of_proof(self.index, signed.size, tree::leaf(record), &self.hashes);
+        if root == Some(signed.root) {
+            Ok(signed)
+        } else {
+            Err(ProofError::NotIncluded { index: self.index, size: signed.size })
+        }
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{FIRST_LINE}\nindex {}", self.index)?;
+        for hash in &self.hashes {
+            writeln!(f, "{}", STANDARD.encode(hash))?;
+        }
+        write!(f, "\n{}", self.checkpoint)
+    }
+}
+
+impl FromStr for Proof {
+    type Err = ProofError;
+
+    fn from_str(text: &str) -> Result<Self, ProofError> {
+        let bad = |line, expected| ProofError::Form { line, expected };
+        let (head, checkpoint) =
+            text.split_once("\n\n").ok_or(bad(1, "followed by an empty line and a checkpoint"))?;
+        let mut lines = head.split('\n').zip(1..).peekable();
+        lines.next_if(|(line, _)| *line == FIRST_LINE).ok_or(bad(1, FIRST_LINE))?;
+        // Opaque and not authenticated; nothing here needs it.
+        if let Some((extra, line)) = lines.next_if(|(line, _)| line.starts_with("extra "))
+            && STANDARD.decode(extra.trim_start_matches("extra ")).is_err()
+        {
+            return Err(bad(line, "extra data in base64"));
+        }
+        let index = lines
+            .next()
+            .and_then(|(line, _)| checkpoint::decimal(line.strip_prefix("index ")?))
+            .ok_or(bad(2, "the record's index"))?;
+        let mut hashes = Vec::new();
+        for (text, line) in lines {
+            let hash = checkpoint::hash(text).filter(|_| hashes.len() < MAX_HASHES);
+            hashes.push(hash.ok_or(bad(line, "a base64 SHA-256 hash"))?);
+        }
+        Ok(Self { index, hashes, checkpoint: checkpoint.to_owned() })
+    }
+}
+
+/// Why no proof can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ProveError {
+    #[error("{}", .0.story())]
+    File(FileError),
+    #[error("the log's records cannot be read: {0}")]
+    Segment(SegmentError),
+    #[error("the log's checkpoint cannot be used: {0}")]
+    Checkpoint(#[from] CheckpointError),
+    /// It is younger; within a second of the log being written there is one that covers it.
+    #[error("record {index} is not covered by the latest checkpoint, which is of {size} records")]
+    NotCovered { index: u64, size: u64 },
+    /// The same for every record of the log.
+    #[error(transparent)]
+    Unprovable(Arc<Self>),
+    #[error("the log's tiles and records do not fit its checkpoint; `audit verify` tells more")]
+    Inconsistent,
+}
+
+impl From<FileError> for ProveError {
+    fn from(error: FileError) -> Self {
+        Self::File(error)
+    }
+}
+
+impl From<SegmentError> for ProveError {
+    fn from(error: SegmentError) -> Self {
+        Self::Segment(error)
+    }
+}
+
+/// Makes proofs against one checkpoint, the latest when it was made.
+#[derive(Debug)]
+pub(crate) struct Prover<'a> {
+    dir: &'a Path,
+    key: VerifierKey,
+    signed: SignedCheckpoint,
+    tree: tree::Tree,
+}
+
+impl<'a> Prover<'a> {
+    pub(crate) fn new(dir: &'a Path, key: VerifierKey) -> Result<Self, ProveError> {
+        let signed = SignedCheckpoint::open(&file::read(&checkpoint::path(dir))?, &key)?;
+        let size = signed.checkpoint.size;
+        let from = size - size % TILE as u64;
+        let mut walk = Walk::new(&segment::list(dir)?.0, from);
+        let mut last = Vec::new();
+        while walk.index() < size {
+            match walk.next()? {
+                Some((index, record)) if index >= from => last.push(tree::leaf(record)),
+                Some(_) => {}
+                None => return Err(ProveError::Inconsistent),
+            }
+        }
+        let tree = tile::restore(dir, size, last)?.ok_or(ProveError::Inconsistent)?;
+        Ok(Self { dir, key, signed, tree })
+    }
+
+    /// The proof for record `index`, checked.
+    pub(crate) fn prove(&self, index: u64, record: &[u8]) -> Result<Proof, ProveError> {
+        let size = self.signed.checkpoint.size;
+        if index >= size {
+            return Err(ProveError::NotCovered { index, size });
+        }
+        let hashes = tree::inclusion(index, size, |level, tile| {
+            if tile == tree::full_tiles(size, u32::from(level)) {
+                return Ok(self.tree.partial(level).to_vec());
+            }
+            tile::read(self.dir, level, tile)?.ok_or(ProveError::Inconsistent)
+        })?;
+        let proof = Proof { index, hashes, checkpoint: self.signed.note.clone() };
+        match proof.verify(record, &self.key) {
+            Ok(_) => Ok(proof),
+            Err(_) => Err(ProveError::Inconsistent),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+use std::task::Waker;
+use std::time::Duration;
+
+use super::*;
+
+/// A queue whose records go to a file of the operating system that fails in a known way.
+fn shared(path: &str, durability: Durability) -> Shared {
+    let file = std::fs::OpenOptions::new().write(true).open(path).expect("a device");
+    let config = Config { dir: PathBuf::from("/nowhere"), durability, ..Config::default() };
+    Shared::new(config, 0, Tail::new(file, PathBuf::from(path), 0))
+}
+
+fn submit(shared: &Shared, record: &[u8]) -> Result<Submitted, Closed> {
+    let mut frame = Vec::new();
+    frame::begin(&mut frame);
+    frame.extend_from_slice(record);
+    shared.submit(&mut frame, Waker::noop())
+}
+
+fn assert_failed(shared: &Shared, index: u64, reason: &str) {
+    match shared.poll(index, Waker::noop()) {
+        Poll::Ready(Err(Closed::Failed { reason: found })) => assert!(found.contains(reason), "{found}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(!shared.is_open());
+    assert!(matches!(submit(shared, b"{}"), Err(Closed::Failed { .. })), "takes a record after a failure");
+}
+
+#[test]
+fn a_full_disk_closes_the_ledger() {
+    let shared = shared("/dev/full", Durability::Commit);
+    assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Done(0))));
+    assert_failed(&shared, 0, "No space left");
+    assert_eq!(shared.acknowledged(), 0);
+}
+
+#[test]
+fn a_failed_fsync_closes_the_ledger() {
+    // fsync is invalid on /dev/null.
+    let shared = shared("/dev/null", Durability::Sync);
+    assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Waits(0))));
+    assert!(shared.poll(0, Waker::noop()).is_pending());
+    let error = shared.write_pending().expect_err("fsync fails");
+    shared.fail(&error.story());
+    assert_failed(&shared, 0, "cannot fsync /dev/null");
+    assert_eq!((shared.acknowledged(), shared.synced()), (0, 0));
+}
+
+#[test]
+fn a_failed_later_fsync_closes_the_ledger_but_takes_nothing_back() {
+    let shared = shared("/dev/null", Durability::Commit);
+    assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Done(0))));
+    assert_eq!(shared.poll(0, Waker::noop()), Poll::Ready(Ok(())));
+    shared.fail(&shared.sync().expect_err("fsync fails").story());
+    assert_eq!(shared.poll(0, Waker::noop()), Poll::Ready(Ok(())), "it was in the kernel's hands");
+    assert_failed(&shared, 1, "fsync");
+    assert_eq!(shared.synced(), 0);
+}
+
+#[test]
+fn what_is_too_large_or_too_much_is_refused_and_closes_nothing() {
+    let mut shared = shared("/dev/null", Durability::Sync);
+    shared.config.max_pending_bytes = 100;
+    let bytes = frame::MAX_RECORD + 1;
+    assert_eq!(submit(&shared, &vec![b' '; bytes]).err(), Some(Closed::TooLarge { bytes }));
+    assert!(submit(&shared, &[b' '; 60]).is_ok());
+    assert_eq!(submit(&shared, &[b' '; 60]).err(), Some(Closed::Behind { bytes: 80 }));
+    assert!(shared.is_open());
+}
+
+#[test]
+fn a_writer_that_does_not_stop_hands_over() {
+    // A segment that is always full: the caller writes its own record and leaves the rest, and the role, to the thread.
+    let mut shared = shared("/dev/null", Durability::Commit);
+    shared.config.segment_bytes = 0;
+    assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Done(0))));
+    assert_eq!(shared.poll(0, Waker::noop()), Poll::Ready(Ok(())));
+    assert!(!shared.idle());
+    assert!(shared.bell.wait_for_work(Some(std::time::Instant::now() + Duration::from_secs(60))).write);
+    assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Waits(1))));
+    assert!(shared.poll(1, Waker::noop()).is_pending());
+}
+
+#[test]
+fn whoever_waits_when_the_ledger_fails_is_woken() {
+    struct Flag(AtomicBool);
+    impl std::task::Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+    let shared = shared("/dev/null", Durability::Sync);
+    let flags = [(); 3].map(|()| Arc::new(Flag(AtomicBool::new(false))));
+    for flag in &flags {
+        let mut frame = Vec::new();
+        frame::begin(&mut frame);
+        frame.extend_from_slice(b"{}");
+        assert!(shared.submit(&mut frame, &flag.clone().into()).is_ok());
+    }
+    // A later poll replaces the waker, as a future that moved to another task needs it.
+    let moved = Arc::new(Flag(AtomicBool::new(false)));
+    assert!(shared.poll(1, &moved.clone().into()).is_pending());
+    shared.fail("broken");
+    let woken = [&flags[0], &flags[1], &flags[2], &moved].map(|flag| flag.0.load(Ordering::SeqCst));
+    assert_eq!(woken, [true, false, true, true]);
+}

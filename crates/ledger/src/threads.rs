@@ -1,0 +1,142 @@
+//! The ledger's two threads. One brings records to the disk (and writes, where a caller may not wait that long); the other
+//! grows the tree over what is on disk and signs checkpoints, so that a checkpoint never covers what a power loss can take.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::checkpoint::{self, Checkpoint, SignedCheckpoint};
+use crate::file::{self, FileError};
+use crate::note::SigningKey;
+use crate::queue::Shared;
+use crate::segment::{Reader, Segment, SegmentError};
+use crate::tile;
+use crate::tree::{self, Tree};
+
+/// Records that are gathered before the tree's thread is worth waking, unless a checkpoint is due.
+const BATCH: u64 = 1024;
+
+/// The body of the syncing thread.
+pub(crate) fn sync(shared: &Shared) {
+    let _guard = FailOnUnwind(shared);
+    let mut due = None;
+    while !shared.failed() {
+        let work = shared.bell.wait_for_work(due);
+        if work.sync && due.is_none() {
+            due = Some(Instant::now() + shared.config.fsync_interval);
+        }
+        let done = (|| {
+            if work.write {
+                shared.write_pending()?;
+            }
+            if due.is_some_and(|due| due <= Instant::now()) {
+                due = None;
+                shared.sync()?;
+            }
+            let last = work.stop && shared.idle();
+            if last {
+                shared.sync()?;
+            }
+            Ok::<_, FileError>(last)
+        })();
+        match done {
+            Ok(false) => {}
+            Ok(true) => break,
+            Err(error) => shared.fail(&error.story()),
+        }
+    }
+    shared.bell.flushed();
+}
+
+/// The right edge of the tree, and what follows it in the log.
+#[derive(Debug)]
+pub(crate) struct Growth {
+    pub(crate) key: SigningKey,
+    pub(crate) tree: Tree,
+    /// Stands at the first record that is not in the tree.
+    pub(crate) reader: Reader,
+    pub(crate) latest: Arc<SignedCheckpoint>,
+}
+
+/// Why the tree cannot grow.
+#[derive(Debug, thiserror::Error)]
+enum GrowthError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+}
+
+/// The body of the tree's thread.
+pub(crate) fn grow(shared: &Shared, mut growth: Growth) {
+    let guard = FailOnUnwind(shared);
+    let mut issued = Instant::now();
+    let mut flushed = false;
+    while !shared.failed() && !flushed {
+        let behind = shared.synced() > growth.latest.checkpoint.size;
+        let due = behind.then(|| issued + shared.config.checkpoint_interval);
+        flushed = shared.bell.wait_for_growth(due);
+        if shared.failed() {
+            break;
+        }
+        let sign = flushed || due.is_some_and(|due| due <= Instant::now());
+        let enough = shared.synced() - growth.tree.size() >= BATCH;
+        let grown = if sign || enough { growth.grow(shared) } else { Ok(()) };
+        let signed = grown.and_then(|()| if sign { growth.sign(shared) } else { Ok(false) });
+        match signed {
+            Ok(true) => issued = Instant::now(),
+            Ok(false) => {}
+            Err(GrowthError::File(error)) => shared.fail(&error.story()),
+            Err(GrowthError::Segment(SegmentError::File(error))) => shared.fail(&error.story()),
+            Err(error) => shared.fail(&error.to_string()),
+        }
+    }
+    drop(guard);
+}
+
+impl Growth {
+    /// Takes into the tree what is on disk.
+    fn grow(&mut self, shared: &Shared) -> Result<(), GrowthError> {
+        let (dir, end) = (&shared.config.dir, shared.synced());
+        while self.tree.size() < end {
+            match self.reader.next()? {
+                Some((_, record)) => {
+                    let leaf = tree::leaf(record);
+                    self.tree.append(leaf, |full| tile::write(dir, full))?;
+                }
+                None => self.reader = Reader::open(&Segment::new(dir, self.tree.size()))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Issues a checkpoint, if there is something new to sign.
+    fn sign(&mut self, shared: &Shared) -> Result<bool, GrowthError> {
+        let size = self.tree.size();
+        if size == self.latest.checkpoint.size {
+            return Ok(false);
+        }
+        let origin = self.key.verifier().name().to_owned();
+        let signed = Checkpoint { origin, size, root: self.tree.root() }.sign(&self.key);
+        issue(&shared.config.dir, &signed)?;
+        self.latest = Arc::new(signed);
+        Ok(true)
+    }
+}
+
+/// Publishes a checkpoint. First the file, then the history: a file that is older than the history was put back by somebody.
+pub(crate) fn issue(dir: &std::path::Path, signed: &SignedCheckpoint) -> Result<(), FileError> {
+    file::replace(&checkpoint::path(dir), signed.note.as_bytes(), 0o600)?;
+    checkpoint::remember(dir, signed)
+}
+
+/// Closes the ledger when a thread of its own ends by a panic.
+struct FailOnUnwind<'a>(&'a Shared);
+
+impl Drop for FailOnUnwind<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("a thread of the ledger panicked");
+            self.0.bell.flushed();
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! Checking a log from its files alone, without changing them, by anybody who may read them.
+//!
+//! Every record is read again and the tree grown over it from nothing; then every signed checkpoint (of the log's history, of
+//! its present, of the verifier's memory, given by hand) must be a root that the tree had at that size.
+
+use std::path::{Path, PathBuf};
+
+use crate::checkpoint::{self, History, SignedCheckpoint};
+use crate::file::{self, FileError};
+use crate::note::VerifierKey;
+use crate::open::public_key_path;
+use crate::segment::{self, Segment, SegmentError};
+use crate::tile;
+use crate::tree::{self, FullTile, Hash, TILE, Tree};
+use crate::walk::{self, Torn, Walk};
+
+mod memory;
+mod report;
+
+pub use memory::{MemoryError, default_memory};
+pub use report::{Finding, Note, Report, Source};
+
+/// What to hold a log against, beside itself.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The log's public key, if known from elsewhere. Otherwise the log's own is taken, which proves nothing against somebody
+    /// who can replace the whole log.
+    pub key: Option<VerifierKey>,
+    /// Earlier checkpoints of this log, kept elsewhere: the log must be a continuation of each.
+    pub trusted: Vec<String>,
+    /// A directory outside of the log where the last verified checkpoint is remembered, see [`default_memory`]. `None`: nothing
+    /// is remembered, and a log that was rolled back as a whole is not noticed.
+    pub memory: Option<PathBuf>,
+}
+
+/// Nothing could be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    #[error("{} is not a ledger: it has no segments/", dir.display())]
+    NotALedger { dir: PathBuf },
+    #[error("{}", .0.story())]
+    File(FileError),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
+
+impl From<FileError> for VerifyError {
+    fn from(error: FileError) -> Self {
+        Self::File(error)
+    }
+}
+
+/// Checks the log in `dir`. A log that is being written can be checked too.
+///
+/// # Errors
+/// See [`VerifyError`]. What is wrong with the log is no error but in the report.
+pub fn verify(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
+    let mut check = Check { dir, report: Report::default(), anchors: Vec::new(), history: None, signed: 0 };
+    // The checkpoint before the records: of a log that grows meanwhile, everything signed is then read.
+    let key = check.key(options)?;
+    if let Some(key) = &key {
+        check.checkpoints(key)?;
+        check.trusted(key, options);
+    }
+    let (segments, strangers) = match segment::list(dir) {
+        Ok(found) => found,
+        Err(error) if error.missing() => return Err(VerifyError::NotALedger { dir: dir.to_owned() }),
+        Err(error) => return Err(error.into()),
+    };
+    let strangers = strangers.into_iter().filter(|path| !walk::unfinished(path));
+    check.report.notes.extend(strangers.map(|path| Note::Unexpected { path }));
+    check.records(&segments, key.as_ref())?;
+    if let (Some(memory), Some(key), true) = (&options.memory, &key, check.report.intact()) {
+        memory::remember(memory, key, &check.report.checkpoint_note)?;
+    }
+    Ok(check.report)
+}
+
+/// A root that the tree must have had.
+#[derive(Clone, Debug)]
+struct Anchor {
+    size: u64,
+    root: Hash,
+    source: Source,
+}
+
+struct Check<'a> {
+    dir: &'a Path,
+    report: Report,
+    /// Checkpoints but those of the history, by size, largest first.
+    anchors: Vec<Anchor>,
+    history: Option<PastCheckpoints>,
+    /// Size of the latest checkpoint.
+    signed: u64,
+}
+
+/// The history, one checkpoint ahead of the records.
+struct PastCheckpoints {
+    entries: History,
+    /// Where the whole entries end.
+    end: u64,
+    ahead: Option<Anchor>,
+    last: Option<u64>,
+}
+
+impl Check<'_> {
+    fn find(&mut self, finding: Finding) {
+        self.report.find(finding);
+    }
+
+    /// The key to trust, if there is one.
+    fn key(&mut self, options: &Options) -> Result<Option<VerifierKey>, VerifyError> {
+        let path = public_key_path(self.dir);
+        let own = file::read_if_there(&path)?.ok_or_else(|| "it is missing".to_owned()).and_then(|bytes| {
+            let text = str::from_utf8(&bytes).map_err(|error| error.to_string())?;
+            let line = text.strip_suffix('\n').ok_or("it does not end with a newline")?;
+            line.parse::<VerifierKey>().map_err(|error| error.to_string())
+        });
+        let key = match (&options.key, own) {
+            (Some(given), Ok(own)) if *given != own => {
+                self.find(Finding::WrongKey { expected: given.to_string(), found: own.to_string() });
+                Some(given.clone())
+            }
+            (given, Ok(own)) => {
+                if given.is_none() {
+                    self.report.notes.push(Note::KeyOfTheLog);
+                }
+                Some(own)
+            }
+            (given, Err(reason)) => {
+                self.find(Finding::Key { path, reason });
+                given.clone()
+            }
+        };
+        if let Some(key) = &key {
+            self.report.origin = key.name().to_owned();
+            self.report.key = key.to_string();
+        }
+        Ok(key)
+    }
+
+    /// The latest checkpoint, and that the history ends with it.
+    fn checkpoints(&mut self, key: &VerifierKey) -> Result<(), VerifyError> {
+        /// A writer may be between the two files; it is not twice in a row at the same place.
+        const ATTEMPTS: usize = 5;
+        for attempt in 1..=ATTEMPTS {
+            let (last, rest) = checkpoint::last(self.dir)?;
+            let latest = self.latest(key)?;
+            let rest_fits = latest.as_ref().is_some_and(|latest| latest.entry().starts_with(&rest.bytes));
+            if !rest.bytes.is_empty() && !rest_fits && attempt < ATTEMPTS {
+                continue;
+            }
+            let path = checkpoint::history_path(self.dir);
+            if !rest.bytes.is_empty() && !rest_fits {
+                let reason = "what follows is not the beginning of the latest checkpoint".to_owned();
+                self.find(Finding::Checkpoint { path: path.clone(), offset: rest.offset, reason });
+            }
+            let entries = History::open(self.dir)?;
+            self.history = Some(PastCheckpoints { entries, end: rest.offset, ahead: None, last: None });
+            let newest = last.and_then(|last| SignedCheckpoint::open(&last.bytes, key).ok());
+            self.compare(latest, newest.map(|newest| newest.checkpoint.size));
+            break;
+        }
+        Ok(())
+    }
+
+    /// The file `checkpoint`, if it is there and signed.
+    fn latest(&mut self, key: &VerifierKey) -> Result<Option<SignedCheckpoint>, VerifyError> {
+        let path = checkpoint::path(self.dir);
+        let Some(note) = file::read_if_there(&path)? else {
+            self.report.find_once(Finding::CheckpointMissing { path });
+            return Ok(None);
+        };
+        match SignedCheckpoint::open(&note, key) {
+            Ok(latest) => Ok(Some(latest)),
+            Err(error) => {
+                self.report.find_once(Finding::Checkpoint { path, offset: 0, reason: error.to_string() });
+                Ok(None)
+            }
+        }
+    }
+
+    fn compare(&mut self, latest: Option<SignedCheckpoint>, issued: Option<u64>) {
+        let Some(latest) = latest else { return };
+        let size = latest.checkpoint.size;
+        match issued {
+            Some(issued) if issued > size => self.find(Finding::RolledBack { size, issued }),
+            Some(issued) if issued == size => {}
+            _ => self.report.notes.push(Note::HistoryBehind { size, issued }),
+        }
+        self.signed = size;
+        self.report.checkpoint = Some(latest.checkpoint.clone().into());
+        self.report.checkpoint_note = latest.note;
+        self.anchors.push(Anchor { size, root: latest.checkpoint.root, source: Source::Checkpoint });
+    }
+
+    /// What the verifier knows from elsewhere.
+    fn trusted(&mut self, key: &VerifierKey, options: &Options) {
+        for note in &options.trusted {
+            self.anchor(key, note, Source::Given);
+        }
+        if let Some(memory) = &options.memory {
+            match memory::recall(memory, key.name()) {
+                Ok(None) => self.report.notes.push(Note::NotSeenBefore),
+                Ok(Some((known, _))) if known != *key => {
+                    self.find(Finding::WrongKey { expected: known.to_string(), found: key.to_string() });
+                }
+                Ok(Some((_, note))) => self.anchor(key, &note, Source::Remembered),
+                Err(error) => {
+                    self.find(Finding::Trusted { by: Source::Remembered, reason: error.to_string() })
+                }
+            }
+        }
+        self.anchors.sort_by_key(|anchor| std::cmp::Reverse(anchor.size));
+    }
+
+    fn anchor(&mut self, key: &VerifierKey, note: &str, source: Source) {
+        match SignedCheckpoint::open(note.as_bytes(), key) {
+            Ok(known) => {
+                let checkpoint = known.checkpoint;
+                if checkpoint.size > self.signed {
+                    self.find(Finding::RolledBack { size: self.signed, issued: checkpoint.size });
+                }
+                self.anchors.push(Anchor { size: checkpoint.size, root: checkpoint.root, source });
+            }
+            Err(error) => self.find(Finding::Trusted { by: source, reason: error.to_string() }),
+        }
+    }
+
+    /// Reads every record and holds the growing tree against tiles and checkpoints.
+    fn records(&mut self, segments: &[Segment], key: Option<&VerifierKey>) -> Result<(), VerifyError> {
+        let mut tree = Tree::default();
+        let mut walk = Walk::new(segments, 0);
+        self.report.segments = segments.len();
+        let whole = loop {
+            self.roots(&tree, key)?;
+            match walk.next() {
+                Ok(Some((_, record))) => tree.append(tree::leaf(record), |full| self.tile(full))?,
+                Ok(None) => break true,
+                Err(SegmentError::File(error)) => return Err(error.into()),
+                Err(error) => match walk.torn(&error)? {
+                    Some(torn) if tree.size() >= self.signed => break self.torn(torn, tree.size()),
+                    _ => {
+                        self.find(Finding::of(error, tree.size()));
+                        break false;
+                    }
+                },
+            }
+        };
+        self.report.records = tree.size();
+        if whole {
+            self.missing(tree.size(), key)?;
+        }
+        if tree.size() > self.signed {
+            self.report.notes.push(Note::Uncovered { from: self.signed, to: tree.size() });
+        }
+        Ok(())
+    }
+
+    fn torn(&mut self, torn: Torn, records: u64) -> bool {
+        let Torn { segment, offset, bytes } = torn;
+        self.report.notes.push(Note::Torn { path: segment.path, offset, bytes, records });
+        true
+    }
+
+    /// Holds the tree against every checkpoint of its size.
+    fn roots(&mut self, tree: &Tree, key: Option<&VerifierKey>) -> Result<(), VerifyError> {
+        while let Some(anchor) = self.anchors.pop_if(|anchor| anchor.size <= tree.size()) {
+            self.root(tree, anchor);
+        }
+        while let Some(anchor) = self.past(key, tree.size())? {
+            self.root(tree, anchor);
+            self.report.checkpoints += 1;
+        }
+        Ok(())
+    }
+
+    fn root(&mut self, tree: &Tree, anchor: Anchor) {
+        if tree.root() == anchor.root {
+            self.report.confirmed = anchor.size;
+        } else {
+            let Anchor { size, source: by, .. } = anchor;
+            let intact = self.report.confirmed;
+            self.report.find_once(Finding::Altered { size, intact, by });
+        }
+    }
+
+    /// The next checkpoint of the history, if it is of at most `size` records.
+    fn past(&mut self, key: Option<&VerifierKey>, size: u64) -> Result<Option<Anchor>, VerifyError> {
+        let (Some(history), Some(key)) = (&mut self.history, key) else { return Ok(None) };
+        if history.ahead.is_none() {
+            let path = checkpoint::history_path(self.dir);
+            match history.advance(key, &path) {
+                Ok(anchor) => history.ahead = anchor,
+                Err(HistoryError::File(error)) => return Err(error.into()),
+                Err(HistoryError::Entry(finding)) => {
+                    self.history = None;
+                    self.find(finding);
+                    return Ok(None);
+                }
+            }
+        }
+        let Some(history) = &mut self.history else { return Ok(None) };
+        Ok(history.ahead.take_if(|anchor| anchor.size <= size))
+    }
+
+    /// Checkpoints of more records than there are.
+    fn missing(&mut self, records: u64, key: Option<&VerifierKey>) -> Result<(), VerifyError> {
+        for Anchor { size: signed, source: by, .. } in std::mem::take(&mut self.anchors) {
+            self.find(Finding::Shorter { records, signed, by });
+        }
+        // Of a log that is being written, the history may have grown since its end was looked at; that part is not read.
+        if let Some(Anchor { size: signed, source: by, .. }) = self.past(key, u64::MAX)? {
+            self.find(Finding::Shorter { records, signed, by });
+        }
+        Ok(())
+    }
+
+    fn tile(&mut self, full: FullTile<'_>) -> Result<(), FileError> {
+        let path = tile::path(self.dir, full.level, full.index);
+        let stored = tile::read(self.dir, full.level, full.index)?;
+        let records = (TILE as u128).pow(u32::from(full.level) + 1) * (u128::from(full.index) + 1);
+        match stored {
+            Some(stored) if stored == full.hashes => self.report.tiles += 1,
+            // Written before the checkpoint that covers it; later, a crash may have left less than a tile.
+            None if records > u128::from(self.signed) => {}
+            None => self.find(Finding::Tile { path, record: None }),
+            Some(stored) => {
+                let differs = stored.iter().zip(full.hashes).position(|(stored, made)| stored != made);
+                let record =
+                    differs.filter(|_| full.level == 0).map(|at| full.index * TILE as u64 + at as u64);
+                self.find(Finding::Tile { path, record });
+            }
+        }
+        Ok(())
+    }
+}
+
+enum HistoryError {
+    File(FileError),
+    Entry(Finding),
+}
+
+impl PastCheckpoints {
+    fn advance(&mut self, key: &VerifierKey, path: &Path) -> Result<Option<Anchor>, HistoryError> {
+        let Some(entry) = self.entries.next().map_err(HistoryError::File)? else { return Ok(None) };
+        let (path, offset) = (path.to_owned(), entry.offset);
+        if offset >= self.end {
+            return Ok(None);
+        }
+        let bad = |reason: String| HistoryError::Entry(Finding::Checkpoint { path, offset, reason });
+        if !entry.whole {
+            return Err(bad("the entry is not followed by a blank line".to_owned()));
+        }
+        let signed = match SignedCheckpoint::open(&entry.bytes, key) {
+            Ok(signed) => signed.checkpoint,
+            Err(error) => return Err(bad(error.to_string())),
+        };
+        match self.last.replace(signed.size) {
+            Some(last) if last >= signed.size => {
+                Err(bad(format!("a checkpoint of {} records follows one of {last}", signed.size)))
+            }
+            _ => {
+                Ok(Some(Anchor { size: signed.size, root: signed.root, source: Source::History { offset } }))
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What was seen.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::checkpoint::Checkpoint;
+use crate::open::root_text;
+use crate::segment::SegmentError;
+
+/// More findings than this are not listed: the first tell the story.
+const MOST: usize = 64;
+
+/// The result of checking a log.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// The log's name, empty where no key said it.
+    pub origin: String,
+    /// The public key that the checkpoints were checked with.
+    pub key: String,
+    /// Records that were read, up to the first that was damaged.
+    pub records: u64,
+    pub segments: usize,
+    /// Checkpoints of the history that were found right.
+    pub checkpoints: u64,
+    /// Tiles that were found right.
+    pub tiles: u64,
+    /// The latest checkpoint.
+    pub checkpoint: Option<CheckpointText>,
+    /// The size of the largest checkpoint that the records agree with: these records are what they were when it was signed.
+    pub confirmed: u64,
+    /// What is wrong. Empty: nothing.
+    pub findings: Vec<Finding>,
+    /// What is worth knowing and not wrong.
+    pub notes: Vec<Note>,
+    #[serde(skip)]
+    pub(super) checkpoint_note: String,
+}
+
+/// A checkpoint, with its root in base64.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckpointText {
+    pub size: u64,
+    pub root: String,
+}
+
+impl From<Checkpoint> for CheckpointText {
+    fn from(checkpoint: Checkpoint) -> Self {
+        Self { size: checkpoint.size, root: root_text(&checkpoint.root) }
+    }
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn intact(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    pub(super) fn find(&mut self, finding: Finding) {
+        if self.findings.len() < MOST {
+            self.findings.push(finding);
+        }
+    }
+
+    /// For what would be found again and again: the first of its kind.
+    pub(super) fn find_once(&mut self, finding: Finding) {
+        let kind = std::mem::discriminant(&finding);
+        if !self.findings.iter().any(|found| std::mem::discriminant(found) == kind) {
+            self.find(finding);
+        }
+    }
+}
+
+/// Where a checkpoint came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The file `checkpoint`.
+    Checkpoint,
+    /// The file `checkpoints`, at this byte.
+    History { offset: u64 },
+    /// [`super::Options::trusted`].
+    Given,
+    /// [`super::Options::memory`].
+    Remembered,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Checkpoint => f.write_str("the latest checkpoint"),
+            Self::History { offset } => write!(f, "the checkpoint at byte {offset} of the history"),
+            Self::Given => f.write_str("the given checkpoint"),
+            Self::Remembered => f.write_str("the checkpoint remembered from an earlier verification"),
+        }
+    }
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
+#[serde(rename_all = "snake_case", tag = "finding")]
+pub enum Finding {
+    #[error("{}: {reason}", path.display())]
+    Key { path: PathBuf, reason: String },
+    #[error("the log's key is {found}, not {expected}")]
+    WrongKey { expected: String, found: String },
+    #[error("{} is missing", path.display())]
+    CheckpointMissing { path: PathBuf },
+    #[error("{} at byte {offset}: {reason}", path.display())]
+    Checkpoint { path: PathBuf, offset: u64, reason: String },
+    #[error(
+        "the log was rolled back: its checkpoint is of {size} records, but one of {issued} has been issued"
+    )]
+    RolledBack { size: u64, issued: u64 },
+    #[error("{by} cannot be used: {reason}")]
+    Trusted { by: Source, reason: String },
+    #[error("{} is damaged; records from {index} on were not read: {reason}", path.display())]
+    Segment { path: PathBuf, offset: Option<u64>, index: u64, reason: String },
+    #[error("{records} records are there, but {signed} were signed for by {by}")]
+    Shorter { records: u64, signed: u64, by: Source },
+    #[error("a record between {intact} and {size} was altered, removed or added: {by} does not fit")]
+    Altered { size: u64, intact: u64, by: Source },
+    #[error("{} is missing or not what the records give{}", path.display(), named(.record))]
+    Tile { path: PathBuf, record: Option<u64> },
+}
+
+fn named(record: &Option<u64>) -> String {
+    record.map_or(String::new(), |record| format!("; record {record} is the first to differ"))
+}
+
+impl Finding {
+    pub(super) fn of(error: SegmentError, index: u64) -> Self {
+        let reason = error.to_string();
+        let (path, offset) = match error {
+            SegmentError::Frame { path, offset, .. } => (path, Some(offset)),
+            SegmentError::Header { path, .. } => (path, Some(0)),
+            SegmentError::Gap { path, .. } => (path, None),
+            SegmentError::File(error) => (error.path, None),
+        };
+        Self::Segment { path, offset, index, reason }
+    }
+}
+
+/// Something that is not wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "note")]
+pub enum Note {
+    /// A write at the very end, after everything that is signed, did not finish: the writer was killed, or is writing now.
+    Torn { path: PathBuf, offset: u64, bytes: u64, records: u64 },
+    /// These records are younger than the latest checkpoint: whole, in order, and not yet signed for.
+    Uncovered { from: u64, to: u64 },
+    /// The history does not yet have the latest checkpoint: the writer was killed, or is writing now.
+    HistoryBehind { size: u64, issued: Option<u64> },
+    /// The key was taken from the log itself.
+    KeyOfTheLog,
+    /// No checkpoint of this log is remembered: what happened to it before cannot be told.
+    NotSeenBefore,
+    /// A file that is none of the log's.
+    Unexpected { path: PathBuf },
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Torn { path, offset, bytes, records } => write!(
+                f,
+                "{} ends with {bytes} bytes of an unfinished write at byte {offset}, after {records} whole records",
+                path.display()
+            ),
+            Self::Uncovered { from, to } => {
+                write!(f, "records {from} to {to} (exclusive) are not signed for yet")
+            }
+            Self::HistoryBehind { size, issued: Some(issued) } => {
+                write!(f, "the checkpoint is of {size} records, the history ends with one of {issued}")
+            }
+            Self::HistoryBehind { size, issued: None } => {
+                write!(f, "the checkpoint is of {size} records, the history is empty")
+            }
+            Self::KeyOfTheLog => {
+                f.write_str("the key was taken from the log itself; give the key to rule out a replaced log")
+            }
+            Self::NotSeenBefore => f.write_str("this log was not verified from here before"),
+            Self::Unexpected { path } => write!(f, "{} does not belong to the log", path.display()),
+        }
+    }
+}

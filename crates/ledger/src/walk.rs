@@ -1,0 +1,93 @@
+//! Reading a log from segment to segment.
+
+use std::path::Path;
+
+use crate::file::FileError;
+use crate::segment::{self, Ending, Reader, Segment, SegmentError};
+
+/// Reads the records of a log in order, from some segment on.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    segments: std::vec::IntoIter<Segment>,
+    reader: Option<Reader>,
+    next: u64,
+}
+
+/// A write at the end of the log that did not finish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Torn {
+    pub(crate) segment: Segment,
+    /// Where the last whole frame ends.
+    pub(crate) offset: u64,
+    /// What follows it.
+    pub(crate) bytes: u64,
+}
+
+impl Walk {
+    /// Begins with the segment that has record `from`, if it exists. `segments` are all of the log, in order.
+    pub(crate) fn new(segments: &[Segment], from: u64) -> Self {
+        let before = segments.partition_point(|segment| segment.first <= from).saturating_sub(1);
+        let segments: Vec<_> = segments.iter().skip(before).cloned().collect();
+        // A log begins with record 0; a first segment that does not is a gap, found when it is opened.
+        let next = if before == 0 { 0 } else { segments.first().map_or(0, |segment| segment.first) };
+        Self { segments: segments.into_iter(), reader: None, next }
+    }
+
+    /// Index of the record that [`Walk::next`] gives.
+    pub(crate) fn index(&self) -> u64 {
+        self.next
+    }
+
+    /// Makes a segment the present one that has, or will have, the next record. False where there is none.
+    fn advance(&mut self) -> Result<bool, SegmentError> {
+        let Some(segment) = self.segments.next() else { return Ok(false) };
+        if segment.first != self.next {
+            return Err(SegmentError::Gap { path: segment.path, expected: self.next, found: segment.first });
+        }
+        self.reader = Some(Reader::open(&segment)?);
+        Ok(true)
+    }
+
+    /// The next record; `None` at the end of the last segment.
+    pub(crate) fn next(&mut self) -> Result<Option<(u64, &[u8])>, SegmentError> {
+        // Asked before the record is taken, because the borrow of a record that is returned cannot end early.
+        while !match &mut self.reader {
+            Some(reader) => reader.ready()?,
+            None => false,
+        } {
+            if !self.advance()? {
+                return Ok(None);
+            }
+        }
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        let record = reader.next()?;
+        self.next += u64::from(record.is_some());
+        Ok(record)
+    }
+
+    /// After an error of [`Walk::next`]: whether it is a write at the very end of the log that did not finish.
+    pub(crate) fn torn(&self, error: &SegmentError) -> Result<Option<Torn>, FileError> {
+        let (SegmentError::Frame { offset, index, .. }, Some(reader)) = (error, &self.reader) else {
+            return Ok(None);
+        };
+        if !self.segments.as_slice().is_empty() {
+            return Ok(None);
+        }
+        Ok(match segment::ending(reader.segment(), *offset, *index)? {
+            Ending::Torn { bytes } => {
+                Some(Torn { segment: reader.segment().clone(), offset: *offset, bytes })
+            }
+            Ending::Damaged => None,
+        })
+    }
+
+    /// The reader at the end of the log, and where it stands.
+    pub(crate) fn into_reader(self) -> Option<Reader> {
+        self.reader
+    }
+}
+
+/// Whether a path is residue of a crash.
+pub(crate) fn unfinished(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == crate::file::UNFINISHED)
+}

@@ -1,0 +1,99 @@
+use std::time::Duration;
+
+use vidimus_ledger::{Config, Ledger, Proof, ProofError, ProveError, VerifierKey, show};
+
+use crate::support::{config, grow, refusal};
+
+fn key(ledger: &Ledger) -> VerifierKey {
+    ledger.public_key().parse().expect("a key")
+}
+
+#[tokio::test]
+async fn every_record_of_a_log_is_proved_by_a_file_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = grow(Config { segment_bytes: 30_000, ..config(dir.path()) }, 700).await;
+    let other = grow(config(tempfile::tempdir().expect("a directory").path()), 1).await;
+    for index in [0, 1, 254, 255, 256, 511, 512, 513, 698, 699] {
+        let shown = show(dir.path(), &format!("n-{index}")).expect("shown");
+        let [shown] = &shown[..] else { panic!("{shown:?}") };
+        assert_eq!(shown.index, index);
+        let text = shown.proof.as_ref().expect("a proof").to_string();
+        assert!(text.starts_with(&format!("c2sp.org/tlog-proof@v1\nindex {index}\n")), "{text}");
+        let proof: Proof = text.parse().expect("a proof");
+        assert_eq!(proof.to_string(), text);
+        let checkpoint = proof.verify(&shown.record, &key(&ledger)).expect("proved");
+        assert_eq!((checkpoint.size, checkpoint.origin.as_str()), (700, "test.example/log"));
+
+        let mut altered = shown.record.clone();
+        altered[0] ^= 1;
+        let no = Err(ProofError::NotIncluded { index, size: 700 });
+        assert_eq!(proof.verify(&altered, &key(&ledger)), no);
+        assert!(matches!(proof.verify(&shown.record, &key(&other)), Err(ProofError::Checkpoint(_))));
+        let moved: Proof =
+            text.replacen(&format!("index {index}\n"), "index 77\n", 1).parse().expect("a proof");
+        assert!(moved.verify(&shown.record, &key(&ledger)).is_err());
+    }
+    assert!(show(dir.path(), "nobody").expect("shown").is_empty());
+}
+
+#[tokio::test]
+async fn no_byte_of_a_proof_can_be_changed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = grow(config(dir.path()), 5).await;
+    let shown = show(dir.path(), "n-3").expect("shown").remove(0);
+    let text = shown.proof.expect("a proof").to_string();
+    for at in 0..text.len() {
+        let mut bytes = text.clone().into_bytes();
+        bytes[at] ^= 1;
+        let Ok(altered) = String::from_utf8(bytes) else { continue };
+        let proved =
+            altered.parse::<Proof>().ok().and_then(|proof| proof.verify(&shown.record, &key(&ledger)).ok());
+        assert_eq!(proved, None, "byte {at}: {altered}");
+    }
+    // Opaque extra data is allowed and proves nothing (C2SP tlog-proof, "Format").
+    let extra = text.replacen('\n', "\nextra AAAA\n", 1);
+    assert!(extra.parse::<Proof>().expect("a proof").verify(&shown.record, &key(&ledger)).is_ok());
+    for bad in [
+        "",
+        "c2sp.org/tlog-proof@v1",
+        "c2sp.org/tlog-proof@v2\nindex 0\n\nx",
+        "c2sp.org/tlog-proof@v1\nindex 00\n\nx",
+    ] {
+        assert!(matches!(bad.parse::<Proof>(), Err(ProofError::Form { .. })), "{bad}");
+    }
+    let long = format!(
+        "c2sp.org/tlog-proof@v1\nindex 0\n{}\n",
+        "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n".repeat(65)
+    );
+    assert!(matches!(long.parse::<Proof>(), Err(ProofError::Form { line: 67, .. })));
+}
+
+#[tokio::test]
+async fn a_record_that_is_not_yet_covered_says_so_and_soon_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = Ledger::open(config(dir.path())).expect("opened");
+    ledger.record("x", &refusal("x")).await.expect("recorded");
+    let shown = show(dir.path(), "x").expect("shown").remove(0);
+    assert!(matches!(shown.proof, Err(ProveError::NotCovered { index: 0, size: 0 })), "{shown:?}");
+    ledger.close().await;
+
+    let soon = Config { checkpoint_interval: Duration::from_millis(1), ..config(dir.path()) };
+    let ledger = Ledger::open(soon).expect("opened");
+    ledger.record("y", &refusal("y")).await.expect("recorded");
+    while show(dir.path(), "y").expect("shown").remove(0).proof.is_err() {
+        tokio::task::yield_now().await;
+    }
+    drop(ledger);
+}
+
+#[tokio::test]
+async fn an_altered_log_proves_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    grow(config(dir.path()), 300).await;
+    let tile = dir.path().join("tile/0/000");
+    let mut bytes = std::fs::read(&tile).expect("read");
+    bytes[5000] ^= 1;
+    std::fs::write(&tile, bytes).expect("written");
+    let shown = show(dir.path(), "n-3").expect("shown").remove(0);
+    assert!(matches!(shown.proof, Err(ProveError::Inconsistent)), "{shown:?}");
+}

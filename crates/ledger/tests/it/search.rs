@@ -1,0 +1,125 @@
+use std::fs::OpenOptions;
+use std::io::Write as _;
+
+use vidimus_core::record::Record;
+use vidimus_ledger::{Config, Ledger, Query, SearchError, search, show};
+
+use crate::support::{Asked, config, decide, effect, refusal, segments, time};
+
+/// Indexes of the records that fit.
+fn found(dir: &std::path::Path, query: &Query) -> Vec<u64> {
+    search(dir, query).expect("searched").map(|hit| hit.expect("read").index).collect()
+}
+
+fn text(value: &str) -> Option<String> {
+    Some(value.to_owned())
+}
+
+/// 0 allowed, 1 its effect, 2 denied with another agent, 3 a refusal, 4 by no user on an agent.
+async fn example(dir: &std::path::Path) -> Ledger {
+    let ledger = Ledger::open(Config { segment_bytes: 900, ..config(dir) }).expect("opened");
+    let decision = decide(&ledger, &Asked::default()).await;
+    let record = Record::Effect(effect("call-0", decision, 1));
+    ledger.record("call-0", &record).await.expect("recorded");
+    let denied = Asked {
+        id: "call-1".to_owned(),
+        agent: "Agent/sales/bot",
+        outcome: "deny",
+        policy: "finance/no \"quotes\"",
+        transaction: "txn-2",
+        second: 2,
+        ..Asked::default()
+    };
+    decide(&ledger, &denied).await;
+    ledger.record("call-2", &refusal("call-2")).await.expect("recorded");
+    let agent = Asked {
+        id: "call-3".to_owned(),
+        resource: "Agent/finance/invoice-bot",
+        user: None,
+        second: 70,
+        ..Asked::default()
+    };
+    decide(&ledger, &agent).await;
+    ledger
+}
+
+#[tokio::test]
+async fn records_are_found_by_each_of_their_members() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = example(dir.path()).await;
+    let at = |second| time(second).parse().ok();
+    let any = Query::default;
+    let cases: Vec<(Query, &[u64])> = vec![
+        (any(), &[0, 1, 2, 3, 4]),
+        (Query { agent: text("Agent/finance/invoice-bot"), ..any() }, &[0, 4]),
+        (Query { agent: text("finance/invoice-bot"), ..any() }, &[0, 4]),
+        (Query { agent: text("bot"), ..any() }, &[2]),
+        (Query { agent: text("voice-bot"), ..any() }, &[]),
+        (Query { user: text("alice"), ..any() }, &[0, 2]),
+        (Query { user: text("https://login.example.com#alice"), ..any() }, &[0, 2]),
+        (Query { policy: text("finance-read"), ..any() }, &[0, 4]),
+        (Query { policy: text("no \"quotes\""), ..any() }, &[2]),
+        (Query { outcome: text("deny"), ..any() }, &[2, 3]),
+        (Query { outcome: text("ok"), ..any() }, &[1]),
+        (Query { resource: text("get_invoice"), ..any() }, &[0, 2]),
+        (Query { resource: text("invoice-bot"), ..any() }, &[4]),
+        (Query { kind: text("effect"), ..any() }, &[1]),
+        (Query { kind: text("refusal"), ..any() }, &[3]),
+        (Query { code: text("no_permit"), ..any() }, &[2]),
+        (Query { transaction: text("txn-1"), ..any() }, &[0, 4]),
+        (Query { id: text("call-0"), ..any() }, &[0, 1]),
+        (Query { id: text("call"), ..any() }, &[]),
+        (Query { since: at(1), ..any() }, &[1, 2, 4]),
+        (Query { until: at(2), ..any() }, &[0, 1, 3]),
+        (Query { since: at(1), until: at(2), ..any() }, &[1]),
+        (Query { agent: text("invoice-bot"), resource: text("get_invoice"), ..any() }, &[0]),
+        (Query { limit: Some(2), ..any() }, &[0, 1]),
+        (Query { limit: Some(0), ..any() }, &[]),
+        (Query { newest_first: true, ..any() }, &[4, 3, 2, 1, 0]),
+        (Query { newest_first: true, limit: Some(3), ..any() }, &[4, 3, 2]),
+        (Query { newest_first: true, limit: Some(1), outcome: text("deny"), ..any() }, &[3]),
+    ];
+    for (query, expected) in cases {
+        assert_eq!(found(dir.path(), &query), expected, "{query:?}");
+    }
+    ledger.close().await;
+}
+
+#[tokio::test]
+async fn a_search_sees_what_is_written_while_it_is_written() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = Ledger::open(Config { segment_bytes: 2000, ..config(dir.path()) }).expect("opened");
+    for index in 0..40 {
+        ledger.record("x", &refusal("x")).await.expect("recorded");
+        let newest = found(dir.path(), &Query { newest_first: true, limit: Some(1), ..Query::default() });
+        assert_eq!(newest, [index]);
+        assert_eq!(found(dir.path(), &Query::default()).len() as u64, index + 1);
+    }
+    ledger.close().await;
+}
+
+#[tokio::test]
+async fn an_unfinished_write_ends_a_search_and_damage_is_told() {
+    let dir = tempfile::tempdir().expect("a directory");
+    example(dir.path()).await.close().await;
+    let paths = segments(dir.path());
+    assert!(paths.len() >= 3, "{paths:?}");
+    OpenOptions::new()
+        .append(true)
+        .open(&paths[paths.len() - 1])
+        .and_then(|mut file| file.write_all(&[90, 0, 0]))
+        .expect("written");
+    assert_eq!(found(dir.path(), &Query::default()), [0, 1, 2, 3, 4]);
+
+    let mut bytes = std::fs::read(&paths[0]).expect("read");
+    bytes[100] ^= 1;
+    std::fs::write(&paths[0], bytes).expect("written");
+    let results: Vec<_> = search(dir.path(), &Query::default()).expect("searched").collect();
+    assert!(matches!(results[0], Err(SearchError::Damaged(_))), "{results:?}");
+    let rest: Vec<_> = results[1..].iter().map(|hit| hit.as_ref().expect("read").index).collect();
+    assert!(!rest.is_empty() && rest[rest.len() - 1] == 4, "other segments are searched: {rest:?}");
+
+    let empty = tempfile::tempdir().expect("a directory");
+    assert!(matches!(search(empty.path(), &Query::default()), Err(SearchError::NotALedger { .. })));
+    assert!(matches!(show(empty.path(), "x"), Err(SearchError::NotALedger { .. })));
+}

@@ -1,0 +1,182 @@
+//! Logs to test with.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use vidimus_core::record::{
+    DecisionKind, DecisionRecord, EffectKind, EffectRecord, Record, RefusalKind, RefusalRecord,
+};
+use vidimus_ledger::{Config, Ledger, Options, Report, verify};
+
+/// A log in `dir` that signs a checkpoint when it is closed and not before.
+pub(crate) fn config(dir: &Path) -> Config {
+    let hour = Duration::from_secs(3600);
+    Config {
+        dir: dir.to_owned(),
+        origin: Some("test.example/log".to_owned()),
+        checkpoint_interval: hour,
+        ..Config::default()
+    }
+}
+
+/// What of a decision the tests care about.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked {
+    pub(crate) id: String,
+    pub(crate) agent: &'static str,
+    pub(crate) resource: &'static str,
+    pub(crate) user: Option<&'static str>,
+    pub(crate) outcome: &'static str,
+    pub(crate) policy: &'static str,
+    pub(crate) transaction: &'static str,
+    pub(crate) second: u32,
+}
+
+impl Default for Asked {
+    fn default() -> Self {
+        Self {
+            id: "call-0".to_owned(),
+            agent: "Agent/finance/invoice-bot",
+            resource: "Tool/finance/ledger/get_invoice",
+            user: Some("https://login.example.com#alice"),
+            outcome: "allow",
+            policy: "finance/finance-read",
+            transaction: "txn-1",
+            second: 0,
+        }
+    }
+}
+
+pub(crate) fn time(second: u32) -> String {
+    format!("2026-11-21T08:{:02}:{:02}.000000Z", second / 60, second % 60)
+}
+
+/// Records a decision; its index.
+pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
+    let policies = [Arc::from(asked.policy)];
+    let facts = [(Arc::from("principal.risk_level"), Arc::from("low"))];
+    let record = Record::Decision(DecisionRecord {
+        action: "invokeTool",
+        body: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".into(),
+        chain: Vec::new(),
+        code: (asked.outcome == "deny").then_some("no_permit"),
+        depth: 1,
+        facts: &facts,
+        id: &asked.id,
+        identity: "spiffe://corp.example/ns/finance/sa/invoice-bot",
+        kind: DecisionKind,
+        method: "tools/call",
+        near: &[],
+        outcome: asked.outcome,
+        policies: &policies,
+        principal: asked.agent.into(),
+        protocol: "mcp",
+        resource: asked.resource.into(),
+        snapshot: "sha256:01ba4719c80b6fe911b091a7c05124b64eeece964e09c058ef8f9805daca546b",
+        source: Some("10.0.0.7".into()),
+        time: time(asked.second).into(),
+        trace: "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7".into(),
+        transaction: asked.transaction,
+        user: asked.user.map(Into::into),
+        version: 1,
+    });
+    let receipt = ledger.record(&asked.id, &record).await.expect("recorded");
+    assert_eq!(receipt.call(), asked.id);
+    receipt.index()
+}
+
+pub(crate) fn effect(id: &str, decision: u64, second: u32) -> EffectRecord<'_> {
+    EffectRecord {
+        bytes_in: 120,
+        bytes_out: 4096,
+        code: None,
+        decision,
+        duration_us: 1234,
+        id,
+        kind: EffectKind,
+        result: "ok",
+        status: 200,
+        time: time(second).into(),
+        token: None,
+        tokens_input: None,
+        tokens_output: None,
+        version: 1,
+    }
+}
+
+/// A record with `text` in it.
+pub(crate) fn refusal(text: &str) -> Record<'_> {
+    Record::Refusal(RefusalRecord {
+        code: "token_expired",
+        detail: None,
+        id: text,
+        kind: RefusalKind,
+        message: "the token has expired".into(),
+        outcome: "deny",
+        path: "/mcp/finance/ledger".into(),
+        principal: None,
+        source: None,
+        time: time(0).into(),
+        trace: "".into(),
+        version: 1,
+    })
+}
+
+/// Appends records `n-<index>` and closes; the log then has `count` more records and a checkpoint of all.
+pub(crate) async fn grow(config: Config, count: u64) -> Ledger {
+    let ledger = Ledger::open(config).expect("opened");
+    let size = ledger.size();
+    for index in size..size + count {
+        let id = format!("n-{index}");
+        assert_eq!(ledger.record(&id, &refusal(&id)).await.expect("recorded").index(), index);
+    }
+    ledger.close().await;
+    ledger
+}
+
+/// The report on a log, checked against nothing but itself.
+pub(crate) fn report(dir: &Path) -> Report {
+    verify(dir, &Options::default()).expect("verified")
+}
+
+/// Asserts that a log of `records` is whole and all of it signed for.
+pub(crate) fn assert_whole(dir: &Path, records: u64) {
+    let report = report(dir);
+    assert!(report.intact(), "{:?}", report.findings);
+    assert_eq!((report.records, report.confirmed), (records, records), "{report:?}");
+}
+
+pub(crate) fn segments(dir: &Path) -> Vec<PathBuf> {
+    let mut paths: Vec<_> = std::fs::read_dir(dir.join("segments"))
+        .expect("listed")
+        .map(|entry| entry.expect("entry").path())
+        .collect();
+    paths.sort();
+    paths
+}
+
+/// All files below `dir`, in order.
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("listed") {
+        let path = entry.expect("entry").path();
+        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+    }
+    found.sort();
+    found
+}
+
+/// Copies a directory.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("made");
+    for entry in std::fs::read_dir(from).expect("listed") {
+        let path = entry.expect("entry").path();
+        let target = to.join(path.file_name().expect("name"));
+        if path.is_dir() {
+            copy(&path, &target)
+        } else {
+            std::fs::copy(&path, &target).map(|_| ()).expect("copied")
+        }
+    }
+}

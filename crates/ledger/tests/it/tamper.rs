@@ -1,0 +1,239 @@
+//! Whoever alters a log is noticed, whatever they alter.
+
+use std::path::Path;
+
+use proptest::prelude::*;
+use vidimus_ledger::{Config, Finding, Options, Report, Source, verify};
+
+use crate::support::{assert_whole, config, copy, files, grow, report, segments};
+
+/// Files that vouch for the log: all but the private key, which a verifier does not read, and the empty lock.
+fn vouching(dir: &Path) -> Vec<std::path::PathBuf> {
+    let skipped = [dir.join("keys/checkpoint.key"), dir.join("lock")];
+    files(dir).into_iter().filter(|path| !skipped.contains(path)).collect()
+}
+
+#[tokio::test]
+async fn every_flipped_byte_of_a_small_log_is_noticed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = Config { segment_bytes: 600, ..config(dir.path()) };
+    for _ in 0..3 {
+        grow(config.clone(), 2).await;
+    }
+    let mut flips = 0;
+    for path in vouching(dir.path()) {
+        let bytes = std::fs::read(&path).expect("read");
+        for at in 0..bytes.len() {
+            for change in [0x01, 0x20, 0xff] {
+                let mut altered = bytes.clone();
+                altered[at] ^= change;
+                std::fs::write(&path, &altered).expect("written");
+                let report = report(dir.path());
+                assert!(!report.intact(), "{} byte {at} ^ {change:#x}: {report:?}", path.display());
+                flips += 1;
+            }
+        }
+        for length in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+            std::fs::write(&path, &bytes[..length]).expect("written");
+            let report = report(dir.path());
+            let cut_history = path.ends_with("checkpoints") && report.intact();
+            assert!(!report.intact() || cut_history, "{} cut to {length}: {report:?}", path.display());
+        }
+        std::fs::write(&path, &bytes).expect("written");
+    }
+    assert!(flips > 5000, "{flips}");
+    assert_whole(dir.path(), 6);
+}
+
+/// A log large enough to have tiles of two levels would take too long byte by byte; one with full tiles is taken at random.
+#[test]
+fn flipped_bytes_of_a_larger_log_are_noticed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let config = Config { segment_bytes: 60_000, ..config(dir.path()) };
+    runtime.block_on(grow(config, 600));
+    let paths = vouching(dir.path());
+    assert!(paths.iter().any(|path| path.ends_with("tile/0/001")), "{paths:?}");
+    proptest!(ProptestConfig::with_cases(300), |(path: prop::sample::Index, at: prop::sample::Index, change in 1u8..)| {
+        let path = path.get(&paths);
+        let bytes = std::fs::read(path).expect("read");
+        let at = at.index(bytes.len());
+        let mut altered = bytes.clone();
+        altered[at] ^= change;
+        std::fs::write(path, &altered).expect("written");
+        let report = report(dir.path());
+        std::fs::write(path, &bytes).expect("written");
+        prop_assert!(!report.intact(), "{} byte {}", path.display(), at);
+    });
+    assert_whole(dir.path(), 600);
+}
+
+/// The frames of a segment, header first.
+fn frames(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut frames = vec![bytes[..24].to_vec()];
+    let mut at = 24;
+    while at < bytes.len() {
+        let length = 20 + usize::from(bytes[at]) + 256 * usize::from(bytes[at + 1]);
+        frames.push(bytes[at..at + length].to_vec());
+        at += length;
+    }
+    frames
+}
+
+/// A frame with another sequence number and a right checksum: the work of somebody who knows the format.
+fn renumbered(frame: &[u8], sequence: u64) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    frame[8..16].copy_from_slice(&sequence.to_le_bytes());
+    let covered = [&frame[20..], &frame[..4], &frame[8..20]].concat();
+    frame[4..8].copy_from_slice(&crc32c::crc32c(&covered).to_le_bytes());
+    frame
+}
+
+#[tokio::test]
+async fn records_cannot_be_removed_reordered_repeated_or_replaced() {
+    let origin = tempfile::tempdir().expect("a directory");
+    grow(config(origin.path()), 300).await;
+    let whole = frames(&std::fs::read(&segments(origin.path())[0]).expect("read"));
+    type Alter = fn(&mut Vec<Vec<u8>>);
+    let cases: [(&str, Alter); 8] = [
+        ("removed", |frames| drop(frames.remove(7))),
+        ("removed, first", |frames| drop(frames.remove(1))),
+        ("removed, last", |frames| drop(frames.pop())),
+        ("removed, all", |frames| frames.truncate(1)),
+        ("reordered", |frames| frames.swap(7, 8)),
+        ("repeated", |frames| frames.insert(8, frames[7].clone())),
+        ("added", |frames| frames.push(renumbered(&frames[1], 300))),
+        ("replaced", |frames| frames[7] = renumbered(&frames[8], 6)),
+    ];
+    for (what, alter) in cases {
+        for skilled in [false, true] {
+            let mut frames = whole.clone();
+            alter(&mut frames);
+            if skilled {
+                for index in 1..frames.len() {
+                    frames[index] = renumbered(&frames[index], index as u64 - 1);
+                }
+            }
+            let dir = tempfile::tempdir().expect("a directory");
+            copy(origin.path(), dir.path());
+            std::fs::write(&segments(dir.path())[0], frames.concat()).expect("written");
+            let report = report(dir.path());
+            // A record after the last checkpoint is not an alteration; it is what a killed writer leaves.
+            assert_eq!(report.intact(), what == "added", "{what}: {report:?}");
+            assert_eq!(report.records > 300, what == "added" || (what == "repeated" && skilled), "{what}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_first_altered_record_is_named() {
+    let dir = tempfile::tempdir().expect("a directory");
+    grow(config(dir.path()), 300).await;
+    let path = &segments(dir.path())[0];
+    let mut frames = frames(&std::fs::read(path).expect("read"));
+    frames[134] = renumbered(&frames[135], 133);
+    std::fs::write(path, frames.concat()).expect("written");
+    let findings = report(dir.path()).findings;
+    assert!(
+        findings.contains(&Finding::Altered { size: 300, intact: 0, by: Source::Checkpoint }),
+        "{findings:?}"
+    );
+    assert!(
+        findings.iter().any(|finding| matches!(finding, Finding::Tile { record: Some(133), .. })),
+        "{findings:?}"
+    );
+}
+
+fn verified(dir: &Path, memory: &Path) -> Report {
+    verify(dir, &Options { memory: Some(memory.to_owned()), ..Options::default() }).expect("verified")
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_was_put_back_is_noticed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    grow(config(dir.path()), 3).await;
+    let old = std::fs::read(dir.path().join("checkpoint")).expect("read");
+    grow(config(dir.path()), 3).await;
+    std::fs::write(dir.path().join("checkpoint"), old).expect("written");
+    let findings = report(dir.path()).findings;
+    assert_eq!(findings, [Finding::RolledBack { size: 3, issued: 6 }]);
+}
+
+#[tokio::test]
+async fn a_log_that_was_rolled_back_as_a_whole_is_noticed_by_who_saw_more_of_it() {
+    let (dir, old, memory) = (tempfile::tempdir(), tempfile::tempdir(), tempfile::tempdir());
+    let (dir, old, memory) = (dir.expect("dir"), old.expect("dir"), memory.expect("dir"));
+    grow(config(dir.path()), 3).await;
+    copy(dir.path(), &old.path().join("log"));
+    let old = old.path().join("log");
+    grow(config(dir.path()), 3).await;
+    let newer = std::fs::read_to_string(dir.path().join("checkpoint")).expect("read");
+    let older = std::fs::read_to_string(old.join("checkpoint")).expect("read");
+
+    // By memory: the first look remembers; the rolled back log is then not the one that was seen.
+    assert!(verified(&old, memory.path()).intact());
+    assert!(verified(dir.path(), memory.path()).intact());
+    let findings = verified(&old, memory.path()).findings;
+    assert_eq!(findings[0], Finding::RolledBack { size: 3, issued: 6 });
+    assert_eq!(findings[1], Finding::Shorter { records: 3, signed: 6, by: Source::Remembered });
+    // What is wrong is not remembered.
+    assert!(verified(dir.path(), memory.path()).intact());
+
+    // By a checkpoint kept elsewhere.
+    let given = |dir: &Path, note: &str| {
+        verify(dir, &Options { trusted: vec![note.to_owned()], ..Options::default() }).expect("verified")
+    };
+    assert!(given(dir.path(), &older).intact());
+    assert!(!given(&old, &newer).intact());
+    assert!(matches!(given(&old, "x").findings[..], [Finding::Trusted { by: Source::Given, .. }]));
+
+    // Grown differently since: two logs under one key.
+    grow(config(&old), 2).await;
+    grow(config(&old), 4).await;
+    assert!(report(&old).intact());
+    let forked = tempfile::tempdir().expect("dir");
+    copy(dir.path(), forked.path());
+    assert!(given(forked.path(), &newer).intact());
+}
+
+#[tokio::test]
+async fn a_fork_under_the_same_key_is_noticed() {
+    let (one, two) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    grow(config(one.path()), 3).await;
+    copy(one.path(), two.path());
+    let ledger = vidimus_ledger::Ledger::open(config(two.path())).expect("opened");
+    ledger.record("other", &crate::support::refusal("other")).await.expect("recorded");
+    ledger.close().await;
+    grow(config(one.path()), 1).await;
+    let note = std::fs::read_to_string(two.path().join("checkpoint")).expect("read");
+    let options = Options { trusted: vec![note], ..Options::default() };
+    let findings = verify(one.path(), &options).expect("verified").findings;
+    assert!(matches!(findings[..], [Finding::Altered { size: 4, .. }]), "{findings:?}");
+}
+
+#[tokio::test]
+async fn a_log_under_another_key_is_noticed() {
+    let (dir, other, memory) = (tempfile::tempdir(), tempfile::tempdir(), tempfile::tempdir());
+    let (dir, other, memory) = (dir.expect("dir"), other.expect("dir"), memory.expect("dir"));
+    let right = grow(config(dir.path()), 3).await;
+    grow(config(other.path()), 3).await;
+    let options = Options { key: right.public_key().parse().ok(), ..Options::default() };
+    assert!(verify(dir.path(), &options).expect("verified").intact());
+    let findings = verify(other.path(), &options).expect("verified").findings;
+    assert!(matches!(findings[0], Finding::WrongKey { .. }), "{findings:?}");
+    assert!(matches!(findings[1], Finding::Checkpoint { .. }), "not signed by the right key: {findings:?}");
+    assert!(verified(dir.path(), memory.path()).intact());
+    assert!(matches!(verified(other.path(), memory.path()).findings[0], Finding::WrongKey { .. }));
+}
+
+#[tokio::test]
+async fn a_verifier_changes_nothing_in_the_log() {
+    let (dir, memory) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    grow(config(dir.path()), 300).await;
+    let all = || files(dir.path()).iter().map(|path| std::fs::read(path).expect("read")).collect::<Vec<_>>();
+    let before = all();
+    assert!(verified(dir.path(), memory.path()).intact());
+    assert_eq!(all(), before);
+    assert_eq!(files(memory.path()).len(), 1);
+    assert!(verify(memory.path(), &Options::default()).is_err(), "not a ledger");
+}
