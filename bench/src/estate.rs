@@ -1,0 +1,187 @@
+//! The directory of resources that the gateway serves: a generated estate, and in it the servers, agents and models that are
+//! called, their callers, and the policies that decide on them.
+//!
+//! The generated part makes the estate as large as asked, and its cluster-wide policies apply here too: the callers are in some
+//! of its groups, the called tools in some of its tool sets. The policies here are of the same kinds (attributes, groups, tool
+//! sets; permits and forbids with conditions on the context) and each applies to some of the calls that are measured: on every
+//! called edge at least three permits match and at least three forbids are left to be evaluated per call.
+
+mod document;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Map, Value, json};
+use vidimus_core::resource::Object;
+use vidimus_testkit::estate::Estate;
+
+/// The namespace of everything that is called.
+pub(crate) const NAMESPACE: &str = "bench";
+/// The MCP server, and those of its tools that are called.
+pub(crate) const SERVER: &str = "ledger";
+pub(crate) const TOOLS: [&str; 4] = ["get_invoice", "list_invoices", "match_invoice", "get_purchase_order"];
+/// The agents that are called.
+pub(crate) const AGENTS: [&str; 4] = ["matcher-0", "matcher-1", "matcher-2", "matcher-3"];
+/// The provider and its model.
+pub(crate) const PROVIDER: &str = "models";
+pub(crate) const MODEL: &str = "bench-model";
+/// The provider's key, which only the gateway knows.
+pub(crate) const PROVIDER_KEY: &str = "bench-provider-key-7d1f0a";
+/// Agents that call, each with a token of its own.
+pub(crate) const CALLERS: usize = 16;
+
+const SEED: u64 = 20_260_801;
+const GROUPS: usize = 8;
+const TEAMS: usize = 4;
+/// Documents of the generated estate in one file.
+const PER_FILE: usize = 100;
+
+/// The subject of a caller's token.
+pub(crate) fn caller(number: usize) -> String {
+    format!("caller-{number:02}")
+}
+
+/// Writes `policies` policies and `agents` agents in all, and what is called, to `directory`.
+pub(crate) fn write(
+    directory: &Path,
+    upstream: SocketAddr,
+    policies: usize,
+    agents: usize,
+) -> anyhow::Result<()> {
+    let called = called(upstream);
+    let own_policies = policies_here();
+    let own_agents = CALLERS + AGENTS.len();
+    ensure!(policies >= own_policies.len(), "at least {} policies are needed", own_policies.len());
+    ensure!(agents >= own_agents, "at least {own_agents} agents are needed");
+    let generated: Vec<Object> = Estate::generate(SEED, policies - own_policies.len(), agents - own_agents);
+    let documents: Vec<Value> = generated.iter().map(document::of).collect();
+    for (number, some) in documents.chunks(PER_FILE).enumerate() {
+        document::write(&directory.join(format!("estate-{number:03}.yaml")), some)?;
+    }
+    document::write(&directory.join("called.yaml"), &called)?;
+    document::write(&directory.join("policies.yaml"), &own_policies)?;
+    fs::write(directory.join("provider.key"), PROVIDER_KEY).context("provider.key")
+}
+
+/// The callers and what they call.
+fn called(upstream: SocketAddr) -> Vec<Value> {
+    let owner = "first.last@example.com";
+    let mut tool_sets: Map<String, Value> =
+        (0..CALLERS).map(|set| (format!("set-{set}"), json!(TOOLS))).collect();
+    tool_sets.insert("bench-readonly".to_owned(), json!(TOOLS));
+    tool_sets.insert("bench-write".to_owned(), json!(["post_invoice", "cancel_invoice"]));
+    let mut documents = vec![
+        document::new(
+            "MCPServer",
+            NAMESPACE,
+            SERVER,
+            &json!({
+                "owner": owner, "team": "bench", "riskLevel": "low", "capabilities": ["invoice-matching"],
+                "endpoint": {"url": format!("http://{upstream}/mcp")},
+                "toolSets": tool_sets,
+                "tools": {"get_invoice": {"readOnly": true}, "list_invoices": {"readOnly": true}},
+            }),
+        ),
+        document::new(
+            "LLMProvider",
+            NAMESPACE,
+            PROVIDER,
+            &json!({
+                "owner": owner, "team": "bench", "type": "openAICompatible",
+                "endpoint": {"url": format!("http://{upstream}")},
+                "credential": {"file": "provider.key"},
+                "models": [{"name": MODEL, "sets": ["bench-models"], "price": {"inputPerMTok": "0.25", "outputPerMTok": "2.00"}}],
+            }),
+        ),
+    ];
+    documents.extend(AGENTS.iter().map(|name| {
+        document::new("Agent", NAMESPACE, name, &json!({
+            "owner": owner, "team": "bench", "riskLevel": "low", "purpose": "Matches invoices when it is asked to.",
+            "capabilities": ["invoice-matching"], "endpoint": {"url": format!("http://{upstream}/a2a/{name}")},
+        }))
+    }));
+    documents.extend((0..CALLERS).map(|number| {
+        document::new("Agent", NAMESPACE, &caller(number), &json!({
+            "owner": owner, "team": format!("bench-team-{}", number % TEAMS), "riskLevel": "low",
+            "purpose": "Calls, so that it can be measured.", "version": "1.4.2",
+            "capabilities": ["invoice-matching", format!("specialty-{number}")],
+            "groups": [format!("bench-group-{}", number % GROUPS), format!("bench-group-{}", (number + 3) % GROUPS),
+                format!("group-{number}")],
+            "authorityClass": "act",
+            "identities": [{"oidc": {"issuer": "urn:vidimus:local", "subject": caller(number)}}],
+        }))
+    }));
+    documents
+}
+
+/// The policies that decide on the calls.
+fn policies_here() -> Vec<Value> {
+    let mut policies: Vec<(String, String)> = Vec::new();
+    for group in 0..GROUPS {
+        let who = format!(r#"principal in Group::"bench-group-{group}""#);
+        policies.push((
+            format!("group-{group}-tools"),
+            format!(
+                r#"permit ({who}, action == Action::"invokeTool", resource in ToolSet::"bench-readonly")
+when {{ principal.risk_level == "low" && context.delegation_depth <= 3 }};"#
+            ),
+        ));
+        policies.push((format!("group-{group}-server"), format!(
+            r#"permit ({who}, action == Action::"connectServer", resource == MCPServer::"{NAMESPACE}/{SERVER}");"#)));
+        policies.push((
+            format!("group-{group}-agents"),
+            format!(
+                r#"permit ({who}, action == Action::"callAgent", resource)
+when {{ resource.risk <= 2 && context.delegation_depth <= 3 }};"#
+            ),
+        ));
+        policies.push((
+            format!("group-{group}-models"),
+            format!(
+                r#"permit ({who}, action == Action::"callModel", resource in ModelSet::"bench-models")
+when {{ context.tokens_estimated <= 32000 }};"#
+            ),
+        ));
+    }
+    for team in 0..TEAMS {
+        let who = format!(r#"principal.team == "bench-team-{team}""#);
+        policies.push((format!("team-{team}-tools"), format!(
+            r#"permit (principal, action == Action::"invokeTool", resource)
+when {{ {who} && resource.team == "bench" && principal.capabilities.contains("invoice-matching") && resource.risk <= principal.risk }};"#)));
+        policies.push((format!("team-{team}-agents"), format!(
+            r#"permit (principal, action == Action::"callAgent", resource)
+when {{ {who} && resource.capabilities.contains("invoice-matching") && principal.environment == resource.environment }};"#)));
+        policies.push((
+            format!("team-{team}-models"),
+            format!(
+                r#"permit (principal, action == Action::"callModel", resource)
+when {{ {who} && resource.team == "bench" && context.delegation_depth <= 3 }};"#
+            ),
+        ));
+    }
+    let every = r#"action in [Action::"mcp", Action::"a2a", Action::"llm"]"#;
+    for (name, cedar) in [
+        ("no-cycles", format!("forbid (principal, {every}, resource) when {{ context.chain.cycle }};")),
+        ("no-long-chains", format!(r#"forbid (principal, {every}, resource) when {{ context.chain.age > duration("15m") }};"#)),
+        ("not-before", format!(r#"forbid (principal, {every}, resource) when {{ context.now < datetime("2020-01-01") }};"#)),
+        ("no-large-amounts", r#"forbid (principal, action == Action::"invokeTool", resource in ToolSet::"bench-readonly")
+when { context.numbers.hasTag("/amount") && context.numbers.getTag("/amount") > 100000 };"#.to_owned()),
+        ("no-other-region", r#"forbid (principal, action == Action::"invokeTool", resource)
+when { resource.team == "bench" && context.args.hasTag("/region") && !(context.args.getTag("/region") like "eu-*") };"#.to_owned()),
+        ("no-large-prompts", r#"forbid (principal, action == Action::"callModel", resource in ModelSet::"bench-models")
+when { context.tokens_estimated > 100000 || (context.streaming && principal.risk >= 3) };"#.to_owned()),
+    ] {
+        policies.push((name.to_owned(), cedar));
+    }
+    let document = |(name, cedar): (String, String)| {
+        let spec =
+            json!({"description": format!("Decides on the calls of the benchmark: {name}."), "cedar": cedar});
+        document::new("Policy", NAMESPACE, &name, &spec)
+    };
+    policies.into_iter().map(document).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,67 @@
+use std::sync::Arc;
+
+use vidimus_core::call::{Action, Arguments, Call, Context, Target};
+use vidimus_core::caller::{Chain, UnixMillis};
+use vidimus_core::resource::{Origin, check};
+use vidimus_core::snapshot::Snapshot;
+
+use super::*;
+
+/// What the gateway would make of the directory.
+fn snapshot(policies: usize, agents: usize) -> Snapshot {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "127.0.0.1:9".parse().unwrap(), policies, agents).unwrap();
+    let mut objects = Vec::new();
+    for entry in fs::read_dir(directory.path()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let origin = Origin { source: path.display().to_string().into(), line: 1 };
+            let documents: Vec<Value> =
+                serde_saphyr::from_multiple(&fs::read_to_string(&path).unwrap()).unwrap();
+            objects.extend(documents.iter().map(|document| check(&origin, document).unwrap()));
+        }
+    }
+    let count = |wanted: fn(&Object) -> bool| objects.iter().filter(|object| wanted(object)).count();
+    assert_eq!(count(|object| matches!(object, Object::Policy(_))), policies);
+    assert_eq!(count(|object| matches!(object, Object::Agent(_))), agents);
+    let (snapshot, rejections) = Snapshot::build(objects);
+    assert_eq!(rejections, []);
+    snapshot
+}
+
+#[test]
+fn every_called_edge_is_allowed_by_several_kinds_of_policies() {
+    let world = snapshot(200, 60);
+    let key = |name: &str| format!("{NAMESPACE}/{name}");
+    let server = world.mcp_server(&key(SERVER)).unwrap();
+    let provider = world.llm_provider(&key(PROVIDER)).unwrap();
+    let agents: Vec<_> = AGENTS.iter().map(|name| world.agent(&key(name)).unwrap()).collect();
+    let mut calls: Vec<(Action, Target<'_>)> =
+        vec![(Action::CallModel, Target::Model { provider, name: MODEL })];
+    calls.extend(TOOLS.map(|name| (Action::InvokeTool, Target::Tool { server, name })));
+    calls.extend(agents.iter().map(|agent| (Action::CallAgent, Target::Agent(agent))));
+    let chain = Chain { transaction: "t".into(), started: UnixMillis(1_785_576_600_000), actors: Vec::new() };
+    for number in 0..CALLERS {
+        let principal = world.principal_by_oidc("urn:vidimus:local", &caller(number)).unwrap();
+        for (action, target) in &calls {
+            let context = Context {
+                method: "any",
+                user: None,
+                chain: &chain,
+                now: chain.started,
+                source_ip: None,
+                identity: &Arc::from("oidc"),
+                arguments: Arguments::None,
+                tokens_estimated: 100,
+                streaming: false,
+            };
+            let decision = world.authorize(&Call { principal, action: *action, target: *target, context });
+            let policies = decision.policies();
+            assert!(decision.allowed(), "{principal:?} {action:?} {target:?}");
+            assert!(policies.len() >= 3, "{policies:?}");
+            for kind in ["bench/group-", "bench/team-"] {
+                assert!(policies.iter().any(|policy| policy.starts_with(kind)), "{policies:?}");
+            }
+        }
+    }
+}
