@@ -1,0 +1,302 @@
+//! One bearer token: what is accepted, and every attack that has a name (RFC 8725).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use vidimus_core::refusal::Code;
+use vidimus_testkit::issuer::{Algorithm, FakeIssuer, IssuerKey, compact, now_seconds};
+
+use crate::world::{GATEWAY, World, agent, code, snapshot};
+
+const BOT: &str = "Agent/finance/invoice-bot";
+
+#[tokio::test]
+async fn every_allowed_algorithm_proves_the_principal() {
+    for algorithm in Algorithm::ALL {
+        let mut world = World::new();
+        world.issuer = FakeIssuer::with_key(algorithm);
+        let identities = json!([{ "oidc": { "issuer": world.issuer.issuer(), "subject": "bot-1" } }]);
+        world.snapshot = snapshot(&[agent("invoice-bot", identities, json!([]))]);
+        let proven = world.bearer(&world.token(json!({}))).await.unwrap();
+        assert_eq!(proven.principal.entity().to_string(), BOT, "{algorithm:?}");
+        assert_eq!(*proven.identity, format!("oidc:{}#bot-1", world.issuer.issuer()));
+        assert_eq!((&proven.user, &proven.delegated), (&None, &None));
+    }
+}
+
+#[tokio::test]
+async fn claims_are_checked_one_by_one() {
+    let world = World::new();
+    let now = now_seconds();
+    let many: Vec<_> =
+        (0..200).map(|n| format!("https://other{n}.example")).chain([GATEWAY.to_owned()]).collect();
+    let cases: Vec<(&str, Value, Result<&str, Code>)> = vec![
+        ("as it should be", json!({}), Ok(BOT)),
+        ("the other audience", json!({ "aud": "https://gateway.other" }), Ok(BOT)),
+        ("ours among many audiences", json!({ "aud": many }), Ok(BOT)),
+        ("no audience", json!({ "aud": null }), Err(Code::TokenMalformed)),
+        ("another audience", json!({ "aud": "https://elsewhere.example" }), Err(Code::TokenAudience)),
+        ("a longer audience", json!({ "aud": "https://gateway.example.evil" }), Err(Code::TokenAudience)),
+        ("another spelling", json!({ "aud": "https://gateway.example/" }), Err(Code::TokenAudience)),
+        ("an empty list of audiences", json!({ "aud": [] }), Err(Code::TokenAudience)),
+        ("audiences in an audience", json!({ "aud": [[GATEWAY]] }), Err(Code::TokenMalformed)),
+        ("a number among audiences", json!({ "aud": [GATEWAY, 1] }), Err(Code::TokenMalformed)),
+        ("an audience that is an object", json!({ "aud": { "is": GATEWAY } }), Err(Code::TokenMalformed)),
+        ("expired", json!({ "exp": now - 1 }), Err(Code::TokenExpired)),
+        ("expiring now", json!({ "exp": now }), Err(Code::TokenExpired)),
+        ("a fraction of a second", json!({ "exp": now as f64 + 100.5 }), Ok(BOT)),
+        ("an end that is text", json!({ "exp": (now + 100).to_string() }), Err(Code::TokenMalformed)),
+        ("no end", json!({ "exp": null }), Err(Code::TokenMalformed)),
+        ("an end before the epoch", json!({ "exp": -1 }), Err(Code::TokenMalformed)),
+        ("an end beyond the calendar", json!({ "exp": 1e300 }), Err(Code::TokenMalformed)),
+        ("an end beyond i64", json!({ "exp": u64::MAX }), Err(Code::TokenMalformed)),
+        ("begins within the leeway", json!({ "nbf": now + 50 }), Ok(BOT)),
+        ("begins later", json!({ "nbf": now + 90 }), Err(Code::TokenNotYetValid)),
+        ("issued in the future", json!({ "iat": now + 90 }), Err(Code::TokenNotYetValid)),
+        ("begins whenever", json!({ "nbf": true }), Err(Code::TokenMalformed)),
+        ("nobody registered", json!({ "sub": "bot-9" }), Err(Code::PrincipalUnknown)),
+        ("another case", json!({ "sub": "BOT-1" }), Err(Code::PrincipalUnknown)),
+        ("no subject", json!({ "sub": null }), Err(Code::TokenMalformed)),
+        ("an empty subject", json!({ "sub": "" }), Err(Code::TokenMalformed)),
+        ("a subject with a line break", json!({ "sub": "bot-1\n" }), Err(Code::TokenMalformed)),
+        ("a subject that is a list", json!({ "sub": ["bot-1"] }), Err(Code::TokenMalformed)),
+        ("another issuer", json!({ "iss": "https://evil.example" }), Err(Code::TokenIssuer)),
+        (
+            "an issuer nearly ours",
+            json!({ "iss": format!("{}/", world.issuer.issuer()) }),
+            Err(Code::TokenIssuer),
+        ),
+        ("no issuer", json!({ "iss": null }), Err(Code::TokenMalformed)),
+        ("the wrong issuer's name", json!({ "iss": world.foreign.issuer() }), Err(Code::TokenKeyUnknown)),
+        ("our own issuer's name", json!({ "iss": crate::world::HOPS }), Err(Code::TokenKeyUnknown)),
+        ("the built-in issuer's name", json!({ "iss": "urn:vidimus:local" }), Err(Code::TokenKeyUnknown)),
+    ];
+    for (name, claims, expected) in cases {
+        let result = world.bearer(&world.token(claims)).await;
+        assert_eq!(code(&result), expected.map(str::to_owned), "{name}");
+        if let Err(refusal) = result {
+            assert!(!refusal.message.is_empty(), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn configured_claims_must_all_match() {
+    let world = World::new();
+    for (claims, expected) in [
+        (json!({ "tenant": "a", "tier": "1" }), Ok("Agent/finance/tenant".to_owned())),
+        (json!({ "tenant": "a", "tier": 1 }), Ok("Agent/finance/tenant".to_owned())),
+        (json!({ "tenant": "b", "tier": "1" }), Err(Code::PrincipalUnknown)),
+        (json!({ "tenant": "a" }), Err(Code::PrincipalUnknown)),
+        (json!({ "tenant": ["a"], "tier": "1" }), Err(Code::PrincipalUnknown)),
+        (json!({ "tenant": "a", "tier": "10" }), Err(Code::PrincipalUnknown)),
+        (json!({}), Err(Code::PrincipalUnknown)),
+    ] {
+        let token = world.token(crate::world::merged(json!({ "sub": "tenant-bot" }), claims.clone()));
+        assert_eq!(code(&world.bearer(&token).await), expected, "{claims}");
+    }
+}
+
+/// Headers that a forger or a careless client writes, over good claims and a good signature.
+#[tokio::test]
+async fn headers_cannot_choose_how_a_token_is_verified() {
+    let world = World::new();
+    let key = world.issuer.key();
+    let claims = world.issuer.completed(json!({ "sub": "bot-1", "aud": GATEWAY })).to_string();
+    let own_jwk = IssuerKey::generate(Algorithm::Es256).jwk();
+    let with = |more: Value| {
+        let header = crate::world::merged(json!({ "alg": "ES256", "kid": key.id() }), more);
+        key.sign(&header.to_string(), &claims)
+    };
+    let cases: Vec<(&str, String, Result<&str, Code>)> = vec![
+        ("no type", with(json!({})), Ok(BOT)),
+        ("a JWT", with(json!({ "typ": "JWT" })), Ok(BOT)),
+        ("an access token, spelled out", with(json!({ "typ": "application/AT+jwt" })), Ok(BOT)),
+        (
+            "keys in the header are not looked at",
+            with(json!({ "jwk": own_jwk, "jku": "http://127.0.0.1:1/x" })),
+            Ok(BOT),
+        ),
+        ("a DPoP proof", with(json!({ "typ": "dpop+jwt" })), Err(Code::TokenMalformed)),
+        ("a logout token", with(json!({ "typ": "logout+jwt" })), Err(Code::TokenMalformed)),
+        ("a type that is no text", with(json!({ "typ": 1 })), Err(Code::TokenMalformed)),
+        ("an extension", with(json!({ "crit": ["exp"], "exp": 1 })), Err(Code::TokenMalformed)),
+        ("an empty extension", with(json!({ "crit": [] })), Err(Code::TokenMalformed)),
+        ("no algorithm", with(json!({ "alg": null })), Err(Code::TokenMalformed)),
+        ("none", with(json!({ "alg": "none" })), Err(Code::TokenAlgorithm)),
+        ("None", with(json!({ "alg": "None" })), Err(Code::TokenAlgorithm)),
+        ("a MAC", with(json!({ "alg": "HS256" })), Err(Code::TokenAlgorithm)),
+        ("ES512", with(json!({ "alg": "ES512" })), Err(Code::TokenAlgorithm)),
+        ("ES256K", with(json!({ "alg": "ES256K" })), Err(Code::TokenAlgorithm)),
+        ("the algorithm of another key", with(json!({ "alg": "RS256" })), Err(Code::TokenKeyUnknown)),
+        ("another curve", with(json!({ "alg": "ES384" })), Err(Code::TokenKeyUnknown)),
+        ("a path as key id", with(json!({ "kid": "../../../dev/null" })), Err(Code::TokenKeyUnknown)),
+        ("a statement as key id", with(json!({ "kid": "x' OR '1'='1" })), Err(Code::TokenKeyUnknown)),
+        ("an empty key id", with(json!({ "kid": "" })), Err(Code::TokenKeyUnknown)),
+        ("a key id that is a list", with(json!({ "kid": [key.id()] })), Err(Code::TokenMalformed)),
+        ("a very long key id", with(json!({ "kid": "k".repeat(300) })), Err(Code::TokenMalformed)),
+        ("a null key id", with(json!({ "kid": null })), Err(Code::TokenMalformed)),
+    ];
+    for (name, token, expected) in cases {
+        assert_eq!(code(&world.bearer(&token).await), expected.map(str::to_owned), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn forged_and_broken_tokens_are_refused() {
+    let world = World::new();
+    let key = world.issuer.key();
+    let good = world.token(json!({}));
+    let parts: Vec<&str> = good.split('.').collect();
+    let claims = world.issuer.completed(json!({ "sub": "bot-1", "aud": GATEWAY })).to_string();
+    let header = json!({ "alg": "ES256", "kid": key.id() }).to_string();
+    let other = IssuerKey::generate(Algorithm::Es256).published_as(json!({ "kid": key.id() }));
+    let public_key = key.jwk().to_string();
+    let mac = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, public_key.as_bytes());
+    let unsigned = compact(r#"{"alg":"HS256"}"#, &claims, b"");
+    let (message, _) = unsigned.rsplit_once('.').unwrap();
+    let tag = aws_lc_rs::hmac::sign(&mac, message.as_bytes());
+    let der = [&[0x30, 0x44, 0x02, 0x20][..], &[1; 32], &[0x02, 0x20], &[1; 32]].concat();
+    let cases: Vec<(&str, String, Code)> = vec![
+        ("nothing", String::new(), Code::TokenMalformed),
+        ("a word", "token".into(), Code::TokenMalformed),
+        ("dots", "..".into(), Code::TokenMalformed),
+        ("two parts", format!("{}.{}", parts[0], parts[1]), Code::TokenMalformed),
+        ("four parts", format!("{good}.x"), Code::TokenMalformed),
+        ("an encrypted token", "a.b.c.d.e".into(), Code::TokenMalformed),
+        ("padding", format!("{}=", good), Code::TokenMalformed),
+        ("white space", format!(" {good}"), Code::TokenMalformed),
+        ("a NUL", format!("{good}\0"), Code::TokenMalformed),
+        ("not ASCII", format!("{good}é"), Code::TokenMalformed),
+        ("ordinary base64", good.replacen('.', "+.", 1), Code::TokenMalformed),
+        ("no signature", format!("{}.{}.", parts[0], parts[1]), Code::TokenSignature),
+        ("none, unsigned", compact(r#"{"alg":"none"}"#, &claims, b""), Code::TokenAlgorithm),
+        (
+            "a MAC with the public key as secret",
+            format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag)),
+            Code::TokenAlgorithm,
+        ),
+        ("another key under the same id", other.sign(&header, &claims), Code::TokenSignature),
+        (
+            "another token's signature",
+            format!("{}.{}.{}", parts[0], parts[1], world.token(json!({"x": 1})).rsplit_once('.').unwrap().1),
+            Code::TokenSignature,
+        ),
+        ("a signature of zeros (CVE-2022-21449)", compact(&header, &claims, &[0; 64]), Code::TokenSignature),
+        ("a signature in DER", compact(&header, &claims, &der), Code::TokenSignature),
+        ("a short signature", compact(&header, &claims, &[1; 63]), Code::TokenSignature),
+        (
+            "a duplicate claim",
+            key.sign(&header, &claims.replacen('{', r#"{"sub":"bot-2","#, 1)),
+            Code::TokenMalformed,
+        ),
+        (
+            "a duplicate claim, escaped",
+            key.sign(&header, &claims.replacen('{', r#"{"s\u0075b":"bot-2","#, 1)),
+            Code::TokenMalformed,
+        ),
+        (
+            "a duplicate header",
+            key.sign(&header.replacen('{', r#"{"alg":"none","#, 1), &claims),
+            Code::TokenMalformed,
+        ),
+        ("a payload that is a list", key.sign(&header, "[]"), Code::TokenMalformed),
+        ("a payload that is no JSON", key.sign(&header, "sub=bot-1"), Code::TokenMalformed),
+        ("a payload in a payload", key.sign(&header, &json!(good).to_string()), Code::TokenMalformed),
+        (
+            "a deep payload",
+            key.sign(&header, &format!("{}1{}", "[".repeat(5000), "]".repeat(5000))),
+            Code::TokenMalformed,
+        ),
+        ("more after the payload", key.sign(&header, &format!("{claims} {{}}")), Code::TokenMalformed),
+        ("a huge token", world.token(json!({ "x": "y".repeat(16 * 1024) })), Code::TokenMalformed),
+    ];
+    for (name, token, expected) in cases {
+        assert_eq!(code(&world.bearer(&token).await), Err(expected), "{name}");
+    }
+    assert_eq!(code(&world.bearer(&good).await), Ok(BOT.to_owned()), "and the good one is still good");
+}
+
+#[tokio::test]
+async fn nothing_presented_is_its_own_refusal() {
+    let world = World::new();
+    assert_eq!(code(&world.at(None, None, 0).await), Err(Code::CredentialMissing));
+}
+
+#[tokio::test]
+async fn an_unregistered_issuer_is_never_asked() {
+    let world = World::new();
+    let stranger = FakeIssuer::start();
+    let token = stranger.token(json!({ "sub": "bot-1", "aud": GATEWAY }));
+    assert_eq!(code(&world.bearer(&token).await), Err(Code::TokenIssuer));
+    assert_eq!((stranger.discovery_requests(), stranger.jwks_requests()), (0, 0));
+}
+
+/// What was verified once is checked again for everything that can change.
+#[tokio::test]
+async fn a_known_token_is_checked_again_each_time() {
+    let mut world = World::new();
+    let token = world.token(json!({ "exp": now_seconds() + 100 }));
+    let first = world.bearer(&token).await.unwrap();
+    let second = world.bearer(&token).await.unwrap();
+    assert!(std::sync::Arc::ptr_eq(&first, &second), "known");
+    assert_eq!(world.issuer.jwks_requests(), 1);
+    assert_eq!(code(&world.at(Some(&token), None, 100).await), Err(Code::TokenExpired));
+    assert_eq!(code(&world.at(Some(&token), None, -3600).await), Err(Code::TokenNotYetValid));
+
+    let identities = json!([{ "oidc": { "issuer": world.issuer.issuer(), "subject": "bot-1" } }]);
+    world.snapshot = snapshot(&[agent("renamed", identities, json!([]))]);
+    assert_eq!(code(&world.bearer(&token).await), Ok("Agent/finance/renamed".to_owned()));
+    let identities = json!([{ "oidc": { "issuer": world.issuer.issuer(), "subject": "somebody" } }]);
+    world.snapshot = snapshot(&[agent("renamed", identities, json!([]))]);
+    assert_eq!(code(&world.bearer(&token).await), Err(Code::PrincipalUnknown));
+    world.snapshot = snapshot(&[]);
+    assert_eq!(
+        code(&world.bearer(&token).await),
+        Err(Code::TokenIssuer),
+        "the issuer is not allowed any more"
+    );
+}
+
+/// The same token beside another peer is other evidence.
+#[tokio::test]
+async fn a_known_token_does_not_carry_over_to_another_peer() {
+    let world = World::new();
+    let token = world.token(json!({ "sub": "anna" }));
+    let bot = crate::world::peer(crate::world::BOT);
+    let summarizer = crate::world::peer("spiffe://corp.example/summarizer");
+    assert_eq!(code(&world.both(&token, &bot).await), Ok(BOT.to_owned()));
+    assert_eq!(code(&world.both(&token, &summarizer).await), Ok("Agent/finance/summarizer".to_owned()));
+    assert_eq!(code(&world.bearer(&token).await), Err(Code::PrincipalUnknown));
+}
+
+#[test]
+fn no_audience_is_no_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let mint = std::sync::Arc::new(vidimus_identity::Mint::open(directory.path(), "https://g").unwrap());
+    let config = vidimus_identity::Config {
+        audiences: vec![],
+        mint,
+        local: None,
+        service_account_issuer: None,
+        allow_insecure_issuers: false,
+        issuer_roots: None,
+        limits: vidimus_identity::Limits::default(),
+    };
+    let result = vidimus_identity::Authenticator::new(config.clone());
+    assert_eq!(result.err(), Some(vidimus_identity::ConfigError::NoAudience));
+    let no_roots = vidimus_identity::Config {
+        audiences: vec![GATEWAY.into()],
+        issuer_roots: Some(b"none".to_vec()),
+        ..config
+    };
+    let result = vidimus_identity::Authenticator::new(no_roots);
+    assert!(matches!(result, Err(vidimus_identity::ConfigError::IssuerRoots { .. })));
+}
+
+#[test]
+fn evidence_does_not_print_the_token() {
+    let evidence =
+        vidimus_identity::Evidence { bearer: Some("geheim"), peer: None, now: crate::world::now() };
+    assert!(!format!("{evidence:?}").contains("geheim"));
+}

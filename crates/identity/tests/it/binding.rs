@@ -1,0 +1,211 @@
+//! Workload and user together: each verified, neither taken for the other (I4).
+
+use serde_json::{Value, json};
+use vidimus_core::caller::UnixMillis;
+use vidimus_core::refusal::Code;
+
+use crate::world::{BOT, GATEWAY, World, code, merged, now, peer};
+
+const AGENT: &str = "Agent/finance/invoice-bot";
+
+#[tokio::test]
+async fn an_svid_alone_is_its_workload() {
+    let world = World::new();
+    let proven = world.at(None, Some(&peer(BOT)), 0).await.unwrap();
+    assert_eq!(proven.principal.entity().to_string(), AGENT);
+    assert_eq!(&*proven.identity, BOT);
+    assert_eq!(proven.user, None);
+    let stranger = peer("spiffe://corp.example/stranger");
+    assert_eq!(code(&world.at(None, Some(&stranger), 0).await), Err(Code::PrincipalUnknown));
+}
+
+/// The connection lives on; what it proves does not.
+#[tokio::test]
+async fn an_svid_proves_nothing_after_its_end() {
+    let world = World::new();
+    let mut bot = peer(BOT);
+    assert_eq!(code(&world.at(None, Some(&bot), 0).await), Ok(AGENT.to_owned()));
+    assert_eq!(code(&world.at(None, Some(&bot), 3600).await), Err(Code::SvidInvalid));
+    bot.not_after = UnixMillis(now().0 - 1);
+    assert_eq!(code(&world.at(None, Some(&bot), 0).await), Err(Code::SvidInvalid));
+    assert_eq!(code(&world.both(&world.token(json!({"sub": "anna"})), &bot).await), Err(Code::SvidInvalid));
+}
+
+#[tokio::test]
+async fn a_persons_token_beside_an_svid_adds_the_user() {
+    let world = World::new();
+    let token = world.token(json!({ "sub": "anna", "email": "anna@example.com", "email_verified": true }));
+    let proven = world.both(&token, &peer(BOT)).await.unwrap();
+    let user = proven.user.as_ref().unwrap();
+    assert_eq!(proven.principal.entity().to_string(), AGENT);
+    assert_eq!(&*proven.identity, BOT);
+    assert_eq!(user.id(), format!("{}#anna", world.issuer.issuer()));
+    assert_eq!(user.email.as_deref(), Some("anna@example.com"));
+    assert_eq!(proven.delegated, None);
+
+    let unverified =
+        world.token(json!({ "sub": "anna", "email": "boss@example.com", "email_verified": false }));
+    assert_eq!(world.both(&unverified, &peer(BOT)).await.unwrap().user.as_ref().unwrap().email, None);
+}
+
+/// Token claims, whether beside invoice-bot's SVID, and what comes of it.
+#[tokio::test]
+async fn two_identities_are_one_too_many() {
+    let world = World::new();
+    let actor = |subject: &str| json!({ "sub": subject });
+    let mut deep = json!({ "sub": "bot-1" });
+    for _ in 0..16 {
+        deep = json!({ "sub": "bot-1", "act": deep });
+    }
+    let cases: Vec<(&str, Value, bool, Result<&str, Code>)> = vec![
+        ("a person alone is nobody", json!({ "sub": "anna" }), false, Err(Code::PrincipalUnknown)),
+        ("its own token beside its SVID", json!({}), true, Err(Code::CredentialAmbiguous)),
+        ("another's token beside its SVID", json!({ "sub": "bot-2" }), true, Err(Code::CredentialAmbiguous)),
+        (
+            "a service's token beside its SVID",
+            json!({ "sub": "svc-reporting" }),
+            true,
+            Err(Code::CredentialAmbiguous),
+        ),
+        ("the actor alone", json!({ "sub": "anna", "act": actor("bot-1") }), false, Ok(AGENT)),
+        ("the actor and its SVID", json!({ "sub": "anna", "act": actor("bot-1") }), true, Ok(AGENT)),
+        (
+            "another actor beside its SVID",
+            json!({ "sub": "anna", "act": actor("bot-2") }),
+            true,
+            Err(Code::CredentialAmbiguous),
+        ),
+        (
+            "an actor nobody knows",
+            json!({ "sub": "anna", "act": actor("bot-9") }),
+            false,
+            Err(Code::PrincipalUnknown),
+        ),
+        (
+            "an actor nobody knows beside an SVID",
+            json!({ "sub": "anna", "act": actor("x") }),
+            true,
+            Err(Code::PrincipalUnknown),
+        ),
+        (
+            "a person acting for a person",
+            json!({ "sub": "anna", "act": actor("berta") }),
+            false,
+            Err(Code::PrincipalUnknown),
+        ),
+        (
+            "an agent acting for an agent",
+            json!({ "sub": "bot-2", "act": actor("bot-1") }),
+            false,
+            Err(Code::CredentialAmbiguous),
+        ),
+        (
+            "an agent acting for itself",
+            json!({ "act": actor("bot-1") }),
+            false,
+            Err(Code::CredentialAmbiguous),
+        ),
+        (
+            "an actor that may not act for people",
+            json!({ "sub": "anna", "act": actor("svc-reporting") }),
+            false,
+            Err(Code::UserNotAllowed),
+        ),
+        (
+            "an actor of the same issuer, said so",
+            json!({ "sub": "anna", "act": merged(actor("bot-1"), json!({ "iss": world.issuer.issuer() })) }),
+            false,
+            Ok(AGENT),
+        ),
+        (
+            "an actor of another issuer",
+            json!({ "sub": "anna", "act": merged(actor("bot-1"), json!({ "iss": world.foreign.issuer() })) }),
+            false,
+            Err(Code::PrincipalUnknown),
+        ),
+        (
+            "an SVID as actor in a token",
+            json!({ "sub": "anna", "act": actor(BOT) }),
+            false,
+            Err(Code::PrincipalUnknown),
+        ),
+        (
+            "an actor without claims asked for",
+            json!({ "sub": "anna", "act": actor("tenant-bot") }),
+            false,
+            Err(Code::PrincipalUnknown),
+        ),
+        ("act that is text", json!({ "sub": "anna", "act": "bot-1" }), false, Err(Code::TokenMalformed)),
+        ("act that is null", json!({ "sub": "anna", "act": null }), false, Err(Code::TokenMalformed)),
+        ("act without a subject", json!({ "sub": "anna", "act": {} }), false, Err(Code::TokenMalformed)),
+        ("act nested too deep", json!({ "sub": "anna", "act": deep }), false, Err(Code::TokenMalformed)),
+        (
+            "a prior actor nobody knows",
+            json!({ "sub": "anna", "act": merged(actor("bot-1"), json!({ "act": actor("x") })) }),
+            false,
+            Err(Code::PrincipalUnknown),
+        ),
+    ];
+    for (name, claims, with_svid, expected) in cases {
+        let token = world.token(claims);
+        let svid = with_svid.then(|| peer(BOT));
+        let result = world.at(Some(&token), svid.as_ref(), 0).await;
+        assert_eq!(code(&result), expected.map(str::to_owned), "{name}");
+        if let Ok(proven) = result {
+            assert_eq!(&*proven.user.as_ref().unwrap().subject, "anna", "{name}");
+            assert_eq!(proven.delegated, None, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn people_of_an_issuer_that_is_not_listed_are_refused() {
+    let world = World::new();
+    let token = world.foreign.token(json!({ "sub": "mallory", "aud": GATEWAY }));
+    assert_eq!(code(&world.both(&token, &peer(BOT)).await), Err(Code::UserNotAllowed));
+}
+
+/// A chain that began elsewhere is not shorter for it, and its transaction cannot be chosen.
+#[tokio::test]
+async fn prior_actors_of_a_foreign_chain_count() {
+    let world = World::new();
+    let act = json!({ "sub": "bot-1", "act": { "sub": "bot-2", "act": { "sub": "svc-reporting" } } });
+    let token = world.token(json!({ "sub": "anna", "act": act, "txn": "ours-1", "jti": "x" }));
+    let proven = world.bearer(&token).await.unwrap();
+    let chain = proven.delegated.as_ref().unwrap();
+    let actors: Vec<_> = chain.actors.iter().map(ToString::to_string).collect();
+    assert_eq!(actors, ["Service/finance/reporting", "Agent/finance/summarizer"]);
+    assert_eq!(chain.depth(), 3);
+    assert!(chain.transaction.starts_with("ext-"), "{}", chain.transaction);
+    let again = world.both(&token, &peer(BOT)).await.unwrap();
+    assert_eq!(again.delegated.as_ref().unwrap().transaction, chain.transaction);
+}
+
+#[tokio::test]
+async fn service_account_tokens_bind_by_namespace_and_name() {
+    let world = World::new();
+    let token = |subject: &str| world.foreign.token(json!({ "sub": subject, "aud": [GATEWAY] }));
+    for (subject, expected) in [
+        // Registered as ServiceAccount of one agent and as plain subject of another.
+        ("system:serviceaccount:finance:invoice-bot", Err(Code::CredentialAmbiguous)),
+        ("system:serviceaccount:finance:other", Err(Code::PrincipalUnknown)),
+        ("system:serviceaccount:other:invoice-bot", Err(Code::PrincipalUnknown)),
+        ("system:serviceaccount:finance:invoice-bot:x", Err(Code::PrincipalUnknown)),
+        ("system:serviceaccount::invoice-bot", Err(Code::PrincipalUnknown)),
+        ("finance:invoice-bot", Err(Code::PrincipalUnknown)),
+    ] {
+        assert_eq!(code(&world.bearer(&token(subject)).await), expected, "{subject}");
+    }
+    let mut world = World::new();
+    let objects = crate::world::objects(&world.issuer.issuer(), &world.foreign.issuer());
+    let unambiguous: Vec<_> = objects.into_iter().filter(|o| o["metadata"]["name"] != "twice").collect();
+    world.snapshot = crate::world::snapshot(&unambiguous);
+    let subject = "system:serviceaccount:finance:invoice-bot";
+    let token = world.foreign.token(json!({ "sub": subject, "aud": [GATEWAY] }));
+    let proven = world.bearer(&token).await.unwrap();
+    assert_eq!(proven.principal.entity().to_string(), AGENT);
+    assert_eq!(*proven.identity, format!("oidc:{}#{subject}", world.foreign.issuer()));
+    // The same subject of another issuer is only a subject.
+    let token = world.issuer.token(json!({ "sub": subject, "aud": GATEWAY }));
+    assert_eq!(code(&world.bearer(&token).await), Err(Code::PrincipalUnknown));
+}

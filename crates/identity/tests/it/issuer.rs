@@ -1,0 +1,275 @@
+//! The issuer elsewhere: keys come and go, and so does the issuer.
+
+use std::time::Duration;
+
+use serde_json::json;
+use vidimus_core::refusal::Code;
+use vidimus_testkit::issuer::{Algorithm, Behaviour, FakeIssuer, IssuerKey};
+
+use crate::world::{World, code};
+
+const BOT: &str = "Agent/finance/invoice-bot";
+/// The default limits, in seconds.
+const REFRESH: i64 = 300;
+const STALE: i64 = 3600;
+const REFETCH: i64 = 10;
+
+fn bot() -> Result<String, Code> {
+    Ok(BOT.to_owned())
+}
+
+#[tokio::test]
+async fn keys_are_fetched_once_and_shared() {
+    let world = World::new();
+    let tokens: Vec<_> = (0..20).map(|n| world.token(json!({ "n": n }))).collect();
+    let mut results = Vec::new();
+    // All at once: one fetch serves them all.
+    let calls: Vec<_> = tokens.iter().map(|token| world.bearer(token)).collect();
+    for call in futures_join(calls).await {
+        results.push(code(&call));
+    }
+    assert_eq!(results, vec![bot(); 20]);
+    assert_eq!((world.issuer.discovery_requests(), world.issuer.jwks_requests()), (1, 1));
+}
+
+/// Polls all to the end, in turn.
+async fn futures_join<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
+    let mut pinned: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        for (future, output) in &mut pinned {
+            if output.is_none()
+                && let std::task::Poll::Ready(value) = future.as_mut().poll(context)
+            {
+                *output = Some(value);
+            }
+        }
+        let done = pinned.iter().all(|(_, output)| output.is_some());
+        if done { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    pinned.into_iter().map(|(_, output)| output.unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_new_key_is_found_and_a_removed_one_ends() {
+    let world = World::new();
+    let old = world.token(json!({}));
+    assert_eq!(code(&world.bearer(&old).await), bot());
+    world.issuer.rotate();
+    let new = world.token(json!({}));
+    // An unknown key causes a fetch, once the pause since the last one is over.
+    assert_eq!(code(&world.at(Some(&new), None, 1).await), Err(Code::TokenKeyUnknown));
+    assert_eq!(world.issuer.jwks_requests(), 1);
+    assert_eq!(code(&world.at(Some(&new), None, REFETCH).await), bot());
+    assert_eq!(world.issuer.jwks_requests(), 2);
+    // The removed key is gone with it, although its token was known.
+    assert_eq!(code(&world.at(Some(&old), None, REFETCH).await), Err(Code::TokenKeyUnknown));
+    assert_eq!(world.issuer.jwks_requests(), 2);
+}
+
+#[tokio::test]
+async fn a_removed_key_ends_without_a_new_one_being_used() {
+    let world = World::new();
+    let old = world.token(json!({ "exp": vidimus_testkit::issuer::now_seconds() + 10_000 }));
+    assert_eq!(code(&world.bearer(&old).await), bot());
+    world.issuer.rotate();
+    // Ageing: still served, and renewed beside the call.
+    assert_eq!(code(&world.at(Some(&old), None, REFRESH).await), bot());
+    world.issuer.until_jwks_requests(2).await;
+    until(async || code(&world.at(Some(&old), None, REFRESH).await) == Err(Code::TokenKeyUnknown)).await;
+    assert_eq!(world.issuer.jwks_requests(), 2);
+}
+
+/// The body runs until it holds; the end of a background task has no other sign than its effect.
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("in ten seconds");
+}
+
+/// After a long silence the keys are renewed before they are used.
+#[tokio::test]
+async fn old_keys_are_renewed_before_use() {
+    let world = World::new();
+    let old = world.token(json!({ "exp": vidimus_testkit::issuer::now_seconds() + 10_000 }));
+    assert_eq!(code(&world.bearer(&old).await), bot());
+    world.issuer.rotate();
+    assert_eq!(code(&world.at(Some(&old), None, 2 * REFRESH).await), Err(Code::TokenKeyUnknown));
+}
+
+#[tokio::test]
+async fn invented_key_ids_do_not_multiply_requests() {
+    let world = World::new();
+    assert_eq!(code(&world.bearer(&world.token(json!({}))).await), bot());
+    let claims = world.issuer.completed(json!({ "sub": "bot-1", "aud": crate::world::GATEWAY })).to_string();
+    for n in 0..100 {
+        let forged = world.issuer.key().sign(&format!(r#"{{"alg":"ES256","kid":"k{n}"}}"#), &claims);
+        assert_eq!(code(&world.at(Some(&forged), None, REFETCH + 1).await), Err(Code::TokenKeyUnknown));
+    }
+    assert_eq!(world.issuer.jwks_requests(), 2, "one for the keys, one for a hundred inventions");
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_down_is_bridged_for_a_while() {
+    let world = World::new();
+    let token = world.token(json!({ "exp": vidimus_testkit::issuer::now_seconds() + 10_000 }));
+    assert_eq!(code(&world.bearer(&token).await), bot());
+    world.issuer.behave(Behaviour::Down);
+    for after in [REFRESH, 2 * REFRESH, 3 * REFRESH, STALE - 1] {
+        assert_eq!(code(&world.at(Some(&token), None, after).await), bot(), "after {after} s");
+    }
+    let fresh = world.token(json!({ "n": 1 }));
+    assert_eq!(code(&world.at(Some(&fresh), None, STALE - 1).await), bot(), "a token not seen before, too");
+    assert_eq!(code(&world.at(Some(&token), None, STALE).await), Err(Code::IssuerUnreachable));
+    world.issuer.behave(Behaviour::Healthy);
+    assert_eq!(code(&world.at(Some(&token), None, STALE + 60).await), bot(), "and back");
+}
+
+/// While an issuer does not answer, calls that have keys do not wait for it.
+#[tokio::test]
+async fn an_issuer_that_hangs_does_not_hang_us() {
+    let world = World::with(|config| config.limits.timeout = Duration::from_millis(100));
+    let token = world.token(json!({ "exp": vidimus_testkit::issuer::now_seconds() + 10_000 }));
+    assert_eq!(code(&world.bearer(&token).await), bot());
+    world.issuer.behave(Behaviour::Hanging);
+    assert_eq!(code(&world.at(Some(&token), None, 2 * REFRESH).await), bot(), "one call waits");
+    let started = std::time::Instant::now();
+    for n in 0..50 {
+        assert_eq!(code(&world.at(Some(&token), None, 2 * REFRESH + n).await), bot());
+    }
+    assert!(started.elapsed() < Duration::from_millis(100), "{:?}", started.elapsed());
+}
+
+/// A caller that goes away neither stops the fetch for the others nor causes another one.
+#[tokio::test]
+async fn a_caller_that_leaves_does_not_stop_the_fetch() {
+    let world = World::new();
+    world.issuer.behave(Behaviour::Hanging);
+    let token = world.token(json!({}));
+    for _ in 0..5 {
+        let left = tokio::time::timeout(Duration::from_millis(20), world.bearer(&token)).await;
+        assert!(left.is_err(), "still waiting");
+    }
+    world.issuer.behave(Behaviour::Healthy);
+    assert_eq!(code(&world.bearer(&token).await), bot());
+    assert_eq!(world.issuer.discovery_requests(), 1);
+}
+
+#[tokio::test]
+async fn misbehaving_issuers_are_unreachable_ones() {
+    let elsewhere = FakeIssuer::start();
+    let cases = [
+        Behaviour::Down,
+        Behaviour::Hanging,
+        Behaviour::OtherIssuer("https://login.example.com".into()),
+        Behaviour::OtherIssuer(String::new()),
+        Behaviour::JwksUri("http://10.0.0.1/jwks".into()),
+        Behaviour::JwksUri("file:///etc/passwd".into()),
+        Behaviour::JwksUri("http://user:pass@127.0.0.1/jwks".into()),
+        Behaviour::JwksUri("/jwks".into()),
+        Behaviour::Redirect(format!("{}/.well-known/openid-configuration", elsewhere.issuer())),
+        Behaviour::Oversized(300 * 1024),
+        Behaviour::Garbage("<html>".into()),
+        Behaviour::Garbage("[]".into()),
+        Behaviour::Garbage(r#"{"keys": {}}"#.into()),
+    ];
+    for behaviour in cases {
+        let world = World::with(|config| config.limits.timeout = Duration::from_millis(200));
+        world.issuer.behave(behaviour.clone());
+        let refusal = world.bearer(&world.token(json!({}))).await.unwrap_err();
+        assert_eq!(refusal.code, Code::IssuerUnreachable, "{behaviour:?}");
+        assert!(refusal.detail.is_some(), "the operator learns why: {behaviour:?}");
+        // The failure is remembered for a moment, then tried again.
+        let asked = world.issuer.discovery_requests();
+        assert_eq!(code(&world.bearer(&world.token(json!({}))).await), Err(Code::IssuerUnreachable));
+        assert_eq!(world.issuer.discovery_requests(), asked, "{behaviour:?}");
+        world.issuer.behave(Behaviour::Healthy);
+        let token = world.token(json!({ "exp": vidimus_testkit::issuer::now_seconds() + 100 }));
+        assert_eq!(code(&world.at(Some(&token), None, 6).await), bot(), "{behaviour:?}");
+    }
+    assert_eq!(elsewhere.discovery_requests(), 0, "redirects are not followed");
+}
+
+#[tokio::test]
+async fn plain_http_beyond_loopback_must_be_allowed_explicitly() {
+    for allowed in [false, true] {
+        let mut world = World::with(|config| {
+            config.allow_insecure_issuers = allowed;
+            config.limits.timeout = Duration::from_millis(300);
+        });
+        // Reserved, never answers (RFC 2606): what differs is whether we would have asked.
+        let issuer = "http://issuer.invalid";
+        world.snapshot = with_issuer(issuer);
+        let token = world.token(json!({ "iss": issuer }));
+        let refusal = world.bearer(&token).await.unwrap_err();
+        assert_eq!(refusal.code, Code::IssuerUnreachable);
+        let refused_address = refusal.detail.unwrap().contains("not an https URL");
+        assert_eq!(refused_address, !allowed);
+    }
+}
+
+/// A registry that took an issuer which the check of resources would refuse: identity does not rely on it.
+fn with_issuer(issuer: &str) -> vidimus_core::snapshot::Snapshot {
+    use vidimus_core::resource::{Identity, Object, Origin, check};
+    let identities = json!([{ "oidc": { "issuer": "https://x.example", "subject": "bot-1" } }]);
+    let object =
+        check(&Origin::default(), &crate::world::agent("invoice-bot", identities, json!([]))).unwrap();
+    let Object::Agent(agent) = object else { panic!("an agent") };
+    let mut agent = (*agent).clone();
+    agent.identities =
+        vec![Identity::Oidc { issuer: issuer.into(), subject: "bot-1".into(), claims: Default::default() }];
+    vidimus_core::snapshot::Snapshot::build(vec![Object::Agent(agent.into())]).0
+}
+
+/// What a JWK Set may hold besides usable keys.
+#[tokio::test]
+async fn keys_that_are_not_for_us_are_left_out() {
+    let unusable = [
+        json!({ "use": "enc" }),
+        json!({ "key_ops": ["sign"] }),
+        json!({ "key_ops": "verify" }),
+        json!({ "alg": "ES384" }),
+        json!({ "alg": "HS256" }),
+        json!({ "crv": "P-384" }),
+        json!({ "crv": "secp256k1" }),
+        json!({ "kty": "RSA" }),
+        json!({ "kty": "oct", "k": "c2VjcmV0" }),
+        json!({ "x": "AAAA" }),
+        json!({ "y": null }),
+    ];
+    for overrides in unusable {
+        let world = World::new();
+        world.issuer.publish(IssuerKey::generate(Algorithm::Es256).published_as(overrides.clone()));
+        let result = world.bearer(&world.token(json!({}))).await;
+        assert_eq!(code(&result), Err(Code::TokenKeyUnknown), "{overrides}");
+        // The keys beside it serve.
+        world.issuer.add_key(Algorithm::Es256);
+        let token = world.token(json!({}));
+        assert_eq!(code(&world.at(Some(&token), None, REFETCH).await), bot(), "{overrides}");
+    }
+    for usable in [json!({ "use": null }), json!({ "alg": null }), json!({ "key_ops": ["verify"] })] {
+        let world = World::new();
+        world.issuer.publish(IssuerKey::generate(Algorithm::Es256).published_as(usable.clone()));
+        assert_eq!(code(&world.bearer(&world.token(json!({}))).await), bot(), "{usable}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_without_a_key_id_needs_a_single_key() {
+    let world = World::new();
+    let nameless = |world: &World| {
+        let claims =
+            world.issuer.completed(json!({ "sub": "bot-1", "aud": crate::world::GATEWAY })).to_string();
+        world.issuer.key().sign(r#"{"alg":"ES256"}"#, &claims)
+    };
+    assert_eq!(code(&world.bearer(&nameless(&world)).await), bot());
+    // A rotated key looks like a wrong signature, and is found all the same.
+    world.issuer.rotate();
+    assert_eq!(code(&world.at(Some(&nameless(&world)), None, REFETCH).await), bot());
+    world.issuer.add_key(Algorithm::Es256);
+    let later = 2 * REFETCH;
+    assert_eq!(code(&world.at(Some(&nameless(&world)), None, later).await), Err(Code::TokenKeyUnknown));
+}

@@ -1,0 +1,21 @@
+//! Identity at its boundary: evidence in, a principal or a refusal out, against a real issuer over HTTP.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    clippy::needless_pass_by_value,
+    reason = "a test that cannot go on fails"
+)]
+
+mod bearer;
+mod binding;
+mod hop;
+mod issuer;
+mod local;
+mod measure;
+mod mtls;
+mod property;
+mod world;
