@@ -47,6 +47,10 @@ impl Policies {
         self.index.statements()
     }
 
+    pub(crate) fn edges(&self) -> usize {
+        self.edges.len()
+    }
+
     fn edge(&self, registered: &Registered, call: &Call<'_>) -> Arc<Edge> {
         self.edges.of(call, || Edge::compile(&self.index, registered, call))
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod bindings;
 pub(crate) mod compile;
+mod depth;
 mod digest;
 pub(crate) mod references;
 pub(crate) mod registered;
@@ -20,7 +21,7 @@ use crate::resource::{
 };
 
 use self::bindings::{Bindings, Taken};
-use self::compile::Compiled;
+use self::compile::{Compiled, Problem};
 use self::references::Used;
 use self::registered::Registered;
 
@@ -59,11 +60,15 @@ impl Snapshot {
             Ok(statement) => statements.push(Arc::new(statement)),
             Err(problem) => rejected.push(fault(&problem.to_string())),
         }
+        let mut compiled = self.compile(&objects).into_iter();
         for object in objects {
+            // Taken from the iterator in any case: it goes along with the policies.
+            let of_policy = matches!(object, Object::Policy(_)).then(|| compiled.next()).flatten();
             let accepted = unique(&mut seen, &object).and_then(|()| match &object {
                 Object::Agent(agent) => next.bind(&object, &Principal::Agent(agent.clone())),
                 Object::Service(service) => next.bind(&object, &Principal::Service(service.clone())),
-                Object::Policy(policy) => self.compile(policy).map(|compiled| {
+                Object::Policy(policy) => of_policy.transpose().map(|compiled| {
+                    let Some(compiled) = compiled else { return };
                     statements.extend(compiled.statements.iter().cloned());
                     next.compiled.insert(policy.meta.key(), compiled);
                 }),
@@ -88,19 +93,30 @@ impl Snapshot {
         self.bindings.bind(principal).map_err(|taken| Box::new(identity_taken(object, &taken)))
     }
 
-    fn compile(&self, policy: &Arc<Policy>) -> Result<Arc<Compiled>, Box<Rejection>> {
-        let same =
-            |had: &&Arc<Compiled>| had.policy.cedar == policy.cedar && had.policy.scope == policy.scope;
-        if let Some(compiled) = self.compiled.get(&policy.meta.key()).filter(same) {
-            return Ok(compiled.clone());
-        }
-        compile::compile(policy).map(Arc::new).map_err(|problem| {
-            let mut rejection = rejection("Policy", &policy.meta, "spec.cedar");
-            rejection.value = shortened(&problem.value(&policy.cedar));
-            rejection.reason = problem.to_string();
-            rejection.fix = problem.fix();
-            Box::new(rejection)
-        })
+    /// The policies among `objects` compiled, in their order; what `self` has compiled already is taken over.
+    fn compile(&self, objects: &[Object]) -> Vec<Result<Arc<Compiled>, Box<Rejection>>> {
+        let policies = || {
+            objects.iter().filter_map(|object| match object {
+                Object::Policy(policy) => Some(policy),
+                _ => None,
+            })
+        };
+        let new: Vec<&Arc<Policy>> = policies().filter(|policy| self.had(policy).is_none()).collect();
+        let mut compiled = compile::compile_all(&new).into_iter();
+        let outcome = |policy: &Arc<Policy>| match self.had(policy) {
+            Some(had) => Ok(had.clone()),
+            None => match compiled.next() {
+                Some(Ok(new)) => Ok(Arc::new(new)),
+                Some(Err(problem)) => Err(Box::new(not_compiled(policy, &problem))),
+                None => Err(Box::new(fault("a policy was not compiled"))),
+            },
+        };
+        policies().map(outcome).collect()
+    }
+
+    fn had(&self, policy: &Policy) -> Option<&Arc<Compiled>> {
+        let had = self.compiled.get(&policy.meta.key())?;
+        (had.policy.cedar == policy.cedar && had.policy.scope == policy.scope).then_some(had)
     }
 
     /// What is accepted and still deserves a look, sorted by policy: names that nothing bears, text that may confuse.
@@ -169,6 +185,11 @@ impl Snapshot {
         self.policies.statements().map(|statement| &statement.id)
     }
 
+    /// How many edges are compiled and kept now, at most [`crate::decide::edges::MAX_EDGES`].
+    pub fn edges(&self) -> usize {
+        self.policies.edges()
+    }
+
     /// The principal a SPIFFE ID is bound to.
     pub fn principal_by_spiffe(&self, id: &str) -> Option<&Principal> {
         self.bindings.by_spiffe(id)
@@ -234,6 +255,14 @@ fn identity_taken(object: &Object, taken: &Taken) -> Rejection {
     rejection.reason =
         format!("this identity is bound to {} already; one identity proves one principal", taken.by.entity());
     "give each principal its own identity".clone_into(&mut rejection.fix);
+    rejection
+}
+
+fn not_compiled(policy: &Policy, problem: &Problem) -> Rejection {
+    let mut rejection = rejection("Policy", &policy.meta, "spec.cedar");
+    rejection.value = shortened(&problem.value(&policy.cedar));
+    rejection.reason = problem.to_string();
+    rejection.fix = problem.fix();
     rejection
 }
 

@@ -1,3 +1,4 @@
-//! Fakes for tests: an issuer, upstreams. Never part of a release.
+//! Fakes for tests: an issuer, upstreams, an estate. Never part of a release.
 
+pub mod estate;
 pub mod issuer;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use cedar_policy::pst::{
-    self, BinaryOp, Clause, EntityOrSlot, Expr, Literal, PrincipalConstraint, ResourceConstraint, Var,
+    self, BinaryOp, Clause, EntityOrSlot, Expr, Literal, PrincipalConstraint, ResourceConstraint, SmolStr,
+    Var,
 };
 use cedar_policy::{Entities, EntityUid, EvalResult};
 
@@ -63,7 +64,7 @@ impl Mention {
             PrincipalConstraint::Any | PrincipalConstraint::Is(_) => {}
             PrincipalConstraint::Eq(EntityOrSlot::Entity(_)) => found.push(Self::itself(Side::Principal)),
             PrincipalConstraint::In(e) | PrincipalConstraint::IsIn(_, e) => {
-                found.extend(scope(Side::Principal, e))
+                found.extend(scope(Side::Principal, e));
             }
             PrincipalConstraint::Eq(EntityOrSlot::Slot(_)) => {}
         }
@@ -71,7 +72,7 @@ impl Mention {
             ResourceConstraint::Any | ResourceConstraint::Is(_) => {}
             ResourceConstraint::Eq(EntityOrSlot::Entity(_)) => found.push(Self::itself(Side::Resource)),
             ResourceConstraint::In(e) | ResourceConstraint::IsIn(_, e) => {
-                found.extend(scope(Side::Resource, e))
+                found.extend(scope(Side::Resource, e));
             }
             ResourceConstraint::Eq(EntityOrSlot::Slot(_)) => {}
         }
@@ -94,7 +95,7 @@ impl Mention {
             }
             Expr::HasAttr { expr, attrs } => {
                 let mention = tree::path(expr).and_then(|(var, mut names)| {
-                    names.extend(attrs.iter().map(|a| a.as_str()));
+                    names.extend(attrs.iter().map(SmolStr::as_str));
                     Self::attribute(var, &names)
                 });
                 mention.into_iter().collect()
@@ -230,7 +231,7 @@ impl ContextMention {
             },
             Expr::HasAttr { expr, attrs } => match tree::path(expr)? {
                 (Var::Context, mut names) => {
-                    names.extend(attrs.iter().map(|a| a.as_str()));
+                    names.extend(attrs.iter().map(SmolStr::as_str));
                     Self::field(&names)
                 }
                 _ => None,

@@ -16,8 +16,8 @@ use super::tree;
 use crate::call::Action;
 use crate::entity::EntityKind;
 
-/// Permits looked at for an explanation that are filed under no scope of the edge.
-const MAX_OPEN_NEAR: usize = 512;
+/// Permits that are looked at for an explanation; the nearest of these are named.
+const MAX_LOOKED_AT: usize = 1_024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Side {
@@ -134,11 +134,10 @@ impl Key {
 
 /// `principal.name` or `resource.name`.
 fn attribute(expr: &Expr) -> Option<(Side, &str)> {
-    match tree::path(expr)? {
-        (var, names) => match names.as_slice() {
-            [name] => Some((Side::of(var)?, name)),
-            _ => None,
-        },
+    let (var, names) = tree::path(expr)?;
+    match names.as_slice() {
+        [name] => Some((Side::of(var)?, name)),
+        _ => None,
     }
 }
 
@@ -268,9 +267,14 @@ impl Index {
         most: usize,
     ) -> Vec<&Arc<Statement>> {
         let Some(shelf) = self.shelves.get(action as usize) else { return Vec::new() };
-        let by_scope = holding.0.iter().filter_map(|key| shelf.permits_by_scope.get(key)).flatten();
+        // The rarest constants first: what is filed under them has most to do with the edge.
+        let mut lists: Vec<&Vec<Place>> =
+            holding.0.iter().filter_map(|key| shelf.permits_by_scope.get(key)).collect();
+        lists.sort_unstable_by_key(|list| list.len());
+        let by_scope = lists.into_iter().flatten();
         let mut found: Vec<(usize, usize, &Arc<Statement>)> = by_scope
-            .chain(shelf.open_permits.iter().take(MAX_OPEN_NEAR))
+            .chain(&shelf.open_permits)
+            .take(MAX_LOOKED_AT)
             .filter_map(|place| {
                 let filed = self.filed.get(*place as usize)?;
                 let fits = filed.scope.iter().all(|key| holding.0.contains(key));
@@ -282,8 +286,15 @@ impl Index {
                 ))
             })
             .collect();
-        found.sort_unstable_by(|a, b| (a.0, a.1, &a.2.id).cmp(&(b.0, b.1, &b.2.id)));
-        found.into_iter().take(most).map(|(_, _, statement)| statement).collect()
+        let nearest = |a: &(usize, usize, &Arc<Statement>), b: &(usize, usize, &Arc<Statement>)| {
+            (a.0, a.1, &a.2.id).cmp(&(b.0, b.1, &b.2.id))
+        };
+        if found.len() > most {
+            found.select_nth_unstable_by(most, nearest);
+            found.truncate(most);
+        }
+        found.sort_unstable_by(nearest);
+        found.into_iter().map(|(_, _, statement)| statement).collect()
     }
 
     pub(crate) fn statements(&self) -> impl Iterator<Item = &Arc<Statement>> {

@@ -8,7 +8,7 @@ use cedar_policy::{Context, Entity, EntityUid, Request, RestrictedExpression};
 use super::entities::EntityFault;
 use super::residual::field::{age, cycle};
 use super::residual::value::OF_CALL;
-use super::schema::{Type, schema, uid};
+use super::schema::{Type, actions, schema, uid};
 use crate::call::{Action, Arguments, Call};
 use crate::caller::User;
 use crate::entity::{EntityId, EntityKind};
@@ -34,20 +34,20 @@ pub(crate) fn action_uid(action: Action) -> Result<EntityUid, EntityFault> {
 }
 
 fn named(of: Type, id: &str) -> Result<EntityUid, EntityFault> {
-    uid(of, id).ok_or_else(|| fault("an entity id", of.as_str()))
+    uid(of, id).ok_or_else(|| fault("an entity id", &of.as_str()))
 }
 
-fn fault(what: &str, reason: impl ToString) -> EntityFault {
+fn fault(what: &str, reason: &dyn std::fmt::Display) -> EntityFault {
     EntityFault { what: what.to_owned(), reason: reason.to_string() }
 }
 
 /// The request, validated against the schema.
 pub(crate) fn request(call: &Call<'_>) -> Result<Request, EntityFault> {
-    let context = Context::from_pairs(context(call)?).map_err(|e| fault("the context", e))?;
-    let schema = schema().map_err(|e| fault("the schema", e))?;
+    let context = Context::from_pairs(context(call)?).map_err(|e| fault("the context", &e))?;
+    let schema = schema().map_err(|e| fault("the schema", &e))?;
     let (principal, resource) = (entity_uid(call.principal.entity())?, entity_uid(&call.target.entity())?);
     Request::new(principal, action_uid(call.action)?, resource, context, Some(schema))
-        .map_err(|e| fault("the request", e))
+        .map_err(|e| fault("the request", &e))
 }
 
 fn text(value: &str) -> RestrictedExpression {
@@ -68,7 +68,7 @@ fn context(call: &Call<'_>) -> Result<Vec<(String, RestrictedExpression)>, Entit
     let mut pairs = vec![
         ("method", text(context.method)),
         ("delegation_depth", RestrictedExpression::new_long(context.chain.depth())),
-        ("chain", chain.map_err(|e| fault("context.chain", e))?),
+        ("chain", chain.map_err(|e| fault("context.chain", &e))?),
         ("now", datetime(context.now.0)?),
         ("transaction", text(&context.chain.transaction)),
         ("identity", text(context.identity)),
@@ -95,11 +95,11 @@ fn context(call: &Call<'_>) -> Result<Vec<(String, RestrictedExpression)>, Entit
 
 /// RFC 3339 UTC with milliseconds, the only form in which Cedar takes one.
 fn datetime(millis: i64) -> Result<RestrictedExpression, EntityFault> {
-    let time = jiff::Timestamp::from_millisecond(millis).map_err(|e| fault("context.now", e))?;
+    let time = jiff::Timestamp::from_millisecond(millis).map_err(|e| fault("context.now", &e))?;
     Ok(RestrictedExpression::new_datetime(time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()))
 }
 
-/// The entities that only the call knows: its arguments and its user.
+/// The entities that no object stands for: the call's arguments and user, and the actions.
 pub(crate) fn entities(call: &Call<'_>) -> Result<Vec<Entity>, EntityFault> {
     let (mut texts, mut numbers) = (HashMap::new(), HashMap::new());
     if let Arguments::Known(arguments) = call.context.arguments {
@@ -114,11 +114,12 @@ pub(crate) fn entities(call: &Call<'_>) -> Result<Vec<Entity>, EntityFault> {
     }
     let mut entities = vec![tagged(Type::Arguments, texts)?, tagged(Type::Numbers, numbers)?];
     entities.extend(call.context.user.map(user).transpose()?);
+    entities.extend(actions().map_err(|e| fault("the actions", &e))?);
     Ok(entities)
 }
 
 fn tagged(of: Type, tags: HashMap<String, RestrictedExpression>) -> Result<Entity, EntityFault> {
-    Entity::new_with_tags(named(of, OF_CALL)?, [], [], tags).map_err(|e| fault(of.as_str(), e))
+    Entity::new_with_tags(named(of, OF_CALL)?, [], [], tags).map_err(|e| fault(of.as_str(), &e))
 }
 
 fn user(user: &User) -> Result<Entity, EntityFault> {
@@ -126,5 +127,5 @@ fn user(user: &User) -> Result<Entity, EntityFault> {
         vec![("issuer".to_owned(), text(&user.issuer)), ("subject".to_owned(), text(&user.subject))];
     attributes.extend(user.email.as_ref().map(|email| ("email".to_owned(), text(email))));
     Entity::new_with_tags(named(Type::User, &user.id())?, attributes, [], [])
-        .map_err(|e| fault("the user", e))
+        .map_err(|e| fault("the user", &e))
 }

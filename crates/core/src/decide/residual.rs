@@ -126,7 +126,7 @@ impl Compiler<'_> {
             Expr::UnaryOp { op, expr } => self.unary(*op, expr),
             Expr::BinaryOp { op, left, right } => self.binary(*op, left, right),
             Expr::HasAttr { expr: of, attrs } => {
-                self.has(of, &attrs.iter().map(|a| a.as_str()).collect::<Vec<_>>())
+                self.has(of, &attrs.iter().map(pst::SmolStr::as_str).collect::<Vec<_>>())
             }
             Expr::GetAttr { expr: of, .. } => self.missing(of).then_some(Expression::Failure),
             Expr::Like { expr, pattern } => {

@@ -3,7 +3,8 @@
 use std::sync::LazyLock;
 
 use cedar_policy::{
-    EntityId, EntityTypeName, EntityUid, PolicySet, Schema, ValidationMode, ValidationResult, Validator,
+    Entity, EntityId, EntityTypeName, EntityUid, PolicySet, Schema, ValidationMode, ValidationResult,
+    Validator,
 };
 
 /// The schema as policy authors read it.
@@ -18,6 +19,15 @@ static SCHEMA: LazyLock<Result<(Schema, Validator), String>> = LazyLock::new(|| 
 
 pub(crate) fn schema() -> Result<&'static Schema, &'static str> {
     SCHEMA.as_ref().map(|(schema, _)| schema).map_err(String::as_str)
+}
+
+/// The actions with their groups, which Cedar's own evaluator needs for `action in Action::"mcp"`.
+pub(crate) fn actions() -> Result<Vec<Entity>, String> {
+    static ACTIONS: LazyLock<Result<Vec<Entity>, String>> = LazyLock::new(|| {
+        let entities = schema()?.action_entities().map_err(|error| error.to_string())?;
+        Ok(entities.iter().cloned().collect())
+    });
+    ACTIONS.clone()
 }
 
 /// Type-checks policies in strict mode.

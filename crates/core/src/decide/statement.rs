@@ -104,7 +104,7 @@ impl Statement {
         let actions = Actions::of(&body.action);
         let mut scope_keys = scope_keys(&body);
         if scope == Scope::Namespace {
-            body = narrowed(body, actions, namespace).map_err(fault)?;
+            body = narrowed(&body, actions, namespace).map_err(fault)?;
             // Kernel actions are narrowed by the principal instead, and never come through the gateway's index.
             scope_keys.push(Key::member(Side::Resource, "Namespace", namespace));
         }
@@ -136,7 +136,7 @@ impl Statement {
 
 /// Prepends the condition that keeps a policy to its namespace.
 fn narrowed(
-    body: pst::Template,
+    body: &pst::Template,
     actions: Actions,
     namespace: &str,
 ) -> Result<pst::Template, pst::PstConstructionError> {
@@ -194,14 +194,14 @@ fn scope_keys(body: &pst::Template) -> Vec<Key> {
         PrincipalConstraint::Any | PrincipalConstraint::Is(_) => {}
         PrincipalConstraint::Eq(entity) => push(Side::Principal, entity, true),
         PrincipalConstraint::In(entity) | PrincipalConstraint::IsIn(_, entity) => {
-            push(Side::Principal, entity, false)
+            push(Side::Principal, entity, false);
         }
     }
     match &body.resource {
         ResourceConstraint::Any | ResourceConstraint::Is(_) => {}
         ResourceConstraint::Eq(entity) => push(Side::Resource, entity, true),
         ResourceConstraint::In(entity) | ResourceConstraint::IsIn(_, entity) => {
-            push(Side::Resource, entity, false)
+            push(Side::Resource, entity, false);
         }
     }
     keys

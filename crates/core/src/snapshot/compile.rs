@@ -7,6 +7,7 @@ use std::sync::Arc;
 use cedar_policy::{PolicySet, ValidationWarning};
 use miette::Diagnostic;
 
+use super::depth::{self, TooDeep};
 use crate::decide::schema;
 use crate::decide::statement::{NotNarrowed, Statement};
 use crate::resource::Policy;
@@ -27,6 +28,8 @@ pub(crate) enum Problem {
     Empty,
     #[error("spec.cedar is {length} bytes long, more than {MAX_CEDAR}")]
     TooLong { length: usize },
+    #[error("{place}: {what}")]
+    TooDeep { place: Place, what: TooDeep },
     #[error("policy {number} is a template: it has a slot (?principal or ?resource)")]
     Template { number: usize },
     #[error("two policies of this object have the id '{id}'")]
@@ -58,7 +61,12 @@ impl std::fmt::Display for Place {
 impl Place {
     fn of(diagnostic: &dyn Diagnostic, text: &str) -> Self {
         let label = diagnostic.labels().and_then(|mut labels| labels.next());
-        let offset = label.map_or(0, |label| label.offset()).min(text.len());
+        Self::at(label.map_or(0, |label| label.offset()), text)
+    }
+
+    /// The place of a byte offset.
+    fn at(offset: usize, text: &str) -> Self {
+        let offset = offset.min(text.len());
         let before = text.get(..text.floor_char_boundary(offset)).unwrap_or_default();
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Self {
@@ -79,6 +87,9 @@ impl Problem {
             Self::Invalid { .. } => "use the types and attributes of the policy schema".to_owned(),
             Self::Empty => "write at least one permit or forbid, or delete the object".to_owned(),
             Self::TooLong { .. } => "split it into several Policy objects".to_owned(),
+            Self::TooDeep { .. } => {
+                "split it into several policies, or use a set: [\"a\", \"b\"].contains(…)".to_owned()
+            }
             Self::Template { .. } => "name the principal or resource, or a group of them".to_owned(),
             Self::DuplicateId { .. } => "give each policy of the object its own @id".to_owned(),
             Self::BadId { .. } => "write @id(\"a-short-name\")".to_owned(),
@@ -89,7 +100,7 @@ impl Problem {
     /// The part of the text that is wrong, where it is known by itself.
     pub(crate) fn value(&self, cedar: &str) -> String {
         match self {
-            Self::Syntax { place, .. } | Self::Invalid { place, .. } => {
+            Self::Syntax { place, .. } | Self::Invalid { place, .. } | Self::TooDeep { place, .. } => {
                 cedar.lines().nth(place.line - 1).unwrap_or_default().trim().to_owned()
             }
             Self::DuplicateId { id } => id.to_string(),
@@ -121,6 +132,7 @@ pub(crate) fn compile(policy: &Arc<Policy>) -> Result<Compiled, Problem> {
     if text.len() > MAX_CEDAR {
         return Err(Problem::TooLong { length: text.len() });
     }
+    depth::check(text).map_err(|what| Problem::TooDeep { place: Place::at(what.at(), text), what })?;
     let set = PolicySet::from_str(text).map_err(|errors| {
         let help = errors.help().map(|help| help.to_string());
         Problem::Syntax { place: Place::of(&errors, text), message: errors.to_string(), help }
@@ -145,6 +157,27 @@ pub(crate) fn compile(policy: &Arc<Policy>) -> Result<Compiled, Problem> {
         statements.push(Arc::new(Statement::compile(one, id, policy.scope, &policy.meta.namespace)?));
     }
     Ok(Compiled { policy: policy.clone(), statements: statements.into(), remarks })
+}
+
+/// Compiles several objects, on all cores where there are many: type-checking is most of what a snapshot costs.
+pub(crate) fn compile_all(policies: &[&Arc<Policy>]) -> Vec<Result<Compiled, Problem>> {
+    /// Below this many a thread costs more than it saves.
+    const FEW: usize = 32;
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let share = policies.len().div_ceil(threads).max(FEW);
+    std::thread::scope(|scope| {
+        let (first, rest) = policies.split_at(share.min(policies.len()));
+        let others: Vec<_> = rest
+            .chunks(share)
+            .map(|some| (some, scope.spawn(|| some.iter().copied().map(compile).collect::<Vec<_>>())))
+            .collect();
+        let mut compiled: Vec<_> = first.iter().copied().map(compile).collect();
+        for (some, thread) in others {
+            let fault = || Problem::Fault { message: "the policy compiler stopped".to_owned() };
+            compiled.extend(thread.join().unwrap_or_else(|_| some.iter().map(|_| Err(fault())).collect()));
+        }
+        compiled
+    })
 }
 
 /// The number of a parsed policy in its text, from 0: Cedar calls them `policy0`, `policy1`, …

@@ -1,1 +1,272 @@
-//! Policies that are refused, and corners of decisions.
+//! Corners of decisions.
+
+use std::sync::Arc;
+
+use vidimus_core::call::{Action, Arguments, Target};
+use vidimus_core::decide::edges::MAX_EDGE_NAME;
+use vidimus_core::decision::Decision;
+use vidimus_core::refusal::Code;
+use vidimus_core::resource::policy::Scope;
+use vidimus_core::resource::{Agent, McpServer, Object};
+use vidimus_core::snapshot::{QUARANTINE_ID, Snapshot};
+
+use crate::world::{Facts, agent, cluster, names, objects, policy, server, snapshot};
+
+fn world(policies: Vec<Object>) -> Snapshot {
+    snapshot(objects(
+        vec![agent("a", "x"), agent("b", "y")],
+        vec![server("a", "s"), server("b", "s")],
+        policies,
+    ))
+}
+
+fn invoke(world: &Snapshot, server: &str, tool: &str, arguments: &'static str) -> Decision {
+    let target = Target::Tool { server: world.mcp_server(server).unwrap(), name: tool };
+    Facts::of(world, "a/x").with(arguments).ask(Action::InvokeTool, target, |call| world.decide(call))
+}
+
+fn ids(of: &[Arc<str>]) -> Vec<&str> {
+    of.iter().map(|id| &**id).collect()
+}
+
+#[test]
+fn nothing_is_allowed_by_default() {
+    let world = world(Vec::new());
+    let server = world.mcp_server("a/s").unwrap();
+    for (action, target) in [
+        (Action::InvokeTool, Target::Tool { server, name: "t" }),
+        (Action::ReadResource, Target::Resource { server, uri: "u" }),
+        (Action::GetPrompt, Target::Prompt { server, name: "p" }),
+        (Action::ConnectServer, Target::Server(server)),
+        (Action::CallAgent, Target::Agent(world.agent("b/y").unwrap())),
+    ] {
+        let facts = Facts::of(&world, "a/x");
+        let decision = facts.ask(action, target, |call| world.decide(call));
+        assert_eq!((decision.allowed(), decision.code()), (false, Some(Code::NoPermit)));
+        assert!(decision.permit().is_err());
+        assert!(!facts.ask(action, target, |call| world.could_allow(call)));
+    }
+}
+
+#[test]
+fn an_action_on_a_target_of_another_kind_is_denied() {
+    let world = world(vec![cluster("permit (principal, action, resource);")]);
+    let server = world.mcp_server("a/s").unwrap();
+    let decision =
+        Facts::of(&world, "a/x")
+            .ask(Action::CallModel, Target::Tool { server, name: "t" }, |call| world.decide(call));
+    assert_eq!(decision.code(), Some(Code::PolicyError));
+}
+
+#[test]
+fn one_failing_policy_denies_whatever_the_others_say() {
+    let overflow = "when { context.delegation_depth + 9223372036854775807 > 0 };";
+    for failing in [
+        format!("permit (principal, action == Action::\"invokeTool\", resource) {overflow}"),
+        format!("forbid (principal, action == Action::\"invokeTool\", resource) {overflow}"),
+        // Known on the edge already.
+        "permit (principal, action, resource) when { principal.risk + 9223372036854775807 > 0 };".to_owned(),
+        "forbid (principal, action, resource) when { Agent::\"a/ghost\".team == \"x\" };".to_owned(),
+    ] {
+        let others = policy("t", "all", Scope::Cluster, "permit (principal, action, resource);");
+        let world = world(vec![cluster(&failing), others]);
+        let decision = invoke(&world, "a/s", "t", "{}");
+        assert_eq!(
+            (decision.code(), ids(decision.policies())),
+            (Some(Code::PolicyError), vec!["t/p"]),
+            "{failing}"
+        );
+        let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "t" };
+        assert!(!Facts::of(&world, "a/x").ask(Action::InvokeTool, target, |call| world.could_allow(call)));
+    }
+}
+
+#[test]
+fn a_forbid_wins_and_says_why() {
+    let text = r#"
+        @id("all") permit (principal, action, resource);
+        @id("large") @reason("amounts above 100 need a person")
+        forbid (principal, action == Action::"invokeTool", resource)
+        when { context.numbers.hasTag("/amount") && context.numbers.getTag("/amount") > 100 };
+    "#;
+    let world = world(vec![cluster(text)]);
+    let allowed = invoke(&world, "a/s", "pay", r#"{"amount": 100}"#);
+    assert_eq!((allowed.allowed(), ids(allowed.policies())), (true, vec!["t/p#all"]));
+    assert!(allowed.permit().is_ok());
+    let refused = invoke(&world, "a/s", "pay", r#"{"amount": 101}"#);
+    assert_eq!((refused.code(), ids(refused.policies())), (Some(Code::ForbiddenByPolicy), vec!["t/p#large"]));
+    let seen: Vec<(&str, &str)> = refused.facts().iter().map(|(name, value)| (&**name, &**value)).collect();
+    assert_eq!(seen, [("context.numbers[\"/amount\"]", "101")]);
+    assert_eq!(
+        refused.permit().unwrap_err().message,
+        "refused by t/p#large: amounts above 100 need a person"
+    );
+}
+
+#[test]
+fn the_quarantined_are_refused_whatever_is_permitted() {
+    let caught = Agent { quarantined: true, ..agent("a", "x") };
+    let all = cluster("permit (principal, action, resource);");
+    let world = snapshot(objects(vec![caught], vec![server("a", "s")], vec![all]));
+    let decision = invoke(&world, "a/s", "t", "{}");
+    assert_eq!(
+        (decision.code(), ids(decision.policies())),
+        (Some(Code::ForbiddenByPolicy), vec![QUARANTINE_ID])
+    );
+}
+
+#[test]
+fn a_namespaced_policy_governs_its_own_resources() {
+    let permit = "permit (principal, action, resource);";
+    let world = world(vec![policy("b", "p", Scope::Namespace, permit)]);
+    assert!(invoke(&world, "b/s", "t", "{}").allowed());
+    assert!(!invoke(&world, "a/s", "t", "{}").allowed());
+    let call = |agent| {
+        let target = Target::Skill { agent: world.agent(agent).unwrap(), name: "s" };
+        Facts::of(&world, "a/x").ask(Action::CallAgent, target, |call| world.decide(call)).allowed()
+    };
+    assert_eq!((call("b/y"), call("a/x")), (true, false));
+    // Its forbids too: a namespace cannot shut another one.
+    let forbid = policy("b", "q", Scope::Namespace, "forbid (principal, action, resource);");
+    let world = crate::policies::world(vec![cluster(permit), forbid]);
+    assert!(invoke(&world, "a/s", "t", "{}").allowed());
+    assert!(!invoke(&world, "b/s", "t", "{}").allowed());
+    // A condition that would fail is not reached outside of the namespace.
+    let failing = "permit (principal, action, resource) when { principal.risk + 9223372036854775807 > 0 };";
+    let world = crate::policies::world(vec![cluster(permit), policy("b", "q", Scope::Namespace, failing)]);
+    assert!(invoke(&world, "a/s", "t", "{}").allowed());
+    assert_eq!(invoke(&world, "b/s", "t", "{}").code(), Some(Code::PolicyError));
+}
+
+#[test]
+fn names_from_callers_cannot_reach_other_names() {
+    let text = r#"permit (principal, action, resource == Tool::"a/s/read");"#;
+    let world = world(vec![cluster(text)]);
+    for (tool, allowed) in [
+        ("read", true),
+        ("Read", false),
+        ("read ", false),
+        ("read\0", false),
+        ("../s/read", false),
+        ("", false),
+        ("read\"", false),
+        ("a/s/read", false),
+        ("re\u{0430}d", false),
+    ] {
+        assert_eq!(invoke(&world, "a/s", tool, "{}").allowed(), allowed, "{tool:?}");
+        assert!(!invoke(&world, "b/s", tool, "{}").allowed(), "{tool:?}");
+    }
+}
+
+#[test]
+fn long_names_are_decided_and_not_kept() {
+    let world =
+        world(vec![cluster(r#"permit (principal, action, resource) when { resource in Namespace::"a" };"#)]);
+    let long = "x".repeat(MAX_EDGE_NAME + 1);
+    for _ in 0..2 {
+        assert!(invoke(&world, "a/s", &long, "{}").allowed());
+        assert!(!invoke(&world, "b/s", &long, "{}").allowed());
+    }
+    assert_eq!(world.edges(), 0);
+    invoke(&world, "a/s", &"x".repeat(MAX_EDGE_NAME), "{}");
+    assert_eq!(world.edges(), 1);
+}
+
+#[test]
+fn values_of_arguments_are_shortened_in_facts() {
+    let text = r#"permit (principal, action == Action::"invokeTool", resource)
+        when { context.args.hasTag("/text") && context.args.getTag("/text") like "a*" };"#;
+    let world = world(vec![cluster(text)]);
+    let arguments: &'static str = format!(r#"{{"text": "a{}"}}"#, "ü".repeat(1_000)).leak();
+    let decision = invoke(&world, "a/s", "t", arguments);
+    assert!(decision.allowed());
+    let (name, value) = &decision.facts()[0];
+    assert_eq!((&**name, value.len()), ("context.args[\"/text\"]", 255));
+}
+
+#[test]
+fn arguments_are_looked_up_by_exact_pointer() {
+    let asks = |pointer: &str| {
+        let text = format!(
+            r#"permit (principal, action == Action::"invokeTool", resource) when {{ context.args.hasTag({pointer:?}) }};"#
+        );
+        world(vec![cluster(&text)])
+    };
+    for (pointer, arguments, there) in [
+        ("/a", r#"{"a": 1}"#, true),
+        ("/a", r#"{"a": null}"#, true),
+        ("/a", r#"{"a": {}}"#, false),
+        ("/a", r#"{"a": []}"#, false),
+        ("a", r#"{"a": 1}"#, false),
+        ("/a/", r#"{"a": 1}"#, false),
+        ("/a/0", r#"{"a": [1]}"#, true),
+        ("/a/00", r#"{"a": [1]}"#, false),
+        ("/a/-", r#"{"a": [1]}"#, false),
+        ("/a~1b", r#"{"a/b": 1}"#, true),
+        ("/a/b", r#"{"a/b": 1}"#, false),
+        ("/a~0b", r#"{"a~b": 1}"#, true),
+        // Not a pointer (RFC 6901 section 3), although lenient readers would take it.
+        ("/a~b", r#"{"a~b": 1}"#, false),
+        ("/a~2b", r#"{"a~2b": 1}"#, false),
+        ("/a~", r#"{"a~": 1}"#, false),
+        ("", "7", true),
+    ] {
+        let arguments: &'static str = arguments;
+        assert_eq!(
+            invoke(&asks(pointer), "a/s", "t", arguments).allowed(),
+            there,
+            "{pointer} in {arguments}"
+        );
+    }
+}
+
+#[test]
+fn a_listing_shows_what_some_arguments_would_be_allowed_for() {
+    let bank = McpServer { tool_sets: [("pay".into(), names(&["transfer"]))].into(), ..server("a", "bank") };
+    let text = r#"
+        permit (principal, action == Action::"invokeTool", resource in ToolSet::"pay")
+        when { context.numbers.hasTag("/amount") && context.numbers.getTag("/amount") <= 100 };
+        forbid (principal, action == Action::"invokeTool", resource)
+        when { context.args.hasTag("/to") && context.args.getTag("/to") == "evil" };
+        permit (principal, action == Action::"invokeTool", resource == Tool::"a/bank/balance")
+        unless { context.delegation_depth > 1 };
+    "#;
+    let world = snapshot(objects(vec![agent("a", "x")], vec![bank], vec![cluster(text)]));
+    let could = |tool, depth| {
+        let target = Target::Tool { server: world.mcp_server("a/bank").unwrap(), name: tool };
+        Facts::of(&world, "a/x").at_depth(depth).ask(Action::InvokeTool, target, |call| {
+            let mut call = *call;
+            call.context.arguments = Arguments::Unknown;
+            world.could_allow(&call)
+        })
+    };
+    assert!(could("transfer", 1));
+    assert!(could("balance", 1));
+    assert!(!could("balance", 2), "refused for any arguments");
+    assert!(!could("close_account", 1));
+}
+
+#[test]
+fn at_most_eight_policies_are_named_as_near() {
+    let some = |number: usize| {
+        let text =
+            format!(r#"permit (principal, action, resource) when {{ principal.team == "team-{number}" }};"#);
+        policy("t", &format!("p{number:02}"), Scope::Cluster, &text)
+    };
+    let close = policy(
+        "t",
+        "zz",
+        Scope::Cluster,
+        r#"permit (principal, action in Action::"mcp", resource) when { context.chain.depth > 1 };"#,
+    );
+    let mut policies: Vec<Object> = (0..30).map(some).collect();
+    policies.push(close);
+    let world = world(policies);
+    let decision = invoke(&world, "a/s", "t", "{}");
+    // What only the context kept from being satisfied comes first.
+    assert_eq!((decision.near().len(), &*decision.near()[0]), (8, "t/zz"));
+    assert!(
+        decision.facts().iter().any(|(name, value)| &**name == "principal.team" && &**value == "finance")
+    );
+    assert!(decision.facts().iter().any(|(name, value)| &**name == "context.chain.depth" && &**value == "1"));
+}
