@@ -1,0 +1,69 @@
+use std::path::Path;
+
+use super::*;
+
+#[test]
+fn the_tree_is_tidy() {
+    let complaints = tidy(root()).unwrap();
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[test]
+fn a_new_arrow_is_noticed() {
+    let check = |name: &str, dependency: &str, kind: Option<&str>| {
+        let metadata = serde_json::json!({"packages": [
+            {"name": name, "dependencies": [{"name": dependency, "kind": kind, "path": "/x"}, {"name": "serde", "kind": null}]},
+        ]});
+        arrows::complaints(&serde_json::from_value(metadata).unwrap()).len()
+    };
+    assert_eq!(check("vidimus-gateway", "vidimus-ledger", None), 0);
+    assert_eq!(check("vidimus-gateway", "vidimus-testkit", Some("dev")), 0);
+    assert_eq!(check("vidimus-gateway", "vidimus-testkit", None), 1);
+    assert_eq!(check("vidimus-core", "vidimus-identity", None), 1);
+    assert_eq!(check("vidimus-core", "vidimus-registry", Some("dev")), 1);
+    assert_eq!(check("vidimus-assess", "vidimus-core", None), 1);
+}
+
+#[test]
+fn long_files_and_functions_are_noticed() {
+    let check = |path: &str, text: &str| sizes::check_text(Path::new(path), text).unwrap();
+    let function =
+        |lines: usize| format!("/// Doc.\nfn f() {{\n{}}}\n", "    let _ = 1;\n".repeat(lines - 2));
+    assert_eq!(check("a.rs", &function(80)), [""; 0]);
+    assert_eq!(check("a.rs", &function(81)), ["a.rs:2: fn f has 81 lines, at most 80"]);
+    assert_eq!(check("a.rs", &format!("struct S;\nimpl S {{\n{}}}", function(81))).len(), 1);
+    assert_eq!(check("a/tests.rs", &function(81)), [""; 0]);
+    let many = "fn f() {}\n".repeat(501);
+    assert_eq!(check("a.rs", &many), ["a.rs: 501 lines without tests, at most 500"]);
+    assert_eq!(check("a.rs", &format!("#[cfg(test)]\nmod tests {{\n{many}}}")), [""; 0]);
+    assert_eq!(check("a/tests/it/b.rs", &many), [""; 0]);
+}
+
+#[test]
+fn names_that_say_nothing_are_noticed() {
+    for (path, complaints) in [
+        ("crates/core/src/entity.rs", 0),
+        ("crates/core/src/util.rs", 1),
+        ("crates/core/src/json_helpers.rs", 1),
+        ("crates/core/src/common/mod.rs", 1),
+        ("crates/core/src/communicate.rs", 0),
+    ] {
+        assert_eq!(sizes::check_name(Path::new(path)).len(), complaints, "{path}");
+    }
+}
+
+#[test]
+fn an_example_that_does_not_load_is_noticed() {
+    assert_eq!(examples::check_directory(&root().join("crates/core/src/decide")).len(), 1, "no resource");
+    // The table of bad objects is no resource at all.
+    assert!(!examples::check_directory(&root().join("crates/core/src/resource/cases")).is_empty());
+}
+
+#[test]
+fn generated_yaml_reads_back_as_it_was_written() {
+    for crd in vidimus_core::resource::crds() {
+        let text = serde_saphyr::to_string(&crd).unwrap();
+        let read: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        assert_eq!(read, serde_json::to_value(&crd).unwrap());
+    }
+}
