@@ -331,7 +331,7 @@ fn policy(dice: &mut Dice, size: Size, number: usize) -> Policy {
     Policy {
         meta: meta(format!("policy-{number}")),
         description: "benchmark".into(),
-        scope: if number % 3 == 0 { Scope::Namespace } else { Scope::Cluster },
+        scope: if number.is_multiple_of(3) { Scope::Namespace } else { Scope::Cluster },
         cedar: cedar(dice, size, number).into(),
     }
 }
@@ -396,15 +396,16 @@ fn cedar(dice: &mut Dice, size: Size, number: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn every_object_is_accepted_and_calls_are_mixed() {
-        let estate = Estate::new(1, 200, 300);
-        let (snapshot, rejected) = Snapshot::build(estate.objects.clone());
+        let estate = super::Estate::new(1, 200, 300);
+        let (snapshot, rejected) = super::Snapshot::build(estate.objects.clone());
         assert!(rejected.is_empty(), "{rejected:#?}");
-        assert_eq!(snapshot.digest(), Snapshot::build(Estate::generate(1, 200, 300)).0.digest());
-        let calls: Vec<EstateCall> = estate.calls(&snapshot).take(500).collect();
+        assert_eq!(
+            snapshot.digest(),
+            super::Snapshot::build(super::Estate::generate(1, 200, 300)).0.digest()
+        );
+        let calls: Vec<super::EstateCall> = estate.calls(&snapshot).take(500).collect();
         let allowed =
             calls.iter().filter(|one| snapshot.decide(&one.call(&snapshot).unwrap()).allowed()).count();
         assert!((50..450).contains(&allowed), "{allowed} of 500");
