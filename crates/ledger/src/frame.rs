@@ -81,9 +81,8 @@ pub(crate) fn parse_any(bytes: &[u8]) -> Result<(u64, Frame<'_>), Broken> {
         return Err(Broken::Incomplete { have: bytes.len(), need: HEADER });
     };
     let header = Header::of(header);
-    let length = match usize::try_from(header.length) {
-        Ok(length @ 1..=MAX_RECORD) => length,
-        _ => return Err(Broken::Length { found: header.length }),
+    let Ok(length @ 1..=MAX_RECORD) = usize::try_from(header.length) else {
+        return Err(Broken::Length { found: header.length });
     };
     if header.flags != 0 {
         return Err(Broken::Flags { found: header.flags });

@@ -194,18 +194,14 @@ impl Ledger {
         let index = poll_fn(|cx| {
             let index = match submitted {
                 Some(index) => index,
-                None => {
-                    let (Submitted::Waits(index) | Submitted::Done(index)) =
-                        match with_frame(record, |frame| shared.submit(frame, cx.waker())) {
-                            Ok(Submitted::Waits(index)) => {
-                                submitted = Some(index);
-                                return Poll::Pending;
-                            }
-                            Ok(done) => done,
-                            Err(closed) => return Poll::Ready(Err(closed)),
-                        };
-                    *submitted.insert(index)
-                }
+                None => match with_frame(record, |frame| shared.submit(frame, cx.waker())) {
+                    Ok(Submitted::Done(index)) => *submitted.insert(index),
+                    Ok(Submitted::Waits(index)) => {
+                        submitted = Some(index);
+                        return Poll::Pending;
+                    }
+                    Err(closed) => return Poll::Ready(Err(closed)),
+                },
             };
             shared.poll(index, cx.waker()).map_ok(|()| index)
         })

@@ -207,7 +207,7 @@ impl Check<'_> {
                 }
                 Ok(Some((_, note))) => self.anchor(key, &note, Source::Remembered),
                 Err(error) => {
-                    self.find(Finding::Trusted { by: Source::Remembered, reason: error.to_string() })
+                    self.find(Finding::Trusted { by: Source::Remembered, reason: error.to_string() });
                 }
             }
         }
@@ -266,20 +266,20 @@ impl Check<'_> {
     /// Holds the tree against every checkpoint of its size.
     fn roots(&mut self, tree: &Tree, key: Option<&VerifierKey>) -> Result<(), VerifyError> {
         while let Some(anchor) = self.anchors.pop_if(|anchor| anchor.size <= tree.size()) {
-            self.root(tree, anchor);
+            self.root(tree, &anchor);
         }
         while let Some(anchor) = self.past(key, tree.size())? {
-            self.root(tree, anchor);
+            self.root(tree, &anchor);
             self.report.checkpoints += 1;
         }
         Ok(())
     }
 
-    fn root(&mut self, tree: &Tree, anchor: Anchor) {
+    fn root(&mut self, tree: &Tree, anchor: &Anchor) {
         if tree.root() == anchor.root {
             self.report.confirmed = anchor.size;
         } else {
-            let Anchor { size, source: by, .. } = anchor;
+            let Anchor { size, source: by, .. } = *anchor;
             let intact = self.report.confirmed;
             self.report.find_once(Finding::Altered { size, intact, by });
         }

@@ -14,7 +14,8 @@ fn canonical(json: &Json<'_>) -> String {
         Json::Object(members) => {
             let mut members: Vec<_> = members.iter().collect();
             members.sort_by_key(|(name, _)| name.encode_utf16().collect::<Vec<_>>());
-            let members = members.iter().map(|(name, value)| format!("{}:{}", string(name), canonical(value)));
+            let members =
+                members.iter().map(|(name, value)| format!("{}:{}", string(name), canonical(value)));
             format!("{{{}}}", members.collect::<Vec<_>>().join(","))
         }
     }
@@ -115,7 +116,8 @@ fn every_kind_of_record_is_canonical_json_whatever_its_text() {
     let controls: String = (0u8..0x20).map(char::from).collect();
     for text in ["", "plain", &controls, "\"\\/\u{7f}\u{2028}", "é€😀\u{e000}", "</script>"] {
         let facts = [fact("a", text), fact("b\n", text)];
-        for record in [decision(text, &facts, &[text.into()]), decision(text, &[], &[]), effect(text, 7), refusal(text)]
+        for record in
+            [decision(text, &facts, &[text.into()]), decision(text, &[], &[]), effect(text, 7), refusal(text)]
         {
             assert_canonical(&record);
             assert_eq!(record.id(), text);

@@ -17,7 +17,8 @@ const VECTORS: [(&str, &str); 8] = [
 ];
 
 fn bytes(hex: &str) -> Vec<u8> {
-    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hex")).collect()
+    let digits: Vec<_> = hex.chars().filter_map(|c| c.to_digit(16)).collect();
+    digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).expect("a byte")).collect()
 }
 
 /// The definition of RFC 6962 section 2.1, word for word.
@@ -35,8 +36,11 @@ fn leaves(count: usize) -> Vec<Hash> {
     (0..count).map(|i| leaf(&i.to_le_bytes())).collect()
 }
 
+/// Full tiles, by level and index.
+type Tiles = Vec<((u8, u64), Vec<Hash>)>;
+
 /// A tree over `leaves` and all its full tiles.
-fn grown(leaves: &[Hash]) -> (Tree, Vec<((u8, u64), Vec<Hash>)>) {
+fn grown(leaves: &[Hash]) -> (Tree, Tiles) {
     let (mut tree, mut tiles) = (Tree::default(), Vec::new());
     for leaf in leaves {
         let Ok(()) = tree.append(*leaf, |full| {

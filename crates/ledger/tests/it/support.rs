@@ -174,9 +174,9 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         let path = entry.expect("entry").path();
         let target = to.join(path.file_name().expect("name"));
         if path.is_dir() {
-            copy(&path, &target)
+            copy(&path, &target);
         } else {
-            std::fs::copy(&path, &target).map(|_| ()).expect("copied")
+            std::fs::copy(&path, &target).expect("copied");
         }
     }
 }

@@ -110,8 +110,8 @@ async fn records_cannot_be_removed_reordered_repeated_or_replaced() {
             let mut frames = whole.clone();
             alter(&mut frames);
             if skilled {
-                for index in 1..frames.len() {
-                    frames[index] = renumbered(&frames[index], index as u64 - 1);
+                for (frame, index) in frames.iter_mut().skip(1).zip(0..) {
+                    *frame = renumbered(frame, index);
                 }
             }
             let dir = tempfile::tempdir().expect("a directory");
