@@ -119,6 +119,12 @@ impl Read {
         Ok(read)
     }
 
+    /// The same contents, but with the directory as it is now.
+    pub(crate) fn looked_at(self, directory: &Path) -> Self {
+        let listing = Listing::of(directory).unwrap_or_default();
+        Self { listing, ..self }
+    }
+
     /// Files that have not changed since `last` are not read again.
     fn once(listing: Listing, last: Option<&Self>) -> Self {
         let mut contents = HashMap::with_capacity(listing.files.len());

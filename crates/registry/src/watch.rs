@@ -1,5 +1,6 @@
 //! Reading a directory again whenever it changes, on a thread of its own.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -144,8 +145,18 @@ impl Thread {
 
     fn reload(&mut self) {
         let last = self.publish.borrow().clone();
-        let read = Read::steadily(&self.directory, self.read.as_ref());
-        let next = compile(&self.directory, &read, &last);
+        // Should one object find a fault of ours, the thread must live on to read its repair.
+        let reloaded = panic::catch_unwind(AssertUnwindSafe(|| {
+            let read = Read::steadily(&self.directory, self.read.as_ref());
+            let next = compile(&self.directory, &read, &last);
+            (read, next)
+        }));
+        let Ok((read, next)) = reloaded else {
+            tracing::error!(directory = %self.directory.display(), "reading panicked; the last configuration stays live");
+            // What is there has been looked at; only the next change is worth another try.
+            self.read = self.read.take().map(|read| read.looked_at(&self.directory));
+            return;
+        };
         self.read = read.ok();
         if next.snapshot.digest() != last.snapshot.digest() || next.rejections != last.rejections {
             self.publish.send_replace(Arc::new(next));

@@ -116,17 +116,21 @@ fn shown(field: &str, value: &str) -> String {
     } else if is_at_or_below(field, "spec.credential") {
         "(not shown)".to_owned()
     } else {
-        without_user_info(&shortened(value))
+        shortened(&without_user_info(value))
     }
 }
 
-/// A password in a URL is a secret too (RFC 3986 section 3.2.1).
+/// A password in a URL is a secret too (RFC 3986 section 3.2.1), also where the URL is not quite one.
 fn without_user_info(value: &str) -> String {
-    let Some((scheme, rest)) = value.split_once("//") else { return value.to_owned() };
-    let authority_ends = rest.find(['/', '?', '#', '\\']).unwrap_or(rest.len());
-    match rest.get(..authority_ends).and_then(|authority| authority.rfind('@')).and_then(|at| rest.get(at..))
-    {
-        Some(rest) => format!("{scheme}//…{rest}"),
+    let start = match (value.find("//"), value.find(':')) {
+        (Some(slashes), _) => slashes + 2,
+        (None, Some(colon)) => colon + 1,
+        (None, None) => return value.to_owned(),
+    };
+    let (before, rest) = value.split_at_checked(start).unwrap_or((value, ""));
+    let authority = rest.split(['/', '?', '#', '\\']).next().unwrap_or_default();
+    match authority.rfind('@').and_then(|at| rest.get(at..)) {
+        Some(rest) => format!("{before}…{rest}"),
         None => value.to_owned(),
     }
 }

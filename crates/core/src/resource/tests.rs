@@ -22,7 +22,7 @@ struct Table {
 
 #[derive(Deserialize)]
 struct Case {
-    on: String,
+    base: String,
     patch: Value,
     /// `[field, part of the reason, part of the fix]` of each rejection.
     says: Vec<Vec<String>>,
@@ -83,10 +83,10 @@ fn what_is_good_is_accepted() {
 fn what_is_bad_is_refused_with_field_reason_and_fix() {
     let table = table();
     for case in &table.cases {
-        let mut document = table.good[&case.on].clone();
+        let mut document = table.good[&case.base].clone();
         merge(&mut document, &case.patch);
         let rejections = check(&origin(), &document).err().unwrap_or_default();
-        let context = format!("{} {}: {rejections:#?}", case.on, case.patch);
+        let context = format!("{} {}: {rejections:#?}", case.base, case.patch);
         assert_eq!(rejections.len(), case.says.len(), "{context}");
         for (rejection, says) in rejections.iter().zip(&case.says) {
             assert_eq!(rejection.field, says[0], "{context}");
@@ -104,7 +104,7 @@ fn every_kind_has_a_case() {
     let table = table();
     for kind in check::KINDS {
         assert!(table.good.contains_key(kind), "{kind}");
-        assert!(table.cases.iter().any(|case| case.on == kind), "{kind}");
+        assert!(table.cases.iter().any(|case| case.base == kind), "{kind}");
     }
 }
 
