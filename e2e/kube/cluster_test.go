@@ -1,0 +1,130 @@
+package kube
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// cluster is a kube-apiserver with its etcd, on loopback, for as long as one test.
+type cluster struct {
+	url        string
+	token      string
+	client     *http.Client
+	plurals    map[string]string
+	namespaces map[string]bool
+}
+
+func start(t *testing.T) *cluster {
+	t.Helper()
+	bin := os.Getenv("VIDIMUS_KUBE_BIN")
+	if bin == "" {
+		t.Fatal("VIDIMUS_KUBE_BIN is not set: run e2e/kube/test.sh")
+	}
+	data := t.TempDir()
+	etcd, peer, secure := freePort(t), freePort(t), freePort(t)
+	client, peers := fmt.Sprintf("http://127.0.0.1:%d", etcd), fmt.Sprintf("http://127.0.0.1:%d", peer)
+	run(t, data, filepath.Join(bin, "etcd"), "--data-dir", filepath.Join(data, "etcd"), "--unsafe-no-fsync",
+		"--listen-client-urls", client, "--advertise-client-urls", client,
+		"--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers, "--initial-cluster", "default="+peers)
+	key, token := filepath.Join(data, "sa.key"), "for-this-run-only"
+	writeKey(t, key)
+	tokens := filepath.Join(data, "tokens.csv")
+	if err := os.WriteFile(tokens, []byte(token+",admin,1,system:masters\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, data, filepath.Join(bin, "kube-apiserver"), "--etcd-servers", client, "--bind-address", "127.0.0.1",
+		"--secure-port", fmt.Sprint(secure), "--cert-dir", filepath.Join(data, "certs"), "--token-auth-file", tokens,
+		"--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.0.0.0/24",
+		"--service-account-issuer", "https://kubernetes.default.svc",
+		"--service-account-key-file", key, "--service-account-signing-key-file", key)
+	c := &cluster{
+		url: fmt.Sprintf("https://127.0.0.1:%d", secure), token: token,
+		// The certificate is one that the server made for itself a moment ago, on loopback.
+		client:  &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}},
+		plurals: map[string]string{}, namespaces: map[string]bool{},
+	}
+	c.waitUntilReady(t)
+	return c
+}
+
+func (c *cluster) waitUntilReady(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		request, err := http.NewRequest(http.MethodGet, c.url+"/readyz", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+c.token)
+		response, err := c.client.Do(request)
+		if err == nil {
+			body, _ := io.ReadAll(response.Body)
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return
+			}
+			err = fmt.Errorf("%s", body)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the API server is not ready: %v", err)
+		}
+	}
+}
+
+// run starts a program that ends with the test; what it wrote is shown when the test failed.
+func run(t *testing.T, data, program string, arguments ...string) {
+	t.Helper()
+	path := filepath.Join(data, filepath.Base(program)+".log")
+	log, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(program, arguments...)
+	command.Stdout, command.Stderr = log, log
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+		log.Close()
+		if content, err := os.ReadFile(path); err == nil && t.Failed() {
+			t.Logf("the end of %s:\n%s", path, content[max(0, len(content)-4000):])
+		}
+	})
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+func writeKey(t *testing.T, path string) {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})
+	if err := os.WriteFile(path, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
