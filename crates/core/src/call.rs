@@ -9,7 +9,7 @@ use crate::json::Json;
 use crate::resource::{Agent, LlmProvider, McpServer, Principal};
 
 /// The governed actions of the three protocols. Their Cedar names are [`Action::as_str`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
     InvokeTool,
     ReadResource,

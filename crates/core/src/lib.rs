@@ -3,6 +3,7 @@
 //! Read in the order of a call: who ([`caller`]), what exists ([`resource`], [`snapshot`]), what is asked ([`call`]),
 //! what is answered ([`decision`], or a [`refusal`] before it came to that), what is kept ([`record`]).
 
+pub mod authorize;
 pub mod call;
 pub mod caller;
 pub mod decide;

@@ -1,0 +1,129 @@
+//! The question that every front door asks: [`Snapshot::decide`], and what follows for a call from records and from what a
+//! protocol needs. Nothing here permits what no policy permits.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::call::{Action, Arguments, Call, Target};
+use crate::decide::statement::Statement;
+use crate::decision::{Decision, Fact, Outcome};
+use crate::refusal::Code;
+use crate::resource::{McpServer, Principal};
+use crate::snapshot::Snapshot;
+
+/// The tools, resources and prompts that policies name one by one, by the key of their server.
+pub(crate) type Named = HashMap<Arc<str>, BTreeSet<(Action, Arc<str>)>>;
+
+/// Stands for the tools, resources and prompts of a server that nothing names.
+const UNNAMED: &str = "*";
+
+impl Snapshot {
+    /// Decides a call as it came in.
+    ///
+    /// - A chain deeper than the agent's own record allows is denied, whatever the policies say.
+    /// - A call that names a skill is denied by what forbids the skill *or* the agent, and allowed by what permits either:
+    ///   callers name skills, so naming one must not escape what is said of the agent.
+    /// - Connecting to an MCP server (initialize, list) is allowed, unless forbidden, to whoever may use something of it: an
+    ///   author who permits a tool need not know the protocol's handshake.
+    pub fn authorize(&self, call: &Call<'_>) -> Decision {
+        if let Some(denied) = too_deep(call) {
+            return denied;
+        }
+        match call.target {
+            Target::Skill { agent, .. } => {
+                let whole = self.decide(&Call { target: Target::Agent(agent), ..*call });
+                narrow(self.decide(call), whole)
+            }
+            Target::Server(server) if call.action == Action::ConnectServer => {
+                let connect = self.decide(call);
+                if connect.code == Some(Code::NoPermit) { self.connect(call, server).unwrap_or(connect) } else { connect }
+            }
+            _ => self.decide(call),
+        }
+    }
+
+    /// The permission to connect that follows from the permission to use something; `None` when there is none.
+    fn connect(&self, call: &Call<'_>, server: &Arc<McpServer>) -> Option<Decision> {
+        let registered = server.tool_sets.values().flatten().chain(server.tools.keys());
+        let tools = registered.map(|name| (Action::InvokeTool, &**name));
+        let named = self.named.get(&server.id.id).into_iter().flatten().map(|(action, name)| (*action, &**name));
+        let unnamed = [Action::InvokeTool, Action::ReadResource, Action::GetPrompt].map(|action| (action, UNNAMED));
+        tools.chain(named).chain(unnamed).find_map(|(action, name)| {
+            let target = match action {
+                Action::ReadResource => Target::Resource { server, uri: name },
+                Action::GetPrompt => Target::Prompt { server, name },
+                _ => Target::Tool { server, name },
+            };
+            let context = crate::call::Context { arguments: Arguments::Unknown, ..call.context };
+            let use_of_it = Call { principal: call.principal, action, target, context };
+            self.could_allow(&use_of_it).then(|| self.derived(&use_of_it))
+        })
+    }
+
+    /// The policies that permit the use permit the connection; the record says by which use.
+    fn derived(&self, use_of_it: &Call<'_>) -> Decision {
+        let by = self.decide(use_of_it);
+        // Without arguments a permit that looks at them does not hold yet; it is the nearest one.
+        let policies = if by.allowed() { by.policies } else { by.near };
+        let through = format!("{} {}", use_of_it.action.as_str(), use_of_it.target.entity());
+        let mut facts: Vec<Fact> = by.facts.to_vec();
+        facts.push(("through".into(), through.into()));
+        facts.sort_unstable();
+        Decision { outcome: Outcome::Allow, code: None, policies, near: Arc::new([]), facts: facts.into(), reason: None }
+    }
+}
+
+/// The limit of the agent's own record.
+fn too_deep(call: &Call<'_>) -> Option<Decision> {
+    let Principal::Agent(agent) = call.principal else { return None };
+    let most = agent.delegation.max_depth?;
+    let depth = call.context.chain.depth();
+    if depth <= i64::from(most) {
+        return None;
+    }
+    let facts: [Fact; 2] = [
+        ("context.delegation_depth".into(), depth.to_string().into()),
+        ("principal.delegation.maxDepth".into(), most.to_string().into()),
+    ];
+    Some(Decision {
+        outcome: Outcome::Deny,
+        code: Some(Code::DelegationTooDeep),
+        policies: Arc::new([format!("{} spec.delegation.maxDepth", agent.id).into()]),
+        near: Arc::new([]),
+        facts: facts.into(),
+        reason: None,
+    })
+}
+
+/// What holds of a part, given what holds of the part and of the whole.
+fn narrow(part: Decision, whole: Decision) -> Decision {
+    let refused = |decision: &Decision| !matches!(decision.code, None | Some(Code::NoPermit));
+    if refused(&part) || (part.allowed() && !refused(&whole)) {
+        return part;
+    }
+    // Now the part is not permitted by itself, or the whole is forbidden: the whole decides.
+    if whole.code == Some(Code::NoPermit) { part } else { whole }
+}
+
+/// Collects the parts of MCP servers that the statements name one by one.
+pub(crate) fn named<'a>(statements: impl Iterator<Item = &'a Arc<Statement>>) -> Named {
+    let mut named = Named::new();
+    for literal in statements.flat_map(|statement| &statement.literals) {
+        let action = match literal.type_name().to_string().as_str() {
+            "Tool" => Action::InvokeTool,
+            "Resource" => Action::ReadResource,
+            "Prompt" => Action::GetPrompt,
+            _ => continue,
+        };
+        let id = literal.id().unescaped();
+        let Some((at, _)) = id.match_indices('/').nth(1) else { continue };
+        let Some((server, name)) = id.split_at_checked(at) else { continue };
+        let name = name.strip_prefix('/').unwrap_or(name);
+        named.entry(server.into()).or_default().insert((action, name.into()));
+    }
+    named
+}
+
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,229 @@
+//! Connections to upstreams: addresses are checked after resolution, where a name can no longer change its mind.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use tower_service::Service;
+use vidimus_core::refusal::{Code, Refusal};
+
+/// The pooled HTTP client.
+pub(super) type Client = legacy::Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>;
+
+const CONNECT_TIME: Duration = Duration::from_secs(5);
+const IDLE_TIME: Duration = Duration::from_secs(60);
+const IDLE_PER_HOST: usize = 256;
+
+/// A range of addresses in CIDR notation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// Whether `address` lies in the range. An IPv4-mapped IPv6 address counts as the IPv4 address it is.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        fn number(address: IpAddr) -> (u128, u8) {
+            match address.to_canonical() {
+                IpAddr::V4(v4) => (u128::from(u32::from(v4)), 32),
+                IpAddr::V6(v6) => (u128::from(v6), 128),
+            }
+        }
+        let (own, width) = number(self.address);
+        let (other, other_width) = number(address);
+        let shift = u32::from(width.saturating_sub(self.bits));
+        let cut = |n: u128| n.checked_shr(shift).unwrap_or(0);
+        width == other_width && cut(own) == cut(other)
+    }
+}
+
+/// The text is not an address or a network in CIDR notation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a network such as 10.0.0.0/8 or fd00::/8")]
+pub struct NotANetwork(String);
+
+impl FromStr for Network {
+    type Err = NotANetwork;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || NotANetwork(text.to_owned());
+        let (address, bits) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(width), |bits| bits.parse().map_err(|_| wrong()))?;
+        if bits > width { Err(wrong()) } else { Ok(Self { address, bits }) }
+    }
+}
+
+/// Which addresses an upstream may have. Link-local (with it the cloud metadata services), multicast, broadcast and unspecified
+/// addresses are never allowed; private and loopback ones are, since that is where agents live.
+#[derive(Clone, Debug, Default)]
+pub struct AddressGuard {
+    pub denied: Arc<[Network]>,
+}
+
+impl AddressGuard {
+    pub fn allows(&self, address: IpAddr) -> bool {
+        let never = match address.to_canonical() {
+            IpAddr::V4(v4) => {
+                v4.is_link_local() || v4.is_multicast() || v4.is_unspecified() || v4.is_broadcast() || v4.octets().starts_with(&[0])
+            }
+            IpAddr::V6(v6) => {
+                v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified() || v6 == AWS_METADATA_V6
+            }
+        };
+        !never && !self.denied.iter().any(|network| network.contains(address))
+    }
+
+    /// A literal address in a URL is never resolved, so it is checked here.
+    pub(super) fn check_literal(&self, host: &str) -> Result<(), Refusal> {
+        match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+            Ok(address) if !self.allows(address) => Err(refused_address(&address.to_string())),
+            _ => Ok(()),
+        }
+    }
+}
+
+const AWS_METADATA_V6: std::net::Ipv6Addr = std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+
+fn refused_address(detail: &str) -> Refusal {
+    Refusal::new(Code::UpstreamRefusedAddress, "the upstream's address is one that no call may reach").with_detail(detail)
+}
+
+/// Resolves with the system's resolver and keeps the addresses that the guard allows.
+#[derive(Clone, Debug)]
+pub(super) struct GuardedResolver(AddressGuard);
+
+/// Every address of the name is refused by the guard.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} resolves to addresses that no call may reach")]
+struct RefusedName(String);
+
+impl Service<Name> for GuardedResolver {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let guard = self.0.clone();
+        Box::pin(async move {
+            let host = name.as_str().to_owned();
+            let lookup = tokio::task::spawn_blocking(move || {
+                (host.as_str(), 0).to_socket_addrs().map(|found| (host.clone(), found.collect::<Vec<_>>()))
+            });
+            let (host, found) = lookup.await.map_err(io::Error::other)??;
+            let allowed: Vec<_> = found.iter().copied().filter(|address| guard.allows(address.ip())).collect();
+            if allowed.is_empty() && !found.is_empty() {
+                return Err(io::Error::other(RefusedName(host)));
+            }
+            Ok(allowed.into_iter())
+        })
+    }
+}
+
+/// Builds a client that trusts the system's roots, or those of one PEM file.
+pub(super) fn client(guard: AddressGuard, roots: Option<&str>) -> io::Result<Client> {
+    let mut tcp = HttpConnector::new_with_resolver(GuardedResolver(guard));
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_TIME));
+    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?;
+    let config = match roots {
+        None => config.with_native_roots()?,
+        Some(file) => {
+            let mut store = rustls::RootCertStore::empty();
+            for certificate in CertificateDer::pem_file_iter(file).map_err(io::Error::other)? {
+                store.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
+            }
+            config.with_root_certificates(store)
+        }
+    };
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(config.with_no_client_auth())
+        .https_or_http()
+        .enable_http1()
+        .enable_http2()
+        .wrap_connector(tcp);
+    Ok(legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIME)
+        .pool_max_idle_per_host(IDLE_PER_HOST)
+        .build(connector))
+}
+
+/// What a failed request means. The innermost cause decides; its text goes to the record, not to the caller.
+pub(super) fn refusal(error: &legacy::Error) -> Refusal {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    let mut detail = error.to_string();
+    while let Some(source) = cause.source() {
+        detail = format!("{detail}: {source}");
+        let inner = source.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if inner.is_some_and(|inner| inner.is::<RefusedName>()) {
+            return refused_address(&detail);
+        }
+        cause = source;
+    }
+    let message = if error.is_connect() {
+        "no connection to the upstream could be made"
+    } else {
+        "the upstream closed the connection before it answered"
+    };
+    Refusal::new(Code::UpstreamUnreachable, message).with_detail(detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_and_denied_networks_are_out_of_reach() {
+        let denied: Vec<Network> = ["10.9.0.0/16", "fd12::/16"].iter().map(|n| n.parse().expect("network")).collect();
+        let guard = AddressGuard { denied: denied.into() };
+        for (address, allowed) in [
+            ("127.0.0.1", true),
+            ("10.1.2.3", true),
+            ("8.8.8.8", true),
+            ("::1", true),
+            ("169.254.169.254", false),
+            ("::ffff:169.254.169.254", false),
+            ("fe80::1", false),
+            ("fd00:ec2::254", false),
+            ("0.0.0.0", false),
+            ("0.1.2.3", false),
+            ("::", false),
+            ("224.0.0.1", false),
+            ("255.255.255.255", false),
+            ("10.9.1.1", false),
+            ("::ffff:10.9.1.1", false),
+            ("fd12::1", false),
+            ("fd13::1", true),
+        ] {
+            assert_eq!(guard.allows(address.parse().expect("address")), allowed, "{address}");
+        }
+        assert!(guard.check_literal("[fe80::1]").is_err() && guard.check_literal("example.com").is_ok());
+        for bad in ["", "10.0.0.0/33", "x/8", "10.0.0.0/x"] {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+    }
+}

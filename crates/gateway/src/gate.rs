@@ -1,0 +1,117 @@
+//! What one call needs: the gate holds it, shared between the worker threads.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use vidimus_core::caller::UnixMillis;
+use vidimus_core::snapshot::Snapshot;
+use vidimus_identity::{Authenticator, Mint};
+use vidimus_ledger::Ledger;
+
+use crate::forward::Upstream;
+use crate::lend::Lender;
+use crate::meter::Meter;
+use crate::session::SessionSeal;
+use crate::telemetry::Telemetry;
+
+/// Every limit of the data path, with its default. Sizes in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Body of an MCP or A2A message.
+    pub message_body: usize,
+    /// Body of a model request, which may carry images.
+    pub model_body: usize,
+    /// An upstream answer that has to be read whole (a filtered listing, a card).
+    pub held_answer: usize,
+    /// All request headers of one request together (HTTP/1.1 buffer, HTTP/2 header list).
+    pub headers: usize,
+    /// From accepted connection, or the end of the last request, to complete headers.
+    pub header_time: Duration,
+    /// From complete headers to a complete body.
+    pub body_time: Duration,
+    /// Between two chunks of an upstream's streamed answer.
+    pub idle_stream: Duration,
+    /// Client connections open at once, over all workers.
+    pub connections: usize,
+    /// HTTP/2 streams of one connection.
+    pub streams: u32,
+    /// Life of a minted token.
+    pub token_life: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_body: 4 * 1024 * 1024,
+            model_body: 32 * 1024 * 1024,
+            held_answer: 8 * 1024 * 1024,
+            headers: 64 * 1024,
+            header_time: Duration::from_secs(10),
+            body_time: Duration::from_secs(30),
+            idle_stream: Duration::from_secs(300),
+            connections: 16_384,
+            streams: 256,
+            token_life: Duration::from_secs(120),
+        }
+    }
+}
+
+/// The parts that every worker shares.
+#[derive(Debug)]
+pub struct Shared {
+    pub world: ArcSwap<Snapshot>,
+    pub authenticator: Authenticator,
+    pub mint: Arc<Mint>,
+    pub ledger: Ledger,
+    pub sessions: SessionSeal,
+    pub lender: Lender,
+    pub meter: Meter,
+    pub telemetry: Telemetry,
+    pub limits: Limits,
+    /// The gateway's own address as callers see it, without a trailing slash: `https://gateway.example`.
+    pub public_url: String,
+    /// Browser origins that may call, e.g. `https://console.example`.
+    pub allowed_origins: Vec<String>,
+}
+
+/// One worker's gate: the shared parts, and its own upstream connections.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    pub shared: Arc<Shared>,
+    pub upstream: Upstream,
+}
+
+impl std::ops::Deref for Gate {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Gate {
+    /// The configuration to decide this call by, kept to its end.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.world.load_full()
+    }
+
+    /// The wall clock.
+    pub fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+/// Wall-clock time in milliseconds.
+pub fn millis(time: SystemTime) -> UnixMillis {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// RFC 3339 UTC with microseconds, as records carry it.
+pub fn rfc3339(time: SystemTime) -> String {
+    match jiff::Timestamp::try_from(time) {
+        Ok(timestamp) => format!("{timestamp:.6}"),
+        Err(_) => "1970-01-01T00:00:00.000000Z".to_owned(),
+    }
+}

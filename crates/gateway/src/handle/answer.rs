@@ -1,0 +1,241 @@
+//! The way back: the upstream's answer, passed on as it is, or read whole where it must be changed.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Response};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use serde_json::{Value, json};
+use vidimus_core::call::{Action, Arguments, Call, Target};
+use vidimus_core::caller::Caller;
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::snapshot::Snapshot;
+
+use super::object::Object;
+use crate::effect::{Effect, Ending, Passing};
+use crate::forward::headers;
+use crate::gate::Gate;
+use crate::protocol::usage::{Usage, Watch};
+use crate::protocol::{Answer, Ask, Listing, jsonrpc, listing};
+use crate::reply::ReplyBody;
+use crate::session;
+
+/// An answer up to this size is read whole: one record, one write, no stream.
+const SMALL: u64 = 64 * 1024;
+
+/// What an answer is treated by.
+#[derive(Clone, Copy)]
+pub(super) struct Answering<'a> {
+    pub gate: &'a Gate,
+    pub world: &'a Snapshot,
+    pub call: &'a Call<'a>,
+    pub object: &'a Object<'a>,
+}
+
+impl Answering<'_> {
+    /// Passes the upstream's answer on and records the effect.
+    pub async fn pass(
+        self,
+        ask: &Ask<'_>,
+        response: Response<Incoming>,
+        mut effect: Effect,
+    ) -> Result<Response<ReplyBody>, Refusal> {
+        let (parts, body) = response.into_parts();
+        effect.status = parts.status.as_u16();
+        let mut headers = headers::to_caller(&parts.headers);
+        self.seal_session(ask, &parts.headers, &mut headers)?;
+
+        let events = is_type(&parts.headers, "text/event-stream");
+        let change = match ask.answer {
+            Answer::Listing(_) | Answer::Card => parts.status.is_success(),
+            Answer::Pass | Answer::Session | Answer::Usage(_) => false,
+        };
+        let small = !events && body.size_hint().upper().is_some_and(|size| size <= SMALL);
+        if !change && !small {
+            if events {
+                // A proxy in front of the gateway must not hold back events (MCP 2026-07-28, transports).
+                headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+            }
+            let watch = events.then_some(match ask.answer {
+                Answer::Usage(_) => Watch::Usage(Usage::default()),
+                _ => Watch::Rpc { error: false },
+            });
+            return Ok(reply(parts.status, headers, ReplyBody::Passing(Box::new(Passing::new(body, effect, watch)))));
+        }
+
+        let limit = self.gate.limits.held_answer;
+        let held = tokio::time::timeout(self.gate.limits.idle_stream, Limited::new(body, limit).collect()).await;
+        let bytes = match held {
+            Ok(Ok(collected)) => collected.to_bytes(),
+            Ok(Err(error)) => return self.fail(effect, unreadable(&*error, limit)).await,
+            Err(_) => {
+                return self.fail(effect, Refusal::new(Code::UpstreamTimeout, "the upstream's answer did not end")).await;
+            }
+        };
+        if let Answer::Usage(_) = ask.answer {
+            effect.usage.read(&bytes);
+        }
+        let error = parts.status.as_u16() >= 400 || (ask.answer == Answer::Pass && jsonrpc::is_error(&bytes));
+        let bytes = match if change { self.change(ask, events, &bytes) } else { Ok(bytes) } {
+            Ok(bytes) => bytes,
+            Err(refusal) => return self.fail(effect, refusal).await,
+        };
+        headers.remove(CONTENT_LENGTH);
+        effect.bytes_out = bytes.len() as u64;
+        effect.record(if error { Ending::Error } else { Ending::Ok }).await.map_err(super::closed)?;
+        Ok(reply(parts.status, headers, ReplyBody::Whole(Full::new(bytes))))
+    }
+
+    async fn fail(self, effect: Effect, refusal: Refusal) -> Result<Response<ReplyBody>, Refusal> {
+        effect.record(Ending::Failed(refusal.code)).await.map_err(super::closed)?;
+        Err(refusal)
+    }
+
+    /// The upstream's session id stays here; the caller gets one that only it can use.
+    fn seal_session(self, ask: &Ask<'_>, from: &HeaderMap, to: &mut HeaderMap) -> Result<(), Refusal> {
+        to.remove(session::HEADER);
+        let (Answer::Session, Some(id)) = (ask.answer, from.get(session::HEADER)) else { return Ok(()) };
+        let unusable = || Refusal::new(Code::UpstreamInvalid, "the upstream's session id is not usable");
+        let binding = self.object.binding(self.call);
+        let sealed = self.gate.sessions.seal(id.to_str().map_err(|_| unusable())?, &binding).map_err(|_| unusable())?;
+        to.insert(session::HEADER, HeaderValue::from_str(&sealed).map_err(|_| unusable())?);
+        Ok(())
+    }
+
+    fn change(self, ask: &Ask<'_>, events: bool, bytes: &Bytes) -> Result<Bytes, Refusal> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| Refusal::new(Code::UpstreamInvalid, "the upstream's answer is not UTF-8"))?;
+        let changed = match ask.answer {
+            Answer::Listing(listing) if events => listing::filter_events(text, listing, &mut |name| self.shows(listing, name)),
+            Answer::Listing(listing) => listing::filter(text, listing, &mut |name| self.shows(listing, name)),
+            Answer::Card => card(text, &format!("{}/a2a/{}", self.gate.public_url, self.object.id().id)),
+            Answer::Pass | Answer::Session | Answer::Usage(_) => return Ok(bytes.clone()),
+        };
+        changed.map(Bytes::from)
+    }
+
+    /// Whether some call of this entry could be allowed: the same policies, asked without arguments.
+    fn shows(self, listing: Listing, name: &str) -> bool {
+        let Object::Server(server) = *self.object else { return false };
+        let (action, target) = match listing {
+            Listing::Tools => (Action::InvokeTool, Target::Tool { server, name }),
+            Listing::Prompts => (Action::GetPrompt, Target::Prompt { server, name }),
+            Listing::Resources | Listing::ResourceTemplates => {
+                (Action::ReadResource, Target::Resource { server, uri: name })
+            }
+        };
+        let context = vidimus_core::call::Context { arguments: Arguments::Unknown, ..self.call.context };
+        self.world.could_allow(&Call { principal: self.call.principal, action, target, context })
+    }
+}
+
+fn reply(status: http::StatusCode, headers: HeaderMap, body: ReplyBody) -> Response<ReplyBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted))
+}
+
+fn unreadable(error: &(dyn std::error::Error + 'static), limit: usize) -> Refusal {
+    if error.is::<LengthLimitError>() {
+        Refusal::new(Code::UpstreamInvalid, format!("the upstream's answer is larger than {limit} bytes"))
+    } else {
+        Refusal::new(Code::UpstreamInvalid, "the upstream's answer broke off").with_detail(error)
+    }
+}
+
+/// An agent card whose addresses are the gateway's. Only JSON-RPC is governed, so only JSON-RPC is announced; signatures are
+/// over what the agent wrote, and security schemes are between the agent and the gateway, so neither is passed on.
+fn card(text: &str, address: &str) -> Result<String, Refusal> {
+    let unreadable = |error| Refusal::new(Code::UpstreamInvalid, "the agent card could not be read").with_detail(error);
+    let mut document: Value = serde_json::from_str(text).map_err(unreadable)?;
+    let card = match document.get_mut("result") {
+        Some(result) => result,
+        None => &mut document,
+    };
+    let Some(card) = card.as_object_mut() else {
+        return Err(Refusal::new(Code::UpstreamInvalid, "the agent card is not an object"));
+    };
+    for member in ["signatures", "security", "securitySchemes", "securityRequirements"] {
+        card.remove(member);
+    }
+    if card.contains_key("url") {
+        card.insert("url".to_owned(), json!(address));
+        card.insert("preferredTransport".to_owned(), json!("JSONRPC"));
+    }
+    for (member, transport) in [("supportedInterfaces", "protocolBinding"), ("additionalInterfaces", "transport")] {
+        let Some(interfaces) = card.get_mut(member).and_then(Value::as_array_mut) else { continue };
+        interfaces.retain(|interface| interface.get(transport).and_then(Value::as_str) == Some("JSONRPC"));
+        for interface in interfaces.iter_mut().filter_map(Value::as_object_mut) {
+            interface.insert("url".to_owned(), json!(address));
+        }
+    }
+    serde_json::to_string(&document).map_err(unreadable)
+}
+
+/// `GET /v1/models`: the registered models that the caller may call, in the provider's shape. Nothing goes upstream.
+pub(super) async fn models(
+    gate: &Gate,
+    journey: &mut super::Journey,
+    world: &Snapshot,
+    caller: &Caller,
+    route: &crate::route::Route<'_>,
+    provider: &std::sync::Arc<vidimus_core::resource::LlmProvider>,
+) -> Result<Response<ReplyBody>, Refusal> {
+    let mut shown = Vec::new();
+    let mut first = None;
+    for model in &provider.models {
+        let ask = crate::protocol::llm::ask_listed(provider, &model.name);
+        let call = super::call(&ask, caller, journey);
+        if world.could_allow(&call) {
+            shown.push(json!({"id": &*model.name, "object": "model", "type": "model", "display_name": &*model.name,
+                "created": 0, "created_at": "1970-01-01T00:00:00Z", "owned_by": &*provider.id.id}));
+            first = first.or(Some(model.name.clone()));
+        }
+    }
+    // The listing is on record as the decision on the first model it shows, or on the first that it hides.
+    let name = first.or_else(|| provider.models.first().map(|model| model.name.clone()));
+    let Some(name) = name else {
+        return Err(Refusal::new(Code::ResourceUnknown, "the provider's record lists no models"));
+    };
+    let ask = crate::protocol::llm::ask_listed(provider, &name);
+    let call = super::call(&ask, caller, journey);
+    let decision = world.authorize(&call);
+    super::record(gate, journey, world, &call, &decision, route, b"").await?;
+    decision.permit()?;
+    let has_more = false;
+    Ok(crate::reply::document(json!({"object": "list", "data": shown, "has_more": has_more}).to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_announces_the_gateway_and_only_what_it_governs() {
+        let given = json!({
+            "name": "b", "url": "http://b:1/rpc", "preferredTransport": "GRPC", "signatures": [{"protected": "x"}],
+            "supportedInterfaces": [
+                {"url": "http://b:1/rpc", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"},
+                {"url": "http://b:2", "protocolBinding": "GRPC"}],
+            "additionalInterfaces": [{"url": "http://b:2", "transport": "HTTP+JSON"}],
+            "skills": [{"id": "s"}],
+        });
+        for wrapped in [false, true] {
+            let text = if wrapped { json!({"jsonrpc": "2.0", "id": 1, "result": given}) } else { given.clone() };
+            let out: Value = serde_json::from_str(&card(&text.to_string(), "http://gw/a2a/n/b").expect("card")).expect("JSON");
+            let out = out.get("result").unwrap_or(&out);
+            assert!(!out.to_string().contains("http://b:"), "{out}");
+            assert_eq!(out["url"], "http://gw/a2a/n/b");
+            assert_eq!(out["supportedInterfaces"], json!([{"url": "http://gw/a2a/n/b", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}]));
+            assert_eq!(out["additionalInterfaces"], json!([]));
+            assert!(out.get("signatures").is_none() && out["skills"][0]["id"] == "s");
+        }
+        assert_eq!(card("[]", "x").map_err(|r| r.code), Err(Code::UpstreamInvalid));
+    }
+}

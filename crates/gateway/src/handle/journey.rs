@@ -1,0 +1,124 @@
+//! What is known of a call so far, so that it can be refused, answered and recorded from any point of its way.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http::Response;
+use vidimus_core::call::Call;
+use vidimus_core::caller::Proven;
+use vidimus_core::decision::Decision;
+use vidimus_core::json::Json;
+use vidimus_core::record::{Record, RefusalKind, RefusalRecord};
+use vidimus_core::refusal::{Code, Refusal};
+
+use super::Peer;
+use crate::gate::{Gate, rfc3339};
+use crate::protocol::jsonrpc;
+use crate::reply::{self, ReplyBody, Shape};
+use crate::route::{Protocol, Route};
+use crate::telemetry::Span;
+use crate::trace::TraceContext;
+
+/// One call under way.
+#[derive(Debug)]
+pub(super) struct Journey {
+    /// The call's id (UUIDv7).
+    pub call: Arc<str>,
+    pub trace: TraceContext,
+    pub started: Instant,
+    pub wall: SystemTime,
+    pub peer: Peer,
+    pub caller: Option<Arc<Proven>>,
+    pub span: Option<Span>,
+    shape: Shape,
+    protocol: Option<Protocol>,
+    /// The decision is on record, so a refusal that follows from it needs no record of its own.
+    decided: bool,
+}
+
+impl Journey {
+    pub fn begin(gate: &Gate, parts: &http::request::Parts, peer: &Peer) -> Self {
+        let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
+        let route = Route::parse(parts.uri.path());
+        let shape = match route {
+            Some(Route { protocol: Protocol::Mcp | Protocol::A2a, .. }) => Shape::JsonRpc { id: None },
+            Some(Route { protocol: Protocol::Llm, rest, .. }) if rest.starts_with("/v1/messages") => Shape::Anthropic,
+            Some(_) => Shape::OpenAi,
+            None => Shape::Plain,
+        };
+        let trace = TraceContext::from_header(traceparent);
+        Self {
+            call: uuid::Uuid::now_v7().hyphenated().to_string().into(),
+            trace,
+            started: Instant::now(),
+            wall: gate.now(),
+            peer: peer.clone(),
+            caller: None,
+            span: gate.telemetry.span(&trace),
+            shape,
+            protocol: route.map(|route| route.protocol),
+            decided: false,
+        }
+    }
+
+    /// From here on a refusal answers this message.
+    pub fn answer_to(&mut self, body: Option<&Json<'_>>) {
+        if let Shape::JsonRpc { id } = &mut self.shape {
+            *id = body.and_then(jsonrpc::id_text);
+        }
+    }
+
+    /// The decision is on record.
+    pub fn decided(&mut self, call: &Call<'_>, decision: &Decision) {
+        self.decided = true;
+        if let Some(span) = &mut self.span {
+            span.decided(call, decision, &self.call);
+        }
+    }
+
+    /// Records the refusal, unless the decision already did, and answers it.
+    pub async fn refuse(&mut self, gate: &Gate, parts: &http::request::Parts, refusal: Refusal) -> Response<ReplyBody> {
+        let mut refusal = refusal;
+        if !self.decided {
+            gate.meter.decided(self.protocol, Some(refusal.code));
+            // A path that is no route concerns nobody's record; everything else does, as far as the ledger can take it.
+            if refusal.code != Code::RouteUnknown || self.caller.is_some() {
+                let written = gate.ledger.record(&self.call, &self.record(parts, &refusal)).await;
+                if let Err(closed) = written
+                    && refusal.code != Code::LedgerClosed
+                {
+                    refusal = super::closed(closed);
+                }
+            }
+        }
+        tracing::debug!(call = %self.call, code = refusal.code.as_str(), detail = refusal.detail, "{}", refusal.message);
+        if let Some(span) = self.span.take() {
+            span.end(refusal.code.as_str(), refusal.code.class().http_status());
+        }
+        let metadata = format!("{}/.well-known/oauth-protected-resource{}", gate.public_url, parts.uri.path());
+        reply::refused(&self.shape, &refusal, &self.call, Some(&metadata))
+    }
+
+    fn record<'r>(&'r self, parts: &'r http::request::Parts, refusal: &'r Refusal) -> Record<'r> {
+        const LONGEST: usize = 256;
+        let shorten = |text: &'r str| match text.char_indices().nth(LONGEST) {
+            Some((end, _)) => Cow::Owned(text.chars().take(end.min(LONGEST)).collect()),
+            None => Cow::Borrowed(text),
+        };
+        Record::Refusal(RefusalRecord {
+            code: refusal.code.as_str(),
+            detail: refusal.detail.as_deref().map(shorten),
+            id: &self.call,
+            kind: RefusalKind,
+            message: shorten(&refusal.message),
+            outcome: "deny",
+            path: shorten(parts.uri.path()),
+            principal: self.caller.as_ref().map(|proven| Cow::Owned(proven.principal.entity().to_string())),
+            source: Some(Cow::Owned(self.peer.address.ip().to_string())),
+            time: Cow::Owned(rfc3339(self.wall)),
+            trace: Cow::Owned(self.trace.to_string()),
+            version: 1,
+        })
+    }
+}

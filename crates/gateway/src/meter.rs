@@ -1,0 +1,139 @@
+//! Metrics for Prometheus. The list with meanings is `docs/metrics.md`.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use vidimus_core::refusal::Code;
+
+use crate::protocol::usage::Usage;
+use crate::route::Protocol;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Decided {
+    protocol: &'static str,
+    outcome: &'static str,
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    protocol: &'static str,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Spoken {
+    protocol: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Counted {
+    provider: String,
+    model: String,
+    direction: &'static str,
+}
+
+/// All that the gateway counts. Labels are from closed sets or from the registry, never from a caller.
+#[derive(Debug)]
+pub struct Meter {
+    registry: Registry,
+    decisions: Family<Decided, Counter>,
+    effects: Family<Ended, Counter>,
+    duration: Family<Spoken, Histogram>,
+    tokens: Family<Counted, Counter>,
+    connections: Gauge,
+    streams: Gauge,
+    objects: Gauge,
+    rejected: Gauge,
+    reloads: Counter,
+    ledger_open: Gauge,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("vidimus");
+        let histogram: fn() -> Histogram =
+            || Histogram::new([0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0]);
+        let meter = Self {
+            decisions: Family::default(),
+            effects: Family::default(),
+            duration: Family::new_with_constructor(histogram),
+            tokens: Family::default(),
+            connections: Gauge::default(),
+            streams: Gauge::default(),
+            objects: Gauge::default(),
+            rejected: Gauge::default(),
+            reloads: Counter::default(),
+            ledger_open: Gauge::default(),
+            registry: Registry::default(),
+        };
+        registry.register("decisions", "Calls decided or refused, by stable code", meter.decisions.clone());
+        registry.register("effects", "Calls ended, by result", meter.effects.clone());
+        registry.register("call_duration_seconds", "From the first byte of a call to the last of its answer", meter.duration.clone());
+        registry.register("tokens", "Model tokens as counted by the provider", meter.tokens.clone());
+        registry.register("connections", "Open client connections", meter.connections.clone());
+        registry.register("streams", "Answers being passed on now", meter.streams.clone());
+        registry.register("registry_objects", "Registered objects that are live", meter.objects.clone());
+        registry.register("registry_rejected", "Objects left out because they are malformed", meter.rejected.clone());
+        registry.register("registry_reloads", "Snapshots taken into use", meter.reloads.clone());
+        registry.register("ledger_open", "1 while the ledger accepts records, 0 when the gate is closed", meter.ledger_open.clone());
+        Self { registry, ..meter }
+    }
+}
+
+impl Meter {
+    /// A decision (`code` is `None` when allowed) or a refusal before one.
+    pub fn decided(&self, protocol: Option<Protocol>, code: Option<Code>) {
+        let labels = Decided {
+            protocol: protocol.map_or("none", Protocol::as_str),
+            outcome: if code.is_none() { "allow" } else { "deny" },
+            code: code.map_or("allowed", Code::as_str),
+        };
+        self.decisions.get_or_create(&labels).inc();
+    }
+
+    /// A call that went upstream has ended.
+    pub fn ended(&self, protocol: Protocol, result: &'static str, duration: Duration) {
+        self.effects.get_or_create(&Ended { protocol: protocol.as_str(), result }).inc();
+        self.duration.get_or_create(&Spoken { protocol: protocol.as_str() }).observe(duration.as_secs_f64());
+    }
+
+    /// Tokens of one model call. Both names are registered ones.
+    pub fn tokens(&self, provider: &str, model: &str, usage: Usage) {
+        for (direction, count) in [("input", usage.input), ("output", usage.output)] {
+            if let Some(count) = count {
+                let labels = Counted { provider: provider.to_owned(), model: model.to_owned(), direction };
+                self.tokens.get_or_create(&labels).inc_by(count);
+            }
+        }
+    }
+
+    pub fn connections(&self) -> &Gauge {
+        &self.connections
+    }
+
+    pub fn streams(&self) -> &Gauge {
+        &self.streams
+    }
+
+    /// A snapshot was taken into use.
+    pub fn reloaded(&self, objects: usize, rejected: usize) {
+        self.reloads.inc();
+        self.objects.set(i64::try_from(objects).unwrap_or(i64::MAX));
+        self.rejected.set(i64::try_from(rejected).unwrap_or(i64::MAX));
+    }
+
+    /// The text format of OpenMetrics 1.0, which Prometheus reads.
+    pub fn text(&self, ledger_open: bool) -> String {
+        self.ledger_open.set(i64::from(ledger_open));
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}

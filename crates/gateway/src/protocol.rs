@@ -1,0 +1,64 @@
+//! The three adapters. Each is pure: a parsed message in, what it asks out; no I/O and no policy.
+
+pub mod a2a;
+pub mod jsonrpc;
+pub mod listing;
+pub mod llm;
+pub mod mcp;
+pub mod usage;
+
+use vidimus_core::call::{Action, Arguments, Target};
+use vidimus_core::json::{Json, JsonError};
+use vidimus_core::refusal::{Code, Refusal};
+
+/// What a message asks, in the terms of a decision, and how its answer is to be treated.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The method by its newest name.
+    pub method: &'a str,
+    pub action: Action,
+    pub target: Target<'a>,
+    pub arguments: Arguments<'a>,
+    pub tokens_estimated: i64,
+    pub streaming: bool,
+    pub answer: Answer,
+}
+
+/// How the upstream's answer is to be treated on its way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Passed on as it comes.
+    Pass,
+    /// A listing: entries the caller may not use are taken out.
+    Listing(Listing),
+    /// An `initialize` answer: the session id is sealed to the caller.
+    Session,
+    /// An agent card: addresses are rewritten to the gateway.
+    Card,
+    /// A model's answer: token usage is read from it as it passes.
+    Usage(usage::Dialect),
+}
+
+/// The MCP listings that are filtered, by what their entries are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    Tools,
+    Resources,
+    ResourceTemplates,
+    Prompts,
+}
+
+/// Parses a body strictly, in the words of a refusal.
+pub fn parse(body: &[u8]) -> Result<Json<'_>, Refusal> {
+    Json::parse(body).map_err(|error| {
+        let code = match &error {
+            JsonError::NotUtf8 { .. } => Code::BodyNotUtf8,
+            JsonError::DuplicateKey { .. } => Code::DuplicateKey,
+            JsonError::Syntax { .. } => Code::BodyNotJson,
+        };
+        Refusal::new(code, format!("the body is not acceptable JSON: {error}"))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,128 @@
+//! JSON-RPC 2.0 envelopes, as MCP and A2A use them: one message per request, no batches.
+
+use vidimus_core::json::Json;
+use vidimus_core::refusal::{Code, Refusal};
+
+/// A JSON-RPC message, told apart by its members (JSON-RPC 2.0 sections 4 and 5).
+#[derive(Clone, Copy, Debug)]
+pub enum Envelope<'a> {
+    Request { method: &'a str, params: Option<&'a Json<'a>> },
+    Notification { method: &'a str, params: Option<&'a Json<'a>> },
+    /// The peer answers a request that the other side sent.
+    Response,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads the envelope.
+    ///
+    /// # Errors
+    /// `batch_not_supported` for an array, `message_invalid` for anything that is not one JSON-RPC 2.0 message.
+    pub fn of(body: &'a Json<'a>) -> Result<Self, Refusal> {
+        if matches!(body, Json::Array(_)) {
+            return Err(Refusal::new(Code::BatchNotSupported, "the body is a JSON array; batches are not supported"));
+        }
+        let invalid = |what: &'static str| Refusal::new(Code::MessageInvalid, what);
+        if body.get("jsonrpc").and_then(Json::as_str) != Some("2.0") {
+            return Err(invalid("the body is not a JSON-RPC 2.0 message: member \"jsonrpc\" must be \"2.0\""));
+        }
+        let id = body.get("id");
+        if !matches!(id, None | Some(Json::String(_) | Json::Int(_) | Json::UInt(_) | Json::Null)) {
+            return Err(invalid("member \"id\" must be a string or an integer"));
+        }
+        let params = body.get("params");
+        if !matches!(params, None | Some(Json::Object(_))) {
+            return Err(invalid("member \"params\" must be an object"));
+        }
+        let answers = body.get("result").is_some() || body.get("error").is_some();
+        match (body.get("method"), id) {
+            (Some(_), _) if answers => Err(invalid("a message cannot be both a request and a response")),
+            (Some(Json::String(_)), Some(Json::Null)) => Err(invalid("the id of a request must not be null")),
+            (Some(Json::String(method)), Some(_)) => Ok(Self::Request { method, params }),
+            (Some(Json::String(method)), None) => Ok(Self::Notification { method, params }),
+            (Some(_), _) => Err(invalid("member \"method\" must be a string")),
+            (None, Some(_)) if answers => Ok(Self::Response),
+            (None, _) => Err(invalid("the message has neither a method nor a result nor an error")),
+        }
+    }
+}
+
+/// The `id` to answer with, as JSON text; `None` for a notification, a response or a body without a usable id.
+pub fn id_text(body: &Json<'_>) -> Option<Box<str>> {
+    body.get("method")?;
+    match body.get("id")? {
+        Json::String(text) => serde_json::to_string(text).ok().map(Into::into),
+        Json::Int(number) => Some(number.to_string().into()),
+        Json::UInt(number) => Some(number.to_string().into()),
+        _ => None,
+    }
+}
+
+/// Whether an answer is an error: a JSON-RPC error, or a tool result with `isError`. What cannot be read is not called one.
+pub fn is_error(answer: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        error: Option<serde::de::IgnoredAny>,
+        result: Option<Outcome>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Outcome {
+        #[serde(rename = "isError")]
+        is_error: Option<bool>,
+    }
+    // Looking for the word is far cheaper than parsing, and most answers do not have it.
+    if memchr::memmem::find(answer, b"rror\"").is_none() {
+        return false;
+    }
+    serde_json::from_slice::<Answer>(answer)
+        .is_ok_and(|a| a.error.is_some() || a.result.and_then(|r| r.is_error) == Some(true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn envelopes_are_told_apart_and_the_rest_is_refused() {
+        let kind = |text: &str| {
+            let body = Json::parse(text.as_bytes()).expect("valid JSON");
+            match Envelope::of(&body) {
+                Ok(Envelope::Request { method, .. }) => format!("request {method}"),
+                Ok(Envelope::Notification { method, .. }) => format!("notification {method}"),
+                Ok(Envelope::Response) => "response".to_owned(),
+                Err(refusal) => refusal.code.as_str().to_owned(),
+            }
+        };
+        for (text, expected) in [
+            (r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, "request ping"),
+            (r#"{"jsonrpc":"2.0","id":"a","method":"ping","params":{}}"#, "request ping"),
+            (r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, "notification notifications/initialized"),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, "response"),
+            (r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#, "response"),
+            (r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#, "batch_not_supported"),
+            (r#"{"id":1,"method":"ping"}"#, "message_invalid"),
+            (r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#, "message_invalid"),
+            (r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#, "message_invalid"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":[]}"#, "message_invalid"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":7}"#, "message_invalid"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}"#, "message_invalid"),
+            (r#"{"jsonrpc":"2.0","id":1}"#, "message_invalid"),
+            (r#""ping""#, "message_invalid"),
+        ] {
+            assert_eq!(kind(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_are_told_from_results_that_mention_them() {
+        for (text, error) in [
+            (r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#, true),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":true}}"#, true),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}"#, false),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"text":"{\"error\":1}"}]}}"#, false),
+            (r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"error":1}}"#, false),
+            (r#"{"error""#, false),
+        ] {
+            assert_eq!(is_error(text.as_bytes()), error, "{text}");
+        }
+    }
+}

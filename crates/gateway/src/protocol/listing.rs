@@ -1,0 +1,188 @@
+//! Listings, filtered: an entry that the caller may not use is taken out; every other byte of it stays as it came.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use vidimus_core::refusal::{Code, Refusal};
+
+use super::Listing;
+
+impl Listing {
+    /// The member of `result` that holds the entries, and the member of an entry that names it.
+    const fn members(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Tools => ("tools", "name"),
+            Self::Resources => ("resources", "uri"),
+            Self::ResourceTemplates => ("resourceTemplates", "uriTemplate"),
+            Self::Prompts => ("prompts", "name"),
+        }
+    }
+}
+
+/// The members of an object in their order, values unparsed.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                    members.push((key, map.next_value::<&'de RawValue>()?));
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Collect)
+    }
+}
+
+impl Members<'_> {
+    fn write(&self, replace: &str, with: &str) -> String {
+        let mut out = String::from("{");
+        for (key, value) in &self.0 {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            push_string(&mut out, key);
+            out.push(':');
+            out.push_str(if key == replace { with } else { value.get() });
+        }
+        out.push('}');
+        out
+    }
+
+    fn get(&self, key: &str) -> Option<&RawValue> {
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| *v)
+    }
+}
+
+fn push_string(out: &mut String, text: &str) {
+    // Serializing a str cannot fail.
+    out.push_str(&serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned()));
+}
+
+/// Filters one JSON-RPC message. A message without that listing in its `result` (an error, a notification) stays as it is.
+///
+/// # Errors
+/// `upstream_invalid` when it cannot be read, or when a key appears twice: what cannot be filtered is not shown.
+pub fn filter(message: &str, listing: Listing, keep: &mut dyn FnMut(&str) -> bool) -> Result<String, Refusal> {
+    let (entries_at, name_at) = listing.members();
+    let whole = members(message)?;
+    let Some(result) = whole.get("result") else { return Ok(message.to_owned()) };
+    let mut result = members(result.get())?;
+    let Some(entries) = result.get(entries_at) else { return Ok(message.to_owned()) };
+    let entries: Vec<&RawValue> = serde_json::from_str(entries.get()).map_err(unreadable)?;
+    let mut kept = String::from("[");
+    for entry in entries {
+        let name = members(entry.get())?.get(name_at).map(|name| serde_json::from_str::<String>(name.get()));
+        let name = name.transpose().map_err(unreadable)?;
+        // An entry without a name cannot be called, so nobody may call it.
+        if name.is_some_and(|name| keep(&name)) {
+            if kept.len() > 1 {
+                kept.push(',');
+            }
+            kept.push_str(entry.get());
+        }
+    }
+    kept.push(']');
+    // What one caller may see is not what the next may (2026-07-28, caching).
+    let private = serde_json::value::to_raw_value("private").map_err(unreadable)?;
+    for (key, value) in &mut result.0 {
+        if key == "cacheScope" {
+            *value = &private;
+        }
+    }
+    Ok(whole.write("result", &result.write(entries_at, &kept)))
+}
+
+/// Filters the data of every event of a server-sent event stream that has ended.
+pub fn filter_events(stream: &str, listing: Listing, keep: &mut dyn FnMut(&str) -> bool) -> Result<String, Refusal> {
+    let mut out = String::with_capacity(stream.len());
+    for event in stream.replace("\r\n", "\n").split_inclusive("\n\n") {
+        let mut data = String::new();
+        for line in event.lines() {
+            match line.strip_prefix("data:") {
+                Some(part) => {
+                    if !data.is_empty() {
+                        data.push('\n');
+                    }
+                    data.push_str(part.strip_prefix(' ').unwrap_or(part));
+                }
+                None if line.is_empty() => {}
+                None => {
+                    out.push_str(line);
+                    out.push('\n');
+                }
+            }
+        }
+        if !data.trim().is_empty() {
+            out.push_str("data: ");
+            out.push_str(&filter(&data, listing, keep)?);
+            out.push('\n');
+        }
+        out.push('\n');
+    }
+    Ok(out)
+}
+
+fn members(json: &str) -> Result<Members<'_>, Refusal> {
+    let members: Members<'_> = serde_json::from_str(json).map_err(unreadable)?;
+    let mut keys: Vec<&str> = members.0.iter().map(|(key, _)| key.as_ref()).collect();
+    keys.sort_unstable();
+    if keys.windows(2).any(|pair| pair.first() == pair.get(1)) {
+        return Err(Refusal::new(Code::UpstreamInvalid, "the upstream's listing has a key twice"));
+    }
+    Ok(members)
+}
+
+fn unreadable(error: serde_json::Error) -> Refusal {
+    Refusal::new(Code::UpstreamInvalid, "the upstream's listing could not be read").with_detail(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = r#"{"jsonrpc":"2.0","id":7,"result":{"ttlMs":5,"cacheScope":"public","tools":[{"name":"a","x":1.50},{"name":"b"},{"title":"nameless"}],"nextCursor":"c"}}"#;
+
+    #[test]
+    fn only_kept_entries_stay_and_the_rest_is_byte_for_byte() {
+        let filtered = filter(LIST, Listing::Tools, &mut |name| name == "a").expect("readable");
+        assert_eq!(
+            filtered,
+            r#"{"jsonrpc":"2.0","id":7,"result":{"ttlMs":5,"cacheScope":"private","tools":[{"name":"a","x":1.50}],"nextCursor":"c"}}"#
+        );
+    }
+
+    #[test]
+    fn events_are_filtered_and_errors_pass() {
+        let stream = format!("event: message\nid: 3\ndata: {LIST}\n\n: ping\n\ndata: {{\"jsonrpc\":\"2.0\",\"method\":\"n\"}}\n\n");
+        let filtered = filter_events(&stream, Listing::Tools, &mut |_| false).expect("readable");
+        assert!(filtered.starts_with("event: message\nid: 3\ndata: {\"jsonrpc\""), "{filtered}");
+        assert!(filtered.contains("\"tools\":[]") && filtered.contains("\"method\":\"n\""), "{filtered}");
+        let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}"#;
+        assert_eq!(filter(error, Listing::Tools, &mut |_| false).as_deref(), Ok(error));
+    }
+
+    #[test]
+    fn what_could_hide_an_entry_is_refused() {
+        for bad in [
+            r#"{"result":{"tools":[{"name":"a","name":"b"}]}}"#,
+            r#"{"result":{"tools":[],"tools":[{"name":"b"}]}}"#,
+            r#"{"result":{"tools":{"name":"b"}}}"#,
+            r#"{"result":{"tools":[{"name":7}]}}"#,
+            r#"{"result":"#,
+        ] {
+            let refused = filter(bad, Listing::Tools, &mut |_| true);
+            assert_eq!(refused.map_err(|r| r.code), Err(Code::UpstreamInvalid), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Model calls by the providers' native paths: OpenAI chat completions and Anthropic messages.
+
+use std::sync::Arc;
+
+use vidimus_core::call::{Action, Arguments, Target};
+use vidimus_core::json::Json;
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::LlmProvider;
+use vidimus_core::resource::llm_provider::ProviderType;
+
+use super::usage::Dialect;
+use super::{Answer, Ask};
+
+/// What a path below the provider's route asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    ChatCompletions,
+    Messages,
+    CountTokens,
+    /// The models that the caller may call: answered from the registry, nothing goes upstream.
+    Models,
+}
+
+impl Endpoint {
+    /// Finds the endpoint of a method and path.
+    ///
+    /// # Errors
+    /// `route_unknown` or `method_not_allowed`: a path that is not understood is not passed on.
+    pub fn of(provider: ProviderType, method: &http::Method, path: &str) -> Result<Self, Refusal> {
+        let endpoint = match (provider, path) {
+            (_, "/v1/models") => Self::Models,
+            (ProviderType::OpenAi | ProviderType::OpenAiCompatible, "/v1/chat/completions") => Self::ChatCompletions,
+            (ProviderType::Anthropic, "/v1/messages") => Self::Messages,
+            (ProviderType::Anthropic, "/v1/messages/count_tokens") => Self::CountTokens,
+            _ => {
+                let shown: String = path.chars().take(64).collect();
+                let message = format!("{shown:?} is not a governed path of a provider of type {}", provider.as_str());
+                return Err(Refusal::new(Code::RouteUnknown, message));
+            }
+        };
+        let wanted = if endpoint == Self::Models { http::Method::GET } else { http::Method::POST };
+        if *method == wanted {
+            Ok(endpoint)
+        } else {
+            Err(Refusal::new(Code::MethodNotAllowed, format!("{path} is served by {wanted}")))
+        }
+    }
+
+    /// The path below the provider's endpoint.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "/v1/chat/completions",
+            Self::Messages => "/v1/messages",
+            Self::CountTokens => "/v1/messages/count_tokens",
+            Self::Models => "/v1/models",
+        }
+    }
+
+    const fn method(self) -> &'static str {
+        match self {
+            Self::ChatCompletions => "chat.completions",
+            Self::Messages => "messages",
+            Self::CountTokens => "messages.count_tokens",
+            Self::Models => "models.list",
+        }
+    }
+}
+
+/// Reads one model request.
+///
+/// # Errors
+/// `message_invalid` without a model, `resource_unknown` for a model that the provider's record does not list.
+pub fn ask<'a>(
+    provider: &'a Arc<LlmProvider>,
+    endpoint: Endpoint,
+    body: &'a Json<'a>,
+    bytes: usize,
+) -> Result<Ask<'a>, Refusal> {
+    let Some(name) = body.get("model").and_then(Json::as_str) else {
+        return Err(Refusal::new(Code::MessageInvalid, "member \"model\" is missing or not a string"));
+    };
+    if provider.model(name).is_none() {
+        let shown: String = name.chars().take(128).collect();
+        let message = format!("model {shown:?} is not registered on LLMProvider {}", provider.id.id);
+        return Err(Refusal::new(Code::ResourceUnknown, message));
+    }
+    let streaming = match body.get("stream") {
+        None | Some(Json::Null) => false,
+        Some(Json::Bool(streaming)) => *streaming,
+        Some(_) => return Err(Refusal::new(Code::MessageInvalid, "member \"stream\" must be a boolean")),
+    };
+    let dialect = match endpoint {
+        Endpoint::Messages | Endpoint::CountTokens => Dialect::Anthropic,
+        Endpoint::ChatCompletions | Endpoint::Models => Dialect::OpenAi,
+    };
+    Ok(Ask {
+        method: endpoint.method(),
+        action: Action::CallModel,
+        target: Target::Model { provider, name },
+        arguments: Arguments::None,
+        tokens_estimated: i64::try_from(bytes / 4).unwrap_or(i64::MAX),
+        streaming,
+        answer: Answer::Usage(dialect),
+    })
+}
+
+/// The question behind one entry of `GET /v1/models`.
+pub fn ask_listed<'a>(provider: &'a Arc<LlmProvider>, name: &'a str) -> Ask<'a> {
+    Ask {
+        method: Endpoint::Models.method(),
+        action: Action::CallModel,
+        target: Target::Model { provider, name },
+        arguments: Arguments::None,
+        tokens_estimated: 0,
+        streaming: false,
+        answer: Answer::Pass,
+    }
+}
+
+#[cfg(test)]
+mod tests;

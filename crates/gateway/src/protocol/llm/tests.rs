@@ -1,0 +1,48 @@
+use http::Method;
+
+use super::*;
+use crate::protocol::tests::provider;
+
+#[test]
+fn only_governed_paths_of_the_providers_own_type_exist() {
+    use ProviderType::{Anthropic, OpenAi, OpenAiCompatible};
+    for (provider, method, path, expected) in [
+        (OpenAi, Method::POST, "/v1/chat/completions", Ok(Endpoint::ChatCompletions)),
+        (OpenAiCompatible, Method::POST, "/v1/chat/completions", Ok(Endpoint::ChatCompletions)),
+        (Anthropic, Method::POST, "/v1/messages", Ok(Endpoint::Messages)),
+        (Anthropic, Method::POST, "/v1/messages/count_tokens", Ok(Endpoint::CountTokens)),
+        (Anthropic, Method::GET, "/v1/models", Ok(Endpoint::Models)),
+        (OpenAi, Method::POST, "/v1/messages", Err(Code::RouteUnknown)),
+        (Anthropic, Method::POST, "/v1/chat/completions", Err(Code::RouteUnknown)),
+        (OpenAi, Method::POST, "/v1/files", Err(Code::RouteUnknown)),
+        (OpenAi, Method::POST, "", Err(Code::RouteUnknown)),
+        (OpenAi, Method::GET, "/v1/chat/completions", Err(Code::MethodNotAllowed)),
+        (OpenAi, Method::POST, "/v1/models", Err(Code::MethodNotAllowed)),
+    ] {
+        assert_eq!(Endpoint::of(provider, &method, path).map_err(|r| r.code), expected, "{provider:?} {method} {path}");
+    }
+}
+
+#[test]
+fn the_model_is_the_resource_and_must_be_registered() {
+    let provider = provider();
+    for (text, expected) in [
+        (r#"{"model":"sim-small"}"#, "Model/platform/openai/sim-small false"),
+        (r#"{"model":"sim-small","stream":true}"#, "Model/platform/openai/sim-small true"),
+        (r#"{"model":"sim-large"}"#, "resource_unknown"),
+        (r#"{"model":7}"#, "message_invalid"),
+        (r#"{"messages":[]}"#, "message_invalid"),
+        (r#"{"model":"sim-small","stream":"yes"}"#, "message_invalid"),
+        (r#"[]"#, "message_invalid"),
+    ] {
+        let body = Json::parse(text.as_bytes()).expect("valid JSON");
+        let asked = match ask(&provider, Endpoint::ChatCompletions, &body, 400) {
+            Ok(ask) => {
+                assert_eq!(ask.tokens_estimated, 100);
+                format!("{} {}", ask.target.entity(), ask.streaming)
+            }
+            Err(refusal) => refusal.code.as_str().to_owned(),
+        };
+        assert_eq!(asked, expected, "{text}");
+    }
+}

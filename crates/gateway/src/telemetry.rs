@@ -1,0 +1,137 @@
+//! Spans over OTLP/HTTP, off unless an endpoint is given. With it off a call pays one branch.
+//!
+//! Attribute names are those of the OpenTelemetry GenAI and MCP conventions, v1.41.1; the gateway's own begin with `vidimus.`.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanEvents, SpanLinks, SpanProcessor as _};
+use vidimus_core::call::{Action, Call};
+use vidimus_core::decision::Decision;
+
+use crate::trace::TraceContext;
+
+/// Exports spans in the background. The queue is bounded: spans may be dropped, records never are.
+#[derive(Clone, Debug, Default)]
+pub struct Telemetry(Option<Arc<BatchSpanProcessor>>);
+
+/// The exporter could not be built from the endpoint given.
+#[derive(Debug, thiserror::Error)]
+#[error("the OTLP endpoint {endpoint} cannot be used: {reason}")]
+pub struct BadEndpoint {
+    pub endpoint: String,
+    pub reason: String,
+}
+
+impl Telemetry {
+    /// Exports to `endpoint`, e.g. `http://collector:4318/v1/traces`; `None` turns export off.
+    ///
+    /// # Errors
+    /// [`BadEndpoint`] when the address cannot be used at all. An endpoint that does not answer is not an error.
+    pub fn new(endpoint: Option<&str>) -> Result<Self, BadEndpoint> {
+        let Some(endpoint) = endpoint else { return Ok(Self(None)) };
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(endpoint)
+            .build()
+            .map_err(|error| BadEndpoint { endpoint: endpoint.to_owned(), reason: error.to_string() })?;
+        let mut processor = BatchSpanProcessor::builder(exporter).build();
+        processor.set_resource(&Resource::builder().with_service_name("vidimus").build());
+        Ok(Self(Some(Arc::new(processor))))
+    }
+
+    /// Begins the gateway's span of a call; `None` when nothing is exported or the caller's trace is not sampled.
+    pub fn span(&self, trace: &TraceContext) -> Option<Span> {
+        let processor = self.0.clone().filter(|_| trace.flags & 1 == 1)?;
+        let attributes = Vec::with_capacity(12);
+        Some(Span { processor, trace: *trace, started: SystemTime::now(), name: "call".into(), attributes, denied: false })
+    }
+
+    /// Sends what is queued. Called once, when the gateway stops.
+    pub fn flush(&self) {
+        if let Some(processor) = &self.0
+            && let Err(error) = processor.force_flush()
+        {
+            tracing::warn!(%error, "the last spans could not be exported");
+        }
+    }
+}
+
+/// The gateway's span of one call.
+#[derive(Debug)]
+pub struct Span {
+    processor: Arc<BatchSpanProcessor>,
+    trace: TraceContext,
+    started: SystemTime,
+    name: String,
+    attributes: Vec<KeyValue>,
+    denied: bool,
+}
+
+impl Span {
+    /// Adds who, what and why.
+    pub fn decided(&mut self, call: &Call<'_>, decision: &Decision, id: &str) {
+        let resource = call.target.entity();
+        let last = resource.id.rsplit('/').next().unwrap_or_default().to_owned();
+        let method = call.context.method.to_owned();
+        self.name = format!("{method} {last}");
+        self.denied = !decision.allowed();
+        let mut add = |key: &'static str, value: String| self.attributes.push(KeyValue::new(key, value));
+        match call.action {
+            Action::InvokeTool => {
+                add("gen_ai.operation.name", "execute_tool".to_owned());
+                add("gen_ai.tool.name", last);
+                add("mcp.method.name", method);
+            }
+            Action::ReadResource | Action::GetPrompt | Action::ConnectServer => add("mcp.method.name", method),
+            Action::CallAgent => {
+                add("gen_ai.operation.name", "invoke_agent".to_owned());
+                add("gen_ai.agent.id", resource.id.to_string());
+            }
+            Action::CallModel => {
+                add("gen_ai.operation.name", "chat".to_owned());
+                add("gen_ai.request.model", last);
+            }
+        }
+        add("vidimus.call", id.to_owned());
+        add("vidimus.principal", call.principal.entity().to_string());
+        add("vidimus.resource", resource.to_string());
+        add("vidimus.outcome", decision.outcome().as_str().to_owned());
+        add("vidimus.policies", decision.policies().join(","));
+        add("vidimus.transaction", call.context.chain.transaction.to_string());
+        if let Some(user) = call.context.user {
+            add("enduser.id", user.subject.to_string());
+        }
+    }
+
+    /// Ends and queues the span.
+    pub fn end(mut self, result: &str, status: u16) {
+        self.attributes.push(KeyValue::new("vidimus.result", result.to_owned()));
+        if status > 0 {
+            self.attributes.push(KeyValue::new("http.response.status_code", i64::from(status)));
+        }
+        let failed = self.denied || !matches!(result, "ok");
+        let trace_id = TraceId::from(self.trace.trace_id);
+        let flags = TraceFlags::new(self.trace.flags);
+        self.processor.on_end(SpanData {
+            span_context: SpanContext::new(trace_id, SpanId::from(self.trace.span_id), flags, false, TraceState::default()),
+            parent_span_id: SpanId::from(self.trace.parent_id),
+            parent_span_is_remote: self.trace.parent_id != 0,
+            span_kind: SpanKind::Server,
+            name: self.name.into(),
+            start_time: self.started,
+            end_time: SystemTime::now(),
+            attributes: self.attributes,
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: if failed { Status::error(result.to_owned()) } else { Status::Ok },
+            instrumentation_scope: InstrumentationScope::builder("vidimus-gateway").build(),
+        });
+    }
+}

@@ -1,0 +1,76 @@
+//! The whole log, checked by reading alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde_json::json;
+use vidimus_ledger::{Options, Report, default_memory};
+
+use crate::output::{self, Format};
+
+/// Recomputes the log from its records and holds it against every signed checkpoint; exits 1 when something is wrong.
+///
+/// It finds a flipped byte anywhere, a record removed, added or reordered, a log cut below what was signed, and a rollback: the
+/// last checkpoint verified is remembered outside of the data directory, like a witness would.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vidimus audit verify --data /var/lib/vidimus
+  vidimus audit verify --key \"$(cat ledger.pub)\" --checkpoint saved-last-month    # trusting nothing in the directory")]
+pub struct Verify {
+    /// The ledger's public key (C2SP vkey), if known from elsewhere; otherwise the log's own is taken.
+    #[arg(long)]
+    key: Option<String>,
+    /// A checkpoint saved earlier; the log must be a continuation of it. May be given several times.
+    #[arg(long)]
+    checkpoint: Vec<PathBuf>,
+    /// Where the last verified checkpoint is remembered.
+    #[arg(long, env = "VIDIMUS_VERIFIED")]
+    memory: Option<PathBuf>,
+    /// Remember nothing, and compare with nothing remembered.
+    #[arg(long, conflicts_with = "memory")]
+    forget: bool,
+}
+
+pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCode> {
+    let trusted = verify
+        .checkpoint
+        .iter()
+        .map(|path| fs::read_to_string(path).with_context(|| path.display().to_string()))
+        .collect::<anyhow::Result<_>>()?;
+    let options = Options {
+        key: verify.key.as_deref().map(|key| key.trim().parse().context("--key")).transpose()?,
+        trusted,
+        memory: if verify.forget { None } else { verify.memory.clone().or_else(default_memory) },
+    };
+    let report = vidimus_ledger::verify(dir, &options)?;
+    match format {
+        Format::Json => {
+            let messages: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
+            output::json(&json!({"intact": report.intact(), "messages": messages, "report": report}))?;
+        }
+        Format::Table => print(&report),
+    }
+    Ok(if report.intact() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn print(report: &Report) {
+    let row = |label: &str, text: &str| output::line(&format!("{label:<13}{text}"));
+    row("log", &report.origin);
+    row("key", &report.key);
+    row("records", &format!("{} in {} segments", report.records, report.segments));
+    if let Some(checkpoint) = &report.checkpoint {
+        row("checkpoint", &format!("{} records, root {}", checkpoint.size, checkpoint.root));
+    }
+    row("confirmed", &format!("{} records are what they were when they were signed for", report.confirmed));
+    for note in &report.notes {
+        row("note", &note.to_string());
+    }
+    for finding in &report.findings {
+        row("WRONG", &output::verdict(&finding.to_string(), false));
+    }
+    let verdict = if report.intact() { "intact" } else { "NOT INTACT" };
+    row("verdict", &output::verdict(verdict, report.intact()));
+}

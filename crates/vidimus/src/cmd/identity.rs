@@ -1,0 +1,139 @@
+//! `vidimus identity`: the built-in CA and token issuer, so that nothing external is needed to start.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, anyhow};
+use clap::{Args, Subcommand};
+use secrecy::ExposeSecret as _;
+use serde_json::json;
+use vidimus_gateway::gate::millis;
+use vidimus_identity::{LOCAL_ISSUER, LocalIdentity, SpiffeId, TokenRequest, TrustDomain};
+
+use crate::output::{self, Format};
+
+/// Issues tokens and certificates with the built-in issuer and CA, for development and for installations without a cluster.
+#[derive(Debug, Args)]
+pub struct Identity {
+    /// The data directory, the same as of `vidimus serve`.
+    #[arg(long, env = "VIDIMUS_DATA", global = true, default_value = "vidimus-data")]
+    data: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Makes the keys, if they are not there yet, and prints what to register.
+    #[command(after_help = "Example:\n  vidimus identity init --data /var/lib/vidimus --trust-domain corp.example")]
+    Init {
+        /// SPIFFE trust domain of the CA; `vidimus.local` where not given.
+        #[arg(long)]
+        trust_domain: Option<String>,
+    },
+    /// Prints a bearer token for a registered subject.
+    #[command(after_help = "Examples:
+  curl -H \"Authorization: Bearer $(vidimus identity token --data DIR --subject invoice-bot)\" …
+  vidimus identity token --data DIR --subject invoice-bot --user ada@example.com    # the agent acts for a person")]
+    Token {
+        /// The subject that a principal is registered with: identities: [{oidc: {issuer: urn:vidimus:local, subject: …}}]
+        #[arg(long)]
+        subject: String,
+        /// The person it acts for; the principal must list urn:vidimus:local under actsFor.
+        #[arg(long)]
+        user: Option<String>,
+        /// Whom the token is for.
+        #[arg(long, default_value = "vidimus")]
+        audience: String,
+        /// How long it is good, e.g. 15m or 8h; at most 24h.
+        #[arg(long, default_value = "1h", value_parser = duration)]
+        ttl: Duration,
+    },
+    /// Writes an X.509-SVID and its key, and the trust bundle beside them.
+    #[command(after_help = "Example:
+  vidimus identity svid --data DIR --spiffe-id spiffe://vidimus.local/ns/finance/sa/invoice-bot --out /tmp/svid
+  curl --cert /tmp/svid/svid.pem --key /tmp/svid/svid-key.pem --cacert /tmp/svid/bundle.pem https://localhost:8443/…")]
+    Svid {
+        /// The SPIFFE ID, in the CA's trust domain.
+        #[arg(long)]
+        spiffe_id: String,
+        /// Directory for svid.pem, svid-key.pem and bundle.pem.
+        #[arg(long)]
+        out: PathBuf,
+        /// How long it is good; at most 24h.
+        #[arg(long, default_value = "24h", value_parser = duration)]
+        ttl: Duration,
+    },
+    /// Prints the CA's trust bundle (PEM).
+    #[command(after_help = "Example:\n  vidimus identity bundle --data DIR > bundle.pem")]
+    Bundle,
+}
+
+pub fn run(identity: &Identity, format: Format) -> anyhow::Result<ExitCode> {
+    let now = millis(SystemTime::now());
+    match &identity.command {
+        Command::Init { trust_domain } => init(&identity.data, trust_domain.as_deref(), format)?,
+        Command::Token { subject, user, audience, ttl } => {
+            let request = TokenRequest { subject, user: user.as_deref(), audience, ttl: *ttl, now };
+            let token = open(&identity.data, None)?.token(&request)?;
+            match format {
+                Format::Table => output::line(token.expose_secret()),
+                Format::Json => output::json(&json!({"token": token.expose_secret(), "expires_in": ttl.as_secs()}))?,
+            }
+        }
+        Command::Svid { spiffe_id, out, ttl } => {
+            let local = open(&identity.data, None)?;
+            let svid = local.svid(&SpiffeId::parse(spiffe_id)?, *ttl, now)?;
+            fs::create_dir_all(out).with_context(|| format!("--out {}", out.display()))?;
+            let bundle = out.join("bundle.pem");
+            svid.write(&out.join("svid.pem"), &out.join("svid-key.pem"))?;
+            fs::write(&bundle, local.bundle()).with_context(|| bundle.display().to_string())?;
+            match format {
+                Format::Table => output::line(&format!("{spiffe_id} in {}", out.display())),
+                Format::Json => output::json(&json!({"spiffe_id": spiffe_id, "directory": out, "not_after_ms": svid.not_after.0}))?,
+            }
+        }
+        Command::Bundle => output::line(open(&identity.data, None)?.bundle().trim_end()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn init(data: &Path, trust_domain: Option<&str>, format: Format) -> anyhow::Result<()> {
+    let domain = trust_domain.map(TrustDomain::new).transpose()?;
+    let local = open(data, domain.as_ref())?;
+    let domain = local.trust_domain().as_str();
+    match format {
+        Format::Json => output::json(&json!({"issuer": LOCAL_ISSUER, "trust_domain": domain})),
+        Format::Table => {
+            output::line(&format!("issuer        {LOCAL_ISSUER}"));
+            output::line(&format!("trust domain  {domain}"));
+            output::line("register a principal with one of:");
+            output::line(&format!("  identities: [{{oidc: {{issuer: \"{LOCAL_ISSUER}\", subject: NAME}}}}]"));
+            output::line(&format!("  identities: [{{spiffe: \"spiffe://{domain}/ns/NAMESPACE/sa/NAME\"}}]"));
+            Ok(())
+        }
+    }
+}
+
+fn open(data: &Path, trust_domain: Option<&TrustDomain>) -> anyhow::Result<LocalIdentity> {
+    fs::create_dir_all(data).with_context(|| format!("--data {}", data.display()))?;
+    LocalIdentity::open(&data.join("identity"), trust_domain, millis(SystemTime::now()))
+        .with_context(|| format!("the built-in identity in {}", data.display()))
+}
+
+/// `90s`, `15m`, `8h`.
+pub fn duration(text: &str) -> anyhow::Result<Duration> {
+    let wrong = || anyhow!("'{text}' is not a duration such as 90s, 15m, 8h or 7d");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+}

@@ -1,0 +1,100 @@
+//! `vidimus serve`: the gateway.
+
+mod admin;
+mod compose;
+mod tls;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use vidimus_gateway::forward::Network;
+
+/// Governs calls: authenticates, decides, records, mints, forwards.
+///
+/// Routes: /mcp/{namespace}/{name}, /a2a/{namespace}/{name}, /llm/{namespace}/{name}/… (the provider's native paths below it).
+/// Every option can also be given by the environment variable named with it.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vidimus serve --resources examples/demo --data /tmp/vidimus
+  vidimus serve --resources /etc/vidimus --data /var/lib/vidimus --listen 127.0.0.1:8080 --tls-listen 0.0.0.0:8443
+  vidimus serve --resources DIR --data DIR --durability sync --otlp-endpoint http://collector:4318/v1/traces")]
+pub struct Serve {
+    /// Directory of resources (YAML or JSON), watched: a change is live at once.
+    #[arg(long, env = "VIDIMUS_RESOURCES")]
+    pub resources: PathBuf,
+    /// Directory for keys and the ledger. Created if missing; keep it.
+    #[arg(long, env = "VIDIMUS_DATA")]
+    pub data: PathBuf,
+    /// Address for plain HTTP; must be loopback unless --insecure-listen is given.
+    #[arg(long, env = "VIDIMUS_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Allow plain HTTP on an address other than loopback (a sidecar or mesh must then protect it).
+    #[arg(long, env = "VIDIMUS_INSECURE_LISTEN")]
+    pub insecure_listen: bool,
+    /// Address for TLS, with client certificates (X.509-SVIDs) accepted and not required.
+    #[arg(long, env = "VIDIMUS_TLS_LISTEN")]
+    pub tls_listen: Option<SocketAddr>,
+    /// PEM certificate chain of the TLS address; the built-in CA issues one where none is given.
+    #[arg(long, env = "VIDIMUS_TLS_CERT", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM private key to --tls-cert.
+    #[arg(long, env = "VIDIMUS_TLS_KEY", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// SPIFFE trust bundle (PEM, or a SPIFFE bundle in JSON) as trust-domain=FILE; may be given several times. The built-in CA's
+    /// bundle is always trusted for its own trust domain.
+    #[arg(long, env = "VIDIMUS_TRUST_BUNDLE", value_delimiter = ',', value_name = "TRUST-DOMAIN=FILE")]
+    pub trust_bundle: Vec<String>,
+    /// Address for health, metrics and status, plain HTTP.
+    #[arg(long, env = "VIDIMUS_ADMIN", default_value = "127.0.0.1:9901")]
+    pub admin: SocketAddr,
+    /// The gateway's address as callers see it; in agent cards and token metadata, and an accepted audience.
+    #[arg(long, env = "VIDIMUS_PUBLIC_URL")]
+    pub public_url: Option<String>,
+    /// Further audiences accepted in callers' tokens, besides "vidimus" and the public URL.
+    #[arg(long, env = "VIDIMUS_AUDIENCE", value_delimiter = ',')]
+    pub audience: Vec<String>,
+    /// Issuer of Kubernetes ServiceAccount tokens, for identities of kind serviceAccount.
+    #[arg(long, env = "VIDIMUS_SERVICE_ACCOUNT_ISSUER")]
+    pub service_account_issuer: Option<String>,
+    /// When a record counts as kept: handed to the kernel (survives a killed process), or on disk (survives power loss).
+    #[arg(long, env = "VIDIMUS_DURABILITY", value_enum, default_value_t = DurabilityArg::Commit)]
+    pub durability: DurabilityArg,
+    /// Largest body of an MCP or A2A message, bytes.
+    #[arg(long, env = "VIDIMUS_MAX_BODY", default_value_t = 4 * 1024 * 1024, value_parser = clap::value_parser!(u32).range(1024..=1_073_741_824))]
+    pub max_body: u32,
+    /// Networks that no upstream may be in, besides link-local, multicast and unspecified ones.
+    #[arg(long, env = "VIDIMUS_DENY_UPSTREAM", value_delimiter = ',', value_name = "CIDR")]
+    pub deny_upstream: Vec<Network>,
+    /// Browser origins that may call; all others are refused.
+    #[arg(long, env = "VIDIMUS_ALLOW_ORIGIN", value_delimiter = ',')]
+    pub allow_origin: Vec<String>,
+    /// Export spans to this OTLP/HTTP address, e.g. http://collector:4318/v1/traces.
+    #[arg(long, env = "VIDIMUS_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+    /// Worker threads; one a core where not given.
+    #[arg(long, env = "VIDIMUS_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// What goes to standard error: error, warn, info, debug, or a filter such as vidimus_gateway=debug.
+    #[arg(long, env = "VIDIMUS_LOG", default_value = "info")]
+    pub log: String,
+    /// Log as JSON, one object a line.
+    #[arg(long, env = "VIDIMUS_LOG_JSON")]
+    pub log_json: bool,
+}
+
+/// See [`vidimus_ledger::Durability`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DurabilityArg {
+    Commit,
+    Sync,
+}
+
+pub fn run(serve: Serve) -> anyhow::Result<ExitCode> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&serve.log)
+        .map_err(|error| anyhow::anyhow!("--log {}: {error}", serve.log))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if serve.log_json { log.json().init() } else { log.init() }
+    compose::run(serve)
+}

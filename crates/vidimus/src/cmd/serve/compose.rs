@@ -1,0 +1,209 @@
+//! Puts the parts together. Startup is a reload from empty; the order is: what exists, who we are, the ledger, the doors.
+
+use std::fs;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, anyhow, bail};
+use arc_swap::ArcSwap;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::watch;
+use vidimus_gateway::door::listen::{self, Door};
+use vidimus_gateway::forward::{AddressGuard, Upstream};
+use vidimus_gateway::gate::{Gate, Limits, Shared, millis};
+use vidimus_gateway::lend::Lender;
+use vidimus_gateway::meter::Meter;
+use vidimus_gateway::session::{KEY_LENGTH, SessionSeal};
+use vidimus_gateway::telemetry::Telemetry;
+use vidimus_identity::{Authenticator, LocalIdentity, Mint};
+use vidimus_ledger::{Durability, Ledger};
+use vidimus_registry::Loaded;
+
+use super::{DurabilityArg, Serve, admin, tls};
+
+pub(super) fn run(serve: Serve) -> anyhow::Result<ExitCode> {
+    let begun = Instant::now();
+    if !serve.listen.ip().is_loopback() && !serve.insecure_listen {
+        bail!(
+            "--listen {}: plain HTTP is served on loopback only; use --tls-listen, or --insecure-listen if something else protects it",
+            serve.listen
+        );
+    }
+    fs::read_dir(&serve.resources).with_context(|| format!("--resources {}", serve.resources.display()))?;
+    fs::create_dir_all(&serve.data).with_context(|| format!("--data {}", serve.data.display()))?;
+
+    let control = Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("vidimus-control").build()?;
+    let _inside = control.enter();
+    let (loaded, _watching) =
+        vidimus_registry::watch(&serve.resources).with_context(|| format!("--resources {}", serve.resources.display()))?;
+    let sockets = Sockets::open(&serve)?;
+    let identity = LocalIdentity::open(&serve.data.join("identity"), None, millis(SystemTime::now())).context("the built-in identity")?;
+    let identity = Arc::new(identity);
+    let shared = Arc::new(shared(&serve, &loaded.borrow(), &identity, sockets.plain.local_addr()?)?);
+    let tls = sockets.tls.map(|socket| tls::door(&control, &serve, &identity, socket)).transpose()?;
+    reload(&control, shared.clone(), loaded.clone());
+    admin::serve(&control, sockets.admin, shared.clone(), loaded)?;
+
+    let (stop, stopping) = watch::channel(false);
+    let doors: Vec<Door> = [Some(Door { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
+    let workers = start_workers(&serve, &shared, &Arc::new(doors), &stopping)?;
+    tracing::info!(
+        listen = %serve.listen, tls = ?serve.tls_listen, admin = %serve.admin, workers = workers.len(),
+        ledger = shared.ledger.size(), ms = begun.elapsed().as_millis(), "serving"
+    );
+    control.block_on(stop_signal())?;
+    tracing::info!("stopping: running calls may end, new ones are refused");
+    // Nobody listens any more when every worker has gone already.
+    let _ = stop.send(true);
+    for worker in workers {
+        if worker.join().is_err() {
+            tracing::error!("a worker ended by a panic");
+        }
+    }
+    control.block_on(shared.ledger.close());
+    shared.telemetry.flush();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The listening sockets, bound before anything is served, so that a taken address is an error at once.
+struct Sockets {
+    plain: TcpListener,
+    tls: Option<TcpListener>,
+    admin: TcpListener,
+}
+
+impl Sockets {
+    fn open(serve: &Serve) -> anyhow::Result<Self> {
+        let bind = |flag: &str, address: SocketAddr| -> anyhow::Result<TcpListener> {
+            let socket = TcpListener::bind(address).with_context(|| format!("--{flag} {address}"))?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        };
+        Ok(Self {
+            plain: bind("listen", serve.listen)?,
+            tls: serve.tls_listen.map(|address| bind("tls-listen", address)).transpose()?,
+            admin: bind("admin", serve.admin)?,
+        })
+    }
+}
+
+fn shared(serve: &Serve, loaded: &Loaded, identity: &Arc<LocalIdentity>, address: SocketAddr) -> anyhow::Result<Shared> {
+    let scheme_and_host = || format!("http://{address}");
+    let public_url = serve.public_url.clone().unwrap_or_else(scheme_and_host).trim_end_matches('/').to_owned();
+    url::Url::parse(&public_url).with_context(|| format!("--public-url {public_url}"))?;
+    let mut audiences: Vec<Arc<str>> = vec!["vidimus".into(), public_url.as_str().into()];
+    audiences.extend(serve.audience.iter().map(|audience| audience.as_str().into()));
+    let mint = Arc::new(Mint::open(&serve.data.join("identity"), public_url.as_str()).context("the keys of minted tokens")?);
+    let authenticator = Authenticator::new(vidimus_identity::Config {
+        audiences,
+        mint: mint.clone(),
+        local: Some(identity.clone()),
+        service_account_issuer: serve.service_account_issuer.as_deref().map(Into::into),
+        allow_insecure_issuers: false,
+        issuer_roots: None,
+        limits: vidimus_identity::Limits::default(),
+    })?;
+    let ledger = Ledger::open(vidimus_ledger::Config {
+        dir: serve.data.join("ledger"),
+        durability: match serve.durability {
+            DurabilityArg::Commit => Durability::Commit,
+            DurabilityArg::Sync => Durability::Sync,
+        },
+        ..vidimus_ledger::Config::default()
+    })
+    .context("the ledger")?;
+    let meter = Meter::default();
+    meter.reloaded(loaded.snapshot.objects().len(), loaded.rejections.len());
+    let limits = Limits { message_body: usize::try_from(serve.max_body)?, ..Limits::default() };
+    Ok(Shared {
+        world: ArcSwap::new(loaded.snapshot.clone()),
+        authenticator,
+        mint,
+        ledger,
+        sessions: SessionSeal::new(&session_key(&serve.data.join("identity").join("session.key"))?)?,
+        lender: Lender::default(),
+        meter,
+        telemetry: Telemetry::new(serve.otlp_endpoint.as_deref())?,
+        limits,
+        public_url,
+        allowed_origins: serve.allow_origin.clone(),
+    })
+}
+
+/// The key that seals MCP sessions, made on first use and kept, so that sessions survive a restart.
+fn session_key(path: &Path) -> anyhow::Result<[u8; KEY_LENGTH]> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let fault = || format!("the session key {}", path.display());
+    match fs::read(path) {
+        Ok(bytes) => bytes.try_into().map_err(|_| anyhow!("{} is not {KEY_LENGTH} bytes long; delete it to get a new one", path.display())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let key: [u8; KEY_LENGTH] = rand::random();
+            // Written beside and renamed, so that a half-written key is never read.
+            let beside = path.with_extension("new");
+            let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).with_context(fault)?;
+            file.write_all(&key).and_then(|()| file.sync_all()).with_context(fault)?;
+            fs::rename(&beside, path).with_context(fault)?;
+            Ok(key)
+        }
+        Err(error) => Err(error).with_context(fault),
+    }
+}
+
+/// Takes every new snapshot into use.
+fn reload(control: &Runtime, shared: Arc<Shared>, mut loaded: watch::Receiver<Arc<Loaded>>) {
+    control.spawn(async move {
+        while loaded.changed().await.is_ok() {
+            let now = loaded.borrow_and_update().clone();
+            shared.world.store(now.snapshot.clone());
+            shared.meter.reloaded(now.snapshot.objects().len(), now.rejections.len());
+            tracing::info!(objects = now.snapshot.objects().len(), rejected = now.rejections.len(), "resources reloaded");
+            for rejection in &now.rejections {
+                tracing::warn!(
+                    source = rejection.source, line = rejection.line, object = rejection.object, field = rejection.field,
+                    value = rejection.value, fix = rejection.fix, "rejected: {}", rejection.reason
+                );
+            }
+        }
+    });
+}
+
+type Workers = Vec<std::thread::JoinHandle<()>>;
+
+fn start_workers(
+    serve: &Serve,
+    shared: &Arc<Shared>,
+    doors: &Arc<Vec<Door>>,
+    stopping: &watch::Receiver<bool>,
+) -> anyhow::Result<Workers> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let count = serve.threads.map_or(cores, usize::from);
+    let open = Arc::new(AtomicUsize::new(0));
+    let guard = AddressGuard { denied: serve.deny_upstream.clone().into() };
+    let mut workers = Vec::with_capacity(count);
+    for number in 0..count {
+        let gate = Gate { shared: shared.clone(), upstream: Upstream::new(guard.clone()).context("the system's TLS roots")? };
+        let (doors, open, stopping) = (doors.clone(), open.clone(), stopping.clone());
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let worker = std::thread::Builder::new().name(format!("vidimus-worker-{number}")).spawn(move || {
+            if let Err(error) = runtime.block_on(listen::serve(gate, &doors, open, stopping)) {
+                tracing::error!(%error, "a worker could not serve");
+            }
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        })?;
+        workers.push(worker);
+    }
+    Ok(workers)
+}
+
+async fn stop_signal() -> std::io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}

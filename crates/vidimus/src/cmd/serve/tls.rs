@@ -1,0 +1,77 @@
+//! The TLS address: the gateway's certificate, and the trust bundles that callers' SVIDs are verified against.
+
+use std::fs;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, anyhow, bail};
+use tokio::runtime::Runtime;
+use vidimus_gateway::door::listen::Door;
+use vidimus_gateway::gate::millis;
+use vidimus_identity::{
+    ClientCertificates, LocalIdentity, ServerCertificate, TrustBundle, TrustDomain, TrustStore, server_config,
+};
+
+use super::Serve;
+
+/// Life of a certificate that the built-in CA issues for the gateway; renewed at half of it.
+const LIFE: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) fn door(control: &Runtime, serve: &Serve, identity: &Arc<LocalIdentity>, socket: TcpListener) -> anyhow::Result<Door> {
+    let certificate = match (&serve.tls_cert, &serve.tls_key) {
+        (Some(chain), Some(key)) => {
+            let read = |flag: &str, path: &std::path::Path| {
+                fs::read_to_string(path).with_context(|| format!("--{flag} {}", path.display()))
+            };
+            ServerCertificate::from_pem(read("tls-cert", chain)?.as_bytes(), &read("tls-key", key)?.into())?
+        }
+        _ => {
+            let names = names(serve);
+            let certificate = identity.server_certificate(&names, LIFE, millis(SystemTime::now()))?;
+            renew(control, identity.clone(), names, certificate.clone());
+            certificate
+        }
+    };
+    let store = TrustStore::new(bundles(serve, identity)?);
+    let config = server_config(&certificate, ClientCertificates::Optional(store))?;
+    Ok(Door { socket, tls: Some(Arc::new(config)) })
+}
+
+fn bundles(serve: &Serve, identity: &LocalIdentity) -> anyhow::Result<Vec<TrustBundle>> {
+    let own = TrustBundle::parse(Some(identity.trust_domain()), identity.bundle().as_bytes())?;
+    let mut bundles = vec![own];
+    for given in &serve.trust_bundle {
+        let wrong = || format!("--trust-bundle {given}");
+        let (domain, file) = given.split_once('=').ok_or_else(|| anyhow!("write TRUST-DOMAIN=FILE")).with_context(wrong)?;
+        let domain = TrustDomain::new(domain).with_context(wrong)?;
+        if domain == *identity.trust_domain() {
+            bail!("--trust-bundle {given}: {} is the trust domain of the built-in CA", domain.as_str());
+        }
+        bundles.push(TrustBundle::parse(Some(&domain), &fs::read(file).with_context(wrong)?).with_context(wrong)?);
+    }
+    Ok(bundles)
+}
+
+/// The names callers reach the TLS address by.
+fn names(serve: &Serve) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    let url = serve.public_url.as_deref().and_then(|url| url::Url::parse(url).ok());
+    names.extend(url.as_ref().and_then(url::Url::host_str).map(|host| host.trim_matches(['[', ']']).to_owned()));
+    names.extend(serve.tls_listen.filter(|address| !address.ip().is_unspecified()).map(|address| address.ip().to_string()));
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn renew(control: &Runtime, identity: Arc<LocalIdentity>, names: Vec<String>, certificate: ServerCertificate) {
+    control.spawn(async move {
+        loop {
+            tokio::time::sleep(LIFE / 2).await;
+            match identity.server_certificate(&names, LIFE, millis(SystemTime::now())) {
+                Ok(newer) => certificate.update(&newer),
+                Err(error) => tracing::error!(%error, "the gateway's certificate could not be renewed"),
+            }
+        }
+    });
+}

@@ -1,0 +1,317 @@
+"""One stage for the tests: real upstreams, the gateway binary in front of them, and the resources that connect the two."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+E2E = pathlib.Path(__file__).resolve().parent.parent
+BINARY = os.environ.get("VIDIMUS_BIN", str(E2E.parent / "target/debug/vidimus"))
+PROVIDER_KEY = "provider-key-that-agents-never-see"
+
+RESOURCES = """
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {{name: invoice-bot, namespace: finance}}
+spec:
+  owner: ada.lovelace@example.com
+  team: finance
+  purpose: Matches invoices to purchase orders
+  riskLevel: low
+  environment: production
+  groups: [finance-agents]
+  capabilities: [financial-analysis]
+  identities:
+    - oidc: {{issuer: "urn:vidimus:local", subject: invoice-bot}}
+    - spiffe: spiffe://vidimus.local/ns/finance/sa/invoice-bot
+  actsFor: [{{issuer: "urn:vidimus:local"}}]
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {{name: risky-bot, namespace: finance}}
+spec:
+  owner: ada.lovelace@example.com
+  team: finance
+  purpose: The same, at a higher risk
+  riskLevel: high
+  environment: production
+  groups: [finance-agents]
+  identities: [{{oidc: {{issuer: "urn:vidimus:local", subject: risky-bot}}}}]
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {{name: stranger, namespace: marketing}}
+spec:
+  owner: bob@example.com
+  team: marketing
+  purpose: Registered, and permitted nothing
+  riskLevel: low
+  environment: production
+  identities: [{{oidc: {{issuer: "urn:vidimus:local", subject: stranger}}}}]
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {{name: hop-one, namespace: finance}}
+spec:
+  owner: ada.lovelace@example.com
+  team: finance
+  purpose: Passes work on
+  riskLevel: low
+  environment: production
+  groups: [finance-agents]
+  capabilities: [financial-analysis]
+  identities: [{{oidc: {{issuer: "urn:vidimus:local", subject: hop-one}}}}]
+  endpoint: {{url: "http://127.0.0.1:{hop_one}/"}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {{name: hop-two, namespace: finance}}
+spec:
+  owner: ada.lovelace@example.com
+  team: finance
+  purpose: Passes work on
+  riskLevel: low
+  environment: production
+  groups: [finance-agents]
+  capabilities: [financial-analysis]
+  identities: [{{oidc: {{issuer: "urn:vidimus:local", subject: hop-two}}}}]
+  endpoint: {{url: "http://127.0.0.1:{hop_two}/"}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {{name: echo, namespace: finance}}
+spec:
+  owner: ada.lovelace@example.com
+  team: finance
+  purpose: Says it again
+  riskLevel: low
+  environment: production
+  capabilities: [financial-analysis]
+  identities: [{{oidc: {{issuer: "urn:vidimus:local", subject: echo}}}}]
+  endpoint: {{url: "http://127.0.0.1:{echo}/"}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: MCPServer
+metadata: {{name: ledger, namespace: finance}}
+spec:
+  owner: ada.lovelace@example.com
+  team: finance
+  riskLevel: medium
+  endpoint: {{url: "http://127.0.0.1:{ledger}/mcp"}}
+  toolSets: {{finance-readonly: [get_invoice, list_invoices, whoami, slow_report]}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: MCPServer
+metadata: {{name: everything, namespace: platform}}
+spec:
+  owner: ada.lovelace@example.com
+  team: platform
+  riskLevel: low
+  endpoint: {{url: "http://127.0.0.1:{everything}/mcp"}}
+  toolSets: {{harmless: [echo]}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: LLMProvider
+metadata: {{name: simulator, namespace: platform}}
+spec:
+  owner: ada.lovelace@example.com
+  type: openAICompatible
+  endpoint: {{url: "http://127.0.0.1:{model}"}}
+  credential: {{file: "{key_file}"}}
+  models: [{{name: simulator-small}}, {{name: simulator-large}}]
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: LLMProvider
+metadata: {{name: claude-simulator, namespace: platform}}
+spec:
+  owner: ada.lovelace@example.com
+  type: anthropic
+  endpoint: {{url: "http://127.0.0.1:{model}"}}
+  credential: {{file: "{key_file}"}}
+  models: [{{name: simulator-small}}]
+"""
+
+POLICIES = """
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {name: finance-read, namespace: finance}
+spec:
+  description: Low-risk finance agents may read the ledger, at most three hops from the user.
+  cedar: |
+    permit (principal in Group::"finance-agents", action == Action::"invokeTool", resource in ToolSet::"finance-readonly")
+    when { principal.risk_level == "low" && context.delegation_depth <= 3 };
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {name: finance-documents, namespace: finance}
+spec:
+  description: Finance agents may read the ledger's documents and prompts.
+  cedar: |
+    permit (principal in Group::"finance-agents", action in [Action::"readResource", Action::"getPrompt"], resource);
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {name: finance-agents-talk, namespace: finance}
+spec:
+  description: Agents with overlapping capabilities may talk, at most three hops from the user.
+  cedar: |
+    permit (principal is Agent, action == Action::"callAgent", resource is Agent)
+    when { principal.capabilities.containsAny(resource.capabilities) && context.delegation_depth <= 3 };
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {name: small-transfers, namespace: finance}
+spec:
+  description: Transfers up to 10000.
+  cedar: |
+    permit (principal == Agent::"finance/invoice-bot", action == Action::"invokeTool", resource == Tool::"finance/ledger/transfer")
+    when { context.numbers.hasTag("/amount") && context.numbers.getTag("/amount") <= 10000 };
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {name: harmless-tools, namespace: platform}
+spec:
+  description: Everybody registered may use the harmless tools.
+  cedar: permit (principal, action == Action::"invokeTool", resource in ToolSet::"harmless");
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {name: small-models, namespace: platform}
+spec:
+  description: Finance may use the small model.
+  cedar: |
+    permit (principal in Group::"finance-agents", action == Action::"callModel", resource) when { resource.name == "simulator-small" };
+"""
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Stage:
+    """Starts everything once; `close` ends it."""
+
+    def __init__(self):
+        self.root = pathlib.Path(tempfile.mkdtemp(prefix="vidimus-e2e-"))
+        self.resources, self.data = self.root / "resources", self.root / "data"
+        self.resources.mkdir()
+        self.processes = contextlib.ExitStack()
+        self.logs = {}
+        self.listen, self.tls, self.admin = free_port(), free_port(), free_port()
+        self.url = f"http://127.0.0.1:{self.listen}"
+        key_file = self.root / "provider.key"
+        key_file.write_text(PROVIDER_KEY + "\n")
+        two = ("--next-a2a", f"{self.url}/a2a/finance/hop-one", "--mcp", f"{self.url}/mcp/finance/ledger")
+        one = ("--next-a2a", f"{self.url}/a2a/finance/hop-two", "--mcp", f"{self.url}/mcp/finance/ledger")
+        started = {
+            "ledger": self.start("ledger", "dual_era_server"),
+            "everything": self.start("everything", "everything"),
+            "hop_one": self.start("hop_one", "a2a_agent", "--kind", "invoice", "--name", "hop-one", *one),
+            "hop_two": self.start("hop_two", "a2a_agent", "--kind", "invoice", "--name", "hop-two", *two),
+            "echo": self.start("echo", "a2a_agent", "--kind", "echo"),
+            "model": self.start("model", "model_simulator", "--key", PROVIDER_KEY),
+        }
+        ports = {name: int(process.stdout.readline().split()[1]) for name, process in started.items()}
+        (self.resources / "estate.yaml").write_text(RESOURCES.format(key_file=key_file, **ports))
+        (self.resources / "policies.yaml").write_text(POLICIES)
+        self.gateway = None
+        self.serve()
+
+    def start(self, name, part, *flags):
+        self.logs[name] = self.root / f"{name}.jsonl"
+        self.logs[name].touch()
+        command = [str(E2E / "run"), part, "--port", "0", "--log", str(self.logs[name]), *flags]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=open(self.root / f"{name}.err", "w"), text=True)
+        self.processes.callback(self.stop, process)
+        return process
+
+    def serve(self, *flags):
+        """Starts (or starts again) the gateway; returns when it is ready."""
+        command = [BINARY, "serve", "--resources", str(self.resources), "--data", str(self.data),
+                   "--listen", f"127.0.0.1:{self.listen}", "--tls-listen", f"127.0.0.1:{self.tls}",
+                   "--admin", f"127.0.0.1:{self.admin}", *flags]
+        self.gateway = subprocess.Popen(command, stderr=open(self.root / "gateway.err", "a"))
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                if urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/readyz").status == 200:
+                    return
+            if self.gateway.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise RuntimeError("the gateway did not get ready:\n" + (self.root / "gateway.err").read_text())
+
+    @staticmethod
+    def stop(process):
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def close(self):
+        self.stop(self.gateway)
+        self.processes.close()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def vidimus(self, *args, check=True):
+        done = subprocess.run([BINARY, *args], capture_output=True, text=True)
+        if check and done.returncode:
+            raise AssertionError(f"vidimus {' '.join(args)} exited {done.returncode}: {done.stderr}{done.stdout}")
+        return done
+
+    def token(self, subject, *flags):
+        return self.vidimus("identity", "token", "--data", str(self.data), "--subject", subject, *flags).stdout.strip()
+
+    def client(self, part, url, token, *flags):
+        """Runs a client driver; its steps by name."""
+        command = [str(E2E / "run"), part, "--url", self.url + url, *flags]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120,
+                              env={**os.environ, "VIDIMUS_TOKEN": token})
+        steps = {}
+        for line in done.stdout.splitlines():
+            row = json.loads(line)
+            steps[row["step"]] = row
+        if not steps:
+            raise AssertionError(f"{part} printed nothing: {done.stderr}")
+        return steps
+
+    def post(self, path, body, token=None, headers=(), method="POST", raw=False):
+        """One plain request: status, headers, body."""
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, method=method)
+        request.add_header("Content-Type", "application/json")
+        request.add_header("Accept", "application/json, text/event-stream")
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
+        for name, value in headers:
+            request.add_header(name, value)
+        try:
+            answer = urllib.request.urlopen(request, timeout=60)
+        except urllib.error.HTTPError as error:
+            answer = error
+        content = answer.read()
+        if raw:
+            return answer.status, answer.headers, content
+        return answer.status, answer.headers, json.loads(content or b"null")
+
+    def seen(self, name):
+        """The requests that reached an upstream."""
+        rows = [json.loads(line) for line in self.logs[name].read_text().splitlines()]
+        return [row for row in rows if "method" in row]
+
+    def records(self, *flags):
+        done = self.vidimus("audit", "search", "--data", str(self.data), "--limit", "0", "-o", "json", *flags)
+        return [json.loads(line) for line in done.stdout.splitlines()]
