@@ -28,16 +28,41 @@ struct Seen {
     could_not: u64,
 }
 
+impl Seen {
+    fn and(self, other: Self) -> Self {
+        Self {
+            cases: self.cases + other.cases,
+            configurations: self.configurations + other.configurations,
+            policies: self.policies + other.policies,
+            refused_policies: self.refused_policies + other.refused_policies,
+            allowed: self.allowed + other.allowed,
+            forbidden: self.forbidden + other.forbidden,
+            by_default: self.by_default + other.by_default,
+            failed: self.failed + other.failed,
+            could_not: self.could_not + other.could_not,
+        }
+    }
+}
+
 #[test]
 fn every_decision_is_cedars() {
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (cases, first) = (number("VIDIMUS_PROPERTY_CASES", 10_000), number("VIDIMUS_PROPERTY_SEED", 1));
-    let mut seen = Seen::default();
-    let mut seed = first;
-    while seen.cases < cases {
-        configuration(seed, &mut seen);
-        seed += 1;
-    }
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    let seen = std::thread::scope(|scope| {
+        let some = |thread: u64| {
+            let mut seen = Seen::default();
+            let mut seed = first + thread;
+            while seen.cases * threads < cases {
+                configuration(seed, &mut seen);
+                seed += threads;
+            }
+            seen
+        };
+        let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || some(thread))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).fold(Seen::default(), Seen::and)
+    });
+    assert!(seen.cases >= cases, "{seen:?}");
     println!("{seen:?}");
     // The generator must reach what it is there for.
     let least = seen.cases / 50;
