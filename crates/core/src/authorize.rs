@@ -36,7 +36,11 @@ impl Snapshot {
             }
             Target::Server(server) if call.action == Action::ConnectServer => {
                 let connect = self.decide(call);
-                if connect.code == Some(Code::NoPermit) { self.connect(call, server).unwrap_or(connect) } else { connect }
+                if connect.code == Some(Code::NoPermit) {
+                    self.connect(call, server).unwrap_or(connect)
+                } else {
+                    connect
+                }
             }
             _ => self.decide(call),
         }
@@ -46,8 +50,10 @@ impl Snapshot {
     fn connect(&self, call: &Call<'_>, server: &Arc<McpServer>) -> Option<Decision> {
         let registered = server.tool_sets.values().flatten().chain(server.tools.keys());
         let tools = registered.map(|name| (Action::InvokeTool, &**name));
-        let named = self.named.get(&server.id.id).into_iter().flatten().map(|(action, name)| (*action, &**name));
-        let unnamed = [Action::InvokeTool, Action::ReadResource, Action::GetPrompt].map(|action| (action, UNNAMED));
+        let named =
+            self.named.get(&server.id.id).into_iter().flatten().map(|(action, name)| (*action, &**name));
+        let unnamed =
+            [Action::InvokeTool, Action::ReadResource, Action::GetPrompt].map(|action| (action, UNNAMED));
         tools.chain(named).chain(unnamed).find_map(|(action, name)| {
             let target = match action {
                 Action::ReadResource => Target::Resource { server, uri: name },
@@ -69,7 +75,14 @@ impl Snapshot {
         let mut facts: Vec<Fact> = by.facts.to_vec();
         facts.push(("through".into(), through.into()));
         facts.sort_unstable();
-        Decision { outcome: Outcome::Allow, code: None, policies, near: Arc::new([]), facts: facts.into(), reason: None }
+        Decision {
+            outcome: Outcome::Allow,
+            code: None,
+            policies,
+            near: Arc::new([]),
+            facts: facts.into(),
+            reason: None,
+        }
     }
 }
 
@@ -123,7 +136,3 @@ pub(crate) fn named<'a>(statements: impl Iterator<Item = &'a Arc<Statement>>) ->
     }
     named
 }
-
-
-#[cfg(test)]
-mod tests;

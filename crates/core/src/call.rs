@@ -59,13 +59,23 @@ impl Target<'_> {
     /// The entity: `Tool/namespace/server/tool` and so on.
     pub fn entity(&self) -> EntityId {
         match self {
-            Self::Tool { server, name } => EntityId::new(EntityKind::Tool, format!("{}/{name}", server.id.id)),
-            Self::Resource { server, uri } => EntityId::new(EntityKind::Resource, format!("{}/{uri}", server.id.id)),
-            Self::Prompt { server, name } => EntityId::new(EntityKind::Prompt, format!("{}/{name}", server.id.id)),
+            Self::Tool { server, name } => {
+                EntityId::new(EntityKind::Tool, format!("{}/{name}", server.id.id))
+            }
+            Self::Resource { server, uri } => {
+                EntityId::new(EntityKind::Resource, format!("{}/{uri}", server.id.id))
+            }
+            Self::Prompt { server, name } => {
+                EntityId::new(EntityKind::Prompt, format!("{}/{name}", server.id.id))
+            }
             Self::Server(server) => server.id.clone(),
             Self::Agent(agent) => agent.id.clone(),
-            Self::Skill { agent, name } => EntityId::new(EntityKind::Skill, format!("{}/{name}", agent.id.id)),
-            Self::Model { provider, name } => EntityId::new(EntityKind::Model, format!("{}/{name}", provider.id.id)),
+            Self::Skill { agent, name } => {
+                EntityId::new(EntityKind::Skill, format!("{}/{name}", agent.id.id))
+            }
+            Self::Model { provider, name } => {
+                EntityId::new(EntityKind::Model, format!("{}/{name}", provider.id.id))
+            }
         }
     }
 }

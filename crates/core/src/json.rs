@@ -9,6 +9,9 @@ use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
+/// Exact in f64, as `i64::MAX` is not.
+const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+
 /// One JSON value. Strings borrow from the input unless they contain escapes. Objects keep their order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Json<'a> {
@@ -47,9 +50,9 @@ impl<'a> Json<'a> {
         serde_json::from_str(text).map_err(|error| {
             let reason = error.to_string();
             match reason.strip_prefix(DUPLICATE) {
-                Some(rest) => {
-                    JsonError::DuplicateKey { key: rest.rsplit_once(" at line ").map_or(rest, |(key, _)| key).to_owned() }
-                }
+                Some(rest) => JsonError::DuplicateKey {
+                    key: rest.rsplit_once(" at line ").map_or(rest, |(key, _)| key).to_owned(),
+                },
                 None => JsonError::Syntax { reason },
             }
         })
@@ -95,8 +98,8 @@ impl<'a> Json<'a> {
     pub fn as_integer(&self) -> Option<i64> {
         match self {
             Self::Int(value) => Some(*value),
-            // Both bounds are exact in f64; i64::MAX itself is not, so the upper one is exclusive.
-            Self::Float(value) if value.fract() == 0.0 && (-9.223_372_036_854_775_8e18..9.223_372_036_854_775_8e18).contains(value) => {
+            Self::Float(value) if value.fract() == 0.0 && (-TWO_TO_63..TWO_TO_63).contains(value) =>
+            {
                 #[expect(clippy::cast_possible_truncation, reason = "whole and in range, checked above")]
                 Some(*value as i64)
             }
@@ -171,7 +174,8 @@ impl<'a> Json<'a> {
 
 /// RFC 6901 section 4: digits without a leading zero.
 fn array_index(segment: &str) -> Option<usize> {
-    let canonical = segment == "0" || (!segment.starts_with('0') && segment.bytes().all(|b| b.is_ascii_digit()));
+    let canonical =
+        segment == "0" || (!segment.starts_with('0') && segment.bytes().all(|b| b.is_ascii_digit()));
     if canonical { segment.parse().ok() } else { None }
 }
 

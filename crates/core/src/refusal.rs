@@ -137,6 +137,7 @@ impl Refusal {
 
     /// Adds what the operator should see and the caller should not.
     #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "callers hand over an error that they are done with")]
     pub fn with_detail(mut self, detail: impl ToString) -> Self {
         self.detail = Some(detail.to_string());
         self

@@ -13,7 +13,11 @@ use crate::handle::{Peer, handle};
 use crate::reply::ReplyBody;
 
 /// Answers one request: a public document, or a governed call.
-pub async fn answer(gate: &Gate, request: Request<Incoming>, peer: &Peer) -> Result<Response<ReplyBody>, Infallible> {
+pub async fn answer(
+    gate: &Gate,
+    request: Request<Incoming>,
+    peer: &Peer,
+) -> Result<Response<ReplyBody>, Infallible> {
     if request.uri().path().starts_with("/.well-known/") {
         return Ok(public::document(gate, request.method(), request.uri().path()));
     }

@@ -135,7 +135,13 @@ impl Passing {
     pub fn new(upstream: Incoming, effect: Effect, watch: Option<Watch>) -> Self {
         effect.shared.meter.streams().inc();
         let idle = Box::pin(tokio::time::sleep(effect.shared.limits.idle_stream));
-        Self { upstream, effect: Some(effect), events: watch.map(EventReader::new), idle, closing: Closing::No }
+        Self {
+            upstream,
+            effect: Some(effect),
+            events: watch.map(EventReader::new),
+            idle,
+            closing: Closing::No,
+        }
     }
 
     fn passed(&mut self, data: &Bytes) {
@@ -169,7 +175,10 @@ impl Body for Passing {
     type Data = Bytes;
     type Error = std::io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
         loop {
             match &mut this.closing {

@@ -95,8 +95,11 @@ pub async fn forward(
         }
     };
     if response.status().is_redirection() {
-        return Err(Refusal::new(Code::UpstreamInvalid, "the upstream answered with a redirect, which is not followed")
-            .with_detail(response.status()));
+        return Err(Refusal::new(
+            Code::UpstreamInvalid,
+            "the upstream answered with a redirect, which is not followed",
+        )
+        .with_detail(response.status()));
     }
     Ok(response)
 }

@@ -63,8 +63,9 @@ async fn govern(
     body: Incoming,
 ) -> Result<Response<ReplyBody>, Refusal> {
     let world = gate.snapshot();
-    let route = Route::parse(parts.uri.path())
-        .ok_or_else(|| Refusal::new(Code::RouteUnknown, "the path addresses nothing that is governed here"))?;
+    let route = Route::parse(parts.uri.path()).ok_or_else(|| {
+        Refusal::new(Code::RouteUnknown, "the path addresses nothing that is governed here")
+    })?;
     same_origin(gate, parts)?;
     // Before the body is read: nobody unknown may make the gateway work.
     let (caller, credential) = authenticate(gate, &world, journey, &route, parts).await?;
@@ -78,7 +79,7 @@ async fn govern(
         object::Asked::Forward(ask) => ask,
         object::Asked::ListModels(provider) => {
             return answer::models(gate, journey, &world, &caller, &route, provider).await;
-        },
+        }
     };
     let session = object.open_session(gate, &caller, &parts.headers)?;
     let call = call(&ask, &caller, journey);
@@ -89,15 +90,21 @@ async fn govern(
     // The refusal of an agent without an endpoint is on record as a decision without an effect.
     let to = object.upstream().ok_or_else(|| object.unreachable())?;
     let mut effect = effect(gate, journey, &receipt, &route, &ask, bytes.len());
-    let response = match outbound(gate, journey, &caller, credential, parts, &object, &endpoint, session, bytes.clone()) {
-        Ok((outbound, token)) => {
-            effect.token = token;
-            forward(&gate.upstream, permit, &receipt, to, outbound).await
-        }
-        Err(refusal) => Err(refusal),
-    };
+    let response =
+        match outbound(gate, journey, &caller, credential, parts, &object, &endpoint, session, bytes.clone())
+        {
+            Ok((outbound, token)) => {
+                effect.token = token;
+                forward(&gate.upstream, permit, &receipt, to, outbound).await
+            }
+            Err(refusal) => Err(refusal),
+        };
     match response {
-        Ok(response) => answer::Answering { gate, world: &world, call: &call, object: &object }.pass(&ask, response, effect).await,
+        Ok(response) => {
+            answer::Answering { gate, world: &world, call: &call, object: &object }
+                .pass(&ask, response, effect)
+                .await
+        }
         Err(refusal) => {
             effect.record(Ending::Failed(refusal.code)).await.map_err(closed)?;
             Err(refusal)
@@ -108,7 +115,9 @@ async fn govern(
 /// A browser page of an origin that nobody allowed may not use a person's network position (MCP, transports, "Security warning").
 fn same_origin(gate: &Gate, parts: &http::request::Parts) -> Result<(), Refusal> {
     match parts.headers.get(http::header::ORIGIN) {
-        Some(origin) if !gate.allowed_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) => {
+        Some(origin)
+            if !gate.allowed_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) =>
+        {
             Err(Refusal::new(Code::OriginRefused, "requests with this Origin are refused"))
         }
         _ => Ok(()),
@@ -133,7 +142,8 @@ async fn authenticate<'p>(
 
 /// The one credential of a request. Anthropic's SDK sends its key as `x-api-key`; two different ones are one too many.
 fn credential<'p>(route: &Route<'_>, parts: &'p http::request::Parts) -> Result<Option<&'p str>, Refusal> {
-    let ambiguous = || Refusal::new(Code::CredentialAmbiguous, "the request carries more than one credential");
+    let ambiguous =
+        || Refusal::new(Code::CredentialAmbiguous, "the request carries more than one credential");
     let mut lines = parts.headers.get_all(AUTHORIZATION).iter();
     let bearer = match (lines.next(), lines.next()) {
         (None, _) => None,
@@ -142,7 +152,12 @@ fn credential<'p>(route: &Route<'_>, parts: &'p http::request::Parts) -> Result<
             let text = line.to_str().ok().and_then(|text| text.split_once(' '));
             match text.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) {
                 Some((_, token)) => Some(token.trim()),
-                None => return Err(Refusal::new(Code::TokenMalformed, "Authorization must be \"Bearer\" and one token")),
+                None => {
+                    return Err(Refusal::new(
+                        Code::TokenMalformed,
+                        "Authorization must be \"Bearer\" and one token",
+                    ));
+                }
             }
         }
     };
@@ -171,7 +186,12 @@ async fn read(gate: &Gate, route: &Route<'_>, body: Incoming) -> Result<Bytes, R
         crate::route::Protocol::Llm => gate.limits.model_body,
         _ => gate.limits.message_body,
     };
-    let slow = || Refusal::new(Code::RequestTooSlow, format!("the body did not arrive within {:?}", gate.limits.body_time));
+    let slow = || {
+        Refusal::new(
+            Code::RequestTooSlow,
+            format!("the body did not arrive within {:?}", gate.limits.body_time),
+        )
+    };
     match tokio::time::timeout(gate.limits.body_time, Limited::new(body, most).collect()).await {
         Err(_) => Err(slow()),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
@@ -244,7 +264,10 @@ async fn record(
 }
 
 /// The caller's bytes, addressed to the upstream, with this hop's own credential in place of the caller's.
-#[expect(clippy::too_many_arguments, reason = "each is one ingredient of the request; a struct would only rename them")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is one ingredient of the request; a struct would only rename them"
+)]
 fn outbound(
     gate: &Gate,
     journey: &Journey,
@@ -282,7 +305,8 @@ fn outbound(
 
 /// A credential for exactly this destination, for a couple of minutes.
 fn mint(gate: &Gate, journey: &Journey, caller: &Caller, object: &Object<'_>) -> Result<HopToken, Refusal> {
-    let audience = object.upstream().map(|endpoint| &*endpoint.audience).ok_or_else(|| object.unreachable())?;
+    let audience =
+        object.upstream().map(|endpoint| &*endpoint.audience).ok_or_else(|| object.unreachable())?;
     let hop = Hop {
         audience,
         destination: object.id(),
@@ -292,9 +316,9 @@ fn mint(gate: &Gate, journey: &Journey, caller: &Caller, object: &Object<'_>) ->
         now: millis(journey.wall),
         ttl: gate.limits.token_life,
     };
-    gate.mint
-        .mint(&hop)
-        .map_err(|error| Refusal::new(Code::Internal, "no credential could be minted for this hop").with_detail(error))
+    gate.mint.mint(&hop).map_err(|error| {
+        Refusal::new(Code::Internal, "no credential could be minted for this hop").with_detail(error)
+    })
 }
 
 fn effect(
@@ -339,5 +363,6 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn closed(closed: vidimus_ledger::Closed) -> Refusal {
-    Refusal::new(Code::LedgerClosed, "the record of this call could not be written, so nothing passes").with_detail(closed)
+    Refusal::new(Code::LedgerClosed, "the record of this call could not be written, so nothing passes")
+        .with_detail(closed)
 }

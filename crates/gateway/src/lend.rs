@@ -46,7 +46,8 @@ impl Lender {
         }
         let key = read(&provider.credential).map_err(|reason| unavailable(provider, &reason))?;
         let text = if name == "authorization" { format!("Bearer {key}") } else { key };
-        let mut value = HeaderValue::from_str(&text).map_err(|_| unavailable(provider, "the key is not header text"))?;
+        let mut value =
+            HeaderValue::from_str(&text).map_err(|_| unavailable(provider, "the key is not header text"))?;
         value.set_sensitive(true);
         known.insert(provider.credential.clone(), (now, value.clone()));
         Ok(Some((name, value)))
@@ -72,6 +73,9 @@ fn read(source: &CredentialSource) -> Result<String, String> {
 }
 
 fn unavailable(provider: &LlmProvider, reason: &str) -> Refusal {
-    Refusal::new(Code::CredentialUnavailable, format!("the key of LLMProvider {} is not available", provider.id.id))
-        .with_detail(reason)
+    Refusal::new(
+        Code::CredentialUnavailable,
+        format!("the key of LLMProvider {} is not available", provider.id.id),
+    )
+    .with_detail(reason)
 }

@@ -57,8 +57,11 @@ pub struct Meter {
 impl Default for Meter {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("vidimus");
-        let histogram: fn() -> Histogram =
-            || Histogram::new([0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0]);
+        let histogram: fn() -> Histogram = || {
+            Histogram::new([
+                0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
+            ])
+        };
         let meter = Self {
             decisions: Family::default(),
             effects: Family::default(),
@@ -74,14 +77,26 @@ impl Default for Meter {
         };
         registry.register("decisions", "Calls decided or refused, by stable code", meter.decisions.clone());
         registry.register("effects", "Calls ended, by result", meter.effects.clone());
-        registry.register("call_duration_seconds", "From the first byte of a call to the last of its answer", meter.duration.clone());
+        registry.register(
+            "call_duration_seconds",
+            "From the first byte of a call to the last of its answer",
+            meter.duration.clone(),
+        );
         registry.register("tokens", "Model tokens as counted by the provider", meter.tokens.clone());
         registry.register("connections", "Open client connections", meter.connections.clone());
         registry.register("streams", "Answers being passed on now", meter.streams.clone());
         registry.register("registry_objects", "Registered objects that are live", meter.objects.clone());
-        registry.register("registry_rejected", "Objects left out because they are malformed", meter.rejected.clone());
+        registry.register(
+            "registry_rejected",
+            "Objects left out because they are malformed",
+            meter.rejected.clone(),
+        );
         registry.register("registry_reloads", "Snapshots taken into use", meter.reloads.clone());
-        registry.register("ledger_open", "1 while the ledger accepts records, 0 when the gate is closed", meter.ledger_open.clone());
+        registry.register(
+            "ledger_open",
+            "1 while the ledger accepts records, 0 when the gate is closed",
+            meter.ledger_open.clone(),
+        );
         Self { registry, ..meter }
     }
 }

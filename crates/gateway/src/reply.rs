@@ -37,7 +37,10 @@ impl Body for ReplyBody {
     type Data = Bytes;
     type Error = std::io::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
             Self::Whole(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
             Self::Passing(passing) => Pin::new(&mut **passing).poll_frame(cx),
@@ -63,7 +66,9 @@ impl Body for ReplyBody {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// A JSON-RPC error, with the request's id as JSON text where it is known.
-    JsonRpc { id: Option<Box<str>> },
+    JsonRpc {
+        id: Option<Box<str>>,
+    },
     OpenAi,
     Anthropic,
     /// Outside the three protocols.
@@ -143,7 +148,9 @@ fn rpc_code(code: Code) -> i64 {
 
 fn openai_type(class: Class) -> &'static str {
     match class {
-        Class::Invalid | Class::NotFound | Class::MethodNotAllowed | Class::TooLarge | Class::TooSlow => "invalid_request_error",
+        Class::Invalid | Class::NotFound | Class::MethodNotAllowed | Class::TooLarge | Class::TooSlow => {
+            "invalid_request_error"
+        }
         Class::Unauthenticated => "authentication_error",
         Class::Forbidden => "permission_error",
         Class::Unavailable | Class::BadUpstream | Class::UpstreamTimeout => "server_error",
@@ -198,17 +205,29 @@ mod tests {
     fn check(shape: &Shape, code: Code) -> (u16, serde_json::Value) {
         let refusal = Refusal { policies: vec!["f/p".into()], ..Refusal::new(code, "because") };
         let response = refused(shape, &refusal, "call-1", None);
-        assert_eq!(response.headers().get(CODE_HEADER).map(HeaderValue::as_bytes), Some(code.as_str().as_bytes()));
+        assert_eq!(
+            response.headers().get(CODE_HEADER).map(HeaderValue::as_bytes),
+            Some(code.as_str().as_bytes())
+        );
         (response.status().as_u16(), serde_json::from_str(&shape.body(&refusal, "call-1")).expect("JSON"))
     }
 
     #[test]
     fn every_code_has_a_reason_a_next_step_and_a_call_in_every_shape() {
-        let shapes = [Shape::JsonRpc { id: Some("7".into()) }, Shape::JsonRpc { id: None }, Shape::OpenAi, Shape::Anthropic, Shape::Plain];
+        let shapes = [
+            Shape::JsonRpc { id: Some("7".into()) },
+            Shape::JsonRpc { id: None },
+            Shape::OpenAi,
+            Shape::Anthropic,
+            Shape::Plain,
+        ];
         for shape in &shapes {
             for code in Code::ALL {
                 let (status, body) = check(shape, *code);
-                let about = body.get("vidimus").or_else(|| body.pointer("/error/vidimus")).or_else(|| body.pointer("/error/data"));
+                let about = body
+                    .get("vidimus")
+                    .or_else(|| body.pointer("/error/vidimus"))
+                    .or_else(|| body.pointer("/error/data"));
                 let about = about.expect("what it is about");
                 assert_eq!(about["code"], code.as_str());
                 assert_eq!(about["policies"][0], "f/p");

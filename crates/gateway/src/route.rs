@@ -65,7 +65,10 @@ mod tests {
         let route = |protocol, key, rest| Some(Route { protocol, key, rest });
         for (path, expected) in [
             ("/mcp/finance/ledger", route(Protocol::Mcp, "finance/ledger", "")),
-            ("/a2a/f/b/.well-known/agent-card.json", route(Protocol::A2a, "f/b", "/.well-known/agent-card.json")),
+            (
+                "/a2a/f/b/.well-known/agent-card.json",
+                route(Protocol::A2a, "f/b", "/.well-known/agent-card.json"),
+            ),
             ("/llm/p/openai/v1/chat/completions", route(Protocol::Llm, "p/openai", "/v1/chat/completions")),
             ("/mcp/finance/ledger/", route(Protocol::Mcp, "finance/ledger", "/")),
             ("/mcp/finance", None),

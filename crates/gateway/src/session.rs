@@ -38,7 +38,11 @@ impl SessionSeal {
         aws_lc_rs::rand::fill(&mut nonce).map_err(|_| SealFailed)?;
         let mut sealed = upstream.as_bytes().to_vec();
         self.0
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(binding.as_bytes()), &mut sealed)
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(binding.as_bytes()),
+                &mut sealed,
+            )
             .map_err(|_| SealFailed)?;
         Ok(URL_SAFE_NO_PAD.encode([&nonce[..], &sealed].concat()))
     }
@@ -64,8 +68,11 @@ mod tests {
         assert!(!id.contains("upstream") && id.is_ascii());
         assert_eq!(seal.open(&id, "mcp/f/ledger|Agent/f/a|").as_deref(), Some("upstream-1"));
         assert_eq!(seal.open(&id, "mcp/f/ledger|Agent/f/b|"), None);
-        assert_eq!(SessionSeal::new(&[8; KEY_LENGTH]).expect("key").open(&id, "mcp/f/ledger|Agent/f/a|"), None);
-        for forged in ["", "upstream-1", "AAAA", &id[1..], &format!("{id}A")] {
+        assert_eq!(
+            SessionSeal::new(&[8; KEY_LENGTH]).expect("key").open(&id, "mcp/f/ledger|Agent/f/a|"),
+            None
+        );
+        for forged in ["", "upstream-1", "AAAA", id.get(1..).expect("ASCII"), &format!("{id}A")] {
             assert_eq!(seal.open(forged, "mcp/f/ledger|Agent/f/a|"), None, "{forged}");
         }
         assert_ne!(id, seal.seal("upstream-1", "mcp/f/ledger|Agent/f/a|").expect("sealed"));

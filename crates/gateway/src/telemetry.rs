@@ -49,7 +49,14 @@ impl Telemetry {
     pub fn span(&self, trace: &TraceContext) -> Option<Span> {
         let processor = self.0.clone().filter(|_| trace.flags & 1 == 1)?;
         let attributes = Vec::with_capacity(12);
-        Some(Span { processor, trace: *trace, started: SystemTime::now(), name: "call".into(), attributes, denied: false })
+        Some(Span {
+            processor,
+            trace: *trace,
+            started: SystemTime::now(),
+            name: "call".into(),
+            attributes,
+            denied: false,
+        })
     }
 
     /// Sends what is queued. Called once, when the gateway stops.
@@ -88,7 +95,9 @@ impl Span {
                 add("gen_ai.tool.name", last);
                 add("mcp.method.name", method);
             }
-            Action::ReadResource | Action::GetPrompt | Action::ConnectServer => add("mcp.method.name", method),
+            Action::ReadResource | Action::GetPrompt | Action::ConnectServer => {
+                add("mcp.method.name", method);
+            }
             Action::CallAgent => {
                 add("gen_ai.operation.name", "invoke_agent".to_owned());
                 add("gen_ai.agent.id", resource.id.to_string());
@@ -119,7 +128,13 @@ impl Span {
         let trace_id = TraceId::from(self.trace.trace_id);
         let flags = TraceFlags::new(self.trace.flags);
         self.processor.on_end(SpanData {
-            span_context: SpanContext::new(trace_id, SpanId::from(self.trace.span_id), flags, false, TraceState::default()),
+            span_context: SpanContext::new(
+                trace_id,
+                SpanId::from(self.trace.span_id),
+                flags,
+                false,
+                TraceState::default(),
+            ),
             parent_span_id: SpanId::from(self.trace.parent_id),
             parent_span_is_remote: self.trace.parent_id != 0,
             span_kind: SpanKind::Server,

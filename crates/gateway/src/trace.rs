@@ -41,7 +41,8 @@ fn parse(header: &str) -> Option<(u128, u64, u8)> {
     let trace_id = hex(fields.next()?, 32)?;
     let parent_id = hex(fields.next()?, 16)?;
     let flags = hex(fields.next()?, 2)?;
-    let valid = version != 0xff && trace_id != 0 && parent_id != 0 && (version > 0 || fields.next().is_none());
+    let valid =
+        version != 0xff && trace_id != 0 && parent_id != 0 && (version > 0 || fields.next().is_none());
     valid.then_some((trace_id, u64::try_from(parent_id).ok()?, u8::try_from(flags).ok()?))
 }
 

@@ -60,7 +60,6 @@ impl Dice {
 /// How many of each thing.
 #[derive(Clone, Copy, Debug)]
 struct Size {
-    policies: usize,
     agents: usize,
     teams: usize,
     groups: usize,
@@ -70,7 +69,6 @@ struct Size {
 impl Size {
     fn of(policies: usize, agents: usize) -> Self {
         Self {
-            policies,
             agents,
             teams: (agents / AGENTS_OF_A_TEAM).clamp(2, 400),
             groups: (policies / 4).clamp(2, 2_500),

@@ -42,7 +42,8 @@ pub fn table(headers: &[&str]) -> Table {
 
 /// The text in a style, where standard output is a terminal and `NO_COLOR` is not set.
 pub fn paint(text: &str, style: Style) -> String {
-    let plain = !std::io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let plain = !std::io::stdout().is_terminal()
+        || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     if plain { text.to_owned() } else { format!("{style}{text}{style:#}") }
 }
 

@@ -50,7 +50,9 @@ fn whole_numbers_do_not_depend_on_notation() {
 fn pointers_find_what_scalars_names() {
     let value = parse(r#"{"a/b":{"c~d":[10,{"e":"f"}]},"g":null}"#).expect("valid");
     let mut found = Vec::new();
-    value.scalars(&mut |pointer, scalar| found.push((pointer.to_owned(), scalar.as_text().map(Cow::into_owned))));
+    value.scalars(&mut |pointer, scalar| {
+        found.push((pointer.to_owned(), scalar.as_text().map(Cow::into_owned)));
+    });
     let names: Vec<_> = found.iter().map(|(p, t)| (p.as_str(), t.as_deref().unwrap_or("-"))).collect();
     assert_eq!(names, [("/a~1b/c~0d/0", "10"), ("/a~1b/c~0d/1/e", "f"), ("/g", "null")]);
     for (pointer, text) in names {

@@ -7,6 +7,7 @@
     reason = "tests"
 )]
 
+mod authorize;
 mod examples;
 mod generate;
 mod policies;

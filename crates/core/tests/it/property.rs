@@ -15,7 +15,7 @@ use crate::generate::{self, Sample};
 /// Calls compared for each generated configuration.
 const CALLS: u64 = 12;
 
-#[derive(Default, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 struct Seen {
     cases: u64,
     configurations: u64,

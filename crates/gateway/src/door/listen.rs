@@ -93,7 +93,12 @@ impl Drop for Counted {
     }
 }
 
-async fn accept(worker: Worker, socket: tokio::net::TcpListener, graceful: Arc<GracefulShutdown>, mut stop: watch::Receiver<bool>) {
+async fn accept(
+    worker: Worker,
+    socket: tokio::net::TcpListener,
+    graceful: Arc<GracefulShutdown>,
+    mut stop: watch::Receiver<bool>,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -124,7 +129,9 @@ async fn connection(counted: Counted, stream: TcpStream, address: SocketAddr, wa
         Ok(Ok(stream)) => {
             let svid = match PeerSvid::from_certificates(stream.get_ref().1.peer_certificates()) {
                 Ok(svid) => svid.map(Arc::new),
-                Err(error) => return tracing::debug!(%address, %error, "the peer's certificate is not an X.509-SVID"),
+                Err(error) => {
+                    return tracing::debug!(%address, %error, "the peer's certificate is not an X.509-SVID");
+                }
             };
             speak(&counted, TokioIo::new(stream), Peer { address, svid }, watcher).await;
         }

@@ -11,7 +11,8 @@ use crate::route::Route;
 const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
 
 pub(super) fn document(gate: &Gate, method: &Method, path: &str) -> Response<ReplyBody> {
-    let refuse = |code, message: &'static str| reply::refused(&Shape::Plain, &Refusal::new(code, message), "", None);
+    let refuse =
+        |code, message: &'static str| reply::refused(&Shape::Plain, &Refusal::new(code, message), "", None);
     if *method != Method::GET {
         return refuse(Code::MethodNotAllowed, "public documents are served by GET");
     }
@@ -26,7 +27,9 @@ pub(super) fn document(gate: &Gate, method: &Method, path: &str) -> Response<Rep
             )
         }
         _ => match path.strip_prefix(RESOURCE_METADATA) {
-            Some(route) if route.is_empty() || Route::parse(route).is_some() => protected_resource(gate, route),
+            Some(route) if route.is_empty() || Route::parse(route).is_some() => {
+                protected_resource(gate, route)
+            }
             _ => refuse(Code::RouteUnknown, "no such document"),
         },
     }

@@ -81,10 +81,17 @@ impl AddressGuard {
     pub fn allows(&self, address: IpAddr) -> bool {
         let never = match address.to_canonical() {
             IpAddr::V4(v4) => {
-                v4.is_link_local() || v4.is_multicast() || v4.is_unspecified() || v4.is_broadcast() || v4.octets().starts_with(&[0])
+                v4.is_link_local()
+                    || v4.is_multicast()
+                    || v4.is_unspecified()
+                    || v4.is_broadcast()
+                    || v4.octets().starts_with(&[0])
             }
             IpAddr::V6(v6) => {
-                v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified() || v6 == AWS_METADATA_V6
+                v6.is_unicast_link_local()
+                    || v6.is_multicast()
+                    || v6.is_unspecified()
+                    || v6 == AWS_METADATA_V6
             }
         };
         !never && !self.denied.iter().any(|network| network.contains(address))
@@ -102,7 +109,8 @@ impl AddressGuard {
 const AWS_METADATA_V6: std::net::Ipv6Addr = std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 fn refused_address(detail: &str) -> Refusal {
-    Refusal::new(Code::UpstreamRefusedAddress, "the upstream's address is one that no call may reach").with_detail(detail)
+    Refusal::new(Code::UpstreamRefusedAddress, "the upstream's address is one that no call may reach")
+        .with_detail(detail)
 }
 
 /// Resolves with the system's resolver and keeps the addresses that the guard allows.
@@ -131,7 +139,8 @@ impl Service<Name> for GuardedResolver {
                 (host.as_str(), 0).to_socket_addrs().map(|found| (host.clone(), found.collect::<Vec<_>>()))
             });
             let (host, found) = lookup.await.map_err(io::Error::other)??;
-            let allowed: Vec<_> = found.iter().copied().filter(|address| guard.allows(address.ip())).collect();
+            let allowed: Vec<_> =
+                found.iter().copied().filter(|address| guard.allows(address.ip())).collect();
             if allowed.is_empty() && !found.is_empty() {
                 return Err(io::Error::other(RefusedName(host)));
             }
@@ -146,9 +155,10 @@ pub(super) fn client(guard: AddressGuard, roots: Option<&str>) -> io::Result<Cli
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_TIME));
-    let config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?;
+    let config =
+        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(io::Error::other)?;
     let config = match roots {
         None => config.with_native_roots()?,
         Some(file) => {
@@ -179,7 +189,7 @@ pub(super) fn refusal(error: &legacy::Error) -> Refusal {
     while let Some(source) = cause.source() {
         detail = format!("{detail}: {source}");
         let inner = source.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if inner.is_some_and(|inner| inner.is::<RefusedName>()) {
+        if inner.and_then(|inner| inner.downcast_ref::<RefusedName>()).is_some() {
             return refused_address(&detail);
         }
         cause = source;
@@ -198,7 +208,8 @@ mod tests {
 
     #[test]
     fn metadata_and_denied_networks_are_out_of_reach() {
-        let denied: Vec<Network> = ["10.9.0.0/16", "fd12::/16"].iter().map(|n| n.parse().expect("network")).collect();
+        let denied: Vec<Network> =
+            ["10.9.0.0/16", "fd12::/16"].iter().map(|n| n.parse().expect("network")).collect();
         let guard = AddressGuard { denied: denied.into() };
         for (address, allowed) in [
             ("127.0.0.1", true),

@@ -1,17 +1,25 @@
 //! Which headers go on. The caller's credentials never do, wherever it put them.
 
-use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, FORWARDED, HOST, HeaderName,
-    HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-    WWW_AUTHENTICATE,
-};
 use http::HeaderMap;
+use http::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, FORWARDED, HOST,
+    HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SERVER, SET_COOKIE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+};
 
 use crate::trace::TraceContext;
 
 /// Never passed on, in either direction (RFC 9110 section 7.6.1), or set by the gateway itself.
 const HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, CONTENT_LENGTH, HOST,
+    CONNECTION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION,
+    CONTENT_LENGTH,
+    HOST,
 ];
 
 /// Names by which callers present credentials, or by which gateways speak among themselves.
@@ -31,8 +39,16 @@ const CREDENTIALS: [&str; 12] = [
 ];
 
 /// What a third party (a model provider) gets to see of the caller's headers, by name or prefix.
-const THIRD_PARTY: [&str; 8] =
-    ["content-type", "accept", "user-agent", "anthropic-version", "anthropic-beta", "openai-beta", "x-stainless-", "idempotency-key"];
+const THIRD_PARTY: [&str; 8] = [
+    "content-type",
+    "accept",
+    "user-agent",
+    "anthropic-version",
+    "anthropic-beta",
+    "openai-beta",
+    "x-stainless-",
+    "idempotency-key",
+];
 
 /// The headers for a server or agent of the estate: the caller's, less its credentials.
 pub fn to_estate(headers: &HeaderMap, caller_credential: Option<&str>) -> HeaderMap {
@@ -92,7 +108,8 @@ fn is_credential(name: &HeaderName) -> bool {
 /// Whether a header of any name holds the credential that the caller authenticated with.
 fn carries(value: &HeaderValue, credential: Option<&str>) -> bool {
     credential.is_some_and(|credential| {
-        value.len() >= credential.len() && memchr::memmem::find(value.as_bytes(), credential.as_bytes()).is_some()
+        value.len() >= credential.len()
+            && memchr::memmem::find(value.as_bytes(), credential.as_bytes()).is_some()
     })
 }
 
@@ -108,7 +125,10 @@ mod tests {
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
         for (name, value) in lines {
-            map.append(HeaderName::try_from(*name).expect("name"), HeaderValue::from_str(value).expect("value"));
+            map.append(
+                HeaderName::try_from(*name).expect("name"),
+                HeaderValue::from_str(value).expect("value"),
+            );
         }
         map
     }
@@ -133,13 +153,22 @@ mod tests {
         ]);
         assert_eq!(names(&to_estate(&given, Some("secret-token"))), ["mcp-protocol-version", "x-tenant"]);
         assert_eq!(names(&to_third_party(&given, Some("secret-token"))), [""; 0]);
-        let model = headers(&[("content-type", "application/json"), ("x-stainless-lang", "python"), ("openai-organization", "x")]);
+        let model = headers(&[
+            ("content-type", "application/json"),
+            ("x-stainless-lang", "python"),
+            ("openai-organization", "x"),
+        ]);
         assert_eq!(names(&to_third_party(&model, None)), ["content-type", "x-stainless-lang"]);
     }
 
     #[test]
     fn an_upstreams_cookies_and_challenges_stay_here() {
-        let given = headers(&[("set-cookie", "a=b"), ("www-authenticate", "Bearer"), ("content-length", "3"), ("x-y", "z")]);
+        let given = headers(&[
+            ("set-cookie", "a=b"),
+            ("www-authenticate", "Bearer"),
+            ("content-length", "3"),
+            ("x-y", "z"),
+        ]);
         let mut kept = names(&to_caller(&given)).join(" ");
         kept.make_ascii_lowercase();
         assert_eq!(kept, "x-y content-length");

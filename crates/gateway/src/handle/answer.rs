@@ -60,16 +60,23 @@ impl Answering<'_> {
                 Answer::Usage(_) => Watch::Usage(Usage::default()),
                 _ => Watch::Rpc { error: false },
             });
-            return Ok(reply(parts.status, headers, ReplyBody::Passing(Box::new(Passing::new(body, effect, watch)))));
+            return Ok(reply(
+                parts.status,
+                headers,
+                ReplyBody::Passing(Box::new(Passing::new(body, effect, watch))),
+            ));
         }
 
         let limit = self.gate.limits.held_answer;
-        let held = tokio::time::timeout(self.gate.limits.idle_stream, Limited::new(body, limit).collect()).await;
+        let held =
+            tokio::time::timeout(self.gate.limits.idle_stream, Limited::new(body, limit).collect()).await;
         let bytes = match held {
             Ok(Ok(collected)) => collected.to_bytes(),
             Ok(Err(error)) => return self.fail(effect, unreadable(&*error, limit)).await,
             Err(_) => {
-                return self.fail(effect, Refusal::new(Code::UpstreamTimeout, "the upstream's answer did not end")).await;
+                return self
+                    .fail(effect, Refusal::new(Code::UpstreamTimeout, "the upstream's answer did not end"))
+                    .await;
             }
         };
         if let Answer::Usage(_) = ask.answer {
@@ -97,7 +104,11 @@ impl Answering<'_> {
         let (Answer::Session, Some(id)) = (ask.answer, from.get(session::HEADER)) else { return Ok(()) };
         let unusable = || Refusal::new(Code::UpstreamInvalid, "the upstream's session id is not usable");
         let binding = self.object.binding(self.call);
-        let sealed = self.gate.sessions.seal(id.to_str().map_err(|_| unusable())?, &binding).map_err(|_| unusable())?;
+        let sealed = self
+            .gate
+            .sessions
+            .seal(id.to_str().map_err(|_| unusable())?, &binding)
+            .map_err(|_| unusable())?;
         to.insert(session::HEADER, HeaderValue::from_str(&sealed).map_err(|_| unusable())?);
         Ok(())
     }
@@ -106,7 +117,9 @@ impl Answering<'_> {
         let text = std::str::from_utf8(bytes)
             .map_err(|_| Refusal::new(Code::UpstreamInvalid, "the upstream's answer is not UTF-8"))?;
         let changed = match ask.answer {
-            Answer::Listing(listing) if events => listing::filter_events(text, listing, &mut |name| self.shows(listing, name)),
+            Answer::Listing(listing) if events => {
+                listing::filter_events(text, listing, &mut |name| self.shows(listing, name))
+            }
             Answer::Listing(listing) => listing::filter(text, listing, &mut |name| self.shows(listing, name)),
             Answer::Card => card(text, &format!("{}/a2a/{}", self.gate.public_url, self.object.id().id)),
             Answer::Pass | Answer::Session | Answer::Usage(_) => return Ok(bytes.clone()),
@@ -152,7 +165,8 @@ fn unreadable(error: &(dyn std::error::Error + 'static), limit: usize) -> Refusa
 /// An agent card whose addresses are the gateway's. Only JSON-RPC is governed, so only JSON-RPC is announced; signatures are
 /// over what the agent wrote, and security schemes are between the agent and the gateway, so neither is passed on.
 fn card(text: &str, address: &str) -> Result<String, Refusal> {
-    let unreadable = |error| Refusal::new(Code::UpstreamInvalid, "the agent card could not be read").with_detail(error);
+    let unreadable =
+        |error| Refusal::new(Code::UpstreamInvalid, "the agent card could not be read").with_detail(error);
     let mut document: Value = serde_json::from_str(text).map_err(unreadable)?;
     let card = match document.get_mut("result") {
         Some(result) => result,
@@ -168,7 +182,9 @@ fn card(text: &str, address: &str) -> Result<String, Refusal> {
         card.insert("url".to_owned(), json!(address));
         card.insert("preferredTransport".to_owned(), json!("JSONRPC"));
     }
-    for (member, transport) in [("supportedInterfaces", "protocolBinding"), ("additionalInterfaces", "transport")] {
+    for (member, transport) in
+        [("supportedInterfaces", "protocolBinding"), ("additionalInterfaces", "transport")]
+    {
         let Some(interfaces) = card.get_mut(member).and_then(Value::as_array_mut) else { continue };
         interfaces.retain(|interface| interface.get(transport).and_then(Value::as_str) == Some("JSONRPC"));
         for interface in interfaces.iter_mut().filter_map(Value::as_object_mut) {
@@ -193,8 +209,10 @@ pub(super) async fn models(
         let ask = crate::protocol::llm::ask_listed(provider, &model.name);
         let call = super::call(&ask, caller, journey);
         if world.could_allow(&call) {
-            shown.push(json!({"id": &*model.name, "object": "model", "type": "model", "display_name": &*model.name,
-                "created": 0, "created_at": "1970-01-01T00:00:00Z", "owned_by": &*provider.id.id}));
+            shown.push(
+                json!({"id": &*model.name, "object": "model", "type": "model", "display_name": &*model.name,
+                "created": 0, "created_at": "1970-01-01T00:00:00Z", "owned_by": &*provider.id.id}),
+            );
             first = first.or(Some(model.name.clone()));
         }
     }
@@ -227,12 +245,18 @@ mod tests {
             "skills": [{"id": "s"}],
         });
         for wrapped in [false, true] {
-            let text = if wrapped { json!({"jsonrpc": "2.0", "id": 1, "result": given}) } else { given.clone() };
-            let out: Value = serde_json::from_str(&card(&text.to_string(), "http://gw/a2a/n/b").expect("card")).expect("JSON");
+            let text =
+                if wrapped { json!({"jsonrpc": "2.0", "id": 1, "result": given}) } else { given.clone() };
+            let out: Value =
+                serde_json::from_str(&card(&text.to_string(), "http://gw/a2a/n/b").expect("card"))
+                    .expect("JSON");
             let out = out.get("result").unwrap_or(&out);
             assert!(!out.to_string().contains("http://b:"), "{out}");
             assert_eq!(out["url"], "http://gw/a2a/n/b");
-            assert_eq!(out["supportedInterfaces"], json!([{"url": "http://gw/a2a/n/b", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}]));
+            assert_eq!(
+                out["supportedInterfaces"],
+                json!([{"url": "http://gw/a2a/n/b", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}])
+            );
             assert_eq!(out["additionalInterfaces"], json!([]));
             assert!(out.get("signatures").is_none() && out["skills"][0]["id"] == "s");
         }

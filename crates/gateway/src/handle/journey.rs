@@ -43,7 +43,9 @@ impl Journey {
         let route = Route::parse(parts.uri.path());
         let shape = match route {
             Some(Route { protocol: Protocol::Mcp | Protocol::A2a, .. }) => Shape::JsonRpc { id: None },
-            Some(Route { protocol: Protocol::Llm, rest, .. }) if rest.starts_with("/v1/messages") => Shape::Anthropic,
+            Some(Route { protocol: Protocol::Llm, rest, .. }) if rest.starts_with("/v1/messages") => {
+                Shape::Anthropic
+            }
             Some(_) => Shape::OpenAi,
             None => Shape::Plain,
         };
@@ -78,7 +80,12 @@ impl Journey {
     }
 
     /// Records the refusal, unless the decision already did, and answers it.
-    pub async fn refuse(&mut self, gate: &Gate, parts: &http::request::Parts, refusal: Refusal) -> Response<ReplyBody> {
+    pub async fn refuse(
+        &mut self,
+        gate: &Gate,
+        parts: &http::request::Parts,
+        refusal: Refusal,
+    ) -> Response<ReplyBody> {
         let mut refusal = refusal;
         if !self.decided {
             gate.meter.decided(self.protocol, Some(refusal.code));
@@ -96,7 +103,8 @@ impl Journey {
         if let Some(span) = self.span.take() {
             span.end(refusal.code.as_str(), refusal.code.class().http_status());
         }
-        let metadata = format!("{}/.well-known/oauth-protected-resource{}", gate.public_url, parts.uri.path());
+        let metadata =
+            format!("{}/.well-known/oauth-protected-resource{}", gate.public_url, parts.uri.path());
         reply::refused(&self.shape, &refusal, &self.call, Some(&metadata))
     }
 

@@ -62,7 +62,9 @@ impl<'w> Object<'w> {
             Protocol::A2a => (world.agent(route.key).map(Self::Agent), "Agent"),
             Protocol::Llm => (world.llm_provider(route.key).map(Self::Provider), "LLMProvider"),
         };
-        found.ok_or_else(|| Refusal::new(Code::ResourceUnknown, format!("no {kind} {} is registered", route.key)))
+        found.ok_or_else(|| {
+            Refusal::new(Code::ResourceUnknown, format!("no {kind} {} is registered", route.key))
+        })
     }
 
     pub fn id(&self) -> &'w EntityId {
@@ -88,9 +90,12 @@ impl<'w> Object<'w> {
 
     /// Which door a method and the rest of the path lead to.
     pub fn endpoint(&self, method: &Method, route: &Route<'_>) -> Result<Entry, Refusal> {
-        let unknown = || Refusal::new(Code::RouteUnknown, "nothing is served at this path below the object's route");
+        let unknown =
+            || Refusal::new(Code::RouteUnknown, "nothing is served at this path below the object's route");
         match self {
-            Self::Provider(provider) => llm::Endpoint::of(provider.provider, method, route.rest).map(Entry::Model),
+            Self::Provider(provider) => {
+                llm::Endpoint::of(provider.provider, method, route.rest).map(Entry::Model)
+            }
             Self::Agent(_) if a2a::CARD_PATHS.contains(&route.rest) => match *method {
                 Method::GET => Ok(Entry::Card),
                 _ => Err(Refusal::new(Code::MethodNotAllowed, "the agent card is served by GET")),
@@ -116,7 +121,9 @@ impl<'w> Object<'w> {
     {
         let missing = || Refusal::new(Code::MessageInvalid, "the request has no body");
         let ask = match (*self, entry) {
-            (Self::Provider(provider), Entry::Model(llm::Endpoint::Models)) => return Ok(Asked::ListModels(provider)),
+            (Self::Provider(provider), Entry::Model(llm::Endpoint::Models)) => {
+                return Ok(Asked::ListModels(provider));
+            }
             (Self::Provider(provider), Entry::Model(endpoint)) => {
                 llm::ask(provider, *endpoint, body.ok_or_else(missing)?, bytes)
             }
@@ -137,7 +144,8 @@ impl<'w> Object<'w> {
             Entry::Card => a2a::CARD_PATHS[0],
             Entry::Model(endpoint) => endpoint.path(),
         };
-        let text = if below.is_empty() { base.to_owned() } else { format!("{}{below}", base.trim_end_matches('/')) };
+        let text =
+            if below.is_empty() { base.to_owned() } else { format!("{}{below}", base.trim_end_matches('/')) };
         text.parse().map_err(|error| {
             Refusal::new(Code::Internal, "the registered endpoint is not a usable address").with_detail(error)
         })
@@ -157,11 +165,19 @@ impl<'w> Object<'w> {
     ///
     /// # Errors
     /// `session_foreign` for an id that was not made here for this caller and route.
-    pub fn open_session(&self, gate: &Gate, caller: &Caller, headers: &HeaderMap) -> Result<Option<HeaderValue>, Refusal> {
+    pub fn open_session(
+        &self,
+        gate: &Gate,
+        caller: &Caller,
+        headers: &HeaderMap,
+    ) -> Result<Option<HeaderValue>, Refusal> {
         let Some(sealed) = headers.get(session::HEADER) else { return Ok(None) };
         let foreign = || Refusal::new(Code::SessionForeign, "no such session of this caller");
         let sealed = sealed.to_str().map_err(|_| foreign())?;
-        let upstream = gate.sessions.open(sealed, &self.binding_of(&caller.proven.principal, caller.proven.user.as_ref())).ok_or_else(foreign)?;
+        let upstream = gate
+            .sessions
+            .open(sealed, &self.binding_of(&caller.proven.principal, caller.proven.user.as_ref()))
+            .ok_or_else(foreign)?;
         HeaderValue::from_str(&upstream).map(Some).map_err(|_| foreign())
     }
 }

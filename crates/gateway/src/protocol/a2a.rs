@@ -40,11 +40,19 @@ const METHODS: [(&str, &str, bool); 11] = [
 /// A refusal for anything that is not one request of a served version whose header agrees with its body.
 pub fn ask<'a>(agent: &'a Arc<Agent>, headers: &HeaderMap, body: &'a Json<'a>) -> Result<Ask<'a>, Refusal> {
     let Envelope::Request { method, params } = Envelope::of(body)? else {
-        return Err(Refusal::new(Code::MessageInvalid, "A2A has requests only; the message needs a method and an id"));
+        return Err(Refusal::new(
+            Code::MessageInvalid,
+            "A2A has requests only; the message needs a method and an id",
+        ));
     };
-    let Some((old, new, streaming)) = METHODS.into_iter().find(|(old, new, _)| *old == method || *new == method) else {
+    let Some((old, new, streaming)) =
+        METHODS.into_iter().find(|(old, new, _)| *old == method || *new == method)
+    else {
         let shown: String = method.chars().take(64).collect();
-        return Err(Refusal::new(Code::MethodUnknown, format!("method {shown:?} is not a method of a served A2A version")));
+        return Err(Refusal::new(
+            Code::MethodUnknown,
+            format!("method {shown:?} is not a method of a served A2A version"),
+        ));
     };
     version_agrees(headers, method == old)?;
     let target = match skill(params)? {
@@ -87,9 +95,10 @@ fn version_agrees(headers: &HeaderMap, old: bool) -> Result<(), Refusal> {
     };
     match (value.as_bytes(), old) {
         (b"", _) | (b"0.3" | b"0.3.0", true) | (b"1.0" | b"1.0.0" | b"1.0.1", false) => Ok(()),
-        (b"0.3" | b"0.3.0" | b"1.0" | b"1.0.0" | b"1.0.1", _) => {
-            Err(Refusal::new(Code::HeaderMismatch, "header a2a-version and the spelling of the method are of different versions"))
-        }
+        (b"0.3" | b"0.3.0" | b"1.0" | b"1.0.0" | b"1.0.1", _) => Err(Refusal::new(
+            Code::HeaderMismatch,
+            "header a2a-version and the spelling of the method are of different versions",
+        )),
         _ => Err(Refusal::new(Code::ProtocolVersionUnsupported, "A2A versions 0.3 and 1.0 are served")),
     }
 }
@@ -101,7 +110,9 @@ fn skill<'a>(params: Option<&'a Json<'a>>) -> Result<Option<&'a str>, Refusal> {
         match value.and_then(|v| v.get("metadata")).and_then(|m| m.get("skill")) {
             None | Some(Json::Null) => Ok(None),
             Some(Json::String(name)) if !name.is_empty() && name.len() <= LONGEST => Ok(Some(name)),
-            Some(_) => Err(Refusal::new(Code::MessageInvalid, "metadata.skill must be a string of 1 to 256 bytes")),
+            Some(_) => {
+                Err(Refusal::new(Code::MessageInvalid, "metadata.skill must be a string of 1 to 256 bytes"))
+            }
         }
     };
     match (of(params)?, of(params.and_then(|p| p.get("message")))?) {

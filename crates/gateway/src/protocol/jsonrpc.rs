@@ -6,8 +6,14 @@ use vidimus_core::refusal::{Code, Refusal};
 /// A JSON-RPC message, told apart by its members (JSON-RPC 2.0 sections 4 and 5).
 #[derive(Clone, Copy, Debug)]
 pub enum Envelope<'a> {
-    Request { method: &'a str, params: Option<&'a Json<'a>> },
-    Notification { method: &'a str, params: Option<&'a Json<'a>> },
+    Request {
+        method: &'a str,
+        params: Option<&'a Json<'a>>,
+    },
+    Notification {
+        method: &'a str,
+        params: Option<&'a Json<'a>>,
+    },
     /// The peer answers a request that the other side sent.
     Response,
 }
@@ -19,11 +25,16 @@ impl<'a> Envelope<'a> {
     /// `batch_not_supported` for an array, `message_invalid` for anything that is not one JSON-RPC 2.0 message.
     pub fn of(body: &'a Json<'a>) -> Result<Self, Refusal> {
         if matches!(body, Json::Array(_)) {
-            return Err(Refusal::new(Code::BatchNotSupported, "the body is a JSON array; batches are not supported"));
+            return Err(Refusal::new(
+                Code::BatchNotSupported,
+                "the body is a JSON array; batches are not supported",
+            ));
         }
         let invalid = |what: &'static str| Refusal::new(Code::MessageInvalid, what);
         if body.get("jsonrpc").and_then(Json::as_str) != Some("2.0") {
-            return Err(invalid("the body is not a JSON-RPC 2.0 message: member \"jsonrpc\" must be \"2.0\""));
+            return Err(invalid(
+                "the body is not a JSON-RPC 2.0 message: member \"jsonrpc\" must be \"2.0\"",
+            ));
         }
         let id = body.get("id");
         if !matches!(id, None | Some(Json::String(_) | Json::Int(_) | Json::UInt(_) | Json::Null)) {
@@ -95,7 +106,10 @@ mod tests {
         for (text, expected) in [
             (r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, "request ping"),
             (r#"{"jsonrpc":"2.0","id":"a","method":"ping","params":{}}"#, "request ping"),
-            (r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, "notification notifications/initialized"),
+            (
+                r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
+                "notification notifications/initialized",
+            ),
             (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, "response"),
             (r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#, "response"),
             (r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#, "batch_not_supported"),

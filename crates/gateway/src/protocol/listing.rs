@@ -73,7 +73,11 @@ fn push_string(out: &mut String, text: &str) {
 ///
 /// # Errors
 /// `upstream_invalid` when it cannot be read, or when a key appears twice: what cannot be filtered is not shown.
-pub fn filter(message: &str, listing: Listing, keep: &mut dyn FnMut(&str) -> bool) -> Result<String, Refusal> {
+pub fn filter(
+    message: &str,
+    listing: Listing,
+    keep: &mut dyn FnMut(&str) -> bool,
+) -> Result<String, Refusal> {
     let (entries_at, name_at) = listing.members();
     let whole = members(message)?;
     let Some(result) = whole.get("result") else { return Ok(message.to_owned()) };
@@ -104,7 +108,11 @@ pub fn filter(message: &str, listing: Listing, keep: &mut dyn FnMut(&str) -> boo
 }
 
 /// Filters the data of every event of a server-sent event stream that has ended.
-pub fn filter_events(stream: &str, listing: Listing, keep: &mut dyn FnMut(&str) -> bool) -> Result<String, Refusal> {
+pub fn filter_events(
+    stream: &str,
+    listing: Listing,
+    keep: &mut dyn FnMut(&str) -> bool,
+) -> Result<String, Refusal> {
     let mut out = String::with_capacity(stream.len());
     for event in stream.replace("\r\n", "\n").split_inclusive("\n\n") {
         let mut data = String::new();
@@ -164,7 +172,9 @@ mod tests {
 
     #[test]
     fn events_are_filtered_and_errors_pass() {
-        let stream = format!("event: message\nid: 3\ndata: {LIST}\n\n: ping\n\ndata: {{\"jsonrpc\":\"2.0\",\"method\":\"n\"}}\n\n");
+        let stream = format!(
+            "event: message\nid: 3\ndata: {LIST}\n\n: ping\n\ndata: {{\"jsonrpc\":\"2.0\",\"method\":\"n\"}}\n\n"
+        );
         let filtered = filter_events(&stream, Listing::Tools, &mut |_| false).expect("readable");
         assert!(filtered.starts_with("event: message\nid: 3\ndata: {\"jsonrpc\""), "{filtered}");
         assert!(filtered.contains("\"tools\":[]") && filtered.contains("\"method\":\"n\""), "{filtered}");

@@ -29,12 +29,15 @@ impl Endpoint {
     pub fn of(provider: ProviderType, method: &http::Method, path: &str) -> Result<Self, Refusal> {
         let endpoint = match (provider, path) {
             (_, "/v1/models") => Self::Models,
-            (ProviderType::OpenAi | ProviderType::OpenAiCompatible, "/v1/chat/completions") => Self::ChatCompletions,
+            (ProviderType::OpenAi | ProviderType::OpenAiCompatible, "/v1/chat/completions") => {
+                Self::ChatCompletions
+            }
             (ProviderType::Anthropic, "/v1/messages") => Self::Messages,
             (ProviderType::Anthropic, "/v1/messages/count_tokens") => Self::CountTokens,
             _ => {
                 let shown: String = path.chars().take(64).collect();
-                let message = format!("{shown:?} is not a governed path of a provider of type {}", provider.as_str());
+                let message =
+                    format!("{shown:?} is not a governed path of a provider of type {}", provider.as_str());
                 return Err(Refusal::new(Code::RouteUnknown, message));
             }
         };

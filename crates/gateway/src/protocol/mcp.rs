@@ -30,7 +30,11 @@ const NAME_HEADER: &str = "mcp-name";
 ///
 /// # Errors
 /// A refusal for anything that is not one message of a served era whose headers agree with its body.
-pub fn ask<'a>(server: &'a Arc<McpServer>, headers: &HeaderMap, body: &'a Json<'a>) -> Result<Ask<'a>, Refusal> {
+pub fn ask<'a>(
+    server: &'a Arc<McpServer>,
+    headers: &HeaderMap,
+    body: &'a Json<'a>,
+) -> Result<Ask<'a>, Refusal> {
     match Envelope::of(body)? {
         Envelope::Request { method, params } => {
             agree(headers, method, params)?;
@@ -58,7 +62,11 @@ pub fn is_modern(headers: &HeaderMap, params: Option<&Json<'_>>) -> bool {
     body_version(params).is_some() || single(headers, VERSION_HEADER).ok().flatten() == Some(MODERN)
 }
 
-fn request<'a>(server: &'a Arc<McpServer>, method: &'a str, params: Option<&'a Json<'a>>) -> Result<Ask<'a>, Refusal> {
+fn request<'a>(
+    server: &'a Arc<McpServer>,
+    method: &'a str,
+    params: Option<&'a Json<'a>>,
+) -> Result<Ask<'a>, Refusal> {
     let ask = |action, target| Ask { action, target, method, ..connect(server, method, Answer::Pass) };
     let listing = |listing| connect(server, method, Answer::Listing(listing));
     Ok(match method {
@@ -87,8 +95,8 @@ fn request<'a>(server: &'a Arc<McpServer>, method: &'a str, params: Option<&'a J
             }
             connect(server, method, Answer::Session)
         }
-        "server/discover" | "ping" | "logging/setLevel" | "tasks/get" | "tasks/list" | "tasks/cancel" | "tasks/result"
-        | "tasks/update" => connect(server, method, Answer::Pass),
+        "server/discover" | "ping" | "logging/setLevel" | "tasks/get" | "tasks/list" | "tasks/cancel"
+        | "tasks/result" | "tasks/update" => connect(server, method, Answer::Pass),
         _ => return Err(unknown(method)),
     })
 }
@@ -130,7 +138,10 @@ fn completion<'a>(server: &'a Arc<McpServer>, params: Option<&'a Json<'a>>) -> R
             let uri = named(reference, "uri")?;
             Ok(Ask { action: Action::ReadResource, target: Target::Resource { server, uri }, ..base })
         }
-        _ => Err(Refusal::new(Code::MessageInvalid, "params.ref.type must be \"ref/prompt\" or \"ref/resource\"")),
+        _ => Err(Refusal::new(
+            Code::MessageInvalid,
+            "params.ref.type must be \"ref/prompt\" or \"ref/resource\"",
+        )),
     }
 }
 
@@ -156,8 +167,12 @@ fn named<'a>(params: Option<&'a Json<'a>>, member: &'static str) -> Result<&'a s
     const LONGEST: usize = 2_048;
     match params.and_then(|p| p.get(member)).and_then(Json::as_str) {
         Some(text) if !text.is_empty() && text.len() <= LONGEST => Ok(text),
-        Some(_) => Err(Refusal::new(Code::MessageInvalid, format!("params.{member} must have 1 to {LONGEST} bytes"))),
-        None => Err(Refusal::new(Code::MessageInvalid, format!("params.{member} is missing or not a string"))),
+        Some(_) => {
+            Err(Refusal::new(Code::MessageInvalid, format!("params.{member} must have 1 to {LONGEST} bytes")))
+        }
+        None => {
+            Err(Refusal::new(Code::MessageInvalid, format!("params.{member} is missing or not a string")))
+        }
     }
 }
 
@@ -188,7 +203,10 @@ fn agree(headers: &HeaderMap, method: &str, params: Option<&Json<'_>>) -> Result
             let shown: String = version.chars().take(32).collect();
             return Err(Refusal::new(
                 Code::ProtocolVersionUnsupported,
-                format!("protocol version {shown:?} is not served; served: {MODERN}, {}", HANDSHAKE.join(", ")),
+                format!(
+                    "protocol version {shown:?} is not served; served: {MODERN}, {}",
+                    HANDSHAKE.join(", ")
+                ),
             ));
         }
     }
@@ -220,7 +238,11 @@ fn single<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h s
         return Err(Refusal::new(Code::HeaderMismatch, format!("header {name} is given twice")));
     }
     first
-        .map(|value| value.to_str().map_err(|_| Refusal::new(Code::HeaderMismatch, format!("header {name} is not ASCII"))))
+        .map(|value| {
+            value
+                .to_str()
+                .map_err(|_| Refusal::new(Code::HeaderMismatch, format!("header {name} is not ASCII")))
+        })
         .transpose()
 }
 

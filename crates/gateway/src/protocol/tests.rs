@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::resource::llm_provider::{CredentialSource, Model, ProviderType};
-use vidimus_core::resource::{Agent, AuthorityClass, DelegationLimits, Endpoint, LlmProvider, McpServer, Meta, RiskLevel};
+use vidimus_core::resource::{
+    Agent, AuthorityClass, DelegationLimits, Endpoint, LlmProvider, McpServer, Meta, RiskLevel,
+};
 
 use super::*;
 

@@ -56,7 +56,9 @@ impl Usage {
 pub enum Watch {
     Usage(Usage),
     /// Whether some JSON-RPC message was an error.
-    Rpc { error: bool },
+    Rpc {
+        error: bool,
+    },
 }
 
 /// Reads a stream of server-sent events as it passes, whatever the chunks it comes in.

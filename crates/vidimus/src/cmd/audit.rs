@@ -153,9 +153,10 @@ fn run_search(dir: &std::path::Path, search: &Search, format: Format) -> anyhow:
 /// One record as one row, whatever its kind.
 fn row(record: &Value) -> Vec<String> {
     let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
-    let policies = record["policies"].as_array().filter(|policies| !policies.is_empty()).map(|policies| {
-        policies.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
-    });
+    let policies = record["policies"]
+        .as_array()
+        .filter(|policies| !policies.is_empty())
+        .map(|policies| policies.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "));
     let (what, decision) = match record["kind"].as_str() {
         Some("decision") => (format!("{} {}", text("method"), text("resource")), text("outcome")),
         Some("refusal") => (text("path"), text("outcome")),
@@ -179,6 +180,8 @@ fn moment(text: &str) -> anyhow::Result<Timestamp> {
     if let Ok(time) = text.parse() {
         return Ok(time);
     }
-    let ago = duration(text).map_err(|_| anyhow::anyhow!("'{text}' is neither a time (2026-11-21T07:00:00Z) nor how long ago (15m, 8h, 7d)"))?;
+    let ago = duration(text).map_err(|_| {
+        anyhow::anyhow!("'{text}' is neither a time (2026-11-21T07:00:00Z) nor how long ago (15m, 8h, 7d)")
+    })?;
     Ok(Timestamp::try_from(SystemTime::now() - ago)?)
 }

@@ -79,9 +79,13 @@ fn print(report: &Report<'_>) {
         row("fix", &rejection.fix);
     }
     for warning in report.warnings {
-        output::line(&format!("warning  {} {}: {} ({})", warning.object, warning.value, warning.reason, warning.fix));
+        output::line(&format!(
+            "warning  {} {}: {} ({})",
+            warning.object, warning.value, warning.reason, warning.fix
+        ));
     }
     let good = report.rejections.is_empty();
-    let summary = format!("{} objects are in order, {} rejected", report.objects.len(), report.rejections.len());
+    let summary =
+        format!("{} objects are in order, {} rejected", report.objects.len(), report.rejections.len());
     output::line(&output::verdict(&summary, good));
 }

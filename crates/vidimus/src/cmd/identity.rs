@@ -27,7 +27,9 @@ pub struct Identity {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Makes the keys, if they are not there yet, and prints what to register.
-    #[command(after_help = "Example:\n  vidimus identity init --data /var/lib/vidimus --trust-domain corp.example")]
+    #[command(
+        after_help = "Example:\n  vidimus identity init --data /var/lib/vidimus --trust-domain corp.example"
+    )]
     Init {
         /// SPIFFE trust domain of the CA; `vidimus.local` where not given.
         #[arg(long)]
@@ -80,7 +82,9 @@ pub fn run(identity: &Identity, format: Format) -> anyhow::Result<ExitCode> {
             let token = open(&identity.data, None)?.token(&request)?;
             match format {
                 Format::Table => output::line(token.expose_secret()),
-                Format::Json => output::json(&json!({"token": token.expose_secret(), "expires_in": ttl.as_secs()}))?,
+                Format::Json => {
+                    output::json(&json!({"token": token.expose_secret(), "expires_in": ttl.as_secs()}))?
+                }
             }
         }
         Command::Svid { spiffe_id, out, ttl } => {
@@ -92,7 +96,9 @@ pub fn run(identity: &Identity, format: Format) -> anyhow::Result<ExitCode> {
             fs::write(&bundle, local.bundle()).with_context(|| bundle.display().to_string())?;
             match format {
                 Format::Table => output::line(&format!("{spiffe_id} in {}", out.display())),
-                Format::Json => output::json(&json!({"spiffe_id": spiffe_id, "directory": out, "not_after_ms": svid.not_after.0}))?,
+                Format::Json => output::json(
+                    &json!({"spiffe_id": spiffe_id, "directory": out, "not_after_ms": svid.not_after.0}),
+                )?,
             }
         }
         Command::Bundle => output::line(open(&identity.data, None)?.bundle().trim_end()),

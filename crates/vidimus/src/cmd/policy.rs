@@ -73,7 +73,9 @@ fn run_explain(explain: &Explain, format: Format) -> anyhow::Result<ExitCode> {
         transaction: "explain".into(),
         started: UnixMillis(0),
         // The agents in between are not known; others than the caller stand for them.
-        actors: (1..explain.depth).map(|hop| EntityId::new(actor.kind, format!("explain/hop-{hop}"))).collect(),
+        actors: (1..explain.depth)
+            .map(|hop| EntityId::new(actor.kind, format!("explain/hop-{hop}")))
+            .collect(),
     };
     let (action, target) = target(world, &explain.resource)?;
     let now = jiff::Timestamp::now().as_millisecond();
@@ -99,7 +101,10 @@ fn run_explain(explain: &Explain, format: Format) -> anyhow::Result<ExitCode> {
         }))?;
     } else {
         output::line(&format!("{} {} {}", explain.principal, action.as_str(), explain.resource));
-        output::line(&format!("decision  {}", output::verdict(decision.outcome().as_str(), decision.allowed())));
+        output::line(&format!(
+            "decision  {}",
+            output::verdict(decision.outcome().as_str(), decision.allowed())
+        ));
         let row = |label: &str, text: String| {
             if !text.is_empty() {
                 output::line(&format!("{label:<10}{text}"));
@@ -126,7 +131,8 @@ fn principal(world: &Snapshot, id: &EntityId) -> anyhow::Result<Principal> {
 }
 
 fn user(text: &str) -> anyhow::Result<User> {
-    let (issuer, subject) = text.rsplit_once('#').ok_or_else(|| anyhow!("--user {text}: write issuer#subject"))?;
+    let (issuer, subject) =
+        text.rsplit_once('#').ok_or_else(|| anyhow!("--user {text}: write issuer#subject"))?;
     Ok(User { issuer: issuer.into(), subject: subject.into(), email: None })
 }
 
@@ -170,6 +176,8 @@ fn target<'a>(world: &'a Snapshot, id: &'a EntityId) -> anyhow::Result<(Action, 
             let provider = world.llm_provider(key).ok_or_else(|| unknown("LLMProvider", key))?;
             (Action::CallModel, Target::Model { provider, name })
         }
-        EntityKind::Service | EntityKind::LlmProvider => bail!("--resource {id}: nothing calls a {}", id.kind.as_str()),
+        EntityKind::Service | EntityKind::LlmProvider => {
+            bail!("--resource {id}: nothing calls a {}", id.kind.as_str())
+        }
     })
 }

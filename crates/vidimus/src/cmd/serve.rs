@@ -95,6 +95,10 @@ pub fn run(serve: Serve) -> anyhow::Result<ExitCode> {
     let filter = tracing_subscriber::EnvFilter::try_new(&serve.log)
         .map_err(|error| anyhow::anyhow!("--log {}: {error}", serve.log))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if serve.log_json { log.json().init() } else { log.init() }
+    if serve.log_json {
+        log.json().init()
+    } else {
+        log.init()
+    }
     compose::run(serve)
 }

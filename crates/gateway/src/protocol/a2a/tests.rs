@@ -52,6 +52,9 @@ fn only_requests_exist() {
     let agent = agent();
     for text in [r#"{"jsonrpc":"2.0","method":"SendMessage"}"#, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#] {
         let body = Json::parse(text.as_bytes()).expect("valid JSON");
-        assert_eq!(ask(&agent, &HeaderMap::new(), &body).map(|_| ()).map_err(|r| r.code), Err(Code::MessageInvalid));
+        assert_eq!(
+            ask(&agent, &HeaderMap::new(), &body).map(|_| ()).map_err(|r| r.code),
+            Err(Code::MessageInvalid)
+        );
     }
 }

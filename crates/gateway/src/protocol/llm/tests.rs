@@ -19,7 +19,11 @@ fn only_governed_paths_of_the_providers_own_type_exist() {
         (OpenAi, Method::GET, "/v1/chat/completions", Err(Code::MethodNotAllowed)),
         (OpenAi, Method::POST, "/v1/models", Err(Code::MethodNotAllowed)),
     ] {
-        assert_eq!(Endpoint::of(provider, &method, path).map_err(|r| r.code), expected, "{provider:?} {method} {path}");
+        assert_eq!(
+            Endpoint::of(provider, &method, path).map_err(|r| r.code),
+            expected,
+            "{provider:?} {method} {path}"
+        );
     }
 }
 

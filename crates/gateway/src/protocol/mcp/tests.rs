@@ -31,13 +31,25 @@ fn legacy(method: &str, params: &str) -> String {
 fn every_method_of_every_era_asks_for_what_it_does() {
     let connect = |answer: &str| format!("connectServer MCPServer/finance/ledger {answer}");
     for (method, params, expected) in [
-        ("tools/call", r#"{"name":"pay","arguments":{"amount":1}}"#, "invokeTool Tool/finance/ledger/pay Pass"),
+        (
+            "tools/call",
+            r#"{"name":"pay","arguments":{"amount":1}}"#,
+            "invokeTool Tool/finance/ledger/pay Pass",
+        ),
         ("resources/read", r#"{"uri":"file:///a"}"#, "readResource Resource/finance/ledger/file:///a Pass"),
         ("resources/subscribe", r#"{"uri":"u"}"#, "readResource Resource/finance/ledger/u Pass"),
         ("resources/unsubscribe", r#"{"uri":"u"}"#, "readResource Resource/finance/ledger/u Pass"),
         ("prompts/get", r#"{"name":"p"}"#, "getPrompt Prompt/finance/ledger/p Pass"),
-        ("completion/complete", r#"{"ref":{"type":"ref/prompt","name":"p"}}"#, "getPrompt Prompt/finance/ledger/p Pass"),
-        ("completion/complete", r#"{"ref":{"type":"ref/resource","uri":"u"}}"#, "readResource Resource/finance/ledger/u Pass"),
+        (
+            "completion/complete",
+            r#"{"ref":{"type":"ref/prompt","name":"p"}}"#,
+            "getPrompt Prompt/finance/ledger/p Pass",
+        ),
+        (
+            "completion/complete",
+            r#"{"ref":{"type":"ref/resource","uri":"u"}}"#,
+            "readResource Resource/finance/ledger/u Pass",
+        ),
         ("completion/complete", r#"{"ref":{"type":"ref/tool"}}"#, "message_invalid"),
         ("initialize", r#"{"protocolVersion":"2025-11-25"}"#, &connect("Session")),
         ("initialize", r#"{"protocolVersion":"2026-07-28"}"#, "protocol_version_unsupported"),
@@ -56,7 +68,11 @@ fn every_method_of_every_era_asks_for_what_it_does() {
             r#"{"notifications":{"resourceSubscriptions":["u"]}}"#,
             "readResource Resource/finance/ledger/u Pass",
         ),
-        ("subscriptions/listen", r#"{"notifications":{"resourceSubscriptions":["u","v"]}}"#, "message_invalid"),
+        (
+            "subscriptions/listen",
+            r#"{"notifications":{"resourceSubscriptions":["u","v"]}}"#,
+            "message_invalid",
+        ),
         ("subscriptions/listen", r#"{"notifications":{"resourceSubscriptions":"u"}}"#, "message_invalid"),
         ("tools/call", r#"{"arguments":{}}"#, "message_invalid"),
         ("tools/call", r#"{"name":""}"#, "message_invalid"),
@@ -76,7 +92,9 @@ fn every_method_of_every_era_asks_for_what_it_does() {
 
 #[test]
 fn header_and_body_must_agree() {
-    let call = |meta: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"pay"{meta}}}}}"#);
+    let call = |meta: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"pay"{meta}}}}}"#)
+    };
     let (modern, old) = (call(&format!(",{META}")), call(""));
     let version = ("mcp-protocol-version", "2026-07-28");
     let (method, name) = (("mcp-method", "tools/call"), ("mcp-name", "pay"));
@@ -109,7 +127,8 @@ fn header_and_body_must_agree() {
 #[test]
 fn without_a_body_there_is_the_stream_and_the_end_of_a_session() {
     let server = server();
-    let method = |method: http::Method| ask_without_body(&server, &method).map(|ask| ask.method).map_err(|r| r.code);
+    let method =
+        |method: http::Method| ask_without_body(&server, &method).map(|ask| ask.method).map_err(|r| r.code);
     assert_eq!(method(http::Method::GET), Ok("session/stream"));
     assert_eq!(method(http::Method::DELETE), Ok("session/end"));
     assert_eq!(method(http::Method::PUT), Err(Code::MethodNotAllowed));

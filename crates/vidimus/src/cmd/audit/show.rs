@@ -65,7 +65,11 @@ pub fn run(dir: &Path, show: &Show, format: Format) -> anyhow::Result<ExitCode> 
                 "proof": shown.proof.as_ref().ok().map(ToString::to_string),
             }))?,
             Format::Table => {
-                output::line(&format!("record {} ({})", shown.index, record["kind"].as_str().unwrap_or_default()));
+                output::line(&format!(
+                    "record {} ({})",
+                    shown.index,
+                    record["kind"].as_str().unwrap_or_default()
+                ));
                 for (name, value) in record.as_object().into_iter().flatten() {
                     let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
                     output::line(&format!("  {name:<14}{text}"));
@@ -87,7 +91,12 @@ pub fn run_prove(prove: &Prove) -> anyhow::Result<ExitCode> {
     let proof: Proof = text.parse().with_context(|| prove.proof.display().to_string())?;
     match proof.verify(&record, &key) {
         Ok(checkpoint) => {
-            let text = format!("record {} is in the log {} of {} records", proof.index(), key.name(), checkpoint.size);
+            let text = format!(
+                "record {} is in the log {} of {} records",
+                proof.index(),
+                key.name(),
+                checkpoint.size
+            );
             output::line(&output::verdict(&text, true));
             Ok(ExitCode::SUCCESS)
         }

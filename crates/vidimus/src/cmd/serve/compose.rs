@@ -37,12 +37,14 @@ pub(super) fn run(serve: Serve) -> anyhow::Result<ExitCode> {
     fs::read_dir(&serve.resources).with_context(|| format!("--resources {}", serve.resources.display()))?;
     fs::create_dir_all(&serve.data).with_context(|| format!("--data {}", serve.data.display()))?;
 
-    let control = Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("vidimus-control").build()?;
+    let control =
+        Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("vidimus-control").build()?;
     let _inside = control.enter();
-    let (loaded, _watching) =
-        vidimus_registry::watch(&serve.resources).with_context(|| format!("--resources {}", serve.resources.display()))?;
+    let (loaded, _watching) = vidimus_registry::watch(&serve.resources)
+        .with_context(|| format!("--resources {}", serve.resources.display()))?;
     let sockets = Sockets::open(&serve)?;
-    let identity = LocalIdentity::open(&serve.data.join("identity"), None, millis(SystemTime::now())).context("the built-in identity")?;
+    let identity = LocalIdentity::open(&serve.data.join("identity"), None, millis(SystemTime::now()))
+        .context("the built-in identity")?;
     let identity = Arc::new(identity);
     let shared = Arc::new(shared(&serve, &loaded.borrow(), &identity, sockets.plain.local_addr()?)?);
     let tls = sockets.tls.map(|socket| tls::door(&control, &serve, &identity, socket)).transpose()?;
@@ -50,7 +52,8 @@ pub(super) fn run(serve: Serve) -> anyhow::Result<ExitCode> {
     admin::serve(&control, sockets.admin, shared.clone(), loaded)?;
 
     let (stop, stopping) = watch::channel(false);
-    let doors: Vec<Door> = [Some(Door { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
+    let doors: Vec<Door> =
+        [Some(Door { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
     let workers = start_workers(&serve, &shared, &Arc::new(doors), &stopping)?;
     tracing::info!(
         listen = %serve.listen, tls = ?serve.tls_listen, admin = %serve.admin, workers = workers.len(),
@@ -92,13 +95,21 @@ impl Sockets {
     }
 }
 
-fn shared(serve: &Serve, loaded: &Loaded, identity: &Arc<LocalIdentity>, address: SocketAddr) -> anyhow::Result<Shared> {
+fn shared(
+    serve: &Serve,
+    loaded: &Loaded,
+    identity: &Arc<LocalIdentity>,
+    address: SocketAddr,
+) -> anyhow::Result<Shared> {
     let scheme_and_host = || format!("http://{address}");
-    let public_url = serve.public_url.clone().unwrap_or_else(scheme_and_host).trim_end_matches('/').to_owned();
+    let public_url =
+        serve.public_url.clone().unwrap_or_else(scheme_and_host).trim_end_matches('/').to_owned();
     url::Url::parse(&public_url).with_context(|| format!("--public-url {public_url}"))?;
     let mut audiences: Vec<Arc<str>> = vec!["vidimus".into(), public_url.as_str().into()];
     audiences.extend(serve.audience.iter().map(|audience| audience.as_str().into()));
-    let mint = Arc::new(Mint::open(&serve.data.join("identity"), public_url.as_str()).context("the keys of minted tokens")?);
+    let mint = Arc::new(
+        Mint::open(&serve.data.join("identity"), public_url.as_str()).context("the keys of minted tokens")?,
+    );
     let authenticator = Authenticator::new(vidimus_identity::Config {
         audiences,
         mint: mint.clone(),
@@ -140,12 +151,20 @@ fn session_key(path: &Path) -> anyhow::Result<[u8; KEY_LENGTH]> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let fault = || format!("the session key {}", path.display());
     match fs::read(path) {
-        Ok(bytes) => bytes.try_into().map_err(|_| anyhow!("{} is not {KEY_LENGTH} bytes long; delete it to get a new one", path.display())),
+        Ok(bytes) => bytes.try_into().map_err(|_| {
+            anyhow!("{} is not {KEY_LENGTH} bytes long; delete it to get a new one", path.display())
+        }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let key: [u8; KEY_LENGTH] = rand::random();
             // Written beside and renamed, so that a half-written key is never read.
             let beside = path.with_extension("new");
-            let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside).with_context(fault)?;
+            let mut file = fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&beside)
+                .with_context(fault)?;
             file.write_all(&key).and_then(|()| file.sync_all()).with_context(fault)?;
             fs::rename(&beside, path).with_context(fault)?;
             Ok(key)
@@ -161,11 +180,21 @@ fn reload(control: &Runtime, shared: Arc<Shared>, mut loaded: watch::Receiver<Ar
             let now = loaded.borrow_and_update().clone();
             shared.world.store(now.snapshot.clone());
             shared.meter.reloaded(now.snapshot.objects().len(), now.rejections.len());
-            tracing::info!(objects = now.snapshot.objects().len(), rejected = now.rejections.len(), "resources reloaded");
+            tracing::info!(
+                objects = now.snapshot.objects().len(),
+                rejected = now.rejections.len(),
+                "resources reloaded"
+            );
             for rejection in &now.rejections {
                 tracing::warn!(
-                    source = rejection.source, line = rejection.line, object = rejection.object, field = rejection.field,
-                    value = rejection.value, fix = rejection.fix, "rejected: {}", rejection.reason
+                    source = rejection.source,
+                    line = rejection.line,
+                    object = rejection.object,
+                    field = rejection.field,
+                    value = rejection.value,
+                    fix = rejection.fix,
+                    "rejected: {}",
+                    rejection.reason
                 );
             }
         }
@@ -186,15 +215,19 @@ fn start_workers(
     let guard = AddressGuard { denied: serve.deny_upstream.clone().into() };
     let mut workers = Vec::with_capacity(count);
     for number in 0..count {
-        let gate = Gate { shared: shared.clone(), upstream: Upstream::new(guard.clone()).context("the system's TLS roots")? };
+        let gate = Gate {
+            shared: shared.clone(),
+            upstream: Upstream::new(guard.clone()).context("the system's TLS roots")?,
+        };
         let (doors, open, stopping) = (doors.clone(), open.clone(), stopping.clone());
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let worker = std::thread::Builder::new().name(format!("vidimus-worker-{number}")).spawn(move || {
-            if let Err(error) = runtime.block_on(listen::serve(gate, &doors, open, stopping)) {
-                tracing::error!(%error, "a worker could not serve");
-            }
-            runtime.shutdown_timeout(Duration::from_secs(1));
-        })?;
+        let worker =
+            std::thread::Builder::new().name(format!("vidimus-worker-{number}")).spawn(move || {
+                if let Err(error) = runtime.block_on(listen::serve(gate, &doors, open, stopping)) {
+                    tracing::error!(%error, "a worker could not serve");
+                }
+                runtime.shutdown_timeout(Duration::from_secs(1));
+            })?;
         workers.push(worker);
     }
     Ok(workers)

@@ -18,7 +18,12 @@ use super::Serve;
 /// Life of a certificate that the built-in CA issues for the gateway; renewed at half of it.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 
-pub(super) fn door(control: &Runtime, serve: &Serve, identity: &Arc<LocalIdentity>, socket: TcpListener) -> anyhow::Result<Door> {
+pub(super) fn door(
+    control: &Runtime,
+    serve: &Serve,
+    identity: &Arc<LocalIdentity>,
+    socket: TcpListener,
+) -> anyhow::Result<Door> {
     let certificate = match (&serve.tls_cert, &serve.tls_key) {
         (Some(chain), Some(key)) => {
             let read = |flag: &str, path: &std::path::Path| {
@@ -43,12 +48,15 @@ fn bundles(serve: &Serve, identity: &LocalIdentity) -> anyhow::Result<Vec<TrustB
     let mut bundles = vec![own];
     for given in &serve.trust_bundle {
         let wrong = || format!("--trust-bundle {given}");
-        let (domain, file) = given.split_once('=').ok_or_else(|| anyhow!("write TRUST-DOMAIN=FILE")).with_context(wrong)?;
+        let (domain, file) =
+            given.split_once('=').ok_or_else(|| anyhow!("write TRUST-DOMAIN=FILE")).with_context(wrong)?;
         let domain = TrustDomain::new(domain).with_context(wrong)?;
         if domain == *identity.trust_domain() {
             bail!("--trust-bundle {given}: {} is the trust domain of the built-in CA", domain.as_str());
         }
-        bundles.push(TrustBundle::parse(Some(&domain), &fs::read(file).with_context(wrong)?).with_context(wrong)?);
+        bundles.push(
+            TrustBundle::parse(Some(&domain), &fs::read(file).with_context(wrong)?).with_context(wrong)?,
+        );
     }
     Ok(bundles)
 }
@@ -57,14 +65,26 @@ fn bundles(serve: &Serve, identity: &LocalIdentity) -> anyhow::Result<Vec<TrustB
 fn names(serve: &Serve) -> Vec<String> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     let url = serve.public_url.as_deref().and_then(|url| url::Url::parse(url).ok());
-    names.extend(url.as_ref().and_then(url::Url::host_str).map(|host| host.trim_matches(['[', ']']).to_owned()));
-    names.extend(serve.tls_listen.filter(|address| !address.ip().is_unspecified()).map(|address| address.ip().to_string()));
+    names.extend(
+        url.as_ref().and_then(url::Url::host_str).map(|host| host.trim_matches(['[', ']']).to_owned()),
+    );
+    names.extend(
+        serve
+            .tls_listen
+            .filter(|address| !address.ip().is_unspecified())
+            .map(|address| address.ip().to_string()),
+    );
     names.sort_unstable();
     names.dedup();
     names
 }
 
-fn renew(control: &Runtime, identity: Arc<LocalIdentity>, names: Vec<String>, certificate: ServerCertificate) {
+fn renew(
+    control: &Runtime,
+    identity: Arc<LocalIdentity>,
+    names: Vec<String>,
+    certificate: ServerCertificate,
+) {
     control.spawn(async move {
         loop {
             tokio::time::sleep(LIFE / 2).await;

@@ -1,0 +1,258 @@
+//! What the demo runs on: processes, addresses, and a directory that goes when it ends.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow, bail};
+use serde_json::Value;
+use vidimus_ledger::Query;
+
+use crate::output;
+
+const ESTATE: &str = include_str!("../../../../../examples/demo/estate.yaml");
+const POLICIES: &str = include_str!("../../../../../examples/demo/policies.yaml");
+/// What agents never see.
+const PROVIDER_KEY: &str = "demo-provider-key";
+/// From start to ready, of each process.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running demo.
+pub struct Stage {
+    pub url: String,
+    pub resources: PathBuf,
+    pub data: PathBuf,
+    components: PathBuf,
+    root: PathBuf,
+    children: Vec<Child>,
+    /// Records shown so far.
+    shown: u64,
+}
+
+/// An upstream: its name, the port that stands for it in the example files, its part and flags.
+type Part<'a> = (&'a str, u16, &'a [&'a str]);
+
+impl Stage {
+    pub fn start(components: &Path) -> anyhow::Result<Self> {
+        let run = components.join("run");
+        if !run.exists() {
+            bail!("{} is not there: run the demo from the repository, or give --components", run.display());
+        }
+        let set_up = Command::new(components.join("setup.sh")).stdout(Stdio::null()).status()?;
+        if !set_up.success() {
+            bail!("{} failed; its messages are above", components.join("setup.sh").display());
+        }
+        let root = std::env::temp_dir().join(format!("vidimus-demo-{}", std::process::id()));
+        let (resources, data) = (root.join("resources"), root.join("data"));
+        fs::create_dir_all(&resources)?;
+        fs::create_dir_all(&data)?;
+        let [listen, admin] = free_ports()?;
+        let url = format!("http://127.0.0.1:{listen}");
+        let components = components.to_owned();
+        let mut stage = Self { url, resources, data, components, root, children: Vec::new(), shown: 0 };
+        stage.start_upstreams()?;
+        stage.start_gateway(listen, admin)?;
+        Ok(stage)
+    }
+
+    fn start_upstreams(&mut self) -> anyhow::Result<()> {
+        let to = |agent: &str| format!("{}/a2a/finance/{agent}", self.url);
+        let (reconciler, summarizer) = (to("reconciler"), to("summarizer"));
+        let ledger = format!("{}/mcp/finance/ledger", self.url);
+        let key = self.root.join("provider.key");
+        fs::write(&key, PROVIDER_KEY)?;
+        let files = self.root.join("shared-files");
+        fs::create_dir_all(&files)?;
+        fs::write(files.join("readme.txt"), "shared by finance\n")?;
+        let files = files.display().to_string();
+        let parts: [Part<'_>; 7] = [
+            (
+                "reconciler",
+                9101,
+                &[
+                    "a2a_agent",
+                    "--kind",
+                    "invoice",
+                    "--name",
+                    "reconciler",
+                    "--next-a2a",
+                    &summarizer,
+                    "--mcp",
+                    &ledger,
+                ],
+            ),
+            (
+                "summarizer",
+                9102,
+                &[
+                    "a2a_agent",
+                    "--kind",
+                    "invoice",
+                    "--name",
+                    "summarizer",
+                    "--next-a2a",
+                    &reconciler,
+                    "--mcp",
+                    &ledger,
+                ],
+            ),
+            ("echo", 9103, &["a2a_agent", "--kind", "echo"]),
+            ("ledger", 9104, &["dual_era_server"]),
+            ("everything", 9105, &["everything"]),
+            ("model", 9106, &["model_simulator", "--key", PROVIDER_KEY]),
+            ("files", 9107, &["filesystem", "--root", &files]),
+        ];
+        let mut estate = ESTATE.replace("/run/secrets/provider.key", &key.display().to_string());
+        // Started together, waited for one by one: most of their time is loading.
+        let mut outputs = Vec::new();
+        for (name, placeholder, command) in parts {
+            let log = fs::File::create(self.root.join(format!("{name}.err")))?;
+            let mut child = Command::new(self.components.join("run"))
+                .args(command)
+                .args(["--port", "0", "--log"])
+                .arg(self.log(name))
+                .stdout(Stdio::piped())
+                .stderr(log)
+                .spawn()
+                .with_context(|| format!("starting {name}"))?;
+            outputs.push((name, placeholder, child.stdout.take()));
+            self.children.push(child);
+        }
+        for (name, placeholder, output) in outputs {
+            let mut line = String::new();
+            BufReader::new(output.ok_or_else(|| anyhow!("{name} has no output"))?).read_line(&mut line)?;
+            let port: u16 =
+                line.trim().strip_prefix("ready ").and_then(|port| port.parse().ok()).ok_or_else(|| {
+                    let log = fs::read_to_string(self.root.join(format!("{name}.err"))).unwrap_or_default();
+                    anyhow!("{name} did not start: {log}")
+                })?;
+            estate = estate.replace(&format!("127.0.0.1:{placeholder}"), &format!("127.0.0.1:{port}"));
+        }
+        fs::write(self.resources.join("estate.yaml"), estate)?;
+        fs::write(self.resources.join("policies.yaml"), POLICIES)?;
+        Ok(())
+    }
+
+    fn start_gateway(&mut self, listen: u16, admin: u16) -> anyhow::Result<()> {
+        let log = fs::File::create(self.root.join("gateway.err"))?;
+        let gateway = Command::new(std::env::current_exe()?)
+            .args([
+                "serve",
+                "--listen",
+                &format!("127.0.0.1:{listen}"),
+                "--admin",
+                &format!("127.0.0.1:{admin}"),
+                "--resources",
+            ])
+            .arg(&self.resources)
+            .arg("--data")
+            .arg(&self.data)
+            .stderr(log)
+            .spawn()?;
+        self.children.push(gateway);
+        let until = Instant::now() + PATIENCE;
+        while std::net::TcpStream::connect(("127.0.0.1", listen)).is_err() {
+            if Instant::now() > until {
+                bail!("the gateway did not start: {}", fs::read_to_string(self.root.join("gateway.err"))?);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
+    /// The log of requests that reached an upstream.
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.root.join(format!("{name}.jsonl"))
+    }
+
+    /// A token of the built-in issuer.
+    pub fn token(&self, subject: &str, user: Option<&str>) -> anyhow::Result<String> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["identity", "token", "--subject", subject, "--data"]).arg(&self.data);
+        if let Some(user) = user {
+            command.args(["--user", user]);
+        }
+        let done = command.output()?;
+        if !done.status.success() {
+            bail!("no token for {subject}: {}", String::from_utf8_lossy(&done.stderr));
+        }
+        Ok(String::from_utf8(done.stdout)?.trim().to_owned())
+    }
+
+    /// Drives an official client; its steps, one JSON object each.
+    pub fn client(&self, part: &str, path: &str, token: &str, flags: &[&str]) -> anyhow::Result<Vec<Value>> {
+        let done = Command::new(self.components.join("run"))
+            .arg(part)
+            .args(["--url", &format!("{}{path}", self.url)])
+            .args(flags)
+            .env("VIDIMUS_TOKEN", token)
+            .output()?;
+        let lines = String::from_utf8(done.stdout)?;
+        if lines.is_empty() {
+            bail!("{part} printed nothing: {}", String::from_utf8_lossy(&done.stderr));
+        }
+        lines.lines().map(|line| serde_json::from_str(line).map_err(Into::into)).collect()
+    }
+
+    /// Decisions and refusals since the last time, oldest first.
+    pub fn news(&mut self) -> anyhow::Result<Vec<Value>> {
+        let mut news = Vec::new();
+        for hit in vidimus_ledger::search(&self.data.join("ledger"), &Query::default())? {
+            let hit = hit?;
+            if hit.index < self.shown {
+                continue;
+            }
+            self.shown = hit.index + 1;
+            let record: Value = serde_json::from_slice(&hit.record)?;
+            if record["kind"] != "effect" {
+                news.push(record);
+            }
+        }
+        Ok(news)
+    }
+
+    /// Leaves everything running until Ctrl-C.
+    pub fn keep(&mut self) -> anyhow::Result<()> {
+        let (data, resources) = (self.data.display(), self.resources.display());
+        for line in [
+            "Still running. Try, in another terminal:".to_owned(),
+            format!("  export VIDIMUS_DATA={data} VIDIMUS_RESOURCES={resources}"),
+            "  vidimus audit search --outcome deny".to_owned(),
+            "  vidimus policy explain --principal Agent/finance/risky-bot --resource Tool/finance/ledger/get_invoice".to_owned(),
+            format!("  e2e/run mcp_client.py --url {}/mcp/finance/ledger --token \"$(vidimus identity token --subject invoice-bot)\" --era 2026 --call get_invoice '{{\"id\": \"INV-1\"}}'", self.url),
+            format!("  $EDITOR {resources}/policies.yaml    # live when saved"),
+            "Ctrl-C ends it.".to_owned(),
+        ] {
+            output::line(&line);
+        }
+        if let Some(gateway) = self.children.last_mut() {
+            gateway.wait()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            // Gone already is as good.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
+fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+    // Held open together, so that they differ.
+    let held: Vec<TcpListener> =
+        (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    let mut ports = [0; N];
+    for (port, socket) in ports.iter_mut().zip(&held) {
+        *port = socket.local_addr()?.port();
+    }
+    Ok(ports)
+}

@@ -1,0 +1,412 @@
+"""The gateway between real clients and real servers: what issue 3 promises, driven as its users would."""
+
+import base64
+import concurrent.futures
+import json
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+from stage import BINARY, POLICIES, PROVIDER_KEY, Stage
+
+STAGE = None
+
+
+def setUpModule():
+    global STAGE
+    STAGE = Stage()
+
+
+def tearDownModule():
+    STAGE.close()
+
+
+def claims(authorization):
+    payload = authorization.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+
+
+def call(name, arguments, request_id=1):
+    return {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+
+
+def modern(message):
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+    message["params"] = {**message.get("params", {}), "_meta": meta}
+    headers = [("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", message["method"])]
+    name = message["params"].get("name") or message["params"].get("uri")
+    return message, headers + ([("Mcp-Name", name)] if name else [])
+
+
+class Mcp(unittest.TestCase):
+    LEDGER = "/mcp/finance/ledger"
+
+    def drive(self, part, *flags):
+        return STAGE.client(part, self.LEDGER, STAGE.token("invoice-bot"), "--call", *flags)
+
+    def check(self, steps):
+        names = set(steps["list_tools"]["result"])
+        self.assertEqual(names, {"get_invoice", "list_invoices", "whoami", "slow_report", "transfer"}, "delete_invoice is hidden")
+        for step in ("call_tool", "list_resources", "read_resource", "list_prompts", "get_prompt", "progress"):
+            self.assertTrue(steps[step]["ok"], steps[step])
+
+    def test_the_python_client_in_both_eras(self):
+        for era in ("2025", "2026"):
+            with self.subTest(era=era):
+                self.check(self.drive("mcp_client.py", "get_invoice", '{"id": "INV-1"}', "--era", era))
+
+    def test_the_typescript_clients_in_both_eras(self):
+        for era in ("2025", "2025-v2", "2026"):
+            with self.subTest(era=era):
+                self.check(self.drive("mcp_client.mjs", 'get_invoice={"id": "INV-1"}', "--era", era))
+
+    def test_server_everything_through_its_sessions(self):
+        steps = STAGE.client("mcp_client.py", "/mcp/platform/everything", STAGE.token("stranger"), "--era", "2025",
+                             "--call", "echo", '{"message": "hello"}', "--steps", "list_tools,call_tool")
+        self.assertEqual(steps["list_tools"]["result"], ["echo"])
+        self.assertIn("hello", json.dumps(steps["call_tool"]["result"]))
+
+    def test_a_refusal_reaches_the_clients_with_code_reason_and_next_step(self):
+        for part, flags in (("mcp_client.py", ["delete_invoice", '{"id": "INV-1"}', "--era", "2026"]),
+                            ("mcp_client.mjs", ['delete_invoice={"id": "INV-1"}', "--era", "2025"])):
+            error = self.drive(part, *flags, "--steps", "call_tool")["call_tool"]
+            self.assertFalse(error["ok"])
+            self.assertIn("no_permit", json.dumps(error))
+        before = len(STAGE.seen("ledger"))
+        status, headers, body = STAGE.post(self.LEDGER, call("delete_invoice", {"id": "INV-1"}), STAGE.token("invoice-bot"))
+        self.assertEqual((status, body["id"], body["error"]["code"]), (200, 1, -31403))
+        self.assertEqual(headers["vidimus-code"], "no_permit")
+        data = body["error"]["data"]
+        self.assertTrue(data["next"] and data["call"] == headers["vidimus-call"])
+        self.assertEqual(len(STAGE.seen("ledger")), before, "the upstream saw nothing")
+
+    def test_denied_by_attribute_names_the_policy_and_the_value(self):
+        status, _, body = STAGE.post(self.LEDGER, call("get_invoice", {"id": "INV-1"}), STAGE.token("risky-bot"))
+        self.assertEqual(body["error"]["data"]["code"], "no_permit")
+        self.assertEqual(body["error"]["data"]["policies"], ["finance/finance-read"])
+        self.assertIn("principal.risk_level = high", body["error"]["message"])
+
+    def test_an_amount_decides_in_any_notation(self):
+        for amount, allowed in (("9000", True), ("1e4", True), ("10001", False), ("1e5", False), ("9000.5", False), ('"9000"', False)):
+            body = f'{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"transfer","arguments":{{"amount":{amount},"to":"x"}}}}}}'
+            message, headers = modern(json.loads(body))
+            text = json.dumps(message).replace(json.dumps(json.loads(amount)), amount).encode()
+            _, _, answer = STAGE.post(self.LEDGER, text, STAGE.token("invoice-bot"), headers)
+            refused = answer.get("error", {}).get("data", {}).get("code") == "no_permit"
+            self.assertEqual(refused, not allowed, f"{amount}: {answer}")
+
+    def test_the_upstream_gets_a_token_for_itself_and_never_the_callers(self):
+        token = STAGE.token("invoice-bot", "--user", "grace@example.com")
+        before = len(STAGE.seen("ledger"))
+        message, headers = modern(call("get_invoice", {"id": "INV-1"}))
+        status, reply, _ = STAGE.post(self.LEDGER, message, token, headers + [("Traceparent", "00-" + "a" * 32 + "-" + "b" * 16 + "-01"), ("Cookie", "x=1")])
+        self.assertEqual(status, 200)
+        request = STAGE.seen("ledger")[before]
+        sent = dict(request["headers"])
+        self.assertNotIn(token, json.dumps(request))
+        self.assertNotIn("cookie", sent)
+        self.assertTrue(sent["traceparent"].startswith("00-" + "a" * 32) and "b" * 16 not in sent["traceparent"])
+        minted = claims(sent["authorization"])
+        self.assertTrue(minted["aud"].endswith("/mcp") and minted["exp"] - minted["iat"] <= 120)
+        self.assertEqual(minted["sub"], "grace@example.com")
+        self.assertEqual(minted["act"]["sub"], "Agent/finance/invoice-bot")
+        self.assertEqual(minted["depth"], 1)
+        self.assertTrue(minted["jti"] and minted["txn"])
+        [decision] = STAGE.records("--kind", "decision", "--user", "grace@example.com", "--tool", "get_invoice")
+        self.assertEqual((decision["transaction"], decision["trace"].split("-")[0]), (minted["txn"], "a" * 32))
+        self.assertEqual(decision["policies"], ["finance/finance-read"])
+        self.assertEqual(decision["facts"]["principal.risk_level"], "low")
+        effect = [row for row in STAGE.records("--kind", "effect") if row["id"] == decision["id"]]
+        self.assertEqual([(row["result"], row["token"]) for row in effect], [("ok", minted["jti"])])
+        keys = STAGE.post("/.well-known/jwks.json", None, method="GET")[2]["keys"]
+        self.assertTrue(keys and keys[0]["kty"])
+
+    def test_a_session_belongs_to_its_caller(self):
+        start = {"jsonrpc": "2.0", "id": 0, "method": "initialize",
+                 "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}}
+        status, headers, _ = STAGE.post(self.LEDGER, start, STAGE.token("invoice-bot"), raw=True)
+        session = headers["mcp-session-id"]
+        self.assertEqual(status, 200)
+        upstream = STAGE.post(self.LEDGER, call("get_invoice", {"id": "INV-1"}), STAGE.token("invoice-bot"), [("Mcp-Session-Id", session)], raw=True)
+        self.assertEqual(upstream[0], 200)
+        before = len(STAGE.seen("ledger"))
+        for token, session_id in ((STAGE.token("hop-one"), session), (STAGE.token("invoice-bot"), "made-up")):
+            status, reply, body = STAGE.post(self.LEDGER, call("get_invoice", {"id": "INV-1"}), token, [("Mcp-Session-Id", session_id)])
+            self.assertEqual((status, reply["vidimus-code"]), (404, "session_foreign"))
+        self.assertEqual(len(STAGE.seen("ledger")), before)
+
+
+class A2a(unittest.TestCase):
+    def test_the_official_client_sends_streams_and_cancels_in_both_versions(self):
+        for version in ("1.0", "0.3"):
+            with self.subTest(version=version):
+                steps = STAGE.client("a2a_client", "/a2a/finance/echo", STAGE.token("invoice-bot"), "--version", version)
+                for step in ("card", "send", "stream", "get", "cancel"):
+                    self.assertTrue(steps[step]["ok"], steps[step])
+                self.assertNotIn("127.0.0.1:%d/" % 0, json.dumps(steps["card"]))
+                self.assertIn(f"{STAGE.url}/a2a/finance/echo", json.dumps(steps["card"]["result"]))
+
+    def test_a_chain_grows_and_the_fourth_hop_is_refused(self):
+        token = STAGE.token("invoice-bot")
+        # invoice-bot → hop-one (1) → ledger (2): two hops.
+        message = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": {
+            "messageId": "m1", "role": "ROLE_USER", "parts": [{"text": "go"}],
+            "metadata": {"skill": "summarize", "hops": 0, "invoice": "INV-1"}}}}
+        _, _, answer = STAGE.post("/a2a/finance/hop-one", message, token, [("A2A-Version", "1.0")])
+        self.assertIn("INV-1", json.dumps(answer), answer)
+        deepest = max(row["depth"] for row in STAGE.records("--kind", "decision", "--tool", "get_invoice") if row["chain"])
+        self.assertEqual(deepest, 2)
+        # invoice-bot → hop-one → hop-two → hop-one → hop-two: the fourth hop is one too many.
+        message["params"]["message"].update(messageId="m2", metadata={"skill": "summarize", "hops": 5, "invoice": "INV-1"})
+        _, _, answer = STAGE.post("/a2a/finance/hop-one", message, token, [("A2A-Version", "1.0")])
+        self.assertIn("TASK_STATE_FAILED", json.dumps(answer))
+        [refused] = [row for row in STAGE.records("--kind", "decision", "--outcome", "deny") if row["depth"] == 4]
+        self.assertEqual(refused["chain"], ["Agent/finance/invoice-bot", "Agent/finance/hop-one", "Agent/finance/hop-two"])
+        self.assertEqual(refused["facts"]["context.delegation_depth"], "4")
+        hops = STAGE.records("--kind", "decision", "--transaction", refused["transaction"])
+        self.assertEqual({row["depth"] for row in hops}, {1, 2, 3, 4})
+
+    def test_a_token_minted_for_a_tool_server_opens_nothing(self):
+        before = len(STAGE.seen("ledger"))
+        message, headers = modern(call("get_invoice", {"id": "INV-1"}))
+        STAGE.post("/mcp/finance/ledger", message, STAGE.token("invoice-bot"), headers)
+        stolen = dict(STAGE.seen("ledger")[before]["headers"])["authorization"].split()[1]
+        status, reply, _ = STAGE.post("/mcp/finance/ledger", message, stolen, headers)
+        self.assertEqual((status, reply["vidimus-code"]), (401, "token_destination"))
+        head, body, signature = STAGE.token("invoice-bot").split(".")
+        for forged in (f"{head}.{body}.{signature[::-1]}", f"{head}.{body}.", "x", "a.b.c"):
+            status, reply, _ = STAGE.post("/mcp/finance/ledger", message, forged, headers)
+            self.assertEqual(status, 401, forged)
+            self.assertIn("resource_metadata", reply["WWW-Authenticate"])
+
+
+class Llm(unittest.TestCase):
+    def test_the_openai_sdk_completes_and_streams(self):
+        steps = STAGE.client("openai_client", "/llm/platform/simulator/v1", STAGE.token("invoice-bot"))
+        for step in ("models", "chat", "stream"):
+            self.assertTrue(steps[step]["ok"], steps[step])
+        self.assertIn("simulator-small", json.dumps(steps["models"]))
+        self.assertNotIn("simulator-large", json.dumps(steps["models"]["result"].get("data", steps["models"]["result"])))
+
+    def test_the_anthropic_sdk_completes_and_streams(self):
+        for way in ("api-key", "auth-token", "x-api-key"):
+            steps = STAGE.client("anthropic_client", "/llm/platform/claude-simulator", STAGE.token("invoice-bot"), "--as", way)
+            for step in ("message", "stream"):
+                self.assertTrue(steps[step]["ok"], steps[step])
+
+    def test_the_provider_gets_the_gateways_key_and_the_record_gets_the_tokens(self):
+        before = len(STAGE.seen("model"))
+        token = STAGE.token("invoice-bot")
+        body = {"model": "simulator-small", "messages": [{"role": "user", "content": "hi"}]}
+        status, headers, answer = STAGE.post("/llm/platform/simulator/v1/chat/completions", body, token)
+        self.assertEqual(status, 200)
+        request = STAGE.seen("model")[before]
+        self.assertEqual(dict(request["headers"])["authorization"], f"Bearer {PROVIDER_KEY}")
+        self.assertNotIn(token, json.dumps(request))
+        [effect] = [row for row in STAGE.records("--kind", "effect") if row["id"] == headers["vidimus-call"]]
+        self.assertEqual((effect["tokens_input"], effect["tokens_output"]),
+                         (answer["usage"]["prompt_tokens"], answer["usage"]["completion_tokens"]))
+
+    def test_a_refusal_is_in_the_providers_own_shape(self):
+        body = {"model": "simulator-large", "messages": [], "max_tokens": 5}
+        status, _, answer = STAGE.post("/llm/platform/simulator/v1/chat/completions", body, STAGE.token("invoice-bot"))
+        self.assertEqual((status, answer["error"]["code"], answer["error"]["type"]), (403, "no_permit", "permission_error"))
+        status, _, answer = STAGE.post("/llm/platform/claude-simulator/v1/messages", {**body, "model": "simulator-small"}, STAGE.token("stranger"))
+        self.assertEqual((status, answer["type"], answer["error"]["type"]), (403, "error", "permission_error"))
+        status, _, answer = STAGE.post("/llm/platform/simulator/v1/chat/completions", {**body, "model": "gpt-9"}, STAGE.token("invoice-bot"))
+        self.assertEqual((status, answer["error"]["code"]), (404, "resource_unknown"))
+
+
+class BadInput(unittest.TestCase):
+    def test_each_has_its_code_and_reaches_nobody(self):
+        token = STAGE.token("invoice-bot")
+        good, _ = modern(call("get_invoice", {"id": "INV-1"}))
+        mcp = "/mcp/finance/ledger"
+        seen = {name: len(STAGE.seen(name)) for name in STAGE.logs}
+        for path, body, headers, status, code in (
+            (mcp, b"{", [], 400, "body_not_json"),
+            (mcp, b"", [], 400, "body_not_json"),
+            (mcp, b"\xff\xfe{}", [], 400, "body_not_utf8"),
+            (mcp, b'{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call"}', [], 400, "duplicate_key"),
+            (mcp, [good], [], 400, "batch_not_supported"),
+            (mcp, {"jsonrpc": "2.0", "id": 1, "method": "tools/burn"}, [], 404, "method_unknown"),
+            (mcp, good, [("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "tools/list"), ("Mcp-Name", "get_invoice")], 400, "header_mismatch"),
+            (mcp, good, [("MCP-Protocol-Version", "1999-01-01")], 400, "header_mismatch"),
+            (mcp, b" " * (5 * 1024 * 1024), [], 413, "body_too_large"),
+            (mcp, good, [("Origin", "https://evil.example")], 403, "origin_refused"),
+            ("/mcp/finance/nothing", good, [], 200, "resource_unknown"),
+            ("/mcp/finance/../finance/ledger", good, [], 404, "route_unknown"),
+            ("/a2a/finance/echo", {"jsonrpc": "2.0", "id": 1, "method": "tasks/purge"}, [], 404, "method_unknown"),
+            ("/a2a/finance/echo", {"jsonrpc": "2.0", "id": 1, "method": "message/send"}, [("A2A-Version", "1.0")], 400, "header_mismatch"),
+            ("/llm/platform/simulator/v1/files", {"model": "simulator-small"}, [], 404, "route_unknown"),
+            ("/llm/platform/simulator/v1/chat/completions", {"messages": []}, [], 400, "message_invalid"),
+        ):
+            got, reply, answer = STAGE.post(path, body, token, headers)
+            with self.subTest(path=path, code=code):
+                self.assertEqual(reply["vidimus-code"], code)
+                self.assertEqual(got, 404 if code == "resource_unknown" else status)
+                self.assertIn(code, json.dumps(answer))
+        status, reply, _ = STAGE.post(mcp, good)
+        self.assertEqual((status, reply["vidimus-code"]), (401, "credential_missing"))
+        self.assertEqual({name: len(STAGE.seen(name)) for name in STAGE.logs}, seen, "nothing reached an upstream")
+
+    def test_every_method_of_every_protocol_is_refused_to_a_stranger_and_recorded(self):
+        """No route reaches an upstream without a record and a permit."""
+        token = STAGE.token("stranger")
+        seen = {name: len(STAGE.seen(name)) for name in STAGE.logs}
+        rpc = lambda method, params=None: {"jsonrpc": "2.0", "id": 1, "method": method, "params": params or {}}
+        mcp = [rpc("initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}),
+               *(rpc(m) for m in ("ping", "server/discover", "tools/list", "resources/list", "resources/templates/list",
+                                  "prompts/list", "tasks/get", "tasks/list", "tasks/cancel", "tasks/result", "tasks/update")),
+               rpc("logging/setLevel", {"level": "debug"}), rpc("subscriptions/listen", {"notifications": {}}),
+               rpc("tools/call", {"name": "get_invoice"}), rpc("prompts/get", {"name": "summarize"}),
+               *(rpc(m, {"uri": "ledger://policy"}) for m in ("resources/read", "resources/subscribe", "resources/unsubscribe")),
+               rpc("completion/complete", {"ref": {"type": "ref/prompt", "name": "summarize"}}),
+               *({"jsonrpc": "2.0", "method": m} for m in ("notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed")),
+               {"jsonrpc": "2.0", "id": 1, "result": {}}]
+        a2a = [rpc(m) for m in ("message/send", "message/stream", "tasks/get", "tasks/list", "tasks/cancel", "tasks/resubscribe",
+                                "tasks/pushNotificationConfig/set", "tasks/pushNotificationConfig/get", "tasks/pushNotificationConfig/list",
+                                "tasks/pushNotificationConfig/delete", "agent/getAuthenticatedExtendedCard", "SendMessage",
+                                "SendStreamingMessage", "GetTask", "ListTasks", "CancelTask", "SubscribeToTask", "GetExtendedAgentCard")]
+        tries = [("POST", "/mcp/finance/ledger", m) for m in mcp] + [("GET", "/mcp/finance/ledger", None), ("DELETE", "/mcp/finance/ledger", None)]
+        tries += [("POST", "/a2a/finance/echo", m) for m in a2a] + [("GET", "/a2a/finance/echo/.well-known/agent-card.json", None)]
+        tries += [("POST", "/llm/platform/simulator/v1/chat/completions", {"model": "simulator-small", "messages": []}),
+                  ("GET", "/llm/platform/simulator/v1/models", None),
+                  ("POST", "/llm/platform/claude-simulator/v1/messages", {"model": "simulator-small"}),
+                  ("POST", "/llm/platform/claude-simulator/v1/messages/count_tokens", {"model": "simulator-small"})]
+        calls = []
+        for method, path, body in tries:
+            _, reply, answer = STAGE.post(path, body, token, method=method)
+            self.assertEqual(reply["vidimus-code"], "no_permit", f"{method} {path} {body}: {answer}")
+            calls.append(reply["vidimus-call"])
+        recorded = {row["id"] for row in STAGE.records("--kind", "decision", "--agent", "marketing/stranger", "--outcome", "deny")}
+        self.assertLessEqual(set(calls), recorded)
+        self.assertEqual({name: len(STAGE.seen(name)) for name in STAGE.logs}, seen, "nothing reached an upstream")
+
+
+class Operating(unittest.TestCase):
+    def test_a_policy_change_is_live_at_once_and_a_broken_object_drops_itself(self):
+        token, path = STAGE.token("stranger"), "/mcp/finance/ledger"
+        message, headers = modern(call("get_invoice", {"id": "INV-1"}))
+        refused = lambda: "error" in STAGE.post(path, message, token, headers)[2]
+        self.assertTrue(refused())
+        extra = STAGE.resources / "extra.yaml"
+        try:
+            extra.write_text('apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {name: marketing-too, namespace: finance}\nspec:\n'
+                             '  description: For a moment.\n  cedar: permit (principal in Team::"marketing", action, resource);\n')
+            self.wait(lambda: not refused())
+            broken = STAGE.resources / "broken.yaml"
+            broken.write_text("apiVersion: vidimus.dev/v1alpha1\nkind: Agent\nmetadata: {name: nobody, namespace: finance}\nspec: {owner: the-team, riskLevel: lowest}\n")
+            self.wait(lambda: len(self.registry()["rejections"]) > 0)
+            fields = {row["field"]: row for row in self.registry()["rejections"]}
+            self.assertIn("spec.riskLevel", fields)
+            self.assertEqual(fields["spec.riskLevel"]["value"], "lowest")
+            self.assertFalse(refused(), "everything else stays live")
+            done = STAGE.vidimus("check", str(STAGE.resources), check=False)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("broken.yaml", done.stdout)
+            self.assertIn("spec.owner", done.stdout)
+            broken.unlink()
+        finally:
+            extra.unlink()
+        self.wait(refused)
+        self.assertEqual(STAGE.vidimus("check", str(STAGE.resources)).returncode, 0)
+
+    def wait(self, condition):
+        deadline = time.monotonic() + 10
+        while not condition():
+            self.assertLess(time.monotonic(), deadline, "it did not happen within 10 s")
+            time.sleep(0.02)
+
+    def registry(self):
+        import urllib.request
+        return json.load(urllib.request.urlopen(f"http://127.0.0.1:{STAGE.admin}/registry"))
+
+    def test_mtls_gives_the_workload_and_the_token_beside_it_the_user(self):
+        out = STAGE.root / "svid"
+        STAGE.vidimus("identity", "svid", "--data", str(STAGE.data), "--spiffe-id", "spiffe://vidimus.local/ns/finance/sa/invoice-bot", "--out", str(out))
+        message, headers = modern(call("get_invoice", {"id": "INV-1"}))
+        command = ["curl", "-sS", "--cert", out / "svid.pem", "--key", out / "svid-key.pem", "--cacert", out / "bundle.pem",
+                   f"https://localhost:{STAGE.tls}/mcp/finance/ledger", "-H", "Content-Type: application/json",
+                   "-H", "Accept: application/json, text/event-stream", "-d", json.dumps(message)]
+        for name, value in headers:
+            command += ["-H", f"{name}: {value}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        self.assertIn("INV-1", done.stdout, done.stderr)
+        newest = STAGE.records("--kind", "decision", "--agent", "finance/invoice-bot")[0]
+        self.assertEqual(newest["identity"], "spiffe://vidimus.local/ns/finance/sa/invoice-bot")
+        bare = subprocess.run([part for part in command if part not in ("--cert", "--key")
+                               and part not in (out / "svid.pem", out / "svid-key.pem")], capture_output=True, text=True)
+        self.assertIn("credential_missing", bare.stdout, bare.stderr)
+
+    def test_metrics_health_and_an_outsiders_tools(self):
+        import urllib.request
+        text = urllib.request.urlopen(f"http://127.0.0.1:{STAGE.admin}/metrics").read().decode()
+        self.assertIn("vidimus_decisions_total{", text)
+        self.assertIn("vidimus_ledger_open 1", text)
+        for command in ("serve", "check", "demo", "policy explain", "identity token", "identity svid", "identity init",
+                        "identity bundle", "audit search", "audit show", "audit verify", "audit prove"):
+            self.assertIn("Example", STAGE.vidimus(*command.split(), "--help").stdout, command)
+
+    def test_z_the_record_verifies_and_stands_alone(self):
+        memory = STAGE.root / "memory"
+        verify = lambda: STAGE.vidimus("audit", "verify", "--data", str(STAGE.data), "--memory", str(memory), "-o", "json", check=False)
+        time.sleep(1.5)  # a checkpoint is issued every second while there is something new
+        done = verify()
+        self.assertEqual(done.returncode, 0, done.stdout)
+        report = json.loads(done.stdout)["report"]
+        call_id = STAGE.records("--kind", "decision", "--outcome", "allow")[-1]["id"]
+        evidence = STAGE.root / "evidence"
+        STAGE.vidimus("audit", "show", call_id, "--data", str(STAGE.data), "--evidence", str(evidence))
+        records = sorted(evidence.glob("*.json"))
+        self.assertEqual(len(records), 2, "a decision and an effect")
+        prove = lambda path: STAGE.vidimus("audit", "prove", "--record", str(path), "--proof", str(path.with_suffix(".tlog-proof")), "--key", report["key"], check=False)
+        self.assertEqual(prove(records[0]).returncode, 0)
+        records[0].write_bytes(records[0].read_bytes().replace(b"allow", b"axlow"))
+        self.assertEqual(prove(records[0]).returncode, 1)
+
+
+class Crash(unittest.TestCase):
+    """kill -9 of the real binary under load loses nothing that was answered."""
+
+    KILLS = int(os.environ.get("VIDIMUS_KILLS", "25"))
+
+    def test_nothing_answered_is_lost(self):
+        token = STAGE.token("stranger")
+        answered = []
+
+        def load(stop):
+            while not stop.is_set():
+                try:
+                    _, headers, _ = STAGE.post("/mcp/finance/ledger", call("get_invoice", {}), token)
+                    answered.append(headers["vidimus-call"])
+                except OSError:
+                    time.sleep(0.005)
+
+        import threading
+        stop = threading.Event()
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            running = [pool.submit(load, stop) for _ in range(4)]
+            for kill in range(self.KILLS):
+                before = len(answered)
+                deadline = time.monotonic() + 20
+                while len(answered) < before + 20:
+                    self.assertLess(time.monotonic(), deadline, "no calls are answered")
+                    time.sleep(0.005)
+                STAGE.gateway.send_signal(signal.SIGKILL)
+                STAGE.gateway.wait()
+                STAGE.serve()
+            stop.set()
+            for future in running:
+                future.result()
+        recorded = {row["id"] for row in STAGE.records("--agent", "marketing/stranger", "--kind", "decision")}
+        self.assertGreater(len(answered), self.KILLS * 20)
+        self.assertEqual(set(answered) - recorded, set())
+        done = STAGE.vidimus("audit", "verify", "--data", str(STAGE.data), "--forget")
+        self.assertIn("intact", done.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
