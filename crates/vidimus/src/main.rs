@@ -46,7 +46,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        Command::Serve(serve) => cmd::serve::run(*serve),
+        Command::Serve(serve) => cmd::serve::run(&serve),
         Command::Check(check) => cmd::check::run(&check, cli.output),
         Command::Identity(identity) => cmd::identity::run(&identity, cli.output),
         Command::Policy(policy) => cmd::policy::run(&policy, cli.output),

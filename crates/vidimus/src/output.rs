@@ -28,6 +28,11 @@ pub fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A text member of a record; empty where there is none.
+pub fn text<'r>(record: &'r serde_json::Value, name: &str) -> &'r str {
+    record.get(name).and_then(serde_json::Value::as_str).unwrap_or_default()
+}
+
 /// A table in the style of the house: no borders, headers in bold, fitted to the terminal.
 pub fn table(headers: &[&str]) -> Table {
     let mut table = Table::new();

@@ -131,9 +131,9 @@ mod tests {
         }
         let when = "permit (principal, action, resource) when {";
         let deep = [
-            (format!("{when} {}", "(".repeat(40)), 74),
-            (format!("{when} {}", "([{".repeat(20)), 74),
-            (format!("{when} {}", "true && ".repeat(300)), 2_092),
+            (format!("{when} {}", "(".repeat(40)), 75),
+            (format!("{when} {}", "([{".repeat(20)), 75),
+            (format!("{when} {}", "true && ".repeat(300)), 2_097),
             (format!("{when} {}", "a|| b+c-d*!e ".repeat(100)), 0),
             (format!("{when} {}", "if ".repeat(300)), 0),
             (format!("permit (principal, action, resource) {};", "when { true } ".repeat(300)), 0),

@@ -127,7 +127,7 @@ fn run_search(dir: &std::path::Path, search: &Search, format: Format) -> anyhow:
     let mut found = 0;
     for hit in vidimus_ledger::search(dir, &query)? {
         let record: Value = serde_json::from_slice(&hit?.record)?;
-        if search.kind == Kind::Decided && record["kind"] == "effect" {
+        if search.kind == Kind::Decided && output::text(&record, "kind") == "effect" {
             continue;
         }
         found += 1;
@@ -152,7 +152,7 @@ fn run_search(dir: &std::path::Path, search: &Search, format: Format) -> anyhow:
 
 /// One record as one row, whatever its kind.
 fn row(record: &Value) -> Vec<String> {
-    let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
+    let text = |name: &str| output::text(record, name).to_owned();
     let policies = record["policies"]
         .as_array()
         .filter(|policies| !policies.is_empty())

@@ -83,7 +83,7 @@ pub fn run(identity: &Identity, format: Format) -> anyhow::Result<ExitCode> {
             match format {
                 Format::Table => output::line(token.expose_secret()),
                 Format::Json => {
-                    output::json(&json!({"token": token.expose_secret(), "expires_in": ttl.as_secs()}))?
+                    output::json(&json!({"token": token.expose_secret(), "expires_in": ttl.as_secs()}))?;
                 }
             }
         }

@@ -91,14 +91,14 @@ pub enum DurabilityArg {
     Sync,
 }
 
-pub fn run(serve: Serve) -> anyhow::Result<ExitCode> {
+pub fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let filter = tracing_subscriber::EnvFilter::try_new(&serve.log)
         .map_err(|error| anyhow::anyhow!("--log {}: {error}", serve.log))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if serve.log_json {
-        log.json().init()
+        log.json().init();
     } else {
-        log.init()
+        log.init();
     }
     compose::run(serve)
 }

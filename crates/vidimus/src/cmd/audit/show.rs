@@ -65,11 +65,7 @@ pub fn run(dir: &Path, show: &Show, format: Format) -> anyhow::Result<ExitCode> 
                 "proof": shown.proof.as_ref().ok().map(ToString::to_string),
             }))?,
             Format::Table => {
-                output::line(&format!(
-                    "record {} ({})",
-                    shown.index,
-                    record["kind"].as_str().unwrap_or_default()
-                ));
+                output::line(&format!("record {} ({})", shown.index, output::text(&record, "kind")));
                 for (name, value) in record.as_object().into_iter().flatten() {
                     let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
                     output::line(&format!("  {name:<14}{text}"));

@@ -31,6 +31,7 @@ fn tools(stage: &mut Stage) -> anyhow::Result<()> {
     show(
         stage,
         "Allowed: the invoice bot reads an invoice for Grace (Python MCP client, 2026-07-28)",
+        "tools/call",
         "allow",
         Some("finance/finance-read"),
     )?;
@@ -40,6 +41,7 @@ fn tools(stage: &mut Stage) -> anyhow::Result<()> {
     show(
         stage,
         "Filtered listing: it sees only what it may call (TypeScript MCP client, 2025-11-25)",
+        "tools/list",
         "allow",
         None,
     )?;
@@ -50,6 +52,7 @@ fn tools(stage: &mut Stage) -> anyhow::Result<()> {
     show(
         stage,
         "Allowed: the real filesystem server (npm server-filesystem)",
+        "tools/call",
         "allow",
         Some("platform/files-read"),
     )?;
@@ -59,6 +62,7 @@ fn tools(stage: &mut Stage) -> anyhow::Result<()> {
     show(
         stage,
         "Allowed: the real everything server (npm server-everything)",
+        "tools/call",
         "allow",
         Some("platform/harmless-tools"),
     )
@@ -72,6 +76,7 @@ fn refusals(stage: &mut Stage) -> anyhow::Result<()> {
     show(
         stage,
         "Denied by attribute: the same call by an agent of high risk",
+        "tools/call",
         "deny",
         Some("finance/finance-read"),
     )?;
@@ -83,6 +88,7 @@ fn refusals(stage: &mut Stage) -> anyhow::Result<()> {
     show(
         stage,
         "Denied by argument: a transfer of 20000 where 10000 is the limit",
+        "tools/call",
         "deny",
         Some("finance/small-transfers"),
     )
@@ -96,6 +102,7 @@ fn agents(stage: &mut Stage) -> anyhow::Result<()> {
     show(
         stage,
         "Agent to agent: send and stream (official A2A SDK)",
+        "SendStreamingMessage",
         "allow",
         Some("finance/finance-agents-talk"),
     )?;
@@ -110,6 +117,7 @@ fn agents(stage: &mut Stage) -> anyhow::Result<()> {
     show(
         stage,
         "Denied by depth: agents pass work on with the token they got; the fourth hop is refused",
+        "GetAgentCard",
         "deny",
         None,
     )
@@ -124,6 +132,7 @@ fn models(stage: &mut Stage) -> anyhow::Result<()> {
     show(
         stage,
         "A model call: the OpenAI SDK streams from the simulator; the gateway holds the provider's key",
+        "chat.completions",
         "allow",
         Some("platform/small-models"),
     )?;
@@ -131,7 +140,7 @@ fn models(stage: &mut Stage) -> anyhow::Result<()> {
         &stage.client("anthropic_client", "/llm/platform/claude-simulator", &bot, &["--steps", "message"])?,
         "message",
     )?;
-    show(stage, "The same with the Anthropic SDK", "allow", Some("platform/small-models"))?;
+    show(stage, "The same with the Anthropic SDK", "messages", "allow", Some("platform/small-models"))?;
     let upstream = last_authorization(stage, "model")?;
     if upstream.contains(&bot) {
         bail!("the caller's token reached the provider");
@@ -139,14 +148,20 @@ fn models(stage: &mut Stage) -> anyhow::Result<()> {
     note("the provider saw the gateway's key; the agent's token went no further");
     let flags = ["--steps", "chat", "--model", "simulator-large"];
     refused(&stage.client("openai_client", "/llm/platform/simulator/v1", &bot, &flags)?, "chat")?;
-    show(stage, "Denied: a model that no policy permits", "deny", Some("platform/small-models"))
+    show(
+        stage,
+        "Denied: a model that no policy permits",
+        "chat.completions",
+        "deny",
+        Some("platform/small-models"),
+    )
 }
 
 fn hot_change(stage: &mut Stage) -> anyhow::Result<()> {
     let stranger = stage.token("stranger", None)?;
     let call = [&["--era", "2026", "--steps", "call_tool"], &GET[..]].concat();
     refused(&stage.client("mcp_client.py", LEDGER, &stranger, &call)?, "call_tool")?;
-    show(stage, "Before a policy change: marketing may not read the ledger", "deny", None)?;
+    show(stage, "Before a policy change: marketing may not read the ledger", "tools/call", "deny", None)?;
     let policy = stage.resources.join("marketing.yaml");
     std::fs::write(
         &policy,
@@ -163,6 +178,7 @@ fn hot_change(stage: &mut Stage) -> anyhow::Result<()> {
     show(
         stage,
         "After it, without a restart: a file was saved, the next call is allowed",
+        "tools/call",
         "allow",
         Some("finance/marketing-reads"),
     )?;
@@ -177,7 +193,7 @@ fn attacks(stage: &mut Stage) -> anyhow::Result<()> {
         None => bail!("the token is not a JWT"),
     };
     stage.client("mcp_client.py", LEDGER, &forged, &call)?;
-    show(stage, "A forged token", "deny", Some("token_signature"))?;
+    show(stage, "A forged token", "", "deny", Some("token_signature"))?;
     // The server keeps the token it was sent, and tries to use it.
     ok(&stage.client("mcp_client.py", LEDGER, &bot, &call)?, "call_tool")?;
     stage.news()?;
@@ -186,6 +202,7 @@ fn attacks(stage: &mut Stage) -> anyhow::Result<()> {
     show(
         stage,
         "A replayed token: a tool server presents the token that was minted for it",
+        "",
         "deny",
         Some("token_destination"),
     )
@@ -227,7 +244,7 @@ fn last_authorization(stage: &Stage, upstream: &str) -> anyhow::Result<String> {
     let mut found = None;
     for line in log.lines() {
         let request: Value = serde_json::from_str(line)?;
-        for header in request["headers"].as_array().into_iter().flatten() {
+        for header in request.get("headers").and_then(Value::as_array).into_iter().flatten() {
             if header[0] == "authorization" {
                 found = header[1].as_str().map(ToOwned::to_owned);
             }
@@ -241,7 +258,7 @@ fn note(text: &str) {
 }
 
 /// Shows the deciding record of a scene: who, on whose behalf, what, decision, policy, trace.
-fn show(stage: &mut Stage, title: &str, outcome: &str, by: Option<&str>) -> anyhow::Result<()> {
+fn show(stage: &mut Stage, title: &str, method: &str, outcome: &str, by: Option<&str>) -> anyhow::Result<()> {
     let news = stage.news()?;
     let names = |record: &Value, name: &str| {
         let list = record[name].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -255,8 +272,10 @@ fn show(stage: &mut Stage, title: &str, outcome: &str, by: Option<&str>) -> anyh
             record["code"].as_str().unwrap_or_default()
         )
     };
-    let fits =
-        |record: &&Value| record["outcome"] == outcome && by.is_none_or(|by| by_whom(record).contains(by));
+    let fits = |record: &&Value| {
+        let same = output::text(record, "method") == method && output::text(record, "outcome") == outcome;
+        same && by.is_none_or(|by| by_whom(record).contains(by))
+    };
     let Some(record) = news.iter().rev().find(fits) else {
         bail!("{title}: no record with outcome {outcome} by {by:?} among {news:?}");
     };

@@ -207,7 +207,7 @@ impl Stage {
             }
             self.shown = hit.index + 1;
             let record: Value = serde_json::from_slice(&hit.record)?;
-            if record["kind"] != "effect" {
+            if output::text(&record, "kind") != "effect" {
                 news.push(record);
             }
         }

@@ -26,7 +26,7 @@ use vidimus_registry::Loaded;
 
 use super::{DurabilityArg, Serve, admin, tls};
 
-pub(super) fn run(serve: Serve) -> anyhow::Result<ExitCode> {
+pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     if !serve.listen.ip().is_loopback() && !serve.insecure_listen {
         bail!(
@@ -42,19 +42,19 @@ pub(super) fn run(serve: Serve) -> anyhow::Result<ExitCode> {
     let _inside = control.enter();
     let (loaded, _watching) = vidimus_registry::watch(&serve.resources)
         .with_context(|| format!("--resources {}", serve.resources.display()))?;
-    let sockets = Sockets::open(&serve)?;
+    let sockets = Sockets::open(serve)?;
     let identity = LocalIdentity::open(&serve.data.join("identity"), None, millis(SystemTime::now()))
         .context("the built-in identity")?;
     let identity = Arc::new(identity);
-    let shared = Arc::new(shared(&serve, &loaded.borrow(), &identity, sockets.plain.local_addr()?)?);
-    let tls = sockets.tls.map(|socket| tls::door(&control, &serve, &identity, socket)).transpose()?;
+    let shared = Arc::new(shared(serve, &loaded.borrow(), &identity, sockets.plain.local_addr()?)?);
+    let tls = sockets.tls.map(|socket| tls::door(&control, serve, &identity, socket)).transpose()?;
     reload(&control, shared.clone(), loaded.clone());
     admin::serve(&control, sockets.admin, shared.clone(), loaded)?;
 
     let (stop, stopping) = watch::channel(false);
     let doors: Vec<Door> =
         [Some(Door { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
-    let workers = start_workers(&serve, &shared, &Arc::new(doors), &stopping)?;
+    let workers = start_workers(serve, &shared, &Arc::new(doors), &stopping)?;
     tracing::info!(
         listen = %serve.listen, tls = ?serve.tls_listen, admin = %serve.admin, workers = workers.len(),
         ledger = shared.ledger.size(), ms = begun.elapsed().as_millis(), "serving"
