@@ -4,7 +4,7 @@
 SHELL := /bin/bash -euo pipefail
 CARGO ?= cargo
 
-.PHONY: help demo test bench build lint unit e2e kube deny crds clean-cache
+.PHONY: help demo test bench build lint unit e2e kube crds
 
 help: ## What can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,10 +18,9 @@ test: lint unit kube e2e ## Everything that CI runs
 build:
 	$(CARGO) build --workspace --all-targets
 
-lint: ## Formatting, clippy, crate arrows and sizes, licences and bans
+lint: ## Formatting, clippy, licences and bans (crate arrows and sizes are tests of xtask)
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
-	$(CARGO) xtask tidy
 	scripts/deny.sh
 
 unit: ## Unit, property and integration tests in Rust
@@ -31,7 +30,7 @@ kube: ## The CRDs against a real Kubernetes API server
 	e2e/kube/test.sh
 
 e2e: ## The gateway binary between real clients and real servers
-	$(CARGO) build -p vidimus
+	$(CARGO) build --workspace --all-targets # the same features as the tests, so nothing is built twice
 	e2e/test.sh
 
 bench: ## Every promised number, one JSON object a line

@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from stage import BINARY, POLICIES, PROVIDER_KEY, Stage
+from stage import BINARY, E2E, PROVIDER_KEY, Stage
 
 STAGE = None
 
@@ -366,6 +366,16 @@ class Operating(unittest.TestCase):
         self.assertEqual(prove(records[0]).returncode, 0)
         records[0].write_bytes(records[0].read_bytes().replace(b"allow", b"axlow"))
         self.assertEqual(prove(records[0]).returncode, 1)
+
+
+class Demo(unittest.TestCase):
+    def test_the_demo_plays_to_its_end(self):
+        done = subprocess.run([BINARY, "demo", "--components", str(E2E)], capture_output=True, text=True, timeout=300)
+        self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
+        for scene in ("Allowed", "Filtered listing", "Denied by attribute", "Denied by depth", "A model call",
+                      "After it, without a restart", "A forged token", "A replayed token"):
+            self.assertIn(scene, done.stdout)
+        self.assertRegex(done.stdout, r"verdict +intact")
 
 
 class Crash(unittest.TestCase):

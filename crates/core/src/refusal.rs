@@ -91,7 +91,7 @@ codes! {
     TokenIssuer = "token_issuer", Unauthenticated, "Register the issuer on the principal's identity; there is no any-issuer mode.";
     TokenKeyUnknown = "token_key_unknown", Unauthenticated, "Use a key that the issuer publishes in its JWKS.";
     TokenSignature = "token_signature", Unauthenticated, "Get a new token from the issuer; this one was not signed by it.";
-    TokenExpired = "token_expired", Unauthenticated, "Get a new token.";
+    TokenExpired = "token_expired", Unauthenticated, "Get a new token from the issuer.";
     TokenNotYetValid = "token_not_yet_valid", Unauthenticated, "Check the clocks of the issuer and of the gateway.";
     TokenAudience = "token_audience", Unauthenticated, "Get a token whose audience is this gateway.";
     TokenDestination = "token_destination", Unauthenticated, "A per-hop token is good only for the agent it was minted for; get your own.";
