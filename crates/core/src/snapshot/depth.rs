@@ -133,7 +133,7 @@ mod tests {
         let deep = [
             (format!("{when} {}", "(".repeat(40)), 75),
             (format!("{when} {}", "([{".repeat(20)), 75),
-            (format!("{when} {}", "true && ".repeat(300)), 2_097),
+            (format!("{when} {}", "true && ".repeat(300)), 2_089),
             (format!("{when} {}", "a|| b+c-d*!e ".repeat(100)), 0),
             (format!("{when} {}", "if ".repeat(300)), 0),
             (format!("permit (principal, action, resource) {};", "when { true } ".repeat(300)), 0),
