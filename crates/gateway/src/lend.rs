@@ -16,7 +16,10 @@ const LARGEST: u64 = 16 * 1024;
 
 /// Reads and remembers provider keys. Header values are marked sensitive, so they are not in any `Debug` output.
 #[derive(Default)]
-pub struct Lender(Mutex<HashMap<CredentialSource, (Instant, HeaderValue)>>);
+pub struct Lender(Mutex<HashMap<Lent, (Instant, HeaderValue)>>);
+
+/// A key in the form of one header: two providers may share a key and present it differently.
+type Lent = (CredentialSource, &'static str);
 
 impl std::fmt::Debug for Lender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -38,8 +41,9 @@ impl Lender {
             ProviderType::OpenAi | ProviderType::OpenAiCompatible => "authorization",
         };
         let now = Instant::now();
+        let lent: Lent = (provider.credential.clone(), name);
         let mut known = self.0.lock().map_err(|_| unavailable(provider, "the key store is poisoned"))?;
-        if let Some((read, value)) = known.get(&provider.credential)
+        if let Some((read, value)) = known.get(&lent)
             && now.duration_since(*read) < REREAD
         {
             return Ok(Some((name, value.clone())));
@@ -49,7 +53,7 @@ impl Lender {
         let mut value =
             HeaderValue::from_str(&text).map_err(|_| unavailable(provider, "the key is not header text"))?;
         value.set_sensitive(true);
-        known.insert(provider.credential.clone(), (now, value.clone()));
+        known.insert(lent, (now, value.clone()));
         Ok(Some((name, value)))
     }
 }
@@ -78,4 +82,35 @@ fn unavailable(provider: &LlmProvider, reason: &str) -> Refusal {
         format!("the key of LLMProvider {} is not available", provider.id.id),
     )
     .with_detail(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::tests::provider;
+
+    #[test]
+    fn one_key_is_lent_in_each_providers_own_form() {
+        let file = std::env::temp_dir().join(format!("vidimus-lend-{}", std::process::id()));
+        std::fs::write(&file, "key-1\n").expect("written");
+        let source = CredentialSource::File(file.display().to_string().into());
+        let lender = Lender::default();
+        for (kind, name, value) in [
+            (ProviderType::OpenAi, "authorization", "Bearer key-1"),
+            (ProviderType::Anthropic, "x-api-key", "key-1"),
+            (ProviderType::OpenAiCompatible, "authorization", "Bearer key-1"),
+        ] {
+            let mut given = (*provider()).clone();
+            (given.provider, given.credential) = (kind, source.clone());
+            let (header, lent) = lender.header(&given).expect("available").expect("needed");
+            assert_eq!((header, lent.as_bytes()), (name, value.as_bytes()));
+            assert!(lent.is_sensitive() && !format!("{lent:?}").contains("key-1"));
+        }
+        std::fs::remove_file(&file).expect("removed");
+        let mut missing = (*provider()).clone();
+        missing.credential = CredentialSource::Env("VIDIMUS_NO_SUCH_VARIABLE".into());
+        assert_eq!(lender.header(&missing).map(|_| ()).map_err(|r| r.code), Err(Code::CredentialUnavailable));
+        missing.credential = CredentialSource::None;
+        assert_eq!(lender.header(&missing), Ok(None));
+    }
 }

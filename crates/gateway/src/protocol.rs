@@ -61,4 +61,4 @@ pub fn parse(body: &[u8]) -> Result<Json<'_>, Refusal> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

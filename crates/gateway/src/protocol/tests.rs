@@ -20,7 +20,7 @@ fn endpoint() -> Endpoint {
     Endpoint { audience: url.as_str().into(), url, ca_file: None, timeout_ms: 1000 }
 }
 
-pub(super) fn server() -> Arc<McpServer> {
+pub(crate) fn server() -> Arc<McpServer> {
     Arc::new(McpServer {
         meta: meta("finance", "ledger"),
         id: EntityId::new(EntityKind::McpServer, "finance/ledger"),
@@ -35,7 +35,7 @@ pub(super) fn server() -> Arc<McpServer> {
     })
 }
 
-pub(super) fn agent() -> Arc<Agent> {
+pub(crate) fn agent() -> Arc<Agent> {
     Arc::new(Agent {
         meta: meta("finance", "summarizer"),
         id: EntityId::new(EntityKind::Agent, "finance/summarizer"),
@@ -57,7 +57,7 @@ pub(super) fn agent() -> Arc<Agent> {
     })
 }
 
-pub(super) fn provider() -> Arc<LlmProvider> {
+pub(crate) fn provider() -> Arc<LlmProvider> {
     Arc::new(LlmProvider {
         meta: meta("platform", "openai"),
         id: EntityId::new(EntityKind::LlmProvider, "platform/openai"),

@@ -159,9 +159,15 @@ fn models(stage: &mut Stage) -> anyhow::Result<()> {
 
 fn hot_change(stage: &mut Stage) -> anyhow::Result<()> {
     let stranger = stage.token("stranger", None)?;
-    let call = [&["--era", "2026", "--steps", "call_tool"], &GET[..]].concat();
+    let call = [&["--era", "2025", "--steps", "call_tool"], &GET[..]].concat();
     refused(&stage.client("mcp_client.py", LEDGER, &stranger, &call)?, "call_tool")?;
-    show(stage, "Before a policy change: marketing may not read the ledger", "tools/call", "deny", None)?;
+    show(
+        stage,
+        "Before a policy change: marketing may not even connect to the ledger",
+        "initialize",
+        "deny",
+        None,
+    )?;
     let policy = stage.resources.join("marketing.yaml");
     std::fs::write(
         &policy,
@@ -188,9 +194,11 @@ fn hot_change(stage: &mut Stage) -> anyhow::Result<()> {
 fn attacks(stage: &mut Stage) -> anyhow::Result<()> {
     let bot = stage.token("invoice-bot", None)?;
     let call = [&["--era", "2026", "--steps", "call_tool"], &GET[..]].concat();
-    let forged = match bot.rsplit_once('.') {
-        Some((signed, signature)) => format!("{signed}.{}", signature.chars().rev().collect::<String>()),
-        None => bail!("the token is not a JWT"),
+    // The claims of one token under the signature of another.
+    let other = stage.token("stranger", None)?;
+    let forged = match (bot.rsplit_once('.'), other.rsplit_once('.')) {
+        (Some((claims, _)), Some((_, signature))) => format!("{claims}.{signature}"),
+        _ => bail!("the token is not a JWT"),
     };
     stage.client("mcp_client.py", LEDGER, &forged, &call)?;
     show(stage, "A forged token", "", "deny", Some("token_signature"))?;
@@ -234,8 +242,12 @@ fn ok(steps: &[Value], name: &str) -> anyhow::Result<()> {
     if step["ok"] == true { Ok(()) } else { bail!("{name} was expected to work: {step}") }
 }
 
+/// Refused at the step, or at connecting already.
 fn refused(steps: &[Value], name: &str) -> anyhow::Result<()> {
-    let step = step(steps, name)?;
+    let step = step(steps, "connect")
+        .ok()
+        .filter(|connect| connect["ok"] == false)
+        .map_or_else(|| step(steps, name), Ok)?;
     if step["ok"] == false { Ok(()) } else { bail!("{name} was expected to be refused: {step}") }
 }
 
