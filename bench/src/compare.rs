@@ -36,6 +36,7 @@ pub(crate) struct Setting<'a> {
     pub(crate) tokens: &'a [String],
     pub(crate) policies: usize,
     pub(crate) agents: usize,
+    pub(crate) concurrency: &'a [u16],
     pub(crate) effort: Effort,
 }
 
@@ -55,7 +56,7 @@ impl Setting<'_> {
         let governed = End { way: Way::Governed, address: self.gateway.address, tokens: self.tokens };
         witness::examine(scenario, self.gateway, governed, self.upstream)
             .context("a governed call is not as it must be")?;
-        for connections in [1, 64] {
+        for connections in self.concurrency.iter().copied().map(usize::from) {
             let rounds = self
                 .rounds(scenario, connections)
                 .with_context(|| format!("{} at {connections}", scenario.name()))?;
@@ -137,7 +138,8 @@ impl Setting<'_> {
         });
         let goals = match connections {
             1 => (None, scenario.latency_goal()),
-            _ => (scenario.cpu_goal(), None),
+            64 => (scenario.cpu_goal(), None),
+            _ => (None, None),
         };
         Ok([
             Figure::new(scenario.name(), cpu, "gateway CPU us/request", parameters("cpu", costs))

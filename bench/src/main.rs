@@ -53,6 +53,9 @@ struct Arguments {
     /// Only these; may be given several times.
     #[arg(long, value_enum)]
     only: Vec<Only>,
+    /// Connections at once; may be given several times.
+    #[arg(long, default_values_t = [1, 64], value_parser = clap::value_parser!(u16).range(1..=1024))]
+    concurrency: Vec<u16>,
     /// Measured time of each way at each concurrency.
     #[arg(long, default_value_t = 6.0, value_name = "SECONDS")]
     seconds: f64,
@@ -146,6 +149,7 @@ struct Ground {
     config: Config,
     policies: usize,
     agents: usize,
+    concurrency: Vec<u16>,
     effort: Effort,
     /// Removed at the end.
     _scratch: tempfile::TempDir,
@@ -168,7 +172,17 @@ impl Ground {
         let effort = Effort { rounds, turn: Duration::try_from_secs_f64(seconds / f64::from(rounds))? };
         let (policies, agents) = (arguments.policies, arguments.agents);
         let config = Config { binary, resources, data };
-        Ok(Self { upstream, upstream_address, config, policies, agents, effort, _scratch: scratch })
+        let concurrency = arguments.concurrency.clone();
+        Ok(Self {
+            upstream,
+            upstream_address,
+            config,
+            policies,
+            agents,
+            concurrency,
+            effort,
+            _scratch: scratch,
+        })
     }
 
     /// Start to serving, and memory before the first call.
@@ -183,6 +197,7 @@ impl Ground {
             gateway.end()?;
             let gateway = Gateway::start(&self.config, &name)?;
             again.push(gateway.start.as_secs_f64() * 1e3);
+            std::thread::sleep(SETTLE);
             gateway.stop()?;
         }
         let parameters = |data: &str| json!({"data": data, "policies": self.policies, "agents": self.agents, "starts": STARTS});
@@ -212,6 +227,7 @@ impl Ground {
             tokens: &tokens,
             policies: self.policies,
             agents: self.agents,
+            concurrency: &self.concurrency,
             effort: self.effort,
         };
         setting.run(scenario)?;
