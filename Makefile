@@ -7,7 +7,7 @@ CARGO ?= cargo
 .PHONY: help demo test bench build lint unit e2e kube crds
 
 help: ## What can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: ## A complete governed system with real agents, servers and clients, explained step by step
 	$(CARGO) build --release -p vidimus
