@@ -352,12 +352,13 @@ fn effect(
 
 /// `sha256:` and hex.
 fn sha256(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| DIGITS.get(usize::from(value & 15)).copied().map_or('0', char::from);
     let mut text = String::with_capacity(71);
     text.push_str("sha256:");
     for byte in digest::digest(&digest::SHA256, bytes).as_ref() {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
+        text.push(digit(byte >> 4));
+        text.push(digit(*byte));
     }
     text
 }
