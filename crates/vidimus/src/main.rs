@@ -61,3 +61,25 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_help_of_every_command_shows_an_example() {
+        fn without(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+            let path = format!("{path} {}", command.get_name());
+            if !command.get_after_help().is_some_and(|help| help.to_string().starts_with("Example")) {
+                found.push(path.clone());
+            }
+            command.get_subcommands().for_each(|below| without(below, &path, found));
+        }
+        let mut found = Vec::new();
+        Cli::command().debug_assert();
+        without(&Cli::command(), "", &mut found);
+        assert!(found.is_empty(), "{found:?}");
+    }
+}

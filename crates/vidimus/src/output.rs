@@ -58,6 +58,12 @@ pub fn verdict(text: &str, good: bool) -> String {
     paint(text, Style::new().fg_color(Some(color.into())))
 }
 
+/// Prints a remark on standard error.
+pub fn warning(text: &str) {
+    // Nothing can be done when standard error is gone.
+    let _ = writeln!(std::io::stderr().lock(), "warning: {text}");
+}
+
 /// Prints an error and what led to it on standard error.
 pub fn error(error: &anyhow::Error) {
     let mut text = format!("error: {error}");

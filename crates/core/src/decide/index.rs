@@ -18,6 +18,8 @@ use crate::entity::EntityKind;
 
 /// Permits that are looked at for an explanation; the nearest of these are named.
 const MAX_LOOKED_AT: usize = 1_024;
+/// Permits that are named although they are about another resource.
+const MAX_ELSEWHERE: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Side {
@@ -153,6 +155,8 @@ struct Shelf {
     /// Permits by a constant of their scope, for explanations.
     permits_by_scope: HashMap<KeyId, Vec<Place>, RandomState>,
     open_permits: Vec<Place>,
+    /// Permits by a constant of their scope that is about the principal, for explanations where no scope fits.
+    permits_by_principal: HashMap<KeyId, Vec<Place>, RandomState>,
 }
 
 #[derive(Debug)]
@@ -160,6 +164,13 @@ struct Filed {
     statement: Arc<Statement>,
     scope: Box<[KeyId]>,
     conditions: Box<[KeyId]>,
+}
+
+impl Filed {
+    fn scope_of_principal(&self) -> impl Iterator<Item = &KeyId> {
+        let about = self.statement.scope.iter().zip(&self.scope);
+        about.filter(|(key, _)| key.side == Side::Principal).map(|(_, id)| id)
+    }
 }
 
 /// All statements, filed.
@@ -173,6 +184,18 @@ pub(crate) struct Index {
 /// The constants that hold on an edge.
 #[derive(Debug)]
 pub(crate) struct Holding(HashSet<KeyId, RandomState>);
+
+impl Holding {
+    /// What is filed under these constants. The rarest first: what is filed under them has most to do with the edge.
+    fn filed_in<'a>(
+        &self,
+        by_key: &'a HashMap<KeyId, Vec<Place>, RandomState>,
+    ) -> impl Iterator<Item = &'a Place> {
+        let mut lists: Vec<&Vec<Place>> = self.0.iter().filter_map(|key| by_key.get(key)).collect();
+        lists.sort_unstable_by_key(|list| list.len());
+        lists.into_iter().flatten()
+    }
+}
 
 impl Index {
     pub(crate) fn new(statements: Vec<Arc<Statement>>) -> Self {
@@ -209,6 +232,7 @@ impl Index {
             let Ok(place) = Place::try_from(place) else { return };
             let key = rarest(&mut filed.scope.iter().chain(&filed.conditions));
             let scope_key = rarest(&mut filed.scope.iter());
+            let principal_key = rarest(&mut filed.scope_of_principal());
             let permit = filed.statement.effect == Effect::Permit;
             for action in Action::ALL.into_iter().filter(|action| filed.statement.actions.contain(*action)) {
                 let Some(shelf) = self.shelves.get_mut(action as usize) else { continue };
@@ -220,6 +244,9 @@ impl Index {
                     Some(key) if permit => shelf.permits_by_scope.entry(key).or_default().push(place),
                     None if permit => shelf.open_permits.push(place),
                     _ => {}
+                }
+                if let Some(key) = principal_key.filter(|_| permit) {
+                    shelf.permits_by_principal.entry(key).or_default().push(place);
                 }
             }
         }
@@ -258,7 +285,9 @@ impl Index {
         })
     }
 
-    /// Permits whose scope fits the edge, with the number of constants in their conditions that do not hold; nearest first.
+    /// The permits that come nearest to an edge, nearest first: those whose scope fits it, by the number of constants in their
+    /// conditions that do not hold. Where there is none, those that are about the principal and another resource; never those
+    /// about other principals, since the caller reads the answer.
     pub(crate) fn near(
         &self,
         action: Action,
@@ -267,19 +296,33 @@ impl Index {
         most: usize,
     ) -> Vec<&Arc<Statement>> {
         let Some(shelf) = self.shelves.get(action as usize) else { return Vec::new() };
-        // The rarest constants first: what is filed under them has most to do with the edge.
-        let mut lists: Vec<&Vec<Place>> =
-            holding.0.iter().filter_map(|key| shelf.permits_by_scope.get(key)).collect();
-        lists.sort_unstable_by_key(|list| list.len());
-        let by_scope = lists.into_iter().flatten();
-        let mut found: Vec<(usize, usize, &Arc<Statement>)> = by_scope
-            .chain(&shelf.open_permits)
+        let holds = |key: &KeyId| holding.0.contains(key);
+        let fitting = holding.filed_in(&shelf.permits_by_scope).chain(&shelf.open_permits);
+        let fitting = self.nearest(fitting, kinds, holding, most, |filed| filed.scope.iter().all(holds));
+        if !fitting.is_empty() {
+            return fitting;
+        }
+        let own = holding.filed_in(&shelf.permits_by_principal);
+        self.nearest(own, kinds, holding, most.min(MAX_ELSEWHERE), |filed| {
+            filed.scope_of_principal().all(holds)
+        })
+    }
+
+    fn nearest<'a>(
+        &self,
+        places: impl Iterator<Item = &'a Place>,
+        kinds: (EntityKind, EntityKind),
+        holding: &Holding,
+        most: usize,
+        fits: impl Fn(&Filed) -> bool,
+    ) -> Vec<&Arc<Statement>> {
+        let mut found: Vec<(usize, usize, &Arc<Statement>)> = places
             .take(MAX_LOOKED_AT)
             .filter_map(|place| {
                 let filed = self.filed.get(*place as usize)?;
-                let fits = filed.scope.iter().all(|key| holding.0.contains(key));
-                let missing = filed.conditions.iter().filter(|key| !holding.0.contains(*key)).count();
-                (fits && filed.statement.applies_to(kinds.0, kinds.1)).then_some((
+                let constants = filed.scope.iter().chain(&filed.conditions);
+                let missing = constants.filter(|key| !holding.0.contains(*key)).count();
+                (fits(filed) && filed.statement.applies_to(kinds.0, kinds.1)).then_some((
                     missing,
                     usize::MAX - filed.scope.len(),
                     &filed.statement,

@@ -270,3 +270,20 @@ fn at_most_eight_policies_are_named_as_near() {
     );
     assert!(decision.facts().iter().any(|(name, value)| &**name == "context.chain.depth" && &**value == "1"));
 }
+
+#[test]
+fn where_no_scope_fits_the_permits_about_the_caller_are_near() {
+    let permit = |name: &str, scope: &str| {
+        policy(
+            "t",
+            name,
+            Scope::Cluster,
+            &format!("permit (principal == {scope}, action, resource in ToolSet::\"other\");"),
+        )
+    };
+    let world = world(vec![permit("own", r#"Agent::"a/x""#), permit("their", r#"Agent::"b/y""#)]);
+    let decision = invoke(&world, "a/s", "t", "{}");
+    assert_eq!(ids(decision.near()), ["t/own"], "what concerns others is not told");
+    let facts: Vec<_> = decision.facts().iter().map(|(name, value)| (&**name, &**value)).collect();
+    assert!(facts.contains(&("resource in ToolSet::other", "false")), "{facts:?}");
+}

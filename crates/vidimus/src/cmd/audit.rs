@@ -17,6 +17,10 @@ use crate::output::{self, Format};
 
 /// Searches, shows and verifies the ledger.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vidimus audit search --data DIR --outcome deny --since 1h    who was refused, and why
+  vidimus audit show --data DIR CALL                           everything about one call
+  vidimus audit verify --data DIR                              is the log what it was?")]
 pub struct Audit {
     /// The data directory, the same as of `vidimus serve`.
     #[arg(long, env = "VIDIMUS_DATA", global = true, default_value = "vidimus-data")]

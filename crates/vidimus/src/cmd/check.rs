@@ -85,7 +85,6 @@ fn print(report: &Report<'_>) {
         ));
     }
     let good = report.rejections.is_empty();
-    let summary =
-        format!("{} objects are in order, {} rejected", report.objects.len(), report.rejections.len());
+    let summary = format!("{} in order, {} rejected", report.objects.len(), report.rejections.len());
     output::line(&output::verdict(&summary, good));
 }

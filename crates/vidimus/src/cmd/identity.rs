@@ -16,6 +16,10 @@ use crate::output::{self, Format};
 
 /// Issues tokens and certificates with the built-in issuer and CA, for development and for installations without a cluster.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vidimus identity init --data DIR                                  the keys, and what to register
+  vidimus identity token --data DIR --subject invoice-bot           a bearer token for curl
+  vidimus identity svid --data DIR --spiffe-id spiffe://… --out …   a certificate for mTLS")]
 pub struct Identity {
     /// The data directory, the same as of `vidimus serve`.
     #[arg(long, env = "VIDIMUS_DATA", global = true, default_value = "vidimus-data")]

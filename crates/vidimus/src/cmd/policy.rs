@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use vidimus_core::call::{Action, Arguments, Call, Context, Target};
 use vidimus_core::caller::{Chain, UnixMillis, User};
+use vidimus_core::decision::Decision;
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::Code;
@@ -18,6 +19,8 @@ use crate::output::{self, Format};
 
 /// Asks the policies.
 #[derive(Debug, Args)]
+#[command(after_help = "Example:
+  vidimus policy explain --resources DIR --principal Agent/finance/invoice-bot --resource Tool/finance/ledger/get_invoice")]
 pub struct Policy {
     #[command(subcommand)]
     command: Command,
@@ -63,6 +66,10 @@ pub fn run(policy: &Policy, format: Format) -> anyhow::Result<ExitCode> {
 
 fn run_explain(explain: &Explain, format: Format) -> anyhow::Result<ExitCode> {
     let loaded = vidimus_registry::load(&explain.resources);
+    if !loaded.rejections.is_empty() {
+        let left_out = loaded.rejections.len();
+        output::warning(&format!("{left_out} objects are malformed and left out; `vidimus check` tells why"));
+    }
     let world = &*loaded.snapshot;
     let principal = principal(world, &explain.principal)?;
     let text = explain.args.clone().unwrap_or_else(|| "{}".to_owned());
@@ -116,9 +123,20 @@ fn run_explain(explain: &Explain, format: Format) -> anyhow::Result<ExitCode> {
         for (name, value) in decision.facts() {
             row("fact", format!("{name} = {value}"));
         }
-        row("next", code.map(|code| code.next().to_owned()).unwrap_or_default());
+        row("next", code.map(|code| next(code, &decision)).unwrap_or_default().to_owned());
     }
     Ok(if decision.allowed() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// What to do next, for somebody who has this explanation already.
+fn next(code: Code, decision: &Decision) -> &'static str {
+    match code {
+        Code::NoPermit if decision.near().is_empty() => "Write a policy that permits it; none comes near.",
+        Code::NoPermit => {
+            "Compare the facts with the policies that came near; change the record, the call or the policy."
+        }
+        code => code.next(),
+    }
 }
 
 fn principal(world: &Snapshot, id: &EntityId) -> anyhow::Result<Principal> {
