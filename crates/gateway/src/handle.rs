@@ -133,7 +133,13 @@ async fn authenticate<'p>(
     parts: &'p http::request::Parts,
 ) -> Result<(Caller, Option<&'p str>), Refusal> {
     let bearer = credential(route, parts)?;
-    let evidence = Evidence { bearer, peer: journey.peer.svid.as_deref(), now: millis(journey.wall) };
+    let path = parts.uri.path();
+    let evidence = Evidence {
+        bearer,
+        peer: journey.peer.svid.as_deref(),
+        route: path.strip_suffix(route.rest).unwrap_or(path),
+        now: millis(journey.wall),
+    };
     let proven = gate.authenticator.authenticate(world, evidence).await?;
     let chain = Arc::new(chain(&proven, journey));
     journey.caller = Some(proven.clone());

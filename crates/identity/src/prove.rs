@@ -1,5 +1,6 @@
 //! Authentication: from evidence to [`Proven`].
 
+mod audience;
 mod bind;
 mod cache;
 mod claims;
@@ -21,6 +22,7 @@ use vidimus_core::caller::{Proven, UnixMillis};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
 
+use self::audience::Audience;
 use self::bind::Registry;
 use self::cache::{Entry, Presented, Remembered, Trusted, Worth};
 use self::claims::{Claims, HopClaims};
@@ -36,7 +38,8 @@ use crate::spiffe::PeerSvid;
 /// What an [`Authenticator`] is made from.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// A token must be meant for one of these (`aud`): the gateway's own addresses.
+    /// A token must be meant for one of these (`aud`), which name the gateway, or for the address of the route that is called,
+    /// below [`Mint::issuer`].
     pub audiences: Vec<Arc<str>>,
     /// Our own tokens, which continue a chain when the agent they were minted for presents them.
     pub mint: Arc<Mint>,
@@ -97,6 +100,8 @@ pub struct Evidence<'a> {
     pub bearer: Option<&'a str>,
     /// What the TLS layer verified.
     pub peer: Option<&'a PeerSvid>,
+    /// The path of the route that is called, without a slash at the end: `/mcp/finance/ledger`.
+    pub route: &'a str,
     pub now: UnixMillis,
 }
 
@@ -106,6 +111,7 @@ impl std::fmt::Debug for Evidence<'_> {
         f.debug_struct("Evidence")
             .field("bearer", &bearer)
             .field("peer", &self.peer)
+            .field("route", &self.route)
             .field("now", &self.now)
             .finish()
     }
@@ -159,14 +165,21 @@ impl Authenticator {
         let key = Presented::of(&evidence);
         let known = match self.remembered.get(key) {
             Some(entry) => {
-                entry.worth(snapshot, evidence.now).inspect_err(|_| self.remembered.forget(key))?
+                let worth = entry.worth(snapshot, evidence.now);
+                let worth = worth.inspect_err(|_| self.remembered.forget(key))?;
+                entry.bearer.as_ref().map_or(Ok(()), |trusted| trusted.verified.admits(evidence.route))?;
+                worth
             }
             None => Worth::Nothing,
         };
         let bearer = match (known, evidence.bearer) {
             (Worth::Proven(proven), _) => return Ok(proven),
             (Worth::Unbound(trusted), _) => Some(trusted),
-            (Worth::Nothing, Some(bearer)) => Some(self.verify(snapshot, bearer, evidence.now).await?),
+            (Worth::Nothing, Some(bearer)) => {
+                let trusted = self.verify(snapshot, bearer, evidence.now).await?;
+                trusted.verified.admits(evidence.route)?;
+                Some(trusted)
+            }
             (Worth::Nothing, None) => None,
         };
         self.bind(snapshot, key, bearer, evidence.peer)
@@ -181,7 +194,7 @@ impl Authenticator {
     ) -> Result<Arc<Proven>, Refusal> {
         let registry = Registry { snapshot, service_account_issuer: self.service_account_issuer.as_deref() };
         let verified = bearer.as_ref().map(|trusted| &*trusted.verified);
-        if let Some(Verified::Issued(claims)) = verified {
+        if let Some(Verified::Issued { claims, .. }) = verified {
             self.check_allowed(snapshot, &claims.issuer)?;
         }
         let proven = Arc::new(registry.bind(verified, peer)?);
@@ -201,8 +214,8 @@ impl Authenticator {
             // Its audience is the agent it was minted for, and that agent is the caller: `dst` takes the place of `aud`.
             Verified::Hop { hop: HopClaims::read(&payload, &claims)?, times: claims.times }
         } else {
-            claims::check_audience(&payload, &self.audiences)?;
-            Verified::Issued(claims)
+            let audience = Audience::read(&payload, &self.audiences, self.mint.issuer())?;
+            Verified::Issued { claims, audience }
         };
         Ok(Trusted { verified: Arc::new(verified), source, keys })
     }

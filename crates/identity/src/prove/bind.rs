@@ -39,8 +39,8 @@ impl Registry<'_> {
             (None, None) => Err(Refusal::new(Code::CredentialMissing, "no credential was presented")),
             (None, Some(peer)) => Ok(workload(self.peer(peer)?, peer)),
             (Some(Verified::Hop { hop, .. }), peer) => self.hop(hop, peer),
-            (Some(Verified::Issued(claims)), None) => self.bearer_alone(claims),
-            (Some(Verified::Issued(claims)), Some(peer)) => self.workload_and_user(claims, peer),
+            (Some(Verified::Issued { claims, .. }), None) => self.bearer_alone(claims),
+            (Some(Verified::Issued { claims, .. }), Some(peer)) => self.workload_and_user(claims, peer),
         }
     }
 

@@ -116,24 +116,6 @@ fn email(json: &Json<'_>) -> Option<Arc<str>> {
     (verified && !email.chars().any(char::is_control)).then(|| email.into())
 }
 
-/// `aud` contains one of `accepted`: a string, or an array of strings (RFC 7519 section 4.1.3).
-pub(crate) fn check_audience(json: &Json<'_>, accepted: &[Arc<str>]) -> Result<(), Refusal> {
-    let is_ours = |value: &Json<'_>| value.as_str().is_some_and(|aud| accepted.iter().any(|a| **a == *aud));
-    let ours = match json.get("aud") {
-        Some(Json::Array(items)) if items.iter().all(|item| item.as_str().is_some()) => {
-            items.iter().any(is_ours)
-        }
-        Some(value @ Json::String(_)) => is_ours(value),
-        Some(_) => return Err(malformed("'aud' is neither a string nor an array of strings")),
-        None => false,
-    };
-    if ours {
-        Ok(())
-    } else {
-        Err(Refusal::new(Code::TokenAudience, "the token is not meant for this gateway"))
-    }
-}
-
 /// The nested actors, outermost (current) first.
 fn actors(json: &Json<'_>) -> Result<Vec<Actor>, Refusal> {
     let mut actors = Vec::new();

@@ -1,5 +1,8 @@
 //! A bearer token whose signature holds.
 
+use vidimus_core::refusal::Refusal;
+
+use super::audience::Audience;
 use super::claims::{Claims, HopClaims, Times};
 
 /// What a verified bearer token is, before it is known whom it proves.
@@ -8,14 +11,22 @@ pub(crate) enum Verified {
     /// One that our own mint issued for a hop to the caller.
     Hop { hop: HopClaims, times: Times },
     /// One of an issuer, elsewhere or built in.
-    Issued(Claims),
+    Issued { claims: Claims, audience: Audience },
 }
 
 impl Verified {
     pub(crate) fn times(&self) -> Times {
         match self {
             Self::Hop { times, .. } => *times,
-            Self::Issued(claims) => claims.times,
+            Self::Issued { claims, .. } => claims.times,
+        }
+    }
+
+    /// Whether a call of `route` may use it. A hop's token may be used on every route: `dst` says by whom.
+    pub(crate) fn admits(&self, route: &str) -> Result<(), Refusal> {
+        match self {
+            Self::Hop { .. } => Ok(()),
+            Self::Issued { audience, .. } => audience.admits(route),
         }
     }
 }

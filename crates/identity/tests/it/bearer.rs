@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use vidimus_core::refusal::Code;
 use vidimus_testkit::issuer::{Algorithm, FakeIssuer, IssuerKey, compact, now_seconds};
 
-use crate::world::{GATEWAY, World, agent, code, snapshot};
+use crate::world::{GATEWAY, HOPS, ROUTE, World, agent, code, snapshot};
 
 const BOT: &str = "Agent/finance/invoice-bot";
 
@@ -68,7 +68,7 @@ async fn claims_are_checked_one_by_one() {
         ),
         ("no issuer", json!({ "iss": null }), Err(Code::TokenMalformed)),
         ("the wrong issuer's name", json!({ "iss": world.foreign.issuer() }), Err(Code::TokenKeyUnknown)),
-        ("our own issuer's name", json!({ "iss": crate::world::HOPS }), Err(Code::TokenKeyUnknown)),
+        ("our own issuer's name", json!({ "iss": HOPS }), Err(Code::TokenKeyUnknown)),
         ("the built-in issuer's name", json!({ "iss": "urn:vidimus:local" }), Err(Code::TokenKeyUnknown)),
     ];
     for (name, claims, expected) in cases {
@@ -270,6 +270,32 @@ async fn a_known_token_does_not_carry_over_to_another_peer() {
     assert_eq!(code(&world.bearer(&token).await), Err(Code::PrincipalUnknown));
 }
 
+/// RFC 8707: a token for the address of one route is good there and nowhere else, also when it is known already.
+#[tokio::test]
+async fn a_token_for_one_route_is_good_on_that_route() {
+    let world = World::new();
+    let (here, elsewhere) = (format!("{HOPS}{ROUTE}"), "https://elsewhere.example/mcp/finance/ledger");
+    let refused = || Err(Code::TokenAudience);
+    for (audience, on_it, beside_it) in [
+        (json!(here), Ok(BOT.to_owned()), refused()),
+        (json!(format!("{here}/")), Ok(BOT.to_owned()), refused()),
+        (json!([elsewhere, here]), Ok(BOT.to_owned()), refused()),
+        (json!([here, GATEWAY]), Ok(BOT.to_owned()), Ok(BOT.to_owned())),
+        (json!(format!("{here}-2")), refused(), refused()),
+        (json!(elsewhere), refused(), refused()),
+        (json!(HOPS), refused(), refused()),
+        (json!(format!("{HOPS}/")), refused(), refused()),
+    ] {
+        let token = world.token(json!({ "aud": audience }));
+        for _ in 0..2 {
+            assert_eq!(code(&world.on(ROUTE, &token).await), on_it, "{audience}");
+            for other in ["/mcp/finance/ledger-3", "/mcp/finance", "/llm/finance/ledger", ""] {
+                assert_eq!(code(&world.on(other, &token).await), beside_it, "{audience} on {other}");
+            }
+        }
+    }
+}
+
 #[test]
 fn no_audience_is_no_configuration() {
     let directory = tempfile::tempdir().unwrap();
@@ -296,7 +322,11 @@ fn no_audience_is_no_configuration() {
 
 #[test]
 fn evidence_does_not_print_the_token() {
-    let evidence =
-        vidimus_identity::Evidence { bearer: Some("geheim"), peer: None, now: crate::world::now() };
+    let evidence = vidimus_identity::Evidence {
+        bearer: Some("geheim"),
+        peer: None,
+        route: "",
+        now: crate::world::now(),
+    };
     assert!(!format!("{evidence:?}").contains("geheim"));
 }

@@ -43,8 +43,12 @@ fn measure_identity() {
         let tokens: Vec<_> = (0..20 * 100).map(|n| world.token(json!({ "n": n }))).collect();
         let mut next = tokens.iter();
         runtime.block_on(async {
-            let evidence =
-                |bearer| vidimus_identity::Evidence { bearer: Some(bearer), peer: None, now: now() };
+            let evidence = |bearer| vidimus_identity::Evidence {
+                bearer: Some(bearer),
+                peer: None,
+                route: "/mcp/a/b",
+                now: now(),
+            };
             let evidence_now = evidence(token.as_str());
             measure(&format!("authenticate, warm, {algorithm:?}, {} bytes", token.len()), 10_000, || {
                 let call = world.gate.authenticate(&world.snapshot, black_box(evidence_now));

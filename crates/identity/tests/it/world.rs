@@ -15,6 +15,8 @@ use vidimus_testkit::issuer::{FakeIssuer, now_seconds};
 
 pub(crate) const GATEWAY: &str = "https://gateway.example";
 pub(crate) const HOPS: &str = "https://gateway.example/hops";
+/// The route that is called where a test does not say another.
+pub(crate) const ROUTE: &str = "/mcp/finance/ledger";
 pub(crate) const BOT: &str = "spiffe://corp.example/ns/finance/sa/invoice-bot";
 
 pub(crate) struct World {
@@ -64,6 +66,11 @@ impl World {
         self.at(Some(token), Some(peer), 0).await
     }
 
+    pub(crate) async fn on(&self, route: &str, token: &str) -> Result<Arc<Proven>, Refusal> {
+        let evidence = Evidence { bearer: Some(token), peer: None, route, now: now() };
+        self.gate.authenticate(&self.snapshot, evidence).await
+    }
+
     /// As presented `seconds` from now.
     pub(crate) async fn at(
         &self,
@@ -72,7 +79,7 @@ impl World {
         seconds: i64,
     ) -> Result<Arc<Proven>, Refusal> {
         let now = UnixMillis(now().0 + seconds * 1000);
-        self.gate.authenticate(&self.snapshot, Evidence { bearer, peer, now }).await
+        self.gate.authenticate(&self.snapshot, Evidence { bearer, peer, route: ROUTE, now }).await
     }
 
     /// A good token of the agent invoice-bot, with these claims added or in place of its own.

@@ -52,7 +52,8 @@ pub struct Serve {
     /// The gateway's address as callers see it; in agent cards and token metadata, and an accepted audience.
     #[arg(long, env = "VIDIMUS_PUBLIC_URL")]
     pub public_url: Option<String>,
-    /// Further audiences accepted in callers' tokens, besides "vidimus" and the public URL.
+    /// Further audiences accepted in callers' tokens, besides "vidimus" and the public URL. A token for the address of one route
+    /// (RFC 8707, as MCP clients ask for) is good on that route.
     #[arg(long, env = "VIDIMUS_AUDIENCE", value_delimiter = ',')]
     pub audience: Vec<String>,
     /// Issuer of Kubernetes ServiceAccount tokens, for identities of kind serviceAccount.
