@@ -168,6 +168,27 @@ class A2a(unittest.TestCase):
         hops = STAGE.records("--kind", "decision", "--transaction", refused["transaction"])
         self.assertEqual({row["depth"] for row in hops}, {1, 2, 3, 4})
 
+    def test_a_chain_widens_and_the_third_destination_is_refused(self):
+        before = len(STAGE.seen("hop_two"))
+        message = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": {
+            "messageId": "m3", "role": "ROLE_USER", "parts": [{"text": "go"}],
+            "metadata": {"skill": "summarize", "hops": 0, "invoice": "INV-1"}}}}
+        _, _, answer = STAGE.post("/a2a/finance/hop-two", message, STAGE.token("invoice-bot"), [("A2A-Version", "1.0")])
+        self.assertIn("INV-1", json.dumps(answer), answer)
+        # hop-two has reached the ledger; it goes on by itself with the token of the same transaction.
+        token = dict(STAGE.seen("hop_two")[before]["headers"])["authorization"].split()[1]
+        card = lambda: STAGE.post("/a2a/finance/echo/.well-known/agent-card.json", None, token, method="GET")[0]
+        model = lambda token: STAGE.post("/llm/platform/simulator/v1/chat/completions",
+                                         {"model": "simulator-small", "messages": [{"role": "user", "content": "hi"}]}, token)
+        self.assertEqual(card(), 200, "the second destination")
+        status, reply, answer = model(token)
+        self.assertEqual((status, reply["vidimus-code"]), (403, "delegation_too_wide"), answer)
+        self.assertEqual(card(), 200, "a destination that was reached may be reached again")
+        [refused] = [row for row in STAGE.records("--kind", "decision", "--outcome", "deny") if row["id"] == reply["vidimus-call"]]
+        self.assertEqual(refused["facts"], {"context.fan_out": "3", "principal.delegation.maxFanOut": "2"})
+        self.assertEqual(refused["transaction"], claims(token)["txn"])
+        self.assertEqual(model(STAGE.token("hop-two"))[0], 200, "its own calls are not a chain that it continues")
+
     def test_a_token_minted_for_a_tool_server_opens_nothing(self):
         before = len(STAGE.seen("ledger"))
         message, headers = modern(call("get_invoice", {"id": "INV-1"}))

@@ -82,10 +82,13 @@ async fn govern(
         }
     };
     let session = object.open_session(gate, &caller, &parts.headers)?;
-    let call = call(&ask, &caller, journey);
+    let reserved = gate.reach.reserve(&caller, object.id(), journey.started)?;
+    let mut call = call(&ask, &caller, journey);
+    call.context.fan_out = reserved.fan_out();
     let decision = world.authorize(&call);
     let receipt = record(gate, journey, &world, &call, &decision, &route, &bytes).await?;
     let permit = decision.permit()?;
+    reserved.keep();
 
     // The refusal of an agent without an endpoint is on record as a decision without an effect.
     let to = object.upstream().ok_or_else(|| object.unreachable())?;
@@ -217,6 +220,7 @@ fn call<'a>(ask: &Ask<'a>, caller: &'a Caller, journey: &Journey) -> Call<'a> {
             arguments: ask.arguments,
             tokens_estimated: ask.tokens_estimated,
             streaming: ask.streaming,
+            fan_out: 1,
         },
     }
 }

@@ -18,6 +18,7 @@ use vidimus_gateway::forward::{AddressGuard, Upstream};
 use vidimus_gateway::gate::{Gate, Limits, Shared, millis};
 use vidimus_gateway::lend::Lender;
 use vidimus_gateway::meter::Meter;
+use vidimus_gateway::reach::Reach;
 use vidimus_gateway::session::{KEY_LENGTH, SessionSeal};
 use vidimus_gateway::telemetry::Telemetry;
 use vidimus_identity::{Authenticator, LocalIdentity, Mint};
@@ -138,6 +139,7 @@ fn shared(
         ledger,
         sessions: SessionSeal::new(&session_key(&serve.data.join("identity").join("session.key"))?)?,
         lender: Lender::default(),
+        reach: Reach::new(limits.counted_chains, limits.quiet_chain),
         meter,
         telemetry: Telemetry::new(serve.otlp_endpoint.as_deref())?,
         limits,
