@@ -2,6 +2,7 @@
 
 import base64
 import concurrent.futures
+import hashlib
 import json
 import os
 import signal
@@ -206,8 +207,11 @@ class A2a(unittest.TestCase):
 class Llm(unittest.TestCase):
     def test_the_openai_sdk_completes_and_streams(self):
         steps = STAGE.client("openai_client", "/llm/platform/simulator/v1", STAGE.token("invoice-bot"))
-        for step in ("models", "chat", "stream"):
+        for step in ("models", "chat", "stream", "plain_stream"):
             self.assertTrue(steps[step]["ok"], steps[step])
+        self.assertEqual(steps["stream"]["result"]["answer"]["usage"]["completion_tokens"], 11)
+        plain = steps["plain_stream"]["result"]["answer"]
+        self.assertEqual(plain, {"text": steps["stream"]["result"]["answer"]["text"], "without_choices": 0, "with_usage": 0})
         self.assertIn("simulator-small", json.dumps(steps["models"]))
         self.assertNotIn("simulator-large", json.dumps(steps["models"]["result"].get("data", steps["models"]["result"])))
 
@@ -229,6 +233,23 @@ class Llm(unittest.TestCase):
         [effect] = [row for row in STAGE.records("--kind", "effect") if row["id"] == headers["vidimus-call"]]
         self.assertEqual((effect["tokens_input"], effect["tokens_output"]),
                          (answer["usage"]["prompt_tokens"], answer["usage"]["completion_tokens"]))
+
+    def test_a_stream_that_asks_for_no_usage_is_counted_and_looks_as_asked(self):
+        token, path = STAGE.token("invoice-bot"), "/llm/platform/simulator/v1/chat/completions"
+        plain = b'{ "model": "simulator-small",\n"stream": true, "temperature": 1.0, "messages": [{"role": "user", "content": "h\\u00e9"}]}'
+        asking = plain.replace(b"{", b'{"stream_options":{"include_usage":true},', 1)
+        before = len(STAGE.seen("model"))
+        answers = [STAGE.post(path, body, token, raw=True) for body in (plain, asking)]
+        self.assertEqual([answer[0] for answer in answers], [200, 200])
+        self.assertEqual([row["body"].encode() for row in STAGE.seen("model")[before:]], [asking, asking])
+        without, complete = (answer[2].split(b"\n\n") for answer in answers)
+        [usage] = [event for event in complete if b'"choices": []' in event]
+        self.assertEqual(without, [event for event in complete if event != usage])
+        for (_, headers, content), body in zip(answers, (plain, asking)):
+            [decision], [effect] = ([row for row in STAGE.records("--kind", kind) if row["id"] == headers["vidimus-call"]] for kind in ("decision", "effect"))
+            self.assertEqual(decision["body"], "sha256:" + hashlib.sha256(body).hexdigest(), "the caller's bytes are on record")
+            self.assertEqual((effect["tokens_input"], effect["tokens_output"], effect["result"]), (1, 10, "ok"))
+            self.assertEqual((effect["bytes_in"], effect["bytes_out"]), (len(body), len(content)))
 
     def test_a_refusal_is_in_the_providers_own_shape(self):
         body = {"model": "simulator-large", "messages": [], "max_tokens": 5}

@@ -93,15 +93,15 @@ async fn govern(
     // The refusal of an agent without an endpoint is on record as a decision without an effect.
     let to = object.upstream().ok_or_else(|| object.unreachable())?;
     let mut effect = effect(gate, journey, &receipt, &route, &ask, bytes.len());
-    let response =
-        match outbound(gate, journey, &caller, credential, parts, &object, &endpoint, session, bytes.clone())
-        {
-            Ok((outbound, token)) => {
-                effect.token = token;
-                forward(&gate.upstream, permit, &receipt, to, outbound).await
-            }
-            Err(refusal) => Err(refusal),
-        };
+    let response = match ask.sent(&bytes).and_then(|body| {
+        outbound(gate, journey, &caller, credential, parts, &object, &endpoint, session, body)
+    }) {
+        Ok((outbound, token)) => {
+            effect.token = token;
+            forward(&gate.upstream, permit, &receipt, to, outbound).await
+        }
+        Err(refusal) => Err(refusal),
+    };
     match response {
         Ok(response) => {
             answer::Answering { gate, world: &world, call: &call, object: &object }

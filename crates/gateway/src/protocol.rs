@@ -1,12 +1,14 @@
 //! The three adapters. Each is pure: a parsed message in, what it asks out; no I/O and no policy.
 
 pub mod a2a;
+pub mod added_usage;
 pub mod jsonrpc;
 pub mod listing;
 pub mod llm;
 pub mod mcp;
 pub mod usage;
 
+use bytes::Bytes;
 use vidimus_core::call::{Action, Arguments, Target};
 use vidimus_core::json::{Json, JsonError};
 use vidimus_core::refusal::{Code, Refusal};
@@ -37,6 +39,21 @@ pub enum Answer {
     Card,
     /// A model's answer: token usage is read from it as it passes.
     Usage(usage::Dialect),
+    /// A model's streamed answer with the usage that the gateway, not the caller, asks for: read, and taken out.
+    AddedUsage,
+}
+
+impl Ask<'_> {
+    /// The body that goes upstream: the caller's own bytes, but for usage that the gateway asks for.
+    ///
+    /// # Errors
+    /// See [`added_usage::ask_for`].
+    pub fn sent(&self, body: &Bytes) -> Result<Bytes, Refusal> {
+        match self.answer {
+            Answer::AddedUsage => added_usage::ask_for(body),
+            _ => Ok(body.clone()),
+        }
+    }
 }
 
 /// The MCP listings that are filtered, by what their entries are.
