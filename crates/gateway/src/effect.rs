@@ -68,7 +68,7 @@ impl Effect {
     /// Records the effect. Consumes it: an effect is recorded once.
     ///
     /// # Errors
-    /// [`Closed`] when the ledger cannot take the record; the gate is closed from then on.
+    /// [`Closed`] when the ledger does not take the record.
     pub async fn record(self, ending: Ending) -> Result<(), Closed> {
         let duration = self.started.elapsed();
         let record = Record::Effect(EffectRecord {

@@ -3,6 +3,7 @@
 mod answer;
 mod journey;
 mod object;
+mod unrecorded;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::route::Route;
 
 use journey::Journey;
 use object::Object;
+use unrecorded::closed;
 
 /// The other end of a client connection.
 #[derive(Clone, Debug)]
@@ -364,9 +366,4 @@ fn sha256(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
     }
     text
-}
-
-fn closed(closed: vidimus_ledger::Closed) -> Refusal {
-    Refusal::new(Code::LedgerClosed, "the record of this call could not be written, so nothing passes")
-        .with_detail(closed)
 }

@@ -13,6 +13,12 @@ use vidimus_core::call::{Action, Arguments, Target};
 use vidimus_core::json::{Json, JsonError};
 use vidimus_core::refusal::{Code, Refusal};
 
+/// The longest name of a tool, prompt or skill, in bytes. MCP 2025-11-25 ("Tool names") wants at most 128 characters.
+pub const LONGEST_NAME: usize = 256;
+
+/// The longest URI of a resource, in bytes. Neither protocol has a limit; entity ids, records and log fields need one.
+pub const LONGEST_URI: usize = 2_048;
+
 /// What a message asks, in the terms of a decision, and how its answer is to be treated.
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {
