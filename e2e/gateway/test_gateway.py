@@ -356,6 +356,26 @@ class Operating(unittest.TestCase):
         self.wait(refused)
         self.assertEqual(STAGE.vidimus("check", str(STAGE.resources)).returncode, 0)
 
+    def test_what_is_wrong_is_in_the_log_at_start_and_at_a_reload(self):
+        files = [STAGE.resources / name for name in ("wrong.yaml", "doubtful.yaml")]
+        log = STAGE.root / "gateway.err"
+        wants = ("rejected: ", "wrong.yaml", "accepted with a warning: ", "doubtful.yaml", "finance/nobody-here")
+        before = log.stat().st_size
+        said = lambda: all(want in log.read_text()[before:] for want in wants)
+        try:
+            files[0].write_text("apiVersion: vidimus.dev/v1alpha1\nkind: Agent\nmetadata: {name: nobody, namespace: finance}\nspec: {owner: the-team}\n")
+            files[1].write_text('apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {name: doubtful, namespace: finance}\nspec:\n'
+                                '  description: Of an agent that is not there.\n  cedar: permit (principal == Agent::"finance/nobody-here", action, resource);\n')
+            self.wait(said)
+            STAGE.stop(STAGE.gateway)
+            before = log.stat().st_size
+            STAGE.serve()
+            self.assertTrue(said(), log.read_text()[before:])
+        finally:
+            for file in files:
+                file.unlink()
+        self.wait(lambda: not self.registry()["rejections"])
+
     def wait(self, condition):
         deadline = time.monotonic() + 10
         while not condition():
