@@ -100,12 +100,12 @@ check "a refusal comes back word for word" has a2a-refused.out 'TASK_STATE_FAILE
 
 # LLM
 simulator=http://127.0.0.1:$(port simulator)
-drive openai 3 openai_client --url "$simulator/v1" --token sk-provider
+drive openai 4 openai_client --url "$simulator/v1" --token sk-provider
 for as in api-key auth-token x-api-key; do drive "anthropic-$as" 2 anthropic_client --url "$simulator" --token sk-provider --as $as; done
 check "usage is streamed" has openai.out '"chunks": 11, "usage": {"completion_tokens": 11, "prompt_tokens": 2'
 "$run" openai_client --url "$simulator/v1" --token wrong >"$work/openai-wrong.out" || true
 "$run" anthropic_client --url "$simulator" --token wrong >"$work/anthropic-wrong.out" || true
-check "another key is refused as OpenAI does" count openai-wrong.out '"status": 401' 3
+check "another key is refused as OpenAI does" count openai-wrong.out '"status": 401' 4
 check "another key is refused as Anthropic does" count anthropic-wrong.out authentication_error 2
 
 # OIDC

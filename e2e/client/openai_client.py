@@ -1,6 +1,6 @@
 """The unmodified official OpenAI client. --url is the base up to and including /v1.
 
-Steps: models, chat, stream (with usage). Each says which headers the SDK sent.
+Steps: models, chat, stream (with usage), plain_stream (without asking for it). Each says which headers the SDK sent.
 """
 
 import asyncio
@@ -33,9 +33,15 @@ async def main() -> None:
                 usage = event.usage or usage
             return {"text": "".join(chunks), "chunks": len(chunks), "usage": usage}
 
+        async def plain_stream():
+            events = [e async for e in await client.chat.completions.create(**asked, stream=True)]
+            text = "".join(c.delta.content or "" for e in events for c in e.choices)
+            return {"text": text, "without_choices": sum(not e.choices for e in events), "with_usage": sum(e.usage is not None for e in events)}
+
         await report.step("models", models, sent.beside)
         await report.step("chat", lambda: client.chat.completions.create(**asked), sent.beside)
         await report.step("stream", stream, sent.beside)
+        await report.step("plain_stream", plain_stream, sent.beside)
 
 
 if __name__ == "__main__":

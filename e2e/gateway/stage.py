@@ -82,6 +82,7 @@ spec:
   environment: production
   groups: [finance-agents]
   capabilities: [financial-analysis]
+  delegation: {{maxFanOut: 2}}
   identities: [{{oidc: {{issuer: "urn:vidimus:local", subject: hop-two}}}}]
   endpoint: {{url: "http://127.0.0.1:{hop_two}/"}}
 ---

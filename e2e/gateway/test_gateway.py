@@ -2,6 +2,7 @@
 
 import base64
 import concurrent.futures
+import hashlib
 import json
 import os
 import signal
@@ -168,6 +169,27 @@ class A2a(unittest.TestCase):
         hops = STAGE.records("--kind", "decision", "--transaction", refused["transaction"])
         self.assertEqual({row["depth"] for row in hops}, {1, 2, 3, 4})
 
+    def test_a_chain_widens_and_the_third_destination_is_refused(self):
+        before = len(STAGE.seen("hop_two"))
+        message = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": {
+            "messageId": "m3", "role": "ROLE_USER", "parts": [{"text": "go"}],
+            "metadata": {"skill": "summarize", "hops": 0, "invoice": "INV-1"}}}}
+        _, _, answer = STAGE.post("/a2a/finance/hop-two", message, STAGE.token("invoice-bot"), [("A2A-Version", "1.0")])
+        self.assertIn("INV-1", json.dumps(answer), answer)
+        # hop-two has reached the ledger; it goes on by itself with the token of the same transaction.
+        token = dict(STAGE.seen("hop_two")[before]["headers"])["authorization"].split()[1]
+        card = lambda: STAGE.post("/a2a/finance/echo/.well-known/agent-card.json", None, token, method="GET")[0]
+        model = lambda token: STAGE.post("/llm/platform/simulator/v1/chat/completions",
+                                         {"model": "simulator-small", "messages": [{"role": "user", "content": "hi"}]}, token)
+        self.assertEqual(card(), 200, "the second destination")
+        status, reply, answer = model(token)
+        self.assertEqual((status, reply["vidimus-code"]), (403, "delegation_too_wide"), answer)
+        self.assertEqual(card(), 200, "a destination that was reached may be reached again")
+        [refused] = [row for row in STAGE.records("--kind", "decision", "--outcome", "deny") if row["id"] == reply["vidimus-call"]]
+        self.assertEqual(refused["facts"], {"context.fan_out": "3", "principal.delegation.maxFanOut": "2"})
+        self.assertEqual(refused["transaction"], claims(token)["txn"])
+        self.assertEqual(model(STAGE.token("hop-two"))[0], 200, "its own calls are not a chain that it continues")
+
     def test_a_token_minted_for_a_tool_server_opens_nothing(self):
         before = len(STAGE.seen("ledger"))
         message, headers = modern(call("get_invoice", {"id": "INV-1"}))
@@ -185,8 +207,11 @@ class A2a(unittest.TestCase):
 class Llm(unittest.TestCase):
     def test_the_openai_sdk_completes_and_streams(self):
         steps = STAGE.client("openai_client", "/llm/platform/simulator/v1", STAGE.token("invoice-bot"))
-        for step in ("models", "chat", "stream"):
+        for step in ("models", "chat", "stream", "plain_stream"):
             self.assertTrue(steps[step]["ok"], steps[step])
+        self.assertEqual(steps["stream"]["result"]["answer"]["usage"]["completion_tokens"], 11)
+        plain = steps["plain_stream"]["result"]["answer"]
+        self.assertEqual(plain, {"text": steps["stream"]["result"]["answer"]["text"], "without_choices": 0, "with_usage": 0})
         self.assertIn("simulator-small", json.dumps(steps["models"]))
         self.assertNotIn("simulator-large", json.dumps(steps["models"]["result"].get("data", steps["models"]["result"])))
 
@@ -208,6 +233,23 @@ class Llm(unittest.TestCase):
         [effect] = [row for row in STAGE.records("--kind", "effect") if row["id"] == headers["vidimus-call"]]
         self.assertEqual((effect["tokens_input"], effect["tokens_output"]),
                          (answer["usage"]["prompt_tokens"], answer["usage"]["completion_tokens"]))
+
+    def test_a_stream_that_asks_for_no_usage_is_counted_and_looks_as_asked(self):
+        token, path = STAGE.token("invoice-bot"), "/llm/platform/simulator/v1/chat/completions"
+        plain = b'{ "model": "simulator-small",\n"stream": true, "temperature": 1.0, "messages": [{"role": "user", "content": "h\\u00e9"}]}'
+        asking = plain.replace(b"{", b'{"stream_options":{"include_usage":true},', 1)
+        before = len(STAGE.seen("model"))
+        answers = [STAGE.post(path, body, token, raw=True) for body in (plain, asking)]
+        self.assertEqual([answer[0] for answer in answers], [200, 200])
+        self.assertEqual([row["body"].encode() for row in STAGE.seen("model")[before:]], [asking, asking])
+        without, complete = (answer[2].split(b"\n\n") for answer in answers)
+        [usage] = [event for event in complete if b'"choices": []' in event]
+        self.assertEqual(without, [event for event in complete if event != usage])
+        for (_, headers, content), body in zip(answers, (plain, asking)):
+            [decision], [effect] = ([row for row in STAGE.records("--kind", kind) if row["id"] == headers["vidimus-call"]] for kind in ("decision", "effect"))
+            self.assertEqual(decision["body"], "sha256:" + hashlib.sha256(body).hexdigest(), "the caller's bytes are on record")
+            self.assertEqual((effect["tokens_input"], effect["tokens_output"], effect["result"]), (1, 10, "ok"))
+            self.assertEqual((effect["bytes_in"], effect["bytes_out"]), (len(body), len(content)))
 
     def test_a_refusal_is_in_the_providers_own_shape(self):
         body = {"model": "simulator-large", "messages": [], "max_tokens": 5}
@@ -313,6 +355,26 @@ class Operating(unittest.TestCase):
             extra.unlink()
         self.wait(refused)
         self.assertEqual(STAGE.vidimus("check", str(STAGE.resources)).returncode, 0)
+
+    def test_what_is_wrong_is_in_the_log_at_start_and_at_a_reload(self):
+        files = [STAGE.resources / name for name in ("wrong.yaml", "doubtful.yaml")]
+        log = STAGE.root / "gateway.err"
+        wants = ("rejected: ", "wrong.yaml", "accepted with a warning: ", "doubtful.yaml", "finance/nobody-here")
+        before = log.stat().st_size
+        said = lambda: all(want in log.read_text()[before:] for want in wants)
+        try:
+            files[0].write_text("apiVersion: vidimus.dev/v1alpha1\nkind: Agent\nmetadata: {name: nobody, namespace: finance}\nspec: {owner: the-team}\n")
+            files[1].write_text('apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {name: doubtful, namespace: finance}\nspec:\n'
+                                '  description: Of an agent that is not there.\n  cedar: permit (principal == Agent::"finance/nobody-here", action, resource);\n')
+            self.wait(said)
+            STAGE.stop(STAGE.gateway)
+            before = log.stat().st_size
+            STAGE.serve()
+            self.assertTrue(said(), log.read_text()[before:])
+        finally:
+            for file in files:
+                file.unlink()
+        self.wait(lambda: not self.registry()["rejections"])
 
     def wait(self, condition):
         deadline = time.monotonic() + 10

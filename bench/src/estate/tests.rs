@@ -54,6 +54,7 @@ fn every_called_edge_is_allowed_by_several_kinds_of_policies() {
                 arguments: Arguments::None,
                 tokens_estimated: 100,
                 streaming: false,
+                fan_out: 1,
             };
             let decision = world.authorize(&Call { principal, action: *action, target: *target, context });
             let policies = decision.policies();

@@ -8,7 +8,7 @@ use crate::call::{Action, Arguments, Call, Target};
 use crate::decide::statement::Statement;
 use crate::decision::{Decision, Fact, Outcome};
 use crate::refusal::Code;
-use crate::resource::{McpServer, Principal};
+use crate::resource::{Agent, McpServer, Principal};
 use crate::snapshot::Snapshot;
 
 /// The tools, resources and prompts that policies name one by one, by the key of their server.
@@ -20,13 +20,13 @@ const UNNAMED: &str = "*";
 impl Snapshot {
     /// Decides a call as it came in.
     ///
-    /// - A chain deeper than the agent's own record allows is denied, whatever the policies say.
+    /// - A chain deeper or wider than the agent's own record allows is denied, whatever the policies say.
     /// - A call that names a skill is denied by what forbids the skill *or* the agent, and allowed by what permits either:
     ///   callers name skills, so naming one must not escape what is said of the agent.
     /// - Connecting to an MCP server (initialize, list) is allowed, unless forbidden, to whoever may use something of it: an
     ///   author who permits a tool need not know the protocol's handshake.
     pub fn authorize(&self, call: &Call<'_>) -> Decision {
-        if let Some(denied) = too_deep(call) {
+        if let Some(denied) = too_deep(call).or_else(|| too_wide(call)) {
             return denied;
         }
         match call.target {
@@ -86,26 +86,37 @@ impl Snapshot {
     }
 }
 
-/// The limit of the agent's own record.
+/// The limit of the agent's own record on how deep a chain may be.
 fn too_deep(call: &Call<'_>) -> Option<Decision> {
     let Principal::Agent(agent) = call.principal else { return None };
-    let most = agent.delegation.max_depth?;
-    let depth = call.context.chain.depth();
-    if depth <= i64::from(most) {
-        return None;
-    }
+    let (most, depth) = (agent.delegation.max_depth?, call.context.chain.depth());
+    (depth > i64::from(most)).then(|| {
+        beyond(agent, Code::DelegationTooDeep, "maxDepth", most, ("context.delegation_depth", depth))
+    })
+}
+
+/// The limit of the agent's own record on how many destinations it may reach in one chain.
+fn too_wide(call: &Call<'_>) -> Option<Decision> {
+    let Principal::Agent(agent) = call.principal else { return None };
+    let (most, fan_out) = (agent.delegation.max_fan_out?, call.context.fan_out);
+    (fan_out > i64::from(most))
+        .then(|| beyond(agent, Code::DelegationTooWide, "maxFanOut", most, ("context.fan_out", fan_out)))
+}
+
+/// The denial by a limit of the agent's own record.
+fn beyond(agent: &Agent, code: Code, limit: &str, most: u32, (name, found): (&str, i64)) -> Decision {
     let facts: [Fact; 2] = [
-        ("context.delegation_depth".into(), depth.to_string().into()),
-        ("principal.delegation.maxDepth".into(), most.to_string().into()),
+        (name.into(), found.to_string().into()),
+        (format!("principal.delegation.{limit}").into(), most.to_string().into()),
     ];
-    Some(Decision {
+    Decision {
         outcome: Outcome::Deny,
-        code: Some(Code::DelegationTooDeep),
-        policies: Arc::new([format!("{} spec.delegation.maxDepth", agent.id).into()]),
+        code: Some(code),
+        policies: Arc::new([format!("{} spec.delegation.{limit}", agent.id).into()]),
         near: Arc::new([]),
         facts: facts.into(),
         reason: None,
-    })
+    }
 }
 
 /// What holds of a part, given what holds of the part and of the whole.

@@ -97,6 +97,9 @@ pub struct Context<'a> {
     /// Estimate for a model call: request bytes ÷ 4.
     pub tokens_estimated: i64,
     pub streaming: bool,
+    /// How many distinct destinations the principal reaches in this transaction, with this one. Counted for an agent that has
+    /// `spec.delegation.maxFanOut` and continues a chain; 1 for everybody else. Not part of the Cedar `context`.
+    pub fan_out: i64,
 }
 
 /// The arguments of a tool call.

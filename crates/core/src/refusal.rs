@@ -109,6 +109,7 @@ codes! {
     SessionForeign = "session_foreign", NotFound, "This session belongs to somebody else or has ended; initialize a new one.";
     // -- what can be done now
     LedgerClosed = "ledger_closed", Unavailable, "The gateway cannot write its record, so it lets nothing pass; look at its disk and log.";
+    RecordTooLarge = "record_too_large", TooLarge, "Send shorter names and arguments, or have fewer policies decide one call: what decided it must fit a record of 65,535 bytes.";
     Overloaded = "overloaded", Unavailable, "Try again later with fewer concurrent requests.";
     CredentialUnavailable = "credential_unavailable", Unavailable, "The provider's key could not be read; check spec.credential of the LLMProvider.";
     UpstreamUnreachable = "upstream_unreachable", BadUpstream, "The upstream did not accept a connection; check spec.endpoint.url and the server.";

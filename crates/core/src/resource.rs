@@ -139,7 +139,7 @@ impl AuthorityClass {
 pub struct DelegationLimits {
     /// The deepest hop (1 = a call nobody delegated) this agent may make.
     pub max_depth: Option<u32>,
-    /// How many distinct destinations this agent may reach in one chain.
+    /// How many distinct destinations (registered objects) this agent may reach in one chain that it continues.
     pub max_fan_out: Option<u32>,
 }
 

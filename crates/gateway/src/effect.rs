@@ -16,6 +16,7 @@ use vidimus_core::refusal::Code;
 use vidimus_ledger::Closed;
 
 use crate::gate::{Shared, rfc3339};
+use crate::protocol::added_usage::UsageRemover;
 use crate::protocol::usage::{EventReader, Usage, Watch};
 use crate::route::Protocol;
 use crate::telemetry::Span;
@@ -67,7 +68,7 @@ impl Effect {
     /// Records the effect. Consumes it: an effect is recorded once.
     ///
     /// # Errors
-    /// [`Closed`] when the ledger cannot take the record; the gate is closed from then on.
+    /// [`Closed`] when the ledger does not take the record.
     pub async fn record(self, ending: Ending) -> Result<(), Closed> {
         let duration = self.started.elapsed();
         let record = Record::Effect(EffectRecord {
@@ -111,6 +112,8 @@ pub struct Passing {
     effect: Option<Effect>,
     /// Reads what the record needs from a stream of events.
     events: Option<EventReader>,
+    /// Takes out the usage that only the gateway asked for.
+    remover: Option<UsageRemover>,
     idle: Pin<Box<Sleep>>,
     closing: Closing,
 }
@@ -139,19 +142,42 @@ impl Passing {
             upstream,
             effect: Some(effect),
             events: watch.map(EventReader::new),
+            remover: None,
             idle,
             closing: Closing::No,
         }
     }
 
-    fn passed(&mut self, data: &Bytes) {
-        let Some(effect) = &mut self.effect else { return };
-        effect.bytes_out += data.len() as u64;
+    /// The same, less the event of usage that the caller did not ask for.
+    #[must_use]
+    pub fn without_usage(mut self) -> Self {
+        self.remover = Some(UsageRemover::new());
+        self
+    }
+
+    /// What of the upstream's next bytes goes to the caller now.
+    fn passed(&mut self, data: Bytes) -> Bytes {
+        let Some(effect) = &mut self.effect else { return data };
         if let Some(events) = &mut self.events {
-            events.push(data);
+            events.push(&data);
         }
         let deadline = tokio::time::Instant::now() + effect.shared.limits.idle_stream;
         self.idle.as_mut().reset(deadline);
+        let data = match &mut self.remover {
+            Some(remover) => remover.push(&data),
+            None => data,
+        };
+        effect.bytes_out += data.len() as u64;
+        data
+    }
+
+    /// What was held back of an answer that has ended.
+    fn rest(&mut self) -> Option<Bytes> {
+        let rest = self.remover.take()?.finish();
+        if let Some(effect) = &mut self.effect {
+            effect.bytes_out += rest.len() as u64;
+        }
+        (!rest.is_empty()).then_some(rest)
     }
 
     /// Begins to record the end; the answer's end is passed on when the record is durable.
@@ -198,16 +224,21 @@ impl Body for Passing {
             }
             match Pin::new(&mut this.upstream).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    if let Some(data) = frame.data_ref() {
-                        this.passed(data);
-                        return Poll::Ready(Some(Ok(frame)));
-                    }
                     // Trailers are not part of any of the three protocols.
+                    let Ok(data) = frame.into_data() else { continue };
+                    let data = this.passed(data);
+                    if !data.is_empty() {
+                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    }
                 }
                 Poll::Ready(Some(Err(_))) => this.close(Ending::Failed(Code::UpstreamInvalid)),
                 Poll::Ready(None) => {
                     let error = this.effect.as_ref().is_some_and(|effect| effect.status >= 400);
+                    let rest = this.rest();
                     this.close(if error { Ending::Error } else { Ending::Ok });
+                    if let Some(rest) = rest {
+                        return Poll::Ready(Some(Ok(Frame::data(rest))));
+                    }
                 }
                 Poll::Pending => {
                     ready!(this.idle.as_mut().poll(cx));

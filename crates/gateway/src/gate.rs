@@ -12,6 +12,7 @@ use vidimus_ledger::Ledger;
 use crate::forward::Upstream;
 use crate::lend::Lender;
 use crate::meter::Meter;
+use crate::reach::Reach;
 use crate::session::SessionSeal;
 use crate::telemetry::Telemetry;
 
@@ -38,6 +39,10 @@ pub struct Limits {
     pub streams: u32,
     /// Life of a minted token.
     pub token_life: Duration,
+    /// Chains of agents with `spec.delegation.maxFanOut` that are counted at once; one more is refused.
+    pub counted_chains: usize,
+    /// How long such a chain is quiet before it is forgotten. Longer than any token that continues it lives.
+    pub quiet_chain: Duration,
 }
 
 impl Default for Limits {
@@ -53,6 +58,8 @@ impl Default for Limits {
             connections: 16_384,
             streams: 256,
             token_life: Duration::from_secs(120),
+            counted_chains: 65_536,
+            quiet_chain: Duration::from_secs(600),
         }
     }
 }
@@ -66,6 +73,7 @@ pub struct Shared {
     pub ledger: Ledger,
     pub sessions: SessionSeal,
     pub lender: Lender,
+    pub reach: Reach,
     pub meter: Meter,
     pub telemetry: Telemetry,
     pub limits: Limits,

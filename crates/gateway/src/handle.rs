@@ -3,6 +3,7 @@
 mod answer;
 mod journey;
 mod object;
+mod unrecorded;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::route::Route;
 
 use journey::Journey;
 use object::Object;
+use unrecorded::closed;
 
 /// The other end of a client connection.
 #[derive(Clone, Debug)]
@@ -82,23 +84,26 @@ async fn govern(
         }
     };
     let session = object.open_session(gate, &caller, &parts.headers)?;
-    let call = call(&ask, &caller, journey);
+    let reserved = gate.reach.reserve(&caller, object.id(), journey.started)?;
+    let mut call = call(&ask, &caller, journey);
+    call.context.fan_out = reserved.fan_out();
     let decision = world.authorize(&call);
     let receipt = record(gate, journey, &world, &call, &decision, &route, &bytes).await?;
     let permit = decision.permit()?;
+    reserved.keep();
 
     // The refusal of an agent without an endpoint is on record as a decision without an effect.
     let to = object.upstream().ok_or_else(|| object.unreachable())?;
     let mut effect = effect(gate, journey, &receipt, &route, &ask, bytes.len());
-    let response =
-        match outbound(gate, journey, &caller, credential, parts, &object, &endpoint, session, bytes.clone())
-        {
-            Ok((outbound, token)) => {
-                effect.token = token;
-                forward(&gate.upstream, permit, &receipt, to, outbound).await
-            }
-            Err(refusal) => Err(refusal),
-        };
+    let response = match ask.sent(&bytes).and_then(|body| {
+        outbound(gate, journey, &caller, credential, parts, &object, &endpoint, session, body)
+    }) {
+        Ok((outbound, token)) => {
+            effect.token = token;
+            forward(&gate.upstream, permit, &receipt, to, outbound).await
+        }
+        Err(refusal) => Err(refusal),
+    };
     match response {
         Ok(response) => {
             answer::Answering { gate, world: &world, call: &call, object: &object }
@@ -223,6 +228,7 @@ fn call<'a>(ask: &Ask<'a>, caller: &'a Caller, journey: &Journey) -> Call<'a> {
             arguments: ask.arguments,
             tokens_estimated: ask.tokens_estimated,
             streaming: ask.streaming,
+            fan_out: 1,
         },
     }
 }
@@ -367,9 +373,4 @@ fn sha256(bytes: &[u8]) -> String {
         text.push(digit(*byte));
     }
     text
-}
-
-fn closed(closed: vidimus_ledger::Closed) -> Refusal {
-    Refusal::new(Code::LedgerClosed, "the record of this call could not be written, so nothing passes")
-        .with_detail(closed)
 }

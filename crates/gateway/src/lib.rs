@@ -12,6 +12,7 @@ pub mod handle;
 pub mod lend;
 pub mod meter;
 pub mod protocol;
+pub mod reach;
 pub mod reply;
 pub mod route;
 pub mod session;

@@ -1,15 +1,23 @@
 //! The three adapters. Each is pure: a parsed message in, what it asks out; no I/O and no policy.
 
 pub mod a2a;
+pub mod added_usage;
 pub mod jsonrpc;
 pub mod listing;
 pub mod llm;
 pub mod mcp;
 pub mod usage;
 
+use bytes::Bytes;
 use vidimus_core::call::{Action, Arguments, Target};
 use vidimus_core::json::{Json, JsonError};
 use vidimus_core::refusal::{Code, Refusal};
+
+/// The longest name of a tool, prompt or skill, in bytes. MCP 2025-11-25 ("Tool names") wants at most 128 characters.
+pub const LONGEST_NAME: usize = 256;
+
+/// The longest URI of a resource, in bytes. Neither protocol has a limit; entity ids, records and log fields need one.
+pub const LONGEST_URI: usize = 2_048;
 
 /// What a message asks, in the terms of a decision, and how its answer is to be treated.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +45,21 @@ pub enum Answer {
     Card,
     /// A model's answer: token usage is read from it as it passes.
     Usage(usage::Dialect),
+    /// A model's streamed answer with the usage that the gateway, not the caller, asks for: read, and taken out.
+    AddedUsage,
+}
+
+impl Ask<'_> {
+    /// The body that goes upstream: the caller's own bytes, but for usage that the gateway asks for.
+    ///
+    /// # Errors
+    /// See [`added_usage::ask_for`].
+    pub fn sent(&self, body: &Bytes) -> Result<Bytes, Refusal> {
+        match self.answer {
+            Answer::AddedUsage => added_usage::ask_for(body),
+            _ => Ok(body.clone()),
+        }
+    }
 }
 
 /// The MCP listings that are filtered, by what their entries are.

@@ -205,6 +205,7 @@ impl EstateCall {
                 arguments,
                 tokens_estimated: 900,
                 streaming: false,
+                fan_out: 1,
             },
         })
     }

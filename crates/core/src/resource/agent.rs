@@ -132,7 +132,7 @@ pub struct DelegationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub max_depth: Option<u32>,
-    /// How many distinct destinations it may reach in one chain.
+    /// How many distinct destinations (registered objects) it may reach in one chain that it continues.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub max_fan_out: Option<u32>,

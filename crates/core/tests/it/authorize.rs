@@ -10,7 +10,7 @@ use crate::world::{Facts, agent, cluster, names, objects, server, snapshot};
 
 fn world(policy: &str) -> Snapshot {
     let mut limited = agent("a", "limited");
-    limited.delegation = DelegationLimits { max_depth: Some(2), max_fan_out: None };
+    limited.delegation = DelegationLimits { max_depth: Some(2), max_fan_out: Some(3) };
     let mut tools = server("a", "s");
     tools.tool_sets.insert("readers".into(), names(&["get"]));
     let policies: Vec<Object> = if policy.is_empty() { Vec::new() } else { vec![cluster(policy)] };
@@ -98,5 +98,23 @@ fn an_agents_own_record_limits_its_depth_whatever_policies_say() {
         let decision = facts.ask(Action::InvokeTool, target, |call| world.authorize(call));
         assert_eq!(decision.code(), code, "{name} at {depth}");
         assert_eq!(decision.permit().is_ok(), code.is_none());
+    }
+}
+
+#[test]
+fn an_agents_own_record_limits_its_width_whatever_policies_say() {
+    let world = world("permit (principal, action, resource);");
+    let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "get" };
+    for (name, fan_out, code) in
+        [("a/limited", 3, None), ("a/limited", 4, Some(Code::DelegationTooWide)), ("a/x", 9, None)]
+    {
+        let facts = Facts { fan_out, ..Facts::of(&world, name).at_depth(2) };
+        let decision = facts.ask(Action::InvokeTool, target, |call| world.authorize(call));
+        assert_eq!(decision.code(), code, "{name} at {fan_out}");
+        assert_eq!(decision.permit().is_ok(), code.is_none());
+        if code.is_some() {
+            let facts: Vec<_> = decision.facts().iter().map(|(name, value)| (&**name, &**value)).collect();
+            assert_eq!(facts, [("context.fan_out", "4"), ("principal.delegation.maxFanOut", "3")]);
+        }
     }
 }

@@ -233,6 +233,7 @@ impl Sample {
                 arguments: parsed.as_ref().map_or(Arguments::None, Arguments::Known),
                 tokens_estimated: self.tokens,
                 streaming: self.streaming,
+                fan_out: 1,
             },
         })
     }

@@ -148,6 +148,7 @@ pub(crate) struct Facts {
     pub(crate) user: Option<User>,
     pub(crate) arguments: Option<&'static str>,
     pub(crate) now: UnixMillis,
+    pub(crate) fan_out: i64,
 }
 
 impl Facts {
@@ -162,6 +163,7 @@ impl Facts {
             user: None,
             arguments: None,
             now: UnixMillis(1_790_000_000_500),
+            fan_out: 1,
         }
     }
 
@@ -193,6 +195,7 @@ impl Facts {
                 arguments: parsed.as_ref().map_or(Arguments::None, Arguments::Known),
                 tokens_estimated: 0,
                 streaming: false,
+                fan_out: self.fan_out,
             },
         })
     }

@@ -48,7 +48,7 @@ impl Answering<'_> {
         let events = is_type(&parts.headers, "text/event-stream");
         let change = match ask.answer {
             Answer::Listing(_) | Answer::Card => parts.status.is_success(),
-            Answer::Pass | Answer::Session | Answer::Usage(_) => false,
+            Answer::Pass | Answer::Session | Answer::Usage(_) | Answer::AddedUsage => false,
         };
         let small = !events && body.size_hint().upper().is_some_and(|size| size <= SMALL);
         if !change && !small {
@@ -57,14 +57,15 @@ impl Answering<'_> {
                 headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
             }
             let watch = events.then_some(match ask.answer {
-                Answer::Usage(_) => Watch::Usage(Usage::default()),
+                Answer::Usage(_) | Answer::AddedUsage => Watch::Usage(Usage::default()),
                 _ => Watch::Rpc { error: false },
             });
-            return Ok(reply(
-                parts.status,
-                headers,
-                ReplyBody::Passing(Box::new(Passing::new(body, effect, watch))),
-            ));
+            let mut passing = Passing::new(body, effect, watch);
+            if events && ask.answer == Answer::AddedUsage {
+                headers.remove(CONTENT_LENGTH);
+                passing = passing.without_usage();
+            }
+            return Ok(reply(parts.status, headers, ReplyBody::Passing(Box::new(passing))));
         }
 
         let limit = self.gate.limits.held_answer;
@@ -79,7 +80,7 @@ impl Answering<'_> {
                     .await;
             }
         };
-        if let Answer::Usage(_) = ask.answer {
+        if let Answer::Usage(_) | Answer::AddedUsage = ask.answer {
             effect.usage.read(&bytes);
         }
         let error = parts.status.as_u16() >= 400 || (ask.answer == Answer::Pass && jsonrpc::is_error(&bytes));
@@ -122,7 +123,9 @@ impl Answering<'_> {
             }
             Answer::Listing(listing) => listing::filter(text, listing, &mut |name| self.shows(listing, name)),
             Answer::Card => card(text, &format!("{}/a2a/{}", self.gate.public_url, self.object.id().id)),
-            Answer::Pass | Answer::Session | Answer::Usage(_) => return Ok(bytes.clone()),
+            Answer::Pass | Answer::Session | Answer::Usage(_) | Answer::AddedUsage => {
+                return Ok(bytes.clone());
+            }
         };
         changed.map(Bytes::from)
     }

@@ -12,7 +12,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Agent;
 
 use super::jsonrpc::Envelope;
-use super::{Answer, Ask};
+use super::{Answer, Ask, LONGEST_NAME};
 
 /// Where the card is served: A2A 1.0 section 8.2 and 0.3 section 5.3; the second is what 0.2 clients still ask for.
 pub const CARD_PATHS: [&str; 2] = ["/.well-known/agent-card.json", "/.well-known/agent.json"];
@@ -105,13 +105,13 @@ fn version_agrees(headers: &HeaderMap, old: bool) -> Result<(), Refusal> {
 
 /// The skill that the message names. Named in two places, it must be the same.
 fn skill<'a>(params: Option<&'a Json<'a>>) -> Result<Option<&'a str>, Refusal> {
-    const LONGEST: usize = 256;
     let of = |value: Option<&'a Json<'a>>| -> Result<Option<&'a str>, Refusal> {
         match value.and_then(|v| v.get("metadata")).and_then(|m| m.get("skill")) {
             None | Some(Json::Null) => Ok(None),
-            Some(Json::String(name)) if !name.is_empty() && name.len() <= LONGEST => Ok(Some(name)),
+            Some(Json::String(name)) if !name.is_empty() && name.len() <= LONGEST_NAME => Ok(Some(name)),
             Some(_) => {
-                Err(Refusal::new(Code::MessageInvalid, "metadata.skill must be a string of 1 to 256 bytes"))
+                let message = format!("metadata.skill must be a string of 1 to {LONGEST_NAME} bytes");
+                Err(Refusal::new(Code::MessageInvalid, message))
             }
         }
     };

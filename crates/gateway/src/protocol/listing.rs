@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use vidimus_core::refusal::{Code, Refusal};
 
-use super::Listing;
+use super::{LONGEST_NAME, LONGEST_URI, Listing};
 
 impl Listing {
     /// The member of `result` that holds the entries, and the member of an entry that names it.
@@ -19,10 +19,18 @@ impl Listing {
             Self::Prompts => ("prompts", "name"),
         }
     }
+
+    /// The longest name by which an entry can be called.
+    const fn longest(self) -> usize {
+        match self {
+            Self::Tools | Self::Prompts => LONGEST_NAME,
+            Self::Resources | Self::ResourceTemplates => LONGEST_URI,
+        }
+    }
 }
 
 /// The members of an object in their order, values unparsed.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(super) struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -59,7 +67,7 @@ impl Members<'_> {
         out
     }
 
-    fn get(&self, key: &str) -> Option<&RawValue> {
+    pub(super) fn get(&self, key: &str) -> Option<&RawValue> {
         self.0.iter().find(|(k, _)| k == key).map(|(_, v)| *v)
     }
 }
@@ -88,8 +96,8 @@ pub fn filter(
     for entry in entries {
         let name = members(entry.get())?.get(name_at).map(|name| serde_json::from_str::<String>(name.get()));
         let name = name.transpose().map_err(unreadable)?;
-        // An entry without a name cannot be called, so nobody may call it.
-        if name.is_some_and(|name| keep(&name)) {
+        // An entry without a name, or with one too long for a call, cannot be called, so nobody may call it.
+        if name.is_some_and(|name| (1..=listing.longest()).contains(&name.len()) && keep(&name)) {
             if kept.len() > 1 {
                 kept.push(',');
             }
@@ -180,6 +188,20 @@ mod tests {
         assert!(filtered.contains("\"tools\":[]") && filtered.contains("\"method\":\"n\""), "{filtered}");
         let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}"#;
         assert_eq!(filter(error, Listing::Tools, &mut |_| false).as_deref(), Ok(error));
+    }
+
+    #[test]
+    fn what_cannot_be_called_is_not_shown() {
+        for (listing, member, longest) in
+            [(Listing::Tools, "name", LONGEST_NAME), (Listing::Resources, "uri", LONGEST_URI)]
+        {
+            for (length, shown) in [(0, false), (1, true), (longest, true), (longest + 1, false)] {
+                let entry = format!(r#"{{"{member}":"{}"}}"#, "x".repeat(length));
+                let list = format!(r#"{{"result":{{"{}":[{entry}]}}}}"#, listing.members().0);
+                let filtered = filter(&list, listing, &mut |_| true).expect("readable");
+                assert_eq!(filtered.contains(&entry), shown, "{listing:?} {length}");
+            }
+        }
     }
 
     #[test]

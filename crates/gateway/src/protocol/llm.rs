@@ -9,7 +9,7 @@ use vidimus_core::resource::LlmProvider;
 use vidimus_core::resource::llm_provider::ProviderType;
 
 use super::usage::Dialect;
-use super::{Answer, Ask};
+use super::{Answer, Ask, added_usage};
 
 /// What a path below the provider's route asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,9 +92,10 @@ pub fn ask<'a>(
         Some(Json::Bool(streaming)) => *streaming,
         Some(_) => return Err(Refusal::new(Code::MessageInvalid, "member \"stream\" must be a boolean")),
     };
-    let dialect = match endpoint {
-        Endpoint::Messages | Endpoint::CountTokens => Dialect::Anthropic,
-        Endpoint::ChatCompletions | Endpoint::Models => Dialect::OpenAi,
+    let answer = match endpoint {
+        Endpoint::Messages | Endpoint::CountTokens => Answer::Usage(Dialect::Anthropic),
+        Endpoint::ChatCompletions if streaming && !added_usage::asked(body)? => Answer::AddedUsage,
+        Endpoint::ChatCompletions | Endpoint::Models => Answer::Usage(Dialect::OpenAi),
     };
     Ok(Ask {
         method: endpoint.method(),
@@ -103,7 +104,7 @@ pub fn ask<'a>(
         arguments: Arguments::None,
         tokens_estimated: i64::try_from(bytes / 4).unwrap_or(i64::MAX),
         streaming,
-        answer: Answer::Usage(dialect),
+        answer,
     })
 }
 

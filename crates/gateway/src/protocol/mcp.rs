@@ -14,7 +14,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::McpServer;
 
 use super::jsonrpc::Envelope;
-use super::{Answer, Ask, Listing};
+use super::{Answer, Ask, LONGEST_NAME, LONGEST_URI, Listing};
 
 /// The stateless version.
 pub const MODERN: &str = "2026-07-28";
@@ -72,12 +72,12 @@ fn request<'a>(
     Ok(match method {
         "tools/call" => Ask {
             arguments: params.and_then(|p| p.get("arguments")).map_or(Arguments::None, Arguments::Known),
-            ..ask(Action::InvokeTool, Target::Tool { server, name: named(params, "name")? })
+            ..ask(Action::InvokeTool, Target::Tool { server, name: name(params)? })
         },
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
-            ask(Action::ReadResource, Target::Resource { server, uri: named(params, "uri")? })
+            ask(Action::ReadResource, Target::Resource { server, uri: uri(params)? })
         }
-        "prompts/get" => ask(Action::GetPrompt, Target::Prompt { server, name: named(params, "name")? }),
+        "prompts/get" => ask(Action::GetPrompt, Target::Prompt { server, name: name(params)? }),
         "completion/complete" => completion(server, params)?,
         "subscriptions/listen" => listen(server, params)?,
         "tools/list" => listing(Listing::Tools),
@@ -85,7 +85,7 @@ fn request<'a>(
         "resources/templates/list" => listing(Listing::ResourceTemplates),
         "prompts/list" => listing(Listing::Prompts),
         "initialize" => {
-            let wanted = named(params, "protocolVersion")?;
+            let wanted = text(params, "protocolVersion", LONGEST_NAME)?;
             // A client may offer any handshake version; the server answers with one it has. A stateless one has no handshake.
             if wanted == MODERN {
                 return Err(Refusal::new(
@@ -130,14 +130,16 @@ fn completion<'a>(server: &'a Arc<McpServer>, params: Option<&'a Json<'a>>) -> R
     let reference = params.and_then(|p| p.get("ref"));
     let base = connect(server, "completion/complete", Answer::Pass);
     match reference.and_then(|r| r.get("type")).and_then(Json::as_str) {
-        Some("ref/prompt") => {
-            let name = named(reference, "name")?;
-            Ok(Ask { action: Action::GetPrompt, target: Target::Prompt { server, name }, ..base })
-        }
-        Some("ref/resource") => {
-            let uri = named(reference, "uri")?;
-            Ok(Ask { action: Action::ReadResource, target: Target::Resource { server, uri }, ..base })
-        }
+        Some("ref/prompt") => Ok(Ask {
+            action: Action::GetPrompt,
+            target: Target::Prompt { server, name: name(reference)? },
+            ..base
+        }),
+        Some("ref/resource") => Ok(Ask {
+            action: Action::ReadResource,
+            target: Target::Resource { server, uri: uri(reference)? },
+            ..base
+        }),
         _ => Err(Refusal::new(
             Code::MessageInvalid,
             "params.ref.type must be \"ref/prompt\" or \"ref/resource\"",
@@ -152,6 +154,7 @@ fn listen<'a>(server: &'a Arc<McpServer>, params: Option<&'a Json<'a>>) -> Resul
     match uris.map(|uris| uris.as_array()) {
         None | Some(Some([])) => Ok(base),
         Some(Some([Json::String(uri)])) => {
+            let uri = bounded(uri, "notifications.resourceSubscriptions[0]", LONGEST_URI)?;
             Ok(Ask { action: Action::ReadResource, target: Target::Resource { server, uri }, ..base })
         }
         Some(_) => Err(Refusal::new(
@@ -161,19 +164,28 @@ fn listen<'a>(server: &'a Arc<McpServer>, params: Option<&'a Json<'a>>) -> Resul
     }
 }
 
-/// A required, bounded, non-empty text member.
-fn named<'a>(params: Option<&'a Json<'a>>, member: &'static str) -> Result<&'a str, Refusal> {
-    /// Names become entity ids, records and metric-free log fields; none has reason to be longer.
-    const LONGEST: usize = 2_048;
-    match params.and_then(|p| p.get(member)).and_then(Json::as_str) {
-        Some(text) if !text.is_empty() && text.len() <= LONGEST => Ok(text),
-        Some(_) => {
-            Err(Refusal::new(Code::MessageInvalid, format!("params.{member} must have 1 to {LONGEST} bytes")))
-        }
-        None => {
-            Err(Refusal::new(Code::MessageInvalid, format!("params.{member} is missing or not a string")))
-        }
+fn name<'a>(params: Option<&'a Json<'a>>) -> Result<&'a str, Refusal> {
+    text(params, "name", LONGEST_NAME)
+}
+
+fn uri<'a>(params: Option<&'a Json<'a>>) -> Result<&'a str, Refusal> {
+    text(params, "uri", LONGEST_URI)
+}
+
+/// A required text member of 1 to `longest` bytes.
+fn text<'a>(params: Option<&'a Json<'a>>, member: &str, longest: usize) -> Result<&'a str, Refusal> {
+    let Some(text) = params.and_then(|p| p.get(member)).and_then(Json::as_str) else {
+        let message = format!("params.{member} is missing or not a string");
+        return Err(Refusal::new(Code::MessageInvalid, message));
+    };
+    bounded(text, member, longest)
+}
+
+fn bounded<'a>(text: &'a str, member: &str, longest: usize) -> Result<&'a str, Refusal> {
+    if (1..=longest).contains(&text.len()) {
+        return Ok(text);
     }
+    Err(Refusal::new(Code::MessageInvalid, format!("params.{member} must have 1 to {longest} bytes")))
 }
 
 fn unknown(method: &str) -> Refusal {

@@ -96,6 +96,7 @@ fn run_explain(explain: &Explain, format: Format) -> anyhow::Result<ExitCode> {
         arguments: if action == Action::InvokeTool { Arguments::Known(&arguments) } else { Arguments::None },
         tokens_estimated: 0,
         streaming: false,
+        fan_out: 1,
     };
     let decision = world.authorize(&Call { principal: &principal, action, target, context });
     let facts: serde_json::Map<_, _> =

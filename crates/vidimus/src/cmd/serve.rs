@@ -2,6 +2,7 @@
 
 mod admin;
 mod compose;
+mod taken;
 mod tls;
 
 use std::net::SocketAddr;

@@ -50,3 +50,33 @@ fn the_model_is_the_resource_and_must_be_registered() {
         assert_eq!(asked, expected, "{text}");
     }
 }
+
+#[test]
+fn usage_is_asked_for_where_a_streaming_caller_did_not() {
+    let (provider, own) = (provider(), Answer::Usage(Dialect::OpenAi));
+    for (text, endpoint, expected) in [
+        (r#"{"model":"sim-small"}"#, Endpoint::ChatCompletions, Ok(own)),
+        (r#"{"model":"sim-small","stream":false,"stream_options":[]}"#, Endpoint::ChatCompletions, Ok(own)),
+        (r#"{"model":"sim-small","stream":true}"#, Endpoint::ChatCompletions, Ok(Answer::AddedUsage)),
+        (
+            r#"{"model":"sim-small","stream":true,"stream_options":{"include_usage":false}}"#,
+            Endpoint::ChatCompletions,
+            Ok(Answer::AddedUsage),
+        ),
+        (
+            r#"{"model":"sim-small","stream":true,"stream_options":{"include_usage":true}}"#,
+            Endpoint::ChatCompletions,
+            Ok(own),
+        ),
+        (
+            r#"{"model":"sim-small","stream":true,"stream_options":[]}"#,
+            Endpoint::ChatCompletions,
+            Err(Code::MessageInvalid),
+        ),
+        (r#"{"model":"sim-small","stream":true}"#, Endpoint::Messages, Ok(Answer::Usage(Dialect::Anthropic))),
+    ] {
+        let body = Json::parse(text.as_bytes()).expect("valid JSON");
+        let asked = ask(&provider, endpoint, &body, 400).map(|ask| ask.answer).map_err(|r| r.code);
+        assert_eq!(asked, expected, "{text}");
+    }
+}

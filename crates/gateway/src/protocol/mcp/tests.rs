@@ -133,3 +133,32 @@ fn without_a_body_there_is_the_stream_and_the_end_of_a_session() {
     assert_eq!(method(http::Method::DELETE), Ok("session/end"));
     assert_eq!(method(http::Method::PUT), Err(Code::MethodNotAllowed));
 }
+
+#[test]
+fn what_names_is_bounded_and_the_refusal_says_which_member() {
+    let server = server();
+    let subscription = r#"{"notifications":{"resourceSubscriptions":["…"]}}"#;
+    for (method, params, member, longest) in [
+        ("tools/call", r#"{"name":"…"}"#, "params.name", LONGEST_NAME),
+        ("prompts/get", r#"{"name":"…"}"#, "params.name", LONGEST_NAME),
+        ("completion/complete", r#"{"ref":{"type":"ref/prompt","name":"…"}}"#, "params.name", LONGEST_NAME),
+        ("completion/complete", r#"{"ref":{"type":"ref/resource","uri":"…"}}"#, "params.uri", LONGEST_URI),
+        ("resources/read", r#"{"uri":"…"}"#, "params.uri", LONGEST_URI),
+        ("resources/subscribe", r#"{"uri":"…"}"#, "params.uri", LONGEST_URI),
+        ("subscriptions/listen", subscription, "params.notifications.resourceSubscriptions[0]", LONGEST_URI),
+        ("initialize", r#"{"protocolVersion":"…"}"#, "params.protocolVersion", LONGEST_NAME),
+    ] {
+        for (length, fits) in [(0, false), (1, true), (longest, true), (longest + 1, false)] {
+            let params = params.replace('…', &"x".repeat(length));
+            let body = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{method}","params":{params}}}"#);
+            let body = Json::parse(body.as_bytes()).expect("valid JSON");
+            match ask(&server, &HeaderMap::new(), &body) {
+                Ok(_) => assert!(fits, "{method} {length}"),
+                Err(refusal) => {
+                    assert!(!fits && refusal.code == Code::MessageInvalid, "{method} {length} {refusal}");
+                    assert!(refusal.message.starts_with(member), "{refusal}");
+                }
+            }
+        }
+    }
+}

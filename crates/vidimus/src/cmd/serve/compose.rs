@@ -18,13 +18,14 @@ use vidimus_gateway::forward::{AddressGuard, Upstream};
 use vidimus_gateway::gate::{Gate, Limits, Shared, millis};
 use vidimus_gateway::lend::Lender;
 use vidimus_gateway::meter::Meter;
+use vidimus_gateway::reach::Reach;
 use vidimus_gateway::session::{KEY_LENGTH, SessionSeal};
 use vidimus_gateway::telemetry::Telemetry;
 use vidimus_identity::{Authenticator, LocalIdentity, Mint};
 use vidimus_ledger::{Durability, Ledger};
 use vidimus_registry::Loaded;
 
-use super::{DurabilityArg, Serve, admin, tls};
+use super::{DurabilityArg, Serve, admin, taken, tls};
 
 pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
@@ -42,6 +43,7 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let _inside = control.enter();
     let (loaded, _watching) = vidimus_registry::watch(&serve.resources)
         .with_context(|| format!("--resources {}", serve.resources.display()))?;
+    taken::log(&loaded.borrow(), "loaded");
     let sockets = Sockets::open(serve)?;
     let identity = LocalIdentity::open(&serve.data.join("identity"), None, millis(SystemTime::now()))
         .context("the built-in identity")?;
@@ -138,6 +140,7 @@ fn shared(
         ledger,
         sessions: SessionSeal::new(&session_key(&serve.data.join("identity").join("session.key"))?)?,
         lender: Lender::default(),
+        reach: Reach::new(limits.counted_chains, limits.quiet_chain),
         meter,
         telemetry: Telemetry::new(serve.otlp_endpoint.as_deref())?,
         limits,
@@ -180,23 +183,7 @@ fn reload(control: &Runtime, shared: Arc<Shared>, mut loaded: watch::Receiver<Ar
             let now = loaded.borrow_and_update().clone();
             shared.world.store(now.snapshot.clone());
             shared.meter.reloaded(now.snapshot.objects().len(), now.rejections.len());
-            tracing::info!(
-                objects = now.snapshot.objects().len(),
-                rejected = now.rejections.len(),
-                "resources reloaded"
-            );
-            for rejection in &now.rejections {
-                tracing::warn!(
-                    source = rejection.source,
-                    line = rejection.line,
-                    object = rejection.object,
-                    field = rejection.field,
-                    value = rejection.value,
-                    fix = rejection.fix,
-                    "rejected: {}",
-                    rejection.reason
-                );
-            }
+            taken::log(&now, "reloaded");
         }
     });
 }

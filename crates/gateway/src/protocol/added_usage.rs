@@ -1,0 +1,172 @@
+//! Token usage of streamed chat completions whose caller did not ask for it.
+//!
+//! OpenAI counts a stream's tokens only for `stream_options.include_usage`, in one chunk of its own before the end, which has
+//! empty `choices` (API reference, "Create chat completion"). The gateway asks for it in the body that it sends, and takes that
+//! chunk out on the way back. The other chunks then have `"usage":null`, as the API says; that they keep.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use vidimus_core::json::Json;
+use vidimus_core::refusal::{Code, Refusal};
+
+use super::listing::Members;
+
+/// Whether the caller asks for usage itself.
+///
+/// # Errors
+/// `message_invalid` where two readers could differ in what is asked: options that are no object, a flag that is no boolean.
+pub fn asked(body: &Json<'_>) -> Result<bool, Refusal> {
+    let options = body.get("stream_options");
+    if !matches!(options, None | Some(Json::Null | Json::Object(_))) {
+        return Err(Refusal::new(Code::MessageInvalid, "member \"stream_options\" must be an object"));
+    }
+    match options.and_then(|options| options.get("include_usage")) {
+        None | Some(Json::Null) => Ok(false),
+        Some(Json::Bool(asked)) => Ok(*asked),
+        Some(_) => Err(Refusal::new(Code::MessageInvalid, "stream_options.include_usage must be a boolean")),
+    }
+}
+
+/// The body with `stream_options.include_usage: true`, and otherwise byte for byte what the caller sent.
+///
+/// # Errors
+/// `internal` for a body that is not the JSON object that was parsed before.
+pub fn ask_for(body: &Bytes) -> Result<Bytes, Refusal> {
+    let spliced = std::str::from_utf8(body).ok().and_then(|text| {
+        let (at, insert) = splice(text)?;
+        Some([text.get(..at.start)?, &insert, text.get(at.end..)?].concat())
+    });
+    let fault = || Refusal::new(Code::Internal, "usage could not be asked for in the caller's message");
+    spliced.map(Bytes::from).ok_or_else(fault)
+}
+
+/// Which bytes of a body are replaced, and by what.
+fn splice(text: &str) -> Option<(Range<usize>, Cow<'static, str>)> {
+    const OPTIONS: &str = r#"{"include_usage":true}"#;
+    let Some(options) = member(text, "stream_options")? else {
+        return Some(first_member(text, format!(r#""stream_options":{OPTIONS}"#)));
+    };
+    let value = text.get(options.clone())?;
+    if value == "null" {
+        return Some((options, OPTIONS.into()));
+    }
+    let (at, insert) = match member(value, "include_usage")? {
+        Some(flag) => (flag, "true".into()),
+        None => first_member(value, r#""include_usage":true"#.to_owned()),
+    };
+    Some((options.start + at.start..options.start + at.end, insert))
+}
+
+/// Where the value of a member stands in an object; `None` inside when there is none.
+fn member(object: &str, name: &str) -> Option<Option<Range<usize>>> {
+    let members: Members<'_> = serde_json::from_str(object).ok()?;
+    let Some(value) = members.get(name) else { return Some(None) };
+    // Raw values borrow from the text they were read from.
+    let start = value.get().as_ptr().addr().checked_sub(object.as_ptr().addr())?;
+    Some(Some(start..start + value.get().len()))
+}
+
+/// A member inserted before all others.
+fn first_member(object: &str, member: String) -> (Range<usize>, Cow<'static, str>) {
+    let inside = object.find('{').map_or(0, |brace| brace + 1);
+    let empty = object.get(inside..).is_some_and(|rest| rest.trim_start().starts_with('}'));
+    (inside..inside, if empty { member } else { member + "," }.into())
+}
+
+/// Takes the usage chunk out of a stream of events as it passes, whatever the chunks it comes in.
+///
+/// What is complete passes at once; held is only an event whose end has not come.
+#[derive(Debug, Default)]
+pub struct UsageRemover {
+    event: Vec<u8>,
+    /// The line being read is empty so far.
+    blank: bool,
+    /// The rest of an over-long event passes as it comes.
+    passing: bool,
+}
+
+impl UsageRemover {
+    /// An event that is longer than this is not the one that carries usage, which has a few hundred bytes.
+    const LONGEST_EVENT: usize = 16 * 1024;
+
+    pub fn new() -> Self {
+        Self { blank: true, ..Self::default() }
+    }
+
+    /// What passes now; it may be nothing.
+    pub fn push(&mut self, mut chunk: &[u8]) -> Bytes {
+        let mut out = Vec::with_capacity(self.event.len() + chunk.len());
+        while let Some(end) = self.event_end(chunk) {
+            let (head, rest) = chunk.split_at(end);
+            self.take(head, &mut out);
+            self.end(&mut out);
+            chunk = rest;
+        }
+        self.take(chunk, &mut out);
+        out.into()
+    }
+
+    /// The rest of a stream that has ended: an event whose empty line never came.
+    pub fn finish(&mut self) -> Bytes {
+        let mut out = Vec::new();
+        self.end(&mut out);
+        out.into()
+    }
+
+    /// The length up to and including the empty line that ends an event. Lines end in LF or CR LF.
+    fn event_end(&mut self, chunk: &[u8]) -> Option<usize> {
+        for (index, byte) in chunk.iter().enumerate() {
+            match byte {
+                b'\n' if self.blank => return Some(index + 1),
+                b'\n' => self.blank = true,
+                b'\r' => {}
+                _ => self.blank = false,
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        if self.passing {
+            out.extend_from_slice(bytes);
+            return;
+        }
+        self.event.extend_from_slice(bytes);
+        if self.event.len() > Self::LONGEST_EVENT {
+            out.append(&mut self.event);
+            self.passing = true;
+        }
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        if !is_usage(&self.event) {
+            out.append(&mut self.event);
+        }
+        self.event.clear();
+        self.passing = false;
+    }
+}
+
+/// Whether an event is the chunk of usage alone: no choices, and a count.
+fn is_usage(event: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Chunk {
+        choices: Vec<IgnoredAny>,
+        usage: Option<IgnoredAny>,
+    }
+    // Looking for the word is far cheaper than parsing.
+    if memchr::memmem::find(event, b"\"usage\"").is_none() {
+        return false;
+    }
+    let data: Vec<&[u8]> =
+        event.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:")).collect();
+    serde_json::from_slice::<Chunk>(&data.join(&b'\n'))
+        .is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,29 @@
+//! Says in the log what a snapshot that is taken into use leaves out, and what of it deserves a look: at start as at a reload.
+
+use vidimus_core::resource::Rejection;
+use vidimus_registry::Loaded;
+
+pub(super) fn log(loaded: &Loaded, when: &'static str) {
+    let warnings = loaded.snapshot.warnings();
+    tracing::info!(
+        objects = loaded.snapshot.objects().len(),
+        rejected = loaded.rejections.len(),
+        warnings = warnings.len(),
+        "resources {when}"
+    );
+    loaded.rejections.iter().for_each(|rejection| warn("rejected", rejection));
+    warnings.iter().for_each(|warning| warn("accepted with a warning", warning));
+}
+
+fn warn(what: &'static str, about: &Rejection) {
+    tracing::warn!(
+        source = about.source,
+        line = about.line,
+        object = about.object,
+        field = about.field,
+        value = about.value,
+        fix = about.fix,
+        "{what}: {}",
+        about.reason
+    );
+}
