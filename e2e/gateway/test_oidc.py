@@ -1,14 +1,12 @@
 """Callers known by a token of a real OpenID Connect provider: issuer, subject, audience, and keys that change."""
 
-import base64
 import json
 import unittest
-import urllib.parse
-import urllib.request
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from message import call, modern
+from oidc import Provider
 from stage import Stage
 
 LEDGER = "/mcp/finance/ledger"
@@ -42,39 +40,15 @@ spec:
 STAGE = None
 
 
-class Provider:
-    """One oidc-provider with a client for each subject."""
-
-    def __init__(self, name, alg, port=0):
-        subjects = (f"{name}-bot", "job:nightly", "nobody-knows-me")
-        clients = [flag for n, subject in enumerate(subjects) for flag in ("--client", f"client-{n}:secret:{subject}")]
-        self.name, self.alg = name, alg
-        self.clients = {subject: f"client-{n}" for n, subject in enumerate(subjects)}
-        self.process = STAGE.start(name, "oidc_provider", "--alg", alg, "--port", str(port), *clients)
-        self.number = STAGE.port(self.process)
-        self.issuer = f"http://127.0.0.1:{self.number}"
-
-    def token(self, subject=None, audience=None):
-        client = self.clients[subject or f"{self.name}-bot"]
-        form = urllib.parse.urlencode({"grant_type": "client_credentials", "resource": audience or STAGE.url})
-        request = urllib.request.Request(self.issuer + "/token", form.encode())
-        request.add_header("Authorization", "Basic " + base64.b64encode(f"{client}:secret".encode()).decode())
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)["access_token"]
-
-    def rotate(self, keep):
-        url = f"{self.issuer}/admin/rotate?keep={'true' if keep else 'false'}"
-        urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=30).close()
-
-    def asked_for_keys(self):
-        return [row for row in STAGE.seen(self.name) if row["path"].startswith(("/.well-known", "/jwks"))]
+def provider(name, **options):
+    return Provider(STAGE, name, (f"{name}-bot", "job:nightly", "nobody-knows-me"), **options)
 
 
 def setUpModule():
     """`es` and `rs` are registered issuers, `foreign` is a provider as good as they, which nobody registered."""
     global STAGE, ES, RS, FOREIGN
     STAGE = Stage("ledger")
-    ES, RS, FOREIGN = Provider("es", "ES256"), Provider("rs", "RS256"), Provider("foreign", "ES256")
+    ES, RS, FOREIGN = provider("es"), provider("rs", alg="RS256"), provider("foreign")
     agents = "".join(AGENT.format(name=f"{provider.name}-bot", issuer=provider.issuer) for provider in (ES, RS))
     STAGE.add("oidc", agents + SERVICE.format(issuer=ES.issuer))
     STAGE.serve()
@@ -154,14 +128,14 @@ class Oidc(unittest.TestCase):
         self.assertLess(len(ES.asked_for_keys()) - before, 30)
 
     def test_an_issuer_that_is_down_before_its_keys_are_known(self):
-        cold = Provider("cold", "ES256")
+        cold = provider("cold")
         STAGE.add("cold", AGENT.format(name="cold-bot", issuer=cold.issuer))
         token = cold.token()
         cold.process.terminate()
         cold.process.wait()
         STAGE.until(lambda: ask(token)[1] != "token_issuer")  # until the registration is in force
         self.refused(token, 503, "issuer_unreachable")
-        again = Provider("cold", "ES256", cold.number)
+        again = provider("cold", port=cold.number)
         STAGE.until(lambda: ask(again.token())[1] == "ok")
         self.refused(token, 401, "token_key_unknown")  # it came back with another key
 
