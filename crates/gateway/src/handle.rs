@@ -347,6 +347,7 @@ fn effect(
             _ => None,
         },
         span: journey.span.take(),
+        recorded: false,
     }
 }
 
