@@ -41,6 +41,13 @@ impl Ending {
             Self::Cancelled => "cancelled",
         }
     }
+
+    const fn code(self) -> Option<&'static str> {
+        match self {
+            Self::Failed(code) => Some(code.as_str()),
+            _ => None,
+        }
+    }
 }
 
 /// An effect that has begun and is not yet recorded.
@@ -82,10 +89,7 @@ impl Effect {
         Record::Effect(EffectRecord {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
-            code: match ending {
-                Ending::Failed(code) => Some(code.as_str()),
-                _ => None,
-            },
+            code: ending.code(),
             decision: self.decision,
             duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
             id: &self.call,
@@ -105,8 +109,9 @@ impl Effect {
         if let Some((provider, model)) = &self.model {
             self.shared.meter.tokens(provider, model, self.usage);
         }
-        if let Some(span) = self.span.take() {
-            span.end(ending.as_str(), self.status);
+        if let Some(mut span) = self.span.take() {
+            span.used(self.usage);
+            span.end(ending.as_str(), ending.code(), self.status);
         }
     }
 }
