@@ -33,6 +33,7 @@ e2e: ## The gateway binary between real clients and real servers
 	$(CARGO) build --workspace --all-targets # the same features as the tests, so nothing is built twice
 	e2e/test.sh
 	e2e/otel/test.sh
+	e2e/spire/test.sh
 
 bench: ## Every promised number, one JSON object a line
 	$(CARGO) build --release -p vidimus -p vidimus-bench

@@ -244,6 +244,10 @@ class Stage:
                 raise AssertionError(f"it did not happen within {seconds} s")
             time.sleep(0.05)
 
+    def logged(self, text):
+        """How often the gateway has logged this."""
+        return (self.root / "gateway.err").read_text().count(text)
+
     @staticmethod
     def port(process):
         """Where a part serves, once it does."""
