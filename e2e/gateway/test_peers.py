@@ -10,7 +10,7 @@ import threading
 import unittest
 
 from message import call, modern
-from stage import NOBODY, Stage
+from stage import E2E, NOBODY, Stage
 
 LEDGER = "/mcp/finance/ledger"
 BEHAVIOURS = ("silent", "breaks", "stalls", "short", "drips", "garbage", "closes", "headers", "redirect", "endless")
@@ -23,7 +23,7 @@ spec:
   team: finance
   riskLevel: low
   endpoint: {{url: "http://127.0.0.1:{port}/{name}/mcp", timeout: {timeout}}}
-  toolSets: {{broken: [anything]}}
+  toolSets: {{broken: [anything, get_invoice]}}
 ---
 """
 POLICY = """
@@ -209,9 +209,19 @@ class BrokenUpstreams(Peers):
         client.sendall(request(f"/mcp/broken/{name}", "anything"))
         return client
 
-    def ended(self):
+    def upstream(self, how, event=None):
+        """How many requests for this behaviour have arrived, or `ended`."""
         rows = [json.loads(line) for line in STAGE.logs["broken"].read_text().splitlines()]
-        return [row["how"] for row in rows if row.get("event") == "ended"]
+        return sum(row.get("event") == event and how in (row.get("how"), row.get("path", "/").split("/")[1]) for row in rows)
+
+    def cancels(self, how, before, leave):
+        """The call that arrives upstream, where there were so many before, ends there when its caller leaves, and is recorded so."""
+        STAGE.until(lambda: self.upstream(how) > before)
+        decision = STAGE.records("--kind", "decision")[0]
+        self.assertEqual(decision["outcome"], "allow")
+        leave()
+        self.assertEqual(self.record("effect", decision["id"])["result"], "cancelled")
+        STAGE.until(lambda: self.upstream(how) == self.upstream(how, "ended"))
 
     def test_what_fails_before_it_answers_has_a_code(self):
         for name, code in (("silent", "upstream_timeout"), ("closes", "upstream_unreachable"), ("absent", "upstream_unreachable"),
@@ -254,30 +264,23 @@ class BrokenUpstreams(Peers):
     def test_a_caller_that_leaves_takes_the_call_with_it(self):
         for name, begun, how in (("endless", True, "endless"), ("patient", False, "silent")):
             with self.subTest(name):
-                known = {row["id"] for row in STAGE.records("--kind", "decision")}
-                ended = self.ended().count(how)
+                before = self.upstream(how)
                 client = self.ask(name)
                 if begun:
                     self.assertEqual(answer(client)[0], 200)
-                new = []
-                STAGE.until(lambda: new.extend(row for row in STAGE.records("--kind", "decision") if row["id"] not in known) or new)
-                client.close()
-                self.assertEqual(new[0]["outcome"], "allow")
-                self.assertEqual(self.record("effect", new[0]["id"])["result"], "cancelled")
-                STAGE.until(lambda: self.ended().count(how) > ended)
+                self.cancels(how, before, client.close)
 
-    def test_a_caller_that_resets_its_stream_of_http2(self):
-        message, headers = modern(call("anything", {}))
-        for name in ("endless", "patient"):
+    def test_a_caller_that_resets_its_stream_of_http2_goes_on_with_others(self):
+        message, headers = modern(call("get_invoice", {"id": "INV-1"}))
+        for name, how in (("endless", "endless"), ("patient", "silent")):
             with self.subTest(name):
-                known = {row["id"] for row in STAGE.records("--kind", "decision")}
-                command = ["curl", "-sS", "--http2-prior-knowledge", "--max-time", "1", "-o", "/dev/null", f"{STAGE.url}/mcp/broken/{name}",
-                           "-d", json.dumps(message), "-H", "Content-Type: application/json", "-H", f"Authorization: Bearer {TOKEN}"]
-                for header, value in headers:
-                    command += ["-H", f"{header}: {value}"]
-                self.assertEqual(subprocess.run(command, capture_output=True).returncode, 28, "it gives up by itself")
-                [decision] = [row for row in STAGE.records("--kind", "decision") if row["id"] not in known]
-                self.assertEqual(self.record("effect", decision["id"])["result"], "cancelled")
+                before = self.upstream(how)
+                command = [E2E / "run", "h2_reset", "--url", STAGE.url, "--first", f"/mcp/broken/{name}", "--second", LEDGER, "--token", TOKEN,
+                           "--headers", json.dumps({key.lower(): value for key, value in headers}), "--body", json.dumps(message)]
+                with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+                    said = []
+                    self.cancels(how, before, lambda: said.append(client.communicate("reset\n", timeout=60)[0].strip()))
+                self.assertEqual(said, ["200"])
 
 
 if __name__ == "__main__":
