@@ -1,5 +1,5 @@
 # Every target does its own set-up: on a fresh machine `make demo` and `make test` need no other command before them.
-# Needs: Rust 1.95 (rustup), a C compiler, Python 3.11, Node 20 with npm. Go 1.26 for the Kubernetes API server in `make test`.
+# Needs: Rust 1.95 (rustup), a C compiler, Python 3.11, Node 20 with npm. Go 1.26 for the components of `make test` that are built from source.
 
 SHELL := /bin/bash -euo pipefail
 CARGO ?= cargo
@@ -32,6 +32,8 @@ kube: ## The CRDs against a real Kubernetes API server
 e2e: ## The gateway binary between real clients and real servers
 	$(CARGO) build --workspace --all-targets # the same features as the tests, so nothing is built twice
 	e2e/test.sh
+	e2e/otel/test.sh
+	e2e/spire/test.sh
 
 bench: ## Every promised number, one JSON object a line
 	$(CARGO) build --release -p vidimus -p vidimus-bench

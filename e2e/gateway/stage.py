@@ -193,6 +193,9 @@ spec:
 """
 
 
+NOBODY = 1  # a port on which nothing listens
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -200,9 +203,9 @@ def free_port():
 
 
 class Stage:
-    """Starts everything once; `close` ends it."""
+    """Starts everything once, or only the upstreams named; `close` ends it."""
 
-    def __init__(self):
+    def __init__(self, *only, flags=()):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="vidimus-e2e-"))
         self.resources, self.data = self.root / "resources", self.root / "data"
         self.resources.mkdir()
@@ -214,39 +217,65 @@ class Stage:
         key_file.write_text(PROVIDER_KEY + "\n")
         two = ("--next-a2a", f"{self.url}/a2a/finance/hop-one", "--mcp", f"{self.url}/mcp/finance/ledger")
         one = ("--next-a2a", f"{self.url}/a2a/finance/hop-two", "--mcp", f"{self.url}/mcp/finance/ledger")
-        started = {
-            "ledger": self.start("ledger", "dual_era_server"),
-            "everything": self.start("everything", "everything"),
-            "hop_one": self.start("hop_one", "a2a_agent", "--kind", "invoice", "--name", "hop-one", *one),
-            "hop_two": self.start("hop_two", "a2a_agent", "--kind", "invoice", "--name", "hop-two", *two),
-            "echo": self.start("echo", "a2a_agent", "--kind", "echo"),
-            "model": self.start("model", "model_simulator", "--key", PROVIDER_KEY),
+        parts = {
+            "ledger": ("dual_era_server",),
+            "everything": ("everything",),
+            "hop_one": ("a2a_agent", "--kind", "invoice", "--name", "hop-one", *one),
+            "hop_two": ("a2a_agent", "--kind", "invoice", "--name", "hop-two", *two),
+            "echo": ("a2a_agent", "--kind", "echo"),
+            "model": ("model_simulator", "--key", PROVIDER_KEY),
         }
-        ports = {name: int(process.stdout.readline().split()[1]) for name, process in started.items()}
-        (self.resources / "estate.yaml").write_text(RESOURCES.format(key_file=key_file, **ports))
-        (self.resources / "policies.yaml").write_text(POLICIES)
+        started = {name: self.start(name, *part) for name, part in parts.items() if not only or name in only}
+        ports = {name: self.port(started[name]) if name in started else NOBODY for name in parts}
+        self.add("estate", RESOURCES.format(key_file=key_file, **ports))
+        self.add("policies", POLICIES)
+        self.flags = flags
         self.gateway = None
-        self.serve()
+
+    def add(self, name, text):
+        """Writes resources; a running gateway takes them up by itself, see `until`."""
+        (self.resources / f"{name}.yaml").write_text(text)
+
+    @staticmethod
+    def until(condition, seconds=30):
+        """Waits for something that is to happen; how soon is no part of the test."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"it did not happen within {seconds} s")
+            time.sleep(0.05)
+
+    def logged(self, text):
+        """How often the gateway has logged this."""
+        return (self.root / "gateway.err").read_text().count(text)
+
+    @staticmethod
+    def port(process):
+        """Where a part serves, once it does."""
+        return int(process.stdout.readline().split()[1])
 
     def start(self, name, part, *flags):
         self.logs[name] = self.root / f"{name}.jsonl"
         self.logs[name].touch()
         command = [str(E2E / "run"), part, "--port", "0", "--log", str(self.logs[name]), *flags]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=open(self.root / f"{name}.err", "w"), text=True)
+        with open(self.root / f"{name}.err", "w") as errors:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         self.processes.callback(self.stop, process)
         return process
 
-    def serve(self, *flags):
+    def serve(self):
         """Starts (or starts again) the gateway; returns when it is ready."""
         command = [BINARY, "serve", "--resources", str(self.resources), "--data", str(self.data),
                    "--listen", f"127.0.0.1:{self.listen}", "--tls-listen", f"127.0.0.1:{self.tls}",
-                   "--admin", f"127.0.0.1:{self.admin}", *flags]
-        self.gateway = subprocess.Popen(command, stderr=open(self.root / "gateway.err", "a"))
+                   "--admin", f"127.0.0.1:{self.admin}", *self.flags]
+        with open(self.root / "gateway.err", "a") as errors:
+            self.gateway = subprocess.Popen(command, stderr=errors)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
-                if urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/readyz").status == 200:
-                    return
+                with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}/readyz") as answer:
+                    if answer.status == 200:
+                        return
             if self.gateway.poll() is not None:
                 break
             time.sleep(0.02)
@@ -261,9 +290,12 @@ class Stage:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        if process.stdout:
+            process.stdout.close()
 
     def close(self):
-        self.stop(self.gateway)
+        if self.gateway:
+            self.stop(self.gateway)
         self.processes.close()
         shutil.rmtree(self.root, ignore_errors=True)
 

@@ -1,6 +1,5 @@
 """The gateway between real clients and real servers: what issue 3 promises, driven as its users would."""
 
-import base64
 import concurrent.futures
 import hashlib
 import json
@@ -10,6 +9,7 @@ import subprocess
 import time
 import unittest
 
+from message import call, claims, modern
 from stage import BINARY, E2E, PROVIDER_KEY, Stage
 
 STAGE = None
@@ -18,27 +18,11 @@ STAGE = None
 def setUpModule():
     global STAGE
     STAGE = Stage()
+    STAGE.serve()
 
 
 def tearDownModule():
     STAGE.close()
-
-
-def claims(authorization):
-    payload = authorization.split(".")[1]
-    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-
-
-def call(name, arguments, request_id=1):
-    return {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
-
-
-def modern(message):
-    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
-    message["params"] = {**message.get("params", {}), "_meta": meta}
-    headers = [("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", message["method"])]
-    name = message["params"].get("name") or message["params"].get("uri")
-    return message, headers + ([("Mcp-Name", name)] if name else [])
 
 
 class Mcp(unittest.TestCase):

@@ -1,6 +1,7 @@
 //! Where bytes come in: listeners, TLS, limits, and the few documents that are public.
 
 pub mod listen;
+mod opening;
 mod public;
 
 use std::convert::Infallible;

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
@@ -42,6 +42,13 @@ impl Ending {
             Self::Cancelled => "cancelled",
         }
     }
+
+    const fn code(self) -> Option<&'static str> {
+        match self {
+            Self::Failed(code) => Some(code.as_str()),
+            _ => None,
+        }
+    }
 }
 
 /// An effect that has begun and is not yet recorded.
@@ -62,6 +69,8 @@ pub struct Effect {
     /// Registered provider and model, for the token metric.
     pub model: Option<(Arc<str>, Arc<str>)>,
     pub span: Option<Span>,
+    /// Handed to the ledger. An effect that is dropped without is recorded as cancelled.
+    pub recorded: bool,
 }
 
 impl Effect {
@@ -69,15 +78,19 @@ impl Effect {
     ///
     /// # Errors
     /// [`Closed`] when the ledger does not take the record.
-    pub async fn record(self, ending: Ending) -> Result<(), Closed> {
+    pub async fn record(mut self, ending: Ending) -> Result<(), Closed> {
+        self.recorded = true;
         let duration = self.started.elapsed();
-        let record = Record::Effect(EffectRecord {
+        let written = self.shared.ledger.record(&self.call, &self.entry(ending, duration)).await;
+        self.ended(ending, duration);
+        written.map(|_receipt| ())
+    }
+
+    fn entry(&self, ending: Ending, duration: Duration) -> Record<'_> {
+        Record::Effect(EffectRecord {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
-            code: match ending {
-                Ending::Failed(code) => Some(code.as_str()),
-                _ => None,
-            },
+            code: ending.code(),
             decision: self.decision,
             duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
             id: &self.call,
@@ -89,16 +102,36 @@ impl Effect {
             tokens_input: self.usage.input,
             tokens_output: self.usage.output,
             version: 1,
-        });
-        let written = self.shared.ledger.record(&self.call, &record).await;
+        })
+    }
+
+    fn ended(&mut self, ending: Ending, duration: Duration) {
         self.shared.meter.ended(self.protocol, ending.as_str(), duration);
         if let Some((provider, model)) = &self.model {
             self.shared.meter.tokens(provider, model, self.usage);
         }
-        if let Some(span) = self.span {
-            span.end(ending.as_str(), self.status);
+        if let Some(mut span) = self.span.take() {
+            span.used(self.usage);
+            span.end(ending.as_str(), ending.code(), self.status);
         }
-        written.map(|_receipt| ())
+    }
+}
+
+impl Drop for Effect {
+    /// The caller left before there was an answer to pass on. The call may have had its effect all the same, so that is recorded;
+    /// polled once, the ledger keeps the record even if nobody waits for it.
+    fn drop(&mut self) {
+        if self.recorded {
+            return;
+        }
+        let duration = self.started.elapsed();
+        let entry = self.entry(Ending::Cancelled, duration);
+        let submitted =
+            pin!(self.shared.ledger.record(&self.call, &entry)).poll(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(Err(error)) = submitted {
+            tracing::error!(call = %self.call, %error, "a cancelled call could not be recorded");
+        }
+        self.ended(Ending::Cancelled, duration);
     }
 }
 
@@ -260,5 +293,76 @@ impl Drop for Passing {
         {
             runtime.spawn(recording);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vidimus_identity::{Authenticator, Mint};
+    use vidimus_ledger::Ledger;
+
+    use super::*;
+
+    fn shared(directory: &std::path::Path) -> Shared {
+        let mint = Arc::new(Mint::open(directory, "https://gateway.example").expect("a mint"));
+        let authenticator = Authenticator::new(vidimus_identity::Config {
+            audiences: vec!["vidimus".into()],
+            mint: mint.clone(),
+            local: None,
+            service_account_issuer: None,
+            allow_insecure_issuers: false,
+            issuer_roots: None,
+            limits: vidimus_identity::Limits::default(),
+        });
+        let ledger = vidimus_ledger::Config { dir: directory.join("ledger"), ..Default::default() };
+        Shared {
+            world: Default::default(),
+            authenticator: authenticator.expect("an authenticator"),
+            mint,
+            ledger: Ledger::open(ledger).expect("a ledger"),
+            sessions: crate::session::SessionSeal::new(&[7; crate::session::KEY_LENGTH]).expect("a seal"),
+            lender: Default::default(),
+            reach: crate::reach::Reach::new(8, Duration::from_secs(1)),
+            meter: Default::default(),
+            telemetry: Default::default(),
+            limits: Default::default(),
+            public_url: "https://gateway.example".to_owned(),
+            allowed_origins: Vec::new(),
+        }
+    }
+
+    fn effect(shared: &Arc<Shared>) -> Effect {
+        Effect {
+            shared: shared.clone(),
+            protocol: Protocol::Mcp,
+            call: "a-call".into(),
+            decision: 0,
+            started: Instant::now(),
+            status: 0,
+            bytes_in: 2,
+            bytes_out: 0,
+            token: None,
+            usage: Usage::default(),
+            model: None,
+            span: None,
+            recorded: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn an_effect_is_recorded_once_and_as_cancelled_when_it_is_dropped() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let shared = Arc::new(shared(directory.path()));
+        drop(effect(&shared));
+        assert_eq!(shared.ledger.size(), 1);
+        effect(&shared).record(Ending::Ok).await.expect("recorded");
+        assert_eq!(shared.ledger.size(), 2);
+        drop(effect(&shared).record(Ending::Ok));
+        assert_eq!(shared.ledger.size(), 3, "a recording that never began");
+        shared.ledger.close().await;
+        let kept = vidimus_ledger::show(&directory.path().join("ledger"), "a-call").expect("the records");
+        let ends: Vec<bool> =
+            kept.iter().map(|kept| String::from_utf8_lossy(&kept.record).contains("cancelled")).collect();
+        assert_eq!(ends, [true, false, true]);
     }
 }

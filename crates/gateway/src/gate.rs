@@ -27,7 +27,7 @@ pub struct Limits {
     pub held_answer: usize,
     /// All request headers of one request together (HTTP/1.1 buffer, HTTP/2 header list).
     pub headers: usize,
-    /// From accepted connection, or the end of the last request, to complete headers.
+    /// From accepted connection, or the end of the last request, to complete headers; for TLS, to a finished handshake as well.
     pub header_time: Duration,
     /// From complete headers to a complete body.
     pub body_time: Duration,

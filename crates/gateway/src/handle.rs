@@ -359,6 +359,7 @@ fn effect(
             _ => None,
         },
         span: journey.span.take(),
+        recorded: false,
     }
 }
 

@@ -10,9 +10,11 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanEvents, SpanLinks, SpanProcessor as _};
-use vidimus_core::call::{Action, Call};
+use vidimus_core::call::{Call, Target};
 use vidimus_core::decision::Decision;
+use vidimus_core::resource::llm_provider::ProviderType;
 
+use crate::protocol::usage::Usage;
 use crate::trace::TraceContext;
 
 /// Exports spans in the background. The queue is bounded: spans may be dropped, records never are.
@@ -48,7 +50,7 @@ impl Telemetry {
     /// Begins the gateway's span of a call; `None` when nothing is exported or the caller's trace is not sampled.
     pub fn span(&self, trace: &TraceContext) -> Option<Span> {
         let processor = self.0.clone().filter(|_| trace.flags & 1 == 1)?;
-        let attributes = Vec::with_capacity(12);
+        let attributes = Vec::with_capacity(20);
         Some(Span {
             processor,
             trace: *trace,
@@ -83,33 +85,13 @@ pub struct Span {
 impl Span {
     /// Adds who, what and why.
     pub fn decided(&mut self, call: &Call<'_>, decision: &Decision, id: &str) {
-        let resource = call.target.entity();
-        let last = resource.id.rsplit('/').next().unwrap_or_default().to_owned();
-        let method = call.context.method.to_owned();
-        self.name = format!("{method} {last}");
         self.denied = !decision.allowed();
+        self.target(call.context.method, call.target);
         let mut add = |key: &'static str, value: String| self.attributes.push(KeyValue::new(key, value));
-        match call.action {
-            Action::InvokeTool => {
-                add("gen_ai.operation.name", "execute_tool".to_owned());
-                add("gen_ai.tool.name", last);
-                add("mcp.method.name", method);
-            }
-            Action::ReadResource | Action::GetPrompt | Action::ConnectServer => {
-                add("mcp.method.name", method);
-            }
-            Action::CallAgent => {
-                add("gen_ai.operation.name", "invoke_agent".to_owned());
-                add("gen_ai.agent.id", resource.id.to_string());
-            }
-            Action::CallModel => {
-                add("gen_ai.operation.name", "chat".to_owned());
-                add("gen_ai.request.model", last);
-            }
-        }
         add("vidimus.call", id.to_owned());
+        add("vidimus.method", call.context.method.to_owned());
         add("vidimus.principal", call.principal.entity().to_string());
-        add("vidimus.resource", resource.to_string());
+        add("vidimus.resource", call.target.entity().to_string());
         add("vidimus.outcome", decision.outcome().as_str().to_owned());
         add("vidimus.policies", decision.policies().join(","));
         add("vidimus.transaction", call.context.chain.transaction.to_string());
@@ -118,13 +100,77 @@ impl Span {
         }
     }
 
-    /// Ends and queues the span.
-    pub fn end(mut self, result: &str, status: u16) {
+    /// What is called. The span's name has only what is registered or a method of the protocol, so that there are not too many.
+    fn target(&mut self, method: &str, target: Target<'_>) {
+        let mut add =
+            |key: &'static str, value: &str| self.attributes.push(KeyValue::new(key, value.to_owned()));
+        self.name = match target {
+            Target::Tool { name, .. } => {
+                add("gen_ai.operation.name", "execute_tool");
+                add("gen_ai.tool.name", name);
+                add("mcp.method.name", method);
+                format!("{method} {name}")
+            }
+            Target::Prompt { name, .. } => {
+                add("gen_ai.prompt.name", name);
+                add("mcp.method.name", method);
+                format!("{method} {name}")
+            }
+            Target::Resource { uri, .. } => {
+                add("mcp.resource.uri", uri);
+                add("mcp.method.name", method);
+                method.to_owned()
+            }
+            Target::Server(_) => {
+                add("mcp.method.name", method);
+                method.to_owned()
+            }
+            Target::Agent(agent) | Target::Skill { agent, .. } => {
+                let name = agent.id.id.rsplit('/').next().unwrap_or_default();
+                add("gen_ai.operation.name", "invoke_agent");
+                add("gen_ai.agent.id", &agent.id.id);
+                add("gen_ai.agent.name", name);
+                format!("invoke_agent {name}")
+            }
+            Target::Model { provider, name } => {
+                // Counting the tokens of a chat is not a chat; the conventions have no name for it.
+                let operation = if method.ends_with("count_tokens") { "count_tokens" } else { "chat" };
+                add("gen_ai.operation.name", operation);
+                add("gen_ai.request.model", name);
+                add(
+                    "gen_ai.provider.name",
+                    match provider.provider {
+                        ProviderType::Anthropic => "anthropic",
+                        // By its format: whose server it is nobody told us.
+                        ProviderType::OpenAi | ProviderType::OpenAiCompatible => "openai",
+                    },
+                );
+                format!("{operation} {name}")
+            }
+        };
+    }
+
+    /// Adds the tokens that the provider counted.
+    pub fn used(&mut self, usage: Usage) {
+        for (key, tokens) in
+            [("gen_ai.usage.input_tokens", usage.input), ("gen_ai.usage.output_tokens", usage.output)]
+        {
+            let tokens = tokens.and_then(|tokens| i64::try_from(tokens).ok());
+            self.attributes.extend(tokens.map(|tokens| KeyValue::new(key, tokens)));
+        }
+    }
+
+    /// Ends and queues the span. `code` is the stable code of what failed; `status` what the caller got, 0 for nothing.
+    pub fn end(mut self, result: &str, code: Option<&'static str>, status: u16) {
         self.attributes.push(KeyValue::new("vidimus.result", result.to_owned()));
         if status > 0 {
             self.attributes.push(KeyValue::new("http.response.status_code", i64::from(status)));
         }
-        let failed = self.denied || !matches!(result, "ok");
+        let failed = self.denied || code.is_some() || result != "ok";
+        let error = code.unwrap_or(result).to_owned();
+        if failed {
+            self.attributes.push(KeyValue::new("error.type", error.clone()));
+        }
         let trace_id = TraceId::from(self.trace.trace_id);
         let flags = TraceFlags::new(self.trace.flags);
         self.processor.on_end(SpanData {
@@ -145,7 +191,7 @@ impl Span {
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
             links: SpanLinks::default(),
-            status: if failed { Status::error(result.to_owned()) } else { Status::Ok },
+            status: if failed { Status::error(error) } else { Status::Ok },
             instrumentation_scope: InstrumentationScope::builder("vidimus-gateway").build(),
         });
     }

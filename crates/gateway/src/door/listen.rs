@@ -11,18 +11,18 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use vidimus_identity::PeerSvid;
 
+use super::opening::Opening;
 use crate::gate::Gate;
 use crate::handle::Peer;
 
 /// How long running calls may take to end when the gateway stops.
 const DRAIN: Duration = Duration::from_secs(10);
-/// From accepted connection to a finished TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// One listening socket.
 #[derive(Debug)]
@@ -122,10 +122,11 @@ async fn accept(
 
 async fn connection(counted: Counted, stream: TcpStream, address: SocketAddr, watcher: Watcher) {
     let _ = stream.set_nodelay(true);
+    let within = counted.0.gate.limits.header_time;
     let Some(tls) = &counted.0.tls else {
-        return speak(&counted, TokioIo::new(stream), Peer { address, svid: None }, watcher).await;
+        return speak(&counted, Opening::new(stream, within), Peer { address, svid: None }, watcher).await;
     };
-    match tokio::time::timeout(HANDSHAKE, TlsAcceptor::from(tls.clone()).accept(stream)).await {
+    match tokio::time::timeout(within, TlsAcceptor::from(tls.clone()).accept(stream)).await {
         Ok(Ok(stream)) => {
             let svid = match PeerSvid::from_certificates(stream.get_ref().1.peer_certificates()) {
                 Ok(svid) => svid.map(Arc::new),
@@ -133,7 +134,7 @@ async fn connection(counted: Counted, stream: TcpStream, address: SocketAddr, wa
                     return tracing::debug!(%address, %error, "the peer's certificate is not an X.509-SVID");
                 }
             };
-            speak(&counted, TokioIo::new(stream), Peer { address, svid }, watcher).await;
+            speak(&counted, Opening::new(stream, within), Peer { address, svid }, watcher).await;
         }
         Ok(Err(error)) => tracing::debug!(%address, %error, "TLS handshake failed"),
         Err(_) => tracing::debug!(%address, "TLS handshake took too long"),
@@ -141,9 +142,9 @@ async fn connection(counted: Counted, stream: TcpStream, address: SocketAddr, wa
 }
 
 /// HTTP/1.1 or 2, whichever the peer begins with.
-async fn speak<S>(counted: &Counted, stream: S, peer: Peer, watcher: Watcher)
+async fn speak<S>(counted: &Counted, stream: Opening<S>, peer: Peer, watcher: Watcher)
 where
-    S: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let gate = &counted.0.gate;
     let limits = gate.limits;
@@ -166,7 +167,7 @@ where
         let (gate, peer) = (gate.clone(), peer.clone());
         async move { super::answer(&gate, request, &peer).await }
     });
-    let connection = builder.serve_connection(stream, service);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%address, %error, "connection ended");
     }

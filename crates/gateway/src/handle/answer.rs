@@ -43,7 +43,9 @@ impl Answering<'_> {
         let (parts, body) = response.into_parts();
         effect.status = parts.status.as_u16();
         let mut headers = headers::to_caller(&parts.headers);
-        self.seal_session(ask, &parts.headers, &mut headers)?;
+        if let Err(refusal) = self.seal_session(ask, &parts.headers, &mut headers) {
+            return self.fail(effect, refusal).await;
+        }
 
         let events = is_type(&parts.headers, "text/event-stream");
         let change = match ask.answer {

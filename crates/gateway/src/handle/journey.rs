@@ -100,12 +100,13 @@ impl Journey {
             }
         }
         tracing::debug!(call = %self.call, code = refusal.code.as_str(), detail = refusal.detail, "{}", refusal.message);
-        if let Some(span) = self.span.take() {
-            span.end(refusal.code.as_str(), refusal.code.class().http_status());
-        }
         let metadata =
             format!("{}/.well-known/oauth-protected-resource{}", gate.public_url, parts.uri.path());
-        reply::refused(&self.shape, &refusal, &self.call, Some(&metadata))
+        let response = reply::refused(&self.shape, &refusal, &self.call, Some(&metadata));
+        if let Some(span) = self.span.take() {
+            span.end(refusal.code.as_str(), Some(refusal.code.as_str()), response.status().as_u16());
+        }
+        response
     }
 
     fn record<'r>(&'r self, parts: &'r http::request::Parts, refusal: &'r Refusal) -> Record<'r> {

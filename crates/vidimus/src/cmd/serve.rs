@@ -1,6 +1,7 @@
 //! `vidimus serve`: the gateway.
 
 mod admin;
+mod bundles;
 mod compose;
 mod taken;
 mod tls;
@@ -8,6 +9,7 @@ mod tls;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use vidimus_gateway::forward::Network;
@@ -43,8 +45,8 @@ pub struct Serve {
     /// PEM private key to --tls-cert.
     #[arg(long, env = "VIDIMUS_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// SPIFFE trust bundle (PEM, or a SPIFFE bundle in JSON) as trust-domain=FILE; may be given several times. The built-in CA's
-    /// bundle is always trusted for its own trust domain.
+    /// SPIFFE trust bundle (PEM, or a SPIFFE bundle in JSON) as trust-domain=FILE; may be given several times. A file that
+    /// changes is read again. The built-in CA's bundle is always trusted for its own trust domain.
     #[arg(long, env = "VIDIMUS_TRUST_BUNDLE", value_delimiter = ',', value_name = "TRUST-DOMAIN=FILE")]
     pub trust_bundle: Vec<String>,
     /// Address for health, metrics and status, plain HTTP.
@@ -66,6 +68,15 @@ pub struct Serve {
     /// Largest body of an MCP or A2A message, bytes.
     #[arg(long, env = "VIDIMUS_MAX_BODY", default_value_t = 4 * 1024 * 1024, value_parser = clap::value_parser!(u32).range(1024..=1_073_741_824))]
     pub max_body: u32,
+    /// How long a caller may take for its TLS handshake and for the headers of a request; also how long a connection may idle.
+    #[arg(long, env = "VIDIMUS_HEADER_TIME", default_value = "10s", value_parser = time_limit)]
+    pub header_time: Duration,
+    /// How long a caller may take to send the body of a request.
+    #[arg(long, env = "VIDIMUS_BODY_TIME", default_value = "30s", value_parser = time_limit)]
+    pub body_time: Duration,
+    /// How long an upstream's answer may pause once it has begun (until it begins, spec.endpoint.timeout counts).
+    #[arg(long, env = "VIDIMUS_STREAM_IDLE_TIME", default_value = "5m", value_parser = time_limit)]
+    pub stream_idle_time: Duration,
     /// Networks that no upstream may be in, besides link-local, multicast and unspecified ones.
     #[arg(long, env = "VIDIMUS_DENY_UPSTREAM", value_delimiter = ',', value_name = "CIDR")]
     pub deny_upstream: Vec<Network>,
@@ -84,6 +95,13 @@ pub struct Serve {
     /// Log as JSON, one object a line.
     #[arg(long, env = "VIDIMUS_LOG_JSON")]
     pub log_json: bool,
+}
+
+/// A duration that something can happen in.
+fn time_limit(text: &str) -> anyhow::Result<Duration> {
+    let limit = super::identity::duration(text)?;
+    anyhow::ensure!(!limit.is_zero(), "a time limit of 0 would refuse every call");
+    Ok(limit)
 }
 
 /// See [`vidimus_ledger::Durability`].

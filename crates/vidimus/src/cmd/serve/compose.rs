@@ -132,7 +132,13 @@ fn shared(
     .context("the ledger")?;
     let meter = Meter::default();
     meter.reloaded(loaded.snapshot.objects().len(), loaded.rejections.len());
-    let limits = Limits { message_body: usize::try_from(serve.max_body)?, ..Limits::default() };
+    let limits = Limits {
+        message_body: usize::try_from(serve.max_body)?,
+        header_time: serve.header_time,
+        body_time: serve.body_time,
+        idle_stream: serve.stream_idle_time,
+        ..Limits::default()
+    };
     Ok(Shared {
         world: ArcSwap::new(loaded.snapshot.clone()),
         authenticator,

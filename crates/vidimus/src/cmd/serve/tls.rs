@@ -5,15 +5,14 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::Context as _;
 use tokio::runtime::Runtime;
 use vidimus_gateway::door::listen::Door;
 use vidimus_gateway::gate::millis;
-use vidimus_identity::{
-    ClientCertificates, LocalIdentity, ServerCertificate, TrustBundle, TrustDomain, TrustStore, server_config,
-};
+use vidimus_identity::{ClientCertificates, LocalIdentity, ServerCertificate, server_config};
 
 use super::Serve;
+use super::bundles::Bundles;
 
 /// Life of a certificate that the built-in CA issues for the gateway; renewed at half of it.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -38,27 +37,11 @@ pub(super) fn door(
             certificate
         }
     };
-    let store = TrustStore::new(bundles(serve, identity)?);
+    let bundles = Bundles::open(&serve.trust_bundle, identity)?;
+    let store = bundles.store();
+    bundles.follow(control, store.clone());
     let config = server_config(&certificate, ClientCertificates::Optional(store))?;
     Ok(Door { socket, tls: Some(Arc::new(config)) })
-}
-
-fn bundles(serve: &Serve, identity: &LocalIdentity) -> anyhow::Result<Vec<TrustBundle>> {
-    let own = TrustBundle::parse(Some(identity.trust_domain()), identity.bundle().as_bytes())?;
-    let mut bundles = vec![own];
-    for given in &serve.trust_bundle {
-        let wrong = || format!("--trust-bundle {given}");
-        let (domain, file) =
-            given.split_once('=').ok_or_else(|| anyhow!("write TRUST-DOMAIN=FILE")).with_context(wrong)?;
-        let domain = TrustDomain::new(domain).with_context(wrong)?;
-        if domain == *identity.trust_domain() {
-            bail!("--trust-bundle {given}: {} is the trust domain of the built-in CA", domain.as_str());
-        }
-        bundles.push(
-            TrustBundle::parse(Some(&domain), &fs::read(file).with_context(wrong)?).with_context(wrong)?,
-        );
-    }
-    Ok(bundles)
 }
 
 /// The names callers reach the TLS address by.

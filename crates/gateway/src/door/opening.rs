@@ -1,0 +1,118 @@
+//! The first bytes of a connection. While hyper tells HTTP/1.1 from HTTP/2 by them it waits without a limit of its own, so a
+//! client that says nothing, or half of HTTP/2's preface, would keep its connection for ever.
+
+use std::future::Future as _;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// RFC 9113 section 3.4. What differs from it is HTTP/1.1, and hyper's own limits count from there.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A stream that fails when it has not said within a time which protocol it speaks.
+#[derive(Debug)]
+pub(super) struct Opening<S> {
+    stream: S,
+    /// The part of the preface that did not come yet; `None` when it is known what is spoken.
+    waiting: Option<(&'static [u8], Pin<Box<Sleep>>)>,
+}
+
+impl<S> Opening<S> {
+    pub(super) fn new(stream: S, within: Duration) -> Self {
+        Self { stream, waiting: Some((PREFACE, Box::pin(tokio::time::sleep(within)))) }
+    }
+
+    fn heard(&mut self, bytes: &[u8]) {
+        let Some((missing, _)) = &mut self.waiting else { return };
+        match missing.strip_prefix(bytes) {
+            // Nothing at all is the end of the stream.
+            Some(rest) if !rest.is_empty() && !bytes.is_empty() => *missing = rest,
+            _ => self.waiting = None,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Opening<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if let Some((_, deadline)) = &mut this.waiting {
+            if read.is_ready() {
+                this.heard(buf.filled().get(before..).unwrap_or_default());
+            } else if deadline.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Opening<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// What comes of reading on, after `said`, when nothing more comes.
+    async fn after(said: &[&[u8]]) -> io::Result<usize> {
+        let (mut client, server) = tokio::io::duplex(1024);
+        let mut opening = Opening::new(server, Duration::from_millis(20));
+        let mut buffer = [0; 64];
+        for part in said {
+            client.write_all(part).await?;
+            assert_eq!(opening.read(&mut buffer).await?, part.len());
+        }
+        tokio::select! {
+            read = opening.read(&mut buffer) => read,
+            // The stream is open for longer than the limit: another one, hyper's, applies.
+            () = tokio::time::sleep(Duration::from_millis(200)) => Ok(usize::MAX),
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_stream_that_does_not_say_what_it_speaks_is_given_up() {
+        let timed_out =
+            |result: io::Result<usize>| result.is_err_and(|e| e.kind() == io::ErrorKind::TimedOut);
+        assert!(timed_out(after(&[]).await), "nothing");
+        assert!(timed_out(after(&[b"P"]).await), "the P of PRI, or of POST");
+        assert!(timed_out(after(&[b"PRI * ", b"HTTP/2.0\r\n"]).await), "half of the preface");
+        assert_eq!(after(&[PREFACE]).await.ok(), Some(usize::MAX));
+        assert_eq!(after(&[b"P", b"OST"]).await.ok(), Some(usize::MAX));
+        assert_eq!(after(&[PREFACE, b"more"]).await.ok(), Some(usize::MAX));
+    }
+}

@@ -1,0 +1,2 @@
+// Package spire holds what a SPIRE server and agent are built from, and the test of the gateway with them.
+package spire
