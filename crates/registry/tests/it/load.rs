@@ -126,3 +126,22 @@ fn a_secret_in_a_wrong_place_is_not_printed() {
     }
     assert!(!text.contains("hunter2"), "{:#?}", loaded.rejections);
 }
+
+#[test]
+fn every_example_is_clean_alone_and_with_the_others() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    for (folder, objects) in [("", 28), ("demo", 18), ("policies", 7), ("quickstart", 3)] {
+        let loaded = load(&examples.join(folder));
+        assert_eq!(loaded.rejections, [], "examples/{folder}");
+        assert_eq!(loaded.snapshot.objects().len(), objects, "examples/{folder}");
+    }
+}
+
+#[test]
+fn the_readme_shows_the_quickstart_as_it_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
+    let indented: Vec<String> =
+        read("examples/quickstart/quickstart.yaml").lines().map(|line| format!("   {line}")).collect();
+    assert!(read("README.md").contains(&indented.join("\n")));
+}

@@ -33,7 +33,7 @@ fn tools(stage: &mut Stage) -> anyhow::Result<()> {
         "Allowed: the invoice bot reads an invoice for Grace (Python MCP client, 2026-07-28)",
         "tools/call",
         "allow",
-        Some("finance/finance-read"),
+        Some("finance/finance-agents-read"),
     )?;
 
     let steps = stage.client("mcp_client.mjs", LEDGER, &bot, &["--era", "2025", "--steps", "list_tools"])?;
@@ -78,7 +78,7 @@ fn refusals(stage: &mut Stage) -> anyhow::Result<()> {
         "Denied by attribute: the same call by an agent of high risk",
         "tools/call",
         "deny",
-        Some("finance/finance-read"),
+        Some("finance/finance-agents-read"),
     )?;
 
     let bot = stage.token("invoice-bot", USER)?;
