@@ -225,7 +225,7 @@ class BrokenUpstreams(Peers):
 
     def test_what_fails_before_it_answers_has_a_code(self):
         for name, code in (("silent", "upstream_timeout"), ("closes", "upstream_unreachable"), ("absent", "upstream_unreachable"),
-                           ("garbage", "upstream_unreachable"), ("headers", "upstream_unreachable"), ("short", "upstream_invalid"),
+                           ("garbage", "upstream_invalid"), ("headers", "upstream_invalid"), ("short", "upstream_invalid"),
                            ("redirect", "upstream_invalid")):
             with self.subTest(name):
                 client = self.ask(name)

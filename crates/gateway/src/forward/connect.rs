@@ -192,6 +192,11 @@ pub(super) fn refusal(error: &legacy::Error) -> Refusal {
         if inner.and_then(|inner| inner.downcast_ref::<RefusedName>()).is_some() {
             return refused_address(&detail);
         }
+        let answer = source.downcast_ref::<hyper::Error>();
+        if answer.is_some_and(|error| error.is_parse() || error.is_parse_too_large()) {
+            let message = "the upstream's answer is not HTTP, or its headers are too large";
+            return Refusal::new(Code::UpstreamInvalid, message).with_detail(detail);
+        }
         cause = source;
     }
     let message = if error.is_connect() {

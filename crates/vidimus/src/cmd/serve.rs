@@ -74,7 +74,8 @@ pub struct Serve {
     /// How long a caller may take to send the body of a request.
     #[arg(long, env = "VIDIMUS_BODY_TIME", default_value = "30s", value_parser = time_limit)]
     pub body_time: Duration,
-    /// How long an upstream's answer may pause once it has begun (until it begins, spec.endpoint.timeout counts).
+    /// How long an upstream's answer may pause once it has begun (until it begins, spec.endpoint.timeout counts). An answer that
+    /// is read whole, such as a filtered listing, has this time in all.
     #[arg(long, env = "VIDIMUS_STREAM_IDLE_TIME", default_value = "5m", value_parser = time_limit)]
     pub stream_idle_time: Duration,
     /// Networks that no upstream may be in, besides link-local, multicast and unspecified ones.
