@@ -4,7 +4,7 @@
 SHELL := /bin/bash -euo pipefail
 CARGO ?= cargo
 
-.PHONY: help demo test bench build lint unit e2e kube crds
+.PHONY: help demo test bench build lint unit e2e kube fuzz crds
 
 help: ## What can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ kube: ## The CRDs against a real Kubernetes API server
 e2e: ## The gateway binary between real clients and real servers
 	$(CARGO) build --workspace --all-targets # the same features as the tests, so nothing is built twice
 	e2e/test.sh
+
+fuzz: ## Every parser of foreign bytes against random input, FUZZ_SECONDS each (30); needs a nightly toolchain
+	scripts/fuzz.sh $(FUZZ_TARGETS)
 
 bench: ## Every promised number, one JSON object a line
 	$(CARGO) build --release -p vidimus -p vidimus-bench
