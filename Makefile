@@ -4,7 +4,7 @@
 SHELL := /bin/bash -euo pipefail
 CARGO ?= cargo
 
-.PHONY: help demo test bench build lint unit e2e kube crds
+.PHONY: help demo test bench build lint unit e2e kube fuzz crds
 
 help: ## What can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ e2e: ## The gateway binary between real clients and real servers
 	e2e/test.sh
 	e2e/otel/test.sh
 	e2e/spire/test.sh
+
+fuzz: ## Every parser of foreign bytes against random input, FUZZ_SECONDS each (30); needs a nightly toolchain
+	scripts/fuzz.sh $(FUZZ_TARGETS)
 
 bench: ## Every promised number, one JSON object a line
 	$(CARGO) build --release -p vidimus -p vidimus-bench

@@ -140,16 +140,34 @@ fn check_meta(origin: &Origin, metadata: Option<&Value>, problems: &mut Problems
     {
         shape::report_unknown(META.into_iter(), unknown, at, problems);
     }
-    let namespace = metadata.get("namespace").map_or_else(|| DEFAULT_NAMESPACE.to_owned(), shape::text);
-    problems.take(at.key("namespace"), &namespace, name::check_namespace(&namespace));
-    let name = metadata.get("name").map(shape::text).unwrap_or_default();
-    problems.take(at.key("name"), &name, name::check_object_name(&name));
+    let namespace = Value::from(DEFAULT_NAMESPACE);
+    let namespace = metadata.get("namespace").unwrap_or(&namespace);
+    let namespace = check_name(namespace, at.key("namespace"), name::check_namespace, problems);
+    let name = metadata.get("name").unwrap_or(&Value::Null);
+    let name = check_name(name, at.key("name"), name::check_object_name, problems);
     Meta {
         namespace: namespace.into(),
         name: name.into(),
         labels: check_labels(metadata.get("labels"), at.key("labels"), problems),
         origin: origin.clone(),
     }
+}
+
+/// A name. YAML reads a bare `n`, `yes` or `1e3` as something else than text: the object would get a name that nobody wrote.
+fn check_name(
+    value: &Value,
+    at: At<'_>,
+    check: impl FnOnce(&str) -> Result<(), Fault>,
+    problems: &mut Problems,
+) -> String {
+    let text = shape::text(value);
+    match value {
+        Value::Bool(_) | Value::Number(_) => problems.report(at, &text, shape::wrong_type("string", value)),
+        _ => {
+            problems.take(at, &text, check(&text));
+        }
+    }
+    text
 }
 
 fn check_labels(labels: Option<&Value>, at: At<'_>, problems: &mut Problems) -> BTreeMap<String, String> {

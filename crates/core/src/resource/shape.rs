@@ -91,7 +91,7 @@ fn has_type(expected: &str, value: &Value) -> bool {
     }
 }
 
-fn wrong_type(expected: &str, value: &Value) -> Fault {
+pub(super) fn wrong_type(expected: &str, value: &Value) -> Fault {
     let found = match value {
         Value::Null => "nothing",
         Value::Bool(_) => "true or false",

@@ -206,11 +206,14 @@ fn id(key: &str, policy: &cedar_policy::Policy, place: usize, of: usize) -> Resu
 /// it can never apply (a forbid that protects nothing), or it reads in another order than it is written.
 fn check(set: &PolicySet, text: &str) -> Result<Vec<String>, Problem> {
     let result = schema::validate(set).map_err(|message| Problem::Fault { message: message.to_owned() })?;
-    if let Some(error) = result.validation_errors().next() {
+    // Cedar reports them in no order; a file that did not change must not say something else at every load.
+    if let Some(error) = result.validation_errors().min_by_key(|error| in_order(*error)) {
         return Err(invalid(error, &error.to_string(), text));
     }
+    let mut warnings: Vec<_> = result.validation_warnings().collect();
+    warnings.sort_by_cached_key(|warning| in_order(*warning));
     let mut remarks = Vec::new();
-    for warning in result.validation_warnings() {
+    for warning in warnings {
         match warning {
             ValidationWarning::ImpossiblePolicy(_) => {
                 let help = "check the types: the action does not apply to them, or the conditions contradict each other";
@@ -227,6 +230,12 @@ fn check(set: &PolicySet, text: &str) -> Result<Vec<String>, Problem> {
         }
     }
     Ok(remarks)
+}
+
+/// Where it is in the text, then what it says.
+fn in_order(diagnostic: &dyn Diagnostic) -> (Option<usize>, String) {
+    let at = diagnostic.labels().and_then(|mut labels| labels.next()).map(|label| label.offset());
+    (at, diagnostic.to_string())
 }
 
 fn invalid(diagnostic: &dyn Diagnostic, message: &str, text: &str) -> Problem {

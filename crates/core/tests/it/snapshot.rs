@@ -208,6 +208,17 @@ fn bad_policies_are_left_out_with_their_place_and_a_fix() {
     }
 }
 
+/// Found by the fuzz target `resources`: which of several faults was reported changed from load to load.
+#[test]
+fn of_several_faults_of_a_policy_the_same_one_is_reported_each_time() {
+    let text = "permit (principal, action, resource)\nwhen { context.numbers.hasTag(\"/n\") && principal.nope == 1 };";
+    let rejection = || one_rejection(vec![cluster(text)]).1;
+    let first = rejection();
+    for _ in 0..16 {
+        assert_eq!(rejection(), first);
+    }
+}
+
 #[test]
 fn hostile_nesting_is_refused_or_decided_but_never_ends_the_process() {
     let deep = |before: &str, middle: &str, after: &str, times: usize| {

@@ -121,8 +121,11 @@ pub fn filter_events(
     listing: Listing,
     keep: &mut dyn FnMut(&str) -> bool,
 ) -> Result<String, Refusal> {
+    // Whoever reads events skips a byte order mark and ends a line at CR, LF or both (HTML, section 9.2.6); so must this, or
+    // a listing could pass it as part of some other line.
+    let stream = stream.strip_prefix('\u{feff}').unwrap_or(stream).replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(stream.len());
-    for event in stream.replace("\r\n", "\n").split_inclusive("\n\n") {
+    for event in stream.split_inclusive("\n\n") {
         let mut data = String::new();
         for line in event.lines() {
             match line.strip_prefix("data:") {
@@ -140,9 +143,12 @@ pub fn filter_events(
             }
         }
         if !data.trim().is_empty() {
-            out.push_str("data: ");
-            out.push_str(&filter(&data, listing, keep)?);
-            out.push('\n');
+            // JSON may go over several lines; each is a line of data again.
+            for line in filter(&data, listing, keep)?.split('\n') {
+                out.push_str("data: ");
+                out.push_str(line);
+                out.push('\n');
+            }
         }
         out.push('\n');
     }
@@ -188,6 +194,33 @@ mod tests {
         assert!(filtered.contains("\"tools\":[]") && filtered.contains("\"method\":\"n\""), "{filtered}");
         let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}"#;
         assert_eq!(filter(error, Listing::Tools, &mut |_| false).as_deref(), Ok(error));
+    }
+
+    #[test]
+    fn no_way_of_writing_events_hides_a_listing() {
+        for stream in [
+            format!("\u{feff}data: {LIST}\n\n"),
+            format!("event: message\rdata: {LIST}\r\r"),
+            format!("id: 1\r\ndata:{LIST}\r\n\r\n"),
+            format!("data: {LIST}"),
+            LIST.replace(',', ",\ndata: ").replacen('{', "data: {", 1),
+        ] {
+            let filtered = filter_events(&stream, Listing::Tools, &mut |_| false).expect("readable");
+            assert!(
+                filtered.contains("\"tools\":[]") && !filtered.contains("\"a\""),
+                "{stream:?} {filtered:?}"
+            );
+            assert_eq!(filter_events(&filtered, Listing::Tools, &mut |_| false).as_deref(), Ok(&*filtered));
+        }
+    }
+
+    #[test]
+    fn data_of_several_lines_stays_data() {
+        let stream = "data: {\"error\":{\"code\":\ndata:4}}\n\n";
+        let passed = filter_events(stream, Listing::Tools, &mut |_| true).expect("readable");
+        assert_eq!(passed, "data: {\"error\":{\"code\":\ndata: 4}}\n\n");
+        let stream = "data: {\"result\":{\"tools\":[{\"name\":\ndata: \"a\"}]}}\n\n";
+        assert_eq!(filter_events(stream, Listing::Tools, &mut |_| true).as_deref(), Ok(stream));
     }
 
     #[test]

@@ -1,0 +1,87 @@
+//! What upstreams answer: filtered listings, and streams of events in every chunking.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+use vidimus_gateway::protocol::added_usage::UsageRemover;
+use vidimus_gateway::protocol::usage::{EventReader, Usage, Watch};
+use vidimus_gateway::protocol::{Listing, jsonrpc, listing};
+
+const LISTINGS: [(Listing, &str, &str); 4] = [
+    (Listing::Tools, "tools", "name"),
+    (Listing::Resources, "resources", "uri"),
+    (Listing::ResourceTemplates, "resourceTemplates", "uriTemplate"),
+    (Listing::Prompts, "prompts", "name"),
+];
+
+fuzz_target!(|input: &[u8]| {
+    let Some((first, answer)) = input.split_first() else { return };
+    let _ = jsonrpc::is_error(answer);
+    Usage::default().read(answer);
+    streams(answer, usize::from(*first).max(1));
+    let Ok(text) = std::str::from_utf8(answer) else { return };
+    for (listing, entries, name) in LISTINGS {
+        filtered(text, listing, entries, name);
+        if let Ok(events) = listing::filter_events(text, listing, &mut keep) {
+            let data = event_data(&events);
+            assert_eq!(data.len(), event_data(text).len(), "no event is lost or made");
+            data.iter().for_each(|data| shown(data, entries, name));
+        }
+    }
+});
+
+/// Some names are kept.
+fn keep(name: &str) -> bool {
+    name.len() % 2 == 1
+}
+
+fn filtered(text: &str, listing: Listing, entries: &str, name: &str) {
+    let Ok(filtered) = listing::filter(text, listing, &mut keep) else { return };
+    shown(&filtered, entries, name);
+    assert_eq!(listing::filter(&filtered, listing, &mut keep).as_deref(), Ok(&*filtered));
+}
+
+/// Every entry of a filtered answer is one that is kept.
+fn shown(answer: &str, entries: &str, name: &str) {
+    let parsed: Value = serde_json::from_str(answer).expect("still JSON");
+    for entry in parsed["result"][entries].as_array().into_iter().flatten() {
+        assert!(entry[name].as_str().is_some_and(keep), "{answer}");
+    }
+}
+
+/// The data of a stream's events as a browser reads it (HTML, section 9.2.6), also of a last event that is not complete.
+fn event_data(stream: &str) -> Vec<String> {
+    let text = stream.strip_prefix('\u{feff}').unwrap_or(stream).replace("\r\n", "\n").replace('\r', "\n");
+    let (mut events, mut data) = (Vec::new(), String::new());
+    for line in text.split('\n').chain([""]) {
+        if line.is_empty() && !data.trim().is_empty() {
+            events.push(data.trim_end_matches('\n').to_owned());
+        }
+        match line.strip_prefix("data:") {
+            _ if line.is_empty() => data.clear(),
+            Some(part) => data = format!("{data}{}\n", part.strip_prefix(' ').unwrap_or(part)),
+            None => {}
+        }
+    }
+    events
+}
+
+/// Cut into pieces of any size, a stream is the same stream.
+fn streams(stream: &[u8], size: usize) {
+    for watch in [Watch::Usage(Usage::default()), Watch::Rpc { error: false }] {
+        let found = [size, stream.len().max(1)].map(|size| {
+            let mut reader = EventReader::new(watch);
+            stream.chunks(size).for_each(|chunk| reader.push(chunk));
+            reader.found()
+        });
+        assert_eq!(found[0], found[1]);
+    }
+    let [small, whole] = [size, stream.len().max(1)].map(|size| {
+        let mut remover = UsageRemover::new();
+        let mut out: Vec<u8> = stream.chunks(size).flat_map(|chunk| remover.push(chunk)).collect();
+        out.extend_from_slice(&remover.finish());
+        out
+    });
+    assert_eq!(small, whole);
+    assert!(small == stream || stream.windows(7).any(|window| window == b"\"usage\""));
+}

@@ -1,0 +1,37 @@
+//! The strict parser against serde_json: what both take they read alike, and ours refuses no more than duplicate keys.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+use vidimus_core::json::{Json, JsonError};
+
+fuzz_target!(|input: &[u8]| {
+    let theirs = serde_json::from_slice::<Value>(input);
+    match (Json::parse(input), theirs) {
+        (Ok(ours), Ok(theirs)) => {
+            assert!(same(&ours, &theirs), "{ours:?} {theirs:?}");
+            ours.scalars(&mut |pointer, scalar| {
+                assert_eq!(ours.pointer(pointer), Some(scalar), "{pointer}");
+                let _ = (scalar.as_text(), scalar.as_integer());
+            });
+        }
+        (Err(JsonError::DuplicateKey { .. }), _) | (Err(_), Err(_)) => {}
+        (ours, theirs) => panic!("{ours:?} {theirs:?}"),
+    }
+});
+
+fn same(ours: &Json<'_>, theirs: &Value) -> bool {
+    match (ours, theirs) {
+        (Json::Null, Value::Null) => true,
+        (Json::Bool(a), Value::Bool(b)) => a == b,
+        (Json::Int(a), Value::Number(b)) => b.as_i64() == Some(*a),
+        (Json::UInt(a), Value::Number(b)) => b.as_u64() == Some(*a) && b.as_i64().is_none(),
+        (Json::Float(a), Value::Number(b)) => b.is_f64() && b.as_f64() == Some(*a),
+        (Json::String(a), Value::String(b)) => a == b,
+        (Json::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
+        (Json::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key.as_ref()).is_some_and(|b| same(a, b)))
+        }
+        _ => false,
+    }
+}
