@@ -42,7 +42,8 @@ static GATE: LazyLock<Gate> = LazyLock::new(|| {
 
 impl Gate {
     fn ask(&self, bearer: &str) -> bool {
-        let evidence = Evidence { bearer: Some(bearer), peer: None, route: "/mcp/finance/ledger", now: self.now };
+        let evidence =
+            Evidence { bearer: Some(bearer), peer: None, route: "/mcp/finance/ledger", now: self.now };
         self.runtime.block_on(self.authenticator.authenticate(&self.world, evidence)).is_ok()
     }
 }
