@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import hashlib
+import http.client
 import json
 import os
 import signal
@@ -257,6 +258,9 @@ class BadInput(unittest.TestCase):
             (mcp, b"\xff\xfe{}", [], 400, "body_not_utf8"),
             (mcp, b'{"jsonrpc":"2.0","id":1,"method":"ping","method":"tools/call"}', [], 400, "duplicate_key"),
             (mcp, [good], [], 400, "batch_not_supported"),
+            (mcp, {"jsonrpc": "2.0", "id": 1, "method": "ping", "Method": "tools/call"}, [], 400, "duplicate_key"),
+            (mcp, {"jsonrpc": "2.0", "id": 1, "result": {}, "Method": "tools/call"}, [], 400, "message_invalid"),
+            (mcp, [0] * 200_000, [], 413, "body_too_large"),
             (mcp, {"jsonrpc": "2.0", "id": 1, "method": "tools/burn"}, [], 404, "method_unknown"),
             (mcp, good, [("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "tools/list"), ("Mcp-Name", "get_invoice")], 400, "header_mismatch"),
             (mcp, good, [("MCP-Protocol-Version", "1999-01-01")], 400, "header_mismatch"),
@@ -277,6 +281,27 @@ class BadInput(unittest.TestCase):
         status, reply, _ = STAGE.post(mcp, good)
         self.assertEqual((status, reply["vidimus-code"]), (401, "credential_missing"))
         self.assertEqual({name: len(STAGE.seen(name)) for name in STAGE.logs}, seen, "nothing reached an upstream")
+
+    def test_an_upstream_reads_what_was_decided(self):
+        """Headers and bodies by which a server could be made to read another request than the gateway did."""
+        token = STAGE.token("invoice-bot")
+        message, headers = modern(call("get_invoice", {"id": "INV-1"}))
+        hidden = [("Content-Type", "application/json; charset=utf-7"), ("Content-Encoding", "gzip"), ("X-HTTP-Method-Override", "DELETE"),
+                  ("X-Original-URL", "/admin"), ("X-Forwarded-User", "admin"), ("If-None-Match", "*")]
+        status, _, answer = STAGE.post("/mcp/finance/ledger", message, token, headers + hidden)
+        self.assertEqual((status, answer["result"]["isError"]), (200, False))
+        got = {name: value for name, value in STAGE.seen("ledger")[-1]["headers"]}
+        self.assertEqual(got["content-type"], "application/json")
+        self.assertEqual([name for name, _ in hidden[1:] if name.lower() in got], [])
+        seen = len(STAGE.seen("ledger"))
+        smuggled = b"POST /mcp HTTP/1.1\r\nHost: ledger\r\nContent-Length: 2\r\n\r\n{}"
+        for method in ("GET", "DELETE"):
+            connection = http.client.HTTPConnection("127.0.0.1", STAGE.listen)
+            connection.request(method, "/mcp/finance/ledger", smuggled, {"Authorization": f"Bearer {token}"})
+            answer = connection.getresponse()
+            self.assertEqual((answer.status, answer.headers["vidimus-code"]), (400, "message_invalid"))
+            connection.close()
+        self.assertEqual(len(STAGE.seen("ledger")), seen)
 
     def test_every_method_of_every_protocol_is_refused_to_a_stranger_and_recorded(self):
         """No route reaches an upstream without a record and a permit."""

@@ -1,9 +1,11 @@
 //! A strict, borrowing JSON tree: what the gateway decides on must be the only thing the upstream can read in the same bytes.
 //!
-//! Stricter than RFC 8259 where it lets parsers differ: a duplicate key is an error (section 4), bytes must be UTF-8
-//! (section 8.1), nesting is at most 128 deep, nothing may follow the document.
+//! Stricter than RFC 8259 where it lets parsers differ: a duplicate key is an error (section 4), also one that differs in case
+//! only (Go's `encoding/json` takes the last of `name` and `Name`), bytes must be UTF-8 (section 8.1), nesting is at most 128
+//! deep, nothing may follow the document.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -11,6 +13,10 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAcces
 
 /// Exact in f64, as `i64::MAX` is not.
 const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
+
+/// The most values of one document. A value takes 32 bytes and more of memory, and two of the input: without a limit a body of
+/// zeros would take 20 times its size.
+pub const MAX_VALUES: usize = 1 << 17;
 
 /// One JSON value. Strings borrow from the input unless they contain escapes. Objects keep their order.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,14 +37,18 @@ pub enum Json<'a> {
 pub enum JsonError {
     #[error("not UTF-8 at byte {at}")]
     NotUtf8 { at: usize },
-    #[error("object key {key:?} appears twice")]
+    #[error("object key {key:?} appears twice (upper and lower case are the same to some parsers)")]
     DuplicateKey { key: String },
+    #[error("more than {MAX_VALUES} values")]
+    TooMany,
     #[error("{reason}")]
     Syntax { reason: String },
 }
 
 /// The start of the message by which a duplicate key travels through `serde`'s error type.
 const DUPLICATE: &str = "duplicate key ";
+/// The same for too many values.
+const TOO_MANY: &str = "too many values";
 
 impl<'a> Json<'a> {
     /// Parses one document.
@@ -49,6 +59,9 @@ impl<'a> Json<'a> {
         let text = std::str::from_utf8(bytes).map_err(|e| JsonError::NotUtf8 { at: e.valid_up_to() })?;
         serde_json::from_str(text).map_err(|error| {
             let reason = error.to_string();
+            if reason.starts_with(TOO_MANY) {
+                return JsonError::TooMany;
+            }
             match reason.strip_prefix(DUPLICATE) {
                 Some(rest) => JsonError::DuplicateKey {
                     key: rest.rsplit_once(" at line ").map_or(rest, |(key, _)| key).to_owned(),
@@ -181,13 +194,23 @@ fn array_index(segment: &str) -> Option<usize> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Tree)
+        deserializer.deserialize_any(Tree(&Cell::new(MAX_VALUES)))
     }
 }
 
-struct Tree;
+/// Builds the tree, with the number of values that there may still be.
+#[derive(Clone, Copy)]
+struct Tree<'c>(&'c Cell<usize>);
 
-impl<'de> DeserializeSeed<'de> for Tree {
+impl Tree<'_> {
+    fn count<E: serde::de::Error>(self) -> Result<(), E> {
+        let left = self.0.get().checked_sub(1).ok_or_else(|| E::custom(TOO_MANY))?;
+        self.0.set(left);
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Tree<'_> {
     type Value = Json<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -195,7 +218,7 @@ impl<'de> DeserializeSeed<'de> for Tree {
     }
 }
 
-impl<'de> Visitor<'de> for Tree {
+impl<'de> Visitor<'de> for Tree<'_> {
     type Value = Json<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -232,7 +255,8 @@ impl<'de> Visitor<'de> for Tree {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(Tree)? {
+        while let Some(item) = seq.next_element_seed(self)? {
+            self.count()?;
             items.push(item);
         }
         Ok(Json::Array(items))
@@ -244,21 +268,40 @@ impl<'de> Visitor<'de> for Tree {
         let mut members: Vec<(Cow<'de, str>, Json<'de>)> = Vec::new();
         let mut seen: HashSet<Cow<'de, str>> = HashSet::new();
         while let Some(Key(key)) = map.next_key()? {
+            self.count()?;
             let duplicate = if members.len() < MANY {
-                members.iter().any(|(k, _)| *k == key)
+                members.iter().any(|(k, _)| same_key(k, &key))
             } else {
                 if seen.is_empty() {
-                    seen.extend(members.iter().map(|(k, _)| k.clone()));
+                    seen.extend(members.iter().map(|(k, _)| folded(k.clone())));
                 }
-                !seen.insert(key.clone())
+                !seen.insert(folded(key.clone()))
             };
             if duplicate {
                 return Err(A::Error::custom(format_args!("{DUPLICATE}{key}")));
             }
-            members.push((key, map.next_value_seed(Tree)?));
+            members.push((key, map.next_value_seed(self)?));
         }
         Ok(Json::Object(members))
     }
+}
+
+/// Whether some parser takes the two for one: they are equal but for case (Unicode's simple case folding, as Go has it).
+pub fn same_key(a: &str, b: &str) -> bool {
+    if a.is_ascii() && b.is_ascii() {
+        return a.eq_ignore_ascii_case(b);
+    }
+    a.chars().flat_map(fold).eq(b.chars().flat_map(fold))
+}
+
+fn folded(key: Cow<'_, str>) -> Cow<'_, str> {
+    let plain = |b: u8| b.is_ascii() && !b.is_ascii_uppercase();
+    if key.bytes().all(plain) { key } else { key.chars().flat_map(fold).collect() }
+}
+
+/// Up and down again: `ſ` and the Kelvin sign are letters of their own until then.
+fn fold(c: char) -> impl Iterator<Item = char> {
+    c.to_uppercase().flat_map(char::to_lowercase)
 }
 
 /// An object key, borrowed where it can be (`Cow`'s own `Deserialize` never borrows).

@@ -74,7 +74,12 @@ async fn govern(
     let object = Object::find(&world, &route)?;
     let endpoint = object.endpoint(&parts.method, &route)?;
     let bytes = read(gate, &route, body).await?;
-    let json = if endpoint.has_body() { Some(protocol::parse(&bytes)?) } else { None };
+    let json = match endpoint.has_body() {
+        true => Some(protocol::parse(&bytes)?),
+        false if bytes.is_empty() => None,
+        // Bytes that nobody read must not go on: to a server that expects none they are the next request.
+        false => return Err(Refusal::new(Code::MessageInvalid, "this request must not have a body")),
+    };
     journey.answer_to(json.as_ref());
 
     let ask = match object.ask(&endpoint, parts, json.as_ref(), bytes.len())? {
@@ -310,7 +315,7 @@ fn outbound(
     if let Some(session) = session {
         headers.insert(crate::session::HEADER, session);
     }
-    headers::finish(&mut headers, &journey.trace);
+    headers::finish(&mut headers, &journey.trace, &body);
     let uri = object.uri(endpoint)?;
     Ok((Outbound { method: parts.method.clone(), uri, headers, body }, token))
 }

@@ -2,6 +2,7 @@
 
 pub mod a2a;
 pub mod added_usage;
+pub mod card;
 pub mod jsonrpc;
 pub mod listing;
 pub mod llm;
@@ -10,7 +11,7 @@ pub mod usage;
 
 use bytes::Bytes;
 use vidimus_core::call::{Action, Arguments, Target};
-use vidimus_core::json::{Json, JsonError};
+use vidimus_core::json::{Json, JsonError, same_key};
 use vidimus_core::refusal::{Code, Refusal};
 
 /// The longest name of a tool, prompt or skill, in bytes. MCP 2025-11-25 ("Tool names") wants at most 128 characters.
@@ -71,6 +72,19 @@ pub enum Listing {
     Prompts,
 }
 
+/// Refuses an object that spells a member that is read here in another case: some servers would read it all the same.
+pub fn check_spelling(object: &Json<'_>, read: &[&str]) -> Result<(), Refusal> {
+    let members = object.as_object().unwrap_or_default();
+    for (key, _) in members {
+        if let Some(name) = read.iter().find(|name| **key != ***name && same_key(key, name)) {
+            let message =
+                format!("member {name:?} is spelled in another case; write it as the protocol does");
+            return Err(Refusal::new(Code::MessageInvalid, message));
+        }
+    }
+    Ok(())
+}
+
 /// Parses a body strictly, in the words of a refusal.
 pub fn parse(body: &[u8]) -> Result<Json<'_>, Refusal> {
     Json::parse(body).map_err(|error| {
@@ -78,6 +92,7 @@ pub fn parse(body: &[u8]) -> Result<Json<'_>, Refusal> {
             JsonError::NotUtf8 { .. } => Code::BodyNotUtf8,
             JsonError::DuplicateKey { .. } => Code::DuplicateKey,
             JsonError::Syntax { .. } => Code::BodyNotJson,
+            JsonError::TooMany => Code::BodyTooLarge,
         };
         Refusal::new(code, format!("the body is not acceptable JSON: {error}"))
     })

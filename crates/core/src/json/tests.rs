@@ -13,6 +13,12 @@ fn duplicate_keys_are_refused_at_every_depth_and_size() {
         r#"{"a":1,"\u0061":2}"#.to_owned(),
         format!("{{{many}\"k3\":2}}"),
         format!("{{{many}\"k39\":2}}"),
+        r#"{"name":"a","Name":"b"}"#.to_owned(),
+        r#"{"arguments":{"task":1,"tas\u212a":2}}"#.to_owned(),
+        "{\"status\":1,\"\u{17f}tatus\":2}".to_owned(),
+        "{\"\u{df}\":1,\"SS\":2}".to_owned(),
+        format!("{{{many}\"K3\":2}}"),
+        format!("{{{many}\"\u{212a}39\":2}}"),
     ] {
         assert!(matches!(parse(&text), Err(JsonError::DuplicateKey { .. })), "{text}");
     }
@@ -61,4 +67,13 @@ fn pointers_find_what_scalars_names() {
     for missing in ["a", "/x", "/g/0", "/a~1b/c~0d/00", "/a~1b/c~0d/9", "/a~1b/c~0d/-1"] {
         assert!(value.pointer(missing).is_none(), "{missing}");
     }
+}
+
+#[test]
+fn values_are_counted() {
+    let list = |values: usize| format!("[{}0]", "0,".repeat(values - 1));
+    assert!(parse(&list(MAX_VALUES)).is_ok());
+    assert_eq!(parse(&list(MAX_VALUES + 1)), Err(JsonError::TooMany));
+    let nested = format!("[{}[]]", r#"{"a":0},"#.repeat(MAX_VALUES / 2));
+    assert_eq!(parse(&nested), Err(JsonError::TooMany));
 }

@@ -2,9 +2,9 @@
 
 use http::HeaderMap;
 use http::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, DATE, EXPECT, FORWARDED, HOST,
-    HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SERVER, SET_COOKIE, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    WWW_AUTHENTICATE,
 };
 
 use crate::trace::TraceContext;
@@ -22,25 +22,24 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     HOST,
 ];
 
-/// Names by which callers present credentials, or by which gateways speak among themselves.
-const CREDENTIALS: [&str; 12] = [
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
-    "x-amz-security-token",
-    "dpop",
-    "txn-token",
-    "workload-identity-token",
-    "workload-proof-token",
-    "x-forwarded-client-cert",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
+/// What a server or agent of the estate gets to see of the caller's headers, by name, or by prefix where it ends in `-`. An
+/// allow-list: there is no end of headers by which one or the other server lets itself be told another method, path or user.
+const ESTATE: [&str; 11] = [
+    "accept",
+    "accept-language",
+    "user-agent",
+    "mcp-",
+    "a2a-",
+    "x-a2a-extensions",
+    "last-event-id",
+    "tracestate",
+    "baggage",
+    "x-request-id",
+    "idempotency-key",
 ];
 
-/// What a third party (a model provider) gets to see of the caller's headers, by name or prefix.
-const THIRD_PARTY: [&str; 8] = [
-    "content-type",
+/// What a third party (a model provider) gets to see of the caller's headers.
+const THIRD_PARTY: [&str; 7] = [
     "accept",
     "user-agent",
     "anthropic-version",
@@ -50,23 +49,24 @@ const THIRD_PARTY: [&str; 8] = [
     "idempotency-key",
 ];
 
-/// The headers for a server or agent of the estate: the caller's, less its credentials.
+/// The headers for a server or agent of the estate.
 pub fn to_estate(headers: &HeaderMap, caller_credential: Option<&str>) -> HeaderMap {
-    let named_by_connection = connection_options(headers);
-    copy(headers, |name, value| {
-        !is_credential(name)
-            && !named_by_connection.iter().any(|option| option.eq_ignore_ascii_case(name.as_str()))
-            && !carries(value, caller_credential)
-    })
+    allowed(headers, &ESTATE, caller_credential)
 }
 
-/// The headers for a third party: an allow-list.
+/// The headers for a third party.
 pub fn to_third_party(headers: &HeaderMap, caller_credential: Option<&str>) -> HeaderMap {
+    allowed(headers, &THIRD_PARTY, caller_credential)
+}
+
+fn allowed(headers: &HeaderMap, names: &[&str], caller_credential: Option<&str>) -> HeaderMap {
+    let named_by_connection = connection_options(headers);
     copy(headers, |name, value| {
-        THIRD_PARTY.iter().any(|allowed| match allowed.strip_suffix('-') {
+        names.iter().any(|allowed| match allowed.strip_suffix('-') {
             Some(_) => name.as_str().starts_with(allowed),
             None => name.as_str() == *allowed,
-        }) && !carries(value, caller_credential)
+        }) && !named_by_connection.iter().any(|option| option.eq_ignore_ascii_case(name.as_str()))
+            && !carries(value, caller_credential)
     })
 }
 
@@ -82,12 +82,16 @@ pub fn to_caller(headers: &HeaderMap) -> HeaderMap {
     out
 }
 
-/// Continues the trace, and asks for an answer that can be read on its way back.
-pub fn finish(headers: &mut HeaderMap, trace: &TraceContext) {
+/// Continues the trace, asks for an answer that can be read on its way back, and says of a body what it was read as: a server
+/// that was told another charset or encoding would read another message in the same bytes.
+pub fn finish(headers: &mut HeaderMap, trace: &TraceContext, body: &[u8]) {
     if let Ok(value) = HeaderValue::from_str(&trace.header()) {
         headers.insert("traceparent", value);
     }
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if !body.is_empty() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
 }
 
 fn copy(headers: &HeaderMap, mut keep: impl FnMut(&HeaderName, &HeaderValue) -> bool) -> HeaderMap {
@@ -98,11 +102,6 @@ fn copy(headers: &HeaderMap, mut keep: impl FnMut(&HeaderName, &HeaderValue) -> 
         }
     }
     out
-}
-
-fn is_credential(name: &HeaderName) -> bool {
-    [AUTHORIZATION, COOKIE, FORWARDED, EXPECT, ACCEPT_ENCODING].contains(name)
-        || CREDENTIALS.contains(&name.as_str())
 }
 
 /// Whether a header of any name holds the credential that the caller authenticated with.
@@ -138,27 +137,49 @@ mod tests {
     }
 
     #[test]
-    fn the_callers_credential_goes_no_further_under_any_name() {
+    fn what_goes_on_is_what_the_protocols_need_and_never_the_callers_credential() {
         let given = headers(&[
             ("authorization", "Bearer secret-token"),
             ("x-api-key", "secret-token"),
             ("cookie", "s=1"),
-            ("x-my-own", "prefix secret-token"),
-            ("connection", "keep-alive, x-hop"),
-            ("x-hop", "1"),
+            ("user-agent", "prefix secret-token"),
+            ("connection", "keep-alive, mcp-hop"),
+            ("mcp-hop", "1"),
             ("host", "gateway"),
             ("mcp-protocol-version", "2025-11-25"),
-            ("x-tenant", "blue"),
+            ("mcp-param-region", "eu"),
+            ("a2a-version", "1.0"),
+            ("tracestate", "a=b"),
+            ("content-type", "application/json; charset=utf-7"),
+            ("content-encoding", "gzip"),
             ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-user", "admin"),
+            ("x-http-method-override", "PUT"),
+            ("x-original-url", "/admin"),
+            ("if-none-match", "\"1\""),
+            ("range", "bytes=0-1"),
         ]);
-        assert_eq!(names(&to_estate(&given, Some("secret-token"))), ["mcp-protocol-version", "x-tenant"]);
+        assert_eq!(
+            names(&to_estate(&given, Some("secret-token"))),
+            ["mcp-protocol-version", "mcp-param-region", "a2a-version", "tracestate"]
+        );
         assert_eq!(names(&to_third_party(&given, Some("secret-token"))), [""; 0]);
         let model = headers(&[
             ("content-type", "application/json"),
             ("x-stainless-lang", "python"),
             ("openai-organization", "x"),
         ]);
-        assert_eq!(names(&to_third_party(&model, None)), ["content-type", "x-stainless-lang"]);
+        assert_eq!(names(&to_third_party(&model, None)), ["x-stainless-lang"]);
+    }
+
+    #[test]
+    fn a_body_is_said_to_be_what_it_was_read_as() {
+        let trace = TraceContext::from_header(None);
+        for (body, kind) in [(&b"{}"[..], Some("application/json")), (b"", None)] {
+            let mut sent = HeaderMap::new();
+            finish(&mut sent, &trace, body);
+            assert_eq!(sent.get(CONTENT_TYPE).map(HeaderValue::as_bytes), kind.map(str::as_bytes));
+        }
     }
 
     #[test]

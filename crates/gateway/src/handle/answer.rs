@@ -5,7 +5,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use serde_json::{Value, json};
+use serde_json::json;
 use vidimus_core::call::{Action, Arguments, Call, Target};
 use vidimus_core::caller::Caller;
 use vidimus_core::refusal::{Code, Refusal};
@@ -16,7 +16,7 @@ use crate::effect::{Effect, Ending, Passing};
 use crate::forward::headers;
 use crate::gate::Gate;
 use crate::protocol::usage::{Usage, Watch};
-use crate::protocol::{Answer, Ask, Listing, jsonrpc, listing};
+use crate::protocol::{Answer, Ask, Listing, a2a, card, jsonrpc, listing};
 use crate::reply::ReplyBody;
 use crate::session;
 
@@ -124,7 +124,10 @@ impl Answering<'_> {
                 listing::filter_events(text, listing, &mut |name| self.shows(listing, name))
             }
             Answer::Listing(listing) => listing::filter(text, listing, &mut |name| self.shows(listing, name)),
-            Answer::Card => card(text, &format!("{}/a2a/{}", self.gate.public_url, self.object.id().id)),
+            Answer::Card => {
+                let address = format!("{}/a2a/{}", self.gate.public_url, self.object.id().id);
+                card::rewrite(text, &address, ask.method == a2a::EXTENDED_CARD)
+            }
             Answer::Pass | Answer::Session | Answer::Usage(_) | Answer::AddedUsage => {
                 return Ok(bytes.clone());
             }
@@ -167,38 +170,6 @@ fn unreadable(error: &(dyn std::error::Error + 'static), limit: usize) -> Refusa
     }
 }
 
-/// An agent card whose addresses are the gateway's. Only JSON-RPC is governed, so only JSON-RPC is announced; signatures are
-/// over what the agent wrote, and security schemes are between the agent and the gateway, so neither is passed on.
-fn card(text: &str, address: &str) -> Result<String, Refusal> {
-    let unreadable =
-        |error| Refusal::new(Code::UpstreamInvalid, "the agent card could not be read").with_detail(error);
-    let mut document: Value = serde_json::from_str(text).map_err(unreadable)?;
-    let card = match document.get_mut("result") {
-        Some(result) => result,
-        None => &mut document,
-    };
-    let Some(card) = card.as_object_mut() else {
-        return Err(Refusal::new(Code::UpstreamInvalid, "the agent card is not an object"));
-    };
-    for member in ["signatures", "security", "securitySchemes", "securityRequirements"] {
-        card.remove(member);
-    }
-    if card.contains_key("url") {
-        card.insert("url".to_owned(), json!(address));
-        card.insert("preferredTransport".to_owned(), json!("JSONRPC"));
-    }
-    for (member, transport) in
-        [("supportedInterfaces", "protocolBinding"), ("additionalInterfaces", "transport")]
-    {
-        let Some(interfaces) = card.get_mut(member).and_then(Value::as_array_mut) else { continue };
-        interfaces.retain(|interface| interface.get(transport).and_then(Value::as_str) == Some("JSONRPC"));
-        for interface in interfaces.iter_mut().filter_map(Value::as_object_mut) {
-            interface.insert("url".to_owned(), json!(address));
-        }
-    }
-    serde_json::to_string(&document).map_err(unreadable)
-}
-
 /// `GET /v1/models`: the registered models that the caller may call, in the provider's shape. Nothing goes upstream.
 pub(super) async fn models(
     gate: &Gate,
@@ -233,38 +204,4 @@ pub(super) async fn models(
     decision.permit()?;
     let has_more = false;
     Ok(crate::reply::document(json!({"object": "list", "data": shown, "has_more": has_more}).to_string()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_card_announces_the_gateway_and_only_what_it_governs() {
-        let given = json!({
-            "name": "b", "url": "http://b:1/rpc", "preferredTransport": "GRPC", "signatures": [{"protected": "x"}],
-            "supportedInterfaces": [
-                {"url": "http://b:1/rpc", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"},
-                {"url": "http://b:2", "protocolBinding": "GRPC"}],
-            "additionalInterfaces": [{"url": "http://b:2", "transport": "HTTP+JSON"}],
-            "skills": [{"id": "s"}],
-        });
-        for wrapped in [false, true] {
-            let text =
-                if wrapped { json!({"jsonrpc": "2.0", "id": 1, "result": given}) } else { given.clone() };
-            let out: Value =
-                serde_json::from_str(&card(&text.to_string(), "http://gw/a2a/n/b").expect("card"))
-                    .expect("JSON");
-            let out = out.get("result").unwrap_or(&out);
-            assert!(!out.to_string().contains("http://b:"), "{out}");
-            assert_eq!(out["url"], "http://gw/a2a/n/b");
-            assert_eq!(
-                out["supportedInterfaces"],
-                json!([{"url": "http://gw/a2a/n/b", "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}])
-            );
-            assert_eq!(out["additionalInterfaces"], json!([]));
-            assert!(out.get("signatures").is_none() && out["skills"][0]["id"] == "s");
-        }
-        assert_eq!(card("[]", "x").map_err(|r| r.code), Err(Code::UpstreamInvalid));
-    }
 }

@@ -12,10 +12,13 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Agent;
 
 use super::jsonrpc::Envelope;
-use super::{Answer, Ask, LONGEST_NAME};
+use super::{Answer, Ask, LONGEST_NAME, check_spelling};
 
 /// Where the card is served: A2A 1.0 section 8.2 and 0.3 section 5.3; the second is what 0.2 clients still ask for.
 pub const CARD_PATHS: [&str; 2] = ["/.well-known/agent-card.json", "/.well-known/agent.json"];
+
+/// The method that answers with a card.
+pub const EXTENDED_CARD: &str = "GetExtendedAgentCard";
 
 const VERSION_HEADER: &str = "a2a-version";
 
@@ -31,7 +34,7 @@ const METHODS: [(&str, &str, bool); 11] = [
     ("tasks/pushNotificationConfig/get", "GetTaskPushNotificationConfig", false),
     ("tasks/pushNotificationConfig/list", "ListTaskPushNotificationConfigs", false),
     ("tasks/pushNotificationConfig/delete", "DeleteTaskPushNotificationConfig", false),
-    ("agent/getAuthenticatedExtendedCard", "GetExtendedAgentCard", false),
+    ("agent/getAuthenticatedExtendedCard", EXTENDED_CARD, false),
 ];
 
 /// Reads one POSTed message.
@@ -59,7 +62,7 @@ pub fn ask<'a>(agent: &'a Arc<Agent>, headers: &HeaderMap, body: &'a Json<'a>) -
         Some(name) => Target::Skill { agent, name },
         None => Target::Agent(agent),
     };
-    let answer = if new == "GetExtendedAgentCard" { Answer::Card } else { Answer::Pass };
+    let answer = if new == EXTENDED_CARD { Answer::Card } else { Answer::Pass };
     Ok(Ask {
         method: new,
         action: Action::CallAgent,
@@ -106,6 +109,7 @@ fn version_agrees(headers: &HeaderMap, old: bool) -> Result<(), Refusal> {
 /// The skill that the message names. Named in two places, it must be the same.
 fn skill<'a>(params: Option<&'a Json<'a>>) -> Result<Option<&'a str>, Refusal> {
     let of = |value: Option<&'a Json<'a>>| -> Result<Option<&'a str>, Refusal> {
+        value.map_or(Ok(()), |value| check_spelling(value, &["message", "metadata"]))?;
         match value.and_then(|v| v.get("metadata")).and_then(|m| m.get("skill")) {
             None | Some(Json::Null) => Ok(None),
             Some(Json::String(name)) if !name.is_empty() && name.len() <= LONGEST_NAME => Ok(Some(name)),

@@ -3,6 +3,8 @@
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 
+use super::check_spelling;
+
 /// A JSON-RPC message, told apart by its members (JSON-RPC 2.0 sections 4 and 5).
 #[derive(Clone, Copy, Debug)]
 pub enum Envelope<'a> {
@@ -30,6 +32,7 @@ impl<'a> Envelope<'a> {
                 "the body is a JSON array; batches are not supported",
             ));
         }
+        check_spelling(body, &["jsonrpc", "id", "method", "params", "result", "error"])?;
         let invalid = |what: &'static str| Refusal::new(Code::MessageInvalid, what);
         if body.get("jsonrpc").and_then(Json::as_str) != Some("2.0") {
             return Err(invalid(
@@ -120,6 +123,8 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1,"method":7}"#, "message_invalid"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"ping","result":{}}"#, "message_invalid"),
             (r#"{"jsonrpc":"2.0","id":1}"#, "message_invalid"),
+            (r#"{"jsonrpc":"2.0","id":1,"result":{},"Method":"tools/call"}"#, "message_invalid"),
+            (r#"{"jsonrpc":"2.0","id":1,"method":"ping","Params":{}}"#, "message_invalid"),
             (r#""ping""#, "message_invalid"),
         ] {
             assert_eq!(kind(text), expected, "{text}");

@@ -9,7 +9,7 @@ use vidimus_core::resource::LlmProvider;
 use vidimus_core::resource::llm_provider::ProviderType;
 
 use super::usage::Dialect;
-use super::{Answer, Ask, added_usage};
+use super::{Answer, Ask, added_usage, check_spelling};
 
 /// What a path below the provider's route asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,7 @@ pub fn ask<'a>(
     body: &'a Json<'a>,
     bytes: usize,
 ) -> Result<Ask<'a>, Refusal> {
+    check_spelling(body, &["model", "stream", "stream_options"])?;
     let Some(name) = body.get("model").and_then(Json::as_str) else {
         return Err(Refusal::new(Code::MessageInvalid, "member \"model\" is missing or not a string"));
     };

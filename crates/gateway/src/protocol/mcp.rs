@@ -14,7 +14,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::McpServer;
 
 use super::jsonrpc::Envelope;
-use super::{Answer, Ask, LONGEST_NAME, LONGEST_URI, Listing};
+use super::{Answer, Ask, LONGEST_NAME, LONGEST_URI, Listing, check_spelling};
 
 /// The stateless version.
 pub const MODERN: &str = "2026-07-28";
@@ -57,6 +57,9 @@ pub fn ask_without_body<'a>(server: &'a Arc<McpServer>, method: &http::Method) -
     }
 }
 
+/// The members of `params` that are read here.
+const READ: [&str; 7] = ["name", "uri", "arguments", "ref", "notifications", "protocolVersion", "_meta"];
+
 /// Whether a message belongs to the stateless era.
 pub fn is_modern(headers: &HeaderMap, params: Option<&Json<'_>>) -> bool {
     body_version(params).is_some() || single(headers, VERSION_HEADER).ok().flatten() == Some(MODERN)
@@ -67,6 +70,9 @@ fn request<'a>(
     method: &'a str,
     params: Option<&'a Json<'a>>,
 ) -> Result<Ask<'a>, Refusal> {
+    if let Some(params) = params {
+        check_spelling(params, &READ)?;
+    }
     let ask = |action, target| Ask { action, target, method, ..connect(server, method, Answer::Pass) };
     let listing = |listing| connect(server, method, Answer::Listing(listing));
     Ok(match method {
@@ -128,6 +134,7 @@ fn connect<'a>(server: &'a Arc<McpServer>, method: &'a str, answer: Answer) -> A
 /// `completion/complete` is about the prompt or the resource that it completes.
 fn completion<'a>(server: &'a Arc<McpServer>, params: Option<&'a Json<'a>>) -> Result<Ask<'a>, Refusal> {
     let reference = params.and_then(|p| p.get("ref"));
+    reference.map_or(Ok(()), |reference| check_spelling(reference, &["type", "name", "uri"]))?;
     let base = connect(server, "completion/complete", Answer::Pass);
     match reference.and_then(|r| r.get("type")).and_then(Json::as_str) {
         Some("ref/prompt") => Ok(Ask {
@@ -150,7 +157,9 @@ fn completion<'a>(server: &'a Arc<McpServer>, params: Option<&'a Json<'a>>) -> R
 /// `subscriptions/listen` names resources; one decision covers one resource, so more than one is refused, not guessed at.
 fn listen<'a>(server: &'a Arc<McpServer>, params: Option<&'a Json<'a>>) -> Result<Ask<'a>, Refusal> {
     let base = Ask { streaming: true, ..connect(server, "subscriptions/listen", Answer::Pass) };
-    let uris = params.and_then(|p| p.get("notifications")).and_then(|n| n.get("resourceSubscriptions"));
+    let notifications = params.and_then(|p| p.get("notifications"));
+    notifications.map_or(Ok(()), |given| check_spelling(given, &["resourceSubscriptions"]))?;
+    let uris = notifications.and_then(|n| n.get("resourceSubscriptions"));
     match uris.map(|uris| uris.as_array()) {
         None | Some(Some([])) => Ok(base),
         Some(Some([Json::String(uri)])) => {

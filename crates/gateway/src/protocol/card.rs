@@ -1,0 +1,160 @@
+//! Agent cards, as callers get them: whatever address is in one, a client sends its credential there.
+
+use serde_json::{Map, Value, json};
+use vidimus_core::refusal::{Code, Refusal};
+
+/// The members of a card that go on (A2A 1.0 section 4.4.1, 0.3 section 5.5). An allow-list: protobuf readers take other
+/// spellings of a member as well. Left out are signatures, which are over what the agent wrote, and security schemes, which are
+/// between the agent and the gateway.
+const CARD: [&str; 16] = [
+    "name",
+    "description",
+    "version",
+    "protocolVersion",
+    "provider",
+    "url",
+    "preferredTransport",
+    "supportedInterfaces",
+    "additionalInterfaces",
+    "documentationUrl",
+    "iconUrl",
+    "capabilities",
+    "skills",
+    "defaultInputModes",
+    "defaultOutputModes",
+    "supportsAuthenticatedExtendedCard",
+];
+
+/// The lists of addresses, and what names the transport in their elements.
+const INTERFACES: [(&str, &str); 2] =
+    [("supportedInterfaces", "protocolBinding"), ("additionalInterfaces", "transport")];
+
+/// Only JSON-RPC is governed, so only JSON-RPC is announced.
+const GOVERNED: &str = "JSONRPC";
+
+/// The card in `text` with `address` in place of the agent's own. `rpc`: it is the result of a JSON-RPC response.
+///
+/// # Errors
+/// `upstream_invalid` for what is not a card, or one of an agent that does not speak JSON-RPC.
+pub fn rewrite(text: &str, address: &str, rpc: bool) -> Result<String, Refusal> {
+    let invalid = |what| Refusal::new(Code::UpstreamInvalid, what);
+    let unreadable = |error| invalid("the agent card could not be read").with_detail(error);
+    let document: Value = serde_json::from_str(text).map_err(unreadable)?;
+    let Value::Object(mut document) = document else {
+        return Err(invalid("the agent card is not an object"));
+    };
+    if rpc {
+        document.retain(|member, _| ["jsonrpc", "id", "result", "error"].contains(&member.as_str()));
+        match document.get_mut("result") {
+            Some(Value::Object(card)) => announce(card, address)?,
+            Some(_) => return Err(invalid("the agent card is not an object")),
+            None => {}
+        }
+    } else {
+        announce(&mut document, address)?;
+    }
+    serde_json::to_string(&document).map_err(unreadable)
+}
+
+fn announce(card: &mut Map<String, Value>, address: &str) -> Result<(), Refusal> {
+    card.retain(|member, _| CARD.contains(&member.as_str()));
+    let mut announced = card.contains_key("url");
+    if announced {
+        card.insert("url".to_owned(), json!(address));
+        card.insert("preferredTransport".to_owned(), json!(GOVERNED));
+    }
+    for (member, transport) in INTERFACES {
+        let Some(given) = card.remove(member) else { continue };
+        let kept = interfaces(&given, transport, address);
+        announced |= !kept.is_empty();
+        card.insert(member.to_owned(), kept.into());
+    }
+    if announced {
+        Ok(())
+    } else {
+        Err(Refusal::new(Code::UpstreamInvalid, "the agent's card announces no JSON-RPC interface"))
+    }
+}
+
+fn interfaces(given: &Value, transport: &str, address: &str) -> Vec<Value> {
+    let given = given.as_array().into_iter().flatten();
+    let governed =
+        given.filter(|interface| interface.get(transport).and_then(Value::as_str) == Some(GOVERNED));
+    governed
+        .map(|interface| {
+            let mut kept = Map::new();
+            for member in ["protocolVersion", "tenant"] {
+                kept.extend(interface.get(member).map(|value| (member.to_owned(), value.clone())));
+            }
+            kept.insert("url".to_owned(), json!(address));
+            kept.insert(transport.to_owned(), json!(GOVERNED));
+            kept.into()
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GATEWAY: &str = "http://gw/a2a/n/b";
+
+    fn rewritten(card: &Value, rpc: bool) -> Result<Value, Code> {
+        let text = if rpc { json!({"jsonrpc": "2.0", "id": 1, "result": card}) } else { card.clone() };
+        let out = rewrite(&text.to_string(), GATEWAY, rpc).map_err(|refusal| refusal.code)?;
+        let out: Value = serde_json::from_str(&out).expect("JSON");
+        Ok(if rpc { out["result"].clone() } else { out })
+    }
+
+    #[test]
+    fn a_card_announces_the_gateway_and_only_what_it_governs() {
+        let given = json!({
+            "name": "b", "url": "http://b:1/rpc", "preferredTransport": "GRPC", "signatures": [{"protected": "x"}],
+            "supportedInterfaces": [
+                {"url": "http://b:1/rpc", "protocolBinding": "JSONRPC", "protocolVersion": "1.0", "x": "http://b:3"},
+                {"url": "http://b:2", "protocolBinding": "GRPC"}],
+            "additionalInterfaces": [{"url": "http://b:2", "transport": "HTTP+JSON"}],
+            "skills": [{"id": "s"}],
+        });
+        for rpc in [false, true] {
+            let out = rewritten(&given, rpc).expect("a card");
+            assert!(!out.to_string().contains("http://b:"), "{out}");
+            assert_eq!((&out["url"], &out["additionalInterfaces"]), (&json!(GATEWAY), &json!([])));
+            assert_eq!(
+                out["supportedInterfaces"],
+                json!([{"url": GATEWAY, "protocolBinding": "JSONRPC", "protocolVersion": "1.0"}])
+            );
+            assert!(out.get("signatures").is_none() && out["skills"][0]["id"] == "s");
+        }
+    }
+
+    /// The official SDK reads cards by protobuf's rules, and sends the caller's credential to the address that it finds.
+    #[test]
+    fn no_spelling_and_no_nesting_gets_an_address_past_it() {
+        let evil = json!([{"url": "http://evil:1", "protocolBinding": "JSONRPC"}]);
+        for card in [
+            json!({"url": "http://evil:1", "result": {"url": "http://evil:1"}}),
+            json!({"url": "http://evil:1", "supported_interfaces": evil}),
+            json!({"url": "http://evil:1", "error": {}, "result": {}, "supported_interfaces": evil}),
+            json!({"supportedInterfaces": evil, "url ": "http://evil:1"}),
+        ] {
+            for rpc in [false, true] {
+                let out = rewritten(&card, rpc).expect("a card").to_string();
+                assert!(!out.contains("evil"), "{out}");
+            }
+        }
+        let beside =
+            json!({"jsonrpc": "2.0", "id": 1, "result": {"url": "x"}, "url": "http://evil:1"}).to_string();
+        assert!(!rewrite(&beside, GATEWAY, true).expect("a card").contains("evil"));
+    }
+
+    #[test]
+    fn what_is_no_card_is_refused_and_an_error_passes() {
+        for card in [json!([]), json!({}), json!({"name": "b"}), json!({"supportedInterfaces": []})] {
+            assert_eq!(rewritten(&card, false), Err(Code::UpstreamInvalid), "{card}");
+            assert_eq!(rewritten(&card, true), Err(Code::UpstreamInvalid), "{card}");
+        }
+        let error = r#"{"error":{"code":-32601,"message":"no"},"id":1,"jsonrpc":"2.0"}"#;
+        assert_eq!(rewrite(error, GATEWAY, true).as_deref(), Ok(error));
+    }
+}
