@@ -4,6 +4,7 @@ pub(crate) mod bindings;
 pub(crate) mod compile;
 mod depth;
 mod digest;
+mod held;
 pub(crate) mod references;
 pub(crate) mod registered;
 
@@ -22,6 +23,7 @@ use crate::resource::{
 
 use self::bindings::{Bindings, Taken};
 use self::compile::{Compiled, Problem};
+use self::held::Held;
 use self::references::Used;
 use self::registered::Registered;
 
@@ -37,6 +39,8 @@ pub struct Snapshot {
     pub(crate) named: Named,
     /// By the object's key; what did not change is taken over by the next snapshot.
     compiled: HashMap<String, Arc<Compiled>>,
+    /// By the object's key; policies that are malformed now, for what they forbid.
+    held: HashMap<String, Held>,
     warnings: Vec<Rejection>,
     digest: String,
 }
@@ -47,13 +51,14 @@ impl Snapshot {
     /// Left out are: the later of two objects of one kind and name, the later of two principals with one identity, and policies
     /// that do not parse, type-check strictly, or can never apply.
     pub fn build(objects: Vec<Object>) -> (Self, Vec<Rejection>) {
-        Self::default().rebuilt(objects)
+        Self::default().rebuilt(objects, Vec::new())
     }
 
-    /// As [`Snapshot::build`], taking over the policies that `self` has compiled already.
-    pub fn rebuilt(&self, objects: Vec<Object>) -> (Self, Vec<Rejection>) {
+    /// As [`Snapshot::build`], taking over the policies that `self` has compiled already, and what those of them forbade that
+    /// are malformed now. `rejected` is what was left out before, while the objects were read; it is returned with the rest.
+    pub fn rebuilt(&self, objects: Vec<Object>, rejected: Vec<Rejection>) -> (Self, Vec<Rejection>) {
         let mut next = Self::default();
-        let mut rejected = Vec::new();
+        let mut rejected = rejected;
         let mut seen = HashSet::new();
         let mut statements: Vec<Arc<Statement>> = Vec::new();
         match compile::quarantine() {
@@ -82,10 +87,12 @@ impl Snapshot {
                 Err(rejection) => rejected.push(*rejection),
             }
         }
+        next.held = held::held(self, &next, &mut rejected);
+        statements.extend(next.held.values().flat_map(Held::forbids).cloned());
         next.named = authorize::named(statements.iter());
         next.policies = Policies::new(statements);
         next.warnings = next.remarks();
-        next.digest = digest::digest(&next.objects);
+        next.digest = digest::digest(&next.objects, next.held.values().map(|held| &held.compiled.policy));
         (next, rejected)
     }
 

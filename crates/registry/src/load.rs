@@ -48,11 +48,10 @@ pub(crate) fn compile(directory: &Path, read: &io::Result<Read>, last: &Loaded) 
     };
     let contents = || read.listing.files.iter().filter_map(|file| read.contents.get(&file.path));
     let objects = contents().flat_map(|(_, contents)| contents.objects.iter().cloned()).collect();
-    let (snapshot, rejected) = last.snapshot.rebuilt(objects);
     let mut rejections: Vec<_> =
         read.listing.faults.iter().map(|(path, reason)| unreadable_entry(path, reason)).collect();
     rejections.extend(contents().flat_map(|(_, contents)| contents.rejections.iter().cloned()));
-    rejections.extend(rejected);
+    let (snapshot, mut rejections) = last.snapshot.rebuilt(objects, rejections);
     rejections.sort_by(|a, b| (&a.source, a.line).cmp(&(&b.source, b.line)));
     Loaded { snapshot: Arc::new(snapshot), rejections }
 }

@@ -1,15 +1,20 @@
 //! The digest of a configuration.
 
+use std::sync::Arc;
+
 use sha2::{Digest as _, Sha256};
 
-use crate::resource::{Meta, Object, Origin};
+use crate::resource::{Meta, Object, Origin, Policy};
 
 /// `sha256:` and hex over the objects' own digests, sorted; where an object came from does not count.
 ///
 /// An object is digested in its `Debug` form: it lists every field, in order, and all its maps are sorted. The form may change
-/// with a version of Vidimus; a digest says "the same configuration in the same version".
-pub(crate) fn digest(objects: &[Object]) -> String {
-    let mut each: Vec<[u8; 32]> = objects.iter().map(|object| Sha256::digest(text(object)).into()).collect();
+/// with a version of Vidimus; a digest says "the same configuration in the same version". `held` are the policies of which only
+/// the forbids are in force.
+pub(crate) fn digest<'a>(objects: &[Object], held: impl Iterator<Item = &'a Arc<Policy>>) -> String {
+    let objects = objects.iter().map(text);
+    let held = held.map(|policy| format!("held {}", text(&Object::Policy(policy.clone()))));
+    let mut each: Vec<[u8; 32]> = objects.chain(held).map(|text| Sha256::digest(text).into()).collect();
     each.sort_unstable();
     let mut whole = Sha256::new();
     for one in &each {

@@ -323,12 +323,63 @@ fn what_did_not_change_is_taken_over() {
         )
     };
     let first = snapshot(all(forbid));
-    let (second, rejected) = first.rebuilt(all(forbid));
+    let (second, rejected) = first.rebuilt(all(forbid), Vec::new());
     assert!(rejected.is_empty());
     assert_eq!(first.digest(), second.digest());
-    // A changed text is compiled anew, a broken one is left out, and what it was before is not kept.
-    let (third, _) = second.rebuilt(all("permit (principal is Service, action, resource);"));
+    // A changed text is compiled anew, a broken one is left out, and what it permitted before is not kept.
+    let (third, _) = second.rebuilt(all("permit (principal is Service, action, resource);"), Vec::new());
     assert_ne!(first.digest(), third.digest());
-    let (broken, rejected) = third.rebuilt(all("nonsense"));
+    let (broken, rejected) = third.rebuilt(all("nonsense"), Vec::new());
     assert_eq!((rejected.len(), broken.policies().count()), (1, 2));
+}
+
+/// A typing error in a policy takes away what it permitted, and does not open what it closed.
+#[test]
+fn what_a_malformed_policy_forbade_stays_forbidden() {
+    const GOOD: &str = r#"permit (principal, action == Action::"callAgent", resource);
+        forbid (principal, action == Action::"invokeTool", resource == Tool::"a/s/pay");"#;
+    let base = || {
+        let permit = cluster(r#"permit (principal, action == Action::"invokeTool", resource);"#);
+        objects(vec![agent("a", "x")], vec![server("a", "s")], vec![permit])
+    };
+    let with = |text: &str| [base(), vec![policy("t", "freeze", Scope::Cluster, text)]].concat();
+    let unread = |source: &str| {
+        let (_, mut rejected) = Snapshot::build(with("nonsense"));
+        rejected.iter_mut().for_each(|one| (one.source, one.object) = (source.to_owned(), String::new()));
+        rejected
+    };
+    let forbidden = |world: &Snapshot| {
+        let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "pay" };
+        let decision = Facts::of(world, "a/x").ask(Action::InvokeTool, target, |call| world.decide(call));
+        decision.code() == Some(Code::ForbiddenByPolicy)
+    };
+    let permitted = |world: &Snapshot| {
+        let target = Target::Agent(world.agent("a/x").unwrap());
+        Facts::of(world, "a/x").ask(Action::CallAgent, target, |call| world.decide(call)).allowed()
+    };
+    let good = snapshot(with(GOOD));
+    assert!(forbidden(&good) && permitted(&good));
+
+    let (broken, rejected) = good.rebuilt(with("nonsense"), Vec::new());
+    assert!(forbidden(&broken) && !permitted(&broken));
+    assert_eq!((broken.objects().len(), rejected.len()), (3, 1));
+    assert!(
+        rejected[0].reason.ends_with("what it forbade while it was good stays forbidden"),
+        "{rejected:?}"
+    );
+    assert!(![good.digest(), snapshot(base()).digest()].contains(&broken.digest()));
+
+    // Still malformed, now so that not even its name can be read.
+    let (unnamed, rejected) = broken.rebuilt(base(), unread(""));
+    assert!(forbidden(&unnamed) && rejected.len() == 2 && rejected[1].object == "Policy t/freeze");
+    // Malformed somewhere else: the policy was deleted.
+    let (elsewhere, rejected) = good.rebuilt(base(), unread("elsewhere.yaml"));
+    assert!(!forbidden(&elsewhere) && rejected.len() == 1);
+    // Deleted, or good again.
+    let (deleted, _) = unnamed.rebuilt(base(), Vec::new());
+    assert!(!forbidden(&deleted) && deleted.digest() == snapshot(base()).digest());
+    let (again, _) = unnamed.rebuilt(with(GOOD), Vec::new());
+    assert!(forbidden(&again) && permitted(&again) && again.digest() == good.digest());
+    let (changed, _) = unnamed.rebuilt(with("permit (principal is Service, action, resource);"), Vec::new());
+    assert!(!forbidden(&changed));
 }
