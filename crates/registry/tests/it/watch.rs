@@ -208,16 +208,17 @@ async fn a_file_that_cannot_be_read_any_more_still_forbids_what_it_forbade() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     let policy = "apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {name: freeze, namespace: test}\n\
-                  spec: {cedar: \"forbid (principal, action, resource);\"}\n";
+                  spec: {description: Frozen, cedar: \"forbid (principal, action, resource);\"}\n";
     let forbids = |loaded: &Arc<Loaded>| loaded.snapshot.policies().any(|id| **id == *"test/freeze");
     write(at, "a.yaml", agent("a"));
     write(at, "p.yaml", policy);
     let (mut current, _watching) = watch(at).unwrap();
+    assert!(forbids(&current.borrow()));
     for malformed in ["apiVersion: [", "kind: Polcy", "\u{0}"] {
-        write(at, "p.yaml", malformed);
+        replace(at, "p.yaml", malformed);
         let loaded = until(&mut current, malformed, |loaded| !loaded.rejections.is_empty()).await;
         assert!(forbids(&loaded), "{malformed:?}");
-        write(at, "p.yaml", policy);
+        replace(at, "p.yaml", policy);
         until(&mut current, "good again", |loaded| loaded.rejections.is_empty()).await;
     }
     fs::remove_file(at.join("p.yaml")).unwrap();
