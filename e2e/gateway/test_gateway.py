@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 import unittest
+import urllib.request
 
 from message import call, claims, modern
 from stage import BINARY, E2E, PROVIDER_KEY, Stage
@@ -52,6 +53,25 @@ class Mcp(unittest.TestCase):
                              "--call", "echo", '{"message": "hello"}', "--steps", "list_tools,call_tool")
         self.assertEqual(steps["list_tools"]["result"], ["echo"])
         self.assertIn("hello", json.dumps(steps["call_tool"]["result"]))
+
+    def test_a_stream_that_is_resumed_replays_only_what_may_be_seen(self):
+        path, token = "/mcp/platform/everything", STAGE.token("stranger")
+        start = {"jsonrpc": "2.0", "id": 0, "method": "initialize",
+                 "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}}
+        session = [("Mcp-Session-Id", STAGE.post(path, start, token, raw=True)[1]["mcp-session-id"]), ("MCP-Protocol-Version", "2025-11-25")]
+        STAGE.post(path, {"jsonrpc": "2.0", "method": "notifications/initialized"}, token, session, raw=True)
+        answer = STAGE.post(path, {"jsonrpc": "2.0", "id": 7, "method": "tools/list"}, token, session, raw=True)[2].decode()
+        tools = lambda text: [tool["name"] for line in text.splitlines() if line.startswith("data: {")
+                              for tool in json.loads(line[6:]).get("result", {}).get("tools", [])]
+        self.assertEqual(tools(answer), ["echo"])
+        priming = next(line[4:] for line in answer.splitlines() if line.startswith("id: "))
+        request = urllib.request.Request(STAGE.url + path, headers={"Authorization": f"Bearer {token}", "Accept": "text/event-stream",
+                                                                    "Last-Event-ID": priming, **dict(session)})
+        with urllib.request.urlopen(request, timeout=30) as stream:
+            replayed = ""
+            while "nextCursor" not in replayed and '"id":7' not in replayed:
+                replayed += stream.readline().decode()
+        self.assertEqual(tools(replayed), ["echo"])
 
     def test_a_refusal_reaches_the_clients_with_code_reason_and_next_step(self):
         for part, flags in (("mcp_client.py", ["delete_invoice", '{"id": "INV-1"}', "--era", "2026"]),
@@ -367,7 +387,6 @@ class Operating(unittest.TestCase):
             time.sleep(0.02)
 
     def registry(self):
-        import urllib.request
         return json.load(urllib.request.urlopen(f"http://127.0.0.1:{STAGE.admin}/registry"))
 
     def test_mtls_gives_the_workload_and_the_token_beside_it_the_user(self):
@@ -388,7 +407,6 @@ class Operating(unittest.TestCase):
         self.assertIn("credential_missing", bare.stdout, bare.stderr)
 
     def test_metrics_health_and_an_outsiders_tools(self):
-        import urllib.request
         text = urllib.request.urlopen(f"http://127.0.0.1:{STAGE.admin}/metrics").read().decode()
         self.assertIn("vidimus_decisions_total{", text)
         self.assertIn("vidimus_ledger_open 1", text)
