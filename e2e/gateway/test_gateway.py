@@ -153,6 +153,11 @@ class A2a(unittest.TestCase):
                 self.assertNotIn("127.0.0.1:%d/" % 0, json.dumps(steps["card"]))
                 self.assertIn(f"{STAGE.url}/a2a/finance/echo", json.dumps(steps["card"]["result"]))
 
+    def test_a_version_that_is_not_served_is_a2as_own_error(self):
+        send = {"jsonrpc": "2.0", "id": "v", "method": "SendMessage", "params": {}}
+        status, _, body = STAGE.post("/a2a/finance/echo", send, STAGE.token("invoice-bot"), [("A2A-Version", "2.0")])
+        self.assertEqual((status, body["id"], body["error"]["code"], body["error"]["data"]["supported"]), (200, "v", -32009, ["1.0", "0.3"]))
+
     def test_a_chain_grows_and_the_fourth_hop_is_refused(self):
         token = STAGE.token("invoice-bot")
         # invoice-bot → hop-one (1) → ledger (2): two hops.
@@ -284,8 +289,8 @@ class BadInput(unittest.TestCase):
             (mcp, good, [("Origin", "https://evil.example")], 403, "origin_refused"),
             ("/mcp/finance/nothing", good, [], 200, "resource_unknown"),
             ("/mcp/finance/../finance/ledger", good, [], 404, "route_unknown"),
-            ("/a2a/finance/echo", {"jsonrpc": "2.0", "id": 1, "method": "tasks/purge"}, [], 404, "method_unknown"),
-            ("/a2a/finance/echo", {"jsonrpc": "2.0", "id": 1, "method": "message/send"}, [("A2A-Version", "1.0")], 400, "header_mismatch"),
+            ("/a2a/finance/echo", {"jsonrpc": "2.0", "id": 1, "method": "tasks/purge"}, [], 200, "method_unknown"),
+            ("/a2a/finance/echo", {"jsonrpc": "2.0", "id": 1, "method": "message/send"}, [("A2A-Version", "1.0")], 200, "header_mismatch"),
             ("/llm/platform/simulator/v1/files", {"model": "simulator-small"}, [], 404, "route_unknown"),
             ("/llm/platform/simulator/v1/chat/completions", {"messages": []}, [], 400, "message_invalid"),
         ):

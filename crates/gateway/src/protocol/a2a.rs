@@ -17,6 +17,9 @@ use super::{Answer, Ask, LONGEST_NAME};
 /// Where the card is served: A2A 1.0 section 8.2 and 0.3 section 5.3; the second is what 0.2 clients still ask for.
 pub const CARD_PATHS: [&str; 2] = ["/.well-known/agent-card.json", "/.well-known/agent.json"];
 
+/// The versions that are served, newest first.
+pub const SERVED: [&str; 2] = ["1.0", "0.3"];
+
 const VERSION_HEADER: &str = "a2a-version";
 
 /// 0.3 name, 1.0 name, and whether the answer streams.
