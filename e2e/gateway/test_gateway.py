@@ -153,6 +153,28 @@ class A2a(unittest.TestCase):
                 self.assertNotIn("127.0.0.1:%d/" % 0, json.dumps(steps["card"]))
                 self.assertIn(f"{STAGE.url}/a2a/finance/echo", json.dumps(steps["card"]["result"]))
 
+    def test_a_permit_on_a_skill_is_enough_for_the_official_client(self):
+        only = STAGE.resources / "skill.yaml"
+        card = lambda: STAGE.post("/a2a/finance/echo/.well-known/agent-card.json", None, STAGE.token("stranger"), method="GET")[0]
+        try:
+            only.write_text('apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {name: one-skill, namespace: finance}\nspec:\n'
+                            '  description: For a moment.\n  cedar: permit (principal in Team::"marketing", action, resource == Skill::"finance/echo/echo");\n')
+            STAGE.until(lambda: card() == 200)
+            steps = STAGE.client("a2a_client", "/a2a/finance/echo", STAGE.token("stranger"), "--version", "1.0")
+            for step in ("card", "send", "stream", "get", "cancel"):
+                self.assertTrue(steps[step]["ok"], steps[step])
+            rows = [row for row in STAGE.records("--kind", "decision", "--agent", "marketing/stranger") if row["resource"] == "Agent/finance/echo"]
+            through = {row["method"]: row["facts"]["through"] for row in rows if row["outcome"] == "allow"}
+            self.assertLessEqual({"GetAgentCard", "GetTask", "CancelTask"}, set(through))
+            self.assertEqual(set(through.values()), {"callAgent Skill/finance/echo/echo"})
+            send = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": {
+                "messageId": "m", "role": "ROLE_USER", "parts": [{"text": "go"}]}}}
+            _, reply, _ = STAGE.post("/a2a/finance/echo", send, STAGE.token("stranger"), [("A2A-Version", "1.0")])
+            self.assertEqual(reply["vidimus-code"], "no_permit", "a message that names no skill")
+        finally:
+            only.unlink()
+        STAGE.until(lambda: card() == 403)
+
     def test_a_version_that_is_not_served_is_a2as_own_error(self):
         send = {"jsonrpc": "2.0", "id": "v", "method": "SendMessage", "params": {}}
         status, _, body = STAGE.post("/a2a/finance/echo", send, STAGE.token("invoice-bot"), [("A2A-Version", "2.0")])
