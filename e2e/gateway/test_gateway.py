@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 import unittest
+import urllib.request
 
 from message import call, claims, modern
 from stage import BINARY, E2E, PROVIDER_KEY, Stage
@@ -53,6 +54,25 @@ class Mcp(unittest.TestCase):
                              "--call", "echo", '{"message": "hello"}', "--steps", "list_tools,call_tool")
         self.assertEqual(steps["list_tools"]["result"], ["echo"])
         self.assertIn("hello", json.dumps(steps["call_tool"]["result"]))
+
+    def test_a_stream_that_is_resumed_replays_only_what_may_be_seen(self):
+        path, token = "/mcp/platform/everything", STAGE.token("stranger")
+        start = {"jsonrpc": "2.0", "id": 0, "method": "initialize",
+                 "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}}
+        session = [("Mcp-Session-Id", STAGE.post(path, start, token, raw=True)[1]["mcp-session-id"]), ("MCP-Protocol-Version", "2025-11-25")]
+        STAGE.post(path, {"jsonrpc": "2.0", "method": "notifications/initialized"}, token, session, raw=True)
+        answer = STAGE.post(path, {"jsonrpc": "2.0", "id": 7, "method": "tools/list"}, token, session, raw=True)[2].decode()
+        tools = lambda text: [tool["name"] for line in text.splitlines() if line.startswith("data: {")
+                              for tool in json.loads(line[6:]).get("result", {}).get("tools", [])]
+        self.assertEqual(tools(answer), ["echo"])
+        priming = next(line[4:] for line in answer.splitlines() if line.startswith("id: "))
+        request = urllib.request.Request(STAGE.url + path, headers={"Authorization": f"Bearer {token}", "Accept": "text/event-stream",
+                                                                    "Last-Event-ID": priming, **dict(session)})
+        with urllib.request.urlopen(request, timeout=30) as stream:
+            replayed = ""
+            while "nextCursor" not in replayed and '"id":7' not in replayed:
+                replayed += stream.readline().decode()
+        self.assertEqual(tools(replayed), ["echo"])
 
     def test_a_refusal_reaches_the_clients_with_code_reason_and_next_step(self):
         for part, flags in (("mcp_client.py", ["delete_invoice", '{"id": "INV-1"}', "--era", "2026"]),
@@ -133,6 +153,33 @@ class A2a(unittest.TestCase):
                     self.assertTrue(steps[step]["ok"], steps[step])
                 self.assertNotIn("127.0.0.1:%d/" % 0, json.dumps(steps["card"]))
                 self.assertIn(f"{STAGE.url}/a2a/finance/echo", json.dumps(steps["card"]["result"]))
+
+    def test_a_permit_on_a_skill_is_enough_for_the_official_client(self):
+        only = STAGE.resources / "skill.yaml"
+        card = lambda: STAGE.post("/a2a/finance/echo/.well-known/agent-card.json", None, STAGE.token("stranger"), method="GET")[0]
+        try:
+            only.write_text('apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {name: one-skill, namespace: finance}\nspec:\n'
+                            '  description: For a moment.\n  cedar: permit (principal in Team::"marketing", action, resource == Skill::"finance/echo/echo");\n')
+            STAGE.until(lambda: card() == 200)
+            steps = STAGE.client("a2a_client", "/a2a/finance/echo", STAGE.token("stranger"), "--version", "1.0")
+            for step in ("card", "send", "stream", "get", "cancel"):
+                self.assertTrue(steps[step]["ok"], steps[step])
+            rows = [row for row in STAGE.records("--kind", "decision", "--agent", "marketing/stranger") if row["resource"] == "Agent/finance/echo"]
+            through = {row["method"]: row["facts"]["through"] for row in rows if row["outcome"] == "allow"}
+            self.assertLessEqual({"GetAgentCard", "GetTask", "CancelTask"}, set(through))
+            self.assertEqual(set(through.values()), {"callAgent Skill/finance/echo/echo"})
+            send = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": {
+                "messageId": "m", "role": "ROLE_USER", "parts": [{"text": "go"}]}}}
+            _, reply, _ = STAGE.post("/a2a/finance/echo", send, STAGE.token("stranger"), [("A2A-Version", "1.0")])
+            self.assertEqual(reply["vidimus-code"], "no_permit", "a message that names no skill")
+        finally:
+            only.unlink()
+        STAGE.until(lambda: card() == 403)
+
+    def test_a_version_that_is_not_served_is_a2as_own_error(self):
+        send = {"jsonrpc": "2.0", "id": "v", "method": "SendMessage", "params": {}}
+        status, _, body = STAGE.post("/a2a/finance/echo", send, STAGE.token("invoice-bot"), [("A2A-Version", "2.0")])
+        self.assertEqual((status, body["id"], body["error"]["code"], body["error"]["data"]["supported"]), (200, "v", -32009, ["1.0", "0.3"]))
 
     def test_a_chain_grows_and_the_fourth_hop_is_refused(self):
         token = STAGE.token("invoice-bot")
@@ -268,8 +315,8 @@ class BadInput(unittest.TestCase):
             (mcp, good, [("Origin", "https://evil.example")], 403, "origin_refused"),
             ("/mcp/finance/nothing", good, [], 200, "resource_unknown"),
             ("/mcp/finance/../finance/ledger", good, [], 404, "route_unknown"),
-            ("/a2a/finance/echo", {"jsonrpc": "2.0", "id": 1, "method": "tasks/purge"}, [], 404, "method_unknown"),
-            ("/a2a/finance/echo", {"jsonrpc": "2.0", "id": 1, "method": "message/send"}, [("A2A-Version", "1.0")], 400, "header_mismatch"),
+            ("/a2a/finance/echo", {"jsonrpc": "2.0", "id": 1, "method": "tasks/purge"}, [], 200, "method_unknown"),
+            ("/a2a/finance/echo", {"jsonrpc": "2.0", "id": 1, "method": "message/send"}, [("A2A-Version", "1.0")], 200, "header_mismatch"),
             ("/llm/platform/simulator/v1/files", {"model": "simulator-small"}, [], 404, "route_unknown"),
             ("/llm/platform/simulator/v1/chat/completions", {"messages": []}, [], 400, "message_invalid"),
         ):
@@ -392,7 +439,6 @@ class Operating(unittest.TestCase):
             time.sleep(0.02)
 
     def registry(self):
-        import urllib.request
         return json.load(urllib.request.urlopen(f"http://127.0.0.1:{STAGE.admin}/registry"))
 
     def test_mtls_gives_the_workload_and_the_token_beside_it_the_user(self):
@@ -413,7 +459,6 @@ class Operating(unittest.TestCase):
         self.assertIn("credential_missing", bare.stdout, bare.stderr)
 
     def test_metrics_health_and_an_outsiders_tools(self):
-        import urllib.request
         text = urllib.request.urlopen(f"http://127.0.0.1:{STAGE.admin}/metrics").read().decode()
         self.assertIn("vidimus_decisions_total{", text)
         self.assertIn("vidimus_ledger_open 1", text)

@@ -13,7 +13,7 @@ from message import call, modern
 from stage import E2E, NOBODY, Stage
 
 LEDGER = "/mcp/finance/ledger"
-BEHAVIOURS = ("silent", "breaks", "stalls", "short", "drips", "garbage", "closes", "headers", "redirect", "endless")
+BEHAVIOURS = ("silent", "breaks", "stalls", "short", "drips", "garbage", "closes", "headers", "redirect", "endless", "pieces", "long")
 SERVER = """
 apiVersion: vidimus.dev/v1alpha1
 kind: MCPServer
@@ -245,6 +245,18 @@ class BrokenUpstreams(Peers):
         self.assertEqual(json.loads(reply.read())["result"]["content"][0]["text"], "at last")
         self.assertEqual(self.record("effect", reply.headers["vidimus-call"])["result"], "ok")
         client.close()
+
+    def test_an_error_is_on_record_as_one_when_its_length_was_not_said(self):
+        for name in ("pieces", "long"):
+            with self.subTest(name):
+                client = self.ask(name)
+                reply = http.client.HTTPResponse(client)
+                reply.begin()
+                content = reply.read()
+                self.assertEqual(json.loads(content)["error"]["code"], -32000)
+                effect = self.record("effect", reply.headers["vidimus-call"])
+                self.assertEqual((effect["result"], effect["status"], effect["bytes_out"]), ("error", 200, len(content)))
+                client.close()
 
     def test_a_stream_that_breaks_or_stalls_does_not_end_like_a_whole_one(self):
         for name, code in (("breaks", "upstream_invalid"), ("stalls", "upstream_timeout")):

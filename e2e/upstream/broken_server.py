@@ -5,6 +5,7 @@
   /drips/…    answers, but a few bytes at a time             /garbage/…   answers with something that is not HTTP
   /closes/…   closes without an answer                      /headers/…   answers with a megabyte of headers
   /redirect/… sends the caller elsewhere                    /endless/…   sends events for as long as somebody listens
+  /pieces/…   an error, its length not said beforehand       /long/…      the same, with much to say
 """
 
 import argparse
@@ -59,6 +60,11 @@ async def behave(how, reader, writer):
             writer.write(ANSWER[at:at + 10])
             await writer.drain()
             await asyncio.sleep(0.05)
+    elif how in ("pieces", "long"):
+        message = "no " * (100_000 if how == "long" else 1)
+        error = json.dumps({"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": message}}).encode()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(b"".join(chunk(error[at:at + 1000]) for at in range(0, len(error), 1000)) + chunk(b""))
     elif how == "garbage":
         writer.write(b"220 mail.example ESMTP\r\n")
     elif how == "headers":

@@ -3,8 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use vidimus_gateway::protocol::added_usage::UsageRemover;
-use vidimus_gateway::protocol::usage::{EventReader, Usage, Watch};
+use vidimus_gateway::protocol::events::{Events, Shows, TooLong};
+use vidimus_gateway::protocol::usage::{Reader, Usage, Watch};
 use vidimus_gateway::protocol::{Listing, jsonrpc, listing};
 
 const LISTINGS: [(Listing, &str, &str); 4] = [
@@ -22,13 +22,40 @@ fuzz_target!(|input: &[u8]| {
     let Ok(text) = std::str::from_utf8(answer) else { return };
     for (listing, entries, name) in LISTINGS {
         filtered(text, listing, entries, name);
-        if let Ok(events) = listing::filter_events(text, listing, &mut keep) {
-            let data = event_data(&events);
-            assert_eq!(data.len(), event_data(text).len(), "no event is lost or made");
-            data.iter().for_each(|data| shown(data, entries, name));
-        }
+    }
+    let Some(events) = changed(listings(), answer, usize::from(*first).max(1)) else { return };
+    assert_eq!(changed(listings(), answer, answer.len().max(1)).as_deref(), Some(&*events), "however it is cut");
+    let events = String::from_utf8(events).expect("filtered events are text");
+    let data = event_data(&events);
+    assert_eq!(data.len(), event_data(text).len(), "no event is lost or made");
+    for data in data.iter().filter(|data| data.trim_start().starts_with('{')) {
+        LISTINGS.iter().for_each(|(_, entries, name)| shown(data, entries, name));
     }
 });
+
+/// Shows what is kept.
+#[derive(Debug)]
+struct OddNames;
+
+impl Shows for OddNames {
+    fn shows(&self, _: Listing, name: &str) -> bool {
+        keep(name)
+    }
+}
+
+fn listings() -> Events {
+    Events::listings(Box::new(OddNames), 1 << 20, TooLong::EndsStream)
+}
+
+/// What a stream becomes that comes in chunks of `size` bytes.
+fn changed(mut events: Events, stream: &[u8], size: usize) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    for chunk in stream.chunks(size) {
+        out.extend_from_slice(&events.push(chunk).ok()?);
+    }
+    out.extend_from_slice(&events.finish().ok()?);
+    Some(out)
+}
 
 /// Some names are kept.
 fn keep(name: &str) -> bool {
@@ -70,18 +97,14 @@ fn event_data(stream: &str) -> Vec<String> {
 fn streams(stream: &[u8], size: usize) {
     for watch in [Watch::Usage(Usage::default()), Watch::Rpc { error: false }] {
         let found = [size, stream.len().max(1)].map(|size| {
-            let mut reader = EventReader::new(watch);
+            let mut reader = Reader::events(watch);
             stream.chunks(size).for_each(|chunk| reader.push(chunk));
             reader.found()
         });
         assert_eq!(found[0], found[1]);
     }
-    let [small, whole] = [size, stream.len().max(1)].map(|size| {
-        let mut remover = UsageRemover::new();
-        let mut out: Vec<u8> = stream.chunks(size).flat_map(|chunk| remover.push(chunk)).collect();
-        out.extend_from_slice(&remover.finish());
-        out
-    });
+    let [small, whole] = [size, stream.len().max(1)]
+        .map(|size| changed(Events::without_usage(), stream, size).expect("it never ends a stream"));
     assert_eq!(small, whole);
     assert!(small == stream || stream.windows(7).any(|window| window == b"\"usage\""));
 }

@@ -11,11 +11,25 @@ use crate::refusal::Code;
 use crate::resource::{Agent, McpServer, Principal};
 use crate::snapshot::Snapshot;
 
-/// The tools, resources and prompts that policies name one by one, by the key of their server.
+/// The tools, resources, prompts and skills that policies name one by one, by the key of their server or agent.
 pub(crate) type Named = HashMap<Arc<str>, BTreeSet<(Action, Arc<str>)>>;
 
-/// Stands for the tools, resources and prompts of a server that nothing names.
+/// Stands for the tools, resources, prompts and skills that nothing names.
 const UNNAMED: &str = "*";
+
+/// The methods of A2A that are not about a skill and cannot name one: the card, and what becomes of a task.
+const OF_NO_SKILL: [&str; 10] = [
+    "GetAgentCard",
+    "GetExtendedAgentCard",
+    "GetTask",
+    "ListTasks",
+    "CancelTask",
+    "SubscribeToTask",
+    "CreateTaskPushNotificationConfig",
+    "GetTaskPushNotificationConfig",
+    "ListTaskPushNotificationConfigs",
+    "DeleteTaskPushNotificationConfig",
+];
 
 impl Snapshot {
     /// Decides a call as it came in.
@@ -25,6 +39,7 @@ impl Snapshot {
     ///   callers name skills, so naming one must not escape what is said of the agent.
     /// - Connecting to an MCP server (initialize, list) is allowed, unless forbidden, to whoever may use something of it: an
     ///   author who permits a tool need not know the protocol's handshake.
+    /// - So are the card of an agent and the methods about its tasks to whoever may use some skill of it: neither can name one.
     pub fn authorize(&self, call: &Call<'_>) -> Decision {
         if let Some(denied) = too_deep(call).or_else(|| too_wide(call)) {
             return denied;
@@ -35,23 +50,26 @@ impl Snapshot {
                 narrow(self.decide(call), whole)
             }
             Target::Server(server) if call.action == Action::ConnectServer => {
-                let connect = self.decide(call);
-                if connect.code == Some(Code::NoPermit) {
-                    self.connect(call, server).unwrap_or(connect)
-                } else {
-                    connect
-                }
+                self.or_through(call, || self.parts_of_server(call, server))
+            }
+            Target::Agent(agent) if OF_NO_SKILL.contains(&call.context.method) => {
+                self.or_through(call, || self.skills_of_agent(call, agent))
             }
             _ => self.decide(call),
         }
     }
 
+    /// The decision, or where no policy permits the whole, what follows from the use of a part.
+    fn or_through(&self, call: &Call<'_>, through: impl FnOnce() -> Option<Decision>) -> Decision {
+        let whole = self.decide(call);
+        if whole.code == Some(Code::NoPermit) { through().unwrap_or(whole) } else { whole }
+    }
+
     /// The permission to connect that follows from the permission to use something; `None` when there is none.
-    fn connect(&self, call: &Call<'_>, server: &Arc<McpServer>) -> Option<Decision> {
+    fn parts_of_server(&self, call: &Call<'_>, server: &Arc<McpServer>) -> Option<Decision> {
         let registered = server.tool_sets.values().flatten().chain(server.tools.keys());
         let tools = registered.map(|name| (Action::InvokeTool, &**name));
-        let named =
-            self.named.get(&server.id.id).into_iter().flatten().map(|(action, name)| (*action, &**name));
+        let named = self.named_of(&server.id.id).filter(|(action, _)| *action != Action::CallAgent);
         let unnamed =
             [Action::InvokeTool, Action::ReadResource, Action::GetPrompt].map(|action| (action, UNNAMED));
         tools.chain(named).chain(unnamed).find_map(|(action, name)| {
@@ -60,13 +78,32 @@ impl Snapshot {
                 Action::GetPrompt => Target::Prompt { server, name },
                 _ => Target::Tool { server, name },
             };
-            let context = crate::call::Context { arguments: Arguments::Unknown, ..call.context };
-            let use_of_it = Call { principal: call.principal, action, target, context };
-            self.could_allow(&use_of_it).then(|| self.derived(&use_of_it))
+            self.through(call, action, target)
         })
     }
 
-    /// The policies that permit the use permit the connection; the record says by which use.
+    /// The same of an agent and its skills.
+    fn skills_of_agent(&self, call: &Call<'_>, agent: &Arc<Agent>) -> Option<Decision> {
+        let named = self.named_of(&agent.id.id).filter(|(action, _)| *action == Action::CallAgent);
+        let skills = named.map(|(_, name)| name).chain([UNNAMED]);
+        skills
+            .into_iter()
+            .find_map(|name| self.through(call, Action::CallAgent, Target::Skill { agent, name }))
+    }
+
+    /// The parts of one server or agent that policies name.
+    fn named_of(&self, whole: &str) -> impl Iterator<Item = (Action, &str)> {
+        self.named.get(whole).into_iter().flatten().map(|(action, name)| (*action, &**name))
+    }
+
+    /// What follows from one use, if some call of it could be allowed.
+    fn through(&self, call: &Call<'_>, action: Action, target: Target<'_>) -> Option<Decision> {
+        let context = crate::call::Context { arguments: Arguments::Unknown, ..call.context };
+        let use_of_it = Call { principal: call.principal, action, target, context };
+        self.could_allow(&use_of_it).then(|| self.derived(&use_of_it))
+    }
+
+    /// The policies that permit the use permit what it needs; the record says by which use.
     fn derived(&self, use_of_it: &Call<'_>) -> Decision {
         let by = self.decide(use_of_it);
         // Without arguments a permit that looks at them does not hold yet; it is the nearest one.
@@ -129,7 +166,7 @@ fn narrow(part: Decision, whole: Decision) -> Decision {
     if whole.code == Some(Code::NoPermit) { part } else { whole }
 }
 
-/// Collects the parts of MCP servers that the statements name one by one.
+/// Collects the parts of MCP servers and agents that the statements name one by one.
 pub(crate) fn named<'a>(statements: impl Iterator<Item = &'a Arc<Statement>>) -> Named {
     let mut named = Named::new();
     for literal in statements.flat_map(|statement| &statement.literals) {
@@ -137,6 +174,7 @@ pub(crate) fn named<'a>(statements: impl Iterator<Item = &'a Arc<Statement>>) ->
             "Tool" => Action::InvokeTool,
             "Resource" => Action::ReadResource,
             "Prompt" => Action::GetPrompt,
+            "Skill" => Action::CallAgent,
             _ => continue,
         };
         let id = literal.id().unescaped();

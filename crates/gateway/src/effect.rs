@@ -12,12 +12,12 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 use vidimus_core::record::{EffectKind, EffectRecord, Record};
-use vidimus_core::refusal::Code;
+use vidimus_core::refusal::{Code, Refusal};
 use vidimus_ledger::Closed;
 
 use crate::gate::{Shared, rfc3339};
-use crate::protocol::added_usage::UsageRemover;
-use crate::protocol::usage::{EventReader, Usage, Watch};
+use crate::protocol::events::Events;
+use crate::protocol::usage::{Reader, Usage, Watch};
 use crate::route::Protocol;
 use crate::telemetry::Span;
 
@@ -143,10 +143,12 @@ pub struct Passing {
     upstream: Incoming,
     /// Taken when the end is reached, or on drop.
     effect: Option<Effect>,
-    /// Reads what the record needs from a stream of events.
-    events: Option<EventReader>,
-    /// Takes out the usage that only the gateway asked for.
-    remover: Option<UsageRemover>,
+    /// What of it was read before it was clear that it is passed on as it comes.
+    begun: Option<Bytes>,
+    /// Reads what the record needs.
+    reader: Reader,
+    /// What happens to its events on their way.
+    events: Option<Events>,
     idle: Pin<Box<Sleep>>,
     closing: Closing,
 }
@@ -168,59 +170,75 @@ impl std::fmt::Debug for Closing {
 }
 
 impl Passing {
-    pub fn new(upstream: Incoming, effect: Effect, watch: Option<Watch>) -> Self {
+    /// `begun` is what was read of `upstream` already.
+    pub fn new(
+        begun: Bytes,
+        upstream: Incoming,
+        effect: Effect,
+        reader: Reader,
+        events: Option<Events>,
+    ) -> Self {
         effect.shared.meter.streams().inc();
         let idle = Box::pin(tokio::time::sleep(effect.shared.limits.idle_stream));
-        Self {
-            upstream,
-            effect: Some(effect),
-            events: watch.map(EventReader::new),
-            remover: None,
-            idle,
-            closing: Closing::No,
-        }
-    }
-
-    /// The same, less the event of usage that the caller did not ask for.
-    #[must_use]
-    pub fn without_usage(mut self) -> Self {
-        self.remover = Some(UsageRemover::new());
-        self
+        let begun = (!begun.is_empty()).then_some(begun);
+        Self { upstream, effect: Some(effect), begun, reader, events, idle, closing: Closing::No }
     }
 
     /// What of the upstream's next bytes goes to the caller now.
-    fn passed(&mut self, data: Bytes) -> Bytes {
-        let Some(effect) = &mut self.effect else { return data };
-        if let Some(events) = &mut self.events {
-            events.push(&data);
-        }
+    fn passed(&mut self, data: Bytes) -> Result<Bytes, Refusal> {
+        let Some(effect) = &mut self.effect else { return Ok(data) };
+        self.reader.push(&data);
         let deadline = tokio::time::Instant::now() + effect.shared.limits.idle_stream;
         self.idle.as_mut().reset(deadline);
-        let data = match &mut self.remover {
-            Some(remover) => remover.push(&data),
+        let data = match &mut self.events {
+            Some(events) => events.push(&data)?,
             None => data,
         };
         effect.bytes_out += data.len() as u64;
-        data
+        Ok(data)
     }
 
     /// What was held back of an answer that has ended.
-    fn rest(&mut self) -> Option<Bytes> {
-        let rest = self.remover.take()?.finish();
+    fn rest(&mut self) -> Result<Option<Bytes>, Refusal> {
+        let Some(mut events) = self.events.take() else { return Ok(None) };
+        let rest = events.finish()?;
         if let Some(effect) = &mut self.effect {
             effect.bytes_out += rest.len() as u64;
         }
-        (!rest.is_empty()).then_some(rest)
+        Ok((!rest.is_empty()).then_some(rest))
+    }
+
+    /// The upstream has said all; what was held back goes on before the end.
+    fn ended(&mut self) -> Option<Bytes> {
+        let error = self.effect.as_ref().is_some_and(|effect| effect.status >= 400);
+        match self.rest() {
+            Ok(rest) => {
+                self.close(if error { Ending::Error } else { Ending::Ok });
+                rest
+            }
+            Err(refusal) => {
+                self.close(Ending::Failed(refusal.code));
+                None
+            }
+        }
+    }
+
+    /// The next of the upstream's bytes, the ones that were read before first.
+    fn poll_upstream(&mut self, cx: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        match self.begun.take() {
+            Some(begun) => Poll::Ready(Some(Ok(Frame::data(begun)))),
+            None => Pin::new(&mut self.upstream).poll_frame(cx),
+        }
     }
 
     /// Begins to record the end; the answer's end is passed on when the record is durable.
     fn close(&mut self, mut ending: Ending) {
         let Some(mut effect) = self.effect.take() else { return };
         effect.shared.meter.streams().dec();
-        match self.events.as_ref().map(EventReader::found) {
-            Some(Watch::Usage(usage)) => effect.usage = usage,
-            Some(Watch::Rpc { error: true }) if ending == Ending::Ok => ending = Ending::Error,
-            _ => {}
+        match self.reader.found() {
+            Watch::Usage(usage) => effect.usage = usage,
+            Watch::Rpc { error: true } if ending == Ending::Ok => ending = Ending::Error,
+            Watch::Rpc { .. } => {}
         }
         let failed = match ending {
             Ending::Failed(code) => Some(code),
@@ -255,21 +273,19 @@ impl Body for Passing {
                 Closing::Done => return Poll::Ready(None),
                 Closing::No => {}
             }
-            match Pin::new(&mut this.upstream).poll_frame(cx) {
+            match this.poll_upstream(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     // Trailers are not part of any of the three protocols.
                     let Ok(data) = frame.into_data() else { continue };
-                    let data = this.passed(data);
-                    if !data.is_empty() {
-                        return Poll::Ready(Some(Ok(Frame::data(data))));
+                    match this.passed(data) {
+                        Ok(data) if data.is_empty() => {}
+                        Ok(data) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                        Err(refusal) => this.close(Ending::Failed(refusal.code)),
                     }
                 }
                 Poll::Ready(Some(Err(_))) => this.close(Ending::Failed(Code::UpstreamInvalid)),
                 Poll::Ready(None) => {
-                    let error = this.effect.as_ref().is_some_and(|effect| effect.status >= 400);
-                    let rest = this.rest();
-                    this.close(if error { Ending::Error } else { Ending::Ok });
-                    if let Some(rest) = rest {
+                    if let Some(rest) = this.ended() {
                         return Poll::Ready(Some(Ok(Frame::data(rest))));
                     }
                 }

@@ -23,7 +23,7 @@ pub struct Limits {
     pub message_body: usize,
     /// Body of a model request, which may carry images.
     pub model_body: usize,
-    /// An upstream answer that has to be read whole (a filtered listing, a card).
+    /// An upstream answer, or one event of it, that has to be read whole (a filtered listing, a card).
     pub held_answer: usize,
     /// All request headers of one request together (HTTP/1.1 buffer, HTTP/2 header list).
     pub headers: usize,

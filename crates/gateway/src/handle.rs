@@ -4,6 +4,7 @@ mod answer;
 mod journey;
 mod object;
 mod unrecorded;
+mod viewer;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -111,7 +112,7 @@ async fn govern(
     };
     match response {
         Ok(response) => {
-            answer::Answering { gate, world: &world, call: &call, object: &object }
+            answer::Answering { gate, world: &world, caller: &caller, call: &call, object: &object }
                 .pass(&ask, response, effect)
                 .await
         }

@@ -3,6 +3,7 @@
 pub mod a2a;
 pub mod added_usage;
 pub mod card;
+pub mod events;
 pub mod jsonrpc;
 pub mod listing;
 pub mod llm;
@@ -38,6 +39,8 @@ pub struct Ask<'a> {
 pub enum Answer {
     /// Passed on as it comes.
     Pass,
+    /// The MCP server's own stream. It replays what an earlier answer held (`Last-Event-ID`), so listings in it are filtered.
+    Stream,
     /// A listing: entries the caller may not use are taken out.
     Listing(Listing),
     /// An `initialize` answer: the session id is sealed to the caller.

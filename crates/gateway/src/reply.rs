@@ -13,7 +13,7 @@ use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::llm_provider::ProviderType;
 
 use crate::effect::Passing;
-use crate::protocol::mcp;
+use crate::protocol::{a2a, mcp};
 
 /// The call id, on every answer: what to search the audit for.
 pub const CALL_HEADER: HeaderName = HeaderName::from_static("vidimus-call");
@@ -62,11 +62,19 @@ impl Body for ReplyBody {
     }
 }
 
+/// Which protocol's errors in JSON-RPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    Mcp,
+    A2a,
+}
+
 /// In which protocol's shape a refusal is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
     /// A JSON-RPC error, with the request's id as JSON text where it is known.
     JsonRpc {
+        dialect: Dialect,
         id: Option<Box<str>>,
     },
     OpenAi,
@@ -84,14 +92,21 @@ impl Shape {
     }
 
     /// A decided refusal of a JSON-RPC request is a JSON-RPC answer: SDKs hand its text to the agent's developer, and keep the
-    /// session. Everything else has the status that says it to HTTP.
+    /// session. Everything else has the status that says it to HTTP; but A2A's clients lose what comes with one (e2e/WIRE.md), so
+    /// there only a challenge has it.
     fn status(&self, code: Code) -> StatusCode {
-        let answered = matches!(self, Self::JsonRpc { id: Some(_) })
-            && (code.class() == Class::Forbidden || code == Code::ResourceUnknown);
+        let class = code.class();
+        let answered = match self {
+            Self::JsonRpc { dialect: Dialect::A2a, id: Some(_) } => class != Class::Unauthenticated,
+            Self::JsonRpc { dialect: Dialect::Mcp, id: Some(_) } => {
+                class == Class::Forbidden || code == Code::ResourceUnknown
+            }
+            _ => false,
+        };
         if answered {
             StatusCode::OK
         } else {
-            StatusCode::from_u16(code.class().http_status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+            StatusCode::from_u16(class.http_status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
         }
     }
 
@@ -107,15 +122,14 @@ impl Shape {
         });
         let message = format!("{} ({}). {}", refusal.message, code.as_str(), code.next());
         match self {
-            Self::JsonRpc { id } => {
+            Self::JsonRpc { dialect, id } => {
                 let mut data = about;
                 if code == Code::ProtocolVersionUnsupported
                     && let Some(data) = data.as_object_mut()
                 {
-                    let served: Vec<&str> = [mcp::MODERN].into_iter().chain(mcp::HANDSHAKE).collect();
-                    data.insert("supported".to_owned(), json!(served));
+                    data.insert("supported".to_owned(), json!(dialect.served()));
                 }
-                let error = json!({"code": rpc_code(code), "message": message, "data": data});
+                let error = json!({"code": dialect.code(code), "message": message, "data": data});
                 format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.as_deref().unwrap_or("null"))
             }
             Self::OpenAi => {
@@ -134,15 +148,28 @@ impl Shape {
     }
 }
 
-/// The codes that the protocols define; otherwise −31000 − HTTP status, which lies outside every reserved range.
-fn rpc_code(code: Code) -> i64 {
-    match code {
-        Code::BodyNotJson | Code::BodyNotUtf8 | Code::DuplicateKey => -32700,
-        Code::MessageInvalid | Code::BatchNotSupported => -32600,
-        Code::MethodUnknown => -32601,
-        Code::HeaderMismatch => -32020,
-        Code::ProtocolVersionUnsupported => -32022,
-        _ => -31_000 - i64::from(code.class().http_status()),
+impl Dialect {
+    /// The codes that the protocol defines; otherwise −31000 − HTTP status, which lies outside every reserved range.
+    fn code(self, code: Code) -> i64 {
+        match (code, self) {
+            (Code::BodyNotJson | Code::BodyNotUtf8 | Code::DuplicateKey, _) => -32700,
+            (Code::MessageInvalid | Code::BatchNotSupported, _) => -32600,
+            (Code::MethodUnknown, _) => -32601,
+            (Code::HeaderMismatch, Self::Mcp) => -32020,
+            // A2A has no code of its own for it.
+            (Code::HeaderMismatch, Self::A2a) => -32600,
+            (Code::ProtocolVersionUnsupported, Self::Mcp) => -32022,
+            // VersionNotSupportedError (A2A 1.0, section 5.4).
+            (Code::ProtocolVersionUnsupported, Self::A2a) => -32009,
+            _ => -31_000 - i64::from(code.class().http_status()),
+        }
+    }
+
+    fn served(self) -> Vec<&'static str> {
+        match self {
+            Self::Mcp => [mcp::MODERN].into_iter().chain(mcp::HANDSHAKE).collect(),
+            Self::A2a => a2a::SERVED.to_vec(),
+        }
     }
 }
 
@@ -202,6 +229,10 @@ pub fn document(json: impl Into<Bytes>) -> Response<ReplyBody> {
 mod tests {
     use super::*;
 
+    fn rpc(dialect: Dialect, id: Option<&str>) -> Shape {
+        Shape::JsonRpc { dialect, id: id.map(Into::into) }
+    }
+
     fn check(shape: &Shape, code: Code) -> (u16, serde_json::Value) {
         let refusal = Refusal { policies: vec!["f/p".into()], ..Refusal::new(code, "because") };
         let response = refused(shape, &refusal, "call-1", None);
@@ -215,8 +246,10 @@ mod tests {
     #[test]
     fn every_code_has_a_reason_a_next_step_and_a_call_in_every_shape() {
         let shapes = [
-            Shape::JsonRpc { id: Some("7".into()) },
-            Shape::JsonRpc { id: None },
+            rpc(Dialect::Mcp, Some("7")),
+            rpc(Dialect::Mcp, None),
+            rpc(Dialect::A2a, Some("7")),
+            rpc(Dialect::A2a, None),
             Shape::OpenAi,
             Shape::Anthropic,
             Shape::Plain,
@@ -233,7 +266,7 @@ mod tests {
                 assert_eq!(about["policies"][0], "f/p");
                 assert_eq!(about["call"], "call-1");
                 assert!(about["next"].as_str().is_some_and(|next| next.len() > 20), "{code:?}");
-                let answered = *shape == Shape::JsonRpc { id: Some("7".into()) } && status == 200;
+                let answered = matches!(shape, Shape::JsonRpc { id: Some(_), .. }) && status == 200;
                 assert!(answered || status == code.class().http_status(), "{code:?} {status}");
             }
         }
@@ -241,11 +274,31 @@ mod tests {
 
     #[test]
     fn a_decided_denial_of_a_request_is_an_answer_to_it() {
-        let (status, body) = check(&Shape::JsonRpc { id: Some("\"a\"".into()) }, Code::NoPermit);
+        let (status, body) = check(&rpc(Dialect::Mcp, Some("\"a\"")), Code::NoPermit);
         assert_eq!((status, &body["id"], &body["error"]["code"]), (200, &json!("a"), &json!(-31_403)));
-        let (status, body) = check(&Shape::JsonRpc { id: None }, Code::NoPermit);
+        let (status, body) = check(&rpc(Dialect::Mcp, None), Code::NoPermit);
         assert_eq!((status, &body["id"]), (403, &json!(null)));
         let (status, body) = check(&Shape::Anthropic, Code::NoPermit);
         assert_eq!((status, &body["error"]["type"]), (403, &json!("permission_error")));
+    }
+
+    #[test]
+    fn each_dialect_has_its_own_codes_and_statuses() {
+        for (dialect, code, status, number) in [
+            (Dialect::Mcp, Code::ProtocolVersionUnsupported, 400, -32_022),
+            (Dialect::A2a, Code::ProtocolVersionUnsupported, 200, -32_009),
+            (Dialect::Mcp, Code::HeaderMismatch, 400, -32_020),
+            (Dialect::A2a, Code::HeaderMismatch, 200, -32_600),
+            (Dialect::Mcp, Code::MethodUnknown, 404, -32_601),
+            (Dialect::A2a, Code::MethodUnknown, 200, -32_601),
+            (Dialect::A2a, Code::UpstreamUnreachable, 200, -31_502),
+            (Dialect::A2a, Code::TokenExpired, 401, -31_401),
+        ] {
+            let (got, body) = check(&rpc(dialect, Some("7")), code);
+            assert_eq!((got, &body["error"]["code"]), (status, &json!(number)), "{dialect:?} {code:?}");
+        }
+        let (status, body) = check(&rpc(Dialect::A2a, Some("7")), Code::ProtocolVersionUnsupported);
+        assert_eq!((status, &body["error"]["data"]["supported"]), (200, &json!(["1.0", "0.3"])));
+        assert_eq!(check(&rpc(Dialect::A2a, None), Code::MethodUnknown).0, 404);
     }
 }

@@ -88,6 +88,53 @@ fn a_skill_narrows_and_never_escapes() {
 }
 
 #[test]
+fn who_may_use_a_skill_may_read_the_card_and_follow_its_tasks() {
+    let ask = |world: &Snapshot, method| {
+        let target = Target::Agent(world.agent("b/y").unwrap());
+        let facts = Facts { method, ..Facts::of(world, "a/x") };
+        facts.ask(Action::CallAgent, target, |call| world.authorize(call))
+    };
+    let about = ["GetAgentCard", "GetExtendedAgentCard", "GetTask", "CancelTask", "SubscribeToTask"];
+    for (policy, through) in [
+        (r#"permit (principal, action, resource == Skill::"b/y/s");"#, "Skill/b/y/s"),
+        (r#"permit (principal, action, resource) when { resource == Skill::"b/y/s" };"#, "Skill/b/y/s"),
+        (r#"permit (principal, action == Action::"callAgent", resource is Skill);"#, "Skill/b/y/*"),
+    ] {
+        let world = world(policy);
+        for method in about {
+            let decision = ask(&world, method);
+            assert!(decision.allowed(), "{policy} {method}");
+            assert_eq!(decision.policies().iter().map(|id| &**id).collect::<Vec<_>>(), ["t/p"], "{policy}");
+            let mut facts = decision.facts().iter();
+            assert!(
+                facts.any(|(name, value)| &**name == "through" && value.ends_with(through)),
+                "{policy} {method} {:?}",
+                decision.facts()
+            );
+        }
+        for method in ["SendMessage", "SendStreamingMessage", ""] {
+            assert_eq!(ask(&world, method).code(), Some(Code::NoPermit), "{policy} {method}");
+        }
+    }
+    let part = r#"permit (principal, action, resource == Skill::"b/y/s");"#;
+    for (policy, code) in [
+        (String::new(), Code::NoPermit),
+        (r#"permit (principal, action, resource == Skill::"b/z/s");"#.to_owned(), Code::NoPermit),
+        (r#"permit (principal, action, resource == Tool::"b/y/s");"#.to_owned(), Code::NoPermit),
+        (format!(r#"{part} forbid (principal, action, resource == Skill::"b/y/s");"#), Code::NoPermit),
+        (format!(r#"{part} forbid (principal, action, resource == Agent::"b/y");"#), Code::ForbiddenByPolicy),
+        (
+            format!(
+                r#"{part} forbid (principal, action == Action::"callAgent", resource) when {{ context.method == "GetTask" }};"#
+            ),
+            Code::ForbiddenByPolicy,
+        ),
+    ] {
+        assert_eq!(ask(&world(&policy), "GetTask").code(), Some(code), "{policy}");
+    }
+}
+
+#[test]
 fn an_agents_own_record_limits_its_depth_whatever_policies_say() {
     let world = world("permit (principal, action, resource);");
     let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "get" };

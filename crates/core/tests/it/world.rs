@@ -149,6 +149,7 @@ pub(crate) struct Facts {
     pub(crate) arguments: Option<&'static str>,
     pub(crate) now: UnixMillis,
     pub(crate) fan_out: i64,
+    pub(crate) method: &'static str,
 }
 
 impl Facts {
@@ -164,6 +165,7 @@ impl Facts {
             arguments: None,
             now: UnixMillis(1_790_000_000_500),
             fan_out: 1,
+            method: "tools/call",
         }
     }
 
@@ -186,7 +188,7 @@ impl Facts {
             action,
             target,
             context: Context {
-                method: "tools/call",
+                method: self.method,
                 user: self.user.as_ref(),
                 chain: &self.chain,
                 now: self.now,

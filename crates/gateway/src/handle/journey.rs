@@ -15,7 +15,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use super::Peer;
 use crate::gate::{Gate, rfc3339};
 use crate::protocol::jsonrpc;
-use crate::reply::{self, ReplyBody, Shape};
+use crate::reply::{self, Dialect, ReplyBody, Shape};
 use crate::route::{Protocol, Route};
 use crate::telemetry::Span;
 use crate::trace::TraceContext;
@@ -42,7 +42,8 @@ impl Journey {
         let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
         let route = Route::parse(parts.uri.path());
         let shape = match route {
-            Some(Route { protocol: Protocol::Mcp | Protocol::A2a, .. }) => Shape::JsonRpc { id: None },
+            Some(Route { protocol: Protocol::Mcp, .. }) => Shape::JsonRpc { dialect: Dialect::Mcp, id: None },
+            Some(Route { protocol: Protocol::A2a, .. }) => Shape::JsonRpc { dialect: Dialect::A2a, id: None },
             Some(Route { protocol: Protocol::Llm, rest, .. }) if rest.starts_with("/v1/messages") => {
                 Shape::Anthropic
             }
@@ -66,7 +67,7 @@ impl Journey {
 
     /// From here on a refusal answers this message.
     pub fn answer_to(&mut self, body: Option<&Json<'_>>) {
-        if let Shape::JsonRpc { id } = &mut self.shape {
+        if let Shape::JsonRpc { id, .. } = &mut self.shape {
             *id = body.and_then(jsonrpc::id_text);
         }
     }

@@ -20,6 +20,9 @@ pub const CARD_PATHS: [&str; 2] = ["/.well-known/agent-card.json", "/.well-known
 /// The method that answers with a card.
 pub const EXTENDED_CARD: &str = "GetExtendedAgentCard";
 
+/// The versions that are served, newest first.
+pub const SERVED: [&str; 2] = ["1.0", "0.3"];
+
 const VERSION_HEADER: &str = "a2a-version";
 
 /// 0.3 name, 1.0 name, and whether the answer streams.

@@ -2,7 +2,7 @@
 //!
 //! OpenAI counts a stream's tokens only for `stream_options.include_usage`, in one chunk of its own before the end, which has
 //! empty `choices` (API reference, "Create chat completion"). The gateway asks for it in the body that it sends, and takes that
-//! chunk out on the way back. The other chunks then have `"usage":null`, as the API says; that they keep.
+//! chunk out on the way back ([`super::events`]). The other chunks then have `"usage":null`, as the API says; that they keep.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -77,82 +77,8 @@ fn first_member(object: &str, member: String) -> (Range<usize>, Cow<'static, str
     (inside..inside, if empty { member } else { member + "," }.into())
 }
 
-/// Takes the usage chunk out of a stream of events as it passes, whatever the chunks it comes in.
-///
-/// What is complete passes at once; held is only an event whose end has not come.
-#[derive(Debug, Default)]
-pub struct UsageRemover {
-    event: Vec<u8>,
-    /// The line being read is empty so far.
-    blank: bool,
-    /// The rest of an over-long event passes as it comes.
-    passing: bool,
-}
-
-impl UsageRemover {
-    /// An event that is longer than this is not the one that carries usage, which has a few hundred bytes.
-    const LONGEST_EVENT: usize = 16 * 1024;
-
-    pub fn new() -> Self {
-        Self { blank: true, ..Self::default() }
-    }
-
-    /// What passes now; it may be nothing.
-    pub fn push(&mut self, mut chunk: &[u8]) -> Bytes {
-        let mut out = Vec::with_capacity(self.event.len() + chunk.len());
-        while let Some(end) = self.event_end(chunk) {
-            let (head, rest) = chunk.split_at(end);
-            self.take(head, &mut out);
-            self.end(&mut out);
-            chunk = rest;
-        }
-        self.take(chunk, &mut out);
-        out.into()
-    }
-
-    /// The rest of a stream that has ended: an event whose empty line never came.
-    pub fn finish(&mut self) -> Bytes {
-        let mut out = Vec::new();
-        self.end(&mut out);
-        out.into()
-    }
-
-    /// The length up to and including the empty line that ends an event. Lines end in LF or CR LF.
-    fn event_end(&mut self, chunk: &[u8]) -> Option<usize> {
-        for (index, byte) in chunk.iter().enumerate() {
-            match byte {
-                b'\n' if self.blank => return Some(index + 1),
-                b'\n' => self.blank = true,
-                b'\r' => {}
-                _ => self.blank = false,
-            }
-        }
-        None
-    }
-
-    fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
-        if self.passing {
-            out.extend_from_slice(bytes);
-            return;
-        }
-        self.event.extend_from_slice(bytes);
-        if self.event.len() > Self::LONGEST_EVENT {
-            out.append(&mut self.event);
-            self.passing = true;
-        }
-    }
-
-    fn end(&mut self, out: &mut Vec<u8>) {
-        if !is_usage(&self.event) {
-            out.append(&mut self.event);
-        }
-        self.event.clear();
-        self.passing = false;
-    }
-}
-
 /// Whether an event is the chunk of usage alone: no choices, and a count.
-fn is_usage(event: &[u8]) -> bool {
+pub(super) fn is_usage(event: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Chunk {
         choices: Vec<IgnoredAny>,
@@ -162,8 +88,10 @@ fn is_usage(event: &[u8]) -> bool {
     if memchr::memmem::find(event, b"\"usage\"").is_none() {
         return false;
     }
-    let data: Vec<&[u8]> =
-        event.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:")).collect();
+    let data: Vec<&[u8]> = event
+        .split(|byte| matches!(byte, b'\n' | b'\r'))
+        .filter_map(|line| line.strip_prefix(b"data:"))
+        .collect();
     serde_json::from_slice::<Chunk>(&data.join(&b'\n'))
         .is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
 }

@@ -10,6 +10,18 @@ use vidimus_core::refusal::{Code, Refusal};
 use super::{LONGEST_NAME, LONGEST_URI, Listing};
 
 impl Listing {
+    const ALL: [Self; 4] = [Self::Tools, Self::Resources, Self::ResourceTemplates, Self::Prompts];
+
+    /// The method that asks for it.
+    pub const fn method(self) -> &'static str {
+        match self {
+            Self::Tools => "tools/list",
+            Self::Resources => "resources/list",
+            Self::ResourceTemplates => "resources/templates/list",
+            Self::Prompts => "prompts/list",
+        }
+    }
+
     /// The member of `result` that holds the entries, and the member of an entry that names it.
     const fn members(self) -> (&'static str, &'static str) {
         match self {
@@ -115,44 +127,82 @@ pub fn filter(
     Ok(whole.write("result", &result.write(entries_at, &kept)))
 }
 
-/// Filters the data of every event of a server-sent event stream that has ended.
-pub fn filter_events(
-    stream: &str,
-    listing: Listing,
-    keep: &mut dyn FnMut(&str) -> bool,
-) -> Result<String, Refusal> {
-    // Whoever reads events skips a byte order mark and ends a line at CR, LF or both (HTML, section 9.2.6); so must this, or
-    // a listing could pass it as part of some other line.
-    let stream = stream.strip_prefix('\u{feff}').unwrap_or(stream).replace("\r\n", "\n").replace('\r', "\n");
-    let mut out = String::with_capacity(stream.len());
-    for event in stream.split_inclusive("\n\n") {
-        let mut data = String::new();
-        for line in event.lines() {
-            match line.strip_prefix("data:") {
-                Some(part) => {
-                    if !data.is_empty() {
-                        data.push('\n');
-                    }
-                    data.push_str(part.strip_prefix(' ').unwrap_or(part));
-                }
-                None if line.is_empty() => {}
-                None => {
-                    out.push_str(line);
-                    out.push('\n');
-                }
+/// Filters one event, whatever listings its message holds. `None` when it holds none, so that the event stays as it came.
+///
+/// # Errors
+/// As [`filter`]. Data that is no JSON-RPC message, such as a keep-alive of the upstream's own making, is no listing.
+pub fn filter_event(
+    event: &[u8],
+    keep: &mut dyn FnMut(Listing, &str) -> bool,
+) -> Result<Option<String>, Refusal> {
+    let text = std::str::from_utf8(event).map_err(|error| {
+        Refusal::new(Code::UpstreamInvalid, "the upstream's events are not UTF-8").with_detail(error)
+    })?;
+    let event = Event::read(text);
+    if !event.data.trim_start().starts_with(['{', '[']) {
+        return Ok(None);
+    }
+    let mut filtered = None;
+    for listing in listings(&event.data)? {
+        let data: &str = filtered.as_deref().unwrap_or(&event.data);
+        filtered = Some(filter(data, listing, &mut |name| keep(listing, name))?);
+    }
+    Ok(filtered.map(|data| {
+        let mut out = String::with_capacity(text.len());
+        event.write(&data, &mut out);
+        out
+    }))
+}
+
+/// The listings that a message has in its `result`.
+fn listings(message: &str) -> Result<Vec<Listing>, Refusal> {
+    let whole = members(message)?;
+    let Some(result) = whole.get("result").filter(|result| result.get().starts_with('{')) else {
+        return Ok(Vec::new());
+    };
+    let result = members(result.get())?;
+    let has = |listing: &Listing| {
+        result.get(listing.members().0).is_some_and(|entries| entries.get().starts_with('['))
+    };
+    Ok(Listing::ALL.into_iter().filter(has).collect())
+}
+
+/// One event, read: its data, and the lines of all else.
+struct Event<'a> {
+    fields: Vec<&'a str>,
+    data: String,
+}
+
+impl<'a> Event<'a> {
+    /// Lines end in CR, LF or both; an event has no empty line but its last.
+    fn read(event: &'a str) -> Self {
+        let (mut fields, mut data) = (Vec::new(), String::new());
+        for line in event.split(['\n', '\r']).filter(|line| !line.is_empty()) {
+            let Some(part) = line.strip_prefix("data:") else {
+                fields.push(line);
+                continue;
+            };
+            if !data.is_empty() {
+                data.push('\n');
             }
+            data.push_str(part.strip_prefix(' ').unwrap_or(part));
         }
-        if !data.trim().is_empty() {
-            // JSON may go over several lines; each is a line of data again.
-            for line in filter(&data, listing, keep)?.split('\n') {
-                out.push_str("data: ");
-                out.push_str(line);
-                out.push('\n');
-            }
+        Self { fields, data }
+    }
+
+    /// The same event with other data. JSON may go over several lines; each is a line of data again.
+    fn write(&self, data: &str, out: &mut String) {
+        for field in &self.fields {
+            out.push_str(field);
+            out.push('\n');
+        }
+        for line in data.split('\n') {
+            out.push_str("data: ");
+            out.push_str(line);
+            out.push('\n');
         }
         out.push('\n');
     }
-    Ok(out)
 }
 
 fn members(json: &str) -> Result<Members<'_>, Refusal> {
@@ -185,42 +235,9 @@ mod tests {
     }
 
     #[test]
-    fn events_are_filtered_and_errors_pass() {
-        let stream = format!(
-            "event: message\nid: 3\ndata: {LIST}\n\n: ping\n\ndata: {{\"jsonrpc\":\"2.0\",\"method\":\"n\"}}\n\n"
-        );
-        let filtered = filter_events(&stream, Listing::Tools, &mut |_| false).expect("readable");
-        assert!(filtered.starts_with("event: message\nid: 3\ndata: {\"jsonrpc\""), "{filtered}");
-        assert!(filtered.contains("\"tools\":[]") && filtered.contains("\"method\":\"n\""), "{filtered}");
+    fn errors_pass() {
         let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}"#;
         assert_eq!(filter(error, Listing::Tools, &mut |_| false).as_deref(), Ok(error));
-    }
-
-    #[test]
-    fn no_way_of_writing_events_hides_a_listing() {
-        for stream in [
-            format!("\u{feff}data: {LIST}\n\n"),
-            format!("event: message\rdata: {LIST}\r\r"),
-            format!("id: 1\r\ndata:{LIST}\r\n\r\n"),
-            format!("data: {LIST}"),
-            LIST.replace(',', ",\ndata: ").replacen('{', "data: {", 1),
-        ] {
-            let filtered = filter_events(&stream, Listing::Tools, &mut |_| false).expect("readable");
-            assert!(
-                filtered.contains("\"tools\":[]") && !filtered.contains("\"a\""),
-                "{stream:?} {filtered:?}"
-            );
-            assert_eq!(filter_events(&filtered, Listing::Tools, &mut |_| false).as_deref(), Ok(&*filtered));
-        }
-    }
-
-    #[test]
-    fn data_of_several_lines_stays_data() {
-        let stream = "data: {\"error\":{\"code\":\ndata:4}}\n\n";
-        let passed = filter_events(stream, Listing::Tools, &mut |_| true).expect("readable");
-        assert_eq!(passed, "data: {\"error\":{\"code\":\ndata: 4}}\n\n");
-        let stream = "data: {\"result\":{\"tools\":[{\"name\":\ndata: \"a\"}]}}\n\n";
-        assert_eq!(filter_events(stream, Listing::Tools, &mut |_| true).as_deref(), Ok(stream));
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub fn ask<'a>(
 /// The server's own stream of the handshake eras (GET), and the end of a session (DELETE).
 pub fn ask_without_body<'a>(server: &'a Arc<McpServer>, method: &http::Method) -> Result<Ask<'a>, Refusal> {
     match *method {
-        http::Method::GET => Ok(Ask { streaming: true, ..connect(server, "session/stream", Answer::Pass) }),
+        http::Method::GET => Ok(Ask { streaming: true, ..connect(server, "session/stream", Answer::Stream) }),
         http::Method::DELETE => Ok(connect(server, "session/end", Answer::Pass)),
         _ => Err(Refusal::new(Code::MethodNotAllowed, "MCP is served by POST, GET and DELETE")),
     }

@@ -51,7 +51,7 @@ impl Usage {
     }
 }
 
-/// What is looked for in the data of events.
+/// What is looked for in an answer, or in the data of its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watch {
     Usage(Usage),
@@ -61,58 +61,91 @@ pub enum Watch {
     },
 }
 
-/// Reads a stream of server-sent events as it passes, whatever the chunks it comes in.
+impl Watch {
+    /// Looks at a whole answer, or at the data of one event.
+    pub fn read(&mut self, json: &[u8]) {
+        match self {
+            Self::Usage(usage) => usage.read(json),
+            Self::Rpc { error } => *error |= super::jsonrpc::is_error(json),
+        }
+    }
+}
+
+/// Reads an answer as it passes, whatever the chunks it comes in.
 #[derive(Debug)]
-pub struct EventReader {
-    line: Vec<u8>,
-    /// The rest of an over-long line is passed over.
+pub struct Reader {
+    form: Form,
+    /// The line of events being read, or the document so far.
+    held: Vec<u8>,
+    /// The rest of what is too long is passed over.
     skipping: bool,
     watch: Watch,
 }
 
-impl EventReader {
+/// How an answer carries what is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// In the data of server-sent events.
+    Events,
+    /// It is one document.
+    Document,
+}
+
+impl Reader {
     /// A line longer than this is not one that carries usage.
     const LONGEST_LINE: usize = 256 * 1024;
+    /// A document longer than this is passed on without being looked at.
+    const LONGEST_DOCUMENT: usize = 1024 * 1024;
 
-    pub fn new(watch: Watch) -> Self {
-        Self { line: Vec::new(), skipping: false, watch }
+    pub fn events(watch: Watch) -> Self {
+        Self { form: Form::Events, held: Vec::new(), skipping: false, watch }
     }
 
-    /// What was found so far.
+    pub fn document(watch: Watch) -> Self {
+        Self { form: Form::Document, ..Self::events(watch) }
+    }
+
+    /// What was found so far; of a document, once it has ended.
     pub fn found(&self) -> Watch {
-        self.watch
+        let mut watch = self.watch;
+        if self.form == Form::Document {
+            watch.read(&self.held);
+        }
+        watch
     }
 
     pub fn push(&mut self, mut chunk: &[u8]) {
-        while let Some(end) = memchr::memchr(b'\n', chunk) {
+        if self.form == Form::Document {
+            self.extend(chunk, Self::LONGEST_DOCUMENT);
+            return;
+        }
+        // Lines end in CR, LF or both; the empty line between the two says nothing.
+        while let Some(end) = memchr::memchr2(b'\n', b'\r', chunk) {
             let (head, rest) = chunk.split_at(end);
-            self.extend(head);
+            self.extend(head, Self::LONGEST_LINE);
             self.end_of_line();
             chunk = rest.get(1..).unwrap_or_default();
         }
-        self.extend(chunk);
+        self.extend(chunk, Self::LONGEST_LINE);
     }
 
-    fn extend(&mut self, bytes: &[u8]) {
+    fn extend(&mut self, bytes: &[u8], longest: usize) {
         if self.skipping {
             return;
         }
-        if self.line.len() + bytes.len() > Self::LONGEST_LINE {
-            self.line.clear();
+        if self.held.len() + bytes.len() > longest {
+            self.held.clear();
             self.skipping = true;
         } else {
-            self.line.extend_from_slice(bytes);
+            self.held.extend_from_slice(bytes);
         }
     }
 
     fn end_of_line(&mut self) {
-        if let Some(data) = self.line.strip_prefix(b"data:") {
-            match &mut self.watch {
-                Watch::Usage(usage) => usage.read(data),
-                Watch::Rpc { error } => *error |= super::jsonrpc::is_error(data),
-            }
+        if let Some(data) = self.held.strip_prefix(b"data:") {
+            self.watch.read(data);
         }
-        self.line.clear();
+        self.held.clear();
         self.skipping = false;
     }
 }
@@ -131,7 +164,7 @@ mod tests {
         let expected = Usage { input: Some(7), output: Some(11) };
         for text in [OPENAI, ANTHROPIC] {
             for size in 1..text.len() {
-                let mut reader = EventReader::new(Watch::Usage(Usage::default()));
+                let mut reader = Reader::events(Watch::Usage(Usage::default()));
                 text.as_bytes().chunks(size).for_each(|chunk| reader.push(chunk));
                 assert_eq!(reader.found(), Watch::Usage(expected), "chunks of {size}");
             }
@@ -145,13 +178,27 @@ mod tests {
         assert_eq!(usage, Usage { input: Some(3), output: Some(4) });
         usage.read(br#"{"usage":"#);
         assert_eq!(usage.input, Some(3));
-        let mut reader = EventReader::new(Watch::Usage(Usage::default()));
+        let mut reader = Reader::events(Watch::Usage(Usage::default()));
         for _ in 0..1024 {
             reader.push(&[b'x'; 1024]);
         }
-        assert!(reader.line.len() <= EventReader::LONGEST_LINE);
+        assert!(reader.held.len() <= Reader::LONGEST_LINE);
         reader.push(b"\n");
         reader.push(OPENAI.as_bytes());
         assert_eq!(reader.found(), Watch::Usage(Usage { input: Some(7), output: Some(11) }));
+    }
+    #[test]
+    fn a_document_is_read_once_it_has_ended_and_not_beyond_a_limit() {
+        let answer =
+            format!(r#"{{"x":"{}","usage":{{"prompt_tokens":3}}}}"#, "\n".repeat(300_000).escape_default());
+        let mut reader = Reader::document(Watch::Usage(Usage::default()));
+        answer.as_bytes().chunks(1000).for_each(|chunk| reader.push(chunk));
+        assert_eq!(reader.found(), Watch::Usage(Usage { input: Some(3), output: None }));
+        let mut reader = Reader::document(Watch::Rpc { error: false });
+        reader.push(br#"{"error":{"code":1,"message":"x"}}"#);
+        assert_eq!(reader.found(), Watch::Rpc { error: true });
+        (0..2000).for_each(|_| reader.push(&[b'x'; 1000]));
+        assert!(reader.held.is_empty());
+        assert_eq!(reader.found(), Watch::Rpc { error: false });
     }
 }

@@ -1,22 +1,5 @@
 use super::*;
 
-const HEAD: &str =
-    "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}],\"usage\":null}\n\n: \"usage\" in a comment\n\n";
-const USAGE: &str =
-    "data: {\"id\":\"c\",\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":11}}\n\n";
-const TAIL: &str = "data: [DONE]\n\n";
-
-/// What a stream becomes when it comes in chunks of `size` bytes.
-fn pass(stream: &str, size: usize) -> String {
-    let mut remover = UsageRemover::new();
-    let mut out = Vec::new();
-    for chunk in stream.as_bytes().chunks(size) {
-        out.extend_from_slice(&remover.push(chunk));
-    }
-    out.extend_from_slice(&remover.finish());
-    String::from_utf8(out).expect("UTF-8")
-}
-
 #[test]
 fn usage_is_asked_for_and_no_other_byte_changes() {
     for (given, sent) in [
@@ -58,55 +41,4 @@ fn what_asks_unclearly_is_refused() {
         let body = Json::parse(body.as_bytes()).expect("JSON");
         assert_eq!(asked(&body).map_err(|r| r.code), Err(Code::MessageInvalid));
     }
-}
-
-#[test]
-fn the_usage_chunk_goes_however_the_stream_is_cut() {
-    let crlf = |text: &str| text.replace('\n', "\r\n");
-    for (given, expected) in [
-        (format!("{HEAD}{USAGE}{TAIL}"), format!("{HEAD}{TAIL}")),
-        (crlf(&format!("{HEAD}{USAGE}{TAIL}")), crlf(&format!("{HEAD}{TAIL}"))),
-        (format!("{HEAD}{}", USAGE.trim_end()), HEAD.to_owned()),
-        (format!("\n\n{USAGE}\n{TAIL}"), format!("\n\n\n{TAIL}")),
-        (format!("id: 1\ndata: {{\"choices\":[],\ndata: \"usage\":{{}}}}\n\n{TAIL}"), TAIL.to_owned()),
-    ] {
-        for size in 1..=given.len() {
-            assert_eq!(pass(&given, size), expected, "chunks of {size}");
-        }
-    }
-}
-
-#[test]
-fn everything_else_passes_as_it_came() {
-    let long = format!("data: {{\"choices\":[],\"usage\":{{}},\"x\":\"{}\"}}\n\n", "y".repeat(20_000));
-    for stream in [
-        "",
-        "data: [DONE]",
-        "data: {\"choices\":[],\"prompt_filter_results\":[]}\n\n",
-        "data: {\"choices\":[],\"usage\":null}\n\n",
-        "data: {\"choices\":[{\"index\":0}],\"usage\":{\"prompt_tokens\":1}}\n\n",
-        "data: {\"usage\":{\"prompt_tokens\":1}}\n\n",
-        "event: x\r\n\r\n\n\n\r\n",
-        "data: \u{7f}\"usage\" not JSON\n\n",
-        &long,
-    ] {
-        for size in [1, 2, 3, 7, 1000, 100_000] {
-            assert_eq!(pass(stream, size), stream, "chunks of {size}");
-        }
-    }
-}
-
-#[test]
-fn what_is_complete_passes_at_once_and_what_is_held_is_bounded() {
-    let mut remover = UsageRemover::new();
-    assert_eq!(remover.push(format!("{TAIL}data: {{").as_bytes()), TAIL.as_bytes());
-    assert_eq!(remover.push(b"}\n"), "");
-    assert_eq!(remover.push(b"\n"), "data: {}\n\n");
-    let mut passed = 0;
-    for _ in 0..100 {
-        passed += remover.push(&[b'x'; 1024]).len();
-        assert!(remover.event.len() <= UsageRemover::LONGEST_EVENT);
-    }
-    assert_eq!(passed, 100 * 1024);
-    assert_eq!(remover.push(format!("\n\n{USAGE}{TAIL}").as_bytes()), format!("\n\n{TAIL}").as_bytes());
 }
