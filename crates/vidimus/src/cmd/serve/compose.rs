@@ -44,10 +44,11 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let (loaded, _watching) = vidimus_registry::watch(&serve.resources)
         .with_context(|| format!("--resources {}", serve.resources.display()))?;
     taken::log(&loaded.borrow(), "loaded");
-    let sockets = Sockets::open(serve)?;
+    // Before the doors: whoever reaches them may ask `vidimus identity` for a token.
     let identity = LocalIdentity::open(&serve.data.join("identity"), None, millis(SystemTime::now()))
         .context("the built-in identity")?;
     let identity = Arc::new(identity);
+    let sockets = Sockets::open(serve)?;
     let shared = Arc::new(shared(serve, &loaded.borrow(), &identity, sockets.plain.local_addr()?)?);
     let tls = sockets.tls.map(|socket| tls::door(&control, serve, &identity, socket)).transpose()?;
     reload(&control, shared.clone(), loaded.clone());
