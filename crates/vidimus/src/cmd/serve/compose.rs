@@ -29,6 +29,12 @@ use super::{DurabilityArg, Serve, admin, taken, tls};
 
 pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
+    if !serve.admin.ip().is_loopback() {
+        tracing::warn!(
+            admin = %serve.admin,
+            "the admin address is not loopback: it names every object and asks nobody who they are; let only your monitoring reach it"
+        );
+    }
     if !serve.listen.ip().is_loopback() && !serve.insecure_listen {
         bail!(
             "--listen {}: plain HTTP is served on loopback only; use --tls-listen, or --insecure-listen if something else protects it",
@@ -59,7 +65,7 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
         [Some(Door { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
     let workers = start_workers(serve, &shared, &Arc::new(doors), &stopping)?;
     tracing::info!(
-        listen = %serve.listen, tls = ?serve.tls_listen, admin = %serve.admin, workers = workers.len(),
+        listen = %serve.listen, tls = %serve.tls_listen.map_or("off".to_owned(), |address| address.to_string()), admin = %serve.admin, workers = workers.len(),
         ledger = shared.ledger.size(), ms = begun.elapsed().as_millis(), "serving"
     );
     control.block_on(stop_signal())?;
@@ -107,7 +113,6 @@ fn shared(
     let scheme_and_host = || format!("http://{address}");
     let public_url =
         serve.public_url.clone().unwrap_or_else(scheme_and_host).trim_end_matches('/').to_owned();
-    url::Url::parse(&public_url).with_context(|| format!("--public-url {public_url}"))?;
     let mut audiences: Vec<Arc<str>> = vec!["vidimus".into(), public_url.as_str().into()];
     audiences.extend(serve.audience.iter().map(|audience| audience.as_str().into()));
     let mint = Arc::new(
