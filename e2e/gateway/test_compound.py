@@ -125,6 +125,7 @@ class Compound(unittest.TestCase):
     def test_a_certificate_of_a_foreign_ca_ends_the_handshake(self):
         """The same SPIFFE ID, issued by the CA of another installation that has the same trust domain."""
         other, svid = STAGE.root / "other", STAGE.root / "forged"
+        STAGE.vidimus("identity", "init", "--data", str(other))
         STAGE.vidimus("identity", "svid", "--data", str(other), "--spiffe-id", WORKLOAD, "--out", str(svid))
         records = len(STAGE.records())
         for version in ("--http2", "--http1.1"):

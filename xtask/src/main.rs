@@ -5,6 +5,7 @@ mod crds;
 mod examples;
 mod reference;
 mod sizes;
+mod vocabulary;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ fn tidy(root: &Path) -> Result<Vec<String>> {
     complaints.extend(sizes::check(root)?);
     complaints.extend(examples::check(root)?);
     complaints.extend(crds::check(root)?);
+    complaints.extend(vocabulary::check(root)?);
     Ok(complaints)
 }
 

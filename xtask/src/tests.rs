@@ -67,3 +67,17 @@ fn generated_yaml_reads_back_as_it_was_written() {
         assert_eq!(read, serde_json::to_value(&crd).unwrap());
     }
 }
+
+#[test]
+fn a_name_that_the_page_on_policies_leaves_out_is_noticed() {
+    let schema = "entity Team, Group;\nentity Agent in [Team] { owner: String, risk?: Long } tags String;\n\
+        action call, ask in [mcp] appliesTo { principal: Agent };\n// nothing: here";
+    let all = "Team Group Agent owner risk call ask principal";
+    assert_eq!(vocabulary::complaints(all, schema), [""; 0]);
+    for name in all.split(' ') {
+        let page = all.replace(name, "");
+        let complaints = vocabulary::complaints(&page, schema);
+        assert!(complaints.iter().any(|complaint| complaint.contains(name)), "{name}: {complaints:?}");
+    }
+    assert_eq!(vocabulary::complaints(&format!("{all}\n```cedar\npermit (x);\n```"), schema).len(), 1);
+}

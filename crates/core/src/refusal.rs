@@ -129,11 +129,19 @@ pub struct Refusal {
     /// The policies that refused (or came nearest), empty where no policy was asked.
     pub policies: Vec<Arc<str>>,
     pub detail: Option<String>,
+    /// With `method_not_allowed`: the HTTP methods that are, as in `GET, POST`.
+    pub allow: Option<&'static str>,
 }
 
 impl Refusal {
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), policies: Vec::new(), detail: None }
+        Self { code, message: message.into(), policies: Vec::new(), detail: None, allow: None }
+    }
+
+    /// An HTTP method that is not served here; `allow` lists those that are, separated by ", " (RFC 9110 section 15.5.6).
+    pub fn method_not_allowed(what: &str, allow: &'static str) -> Self {
+        let message = format!("{what} is served by {allow}");
+        Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, message) }
     }
 
     /// Adds what the operator should see and the caller should not.

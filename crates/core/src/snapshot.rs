@@ -11,6 +11,8 @@ pub(crate) mod registered;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use cedar_policy::EntityUid;
+
 use crate::authorize::{self, Named};
 use crate::call::Call;
 use crate::decide::Policies;
@@ -19,6 +21,7 @@ use crate::decide::statement::Statement;
 use crate::decision::Decision;
 use crate::resource::{
     Agent, Identity, LlmProvider, McpServer, Meta, Object, Policy, Principal, Rejection, Service,
+    policy::Scope,
 };
 
 use self::bindings::{Bindings, Taken};
@@ -145,9 +148,7 @@ impl Snapshot {
             for literal in unknown {
                 let mut warning = rejection("Policy", &policy.meta, "spec.cedar");
                 warning.value = shortened(&literal.to_string());
-                "nothing registered has this name, so the policy never matches by it"
-                    .clone_into(&mut warning.reason);
-                "correct the name, or register the object".clone_into(&mut warning.fix);
+                (warning.reason, warning.fix) = unborne(policy, literal);
                 remarks.push(warning);
             }
         }
@@ -271,6 +272,23 @@ fn not_compiled(policy: &Policy, problem: &Problem) -> Rejection {
     rejection.reason = problem.to_string();
     rejection.fix = problem.fix();
     rejection
+}
+
+/// Why a name that nothing bears deserves a look, and what to do. The namespace of a policy's own scope stands nowhere in its text.
+fn unborne(policy: &Policy, literal: &EntityUid) -> (String, String) {
+    let namespace = &*policy.meta.namespace;
+    let own = policy.scope == Scope::Namespace
+        && literal.type_name().to_string() == "Namespace"
+        && literal.id().unescaped() == namespace;
+    let (reason, fix) = if own {
+        let reason =
+            format!("nothing is registered in namespace {namespace}, so this policy reaches nothing");
+        (reason, "move it, or use scope: Cluster")
+    } else {
+        let reason = "nothing registered has this name, so the policy never matches by it";
+        (reason.to_owned(), "correct the name, or register the object")
+    };
+    (reason, fix.to_owned())
 }
 
 fn kind_and_meta(object: &Object) -> (&'static str, &Meta) {

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -204,6 +204,9 @@ pub fn refused(shape: &Shape, refusal: &Refusal, call: &str, metadata: Option<&s
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(CODE_HEADER, HeaderValue::from_static(refusal.code.as_str()));
+    if let Some(allow) = refusal.allow {
+        headers.insert(ALLOW, HeaderValue::from_static(allow));
+    }
     if let Ok(call) = HeaderValue::from_str(call) {
         headers.insert(CALL_HEADER, call);
     }
@@ -270,6 +273,15 @@ mod tests {
                 assert!(answered || status == code.class().http_status(), "{code:?} {status}");
             }
         }
+    }
+
+    #[test]
+    fn a_method_that_is_not_served_is_told_those_that_are() {
+        let refusal = Refusal::method_not_allowed("MCP", "POST, GET, DELETE");
+        let response = refused(&Shape::Plain, &refusal, "call-1", None);
+        let allow = response.headers().get(ALLOW).map(HeaderValue::as_bytes);
+        assert_eq!((response.status().as_u16(), allow), (405, Some(&b"POST, GET, DELETE"[..])));
+        assert_eq!(refusal.message, "MCP is served by POST, GET, DELETE");
     }
 
     #[test]

@@ -27,10 +27,10 @@ struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
-  vidimus demo                                       a complete governed system, explained step by step
-  vidimus check examples/demo                        are these resources and policies in order?
-  vidimus serve --resources DIR --data DIR           govern calls by the resources in DIR
-  vidimus audit search --outcome deny --since 1h     who was refused, and why
+  vidimus demo                                   # a governed system, explained
+  vidimus check examples/demo                    # is everything in order?
+  vidimus serve --resources DIR --data DIR       # govern calls
+  vidimus audit search --outcome deny --since 1h # who was refused, and why
 ";
 
 #[derive(Debug, Subcommand)]
@@ -69,17 +69,23 @@ mod tests {
     use super::Cli;
 
     #[test]
-    fn the_help_of_every_command_shows_an_example() {
-        fn without(command: &clap::Command, path: &str, found: &mut Vec<String>) {
+    fn the_help_of_every_command_shows_examples_that_can_be_copied() {
+        fn look(command: &clap::Command, path: &str, found: &mut Vec<String>) {
             let path = format!("{path} {}", command.get_name());
-            if !command.get_after_help().is_some_and(|help| help.to_string().starts_with("Example")) {
-                found.push(path.clone());
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            if !help.starts_with("Example") {
+                found.push(format!("{path}: no example"));
             }
-            command.get_subcommands().for_each(|below| without(below, &path, found));
+            // A terminal of 80 columns would break a longer one, and copying it would run half a command.
+            // `audit` is not held to this yet.
+            let held = !path.starts_with(" vidimus audit");
+            let long = help.lines().filter(|line| held && line.chars().count() > 80);
+            found.extend(long.map(|line| format!("{path}: over 80 columns: {line}")));
+            command.get_subcommands().for_each(|below| look(below, &path, found));
         }
         let mut found = Vec::new();
         Cli::command().debug_assert();
-        without(&Cli::command(), "", &mut found);
-        assert!(found.is_empty(), "{found:?}");
+        look(&Cli::command(), "", &mut found);
+        assert!(found.is_empty(), "{}", found.join("\n"));
     }
 }

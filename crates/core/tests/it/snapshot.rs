@@ -305,6 +305,19 @@ fn names_that_nothing_bears_are_warned_of_and_never_match() {
 }
 
 #[test]
+fn a_policy_of_a_namespace_without_objects_is_told_about_its_scope() {
+    let text = "permit (principal, action, resource);";
+    let world = snapshot(objects(
+        vec![agent("a", "x")],
+        vec![server("a", "s")],
+        vec![policy("b", "p", Scope::Namespace, text)],
+    ));
+    let said: Vec<_> = world.warnings().iter().map(|warning| (&*warning.reason, &*warning.fix)).collect();
+    let reason = "nothing is registered in namespace b, so this policy reaches nothing";
+    assert_eq!(said, [(reason, "move it, or use scope: Cluster")]);
+}
+
+#[test]
 fn models_that_are_not_listed_are_unknown() {
     let text = r#"permit (principal, action == Action::"callModel", resource == Model::"p/openai/gpt-9");"#;
     let mut all = vec![Object::LlmProvider(Arc::new(provider("p", "openai", &[("gpt-5", &[])])))];

@@ -11,10 +11,9 @@ use crate::route::Route;
 const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
 
 pub(super) fn document(gate: &Gate, method: &Method, path: &str) -> Response<ReplyBody> {
-    let refuse =
-        |code, message: &'static str| reply::refused(&Shape::Plain, &Refusal::new(code, message), "", None);
+    let refuse = |refusal: &Refusal| reply::refused(&Shape::Plain, refusal, "", None);
     if *method != Method::GET {
-        return refuse(Code::MethodNotAllowed, "public documents are served by GET");
+        return refuse(&Refusal::method_not_allowed("a public document", "GET"));
     }
     match path {
         "/.well-known/jwks.json" => reply::document(gate.mint.jwks()),
@@ -30,7 +29,7 @@ pub(super) fn document(gate: &Gate, method: &Method, path: &str) -> Response<Rep
             Some(route) if route.is_empty() || Route::parse(route).is_some() => {
                 protected_resource(gate, route)
             }
-            _ => refuse(Code::RouteUnknown, "no such document"),
+            _ => refuse(&Refusal::new(Code::RouteUnknown, "no such document")),
         },
     }
 }

@@ -98,11 +98,11 @@ impl<'w> Object<'w> {
             }
             Self::Agent(_) if a2a::CARD_PATHS.contains(&route.rest) => match *method {
                 Method::GET => Ok(Entry::Card),
-                _ => Err(Refusal::new(Code::MethodNotAllowed, "the agent card is served by GET")),
+                _ => Err(Refusal::method_not_allowed("the agent card", "GET")),
             },
             _ if !matches!(route.rest, "" | "/") => Err(unknown()),
             Self::Agent(_) if *method == Method::POST => Ok(Entry::Message),
-            Self::Agent(_) => Err(Refusal::new(Code::MethodNotAllowed, "A2A is served by POST")),
+            Self::Agent(_) => Err(Refusal::method_not_allowed("A2A", "POST")),
             Self::Server(_) if *method == Method::POST => Ok(Entry::Message),
             Self::Server(_) => Ok(Entry::Session(method.clone())),
         }

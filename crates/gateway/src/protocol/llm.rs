@@ -36,16 +36,24 @@ impl Endpoint {
             (ProviderType::Anthropic, "/v1/messages/count_tokens") => Self::CountTokens,
             _ => {
                 let shown: String = path.chars().take(64).collect();
-                let message =
-                    format!("{shown:?} is not a governed path of a provider of type {}", provider.as_str());
+                let message = format!(
+                    "{shown:?} is not a governed path; this provider serves {}; does the base URL end in {}?",
+                    Self::served(provider),
+                    // The SDKs add what is behind it: Anthropic's the version too.
+                    if provider == ProviderType::Anthropic { "the route's name, without /v1" } else { "/v1" },
+                );
                 return Err(Refusal::new(Code::RouteUnknown, message));
             }
         };
-        let wanted = if endpoint == Self::Models { http::Method::GET } else { http::Method::POST };
-        if *method == wanted {
-            Ok(endpoint)
-        } else {
-            Err(Refusal::new(Code::MethodNotAllowed, format!("{path} is served by {wanted}")))
+        let wanted = if endpoint == Self::Models { "GET" } else { "POST" };
+        if method.as_str() == wanted { Ok(endpoint) } else { Err(Refusal::method_not_allowed(path, wanted)) }
+    }
+
+    /// The paths of a provider, for people.
+    const fn served(provider: ProviderType) -> &'static str {
+        match provider {
+            ProviderType::OpenAi | ProviderType::OpenAiCompatible => "/v1/chat/completions and /v1/models",
+            ProviderType::Anthropic => "/v1/messages, /v1/messages/count_tokens and /v1/models",
         }
     }
 

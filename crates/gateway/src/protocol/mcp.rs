@@ -53,7 +53,7 @@ pub fn ask_without_body<'a>(server: &'a Arc<McpServer>, method: &http::Method) -
     match *method {
         http::Method::GET => Ok(Ask { streaming: true, ..connect(server, "session/stream", Answer::Stream) }),
         http::Method::DELETE => Ok(connect(server, "session/end", Answer::Pass)),
-        _ => Err(Refusal::new(Code::MethodNotAllowed, "MCP is served by POST, GET and DELETE")),
+        _ => Err(Refusal::method_not_allowed("MCP", "POST, GET, DELETE")),
     }
 }
 

@@ -1,13 +1,19 @@
 //! `vidimus demo`: a complete governed system on this machine, with real servers, agents and clients, walked through step by step.
 
+mod guard;
 mod scenes;
 mod stage;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
+use self::guard::{Group, Guard};
+use self::stage::Stage;
 use crate::output;
 
 /// Stands up a complete governed system and walks through it: allowed, refused, filtered, delegated, forged, replayed, verified.
@@ -28,16 +34,78 @@ pub struct Demo {
 }
 
 pub fn run(demo: &Demo) -> anyhow::Result<ExitCode> {
+    let root = std::env::temp_dir().join(format!("vidimus-demo-{}", std::process::id()));
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    // Before anything is started, so that no signal finds something left to clean up and nobody who does it.
+    let mut signals = {
+        let _inside = runtime.enter();
+        Signals::new()?
+    };
+    let guard = Guard::new(&root)?;
+    let (group, components, keep) = (guard.group, demo.components.clone(), demo.keep);
+    let (ended, mut end) = oneshot::channel();
+    std::thread::Builder::new().name("demo".to_owned()).spawn(move || {
+        // Nobody waits any more when a signal came first.
+        let _ = ended.send(play(group, root, &components, keep));
+    })?;
+    let stopped = || output::line("\nEnding the demo: its processes and its directory go.");
+    let code = runtime.block_on(async {
+        tokio::select! {
+            played = &mut end => match played? {
+                Ok(()) if keep => {
+                    signals.any().await;
+                    stopped();
+                    Ok(ExitCode::SUCCESS)
+                }
+                done => done.map(|()| ExitCode::SUCCESS),
+            },
+            signal = signals.any() => {
+                stopped();
+                Ok(ExitCode::from(128 + signal))
+            }
+        }
+    });
+    drop(guard);
+    code
+}
+
+fn play(group: Group, root: PathBuf, components: &Path, keep: bool) -> anyhow::Result<()> {
     output::line("Setting up: official MCP servers, A2A agents and SDK clients (once, from npm and PyPI) …");
-    let mut stage = stage::Stage::start(&demo.components)?;
+    let mut stage = Stage::start(group, root, components)?;
     output::line(&format!(
         "The gateway is {}; its resources are in {}\n",
         stage.url,
         stage.resources.display()
     ));
-    let done = scenes::play(&mut stage);
-    if demo.keep && done.is_ok() {
-        stage.keep()?;
+    scenes::play(&mut stage)?;
+    if keep {
+        stage.invite();
     }
-    done.map(|()| ExitCode::SUCCESS)
+    Ok(())
+}
+
+/// The signals by which a demo is ended.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The number of the one that comes first.
+    async fn any(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => 2,
+            _ = self.terminate.recv() => 15,
+            _ = self.hang_up.recv() => 1,
+        }
+    }
 }

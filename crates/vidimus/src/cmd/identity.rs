@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -17,9 +17,9 @@ use crate::output::{self, Format};
 /// Issues tokens and certificates with the built-in issuer and CA, for development and for installations without a cluster.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  vidimus identity init --data DIR                                  the keys, and what to register
-  vidimus identity token --data DIR --subject invoice-bot           a bearer token for curl
-  vidimus identity svid --data DIR --spiffe-id spiffe://… --out …   a certificate for mTLS")]
+  vidimus identity init --data DIR                         # the keys
+  vidimus identity token --data DIR --subject invoice-bot  # a token for curl
+  vidimus identity bundle --data DIR > bundle.pem          # for clients of TLS")]
 pub struct Identity {
     /// The data directory, the same as of `vidimus serve`.
     #[arg(long, env = "VIDIMUS_DATA", global = true, default_value = "vidimus-data")]
@@ -41,8 +41,10 @@ enum Command {
     },
     /// Prints a bearer token for a registered subject.
     #[command(after_help = "Examples:
-  curl -H \"Authorization: Bearer $(vidimus identity token --data DIR --subject invoice-bot)\" …
-  vidimus identity token --data DIR --subject invoice-bot --user ada@example.com    # the agent acts for a person")]
+  TOKEN=$(vidimus identity token --data DIR --subject invoice-bot)
+  curl -H \"Authorization: Bearer $TOKEN\" http://127.0.0.1:8080/…
+  vidimus identity token --data DIR --subject invoice-bot \\
+    --user ada@example.com    # the agent acts for a person")]
     Token {
         /// The subject that a principal is registered with: identities: [{oidc: {issuer: urn:vidimus:local, subject: …}}]
         #[arg(long)]
@@ -59,8 +61,10 @@ enum Command {
     },
     /// Writes an X.509-SVID and its key, and the trust bundle beside them.
     #[command(after_help = "Example:
-  vidimus identity svid --data DIR --spiffe-id spiffe://vidimus.local/ns/finance/sa/invoice-bot --out /tmp/svid
-  curl --cert /tmp/svid/svid.pem --key /tmp/svid/svid-key.pem --cacert /tmp/svid/bundle.pem https://localhost:8443/…")]
+  vidimus identity svid --data DIR --out /tmp/svid \\
+    --spiffe-id spiffe://vidimus.local/ns/finance/sa/invoice-bot
+  curl --cert /tmp/svid/svid.pem --key /tmp/svid/svid-key.pem \\
+    --cacert /tmp/svid/bundle.pem https://localhost:8443/…")]
     Svid {
         /// The SPIFFE ID, in the CA's trust domain.
         #[arg(long)]
@@ -83,7 +87,7 @@ pub fn run(identity: &Identity, format: Format) -> anyhow::Result<ExitCode> {
         Command::Init { trust_domain } => init(&identity.data, trust_domain.as_deref(), format)?,
         Command::Token { subject, user, audience, ttl } => {
             let request = TokenRequest { subject, user: user.as_deref(), audience, ttl: *ttl, now };
-            let token = open(&identity.data, None)?.token(&request)?;
+            let token = existing(&identity.data)?.token(&request)?;
             match format {
                 Format::Table => output::line(token.expose_secret()),
                 Format::Json => {
@@ -92,7 +96,7 @@ pub fn run(identity: &Identity, format: Format) -> anyhow::Result<ExitCode> {
             }
         }
         Command::Svid { spiffe_id, out, ttl } => {
-            let local = open(&identity.data, None)?;
+            let local = existing(&identity.data)?;
             let svid = local.svid(&SpiffeId::parse(spiffe_id)?, *ttl, now)?;
             fs::create_dir_all(out).with_context(|| format!("--out {}", out.display()))?;
             let bundle = out.join("bundle.pem");
@@ -105,13 +109,14 @@ pub fn run(identity: &Identity, format: Format) -> anyhow::Result<ExitCode> {
                 )?,
             }
         }
-        Command::Bundle => output::line(open(&identity.data, None)?.bundle().trim_end()),
+        Command::Bundle => output::line(existing(&identity.data)?.bundle().trim_end()),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn init(data: &Path, trust_domain: Option<&str>, format: Format) -> anyhow::Result<()> {
     let domain = trust_domain.map(TrustDomain::new).transpose()?;
+    fs::create_dir_all(data).with_context(|| format!("--data {}", data.display()))?;
     let local = open(data, domain.as_ref())?;
     let domain = local.trust_domain().as_str();
     match format {
@@ -127,8 +132,19 @@ fn init(data: &Path, trust_domain: Option<&str>, format: Format) -> anyhow::Resu
     }
 }
 
+/// The identity that is there. Making one here would give a token or a certificate that no gateway knows.
+fn existing(data: &Path) -> anyhow::Result<LocalIdentity> {
+    let there = |name: &str| data.join("identity").join(name).exists();
+    if !there("ca.pem") || !there("issuer-key.pem") {
+        bail!(
+            "no identity in {}; give the --data of `vidimus serve`, or run `vidimus identity init`",
+            data.display()
+        );
+    }
+    open(data, None)
+}
+
 fn open(data: &Path, trust_domain: Option<&TrustDomain>) -> anyhow::Result<LocalIdentity> {
-    fs::create_dir_all(data).with_context(|| format!("--data {}", data.display()))?;
     LocalIdentity::open(&data.join("identity"), trust_domain, millis(SystemTime::now()))
         .with_context(|| format!("the built-in identity in {}", data.display()))
 }
@@ -146,4 +162,21 @@ pub fn duration(text: &str) -> anyhow::Result<Duration> {
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
     number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_init_makes_an_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let error = existing(&data).unwrap_err().to_string();
+        assert!(error.contains("no identity in") && error.contains("identity init"), "{error}");
+        assert!(!data.exists(), "nothing is made by asking");
+        init(&data, None, Format::Json).unwrap();
+        let bundle = existing(&data).unwrap().bundle().to_owned();
+        assert_eq!(existing(&data).unwrap().bundle(), bundle, "the same one each time");
+    }
 }

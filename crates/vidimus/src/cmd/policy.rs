@@ -1,7 +1,9 @@
-//! `vidimus policy`: what the policies say of a call, without making it.
+//! `vidimus policy`: what the policies say of a call, without making it, and what they can speak of.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
@@ -11,16 +13,19 @@ use vidimus_core::caller::{Chain, UnixMillis, User};
 use vidimus_core::decision::Decision;
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
-use vidimus_core::refusal::Code;
+use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Principal;
 use vidimus_core::snapshot::Snapshot;
 
+use super::check;
 use crate::output::{self, Format};
 
 /// Asks the policies.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:
-  vidimus policy explain --resources DIR --principal Agent/finance/invoice-bot --resource Tool/finance/ledger/get_invoice")]
+#[command(after_help = "Examples:
+  vidimus policy explain --resources DIR --principal Agent/finance/invoice-bot \\
+    --resource Tool/finance/ledger/get_invoice
+  vidimus policy schema | less")]
 pub struct Policy {
     #[command(subcommand)]
     command: Command,
@@ -29,20 +34,34 @@ pub struct Policy {
 #[derive(Debug, Subcommand)]
 enum Command {
     Explain(Explain),
+    /// Prints the vocabulary of policies, a Cedar schema: actions, principals, resources, their attributes and the context.
+    #[command(after_help = "Examples:
+  vidimus policy schema > vidimus.cedarschema    # for an editor
+  vidimus policy schema | grep -A3 'type Call'")]
+    Schema,
 }
 
 /// Decides a call that nobody makes, and says which policies and attribute values decided it.
+///
+/// What the gateway refuses before it asks a policy is refused here too, with the same code. Exits 0 when the call would be
+/// allowed, 1 when it would be denied, 2 when the question could not be asked.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  vidimus policy explain --resources examples/demo --principal Agent/finance/invoice-bot --resource Tool/finance/ledger/get_invoice
-  vidimus policy explain --resources DIR --principal Agent/a/b --resource Tool/bank/payments/transfer --args '{\"amount\": 20000}' --depth 2
-  vidimus policy explain --resources DIR --principal Agent/a/b --resource Model/platform/openai/gpt-5.2-mini -o json")]
+  vidimus policy explain --resources examples/demo \\
+    --principal Agent/finance/invoice-bot \\
+    --resource Tool/finance/ledger/get_invoice
+  vidimus policy explain --resources DIR --principal Agent/a/b \\
+    --resource Tool/bank/payments/transfer --args '{\"amount\": 20000}' --depth 2
+  vidimus policy explain --resources DIR --principal Agent/a/b \\
+    --resource Model/platform/openai/gpt-5.2-mini -o json
+
+Exit codes: 0 allow, 1 deny, 2 could not ask")]
 struct Explain {
     /// Directory of resources.
     #[arg(long, env = "VIDIMUS_RESOURCES")]
     resources: PathBuf,
-    /// Who would call: Agent/namespace/name or Service/namespace/name.
-    #[arg(long)]
+    /// Who would call: Agent/namespace/name or ServiceIdentity/namespace/name (Service/… in policies).
+    #[arg(long, value_parser = principal_id)]
     principal: EntityId,
     /// What would be called: Tool/…, Prompt/…, Resource/…, MCPServer/…, Agent/…, Skill/… or Model/…; the kind gives the action.
     #[arg(long)]
@@ -54,28 +73,74 @@ struct Explain {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     depth: u8,
     /// The person the principal would act for, as issuer#subject.
-    #[arg(long)]
-    user: Option<String>,
+    #[arg(long, value_parser = user)]
+    user: Option<User>,
 }
 
 pub fn run(policy: &Policy, format: Format) -> anyhow::Result<ExitCode> {
     match &policy.command {
         Command::Explain(explain) => run_explain(explain, format),
+        Command::Schema => {
+            output::line(vidimus_core::decide::schema::TEXT.trim_end());
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
 fn run_explain(explain: &Explain, format: Format) -> anyhow::Result<ExitCode> {
+    fs::read_dir(&explain.resources)
+        .with_context(|| format!("--resources {}", explain.resources.display()))?;
     let loaded = vidimus_registry::load(&explain.resources);
-    if !loaded.rejections.is_empty() {
-        let left_out = loaded.rejections.len();
-        output::warning(&format!("{left_out} objects are malformed and left out; `vidimus check` tells why"));
+    if let Some(left_out) = check::left_out(&loaded.rejections) {
+        output::warning(&format!("{left_out}; `vidimus check` tells why"));
     }
     let world = &*loaded.snapshot;
     let principal = principal(world, &explain.principal)?;
-    let text = explain.args.clone().unwrap_or_else(|| "{}".to_owned());
+    let text = explain.args.as_deref().unwrap_or("{}");
     let arguments = Json::parse(text.as_bytes()).context("--args is not acceptable JSON")?;
-    let user = explain.user.as_deref().map(user).transpose()?;
-    let actor = explain.principal.clone();
+    let answer = ask(world, &principal, explain, &arguments)?;
+    answer.print(explain, format)?;
+    Ok(if answer.allowed { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// As the gateway goes: the rules of authentication and of the adapters first, then the policies.
+fn ask(
+    world: &Snapshot,
+    principal: &Principal,
+    explain: &Explain,
+    arguments: &Json<'_>,
+) -> anyhow::Result<Answer> {
+    let action = action(&explain.resource)?;
+    let target = target(world, &explain.resource)?;
+    let allowed = explain.user.as_ref().map_or(Ok(()), |user| may_act_for(world, principal, user));
+    Ok(match allowed.and(target) {
+        Ok(target) => Answer::decided(action, &decide(world, principal, explain, arguments, action, target)),
+        Err(refusal) => Answer::refused(action, refusal),
+    })
+}
+
+/// As `identity` binds a token to a principal and its user.
+fn may_act_for(world: &Snapshot, principal: &Principal, user: &User) -> Result<(), Refusal> {
+    if let Some(registered) = world.principal_by_oidc(&user.issuer, &user.subject) {
+        let message = format!("the user is itself a registered principal, {}", registered.entity());
+        return Err(Refusal::new(Code::CredentialAmbiguous, message));
+    }
+    if principal.acts_for().iter().any(|acts| acts.issuer == user.issuer) {
+        return Ok(());
+    }
+    let message = format!("{} may not act for people of {}", principal.entity(), user.issuer);
+    Err(Refusal::new(Code::UserNotAllowed, message))
+}
+
+fn decide(
+    world: &Snapshot,
+    principal: &Principal,
+    explain: &Explain,
+    arguments: &Json<'_>,
+    action: Action,
+    target: Target<'_>,
+) -> Decision {
+    let actor = &explain.principal;
     let chain = Chain {
         transaction: "explain".into(),
         started: UnixMillis(0),
@@ -84,49 +149,93 @@ fn run_explain(explain: &Explain, format: Format) -> anyhow::Result<ExitCode> {
             .map(|hop| EntityId::new(actor.kind, format!("explain/hop-{hop}")))
             .collect(),
     };
-    let (action, target) = target(world, &explain.resource)?;
-    let now = jiff::Timestamp::now().as_millisecond();
     let context = Context {
         method: "",
-        user: user.as_ref(),
+        user: explain.user.as_ref(),
         chain: &chain,
-        now: UnixMillis(now),
+        now: UnixMillis(jiff::Timestamp::now().as_millisecond()),
         source_ip: None,
         identity: "explain",
-        arguments: if action == Action::InvokeTool { Arguments::Known(&arguments) } else { Arguments::None },
+        arguments: if action == Action::InvokeTool { Arguments::Known(arguments) } else { Arguments::None },
         tokens_estimated: 0,
         streaming: false,
         fan_out: 1,
     };
-    let decision = world.authorize(&Call { principal: &principal, action, target, context });
-    let facts: serde_json::Map<_, _> =
-        decision.facts().iter().map(|(name, value)| (name.to_string(), json!(&**value))).collect();
-    let code = decision.code();
-    if format == Format::Json {
-        output::json(&json!({
-            "outcome": decision.outcome().as_str(), "code": code.map(Code::as_str), "action": action.as_str(),
-            "policies": decision.policies(), "near": decision.near(), "facts": facts,
-        }))?;
-    } else {
-        output::line(&format!("{} {} {}", explain.principal, action.as_str(), explain.resource));
-        output::line(&format!(
-            "decision  {}",
-            output::verdict(decision.outcome().as_str(), decision.allowed())
-        ));
-        let row = |label: &str, text: String| {
+    world.authorize(&Call { principal, action, target, context })
+}
+
+/// What is printed: a decision, or a refusal that came before one.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Answer {
+    allowed: bool,
+    outcome: &'static str,
+    action: &'static str,
+    code: Option<&'static str>,
+    reason: String,
+    policies: Vec<String>,
+    near: Vec<String>,
+    facts: Vec<(String, String)>,
+    next: &'static str,
+}
+
+impl Answer {
+    fn decided(action: Action, decision: &Decision) -> Self {
+        let texts = |ids: &[Arc<str>]| ids.iter().map(ToString::to_string).collect();
+        let code = decision.code();
+        Self {
+            allowed: decision.allowed(),
+            outcome: decision.outcome().as_str(),
+            action: action.as_str(),
+            code: code.map(Code::as_str),
+            reason: String::new(),
+            policies: texts(decision.policies()),
+            near: texts(decision.near()),
+            facts: decision
+                .facts()
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect(),
+            next: code.map(|code| next(code, decision)).unwrap_or_default(),
+        }
+    }
+
+    fn refused(action: Action, refusal: Refusal) -> Self {
+        Self {
+            action: action.as_str(),
+            outcome: "deny",
+            code: Some(refusal.code.as_str()),
+            reason: refusal.message.into_owned(),
+            next: refusal.code.next(),
+            ..Self::default()
+        }
+    }
+
+    fn print(&self, explain: &Explain, format: Format) -> anyhow::Result<()> {
+        if format == Format::Json {
+            let facts: serde_json::Map<_, _> =
+                self.facts.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+            return output::json(&json!({
+                "outcome": self.outcome, "code": self.code, "action": self.action, "reason": self.reason,
+                "policies": self.policies, "near": self.near, "facts": facts,
+            }));
+        }
+        let row = |label: &str, text: &str| {
             if !text.is_empty() {
                 output::line(&format!("{label:<10}{text}"));
             }
         };
-        row("code", code.map(|code| code.as_str().to_owned()).unwrap_or_default());
-        row("policies", decision.policies().join(", "));
-        row("near", decision.near().join(", "));
-        for (name, value) in decision.facts() {
-            row("fact", format!("{name} = {value}"));
+        output::line(&format!("{} {} {}", explain.principal, self.action, explain.resource));
+        row("decision", &output::verdict(self.outcome, self.allowed));
+        row("code", self.code.unwrap_or_default());
+        row("reason", &self.reason);
+        row("policies", &self.policies.join(", "));
+        row("near", &self.near.join(", "));
+        for (name, value) in &self.facts {
+            row("fact", &format!("{name} = {value}"));
         }
-        row("next", code.map(|code| next(code, &decision)).unwrap_or_default().to_owned());
+        row("next", self.next);
+        Ok(())
     }
-    Ok(if decision.allowed() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 /// What to do next, for somebody who has this explanation already.
@@ -149,9 +258,17 @@ fn principal(world: &Snapshot, id: &EntityId) -> anyhow::Result<Principal> {
     found.ok_or_else(|| anyhow!("--principal {id}: no such principal is registered"))
 }
 
+/// An object of kind `ServiceIdentity` is a `Service` in policies; both names are understood.
+fn principal_id(text: &str) -> anyhow::Result<EntityId> {
+    let id = match text.strip_prefix("ServiceIdentity/") {
+        Some(id) => format!("Service/{id}").parse(),
+        None => text.parse(),
+    };
+    id.map_err(|_| anyhow!("write Agent/namespace/name or ServiceIdentity/namespace/name"))
+}
+
 fn user(text: &str) -> anyhow::Result<User> {
-    let (issuer, subject) =
-        text.rsplit_once('#').ok_or_else(|| anyhow!("--user {text}: write issuer#subject"))?;
+    let (issuer, subject) = text.rsplit_once('#').ok_or_else(|| anyhow!("write issuer#subject"))?;
     Ok(User { issuer: issuer.into(), subject: subject.into(), email: None })
 }
 
@@ -167,36 +284,56 @@ fn split(id: &str) -> anyhow::Result<(&str, &str)> {
     }
 }
 
-fn target<'a>(world: &'a Snapshot, id: &'a EntityId) -> anyhow::Result<(Action, Target<'a>)> {
-    let unknown = |kind: &str, key: &str| anyhow!("--resource {id}: no {kind} {key} is registered");
-    let server = |key: &str| world.mcp_server(key).ok_or_else(|| unknown("MCPServer", key));
-    let agent = |key: &str| world.agent(key).ok_or_else(|| unknown("Agent", key));
+/// What calling such a resource is.
+fn action(id: &EntityId) -> anyhow::Result<Action> {
     Ok(match id.kind {
-        EntityKind::McpServer => (Action::ConnectServer, Target::Server(server(&id.id)?)),
-        EntityKind::Agent => (Action::CallAgent, Target::Agent(agent(&id.id)?)),
-        EntityKind::Tool => {
-            let (key, name) = split(&id.id)?;
-            (Action::InvokeTool, Target::Tool { server: server(key)?, name })
-        }
-        EntityKind::Prompt => {
-            let (key, name) = split(&id.id)?;
-            (Action::GetPrompt, Target::Prompt { server: server(key)?, name })
-        }
-        EntityKind::Resource => {
-            let (key, uri) = split(&id.id)?;
-            (Action::ReadResource, Target::Resource { server: server(key)?, uri })
-        }
-        EntityKind::Skill => {
-            let (key, name) = split(&id.id)?;
-            (Action::CallAgent, Target::Skill { agent: agent(key)?, name })
-        }
-        EntityKind::Model => {
-            let (key, name) = split(&id.id)?;
-            let provider = world.llm_provider(key).ok_or_else(|| unknown("LLMProvider", key))?;
-            (Action::CallModel, Target::Model { provider, name })
-        }
+        EntityKind::McpServer => Action::ConnectServer,
+        EntityKind::Tool => Action::InvokeTool,
+        EntityKind::Prompt => Action::GetPrompt,
+        EntityKind::Resource => Action::ReadResource,
+        EntityKind::Agent | EntityKind::Skill => Action::CallAgent,
+        EntityKind::Model => Action::CallModel,
         EntityKind::Service | EntityKind::LlmProvider => {
             bail!("--resource {id}: nothing calls a {}", id.kind.as_str())
         }
     })
 }
+
+/// What is called, or what the gateway's adapters say of it.
+fn target<'a>(world: &'a Snapshot, id: &'a EntityId) -> anyhow::Result<Result<Target<'a>, Refusal>> {
+    let unregistered = |kind: &str, key: &str| unknown(format!("no {kind} {key} is registered"));
+    let server = |key: &str| world.mcp_server(key).ok_or_else(|| unregistered("MCPServer", key));
+    let agent = |key: &str| {
+        let agent = world.agent(key).ok_or_else(|| unregistered("Agent", key))?;
+        match agent.endpoint {
+            Some(_) => Ok(agent),
+            None => Err(unknown(format!("{} has no endpoint, so it cannot be called", agent.id))),
+        }
+    };
+    let model = |key: &str, name: &'a str| {
+        let provider = world.llm_provider(key).ok_or_else(|| unregistered("LLMProvider", key))?;
+        match provider.model(name) {
+            Some(_) => Ok(Target::Model { provider, name }),
+            None => Err(unknown(format!("model {name:?} is not registered on LLMProvider {key}"))),
+        }
+    };
+    let (key, name) = match id.kind {
+        EntityKind::McpServer => return Ok(server(&id.id).map(Target::Server)),
+        EntityKind::Agent => return Ok(agent(&id.id).map(Target::Agent)),
+        _ => split(&id.id)?,
+    };
+    Ok(match id.kind {
+        EntityKind::Prompt => server(key).map(|server| Target::Prompt { server, name }),
+        EntityKind::Resource => server(key).map(|server| Target::Resource { server, uri: name }),
+        EntityKind::Skill => agent(key).map(|agent| Target::Skill { agent, name }),
+        EntityKind::Model => model(key, name),
+        _ => server(key).map(|server| Target::Tool { server, name }),
+    })
+}
+
+fn unknown(message: String) -> Refusal {
+    Refusal::new(Code::ResourceUnknown, message)
+}
+
+#[cfg(test)]
+mod tests;

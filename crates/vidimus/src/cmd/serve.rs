@@ -3,9 +3,11 @@
 mod admin;
 mod bundles;
 mod compose;
+mod flags;
 mod taken;
 mod tls;
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,8 +23,10 @@ use vidimus_gateway::forward::Network;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus serve --resources examples/demo --data /tmp/vidimus
-  vidimus serve --resources /etc/vidimus --data /var/lib/vidimus --listen 127.0.0.1:8080 --tls-listen 0.0.0.0:8443
-  vidimus serve --resources DIR --data DIR --durability sync --otlp-endpoint http://collector:4318/v1/traces")]
+  vidimus serve --resources /etc/vidimus --data /var/lib/vidimus \\
+    --listen 127.0.0.1:8080 --tls-listen 0.0.0.0:8443
+  vidimus serve --resources DIR --data DIR --durability sync \\
+    --otlp-endpoint http://collector:4318/v1/traces")]
 pub struct Serve {
     /// Directory of resources (YAML or JSON), watched: a change is live at once.
     #[arg(long, env = "VIDIMUS_RESOURCES")]
@@ -40,24 +44,31 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_TLS_LISTEN")]
     pub tls_listen: Option<SocketAddr>,
     /// PEM certificate chain of the TLS address; the built-in CA issues one where none is given.
-    #[arg(long, env = "VIDIMUS_TLS_CERT", requires = "tls_key")]
+    #[arg(long, env = "VIDIMUS_TLS_CERT", requires_all = ["tls_key", "tls_listen"])]
     pub tls_cert: Option<PathBuf>,
     /// PEM private key to --tls-cert.
-    #[arg(long, env = "VIDIMUS_TLS_KEY", requires = "tls_cert")]
+    #[arg(long, env = "VIDIMUS_TLS_KEY", requires_all = ["tls_cert", "tls_listen"])]
     pub tls_key: Option<PathBuf>,
     /// SPIFFE trust bundle (PEM, or a SPIFFE bundle in JSON) as trust-domain=FILE; may be given several times. A file that
     /// changes is read again. The built-in CA's bundle is always trusted for its own trust domain.
-    #[arg(long, env = "VIDIMUS_TRUST_BUNDLE", value_delimiter = ',', value_name = "TRUST-DOMAIN=FILE")]
+    #[arg(
+        long,
+        env = "VIDIMUS_TRUST_BUNDLE",
+        value_delimiter = ',',
+        value_name = "TRUST-DOMAIN=FILE",
+        requires = "tls_listen"
+    )]
     pub trust_bundle: Vec<String>,
-    /// Address for health, metrics and status, plain HTTP.
+    /// Address for health, metrics and status, plain HTTP: / (lists the others), /healthz, /readyz, /metrics, /registry, /ledger.
+    /// It asks nobody who they are.
     #[arg(long, env = "VIDIMUS_ADMIN", default_value = "127.0.0.1:9901")]
     pub admin: SocketAddr,
     /// The gateway's address as callers see it; in agent cards and token metadata, and an accepted audience.
-    #[arg(long, env = "VIDIMUS_PUBLIC_URL")]
+    #[arg(long, env = "VIDIMUS_PUBLIC_URL", value_parser = flags::public_url)]
     pub public_url: Option<String>,
     /// Further audiences accepted in callers' tokens, besides "vidimus" and the public URL. A token for the address of one route
     /// (RFC 8707, as MCP clients ask for) is good on that route.
-    #[arg(long, env = "VIDIMUS_AUDIENCE", value_delimiter = ',')]
+    #[arg(long, env = "VIDIMUS_AUDIENCE", value_delimiter = ',', value_parser = flags::audience)]
     pub audience: Vec<String>,
     /// Issuer of Kubernetes ServiceAccount tokens, for identities of kind serviceAccount.
     #[arg(long, env = "VIDIMUS_SERVICE_ACCOUNT_ISSUER")]
@@ -69,23 +80,23 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_MAX_BODY", default_value_t = 4 * 1024 * 1024, value_parser = clap::value_parser!(u32).range(1024..=1_073_741_824))]
     pub max_body: u32,
     /// How long a caller may take for its TLS handshake and for the headers of a request; also how long a connection may idle.
-    #[arg(long, env = "VIDIMUS_HEADER_TIME", default_value = "10s", value_parser = time_limit)]
+    #[arg(long, env = "VIDIMUS_HEADER_TIME", default_value = "10s", value_parser = flags::time_limit)]
     pub header_time: Duration,
     /// How long a caller may take to send the body of a request.
-    #[arg(long, env = "VIDIMUS_BODY_TIME", default_value = "30s", value_parser = time_limit)]
+    #[arg(long, env = "VIDIMUS_BODY_TIME", default_value = "30s", value_parser = flags::time_limit)]
     pub body_time: Duration,
     /// How long an upstream's answer may pause once it has begun (until it begins, spec.endpoint.timeout counts). An answer that
     /// is read whole, such as a filtered listing, has this time in all.
-    #[arg(long, env = "VIDIMUS_STREAM_IDLE_TIME", default_value = "5m", value_parser = time_limit)]
+    #[arg(long, env = "VIDIMUS_STREAM_IDLE_TIME", default_value = "5m", value_parser = flags::time_limit)]
     pub stream_idle_time: Duration,
     /// Networks that no upstream may be in, besides link-local, multicast and unspecified ones.
     #[arg(long, env = "VIDIMUS_DENY_UPSTREAM", value_delimiter = ',', value_name = "CIDR")]
     pub deny_upstream: Vec<Network>,
     /// Browser origins that may call; all others are refused.
-    #[arg(long, env = "VIDIMUS_ALLOW_ORIGIN", value_delimiter = ',')]
+    #[arg(long, env = "VIDIMUS_ALLOW_ORIGIN", value_delimiter = ',', value_parser = flags::origin)]
     pub allow_origin: Vec<String>,
     /// Export spans to this OTLP/HTTP address, e.g. http://collector:4318/v1/traces.
-    #[arg(long, env = "VIDIMUS_OTLP_ENDPOINT")]
+    #[arg(long, env = "VIDIMUS_OTLP_ENDPOINT", value_parser = flags::otlp_endpoint)]
     pub otlp_endpoint: Option<String>,
     /// Worker threads; one a core where not given.
     #[arg(long, env = "VIDIMUS_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -98,13 +109,6 @@ pub struct Serve {
     pub log_json: bool,
 }
 
-/// A duration that something can happen in.
-fn time_limit(text: &str) -> anyhow::Result<Duration> {
-    let limit = super::identity::duration(text)?;
-    anyhow::ensure!(!limit.is_zero(), "a time limit of 0 would refuse every call");
-    Ok(limit)
-}
-
 /// See [`vidimus_ledger::Durability`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DurabilityArg {
@@ -115,7 +119,10 @@ pub enum DurabilityArg {
 pub fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let filter = tracing_subscriber::EnvFilter::try_new(&serve.log)
         .map_err(|error| anyhow::anyhow!("--log {}: {error}", serve.log))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let plain = !std::io::stderr().is_terminal()
+        || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(!plain).with_writer(std::io::stderr);
     if serve.log_json {
         log.json().init();
     } else {

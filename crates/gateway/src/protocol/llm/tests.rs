@@ -80,3 +80,18 @@ fn usage_is_asked_for_where_a_streaming_caller_did_not() {
         assert_eq!(asked, expected, "{text}");
     }
 }
+
+#[test]
+fn a_path_that_is_not_served_is_told_what_is() {
+    use ProviderType::{Anthropic, OpenAi, OpenAiCompatible};
+    let paths = ["/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens", "/v1/models"];
+    for provider in [OpenAi, OpenAiCompatible, Anthropic] {
+        let message = Endpoint::of(provider, &Method::POST, "/chat/completions").unwrap_err().message;
+        assert!(message.contains("does the base URL end in"), "{message}");
+        for path in paths {
+            let served = [Method::GET, Method::POST].iter().any(|m| Endpoint::of(provider, m, path).is_ok());
+            let named = message.split([' ', ',', ';']).any(|word| word == path);
+            assert_eq!(named, served, "{provider:?} {path}: {message}");
+        }
+    }
+}

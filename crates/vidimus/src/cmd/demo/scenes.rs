@@ -1,6 +1,5 @@
 //! What the demo shows, in order. Each scene says what is expected and fails the demo when it is not so.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
@@ -220,7 +219,9 @@ fn verify(stage: &Stage) -> anyhow::Result<()> {
     output::line("\nThe record, verified without trusting the gateway:");
     // A checkpoint is issued every second while there is something new.
     std::thread::sleep(Duration::from_millis(1200));
-    let status = Command::new(std::env::current_exe()?)
+    let status = stage
+        .group
+        .command(std::env::current_exe()?)
         .args(["audit", "verify", "--forget", "--data"])
         .arg(&stage.data)
         .status()?;

@@ -1,16 +1,17 @@
-//! What the demo runs on: processes, addresses, and a directory that goes when it ends.
+//! What the demo runs on: processes, addresses, and a directory. The guard ends them.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use serde_json::Value;
 use vidimus_ledger::Query;
 
+use super::guard::Group;
 use crate::output;
 
 const ESTATE: &str = include_str!("../../../../../examples/demo/estate.yaml");
@@ -26,8 +27,9 @@ pub struct Stage {
     pub resources: PathBuf,
     pub data: PathBuf,
     components: PathBuf,
+    /// What everything that the demo starts belongs to.
+    pub group: Group,
     root: PathBuf,
-    children: Vec<Child>,
     /// Records shown so far.
     shown: u64,
 }
@@ -36,23 +38,22 @@ pub struct Stage {
 type Part<'a> = (&'a str, u16, &'a [&'a str]);
 
 impl Stage {
-    pub fn start(components: &Path) -> anyhow::Result<Self> {
+    pub fn start(group: Group, root: PathBuf, components: &Path) -> anyhow::Result<Self> {
         let run = components.join("run");
         if !run.exists() {
             bail!("{} is not there: run the demo from the repository, or give --components", run.display());
         }
-        let set_up = Command::new(components.join("setup.sh")).stdout(Stdio::null()).status()?;
+        let set_up = group.command(components.join("setup.sh")).stdout(Stdio::null()).status()?;
         if !set_up.success() {
             bail!("{} failed; its messages are above", components.join("setup.sh").display());
         }
-        let root = std::env::temp_dir().join(format!("vidimus-demo-{}", std::process::id()));
         let (resources, data) = (root.join("resources"), root.join("data"));
         fs::create_dir_all(&resources)?;
         fs::create_dir_all(&data)?;
         let [listen, admin] = free_ports()?;
         let url = format!("http://127.0.0.1:{listen}");
         let components = components.to_owned();
-        let mut stage = Self { url, resources, data, components, root, children: Vec::new(), shown: 0 };
+        let mut stage = Self { url, resources, data, components, root, group, shown: 0 };
         stage.start_upstreams()?;
         stage.start_gateway(listen, admin)?;
         Ok(stage)
@@ -110,7 +111,9 @@ impl Stage {
         let mut outputs = Vec::new();
         for (name, placeholder, command) in parts {
             let log = fs::File::create(self.root.join(format!("{name}.err")))?;
-            let mut child = Command::new(self.components.join("run"))
+            let mut child = self
+                .group
+                .command(self.components.join("run"))
                 .args(command)
                 .args(["--port", "0", "--log"])
                 .arg(self.log(name))
@@ -119,7 +122,6 @@ impl Stage {
                 .spawn()
                 .with_context(|| format!("starting {name}"))?;
             outputs.push((name, placeholder, child.stdout.take()));
-            self.children.push(child);
         }
         for (name, placeholder, output) in outputs {
             let mut line = String::new();
@@ -138,7 +140,9 @@ impl Stage {
 
     fn start_gateway(&mut self, listen: u16, admin: u16) -> anyhow::Result<()> {
         let log = fs::File::create(self.root.join("gateway.err"))?;
-        let gateway = Command::new(std::env::current_exe()?)
+        let mut gateway = self
+            .group
+            .command(std::env::current_exe()?)
             .args([
                 "serve",
                 "--listen",
@@ -152,10 +156,9 @@ impl Stage {
             .arg(&self.data)
             .stderr(log)
             .spawn()?;
-        self.children.push(gateway);
         let until = Instant::now() + PATIENCE;
         while std::net::TcpStream::connect(("127.0.0.1", listen)).is_err() {
-            if Instant::now() > until {
+            if Instant::now() > until || gateway.try_wait()?.is_some() {
                 bail!("the gateway did not start: {}", fs::read_to_string(self.root.join("gateway.err"))?);
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -170,7 +173,7 @@ impl Stage {
 
     /// A token of the built-in issuer.
     pub fn token(&self, subject: &str, user: Option<&str>) -> anyhow::Result<String> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = self.group.command(std::env::current_exe()?);
         command.args(["identity", "token", "--subject", subject, "--data"]).arg(&self.data);
         if let Some(user) = user {
             command.args(["--user", user]);
@@ -184,7 +187,9 @@ impl Stage {
 
     /// Drives an official client; its steps, one JSON object each.
     pub fn client(&self, part: &str, path: &str, token: &str, flags: &[&str]) -> anyhow::Result<Vec<Value>> {
-        let done = Command::new(self.components.join("run"))
+        let done = self
+            .group
+            .command(self.components.join("run"))
             .arg(part)
             .args(["--url", &format!("{}{path}", self.url)])
             .args(flags)
@@ -214,35 +219,21 @@ impl Stage {
         Ok(news)
     }
 
-    /// Leaves everything running until Ctrl-C.
-    pub fn keep(&mut self) -> anyhow::Result<()> {
+    /// What to try while everything runs.
+    pub fn invite(&self) {
         let (data, resources) = (self.data.display(), self.resources.display());
         for line in [
             "Still running. Try, in another terminal:".to_owned(),
             format!("  export VIDIMUS_DATA={data} VIDIMUS_RESOURCES={resources}"),
             "  vidimus audit search --outcome deny".to_owned(),
-            "  vidimus policy explain --principal Agent/finance/risky-bot --resource Tool/finance/ledger/get_invoice".to_owned(),
-            format!("  e2e/run mcp_client.py --url {}/mcp/finance/ledger --token \"$(vidimus identity token --subject invoice-bot)\" --era 2026 --call get_invoice '{{\"id\": \"INV-1\"}}'", self.url),
+            "  vidimus policy explain --principal Agent/finance/risky-bot \\\n    --resource Tool/finance/ledger/get_invoice".to_owned(),
+            "  TOKEN=$(vidimus identity token --subject invoice-bot)".to_owned(),
+            format!("  e2e/run mcp_client.py --url {}/mcp/finance/ledger --token \"$TOKEN\" \\\n    --era 2026 --call get_invoice '{{\"id\": \"INV-1\"}}'", self.url),
             format!("  $EDITOR {resources}/policies.yaml    # live when saved"),
-            "Ctrl-C ends it.".to_owned(),
+            "Ctrl-C ends it and deletes its directory.".to_owned(),
         ] {
             output::line(&line);
         }
-        if let Some(gateway) = self.children.last_mut() {
-            gateway.wait()?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Stage {
-    fn drop(&mut self) {
-        for child in &mut self.children {
-            // Gone already is as good.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        let _ = fs::remove_dir_all(&self.root);
     }
 }
 

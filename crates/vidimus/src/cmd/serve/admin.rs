@@ -16,6 +16,15 @@ use vidimus_registry::Loaded;
 
 use crate::cmd::check;
 
+/// What is served here. docs/admin.md has a row for each.
+const ENDPOINTS: [(&str, &str); 5] = [
+    ("/healthz", "ok, while the process answers"),
+    ("/readyz", "200 while a permitted call would be let through, else 503 and why"),
+    ("/metrics", "OpenMetrics text"),
+    ("/registry", "what is live, what was left out and why, and the digest of the snapshot"),
+    ("/ledger", "whether the ledger takes records, how many it has, and the key that verifies it"),
+];
+
 #[derive(Clone)]
 struct Admin {
     shared: Arc<Shared>,
@@ -30,6 +39,7 @@ pub(super) fn serve(
 ) -> anyhow::Result<()> {
     let socket = tokio::net::TcpListener::from_std(socket)?;
     let router = Router::new()
+        .route("/", get(index))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -42,6 +52,13 @@ pub(super) fn serve(
         }
     });
     Ok(())
+}
+
+/// For people who look what is here.
+async fn index() -> Json<Value> {
+    let endpoints: serde_json::Map<_, _> =
+        ENDPOINTS.iter().map(|(path, about)| ((*path).to_owned(), json!(about))).collect();
+    Json(json!({"version": env!("CARGO_PKG_VERSION"), "endpoints": endpoints}))
 }
 
 /// Ready means: a call would be let through if a policy permits it.
@@ -74,4 +91,26 @@ async fn registry(State(admin): State<Admin>) -> Json<Value> {
 async fn ledger(State(admin): State<Admin>) -> Json<Value> {
     let ledger = &admin.shared.ledger;
     Json(json!({"open": ledger.is_open(), "size": ledger.size(), "key": ledger.public_key()}))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::ENDPOINTS;
+
+    #[test]
+    fn every_endpoint_is_documented_and_named_by_the_flag() {
+        #[derive(Debug, clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            serve: super::super::Serve,
+        }
+        let page = include_str!("../../../../../docs/admin.md");
+        let help = Line::command().render_long_help().to_string();
+        for (path, _) in ENDPOINTS {
+            assert!(page.contains(&format!("`GET {path}`")), "docs/admin.md: {path}");
+            assert!(help.contains(path), "--admin: {path}");
+        }
+    }
 }

@@ -29,6 +29,12 @@ use super::{DurabilityArg, Serve, admin, taken, tls};
 
 pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
+    if !serve.admin.ip().is_loopback() {
+        tracing::warn!(
+            admin = %serve.admin,
+            "the admin address is not loopback: it names every object and asks nobody who they are; let only your monitoring reach it"
+        );
+    }
     if !serve.listen.ip().is_loopback() && !serve.insecure_listen {
         bail!(
             "--listen {}: plain HTTP is served on loopback only; use --tls-listen, or --insecure-listen if something else protects it",
@@ -44,10 +50,11 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let (loaded, _watching) = vidimus_registry::watch(&serve.resources)
         .with_context(|| format!("--resources {}", serve.resources.display()))?;
     taken::log(&loaded.borrow(), "loaded");
-    let sockets = Sockets::open(serve)?;
+    // Before the doors: whoever reaches them may ask `vidimus identity` for a token.
     let identity = LocalIdentity::open(&serve.data.join("identity"), None, millis(SystemTime::now()))
         .context("the built-in identity")?;
     let identity = Arc::new(identity);
+    let sockets = Sockets::open(serve)?;
     let shared = Arc::new(shared(serve, &loaded.borrow(), &identity, sockets.plain.local_addr()?)?);
     let tls = sockets.tls.map(|socket| tls::door(&control, serve, &identity, socket)).transpose()?;
     reload(&control, shared.clone(), loaded.clone());
@@ -58,7 +65,7 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
         [Some(Door { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
     let workers = start_workers(serve, &shared, &Arc::new(doors), &stopping)?;
     tracing::info!(
-        listen = %serve.listen, tls = ?serve.tls_listen, admin = %serve.admin, workers = workers.len(),
+        listen = %serve.listen, tls = %serve.tls_listen.map_or("off".to_owned(), |address| address.to_string()), admin = %serve.admin, workers = workers.len(),
         ledger = shared.ledger.size(), ms = begun.elapsed().as_millis(), "serving"
     );
     control.block_on(stop_signal())?;
@@ -106,7 +113,6 @@ fn shared(
     let scheme_and_host = || format!("http://{address}");
     let public_url =
         serve.public_url.clone().unwrap_or_else(scheme_and_host).trim_end_matches('/').to_owned();
-    url::Url::parse(&public_url).with_context(|| format!("--public-url {public_url}"))?;
     let mut audiences: Vec<Arc<str>> = vec!["vidimus".into(), public_url.as_str().into()];
     audiences.extend(serve.audience.iter().map(|audience| audience.as_str().into()));
     let mint = Arc::new(

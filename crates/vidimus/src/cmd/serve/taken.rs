@@ -6,6 +6,7 @@ use vidimus_registry::Loaded;
 pub(super) fn log(loaded: &Loaded, when: &'static str) {
     let warnings = loaded.snapshot.warnings();
     tracing::info!(
+        snapshot = loaded.snapshot.digest(),
         objects = loaded.snapshot.objects().len(),
         rejected = loaded.rejections.len(),
         warnings = warnings.len(),

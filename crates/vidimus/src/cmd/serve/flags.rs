@@ -1,0 +1,113 @@
+//! Values of flags that would be taken and then do nothing, or not what was meant: refused, with what to write.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use url::Url;
+
+/// A duration that something can happen in.
+pub(super) fn time_limit(text: &str) -> anyhow::Result<Duration> {
+    let limit = crate::cmd::identity::duration(text)?;
+    ensure!(!limit.is_zero(), "a time limit of 0 would refuse every call");
+    Ok(limit)
+}
+
+/// Kept as it is written: it is compared with what tokens say.
+pub(super) fn public_url(text: &str) -> anyhow::Result<String> {
+    const WRITE: &str = "write the address alone, as in https://gateway.example:8443";
+    let url = web_url(text, WRITE)?;
+    ensure!(url.query().is_none(), "it has a query; {WRITE}");
+    ensure!(url.fragment().is_none(), "it has a fragment; {WRITE}");
+    Ok(text.to_owned())
+}
+
+pub(super) fn otlp_endpoint(text: &str) -> anyhow::Result<String> {
+    web_url(text, "write the whole address, as in http://collector:4318/v1/traces")?;
+    Ok(text.to_owned())
+}
+
+pub(super) fn audience(text: &str) -> anyhow::Result<String> {
+    ensure!(!text.trim().is_empty(), "an empty audience is in no token; write one, or leave the option out");
+    Ok(text.to_owned())
+}
+
+/// An origin as browsers send it (RFC 6454 section 6.2): it is compared byte by byte.
+pub(super) fn origin(text: &str) -> anyhow::Result<String> {
+    const WRITE: &str = "write scheme://host[:port], as in https://app.example";
+    ensure!(text != "null", "any page can be of origin null; {WRITE}");
+    let url = Url::parse(text).with_context(|| WRITE)?;
+    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else { bail!("it has no host; {WRITE}") };
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    let sent = format!("{}://{host}{port}", url.scheme());
+    ensure!(text == sent, "a browser never sends that; write {sent}");
+    Ok(sent)
+}
+
+fn web_url(text: &str, write: &str) -> anyhow::Result<Url> {
+    let url = Url::parse(text).with_context(|| write.to_owned())?;
+    ensure!(matches!(url.scheme(), "http" | "https"), "it is not an http or https URL; {write}");
+    ensure!(url.username().is_empty() && url.password().is_none(), "it has a user or password; {write}");
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser};
+
+    use super::super::Serve;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: Serve,
+    }
+
+    #[test]
+    fn a_flag_that_would_do_nothing_is_refused_and_says_what_to_write() {
+        Line::command().debug_assert();
+        for (flags, says) in [
+            ("--tls-cert a --tls-key b", "--tls-listen"),
+            ("--trust-bundle corp.example=a", "--tls-listen"),
+            ("--otlp-endpoint collector:4318", "http://collector:4318/v1/traces"),
+            ("--otlp-endpoint collector", "http://collector:4318/v1/traces"),
+            ("--otlp-endpoint ftp://collector", "http://collector:4318/v1/traces"),
+            ("--allow-origin app.example", "https://app.example"),
+            ("--allow-origin *", "https://app.example"),
+            ("--allow-origin null", "https://app.example"),
+            ("--allow-origin https://app.example/", "write https://app.example"),
+            ("--allow-origin https://App.example:443/x", "write https://app.example"),
+            ("--allow-origin https://a.example,b.example", "https://app.example"),
+            ("--audience=", "audience"),
+            ("--audience a,,b", "audience"),
+            ("--public-url gateway.example", "https://gateway.example:8443"),
+            ("--public-url ws://gateway.example", "https://gateway.example:8443"),
+            ("--public-url https://u:p@gateway.example", "https://gateway.example:8443"),
+            ("--public-url https://gateway.example?a=b", "https://gateway.example:8443"),
+            ("--public-url https://gateway.example/#a", "https://gateway.example:8443"),
+            ("--header-time 0s", "refuse every call"),
+        ] {
+            let error = parsed(flags).map(drop).unwrap_err();
+            assert!(error.contains(says), "{flags}: {error}");
+        }
+    }
+
+    #[test]
+    fn what_works_is_taken_as_it_is_written() {
+        let flags = "--tls-listen 127.0.0.1:8443 --tls-cert a --tls-key b --trust-bundle corp.example=a \
+            --otlp-endpoint http://collector:4318/v1/traces --audience a,b --public-url https://gateway.example/base/ \
+            --allow-origin https://app.example,http://localhost:3000,chrome-extension://abcdef";
+        let serve = parsed(flags).unwrap();
+        assert_eq!(
+            serve.allow_origin,
+            ["https://app.example", "http://localhost:3000", "chrome-extension://abcdef"]
+        );
+        assert_eq!(serve.public_url.as_deref(), Some("https://gateway.example/base/"));
+        assert_eq!(serve.audience, ["a", "b"]);
+    }
+
+    fn parsed(flags: &str) -> Result<Serve, String> {
+        let line = ["serve", "--resources", "r", "--data", "d"].into_iter().chain(flags.split_whitespace());
+        // As it is shown: the reason and the cause.
+        Line::try_parse_from(line).map(|line| line.serve).map_err(|error| error.to_string())
+    }
+}
