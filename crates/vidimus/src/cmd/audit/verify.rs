@@ -13,8 +13,9 @@ use crate::output::{self, Format};
 
 /// Recomputes the log from its records and holds it against every signed checkpoint; exits 1 when something is wrong.
 ///
-/// It finds a flipped byte anywhere, a record removed, added or reordered, a log cut below what was signed, and a rollback: the
-/// last checkpoint verified is remembered outside of the data directory, like a witness would.
+/// It finds a flipped byte anywhere, a record removed, added or reordered, a log cut below what was signed, a rollback, and
+/// another log in its place: the last checkpoint verified, and which log was where, are remembered outside of the data
+/// directory, like a witness would.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus audit verify --data /var/lib/vidimus
@@ -26,12 +27,15 @@ pub struct Verify {
     /// A checkpoint saved earlier; the log must be a continuation of it. May be given several times.
     #[arg(long)]
     checkpoint: Vec<PathBuf>,
-    /// Where the last verified checkpoint is remembered.
+    /// Where is remembered what was verified last [default: ~/.local/state/vidimus/verified].
     #[arg(long, env = "VIDIMUS_VERIFIED")]
     memory: Option<PathBuf>,
     /// Remember nothing, and compare with nothing remembered.
     #[arg(long, conflicts_with = "memory")]
     forget: bool,
+    /// The log that was verified here before was replaced on purpose: take this one, if it is whole, from now on.
+    #[arg(long, conflicts_with = "forget")]
+    accept_new_log: bool,
 }
 
 pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCode> {
@@ -44,6 +48,7 @@ pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCo
         key: verify.key.as_deref().map(|key| key.trim().parse().context("--key")).transpose()?,
         trusted,
         memory: if verify.forget { None } else { verify.memory.clone().or_else(default_memory) },
+        accept_new: verify.accept_new_log,
     };
     let report = vidimus_ledger::verify(dir, &options)?;
     match format {
