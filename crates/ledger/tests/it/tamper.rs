@@ -287,8 +287,7 @@ async fn a_damaged_log_is_not_accepted_as_a_new_one() {
     let mut bytes = std::fs::read(&path).expect("read");
     bytes[60] ^= 1;
     std::fs::write(&path, &bytes).expect("written");
-    let options =
-        Options { memory: Some(memory.path().to_owned()), accept_new: true, ..Options::default() };
+    let options = Options { memory: Some(memory.path().to_owned()), accept_new: true, ..Options::default() };
     assert!(!verify(&dir, &options).expect("verified").intact());
     bytes[60] ^= 1;
     std::fs::write(&path, &bytes).expect("written");
