@@ -182,9 +182,10 @@ impl fmt::Display for Note {
                 "{} ends with {bytes} bytes of an unfinished write at byte {offset}, after {records} whole records",
                 path.display()
             ),
-            Self::Uncovered { from, to } => {
-                write!(f, "records {from} to {to} (exclusive) are not signed for yet")
-            }
+            Self::Uncovered { from, to } => match to.saturating_sub(1) {
+                last if last == *from => write!(f, "record {from} is not signed for yet"),
+                last => write!(f, "records {from} to {last} are not signed for yet"),
+            },
             Self::HistoryBehind { size, issued: Some(issued) } => {
                 write!(f, "the checkpoint is of {size} records, the history ends with one of {issued}")
             }
