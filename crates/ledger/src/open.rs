@@ -53,7 +53,9 @@ pub enum OpenError {
 fn segment_story(error: &SegmentError) -> String {
     match error {
         SegmentError::File(error) => error.story(),
-        other => other.to_string(),
+        damage => format!(
+            "{damage}; this is damage and not a write that a crash cut short, so nothing was changed; `audit verify` tells more"
+        ),
     }
 }
 

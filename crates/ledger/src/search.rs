@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use memchr::memmem::Finder;
 
+use crate::checkpoint::{self, SignedCheckpoint};
 use crate::file::{self, FileError};
 use crate::note::{KeyError, VerifierKey};
 use crate::open::public_key_path;
@@ -23,9 +24,11 @@ pub enum SearchError {
     NotALedger { dir: PathBuf },
     #[error("{}", .0.story())]
     File(FileError),
-    /// Its records after the damage are left out; other segments are searched.
-    #[error(transparent)]
-    Damaged(SegmentError),
+    /// What of a segment follows the damage is left out; other segments are searched.
+    #[error("{} is damaged; records from {index} on in it were not read: {error}", path.display())]
+    Damaged { path: PathBuf, index: u64, error: SegmentError },
+    #[error("{records} records are there, but {signed} were signed for by the latest checkpoint")]
+    Shorter { records: u64, signed: u64 },
     #[error("{}: {source}", path.display())]
     Key { path: PathBuf, source: KeyError },
 }
@@ -46,11 +49,15 @@ pub struct Hit {
 }
 
 /// One segment after the other, so that memory is bounded by what one segment has.
+///
+/// What is wrong in a segment comes before the records of it.
 #[derive(Debug)]
 pub struct Search {
     matcher: Matcher,
-    /// To be read, last first.
-    segments: Vec<Segment>,
+    /// To be read, last first, each with where the one after it in the log begins.
+    segments: Vec<(Segment, Option<u64>)>,
+    /// The size that the latest checkpoint was signed for.
+    signed: u64,
     newest_first: bool,
     left: usize,
     found: std::vec::IntoIter<Hit>,
@@ -62,13 +69,16 @@ pub struct Search {
 /// # Errors
 /// See [`SearchError`].
 pub fn search(dir: &Path, query: &Query) -> Result<Search, SearchError> {
-    let mut segments = segments(dir)?;
+    // Before the segments: what is signed for is then in them.
+    let signed = signed(dir);
+    let mut segments = followed(segments(dir)?);
     if !query.newest_first {
         segments.reverse();
     }
     Ok(Search {
         matcher: Matcher::new(query),
         segments,
+        signed,
         newest_first: query.newest_first,
         left: query.limit.unwrap_or(usize::MAX),
         found: Vec::new().into_iter(),
@@ -84,6 +94,20 @@ fn segments(dir: &Path) -> Result<Vec<Segment>, SearchError> {
     }
 }
 
+/// Segments with where each next one begins.
+fn followed(segments: Vec<Segment>) -> Vec<(Segment, Option<u64>)> {
+    let next: Vec<_> = segments.iter().skip(1).map(|segment| Some(segment.first)).chain([None]).collect();
+    segments.into_iter().zip(next).collect()
+}
+
+/// The size that the latest checkpoint says; 0 where none can be read, about which verifying says more.
+fn signed(dir: &Path) -> u64 {
+    let Ok(key) = own_key(dir) else { return 0 };
+    let note = file::read(&checkpoint::path(dir)).ok();
+    let latest = note.and_then(|note| SignedCheckpoint::open(&note, &key).ok());
+    latest.map_or(0, |latest| latest.checkpoint.size)
+}
+
 impl Iterator for Search {
     type Item = Result<Hit, SearchError>;
 
@@ -92,12 +116,13 @@ impl Iterator for Search {
             if self.left == 0 {
                 return None;
             }
+            // First, because with the newest first what is missing would stand before what is there.
+            if let Some(failed) = self.failed.take() {
+                return Some(Err(failed));
+            }
             if let Some(hit) = self.found.next() {
                 self.left -= 1;
                 return Some(Ok(hit));
-            }
-            if let Some(failed) = self.failed.take() {
-                return Some(Err(failed));
             }
             self.read_segment()?;
         }
@@ -107,10 +132,10 @@ impl Iterator for Search {
 impl Search {
     /// Finds what one more segment has, in the order asked for; `None` when there is none left.
     fn read_segment(&mut self) -> Option<()> {
-        let segment = self.segments.pop()?;
+        let (segment, next) = self.segments.pop()?;
         let mut hits = std::collections::VecDeque::new();
         let (matcher, left, newest_first) = (&self.matcher, self.left, self.newest_first);
-        let result = each(&segment, |index, record| {
+        let result = each(&segment, next, |index, record| {
             if matcher.matches(record) {
                 hits.push_back(Hit { index, record: record.to_vec() });
             }
@@ -124,36 +149,55 @@ impl Search {
             hits.make_contiguous().reverse();
         }
         self.found = Vec::from(hits).into_iter();
-        self.failed = result.err();
+        self.failed = match result {
+            Ok(Some(end)) if next.is_none() && end < self.signed => {
+                Some(SearchError::Shorter { records: end, signed: self.signed })
+            }
+            other => other.err(),
+        };
         Some(())
     }
 }
 
-/// Calls `visit` with every record of a segment until it returns false. An unfinished write at the end is the end.
-fn each(segment: &Segment, mut visit: impl FnMut(u64, &[u8]) -> bool) -> Result<(), SearchError> {
-    let failed = |error| match error {
+/// Calls `visit` with every record of a segment until it returns false; where the segment ends, if it got there. An unfinished
+/// write at the end of the last segment is the end; another must end where the `next` begins.
+fn each(
+    segment: &Segment,
+    next: Option<u64>,
+    mut visit: impl FnMut(u64, &[u8]) -> bool,
+) -> Result<Option<u64>, SearchError> {
+    let path = || segment.path.clone();
+    let failed = |error, index| match error {
         SegmentError::File(error) => SearchError::File(error),
-        damaged => SearchError::Damaged(damaged),
+        error => SearchError::Damaged { path: path(), index, error },
     };
-    let mut reader = Reader::open(segment).map_err(failed)?;
+    let mut end = segment.first;
+    let mut reader = Reader::open(segment).map_err(|error| failed(error, end))?;
     loop {
         match reader.next() {
             Ok(Some((index, record))) => {
+                end = index + 1;
                 if !visit(index, record) {
-                    return Ok(());
+                    return Ok(None);
                 }
             }
-            Ok(None) => return Ok(()),
-            Err(SegmentError::Frame { path, offset, index, broken }) => {
-                return match segment::ending(segment, offset, index)? {
-                    Ending::Torn { .. } => Ok(()),
-                    Ending::Damaged => {
-                        Err(SearchError::Damaged(SegmentError::Frame { path, offset, index, broken }))
-                    }
-                };
-            }
-            Err(error) => return Err(failed(error)),
+            Ok(None) => break,
+            Err(error) => match error {
+                SegmentError::Frame { offset, index, .. }
+                    if next.is_none()
+                        && matches!(segment::ending(segment, offset, index)?, Ending::Torn { .. }) =>
+                {
+                    break;
+                }
+                error => return Err(failed(error, end)),
+            },
         }
+    }
+    match next {
+        Some(found) if found != end => {
+            Err(failed(SegmentError::Gap { path: path(), expected: end, found }, end))
+        }
+        _ => Ok(Some(end)),
     }
 }
 
@@ -176,8 +220,8 @@ pub fn show(dir: &Path, id: &str) -> Result<Vec<Shown>, SearchError> {
     let needle = format!("\"id\":{text}");
     let finder = Finder::new(&needle);
     let mut hits = Vec::new();
-    for segment in segments(dir)? {
-        each(&segment, |index, record| {
+    for (segment, next) in followed(segments(dir)?) {
+        each(&segment, next, |index, record| {
             if finder.find(record).is_some() && query::text(record, "id").as_deref() == Some(id) {
                 hits.push(Hit { index, record: record.to_vec() });
             }

@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 use crate::file::{self, FileError};
 use crate::frame::{self, Broken, HEADER, MAX_RECORD};
 
+mod ending;
+
+pub(crate) use ending::{Ending, ending};
+
 const MAGIC: [u8; 8] = *b"VIDIMUS\x01";
 
 /// Bytes before the first frame.
@@ -184,45 +188,6 @@ impl Reader {
         let read = self.file.by_ref().take(limit).read_to_end(&mut self.buffer);
         read.map(|_| ()).map_err(FileError::on("read", &self.segment.path))
     }
-}
-
-/// How a segment ends that does not end between two frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// A write that did not finish: the rest of the file is the beginning of a frame, or ends in zeros that a power loss left.
-    Torn { bytes: u64 },
-    /// Anything else: something was there and was altered.
-    Damaged,
-}
-
-/// Looks at what follows byte `offset`, where the frame of record `index` is broken. Never takes a frame that can still be read,
-/// or that could be read but for one altered field, for a torn one.
-pub(crate) fn ending(segment: &Segment, offset: u64, index: u64) -> Result<Ending, FileError> {
-    let path = &segment.path;
-    let mut rest = Vec::new();
-    File::open(path)
-        .and_then(|mut file| {
-            file.seek(SeekFrom::Start(offset))?;
-            file.read_to_end(&mut rest)
-        })
-        .map_err(FileError::on("read", path))?;
-    let torn = match frame::parse(&rest, index) {
-        Err(Broken::Incomplete { need, .. }) => {
-            // The sequence number, as far as it was written, must be the expected one.
-            let sequence = rest.get(8..rest.len().clamp(8, 16)).unwrap_or_default();
-            (need == HEADER || !frame::whole_but_for_length(&rest, index))
-                && index.to_le_bytes().starts_with(sequence)
-        }
-        Err(_) => rest.last() == Some(&0),
-        Ok(_) => false,
-    };
-    let intact_later = || {
-        (1..rest.len()).any(|at| {
-            let later = rest.get(at..).unwrap_or_default();
-            matches!(frame::parse_any(later), Ok((found, _)) if found > index)
-        })
-    };
-    if torn && !intact_later() { Ok(Ending::Torn { bytes: rest.len() as u64 }) } else { Ok(Ending::Damaged) }
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Checking a log from its files alone, without changing them, by anybody who may read them.
 //!
 //! Every record is read again and the tree grown over it from nothing; then every signed checkpoint (of the log's history, of
-//! its present, of the verifier's memory, given by hand) must be a root that the tree had at that size.
+//! its present, of the verifier's memory, given by hand) must be a root that the tree had at that size. Another log than the one
+//! that was verified at this place before is a finding too, however consistent it is.
 
 use std::path::{Path, PathBuf};
 
@@ -28,9 +29,11 @@ pub struct Options {
     pub key: Option<VerifierKey>,
     /// Earlier checkpoints of this log, kept elsewhere: the log must be a continuation of each.
     pub trusted: Vec<String>,
-    /// A directory outside of the log where the last verified checkpoint is remembered, see [`default_memory`]. `None`: nothing
-    /// is remembered, and a log that was rolled back as a whole is not noticed.
+    /// A directory outside of the log where is remembered what was verified last, see [`default_memory`]. `None`: nothing is
+    /// remembered, and a log that was rolled back or replaced as a whole is not noticed.
     pub memory: Option<PathBuf>,
+    /// That another log than the remembered one is there is right. If it is whole, it is remembered from now on.
+    pub accept_new: bool,
 }
 
 /// Nothing could be checked.
@@ -71,7 +74,7 @@ pub fn verify(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
     check.report.notes.extend(strangers.map(|path| Note::Unexpected { path }));
     check.records(&segments, key.as_ref())?;
     if let (Some(memory), Some(key), true) = (&options.memory, &key, check.report.intact()) {
-        memory::remember(memory, key, &check.report.checkpoint_note)?;
+        memory::remember(memory, &memory::places(dir)?, key, &check.report.checkpoint_note)?;
     }
     Ok(check.report)
 }
@@ -199,19 +202,48 @@ impl Check<'_> {
         for note in &options.trusted {
             self.anchor(key, note, Source::Given);
         }
-        if let Some(memory) = &options.memory {
-            match memory::recall(memory, key.name()) {
-                Ok(None) => self.report.notes.push(Note::NotSeenBefore),
-                Ok(Some((known, _))) if known != *key => {
-                    self.find(Finding::WrongKey { expected: known.to_string(), found: key.to_string() });
-                }
-                Ok(Some((_, note))) => self.anchor(key, &note, Source::Remembered),
-                Err(error) => {
-                    self.find(Finding::Trusted { by: Source::Remembered, reason: error.to_string() });
-                }
-            }
+        if let Some(memory) = &options.memory
+            && let Err(error) = self.remembered(key, memory, options.accept_new)
+        {
+            self.find(Finding::Trusted { by: Source::Remembered, reason: error.to_string() });
         }
         self.anchors.sort_by_key(|anchor| std::cmp::Reverse(anchor.size));
+    }
+
+    /// What the verifier remembers: the log at this path, and the last checkpoint under this name.
+    fn remembered(&mut self, key: &VerifierKey, memory: &Path, accept: bool) -> Result<(), MemoryError> {
+        let mut seen = false;
+        for path in memory::places(self.dir).map_err(MemoryError::File)? {
+            let known = memory::recall_at(memory, &path)?;
+            seen |= known.is_some();
+            if let Some(known) = known.filter(|known| known != key) {
+                let (expected, found) = (known.to_string(), key.to_string());
+                self.changed(accept, Finding::Replaced { path, expected, found });
+            }
+        }
+        match memory::recall(memory, key.name())? {
+            Some((known, _)) if known != *key => {
+                let (expected, found) = (known.to_string(), key.to_string());
+                self.changed(accept, Finding::Rekeyed { expected, found });
+            }
+            Some((_, note)) => self.anchor(key, &note, Source::Remembered),
+            None if !seen => self.report.notes.push(Note::NotSeenBefore),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Another log than the remembered one: wrong, but where it was said that it is right.
+    fn changed(&mut self, accept: bool, finding: Finding) {
+        match finding {
+            Finding::Replaced { expected, found, .. } | Finding::Rekeyed { expected, found } if accept => {
+                let accepted = Note::Accepted { expected, found };
+                if !self.report.notes.contains(&accepted) {
+                    self.report.notes.push(accepted);
+                }
+            }
+            finding => self.report.find_once(finding),
+        }
     }
 
     fn anchor(&mut self, key: &VerifierKey, note: &str, source: Source) {

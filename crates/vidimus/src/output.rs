@@ -1,10 +1,11 @@
 //! What a command prints: a table with colour on a terminal, JSON for programs.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal as _, Write as _};
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 /// How results are printed.
@@ -33,23 +34,84 @@ pub fn text<'r>(record: &'r serde_json::Value, name: &str) -> &'r str {
     record.get(name).and_then(serde_json::Value::as_str).unwrap_or_default()
 }
 
-/// A table in the style of the house: no borders, headers in bold, fitted to the terminal.
-pub fn table(headers: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    if !std::io::stdout().is_terminal() {
-        // A pipe has no width to fit to: one row, one line.
-        table.set_content_arrangement(ContentArrangement::Disabled);
+/// Text that somebody else chose, as it may go to a terminal: control characters, and those that change how what stands beside
+/// them is shown or are not seen themselves, are written out. A caller chooses the name of the tool it asks for, and must not
+/// thereby write to an auditor's screen.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.contains(misleading) {
+        return Cow::Borrowed(text);
     }
-    table.set_header(headers.iter().map(|header| paint(header, Style::new().bold())));
+    Cow::Owned(text.chars().fold(String::with_capacity(text.len() + 16), |mut safe, c| {
+        if !misleading(c) {
+            safe.push(c);
+        } else if matches!(c, '\n' | '\r' | '\t') {
+            safe.extend(c.escape_default());
+        } else {
+            safe.extend(c.escape_unicode());
+        }
+        safe
+    }))
+}
+
+/// Control characters, line and paragraph separators, and format characters (Unicode general category Cf) with the fillers and
+/// variation selectors that are not seen either.
+fn misleading(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'
+            | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
+            | '\u{13430}'..='\u{1345f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// The width of the terminal on standard output; `None` where there is none, or where it does not say or is of no use.
+pub fn width() -> Option<u16> {
+    Table::new().width().filter(|width| *width >= 60)
+}
+
+/// A table in the style of the house: no borders, headers in bold, fitted to `width`; without one, one row is one line. Columns
+/// in `whole` are never broken.
+pub fn table(headers: &[&str], whole: &[usize], width: Option<u16>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
+    let bold = |header: &&str| styled(Cell::new(header), |cell| cell.add_attribute(Attribute::Bold));
+    table.set_header(headers.iter().map(bold));
+    for (column, at) in table.column_iter_mut().zip(0..) {
+        column.set_padding((0, 2));
+        if whole.contains(&at) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
     table
+}
+
+/// A cell; `-` where there is nothing to say.
+pub fn cell(text: &str) -> Cell {
+    Cell::new(if text.is_empty() { "-" } else { text })
+}
+
+/// A cell, green for what is well, red for what is not. Not by [`verdict`]: its codes would count as width.
+pub fn verdict_cell(text: &str, good: bool) -> Cell {
+    styled(cell(text), |cell| cell.fg(if good { Color::Green } else { Color::Red }))
+}
+
+fn styled(cell: Cell, style: impl FnOnce(Cell) -> Cell) -> Cell {
+    if plain() { cell } else { style(cell) }
+}
+
+/// Whether standard output takes no styles.
+fn plain() -> bool {
+    !std::io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// The text in a style, where standard output is a terminal and `NO_COLOR` is not set.
 pub fn paint(text: &str, style: Style) -> String {
-    let plain = !std::io::stdout().is_terminal()
-        || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    if plain { text.to_owned() } else { format!("{style}{text}{style:#}") }
+    if plain() { text.to_owned() } else { format!("{style}{text}{style:#}") }
 }
 
 /// Green for what is well, red for what is not.
@@ -61,7 +123,7 @@ pub fn verdict(text: &str, good: bool) -> String {
 /// Prints a remark on standard error.
 pub fn warning(text: &str) {
     // Nothing can be done when standard error is gone.
-    let _ = writeln!(std::io::stderr().lock(), "warning: {text}");
+    let _ = writeln!(std::io::stderr().lock(), "warning: {}", printable(text));
 }
 
 /// Prints an error and what led to it on standard error.
@@ -72,4 +134,27 @@ pub fn error(error: &anyhow::Error) {
     }
     // Nothing can be done when standard error is gone.
     let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn nothing_that_steers_a_terminal_or_misleads_the_eye_is_printed() {
+        for (text, shown) in [
+            ("x\u{1b}[31mRED\u{1b}[0m\nFAKE ROW allow", r"x\u{1b}[31mRED\u{1b}[0m\nFAKE ROW allow"),
+            ("a\tb\r\u{7f}\u{9b}31m\0", r"a\tb\r\u{7f}\u{9b}31m\u{0}"),
+            ("pay\u{202e}eciovni\u{2066}", r"pay\u{202e}eciovni\u{2066}"),
+            (
+                "in\u{200b}voice\u{ad}\u{feff}\u{e0041}\u{2028}",
+                r"in\u{200b}voice\u{ad}\u{feff}\u{e0041}\u{2028}",
+            ),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
+        for text in ["", "Tool/finance/ledger/get_invoice", "Grüße, 世界 — \"ok\" 🙂", r"C:\dir"] {
+            assert_eq!(printable(text), text);
+        }
+    }
 }

@@ -59,11 +59,13 @@ proptest! {
     }
 
     #[test]
-    fn a_whole_frame_with_another_length_is_not_a_torn_one(record in prop::collection::vec(any::<u8>(), 1..300), length: u32) {
-        let mut bytes = frame(3, &record);
+    fn a_whole_frame_with_another_length_is_not_a_torn_one(text in "[ -~]{0,300}", more in "[ -~]{0,60}", length: u32) {
+        let mut bytes = frame(3, format!("{{{text}}}").as_bytes());
+        let whole = bytes.len();
         bytes[..4].copy_from_slice(&length.to_le_bytes());
         prop_assert!(whole_but_for_length(&bytes, 3));
-        bytes.pop();
-        prop_assert!(!whole_but_for_length(&bytes, 3));
+        bytes.extend_from_slice(more.as_bytes());
+        prop_assert!(whole_but_for_length(&bytes, 3), "also before the beginning of the next");
+        prop_assert!(!whole_but_for_length(&bytes[..whole - 1], 3));
     }
 }

@@ -105,6 +105,15 @@ pub enum Finding {
     Key { path: PathBuf, reason: String },
     #[error("the log's key is {found}, not {expected}")]
     WrongKey { expected: String, found: String },
+    /// At this path was another log.
+    #[error(
+        "{} held another log when it was last verified from here: its key was {expected}, now it is {found}; {ACCEPT}",
+        path.display()
+    )]
+    Replaced { path: PathBuf, expected: String, found: String },
+    /// A log of this name had another key.
+    #[error("the log's key was {expected} when it was last verified from here, now it is {found}; {ACCEPT}")]
+    Rekeyed { expected: String, found: String },
     #[error("{} is missing", path.display())]
     CheckpointMissing { path: PathBuf },
     #[error("{} at byte {offset}: {reason}", path.display())]
@@ -124,6 +133,9 @@ pub enum Finding {
     #[error("{} is missing or not what the records give{}", path.display(), named(.record))]
     Tile { path: PathBuf, record: Option<u64> },
 }
+
+/// What to do about another log that is there on purpose.
+const ACCEPT: &str = "if somebody you trust began a new log here, verify it once with --accept-new-log";
 
 fn named(record: &Option<u64>) -> String {
     record.map_or(String::new(), |record| format!("; record {record} is the first to differ"))
@@ -156,6 +168,8 @@ pub enum Note {
     KeyOfTheLog,
     /// No checkpoint of this log is remembered: what happened to it before cannot be told.
     NotSeenBefore,
+    /// Another log was known by this path or name, and this one was accepted in its place.
+    Accepted { expected: String, found: String },
     /// A file that is none of the log's.
     Unexpected { path: PathBuf },
 }
@@ -168,9 +182,10 @@ impl fmt::Display for Note {
                 "{} ends with {bytes} bytes of an unfinished write at byte {offset}, after {records} whole records",
                 path.display()
             ),
-            Self::Uncovered { from, to } => {
-                write!(f, "records {from} to {to} (exclusive) are not signed for yet")
-            }
+            Self::Uncovered { from, to } => match to.saturating_sub(1) {
+                last if last == *from => write!(f, "record {from} is not signed for yet"),
+                last => write!(f, "records {from} to {last} are not signed for yet"),
+            },
             Self::HistoryBehind { size, issued: Some(issued) } => {
                 write!(f, "the checkpoint is of {size} records, the history ends with one of {issued}")
             }
@@ -181,6 +196,9 @@ impl fmt::Display for Note {
                 f.write_str("the key was taken from the log itself; give the key to rule out a replaced log")
             }
             Self::NotSeenBefore => f.write_str("this log was not verified from here before"),
+            Self::Accepted { expected, found } => {
+                write!(f, "accepted as a new log: its key was {expected}, now it is {found}")
+            }
             Self::Unexpected { path } => write!(f, "{} does not belong to the log", path.display()),
         }
     }

@@ -92,6 +92,39 @@ async fn damage_is_refused_and_nothing_is_changed() {
     }
 }
 
+/// Of records that nothing is signed for yet, also with a write behind them that did not finish.
+#[tokio::test]
+async fn no_byte_of_an_acknowledged_record_can_change_unnoticed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    killed(dir.path(), 3, 2).await;
+    let segment = segments(dir.path()).remove(0);
+    let bytes = std::fs::read(&segment).expect("read");
+    let last = bytes.len() - (bytes.len() - 24) / 5;
+    for tail in [&[][..], &bytes[24..30], &bytes[24..80]] {
+        // The unfinished frame is that of the record which comes next.
+        let mut tail = tail.to_vec();
+        tail.iter_mut().skip(8).take(1).for_each(|byte| *byte = 5);
+        for at in last..bytes.len() {
+            for byte in [0, bytes[at] ^ 1, 0xff] {
+                let mut altered = [bytes.clone(), tail.clone()].concat();
+                altered[at] = byte;
+                std::fs::write(&segment, &altered).expect("written");
+                let intact = report(dir.path()).intact();
+                assert_eq!(intact, byte == bytes[at], "byte {at} is {byte:#x}, {} follow", tail.len());
+                if !intact && at % 16 == 0 || at + 1 == bytes.len() {
+                    let error = refused(config(dir.path())).to_string();
+                    assert!(error.contains("this is damage"), "{error}");
+                    assert_eq!(std::fs::read(&segment).expect("read"), altered);
+                }
+            }
+        }
+        std::fs::write(&segment, [bytes.clone(), tail].concat()).expect("written");
+        assert!(report(dir.path()).intact());
+    }
+    drop(Ledger::open(config(dir.path())).expect("opened"));
+    assert_whole(dir.path(), 5);
+}
+
 #[tokio::test]
 async fn what_does_not_fit_together_is_refused() {
     type Alter = fn(&std::path::Path);

@@ -115,11 +115,60 @@ async fn an_unfinished_write_ends_a_search_and_damage_is_told() {
     bytes[100] ^= 1;
     std::fs::write(&paths[0], bytes).expect("written");
     let results: Vec<_> = search(dir.path(), &Query::default()).expect("searched").collect();
-    assert!(matches!(results[0], Err(SearchError::Damaged(_))), "{results:?}");
+    assert!(matches!(results[0], Err(SearchError::Damaged { .. })), "{results:?}");
     let rest: Vec<_> = results[1..].iter().map(|hit| hit.as_ref().expect("read").index).collect();
     assert!(!rest.is_empty() && rest[rest.len() - 1] == 4, "other segments are searched: {rest:?}");
 
     let empty = tempfile::tempdir().expect("a directory");
     assert!(matches!(search(empty.path(), &Query::default()), Err(SearchError::NotALedger { .. })));
     assert!(matches!(show(empty.path(), "x"), Err(SearchError::NotALedger { .. })));
+}
+
+#[tokio::test]
+async fn the_newest_are_not_shown_as_such_when_newer_ones_are_missing() {
+    let newest = Query { newest_first: true, limit: Some(1), ..Query::default() };
+    type Alter = fn(&std::path::Path);
+    let cases: [(&str, Alter, &str); 4] = [
+        (
+            "the last record is damaged",
+            |dir| flip_last(&segments(dir).pop().expect("one")),
+            "is damaged; records from 4 on",
+        ),
+        (
+            "the last segment is gone",
+            |dir| drop(std::fs::remove_file(segments(dir).pop().expect("one"))),
+            "were signed for",
+        ),
+        ("the last record is cut off", |dir| cut(&segments(dir).pop().expect("one")), "were signed for"),
+        ("a segment ends early", |dir| cut(&segments(dir).remove(0)), "is damaged"),
+    ];
+    for (what, alter, says) in cases {
+        let dir = tempfile::tempdir().expect("a directory");
+        example(dir.path()).await.close().await;
+        alter(dir.path());
+        let query =
+            if what.contains("early") { Query { limit: None, ..newest.clone() } } else { newest.clone() };
+        let results: Vec<_> = search(dir.path(), &query).expect("searched").collect();
+        let error = results.iter().position(Result::is_err).unwrap_or_else(|| panic!("{what}: {results:?}"));
+        let text = results[error].as_ref().expect_err("an error").to_string();
+        assert!(text.contains(says), "{what}: {text}");
+        assert!(error == 0 || what.contains("early"), "{what}: {results:?}");
+        assert!(
+            results.len() > error + 1 || what.contains("early"),
+            "the search goes on: {what}: {results:?}"
+        );
+    }
+}
+
+fn flip_last(path: &std::path::Path) {
+    let mut bytes = std::fs::read(path).expect("read");
+    let last = bytes.len() - 1;
+    bytes[last] = 0;
+    std::fs::write(path, bytes).expect("written");
+}
+
+/// Cuts off all that follows the header.
+fn cut(path: &std::path::Path) {
+    let bytes = std::fs::read(path).expect("read");
+    std::fs::write(path, &bytes[..30]).expect("written");
 }

@@ -223,7 +223,76 @@ async fn a_log_under_another_key_is_noticed() {
     assert!(matches!(findings[0], Finding::WrongKey { .. }), "{findings:?}");
     assert!(matches!(findings[1], Finding::Checkpoint { .. }), "not signed by the right key: {findings:?}");
     assert!(verified(dir.path(), memory.path()).intact());
-    assert!(matches!(verified(other.path(), memory.path()).findings[0], Finding::WrongKey { .. }));
+    assert!(matches!(verified(other.path(), memory.path()).findings[0], Finding::Rekeyed { .. }));
+}
+
+/// Puts a whole new log, with its own name and key, where `dir` is.
+async fn replaced(dir: &Path, count: u64) -> String {
+    std::fs::remove_dir_all(dir).expect("removed");
+    let origin = Some("other.example/log".to_owned());
+    grow(Config { origin, ..config(dir) }, count).await.public_key()
+}
+
+#[tokio::test]
+async fn another_log_in_the_same_place_is_noticed_until_it_is_accepted() {
+    let (root, memory) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    let dir = root.path().join("ledger");
+    let first = grow(config(&dir), 3).await.public_key();
+    assert!(verified(&dir, memory.path()).intact());
+    let second = replaced(&dir, 5).await;
+
+    let remembering = |key: Option<&str>, accept_new| {
+        let key = key.map(|key| key.parse().expect("a key"));
+        let memory = Some(memory.path().to_owned());
+        verify(&dir, &Options { key, memory, accept_new, ..Options::default() }).expect("verified")
+    };
+    // The right key of the new log says nothing about whether it may be in this place.
+    for key in [None, Some(second.as_str())] {
+        let findings = remembering(key, false).findings;
+        let path = dir.canonicalize().expect("a path");
+        let (expected, found) = (first.clone(), second.clone());
+        assert_eq!(findings, [Finding::Replaced { path, expected, found }]);
+        assert!(findings[0].to_string().contains("--accept-new-log"), "{}", findings[0]);
+    }
+    let accepted = remembering(None, true);
+    assert!(accepted.intact() && accepted.notes.iter().any(|note| note.to_string().contains("accepted")));
+    assert!(remembering(None, false).intact(), "accepted once, it is the one that is known");
+}
+
+#[tokio::test]
+async fn a_link_that_leads_to_another_log_is_noticed_and_a_moved_log_is_not_held_against_it() {
+    let (root, memory) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    let at = |name: &str| root.path().join(name);
+    grow(config(&at("one")), 3).await;
+    grow(Config { origin: Some("other.example/log".to_owned()), ..config(&at("two")) }, 3).await;
+    std::os::unix::fs::symlink(at("one"), at("link")).expect("linked");
+    assert!(verified(&at("link"), memory.path()).intact());
+    std::fs::remove_file(at("link")).expect("removed");
+    std::os::unix::fs::symlink(at("two"), at("link")).expect("linked");
+    let findings = verified(&at("link"), memory.path()).findings;
+    assert!(matches!(findings[..], [Finding::Replaced { .. }]), "{findings:?}");
+
+    std::fs::rename(at("one"), at("moved")).expect("renamed");
+    assert!(verified(&at("moved"), memory.path()).intact());
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_not_accepted_as_a_new_one() {
+    let (root, memory) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    let dir = root.path().join("ledger");
+    grow(config(&dir), 3).await;
+    assert!(verified(&dir, memory.path()).intact());
+    replaced(&dir, 3).await;
+    let path = segments(&dir).remove(0);
+    let mut bytes = std::fs::read(&path).expect("read");
+    bytes[60] ^= 1;
+    std::fs::write(&path, &bytes).expect("written");
+    let options = Options { memory: Some(memory.path().to_owned()), accept_new: true, ..Options::default() };
+    assert!(!verify(&dir, &options).expect("verified").intact());
+    bytes[60] ^= 1;
+    std::fs::write(&path, &bytes).expect("written");
+    let findings = verified(&dir, memory.path()).findings;
+    assert!(matches!(findings[..], [Finding::Replaced { .. }]), "{findings:?}");
 }
 
 #[tokio::test]
@@ -234,6 +303,6 @@ async fn a_verifier_changes_nothing_in_the_log() {
     let before = all();
     assert!(verified(dir.path(), memory.path()).intact());
     assert_eq!(all(), before);
-    assert_eq!(files(memory.path()).len(), 1);
+    assert_eq!(files(memory.path()).len(), 2, "its checkpoint, and that it is here");
     assert!(verify(memory.path(), &Options::default()).is_err(), "not a ledger");
 }

@@ -7,15 +7,15 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
-use vidimus_ledger::{Proof, VerifierKey};
+use vidimus_ledger::Proof;
 
-use crate::output::{self, Format};
+use crate::output::{self, Format, printable};
 
 /// Shows every record of one call.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus audit show 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10
-  vidimus audit show ID --evidence /tmp/evidence    # each record and its proof as files, for an auditor")]
+  vidimus audit show ID --evidence /tmp/evidence # records and proofs as files")]
 pub struct Show {
     /// The call's id: header vidimus-call of its answer, or the last column of `audit search`.
     id: String,
@@ -27,7 +27,10 @@ pub struct Show {
 /// Checks one record against its proof, with nothing but the ledger's public key.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
-  vidimus audit prove --record record-7.json --proof record-7.tlog-proof --key \"$(cat ledger.pub)\"")]
+  vidimus audit prove --record record-7.json --proof record-7.tlog-proof \\
+    --key \"$(cat checkpoint.vkey)\"
+
+Exit codes: 0 proven, 1 not proven, 2 not checked.")]
 pub struct Prove {
     /// The record's bytes, as `audit show --evidence` wrote them.
     #[arg(long)]
@@ -35,7 +38,8 @@ pub struct Prove {
     /// The proof (c2sp.org/tlog-proof@v1).
     #[arg(long)]
     proof: PathBuf,
-    /// The ledger's public key (C2SP vkey), obtained from somebody you trust.
+    /// The ledger's public key (C2SP vkey), obtained from somebody you trust. It is in DATA/ledger/keys/checkpoint.vkey, and at
+    /// /ledger of the gateway's admin address.
     #[arg(long)]
     key: String,
 }
@@ -45,6 +49,7 @@ pub fn run(dir: &Path, show: &Show, format: Format) -> anyhow::Result<ExitCode> 
     if let Some(evidence) = &show.evidence {
         fs::create_dir_all(evidence).with_context(|| evidence.display().to_string())?;
     }
+    let mut transaction: Option<String> = None;
     for shown in &records {
         let record: Value = serde_json::from_slice(&shown.record)?;
         if let Some(evidence) = &show.evidence {
@@ -65,14 +70,26 @@ pub fn run(dir: &Path, show: &Show, format: Format) -> anyhow::Result<ExitCode> 
                 "proof": shown.proof.as_ref().ok().map(ToString::to_string),
             }))?,
             Format::Table => {
-                output::line(&format!("record {} ({})", shown.index, output::text(&record, "kind")));
-                for (name, value) in record.as_object().into_iter().flatten() {
-                    let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-                    output::line(&format!("  {name:<14}{text}"));
+                output::line(&format!(
+                    "record {} ({})",
+                    shown.index,
+                    printable(output::text(&record, "kind"))
+                ));
+                for (name, value) in lines(&record) {
+                    output::line(&format!("  {name:<14}{value}"));
                 }
-                output::line(&format!("  {:<14}{proof}\n", "proof"));
+                output::line(&format!("  {:<14}{}\n", "proof", printable(&proof)));
             }
         }
+        transaction = transaction
+            .filter(|found| !found.is_empty())
+            .or_else(|| Some(output::text(&record, "transaction").to_owned()));
+    }
+    if let (Some(transaction), Format::Table) = (transaction.filter(|found| !found.is_empty()), format) {
+        output::line(&format!(
+            "the other hops: vidimus audit search --transaction {}",
+            printable(&transaction)
+        ));
     }
     if records.is_empty() {
         anyhow::bail!("no record of call {} in {}", show.id, dir.display());
@@ -80,8 +97,77 @@ pub fn run(dir: &Path, show: &Show, format: Format) -> anyhow::Result<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
+/// What an auditor asks, in that order: who did what, how it was decided, what came of it. What else there is follows.
+const ORDER: [(&str, &str); 27] = [
+    ("who", "principal"),
+    ("for", "user"),
+    ("through", "chain"),
+    ("from", "source"),
+    ("what", "method"),
+    ("", "resource"),
+    ("path", "path"),
+    ("decision", "outcome"),
+    ("code", "code"),
+    ("reason", "message"),
+    ("detail", "detail"),
+    ("policy", "policies"),
+    ("nearest", "near"),
+    ("fact", "facts"),
+    ("trace", "trace"),
+    ("transaction", "transaction"),
+    ("call", "id"),
+    ("time", "time"),
+    ("result", "result"),
+    ("status", "status"),
+    ("duration", "duration_us"),
+    ("bytes in", "bytes_in"),
+    ("bytes out", "bytes_out"),
+    ("tokens in", "tokens_input"),
+    ("tokens out", "tokens_output"),
+    ("token", "token"),
+    ("decided in", "decision"),
+];
+
+/// A record as lines of label and value, all of it printable.
+fn lines(record: &Value) -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    for (label, name) in ORDER {
+        if let Some(value) = record.get(name) {
+            add(&mut lines, label, name, value);
+        }
+    }
+    for (name, value) in record.as_object().into_iter().flatten() {
+        if name != "kind" && !ORDER.iter().any(|(_, known)| known == name) {
+            add(&mut lines, name, name, value);
+        }
+    }
+    lines
+}
+
+fn add(lines: &mut Vec<(String, String)>, label: &str, name: &str, value: &Value) {
+    let plain = |value: &Value| match value {
+        Value::String(text) => printable(text).into_owned(),
+        other => printable(&other.to_string()).into_owned(),
+    };
+    let label = printable(label).into_owned();
+    match value {
+        Value::Array(items) if name == "chain" && !items.is_empty() => {
+            lines.push((label, items.iter().map(plain).collect::<Vec<_>>().join(" → ")));
+        }
+        Value::Array(items) => lines.extend(items.iter().map(|item| (label.clone(), plain(item)))),
+        Value::Object(members) => lines.extend(
+            members
+                .iter()
+                .map(|(name, value)| (label.clone(), format!("{} = {}", printable(name), plain(value)))),
+        ),
+        Value::Number(micros) if name == "duration_us" => lines.push((label, format!("{micros} µs"))),
+        Value::Number(index) if name == "decision" => lines.push((label, format!("record {index}"))),
+        value => lines.push((label, plain(value))),
+    }
+}
+
 pub fn run_prove(prove: &Prove) -> anyhow::Result<ExitCode> {
-    let key: VerifierKey = prove.key.trim().parse().context("--key")?;
+    let key = super::key(&prove.key)?;
     let record = fs::read(&prove.record).with_context(|| prove.record.display().to_string())?;
     let text = fs::read_to_string(&prove.proof).with_context(|| prove.proof.display().to_string())?;
     let proof: Proof = text.parse().with_context(|| prove.proof.display().to_string())?;
@@ -100,5 +186,47 @@ pub fn run_prove(prove: &Prove) -> anyhow::Result<ExitCode> {
             output::line(&output::verdict(&format!("not proven: {error}"), false));
             Ok(ExitCode::from(1))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::lines;
+
+    #[test]
+    fn a_record_begins_with_who_and_what_and_nothing_in_it_steers_the_terminal() {
+        let record = json!({
+            "action": "invokeTool", "chain": ["Agent/a/b", "Agent/c/d"], "code": "no_permit", "facts": {"x\u{1b}": "1\n2", "y": "3"},
+            "id": "call", "kind": "decision", "method": "tools/call", "near": ["p/q"], "outcome": "deny", "policies": [],
+            "principal": "Agent/c/e", "resource": "Tool/a/\u{202e}b", "time": "t", "trace": "tr", "transaction": "tx", "user": "i#u",
+        });
+        let text: Vec<_> =
+            lines(&record).into_iter().map(|(label, value)| format!("{label}: {value}")).collect();
+        assert_eq!(
+            text,
+            [
+                "who: Agent/c/e",
+                "for: i#u",
+                "through: Agent/a/b → Agent/c/d",
+                "what: tools/call",
+                r": Tool/a/\u{202e}b",
+                "decision: deny",
+                "code: no_permit",
+                "nearest: p/q",
+                r"fact: x\u{1b} = 1\n2",
+                "fact: y = 3",
+                "trace: tr",
+                "transaction: tx",
+                "call: call",
+                "time: t",
+                "action: invokeTool",
+            ]
+        );
+        let effect =
+            json!({"kind": "effect", "result": "ok", "status": 200, "duration_us": 12, "decision": 3});
+        let text: Vec<_> = lines(&effect).into_iter().map(|(_, value)| value).collect();
+        assert_eq!(text, ["ok", "200", "12 µs", "record 3"]);
     }
 }

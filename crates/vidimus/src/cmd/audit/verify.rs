@@ -9,29 +9,37 @@ use clap::Args;
 use serde_json::json;
 use vidimus_ledger::{Options, Report, default_memory};
 
-use crate::output::{self, Format};
+use crate::output::{self, Format, printable};
 
 /// Recomputes the log from its records and holds it against every signed checkpoint; exits 1 when something is wrong.
 ///
-/// It finds a flipped byte anywhere, a record removed, added or reordered, a log cut below what was signed, and a rollback: the
-/// last checkpoint verified is remembered outside of the data directory, like a witness would.
+/// It finds a flipped byte anywhere, a record removed, added or reordered, a log cut below what was signed, a rollback, and
+/// another log in its place: the last checkpoint verified, and which log was where, are remembered outside of the data
+/// directory, like a witness would.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus audit verify --data /var/lib/vidimus
-  vidimus audit verify --key \"$(cat ledger.pub)\" --checkpoint saved-last-month    # trusting nothing in the directory")]
+  vidimus audit verify --data DIR --checkpoint saved-last-month \\
+    --key \"$(cat checkpoint.vkey)\" # trusting nothing in the directory
+
+Exit codes: 0 intact, 1 not intact, 2 not checked.")]
 pub struct Verify {
-    /// The ledger's public key (C2SP vkey), if known from elsewhere; otherwise the log's own is taken.
+    /// The ledger's public key (C2SP vkey), if known from elsewhere; otherwise the log's own is taken. It is in
+    /// DATA/ledger/keys/checkpoint.vkey, and at /ledger of the gateway's admin address.
     #[arg(long)]
     key: Option<String>,
     /// A checkpoint saved earlier; the log must be a continuation of it. May be given several times.
     #[arg(long)]
     checkpoint: Vec<PathBuf>,
-    /// Where the last verified checkpoint is remembered.
+    /// Where is remembered what was verified last [default: ~/.local/state/vidimus/verified].
     #[arg(long, env = "VIDIMUS_VERIFIED")]
     memory: Option<PathBuf>,
     /// Remember nothing, and compare with nothing remembered.
     #[arg(long, conflicts_with = "memory")]
     forget: bool,
+    /// The log that was verified here before was replaced on purpose: take this one, if it is whole, from now on.
+    #[arg(long, conflicts_with = "forget")]
+    accept_new_log: bool,
 }
 
 pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCode> {
@@ -41,9 +49,10 @@ pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCo
         .map(|path| fs::read_to_string(path).with_context(|| path.display().to_string()))
         .collect::<anyhow::Result<_>>()?;
     let options = Options {
-        key: verify.key.as_deref().map(|key| key.trim().parse().context("--key")).transpose()?,
+        key: verify.key.as_deref().map(super::key).transpose()?,
         trusted,
         memory: if verify.forget { None } else { verify.memory.clone().or_else(default_memory) },
+        accept_new: verify.accept_new_log,
     };
     let report = vidimus_ledger::verify(dir, &options)?;
     match format {
@@ -58,18 +67,23 @@ pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCo
 
 fn print(report: &Report) {
     let row = |label: &str, text: &str| output::line(&format!("{label:<13}{text}"));
-    row("log", &report.origin);
-    row("key", &report.key);
-    row("records", &format!("{} in {} segments", report.records, report.segments));
+    let counted = |count: u64, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    row("log", &printable(&report.origin));
+    row("key", &printable(&report.key));
+    row("records", &format!("{} in {}", report.records, counted(report.segments as u64, "segment")));
     if let Some(checkpoint) = &report.checkpoint {
-        row("checkpoint", &format!("{} records, root {}", checkpoint.size, checkpoint.root));
+        row("checkpoint", &format!("{}, root {}", counted(checkpoint.size, "record"), checkpoint.root));
     }
-    row("confirmed", &format!("{} records are what they were when they were signed for", report.confirmed));
+    let confirmed = match report.confirmed {
+        1 => "1 record is what it was when it was signed for".to_owned(),
+        count => format!("{count} records are what they were when they were signed for"),
+    };
+    row("confirmed", &confirmed);
     for note in &report.notes {
-        row("note", &note.to_string());
+        row("note", &printable(&note.to_string()));
     }
     for finding in &report.findings {
-        row("WRONG", &output::verdict(&finding.to_string(), false));
+        row("WRONG", &output::verdict(&printable(&finding.to_string()), false));
     }
     let verdict = if report.intact() { "intact" } else { "NOT INTACT" };
     row("verdict", &output::verdict(verdict, report.intact()));
