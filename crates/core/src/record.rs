@@ -99,6 +99,9 @@ pub struct EffectRecord<'a> {
     pub version: u8,
 }
 
+/// The `code` of the one refusal record that stands for many: its message counts them by their own codes. No caller gets it.
+pub const NOT_RECORDED: &str = "refusals_not_recorded";
+
 /// Written when a call is refused before it could be decided: no identity, unknown object, bad message.
 #[derive(Clone, Debug, Serialize)]
 pub struct RefusalRecord<'a> {

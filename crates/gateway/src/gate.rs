@@ -9,6 +9,7 @@ use vidimus_core::snapshot::Snapshot;
 use vidimus_identity::{Authenticator, Mint};
 use vidimus_ledger::Ledger;
 
+use crate::flood::{Flood, Rate};
 use crate::forward::Upstream;
 use crate::lend::Lender;
 use crate::meter::Meter;
@@ -43,6 +44,14 @@ pub struct Limits {
     pub counted_chains: usize,
     /// How long such a chain is quiet before it is forgotten. Longer than any token that continues it lives.
     pub quiet_chain: Duration,
+    /// Refusals of callers that proved nobody that are recorded one by one; further ones are counted.
+    pub unproven: Rate,
+    /// Of them, those of one source.
+    pub unproven_source: Rate,
+    /// Sources that are told apart.
+    pub unproven_sources: usize,
+    /// Between the first of them that is counted and the record of how many they were.
+    pub unproven_interval: Duration,
 }
 
 impl Default for Limits {
@@ -60,6 +69,10 @@ impl Default for Limits {
             token_life: Duration::from_secs(120),
             counted_chains: 65_536,
             quiet_chain: Duration::from_secs(600),
+            unproven: Rate { burst: 1000, per_second: 100 },
+            unproven_source: Rate { burst: 200, per_second: 20 },
+            unproven_sources: 8192,
+            unproven_interval: Duration::from_secs(10),
         }
     }
 }
@@ -74,6 +87,7 @@ pub struct Shared {
     pub sessions: SessionSeal,
     pub lender: Lender,
     pub reach: Reach,
+    pub flood: Flood,
     pub meter: Meter,
     pub telemetry: Telemetry,
     pub limits: Limits,

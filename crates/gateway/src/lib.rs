@@ -6,6 +6,7 @@
 
 pub mod door;
 pub mod effect;
+pub mod flood;
 pub mod forward;
 pub mod gate;
 pub mod handle;

@@ -13,6 +13,7 @@ use vidimus_core::record::{Record, RefusalKind, RefusalRecord};
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::Peer;
+use crate::flood::{self, Fate};
 use crate::gate::{Gate, rfc3339};
 use crate::protocol::jsonrpc;
 use crate::reply::{self, ReplyBody, Shape};
@@ -90,7 +91,8 @@ impl Journey {
         if !self.decided {
             gate.meter.decided(self.protocol, Some(refusal.code));
             // A path that is no route concerns nobody's record; everything else does, as far as the ledger can take it.
-            if refusal.code != Code::RouteUnknown || self.caller.is_some() {
+            let concerns = refusal.code != Code::RouteUnknown || self.caller.is_some();
+            if concerns && self.has_record(gate, refusal.code) {
                 let written = gate.ledger.record(&self.call, &self.record(parts, &refusal)).await;
                 if let Err(closed) = written
                     && refusal.code != Code::LedgerClosed
@@ -107,6 +109,20 @@ impl Journey {
             span.end(refusal.code.as_str(), Some(refusal.code.as_str()), response.status().as_u16());
         }
         response
+    }
+
+    /// Whether a refusal has a record of its own. Of callers that proved nobody, a flood has not: it would fill the disk.
+    fn has_record(&self, gate: &Gate, code: Code) -> bool {
+        if self.caller.is_some() {
+            return true;
+        }
+        let fate = gate.flood.meet(self.peer.address.ip(), code, self.started, self.wall);
+        let Fate::Counted { first } = fate else { return true };
+        gate.meter.unrecorded(code);
+        if first {
+            flood::tell_later(gate.shared.clone());
+        }
+        false
     }
 
     fn record<'r>(&'r self, parts: &'r http::request::Parts, refusal: &'r Refusal) -> Record<'r> {
