@@ -13,6 +13,7 @@ use vidimus_core::record::{Record, RefusalKind, RefusalRecord};
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::Peer;
+use crate::door::public;
 use crate::flood::{self, Fate};
 use crate::gate::{Gate, rfc3339};
 use crate::protocol::jsonrpc;
@@ -102,8 +103,7 @@ impl Journey {
             }
         }
         tracing::debug!(call = %self.call, code = refusal.code.as_str(), detail = refusal.detail, "{}", refusal.message);
-        let metadata =
-            format!("{}/.well-known/oauth-protected-resource{}", gate.public_url, parts.uri.path());
+        let metadata = public::metadata_url(&gate.public_url, parts.uri.path());
         let response = reply::refused(&self.shape, &refusal, &self.call, Some(&metadata));
         if let Some(span) = self.span.take() {
             span.end(refusal.code.as_str(), Some(refusal.code.as_str()), response.status().as_u16());
