@@ -129,11 +129,29 @@ pub struct Refusal {
     /// The policies that refused (or came nearest), empty where no policy was asked.
     pub policies: Vec<Arc<str>>,
     pub detail: Option<String>,
+    /// What a credential proved, though it was not enough. For the record only.
+    pub proven: Option<Box<Verified>>,
+}
+
+/// Whom a verified credential names. Never of a token whose signature, times or audience did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// As in [`crate::caller::Proven::identity`].
+    pub identity: Arc<str>,
+    /// `issuer#subject` of the person that the caller would have acted for.
+    pub user: Option<Arc<str>>,
 }
 
 impl Refusal {
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), policies: Vec::new(), detail: None }
+        Self { code, message: message.into(), policies: Vec::new(), detail: None, proven: None }
+    }
+
+    /// Adds who was proven all the same, so that the record can be found by it.
+    #[must_use]
+    pub fn of(mut self, verified: Verified) -> Self {
+        self.proven = Some(Box::new(verified));
+        self
     }
 
     /// Adds what the operator should see and the caller should not.

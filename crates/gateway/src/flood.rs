@@ -180,6 +180,7 @@ impl Missed {
             code: NOT_RECORDED,
             detail: None,
             id,
+            identity: None,
             kind: RefusalKind,
             message: Cow::Owned(message),
             outcome: "deny",
@@ -188,6 +189,7 @@ impl Missed {
             source: None,
             time: Cow::Owned(rfc3339(self.to)),
             trace: Cow::Owned(TraceContext::from_header(None).to_string()),
+            user: None,
             version: 1,
         })
     }

@@ -131,10 +131,16 @@ impl Journey {
             Some((end, _)) => Cow::Owned(text.chars().take(end.min(LONGEST)).collect()),
             None => Cow::Borrowed(text),
         };
+        let verified = refusal.proven.as_deref();
+        let identity = self.caller.as_ref().map(|proven| &*proven.identity);
+        let identity = identity.or(verified.map(|verified| &*verified.identity));
+        let user = self.caller.as_ref().and_then(|proven| proven.user.as_ref());
+        let user = user.map(|user| Cow::Owned(user.id()));
         Record::Refusal(RefusalRecord {
             code: refusal.code.as_str(),
             detail: refusal.detail.as_deref().map(shorten),
             id: &self.call,
+            identity: identity.map(Cow::Borrowed),
             kind: RefusalKind,
             message: shorten(&refusal.message),
             outcome: "deny",
@@ -143,6 +149,7 @@ impl Journey {
             source: Some(Cow::Owned(self.peer.address.ip().to_string())),
             time: Cow::Owned(rfc3339(self.wall)),
             trace: Cow::Owned(self.trace.to_string()),
+            user: user.or(verified.and_then(|it| it.user.as_deref()).map(Cow::Borrowed)),
             version: 1,
         })
     }
