@@ -30,7 +30,7 @@ pub struct Limits {
     pub headers: usize,
     /// From accepted connection, or the end of the last request, to complete headers; for TLS, to a finished handshake as well.
     pub header_time: Duration,
-    /// From complete headers to a complete body.
+    /// From complete headers to a complete body. Also how long a caller may take nothing of what is written to it.
     pub body_time: Duration,
     /// Between two chunks of an upstream's streamed answer.
     pub idle_stream: Duration,
