@@ -105,7 +105,7 @@ impl Decision {
                 self.policies.to_vec(),
             ),
         };
-        Err(Refusal { code, message: message.into(), policies, detail: None, allow: None })
+        Err(Refusal { code, message: message.into(), policies, detail: None, allow: None, proven: None })
     }
 
     fn facts_text(&self) -> String {

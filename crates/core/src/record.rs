@@ -99,6 +99,9 @@ pub struct EffectRecord<'a> {
     pub version: u8,
 }
 
+/// The `code` of the one refusal record that stands for many: its message counts them by their own codes. No caller gets it.
+pub const NOT_RECORDED: &str = "refusals_not_recorded";
+
 /// Written when a call is refused before it could be decided: no identity, unknown object, bad message.
 #[derive(Clone, Debug, Serialize)]
 pub struct RefusalRecord<'a> {
@@ -107,6 +110,9 @@ pub struct RefusalRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<Cow<'a, str>>,
     pub id: &'a str,
+    /// What the caller's credential proved, also where that is no registered principal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Cow<'a, str>>,
     pub kind: RefusalKind,
     pub message: Cow<'a, str>,
     pub outcome: &'a str,
@@ -119,6 +125,9 @@ pub struct RefusalRecord<'a> {
     pub source: Option<Cow<'a, str>>,
     pub time: Cow<'a, str>,
     pub trace: Cow<'a, str>,
+    /// `issuer#subject` of the person on whose behalf, where that was proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Cow<'a, str>>,
     pub version: u8,
 }
 

@@ -131,17 +131,35 @@ pub struct Refusal {
     pub detail: Option<String>,
     /// With `method_not_allowed`: the HTTP methods that are, as in `GET, POST`.
     pub allow: Option<&'static str>,
+    /// What a credential proved, though it was not enough. For the record only.
+    pub proven: Option<Box<Verified>>,
+}
+
+/// Whom a verified credential names. Never of a token whose signature, times or audience did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// As in [`crate::caller::Proven::identity`].
+    pub identity: Arc<str>,
+    /// `issuer#subject` of the person that the caller would have acted for.
+    pub user: Option<Arc<str>>,
 }
 
 impl Refusal {
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), policies: Vec::new(), detail: None, allow: None }
+        Self { code, message: message.into(), policies: Vec::new(), detail: None, allow: None, proven: None }
     }
 
     /// An HTTP method that is not served here; `allow` lists those that are, separated by ", " (RFC 9110 section 15.5.6).
     pub fn method_not_allowed(what: &str, allow: &'static str) -> Self {
         let message = format!("{what} is served by {allow}");
         Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, message) }
+    }
+
+    /// Adds who was proven all the same, so that the record can be found by it.
+    #[must_use]
+    pub fn of(mut self, verified: Verified) -> Self {
+        self.proven = Some(Box::new(verified));
+        self
     }
 
     /// Adds what the operator should see and the caller should not.

@@ -2,7 +2,7 @@
 
 pub mod listen;
 mod opening;
-mod public;
+pub(crate) mod public;
 
 use std::convert::Infallible;
 

@@ -339,6 +339,8 @@ mod tests {
             sessions: crate::session::SessionSeal::new(&[7; crate::session::KEY_LENGTH]).expect("a seal"),
             lender: Default::default(),
             reach: crate::reach::Reach::new(8, Duration::from_secs(1)),
+            bodies: crate::bodies::Bodies::new(1024),
+            flood: crate::flood::Flood::new(&Default::default()),
             meter: Default::default(),
             telemetry: Default::default(),
             limits: Default::default(),

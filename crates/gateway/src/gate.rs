@@ -9,6 +9,8 @@ use vidimus_core::snapshot::Snapshot;
 use vidimus_identity::{Authenticator, Mint};
 use vidimus_ledger::Ledger;
 
+use crate::bodies::Bodies;
+use crate::flood::{Flood, Rate};
 use crate::forward::Upstream;
 use crate::lend::Lender;
 use crate::meter::Meter;
@@ -23,13 +25,15 @@ pub struct Limits {
     pub message_body: usize,
     /// Body of a model request, which may carry images.
     pub model_body: usize,
+    /// All request bodies that are held at once. One whose length is not said beforehand counts as the longest there may be.
+    pub held_bodies: usize,
     /// An upstream answer, or one event of it, that has to be read whole (a filtered listing, a card).
     pub held_answer: usize,
     /// All request headers of one request together (HTTP/1.1 buffer, HTTP/2 header list).
     pub headers: usize,
     /// From accepted connection, or the end of the last request, to complete headers; for TLS, to a finished handshake as well.
     pub header_time: Duration,
-    /// From complete headers to a complete body.
+    /// From complete headers to a complete body. Also how long a caller may take nothing of what is written to it.
     pub body_time: Duration,
     /// Between two chunks of an upstream's streamed answer.
     pub idle_stream: Duration,
@@ -43,6 +47,14 @@ pub struct Limits {
     pub counted_chains: usize,
     /// How long such a chain is quiet before it is forgotten. Longer than any token that continues it lives.
     pub quiet_chain: Duration,
+    /// Refusals of callers that proved nobody that are recorded one by one; further ones are counted.
+    pub unproven: Rate,
+    /// Of them, those of one source.
+    pub unproven_source: Rate,
+    /// Sources that are told apart.
+    pub unproven_sources: usize,
+    /// Between the first of them that is counted and the record of how many they were.
+    pub unproven_interval: Duration,
 }
 
 impl Default for Limits {
@@ -50,6 +62,7 @@ impl Default for Limits {
         Self {
             message_body: 4 * 1024 * 1024,
             model_body: 32 * 1024 * 1024,
+            held_bodies: 512 * 1024 * 1024,
             held_answer: 8 * 1024 * 1024,
             headers: 64 * 1024,
             header_time: Duration::from_secs(10),
@@ -60,6 +73,10 @@ impl Default for Limits {
             token_life: Duration::from_secs(120),
             counted_chains: 65_536,
             quiet_chain: Duration::from_secs(600),
+            unproven: Rate { burst: 1000, per_second: 100 },
+            unproven_source: Rate { burst: 200, per_second: 20 },
+            unproven_sources: 8192,
+            unproven_interval: Duration::from_secs(10),
         }
     }
 }
@@ -74,6 +91,8 @@ pub struct Shared {
     pub sessions: SessionSeal,
     pub lender: Lender,
     pub reach: Reach,
+    pub bodies: Bodies,
+    pub flood: Flood,
     pub meter: Meter,
     pub telemetry: Telemetry,
     pub limits: Limits,

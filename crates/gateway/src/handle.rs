@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use vidimus_core::call::{Call, Context};
 use vidimus_core::caller::{Caller, Chain, Proven};
 use vidimus_core::decision::Decision;
@@ -74,7 +74,9 @@ async fn govern(
     let (caller, credential) = authenticate(gate, &world, journey, &route, parts).await?;
     let object = Object::find(&world, &route)?;
     let endpoint = object.endpoint(&parts.method, &route)?;
-    let bytes = read(gate, &route, body).await?;
+    let most = most(gate, &route);
+    let _held = gate.bodies.lease(announced(&body, most))?;
+    let bytes = read(gate, most, body).await?;
     let json = match endpoint.has_body() {
         true => Some(protocol::parse(&bytes)?),
         false if bytes.is_empty() => None,
@@ -197,12 +199,24 @@ fn chain(proven: &Proven, journey: &Journey) -> Chain {
     })
 }
 
-/// Reads the body, bounded in size and time.
-async fn read(gate: &Gate, route: &Route<'_>, body: Incoming) -> Result<Bytes, Refusal> {
-    let most = match route.protocol {
+/// The longest body of a route.
+fn most(gate: &Gate, route: &Route<'_>) -> usize {
+    match route.protocol {
         crate::route::Protocol::Llm => gate.limits.model_body,
         _ => gate.limits.message_body,
-    };
+    }
+}
+
+/// How long the body says it is; `most` where it does not, or says more than is read of it.
+fn announced(body: &Incoming, most: usize) -> usize {
+    body.size_hint()
+        .upper()
+        .and_then(|length| usize::try_from(length).ok())
+        .map_or(most, |length| length.min(most))
+}
+
+/// Reads the body, bounded in size and time.
+async fn read(gate: &Gate, most: usize, body: Incoming) -> Result<Bytes, Refusal> {
     let slow = || {
         Refusal::new(
             Code::RequestTooSlow,

@@ -4,8 +4,10 @@
 //! in, [`route`] says what they address, [`protocol`] turns a message into a call, [`handle`] is the whole way in one function,
 //! [`forward`] is the only place that reaches an upstream, and [`effect`] closes the record when the answer has ended.
 
+pub mod bodies;
 pub mod door;
 pub mod effect;
+pub mod flood;
 pub mod forward;
 pub mod gate;
 pub mod handle;

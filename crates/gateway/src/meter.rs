@@ -21,6 +21,11 @@ struct Decided {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Coded {
+    code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Ended {
     protocol: &'static str,
     result: &'static str,
@@ -43,6 +48,7 @@ struct Counted {
 pub struct Meter {
     registry: Registry,
     decisions: Family<Decided, Counter>,
+    unrecorded: Family<Coded, Counter>,
     effects: Family<Ended, Counter>,
     duration: Family<Spoken, Histogram>,
     tokens: Family<Counted, Counter>,
@@ -64,6 +70,7 @@ impl Default for Meter {
         };
         let meter = Self {
             decisions: Family::default(),
+            unrecorded: Family::default(),
             effects: Family::default(),
             duration: Family::new_with_constructor(histogram),
             tokens: Family::default(),
@@ -76,6 +83,11 @@ impl Default for Meter {
             registry: Registry::default(),
         };
         registry.register("decisions", "Calls decided or refused, by stable code", meter.decisions.clone());
+        registry.register(
+            "refusals_not_recorded",
+            "Refusals of unproven callers that were counted, not recorded one by one",
+            meter.unrecorded.clone(),
+        );
         registry.register("effects", "Calls ended, by result", meter.effects.clone());
         registry.register(
             "call_duration_seconds",
@@ -110,6 +122,11 @@ impl Meter {
             code: code.map_or("allowed", Code::as_str),
         };
         self.decisions.get_or_create(&labels).inc();
+    }
+
+    /// A refusal that is counted and has no record of its own.
+    pub fn unrecorded(&self, code: Code) {
+        self.unrecorded.get_or_create(&Coded { code: code.as_str() }).inc();
     }
 
     /// A call that went upstream has ended.

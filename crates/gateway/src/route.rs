@@ -31,6 +31,11 @@ pub struct Route<'a> {
 }
 
 impl<'a> Route<'a> {
+    /// The path of the object itself, which tokens and their metadata name: without what follows, and without a slash at the end.
+    pub fn address(&self) -> String {
+        format!("/{}/{}", self.protocol.as_str(), self.key)
+    }
+
     /// Parses a request path. Names are compared byte for byte: a percent-encoded or dotted spelling is no route.
     pub fn parse(path: &'a str) -> Option<Self> {
         let (protocol, object) = Protocol::ALL.into_iter().find_map(|protocol| {
@@ -59,6 +64,18 @@ fn is_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_address_of_a_route_is_that_of_its_object() {
+        for (path, expected) in [
+            ("/llm/p/openai/v1/chat/completions", "/llm/p/openai"),
+            ("/a2a/f/b/.well-known/agent-card.json", "/a2a/f/b"),
+            ("/mcp/finance/ledger/", "/mcp/finance/ledger"),
+            ("/mcp/finance/ledger", "/mcp/finance/ledger"),
+        ] {
+            assert_eq!(Route::parse(path).map(|route| route.address()).as_deref(), Some(expected), "{path}");
+        }
+    }
 
     #[test]
     fn only_the_documented_paths_are_routes() {

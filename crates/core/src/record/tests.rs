@@ -95,6 +95,7 @@ fn refusal(text: &str) -> Record<'_> {
         code: text,
         detail: Some(text.into()),
         id: text,
+        identity: Some(text.into()),
         kind: RefusalKind,
         message: text.into(),
         outcome: text,
@@ -103,6 +104,7 @@ fn refusal(text: &str) -> Record<'_> {
         source: Some(text.into()),
         time: text.into(),
         trace: text.into(),
+        user: Some(text.into()),
         version: 1,
     })
 }

@@ -122,9 +122,15 @@ async fn accept(
 
 async fn connection(counted: Counted, stream: TcpStream, address: SocketAddr, watcher: Watcher) {
     let _ = stream.set_nodelay(true);
-    let within = counted.0.gate.limits.header_time;
+    let (within, stuck_time) = (counted.0.gate.limits.header_time, counted.0.gate.limits.body_time);
     let Some(tls) = &counted.0.tls else {
-        return speak(&counted, Opening::new(stream, within), Peer { address, svid: None }, watcher).await;
+        return speak(
+            &counted,
+            Opening::new(stream, within, stuck_time),
+            Peer { address, svid: None },
+            watcher,
+        )
+        .await;
     };
     match tokio::time::timeout(within, TlsAcceptor::from(tls.clone()).accept(stream)).await {
         Ok(Ok(stream)) => {
@@ -134,7 +140,7 @@ async fn connection(counted: Counted, stream: TcpStream, address: SocketAddr, wa
                     return tracing::debug!(%address, %error, "the peer's certificate is not an X.509-SVID");
                 }
             };
-            speak(&counted, Opening::new(stream, within), Peer { address, svid }, watcher).await;
+            speak(&counted, Opening::new(stream, within, stuck_time), Peer { address, svid }, watcher).await;
         }
         Ok(Err(error)) => tracing::debug!(%address, %error, "TLS handshake failed"),
         Err(_) => tracing::debug!(%address, "TLS handshake took too long"),

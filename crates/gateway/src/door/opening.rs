@@ -1,5 +1,6 @@
 //! The first bytes of a connection. While hyper tells HTTP/1.1 from HTTP/2 by them it waits without a limit of its own, so a
-//! client that says nothing, or half of HTTP/2's preface, would keep its connection for ever.
+//! client that says nothing, or half of HTTP/2's preface, would keep its connection for ever. So would one that asks and never
+//! reads the answers: hyper waits without a limit for room to write.
 
 use std::future::Future as _;
 use std::io;
@@ -13,17 +14,33 @@ use tokio::time::Sleep;
 /// RFC 9113 section 3.4. What differs from it is HTTP/1.1, and hyper's own limits count from there.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A stream that fails when it has not said within a time which protocol it speaks.
+/// A stream that fails when it has not said within a time which protocol it speaks, or takes nothing of what is written to it.
 #[derive(Debug)]
 pub(super) struct Opening<S> {
     stream: S,
     /// The part of the preface that did not come yet; `None` when it is known what is spoken.
     waiting: Option<(&'static [u8], Pin<Box<Sleep>>)>,
+    /// How long the peer may take nothing of what is written.
+    stuck_time: Duration,
+    /// Since a write made no progress.
+    stuck: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Opening<S> {
-    pub(super) fn new(stream: S, within: Duration) -> Self {
-        Self { stream, waiting: Some((PREFACE, Box::pin(tokio::time::sleep(within)))) }
+    pub(super) fn new(stream: S, within: Duration, stuck_time: Duration) -> Self {
+        let waiting = Some((PREFACE, Box::pin(tokio::time::sleep(within))));
+        Self { stream, waiting, stuck_time, stuck: None }
+    }
+
+    /// What came of writing; an error when nothing came of it for too long.
+    fn progress<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stuck = None;
+            return written;
+        }
+        let limit = self.stuck_time;
+        let deadline = self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn heard(&mut self, bytes: &[u8]) {
@@ -58,7 +75,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Opening<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Opening<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.progress(cx, written)
     }
 
     fn poll_write_vectored(
@@ -66,7 +84,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Opening<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.progress(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -74,11 +93,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Opening<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let written = Pin::new(&mut self.stream).poll_flush(cx);
+        self.progress(cx, written)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let written = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.progress(cx, written)
     }
 }
 
@@ -91,7 +112,7 @@ mod tests {
     /// What comes of reading on, after `said`, when nothing more comes.
     async fn after(said: &[&[u8]]) -> io::Result<usize> {
         let (mut client, server) = tokio::io::duplex(1024);
-        let mut opening = Opening::new(server, Duration::from_millis(20));
+        let mut opening = Opening::new(server, Duration::from_millis(20), Duration::from_secs(60));
         let mut buffer = [0; 64];
         for part in said {
             client.write_all(part).await?;
@@ -114,5 +135,26 @@ mod tests {
         assert_eq!(after(&[PREFACE]).await.ok(), Some(usize::MAX));
         assert_eq!(after(&[b"P", b"OST"]).await.ok(), Some(usize::MAX));
         assert_eq!(after(&[PREFACE, b"more"]).await.ok(), Some(usize::MAX));
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
+        let limit = Duration::from_millis(300);
+        let (mut client, server) = tokio::io::duplex(16);
+        let mut opening = Opening::new(server, limit, limit);
+        let slow = tokio::spawn(async move {
+            let mut taken = [0; 16];
+            for _ in 0..4 {
+                tokio::time::sleep(limit / 3).await;
+                client.read_exact(&mut taken).await.expect("read");
+            }
+            client
+        });
+        opening.write_all(&[b'x'; 80]).await.expect("it takes a little at a time");
+        let _client = slow.await.expect("its end");
+        let begun = tokio::time::Instant::now();
+        let failed = opening.write_all(b"x").await.expect_err("nothing is taken any more");
+        assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
+        assert!(begun.elapsed() >= limit, "{:?}", begun.elapsed());
     }
 }

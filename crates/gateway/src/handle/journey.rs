@@ -13,6 +13,8 @@ use vidimus_core::record::{Record, RefusalKind, RefusalRecord};
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::Peer;
+use crate::door::public;
+use crate::flood::{self, Fate};
 use crate::gate::{Gate, rfc3339};
 use crate::protocol::jsonrpc;
 use crate::reply::{self, Dialect, ReplyBody, Shape};
@@ -91,7 +93,8 @@ impl Journey {
         if !self.decided {
             gate.meter.decided(self.protocol, Some(refusal.code));
             // A path that is no route concerns nobody's record; everything else does, as far as the ledger can take it.
-            if refusal.code != Code::RouteUnknown || self.caller.is_some() {
+            let concerns = refusal.code != Code::RouteUnknown || self.caller.is_some();
+            if concerns && self.has_record(gate, refusal.code) {
                 let written = gate.ledger.record(&self.call, &self.record(parts, &refusal)).await;
                 if let Err(closed) = written
                     && refusal.code != Code::LedgerClosed
@@ -101,13 +104,26 @@ impl Journey {
             }
         }
         tracing::debug!(call = %self.call, code = refusal.code.as_str(), detail = refusal.detail, "{}", refusal.message);
-        let metadata =
-            format!("{}/.well-known/oauth-protected-resource{}", gate.public_url, parts.uri.path());
+        let metadata = public::metadata_url(&gate.public_url, parts.uri.path());
         let response = reply::refused(&self.shape, &refusal, &self.call, Some(&metadata));
         if let Some(span) = self.span.take() {
             span.end(refusal.code.as_str(), Some(refusal.code.as_str()), response.status().as_u16());
         }
         response
+    }
+
+    /// Whether a refusal has a record of its own. Of callers that proved nobody, a flood has not: it would fill the disk.
+    fn has_record(&self, gate: &Gate, code: Code) -> bool {
+        if self.caller.is_some() {
+            return true;
+        }
+        let fate = gate.flood.meet(self.peer.address.ip(), code, self.started, self.wall);
+        let Fate::Counted { first } = fate else { return true };
+        gate.meter.unrecorded(code);
+        if first {
+            flood::tell_later(gate.shared.clone());
+        }
+        false
     }
 
     fn record<'r>(&'r self, parts: &'r http::request::Parts, refusal: &'r Refusal) -> Record<'r> {
@@ -116,10 +132,16 @@ impl Journey {
             Some((end, _)) => Cow::Owned(text.chars().take(end.min(LONGEST)).collect()),
             None => Cow::Borrowed(text),
         };
+        let verified = refusal.proven.as_deref();
+        let identity = self.caller.as_ref().map(|proven| &*proven.identity);
+        let identity = identity.or(verified.map(|verified| &*verified.identity));
+        let user = self.caller.as_ref().and_then(|proven| proven.user.as_ref());
+        let user = user.map(|user| Cow::Owned(user.id()));
         Record::Refusal(RefusalRecord {
             code: refusal.code.as_str(),
             detail: refusal.detail.as_deref().map(shorten),
             id: &self.call,
+            identity: identity.map(Cow::Borrowed),
             kind: RefusalKind,
             message: shorten(&refusal.message),
             outcome: "deny",
@@ -128,6 +150,7 @@ impl Journey {
             source: Some(Cow::Owned(self.peer.address.ip().to_string())),
             time: Cow::Owned(rfc3339(self.wall)),
             trace: Cow::Owned(self.trace.to_string()),
+            user: user.or(verified.and_then(|it| it.user.as_deref()).map(Cow::Borrowed)),
             version: 1,
         })
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{SHA256, digest};
 use vidimus_core::caller::{Chain, Proven, UnixMillis, User};
 use vidimus_core::entity::EntityKind;
-use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::refusal::{self, Code, Refusal};
 use vidimus_core::resource::{Identity, Principal};
 use vidimus_core::snapshot::Snapshot;
 
@@ -33,8 +33,15 @@ pub(crate) struct Registry<'a> {
 }
 
 impl Registry<'_> {
-    /// Whom the evidence proves.
+    /// Whom the evidence proves. A refusal says what it proved all the same.
     pub(crate) fn bind(&self, bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Result<Proven, Refusal> {
+        self.principal_of(bearer, peer).map_err(|refusal| match named(bearer, peer) {
+            Some(named) => refusal.of(named),
+            None => refusal,
+        })
+    }
+
+    fn principal_of(&self, bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Result<Proven, Refusal> {
         match (bearer, peer) {
             (None, None) => Err(Refusal::new(Code::CredentialMissing, "no credential was presented")),
             (None, Some(peer)) => Ok(workload(self.peer(peer)?, peer)),
@@ -110,7 +117,7 @@ impl Registry<'_> {
 
     /// An issuer can speak for its own subjects only, so an actor of another issuer is not believed.
     fn actor(&self, actor: &Actor, claims: &Claims) -> Result<(&Principal, Arc<str>), Refusal> {
-        if actor.issuer.as_deref().is_some_and(|issuer| issuer != &*claims.issuer) {
+        if !actor.of(&claims.issuer) {
             let message = "an actor ('act') of the token belongs to another issuer than the token";
             return Err(Refusal::new(Code::PrincipalUnknown, message));
         }
@@ -198,6 +205,30 @@ impl Registry<'_> {
         let (namespace, name) = subject.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')?;
         (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
     }
+}
+
+/// What verified credentials name, whether or not anybody is registered with it: the workload, and the person where the token
+/// can only be one's.
+fn named(bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Option<refusal::Verified> {
+    let workload = peer.map(|peer| Arc::from(peer.spiffe_id.as_str()));
+    let Some(verified) = bearer else {
+        return Some(refusal::Verified { identity: workload?, user: None });
+    };
+    Some(match verified {
+        Verified::Hop { hop, .. } => refusal::Verified {
+            identity: workload.unwrap_or_else(|| format!("hop:{}", hop.destination).into()),
+            user: hop.user.as_ref().map(|user| user.id().into()),
+        },
+        Verified::Issued { claims, .. } => {
+            let person = format!("{}#{}", claims.issuer, claims.subject);
+            let actor = claims.actors.first().filter(|actor| actor.of(&claims.issuer));
+            let actor = actor.map(|actor| oidc(&claims.issuer, &actor.subject));
+            match workload.or(actor) {
+                Some(identity) => refusal::Verified { identity, user: Some(person.into()) },
+                None => refusal::Verified { identity: oidc(&claims.issuer, &claims.subject), user: None },
+            }
+        }
+    })
 }
 
 fn workload(principal: &Principal, peer: &PeerSvid) -> Proven {

@@ -47,6 +47,13 @@ pub(crate) struct Actor {
     pub(crate) subject: String,
 }
 
+impl Actor {
+    /// Whether it is a subject of `issuer`, whose token names it.
+    pub(crate) fn of(&self, issuer: &str) -> bool {
+        self.issuer.as_deref().is_none_or(|own| own == issuer)
+    }
+}
+
 /// The claims of a token of some issuer.
 #[derive(Clone, Debug)]
 pub(crate) struct Claims {

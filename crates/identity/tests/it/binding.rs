@@ -19,6 +19,34 @@ async fn an_svid_alone_is_its_workload() {
     assert_eq!(code(&world.at(None, Some(&stranger), 0).await), Err(Code::PrincipalUnknown));
 }
 
+/// So that the record of the refusal is found by who it was. A token that is not believed names nobody.
+#[tokio::test]
+async fn a_refusal_says_what_was_proven_all_the_same() {
+    let world = World::new();
+    let issuer = world.issuer.issuer();
+    let anna = format!("{issuer}#anna");
+    let token = world.token(json!({ "sub": "anna" }));
+    let acting = world.token(json!({ "sub": "anna", "act": { "sub": "nobody" } }));
+    let foreign =
+        world.token(json!({ "sub": "anna", "act": { "sub": "bot-1", "iss": "https://other.example" } }));
+    let stranger = peer("spiffe://corp.example/stranger");
+    let oidc = |subject: &str| Some(format!("oidc:{issuer}#{subject}"));
+    for (bearer, peer, identity, user) in [
+        (Some(&token), None, oidc("anna"), None),
+        (Some(&acting), None, oidc("nobody"), Some(&anna)),
+        (Some(&foreign), None, oidc("anna"), None),
+        (None, Some(&stranger), Some(stranger.spiffe_id.as_str().to_owned()), None),
+        (Some(&token), Some(&stranger), Some(stranger.spiffe_id.as_str().to_owned()), Some(&anna)),
+        (Some(&format!("{token}x")), None, None, None),
+        (Some(&world.token(json!({ "sub": "anna", "aud": "somebody-else" }))), None, None, None),
+    ] {
+        let refusal = world.at(bearer.map(String::as_str), peer, 0).await.unwrap_err();
+        let proven = refusal.proven.as_deref();
+        assert_eq!(proven.map(|it| it.identity.to_string()), identity, "{refusal}");
+        assert_eq!(proven.and_then(|it| it.user.as_deref()), user.map(String::as_str), "{refusal}");
+    }
+}
+
 /// The connection lives on; what it proves does not.
 #[tokio::test]
 async fn an_svid_proves_nothing_after_its_end() {

@@ -52,6 +52,8 @@ struct Condition {
     members: &'static [&'static str],
     fit: Fit,
     value: String,
+    /// Of a record without a principal, the proven identity may fit in place of the members.
+    or_identity: bool,
     /// The value as it stands in JSON: a record without these bytes need not be parsed.
     bytes: Finder<'static>,
 }
@@ -81,7 +83,8 @@ impl Matcher {
             let value = value.clone()?;
             let json = serde_json::Value::from(value.as_str()).to_string();
             let bytes = json.trim_start_matches('"').as_bytes();
-            Some(Condition { members, fit, value, bytes: Finder::new(bytes).into_owned() })
+            let or_identity = matches!(members, ["principal" | "user"]);
+            Some(Condition { members, fit, value, or_identity, bytes: Finder::new(bytes).into_owned() })
         });
         Self { conditions: conditions.collect(), since: query.since, until: query.until }
     }
@@ -111,6 +114,20 @@ impl Matcher {
 
 impl Condition {
     fn holds(&self, json: &Json<'_>) -> bool {
+        self.holds_in_members(json) || self.or_identity && self.fits_identity(json)
+    }
+
+    /// Whoever was refused because nobody registered it is found by what it proved: `oidc:ISSUER#SUBJECT`, or a SPIFFE ID.
+    fn fits_identity(&self, json: &Json<'_>) -> bool {
+        if json.get("principal").is_some() {
+            return false;
+        }
+        let before =
+            json.get("identity").and_then(Json::as_str).and_then(|text| text.strip_suffix(&*self.value));
+        before.is_some_and(|before| before.is_empty() || before.ends_with(['/', '#', ':']))
+    }
+
+    fn holds_in_members(&self, json: &Json<'_>) -> bool {
         self.members.iter().any(|member| match json.get(member) {
             Some(Json::String(text)) => self.fits(text),
             Some(Json::Array(items)) => items.iter().filter_map(Json::as_str).any(|text| self.fits(text)),

@@ -1,7 +1,7 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
-use vidimus_core::record::Record;
+use vidimus_core::record::{Record, RefusalRecord};
 use vidimus_ledger::{Config, Ledger, Query, SearchError, search, show};
 
 use crate::support::{Asked, config, decide, effect, refusal, segments, time};
@@ -81,6 +81,41 @@ async fn records_are_found_by_each_of_their_members() {
     ];
     for (query, expected) in cases {
         assert_eq!(found(dir.path(), &query), expected, "{query:?}");
+    }
+    ledger.close().await;
+}
+
+/// Of callers that nobody registered there is no principal, only what they proved.
+#[tokio::test]
+async fn a_refusal_is_found_by_the_identity_that_was_proven() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = Ledger::open(config(dir.path())).expect("opened");
+    for (index, identity) in
+        ["oidc:https://login.example#anna", "spiffe://corp.example/bot"].into_iter().enumerate()
+    {
+        for principal in [None, Some("Agent/a/b".into())] {
+            let Record::Refusal(refused) = refusal("x") else { panic!("a refusal") };
+            let user = (index == 1).then(|| "https://login.example#otto".into());
+            let record = Record::Refusal(RefusalRecord {
+                identity: Some(identity.into()),
+                principal,
+                user,
+                ..refused
+            });
+            ledger.record("x", &record).await.expect("recorded");
+        }
+    }
+    for (value, as_agent, as_user) in [
+        ("oidc:https://login.example#anna", &[0][..], &[0][..]),
+        ("https://login.example#anna", &[0], &[0]),
+        ("anna", &[0], &[0]),
+        ("nna", &[], &[]),
+        ("spiffe://corp.example/bot", &[2], &[2]),
+        ("otto", &[], &[2, 3]),
+        ("a/b", &[1, 3], &[]),
+    ] {
+        assert_eq!(found(dir.path(), &Query { agent: text(value), ..Query::default() }), as_agent, "{value}");
+        assert_eq!(found(dir.path(), &Query { user: text(value), ..Query::default() }), as_user, "{value}");
     }
     ledger.close().await;
 }

@@ -111,6 +111,7 @@ pub(crate) fn refusal(text: &str) -> Record<'_> {
         code: "token_expired",
         detail: None,
         id: text,
+        identity: None,
         kind: RefusalKind,
         message: "the token has expired".into(),
         outcome: "deny",
@@ -119,6 +120,7 @@ pub(crate) fn refusal(text: &str) -> Record<'_> {
         source: None,
         time: time(0).into(),
         trace: "".into(),
+        user: None,
         version: 1,
     })
 }

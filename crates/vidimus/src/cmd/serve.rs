@@ -82,7 +82,7 @@ pub struct Serve {
     /// How long a caller may take for its TLS handshake and for the headers of a request; also how long a connection may idle.
     #[arg(long, env = "VIDIMUS_HEADER_TIME", default_value = "10s", value_parser = flags::time_limit)]
     pub header_time: Duration,
-    /// How long a caller may take to send the body of a request.
+    /// How long a caller may take to send the body of a request, and how long it may read nothing of its answers.
     #[arg(long, env = "VIDIMUS_BODY_TIME", default_value = "30s", value_parser = flags::time_limit)]
     pub body_time: Duration,
     /// How long an upstream's answer may pause once it has begun (until it begins, spec.endpoint.timeout counts). An answer that

@@ -13,7 +13,9 @@ use anyhow::{Context as _, anyhow, bail};
 use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
+use vidimus_gateway::bodies::Bodies;
 use vidimus_gateway::door::listen::{self, Door};
+use vidimus_gateway::flood::{self, Flood};
 use vidimus_gateway::forward::{AddressGuard, Upstream};
 use vidimus_gateway::gate::{Gate, Limits, Shared, millis};
 use vidimus_gateway::lend::Lender;
@@ -77,6 +79,8 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
             tracing::error!("a worker ended by a panic");
         }
     }
+    // No worker is left to tell it.
+    control.block_on(flood::tell(&shared));
     control.block_on(shared.ledger.close());
     shared.telemetry.flush();
     Ok(ExitCode::SUCCESS)
@@ -153,6 +157,8 @@ fn shared(
         sessions: SessionSeal::new(&session_key(&serve.data.join("identity").join("session.key"))?)?,
         lender: Lender::default(),
         reach: Reach::new(limits.counted_chains, limits.quiet_chain),
+        bodies: Bodies::new(limits.held_bodies),
+        flood: Flood::new(&limits),
         meter,
         telemetry: Telemetry::new(serve.otlp_endpoint.as_deref())?,
         limits,
