@@ -38,9 +38,9 @@ e2e: ## The gateway binary between real clients and real servers
 fuzz: ## Every parser of foreign bytes against random input, FUZZ_SECONDS each (30); needs a nightly toolchain
 	scripts/fuzz.sh $(FUZZ_TARGETS)
 
-bench: ## Every promised number, one JSON object a line
-	$(CARGO) build --release -p vidimus -p vidimus-bench
-	target/release/bench $(BENCH_FLAGS)
+bench: ## Every promised number, one JSON object a line (on stdout nothing else)
+	@$(CARGO) build --release -p vidimus -p vidimus-bench
+	@target/release/bench $(BENCH_FLAGS)
 
 crds: ## Write deploy/crds from the Rust types
 	$(CARGO) xtask crds
