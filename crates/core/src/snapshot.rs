@@ -59,9 +59,8 @@ impl Snapshot {
 
     /// As [`Snapshot::build`], taking over the policies that `self` has compiled already, and what those of them forbade that
     /// are malformed now. `rejected` is what was left out before, while the objects were read; it is returned with the rest.
-    pub fn rebuilt(&self, objects: Vec<Object>, rejected: Vec<Rejection>) -> (Self, Vec<Rejection>) {
+    pub fn rebuilt(&self, objects: Vec<Object>, mut rejected: Vec<Rejection>) -> (Self, Vec<Rejection>) {
         let mut next = Self::default();
-        let mut rejected = rejected;
         let mut seen = HashSet::new();
         let mut statements: Vec<Arc<Statement>> = Vec::new();
         match compile::quarantine() {

@@ -1,8 +1,8 @@
 //! Where bytes come in: listeners, TLS, limits, and the few documents that are public.
 
 pub mod listen;
-mod opening;
 pub(crate) mod public;
+mod timed;
 
 use std::convert::Infallible;
 

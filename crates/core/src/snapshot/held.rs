@@ -2,6 +2,7 @@
 //! until it is good again, or gone from sources in which nothing is malformed. Its permits are left out at once.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use cedar_policy::Effect;
@@ -58,7 +59,9 @@ pub(super) fn held(last: &Snapshot, next: &Snapshot, rejected: &mut Vec<Rejectio
         .chain(were_held)
         .filter(|(key, held)| !next.compiled.contains_key(key) && held.forbids().next().is_some())
         // A directory that cannot be read is a source of all that is in it.
-        .filter(|(_, held)| rejected.iter().any(|rejection| held.source.starts_with(&rejection.source)))
+        .filter(|(_, held)| {
+            rejected.iter().any(|rejection| Path::new(&*held.source).starts_with(&rejection.source))
+        })
         .collect();
     found.iter().for_each(|(key, held)| held.report(key, rejected));
     found

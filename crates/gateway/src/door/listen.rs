@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use vidimus_identity::PeerSvid;
 
-use super::opening::Opening;
+use super::timed::Timed;
 use crate::gate::Gate;
 use crate::handle::Peer;
 
@@ -126,7 +126,7 @@ async fn connection(counted: Counted, stream: TcpStream, address: SocketAddr, wa
     let Some(tls) = &counted.0.tls else {
         return speak(
             &counted,
-            Opening::new(stream, within, stuck_time),
+            Timed::new(stream, within, stuck_time),
             Peer { address, svid: None },
             watcher,
         )
@@ -140,7 +140,7 @@ async fn connection(counted: Counted, stream: TcpStream, address: SocketAddr, wa
                     return tracing::debug!(%address, %error, "the peer's certificate is not an X.509-SVID");
                 }
             };
-            speak(&counted, Opening::new(stream, within, stuck_time), Peer { address, svid }, watcher).await;
+            speak(&counted, Timed::new(stream, within, stuck_time), Peer { address, svid }, watcher).await;
         }
         Ok(Err(error)) => tracing::debug!(%address, %error, "TLS handshake failed"),
         Err(_) => tracing::debug!(%address, "TLS handshake took too long"),
@@ -148,7 +148,7 @@ async fn connection(counted: Counted, stream: TcpStream, address: SocketAddr, wa
 }
 
 /// HTTP/1.1 or 2, whichever the peer begins with.
-async fn speak<S>(counted: &Counted, stream: Opening<S>, peer: Peer, watcher: Watcher)
+async fn speak<S>(counted: &Counted, stream: Timed<S>, peer: Peer, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {

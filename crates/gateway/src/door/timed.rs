@@ -1,6 +1,6 @@
-//! The first bytes of a connection. While hyper tells HTTP/1.1 from HTTP/2 by them it waits without a limit of its own, so a
-//! client that says nothing, or half of HTTP/2's preface, would keep its connection for ever. So would one that asks and never
-//! reads the answers: hyper waits without a limit for room to write.
+//! The waits on a connection that hyper does not limit itself. One is for the first bytes, by which it tells HTTP/1.1 from
+//! HTTP/2: a client that says nothing, or half of HTTP/2's preface, would keep its connection for ever. The other is for room to
+//! write: so would a client that asks and never reads the answers.
 
 use std::future::Future as _;
 use std::io;
@@ -16,7 +16,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A stream that fails when it has not said within a time which protocol it speaks, or takes nothing of what is written to it.
 #[derive(Debug)]
-pub(super) struct Opening<S> {
+pub(super) struct Timed<S> {
     stream: S,
     /// The part of the preface that did not come yet; `None` when it is known what is spoken.
     waiting: Option<(&'static [u8], Pin<Box<Sleep>>)>,
@@ -26,7 +26,7 @@ pub(super) struct Opening<S> {
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Opening<S> {
+impl<S> Timed<S> {
     pub(super) fn new(stream: S, within: Duration, stuck_time: Duration) -> Self {
         let waiting = Some((PREFACE, Box::pin(tokio::time::sleep(within))));
         Self { stream, waiting, stuck_time, stuck: None }
@@ -53,7 +53,7 @@ impl<S> Opening<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Opening<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -73,7 +73,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Opening<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Opening<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.progress(cx, written)
@@ -112,14 +112,14 @@ mod tests {
     /// What comes of reading on, after `said`, when nothing more comes.
     async fn after(said: &[&[u8]]) -> io::Result<usize> {
         let (mut client, server) = tokio::io::duplex(1024);
-        let mut opening = Opening::new(server, Duration::from_millis(20), Duration::from_secs(60));
+        let mut timed = Timed::new(server, Duration::from_millis(20), Duration::from_secs(60));
         let mut buffer = [0; 64];
         for part in said {
             client.write_all(part).await?;
-            assert_eq!(opening.read(&mut buffer).await?, part.len());
+            assert_eq!(timed.read(&mut buffer).await?, part.len());
         }
         tokio::select! {
-            read = opening.read(&mut buffer) => read,
+            read = timed.read(&mut buffer) => read,
             // The stream is open for longer than the limit: another one, hyper's, applies.
             () = tokio::time::sleep(Duration::from_millis(200)) => Ok(usize::MAX),
         }
@@ -141,7 +141,7 @@ mod tests {
     async fn a_peer_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
         let limit = Duration::from_millis(300);
         let (mut client, server) = tokio::io::duplex(16);
-        let mut opening = Opening::new(server, limit, limit);
+        let mut timed = Timed::new(server, limit, limit);
         let slow = tokio::spawn(async move {
             let mut taken = [0; 16];
             for _ in 0..4 {
@@ -150,10 +150,10 @@ mod tests {
             }
             client
         });
-        opening.write_all(&[b'x'; 80]).await.expect("it takes a little at a time");
+        timed.write_all(&[b'x'; 80]).await.expect("it takes a little at a time");
         let _client = slow.await.expect("its end");
         let begun = tokio::time::Instant::now();
-        let failed = opening.write_all(b"x").await.expect_err("nothing is taken any more");
+        let failed = timed.write_all(b"x").await.expect_err("nothing is taken any more");
         assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
         assert!(begun.elapsed() >= limit, "{:?}", begun.elapsed());
     }
