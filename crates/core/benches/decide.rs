@@ -9,14 +9,26 @@ use std::collections::HashSet;
 use std::hint::black_box;
 use std::time::Instant;
 
-use vidimus_core::call::Call;
+use vidimus_core::call::{Arguments, Call};
+use vidimus_core::decision::Outcome;
 use vidimus_core::snapshot::Snapshot;
 
 #[path = "../../testkit/src/estate.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the estate is written for other users as well")]
 mod estate;
 
+#[path = "../tests/it/oracle.rs"]
+#[expect(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "written for the tests, which ask more of it"
+)]
+mod oracle;
+
 use estate::{Dice, Estate, EstateCall};
+use oracle::Oracle;
 
 const SEED: u64 = 42;
 const AGENTS: usize = 10_000;
@@ -68,7 +80,7 @@ fn measure(policies: usize) -> Option<f64> {
     );
     let worst = percentile(&mut warm, 0.99);
     print("decide_warm", worst, "µs", &parameters(&format!(r#"{more},"statistic":"p99""#)), None);
-    plain(&snapshot, &calls, policies, &parameters);
+    plain(&estate, &snapshot, &calls, &parameters);
     Some(median)
 }
 
@@ -77,7 +89,7 @@ fn distinct(estate: &Estate, snapshot: &Snapshot) -> Vec<EstateCall> {
     let mut seen = HashSet::new();
     let mut calls = Vec::with_capacity(EDGES);
     for call in estate.calls(snapshot).take(EDGES * 4) {
-        let edge = call.call(snapshot).map(|c| (c.principal.id(), c.action, c.target.entity()));
+        let edge = call.call(snapshot).map(|c| (c.principal().id(), c.ask.action, c.ask.target.entity()));
         if seen.insert(edge) {
             calls.push(call);
         }
@@ -96,7 +108,7 @@ fn micros(begun: Instant) -> f64 {
 fn cold(snapshot: &Snapshot, calls: &[Call<'_>]) -> Vec<f64> {
     let time = |call| {
         let begun = Instant::now();
-        black_box(snapshot.decide(black_box(call)));
+        let _ = black_box(snapshot.authorize(black_box(call)));
         micros(begun)
     };
     calls.iter().map(time).collect()
@@ -110,9 +122,9 @@ fn warm(snapshot: &Snapshot, calls: &[Call<'_>]) -> (Vec<f64>, f64) {
     for _ in 0..SAMPLES {
         let Some(call) = calls.get(dice.below(calls.len())) else { continue };
         let begun = Instant::now();
-        let decision = black_box(snapshot.decide(black_box(call)));
+        let decision = black_box(snapshot.authorize(black_box(call)));
         times.push(micros(begun));
-        allowed += u32::from(decision.allowed());
+        allowed += u32::from(decision.outcome() == Outcome::Allow);
     }
     let share = f64::from(allowed) / times.len() as f64;
     (times, share)
@@ -120,16 +132,23 @@ fn warm(snapshot: &Snapshot, calls: &[Call<'_>]) -> (Vec<f64>, f64) {
 
 /// Cedar's authorizer on all policies, its request and entities made beforehand (only the entities that the call can look at),
 /// and whether it says the same.
-fn plain(snapshot: &Snapshot, calls: &[Call<'_>], policies: usize, parameters: &dyn Fn(&str) -> String) {
-    let Ok(reference) = snapshot.reference() else { return };
+fn plain(estate: &Estate, snapshot: &Snapshot, calls: &[Call<'_>], parameters: &dyn Fn(&str) -> String) {
+    let oracle = Oracle::new(&estate.objects);
     let mut times = Vec::new();
     let mut same = true;
-    for call in calls.iter().take(if policies > 1_000 { 100 } else { 1_000 }) {
-        let Ok(question) = reference.question(call, true) else { return };
+    for call in calls.iter().take(if estate.objects.len() > 11_000 { 100 } else { 1_000 }) {
+        let arguments = match call.ask.arguments {
+            Arguments::Known(json) => serde_json::from_str(&json.canonical()).ok(),
+            Arguments::None | Arguments::Unknown => None,
+        };
+        let question = oracle.question(call, arguments.as_ref());
         let begun = Instant::now();
         let answer = black_box(question.answer());
         times.push(micros(begun));
-        same &= answer.code == snapshot.decide(call).code();
+        // What a use implies is beyond the policies.
+        let decision = snapshot.authorize(call);
+        same &= answer.code == decision.code()
+            || decision.facts().iter().any(|(name, _)| &**name == "implied_by");
     }
     for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
         let parameters = parameters(&format!(r#","same_decisions":{same},"statistic":"{name}""#));

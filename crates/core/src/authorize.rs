@@ -1,14 +1,14 @@
-//! The question that every front door asks: [`Snapshot::decide`], and what follows for a call from records and from what a
-//! protocol needs. Nothing here permits what no policy permits.
+//! The question that every front door asks: what the policies say of a call, and what follows for it from the agent's own record
+//! and from what a protocol needs. Nothing here permits what no policy permits.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::call::{Action, Arguments, Call, Target};
+use crate::call::{Action, Arguments, Ask, Call, Target};
 use crate::decide::statement::Statement;
-use crate::decision::{Decision, Fact, Outcome};
+use crate::decision::{Decision, Fact, Finding, Outcome};
 use crate::refusal::Code;
-use crate::resource::{Agent, McpServer, Principal};
+use crate::resource::{Agent, LlmProvider, McpServer, Principal};
 use crate::snapshot::Snapshot;
 
 /// The tools, resources, prompts and skills that policies name one by one, by the key of their server or agent.
@@ -32,63 +32,110 @@ const OF_NO_SKILL: [&str; 10] = [
 ];
 
 impl Snapshot {
-    /// Decides a call as it came in.
+    /// Decides a call as it came in. Principal and target must be of this snapshot.
     ///
     /// - A chain deeper or wider than the agent's own record allows is denied, whatever the policies say.
     /// - A call that names a skill is denied by what forbids the skill *or* the agent, and allowed by what permits either:
     ///   callers name skills, so naming one must not escape what is said of the agent.
     /// - Connecting to an MCP server (initialize, list) is allowed, unless forbidden, to whoever may use something of it: an
     ///   author who permits a tool need not know the protocol's handshake.
-    /// - So are the card of an agent and the methods about its tasks to whoever may use some skill of it: neither can name one.
-    pub fn authorize(&self, call: &Call<'_>) -> Decision {
+    /// - So are the card of an agent and the methods about its tasks to whoever may use some skill of it, because neither can
+    ///   name one; and the listing of a provider's models to whoever may call one of them.
+    ///
+    /// This is the only public way to a decision:
+    ///
+    /// ```compile_fail,E0624
+    /// # use vidimus_core::{call::Call, snapshot::Snapshot};
+    /// # fn example(snapshot: &Snapshot, call: &Call<'_>) {
+    /// let decision = snapshot.decide(call);
+    /// # }
+    /// ```
+    ///
+    /// ```
+    /// # use vidimus_core::{call::Call, snapshot::Snapshot};
+    /// # fn example(snapshot: &Snapshot, call: &Call<'_>) {
+    /// let decision = snapshot.authorize(call);
+    /// # }
+    /// ```
+    pub fn authorize<'c>(&self, call: &Call<'c>) -> Decision<'c> {
+        Decision { call: *call, finding: self.finding(call) }
+    }
+
+    fn finding(&self, call: &Call<'_>) -> Finding {
         if let Some(denied) = too_deep(call).or_else(|| too_wide(call)) {
             return denied;
         }
-        match call.target {
+        match call.ask.target {
             Target::Skill { agent, .. } => {
-                let whole = self.decide(&Call { target: Target::Agent(agent), ..*call });
-                narrow(self.decide(call), whole)
+                let ask = Ask { target: Target::Agent(agent), ..call.ask };
+                narrow(self.decide(call), self.decide(&Call { ask, ..*call }))
             }
-            Target::Server(server) if call.action == Action::ConnectServer => {
-                self.or_through(call, || self.parts_of_server(call, server))
+            Target::Server(server) if call.ask.action == Action::ConnectServer => {
+                self.or_implied(call, || self.uses_of_server(server))
             }
-            Target::Agent(agent) if OF_NO_SKILL.contains(&call.context.method) => {
-                self.or_through(call, || self.skills_of_agent(call, agent))
+            Target::Agent(agent) if OF_NO_SKILL.contains(&call.ask.method) => {
+                self.or_implied(call, || self.uses_of_agent(agent))
+            }
+            Target::Provider(provider) if call.ask.action == Action::ListModels => {
+                self.or_implied(call, || uses_of_provider(provider))
             }
             _ => self.decide(call),
         }
     }
 
-    /// The decision, or where no policy permits the whole, what follows from the use of a part.
-    fn or_through(&self, call: &Call<'_>, through: impl FnOnce() -> Option<Decision>) -> Decision {
+    /// What is found of the whole, or where no policy permits the whole, what the use of a part implies.
+    fn or_implied<'a, I: Iterator<Item = Use<'a>>>(&self, call: &Call<'_>, uses: impl Fn() -> I) -> Finding {
         let whole = self.decide(call);
-        if whole.code == Some(Code::NoPermit) { through().unwrap_or(whole) } else { whole }
+        if whole.code != Some(Code::NoPermit) {
+            return whole;
+        }
+        let implied = uses().find_map(|one| self.implied_by(call, one));
+        implied.unwrap_or_else(|| self.explained(call, whole, uses()))
     }
 
-    /// The permission to connect that follows from the permission to use something; `None` when there is none.
-    fn parts_of_server(&self, call: &Call<'_>, server: &Arc<McpServer>) -> Option<Decision> {
+    /// Why nothing implies the whole, as far as the first uses tell: the permits that come closest to one of them, or where each of
+    /// them is forbidden, what forbids the first.
+    fn explained<'a>(&self, call: &Call<'_>, whole: Finding, uses: impl Iterator<Item = Use<'a>>) -> Finding {
+        const LOOKED_AT: usize = 16;
+        let (mut closest, mut refusing, mut all_refused) = (None, None, true);
+        for (number, (action, target)) in uses.take(LOOKED_AT + 1).enumerate() {
+            let ask = Ask { action, target, arguments: Arguments::Unknown, ..call.ask };
+            let finding = self.decide(&Call { ask, ..*call });
+            if number == LOOKED_AT || matches!(finding.code, None | Some(Code::NoPermit)) {
+                all_refused = false;
+                closest = closest.or((!finding.closest_permits.is_empty()).then(|| finding.of_use(&ask)));
+            } else {
+                refusing = refusing.or(Some(finding.of_use(&ask)));
+            }
+        }
+        if all_refused {
+            return refusing.unwrap_or(whole);
+        }
+        closest.filter(|_| whole.closest_permits.is_empty()).unwrap_or(whole)
+    }
+
+    /// What of a server may be used: what its record lists, what policies name, and anything else.
+    fn uses_of_server<'a>(&'a self, server: &'a Arc<McpServer>) -> impl Iterator<Item = Use<'a>> {
         let registered = server.tool_sets.values().flatten().chain(server.tools.keys());
         let tools = registered.map(|name| (Action::InvokeTool, &**name));
         let named = self.named_of(&server.id.id).filter(|(action, _)| *action != Action::CallAgent);
         let unnamed =
             [Action::InvokeTool, Action::ReadResource, Action::GetPrompt].map(|action| (action, UNNAMED));
-        tools.chain(named).chain(unnamed).find_map(|(action, name)| {
+        tools.chain(named).chain(unnamed).map(|(action, name)| {
             let target = match action {
                 Action::ReadResource => Target::Resource { server, uri: name },
                 Action::GetPrompt => Target::Prompt { server, name },
                 _ => Target::Tool { server, name },
             };
-            self.through(call, action, target)
+            (action, target)
         })
     }
 
     /// The same of an agent and its skills.
-    fn skills_of_agent(&self, call: &Call<'_>, agent: &Arc<Agent>) -> Option<Decision> {
+    fn uses_of_agent<'a>(&'a self, agent: &'a Arc<Agent>) -> impl Iterator<Item = Use<'a>> {
         let named = self.named_of(&agent.id.id).filter(|(action, _)| *action == Action::CallAgent);
         let skills = named.map(|(_, name)| name).chain([UNNAMED]);
-        skills
-            .into_iter()
-            .find_map(|name| self.through(call, Action::CallAgent, Target::Skill { agent, name }))
+        skills.map(|name| (Action::CallAgent, Target::Skill { agent, name }))
     }
 
     /// The parts of one server or agent that policies name.
@@ -96,74 +143,100 @@ impl Snapshot {
         self.named.get(whole).into_iter().flatten().map(|(action, name)| (*action, &**name))
     }
 
-    /// What follows from one use, if some call of it could be allowed.
-    fn through(&self, call: &Call<'_>, action: Action, target: Target<'_>) -> Option<Decision> {
-        let context = crate::call::Context { arguments: Arguments::Unknown, ..call.context };
-        let use_of_it = Call { principal: call.principal, action, target, context };
-        self.could_allow(&use_of_it).then(|| self.derived(&use_of_it))
+    /// What one use implies, if some call of it could be allowed: the policies that permit the use permit what it needs, and
+    /// the record says which use it is.
+    fn implied_by(&self, call: &Call<'_>, (action, target): Use<'_>) -> Option<Finding> {
+        let ask = Ask { action, target, arguments: Arguments::Unknown, ..call.ask };
+        let found = self.possible_allowance(&Call { ask, ..*call })?;
+        Some(found.of_use(&ask))
     }
+}
 
-    /// The policies that permit the use permit what it needs; the record says by which use.
-    fn derived(&self, use_of_it: &Call<'_>) -> Decision {
-        let by = self.decide(use_of_it);
-        // Without arguments a permit that looks at them does not hold yet; it is the nearest one.
-        let policies = if by.allowed() { by.policies } else { by.near };
-        let through = format!("{} {}", use_of_it.action.as_str(), use_of_it.target.entity());
-        let mut facts: Vec<Fact> = by.facts.to_vec();
-        facts.push(("through".into(), through.into()));
+/// What of a server, an agent or a provider is used, and how.
+type Use<'a> = (Action, Target<'a>);
+
+/// The registered models of a provider; no others can be called.
+fn uses_of_provider(provider: &Arc<LlmProvider>) -> impl Iterator<Item = Use<'_>> {
+    provider
+        .models
+        .iter()
+        .map(move |model| (Action::CallModel, Target::Model { provider, name: &model.name }))
+}
+
+impl Finding {
+    /// What is found of a use, as what it says of the whole: which use it is stands among the facts.
+    fn of_use(mut self, ask: &Ask<'_>) -> Self {
+        let mut facts: Vec<Fact> = self.facts.to_vec();
+        let use_of_it = format!("{} {}", ask.action.as_str(), ask.target.entity());
+        facts.push(("implied_by".into(), use_of_it.into()));
         facts.sort_unstable();
-        Decision {
-            outcome: Outcome::Allow,
-            code: None,
-            policies,
-            near: Arc::new([]),
-            facts: facts.into(),
-            reason: None,
-        }
+        self.facts = facts.into();
+        self
     }
 }
 
 /// The limit of the agent's own record on how deep a chain may be.
-fn too_deep(call: &Call<'_>) -> Option<Decision> {
-    let Principal::Agent(agent) = call.principal else { return None };
-    let (most, depth) = (agent.delegation.max_depth?, call.context.chain.depth());
-    (depth > i64::from(most)).then(|| {
-        beyond(agent, Code::DelegationTooDeep, "maxDepth", most, ("context.delegation_depth", depth))
+fn too_deep(call: &Call<'_>) -> Option<Finding> {
+    let Principal::Agent(agent) = call.principal() else { return None };
+    let (maximum, depth) = (agent.delegation.max_depth?, call.chain().depth());
+    (depth > i64::from(maximum)).then(|| {
+        beyond(agent, Code::DelegationTooDeep, "maxDepth", maximum, ("context.delegation_depth", depth))
     })
 }
 
 /// The limit of the agent's own record on how many destinations it may reach in one chain.
-fn too_wide(call: &Call<'_>) -> Option<Decision> {
-    let Principal::Agent(agent) = call.principal else { return None };
-    let (most, fan_out) = (agent.delegation.max_fan_out?, call.context.fan_out);
-    (fan_out > i64::from(most))
-        .then(|| beyond(agent, Code::DelegationTooWide, "maxFanOut", most, ("context.fan_out", fan_out)))
+fn too_wide(call: &Call<'_>) -> Option<Finding> {
+    let Principal::Agent(agent) = call.principal() else { return None };
+    let (maximum, fan_out) = (agent.delegation.max_fan_out?, call.fan_out);
+    (fan_out > i64::from(maximum))
+        .then(|| beyond(agent, Code::DelegationTooWide, "maxFanOut", maximum, ("context.fan_out", fan_out)))
 }
 
 /// The denial by a limit of the agent's own record.
-fn beyond(agent: &Agent, code: Code, limit: &str, most: u32, (name, found): (&str, i64)) -> Decision {
+fn beyond(agent: &Agent, code: Code, limit: &str, maximum: u32, (name, found): (&str, i64)) -> Finding {
     let facts: [Fact; 2] = [
         (name.into(), found.to_string().into()),
-        (format!("principal.delegation.{limit}").into(), most.to_string().into()),
+        (format!("principal.delegation.{limit}").into(), maximum.to_string().into()),
     ];
-    Decision {
+    Finding {
         outcome: Outcome::Deny,
         code: Some(code),
         policies: Arc::new([format!("{} spec.delegation.{limit}", agent.id).into()]),
-        near: Arc::new([]),
+        closest_permits: Arc::default(),
         facts: facts.into(),
         reason: None,
+        obligations: Arc::default(),
     }
 }
 
 /// What holds of a part, given what holds of the part and of the whole.
-fn narrow(part: Decision, whole: Decision) -> Decision {
-    let refused = |decision: &Decision| !matches!(decision.code, None | Some(Code::NoPermit));
-    if refused(&part) || (part.allowed() && !refused(&whole)) {
-        return part;
+///
+/// The whole decides where it is refused, and where the part is not permitted by itself.
+fn narrow(part: Finding, whole: Finding) -> Finding {
+    match (standing(&part), standing(&whole)) {
+        (Standing::Refused, _) | (Standing::Permitted, Standing::Permitted | Standing::NotPermitted) => part,
+        (Standing::Permitted | Standing::NotPermitted, Standing::Refused) => whole,
+        (Standing::NotPermitted, Standing::Permitted) => whole,
+        (Standing::NotPermitted, Standing::NotPermitted) => part,
     }
-    // Now the part is not permitted by itself, or the whole is forbidden: the whole decides.
-    if whole.code == Some(Code::NoPermit) { part } else { whole }
+}
+
+/// How policies stand to one of the two.
+#[derive(Clone, Copy)]
+enum Standing {
+    Permitted,
+    /// No policy permits it, and none refuses it.
+    NotPermitted,
+    /// A policy refuses it, holds it, or failed.
+    Refused,
+}
+
+fn standing(finding: &Finding) -> Standing {
+    match finding.outcome {
+        Outcome::Allow | Outcome::AllowWithObligations => Standing::Permitted,
+        Outcome::Deny if finding.code == Some(Code::NoPermit) => Standing::NotPermitted,
+        Outcome::Hold | Outcome::Deny => Standing::Refused,
+    }
 }
 
 /// Collects the parts of MCP servers and agents that the statements name one by one.

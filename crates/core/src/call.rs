@@ -1,35 +1,49 @@
 //! What is asked: principal, action, resource, context. Every protocol's message becomes one of these.
 
+mod digest;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::caller::{Chain, UnixMillis, User};
+use crate::caller::{Caller, Chain, UnixMillis, User};
 use crate::entity::{EntityId, EntityKind};
 use crate::json::Json;
-use crate::resource::{Agent, LlmProvider, McpServer, Principal};
+use crate::resource::{Agent, Endpoint, LlmProvider, McpServer, Principal};
+
+pub use self::digest::CallDigest;
 
 /// The governed actions of the three protocols. Their Cedar names are [`Action::as_str`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
+    /// One tool of an MCP server.
     InvokeTool,
+    /// One resource of an MCP server, by its URI.
     ReadResource,
+    /// One prompt of an MCP server.
     GetPrompt,
     /// Everything on an MCP server that is not about one tool, resource or prompt: initialize, discover, list, subscribe.
     ConnectServer,
+    /// Everything that an A2A agent is asked, its card included.
     CallAgent,
+    /// One request to a model.
     CallModel,
+    /// The listing of a provider's models, which the gateway answers from the provider's record.
+    ListModels,
 }
 
 impl Action {
-    pub const ALL: [Self; 6] = [
+    /// Every action, in the order of their declaration.
+    pub const ALL: [Self; 7] = [
         Self::InvokeTool,
         Self::ReadResource,
         Self::GetPrompt,
         Self::ConnectServer,
         Self::CallAgent,
         Self::CallModel,
+        Self::ListModels,
     ];
 
+    /// The name in policies, records and answers.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::InvokeTool => "invokeTool",
@@ -38,6 +52,7 @@ impl Action {
             Self::ConnectServer => "connectServer",
             Self::CallAgent => "callAgent",
             Self::CallModel => "callModel",
+            Self::ListModels => "listModels",
         }
     }
 }
@@ -46,13 +61,22 @@ impl Action {
 /// they take their attributes from the registered object they belong to.
 #[derive(Clone, Copy, Debug)]
 pub enum Target<'a> {
+    /// By the tool's name.
     Tool { server: &'a Arc<McpServer>, name: &'a str },
+    /// By the resource's URI, as the caller writes it.
     Resource { server: &'a Arc<McpServer>, uri: &'a str },
+    /// By the prompt's name.
     Prompt { server: &'a Arc<McpServer>, name: &'a str },
+    /// The server as a whole.
     Server(&'a Arc<McpServer>),
+    /// The agent as a whole.
     Agent(&'a Arc<Agent>),
+    /// By the skill's id.
     Skill { agent: &'a Arc<Agent>, name: &'a str },
+    /// By the model's name at the provider.
     Model { provider: &'a Arc<LlmProvider>, name: &'a str },
+    /// The provider as a whole.
+    Provider(&'a Arc<LlmProvider>),
 }
 
 impl Target<'_> {
@@ -76,30 +100,54 @@ impl Target<'_> {
             Self::Model { provider, name } => {
                 EntityId::new(EntityKind::Model, format!("{}/{name}", provider.id.id))
             }
+            Self::Provider(provider) => provider.id.clone(),
+        }
+    }
+
+    /// The registered object that a call on this target goes to.
+    pub fn destination(&self) -> Destination {
+        match self {
+            Self::Tool { server, .. }
+            | Self::Resource { server, .. }
+            | Self::Prompt { server, .. }
+            | Self::Server(server) => Destination::Server(Arc::clone(server)),
+            Self::Agent(agent) | Self::Skill { agent, .. } => Destination::Agent(Arc::clone(agent)),
+            Self::Model { provider, .. } | Self::Provider(provider) => {
+                Destination::Provider(Arc::clone(provider))
+            }
         }
     }
 }
 
-/// The context of a call, typed and borrowed: what may differ between two calls on the same edge.
-/// The Cedar `context` record is these fields under the same names.
-#[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
-    /// The protocol's method, by its newest name: `tools/call`, `SendMessage`, `chat.completions`.
-    pub method: &'a str,
-    pub user: Option<&'a User>,
-    pub chain: &'a Chain,
-    pub now: UnixMillis,
-    pub source_ip: Option<IpAddr>,
-    /// Which identity was used, as in [`crate::caller::Proven::identity`].
-    pub identity: &'a str,
-    /// The arguments of a tool call; `None` on other actions, and unknown when a listing is filtered.
-    pub arguments: Arguments<'a>,
-    /// Estimate for a model call: request bytes ÷ 4.
-    pub tokens_estimated: i64,
-    pub streaming: bool,
-    /// How many distinct destinations the principal reaches in this transaction, with this one. Counted for an agent that has
-    /// `spec.delegation.maxFanOut` and continues a chain; 1 for everybody else. Not part of the Cedar `context`.
-    pub fan_out: i64,
+/// The registered object that a call goes to, owned.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// An MCP server.
+    Server(Arc<McpServer>),
+    /// An A2A agent.
+    Agent(Arc<Agent>),
+    /// A provider of models.
+    Provider(Arc<LlmProvider>),
+}
+
+impl Destination {
+    /// The entity of the object itself, also where the call is about a part of it.
+    pub fn id(&self) -> &EntityId {
+        match self {
+            Self::Server(server) => &server.id,
+            Self::Agent(agent) => &agent.id,
+            Self::Provider(provider) => &provider.id,
+        }
+    }
+
+    /// Where it is reached; `None` for an agent whose record names no endpoint.
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        match self {
+            Self::Server(server) => Some(&server.endpoint),
+            Self::Agent(agent) => agent.endpoint.as_ref(),
+            Self::Provider(provider) => Some(&provider.endpoint),
+        }
+    }
 }
 
 /// The arguments of a tool call.
@@ -107,16 +155,71 @@ pub struct Context<'a> {
 pub enum Arguments<'a> {
     /// Not a tool call, or a tool call without arguments.
     None,
+    /// As the caller sent them.
     Known(&'a Json<'a>),
     /// Not known yet: a listing asks whether some call could be allowed.
     Unknown,
 }
 
-/// One call.
+/// What a message asks, in the terms of a decision. An adapter makes it from the message, and it goes into the call whole.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The protocol's method, by its newest name: `tools/call`, `SendMessage`, `chat.completions`.
+    pub method: &'a str,
+    /// What is to be done.
+    pub action: Action,
+    /// What it is done to.
+    pub target: Target<'a>,
+    /// With which arguments.
+    pub arguments: Arguments<'a>,
+    /// Estimate for a model call: request bytes ÷ 4. 0 on other actions.
+    pub tokens_estimated: i64,
+    /// Whether the answer of a model call is to be streamed; false on other actions.
+    pub streaming: bool,
+}
+
+impl<'a> Ask<'a> {
+    /// An ask without arguments, of no tokens, not streaming.
+    pub fn about(method: &'a str, action: Action, target: Target<'a>) -> Self {
+        Self { method, action, target, arguments: Arguments::None, tokens_estimated: 0, streaming: false }
+    }
+}
+
+/// One call: who asks what, and the circumstances. The Cedar `context` record is made of these, under the names that
+/// `docs/policies.md` lists.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
-    pub principal: &'a Principal,
-    pub action: Action,
-    pub target: Target<'a>,
-    pub context: Context<'a>,
+    /// Who calls, for whom, and through whom.
+    pub caller: &'a Caller,
+    /// What is asked.
+    pub ask: Ask<'a>,
+    /// The gateway's clock when the call was whole.
+    pub now: UnixMillis,
+    /// The address of the caller's connection, where there is one.
+    pub source_ip: Option<IpAddr>,
+    /// How many distinct destinations the principal reaches in this transaction, with this one. Counted for an agent that has
+    /// `spec.delegation.maxFanOut` and continues a chain; 1 for everybody else. Not part of the Cedar `context`.
+    pub fan_out: i64,
+}
+
+impl<'a> Call<'a> {
+    /// Who calls.
+    pub fn principal(&self) -> &'a Principal {
+        &self.caller.proven.principal
+    }
+
+    /// The person for whom the principal calls.
+    pub fn user(&self) -> Option<&'a User> {
+        self.caller.proven.user.as_ref()
+    }
+
+    /// How the call came here.
+    pub fn chain(&self) -> &'a Chain {
+        &self.caller.chain
+    }
+
+    /// Which identity was used, as in [`crate::caller::Proven::identity`].
+    pub fn identity(&self) -> &'a str {
+        &self.caller.proven.identity
+    }
 }

@@ -12,8 +12,11 @@ pub struct UnixMillis(pub i64);
 /// The person a workload acts for. Verified; never taken from a request body.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct User {
+    /// Who vouches for the subject: the `iss` of the token.
     pub issuer: Arc<str>,
+    /// Who it is, unique at the issuer: the `sub` of the token.
     pub subject: Arc<str>,
+    /// Where the token names one.
     pub email: Option<Arc<str>>,
 }
 
@@ -45,17 +48,22 @@ impl Chain {
 /// What a verified credential proves. Shared between calls that present the same credential.
 #[derive(Clone, Debug)]
 pub struct Proven {
+    /// Who calls.
     pub principal: Principal,
     /// Which of the principal's identities was used, e.g. `oidc:https://login.example#6f0c`, `spiffe://…`, `hop:Agent/a/b`.
     pub identity: Arc<str>,
+    /// The person on whose behalf, where the credential names one.
     pub user: Option<User>,
     /// The chain that the credential continues; `None` starts a new one.
     pub delegated: Option<Chain>,
+    /// When the credential stops proving anything: the `exp` of a token, the end of a certificate. `None` where it names no end.
+    pub expires: Option<UnixMillis>,
 }
 
 /// Who is calling, on one call.
 #[derive(Clone, Debug)]
 pub struct Caller {
+    /// What the credential proves.
     pub proven: Arc<Proven>,
     /// The chain of this call: the delegated one, or one with a new transaction.
     pub chain: Arc<Chain>,

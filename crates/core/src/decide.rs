@@ -1,4 +1,4 @@
-//! How a call is decided: an index finds the policies that can matter on its edge, partial evaluation settles what does not
+//! How a call is decided: an index finds the policies that can matter on its edge, partial evaluation decides what does not
 //! depend on the context, and what is left is evaluated per call. Each step is held to plain Cedar by a property test.
 
 pub(crate) mod edge;
@@ -7,7 +7,6 @@ pub(crate) mod entities;
 pub(crate) mod facts;
 pub(crate) mod index;
 pub(crate) mod plain;
-pub mod reference;
 pub(crate) mod residual;
 pub mod schema;
 pub(crate) mod statement;
@@ -20,27 +19,34 @@ use self::edges::Edges;
 use self::index::Index;
 use self::statement::Statement;
 use crate::call::Call;
-use crate::decision::Decision;
+use crate::decision::Finding;
 use crate::snapshot::registered::Registered;
 
 /// All policies, ready to decide.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
-    index: Index,
+    index: Arc<Index>,
     edges: Edges,
 }
 
 impl Policies {
-    pub(crate) fn new(statements: Vec<Arc<Statement>>) -> Self {
-        Self { index: Index::new(statements), edges: Edges::default() }
+    /// Other policies. The index is shared when they are the same ones.
+    pub(crate) fn with(&self, statements: Vec<Arc<Statement>>) -> Self {
+        let index =
+            if self.index.is_of(&statements) { self.index.clone() } else { Arc::new(Index::new(statements)) };
+        Self { index, edges: Edges::default() }
     }
 
-    pub(crate) fn decide(&self, registered: &Registered, call: &Call<'_>) -> Decision {
+    pub(crate) fn decide(&self, registered: &Registered, call: &Call<'_>) -> Finding {
         self.edge(registered, call).decide(call)
     }
 
     pub(crate) fn could_allow(&self, registered: &Registered, call: &Call<'_>) -> bool {
         self.edge(registered, call).could_allow(call)
+    }
+
+    pub(crate) fn possible_allowance(&self, registered: &Registered, call: &Call<'_>) -> Option<Finding> {
+        self.edge(registered, call).possible_allowance(call)
     }
 
     pub(crate) fn statements(&self) -> impl Iterator<Item = &Arc<Statement>> {

@@ -1,111 +1,240 @@
-//! What is answered, as data: the outcome, the policies that decided, and the attribute values they saw.
+//! What is answered, as data: the outcome, the policies that decided, and the attribute values that they looked at.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use crate::call::Call;
+use crate::permit::{Held, Permit, Receipt, Verdict};
+use crate::record::{DecisionKind, DecisionRecord};
 use crate::refusal::{Code, Refusal};
 
 /// The outcome of a decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
+    /// Allowed.
     Allow,
+    /// Allowed, and whoever carries the call out must do what the decision demands.
+    AllowWithObligations,
+    /// Not allowed until a person approves it.
+    Hold,
+    /// Not allowed.
     Deny,
 }
 
 impl Outcome {
+    /// The outcome as it stands in records.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Allow => "allow",
+            Self::AllowWithObligations => "allow-with-obligations",
+            Self::Hold => "hold",
             Self::Deny => "deny",
         }
     }
 }
 
+/// What an allowing decision demands of whoever carries the call out. None exists yet; redactions, caps and notices come with
+/// the policies that demand them. Match on it exhaustively: an obligation that nobody fulfils must not compile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Obligation {}
+
 /// One attribute value that a deciding policy looked at: `("principal.risk_level", "low")`.
 pub type Fact = (Arc<str>, Arc<str>);
 
-/// A decision. Only [`crate::snapshot::Snapshot::decide`] (and limits in this crate) can make one.
+/// What was found out about a call, as plain data. By itself it opens nothing; a [`Decision`] binds it to its call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
+pub(crate) struct Finding {
     pub(crate) outcome: Outcome,
     /// `None` when allowed.
     pub(crate) code: Option<Code>,
     /// On allow: every satisfied permit. On a forbid: every satisfied forbid. On an error: the policies that failed.
     pub(crate) policies: Arc<[Arc<str>]>,
     /// On a denial by default: permits whose scope fits and whose conditions do not hold, at most 8.
-    pub(crate) near: Arc<[Arc<str>]>,
+    pub(crate) closest_permits: Arc<[Arc<str>]>,
     /// What the policies above looked at, sorted by name.
     pub(crate) facts: Arc<[Fact]>,
     /// `@reason("…")` of a forbid that refused: public words of the policy's author.
     pub(crate) reason: Option<Arc<str>>,
+    pub(crate) obligations: Arc<[Obligation]>,
 }
 
-/// The right to forward one call. Only an allowing [`Decision`] gives one.
+/// A call, and what was decided of it. Only [`Snapshot::authorize`] makes one.
+///
+/// Nothing outside of this crate makes one or copies one, so a decision is of the call that was asked about:
+///
+/// ```compile_fail,E0451
+/// # fn example(decision: vidimus_core::decision::Decision<'_>) {
+/// let other = vidimus_core::decision::Decision { ..decision };
+/// # }
+/// ```
+///
+/// ```compile_fail,E0599
+/// # fn example(decision: vidimus_core::decision::Decision<'_>) {
+/// let other = decision.clone();
+/// # }
+/// ```
+///
+/// ```
+/// # fn example(decision: vidimus_core::decision::Decision<'_>) {
+/// let other = decision;
+/// # }
+/// ```
+///
+/// [`Snapshot::authorize`]: crate::snapshot::Snapshot::authorize
 #[derive(Debug)]
-pub struct Permit(());
+#[must_use]
+pub struct Decision<'c> {
+    pub(crate) call: Call<'c>,
+    pub(crate) finding: Finding,
+}
 
-impl Decision {
+/// What a decision's record says that the decision does not know.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// The id of the call (UUIDv7), by which its records are joined.
+    pub id: &'a Arc<str>,
+    /// W3C trace id and span id of the gateway's span.
+    pub trace: &'a str,
+    /// RFC 3339 UTC with microseconds.
+    pub time: &'a str,
+    /// The protocol of the route: `mcp`, `a2a`, `llm`.
+    pub protocol: &'a str,
+    /// Digest of the request body, `sha256:` and hex.
+    pub body: &'a str,
+    /// Digest of the configuration that decided.
+    pub snapshot: &'a str,
+}
+
+impl<'c> Decision<'c> {
+    /// The call that was decided.
+    pub fn call(&self) -> &Call<'c> {
+        &self.call
+    }
+
+    /// What was decided. There are more than two outcomes, so callers match on it.
     pub fn outcome(&self) -> Outcome {
-        self.outcome
+        self.finding.outcome
     }
 
-    pub fn allowed(&self) -> bool {
-        self.outcome == Outcome::Allow
-    }
-
+    /// The stable code of a call that is not allowed; `None` when it is.
     pub fn code(&self) -> Option<Code> {
-        self.code
+        self.finding.code
     }
 
+    /// The policies that decided: the satisfied permits, or the satisfied forbids, or those that failed.
     pub fn policies(&self) -> &[Arc<str>] {
-        &self.policies
+        &self.finding.policies
     }
 
-    pub fn near(&self) -> &[Arc<str>] {
-        &self.near
+    /// On a denial by default: the permits that come closest to the call, closest first, at most 8.
+    pub fn closest_permits(&self) -> &[Arc<str>] {
+        &self.finding.closest_permits
     }
 
+    /// The attribute values that the policies looked at, sorted by name.
     pub fn facts(&self) -> &[Fact] {
-        &self.facts
+        &self.finding.facts
     }
 
     /// What the author of a refusing policy wants the caller to read (`@reason("…")`).
     pub fn reason(&self) -> Option<&Arc<str>> {
-        self.reason.as_ref()
+        self.finding.reason.as_ref()
     }
 
-    /// The permit, or the refusal in public words.
-    pub fn permit(&self) -> Result<Permit, Refusal> {
-        let code = match (self.outcome, self.code) {
-            (Outcome::Allow, None) => return Ok(Permit(())),
-            (_, code) => code.unwrap_or(Code::NoPermit),
-        };
-        let (message, policies) = match code {
-            Code::NoPermit if self.near.is_empty() => ("no policy permits this call".to_owned(), Vec::new()),
-            Code::NoPermit => (
-                format!(
-                    "no policy permits this call; nearest: {}, with {}",
-                    self.near.join(", "),
-                    self.facts_text()
-                ),
-                self.near.to_vec(),
-            ),
-            Code::PolicyError => {
-                (format!("a policy failed to evaluate: {}", self.policies.join(", ")), self.policies.to_vec())
+    /// The record of this decision. It is built from the decision itself, so it cannot be the record of another one.
+    pub fn record<'a>(&'a self, about: &About<'a>) -> DecisionRecord<'a> {
+        let Call { ask, source_ip, .. } = &self.call;
+        let chain = self.call.chain();
+        DecisionRecord {
+            action: ask.action.as_str(),
+            body: about.body.into(),
+            chain: chain.actors.iter().map(|actor| Cow::Owned(actor.to_string())).collect(),
+            closest_permits: &self.finding.closest_permits,
+            code: self.finding.code.map(Code::as_str),
+            depth: chain.depth(),
+            facts: &self.finding.facts,
+            id: about.id,
+            identity: self.call.identity(),
+            kind: DecisionKind,
+            method: ask.method,
+            outcome: self.finding.outcome.as_str(),
+            policies: &self.finding.policies,
+            principal: self.call.principal().entity().to_string().into(),
+            protocol: about.protocol,
+            resource: ask.target.entity().to_string().into(),
+            snapshot: about.snapshot,
+            source: source_ip.map(|address| address.to_string().into()),
+            time: about.time.into(),
+            trace: about.trace.into(),
+            transaction: &chain.transaction,
+            user: self.call.user().map(|user| user.id().into()),
+            version: 1,
+        }
+    }
+
+    /// What becomes of the call, now that the decision is on record. `id` is the id of the call in that record.
+    ///
+    /// This consumes the decision, so one recorded decision gives one verdict:
+    ///
+    /// ```compile_fail,E0382
+    /// # use std::sync::Arc;
+    /// # use vidimus_core::{decision::Decision, permit::Receipt};
+    /// # fn example(decision: Decision<'_>, one: Receipt, two: Receipt, id: Arc<str>) {
+    /// let first = decision.recorded(one, id.clone());
+    /// let second = decision.recorded(two, id);
+    /// # }
+    /// ```
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use vidimus_core::{decision::Decision, permit::Receipt};
+    /// # fn example(decision: Decision<'_>, another: Decision<'_>, one: Receipt, two: Receipt, id: Arc<str>) {
+    /// let first = decision.recorded(one, id.clone());
+    /// let second = another.recorded(two, id);
+    /// # }
+    /// ```
+    pub fn recorded(self, receipt: Receipt, id: Arc<str>) -> Verdict {
+        match self.finding.outcome {
+            Outcome::Allow | Outcome::AllowWithObligations => {
+                Verdict::Permitted(Permit::new(self, receipt, id))
             }
-            _ if self.reason.is_some() => (
-                format!(
-                    "refused by {}: {}",
-                    self.policies.join(", "),
-                    self.reason.as_deref().unwrap_or_default()
-                ),
-                self.policies.to_vec(),
-            ),
-            _ => (
-                format!("refused by {} on {}", self.policies.join(", "), self.facts_text()),
-                self.policies.to_vec(),
-            ),
+            Outcome::Hold => Verdict::Held(Held::new(&self, &receipt)),
+            Outcome::Deny => Verdict::Refused(self.finding.refusal()),
+        }
+    }
+}
+
+impl Finding {
+    /// A denial by `code`, in public words.
+    pub(crate) fn refusal(&self) -> Refusal {
+        // Only an allowing finding has no code, and it is not refused.
+        let code = match self.outcome {
+            Outcome::Hold => Code::ApprovalRequired,
+            Outcome::Allow | Outcome::AllowWithObligations | Outcome::Deny => {
+                self.code.unwrap_or(Code::NoPermit)
+            }
         };
-        Err(Refusal { code, message: message.into(), policies, detail: None, allow: None, proven: None })
+        let names = || self.policies.join(", ");
+        let (message, policies) = match (code, &self.reason) {
+            (Code::NoPermit, _) if self.closest_permits.is_empty() => {
+                ("no policy permits this call".to_owned(), &self.policies)
+            }
+            (Code::NoPermit, _) => {
+                let closest = self.closest_permits.join(", ");
+                let message = format!(
+                    "no policy permits this call; closest permits: {closest}, with {}",
+                    self.facts_text()
+                );
+                (message, &self.closest_permits)
+            }
+            (Code::ApprovalRequired, _) => {
+                (format!("a person must approve this call, by {}", names()), &self.policies)
+            }
+            (Code::PolicyError, _) => (format!("a policy failed to evaluate: {}", names()), &self.policies),
+            (_, Some(reason)) => (format!("refused by {}: {reason}", names()), &self.policies),
+            _ => (format!("refused by {} on {}", names(), self.facts_text()), &self.policies),
+        };
+        Refusal { policies: policies.to_vec(), ..Refusal::new(code, message) }
     }
 
     fn facts_text(&self) -> String {

@@ -54,11 +54,14 @@ impl EntityKind {
 /// The text form, used in tokens, records and commands, is `Kind/id`: `Tool/finance/ledger/get_invoice`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntityId {
+    /// Its Cedar type.
     pub kind: EntityKind,
+    /// Its Cedar id.
     pub id: Arc<str>,
 }
 
 impl EntityId {
+    /// The entity of this type and id.
     pub fn new(kind: EntityKind, id: impl Into<Arc<str>>) -> Self {
         Self { kind, id: id.into() }
     }

@@ -4,6 +4,8 @@
 //! only (Go's `encoding/json` takes the last of `name` and `Name`), bytes must be UTF-8 (section 8.1), nesting is at most 128
 //! deep, nothing may follow the document.
 
+pub(crate) mod canonical;
+
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -14,7 +16,7 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAcces
 /// Exact in f64, as `i64::MAX` is not.
 const TWO_TO_63: f64 = 9_223_372_036_854_775_808.0;
 
-/// The most values of one document. A value takes 32 bytes and more of memory, and two of the input: without a limit a body of
+/// How many values one document may have. A value takes 32 bytes and more of memory, and two of the input: without a limit a body of
 /// zeros would take 20 times its size.
 pub const MAX_VALUES: usize = 1 << 17;
 
@@ -79,6 +81,7 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// The text of a string.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Self::String(text) => Some(text),
@@ -86,6 +89,7 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// The value of a boolean.
     pub fn as_bool(&self) -> Option<bool> {
         match self {
             Self::Bool(value) => Some(*value),
@@ -93,6 +97,7 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// The elements of an array.
     pub fn as_array(&self) -> Option<&[Json<'a>]> {
         match self {
             Self::Array(items) => Some(items),
@@ -100,6 +105,7 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// The members of an object, in their order.
     pub fn as_object(&self) -> Option<&[(Cow<'a, str>, Json<'a>)]> {
         match self {
             Self::Object(members) => Some(members),

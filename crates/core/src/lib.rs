@@ -1,15 +1,18 @@
 //! The nouns of Vidimus and the decision. Pure: no I/O, no async, no clock, no randomness.
 //!
 //! Read in the order of a call: who ([`caller`]), what exists ([`resource`], [`snapshot`]), what is asked ([`call`]),
-//! what is answered ([`decision`], or a [`refusal`] before it came to that), what is kept ([`record`]).
+//! what is answered ([`decision`], or a [`refusal`] before it came to that), what is kept ([`record`]), and what a recorded
+//! decision opens ([`permit`]).
 
 pub mod authorize;
 pub mod call;
 pub mod caller;
+pub mod clock;
 pub mod decide;
 pub mod decision;
 pub mod entity;
 pub mod json;
+pub mod permit;
 pub mod record;
 pub mod refusal;
 pub mod resource;

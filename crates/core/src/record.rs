@@ -5,17 +5,21 @@
 //! holds them to it.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 use std::sync::Arc;
 
 use serde::Serialize;
+
+use crate::json::canonical::utf16_order;
 
 /// One leaf of the ledger.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum Record<'a> {
+    /// What was decided of a call.
     Decision(DecisionRecord<'a>),
+    /// What came of a call that was carried out.
     Effect(EffectRecord<'a>),
+    /// A call that was refused before it could be decided.
     Refusal(RefusalRecord<'a>),
 }
 
@@ -33,54 +37,72 @@ impl Record<'_> {
 /// Written before the effect: who, on whose behalf, what, which policy, which attributes, outcome.
 #[derive(Clone, Debug, Serialize)]
 pub struct DecisionRecord<'a> {
+    /// The Cedar action.
     pub action: &'a str,
     /// Digest of the request body, `sha256:` and hex; payloads themselves are not recorded.
     pub body: Cow<'a, str>,
     /// Principals that acted before the caller, oldest first.
     pub chain: Vec<Cow<'a, str>>,
+    /// On a denial by default: the permits that come closest to the call.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub closest_permits: &'a [Arc<str>],
     /// Stable code of a denial.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'a str>,
+    /// The number of the hop, 1 for a call that nobody delegated.
     pub depth: i64,
     /// `name → value` of the attributes that decided, sorted.
     #[serde(serialize_with = "facts")]
     pub facts: &'a [(Arc<str>, Arc<str>)],
     /// The call, by which its records are joined (UUIDv7).
     pub id: &'a str,
+    /// Which of the principal's identities was used.
     pub identity: &'a str,
+    /// `decision`.
     pub kind: DecisionKind,
+    /// The protocol's method, by its newest name.
     pub method: &'a str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    pub near: &'a [Arc<str>],
+    /// `allow`, `allow-with-obligations`, `hold` or `deny`.
     pub outcome: &'a str,
+    /// The policies that decided.
     pub policies: &'a [Arc<str>],
+    /// Who called, `Kind/namespace/name`.
     pub principal: Cow<'a, str>,
+    /// `mcp`, `a2a` or `llm`.
     pub protocol: &'a str,
+    /// What was called, `Kind/id`.
     pub resource: Cow<'a, str>,
     /// Digest of the configuration that decided.
     pub snapshot: &'a str,
+    /// The address of the caller's connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Cow<'a, str>>,
     /// RFC 3339 UTC with microseconds.
     pub time: Cow<'a, str>,
     /// W3C trace id and span id of the gateway's span.
     pub trace: Cow<'a, str>,
+    /// The id that all calls of one chain share.
     pub transaction: &'a str,
+    /// `issuer#subject` of the person on whose behalf.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<Cow<'a, str>>,
+    /// Of the record's schema.
     pub version: u8,
 }
 
 /// Written after the effect: what came of it and what it cost.
 #[derive(Clone, Debug, Serialize)]
 pub struct EffectRecord<'a> {
+    /// Bytes of the body that the caller sent.
     pub bytes_in: u64,
+    /// Bytes of the body that the caller was answered.
     pub bytes_out: u64,
     /// Stable code when the gateway, not the upstream, ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'a str>,
     /// Index of the decision record in the ledger.
     pub decision: u64,
+    /// From the whole request to the end of the answer, microseconds.
     pub duration_us: u64,
     pub id: &'a str,
     pub kind: EffectKind,
@@ -157,11 +179,6 @@ fn facts<S: serde::Serializer>(facts: &&[(Arc<str>, Arc<str>)], serializer: S) -
     sorted.sort_by(|(a, _), (b, _)| utf16_order(a, b));
     sorted.dedup_by(|(a, _), (b, _)| a == b);
     serializer.collect_map(sorted.into_iter().map(|(name, value)| (name, value)))
-}
-
-/// The order of members: by UTF-16 code units (RFC 8785 section 3.2.3), which differs from that of UTF-8 above U+FFFF.
-fn utf16_order(a: &str, b: &str) -> Ordering {
-    if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
 }
 
 #[cfg(test)]

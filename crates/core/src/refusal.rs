@@ -101,11 +101,13 @@ codes! {
     SvidInvalid = "svid_invalid", Unauthenticated, "Present an X.509-SVID with exactly one SPIFFE ID, issued under the trust bundle.";
     // -- what is decided
     ResourceUnknown = "resource_unknown", NotFound, "Register the object, or use one that is registered.";
-    NoPermit = "no_permit", Forbidden, "Nothing is allowed until a policy permits it; `vidimus policy explain` shows which policies came near.";
+    NoPermit = "no_permit", Forbidden, "Nothing is allowed until a policy permits it; `vidimus policy explain` shows the closest permits.";
     ForbiddenByPolicy = "forbidden_by_policy", Forbidden, "A forbid policy refused the call; ask its owner, or change the request.";
+    ApprovalRequired = "approval_required", Forbidden, "A policy asks for the approval of a person; get it approved, then make the same call again.";
     PolicyError = "policy_error", Forbidden, "A policy failed to evaluate, which denies; fix the policy named here.";
     DelegationTooDeep = "delegation_too_deep", Forbidden, "The agent's record limits how deep a chain may grow (spec.delegation.maxDepth).";
     DelegationTooWide = "delegation_too_wide", Forbidden, "The agent's record limits how many destinations one chain may reach (spec.delegation.maxFanOut).";
+    Revoked = "revoked", Forbidden, "The configuration changed while the answer was streamed, and no longer allows the call; find out what changed, then call again.";
     SessionForeign = "session_foreign", NotFound, "This session belongs to somebody else or has ended; initialize a new one.";
     // -- what can be done now
     LedgerClosed = "ledger_closed", Unavailable, "The gateway cannot write its record, so it lets nothing pass; look at its disk and log.";
@@ -124,10 +126,13 @@ codes! {
 /// `message` is public: it must not contain secrets or upstream details. `detail` goes to log and record only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
+    /// The stable code.
     pub code: Code,
+    /// Why, in public words.
     pub message: Cow<'static, str>,
-    /// The policies that refused (or came nearest), empty where no policy was asked.
+    /// The policies that refused (or came closest), empty where no policy was asked.
     pub policies: Vec<Arc<str>>,
+    /// For log and record.
     pub detail: Option<String>,
     /// With `method_not_allowed`: the HTTP methods that are, as in `GET, POST`.
     pub allow: Option<&'static str>,
@@ -145,6 +150,7 @@ pub struct Verified {
 }
 
 impl Refusal {
+    /// A refusal with its code and public words.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Self { code, message: message.into(), policies: Vec::new(), detail: None, allow: None, proven: None }
     }

@@ -19,6 +19,8 @@ pub mod llm_provider;
 pub mod mcp_server;
 pub mod policy;
 mod problem;
+mod reference;
+mod rejection;
 pub mod service_identity;
 mod shape;
 
@@ -41,28 +43,40 @@ pub use identity::{ActsFor, Identity};
 pub use llm_provider::LlmProvider;
 pub use mcp_server::McpServer;
 pub use policy::Policy;
+pub(crate) use reference::ObjectKey;
+pub use reference::{Kind, ObjectRef, Origin};
+pub use rejection::{Rejection, Subject};
 pub use service_identity::Service;
 
 /// The API group and version of the five kinds.
 pub const API_VERSION: &str = "vidimus.dev/v1alpha1";
 
-/// Where an object came from, for messages. All parts are for people.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Origin {
-    /// A file path, or the name of a cluster.
-    pub source: Arc<str>,
-    /// Line in the file at which the object's document begins, 1-based; 0 when it has none.
-    pub line: u32,
-}
-
-/// The identity of an object: `metadata.namespace` and `metadata.name`, with its labels.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What stands in an object's `metadata`, and where the object was read.
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Meta {
+    /// `metadata.namespace`; `default` when it is left out.
     pub namespace: Arc<str>,
+    /// `metadata.name`.
     pub name: Arc<str>,
     /// `metadata.labels`; Cedar tags on the entity.
     pub labels: BTreeMap<String, String>,
+    /// `metadata.generation`: a cluster counts the versions of an object's spec. `None` for what a person wrote.
+    pub generation: Option<i64>,
+    /// Where the object was read.
     pub origin: Origin,
+}
+
+/// Only what is configured: neither the origin nor how often an object was written makes another configuration, and the digest
+/// of a snapshot is made of this form.
+impl fmt::Debug for Meta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, name, labels, generation: _, origin: _ } = self;
+        f.debug_struct("Meta")
+            .field("namespace", namespace)
+            .field("name", name)
+            .field("labels", labels)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Meta {
@@ -124,6 +138,7 @@ impl AuthorityClass {
         Self::Advise
     }
 
+    /// The text in resources and in Cedar (`principal.authority_class`).
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Advise => "advise",
@@ -151,6 +166,7 @@ pub enum Principal {
 }
 
 impl Principal {
+    /// Its metadata.
     pub fn meta(&self) -> &Meta {
         match self {
             Self::Agent(agent) => &agent.meta,
@@ -158,6 +174,7 @@ impl Principal {
         }
     }
 
+    /// Its entity in Cedar.
     pub fn id(&self) -> EntityId {
         match self {
             Self::Agent(agent) => agent.id.clone(),
@@ -165,6 +182,7 @@ impl Principal {
         }
     }
 
+    /// As [`Principal::id`], borrowed.
     pub fn entity(&self) -> &EntityId {
         match self {
             Self::Agent(agent) => &agent.id,
@@ -172,6 +190,7 @@ impl Principal {
         }
     }
 
+    /// The issuers whose people it may act for.
     pub fn acts_for(&self) -> &[ActsFor] {
         match self {
             Self::Agent(agent) => &agent.acts_for,
@@ -179,6 +198,7 @@ impl Principal {
         }
     }
 
+    /// How it may prove itself.
     pub fn identities(&self) -> &[Identity] {
         match self {
             Self::Agent(agent) => &agent.identities,
@@ -186,6 +206,7 @@ impl Principal {
         }
     }
 
+    /// Agent or service.
     pub fn kind(&self) -> EntityKind {
         self.entity().kind
     }
@@ -207,24 +228,45 @@ pub enum Object {
     Policy(Arc<Policy>),
 }
 
-/// One object, or one document, that was left out, and why. Everything else stays live.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Rejection {
-    /// File (or cluster) of the object.
-    pub source: String,
-    /// Line of the document in the file, 1-based; 0 when unknown.
-    pub line: u32,
-    /// `Kind namespace/name` as far as it could be read.
-    pub object: String,
-    /// Path of the field in the object: `spec.identities[1].oidc.issuer`. Empty for the object itself.
-    pub field: String,
-    /// The value found, shortened to 120 characters; never the value of a secret.
-    pub value: String,
-    /// What is wrong.
-    pub reason: String,
-    /// What to write instead.
-    pub fix: String,
+impl Object {
+    /// Which of the five it is.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Agent(_) => Kind::Agent,
+            Self::McpServer(_) => Kind::McpServer,
+            Self::LlmProvider(_) => Kind::LlmProvider,
+            Self::Service(_) => Kind::ServiceIdentity,
+            Self::Policy(_) => Kind::Policy,
+        }
+    }
+
+    /// Its metadata and origin.
+    pub fn meta(&self) -> &Meta {
+        match self {
+            Self::Agent(agent) => &agent.meta,
+            Self::McpServer(server) => &server.meta,
+            Self::LlmProvider(provider) => &provider.meta,
+            Self::Service(service) => &service.meta,
+            Self::Policy(policy) => &policy.meta,
+        }
+    }
+
+    /// What it is called by.
+    pub fn reference(&self) -> ObjectRef {
+        ObjectRef::new(self.kind(), self.meta())
+    }
+
+    /// Whether both are one object in memory, and so the same in every part. Two that are not may still say the same.
+    pub fn is_identical(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Agent(one), Self::Agent(other)) => Arc::ptr_eq(one, other),
+            (Self::McpServer(one), Self::McpServer(other)) => Arc::ptr_eq(one, other),
+            (Self::LlmProvider(one), Self::LlmProvider(other)) => Arc::ptr_eq(one, other),
+            (Self::Service(one), Self::Service(other)) => Arc::ptr_eq(one, other),
+            (Self::Policy(one), Self::Policy(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
 }
 
 /// Names a set, group, class or team: plain, without a namespace.

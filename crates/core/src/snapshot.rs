@@ -1,34 +1,38 @@
 //! All configuration, compiled into one immutable view. A call takes one `Arc<Snapshot>` and keeps it to its end.
+//!
+//! Each snapshot is built from all objects, and shares with the one before it what was made of those that did not change: the
+//! compiled text and the digest of each object, and whole tables where no part of them changed. What is shared never changes, so a
+//! snapshot is the same as one built from nothing; a property test compares the two.
 
 pub(crate) mod bindings;
+mod borne;
 pub(crate) mod compile;
 mod depth;
 mod digest;
-mod held;
-pub(crate) mod references;
 pub(crate) mod registered;
+mod reject;
+mod retained;
+mod world;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use cedar_policy::EntityUid;
+use foldhash::fast::RandomState;
 
 use crate::authorize::{self, Named};
 use crate::call::Call;
 use crate::decide::Policies;
-use crate::decide::reference::Reference;
 use crate::decide::statement::Statement;
-use crate::decision::Decision;
+use crate::decision::Finding;
 use crate::resource::{
-    Agent, Identity, LlmProvider, McpServer, Meta, Object, Policy, Principal, Rejection, Service,
-    policy::Scope,
+    Agent, LlmProvider, McpServer, Object, ObjectKey, Policy, Principal, Rejection, Service,
 };
 
-use self::bindings::{Bindings, Taken};
-use self::compile::{Compiled, Problem};
-use self::held::Held;
-use self::references::Used;
-use self::registered::Registered;
+use self::compile::Compiled;
+use self::digest::Digest;
+use self::retained::{Retained, RetainedForbids};
+use self::world::World;
 
 pub use self::compile::{MAX_CEDAR, QUARANTINE_ID};
 
@@ -36,16 +40,36 @@ pub use self::compile::{MAX_CEDAR, QUARANTINE_ID};
 #[derive(Debug, Default)]
 pub struct Snapshot {
     objects: Vec<Object>,
-    registered: Registered,
-    bindings: Bindings,
+    /// What was made of each of `objects`, in the same order.
+    made: Vec<Made>,
+    /// Where each object is in `objects`.
+    places: HashMap<ObjectKey, usize, RandomState>,
+    world: Arc<World>,
     policies: Policies,
     pub(crate) named: Named,
-    /// By the object's key; what did not change is taken over by the next snapshot.
-    compiled: HashMap<String, Arc<Compiled>>,
-    /// By the object's key; policies that are malformed now, for what they forbid.
-    held: HashMap<String, Held>,
+    retained: RetainedForbids,
     warnings: Vec<Rejection>,
     digest: String,
+}
+
+/// What is made of one object, once for all snapshots that have it.
+#[derive(Clone, Debug)]
+struct Made {
+    digest: Digest,
+    /// Of a policy.
+    compiled: Option<Arc<Compiled>>,
+    /// The names in a policy that nothing bears; `None` until they are looked for in the world of this snapshot.
+    unborne: Option<Vec<EntityUid>>,
+}
+
+/// What the last snapshot made of an object.
+#[derive(Clone, Copy)]
+enum Had<'a> {
+    /// The object did not change.
+    All(&'a Made),
+    /// Its policy text did not change.
+    Compiled(&'a Arc<Compiled>),
+    Nothing,
 }
 
 impl Snapshot {
@@ -57,101 +81,143 @@ impl Snapshot {
         Self::default().rebuilt(objects, Vec::new())
     }
 
-    /// As [`Snapshot::build`], taking over the policies that `self` has compiled already, and what those of them forbade that
-    /// are malformed now. `rejected` is what was left out before, while the objects were read; it is returned with the rest.
+    /// As [`Snapshot::build`], sharing with `self` what did not change, and retaining what those policies of it forbade that are
+    /// malformed now. `rejected` is what was left out before, while the objects were read; it is returned with the rest.
+    ///
+    /// An object that did not change is recognized at once when it is the same one in memory, so sources keep what they read.
     pub fn rebuilt(&self, objects: Vec<Object>, mut rejected: Vec<Rejection>) -> (Self, Vec<Rejection>) {
-        let mut next = Self::default();
-        let mut seen = HashSet::new();
-        let mut statements: Vec<Arc<Statement>> = Vec::new();
-        match compile::quarantine() {
-            Ok(statement) => statements.push(Arc::new(statement)),
-            Err(problem) => rejected.push(fault(&problem.to_string())),
-        }
-        let mut compiled = self.compile(&objects).into_iter();
-        for object in objects {
-            // Taken from the iterator in any case: it goes along with the policies.
-            let of_policy = matches!(object, Object::Policy(_)).then(|| compiled.next()).flatten();
-            let accepted = unique(&mut seen, &object).and_then(|()| match &object {
-                Object::Agent(agent) => next.bind(&object, &Principal::Agent(agent.clone())),
-                Object::Service(service) => next.bind(&object, &Principal::Service(service.clone())),
-                Object::Policy(policy) => of_policy.transpose().map(|compiled| {
-                    let Some(compiled) = compiled else { return };
-                    statements.extend(compiled.statements.iter().cloned());
-                    next.compiled.insert(policy.meta.key(), compiled);
-                }),
-                Object::McpServer(_) | Object::LlmProvider(_) => Ok(()),
-            });
+        let same_world = world::is_same(&self.objects, &objects);
+        let (mut world, mut left_out) = (World::default(), HashSet::new());
+        let mut next = Self {
+            objects: Vec::with_capacity(objects.len()),
+            made: Vec::with_capacity(objects.len()),
+            places: HashMap::with_capacity_and_hasher(objects.len(), RandomState::default()),
+            ..Self::default()
+        };
+        let made = self.make(&objects, same_world);
+        for (object, made) in objects.into_iter().zip(made) {
+            let key = ObjectKey::of(&object);
+            // Of two objects of one name the later one is left out, also where the first is malformed.
+            let accepted = if next.places.contains_key(&key) || left_out.contains(&key) {
+                Err(Box::new(reject::name_taken(&object)))
+            } else if same_world {
+                made
+            } else {
+                let added = world.add(&object);
+                added.map_err(|taken| Box::new(reject::identity_taken(&object, &taken))).and(made)
+            };
             match accepted {
-                Ok(()) => {
-                    next.registered.insert(&object);
+                Ok(made) => {
+                    next.places.insert(key, next.objects.len());
                     next.objects.push(object);
+                    next.made.push(made);
                 }
-                Err(rejection) => rejected.push(*rejection),
+                Err(rejection) => {
+                    left_out.insert(key);
+                    rejected.push(*rejection);
+                }
             }
         }
-        next.held = held::held(self, &next, &mut rejected);
-        statements.extend(next.held.values().flat_map(Held::forbids).cloned());
-        next.named = authorize::named(statements.iter());
-        next.policies = Policies::new(statements);
+        next.world = if same_world { self.world.clone() } else { Arc::new(world) };
+        next.retained = retained::retained(self, &next, &mut rejected);
+        next.named = next.named();
+        let statements = next.statements(&mut rejected);
+        next.policies = self.policies.with(statements);
+        next.find_unborne();
         next.warnings = next.remarks();
-        next.digest = digest::digest(&next.objects, next.held.values().map(|held| &held.compiled.policy));
+        next.digest = next.digest_of_all();
         (next, rejected)
     }
 
-    fn bind(&mut self, object: &Object, principal: &Principal) -> Result<(), Box<Rejection>> {
-        self.bindings.bind(principal).map_err(|taken| Box::new(identity_taken(object, &taken)))
-    }
-
-    /// The policies among `objects` compiled, in their order; what `self` has compiled already is taken over.
-    fn compile(&self, objects: &[Object]) -> Vec<Result<Arc<Compiled>, Box<Rejection>>> {
-        let policies = || {
-            objects.iter().filter_map(|object| match object {
-                Object::Policy(policy) => Some(policy),
-                _ => None,
-            })
-        };
-        let new: Vec<&Arc<Policy>> = policies().filter(|policy| self.had(policy).is_none()).collect();
+    /// What is made of each of `objects`; what `self` has made of one already is taken over.
+    fn make(&self, objects: &[Object], same_world: bool) -> Vec<Result<Made, Box<Rejection>>> {
+        let had: Vec<Had<'_>> = objects.iter().map(|object| self.had(object)).collect();
+        let new = objects.iter().zip(&had).filter_map(|(object, had)| match (object, had) {
+            (Object::Policy(policy), Had::Nothing) => Some(policy),
+            _ => None,
+        });
+        let new: Vec<&Arc<Policy>> = new.collect();
         let mut compiled = compile::compile_all(&new).into_iter();
-        let outcome = |policy: &Arc<Policy>| match self.had(policy) {
-            Some(had) => Ok(had.clone()),
-            None => match compiled.next() {
-                Some(Ok(new)) => Ok(Arc::new(new)),
-                Some(Err(problem)) => Err(Box::new(not_compiled(policy, &problem))),
-                None => Err(Box::new(fault("a policy was not compiled"))),
-            },
+        let make = |(object, had): (&Object, Had<'_>)| {
+            let compiled = match (object, had) {
+                (_, Had::All(made)) if same_world => return Ok(made.clone()),
+                (_, Had::All(made)) => return Ok(Made { unborne: None, ..made.clone() }),
+                (_, Had::Compiled(compiled)) => Some(compiled.clone()),
+                (Object::Policy(policy), Had::Nothing) => match compiled.next() {
+                    Some(Ok(compiled)) => Some(Arc::new(compiled)),
+                    Some(Err(problem)) => return Err(Box::new(reject::not_compiled(policy, &problem))),
+                    None => return Err(Box::new(reject::fault("a policy was not compiled"))),
+                },
+                _ => None,
+            };
+            Ok(Made { digest: digest::of_object(object), compiled, unborne: None })
         };
-        policies().map(outcome).collect()
+        objects.iter().zip(had).map(make).collect()
     }
 
-    fn had(&self, policy: &Policy) -> Option<&Arc<Compiled>> {
-        let had = self.compiled.get(&policy.meta.key())?;
-        (had.policy.cedar == policy.cedar && had.policy.scope == policy.scope).then_some(had)
-    }
-
-    /// What is accepted and still deserves a look, sorted by policy: names that nothing bears, text that may confuse.
-    fn remarks(&self) -> Vec<Rejection> {
-        let used = Used::of(&self.registered);
-        let mut remarks = Vec::new();
-        for object in &self.objects {
-            let Object::Policy(policy) = object else { continue };
-            let Some(compiled) = self.compiled.get(&policy.meta.key()) else { continue };
-            for remark in &compiled.remarks {
-                let mut warning = rejection("Policy", &policy.meta, "spec.cedar");
-                warning.reason.clone_from(remark);
-                "check that the text is what it looks like".clone_into(&mut warning.fix);
-                remarks.push(warning);
+    fn had(&self, object: &Object) -> Had<'_> {
+        let place = self.places.get(&ObjectKey::of(object));
+        let had = place.and_then(|place| Some((self.objects.get(*place)?, self.made.get(*place)?)));
+        match (had, object) {
+            (Some((last, made)), _) if last.is_identical(object) => Had::All(made),
+            (Some((Object::Policy(last), Made { compiled: Some(compiled), .. })), Object::Policy(policy))
+                if last.cedar == policy.cedar && last.scope == policy.scope =>
+            {
+                Had::Compiled(compiled)
             }
+            _ => Had::Nothing,
+        }
+    }
+
+    /// All that is in force.
+    fn statements(&self, rejected: &mut Vec<Rejection>) -> Vec<Arc<Statement>> {
+        let mut statements = Vec::with_capacity(self.made.len() + 1);
+        match compile::quarantine() {
+            Ok(statement) => statements.push(statement),
+            Err(problem) => rejected.push(reject::fault(&problem)),
+        }
+        let good = self.made.iter().filter_map(|made| made.compiled.as_ref());
+        statements.extend(good.flat_map(|compiled| compiled.statements.iter().cloned()));
+        statements.extend(self.retained.values().flat_map(Retained::forbids).cloned());
+        statements
+    }
+
+    /// The parts of servers and agents that policies name one by one.
+    fn named(&self) -> Named {
+        let mut all = authorize::named(self.retained.values().flat_map(Retained::forbids));
+        let good = self.made.iter().filter_map(|made| made.compiled.as_ref());
+        for (whole, parts) in good.flat_map(|compiled| &compiled.named) {
+            all.entry(whole.clone()).or_default().extend(parts.iter().cloned());
+        }
+        all
+    }
+
+    /// Looks for the names that nothing bears, in the policies in which they are not known.
+    fn find_unborne(&mut self) {
+        let World { registered, borne, .. } = &*self.world;
+        for made in self.made.iter_mut().filter(|made| made.unborne.is_none()) {
+            let Some(compiled) = &made.compiled else { continue };
             let literals = compiled.statements.iter().flat_map(|statement| &statement.literals);
-            let unknown: std::collections::BTreeSet<_> =
-                literals.filter(|literal| !used.knows(literal)).collect();
-            for literal in unknown {
-                let mut warning = rejection("Policy", &policy.meta, "spec.cedar");
-                warning.value = shortened(&literal.to_string());
-                (warning.reason, warning.fix) = unborne(policy, literal);
-                remarks.push(warning);
-            }
+            let unborne: BTreeSet<_> = literals.filter(|literal| !borne.knows(registered, literal)).collect();
+            made.unborne = Some(unborne.into_iter().cloned().collect());
+        }
+    }
+
+    /// What is accepted and still deserves a look, in the order of the policies: names that nothing bears, text that may confuse.
+    fn remarks(&self) -> Vec<Rejection> {
+        let mut remarks = Vec::new();
+        for (object, made) in self.objects.iter().zip(&self.made) {
+            let (Object::Policy(policy), Some(compiled)) = (object, &made.compiled) else { continue };
+            remarks.extend(compiled.remarks.iter().map(|remark| reject::confusing(policy, remark)));
+            remarks.extend(made.unborne.iter().flatten().map(|literal| reject::unborne(policy, literal)));
         }
         remarks
+    }
+
+    fn digest_of_all(&self) -> String {
+        let good = self.made.iter().map(|made| made.digest);
+        let retained = self.retained.values().map(|retained| digest::of_retained(retained.digest));
+        digest::of_all(good.chain(retained).collect())
     }
 
     /// Digest of the configuration: `sha256:` and hex, the same for the same objects in any order.
@@ -165,21 +231,24 @@ impl Snapshot {
         &self.warnings
     }
 
-    /// `key` is `namespace/name`, here and below.
+    /// The agent of this key: `namespace/name`, here and below.
     pub fn agent(&self, key: &str) -> Option<&Arc<Agent>> {
-        self.registered.agents.get(key)
+        self.world.registered.agents.get(key)
     }
 
+    /// The MCP server of this key.
     pub fn mcp_server(&self, key: &str) -> Option<&Arc<McpServer>> {
-        self.registered.mcp_servers.get(key)
+        self.world.registered.mcp_servers.get(key)
     }
 
+    /// The model provider of this key.
     pub fn llm_provider(&self, key: &str) -> Option<&Arc<LlmProvider>> {
-        self.registered.llm_providers.get(key)
+        self.world.registered.llm_providers.get(key)
     }
 
+    /// The service of this key.
     pub fn service(&self, key: &str) -> Option<&Arc<Service>> {
-        self.registered.services.get(key)
+        self.world.registered.services.get(key)
     }
 
     /// All objects, for status pages and `check`, in the order in which they were given.
@@ -192,139 +261,45 @@ impl Snapshot {
         self.policies.statements().map(|statement| &statement.id)
     }
 
-    /// How many edges are compiled and kept now, at most [`crate::decide::edges::MAX_EDGES`].
+    /// How many edges are compiled and kept now; the maximum is [`crate::decide::edges::MAX_EDGES`].
     pub fn edges(&self) -> usize {
         self.policies.edges()
     }
 
     /// The principal a SPIFFE ID is bound to.
     pub fn principal_by_spiffe(&self, id: &str) -> Option<&Principal> {
-        self.bindings.by_spiffe(id)
+        self.world.bindings.by_spiffe(id)
     }
 
     /// The principal an issuer and subject are bound to (claims are the caller's to check).
     pub fn principal_by_oidc(&self, issuer: &str, subject: &str) -> Option<&Principal> {
-        self.bindings.by_oidc(issuer, subject)
+        self.world.bindings.by_oidc(issuer, subject)
     }
 
     /// The principal a Kubernetes ServiceAccount is bound to.
     pub fn principal_by_service_account(&self, namespace: &str, name: &str) -> Option<&Principal> {
-        self.bindings.by_service_account(namespace, name)
+        self.world.bindings.by_service_account(namespace, name)
     }
 
     /// Every issuer that some principal's identity or `actsFor` names: the allow-list.
     pub fn issuers(&self) -> impl Iterator<Item = &str> {
-        self.bindings.issuers()
+        self.world.bindings.issuers()
     }
 
-    /// The decision. Principal and target must be of this snapshot. Unknown arguments count as absent.
-    pub fn decide(&self, call: &Call<'_>) -> Decision {
-        self.policies.decide(&self.registered, call)
-    }
-
-    /// All policies under Cedar's own authorizer, to compare with.
-    ///
-    /// # Errors
-    /// Cedar does not take the policies together, which would be a fault of this crate.
-    pub fn reference(&self) -> Result<Reference<'_>, String> {
-        Reference::new(&self.registered, &self.policies)
+    /// What the policies say of a call, and nothing else. Unknown arguments count as absent.
+    pub(crate) fn decide(&self, call: &Call<'_>) -> Finding {
+        self.policies.decide(&self.world.registered, call)
     }
 
     /// Whether some call with these facts (arguments unknown) could be allowed: what a filtered listing shows.
     ///
     /// It may say yes to what every argument is refused for, and never no to what some argument is allowed for.
     pub fn could_allow(&self, call: &Call<'_>) -> bool {
-        self.policies.could_allow(&self.registered, call)
+        self.policies.could_allow(&self.world.registered, call)
     }
-}
 
-fn unique(seen: &mut HashSet<(&'static str, String)>, object: &Object) -> Result<(), Box<Rejection>> {
-    let (kind, meta) = kind_and_meta(object);
-    if seen.insert((kind, meta.key())) {
-        return Ok(());
-    }
-    let mut rejection = rejection(kind, meta, "metadata.name");
-    rejection.value = meta.key();
-    rejection.reason = format!("another {kind} of this namespace has this name");
-    "rename one of them, or delete it".clone_into(&mut rejection.fix);
-    Err(Box::new(rejection))
-}
-
-fn identity_taken(object: &Object, taken: &Taken) -> Rejection {
-    let (kind, meta) = kind_and_meta(object);
-    let (field, value) = match &taken.identity {
-        Identity::Spiffe(id) => ("spiffe", id.to_string()),
-        Identity::Oidc { issuer, subject, .. } => ("oidc", format!("{issuer}#{subject}")),
-        Identity::ServiceAccount { namespace, name } => ("serviceAccount", format!("{namespace}/{name}")),
-    };
-    let mut rejection = rejection(kind, meta, &format!("spec.identities[{}].{field}", taken.place));
-    rejection.value = shortened(&value);
-    rejection.reason =
-        format!("this identity is bound to {} already; one identity proves one principal", taken.by.entity());
-    "give each principal its own identity".clone_into(&mut rejection.fix);
-    rejection
-}
-
-fn not_compiled(policy: &Policy, problem: &Problem) -> Rejection {
-    let mut rejection = rejection("Policy", &policy.meta, "spec.cedar");
-    rejection.value = shortened(&problem.value(&policy.cedar));
-    rejection.reason = problem.to_string();
-    rejection.fix = problem.fix();
-    rejection
-}
-
-/// Why a name that nothing bears deserves a look, and what to do. The namespace of a policy's own scope stands nowhere in its text.
-fn unborne(policy: &Policy, literal: &EntityUid) -> (String, String) {
-    let namespace = &*policy.meta.namespace;
-    let own = policy.scope == Scope::Namespace
-        && literal.type_name().to_string() == "Namespace"
-        && literal.id().unescaped() == namespace;
-    let (reason, fix) = if own {
-        let reason =
-            format!("nothing is registered in namespace {namespace}, so this policy reaches nothing");
-        (reason, "move it, or use scope: Cluster")
-    } else {
-        let reason = "nothing registered has this name, so the policy never matches by it";
-        (reason.to_owned(), "correct the name, or register the object")
-    };
-    (reason, fix.to_owned())
-}
-
-fn kind_and_meta(object: &Object) -> (&'static str, &Meta) {
-    match object {
-        Object::Agent(agent) => ("Agent", &agent.meta),
-        Object::McpServer(server) => ("MCPServer", &server.meta),
-        Object::LlmProvider(provider) => ("LLMProvider", &provider.meta),
-        Object::Service(service) => ("ServiceIdentity", &service.meta),
-        Object::Policy(policy) => ("Policy", &policy.meta),
-    }
-}
-
-fn rejection(kind: &str, meta: &Meta, field: &str) -> Rejection {
-    Rejection {
-        source: meta.origin.source.to_string(),
-        line: meta.origin.line,
-        object: format!("{kind} {}", meta.key()),
-        field: field.to_owned(),
-        value: String::new(),
-        reason: String::new(),
-        fix: String::new(),
-    }
-}
-
-/// This build is broken; a test holds that it is not.
-fn fault(reason: &str) -> Rejection {
-    let mut rejection = rejection("Policy", &Meta::default(), "");
-    QUARANTINE_ID.clone_into(&mut rejection.object);
-    reason.clone_into(&mut rejection.reason);
-    rejection
-}
-
-/// At most 120 characters.
-fn shortened(value: &str) -> String {
-    const MOST: usize = 120;
-    match value.char_indices().nth(MOST) {
-        None => value.to_owned(),
-        Some(_) => value.chars().take(MOST - 1).chain(['…']).collect(),
+    /// As [`Snapshot::could_allow`], with the permits by which.
+    pub(crate) fn possible_allowance(&self, call: &Call<'_>) -> Option<Finding> {
+        self.policies.possible_allowance(&self.world.registered, call)
     }
 }

@@ -1,5 +1,5 @@
-//! Everything that policies say about one edge (principal, action, resource): what is settled whatever the context, and what
-//! is left to evaluate per call.
+//! Everything that policies say about one edge, which is a principal, an action and a resource: what is the same for each call
+//! on it (static), and what depends on the context of the call (residual).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,8 +9,8 @@ use cedar_policy::{
     Authorizer, Effect, Entities, EntityUid, PartialEntities, PartialEntityUid, PartialRequest, PolicySet,
 };
 
-use super::entities::{Cast, EntityFault};
-use super::facts::{ContextMention, Mention};
+use super::entities::{EntityFault, EntitySlice};
+use super::facts::{AttributeReference, ContextReference};
 use super::index::Index;
 use super::plain;
 use super::residual::Expression;
@@ -20,19 +20,19 @@ use super::schema::schema;
 use super::statement::Statement;
 use super::tree;
 use crate::call::{Arguments, Call};
-use crate::decision::{Decision, Fact, Outcome};
+use crate::decision::{Fact, Finding, Outcome};
 use crate::refusal::Code;
 use crate::snapshot::registered::Registered;
 
-/// How many permits a denial by default names that came near.
-pub(crate) const MAX_NEAR: usize = 8;
+/// How many of the closest permits a denial by default names.
+pub(crate) const MAX_CLOSEST_PERMITS: usize = 8;
 
 /// Stands for the policies when an edge could not be evaluated at all.
 const FAULT: &str = "vidimus/fault";
 
 /// Policies whose outcome is the same for each call on the edge, with what they looked at.
 #[derive(Debug, Default)]
-struct Settled {
+struct StaticOutcome {
     /// Sorted.
     policies: Arc<[Arc<str>]>,
     /// Sorted by name.
@@ -60,22 +60,22 @@ struct Residual {
     condition: Condition,
     /// Of principal and resource.
     facts: Box<[Fact]>,
-    mentions: Box<[ContextMention]>,
+    references: Box<[ContextReference]>,
     reason: Option<Arc<str>>,
 }
 
 /// A compiled edge.
 #[derive(Debug, Default)]
 pub(crate) struct Edge {
-    permits: Settled,
-    forbids: Settled,
-    errors: Settled,
+    permits: StaticOutcome,
+    forbids: StaticOutcome,
+    errors: StaticOutcome,
     /// Sorted by id.
     residuals: Box<[Residual]>,
     /// What a denial by default names: residual permits first, then permits that the edge itself falls short of.
-    near: Settled,
-    /// How many of `residuals` are in `near`.
-    near_residuals: Box<[usize]>,
+    closest_permits: StaticOutcome,
+    /// The places in `residuals` of those that are among `closest_permits`.
+    closest_residuals: Box<[usize]>,
 }
 
 impl Edge {
@@ -84,8 +84,11 @@ impl Edge {
         Compilation::new(index, registered, call).and_then(|compilation| compilation.edge()).unwrap_or_else(
             |fault| {
                 let facts = [(Arc::from("fault"), Arc::from(super::facts::shorten(&fault.to_string())))];
-                let errors =
-                    Settled { policies: Arc::new([FAULT.into()]), facts: Arc::new(facts), reason: None };
+                let errors = StaticOutcome {
+                    policies: Arc::new([FAULT.into()]),
+                    facts: Arc::new(facts),
+                    reason: None,
+                };
                 Self { errors, ..Self::default() }
             },
         )
@@ -94,7 +97,7 @@ impl Edge {
     /// The decision: a policy that fails denies, then a forbid, then a permit allows; otherwise it is denied by default.
     ///
     /// Every residual is evaluated: whether some policy fails must not depend on the order.
-    pub(crate) fn decide(&self, call: &Call<'_>) -> Decision {
+    pub(crate) fn decide(&self, call: &Call<'_>) -> Finding {
         let (mut permits, mut forbids, mut errors) = (Vec::new(), Vec::new(), Vec::new());
         for residual in &self.residuals {
             match (residual.outcome(call), residual.effect) {
@@ -115,26 +118,38 @@ impl Edge {
         }
     }
 
-    fn deny_by_default(&self, call: &Call<'_>) -> Decision {
-        let near = self.near_residuals.iter().filter_map(|place| self.residuals.get(*place));
-        let mentions = near.flat_map(|residual| &residual.mentions);
-        let facts = with_context(&self.near.facts, &[], mentions, call);
-        Decision {
+    fn deny_by_default(&self, call: &Call<'_>) -> Finding {
+        let closest = self.closest_residuals.iter().filter_map(|place| self.residuals.get(*place));
+        let references = closest.flat_map(|residual| &residual.references);
+        let facts = with_context(&self.closest_permits.facts, &[], references, call);
+        Finding {
             outcome: Outcome::Deny,
             code: Some(Code::NoPermit),
             policies: Arc::default(),
-            near: self.near.policies.clone(),
+            closest_permits: self.closest_permits.policies.clone(),
             facts,
             reason: None,
+            obligations: Arc::default(),
         }
     }
 
     /// Whether some arguments could be allowed, where the call's are unknown.
     pub(crate) fn could_allow(&self, call: &Call<'_>) -> bool {
+        self.possible_permits(call).is_some()
+    }
+
+    /// What allows the call for some arguments, where the call's are unknown; `None` where nothing does.
+    pub(crate) fn possible_allowance(&self, call: &Call<'_>) -> Option<Finding> {
+        let permits = self.possible_permits(call)?;
+        Some(self.permits.answer(Outcome::Allow, None, &permits, call))
+    }
+
+    /// The residual permits that some arguments could satisfy; `None` where no arguments could be allowed.
+    fn possible_permits(&self, call: &Call<'_>) -> Option<Vec<&Residual>> {
         if !self.errors.policies.is_empty() || !self.forbids.policies.is_empty() {
-            return false;
+            return None;
         }
-        let mut permitted = !self.permits.policies.is_empty();
+        let mut permits = Vec::new();
         for residual in &self.residuals {
             let possible = residual.possible(call);
             let harmless = match residual.effect {
@@ -142,53 +157,56 @@ impl Edge {
                 Effect::Forbid => possible.fails_to_hold,
             };
             if !harmless {
-                return false;
+                return None;
             }
-            permitted |= residual.effect == Effect::Permit && possible.holds;
+            if residual.effect == Effect::Permit && possible.holds {
+                permits.push(residual);
+            }
         }
-        permitted
+        (!permits.is_empty() || !self.permits.policies.is_empty()).then_some(permits)
     }
 }
 
-impl Settled {
-    fn answer(&self, outcome: Outcome, code: Option<Code>, met: &[&Residual], call: &Call<'_>) -> Decision {
+impl StaticOutcome {
+    fn answer(&self, outcome: Outcome, code: Option<Code>, met: &[&Residual], call: &Call<'_>) -> Finding {
         let reason =
             || self.reason.clone().or_else(|| met.iter().find_map(|residual| residual.reason.clone()));
-        let mut decision = Decision {
+        let mut finding = Finding {
             outcome,
             code,
             policies: self.policies.clone(),
-            near: Arc::default(),
+            closest_permits: Arc::default(),
             facts: self.facts.clone(),
             reason: if code == Some(Code::ForbiddenByPolicy) { reason() } else { None },
+            obligations: Arc::default(),
         };
         if met.is_empty() {
-            return decision;
+            return finding;
         }
         let mut policies: Vec<Arc<str>> =
             self.policies.iter().chain(met.iter().map(|r| &r.id)).cloned().collect();
         policies.sort_unstable();
-        decision.policies = policies.into();
-        let mentions = met.iter().flat_map(|residual| &residual.mentions);
-        decision.facts = with_context(&self.facts, met, mentions, call);
-        decision
+        finding.policies = policies.into();
+        let references = met.iter().flat_map(|residual| &residual.references);
+        finding.facts = with_context(&self.facts, met, references, call);
+        finding
     }
 }
 
 /// The facts of an edge, with those of the policies `met` and of the context.
 fn with_context<'m>(
-    settled: &Arc<[Fact]>,
+    of_edge: &Arc<[Fact]>,
     met: &[&Residual],
-    mentions: impl Iterator<Item = &'m ContextMention>,
+    references: impl Iterator<Item = &'m ContextReference>,
     call: &Call<'_>,
 ) -> Arc<[Fact]> {
     let mut facts: Vec<Fact> = Vec::new();
     facts.extend(met.iter().flat_map(|residual| &residual.facts).cloned());
-    facts.extend(mentions.map(|mention| mention.fact(call)));
+    facts.extend(references.map(|reference| reference.fact(call)));
     if facts.is_empty() {
-        return settled.clone();
+        return of_edge.clone();
     }
-    facts.extend(settled.iter().cloned());
+    facts.extend(of_edge.iter().cloned());
     sorted(facts)
 }
 
@@ -207,7 +225,7 @@ impl Residual {
     }
 
     fn possible(&self, call: &Call<'_>) -> Possible {
-        match (&self.condition, call.context.arguments) {
+        match (&self.condition, call.ask.arguments) {
             (Condition::Native(expression), Arguments::Unknown) => expression.possible(call),
             (Condition::Cedar { on_arguments: true, .. }, Arguments::Unknown) => Possible::ANY,
             _ => Possible::only(self.outcome(call)),
@@ -234,27 +252,28 @@ struct Compilation<'a> {
     resource: EntityUid,
     entities: Arc<Entities>,
     candidates: Vec<&'a Arc<Statement>>,
-    near: Vec<&'a Arc<Statement>>,
+    closest_permits: Vec<&'a Arc<Statement>>,
 }
 
 impl<'a> Compilation<'a> {
     fn new(index: &'a Index, registered: &Registered, call: &'a Call<'a>) -> Result<Self, EntityFault> {
-        let resource = call.target.entity();
-        let kinds = (call.principal.kind(), resource.kind);
+        let resource = call.ask.target.entity();
+        let kinds = (call.principal().kind(), resource.kind);
         let (principal, resource) =
-            (plain::entity_uid(call.principal.entity())?, plain::entity_uid(&resource)?);
-        let entities = Cast::of(registered, call.principal, &call.target, [])?.entities()?;
+            (plain::entity_uid(call.principal().entity())?, plain::entity_uid(&resource)?);
+        let entities = EntitySlice::of(registered, call.principal(), &call.ask.target, [])?.entities()?;
         let holding = index.holding(&principal, &resource, &entities);
-        let mut candidates: Vec<_> = index.candidates(call.action, kinds, &holding).collect();
+        let mut candidates: Vec<_> = index.candidates(call.ask.action, kinds, &holding).collect();
         candidates.sort_unstable_by(|a, b| a.id.cmp(&b.id));
-        let near = index.near(call.action, kinds, &holding, 2 * MAX_NEAR);
-        let literals = candidates.iter().chain(&near).flat_map(|statement| &statement.literals);
-        let entities = match Cast::names_more(registered, literals.clone()) {
+        let closest_permits =
+            index.closest_permits(call.ask.action, kinds, &holding, 2 * MAX_CLOSEST_PERMITS);
+        let literals = candidates.iter().chain(&closest_permits).flat_map(|statement| &statement.literals);
+        let entities = match EntitySlice::names_more(registered, literals.clone()) {
             false => entities,
-            true => Cast::of(registered, call.principal, &call.target, literals)?.entities()?,
+            true => EntitySlice::of(registered, call.principal(), &call.ask.target, literals)?.entities()?,
         };
         let entities = Arc::new(entities);
-        Ok(Self { call, principal, resource, entities, candidates, near })
+        Ok(Self { call, principal, resource, entities, candidates, closest_permits })
     }
 
     fn edge(&self) -> Result<Edge, EntityFault> {
@@ -266,7 +285,7 @@ impl<'a> Compilation<'a> {
         let schema = schema().map_err(|e| fault(e.to_owned()))?;
         let request = PartialRequest::new(
             PartialEntityUid::from_concrete(self.principal.clone()),
-            plain::action_uid(self.call.action)?,
+            plain::action_uid(self.call.ask.action)?,
             PartialEntityUid::from_concrete(self.resource.clone()),
             None,
             schema,
@@ -285,8 +304,8 @@ impl<'a> Compilation<'a> {
         let all =
             |ids: Vec<&cedar_policy::PolicyId>| ids.into_iter().map(find).collect::<Result<Vec<_>, _>>();
         let errors = all(response.error_permits().chain(response.error_forbids()).collect())?;
-        let permits = self.settled(&all(response.true_permits().collect())?);
-        let forbids = self.settled(&all(response.true_forbids().collect())?);
+        let permits = self.static_outcome(&all(response.true_permits().collect())?);
+        let forbids = self.static_outcome(&all(response.true_forbids().collect())?);
         let mut residuals = Vec::new();
         for policy in response.residual_policies() {
             residuals.push(self.residual(find(policy.id())?, &policy).map_err(|e| fault(e.to_string()))?);
@@ -295,7 +314,7 @@ impl<'a> Compilation<'a> {
         let mut edge = Edge {
             permits,
             forbids,
-            errors: self.settled(&errors),
+            errors: self.static_outcome(&errors),
             residuals: residuals.into(),
             ..Edge::default()
         };
@@ -303,16 +322,19 @@ impl<'a> Compilation<'a> {
         Ok(edge)
     }
 
-    fn settled(&self, statements: &[&Arc<Statement>]) -> Settled {
+    fn static_outcome(&self, statements: &[&Arc<Statement>]) -> StaticOutcome {
         let mut policies: Vec<Arc<str>> = statements.iter().map(|statement| statement.id.clone()).collect();
         policies.sort_unstable();
-        let facts = statements.iter().flat_map(|statement| self.facts(&statement.mentions)).collect();
+        let facts = statements.iter().flat_map(|statement| self.facts(&statement.references)).collect();
         let reason = statements.iter().find_map(|statement| statement.reason.clone());
-        Settled { policies: policies.into(), facts: sorted(facts), reason }
+        StaticOutcome { policies: policies.into(), facts: sorted(facts), reason }
     }
 
-    fn facts(&self, mentions: &[Mention]) -> Vec<Fact> {
-        mentions.iter().map(|mention| mention.fact(&self.principal, &self.resource, &self.entities)).collect()
+    fn facts(&self, references: &[AttributeReference]) -> Vec<Fact> {
+        references
+            .iter()
+            .map(|reference| reference.fact(&self.principal, &self.resource, &self.entities))
+            .collect()
     }
 
     fn residual(
@@ -346,8 +368,8 @@ impl<'a> Compilation<'a> {
             id: statement.id.clone(),
             effect: statement.effect,
             condition,
-            facts: self.facts(&statement.mentions).into(),
-            mentions: conditions.iter().flat_map(|condition| ContextMention::all(condition)).collect(),
+            facts: self.facts(&statement.references).into(),
+            references: conditions.iter().flat_map(|condition| ContextReference::all(condition)).collect(),
             reason: statement.reason.clone(),
         })
     }
@@ -358,21 +380,22 @@ impl<'a> Compilation<'a> {
             return;
         }
         let residual_permits = edge.residuals.iter().enumerate().filter(|(_, r)| r.effect == Effect::Permit);
-        let near: Vec<(usize, &Residual)> = residual_permits.take(MAX_NEAR).collect();
-        let settled: Vec<_> = self
-            .near
+        let residual: Vec<(usize, &Residual)> = residual_permits.take(MAX_CLOSEST_PERMITS).collect();
+        let of_edge: Vec<_> = self
+            .closest_permits
             .iter()
             .filter(|statement| edge.residuals.iter().all(|residual| residual.id != statement.id))
             .filter(|statement| !edge.errors.policies.contains(&statement.id))
-            .take(MAX_NEAR - near.len())
+            .take(MAX_CLOSEST_PERMITS - residual.len())
             .copied()
             .collect();
-        let mut facts: Vec<Fact> = near.iter().flat_map(|(_, residual)| &residual.facts).cloned().collect();
-        facts.extend(settled.iter().flat_map(|statement| self.facts(&statement.mentions)));
-        let ids = near.iter().map(|(_, residual)| &residual.id).chain(settled.iter().map(|s| &s.id));
+        let mut facts: Vec<Fact> =
+            residual.iter().flat_map(|(_, residual)| &residual.facts).cloned().collect();
+        facts.extend(of_edge.iter().flat_map(|statement| self.facts(&statement.references)));
+        let ids = residual.iter().map(|(_, residual)| &residual.id).chain(of_edge.iter().map(|s| &s.id));
         let policies = ids.cloned().collect();
-        let places = near.iter().map(|(place, _)| *place).collect();
-        edge.near = Settled { policies, facts: sorted(facts), reason: None };
-        edge.near_residuals = places;
+        let places = residual.iter().map(|(place, _)| *place).collect();
+        edge.closest_permits = StaticOutcome { policies, facts: sorted(facts), reason: None };
+        edge.closest_residuals = places;
     }
 }

@@ -40,7 +40,7 @@ struct OwnedName {
 
 impl<'a> Name<'a> {
     fn of(call: &'a Call<'_>) -> Self {
-        let (kind, owner, name) = match &call.target {
+        let (kind, owner, name) = match &call.ask.target {
             Target::Tool { server, name } => (EntityKind::Tool, &server.id, *name),
             Target::Resource { server, uri } => (EntityKind::Resource, &server.id, *uri),
             Target::Prompt { server, name } => (EntityKind::Prompt, &server.id, *name),
@@ -48,8 +48,9 @@ impl<'a> Name<'a> {
             Target::Agent(agent) => (EntityKind::Agent, &agent.id, ""),
             Target::Skill { agent, name } => (EntityKind::Skill, &agent.id, *name),
             Target::Model { provider, name } => (EntityKind::Model, &provider.id, *name),
+            Target::Provider(provider) => (EntityKind::LlmProvider, &provider.id, ""),
         };
-        Self { principal: call.principal.entity(), action: call.action, kind, owner: &owner.id, name }
+        Self { principal: call.principal().entity(), action: call.ask.action, kind, owner: &owner.id, name }
     }
 
     fn owned(self) -> OwnedName {
@@ -121,8 +122,14 @@ impl Edges {
 
 impl Default for Edges {
     fn default() -> Self {
-        let most = u64::try_from(MAX_EDGES).unwrap_or(u64::MAX);
-        Self(Cache::with(MAX_EDGES, most, UnitWeighter, RandomState::default(), DefaultLifecycle::default()))
+        let maximum = u64::try_from(MAX_EDGES).unwrap_or(u64::MAX);
+        Self(Cache::with(
+            MAX_EDGES,
+            maximum,
+            UnitWeighter,
+            RandomState::default(),
+            DefaultLifecycle::default(),
+        ))
     }
 }
 

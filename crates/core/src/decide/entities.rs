@@ -19,11 +19,11 @@ pub(crate) struct EntityFault {
 
 /// The entities that evaluation may look at, each with what it belongs to.
 #[derive(Debug, Default)]
-pub(crate) struct Cast {
+pub(crate) struct EntitySlice {
     entities: HashMap<EntityUid, Entity>,
 }
 
-impl Cast {
+impl EntitySlice {
     /// What a call from `principal` to `target` may look at, `literals` being what the policies name.
     pub(crate) fn of<'a>(
         registered: &Registered,
@@ -31,13 +31,13 @@ impl Cast {
         target: &Target<'_>,
         literals: impl IntoIterator<Item = &'a EntityUid>,
     ) -> Result<Self, EntityFault> {
-        let mut cast = Self::default();
-        cast.principal(principal)?;
-        cast.target(target)?;
+        let mut slice = Self::default();
+        slice.principal(principal)?;
+        slice.target(target)?;
         for literal in literals {
-            cast.literal(registered, literal)?;
+            slice.literal(registered, literal)?;
         }
-        Ok(cast)
+        Ok(slice)
     }
 
     /// Whether some of `literals` are registered objects, or parts of one.
@@ -47,9 +47,7 @@ impl Cast {
     ) -> bool {
         literals.into_iter().any(|literal| {
             let (type_name, id) = (literal.type_name().basename(), literal.id().unescaped());
-            registered.principal(type_name, id).is_some()
-                || registered.target(type_name, id).is_some()
-                || (type_name == "LLMProvider" && registered.llm_providers.contains_key(id))
+            registered.principal(type_name, id).is_some() || registered.target(type_name, id).is_some()
         })
     }
 
@@ -72,8 +70,6 @@ impl Cast {
             self.principal(&principal)
         } else if let Some(target) = registered.target(type_name, id) {
             self.target(&target)
-        } else if let ("LLMProvider", Some(provider)) = (type_name, registered.llm_providers.get(id)) {
-            self.llm_provider(provider)
         } else {
             // Unknown: no attributes, no ancestors; Cedar then matches it by name only.
             Ok(())
@@ -96,6 +92,7 @@ impl Cast {
             Target::Agent(agent) => self.agent(agent),
             Target::Skill { agent, name } => self.skill(agent, name),
             Target::Model { provider, name } => self.model(provider, name),
+            Target::Provider(provider) => self.llm_provider(provider),
         }
     }
 
@@ -196,12 +193,15 @@ impl Cast {
     }
 
     pub(crate) fn llm_provider(&mut self, provider: &LlmProvider) -> Result<(), EntityFault> {
-        let attributes = vec![
+        let own = uid(Type::LlmProvider, &provider.id.id);
+        let mut attributes = vec![
+            ("name", text(&provider.meta.name)),
             ("owner", text(&provider.owner)),
             ("team", text(&provider.team)),
             ("kind", text(provider.provider.as_str())),
             ("environment", text(&provider.environment)),
         ];
+        attributes.extend(reference("provider", own.as_ref()));
         let parents = Parents::of(&provider.meta, &provider.team);
         self.add(Type::LlmProvider, &provider.id.id, attributes, parents, Some(&provider.meta))
     }

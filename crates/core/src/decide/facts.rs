@@ -25,7 +25,7 @@ const ABSENT: &str = "absent";
 
 /// Something of principal or resource that a policy looks at.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Mention {
+pub(crate) struct AttributeReference {
     /// As in the policy: `principal.team`, `principal in Group::finance-agents`.
     name: Arc<str>,
     side: Side,
@@ -43,7 +43,7 @@ enum What {
 
 /// Something of the context that a residual looks at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ContextMention {
+pub(crate) struct ContextReference {
     name: Arc<str>,
     what: InContext,
 }
@@ -56,8 +56,8 @@ enum InContext {
     Absent,
 }
 
-impl Mention {
-    /// Everything of principal and resource that a policy mentions, once each.
+impl AttributeReference {
+    /// Everything of principal and resource that a policy looks at, once each.
     pub(crate) fn all(body: &pst::Template) -> Vec<Self> {
         let mut found = Vec::new();
         match &body.principal {
@@ -82,8 +82,8 @@ impl Mention {
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
         // `principal.a.b` also visits `principal.a`, which is a step, not a value that was compared.
-        let names: Vec<Arc<str>> = found.iter().map(|mention| mention.name.clone()).collect();
-        found.retain(|mention| !names.iter().any(|name| is_step(&mention.name, name)));
+        let names: Vec<Arc<str>> = found.iter().map(|reference| reference.name.clone()).collect();
+        found.retain(|reference| !names.iter().any(|name| is_step(&reference.name, name)));
         found.dedup();
         found
     }
@@ -94,19 +94,19 @@ impl Mention {
                 tree::path(expr).and_then(|(var, names)| Self::attribute(var, &names)).into_iter().collect()
             }
             Expr::HasAttr { expr, attrs } => {
-                let mention = tree::path(expr).and_then(|(var, mut names)| {
+                let reference = tree::path(expr).and_then(|(var, mut names)| {
                     names.extend(attrs.iter().map(SmolStr::as_str));
                     Self::attribute(var, &names)
                 });
-                mention.into_iter().collect()
+                reference.into_iter().collect()
             }
             Expr::BinaryOp { op: BinaryOp::HasTag | BinaryOp::GetTag, left, right } => {
-                let mention = side_of(left).zip(tree::string(right)).map(|(side, key)| Self {
+                let reference = side_of(left).zip(tree::string(right)).map(|(side, key)| Self {
                     name: format!("{}[{key:?}]", side.as_str()).into(),
                     side,
                     what: What::Tag(key.into()),
                 });
-                mention.into_iter().collect()
+                reference.into_iter().collect()
             }
             Expr::BinaryOp { op: BinaryOp::In, left, right } => {
                 let Some(side) = side_of(left) else { return Vec::new() };
@@ -163,10 +163,10 @@ fn side_of(expr: &Expr) -> Option<Side> {
     names.is_empty().then(|| Side::of(var))?
 }
 
-fn scope(side: Side, entity: &EntityOrSlot) -> Option<Mention> {
+fn scope(side: Side, entity: &EntityOrSlot) -> Option<AttributeReference> {
     let EntityOrSlot::Entity(uid) = entity else { return None };
     let name = format!("{} in {}::{}", side.as_str(), uid.ty, uid.eid).into();
-    Some(Mention { name, side, what: What::Member(entity_uid(uid)?) })
+    Some(AttributeReference { name, side, what: What::Member(entity_uid(uid)?) })
 }
 
 /// Whether `name` is a step on the way to `longer`.
@@ -211,15 +211,15 @@ pub(crate) fn shorten(value: &str) -> &str {
     value.get(..value.floor_char_boundary(MAX_VALUE)).unwrap_or_default()
 }
 
-impl ContextMention {
-    /// Everything of the context that a residual mentions, once each.
+impl ContextReference {
+    /// Everything of the context that a residual looks at, once each.
     pub(crate) fn all(condition: &Expr) -> Vec<Self> {
         let mut found: Vec<Self> = Vec::new();
         tree::walk(condition, &mut |e| found.extend(Self::in_expression(e)));
         found.sort_by(|a, b| a.name.cmp(&b.name));
         found.dedup();
-        let names: Vec<Arc<str>> = found.iter().map(|mention| mention.name.clone()).collect();
-        found.retain(|mention| !names.iter().any(|name| is_step(&mention.name, name)));
+        let names: Vec<Arc<str>> = found.iter().map(|reference| reference.name.clone()).collect();
+        found.retain(|reference| !names.iter().any(|name| is_step(&reference.name, name)));
         found
     }
 

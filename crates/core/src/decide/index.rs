@@ -5,7 +5,8 @@
 //! the edge, and cannot have failed; so leaving it out changes nothing.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, Hash, Hasher};
+use std::sync::{Arc, LazyLock};
 
 use cedar_policy::pst::{BinaryOp, Expr, Literal, Var};
 use cedar_policy::{Effect, Entities, EntityUid, EvalResult};
@@ -16,9 +17,9 @@ use super::tree;
 use crate::call::Action;
 use crate::entity::EntityKind;
 
-/// Permits that are looked at for an explanation; the nearest of these are named.
+/// Maximum number of permits that are looked at for an explanation; the closest of these are named.
 const MAX_LOOKED_AT: usize = 1_024;
-/// Permits that are named although they are about another resource.
+/// Maximum number of permits that are named although they are about another resource.
 const MAX_ELSEWHERE: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,18 +57,43 @@ enum Test {
     Contains,
 }
 
-/// A constant that a policy insists on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A constant that a policy insists on. It is hashed once: an index of all policies is made with each change of one.
+#[derive(Clone, Debug)]
 pub(crate) struct Key {
+    hash: u64,
     side: Side,
+    constant: Arc<Constant>,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Constant {
     test: Test,
     name: Box<str>,
     value: Box<str>,
 }
 
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+            && self.side == other.side
+            && (Arc::ptr_eq(&self.constant, &other.constant) || self.constant == other.constant)
+    }
+}
+
+impl Eq for Key {}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
 impl Key {
     fn new(side: Side, test: Test, name: &str, value: &str) -> Self {
-        Self { side, test, name: name.into(), value: value.into() }
+        // The seed differs from process to process, so that nobody can write policies whose keys collide.
+        static SEED: LazyLock<RandomState> = LazyLock::new(RandomState::default);
+        let constant = Constant { test, name: name.into(), value: value.into() };
+        Self { hash: SEED.hash_one((side, &constant)), side, constant: Arc::new(constant) }
     }
 
     pub(crate) fn itself(side: Side, type_name: &str, id: &str) -> Self {
@@ -224,6 +250,12 @@ impl Index {
         index
     }
 
+    /// Whether it is of these statements, in this order.
+    pub(crate) fn is_of(&self, statements: &[Arc<Statement>]) -> bool {
+        self.filed.len() == statements.len()
+            && self.filed.iter().zip(statements).all(|(filed, one)| Arc::ptr_eq(&filed.statement, one))
+    }
+
     fn file(&mut self, uses: &[u32]) {
         let rarest = |keys: &mut dyn Iterator<Item = &KeyId>| {
             keys.copied().min_by_key(|id| uses.get(*id as usize).copied().unwrap_or(u32::MAX))
@@ -285,35 +317,35 @@ impl Index {
         })
     }
 
-    /// The permits that come nearest to an edge, nearest first: those whose scope fits it, by the number of constants in their
+    /// The permits that come closest to an edge, closest first: those whose scope fits it, by the number of constants in their
     /// conditions that do not hold. Where there is none, those that are about the principal and another resource; never those
     /// about other principals, since the caller reads the answer.
-    pub(crate) fn near(
+    pub(crate) fn closest_permits(
         &self,
         action: Action,
         kinds: (EntityKind, EntityKind),
         holding: &Holding,
-        most: usize,
+        maximum: usize,
     ) -> Vec<&Arc<Statement>> {
         let Some(shelf) = self.shelves.get(action as usize) else { return Vec::new() };
         let holds = |key: &KeyId| holding.0.contains(key);
         let fitting = holding.filed_in(&shelf.permits_by_scope).chain(&shelf.open_permits);
-        let fitting = self.nearest(fitting, kinds, holding, most, |filed| filed.scope.iter().all(holds));
+        let fitting = self.closest(fitting, kinds, holding, maximum, |filed| filed.scope.iter().all(holds));
         if !fitting.is_empty() {
             return fitting;
         }
         let own = holding.filed_in(&shelf.permits_by_principal);
-        self.nearest(own, kinds, holding, most.min(MAX_ELSEWHERE), |filed| {
+        self.closest(own, kinds, holding, maximum.min(MAX_ELSEWHERE), |filed| {
             filed.scope_of_principal().all(holds)
         })
     }
 
-    fn nearest<'a>(
+    fn closest<'a>(
         &self,
         places: impl Iterator<Item = &'a Place>,
         kinds: (EntityKind, EntityKind),
         holding: &Holding,
-        most: usize,
+        maximum: usize,
         fits: impl Fn(&Filed) -> bool,
     ) -> Vec<&Arc<Statement>> {
         let mut found: Vec<(usize, usize, &Arc<Statement>)> = places
@@ -329,14 +361,14 @@ impl Index {
                 ))
             })
             .collect();
-        let nearest = |a: &(usize, usize, &Arc<Statement>), b: &(usize, usize, &Arc<Statement>)| {
+        let closest = |a: &(usize, usize, &Arc<Statement>), b: &(usize, usize, &Arc<Statement>)| {
             (a.0, a.1, &a.2.id).cmp(&(b.0, b.1, &b.2.id))
         };
-        if found.len() > most {
-            found.select_nth_unstable_by(most, nearest);
-            found.truncate(most);
+        if found.len() > maximum {
+            found.select_nth_unstable_by(maximum, closest);
+            found.truncate(maximum);
         }
-        found.sort_unstable_by(nearest);
+        found.sort_unstable_by(closest);
         found.into_iter().map(|(_, _, statement)| statement).collect()
     }
 

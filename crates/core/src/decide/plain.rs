@@ -1,5 +1,4 @@
-//! A call as plain Cedar: request, context and entities. Used for what the residual language does not cover, and by the
-//! tests as the reference that everything else is held to.
+//! A call as plain Cedar: request, context and entities. Used for what the residual language does not cover.
 
 use std::collections::HashMap;
 
@@ -45,8 +44,9 @@ fn fault(what: &str, reason: &dyn std::fmt::Display) -> EntityFault {
 pub(crate) fn request(call: &Call<'_>) -> Result<Request, EntityFault> {
     let context = Context::from_pairs(context(call)?).map_err(|e| fault("the context", &e))?;
     let schema = schema().map_err(|e| fault("the schema", &e))?;
-    let (principal, resource) = (entity_uid(call.principal.entity())?, entity_uid(&call.target.entity())?);
-    Request::new(principal, action_uid(call.action)?, resource, context, Some(schema))
+    let (principal, resource) =
+        (entity_uid(call.principal().entity())?, entity_uid(&call.ask.target.entity())?);
+    Request::new(principal, action_uid(call.ask.action)?, resource, context, Some(schema))
         .map_err(|e| fault("the request", &e))
 }
 
@@ -55,38 +55,38 @@ fn text(value: &str) -> RestrictedExpression {
 }
 
 fn context(call: &Call<'_>) -> Result<Vec<(String, RestrictedExpression)>, EntityFault> {
-    let context = &call.context;
-    let agents = context.chain.actors.iter().filter(|actor| actor.kind == EntityKind::Agent);
+    let (ask, chain) = (&call.ask, call.chain());
+    let agents = chain.actors.iter().filter(|actor| actor.kind == EntityKind::Agent);
     let agents: Result<Vec<_>, _> =
         agents.map(|agent| entity_uid(agent).map(RestrictedExpression::new_entity_uid)).collect();
-    let chain = RestrictedExpression::new_record([
-        ("depth".to_owned(), RestrictedExpression::new_long(context.chain.depth())),
+    let chain_record = RestrictedExpression::new_record([
+        ("depth".to_owned(), RestrictedExpression::new_long(chain.depth())),
         ("age".to_owned(), RestrictedExpression::new_duration(format!("{}ms", age(call)))),
         ("cycle".to_owned(), RestrictedExpression::new_bool(cycle(call))),
         ("agents".to_owned(), RestrictedExpression::new_set(agents?)),
     ]);
     let mut pairs = vec![
-        ("method", text(context.method)),
-        ("delegation_depth", RestrictedExpression::new_long(context.chain.depth())),
-        ("chain", chain.map_err(|e| fault("context.chain", &e))?),
-        ("now", datetime(context.now.0)?),
-        ("transaction", text(&context.chain.transaction)),
-        ("identity", text(context.identity)),
+        ("method", text(ask.method)),
+        ("delegation_depth", RestrictedExpression::new_long(chain.depth())),
+        ("chain", chain_record.map_err(|e| fault("context.chain", &e))?),
+        ("now", datetime(call.now.0)?),
+        ("transaction", text(&chain.transaction)),
+        ("identity", text(call.identity())),
     ];
-    if let Some(user) = context.user {
+    if let Some(user) = call.user() {
         pairs.push(("on_behalf_of", RestrictedExpression::new_entity_uid(named(Type::User, &user.id())?)));
     }
-    if let Some(address) = context.source_ip {
+    if let Some(address) = call.source_ip {
         pairs.push(("source_ip", RestrictedExpression::new_ip(address.to_canonical().to_string())));
     }
-    match call.action {
+    match ask.action {
         Action::InvokeTool => {
             pairs.push(("args", RestrictedExpression::new_entity_uid(named(Type::Arguments, OF_CALL)?)));
             pairs.push(("numbers", RestrictedExpression::new_entity_uid(named(Type::Numbers, OF_CALL)?)));
         }
-        Action::CallModel => {
-            pairs.push(("tokens_estimated", RestrictedExpression::new_long(context.tokens_estimated)));
-            pairs.push(("streaming", RestrictedExpression::new_bool(context.streaming)));
+        Action::CallModel | Action::ListModels => {
+            pairs.push(("tokens_estimated", RestrictedExpression::new_long(ask.tokens_estimated)));
+            pairs.push(("streaming", RestrictedExpression::new_bool(ask.streaming)));
         }
         Action::ReadResource | Action::GetPrompt | Action::ConnectServer | Action::CallAgent => {}
     }
@@ -102,7 +102,7 @@ fn datetime(millis: i64) -> Result<RestrictedExpression, EntityFault> {
 /// The entities that no object stands for: the call's arguments and user, and the actions.
 pub(crate) fn entities(call: &Call<'_>) -> Result<Vec<Entity>, EntityFault> {
     let (mut texts, mut numbers) = (HashMap::new(), HashMap::new());
-    if let Arguments::Known(arguments) = call.context.arguments {
+    if let Arguments::Known(arguments) = call.ask.arguments {
         arguments.scalars(&mut |pointer, value| {
             if let Some(shown) = value.as_text() {
                 texts.insert(pointer.to_owned(), text(&shown));
@@ -113,7 +113,7 @@ pub(crate) fn entities(call: &Call<'_>) -> Result<Vec<Entity>, EntityFault> {
         });
     }
     let mut entities = vec![tagged(Type::Arguments, texts)?, tagged(Type::Numbers, numbers)?];
-    entities.extend(call.context.user.map(user).transpose()?);
+    entities.extend(call.user().map(user).transpose()?);
     entities.extend(actions().map_err(|e| fault("the actions", &e))?);
     Ok(entities)
 }

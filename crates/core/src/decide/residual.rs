@@ -1,6 +1,6 @@
 //! What partial evaluation leaves of a policy on an edge: a small expression over the call's context.
 //!
-//! It is evaluated directly over [`crate::call::Context`], without building Cedar values. What this language does not cover
+//! It is evaluated directly over a [`crate::call::Call`], without building Cedar values. What this language does not cover
 //! (`Expression::compile` says `None`) goes to Cedar's own evaluator instead.
 
 pub(crate) mod evaluate;
@@ -80,7 +80,7 @@ pub(crate) enum Expression {
     Unary(Unary, Box<Expression>),
     Binary(Operator, Box<[Expression; 2]>),
     /// The constant on the left of `in` with its ancestors, and the right side.
-    Within(Box<[(Box<str>, Box<str>)]>, Box<Expression>),
+    ConstantIn(Box<[(Box<str>, Box<str>)]>, Box<Expression>),
     Like(Box<Expression>, Pattern),
     Set(Box<[Expression]>),
     HasTag(View, Box<Expression>),
@@ -101,7 +101,7 @@ impl Expression {
             Self::HasTag(..) | Self::GetTag(..) => true,
             Self::And(both) | Self::Or(both) | Self::Binary(_, both) => both.iter().any(Self::on_arguments),
             Self::If(three) => three.iter().any(Self::on_arguments),
-            Self::Unary(_, one) | Self::Within(_, one) | Self::Like(one, _) => one.on_arguments(),
+            Self::Unary(_, one) | Self::ConstantIn(_, one) | Self::Like(one, _) => one.on_arguments(),
             Self::Set(elements) => elements.iter().any(Self::on_arguments),
         }
     }
@@ -220,7 +220,7 @@ impl Compiler<'_> {
             // Both operands are evaluated before they are compared, so their order does not show.
             BinaryOp::Greater => return Some(Expression::Binary(Operator::Less, reversed()?)),
             BinaryOp::GreaterEq => return Some(Expression::Binary(Operator::LessEqual, reversed()?)),
-            BinaryOp::In => return self.within(left, right),
+            BinaryOp::In => return self.membership(left, right),
             BinaryOp::HasTag | BinaryOp::GetTag => return self.tag(op, left, right),
             BinaryOp::Offset => match datetime(left, right) {
                 Some(constant) => return Some(Expression::Constant(constant)),
@@ -242,14 +242,14 @@ impl Compiler<'_> {
         Some(Expression::Binary(operator, both()?))
     }
 
-    fn within(&self, left: &Expr, right: &Expr) -> Option<Expression> {
+    fn membership(&self, left: &Expr, right: &Expr) -> Option<Expression> {
         let right = self.expression(right)?;
         if let Expr::Literal(Literal::EntityUID(uid)) = left {
             let own = entity_uid(uid)?;
             let name = |uid: &EntityUid| (uid.type_name().to_string().into(), uid.id().unescaped().into());
             let ancestors = self.entities.ancestors(&own).into_iter().flatten();
             let names = std::iter::once(&own).chain(ancestors).map(name).collect();
-            return Some(Expression::Within(names, Box::new(right)));
+            return Some(Expression::ConstantIn(names, Box::new(right)));
         }
         match self.expression(left)? {
             // Only fields whose entities are known to have no ancestors.

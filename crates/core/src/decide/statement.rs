@@ -6,7 +6,7 @@ use cedar_policy::pst::{self, ActionConstraint, BinaryOp, Clause, EntityOrSlot, 
 use cedar_policy::pst::{PrincipalConstraint, ResourceConstraint, Var};
 use cedar_policy::{Effect, EntityId, EntityTypeName, EntityUid, PolicyId};
 
-use super::facts::Mention;
+use super::facts::AttributeReference;
 use super::index::{Key, Side};
 use super::tree;
 use crate::call::Action;
@@ -33,7 +33,7 @@ impl Actions {
 
     fn add(&mut self, name: &str) {
         for action in Action::ALL {
-            if action.as_str() == name || group(action) == name {
+            if action.as_str() == name || group(action) == Some(name) {
                 self.gateway |= bit(action);
             }
         }
@@ -55,11 +55,12 @@ const fn bit(action: Action) -> u8 {
 }
 
 /// The action group that `action` is in.
-const fn group(action: Action) -> &'static str {
+const fn group(action: Action) -> Option<&'static str> {
     match action {
-        Action::InvokeTool | Action::ReadResource | Action::GetPrompt | Action::ConnectServer => "mcp",
-        Action::CallAgent => "a2a",
-        Action::CallModel => "llm",
+        Action::InvokeTool | Action::ReadResource | Action::GetPrompt | Action::ConnectServer => Some("mcp"),
+        Action::CallAgent => Some("a2a"),
+        Action::CallModel => Some("llm"),
+        Action::ListModels => None,
     }
 }
 
@@ -80,7 +81,7 @@ pub(crate) struct Statement {
     pub(crate) conditions: Vec<Key>,
     /// The entities that it names, without actions.
     pub(crate) literals: Vec<EntityUid>,
-    pub(crate) mentions: Vec<Mention>,
+    pub(crate) references: Vec<AttributeReference>,
     /// `@reason("…")`: what a caller is told who is refused by it.
     pub(crate) reason: Option<Arc<str>>,
 }
@@ -119,7 +120,7 @@ impl Statement {
             scope: scope_keys,
             conditions: condition_keys(body.clauses()),
             literals: literals(&body),
-            mentions: Mention::all(&body),
+            references: AttributeReference::all(&body),
             id,
             policy,
         })

@@ -17,22 +17,35 @@ use super::*;
 /// A registered agent, checked.
 #[derive(Clone, Debug)]
 pub struct Agent {
+    /// Its metadata and origin.
     pub meta: Meta,
+    /// Its entity in Cedar: the kind, and `namespace/name`.
     pub id: EntityId,
     /// A person (an e-mail address), never a team alias.
     pub owner: Arc<str>,
+    /// The team it belongs to. Cedar: `.team`, and `in Team::"…"`.
     pub team: Arc<str>,
+    /// What it is for, in a sentence.
     pub purpose: Arc<str>,
+    /// Version of the software, if one is given.
     pub version: Option<Arc<str>>,
+    /// What it can do. Cedar: `.capabilities`.
     pub capabilities: Names,
+    /// How much harm it can do.
     pub risk_level: RiskLevel,
+    /// Where it runs. Cedar: `.environment`.
     pub environment: Arc<str>,
+    /// The groups it belongs to. Cedar: `principal in Group::"…"`.
     pub groups: Names,
+    /// Which level of autonomous decision it may exercise.
     pub authority_class: AuthorityClass,
     /// Cedar: `principal in AgentClass::"…"`.
     pub sandbox_class: Option<Arc<str>>,
+    /// Limits on the chains of calls it takes part in.
     pub delegation: DelegationLimits,
+    /// How it may prove itself; one call uses exactly one of them.
     pub identities: Vec<Identity>,
+    /// The issuers whose people it may act for.
     pub acts_for: Vec<ActsFor>,
     /// Where others may call it over A2A.
     pub endpoint: Option<Endpoint>,
@@ -160,7 +173,7 @@ impl AgentSpec {
             );
         }
         let endpoint = self.endpoint.map(|endpoint| {
-            endpoint.check(document.source, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
+            endpoint.check(document.file, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
         });
         let delegation = self.delegation.unwrap_or_default();
         Some(Agent {

@@ -12,10 +12,9 @@ use super::mcp_server::McpServerSpec;
 use super::policy::PolicySpec;
 use super::problem::{At, Fault, Problems};
 use super::service_identity::ServiceIdentitySpec;
-use super::{API_VERSION, Meta, Object, Origin, Rejection, crd, field::name, shape};
-
-/// The five kinds.
-pub const KINDS: [&str; 5] = ["Agent", "MCPServer", "LLMProvider", "ServiceIdentity", "Policy"];
+use super::{
+    API_VERSION, Kind, Meta, Object, ObjectRef, Origin, Rejection, Subject, crd, field::name, shape,
+};
 
 /// The namespace of an object that names none.
 pub const DEFAULT_NAMESPACE: &str = "default";
@@ -23,7 +22,8 @@ pub const DEFAULT_NAMESPACE: &str = "default";
 /// What a check needs to know of the document around the spec.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Document<'a> {
-    pub(crate) source: &'a str,
+    /// Its file; empty when it is not from a file.
+    pub(crate) file: &'a str,
 }
 
 impl Document<'_> {
@@ -41,17 +41,28 @@ pub fn check(origin: &Origin, document: &Value) -> Result<Object, Vec<Rejection>
     let object = check_document(origin, document, &mut problems);
     match object {
         Some(object) if problems.is_empty() => Ok(object),
-        _ => Err(problems.into_rejections(origin, &title(document))),
+        _ => Err(problems.into_rejections(origin, &subject(document))),
     }
 }
 
-/// `Kind namespace/name`, as far as it can be read.
-fn title(document: &Value) -> String {
+/// The object, as far as it can be read.
+fn subject(document: &Value) -> Subject {
     let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str);
     let kind = text("/kind").unwrap_or("Object");
     let namespace = text("/metadata/namespace").unwrap_or(DEFAULT_NAMESPACE);
     let name = text("/metadata/name").unwrap_or("(without a name)");
-    super::problem::shortened(&format!("{kind} {namespace}/{name}"))
+    match Kind::of(kind) {
+        Some(kind) if name::check_namespace(namespace).is_ok() && name::check_object_name(name).is_ok() => {
+            let generation = generation(document.get("metadata").and_then(Value::as_object));
+            Subject::Object(ObjectRef { kind, namespace: namespace.into(), name: name.into(), generation })
+        }
+        _ => Subject::Document(super::problem::shortened(&format!("{kind} {namespace}/{name}"))),
+    }
+}
+
+/// A cluster sets it; whatever else stands there says nothing.
+fn generation(metadata: Option<&Map<String, Value>>) -> Option<i64> {
+    metadata?.get("generation")?.as_i64()
 }
 
 fn check_document(origin: &Origin, document: &Value, problems: &mut Problems) -> Option<Object> {
@@ -66,18 +77,19 @@ fn check_document(origin: &Origin, document: &Value, problems: &mut Problems) ->
         shape::report_unknown(ENVELOPE.into_iter(), unknown, root, problems);
     }
     let meta = check_meta(origin, members.get("metadata"), problems);
-    let schema = crd::schema(kind)?.properties.as_ref()?.get("spec")?;
+    let schema = crd::schema(kind.as_str())?.properties.as_ref()?.get("spec")?;
     let mut spec = members.get("spec").cloned().unwrap_or_else(|| Value::Object(Map::new()));
-    if kind == "LLMProvider" {
+    if kind == Kind::LlmProvider {
         report_planned_type(&spec, problems);
     }
     shape::fit(schema, &mut spec, root.key("spec"), problems);
-    check_spec(kind, spec, meta, Document { source: &origin.source }, problems)
+    let file = origin.path().map(|path| path.to_string_lossy()).unwrap_or_default();
+    check_spec(kind, spec, meta, Document { file: &file }, problems)
 }
 
 const ENVELOPE: [&str; 5] = ["apiVersion", "kind", "metadata", "spec", "status"];
 
-fn check_kind<'a>(members: &'a Map<String, Value>, problems: &mut Problems) -> Option<&'a str> {
+fn check_kind(members: &Map<String, Value>, problems: &mut Problems) -> Option<Kind> {
     let text = |key: &str| members.get(key).map(shape::text).unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     if api_version != API_VERSION {
@@ -89,12 +101,13 @@ fn check_kind<'a>(members: &'a Map<String, Value>, problems: &mut Problems) -> O
             Fault::new(reason, format!("write {API_VERSION}")),
         );
     }
-    let known = members.get("kind").and_then(Value::as_str).filter(|kind| KINDS.contains(kind));
+    let known = members.get("kind").and_then(Value::as_str).and_then(Kind::of);
     if known.is_none() {
         let reason = if kind.is_empty() { "the kind is missing" } else { "unknown kind" };
-        let fix = match shape::nearest(KINDS.into_iter(), &kind) {
+        let kinds = Kind::ALL.map(Kind::as_str);
+        let fix = match shape::nearest(kinds.into_iter(), &kind) {
             Some(near) if !kind.is_empty() => format!("did you mean {near}?"),
-            _ => format!("write one of: {}", KINDS.join(", ")),
+            _ => format!("write one of: {}", kinds.join(", ")),
         };
         problems.report(At::Root.key("kind"), &kind, Fault::new(reason, fix));
     }
@@ -149,6 +162,7 @@ fn check_meta(origin: &Origin, metadata: Option<&Value>, problems: &mut Problems
         namespace: namespace.into(),
         name: name.into(),
         labels: check_labels(metadata.get("labels"), at.key("labels"), problems),
+        generation: generation(Some(metadata)),
         origin: origin.clone(),
     }
 }
@@ -226,34 +240,33 @@ fn report_planned_type(spec: &Value, problems: &mut Problems) {
 }
 
 fn check_spec(
-    kind: &str,
+    kind: Kind,
     spec: Value,
     meta: Meta,
     document: Document<'_>,
     problems: &mut Problems,
 ) -> Option<Object> {
     match kind {
-        "Agent" => read::<AgentSpec>(spec, problems)?
+        Kind::Agent => read::<AgentSpec>(spec, problems)?
             .check(meta, document, problems)
             .map(Arc::new)
             .map(Object::Agent),
-        "MCPServer" => read::<McpServerSpec>(spec, problems)?
+        Kind::McpServer => read::<McpServerSpec>(spec, problems)?
             .check(meta, document, problems)
             .map(Arc::new)
             .map(Object::McpServer),
-        "LLMProvider" => read::<LlmProviderSpec>(spec, problems)?
+        Kind::LlmProvider => read::<LlmProviderSpec>(spec, problems)?
             .check(meta, document, problems)
             .map(Arc::new)
             .map(Object::LlmProvider),
-        "ServiceIdentity" => read::<ServiceIdentitySpec>(spec, problems)?
+        Kind::ServiceIdentity => read::<ServiceIdentitySpec>(spec, problems)?
             .check(meta, document, problems)
             .map(Arc::new)
             .map(Object::Service),
-        "Policy" => read::<PolicySpec>(spec, problems)?
+        Kind::Policy => read::<PolicySpec>(spec, problems)?
             .check(meta, document, problems)
             .map(Arc::new)
             .map(Object::Policy),
-        _ => None,
     }
 }
 

@@ -56,7 +56,7 @@ fn text_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 impl EndpointSpec {
     pub(crate) fn check(
         &self,
-        source: &str,
+        file: &str,
         default_timeout_ms: u32,
         at: At<'_>,
         problems: &mut Problems,
@@ -68,15 +68,15 @@ impl EndpointSpec {
         };
         let (url, timeout_ms) = (url?, timeout_ms?);
         let audience = self.audience.as_deref().unwrap_or(url.as_str()).into();
-        let ca_file = self.ca_file.as_deref().map(|file| beside(source, file));
+        let ca_file = self.ca_file.as_deref().map(|roots| beside(file, roots));
         Some(Endpoint { url, audience, ca_file, timeout_ms })
     }
 }
 
 /// A relative path as seen from the file that names it, so that a directory of resources can be moved as a whole.
-pub(crate) fn beside(source: &str, file: &str) -> Arc<str> {
-    match source.rsplit_once('/') {
-        Some((directory, _)) if !file.starts_with('/') => format!("{directory}/{file}").into(),
-        _ => file.into(),
+pub(crate) fn beside(file: &str, named: &str) -> Arc<str> {
+    match file.rsplit_once('/') {
+        Some((directory, _)) if !named.starts_with('/') => format!("{directory}/{named}").into(),
+        _ => named.into(),
     }
 }

@@ -11,10 +11,10 @@ use schemars::Schema;
 use serde_json::{Value, json};
 
 /// A string schema with a length and CEL rules, each with its message.
-fn text_with_rules(least: u32, most: u32, rules: &[(&str, &str)]) -> Schema {
+fn text_with_rules(min: u32, max: u32, rules: &[(&str, &str)]) -> Schema {
     let rules: Vec<Value> =
         rules.iter().map(|(rule, message)| json!({"rule": rule, "message": message})).collect();
-    let mut schema = schemars::json_schema!({"type": "string", "minLength": least, "maxLength": most});
+    let mut schema = schemars::json_schema!({"type": "string", "minLength": min, "maxLength": max});
     if !rules.is_empty() {
         schema.insert("x-kubernetes-validations".to_owned(), Value::Array(rules));
     }

@@ -23,6 +23,7 @@ pub enum Identity {
 /// The issuers whose people a principal may act for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ActsFor {
+    /// The issuer (`iss`) of the people's tokens.
     pub issuer: Arc<str>,
 }
 

@@ -25,6 +25,7 @@ pub enum ProviderType {
 }
 
 impl ProviderType {
+    /// The text in resources.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::OpenAi => "openAI",
@@ -58,13 +59,21 @@ pub enum CredentialSource {
 /// A registered model provider, checked.
 #[derive(Clone, Debug)]
 pub struct LlmProvider {
+    /// Its metadata and origin.
     pub meta: Meta,
+    /// Its entity in Cedar: the kind, and `namespace/name`.
     pub id: EntityId,
+    /// The person who answers for it (an e-mail address).
     pub owner: Arc<str>,
+    /// The team it belongs to. Cedar: `.team`, and `in Team::"…"`.
     pub team: Arc<str>,
+    /// Where it runs. Cedar: `.environment`.
     pub environment: Arc<str>,
+    /// Which API it speaks.
     pub provider: ProviderType,
+    /// Where it is called.
     pub endpoint: Endpoint,
+    /// Where the gateway's own key for it is.
     pub credential: CredentialSource,
     /// Allow-list; a model not listed does not exist.
     pub models: Vec<Model>,
@@ -73,6 +82,7 @@ pub struct LlmProvider {
 /// One model of a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Model {
+    /// The name by which callers ask for it.
     pub name: Arc<str>,
     /// Cedar: `resource in ModelSet::"…"`.
     pub sets: Names,
@@ -83,11 +93,14 @@ pub struct Model {
 /// Micro-units (10⁻⁶ of the currency) per million tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Price {
+    /// For tokens sent to the model.
     pub input: u64,
+    /// For tokens that the model writes.
     pub output: u64,
 }
 
 impl LlmProvider {
+    /// The listed model of this name.
     pub fn model(&self, name: &str) -> Option<&Model> {
         self.models.iter().find(|m| &*m.name == name)
     }
@@ -250,7 +263,7 @@ impl LlmProviderSpec {
         }
         plain(spec.key("environment"), &self.environment, problems);
         let endpoint = self.check_endpoint(document, problems);
-        let credential = self.credential.check(document.source, spec.key("credential"), problems);
+        let credential = self.credential.check(document.file, spec.key("credential"), problems);
         let models = check_models(&self.models, spec.key("models"), problems);
         Some(LlmProvider {
             id: EntityId::new(EntityKind::LlmProvider, meta.key()),
@@ -266,10 +279,10 @@ impl LlmProviderSpec {
     }
 
     fn check_endpoint(&self, document: Document<'_>, problems: &mut Problems) -> Option<Endpoint> {
-        let (spec, source) = (document.spec(), document.source);
+        let (spec, file) = (document.spec(), document.file);
         let at = spec.key("endpoint");
         if let Some(endpoint) = &self.endpoint {
-            return endpoint.check(source, DEFAULT_MODEL_TIMEOUT_MS, at, problems);
+            return endpoint.check(file, DEFAULT_MODEL_TIMEOUT_MS, at, problems);
         }
         let Some(url) = self.type_.default_url() else {
             let fault = Fault::new(
@@ -280,7 +293,7 @@ impl LlmProviderSpec {
             return None;
         };
         EndpointSpec { url: url.to_owned(), ..EndpointSpec::default() }.check(
-            source,
+            file,
             DEFAULT_MODEL_TIMEOUT_MS,
             at,
             problems,
@@ -289,9 +302,9 @@ impl LlmProviderSpec {
 }
 
 impl CredentialSpec {
-    fn check(&self, source: &str, at: At<'_>, problems: &mut Problems) -> Option<CredentialSource> {
+    fn check(&self, file: &str, at: At<'_>, problems: &mut Problems) -> Option<CredentialSource> {
         match (&self.file, &self.env, &self.secret_ref, &self.none) {
-            (Some(file), None, None, None) => Some(CredentialSource::File(beside(source, file))),
+            (Some(key), None, None, None) => Some(CredentialSource::File(beside(file, key))),
             (None, Some(variable), None, None) => {
                 problems.take(at.key("env"), variable, check_variable(variable))?;
                 Some(CredentialSource::Env(variable.as_str().into()))

@@ -17,13 +17,21 @@ use super::*;
 /// A registered MCP server, checked.
 #[derive(Clone, Debug)]
 pub struct McpServer {
+    /// Its metadata and origin.
     pub meta: Meta,
+    /// Its entity in Cedar: the kind, and `namespace/name`.
     pub id: EntityId,
+    /// The person who answers for it (an e-mail address).
     pub owner: Arc<str>,
+    /// The team it belongs to. Cedar: `.team`, and `in Team::"…"`.
     pub team: Arc<str>,
+    /// What it can do. Cedar: `.capabilities`.
     pub capabilities: Names,
+    /// How much harm it can do.
     pub risk_level: RiskLevel,
+    /// Where it runs. Cedar: `.environment`.
     pub environment: Arc<str>,
+    /// Where it is called.
     pub endpoint: Endpoint,
     /// Set name → tool names. Cedar: `resource in ToolSet::"…"`.
     pub tool_sets: BTreeMap<Arc<str>, Names>,
@@ -34,8 +42,11 @@ pub struct McpServer {
 /// What a registration says of one tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tool {
+    /// How much harm a call of it can do. Cedar: `resource.risk_level`.
     pub risk_level: RiskLevel,
+    /// A call of it changes nothing. Cedar: `resource.read_only`.
     pub read_only: bool,
+    /// A call of it may destroy something. Cedar: `resource.destructive`.
     pub destructive: bool,
 }
 
@@ -139,8 +150,7 @@ impl McpServerSpec {
         problems.take(spec.key("owner"), &self.owner, person::check(&self.owner));
         plain(spec.key("team"), &self.team, problems);
         plain(spec.key("environment"), &self.environment, problems);
-        let endpoint =
-            self.endpoint.check(document.source, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems);
+        let endpoint = self.endpoint.check(document.file, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems);
         let tool_sets = check_tool_sets(&self.tool_sets, spec.key("toolSets"), problems);
         let tools = check_tools(&self.tools, self.risk_level, spec.key("tools"), problems);
         let capabilities = names(spec.key("capabilities"), &self.capabilities, problems);

@@ -24,8 +24,11 @@ pub enum Scope {
 /// A policy object: Cedar text not yet compiled. [`crate::snapshot::Snapshot::build`] compiles it.
 #[derive(Clone, Debug)]
 pub struct Policy {
+    /// Its metadata and origin.
     pub meta: Meta,
+    /// What it does, in a sentence that an auditor understands.
     pub description: Arc<str>,
+    /// How far it reaches.
     pub scope: Scope,
     /// One or more Cedar policies. The id of the only one is `namespace/name`; of several `namespace/name#N` (from 0) or `namespace/name#<@id>`.
     pub cedar: Arc<str>,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Origin, Rejection};
+use super::{Origin, Rejection, Subject};
 
 /// Where in a document: `spec.identities[1].oidc.issuer`.
 #[derive(Clone, Copy, Debug)]
@@ -91,11 +91,10 @@ impl Problems {
         result.map_err(|fault| self.report(at, value, fault)).ok()
     }
 
-    pub(crate) fn into_rejections(self, origin: &Origin, object: &str) -> Vec<Rejection> {
+    pub(crate) fn into_rejections(self, origin: &Origin, object: &Subject) -> Vec<Rejection> {
         let rejection = |problem: Problem| Rejection {
-            source: origin.source.to_string(),
-            line: origin.line,
-            object: object.to_owned(),
+            origin: origin.clone(),
+            object: object.clone(),
             field: problem.field,
             value: problem.value,
             reason: problem.fault.reason,
@@ -135,11 +134,11 @@ fn without_user_info(value: &str) -> String {
     }
 }
 
-/// At most 120 characters, without control characters.
+/// The beginning, without control characters; the maximum is 120 characters.
 pub(crate) fn shortened(value: &str) -> String {
-    const MOST: usize = 120;
-    let mut text: String = value.chars().take(MOST).map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if value.chars().nth(MOST).is_some() {
+    const MAX: usize = 120;
+    let mut text: String = value.chars().take(MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if value.chars().nth(MAX).is_some() {
         text.pop();
         text.push('…');
     }

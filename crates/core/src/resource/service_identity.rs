@@ -16,16 +16,27 @@ use super::*;
 /// A plain service or a person's client, checked. Cedar type `Service`.
 #[derive(Clone, Debug)]
 pub struct Service {
+    /// Its metadata and origin.
     pub meta: Meta,
+    /// Its entity in Cedar: the kind, and `namespace/name`.
     pub id: EntityId,
+    /// The person who answers for it (an e-mail address).
     pub owner: Arc<str>,
+    /// The team it belongs to. Cedar: `.team`, and `in Team::"…"`.
     pub team: Arc<str>,
+    /// What it can do. Cedar: `.capabilities`.
     pub capabilities: Names,
+    /// How much harm it can do.
     pub risk_level: RiskLevel,
+    /// Where it runs. Cedar: `.environment`.
     pub environment: Arc<str>,
+    /// The groups it belongs to. Cedar: `principal in Group::"…"`.
     pub groups: Names,
+    /// How it may prove itself; one call uses exactly one of them.
     pub identities: Vec<Identity>,
+    /// The issuers whose people it may act for.
     pub acts_for: Vec<ActsFor>,
+    /// Refused everywhere by a forbid on `principal.quarantined`.
     pub quarantined: bool,
 }
 

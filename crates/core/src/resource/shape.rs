@@ -54,26 +54,26 @@ fn misfit(schema: &JSONSchemaProps, value: &Value) -> Option<Fault> {
         }
         Value::Number(number) => {
             let number = number.as_f64()?;
-            let (least, most) = (schema.minimum.unwrap_or(f64::MIN), schema.maximum.unwrap_or(f64::MAX));
-            (!(least..=most).contains(&number)).then(|| {
-                Fault::new("the number is out of range", format!("write a number from {least} to {most}"))
+            let (min, max) = (schema.minimum.unwrap_or(f64::MIN), schema.maximum.unwrap_or(f64::MAX));
+            (!(min..=max).contains(&number)).then(|| {
+                Fault::new("the number is out of range", format!("write a number from {min} to {max}"))
             })
         }
         _ => None,
     }
 }
 
-fn size(found: usize, least: Option<i64>, most: Option<i64>, unit: &str) -> Option<Fault> {
+fn size(found: usize, min: Option<i64>, max: Option<i64>, unit: &str) -> Option<Fault> {
     let found = i64::try_from(found).unwrap_or(i64::MAX);
-    match (least, most) {
-        (Some(least), _) if found < least && found == 0 => {
+    match (min, max) {
+        (Some(min), _) if found < min && found == 0 => {
             Some(Fault::new("must not be empty", "write a value, or remove the field if it is optional"))
         }
-        (Some(least), _) if found < least => {
-            Some(Fault::new(format!("has {found} {unit}"), format!("write at least {least} {unit}")))
+        (Some(min), _) if found < min => {
+            Some(Fault::new(format!("has {found} {unit}"), format!("write at least {min} {unit}")))
         }
-        (_, Some(most)) if found > most => {
-            Some(Fault::new(format!("has {found} {unit}"), format!("keep it to {most} {unit}")))
+        (_, Some(max)) if found > max => {
+            Some(Fault::new(format!("has {found} {unit}"), format!("keep it to {max} {unit}")))
         }
         _ => None,
     }

@@ -2,21 +2,22 @@
 
 use std::collections::HashSet;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use cedar_policy::{PolicySet, ValidationWarning};
 use miette::Diagnostic;
 
 use super::depth::{self, TooDeep};
+use crate::authorize::{self, Named};
 use crate::decide::schema;
 use crate::decide::statement::{NotNarrowed, Statement};
 use crate::resource::Policy;
 use crate::resource::policy::Scope;
 
-/// Longest text of one `Policy` object in bytes. Etcd's limit for an object is 1.5 MB; a policy that a person has read is shorter.
+/// Maximum length of the text of one `Policy` object in bytes. Etcd's limit for an object is 1.5 MB; a policy that a person has read is shorter.
 pub const MAX_CEDAR: usize = 65_536;
 
-/// Longest `@id` in bytes.
+/// Maximum length of an `@id` in bytes.
 const MAX_ID: usize = 128;
 
 /// Why a `Policy` object is left out.
@@ -118,16 +119,18 @@ impl From<NotNarrowed> for Problem {
     }
 }
 
-/// The statements of a policy object and what its author should look at although it is accepted.
+/// What the text of a policy object says.
 #[derive(Debug)]
 pub(crate) struct Compiled {
-    pub(crate) policy: Arc<Policy>,
-    pub(crate) statements: Arc<[Arc<Statement>]>,
+    pub(crate) statements: Box<[Arc<Statement>]>,
+    /// The parts of servers and agents that it names one by one.
+    pub(crate) named: Named,
+    /// What its author should look at although it is accepted.
     pub(crate) remarks: Vec<String>,
 }
 
 /// Parses, type-checks and compiles a policy object. It is accepted whole or not at all.
-pub(crate) fn compile(policy: &Arc<Policy>) -> Result<Compiled, Problem> {
+pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
     let text: &str = &policy.cedar;
     if text.len() > MAX_CEDAR {
         return Err(Problem::TooLong { length: text.len() });
@@ -156,7 +159,7 @@ pub(crate) fn compile(policy: &Arc<Policy>) -> Result<Compiled, Problem> {
         }
         statements.push(Arc::new(Statement::compile(one, id, policy.scope, &policy.meta.namespace)?));
     }
-    Ok(Compiled { policy: policy.clone(), statements: statements.into(), remarks })
+    Ok(Compiled { named: authorize::named(statements.iter()), statements: statements.into(), remarks })
 }
 
 /// Compiles several objects, on all cores where there are many: type-checking is most of what a snapshot costs.
@@ -169,9 +172,9 @@ pub(crate) fn compile_all(policies: &[&Arc<Policy>]) -> Vec<Result<Compiled, Pro
         let (first, rest) = policies.split_at(share.min(policies.len()));
         let others: Vec<_> = rest
             .chunks(share)
-            .map(|some| (some, scope.spawn(|| some.iter().copied().map(compile).collect::<Vec<_>>())))
+            .map(|some| (some, scope.spawn(|| some.iter().map(|policy| compile(policy)).collect::<Vec<_>>())))
             .collect();
-        let mut compiled: Vec<_> = first.iter().copied().map(compile).collect();
+        let mut compiled: Vec<_> = first.iter().map(|policy| compile(policy)).collect();
         for (some, thread) in others {
             let fault = || Problem::Fault { message: "the policy compiler stopped".to_owned() };
             compiled.extend(thread.join().unwrap_or_else(|_| some.iter().map(|_| Err(fault())).collect()));
@@ -254,15 +257,19 @@ fn without_id(message: &str) -> &str {
 /// The forbid behind `spec.quarantined`, which is in force whatever policies are loaded.
 const QUARANTINE: &str = r#"
     @reason("the caller is quarantined")
-    forbid (principal, action in [Action::"mcp", Action::"a2a", Action::"llm"], resource)
+    forbid (principal, action in [Action::"mcp", Action::"a2a", Action::"llm", Action::"listModels"], resource)
     when { principal.quarantined };
 "#;
 
 /// The id of that forbid.
 pub const QUARANTINE_ID: &str = "vidimus/quarantine";
 
-pub(crate) fn quarantine() -> Result<Statement, Problem> {
-    let fault = |message: String| Problem::Fault { message };
-    let policy = cedar_policy::Policy::parse(None, QUARANTINE).map_err(|error| fault(error.to_string()))?;
-    Ok(Statement::compile(&policy, QUARANTINE_ID.into(), Scope::Cluster, "")?)
+/// That forbid, compiled once. An error is a fault of this crate.
+pub(crate) fn quarantine() -> Result<Arc<Statement>, String> {
+    static COMPILED: LazyLock<Result<Arc<Statement>, String>> = LazyLock::new(|| {
+        let policy = cedar_policy::Policy::parse(None, QUARANTINE).map_err(|error| error.to_string())?;
+        let compiled = Statement::compile(&policy, QUARANTINE_ID.into(), Scope::Cluster, "");
+        compiled.map(Arc::new).map_err(|error| error.to_string())
+    });
+    COMPILED.clone()
 }

@@ -1,47 +1,52 @@
 //! The digest of a configuration.
 
-use std::sync::Arc;
+use std::fmt::{self, Write as _};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::resource::{Meta, Object, Origin, Policy};
+use crate::resource::Object;
 
-/// `sha256:` and hex over the objects' own digests, sorted; where an object came from does not count.
+/// SHA-256.
+pub(crate) type Digest = [u8; 32];
+
+/// The digest of one object. Where it came from does not count.
 ///
 /// An object is digested in its `Debug` form: it lists every field, in order, and all its maps are sorted. The form may change
-/// with a version of Vidimus; a digest says "the same configuration in the same version". `held` are the policies of which only
-/// the forbids are in force.
-pub(crate) fn digest<'a>(objects: &[Object], held: impl Iterator<Item = &'a Arc<Policy>>) -> String {
-    let objects = objects.iter().map(text);
-    let held = held.map(|policy| format!("held {}", text(&Object::Policy(policy.clone()))));
-    let mut each: Vec<[u8; 32]> = objects.chain(held).map(|text| Sha256::digest(text).into()).collect();
-    each.sort_unstable();
-    let mut whole = Sha256::new();
-    for one in &each {
-        whole.update(one);
-    }
+/// with a version of Vidimus; a digest says "the same configuration in the same version".
+pub(crate) fn of_object(object: &Object) -> Digest {
+    let mut text = Hashed(Sha256::new());
+    // Hashing never fails, and so writing does not.
+    let _ = match object {
+        Object::Agent(agent) => write!(text, "Agent {agent:?}"),
+        Object::McpServer(server) => write!(text, "MCPServer {server:?}"),
+        Object::LlmProvider(provider) => write!(text, "LLMProvider {provider:?}"),
+        Object::Service(service) => write!(text, "ServiceIdentity {service:?}"),
+        Object::Policy(policy) => write!(text, "Policy {policy:?}"),
+    };
+    text.0.finalize().into()
+}
+
+/// The digest of the forbids of a policy, given the policy's own.
+pub(crate) fn of_retained(policy: Digest) -> Digest {
+    Sha256::new().chain_update("retained ").chain_update(policy).finalize().into()
+}
+
+/// `sha256:` and hex over the digests of all parts, sorted, so that their order does not count.
+pub(crate) fn of_all(mut parts: Vec<Digest>) -> String {
+    parts.sort_unstable();
     let mut text = "sha256:".to_owned();
-    for byte in whole.finalize() {
+    for byte in Sha256::digest(parts.as_flattened()) {
         text.push_str(&format!("{byte:02x}"));
     }
     text
 }
 
-fn text(object: &Object) -> String {
-    fn without_origin<T: Clone + std::fmt::Debug>(value: &T, meta: impl Fn(&mut T) -> &mut Meta) -> String {
-        let mut value = value.clone();
-        meta(&mut value).origin = Origin::default();
-        format!("{value:?}")
-    }
-    match object {
-        Object::Agent(agent) => format!("Agent {}", without_origin(&**agent, |o| &mut o.meta)),
-        Object::McpServer(server) => format!("MCPServer {}", without_origin(&**server, |o| &mut o.meta)),
-        Object::LlmProvider(provider) => {
-            format!("LLMProvider {}", without_origin(&**provider, |o| &mut o.meta))
-        }
-        Object::Service(service) => {
-            format!("ServiceIdentity {}", without_origin(&**service, |o| &mut o.meta))
-        }
-        Object::Policy(policy) => format!("Policy {}", without_origin(&**policy, |o| &mut o.meta)),
+/// Text that is hashed as it is written.
+struct Hashed(Sha256);
+
+impl fmt::Write for Hashed {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text);
+        Ok(())
     }
 }

@@ -42,8 +42,10 @@ impl Registered {
 
     /// The resource that a Cedar literal names: it exists when the object that it belongs to is registered.
     pub(crate) fn target<'a>(&'a self, type_name: &str, id: &'a str) -> Option<Target<'a>> {
-        if type_name == "MCPServer" {
-            return self.mcp_servers.get(id).map(Target::Server);
+        match type_name {
+            "MCPServer" => return self.mcp_servers.get(id).map(Target::Server),
+            "LLMProvider" => return self.llm_providers.get(id).map(Target::Provider),
+            _ => {}
         }
         // Neither a namespace nor a name contains a slash, so the second one ends the owner's key.
         let second = id.match_indices('/').nth(1)?.0;

@@ -1,12 +1,14 @@
 //! What follows for a call from records and from what a protocol needs.
 
+use std::sync::Arc;
+
 use vidimus_core::call::{Action, Target};
-use vidimus_core::decision::Decision;
+use vidimus_core::permit::Verdict;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::{DelegationLimits, Object};
 use vidimus_core::snapshot::Snapshot;
 
-use crate::world::{Facts, agent, cluster, names, objects, server, snapshot};
+use crate::world::{Answer, Facts, agent, cluster, names, objects, provider, server, snapshot};
 
 fn world(policy: &str) -> Snapshot {
     let mut limited = agent("a", "limited");
@@ -17,19 +19,19 @@ fn world(policy: &str) -> Snapshot {
     snapshot(objects(vec![agent("a", "x"), agent("b", "y"), limited], vec![tools], policies))
 }
 
-fn connect(world: &Snapshot) -> Decision {
+fn connect(world: &Snapshot) -> Answer {
     let target = Target::Server(world.mcp_server("a/s").unwrap());
-    Facts::of(world, "a/x").ask(Action::ConnectServer, target, |call| world.authorize(call))
+    Facts::of(world, "a/x").authorize(world, Action::ConnectServer, target)
 }
 
-fn skill(world: &Snapshot, name: &str) -> Decision {
+fn skill(world: &Snapshot, name: &str) -> Answer {
     let target = Target::Skill { agent: world.agent("b/y").unwrap(), name };
-    Facts::of(world, "a/x").ask(Action::CallAgent, target, |call| world.authorize(call))
+    Facts::of(world, "a/x").authorize(world, Action::CallAgent, target)
 }
 
 #[test]
-fn who_may_use_something_may_connect_and_the_record_says_through_what() {
-    for (policy, through) in [
+fn who_may_use_something_may_connect_and_the_record_says_what_implies_it() {
+    for (policy, use_of_it) in [
         (
             r#"permit (principal, action == Action::"invokeTool", resource in ToolSet::"readers");"#,
             "Tool/a/s/get",
@@ -51,9 +53,9 @@ fn who_may_use_something_may_connect_and_the_record_says_through_what() {
     ] {
         let decision = connect(&world(policy));
         assert!(decision.allowed(), "{policy}");
-        assert_eq!(decision.policies().iter().map(|id| &**id).collect::<Vec<_>>(), ["t/p"], "{policy}");
+        assert_eq!(decision.policies(), ["t/p"], "{policy}");
         assert!(
-            decision.facts().iter().any(|(name, value)| &**name == "through" && value.ends_with(through)),
+            decision.facts().iter().any(|(name, value)| *name == "implied_by" && value.ends_with(use_of_it)),
             "{policy}"
         );
     }
@@ -82,8 +84,8 @@ fn a_skill_narrows_and_never_escapes() {
         (String::new(), Some(Code::NoPermit), Some(Code::NoPermit)),
     ] {
         let world = world(&policy);
-        assert_eq!(skill(&world, "s").code(), named, "{policy}");
-        assert_eq!(skill(&world, "t").code(), other, "{policy}");
+        assert_eq!(skill(&world, "s").code, named, "{policy}");
+        assert_eq!(skill(&world, "t").code, other, "{policy}");
     }
 }
 
@@ -92,10 +94,10 @@ fn who_may_use_a_skill_may_read_the_card_and_follow_its_tasks() {
     let ask = |world: &Snapshot, method| {
         let target = Target::Agent(world.agent("b/y").unwrap());
         let facts = Facts { method, ..Facts::of(world, "a/x") };
-        facts.ask(Action::CallAgent, target, |call| world.authorize(call))
+        facts.authorize(world, Action::CallAgent, target)
     };
     let about = ["GetAgentCard", "GetExtendedAgentCard", "GetTask", "CancelTask", "SubscribeToTask"];
-    for (policy, through) in [
+    for (policy, use_of_it) in [
         (r#"permit (principal, action, resource == Skill::"b/y/s");"#, "Skill/b/y/s"),
         (r#"permit (principal, action, resource) when { resource == Skill::"b/y/s" };"#, "Skill/b/y/s"),
         (r#"permit (principal, action == Action::"callAgent", resource is Skill);"#, "Skill/b/y/*"),
@@ -104,16 +106,15 @@ fn who_may_use_a_skill_may_read_the_card_and_follow_its_tasks() {
         for method in about {
             let decision = ask(&world, method);
             assert!(decision.allowed(), "{policy} {method}");
-            assert_eq!(decision.policies().iter().map(|id| &**id).collect::<Vec<_>>(), ["t/p"], "{policy}");
-            let mut facts = decision.facts().iter();
+            assert_eq!(decision.policies(), ["t/p"], "{policy}");
+            let facts = decision.facts();
             assert!(
-                facts.any(|(name, value)| &**name == "through" && value.ends_with(through)),
-                "{policy} {method} {:?}",
-                decision.facts()
+                facts.iter().any(|(name, value)| *name == "implied_by" && value.ends_with(use_of_it)),
+                "{policy} {method} {facts:?}"
             );
         }
         for method in ["SendMessage", "SendStreamingMessage", ""] {
-            assert_eq!(ask(&world, method).code(), Some(Code::NoPermit), "{policy} {method}");
+            assert_eq!(ask(&world, method).code, Some(Code::NoPermit), "{policy} {method}");
         }
     }
     let part = r#"permit (principal, action, resource == Skill::"b/y/s");"#;
@@ -130,7 +131,7 @@ fn who_may_use_a_skill_may_read_the_card_and_follow_its_tasks() {
             Code::ForbiddenByPolicy,
         ),
     ] {
-        assert_eq!(ask(&world(&policy), "GetTask").code(), Some(code), "{policy}");
+        assert_eq!(ask(&world(&policy), "GetTask").code, Some(code), "{policy}");
     }
 }
 
@@ -142,9 +143,9 @@ fn an_agents_own_record_limits_its_depth_whatever_policies_say() {
         [("a/limited", 2, None), ("a/limited", 3, Some(Code::DelegationTooDeep)), ("a/x", 9, None)]
     {
         let facts = Facts::of(&world, name).at_depth(depth);
-        let decision = facts.ask(Action::InvokeTool, target, |call| world.authorize(call));
-        assert_eq!(decision.code(), code, "{name} at {depth}");
-        assert_eq!(decision.permit().is_ok(), code.is_none());
+        let decision = facts.authorize(&world, Action::InvokeTool, target);
+        assert_eq!(decision.code, code, "{name} at {depth}");
+        assert_eq!(matches!(decision.verdict, Verdict::Permitted(_)), code.is_none());
     }
 }
 
@@ -156,12 +157,125 @@ fn an_agents_own_record_limits_its_width_whatever_policies_say() {
         [("a/limited", 3, None), ("a/limited", 4, Some(Code::DelegationTooWide)), ("a/x", 9, None)]
     {
         let facts = Facts { fan_out, ..Facts::of(&world, name).at_depth(2) };
-        let decision = facts.ask(Action::InvokeTool, target, |call| world.authorize(call));
-        assert_eq!(decision.code(), code, "{name} at {fan_out}");
-        assert_eq!(decision.permit().is_ok(), code.is_none());
+        let decision = facts.authorize(&world, Action::InvokeTool, target);
+        assert_eq!(decision.code, code, "{name} at {fan_out}");
+        assert_eq!(matches!(decision.verdict, Verdict::Permitted(_)), code.is_none());
         if code.is_some() {
-            let facts: Vec<_> = decision.facts().iter().map(|(name, value)| (&**name, &**value)).collect();
-            assert_eq!(facts, [("context.fan_out", "4"), ("principal.delegation.maxFanOut", "3")]);
+            assert_eq!(decision.facts(), [("context.fan_out", "4"), ("principal.delegation.maxFanOut", "3")]);
         }
     }
+}
+
+#[test]
+fn who_may_call_a_model_may_list_the_models_of_its_provider() {
+    let world = |policy: &str| {
+        let models: [(&str, &[&str]); 2] = [("big", &["large"]), ("little", &["small"])];
+        let provider = Object::LlmProvider(Arc::new(provider("p", "llm", &models)));
+        let policies: Vec<Object> = if policy.is_empty() { Vec::new() } else { vec![cluster(policy)] };
+        let agents = vec![agent("a", "x"), agent("b", "y")];
+        snapshot(objects(agents, Vec::new(), policies).into_iter().chain([provider]).collect())
+    };
+    let list = |world: &Snapshot| {
+        let target = Target::Provider(world.llm_provider("p/llm").unwrap());
+        Facts::of(world, "a/x").authorize(world, Action::ListModels, target)
+    };
+    for (policy, use_of_it) in [
+        (
+            r#"permit (principal, action == Action::"callModel", resource);"#,
+            Some("callModel Model/p/llm/big"),
+        ),
+        (
+            r#"permit (principal, action == Action::"callModel", resource in ModelSet::"small");"#,
+            Some("callModel Model/p/llm/little"),
+        ),
+        (
+            r#"permit (principal, action == Action::"callModel", resource == Model::"p/llm/little")
+               when { context.tokens_estimated <= 100 };"#,
+            Some("callModel Model/p/llm/little"),
+        ),
+        (
+            // A policy on the group may look at what only models have; it is not about the listing itself.
+            r#"permit (principal, action in Action::"llm", resource) when { resource.name == "big" };"#,
+            Some("callModel Model/p/llm/big"),
+        ),
+        (r#"permit (principal, action == Action::"listModels", resource == LLMProvider::"p/llm");"#, None),
+        (
+            // On whatever action: as good for a provider as for its models.
+            r#"permit (principal, action, resource in LLMProvider::"p/llm") when { resource.name == "big" };"#,
+            Some("callModel Model/p/llm/big"),
+        ),
+    ] {
+        let decision = list(&world(policy));
+        assert!(decision.allowed(), "{policy}");
+        assert_eq!(decision.policies(), ["t/p"], "{policy}");
+        let facts = decision.facts();
+        let implied = facts.iter().find(|(name, _)| *name == "implied_by").map(|(_, value)| *value);
+        assert_eq!(implied, use_of_it, "{policy}");
+    }
+    let all = r#"permit (principal, action == Action::"callModel", resource);"#;
+    for (policy, code) in [
+        (String::new(), Code::NoPermit),
+        (
+            r#"permit (principal == Agent::"b/y", action == Action::"callModel", resource);"#.to_owned(),
+            Code::NoPermit,
+        ),
+        // Nothing can call a model that is not registered.
+        (r#"permit (principal, action, resource == Model::"p/llm/other");"#.to_owned(), Code::NoPermit),
+        (r#"permit (principal, action in Action::"mcp", resource);"#.to_owned(), Code::NoPermit),
+        // Where no model may be called, what forbids them says why.
+        (
+            format!(r#"{all} forbid (principal, action == Action::"callModel", resource);"#),
+            Code::ForbiddenByPolicy,
+        ),
+        (format!(r#"{all} forbid (principal, action in Action::"llm", resource);"#), Code::ForbiddenByPolicy),
+        (
+            format!(r#"{all} forbid (principal, action == Action::"listModels", resource);"#),
+            Code::ForbiddenByPolicy,
+        ),
+        (
+            format!(r#"{all} forbid (principal, action, resource == LLMProvider::"p/llm");"#),
+            Code::ForbiddenByPolicy,
+        ),
+    ] {
+        assert_eq!(list(&world(&policy)).code, Some(code), "{policy}");
+    }
+}
+
+#[test]
+fn a_permit_is_of_the_call_that_was_decided() {
+    let world = world("permit (principal, action, resource);");
+    let server = world.mcp_server("a/s").unwrap();
+    for target in [
+        Target::Tool { server, name: "get" },
+        Target::Resource { server, uri: "file:///a" },
+        Target::Prompt { server, name: "p" },
+    ] {
+        let action = match target {
+            Target::Tool { .. } => Action::InvokeTool,
+            Target::Resource { .. } => Action::ReadResource,
+            _ => Action::GetPrompt,
+        };
+        let Verdict::Permitted(permit) = Facts::of(&world, "a/x").authorize(&world, action, target).verdict
+        else {
+            panic!("{target:?}")
+        };
+        assert_eq!(permit.destination().id().to_string(), "MCPServer/a/s");
+        assert_eq!(permit.endpoint(), Ok(&server.endpoint));
+        assert_eq!((permit.index(), permit.call()), (7, "call-1"));
+        assert_eq!(permit.caller().proven.principal.entity().to_string(), "Agent/a/x");
+        assert_eq!(&*permit.caller().chain.transaction, "txn-1");
+        assert!(permit.obligations().is_empty());
+    }
+    // An agent that nobody can call has no endpoint.
+    let target = Target::Agent(world.agent("b/y").unwrap());
+    let Verdict::Permitted(permit) =
+        Facts::of(&world, "a/x").authorize(&world, Action::CallAgent, target).verdict
+    else {
+        panic!()
+    };
+    let refusal = permit.endpoint().unwrap_err();
+    assert_eq!(
+        (refusal.code, &*refusal.message),
+        (Code::ResourceUnknown, "Agent/b/y has no endpoint, so it cannot be called")
+    );
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use vidimus_core::call::{Action, Arguments, Call, Context, Target};
+use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
 use vidimus_core::caller::{Chain, UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
@@ -14,12 +14,16 @@ use vidimus_core::resource::{
 };
 use vidimus_core::snapshot::Snapshot;
 
-use crate::world::{agent, policy, provider, server, service};
+use crate::world::{agent, caller, policy, provider, server, service};
 
 /// SplitMix64 (Steele et al., 2014).
 pub(crate) struct Dice(u64);
 
 impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -28,15 +32,19 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    fn chance(&mut self, percent: u64) -> bool {
+    pub(crate) fn chance(&mut self, percent: u64) -> bool {
         self.next() % 100 < percent
     }
 
-    fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
+    pub(crate) fn one<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
+        of[self.below(of.len())]
+    }
+
+    fn one_of<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
 
@@ -54,7 +62,7 @@ const ENVIRONMENTS: &[&str] = &["production", "test"];
 const TOOLS: &[&str] = &["read", "write", "drop/all"];
 const SETS: &[&str] = &["set0", "set1"];
 const POINTERS: &[&str] = &["/n", "/text", "/items/0", "/deep/a~1b", "/m~0n", "/odd~2", "/none", ""];
-const METHODS: &[&str] = &["tools/call", "SendMessage", "chat.completions"];
+const METHODS: &[&str] = &["tools/call", "SendMessage", "chat.completions", "GetTask"];
 const RISKS: &[RiskLevel] = &[RiskLevel::Low, RiskLevel::Medium, RiskLevel::High, RiskLevel::Critical];
 const NOW: i64 = 1_790_000_000_123;
 
@@ -91,6 +99,8 @@ fn some_agent(dice: &mut Dice, number: usize) -> Agent {
     agent.authority_class = if dice.chance(50) { AuthorityClass::Act } else { AuthorityClass::Advise };
     agent.sandbox_class = dice.chance(50).then(|| dice.one(CLASSES).into());
     agent.quarantined = dice.chance(10);
+    agent.delegation.max_depth = dice.chance(15).then(|| 1 + dice.below(4) as u32);
+    agent.delegation.max_fan_out = dice.chance(15).then(|| 1 + dice.below(3) as u32);
     if dice.chance(50) {
         agent.meta.labels.insert("tier".to_owned(), dice.one(&["gold", "iron"]).to_owned());
     }
@@ -140,19 +150,22 @@ fn some_provider(dice: &mut Dice) -> LlmProvider {
 /// What a call is made of, owned.
 #[derive(Debug)]
 pub(crate) struct Sample {
-    principal: Principal,
-    action: Action,
+    pub(crate) principal: Principal,
+    pub(crate) action: Action,
     /// Key of the server, agent or provider.
-    owner: String,
+    pub(crate) owner: String,
     /// Of the tool, resource, prompt, skill or model; `None` for the owner itself.
-    name: Option<&'static str>,
-    method: &'static str,
-    chain: Chain,
-    user: Option<User>,
-    source_ip: Option<IpAddr>,
-    arguments: Option<String>,
-    tokens: i64,
-    streaming: bool,
+    pub(crate) name: Option<&'static str>,
+    pub(crate) method: &'static str,
+    pub(crate) chain: Chain,
+    pub(crate) user: Option<User>,
+    pub(crate) now: UnixMillis,
+    pub(crate) source_ip: Option<IpAddr>,
+    /// JSON text; only tool calls have arguments.
+    pub(crate) arguments: Option<String>,
+    pub(crate) tokens: i64,
+    pub(crate) streaming: bool,
+    pub(crate) fan_out: i64,
 }
 
 impl Sample {
@@ -173,7 +186,8 @@ impl Sample {
         let mut pick = |of: &[String]| of[dice.below(of.len())].clone();
         let (agent, server, provider) = (pick(&agents), pick(&servers), pick(&providers));
         // Tools are what most policies are about, and what arguments are for.
-        let action = if dice.chance(50) { Action::InvokeTool } else { Action::ALL[dice.below(6)] };
+        let action =
+            if dice.chance(50) { Action::InvokeTool } else { Action::ALL[dice.below(Action::ALL.len())] };
         let (owner, name) = match action {
             Action::InvokeTool => (server, Some(dice.one(&["read", "write", "drop/all", "unlisted"]))),
             Action::ReadResource => (server, Some(dice.one(&["file:///a", "db://x/y"]))),
@@ -181,6 +195,7 @@ impl Sample {
             Action::ConnectServer => (server, None),
             Action::CallAgent => (agent, dice.chance(40).then(|| dice.one(SKILLS))),
             Action::CallModel => (provider, Some(dice.one(&["big", "small", "unlisted"]))),
+            Action::ListModels => (provider, None),
         };
         let actors = (0..dice.below(5)).map(|_| principals[dice.below(principals.len())].id()).collect();
         Self {
@@ -197,9 +212,20 @@ impl Sample {
             user: some_user(dice),
             source_ip: some_address(dice),
             arguments: (action == Action::InvokeTool && dice.chance(90)).then(|| some_arguments(dice)),
+            now: UnixMillis(NOW),
             tokens: [0, 100, i64::MAX][dice.below(3)],
             streaming: dice.chance(50),
+            fan_out: 1 + dice.below(4) as i64,
         }
+    }
+
+    /// Whether what it is about is registered.
+    pub(crate) fn is_about(&self, snapshot: &Snapshot) -> bool {
+        let key = &*self.owner;
+        // Each kind has names of its own here.
+        snapshot.mcp_server(key).is_some()
+            || snapshot.agent(key).is_some()
+            || snapshot.llm_provider(key).is_some()
     }
 
     pub(crate) fn ask<T>(&self, snapshot: &Snapshot, ask: impl FnOnce(&Call<'_>) -> T) -> T {
@@ -218,24 +244,17 @@ impl Sample {
             Action::CallModel => {
                 Target::Model { provider: snapshot.llm_provider(&self.owner).unwrap(), name }
             }
+            Action::ListModels => Target::Provider(snapshot.llm_provider(&self.owner).unwrap()),
         };
-        ask(&Call {
-            principal: &self.principal,
-            action: self.action,
-            target,
-            context: Context {
-                method: self.method,
-                user: self.user.as_ref(),
-                chain: &self.chain,
-                now: UnixMillis(NOW),
-                source_ip: self.source_ip,
-                identity: "spiffe://test/agent",
-                arguments: parsed.as_ref().map_or(Arguments::None, Arguments::Known),
-                tokens_estimated: self.tokens,
-                streaming: self.streaming,
-                fan_out: 1,
-            },
-        })
+        let asked = Ask {
+            arguments: parsed.as_ref().map_or(Arguments::None, Arguments::Known),
+            tokens_estimated: self.tokens,
+            streaming: self.streaming,
+            ..Ask::about(self.method, self.action, target)
+        };
+        let caller = caller(&self.principal, &self.chain, self.user.as_ref());
+        let Self { now, source_ip, fan_out, .. } = *self;
+        ask(&Call { caller: &caller, ask: asked, now, source_ip, fan_out })
     }
 }
 
@@ -287,6 +306,8 @@ enum About {
     Mcp,
     Agents,
     Models,
+    /// Models and their providers.
+    Llm,
     Anything,
 }
 
@@ -302,7 +323,8 @@ impl<'a> Writer<'a> {
             0..5 => About::Tool,
             5 => About::Mcp,
             6..8 => About::Agents,
-            8 => About::Models,
+            8 if dice.chance(60) => About::Models,
+            8 => About::Llm,
             _ => About::Anything,
         };
         let agents_only = dice.chance(40);
@@ -361,6 +383,7 @@ impl<'a> Writer<'a> {
             About::Mcp => "action in Action::\"mcp\"".to_owned(),
             About::Agents => "action in [Action::\"callAgent\"]".to_owned(),
             About::Models => "action == Action::\"callModel\"".to_owned(),
+            About::Llm => "action in Action::\"llm\"".to_owned(),
             About::Anything if self.dice.chance(50) => "action".to_owned(),
             About::Anything => "action in [Action::\"mcp\", Action::\"a2a\", Action::\"llm\"]".to_owned(),
         }
@@ -382,6 +405,7 @@ impl<'a> Writer<'a> {
             About::Agents if self.dice.chance(50) => "resource is Skill".to_owned(),
             About::Agents => format!("resource in {}", self.agent()),
             About::Models => format!("resource in ModelSet::{:?}", self.dice.one(SETS)),
+            About::Llm => format!("resource in LLMProvider::\"{namespace}/llm\""),
             About::Anything => format!("resource in Namespace::{namespace:?}"),
         }
     }
@@ -409,7 +433,7 @@ impl<'a> Writer<'a> {
             _ if self.about == About::Anything => self.about_principal(),
             6 if self.about == About::Tool => self.about_tool(),
             7 | 8 if self.about == About::Tool => self.about_arguments(),
-            6 if self.about == About::Models => self
+            6 if matches!(self.about, About::Models | About::Llm) => self
                 .dice
                 .one(&[
                     "context.streaming",
@@ -455,6 +479,7 @@ impl<'a> Writer<'a> {
             (_, 0) => format!("resource.team == {:?}", self.dice.one(TEAMS)),
             (_, 1) => "principal.team == resource.team".to_owned(),
             (About::Models, _) => format!("resource.name == {:?}", self.dice.one(&["big", "small"])),
+            (About::Llm, _) => format!("resource in LLMProvider::\"{}/llm\"", self.dice.one(NAMESPACES)),
             (_, 2) => format!("resource.risk {op} {level}"),
             (About::Agents, _) => "principal.capabilities.containsAny(resource.capabilities)".to_owned(),
             (About::Tool, _) => self
@@ -543,20 +568,45 @@ impl<'a> Writer<'a> {
     fn that_may_fail(&mut self) -> String {
         let (namespace, ghost) = (self.dice.one(NAMESPACES), self.dice.one(&["a0", "a1", "ghost"]));
         let (op, level) = self.level();
-        match self.dice.below(if self.about == About::Anything { 4 } else { 8 }) {
+        match self.dice.below(if self.about == About::Anything { 6 } else { 10 }) {
             // Fails for an agent that does not exist.
             0 => format!("Agent::\"{namespace}/{ghost}\".team == \"red\""),
             1 => format!("Agent::\"{namespace}/{ghost}\" in {}", self.container()),
             2 => format!("(Agent::\"{namespace}/{ghost}\" has version)"),
+            3 => self.of_another(namespace),
+            4 => format!("{} in Namespace::{namespace:?}", self.another(namespace)),
             // Fails for risks above 2.
-            3 => format!("principal.risk * 4611686018427387903 {op} {level}"),
-            4 => format!("context.delegation_depth * 4611686018427387903 {op} {level}"),
-            5 => format!("context.delegation_depth + 9223372036854775805 {op} {level}"),
-            6 => format!("-(context.chain.depth) - 9223372036854775806 {op} {level}"),
+            5 => format!("principal.risk * 4611686018427387903 {op} {level}"),
+            6 => format!("context.delegation_depth * 4611686018427387903 {op} {level}"),
+            7 => format!("context.delegation_depth + 9223372036854775805 {op} {level}"),
+            8 => format!("-(context.chain.depth) - 9223372036854775806 {op} {level}"),
             _ => "User::\"https://i#u0\".subject == \"u0\"".to_owned(),
         }
     }
+
+    /// A registered object other than an agent, or a part of one, if the namespace is that of the object.
+    fn another(&mut self, namespace: &str) -> String {
+        let (kind, name) = self.dice.one_of(OTHERS);
+        format!("{kind}::\"{namespace}/{name}\"")
+    }
+
+    /// An attribute of it: fails where it does not exist.
+    fn of_another(&mut self, namespace: &str) -> String {
+        format!("{}.team == {:?}", self.another(namespace), self.dice.one(TEAMS))
+    }
 }
+
+const OTHERS: &[(&str, &str)] = &[
+    ("Service", "svc"),
+    ("MCPServer", "m0"),
+    ("LLMProvider", "llm"),
+    ("Tool", "m0/read"),
+    ("Tool", "m1/other"),
+    ("Resource", "m0/file:///a"),
+    ("Prompt", "m1/greet"),
+    ("Skill", "a0/s0"),
+    ("Model", "llm/big"),
+];
 
 trait Guarded {
     fn guarded(self, attribute: &str) -> String;

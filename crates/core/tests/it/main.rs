@@ -4,13 +4,19 @@
     clippy::indexing_slicing,
     clippy::panic,
     clippy::print_stdout,
+    clippy::string_slice,
     reason = "tests"
 )]
 
 mod authorize;
+mod canonical;
+mod digest;
 mod examples;
 mod generate;
+#[expect(dead_code, reason = "the benchmark asks for more")]
+mod oracle;
 mod policies;
 mod property;
+mod rebuilt;
 mod snapshot;
 mod world;

@@ -1,16 +1,14 @@
 //! Corners of decisions.
 
-use std::sync::Arc;
-
 use vidimus_core::call::{Action, Arguments, Target};
 use vidimus_core::decide::edges::MAX_EDGE_NAME;
-use vidimus_core::decision::Decision;
+use vidimus_core::permit::Verdict;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::policy::Scope;
 use vidimus_core::resource::{Agent, McpServer, Object};
 use vidimus_core::snapshot::{QUARANTINE_ID, Snapshot};
 
-use crate::world::{Facts, agent, cluster, names, objects, policy, server, snapshot};
+use crate::world::{Answer, Facts, agent, cluster, names, objects, policy, server, snapshot};
 
 fn world(policies: Vec<Object>) -> Snapshot {
     snapshot(objects(
@@ -20,13 +18,9 @@ fn world(policies: Vec<Object>) -> Snapshot {
     ))
 }
 
-fn invoke(world: &Snapshot, server: &str, tool: &str, arguments: &'static str) -> Decision {
+fn invoke(world: &Snapshot, server: &str, tool: &str, arguments: &'static str) -> Answer {
     let target = Target::Tool { server: world.mcp_server(server).unwrap(), name: tool };
-    Facts::of(world, "a/x").with(arguments).ask(Action::InvokeTool, target, |call| world.decide(call))
-}
-
-fn ids(of: &[Arc<str>]) -> Vec<&str> {
-    of.iter().map(|id| &**id).collect()
+    Facts::of(world, "a/x").with(arguments).authorize(world, Action::InvokeTool, target)
 }
 
 #[test]
@@ -41,9 +35,9 @@ fn nothing_is_allowed_by_default() {
         (Action::CallAgent, Target::Agent(world.agent("b/y").unwrap())),
     ] {
         let facts = Facts::of(&world, "a/x");
-        let decision = facts.ask(action, target, |call| world.decide(call));
-        assert_eq!((decision.allowed(), decision.code()), (false, Some(Code::NoPermit)));
-        assert!(decision.permit().is_err());
+        let decision = facts.authorize(&world, action, target);
+        assert_eq!((decision.allowed(), decision.code), (false, Some(Code::NoPermit)));
+        assert_eq!(decision.refusal().message, "no policy permits this call");
         assert!(!facts.ask(action, target, |call| world.could_allow(call)));
     }
 }
@@ -53,9 +47,8 @@ fn an_action_on_a_target_of_another_kind_is_denied() {
     let world = world(vec![cluster("permit (principal, action, resource);")]);
     let server = world.mcp_server("a/s").unwrap();
     let decision =
-        Facts::of(&world, "a/x")
-            .ask(Action::CallModel, Target::Tool { server, name: "t" }, |call| world.decide(call));
-    assert_eq!(decision.code(), Some(Code::PolicyError));
+        Facts::of(&world, "a/x").authorize(&world, Action::CallModel, Target::Tool { server, name: "t" });
+    assert_eq!(decision.code, Some(Code::PolicyError));
 }
 
 #[test]
@@ -71,11 +64,7 @@ fn one_failing_policy_denies_whatever_the_others_say() {
         let others = policy("t", "all", Scope::Cluster, "permit (principal, action, resource);");
         let world = world(vec![cluster(&failing), others]);
         let decision = invoke(&world, "a/s", "t", "{}");
-        assert_eq!(
-            (decision.code(), ids(decision.policies())),
-            (Some(Code::PolicyError), vec!["t/p"]),
-            "{failing}"
-        );
+        assert_eq!((decision.code, decision.policies()), (Some(Code::PolicyError), vec!["t/p"]), "{failing}");
         let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "t" };
         assert!(!Facts::of(&world, "a/x").ask(Action::InvokeTool, target, |call| world.could_allow(call)));
     }
@@ -91,16 +80,12 @@ fn a_forbid_wins_and_says_why() {
     "#;
     let world = world(vec![cluster(text)]);
     let allowed = invoke(&world, "a/s", "pay", r#"{"amount": 100}"#);
-    assert_eq!((allowed.allowed(), ids(allowed.policies())), (true, vec!["t/p#all"]));
-    assert!(allowed.permit().is_ok());
+    assert_eq!((allowed.allowed(), allowed.policies()), (true, vec!["t/p#all"]));
+    assert!(matches!(allowed.verdict, Verdict::Permitted(_)));
     let refused = invoke(&world, "a/s", "pay", r#"{"amount": 101}"#);
-    assert_eq!((refused.code(), ids(refused.policies())), (Some(Code::ForbiddenByPolicy), vec!["t/p#large"]));
-    let seen: Vec<(&str, &str)> = refused.facts().iter().map(|(name, value)| (&**name, &**value)).collect();
-    assert_eq!(seen, [("context.numbers[\"/amount\"]", "101")]);
-    assert_eq!(
-        refused.permit().unwrap_err().message,
-        "refused by t/p#large: amounts above 100 need a person"
-    );
+    assert_eq!((refused.code, refused.policies()), (Some(Code::ForbiddenByPolicy), vec!["t/p#large"]));
+    assert_eq!(refused.facts(), [("context.numbers[\"/amount\"]", "101")]);
+    assert_eq!(refused.refusal().message, "refused by t/p#large: amounts above 100 need a person");
 }
 
 #[test]
@@ -109,10 +94,7 @@ fn the_quarantined_are_refused_whatever_is_permitted() {
     let all = cluster("permit (principal, action, resource);");
     let world = snapshot(objects(vec![caught], vec![server("a", "s")], vec![all]));
     let decision = invoke(&world, "a/s", "t", "{}");
-    assert_eq!(
-        (decision.code(), ids(decision.policies())),
-        (Some(Code::ForbiddenByPolicy), vec![QUARANTINE_ID])
-    );
+    assert_eq!((decision.code, decision.policies()), (Some(Code::ForbiddenByPolicy), vec![QUARANTINE_ID]));
 }
 
 #[test]
@@ -123,7 +105,7 @@ fn a_namespaced_policy_governs_its_own_resources() {
     assert!(!invoke(&world, "a/s", "t", "{}").allowed());
     let call = |agent| {
         let target = Target::Skill { agent: world.agent(agent).unwrap(), name: "s" };
-        Facts::of(&world, "a/x").ask(Action::CallAgent, target, |call| world.decide(call)).allowed()
+        Facts::of(&world, "a/x").authorize(&world, Action::CallAgent, target).allowed()
     };
     assert_eq!((call("b/y"), call("a/x")), (true, false));
     // Its forbids too: a namespace cannot shut another one.
@@ -135,7 +117,7 @@ fn a_namespaced_policy_governs_its_own_resources() {
     let failing = "permit (principal, action, resource) when { principal.risk + 9223372036854775807 > 0 };";
     let world = crate::policies::world(vec![cluster(permit), policy("b", "q", Scope::Namespace, failing)]);
     assert!(invoke(&world, "a/s", "t", "{}").allowed());
-    assert_eq!(invoke(&world, "b/s", "t", "{}").code(), Some(Code::PolicyError));
+    assert_eq!(invoke(&world, "b/s", "t", "{}").code, Some(Code::PolicyError));
 }
 
 #[test]
@@ -180,8 +162,8 @@ fn values_of_arguments_are_shortened_in_facts() {
     let arguments: &'static str = format!(r#"{{"text": "a{}"}}"#, "ü".repeat(1_000)).leak();
     let decision = invoke(&world, "a/s", "t", arguments);
     assert!(decision.allowed());
-    let (name, value) = &decision.facts()[0];
-    assert_eq!((&**name, value.len()), ("context.args[\"/text\"]", 255));
+    let (name, value) = decision.facts()[0];
+    assert_eq!((name, value.len()), ("context.args[\"/text\"]", 255));
 }
 
 #[test]
@@ -236,7 +218,7 @@ fn a_listing_shows_what_some_arguments_would_be_allowed_for() {
         let target = Target::Tool { server: world.mcp_server("a/bank").unwrap(), name: tool };
         Facts::of(&world, "a/x").at_depth(depth).ask(Action::InvokeTool, target, |call| {
             let mut call = *call;
-            call.context.arguments = Arguments::Unknown;
+            call.ask.arguments = Arguments::Unknown;
             world.could_allow(&call)
         })
     };
@@ -247,7 +229,7 @@ fn a_listing_shows_what_some_arguments_would_be_allowed_for() {
 }
 
 #[test]
-fn at_most_eight_policies_are_named_as_near() {
+fn at_most_eight_closest_permits_are_named() {
     let some = |number: usize| {
         let text =
             format!(r#"permit (principal, action, resource) when {{ principal.team == "team-{number}" }};"#);
@@ -264,15 +246,13 @@ fn at_most_eight_policies_are_named_as_near() {
     let world = world(policies);
     let decision = invoke(&world, "a/s", "t", "{}");
     // What only the context kept from being satisfied comes first.
-    assert_eq!((decision.near().len(), &*decision.near()[0]), (8, "t/zz"));
-    assert!(
-        decision.facts().iter().any(|(name, value)| &**name == "principal.team" && &**value == "finance")
-    );
-    assert!(decision.facts().iter().any(|(name, value)| &**name == "context.chain.depth" && &**value == "1"));
+    assert_eq!((decision.closest_permits().len(), decision.closest_permits()[0]), (8, "t/zz"));
+    assert!(decision.facts().contains(&("principal.team", "finance")));
+    assert!(decision.facts().contains(&("context.chain.depth", "1")));
 }
 
 #[test]
-fn where_no_scope_fits_the_permits_about_the_caller_are_near() {
+fn where_no_scope_fits_the_permits_about_the_caller_are_closest() {
     let permit = |name: &str, scope: &str| {
         policy(
             "t",
@@ -283,7 +263,7 @@ fn where_no_scope_fits_the_permits_about_the_caller_are_near() {
     };
     let world = world(vec![permit("own", r#"Agent::"a/x""#), permit("their", r#"Agent::"b/y""#)]);
     let decision = invoke(&world, "a/s", "t", "{}");
-    assert_eq!(ids(decision.near()), ["t/own"], "what concerns others is not told");
-    let facts: Vec<_> = decision.facts().iter().map(|(name, value)| (&**name, &**value)).collect();
+    assert_eq!(decision.closest_permits(), ["t/own"], "what concerns others is not told");
+    let facts = decision.facts();
     assert!(facts.contains(&("resource in ToolSet::other", "false")), "{facts:?}");
 }

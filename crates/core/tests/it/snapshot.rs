@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vidimus_core::call::{Action, Target};
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::policy::Scope;
-use vidimus_core::resource::{ActsFor, Agent, Identity, Object, Origin, Rejection};
+use vidimus_core::resource::{ActsFor, Agent, Identity, Object, Origin, Rejection, Subject};
 use vidimus_core::snapshot::{MAX_CEDAR, QUARANTINE_ID, Snapshot};
 
 use crate::world::{Facts, agent, cluster, objects, policy, provider, server, service, snapshot};
@@ -35,7 +35,7 @@ fn the_later_of_two_objects_of_one_name_is_left_out() {
     let second = Agent { team: "second".into(), ..agent("a", "x") };
     let (snapshot, rejection) = one_rejection(vec![object(first), object(second), object(agent("b", "x"))]);
     assert_eq!(
-        (&*rejection.object, &*rejection.field, &*rejection.value),
+        (&*rejection.object.to_string(), &*rejection.field, &*rejection.value),
         ("Agent a/x", "metadata.name", "a/x")
     );
     assert!(!rejection.reason.is_empty() && !rejection.fix.is_empty());
@@ -54,7 +54,7 @@ fn two_policies_with_one_id_are_one() {
         policy("n", "p", Scope::Cluster, text),
         policy("n", "p", Scope::Cluster, "forbid (principal, action, resource);"),
     ]);
-    assert_eq!(rejection.object, "Policy n/p");
+    assert_eq!(rejection.object.to_string(), "Policy n/p");
     assert_eq!(snapshot.policies().map(|id| &**id).collect::<Vec<_>>(), [QUARANTINE_ID, "n/p"]);
 }
 
@@ -74,7 +74,7 @@ fn an_identity_proves_one_principal() {
         thief.identities = vec![spiffe("spiffe://t/own"), identity.clone()];
         let (snapshot, rejection) = one_rejection(vec![object(first), Object::Service(Arc::new(thief))]);
         assert_eq!(
-            (&*rejection.object, &*rejection.field, &*rejection.value),
+            (&*rejection.object.to_string(), &*rejection.field, &*rejection.value),
             ("ServiceIdentity b/thief", field, value)
         );
         assert!(rejection.reason.contains("Agent/a/first"), "{}", rejection.reason);
@@ -130,7 +130,7 @@ fn the_digest_is_of_the_objects_not_of_their_order_or_place() {
     assert!(digest.starts_with("sha256:") && digest.len() == 7 + 64, "{digest}");
     assert_eq!(digest, build(all().into_iter().rev().collect()));
     let mut moved = agent("a", "x");
-    moved.meta.origin = Origin { source: "elsewhere.yaml".into(), line: 7 };
+    moved.meta.origin = Origin::file("elsewhere.yaml", 7);
     assert_eq!(digest, build(vec![object(moved), all().remove(1), all().remove(2)]));
     let other = Agent { quarantined: true, ..agent("a", "x") };
     assert_ne!(digest, build(vec![object(other), all().remove(1), all().remove(2)]));
@@ -193,7 +193,7 @@ fn bad_policies_are_left_out_with_their_place_and_a_fix() {
         let (snapshot, rejected) = Snapshot::build(vec![cluster(text), fine]);
         assert_eq!(rejected.len(), 1, "{text}: {rejected:#?}");
         let rejection = &rejected[0];
-        assert_eq!((&*rejection.object, &*rejection.field), ("Policy t/p", "spec.cedar"));
+        assert_eq!((&*rejection.object.to_string(), &*rejection.field), ("Policy t/p", "spec.cedar"));
         assert!(
             rejection.reason.contains(place) && rejection.reason.contains(reason),
             "{text}: {rejection:#?}"
@@ -265,8 +265,7 @@ fn hostile_nesting_is_refused_or_decided_but_never_ends_the_process() {
             let (snapshot, rejected) = Snapshot::build(objects);
             assert!(rejected.is_empty() || !accepted, "{rejected:#?}");
             let target = Target::Server(snapshot.mcp_server("a/s").unwrap());
-            Facts::of(&snapshot, "a/x")
-                .ask(Action::ConnectServer, target, |call| drop(snapshot.decide(call)));
+            Facts::of(&snapshot, "a/x").authorize(&snapshot, Action::ConnectServer, target);
         }
     });
     run.unwrap().join().unwrap();
@@ -300,8 +299,8 @@ fn names_that_nothing_bears_are_warned_of_and_never_match() {
     let values: Vec<&str> = world.warnings().iter().map(|warning| &*warning.value).collect();
     assert_eq!(values, [r#"Agent::"a/ghost""#, r#"Group::"nobody""#, r#"ToolSet::"none""#]);
     let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "t" };
-    let decision = Facts::of(&world, "a/x").ask(Action::InvokeTool, target, |call| world.decide(call));
-    assert_eq!(decision.code(), Some(Code::NoPermit));
+    let decision = Facts::of(&world, "a/x").authorize(&world, Action::InvokeTool, target);
+    assert_eq!(decision.code, Some(Code::NoPermit));
 }
 
 #[test]
@@ -358,17 +357,19 @@ fn what_a_malformed_policy_forbade_stays_forbidden() {
     let with = |text: &str| [base(), vec![policy("t", "freeze", Scope::Cluster, text)]].concat();
     let unread = |source: &str| {
         let (_, mut rejected) = Snapshot::build(with("nonsense"));
-        rejected.iter_mut().for_each(|one| (one.source, one.object) = (source.to_owned(), String::new()));
+        rejected
+            .iter_mut()
+            .for_each(|one| (one.origin, one.object) = (Origin::file(source, 1), Subject::Source));
         rejected
     };
     let forbidden = |world: &Snapshot| {
         let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "pay" };
-        let decision = Facts::of(world, "a/x").ask(Action::InvokeTool, target, |call| world.decide(call));
-        decision.code() == Some(Code::ForbiddenByPolicy)
+        let decision = Facts::of(world, "a/x").authorize(world, Action::InvokeTool, target);
+        decision.code == Some(Code::ForbiddenByPolicy)
     };
     let permitted = |world: &Snapshot| {
         let target = Target::Agent(world.agent("a/x").unwrap());
-        Facts::of(world, "a/x").ask(Action::CallAgent, target, |call| world.decide(call)).allowed()
+        Facts::of(world, "a/x").authorize(world, Action::CallAgent, target).allowed()
     };
     let good = snapshot(with(GOOD));
     assert!(forbidden(&good) && permitted(&good));
@@ -384,7 +385,9 @@ fn what_a_malformed_policy_forbade_stays_forbidden() {
 
     // Still malformed, now so that not even its name can be read.
     let (unnamed, rejected) = broken.rebuilt(base(), unread(""));
-    assert!(forbidden(&unnamed) && rejected.len() == 2 && rejected[1].object == "Policy t/freeze");
+    assert!(
+        forbidden(&unnamed) && rejected.len() == 2 && rejected[1].object.to_string() == "Policy t/freeze"
+    );
     // Malformed somewhere else: the policy was deleted.
     let (elsewhere, rejected) = good.rebuilt(base(), unread("elsewhere.yaml"));
     assert!(!forbidden(&elsewhere) && rejected.len() == 1);

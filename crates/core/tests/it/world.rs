@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use vidimus_core::call::{Action, Arguments, Call, Context, Target};
-use vidimus_core::caller::{Chain, UnixMillis, User};
+use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
+use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
+use vidimus_core::decision::{Decision, Fact, Outcome};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
+use vidimus_core::permit::{Receipt, Verdict};
+use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::llm_provider::{CredentialSource, Model, ProviderType};
 use vidimus_core::resource::mcp_server::Tool;
 use vidimus_core::resource::policy::Scope;
@@ -25,6 +28,7 @@ pub(crate) fn meta(namespace: &str, name: &str) -> Meta {
         namespace: namespace.into(),
         name: name.into(),
         labels: BTreeMap::new(),
+        generation: None,
         origin: Origin::default(),
     }
 }
@@ -183,22 +187,74 @@ impl Facts {
 
     pub(crate) fn ask<T>(&self, action: Action, target: Target<'_>, ask: impl FnOnce(&Call<'_>) -> T) -> T {
         let parsed = self.arguments.map(|text| Json::parse(text.as_bytes()).unwrap());
-        ask(&Call {
-            principal: &self.principal,
-            action,
-            target,
-            context: Context {
-                method: self.method,
-                user: self.user.as_ref(),
-                chain: &self.chain,
-                now: self.now,
-                source_ip: None,
-                identity: "spiffe://test/agent",
-                arguments: parsed.as_ref().map_or(Arguments::None, Arguments::Known),
-                tokens_estimated: 0,
-                streaming: false,
-                fan_out: self.fan_out,
-            },
-        })
+        let arguments = parsed.as_ref().map_or(Arguments::None, Arguments::Known);
+        let caller = caller(&self.principal, &self.chain, self.user.as_ref());
+        let asked = Ask { arguments, ..Ask::about(self.method, action, target) };
+        ask(&Call { caller: &caller, ask: asked, now: self.now, source_ip: None, fan_out: self.fan_out })
+    }
+
+    /// The outcome, with what explains it.
+    pub(crate) fn authorize(&self, snapshot: &Snapshot, action: Action, target: Target<'_>) -> Answer {
+        self.ask(action, target, |call| Answer::of(snapshot.authorize(call)))
+    }
+}
+
+pub(crate) fn caller(principal: &Principal, chain: &Chain, user: Option<&User>) -> Caller {
+    let proven = Proven {
+        principal: principal.clone(),
+        identity: "spiffe://test/agent".into(),
+        user: user.cloned(),
+        delegated: None,
+        expires: None,
+    };
+    Caller { proven: Arc::new(proven), chain: Arc::new(chain.clone()) }
+}
+
+/// What a decision says, when its call is gone, and what becomes of it once it is recorded.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) outcome: Outcome,
+    pub(crate) code: Option<Code>,
+    policies: Vec<Arc<str>>,
+    closest_permits: Vec<Arc<str>>,
+    facts: Vec<Fact>,
+    pub(crate) verdict: Verdict,
+}
+
+impl Answer {
+    #[expect(clippy::disallowed_methods, reason = "stands for the ledger")]
+    pub(crate) fn of(decision: Decision<'_>) -> Self {
+        Self {
+            outcome: decision.outcome(),
+            code: decision.code(),
+            policies: decision.policies().to_vec(),
+            closest_permits: decision.closest_permits().to_vec(),
+            facts: decision.facts().to_vec(),
+            verdict: decision.recorded(Receipt::kept(7), "call-1".into()),
+        }
+    }
+
+    pub(crate) fn allowed(&self) -> bool {
+        self.outcome == Outcome::Allow
+    }
+
+    pub(crate) fn policies(&self) -> Vec<&str> {
+        self.policies.iter().map(|id| &**id).collect()
+    }
+
+    pub(crate) fn closest_permits(&self) -> Vec<&str> {
+        self.closest_permits.iter().map(|id| &**id).collect()
+    }
+
+    pub(crate) fn facts(&self) -> Vec<(&str, &str)> {
+        self.facts.iter().map(|(name, value)| (&**name, &**value)).collect()
+    }
+
+    /// What the caller is answered.
+    pub(crate) fn refusal(&self) -> &Refusal {
+        match &self.verdict {
+            Verdict::Refused(refusal) => refusal,
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -32,7 +32,7 @@ impl Expression {
             Self::Has(presence) => presence.read(call),
             Self::HasTag(view, key) => Ok(lookup(*view, &key.text(call)?, call).is_some()),
             Self::Like(text, pattern) => Ok(like(&text.text(call)?, pattern)),
-            Self::Within(names, right) => within(names, &right.value(call)?),
+            Self::ConstantIn(names, right) => constant_in(names, &right.value(call)?),
             other => match other.value(call)? {
                 Value::Bool(value) => Ok(value),
                 _ => Err(Failed),
@@ -66,7 +66,7 @@ impl Expression {
             Self::And(_) | Self::Or(_) | Self::Unary(..) | Self::Has(_) | Self::HasTag(..) => {
                 self.holds(call).map(Value::Bool)
             }
-            Self::Like(..) | Self::Within(..) => self.holds(call).map(Value::Bool),
+            Self::Like(..) | Self::ConstantIn(..) => self.holds(call).map(Value::Bool),
         }
     }
 
@@ -80,7 +80,7 @@ impl Expression {
 
 /// The argument at a JSON pointer, as `view` shows it.
 pub(crate) fn lookup<'a>(view: View, pointer: &str, call: &Call<'a>) -> Option<Value<'a>> {
-    let Arguments::Known(arguments) = call.context.arguments else { return None };
+    let Arguments::Known(arguments) = call.ask.arguments else { return None };
     let found: &'a Json<'a> = well_formed(pointer).then(|| arguments.pointer(pointer))??;
     match view {
         View::Text => found.as_text().map(Value::Text),
@@ -138,7 +138,7 @@ fn binary<'a>(op: Operator, left: &Value<'_>, right: &Value<'_>) -> Result<Value
     })
 }
 
-fn within(names: &[(Box<str>, Box<str>)], right: &Value<'_>) -> Result<bool, Failed> {
+fn constant_in(names: &[(Box<str>, Box<str>)], right: &Value<'_>) -> Result<bool, Failed> {
     among(right, |entity| names.iter().any(|(ty, id)| entity.is(ty, id)))
 }
 

@@ -74,41 +74,41 @@ impl Field {
     /// # Errors
     /// An optional attribute that the call does not have.
     pub(crate) fn read<'a>(self, call: &Call<'a>) -> Result<Value<'a>, Failed> {
-        let context = &call.context;
-        let user = || context.user.ok_or(Failed);
+        let chain = call.chain();
+        let user = || call.user().ok_or(Failed);
         let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
         Ok(match self {
-            Self::Method => text(context.method),
-            Self::DelegationDepth | Self::ChainDepth => Value::Long(context.chain.depth()),
+            Self::Method => text(call.ask.method),
+            Self::DelegationDepth | Self::ChainDepth => Value::Long(chain.depth()),
             Self::OnBehalfOf => Value::Entity(Entity::User(user()?)),
             Self::UserIssuer => text(&user()?.issuer),
             Self::UserSubject => text(&user()?.subject),
             Self::UserEmail => text(user()?.email.as_deref().ok_or(Failed)?),
             Self::ChainAge => Value::Duration(age(call)),
             Self::ChainCycle => Value::Bool(cycle(call)),
-            Self::ChainAgents => Value::Set(Set::Agents(&context.chain.actors)),
-            Self::Now => Value::Datetime(context.now.0),
-            Self::SourceIp => Value::Ip(Net::single(context.source_ip.ok_or(Failed)?)),
-            Self::Transaction => text(&context.chain.transaction),
-            Self::Identity => text(context.identity),
+            Self::ChainAgents => Value::Set(Set::Agents(&chain.actors)),
+            Self::Now => Value::Datetime(call.now.0),
+            Self::SourceIp => Value::Ip(Net::single(call.source_ip.ok_or(Failed)?)),
+            Self::Transaction => text(&chain.transaction),
+            Self::Identity => text(call.identity()),
             Self::Args => Value::Entity(Entity::Arguments),
             Self::Numbers => Value::Entity(Entity::Numbers),
-            Self::TokensEstimated => Value::Long(context.tokens_estimated),
-            Self::Streaming => Value::Bool(context.streaming),
+            Self::TokensEstimated => Value::Long(call.ask.tokens_estimated),
+            Self::Streaming => Value::Bool(call.ask.streaming),
         })
     }
 }
 
 /// Milliseconds since the first hop; negative where the clocks of two gateways disagree.
 pub(crate) fn age(call: &Call<'_>) -> i64 {
-    call.context.now.0.saturating_sub(call.context.chain.started.0)
+    call.now.0.saturating_sub(call.chain().started.0)
 }
 
 /// Whether the caller acted in this chain before, or the agent that is called did, or is the caller itself.
 pub(crate) fn cycle(call: &Call<'_>) -> bool {
-    let caller = call.principal.entity();
-    let acted = |who: &EntityId| call.context.chain.actors.contains(who);
-    let called = match &call.target {
+    let caller = call.principal().entity();
+    let acted = |who: &EntityId| call.chain().actors.contains(who);
+    let called = match &call.ask.target {
         Target::Agent(agent) | Target::Skill { agent, .. } => Some(&agent.id),
         _ => None,
     };
@@ -151,12 +151,12 @@ impl Presence {
     }
 
     pub(crate) fn read(self, call: &Call<'_>) -> Result<bool, Failed> {
-        let email = || call.context.user.map(|user| user.email.is_some());
+        let email = || call.user().map(|user| user.email.is_some());
         match self {
-            Self::User => Ok(call.context.user.is_some()),
+            Self::User => Ok(call.user().is_some()),
             Self::UserEmail => Ok(email().unwrap_or(false)),
             Self::EmailOfUser => email().ok_or(Failed),
-            Self::SourceIp => Ok(call.context.source_ip.is_some()),
+            Self::SourceIp => Ok(call.source_ip.is_some()),
         }
     }
 }

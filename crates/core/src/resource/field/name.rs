@@ -30,13 +30,9 @@ pub(crate) fn plain_list_schema(generator: &mut SchemaGenerator) -> Schema {
     schemars::json_schema!({"type": "array", "maxItems": MOST, "items": plain_schema(generator)})
 }
 
-fn foreign_schema(longest: u32, what: &str) -> Schema {
+fn foreign_schema(max: u32, what: &str) -> Schema {
     let rule = format!("self.matches(r'{FOREIGN}')");
-    text_with_rules(
-        1,
-        longest,
-        &[(&rule, &format!("the name of a {what} has no spaces or control characters"))],
-    )
+    text_with_rules(1, max, &[(&rule, &format!("the name of a {what} has no spaces or control characters"))])
 }
 
 /// Set name → tool names.
@@ -59,8 +55,12 @@ pub(crate) fn model_schema(_: &mut SchemaGenerator) -> Schema {
 
 pub(crate) fn check_plain(text: &str) -> Result<(), Fault> {
     let ends_well = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    let within = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    if within && text.len() <= 63 && ends_well(text.chars().next()) && ends_well(text.chars().next_back()) {
+    let has_only_these = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    if has_only_these
+        && text.len() <= 63
+        && ends_well(text.chars().next())
+        && ends_well(text.chars().next_back())
+    {
         return Ok(());
     }
     Err(Fault::new(
@@ -77,15 +77,15 @@ pub(crate) fn check_model(text: &str) -> Result<(), Fault> {
     check_foreign(text, LONGEST_MODEL, "model")
 }
 
-fn check_foreign(text: &str, longest: u32, what: &str) -> Result<(), Fault> {
-    let fits = !text.is_empty() && u32::try_from(text.chars().count()).is_ok_and(|length| length <= longest);
+fn check_foreign(text: &str, max: u32, what: &str) -> Result<(), Fault> {
+    let fits = !text.is_empty() && u32::try_from(text.chars().count()).is_ok_and(|length| length <= max);
     // The spaces that CEL's `\s` means (RE2: ASCII).
     if fits && !text.chars().any(|c| c.is_ascii_whitespace() || c.is_ascii_control()) {
         return Ok(());
     }
     Err(Fault::new(
         format!("not the name of a {what}"),
-        format!("write it exactly as the {what} is called: 1 to {longest} characters, without spaces"),
+        format!("write it exactly as the {what} is called: 1 to {max} characters, without spaces"),
     ))
 }
 

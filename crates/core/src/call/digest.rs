@@ -1,0 +1,69 @@
+//! The digest of what a call does, by which an approval is bound to exactly that.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Arguments, Call};
+use crate::json::Json;
+
+/// SHA-256 of the exact action of a call. Its text form is `sha256:` and hex.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CallDigest([u8; 32]);
+
+impl CallDigest {
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for CallDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("sha256:")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for CallDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CallDigest({self})")
+    }
+}
+
+impl Call<'_> {
+    /// The digest of who does what, for whom, with which arguments: SHA-256 over canonical JSON (RFC 8785).
+    ///
+    /// It is the same for each try of one action: the message's own id, its spelling, the time, the chain and the connection are
+    /// not part of it.
+    pub fn digest(&self) -> CallDigest {
+        CallDigest(Sha256::digest(self.exact_action().canonical()).into())
+    }
+
+    fn exact_action(&self) -> Json<'_> {
+        let text = |text: String| Json::String(Cow::Owned(text));
+        let borrowed = |text| Json::String(Cow::Borrowed(text));
+        let mut members: Vec<(Cow<'_, str>, Json<'_>)> = vec![
+            ("action".into(), borrowed(self.ask.action.as_str())),
+            ("method".into(), borrowed(self.ask.method)),
+            ("principal".into(), text(self.principal().entity().to_string())),
+            ("target".into(), text(self.ask.target.entity().to_string())),
+            // Raised when what is digested changes, so that an old digest fits no new call.
+            ("version".into(), Json::Int(1)),
+        ];
+        match self.ask.arguments {
+            Arguments::None => {}
+            Arguments::Known(arguments) => members.push(("arguments".into(), arguments.clone())),
+            // Nothing is done with unknown arguments. Should it be digested all the same, it is not the call without arguments.
+            Arguments::Unknown => members.push(("arguments_unknown".into(), Json::Bool(true))),
+        }
+        if let Some(user) = self.user() {
+            // Not joined into one text: two pairs could be joined to the same.
+            let user =
+                vec![("issuer".into(), borrowed(&user.issuer)), ("subject".into(), borrowed(&user.subject))];
+            members.push(("user".into(), Json::Object(user)));
+        }
+        Json::Object(members)
+    }
+}

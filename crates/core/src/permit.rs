@@ -1,0 +1,220 @@
+//! What opens the way to an upstream: the permit of one call, which only a recorded, allowing decision gives.
+//!
+//! Minting, lending a provider's key and forwarding take the [`Permit`] and read from it where the call goes, for whom, and
+//! under which obligations. What they do can therefore not differ from what was decided and recorded.
+
+use std::sync::Arc;
+
+use crate::call::Destination;
+use crate::caller::Caller;
+use crate::decision::{Decision, Obligation};
+use crate::refusal::{Code, Refusal};
+use crate::resource::Endpoint;
+
+/// That a record is kept. Only the ledger makes one: [`Receipt::kept`] is among the `disallowed-methods` of `clippy.toml`, and
+/// the ledger is the one place that is excepted.
+///
+/// ```compile_fail,E0451
+/// let receipt = vidimus_core::permit::Receipt { index: 7 };
+/// ```
+///
+/// ```compile_fail,E0599
+/// # fn example(receipt: vidimus_core::permit::Receipt) {
+/// let other = receipt.clone();
+/// # }
+/// ```
+///
+/// ```
+/// # fn example(receipt: vidimus_core::permit::Receipt) {
+/// let other = receipt;
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Receipt {
+    index: u64,
+}
+
+impl Receipt {
+    /// For the ledger: the record at `index` is as durable as the installation asks for.
+    pub fn kept(index: u64) -> Self {
+        Self { index }
+    }
+}
+
+/// What becomes of a call whose decision is on record.
+///
+/// Only one of the three has a permit:
+///
+/// ```compile_fail,E0308
+/// # use vidimus_core::permit::{Permit, Verdict};
+/// fn permit(verdict: Verdict) -> Option<Permit> {
+///     match verdict {
+///         Verdict::Permitted(permit) => Some(permit),
+///         Verdict::Held(held) => Some(held),
+///         Verdict::Refused(_) => None,
+///     }
+/// }
+/// ```
+///
+/// ```compile_fail,E0308
+/// # use vidimus_core::permit::{Permit, Verdict};
+/// fn permit(verdict: Verdict) -> Option<Permit> {
+///     match verdict {
+///         Verdict::Permitted(permit) => Some(permit),
+///         Verdict::Held(_) => None,
+///         Verdict::Refused(refusal) => Some(refusal),
+///     }
+/// }
+/// ```
+///
+/// ```
+/// # use vidimus_core::permit::{Permit, Verdict};
+/// fn permit(verdict: Verdict) -> Option<Permit> {
+///     match verdict {
+///         Verdict::Permitted(permit) => Some(permit),
+///         Verdict::Held(_) => None,
+///         Verdict::Refused(_) => None,
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub enum Verdict {
+    /// It may be carried out, by whoever has the permit.
+    Permitted(Permit),
+    /// It waits for a person.
+    Held(Held),
+    /// It is not carried out.
+    Refused(Refusal),
+}
+
+/// The right to carry out one call, this one.
+///
+/// It has no public constructor:
+///
+/// ```compile_fail,E0451
+/// # fn example(permit: vidimus_core::permit::Permit) {
+/// let other = vidimus_core::permit::Permit { ..permit };
+/// # }
+/// ```
+///
+/// It cannot be copied:
+///
+/// ```compile_fail,E0599
+/// # fn example(permit: vidimus_core::permit::Permit) {
+/// let other = permit.clone();
+/// # }
+/// ```
+///
+/// What carries the call out takes it, so it is used once:
+///
+/// ```compile_fail,E0382
+/// # fn example(permit: vidimus_core::permit::Permit) {
+/// # fn forward(permit: vidimus_core::permit::Permit) {}
+/// forward(permit);
+/// forward(permit);
+/// # }
+/// ```
+///
+/// The same with one use compiles:
+///
+/// ```
+/// # fn example(permit: vidimus_core::permit::Permit) {
+/// # fn forward(permit: vidimus_core::permit::Permit) {}
+/// let other = permit;
+/// forward(other);
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct Permit {
+    destination: Destination,
+    caller: Caller,
+    call: Arc<str>,
+    index: u64,
+    obligations: Arc<[Obligation]>,
+}
+
+impl Permit {
+    pub(crate) fn new(decision: Decision<'_>, Receipt { index }: Receipt, id: Arc<str>) -> Self {
+        Self {
+            destination: decision.call.ask.target.destination(),
+            caller: decision.call.caller.clone(),
+            call: id,
+            index,
+            obligations: decision.finding.obligations,
+        }
+    }
+
+    /// The registered object that the call goes to.
+    pub fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    /// Where the call goes.
+    ///
+    /// # Errors
+    /// [`Code::ResourceUnknown`]: the destination is an agent whose record names no endpoint.
+    pub fn endpoint(&self) -> Result<&Endpoint, Refusal> {
+        self.destination.endpoint().ok_or_else(|| {
+            let message = format!("{} has no endpoint, so it cannot be called", self.destination.id());
+            Refusal::new(Code::ResourceUnknown, message)
+        })
+    }
+
+    /// Who calls, for whom, and through whom.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// The id of the call, by which its records are joined.
+    pub fn call(&self) -> &str {
+        &self.call
+    }
+
+    /// Index of the decision's record in the ledger.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// What whoever carries the call out must do.
+    pub fn obligations(&self) -> &[Obligation] {
+        &self.obligations
+    }
+}
+
+/// A call that waits for the approval of a person. Until there are approvals, it is refused.
+///
+/// ```compile_fail,E0599
+/// # fn example(held: vidimus_core::permit::Held) {
+/// let refusal = held.permit();
+/// # }
+/// ```
+///
+/// ```
+/// # fn example(held: vidimus_core::permit::Held) {
+/// let refusal = held.refusal();
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use]
+pub struct Held {
+    index: u64,
+    refusal: Refusal,
+}
+
+impl Held {
+    pub(crate) fn new(decision: &Decision<'_>, receipt: &Receipt) -> Self {
+        Self { index: receipt.index, refusal: decision.finding.refusal() }
+    }
+
+    /// Index of the decision's record in the ledger.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// What the caller is answered, with [`Code::ApprovalRequired`].
+    pub fn refusal(self) -> Refusal {
+        self.refusal
+    }
+}
