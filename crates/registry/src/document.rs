@@ -20,11 +20,6 @@ pub(crate) struct Malformed {
     pub(crate) fix: &'static str,
 }
 
-/// The documents of a YAML stream, empty ones left out.
-pub(crate) fn yaml(text: &str) -> Vec<Document> {
-    pieces(text).into_iter().filter_map(|piece| piece.read()).collect()
-}
-
 /// The one document of a JSON file: no key twice, as everywhere.
 pub(crate) fn json(text: &str) -> Document {
     let malformed = |reason: String| Malformed { line: 1, reason, fix: "write one valid JSON object" };
@@ -37,15 +32,15 @@ pub(crate) fn json(text: &str) -> Document {
 
 /// The text between two document markers.
 #[derive(Debug)]
-struct Piece<'a> {
-    text: &'a str,
-    /// The line of its first line.
-    line: u32,
+pub(crate) struct Piece<'a> {
+    pub(crate) text: &'a str,
+    /// The line of its first line, 1-based.
+    pub(crate) line: u32,
 }
 
 /// Splits at the document markers. YAML 1.2.2 (section 9.1.4, `c-forbidden`) keeps `---` and `...` at the beginning of a
 /// line out of every kind of content, so that a line is enough to know one, whatever is malformed around it.
-fn pieces(text: &str) -> Vec<Piece<'_>> {
+pub(crate) fn pieces(text: &str) -> Vec<Piece<'_>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut pieces = Vec::new();
     let (mut start, mut start_line) = (0, 1);
@@ -71,14 +66,14 @@ fn is_marker(line: &str, marker: &str) -> bool {
 
 impl Piece<'_> {
     /// `None` when there is nothing in it but comments and directives.
-    fn read(&self) -> Option<Document> {
+    pub(crate) fn read(&self) -> Option<Document> {
         let line = self.first_line_of_content()?;
         let content = serde_saphyr::from_str_with_options::<Value>(self.text, options());
         let content = content.map_err(|error| {
             let error = error.without_snippet();
             let found_at = error.location().and_then(|location| u32::try_from(location.line()).ok());
             Malformed {
-                line: found_at.map_or(line, |within| self.line.saturating_add(within.saturating_sub(1))),
+                line: found_at.map_or(line, |of_piece| self.line.saturating_add(of_piece.saturating_sub(1))),
                 reason: error.to_string(),
                 fix: "write valid YAML: indent with spaces, quote text with special characters, write every key once",
             }

@@ -1,10 +1,12 @@
 //! Which files of a directory hold resources.
 
-use std::collections::HashSet;
-use std::fs::{self, Metadata};
+use std::collections::{BTreeSet, HashSet};
+use std::ffi::OsStr;
+use std::fs::{self, DirEntry, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Directories below directories.
@@ -13,18 +15,20 @@ const MAX_DEPTH: usize = 16;
 const MAX_FILES: usize = 20_000;
 
 /// What a directory holds at one moment.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Listing {
     /// In the order of their paths, so that which of two objects of one name comes first is no accident.
     pub(crate) files: Vec<File>,
     /// What could not be looked at, and why.
     pub(crate) faults: Vec<(PathBuf, String)>,
+    /// Whether something was found through a link: the same file may then be here under several paths.
+    has_links: bool,
 }
 
 /// A file as it was seen: two listings are equal when nothing has changed in between.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct File {
-    pub(crate) path: PathBuf,
+    pub(crate) path: Arc<Path>,
     pub(crate) seen: Seen,
 }
 
@@ -53,7 +57,7 @@ impl Seen {
 impl Seen {
     /// Whether the file was left alone for longer than the clock of a file system takes to tick: only then does the same
     /// time mean the same content.
-    pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
+    pub(crate) fn is_conclusive(&self, now: SystemTime) -> bool {
         const TICK: Duration = Duration::from_millis(50);
         let (Ok(seconds), Ok(nanos)) = (u64::try_from(self.changed.0), u32::try_from(self.changed.1)) else {
             return false;
@@ -73,28 +77,57 @@ impl Listing {
         let mut listing = Self::default();
         let mut seen = HashSet::new();
         listing.add(directory, 0, &mut seen)?;
-        listing.files.sort_by(|a, b| a.path.cmp(&b.path));
         listing.faults.sort();
         Ok(listing)
     }
 
+    /// The listing after these files, and nothing else, changed: looking at each file of a large directory takes longer than
+    /// reading one. `None` when it takes more to know, and everything has to be listed.
+    pub(crate) fn after(&self, changed: &BTreeSet<PathBuf>) -> Option<Self> {
+        /// Above this many, listing everything is not slower.
+        const MAX: usize = 1_000;
+        if self.has_links || changed.len() > MAX {
+            return None;
+        }
+        let mut after = self.clone();
+        for path in changed {
+            let place = after.files.binary_search_by(|file| (*file.path).cmp(path)).ok()?;
+            let file = after.files.get_mut(place)?;
+            let metadata = fs::symlink_metadata(path).ok().filter(Metadata::is_file)?;
+            file.seen = Seen::of(&metadata);
+        }
+        Some(after)
+    }
+
+    /// Adds what is below a directory. Entries are taken by name, which makes the order that of whole paths.
     fn add(&mut self, directory: &Path, depth: usize, seen: &mut HashSet<(u64, u64)>) -> io::Result<()> {
         let metadata = fs::metadata(directory)?;
         if !seen.insert((metadata.dev(), metadata.ino())) {
             // A link to a directory that was read already, or to one of its ancestors.
             return Ok(());
         }
+        let mut entries = Vec::new();
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
-            if !is_hidden(&entry.path()) {
-                self.add_entry(entry.path(), depth, seen);
+            let name = entry.file_name();
+            if !is_hidden_name(&name) {
+                entries.push((name, entry));
             }
+        }
+        entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        for (_, entry) in entries {
+            self.add_entry(&entry, depth, seen);
         }
         Ok(())
     }
 
-    fn add_entry(&mut self, path: PathBuf, depth: usize, seen: &mut HashSet<(u64, u64)>) {
-        let metadata = match fs::metadata(&path) {
+    fn add_entry(&mut self, entry: &DirEntry, depth: usize, seen: &mut HashSet<(u64, u64)>) {
+        let path = entry.path();
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        self.has_links |= is_link;
+        // Looking from the directory is faster than by the whole path, and does not follow links.
+        let metadata = if is_link { fs::metadata(&path) } else { entry.metadata() };
+        let metadata = match metadata {
             Ok(metadata) => metadata,
             // A broken link says so only where it would have been read.
             Err(_) if !holds_resources(&path) => return,
@@ -116,7 +149,7 @@ impl Listing {
         } else if self.files.len() >= MAX_FILES {
             self.faults.push((path, format!("more than {MAX_FILES} files")));
         } else {
-            self.files.push(File { path, seen: Seen::of(&metadata) });
+            self.files.push(File { path: path.into(), seen: Seen::of(&metadata) });
         }
     }
 }
@@ -134,5 +167,48 @@ pub(crate) fn is_json(path: &Path) -> bool {
 
 /// Editors' and version control's own.
 pub(crate) fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+    path.file_name().is_some_and(is_hidden_name)
+}
+
+fn is_hidden_name(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_in_the_order_of_their_paths() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path();
+        for file in ["b/a.yaml", "b.yaml", "b-a.yaml", "b/c/d.yaml", "a.yaml", "B.yaml", "b/.x.yaml"] {
+            fs::create_dir_all(at.join(file).parent().unwrap()).unwrap();
+            fs::write(at.join(file), "").unwrap();
+        }
+        let listing = Listing::of(at).unwrap();
+        assert_eq!(listing.files.len(), 6);
+        assert!(listing.files.is_sorted_by(|one, other| one.path < other.path), "{listing:#?}");
+    }
+
+    #[test]
+    fn what_changed_is_enough_where_only_files_did() {
+        let directory = tempfile::tempdir().unwrap();
+        let (one, two) = (directory.path().join("1.yaml"), directory.path().join("2.yaml"));
+        fs::write(&one, "a").unwrap();
+        fs::write(&two, "a").unwrap();
+        let changed = |paths: &[&Path]| paths.iter().map(|path| path.to_path_buf()).collect();
+        let before = Listing::of(directory.path()).unwrap();
+        assert_eq!(before.after(&changed(&[&one])), Some(before.clone()));
+        fs::write(&one, "other").unwrap();
+        let after = before.after(&changed(&[&one])).unwrap();
+        assert!(after != before && after == Listing::of(directory.path()).unwrap());
+        fs::remove_file(&two).unwrap();
+        assert_eq!(after.after(&changed(&[&two])), None, "gone");
+        assert_eq!(after.after(&changed(&[&directory.path().join("3.yaml")])), None, "not there before");
+        assert_eq!(after.after(&changed(&[directory.path()])), None, "a directory");
+        std::os::unix::fs::symlink(&one, directory.path().join("4.yaml")).unwrap();
+        let with_link = Listing::of(directory.path()).unwrap();
+        assert_eq!(with_link.after(&changed(&[&one])), None, "it may be there twice");
+    }
 }

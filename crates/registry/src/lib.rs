@@ -5,10 +5,11 @@
 //!   what is live is what the directory says, and nothing that nobody can read there.
 //! - A directory that cannot be read at all changes nothing: the last good configuration stays live, and says so.
 
+mod contents;
+mod debounce;
 mod document;
 mod files;
 mod load;
-mod settle;
 mod watch;
 
 pub use load::{Loaded, load};

@@ -1,24 +1,21 @@
 //! Reading a directory whole.
 
-use std::collections::HashMap;
-use std::fs;
-use std::io::{self, Read as _};
+use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use vidimus_core::resource::{self, Object, Origin, Rejection};
+use vidimus_core::resource::{Origin, Rejection, Subject};
 use vidimus_core::snapshot::Snapshot;
 
-use crate::document::{self, Document};
-use crate::files::{self, Listing, Seen};
-
-/// Bytes of one file.
-const MAX_FILE: u64 = 4 * 1024 * 1024;
+use crate::contents::Contents;
+use crate::files::{File, Listing, Seen};
 
 /// What a directory says, compiled.
 #[derive(Debug)]
 pub struct Loaded {
+    /// All that is live.
     pub snapshot: Arc<Snapshot>,
     /// What was left out, and why. Empty when the directory is clean.
     pub rejections: Vec<Rejection>,
@@ -27,7 +24,7 @@ pub struct Loaded {
 /// Reads a directory. What is malformed is left out and reported; a directory that cannot be read is an empty one with a
 /// rejection.
 pub fn load(directory: &Path) -> Loaded {
-    compile(directory, &Read::steadily(directory, None), &Loaded::empty())
+    compile(directory, &Read::consistent(directory, None, None), &Loaded::empty())
 }
 
 impl Loaded {
@@ -46,13 +43,12 @@ pub(crate) fn compile(directory: &Path, read: &io::Result<Read>, last: &Loaded) 
             return Loaded { snapshot: last.snapshot.clone(), rejections: vec![rejection] };
         }
     };
-    let contents = || read.listing.files.iter().filter_map(|file| read.contents.get(&file.path));
-    let objects = contents().flat_map(|(_, contents)| contents.objects.iter().cloned()).collect();
+    let objects = read.files.iter().flat_map(|file| file.contents.objects()).cloned().collect();
     let mut rejections: Vec<_> =
         read.listing.faults.iter().map(|(path, reason)| unreadable_entry(path, reason)).collect();
-    rejections.extend(contents().flat_map(|(_, contents)| contents.rejections.iter().cloned()));
+    rejections.extend(read.files.iter().flat_map(|file| file.contents.rejections()).cloned());
     let (snapshot, mut rejections) = last.snapshot.rebuilt(objects, rejections);
-    rejections.sort_by(|a, b| (&a.source, a.line).cmp(&(&b.source, b.line)));
+    rejections.sort_by(|a, b| a.origin.cmp(&b.origin));
     Loaded { snapshot: Arc::new(snapshot), rejections }
 }
 
@@ -73,11 +69,10 @@ fn unreadable(directory: &Path, error: &io::Error, something_is_live: bool) -> R
     }
 }
 
-fn about(path: &Path) -> Rejection {
+pub(crate) fn about(path: &Path) -> Rejection {
     Rejection {
-        source: path.display().to_string(),
-        line: 0,
-        object: String::new(),
+        origin: Origin::file(path, 0),
+        object: Subject::Source,
         field: String::new(),
         value: String::new(),
         reason: String::new(),
@@ -89,27 +84,41 @@ fn about(path: &Path) -> Rejection {
 #[derive(Debug)]
 pub(crate) struct Read {
     pub(crate) listing: Listing,
-    contents: HashMap<PathBuf, (Reusable, Arc<Contents>)>,
+    /// In the order of their paths.
+    files: Vec<ReadFile>,
 }
 
-/// As what a file was seen when it was read; `None` when it had just been written, so that it must be read again.
-type Reusable = Option<Seen>;
-
-/// What one file says.
-#[derive(Debug, Default)]
-struct Contents {
-    objects: Vec<Object>,
-    rejections: Vec<Rejection>,
+/// A file, read and checked.
+#[derive(Debug)]
+struct ReadFile {
+    path: Arc<Path>,
+    /// As what the file was seen when it was read; `None` when it had just been written, so that it must be read again.
+    reusable: Option<Seen>,
+    contents: Arc<Contents>,
 }
 
 impl Read {
-    /// Reads again when files changed while they were read, so that a ConfigMap swapped under us is not read half old and
-    /// half new. Whoever never stops writing is read as it comes; the next change follows anyway.
-    pub(crate) fn steadily(directory: &Path, last: Option<&Self>) -> io::Result<Self> {
-        const TRIES: usize = 3;
-        let mut read = Self::once(Listing::of(directory)?, last);
-        for _ in 1..TRIES {
-            let after = Listing::of(directory)?;
+    /// Reads what is there at one moment, so that a ConfigMap swapped while it is read is not read half old and half new: files that
+    /// changed in the meantime are read again. Whoever never stops writing is read as it comes; the next change follows anyway.
+    ///
+    /// Files that have not changed since `last` are not read again. If it is known that nothing but the files `changed` did,
+    /// the others are not even looked at.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed.
+    pub(crate) fn consistent(
+        directory: &Path,
+        last: Option<&Self>,
+        changed: Option<&BTreeSet<PathBuf>>,
+    ) -> io::Result<Self> {
+        const MAX_TRIES: usize = 3;
+        let list = |last: Option<&Self>| match changed.and_then(|changed| last?.listing.after(changed)) {
+            Some(listing) => Ok(listing),
+            None => Listing::of(directory),
+        };
+        let mut read = Self::once(list(last)?, last);
+        for _ in 1..MAX_TRIES {
+            let after = list(Some(&read))?;
             if after == read.listing {
                 break;
             }
@@ -126,65 +135,23 @@ impl Read {
 
     /// Files that have not changed since `last` are not read again.
     fn once(listing: Listing, last: Option<&Self>) -> Self {
-        let mut contents = HashMap::with_capacity(listing.files.len());
-        for file in &listing.files {
-            let known = last.and_then(|last| last.contents.get(&file.path));
-            let entry = match known {
-                Some((Some(seen), known)) if *seen == file.seen => (Some(*seen), known.clone()),
+        let mut known = last.map(|last| &*last.files).unwrap_or_default().iter().peekable();
+        let now = SystemTime::now();
+        let read = |file: &File| {
+            // Both are in the order of their paths.
+            while known.next_if(|known| known.path != file.path && known.path < file.path).is_some() {}
+            let known = known.next_if(|known| known.path == file.path);
+            let (reusable, contents) = match known {
+                Some(known) if known.reusable == Some(file.seen) => (known.reusable, known.contents.clone()),
                 _ => {
-                    let reusable = file.seen.is_settled(SystemTime::now()).then_some(file.seen);
-                    (reusable, Arc::new(Contents::of(&file.path)))
+                    let reusable = file.seen.is_conclusive(now).then_some(file.seen);
+                    let known = known.map(|known| &*known.contents);
+                    (reusable, Arc::new(Contents::of(&file.path, known)))
                 }
             };
-            contents.insert(file.path.clone(), entry);
-        }
-        Self { listing, contents }
+            ReadFile { path: file.path.clone(), reusable, contents }
+        };
+        let files = listing.files.iter().map(read).collect();
+        Self { listing, files }
     }
-}
-
-impl Contents {
-    fn of(path: &Path) -> Self {
-        let mut contents = Self::default();
-        match text_of(path) {
-            Ok(text) => contents.add(path, &text),
-            Err((reason, fix)) => {
-                contents.rejections.push(Rejection { reason, fix: fix.to_owned(), ..about(path) });
-            }
-        }
-        contents
-    }
-
-    fn add(&mut self, path: &Path, text: &str) {
-        let documents = if files::is_json(path) { vec![document::json(text)] } else { document::yaml(text) };
-        let source: Arc<str> = path.display().to_string().into();
-        for Document { line, content } in documents {
-            match content {
-                Ok(value) => match resource::check(&Origin { source: source.clone(), line }, &value) {
-                    Ok(object) => self.objects.push(object),
-                    Err(rejections) => self.rejections.extend(rejections),
-                },
-                Err(malformed) => self.rejections.push(Rejection {
-                    line: malformed.line,
-                    reason: malformed.reason,
-                    fix: malformed.fix.to_owned(),
-                    ..about(path)
-                }),
-            }
-        }
-    }
-}
-
-/// The text, or the reason why there is none and the fix.
-fn text_of(path: &Path) -> Result<String, (String, &'static str)> {
-    let mut bytes = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
-    read.map_err(|error| {
-        (error.to_string(), "make it readable for the gateway, or take it out of the directory")
-    })?;
-    if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE) {
-        return Err((format!("the file is larger than {MAX_FILE} bytes"), "split it into several files"));
-    }
-    String::from_utf8(bytes).map_err(|error| {
-        (format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()), "save it as UTF-8")
-    })
 }

@@ -1,5 +1,6 @@
 //! Reading a directory again whenever it changes, on a thread of its own.
 
+use std::collections::BTreeSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,16 +12,16 @@ use notify::event::{AccessKind, AccessMode, CreateKind, DataChange, ModifyKind};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
 
+use crate::debounce::{Change, Pending};
 use crate::files::{self, Listing};
 use crate::load::{Loaded, Read, compile};
-use crate::settle::{Change, Unread};
 
-/// How often the directory is looked at when nothing was heard: events are lost when a queue overflows, when what a link
+/// How often the whole directory is looked at when nothing was heard: events are lost when a queue overflows, when what a link
 /// points to changes, and on some network file systems.
 const LOOK: Duration = Duration::from_secs(2);
 /// The same, when the operating system reports no events at all.
 const LOOK_WITHOUT_EVENTS: Duration = Duration::from_millis(250);
-/// After a reload: a directory that was just made may have been filled before it was watched.
+/// The same after a refresh: a directory that was just made may have been filled before it was watched.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Keeps a directory watched until it is dropped.
@@ -45,7 +46,7 @@ pub fn watch(directory: &Path) -> io::Result<(watch::Receiver<Arc<Loaded>>, Watc
     let (tell, heard) = mpsc::channel();
     // Watched before it is read, so that no change falls in between.
     let events = Events::of(directory, &tell);
-    let read = Read::steadily(directory, None);
+    let read = Read::consistent(directory, None, None);
     let first = compile(directory, &read, &Loaded::empty());
     let (publish, current) = watch::channel(Arc::new(first));
     let watcher = Thread {
@@ -70,6 +71,8 @@ enum Heard {
 struct Events {
     _watcher: RecommendedWatcher,
     directory: (u64, u64),
+    /// The path that events give the directory.
+    root: PathBuf,
 }
 
 impl Events {
@@ -80,7 +83,11 @@ impl Events {
         let watched = notify::recommended_watcher(hear)
             .and_then(|mut watcher| watcher.watch(directory, RecursiveMode::Recursive).map(|()| watcher));
         match watched {
-            Ok(watcher) => Some(Self { _watcher: watcher, directory: identity(directory)? }),
+            Ok(watcher) => Some(Self {
+                _watcher: watcher,
+                directory: identity(directory)?,
+                root: std::path::absolute(directory).ok()?,
+            }),
             Err(error) => {
                 tracing::debug!(directory = %directory.display(), %error, "no file events; looking at the directory instead");
                 None
@@ -106,25 +113,32 @@ struct Thread {
 
 impl Thread {
     fn run(mut self) {
-        let mut unread = Unread::default();
+        let mut pending = Pending::default();
         let mut look = Instant::now() + LOOK_AGAIN;
-        // A reload may take as long as the pause before it, so that a storm leaves half of a core to the calls.
+        // After a refresh comes a pause of the same length, so that a storm of changes leaves half of a core to the calls.
         let mut not_before = Instant::now();
         loop {
-            let due = unread.due().map_or(look, |due| due.max(not_before));
+            let due = pending.due().map_or(look, |due| due.max(not_before));
             match self.heard.recv_timeout(due.saturating_duration_since(Instant::now())) {
-                Ok(Heard::Event(event)) => note(&mut unread, event, &self.directory),
+                Ok(Heard::Event(event)) => self.note(&mut pending, event),
                 Ok(Heard::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
                     let begun = Instant::now();
-                    let read = unread.due().is_some() || self.has_changed();
-                    if read {
-                        unread = Unread::default();
-                        self.reload();
-                    }
+                    let heard = std::mem::take(&mut pending);
+                    let read = if heard.due().is_some() {
+                        self.refresh(Some(heard.paths()));
+                        true
+                    } else if self.has_changed() {
+                        self.refresh(None);
+                        true
+                    } else {
+                        false
+                    };
                     self.rearm();
                     let ended = Instant::now();
-                    not_before = ended + (ended - begun);
+                    if read {
+                        not_before = ended + (ended - begun);
+                    }
                     look = ended + self.until_next_look(read);
                 }
             }
@@ -143,11 +157,12 @@ impl Thread {
         Listing::of(&self.directory).ok().as_ref() != self.read.as_ref().map(|read| &read.listing)
     }
 
-    fn reload(&mut self) {
+    /// Reads and publishes the directory. `changed` are the files that did, if nothing else has.
+    fn refresh(&mut self, changed: Option<&BTreeSet<PathBuf>>) {
         let last = self.publish.borrow().clone();
         // Should one object find a fault of ours, the thread must live on to read its repair.
         let reloaded = panic::catch_unwind(AssertUnwindSafe(|| {
-            let read = Read::steadily(&self.directory, self.read.as_ref());
+            let read = Read::consistent(&self.directory, self.read.as_ref(), changed);
             let next = compile(&self.directory, &read, &last);
             (read, next)
         }));
@@ -163,6 +178,24 @@ impl Thread {
         }
     }
 
+    fn note(&self, pending: &mut Pending, event: notify::Result<Event>) {
+        let now = Instant::now();
+        let Ok(event) = event else { return pending.note(&self.directory, Change::Done, now) };
+        let Some(change) = meaning(&event) else { return };
+        if event.paths.is_empty() || event.need_rescan() {
+            pending.note(&self.directory, change, now);
+        }
+        for path in event.paths.iter().filter(|path| matters(path)) {
+            pending.note(&self.as_listed(path), change, now);
+        }
+    }
+
+    /// The path that the listing has for the path of an event.
+    fn as_listed(&self, path: &Path) -> PathBuf {
+        let below = self.events.as_ref().and_then(|events| path.strip_prefix(&events.root).ok());
+        below.map_or_else(|| path.to_owned(), |below| self.directory.join(below))
+    }
+
     /// Another directory under the same name has to be watched anew: it was replaced, or it came back.
     fn rearm(&mut self) {
         let present = identity(&self.directory);
@@ -171,18 +204,6 @@ impl Thread {
         } else if self.events.as_ref().map(|events| events.directory) != present {
             self.events = Events::of(&self.directory, &self.tell);
         }
-    }
-}
-
-fn note(unread: &mut Unread, event: notify::Result<Event>, directory: &Path) {
-    let now = Instant::now();
-    let Ok(event) = event else { return unread.note(directory, Change::Done, now) };
-    let Some(change) = meaning(&event) else { return };
-    if event.paths.is_empty() {
-        unread.note(directory, change, now);
-    }
-    for path in event.paths.iter().filter(|path| matters(path)) {
-        unread.note(path, change, now);
     }
 }
 

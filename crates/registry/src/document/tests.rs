@@ -1,6 +1,11 @@
 use serde_json::{Value, json};
 
-use super::{Document, json as read_json, yaml};
+use super::{Document, json as read_json, pieces};
+
+/// The documents of a YAML stream, empty ones left out.
+fn yaml(text: &str) -> Vec<Document> {
+    pieces(text).into_iter().filter_map(|piece| piece.read()).collect()
+}
 
 /// The documents as `line: content`, a malformed one as `line! reason`.
 fn read(text: &str) -> Vec<String> {

@@ -44,12 +44,12 @@ fn a_malformed_object_drops_itself_and_says_where() {
     let loaded = load(at);
     assert_eq!(live(&loaded), ["first", "last", "other"]);
     let [alias, broken] = &loaded.rejections[..] else { panic!("{:#?}", loaded.rejections) };
-    assert!(alias.source.ends_with("/mixed.yaml"));
+    assert!(alias.origin.source().ends_with("/mixed.yaml"));
     assert_eq!(
-        (alias.line, &*alias.object, &*alias.field, &*alias.value),
+        (alias.origin.line(), &*alias.object.to_string(), &*alias.field, &*alias.value),
         (6, "Agent test/alias", "spec.owner", "test-team")
     );
-    assert!((11..=12).contains(&broken.line), "{broken:?}");
+    assert!((11..=12).contains(&broken.origin.line()), "{broken:?}");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn the_same_object_twice_is_reported_once_and_one_stays() {
     let loaded = load(directory.path());
     assert_eq!(live(&loaded), ["bot"]);
     assert_eq!(loaded.rejections.len(), 1);
-    assert!(loaded.rejections[0].source.ends_with("/b.yaml"), "{:#?}", loaded.rejections);
+    assert!(loaded.rejections[0].origin.source().ends_with("/b.yaml"), "{:#?}", loaded.rejections);
 }
 
 #[test]

@@ -1,15 +1,15 @@
-//! When a change is complete, so that a file is not read while it is being written. Pure: time comes in.
+//! When a burst of changes is over, so that a file is not read while it is being written. Pure: time comes in.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Silence after the last event before the directory is read: a save is several events.
 const QUIET: Duration = Duration::from_millis(5);
-/// The longest that events which keep coming put a reload off.
-const PATIENCE: Duration = Duration::from_millis(25);
-/// The longest that a file which is open for writing, and being written, puts a reload off.
-const WRITING: Duration = Duration::from_secs(1);
+/// Maximum that events which keep coming delay a refresh.
+const MAX_DELAY: Duration = Duration::from_millis(25);
+/// Maximum that a file which is open for writing, and being written, delays a refresh.
+const MAX_WRITING: Duration = Duration::from_secs(1);
 
 /// What an event means here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +22,18 @@ pub(crate) enum Change {
     Closed,
 }
 
-/// Changes that have not been read yet.
+/// Changes since the last refresh.
 #[derive(Debug, Default)]
-pub(crate) struct Unread {
+pub(crate) struct Pending {
     first: Option<Instant>,
     last: Option<Instant>,
     /// Files that are being written, since when.
     writing: HashMap<PathBuf, Instant>,
+    /// What the events were about.
+    paths: BTreeSet<PathBuf>,
 }
 
-impl Unread {
+impl Pending {
     pub(crate) fn note(&mut self, path: &Path, change: Change, now: Instant) {
         match change {
             Change::Writing => {
@@ -41,14 +43,22 @@ impl Unread {
                 self.writing.remove(path);
             }
         }
+        if !self.paths.contains(path) {
+            self.paths.insert(path.to_owned());
+        }
         self.first = self.first.or(Some(now));
         self.last = Some(now);
     }
 
+    /// What the events were about.
+    pub(crate) fn paths(&self) -> &BTreeSet<PathBuf> {
+        &self.paths
+    }
+
     /// When the directory is to be read; `None` while nothing has changed.
     pub(crate) fn due(&self) -> Option<Instant> {
-        let soon = (self.last? + QUIET).min(self.first? + PATIENCE);
-        let written = self.writing.values().max().map(|since| *since + WRITING);
+        let soon = (self.last? + QUIET).min(self.first? + MAX_DELAY);
+        let written = self.writing.values().max().map(|since| *since + MAX_WRITING);
         Some(written.map_or(soon, |written| written.max(soon)))
     }
 }
@@ -61,11 +71,13 @@ mod tests {
     #[track_caller]
     fn check(events: &[(u64, &str, Change)], due: Option<u64>) {
         let start = Instant::now();
-        let mut unread = Unread::default();
+        let mut pending = Pending::default();
         for (at, path, change) in events {
-            unread.note(Path::new(path), *change, start + Duration::from_millis(*at));
+            pending.note(Path::new(path), *change, start + Duration::from_millis(*at));
         }
-        assert_eq!(unread.due(), due.map(|due| start + Duration::from_millis(due)));
+        assert_eq!(pending.due(), due.map(|due| start + Duration::from_millis(due)));
+        let paths: BTreeSet<PathBuf> = events.iter().map(|(_, path, _)| PathBuf::from(path)).collect();
+        assert_eq!(*pending.paths(), paths);
     }
 
     #[test]
