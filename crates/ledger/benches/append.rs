@@ -32,6 +32,7 @@ fn decision<'a>(
         action: "invokeTool",
         body: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".into(),
         chain: Vec::new(),
+        closest_permits: &[],
         code: None,
         depth: 1,
         facts,
@@ -39,7 +40,6 @@ fn decision<'a>(
         identity: "spiffe://corp.example/ns/finance/sa/invoice-bot",
         kind: DecisionKind,
         method: "tools/call",
-        near: &[],
         outcome: "allow",
         policies,
         principal: "Agent/finance/invoice-bot".into(),
@@ -69,7 +69,7 @@ async fn caller(ledger: Ledger, until: Instant, latencies: bool) -> (u64, Vec<u6
             return (count, times);
         }
         let record = decision(id, &facts, &policies, "2026-11-21T08:30:00.123456Z");
-        ledger.record(id, &record).await.expect("recorded");
+        ledger.record(&record).await.expect("recorded");
         count += 1;
         if latencies && times.len() < 1_000_000 {
             times.push(u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX));

@@ -18,12 +18,14 @@ pub struct Checkpoint {
     pub origin: String,
     /// Number of records.
     pub size: u64,
+    /// The Merkle root over those records.
     pub root: Hash,
 }
 
 /// A checkpoint and the note it came in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedCheckpoint {
+    /// What it commits to.
     pub checkpoint: Checkpoint,
     /// The whole note, as it stands in the file `checkpoint`.
     pub note: String,

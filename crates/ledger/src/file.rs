@@ -14,7 +14,9 @@ pub(crate) const UNFINISHED: &str = "tmp";
 pub struct FileError {
     /// What was tried: `read`, `write`, `fsync`.
     pub doing: &'static str,
+    /// The file.
     pub path: PathBuf,
+    /// What the operating system said.
     pub source: io::Error,
 }
 

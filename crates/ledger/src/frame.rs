@@ -12,7 +12,7 @@
 /// Bytes before the record.
 pub(crate) const HEADER: usize = 20;
 
-/// The longest record. An entry bundle gives a record's length in 16 bits (C2SP tlog-tiles, "Log entries").
+/// The maximum length of a record, in bytes. An entry bundle gives a record's length in 16 bits (C2SP tlog-tiles, "Log entries").
 pub const MAX_RECORD: usize = 65_535;
 
 /// The last byte of every record: it is a JSON object.

@@ -13,7 +13,6 @@
 //!
 //! Writing: [`Ledger`]. Reading, while or after it is written, by any process: [`verify`], [`search`], [`show`].
 
-mod bell;
 mod checkpoint;
 mod file;
 mod frame;
@@ -27,6 +26,7 @@ mod threads;
 mod tile;
 mod tree;
 mod verify;
+mod wake_ups;
 mod walk;
 
 use std::cell::RefCell;
@@ -38,6 +38,8 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use vidimus_core::decision::{About, Decision};
+use vidimus_core::permit::{Receipt, Verdict};
 use vidimus_core::record::Record;
 
 pub use checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
@@ -58,8 +60,8 @@ use queue::{Shared, Submitted, lock};
 pub enum Durability {
     /// When fsync has returned: survives a power loss.
     Sync,
-    /// When the kernel has it; fsync follows within [`Config::fsync_interval`]. Survives a killed process; a power loss takes at
-    /// most that interval and the fsync under way.
+    /// When the kernel has it. fsync begins [`Config::fsync_interval`] later at the latest. Survives a killed process; a power loss
+    /// takes at most what was recorded in that interval and during the fsync under way.
     #[default]
     Commit,
 }
@@ -72,14 +74,15 @@ pub struct Config {
     /// The log's name in checkpoints, a URL without scheme. Fixed when the log is made: `None` takes the name it has, and gives a
     /// new log `vidimus.local/` and a random number.
     pub origin: Option<String>,
+    /// When a record counts as kept.
     pub durability: Durability,
-    /// A segment that reaches this size is the last record's; the next begins another.
+    /// A segment that reaches this size takes no further record: the next record begins another segment.
     pub segment_bytes: u64,
     /// How long after the first unsynced record fsync begins at the latest.
     pub fsync_interval: Duration,
     /// How often a checkpoint is issued while there is something new.
     pub checkpoint_interval: Duration,
-    /// How many bytes may wait for a slow disk before further records are refused.
+    /// The maximum number of bytes that wait for a slow disk. Further records are refused.
     pub max_pending_bytes: usize,
     /// Whether opening reads every record and tile, not only what it needs to append (about 1 s per million records).
     pub check_all_on_open: bool,
@@ -120,25 +123,6 @@ pub enum Closed {
     Unserializable { reason: String },
 }
 
-/// Proof that a record is kept. Only the ledger makes one.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Receipt {
-    index: u64,
-    call: Box<str>,
-}
-
-impl Receipt {
-    /// The record's index in the log.
-    pub fn index(&self) -> u64 {
-        self.index
-    }
-
-    /// The call that the record is of.
-    pub fn call(&self) -> &str {
-        &self.call
-    }
-}
-
 /// An open log. Clones are the same log.
 ///
 /// When the last clone goes, what was recorded is synced and a last checkpoint issued, which waits for the disk;
@@ -177,21 +161,100 @@ impl Ledger {
             threads::grow(&growing, growth);
             // Not by closing the file: a child process that is just being started may have it open as well.
             let _ = lock_file.unlock();
-            growing.bell.finished();
+            growing.wake_ups.finished();
         })?;
         Ok(Self { handle: Arc::new(handle) })
     }
 
-    /// Keeps a record of `call`. When this returns, it is as durable as configured.
+    /// Keeps a decision on record, and gives what follows from it: the permit of its call, if it allows it. When this returns, the
+    /// record is as durable as configured.
     ///
-    /// A future that is dropped before it is polled keeps nothing; dropped later, the record is kept and nobody learns of it.
+    /// This consumes the decision, so it is recorded once and gives one verdict:
+    ///
+    /// ```compile_fail,E0382
+    /// # use vidimus_core::decision::{About, Decision};
+    /// # use vidimus_ledger::{Closed, Ledger};
+    /// # async fn example(ledger: Ledger, decision: Decision<'_>, about: About<'_>) -> Result<(), Closed> {
+    /// let first = ledger.decide(decision, &about).await?;
+    /// let second = ledger.decide(decision, &about).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// ```
+    /// # use vidimus_core::decision::{About, Decision};
+    /// # use vidimus_ledger::{Closed, Ledger};
+    /// # async fn example(
+    /// #     ledger: Ledger, decision: Decision<'_>, another: Decision<'_>, about: About<'_>,
+    /// # ) -> Result<(), Closed> {
+    /// let first = ledger.decide(decision, &about).await?;
+    /// let second = ledger.decide(another, &about).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A future that is dropped before it is polled keeps nothing. Dropped later, the record is kept and nobody gets its permit.
+    ///
+    /// # Errors
+    /// See [`Closed`]. There is no verdict then, so nothing can be carried out.
+    pub async fn decide(&self, decision: Decision<'_>, about: &About<'_>) -> Result<Verdict, Closed> {
+        let index = self.record(&Record::Decision(decision.record(about))).await?;
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that knows: the record was kept in the line above"
+        )]
+        let receipt = Receipt::kept(index);
+        Ok(decision.recorded(receipt, about.id.clone()))
+    }
+
+    /// Keeps a record, and gives its index in the log. When this returns, the record is as durable as configured.
+    ///
+    /// The index opens nothing, whatever the record says. There is no way from it to a permit:
+    ///
+    /// ```compile_fail,E0308
+    /// # use vidimus_core::{permit::Permit, record::Record};
+    /// # use vidimus_ledger::{Closed, Ledger};
+    /// # async fn example(ledger: Ledger, refusal: Record<'_>) -> Result<(), Closed> {
+    /// let permit: Permit = ledger.record(&refusal).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// nor does it stand for the record of a decision:
+    ///
+    /// ```compile_fail,E0308
+    /// # use std::sync::Arc;
+    /// # use vidimus_core::{decision::Decision, record::Record};
+    /// # use vidimus_ledger::{Closed, Ledger};
+    /// # async fn example(ledger: Ledger, effect: Record<'_>, decision: Decision<'_>, id: Arc<str>) -> Result<(), Closed> {
+    /// let kept = ledger.record(&effect).await?;
+    /// let verdict = decision.recorded(kept, id);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// With [`Ledger::decide`], and with nothing but a number made of the index, both compile:
+    ///
+    /// ```
+    /// # use vidimus_core::{decision::{About, Decision}, permit::Verdict, record::Record};
+    /// # use vidimus_ledger::{Closed, Ledger};
+    /// # async fn example(
+    /// #     ledger: Ledger, refusal: Record<'_>, decision: Decision<'_>, about: About<'_>,
+    /// # ) -> Result<(), Closed> {
+    /// let kept: u64 = ledger.record(&refusal).await?;
+    /// let verdict: Verdict = ledger.decide(decision, &about).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// A future that is dropped before it is polled keeps nothing. Dropped later, the record is kept and nobody learns of it.
     ///
     /// # Errors
     /// See [`Closed`].
-    pub async fn record(&self, call: &str, record: &Record<'_>) -> Result<Receipt, Closed> {
+    pub async fn record(&self, record: &Record<'_>) -> Result<u64, Closed> {
         let shared = &self.handle.shared;
         let mut submitted = None;
-        let index = poll_fn(|cx| {
+        poll_fn(|cx| {
             let index = match submitted {
                 Some(index) => index,
                 None => match with_frame(record, |frame| shared.submit(frame, cx.waker())) {
@@ -205,8 +268,7 @@ impl Ledger {
             };
             shared.poll(index, cx.waker()).map_ok(|()| index)
         })
-        .await?;
-        Ok(Receipt { index, call: call.into() })
+        .await
     }
 
     /// Whether records are taken.
@@ -218,7 +280,7 @@ impl Ledger {
     /// wait for. Other processes can open the log when this returns.
     pub async fn close(&self) {
         self.handle.shared.begin_close();
-        poll_fn(|cx| self.handle.shared.bell.poll_finished(cx)).await;
+        poll_fn(|cx| self.handle.shared.wake_ups.poll_finished(cx)).await;
     }
 
     /// The number of records kept.

@@ -1,9 +1,30 @@
-//! Where callers meet: a caller who finds nobody writing writes, and the others' records wait in a buffer that goes out with the
-//! next write.
+//! Where callers meet. A caller that finds nobody writing becomes the writer. The others put their records into a buffer, which
+//! goes out with the next write.
 //!
 //! So an uncontended caller does its own write(2), with no other thread involved, and under load one write carries many
-//! records. Becoming the writer and finishing happen within one poll: a dropped future can neither lose a record, nor write
-//! one twice, nor leave the others without a writer.
+//! records. A caller becomes the writer and finishes writing within one poll, so dropping its future can neither lose a record,
+//! nor write one twice, nor leave the others without a writer.
+//!
+//! # Who may touch what
+//!
+//! [`Queue`] is locked for moments only. [`Tail`] is locked for as long as somebody writes. Whoever needs both locks the tail
+//! first. [`Queue::writing`] decides who may lock the tail to write: it is set under the queue's lock by the caller that finds it
+//! unset, and it stays set when the role passes to the syncing thread. So there is one writer at a time, and records reach the
+//! file in the order of their indexes.
+//!
+//! # The atomics
+//!
+//! `acknowledged`, `written` and `synced` are stored by the present writer or syncer alone, and only grow. Each is stored with
+//! `Release` after the system call that it speaks of, and loaded with `Acquire`: who reads an index from it also sees the effects
+//! of that call. A reader that gets an older value does too little, never too much, so it must be sure to look again:
+//!
+//! - a caller that reads an older `acknowledged` looks again under the queue's lock ([`Shared::poll`]). The writer stores it under
+//!   the same lock, and then wakes whoever waits. So the caller either sees the new value, or its waker is there to be woken;
+//! - the syncing thread that reads an older `written` is woken once more, through `dirty` ([`Shared::sync`]);
+//! - the tree's thread that reads an older `synced` is woken once more, by the request that follows each store of it.
+//!
+//! `failure` is set before the queue is locked, and read under that lock by whoever is about to wait. So no caller begins to wait
+//! after the ledger has failed and woken its callers.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -13,19 +34,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
 
-use crate::bell::Bell;
 use crate::file::FileError;
 use crate::frame;
 use crate::segment::{START, Segment};
+use crate::wake_ups::WakeUps;
 use crate::{Closed, Config, Durability};
 
-/// How many times a caller writes what came in meanwhile before it leaves the rest to the ledger's own thread.
-const ROUNDS: u32 = 16;
+/// How many times a caller writes what came in meanwhile. It leaves the rest to the ledger's own thread.
+const MAX_ROUNDS: u32 = 16;
 
-/// A buffer that a burst made larger than this is not kept.
-const KEEP: usize = 1 << 20;
+/// The largest buffer that is used again, in bytes. A larger one, which only a burst needs, is given back.
+const MAX_KEPT_BUFFER: usize = 1 << 20;
 
-/// A lock that a panic elsewhere does not take away: every state below is whole whenever its lock is free.
+/// Locks, also after a panic of whoever held the lock: each state here is consistent whenever its lock is free.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -34,7 +55,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    pub(crate) bell: Bell,
+    pub(crate) wake_ups: WakeUps,
     queue: Mutex<Queue>,
     tail: Mutex<Tail>,
     /// Records below this index are as durable as configured.
@@ -43,7 +64,7 @@ pub(crate) struct Shared {
     written: AtomicU64,
     /// Records below this index are on disk: fsync has returned.
     synced: AtomicU64,
-    /// Whether the syncing thread already knows of unsynced records.
+    /// Whether the syncing thread has been told of unsynced records since it last began to sync.
     dirty: AtomicBool,
     /// Why the ledger closed for good.
     failure: OnceLock<Arc<str>>,
@@ -57,13 +78,13 @@ struct Queue {
     next: u64,
     /// Callers that wait, by the index of their record, ascending.
     waiting: VecDeque<(u64, Waker)>,
-    /// Whether somebody is writing, or has been told to.
+    /// Whether somebody is the writer, or has been asked to be.
     writing: bool,
     /// Whether no further record is taken.
     closing: bool,
 }
 
-/// The end of the log. Only the present writer uses it.
+/// The end of the log. Only the present writer writes here.
 #[derive(Debug)]
 pub(crate) struct Tail {
     file: Arc<File>,
@@ -72,6 +93,7 @@ pub(crate) struct Tail {
     length: u64,
     /// The buffer that swaps places with [`Queue::pending`].
     batch: Vec<u8>,
+    /// Callers to wake once the queue's lock is free. Empty between two acknowledgements; kept for its memory.
     wake: Vec<Waker>,
 }
 
@@ -99,7 +121,7 @@ impl Shared {
     pub(crate) fn new(config: Config, size: u64, tail: Tail) -> Self {
         Self {
             config,
-            bell: Bell::default(),
+            wake_ups: WakeUps::default(),
             queue: Mutex::new(Queue { next: size, ..Queue::default() }),
             tail: Mutex::new(tail),
             acknowledged: AtomicU64::new(size),
@@ -133,10 +155,10 @@ impl Shared {
     /// Takes no further records; those taken are still written.
     pub(crate) fn begin_close(&self) {
         lock(&self.queue).closing = true;
-        self.bell.stop();
+        self.wake_ups.request_stop();
     }
 
-    /// Whether all records that were taken have been written.
+    /// Whether nobody is writing: then all records that were taken have been written.
     pub(crate) fn idle(&self) -> bool {
         !lock(&self.queue).writing
     }
@@ -148,7 +170,7 @@ impl Shared {
         }
         let waiting = std::mem::take(&mut lock(&self.queue).waiting);
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
-        self.bell.stop();
+        self.wake_ups.request_stop();
     }
 
     /// The first poll of a caller: gives the record its index and writes it, or leaves it to whoever is writing.
@@ -181,7 +203,7 @@ impl Shared {
         queue.waiting.push_back((index, waker.clone()));
         drop(queue);
         if !writing {
-            self.bell.write();
+            self.wake_ups.request_write();
         }
         Ok(Submitted::Waits(index))
     }
@@ -192,7 +214,7 @@ impl Shared {
             return Poll::Ready(Ok(()));
         }
         let mut queue = lock(&self.queue);
-        // Again, now that neither an acknowledgement nor a failure can pass unseen.
+        // Again, now that neither an acknowledgement nor a failure can come between this look and the waker's place in the queue.
         if self.acknowledged() > index {
             return Poll::Ready(Ok(()));
         }
@@ -207,6 +229,9 @@ impl Shared {
     }
 
     /// A caller's turn as the writer: its own frame, then what the others brought meanwhile.
+    ///
+    /// After a failed write the loop ends in [`Self::written_to`], which acknowledges nothing and leaves `writing` set: nobody
+    /// writes after a failure, since nobody knows what of the failed write is in the file.
     fn write_alone(&self, frame: &[u8], end: u64) {
         let guard = FailOnUnwind(self);
         let mut tail = lock(&self.tail);
@@ -214,8 +239,8 @@ impl Shared {
             self.fail(&error.story());
         }
         let mut end = end;
-        for round in 0..=ROUNDS {
-            let leave = round == ROUNDS || tail.length >= self.config.segment_bytes;
+        for round in 0..=MAX_ROUNDS {
+            let leave = round == MAX_ROUNDS || tail.length >= self.config.segment_bytes;
             match self.written_to(end, &mut tail, leave) {
                 Some(next) => end = next,
                 None => break,
@@ -230,8 +255,10 @@ impl Shared {
         std::mem::forget(guard);
     }
 
-    /// Acknowledges what is written and takes what waits into `tail.batch`, up to the index returned.
-    /// `leave`: what waits, and a full segment, are left to the syncing thread.
+    /// Acknowledges the records below `end`, which are written, and takes the records that wait into `tail.batch`. Gives the index
+    /// after the last of those, or `None` where the caller's turn ends.
+    ///
+    /// With `leave`, the role of the writer passes to the syncing thread, with what waits and with a segment that is full.
     fn written_to(&self, end: u64, tail: &mut Tail, leave: bool) -> Option<u64> {
         if self.failed() {
             return None;
@@ -246,15 +273,16 @@ impl Shared {
             tail.batch.clear();
             std::mem::swap(&mut queue.pending, &mut tail.batch);
         }
-        // What is left keeps `writing`, so that nobody else becomes the writer before the thread does.
+        // With `leave` it stays set although this caller stops, so that nobody becomes the writer before the thread does.
         queue.writing = more || leave;
         drop(queue);
         tail.wake.drain(..).for_each(Waker::wake);
         if leave {
-            self.bell.write();
+            self.wake_ups.request_write();
         }
+        // After `written` is stored; see `sync`. A thread that is closing must also be told that there is no writer any more.
         if !self.dirty.swap(true, Ordering::AcqRel) || closing {
-            self.bell.sync();
+            self.wake_ups.request_sync();
         }
         (more && !leave).then_some(next)
     }
@@ -284,11 +312,11 @@ impl Shared {
             let end = queue.next;
             drop(queue);
             tail.write(&batch)?;
-            tail.batch = if batch.capacity() > KEEP { Vec::new() } else { batch };
+            tail.batch = if batch.capacity() > MAX_KEPT_BUFFER { Vec::new() } else { batch };
             self.written.store(end, Ordering::Release);
             match self.config.durability {
                 Durability::Sync => self.sync_file(&tail.file, &tail.path, end)?,
-                Durability::Commit => self.bell.sync(),
+                Durability::Commit => self.wake_ups.request_sync(),
             }
             let mut queue = lock(&self.queue);
             self.acknowledge(end, &mut queue, &mut tail.wake);
@@ -310,12 +338,22 @@ impl Shared {
 
     /// Brings everything written to the disk.
     pub(crate) fn sync(&self) -> Result<(), FileError> {
-        // Before `written` is read: who writes later than that sees `false` and rings.
-        self.dirty.store(false, Ordering::Release);
+        // A writer stores `written`, then sets `dirty`, and wakes this thread if `dirty` was unset. This thread unsets `dirty`, then
+        // loads `written`. Both change `dirty` by a swap, and all swaps of one atomic have one order:
+        // - the writer's swap comes first: this swap reads what it stored, so its `Acquire` pairs with the writer's `Release`, and
+        //   the load below sees the writer's `written`;
+        // - this swap comes first: the writer's swap finds `dirty` unset, unless another writer's has set it since. Whoever set it
+        //   wakes this thread, whose next swap comes after both.
+        // A store in place of this swap is not enough: the processor may load `written` before the store is seen (store-load
+        // reordering, which happens on x86 too), the writer would find `dirty` still set, and its record would not be synced
+        // before the next one.
+        self.dirty.swap(false, Ordering::AcqRel);
         let end = self.written.load(Ordering::Acquire);
         if end == self.synced() {
             return Ok(());
         }
+        // Of the present segment only: a former one was synced before its successor began, by this same thread. The lock is not
+        // kept during fsync, so that callers go on writing.
         let (file, path) = {
             let tail = lock(&self.tail);
             (tail.file.clone(), tail.path.clone())
@@ -323,17 +361,18 @@ impl Shared {
         self.sync_file(&file, &path, end)
     }
 
+    /// Syncs the file that has the records below `end`. Only the syncing thread does this.
     fn sync_file(&self, file: &File, path: &std::path::Path, end: u64) -> Result<(), FileError> {
         if end > self.synced() {
             file.sync_data().map_err(FileError::on("fsync", path))?;
             self.synced.store(end, Ordering::Release);
-            self.bell.grow();
+            self.wake_ups.request_growth();
         }
         Ok(())
     }
 }
 
-/// Closes the ledger when the writer panics, which would leave the others waiting for ever.
+/// Closes the ledger when the writer panics: otherwise the others would wait for ever.
 struct FailOnUnwind<'a>(&'a Shared);
 
 impl Drop for FailOnUnwind<'_> {

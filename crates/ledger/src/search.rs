@@ -204,6 +204,7 @@ fn each(
 /// A record of a call, and the evidence for it.
 #[derive(Debug)]
 pub struct Shown {
+    /// Its index in the log.
     pub index: u64,
     /// Its bytes, canonical JSON.
     pub record: Vec<u8>,

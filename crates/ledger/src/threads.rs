@@ -12,16 +12,17 @@ use crate::segment::{Reader, Segment, SegmentError};
 use crate::tile;
 use crate::tree::{self, Tree};
 
-/// Records that are gathered before the tree's thread is worth waking, unless a checkpoint is due.
-const BATCH: u64 = 1024;
+/// How many records the tree takes at once, unless a checkpoint is due before there are so many.
+const MIN_BATCH: u64 = 1024;
 
-/// The body of the syncing thread.
+/// The body of the syncing thread. It ends when it was asked to and every record is on disk, or when the ledger failed.
 pub(crate) fn sync(shared: &Shared) {
     let _guard = FailOnUnwind(shared);
     let mut due = None;
     while !shared.failed() {
-        let work = shared.bell.wait_for_work(due);
+        let work = shared.wake_ups.wait_for_work(due);
         if work.sync && due.is_none() {
+            // From the first unsynced record on, and not from the latest: a steady stream of records must not put the sync off.
             due = Some(Instant::now() + shared.config.fsync_interval);
         }
         let done = (|| {
@@ -44,7 +45,7 @@ pub(crate) fn sync(shared: &Shared) {
             Err(error) => shared.fail(&error.story()),
         }
     }
-    shared.bell.flushed();
+    shared.wake_ups.flushed();
 }
 
 /// The right edge of the tree, and what follows it in the log.
@@ -66,7 +67,7 @@ enum GrowthError {
     Segment(#[from] SegmentError),
 }
 
-/// The body of the tree's thread.
+/// The body of the tree's thread. It ends with a checkpoint of all records, or when the ledger failed.
 pub(crate) fn grow(shared: &Shared, mut growth: Growth) {
     let guard = FailOnUnwind(shared);
     let mut issued = Instant::now();
@@ -74,12 +75,12 @@ pub(crate) fn grow(shared: &Shared, mut growth: Growth) {
     while !shared.failed() && !flushed {
         let behind = shared.synced() > growth.latest.checkpoint.size;
         let due = behind.then(|| issued + shared.config.checkpoint_interval);
-        flushed = shared.bell.wait_for_growth(due);
+        flushed = shared.wake_ups.wait_for_growth(due);
         if shared.failed() {
             break;
         }
         let sign = flushed || due.is_some_and(|due| due <= Instant::now());
-        let enough = shared.synced() - growth.tree.size() >= BATCH;
+        let enough = shared.synced() - growth.tree.size() >= MIN_BATCH;
         let grown = if sign || enough { growth.grow(shared) } else { Ok(()) };
         let signed = grown.and_then(|()| if sign { growth.sign(shared) } else { Ok(false) });
         match signed {
@@ -123,7 +124,8 @@ impl Growth {
     }
 }
 
-/// Publishes a checkpoint. First the file, then the history: a file that is older than the history was put back by somebody.
+/// Publishes a checkpoint: first in the file, then in the history. So a file that is older than the history's end was put back
+/// by somebody.
 pub(crate) fn issue(dir: &std::path::Path, signed: &SignedCheckpoint) -> Result<(), FileError> {
     file::replace(&checkpoint::path(dir), signed.note.as_bytes(), 0o600)?;
     checkpoint::remember(dir, signed)
@@ -136,7 +138,7 @@ impl Drop for FailOnUnwind<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.fail("a thread of the ledger panicked");
-            self.0.bell.flushed();
+            self.0.wake_ups.flushed();
         }
     }
 }

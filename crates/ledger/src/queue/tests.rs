@@ -76,7 +76,7 @@ fn a_writer_that_does_not_stop_hands_over() {
     assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Done(0))));
     assert_eq!(shared.poll(0, Waker::noop()), Poll::Ready(Ok(())));
     assert!(!shared.idle());
-    assert!(shared.bell.wait_for_work(Some(std::time::Instant::now() + Duration::from_secs(60))).write);
+    assert!(shared.wake_ups.wait_for_work(Some(std::time::Instant::now() + Duration::from_secs(60))).write);
     assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Waits(1))));
     assert!(shared.poll(1, Waker::noop()).is_pending());
 }

@@ -15,7 +15,7 @@ pub struct Query {
     pub agent: Option<String>,
     /// The user on whose behalf, as `issuer#subject` or `subject`.
     pub user: Option<String>,
-    /// A policy that decided or came near.
+    /// A policy that decided, or a permit that came closest.
     pub policy: Option<String>,
     /// `allow` or `deny`, or the result of an effect: `ok`, `error`, `failed`, `cancelled`.
     pub outcome: Option<String>,
@@ -33,8 +33,9 @@ pub struct Query {
     pub since: Option<Timestamp>,
     /// Before.
     pub until: Option<Timestamp>,
-    /// At most so many records.
+    /// The maximum number of records.
     pub limit: Option<usize>,
+    /// Whether the newest records come first.
     pub newest_first: bool,
 }
 
@@ -71,7 +72,7 @@ impl Matcher {
         let wanted: [(&Option<String>, &'static [&'static str], Fit); 9] = [
             (&query.agent, &["principal"], Fit::Ending('/')),
             (&query.user, &["user"], Fit::Ending('#')),
-            (&query.policy, &["policies", "near"], Fit::Ending('/')),
+            (&query.policy, &["policies", "closest_permits"], Fit::Ending('/')),
             (&query.outcome, &["outcome", "result"], Fit::Whole),
             (&query.resource, &["resource"], Fit::Ending('/')),
             (&query.kind, &["kind"], Fit::Whole),

@@ -16,7 +16,7 @@ use super::Segment;
 use crate::file::FileError;
 use crate::frame::{self, HEADER};
 
-/// The least that a disk writes as a whole; pages and blocks are multiples of it.
+/// The smallest unit that a disk writes as a whole, in bytes. Pages and blocks are multiples of it.
 const SECTOR: u64 = 512;
 
 /// How a segment ends that does not end between two frames.

@@ -9,8 +9,8 @@ use crate::checkpoint::Checkpoint;
 use crate::open::root_text;
 use crate::segment::SegmentError;
 
-/// More findings than this are not listed: the first tell the story.
-const MOST: usize = 64;
+/// The maximum number of findings in a report. The first ones tell what happened.
+const MAX_FINDINGS: usize = 64;
 
 /// The result of checking a log.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -21,6 +21,7 @@ pub struct Report {
     pub key: String,
     /// Records that were read, up to the first that was damaged.
     pub records: u64,
+    /// How many segments the log has.
     pub segments: usize,
     /// Checkpoints of the history that were found right.
     pub checkpoints: u64,
@@ -41,7 +42,9 @@ pub struct Report {
 /// A checkpoint, with its root in base64.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckpointText {
+    /// Number of records.
     pub size: u64,
+    /// The Merkle root, in base64.
     pub root: String,
 }
 
@@ -58,7 +61,7 @@ impl Report {
     }
 
     pub(super) fn find(&mut self, finding: Finding) {
-        if self.findings.len() < MOST {
+        if self.findings.len() < MAX_FINDINGS {
             self.findings.push(finding);
         }
     }

@@ -31,8 +31,8 @@ fn every_record_is_kept_once_where_its_receipt_says() {
                         let mut receipts = Vec::new();
                         for number in 0..each {
                             let id = format!("{task}-{number}");
-                            let receipt = ledger.record(&id, &refusal(&id)).await.expect("recorded");
-                            receipts.push((receipt.index(), receipt.call().to_owned()));
+                            let index = ledger.record(&refusal(&id)).await.expect("recorded");
+                            receipts.push((index, id));
                         }
                         assert!(receipts.is_sorted(), "a caller's records are in its order");
                         receipts
@@ -70,7 +70,7 @@ fn callers_that_leave_hold_nobody_up() {
         let config = Config { durability, segment_bytes: 5_000, ..config(dir.path()) };
         let (acknowledged, started) = runtime().block_on(async {
             let ledger = Ledger::open(config).expect("opened");
-            drop(ledger.record("never", &refusal("never")));
+            drop(ledger.record(&refusal("never")));
             let tasks: Vec<_> = (0..32)
                 .map(|task| {
                     let ledger = ledger.clone();
@@ -79,12 +79,12 @@ fn callers_that_leave_hold_nobody_up() {
                         for number in 0..20 {
                             let id = format!("{task}-{number}");
                             let record = refusal(&id);
-                            let mut future = pin!(ledger.record(&id, &record));
+                            let mut future = pin!(ledger.record(&record));
                             if (task + number) % 3 == 0 {
                                 // One poll, with a waker that nobody hears, and gone.
                                 let _ = future.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                             } else {
-                                kept.push(future.await.expect("recorded").index());
+                                kept.push(future.await.expect("recorded"));
                             }
                         }
                         kept
@@ -113,7 +113,7 @@ async fn a_closed_ledger_takes_nothing_and_lets_the_next_one_open() {
     let dir = tempfile::tempdir().expect("a directory");
     let ledger = grow(config(dir.path()), 3).await;
     assert!(!ledger.is_open());
-    assert_eq!(ledger.record("x", &refusal("x")).await, Err(Closed::Finished));
+    assert_eq!(ledger.record(&refusal("x")).await, Err(Closed::Finished));
     ledger.close().await;
     let next = grow(config(dir.path()), 2).await;
     assert_eq!(next.size(), 5);
@@ -127,7 +127,7 @@ async fn the_last_clone_leaves_everything_signed_for() {
     let ledger = Ledger::open(config(dir.path())).expect("opened");
     let other = ledger.clone();
     drop(ledger);
-    other.record("x", &refusal("x")).await.expect("recorded");
+    other.record(&refusal("x")).await.expect("recorded");
     drop(other);
     assert_whole(dir.path(), 1);
 }
@@ -138,11 +138,11 @@ async fn a_record_that_is_too_large_is_refused_alone() {
     let ledger = Ledger::open(config(dir.path())).expect("opened");
     let long = "x".repeat(MAX_RECORD);
     assert!(
-        matches!(ledger.record("x", &refusal(&long)).await, Err(Closed::TooLarge { bytes }) if bytes > MAX_RECORD)
+        matches!(ledger.record(&refusal(&long)).await, Err(Closed::TooLarge { bytes }) if bytes > MAX_RECORD)
     );
     let empty = serde_json::to_vec(&refusal("")).expect("a record").len();
     let fits = "x".repeat(MAX_RECORD - empty);
-    assert_eq!(ledger.record("x", &refusal(&fits)).await.expect("recorded").index(), 0);
+    assert_eq!(ledger.record(&refusal(&fits)).await.expect("recorded"), 0);
     ledger.close().await;
     assert_whole(dir.path(), 1);
 }
@@ -157,7 +157,7 @@ async fn a_log_that_is_being_written_can_be_verified() {
     let mut confirmed = 0;
     while confirmed < 600 {
         for _ in 0..50 {
-            ledger.record("x", &refusal("x")).await.expect("recorded");
+            ledger.record(&refusal("x")).await.expect("recorded");
         }
         let report = report(dir.path());
         assert!(report.intact(), "{:?}", report.findings);

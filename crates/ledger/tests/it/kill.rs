@@ -3,71 +3,29 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
-use vidimus_ledger::{Closed, Config, Durability, Ledger, Query, search};
+use vidimus_ledger::{Ledger, Query, search};
 
-use crate::support::{assert_whole, config, refusal, report};
+use crate::support::{assert_whole, config, report};
 
-/// Names the directory to the child. Without it, the child's test is no test.
-const DIR: &str = "VIDIMUS_LEDGER_KILL_TEST_DIR";
-const SYNC: &str = "VIDIMUS_LEDGER_KILL_TEST_SYNC";
+/// The program of `kill/child.rs`.
+const CHILD: &str = env!("CARGO_BIN_EXE_vidimus-ledger-kill-child");
 
-/// The child: appends with many tasks and says what was acknowledged, until it is killed or the ledger fails.
-#[test]
-fn child() {
-    let Some(dir) = std::env::var_os(DIR) else { return };
-    let durability = if std::env::var_os(SYNC).is_some() { Durability::Sync } else { Durability::Commit };
-    let config = Config {
-        durability,
-        segment_bytes: 200_000,
-        checkpoint_interval: Duration::from_millis(3),
-        ..config(Path::new(&dir))
-    };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
-    runtime.block_on(async {
-        let ledger = Ledger::open(config).expect("opened");
-        println!("open {}", ledger.size());
-        let tasks: Vec<_> = (0..16).map(|_| tokio::spawn(append(ledger.clone()))).collect();
-        for task in tasks {
-            task.await.expect("finished");
-        }
-        assert!(!ledger.is_open());
-        println!("closed");
-    });
-}
-
-async fn append(ledger: Ledger) {
-    for number in 0.. {
-        let id = format!("{}-{number}", "x".repeat(number % 700));
-        match ledger.record(&id, &refusal(&id)).await {
-            // One line, one write: a line that is not whole was not acknowledged.
-            Ok(receipt) => println!("ack {} {number}", receipt.index()),
-            Err(Closed::Failed { reason }) => return println!("failed {reason}"),
-            Err(other) => panic!("{other}"),
-        }
-    }
-}
-
-fn command(dir: &Path, sync: bool) -> Command {
-    let mut command = Command::new(std::env::current_exe().expect("this test"));
-    command.args(["--exact", "kill::child", "--nocapture", "--test-threads=1"]).env(DIR, dir);
-    if sync {
-        command.env(SYNC, "1");
-    }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+/// The child over the log in `dir`.
+fn command(dir: &Path, durability: &str) -> Command {
+    let mut command = Command::new(CHILD);
+    command.arg(dir).arg(durability).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     command
 }
 
 /// Runs a child until it has acknowledged `count` records, kills it with SIGKILL, and gives everything it acknowledged.
-fn killed_after(dir: &Path, sync: bool, count: usize) -> Vec<u64> {
-    let mut child = command(dir, sync).spawn().expect("started");
+fn killed_after(dir: &Path, durability: &str, count: usize) -> Vec<u64> {
+    let mut child = command(dir, durability).spawn().expect("started");
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe"));
     let (mut acknowledged, mut line) = (Vec::new(), String::new());
     let mut alive = true;
     while lines.read_line(&mut line).expect("read") > 0 {
-        // libtest writes its own lines, and may share one with the first of ours.
-        if let Some((_, rest)) = line.split_once("ack ")
+        if let Some(rest) = line.strip_prefix("ack ")
             && line.ends_with('\n')
         {
             acknowledged.push(rest.split(' ').next().and_then(|index| index.parse().ok()).expect("an index"));
@@ -96,7 +54,7 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     for round in 0..30usize {
         // Some die young, before the first checkpoint or in the midst of it, some old.
         let count = 1 + (round * 37) % 400;
-        let acknowledged = killed_after(dir.path(), round % 5 == 4, count);
+        let acknowledged = killed_after(dir.path(), if round % 5 == 4 { "sync" } else { "commit" }, count);
         let report = report(dir.path());
         assert!(report.intact(), "round {round}: {:?}", report.findings);
         torn += usize::from(report.notes.iter().any(|note| note.to_string().contains("unfinished")));
@@ -122,15 +80,10 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
 #[test]
 fn a_disk_that_takes_no_more_closes_the_ledger() {
     let dir = tempfile::tempdir().expect("a directory");
-    let exe = std::env::current_exe().expect("this test");
     // The shell ignores SIGXFSZ for the child, which then gets an error, as it would from a full disk (setrlimit(2)).
-    let script = format!(
-        "trap '' XFSZ; ulimit -f 100; exec '{}' --exact kill::child --nocapture --test-threads=1",
-        exe.display()
-    );
     let output = Command::new("sh")
-        .args(["-c", &script])
-        .env(DIR, dir.path())
+        .args(["-c", "trap '' XFSZ; ulimit -f 100; exec \"$0\" \"$1\" commit", CHILD])
+        .arg(dir.path())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -141,7 +94,7 @@ fn a_disk_that_takes_no_more_closes_the_ledger() {
     assert!(output.status.success() && text.contains("closed"), "{text}");
     assert_eq!(text.matches("failed cannot write").count(), 16, "every caller is refused, once: {text}");
     let acknowledged: Vec<u64> =
-        text.lines().filter_map(|line| line.split_once("ack ")?.1.split(' ').next()?.parse().ok()).collect();
+        text.lines().filter_map(|line| line.strip_prefix("ack ")?.split(' ').next()?.parse().ok()).collect();
     assert!(!acknowledged.is_empty());
 
     let report = report(dir.path());

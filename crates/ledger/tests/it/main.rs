@@ -3,12 +3,12 @@
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic,
     reason = "a test fails by panicking, also in its helpers"
 )]
-#![expect(clippy::print_stdout, reason = "the child of the kill tests acknowledges on its standard output")]
+#![expect(clippy::print_stdout, reason = "the kill tests say what they met")]
 
 mod append;
+mod decide;
 mod kill;
 mod proof;
 mod reopen;

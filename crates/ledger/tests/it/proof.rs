@@ -72,14 +72,14 @@ async fn no_byte_of_a_proof_can_be_changed() {
 async fn a_record_that_is_not_yet_covered_says_so_and_soon_is() {
     let dir = tempfile::tempdir().expect("a directory");
     let ledger = Ledger::open(config(dir.path())).expect("opened");
-    ledger.record("x", &refusal("x")).await.expect("recorded");
+    ledger.record(&refusal("x")).await.expect("recorded");
     let shown = show(dir.path(), "x").expect("shown").remove(0);
     assert!(matches!(shown.proof, Err(ProveError::NotCovered { index: 0, size: 0 })), "{shown:?}");
     ledger.close().await;
 
     let soon = Config { checkpoint_interval: Duration::from_millis(1), ..config(dir.path()) };
     let ledger = Ledger::open(soon).expect("opened");
-    ledger.record("y", &refusal("y")).await.expect("recorded");
+    ledger.record(&refusal("y")).await.expect("recorded");
     while show(dir.path(), "y").expect("shown").remove(0).proof.is_err() {
         tokio::task::yield_now().await;
     }

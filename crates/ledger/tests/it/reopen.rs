@@ -52,7 +52,7 @@ async fn an_unfinished_write_is_cut_wherever_it_ends() {
 
         let ledger = Ledger::open(config(dir.path())).expect("opened");
         assert_eq!((ledger.size(), ledger.cut_on_open() > 0), (records, torn));
-        ledger.record("next", &refusal("next")).await.expect("recorded");
+        ledger.record(&refusal("next")).await.expect("recorded");
         ledger.close().await;
         assert_whole(dir.path(), records + 1);
     }

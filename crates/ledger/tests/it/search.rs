@@ -20,7 +20,7 @@ async fn example(dir: &std::path::Path) -> Ledger {
     let ledger = Ledger::open(Config { segment_bytes: 900, ..config(dir) }).expect("opened");
     let decision = decide(&ledger, &Asked::default()).await;
     let record = Record::Effect(effect("call-0", decision, 1));
-    ledger.record("call-0", &record).await.expect("recorded");
+    ledger.record(&record).await.expect("recorded");
     let denied = Asked {
         id: "call-1".to_owned(),
         agent: "Agent/sales/bot",
@@ -31,7 +31,7 @@ async fn example(dir: &std::path::Path) -> Ledger {
         ..Asked::default()
     };
     decide(&ledger, &denied).await;
-    ledger.record("call-2", &refusal("call-2")).await.expect("recorded");
+    ledger.record(&refusal("call-2")).await.expect("recorded");
     let agent = Asked {
         id: "call-3".to_owned(),
         resource: "Agent/finance/invoice-bot",
@@ -102,7 +102,7 @@ async fn a_refusal_is_found_by_the_identity_that_was_proven() {
                 user,
                 ..refused
             });
-            ledger.record("x", &record).await.expect("recorded");
+            ledger.record(&record).await.expect("recorded");
         }
     }
     for (value, as_agent, as_user) in [
@@ -125,7 +125,7 @@ async fn a_search_sees_what_is_written_while_it_is_written() {
     let dir = tempfile::tempdir().expect("a directory");
     let ledger = Ledger::open(Config { segment_bytes: 2000, ..config(dir.path()) }).expect("opened");
     for index in 0..40 {
-        ledger.record("x", &refusal("x")).await.expect("recorded");
+        ledger.record(&refusal("x")).await.expect("recorded");
         let newest = found(dir.path(), &Query { newest_first: true, limit: Some(1), ..Query::default() });
         assert_eq!(newest, [index]);
         assert_eq!(found(dir.path(), &Query::default()).len() as u64, index + 1);

@@ -202,7 +202,7 @@ async fn a_fork_under_the_same_key_is_noticed() {
     grow(config(one.path()), 3).await;
     copy(one.path(), two.path());
     let ledger = vidimus_ledger::Ledger::open(config(two.path())).expect("opened");
-    ledger.record("other", &crate::support::refusal("other")).await.expect("recorded");
+    ledger.record(&crate::support::refusal("other")).await.expect("recorded");
     ledger.close().await;
     grow(config(one.path()), 1).await;
     let note = std::fs::read_to_string(two.path().join("checkpoint")).expect("read");

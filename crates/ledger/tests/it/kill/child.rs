@@ -1,0 +1,103 @@
+//! The process that the kill tests kill. It appends to a log with 16 threads and says on its standard output what was
+//! acknowledged, until it is killed or the ledger fails.
+//!
+//! A program of its own and no test, so that `cargo test` runs it only where a test starts it:
+//! `vidimus-ledger-kill-child DIR commit|sync`.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what goes wrong here must fail the test that started it"
+)]
+#![expect(clippy::print_stdout, reason = "it acknowledges on its standard output")]
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake};
+use std::thread::Thread;
+use std::time::Duration;
+
+use vidimus_core::record::{Record, RefusalKind, RefusalRecord};
+use vidimus_ledger::{Closed, Config, Durability, Ledger};
+
+const CALLERS: usize = 16;
+
+fn main() {
+    let mut arguments = std::env::args_os().skip(1);
+    let dir = PathBuf::from(arguments.next().expect("the directory of the log"));
+    let durability = match arguments.next().as_deref().and_then(std::ffi::OsStr::to_str) {
+        Some("commit") => Durability::Commit,
+        Some("sync") => Durability::Sync,
+        other => panic!("commit or sync, not {other:?}"),
+    };
+    let config = Config {
+        dir,
+        origin: Some("test.example/log".to_owned()),
+        durability,
+        segment_bytes: 200_000,
+        checkpoint_interval: Duration::from_millis(3),
+        ..Config::default()
+    };
+    let ledger = Ledger::open(config).expect("opened");
+    println!("open {}", ledger.size());
+    std::thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            scope.spawn(|| append(&ledger));
+        }
+    });
+    assert!(!ledger.is_open());
+    println!("closed");
+}
+
+fn append(ledger: &Ledger) {
+    for number in 0.. {
+        let id = format!("{}-{number}", "x".repeat(number % 700));
+        match wait_for(ledger.record(&refusal(&id))) {
+            // One line, one write: a line that is not whole was not acknowledged.
+            Ok(index) => println!("ack {index} {number}"),
+            Err(Closed::Failed { reason }) => return println!("failed {reason}"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+fn refusal(id: &str) -> Record<'_> {
+    Record::Refusal(RefusalRecord {
+        code: "token_expired",
+        detail: None,
+        id,
+        identity: None,
+        kind: RefusalKind,
+        message: "the token has expired".into(),
+        outcome: "deny",
+        path: "/mcp/finance/ledger".into(),
+        principal: None,
+        source: None,
+        time: "2026-11-21T08:00:00.000000Z".into(),
+        trace: "".into(),
+        user: None,
+        version: 1,
+    })
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// The output of a future, for which this thread waits.
+fn wait_for<F: Future>(future: F) -> F::Output {
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
