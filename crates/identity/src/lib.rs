@@ -11,12 +11,12 @@ mod tls;
 
 pub use issue::files::KeyFileError;
 pub use issue::local::{LOCAL_ISSUER, LocalError, LocalIdentity, MAX_LOCAL_TTL, Svid, TokenRequest};
-pub use issue::mint::{Hop, HopToken, MAX_HOP_TTL, Mint, MintError};
+pub use issue::mint::{HopToken, MAX_HOP_TTL, Mint, MintError};
 pub use prove::{Authenticator, Config, ConfigError, Evidence, Limits};
 pub use spiffe::{PeerSvid, SpiffeId, SpiffeIdError, SvidError, TrustDomain};
 pub use tls::{
     ClientCertificates, ServerCertificate, TlsError, TrustBundle, TrustBundleError, TrustStore, server_config,
 };
 
-/// The longest chain of actors (RFC 8693 section 4.1, nested `act`) that is read or written.
+/// The maximum number of actors in a chain (RFC 8693 section 4.1, nested `act`) that is read or written.
 pub const MAX_ACTORS: usize = 16;

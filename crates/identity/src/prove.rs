@@ -24,7 +24,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use self::audience::Audience;
 use self::bind::Registry;
-use self::cache::{Entry, Presented, Remembered, Trusted, Worth};
+use self::cache::{CacheKey, CredentialCache, Entry, Reuse, Trusted};
 use self::claims::{Claims, HopClaims};
 use self::fetch::Fetcher;
 use self::remote::Remote;
@@ -51,6 +51,7 @@ pub struct Config {
     pub allow_insecure_issuers: bool,
     /// PEM of the roots that issuers' TLS certificates chain to, instead of the system's.
     pub issuer_roots: Option<Vec<u8>>,
+    /// How long issuers' keys are used, and how often they are asked for.
     pub limits: Limits,
 }
 
@@ -59,8 +60,8 @@ pub struct Config {
 pub struct Limits {
     /// For each of the two requests of a fetch, from connecting to the last byte.
     pub timeout: Duration,
-    /// Keys older than this are renewed in the background, older than twice this before use. A key that an issuer removed
-    /// therefore verifies at most twice this long.
+    /// Keys older than this are renewed in the background. Keys older than twice this are renewed before use, so a key that an
+    /// issuer removed verifies for twice this time at most (longer only while the issuer does not answer).
     pub refresh_after: Duration,
     /// Keys older than this are not used, even when the issuer is down.
     pub stale_after: Duration,
@@ -102,6 +103,7 @@ pub struct Evidence<'a> {
     pub peer: Option<&'a PeerSvid>,
     /// The path of the route that is called, without a slash at the end: `/mcp/finance/ledger`.
     pub route: &'a str,
+    /// When it is presented.
     pub now: UnixMillis,
 }
 
@@ -127,10 +129,12 @@ pub struct Authenticator {
     fetcher: Fetcher,
     limits: Limits,
     remotes: RwLock<HashMap<Arc<str>, Arc<Remote>>>,
-    remembered: Remembered,
+    cache: CredentialCache,
 }
 
 impl Authenticator {
+    /// An authenticator that has verified nothing yet.
+    ///
     /// # Errors
     /// See [`ConfigError`].
     pub fn new(config: Config) -> Result<Self, ConfigError> {
@@ -146,7 +150,7 @@ impl Authenticator {
             fetcher: Fetcher::new(roots, config.limits.timeout, config.allow_insecure_issuers)?,
             limits: config.limits,
             remotes: RwLock::default(),
-            remembered: Remembered::new(),
+            cache: CredentialCache::new(),
         })
     }
 
@@ -162,25 +166,26 @@ impl Authenticator {
     ) -> Result<Arc<Proven>, Refusal> {
         evidence.bearer.map_or(Ok(()), token::check_size)?;
         evidence.peer.map_or(Ok(()), |peer| bind::check_peer(peer, evidence.now))?;
-        let key = Presented::of(&evidence);
-        let known = match self.remembered.get(key) {
+        let key = CacheKey::of(&evidence);
+        let reuse = match self.cache.get(key) {
             Some(entry) => {
-                let worth = entry.worth(snapshot, evidence.now);
-                let worth = worth.inspect_err(|_| self.remembered.forget(key))?;
+                let reuse = entry.reuse(snapshot, evidence.now);
+                let reuse = reuse.inspect_err(|_| self.cache.remove(key))?;
+                // The route is not in the key, so each call is held against the audience again.
                 entry.bearer.as_ref().map_or(Ok(()), |trusted| trusted.verified.admits(evidence.route))?;
-                worth
+                reuse
             }
-            None => Worth::Nothing,
+            None => Reuse::Nothing,
         };
-        let bearer = match (known, evidence.bearer) {
-            (Worth::Proven(proven), _) => return Ok(proven),
-            (Worth::Unbound(trusted), _) => Some(trusted),
-            (Worth::Nothing, Some(bearer)) => {
+        let bearer = match (reuse, evidence.bearer) {
+            (Reuse::Proven(proven), _) => return Ok(proven),
+            (Reuse::Token(trusted), _) => Some(trusted),
+            (Reuse::Nothing, Some(bearer)) => {
                 let trusted = self.verify(snapshot, bearer, evidence.now).await?;
                 trusted.verified.admits(evidence.route)?;
                 Some(trusted)
             }
-            (Worth::Nothing, None) => None,
+            (Reuse::Nothing, None) => None,
         };
         self.bind(snapshot, key, bearer, evidence.peer)
     }
@@ -188,7 +193,7 @@ impl Authenticator {
     fn bind(
         &self,
         snapshot: &Snapshot,
-        key: Presented,
+        key: CacheKey,
         bearer: Option<Trusted>,
         peer: Option<&PeerSvid>,
     ) -> Result<Arc<Proven>, Refusal> {
@@ -199,7 +204,7 @@ impl Authenticator {
         }
         let proven = Arc::new(registry.bind(verified, peer)?);
         let entry = Entry { bearer, snapshot: snapshot.digest().into(), proven: proven.clone() };
-        self.remembered.insert(key, entry);
+        self.cache.insert(key, entry);
         Ok(proven)
     }
 

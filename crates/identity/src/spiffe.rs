@@ -10,9 +10,9 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::FromDer as _;
 
-/// SPIFFE-ID section 2.3: the longest SPIFFE ID, in bytes.
+/// SPIFFE-ID section 2.3: the maximum length of a SPIFFE ID, in bytes.
 const MAX_ID: usize = 2048;
-/// SPIFFE-ID section 2.1: the longest trust domain name, in bytes.
+/// SPIFFE-ID section 2.1: the maximum length of a trust domain name, in bytes.
 const MAX_TRUST_DOMAIN: usize = 255;
 
 /// A trust domain name: lower-case letters, digits, `.`, `-` and `_` (SPIFFE-ID section 2.1).
@@ -20,6 +20,8 @@ const MAX_TRUST_DOMAIN: usize = 255;
 pub struct TrustDomain(Arc<str>);
 
 impl TrustDomain {
+    /// Reads a name.
+    ///
     /// # Errors
     /// When the name has other characters, is empty or longer than 255 bytes.
     pub fn new(name: &str) -> Result<Self, SpiffeIdError> {
@@ -32,6 +34,7 @@ impl TrustDomain {
         }
     }
 
+    /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -94,10 +97,12 @@ impl SpiffeId {
         Ok(Self { text: text.into(), trust_domain })
     }
 
+    /// The whole ID, with `spiffe://`.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
+    /// The domain whose CA vouches for it.
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.trust_domain
     }
@@ -112,6 +117,7 @@ impl fmt::Display for SpiffeId {
 /// What the TLS layer verified of the peer: its SPIFFE ID, and which certificate proved it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerSvid {
+    /// Whom it names.
     pub spiffe_id: SpiffeId,
     /// SHA-256 of the leaf certificate: `x5t#S256` of RFC 8705 section 3.1, before base64url.
     pub fingerprint: [u8; 32],

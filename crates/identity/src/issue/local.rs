@@ -22,7 +22,7 @@ use crate::tls::{ServerCertificate, TlsError};
 
 /// `iss` of tokens of the built-in issuer. It has no address: its tokens are good in this installation only.
 pub const LOCAL_ISSUER: &str = "urn:vidimus:local";
-/// The longest life of a local token, SVID or server certificate.
+/// The maximum life of a local token, SVID or server certificate.
 pub const MAX_LOCAL_TTL: Duration = Duration::from_secs(24 * 3600);
 /// The trust domain where none is asked for.
 const DEFAULT_TRUST_DOMAIN: &str = "vidimus.local";
@@ -64,20 +64,24 @@ pub struct TokenRequest<'a> {
     pub subject: &'a str,
     /// The person it acts for: then the person is `sub`, and the subject is `act.sub` (RFC 8693 section 4.1).
     pub user: Option<&'a str>,
+    /// `aud`: whom the token is meant for.
     pub audience: &'a str,
     /// 1 s to [`MAX_LOCAL_TTL`].
     pub ttl: Duration,
+    /// When it is issued.
     pub now: UnixMillis,
 }
 
 /// An X.509-SVID and its key.
 #[derive(Debug)]
 pub struct Svid {
+    /// Whom it names.
     pub spiffe_id: SpiffeId,
     /// PEM, the leaf alone: the CA that signed it is in the bundle.
     pub certificate: String,
     /// PKCS #8, PEM.
     pub key: SecretString,
+    /// The end of its validity.
     pub not_after: UnixMillis,
 }
 
@@ -110,6 +114,7 @@ impl LocalIdentity {
         Ok(Self { trust_domain: existing, ca, bundle, tokens, keys: Arc::new(keys) })
     }
 
+    /// The trust domain of its SVIDs.
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.trust_domain
     }

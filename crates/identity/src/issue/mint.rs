@@ -1,5 +1,8 @@
 //! The credential of one hop: a JWT for exactly one destination and at most two minutes.
 //!
+//! It is minted from the permit of the call and from nothing else, so it names the destination, the caller, the user and the chain
+//! that were decided on and recorded.
+//!
 //! `typ` is `at+jwt` (RFC 9068): it is an access token in the ordinary sense, and a resource server that follows RFC 9068 accepts
 //! no other type. It carries what that profile requires (`iss`, `exp`, `aud`, `sub`, `client_id`, `iat`, `jti`). Confusion with
 //! other tokens is excluded by the issuer, which signs nothing else, and by `dst`, which the gateway requires.
@@ -14,33 +17,33 @@ use http::HeaderValue;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use vidimus_core::caller::{Chain, UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
+use vidimus_core::permit::Permit;
 
 use super::files::{self, KeyFileError};
 use super::key::{self, PublicJwk, SigningFailed, SigningKey, jwk_set};
 use crate::MAX_ACTORS;
 use crate::prove::keys::KeySet;
 
-/// The longest life of a hop's token.
+/// The maximum life of a hop's token.
 pub const MAX_HOP_TTL: Duration = Duration::from_secs(120);
 /// See the head of this file.
 const TYPE: &str = "at+jwt";
 const KEY_FILE: &str = "hop-key.pem";
 const PREVIOUS_FILE: &str = "hop-key-previous.json";
 
-/// One hop that was allowed.
+/// What a token says of its hop.
 #[derive(Clone, Copy, Debug)]
-pub struct Hop<'a> {
+struct Hop<'a> {
     /// `aud`: the audience of the destination's endpoint.
-    pub audience: &'a str,
+    audience: &'a str,
     /// The registered object that receives the token.
-    pub destination: &'a EntityId,
-    pub caller: &'a EntityId,
-    pub user: Option<&'a User>,
+    destination: &'a EntityId,
+    caller: &'a EntityId,
+    user: Option<&'a User>,
     /// The chain of this call; its actors acted before `caller`.
-    pub chain: &'a Chain,
-    pub now: UnixMillis,
-    /// 1 s to [`MAX_HOP_TTL`]; whole seconds count.
-    pub ttl: Duration,
+    chain: &'a Chain,
+    now: UnixMillis,
+    ttl: Duration,
 }
 
 /// A minted token.
@@ -55,12 +58,14 @@ pub struct HopToken {
 /// Why a token was not minted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MintError {
+    #[error("{destination} has no endpoint, so no token can be meant for it")]
+    NoEndpoint { destination: EntityId },
     #[error("a hop's token lives 1 to {} s, not {} ms", MAX_HOP_TTL.as_secs(), ttl.as_millis())]
     Ttl { ttl: Duration },
     #[error("the chain has {actors} actors, {MAX_ACTORS} at most can be named in a token")]
     ChainTooLong { actors: usize },
-    #[error("{caller} cannot be an actor: only an Agent or a Service acts")]
-    NotAnActor { caller: EntityId },
+    #[error("{entity} cannot be an actor: only an Agent or a Service acts")]
+    NotAnActor { entity: EntityId },
     #[error(transparent)]
     Signing(#[from] SigningFailed),
 }
@@ -115,12 +120,31 @@ impl Mint {
         self.keys.load().jwks.clone()
     }
 
-    /// Mints the token of one hop. CPU only.
+    /// Mints the token of the hop that `permit` allows, issued at `now`. `ttl` is 1 s to [`MAX_HOP_TTL`]; whole seconds count.
+    /// CPU only.
+    ///
+    /// Destination and caller are those of the permit. Nothing else can be minted for:
+    ///
+    /// ```compile_fail,E0308
+    /// # use std::time::Duration;
+    /// # use vidimus_core::{call::Destination, caller::UnixMillis, permit::Permit};
+    /// # fn example(mint: &vidimus_identity::Mint, permit: &Permit, destination: &Destination, now: UnixMillis) {
+    /// let token = mint.mint(destination, now, Duration::from_secs(60));
+    /// # }
+    /// ```
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use vidimus_core::{call::Destination, caller::UnixMillis, permit::Permit};
+    /// # fn example(mint: &vidimus_identity::Mint, permit: &Permit, destination: &Destination, now: UnixMillis) {
+    /// let token = mint.mint(permit, now, Duration::from_secs(60));
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// See [`MintError`].
-    pub fn mint(&self, hop: &Hop<'_>) -> Result<HopToken, MintError> {
-        check(hop)?;
+    pub fn mint(&self, permit: &Permit, now: UnixMillis, ttl: Duration) -> Result<HopToken, MintError> {
+        let hop = Hop::of(permit, now, ttl)?;
         let jti = key::token_id()?;
         let payload = serde_json::to_vec(&Payload { hop, issuer: &self.issuer, jti: &jti });
         let payload = payload.map_err(|_| SigningFailed)?;
@@ -171,31 +195,40 @@ fn previous(path: &Path) -> Result<Option<PublicJwk>, KeyFileError> {
     Ok(Some(jwk))
 }
 
-fn check(hop: &Hop<'_>) -> Result<(), MintError> {
-    if hop.ttl < Duration::from_secs(1) || hop.ttl > MAX_HOP_TTL {
-        return Err(MintError::Ttl { ttl: hop.ttl });
-    }
-    let actors = hop.chain.actors.len() + 1;
-    if actors > MAX_ACTORS {
-        return Err(MintError::ChainTooLong { actors });
-    }
-    let acts = |entity: &EntityId| matches!(entity.kind, EntityKind::Agent | EntityKind::Service);
-    match std::iter::once(hop.caller).chain(&hop.chain.actors).find(|actor| !acts(actor)) {
-        Some(other) => Err(MintError::NotAnActor { caller: other.clone() }),
-        None => Ok(()),
+impl<'a> Hop<'a> {
+    /// The hop that `permit` allows, if a token can say it.
+    fn of(permit: &'a Permit, now: UnixMillis, ttl: Duration) -> Result<Self, MintError> {
+        if ttl < Duration::from_secs(1) || ttl > MAX_HOP_TTL {
+            return Err(MintError::Ttl { ttl });
+        }
+        let destination = permit.destination().id();
+        let no_endpoint = || MintError::NoEndpoint { destination: destination.clone() };
+        let endpoint = permit.destination().endpoint().ok_or_else(no_endpoint)?;
+        let (proven, chain) = (&permit.caller().proven, &*permit.caller().chain);
+        let actors = chain.actors.len() + 1;
+        if actors > MAX_ACTORS {
+            return Err(MintError::ChainTooLong { actors });
+        }
+        let acts = |entity: &EntityId| matches!(entity.kind, EntityKind::Agent | EntityKind::Service);
+        let caller = proven.principal.entity();
+        if let Some(other) = std::iter::once(caller).chain(&chain.actors).find(|actor| !acts(actor)) {
+            return Err(MintError::NotAnActor { entity: other.clone() });
+        }
+        let (audience, user) = (&*endpoint.audience, proven.user.as_ref());
+        Ok(Self { audience, destination, caller, user, chain, now, ttl })
     }
 }
 
 /// The claims, written straight from the hop.
 struct Payload<'a> {
-    hop: &'a Hop<'a>,
+    hop: Hop<'a>,
     issuer: &'a str,
     jti: &'a str,
 }
 
 impl Serialize for Payload<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Hop { audience, destination, caller, user, chain, now, ttl } = *self.hop;
+        let Hop { audience, destination, caller, user, chain, now, ttl } = self.hop;
         let issued = now.0.div_euclid(1000);
         let mut claims = serializer.serialize_map(None)?;
         claims.serialize_entry("iss", self.issuer)?;

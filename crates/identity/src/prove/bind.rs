@@ -5,7 +5,8 @@
 //! - an SVID with a person's token is the workload acting for the person, where the workload's record lists the issuer;
 //! - a token with `act` is the actor acting for the subject, under the same condition;
 //! - a per-hop token is the principal it was minted for, continuing the chain;
-//! - two credentials that each name a principal are ambiguous, and a person's token alone is nobody.
+//! - two credentials that each name a principal are ambiguous, and a person's token alone is nobody;
+//! - what is proven ends when the first credential that was needed to prove it ends.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -32,16 +33,26 @@ pub(crate) struct Registry<'a> {
     pub(crate) service_account_issuer: Option<&'a str>,
 }
 
+/// Whom the evidence proves, without when that ends.
+struct Bound {
+    principal: Principal,
+    identity: Arc<str>,
+    user: Option<User>,
+    delegated: Option<Chain>,
+}
+
 impl Registry<'_> {
     /// Whom the evidence proves. A refusal says what it proved all the same.
     pub(crate) fn bind(&self, bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Result<Proven, Refusal> {
-        self.principal_of(bearer, peer).map_err(|refusal| match named(bearer, peer) {
+        let bound = self.principal_of(bearer, peer).map_err(|refusal| match named(bearer, peer) {
             Some(named) => refusal.of(named),
             None => refusal,
-        })
+        })?;
+        let Bound { principal, identity, user, delegated } = bound;
+        Ok(Proven { principal, identity, user, delegated, expires: end(bearer, peer) })
     }
 
-    fn principal_of(&self, bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Result<Proven, Refusal> {
+    fn principal_of(&self, bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Result<Bound, Refusal> {
         match (bearer, peer) {
             (None, None) => Err(Refusal::new(Code::CredentialMissing, "no credential was presented")),
             (None, Some(peer)) => Ok(workload(self.peer(peer)?, peer)),
@@ -59,7 +70,7 @@ impl Registry<'_> {
     }
 
     /// The caller is whom the token was minted for. With an SVID, it must be the same.
-    fn hop(&self, hop: &HopClaims, peer: Option<&PeerSvid>) -> Result<Proven, Refusal> {
+    fn hop(&self, hop: &HopClaims, peer: Option<&PeerSvid>) -> Result<Bound, Refusal> {
         let key = &*hop.destination.id;
         let principal = match hop.destination.kind {
             EntityKind::Agent => self.snapshot.agent(key).cloned().map(Principal::Agent),
@@ -74,16 +85,16 @@ impl Registry<'_> {
             Some(peer) => Arc::from(peer.spiffe_id.as_str()),
             None => Arc::from(format!("hop:{}", hop.destination)),
         };
-        Ok(Proven { principal, identity, user: hop.user.clone(), delegated: Some(hop.chain.clone()) })
+        Ok(Bound { principal, identity, user: hop.user.clone(), delegated: Some(hop.chain.clone()) })
     }
 
-    fn bearer_alone(&self, claims: &Claims) -> Result<Proven, Refusal> {
+    fn bearer_alone(&self, claims: &Claims) -> Result<Bound, Refusal> {
         if !claims.actors.is_empty() {
             return self.actor_for_subject(claims);
         }
         let (issuer, subject) = (&*claims.issuer, &*claims.subject);
         let principal = self.principal(issuer, subject, claims)?.ok_or_else(|| nobody(issuer, subject))?;
-        Ok(Proven {
+        Ok(Bound {
             principal: principal.clone(),
             identity: oidc(issuer, subject),
             user: None,
@@ -92,7 +103,7 @@ impl Registry<'_> {
     }
 
     /// RFC 8693 section 4.1: `act` is who acts, the subject is for whom.
-    fn actor_for_subject(&self, claims: &Claims) -> Result<Proven, Refusal> {
+    fn actor_for_subject(&self, claims: &Claims) -> Result<Bound, Refusal> {
         let mut named = Vec::with_capacity(claims.actors.len());
         for actor in &claims.actors {
             named.push(self.actor(actor, claims)?);
@@ -107,12 +118,7 @@ impl Registry<'_> {
             started: claims.issued.unwrap_or_default(),
             actors: prior.iter().rev().map(|(principal, _)| principal.id()).collect(),
         });
-        Ok(Proven {
-            principal: (*principal).clone(),
-            identity: identity.clone(),
-            user: Some(user),
-            delegated,
-        })
+        Ok(Bound { principal: (*principal).clone(), identity: identity.clone(), user: Some(user), delegated })
     }
 
     /// An issuer can speak for its own subjects only, so an actor of another issuer is not believed.
@@ -127,18 +133,18 @@ impl Registry<'_> {
     }
 
     /// The SVID is the workload; the token can only add the user.
-    fn workload_and_user(&self, claims: &Claims, peer: &PeerSvid) -> Result<Proven, Refusal> {
+    fn workload_and_user(&self, claims: &Claims, peer: &PeerSvid) -> Result<Bound, Refusal> {
         let principal = self.peer(peer)?;
         if claims.actors.is_empty() {
             let user = self.user(claims, principal)?;
-            return Ok(Proven { user: Some(user), ..workload(principal, peer) });
+            return Ok(Bound { user: Some(user), ..workload(principal, peer) });
         }
         let acting = self.actor_for_subject(claims)?;
         if acting.principal.entity() != principal.entity() {
             let message = "the actor in the token is another principal than the SVID";
             return Err(Refusal::new(Code::CredentialAmbiguous, message));
         }
-        Ok(Proven { identity: Arc::from(peer.spiffe_id.as_str()), ..acting })
+        Ok(Bound { identity: Arc::from(peer.spiffe_id.as_str()), ..acting })
     }
 
     /// The token's subject as the person that `principal` acts for.
@@ -231,9 +237,16 @@ fn named(bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Option<refusal::
     })
 }
 
-fn workload(principal: &Principal, peer: &PeerSvid) -> Proven {
+/// When what the evidence proves ends. Where token and certificate were both used, neither alone proves it, so it ends with the
+/// first of them.
+fn end(bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Option<UnixMillis> {
+    let token = bearer.map(|verified| verified.times().expires);
+    token.into_iter().chain(peer.map(|peer| peer.not_after)).min()
+}
+
+fn workload(principal: &Principal, peer: &PeerSvid) -> Bound {
     let identity = Arc::from(peer.spiffe_id.as_str());
-    Proven { principal: principal.clone(), identity, user: None, delegated: None }
+    Bound { principal: principal.clone(), identity, user: None, delegated: None }
 }
 
 fn oidc(issuer: &str, subject: &str) -> Arc<str> {

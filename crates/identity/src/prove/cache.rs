@@ -1,5 +1,5 @@
-//! Credentials that were verified before. A hit costs one hash and a few comparisons, and is checked again for everything that
-//! can have changed: the time, the issuer's keys, the configuration.
+//! The credential cache: credentials that were verified before. A hit costs one hash and a few comparisons. Everything that can
+//! have changed since is checked again: the time, the issuer's keys, the configuration.
 
 use std::sync::Arc;
 
@@ -14,22 +14,26 @@ use super::keys::KeySet;
 use super::source::Source;
 use super::verified::Verified;
 
-/// How many credentials are remembered, at 1 to 2 KiB each. When full, the ones used least are forgotten and verified anew.
-pub(crate) const CAPACITY: usize = 8192;
+/// The maximum number of cached credentials, of 1 to 2 KiB each. When the cache is full, those that are seldom used are dropped and
+/// have to be verified again.
+const MAX_CREDENTIALS: usize = 8192;
 
-/// SHA-256 of what was presented. The digest, not the token: memory holds no usable credential, and since nobody can choose a
-/// digest, how long a comparison takes tells nothing about another caller's token.
+/// SHA-256 of what a caller presents. It is the digest and not the token for two reasons. Memory then holds no usable credential.
+/// And nobody can choose a digest, so the time that a comparison takes tells nothing about another caller's token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Presented([u8; 32]);
+pub(crate) struct CacheKey([u8; 32]);
 
-impl Presented {
+impl CacheKey {
     pub(crate) fn of(evidence: &Evidence<'_>) -> Self {
         let bearer = evidence.bearer.unwrap_or_default();
         let mut context = Context::new(&SHA256);
-        // The length keeps bearer and peer apart; an empty bearer never verifies, so absent and empty may be the same.
+        // The length keeps bearer and peer apart. An absent and an empty bearer have the same key, which does no harm: an empty one
+        // is never verified, so it is never cached.
         context.update(&bearer.len().to_le_bytes());
         context.update(bearer.as_bytes());
         if let Some(peer) = evidence.peer {
+            // Its end too: what is proven ends with it, and another connection may come with another certificate of the same ID.
+            context.update(&peer.not_after.0.to_le_bytes());
             context.update(peer.spiffe_id.as_str().as_bytes());
         }
         let mut key = [0; 32];
@@ -46,7 +50,7 @@ pub(crate) struct Trusted {
     pub(crate) keys: Arc<KeySet>,
 }
 
-/// One remembered credential.
+/// One cached credential.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     /// `None` when the peer's SVID alone was presented.
@@ -56,55 +60,60 @@ pub(crate) struct Entry {
     pub(crate) proven: Arc<Proven>,
 }
 
-/// What a remembered credential is worth now.
+/// What of a cached credential may be used again now.
 #[derive(Debug)]
-pub(crate) enum Worth {
+pub(crate) enum Reuse {
+    /// All of it: whom it proves.
     Proven(Arc<Proven>),
-    /// The token still stands; the configuration changed, so whom it proves must be looked up again.
-    Unbound(Trusted),
-    /// The keys changed: verify anew.
+    /// The verified token. The configuration changed, so whom it proves must be looked up again.
+    Token(Trusted),
+    /// Nothing: the keys changed, so it must be verified again.
     Nothing,
 }
 
 impl Entry {
-    pub(crate) fn worth(&self, snapshot: &Snapshot, now: UnixMillis) -> Result<Worth, Refusal> {
+    /// What of it may be used at `now`, under `snapshot`.
+    ///
+    /// # Errors
+    /// When the token's time is over, or lies ahead.
+    pub(crate) fn reuse(&self, snapshot: &Snapshot, now: UnixMillis) -> Result<Reuse, Refusal> {
         if let Some(trusted) = &self.bearer {
             trusted.verified.times().check(now)?;
-            if !trusted.source.still(&trusted.keys, now) {
-                return Ok(Worth::Nothing);
+            if !trusted.source.verifies_with(&trusted.keys, now) {
+                return Ok(Reuse::Nothing);
             }
         }
         if *self.snapshot == *snapshot.digest() {
-            return Ok(Worth::Proven(self.proven.clone()));
+            return Ok(Reuse::Proven(self.proven.clone()));
         }
-        Ok(self.bearer.clone().map_or(Worth::Nothing, Worth::Unbound))
+        Ok(self.bearer.clone().map_or(Reuse::Nothing, Reuse::Token))
     }
 }
 
-/// The remembered credentials, bounded by [`CAPACITY`].
+/// The cached credentials, bounded by [`MAX_CREDENTIALS`].
 #[derive(Debug)]
-pub(crate) struct Remembered(Cache<Presented, Arc<Entry>>);
+pub(crate) struct CredentialCache(Cache<CacheKey, Arc<Entry>>);
 
-impl Remembered {
+impl CredentialCache {
     pub(crate) fn new() -> Self {
-        Self(Cache::new(CAPACITY))
+        Self(Cache::new(MAX_CREDENTIALS))
     }
 
-    pub(crate) fn get(&self, key: Presented) -> Option<Arc<Entry>> {
+    pub(crate) fn get(&self, key: CacheKey) -> Option<Arc<Entry>> {
         self.0.get(&key)
     }
 
-    pub(crate) fn insert(&self, key: Presented, entry: Entry) {
+    pub(crate) fn insert(&self, key: CacheKey, entry: Entry) {
         self.0.insert(key, Arc::new(entry));
     }
 
-    pub(crate) fn forget(&self, key: Presented) {
+    pub(crate) fn remove(&self, key: CacheKey) {
         self.0.remove(&key);
     }
 }
 
-impl std::fmt::Debug for Presented {
+impl std::fmt::Debug for CacheKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Presented")
+        f.write_str("CacheKey")
     }
 }

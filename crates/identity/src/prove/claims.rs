@@ -20,7 +20,8 @@ const READ: [&str; 11] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "act"
 /// When a token is valid. Checked again each time the token is presented.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
-    expires: UnixMillis,
+    /// `exp`.
+    pub(crate) expires: UnixMillis,
     /// The later of `nbf` and `iat`, less the leeway.
     begins: UnixMillis,
 }

@@ -30,8 +30,8 @@ pub(crate) enum FetchError {
     Address { url: String },
     #[error("{url}: {reason}")]
     Transport { url: String, reason: String },
-    #[error("{url}: no answer within {} ms", within.as_millis())]
-    Timeout { url: String, within: Duration },
+    #[error("{url}: no answer within {} ms", limit.as_millis())]
+    Timeout { url: String, limit: Duration },
     #[error("{url}: answered {status}")]
     Status { url: String, status: u16 },
     #[error("{url}: the answer has more than {MAX_DOCUMENT} bytes")]
@@ -109,7 +109,7 @@ impl Fetcher {
     async fn get(&self, url: &str) -> Result<Bytes, FetchError> {
         tokio::time::timeout(self.timeout, self.get_unbounded(url))
             .await
-            .unwrap_or_else(|_| Err(FetchError::Timeout { url: url.to_owned(), within: self.timeout }))
+            .unwrap_or_else(|_| Err(FetchError::Timeout { url: url.to_owned(), limit: self.timeout }))
     }
 
     async fn get_unbounded(&self, url: &str) -> Result<Bytes, FetchError> {

@@ -1,7 +1,7 @@
-//! The keys of an issuer elsewhere: fetched on first use, kept, renewed in the background, given up when they are too old.
+//! The keys of an issuer elsewhere. They are fetched on first use, kept, renewed in the background, and given up when too old.
 //!
-//! Nothing here runs on a timer: age is measured against the time each call brings with it, and a call that finds the keys
-//! ageing starts the renewal. So an idle gateway makes no requests, and tests need no sleeps.
+//! Nothing here runs on a timer or reads a clock. The age of keys is measured against the time that each call brings with it, and
+//! a call that finds the keys ageing starts the renewal. So an idle gateway makes no requests, and tests need no sleeps.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -17,7 +17,7 @@ use super::fetch::{FetchError, Fetcher};
 use super::keys::KeySet;
 use super::token::shown;
 
-/// Never attempted, far enough back that every pause is over.
+/// The time of an attempt that was never made: far enough back that every pause is over.
 const NEVER: i64 = i64::MIN / 2;
 
 /// One issuer and what is known of its keys.
@@ -31,7 +31,7 @@ pub(crate) struct Remote {
     attempted: AtomicI64,
     failed: AtomicBool,
     last_error: ArcSwapOption<FetchError>,
-    /// Held while fetching: one fetch at a time, whoever waits shares it.
+    /// Held while fetching, so that there is one fetch at a time. Whoever waits for it shares its result.
     fetching: Mutex<()>,
 }
 
@@ -69,13 +69,15 @@ impl Remote {
     }
 
     /// Whether `keys` are still the issuer's and fresh. Starts a renewal when they are ageing. Cheap: this is the warm path.
-    pub(crate) fn still(self: &Arc<Self>, keys: &Arc<KeySet>, now: UnixMillis) -> bool {
+    pub(crate) fn verifies_with(self: &Arc<Self>, keys: &Arc<KeySet>, now: UnixMillis) -> bool {
         let state = self.state.load();
-        state.as_ref().is_some_and(|fetched| Arc::ptr_eq(&fetched.keys, keys) && self.serves(fetched, now))
+        state
+            .as_ref()
+            .is_some_and(|fetched| Arc::ptr_eq(&fetched.keys, keys) && self.usable_at_once(fetched, now))
     }
 
-    /// Whether these keys do without waiting; if they are not fresh, a renewal begins beside the call.
-    fn serves(self: &Arc<Self>, fetched: &Arc<Fetched>, now: UnixMillis) -> bool {
+    /// Whether a call may use these keys without waiting. If they are not fresh, a renewal begins beside the call.
+    fn usable_at_once(self: &Arc<Self>, fetched: &Arc<Fetched>, now: UnixMillis) -> bool {
         match self.age(fetched, now) {
             Age::Fresh => return true,
             Age::Ageing => {}
@@ -93,15 +95,15 @@ impl Remote {
     /// `IssuerUnreachable` when there are none, or only ones older than [`Limits::stale_after`].
     pub(crate) async fn keys(self: &Arc<Self>, now: UnixMillis) -> Result<Arc<KeySet>, Refusal> {
         let seen = self.state.load_full();
-        if let Some(fetched) = seen.as_ref().filter(|fetched| self.serves(fetched, now)) {
+        if let Some(fetched) = seen.as_ref().filter(|fetched| self.usable_at_once(fetched, now)) {
             return Ok(fetched.keys.clone());
         }
         self.renew(seen, now).await;
         self.usable(now)
     }
 
-    /// Keys newer than `seen`, which do not know some token's key: the issuer may have rotated. Tokens with invented key ids
-    /// cannot make us ask more often than once in [`Limits::refetch_after`]; within it this returns what there is.
+    /// Keys newer than `seen`, which lack the key of some token: the issuer may have rotated. Tokens with invented key ids cannot
+    /// make us ask more often than once in [`Limits::refetch_after`]. During that pause this returns the keys there are.
     pub(crate) async fn newer(
         self: &Arc<Self>,
         seen: &Arc<KeySet>,

@@ -22,12 +22,12 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Whether `keys` are what the issuer's tokens are verified with now.
-    pub(crate) fn still(&self, keys: &Arc<KeySet>, now: UnixMillis) -> bool {
+    /// Whether `keys` are what the issuer's tokens are verified with at `now`.
+    pub(crate) fn verifies_with(&self, keys: &Arc<KeySet>, now: UnixMillis) -> bool {
         match self {
             Self::Mint(mint) => mint.verifies_with(keys),
             Self::Local(local) => Arc::ptr_eq(local.keys(), keys),
-            Self::Remote(remote) => remote.still(keys, now),
+            Self::Remote(remote) => remote.verifies_with(keys, now),
         }
     }
 
@@ -42,7 +42,8 @@ impl Source {
             Ok(()) => return Ok(keys),
             Err(error) => error,
         };
-        // A key we do not know may be new. Without a key id, a new key looks like a wrong signature.
+        // A key that is unknown here may be new at the issuer. A token that names no key is tried with the one key there is, so
+        // with such a token a new key looks like a wrong signature.
         match self {
             Self::Remote(remote) if error == KeyError::Unknown || token.key_id.is_none() => {
                 let newer = remote.newer(&keys, now).await?;

@@ -7,9 +7,9 @@ use vidimus_core::refusal::{Code, Refusal};
 
 use super::keys::Algorithm;
 
-/// The longest token that is looked at, in bytes.
+/// The maximum length of a token, in bytes.
 pub(crate) const MAX_TOKEN: usize = 16 * 1024;
-/// The longest `kid`, in bytes.
+/// The maximum length of a `kid`, in bytes.
 const MAX_KEY_ID: usize = 256;
 /// The values of `typ` that an access token, an ID token, a JWT-SVID or a per-hop token may have, compared without case
 /// and without `application/` (RFC 8725 section 3.11). Others (`dpop+jwt`, `logout+jwt`, `secevent+jwt`) mean other things.
@@ -33,8 +33,8 @@ pub(crate) fn malformed(reason: impl Into<String>) -> Refusal {
 
 /// A value of the caller's in a message: quoted, escaped and cut.
 pub(crate) fn shown(value: &str) -> String {
-    const LONGEST: usize = 120;
-    format!("{:?}", value.chars().take(LONGEST).collect::<String>())
+    const MAX_SHOWN: usize = 120;
+    format!("{:?}", value.chars().take(MAX_SHOWN).collect::<String>())
 }
 
 pub(crate) fn check_size(bearer: &str) -> Result<(), Refusal> {

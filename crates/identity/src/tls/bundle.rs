@@ -70,6 +70,7 @@ impl TrustBundle {
         Ok(Self { trust_domain, verifier })
     }
 
+    /// The domain whose SVIDs its roots vouch for.
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.trust_domain
     }

@@ -237,3 +237,36 @@ async fn service_account_tokens_bind_by_namespace_and_name() {
     let token = world.issuer.token(json!({ "sub": subject, "aud": GATEWAY }));
     assert_eq!(code(&world.bearer(&token).await), Err(Code::PrincipalUnknown));
 }
+
+/// What was proven ends with the first credential that was needed to prove it, also where the answer comes from the cache.
+#[tokio::test]
+async fn what_is_proven_has_an_end() {
+    let world = World::new();
+    let start = now().0;
+    let at = |minutes: i64| UnixMillis(start + minutes * 60_000);
+    let token = |subject: &str, minutes: i64| {
+        world.token(json!({ "sub": subject, "exp": at(minutes).0 / 1000, "minutes": minutes }))
+    };
+    let svid = |minutes: i64| {
+        let mut peer = peer(BOT);
+        peer.not_after = at(minutes);
+        peer
+    };
+    let (bot, anna) = (token("bot-1", 10), token("anna", 20));
+    let acting = world.token(json!({ "sub": "anna", "act": { "sub": "bot-1" }, "exp": at(25).0 / 1000 }));
+    // In turns, so that some are answered from the cache; the same token comes beside different certificates.
+    for round in ["new", "cached"] {
+        for (name, bearer, peer, end) in [
+            ("a token", Some(&bot), None, 10),
+            ("an SVID", None, Some(svid(30)), 30),
+            ("the SVID of the next connection", None, Some(svid(15)), 15),
+            ("a token that ends before the SVID", Some(&anna), Some(svid(30)), 20),
+            ("a token that ends after the SVID", Some(&anna), Some(svid(15)), 15),
+            ("a token with an actor", Some(&acting), None, 25),
+            ("a token with an actor, after the SVID", Some(&acting), Some(svid(15)), 15),
+        ] {
+            let proven = world.at(bearer.map(String::as_str), peer.as_ref(), 0).await.unwrap();
+            assert_eq!(proven.expires, Some(at(end)), "{name}, {round}");
+        }
+    }
+}

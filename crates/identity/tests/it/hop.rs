@@ -1,15 +1,22 @@
 //! The token of a hop: what it says, whom it proves, and whom not.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Value, json};
-use vidimus_core::caller::{Chain, UnixMillis, User};
+use vidimus_core::call::Destination;
+use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
 use vidimus_core::entity::EntityId;
+use vidimus_core::permit::Permit;
 use vidimus_core::refusal::Code;
-use vidimus_identity::{Hop, KeyFileError, MAX_ACTORS, Mint, MintError};
+use vidimus_core::resource::Principal;
+use vidimus_identity::{KeyFileError, MAX_ACTORS, Mint, MintError};
 use vidimus_testkit::issuer::compact;
+use vidimus_testkit::permit::permit;
 
 use crate::world::{BOT, HOPS, World, code, merged, now, peer};
 
@@ -33,23 +40,49 @@ fn anna() -> User {
     }
 }
 
-/// A hop from invoice-bot, for Anna, to `destination`.
-fn minted(mint: &Mint, destination: &str, chain: &Chain) -> String {
-    let (destination, caller, user) = (entity(destination), entity("Agent/finance/invoice-bot"), anna());
-    let hop = Hop {
-        audience: "http://summarizer.finance:8080/",
-        destination: &destination,
-        caller: &caller,
-        user: Some(&user),
-        chain,
-        now: now(),
-        ttl: Duration::from_secs(120),
-    };
-    token(&mint.mint(&hop).unwrap())
+/// Invoice-bot, for `user`, at the end of `chain`.
+fn invoice_bot(world: &World, user: Option<User>, chain: &Chain) -> Caller {
+    let principal = Principal::Agent(world.snapshot.agent("finance/invoice-bot").unwrap().clone());
+    let proven = Proven { principal, identity: BOT.into(), user, delegated: None, expires: None };
+    Caller { proven: Arc::new(proven), chain: Arc::new(chain.clone()) }
+}
+
+fn agent(world: &World, name: &str) -> Destination {
+    Destination::Agent(world.snapshot.agent(&format!("finance/{name}")).unwrap().clone())
+}
+
+/// The token of a call to summarizer by invoice-bot, for Anna.
+fn minted(world: &World, mint: &Mint, chain: &Chain) -> String {
+    let caller = invoice_bot(world, Some(anna()), chain);
+    mint_for(mint, &permit(&caller, &agent(world, "summarizer"), "call-1"), 120)
+}
+
+fn mint_for(mint: &Mint, permit: &Permit, seconds: u64) -> String {
+    token(&mint.mint(permit, now(), Duration::from_secs(seconds)).unwrap())
+}
+
+/// A token of a hop from invoice-bot for Anna, signed with the mint's own key, with these claims in place of the right ones. So
+/// it can say what no permit gives.
+fn signed(world: &World, over: Value) -> String {
+    let pem = std::fs::read(world.directory.path().join("hop-key.pem")).unwrap();
+    let key = EncodingKey::from_ec_pem(&pem).unwrap();
+    let good = json!({
+        "iss": HOPS, "sub": "anna", "aud": "x", "dst": "Agent/finance/summarizer", "email": "anna@example.com",
+        "sub_id": { "format": "iss_sub", "iss": "https://login.example", "sub": "anna" },
+        "act": { "sub": "Agent/finance/invoice-bot" }, "depth": 1, "txn": "t", "txn_iat": 1, "jti": "j",
+        "iat": now().0 / 1000, "exp": now().0 / 1000 + 60,
+    });
+    jsonwebtoken::encode(&Header::new(Algorithm::ES256), &merged(good, over), &key).unwrap()
 }
 
 fn token(hop: &vidimus_identity::HopToken) -> String {
     hop.header_value.to_str().unwrap().strip_prefix("Bearer ").unwrap().to_owned()
+}
+
+/// The claims of a token, whoever signed it.
+fn payload(token: &str) -> Value {
+    let payload = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
 }
 
 /// As a resource server elsewhere reads it: another library, the published keys, the destination's own audience.
@@ -69,7 +102,7 @@ fn read_elsewhere(mint: &Mint, token: &str) -> (Header, Value) {
 fn it_is_an_access_token_that_others_can_read() {
     let world = World::new();
     let chain = chain(&["Service/finance/reporting", "Agent/finance/tenant"]);
-    let token = minted(&world.mint, "Agent/finance/summarizer", &chain);
+    let token = minted(&world, &world.mint, &chain);
     let (header, claims) = read_elsewhere(&world.mint, &token);
     assert_eq!(header.typ.as_deref(), Some("at+jwt"));
     let issued = claims["iat"].as_i64().unwrap();
@@ -100,45 +133,39 @@ fn it_is_an_access_token_that_others_can_read() {
 #[test]
 fn without_a_user_the_first_actor_is_the_subject() {
     let world = World::new();
-    let (destination, caller) = (entity("Agent/finance/summarizer"), entity("Agent/finance/invoice-bot"));
     for (prior, subject) in [
         (chain(&[]), "Agent/finance/invoice-bot"),
         (chain(&["Service/finance/reporting"]), "Service/finance/reporting"),
     ] {
-        let hop = Hop {
-            audience: "http://summarizer.finance:8080/",
-            destination: &destination,
-            caller: &caller,
-            user: None,
-            chain: &prior,
-            now: now(),
-            ttl: Duration::from_secs(1),
-        };
-        let (_, claims) = read_elsewhere(&world.mint, &token(&world.mint.mint(&hop).unwrap()));
+        let permit = permit(&invoice_bot(&world, None, &prior), &agent(&world, "summarizer"), "call-1");
+        let (_, claims) = read_elsewhere(&world.mint, &mint_for(&world.mint, &permit, 1));
         assert_eq!((claims["sub"].as_str(), claims.get("sub_id")), (Some(subject), None));
     }
 }
 
-/// A tool learns who the user is, and not the address.
+/// A tool and a model learn who the user is, and not the address.
 #[test]
 fn the_email_goes_only_to_those_who_may_call_on() {
     let world = World::new();
+    let server = world.snapshot.mcp_server("finance/ledger").unwrap().clone();
+    let provider = world.snapshot.llm_provider("platform/openai").unwrap().clone();
     for (destination, given) in [
-        ("Agent/finance/summarizer", true),
-        ("Service/finance/reporting", true),
-        ("Tool/finance/ledger/get_invoice", false),
-        ("MCPServer/finance/ledger", false),
-        ("Model/platform/openai/gpt", false),
+        (agent(&world, "summarizer"), true),
+        (Destination::Server(server), false),
+        (Destination::Provider(provider), false),
     ] {
-        let (_, claims) = read_elsewhere(&world.mint, &minted(&world.mint, destination, &chain(&[])));
-        assert_eq!(claims.get("email").is_some(), given, "{destination}");
+        let permit = permit(&invoice_bot(&world, Some(anna()), &chain(&[])), &destination, "call-1");
+        let claims = payload(&mint_for(&world.mint, &permit, 60));
+        assert_eq!(claims["dst"], destination.id().to_string());
+        assert_eq!(claims["aud"], &*destination.endpoint().unwrap().audience);
+        assert_eq!(claims.get("email").is_some(), given, "{destination:?}");
     }
 }
 
 #[tokio::test]
 async fn the_agent_it_was_minted_for_continues_the_chain() {
     let world = World::new();
-    let token = minted(&world.mint, "Agent/finance/summarizer", &chain(&["Service/finance/reporting"]));
+    let token = minted(&world, &world.mint, &chain(&["Service/finance/reporting"]));
     let proven = world.bearer(&token).await.unwrap();
     assert_eq!(proven.principal.entity().to_string(), "Agent/finance/summarizer");
     assert_eq!(&*proven.identity, "hop:Agent/finance/summarizer");
@@ -146,18 +173,13 @@ async fn the_agent_it_was_minted_for_continues_the_chain() {
     let expected = chain(&["Service/finance/reporting", "Agent/finance/invoice-bot"]);
     assert_eq!(proven.delegated, Some(expected.clone()));
     assert_eq!(expected.depth(), 3);
+    let claims = payload(&token);
+    assert_eq!(proven.expires, Some(UnixMillis(claims["exp"].as_i64().unwrap() * 1000)));
 
     // And on: the next hop keeps the transaction, its beginning and the user.
-    let hop = Hop {
-        audience: "x",
-        destination: &entity("Service/finance/reporting"),
-        caller: proven.principal.entity(),
-        user: proven.user.as_ref(),
-        chain: &expected,
-        now: now(),
-        ttl: Duration::from_secs(60),
-    };
-    let next = world.bearer(&self::token(&world.mint.mint(&hop).unwrap())).await.unwrap();
+    let caller = Caller { proven: proven.clone(), chain: Arc::new(expected.clone()) };
+    let permit = permit(&caller, &agent(&world, "tenant"), "call-2");
+    let next = world.bearer(&mint_for(&world.mint, &permit, 60)).await.unwrap();
     let delegated = next.delegated.as_ref().unwrap();
     assert_eq!(delegated.depth(), 4);
     assert_eq!((&*delegated.transaction, delegated.started), ("txn-1", UnixMillis(1_700_000_000_123)));
@@ -167,7 +189,7 @@ async fn the_agent_it_was_minted_for_continues_the_chain() {
 #[tokio::test]
 async fn it_proves_nothing_of_anybody_else() {
     let world = World::new();
-    let to = |destination: &str| minted(&world.mint, destination, &chain(&[]));
+    let to = |destination: &str| signed(&world, json!({ "dst": destination }));
     let summarizer = peer("spiffe://corp.example/summarizer");
     let stranger = peer("spiffe://corp.example/stranger");
     let cases = [
@@ -203,7 +225,7 @@ async fn it_proves_nothing_of_anybody_else() {
 #[tokio::test]
 async fn it_ends_after_two_minutes() {
     let world = World::new();
-    let token = minted(&world.mint, "Agent/finance/summarizer", &chain(&[]));
+    let token = minted(&world, &world.mint, &chain(&[]));
     assert!(world.at(Some(&token), None, 118).await.is_ok());
     assert_eq!(code(&world.at(Some(&token), None, 120).await), Err(Code::TokenExpired));
 }
@@ -211,23 +233,29 @@ async fn it_ends_after_two_minutes() {
 #[test]
 fn what_must_not_be_minted_is_not() {
     let world = World::new();
-    let (agent, tool) = (entity("Agent/finance/invoice-bot"), entity("Tool/finance/ledger/x"));
-    let short = chain(&[]);
-    let longest = chain(&["Agent/a/b"; MAX_ACTORS - 1]);
+    let mint = |chain: &Chain, destination: &Destination, ttl: u64| {
+        let permit = permit(&invoice_bot(&world, None, chain), destination, "call-1");
+        world.mint.mint(&permit, now(), Duration::from_millis(ttl)).map(|_| ())
+    };
+    let summarizer = agent(&world, "summarizer");
+    let maximal = chain(&["Agent/a/b"; MAX_ACTORS - 1]);
     let too_long = chain(&["Agent/a/b"; MAX_ACTORS]);
     let laundered = chain(&["Tool/finance/ledger/x"]);
-    let mint = |caller: &EntityId, chain: &Chain, ttl: u64| {
-        let ttl = Duration::from_millis(ttl);
-        let hop = Hop { audience: "x", destination: &tool, caller, user: None, chain, now: now(), ttl };
-        world.mint.mint(&hop).map(|_| ())
-    };
-    assert_eq!(mint(&agent, &longest, 120_000), Ok(()));
-    assert_eq!(mint(&agent, &too_long, 1000), Err(MintError::ChainTooLong { actors: MAX_ACTORS + 1 }));
+    assert_eq!(mint(&maximal, &summarizer, 120_000), Ok(()));
+    let actors = MAX_ACTORS + 1;
+    assert_eq!(mint(&too_long, &summarizer, 1000), Err(MintError::ChainTooLong { actors }));
     for ttl in [0, 999, 120_001] {
-        assert_eq!(mint(&agent, &short, ttl), Err(MintError::Ttl { ttl: Duration::from_millis(ttl) }));
+        let expected = MintError::Ttl { ttl: Duration::from_millis(ttl) };
+        assert_eq!(mint(&chain(&[]), &summarizer, ttl), Err(expected));
     }
-    assert_eq!(mint(&tool, &short, 1000), Err(MintError::NotAnActor { caller: tool.clone() }));
-    assert_eq!(mint(&agent, &laundered, 1000), Err(MintError::NotAnActor { caller: tool.clone() }));
+    let entity = entity("Tool/finance/ledger/x");
+    assert_eq!(mint(&laundered, &summarizer, 1000), Err(MintError::NotAnActor { entity }));
+
+    let mut nowhere = (**world.snapshot.agent("finance/summarizer").unwrap()).clone();
+    nowhere.endpoint = None;
+    let destination = nowhere.id.clone();
+    let nowhere = Destination::Agent(Arc::new(nowhere));
+    assert_eq!(mint(&chain(&[]), &nowhere, 1000), Err(MintError::NoEndpoint { destination }));
 }
 
 /// Text in names cannot become structure in the token.
@@ -235,36 +263,20 @@ fn what_must_not_be_minted_is_not() {
 fn names_are_escaped() {
     let world = World::new();
     let user = User { issuer: "https://x\"".into(), subject: "a\",\"sub\":\"admin".into(), email: None };
-    let (destination, caller) =
-        (entity("Tool/a/b/\",\"dst\":\"Agent/x/y"), entity("Agent/finance/invoice-bot"));
-    let hop = Hop {
-        audience: "http://summarizer.finance:8080/",
-        destination: &destination,
-        caller: &caller,
-        user: Some(&user),
-        chain: &chain(&[]),
-        now: now(),
-        ttl: Duration::from_secs(60),
-    };
-    let (_, claims) = read_elsewhere(&world.mint, &token(&world.mint.mint(&hop).unwrap()));
+    let mut other = (**world.snapshot.agent("finance/summarizer").unwrap()).clone();
+    other.id = entity("Agent/a/b\",\"dst\":\"Agent/x/y");
+    let caller = invoice_bot(&world, Some(user), &chain(&[]));
+    let permit = permit(&caller, &Destination::Agent(Arc::new(other)), "call-1");
+    let (_, claims) = read_elsewhere(&world.mint, &mint_for(&world.mint, &permit, 60));
     assert_eq!(claims["sub"], "a\",\"sub\":\"admin");
-    assert_eq!(claims["dst"], "Tool/a/b/\",\"dst\":\"Agent/x/y");
+    assert_eq!(claims["dst"], "Agent/a/b\",\"dst\":\"Agent/x/y");
 }
 
 #[test]
 fn debug_does_not_print_it() {
     let world = World::new();
-    let (destination, caller) = (entity("Tool/a/b/c"), entity("Agent/a/b"));
-    let hop = Hop {
-        audience: "x",
-        destination: &destination,
-        caller: &caller,
-        user: None,
-        chain: &chain(&[]),
-        now: now(),
-        ttl: Duration::from_secs(60),
-    };
-    let minted = world.mint.mint(&hop).unwrap();
+    let permit = permit(&invoice_bot(&world, None, &chain(&[])), &agent(&world, "summarizer"), "call-1");
+    let minted = world.mint.mint(&permit, now(), Duration::from_secs(60)).unwrap();
     assert!(minted.header_value.is_sensitive());
     assert!(!format!("{minted:?}").contains("eyJ"), "{minted:?}");
     let key = std::fs::read_to_string(world.directory.path().join("hop-key.pem")).unwrap();
@@ -278,13 +290,6 @@ fn debug_does_not_print_it() {
 #[tokio::test]
 async fn claims_of_our_own_are_not_believed_blindly() {
     let world = World::new();
-    let pem = std::fs::read(world.directory.path().join("hop-key.pem")).unwrap();
-    let key = EncodingKey::from_ec_pem(&pem).unwrap();
-    let good = json!({
-        "iss": HOPS, "sub": "Agent/finance/invoice-bot", "aud": "x", "dst": "Agent/finance/summarizer",
-        "act": { "sub": "Agent/finance/invoice-bot" }, "depth": 1, "txn": "t", "txn_iat": 1, "jti": "j",
-        "iat": now().0 / 1000, "exp": now().0 / 1000 + 60,
-    });
     let cases = [
         (json!({}), Ok("Agent/finance/summarizer".to_owned())),
         (json!({ "depth": 2 }), Err(Code::TokenMalformed)),
@@ -299,8 +304,7 @@ async fn claims_of_our_own_are_not_believed_blindly() {
         (json!({ "sub_id": { "format": "iss_sub", "iss": "x" } }), Err(Code::TokenMalformed)),
     ];
     for (over, expected) in cases {
-        let claims = merged(good.clone(), over.clone());
-        let token = jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &key).unwrap();
+        let token = signed(&world, over.clone());
         assert_eq!(code(&world.bearer(&token).await), expected, "{over}");
     }
 }
@@ -310,10 +314,10 @@ async fn a_forged_one_is_refused() {
     let world = World::new();
     let elsewhere = tempfile::tempdir().unwrap();
     let impostor = Mint::open(elsewhere.path(), HOPS).unwrap();
-    let forged = minted(&impostor, "Agent/finance/summarizer", &chain(&[]));
+    let forged = minted(&world, &impostor, &chain(&[]));
     assert_eq!(code(&world.bearer(&forged).await), Err(Code::TokenKeyUnknown));
 
-    let good = minted(&world.mint, "Agent/finance/summarizer", &chain(&[]));
+    let good = minted(&world, &world.mint, &chain(&[]));
     let parts: Vec<&str> = good.split('.').collect();
     let spliced = format!("{}.{}.{}", parts[0], forged.split('.').nth(1).unwrap(), parts[2]);
     assert_eq!(code(&world.bearer(&spliced).await), Err(Code::TokenSignature));
@@ -324,12 +328,12 @@ async fn a_forged_one_is_refused() {
 #[tokio::test]
 async fn a_rotated_key_is_good_once_more() {
     let world = World::new();
-    let token = minted(&world.mint, "Agent/finance/summarizer", &chain(&[]));
+    let token = minted(&world, &world.mint, &chain(&[]));
     assert!(world.bearer(&token).await.is_ok());
     world.mint.rotate().unwrap();
     assert!(world.bearer(&token).await.is_ok(), "the previous key");
     read_elsewhere(&world.mint, &token);
-    let newer = minted(&world.mint, "Agent/finance/summarizer", &chain(&[]));
+    let newer = minted(&world, &world.mint, &chain(&[]));
     assert!(world.bearer(&newer).await.is_ok());
     world.mint.rotate().unwrap();
     assert_eq!(code(&world.bearer(&token).await), Err(Code::TokenKeyUnknown), "the one before");

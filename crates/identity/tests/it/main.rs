@@ -4,8 +4,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stderr,
-    clippy::indexing_slicing,
     clippy::needless_pass_by_value,
     reason = "a test that cannot go on fails"
 )]
@@ -15,7 +13,6 @@ mod binding;
 mod hop;
 mod issuer;
 mod local;
-mod measure;
 mod mtls;
 mod property;
 mod world;

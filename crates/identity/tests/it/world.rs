@@ -164,5 +164,18 @@ pub(crate) fn objects(issuer: &str, foreign: &str) -> Vec<Value> {
             "spec": { "owner": "first.last@example.com", "team": "finance", "riskLevel": "low",
                       "identities": [oidc("svc-reporting")] },
         }),
+        json!({
+            "apiVersion": "vidimus.dev/v1alpha1",
+            "kind": "MCPServer",
+            "metadata": { "name": "ledger", "namespace": "finance" },
+            "spec": { "owner": "first.last@example.com", "team": "finance", "riskLevel": "low",
+                      "endpoint": { "url": "http://ledger-mcp.finance:9000/mcp" } },
+        }),
+        json!({
+            "apiVersion": "vidimus.dev/v1alpha1",
+            "kind": "LLMProvider",
+            "metadata": { "name": "openai", "namespace": "platform" },
+            "spec": { "owner": "first.last@example.com", "type": "openAI", "credential": { "none": {} }, "models": [{ "name": "gpt-5.2-mini" }] },
+        }),
     ]
 }
