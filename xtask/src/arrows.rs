@@ -17,7 +17,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "vidimus",
         &["vidimus-core", "vidimus-registry", "vidimus-identity", "vidimus-gateway", "vidimus-ledger"],
     ),
-    ("vidimus-testkit", &["vidimus-core", "vidimus-identity"]),
+    // The ledger: without recording a decision there is no permit, in tests neither.
+    ("vidimus-testkit", &["vidimus-core", "vidimus-identity", "vidimus-ledger"]),
     (
         "vidimus-bench",
         &["vidimus-core", "vidimus-registry", "vidimus-identity", "vidimus-ledger", "vidimus-testkit"],

@@ -25,9 +25,8 @@ pub(crate) fn check_directory(directory: &Path) -> Vec<String> {
         .rejections
         .iter()
         .map(|rejection| {
-            let vidimus_core::resource::Rejection { source, line, object, field, value, reason, fix } =
-                rejection;
-            format!("{source}:{line}: {object} {field} {value:?}: {reason}; {fix}")
+            let vidimus_core::resource::Rejection { origin, object, field, value, reason, fix } = rejection;
+            format!("{origin}: {object} {field} {value:?}: {reason}; {fix}")
         })
         .collect();
     if complaints.is_empty() && loaded.snapshot.objects().is_empty() {

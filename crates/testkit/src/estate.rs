@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use vidimus_core::call::{Action, Arguments, Call, Context, Target};
-use vidimus_core::caller::{Chain, UnixMillis};
+use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
+use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
 use vidimus_core::resource::llm_provider::{CredentialSource, Model, ProviderType};
@@ -139,12 +139,19 @@ impl Estate {
         let started = UnixMillis(1_790_000_000_000);
         let arguments =
             ARGUMENTS.get(dice.below(ARGUMENTS.len())).and_then(|text| Json::parse(text.as_bytes()).ok())?;
-        Some(EstateCall {
+        let chain = Chain { transaction: "0198a3c0-0000-7000-8000-000000000001".into(), started, actors };
+        let proven = Proven {
             principal: Principal::Agent(agent.clone()),
+            identity: "spiffe://estate.test/agent".into(),
+            user: None,
+            delegated: None,
+            expires: None,
+        };
+        Some(EstateCall {
+            caller: Caller { proven: Arc::new(proven), chain: Arc::new(chain) },
             action,
             owner: key(&owner).into(),
             name: name.into(),
-            chain: Chain { transaction: "0198a3c0-0000-7000-8000-000000000001".into(), started, actors },
             now: UnixMillis(started.0 + 1_234),
             arguments,
         })
@@ -164,11 +171,10 @@ const ARGUMENTS: [&str; 3] = [
 /// One call of an estate, owned.
 #[derive(Clone, Debug)]
 pub struct EstateCall {
-    pub principal: Principal,
+    caller: Caller,
     pub action: Action,
     owner: Arc<str>,
     name: Arc<str>,
-    chain: Chain,
     now: UnixMillis,
     arguments: Json<'static>,
 }
@@ -191,23 +197,8 @@ impl EstateCall {
         } else {
             Arguments::None
         };
-        Some(Call {
-            principal: &self.principal,
-            action: self.action,
-            target,
-            context: Context {
-                method: "tools/call",
-                user: None,
-                chain: &self.chain,
-                now: self.now,
-                source_ip: None,
-                identity: "spiffe://estate.test/agent",
-                arguments,
-                tokens_estimated: 900,
-                streaming: false,
-                fan_out: 1,
-            },
-        })
+        let ask = Ask { arguments, tokens_estimated: 900, ..Ask::about("tools/call", self.action, target) };
+        Some(Call { caller: &self.caller, ask, now: self.now, source_ip: None, fan_out: 1 })
     }
 }
 
@@ -233,8 +224,8 @@ fn first_tool_of(set: usize) -> usize {
 }
 
 fn meta(name: String) -> Meta {
-    let origin = Origin { source: "estate".into(), line: 0 };
-    Meta { namespace: NAMESPACE.into(), name: name.into(), labels: BTreeMap::new(), origin }
+    let origin = Origin::file("estate", 0);
+    Meta { namespace: NAMESPACE.into(), name: name.into(), labels: BTreeMap::new(), generation: None, origin }
 }
 
 fn endpoint(host: &str) -> Endpoint {
@@ -405,8 +396,11 @@ mod tests {
             super::Snapshot::build(super::Estate::generate(1, 200, 300)).0.digest()
         );
         let calls: Vec<super::EstateCall> = estate.calls(&snapshot).take(500).collect();
-        let allowed =
-            calls.iter().filter(|one| snapshot.decide(&one.call(&snapshot).unwrap()).allowed()).count();
+        let allows = |one: &&super::EstateCall| {
+            let call = one.call(&snapshot).unwrap();
+            snapshot.authorize(&call).outcome() == vidimus_core::decision::Outcome::Allow
+        };
+        let allowed = calls.iter().filter(allows).count();
         assert!((50..450).contains(&allowed), "{allowed} of 500");
     }
 }

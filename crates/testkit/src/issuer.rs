@@ -157,6 +157,7 @@ impl FakeIssuer {
         self.shared.state().keys.push(Arc::new(key));
     }
 
+    /// Answers like this from now on, also what hangs now.
     pub fn behave(&self, behaviour: Behaviour) {
         self.shared.state().behaviour = behaviour;
         self.shared.changed.notify_waiters();

@@ -1,4 +1,7 @@
-//! Fakes for tests: an issuer, upstreams, an estate. Never part of a release.
+//! Fakes for tests: an issuer, an upstream, a clock, an estate; and permits, which are real. Never part of a release.
 
+pub mod clock;
 pub mod estate;
 pub mod issuer;
+pub mod permit;
+pub mod upstream;

@@ -23,6 +23,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// Every algorithm that the gateway accepts.
     pub const ALL: [Self; 7] =
         [Self::Rs256, Self::Rs384, Self::Rs512, Self::Ps256, Self::Es256, Self::Es384, Self::EdDsa];
 
@@ -91,6 +92,7 @@ impl IssuerKey {
         self
     }
 
+    /// What it signs with.
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
