@@ -1,5 +1,5 @@
-//! The only place that reaches an upstream. It takes a [`Permit`], which only a decision gives, and a [`Receipt`], which only
-//! the ledger gives.
+//! The only place that reaches an upstream. It takes an [`Outbound`], which takes the [`Permit`] of its call: only the recording
+//! of an allowing decision gives one, and where the request goes is read from it.
 
 mod connect;
 pub mod headers;
@@ -12,13 +12,12 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use vidimus_core::decision::Permit;
+use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
-use vidimus_ledger::Receipt;
 
 use connect::Client;
-pub use connect::{AddressGuard, Network};
+pub use connect::{AddressGuard, Network, NotANetwork};
 
 /// One worker's connections to upstreams, pooled; a client per set of trusted roots.
 #[derive(Clone, Debug)]
@@ -32,13 +31,94 @@ struct Inner {
     own_roots: Mutex<HashMap<Arc<str>, Client>>,
 }
 
-/// What goes upstream: the caller's bytes, headers already cleared of the caller's credentials.
+/// A request to the upstream of a permitted call: the caller's bytes, headers already cleared of the caller's credentials.
+///
+/// It holds the permit, and its address is the permit's. A request to anywhere else cannot be made:
+///
+/// ```compile_fail,E0451
+/// # use vidimus_gateway::Outbound;
+/// fn elsewhere(outbound: Outbound) -> Outbound {
+///     Outbound { uri: http::Uri::from_static("http://elsewhere.example"), ..outbound }
+/// }
+/// ```
+///
+/// nor one without a permit, from what names the destination or from the index of some record:
+///
+/// ```compile_fail,E0308
+/// # use vidimus_gateway::Outbound;
+/// # use vidimus_core::call::Destination;
+/// fn without_a_permit(destination: Destination) {
+///     let _ = Outbound::to(destination, http::Method::POST, "", Default::default(), Default::default());
+/// }
+/// ```
+///
+/// ```compile_fail,E0308
+/// # use vidimus_gateway::Outbound;
+/// fn of_a_record(index: u64) {
+///     let _ = Outbound::to(index, http::Method::POST, "", Default::default(), Default::default());
+/// }
+/// ```
+///
+/// nor two with one permit:
+///
+/// ```compile_fail,E0382
+/// # use vidimus_gateway::Outbound;
+/// # use vidimus_core::permit::Permit;
+/// fn twice(permit: Permit) {
+///     let _ = Outbound::to(permit, http::Method::POST, "", Default::default(), Default::default());
+///     let _ = Outbound::to(permit, http::Method::POST, "", Default::default(), Default::default());
+/// }
+/// ```
+///
+/// A permit makes one:
+///
+/// ```
+/// # use vidimus_gateway::Outbound;
+/// # use vidimus_core::permit::Permit;
+/// fn once(permit: Permit) {
+///     let _ = Outbound::to(permit, http::Method::POST, "", Default::default(), Default::default());
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Outbound {
-    pub method: Method,
-    pub uri: Uri,
-    pub headers: HeaderMap,
-    pub body: Bytes,
+    permit: Permit,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Outbound {
+    /// The request of a permitted call. `path` is what the operation has below the registered address. The caller's query string
+    /// is not part of any of the protocols.
+    ///
+    /// # Errors
+    /// `resource_unknown` for a destination without an address.
+    pub fn to(
+        permit: Permit,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Self, Refusal> {
+        let base = permit.endpoint()?.url.as_str();
+        let uri = match path {
+            "" => base.parse(),
+            path => format!("{}{path}", base.trim_end_matches('/')).parse(),
+        };
+        let uri = uri.map_err(|error: http::uri::InvalidUri| {
+            Refusal::new(Code::Internal, "the registered endpoint is not a usable address").with_detail(error)
+        })?;
+        Ok(Self { permit, method, uri, headers, body })
+    }
+
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.headers
+    }
 }
 
 impl Upstream {
@@ -65,18 +145,35 @@ impl Upstream {
     }
 }
 
-/// Carries out one permitted, recorded call, up to the response's headers.
+/// Carries out one permitted call, up to the response's headers. It takes the request, so a call is forwarded once:
+///
+/// ```compile_fail,E0382
+/// # use vidimus_gateway::{Outbound, Upstream, forward};
+/// async fn again(upstream: &Upstream, outbound: Outbound) {
+///     let _ = forward(upstream, outbound).await;
+///     let _ = forward(upstream, outbound).await;
+/// }
+/// ```
+///
+/// ```compile_fail,E0308
+/// # use vidimus_gateway::{Upstream, forward};
+/// async fn any_request(upstream: &Upstream, request: http::Request<bytes::Bytes>) {
+///     let _ = forward(upstream, request).await;
+/// }
+/// ```
+///
+/// ```
+/// # use vidimus_gateway::{Outbound, Upstream, forward};
+/// async fn once(upstream: &Upstream, outbound: Outbound) {
+///     let _ = forward(upstream, outbound).await;
+/// }
+/// ```
 ///
 /// # Errors
 /// `upstream_unreachable`, `upstream_refused_address`, `upstream_timeout`, or `upstream_invalid` for a redirect: the registered
 /// endpoint is the only place a call may go.
-pub async fn forward(
-    upstream: &Upstream,
-    _permit: Permit,
-    _receipt: &Receipt,
-    endpoint: &Endpoint,
-    outbound: Outbound,
-) -> Result<Response<Incoming>, Refusal> {
+pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response<Incoming>, Refusal> {
+    let endpoint = outbound.permit.endpoint()?;
     let client = upstream.client(endpoint)?;
     if let Some(host) = outbound.uri.host() {
         upstream.0.guard.check_literal(host)?;

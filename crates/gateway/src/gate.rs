@@ -4,18 +4,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 use vidimus_core::caller::UnixMillis;
+use vidimus_core::clock::Clock;
 use vidimus_core::snapshot::Snapshot;
 use vidimus_identity::{Authenticator, Mint};
 use vidimus_ledger::Ledger;
 
+use crate::accounts::Accounts;
 use crate::bodies::Bodies;
-use crate::flood::{Flood, Rate};
 use crate::forward::Upstream;
-use crate::lend::Lender;
 use crate::meter::Meter;
-use crate::reach::Reach;
-use crate::session::SessionSeal;
+use crate::protocol::mcp::session::SessionSeal;
+use crate::provider_credentials::ProviderCredentials;
+use crate::refusal_sampler::{Rate, RefusalSampler};
+use crate::standing::StandingState;
 use crate::telemetry::Telemetry;
 
 /// Every limit of the data path, with its default. Sizes in bytes.
@@ -81,25 +84,101 @@ impl Default for Limits {
     }
 }
 
-/// The parts that every worker shares.
+/// What a gateway is made from.
 #[derive(Debug)]
-pub struct Shared {
-    pub world: ArcSwap<Snapshot>,
+pub struct Config {
+    /// The configuration to begin with.
+    pub snapshot: Arc<Snapshot>,
     pub authenticator: Authenticator,
     pub mint: Arc<Mint>,
     pub ledger: Ledger,
     pub sessions: SessionSeal,
-    pub lender: Lender,
-    pub reach: Reach,
-    pub bodies: Bodies,
-    pub flood: Flood,
-    pub meter: Meter,
     pub telemetry: Telemetry,
     pub limits: Limits,
     /// The gateway's own address as callers see it, without a trailing slash: `https://gateway.example`.
     pub public_url: String,
     /// Browser origins that may call, e.g. `https://console.example`.
     pub allowed_origins: Vec<String>,
+    /// The one clock: wall time of records and tokens, and the time that limits count by.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The parts that every worker shares.
+#[derive(Debug)]
+pub struct Shared {
+    pub(crate) world: World,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) mint: Arc<Mint>,
+    pub ledger: Ledger,
+    pub(crate) sessions: SessionSeal,
+    pub(crate) provider_credentials: ProviderCredentials,
+    pub(crate) accounts: Accounts,
+    pub(crate) bodies: Bodies,
+    pub(crate) refusals: RefusalSampler,
+    pub meter: Meter,
+    pub telemetry: Telemetry,
+    pub(crate) limits: Limits,
+    pub(crate) public_url: String,
+    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Shared {
+    pub fn new(config: Config) -> Self {
+        let limits = config.limits;
+        Self {
+            world: World::new(config.snapshot),
+            authenticator: config.authenticator,
+            mint: config.mint,
+            ledger: config.ledger,
+            sessions: config.sessions,
+            provider_credentials: ProviderCredentials::default(),
+            accounts: Accounts::new(StandingState::new(limits.counted_chains, limits.quiet_chain)),
+            bodies: Bodies::new(limits.held_bodies),
+            refusals: RefusalSampler::new(&limits),
+            meter: Meter::default(),
+            telemetry: config.telemetry,
+            limits,
+            public_url: config.public_url,
+            allowed_origins: config.allowed_origins,
+            clock: config.clock,
+        }
+    }
+
+    /// The configuration that decides now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.world.current.load_full()
+    }
+
+    /// Decides by `next` from now on. Answers that are still being streamed are decided again.
+    pub fn take_into_use(&self, next: Arc<Snapshot>) {
+        self.world.current.store(next);
+        self.world.changed.send_modify(|swaps| *swaps += 1);
+    }
+}
+
+/// The configuration in force, and word of its changes.
+#[derive(Debug)]
+pub(crate) struct World {
+    current: ArcSwap<Snapshot>,
+    /// The number of swaps so far.
+    changed: watch::Sender<u64>,
+}
+
+impl World {
+    fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self { current: ArcSwap::new(snapshot), changed: watch::Sender::new(0) }
+    }
+
+    /// Whether this is the configuration in force.
+    pub(crate) fn is(&self, snapshot: &Arc<Snapshot>) -> bool {
+        Arc::ptr_eq(&self.current.load(), snapshot)
+    }
+
+    /// Learns of every later swap.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
 }
 
 /// One worker's gate: the shared parts, and its own upstream connections.
@@ -114,18 +193,6 @@ impl std::ops::Deref for Gate {
 
     fn deref(&self) -> &Shared {
         &self.shared
-    }
-}
-
-impl Gate {
-    /// The configuration to decide this call by, kept to its end.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.world.load_full()
-    }
-
-    /// The wall clock.
-    pub fn now(&self) -> SystemTime {
-        SystemTime::now()
     }
 }
 

@@ -1,22 +1,50 @@
-//! The way of one call.
+//! The request lifecycle.
 //!
-//! `listener → authenticate → adapter → decide → record → mint → upstream → record`. The files follow it: [`door`] takes bytes
-//! in, [`route`] says what they address, [`protocol`] turns a message into a call, [`handle`] is the whole way in one function,
-//! [`forward`] is the only place that reaches an upstream, and [`effect`] closes the record when the answer has ended.
+//! `listener → authenticate → adapter → decide → record → credential → upstream → record`. The files follow it: `listener` takes
+//! bytes in, `route` says what they address, `protocol` turns a message into what it asks, `handle` is the whole lifecycle in one
+//! function (`admit`, then `carry`), `forward` is the only place that reaches an upstream, and `effect` closes the record when
+//! the answer has ended.
+//!
+//! What is public is what the binary composes: a [`Gate`] from its [`Config`], a [`listener`] that serves it, and what watches
+//! over it. A front door of another kind (Envoy `ext_authz`, a token endpoint) calls [`admit()`] alone.
 
-pub mod bodies;
-pub mod door;
-pub mod effect;
-pub mod flood;
-pub mod forward;
-pub mod gate;
-pub mod handle;
-pub mod lend;
-pub mod meter;
-pub mod protocol;
-pub mod reach;
-pub mod reply;
-pub mod route;
-pub mod session;
-pub mod telemetry;
-pub mod trace;
+mod accounts;
+mod answer;
+mod bodies;
+mod credential;
+mod effect;
+mod forward;
+mod gate;
+mod handle;
+pub mod listener;
+mod meter;
+mod protocol;
+mod provider_credentials;
+mod refusal_sampler;
+mod reply;
+mod request_context;
+mod route;
+mod standing;
+mod table;
+mod telemetry;
+mod trace;
+mod unrecorded;
+
+pub use forward::{AddressGuard, Network, NotANetwork, Outbound, Upstream, forward};
+pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
+pub use handle::{Admission, Admitted, Peer, admit, handle};
+pub use meter::Meter;
+pub use protocol::mcp::session::{KEY_LENGTH, SealFailed, SessionSeal};
+pub use provider_credentials::ProviderCredentials;
+pub use refusal_sampler::{Rate, record_count};
+pub use reply::ReplyBody;
+pub use request_context::RequestContext;
+pub use telemetry::{BadEndpoint, Telemetry};
+
+/// The parsers of foreign bytes, for the fuzz targets (`cargo fuzz` sets `--cfg fuzzing`).
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use crate::protocol;
+    pub use crate::route::Route;
+    pub use crate::trace::TraceContext;
+}

@@ -10,7 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use vidimus_core::refusal::Code;
 
-use crate::protocol::usage::Usage;
+use crate::protocol::observe::Usage;
 use crate::route::Protocol;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -1,78 +1,219 @@
-//! The three adapters. Each is pure: a parsed message in, what it asks out; no I/O and no policy.
+//! The governed protocols. Each has a folder that owns its wire: paths, methods, messages, errors, what passes of its headers,
+//! and what becomes of its answers. Everything else knows a protocol only as a [`Binding`].
+//!
+//! An adapter is pure: a message in, what it asks out; no I/O and no policy.
 
 pub mod a2a;
-pub mod added_usage;
-pub mod card;
-pub mod events;
 pub mod jsonrpc;
-pub mod listing;
 pub mod llm;
 pub mod mcp;
-pub mod usage;
+pub mod members;
+pub mod observe;
+pub mod sse;
+
+use std::borrow::Cow;
+use std::fmt;
 
 use bytes::Bytes;
-use vidimus_core::call::{Action, Arguments, Target};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
+use vidimus_core::call::{Ask, Call, Destination};
 use vidimus_core::json::{Json, JsonError, same_key};
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::llm_provider::ProviderType;
+use vidimus_core::snapshot::Snapshot;
+
+use crate::gate::Limits;
+use crate::route::{Protocol, Route};
+use observe::Observe;
 
 /// The longest name of a tool, prompt or skill, in bytes. MCP 2025-11-25 ("Tool names") wants at most 128 characters.
-pub const LONGEST_NAME: usize = 256;
+pub const MAX_NAME: usize = 256;
 
 /// The longest URI of a resource, in bytes. Neither protocol has a limit; entity ids, records and log fields need one.
-pub const LONGEST_URI: usize = 2_048;
+pub const MAX_URI: usize = 2_048;
 
-/// What a message asks, in the terms of a decision, and how its answer is to be treated.
-#[derive(Clone, Copy, Debug)]
-pub struct Ask<'a> {
-    /// The method by its newest name.
-    pub method: &'a str,
-    pub action: Action,
-    pub target: Target<'a>,
-    pub arguments: Arguments<'a>,
-    pub tokens_estimated: i64,
-    pub streaming: bool,
-    pub answer: Answer,
-}
+/// One way in which a governed protocol is spoken: all that is on the wire between a caller, the gateway and an upstream.
+pub trait Binding: fmt::Debug + Sync {
+    /// The header, besides `Authorization`, in which this protocol's SDKs send their key.
+    fn key_header(&self) -> Option<&'static str> {
+        None
+    }
 
-/// How the upstream's answer is to be treated on its way back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// Passed on as it comes.
-    Pass,
-    /// The MCP server's own stream. It replays what an earlier answer held (`Last-Event-ID`), so listings in it are filtered.
-    Stream,
-    /// A listing: entries the caller may not use are taken out.
-    Listing(Listing),
-    /// An `initialize` answer: the session id is sealed to the caller.
-    Session,
-    /// An agent card: addresses are rewritten to the gateway.
-    Card,
-    /// A model's answer: token usage is read from it as it passes.
-    Usage(usage::Dialect),
-    /// A model's streamed answer with the usage that the gateway, not the caller, asks for: read, and taken out.
-    AddedUsage,
-}
+    /// The longest body of a request, in bytes.
+    fn body_limit(&self, limits: &Limits) -> usize {
+        limits.message_body
+    }
 
-impl Ask<'_> {
-    /// The body that goes upstream: the caller's own bytes, but for usage that the gateway asks for.
+    /// The headers of a caller that go on, by name, or by prefix where one ends in `-`. An allow-list: there is no end of
+    /// headers by which one or the other server lets itself be told another method, path or user.
+    fn passed_headers(&self) -> &'static [&'static str];
+
+    /// The operation that a method and the path below the object's route name.
     ///
     /// # Errors
-    /// See [`added_usage::ask_for`].
-    pub fn sent(&self, body: &Bytes) -> Result<Bytes, Refusal> {
-        match self.answer {
-            Answer::AddedUsage => added_usage::ask_for(body),
-            _ => Ok(body.clone()),
-        }
+    /// `route_unknown` or `method_not_allowed`: a path that is not understood is not passed on.
+    fn operation(&self, method: &Method, path: &str) -> Result<Operation, Refusal>;
+
+    /// What a message asks, and what is to become of it and of its answer.
+    ///
+    /// # Errors
+    /// A refusal for anything that is not one message of a served version whose headers agree with its body.
+    fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal>;
+
+    /// The body that goes upstream: the caller's own bytes, unless [`Parsed::amends`].
+    ///
+    /// # Errors
+    /// `internal` for a body that is not the message that was parsed before.
+    fn amended(&self, body: &Bytes) -> Result<Bytes, Refusal> {
+        Ok(body.clone())
+    }
+
+    /// The answer to a call that the gateway answers itself ([`Expected::Own`]).
+    fn own_answer(&self, _call: &Call<'_>, _world: &Snapshot) -> Option<String> {
+        None
+    }
+
+    /// What identifies a message to its sender, as the text that [`Binding::refused`] answers with.
+    fn message_id(&self, _message: &Json<'_>) -> Option<Box<str>> {
+        None
+    }
+
+    /// A refusal as this protocol says it: status, content type and body. `id` is what [`Binding::message_id`] found.
+    fn refused(&self, refusal: &Refusal, call: &str, id: Option<&str>) -> Response<String>;
+}
+
+/// What a request's method and path name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// Whether it has a body, which is JSON.
+    pub has_body: bool,
+    /// The path below the upstream's registered address; empty for that address itself.
+    pub path: Cow<'static, str>,
+}
+
+/// A request, as its adapter reads it.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    pub destination: &'a Destination,
+    pub method: &'a Method,
+    /// The path below the object's route.
+    pub path: &'a str,
+    pub headers: &'a HeaderMap,
+    pub json: Option<&'a Json<'a>>,
+    /// Length of the body.
+    pub bytes: usize,
+}
+
+/// A message, understood.
+#[derive(Clone, Debug)]
+pub struct Parsed<'a> {
+    pub ask: Ask<'a>,
+    pub expected: Expected,
+    /// The body is changed on its way ([`Binding::amended`]).
+    pub amends: bool,
+    /// A header whose value the gateway sealed to this caller and route earlier; opened, it goes on.
+    pub sealed: Option<(HeaderName, &'a HeaderValue)>,
+}
+
+/// How a call is answered, as far as the request tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// By the upstream.
+    Upstream(Answer),
+    /// By the gateway: nothing goes upstream.
+    Own,
+}
+
+/// What becomes of an upstream's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What the record needs to learn from it.
+    pub observe: Observe,
+    /// How it changes where it succeeded and is one document.
+    pub document: Option<DocumentChange>,
+    /// How it changes where it is a stream of events.
+    pub events: Option<EventChange>,
+    /// A header of it that is sealed to the caller and route.
+    pub seals: Option<&'static str>,
+    /// It has no end of its own, so it ends with the caller's credential.
+    pub open_ended: bool,
+}
+
+/// A change of an answer that has to be read whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DocumentChange {
+    /// Entries that the caller may not use are taken out.
+    Listing(mcp::listing::Listing),
+    /// Addresses in an agent card become the gateway's. `rpc`: the card is the result of a JSON-RPC response.
+    Card { rpc: bool },
+}
+
+/// A change of events on their way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventChange {
+    /// Of whatever listing is in one, only what the caller may use stays.
+    Listings(sse::TooLong),
+    /// The token usage that the gateway, not the caller, asked for is taken out.
+    WithoutUsage,
+}
+
+/// The binding to answer in before the object is known: what the path looks like.
+pub fn binding_by_path(route: &Route<'_>) -> &'static dyn Binding {
+    match route.protocol {
+        Protocol::Mcp => &mcp::StreamableHttp,
+        Protocol::A2a => &a2a::JsonRpc,
+        Protocol::Llm if route.rest.starts_with("/v1/messages") => &llm::Anthropic,
+        Protocol::Llm => &llm::OpenAi,
     }
 }
 
-/// The MCP listings that are filtered, by what their entries are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listing {
-    Tools,
-    Resources,
-    ResourceTemplates,
-    Prompts,
+/// The binding that the registered object speaks.
+pub fn binding_of(destination: &Destination) -> &'static dyn Binding {
+    match destination {
+        Destination::Server(_) => &mcp::StreamableHttp,
+        Destination::Agent(_) => &a2a::JsonRpc,
+        Destination::Provider(provider) => match provider.provider {
+            ProviderType::Anthropic => &llm::Anthropic,
+            ProviderType::OpenAi | ProviderType::OpenAiCompatible => &llm::OpenAi,
+        },
+    }
+}
+
+/// The registered object that a route addresses.
+///
+/// # Errors
+/// `resource_unknown`.
+pub fn destination(world: &Snapshot, route: &Route<'_>) -> Result<Destination, Refusal> {
+    let (found, kind) = match route.protocol {
+        Protocol::Mcp => (world.mcp_server(route.key).cloned().map(Destination::Server), "MCPServer"),
+        Protocol::A2a => (world.agent(route.key).cloned().map(Destination::Agent), "Agent"),
+        Protocol::Llm => (world.llm_provider(route.key).cloned().map(Destination::Provider), "LLMProvider"),
+    };
+    found.ok_or_else(|| Refusal::new(Code::ResourceUnknown, format!("no {kind} {} is registered", route.key)))
+}
+
+impl<'a> Message<'a> {
+    /// The body, which this operation has.
+    ///
+    /// # Errors
+    /// `message_invalid` without one.
+    pub fn body(&self) -> Result<&'a Json<'a>, Refusal> {
+        self.json.ok_or_else(|| Refusal::new(Code::MessageInvalid, "the request has no body"))
+    }
+}
+
+impl<'a> Parsed<'a> {
+    /// The message goes on as it is.
+    pub fn new(ask: Ask<'a>, answer: Answer) -> Self {
+        Self { ask, expected: Expected::Upstream(answer), amends: false, sealed: None }
+    }
+}
+
+impl Answer {
+    /// Passed on as it comes.
+    pub const fn pass(observe: Observe) -> Self {
+        Self { observe, document: None, events: None, seals: None, open_ended: false }
+    }
 }
 
 /// Refuses an object that spells a member that is read here in another case: some servers would read it all the same.

@@ -1,4 +1,4 @@
-//! Answers: an upstream's, passed on, or a refusal in the protocol's own error shape.
+//! Answers: an upstream's, passed on, or a refusal, whose shape is the protocol's own (`Binding::refused`).
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,12 +8,10 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, 
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use serde_json::json;
+use serde_json::{Value, json};
 use vidimus_core::refusal::{Class, Code, Refusal};
-use vidimus_core::resource::llm_provider::ProviderType;
 
-use crate::effect::Passing;
-use crate::protocol::{a2a, mcp};
+use crate::answer::ResponseStream;
 
 /// The call id, on every answer: what to search the audit for.
 pub const CALL_HEADER: HeaderName = HeaderName::from_static("vidimus-call");
@@ -22,14 +20,21 @@ pub const CODE_HEADER: HeaderName = HeaderName::from_static("vidimus-code");
 
 /// The body of an answer.
 #[derive(Debug)]
-pub enum ReplyBody {
+pub struct ReplyBody(Kind);
+
+#[derive(Debug)]
+enum Kind {
     Whole(Full<Bytes>),
-    Passing(Box<Passing>),
+    Stream(Box<ResponseStream>),
 }
 
 impl ReplyBody {
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self::Whole(Full::new(bytes.into()))
+        Self(Kind::Whole(Full::new(bytes.into())))
+    }
+
+    pub(crate) fn stream(stream: ResponseStream) -> Self {
+        Self(Kind::Stream(Box::new(stream)))
     }
 }
 
@@ -41,167 +46,72 @@ impl Body for ReplyBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        match self.get_mut() {
-            Self::Whole(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
-            Self::Passing(passing) => Pin::new(&mut **passing).poll_frame(cx),
+        match &mut self.get_mut().0 {
+            Kind::Whole(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
+            Kind::Stream(stream) => Pin::new(&mut **stream).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Whole(full) => full.is_end_stream(),
-            Self::Passing(_) => false,
+        match &self.0 {
+            Kind::Whole(full) => full.is_end_stream(),
+            Kind::Stream(_) => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(full) => full.size_hint(),
-            Self::Passing(_) => SizeHint::default(),
+        match &self.0 {
+            Kind::Whole(full) => full.size_hint(),
+            Kind::Stream(_) => SizeHint::default(),
         }
     }
 }
 
-/// Which protocol's errors in JSON-RPC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dialect {
-    Mcp,
-    A2a,
+/// What a refusal is about, for programs: the part of its answer that is the same in every protocol.
+pub fn about(refusal: &Refusal, call: &str) -> Value {
+    json!({
+        "code": refusal.code.as_str(),
+        "reason": refusal.message,
+        "next": refusal.code.next(),
+        "policies": refusal.policies,
+        "call": call,
+    })
 }
 
-/// In which protocol's shape a refusal is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shape {
-    /// A JSON-RPC error, with the request's id as JSON text where it is known.
-    JsonRpc {
-        dialect: Dialect,
-        id: Option<Box<str>>,
-    },
-    OpenAi,
-    Anthropic,
-    /// Outside the three protocols.
-    Plain,
+/// What a refusal says to people.
+pub fn sentence(refusal: &Refusal) -> String {
+    let code = refusal.code;
+    format!("{} ({}). {}", refusal.message, code.as_str(), code.next())
 }
 
-impl Shape {
-    pub fn of(provider: ProviderType) -> Self {
-        match provider {
-            ProviderType::Anthropic => Self::Anthropic,
-            ProviderType::OpenAi | ProviderType::OpenAiCompatible => Self::OpenAi,
-        }
-    }
-
-    /// A decided refusal of a JSON-RPC request is a JSON-RPC answer: SDKs hand its text to the agent's developer, and keep the
-    /// session. Everything else has the status that says it to HTTP; but A2A's clients lose what comes with one (e2e/WIRE.md), so
-    /// there only a challenge has it.
-    fn status(&self, code: Code) -> StatusCode {
-        let class = code.class();
-        let answered = match self {
-            Self::JsonRpc { dialect: Dialect::A2a, id: Some(_) } => class != Class::Unauthenticated,
-            Self::JsonRpc { dialect: Dialect::Mcp, id: Some(_) } => {
-                class == Class::Forbidden || code == Code::ResourceUnknown
-            }
-            _ => false,
-        };
-        if answered {
-            StatusCode::OK
-        } else {
-            StatusCode::from_u16(class.http_status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
-        }
-    }
-
-    fn body(&self, refusal: &Refusal, call: &str) -> String {
-        let code = refusal.code;
-        let class = code.class();
-        let about = json!({
-            "code": code.as_str(),
-            "reason": refusal.message,
-            "next": code.next(),
-            "policies": refusal.policies,
-            "call": call,
-        });
-        let message = format!("{} ({}). {}", refusal.message, code.as_str(), code.next());
-        match self {
-            Self::JsonRpc { dialect, id } => {
-                let mut data = about;
-                if code == Code::ProtocolVersionUnsupported
-                    && let Some(data) = data.as_object_mut()
-                {
-                    data.insert("supported".to_owned(), json!(dialect.served()));
-                }
-                let error = json!({"code": dialect.code(code), "message": message, "data": data});
-                format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.as_deref().unwrap_or("null"))
-            }
-            Self::OpenAi => {
-                json!({"error": {"message": message, "type": openai_type(class), "param": null, "code": code.as_str(), "vidimus": about}})
-                    .to_string()
-            }
-            Self::Anthropic => json!({
-                "type": "error",
-                "error": {"type": anthropic_type(class), "message": message},
-                "request_id": call,
-                "vidimus": about,
-            })
-            .to_string(),
-            Self::Plain => json!({"error": code.as_str(), "error_description": message, "vidimus": about}).to_string(),
-        }
-    }
+/// A JSON body with its status.
+pub fn json(status: u16, body: String) -> Response<String> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
-impl Dialect {
-    /// The codes that the protocol defines; otherwise −31000 − HTTP status, which lies outside every reserved range.
-    fn code(self, code: Code) -> i64 {
-        match (code, self) {
-            (Code::BodyNotJson | Code::BodyNotUtf8 | Code::DuplicateKey, _) => -32700,
-            (Code::MessageInvalid | Code::BatchNotSupported, _) => -32600,
-            (Code::MethodUnknown, _) => -32601,
-            (Code::HeaderMismatch, Self::Mcp) => -32020,
-            // A2A has no code of its own for it.
-            (Code::HeaderMismatch, Self::A2a) => -32600,
-            (Code::ProtocolVersionUnsupported, Self::Mcp) => -32022,
-            // VersionNotSupportedError (A2A 1.0, section 5.4).
-            (Code::ProtocolVersionUnsupported, Self::A2a) => -32009,
-            _ => -31_000 - i64::from(code.class().http_status()),
-        }
-    }
-
-    fn served(self) -> Vec<&'static str> {
-        match self {
-            Self::Mcp => [mcp::MODERN].into_iter().chain(mcp::HANDSHAKE).collect(),
-            Self::A2a => a2a::SERVED.to_vec(),
-        }
-    }
+/// A refusal outside the governed protocols.
+pub fn plain(refusal: &Refusal, call: &str) -> Response<String> {
+    let body = json!({
+        "error": refusal.code.as_str(),
+        "error_description": sentence(refusal),
+        "vidimus": about(refusal, call),
+    });
+    json(refusal.code.class().http_status(), body.to_string())
 }
 
-fn openai_type(class: Class) -> &'static str {
-    match class {
-        Class::Invalid | Class::NotFound | Class::MethodNotAllowed | Class::TooLarge | Class::TooSlow => {
-            "invalid_request_error"
-        }
-        Class::Unauthenticated => "authentication_error",
-        Class::Forbidden => "permission_error",
-        Class::Unavailable | Class::BadUpstream | Class::UpstreamTimeout => "server_error",
-    }
-}
-
-fn anthropic_type(class: Class) -> &'static str {
-    match class {
-        Class::Invalid | Class::MethodNotAllowed | Class::TooSlow => "invalid_request_error",
-        Class::TooLarge => "request_too_large",
-        Class::NotFound => "not_found_error",
-        Class::Unauthenticated => "authentication_error",
-        Class::Forbidden => "permission_error",
-        Class::Unavailable => "overloaded_error",
-        Class::BadUpstream | Class::UpstreamTimeout => "api_error",
-    }
-}
-
-/// The answer to a refused call. `metadata` is the URL of the RFC 9728 document, sent with 401.
-pub fn refused(shape: &Shape, refusal: &Refusal, call: &str, metadata: Option<&str>) -> Response<ReplyBody> {
-    let mut response = Response::new(ReplyBody::whole(shape.body(refusal, call)));
-    *response.status_mut() = shape.status(refusal.code);
+/// The answer to a refused call, in its protocol's `shape`, with what HTTP has to say of it in every protocol. `metadata` is the
+/// URL of the RFC 9728 document, sent with 401.
+pub fn refused(
+    shape: Response<String>,
+    refusal: &Refusal,
+    call: &str,
+    metadata: Option<&str>,
+) -> Response<ReplyBody> {
+    let mut response = shape.map(ReplyBody::whole);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(CODE_HEADER, HeaderValue::from_static(refusal.code.as_str()));
     if let Some(allow) = refusal.allow {
@@ -231,35 +141,29 @@ pub fn document(json: impl Into<Bytes>) -> Response<ReplyBody> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{Binding, a2a, llm, mcp};
 
-    fn rpc(dialect: Dialect, id: Option<&str>) -> Shape {
-        Shape::JsonRpc { dialect, id: id.map(Into::into) }
-    }
+    const SHAPES: [Option<&dyn Binding>; 5] =
+        [Some(&mcp::StreamableHttp), Some(&a2a::JsonRpc), Some(&llm::OpenAi), Some(&llm::Anthropic), None];
 
-    fn check(shape: &Shape, code: Code) -> (u16, serde_json::Value) {
+    fn check(binding: Option<&dyn Binding>, id: Option<&str>, code: Code) -> (u16, Value) {
         let refusal = Refusal { policies: vec!["f/p".into()], ..Refusal::new(code, "because") };
+        let shape = match binding {
+            Some(binding) => binding.refused(&refusal, "call-1", id),
+            None => plain(&refusal, "call-1"),
+        };
+        let body = serde_json::from_str(shape.body()).expect("JSON");
         let response = refused(shape, &refusal, "call-1", None);
-        assert_eq!(
-            response.headers().get(CODE_HEADER).map(HeaderValue::as_bytes),
-            Some(code.as_str().as_bytes())
-        );
-        (response.status().as_u16(), serde_json::from_str(&shape.body(&refusal, "call-1")).expect("JSON"))
+        let said = response.headers().get(CODE_HEADER).map(HeaderValue::as_bytes);
+        assert_eq!(said, Some(code.as_str().as_bytes()));
+        (response.status().as_u16(), body)
     }
 
     #[test]
     fn every_code_has_a_reason_a_next_step_and_a_call_in_every_shape() {
-        let shapes = [
-            rpc(Dialect::Mcp, Some("7")),
-            rpc(Dialect::Mcp, None),
-            rpc(Dialect::A2a, Some("7")),
-            rpc(Dialect::A2a, None),
-            Shape::OpenAi,
-            Shape::Anthropic,
-            Shape::Plain,
-        ];
-        for shape in &shapes {
+        for (binding, id) in SHAPES.into_iter().flat_map(|binding| [(binding, None), (binding, Some("7"))]) {
             for code in Code::ALL {
-                let (status, body) = check(shape, *code);
+                let (status, body) = check(binding, id, *code);
                 let about = body
                     .get("vidimus")
                     .or_else(|| body.pointer("/error/vidimus"))
@@ -269,7 +173,7 @@ mod tests {
                 assert_eq!(about["policies"][0], "f/p");
                 assert_eq!(about["call"], "call-1");
                 assert!(about["next"].as_str().is_some_and(|next| next.len() > 20), "{code:?}");
-                let answered = matches!(shape, Shape::JsonRpc { id: Some(_), .. }) && status == 200;
+                let answered = body.get("jsonrpc").is_some() && id.is_some() && status == 200;
                 assert!(answered || status == code.class().http_status(), "{code:?} {status}");
             }
         }
@@ -278,7 +182,7 @@ mod tests {
     #[test]
     fn a_method_that_is_not_served_is_told_those_that_are() {
         let refusal = Refusal::method_not_allowed("MCP", "POST, GET, DELETE");
-        let response = refused(&Shape::Plain, &refusal, "call-1", None);
+        let response = refused(plain(&refusal, "call-1"), &refusal, "call-1", None);
         let allow = response.headers().get(ALLOW).map(HeaderValue::as_bytes);
         assert_eq!((response.status().as_u16(), allow), (405, Some(&b"POST, GET, DELETE"[..])));
         assert_eq!(refusal.message, "MCP is served by POST, GET, DELETE");
@@ -286,31 +190,33 @@ mod tests {
 
     #[test]
     fn a_decided_denial_of_a_request_is_an_answer_to_it() {
-        let (status, body) = check(&rpc(Dialect::Mcp, Some("\"a\"")), Code::NoPermit);
+        let mcp: Option<&dyn Binding> = Some(&mcp::StreamableHttp);
+        let (status, body) = check(mcp, Some("\"a\""), Code::NoPermit);
         assert_eq!((status, &body["id"], &body["error"]["code"]), (200, &json!("a"), &json!(-31_403)));
-        let (status, body) = check(&rpc(Dialect::Mcp, None), Code::NoPermit);
+        let (status, body) = check(mcp, None, Code::NoPermit);
         assert_eq!((status, &body["id"]), (403, &json!(null)));
-        let (status, body) = check(&Shape::Anthropic, Code::NoPermit);
+        let (status, body) = check(Some(&llm::Anthropic), None, Code::NoPermit);
         assert_eq!((status, &body["error"]["type"]), (403, &json!("permission_error")));
     }
 
     #[test]
-    fn each_dialect_has_its_own_codes_and_statuses() {
-        for (dialect, code, status, number) in [
-            (Dialect::Mcp, Code::ProtocolVersionUnsupported, 400, -32_022),
-            (Dialect::A2a, Code::ProtocolVersionUnsupported, 200, -32_009),
-            (Dialect::Mcp, Code::HeaderMismatch, 400, -32_020),
-            (Dialect::A2a, Code::HeaderMismatch, 200, -32_600),
-            (Dialect::Mcp, Code::MethodUnknown, 404, -32_601),
-            (Dialect::A2a, Code::MethodUnknown, 200, -32_601),
-            (Dialect::A2a, Code::UpstreamUnreachable, 200, -31_502),
-            (Dialect::A2a, Code::TokenExpired, 401, -31_401),
+    fn each_protocol_has_its_own_codes_and_statuses() {
+        let (mcp, a2a): (&dyn Binding, &dyn Binding) = (&mcp::StreamableHttp, &a2a::JsonRpc);
+        for (binding, code, status, number) in [
+            (mcp, Code::ProtocolVersionUnsupported, 400, -32_022),
+            (a2a, Code::ProtocolVersionUnsupported, 200, -32_009),
+            (mcp, Code::HeaderMismatch, 400, -32_020),
+            (a2a, Code::HeaderMismatch, 200, -32_600),
+            (mcp, Code::MethodUnknown, 404, -32_601),
+            (a2a, Code::MethodUnknown, 200, -32_601),
+            (a2a, Code::UpstreamUnreachable, 200, -31_502),
+            (a2a, Code::TokenExpired, 401, -31_401),
         ] {
-            let (got, body) = check(&rpc(dialect, Some("7")), code);
-            assert_eq!((got, &body["error"]["code"]), (status, &json!(number)), "{dialect:?} {code:?}");
+            let (got, body) = check(Some(binding), Some("7"), code);
+            assert_eq!((got, &body["error"]["code"]), (status, &json!(number)), "{binding:?} {code:?}");
         }
-        let (status, body) = check(&rpc(Dialect::A2a, Some("7")), Code::ProtocolVersionUnsupported);
+        let (status, body) = check(Some(a2a), Some("7"), Code::ProtocolVersionUnsupported);
         assert_eq!((status, &body["error"]["data"]["supported"]), (200, &json!(["1.0", "0.3"])));
-        assert_eq!(check(&rpc(Dialect::A2a, None), Code::MethodUnknown).0, 404);
+        assert_eq!(check(Some(a2a), None, Code::MethodUnknown).0, 404);
     }
 }

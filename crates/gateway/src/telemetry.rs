@@ -10,11 +10,12 @@ use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanEvents, SpanLinks, SpanProcessor as _};
-use vidimus_core::call::{Call, Target};
-use vidimus_core::decision::Decision;
+use vidimus_core::call::Target;
+use vidimus_core::clock::Moment;
+use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::resource::llm_provider::ProviderType;
 
-use crate::protocol::usage::Usage;
+use crate::protocol::observe::Usage;
 use crate::trace::TraceContext;
 
 /// Exports spans in the background. The queue is bounded: spans may be dropped, records never are.
@@ -48,13 +49,13 @@ impl Telemetry {
     }
 
     /// Begins the gateway's span of a call; `None` when nothing is exported or the caller's trace is not sampled.
-    pub fn span(&self, trace: &TraceContext) -> Option<Span> {
+    pub fn span(&self, trace: &TraceContext, started: Moment) -> Option<Span> {
         let processor = self.0.clone().filter(|_| trace.flags & 1 == 1)?;
         let attributes = Vec::with_capacity(20);
         Some(Span {
             processor,
             trace: *trace,
-            started: SystemTime::now(),
+            started: started.wall,
             name: "call".into(),
             attributes,
             denied: false,
@@ -84,18 +85,22 @@ pub struct Span {
 
 impl Span {
     /// Adds who, what and why.
-    pub fn decided(&mut self, call: &Call<'_>, decision: &Decision, id: &str) {
-        self.denied = !decision.allowed();
-        self.target(call.context.method, call.target);
+    pub fn decided(&mut self, decision: &Decision<'_>, id: &str) {
+        let call = decision.call();
+        self.denied = match decision.outcome() {
+            Outcome::Allow | Outcome::AllowWithObligations => false,
+            Outcome::Hold | Outcome::Deny => true,
+        };
+        self.target(call.ask.method, call.ask.target);
         let mut add = |key: &'static str, value: String| self.attributes.push(KeyValue::new(key, value));
         add("vidimus.call", id.to_owned());
-        add("vidimus.method", call.context.method.to_owned());
-        add("vidimus.principal", call.principal.entity().to_string());
-        add("vidimus.resource", call.target.entity().to_string());
+        add("vidimus.method", call.ask.method.to_owned());
+        add("vidimus.principal", call.principal().entity().to_string());
+        add("vidimus.resource", call.ask.target.entity().to_string());
         add("vidimus.outcome", decision.outcome().as_str().to_owned());
         add("vidimus.policies", decision.policies().join(","));
-        add("vidimus.transaction", call.context.chain.transaction.to_string());
-        if let Some(user) = call.context.user {
+        add("vidimus.transaction", call.chain().transaction.to_string());
+        if let Some(user) = call.user() {
             add("enduser.id", user.subject.to_string());
         }
     }
@@ -132,19 +137,17 @@ impl Span {
                 add("gen_ai.agent.name", name);
                 format!("invoke_agent {name}")
             }
+            Target::Provider(provider) => {
+                add("gen_ai.operation.name", "list_models");
+                add("gen_ai.provider.name", provider_name(provider.provider));
+                "list_models".to_owned()
+            }
             Target::Model { provider, name } => {
                 // Counting the tokens of a chat is not a chat; the conventions have no name for it.
                 let operation = if method.ends_with("count_tokens") { "count_tokens" } else { "chat" };
                 add("gen_ai.operation.name", operation);
                 add("gen_ai.request.model", name);
-                add(
-                    "gen_ai.provider.name",
-                    match provider.provider {
-                        ProviderType::Anthropic => "anthropic",
-                        // By its format: whose server it is nobody told us.
-                        ProviderType::OpenAi | ProviderType::OpenAiCompatible => "openai",
-                    },
-                );
+                add("gen_ai.provider.name", provider_name(provider.provider));
                 format!("{operation} {name}")
             }
         };
@@ -161,7 +164,7 @@ impl Span {
     }
 
     /// Ends and queues the span. `code` is the stable code of what failed; `status` what the caller got, 0 for nothing.
-    pub fn end(mut self, result: &str, code: Option<&'static str>, status: u16) {
+    pub fn end(mut self, result: &str, code: Option<&'static str>, status: u16, now: SystemTime) {
         self.attributes.push(KeyValue::new("vidimus.result", result.to_owned()));
         if status > 0 {
             self.attributes.push(KeyValue::new("http.response.status_code", i64::from(status)));
@@ -186,7 +189,7 @@ impl Span {
             span_kind: SpanKind::Server,
             name: self.name.into(),
             start_time: self.started,
-            end_time: SystemTime::now(),
+            end_time: now,
             attributes: self.attributes,
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
@@ -194,5 +197,13 @@ impl Span {
             status: if failed { Status::error(error) } else { Status::Ok },
             instrumentation_scope: InstrumentationScope::builder("vidimus-gateway").build(),
         });
+    }
+}
+
+/// By its format: whose server it is nobody told us.
+const fn provider_name(provider: ProviderType) -> &'static str {
+    match provider {
+        ProviderType::Anthropic => "anthropic",
+        ProviderType::OpenAi | ProviderType::OpenAiCompatible => "openai",
     }
 }

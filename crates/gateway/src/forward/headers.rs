@@ -22,44 +22,9 @@ const HOP_BY_HOP: [HeaderName; 9] = [
     HOST,
 ];
 
-/// What a server or agent of the estate gets to see of the caller's headers, by name, or by prefix where it ends in `-`. An
-/// allow-list: there is no end of headers by which one or the other server lets itself be told another method, path or user.
-const ESTATE: [&str; 11] = [
-    "accept",
-    "accept-language",
-    "user-agent",
-    "mcp-",
-    "a2a-",
-    "x-a2a-extensions",
-    "last-event-id",
-    "tracestate",
-    "baggage",
-    "x-request-id",
-    "idempotency-key",
-];
-
-/// What a third party (a model provider) gets to see of the caller's headers.
-const THIRD_PARTY: [&str; 7] = [
-    "accept",
-    "user-agent",
-    "anthropic-version",
-    "anthropic-beta",
-    "openai-beta",
-    "x-stainless-",
-    "idempotency-key",
-];
-
-/// The headers for a server or agent of the estate.
-pub fn to_estate(headers: &HeaderMap, caller_credential: Option<&str>) -> HeaderMap {
-    allowed(headers, &ESTATE, caller_credential)
-}
-
-/// The headers for a third party.
-pub fn to_third_party(headers: &HeaderMap, caller_credential: Option<&str>) -> HeaderMap {
-    allowed(headers, &THIRD_PARTY, caller_credential)
-}
-
-fn allowed(headers: &HeaderMap, names: &[&str], caller_credential: Option<&str>) -> HeaderMap {
+/// The headers of a caller that go on: those that `names` allows (see `Binding::passed_headers`), and none that holds the
+/// caller's credential or that its `Connection` header keeps to this hop.
+pub fn passed(headers: &HeaderMap, names: &[&str], caller_credential: Option<&str>) -> HeaderMap {
     let named_by_connection = connection_options(headers);
     copy(headers, |name, value| {
         names.iter().any(|allowed| match allowed.strip_suffix('-') {
@@ -120,6 +85,7 @@ fn connection_options(headers: &HeaderMap) -> Vec<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{Binding, a2a, llm, mcp};
 
     fn headers(lines: &[(&str, &str)]) -> HeaderMap {
         let mut map = HeaderMap::new();
@@ -159,17 +125,23 @@ mod tests {
             ("if-none-match", "\"1\""),
             ("range", "bytes=0-1"),
         ]);
+        let passed = |binding: &dyn Binding, given: &HeaderMap, credential| {
+            let passed = passed(given, binding.passed_headers(), credential);
+            names(&passed).into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        let secret = Some("secret-token");
         assert_eq!(
-            names(&to_estate(&given, Some("secret-token"))),
-            ["mcp-protocol-version", "mcp-param-region", "a2a-version", "tracestate"]
+            passed(&mcp::StreamableHttp, &given, secret),
+            ["mcp-protocol-version", "mcp-param-region", "tracestate"]
         );
-        assert_eq!(names(&to_third_party(&given, Some("secret-token"))), [""; 0]);
+        assert_eq!(passed(&a2a::JsonRpc, &given, secret), ["a2a-version", "tracestate"]);
+        assert_eq!(passed(&llm::OpenAi, &given, secret), [""; 0]);
         let model = headers(&[
             ("content-type", "application/json"),
             ("x-stainless-lang", "python"),
             ("openai-organization", "x"),
         ]);
-        assert_eq!(names(&to_third_party(&model, None)), ["x-stainless-lang"]);
+        assert_eq!(passed(&llm::Anthropic, &model, None), ["x-stainless-lang"]);
     }
 
     #[test]

@@ -3,27 +3,43 @@
 //! A message names a skill in `message.metadata.skill` (or `params.metadata.skill`); neither version of the protocol has a
 //! field of its own for it. Naming one narrows the call to that skill; it never escapes what is said of the agent.
 
+pub mod card;
+
 use std::sync::Arc;
 
-use http::HeaderMap;
-use vidimus_core::call::{Action, Arguments, Target};
+use http::{HeaderMap, Method, Response};
+use vidimus_core::call::{Action, Ask, Destination, Target};
 use vidimus_core::json::Json;
-use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::Agent;
 
-use super::jsonrpc::Envelope;
-use super::{Answer, Ask, LONGEST_NAME, check_spelling};
+use super::jsonrpc::{self, Envelope};
+use super::observe::Observe;
+use super::{Answer, Binding, DocumentChange, MAX_NAME, Message, Operation, Parsed, check_spelling};
 
 /// Where the card is served: A2A 1.0 section 8.2 and 0.3 section 5.3; the second is what 0.2 clients still ask for.
-pub const CARD_PATHS: [&str; 2] = ["/.well-known/agent-card.json", "/.well-known/agent.json"];
+const CARD_PATHS: [&str; 2] = ["/.well-known/agent-card.json", "/.well-known/agent.json"];
 
 /// The method that answers with a card.
-pub const EXTENDED_CARD: &str = "GetExtendedAgentCard";
+const EXTENDED_CARD: &str = "GetExtendedAgentCard";
 
 /// The versions that are served, newest first.
-pub const SERVED: [&str; 2] = ["1.0", "0.3"];
+const SERVED: [&str; 2] = ["1.0", "0.3"];
 
 const VERSION_HEADER: &str = "a2a-version";
+
+const PASSED_HEADERS: [&str; 10] = [
+    "accept",
+    "accept-language",
+    "user-agent",
+    "a2a-",
+    "x-a2a-extensions",
+    "last-event-id",
+    "tracestate",
+    "baggage",
+    "x-request-id",
+    "idempotency-key",
+];
 
 /// 0.3 name, 1.0 name, and whether the answer streams.
 const METHODS: [(&str, &str, bool); 11] = [
@@ -40,11 +56,70 @@ const METHODS: [(&str, &str, bool); 11] = [
     ("agent/getAuthenticatedExtendedCard", EXTENDED_CARD, false),
 ];
 
-/// Reads one POSTed message.
-///
-/// # Errors
-/// A refusal for anything that is not one request of a served version whose header agrees with its body.
-pub fn ask<'a>(agent: &'a Arc<Agent>, headers: &HeaderMap, body: &'a Json<'a>) -> Result<Ask<'a>, Refusal> {
+/// The JSON-RPC binding: a POST of a message, and a GET of the card.
+#[derive(Debug)]
+pub struct JsonRpc;
+
+impl Binding for JsonRpc {
+    fn passed_headers(&self) -> &'static [&'static str] {
+        &PASSED_HEADERS
+    }
+
+    fn operation(&self, method: &Method, path: &str) -> Result<Operation, Refusal> {
+        if CARD_PATHS.contains(&path) {
+            let [card, _] = CARD_PATHS;
+            return match *method {
+                Method::GET => Ok(Operation { has_body: false, path: card.into() }),
+                _ => Err(Refusal::method_not_allowed("the agent card", "GET")),
+            };
+        }
+        if !matches!(path, "" | "/") {
+            return Err(Refusal::new(
+                Code::RouteUnknown,
+                "nothing is served at this path below the object's route",
+            ));
+        }
+        match *method {
+            Method::POST => Ok(Operation { has_body: true, path: "".into() }),
+            _ => Err(Refusal::method_not_allowed("A2A", "POST")),
+        }
+    }
+
+    fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
+        let Destination::Agent(agent) = message.destination else {
+            return Err(Refusal::new(Code::Internal, "this binding is not the destination's"));
+        };
+        match message.json {
+            Some(json) => posted(agent, message.headers, json),
+            None => Ok(card_asked(agent)),
+        }
+    }
+
+    fn message_id(&self, message: &Json<'_>) -> Option<Box<str>> {
+        jsonrpc::id_text(message)
+    }
+
+    fn refused(&self, refusal: &Refusal, call: &str, id: Option<&str>) -> Response<String> {
+        let error =
+            jsonrpc::Error { number: number(refusal.code), supported: SERVED.to_vec(), refusal, call };
+        // A2A's clients lose what comes with an error status (e2e/WIRE.md), so only a challenge has one.
+        error.response(id, refusal.code.class() != Class::Unauthenticated && id.is_some())
+    }
+}
+
+/// The number of a code in a JSON-RPC error.
+fn number(code: Code) -> i64 {
+    match code {
+        // A2A has no code of its own for it.
+        Code::HeaderMismatch => -32600,
+        // VersionNotSupportedError (A2A 1.0, section 5.4).
+        Code::ProtocolVersionUnsupported => -32009,
+        _ => jsonrpc::number(code),
+    }
+}
+
+/// A POSTed message.
+fn posted<'a>(agent: &'a Arc<Agent>, headers: &HeaderMap, body: &'a Json<'a>) -> Result<Parsed<'a>, Refusal> {
     let Envelope::Request { method, params } = Envelope::of(body)? else {
         return Err(Refusal::new(
             Code::MessageInvalid,
@@ -65,29 +140,17 @@ pub fn ask<'a>(agent: &'a Arc<Agent>, headers: &HeaderMap, body: &'a Json<'a>) -
         Some(name) => Target::Skill { agent, name },
         None => Target::Agent(agent),
     };
-    let answer = if new == EXTENDED_CARD { Answer::Card } else { Answer::Pass };
-    Ok(Ask {
-        method: new,
-        action: Action::CallAgent,
-        target,
-        arguments: Arguments::None,
-        tokens_estimated: 0,
-        streaming,
-        answer,
-    })
+    let ask = Ask { streaming, ..Ask::about(new, Action::CallAgent, target) };
+    let document = (new == EXTENDED_CARD).then_some(DocumentChange::Card { rpc: true });
+    let open_ended = new == "SubscribeToTask";
+    Ok(Parsed::new(ask, Answer { document, open_ended, ..Answer::pass(Observe::RpcError) }))
 }
 
 /// A GET of the card.
-pub fn ask_card<'a>(agent: &'a Arc<Agent>) -> Ask<'a> {
-    Ask {
-        method: "GetAgentCard",
-        action: Action::CallAgent,
-        target: Target::Agent(agent),
-        arguments: Arguments::None,
-        tokens_estimated: 0,
-        streaming: false,
-        answer: Answer::Card,
-    }
+fn card_asked(agent: &Arc<Agent>) -> Parsed<'_> {
+    let ask = Ask::about("GetAgentCard", Action::CallAgent, Target::Agent(agent));
+    let document = Some(DocumentChange::Card { rpc: false });
+    Parsed::new(ask, Answer { document, ..Answer::pass(Observe::RpcError) })
 }
 
 /// `A2A-Version` and the spelling of the method must be of one version; an absent header says nothing.
@@ -115,9 +178,9 @@ fn skill<'a>(params: Option<&'a Json<'a>>) -> Result<Option<&'a str>, Refusal> {
         value.map_or(Ok(()), |value| check_spelling(value, &["message", "metadata"]))?;
         match value.and_then(|v| v.get("metadata")).and_then(|m| m.get("skill")) {
             None | Some(Json::Null) => Ok(None),
-            Some(Json::String(name)) if !name.is_empty() && name.len() <= LONGEST_NAME => Ok(Some(name)),
+            Some(Json::String(name)) if !name.is_empty() && name.len() <= MAX_NAME => Ok(Some(name)),
             Some(_) => {
-                let message = format!("metadata.skill must be a string of 1 to {LONGEST_NAME} bytes");
+                let message = format!("metadata.skill must be a string of 1 to {MAX_NAME} bytes");
                 Err(Refusal::new(Code::MessageInvalid, message))
             }
         }

@@ -1,9 +1,12 @@
 //! JSON-RPC 2.0 envelopes, as MCP and A2A use them: one message per request, no batches.
 
+use http::Response;
+use serde_json::json;
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::check_spelling;
+use crate::reply;
 
 /// A JSON-RPC message, told apart by its members (JSON-RPC 2.0 sections 4 and 5).
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +71,43 @@ pub fn id_text(body: &Json<'_>) -> Option<Box<str>> {
         Json::Int(number) => Some(number.to_string().into()),
         Json::UInt(number) => Some(number.to_string().into()),
         _ => None,
+    }
+}
+
+/// The number of a code in a JSON-RPC error, where a protocol has none of its own for it: JSON-RPC's, otherwise −31000 − HTTP
+/// status, which lies outside every reserved range.
+pub fn number(code: Code) -> i64 {
+    match code {
+        Code::BodyNotJson | Code::BodyNotUtf8 | Code::DuplicateKey => -32700,
+        Code::MessageInvalid | Code::BatchNotSupported => -32600,
+        Code::MethodUnknown => -32601,
+        _ => -31_000 - i64::from(code.class().http_status()),
+    }
+}
+
+/// A refusal as a JSON-RPC error (JSON-RPC 2.0 section 5.1).
+#[derive(Debug)]
+pub struct Error<'a> {
+    pub number: i64,
+    /// The versions that are served, for who asked for another one.
+    pub supported: Vec<&'static str>,
+    pub refusal: &'a Refusal,
+    pub call: &'a str,
+}
+
+impl Error<'_> {
+    /// The response to the message `id` (JSON text). `answered`: HTTP says 200, since the error is the answer.
+    pub fn response(self, id: Option<&str>, answered: bool) -> Response<String> {
+        let code = self.refusal.code;
+        let mut data = reply::about(self.refusal, self.call);
+        if code == Code::ProtocolVersionUnsupported
+            && let Some(data) = data.as_object_mut()
+        {
+            data.insert("supported".to_owned(), json!(self.supported));
+        }
+        let error = json!({"code": self.number, "message": reply::sentence(self.refusal), "data": data});
+        let text = format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.unwrap_or("null"));
+        reply::json(if answered { 200 } else { code.class().http_status() }, text)
     }
 }
 

@@ -1,133 +1,125 @@
-//! Model calls by the providers' native paths: OpenAI chat completions and Anthropic messages.
+//! Model calls by the providers' native paths. What all providers share is here; each binding's own wire is a file.
 
-use std::sync::Arc;
+pub mod added_usage;
+mod anthropic;
+mod openai;
 
-use vidimus_core::call::{Action, Arguments, Target};
+pub use anthropic::Anthropic;
+pub use openai::OpenAi;
+
+use http::Method;
+use serde_json::json;
+use vidimus_core::call::{Action, Ask, Call, Destination, Target};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::LlmProvider;
-use vidimus_core::resource::llm_provider::ProviderType;
+use vidimus_core::snapshot::Snapshot;
 
-use super::usage::Dialect;
-use super::{Answer, Ask, added_usage, check_spelling};
+use super::{Answer, Expected, MAX_NAME, Message, Operation, Parsed, check_spelling};
 
-/// What a path below the provider's route asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    ChatCompletions,
-    Messages,
-    CountTokens,
-    /// The models that the caller may call: answered from the registry, nothing goes upstream.
-    Models,
+/// The listing of models, which every binding has at the same path: answered from the registry, nothing goes upstream.
+const MODELS: &str = "/v1/models";
+const MODELS_METHOD: &str = "models.list";
+
+/// One path of a binding.
+#[derive(Clone, Copy, Debug)]
+struct Endpoint {
+    path: &'static str,
+    /// What is asked for, by the name that policies and records have for it.
+    method: &'static str,
 }
 
-impl Endpoint {
-    /// Finds the endpoint of a method and path.
-    ///
-    /// # Errors
-    /// `route_unknown` or `method_not_allowed`: a path that is not understood is not passed on.
-    pub fn of(provider: ProviderType, method: &http::Method, path: &str) -> Result<Self, Refusal> {
-        let endpoint = match (provider, path) {
-            (_, "/v1/models") => Self::Models,
-            (ProviderType::OpenAi | ProviderType::OpenAiCompatible, "/v1/chat/completions") => {
-                Self::ChatCompletions
-            }
-            (ProviderType::Anthropic, "/v1/messages") => Self::Messages,
-            (ProviderType::Anthropic, "/v1/messages/count_tokens") => Self::CountTokens,
-            _ => {
-                let shown: String = path.chars().take(64).collect();
-                let message = format!(
-                    "{shown:?} is not a governed path; this provider serves {}; does the base URL end in {}?",
-                    Self::served(provider),
-                    // The SDKs add what is behind it: Anthropic's the version too.
-                    if provider == ProviderType::Anthropic { "the route's name, without /v1" } else { "/v1" },
-                );
-                return Err(Refusal::new(Code::RouteUnknown, message));
-            }
-        };
-        let wanted = if endpoint == Self::Models { "GET" } else { "POST" };
-        if method.as_str() == wanted { Ok(endpoint) } else { Err(Refusal::method_not_allowed(path, wanted)) }
+/// The operation that a method and path name, of a binding that serves `endpoints`. `base_url` tells an author whose SDK asked
+/// for another path what its base URL ends in: SDKs add what is behind it.
+fn operation(
+    endpoints: &[Endpoint],
+    base_url: &str,
+    method: &Method,
+    path: &str,
+) -> Result<Operation, Refusal> {
+    let only = |allowed: &'static str| match method.as_str() == allowed {
+        true => Ok(()),
+        false => Err(Refusal::method_not_allowed(path, allowed)),
+    };
+    if path == MODELS {
+        return only("GET").map(|()| Operation { has_body: false, path: MODELS.into() });
     }
-
-    /// The paths of a provider, for people.
-    const fn served(provider: ProviderType) -> &'static str {
-        match provider {
-            ProviderType::OpenAi | ProviderType::OpenAiCompatible => "/v1/chat/completions and /v1/models",
-            ProviderType::Anthropic => "/v1/messages, /v1/messages/count_tokens and /v1/models",
-        }
+    if let Some(endpoint) = endpoints.iter().find(|endpoint| endpoint.path == path) {
+        return only("POST").map(|()| Operation { has_body: true, path: endpoint.path.into() });
     }
-
-    /// The path below the provider's endpoint.
-    pub const fn path(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "/v1/chat/completions",
-            Self::Messages => "/v1/messages",
-            Self::CountTokens => "/v1/messages/count_tokens",
-            Self::Models => "/v1/models",
-        }
-    }
-
-    const fn method(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "chat.completions",
-            Self::Messages => "messages",
-            Self::CountTokens => "messages.count_tokens",
-            Self::Models => "models.list",
-        }
-    }
+    let shown: String = path.chars().take(64).collect();
+    let served: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.path).collect();
+    let message = format!(
+        "{shown:?} is not a governed path; this provider serves {} and {MODELS}; does the base URL end in {base_url}?",
+        served.join(", "),
+    );
+    Err(Refusal::new(Code::RouteUnknown, message))
 }
 
-/// Reads one model request.
+/// Reads one model request: which model, and whether it streams. `answer` chooses what becomes of the answer.
 ///
 /// # Errors
 /// `message_invalid` without a model, `resource_unknown` for a model that the provider's record does not list.
-pub fn ask<'a>(
-    provider: &'a Arc<LlmProvider>,
-    endpoint: Endpoint,
-    body: &'a Json<'a>,
-    bytes: usize,
-) -> Result<Ask<'a>, Refusal> {
-    check_spelling(body, &["model", "stream", "stream_options"])?;
-    let Some(name) = body.get("model").and_then(Json::as_str) else {
-        return Err(Refusal::new(Code::MessageInvalid, "member \"model\" is missing or not a string"));
+fn parse<'a>(
+    endpoints: &[Endpoint],
+    message: &Message<'a>,
+    answer: impl FnOnce(&'a Json<'a>, bool) -> Result<Answer, Refusal>,
+) -> Result<Parsed<'a>, Refusal> {
+    let Destination::Provider(provider) = message.destination else {
+        return Err(Refusal::new(Code::Internal, "this binding is not the destination's"));
     };
-    if provider.model(name).is_none() {
-        let shown: String = name.chars().take(128).collect();
-        let message = format!("model {shown:?} is not registered on LLMProvider {}", provider.id.id);
-        return Err(Refusal::new(Code::ResourceUnknown, message));
+    if message.path == MODELS {
+        let ask = Ask::about(MODELS_METHOD, Action::ListModels, Target::Provider(provider));
+        return Ok(Parsed { ask, expected: Expected::Own, amends: false, sealed: None });
     }
+    let method = endpoints.iter().find(|endpoint| endpoint.path == message.path);
+    let method = method.ok_or_else(|| Refusal::new(Code::RouteUnknown, "not a governed path"))?.method;
+    let body = message.body()?;
+    check_spelling(body, &["model", "stream", "stream_options"])?;
+    let name = model(provider, body)?;
     let streaming = match body.get("stream") {
         None | Some(Json::Null) => false,
         Some(Json::Bool(streaming)) => *streaming,
         Some(_) => return Err(Refusal::new(Code::MessageInvalid, "member \"stream\" must be a boolean")),
     };
-    let answer = match endpoint {
-        Endpoint::Messages | Endpoint::CountTokens => Answer::Usage(Dialect::Anthropic),
-        Endpoint::ChatCompletions if streaming && !added_usage::asked(body)? => Answer::AddedUsage,
-        Endpoint::ChatCompletions | Endpoint::Models => Answer::Usage(Dialect::OpenAi),
-    };
-    Ok(Ask {
-        method: endpoint.method(),
-        action: Action::CallModel,
-        target: Target::Model { provider, name },
-        arguments: Arguments::None,
-        tokens_estimated: i64::try_from(bytes / 4).unwrap_or(i64::MAX),
+    let ask = Ask {
+        tokens_estimated: i64::try_from(message.bytes / 4).unwrap_or(i64::MAX),
         streaming,
-        answer,
-    })
+        ..Ask::about(method, Action::CallModel, Target::Model { provider, name })
+    };
+    Ok(Parsed::new(ask, answer(body, streaming)?))
 }
 
-/// The question behind one entry of `GET /v1/models`.
-pub fn ask_listed<'a>(provider: &'a Arc<LlmProvider>, name: &'a str) -> Ask<'a> {
-    Ask {
-        method: Endpoint::Models.method(),
-        action: Action::CallModel,
-        target: Target::Model { provider, name },
-        arguments: Arguments::None,
-        tokens_estimated: 0,
-        streaming: false,
-        answer: Answer::Pass,
+/// The model that a request names, which must be registered.
+fn model<'a>(provider: &LlmProvider, body: &'a Json<'a>) -> Result<&'a str, Refusal> {
+    let Some(name) = body.get("model").and_then(Json::as_str) else {
+        return Err(Refusal::new(Code::MessageInvalid, "member \"model\" is missing or not a string"));
+    };
+    if provider.model(name).is_none() {
+        let shown: String = name.chars().take(MAX_NAME / 2).collect();
+        let message = format!("model {shown:?} is not registered on LLMProvider {}", provider.id.id);
+        return Err(Refusal::new(Code::ResourceUnknown, message));
     }
+    Ok(name)
+}
+
+/// The registered models that the caller may call, in a shape that every SDK reads.
+fn models(call: &Call<'_>, world: &Snapshot) -> Option<String> {
+    let Target::Provider(provider) = call.ask.target else { return None };
+    let callable = |name: &str| {
+        let ask = Ask::about(MODELS_METHOD, Action::CallModel, Target::Model { provider, name });
+        world.could_allow(&Call { ask, ..*call })
+    };
+    let shown: Vec<_> = provider
+        .models
+        .iter()
+        .filter(|model| callable(&model.name))
+        .map(|model| {
+            json!({"id": &*model.name, "object": "model", "type": "model", "display_name": &*model.name,
+                "created": 0, "created_at": "1970-01-01T00:00:00Z", "owned_by": &*provider.id.id})
+        })
+        .collect();
+    Some(json!({"object": "list", "data": shown, "has_more": false}).to_string())
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ fn check(version: Option<&str>, method: &str, params: &str) -> String {
     }
     let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
     let body = Json::parse(text.as_bytes()).expect("valid JSON");
-    match ask(&agent, &headers, &body) {
-        Ok(ask) => format!("{} {} {}", ask.method, ask.target.entity(), ask.streaming),
+    match posted(&agent, &headers, &body) {
+        Ok(Parsed { ask, .. }) => format!("{} {} {}", ask.method, ask.target.entity(), ask.streaming),
         Err(refusal) => refusal.code.as_str().to_owned(),
     }
 }
@@ -53,8 +53,33 @@ fn only_requests_exist() {
     for text in [r#"{"jsonrpc":"2.0","method":"SendMessage"}"#, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#] {
         let body = Json::parse(text.as_bytes()).expect("valid JSON");
         assert_eq!(
-            ask(&agent, &HeaderMap::new(), &body).map(|_| ()).map_err(|r| r.code),
+            posted(&agent, &HeaderMap::new(), &body).map(|_| ()).map_err(|r| r.code),
             Err(Code::MessageInvalid)
         );
+    }
+}
+
+#[test]
+fn a_card_is_asked_for_and_changed_as_what_it_is() {
+    let agent = Destination::Agent(agent());
+    let get = |path: &'static str, method: &Method| JsonRpc.operation(method, path).map_err(|r| r.code);
+    for path in CARD_PATHS {
+        let operation = Operation { has_body: false, path: CARD_PATHS[0].into() };
+        assert_eq!(get(path, &Method::GET), Ok(operation));
+        assert_eq!(get(path, &Method::POST), Err(Code::MethodNotAllowed));
+    }
+    assert_eq!(get("", &Method::POST), Ok(Operation { has_body: true, path: "".into() }));
+    assert_eq!(get("", &Method::GET), Err(Code::MethodNotAllowed));
+    assert_eq!(get("/v1/card", &Method::GET), Err(Code::RouteUnknown));
+    let text = r#"{"jsonrpc":"2.0","id":1,"method":"GetExtendedAgentCard"}"#;
+    let body = Json::parse(text.as_bytes()).expect("valid JSON");
+    for (json, method, rpc) in [(None, "GetAgentCard", false), (Some(&body), EXTENDED_CARD, true)] {
+        let (headers, path, bytes) = (&HeaderMap::new(), "", 0);
+        let message = Message { destination: &agent, method: &Method::GET, path, headers, json, bytes };
+        let parsed = JsonRpc.parse(&message).expect("a card");
+        assert_eq!(parsed.ask.method, method);
+        let document = Some(DocumentChange::Card { rpc });
+        let answer = Answer { document, ..Answer::pass(Observe::RpcError) };
+        assert_eq!(parsed.expected, crate::protocol::Expected::Upstream(answer));
     }
 }

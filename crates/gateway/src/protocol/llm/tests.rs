@@ -1,97 +1,127 @@
-use http::Method;
+use http::HeaderMap;
 
 use super::*;
+use crate::protocol::observe::Observe;
 use crate::protocol::tests::provider;
+use crate::protocol::{Binding, EventChange};
+
+const OPENAI: &dyn Binding = &OpenAi;
+const ANTHROPIC: &dyn Binding = &Anthropic;
 
 #[test]
 fn only_governed_paths_of_the_providers_own_type_exist() {
-    use ProviderType::{Anthropic, OpenAi, OpenAiCompatible};
-    for (provider, method, path, expected) in [
-        (OpenAi, Method::POST, "/v1/chat/completions", Ok(Endpoint::ChatCompletions)),
-        (OpenAiCompatible, Method::POST, "/v1/chat/completions", Ok(Endpoint::ChatCompletions)),
-        (Anthropic, Method::POST, "/v1/messages", Ok(Endpoint::Messages)),
-        (Anthropic, Method::POST, "/v1/messages/count_tokens", Ok(Endpoint::CountTokens)),
-        (Anthropic, Method::GET, "/v1/models", Ok(Endpoint::Models)),
-        (OpenAi, Method::POST, "/v1/messages", Err(Code::RouteUnknown)),
-        (Anthropic, Method::POST, "/v1/chat/completions", Err(Code::RouteUnknown)),
-        (OpenAi, Method::POST, "/v1/files", Err(Code::RouteUnknown)),
-        (OpenAi, Method::POST, "", Err(Code::RouteUnknown)),
-        (OpenAi, Method::GET, "/v1/chat/completions", Err(Code::MethodNotAllowed)),
-        (OpenAi, Method::POST, "/v1/models", Err(Code::MethodNotAllowed)),
+    for (binding, method, path, expected) in [
+        (OPENAI, Method::POST, "/v1/chat/completions", Ok(true)),
+        (ANTHROPIC, Method::POST, "/v1/messages", Ok(true)),
+        (ANTHROPIC, Method::POST, "/v1/messages/count_tokens", Ok(true)),
+        (ANTHROPIC, Method::GET, "/v1/models", Ok(false)),
+        (OPENAI, Method::GET, "/v1/models", Ok(false)),
+        (OPENAI, Method::POST, "/v1/messages", Err(Code::RouteUnknown)),
+        (ANTHROPIC, Method::POST, "/v1/chat/completions", Err(Code::RouteUnknown)),
+        (OPENAI, Method::POST, "/v1/files", Err(Code::RouteUnknown)),
+        (OPENAI, Method::POST, "", Err(Code::RouteUnknown)),
+        (OPENAI, Method::GET, "/v1/chat/completions", Err(Code::MethodNotAllowed)),
+        (OPENAI, Method::POST, "/v1/models", Err(Code::MethodNotAllowed)),
     ] {
-        assert_eq!(
-            Endpoint::of(provider, &method, path).map_err(|r| r.code),
-            expected,
-            "{provider:?} {method} {path}"
-        );
+        let operation = binding.operation(&method, path).map_err(|refusal| refusal.code);
+        let wanted = expected.map(|has_body| Operation { has_body, path: path.into() });
+        assert_eq!(operation, wanted, "{binding:?} {method} {path}");
     }
+}
+
+/// `check` of what a body POSTed to a path asks.
+fn asked<T>(
+    binding: &dyn Binding,
+    path: &str,
+    body: &str,
+    check: impl FnOnce(Parsed<'_>) -> T,
+) -> Result<T, Code> {
+    let provider = Destination::Provider(provider());
+    let json = Json::parse(body.as_bytes()).expect("valid JSON");
+    let (method, headers, json) = (&Method::POST, &HeaderMap::new(), Some(&json));
+    let message = Message { destination: &provider, method, path, headers, json, bytes: 400 };
+    binding.parse(&message).map(check).map_err(|refusal| refusal.code)
 }
 
 #[test]
 fn the_model_is_the_resource_and_must_be_registered() {
-    let provider = provider();
     for (text, expected) in [
-        (r#"{"model":"sim-small"}"#, "Model/platform/openai/sim-small false"),
-        (r#"{"model":"sim-small","stream":true}"#, "Model/platform/openai/sim-small true"),
-        (r#"{"model":"sim-large"}"#, "resource_unknown"),
-        (r#"{"model":7}"#, "message_invalid"),
-        (r#"{"messages":[]}"#, "message_invalid"),
-        (r#"{"model":"sim-small","stream":"yes"}"#, "message_invalid"),
-        (r#"[]"#, "message_invalid"),
+        (r#"{"model":"sim-small"}"#, Ok("Model/platform/openai/sim-small false 100")),
+        (r#"{"model":"sim-small","stream":true}"#, Ok("Model/platform/openai/sim-small true 100")),
+        (r#"{"model":"sim-large"}"#, Err(Code::ResourceUnknown)),
+        (r#"{"model":7}"#, Err(Code::MessageInvalid)),
+        (r#"{"messages":[]}"#, Err(Code::MessageInvalid)),
+        (r#"{"model":"sim-small","stream":"yes"}"#, Err(Code::MessageInvalid)),
+        (r#"[]"#, Err(Code::MessageInvalid)),
     ] {
-        let body = Json::parse(text.as_bytes()).expect("valid JSON");
-        let asked = match ask(&provider, Endpoint::ChatCompletions, &body, 400) {
-            Ok(ask) => {
-                assert_eq!(ask.tokens_estimated, 100);
-                format!("{} {}", ask.target.entity(), ask.streaming)
-            }
-            Err(refusal) => refusal.code.as_str().to_owned(),
-        };
-        assert_eq!(asked, expected, "{text}");
+        let asked = asked(OPENAI, "/v1/chat/completions", text, |parsed| {
+            let ask = parsed.ask;
+            format!("{} {} {}", ask.target.entity(), ask.streaming, ask.tokens_estimated)
+        });
+        assert_eq!(asked.as_deref(), expected.as_ref().map(|text| *text), "{text}");
     }
 }
 
 #[test]
 fn usage_is_asked_for_where_a_streaming_caller_did_not() {
-    let (provider, own) = (provider(), Answer::Usage(Dialect::OpenAi));
-    for (text, endpoint, expected) in [
-        (r#"{"model":"sim-small"}"#, Endpoint::ChatCompletions, Ok(own)),
-        (r#"{"model":"sim-small","stream":false,"stream_options":[]}"#, Endpoint::ChatCompletions, Ok(own)),
-        (r#"{"model":"sim-small","stream":true}"#, Endpoint::ChatCompletions, Ok(Answer::AddedUsage)),
+    let (chat, messages) = ("/v1/chat/completions", "/v1/messages");
+    for (text, binding, path, adds) in [
+        (r#"{"model":"sim-small"}"#, OPENAI, chat, Ok(false)),
+        (r#"{"model":"sim-small","stream":false,"stream_options":[]}"#, OPENAI, chat, Ok(false)),
+        (r#"{"model":"sim-small","stream":true}"#, OPENAI, chat, Ok(true)),
         (
             r#"{"model":"sim-small","stream":true,"stream_options":{"include_usage":false}}"#,
-            Endpoint::ChatCompletions,
-            Ok(Answer::AddedUsage),
+            OPENAI,
+            chat,
+            Ok(true),
         ),
         (
             r#"{"model":"sim-small","stream":true,"stream_options":{"include_usage":true}}"#,
-            Endpoint::ChatCompletions,
-            Ok(own),
+            OPENAI,
+            chat,
+            Ok(false),
         ),
         (
             r#"{"model":"sim-small","stream":true,"stream_options":[]}"#,
-            Endpoint::ChatCompletions,
+            OPENAI,
+            chat,
             Err(Code::MessageInvalid),
         ),
-        (r#"{"model":"sim-small","stream":true}"#, Endpoint::Messages, Ok(Answer::Usage(Dialect::Anthropic))),
+        (r#"{"model":"sim-small","stream":true}"#, ANTHROPIC, messages, Ok(false)),
     ] {
-        let body = Json::parse(text.as_bytes()).expect("valid JSON");
-        let asked = ask(&provider, endpoint, &body, 400).map(|ask| ask.answer).map_err(|r| r.code);
-        assert_eq!(asked, expected, "{text}");
+        let found = asked(binding, path, text, |parsed| {
+            let Expected::Upstream(answer) = parsed.expected else { panic!("it goes upstream") };
+            assert_eq!(answer.observe, Observe::Usage);
+            assert_eq!(parsed.amends, answer.events == Some(EventChange::WithoutUsage));
+            parsed.amends
+        });
+        assert_eq!(found, adds, "{text}");
+    }
+}
+
+#[test]
+fn the_listing_of_models_is_about_the_provider_and_answered_here() {
+    let provider = Destination::Provider(provider());
+    let (method, headers) = (&Method::GET, &HeaderMap::new());
+    let message = Message { destination: &provider, method, path: MODELS, headers, json: None, bytes: 0 };
+    for binding in [OPENAI, ANTHROPIC] {
+        let parsed = binding.parse(&message).expect("a listing");
+        let asked = format!("{} {}", parsed.ask.action.as_str(), parsed.ask.target.entity());
+        assert_eq!(asked, "listModels LLMProvider/platform/openai");
+        assert_eq!((parsed.ask.method, parsed.expected), (MODELS_METHOD, Expected::Own));
     }
 }
 
 #[test]
 fn a_path_that_is_not_served_is_told_what_is() {
-    use ProviderType::{Anthropic, OpenAi, OpenAiCompatible};
     let paths = ["/v1/chat/completions", "/v1/messages", "/v1/messages/count_tokens", "/v1/models"];
-    for provider in [OpenAi, OpenAiCompatible, Anthropic] {
-        let message = Endpoint::of(provider, &Method::POST, "/chat/completions").unwrap_err().message;
+    for binding in [OPENAI, ANTHROPIC] {
+        let message = binding.operation(&Method::POST, "/chat/completions").unwrap_err().message;
         assert!(message.contains("does the base URL end in"), "{message}");
         for path in paths {
-            let served = [Method::GET, Method::POST].iter().any(|m| Endpoint::of(provider, m, path).is_ok());
+            let served = [Method::GET, Method::POST].iter().any(|m| binding.operation(m, path).is_ok());
             let named = message.split([' ', ',', ';']).any(|word| word == path);
-            assert_eq!(named, served, "{provider:?} {path}: {message}");
+            assert_eq!(named, served, "{binding:?} {path}: {message}");
         }
     }
 }

@@ -1,6 +1,7 @@
 use http::HeaderName;
 
 use super::*;
+use crate::protocol::Expected;
 use crate::protocol::tests::server;
 
 const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
@@ -13,12 +14,24 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
     map
 }
 
+/// `action target`, and what becomes of the answer.
+fn shown(parsed: &Parsed<'_>) -> String {
+    let Expected::Upstream(answer) = parsed.expected else { return "own".to_owned() };
+    let becomes = match answer {
+        Answer { document: Some(DocumentChange::Listing(listing)), .. } => format!("Listing({listing:?})"),
+        Answer { seals: Some(_), .. } => "Session".to_owned(),
+        Answer { events: Some(EventChange::Listings(TooLong::EndsStream)), .. } => "Stream".to_owned(),
+        _ => "Pass".to_owned(),
+    };
+    format!("{} {} {becomes}", parsed.ask.action.as_str(), parsed.ask.target.entity())
+}
+
 /// `action target answer`, or the code of the refusal.
 fn check(lines: &[(&str, &str)], body: &str) -> String {
     let server = server();
     let body = Json::parse(body.as_bytes()).expect("valid JSON");
-    match ask(&server, &headers(lines), &body) {
-        Ok(ask) => format!("{} {} {:?}", ask.action.as_str(), ask.target.entity(), ask.answer),
+    match posted(&server, &headers(lines), &body) {
+        Ok(parsed) => shown(&parsed),
         Err(refusal) => refusal.code.as_str().to_owned(),
     }
 }
@@ -126,12 +139,37 @@ fn header_and_body_must_agree() {
 
 #[test]
 fn without_a_body_there_is_the_stream_and_the_end_of_a_session() {
-    let server = server();
-    let method =
-        |method: http::Method| ask_without_body(&server, &method).map(|ask| ask.method).map_err(|r| r.code);
-    assert_eq!(method(http::Method::GET), Ok("session/stream"));
-    assert_eq!(method(http::Method::DELETE), Ok("session/end"));
-    assert_eq!(method(http::Method::PUT), Err(Code::MethodNotAllowed));
+    let server = Destination::Server(server());
+    let asked = |method: Method| {
+        let operation = StreamableHttp.operation(&method, "").map_err(|refusal| refusal.code)?;
+        assert!(!operation.has_body && operation.path.is_empty());
+        let (path, headers, json, bytes) = ("", &HeaderMap::new(), None, 0);
+        let message = Message { destination: &server, method: &method, path, headers, json, bytes };
+        let parsed = StreamableHttp.parse(&message).map_err(|refusal| refusal.code)?;
+        Ok((parsed.ask.method.to_owned(), shown(&parsed)))
+    };
+    let connect = |answer: &str| format!("connectServer MCPServer/finance/ledger {answer}");
+    assert_eq!(asked(Method::GET), Ok(("session/stream".to_owned(), connect("Stream"))));
+    assert_eq!(asked(Method::DELETE), Ok(("session/end".to_owned(), connect("Pass"))));
+    assert_eq!(asked(Method::PUT), Err(Code::MethodNotAllowed));
+    assert_eq!(StreamableHttp.operation(&Method::GET, "/x").map_err(|r| r.code), Err(Code::RouteUnknown));
+}
+
+#[test]
+fn a_session_is_opened_and_its_stream_ends_with_the_credential() {
+    let server = Destination::Server(server());
+    let headers = headers(&[("mcp-session-id", "sealed")]);
+    let message = Message {
+        destination: &server,
+        method: &Method::GET,
+        path: "",
+        headers: &headers,
+        json: None,
+        bytes: 0,
+    };
+    let parsed = StreamableHttp.parse(&message).expect("a stream");
+    assert_eq!(parsed.sealed.map(|(_, value)| value.as_bytes()), Some(&b"sealed"[..]));
+    assert!(matches!(parsed.expected, Expected::Upstream(Answer { open_ended: true, .. })));
 }
 
 #[test]
@@ -139,20 +177,20 @@ fn what_names_is_bounded_and_the_refusal_says_which_member() {
     let server = server();
     let subscription = r#"{"notifications":{"resourceSubscriptions":["…"]}}"#;
     for (method, params, member, longest) in [
-        ("tools/call", r#"{"name":"…"}"#, "params.name", LONGEST_NAME),
-        ("prompts/get", r#"{"name":"…"}"#, "params.name", LONGEST_NAME),
-        ("completion/complete", r#"{"ref":{"type":"ref/prompt","name":"…"}}"#, "params.name", LONGEST_NAME),
-        ("completion/complete", r#"{"ref":{"type":"ref/resource","uri":"…"}}"#, "params.uri", LONGEST_URI),
-        ("resources/read", r#"{"uri":"…"}"#, "params.uri", LONGEST_URI),
-        ("resources/subscribe", r#"{"uri":"…"}"#, "params.uri", LONGEST_URI),
-        ("subscriptions/listen", subscription, "params.notifications.resourceSubscriptions[0]", LONGEST_URI),
-        ("initialize", r#"{"protocolVersion":"…"}"#, "params.protocolVersion", LONGEST_NAME),
+        ("tools/call", r#"{"name":"…"}"#, "params.name", MAX_NAME),
+        ("prompts/get", r#"{"name":"…"}"#, "params.name", MAX_NAME),
+        ("completion/complete", r#"{"ref":{"type":"ref/prompt","name":"…"}}"#, "params.name", MAX_NAME),
+        ("completion/complete", r#"{"ref":{"type":"ref/resource","uri":"…"}}"#, "params.uri", MAX_URI),
+        ("resources/read", r#"{"uri":"…"}"#, "params.uri", MAX_URI),
+        ("resources/subscribe", r#"{"uri":"…"}"#, "params.uri", MAX_URI),
+        ("subscriptions/listen", subscription, "params.notifications.resourceSubscriptions[0]", MAX_URI),
+        ("initialize", r#"{"protocolVersion":"…"}"#, "params.protocolVersion", MAX_NAME),
     ] {
         for (length, fits) in [(0, false), (1, true), (longest, true), (longest + 1, false)] {
             let params = params.replace('…', &"x".repeat(length));
             let body = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{method}","params":{params}}}"#);
             let body = Json::parse(body.as_bytes()).expect("valid JSON");
-            match ask(&server, &HeaderMap::new(), &body) {
+            match posted(&server, &HeaderMap::new(), &body) {
                 Ok(_) => assert!(fits, "{method} {length}"),
                 Err(refusal) => {
                     assert!(!fits && refusal.code == Code::MessageInvalid, "{method} {length} {refusal}");

@@ -1,0 +1,51 @@
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use vidimus_core::call::{Action, Ask, Target};
+use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis};
+use vidimus_core::entity::{EntityId, EntityKind};
+use vidimus_core::resource::DelegationLimits;
+
+use super::*;
+
+fn caller(limit: Option<u32>, delegated: bool) -> Caller {
+    let mut agent = Arc::unwrap_or_clone(crate::protocol::tests::agent());
+    agent.delegation = DelegationLimits { max_depth: None, max_fan_out: limit };
+    let actors = if delegated { vec![EntityId::new(EntityKind::Agent, "n/earlier")] } else { Vec::new() };
+    let proven = Proven {
+        principal: Principal::Agent(Arc::new(agent)),
+        identity: "hop:Agent/n/earlier".into(),
+        user: None,
+        delegated: None,
+        expires: None,
+    };
+    let chain = Chain { transaction: "t".into(), started: UnixMillis(0), actors };
+    Caller { proven: Arc::new(proven), chain: Arc::new(chain) }
+}
+
+#[test]
+fn only_an_agent_with_the_limit_on_a_delegated_chain_is_counted() {
+    let now = Instant::now();
+    for (limit, delegated, counted) in
+        [(Some(2), true, true), (Some(2), false, false), (None, true, false), (None, false, false)]
+    {
+        let accounts = Accounts::new(StandingState::new(8, Duration::from_secs(600)));
+        let caller = caller(limit, delegated);
+        let reserve = |number: usize| {
+            let mut server = Arc::unwrap_or_clone(crate::protocol::tests::server());
+            server.id = EntityId::new(EntityKind::McpServer, format!("n/server-{number}"));
+            let server = Arc::new(server);
+            let ask = Ask::about("tools/list", Action::ConnectServer, Target::Server(&server));
+            let call = Call { caller: &caller, ask, now: UnixMillis(0), source_ip: None, fan_out: 1 };
+            let mut place =
+                accounts.reserve(&call, now).now_or_never().expect("ready at once").expect("room");
+            let fan_out = place.fan_out();
+            if fan_out <= 2 {
+                place.permitted();
+            }
+            fan_out
+        };
+        let places: Vec<i64> = (0..4).map(reserve).collect();
+        assert_eq!(places, if counted { [1, 2, 3, 3] } else { [1; 4] }, "{limit:?} {delegated}");
+    }
+}

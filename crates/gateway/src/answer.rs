@@ -1,0 +1,251 @@
+//! The way back. What becomes of an upstream's answer is a [`Plan`], chosen once from what was asked and how the answer begins,
+//! and carried out as it stands there.
+
+mod gathered;
+mod plan;
+mod revocation;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, HeaderValue, Response};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use tokio::time::Instant;
+use vidimus_core::call::Destination;
+use vidimus_core::caller::Caller;
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::snapshot::Snapshot;
+
+use crate::effect::{Effect, Ending};
+use crate::forward::headers;
+use crate::gate::{Gate, millis};
+use crate::protocol::llm::added_usage::WithoutUsage;
+use crate::protocol::mcp::listing_filter::ListingFilter;
+use crate::protocol::mcp::session;
+use crate::protocol::observe::Observation;
+use crate::protocol::sse::{EventStream, TooLong};
+use crate::protocol::{Answer, DocumentChange, EventChange, a2a};
+use crate::reply::ReplyBody;
+use crate::unrecorded::closed;
+
+use plan::Plan;
+use revocation::Revocation;
+pub use revocation::{Asked, rebound};
+pub use stream::ResponseStream;
+use stream::{Bounds, Content};
+
+/// What an answer is treated by.
+#[derive(Debug)]
+pub struct Answering<'a> {
+    pub gate: &'a Gate,
+    /// The configuration that decided.
+    pub world: Arc<Snapshot>,
+    pub caller: Caller,
+    pub destination: Destination,
+    pub answer: Answer,
+    pub asked: Asked,
+}
+
+impl Answering<'_> {
+    /// Passes the upstream's answer on and records the effect.
+    ///
+    /// # Errors
+    /// The refusal to answer with instead, once its effect is on record.
+    pub async fn pass(
+        self,
+        response: Response<Incoming>,
+        mut effect: Effect,
+    ) -> Result<Response<ReplyBody>, Refusal> {
+        let (parts, body) = response.into_parts();
+        effect.status = parts.status.as_u16();
+        let mut head = headers::to_caller(&parts.headers);
+        let planned = self
+            .seal(&parts.headers, &mut head)
+            .and_then(|()| Plan::of(self.answer, &parts, body.size_hint().lower(), &self.gate.limits));
+        let done = match planned {
+            Ok(plan) => self.execute(plan, body, &mut head, &mut effect).await,
+            Err(refusal) => Err(refusal),
+        };
+        let body = match done {
+            Ok(Done::Whole(bytes)) => {
+                let error = effect.status >= 400 || effect.is_error;
+                effect.bytes_out = bytes.len() as u64;
+                effect.record(if error { Ending::Error } else { Ending::Ok }).await.map_err(closed)?;
+                ReplyBody::whole(bytes)
+            }
+            Ok(Done::Stream(content)) => {
+                let bounds = self.bounds();
+                ReplyBody::stream(ResponseStream::new(content, effect, bounds))
+            }
+            Err(refusal) => {
+                effect.record(Ending::Failed(refusal.code)).await.map_err(closed)?;
+                return Err(refusal);
+            }
+        };
+        let mut response = Response::new(body);
+        *response.status_mut() = parts.status;
+        *response.headers_mut() = head;
+        Ok(response)
+    }
+
+    /// Carries out the plan as far as the answer is read here.
+    async fn execute(
+        &self,
+        plan: Plan,
+        body: Incoming,
+        head: &mut HeaderMap,
+        effect: &mut Effect,
+    ) -> Result<Done, Refusal> {
+        let observe = self.answer.observe;
+        let idle = self.gate.limits.idle_stream;
+        match plan {
+            Plan::Pass => Ok(Done::Stream(Content::document(Bytes::new(), body, observe))),
+            Plan::Collect { limit } => match collect(body, limit, idle).await? {
+                (begun, Some(rest)) => Ok(Done::Stream(Content::document(begun, rest, observe))),
+                (bytes, None) => {
+                    head.remove(CONTENT_LENGTH);
+                    self.observe(&bytes, effect);
+                    Ok(Done::Whole(bytes))
+                }
+            },
+            Plan::Change { limit, change } => {
+                // It has this time in all, not from chunk to chunk: nothing of it passes before its end.
+                let ended = tokio::time::timeout(idle, collect(body, limit, idle)).await;
+                let (bytes, rest) = ended.unwrap_or_else(|_| Err(did_not_end()))?;
+                if rest.is_some() {
+                    let message = format!("the upstream's answer is larger than {limit} bytes");
+                    return Err(Refusal::new(Code::UpstreamInvalid, message));
+                }
+                head.remove(CONTENT_LENGTH);
+                self.observe(&bytes, effect);
+                self.changed(change, &bytes).map(Done::Whole)
+            }
+            Plan::Events { change } => {
+                // A proxy in front of the gateway must not hold back events (MCP 2026-07-28, transports).
+                head.insert("x-accel-buffering", HeaderValue::from_static("no"));
+                let events = change.map(|change| self.filtered(change)).transpose()?;
+                if events.is_some() {
+                    head.remove(CONTENT_LENGTH);
+                }
+                Ok(Done::Stream(Content::events(body, observe, events)))
+            }
+        }
+    }
+
+    /// What the record needs of an answer that was read whole.
+    fn observe(&self, bytes: &[u8], effect: &mut Effect) {
+        let mut found = Observation::from(self.answer.observe);
+        found.read(bytes);
+        effect.observed(found);
+    }
+
+    fn changed(&self, change: DocumentChange, bytes: &Bytes) -> Result<Bytes, Refusal> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| Refusal::new(Code::UpstreamInvalid, "the upstream's answer is not UTF-8"))?;
+        let changed = match change {
+            DocumentChange::Listing(listing) => self.listing_filter()?.document(text, listing),
+            DocumentChange::Card { rpc } => {
+                let address = format!("{}/a2a/{}", self.gate.public_url, self.destination.id().id);
+                a2a::card::rewrite(text, &address, rpc)
+            }
+        };
+        changed.map(Bytes::from)
+    }
+
+    fn filtered(&self, change: EventChange) -> Result<EventStream, Refusal> {
+        Ok(match change {
+            EventChange::Listings(too_long) => {
+                let filter = Box::new(self.listing_filter()?);
+                EventStream::new(filter, self.gate.limits.held_answer, too_long)
+            }
+            EventChange::WithoutUsage => {
+                EventStream::new(Box::new(WithoutUsage), WithoutUsage::MAX_EVENT, TooLong::Passes)
+            }
+        })
+    }
+
+    fn listing_filter(&self) -> Result<ListingFilter, Refusal> {
+        let Destination::Server(server) = &self.destination else {
+            return Err(Refusal::new(Code::Internal, "only an MCP server has listings"));
+        };
+        Ok(ListingFilter {
+            shared: self.gate.shared.clone(),
+            world: self.world.clone(),
+            server: server.clone(),
+            caller: self.caller.clone(),
+            now: millis(self.gate.clock.now().wall),
+            source_ip: self.asked.source_ip,
+            fan_out: self.asked.fan_out,
+        })
+    }
+
+    /// The upstream's session id stays here; the caller gets one that only it can use.
+    fn seal(&self, from: &HeaderMap, to: &mut HeaderMap) -> Result<(), Refusal> {
+        to.remove(session::HEADER);
+        let Some((name, id)) = self.answer.seals.and_then(|name| Some((name, from.get(name)?))) else {
+            return Ok(());
+        };
+        let unusable = || Refusal::new(Code::UpstreamInvalid, "the upstream's session id is not usable");
+        let binding = session::binding(&self.destination, &self.caller);
+        let sealed = self
+            .gate
+            .sessions
+            .seal(id.to_str().map_err(|_| unusable())?, &binding)
+            .map_err(|_| unusable())?;
+        to.insert(name, HeaderValue::from_str(&sealed).map_err(|_| unusable())?);
+        Ok(())
+    }
+
+    fn bounds(self) -> Bounds {
+        let shared = &self.gate.shared;
+        let expires = self.caller.proven.expires.filter(|_| self.answer.open_ended);
+        let deadline = expires.map(|expires| {
+            let left = expires.0.saturating_sub(millis(shared.clock.now().wall).0);
+            Instant::now() + Duration::from_millis(u64::try_from(left).unwrap_or_default())
+        });
+        let idle = shared.limits.idle_stream;
+        let revocation =
+            Revocation::new(shared.clone(), self.asked, self.caller, self.destination, self.world);
+        Bounds::new(idle, deadline, revocation)
+    }
+}
+
+/// An answer as far as it is read here.
+enum Done {
+    Whole(Bytes),
+    Stream(Content),
+}
+
+fn did_not_end() -> Refusal {
+    Refusal::new(Code::UpstreamTimeout, "the upstream's answer did not end")
+}
+
+/// Reads an answer to its end, or until it is longer than `limit` bytes; then the rest is still to come.
+async fn collect(
+    mut body: Incoming,
+    limit: usize,
+    idle: Duration,
+) -> Result<(Bytes, Option<Incoming>), Refusal> {
+    let mut read = BytesMut::new();
+    loop {
+        match tokio::time::timeout(idle, body.frame()).await {
+            Ok(None) => return Ok((read.freeze(), None)),
+            Ok(Some(Ok(frame))) => {
+                // Trailers are not part of any of the bindings that are served.
+                read.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
+                if read.len() > limit {
+                    return Ok((read.freeze(), Some(body)));
+                }
+            }
+            Ok(Some(Err(error))) => {
+                let message = "the upstream's answer broke off";
+                return Err(Refusal::new(Code::UpstreamInvalid, message).with_detail(error));
+            }
+            Err(_) => return Err(did_not_end()),
+        }
+    }
+}

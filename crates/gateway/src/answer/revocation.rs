@@ -1,0 +1,225 @@
+//! A long answer is decided again when the configuration changes: what would be refused now does not go on.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::sync::watch;
+use vidimus_core::call::{Action, Arguments, Ask, Call, Destination, Target};
+use vidimus_core::caller::{Caller, Proven, UnixMillis};
+use vidimus_core::decision::Outcome;
+use vidimus_core::entity::EntityKind;
+use vidimus_core::refusal::Code;
+use vidimus_core::resource::{Identity, Principal};
+use vidimus_core::snapshot::Snapshot;
+
+use crate::gate::{Shared, millis};
+
+/// What a call asked, owned. Its arguments are not kept.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    method: Box<str>,
+    action: Action,
+    part: Part,
+    pub source_ip: Option<IpAddr>,
+    pub fan_out: i64,
+    tokens_estimated: i64,
+    streaming: bool,
+}
+
+/// What of an object a call is about.
+#[derive(Clone, Debug)]
+enum Part {
+    Whole,
+    Tool(Box<str>),
+    Resource(Box<str>),
+    Prompt(Box<str>),
+    Skill(Box<str>),
+    Model(Box<str>),
+}
+
+impl Asked {
+    pub fn of(call: &Call<'_>) -> Self {
+        let Ask { method, action, target, tokens_estimated, streaming, .. } = call.ask;
+        let part = match target {
+            Target::Server(_) | Target::Agent(_) | Target::Provider(_) => Part::Whole,
+            Target::Tool { name, .. } => Part::Tool(name.into()),
+            Target::Resource { uri, .. } => Part::Resource(uri.into()),
+            Target::Prompt { name, .. } => Part::Prompt(name.into()),
+            Target::Skill { name, .. } => Part::Skill(name.into()),
+            Target::Model { name, .. } => Part::Model(name.into()),
+        };
+        let (source_ip, fan_out) = (call.source_ip, call.fan_out);
+        Self { method: method.into(), action, part, source_ip, fan_out, tokens_estimated, streaming }
+    }
+
+    /// The name of the tool, resource, prompt, skill or model; empty where the call is about the object itself.
+    pub fn name(&self) -> &str {
+        match &self.part {
+            Part::Whole => "",
+            Part::Tool(name)
+            | Part::Resource(name)
+            | Part::Prompt(name)
+            | Part::Skill(name)
+            | Part::Model(name) => name,
+        }
+    }
+
+    /// Whether `world` would refuse the call whatever its arguments are. Caller and destination are those of `world`; one that is
+    /// not registered any more is refused everything.
+    fn is_refused(
+        &self,
+        world: &Snapshot,
+        caller: &Caller,
+        destination: &Destination,
+        now: UnixMillis,
+    ) -> bool {
+        let Some(caller) = rebound(world, caller) else { return true };
+        let Some(destination) = found(world, destination) else { return true };
+        let Some(target) = self.part.of(&destination) else { return true };
+        let ask = Ask {
+            tokens_estimated: self.tokens_estimated,
+            streaming: self.streaming,
+            ..Ask::about(&self.method, self.action, target)
+        };
+        let call = Call { caller: &caller, ask, now, source_ip: self.source_ip, fan_out: self.fan_out };
+        let decision = world.authorize(&call);
+        match (decision.outcome(), decision.code()) {
+            (Outcome::Allow | Outcome::AllowWithObligations, _) => false,
+            (_, Some(Code::DelegationTooDeep | Code::DelegationTooWide)) => true,
+            // Other arguments may be allowed, and which they were is not kept.
+            (Outcome::Hold | Outcome::Deny, _) if self.action == Action::InvokeTool => {
+                let ask = Ask { arguments: Arguments::Unknown, ..ask };
+                !world.could_allow(&Call { ask, ..call })
+            }
+            (Outcome::Hold | Outcome::Deny, _) => true,
+        }
+    }
+}
+
+impl Part {
+    fn of<'a>(&'a self, destination: &'a Destination) -> Option<Target<'a>> {
+        Some(match (self, destination) {
+            (Self::Whole, Destination::Server(server)) => Target::Server(server),
+            (Self::Whole, Destination::Agent(agent)) => Target::Agent(agent),
+            (Self::Whole, Destination::Provider(provider)) => Target::Provider(provider),
+            (Self::Tool(name), Destination::Server(server)) => Target::Tool { server, name },
+            (Self::Resource(uri), Destination::Server(server)) => Target::Resource { server, uri },
+            (Self::Prompt(name), Destination::Server(server)) => Target::Prompt { server, name },
+            (Self::Skill(name), Destination::Agent(agent)) => Target::Skill { agent, name },
+            (Self::Model(name), Destination::Provider(provider)) => {
+                Target::Model { provider, name: &provider.model(name)?.name }
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The caller as `world` has it: its attributes may be others now. `None` where it is not registered any more, or the identity
+/// that it used is not its own any more.
+pub fn rebound(world: &Snapshot, caller: &Caller) -> Option<Caller> {
+    let entity = caller.proven.principal.entity();
+    let principal = match entity.kind {
+        EntityKind::Agent => Principal::Agent(world.agent(&entity.id)?.clone()),
+        _ => Principal::Service(world.service(&entity.id)?.clone()),
+    };
+    if !still_has(&principal, &caller.proven.identity) {
+        return None;
+    }
+    let proven = Proven { principal, ..(*caller.proven).clone() };
+    Some(Caller { proven: Arc::new(proven), chain: caller.chain.clone() })
+}
+
+/// Whether an identity, in the words of [`Proven::identity`], is the principal's. The minted token of an earlier hop (`hop:`) names
+/// an agent, which is looked up by that name.
+fn still_has(principal: &Principal, used: &str) -> bool {
+    used.starts_with("hop:")
+        || principal.identities().iter().any(|identity| match identity {
+            Identity::Spiffe(id) => **id == *used,
+            Identity::Oidc { issuer, subject, .. } => used == format!("oidc:{issuer}#{subject}"),
+            Identity::ServiceAccount { namespace, name } => {
+                used.ends_with(&format!("#system:serviceaccount:{namespace}:{name}"))
+            }
+        })
+}
+
+/// The destination as `world` has it.
+pub fn found(world: &Snapshot, destination: &Destination) -> Option<Destination> {
+    Some(match destination {
+        Destination::Server(server) => Destination::Server(world.mcp_server(&server.id.id)?.clone()),
+        Destination::Agent(agent) => Destination::Agent(world.agent(&agent.id.id)?.clone()),
+        Destination::Provider(provider) => {
+            Destination::Provider(world.llm_provider(&provider.id.id)?.clone())
+        }
+    })
+}
+
+type Change = Pin<Box<dyn Future<Output = watch::Receiver<u64>> + Send>>;
+
+/// Tells when a change of the configuration takes back what allowed a call.
+pub struct Revocation {
+    shared: Arc<Shared>,
+    asked: Asked,
+    caller: Caller,
+    destination: Destination,
+    /// The configuration by which the call was decided last.
+    decided: Arc<Snapshot>,
+    /// The next change, waited for while no chunk comes; made on first need.
+    next: Option<Change>,
+}
+
+impl std::fmt::Debug for Revocation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Revocation").field("asked", &self.asked).finish_non_exhaustive()
+    }
+}
+
+impl Revocation {
+    /// Of a call that `decided` allowed.
+    pub fn new(
+        shared: Arc<Shared>,
+        asked: Asked,
+        caller: Caller,
+        destination: Destination,
+        decided: Arc<Snapshot>,
+    ) -> Self {
+        Self { shared, asked, caller, destination, decided, next: None }
+    }
+
+    /// Whether what allowed the call is gone. The call is decided once for each configuration.
+    pub fn is_revoked(&mut self) -> bool {
+        if self.shared.world.is(&self.decided) {
+            return false;
+        }
+        self.decided = self.shared.snapshot();
+        let now = millis(self.shared.clock.now().wall);
+        self.asked.is_refused(&self.decided, &self.caller, &self.destination, now)
+    }
+
+    /// Waits until it is.
+    pub fn poll_revoked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            // The next change is waited for before the present one is looked at, so none falls in between.
+            let shared = &self.shared;
+            let next = self.next.get_or_insert_with(|| Box::pin(changed(shared.world.changes())));
+            let polled = next.as_mut().poll(cx);
+            if self.is_revoked() {
+                return Poll::Ready(());
+            }
+            match polled {
+                Poll::Ready(changes) => self.next = Some(Box::pin(changed(changes))),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+/// The receiver, once there was a change. Nobody changes anything any more when the sender is gone.
+async fn changed(mut changes: watch::Receiver<u64>) -> watch::Receiver<u64> {
+    if changes.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    changes
+}

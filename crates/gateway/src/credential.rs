@@ -1,0 +1,36 @@
+//! How the one credential of a hop is applied: one step over the finished request, whatever form it takes (a header now; a query
+//! parameter or a signature over the request is the same step).
+
+use http::header::AUTHORIZATION;
+use vidimus_core::call::Destination;
+use vidimus_core::refusal::{Code, Refusal};
+
+use crate::forward::Outbound;
+use crate::gate::{Gate, millis};
+
+/// Gives a request the credential for its destination, and returns the id of the token if one was minted. A server or an agent of
+/// the estate gets a token for exactly this call; a provider gets the key that the gateway holds.
+///
+/// # Errors
+/// `credential_unavailable` when a provider's key cannot be read, `internal` when no token can be signed.
+pub fn apply(gate: &Gate, outbound: &mut Outbound) -> Result<Option<String>, Refusal> {
+    let now = gate.clock.now();
+    match outbound.permit().destination() {
+        Destination::Provider(_) => {
+            let key = gate.provider_credentials.header(outbound.permit(), now.monotonic)?;
+            if let Some((name, value)) = key {
+                outbound.headers_mut().insert(name, value);
+            }
+            Ok(None)
+        }
+        Destination::Server(_) | Destination::Agent(_) => {
+            let token = gate.mint.mint(outbound.permit(), millis(now.wall), gate.limits.token_life);
+            let token = token.map_err(|error| {
+                let message = "no credential could be minted for this hop";
+                Refusal::new(Code::Internal, message).with_detail(error)
+            })?;
+            outbound.headers_mut().insert(AUTHORIZATION, token.header_value);
+            Ok(Some(token.jti))
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! The first half of a request's lifecycle: from bytes to a recorded decision. Every front door ends in it.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue};
+use http_body::Body;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use vidimus_core::call::{Call, Destination};
+use vidimus_core::caller::Caller;
+use vidimus_core::decision::{About, Decision};
+use vidimus_core::json::Json;
+use vidimus_core::permit::{Held, Permit, Verdict};
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::snapshot::Snapshot;
+
+use super::authenticate::authenticate;
+use crate::accounts::Reservation;
+use crate::answer::Asked;
+use crate::bodies::Lease;
+use crate::gate::{Gate, rfc3339};
+use crate::protocol::mcp::session;
+use crate::protocol::{self, Answer, Binding, Expected, Message, Operation, Parsed};
+use crate::request_context::RequestContext;
+use crate::route::{Protocol, Route};
+use crate::unrecorded::closed;
+
+/// What becomes of a request that is not refused.
+#[derive(Debug)]
+pub enum Admission<'p> {
+    /// It may be carried to its destination.
+    Permitted(Admitted<'p>),
+    /// The gateway answers it itself, with this document; nothing goes upstream.
+    Answered(OwnPermit, String),
+    /// A person must approve it first.
+    Held(Held),
+}
+
+/// A permitted call, with what is needed to carry it out. `'p` is the gate and the request, of which nothing is copied.
+#[derive(Debug)]
+pub struct Admitted<'p> {
+    pub(super) permit: Permit,
+    pub(super) protocol: Protocol,
+    pub(super) binding: &'static dyn Binding,
+    pub(super) operation: Operation,
+    pub(super) answer: Answer,
+    /// The configuration that decided.
+    pub(super) world: Arc<Snapshot>,
+    /// What was decided, without its arguments, so that a long answer can be decided again.
+    pub(super) asked: Asked,
+    pub(super) reservation: Reservation,
+    /// The caller's message.
+    pub(super) body: Bytes,
+    /// The room that the message takes until it is answered.
+    #[expect(dead_code, reason = "held for its drop")]
+    pub(super) lease: Lease<'p>,
+    /// The message is changed on its way ([`Binding::amended`]).
+    pub(super) amends: bool,
+    /// A header that was sealed to this caller, opened.
+    pub(super) opened: Option<(HeaderName, HeaderValue)>,
+    /// The caller's own credential, to be kept from going further.
+    pub(super) credential: Option<&'p str>,
+}
+
+/// The permit of a call that the gateway answers itself.
+#[derive(Debug)]
+pub struct OwnPermit {
+    pub(super) permit: Permit,
+    pub(super) protocol: Protocol,
+    pub(super) asked: Asked,
+    pub(super) reservation: Reservation,
+    pub(super) bytes_in: usize,
+}
+
+/// Listener → **authenticate → adapter → decide → record** → …
+///
+/// # Errors
+/// The refusal of a request that is not permitted, in whatever step. One that was decided is on record already.
+pub async fn admit<'p, B>(
+    gate: &'p Gate,
+    context: &mut RequestContext,
+    parts: &'p Parts,
+    body: B,
+) -> Result<Admission<'p>, Refusal>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let world = gate.snapshot();
+    let route = Route::parse(parts.uri.path()).ok_or_else(nothing_here)?;
+    same_origin(gate, parts)?;
+    // Before the body is read: nobody unknown may make the gateway work.
+    let (caller, credential) = authenticate(gate, &world, context, &route, parts).await?;
+    let destination = protocol::destination(&world, &route)?;
+    let binding = protocol::binding_of(&destination);
+    // A path that this object does not serve is refused in the words of whoever serves it: an SDK reads no others.
+    let operation = binding.operation(&parts.method, route.rest)?;
+    context.speaks(binding);
+    let limit = binding.body_limit(&gate.limits);
+    let lease = gate.bodies.lease(announced(&body, limit))?;
+    let bytes = read(gate, limit, body).await?;
+    let json = parse(&operation, &bytes)?;
+    context.answers(json.as_ref());
+    let parsed = binding.parse(&Message {
+        destination: &destination,
+        method: &parts.method,
+        path: route.rest,
+        headers: &parts.headers,
+        json: json.as_ref(),
+        bytes: bytes.len(),
+    })?;
+    let opened = open(gate, &caller, &destination, &parsed)?;
+    let mut call = Call {
+        caller: &caller,
+        ask: parsed.ask,
+        now: context.now(),
+        source_ip: Some(context.peer.address.ip().to_canonical()),
+        fan_out: 1,
+    };
+    let mut reservation = gate.accounts.reserve(&call, context.started.monotonic).await?;
+    call.fan_out = reservation.fan_out();
+    let decision = world.authorize(&call);
+    let permit = match record(gate, context, &world, decision, route.protocol, &bytes).await? {
+        Verdict::Permitted(permit) => permit,
+        Verdict::Held(held) => return Ok(Admission::Held(held)),
+        Verdict::Refused(refusal) => return Err(refusal),
+    };
+    reservation.permitted();
+    let (protocol, asked) = (route.protocol, Asked::of(&call));
+    let answer = match parsed.expected {
+        Expected::Upstream(answer) => answer,
+        Expected::Own => {
+            let own = binding.own_answer(&call, &world);
+            let own = own.ok_or_else(|| Refusal::new(Code::Internal, "the gateway has no answer to this"))?;
+            let permit = OwnPermit { permit, protocol, asked, reservation, bytes_in: bytes.len() };
+            return Ok(Admission::Answered(permit, own));
+        }
+    };
+    let amends = parsed.amends;
+    Ok(Admission::Permitted(Admitted {
+        permit,
+        protocol,
+        binding,
+        operation,
+        answer,
+        world,
+        asked,
+        reservation,
+        // What was parsed borrows from the bytes, which have no other owner from here on.
+        body: bytes.clone(),
+        lease,
+        amends,
+        opened,
+        credential,
+    }))
+}
+
+fn nothing_here() -> Refusal {
+    Refusal::new(Code::RouteUnknown, "the path addresses nothing that is governed here")
+}
+
+/// The message, parsed; `None` where the operation has none.
+fn parse<'b>(operation: &Operation, bytes: &'b [u8]) -> Result<Option<Json<'b>>, Refusal> {
+    match operation.has_body {
+        true => protocol::parse(bytes).map(Some),
+        false if bytes.is_empty() => Ok(None),
+        // Bytes that nobody read must not go on: to a server that expects none they are the next request.
+        false => Err(Refusal::new(Code::MessageInvalid, "this request must not have a body")),
+    }
+}
+
+/// A browser page of an origin that nobody allowed may not use a person's network position (MCP, transports, "Security warning").
+fn same_origin(gate: &Gate, parts: &Parts) -> Result<(), Refusal> {
+    match parts.headers.get(http::header::ORIGIN) {
+        Some(origin)
+            if !gate.allowed_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) =>
+        {
+            Err(Refusal::new(Code::OriginRefused, "requests with this Origin are refused"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How long the body says it is; `limit` where it does not, or says more than is read of it.
+fn announced(body: &impl Body, limit: usize) -> usize {
+    body.size_hint()
+        .upper()
+        .and_then(|length| usize::try_from(length).ok())
+        .map_or(limit, |length| length.min(limit))
+}
+
+/// Reads the body, bounded in size and time.
+async fn read<B>(gate: &Gate, limit: usize, body: B) -> Result<Bytes, Refusal>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let slow = || {
+        Refusal::new(
+            Code::RequestTooSlow,
+            format!("the body did not arrive within {:?}", gate.limits.body_time),
+        )
+    };
+    match tokio::time::timeout(gate.limits.body_time, Limited::new(body, limit).collect()).await {
+        Err(_) => Err(slow()),
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            Err(Refusal::new(Code::BodyTooLarge, format!("the body is larger than {limit} bytes")))
+        }
+        Ok(Err(error)) => Err(Refusal::new(Code::MessageInvalid, "the body broke off").with_detail(error)),
+    }
+}
+
+/// What is behind a header that the gateway sealed earlier.
+///
+/// # Errors
+/// `session_foreign` for one that was not made here for this caller and route.
+fn open(
+    gate: &Gate,
+    caller: &Caller,
+    destination: &Destination,
+    parsed: &Parsed<'_>,
+) -> Result<Option<(HeaderName, HeaderValue)>, Refusal> {
+    let Some((name, sealed)) = &parsed.sealed else { return Ok(None) };
+    let foreign = || Refusal::new(Code::SessionForeign, "no such session of this caller");
+    let sealed = sealed.to_str().map_err(|_| foreign())?;
+    let opened = gate.sessions.open(sealed, &session::binding(destination, caller)).ok_or_else(foreign)?;
+    let value = HeaderValue::from_str(&opened).map_err(|_| foreign())?;
+    Ok(Some((name.clone(), value)))
+}
+
+/// Writes the decision, before any effect of it.
+async fn record(
+    gate: &Gate,
+    context: &mut RequestContext,
+    world: &Snapshot,
+    decision: Decision<'_>,
+    protocol: Protocol,
+    body: &[u8],
+) -> Result<Verdict, Refusal> {
+    context.describe(&decision);
+    let code = decision.code();
+    let about = About {
+        id: &context.call,
+        trace: &context.trace.to_string(),
+        time: &rfc3339(context.started.wall),
+        protocol: protocol.as_str(),
+        body: &sha256(body),
+        snapshot: world.digest(),
+    };
+    let verdict = gate.ledger.decide(decision, &about).await.map_err(closed)?;
+    context.decided(gate, code);
+    Ok(verdict)
+}
+
+/// `sha256:` and hex.
+fn sha256(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| DIGITS.get(usize::from(value & 15)).copied().map_or('0', char::from);
+    let mut text = String::with_capacity(71);
+    text.push_str("sha256:");
+    for byte in digest::digest(&digest::SHA256, bytes).as_ref() {
+        text.push(digit(byte >> 4));
+        text.push(digit(*byte));
+    }
+    text
+}

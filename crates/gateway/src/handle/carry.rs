@@ -1,0 +1,126 @@
+//! The second half of a request's lifecycle: a permitted call, carried out.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use vidimus_core::permit::Permit;
+use vidimus_core::refusal::Refusal;
+
+use super::admit::{Admitted, OwnPermit};
+use crate::answer::Answering;
+use crate::credential;
+use crate::effect::{Begun, Effect, Ending};
+use crate::forward::{Outbound, forward, headers};
+use crate::gate::Gate;
+use crate::protocol::Binding;
+use crate::reply::{self, ReplyBody};
+use crate::request_context::RequestContext;
+use crate::unrecorded::closed;
+
+/// … → **credential → upstream → answer → record**.
+pub(super) async fn carry(
+    gate: &Gate,
+    context: &mut RequestContext,
+    parts: &Parts,
+    admitted: Admitted<'_>,
+) -> Result<Response<ReplyBody>, Refusal> {
+    // An agent without an endpoint cannot be called: its decision is on record, and there is no effect.
+    admitted.permit.endpoint()?;
+    fulfil(&admitted.permit);
+    let begun = Begun { call: &context.call, started: context.started, bytes_in: admitted.body.len() };
+    let mut effect = Effect::begin(gate, begun, &admitted.permit, admitted.protocol, &admitted.asked);
+    effect.span = context.span.take();
+    let answering = Answering {
+        gate,
+        world: admitted.world.clone(),
+        caller: admitted.permit.caller().clone(),
+        destination: admitted.permit.destination().clone(),
+        answer: admitted.answer,
+        asked: admitted.asked,
+    };
+    let sent = Sent {
+        permit: admitted.permit,
+        binding: admitted.binding,
+        path: admitted.operation.path,
+        body: admitted.body,
+        amends: admitted.amends,
+        opened: admitted.opened,
+        credential: admitted.credential,
+    };
+    effect.reservation = Some(admitted.reservation);
+    let response = match sent.prepared(gate, context, parts) {
+        Ok((outbound, token)) => {
+            effect.token = token;
+            forward(&gate.upstream, outbound).await
+        }
+        Err(refusal) => Err(refusal),
+    };
+    match response {
+        Ok(response) => answering.pass(response, effect).await,
+        Err(refusal) => {
+            effect.record(Ending::Failed(refusal.code)).await.map_err(closed)?;
+            Err(refusal)
+        }
+    }
+}
+
+/// What a decision demands of whoever carries the call out. The first obligation there is has to be fulfilled here: until then
+/// this does not compile.
+fn fulfil(permit: &Permit) {
+    if let Some(obligation) = permit.obligations().first() {
+        match *obligation {}
+    }
+}
+
+/// What goes upstream.
+struct Sent<'p> {
+    permit: Permit,
+    binding: &'static dyn Binding,
+    path: Cow<'static, str>,
+    body: Bytes,
+    amends: bool,
+    opened: Option<(HeaderName, HeaderValue)>,
+    credential: Option<&'p str>,
+}
+
+impl Sent<'_> {
+    /// The caller's message, addressed to the upstream, with this hop's own credential in place of the caller's; and the id of
+    /// the token that was minted for it.
+    fn prepared(
+        self,
+        gate: &Gate,
+        context: &RequestContext,
+        parts: &Parts,
+    ) -> Result<(Outbound, Option<String>), Refusal> {
+        let passed = self.binding.passed_headers();
+        let mut headers = headers::passed(&parts.headers, passed, self.credential);
+        if let Some((name, value)) = self.opened {
+            headers.insert(name, value);
+        }
+        let body = if self.amends { self.binding.amended(&self.body)? } else { self.body };
+        headers::finish(&mut headers, &context.trace, &body);
+        let mut outbound = Outbound::to(self.permit, parts.method.clone(), &self.path, headers, body)?;
+        let token = credential::apply(gate, &mut outbound)?;
+        Ok((outbound, token))
+    }
+}
+
+/// Answers a permitted call that stays here. It has an effect like any other: it was asked for, and this was said.
+pub(super) async fn answer(
+    gate: &Gate,
+    context: &mut RequestContext,
+    own: OwnPermit,
+    document: String,
+) -> Result<Response<ReplyBody>, Refusal> {
+    fulfil(&own.permit);
+    let begun = Begun { call: &context.call, started: context.started, bytes_in: own.bytes_in };
+    let mut effect = Effect::begin(gate, begun, &own.permit, own.protocol, &own.asked);
+    effect.span = context.span.take();
+    effect.reservation = Some(own.reservation);
+    effect.status = StatusCode::OK.as_u16();
+    effect.bytes_out = document.len() as u64;
+    effect.record(Ending::Ok).await.map_err(closed)?;
+    Ok(reply::document(document))
+}

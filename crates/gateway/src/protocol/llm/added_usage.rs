@@ -1,0 +1,116 @@
+//! Token usage of streamed chat completions whose caller did not ask for it.
+//!
+//! OpenAI counts a stream's tokens only for `stream_options.include_usage`, in one chunk of its own before the end, which has
+//! empty `choices` (API reference, "Create chat completion"). The gateway asks for it in the body that it sends, and takes that
+//! chunk out on the way back ([`WithoutUsage`]). The other chunks then have `"usage":null`, as the API says; that they keep.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use vidimus_core::json::Json;
+use vidimus_core::refusal::{Code, Refusal};
+
+use crate::protocol::members::Members;
+use crate::protocol::observe::has_usage;
+use crate::protocol::sse::EventFilter;
+
+/// Whether the caller asks for usage itself.
+///
+/// # Errors
+/// `message_invalid` where two readers could differ in what is asked: options that are no object, a flag that is no boolean.
+pub fn asked(body: &Json<'_>) -> Result<bool, Refusal> {
+    let options = body.get("stream_options");
+    if !matches!(options, None | Some(Json::Null | Json::Object(_))) {
+        return Err(Refusal::new(Code::MessageInvalid, "member \"stream_options\" must be an object"));
+    }
+    match options.and_then(|options| options.get("include_usage")) {
+        None | Some(Json::Null) => Ok(false),
+        Some(Json::Bool(asked)) => Ok(*asked),
+        Some(_) => Err(Refusal::new(Code::MessageInvalid, "stream_options.include_usage must be a boolean")),
+    }
+}
+
+/// The body with `stream_options.include_usage: true`, and otherwise byte for byte what the caller sent.
+///
+/// # Errors
+/// `internal` for a body that is not the JSON object that was parsed before.
+pub fn ask_for(body: &Bytes) -> Result<Bytes, Refusal> {
+    let spliced = std::str::from_utf8(body).ok().and_then(|text| {
+        let (at, insert) = splice(text)?;
+        Some([text.get(..at.start)?, &insert, text.get(at.end..)?].concat())
+    });
+    let fault = || Refusal::new(Code::Internal, "usage could not be asked for in the caller's message");
+    spliced.map(Bytes::from).ok_or_else(fault)
+}
+
+/// Which bytes of a body are replaced, and by what.
+fn splice(text: &str) -> Option<(Range<usize>, Cow<'static, str>)> {
+    const OPTIONS: &str = r#"{"include_usage":true}"#;
+    let Some(options) = member(text, "stream_options")? else {
+        return Some(first_member(text, format!(r#""stream_options":{OPTIONS}"#)));
+    };
+    let value = text.get(options.clone())?;
+    if value == "null" {
+        return Some((options, OPTIONS.into()));
+    }
+    let (at, insert) = match member(value, "include_usage")? {
+        Some(flag) => (flag, "true".into()),
+        None => first_member(value, r#""include_usage":true"#.to_owned()),
+    };
+    Some((options.start + at.start..options.start + at.end, insert))
+}
+
+/// Where the value of a member stands in an object; `None` inside when there is none.
+fn member(object: &str, name: &str) -> Option<Option<Range<usize>>> {
+    let members: Members<'_> = serde_json::from_str(object).ok()?;
+    let Some(value) = members.get(name) else { return Some(None) };
+    // Raw values borrow from the text they were read from.
+    let start = value.get().as_ptr().addr().checked_sub(object.as_ptr().addr())?;
+    Some(Some(start..start + value.get().len()))
+}
+
+/// A member inserted before all others.
+fn first_member(object: &str, member: String) -> (Range<usize>, Cow<'static, str>) {
+    let inside = object.find('{').map_or(0, |brace| brace + 1);
+    let empty = object.get(inside..).is_some_and(|rest| rest.trim_start().starts_with('}'));
+    (inside..inside, if empty { member } else { member + "," }.into())
+}
+
+/// Takes out the chunk of usage that the caller did not ask for.
+#[derive(Debug)]
+pub struct WithoutUsage;
+
+impl WithoutUsage {
+    /// An event that is longer than this is not the one that carries usage, which has a few hundred bytes.
+    pub const MAX_EVENT: usize = 16 * 1024;
+}
+
+impl EventFilter for WithoutUsage {
+    fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        Ok(is_usage(event).then(Vec::new))
+    }
+}
+
+/// Whether an event is the chunk of usage alone: no choices, and a count.
+fn is_usage(event: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Chunk {
+        choices: Vec<IgnoredAny>,
+        usage: Option<IgnoredAny>,
+    }
+    if !has_usage(event) {
+        return false;
+    }
+    let data: Vec<&[u8]> = event
+        .split(|byte| matches!(byte, b'\n' | b'\r'))
+        .filter_map(|line| line.strip_prefix(b"data:"))
+        .collect();
+    serde_json::from_slice::<Chunk>(&data.join(&b'\n'))
+        .is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
+}
+
+#[cfg(test)]
+mod tests;

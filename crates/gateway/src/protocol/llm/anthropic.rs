@@ -1,0 +1,73 @@
+//! Anthropic's wire: messages.
+
+use http::{Method, Response};
+use serde_json::json;
+use vidimus_core::call::Call;
+use vidimus_core::refusal::{Class, Refusal};
+use vidimus_core::snapshot::Snapshot;
+
+use super::Endpoint;
+use crate::gate::Limits;
+use crate::protocol::observe::Observe;
+use crate::protocol::{Answer, Binding, Message, Operation, Parsed};
+use crate::reply;
+
+/// Anthropic.
+#[derive(Debug)]
+pub struct Anthropic;
+
+const ENDPOINTS: [Endpoint; 2] = [
+    Endpoint { path: "/v1/messages", method: "messages" },
+    Endpoint { path: "/v1/messages/count_tokens", method: "messages.count_tokens" },
+];
+
+const PASSED_HEADERS: [&str; 6] =
+    ["accept", "user-agent", "anthropic-version", "anthropic-beta", "x-stainless-", "idempotency-key"];
+
+impl Binding for Anthropic {
+    fn key_header(&self) -> Option<&'static str> {
+        Some("x-api-key")
+    }
+
+    fn body_limit(&self, limits: &Limits) -> usize {
+        limits.model_body
+    }
+
+    fn passed_headers(&self) -> &'static [&'static str] {
+        &PASSED_HEADERS
+    }
+
+    fn operation(&self, method: &Method, path: &str) -> Result<Operation, Refusal> {
+        super::operation(&ENDPOINTS, "the route's name, without /v1", method, path)
+    }
+
+    fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
+        super::parse(&ENDPOINTS, message, |_, _| Ok(Answer::pass(Observe::Usage)))
+    }
+
+    fn own_answer(&self, call: &Call<'_>, world: &Snapshot) -> Option<String> {
+        super::models(call, world)
+    }
+
+    fn refused(&self, refusal: &Refusal, call: &str, _id: Option<&str>) -> Response<String> {
+        let error = json!({
+            "type": "error",
+            "error": {"type": kind(refusal.code.class()), "message": reply::sentence(refusal)},
+            "request_id": call,
+            "vidimus": reply::about(refusal, call),
+        });
+        reply::json(refusal.code.class().http_status(), error.to_string())
+    }
+}
+
+fn kind(class: Class) -> &'static str {
+    match class {
+        Class::Invalid | Class::MethodNotAllowed | Class::TooSlow => "invalid_request_error",
+        Class::TooLarge => "request_too_large",
+        Class::NotFound => "not_found_error",
+        Class::Unauthenticated => "authentication_error",
+        Class::Forbidden => "permission_error",
+        Class::Unavailable => "overloaded_error",
+        Class::BadUpstream | Class::UpstreamTimeout => "api_error",
+    }
+}

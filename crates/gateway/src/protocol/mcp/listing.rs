@@ -1,0 +1,228 @@
+//! Listings, filtered: an entry that the caller may not use is taken out; every other byte of it stays as it came.
+
+use serde_json::value::RawValue;
+use vidimus_core::refusal::{Code, Refusal};
+
+use crate::protocol::members::Members;
+use crate::protocol::{MAX_NAME, MAX_URI};
+
+/// The MCP listings that are filtered, by what their entries are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    Tools,
+    Resources,
+    ResourceTemplates,
+    Prompts,
+}
+
+impl Listing {
+    const ALL: [Self; 4] = [Self::Tools, Self::Resources, Self::ResourceTemplates, Self::Prompts];
+
+    /// The method that asks for it.
+    pub const fn method(self) -> &'static str {
+        match self {
+            Self::Tools => "tools/list",
+            Self::Resources => "resources/list",
+            Self::ResourceTemplates => "resources/templates/list",
+            Self::Prompts => "prompts/list",
+        }
+    }
+
+    /// The member of `result` that holds the entries, and the member of an entry that names it.
+    const fn members(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Tools => ("tools", "name"),
+            Self::Resources => ("resources", "uri"),
+            Self::ResourceTemplates => ("resourceTemplates", "uriTemplate"),
+            Self::Prompts => ("prompts", "name"),
+        }
+    }
+
+    /// The length in bytes of the longest name by which an entry can be called.
+    const fn max_name(self) -> usize {
+        match self {
+            Self::Tools | Self::Prompts => MAX_NAME,
+            Self::Resources | Self::ResourceTemplates => MAX_URI,
+        }
+    }
+}
+
+/// Filters one JSON-RPC message. A message without that listing in its `result` (an error, a notification) stays as it is.
+///
+/// # Errors
+/// `upstream_invalid` when it cannot be read, or when a key appears twice: what cannot be filtered is not shown.
+pub fn filter(
+    message: &str,
+    listing: Listing,
+    keep: &mut dyn FnMut(&str) -> bool,
+) -> Result<String, Refusal> {
+    let (entries_at, name_at) = listing.members();
+    let whole = members(message)?;
+    let Some(result) = whole.get("result") else { return Ok(message.to_owned()) };
+    let mut result = members(result.get())?;
+    let Some(entries) = result.get(entries_at) else { return Ok(message.to_owned()) };
+    let entries: Vec<&RawValue> = serde_json::from_str(entries.get()).map_err(unreadable)?;
+    let mut kept = String::from("[");
+    for entry in entries {
+        let name = members(entry.get())?.get(name_at).map(|name| serde_json::from_str::<String>(name.get()));
+        let name = name.transpose().map_err(unreadable)?;
+        // An entry without a name, or with one too long for a call, cannot be called, so nobody may call it.
+        if name.is_some_and(|name| (1..=listing.max_name()).contains(&name.len()) && keep(&name)) {
+            if kept.len() > 1 {
+                kept.push(',');
+            }
+            kept.push_str(entry.get());
+        }
+    }
+    kept.push(']');
+    // What one caller may see is not what the next may (2026-07-28, caching).
+    let private = serde_json::value::to_raw_value("private").map_err(unreadable)?;
+    for (key, value) in &mut result.0 {
+        if key == "cacheScope" {
+            *value = &private;
+        }
+    }
+    Ok(whole.write("result", &result.write(entries_at, &kept)))
+}
+
+/// Filters one event, whatever listings its message holds. `None` when it holds none, so that the event stays as it came.
+///
+/// # Errors
+/// As [`filter`]. Data that is no JSON-RPC message, such as a keep-alive of the upstream's own making, is no listing.
+pub fn filter_event(
+    event: &[u8],
+    keep: &mut dyn FnMut(Listing, &str) -> bool,
+) -> Result<Option<String>, Refusal> {
+    let text = std::str::from_utf8(event).map_err(|error| {
+        Refusal::new(Code::UpstreamInvalid, "the upstream's events are not UTF-8").with_detail(error)
+    })?;
+    let event = Event::read(text);
+    if !event.data.trim_start().starts_with(['{', '[']) {
+        return Ok(None);
+    }
+    let mut filtered = None;
+    for listing in listings(&event.data)? {
+        let data: &str = filtered.as_deref().unwrap_or(&event.data);
+        filtered = Some(filter(data, listing, &mut |name| keep(listing, name))?);
+    }
+    Ok(filtered.map(|data| {
+        let mut out = String::with_capacity(text.len());
+        event.write(&data, &mut out);
+        out
+    }))
+}
+
+/// The listings that a message has in its `result`.
+fn listings(message: &str) -> Result<Vec<Listing>, Refusal> {
+    let whole = members(message)?;
+    let Some(result) = whole.get("result").filter(|result| result.get().starts_with('{')) else {
+        return Ok(Vec::new());
+    };
+    let result = members(result.get())?;
+    let has = |listing: &Listing| {
+        result.get(listing.members().0).is_some_and(|entries| entries.get().starts_with('['))
+    };
+    Ok(Listing::ALL.into_iter().filter(has).collect())
+}
+
+/// One event, read: its data, and the lines of all else.
+struct Event<'a> {
+    fields: Vec<&'a str>,
+    data: String,
+}
+
+impl<'a> Event<'a> {
+    /// Lines end in CR, LF or both; an event has no empty line but its last.
+    fn read(event: &'a str) -> Self {
+        let (mut fields, mut data) = (Vec::new(), String::new());
+        for line in event.split(['\n', '\r']).filter(|line| !line.is_empty()) {
+            let Some(part) = line.strip_prefix("data:") else {
+                fields.push(line);
+                continue;
+            };
+            if !data.is_empty() {
+                data.push('\n');
+            }
+            data.push_str(part.strip_prefix(' ').unwrap_or(part));
+        }
+        Self { fields, data }
+    }
+
+    /// The same event with other data. JSON may go over several lines; each is a line of data again.
+    fn write(&self, data: &str, out: &mut String) {
+        for field in &self.fields {
+            out.push_str(field);
+            out.push('\n');
+        }
+        for line in data.split('\n') {
+            out.push_str("data: ");
+            out.push_str(line);
+            out.push('\n');
+        }
+        out.push('\n');
+    }
+}
+
+fn members(json: &str) -> Result<Members<'_>, Refusal> {
+    let members: Members<'_> = serde_json::from_str(json).map_err(unreadable)?;
+    let mut keys: Vec<&str> = members.0.iter().map(|(key, _)| key.as_ref()).collect();
+    keys.sort_unstable();
+    if keys.windows(2).any(|pair| pair.first() == pair.get(1)) {
+        return Err(Refusal::new(Code::UpstreamInvalid, "the upstream's listing has a key twice"));
+    }
+    Ok(members)
+}
+
+fn unreadable(error: serde_json::Error) -> Refusal {
+    Refusal::new(Code::UpstreamInvalid, "the upstream's listing could not be read").with_detail(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIST: &str = r#"{"jsonrpc":"2.0","id":7,"result":{"ttlMs":5,"cacheScope":"public","tools":[{"name":"a","x":1.50},{"name":"b"},{"title":"nameless"}],"nextCursor":"c"}}"#;
+
+    #[test]
+    fn only_kept_entries_stay_and_the_rest_is_byte_for_byte() {
+        let filtered = filter(LIST, Listing::Tools, &mut |name| name == "a").expect("readable");
+        assert_eq!(
+            filtered,
+            r#"{"jsonrpc":"2.0","id":7,"result":{"ttlMs":5,"cacheScope":"private","tools":[{"name":"a","x":1.50}],"nextCursor":"c"}}"#
+        );
+    }
+
+    #[test]
+    fn errors_pass() {
+        let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}"#;
+        assert_eq!(filter(error, Listing::Tools, &mut |_| false).as_deref(), Ok(error));
+    }
+
+    #[test]
+    fn what_cannot_be_called_is_not_shown() {
+        for (listing, member, longest) in
+            [(Listing::Tools, "name", MAX_NAME), (Listing::Resources, "uri", MAX_URI)]
+        {
+            for (length, shown) in [(0, false), (1, true), (longest, true), (longest + 1, false)] {
+                let entry = format!(r#"{{"{member}":"{}"}}"#, "x".repeat(length));
+                let list = format!(r#"{{"result":{{"{}":[{entry}]}}}}"#, listing.members().0);
+                let filtered = filter(&list, listing, &mut |_| true).expect("readable");
+                assert_eq!(filtered.contains(&entry), shown, "{listing:?} {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_could_hide_an_entry_is_refused() {
+        for bad in [
+            r#"{"result":{"tools":[{"name":"a","name":"b"}]}}"#,
+            r#"{"result":{"tools":[],"tools":[{"name":"b"}]}}"#,
+            r#"{"result":{"tools":{"name":"b"}}}"#,
+            r#"{"result":{"tools":[{"name":7}]}}"#,
+            r#"{"result":"#,
+        ] {
+            let refused = filter(bad, Listing::Tools, &mut |_| true);
+            assert_eq!(refused.map_err(|r| r.code), Err(Code::UpstreamInvalid), "{bad}");
+        }
+    }
+}

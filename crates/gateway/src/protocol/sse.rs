@@ -1,0 +1,204 @@
+//! Streams of server-sent events that change on their way: an event is held until its empty line, looked at, and passes.
+
+use std::fmt::Debug;
+
+use bytes::Bytes;
+use vidimus_core::refusal::{Code, Refusal};
+
+/// What happens to one event on its way.
+pub trait EventFilter: Debug + Send {
+    /// What becomes of an event; `None` when it passes as it came, nothing when it is taken out.
+    ///
+    /// # Errors
+    /// `upstream_invalid` for an event that had to be read and could not be.
+    fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal>;
+}
+
+/// What becomes of an event that is longer than may be held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooLong {
+    Passes,
+    /// What cannot be looked at is not passed on.
+    EndsStream,
+}
+
+/// A stream of events on its way, whatever the chunks it comes in.
+///
+/// What is complete passes at once; held is only an event whose end has not come. What is not changed passes byte for byte.
+#[derive(Debug)]
+pub struct EventStream {
+    filter: Box<dyn EventFilter>,
+    max_event: usize,
+    too_long: TooLong,
+    event: Vec<u8>,
+    /// The line being read is empty so far.
+    blank: bool,
+    /// The last byte was CR: a LF after it ends the same line.
+    after_cr: bool,
+    /// The last event ended with that CR, so the LF is still its own; whether it passes.
+    line_feed: Option<bool>,
+    /// The rest of an over-long event passes as it comes.
+    passing: bool,
+    /// No event has ended yet, so a byte order mark may come before this one.
+    first: bool,
+}
+
+impl EventStream {
+    /// At most `max_event` bytes are held.
+    pub fn new(filter: Box<dyn EventFilter>, max_event: usize, too_long: TooLong) -> Self {
+        Self {
+            filter,
+            max_event,
+            too_long,
+            event: Vec::new(),
+            blank: true,
+            after_cr: false,
+            line_feed: None,
+            passing: false,
+            first: true,
+        }
+    }
+
+    /// What passes now; it may be nothing. Where nothing changes, it is the chunk itself.
+    ///
+    /// # Errors
+    /// `upstream_invalid` for an event that had to be read and could not be: the stream must end there.
+    pub fn push(&mut self, chunk: &Bytes) -> Result<Bytes, Refusal> {
+        let simple = self.event.is_empty() && !self.passing && !self.after_cr && self.line_feed.is_none();
+        if simple
+            && self.blank
+            && chunk.len() <= self.max_event
+            && memchr::memchr(b'\r', chunk).is_none()
+            && let Some(passes) = self.unchanged(chunk)?
+        {
+            return Ok(chunk.slice(..passes));
+        }
+        self.push_any(chunk)
+    }
+
+    /// How much of a chunk that begins with an event passes, where all its events pass as they came; what is left of it is held.
+    /// `None` where one does not, and then nothing has happened.
+    fn unchanged(&mut self, chunk: &[u8]) -> Result<Option<usize>, Refusal> {
+        let mut passes = 0;
+        while let Some(rest) = chunk.get(passes..)
+            && let Some(end) = self.event_end(rest)
+        {
+            let event = rest.get(..end).unwrap_or_default();
+            if self.filtered(event, self.first && passes == 0)?.is_some() {
+                (self.blank, self.after_cr) = (true, false);
+                return Ok(None);
+            }
+            passes += end;
+        }
+        self.first &= passes == 0;
+        self.event.extend_from_slice(chunk.get(passes..).unwrap_or_default());
+        Ok(Some(passes))
+    }
+
+    fn push_any(&mut self, mut chunk: &[u8]) -> Result<Bytes, Refusal> {
+        let mut out = Vec::with_capacity(self.event.len() + chunk.len());
+        loop {
+            chunk = self.rest_of_line_end(chunk, &mut out);
+            let Some(end) = self.event_end(chunk) else { break };
+            let (head, rest) = chunk.split_at(end);
+            self.take(head, &mut out)?;
+            self.end(&mut out)?;
+            chunk = rest;
+        }
+        self.take(chunk, &mut out)?;
+        Ok(out.into())
+    }
+
+    /// The rest of a stream that has ended: an event whose empty line never came.
+    ///
+    /// # Errors
+    /// As [`EventStream::push`].
+    pub fn finish(&mut self) -> Result<Bytes, Refusal> {
+        let mut out = Vec::new();
+        self.end(&mut out)?;
+        Ok(out.into())
+    }
+
+    /// An event that CR LF CR ended passed at once; the LF that then comes goes the same way.
+    fn rest_of_line_end<'c>(&mut self, chunk: &'c [u8], out: &mut Vec<u8>) -> &'c [u8] {
+        let Some((first, rest)) = chunk.split_first() else { return chunk };
+        match self.line_feed.take() {
+            Some(passes) if *first == b'\n' => {
+                self.after_cr = false;
+                if passes {
+                    out.push(b'\n');
+                }
+                rest
+            }
+            _ => chunk,
+        }
+    }
+
+    /// The length up to and including the empty line that ends an event. Lines end in CR, LF or both (HTML, section 9.2.6).
+    fn event_end(&mut self, chunk: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while let Some(rest) = chunk.get(at..)
+            && let Some(length) = memchr::memchr2(b'\n', b'\r', rest)
+        {
+            if length > 0 {
+                (self.blank, self.after_cr) = (false, false);
+            }
+            let is_cr = rest.get(length) == Some(&b'\r');
+            let after_cr = std::mem::replace(&mut self.after_cr, is_cr);
+            at += length + 1;
+            if after_cr && !is_cr {
+                // The second half of CR LF.
+            } else if self.blank {
+                return Some(at);
+            } else {
+                self.blank = true;
+            }
+        }
+        if at < chunk.len() {
+            (self.blank, self.after_cr) = (false, false);
+        }
+        None
+    }
+
+    fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
+        if self.passing {
+            out.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.event.extend_from_slice(bytes);
+        if self.event.len() > self.max_event {
+            if self.too_long == TooLong::EndsStream {
+                let message = format!("an event of the upstream's is longer than {} bytes", self.max_event);
+                return Err(Refusal::new(Code::UpstreamInvalid, message));
+            }
+            out.append(&mut self.event);
+            self.passing = true;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) -> Result<(), Refusal> {
+        let event = std::mem::take(&mut self.event);
+        let changed = self.filtered(&event, self.first)?;
+        self.event = event;
+        self.line_feed = self.after_cr.then_some(changed.is_none());
+        match changed {
+            None => out.append(&mut self.event),
+            Some(changed) => out.extend_from_slice(&changed),
+        }
+        self.event.clear();
+        self.passing = false;
+        self.first = false;
+        Ok(())
+    }
+
+    /// What becomes of an event; `None` when it passes as it came. Before the `first` one of a stream there may be a byte order
+    /// mark.
+    fn filtered(&mut self, event: &[u8], first: bool) -> Result<Option<Vec<u8>>, Refusal> {
+        let mark = if first { "\u{feff}".as_bytes() } else { b"" };
+        self.filter.filter(event.strip_prefix(mark).unwrap_or(event))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! Provider keys: the gateway holds them, the agent never does.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use vidimus_core::call::Destination;
+use vidimus_core::permit::Permit;
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::LlmProvider;
+use vidimus_core::resource::llm_provider::{CredentialSource, ProviderType};
+
+/// How long a key read from a file is used before the file is read again, so that a rotated key is taken up.
+const REREAD: Duration = Duration::from_secs(5);
+/// Largest key file, bytes.
+const MAX_KEY_FILE: u64 = 16 * 1024;
+
+/// Reads and remembers provider keys. Header values are marked sensitive, so they are not in any `Debug` output.
+#[derive(Default)]
+pub struct ProviderCredentials(Mutex<HashMap<Key, (Instant, HeaderValue)>>);
+
+/// A key in the form of one header: two providers may share a key and present it differently.
+type Key = (CredentialSource, &'static str);
+
+impl std::fmt::Debug for ProviderCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProviderCredentials")
+    }
+}
+
+impl ProviderCredentials {
+    /// The header that authenticates the gateway to the provider of a permitted call; `None` for a provider that needs none.
+    ///
+    /// Nobody gets a key without a permit:
+    ///
+    /// ```compile_fail,E0308
+    /// # use vidimus_gateway::ProviderCredentials;
+    /// # use vidimus_core::resource::LlmProvider;
+    /// fn without_a_permit(keys: &ProviderCredentials, provider: &LlmProvider) {
+    ///     let _ = keys.header(provider, std::time::Instant::now());
+    /// }
+    /// ```
+    ///
+    /// ```
+    /// # use vidimus_gateway::ProviderCredentials;
+    /// # use vidimus_core::permit::Permit;
+    /// fn with_a_permit(keys: &ProviderCredentials, permit: &Permit) {
+    ///     let _ = keys.header(permit, std::time::Instant::now());
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// `credential_unavailable` when the key cannot be read.
+    pub fn header(
+        &self,
+        permit: &Permit,
+        now: Instant,
+    ) -> Result<Option<(&'static str, HeaderValue)>, Refusal> {
+        match permit.destination() {
+            Destination::Provider(provider) => self.of(provider, now),
+            Destination::Server(_) | Destination::Agent(_) => Ok(None),
+        }
+    }
+
+    fn of(
+        &self,
+        provider: &LlmProvider,
+        now: Instant,
+    ) -> Result<Option<(&'static str, HeaderValue)>, Refusal> {
+        if provider.credential == CredentialSource::None {
+            return Ok(None);
+        }
+        let name = match provider.provider {
+            ProviderType::Anthropic => "x-api-key",
+            ProviderType::OpenAi | ProviderType::OpenAiCompatible => "authorization",
+        };
+        let wanted: Key = (provider.credential.clone(), name);
+        let mut known = self.0.lock().map_err(|_| unavailable(provider, "the key store is poisoned"))?;
+        if let Some((read, value)) = known.get(&wanted)
+            && now.saturating_duration_since(*read) < REREAD
+        {
+            return Ok(Some((name, value.clone())));
+        }
+        let key = read(&provider.credential).map_err(|reason| unavailable(provider, &reason))?;
+        let text = if name == "authorization" { format!("Bearer {key}") } else { key };
+        let mut value =
+            HeaderValue::from_str(&text).map_err(|_| unavailable(provider, "the key is not header text"))?;
+        value.set_sensitive(true);
+        known.insert(wanted, (now, value.clone()));
+        Ok(Some((name, value)))
+    }
+}
+
+fn read(source: &CredentialSource) -> Result<String, String> {
+    let text = match source {
+        CredentialSource::None => String::new(),
+        CredentialSource::Env(name) => {
+            std::env::var(&**name).map_err(|_| format!("environment variable {name} is not set"))?
+        }
+        CredentialSource::File(path) => {
+            let size = std::fs::metadata(&**path).map_err(|e| format!("{path}: {e}"))?.len();
+            if size > MAX_KEY_FILE {
+                return Err(format!("{path} is larger than {MAX_KEY_FILE} bytes"));
+            }
+            std::fs::read_to_string(&**path).map_err(|e| format!("{path}: {e}"))?
+        }
+    };
+    let key = text.trim();
+    if key.is_empty() { Err("the key is empty".to_owned()) } else { Ok(key.to_owned()) }
+}
+
+fn unavailable(provider: &LlmProvider, reason: &str) -> Refusal {
+    Refusal::new(
+        Code::CredentialUnavailable,
+        format!("the key of LLMProvider {} is not available", provider.id.id),
+    )
+    .with_detail(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::tests::provider;
+
+    #[test]
+    fn one_key_is_sent_in_each_providers_own_form() {
+        let file = std::env::temp_dir().join(format!("vidimus-key-{}", std::process::id()));
+        std::fs::write(&file, "key-1\n").expect("written");
+        let source = CredentialSource::File(file.display().to_string().into());
+        let credentials = ProviderCredentials::default();
+        for (kind, name, value) in [
+            (ProviderType::OpenAi, "authorization", "Bearer key-1"),
+            (ProviderType::Anthropic, "x-api-key", "key-1"),
+            (ProviderType::OpenAiCompatible, "authorization", "Bearer key-1"),
+        ] {
+            let mut given = (*provider()).clone();
+            (given.provider, given.credential) = (kind, source.clone());
+            let (header, sent) = credentials.of(&given, Instant::now()).expect("available").expect("needed");
+            assert_eq!((header, sent.as_bytes()), (name, value.as_bytes()));
+            assert!(sent.is_sensitive() && !format!("{sent:?}").contains("key-1"));
+        }
+        std::fs::remove_file(&file).expect("removed");
+        let mut missing = (*provider()).clone();
+        missing.credential = CredentialSource::Env("VIDIMUS_NO_SUCH_VARIABLE".into());
+        assert_eq!(
+            credentials.of(&missing, Instant::now()).map(|_| ()).map_err(|r| r.code),
+            Err(Code::CredentialUnavailable)
+        );
+        missing.credential = CredentialSource::None;
+        assert_eq!(credentials.of(&missing, Instant::now()), Ok(None));
+    }
+}

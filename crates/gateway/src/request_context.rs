@@ -1,0 +1,175 @@
+//! What is known of a request so far, so that it can be refused, answered and recorded from any point of its lifecycle.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::Response;
+use http::request::Parts;
+use vidimus_core::caller::{Proven, UnixMillis};
+use vidimus_core::clock::Moment;
+use vidimus_core::decision::Decision;
+use vidimus_core::json::Json;
+use vidimus_core::record::{Record, RefusalKind, RefusalRecord};
+use vidimus_core::refusal::{Code, Refusal};
+
+use crate::gate::{Gate, millis, rfc3339};
+use crate::handle::Peer;
+use crate::listener::public;
+use crate::protocol::{self, Binding};
+use crate::refusal_sampler::{self, Sampled};
+use crate::reply::{self, ReplyBody};
+use crate::route::{Protocol, Route};
+use crate::telemetry::Span;
+use crate::trace::TraceContext;
+use crate::unrecorded::closed;
+
+/// One request on its way.
+#[derive(Debug)]
+pub struct RequestContext {
+    /// The call's id (UUIDv7).
+    pub(crate) call: Arc<str>,
+    pub(crate) trace: TraceContext,
+    pub(crate) started: Moment,
+    pub(crate) peer: Peer,
+    pub(crate) span: Option<Span>,
+    protocol: Option<Protocol>,
+    /// Whose errors a refusal is answered in; `None` outside the protocols.
+    binding: Option<&'static dyn Binding>,
+    /// What identifies the message to its sender, as that binding wants it.
+    message_id: Option<Box<str>>,
+    caller: Option<Arc<Proven>>,
+    /// The decision is on record, so a refusal that follows from it needs no record of its own.
+    decided: bool,
+}
+
+impl RequestContext {
+    pub fn begin(gate: &Gate, parts: &Parts, peer: &Peer) -> Self {
+        let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
+        let route = Route::parse(parts.uri.path());
+        let trace = TraceContext::from_header(traceparent);
+        let started = gate.clock.now();
+        Self {
+            call: uuid::Uuid::now_v7().hyphenated().to_string().into(),
+            trace,
+            started,
+            peer: peer.clone(),
+            span: gate.telemetry.span(&trace, started),
+            protocol: route.map(|route| route.protocol),
+            binding: route.as_ref().map(protocol::binding_by_path),
+            message_id: None,
+            caller: None,
+            decided: false,
+        }
+    }
+
+    /// The wall clock at the beginning.
+    pub(crate) fn now(&self) -> UnixMillis {
+        millis(self.started.wall)
+    }
+
+    /// The caller is known.
+    pub(crate) fn proven(&mut self, caller: &Arc<Proven>) {
+        self.caller = Some(caller.clone());
+    }
+
+    /// The object is known, and with it how it is spoken to.
+    pub(crate) fn speaks(&mut self, binding: &'static dyn Binding) {
+        self.binding = Some(binding);
+    }
+
+    /// From here on a refusal answers this message.
+    pub(crate) fn answers(&mut self, message: Option<&Json<'_>>) {
+        self.message_id =
+            self.binding.zip(message).and_then(|(binding, message)| binding.message_id(message));
+    }
+
+    /// Who, what and why, for the span of this call.
+    pub(crate) fn describe(&mut self, decision: &Decision<'_>) {
+        if let Some(span) = &mut self.span {
+            span.decided(decision, &self.call);
+        }
+    }
+
+    /// The decision is on record. `code` is that of a denial.
+    pub(crate) fn decided(&mut self, gate: &Gate, code: Option<Code>) {
+        self.decided = true;
+        gate.meter.decided(self.protocol, code);
+    }
+
+    /// Records the refusal, unless the decision already did, and answers it.
+    pub(crate) async fn refuse(
+        &mut self,
+        gate: &Gate,
+        parts: &Parts,
+        mut refusal: Refusal,
+    ) -> Response<ReplyBody> {
+        if !self.decided {
+            gate.meter.decided(self.protocol, Some(refusal.code));
+            // A path that is no route concerns nobody's record; everything else does, as far as the ledger can take it.
+            let concerns = refusal.code != Code::RouteUnknown || self.caller.is_some();
+            if concerns && self.has_record(gate, refusal.code) {
+                let written = gate.ledger.record(&self.record(parts, &refusal)).await;
+                if let Err(error) = written
+                    && refusal.code != Code::LedgerClosed
+                {
+                    refusal = closed(error);
+                }
+            }
+        }
+        tracing::debug!(call = %self.call, code = refusal.code.as_str(), detail = refusal.detail, "{}", refusal.message);
+        let shape = match self.binding {
+            Some(binding) => binding.refused(&refusal, &self.call, self.message_id.as_deref()),
+            None => reply::plain(&refusal, &self.call),
+        };
+        let metadata = public::metadata_url(&gate.public_url, parts.uri.path());
+        let response = reply::refused(shape, &refusal, &self.call, Some(&metadata));
+        if let Some(span) = self.span.take() {
+            let code = refusal.code.as_str();
+            span.end(code, Some(code), response.status().as_u16(), gate.clock.now().wall);
+        }
+        response
+    }
+
+    /// Whether a refusal has a record of its own. Of callers that proved nobody, a flood has not: it would fill the disk.
+    fn has_record(&self, gate: &Gate, code: Code) -> bool {
+        if self.caller.is_some() {
+            return true;
+        }
+        let sampled = gate.refusals.sample(self.peer.address.ip(), code, self.started);
+        let Sampled::Counted { first } = sampled else { return true };
+        gate.meter.unrecorded(code);
+        if first {
+            refusal_sampler::record_count_later(gate.shared.clone());
+        }
+        false
+    }
+
+    fn record<'r>(&'r self, parts: &'r Parts, refusal: &'r Refusal) -> Record<'r> {
+        const MAX_TEXT: usize = 256;
+        let shorten = |text: &'r str| match text.char_indices().nth(MAX_TEXT) {
+            Some((end, _)) => Cow::Owned(text.chars().take(end.min(MAX_TEXT)).collect()),
+            None => Cow::Borrowed(text),
+        };
+        let verified = refusal.proven.as_deref();
+        let identity = self.caller.as_ref().map(|proven| &*proven.identity);
+        let identity = identity.or(verified.map(|verified| &*verified.identity));
+        let user = self.caller.as_ref().and_then(|proven| proven.user.as_ref());
+        let user = user.map(|user| Cow::Owned(user.id()));
+        Record::Refusal(RefusalRecord {
+            code: refusal.code.as_str(),
+            detail: refusal.detail.as_deref().map(shorten),
+            id: &self.call,
+            identity: identity.map(Cow::Borrowed),
+            kind: RefusalKind,
+            message: shorten(&refusal.message),
+            outcome: "deny",
+            path: shorten(parts.uri.path()),
+            principal: self.caller.as_ref().map(|proven| Cow::Owned(proven.principal.entity().to_string())),
+            source: Some(Cow::Owned(self.peer.address.ip().to_string())),
+            time: Cow::Owned(rfc3339(self.started.wall)),
+            trace: Cow::Owned(self.trace.to_string()),
+            user: user.or(verified.and_then(|it| it.user.as_deref()).map(Cow::Borrowed)),
+            version: 1,
+        })
+    }
+}

@@ -1,0 +1,193 @@
+//! What becomes of answers: passed on as they come, changed, and ended in time.
+
+use std::time::Duration;
+
+use http::Method;
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use vidimus_gateway::Limits;
+use vidimus_testkit::upstream::Answer;
+
+use super::world::{World, call_id, json_of, objects, snapshot};
+
+/// The next chunk of a streamed answer, or `None` at its end.
+async fn next(body: &mut Incoming) -> Option<Result<String, hyper::Error>> {
+    let frame = tokio::time::timeout(Duration::from_secs(10), body.frame()).await.expect("in time")?;
+    Some(frame.map(|frame| String::from_utf8(frame.into_data().expect("data").to_vec()).expect("UTF-8")))
+}
+
+#[tokio::test]
+async fn events_pass_one_by_one_as_they_come() {
+    let world = World::new().await;
+    let (answer, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let response = world.send(world.tool("echo")).await;
+    let id = call_id(response.headers());
+    assert_eq!(response.headers()["x-accel-buffering"], "no");
+    let mut body = response.into_body();
+    for number in 0..3 {
+        assert!(stream.event(&format!("{{\"n\":{number}}}")).await);
+        let passed = next(&mut body).await.expect("an event").expect("whole");
+        assert!(passed.contains(&format!("\"n\":{number}")), "{passed}");
+    }
+    drop(stream);
+    assert!(next(&mut body).await.is_none());
+    let records = world.records(&id, 2).await;
+    assert_eq!(records[1]["result"], "ok");
+}
+
+#[tokio::test]
+async fn a_listing_is_filtered_whole_or_as_an_event() {
+    let world = World::new().await;
+    let list = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": [{"name": "echo"}, {"name": "other"}]}});
+    let ask = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let names = |answer: &Value| -> Vec<String> {
+        let tools = answer["result"]["tools"].as_array().expect("tools");
+        tools.iter().map(|tool| tool["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    world.upstream.next(Answer::json(&list));
+    let (_, _, body) = world.call(world.request(Method::POST, "/mcp/t/tools", &ask)).await;
+    assert_eq!(names(&json_of(&body)), ["echo"]);
+    world.upstream.next(Answer::whole("text/event-stream", format!("data: {list}\n\n")));
+    let (_, _, body) = world.call(world.request(Method::POST, "/mcp/t/tools", &ask)).await;
+    let data = String::from_utf8(body.to_vec()).expect("UTF-8");
+    assert_eq!(names(&json_of(data.trim().strip_prefix("data: ").expect("data").as_bytes())), ["echo"]);
+}
+
+#[tokio::test]
+async fn a_stream_whose_call_is_taken_back_ends_at_once() {
+    let world = World::new().await;
+    for (change, pauses) in [(json!({"quarantined": true}), true), (json!({"quarantined": true}), false)] {
+        world.gate.take_into_use(snapshot(&objects(&world.upstream)));
+        let (answer, stream) = Answer::stream("text/event-stream");
+        world.upstream.next(answer);
+        let response = world.send(world.tool("echo")).await;
+        let id = call_id(response.headers());
+        let mut body = response.into_body();
+        assert!(stream.event("{}").await);
+        next(&mut body).await.expect("an event").expect("whole");
+        // What does not concern the call leaves it alone.
+        let mut other = objects(&world.upstream);
+        other[1]["spec"]["quarantined"] = json!(true);
+        world.gate.take_into_use(snapshot(&other));
+        assert!(stream.event("{}").await);
+        next(&mut body).await.expect("an event").expect("whole");
+        let mut quarantined = objects(&world.upstream);
+        quarantined[0]["spec"]["quarantined"] = change["quarantined"].clone();
+        world.gate.take_into_use(snapshot(&quarantined));
+        if !pauses {
+            stream.event("{\"too\":\"late\"}").await;
+        }
+        let ended = next(&mut body).await;
+        assert!(ended.is_none_or(|ended| ended.is_err()), "cut, not finished");
+        let records = world.records(&id, 2).await;
+        assert_eq!((&records[1]["result"], &records[1]["code"]), (&json!("failed"), &json!("revoked")));
+        tokio::time::timeout(Duration::from_secs(10), stream.closed()).await.expect("cancelled upstream");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_without_an_end_ends_with_the_credential() {
+    let world = World::new().await;
+    let (answer, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let mut request = world.request(Method::GET, "/mcp/t/tools", &json!(null));
+    let token = world.token("caller", Duration::from_secs(1));
+    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().expect("a value"));
+    let response = world.send(request).await;
+    let id = call_id(response.headers());
+    let mut body = response.into_body();
+    assert!(stream.event("{}").await);
+    next(&mut body).await.expect("an event").expect("whole");
+    assert!(next(&mut body).await.is_none_or(|ended| ended.is_err()));
+    let records = world.records(&id, 2).await;
+    assert_eq!((&records[1]["result"], &records[1]["code"]), (&json!("failed"), &json!("token_expired")));
+}
+
+#[tokio::test]
+async fn a_stream_that_pauses_too_long_is_given_up_and_one_that_does_not_goes_on() {
+    let limits = Limits { idle_stream: Duration::from_millis(400), ..Limits::default() };
+    let world = World::with(limits).await;
+    let (answer, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let response = world.send(world.tool("echo")).await;
+    let id = call_id(response.headers());
+    let mut body = response.into_body();
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        assert!(stream.event("{}").await);
+        next(&mut body).await.expect("an event").expect("whole");
+    }
+    assert!(next(&mut body).await.is_none_or(|ended| ended.is_err()));
+    let records = world.records(&id, 2).await;
+    assert_eq!((&records[1]["result"], &records[1]["code"]), (&json!("failed"), &json!("upstream_timeout")));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_read_whole_has_its_time_in_all() {
+    let limits = Limits { idle_stream: Duration::from_millis(400), ..Limits::default() };
+    let world = World::with(limits).await;
+    let (answer, stream) = Answer::stream("application/json");
+    world.upstream.next(answer);
+    let drip = tokio::spawn(async move {
+        while stream.send(" ").await {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let ask = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let (_, _, body) = world.call(world.request(Method::POST, "/mcp/t/tools", &ask)).await;
+    assert_eq!(json_of(&body)["error"]["data"]["code"], "upstream_timeout");
+    drip.abort();
+}
+
+#[tokio::test]
+async fn a_caller_that_leaves_cancels_upstream_and_is_on_record() {
+    let world = World::new().await;
+    let (answer, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let response = world.send(world.tool("echo")).await;
+    let id = call_id(response.headers());
+    drop(response);
+    tokio::time::timeout(Duration::from_secs(10), stream.closed()).await.expect("cancelled upstream");
+    let records = world.records(&id, 2).await;
+    assert_eq!(records[1]["result"], "cancelled");
+}
+
+/// An upstream that writes a stream of `chunks` in one piece, each a chunk of its own.
+fn writes_at_once(chunks: usize) -> std::net::SocketAddr {
+    use std::io::{Read as _, Write as _};
+    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = socket.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let (mut stream, _) = socket.accept().expect("a connection");
+        let _ = stream.read(&mut [0; 16 * 1024]);
+        let mut answer = String::from(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
+        );
+        for number in 0..chunks {
+            let event = format!("data: {{\"n\":{number}}}\n\n");
+            answer += &format!("{:x}\r\n{event}\r\n", event.len());
+        }
+        answer += "0\r\n\r\n";
+        stream.write_all(answer.as_bytes()).expect("written");
+        let _ = stream.read(&mut [0; 1]);
+    });
+    address
+}
+
+#[tokio::test]
+async fn chunks_that_came_together_leave_together() {
+    let world = World::new().await;
+    let mut objects = objects(&world.upstream);
+    objects[3]["spec"]["endpoint"]["url"] = json!(format!("http://{}/mcp", writes_at_once(20)));
+    world.gate.take_into_use(snapshot(&objects));
+    let mut body = world.send(world.tool("echo")).await.into_body();
+    let (mut frames, mut passed) = (0, String::new());
+    while let Some(frame) = next(&mut body).await {
+        frames += 1;
+        passed += &frame.expect("whole");
+    }
+    assert_eq!(passed.matches("data: ").count(), 20);
+    assert!(frames <= 3, "{frames} writes for 20 chunks that came in one");
+}

@@ -1,0 +1,80 @@
+//! The whole lifecycle: what reaches an upstream, what is answered, and what is on record.
+
+use http::Method;
+use serde_json::json;
+use vidimus_testkit::upstream::Answer;
+
+use super::world::{World, call_id, json_of};
+
+#[tokio::test]
+async fn a_permitted_call_goes_on_with_a_credential_of_its_own_and_has_two_records() {
+    let world = World::new().await;
+    world.upstream.next(Answer::json(&json!({"jsonrpc": "2.0", "id": 1, "result": {"content": []}})));
+    let request = world.tool("echo");
+    let given = request.headers()["authorization"].clone();
+    let (status, headers, body) = world.call(request).await;
+    assert_eq!((status.as_u16(), &json_of(&body)["result"]["content"]), (200, &json!([])));
+    let received = world.upstream.received();
+    assert_eq!(received.len(), 1);
+    assert_eq!(received[0].uri.path(), "/mcp");
+    let sent = received[0].header("authorization").expect("a credential");
+    assert!(sent.starts_with("Bearer ey") && sent.as_bytes() != given.as_bytes());
+    let records = world.records(&call_id(&headers), 2).await;
+    assert_eq!(records[0]["outcome"], "allow");
+    assert_eq!(records[0]["resource"], "Tool/t/tools/echo");
+    assert_eq!((&records[1]["result"], &records[1]["status"]), (&json!("ok"), &json!(200)));
+    assert!(records[1]["token"].is_string(), "the token is named");
+}
+
+#[tokio::test]
+async fn a_refused_call_reaches_nobody_and_is_on_record() {
+    let world = World::new().await;
+    for (tool, code) in [("other", "no_permit"), ("forbidden", "forbidden_by_policy")] {
+        let (status, headers, body) = world.call(world.tool(tool)).await;
+        assert_eq!((status.as_u16(), &json_of(&body)["error"]["data"]["code"]), (200, &json!(code)));
+        let records = world.records(&call_id(&headers), 1).await;
+        assert_eq!(
+            (records.len(), &records[0]["outcome"], &records[0]["code"]),
+            (1, &json!("deny"), &json!(code))
+        );
+    }
+    assert!(world.upstream.received().is_empty());
+}
+
+#[tokio::test]
+async fn each_protocol_refuses_in_its_own_shape() {
+    let world = World::new().await;
+    let message = json!({"jsonrpc": "2.0", "id": "x", "method": "SendMessage", "params": {"message": {}}});
+    let chat = json!({"model": "large", "messages": []});
+    for (path, body, pointer) in [
+        ("/mcp/t/nothing", &message, "/error/data/code"),
+        ("/a2a/t/nothing", &message, "/error/data/code"),
+        ("/llm/t/models/v1/chat/completions", &chat, "/error/code"),
+        ("/llm/t/nothing/v1/messages", &chat, "/vidimus/code"),
+        ("/nothing", &chat, "/error"),
+    ] {
+        let (_, headers, answer) = world.call(world.request(Method::POST, path, body)).await;
+        let code = headers["vidimus-code"].to_str().expect("text").to_owned();
+        assert_eq!(json_of(&answer).pointer(pointer), Some(&json!(code)), "{path}");
+    }
+    assert!(world.upstream.received().is_empty());
+}
+
+#[tokio::test]
+async fn the_listing_of_models_is_answered_here_and_recorded_as_what_it_is() {
+    let world = World::new().await;
+    let request = world.request(Method::GET, "/llm/t/models/v1/models", &json!(null));
+    let (status, headers, body) = world.call(request).await;
+    let shown = json_of(&body);
+    assert_eq!((status.as_u16(), shown["data"].as_array().map(Vec::len)), (200, Some(1)));
+    assert_eq!(shown["data"][0]["id"], "small");
+    let records = world.records(&call_id(&headers), 2).await;
+    let (decision, effect) = (&records[0], &records[1]);
+    assert_eq!(decision["action"], "listModels");
+    assert_eq!(
+        (&decision["method"], &decision["resource"]),
+        (&json!("models.list"), &json!("LLMProvider/t/models"))
+    );
+    assert_eq!((&effect["result"], &effect["bytes_out"]), (&json!("ok"), &json!(body.len())));
+    assert!(world.upstream.received().is_empty());
+}

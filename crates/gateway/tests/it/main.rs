@@ -1,0 +1,16 @@
+//! The gateway's heart in process: a gate with a real ledger, mint and authenticator, a real listener on loopback, and an upstream
+//! that a test scripts.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot be set up fails"
+)]
+
+mod admit;
+mod answer;
+mod forward;
+mod handle;
+mod regressions;
+mod world;

@@ -1,0 +1,224 @@
+//! A gateway in process, and what a test needs to call it and to look at what it did.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use secrecy::ExposeSecret as _;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use vidimus_core::clock::Clock;
+use vidimus_core::resource::{self, Object, Origin};
+use vidimus_core::snapshot::Snapshot;
+use vidimus_gateway::listener::{self, Listener};
+use vidimus_gateway::{
+    AddressGuard, Config, Gate, KEY_LENGTH, Limits, SessionSeal, Shared, Telemetry, Upstream, millis,
+};
+use vidimus_identity::{Authenticator, LOCAL_ISSUER, LocalIdentity, Mint, TokenRequest};
+use vidimus_ledger::Ledger;
+use vidimus_testkit::clock::ManualClock;
+use vidimus_testkit::upstream;
+
+/// One agent, one of each kind it calls at the scripted upstream, and a policy that lets it use some of them.
+pub fn objects(upstream: &upstream::Upstream) -> Vec<Value> {
+    let object = |kind: &str, name: &str, spec: Value| {
+        json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": kind,
+            "metadata": {"namespace": "t", "name": name}, "spec": spec})
+    };
+    let owner = "ada.lovelace@example.com";
+    let identity = |subject: &str| json!([{"oidc": {"issuer": LOCAL_ISSUER, "subject": subject}}]);
+    let cedar = r#"
+        permit (principal == Agent::"t/caller", action == Action::"invokeTool", resource == Tool::"t/tools/echo");
+        permit (principal == Agent::"t/caller", action == Action::"callAgent", resource == Agent::"t/callee");
+        permit (principal == Agent::"t/caller", action == Action::"callModel", resource == Model::"t/models/small");
+        forbid (principal, action, resource == Tool::"t/tools/forbidden");
+    "#;
+    vec![
+        object(
+            "Agent",
+            "caller",
+            json!({"owner": owner, "team": "t", "purpose": "calls", "riskLevel": "low",
+            "identities": identity("caller")}),
+        ),
+        object(
+            "Agent",
+            "stranger",
+            json!({"owner": owner, "team": "t", "purpose": "calls", "riskLevel": "low",
+            "identities": identity("stranger")}),
+        ),
+        object(
+            "Agent",
+            "callee",
+            json!({"owner": owner, "team": "t", "purpose": "is called", "riskLevel": "low",
+            "endpoint": {"url": upstream.url("/a2a"), "timeout": "1s"}}),
+        ),
+        object(
+            "MCPServer",
+            "tools",
+            json!({"owner": owner, "team": "t", "riskLevel": "low",
+            "endpoint": {"url": upstream.url("/mcp"), "timeout": "1s"}}),
+        ),
+        object(
+            "LLMProvider",
+            "models",
+            json!({"owner": owner, "team": "t", "type": "openAICompatible", "credential": {"none": {}},
+            "endpoint": {"url": upstream.url("/llm"), "timeout": "1s"},
+            "models": [{"name": "small"}, {"name": "large"}]}),
+        ),
+        object("Policy", "some", json!({"description": "some", "cedar": cedar})),
+    ]
+}
+
+/// Compiles objects, all of which must be good.
+pub fn snapshot(objects: &[Value]) -> Arc<Snapshot> {
+    let check = |value: &Value| -> Object {
+        resource::check(&Origin::default(), value).unwrap_or_else(|problems| panic!("{problems:?}"))
+    };
+    let (snapshot, rejected) = Snapshot::build(objects.iter().map(check).collect());
+    assert_eq!(rejected, []);
+    Arc::new(snapshot)
+}
+
+/// A running gateway.
+pub struct World {
+    pub upstream: upstream::Upstream,
+    pub gate: Gate,
+    pub clock: Arc<ManualClock>,
+    address: SocketAddr,
+    identity: LocalIdentity,
+    directory: tempfile::TempDir,
+    _stop: watch::Sender<bool>,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(Limits::default()).await
+    }
+
+    pub async fn with(limits: Limits) -> Self {
+        let upstream = upstream::Upstream::start();
+        let directory = tempfile::tempdir().expect("a directory");
+        let clock = Arc::new(ManualClock::at_present());
+        let now = millis(clock.now().wall);
+        let public_url = "http://gateway.example";
+        let at = |name: &str| directory.path().join(name);
+        let identity = LocalIdentity::open(&at("identity"), None, now).expect("an identity");
+        let local = LocalIdentity::open(&at("identity"), None, now).expect("an identity");
+        let mint = Arc::new(Mint::open(&at("mint"), public_url).expect("a mint"));
+        let authenticator = Authenticator::new(vidimus_identity::Config {
+            audiences: vec!["vidimus".into()],
+            mint: mint.clone(),
+            local: Some(Arc::new(local)),
+            service_account_issuer: None,
+            allow_insecure_issuers: false,
+            issuer_roots: None,
+            limits: vidimus_identity::Limits::default(),
+            //CLOCK
+        });
+        let ledger = vidimus_ledger::Config { dir: at("ledger"), ..Default::default() };
+        let shared = Shared::new(Config {
+            snapshot: snapshot(&objects(&upstream)),
+            authenticator: authenticator.expect("an authenticator"),
+            mint,
+            ledger: Ledger::open(ledger).expect("a ledger"),
+            sessions: SessionSeal::new(&[7; KEY_LENGTH]).expect("a seal"),
+            telemetry: Telemetry::default(),
+            limits,
+            public_url: public_url.to_owned(),
+            allowed_origins: Vec::new(),
+            clock: clock.clone(),
+        });
+        let gate = Gate {
+            shared: Arc::new(shared),
+            upstream: Upstream::new(AddressGuard::default()).expect("roots"),
+        };
+        let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        socket.set_nonblocking(true).expect("non-blocking");
+        let address = socket.local_addr().expect("an address");
+        let (stop, stopping) = watch::channel(false);
+        let serving = gate.clone();
+        tokio::spawn(async move {
+            let listeners = [Listener { socket, tls: None }];
+            listener::serve(serving, &listeners, Arc::new(AtomicUsize::new(0)), stopping).await
+        });
+        Self { upstream, gate, clock, address, identity, directory, _stop: stop }
+    }
+
+    /// A token of `subject` that lives for `life`.
+    pub fn token(&self, subject: &str, life: Duration) -> String {
+        let now = millis(self.clock.now().wall);
+        let request = TokenRequest { subject, user: None, audience: "vidimus", ttl: life, now };
+        self.identity.token(&request).expect("a token").expose_secret().to_owned()
+    }
+
+    /// A request of `t/caller`.
+    pub fn request(&self, method: Method, path: &str, body: &Value) -> Request<Full<Bytes>> {
+        let token = self.token("caller", Duration::from_secs(600));
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "gateway.example")
+            .header("authorization", format!("Bearer {token}"))
+            .header("accept", "application/json, text/event-stream")
+            .body(Full::new(Bytes::from(body)))
+            .expect("a request")
+    }
+
+    /// A call of one of the server's tools.
+    pub fn tool(&self, name: &str) -> Request<Full<Bytes>> {
+        let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": {"a": 1}}});
+        self.request(Method::POST, "/mcp/t/tools", &call)
+    }
+
+    /// Sends a request on a connection of its own.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        let stream = tokio::net::TcpStream::connect(self.address).await.expect("connected");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::Builder::new().handshake(TokioIo::new(stream)).await.expect("HTTP");
+        TokioExecutor::new();
+        tokio::spawn(connection);
+        sender.send_request(request).await.expect("an answer")
+    }
+
+    /// Sends a request and reads its answer whole.
+    pub async fn call(&self, request: Request<Full<Bytes>>) -> (StatusCode, HeaderMap, Bytes) {
+        let (parts, body) = self.send(request).await.into_parts();
+        let body = body.collect().await.expect("a whole answer").to_bytes();
+        (parts.status, parts.headers, body)
+    }
+
+    /// All records of a call so far, once there are `count`.
+    pub async fn records(&self, id: &str, count: usize) -> Vec<Value> {
+        for _ in 0..1000 {
+            let shown = vidimus_ledger::show(&self.ledger(), id).expect("a ledger");
+            if shown.len() >= count {
+                let read = |record: &[u8]| serde_json::from_slice(record).expect("JSON");
+                return shown.iter().map(|shown| read(&shown.record)).collect();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the call has no {count} records");
+    }
+
+    fn ledger(&self) -> PathBuf {
+        self.directory.path().join("ledger")
+    }
+}
+
+/// The id under which a call is on record.
+pub fn call_id(headers: &HeaderMap) -> String {
+    headers["vidimus-call"].to_str().expect("text").to_owned()
+}
+
+/// A JSON body.
+pub fn json_of(body: &[u8]) -> Value {
+    serde_json::from_slice(body).expect("JSON")
+}
