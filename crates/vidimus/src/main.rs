@@ -1,5 +1,6 @@
 //! The binary: it composes, nothing else. Roles are subcommands.
 
+mod clock;
 mod cmd;
 mod output;
 

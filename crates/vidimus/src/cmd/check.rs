@@ -75,14 +75,8 @@ fn directory(path: &Path) -> anyhow::Result<()> {
 }
 
 /// `Kind namespace/name`.
-pub fn name(object: &Object) -> String {
-    match object {
-        Object::Agent(agent) => format!("Agent {}", agent.meta.key()),
-        Object::McpServer(server) => format!("MCPServer {}", server.meta.key()),
-        Object::LlmProvider(provider) => format!("LLMProvider {}", provider.meta.key()),
-        Object::Service(service) => format!("ServiceIdentity {}", service.meta.key()),
-        Object::Policy(policy) => format!("Policy {}", policy.meta.key()),
-    }
+fn name(object: &Object) -> String {
+    object.reference().to_string()
 }
 
 /// The route of an object that can be called.
@@ -97,21 +91,13 @@ fn address(object: &Object) -> Option<String> {
 
 /// `1 object rejected, 3 faults`; `None` when nothing is left out. One object may have several faults.
 pub fn left_out(rejections: &[Rejection]) -> Option<String> {
-    let objects: BTreeSet<_> = rejections.iter().map(|r| (&r.source, r.line, &r.object)).collect();
+    let objects: BTreeSet<_> = rejections.iter().map(|r| (&r.origin, &r.object)).collect();
     let (objects, faults) = (objects.len(), rejections.len());
     (faults > 0).then(|| format!("{} rejected, {}", counted(objects, "object"), counted(faults, "fault")))
 }
 
 fn counted(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
-/// `file:line`, as far as it is known.
-fn place(about: &Rejection) -> String {
-    match about.line {
-        0 => about.source.clone(),
-        line => format!("{}:{line}", about.source),
-    }
 }
 
 fn print(report: &Report<'_>) {
@@ -121,7 +107,7 @@ fn print(report: &Report<'_>) {
         output::line(format!("{object:<width$}  {address}").trim_end());
     }
     for rejection in report.rejections {
-        let (place, object) = (place(rejection), &rejection.object);
+        let (place, object) = (&rejection.origin, &rejection.object);
         output::line(format!("{} {place} {object}", output::verdict("rejected", false)).trim_end());
         let row = |label: &str, text: &str| {
             if !text.is_empty() {
@@ -147,21 +133,22 @@ fn print(report: &Report<'_>) {
 }
 
 fn warned(warning: &Rejection) -> String {
-    let parts = [&place(warning), &warning.object, &warning.value];
-    let about: Vec<&str> = parts.into_iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+    let mut about = vec![warning.origin.to_string(), warning.object.to_string(), warning.value.clone()];
+    about.retain(|part| !part.is_empty());
     format!("warning  {}: {} ({})", about.join(" "), warning.reason, warning.fix)
 }
 
 #[cfg(test)]
 mod tests {
+    use vidimus_core::resource::{Origin, Subject};
+
     use super::*;
 
     fn fault(line: u32, object: &str) -> Rejection {
         let text = || "x".to_owned();
         Rejection {
-            source: "a.yaml".to_owned(),
-            line,
-            object: object.to_owned(),
+            origin: Origin::file("a.yaml", line),
+            object: Subject::Document(object.to_owned()),
             field: text(),
             value: String::new(),
             reason: text(),
@@ -183,8 +170,8 @@ mod tests {
 
     #[test]
     fn a_line_that_is_not_known_is_not_shown() {
-        assert_eq!(place(&fault(0, "")), "a.yaml");
-        assert_eq!(place(&fault(7, "")), "a.yaml:7");
+        assert_eq!(warned(&fault(0, "")), "warning  a.yaml: x (x)");
+        assert_eq!(warned(&fault(7, "")), "warning  a.yaml:7: x (x)");
         assert_eq!(warned(&fault(7, "Policy a/b")), "warning  a.yaml:7 Policy a/b: x (x)");
     }
 

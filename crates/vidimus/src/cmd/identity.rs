@@ -3,15 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
-use vidimus_gateway::gate::millis;
+use vidimus_core::clock::Clock as _;
+use vidimus_gateway::millis;
 use vidimus_identity::{LOCAL_ISSUER, LocalIdentity, SpiffeId, TokenRequest, TrustDomain};
 
+use crate::clock::SystemClock;
 use crate::output::{self, Format};
 
 /// Issues tokens and certificates with the built-in issuer and CA, for development and for installations without a cluster.
@@ -82,7 +84,7 @@ enum Command {
 }
 
 pub fn run(identity: &Identity, format: Format) -> anyhow::Result<ExitCode> {
-    let now = millis(SystemTime::now());
+    let now = millis(SystemClock.now().wall);
     match &identity.command {
         Command::Init { trust_domain } => init(&identity.data, trust_domain.as_deref(), format)?,
         Command::Token { subject, user, audience, ttl } => {
@@ -145,7 +147,7 @@ fn existing(data: &Path) -> anyhow::Result<LocalIdentity> {
 }
 
 fn open(data: &Path, trust_domain: Option<&TrustDomain>) -> anyhow::Result<LocalIdentity> {
-    LocalIdentity::open(&data.join("identity"), trust_domain, millis(SystemTime::now()))
+    LocalIdentity::open(&data.join("identity"), trust_domain, millis(SystemClock.now().wall))
         .with_context(|| format!("the built-in identity in {}", data.display()))
 }
 

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::json;
-use vidimus_core::call::{Action, Arguments, Call, Context, Target};
-use vidimus_core::caller::{Chain, UnixMillis, User};
-use vidimus_core::decision::Decision;
+use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
+use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
+use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
@@ -63,7 +63,7 @@ struct Explain {
     /// Who would call: Agent/namespace/name or ServiceIdentity/namespace/name (Service/… in policies).
     #[arg(long, value_parser = principal_id)]
     principal: EntityId,
-    /// What would be called: Tool/…, Prompt/…, Resource/…, MCPServer/…, Agent/…, Skill/… or Model/…; the kind gives the action.
+    /// What would be called: Tool/…, Prompt/…, Resource/…, MCPServer/…, Agent/…, Skill/…, LLMProvider/… (its listing) or Model/…; the kind gives the action.
     #[arg(long)]
     resource: EntityId,
     /// Arguments of a tool call, as a JSON object.
@@ -114,7 +114,7 @@ fn ask(
     let target = target(world, &explain.resource)?;
     let allowed = explain.user.as_ref().map_or(Ok(()), |user| may_act_for(world, principal, user));
     Ok(match allowed.and(target) {
-        Ok(target) => Answer::decided(action, &decide(world, principal, explain, arguments, action, target)),
+        Ok(target) => decide(world, principal, explain, arguments, action, target),
         Err(refusal) => Answer::refused(action, refusal),
     })
 }
@@ -139,7 +139,7 @@ fn decide(
     arguments: &Json<'_>,
     action: Action,
     target: Target<'_>,
-) -> Decision {
+) -> Answer {
     let actor = &explain.principal;
     let chain = Chain {
         transaction: "explain".into(),
@@ -149,19 +149,18 @@ fn decide(
             .map(|hop| EntityId::new(actor.kind, format!("explain/hop-{hop}")))
             .collect(),
     };
-    let context = Context {
-        method: "",
-        user: explain.user.as_ref(),
-        chain: &chain,
-        now: UnixMillis(jiff::Timestamp::now().as_millisecond()),
-        source_ip: None,
-        identity: "explain",
-        arguments: if action == Action::InvokeTool { Arguments::Known(arguments) } else { Arguments::None },
-        tokens_estimated: 0,
-        streaming: false,
-        fan_out: 1,
+    let proven = Proven {
+        principal: principal.clone(),
+        identity: "explain".into(),
+        user: explain.user.clone(),
+        delegated: None,
+        expires: None,
     };
-    world.authorize(&Call { principal, action, target, context })
+    let caller = Caller { proven: Arc::new(proven), chain: Arc::new(chain) };
+    let arguments = if action == Action::InvokeTool { Arguments::Known(arguments) } else { Arguments::None };
+    let ask = Ask { arguments, ..Ask::about("", action, target) };
+    let now = UnixMillis(jiff::Timestamp::now().as_millisecond());
+    Answer::decided(&world.authorize(&Call { caller: &caller, ask, now, source_ip: None, fan_out: 1 }))
 }
 
 /// What is printed: a decision, or a refusal that came before one.
@@ -173,23 +172,23 @@ struct Answer {
     code: Option<&'static str>,
     reason: String,
     policies: Vec<String>,
-    near: Vec<String>,
+    closest_permits: Vec<String>,
     facts: Vec<(String, String)>,
     next: &'static str,
 }
 
 impl Answer {
-    fn decided(action: Action, decision: &Decision) -> Self {
+    fn decided(decision: &Decision<'_>) -> Self {
         let texts = |ids: &[Arc<str>]| ids.iter().map(ToString::to_string).collect();
         let code = decision.code();
         Self {
-            allowed: decision.allowed(),
+            allowed: matches!(decision.outcome(), Outcome::Allow | Outcome::AllowWithObligations),
             outcome: decision.outcome().as_str(),
-            action: action.as_str(),
+            action: decision.call().ask.action.as_str(),
             code: code.map(Code::as_str),
             reason: String::new(),
             policies: texts(decision.policies()),
-            near: texts(decision.near()),
+            closest_permits: texts(decision.closest_permits()),
             facts: decision
                 .facts()
                 .iter()
@@ -216,7 +215,7 @@ impl Answer {
                 self.facts.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
             return output::json(&json!({
                 "outcome": self.outcome, "code": self.code, "action": self.action, "reason": self.reason,
-                "policies": self.policies, "near": self.near, "facts": facts,
+                "policies": self.policies, "closest_permits": self.closest_permits, "facts": facts,
             }));
         }
         let row = |label: &str, text: &str| {
@@ -229,7 +228,7 @@ impl Answer {
         row("code", self.code.unwrap_or_default());
         row("reason", &self.reason);
         row("policies", &self.policies.join(", "));
-        row("near", &self.near.join(", "));
+        row("closest", &self.closest_permits.join(", "));
         for (name, value) in &self.facts {
             row("fact", &format!("{name} = {value}"));
         }
@@ -239,11 +238,13 @@ impl Answer {
 }
 
 /// What to do next, for somebody who has this explanation already.
-fn next(code: Code, decision: &Decision) -> &'static str {
+fn next(code: Code, decision: &Decision<'_>) -> &'static str {
     match code {
-        Code::NoPermit if decision.near().is_empty() => "Write a policy that permits it; none comes near.",
+        Code::NoPermit if decision.closest_permits().is_empty() => {
+            "Write a policy that permits it; none comes close."
+        }
         Code::NoPermit => {
-            "Compare the facts with the policies that came near; change the record, the call or the policy."
+            "Compare the facts with the closest permits; change the record, the call or the policy."
         }
         code => code.next(),
     }
@@ -293,9 +294,8 @@ fn action(id: &EntityId) -> anyhow::Result<Action> {
         EntityKind::Resource => Action::ReadResource,
         EntityKind::Agent | EntityKind::Skill => Action::CallAgent,
         EntityKind::Model => Action::CallModel,
-        EntityKind::Service | EntityKind::LlmProvider => {
-            bail!("--resource {id}: nothing calls a {}", id.kind.as_str())
-        }
+        EntityKind::LlmProvider => Action::ListModels,
+        EntityKind::Service => bail!("--resource {id}: nothing calls a {}", id.kind.as_str()),
     })
 }
 
@@ -310,8 +310,9 @@ fn target<'a>(world: &'a Snapshot, id: &'a EntityId) -> anyhow::Result<Result<Ta
             None => Err(unknown(format!("{} has no endpoint, so it cannot be called", agent.id))),
         }
     };
+    let provider = |key: &str| world.llm_provider(key).ok_or_else(|| unregistered("LLMProvider", key));
     let model = |key: &str, name: &'a str| {
-        let provider = world.llm_provider(key).ok_or_else(|| unregistered("LLMProvider", key))?;
+        let provider = provider(key)?;
         match provider.model(name) {
             Some(_) => Ok(Target::Model { provider, name }),
             None => Err(unknown(format!("model {name:?} is not registered on LLMProvider {key}"))),
@@ -320,6 +321,7 @@ fn target<'a>(world: &'a Snapshot, id: &'a EntityId) -> anyhow::Result<Result<Ta
     let (key, name) = match id.kind {
         EntityKind::McpServer => return Ok(server(&id.id).map(Target::Server)),
         EntityKind::Agent => return Ok(agent(&id.id).map(Target::Agent)),
+        EntityKind::LlmProvider => return Ok(provider(&id.id).map(Target::Provider)),
         _ => split(&id.id)?,
     };
     Ok(match id.kind {

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use vidimus_gateway::forward::Network;
+use vidimus_gateway::Network;
 
 /// Governs calls: authenticates, decides, records, mints, forwards.
 ///

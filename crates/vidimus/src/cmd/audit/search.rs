@@ -2,14 +2,15 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
+use vidimus_core::clock::Clock as _;
 use vidimus_core::refusal::Code;
 use vidimus_ledger::Query;
 
+use crate::clock::SystemClock;
 use crate::cmd::identity::duration;
 use crate::output::{self, Format};
 
@@ -32,7 +33,7 @@ pub struct Search {
     /// The person on whose behalf.
     #[arg(long)]
     user: Option<String>,
-    /// A policy that decided, or came near.
+    /// A policy that decided, or a permit that was among the closest.
     #[arg(long)]
     policy: Option<String>,
     /// How it was decided, or how its effect ended.
@@ -81,6 +82,10 @@ enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Outcome {
     Allow,
+    /// Allowed, and something had to be done with the call or its answer.
+    AllowWithObligations,
+    /// Held until a person approves it.
+    Hold,
     Deny,
     /// An effect: the upstream did it.
     Ok,
@@ -96,6 +101,8 @@ impl Outcome {
     fn as_str(self) -> &'static str {
         match self {
             Self::Allow => "allow",
+            Self::AllowWithObligations => "allow-with-obligations",
+            Self::Hold => "hold",
             Self::Deny => "deny",
             Self::Ok => "ok",
             Self::Error => "error",
@@ -105,7 +112,7 @@ impl Outcome {
     }
 
     fn of_effect(self) -> bool {
-        !matches!(self, Self::Allow | Self::Deny)
+        !matches!(self, Self::Allow | Self::AllowWithObligations | Self::Hold | Self::Deny)
     }
 }
 
@@ -114,7 +121,7 @@ const WIDE: u16 = 150;
 
 pub fn run(dir: &Path, search: &Search, format: Format) -> anyhow::Result<ExitCode> {
     let kind = search.kind()?;
-    let most = if search.limit == 0 { usize::MAX } else { search.limit };
+    let limit = if search.limit == 0 { usize::MAX } else { search.limit };
     let (mut rows, mut found, mut more, mut damaged) = (Vec::new(), 0, false, false);
     for hit in vidimus_ledger::search(dir, &search.query(kind))? {
         let record: Value = match hit {
@@ -129,7 +136,7 @@ pub fn run(dir: &Path, search: &Search, format: Format) -> anyhow::Result<ExitCo
         if kind == Kind::Decided && output::text(&record, "kind") == "effect" {
             continue;
         }
-        if found == most {
+        if found == limit {
             more = true;
             break;
         }
@@ -328,7 +335,7 @@ fn moment(text: &str) -> anyhow::Result<Timestamp> {
     let ago = duration(text).map_err(|_| {
         anyhow::anyhow!("'{text}' is neither a time (2026-11-21T07:00:00Z) nor how long ago (15m, 8h, 7d)")
     })?;
-    Ok(Timestamp::try_from(SystemTime::now() - ago)?)
+    Ok(Timestamp::try_from(SystemClock.now().wall - ago)?)
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ const ORDER: [(&str, &str); 27] = [
     ("reason", "message"),
     ("detail", "detail"),
     ("policy", "policies"),
-    ("nearest", "near"),
+    ("closest", "closest_permits"),
     ("fact", "facts"),
     ("trace", "trace"),
     ("transaction", "transaction"),
@@ -198,8 +198,8 @@ mod tests {
     #[test]
     fn a_record_begins_with_who_and_what_and_nothing_in_it_steers_the_terminal() {
         let record = json!({
-            "action": "invokeTool", "chain": ["Agent/a/b", "Agent/c/d"], "code": "no_permit", "facts": {"x\u{1b}": "1\n2", "y": "3"},
-            "id": "call", "kind": "decision", "method": "tools/call", "near": ["p/q"], "outcome": "deny", "policies": [],
+            "action": "invokeTool", "chain": ["Agent/a/b", "Agent/c/d"], "closest_permits": ["p/q"], "code": "no_permit", "facts": {"x\u{1b}": "1\n2", "y": "3"},
+            "id": "call", "kind": "decision", "method": "tools/call", "outcome": "deny", "policies": [],
             "principal": "Agent/c/e", "resource": "Tool/a/\u{202e}b", "time": "t", "trace": "tr", "transaction": "tx", "user": "i#u",
         });
         let text: Vec<_> =
@@ -214,7 +214,7 @@ mod tests {
                 r": Tool/a/\u{202e}b",
                 "decision: deny",
                 "code: no_permit",
-                "nearest: p/q",
+                "closest: p/q",
                 r"fact: x\u{1b} = 1\n2",
                 "fact: y = 3",
                 "trace: tr",

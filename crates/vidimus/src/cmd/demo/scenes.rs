@@ -281,7 +281,7 @@ fn show(stage: &mut Stage, title: &str, method: &str, outcome: &str, by: Option<
         format!(
             "{} {} {}",
             names(record, "policies"),
-            names(record, "near"),
+            names(record, "closest_permits"),
             record["code"].as_str().unwrap_or_default()
         )
     };
@@ -311,7 +311,7 @@ fn show(stage: &mut Stage, title: &str, method: &str, outcome: &str, by: Option<
     row("decision", &output::verdict(text("outcome"), outcome == "allow"));
     row("code", text("code"));
     row("policy", &names(record, "policies"));
-    row("nearest", &names(record, "near"));
+    row("closest", &names(record, "closest_permits"));
     for (name, value) in
         record["facts"].as_object().into_iter().flatten().filter(|(name, _)| !name.contains(" in "))
     {

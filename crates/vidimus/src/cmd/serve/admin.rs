@@ -11,10 +11,8 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use vidimus_gateway::gate::Shared;
+use vidimus_gateway::Shared;
 use vidimus_registry::Loaded;
-
-use crate::cmd::check;
 
 /// What is served here. docs/admin.md has a row for each.
 const ENDPOINTS: [(&str, &str); 5] = [
@@ -78,7 +76,8 @@ async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
 /// What is live and what was left out, as `vidimus check` says it.
 async fn registry(State(admin): State<Admin>) -> Json<Value> {
     let loaded = admin.loaded.borrow().clone();
-    let objects: Vec<String> = loaded.snapshot.objects().iter().map(check::name).collect();
+    let objects: Vec<String> =
+        loaded.snapshot.objects().iter().map(|object| object.reference().to_string()).collect();
     Json(json!({
         "snapshot": loaded.snapshot.digest(),
         "objects": objects,

@@ -1,4 +1,4 @@
-//! Puts the parts together. Startup is a reload from empty; the order is: what exists, who we are, the ledger, the doors.
+//! Puts the parts together. Startup is a reload from empty; the order is: what exists, who we are, the ledger, the listeners.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,25 +7,21 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
-use arc_swap::ArcSwap;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
-use vidimus_gateway::bodies::Bodies;
-use vidimus_gateway::door::listen::{self, Door};
-use vidimus_gateway::flood::{self, Flood};
-use vidimus_gateway::forward::{AddressGuard, Upstream};
-use vidimus_gateway::gate::{Gate, Limits, Shared, millis};
-use vidimus_gateway::lend::Lender;
-use vidimus_gateway::meter::Meter;
-use vidimus_gateway::reach::Reach;
-use vidimus_gateway::session::{KEY_LENGTH, SessionSeal};
-use vidimus_gateway::telemetry::Telemetry;
+use vidimus_core::clock::Clock as _;
+use vidimus_gateway::listener::{self, Listener};
+use vidimus_gateway::{
+    AddressGuard, Gate, KEY_LENGTH, Limits, SessionSeal, Shared, Telemetry, Upstream, millis, record_count,
+};
 use vidimus_identity::{Authenticator, LocalIdentity, Mint};
 use vidimus_ledger::{Durability, Ledger};
 use vidimus_registry::Loaded;
+
+use crate::clock::SystemClock;
 
 use super::{DurabilityArg, Serve, admin, taken, tls};
 
@@ -52,20 +48,20 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let (loaded, _watching) = vidimus_registry::watch(&serve.resources)
         .with_context(|| format!("--resources {}", serve.resources.display()))?;
     taken::log(&loaded.borrow(), "loaded");
-    // Before the doors: whoever reaches them may ask `vidimus identity` for a token.
-    let identity = LocalIdentity::open(&serve.data.join("identity"), None, millis(SystemTime::now()))
+    // Before the listeners: whoever reaches them may ask `vidimus identity` for a token.
+    let identity = LocalIdentity::open(&serve.data.join("identity"), None, millis(SystemClock.now().wall))
         .context("the built-in identity")?;
     let identity = Arc::new(identity);
     let sockets = Sockets::open(serve)?;
     let shared = Arc::new(shared(serve, &loaded.borrow(), &identity, sockets.plain.local_addr()?)?);
-    let tls = sockets.tls.map(|socket| tls::door(&control, serve, &identity, socket)).transpose()?;
+    let tls = sockets.tls.map(|socket| tls::listener(&control, serve, &identity, socket)).transpose()?;
     reload(&control, shared.clone(), loaded.clone());
     admin::serve(&control, sockets.admin, shared.clone(), loaded)?;
 
     let (stop, stopping) = watch::channel(false);
-    let doors: Vec<Door> =
-        [Some(Door { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
-    let workers = start_workers(serve, &shared, &Arc::new(doors), &stopping)?;
+    let listeners: Vec<Listener> =
+        [Some(Listener { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
+    let workers = start_workers(serve, &shared, &Arc::new(listeners), &stopping)?;
     tracing::info!(
         listen = %serve.listen, tls = %serve.tls_listen.map_or("off".to_owned(), |address| address.to_string()), admin = %serve.admin, workers = workers.len(),
         ledger = shared.ledger.size(), ms = begun.elapsed().as_millis(), "serving"
@@ -79,8 +75,8 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
             tracing::error!("a worker ended by a panic");
         }
     }
-    // No worker is left to tell it.
-    control.block_on(flood::tell(&shared));
+    // No worker is left to record it.
+    control.block_on(record_count(&shared));
     control.block_on(shared.ledger.close());
     shared.telemetry.flush();
     Ok(ExitCode::SUCCESS)
@@ -140,8 +136,6 @@ fn shared(
         ..vidimus_ledger::Config::default()
     })
     .context("the ledger")?;
-    let meter = Meter::default();
-    meter.reloaded(loaded.snapshot.objects().len(), loaded.rejections.len());
     let limits = Limits {
         message_body: usize::try_from(serve.max_body)?,
         header_time: serve.header_time,
@@ -149,22 +143,20 @@ fn shared(
         idle_stream: serve.stream_idle_time,
         ..Limits::default()
     };
-    Ok(Shared {
-        world: ArcSwap::new(loaded.snapshot.clone()),
+    let shared = Shared::new(vidimus_gateway::Config {
+        snapshot: loaded.snapshot.clone(),
         authenticator,
         mint,
         ledger,
         sessions: SessionSeal::new(&session_key(&serve.data.join("identity").join("session.key"))?)?,
-        lender: Lender::default(),
-        reach: Reach::new(limits.counted_chains, limits.quiet_chain),
-        bodies: Bodies::new(limits.held_bodies),
-        flood: Flood::new(&limits),
-        meter,
         telemetry: Telemetry::new(serve.otlp_endpoint.as_deref())?,
         limits,
         public_url,
         allowed_origins: serve.allow_origin.clone(),
-    })
+        clock: Arc::new(SystemClock),
+    });
+    shared.meter.reloaded(loaded.snapshot.objects().len(), loaded.rejections.len());
+    Ok(shared)
 }
 
 /// The key that seals MCP sessions, made on first use and kept, so that sessions survive a restart.
@@ -199,7 +191,7 @@ fn reload(control: &Runtime, shared: Arc<Shared>, mut loaded: watch::Receiver<Ar
     control.spawn(async move {
         while loaded.changed().await.is_ok() {
             let now = loaded.borrow_and_update().clone();
-            shared.world.store(now.snapshot.clone());
+            shared.take_into_use(now.snapshot.clone());
             shared.meter.reloaded(now.snapshot.objects().len(), now.rejections.len());
             taken::log(&now, "reloaded");
         }
@@ -211,7 +203,7 @@ type Workers = Vec<std::thread::JoinHandle<()>>;
 fn start_workers(
     serve: &Serve,
     shared: &Arc<Shared>,
-    doors: &Arc<Vec<Door>>,
+    listeners: &Arc<Vec<Listener>>,
     stopping: &watch::Receiver<bool>,
 ) -> anyhow::Result<Workers> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -224,11 +216,11 @@ fn start_workers(
             shared: shared.clone(),
             upstream: Upstream::new(guard.clone()).context("the system's TLS roots")?,
         };
-        let (doors, open, stopping) = (doors.clone(), open.clone(), stopping.clone());
+        let (listeners, open, stopping) = (listeners.clone(), open.clone(), stopping.clone());
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let worker =
             std::thread::Builder::new().name(format!("vidimus-worker-{number}")).spawn(move || {
-                if let Err(error) = runtime.block_on(listen::serve(gate, &doors, open, stopping)) {
+                if let Err(error) = runtime.block_on(listener::serve(gate, &listeners, open, stopping)) {
                     tracing::error!(%error, "a worker could not serve");
                 }
                 runtime.shutdown_timeout(Duration::from_secs(1));

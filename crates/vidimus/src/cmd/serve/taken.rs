@@ -18,9 +18,9 @@ pub(super) fn log(loaded: &Loaded, when: &'static str) {
 
 fn warn(what: &'static str, about: &Rejection) {
     tracing::warn!(
-        source = about.source,
-        line = about.line,
-        object = about.object,
+        source = %about.origin.source(),
+        line = about.origin.line(),
+        object = %about.object,
         field = about.field,
         value = about.value,
         fix = about.fix,

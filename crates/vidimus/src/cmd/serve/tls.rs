@@ -3,13 +3,16 @@
 use std::fs;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::runtime::Runtime;
-use vidimus_gateway::door::listen::Door;
-use vidimus_gateway::gate::millis;
+use vidimus_core::clock::Clock as _;
+use vidimus_gateway::listener::Listener;
+use vidimus_gateway::millis;
 use vidimus_identity::{ClientCertificates, LocalIdentity, ServerCertificate, server_config};
+
+use crate::clock::SystemClock;
 
 use super::Serve;
 use super::bundles::Bundles;
@@ -17,12 +20,12 @@ use super::bundles::Bundles;
 /// Life of a certificate that the built-in CA issues for the gateway; renewed at half of it.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 
-pub(super) fn door(
+pub(super) fn listener(
     control: &Runtime,
     serve: &Serve,
     identity: &Arc<LocalIdentity>,
     socket: TcpListener,
-) -> anyhow::Result<Door> {
+) -> anyhow::Result<Listener> {
     let certificate = match (&serve.tls_cert, &serve.tls_key) {
         (Some(chain), Some(key)) => {
             let read = |flag: &str, path: &std::path::Path| {
@@ -32,7 +35,7 @@ pub(super) fn door(
         }
         _ => {
             let names = names(serve);
-            let certificate = identity.server_certificate(&names, LIFE, millis(SystemTime::now()))?;
+            let certificate = identity.server_certificate(&names, LIFE, millis(SystemClock.now().wall))?;
             renew(control, identity.clone(), names, certificate.clone());
             certificate
         }
@@ -41,7 +44,7 @@ pub(super) fn door(
     let store = bundles.store();
     bundles.follow(control, store.clone());
     let config = server_config(&certificate, ClientCertificates::Optional(store))?;
-    Ok(Door { socket, tls: Some(Arc::new(config)) })
+    Ok(Listener { socket, tls: Some(Arc::new(config)) })
 }
 
 /// The names callers reach the TLS address by.
@@ -71,7 +74,7 @@ fn renew(
     control.spawn(async move {
         loop {
             tokio::time::sleep(LIFE / 2).await;
-            match identity.server_certificate(&names, LIFE, millis(SystemTime::now())) {
+            match identity.server_certificate(&names, LIFE, millis(SystemClock.now().wall)) {
                 Ok(newer) => certificate.update(&newer),
                 Err(error) => tracing::error!(%error, "the gateway's certificate could not be renewed"),
             }
