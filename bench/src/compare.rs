@@ -1,156 +1,172 @@
-//! The comparison: the same requests to the upstream itself and through the gateway, in turns.
+//! The gateway beside the upstream itself, and beside another build of the gateway: the same requests each way, in turns.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::figure::{Figure, rounded};
+use crate::figure::{Figure, rounded, thousandths};
 use crate::gateway::Gateway;
-use crate::latency::median;
-use crate::load::{Generator, Load};
-use crate::process::{CpuClock, resident};
-use crate::scenario::{End, Scenario, Way};
+use crate::process::resident;
+use crate::scenario::{End, Scenario, Surface};
+use crate::turns::{self, Effort, Lane};
 use crate::witness::{self, Counts};
 
-/// Before anything is counted, both ways are gone for this long.
-const WARM_UP: Duration = Duration::from_millis(500);
+/// Most that a figure may be in relation to the same figure of the other build (issue 9).
+pub(crate) const AGAINST_GOAL: f64 = 1.05;
 
-/// How long and how often.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Effort {
-    /// Turns of both ways.
-    pub(crate) rounds: u32,
-    /// One turn of one way.
-    pub(crate) turn: Duration,
+/// A gateway, and a token for each caller.
+#[derive(Debug)]
+pub(crate) struct Governed {
+    pub(crate) gateway: Gateway,
+    pub(crate) tokens: Vec<String>,
+}
+
+/// Another build of the gateway.
+#[derive(Debug)]
+pub(crate) struct Other {
+    /// As it was named on the command line.
+    pub(crate) name: String,
+    pub(crate) governed: Governed,
 }
 
 /// What stays the same over all figures of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting<'a> {
-    pub(crate) gateway: &'a Gateway,
+    pub(crate) ours: &'a Governed,
+    pub(crate) other: Option<&'a Other>,
     pub(crate) upstream: SocketAddr,
     pub(crate) upstream_pid: u32,
-    /// One token for each caller.
-    pub(crate) tokens: &'a [String],
     pub(crate) policies: usize,
     pub(crate) agents: usize,
     pub(crate) concurrency: &'a [u16],
     pub(crate) effort: Effort,
 }
 
-/// One turn of both ways.
-#[derive(Debug)]
-struct Round {
-    direct: Load,
-    governed: Load,
-    /// Processor time during the governed turn.
-    gateway: Duration,
-    upstream: Duration,
+/// The ways of one scenario, gone to the end.
+struct Lanes {
+    direct: Lane,
+    ours: Lane,
+    other: Option<Lane>,
+}
+
+impl Governed {
+    pub(crate) fn start(config: &crate::gateway::Config, name: &str) -> anyhow::Result<Self> {
+        let gateway = Gateway::start(config, name)?;
+        let tokens = gateway.tokens()?;
+        Ok(Self { gateway, tokens })
+    }
+
+    pub(crate) fn end<'a>(&'a self, surface: &'a Surface) -> End<'a> {
+        End { surface, address: self.gateway.address, tokens: &self.tokens }
+    }
 }
 
 impl Setting<'_> {
     /// Examines, measures and prints one scenario.
     pub(crate) fn run(&self, scenario: Scenario) -> anyhow::Result<()> {
-        let governed = End { way: Way::Governed, address: self.gateway.address, tokens: self.tokens };
-        witness::examine(scenario, self.gateway, governed, self.upstream)
+        let governed = Surface::governed();
+        let end = self.ours.end(&governed);
+        witness::examine(scenario, &self.ours.gateway, end, self.upstream)
             .context("a governed call is not as it must be")?;
         for connections in self.concurrency.iter().copied().map(usize::from) {
-            let rounds = self
-                .rounds(scenario, connections)
+            let lanes = self
+                .measure(scenario, connections)
                 .with_context(|| format!("{} at {connections}", scenario.name()))?;
-            for figure in self.figures(scenario, connections, &rounds)? {
+            for figure in self.figures(scenario, connections, &lanes)? {
+                figure.print()?;
+            }
+            for figure in self.ratios(scenario, connections, &lanes) {
                 figure.print()?;
             }
         }
         Ok(())
     }
 
-    fn rounds(&self, scenario: Scenario, connections: usize) -> anyhow::Result<Vec<Round>> {
-        let end = |way, address| End { way, address, tokens: self.tokens };
-        let connect = |end: End<'_>| Generator::connect(end.address, scenario.scripts(end, connections)?);
-        let mut direct = connect(end(Way::Direct, self.upstream))?;
-        let mut governed = connect(end(Way::Governed, self.gateway.address))?;
-        direct.run(WARM_UP)?;
-        governed.run(WARM_UP)?;
-        let before = Counts::take(scenario, self.gateway, self.upstream)?;
-        let mut rounds = Vec::new();
-        for _ in 0..self.effort.rounds {
-            rounds.push(self.round(&mut direct, &mut governed)?);
-        }
-        let sum = |of: fn(&Round) -> u64| rounds.iter().map(of).sum();
-        Counts::take(scenario, self.gateway, self.upstream)?.must_have_grown(
-            &before,
-            sum(|r| r.governed.requests),
-            sum(|r| r.direct.requests),
-        )?;
-        Ok(rounds)
-    }
-
-    fn round(&self, direct: &mut Generator, governed: &mut Generator) -> anyhow::Result<Round> {
-        let direct = direct.run(self.effort.turn)?;
-        let (gateway, upstream) = (CpuClock::of(self.gateway.pid()), CpuClock::of(self.upstream_pid));
-        let (gateway_before, upstream_before) = (gateway.read()?, upstream.read()?);
-        let governed = governed.run(self.effort.turn)?;
-        Ok(Round {
-            direct,
-            governed,
-            gateway: gateway.read()?.since(&gateway_before),
-            upstream: upstream.read()?.since(&upstream_before),
-        })
-    }
-
-    fn figures(
-        &self,
-        scenario: Scenario,
-        connections: usize,
-        rounds: &[Round],
-    ) -> anyhow::Result<[Figure; 2]> {
-        let middle = |of: fn(&Round) -> f64| median(rounds.iter().map(of)).context("no rounds");
-        let direct_p50 = middle(|r| r.direct.latency.quantile_us(0.5))?;
-        let governed_p50 = middle(|r| r.governed.latency.quantile_us(0.5))?;
-        let cpu = middle(|r| per_request(r.gateway, &r.governed))?;
-        let parameters = |measure: &str, own: serde_json::Value| {
-            let mut all = json!({
-                "measure": measure, "concurrency": connections, "policies": self.policies, "agents": self.agents,
-                "callers": self.tokens.len().min(connections), "durability": "commit", "rounds": rounds.len(),
-                "requests": rounds.iter().map(|r| r.governed.requests).sum::<u64>(),
-            });
-            if let (Some(all), serde_json::Value::Object(own)) = (all.as_object_mut(), own) {
-                all.extend(own);
-            }
-            all
+    fn measure(&self, scenario: Scenario, connections: usize) -> anyhow::Result<Lanes> {
+        let open = |end: End<'_>, process| Lane::open(scenario, end, connections, process, self.upstream_pid);
+        let (straight, governed) = (Surface::direct(), Surface::governed());
+        let through = |one: &Governed| open(one.end(&governed), Some(one.gateway.pid()));
+        let direct = End { surface: &straight, address: self.upstream, tokens: &self.ours.tokens };
+        let mut lanes = Lanes {
+            direct: open(direct, None)?,
+            ours: through(self.ours)?,
+            other: self.other.map(|other| through(&other.governed)).transpose()?,
         };
+        let before = Counts::take(scenario, &self.ours.gateway, self.upstream)?;
+        let all = [Some(&mut lanes.direct), Some(&mut lanes.ours), lanes.other.as_mut()];
+        let mut all: Vec<&mut Lane> = all.into_iter().flatten().collect();
+        if let Some(error) = turns::take(&mut all, self.effort).into_iter().flatten().next() {
+            return Err(error);
+        }
+        let elsewhere = lanes.direct.requests() + lanes.other.as_ref().map_or(0, Lane::requests);
+        Counts::take(scenario, &self.ours.gateway, self.upstream)?.must_have_grown(
+            &before,
+            lanes.ours.requests(),
+            Some(elsewhere),
+        )?;
+        Ok(lanes)
+    }
+
+    fn figures(&self, scenario: Scenario, connections: usize, lanes: &Lanes) -> anyhow::Result<[Figure; 2]> {
+        let (direct, ours) = (&lanes.direct, &lanes.ours);
         let costs = json!({
-            "requests_per_s": middle(|r| r.governed.requests as f64 / r.governed.wall.as_secs_f64())?.round(),
-            "direct_requests_per_s": middle(|r| r.direct.requests as f64 / r.direct.wall.as_secs_f64())?.round(),
-            "upstream_cpu_us": rounded(middle(|r| per_request(r.upstream, &r.governed))?),
-            "generator_cpu_us": rounded(middle(|r| per_request(r.governed.cpu, &r.governed))?),
-            "generator_busy": rounded(middle(|r| 100.0 * r.governed.cpu.as_secs_f64() / r.governed.wall.as_secs_f64())?),
-            "gateway_busy": rounded(middle(|r| 100.0 * r.gateway.as_secs_f64() / r.governed.wall.as_secs_f64())?),
-            "resident_mb": rounded(resident(self.gateway.pid())? as f64 / 1e6),
+            "requests_per_s": ours.middle(|t| t.load.requests as f64 / t.load.wall.as_secs_f64()).round(),
+            "direct_requests_per_s": direct.middle(|t| t.load.requests as f64 / t.load.wall.as_secs_f64()).round(),
+            "upstream_cpu_us": rounded(ours.middle(|t| t.load.per_request(t.upstream))),
+            "generator_cpu_us": rounded(ours.middle(|t| t.load.per_request(t.load.cpu))),
+            "generator_busy": rounded(ours.middle(|t| 100.0 * t.load.cpu.as_secs_f64() / t.load.wall.as_secs_f64())),
+            "gateway_busy": rounded(ours.middle(|t| 100.0 * t.cpu.as_secs_f64() / t.load.wall.as_secs_f64())),
+            "resident_mb": rounded(resident(self.ours.gateway.pid())? as f64 / 1e6),
         });
         let latencies = json!({
-            "direct_p50_us": rounded(direct_p50), "governed_p50_us": rounded(governed_p50),
-            "direct_p99_us": rounded(middle(|r| r.direct.latency.quantile_us(0.99))?),
-            "governed_p99_us": rounded(middle(|r| r.governed.latency.quantile_us(0.99))?),
+            "direct_p50_us": rounded(direct.p50_us()), "governed_p50_us": rounded(ours.p50_us()),
+            "direct_p99_us": rounded(direct.p99_us()), "governed_p99_us": rounded(ours.p99_us()),
         });
         let goals = match connections {
             1 => (None, scenario.latency_goal()),
             64 => (scenario.cpu_goal(), None),
             _ => (None, None),
         };
+        let parameters = |measure, own| self.parameters(measure, connections, lanes, own);
+        let cpu = ours.middle(turns::Turn::cpu_us);
+        let added = ours.p50_us() - direct.p50_us();
         Ok([
             Figure::new(scenario.name(), cpu, "gateway CPU us/request", parameters("cpu", costs))
                 .at_most(goals.0),
-            Figure::new(scenario.name(), governed_p50 - direct_p50, "us", parameters("added_p50", latencies))
-                .at_most(goals.1),
+            Figure::new(scenario.name(), added, "us", parameters("added_p50", latencies)).at_most(goals.1),
         ])
     }
-}
 
-/// Microseconds of processor time for each request.
-fn per_request(cpu: Duration, load: &Load) -> f64 {
-    cpu.as_secs_f64() * 1e6 / load.requests.max(1) as f64
+    /// This build in relation to the other, where there is one.
+    fn ratios(&self, scenario: Scenario, connections: usize, lanes: &Lanes) -> Vec<Figure> {
+        let (Some(named), Some(other)) = (self.other, &lanes.other) else { return Vec::new() };
+        let (ours, direct) = (&lanes.ours, &lanes.direct);
+        let added = |lane: &Lane| lane.p50_us() - direct.p50_us();
+        let figure = |measure, value, own| {
+            let parameters = self.parameters(measure, connections, lanes, own);
+            Figure::ratio(scenario.name(), value, parameters).at_most(Some(AGAINST_GOAL))
+        };
+        let cpu = |lane: &Lane| rounded(lane.middle(turns::Turn::cpu_us));
+        let cpus = json!({"against": named.name, "this": cpu(ours), "other": cpu(other),
+            "of_least": thousandths(ours.least_cpu_ratio(other))});
+        let latencies =
+            json!({"against": named.name, "this": rounded(added(ours)), "other": rounded(added(other))});
+        vec![
+            figure("cpu_ratio", ours.cpu_ratio(other), cpus),
+            figure("added_p50_ratio", added(ours) / added(other), latencies),
+        ]
+    }
+
+    fn parameters(&self, measure: &str, connections: usize, lanes: &Lanes, own: Value) -> Value {
+        let mut all = json!({
+            "measure": measure, "concurrency": connections, "policies": self.policies, "agents": self.agents,
+            "callers": self.ours.tokens.len().min(connections), "durability": "commit",
+            "rounds": self.effort.rounds, "requests": lanes.ours.requests(),
+        });
+        if let (Some(all), Value::Object(own)) = (all.as_object_mut(), own) {
+            all.extend(own);
+        }
+        all
+    }
 }

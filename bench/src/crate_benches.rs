@@ -2,9 +2,13 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, ensure};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
+
+use crate::figure::judged;
 
 /// A benchmark target of a crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +28,39 @@ pub(crate) const DECIDE: CrateBench = CrateBench {
 pub(crate) const LEDGER: CrateBench =
     CrateBench { package: "vidimus-ledger", target: "append", figures: &["ledger_append"] };
 
+pub(crate) const SNAPSHOT_CHANGE: CrateBench =
+    CrateBench { package: "vidimus-core", target: "snapshot_change", figures: &["snapshot_change"] };
+
+pub(crate) const DIRECTORY_CHANGE: CrateBench =
+    CrateBench { package: "vidimus-registry", target: "directory_change", figures: &["directory_change"] };
+
+/// What of [`DECIDE`] is measured again while a core is busy with something else.
+const UNDER_LOAD: &str = "decide_cold_edge";
+
 impl CrateBench {
-    /// Runs it and prints its lines as they come. An error when it fails, or when one of its figures is missing.
-    pub(crate) fn run(self) -> anyhow::Result<()> {
+    /// Runs it, prints its lines as they come, and returns them. An error when it fails, or when one of its figures is missing.
+    pub(crate) fn run(self) -> anyhow::Result<Vec<Map<String, Value>>> {
+        self.run_with(Some)
+    }
+
+    /// Runs it while one core is busy, and prints only the first decision on an edge, which a person may notice.
+    pub(crate) fn run_under_load(self) -> anyhow::Result<()> {
+        let busy = Busy::start();
+        let chosen = |mut figure: Map<String, Value>| {
+            let parameters = figure.get_mut("parameters").and_then(Value::as_object_mut)?;
+            parameters.insert("load".to_owned(), json!("one core busy"));
+            (figure.get("name") == Some(&json!(UNDER_LOAD))).then_some(figure)
+        };
+        let printed = Self { figures: &[UNDER_LOAD], ..self }.run_with(chosen);
+        drop(busy);
+        printed.map(drop)
+    }
+
+    /// Prints what `chosen` leaves of its lines.
+    fn run_with(
+        self,
+        chosen: impl Fn(Map<String, Value>) -> Option<Map<String, Value>>,
+    ) -> anyhow::Result<Vec<Map<String, Value>>> {
         // As make calls it; cargo sets the variable for what it runs itself.
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
@@ -40,19 +74,42 @@ impl CrateBench {
         let mut printed = Vec::new();
         for line in lines {
             let line = line?;
-            match serde_json::from_str::<Value>(&line) {
+            match serde_json::from_str::<Map<String, Value>>(&line) {
                 Ok(figure) => {
-                    printed.extend(figure.get("name").and_then(Value::as_str).map(str::to_owned));
-                    crate::print(&line)?;
+                    let Some(figure) = chosen(judged(figure)) else { continue };
+                    crate::print(&serde_json::to_string(&figure)?)?;
+                    printed.push(figure);
                 }
                 Err(_) => crate::note(&line)?,
             }
         }
         let status = child.wait()?;
         ensure!(status.success(), "{command:?}: {status}");
-        let missing: Vec<_> =
-            self.figures.iter().filter(|name| !printed.iter().any(|known| known == **name)).collect();
+        let known = |name: &str| printed.iter().any(|figure| figure.get("name") == Some(&json!(name)));
+        let missing: Vec<_> = self.figures.iter().filter(|name| !known(name)).collect();
         ensure!(missing.is_empty(), "{command:?} printed no {missing:?}");
-        Ok(())
+        Ok(printed)
+    }
+}
+
+/// A thread that keeps one core busy for as long as this lives.
+struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    fn start() -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = stop.clone();
+        std::thread::spawn(move || {
+            while !told.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        Self(stop)
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

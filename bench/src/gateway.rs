@@ -140,6 +140,6 @@ pub(crate) fn check(binary: &Path, resources: &Path) -> anyhow::Result<usize> {
 }
 
 /// A loopback address that nobody listened on a moment ago.
-fn free_address() -> anyhow::Result<SocketAddr> {
+pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context as _, ensure};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::estate::{AGENTS, MODEL, NAMESPACE, PROVIDER, SERVER, TOOLS};
@@ -22,19 +23,66 @@ pub(crate) enum Scenario {
     LlmChatStream,
 }
 
-/// Which way the requests go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    /// To the upstream itself.
-    Direct,
-    /// Through the gateway.
-    Governed,
+/// What an end offers, and how it is addressed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Surface {
+    /// Path of the MCP server.
+    mcp: Option<String>,
+    /// Path of the A2A agents, to which an agent's name is added.
+    a2a: Option<String>,
+    /// Path of chat completions.
+    chat: Option<String>,
+    /// Names of the tools, where they are not those of the upstream.
+    #[serde(default)]
+    tools: Vec<String>,
+    /// Whether the upstream's answers come through byte for byte.
+    exact: bool,
+}
+
+impl Surface {
+    /// The upstream itself.
+    pub(crate) fn direct() -> Self {
+        Self::exact("/mcp".to_owned(), "/a2a/".to_owned(), "/v1/chat/completions".to_owned())
+    }
+
+    /// Vidimus.
+    pub(crate) fn governed() -> Self {
+        Self::exact(
+            format!("/mcp/{NAMESPACE}/{SERVER}"),
+            format!("/a2a/{NAMESPACE}/"),
+            format!("/llm/{NAMESPACE}/{PROVIDER}/v1/chat/completions"),
+        )
+    }
+
+    const fn exact(mcp: String, a2a: String, chat: String) -> Self {
+        Self { mcp: Some(mcp), a2a: Some(a2a), chat: Some(chat), tools: Vec::new(), exact: true }
+    }
+
+    /// The path that a scenario's requests go to; for A2A without the agent. `None` where the scenario is not offered.
+    pub(crate) fn path(&self, scenario: Scenario) -> Option<&str> {
+        match scenario {
+            Scenario::McpCall => self.mcp.as_deref(),
+            Scenario::A2aSend => self.a2a.as_deref(),
+            Scenario::LlmChat | Scenario::LlmChatStream => self.chat.as_deref(),
+        }
+    }
+
+    fn tool(&self, variant: usize) -> &str {
+        let number = variant % TOOLS.len();
+        self.tools.get(number).map_or_else(|| TOOLS.get(number).copied().unwrap_or_default(), String::as_str)
+    }
+
+    /// Whether the upstream's answers come through byte for byte.
+    pub(crate) const fn is_exact(&self) -> bool {
+        self.exact
+    }
 }
 
 /// One end that requests are sent to, and the callers that send them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct End<'a> {
-    pub(crate) way: Way,
+    pub(crate) surface: &'a Surface,
     pub(crate) address: SocketAddr,
     /// One token for each caller.
     pub(crate) tokens: &'a [String],
@@ -83,7 +131,7 @@ impl Scenario {
             .map(|connection| {
                 let token = end.tokens.get(connection % end.tokens.len().max(1)).context("no caller")?;
                 let session = match self {
-                    Self::McpCall => Some(open_session(end, token)?),
+                    Self::McpCall => open_session(end, token)?,
                     _ => None,
                 };
                 (0..VARIANTS).map(|variant| self.request(end, token, session.as_deref(), variant)).collect()
@@ -99,31 +147,38 @@ impl Scenario {
         variant: usize,
     ) -> anyhow::Result<Request> {
         let id = 1_000 + variant;
+        let path = end.surface.path(self).with_context(|| format!("{} is not offered", self.name()))?;
         let (path, own, body) = match self {
             Self::McpCall => {
-                let session = session.context("no session")?;
-                let own =
-                    vec!["mcp-protocol-version: 2025-11-25".to_owned(), format!("mcp-session-id: {session}")];
-                (mcp_path(end.way), own, tool_call(id, variant))
+                let call = tool_call(id, end.surface.tool(variant), variant);
+                (path.to_owned(), session_headers(session), call)
             }
             Self::A2aSend => {
                 let agent = AGENTS.get(variant % AGENTS.len()).context("no agent")?;
-                let path = match end.way {
-                    Way::Direct => format!("/a2a/{agent}"),
-                    Way::Governed => format!("/a2a/{NAMESPACE}/{agent}"),
-                };
-                (path, vec!["a2a-version: 1.0".to_owned()], send_message(id))
+                (format!("{path}{agent}"), vec!["a2a-version: 1.0".to_owned()], send_message(id))
             }
             Self::LlmChat | Self::LlmChatStream => {
-                let path = match end.way {
-                    Way::Direct => "/v1/chat/completions".to_owned(),
-                    Way::Governed => format!("/llm/{NAMESPACE}/{PROVIDER}/v1/chat/completions"),
-                };
-                (path, Vec::new(), chat(variant, self == Self::LlmChatStream))
+                (path.to_owned(), Vec::new(), chat(variant, self == Self::LlmChatStream))
             }
         };
         let bytes = post(end.address, &path, token, &own, &body);
-        Ok(Request { bytes: bytes.into(), check: self.check() })
+        let exact = end.surface.is_exact();
+        let check = if exact { self.check() } else { self.check_changed() };
+        Ok(Request { bytes: bytes.into(), check, varies: !exact })
+    }
+
+    /// Is the answer right, of an end that may word it in its own way?
+    fn check_changed(self) -> Check {
+        match self {
+            Self::LlmChatStream => |body| {
+                let text = std::str::from_utf8(body)?;
+                let pieces = text.matches(" invoice").count();
+                ensure!(pieces == CHUNKS, "{pieces} pieces of text instead of {CHUNKS}");
+                ensure!(text.trim_end().ends_with("data: [DONE]"), "the stream does not end with [DONE]");
+                Ok(())
+            },
+            _ => self.check(),
+        }
     }
 
     fn check(self) -> Check {
@@ -159,8 +214,10 @@ impl Scenario {
     }
 }
 
-/// The result of a JSON-RPC answer to one of the requests here.
+/// The result of a JSON-RPC answer to one of the requests here, which MCP may send as the one event of a stream.
 fn result(body: &[u8]) -> anyhow::Result<Value> {
+    let event = memchr::memmem::find(body, b"data: ").filter(|_| !body.starts_with(b"{"));
+    let body = event.and_then(|at| body.get(at + b"data: ".len()..)).unwrap_or(body);
     let mut answer: Value = serde_json::from_slice(body)?;
     ensure!(answer.get("error").is_none(), "a JSON-RPC error");
     let id = answer.get("id").and_then(Value::as_u64);
@@ -171,11 +228,9 @@ fn result(body: &[u8]) -> anyhow::Result<Value> {
     answer.get_mut("result").map(Value::take).context("neither result nor error")
 }
 
-fn mcp_path(way: Way) -> String {
-    match way {
-        Way::Direct => "/mcp".to_owned(),
-        Way::Governed => format!("/mcp/{NAMESPACE}/{SERVER}"),
-    }
+fn session_headers(session: Option<&str>) -> Vec<String> {
+    let version = Some("mcp-protocol-version: 2025-11-25".to_owned());
+    version.into_iter().chain(session.map(|session| format!("mcp-session-id: {session}"))).collect()
 }
 
 fn post(address: SocketAddr, path: &str, token: &str, own: &[String], body: &str) -> Vec<u8> {
@@ -189,20 +244,19 @@ fn post(address: SocketAddr, path: &str, token: &str, own: &[String], body: &str
     wire::request("POST", path, address, &headers, body)
 }
 
-/// The handshake of MCP 2025-11-25; the id of the session.
-fn open_session(end: End<'_>, token: &str) -> anyhow::Result<String> {
-    let path = mcp_path(end.way);
+/// The handshake of MCP 2025-11-25; the id of the session, unless there are none.
+fn open_session(end: End<'_>, token: &str) -> anyhow::Result<Option<String>> {
+    let path = end.surface.path(Scenario::McpCall).context("no MCP")?;
     let hello = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
         "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "vidimus-bench", "version": "1"}}});
-    let reply = wire::exchange(end.address, &post(end.address, &path, token, &[], &compact(&hello)))?;
+    let reply = wire::exchange(end.address, &post(end.address, path, token, &[], &compact(&hello)))?;
     let reply = reply.expect(&[200]).context("initialize")?;
-    let session =
-        reply.header("mcp-session-id").with_context(|| format!("no session id: {}", reply.text()))?;
-    let own = ["mcp-protocol-version: 2025-11-25".to_owned(), format!("mcp-session-id: {session}")];
+    let session = reply.header("mcp-session-id").map(str::to_owned);
+    ensure!(session.is_some() || !end.surface.is_exact(), "no session id: {}", reply.text());
     let ready = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-    let answer = wire::exchange(end.address, &post(end.address, &path, token, &own, ready))?;
-    answer.expect(&[200, 202]).context("notifications/initialized")?;
-    Ok(session.to_owned())
+    let ready = post(end.address, path, token, &session_headers(session.as_deref()), ready);
+    wire::exchange(end.address, &ready)?.expect(&[200, 202]).context("notifications/initialized")?;
+    Ok(session)
 }
 
 /// With `jsonrpc` and `id` first, as clients write them; [`Value`] would sort the members.
@@ -214,8 +268,7 @@ fn compact(value: &Value) -> String {
     value.to_string()
 }
 
-fn tool_call(id: usize, variant: usize) -> String {
-    let tool = TOOLS.get(variant % TOOLS.len()).copied().unwrap_or_default();
+fn tool_call(id: usize, tool: &str, variant: usize) -> String {
     let arguments = json!({"invoice": format!("INV-{}", 2_041 + variant), "region": "eu-central", "limit": 25, "amount": 1_284,
         "fields": ["id", "amount", "currency", "due", "purchase_order"]});
     rpc(id, "tools/call", &json!({"name": tool, "arguments": arguments, "_meta": {"progressToken": id}}))

@@ -99,6 +99,7 @@ fn accept(
 
 /// One request, complete.
 struct Request<'a> {
+    method: &'a str,
     path: &'a str,
     session: Option<&'a [u8]>,
     authorization: Option<&'a [u8]>,
@@ -179,5 +180,6 @@ fn parse(bytes: &[u8]) -> anyhow::Result<Option<Request<'_>>> {
     }
     ensure!(bytes.len() == start + length, "a second request came before the first was answered");
     let path = head.path.context("a request without a path")?;
-    Ok(Some(Request { path, session, authorization, body: bytes.get(start..).unwrap_or_default() }))
+    let method = head.method.context("a request without a method")?;
+    Ok(Some(Request { method, path, session, authorization, body: bytes.get(start..).unwrap_or_default() }))
 }

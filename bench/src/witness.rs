@@ -42,15 +42,25 @@ impl Counts {
         })
     }
 
-    /// Every governed call must have had a decision, an effect, and its arrival upstream.
-    pub(crate) fn must_have_grown(&self, before: &Self, governed: u64, direct: u64) -> anyhow::Result<()> {
+    /// Every governed call must have had a decision, an effect, and its arrival upstream, where `others` came as well; `None`
+    /// when others come that are not counted.
+    pub(crate) fn must_have_grown(
+        &self,
+        before: &Self,
+        governed: u64,
+        others: Option<u64>,
+    ) -> anyhow::Result<()> {
         let grown = Self {
             decisions: self.decisions - before.decisions,
             effects: self.effects - before.effects,
             upstream: self.upstream - before.upstream,
         };
-        let expected = Self { decisions: governed, effects: governed, upstream: governed + direct };
-        ensure!(grown == expected, "{governed} governed and {direct} direct calls were counted as {grown:?}");
+        let upstream = others.map_or(grown.upstream, |others| governed + others);
+        let expected = Self { decisions: governed, effects: governed, upstream };
+        ensure!(
+            grown == expected,
+            "{governed} governed and {others:?} other calls were counted as {grown:?}"
+        );
         Ok(())
     }
 }
@@ -75,7 +85,7 @@ pub(crate) fn examine(
         let before = Counts::take(scenario, gateway, upstream)?;
         let reply = wire::exchange(end.address, &request.bytes)?.expect(&[200])?;
         (request.check)(&reply.body).with_context(|| reply.text())?;
-        Counts::take(scenario, gateway, upstream)?.must_have_grown(&before, 1, 0)?;
+        Counts::take(scenario, gateway, upstream)?.must_have_grown(&before, 1, Some(0))?;
         let seen = seen(upstream)?.authorizations.pop_back().context("the upstream remembers no request")?;
         let seen = String::from_utf8(seen)?;
         ensure!(!seen.contains(token.as_str()), "the caller's own token went upstream");

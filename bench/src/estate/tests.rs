@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
-use vidimus_core::call::{Action, Arguments, Call, Context, Target};
-use vidimus_core::caller::{Chain, UnixMillis};
+use vidimus_core::call::{Action, Ask, Call, Target};
+use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis};
+use vidimus_core::decision::Outcome;
 use vidimus_core::resource::{Origin, check};
 use vidimus_core::snapshot::Snapshot;
 
@@ -15,7 +16,7 @@ fn snapshot(policies: usize, agents: usize) -> Snapshot {
     for entry in fs::read_dir(directory.path()).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "yaml") {
-            let origin = Origin { source: path.display().to_string().into(), line: 1 };
+            let origin = Origin::File { path: path.as_path().into(), line: 1 };
             let documents: Vec<Value> =
                 serde_saphyr::from_multiple(&fs::read_to_string(&path).unwrap()).unwrap();
             objects.extend(documents.iter().map(|document| check(&origin, document).unwrap()));
@@ -40,25 +41,23 @@ fn every_called_edge_is_allowed_by_several_kinds_of_policies() {
         vec![(Action::CallModel, Target::Model { provider, name: MODEL })];
     calls.extend(TOOLS.map(|name| (Action::InvokeTool, Target::Tool { server, name })));
     calls.extend(agents.iter().map(|agent| (Action::CallAgent, Target::Agent(agent))));
-    let chain = Chain { transaction: "t".into(), started: UnixMillis(1_785_576_600_000), actors: Vec::new() };
+    let now = UnixMillis(1_785_576_600_000);
+    let chain = Arc::new(Chain { transaction: "t".into(), started: now, actors: Vec::new() });
     for number in 0..CALLERS {
         let principal = world.principal_by_oidc("urn:vidimus:local", &caller(number)).unwrap();
+        let proven = Proven {
+            principal: principal.clone(),
+            identity: "oidc".into(),
+            user: None,
+            delegated: None,
+            expires: None,
+        };
+        let caller = Caller { proven: Arc::new(proven), chain: chain.clone() };
         for (action, target) in &calls {
-            let context = Context {
-                method: "any",
-                user: None,
-                chain: &chain,
-                now: chain.started,
-                source_ip: None,
-                identity: &Arc::from("oidc"),
-                arguments: Arguments::None,
-                tokens_estimated: 100,
-                streaming: false,
-                fan_out: 1,
-            };
-            let decision = world.authorize(&Call { principal, action: *action, target: *target, context });
+            let ask = Ask { tokens_estimated: 100, ..Ask::about("any", *action, *target) };
+            let decision = world.authorize(&Call { caller: &caller, ask, now, source_ip: None, fan_out: 1 });
             let policies = decision.policies();
-            assert!(decision.allowed(), "{principal:?} {action:?} {target:?}");
+            assert_eq!(decision.outcome(), Outcome::Allow, "{principal:?} {action:?} {target:?}");
             assert!(policies.len() >= 3, "{policies:?}");
             for kind in ["bench/group-", "bench/team-"] {
                 assert!(policies.iter().any(|policy| policy.starts_with(kind)), "{policies:?}");

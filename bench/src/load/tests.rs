@@ -20,7 +20,7 @@ fn server(answers: Vec<&'static str>) -> SocketAddr {
 }
 
 fn load(answers: Vec<&'static str>, check: Check) -> anyhow::Result<Load> {
-    let request = Request { bytes: b"GET / HTTP/1.1\r\n\r\n"[..].into(), check };
+    let request = Request { bytes: b"GET / HTTP/1.1\r\n\r\n"[..].into(), check, varies: false };
     let mut generator = Generator::connect(server(answers), vec![vec![request]])?;
     generator.run(Duration::ZERO)?;
     generator.run(Duration::ZERO)

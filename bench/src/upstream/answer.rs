@@ -16,6 +16,9 @@ const TOOL_RESULT: &str = r#","result":{"content":[{"type":"text","text":"Invoic
 
 const INITIALIZE_RESULT: &str = r#","result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":false}},"serverInfo":{"name":"bench-upstream","version":"1"}}}"#;
 
+/// What proxies ask for before they call. A schema that allows everything is the cheapest to validate.
+const TOOLS_RESULT: &str = r#","result":{"tools":[{"name":"get_invoice","description":"One invoice.","inputSchema":{"type":"object"}},{"name":"list_invoices","description":"Invoices.","inputSchema":{"type":"object"}},{"name":"match_invoice","description":"Matches an invoice to its order.","inputSchema":{"type":"object"}},{"name":"get_purchase_order","description":"One purchase order.","inputSchema":{"type":"object"}}]}}"#;
+
 const TASK_RESULT: &str = r#","result":{"task":{"id":"7c6f5c1e-6d0f-4a3e-9a55-3f0a9e3b7c10","contextId":"b1d8f9a2-0f4c-4e42-9a3b-5d6d6a1f2e77","status":{"state":"TASK_STATE_COMPLETED","timestamp":"2026-08-01T09:30:00.000Z","message":{"messageId":"4fbc2a9d-2c53-4d39-8a7e-0a0b6a1c9d21","role":"ROLE_AGENT","parts":[{"text":"Matched 14 of 14 invoices to purchase orders."}]}},"artifacts":[{"artifactId":"e0a1c0de-1c1b-4a52-bb0a-4d1f9c7a6b55","name":"matches","parts":[{"data":{"data":{"matched":14,"open":0,"currency":"EUR"}}},{"text":"All invoices of July are matched; nothing is open."}]}]}}}"#;
 
 const CHAT: &str = r#"{"id":"chatcmpl-9f2c4e7a1b3d5f60","object":"chat.completion","created":1785576600,"model":"bench-model","service_tier":"default","system_fingerprint":"fp_3b1c5d7e9f","choices":[{"index":0,"message":{"role":"assistant","content":"The invoice INV-2041 of Brightwater Supplies over 1,284.00 EUR matches purchase order PO-7781. Quantities and prices agree, the delivery was confirmed on the 12th, and no position is open. It can be released for payment on the agreed terms.","refusal":null,"annotations":[]},"logprobs":null,"finish_reason":"stop"}],"usage":{"prompt_tokens":92,"completion_tokens":58,"total_tokens":150,"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,"audio_tokens":0}}}"#;
@@ -52,6 +55,12 @@ pub(crate) fn answer(
 }
 
 fn mcp(request: &Request<'_>, seen: &Seen) -> anyhow::Result<Vec<u8>> {
+    // There is no stream to listen to, and no session that must be ended.
+    match request.method {
+        "GET" => return json("405 Method Not Allowed", "allow: POST\r\n", b""),
+        "DELETE" => return json("200 OK", "", b""),
+        _ => {}
+    }
     let holds = |text: &str| memchr::memmem::find(request.body, text.as_bytes()).is_some();
     if holds(r#""method":"initialize""#) {
         let session = format!("mcp-session-id: {SESSION_PREFIX}{}\r\n", seen.requests);
@@ -64,7 +73,16 @@ fn mcp(request: &Request<'_>, seen: &Seen) -> anyhow::Result<Vec<u8>> {
     if holds(r#""method":"notifications/"#) {
         return Ok(b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n".to_vec());
     }
-    rpc(request.body, "", TOOL_RESULT)
+    if holds(r#""method":"tools/call""#) {
+        return rpc(request.body, "", TOOL_RESULT);
+    }
+    if holds(r#""method":"tools/list""#) {
+        return rpc(request.body, "", TOOLS_RESULT);
+    }
+    if holds(r#""method":"ping""#) {
+        return rpc(request.body, "", r#","result":{}}"#);
+    }
+    rpc(request.body, "", r#","error":{"code":-32601,"message":"Method not found"}}"#)
 }
 
 /// A JSON-RPC answer with the id of the request, whose own `"id":` comes first in it.
@@ -117,6 +135,7 @@ mod tests {
         let mut seen = Seen::default();
         let mut pieces = Vec::new();
         let request = Request {
+            method: "POST",
             path,
             session: session.map(str::as_bytes),
             authorization: Some(b"Bearer x"),
