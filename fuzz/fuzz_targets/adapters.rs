@@ -1,49 +1,52 @@
-//! The three adapters over headers and a body, and the decision on what they ask.
+//! The adapters over headers and a body, and the decision on what they ask.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use vidimus_core::call::{Call, Context, Target};
-use vidimus_core::caller::{Chain, UnixMillis};
+use vidimus_core::call::{Ask, Call, Destination, Target};
+use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis};
+use vidimus_core::decision::Outcome;
 use vidimus_core::resource::Principal;
 use vidimus_core::snapshot::Snapshot;
-use vidimus_gateway::protocol::{
-    self, Answer, Ask, LONGEST_NAME, LONGEST_URI, a2a, added_usage, jsonrpc, llm, mcp,
-};
+use vidimus_gateway::fuzzing::protocol::llm::added_usage;
+use vidimus_gateway::fuzzing::protocol::{self, MAX_NAME, MAX_URI, Message};
 
 static WORLD: LazyLock<Arc<Snapshot>> = LazyLock::new(|| vidimus_fuzz::world("http://127.0.0.1:1"));
 
 fuzz_target!(|input: &[u8]| {
     let (head, bytes) = vidimus_fuzz::cut(input);
     let headers = headers(head);
-    let Ok(body) = protocol::parse(bytes) else { return };
-    let _ = jsonrpc::id_text(&body);
-    let (server, agent, provider) = objects();
-    let asks = [
-        mcp::ask(server, &headers, &body),
-        a2a::ask(agent, &headers, &body),
-        llm::ask(provider, llm::Endpoint::ChatCompletions, &body, bytes.len()),
-        llm::ask(provider, llm::Endpoint::Messages, &body, bytes.len()),
-    ];
-    for ask in asks.iter().flatten() {
-        decide(ask);
-        if ask.answer == Answer::AddedUsage {
-            asks_for_usage(ask, bytes);
+    let Ok(json) = protocol::parse(bytes) else { return };
+    for (destination, path) in destinations() {
+        let binding = protocol::binding_of(&destination);
+        let _ = binding.message_id(&json);
+        let message = Message {
+            destination: &destination,
+            method: &Method::POST,
+            path,
+            headers: &headers,
+            json: Some(&json),
+            bytes: bytes.len(),
+        };
+        let Ok(parsed) = binding.parse(&message) else { continue };
+        decide(&parsed.ask);
+        if parsed.amends {
+            asks_for_usage(&binding.amended(&Bytes::copy_from_slice(bytes)).expect("it was parsed"), bytes);
         }
     }
 });
 
-fn objects() -> (
-    &'static Arc<vidimus_core::resource::McpServer>,
-    &'static Arc<vidimus_core::resource::Agent>,
-    &'static Arc<vidimus_core::resource::LlmProvider>,
-) {
+fn destinations() -> [(Destination, &'static str); 3] {
     let world = &*WORLD;
-    (world.mcp_server("fin/s").unwrap(), world.agent("fin/a").unwrap(), world.llm_provider("fin/p").unwrap())
+    [
+        (Destination::Server(world.mcp_server("fin/s").unwrap().clone()), ""),
+        (Destination::Agent(world.agent("fin/a").unwrap().clone()), ""),
+        (Destination::Provider(world.llm_provider("fin/p").unwrap().clone()), "/v1/chat/completions"),
+    ]
 }
 
 fn headers(head: &[u8]) -> HeaderMap {
@@ -60,38 +63,34 @@ fn headers(head: &[u8]) -> HeaderMap {
 }
 
 fn decide(ask: &Ask<'_>) {
-    let longest = match ask.target {
+    let left = match ask.target {
         Target::Tool { name, .. } | Target::Prompt { name, .. } | Target::Skill { name, .. } => {
-            LONGEST_NAME.checked_sub(name.len())
+            MAX_NAME.checked_sub(name.len())
         }
-        Target::Resource { uri, .. } => LONGEST_URI.checked_sub(uri.len()),
-        Target::Server(_) | Target::Agent(_) | Target::Model { .. } => Some(0),
+        Target::Resource { uri, .. } => MAX_URI.checked_sub(uri.len()),
+        Target::Server(_) | Target::Agent(_) | Target::Model { .. } | Target::Provider(_) => Some(0),
     };
-    assert!(longest.is_some(), "what is named is bounded");
+    assert!(left.is_some(), "what is named is bounded");
     let chain = Chain { transaction: "t".into(), started: UnixMillis(0), actors: Vec::new() };
-    let principal = Principal::Agent(objects().1.clone());
-    let context = Context {
-        method: ask.method,
+    let proven = Proven {
+        principal: Principal::Agent(WORLD.agent("fin/a").unwrap().clone()),
+        identity: "oidc:x".into(),
         user: None,
-        chain: &chain,
-        now: UnixMillis(0),
-        source_ip: None,
-        identity: "oidc:x",
-        arguments: ask.arguments,
-        tokens_estimated: ask.tokens_estimated,
-        streaming: ask.streaming,
-        fan_out: 1,
+        delegated: None,
+        expires: None,
     };
-    let call = Call { principal: &principal, action: ask.action, target: ask.target, context };
+    let caller = Caller { proven: Arc::new(proven), chain: Arc::new(chain) };
+    let call = Call { caller: &caller, ask: *ask, now: UnixMillis(0), source_ip: None, fan_out: 1 };
     let decision = WORLD.authorize(&call);
-    assert_eq!(decision.permit().is_ok(), decision.allowed());
-    assert!(!decision.allowed() || WORLD.could_allow(&call) || !decision.facts().is_empty());
+    let allowed = matches!(decision.outcome(), Outcome::Allow | Outcome::AllowWithObligations);
+    assert_eq!(decision.code().is_none(), allowed);
+    assert!(!allowed || WORLD.could_allow(&call) || !decision.facts().is_empty());
+    let _ = call.digest();
 }
 
 /// The body that is sent asks for usage, and is otherwise the caller's.
-fn asks_for_usage(ask: &Ask<'_>, bytes: &[u8]) {
-    let sent = ask.sent(&Bytes::copy_from_slice(bytes)).expect("a body that was parsed");
-    assert_eq!(added_usage::asked(&protocol::parse(&sent).expect("still strict JSON")), Ok(true));
+fn asks_for_usage(sent: &[u8], bytes: &[u8]) {
+    assert_eq!(added_usage::asked(&protocol::parse(sent).expect("still strict JSON")), Ok(true));
     let rest = |bytes: &[u8]| {
         let mut value: Value = serde_json::from_slice(bytes).expect("JSON");
         if let Some(options) = value["stream_options"].as_object_mut() {
@@ -102,5 +101,5 @@ fn asks_for_usage(ask: &Ask<'_>, bytes: &[u8]) {
         }
         value
     };
-    assert_eq!(rest(bytes), rest(&sent));
+    assert_eq!(rest(bytes), rest(sent));
 }

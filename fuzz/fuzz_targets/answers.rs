@@ -3,9 +3,13 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use vidimus_gateway::protocol::events::{Events, Shows, TooLong};
-use vidimus_gateway::protocol::usage::{Reader, Usage, Watch};
-use vidimus_gateway::protocol::{Listing, jsonrpc, listing};
+use bytes::Bytes;
+use vidimus_core::refusal::Refusal;
+use vidimus_gateway::fuzzing::protocol::jsonrpc;
+use vidimus_gateway::fuzzing::protocol::llm::added_usage::WithoutUsage;
+use vidimus_gateway::fuzzing::protocol::mcp::listing::{self, Listing};
+use vidimus_gateway::fuzzing::protocol::observe::{Observe, Observer, Usage};
+use vidimus_gateway::fuzzing::protocol::sse::{EventFilter, EventStream, TooLong};
 
 const LISTINGS: [(Listing, &str, &str); 4] = [
     (Listing::Tools, "tools", "name"),
@@ -37,21 +41,25 @@ fuzz_target!(|input: &[u8]| {
 #[derive(Debug)]
 struct OddNames;
 
-impl Shows for OddNames {
-    fn shows(&self, _: Listing, name: &str) -> bool {
-        keep(name)
+impl EventFilter for OddNames {
+    fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        Ok(listing::filter_event(event, &mut |_, name| keep(name))?.map(String::into_bytes))
     }
 }
 
-fn listings() -> Events {
-    Events::listings(Box::new(OddNames), 1 << 20, TooLong::EndsStream)
+fn listings() -> EventStream {
+    EventStream::new(Box::new(OddNames), 1 << 20, TooLong::EndsStream)
+}
+
+fn without_usage() -> EventStream {
+    EventStream::new(Box::new(WithoutUsage), WithoutUsage::MAX_EVENT, TooLong::Passes)
 }
 
 /// What a stream becomes that comes in chunks of `size` bytes.
-fn changed(mut events: Events, stream: &[u8], size: usize) -> Option<Vec<u8>> {
+fn changed(mut events: EventStream, stream: &[u8], size: usize) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     for chunk in stream.chunks(size) {
-        out.extend_from_slice(&events.push(chunk).ok()?);
+        out.extend_from_slice(&events.push(&Bytes::copy_from_slice(chunk)).ok()?);
     }
     out.extend_from_slice(&events.finish().ok()?);
     Some(out)
@@ -95,16 +103,16 @@ fn event_data(stream: &str) -> Vec<String> {
 
 /// Cut into pieces of any size, a stream is the same stream.
 fn streams(stream: &[u8], size: usize) {
-    for watch in [Watch::Usage(Usage::default()), Watch::Rpc { error: false }] {
+    for observe in [Observe::Usage, Observe::RpcError] {
         let found = [size, stream.len().max(1)].map(|size| {
-            let mut reader = Reader::events(watch);
-            stream.chunks(size).for_each(|chunk| reader.push(chunk));
-            reader.found()
+            let mut observer = Observer::events(observe);
+            stream.chunks(size).for_each(|chunk| observer.push(chunk));
+            observer.found()
         });
         assert_eq!(found[0], found[1]);
     }
     let [small, whole] = [size, stream.len().max(1)]
-        .map(|size| changed(Events::without_usage(), stream, size).expect("it never ends a stream"));
+        .map(|size| changed(without_usage(), stream, size).expect("it never ends a stream"));
     assert_eq!(small, whole);
     assert!(small == stream || stream.windows(7).any(|window| window == b"\"usage\""));
 }

@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use vidimus_gateway::route::Route;
-use vidimus_gateway::trace::TraceContext;
+use vidimus_gateway::fuzzing::Route;
+use vidimus_gateway::fuzzing::TraceContext;
 
 fuzz_target!(|text: &str| {
     if let Some(route) = Route::parse(text) {

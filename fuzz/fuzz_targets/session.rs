@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use vidimus_gateway::session::{KEY_LENGTH, SessionSeal};
+use vidimus_gateway::{KEY_LENGTH, SessionSeal};
 
 static SEAL: LazyLock<SessionSeal> = LazyLock::new(|| SessionSeal::new(&[7; KEY_LENGTH]).expect("a key"));
 
