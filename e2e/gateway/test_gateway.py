@@ -165,7 +165,7 @@ class A2a(unittest.TestCase):
             for step in ("card", "send", "stream", "get", "cancel"):
                 self.assertTrue(steps[step]["ok"], steps[step])
             rows = [row for row in STAGE.records("--kind", "decision", "--agent", "marketing/stranger") if row["resource"] == "Agent/finance/echo"]
-            through = {row["method"]: row["facts"]["through"] for row in rows if row["outcome"] == "allow"}
+            through = {row["method"]: row["facts"]["implied_by"] for row in rows if row["outcome"] == "allow"}
             self.assertLessEqual({"GetAgentCard", "GetTask", "CancelTask"}, set(through))
             self.assertEqual(set(through.values()), {"callAgent Skill/finance/echo/echo"})
             send = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": {
