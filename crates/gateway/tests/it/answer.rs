@@ -93,7 +93,7 @@ async fn a_stream_without_an_end_ends_with_the_credential() {
     let (answer, stream) = Answer::stream("text/event-stream");
     world.upstream.next(answer);
     let mut request = world.request(Method::GET, "/mcp/t/tools", &json!(null));
-    let token = world.token("caller", Duration::from_secs(1));
+    let token = world.token("caller", Duration::from_secs(3));
     request.headers_mut().insert("authorization", format!("Bearer {token}").parse().expect("a value"));
     let response = world.send(request).await;
     let id = call_id(response.headers());
@@ -107,15 +107,15 @@ async fn a_stream_without_an_end_ends_with_the_credential() {
 
 #[tokio::test]
 async fn a_stream_that_pauses_too_long_is_given_up_and_one_that_does_not_goes_on() {
-    let limits = Limits { idle_stream: Duration::from_millis(400), ..Limits::default() };
+    let limits = Limits { idle_stream: Duration::from_secs(1), ..Limits::default() };
     let world = World::with(limits).await;
     let (answer, stream) = Answer::stream("text/event-stream");
     world.upstream.next(answer);
     let response = world.send(world.tool("echo")).await;
     let id = call_id(response.headers());
     let mut body = response.into_body();
-    for _ in 0..5 {
-        tokio::time::sleep(Duration::from_millis(150)).await;
+    for _ in 0..8 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
         assert!(stream.event("{}").await);
         next(&mut body).await.expect("an event").expect("whole");
     }
