@@ -18,7 +18,10 @@ mod gate;
 mod handle;
 pub mod listener;
 mod meter;
+#[cfg(not(fuzzing))]
 mod protocol;
+#[cfg(fuzzing)]
+pub mod protocol;
 mod provider_credentials;
 mod refusal_sampler;
 mod reply;
