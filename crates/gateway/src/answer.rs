@@ -72,9 +72,9 @@ impl Answering<'_> {
         };
         let body = match done {
             Ok(Done::Whole(bytes)) => {
-                let error = effect.status >= 400 || effect.is_error;
                 effect.bytes_out = bytes.len() as u64;
-                effect.record(if error { Ending::Error } else { Ending::Ok }).await.map_err(closed)?;
+                let ending = effect.of_whole_answer();
+                effect.record(ending).await.map_err(closed)?;
                 ReplyBody::whole(bytes)
             }
             Ok(Done::Stream(content)) => {

@@ -68,7 +68,7 @@ pub struct Effect {
     pub token: Option<String>,
     usage: Usage,
     /// The answer is the protocol's own error.
-    pub is_error: bool,
+    is_error: bool,
     /// Registered provider and model, for the token metric.
     model: Option<(Arc<str>, Arc<str>)>,
     pub span: Option<Span>,
@@ -121,6 +121,11 @@ impl Effect {
             Observation::Usage(usage) => self.usage = usage,
             Observation::RpcError(error) => self.is_error = error,
         }
+    }
+
+    /// How a call ended whose answer came whole: an HTTP error status and the protocol's own error are errors.
+    pub fn of_whole_answer(&self) -> Ending {
+        if self.status >= 400 || self.is_error { Ending::Error } else { Ending::Ok }
     }
 
     /// Records the effect. Consumes it: an effect is recorded once.

@@ -171,11 +171,10 @@ impl ResponseStream {
 
     /// The upstream has said all. What of it was not passed on yet is the last that is, once the end is on record.
     fn ended(&mut self) {
-        let error = self.effect.as_ref().is_some_and(|effect| effect.status >= 400);
         match self.rest() {
             Ok(rest) => {
                 rest.into_iter().for_each(|rest| self.gathered.push(rest));
-                self.close(if error { Ending::Error } else { Ending::Ok });
+                self.close(Ending::Ok);
             }
             Err(refusal) => self.close(Ending::Failed(refusal.code)),
         }
@@ -194,8 +193,8 @@ impl ResponseStream {
         let Some(mut effect) = self.effect.take() else { return };
         effect.shared.meter.streams().dec();
         effect.observed(self.content.observer.found());
-        if ending == Ending::Ok && effect.is_error {
-            ending = Ending::Error;
+        if ending == Ending::Ok {
+            ending = effect.of_whole_answer();
         }
         let failed = match ending {
             Ending::Failed(code) => Some(code),

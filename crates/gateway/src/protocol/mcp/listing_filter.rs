@@ -55,9 +55,7 @@ impl ListingFilter {
             fan_out: self.fan_out,
         })
     }
-}
 
-impl ListingFilter {
     /// Takes caller and server from the configuration in force.
     ///
     /// # Errors
