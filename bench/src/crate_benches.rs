@@ -28,6 +28,12 @@ pub(crate) const DECIDE: CrateBench = CrateBench {
 pub(crate) const LEDGER: CrateBench =
     CrateBench { package: "vidimus-ledger", target: "append", figures: &["ledger_append"] };
 
+pub(crate) const CREDENTIALS: CrateBench = CrateBench {
+    package: "vidimus-identity",
+    target: "credentials",
+    figures: &["authenticate", "mint", "sign", "verify"],
+};
+
 pub(crate) const SNAPSHOT_CHANGE: CrateBench =
     CrateBench { package: "vidimus-core", target: "snapshot_change", figures: &["snapshot_change"] };
 

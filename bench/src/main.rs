@@ -117,6 +117,8 @@ enum Only {
     /// From a changed file to the snapshot in use.
     DirectoryChange,
     LedgerAppend,
+    /// Verifying the token of a caller, and minting that of a hop.
+    Credentials,
     Start,
     McpCall,
     A2aSend,
@@ -136,6 +138,7 @@ impl Only {
             | Self::SnapshotChange
             | Self::DirectoryChange
             | Self::LedgerAppend
+            | Self::Credentials
             | Self::Start => None,
         }
     }
@@ -185,6 +188,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (Only::SnapshotChange, "snapshot_change", crate_benches::SNAPSHOT_CHANGE),
         (Only::DirectoryChange, "directory_change", crate_benches::DIRECTORY_CHANGE),
         (Only::LedgerAppend, "ledger_append", crate_benches::LEDGER),
+        (Only::Credentials, "credentials", crate_benches::CREDENTIALS),
     ] {
         if wanted(only) {
             attempt(what, bench.run().map(drop))?;
