@@ -59,6 +59,7 @@ impl Load {
 /// Connections that stay open between measurements.
 #[derive(Debug)]
 pub(crate) struct Generator {
+    address: SocketAddr,
     poll: Poll,
     events: Events,
     connections: Vec<Connection>,
@@ -70,20 +71,25 @@ impl Generator {
         let poll = Poll::new()?;
         let mut connections = Vec::with_capacity(scripts.len());
         for (number, script) in scripts.into_iter().enumerate() {
-            // Connected before it is registered, so that the first write finds it open.
-            let stream = std::net::TcpStream::connect(address)
-                .with_context(|| format!("no connection to {address}"))?;
-            stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
-            let mut stream = TcpStream::from_std(stream);
-            poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
-            connections.push(Connection::new(stream, script)?);
+            connections.push(Connection::new(open(address, &poll, number)?, script)?);
         }
-        Ok(Self { poll, events: Events::with_capacity(256), connections })
+        Ok(Self { address, poll, events: Events::with_capacity(256), connections })
+    }
+
+    /// Opens the connections again that were closed while the other ways had their turns, as idle connections are.
+    fn reopen(&mut self) -> anyhow::Result<()> {
+        for (number, connection) in self.connections.iter_mut().enumerate() {
+            if connection.is_closed() {
+                self.poll.registry().deregister(&mut connection.stream)?;
+                connection.stream = open(self.address, &self.poll, number)?;
+            }
+        }
+        Ok(())
     }
 
     /// Keeps one request under way on every connection for `time`, then waits for the last answers.
     pub(crate) fn run(&mut self, time: Duration) -> anyhow::Result<Load> {
+        self.reopen()?;
         let clock = CpuClock::own();
         let (cpu, begun) = (clock.read()?, Instant::now());
         let mut latency = Latency::new()?;
@@ -115,6 +121,17 @@ impl Generator {
     }
 }
 
+/// Connected before it is registered, so that the first write finds it open.
+fn open(address: SocketAddr, poll: &Poll, number: usize) -> anyhow::Result<TcpStream> {
+    let stream =
+        std::net::TcpStream::connect(address).with_context(|| format!("no connection to {address}"))?;
+    stream.set_nodelay(true)?;
+    stream.set_nonblocking(true)?;
+    let mut stream = TcpStream::from_std(stream);
+    poll.registry().register(&mut stream, Token(number), Interest::READABLE)?;
+    Ok(stream)
+}
+
 #[derive(Debug)]
 struct Connection {
     stream: TcpStream,
@@ -144,6 +161,13 @@ impl Connection {
             filled: 0,
             answer: Answer::default(),
         })
+    }
+
+    /// Whether the other side has closed it. Nothing is under way, so there is nothing else to read.
+    fn is_closed(&self) -> bool {
+        self.stream
+            .peek(&mut [0])
+            .map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |read| read == 0)
     }
 
     fn send(&mut self, now: Instant) -> anyhow::Result<()> {

@@ -47,3 +47,23 @@ fn refusals_are_errors_not_figures() {
     assert!(load(vec![GOOD], |_| bail!("not this")).is_err());
     assert!(load(vec![GOOD], good).is_err(), "closed instead of a second answer");
 }
+
+#[test]
+fn a_connection_that_was_closed_while_idle_is_opened_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for _ in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut [0; 64]).unwrap() > 0);
+            stream.write_all(GOOD.as_bytes()).unwrap();
+        }
+    });
+    let request = Request { bytes: b"GET / HTTP/1.1\r\n\r\n"[..].into(), check: |_| Ok(()), varies: false };
+    let mut generator = Generator::connect(address, vec![vec![request]]).unwrap();
+    generator.run(Duration::ZERO).unwrap();
+    while !generator.connections.iter().all(Connection::is_closed) {
+        std::thread::yield_now();
+    }
+    assert_eq!(generator.run(Duration::ZERO).unwrap().requests, 1);
+}
