@@ -38,7 +38,7 @@ pub use agent::Agent;
 pub use check::check;
 pub use crd::crds;
 pub use endpoint::Endpoint;
-pub use field::web_url::why_not_called;
+pub use field::special_purpose::{reached, why_not_called};
 pub use identity::{ActsFor, Identity};
 pub use llm_provider::LlmProvider;
 pub use mcp_server::McpServer;

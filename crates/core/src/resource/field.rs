@@ -3,6 +3,7 @@
 pub mod issuer;
 pub mod name;
 pub mod person;
+pub mod special_purpose;
 pub mod spiffe_id;
 pub mod timeout;
 pub mod web_url;

@@ -1,10 +1,11 @@
 //! A URL that the gateway calls.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use schemars::{Schema, SchemaGenerator};
 use url::{Host, Url};
 
+use super::special_purpose::why_not_called;
 use super::text_with_rules;
 use crate::resource::problem::Fault;
 
@@ -86,58 +87,4 @@ fn check_host(url: &Url) -> Result<(), Fault> {
 fn is_metadata_name(name: &str) -> bool {
     let name = name.trim_end_matches('.');
     ["metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"].contains(&name)
-}
-
-/// Why an address must never be called, whoever configured it; `None` when it may be. What a name resolves to has to
-/// pass this too. Loopback and private addresses may be called: upstreams live there.
-pub fn why_not_called(address: IpAddr) -> Option<&'static str> {
-    match address {
-        IpAddr::V4(address) => why_not_called_v4(address),
-        IpAddr::V6(address) => {
-            if let Some(address) = embedded_v4(address) {
-                return why_not_called_v4(address);
-            }
-            if address.is_unicast_link_local() {
-                Some("it is link-local (fe80::/10)")
-            } else if address.is_unspecified() {
-                Some("it is unspecified")
-            } else if address.is_multicast() {
-                Some("it is multicast")
-            } else if address == Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254) {
-                Some("it is the metadata service of a cloud")
-            } else {
-                None
-            }
-        }
-    }
-}
-
-fn why_not_called_v4(address: Ipv4Addr) -> Option<&'static str> {
-    // Alibaba, Azure and Oracle keep theirs outside the link-local block.
-    const METADATA: [[u8; 4]; 3] = [[100, 100, 100, 200], [168, 63, 129, 16], [192, 0, 0, 192]];
-    if address.is_link_local() {
-        Some("it is link-local (169.254.0.0/16), where clouds serve metadata")
-    } else if METADATA.contains(&address.octets()) {
-        Some("it is the metadata service of a cloud")
-    } else if address.octets().first() == Some(&0) {
-        Some("it is unspecified (0.0.0.0/8)")
-    } else if address.is_multicast() || address.is_broadcast() {
-        Some("it is multicast or broadcast")
-    } else {
-        None
-    }
-}
-
-/// IPv4 inside IPv6: mapped and compatible (RFC 4291 section 2.5.5), NAT64 (RFC 6052 section 2.1), 6to4 (RFC 3056).
-fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, d, e, f, g, h] = address.segments();
-    let from = |high: u16, low: u16| Some(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
-    match (a, b, c, d, e, f) {
-        (0, 0, 0, 0, 0, 0xffff) => from(g, h),
-        // ::1 and :: are addresses of their own.
-        (0, 0, 0, 0, 0, 0) if g != 0 => from(g, h),
-        (0x64, 0xff9b, 0, 0, 0, 0) => from(g, h),
-        (0x2002, high, low, ..) => from(high, low),
-        _ => None,
-    }
 }
