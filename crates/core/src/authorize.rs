@@ -14,6 +14,9 @@ use crate::snapshot::Snapshot;
 /// The tools, resources, prompts and skills that policies name one by one, by the key of their server or agent.
 pub(crate) type Named = HashMap<Arc<str>, BTreeSet<(Action, Arc<str>)>>;
 
+/// How many of the tools that a server's sets list are looked at one by one.
+const MAX_LISTED: usize = 256;
+
 /// Stands for the tools, resources, prompts and skills that nothing names.
 const UNNAMED: &str = "*";
 
@@ -115,13 +118,23 @@ impl Snapshot {
     }
 
     /// What of a server may be used: what its record lists, what policies name, and anything else.
+    ///
+    /// A record's tool sets may list 16,384 tools, and each one looked at is an edge compiled. Of more than [`MAX_LISTED`] all are
+    /// looked at that can stand for others: the first of each set, those with attributes of their own, those that policies name,
+    /// and one that nothing names. What is then missed is a permit by a pattern of names that none of the first matches.
     fn uses_of_server<'a>(&'a self, server: &'a Arc<McpServer>) -> impl Iterator<Item = Use<'a>> {
-        let registered = server.tool_sets.values().flatten().chain(server.tools.keys());
-        let tools = registered.map(|name| (Action::InvokeTool, &**name));
+        let listed = || server.tool_sets.values().flatten();
+        let (all, none) = (usize::MAX, 0);
+        let (at_first, of_each_set, at_last) =
+            if listed().nth(MAX_LISTED).is_none() { (all, none, none) } else { (none, all, MAX_LISTED) };
+        let first_of_sets = server.tool_sets.values().filter_map(|set| set.iter().next()).take(of_each_set);
+        let tools = listed().take(at_first).chain(first_of_sets).chain(server.tools.keys());
+        let invoked = |name: &'a Arc<str>| (Action::InvokeTool, &**name);
         let named = self.named_of(&server.id.id).filter(|(action, _)| *action != Action::CallAgent);
         let unnamed =
             [Action::InvokeTool, Action::ReadResource, Action::GetPrompt].map(|action| (action, UNNAMED));
-        tools.chain(named).chain(unnamed).map(|(action, name)| {
+        let rest = listed().take(at_last).map(invoked);
+        tools.map(invoked).chain(named).chain(unnamed).chain(rest).map(|(action, name)| {
             let target = match action {
                 Action::ReadResource => Target::Resource { server, uri: name },
                 Action::GetPrompt => Target::Prompt { server, name },

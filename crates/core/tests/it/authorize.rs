@@ -5,7 +5,8 @@ use std::sync::Arc;
 use vidimus_core::call::{Action, Target};
 use vidimus_core::permit::Verdict;
 use vidimus_core::refusal::Code;
-use vidimus_core::resource::{DelegationLimits, Object};
+use vidimus_core::resource::mcp_server::Tool;
+use vidimus_core::resource::{DelegationLimits, Object, RiskLevel};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::world::{Answer, Facts, agent, cluster, names, objects, provider, server, snapshot};
@@ -67,6 +68,49 @@ fn who_may_use_something_may_connect_and_the_record_says_what_implies_it() {
         r#"permit (principal, action, resource); forbid (principal, action == Action::"connectServer", resource);"#,
     ] {
         assert!(!connect(&world(policy)).allowed(), "{policy}");
+    }
+}
+
+/// A record may list 64 sets of 256 tools. What is looked at for one message is bounded, and finds what may be used.
+#[test]
+fn connecting_to_a_server_of_many_tools_is_bounded_work() {
+    let mut large = server("a", "s");
+    for set in 0..64 {
+        let tools: Vec<String> = (0..256).map(|tool| format!("s{set:02}-t{tool:03}")).collect();
+        let tools: Vec<&str> = tools.iter().map(String::as_str).collect();
+        large.tool_sets.insert(format!("set{set:02}").as_str().into(), names(&tools));
+    }
+    let safe = Tool { risk_level: RiskLevel::Low, read_only: true, destructive: false };
+    large.tools.insert("s40-t200".into(), safe);
+    for (policy, use_of_it) in [
+        ("", None),
+        (r#"permit (principal == Agent::"b/y", action, resource);"#, None),
+        (
+            r#"permit (principal, action == Action::"invokeTool", resource in ToolSet::"set63");"#,
+            Some("Tool/a/s/s63-t000"),
+        ),
+        (
+            r#"permit (principal, action == Action::"invokeTool", resource == Tool::"a/s/s50-t100");"#,
+            Some("Tool/a/s/s50-t100"),
+        ),
+        (
+            r#"permit (principal, action == Action::"invokeTool", resource) when { resource.read_only };"#,
+            Some("Tool/a/s/s40-t200"),
+        ),
+        (
+            r#"permit (principal, action == Action::"invokeTool", resource in ToolSet::"set00");
+               forbid (principal, action, resource == Tool::"a/s/s00-t000");"#,
+            Some("Tool/a/s/s00-t001"),
+        ),
+    ] {
+        let policies = if policy.is_empty() { Vec::new() } else { vec![cluster(policy)] };
+        let world = snapshot(objects(vec![agent("a", "x"), agent("b", "y")], vec![large.clone()], policies));
+        let decision = connect(&world);
+        let facts = decision.facts();
+        let fact = facts.iter().find(|(name, _)| *name == "implied_by");
+        let implied = fact.map(|(_, value)| value.split(' ').next_back().unwrap_or_default().to_owned());
+        assert_eq!(implied.as_deref(), use_of_it, "{policy}");
+        assert!(world.edges() <= 400, "{policy}: {} edges are compiled for one message", world.edges());
     }
 }
 
