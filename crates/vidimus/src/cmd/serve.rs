@@ -2,6 +2,7 @@
 
 mod admin;
 mod bundles;
+mod certificate;
 mod compose;
 mod flags;
 mod taken;
@@ -43,7 +44,7 @@ pub struct Serve {
     /// Address for TLS, with client certificates (X.509-SVIDs) accepted and not required.
     #[arg(long, env = "VIDIMUS_TLS_LISTEN")]
     pub tls_listen: Option<SocketAddr>,
-    /// PEM certificate chain of the TLS address; the built-in CA issues one where none is given.
+    /// PEM certificate chain of the TLS address; the built-in CA issues one where none is given. Files that change are read again.
     #[arg(long, env = "VIDIMUS_TLS_CERT", requires_all = ["tls_key", "tls_listen"])]
     pub tls_cert: Option<PathBuf>,
     /// PEM private key to --tls-cert.
@@ -86,10 +87,12 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_BODY_TIME", default_value = "30s", value_parser = flags::time_limit)]
     pub body_time: Duration,
     /// How long an upstream's answer may pause once it has begun (until it begins, spec.endpoint.timeout counts). An answer that
-    /// is read whole, such as a filtered listing, has this time in all.
+    /// has to be read whole to be changed, such as a filtered listing, has this time in all; any other one is passed on after it
+    /// at the latest.
     #[arg(long, env = "VIDIMUS_STREAM_IDLE_TIME", default_value = "5m", value_parser = flags::time_limit)]
     pub stream_idle_time: Duration,
-    /// Networks that no upstream may be in, besides link-local, multicast and unspecified ones.
+    /// Networks that no upstream may be in, besides those of IANA's special-purpose registries (link-local, shared, multicast and
+    /// others; loopback and private addresses may be called) and the metadata services of clouds.
     #[arg(long, env = "VIDIMUS_DENY_UPSTREAM", value_delimiter = ',', value_name = "CIDR")]
     pub deny_upstream: Vec<Network>,
     /// Browser origins that may call; all others are refused.

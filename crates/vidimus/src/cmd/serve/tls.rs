@@ -1,11 +1,9 @@
 //! The TLS address: the gateway's certificate, and the trust bundles that callers' SVIDs are verified against.
 
-use std::fs;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use tokio::runtime::Runtime;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::listener::Listener;
@@ -16,6 +14,7 @@ use crate::clock::SystemClock;
 
 use super::Serve;
 use super::bundles::Bundles;
+use super::certificate::CertificateFiles;
 
 /// Life of a certificate that the built-in CA issues for the gateway; renewed at half of it.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
@@ -28,10 +27,10 @@ pub(super) fn listener(
 ) -> anyhow::Result<Listener> {
     let certificate = match (&serve.tls_cert, &serve.tls_key) {
         (Some(chain), Some(key)) => {
-            let read = |flag: &str, path: &std::path::Path| {
-                fs::read_to_string(path).with_context(|| format!("--{flag} {}", path.display()))
-            };
-            ServerCertificate::from_pem(read("tls-cert", chain)?.as_bytes(), &read("tls-key", key)?.into())?
+            let files = CertificateFiles::open(chain.clone(), key.clone())?;
+            let certificate = files.certificate();
+            files.follow(control);
+            certificate
         }
         _ => {
             let names = names(serve);
