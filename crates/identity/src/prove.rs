@@ -69,6 +69,10 @@ pub struct Limits {
     pub refetch_after: Duration,
     /// The pause after a failed fetch.
     pub retry_after: Duration,
+    /// How long a call waits for an issuer's keys. The fetch goes on, and calls after it have them.
+    pub wait: Duration,
+    /// How many calls wait for one issuer's keys at once. One more is refused: what it holds would be held for that long.
+    pub waiting: usize,
 }
 
 impl Default for Limits {
@@ -79,6 +83,8 @@ impl Default for Limits {
             stale_after: Duration::from_secs(60 * 60),
             refetch_after: Duration::from_secs(10),
             retry_after: Duration::from_secs(5),
+            wait: Duration::from_secs(5),
+            waiting: 1024,
         }
     }
 }

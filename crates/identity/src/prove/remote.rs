@@ -1,14 +1,14 @@
 //! The keys of an issuer elsewhere. They are fetched on first use, kept, renewed in the background, and given up when too old.
 //!
-//! Nothing here runs on a timer or reads a clock. The age of keys is measured against the time that each call brings with it, and
+//! Nothing here runs on a timer of its own or reads a clock. The age of keys is measured against the time that each call brings with it, and
 //! a call that finds the keys ageing starts the renewal. So an idle gateway makes no requests, and tests need no sleeps.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwapOption, Guard};
 use aws_lc_rs::digest::{SHA256, digest};
-use tokio::sync::Mutex;
+use tokio::sync::{Semaphore, watch};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::refusal::{Code, Refusal};
 
@@ -31,8 +31,10 @@ pub(crate) struct Remote {
     attempted: AtomicI64,
     failed: AtomicBool,
     last_error: ArcSwapOption<FetchError>,
-    /// Held while fetching, so that there is one fetch at a time. Whoever waits for it shares its result.
-    fetching: Mutex<()>,
+    /// The fetch that is under way: its end closes the channel. There is one at a time, and whoever waits for it shares its result.
+    under_way: Mutex<Option<watch::Receiver<()>>>,
+    /// Places for those who wait.
+    places: Semaphore,
 }
 
 #[derive(Debug)]
@@ -64,7 +66,8 @@ impl Remote {
             attempted: AtomicI64::new(NEVER),
             failed: AtomicBool::new(false),
             last_error: ArcSwapOption::empty(),
-            fetching: Mutex::new(()),
+            under_way: Mutex::new(None),
+            places: Semaphore::new(limits.waiting),
         }
     }
 
@@ -92,13 +95,14 @@ impl Remote {
     /// The issuer's keys.
     ///
     /// # Errors
-    /// `IssuerUnreachable` when there are none, or only ones older than [`Limits::stale_after`].
+    /// `IssuerUnreachable` when there are none, or only ones older than [`Limits::stale_after`], and `Overloaded` when too many wait
+    /// for them.
     pub(crate) async fn keys(self: &Arc<Self>, now: UnixMillis) -> Result<Arc<KeySet>, Refusal> {
         let seen = self.state.load_full();
         if let Some(fetched) = seen.as_ref().filter(|fetched| self.usable_at_once(fetched, now)) {
             return Ok(fetched.keys.clone());
         }
-        self.renew(seen, now).await;
+        self.renew(seen.as_ref(), now).await?;
         self.usable(now)
     }
 
@@ -111,7 +115,7 @@ impl Remote {
     ) -> Result<Arc<KeySet>, Refusal> {
         let state = self.state.load_full();
         if state.as_ref().is_some_and(|fetched| Arc::ptr_eq(&fetched.keys, seen)) {
-            self.renew(state, now).await;
+            self.renew(state.as_ref(), now).await?;
         }
         self.usable(now)
     }
@@ -129,7 +133,7 @@ impl Remote {
         let refusal = Refusal::new(Code::IssuerUnreachable, message);
         match self.last_error.load_full() {
             Some(error) => refusal.with_detail(error),
-            None => refusal,
+            None => refusal.with_detail("no answer yet"),
         }
     }
 
@@ -156,33 +160,48 @@ impl Remote {
     }
 
     fn renew_in_background(self: &Arc<Self>, seen: &Arc<Fetched>, now: UnixMillis) {
-        if self.fetching.try_lock().is_err() || self.pausing(now) {
-            return;
-        }
-        let (this, seen) = (self.clone(), Some(seen.clone()));
-        tokio::spawn(async move { this.fetch_once(seen, now).await });
+        drop(self.begin(Some(seen), now));
     }
 
-    /// The fetch is a task of its own: a caller that goes away neither stops it for the others nor restarts it for the next.
-    async fn renew(self: &Arc<Self>, seen: Option<Arc<Fetched>>, now: UnixMillis) {
-        let this = self.clone();
-        let task = tokio::spawn(async move { this.fetch_once(seen, now).await });
-        if let Err(error) = task.await {
-            tracing::error!(issuer = &*self.issuer, %error, "the fetch of issuer keys ended abnormally");
-        }
+    /// Waits for a fetch: the one that is under way, or a new one. Who waits for too long goes on without, and the fetch goes on for
+    /// those who come later.
+    async fn renew(self: &Arc<Self>, seen: Option<&Arc<Fetched>>, now: UnixMillis) -> Result<(), Refusal> {
+        let Some(mut under_way) = self.begin(seen, now) else { return Ok(()) };
+        let Ok(_place) = self.places.try_acquire() else {
+            let message = format!("too many calls wait for the keys of issuer {}", shown(&self.issuer));
+            return Err(Refusal::new(Code::Overloaded, message));
+        };
+        // The channel carries nothing; that it is closed is the word.
+        let _ended = tokio::time::timeout(self.limits.wait, under_way.changed()).await;
+        Ok(())
     }
 
-    async fn fetch_once(&self, seen: Option<Arc<Fetched>>, now: UnixMillis) {
-        let _one_at_a_time = self.fetching.lock().await;
+    /// The fetch that is under way, or one that begins now; `None` where keys newer than `seen` are there already, or it was asked
+    /// too lately. It is a task of its own: a caller that goes away neither stops it for the others nor restarts it for the next.
+    fn begin(self: &Arc<Self>, seen: Option<&Arc<Fetched>>, now: UnixMillis) -> Option<watch::Receiver<()>> {
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = under_way.as_ref().filter(|running| running.has_changed().is_ok()) {
+            return Some(running.clone());
+        }
         let current = self.state.load_full();
-        let renewed_meanwhile = match (&current, &seen) {
+        let renewed_meanwhile = match (&current, seen) {
             (Some(current), Some(seen)) => !Arc::ptr_eq(current, seen),
             (current, seen) => current.is_some() != seen.is_some(),
         };
         if renewed_meanwhile || self.pausing(now) {
-            return;
+            return None;
         }
         self.attempted.store(now.0, Ordering::Relaxed);
+        let (ends, ended) = watch::channel(());
+        let this = self.clone();
+        tokio::spawn(async move {
+            this.fetch_once(current, now).await;
+            drop(ends);
+        });
+        Some(under_way.insert(ended).clone())
+    }
+
+    async fn fetch_once(&self, current: Option<Arc<Fetched>>, now: UnixMillis) {
         match self.fetch(current, now).await {
             Ok(fetched) => {
                 self.failed.store(false, Ordering::Relaxed);

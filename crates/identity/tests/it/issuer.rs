@@ -278,3 +278,28 @@ async fn a_token_without_a_key_id_needs_a_single_key() {
     let later = 2 * REFETCH;
     assert_eq!(code(&world.at(Some(&nameless(&world)), None, later).await), Err(Code::TokenKeyUnknown));
 }
+
+#[tokio::test]
+async fn waiting_for_an_issuer_is_bounded_in_time_and_number() {
+    let world = World::with(|config| {
+        config.limits.wait = Duration::from_millis(300);
+        config.limits.waiting = 3;
+        // The fetch itself lasts longer than anybody waits for it.
+        config.limits.timeout = Duration::from_secs(600);
+    });
+    world.issuer.behave(Behaviour::Hanging);
+    let tokens: Vec<_> = (0..5).map(|n| world.token(json!({ "n": n }))).collect();
+    let mut codes = Vec::new();
+    for result in futures_join(tokens.iter().map(|token| world.bearer(token)).collect()).await {
+        codes.push(code(&result).expect_err("nobody is proven"));
+    }
+    let unreachable = codes.iter().filter(|code| **code == Code::IssuerUnreachable).count();
+    assert_eq!((unreachable, codes.len()), (3, 5), "{codes:?}");
+    assert_eq!(codes.iter().filter(|code| **code == Code::Overloaded).count(), 2, "{codes:?}");
+    // Who comes much later joins the same fetch, and has the keys with its end.
+    let late = world.at(Some(&tokens[0]), None, 60);
+    assert_eq!(code(&late.await), Err(Code::IssuerUnreachable));
+    assert_eq!(world.issuer.discovery_requests(), 1, "one fetch is under way");
+    world.issuer.behave(Behaviour::Healthy);
+    until(async || code(&world.at(Some(&tokens[0]), None, 60).await) == bot()).await;
+}
