@@ -224,8 +224,8 @@ class BrokenUpstreams(Peers):
         STAGE.until(lambda: self.upstream(how) == self.upstream(how, "ended"))
 
     def test_what_fails_before_it_answers_has_a_code(self):
-        for name, code in (("silent", "upstream_timeout"), ("closes", "upstream_unreachable"), ("absent", "upstream_unreachable"),
-                           ("garbage", "upstream_invalid"), ("headers", "upstream_invalid"), ("short", "upstream_invalid"),
+        for name, code in (("silent", "upstream_timeout"), ("closes", "upstream_interrupted"), ("absent", "upstream_unreachable"),
+                           ("garbage", "upstream_invalid"), ("headers", "upstream_invalid"), ("short", "upstream_interrupted"),
                            ("redirect", "upstream_invalid")):
             with self.subTest(name):
                 client = self.ask(name)

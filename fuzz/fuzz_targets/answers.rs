@@ -5,10 +5,9 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use bytes::Bytes;
 use vidimus_core::refusal::Refusal;
-use vidimus_gateway::fuzzing::protocol::jsonrpc;
 use vidimus_gateway::fuzzing::protocol::llm::added_usage::WithoutUsage;
 use vidimus_gateway::fuzzing::protocol::mcp::listing::{self, Listing};
-use vidimus_gateway::fuzzing::protocol::observe::{Observe, Observer, Usage};
+use vidimus_gateway::fuzzing::protocol::observe::{Observation, Observe, Observer};
 use vidimus_gateway::fuzzing::protocol::sse::{EventFilter, EventStream, TooLong};
 
 const LISTINGS: [(Listing, &str, &str); 4] = [
@@ -20,8 +19,7 @@ const LISTINGS: [(Listing, &str, &str); 4] = [
 
 fuzz_target!(|input: &[u8]| {
     let Some((first, answer)) = input.split_first() else { return };
-    let _ = jsonrpc::is_error(answer);
-    Usage::default().read(answer);
+    documents(answer, usize::from(*first).max(1));
     streams(answer, usize::from(*first).max(1));
     let Ok(text) = std::str::from_utf8(answer) else { return };
     for (listing, entries, name) in LISTINGS {
@@ -101,13 +99,25 @@ fn event_data(stream: &str) -> Vec<String> {
     events
 }
 
+/// Cut into pieces of any size, a document is the same document. Whether all of it could be read is not told alike where it is
+/// broken and has nothing that is looked for: a whole one is then not read further.
+fn documents(answer: &[u8], size: usize) {
+    for observe in [Observe::Usage, Observe::RpcError] {
+        let mut observer = Observer::document(observe);
+        answer.chunks(size).for_each(|chunk| observer.push(chunk));
+        let (cut, whole) = (observer.finish(), Observation::of(observe, answer));
+        assert_eq!((cut.usage, cut.is_error), (whole.usage, whole.is_error));
+    }
+}
+
 /// Cut into pieces of any size, a stream is the same stream.
 fn streams(stream: &[u8], size: usize) {
     for observe in [Observe::Usage, Observe::RpcError] {
         let found = [size, stream.len().max(1)].map(|size| {
             let mut observer = Observer::events(observe);
             stream.chunks(size).for_each(|chunk| observer.push(chunk));
-            observer.found()
+            let found = observer.finish();
+            (found.usage, found.is_error)
         });
         assert_eq!(found[0], found[1]);
     }

@@ -114,10 +114,14 @@ codes! {
     RecordTooLarge = "record_too_large", TooLarge, "Send shorter names and arguments, or have fewer policies decide one call: what decided it must fit a record of 65,535 bytes.";
     Overloaded = "overloaded", Unavailable, "Try again later with fewer concurrent requests.";
     CredentialUnavailable = "credential_unavailable", Unavailable, "The provider's key could not be read; check spec.credential of the LLMProvider.";
-    UpstreamUnreachable = "upstream_unreachable", BadUpstream, "The upstream did not accept a connection; check spec.endpoint.url and the server.";
+    /// Nothing of the call was sent.
+    UpstreamUnreachable = "upstream_unreachable", BadUpstream, "The upstream did not accept a connection, so nothing was sent; check spec.endpoint.url and the server.";
+    /// The connection broke when the call may have been sent.
+    UpstreamInterrupted = "upstream_interrupted", BadUpstream, "The connection broke after the call was sent, so it may have been carried out; find out at the upstream before you repeat it.";
     UpstreamRefusedAddress = "upstream_refused_address", BadUpstream, "The endpoint resolves to an address that is not allowed; see spec.endpoint and --deny-upstream.";
-    UpstreamTimeout = "upstream_timeout", UpstreamTimeout, "The upstream did not answer in time.";
+    UpstreamTimeout = "upstream_timeout", UpstreamTimeout, "The upstream did not answer in time; the call may have been carried out, so find out before you repeat it.";
     UpstreamInvalid = "upstream_invalid", BadUpstream, "The upstream's answer could not be understood, so it was not passed on.";
+    GatewayStopping = "gateway_stopping", Unavailable, "The gateway was stopped before the answer ended; the call may have been carried out, so find out before you repeat it.";
     Internal = "internal", Unavailable, "This is a fault of Vidimus; report it with the call id.";
 }
 

@@ -26,7 +26,7 @@ use crate::gate::{Gate, millis};
 use crate::protocol::llm::added_usage::WithoutUsage;
 use crate::protocol::mcp::listing_filter::ListingFilter;
 use crate::protocol::mcp::session;
-use crate::protocol::observe::Observation;
+use crate::protocol::observe::{Observation, Observer};
 use crate::protocol::sse::{EventStream, TooLong};
 use crate::protocol::{Answer, DocumentChange, EventChange, a2a};
 use crate::reply::ReplyBody;
@@ -63,11 +63,12 @@ impl Answering<'_> {
         let (parts, body) = response.into_parts();
         effect.status = parts.status.as_u16();
         let mut head = headers::to_caller(&parts.headers);
+        let encoded = plan::is_encoded(&parts.headers);
         let planned = self
             .seal(&parts.headers, &mut head)
             .and_then(|()| Plan::of(self.answer, &parts, body.size_hint().lower(), &self.gate.limits));
         let done = match planned {
-            Ok(plan) => self.execute(plan, body, &mut head, &mut effect).await,
+            Ok(plan) => self.execute(plan, body, (&mut head, encoded), &mut effect).await,
             Err(refusal) => Err(refusal),
         };
         let body = match done {
@@ -79,7 +80,7 @@ impl Answering<'_> {
             }
             Ok(Done::Stream(content)) => {
                 let bounds = self.bounds();
-                ReplyBody::stream(ResponseStream::new(content, effect, bounds))
+                ReplyBody::stream(ResponseStream::new(*content, effect, bounds))
             }
             Err(refusal) => {
                 effect.record(Ending::Failed(refusal.code)).await.map_err(closed)?;
@@ -92,37 +93,50 @@ impl Answering<'_> {
         Ok(response)
     }
 
-    /// Carries out the plan as far as the answer is read here.
+    /// Carries out the plan as far as the answer is read here. `encoded`: it is in an encoding that is not read.
     async fn execute(
         &self,
         plan: Plan,
         body: Incoming,
-        head: &mut HeaderMap,
+        (head, encoded): (&mut HeaderMap, bool),
         effect: &mut Effect,
     ) -> Result<Done, Refusal> {
+        let until = Instant::now() + self.gate.limits.idle_stream;
         let observe = self.answer.observe;
-        let idle = self.gate.limits.idle_stream;
+        let document = || if encoded { Observer::encoded(observe) } else { Observer::document(observe) };
         match plan {
-            Plan::Pass => Ok(Done::Stream(Content::document(Bytes::new(), body, observe))),
-            Plan::Collect { limit } => match collect(body, limit, idle).await? {
-                (begun, Some(rest)) => Ok(Done::Stream(Content::document(begun, rest, observe))),
-                (bytes, None) => {
+            Plan::Pass => Ok(Done::Stream(Box::new(Content::new(body, document()).of_length(head)))),
+            Plan::Collect { limit } => match collect(body, limit, until).await? {
+                // Nothing needs it whole, so one that is slow is passed on as well.
+                Collected::Begun(begun, rest) | Collected::Late(begun, rest) => {
+                    Ok(Done::Stream(Box::new(Content::new(rest, document()).after(begun).of_length(head))))
+                }
+                Collected::Whole(bytes) => {
                     head.remove(CONTENT_LENGTH);
-                    self.observe(&bytes, effect);
+                    self.observe(&bytes, encoded, effect);
                     Ok(Done::Whole(bytes))
                 }
             },
             Plan::Change { limit, change } => {
                 // It has this time in all, not from chunk to chunk: nothing of it passes before its end.
-                let ended = tokio::time::timeout(idle, collect(body, limit, idle)).await;
-                let (bytes, rest) = ended.unwrap_or_else(|_| Err(did_not_end()))?;
-                if rest.is_some() {
-                    let message = format!("the upstream's answer is larger than {limit} bytes");
-                    return Err(Refusal::new(Code::UpstreamInvalid, message));
-                }
+                let bytes = match collect(body, limit, until).await? {
+                    Collected::Whole(bytes) => bytes,
+                    Collected::Late(..) => {
+                        return Err(Refusal::new(Code::UpstreamTimeout, "the upstream's answer did not end"));
+                    }
+                    Collected::Begun(..) => {
+                        let message = format!("the upstream's answer is larger than {limit} bytes");
+                        return Err(Refusal::new(Code::UpstreamInvalid, message));
+                    }
+                };
                 head.remove(CONTENT_LENGTH);
-                self.observe(&bytes, effect);
+                self.observe(&bytes, encoded, effect);
                 self.changed(change, &bytes).map(Done::Whole)
+            }
+            // A stream of nothing has ended: HTTP would not ask for its end.
+            Plan::Events { .. } if body.is_end_stream() => {
+                head.remove(CONTENT_LENGTH);
+                Ok(Done::Whole(Bytes::new()))
             }
             Plan::Events { change } => {
                 // A proxy in front of the gateway must not hold back events (MCP 2026-07-28, transports).
@@ -131,15 +145,16 @@ impl Answering<'_> {
                 if events.is_some() {
                     head.remove(CONTENT_LENGTH);
                 }
-                Ok(Done::Stream(Content::events(body, observe, events)))
+                let observer = if encoded { Observer::encoded(observe) } else { Observer::events(observe) };
+                Ok(Done::Stream(Box::new(Content::new(body, observer).through(events).of_length(head))))
             }
         }
     }
 
     /// What the record needs of an answer that was read whole.
-    fn observe(&self, bytes: &[u8], effect: &mut Effect) {
-        let mut found = Observation::from(self.answer.observe);
-        found.read(bytes);
+    fn observe(&self, bytes: &[u8], encoded: bool, effect: &mut Effect) {
+        let mut found = Observation::of(self.answer.observe, bytes);
+        found.unread |= encoded;
         effect.observed(found);
     }
 
@@ -217,35 +232,36 @@ impl Answering<'_> {
 /// An answer as far as it is read here.
 enum Done {
     Whole(Bytes),
-    Stream(Content),
+    Stream(Box<Content>),
 }
 
-fn did_not_end() -> Refusal {
-    Refusal::new(Code::UpstreamTimeout, "the upstream's answer did not end")
+/// An answer as far as it was read, and what is still to come.
+enum Collected {
+    Whole(Bytes),
+    /// It is longer than what is read.
+    Begun(Bytes, Incoming),
+    /// It had not ended in time.
+    Late(Bytes, Incoming),
 }
 
-/// Reads an answer to its end, or until it is longer than `limit` bytes; then the rest is still to come.
-async fn collect(
-    mut body: Incoming,
-    limit: usize,
-    idle: Duration,
-) -> Result<(Bytes, Option<Incoming>), Refusal> {
+/// Reads an answer to its end, or until it is longer than `limit` bytes, or until a time.
+async fn collect(mut body: Incoming, limit: usize, until: Instant) -> Result<Collected, Refusal> {
     let mut read = BytesMut::new();
     loop {
-        match tokio::time::timeout(idle, body.frame()).await {
-            Ok(None) => return Ok((read.freeze(), None)),
+        match tokio::time::timeout_at(until, body.frame()).await {
+            Ok(None) => return Ok(Collected::Whole(read.freeze())),
             Ok(Some(Ok(frame))) => {
                 // Trailers are not part of any of the bindings that are served.
                 read.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
                 if read.len() > limit {
-                    return Ok((read.freeze(), Some(body)));
+                    return Ok(Collected::Begun(read.freeze(), body));
                 }
             }
             Ok(Some(Err(error))) => {
                 let message = "the upstream's answer broke off";
-                return Err(Refusal::new(Code::UpstreamInvalid, message).with_detail(error));
+                return Err(Refusal::new(Code::UpstreamInterrupted, message).with_detail(error));
             }
-            Err(_) => return Err(did_not_end()),
+            Err(_) => return Ok(Collected::Late(read.freeze(), body)),
         }
     }
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use vidimus_core::call::Destination;
 use vidimus_core::clock::Moment;
-use vidimus_core::permit::Permit;
 use vidimus_core::record::{EffectKind, EffectRecord, Record};
 use vidimus_core::refusal::Code;
 use vidimus_ledger::Closed;
@@ -17,7 +16,7 @@ use vidimus_ledger::Closed;
 use crate::accounts::Reservation;
 use crate::answer::Asked;
 use crate::gate::{Gate, Shared, rfc3339};
-use crate::protocol::observe::{Observation, Usage};
+use crate::protocol::observe::Observation;
 use crate::route::Protocol;
 use crate::telemetry::Span;
 
@@ -27,6 +26,8 @@ pub enum Ending {
     Ok,
     /// The protocol's own error: an HTTP error status, a JSON-RPC error, a tool that says `isError`.
     Error,
+    /// The answer came whole and could not be read, so whether it is the protocol's own error is not known.
+    Unknown,
     /// No full answer came.
     Failed(Code),
     /// The caller left before the end.
@@ -38,6 +39,7 @@ impl Ending {
         match self {
             Self::Ok => "ok",
             Self::Error => "error",
+            Self::Unknown => "unknown",
             Self::Failed(_) => "failed",
             Self::Cancelled => "cancelled",
         }
@@ -66,15 +68,13 @@ pub struct Effect {
     pub bytes_out: u64,
     /// `jti` of the minted token.
     pub token: Option<String>,
-    usage: Usage,
-    /// The answer is the protocol's own error.
-    is_error: bool,
+    found: Observation,
     /// Registered provider and model, for the token metric.
     model: Option<(Arc<str>, Arc<str>)>,
     pub span: Option<Span>,
     /// What the call reserved, settled with its end.
     pub reservation: Option<Reservation>,
-    /// Handed to the ledger. An effect that is dropped without is recorded as cancelled.
+    /// Handed to the ledger. An effect that is dropped without is recorded as [`Effect::of_dropped`].
     recorded: bool,
 }
 
@@ -89,8 +89,15 @@ pub struct Begun<'a> {
 
 impl Effect {
     /// The effect of a permitted call, which from here on is recorded whatever comes.
-    pub fn begin(gate: &Gate, begun: Begun<'_>, permit: &Permit, protocol: Protocol, asked: &Asked) -> Self {
-        let model = match permit.destination() {
+    /// `decision` is the index of its decision's record.
+    pub fn begin(
+        gate: &Gate,
+        begun: Begun<'_>,
+        (decision, destination): (u64, &Destination),
+        protocol: Protocol,
+        asked: &Asked,
+    ) -> Self {
+        let model = match destination {
             Destination::Provider(provider) => {
                 provider.model(asked.name()).map(|model| (provider.id.id.clone(), model.name.clone()))
             }
@@ -100,14 +107,13 @@ impl Effect {
             shared: gate.shared.clone(),
             protocol,
             call: begun.call.clone(),
-            decision: permit.index(),
+            decision,
             started: begun.started,
             status: 0,
             bytes_in: begun.bytes_in as u64,
             bytes_out: 0,
             token: None,
-            usage: Usage::default(),
-            is_error: false,
+            found: Observation::default(),
             model,
             span: None,
             reservation: None,
@@ -117,15 +123,23 @@ impl Effect {
 
     /// What was found in the answer.
     pub fn observed(&mut self, found: Observation) {
-        match found {
-            Observation::Usage(usage) => self.usage = usage,
-            Observation::RpcError(error) => self.is_error = error,
+        self.found = found;
+    }
+
+    /// How a call ended whose answer came whole: an HTTP error status and the protocol's own error are errors, and what could not
+    /// be read may be one. The body of a 202 is no answer (RFC 9110 section 15.3.3).
+    pub fn of_whole_answer(&self) -> Ending {
+        match self.found {
+            Observation { is_error: true, .. } => Ending::Error,
+            _ if self.status >= 400 => Ending::Error,
+            Observation { unread: true, .. } if self.status != 202 => Ending::Unknown,
+            _ => Ending::Ok,
         }
     }
 
-    /// How a call ended whose answer came whole: an HTTP error status and the protocol's own error are errors.
-    pub fn of_whole_answer(&self) -> Ending {
-        if self.status >= 400 || self.is_error { Ending::Error } else { Ending::Ok }
+    /// How a call ended that nobody waits for any more: its caller left, or the gateway stopped.
+    pub fn of_dropped(&self) -> Ending {
+        if self.shared.world.is_cut() { Ending::Failed(Code::GatewayStopping) } else { Ending::Cancelled }
     }
 
     /// Records the effect. Consumes it: an effect is recorded once.
@@ -155,29 +169,29 @@ impl Effect {
             status: self.status,
             time: Cow::Owned(rfc3339(now.wall)),
             token: self.token.as_deref(),
-            tokens_input: self.usage.input,
-            tokens_output: self.usage.output,
+            tokens_input: self.found.usage.input,
+            tokens_output: self.found.usage.output,
             version: 1,
         })
     }
 
     fn ended(&mut self, ending: Ending, now: Moment, duration: Duration) {
         if let Some(reservation) = self.reservation.take() {
-            reservation.settle(self.usage);
+            reservation.settle(self.found.usage);
         }
         self.shared.meter.ended(self.protocol, ending.as_str(), duration);
         if let Some((provider, model)) = &self.model {
-            self.shared.meter.tokens(provider, model, self.usage);
+            self.shared.meter.tokens(provider, model, self.found.usage);
         }
         if let Some(mut span) = self.span.take() {
-            span.used(self.usage);
+            span.used(self.found.usage);
             span.end(ending.as_str(), ending.code(), self.status, now.wall);
         }
     }
 }
 
 impl Drop for Effect {
-    /// The caller left before there was an answer to pass on. The call may have had its effect all the same, so that is recorded;
+    /// Nobody waits any more, before there was an answer to pass on. The call may have had its effect all the same, so that is recorded;
     /// polled once, the ledger keeps the record even if nobody waits for it.
     fn drop(&mut self) {
         if self.recorded {
@@ -185,11 +199,12 @@ impl Drop for Effect {
         }
         let now = self.shared.clock.now();
         let duration = now.monotonic.saturating_duration_since(self.started.monotonic);
-        let entry = self.entry(Ending::Cancelled, now, duration);
+        let ending = self.of_dropped();
+        let entry = self.entry(ending, now, duration);
         let submitted = pin!(self.shared.ledger.record(&entry)).poll(&mut Context::from_waker(Waker::noop()));
         if let Poll::Ready(Err(error)) = submitted {
             tracing::error!(call = %self.call, %error, "a cancelled call could not be recorded");
         }
-        self.ended(Ending::Cancelled, now, duration);
+        self.ended(ending, now, duration);
     }
 }

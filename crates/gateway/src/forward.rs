@@ -3,21 +3,23 @@
 
 mod connect;
 pub mod headers;
+mod own_roots;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::capture_connection;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
 
 use connect::Client;
 pub use connect::{AddressGuard, Network, NotANetwork};
+use own_roots::OwnRoots;
 
 /// One worker's connections to upstreams, pooled; a client per set of trusted roots.
 #[derive(Clone, Debug)]
@@ -28,7 +30,7 @@ struct Inner {
     guard: AddressGuard,
     system: Client,
     /// Clients for endpoints that name their own roots.
-    own_roots: Mutex<HashMap<Arc<str>, Client>>,
+    own_roots: OwnRoots,
 }
 
 /// A request to the upstream of a permitted call: the caller's bytes, headers already cleared of the caller's credentials.
@@ -126,22 +128,14 @@ impl Upstream {
     /// When the system's roots cannot be loaded.
     pub fn new(guard: AddressGuard) -> Result<Self, std::io::Error> {
         let system = connect::client(guard.clone(), None)?;
-        Ok(Self(Arc::new(Inner { guard, system, own_roots: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { guard, system, own_roots: OwnRoots::default() })))
     }
 
     fn client(&self, endpoint: &Endpoint) -> Result<Client, Refusal> {
-        let Some(file) = &endpoint.ca_file else { return Ok(self.0.system.clone()) };
-        let poisoned = || Refusal::new(Code::Internal, "the upstream clients are in an unknown state");
-        let mut clients = self.0.own_roots.lock().map_err(|_| poisoned())?;
-        if let Some(client) = clients.get(file) {
-            return Ok(client.clone());
+        match &endpoint.ca_file {
+            None => Ok(self.0.system.clone()),
+            Some(file) => self.0.own_roots.client(file, &self.0.guard),
         }
-        let client = connect::client(self.0.guard.clone(), Some(file)).map_err(|error| {
-            Refusal::new(Code::UpstreamUnreachable, "the roots of the upstream's endpoint could not be read")
-                .with_detail(error)
-        })?;
-        clients.insert(file.clone(), client.clone());
-        Ok(client)
     }
 }
 
@@ -170,8 +164,8 @@ impl Upstream {
 /// ```
 ///
 /// # Errors
-/// `upstream_unreachable`, `upstream_refused_address`, `upstream_timeout`, or `upstream_invalid` for a redirect: the registered
-/// endpoint is the only place a call may go.
+/// `upstream_unreachable` when nothing was sent, `upstream_interrupted` when it may have been, `upstream_refused_address`,
+/// `upstream_timeout`, or `upstream_invalid` for what is not HTTP.
 pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response<Incoming>, Refusal> {
     let endpoint = outbound.permit.endpoint()?;
     let client = upstream.client(endpoint)?;
@@ -183,20 +177,17 @@ pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response
     *request.uri_mut() = outbound.uri;
     *request.headers_mut() = outbound.headers;
     let limit = Duration::from_millis(u64::from(endpoint.timeout_ms));
-    let response = match tokio::time::timeout(limit, client.request(request)).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => return Err(connect::refusal(&error)),
+    let connection = capture_connection(&mut request);
+    match tokio::time::timeout(limit, client.request(request)).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(error)) => Err(connect::refusal(&error)),
         Err(_) => {
+            // It may be the connection that is dead. Calls that are on it go on; no further one is put on it.
+            if let Some(connection) = &*connection.connection_metadata() {
+                connection.poison();
+            }
             let message = format!("the upstream sent no answer within {} ms", endpoint.timeout_ms);
-            return Err(Refusal::new(Code::UpstreamTimeout, message));
+            Err(Refusal::new(Code::UpstreamTimeout, message))
         }
-    };
-    if response.status().is_redirection() {
-        return Err(Refusal::new(
-            Code::UpstreamInvalid,
-            "the upstream answered with a redirect, which is not followed",
-        )
-        .with_detail(response.status()));
     }
-    Ok(response)
 }

@@ -1,6 +1,7 @@
 //! What one call needs: the gate holds it, shared between the worker threads.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -40,6 +41,8 @@ pub struct Limits {
     pub body_time: Duration,
     /// Between two chunks of an upstream's streamed answer.
     pub idle_stream: Duration,
+    /// How long running calls may take to end when the gateway stops.
+    pub grace: Duration,
     /// Client connections open at once, over all workers.
     pub connections: usize,
     /// HTTP/2 streams of one connection.
@@ -71,6 +74,7 @@ impl Default for Limits {
             header_time: Duration::from_secs(10),
             body_time: Duration::from_secs(30),
             idle_stream: Duration::from_secs(300),
+            grace: Duration::from_secs(10),
             connections: 16_384,
             streams: 256,
             token_life: Duration::from_secs(120),
@@ -153,7 +157,13 @@ impl Shared {
     /// Decides by `next` from now on. Answers that are still being streamed are decided again.
     pub fn take_into_use(&self, next: Arc<Snapshot>) {
         self.world.current.store(next);
-        self.world.changed.send_modify(|swaps| *swaps += 1);
+        self.world.changed.send_modify(|changes| *changes += 1);
+    }
+
+    /// The gateway stops, and the time for running calls to end is over: what is still being streamed ends now.
+    pub fn cut(&self) {
+        self.world.cut.store(true, Ordering::Release);
+        self.world.changed.send_modify(|changes| *changes += 1);
     }
 }
 
@@ -161,13 +171,15 @@ impl Shared {
 #[derive(Debug)]
 pub(crate) struct World {
     current: ArcSwap<Snapshot>,
-    /// The number of swaps so far.
+    /// Nothing is to be streamed any more.
+    cut: AtomicBool,
+    /// The number of changes so far, of either.
     changed: watch::Sender<u64>,
 }
 
 impl World {
     fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self { current: ArcSwap::new(snapshot), changed: watch::Sender::new(0) }
+        Self { current: ArcSwap::new(snapshot), cut: AtomicBool::new(false), changed: watch::Sender::new(0) }
     }
 
     /// Whether this is the configuration in force.
@@ -175,7 +187,12 @@ impl World {
         Arc::ptr_eq(&self.current.load(), snapshot)
     }
 
-    /// Learns of every later swap.
+    /// Whether what is still being streamed is to end.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire)
+    }
+
+    /// Learns of every later change.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }

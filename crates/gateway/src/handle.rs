@@ -1,5 +1,6 @@
 //! The lifecycle of one request: [`handle`] is [`admit()`] and then `carry`.
 
+mod addressed;
 mod admit;
 mod authenticate;
 mod carry;

@@ -9,6 +9,7 @@ pub mod llm;
 pub mod mcp;
 pub mod members;
 pub mod observe;
+pub mod skim;
 pub mod sse;
 
 use std::borrow::Cow;

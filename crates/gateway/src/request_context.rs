@@ -72,6 +72,11 @@ impl RequestContext {
         self.caller = Some(caller.clone());
     }
 
+    /// What was known of the caller is not of the present configuration; who it is is asked again.
+    pub(crate) fn unproven(&mut self) {
+        self.caller = None;
+    }
+
     /// The object is known, and with it how it is spoken to.
     pub(crate) fn speaks(&mut self, binding: &'static dyn Binding) {
         self.binding = Some(binding);

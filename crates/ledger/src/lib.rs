@@ -193,12 +193,30 @@ impl Ledger {
     /// # }
     /// ```
     ///
-    /// A future that is dropped before it is polled keeps nothing. Dropped later, the record is kept and nobody gets its permit.
+    /// A future that is dropped before it is polled keeps nothing. Dropped later, the record is kept and nobody gets its permit;
+    /// see [`Ledger::decide_or`].
     ///
     /// # Errors
     /// See [`Closed`]. There is no verdict then, so nothing can be carried out.
     pub async fn decide(&self, decision: Decision<'_>, about: &About<'_>) -> Result<Verdict, Closed> {
-        let index = self.record(&Record::Decision(decision.record(about))).await?;
+        self.decide_or(decision, about, |_index| ()).await
+    }
+
+    /// As [`Ledger::decide`], for who has to account for every decision: where the future is dropped while the record is on its
+    /// way to the disk, nobody gets the verdict, and `left` is told the index of the record.
+    ///
+    /// # Errors
+    /// See [`Ledger::decide`].
+    pub async fn decide_or(
+        &self,
+        decision: Decision<'_>,
+        about: &About<'_>,
+        left: impl FnOnce(u64),
+    ) -> Result<Verdict, Closed> {
+        let mut taken = Taken { index: None, left: Some(left) };
+        let kept = self.keep(&Record::Decision(decision.record(about)), &mut taken.index).await;
+        taken.left = None;
+        let index = kept?;
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place that knows: the record was kept in the line above"
@@ -252,15 +270,19 @@ impl Ledger {
     /// # Errors
     /// See [`Closed`].
     pub async fn record(&self, record: &Record<'_>) -> Result<u64, Closed> {
+        self.keep(record, &mut None).await
+    }
+
+    /// Keeps a record. `taken` is its index from when it has one, which is before it is durable.
+    async fn keep(&self, record: &Record<'_>, taken: &mut Option<u64>) -> Result<u64, Closed> {
         let shared = &self.handle.shared;
-        let mut submitted = None;
         poll_fn(|cx| {
-            let index = match submitted {
+            let index = match *taken {
                 Some(index) => index,
                 None => match with_frame(record, |frame| shared.submit(frame, cx.waker())) {
-                    Ok(Submitted::Done(index)) => *submitted.insert(index),
+                    Ok(Submitted::Done(index)) => *taken.insert(index),
                     Ok(Submitted::Waits(index)) => {
-                        submitted = Some(index);
+                        *taken = Some(index);
                         return Poll::Pending;
                     }
                     Err(closed) => return Poll::Ready(Err(closed)),
@@ -306,6 +328,20 @@ impl Ledger {
     /// Bytes of a write that a crash had cut short and that opening removed. None of it was ever acknowledged.
     pub fn cut_on_open(&self) -> u64 {
         self.handle.cut
+    }
+}
+
+/// A decision whose record was taken, until somebody has its verdict.
+struct Taken<F: FnOnce(u64)> {
+    index: Option<u64>,
+    left: Option<F>,
+}
+
+impl<F: FnOnce(u64)> Drop for Taken<F> {
+    fn drop(&mut self) {
+        if let (Some(index), Some(left)) = (self.index, self.left.take()) {
+            left(index);
+        }
     }
 }
 

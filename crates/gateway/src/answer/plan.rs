@@ -29,8 +29,13 @@ impl Plan {
     /// long, in bytes.
     ///
     /// # Errors
-    /// `upstream_invalid` for events that would have to change and are encoded: the gateway asked for no encoding.
+    /// `upstream_invalid` for a redirect, since the registered endpoint is the only place a call may go, and for events that would
+    /// have to change and are encoded: the gateway asked for no encoding.
     pub fn of(answer: Answer, parts: &Parts, announced: u64, limits: &Limits) -> Result<Self, Refusal> {
+        if parts.status.is_redirection() {
+            let message = "the upstream answered with a redirect, which is not followed";
+            return Err(Refusal::new(Code::UpstreamInvalid, message).with_detail(parts.status));
+        }
         let events = is_events(&parts.headers);
         if let Some(change) = answer.document.filter(|_| parts.status.is_success())
             && !(events && answer.events.is_some())
@@ -53,15 +58,19 @@ fn is_events(headers: &HeaderMap) -> bool {
     value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
+/// Whether an answer is in an encoding; none was asked for.
+pub fn is_encoded(headers: &HeaderMap) -> bool {
+    let encoding = headers.get(CONTENT_ENCODING);
+    encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
 /// What must change on its way must be what it looks like.
 fn readable(headers: &HeaderMap) -> Result<(), Refusal> {
-    match headers.get(CONTENT_ENCODING) {
-        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => Err(Refusal::new(
-            Code::UpstreamInvalid,
-            "the upstream's answer is encoded, which was not asked for",
-        )),
-        _ => Ok(()),
+    if is_encoded(headers) {
+        let message = "the upstream's answer is encoded, which was not asked for";
+        return Err(Refusal::new(Code::UpstreamInvalid, message));
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -113,6 +122,8 @@ mod tests {
             // A card is one document whatever it says it is: unread, its addresses would pass.
             (Some(CARD), None, events, 0, Ok(Plan::Change { limit, change: CARD })),
             (Some(CARD), None, (500, "text/event-stream", "identity"), 0, Ok(Plan::Events { change: None })),
+            (None, None, (307, "application/json", "identity"), 0, Err(Code::UpstreamInvalid)),
+            (Some(LISTING), None, (304, "application/json", "identity"), 0, Err(Code::UpstreamInvalid)),
         ] {
             assert_eq!(plan(document, change, head, announced), expected, "{document:?} {change:?} {head:?}");
         }

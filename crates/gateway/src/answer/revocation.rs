@@ -1,4 +1,5 @@
-//! A long answer is decided again when the configuration changes: what would be refused now does not go on.
+//! A long answer is decided again when the configuration changes: what would be refused now does not go on. Nor does anything when
+//! the gateway has stopped.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -69,7 +70,7 @@ impl Asked {
 
     /// Whether `world` would refuse the call whatever its arguments are. Caller and destination are those of `world`; one that is
     /// not registered any more is refused everything.
-    fn is_refused(
+    pub fn is_refused(
         &self,
         world: &Snapshot,
         caller: &Caller,
@@ -158,7 +159,7 @@ pub fn found(world: &Snapshot, destination: &Destination) -> Option<Destination>
 
 type Change = Pin<Box<dyn Future<Output = watch::Receiver<u64>> + Send>>;
 
-/// Tells when a change of the configuration takes back what allowed a call.
+/// Tells when a change of the configuration takes back what allowed a call, or the gateway stops.
 pub struct Revocation {
     shared: Arc<Shared>,
     asked: Asked,
@@ -188,25 +189,29 @@ impl Revocation {
         Self { shared, asked, caller, destination, decided, next: None }
     }
 
-    /// Whether what allowed the call is gone. The call is decided once for each configuration.
-    pub fn is_revoked(&mut self) -> bool {
+    /// Why the answer ends now: what allowed the call is gone, or the gateway stops. The call is decided once for each configuration.
+    pub fn ended(&mut self) -> Option<Code> {
+        if self.shared.world.is_cut() {
+            return Some(Code::GatewayStopping);
+        }
         if self.shared.world.is(&self.decided) {
-            return false;
+            return None;
         }
         self.decided = self.shared.snapshot();
         let now = millis(self.shared.clock.now().wall);
-        self.asked.is_refused(&self.decided, &self.caller, &self.destination, now)
+        let refused = self.asked.is_refused(&self.decided, &self.caller, &self.destination, now);
+        refused.then_some(Code::Revoked)
     }
 
-    /// Waits until it is.
-    pub fn poll_revoked(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Waits until it does.
+    pub fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Code> {
         loop {
             // The next change is waited for before the present one is looked at, so none falls in between.
             let shared = &self.shared;
             let next = self.next.get_or_insert_with(|| Box::pin(changed(shared.world.changes())));
             let polled = next.as_mut().poll(cx);
-            if self.is_revoked() {
-                return Poll::Ready(());
+            if let Some(code) = self.ended() {
+                return Poll::Ready(code);
             }
             match polled {
                 Poll::Ready(changes) => self.next = Some(Box::pin(changed(changes))),

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
@@ -16,7 +18,7 @@ use vidimus_ledger::Closed;
 use super::gathered::Gathered;
 use super::revocation::Revocation;
 use crate::effect::{Effect, Ending};
-use crate::protocol::observe::{Observe, Observer};
+use crate::protocol::observe::Observer;
 use crate::protocol::sse::EventStream;
 
 type Recording = Pin<Box<dyn Future<Output = Result<(), Closed>> + Send>>;
@@ -27,6 +29,8 @@ pub struct Content {
     upstream: Incoming,
     /// What of it was read before it was clear that it is passed on as it comes.
     begun: Option<Bytes>,
+    /// How many bytes the caller is told that there are. With the last of them it has all, whatever comes after.
+    length: Option<u64>,
     /// Reads what the record needs.
     observer: Observer,
     /// What happens to its events.
@@ -34,15 +38,24 @@ pub struct Content {
 }
 
 impl Content {
-    /// One document, of which `begun` was read already.
-    pub fn document(begun: Bytes, upstream: Incoming, observe: Observe) -> Self {
-        let begun = (!begun.is_empty()).then_some(begun);
-        Self { upstream, begun, observer: Observer::document(observe), events: None }
+    pub fn new(upstream: Incoming, observer: Observer) -> Self {
+        Self { upstream, begun: None, length: None, observer, events: None }
     }
 
-    /// Server-sent events, each through a filter where there is one.
-    pub fn events(upstream: Incoming, observe: Observe, events: Option<EventStream>) -> Self {
-        Self { upstream, begun: None, observer: Observer::events(observe), events }
+    /// What was `begun` to be read comes first.
+    pub fn after(self, begun: Bytes) -> Self {
+        Self { begun: (!begun.is_empty()).then_some(begun), ..self }
+    }
+
+    /// Its events go through a filter, where there is one.
+    pub fn through(self, events: Option<EventStream>) -> Self {
+        Self { events, ..self }
+    }
+
+    /// It is as long as the caller is told in its `head`, where it is.
+    pub fn of_length(self, head: &HeaderMap) -> Self {
+        let length = head.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        Self { length, ..self }
     }
 }
 
@@ -71,7 +84,7 @@ pub struct Bounds {
     timer: Pin<Box<Sleep>>,
     /// The end of a stream that has none of its own: that of the caller's credential.
     deadline: Option<Instant>,
-    /// Whether a change of the configuration ends it.
+    /// Whether a change of the configuration ends it, or of the gateway.
     revocation: Revocation,
 }
 
@@ -109,13 +122,13 @@ impl Bounds {
         if self.deadline.is_some_and(|deadline| deadline <= self.heard) {
             return Err(Code::TokenExpired);
         }
-        if self.revocation.is_revoked() { Err(Code::Revoked) } else { Ok(()) }
+        self.revocation.ended().map_or(Ok(()), Err)
     }
 
     /// Why the stream ends now, while nothing comes.
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Code> {
-        if self.revocation.poll_revoked(cx).is_ready() {
-            return Poll::Ready(Code::Revoked);
+        if let Poll::Ready(code) = self.revocation.poll_ended(cx) {
+            return Poll::Ready(code);
         }
         loop {
             ready!(self.timer.as_mut().poll(cx));
@@ -192,21 +205,30 @@ impl ResponseStream {
     fn close(&mut self, mut ending: Ending) {
         let Some(mut effect) = self.effect.take() else { return };
         effect.shared.meter.streams().dec();
-        effect.observed(self.content.observer.found());
+        effect.observed(self.content.observer.finish());
         if ending == Ending::Ok {
             ending = effect.of_whole_answer();
         }
         let failed = match ending {
             Ending::Failed(code) => Some(code),
-            Ending::Ok | Ending::Error | Ending::Cancelled => None,
+            Ending::Ok | Ending::Error | Ending::Unknown | Ending::Cancelled => None,
         };
         self.closing = Closing::Recording(Box::pin(effect.record(ending)), failed);
     }
 
-    /// What passed already, where a stream ends by a fault in what came next. What is taken back goes no further.
+    /// Whether the caller will have all that it was told of with what is gathered. That waits until the end is on record: what
+    /// writes it out then asks for no more.
+    fn is_last(&self) -> bool {
+        let passed = self.effect.as_ref().map_or(0, |effect| effect.bytes_out);
+        self.content.length.is_some_and(|length| passed >= length)
+    }
+
+    /// What passed already, where a stream ends by a fault in what came next. What is taken back goes no further, and neither does
+    /// what would make a faulty answer look whole.
     fn last(&mut self, code: Code) -> Option<Bytes> {
+        let is_last = self.is_last();
         let gathered = self.gathered.take()?;
-        if code != Code::Revoked {
+        if code != Code::Revoked && !is_last {
             return Some(gathered);
         }
         if let Some(effect) = &mut self.effect {
@@ -244,40 +266,45 @@ impl ResponseStream {
                     // Trailers are not part of any of the bindings that are served.
                     let Ok(data) = frame.into_data() else { continue };
                     match self.passed(data) {
-                        Ok(data) if data.is_empty() => continue,
+                        Ok(data) if data.is_empty() => {}
                         Ok(data) => self.gathered.push(data),
-                        Err(code) => {
-                            let last = self.last(code);
-                            self.unwritten = last.is_some();
-                            self.close(Ending::Failed(code));
-                            return Poll::Ready(last);
-                        }
+                        Err(code) => return Poll::Ready(self.failed(code)),
                     }
-                    if let Some(enough) = self.gathered.take_enough() {
+                    if self.content.upstream.is_end_stream() {
+                        self.ended();
+                        return Poll::Ready(None);
+                    }
+                    if !self.is_last()
+                        && let Some(enough) = self.gathered.take_enough()
+                    {
                         return Poll::Ready(Some(enough));
                     }
                 }
-                Poll::Ready(Some(Err(_))) => {
-                    self.close(Ending::Failed(Code::UpstreamInvalid));
-                    // What came before the fault is the caller's all the same.
-                    let last = self.gathered.take();
-                    self.unwritten = last.is_some();
-                    return Poll::Ready(last);
-                }
+                // What came before the fault is the caller's all the same.
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(self.failed(Code::UpstreamInterrupted)),
                 Poll::Ready(None) => {
                     self.ended();
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {
-                    if let Some(all) = ready!(self.gathered.poll_take(cx)) {
+                    if !self.is_last()
+                        && let Some(all) = ready!(self.gathered.poll_take(cx))
+                    {
                         return Poll::Ready(Some(all));
                     }
                     let code = ready!(self.bounds.poll_ended(cx));
-                    self.close(Ending::Failed(code));
-                    return Poll::Ready(None);
+                    return Poll::Ready(self.failed(code));
                 }
             }
         }
+    }
+
+    /// Ends the stream by a fault; what came before it is written first.
+    fn failed(&mut self, code: Code) -> Option<Bytes> {
+        let last = self.last(code);
+        self.unwritten = last.is_some();
+        self.close(Ending::Failed(code));
+        last
     }
 }
 
@@ -302,13 +329,17 @@ impl Body for ResponseStream {
 impl Drop for ResponseStream {
     /// The caller left: dropping `upstream` cancels the call there, and the record says so.
     fn drop(&mut self) {
-        if matches!(self.closing, Closing::No) {
-            self.close(Ending::Cancelled);
-        }
-        if let Closing::Recording(recording, _) = std::mem::replace(&mut self.closing, Closing::Done)
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        if matches!(self.closing, Closing::No)
+            && let Some(effect) = &self.effect
         {
-            runtime.spawn(recording);
+            self.close(effect.of_dropped());
+        }
+        if let Closing::Recording(recording, _) = &mut self.closing {
+            // Polled once, the ledger keeps the record even if nobody waits for it, and needs no runtime, which may be ending.
+            let submitted = recording.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            if let Poll::Ready(Err(error)) = submitted {
+                tracing::error!(%error, "the end of an answer could not be recorded");
+            }
         }
     }
 }

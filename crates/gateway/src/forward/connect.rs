@@ -20,6 +20,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tower_service::Service;
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::{reached, why_not_called};
 
 /// The pooled HTTP client.
 pub(super) type Client = legacy::Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>;
@@ -27,6 +28,13 @@ pub(super) type Client = legacy::Client<HttpsConnector<HttpConnector<GuardedReso
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 const IDLE_TIME: Duration = Duration::from_secs(60);
 const IDLE_PER_HOST: usize = 256;
+/// How long a connection is quiet before it is asked whether the other end is still there: by HTTP/2's PING, which the server
+/// answers, and by TCP, whose kernel does. A call that waits on a dead connection learns of it then, however long it may take.
+const QUIET: Duration = Duration::from_secs(10);
+/// How long the answer to that may take.
+const ANSWERED: Duration = Duration::from_secs(5);
+/// How often TCP asks, this long apart, before it gives up.
+const PROBES: u32 = 3;
 
 /// A range of addresses in CIDR notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +78,8 @@ impl FromStr for Network {
     }
 }
 
-/// Which addresses an upstream may have. Link-local (with it the cloud metadata services), multicast, broadcast and unspecified
-/// addresses are never allowed; private and loopback ones are, since that is where agents live.
+/// Which addresses an upstream may have: those that the registry lets a record name ([`why_not_called`]), but for what the
+/// installation denies. Private and loopback ones are among them, since that is where agents live.
 #[derive(Clone, Debug, Default)]
 pub struct AddressGuard {
     pub denied: Arc<[Network]>,
@@ -79,22 +87,8 @@ pub struct AddressGuard {
 
 impl AddressGuard {
     pub fn allows(&self, address: IpAddr) -> bool {
-        let never = match address.to_canonical() {
-            IpAddr::V4(v4) => {
-                v4.is_link_local()
-                    || v4.is_multicast()
-                    || v4.is_unspecified()
-                    || v4.is_broadcast()
-                    || v4.octets().starts_with(&[0])
-            }
-            IpAddr::V6(v6) => {
-                v6.is_unicast_link_local()
-                    || v6.is_multicast()
-                    || v6.is_unspecified()
-                    || v6 == AWS_METADATA_V6
-            }
-        };
-        !never && !self.denied.iter().any(|network| network.contains(address))
+        let denies = |address| self.denied.iter().any(|network| network.contains(address));
+        why_not_called(address).is_none() && !denies(address) && !denies(reached(address))
     }
 
     /// A literal address in a URL is never resolved, so it is checked here.
@@ -105,8 +99,6 @@ impl AddressGuard {
         }
     }
 }
-
-const AWS_METADATA_V6: std::net::Ipv6Addr = std::net::Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 fn refused_address(detail: &str) -> Refusal {
     Refusal::new(Code::UpstreamRefusedAddress, "the upstream's address is one that no call may reach")
@@ -149,22 +141,31 @@ impl Service<Name> for GuardedResolver {
     }
 }
 
-/// Builds a client that trusts the system's roots, or those of one PEM file.
-pub(super) fn client(guard: AddressGuard, roots: Option<&str>) -> io::Result<Client> {
+/// Builds a client that trusts the system's roots, or those of one PEM text.
+pub(super) fn client(guard: AddressGuard, roots: Option<&[u8]>) -> io::Result<Client> {
     let mut tcp = HttpConnector::new_with_resolver(GuardedResolver(guard));
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_TIME));
+    tcp.set_keepalive(Some(QUIET));
+    tcp.set_keepalive_interval(Some(ANSWERED));
+    tcp.set_keepalive_retries(Some(PROBES));
+    // The same for what was sent and is not acknowledged: keep-alive asks only where nothing is on its way.
+    #[cfg(target_os = "linux")]
+    tcp.set_tcp_user_timeout(Some(QUIET + ANSWERED * PROBES));
     let config =
         rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
             .map_err(io::Error::other)?;
     let config = match roots {
         None => config.with_native_roots()?,
-        Some(file) => {
+        Some(pem) => {
             let mut store = rustls::RootCertStore::empty();
-            for certificate in CertificateDer::pem_file_iter(file).map_err(io::Error::other)? {
+            for certificate in CertificateDer::pem_slice_iter(pem) {
                 store.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
+            }
+            if store.is_empty() {
+                return Err(io::Error::other("there is no certificate in it"));
             }
             config.with_root_certificates(store)
         }
@@ -176,6 +177,10 @@ pub(super) fn client(guard: AddressGuard, roots: Option<&str>) -> io::Result<Cli
         .enable_http2()
         .wrap_connector(tcp);
     Ok(legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .http2_keep_alive_interval(QUIET)
+        .http2_keep_alive_timeout(ANSWERED)
+        .http2_keep_alive_while_idle(true)
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIME)
         .pool_max_idle_per_host(IDLE_PER_HOST)
@@ -199,12 +204,13 @@ pub(super) fn refusal(error: &legacy::Error) -> Refusal {
         }
         cause = source;
     }
-    let message = if error.is_connect() {
-        "no connection to the upstream could be made"
+    let (code, message) = if error.is_connect() {
+        (Code::UpstreamUnreachable, "no connection to the upstream could be made")
     } else {
-        "the upstream closed the connection before it answered"
+        // Whether it was sent is not known of every connection that broke, so it is said of none that it was not.
+        (Code::UpstreamInterrupted, "the connection to the upstream broke before it answered")
     };
-    Refusal::new(Code::UpstreamUnreachable, message).with_detail(detail)
+    Refusal::new(code, message).with_detail(detail)
 }
 
 #[cfg(test)]
@@ -214,7 +220,7 @@ mod tests {
     #[test]
     fn metadata_and_denied_networks_are_out_of_reach() {
         let denied: Vec<Network> =
-            ["10.9.0.0/16", "fd12::/16"].iter().map(|n| n.parse().expect("network")).collect();
+            ["10.9.0.0/16", "9.9.0.0/16", "fd12::/16"].iter().map(|n| n.parse().expect("network")).collect();
         let guard = AddressGuard { denied: denied.into() };
         for (address, allowed) in [
             ("127.0.0.1", true),
@@ -230,7 +236,16 @@ mod tests {
             ("::", false),
             ("224.0.0.1", false),
             ("255.255.255.255", false),
+            ("100.64.0.1", false),
+            ("192.0.0.8", false),
+            ("168.63.129.16", false),
+            ("2002:7f00:1::1", false),
+            ("64:ff9b::a9fe:a9fe", false),
+            ("64:ff9b::808:808", true),
+            ("2001::1", false),
             ("10.9.1.1", false),
+            ("9.9.1.1", false),
+            ("64:ff9b::909:101", false),
             ("::ffff:10.9.1.1", false),
             ("fd12::1", false),
             ("fd13::1", true),

@@ -10,17 +10,19 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use vidimus_core::call::{Call, Destination};
 use vidimus_core::caller::Caller;
+use vidimus_core::clock::Moment;
 use vidimus_core::decision::{About, Decision};
 use vidimus_core::json::Json;
 use vidimus_core::permit::{Held, Permit, Verdict};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
 
-use super::authenticate::authenticate;
+use super::addressed::Addressed;
 use crate::accounts::Reservation;
 use crate::answer::Asked;
 use crate::bodies::Lease;
-use crate::gate::{Gate, rfc3339};
+use crate::effect::{Begun, Effect};
+use crate::gate::{Gate, millis, rfc3339};
 use crate::protocol::mcp::session;
 use crate::protocol::{self, Answer, Binding, Expected, Message, Operation, Parsed};
 use crate::request_context::RequestContext;
@@ -32,8 +34,8 @@ use crate::unrecorded::closed;
 pub enum Admission<'p> {
     /// It may be carried to its destination.
     Permitted(Admitted<'p>),
-    /// The gateway answers it itself, with this document; nothing goes upstream.
-    Answered(OwnPermit, String),
+    /// The gateway answers it itself, with this document or by this fault; nothing goes upstream.
+    Answered(OwnPermit, Result<String, Refusal>),
     /// A person must approve it first.
     Held(Held),
 }
@@ -88,21 +90,18 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let world = gate.snapshot();
     let route = Route::parse(parts.uri.path()).ok_or_else(nothing_here)?;
     same_origin(gate, parts)?;
     // Before the body is read: nobody unknown may make the gateway work.
-    let (caller, credential) = authenticate(gate, &world, context, &route, parts).await?;
-    let destination = protocol::destination(&world, &route)?;
-    let binding = protocol::binding_of(&destination);
-    // A path that this object does not serve is refused in the words of whoever serves it: an SDK reads no others.
-    let operation = binding.operation(&parts.method, route.rest)?;
-    context.speaks(binding);
-    let limit = binding.body_limit(&gate.limits);
+    let addressed = Addressed::now(gate, context, parts, &route).await?;
+    let limit = addressed.binding.body_limit(&gate.limits);
     let lease = gate.bodies.lease(announced(&body, limit))?;
     let bytes = read(gate, limit, body).await?;
-    let json = parse(&operation, &bytes)?;
+    let json = parse(&addressed.operation, &bytes)?;
     context.answers(json.as_ref());
+    // The body may have been long on its way: what is decided is whether the call may be made now.
+    let (addressed, moment) = addressed.at_present(gate, context, parts, &route).await?;
+    let Addressed { world, caller, credential, destination, binding, operation } = addressed;
     let parsed = binding.parse(&Message {
         destination: &destination,
         method: &parts.method,
@@ -115,14 +114,14 @@ where
     let mut call = Call {
         caller: &caller,
         ask: parsed.ask,
-        now: context.now(),
+        now: millis(moment.wall),
         source_ip: Some(context.peer.address.ip().to_canonical()),
         fan_out: 1,
     };
-    let mut reservation = gate.accounts.reserve(&call, context.started.monotonic).await?;
+    let mut reservation = gate.accounts.reserve(&call, moment.monotonic).await?;
     call.fan_out = reservation.fan_out();
     let decision = world.authorize(&call);
-    let permit = match record(gate, context, &world, decision, route.protocol, &bytes).await? {
+    let permit = match record(gate, context, decision, route.protocol, &bytes, (&world, moment)).await? {
         Verdict::Permitted(permit) => permit,
         Verdict::Held(held) => return Ok(Admission::Held(held)),
         Verdict::Refused(refusal) => return Err(refusal),
@@ -133,7 +132,7 @@ where
         Expected::Upstream(answer) => answer,
         Expected::Own => {
             let own = binding.own_answer(&call, &world);
-            let own = own.ok_or_else(|| Refusal::new(Code::Internal, "the gateway has no answer to this"))?;
+            let own = own.ok_or_else(|| Refusal::new(Code::Internal, "the gateway has no answer to this"));
             let permit = OwnPermit { permit, protocol, asked, reservation, bytes_in: bytes.len() };
             return Ok(Admission::Answered(permit, own));
         }
@@ -235,22 +234,30 @@ fn open(
 async fn record(
     gate: &Gate,
     context: &mut RequestContext,
-    world: &Snapshot,
     decision: Decision<'_>,
     protocol: Protocol,
     body: &[u8],
+    (world, moment): (&Snapshot, Moment),
 ) -> Result<Verdict, Refusal> {
     context.describe(&decision);
-    let code = decision.code();
+    let (code, call) = (decision.code(), *decision.call());
     let about = About {
         id: &context.call,
         trace: &context.trace.to_string(),
-        time: &rfc3339(context.started.wall),
+        time: &rfc3339(moment.wall),
         protocol: protocol.as_str(),
         body: &sha256(body),
         snapshot: world.digest(),
     };
-    let verdict = gate.ledger.decide(decision, &about).await.map_err(closed)?;
+    let begun = Begun { call: &context.call, started: context.started, bytes_in: body.len() };
+    let left = |index| {
+        // The caller left while its decision was written. What is allowed has an effect, also where that is nothing.
+        if code.is_none() {
+            let destination = call.ask.target.destination();
+            drop(Effect::begin(gate, begun, (index, &destination), protocol, &Asked::of(&call)));
+        }
+    };
+    let verdict = gate.ledger.decide_or(decision, &about, left).await.map_err(closed)?;
     context.decided(gate, code);
     Ok(verdict)
 }

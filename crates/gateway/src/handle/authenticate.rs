@@ -9,7 +9,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
 use vidimus_identity::Evidence;
 
-use crate::gate::Gate;
+use crate::gate::{Gate, millis};
 use crate::protocol;
 use crate::request_context::RequestContext;
 use crate::route::Route;
@@ -28,7 +28,7 @@ pub(super) async fn authenticate<'p>(
         bearer,
         peer: context.peer.svid.as_deref(),
         route: path.strip_suffix(route.rest).unwrap_or(path),
-        now: context.now(),
+        now: millis(gate.clock.now().wall),
     };
     let proven = gate.authenticator.authenticate(world, evidence).await?;
     let chain = Arc::new(chain(&proven, context));

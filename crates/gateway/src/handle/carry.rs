@@ -6,14 +6,14 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use vidimus_core::permit::Permit;
-use vidimus_core::refusal::Refusal;
+use vidimus_core::refusal::{Code, Refusal};
 
 use super::admit::{Admitted, OwnPermit};
 use crate::answer::Answering;
 use crate::credential;
 use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Outbound, forward, headers};
-use crate::gate::Gate;
+use crate::gate::{Gate, millis};
 use crate::protocol::Binding;
 use crate::reply::{self, ReplyBody};
 use crate::request_context::RequestContext;
@@ -26,12 +26,13 @@ pub(super) async fn carry(
     parts: &Parts,
     admitted: Admitted<'_>,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    // An agent without an endpoint cannot be called: its decision is on record, and there is no effect.
-    admitted.permit.endpoint()?;
     fulfil(&admitted.permit);
     let begun = Begun { call: &context.call, started: context.started, bytes_in: admitted.body.len() };
-    let mut effect = Effect::begin(gate, begun, &admitted.permit, admitted.protocol, &admitted.asked);
+    let permit = &admitted.permit;
+    let decided = (permit.index(), permit.destination());
+    let mut effect = Effect::begin(gate, begun, decided, admitted.protocol, &admitted.asked);
     effect.span = context.span.take();
+    let revoked = is_revoked(gate, &admitted);
     let answering = Answering {
         gate,
         world: admitted.world.clone(),
@@ -50,7 +51,8 @@ pub(super) async fn carry(
         credential: admitted.credential,
     };
     effect.reservation = Some(admitted.reservation);
-    let response = match sent.prepared(gate, context, parts) {
+    let prepared = if revoked { Err(taken_back()) } else { sent.prepared(gate, context, parts) };
+    let response = match prepared {
         Ok((outbound, token)) => {
             effect.token = token;
             forward(&gate.upstream, outbound).await
@@ -64,6 +66,20 @@ pub(super) async fn carry(
             Err(refusal)
         }
     }
+}
+
+/// Whether the configuration changed while the decision was being written, and refuses such a call now.
+fn is_revoked(gate: &Gate, admitted: &Admitted<'_>) -> bool {
+    let Admitted { world, permit, asked, .. } = admitted;
+    let now = || millis(gate.clock.now().wall);
+    !gate.world.is(world) && asked.is_refused(&gate.snapshot(), permit.caller(), permit.destination(), now())
+}
+
+fn taken_back() -> Refusal {
+    Refusal::new(
+        Code::Revoked,
+        "the configuration changed before the call was sent, and does not allow it any more",
+    )
 }
 
 /// What a decision demands of whoever carries the call out. The first obligation there is has to be fulfilled here: until then
@@ -112,15 +128,22 @@ pub(super) async fn answer(
     gate: &Gate,
     context: &mut RequestContext,
     own: OwnPermit,
-    document: String,
+    document: Result<String, Refusal>,
 ) -> Result<Response<ReplyBody>, Refusal> {
     fulfil(&own.permit);
     let begun = Begun { call: &context.call, started: context.started, bytes_in: own.bytes_in };
-    let mut effect = Effect::begin(gate, begun, &own.permit, own.protocol, &own.asked);
+    let decided = (own.permit.index(), own.permit.destination());
+    let mut effect = Effect::begin(gate, begun, decided, own.protocol, &own.asked);
     effect.span = context.span.take();
     effect.reservation = Some(own.reservation);
-    effect.status = StatusCode::OK.as_u16();
-    effect.bytes_out = document.len() as u64;
-    effect.record(Ending::Ok).await.map_err(closed)?;
-    Ok(reply::document(document))
+    let ending = match &document {
+        Ok(document) => {
+            effect.status = StatusCode::OK.as_u16();
+            effect.bytes_out = document.len() as u64;
+            Ending::Ok
+        }
+        Err(refusal) => Ending::Failed(refusal.code),
+    };
+    effect.record(ending).await.map_err(closed)?;
+    document.map(reply::document)
 }

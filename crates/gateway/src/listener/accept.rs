@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -21,8 +22,8 @@ use super::timed::Timed;
 use crate::gate::Gate;
 use crate::handle::Peer;
 
-/// How long running calls may take to end when the gateway stops.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long what is cut when the gateway stops may take to say so.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// One listening socket.
 #[derive(Debug)]
@@ -32,21 +33,32 @@ pub struct Listener {
     pub tls: Option<Arc<rustls::ServerConfig>>,
 }
 
-/// Serves one worker's share of all listeners until `stop` changes, then lets running calls end.
+impl Listener {
+    /// The same socket, for one more worker. It is open until the last of them is dropped.
+    ///
+    /// # Errors
+    /// When there are no file descriptors left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { socket: self.socket.try_clone()?, tls: self.tls.clone() })
+    }
+}
+
+/// Serves one worker's share of all listeners until `stop` changes; then closes them, and lets running calls end for
+/// [`Limits::grace`](crate::Limits::grace). What is still being streamed after that ends, and is recorded so.
 ///
 /// # Errors
 /// When a socket cannot be registered with this thread's runtime.
 pub async fn serve(
     gate: Gate,
-    listeners: &[Listener],
+    listeners: Vec<Listener>,
     open: Arc<AtomicUsize>,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let graceful = Arc::new(GracefulShutdown::new());
     let mut loops = Vec::new();
     for listener in listeners {
-        let socket = tokio::net::TcpListener::from_std(listener.socket.try_clone()?)?;
-        let worker = Worker { gate: gate.clone(), open: open.clone(), tls: listener.tls.clone() };
+        let socket = tokio::net::TcpListener::from_std(listener.socket)?;
+        let worker = Worker { gate: gate.clone(), open: open.clone(), tls: listener.tls };
         loops.push(tokio::spawn(accept(worker, socket, graceful.clone(), stop.clone())));
     }
     for accepting in loops {
@@ -57,8 +69,13 @@ pub async fn serve(
     }
     // Every accept loop has ended, so nobody else holds it.
     let Some(graceful) = Arc::into_inner(graceful) else { return Ok(()) };
-    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
-        tracing::warn!(seconds = DRAIN.as_secs(), "calls still running were cut");
+    let grace = gate.limits.grace;
+    let mut ended = pin!(graceful.shutdown());
+    if tokio::time::timeout(grace, ended.as_mut()).await.is_err() {
+        tracing::warn!(seconds = grace.as_secs(), "calls still running are cut");
+        gate.cut();
+        // A caller that reads nothing hears nothing either; its effect is recorded when its connection is dropped.
+        let _ = tokio::time::timeout(LAST_WORDS, ended).await;
     }
     Ok(())
 }

@@ -111,26 +111,6 @@ impl Error<'_> {
     }
 }
 
-/// Whether an answer is an error: a JSON-RPC error, or a tool result with `isError`. What cannot be read is not called one.
-pub fn is_error(answer: &[u8]) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Answer {
-        error: Option<serde::de::IgnoredAny>,
-        result: Option<Outcome>,
-    }
-    #[derive(serde::Deserialize)]
-    struct Outcome {
-        #[serde(rename = "isError")]
-        is_error: Option<bool>,
-    }
-    // Looking for the word is far cheaper than parsing, and most answers do not have it.
-    if memchr::memmem::find(answer, b"rror\"").is_none() {
-        return false;
-    }
-    serde_json::from_slice::<Answer>(answer)
-        .is_ok_and(|a| a.error.is_some() || a.result.and_then(|r| r.is_error) == Some(true))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,20 +148,6 @@ mod tests {
             (r#""ping""#, "message_invalid"),
         ] {
             assert_eq!(kind(text), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn errors_are_told_from_results_that_mention_them() {
-        for (text, error) in [
-            (r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#, true),
-            (r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":true}}"#, true),
-            (r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}"#, false),
-            (r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"text":"{\"error\":1}"}]}}"#, false),
-            (r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"error":1}}"#, false),
-            (r#"{"error""#, false),
-        ] {
-            assert_eq!(is_error(text.as_bytes()), error, "{text}");
         }
     }
 }

@@ -7,7 +7,7 @@ mod openai;
 pub use anthropic::Anthropic;
 pub use openai::OpenAi;
 
-use http::Method;
+use http::{HeaderName, HeaderValue, Method, Response};
 use serde_json::json;
 use vidimus_core::call::{Action, Ask, Call, Destination, Target};
 use vidimus_core::json::Json;
@@ -120,6 +120,16 @@ fn models(call: &Call<'_>, world: &Snapshot) -> Option<String> {
         })
         .collect();
     Some(json!({"object": "list", "data": shown, "has_more": false}).to_string())
+}
+
+/// The SDKs of both providers repeat a call that ends with a 5xx, unless they are told not to. What may have been carried out is
+/// not to be repeated without a thought.
+fn not_to_be_repeated(refusal: &Refusal, mut response: Response<String>) -> Response<String> {
+    if matches!(refusal.code, Code::UpstreamInterrupted | Code::GatewayStopping) {
+        let name = HeaderName::from_static("x-should-retry");
+        response.headers_mut().insert(name, HeaderValue::from_static("false"));
+    }
+    response
 }
 
 #[cfg(test)]

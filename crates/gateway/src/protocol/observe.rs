@@ -1,6 +1,8 @@
-//! What the record needs of an answer, read from it as it passes: token usage, or whether it is an error.
+//! What the record needs of an answer, read from it as it passes: token usage, whether it is an error, and whether it could be
+//! read at all.
 
-use serde::Deserialize;
+use super::skim::{Skimmed, Skimmer};
+use super::sse::{Piece, Reader};
 
 /// Tokens as the provider counted them; `None` where it did not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -9,46 +11,15 @@ pub struct Usage {
     pub output: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct Counted {
-    #[serde(alias = "prompt_tokens")]
-    input_tokens: Option<u64>,
-    #[serde(alias = "completion_tokens")]
-    output_tokens: Option<u64>,
-}
-
-/// OpenAI: `usage`. Anthropic: `usage`, and in a stream `message.usage` first.
-#[derive(Deserialize)]
-struct Carrier {
-    usage: Option<Counted>,
-    message: Option<Message>,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    usage: Option<Counted>,
-}
-
-impl Usage {
-    /// Reads the usage of a whole JSON answer, or of the data of one event. What cannot be read changes nothing.
-    pub fn read(&mut self, json: &[u8]) {
-        if !has_usage(json) {
-            return;
-        }
-        let Ok(carrier) = serde_json::from_slice::<Carrier>(json) else { return };
-        for counted in [carrier.message.and_then(|m| m.usage), carrier.usage].into_iter().flatten() {
-            self.input = counted.input_tokens.or(self.input);
-            self.output = counted.output_tokens.or(self.output);
-        }
-    }
-}
-
 /// Whether `json` may have a usage that is not `null`. Most chunks of a stream have none, or `null`; looking for the word is far
 /// cheaper than parsing.
 pub fn has_usage(json: &[u8]) -> bool {
-    const NAME: &[u8] = b"\"usage\"";
-    memchr::memmem::find_iter(json, NAME).any(|at| {
-        let value = json.get(at + NAME.len()..).unwrap_or_default();
+    has_member(json, b"\"usage\"")
+}
+
+fn has_member(json: &[u8], quoted: &[u8]) -> bool {
+    memchr::memmem::find_iter(json, quoted).any(|at| {
+        let value = json.get(at + quoted.len()..).unwrap_or_default();
         !value.starts_with(b":null") && !value.starts_with(b": null")
     })
 }
@@ -56,179 +27,187 @@ pub fn has_usage(json: &[u8]) -> bool {
 /// What is looked for in an answer, or in the data of its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Observe {
-    /// Token usage, in the members of OpenAI or of Anthropic.
+    /// Token usage, in the members of OpenAI or of Anthropic, and whether a model's answer is an error.
     Usage,
     /// Whether some JSON-RPC message is an error.
     RpcError,
 }
 
-/// What was found so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Observation {
-    Usage(Usage),
-    /// Whether some JSON-RPC message was an error.
-    RpcError(bool),
+impl Observe {
+    /// Whether one text may have what is looked for. Looking for words is far cheaper than reading, and most texts have none of
+    /// them; a name that is written in escapes is not found so, and escapes are read.
+    fn may_be_in(self, json: &[u8]) -> bool {
+        let named = match self {
+            Self::Usage => has_usage(json) || has_member(json, b"\"error\""),
+            Self::RpcError => memchr::memmem::find(json, b"rror\"").is_some(),
+        };
+        named || memchr::memmem::find(json, b"\\u").is_some()
+    }
 }
 
-impl From<Observe> for Observation {
-    fn from(observe: Observe) -> Self {
-        match observe {
-            Observe::Usage => Self::Usage(Usage::default()),
-            Observe::RpcError => Self::RpcError(false),
-        }
-    }
+/// What was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Observation {
+    pub usage: Usage,
+    /// Whether some message was an error.
+    pub is_error: bool,
+    /// Something of the answer could not be read, so what was found may not be all.
+    pub unread: bool,
 }
 
 impl Observation {
-    /// Looks at a line of server-sent events.
-    fn read_line(&mut self, line: &[u8]) {
-        if let Some(data) = line.strip_prefix(b"data:") {
-            self.read(data);
-        }
+    /// What is found in a whole document.
+    pub fn of(observe: Observe, document: &[u8]) -> Self {
+        let mut found = Self::default();
+        found.read(observe, document, true);
+        found
     }
 
-    /// Looks at a whole answer, or at the data of one event.
-    pub fn read(&mut self, json: &[u8]) {
-        match self {
-            Self::Usage(usage) => usage.read(json),
-            Self::RpcError(error) => *error |= super::jsonrpc::is_error(json),
+    /// Looks at a whole text. One that is no JSON object or array is unread where it `must_be` one.
+    fn read(&mut self, observe: Observe, text: &[u8], must_be: bool) {
+        let text = text.trim_ascii();
+        let is_json =
+            matches!((text.first(), text.last()), (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')));
+        if text.is_empty() || (is_json && !observe.may_be_in(text)) {
+            return;
         }
+        let mut skimmer = Skimmer::default();
+        skimmer.push(text);
+        self.skimmed(skimmer.finish(), must_be || is_json);
+    }
+
+    fn skimmed(&mut self, (found, is_whole): (Skimmed, bool), must_be: bool) {
+        let Skimmed { usage, is_error } = found;
+        self.usage =
+            Usage { input: usage.input.or(self.usage.input), output: usage.output.or(self.usage.output) };
+        self.is_error |= is_error;
+        self.unread |= !is_whole && must_be;
     }
 }
 
-/// Reads an answer as it passes, whatever the chunks it comes in.
+/// Reads an answer as it passes, whatever the chunks it comes in and however long it is.
 #[derive(Debug)]
 pub struct Observer {
+    observe: Observe,
     form: Form,
-    /// The line of events being read, or the document so far.
-    held: Vec<u8>,
-    /// The rest of what is too long is passed over.
-    skipping: bool,
+    /// The document, or the data of the event, being read.
+    skimmer: Skimmer,
+    /// How the data of the event begins.
+    begins: Begins,
     found: Observation,
 }
 
 /// How an answer carries what is looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Form {
-    /// In the data of server-sent events.
-    Events,
     /// It is one document.
     Document,
+    /// In the data of server-sent events.
+    Events(Reader),
+    /// In an encoding that is not read here.
+    Encoded,
+}
+
+/// What the data of an event is so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Begins {
+    #[default]
+    Nothing,
+    /// A message.
+    Json,
+    /// A keep-alive of the upstream's own making.
+    Text,
 }
 
 impl Observer {
-    /// A line longer than this is not one that carries usage.
-    const MAX_LINE: usize = 256 * 1024;
-    /// A document longer than this is passed on without being looked at.
-    const MAX_DOCUMENT: usize = 1024 * 1024;
+    pub fn document(observe: Observe) -> Self {
+        Self::new(observe, Form::Document)
+    }
 
     pub fn events(observe: Observe) -> Self {
-        Self { form: Form::Events, held: Vec::new(), skipping: false, found: observe.into() }
+        Self::new(observe, Form::Events(Reader::default()))
     }
 
-    pub fn document(observe: Observe) -> Self {
-        Self { form: Form::Document, ..Self::events(observe) }
+    /// Of an answer that is in an encoding.
+    pub fn encoded(observe: Observe) -> Self {
+        Self::new(observe, Form::Encoded)
     }
 
-    /// What was found so far; of a document, once it has ended.
-    pub fn found(&self) -> Observation {
-        let mut found = self.found;
-        if self.form == Form::Document {
-            found.read(&self.held);
-        }
-        found
+    fn new(observe: Observe, form: Form) -> Self {
+        let (skimmer, begins) = (Skimmer::default(), Begins::default());
+        Self { observe, form, skimmer, begins, found: Observation::default() }
     }
 
-    pub fn push(&mut self, mut chunk: &[u8]) {
-        if self.form == Form::Document {
-            self.extend(chunk, Self::MAX_DOCUMENT);
-            return;
-        }
-        // Lines end in CR, LF or both; the empty line between the two says nothing.
-        while let Some(end) = memchr::memchr2(b'\n', b'\r', chunk) {
-            let (head, rest) = chunk.split_at(end);
-            self.line(head);
-            chunk = rest.get(1..).unwrap_or_default();
-        }
-        self.extend(chunk, Self::MAX_LINE);
-    }
-
-    /// The end of a line. Most lines come whole, and are read where they are.
-    fn line(&mut self, end: &[u8]) {
-        if self.held.is_empty() && !self.skipping {
-            if end.len() <= Self::MAX_LINE {
-                self.found.read_line(end);
+    /// What was found in the answer, which has ended.
+    pub fn finish(&mut self) -> Observation {
+        match self.form {
+            Form::Document => {
+                let skimmed = self.skimmer.finish();
+                self.found.skimmed(skimmed, true);
             }
-            return;
+            // An event whose empty line never came is dropped by those who conform, and read by others.
+            Form::Events(_) => self.event_ended(None),
+            Form::Encoded => self.found.unread = true,
         }
-        self.extend(end, Self::MAX_LINE);
-        self.found.read_line(&self.held);
-        self.held.clear();
-        self.skipping = false;
+        self.found
     }
 
-    fn extend(&mut self, bytes: &[u8], limit: usize) {
-        if self.skipping {
-            return;
+    pub fn push(&mut self, chunk: &[u8]) {
+        match &mut self.form {
+            Form::Document => self.skimmer.push(chunk),
+            Form::Events(reader) => {
+                let mut reader = std::mem::take(reader);
+                self.read_events(&mut reader, chunk);
+                self.form = Form::Events(reader);
+            }
+            Form::Encoded => {}
         }
-        if self.held.len() + bytes.len() > limit {
-            self.held.clear();
-            self.skipping = true;
-        } else {
-            self.held.extend_from_slice(bytes);
+    }
+
+    fn read_events(&mut self, reader: &mut Reader, chunk: &[u8]) {
+        // Data that came whole and in one line is read where it is.
+        let mut whole: Option<&[u8]> = None;
+        reader.push(chunk, &mut |piece| match piece {
+            Piece::Line if self.begins == Begins::Nothing && whole.is_none() => {}
+            Piece::Line => self.data(whole.take(), b"\n"),
+            Piece::Text(text) if self.begins == Begins::Nothing && whole.is_none() => whole = Some(text),
+            Piece::Text(text) => self.data(whole.take(), text),
+            Piece::End => self.event_ended(whole.take()),
+        });
+        if let Some(begun) = whole {
+            self.data(None, begun);
+        }
+    }
+
+    /// More of an event's data.
+    fn data(&mut self, before: Option<&[u8]>, text: &[u8]) {
+        for text in before.into_iter().chain([text]) {
+            if self.begins == Begins::Nothing {
+                self.begins = match text.trim_ascii_start().first() {
+                    None => Begins::Nothing,
+                    Some(b'{' | b'[') => Begins::Json,
+                    Some(_) => Begins::Text,
+                };
+            }
+            if self.begins == Begins::Json {
+                self.skimmer.push(text);
+            }
+        }
+    }
+
+    /// The event has ended. `whole` is its data where nothing of it was read before.
+    fn event_ended(&mut self, whole: Option<&[u8]>) {
+        let begins = std::mem::take(&mut self.begins);
+        if let Some(whole) = whole {
+            if matches!(whole.trim_ascii_start().first(), Some(b'{' | b'[')) {
+                self.found.read(self.observe, whole, true);
+            }
+        } else if begins == Begins::Json {
+            let skimmed = self.skimmer.finish();
+            self.found.skimmed(skimmed, true);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const OPENAI: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}],\"usage\":null}\n\n\
-        data: {\"choices\":[],\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":11,\"total_tokens\":18}}\n\ndata: [DONE]\n\n";
-    const ANTHROPIC: &str = "event: message_start\r\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":7,\"output_tokens\":1}}}\r\n\r\n\
-        event: message_delta\r\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":11}}\r\n\r\n";
-
-    #[test]
-    fn usage_is_found_however_the_stream_is_cut() {
-        let expected = Usage { input: Some(7), output: Some(11) };
-        for text in [OPENAI, ANTHROPIC] {
-            for size in 1..text.len() {
-                let mut reader = Observer::events(Observe::Usage);
-                text.as_bytes().chunks(size).for_each(|chunk| reader.push(chunk));
-                assert_eq!(reader.found(), Observation::Usage(expected), "chunks of {size}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_json_answer_and_an_endless_line() {
-        let mut usage = Usage::default();
-        usage.read(br#"{"id":"x","usage":{"prompt_tokens":3,"completion_tokens":4}}"#);
-        assert_eq!(usage, Usage { input: Some(3), output: Some(4) });
-        usage.read(br#"{"usage":"#);
-        assert_eq!(usage.input, Some(3));
-        let mut reader = Observer::events(Observe::Usage);
-        for _ in 0..1024 {
-            reader.push(&[b'x'; 1024]);
-        }
-        assert!(reader.held.len() <= Observer::MAX_LINE);
-        reader.push(b"\n");
-        reader.push(OPENAI.as_bytes());
-        assert_eq!(reader.found(), Observation::Usage(Usage { input: Some(7), output: Some(11) }));
-    }
-    #[test]
-    fn a_document_is_read_once_it_has_ended_and_not_beyond_a_limit() {
-        let answer =
-            format!(r#"{{"x":"{}","usage":{{"prompt_tokens":3}}}}"#, "\n".repeat(300_000).escape_default());
-        let mut reader = Observer::document(Observe::Usage);
-        answer.as_bytes().chunks(1000).for_each(|chunk| reader.push(chunk));
-        assert_eq!(reader.found(), Observation::Usage(Usage { input: Some(3), output: None }));
-        let mut reader = Observer::document(Observe::RpcError);
-        reader.push(br#"{"error":{"code":1,"message":"x"}}"#);
-        assert_eq!(reader.found(), Observation::RpcError(true));
-        (0..2000).for_each(|_| reader.push(&[b'x'; 1000]));
-        assert!(reader.held.is_empty());
-        assert_eq!(reader.found(), Observation::RpcError(false));
-    }
-}
+mod tests;

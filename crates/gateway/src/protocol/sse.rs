@@ -1,9 +1,28 @@
-//! Streams of server-sent events that change on their way: an event is held until its empty line, looked at, and passes.
+//! Server-sent events (HTML, section 9.2): read as they pass, and streams of them that change on their way, where an event is
+//! held until its empty line, looked at, and passes.
+
+mod reader;
 
 use std::fmt::Debug;
 
 use bytes::Bytes;
 use vidimus_core::refusal::{Code, Refusal};
+
+pub use reader::{Piece, Reader};
+
+/// The value of a line of data; `None` for every other line. A field without a colon has an empty value.
+pub fn data_value(line: &str) -> Option<&str> {
+    match line.split_once(':') {
+        Some(("data", value)) => Some(value.strip_prefix(' ').unwrap_or(value)),
+        None if line == "data" => Some(""),
+        _ => None,
+    }
+}
+
+/// The lines of one event, without their ends and without the empty one that ends it.
+pub fn lines(event: &str) -> impl Iterator<Item = &str> {
+    event.split(['\n', '\r']).filter(|line| !line.is_empty())
+}
 
 /// What happens to one event on its way.
 pub trait EventFilter: Debug + Send {

@@ -142,6 +142,23 @@ async fn an_answer_that_is_read_whole_has_its_time_in_all() {
 }
 
 #[tokio::test]
+async fn an_answer_that_need_not_be_whole_is_held_for_that_time_at_most() {
+    let limits = Limits { idle_stream: Duration::from_millis(400), ..Limits::default() };
+    let world = World::with(limits).await;
+    let (answer, stream) = Answer::stream("application/json");
+    world.upstream.next(answer);
+    let drip = tokio::spawn(async move {
+        while stream.send(" ").await {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let answered = tokio::time::timeout(Duration::from_secs(10), world.send(world.tool("echo"))).await;
+    let mut body = answered.expect("it is passed on as it comes").into_body();
+    next(&mut body).await.expect("a chunk").expect("whole");
+    drip.abort();
+}
+
+#[tokio::test]
 async fn a_caller_that_leaves_cancels_upstream_and_is_on_record() {
     let world = World::new().await;
     let (answer, stream) = Answer::stream("text/event-stream");

@@ -10,7 +10,12 @@
 
 mod admit;
 mod answer;
+mod connections;
+mod delivered;
+mod facts;
 mod forward;
 mod handle;
+mod present;
 mod regressions;
+mod stop;
 mod world;

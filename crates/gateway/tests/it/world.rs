@@ -22,7 +22,7 @@ use vidimus_gateway::{
     AddressGuard, Config, Gate, KEY_LENGTH, Limits, SessionSeal, Shared, Telemetry, Upstream, millis,
 };
 use vidimus_identity::{Authenticator, LOCAL_ISSUER, LocalIdentity, Mint, TokenRequest};
-use vidimus_ledger::Ledger;
+use vidimus_ledger::{Durability, Ledger, Query};
 use vidimus_testkit::clock::ManualClock;
 use vidimus_testkit::upstream;
 
@@ -91,8 +91,8 @@ pub struct World {
     pub upstream: upstream::Upstream,
     pub gate: Gate,
     pub clock: Arc<ManualClock>,
-    address: SocketAddr,
-    identity: LocalIdentity,
+    pub address: SocketAddr,
+    pub identity: LocalIdentity,
     directory: tempfile::TempDir,
     _stop: watch::Sender<bool>,
 }
@@ -103,6 +103,10 @@ impl World {
     }
 
     pub async fn with(limits: Limits) -> Self {
+        Self::durable(limits, Durability::Commit).await
+    }
+
+    pub async fn durable(limits: Limits, durability: Durability) -> Self {
         let upstream = upstream::Upstream::start();
         let directory = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(ManualClock::at_present());
@@ -120,9 +124,8 @@ impl World {
             allow_insecure_issuers: false,
             issuer_roots: None,
             limits: vidimus_identity::Limits::default(),
-            //CLOCK
         });
-        let ledger = vidimus_ledger::Config { dir: at("ledger"), ..Default::default() };
+        let ledger = vidimus_ledger::Config { dir: at("ledger"), durability, ..Default::default() };
         let shared = Shared::new(Config {
             snapshot: snapshot(&objects(&upstream)),
             authenticator: authenticator.expect("an authenticator"),
@@ -145,8 +148,8 @@ impl World {
         let (stop, stopping) = watch::channel(false);
         let serving = gate.clone();
         tokio::spawn(async move {
-            let listeners = [Listener { socket, tls: None }];
-            listener::serve(serving, &listeners, Arc::new(AtomicUsize::new(0)), stopping).await
+            let listeners = vec![Listener { socket, tls: None }];
+            listener::serve(serving, listeners, Arc::new(AtomicUsize::new(0)), stopping).await
         });
         Self { upstream, gate, clock, address, identity, directory, _stop: stop }
     }
@@ -195,13 +198,36 @@ impl World {
         (parts.status, parts.headers, body)
     }
 
+    /// Sends a request over HTTP/2, on a connection of its own.
+    pub async fn send_http2(&self, request: Request<Full<Bytes>>) -> Response<Incoming> {
+        let stream = tokio::net::TcpStream::connect(self.address).await.expect("connected");
+        let builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
+        let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.expect("HTTP/2");
+        tokio::spawn(connection);
+        let (mut parts, body) = request.into_parts();
+        parts.uri = format!("http://gateway.example{}", parts.uri).parse().expect("a URI");
+        parts.headers.remove("host");
+        sender.send_request(Request::from_parts(parts, body)).await.expect("an answer")
+    }
+
+    /// The records of a call that are there now.
+    pub fn recorded(&self, id: &str) -> Vec<Value> {
+        let shown = vidimus_ledger::show(&self.ledger(), id).expect("a ledger");
+        shown.iter().map(|shown| serde_json::from_slice(&shown.record).expect("JSON")).collect()
+    }
+
+    /// Every record, oldest first.
+    pub fn all_records(&self) -> Vec<Value> {
+        let found = vidimus_ledger::search(&self.ledger(), &Query::default()).expect("a ledger");
+        found.map(|hit| serde_json::from_slice(&hit.expect("a record").record).expect("JSON")).collect()
+    }
+
     /// All records of a call so far, once there are `count`.
     pub async fn records(&self, id: &str, count: usize) -> Vec<Value> {
         for _ in 0..1000 {
-            let shown = vidimus_ledger::show(&self.ledger(), id).expect("a ledger");
-            if shown.len() >= count {
-                let read = |record: &[u8]| serde_json::from_slice(record).expect("JSON");
-                return shown.iter().map(|shown| read(&shown.record)).collect();
+            let recorded = self.recorded(id);
+            if recorded.len() >= count {
+                return recorded;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -17,7 +17,7 @@ pub struct Query {
     pub user: Option<String>,
     /// A policy that decided, or a permit that came closest.
     pub policy: Option<String>,
-    /// `allow` or `deny`, or the result of an effect: `ok`, `error`, `failed`, `cancelled`.
+    /// `allow` or `deny`, or the result of an effect: `ok`, `error`, `unknown`, `failed`, `cancelled`.
     pub outcome: Option<String>,
     /// The tool, agent, model or other resource that was asked for.
     pub resource: Option<String>,

@@ -15,7 +15,7 @@ use vidimus_core::refusal::{Code, Refusal};
 
 use crate::protocol::members::Members;
 use crate::protocol::observe::has_usage;
-use crate::protocol::sse::EventFilter;
+use crate::protocol::sse::{self, EventFilter};
 
 /// Whether the caller asks for usage itself.
 ///
@@ -104,11 +104,9 @@ fn is_usage(event: &[u8]) -> bool {
     if !has_usage(event) {
         return false;
     }
-    let data: Vec<&[u8]> = event
-        .split(|byte| matches!(byte, b'\n' | b'\r'))
-        .filter_map(|line| line.strip_prefix(b"data:"))
-        .collect();
-    serde_json::from_slice::<Chunk>(&data.join(&b'\n'))
+    let Ok(event) = std::str::from_utf8(event) else { return false };
+    let data: Vec<&str> = sse::lines(event).filter_map(sse::data_value).collect();
+    serde_json::from_str::<Chunk>(&data.join("\n"))
         .is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
 }
 

@@ -65,7 +65,8 @@ impl Binding for OpenAi {
             "code": refusal.code.as_str(),
             "vidimus": reply::about(refusal, call),
         }});
-        reply::json(refusal.code.class().http_status(), error.to_string())
+        let response = reply::json(refusal.code.class().http_status(), error.to_string());
+        super::not_to_be_repeated(refusal, response)
     }
 }
 

@@ -125,3 +125,19 @@ fn a_path_that_is_not_served_is_told_what_is() {
         }
     }
 }
+
+#[test]
+fn sdks_are_told_not_to_repeat_what_may_have_been_carried_out() {
+    for binding in [OPENAI, ANTHROPIC] {
+        for (code, told) in [
+            (Code::UpstreamInterrupted, true),
+            (Code::GatewayStopping, true),
+            (Code::UpstreamUnreachable, false),
+            (Code::Overloaded, false),
+        ] {
+            let response = binding.refused(&Refusal::new(code, "x"), "call", None);
+            let header = response.headers().get("x-should-retry");
+            assert_eq!(header.is_some_and(|value| value == "false"), told, "{binding:?} {code:?}");
+        }
+    }
+}

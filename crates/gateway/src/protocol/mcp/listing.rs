@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 use vidimus_core::refusal::{Code, Refusal};
 
 use crate::protocol::members::Members;
-use crate::protocol::{MAX_NAME, MAX_URI};
+use crate::protocol::{MAX_NAME, MAX_URI, sse};
 
 /// The MCP listings that are filtered, by what their entries are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,18 +132,17 @@ struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// Lines end in CR, LF or both; an event has no empty line but its last.
     fn read(event: &'a str) -> Self {
         let (mut fields, mut data) = (Vec::new(), String::new());
-        for line in event.split(['\n', '\r']).filter(|line| !line.is_empty()) {
-            let Some(part) = line.strip_prefix("data:") else {
+        for line in sse::lines(event) {
+            let Some(value) = sse::data_value(line) else {
                 fields.push(line);
                 continue;
             };
             if !data.is_empty() {
                 data.push('\n');
             }
-            data.push_str(part.strip_prefix(' ').unwrap_or(part));
+            data.push_str(value);
         }
         Self { fields, data }
     }

@@ -91,6 +91,8 @@ enum Outcome {
     Ok,
     /// An effect: the upstream answered with the protocol's own error.
     Error,
+    /// An effect: the answer could not be read, so it may be an error.
+    Unknown,
     /// An effect: there was no full answer.
     Failed,
     /// An effect: the caller left.
@@ -106,6 +108,7 @@ impl Outcome {
             Self::Deny => "deny",
             Self::Ok => "ok",
             Self::Error => "error",
+            Self::Unknown => "unknown",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
         }

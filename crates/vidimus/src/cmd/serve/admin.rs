@@ -27,13 +27,13 @@ const ENDPOINTS: [(&str, &str); 5] = [
 struct Admin {
     shared: Arc<Shared>,
     loaded: watch::Receiver<Arc<Loaded>>,
+    stopping: watch::Receiver<bool>,
 }
 
 pub(super) fn serve(
     control: &Runtime,
     socket: TcpListener,
-    shared: Arc<Shared>,
-    loaded: watch::Receiver<Arc<Loaded>>,
+    (shared, loaded, stopping): (Arc<Shared>, watch::Receiver<Arc<Loaded>>, watch::Receiver<bool>),
 ) -> anyhow::Result<()> {
     let socket = tokio::net::TcpListener::from_std(socket)?;
     let router = Router::new()
@@ -43,7 +43,7 @@ pub(super) fn serve(
         .route("/metrics", get(metrics))
         .route("/registry", get(registry))
         .route("/ledger", get(ledger))
-        .with_state(Admin { shared, loaded });
+        .with_state(Admin { shared, loaded, stopping });
     control.spawn(async move {
         if let Err(error) = axum::serve(socket, router).await {
             tracing::error!(%error, "the admin address is no longer served");
@@ -61,7 +61,9 @@ async fn index() -> Json<Value> {
 
 /// Ready means: a call would be let through if a policy permits it.
 async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
-    if admin.shared.ledger.is_open() {
+    if *admin.stopping.borrow() {
+        (StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping\n")
+    } else if admin.shared.ledger.is_open() {
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot be written, so the gate is closed\n")

@@ -56,20 +56,22 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let shared = Arc::new(shared(serve, &loaded.borrow(), &identity, sockets.plain.local_addr()?)?);
     let tls = sockets.tls.map(|socket| tls::listener(&control, serve, &identity, socket)).transpose()?;
     reload(&control, shared.clone(), loaded.clone());
-    admin::serve(&control, sockets.admin, shared.clone(), loaded)?;
-
     let (stop, stopping) = watch::channel(false);
+    admin::serve(&control, sockets.admin, (shared.clone(), loaded, stopping.clone()))?;
+
     let listeners: Vec<Listener> =
         [Some(Listener { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
-    let workers = start_workers(serve, &shared, &Arc::new(listeners), &stopping)?;
+    let workers = start_workers(serve, &shared, &listeners, &stopping)?;
+    // Each worker has its own, so that the sockets are closed when the workers stop listening.
+    drop(listeners);
     tracing::info!(
         listen = %serve.listen, tls = %serve.tls_listen.map_or("off".to_owned(), |address| address.to_string()), admin = %serve.admin, workers = workers.len(),
         ledger = shared.ledger.size(), ms = begun.elapsed().as_millis(), "serving"
     );
     control.block_on(stop_signal())?;
     tracing::info!("stopping: running calls may end, new ones are refused");
-    // Nobody listens any more when every worker has gone already.
-    let _ = stop.send(true);
+    // At once: nobody is ready, nobody listens.
+    stop.send_replace(true);
     for worker in workers {
         if worker.join().is_err() {
             tracing::error!("a worker ended by a panic");
@@ -203,7 +205,7 @@ type Workers = Vec<std::thread::JoinHandle<()>>;
 fn start_workers(
     serve: &Serve,
     shared: &Arc<Shared>,
-    listeners: &Arc<Vec<Listener>>,
+    listeners: &[Listener],
     stopping: &watch::Receiver<bool>,
 ) -> anyhow::Result<Workers> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -216,11 +218,12 @@ fn start_workers(
             shared: shared.clone(),
             upstream: Upstream::new(guard.clone()).context("the system's TLS roots")?,
         };
-        let (listeners, open, stopping) = (listeners.clone(), open.clone(), stopping.clone());
+        let listeners = listeners.iter().map(Listener::try_clone).collect::<std::io::Result<Vec<_>>>()?;
+        let (open, stopping) = (open.clone(), stopping.clone());
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let worker =
             std::thread::Builder::new().name(format!("vidimus-worker-{number}")).spawn(move || {
-                if let Err(error) = runtime.block_on(listener::serve(gate, &listeners, open, stopping)) {
+                if let Err(error) = runtime.block_on(listener::serve(gate, listeners, open, stopping)) {
                     tracing::error!(%error, "a worker could not serve");
                 }
                 runtime.shutdown_timeout(Duration::from_secs(1));

@@ -1,0 +1,76 @@
+//! Clients for endpoints that name their own roots (`spec.endpoint.caFile`), whose file is read again when it changes.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use vidimus_core::refusal::{Code, Refusal};
+
+use super::connect::{self, AddressGuard, Client};
+
+/// How long the roots read from a file are used before the file is looked at again.
+const REREAD: Duration = Duration::from_secs(5);
+
+/// Clients, by the file of their roots.
+#[derive(Debug, Default)]
+pub(super) struct OwnRoots(Mutex<HashMap<Arc<str>, Read>>);
+
+/// What was made of a file.
+#[derive(Debug)]
+struct Read {
+    /// When it was looked at last.
+    at: Instant,
+    /// What it held then, whether that could be used or not.
+    content: Vec<u8>,
+    client: Client,
+}
+
+impl OwnRoots {
+    /// The client that trusts what `file` holds now. Calls that are on their way by the former roots go on. A file that cannot be
+    /// used any more changes nothing, and is reported once.
+    ///
+    /// # Errors
+    /// `upstream_unreachable` for a file that could not be used yet.
+    pub(super) fn client(&self, file: &Arc<str>, guard: &AddressGuard) -> Result<Client, Refusal> {
+        let poisoned = || Refusal::new(Code::Internal, "the upstream clients are in an unknown state");
+        let mut clients = self.0.lock().map_err(|_| poisoned())?;
+        let now = Instant::now();
+        let Some(known) = clients.get_mut(file) else {
+            let unusable = |error: std::io::Error| {
+                let message = "the roots of the upstream's endpoint could not be read";
+                Refusal::new(Code::UpstreamUnreachable, message).with_detail(format!("{file}: {error}"))
+            };
+            let content = std::fs::read(&**file).map_err(unusable)?;
+            let client = connect::client(guard.clone(), Some(&content)).map_err(unusable)?;
+            clients.insert(file.clone(), Read { at: now, content, client: client.clone() });
+            return Ok(client);
+        };
+        if now.saturating_duration_since(known.at) >= REREAD {
+            known.at = now;
+            known.refresh(file, guard);
+        }
+        Ok(known.client.clone())
+    }
+}
+
+impl Read {
+    fn refresh(&mut self, file: &str, guard: &AddressGuard) {
+        // A file that is gone reads as an empty one, so that its absence too is reported once.
+        let (content, missing) = match std::fs::read(file) {
+            Ok(content) => (content, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        if content == self.content {
+            return;
+        }
+        let client = missing.map_or_else(|| connect::client(guard.clone(), Some(&content)), Err);
+        self.content = content;
+        match client {
+            Ok(client) => {
+                tracing::info!(file, "the roots of an endpoint were read again");
+                self.client = client;
+            }
+            Err(error) => tracing::error!(file, %error, "the roots of an endpoint stay as they were"),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+/// What is found in a text that comes in chunks of `size` bytes.
+fn skim(text: &[u8], size: usize) -> (Skimmed, bool) {
+    let mut skimmer = Skimmer::default();
+    text.chunks(size).for_each(|chunk| skimmer.push(chunk));
+    skimmer.finish()
+}
+
+fn usage(input: Option<u64>, output: Option<u64>) -> Usage {
+    Usage { input, output }
+}
+
+#[test]
+fn what_is_looked_for_is_found_however_the_text_is_cut() {
+    let none = Usage::default();
+    for (text, is_error, counted) in [
+        (r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#, true, none),
+        (r#"{"jsonrpc":"2.0","id":1,"error":null,"result":{}}"#, false, none),
+        (r#"{ "error" : "text" }"#, true, none),
+        (r#"{"\u0065rror":{}}"#, true, none),
+        (r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":true}}"#, true, none),
+        (r#"{"result":{"isError":false,"content":[{"isError":true}]}}"#, false, none),
+        (r#"{"result":{"content":[{"text":"{\"error\":1}"}]}}"#, false, none),
+        (r#"{"result":{"structuredContent":{"error":1,"isError":true}}}"#, false, none),
+        (r#"{"result":"error","x":["error",{"error":1}]}"#, false, none),
+        (r#"[{"error":1}]"#, false, none),
+        (r#"{"type":"error","error":{"type":"overloaded_error"}}"#, true, none),
+        (
+            r#"{"usage":{"prompt_tokens":7,"completion_tokens":11,"total_tokens":18}}"#,
+            false,
+            usage(Some(7), Some(11)),
+        ),
+        (r#"{"usage":{"input_tokens":7,"output_tokens":11}}"#, false, usage(Some(7), Some(11))),
+        (
+            r#"{"usage":{"input_tokens":7,"prompt_tokens":7,"output_tokens":11,"completion_tokens":12}}"#,
+            false,
+            usage(Some(7), Some(12)),
+        ),
+        (
+            r#"{"message":{"usage":{"input_tokens":7,"output_tokens":1}},"usage":{"output_tokens":11}}"#,
+            false,
+            usage(Some(7), Some(11)),
+        ),
+        (r#"{"usage":null,"message":"usage"}"#, false, none),
+        (r#"{"usage":{"details":{"input_tokens":9},"input_tokens":7.5}}"#, false, none),
+        (r#"{"choices":[{"usage":{"input_tokens":9}}]}"#, false, none),
+        (r#"{"usage":{"x":[1,{"input_tokens":2}],"input_tokens":3}}"#, false, usage(Some(3), None)),
+        ("\u{feff}{\"error\":1}", true, none),
+        ("[DONE]", false, none),
+        ("", false, none),
+    ] {
+        for size in 1..=text.len().max(1) {
+            let (found, whole) = skim(text.as_bytes(), size);
+            assert_eq!(found, Skimmed { usage: counted, is_error }, "{text} in chunks of {size}");
+            assert!(whole, "{text} in chunks of {size}");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_one_whole_json_text_is_told() {
+    for text in [
+        "<html>",
+        "null",
+        "7",
+        r#""x""#,
+        "{",
+        r#"{"a":"#,
+        r#"{"a":"b"#,
+        "}",
+        "{}}",
+        "{}{}",
+        "[1",
+        "{} x",
+        "{},{}",
+        r#"{"a":null{"b":1}}"#,
+        "[1 2]",
+        r#"["a""b"]"#,
+    ] {
+        for size in 1..=text.len() {
+            assert!(!skim(text.as_bytes(), size).1, "{text} in chunks of {size}");
+        }
+    }
+}
+
+#[test]
+fn a_long_text_is_read_to_its_end_and_not_held() {
+    let text = json!({"data": "x\"\\\u{e9}".repeat(1_000_000), "x".repeat(5000): [0], "usage": {"prompt_tokens": 3}}).to_string();
+    let mut skimmer = Skimmer::default();
+    for chunk in text.as_bytes().chunks(4096) {
+        skimmer.push(chunk);
+        assert!(skimmer.word.capacity() <= 2 * MAX_WORD);
+    }
+    let (found, whole) = skimmer.finish();
+    assert_eq!((found.usage, whole), (usage(Some(3), None), true));
+}
+
+/// The same, read by a parser.
+fn parsed(value: &Value) -> Skimmed {
+    let counted =
+        |usage: &Value, names: [&str; 2]| names.iter().filter_map(|name| usage[*name].as_u64()).max();
+    let of = |names| counted(&value["usage"], names).or(counted(&value["message"]["usage"], names));
+    let is_error = !value["error"].is_null() || value["result"]["isError"] == json!(true);
+    let usage = Usage {
+        input: of(["input_tokens", "prompt_tokens"]),
+        output: of(["output_tokens", "completion_tokens"]),
+    };
+    Skimmed { usage, is_error }
+}
+
+/// A value of members that are looked for and others, from a seed.
+fn value(seed: &mut u64, depth: usize) -> Value {
+    const NAMES: [&str; 10] = [
+        "error",
+        "result",
+        "isError",
+        "usage",
+        "message",
+        "input_tokens",
+        "prompt_tokens",
+        "output_tokens",
+        "completion_tokens",
+        "\u{e9}\"\\\n",
+    ];
+    let mut next = |below: usize| {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(*seed >> 33).expect("31 bits") % below
+    };
+    match next(if depth > 4 { 5 } else { 9 }) {
+        0 => json!(null),
+        1 => json!(next(2) == 0),
+        2 => json!(next(100)),
+        3 => json!(-1.5),
+        4 => json!(NAMES[next(10)]),
+        5 => {
+            let length = next(4);
+            (0..length).map(|_| value(seed, depth + 1)).collect()
+        }
+        _ => {
+            let members: Vec<&str> = (0..next(5)).map(|_| NAMES[next(10)]).collect();
+            Value::Object(members.into_iter().map(|name| (name.to_owned(), value(seed, depth + 1))).collect())
+        }
+    }
+}
+
+#[test]
+fn it_finds_what_a_parser_finds() {
+    let mut seed = 7;
+    for number in 0..20_000_usize {
+        let members = ["error", "result", "usage", "message"];
+        let object: serde_json::Map<_, _> =
+            members.iter().take(number % 5).map(|name| ((*name).to_owned(), value(&mut seed, 1))).collect();
+        let object = Value::Object(object);
+        let text = if number % 2 == 0 { object.to_string() } else { format!("{object:#}") };
+        let (found, whole) = skim(text.as_bytes(), 1 + number % 13);
+        assert_eq!((found, whole), (parsed(&object), true), "{text}");
+    }
+}
