@@ -24,13 +24,13 @@ pub(super) async fn carry(
     gate: &Gate,
     context: &mut RequestContext,
     parts: &Parts,
-    admitted: Admitted<'_>,
+    mut admitted: Admitted<'_>,
 ) -> Result<Response<ReplyBody>, Refusal> {
     // An agent without an endpoint cannot be called: its decision is on record, and there is no effect.
     admitted.permit.endpoint()?;
     fulfil(&admitted.permit);
     let begun = Begun { call: &context.call, started: context.started, bytes_in: admitted.body.len() };
-    let mut effect = Effect::begin(gate, begun, &admitted.permit, admitted.protocol, &admitted.asked);
+    let mut effect = Effect::begin(gate, begun, &mut admitted.permit, admitted.protocol, &admitted.asked);
     effect.span = context.span.take();
     let answering = Answering {
         gate,
@@ -111,12 +111,12 @@ impl Sent<'_> {
 pub(super) async fn answer(
     gate: &Gate,
     context: &mut RequestContext,
-    own: OwnPermit,
+    mut own: OwnPermit,
     document: String,
 ) -> Result<Response<ReplyBody>, Refusal> {
     fulfil(&own.permit);
     let begun = Begun { call: &context.call, started: context.started, bytes_in: own.bytes_in };
-    let mut effect = Effect::begin(gate, begun, &own.permit, own.protocol, &own.asked);
+    let mut effect = Effect::begin(gate, begun, &mut own.permit, own.protocol, &own.asked);
     effect.span = context.span.take();
     effect.reservation = Some(own.reservation);
     effect.status = StatusCode::OK.as_u16();

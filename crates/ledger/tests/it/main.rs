@@ -8,10 +8,12 @@
 #![expect(clippy::print_stdout, reason = "the kill tests say what they met")]
 
 mod append;
+mod crash;
 mod decide;
 mod kill;
 mod proof;
 mod reopen;
 mod search;
+mod stall;
 mod support;
 mod tamper;

@@ -84,6 +84,7 @@ fn frames(bytes: &[u8]) -> Vec<Vec<u8>> {
 fn renumbered(frame: &[u8], sequence: u64) -> Vec<u8> {
     let mut frame = frame.to_vec();
     frame[8..16].copy_from_slice(&sequence.to_le_bytes());
+    frame[16..20].fill(0);
     let covered = [&frame[20..], &frame[..4], &frame[8..20]].concat();
     frame[4..8].copy_from_slice(&crc32c::crc32c(&covered).to_le_bytes());
     frame
