@@ -12,7 +12,7 @@ use loom::thread;
 use crate::queue::{Purpose, SegmentFile, Shared, Submitted};
 use crate::storage::{Open, Storage, Stored};
 use crate::threads;
-use crate::{Closed, Config, Durability};
+use crate::{Closed, Config, Durability, primitives};
 
 /// What was written, in order, and how much of it was synced.
 #[derive(Clone, Debug, Default)]
@@ -95,17 +95,33 @@ fn ledger(durability: Durability, segment_bytes: u64, fails: Fails) -> (Arc<Shar
     (Arc::new(Shared::new(config, Arc::new(file.clone()), 0, segment, 0)), file)
 }
 
-struct Unpark(thread::Thread);
+/// Wakes a caller. Not by unparking its thread: `loom` takes an unpark that comes late for the end of a thread that is joined.
+#[derive(Default)]
+struct Call {
+    woken: primitives::Mutex<bool>,
+    waits: primitives::Condvar,
+}
 
-impl Wake for Unpark {
+impl Wake for Call {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        *self.woken.lock().expect("not poisoned") = true;
+        self.waits.notify_one();
+    }
+}
+
+impl Call {
+    fn wait(&self) {
+        let mut woken = self.woken.lock().expect("not poisoned");
+        while !std::mem::take(&mut *woken) {
+            woken = self.waits.wait(woken).expect("not poisoned");
+        }
     }
 }
 
 /// Records as a caller does: submits, and waits for its wake-up.
 fn record(shared: &Shared) -> Result<u64, Closed> {
-    let waker = Arc::new(Unpark(thread::current())).into();
+    let call = Arc::new(Call::default());
+    let waker = call.clone().into();
     let mut submitted = None;
     let mut future = pin!(std::future::poll_fn(|cx: &mut Context<'_>| {
         let index = match submitted {
@@ -119,7 +135,7 @@ fn record(shared: &Shared) -> Result<u64, Closed> {
     loop {
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(kept) => return kept,
-            Poll::Pending => thread::park(),
+            Poll::Pending => call.wait(),
         }
     }
 }

@@ -217,3 +217,37 @@ fn whatever_a_power_loss_leaves_is_started_and_nothing_that_was_synced_is_lost()
         }
     }
 }
+
+/// Tiles are synced by the level: one of a higher level that outlives those below it would hide that they are gone.
+#[test]
+fn a_tile_of_a_higher_level_does_not_outlive_those_below_it() {
+    let dir = scratch();
+    let recorder = Recorder::new(dir.path());
+    let config = config(&log(dir.path()));
+    let ledger = Ledger::open_on(Arc::new(recorder.clone()), config.clone()).expect("opened");
+    // No full tile of level 0 is left over: a lost one of these would be seen, and all tiles made again.
+    let size = 256 * 256 + 100;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        for _ in 0..size {
+            ledger.record(&refusal("x")).await.expect("recorded");
+        }
+        ledger.close().await;
+    });
+    let recorded = recorder.log();
+    let mut random = Random(0);
+    let mut state = |luck| after(&recorded, recorded.operations.len(), luck, &mut random);
+    let (least, mut left) = (state(Luck::Nothing), state(Luck::Everything));
+    assert!(left.files.contains_key(Path::new("log/tile/1/000")), "a tile of 65,536 records");
+    left.files.retain(|path, content| match least.files.get(path) {
+        kept if path.starts_with("log/tile/0") => {
+            *content = kept.cloned().unwrap_or_default();
+            kept.is_some()
+        }
+        _ => true,
+    });
+    let started = scratch();
+    left.write(started.path());
+    drop(Ledger::open(Config { dir: log(started.path()), ..config }).expect("opened"));
+    assert_whole(&log(started.path()), size);
+}

@@ -122,29 +122,16 @@ fn content(log: &Log, done: &[Operation], file: Inode, luck: Luck, random: &mut 
         Operation::SyncEverything { begun } => promised.max(*begun),
         _ => promised,
     });
-    let mut versions = vec![log.contents.get(file).cloned().unwrap_or_default()];
-    for (at, operation) in done.iter().enumerate() {
-        let mut next = match operation {
-            Operation::Write { file: changed, .. } | Operation::Cut { file: changed, .. }
-                if *changed == file =>
-            {
-                versions.last().expect("one").clone()
-            }
-            _ => continue,
-        };
-        match operation {
-            Operation::Write { offset, bytes, .. } => {
-                let begin = usize::try_from(*offset).expect("small");
-                next.resize(next.len().max(begin + bytes.len()), 0);
-                next[begin..begin + bytes.len()].copy_from_slice(bytes);
-            }
-            Operation::Cut { length, .. } => next.resize(usize::try_from(*length).expect("small"), 0),
-            _ => unreachable!("it changes no bytes"),
+    let (before, since) = done.split_at(promised);
+    let mut content = log.contents.get(file).cloned().unwrap_or_default();
+    for operation in before {
+        apply(operation, file, &mut content);
+    }
+    let mut versions = vec![content.clone()];
+    for operation in since {
+        if apply(operation, file, &mut content).is_some() {
+            versions.push(content.clone());
         }
-        if at < promised {
-            versions.clear();
-        }
-        versions.push(next);
     }
     match luck {
         Luck::Nothing => versions.swap_remove(0),
@@ -156,6 +143,23 @@ fn content(log: &Log, done: &[Operation], file: Inode, luck: Luck, random: &mut 
             let versions = versions.into_iter().take(kept + 1).last().into_iter().chain(next);
             mixed(&versions.collect::<Vec<_>>(), random)
         }
+    }
+}
+
+/// Does to the content of a file what an operation did to it; `None` where that is nothing.
+fn apply(operation: &Operation, file: Inode, content: &mut Vec<u8>) -> Option<()> {
+    match operation {
+        Operation::Write { file: written, offset, bytes } if *written == file => {
+            let begin = usize::try_from(*offset).expect("small");
+            content.resize(content.len().max(begin + bytes.len()), 0);
+            content[begin..begin + bytes.len()].copy_from_slice(bytes);
+            Some(())
+        }
+        Operation::Cut { file: cut, length } if *cut == file => {
+            content.resize(usize::try_from(*length).expect("small"), 0);
+            Some(())
+        }
+        _ => None,
     }
 }
 
