@@ -12,7 +12,7 @@ pub(crate) fn write(shared: &Shared) {
         shared,
         then: |shared| {
             shared.retire();
-            shared.wake_ups.written_out()
+            shared.wake_ups.written_out();
         },
     };
     while !shared.failed() {

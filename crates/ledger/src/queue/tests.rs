@@ -3,7 +3,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 
-use crate::queue::{Purpose, SegmentFile, Shared, Submitted};
+use vidimus_core::record::{EffectKind, EffectRecord};
+
+use crate::queue::{END_BYTES, Purpose, SegmentFile, Shared, Submitted};
 use crate::storage::Disk;
 use crate::{Closed, Config, Durability, frame};
 
@@ -108,4 +110,28 @@ fn whoever_waits_when_the_ledger_fails_is_woken() {
     shared.fail("broken");
     let woken = [&flags[0], &flags[1], &flags[2], &moved].map(|flag| flag.0.load(Ordering::SeqCst));
     assert_eq!(woken, [true, false, true, true]);
+}
+
+#[test]
+fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
+    // Ids of calls and tokens are UUIDs, codes are this crate family's own: twice as long as the longest there is.
+    let (long, most) = ("x".repeat(80), (1 << 53) - 1);
+    let record = EffectRecord {
+        bytes_in: most,
+        bytes_out: most,
+        code: Some(&long),
+        decision: most,
+        duration_us: most,
+        id: &long,
+        kind: EffectKind,
+        result: "cancelled",
+        status: 599,
+        time: "2026-11-21T08:30:00.123456Z".into(),
+        token: Some(&long),
+        tokens_input: Some(most),
+        tokens_output: Some(most),
+        version: u8::MAX,
+    };
+    let bytes = frame::HEADER + serde_json::to_vec(&record).expect("JSON").len();
+    assert!(bytes <= END_BYTES, "{bytes}");
 }

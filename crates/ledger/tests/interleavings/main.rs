@@ -2,11 +2,7 @@
 //! it finds. What is included here is the ledger's own code; only what threads meet through is `loom`'s, and frames and segments, which
 //! have no part in it, are empty.
 
-#![expect(
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking, also in its helpers"
-)]
+#![expect(clippy::expect_used, reason = "a test fails by panicking, also in its helpers")]
 #![expect(dead_code, reason = "of what is included, not everything takes part")]
 
 #[path = "../../src/closed.rs"]

@@ -178,7 +178,7 @@ fn lose(run: &Run, texts: &[(u64, String)], seed: u64, again: bool) {
         let kept = kept(&state, done, luck, run);
         panic!("seed {seed}: {luck:?} after {done} operations, kept in {}", kept.display());
     };
-    if again && seed % 8 == 0 {
+    if again && seed.is_multiple_of(8) {
         let all = self::texts(&log(dir.path()));
         (0..3).for_each(|round| lose(&next, &all, random.next() ^ round, false));
     }

@@ -3,6 +3,7 @@
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test fails by panicking, also in its helpers"
 )]
 #![expect(clippy::print_stdout, reason = "the kill tests say what they met")]
@@ -12,6 +13,7 @@ mod crash;
 mod decide;
 mod kill;
 mod proof;
+mod recover;
 mod reopen;
 mod search;
 mod stall;

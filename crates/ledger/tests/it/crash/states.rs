@@ -140,8 +140,8 @@ fn content(log: &Log, done: &[Operation], file: Inode, luck: Luck, random: &mut 
         Luck::Beginning => {
             let kept = random.below(versions.len());
             let next = versions.get(kept + 1).cloned();
-            let versions = versions.into_iter().take(kept + 1).last().into_iter().chain(next);
-            mixed(&versions.collect::<Vec<_>>(), random)
+            let last = versions.swap_remove(kept);
+            mixed(&[last].into_iter().chain(next).collect::<Vec<_>>(), random)
         }
     }
 }
