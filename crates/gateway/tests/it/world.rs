@@ -103,6 +103,11 @@ impl World {
     }
 
     pub async fn with(limits: Limits) -> Self {
+        Self::with_ledger(limits, vidimus_ledger::Config::default()).await
+    }
+
+    /// With a ledger that is kept like this, in a directory of its own.
+    pub async fn with_ledger(limits: Limits, ledger: vidimus_ledger::Config) -> Self {
         let upstream = upstream::Upstream::start();
         let directory = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(ManualClock::at_present());
@@ -122,7 +127,7 @@ impl World {
             limits: vidimus_identity::Limits::default(),
             //CLOCK
         });
-        let ledger = vidimus_ledger::Config { dir: at("ledger"), ..Default::default() };
+        let ledger = vidimus_ledger::Config { dir: at("ledger"), ..ledger };
         let shared = Shared::new(Config {
             snapshot: snapshot(&objects(&upstream)),
             authenticator: authenticator.expect("an authenticator"),
