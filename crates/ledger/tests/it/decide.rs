@@ -79,8 +79,7 @@ async fn a_verdict_is_of_the_record_that_is_kept() {
     let dir = tempfile::tempdir().expect("a directory");
     let ledger = Ledger::open(config(dir.path())).expect("opened");
     assert_eq!(ledger.record(&refusal("before")).await, Ok(0));
-    let decide =
-        async |id: &str, tool: &str| crate::decide::decide(&ledger, &snapshot, &caller, id, tool).await;
+    let decide = async |id: &str, tool: &str| decide(&ledger, &snapshot, &caller, id, tool).await;
     match decide("allowed", "get_invoice").await.expect("recorded") {
         Verdict::Permitted(permit) => {
             assert_eq!((permit.call(), permit.index()), ("allowed", 1));
