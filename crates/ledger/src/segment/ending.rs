@@ -66,7 +66,7 @@ fn of(rest: &[u8], offset: u64, index: u64) -> Ending {
 fn was_on_disk(rest: &[u8], index: u64) -> bool {
     (1..rest.len()).any(|at| {
         let later = rest.get(at..).unwrap_or_default();
-        matches!(frame::parse_any(later), Ok(found) if found.sequence > index && found.on_disk > index)
+        matches!(frame::parse_any(later), Ok(found) if found.on_disk > index)
     })
 }
 
