@@ -221,8 +221,25 @@ fn a_length_that_a_border_cuts_off_is_put_back() {
     let mut six = frame(6, object(600).as_bytes());
     six[0] = 0;
     assert!(matches!(ends(511, &[&six[..513], &[0; 300]].concat()), Ending::Torn { .. }));
-    six[100] = 0;
-    assert!(matches!(ends(511, &[&six[..513], &[0; 300]].concat()), Ending::Torn { .. }), "lost in any case");
+    // A frame of 531 bytes that seems to have 276: what follows there is its text, to the border at 513 or to the end of the file.
+    let mut six = frame(6, object(511).as_bytes());
+    six[0] = 0;
+    for (length, torn) in [(275, true), (276, false), (278, false), (279, true), (513, true), (530, true)] {
+        let expected = if torn { Ending::Torn { bytes: length as u64 } } else { Ending::Damaged };
+        assert_eq!(ends(511, &six[..length]), expected, "cut to {length}");
+    }
+    assert!(matches!(ends(511, &[&six[..513], &[0; 300]].concat()), Ending::Torn { .. }));
+    assert_eq!(
+        ends(511, &[&six[..530], "x".repeat(300).as_bytes()].concat()),
+        Ending::Damaged,
+        "text without end"
+    );
+    six[400] = 0;
+    assert_eq!(ends(511, &[&six[..513], &[0; 300]].concat()), Ending::Damaged, "no text");
+    // Where the first byte of the length is zero by right, it says nothing of what was lost.
+    let mut six = frame(6, object(256).as_bytes());
+    six[100] ^= 1;
+    assert_eq!(ends(511, &six), Ending::Damaged);
 }
 
 /// What may follow the last record that is whole.
