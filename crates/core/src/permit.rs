@@ -4,6 +4,7 @@
 //! under which obligations. What they do can therefore not differ from what was decided and recorded.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::call::Destination;
 use crate::caller::Caller;
@@ -15,7 +16,8 @@ use crate::resource::Endpoint;
 /// the ledger is the one place that is excepted.
 ///
 /// ```compile_fail,E0451
-/// let receipt = vidimus_core::permit::Receipt { index: 7 };
+/// # use vidimus_core::permit::{Receipt, Room};
+/// let receipt = Receipt { index: 7, room: Room::default() };
 /// ```
 ///
 /// ```compile_fail,E0599
@@ -32,12 +34,50 @@ use crate::resource::Endpoint;
 #[derive(Debug)]
 pub struct Receipt {
     index: u64,
+    room: Room,
 }
 
 impl Receipt {
-    /// For the ledger: the record at `index` is as durable as the installation asks for.
-    pub fn kept(index: u64) -> Self {
-        Self { index }
+    /// For the ledger: the record at `index` is as durable as the installation asks for, and there is `room` for the record of the
+    /// call's end.
+    pub fn kept(index: u64, room: Room) -> Self {
+        Self { index, room }
+    }
+}
+
+/// A place in the ledger for the record of an admitted call's end, kept from its decision until that record is taken. By default
+/// none.
+///
+/// It counts as taken among all such places, once, until it is dropped:
+///
+/// ```compile_fail,E0599
+/// # fn example(room: vidimus_core::permit::Room) {
+/// let other = room.clone();
+/// # }
+/// ```
+///
+/// ```
+/// # fn example(room: vidimus_core::permit::Room) {
+/// let other = room;
+/// # }
+/// ```
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Room(Option<Arc<AtomicUsize>>);
+
+impl Room {
+    /// One more of the places that `taken` counts.
+    pub fn of(taken: &Arc<AtomicUsize>) -> Self {
+        taken.fetch_add(1, Ordering::Relaxed);
+        Self(Some(taken.clone()))
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        if let Some(taken) = self.0.take() {
+            taken.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -132,16 +172,18 @@ pub struct Permit {
     caller: Caller,
     call: Arc<str>,
     index: u64,
+    room: Room,
     obligations: Arc<[Obligation]>,
 }
 
 impl Permit {
-    pub(crate) fn new(decision: Decision<'_>, Receipt { index }: Receipt, id: Arc<str>) -> Self {
+    pub(crate) fn new(decision: Decision<'_>, Receipt { index, room }: Receipt, id: Arc<str>) -> Self {
         Self {
             destination: decision.call.ask.target.destination(),
             caller: decision.call.caller.clone(),
             call: id,
             index,
+            room,
             obligations: decision.finding.obligations,
         }
     }
@@ -175,6 +217,11 @@ impl Permit {
     /// Index of the decision's record in the ledger.
     pub fn index(&self) -> u64 {
         self.index
+    }
+
+    /// The place that is kept for the record of the call's end, for whoever records it. To be taken once; later there is none.
+    pub fn take_room(&mut self) -> Room {
+        std::mem::take(&mut self.room)
     }
 
     /// What whoever carries the call out must do.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use vidimus_core::call::Destination;
 use vidimus_core::clock::Moment;
-use vidimus_core::record::{EffectKind, EffectRecord, Record};
+use vidimus_core::permit::Room;
+use vidimus_core::record::{EffectKind, EffectRecord};
 use vidimus_core::refusal::Code;
 use vidimus_ledger::Closed;
 
@@ -74,6 +75,8 @@ pub struct Effect {
     pub span: Option<Span>,
     /// What the call reserved, settled with its end.
     pub reservation: Option<Reservation>,
+    /// The place in the ledger that was kept for the effect's record.
+    room: Room,
     /// Handed to the ledger. An effect that is dropped without is recorded as [`Effect::of_dropped`].
     recorded: bool,
 }
@@ -89,11 +92,11 @@ pub struct Begun<'a> {
 
 impl Effect {
     /// The effect of a permitted call, which from here on is recorded whatever comes.
-    /// `decision` is the index of its decision's record.
+    /// `decision` is the index of its decision's record, `room` what is kept for its own.
     pub fn begin(
         gate: &Gate,
         begun: Begun<'_>,
-        (decision, destination): (u64, &Destination),
+        (decision, room, destination): (u64, Room, &Destination),
         protocol: Protocol,
         asked: &Asked,
     ) -> Self {
@@ -117,6 +120,7 @@ impl Effect {
             model,
             span: None,
             reservation: None,
+            room,
             recorded: false,
         }
     }
@@ -152,12 +156,13 @@ impl Effect {
         let duration = now.monotonic.saturating_duration_since(self.started.monotonic);
         // Before the record is waited for: who waits may leave.
         self.ended(ending, now, duration);
-        let written = self.shared.ledger.record(&self.entry(ending, now, duration)).await;
+        let room = std::mem::take(&mut self.room);
+        let written = self.shared.ledger.end(room, &self.entry(ending, now, duration)).await;
         written.map(|_index| ())
     }
 
-    fn entry(&self, ending: Ending, now: Moment, duration: Duration) -> Record<'_> {
-        Record::Effect(EffectRecord {
+    fn entry(&self, ending: Ending, now: Moment, duration: Duration) -> EffectRecord<'_> {
+        EffectRecord {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             code: ending.code(),
@@ -172,7 +177,7 @@ impl Effect {
             tokens_input: self.found.usage.input,
             tokens_output: self.found.usage.output,
             version: 1,
-        })
+        }
     }
 
     fn ended(&mut self, ending: Ending, now: Moment, duration: Duration) {
@@ -200,8 +205,10 @@ impl Drop for Effect {
         let now = self.shared.clock.now();
         let duration = now.monotonic.saturating_duration_since(self.started.monotonic);
         let ending = self.of_dropped();
+        let room = std::mem::take(&mut self.room);
         let entry = self.entry(ending, now, duration);
-        let submitted = pin!(self.shared.ledger.record(&entry)).poll(&mut Context::from_waker(Waker::noop()));
+        let submitted =
+            pin!(self.shared.ledger.end(room, &entry)).poll(&mut Context::from_waker(Waker::noop()));
         if let Poll::Ready(Err(error)) = submitted {
             tracing::error!(call = %self.call, %error, "a cancelled call could not be recorded");
         }

@@ -1,5 +1,6 @@
 //! Metrics for Prometheus. The list with meanings is `docs/metrics.md`.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -9,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use vidimus_core::refusal::Code;
+use vidimus_ledger::Ledger;
 
 use crate::protocol::observe::Usage;
 use crate::route::Protocol;
@@ -58,7 +60,12 @@ pub struct Meter {
     rejected: Gauge,
     reloads: Counter,
     ledger_open: Gauge,
+    ledger_unsynced: Seconds,
+    ledger_unsynced_max: Seconds,
 }
+
+/// A gauge of seconds.
+type Seconds = Gauge<f64, AtomicU64>;
 
 impl Default for Meter {
     fn default() -> Self {
@@ -80,6 +87,8 @@ impl Default for Meter {
             rejected: Gauge::default(),
             reloads: Counter::default(),
             ledger_open: Gauge::default(),
+            ledger_unsynced: Gauge::default(),
+            ledger_unsynced_max: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register("decisions", "Calls decided or refused, by stable code", meter.decisions.clone());
@@ -108,6 +117,16 @@ impl Default for Meter {
             "ledger_open",
             "1 while the ledger accepts records, 0 when the gate is closed",
             meter.ledger_open.clone(),
+        );
+        registry.register(
+            "ledger_unsynced_seconds",
+            "Age of the oldest record that is written and not on disk",
+            meter.ledger_unsynced.clone(),
+        );
+        registry.register(
+            "ledger_unsynced_max_seconds",
+            "The longest from the write of a record to the return of its fsync since the start",
+            meter.ledger_unsynced_max.clone(),
         );
         Self { registry, ..meter }
     }
@@ -161,8 +180,11 @@ impl Meter {
     }
 
     /// The text format of OpenMetrics 1.0, which Prometheus reads.
-    pub fn text(&self, ledger_open: bool) -> String {
-        self.ledger_open.set(i64::from(ledger_open));
+    pub fn text(&self, ledger: &Ledger) -> String {
+        let unsynced = ledger.unsynced();
+        self.ledger_open.set(i64::from(ledger.is_open()));
+        self.ledger_unsynced.set(unsynced.now.as_secs_f64());
+        self.ledger_unsynced_max.set(unsynced.longest.as_secs_f64());
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);

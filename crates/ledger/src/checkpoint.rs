@@ -1,14 +1,16 @@
 //! Checkpoints: the log's size and root hash, signed (C2SP tlog-checkpoint), and the history of all that were issued.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::file::FileError;
+use crate::file::{self, FileError};
 use crate::note::{NoteError, SigningKey, VerifierKey};
+use crate::sectors;
+use crate::storage::{Open, Storage};
 use crate::tree::Hash;
 
 /// What a log commits to: its first `size` records have the Merkle root `root`.
@@ -89,6 +91,11 @@ impl SignedCheckpoint {
     pub(crate) fn entry(&self) -> Vec<u8> {
         [self.note.as_bytes(), b"\n"].concat()
     }
+
+    /// Whether `rest`, the end of a history, is what a crash left of this checkpoint's entry there.
+    pub(crate) fn left(&self, rest: &Entry) -> bool {
+        sectors::left_of(&self.entry(), &rest.bytes, rest.offset)
+    }
 }
 
 /// Digits without a leading zero.
@@ -113,17 +120,20 @@ pub(crate) fn history_path(dir: &Path) -> PathBuf {
 }
 
 /// Appends to the history, durably.
-pub(crate) fn remember(dir: &Path, checkpoint: &SignedCheckpoint) -> Result<(), FileError> {
+pub(crate) fn remember(
+    storage: &dyn Storage,
+    dir: &Path,
+    checkpoint: &SignedCheckpoint,
+) -> Result<(), FileError> {
     let path = history_path(dir);
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&path)
-        .and_then(|mut file| {
-            file.write_all(&checkpoint.entry())?;
-            file.sync_data()
-        })
-        .map_err(FileError::on("append to", &path))
+    let new = !path.exists();
+    let append = || {
+        let file = storage.open(&path, Open::AppendOrCreate)?;
+        file.write(&checkpoint.entry())?;
+        file.sync()
+    };
+    append().map_err(FileError::on("append to", &path))?;
+    if new { file::sync_dir(storage, dir) } else { Ok(()) }
 }
 
 /// One piece of a history file.
@@ -185,8 +195,8 @@ impl History {
     }
 }
 
-/// The end of a history: its last whole entry, and what follows it.
-pub(crate) fn last(dir: &Path) -> Result<(Option<Entry>, Entry), FileError> {
+/// The end of a history: its last entry that `key` signed, and what follows it. Only the end of a long one is looked at.
+pub(crate) fn last(dir: &Path, key: &VerifierKey) -> Result<(Option<SignedCheckpoint>, Entry), FileError> {
     /// Room for a few entries.
     const WINDOW: u64 = 64 * 1024;
     let path = history_path(dir);
@@ -202,22 +212,19 @@ pub(crate) fn last(dir: &Path) -> Result<(Option<Entry>, Entry), FileError> {
         Err(error) => Err(error),
     }
     .map_err(FileError::on("read", &path))?;
-    // An entry ends with a block of signature lines and two newlines.
+    // An entry is a block of text and one of signature lines, each with a blank line after it. A crash may have left any part of
+    // the very last one, so that only its signature tells whether an entry is one.
     let ends: Vec<usize> = memchr::memmem::find_iter(&window, "\n\n").map(|at| at + 2).collect();
-    let block_start = |i: usize| i.checked_sub(1).and_then(|i| ends.get(i).copied()).unwrap_or(0);
-    let signed =
-        |i: usize| window.get(block_start(i)..).is_some_and(|block| block.starts_with("— ".as_bytes()));
-    let last = (0..ends.len()).rev().find(|&i| signed(i));
-    let end = last.and_then(|i| ends.get(i).copied()).unwrap_or(0);
-    let begin = last.map_or(0, |i| i.checked_sub(1).map_or(0, block_start));
-    let slice = |from: usize, to: usize| window.get(from..to).unwrap_or_default().to_vec();
-    let entry = last.map(|_| Entry {
-        offset: start + begin as u64,
-        bytes: slice(begin, end.saturating_sub(1)),
-        whole: true,
-    });
-    let rest = Entry { offset: start + end as u64, bytes: slice(end, window.len()), whole: false };
-    Ok((entry, rest))
+    let entry = |i: usize| {
+        let begin = i.checked_sub(2).map_or(Some(0), |before| ends.get(before).copied())?;
+        let end = ends.get(i).copied()?;
+        let signed = SignedCheckpoint::open(window.get(begin..end - 1)?, key).ok()?;
+        Some((signed, end))
+    };
+    let (last, end) =
+        (0..ends.len()).rev().find_map(entry).map_or((None, 0), |(last, end)| (Some(last), end));
+    let bytes = window.get(end..).unwrap_or_default().to_vec();
+    Ok((last, Entry { offset: start + end as u64, bytes, whole: false }))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Files as a log needs them: named in every error, replaced as a whole, and their directory entries made durable.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::storage::{Open, Storage, Stored};
 
 /// The ending of a file that is not finished. Such files are residue of a crash and mean nothing.
 pub(crate) const UNFINISHED: &str = "tmp";
@@ -48,27 +48,71 @@ pub(crate) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
     }
 }
 
-/// Makes a directory, and those above it, for the owner only: records name people.
-pub(crate) fn make_dir(path: &Path) -> Result<(), FileError> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(FileError::on("create", path))
+pub(crate) fn open(storage: &dyn Storage, path: &Path, how: Open) -> Result<Box<dyn Stored>, FileError> {
+    storage.open(path, how).map_err(FileError::on("open", path))
+}
+
+/// Makes a directory, and those above it, durably: the name of each is on disk before anything is made in it.
+pub(crate) fn make_dir(storage: &dyn Storage, path: &Path) -> Result<(), FileError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = parent(path) {
+        make_dir(storage, parent)?;
+    }
+    match storage.make_dir(path) {
+        // Another process was faster; it is not said that it has synced the name yet.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made.map_err(FileError::on("create", path))?,
+    }
+    parent(path).map_or(Ok(()), |parent| sync_dir(storage, parent))
+}
+
+/// The directory that has the name of `path`.
+pub(crate) fn parent(path: &Path) -> Option<&Path> {
+    path.parent().map(|parent| if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
 }
 
 /// Makes the entries of a directory durable: without it, a new or renamed file may be gone after a power loss.
-pub(crate) fn sync_dir(path: &Path) -> Result<(), FileError> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(FileError::on("fsync", path))
+pub(crate) fn sync_dir(storage: &dyn Storage, path: &Path) -> Result<(), FileError> {
+    storage.sync_dir(path).map_err(FileError::on("fsync", path))
 }
 
 /// Writes a whole file durably under another name and renames it, so that a reader sees the old bytes or the new ones.
-pub(crate) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
+pub(crate) fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
     let unfinished = path.with_extension(UNFINISHED);
-    let write = || -> io::Result<()> {
-        // Truncating, not `create_new`: residue of a crash must not stand in the way.
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&unfinished)?;
-        file.write_all(bytes)?;
-        file.sync_all()
+    // Truncating, not creating: residue of a crash must not stand in the way.
+    let write = || {
+        let file = storage.open(&unfinished, Open::Replace { mode })?;
+        file.write(bytes)?;
+        file.sync()
     };
     write().map_err(FileError::on("write", &unfinished))?;
-    std::fs::rename(&unfinished, path).map_err(FileError::on("rename into place", path))?;
-    path.parent().map_or(Ok(()), sync_dir)
+    storage.rename(&unfinished, path).map_err(FileError::on("rename into place", path))?;
+    parent(path).map_or(Ok(()), |parent| sync_dir(storage, parent))
+}
+
+/// Cuts a file, durably.
+pub(crate) fn cut(storage: &dyn Storage, path: &Path, length: u64) -> Result<(), FileError> {
+    let cut = || {
+        let file = storage.open(path, Open::Change)?;
+        file.cut(length)?;
+        file.sync()
+    };
+    cut().map_err(FileError::on("cut", path))
+}
+
+/// Overwrites bytes of a file, durably.
+pub(crate) fn restore(
+    storage: &dyn Storage,
+    path: &Path,
+    offset: u64,
+    bytes: &[u8],
+) -> Result<(), FileError> {
+    let restore = || {
+        let file = storage.open(path, Open::Change)?;
+        file.write_at(bytes, offset)?;
+        file.sync()
+    };
+    restore().map_err(FileError::on("restore bytes of", path))
 }

@@ -3,9 +3,11 @@
 //! | bytes | field | meaning |
 //! |---|---|---|
 //! | 0..4 | length | of the record, 1 to 65,535, little-endian like all that follows |
-//! | 4..8 | checksum | CRC32C (RFC 3720 appendix B.4) of record, length, sequence, flags, in this order |
+//! | 4..8 | checksum | CRC32C (RFC 3720 appendix B.4) of record, length, sequence, unsynced, in this order |
 //! | 8..16 | sequence | index of the record in the log, from 0 |
-//! | 16..20 | flags | 0; a reader refuses what it does not know |
+//! | 16..20 | unsynced | how many of the records right before it were not yet on disk when it was made (2^32 - 1: so many or more) |
+//!
+//! What a power loss takes is told from damage by `unsynced`: all before those records was on disk.
 //!
 //! The checksum takes the record first, so that a caller computes most of it before it has a sequence number.
 
@@ -16,7 +18,7 @@ pub(crate) const HEADER: usize = 20;
 pub const MAX_RECORD: usize = 65_535;
 
 /// The last byte of every record: it is a JSON object.
-const RECORD_END: u8 = b'}';
+pub(crate) const RECORD_END: u8 = b'}';
 
 /// Why bytes are not the frame that should be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize)]
@@ -26,8 +28,8 @@ pub enum Broken {
     Incomplete { have: usize, need: usize },
     #[error("length {found} is not between 1 and 65535")]
     Length { found: u32 },
-    #[error("flags {found:#x} are unknown")]
-    Flags { found: u32 },
+    #[error("{found} records before it, more than there are, are said not to be on disk")]
+    Unsynced { found: u32 },
     #[error("record {found} stands where {expected} belongs")]
     Sequence { expected: u64, found: u64 },
     #[error("the checksum does not match the bytes")]
@@ -53,10 +55,11 @@ pub(crate) fn record(frame: &[u8]) -> &[u8] {
     frame.get(HEADER..).unwrap_or_default()
 }
 
-/// Completes a frame that [`begin`] began. `checksum` is CRC32C over its record, whose length the caller has checked.
-pub(crate) fn seal(frame: &mut [u8], sequence: u64, checksum: u32) {
+/// Completes a frame that [`begin`] began. Of the records before it, the last `unsynced` may not be on disk. `checksum` is CRC32C
+/// over its record, whose length the caller has checked.
+pub(crate) fn seal(frame: &mut [u8], sequence: u64, unsynced: u64, checksum: u32) {
     let length = u32::try_from(record(frame).len()).unwrap_or(u32::MAX);
-    let covered = covered(length, sequence, 0);
+    let covered = covered(length, sequence, u32::try_from(unsynced).unwrap_or(u32::MAX));
     let checksum = crc32c::crc32c_append(checksum, &covered).to_le_bytes();
     let (length, rest) = covered.split_at(4);
     let header = length.iter().chain(&checksum).chain(rest);
@@ -64,22 +67,30 @@ pub(crate) fn seal(frame: &mut [u8], sequence: u64, checksum: u32) {
 }
 
 /// The header without its checksum, as the checksum covers it.
-fn covered(length: u32, sequence: u64, flags: u32) -> [u8; 16] {
-    let value = u128::from(length) | (u128::from(sequence) << 32) | (u128::from(flags) << 96);
+fn covered(length: u32, sequence: u64, unsynced: u32) -> [u8; 16] {
+    let value = u128::from(length) | (u128::from(sequence) << 32) | (u128::from(unsynced) << 96);
     value.to_le_bytes()
 }
 
 /// Reads the frame of record `expected` from the start of `bytes`.
 pub(crate) fn parse(bytes: &[u8], expected: u64) -> Result<Frame<'_>, Broken> {
-    let frame = parse_any(bytes)?;
-    match frame.0 {
-        found if found == expected => Ok(frame.1),
-        found => Err(Broken::Sequence { expected, found }),
+    match parse_any(bytes)? {
+        Found { sequence, frame, .. } if sequence == expected => Ok(frame),
+        Found { sequence: found, .. } => Err(Broken::Sequence { expected, found }),
     }
 }
 
-/// Reads a frame of any record from the start of `bytes`: its sequence number and the frame.
-pub(crate) fn parse_any(bytes: &[u8]) -> Result<(u64, Frame<'_>), Broken> {
+/// A frame of any record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found<'a> {
+    pub(crate) sequence: u64,
+    /// Records below this index were on disk when the frame was made. Not more than `sequence`.
+    pub(crate) on_disk: u64,
+    frame: Frame<'a>,
+}
+
+/// Reads a frame of any record from the start of `bytes`.
+pub(crate) fn parse_any(bytes: &[u8]) -> Result<Found<'_>, Broken> {
     let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else {
         return Err(Broken::Incomplete { have: bytes.len(), need: HEADER });
     };
@@ -87,31 +98,36 @@ pub(crate) fn parse_any(bytes: &[u8]) -> Result<(u64, Frame<'_>), Broken> {
     let Ok(length @ 1..=MAX_RECORD) = usize::try_from(header.length) else {
         return Err(Broken::Length { found: header.length });
     };
-    if header.flags != 0 {
-        return Err(Broken::Flags { found: header.flags });
-    }
+    let Some(on_disk) = header.on_disk() else {
+        return Err(Broken::Unsynced { found: header.unsynced });
+    };
     let Some((record, _)) = rest.split_at_checked(length) else {
         return Err(Broken::Incomplete { have: bytes.len(), need: HEADER + length });
     };
-    let found =
-        crc32c::crc32c_append(crc32c::crc32c(record), &covered(header.length, header.sequence, header.flags));
+    let found = crc32c::crc32c_append(
+        crc32c::crc32c(record),
+        &covered(header.length, header.sequence, header.unsynced),
+    );
     if found != header.checksum {
         return Err(Broken::Checksum);
     }
-    Ok((header.sequence, Frame { record, length: HEADER + length }))
+    let frame = Frame { record, length: HEADER + length };
+    Ok(Found { sequence: header.sequence, on_disk, frame })
 }
 
-/// Whether `bytes` begin with a whole frame of record `expected` but for its length field: then the length was altered, and the
-/// frame is not one that a crash cut short.
-pub(crate) fn whole_but_for_length(bytes: &[u8], expected: u64) -> bool {
-    let Some((header, rest)) = bytes.split_first_chunk::<HEADER>() else { return false };
+/// The length with which the frame of record `expected` at the start of `bytes` is whole, where it is not with its own: then the
+/// length was altered, and the frame is not one that a crash cut short.
+pub(crate) fn whole_but_for_length(bytes: &[u8], expected: u64) -> Option<u32> {
+    let (header, rest) = bytes.split_first_chunk::<HEADER>()?;
     let header = Header::of(header);
     let mut checksum = 0;
-    rest.iter().take(MAX_RECORD).zip(1..).any(|(byte, length)| {
+    rest.iter().take(MAX_RECORD).zip(1..).find_map(|(byte, length)| {
         checksum = crc32c::crc32c_append(checksum, &[*byte]);
         // A record is a JSON object; asking for its end keeps a chance hit among so many lengths out of the question.
         let end = *byte == RECORD_END;
-        end && crc32c::crc32c_append(checksum, &covered(length, expected, header.flags)) == header.checksum
+        let covered = covered(length, expected, header.unsynced);
+        let whole = end && crc32c::crc32c_append(checksum, &covered) == header.checksum;
+        whole.then_some(length)
     })
 }
 
@@ -119,7 +135,7 @@ pub(crate) fn whole_but_for_length(bytes: &[u8], expected: u64) -> bool {
 pub(crate) fn end_by_header(bytes: &[u8], expected: u64) -> Option<usize> {
     let header = Header::of(bytes.first_chunk()?);
     let length = usize::try_from(header.length).ok().filter(|length| (1..=MAX_RECORD).contains(length))?;
-    (header.sequence == expected && header.flags == 0).then_some(HEADER + length)
+    (header.sequence == expected && header.on_disk().is_some()).then_some(HEADER + length)
 }
 
 /// Whether the frame at the start of `bytes` is whole again when its last byte is what every record ends with.
@@ -137,18 +153,23 @@ struct Header {
     length: u32,
     checksum: u32,
     sequence: u64,
-    flags: u32,
+    unsynced: u32,
 }
 
 impl Header {
     fn of(bytes: &[u8; HEADER]) -> Self {
-        let [l0, l1, l2, l3, c0, c1, c2, c3, s0, s1, s2, s3, s4, s5, s6, s7, f0, f1, f2, f3] = *bytes;
+        let [l0, l1, l2, l3, c0, c1, c2, c3, s0, s1, s2, s3, s4, s5, s6, s7, u0, u1, u2, u3] = *bytes;
         Self {
             length: u32::from_le_bytes([l0, l1, l2, l3]),
             checksum: u32::from_le_bytes([c0, c1, c2, c3]),
             sequence: u64::from_le_bytes([s0, s1, s2, s3, s4, s5, s6, s7]),
-            flags: u32::from_le_bytes([f0, f1, f2, f3]),
+            unsynced: u32::from_le_bytes([u0, u1, u2, u3]),
         }
+    }
+
+    /// The number of records that were on disk; `None` where it says that more were not than there are before it.
+    fn on_disk(&self) -> Option<u64> {
+        if self.unsynced == u32::MAX { Some(0) } else { self.sequence.checked_sub(self.unsynced.into()) }
     }
 }
 

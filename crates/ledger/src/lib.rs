@@ -14,14 +14,20 @@
 //! Writing: [`Ledger`]. Reading, while or after it is written, by any process: [`verify`], [`search`], [`show`].
 
 mod checkpoint;
+mod closed;
+mod config;
 mod file;
 mod frame;
+mod growth;
 mod note;
 mod open;
+mod primitives;
 mod proof;
 mod queue;
 mod search;
+mod sectors;
 mod segment;
+pub mod storage;
 mod threads;
 mod tile;
 mod tree;
@@ -32,17 +38,19 @@ mod walk;
 use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use serde::Serialize;
 use vidimus_core::decision::{About, Decision};
-use vidimus_core::permit::{Receipt, Verdict};
-use vidimus_core::record::Record;
+use vidimus_core::permit::{Receipt, Room, Verdict};
+use vidimus_core::record::{EffectRecord, Record};
 
 pub use checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
+pub use closed::Closed;
+pub use config::{Config, Durability};
 pub use file::FileError;
 pub use frame::{Broken, MAX_RECORD};
 pub use note::{KeyError, NoteError, VerifierKey};
@@ -53,74 +61,22 @@ pub use segment::SegmentError;
 pub use tree::Hash;
 pub use verify::{Finding, MemoryError, Note, Options, Report, Source, VerifyError, default_memory, verify};
 
-use queue::{Shared, Submitted, lock};
+use open::Opened;
+use queue::{Purpose, Shared, Submitted, lock};
+use storage::{Disk, Storage};
 
-/// When a record counts as kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Durability {
-    /// When fsync has returned: survives a power loss.
-    Sync,
-    /// When the kernel has it. fsync begins [`Config::fsync_interval`] later at the latest. Survives a killed process; a power loss
-    /// takes at most what was recorded in that interval and during the fsync under way.
-    #[default]
-    Commit,
-}
+// Here and not in `queue.rs`, which `tests/interleavings` includes.
+#[cfg(test)]
+#[path = "queue/tests.rs"]
+mod queue_tests;
 
-/// How a log is kept.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The log's directory; made if missing.
-    pub dir: PathBuf,
-    /// The log's name in checkpoints, a URL without scheme. Fixed when the log is made: `None` takes the name it has, and gives a
-    /// new log `vidimus.local/` and a random number.
-    pub origin: Option<String>,
-    /// When a record counts as kept.
-    pub durability: Durability,
-    /// A segment that reaches this size takes no further record: the next record begins another segment.
-    pub segment_bytes: u64,
-    /// How long after the first unsynced record fsync begins at the latest.
-    pub fsync_interval: Duration,
-    /// How often a checkpoint is issued while there is something new.
-    pub checkpoint_interval: Duration,
-    /// The maximum number of bytes that wait for a slow disk. Further records are refused.
-    pub max_pending_bytes: usize,
-    /// Whether opening reads every record and tile, not only what it needs to append (about 1 s per million records).
-    pub check_all_on_open: bool,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            dir: PathBuf::from("ledger"),
-            origin: None,
-            durability: Durability::default(),
-            segment_bytes: 64 << 20,
-            fsync_interval: Duration::from_millis(5),
-            checkpoint_interval: Duration::from_secs(1),
-            max_pending_bytes: 64 << 20,
-            check_all_on_open: false,
-        }
-    }
-}
-
-/// Why a record was not kept. Whatever it was to be the record of must not happen.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Closed {
-    /// A write or fsync failed. The ledger takes nothing more until it is opened again.
-    #[error("the ledger has failed: {reason}")]
-    Failed { reason: Arc<str> },
-    /// [`Ledger::close`] was called.
-    #[error("the ledger has been closed")]
-    Finished,
-    /// This record only.
-    #[error("the record has {bytes} bytes; at most {MAX_RECORD} are kept")]
-    TooLarge { bytes: usize },
-    /// This record only: the disk does not keep up.
-    #[error("{bytes} bytes already wait for the disk")]
-    Behind { bytes: usize },
-    /// This record only: it has no JSON.
-    #[error("the record cannot be serialized: {reason}")]
-    Unserializable { reason: String },
+/// What a power loss would take, in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unsynced {
+    /// The age of the oldest record that is written and not on disk.
+    pub now: Duration,
+    /// The longest that this has been since the log was opened.
+    pub longest: Duration,
 }
 
 /// An open log. Clones are the same log.
@@ -151,17 +107,26 @@ impl Ledger {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(config: Config) -> Result<Self, OpenError> {
-        let opened = open::open(&config)?;
-        let key = opened.growth.key.verifier().clone();
-        let shared = Arc::new(Shared::new(config, opened.size, opened.tail));
-        let handle = Handle { shared: shared.clone(), key, cut: opened.cut, threads: Mutex::default() };
-        let (growing, growth, lock_file) = (shared.clone(), opened.growth, opened.lock);
-        handle.spawn("ledger-sync", move || threads::sync(&shared))?;
-        handle.spawn("ledger-tree", move || {
-            threads::grow(&growing, growth);
+        Self::open_on(Arc::new(Disk), config)
+    }
+
+    /// As [`Ledger::open`], with every change of a file made through `storage`.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_on(storage: Arc<dyn Storage>, config: Config) -> Result<Self, OpenError> {
+        let Opened { lock, size, segment, length, growth, cut } = open::open(&config, &*storage)?;
+        let key = growth.key.verifier().clone();
+        let shared = Arc::new(Shared::new(config, storage, size, segment, length));
+        let handle = Handle { shared, key, cut, threads: Mutex::default() };
+        handle.spawn("ledger-write", threads::write)?;
+        handle.spawn("ledger-sync", threads::sync)?;
+        handle.spawn("ledger-tree", move |shared| {
+            // The last of the three to end.
+            growth::grow(shared, growth);
             // Not by closing the file: a child process that is just being started may have it open as well.
-            let _ = lock_file.unlock();
-            growing.wake_ups.finished();
+            let _ = lock.unlock();
+            shared.wake_ups.finished();
         })?;
         Ok(Self { handle: Arc::new(handle) })
     }
@@ -199,11 +164,11 @@ impl Ledger {
     /// # Errors
     /// See [`Closed`]. There is no verdict then, so nothing can be carried out.
     pub async fn decide(&self, decision: Decision<'_>, about: &About<'_>) -> Result<Verdict, Closed> {
-        self.decide_or(decision, about, |_index| ()).await
+        self.decide_or(decision, about, |_index, _room| ()).await
     }
 
     /// As [`Ledger::decide`], for who has to account for every decision: where the future is dropped while the record is on its
-    /// way to the disk, nobody gets the verdict, and `left` is told the index of the record.
+    /// way to the disk, nobody gets the verdict, and `left` is told the index of the record, with the room for that of the end.
     ///
     /// # Errors
     /// See [`Ledger::decide`].
@@ -211,17 +176,19 @@ impl Ledger {
         &self,
         decision: Decision<'_>,
         about: &About<'_>,
-        left: impl FnOnce(u64),
+        left: impl FnOnce(u64, Room),
     ) -> Result<Verdict, Closed> {
-        let mut taken = Taken { index: None, left: Some(left) };
-        let kept = self.keep(&Record::Decision(decision.record(about)), &mut taken.index).await;
+        let mut taken = Taken { kept: None, left: Some(left) };
+        let record = decision.record(about);
+        let kept = self.keep(&record, Purpose::Decision, &mut taken.kept).await;
         taken.left = None;
-        let index = kept?;
+        kept?;
+        let (index, room) = taken.kept.take().unwrap_or_default();
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place that knows: the record was kept in the line above"
         )]
-        let receipt = Receipt::kept(index);
+        let receipt = Receipt::kept(index, room);
         Ok(decision.recorded(receipt, about.id.clone()))
     }
 
@@ -270,19 +237,42 @@ impl Ledger {
     /// # Errors
     /// See [`Closed`].
     pub async fn record(&self, record: &Record<'_>) -> Result<u64, Closed> {
-        self.keep(record, &mut None).await
+        self.keep(record, Purpose::Only, &mut None).await
     }
 
-    /// Keeps a record. `taken` is its index from when it has one, which is before it is durable.
-    async fn keep(&self, record: &Record<'_>, taken: &mut Option<u64>) -> Result<u64, Closed> {
+    /// Keeps the record of an admitted call's end, and gives its index in the log. When this returns, the record is as durable as
+    /// configured.
+    ///
+    /// It has happened, so it is taken however many records wait for the disk: `room` was kept for it when the call was decided.
+    ///
+    /// A future that is dropped before it is polled keeps nothing. Dropped later, the record is kept and nobody learns of it.
+    ///
+    /// # Errors
+    /// See [`Closed`]; never [`Closed::Behind`].
+    pub async fn end(&self, room: Room, record: &EffectRecord<'_>) -> Result<u64, Closed> {
+        let kept = self.keep(record, Purpose::End, &mut None).await;
+        drop(room);
+        kept
+    }
+
+    /// Keeps a record. `taken` is its index and its room from when it has them, which is before it is durable.
+    async fn keep(
+        &self,
+        record: &impl Serialize,
+        purpose: Purpose,
+        taken: &mut Option<(u64, Room)>,
+    ) -> Result<u64, Closed> {
         let shared = &self.handle.shared;
         poll_fn(|cx| {
-            let index = match *taken {
-                Some(index) => index,
-                None => match with_frame(record, |frame| shared.submit(frame, cx.waker())) {
-                    Ok(Submitted::Done(index)) => *taken.insert(index),
-                    Ok(Submitted::Waits(index)) => {
-                        *taken = Some(index);
+            let index = match taken {
+                Some((index, _)) => *index,
+                None => match with_frame(record, |frame| shared.submit(frame, purpose, cx.waker())) {
+                    Ok(Submitted::Done(index, room)) => {
+                        *taken = Some((index, room));
+                        index
+                    }
+                    Ok(Submitted::Waits(index, room)) => {
+                        *taken = Some((index, room));
                         return Poll::Pending;
                     }
                     Err(closed) => return Poll::Ready(Err(closed)),
@@ -298,11 +288,18 @@ impl Ledger {
         self.handle.shared.is_open()
     }
 
-    /// Takes no further record, waits until all are on disk and issues the last checkpoint. After a failure there is nothing to
-    /// wait for. Other processes can open the log when this returns.
+    /// Takes no further record, waits until all are on disk and issues the last checkpoint; after a failure, waits for the writes
+    /// and syncs that are under way. Other processes can open the log when this returns.
     pub async fn close(&self) {
         self.handle.shared.begin_close();
         poll_fn(|cx| self.handle.shared.wake_ups.poll_finished(cx)).await;
+    }
+
+    /// How long records were written and not on disk: whether [`Config::fsync_interval`] is kept.
+    pub fn unsynced(&self) -> Unsynced {
+        let shared = &self.handle.shared;
+        let now = shared.wake_ups.unsynced_since().map_or(Duration::ZERO, |since| since.elapsed());
+        Unsynced { now, longest: shared.longest_unsynced().max(now) }
     }
 
     /// The number of records kept.
@@ -332,22 +329,22 @@ impl Ledger {
 }
 
 /// A decision whose record was taken, until somebody has its verdict.
-struct Taken<F: FnOnce(u64)> {
-    index: Option<u64>,
+struct Taken<F: FnOnce(u64, Room)> {
+    kept: Option<(u64, Room)>,
     left: Option<F>,
 }
 
-impl<F: FnOnce(u64)> Drop for Taken<F> {
+impl<F: FnOnce(u64, Room)> Drop for Taken<F> {
     fn drop(&mut self) {
-        if let (Some(index), Some(left)) = (self.index, self.left.take()) {
-            left(index);
+        if let (Some((index, room)), Some(left)) = (self.kept.take(), self.left.take()) {
+            left(index, room);
         }
     }
 }
 
 /// Writes a record into this thread's frame.
 fn with_frame<T>(
-    record: &Record<'_>,
+    record: &impl Serialize,
     then: impl FnOnce(&mut [u8]) -> Result<T, Closed>,
 ) -> Result<T, Closed> {
     FRAME.with_borrow_mut(|frame| {
@@ -359,9 +356,13 @@ fn with_frame<T>(
 }
 
 impl Handle {
-    fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), OpenError> {
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(body).map_err(|source| {
-            FileError { doing: "start the threads for", path: self.shared.config.dir.clone(), source }
+    fn spawn(&self, name: &str, body: impl FnOnce(&Shared) + Send + 'static) -> Result<(), OpenError> {
+        let shared = self.shared.clone();
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        let thread = thread.spawn(move || body(&shared)).map_err(|source| FileError {
+            doing: "start the threads for",
+            path: self.shared.config.dir.clone(),
+            source,
         })?;
         lock(&self.threads).push(thread);
         Ok(())

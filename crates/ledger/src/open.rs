@@ -9,15 +9,16 @@ use base64::Engine as _;
 use crate::Config;
 use crate::checkpoint::{self, Checkpoint, CheckpointError, SignedCheckpoint};
 use crate::file::{self, FileError};
+use crate::growth::{self, Growth};
 use crate::note::{self, KeyError, SigningKey};
-use crate::queue::Tail;
+use crate::queue::SegmentFile;
 use crate::segment::{self, Segment, SegmentError};
-use crate::threads::{self, Growth};
+use crate::storage::Storage;
 use crate::tile;
 use crate::tree::{self, TILE, Tree};
 use crate::walk::{self, Torn, Walk};
 
-/// Why a log is not opened. Nothing has been changed then, except that an empty directory may have got its key.
+/// Why a log is not opened. No record has been changed then.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("{}", .0.story())]
@@ -54,7 +55,7 @@ fn segment_story(error: &SegmentError) -> String {
     match error {
         SegmentError::File(error) => error.story(),
         damage => format!(
-            "{damage}; this is damage and not a write that a crash cut short, so nothing was changed; `audit verify` tells more"
+            "{damage}; this is damage and not what a crash leaves, so nothing was changed; `audit verify` tells more"
         ),
     }
 }
@@ -77,7 +78,9 @@ pub(crate) struct Opened {
     /// Held as long as the log is open.
     pub(crate) lock: File,
     pub(crate) size: u64,
-    pub(crate) tail: Tail,
+    pub(crate) segment: SegmentFile,
+    /// Bytes in the segment.
+    pub(crate) length: u64,
     pub(crate) growth: Growth,
     /// Bytes of an unfinished write that were cut from the end.
     pub(crate) cut: u64,
@@ -93,18 +96,16 @@ pub(crate) fn public_key_path(dir: &Path) -> PathBuf {
     dir.join("keys").join("checkpoint.vkey")
 }
 
-pub(crate) fn open(config: &Config) -> Result<Opened, OpenError> {
+pub(crate) fn open(config: &Config, storage: &dyn Storage) -> Result<Opened, OpenError> {
     let dir = &config.dir;
-    for dir in [dir.clone(), dir.join("keys"), segment::dir(dir)] {
-        file::make_dir(&dir)?;
-    }
+    make_dirs(storage, dir)?;
     let lock = locked(dir)?;
     let (segments, strangers) = segment::list(dir)?;
-    let key = key(config, segments.is_empty())?;
-    let latest = latest(dir, &key, segments.is_empty())?;
+    let key = key(config, storage, segments.is_empty())?;
+    let latest = latest(storage, dir, &key, segments.is_empty())?;
     let segments = match segments {
         none if none.is_empty() && latest.checkpoint.size == 0 => {
-            Segment::new(dir, 0).create()?;
+            Segment::new(dir, 0).create(storage)?;
             vec![Segment::new(dir, 0)]
         }
         none if none.is_empty() => {
@@ -112,13 +113,37 @@ pub(crate) fn open(config: &Config) -> Result<Opened, OpenError> {
         }
         some => some,
     };
-    let (tree, walk) = tree_at(config, &segments, &latest.checkpoint)?;
-    let end = End::find(tree, walk, latest.checkpoint.size)?;
-    // Nothing has been written so far; everything that can be refused has been.
+    let end = loop {
+        let (tree, walk) = tree_at(config, storage, &segments, &latest.checkpoint)?;
+        let end = End::find(tree, walk, latest.checkpoint.size)?;
+        let Some(Torn { segment, lacks: Some((at, bytes)), .. }) = &end.torn else { break end };
+        tracing::warn!(path = %segment.path.display(), at, "put back bytes of a record that a power loss had taken");
+        file::restore(storage, &segment.path, *at, bytes)?;
+    };
+    // Everything that can be refused has been.
     for path in strangers.iter().filter(|path| walk::unfinished(path)) {
-        std::fs::remove_file(path).map_err(FileError::on("remove", path))?;
+        match storage.remove(path).map_err(FileError::on("remove", path)) {
+            // What was left of the first segment has become the first segment.
+            Err(error) if error.missing() => {}
+            removed => removed?,
+        }
     }
-    end.ready(dir, lock, key, latest)
+    end.ready(storage, dir, lock, key, latest)
+}
+
+/// Makes the log's directories. Their names are durable before anything is in them; also of those that were there, since who made
+/// them may have died before that.
+fn make_dirs(storage: &dyn Storage, dir: &Path) -> Result<(), FileError> {
+    let above = file::parent(dir).filter(|_| dir.is_dir());
+    for dir in [dir.to_owned(), dir.join("keys"), segment::dir(dir)] {
+        file::make_dir(storage, &dir)?;
+    }
+    file::sync_dir(storage, dir)?;
+    match above.map(|above| file::sync_dir(storage, above)) {
+        // A directory that was made by somebody else, who gave this process no right to read the one above, is theirs to sync.
+        Some(Err(error)) if error.source.kind() != std::io::ErrorKind::PermissionDenied => Err(error),
+        _ => Ok(()),
+    }
 }
 
 fn locked(dir: &Path) -> Result<File, OpenError> {
@@ -137,7 +162,7 @@ fn locked(dir: &Path) -> Result<File, OpenError> {
 }
 
 /// The log's key. Made only for a log that does not exist yet: a new key would take its history from an old one.
-fn key(config: &Config, new: bool) -> Result<SigningKey, OpenError> {
+fn key(config: &Config, storage: &dyn Storage, new: bool) -> Result<SigningKey, OpenError> {
     let dir = &config.dir;
     let (private, public) = (key_path(dir), public_key_path(dir));
     let wrong = |path: &Path, source| OpenError::Key { path: path.to_owned(), source };
@@ -150,7 +175,7 @@ fn key(config: &Config, new: bool) -> Result<SigningKey, OpenError> {
             let origin = config.origin.clone().map_or_else(random_origin, Ok)?;
             let key = SigningKey::generate(&origin).map_err(|source| wrong(&private, source))?;
             let secret = key.secret_text().map_err(|source| wrong(&private, source))?;
-            file::replace(&private, format!("{secret}\n").as_bytes(), 0o600)?;
+            file::replace(storage, &private, format!("{secret}\n").as_bytes(), 0o600)?;
             key
         }
         None => return Err(OpenError::KeyMissing { path: private }),
@@ -159,7 +184,7 @@ fn key(config: &Config, new: bool) -> Result<SigningKey, OpenError> {
     match file::read_if_there(&public)? {
         Some(bytes) if bytes == text.as_bytes() => {}
         Some(_) => return Err(OpenError::KeyPair { public, private }),
-        None => file::replace(&public, text.as_bytes(), 0o644)?,
+        None => file::replace(storage, &public, text.as_bytes(), 0o644)?,
     }
     match &config.origin {
         Some(configured) if configured != key.verifier().name() => {
@@ -179,60 +204,54 @@ fn random_origin() -> Result<String, OpenError> {
 
 /// The latest checkpoint, which is also the last of the history when this returns. A new log begins with one of no records, so
 /// that a log without a checkpoint is a log that lost it.
-fn latest(dir: &Path, key: &SigningKey, new: bool) -> Result<SignedCheckpoint, OpenError> {
+fn latest(
+    storage: &dyn Storage,
+    dir: &Path,
+    key: &SigningKey,
+    new: bool,
+) -> Result<SignedCheckpoint, OpenError> {
     let (path, history) = (checkpoint::path(dir), checkpoint::history_path(dir));
-    let wrong = |path: &Path, offset| {
-        let path = path.to_owned();
-        move |source| OpenError::Checkpoint { path, offset, source }
-    };
-    let (last, rest) = checkpoint::last(dir)?;
+    let (last, rest) = checkpoint::last(dir, key.verifier())?;
     let latest = match file::read_if_there(&path)? {
-        Some(note) => SignedCheckpoint::open(&note, key.verifier()).map_err(wrong(&path, 0))?,
+        Some(note) => SignedCheckpoint::open(&note, key.verifier())
+            .map_err(|source| OpenError::Checkpoint { path, offset: 0, source })?,
         None if new && last.is_none() && rest.bytes.is_empty() => {
             let origin = key.verifier().name().to_owned();
             let first = Checkpoint { origin, size: 0, root: Tree::default().root() }.sign(key);
-            threads::issue(dir, &first)?;
+            growth::issue(storage, dir, &first)?;
             return Ok(first);
         }
         None => return Err(OpenError::CheckpointMissing { path }),
     };
-    if !rest.bytes.is_empty() {
-        // The file is written before the history, so an entry that a crash cut short can only be that of the file.
-        if !latest.entry().starts_with(&rest.bytes) {
-            return Err(OpenError::History { path: history, offset: rest.offset, bytes: rest.bytes.len() });
-        }
-        cut(&history, rest.offset)?;
-    }
-    if let Some(entry) = last {
-        let last =
-            SignedCheckpoint::open(&entry.bytes, key.verifier()).map_err(wrong(&history, entry.offset))?;
-        let (size, issued) = (latest.checkpoint.size, last.checkpoint.size);
+    if let Some(SignedCheckpoint { checkpoint: last, .. }) = &last {
+        let (size, issued) = (latest.checkpoint.size, last.size);
         if issued > size {
             return Err(OpenError::RolledBack { size, issued });
         }
-        if last.checkpoint == latest.checkpoint {
-            return Ok(latest);
-        }
-        if issued == size {
+        if issued == size && *last != latest.checkpoint {
             return Err(OpenError::Altered { size });
         }
     }
-    checkpoint::remember(dir, &latest)?;
+    if !rest.bytes.is_empty() {
+        // The file is written before the history, so an entry that a crash cut short can only be that of the file.
+        if !latest.left(&rest) {
+            return Err(OpenError::History { path: history, offset: rest.offset, bytes: rest.bytes.len() });
+        }
+        file::cut(storage, &history, rest.offset)?;
+    }
+    if last.is_none_or(|last| last.checkpoint != latest.checkpoint) {
+        checkpoint::remember(storage, dir, &latest)?;
+    }
     Ok(latest)
 }
 
-/// Cuts a file, durably.
-fn cut(path: &Path, length: u64) -> Result<(), FileError> {
-    let cut = || {
-        let file = OpenOptions::new().write(true).open(path)?;
-        file.set_len(length)?;
-        file.sync_all()
-    };
-    cut().map_err(FileError::on("cut", path))
-}
-
 /// The tree that the latest checkpoint was signed for, and the log after it.
-fn tree_at(config: &Config, segments: &[Segment], signed: &Checkpoint) -> Result<(Tree, Walk), OpenError> {
+fn tree_at(
+    config: &Config,
+    storage: &dyn Storage,
+    segments: &[Segment],
+    signed: &Checkpoint,
+) -> Result<(Tree, Walk), OpenError> {
     if !config.check_all_on_open {
         let from = signed.size - signed.size % TILE as u64;
         let mut walk = Walk::new(segments, from);
@@ -252,15 +271,23 @@ fn tree_at(config: &Config, segments: &[Segment], signed: &Checkpoint) -> Result
     }
     let mut tree = Tree::default();
     let mut walk = Walk::new(segments, 0);
+    let mut written = false;
     read_to(&mut walk, signed.size, |_, record| {
         tree.append(tree::leaf(record), |full| {
             // Only what is wrong is written: a checked log stays as it was.
             match tile::read(&config.dir, full.level, full.index)? {
                 Some(stored) if stored == full.hashes => Ok(()),
-                _ => tile::write(&config.dir, full),
+                _ => {
+                    written = true;
+                    tile::write(storage, &config.dir, full)
+                }
             }
         })
     })?;
+    if written {
+        // Tiles above them may have been there all the time.
+        tile::settle(storage, &config.dir)?;
+    }
     if tree.root() != signed.root {
         return Err(OpenError::Altered { size: signed.size });
     }
@@ -312,6 +339,7 @@ impl End {
     /// Cuts what is torn and makes the log ready for the next record.
     fn ready(
         mut self,
+        storage: &dyn Storage,
         dir: &Path,
         lock: File,
         key: SigningKey,
@@ -321,22 +349,23 @@ impl End {
         if let Some(torn) = &self.torn {
             let path = torn.segment.path.display();
             tracing::warn!(%path, offset = torn.offset, bytes, "cut a write that did not finish");
-            cut(&torn.segment.path, torn.offset)?;
+            file::cut(storage, &torn.segment.path, torn.offset)?;
         }
         for leaf in self.leaves {
-            self.tree.append(leaf, |full| tile::write(dir, full))?;
+            self.tree.append(leaf, |full| tile::write(storage, dir, full))?;
         }
         let size = self.walk.index();
         let missing = OpenError::Shorter { records: size, signed: latest.checkpoint.size };
         let reader = self.walk.into_reader().ok_or(missing)?;
         let reader = reader.restarted()?;
         let segment = reader.segment().clone();
-        let file = segment.append()?;
-        // Records that a killed process left to the kernel are on disk before a checkpoint covers them.
-        file.sync_all().map_err(FileError::on("fsync", &segment.path))?;
-        let tail = Tail::new(file, segment.path, reader.offset());
+        let file = segment.append(storage)?;
+        // Records that a killed process left to the kernel are on disk before a checkpoint covers them, or a record says so.
+        file.sync().map_err(FileError::on("fsync", &segment.path))?;
+        let segment = SegmentFile::new(file, segment.path);
+        let length = reader.offset();
         let growth = Growth { key, tree: self.tree, reader, latest: Arc::new(latest) };
-        Ok(Opened { lock, size, tail, growth, cut: bytes })
+        Ok(Opened { lock, size, segment, length, growth, cut: bytes })
     }
 }
 

@@ -9,12 +9,14 @@
 //!
 //! [`Queue`] is locked for moments only. [`Tail`] is locked for as long as somebody writes. Whoever needs both locks the tail
 //! first. [`Queue::writing`] decides who may lock the tail to write: it is set under the queue's lock by the caller that finds it
-//! unset, and it stays set when the role passes to the syncing thread. So there is one writer at a time, and records reach the
+//! unset, and it stays set when the role passes to the writing thread. So there is one writer at a time, and records reach the
 //! file in the order of their indexes.
+//!
+//! The syncing thread needs neither lock: however long a write takes, and however many follow it, fsync begins when it is due.
 //!
 //! # The atomics
 //!
-//! `acknowledged`, `written` and `synced` are stored by the present writer or syncer alone, and only grow. Each is stored with
+//! `acknowledged`, `written` and `synced` only grow. The first two are stored by the present writer alone. Each is stored with
 //! `Release` after the system call that it speaks of, and loaded with `Acquire`: who reads an index from it also sees the effects
 //! of that call. A reader that gets an older value does too little, never too much, so it must be sure to look again:
 //!
@@ -23,41 +25,54 @@
 //! - the syncing thread that reads an older `written` is woken once more, through `dirty` ([`Shared::sync`]);
 //! - the tree's thread that reads an older `synced` is woken once more, by the request that follows each store of it.
 //!
-//! `failure` is set before the queue is locked, and read under that lock by whoever is about to wait. So no caller begins to wait
+//! `failed` is set before the queue is locked, and read under that lock by whoever is about to wait. So no caller begins to wait
 //! after the ledger has failed and woken its callers.
+//!
+//! `tests/interleavings` runs this file under `loom`.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use vidimus_core::permit::Room;
 
 use crate::file::FileError;
 use crate::frame;
+use crate::primitives::{AtomicBool, AtomicU64, Mutex, MutexGuard};
 use crate::segment::{START, Segment};
+use crate::storage::{Storage, Stored};
 use crate::wake_ups::WakeUps;
 use crate::{Closed, Config, Durability};
 
-/// How many times a caller writes what came in meanwhile. It leaves the rest to the ledger's own thread.
+/// How many times a caller writes what came in meanwhile. It leaves the rest to the writing thread.
 const MAX_ROUNDS: u32 = 16;
 
 /// The largest buffer that is used again, in bytes. A larger one, which only a burst needs, is given back.
 const MAX_KEPT_BUFFER: usize = 1 << 20;
+
+/// Kept free in the queue for the record of the end of each admitted call, in bytes: more than such a record has.
+pub(crate) const END_BYTES: usize = 1024;
 
 /// Locks, also after a panic of whoever held the lock: each state here is consistent whenever its lock is free.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// State shared by the callers and the ledger's two threads.
+/// State shared by the callers and the ledger's threads.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    pub(crate) storage: Arc<dyn Storage>,
     pub(crate) wake_ups: WakeUps,
     queue: Mutex<Queue>,
     tail: Mutex<Tail>,
+    /// The segment that the writer writes. It is stored when all records of the one before are on disk.
+    current: Mutex<Arc<SegmentFile>>,
+    /// How many admitted calls have a place kept for the record of their end.
+    rooms: Arc<AtomicUsize>,
     /// Records below this index are as durable as configured.
     acknowledged: AtomicU64,
     /// Records below this index have been handed to the kernel.
@@ -66,7 +81,11 @@ pub(crate) struct Shared {
     synced: AtomicU64,
     /// Whether the syncing thread has been told of unsynced records since it last began to sync.
     dirty: AtomicBool,
-    /// Why the ledger closed for good.
+    /// The longest time from a record's write to the return of its fsync, in nanoseconds.
+    longest_unsynced: AtomicU64,
+    /// Whether the ledger closed for good.
+    failed: AtomicBool,
+    /// Why; set before `failed`.
     failure: OnceLock<Arc<str>>,
 }
 
@@ -84,11 +103,32 @@ struct Queue {
     closing: bool,
 }
 
+/// A segment that is open to append.
+#[derive(Debug)]
+pub(crate) struct SegmentFile {
+    file: Box<dyn Stored>,
+    path: PathBuf,
+}
+
+impl SegmentFile {
+    pub(crate) fn new(file: Box<dyn Stored>, path: PathBuf) -> Self {
+        Self { file, path }
+    }
+
+    fn write(&self, frames: &[u8]) -> Result<(), FileError> {
+        self.file.write(frames).map_err(FileError::on("write", &self.path))
+    }
+
+    fn sync(&self) -> Result<(), FileError> {
+        self.file.sync().map_err(FileError::on("fsync", &self.path))
+    }
+}
+
 /// The end of the log. Only the present writer writes here.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    file: Arc<File>,
-    path: PathBuf,
+    /// `None` once nobody may write any more: the log's lock is about to be given away.
+    segment: Option<Arc<SegmentFile>>,
     /// Bytes in the segment.
     length: u64,
     /// The buffer that swaps places with [`Queue::pending`].
@@ -98,36 +138,59 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    pub(crate) fn new(file: File, path: PathBuf, length: u64) -> Self {
-        Self { file: Arc::new(file), path, length, batch: Vec::new(), wake: Vec::new() }
-    }
-
     fn write(&mut self, frames: &[u8]) -> Result<(), FileError> {
-        (&*self.file).write_all(frames).map_err(FileError::on("write", &self.path))?;
-        self.length += frames.len() as u64;
+        // There is none only after a failure, and then nothing is acknowledged.
+        if let Some(segment) = &self.segment {
+            segment.write(frames)?;
+            self.length += frames.len() as u64;
+        }
         Ok(())
     }
+}
+
+/// What a record is to its call, which says whether it can be refused for want of space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Its decision: taken where there is space for it and for the record of its end.
+    Decision,
+    /// Its end. It has happened, so it is always taken.
+    End,
+    /// All there is of it.
+    Only,
 }
 
 /// What became of a record at the first poll.
 pub(crate) enum Submitted {
     /// It waits for another caller, or for the disk.
-    Waits(u64),
+    Waits(u64, Room),
     /// This caller wrote it, unless the ledger has failed.
-    Done(u64),
+    Done(u64, Room),
 }
 
 impl Shared {
-    pub(crate) fn new(config: Config, size: u64, tail: Tail) -> Self {
+    pub(crate) fn new(
+        config: Config,
+        storage: Arc<dyn Storage>,
+        size: u64,
+        segment: SegmentFile,
+        length: u64,
+    ) -> Self {
+        let segment = Arc::new(segment);
+        let tail = Tail { segment: Some(segment.clone()), length, batch: Vec::new(), wake: Vec::new() };
         Self {
             config,
+            storage,
             wake_ups: WakeUps::default(),
             queue: Mutex::new(Queue { next: size, ..Queue::default() }),
             tail: Mutex::new(tail),
+            current: Mutex::new(segment),
+            rooms: Arc::default(),
             acknowledged: AtomicU64::new(size),
             written: AtomicU64::new(size),
             synced: AtomicU64::new(size),
             dirty: AtomicBool::new(false),
+            longest_unsynced: AtomicU64::new(0),
+            failed: AtomicBool::new(false),
             failure: OnceLock::new(),
         }
     }
@@ -141,7 +204,7 @@ impl Shared {
     }
 
     pub(crate) fn failed(&self) -> bool {
-        self.failure.get().is_some()
+        self.failed.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -168,6 +231,7 @@ impl Shared {
         if self.failure.set(reason.into()).is_ok() {
             tracing::error!(dir = %self.config.dir.display(), reason, "the ledger failed and takes no further record");
         }
+        self.failed.store(true, Ordering::Release);
         let waiting = std::mem::take(&mut lock(&self.queue).waiting);
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
         self.wake_ups.request_stop();
@@ -176,7 +240,12 @@ impl Shared {
     /// The first poll of a caller: gives the record its index and writes it, or leaves it to whoever is writing.
     ///
     /// `frame` is a frame that [`frame::begin`] began.
-    pub(crate) fn submit(&self, frame: &mut [u8], waker: &Waker) -> Result<Submitted, Closed> {
+    pub(crate) fn submit(
+        &self,
+        frame: &mut [u8],
+        purpose: Purpose,
+        waker: &Waker,
+    ) -> Result<Submitted, Closed> {
         let record = frame::record(frame);
         if record.len() > frame::MAX_RECORD {
             return Err(Closed::TooLarge { bytes: record.len() });
@@ -188,16 +257,14 @@ impl Shared {
         }
         let index = queue.next;
         let alone = !queue.writing && self.config.durability == Durability::Commit;
-        if !alone && queue.pending.len() + frame.len() > self.config.max_pending_bytes {
-            return Err(Closed::Behind { bytes: queue.pending.len() });
-        }
+        let room = self.room(&queue, purpose, if alone { 0 } else { frame.len() })?;
         queue.next += 1;
-        frame::seal(frame, index, checksum);
+        frame::seal(frame, index, index.saturating_sub(self.synced()), checksum);
         let writing = std::mem::replace(&mut queue.writing, true);
         if alone {
             drop(queue);
             self.write_alone(frame, index + 1);
-            return Ok(Submitted::Done(index));
+            return Ok(Submitted::Done(index, room));
         }
         queue.pending.extend_from_slice(frame);
         queue.waiting.push_back((index, waker.clone()));
@@ -205,7 +272,24 @@ impl Shared {
         if !writing {
             self.wake_ups.request_write();
         }
-        Ok(Submitted::Waits(index))
+        Ok(Submitted::Waits(index, room))
+    }
+
+    /// Whether there is space for a record that adds `bytes` to those that wait; with a decision, room for the record of its end.
+    /// The places of calls under way count as taken, so an end is within the bound without being held to it.
+    fn room(&self, queue: &Queue, purpose: Purpose, bytes: usize) -> Result<Room, Closed> {
+        let end = match purpose {
+            Purpose::End => return Ok(Room::default()),
+            Purpose::Decision => END_BYTES,
+            Purpose::Only => 0,
+        };
+        // It grows under the queue's lock only. Who reads an older number sees more calls under way than there are.
+        let kept = self.rooms.load(Ordering::Relaxed).saturating_mul(END_BYTES);
+        let taken = queue.pending.len().saturating_add(kept);
+        if bytes + end > 0 && taken.saturating_add(bytes + end) > self.config.max_pending_bytes {
+            return Err(Closed::Behind { bytes: taken });
+        }
+        Ok(if purpose == Purpose::Decision { Room::of(&self.rooms) } else { Room::default() })
     }
 
     /// A later poll: whether record `index` is as durable as configured.
@@ -258,12 +342,12 @@ impl Shared {
     /// Acknowledges the records below `end`, which are written, and takes the records that wait into `tail.batch`. Gives the index
     /// after the last of those, or `None` where the caller's turn ends.
     ///
-    /// With `leave`, the role of the writer passes to the syncing thread, with what waits and with a segment that is full.
+    /// With `leave`, the role of the writer passes to the writing thread, with what waits and with a segment that is full.
     fn written_to(&self, end: u64, tail: &mut Tail, leave: bool) -> Option<u64> {
         if self.failed() {
             return None;
         }
-        self.written.store(end, Ordering::Release);
+        let unsynced = self.wrote(end);
         let mut queue = lock(&self.queue);
         self.acknowledge(end, &mut queue, &mut tail.wake);
         let more = !queue.pending.is_empty();
@@ -279,12 +363,22 @@ impl Shared {
         tail.wake.drain(..).for_each(Waker::wake);
         if leave {
             self.wake_ups.request_write();
+        } else if closing {
+            // The writing thread ends when there is no writer any more.
+            self.wake_ups.request_stop();
         }
-        // After `written` is stored; see `sync`. A thread that is closing must also be told that there is no writer any more.
-        if !self.dirty.swap(true, Ordering::AcqRel) || closing {
-            self.wake_ups.request_sync();
+        if let Some(since) = unsynced {
+            self.wake_ups.request_sync(since);
         }
         (more && !leave).then_some(next)
+    }
+
+    /// The records below `end` have been handed to the kernel. Where they are the first since the last sync began, when that was:
+    /// who gets it must pass it on to the syncing thread.
+    fn wrote(&self, end: u64) -> Option<Instant> {
+        self.written.store(end, Ordering::Release);
+        // After `written` is stored; see `sync`.
+        (!self.dirty.swap(true, Ordering::AcqRel)).then(Instant::now)
     }
 
     fn acknowledge(&self, end: u64, queue: &mut Queue, wake: &mut Vec<Waker>) {
@@ -294,7 +388,7 @@ impl Shared {
         }
     }
 
-    /// The syncing thread's turn as the writer: everything that waits, and the next segment when this one is full.
+    /// The writing thread's turn as the writer: everything that waits, and the next segment when this one is full.
     pub(crate) fn write_pending(&self) -> Result<(), FileError> {
         let mut tail = lock(&self.tail);
         loop {
@@ -313,25 +407,33 @@ impl Shared {
             drop(queue);
             tail.write(&batch)?;
             tail.batch = if batch.capacity() > MAX_KEPT_BUFFER { Vec::new() } else { batch };
-            self.written.store(end, Ordering::Release);
-            match self.config.durability {
-                Durability::Sync => self.sync_file(&tail.file, &tail.path, end)?,
-                Durability::Commit => self.wake_ups.request_sync(),
-            }
+            let unsynced = match self.config.durability {
+                Durability::Sync => {
+                    self.written.store(end, Ordering::Release);
+                    self.sync_current(end)?;
+                    None
+                }
+                Durability::Commit => self.wrote(end),
+            };
             let mut queue = lock(&self.queue);
             self.acknowledge(end, &mut queue, &mut tail.wake);
             drop(queue);
             tail.wake.drain(..).for_each(Waker::wake);
+            if let Some(since) = unsynced {
+                self.wake_ups.request_sync(since);
+            }
         }
     }
 
     /// Begins the next segment. The full one is on disk before the next exists: only the last can be torn.
     fn next_segment(&self, tail: &mut Tail) -> Result<(), FileError> {
         let end = self.written.load(Ordering::Acquire);
-        self.sync_file(&tail.file, &tail.path, end)?;
+        self.sync_current(end)?;
         let segment = Segment::new(&self.config.dir, end);
-        tail.file = Arc::new(segment.create()?);
-        tail.path = segment.path;
+        let file = segment.create(&*self.storage)?;
+        let segment = Arc::new(SegmentFile::new(file, segment.path));
+        *lock(&self.current) = segment.clone();
+        tail.segment = Some(segment);
         tail.length = START as u64;
         Ok(())
     }
@@ -348,27 +450,37 @@ impl Shared {
         // reordering, which happens on x86 too), the writer would find `dirty` still set, and its record would not be synced
         // before the next one.
         self.dirty.swap(false, Ordering::AcqRel);
-        let end = self.written.load(Ordering::Acquire);
-        if end == self.synced() {
-            return Ok(());
-        }
-        // Of the present segment only: a former one was synced before its successor began, by this same thread. The lock is not
-        // kept during fsync, so that callers go on writing.
-        let (file, path) = {
-            let tail = lock(&self.tail);
-            (tail.file.clone(), tail.path.clone())
-        };
-        self.sync_file(&file, &path, end)
+        self.sync_current(self.written.load(Ordering::Acquire))
     }
 
-    /// Syncs the file that has the records below `end`. Only the syncing thread does this.
-    fn sync_file(&self, file: &File, path: &std::path::Path, end: u64) -> Result<(), FileError> {
+    /// Syncs the present segment; then the records below `end` are on disk. They must have been written before.
+    ///
+    /// Those of a former segment were synced before this one became the present one. So a segment that becomes the present one
+    /// between the write and this has to be synced in vain at worst.
+    fn sync_current(&self, end: u64) -> Result<(), FileError> {
         if end > self.synced() {
-            file.sync_data().map_err(FileError::on("fsync", path))?;
-            self.synced.store(end, Ordering::Release);
+            let segment = lock(&self.current).clone();
+            segment.sync()?;
+            self.synced.fetch_max(end, Ordering::AcqRel);
             self.wake_ups.request_growth();
         }
         Ok(())
+    }
+
+    /// A record that was written at `since` is on disk.
+    pub(crate) fn observe(&self, since: Instant) {
+        let nanos = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.longest_unsynced.fetch_max(nanos, Ordering::Relaxed);
+    }
+
+    /// The longest time that a record was written and not on disk, so far.
+    pub(crate) fn longest_unsynced(&self) -> Duration {
+        Duration::from_nanos(self.longest_unsynced.load(Ordering::Relaxed))
+    }
+
+    /// Nobody writes from here on; waits for who is writing. Before, the queue must be closing and idle, or the ledger failed.
+    pub(crate) fn retire(&self) {
+        lock(&self.tail).segment = None;
     }
 }
 
@@ -380,6 +492,3 @@ impl Drop for FailOnUnwind<'_> {
         self.0.fail("the writer panicked");
     }
 }
-
-#[cfg(test)]
-mod tests;

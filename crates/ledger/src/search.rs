@@ -184,8 +184,7 @@ fn each(
             Ok(None) => break,
             Err(error) => match error {
                 SegmentError::Frame { offset, index, .. }
-                    if next.is_none()
-                        && matches!(segment::ending(segment, offset, index)?, Ending::Torn { .. }) =>
+                    if next.is_none() && segment::ending(segment, offset, index)? != Ending::Damaged =>
                 {
                     break;
                 }

@@ -2,12 +2,13 @@
 //!
 //! The header is 24 bytes: `VIDIMUS` and version 1, the first index (u64), flags (u32, 0), CRC32C of these; little-endian.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::file::{self, FileError};
 use crate::frame::{self, Broken, HEADER, MAX_RECORD};
+use crate::storage::{Open, Storage, Stored};
 
 mod ending;
 
@@ -52,14 +53,14 @@ impl Segment {
     }
 
     /// Creates the file with its header, durably: an unfinished header never stands under a segment's name.
-    pub(crate) fn create(&self) -> Result<File, FileError> {
-        file::replace(&self.path, &header(self.first), 0o600)?;
-        self.append()
+    pub(crate) fn create(&self, storage: &dyn Storage) -> Result<Box<dyn Stored>, FileError> {
+        file::replace(storage, &self.path, &header(self.first), 0o600)?;
+        self.append(storage)
     }
 
     /// Opens the file to append.
-    pub(crate) fn append(&self) -> Result<File, FileError> {
-        OpenOptions::new().append(true).open(&self.path).map_err(FileError::on("open", &self.path))
+    pub(crate) fn append(&self, storage: &dyn Storage) -> Result<Box<dyn Stored>, FileError> {
+        file::open(storage, &self.path, Open::Append)
     }
 }
 
@@ -131,6 +132,12 @@ impl Reader {
 
     pub(crate) fn segment(&self) -> &Segment {
         &self.segment
+    }
+
+    /// How many bytes follow the last record that was read.
+    pub(crate) fn left(&self) -> Result<u64, FileError> {
+        let length = self.file.metadata().map_err(FileError::on("read", &self.segment.path))?.len();
+        Ok(length.saturating_sub(self.offset))
     }
 
     /// Whether there is anything after the last record that was read; at the end of the file there is not.

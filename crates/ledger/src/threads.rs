@@ -1,144 +1,63 @@
-//! The ledger's two threads. One brings records to the disk (and writes, where a caller may not wait that long); the other
-//! grows the tree over what is on disk and signs checkpoints, so that a checkpoint never covers what a power loss can take.
+//! The threads that bring records to the disk. One writes, where a caller may not wait that long; one syncs what was written,
+//! however long writing takes meanwhile. What grows over it then is another thread's: [`crate::growth`].
+//!
+//! `tests/interleavings` runs this file under `loom`.
 
-use std::sync::Arc;
-use std::time::Instant;
-
-use crate::checkpoint::{self, Checkpoint, SignedCheckpoint};
-use crate::file::{self, FileError};
-use crate::note::SigningKey;
 use crate::queue::Shared;
-use crate::segment::{Reader, Segment, SegmentError};
-use crate::tile;
-use crate::tree::{self, Tree};
 
-/// How many records the tree takes at once, unless a checkpoint is due before there are so many.
-const MIN_BATCH: u64 = 1024;
-
-/// The body of the syncing thread. It ends when it was asked to and every record is on disk, or when the ledger failed.
-pub(crate) fn sync(shared: &Shared) {
-    let _guard = FailOnUnwind(shared);
-    let mut due = None;
+/// The body of the writing thread. It ends when it was asked to and nobody writes, or when the ledger failed. Nothing is written
+/// to a segment afterwards.
+pub(crate) fn write(shared: &Shared) {
+    let _end = Ends {
+        shared,
+        then: |shared| {
+            shared.retire();
+            shared.wake_ups.written_out();
+        },
+    };
     while !shared.failed() {
-        let work = shared.wake_ups.wait_for_work(due);
-        if work.sync && due.is_none() {
-            // From the first unsynced record on, and not from the latest: a steady stream of records must not put the sync off.
-            due = Some(Instant::now() + shared.config.fsync_interval);
+        let work = shared.wake_ups.wait_for_work();
+        if work.write
+            && let Err(error) = shared.write_pending()
+        {
+            shared.fail(&error.story());
         }
-        let done = (|| {
-            if work.write {
-                shared.write_pending()?;
-            }
-            if due.is_some_and(|due| due <= Instant::now()) {
-                due = None;
-                shared.sync()?;
-            }
-            let last = work.stop && shared.idle();
-            if last {
-                shared.sync()?;
-            }
-            Ok::<_, FileError>(last)
-        })();
-        match done {
-            Ok(false) => {}
-            Ok(true) => break,
-            Err(error) => shared.fail(&error.story()),
-        }
-    }
-    shared.wake_ups.flushed();
-}
-
-/// The right edge of the tree, and what follows it in the log.
-#[derive(Debug)]
-pub(crate) struct Growth {
-    pub(crate) key: SigningKey,
-    pub(crate) tree: Tree,
-    /// Stands at the first record that is not in the tree.
-    pub(crate) reader: Reader,
-    pub(crate) latest: Arc<SignedCheckpoint>,
-}
-
-/// Why the tree cannot grow.
-#[derive(Debug, thiserror::Error)]
-enum GrowthError {
-    #[error(transparent)]
-    File(#[from] FileError),
-    #[error(transparent)]
-    Segment(#[from] SegmentError),
-}
-
-/// The body of the tree's thread. It ends with a checkpoint of all records, or when the ledger failed.
-pub(crate) fn grow(shared: &Shared, mut growth: Growth) {
-    let guard = FailOnUnwind(shared);
-    let mut issued = Instant::now();
-    let mut flushed = false;
-    while !shared.failed() && !flushed {
-        let behind = shared.synced() > growth.latest.checkpoint.size;
-        let due = behind.then(|| issued + shared.config.checkpoint_interval);
-        flushed = shared.wake_ups.wait_for_growth(due);
-        if shared.failed() {
+        if work.stop && shared.idle() {
             break;
         }
-        let sign = flushed || due.is_some_and(|due| due <= Instant::now());
-        let enough = shared.synced() - growth.tree.size() >= MIN_BATCH;
-        let grown = if sign || enough { growth.grow(shared) } else { Ok(()) };
-        let signed = grown.and_then(|()| if sign { growth.sign(shared) } else { Ok(false) });
-        match signed {
-            Ok(true) => issued = Instant::now(),
-            Ok(false) => {}
-            Err(GrowthError::File(error)) => shared.fail(&error.story()),
-            Err(GrowthError::Segment(SegmentError::File(error))) => shared.fail(&error.story()),
-            Err(error) => shared.fail(&error.to_string()),
-        }
     }
-    drop(guard);
 }
 
-impl Growth {
-    /// Takes into the tree what is on disk.
-    fn grow(&mut self, shared: &Shared) -> Result<(), GrowthError> {
-        let (dir, end) = (&shared.config.dir, shared.synced());
-        while self.tree.size() < end {
-            match self.reader.next()? {
-                Some((_, record)) => {
-                    let leaf = tree::leaf(record);
-                    self.tree.append(leaf, |full| tile::write(dir, full))?;
-                }
-                None => self.reader = Reader::open(&Segment::new(dir, self.tree.size()))?,
+/// The body of the syncing thread. It ends when every record is on disk and no more can come; after a failure, when no write can be
+/// under way.
+pub(crate) fn sync(shared: &Shared) {
+    let _end = Ends { shared, then: |shared| shared.wake_ups.flushed() };
+    loop {
+        let due = shared.wake_ups.wait_for_sync(shared.config.fsync_interval);
+        if !shared.failed() {
+            match shared.sync() {
+                Ok(()) => due.since.into_iter().for_each(|since| shared.observe(since)),
+                Err(error) => shared.fail(&error.story()),
             }
         }
-        Ok(())
-    }
-
-    /// Issues a checkpoint, if there is something new to sign.
-    fn sign(&mut self, shared: &Shared) -> Result<bool, GrowthError> {
-        let size = self.tree.size();
-        if size == self.latest.checkpoint.size {
-            return Ok(false);
+        shared.wake_ups.synced();
+        if due.last {
+            break;
         }
-        let origin = self.key.verifier().name().to_owned();
-        let signed = Checkpoint { origin, size, root: self.tree.root() }.sign(&self.key);
-        issue(&shared.config.dir, &signed)?;
-        self.latest = Arc::new(signed);
-        Ok(true)
     }
 }
 
-/// Publishes a checkpoint: first in the file, then in the history. So a file that is older than the history's end was put back
-/// by somebody.
-pub(crate) fn issue(dir: &std::path::Path, signed: &SignedCheckpoint) -> Result<(), FileError> {
-    file::replace(&checkpoint::path(dir), signed.note.as_bytes(), 0o600)?;
-    checkpoint::remember(dir, signed)
+/// What a thread does last, however it ends. A panic closes the ledger: otherwise the others would wait for ever.
+pub(crate) struct Ends<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) then: fn(&Shared),
 }
 
-/// Closes the ledger when a thread of its own ends by a panic.
-struct FailOnUnwind<'a>(&'a Shared);
-
-impl Drop for FailOnUnwind<'_> {
+impl Drop for Ends<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.fail("a thread of the ledger panicked");
-            self.0.wake_ups.flushed();
+            self.shared.fail("a thread of the ledger panicked");
         }
+        (self.then)(self.shared);
     }
 }

@@ -1,13 +1,15 @@
 //! The tree's tiles as files, where C2SP tlog-tiles puts them: `tile/<L>/<N>`, 256 hashes each.
 //!
-//! Only full tiles are kept. They follow from the records, so they are not fsynced: what is missing or wrong after a power loss
-//! is made again when the log is opened. Partial tiles and entry bundles follow from records and full tiles when they are exported.
+//! Only full tiles are kept. They follow from the records, so each is not synced by itself: what is missing or wrong after a power
+//! loss is made again when the log is opened. Opening looks at the last tiles of each level, those that no full tile of the level
+//! above stands for. Therefore a tile of a higher level is written only when everything below it is on disk. Partial tiles and entry
+//! bundles follow from records and full tiles when they are exported.
 
-use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::file::{self, FileError};
+use crate::storage::{Open, Storage};
 use crate::tree::{self, FullTile, Hash, TILE, Tree};
 
 /// Bytes of a full tile.
@@ -26,22 +28,32 @@ pub(crate) fn path(dir: &Path, level: u8, index: u64) -> PathBuf {
     path
 }
 
-/// Stores a full tile.
-pub(crate) fn write(dir: &Path, tile: FullTile<'_>) -> Result<(), FileError> {
+/// Stores a full tile. Of one of a higher level, everything below is durable before.
+pub(crate) fn write(storage: &dyn Storage, dir: &Path, tile: FullTile<'_>) -> Result<(), FileError> {
     let path = path(dir, tile.level, tile.index);
     let bytes = tile.hashes.concat();
-    match put(&path, &bytes) {
+    if tile.level > 0 {
+        settle(storage, dir)?;
+    }
+    match put(storage, &path, &bytes) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            path.parent().map_or(Ok(()), file::make_dir)?;
-            put(&path, &bytes)
+            path.parent().map_or(Ok(()), |parent| file::make_dir(storage, parent))?;
+            put(storage, &path, &bytes)
         }
         other => other,
     }
     .map_err(FileError::on("write", &path))
 }
 
-fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    OpenOptions::new().write(true).create(true).truncate(true).open(path)?.write_all(bytes)
+/// Makes all tiles durable that were written so far.
+///
+/// One call for hundreds of files: a sync of each would be a sync more for every 256 records.
+pub(crate) fn settle(storage: &dyn Storage, dir: &Path) -> Result<(), FileError> {
+    storage.sync_everything(dir).map_err(FileError::on("fsync the file system of", dir))
+}
+
+fn put(storage: &dyn Storage, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    storage.open(path, Open::Replace { mode: 0o644 })?.write(bytes)
 }
 
 /// Reads a full tile; `None` where it is missing or not of a full tile's length.

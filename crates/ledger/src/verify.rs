@@ -18,6 +18,7 @@ use crate::walk::{self, Torn, Walk};
 mod memory;
 mod report;
 
+use memory::Recalled;
 pub use memory::{MemoryError, default_memory};
 pub use report::{Finding, Note, Report, Source};
 
@@ -59,11 +60,16 @@ impl From<FileError> for VerifyError {
 /// See [`VerifyError`]. What is wrong with the log is no error but in the report.
 pub fn verify(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
     let mut check = Check { dir, report: Report::default(), anchors: Vec::new(), history: None, signed: 0 };
-    // The checkpoint before the records: of a log that grows meanwhile, everything signed is then read.
     let key = check.key(options)?;
+    // What another process remembers may be newer than a checkpoint that was read before, but not than one that is read after.
+    let recalled = match (&options.memory, &key) {
+        (Some(memory), Some(key)) => Some(Recalled::of(memory, dir, key.name())),
+        _ => None,
+    };
+    // The checkpoint before the records: of a log that grows meanwhile, everything signed is then read.
     if let Some(key) = &key {
         check.checkpoints(key)?;
-        check.trusted(key, options);
+        check.trusted(key, recalled.as_ref(), options);
     }
     let (segments, strangers) = match segment::list(dir) {
         Ok(found) => found,
@@ -73,8 +79,10 @@ pub fn verify(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
     let strangers = strangers.into_iter().filter(|path| !walk::unfinished(path));
     check.report.notes.extend(strangers.map(|path| Note::Unexpected { path }));
     check.records(&segments, key.as_ref())?;
-    if let (Some(memory), Some(key), true) = (&options.memory, &key, check.report.intact()) {
-        memory::remember(memory, &memory::places(dir)?, key, &check.report.checkpoint_note)?;
+    if let (Some(memory), Some(Ok(recalled)), Some(key), true) =
+        (&options.memory, &recalled, &key, check.report.intact())
+    {
+        recalled.update(memory, key, &check.report.checkpoint_note)?;
     }
     Ok(check.report)
 }
@@ -147,9 +155,9 @@ impl Check<'_> {
         /// A writer may be between the two files; it is not twice in a row at the same place.
         const ATTEMPTS: usize = 5;
         for attempt in 1..=ATTEMPTS {
-            let (last, rest) = checkpoint::last(self.dir)?;
+            let (last, rest) = checkpoint::last(self.dir, key)?;
             let latest = self.latest(key)?;
-            let rest_fits = latest.as_ref().is_some_and(|latest| latest.entry().starts_with(&rest.bytes));
+            let rest_fits = latest.as_ref().is_some_and(|latest| latest.left(&rest));
             if !rest.bytes.is_empty() && !rest_fits && attempt < ATTEMPTS {
                 continue;
             }
@@ -160,8 +168,7 @@ impl Check<'_> {
             }
             let entries = History::open(self.dir)?;
             self.history = Some(PastCheckpoints { entries, end: rest.offset, ahead: None, last: None });
-            let newest = last.and_then(|last| SignedCheckpoint::open(&last.bytes, key).ok());
-            self.compare(latest, newest.map(|newest| newest.checkpoint.size));
+            self.compare(latest, last.map(|last| last.checkpoint.size));
             break;
         }
         Ok(())
@@ -198,39 +205,44 @@ impl Check<'_> {
     }
 
     /// What the verifier knows from elsewhere.
-    fn trusted(&mut self, key: &VerifierKey, options: &Options) {
+    fn trusted(
+        &mut self,
+        key: &VerifierKey,
+        recalled: Option<&Result<Recalled, MemoryError>>,
+        options: &Options,
+    ) {
         for note in &options.trusted {
             self.anchor(key, note, Source::Given);
         }
-        if let Some(memory) = &options.memory
-            && let Err(error) = self.remembered(key, memory, options.accept_new)
-        {
-            self.find(Finding::Trusted { by: Source::Remembered, reason: error.to_string() });
+        match recalled {
+            Some(Ok(recalled)) => self.remembered(key, recalled, options.accept_new),
+            Some(Err(error)) => {
+                self.find(Finding::Trusted { by: Source::Remembered, reason: error.to_string() });
+            }
+            None => {}
         }
         self.anchors.sort_by_key(|anchor| std::cmp::Reverse(anchor.size));
     }
 
     /// What the verifier remembers: the log at this path, and the last checkpoint under this name.
-    fn remembered(&mut self, key: &VerifierKey, memory: &Path, accept: bool) -> Result<(), MemoryError> {
-        let mut seen = false;
-        for path in memory::places(self.dir).map_err(MemoryError::File)? {
-            let known = memory::recall_at(memory, &path)?;
-            seen |= known.is_some();
-            if let Some(known) = known.filter(|known| known != key) {
+    fn remembered(&mut self, key: &VerifierKey, recalled: &Recalled, accept: bool) {
+        for (path, known) in &recalled.places {
+            if let Some(known) = known.as_ref().filter(|known| *known != key) {
                 let (expected, found) = (known.to_string(), key.to_string());
-                self.changed(accept, Finding::Replaced { path, expected, found });
+                self.changed(accept, Finding::Replaced { path: path.clone(), expected, found });
             }
         }
-        match memory::recall(memory, key.name())? {
-            Some((known, _)) if known != *key => {
+        match &recalled.last {
+            Some((known, _)) if known != key => {
                 let (expected, found) = (known.to_string(), key.to_string());
                 self.changed(accept, Finding::Rekeyed { expected, found });
             }
-            Some((_, note)) => self.anchor(key, &note, Source::Remembered),
-            None if !seen => self.report.notes.push(Note::NotSeenBefore),
+            Some((_, note)) => self.anchor(key, note, Source::Remembered),
+            None if recalled.places.iter().all(|(_, known)| known.is_none()) => {
+                self.report.notes.push(Note::NotSeenBefore);
+            }
             None => {}
         }
-        Ok(())
     }
 
     /// Another log than the remembered one: wrong, but where it was said that it is right.
@@ -290,7 +302,7 @@ impl Check<'_> {
     }
 
     fn torn(&mut self, torn: Torn, records: u64) -> bool {
-        let Torn { segment, offset, bytes } = torn;
+        let Torn { segment, offset, bytes, lacks: _ } = torn;
         self.report.notes.push(Note::Torn { path: segment.path, offset, bytes, records });
         true
     }
@@ -354,8 +366,8 @@ impl Check<'_> {
         let records = (TILE as u128).pow(u32::from(full.level) + 1) * (u128::from(full.index) + 1);
         match stored {
             Some(stored) if stored == full.hashes => self.report.tiles += 1,
-            // Written before the checkpoint that covers it; later, a crash may have left less than a tile.
-            None if records > u128::from(self.signed) => {}
+            // Written before the checkpoint that covers it; of a later one, a crash may have left anything.
+            _ if records > u128::from(self.signed) => {}
             None => self.find(Finding::Tile { path, record: None }),
             Some(stored) => {
                 let differs = stored.iter().zip(full.hashes).position(|(stored, made)| stored != made);

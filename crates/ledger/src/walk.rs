@@ -21,6 +21,8 @@ pub(crate) struct Torn {
     pub(crate) offset: u64,
     /// What follows it.
     pub(crate) bytes: u64,
+    /// The bytes that its first frame lacks, and where: with them, the frame is whole and what follows it may be.
+    pub(crate) lacks: Option<(u64, Vec<u8>)>,
 }
 
 impl Walk {
@@ -74,11 +76,16 @@ impl Walk {
             return Ok(None);
         }
         Ok(match segment::ending(reader.segment(), *offset, *index)? {
-            Ending::Torn { bytes } => {
-                Some(Torn { segment: reader.segment().clone(), offset: *offset, bytes })
-            }
+            Ending::Torn { bytes } => Some((bytes, None)),
+            Ending::Lacks { at, bytes } => Some((reader.left()?, Some((at, bytes)))),
             Ending::Damaged => None,
-        })
+        }
+        .map(|(bytes, lacks)| Torn {
+            segment: reader.segment().clone(),
+            offset: *offset,
+            bytes,
+            lacks,
+        }))
     }
 
     /// The reader at the end of the log, and where it stands.

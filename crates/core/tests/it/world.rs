@@ -8,7 +8,7 @@ use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
 use vidimus_core::decision::{Decision, Fact, Outcome};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
-use vidimus_core::permit::{Receipt, Verdict};
+use vidimus_core::permit::{Receipt, Room, Verdict};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::llm_provider::{CredentialSource, Model, ProviderType};
 use vidimus_core::resource::mcp_server::Tool;
@@ -230,7 +230,7 @@ impl Answer {
             policies: decision.policies().to_vec(),
             closest_permits: decision.closest_permits().to_vec(),
             facts: decision.facts().to_vec(),
-            verdict: decision.recorded(Receipt::kept(7), "call-1".into()),
+            verdict: decision.recorded(Receipt::kept(7, Room::default()), "call-1".into()),
         }
     }
 

@@ -250,11 +250,11 @@ async fn record(
         snapshot: world.digest(),
     };
     let begun = Begun { call: &context.call, started: context.started, bytes_in: body.len() };
-    let left = |index| {
+    let left = |index, room| {
         // The caller left while its decision was written. What is allowed has an effect, also where that is nothing.
         if code.is_none() {
             let destination = call.ask.target.destination();
-            drop(Effect::begin(gate, begun, (index, &destination), protocol, &Asked::of(&call)));
+            drop(Effect::begin(gate, begun, (index, room, &destination), protocol, &Asked::of(&call)));
         }
     };
     let verdict = gate.ledger.decide_or(decision, &about, left).await.map_err(closed)?;

@@ -24,12 +24,13 @@ pub(super) async fn carry(
     gate: &Gate,
     context: &mut RequestContext,
     parts: &Parts,
-    admitted: Admitted<'_>,
+    mut admitted: Admitted<'_>,
 ) -> Result<Response<ReplyBody>, Refusal> {
     fulfil(&admitted.permit);
     let begun = Begun { call: &context.call, started: context.started, bytes_in: admitted.body.len() };
+    let room = admitted.permit.take_room();
     let permit = &admitted.permit;
-    let decided = (permit.index(), permit.destination());
+    let decided = (permit.index(), room, permit.destination());
     let mut effect = Effect::begin(gate, begun, decided, admitted.protocol, &admitted.asked);
     effect.span = context.span.take();
     let revoked = is_revoked(gate, &admitted);
@@ -127,12 +128,13 @@ impl Sent<'_> {
 pub(super) async fn answer(
     gate: &Gate,
     context: &mut RequestContext,
-    own: OwnPermit,
+    mut own: OwnPermit,
     document: Result<String, Refusal>,
 ) -> Result<Response<ReplyBody>, Refusal> {
     fulfil(&own.permit);
     let begun = Begun { call: &context.call, started: context.started, bytes_in: own.bytes_in };
-    let decided = (own.permit.index(), own.permit.destination());
+    let room = own.permit.take_room();
+    let decided = (own.permit.index(), room, own.permit.destination());
     let mut effect = Effect::begin(gate, begun, decided, own.protocol, &own.asked);
     effect.span = context.span.take();
     effect.reservation = Some(own.reservation);

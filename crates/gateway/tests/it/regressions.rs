@@ -64,6 +64,30 @@ async fn bodies_are_bounded_while_the_upstream_is_waited_for() {
     assert_eq!(code, Some("overloaded"), "1,000 + 1,000 bytes are held where 1,500 may be");
 }
 
+/// A stalled disk refuses decisions, never what has happened: the place for a call's end is kept from its decision on.
+#[tokio::test]
+async fn a_call_under_way_keeps_its_room_in_the_ledger() {
+    let ledger = vidimus_ledger::Config { max_pending_bytes: 2000, ..Default::default() };
+    let world = World::with_ledger(Limits::default(), ledger).await;
+    world.upstream.next(Answer::hang());
+    let (first, second) = tokio::join!(world.call(world.tool("echo")), async {
+        world.upstream.until_received(1).await;
+        world.call(world.tool("echo")).await
+    });
+    let code = |headers: &http::HeaderMap| {
+        headers.get("vidimus-code").map(|code| code.to_str().expect("text").to_owned())
+    };
+    assert_eq!(code(&first.1).as_deref(), Some("upstream_timeout"));
+    assert_eq!(code(&second.1).as_deref(), Some("overloaded"), "2,000 bytes are room for one end");
+    assert_eq!(world.records(&call_id(&first.1), 2).await[1]["result"], "failed");
+    // It is free again, also when the answer was passed on.
+    for _ in 0..3 {
+        world.upstream.next(Answer::json(&json!({"jsonrpc": "2.0", "id": 1, "result": {"content": []}})));
+        let (_, headers, _) = world.call(world.tool("echo")).await;
+        assert_eq!(code(&headers), None);
+    }
+}
+
 #[tokio::test]
 async fn a_stream_of_a_tool_ends_when_the_chain_is_too_deep_now() {
     let world = World::new().await;

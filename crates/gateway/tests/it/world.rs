@@ -107,6 +107,11 @@ impl World {
     }
 
     pub async fn durable(limits: Limits, durability: Durability) -> Self {
+        Self::with_ledger(limits, vidimus_ledger::Config { durability, ..Default::default() }).await
+    }
+
+    /// With a ledger that is kept like this, in a directory of its own.
+    pub async fn with_ledger(limits: Limits, ledger: vidimus_ledger::Config) -> Self {
         let upstream = upstream::Upstream::start();
         let directory = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(ManualClock::at_present());
@@ -125,7 +130,7 @@ impl World {
             issuer_roots: None,
             limits: vidimus_identity::Limits::default(),
         });
-        let ledger = vidimus_ledger::Config { dir: at("ledger"), durability, ..Default::default() };
+        let ledger = vidimus_ledger::Config { dir: at("ledger"), ..ledger };
         let shared = Shared::new(Config {
             snapshot: snapshot(&objects(&upstream)),
             authenticator: authenticator.expect("an authenticator"),

@@ -1,4 +1,7 @@
+use std::ops::Range;
+
 use super::*;
+use crate::storage::Disk;
 
 fn signed(key: &SigningKey, size: u64) -> SignedCheckpoint {
     Checkpoint { origin: key.verifier().name().to_owned(), size, root: [7; 32] }.sign(key)
@@ -54,14 +57,14 @@ fn a_signed_text_that_is_no_checkpoint_of_this_log_is_refused() {
 fn the_history_is_read_forward_and_from_its_end_alike() {
     let key = SigningKey::generate("log.example").expect("a key");
     let dir = tempfile::tempdir().expect("a directory");
-    let (none, rest) = last(dir.path()).expect("read");
+    let (none, rest) = last(dir.path(), key.verifier()).expect("read");
     assert!(none.is_none() && rest.bytes.is_empty());
     assert_eq!(History::open(dir.path()).expect("open").next().expect("read"), None);
 
     // More than the window that `last` looks at.
     let all: Vec<_> = (1..=600).map(|size| signed(&key, size)).collect();
     for one in &all {
-        remember(dir.path(), one).expect("written");
+        remember(&Disk, dir.path(), one).expect("written");
     }
     let mut history = History::open(dir.path()).expect("open");
     for one in &all {
@@ -69,9 +72,9 @@ fn the_history_is_read_forward_and_from_its_end_alike() {
         assert!(entry.whole && entry.bytes == one.note.as_bytes());
     }
     assert_eq!(history.next().expect("read"), None);
-    let (newest, rest) = last(dir.path()).expect("read");
+    let (newest, rest) = last(dir.path(), key.verifier()).expect("read");
     let newest = newest.expect("there");
-    assert_eq!((newest.bytes.as_slice(), rest.bytes.len()), (all[599].note.as_bytes(), 0));
+    assert_eq!((&newest, rest.bytes.len()), (&all[599], 0));
 
     // Cut anywhere, the last whole entry is the one before, and the rest is the beginning of the one that is cut.
     let path = history_path(dir.path());
@@ -79,9 +82,29 @@ fn the_history_is_read_forward_and_from_its_end_alike() {
     let entry = all[599].entry();
     for left in 0..entry.len() {
         std::fs::write(&path, &full[..full.len() - entry.len() + left]).expect("written");
-        let (newest, rest) = last(dir.path()).expect("read");
-        assert_eq!(newest.expect("there").bytes, all[598].note.as_bytes(), "{left}");
+        let (newest, rest) = last(dir.path(), key.verifier()).expect("read");
+        assert_eq!(newest.as_ref(), Some(&all[598]), "{left}");
         assert_eq!(rest.bytes, entry[..left], "{left}");
         assert_eq!(rest.offset, (full.len() - entry.len()) as u64);
+    }
+
+    // And so it is with any sectors of it lost, or altered: then it is not what is left of it.
+    let begin = full.len() - entry.len();
+    for (lost, left) in [(0..entry.len(), true), (0..60, false), (60..entry.len(), false)] {
+        let mut found = full.clone();
+        found[begin..][lost.clone()].fill(0);
+        std::fs::write(&path, &found).expect("written");
+        let (newest, rest) = last(dir.path(), key.verifier()).expect("read");
+        assert_eq!(newest.as_ref(), Some(&all[598]), "{lost:?}");
+        assert_eq!(all[599].left(&rest), left, "{lost:?}");
+    }
+    for border in 1..entry.len() {
+        let at = |lost: Range<usize>| {
+            let mut bytes = entry.clone();
+            bytes[lost].fill(0);
+            Entry { offset: (1024 - border) as u64, bytes, whole: false }
+        };
+        assert!(all[599].left(&at(0..border)) && all[599].left(&at(border..entry.len())), "{border}");
+        assert!(!all[598].left(&at(0..border)) || border + 90 > entry.len(), "{border}");
     }
 }

@@ -6,7 +6,7 @@ fn frame(sequence: u64, record: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     begin(&mut frame);
     frame.extend_from_slice(record);
-    seal(&mut frame, sequence, crc32c::crc32c(record));
+    seal(&mut frame, sequence, 0, crc32c::crc32c(record));
     frame
 }
 
@@ -31,10 +31,34 @@ fn what_is_not_the_expected_frame_is_named() {
     assert_eq!(parse(&good[..3], 7), Err(Broken::Incomplete { have: 3, need: 20 }));
     assert_eq!(parse(&[0; 64], 0), Err(Broken::Length { found: 0 }));
     assert_eq!(parse(&[0xff; 64], 0), Err(Broken::Length { found: u32::MAX }));
-    let mut flagged = good.clone();
-    flagged[16] = 1;
-    assert_eq!(parse(&flagged, 7), Err(Broken::Flags { found: 1 }));
+    for (unsynced, broken) in
+        [(6, Broken::Checksum), (7, Broken::Checksum), (8, Broken::Unsynced { found: 8 })]
+    {
+        let mut altered = good.clone();
+        altered[16] = unsynced;
+        assert_eq!(parse(&altered, 7), Err(broken));
+    }
     assert_eq!(parse(&frame(0, &[b' '; MAX_RECORD]), 0).map(|frame| frame.length), Ok(HEADER + MAX_RECORD));
+}
+
+#[test]
+fn a_frame_says_what_was_on_disk_when_it_was_made() {
+    for (sequence, unsynced, on_disk) in [
+        (7, 0, 7),
+        (7, 2, 5),
+        (7, 7, 0),
+        (1 << 40, 5, (1 << 40) - 5),
+        (1 << 40, 1 << 33, 0),
+        (1 << 40, u64::MAX, 0),
+    ] {
+        let mut frame = Vec::new();
+        begin(&mut frame);
+        frame.extend_from_slice(b"{}");
+        seal(&mut frame, sequence, unsynced, crc32c::crc32c(b"{}"));
+        let found = parse_any(&frame).expect("whole");
+        assert_eq!((found.sequence, found.on_disk), (sequence, on_disk), "{unsynced}");
+        assert_eq!(end_by_header(&frame, sequence), Some(22));
+    }
 }
 
 proptest! {
@@ -63,9 +87,10 @@ proptest! {
         let mut bytes = frame(3, format!("{{{text}}}").as_bytes());
         let whole = bytes.len();
         bytes[..4].copy_from_slice(&length.to_le_bytes());
-        prop_assert!(whole_but_for_length(&bytes, 3));
+        prop_assert_eq!(whole_but_for_length(&bytes, 3), Some((whole - HEADER) as u32));
         bytes.extend_from_slice(more.as_bytes());
-        prop_assert!(whole_but_for_length(&bytes, 3), "also before the beginning of the next");
-        prop_assert!(!whole_but_for_length(&bytes[..whole - 1], 3));
+        let found = whole_but_for_length(&bytes, 3);
+        prop_assert_eq!(found, Some((whole - HEADER) as u32), "also before the beginning of the next");
+        prop_assert_eq!(whole_but_for_length(&bytes[..whole - 1], 3), None);
     }
 }

@@ -53,7 +53,8 @@ fn keys_go_through_their_text_and_wrong_ones_are_named() {
     let text = key.secret_text().expect("text");
     let again = SigningKey::parse(&text).expect("the same key");
     assert_eq!(again.verifier(), key.verifier());
-    assert!(!format!("{key:?}").contains(text.rsplit('+').next().expect("seed")), "a secret in Debug");
+    // After `PRIVATE+KEY+name+id+`; in base64, the rest may have a '+' as well.
+    assert!(!format!("{key:?}").contains(text.splitn(5, '+').last().expect("seed")), "a secret in Debug");
 
     for name in ["", "a b", "a+b", "a\nb", "a\u{2003}b"] {
         assert_eq!(SigningKey::generate(name).err(), Some(KeyError::Name(name.to_owned())), "{name:?}");

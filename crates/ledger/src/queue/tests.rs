@@ -1,20 +1,27 @@
-use std::task::Waker;
-use std::time::Duration;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Waker};
 
-use super::*;
+use vidimus_core::record::{EffectKind, EffectRecord};
+
+use crate::queue::{END_BYTES, Purpose, SegmentFile, Shared, Submitted};
+use crate::storage::Disk;
+use crate::{Closed, Config, Durability, frame};
 
 /// A queue whose records go to a file of the operating system that fails in a known way.
 fn shared(path: &str, durability: Durability) -> Shared {
     let file = std::fs::OpenOptions::new().write(true).open(path).expect("a device");
     let config = Config { dir: PathBuf::from("/nowhere"), durability, ..Config::default() };
-    Shared::new(config, 0, Tail::new(file, PathBuf::from(path), 0))
+    let segment = SegmentFile::new(Box::new(file), PathBuf::from(path));
+    Shared::new(config, Arc::new(Disk), 0, segment, 0)
 }
 
 fn submit(shared: &Shared, record: &[u8]) -> Result<Submitted, Closed> {
     let mut frame = Vec::new();
     frame::begin(&mut frame);
     frame.extend_from_slice(record);
-    shared.submit(&mut frame, Waker::noop())
+    shared.submit(&mut frame, Purpose::Only, Waker::noop())
 }
 
 fn assert_failed(shared: &Shared, index: u64, reason: &str) {
@@ -29,7 +36,7 @@ fn assert_failed(shared: &Shared, index: u64, reason: &str) {
 #[test]
 fn a_full_disk_closes_the_ledger() {
     let shared = shared("/dev/full", Durability::Commit);
-    assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Done(0))));
+    assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Done(0, _))));
     assert_failed(&shared, 0, "No space left");
     assert_eq!(shared.acknowledged(), 0);
 }
@@ -38,7 +45,7 @@ fn a_full_disk_closes_the_ledger() {
 fn a_failed_fsync_closes_the_ledger() {
     // fsync is invalid on /dev/null.
     let shared = shared("/dev/null", Durability::Sync);
-    assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Waits(0))));
+    assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Waits(0, _))));
     assert!(shared.poll(0, Waker::noop()).is_pending());
     let error = shared.write_pending().expect_err("fsync fails");
     shared.fail(&error.story());
@@ -49,7 +56,7 @@ fn a_failed_fsync_closes_the_ledger() {
 #[test]
 fn a_failed_later_fsync_closes_the_ledger_but_takes_nothing_back() {
     let shared = shared("/dev/null", Durability::Commit);
-    assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Done(0))));
+    assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Done(0, _))));
     assert_eq!(shared.poll(0, Waker::noop()), Poll::Ready(Ok(())));
     shared.fail(&shared.sync().expect_err("fsync fails").story());
     assert_eq!(shared.poll(0, Waker::noop()), Poll::Ready(Ok(())), "it was in the kernel's hands");
@@ -73,11 +80,11 @@ fn a_writer_that_does_not_stop_hands_over() {
     // A segment that is always full: the caller writes its own record and leaves the rest, and the role, to the thread.
     let mut shared = shared("/dev/null", Durability::Commit);
     shared.config.segment_bytes = 0;
-    assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Done(0))));
+    assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Done(0, _))));
     assert_eq!(shared.poll(0, Waker::noop()), Poll::Ready(Ok(())));
     assert!(!shared.idle());
-    assert!(shared.wake_ups.wait_for_work(Some(std::time::Instant::now() + Duration::from_secs(60))).write);
-    assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Waits(1))));
+    assert!(shared.wake_ups.wait_for_work().write);
+    assert!(matches!(submit(&shared, b"{}"), Ok(Submitted::Waits(1, _))));
     assert!(shared.poll(1, Waker::noop()).is_pending());
 }
 
@@ -95,7 +102,7 @@ fn whoever_waits_when_the_ledger_fails_is_woken() {
         let mut frame = Vec::new();
         frame::begin(&mut frame);
         frame.extend_from_slice(b"{}");
-        assert!(shared.submit(&mut frame, &flag.clone().into()).is_ok());
+        assert!(shared.submit(&mut frame, Purpose::Only, &flag.clone().into()).is_ok());
     }
     // A later poll replaces the waker, as a future that moved to another task needs it.
     let moved = Arc::new(Flag(AtomicBool::new(false)));
@@ -103,4 +110,28 @@ fn whoever_waits_when_the_ledger_fails_is_woken() {
     shared.fail("broken");
     let woken = [&flags[0], &flags[1], &flags[2], &moved].map(|flag| flag.0.load(Ordering::SeqCst));
     assert_eq!(woken, [true, false, true, true]);
+}
+
+#[test]
+fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
+    // Ids of calls and tokens are UUIDs, codes are this crate family's own: twice as long as the longest there is.
+    let (long, most) = ("x".repeat(80), (1 << 53) - 1);
+    let record = EffectRecord {
+        bytes_in: most,
+        bytes_out: most,
+        code: Some(&long),
+        decision: most,
+        duration_us: most,
+        id: &long,
+        kind: EffectKind,
+        result: "cancelled",
+        status: 599,
+        time: "2026-11-21T08:30:00.123456Z".into(),
+        token: Some(&long),
+        tokens_input: Some(most),
+        tokens_output: Some(most),
+        version: u8::MAX,
+    };
+    let bytes = frame::HEADER + serde_json::to_vec(&record).expect("JSON").len();
+    assert!(bytes <= END_BYTES, "{bytes}");
 }

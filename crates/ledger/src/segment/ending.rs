@@ -3,27 +3,30 @@
 //! Records go to the file in one `write(2)` after the other, fsync comes later. That leaves two things behind:
 //!
 //! - A killed process, a full disk: the beginning of what was to be written. The file is shorter than its last frame says.
-//! - A power loss: the file has got its new length but not all of its data. What is missing reads as zeros, and is missing in
-//!   whole sectors, or from the end of an earlier write on, which is the end of a frame.
+//! - A power loss: of the sectors written since the last fsync, some are there and some read as zeros, in any order
+//!   ([`crate::sectors`]). So there may be a hole, and whole frames behind it.
 //!
-//! Anything else was there and was altered. Where both can be meant, it counts as damage: a record that was acknowledged must
-//! not be cut off because one byte of it is wrong.
+//! Anything else was there and was altered. A frame says how many of those before it were not yet on disk when it was made: what it
+//! says was on disk cannot be lost, and a hole in it is damage. Where both can be meant, it counts as damage, but for the few bytes
+//! that a sector's border cuts off from a frame, its length or the end of its record: its checksum says what they were, so they are
+//! put back, and nothing is lost whichever it was.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
 
 use super::Segment;
 use crate::file::FileError;
 use crate::frame::{self, HEADER};
-
-/// The smallest unit that a disk writes as a whole, in bytes. Pages and blocks are multiples of it.
-const SECTOR: u64 = 512;
+use crate::sectors;
 
 /// How a segment ends that does not end between two frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// A write that did not finish.
+    /// A write that did not finish: `bytes` from the end of the last whole frame on.
     Torn { bytes: u64 },
+    /// The frame lacks a few bytes that a power loss can have taken, and is whole with these at byte `at` of the file.
+    Lacks { at: u64, bytes: Vec<u8> },
     /// Anything else: something was there and was altered.
     Damaged,
 }
@@ -39,47 +42,77 @@ pub(crate) fn ending(segment: &Segment, offset: u64, index: u64) -> Result<Endin
             file.read_to_end(&mut rest)
         })
         .map_err(FileError::on("read", path))?;
-    let torn = (cut_short(&rest, index) || lost_to_zeros(&rest, offset, index)) && !goes_on(&rest, index);
-    Ok(if torn { Ending::Torn { bytes: rest.len() as u64 } } else { Ending::Damaged })
+    Ok(of(&rest, offset, index))
 }
 
-/// Whether the file ends before the frame does, and what is there is the beginning of that frame.
-fn cut_short(rest: &[u8], index: u64) -> bool {
-    if rest.len() < HEADER {
-        // The sequence number, as far as it was written, must be the expected one.
-        return index.to_le_bytes().starts_with(rest.get(8..rest.len().clamp(8, 16)).unwrap_or_default());
+fn of(rest: &[u8], offset: u64, index: u64) -> Ending {
+    if was_on_disk(rest, index) {
+        return Ending::Damaged;
     }
-    let end = frame::end_by_header(rest, index);
-    end.is_some_and(|end| rest.len() < end) && !frame::whole_but_for_length(rest, index)
+    if let Some((at, bytes)) = lacks(rest, offset, index) {
+        return Ending::Lacks { at: offset + at as u64, bytes };
+    }
+    // With another length, or another last byte, the frame would be whole: one byte was altered.
+    let altered =
+        frame::whole_but_for_length(rest, index).is_some() || frame::whole_but_for_last_byte(rest, index);
+    if unfinished(rest, offset, index) && !altered {
+        Ending::Torn { bytes: rest.len() as u64 }
+    } else {
+        Ending::Damaged
+    }
 }
 
-/// Whether the end of the frame, and everything after it, are zeros that begin where a crash can make them begin.
-fn lost_to_zeros(rest: &[u8], offset: u64, index: u64) -> bool {
-    let data = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    if data == 0 {
-        return true;
-    }
-    // Of the zeros before the first boundary, some may be the frame's own, so that they are not those that were lost.
-    let Some(lost) = offset.checked_add(data as u64).and_then(|end| end.checked_next_multiple_of(SECTOR))
-    else {
-        return false;
-    };
-    let Ok(lost) = usize::try_from(lost - offset) else { return false };
-    if lost >= rest.len() {
-        return false;
-    }
-    if lost < HEADER {
-        return index.to_le_bytes().starts_with(rest.get(8..lost.clamp(8, 16)).unwrap_or_default());
-    }
-    frame::end_by_header(rest, index).is_some_and(|end| lost < end)
-        && !frame::whole_but_for_last_byte(rest, index)
-        && !frame::whole_but_for_length(rest, index)
-}
-
-/// Whether a later record is still there.
-fn goes_on(rest: &[u8], index: u64) -> bool {
+/// Whether a later record that is still there says that record `index` was on disk before it.
+fn was_on_disk(rest: &[u8], index: u64) -> bool {
     (1..rest.len()).any(|at| {
         let later = rest.get(at..).unwrap_or_default();
-        matches!(frame::parse_any(later), Ok((found, _)) if found > index)
+        matches!(frame::parse_any(later), Ok(found) if found.on_disk > index)
     })
+}
+
+/// Whether what is missing first, a lost sector or what would follow the end of the file, is missing from this frame.
+fn unfinished(rest: &[u8], offset: u64, index: u64) -> bool {
+    let lost = sectors::parts(offset, rest.len()).find(|part| {
+        // Of a first byte alone in its sector, zero can be the right value.
+        part.end > 1 && rest.get(part.clone()).is_some_and(sectors::lost)
+    });
+    let missing = lost.map_or(rest.len(), |part| part.start);
+    let there = rest.get(..missing).unwrap_or_default();
+    if there.len() < HEADER {
+        // As far as it goes, the sequence number must be the expected one.
+        return index.to_le_bytes().starts_with(there.get(8..there.len().clamp(8, 16)).unwrap_or_default());
+    }
+    if frame::end_by_header(there, index).is_some_and(|end| missing < end) {
+        return true;
+    }
+    lost_length(there, offset, index)
+}
+
+/// Whether the frame goes on to the end of `there` and beyond, with another first byte than the zero that stands alone in its sector:
+/// the lower half of its length was lost.
+fn lost_length(there: &[u8], offset: u64, index: u64) -> bool {
+    /// Fewer bytes can be the beginning of the next frame. The third byte of a frame is zero, and no byte of a record is.
+    const TEXT: usize = 3;
+    let alone = sectors::parts(offset, there.len()).next() == Some(0..1) && there.first() == Some(&0);
+    let mut longest = there.to_vec();
+    longest.iter_mut().take(1).for_each(|byte| *byte = u8::MAX);
+    let Some(end) = frame::end_by_header(&longest, index).filter(|_| alone) else { return false };
+    let least = end.saturating_sub(usize::from(u8::MAX));
+    let text = there.get(least..).unwrap_or_default();
+    there.len() < end && text.len() >= TEXT && !text.contains(&0)
+}
+
+/// What the frame lacks, if that lies in a sector without the rest of it, and what it must be: its length, or its last byte.
+fn lacks(rest: &[u8], offset: u64, index: u64) -> Option<(usize, Vec<u8>)> {
+    let lost = |part: &Range<usize>| rest.get(part.clone()).is_some_and(sectors::lost);
+    let first = sectors::parts(offset, rest.len()).next().filter(lost);
+    if let (Some(first), Some(length)) = (first, frame::whole_but_for_length(rest, index)) {
+        let length = length.to_le_bytes();
+        // What of it is behind the border is still there.
+        let kept = length.iter().zip(rest).skip(first.end).all(|(was, is)| was == is);
+        return kept.then(|| (0, length.to_vec()));
+    }
+    let last = frame::end_by_header(rest, index)?.checked_sub(1)?;
+    let alone = sectors::parts(offset, rest.len()).any(|part| part.start == last && lost(&part));
+    (alone && frame::whole_but_for_last_byte(rest, index)).then(|| (last, vec![frame::RECORD_END]))
 }

@@ -1,22 +1,25 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::storage::Disk;
 
 fn frame(sequence: u64, record: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     frame::begin(&mut frame);
     frame.extend_from_slice(record);
-    frame::seal(&mut frame, sequence, crc32c::crc32c(record));
+    frame::seal(&mut frame, sequence, 0, crc32c::crc32c(record));
     frame
 }
 
 /// A segment that begins with record 5 and has these bytes after its header.
 fn segment(dir: &Path, bytes: &[u8]) -> Segment {
-    file::make_dir(&super::dir(dir)).expect("a directory");
+    file::make_dir(&Disk, &super::dir(dir)).expect("a directory");
     let segment = Segment::new(dir, 5);
-    drop(segment.create().expect("created"));
-    let mut file = segment.append().expect("opened");
-    std::io::Write::write_all(&mut file, bytes).expect("written");
+    drop(segment.create(&Disk).expect("created"));
+    segment
+        .append(&Disk)
+        .and_then(|file| file.write(bytes).map_err(FileError::on("write", dir)))
+        .expect("written");
     segment
 }
 
@@ -38,10 +41,10 @@ fn a_reader_at_the_end_sees_what_is_appended_later() {
     let dir = tempfile::tempdir().expect("a directory");
     let segment = segment(dir.path(), &[]);
     let mut reader = Reader::open(&segment).expect("opened");
-    let mut file = segment.append().expect("opened");
+    let file = segment.append(&Disk).expect("opened");
     for index in 5..9 {
         assert_eq!(reader.next().expect("read"), None);
-        std::io::Write::write_all(&mut file, &frame(index, b"{}")).expect("written");
+        file.write(&frame(index, b"{}")).expect("written");
         assert_eq!(reader.next().expect("read"), Some((index, b"{}".as_slice())));
     }
 }
@@ -123,11 +126,18 @@ fn zeros_are_those_of_a_power_loss_only_from_a_sector_on() {
     for cut in 1..six.len() {
         for zeros in [six.len() - cut, 600] {
             let rest = [&six[..cut], &vec![0; zeros]].concat();
-            let torn = Ending::Torn { bytes: rest.len() as u64 };
-            let altered = cut == six.len() - 1;
-            let expected = if altered { Ending::Damaged } else { torn };
-            assert_eq!(ends(512 - cut, &rest), expected, "{cut} bytes, {zeros} zeros from a sector on");
-            assert_eq!(ends(1024 - cut, &rest), expected, "{cut} bytes, {zeros} zeros from a sector on");
+            for border in [512, 1024] {
+                let expected = if cut == six.len() - 1 {
+                    Ending::Lacks { at: border as u64, bytes: vec![b'}'] }
+                } else {
+                    Ending::Torn { bytes: rest.len() as u64 }
+                };
+                assert_eq!(
+                    ends(border - cut, &rest),
+                    expected,
+                    "{cut} bytes, {zeros} zeros from a sector on"
+                );
+            }
             if cut > HEADER {
                 assert_eq!(ends(300, &rest), Ending::Damaged, "{cut} bytes, {zeros} zeros from anywhere");
             }
@@ -135,6 +145,101 @@ fn zeros_are_those_of_a_power_loss_only_from_a_sector_on() {
     }
     let later = [&six[..30], &[0; 70], &frame(7, b"{}")].concat();
     assert_eq!(ends(512 - 30, &later), Ending::Damaged, "a hole before a whole record");
+}
+
+/// A frame that says that the last `unsynced` before it were not on disk.
+fn later(sequence: u64, unsynced: u64) -> Vec<u8> {
+    let mut frame = Vec::new();
+    frame::begin(&mut frame);
+    frame.extend_from_slice(b"{}");
+    frame::seal(&mut frame, sequence, unsynced, crc32c::crc32c(b"{}"));
+    frame
+}
+
+#[test]
+fn a_hole_is_one_of_a_power_loss_where_nothing_after_it_says_that_it_was_on_disk() {
+    let six = frame(6, object(60).as_bytes());
+    // Six is lost from a sector on, and so is what stood between it and the next sector.
+    let holed = |frames: &[Vec<u8>]| [&six[..30], &[0; 512], &frames.concat()].concat();
+    for (frames, torn) in [
+        (vec![later(9, 3)], true),
+        (vec![later(9, 9)], true),
+        (vec![later(9, 3), later(10, 4)], true),
+        (vec![later(9, 2)], false),
+        (vec![later(9, 0)], false),
+        (vec![later(9, 3), later(10, 0)], false),
+        (vec![later(9, 3), vec![0; 700], later(20, 13)], false),
+        (vec![later(9, 3), vec![0; 700], later(20, 14)], true),
+        (vec![later(5, 0)], true),
+    ] {
+        let rest = holed(&frames);
+        let expected = if torn { Ending::Torn { bytes: rest.len() as u64 } } else { Ending::Damaged };
+        assert_eq!(ends(512 - 30, &rest), expected, "{frames:?}");
+        // The same without a hole that a power loss can make: one byte less or more, or another place.
+        for altered in [
+            [&six[..31], &[0; 511], &frames.concat()].concat(),
+            [&six[..30], &[0; 511], &frames.concat()].concat(),
+        ] {
+            assert_eq!(ends(512 - 30, &altered), Ending::Damaged, "{frames:?}");
+        }
+        assert_eq!(ends(300, &rest), Ending::Damaged, "{frames:?}");
+    }
+    // The hole begins behind the frame: the frame itself was altered.
+    let mut altered = [frame(6, object(512 - 20 - 20).as_bytes()), vec![0; 512], later(9, 3)].concat();
+    assert!(matches!(ends(1024 - 492, &altered[492..]), Ending::Torn { .. }));
+    altered[100] ^= 1;
+    assert_eq!(ends(1024 - 492, &altered), Ending::Damaged);
+}
+
+/// Of every border that can cut a header, with what is lost before it and with what is lost behind it.
+#[test]
+fn a_length_that_a_border_cuts_off_is_put_back() {
+    for length in [60, 256, 300, 512, 700] {
+        let six = frame(6, object(length).as_bytes());
+        let stored = u32::try_from(length).expect("small").to_le_bytes().to_vec();
+        for cut in 1..HEADER {
+            let mut lost = six.clone();
+            lost[..cut].fill(0);
+            let ending = ends(1024 - cut, &[lost.clone(), later(7, 1)].concat());
+            // The checksum stands behind the length; with its bytes, nothing says any more what the record was.
+            let expected = if cut <= 4 {
+                Ending::Lacks { at: 1024 - cut as u64, bytes: stored.clone() }
+            } else {
+                Ending::Torn { bytes: (six.len() + 22) as u64 }
+            };
+            // Where the byte before the border is zero, nothing is lost.
+            if lost != six {
+                assert_eq!(ending, expected, "{length}, {cut} bytes before the border");
+            }
+            assert_eq!(ends(1024 - cut, &[lost, later(7, 0)].concat()), Ending::Damaged, "it was on disk");
+        }
+        let mut altered = six.clone();
+        altered[0] = altered[0].wrapping_add(1);
+        assert_eq!(ends(1023, &altered), Ending::Damaged, "not lost but altered");
+    }
+    // The first byte of the length is lost, and the end of the record: how long it was cannot be told, but that it goes on can.
+    let mut six = frame(6, object(600).as_bytes());
+    six[0] = 0;
+    assert!(matches!(ends(511, &[&six[..513], &[0; 300]].concat()), Ending::Torn { .. }));
+    // A frame of 531 bytes that seems to have 276: what follows there is its text, to the border at 513 or to the end of the file.
+    let mut six = frame(6, object(511).as_bytes());
+    six[0] = 0;
+    for (length, torn) in [(275, true), (276, false), (278, false), (279, true), (513, true), (530, true)] {
+        let expected = if torn { Ending::Torn { bytes: length as u64 } } else { Ending::Damaged };
+        assert_eq!(ends(511, &six[..length]), expected, "cut to {length}");
+    }
+    assert!(matches!(ends(511, &[&six[..513], &[0; 300]].concat()), Ending::Torn { .. }));
+    assert_eq!(
+        ends(511, &[&six[..530], "x".repeat(300).as_bytes()].concat()),
+        Ending::Damaged,
+        "text without end"
+    );
+    six[400] = 0;
+    assert_eq!(ends(511, &[&six[..513], &[0; 300]].concat()), Ending::Damaged, "no text");
+    // Where the first byte of the length is zero by right, it says nothing of what was lost.
+    let mut six = frame(6, object(256).as_bytes());
+    six[100] ^= 1;
+    assert_eq!(ends(511, &six), Ending::Damaged);
 }
 
 /// What may follow the last record that is whole.
@@ -164,7 +269,8 @@ proptest! {
         // Also the last byte of all more often than it would come up.
         let at = begin + at.index(records.len() - begin + 40).min(records.len() - begin - 1);
         prop_assume!(records[at] != byte);
-        let mut bytes = [records, tail].concat();
+        let whole = [records, tail].concat();
+        let mut bytes = whole.clone();
         bytes[at] = byte;
         let dir = tempfile::tempdir().expect("a directory");
         let segment = segment(dir.path(), &bytes);
@@ -177,7 +283,16 @@ proptest! {
             }
         };
         let SegmentError::Frame { offset, index, .. } = error else { panic!("{error}") };
-        prop_assert_eq!(ending(&segment, offset, index).expect("read"), Ending::Damaged);
+        match ending(&segment, offset, index).expect("read") {
+            Ending::Damaged => {}
+            // What may as well be lost as altered is put back as it was.
+            Ending::Lacks { at: from, bytes: lacking } => {
+                let from = usize::try_from(from).expect("small") - START;
+                bytes[from..from + lacking.len()].copy_from_slice(&lacking);
+                prop_assert_eq!(bytes, whole);
+            }
+            torn => prop_assert!(false, "{torn:?}"),
+        }
     }
 }
 

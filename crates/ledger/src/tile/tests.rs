@@ -1,4 +1,5 @@
 use super::*;
+use crate::storage::Disk;
 
 #[test]
 fn paths_are_those_of_the_format() {
@@ -18,7 +19,7 @@ fn only_a_whole_tile_is_read() {
     let dir = tempfile::tempdir().expect("a directory");
     assert_eq!(read(dir.path(), 0, 1234).expect("read"), None);
     let hashes = vec![[9; 32]; TILE];
-    write(dir.path(), FullTile { level: 0, index: 1234, hashes: &hashes }).expect("written");
+    write(&Disk, dir.path(), FullTile { level: 0, index: 1234, hashes: &hashes }).expect("written");
     assert_eq!(read(dir.path(), 0, 1234).expect("read"), Some(hashes));
     std::fs::write(path(dir.path(), 0, 1234), vec![9; BYTES - 1]).expect("written");
     assert_eq!(read(dir.path(), 0, 1234).expect("read"), None);

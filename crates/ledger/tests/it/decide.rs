@@ -14,7 +14,7 @@ use vidimus_ledger::{Closed, Ledger, Query, search};
 use crate::support::{assert_whole, config, refusal, time};
 
 /// Invoice-bot may call `get_invoice` of the ledger and nothing else.
-fn snapshot() -> Snapshot {
+pub(crate) fn snapshot() -> Snapshot {
     let object = |kind: &str, name: &str, spec: Value| {
         let metadata = json!({ "name": name, "namespace": "finance" });
         let object =
@@ -41,33 +41,45 @@ fn snapshot() -> Snapshot {
     snapshot
 }
 
-#[tokio::test]
-async fn a_verdict_is_of_the_record_that_is_kept() {
-    let snapshot = snapshot();
-    let server = snapshot.mcp_server("finance/ledger").expect("a server");
+pub(crate) fn invoice_bot(snapshot: &Snapshot) -> Caller {
     let principal = Principal::Agent(snapshot.agent("finance/invoice-bot").expect("an agent").clone());
     let identity = "spiffe://corp.example/invoice-bot".into();
     let chain = Chain { transaction: "txn-1".into(), started: UnixMillis(1), actors: Vec::new() };
     let proven = Proven { principal, identity, user: None, delegated: None, expires: None };
-    let caller = Caller { proven: Arc::new(proven), chain: Arc::new(chain) };
+    Caller { proven: Arc::new(proven), chain: Arc::new(chain) }
+}
+
+/// Decides on a call of `tool`, as call `id`.
+pub(crate) async fn decide(
+    ledger: &Ledger,
+    snapshot: &Snapshot,
+    caller: &Caller,
+    id: &str,
+    tool: &str,
+) -> Result<Verdict, Closed> {
+    let server = snapshot.mcp_server("finance/ledger").expect("a server");
+    let ask = Ask::about("tools/call", Action::InvokeTool, Target::Tool { server, name: tool });
+    let call = Call { caller, ask, now: UnixMillis(1_790_000_000_000), source_ip: None, fan_out: 1 };
+    let about = About {
+        id: &Arc::from(id),
+        trace: "",
+        time: &time(0),
+        protocol: "mcp",
+        body: "sha256:00",
+        snapshot: snapshot.digest(),
+    };
+    ledger.decide(snapshot.authorize(&call), &about).await
+}
+
+#[tokio::test]
+async fn a_verdict_is_of_the_record_that_is_kept() {
+    let snapshot = snapshot();
+    let caller = invoice_bot(&snapshot);
 
     let dir = tempfile::tempdir().expect("a directory");
     let ledger = Ledger::open(config(dir.path())).expect("opened");
     assert_eq!(ledger.record(&refusal("before")).await, Ok(0));
-    let decide = async |id: &str, tool: &str| {
-        let ask = Ask::about("tools/call", Action::InvokeTool, Target::Tool { server, name: tool });
-        let call =
-            Call { caller: &caller, ask, now: UnixMillis(1_790_000_000_000), source_ip: None, fan_out: 1 };
-        let about = About {
-            id: &Arc::from(id),
-            trace: "",
-            time: &time(0),
-            protocol: "mcp",
-            body: "sha256:00",
-            snapshot: snapshot.digest(),
-        };
-        ledger.decide(snapshot.authorize(&call), &about).await
-    };
+    let decide = async |id: &str, tool: &str| decide(&ledger, &snapshot, &caller, id, tool).await;
     match decide("allowed", "get_invoice").await.expect("recorded") {
         Verdict::Permitted(permit) => {
             assert_eq!((permit.call(), permit.index()), ("allowed", 1));

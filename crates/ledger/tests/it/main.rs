@@ -3,15 +3,19 @@
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test fails by panicking, also in its helpers"
 )]
 #![expect(clippy::print_stdout, reason = "the kill tests say what they met")]
 
 mod append;
+mod crash;
 mod decide;
 mod kill;
 mod proof;
+mod recover;
 mod reopen;
 mod search;
+mod stall;
 mod support;
 mod tamper;

@@ -243,11 +243,30 @@ async fn a_crash_between_checkpoint_and_history_is_healed() {
     let text = String::from_utf8(full.clone()).expect("text");
     let last = full.len() - text.split_inclusive('\n').skip(6).map(str::len).sum::<usize>();
     for length in last..full.len() {
-        std::fs::write(&history, &full[..length]).expect("written");
-        let report = report(dir.path());
-        assert!(report.intact(), "{length}: {:?}", report.findings);
-        drop(Ledger::open(config(dir.path())).expect("opened"));
-        assert_eq!(std::fs::read(&history).expect("read"), full, "{length}");
+        // Cut, and with what is missing as zeros: to its length, or to that of a block.
+        for zeros in [0, full.len() - length, 4096] {
+            // Within one sector, all of what was appended is there or nothing.
+            let kept = if zeros == 0 { length } else { last };
+            std::fs::write(&history, [&full[..kept], &vec![0; zeros]].concat()).expect("written");
+            let report = report(dir.path());
+            assert!(report.intact(), "{length}: {:?}", report.findings);
+            drop(Ledger::open(config(dir.path())).expect("opened"));
+            assert_eq!(std::fs::read(&history).expect("read"), full, "{length}");
+        }
+    }
+    // Zeros behind what is whole.
+    std::fs::write(&history, [&full[..], &[0; 512]].concat()).expect("written");
+    assert!(report(dir.path()).intact());
+    drop(Ledger::open(config(dir.path())).expect("opened"));
+    assert_eq!(std::fs::read(&history).expect("read"), full);
+    // What no crash leaves.
+    for (what, found) in [
+        ("part of a sector", [&full[..last + 10], &[0; 100]].concat()),
+        ("more than zeros", [&full[..], &[0; 512], b"x"].concat()),
+    ] {
+        std::fs::write(&history, found).expect("written");
+        assert!(!report(dir.path()).intact(), "{what}");
+        assert!(matches!(refused(config(dir.path())), OpenError::History { .. }), "{what}");
     }
 }
 

@@ -84,6 +84,7 @@ fn frames(bytes: &[u8]) -> Vec<Vec<u8>> {
 fn renumbered(frame: &[u8], sequence: u64) -> Vec<u8> {
     let mut frame = frame.to_vec();
     frame[8..16].copy_from_slice(&sequence.to_le_bytes());
+    frame[16..20].fill(0);
     let covered = [&frame[20..], &frame[..4], &frame[8..20]].concat();
     frame[4..8].copy_from_slice(&crc32c::crc32c(&covered).to_le_bytes());
     frame
@@ -209,6 +210,49 @@ async fn a_fork_under_the_same_key_is_noticed() {
     let options = Options { trusted: vec![note], ..Options::default() };
     let findings = verify(one.path(), &options).expect("verified").findings;
     assert!(matches!(findings[..], [Finding::Altered { size: 4, .. }]), "{findings:?}");
+}
+
+/// What is remembered is never older than what was verified, and never held against an older look at a log that grows.
+#[test]
+fn several_verifiers_at_once_share_one_memory() {
+    const VERIFIERS: usize = 4;
+    let (dir, memory) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    let config = Config { checkpoint_interval: std::time::Duration::from_millis(1), ..config(dir.path()) };
+    let ledger = vidimus_ledger::Ledger::open(config).expect("opened");
+    let remembered = || {
+        let files = files(memory.path()).into_iter().filter_map(|path| std::fs::read_to_string(path).ok());
+        let mut sizes = files.filter_map(|text| text.lines().nth(2)?.parse::<u64>().ok());
+        sizes.next().unwrap_or(0)
+    };
+    let working = std::sync::atomic::AtomicUsize::new(VERIFIERS);
+    std::thread::scope(|scope| {
+        for _ in 0..VERIFIERS {
+            scope.spawn(|| {
+                let looks = std::panic::catch_unwind(|| {
+                    for look in 0..40 {
+                        let before = remembered();
+                        let report = verified(dir.path(), memory.path());
+                        assert!(report.intact(), "look {look}: {:?}", report.findings);
+                        let size = report.checkpoint.expect("a checkpoint").size;
+                        assert!(remembered() >= before.max(size), "the memory of another look is lost");
+                    }
+                });
+                working.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+                looks.expect("no false alarm");
+            });
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        while working.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+            if ledger.size() < 2000 {
+                runtime.block_on(ledger.record(&crate::support::refusal("x"))).expect("recorded");
+            }
+            std::thread::yield_now();
+        }
+    });
+    drop(ledger);
+    assert!(verified(dir.path(), memory.path()).intact());
+    let unfinished = files(memory.path()).into_iter().filter(|path| path.extension().is_some());
+    assert_eq!(unfinished.count(), 0);
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    let text = admin.shared.meter.text(admin.shared.ledger.is_open());
+    let text = admin.shared.meter.text(&admin.shared.ledger);
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
 }
 

@@ -1,0 +1,104 @@
+//! The thread that grows the tree over what is on disk and signs checkpoints, so that a checkpoint never covers what a power loss can
+//! take.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::checkpoint::{self, Checkpoint, SignedCheckpoint};
+use crate::file::{self, FileError};
+use crate::note::SigningKey;
+use crate::queue::Shared;
+use crate::segment::{Reader, Segment, SegmentError};
+use crate::storage::Storage;
+use crate::threads::Ends;
+use crate::tile;
+use crate::tree::{self, Tree};
+
+/// How many records the tree takes at once, unless a checkpoint is due before there are so many.
+const MIN_BATCH: u64 = 1024;
+
+/// The right edge of the tree, and what follows it in the log.
+#[derive(Debug)]
+pub(crate) struct Growth {
+    pub(crate) key: SigningKey,
+    pub(crate) tree: Tree,
+    /// Stands at the first record that is not in the tree.
+    pub(crate) reader: Reader,
+    pub(crate) latest: Arc<SignedCheckpoint>,
+}
+
+/// Why the tree cannot grow.
+#[derive(Debug, thiserror::Error)]
+enum GrowthError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+}
+
+/// The body of the tree's thread. It ends with a checkpoint of all records; after a failure, when the other threads have ended.
+pub(crate) fn grow(shared: &Shared, mut growth: Growth) {
+    let _end = Ends { shared, then: |_| {} };
+    let mut issued = Instant::now();
+    let mut flushed = false;
+    while !flushed {
+        let behind = !shared.failed() && shared.synced() > growth.latest.checkpoint.size;
+        let due = behind.then(|| issued + shared.config.checkpoint_interval);
+        flushed = shared.wake_ups.wait_for_growth(due);
+        if shared.failed() {
+            continue;
+        }
+        let sign = flushed || due.is_some_and(|due| due <= Instant::now());
+        let enough = shared.synced() - growth.tree.size() >= MIN_BATCH;
+        let grown = if sign || enough { growth.grow(shared) } else { Ok(()) };
+        let signed = grown.and_then(|()| if sign { growth.sign(shared) } else { Ok(false) });
+        match signed {
+            Ok(true) => issued = Instant::now(),
+            Ok(false) => {}
+            Err(GrowthError::File(error)) => shared.fail(&error.story()),
+            Err(GrowthError::Segment(SegmentError::File(error))) => shared.fail(&error.story()),
+            Err(error) => shared.fail(&error.to_string()),
+        }
+    }
+}
+
+impl Growth {
+    /// Takes into the tree what is on disk.
+    fn grow(&mut self, shared: &Shared) -> Result<(), GrowthError> {
+        let (dir, end) = (&shared.config.dir, shared.synced());
+        while self.tree.size() < end {
+            match self.reader.next()? {
+                Some((_, record)) => {
+                    let leaf = tree::leaf(record);
+                    self.tree.append(leaf, |full| tile::write(&*shared.storage, dir, full))?;
+                }
+                None => self.reader = Reader::open(&Segment::new(dir, self.tree.size()))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Issues a checkpoint, if there is something new to sign.
+    fn sign(&mut self, shared: &Shared) -> Result<bool, GrowthError> {
+        let size = self.tree.size();
+        if size == self.latest.checkpoint.size {
+            return Ok(false);
+        }
+        let origin = self.key.verifier().name().to_owned();
+        let signed = Checkpoint { origin, size, root: self.tree.root() }.sign(&self.key);
+        issue(&*shared.storage, &shared.config.dir, &signed)?;
+        self.latest = Arc::new(signed);
+        Ok(true)
+    }
+}
+
+/// Publishes a checkpoint: first in the file, then in the history. So a file that is older than the history's end was put back
+/// by somebody.
+pub(crate) fn issue(
+    storage: &dyn Storage,
+    dir: &std::path::Path,
+    signed: &SignedCheckpoint,
+) -> Result<(), FileError> {
+    file::replace(storage, &checkpoint::path(dir), signed.note.as_bytes(), 0o600)?;
+    checkpoint::remember(storage, dir, signed)
+}

@@ -1,0 +1,272 @@
+//! What opening does with what it finds, one file at a time; whole power losses are in `crash`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use vidimus_ledger::storage::{Disk, Open, Storage, Stored};
+use vidimus_ledger::{Config, Ledger, OpenError};
+
+use crate::support::{assert_whole, config, copy, files, grow, refusal, report, segments};
+
+fn refused(config: Config) -> String {
+    Ledger::open(config).map(drop).expect_err("refused").to_string()
+}
+
+fn altered(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).expect("read");
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).expect("written");
+}
+
+/// Opening needs the records since the last full tile, and reads no others: a log of a year is open at once.
+#[tokio::test]
+async fn only_the_end_of_a_log_is_read_unless_all_is_asked_for() {
+    for size in [512, 513, 700, 767] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = Config { segment_bytes: 20_000, ..config(dir.path()) };
+        grow(config.clone(), size).await;
+        altered(&segments(dir.path())[0], 1000);
+        drop(Ledger::open(config.clone()).expect("opened"));
+        let all = Config { check_all_on_open: true, ..config };
+        assert!(refused(all).contains("this is damage"), "{size}");
+        // Of the records that are read, the first matters as much as the last.
+        altered(&segments(dir.path())[0], 1000);
+        drop(Ledger::open(self::config(dir.path())).expect("opened"));
+        assert_whole(dir.path(), size);
+    }
+}
+
+/// The key is made once. A log that has lost it is not given another.
+#[tokio::test]
+async fn what_is_left_of_a_log_is_never_taken_for_a_new_one() {
+    let origin = tempfile::tempdir().expect("a directory");
+    grow(config(origin.path()), 3).await;
+    let (key, public) = ("keys/checkpoint.key", "keys/checkpoint.vkey");
+    let segment = "segments/00000000000000000000.log";
+    for (lost, story) in [
+        (vec![key], "checkpoint.key is missing"),
+        (vec![key, public, segment], "checkpoint.key is missing"),
+        (vec![key, public, segment, "checkpoint"], "checkpoint.key is missing"),
+        (vec![key, public, segment, "checkpoints"], "checkpoint.key is missing"),
+        (vec![key, public, "checkpoint", "checkpoints"], "checkpoint.key is missing"),
+        (vec!["checkpoint"], "checkpoint is missing"),
+        (vec!["checkpoint", segment], "checkpoint is missing"),
+        (vec!["checkpoint", "checkpoints"], "checkpoint is missing"),
+        (vec![segment], "0 records"),
+        (vec![segment, "checkpoints"], "0 records"),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        copy(origin.path(), dir.path());
+        for path in &lost {
+            std::fs::remove_file(dir.path().join(path)).expect("removed");
+        }
+        let error = refused(config(dir.path()));
+        assert!(error.contains(story), "{lost:?}: {error}");
+    }
+    // A history that is the beginning of an entry, of a log that has nothing else but its key.
+    let dir = tempfile::tempdir().expect("a directory");
+    copy(origin.path(), dir.path());
+    for path in ["checkpoint", segment] {
+        std::fs::remove_file(dir.path().join(path)).expect("removed");
+    }
+    std::fs::write(dir.path().join("checkpoints"), "test").expect("written");
+    assert!(refused(config(dir.path())).contains("checkpoint is missing"));
+    // Nothing but the key is how a log begins.
+    std::fs::remove_file(dir.path().join("checkpoints")).expect("removed");
+    std::fs::remove_file(dir.path().join(public)).expect("removed");
+    grow(config(dir.path()), 2).await;
+    assert_whole(dir.path(), 2);
+    // And the public key follows from it.
+    std::fs::remove_file(dir.path().join(public)).expect("removed");
+    drop(Ledger::open(config(dir.path())).expect("opened"));
+    assert_whole(dir.path(), 2);
+}
+
+#[tokio::test]
+async fn a_checkpoint_of_the_same_size_but_another_log_is_refused() {
+    let (dir, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+    grow(config(dir.path()), 3).await;
+    copy(dir.path(), other.path());
+    grow(config(dir.path()), 1).await;
+    let ledger = Ledger::open(config(other.path())).expect("opened");
+    ledger.record(&refusal("another")).await.expect("recorded");
+    ledger.close().await;
+    std::fs::copy(other.path().join("checkpoint"), dir.path().join("checkpoint")).expect("copied");
+    assert!(refused(config(dir.path())).contains("the first 4 records are not those"));
+    // Before the history has it, the records tell.
+    let history = std::fs::read_to_string(dir.path().join("checkpoints")).expect("read");
+    let before: String = history.split_inclusive('\n').take(12).collect();
+    std::fs::write(dir.path().join("checkpoints"), before).expect("written");
+    assert!(refused(config(dir.path())).contains("the first 4 records are not those"));
+}
+
+/// Only the last segment can be torn.
+#[tokio::test]
+async fn a_write_that_did_not_finish_in_the_midst_of_a_log_is_damage() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = Config { segment_bytes: 600, ..config(dir.path()) };
+    grow(config.clone(), 0).await;
+    let kept = ["checkpoint", "checkpoints"].map(|name| std::fs::read(dir.path().join(name)).expect("read"));
+    grow(config.clone(), 8).await;
+    for (name, bytes) in ["checkpoint", "checkpoints"].iter().zip(kept) {
+        std::fs::write(dir.path().join(name), bytes).expect("written");
+    }
+    let path = segments(dir.path()).remove(1);
+    let bytes = std::fs::read(&path).expect("read");
+    std::fs::write(&path, &bytes[..bytes.len() - 5]).expect("written");
+    assert!(refused(config.clone()).contains("this is damage"));
+    assert!(!report(dir.path()).intact());
+    // The last one, as it is here, can be.
+    std::fs::write(&path, bytes).expect("written");
+    let path = segments(dir.path()).pop().expect("a segment");
+    let bytes = std::fs::read(&path).expect("read");
+    std::fs::write(&path, &bytes[..bytes.len() - 5]).expect("written");
+    let ledger = Ledger::open(config).expect("opened");
+    // It has two, of one length.
+    assert_eq!((ledger.size(), ledger.cut_on_open()), (7, (bytes.len() as u64 - 24) / 2 - 5));
+    drop(ledger);
+    assert_whole(dir.path(), 7);
+}
+
+/// Residue goes, strangers stay and are named.
+#[tokio::test]
+async fn of_what_is_no_segment_only_residue_is_removed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    grow(config(dir.path()), 3).await;
+    let at = |name: &str| dir.path().join("segments").join(name);
+    for name in ["00000000000000000003.tmp", "x.tmp", "notes", "00000000000000000000.log.bak"] {
+        std::fs::write(at(name), "x").expect("written");
+    }
+    let before = report(dir.path());
+    assert!(before.intact());
+    let named: Vec<_> =
+        before.notes.iter().map(ToString::to_string).filter(|note| note.contains("belong")).collect();
+    assert!(named.len() == 2 && named.iter().all(|note| !note.contains(".tmp does")), "{named:?}");
+    drop(Ledger::open(config(dir.path())).expect("opened"));
+    let left: Vec<_> =
+        segments(dir.path()).iter().map(|path| path.file_name().map(std::ffi::OsStr::to_owned)).collect();
+    let expected = ["00000000000000000000.log", "00000000000000000000.log.bak", "notes"];
+    assert_eq!(left, expected.map(|name| Some(name.into())));
+}
+
+/// A record whose last byte lies in a sector by itself, and that byte is zero: it is what it was, and nothing is cut.
+#[tokio::test]
+async fn a_byte_that_a_border_cuts_off_is_put_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    grow(config(dir.path()), 0).await;
+    let kept = ["checkpoint", "checkpoints"].map(|name| std::fs::read(dir.path().join(name)).expect("read"));
+    let ledger = Ledger::open(config(dir.path())).expect("opened");
+    let path = segments(dir.path()).remove(0);
+    let length = || std::fs::metadata(&path).expect("a file").len();
+    ledger.record(&refusal("")).await.expect("recorded");
+    let empty = length() - 24;
+    let short = (513 - (length() + empty) % 512) % 512;
+    ledger.record(&refusal(&"x".repeat(usize::try_from(short).expect("small")))).await.expect("recorded");
+    assert_eq!(length() % 512, 1);
+    ledger.close().await;
+    drop(ledger);
+    for (name, bytes) in ["checkpoint", "checkpoints"].iter().zip(kept) {
+        std::fs::write(dir.path().join(name), bytes).expect("written");
+    }
+    let whole = std::fs::read(&path).expect("read");
+    for tail in [0, 700] {
+        let mut bytes = whole.clone();
+        *bytes.last_mut().expect("a byte") = 0;
+        bytes.resize(whole.len() + tail, 0);
+        std::fs::write(&path, &bytes).expect("written");
+        let before = report(dir.path());
+        let torn = bytes.len() as u64 - 24 - empty;
+        assert!(before.intact() && before.records == 1, "{before:?}");
+        assert!(
+            before.notes.iter().any(|note| note.to_string().contains(&format!("{torn} bytes"))),
+            "{before:?}"
+        );
+        let ledger = Ledger::open(config(dir.path())).expect("opened");
+        assert_eq!((ledger.size(), ledger.cut_on_open()), (2, tail as u64));
+        let (checkpoint, history) = (dir.path().join("checkpoint"), dir.path().join("checkpoints"));
+        let kept = [&checkpoint, &history].map(|path| std::fs::read(path).expect("read"));
+        drop(ledger);
+        assert_eq!(std::fs::read(&path).expect("read"), whole);
+        std::fs::write(checkpoint, &kept[0]).expect("written");
+        std::fs::write(history, &kept[1]).expect("written");
+    }
+    grow(config(dir.path()), 1).await;
+    assert_whole(dir.path(), 3);
+}
+
+/// Tells what was synced, and refuses to sync one directory.
+#[derive(Debug)]
+struct Syncs {
+    refuses: Option<(PathBuf, io::ErrorKind)>,
+    everything: Arc<std::sync::Mutex<Vec<PathBuf>>>,
+}
+
+impl Storage for Syncs {
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        Disk.make_dir(path)
+    }
+
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn Stored>> {
+        Disk.open(path, how)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Disk.remove(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        match &self.refuses {
+            Some((dir, kind)) if dir == path => Err((*kind).into()),
+            _ => Disk.sync_dir(path),
+        }
+    }
+
+    fn sync_everything(&self, path: &Path) -> io::Result<()> {
+        self.everything.lock().expect("not poisoned").push(path.to_owned());
+        Disk.sync_everything(path)
+    }
+}
+
+#[test]
+fn a_directory_whose_name_cannot_be_synced_is_not_used_unless_somebody_else_made_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let log = dir.path().join("log");
+    let open = |refused: &Path, kind| {
+        let syncs = Syncs { refuses: Some((refused.to_owned(), kind)), everything: Arc::default() };
+        Ledger::open_on(Arc::new(syncs), config(&log)).map(drop)
+    };
+    let (denied, broken) = (io::ErrorKind::PermissionDenied, io::ErrorKind::Other);
+    for kind in [denied, broken] {
+        assert!(matches!(open(dir.path(), kind), Err(OpenError::File(_))), "just made, {kind}");
+        std::fs::remove_dir_all(&log).expect("removed");
+    }
+    std::fs::create_dir(&log).expect("made");
+    assert!(open(dir.path(), denied).is_ok(), "made by somebody else");
+    assert!(matches!(open(dir.path(), broken), Err(OpenError::File(_))));
+    for kind in [denied, broken] {
+        assert!(matches!(open(&log, kind), Err(OpenError::File(_))), "its own, {kind}");
+    }
+}
+
+/// Tiles that are made again may lie below others that were there all the time.
+#[tokio::test]
+async fn tiles_that_are_made_again_are_synced_before_the_log_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    grow(config(dir.path()), 600).await;
+    for lost in [false, true] {
+        if lost {
+            std::fs::remove_file(dir.path().join("tile/0/000")).expect("removed");
+        }
+        let everything = Arc::default();
+        let syncs = Syncs { refuses: None, everything: Arc::clone(&everything) };
+        drop(Ledger::open_on(Arc::new(syncs), config(dir.path())).expect("opened"));
+        let synced = everything.lock().expect("not poisoned").clone();
+        assert_eq!(synced, if lost { vec![dir.path().to_owned()] } else { Vec::new() });
+    }
+    assert!(files(dir.path()).iter().any(|path| path.ends_with("tile/0/000")));
+}
