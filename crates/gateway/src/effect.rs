@@ -17,6 +17,7 @@ use vidimus_ledger::Closed;
 use crate::accounts::Reservation;
 use crate::answer::Asked;
 use crate::gate::{Gate, Shared, rfc3339};
+use crate::protocol::handles::FirstTask;
 use crate::protocol::observe::{Observation, Usage};
 use crate::route::Protocol;
 use crate::telemetry::Span;
@@ -67,6 +68,8 @@ pub struct Effect {
     /// `jti` of the minted token.
     pub token: Option<String>,
     usage: Usage,
+    /// The first task that the answer names, where it may name some.
+    pub task: Option<FirstTask>,
     /// The answer is the protocol's own error.
     is_error: bool,
     /// Registered provider and model, for the token metric.
@@ -107,6 +110,7 @@ impl Effect {
             bytes_out: 0,
             token: None,
             usage: Usage::default(),
+            task: None,
             is_error: false,
             model,
             span: None,
@@ -153,6 +157,7 @@ impl Effect {
             kind: EffectKind,
             result: ending.as_str(),
             status: self.status,
+            task: self.task.as_ref().and_then(|task| task.get()).map(|task| &**task),
             time: Cow::Owned(rfc3339(now.wall)),
             token: self.token.as_deref(),
             tokens_input: self.usage.input,

@@ -532,6 +532,9 @@ fn context(call: &Call<'_>, action: Action, thing: &Thing) -> Context {
             ("tokens_estimated", Expression::new_long(call.ask.tokens_estimated)),
             ("streaming", Expression::new_bool(call.ask.streaming)),
         ]),
+        Action::CallAgent => {
+            pairs.extend(call.ask.push_url.map(|url| ("push_notification_url", text(url))));
+        }
         _ => {}
     }
     Context::from_pairs(pairs.into_iter().map(|(name, value)| (name.to_owned(), value))).unwrap()

@@ -8,8 +8,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use vidimus_core::call::{Call, Destination};
-use vidimus_core::caller::Caller;
+use vidimus_core::call::Call;
 use vidimus_core::decision::{About, Decision};
 use vidimus_core::json::Json;
 use vidimus_core::permit::{Held, Permit, Verdict};
@@ -21,10 +20,11 @@ use crate::accounts::Reservation;
 use crate::answer::Asked;
 use crate::bodies::Lease;
 use crate::gate::{Gate, rfc3339};
-use crate::protocol::mcp::session;
-use crate::protocol::{self, Answer, Binding, Expected, Message, Operation, Parsed};
+use crate::protocol::members::Replaced;
+use crate::protocol::{self, Answer, Binding, Expected, Message, Operation};
 use crate::request_context::RequestContext;
 use crate::route::{Protocol, Route};
+use crate::seal::Holder;
 use crate::unrecorded::closed;
 
 /// What becomes of a request that is not refused.
@@ -58,8 +58,10 @@ pub struct Admitted<'p> {
     pub(super) lease: Lease<'p>,
     /// The message is changed on its way ([`Binding::amended`]).
     pub(super) amends: bool,
-    /// A header that was sealed to this caller, opened.
-    pub(super) opened: Option<(HeaderName, HeaderValue)>,
+    /// What of the message goes on with another value: what was sealed to this caller, opened.
+    pub(super) replaced: Vec<Replaced>,
+    /// The headers that do.
+    pub(super) opened: Vec<(HeaderName, HeaderValue)>,
     /// The caller's own credential, to be kept from going further.
     pub(super) credential: Option<&'p str>,
 }
@@ -103,15 +105,16 @@ where
     let bytes = read(gate, limit, body).await?;
     let json = parse(&operation, &bytes)?;
     context.answers(json.as_ref());
+    let holder = Holder::new(&gate.seal, &destination, &caller);
     let parsed = binding.parse(&Message {
         destination: &destination,
         method: &parts.method,
         path: route.rest,
         headers: &parts.headers,
+        holder: &holder,
         json: json.as_ref(),
         bytes: bytes.len(),
     })?;
-    let opened = open(gate, &caller, &destination, &parsed)?;
     let mut call = Call {
         caller: &caller,
         ask: parsed.ask,
@@ -138,7 +141,6 @@ where
             return Ok(Admission::Answered(permit, own));
         }
     };
-    let amends = parsed.amends;
     Ok(Admission::Permitted(Admitted {
         permit,
         protocol,
@@ -151,8 +153,9 @@ where
         // What was parsed borrows from the bytes, which have no other owner from here on.
         body: bytes.clone(),
         lease,
-        amends,
-        opened,
+        amends: parsed.amends,
+        replaced: parsed.replaced,
+        opened: parsed.headers,
         credential,
     }))
 }
@@ -211,24 +214,6 @@ where
         }
         Ok(Err(error)) => Err(Refusal::new(Code::MessageInvalid, "the body broke off").with_detail(error)),
     }
-}
-
-/// What is behind a header that the gateway sealed earlier.
-///
-/// # Errors
-/// `session_foreign` for one that was not made here for this caller and route.
-fn open(
-    gate: &Gate,
-    caller: &Caller,
-    destination: &Destination,
-    parsed: &Parsed<'_>,
-) -> Result<Option<(HeaderName, HeaderValue)>, Refusal> {
-    let Some((name, sealed)) = &parsed.sealed else { return Ok(None) };
-    let foreign = || Refusal::new(Code::SessionForeign, "no such session of this caller");
-    let sealed = sealed.to_str().map_err(|_| foreign())?;
-    let opened = gate.sessions.open(sealed, &session::binding(destination, caller)).ok_or_else(foreign)?;
-    let value = HeaderValue::from_str(&opened).map_err(|_| foreign())?;
-    Ok(Some((name.clone(), value)))
 }
 
 /// Writes the decision, before any effect of it.

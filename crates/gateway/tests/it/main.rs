@@ -13,4 +13,5 @@ mod answer;
 mod forward;
 mod handle;
 mod regressions;
+mod tasks;
 mod world;
