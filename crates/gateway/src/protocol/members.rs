@@ -79,8 +79,8 @@ pub fn quoted(text: &str) -> String {
 }
 
 /// The text of a value that is one.
-pub fn text(value: &RawValue) -> Option<Cow<'_, str>> {
-    serde_json::from_str::<String>(value.get()).ok().map(Cow::Owned)
+pub fn text(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok()
 }
 
 /// Members of an object that have another value.

@@ -21,7 +21,7 @@ use vidimus_core::permit::Permit;
 
 use super::files::{self, KeyFileError};
 use super::key::{self, SigningFailed};
-use super::keys::{KEY_LIFE, KEY_LOOK, Keys};
+use super::keys::Keys;
 use crate::prove::keys::KeySet;
 
 /// The maximum life of a hop's token.
@@ -89,7 +89,7 @@ impl Mint {
     }
 
     /// Does what is due for the keys at `now`: makes and publishes the next one, signs with it, gives up the one before
-    /// ([`KEY_LIFE`]). To be called at the start and every [`KEY_LOOK`]; also takes up what another process of this directory did.
+    /// ([`crate::KEY_LIFE`]). To be called at the start and every [`crate::KEY_LOOK`]; also takes up what another process of this directory did.
     ///
     /// # Errors
     /// When a file cannot be read or written; the present keys then stay.

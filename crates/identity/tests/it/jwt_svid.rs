@@ -19,7 +19,10 @@ fn bundle(domain: &str, keys: &[&IssuerKey]) -> TrustBundle {
         merged(IssuerKey::generate(Algorithm::Es256).jwk(), json!({ "use": "wit-svid" })),
     ]});
     for key in keys {
-        set["keys"].as_array_mut().unwrap().push(merged(key.jwk(), json!({ "use": "jwt-svid" })));
+        set.get_mut("keys")
+            .and_then(Value::as_array_mut)
+            .unwrap()
+            .push(merged(key.jwk(), json!({ "use": "jwt-svid" })));
     }
     TrustBundle::parse(Some(&TrustDomain::new(domain).unwrap()), set.to_string().as_bytes()).unwrap()
 }

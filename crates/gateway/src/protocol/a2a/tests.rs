@@ -1,5 +1,6 @@
 use super::*;
 use crate::part::Part;
+use crate::protocol::MAX_URI;
 use crate::protocol::members::{quoted, replace};
 use crate::protocol::tests::{agent, caller, seal, sealed};
 use crate::seal::{Holder, Kind};
