@@ -162,7 +162,7 @@ fn what_became_of_a_tool_call_is_allowed_while_some_call_of_the_tool_is() {
         // Refused without arguments, but which there were is not known.
         (
             format!(
-                r#"{permit}; forbid (principal, action, resource) unless {{ context.args.hasTag("/to") }};"#
+                r#"{permit}; forbid (principal, action == Action::"invokeTool", resource) unless {{ context.args.hasTag("/to") }};"#
             ),
             None,
         ),

@@ -62,7 +62,7 @@ const ENVIRONMENTS: &[&str] = &["production", "test"];
 const TOOLS: &[&str] = &["read", "write", "drop/all"];
 const SETS: &[&str] = &["set0", "set1"];
 const POINTERS: &[&str] = &["/n", "/text", "/items/0", "/deep/a~1b", "/m~0n", "/odd~2", "/none", ""];
-const METHODS: &[&str] = &["tools/call", "SendMessage", "chat.completions", "GetTask"];
+const METHODS: &[&str] = &["tools/call", "SendMessage", "chat.completions", "GetTask", "ListTasks"];
 const RISKS: &[RiskLevel] = &[RiskLevel::Low, RiskLevel::Medium, RiskLevel::High, RiskLevel::Critical];
 const NOW: i64 = 1_790_000_000_123;
 

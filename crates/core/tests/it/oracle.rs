@@ -37,18 +37,7 @@ const KINDS: [&str; 9] =
     ["Agent", "Service", "MCPServer", "LLMProvider", "Tool", "Resource", "Prompt", "Skill", "Model"];
 
 /// A2A methods that are about an agent and can name no skill.
-const OF_NO_SKILL: &[&str] = &[
-    "GetAgentCard",
-    "GetExtendedAgentCard",
-    "GetTask",
-    "ListTasks",
-    "CancelTask",
-    "SubscribeToTask",
-    "CreateTaskPushNotificationConfig",
-    "GetTaskPushNotificationConfig",
-    "ListTaskPushNotificationConfigs",
-    "DeleteTaskPushNotificationConfig",
-];
+const OF_NO_SKILL: &[&str] = &["GetAgentCard", "GetExtendedAgentCard", "ListTasks"];
 
 /// Arguments that a use is tried with, to find out whether some call of it is allowed.
 const TRIED: [&str; 6] = [
