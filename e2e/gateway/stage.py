@@ -69,6 +69,7 @@ spec:
   groups: [finance-agents]
   capabilities: [financial-analysis]
   identities: [{{oidc: {{issuer: "urn:vidimus:local", subject: hop-one}}}}]
+  actsFor: [{{issuer: "urn:vidimus:local"}}]
   endpoint: {{url: "http://127.0.0.1:{hop_one}/"}}
 ---
 apiVersion: vidimus.dev/v1alpha1
@@ -84,6 +85,7 @@ spec:
   capabilities: [financial-analysis]
   delegation: {{maxFanOut: 2}}
   identities: [{{oidc: {{issuer: "urn:vidimus:local", subject: hop-two}}}}]
+  actsFor: [{{issuer: "urn:vidimus:local"}}]
   endpoint: {{url: "http://127.0.0.1:{hop_two}/"}}
 ---
 apiVersion: vidimus.dev/v1alpha1
@@ -125,6 +127,7 @@ metadata: {{name: simulator, namespace: platform}}
 spec:
   owner: ada.lovelace@example.com
   type: openAICompatible
+  streamUsage: true
   endpoint: {{url: "http://127.0.0.1:{model}"}}
   credential: {{file: "{key_file}"}}
   models: [{{name: simulator-small}}, {{name: simulator-large}}]

@@ -102,7 +102,7 @@ class Compound(unittest.TestCase):
         [request] = STAGE.seen("ledger")[before:]
         self.assertNotIn(token, json.dumps(request))
         minted = claims(dict(request["headers"])["authorization"])
-        self.assertEqual((minted["sub"], minted["act"]["sub"]), ("grace", "Agent/finance/assistant"))
+        self.assertEqual((minted["sub"], minted["act"]["sub"]), (f"{STAFF.issuer}#grace", "Agent/finance/assistant"))
 
     def test_half_of_it_or_the_wrong_half_is_refused(self):
         before = len(STAGE.seen("ledger"))

@@ -74,6 +74,46 @@ class Mcp(unittest.TestCase):
                 replayed += stream.readline().decode()
         self.assertEqual(tools(replayed), ["echo"])
 
+    def test_a_task_of_server_everything_is_its_makers(self):
+        path, token = "/mcp/platform/everything", STAGE.token("invoice-bot")
+        only = STAGE.resources / "research.yaml"
+        only.write_text('apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {name: research, namespace: platform}\nspec:\n'
+                        '  description: One agent may research.\n  cedar: permit (principal == Agent::"finance/invoice-bot", action == '
+                        'Action::"invokeTool", resource == Tool::"platform/everything/simulate-research-query");\n')
+        start = {"jsonrpc": "2.0", "id": 0, "method": "initialize",
+                 "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}}
+        session = [("Mcp-Session-Id", STAGE.post(path, start, token, raw=True)[1]["mcp-session-id"]), ("MCP-Protocol-Version", "2025-11-25")]
+        STAGE.post(path, {"jsonrpc": "2.0", "method": "notifications/initialized"}, token, session, raw=True)
+        ids = iter(range(1, 1000))
+
+        def ask(method, params, bearer=token):
+            _, headers, body = STAGE.post(path, {"jsonrpc": "2.0", "id": next(ids), "method": method, "params": params}, bearer,
+                                          session if bearer == token else [], raw=True)
+            text = body.decode()
+            data = [line[6:] for line in text.splitlines() if line.startswith("data: {")] or [text]
+            return headers, next(message for message in map(json.loads, data) if "id" in message and "method" not in message)
+
+        research = {"name": "simulate-research-query", "arguments": {"topic": "tides"}, "task": {"ttl": 60_000}}
+        STAGE.until(lambda: "error" not in ask("tools/call", research)[1])
+        headers, answer = ask("tools/call", research)
+        task = answer["result"]["task"]["taskId"]
+        raw = next(row for row in STAGE.records("--kind", "effect") if row["id"] == headers["vidimus-call"])["task"]
+        self.assertNotEqual(task, raw)
+        self.assertEqual(ask("tasks/get", {"taskId": task})[1]["result"]["taskId"], task)
+        listed = {row["taskId"] for row in ask("tasks/list", {})[1]["result"]["tasks"]}
+        self.assertTrue(task in listed and raw not in listed)
+        result = ask("tasks/result", {"taskId": task})[1]["result"]
+        self.assertIn("tides", json.dumps(result["content"]))
+        self.assertEqual(result["_meta"]["io.modelcontextprotocol/related-task"]["taskId"], task)
+        before = len(STAGE.seen("everything"))
+        for method in ("tasks/get", "tasks/result", "tasks/cancel"):
+            for bearer, identity in ((token, raw), (STAGE.token("stranger"), task), (STAGE.token("stranger"), raw)):
+                headers, answer = ask(method, {"taskId": identity}, bearer)
+                self.assertEqual((headers["vidimus-code"], answer["error"]["code"]), ("task_foreign", -32602))
+        self.assertEqual(len(STAGE.seen("everything")), before)
+        only.unlink()
+        STAGE.until(lambda: ask("tasks/get", {"taskId": task})[0].get("vidimus-code") == "no_permit")
+
     def test_a_refusal_reaches_the_clients_with_code_reason_and_next_step(self):
         for part, flags in (("mcp_client.py", ["delete_invoice", '{"id": "INV-1"}', "--era", "2026"]),
                             ("mcp_client.mjs", ['delete_invoice={"id": "INV-1"}', "--era", "2025"])):
@@ -116,7 +156,7 @@ class Mcp(unittest.TestCase):
         self.assertTrue(sent["traceparent"].startswith("00-" + "a" * 32) and "b" * 16 not in sent["traceparent"])
         minted = claims(sent["authorization"])
         self.assertTrue(minted["aud"].endswith("/mcp") and minted["exp"] - minted["iat"] <= 120)
-        self.assertEqual(minted["sub"], "grace@example.com")
+        self.assertEqual((minted["sub"], minted["sub_id"]["sub"]), ("urn:vidimus:local#grace@example.com", "grace@example.com"))
         self.assertEqual(minted["act"]["sub"], "Agent/finance/invoice-bot")
         self.assertEqual(minted["depth"], 1)
         self.assertTrue(minted["jti"] and minted["txn"])
@@ -164,10 +204,12 @@ class A2a(unittest.TestCase):
             steps = STAGE.client("a2a_client", "/a2a/finance/echo", STAGE.token("stranger"), "--version", "1.0")
             for step in ("card", "send", "stream", "get", "cancel"):
                 self.assertTrue(steps[step]["ok"], steps[step])
-            rows = [row for row in STAGE.records("--kind", "decision", "--agent", "marketing/stranger") if row["resource"] == "Agent/finance/echo"]
-            through = {row["method"]: row["facts"]["implied_by"] for row in rows if row["outcome"] == "allow"}
-            self.assertLessEqual({"GetAgentCard", "GetTask", "CancelTask"}, set(through))
+            rows = [row for row in STAGE.records("--kind", "decision", "--agent", "marketing/stranger") if row["outcome"] == "allow"]
+            through = {row["method"]: row["facts"]["implied_by"] for row in rows if row["resource"] == "Agent/finance/echo"}
+            self.assertIn("GetAgentCard", through)
             self.assertEqual(set(through.values()), {"callAgent Skill/finance/echo/echo"})
+            as_made = {row["method"] for row in rows if row["resource"] == "Skill/finance/echo/echo" and row.get("task")}
+            self.assertLessEqual({"GetTask", "CancelTask"}, as_made, "a task is decided as what made it")
             send = {"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": {
                 "messageId": "m", "role": "ROLE_USER", "parts": [{"text": "go"}]}}}
             _, reply, _ = STAGE.post("/a2a/finance/echo", send, STAGE.token("stranger"), [("A2A-Version", "1.0")])
@@ -175,6 +217,63 @@ class A2a(unittest.TestCase):
         finally:
             only.unlink()
         STAGE.until(lambda: card() == 403)
+
+    def test_a_task_belongs_to_who_made_it_in_both_versions(self):
+        path, maker, other = "/a2a/finance/echo", STAGE.token("invoice-bot"), STAGE.token("hop-one")
+        for version, names in (("1.0", ("SendMessage", "GetTask", "CancelTask", "SubscribeToTask", "ListTasks")),
+                               ("0.3", ("message/send", "tasks/get", "tasks/cancel", "tasks/resubscribe", None))):
+            send, get, cancel, subscribe, listing = names
+            ask = lambda token, method, params: STAGE.post(
+                path, {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}, token, [("A2A-Version", version)])
+            message = {"messageId": f"m-{version}", "role": "ROLE_USER", "parts": [{"text": "a b"}]}
+            if version == "0.3":
+                message.update(kind="message", role="user", parts=[{"kind": "text", "text": "a b"}])
+            with self.subTest(version=version):
+                _, headers, answer = ask(maker, send, {"message": message})
+                task = answer["result"].get("task") or answer["result"]
+                [effect] = [row for row in STAGE.records("--kind", "effect") if row["id"] == headers["vidimus-call"]]
+                raw = effect["task"]
+                self.assertNotEqual(raw, task["id"])
+                # The agent's own words stay as they are: it names its artifact after the task.
+                ids = {key: value for key, value in task.items() if key != "artifacts"}
+                self.assertNotIn(raw, json.dumps(ids), "the agent's own id stays here")
+                self.assertEqual(ask(maker, get, {"id": task["id"]})[2]["result"]["id"], task["id"])
+                self.assertEqual(json.loads(STAGE.seen("echo")[-1]["body"])["params"]["id"], raw)
+                before = len(STAGE.seen("echo"))
+                for method in (get, cancel, subscribe):
+                    for token, identity in ((other, task["id"]), (other, raw), (maker, raw)):
+                        _, headers, answer = ask(token, method, {"id": identity})
+                        self.assertEqual((headers["vidimus-code"], answer["error"]["code"]), ("task_foreign", -32001))
+                self.assertEqual(len(STAGE.seen("echo")), before)
+                # It goes on in its context, which only its maker can.
+                again = {**message, "messageId": "again", "contextId": task["contextId"]}
+                answer = ask(maker, send, {"message": again})[2]
+                self.assertEqual((answer["result"].get("task") or answer["result"])["contextId"], task["contextId"])
+                answer = ask(other, send, {"message": again})[2]
+                contexts = [json.loads(row["body"])["params"]["message"]["contextId"] for row in STAGE.seen("echo")[-2:]]
+                self.assertNotEqual(*contexts)
+                if listing:
+                    listed = [{row["id"] for row in ask(token, listing, {})[2]["result"]["tasks"]} for token in (maker, other)]
+                    self.assertIn(task["id"], listed[0])
+                    self.assertTrue(listed[1] and not listed[0] & listed[1])
+
+    def test_where_news_go_is_decided_and_recorded(self):
+        only = STAGE.resources / "push.yaml"
+        send = {"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {
+            "message": {"kind": "message", "messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "go"}]},
+            "configuration": {"pushNotificationConfig": {"url": "http://127.0.0.1:1/steal"}}}}
+        ask = lambda: STAGE.post("/a2a/finance/echo", send, STAGE.token("invoice-bot"))[1]
+        try:
+            only.write_text('apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {name: no-push, namespace: finance}\nspec:\n'
+                            '  description: For a moment.\n  cedar: forbid (principal, action == Action::"callAgent", resource) when '
+                            '{ context has push_notification_url && !(context.push_notification_url like "https://hooks.example/*") };\n')
+            STAGE.until(lambda: ask().get("vidimus-code") == "forbidden_by_policy")
+            call_id = ask()["vidimus-call"]
+            [row] = [row for row in STAGE.records("--kind", "decision") if row["id"] == call_id]
+            self.assertEqual(row["push_url"], "http://127.0.0.1:1/steal")
+        finally:
+            only.unlink()
+        STAGE.until(lambda: ask().get("vidimus-code") != "forbidden_by_policy")
 
     def test_a_version_that_is_not_served_is_a2as_own_error(self):
         send = {"jsonrpc": "2.0", "id": "v", "method": "SendMessage", "params": {}}
@@ -357,29 +456,35 @@ class BadInput(unittest.TestCase):
         rpc = lambda method, params=None: {"jsonrpc": "2.0", "id": 1, "method": method, "params": params or {}}
         mcp = [rpc("initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}),
                *(rpc(m) for m in ("ping", "server/discover", "tools/list", "resources/list", "resources/templates/list",
-                                  "prompts/list", "tasks/get", "tasks/list", "tasks/cancel", "tasks/result", "tasks/update")),
+                                  "prompts/list", "tasks/list")),
                rpc("logging/setLevel", {"level": "debug"}), rpc("subscriptions/listen", {"notifications": {}}),
                rpc("tools/call", {"name": "get_invoice"}), rpc("prompts/get", {"name": "summarize"}),
                *(rpc(m, {"uri": "ledger://policy"}) for m in ("resources/read", "resources/subscribe", "resources/unsubscribe")),
                rpc("completion/complete", {"ref": {"type": "ref/prompt", "name": "summarize"}}),
                *({"jsonrpc": "2.0", "method": m} for m in ("notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed")),
                {"jsonrpc": "2.0", "id": 1, "result": {}}]
-        a2a = [rpc(m) for m in ("message/send", "message/stream", "tasks/get", "tasks/list", "tasks/cancel", "tasks/resubscribe",
-                                "tasks/pushNotificationConfig/set", "tasks/pushNotificationConfig/get", "tasks/pushNotificationConfig/list",
-                                "tasks/pushNotificationConfig/delete", "agent/getAuthenticatedExtendedCard", "SendMessage",
-                                "SendStreamingMessage", "GetTask", "ListTasks", "CancelTask", "SubscribeToTask", "GetExtendedAgentCard")]
+        a2a = [rpc(m) for m in ("message/send", "message/stream", "tasks/list", "agent/getAuthenticatedExtendedCard", "SendMessage",
+                                "SendStreamingMessage", "ListTasks", "GetExtendedAgentCard")]
         tries = [("POST", "/mcp/finance/ledger", m) for m in mcp] + [("GET", "/mcp/finance/ledger", None), ("DELETE", "/mcp/finance/ledger", None)]
         tries += [("POST", "/a2a/finance/echo", m) for m in a2a] + [("GET", "/a2a/finance/echo/.well-known/agent-card.json", None)]
         tries += [("POST", "/llm/platform/simulator/v1/chat/completions", {"model": "simulator-small", "messages": []}),
                   ("GET", "/llm/platform/simulator/v1/models", None),
                   ("POST", "/llm/platform/claude-simulator/v1/messages", {"model": "simulator-small"}),
                   ("POST", "/llm/platform/claude-simulator/v1/messages/count_tokens", {"model": "simulator-small"})]
+        # What is about a task is about nothing to whom no task belongs.
+        tries = [(*one, "no_permit") for one in tries]
+        tries += [("POST", "/mcp/finance/ledger", rpc(m, {"taskId": "1"}), "task_foreign")
+                  for m in ("tasks/get", "tasks/cancel", "tasks/result", "tasks/update")]
+        tries += [("POST", "/a2a/finance/echo", rpc(m, {"id": "1", "taskId": "1"}), "task_foreign")
+                  for m in ("tasks/get", "tasks/cancel", "tasks/resubscribe", "tasks/pushNotificationConfig/set",
+                            "tasks/pushNotificationConfig/get", "tasks/pushNotificationConfig/list",
+                            "tasks/pushNotificationConfig/delete", "GetTask", "CancelTask", "SubscribeToTask")]
         calls = []
-        for method, path, body in tries:
+        for method, path, body, code in tries:
             _, reply, answer = STAGE.post(path, body, token, method=method)
-            self.assertEqual(reply["vidimus-code"], "no_permit", f"{method} {path} {body}: {answer}")
+            self.assertEqual(reply["vidimus-code"], code, f"{method} {path} {body}: {answer}")
             calls.append(reply["vidimus-call"])
-        recorded = {row["id"] for row in STAGE.records("--kind", "decision", "--agent", "marketing/stranger", "--outcome", "deny")}
+        recorded = {row["id"] for row in STAGE.records("--agent", "marketing/stranger", "--outcome", "deny")}
         self.assertLessEqual(set(calls), recorded)
         self.assertEqual({name: len(STAGE.seen(name)) for name in STAGE.logs}, seen, "nothing reached an upstream")
 

@@ -13,8 +13,11 @@ use vidimus_core::decision::Outcome;
 use vidimus_core::resource::Principal;
 use vidimus_core::snapshot::Snapshot;
 use vidimus_gateway::fuzzing::protocol::llm::added_usage;
-use vidimus_gateway::fuzzing::protocol::{self, MAX_NAME, MAX_URI, Message};
+use vidimus_gateway::fuzzing::protocol::{self, MAX_NAME, MAX_URI, Message, members};
+use vidimus_gateway::fuzzing::seal::Holder;
+use vidimus_gateway::{KEY_LENGTH, Seal};
 
+static SEAL: LazyLock<Seal> = LazyLock::new(|| Seal::new(&[7; KEY_LENGTH]).expect("a key"));
 static WORLD: LazyLock<Arc<Snapshot>> = LazyLock::new(|| vidimus_fuzz::world("http://127.0.0.1:1"));
 
 fuzz_target!(|input: &[u8]| {
@@ -24,7 +27,10 @@ fuzz_target!(|input: &[u8]| {
     for (destination, path) in destinations() {
         let binding = protocol::binding_of(&destination);
         let _ = binding.message_id(&json);
+        let caller = caller();
+        let holder = Holder::new(&SEAL, &destination, &caller);
         let message = Message {
+            holder: &holder,
             destination: &destination,
             method: &Method::POST,
             path,
@@ -34,6 +40,9 @@ fuzz_target!(|input: &[u8]| {
         };
         let Ok(parsed) = binding.parse(&message) else { continue };
         decide(&parsed.ask);
+        let text = std::str::from_utf8(bytes).expect("it was parsed");
+        let replaced = members::replace(text, &parsed.replaced).expect("what is replaced is there");
+        protocol::parse(replaced.as_bytes()).expect("still strict JSON");
         if parsed.amends {
             asks_for_usage(&binding.amended(&Bytes::copy_from_slice(bytes)).expect("it was parsed"), bytes);
         }
@@ -71,6 +80,16 @@ fn decide(ask: &Ask<'_>) {
         Target::Server(_) | Target::Agent(_) | Target::Model { .. } | Target::Provider(_) => Some(0),
     };
     assert!(left.is_some(), "what is named is bounded");
+    let caller = caller();
+    let call = Call { caller: &caller, ask: *ask, now: UnixMillis(0), source_ip: None, fan_out: 1 };
+    let decision = WORLD.authorize(&call);
+    let allowed = matches!(decision.outcome(), Outcome::Allow | Outcome::AllowWithObligations);
+    assert_eq!(decision.code().is_none(), allowed);
+    assert!(!allowed || WORLD.could_allow(&call) || !decision.facts().is_empty());
+    let _ = call.digest();
+}
+
+fn caller() -> Caller {
     let chain = Chain { transaction: "t".into(), started: UnixMillis(0), actors: Vec::new() };
     let proven = Proven {
         principal: Principal::Agent(WORLD.agent("fin/a").unwrap().clone()),
@@ -79,13 +98,7 @@ fn decide(ask: &Ask<'_>) {
         delegated: None,
         expires: None,
     };
-    let caller = Caller { proven: Arc::new(proven), chain: Arc::new(chain) };
-    let call = Call { caller: &caller, ask: *ask, now: UnixMillis(0), source_ip: None, fan_out: 1 };
-    let decision = WORLD.authorize(&call);
-    let allowed = matches!(decision.outcome(), Outcome::Allow | Outcome::AllowWithObligations);
-    assert_eq!(decision.code().is_none(), allowed);
-    assert!(!allowed || WORLD.could_allow(&call) || !decision.facts().is_empty());
-    let _ = call.digest();
+    Caller { proven: Arc::new(proven), chain: Arc::new(chain) }
 }
 
 /// The body that is sent asks for usage, and is otherwise the caller's.

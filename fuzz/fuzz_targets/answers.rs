@@ -5,6 +5,8 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use bytes::Bytes;
 use vidimus_core::refusal::Refusal;
+use vidimus_gateway::fuzzing::protocol::event::{self, Change, Rewrite};
+use vidimus_gateway::fuzzing::protocol::jsonrpc;
 use vidimus_gateway::fuzzing::protocol::llm::added_usage::WithoutUsage;
 use vidimus_gateway::fuzzing::protocol::mcp::listing::{self, Listing};
 use vidimus_gateway::fuzzing::protocol::observe::{Observation, Observe, Observer};
@@ -41,7 +43,20 @@ struct OddNames;
 
 impl EventFilter for OddNames {
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
-        Ok(listing::filter_event(event, &mut |_, name| keep(name))?.map(String::into_bytes))
+        event::rewrite(event, self)
+    }
+}
+
+impl Rewrite for OddNames {
+    fn data(&mut self, data: &str) -> Result<Change, Refusal> {
+        if !data.trim_start().starts_with(['{', '[']) {
+            return Ok(Change::Same);
+        }
+        Ok(listing::filter_any(data, &mut |_, name| keep(name))?.map_or(Change::Same, Change::To))
+    }
+
+    fn id(&mut self, _id: &str) -> Result<Option<String>, Refusal> {
+        Ok(None)
     }
 }
 

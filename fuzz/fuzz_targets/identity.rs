@@ -31,6 +31,8 @@ static GATE: LazyLock<Gate> = LazyLock::new(|| {
         service_account_issuer: None,
         allow_insecure_issuers: false,
         issuer_roots: None,
+        roots_of_issuers: Vec::new(),
+        trust: vidimus_identity::TrustStore::default(),
         limits: Limits { stale_after: std::time::Duration::from_secs(1 << 30), ..Limits::default() },
     };
     let authenticator = Authenticator::new(config).expect("a configuration");

@@ -93,7 +93,7 @@ fn llm_provider(provider: &LlmProvider) -> Value {
         .collect();
     json!({
         "owner": provider.owner, "team": provider.team, "environment": provider.environment, "type": provider.provider,
-        "endpoint": endpoint(&provider.endpoint), "credential": credential, "models": models,
+        "endpoint": endpoint(&provider.endpoint), "credential": credential, "models": models, "streamUsage": provider.stream_usage,
     })
 }
 

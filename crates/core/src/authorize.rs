@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::call::{Action, Arguments, Ask, Call, Target};
+use crate::caller::MAX_DEPTH;
 use crate::decide::statement::Statement;
 use crate::decision::{Decision, Fact, Finding, Outcome};
 use crate::refusal::Code;
@@ -20,30 +21,23 @@ const MAX_LISTED: usize = 256;
 /// Stands for the tools, resources, prompts and skills that nothing names.
 const UNNAMED: &str = "*";
 
-/// The methods of A2A that are not about a skill and cannot name one: the card, and what becomes of a task.
-const OF_NO_SKILL: [&str; 10] = [
-    "GetAgentCard",
-    "GetExtendedAgentCard",
-    "GetTask",
-    "ListTasks",
-    "CancelTask",
-    "SubscribeToTask",
-    "CreateTaskPushNotificationConfig",
-    "GetTaskPushNotificationConfig",
-    "ListTaskPushNotificationConfigs",
-    "DeleteTaskPushNotificationConfig",
-];
+/// The methods of A2A that are not about a skill and cannot name one: the card, and the list of the caller's own tasks. What is
+/// about one task is decided as the call that made it, which did or did not name a skill.
+const OF_NO_SKILL: [&str; 3] = ["GetAgentCard", "GetExtendedAgentCard", "ListTasks"];
 
 impl Snapshot {
     /// Decides a call as it came in. Principal and target must be of this snapshot.
     ///
-    /// - A chain deeper or wider than the agent's own record allows is denied, whatever the policies say.
+    /// - A chain deeper or wider than the agent's own record allows, or deeper than [`MAX_DEPTH`], is denied, whatever the policies
+    ///   say.
     /// - A call that names a skill is denied by what forbids the skill *or* the agent, and allowed by what permits either:
     ///   callers name skills, so naming one must not escape what is said of the agent.
     /// - Connecting to an MCP server (initialize, list) is allowed, unless forbidden, to whoever may use something of it: an
     ///   author who permits a tool need not know the protocol's handshake.
-    /// - So are the card of an agent and the methods about its tasks to whoever may use some skill of it, because neither can
+    /// - So are the card of an agent and the list of one's own tasks to whoever may use some skill of it, because neither can
     ///   name one; and the listing of a provider's models to whoever may call one of them.
+    /// - A call about a task is decided as the call that made the task, now. What the arguments of a tool call were is not kept,
+    ///   so it is allowed while some arguments are.
     ///
     /// This is the only public way to a decision:
     ///
@@ -81,6 +75,9 @@ impl Snapshot {
             }
             Target::Provider(provider) if call.ask.action == Action::ListModels => {
                 self.or_implied(call, || uses_of_provider(provider))
+            }
+            Target::Tool { .. } if matches!(call.ask.arguments, Arguments::Unknown) => {
+                self.possible_allowance(call).unwrap_or_else(|| self.decide(call).denied())
             }
             _ => self.decide(call),
         }
@@ -177,6 +174,14 @@ fn uses_of_provider(provider: &Arc<LlmProvider>) -> impl Iterator<Item = Use<'_>
 }
 
 impl Finding {
+    /// What is found of a call that no arguments could make allowed: never an allowance, whatever was found of it without any.
+    fn denied(self) -> Self {
+        if self.code.is_some() && self.outcome == Outcome::Deny {
+            return self;
+        }
+        Self { outcome: Outcome::Deny, code: Some(Code::NoPermit), obligations: Arc::default(), ..self }
+    }
+
     /// What is found of a use, as what it says of the whole: which use it is stands among the facts.
     fn of_use(mut self, ask: &Ask<'_>) -> Self {
         let mut facts: Vec<Fact> = self.facts.to_vec();
@@ -188,13 +193,18 @@ impl Finding {
     }
 }
 
-/// The limit of the agent's own record on how deep a chain may be.
+/// The limit on how deep a chain may be: that of the agent's own record, and that of every chain.
 fn too_deep(call: &Call<'_>) -> Option<Finding> {
-    let Principal::Agent(agent) = call.principal() else { return None };
-    let (maximum, depth) = (agent.delegation.max_depth?, call.chain().depth());
-    (depth > i64::from(maximum)).then(|| {
-        beyond(agent, Code::DelegationTooDeep, "maxDepth", maximum, ("context.delegation_depth", depth))
-    })
+    let found = ("context.delegation_depth", call.chain().depth());
+    if let Principal::Agent(agent) = call.principal()
+        && let Some(maximum) = agent.delegation.max_depth
+        && found.1 > i64::from(maximum)
+    {
+        return Some(beyond(agent, Code::DelegationTooDeep, "maxDepth", maximum, found));
+    }
+    let maximum = i64::try_from(MAX_DEPTH).unwrap_or(i64::MAX);
+    let limit = ("vidimus.max_depth".into(), maximum.to_string().into());
+    (found.1 > maximum).then(|| limited(Code::DelegationTooDeep, "vidimus/max-depth".into(), limit, found))
 }
 
 /// The limit of the agent's own record on how many destinations it may reach in one chain.
@@ -207,14 +217,17 @@ fn too_wide(call: &Call<'_>) -> Option<Finding> {
 
 /// The denial by a limit of the agent's own record.
 fn beyond(agent: &Agent, code: Code, limit: &str, maximum: u32, (name, found): (&str, i64)) -> Finding {
-    let facts: [Fact; 2] = [
-        (name.into(), found.to_string().into()),
-        (format!("principal.delegation.{limit}").into(), maximum.to_string().into()),
-    ];
+    let fact = (format!("principal.delegation.{limit}").into(), maximum.to_string().into());
+    limited(code, format!("{} spec.delegation.{limit}", agent.id).into(), fact, (name, found))
+}
+
+/// The denial by a limit that is no policy, named as if it were one.
+fn limited(code: Code, by: Arc<str>, limit: Fact, (name, found): (&str, i64)) -> Finding {
+    let facts: [Fact; 2] = [(name.into(), found.to_string().into()), limit];
     Finding {
         outcome: Outcome::Deny,
         code: Some(code),
-        policies: Arc::new([format!("{} spec.delegation.{limit}", agent.id).into()]),
+        policies: Arc::new([by]),
         closest_permits: Arc::default(),
         facts: facts.into(),
         reason: None,

@@ -157,7 +157,8 @@ pub enum Arguments<'a> {
     None,
     /// As the caller sent them.
     Known(&'a Json<'a>),
-    /// Not known yet: a listing asks whether some call could be allowed.
+    /// Not known: a listing asks whether some call could be allowed, and the result of an earlier call is asked for by what is
+    /// known of that call.
     Unknown,
 }
 
@@ -176,12 +177,26 @@ pub struct Ask<'a> {
     pub tokens_estimated: i64,
     /// Whether the answer of a model call is to be streamed; false on other actions.
     pub streaming: bool,
+    /// The task that the call is about, by the id that the destination has for it; `None` where it is about none yet. Such a call
+    /// is decided as the one that made the task: action and target are that call's.
+    pub task: Option<&'a str>,
+    /// Where an agent is to send news of a task, as the caller says; `None` where it says nowhere.
+    pub push_url: Option<&'a str>,
 }
 
 impl<'a> Ask<'a> {
-    /// An ask without arguments, of no tokens, not streaming.
+    /// An ask without arguments, of no tokens, not streaming, about no task.
     pub fn about(method: &'a str, action: Action, target: Target<'a>) -> Self {
-        Self { method, action, target, arguments: Arguments::None, tokens_estimated: 0, streaming: false }
+        Self {
+            method,
+            action,
+            target,
+            arguments: Arguments::None,
+            tokens_estimated: 0,
+            streaming: false,
+            task: None,
+            push_url: None,
+        }
     }
 }
 

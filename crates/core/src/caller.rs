@@ -38,6 +38,10 @@ pub struct Chain {
     pub actors: Vec<EntityId>,
 }
 
+/// The deepest hop there is: 1 is a call that nobody delegated. The token of a hop names every actor of its chain, each inside the
+/// one after it (RFC 8693 section 4.1), so without a limit it would outgrow the headers that carry it.
+pub const MAX_DEPTH: usize = 16;
+
 impl Chain {
     /// The number of this hop: 1 for a call that nobody delegated.
     pub fn depth(&self) -> i64 {

@@ -70,6 +70,9 @@ pub struct DecisionRecord<'a> {
     pub principal: Cow<'a, str>,
     /// `mcp`, `a2a` or `llm`.
     pub protocol: &'a str,
+    /// Where the agent was to send news of a task, as the caller said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub push_url: Option<Cow<'a, str>>,
     /// What was called, `Kind/id`.
     pub resource: Cow<'a, str>,
     /// Digest of the configuration that decided.
@@ -77,6 +80,9 @@ pub struct DecisionRecord<'a> {
     /// The address of the caller's connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Cow<'a, str>>,
+    /// The task that the call was about, by the destination's own id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<Cow<'a, str>>,
     /// RFC 3339 UTC with microseconds.
     pub time: Cow<'a, str>,
     /// W3C trace id and span id of the gateway's span.
@@ -111,6 +117,9 @@ pub struct EffectRecord<'a> {
     pub result: &'a str,
     /// HTTP status of the upstream; 0 when there was none.
     pub status: u16,
+    /// The first task that the answer named, by the destination's own id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<&'a str>,
     pub time: Cow<'a, str>,
     /// `jti` of the token minted for this hop; absent where the gateway lent a provider's key.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -98,17 +98,18 @@ codes! {
     IssuerUnreachable = "issuer_unreachable", Unavailable, "The issuer's keys could not be fetched; check the issuer and try again.";
     PrincipalUnknown = "principal_unknown", Unauthenticated, "Register this identity on an Agent or ServiceIdentity.";
     UserNotAllowed = "user_not_allowed", Unauthenticated, "List the user's issuer under actsFor of the principal.";
-    SvidInvalid = "svid_invalid", Unauthenticated, "Present an X.509-SVID with exactly one SPIFFE ID, issued under the trust bundle.";
+    SvidInvalid = "svid_invalid", Unauthenticated, "Present an SVID (X.509, or a JWT as bearer token) with exactly one SPIFFE ID, issued under the trust bundle of its trust domain.";
     // -- what is decided
     ResourceUnknown = "resource_unknown", NotFound, "Register the object, or use one that is registered.";
     NoPermit = "no_permit", Forbidden, "Nothing is allowed until a policy permits it; `vidimus policy explain` shows the closest permits.";
     ForbiddenByPolicy = "forbidden_by_policy", Forbidden, "A forbid policy refused the call; ask its owner, or change the request.";
     ApprovalRequired = "approval_required", Forbidden, "A policy asks for the approval of a person; get it approved, then make the same call again.";
     PolicyError = "policy_error", Forbidden, "A policy failed to evaluate, which denies; fix the policy named here.";
-    DelegationTooDeep = "delegation_too_deep", Forbidden, "The agent's record limits how deep a chain may grow (spec.delegation.maxDepth).";
+    DelegationTooDeep = "delegation_too_deep", Forbidden, "No chain grows deeper than 16 hops, and the agent's record may allow fewer (spec.delegation.maxDepth).";
     DelegationTooWide = "delegation_too_wide", Forbidden, "The agent's record limits how many destinations one chain may reach (spec.delegation.maxFanOut).";
     Revoked = "revoked", Forbidden, "The configuration changed while the answer was streamed, and no longer allows the call; find out what changed, then call again.";
     SessionForeign = "session_foreign", NotFound, "This session belongs to somebody else or has ended; initialize a new one.";
+    TaskForeign = "task_foreign", NotFound, "This task belongs to somebody else, or nobody knows it; use the id that you got through this gateway, as the same caller.";
     // -- what can be done now
     LedgerClosed = "ledger_closed", Unavailable, "The gateway cannot write its record, so it lets nothing pass; look at its disk and log.";
     RecordTooLarge = "record_too_large", TooLarge, "Send shorter names and arguments, or have fewer policies decide one call: what decided it must fit a record of 65,535 bytes.";

@@ -198,6 +198,11 @@ impl Principal {
         }
     }
 
+    /// Whether it may act for people of an issuer.
+    pub fn may_act_for(&self, issuer: &str) -> bool {
+        self.acts_for().iter().any(|acts| *acts.issuer == *issuer)
+    }
+
     /// How it may prove itself.
     pub fn identities(&self) -> &[Identity] {
         match self {

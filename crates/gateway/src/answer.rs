@@ -23,18 +23,21 @@ use vidimus_core::snapshot::Snapshot;
 use crate::effect::{Effect, Ending};
 use crate::forward::headers;
 use crate::gate::{Gate, millis};
+use crate::part::Part;
+use crate::protocol::event::Change;
+use crate::protocol::handles::Handles;
 use crate::protocol::llm::added_usage::WithoutUsage;
-use crate::protocol::mcp::listing_filter::ListingFilter;
-use crate::protocol::mcp::session;
+use crate::protocol::mcp::listing_filter::{ListingFilter, ServerEvents};
 use crate::protocol::observe::{Observation, Observer};
 use crate::protocol::sse::{EventStream, TooLong};
-use crate::protocol::{Answer, DocumentChange, EventChange, a2a};
+use crate::protocol::{Answer, DocumentChange, EventChange, a2a, mcp};
 use crate::reply::ReplyBody;
+use crate::seal::{self, Kind};
 use crate::unrecorded::closed;
 
 use plan::Plan;
 use revocation::Revocation;
-pub use revocation::{Asked, rebound};
+pub use revocation::{Asked, found, rebound};
 pub use stream::ResponseStream;
 use stream::{Bounds, Content};
 
@@ -67,8 +70,10 @@ impl Answering<'_> {
         let planned = self
             .seal(&parts.headers, &mut head)
             .and_then(|()| Plan::of(self.answer, &parts, body.size_hint().lower(), &self.gate.limits));
+        let handles = self.handles();
+        effect.task = handles.as_ref().map(Handles::first_task);
         let done = match planned {
-            Ok(plan) => self.execute(plan, body, (&mut head, encoded), &mut effect).await,
+            Ok(plan) => self.execute(plan, body, (&mut head, encoded), (&mut effect, handles)).await,
             Err(refusal) => Err(refusal),
         };
         let body = match done {
@@ -99,7 +104,7 @@ impl Answering<'_> {
         plan: Plan,
         body: Incoming,
         (head, encoded): (&mut HeaderMap, bool),
-        effect: &mut Effect,
+        (effect, handles): (&mut Effect, Option<Handles>),
     ) -> Result<Done, Refusal> {
         let until = Instant::now() + self.gate.limits.idle_stream;
         let observe = self.answer.observe;
@@ -121,8 +126,10 @@ impl Answering<'_> {
                 // It has this time in all, not from chunk to chunk: nothing of it passes before its end.
                 let bytes = match collect(body, limit, until).await? {
                     Collected::Whole(bytes) => bytes,
-                    Collected::Late(..) => {
-                        return Err(Refusal::new(Code::UpstreamTimeout, "the upstream's answer did not end"));
+                    Collected::Late(..) => return Err(did_not_end()),
+                    Collected::Begun(begun, rest) if change.too_long() == TooLong::Passes => {
+                        let content = Content::new(rest, document()).after(begun).of_length(head);
+                        return Ok(Done::Stream(Box::new(content)));
                     }
                     Collected::Begun(..) => {
                         let message = format!("the upstream's answer is larger than {limit} bytes");
@@ -131,7 +138,7 @@ impl Answering<'_> {
                 };
                 head.remove(CONTENT_LENGTH);
                 self.observe(&bytes, encoded, effect);
-                self.changed(change, &bytes).map(Done::Whole)
+                self.changed(change, &bytes, handles.as_ref()).map(Done::Whole)
             }
             // A stream of nothing has ended: HTTP would not ask for its end.
             Plan::Events { .. } if body.is_end_stream() => {
@@ -141,7 +148,7 @@ impl Answering<'_> {
             Plan::Events { change } => {
                 // A proxy in front of the gateway must not hold back events (MCP 2026-07-28, transports).
                 head.insert("x-accel-buffering", HeaderValue::from_static("no"));
-                let events = change.map(|change| self.filtered(change)).transpose()?;
+                let events = change.map(|change| self.filtered(change, handles)).transpose()?;
                 if events.is_some() {
                     head.remove(CONTENT_LENGTH);
                 }
@@ -158,7 +165,23 @@ impl Answering<'_> {
         effect.observed(found);
     }
 
-    fn changed(&self, change: DocumentChange, bytes: &Bytes) -> Result<Bytes, Refusal> {
+    /// Who holds the ids in an answer, where ids in it are changed.
+    fn handles(&self) -> Option<Handles> {
+        let documents = |change| matches!(change, DocumentChange::McpTasks(_) | DocumentChange::A2aTasks(_));
+        let events = |change| matches!(change, EventChange::Listings(_) | EventChange::A2aTasks(_));
+        (self.answer.document.is_some_and(documents) || self.answer.events.is_some_and(events)).then(|| {
+            let (shared, destination) = (self.gate.shared.clone(), self.destination.clone());
+            Handles::new(shared, destination, self.caller.clone(), self.asked.clone())
+        })
+    }
+
+    fn changed(
+        &self,
+        change: DocumentChange,
+        bytes: &Bytes,
+        handles: Option<&Handles>,
+    ) -> Result<Bytes, Refusal> {
+        let handles = || handles.ok_or_else(no_handles);
         let text = std::str::from_utf8(bytes)
             .map_err(|_| Refusal::new(Code::UpstreamInvalid, "the upstream's answer is not UTF-8"))?;
         let changed = match change {
@@ -167,15 +190,33 @@ impl Answering<'_> {
                 let address = format!("{}/a2a/{}", self.gate.public_url, self.destination.id().id);
                 a2a::card::rewrite(text, &address, rpc)
             }
+            DocumentChange::McpTasks(_) => match mcp::sealed::message(text, handles()?)? {
+                Change::To(changed) => Ok(changed),
+                Change::Same => return Ok(bytes.clone()),
+                Change::Drop => Err(Refusal::new(
+                    Code::UpstreamInvalid,
+                    "the upstream answered with news of a task, which is no answer",
+                )),
+            },
+            DocumentChange::A2aTasks(shape) => match a2a::sealed::message(text, shape, handles()?)? {
+                Some(changed) => Ok(changed),
+                None => return Ok(bytes.clone()),
+            },
         };
         changed.map(Bytes::from)
     }
 
-    fn filtered(&self, change: EventChange) -> Result<EventStream, Refusal> {
+    fn filtered(&self, change: EventChange, handles: Option<Handles>) -> Result<EventStream, Refusal> {
+        let held = self.gate.limits.held_answer;
         Ok(match change {
             EventChange::Listings(too_long) => {
-                let filter = Box::new(self.listing_filter()?);
-                EventStream::new(filter, self.gate.limits.held_answer, too_long)
+                let (listings, handles) = (self.listing_filter()?, handles.ok_or_else(no_handles)?);
+                EventStream::new(Box::new(ServerEvents { listings, handles }), held, too_long)
+            }
+            EventChange::A2aTasks(shape) => {
+                let handles = handles.ok_or_else(no_handles)?;
+                let filter = Box::new(a2a::sealed::AgentEvents { shape, handles });
+                EventStream::new(filter, held, shape.too_long())
             }
             EventChange::WithoutUsage => {
                 EventStream::new(Box::new(WithoutUsage), WithoutUsage::MAX_EVENT, TooLong::Passes)
@@ -200,17 +241,15 @@ impl Answering<'_> {
 
     /// The upstream's session id stays here; the caller gets one that only it can use.
     fn seal(&self, from: &HeaderMap, to: &mut HeaderMap) -> Result<(), Refusal> {
-        to.remove(session::HEADER);
+        to.remove(mcp::SESSION_HEADER);
         let Some((name, id)) = self.answer.seals.and_then(|name| Some((name, from.get(name)?))) else {
             return Ok(());
         };
         let unusable = || Refusal::new(Code::UpstreamInvalid, "the upstream's session id is not usable");
-        let binding = session::binding(&self.destination, &self.caller);
-        let sealed = self
-            .gate
-            .sessions
-            .seal(id.to_str().map_err(|_| unusable())?, &binding)
-            .map_err(|_| unusable())?;
+        let binding = seal::binding(&self.destination, &self.caller);
+        let id = id.to_str().ok().filter(|id| id.len() <= seal::MAX_ID).ok_or_else(unusable)?;
+        let sealed = self.gate.seal.seal(Kind::Session, &binding, &Part::Whole, id);
+        let sealed = sealed.map_err(|_| unusable())?;
         to.insert(name, HeaderValue::from_str(&sealed).map_err(|_| unusable())?);
         Ok(())
     }
@@ -242,6 +281,14 @@ enum Collected {
     Begun(Bytes, Incoming),
     /// It had not ended in time.
     Late(Bytes, Incoming),
+}
+
+fn no_handles() -> Refusal {
+    Refusal::new(Code::Internal, "nobody holds the ids in this answer")
+}
+
+fn did_not_end() -> Refusal {
+    Refusal::new(Code::UpstreamTimeout, "the upstream's answer did not end")
 }
 
 /// Reads an answer to its end, or until it is longer than `limit` bytes, or until a time.

@@ -17,6 +17,7 @@ use vidimus_ledger::Closed;
 use crate::accounts::Reservation;
 use crate::answer::Asked;
 use crate::gate::{Gate, Shared, rfc3339};
+use crate::protocol::handles::FirstTask;
 use crate::protocol::observe::Observation;
 use crate::route::Protocol;
 use crate::telemetry::Span;
@@ -70,6 +71,8 @@ pub struct Effect {
     /// `jti` of the minted token.
     pub token: Option<String>,
     found: Observation,
+    /// The first task that the answer names, where it may name some.
+    pub task: Option<FirstTask>,
     /// Registered provider and model, for the token metric.
     model: Option<(Arc<str>, Arc<str>)>,
     pub span: Option<Span>,
@@ -117,6 +120,7 @@ impl Effect {
             bytes_out: 0,
             token: None,
             found: Observation::default(),
+            task: None,
             model,
             span: None,
             reservation: None,
@@ -172,6 +176,7 @@ impl Effect {
             kind: EffectKind,
             result: ending.as_str(),
             status: self.status,
+            task: self.task.as_ref().and_then(|task| task.get()).map(|task| &**task),
             time: Cow::Owned(rfc3339(now.wall)),
             token: self.token.as_deref(),
             tokens_input: self.found.usage.input,

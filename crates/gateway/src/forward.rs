@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::capture_connection;
+use url::{Position, Url, form_urlencoded};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
@@ -91,8 +92,9 @@ pub struct Outbound {
 }
 
 impl Outbound {
-    /// The request of a permitted call. `path` is what the operation has below the registered address. The caller's query string
-    /// is not part of any of the protocols.
+    /// The request of a permitted call. `path` is what the operation has below the registered address, with the query that the
+    /// caller's binding passes. Path is joined to path and query to query; where both queries have a name, the registered one's
+    /// value is sent.
     ///
     /// # Errors
     /// `resource_unknown` for a destination without an address.
@@ -103,11 +105,7 @@ impl Outbound {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Self, Refusal> {
-        let base = permit.endpoint()?.url.as_str();
-        let uri = match path {
-            "" => base.parse(),
-            path => format!("{}{path}", base.trim_end_matches('/')).parse(),
-        };
+        let uri = address(&permit.endpoint()?.url, path).parse();
         let uri = uri.map_err(|error: http::uri::InvalidUri| {
             Refusal::new(Code::Internal, "the registered endpoint is not a usable address").with_detail(error)
         })?;
@@ -121,6 +119,26 @@ impl Outbound {
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         &mut self.headers
     }
+}
+
+/// The address of what is below a registered one.
+fn address(registered: &Url, below: &str) -> String {
+    let (path, query) = below.split_once('?').unwrap_or((below, ""));
+    let base = &registered[..Position::AfterPath];
+    let base = if path.is_empty() { base } else { base.trim_end_matches('/') };
+    let mut address = format!("{base}{path}");
+    let given = registered.query().unwrap_or_default();
+    let known = |name: &str| form_urlencoded::parse(given.as_bytes()).any(|(other, _)| other == name);
+    let added = query.split('&').filter(|pair| {
+        let name = form_urlencoded::parse(pair.as_bytes()).next();
+        name.is_some_and(|(name, _)| !known(&name))
+    });
+    let pairs: Vec<&str> = (!given.is_empty()).then_some(given).into_iter().chain(added).collect();
+    if !pairs.is_empty() {
+        address.push('?');
+        address.push_str(&pairs.join("&"));
+    }
+    address
 }
 
 impl Upstream {
@@ -188,6 +206,38 @@ pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response
             }
             let message = format!("the upstream sent no answer within {} ms", endpoint.timeout_ms);
             Err(Refusal::new(Code::UpstreamTimeout, message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_is_joined_to_path_and_query_to_query() {
+        for (registered, below, expected) in [
+            ("http://h:1", "", "http://h:1/"),
+            ("http://h:1/mcp", "", "http://h:1/mcp"),
+            ("http://h:1/mcp/", "", "http://h:1/mcp/"),
+            ("http://h:1/", "/v1/x", "http://h:1/v1/x"),
+            ("http://h:1/base/", "/v1/x", "http://h:1/base/v1/x"),
+            ("http://h:1/base?api-version=2", "", "http://h:1/base?api-version=2"),
+            ("http://h:1/base?api-version=2", "/v1/x", "http://h:1/base/v1/x?api-version=2"),
+            ("http://h:1/base/?api-version=2&a=b%20c", "/v1/x", "http://h:1/base/v1/x?api-version=2&a=b%20c"),
+            ("http://h:1/base", "/v1/x?beta=true", "http://h:1/base/v1/x?beta=true"),
+            (
+                "http://h:1/base?api-version=2",
+                "/v1/x?beta=true",
+                "http://h:1/base/v1/x?api-version=2&beta=true",
+            ),
+            // What is registered is not the caller's to change, however it is spelled.
+            ("http://h:1/?beta=false", "/v1/x?beta=true", "http://h:1/v1/x?beta=false"),
+            ("http://h:1/?beta=false", "/v1/x?b%65ta=true", "http://h:1/v1/x?beta=false"),
+            ("http://h:1/?", "/v1/x", "http://h:1/v1/x"),
+        ] {
+            let registered: Url = registered.parse().expect("a URL");
+            assert_eq!(address(&registered, below), expected);
         }
     }
 }

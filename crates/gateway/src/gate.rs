@@ -16,9 +16,9 @@ use crate::accounts::Accounts;
 use crate::bodies::Bodies;
 use crate::forward::Upstream;
 use crate::meter::Meter;
-use crate::protocol::mcp::session::SessionSeal;
 use crate::provider_credentials::ProviderCredentials;
 use crate::refusal_sampler::{Rate, RefusalSampler};
+use crate::seal::Seal;
 use crate::standing::StandingState;
 use crate::telemetry::Telemetry;
 
@@ -53,6 +53,8 @@ pub struct Limits {
     pub counted_chains: usize,
     /// How long such a chain is quiet before it is forgotten. Longer than any token that continues it lives.
     pub quiet_chain: Duration,
+    /// Tasks whose maker is kept, so that a list of tasks shows each caller its own; the one used least is forgotten first.
+    pub listed_tasks: usize,
     /// Refusals of callers that proved nobody that are recorded one by one; further ones are counted.
     pub unproven: Rate,
     /// Of them, those of one source.
@@ -80,6 +82,7 @@ impl Default for Limits {
             token_life: Duration::from_secs(120),
             counted_chains: 65_536,
             quiet_chain: Duration::from_secs(600),
+            listed_tasks: 65_536,
             unproven: Rate { burst: 1000, per_second: 100 },
             unproven_source: Rate { burst: 200, per_second: 20 },
             unproven_sources: 8192,
@@ -96,7 +99,8 @@ pub struct Config {
     pub authenticator: Authenticator,
     pub mint: Arc<Mint>,
     pub ledger: Ledger,
-    pub sessions: SessionSeal,
+    /// Seals the ids that upstreams give out.
+    pub seal: Seal,
     pub telemetry: Telemetry,
     pub limits: Limits,
     /// The gateway's own address as callers see it, without a trailing slash: `https://gateway.example`.
@@ -114,7 +118,8 @@ pub struct Shared {
     pub(crate) authenticator: Authenticator,
     pub(crate) mint: Arc<Mint>,
     pub ledger: Ledger,
-    pub(crate) sessions: SessionSeal,
+    pub(crate) seal: Seal,
+    pub(crate) standing: Arc<StandingState>,
     pub(crate) provider_credentials: ProviderCredentials,
     pub(crate) accounts: Accounts,
     pub(crate) bodies: Bodies,
@@ -130,14 +135,16 @@ pub struct Shared {
 impl Shared {
     pub fn new(config: Config) -> Self {
         let limits = config.limits;
+        let standing = StandingState::new(limits.counted_chains, limits.quiet_chain, limits.listed_tasks);
         Self {
             world: World::new(config.snapshot),
             authenticator: config.authenticator,
             mint: config.mint,
             ledger: config.ledger,
-            sessions: config.sessions,
+            seal: config.seal,
             provider_credentials: ProviderCredentials::default(),
-            accounts: Accounts::new(StandingState::new(limits.counted_chains, limits.quiet_chain)),
+            accounts: Accounts::new(standing.clone()),
+            standing,
             bodies: Bodies::new(limits.held_bodies),
             refusals: RefusalSampler::new(&limits),
             meter: Meter::default(),

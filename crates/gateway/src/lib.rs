@@ -18,6 +18,7 @@ mod gate;
 mod handle;
 pub mod listener;
 mod meter;
+mod part;
 #[cfg(not(fuzzing))]
 mod protocol;
 #[cfg(fuzzing)]
@@ -27,6 +28,7 @@ mod refusal_sampler;
 mod reply;
 mod request_context;
 mod route;
+mod seal;
 mod standing;
 mod table;
 mod telemetry;
@@ -37,17 +39,19 @@ pub use forward::{AddressGuard, Network, NotANetwork, Outbound, Upstream, forwar
 pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
 pub use handle::{Admission, Admitted, Peer, admit, handle};
 pub use meter::Meter;
-pub use protocol::mcp::session::{KEY_LENGTH, SealFailed, SessionSeal};
 pub use provider_credentials::ProviderCredentials;
 pub use refusal_sampler::{Rate, record_count};
 pub use reply::ReplyBody;
 pub use request_context::RequestContext;
+pub use seal::{KEY_LENGTH, Seal, SealFailed};
 pub use telemetry::{BadEndpoint, Telemetry};
 
 /// The parsers of foreign bytes, for the fuzz targets (`cargo fuzz` sets `--cfg fuzzing`).
 #[cfg(fuzzing)]
 pub mod fuzzing {
+    pub use crate::part::Part;
     pub use crate::protocol;
     pub use crate::route::Route;
+    pub use crate::seal;
     pub use crate::trace::TraceContext;
 }

@@ -4,6 +4,8 @@
 //! An adapter is pure: a message in, what it asks out; no I/O and no policy.
 
 pub mod a2a;
+pub mod event;
+pub mod handles;
 pub mod jsonrpc;
 pub mod llm;
 pub mod mcp;
@@ -25,6 +27,8 @@ use vidimus_core::snapshot::Snapshot;
 
 use crate::gate::Limits;
 use crate::route::{Protocol, Route};
+use crate::seal::Holder;
+use members::Replaced;
 use observe::Observe;
 
 /// The longest name of a tool, prompt or skill, in bytes. MCP 2025-11-25 ("Tool names") wants at most 128 characters.
@@ -48,6 +52,11 @@ pub trait Binding: fmt::Debug + Sync {
     /// The headers of a caller that go on, by name, or by prefix where one ends in `-`. An allow-list: there is no end of
     /// headers by which one or the other server lets itself be told another method, path or user.
     fn passed_headers(&self) -> &'static [&'static str];
+
+    /// The names of the query that go on. None of the protocols has a query of its own; some SDKs add one.
+    fn passed_query(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The operation that a method and the path below the object's route name.
     ///
@@ -100,6 +109,8 @@ pub struct Message<'a> {
     /// The path below the object's route.
     pub path: &'a str,
     pub headers: &'a HeaderMap,
+    /// Who sends it, as the holder of the ids that the gateway sealed.
+    pub holder: &'a Holder<'a>,
     pub json: Option<&'a Json<'a>>,
     /// Length of the body.
     pub bytes: usize,
@@ -112,8 +123,10 @@ pub struct Parsed<'a> {
     pub expected: Expected,
     /// The body is changed on its way ([`Binding::amended`]).
     pub amends: bool,
-    /// A header whose value the gateway sealed to this caller and route earlier; opened, it goes on.
-    pub sealed: Option<(HeaderName, &'a HeaderValue)>,
+    /// What of the body goes on with another value: ids that the gateway sealed earlier, opened.
+    pub replaced: Vec<Replaced>,
+    /// Headers that go on with another value than the caller's, if with any: the same.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// How a call is answered, as far as the request tells.
@@ -147,13 +160,19 @@ pub enum DocumentChange {
     Listing(mcp::listing::Listing),
     /// Addresses in an agent card become the gateway's. `rpc`: the card is the result of a JSON-RPC response.
     Card { rpc: bool },
+    /// The ids of an MCP server's tasks are sealed, and of a list of tasks only the caller's own stay.
+    McpTasks(sse::TooLong),
+    /// The ids of an agent's tasks and contexts are sealed, and of a list of tasks only the caller's own stay.
+    A2aTasks(a2a::sealed::Shape),
 }
 
 /// A change of events on their way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventChange {
-    /// Of whatever listing is in one, only what the caller may use stays.
+    /// Of whatever listing is in one, only what the caller may use stays; ids of tasks and of the events themselves are sealed.
     Listings(sse::TooLong),
+    /// As [`DocumentChange::A2aTasks`], and the ids of the events themselves are sealed.
+    A2aTasks(a2a::sealed::Shape),
     /// The token usage that the gateway, not the caller, asked for is taken out.
     WithoutUsage,
 }
@@ -206,7 +225,12 @@ impl<'a> Message<'a> {
 impl<'a> Parsed<'a> {
     /// The message goes on as it is.
     pub fn new(ask: Ask<'a>, answer: Answer) -> Self {
-        Self { ask, expected: Expected::Upstream(answer), amends: false, sealed: None }
+        Self::expecting(ask, Expected::Upstream(answer))
+    }
+
+    /// The message goes on as it is, if it goes on.
+    pub fn expecting(ask: Ask<'a>, expected: Expected) -> Self {
+        Self { ask, expected, amends: false, replaced: Vec::new(), headers: Vec::new() }
     }
 }
 
@@ -217,17 +241,34 @@ impl Answer {
     }
 }
 
-/// Refuses an object that spells a member that is read here in another case: some servers would read it all the same.
+impl DocumentChange {
+    /// What becomes of an answer that is too long to be read whole. What only seals passes: an id that is not sealed opens nothing.
+    pub fn too_long(self) -> sse::TooLong {
+        match self {
+            Self::McpTasks(too_long) => too_long,
+            Self::A2aTasks(shape) => shape.too_long(),
+            Self::Listing(_) | Self::Card { .. } => sse::TooLong::EndsStream,
+        }
+    }
+}
+
+/// Refuses an object that spells a member that is read here in another way: some servers would read it all the same. Those that
+/// read protobuf's JSON take `task_id` for `taskId`, others do not care for case.
 pub fn check_spelling(object: &Json<'_>, read: &[&str]) -> Result<(), Refusal> {
     let members = object.as_object().unwrap_or_default();
     for (key, _) in members {
-        if let Some(name) = read.iter().find(|name| **key != ***name && same_key(key, name)) {
-            let message =
-                format!("member {name:?} is spelled in another case; write it as the protocol does");
+        if let Some(name) = read.iter().find(|name| **key != ***name && is_same_member(key, name)) {
+            let message = format!("member {name:?} is spelled in another way; write it as the protocol does");
             return Err(Refusal::new(Code::MessageInvalid, message));
         }
     }
     Ok(())
+}
+
+/// Whether some reader takes `key` for the member `name`.
+fn is_same_member(key: &str, name: &str) -> bool {
+    let has_words = || name.bytes().any(|byte| byte.is_ascii_uppercase());
+    same_key(key, name) || key.contains('_') && has_words() && same_key(&key.replace('_', ""), name)
 }
 
 /// Parses a body strictly, in the words of a refusal.

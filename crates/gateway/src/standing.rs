@@ -2,25 +2,33 @@
 //!
 //! One seam for all of it: the methods of [`StandingState`] are its only operations, and those that ask for something are
 //! asynchronous, so that a shared store (Redis, Valkey) can stand behind them. In process now: each gateway has its own, and a
-//! restart begins anew. It holds the destinations of chains; replay caches, approvals, grants and quarantines are to come here.
-//! MCP sessions need no place: their sealed ids carry all that is to be known.
+//! restart begins anew. It holds the destinations of chains, and who made which task; replay caches, approvals, grants and
+//! quarantines are to come here. Sessions and tasks need no place to be used: their sealed ids carry all that is to be known.
+//! Only a list of tasks names ids that the caller did not bring.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest::{Context, SHA256};
+use quick_cache::sync::Cache;
 use vidimus_core::entity::EntityId;
 use vidimus_core::refusal::{Code, Refusal};
 
+use crate::part::Part;
 use crate::table::{Entry, Table};
 
 /// The state, shared by all workers.
 #[derive(Debug)]
 pub struct StandingState {
     chains: Mutex<Table<ChainKey, Chain>>,
+    tasks: Cache<TaskKey, Arc<Part>>,
     capacity: usize,
     /// How long a chain is quiet before it is forgotten.
     quiet: Duration,
 }
+
+/// A task of one holder at one object: the digest of both.
+type TaskKey = [u8; 32];
 
 /// One agent in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -63,9 +71,23 @@ pub struct Claim {
 }
 
 impl StandingState {
-    /// Holds at most `chains` chains, each forgotten when it was `quiet` for so long.
-    pub fn new(chains: usize, quiet: Duration) -> Arc<Self> {
-        Arc::new(Self { chains: Mutex::new(Table::new(chains)), capacity: chains, quiet })
+    /// Holds at most `chains` chains, each forgotten when it was `quiet` for so long, and the makers of `tasks` tasks, of which the
+    /// least used is forgotten first.
+    pub fn new(chains: usize, quiet: Duration, tasks: usize) -> Arc<Self> {
+        let (chains, capacity) = (Mutex::new(Table::new(chains)), chains);
+        Arc::new(Self { chains, tasks: Cache::new(tasks), capacity, quiet })
+    }
+
+    /// A call about `part` made the task that its upstream calls `task`. `holder` is who it was made for, at which object.
+    pub fn task_made(&self, holder: &str, task: &str, part: &Part) {
+        self.tasks.insert(task_key(holder, task), Arc::new(part.clone()));
+    }
+
+    /// What the call was about that made a task of this holder's; `None` of another's, and of one that is forgotten.
+    ///
+    /// This is asked from within an answer, so it is not asynchronous; a shared store would be read before the answer.
+    pub fn maker_of(&self, holder: &str, task: &str) -> Option<Arc<Part>> {
+        self.tasks.get(&task_key(holder, task))
     }
 
     /// Counts a destination before the call to it is decided, so that of two calls at once only one can be the last that fits.
@@ -117,6 +139,17 @@ impl StandingState {
             chains.remove(key);
         }
     }
+}
+
+fn task_key(holder: &str, task: &str) -> TaskKey {
+    let mut context = Context::new(&SHA256);
+    // The length keeps the two apart.
+    context.update(&holder.len().to_le_bytes());
+    context.update(holder.as_bytes());
+    context.update(task.as_bytes());
+    let mut key = [0; 32];
+    key.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+    key
 }
 
 impl Claim {

@@ -67,6 +67,8 @@ fn authenticate(algorithm: Algorithm, mint: &Arc<Mint>) {
         service_account_issuer: None,
         allow_insecure_issuers: false,
         issuer_roots: None,
+        roots_of_issuers: Vec::new(),
+        trust: vidimus_identity::TrustStore::default(),
         limits: Limits::default(),
     })
     .expect("an authenticator");

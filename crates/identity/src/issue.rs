@@ -3,5 +3,6 @@
 pub(crate) mod ca;
 pub(crate) mod files;
 pub(crate) mod key;
+pub(crate) mod keys;
 pub(crate) mod local;
 pub(crate) mod mint;

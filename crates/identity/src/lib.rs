@@ -10,6 +10,7 @@ mod spiffe;
 mod tls;
 
 pub use issue::files::KeyFileError;
+pub use issue::keys::{KEY_LEAD, KEY_LIFE, KEY_LOOK};
 pub use issue::local::{LOCAL_ISSUER, LocalError, LocalIdentity, MAX_LOCAL_TTL, Svid, TokenRequest};
 pub use issue::mint::{HopToken, MAX_HOP_TTL, Mint, MintError};
 pub use prove::{Authenticator, Config, ConfigError, Evidence, Limits};
@@ -17,6 +18,3 @@ pub use spiffe::{PeerSvid, SpiffeId, SpiffeIdError, SvidError, TrustDomain};
 pub use tls::{
     ClientCertificates, ServerCertificate, TlsError, TrustBundle, TrustBundleError, TrustStore, server_config,
 };
-
-/// The maximum number of actors in a chain (RFC 8693 section 4.1, nested `act`) that is read or written.
-pub const MAX_ACTORS: usize = 16;

@@ -8,6 +8,7 @@ mod fetch;
 pub(crate) mod keys;
 mod remote;
 mod source;
+mod svid;
 mod token;
 mod verified;
 
@@ -19,6 +20,7 @@ use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use vidimus_core::caller::{Proven, UnixMillis};
+use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
 
@@ -33,7 +35,8 @@ use self::token::{Token, shown};
 use self::verified::Verified;
 use crate::issue::local::{LOCAL_ISSUER, LocalIdentity};
 use crate::issue::mint::Mint;
-use crate::spiffe::PeerSvid;
+use crate::spiffe::{PeerSvid, SpiffeId};
+use crate::tls::TrustStore;
 
 /// What an [`Authenticator`] is made from.
 #[derive(Clone, Debug)]
@@ -51,6 +54,10 @@ pub struct Config {
     pub allow_insecure_issuers: bool,
     /// PEM of the roots that issuers' TLS certificates chain to, instead of the system's.
     pub issuer_roots: Option<Vec<u8>>,
+    /// The same for single issuers: a cluster's own is known to nobody outside it.
+    pub roots_of_issuers: Vec<(Arc<str>, Vec<u8>)>,
+    /// Whose JWT-SVIDs are believed: those of the trust domains of its bundles, as with X.509-SVIDs.
+    pub trust: TrustStore,
     /// How long issuers' keys are used, and how often they are asked for.
     pub limits: Limits,
 }
@@ -133,6 +140,9 @@ pub struct Authenticator {
     local: Option<Arc<LocalIdentity>>,
     service_account_issuer: Option<Arc<str>>,
     fetcher: Fetcher,
+    /// For the issuers that have roots of their own.
+    fetchers: HashMap<Arc<str>, Fetcher>,
+    trust: TrustStore,
     limits: Limits,
     remotes: RwLock<HashMap<Arc<str>, Arc<Remote>>>,
     cache: CredentialCache,
@@ -147,13 +157,19 @@ impl Authenticator {
         if config.audiences.iter().all(|audience| audience.is_empty()) {
             return Err(ConfigError::NoAudience);
         }
-        let roots = issuer_roots(config.issuer_roots.as_deref())?;
+        let fetcher = |pem: Option<&[u8]>| {
+            Fetcher::new(issuer_roots(pem)?, config.limits.timeout, config.allow_insecure_issuers)
+        };
+        let own_roots = config.roots_of_issuers.iter();
+        let fetchers = own_roots.map(|(issuer, pem)| Ok((issuer.clone(), fetcher(Some(pem))?)));
         Ok(Self {
+            fetcher: fetcher(config.issuer_roots.as_deref())?,
+            fetchers: fetchers.collect::<Result<_, ConfigError>>()?,
+            trust: config.trust,
             audiences: config.audiences,
             mint: config.mint,
             local: config.local,
             service_account_issuer: config.service_account_issuer,
-            fetcher: Fetcher::new(roots, config.limits.timeout, config.allow_insecure_issuers)?,
             limits: config.limits,
             remotes: RwLock::default(),
             cache: CredentialCache::new(),
@@ -217,6 +233,16 @@ impl Authenticator {
     async fn verify(&self, snapshot: &Snapshot, bearer: &str, now: UnixMillis) -> Result<Trusted, Refusal> {
         let token = Token::parse(bearer)?;
         let payload = token::parse_json(&token.payload, "payload")?;
+        if let Some(id) = self.svid(snapshot, &payload)? {
+            return svid::verify(
+                &self.trust,
+                id,
+                &token,
+                &payload,
+                (now, &self.audiences, self.mint.issuer()),
+            )
+            .await;
+        }
         let source = self.source(snapshot, claims::name(&payload, "iss")?)?;
         let keys = source.verify(&token, now).await?;
         let claims = Claims::read(&payload)?;
@@ -229,6 +255,24 @@ impl Authenticator {
             Verified::Issued { claims, audience }
         };
         Ok(Trusted { verified: Arc::new(verified), source, keys })
+    }
+
+    /// The SPIFFE ID of a token that is a JWT-SVID. One whose issuer and subject are registered as such is that issuer's token:
+    /// SPIRE's OIDC discovery provider makes its SVIDs both.
+    fn svid(&self, snapshot: &Snapshot, payload: &Json<'_>) -> Result<Option<SpiffeId>, Refusal> {
+        let text = |name: &str| payload.get(name).and_then(Json::as_str);
+        let Some(subject) = text("sub").filter(|subject| subject.starts_with("spiffe://")) else {
+            return Ok(None);
+        };
+        if let Some(issuer) = text("iss") {
+            let ours = issuer == self.mint.issuer() || issuer == LOCAL_ISSUER;
+            if ours || snapshot.principal_by_oidc(issuer, subject).is_some() {
+                return Ok(None);
+            }
+        }
+        SpiffeId::parse(subject).map(Some).map_err(|error| {
+            Refusal::new(Code::SvidInvalid, format!("the subject of the JWT-SVID is none: {error}"))
+        })
     }
 
     /// The issuer's keys. Our own names come first: nobody can register them away.
@@ -261,7 +305,8 @@ impl Authenticator {
         let mut remotes = self.remotes.write().unwrap_or_else(PoisonError::into_inner);
         remotes.retain(|kept, _| self.check_allowed(snapshot, kept).is_ok());
         let issuer: Arc<str> = issuer.into();
-        let remote = || Arc::new(Remote::new(issuer.clone(), self.fetcher.clone(), self.limits));
+        let fetcher = self.fetchers.get(&issuer).unwrap_or(&self.fetcher);
+        let remote = || Arc::new(Remote::new(issuer.clone(), fetcher.clone(), self.limits));
         remotes.entry(issuer.clone()).or_insert_with(remote).clone()
     }
 }

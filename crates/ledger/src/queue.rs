@@ -53,8 +53,9 @@ const MAX_ROUNDS: u32 = 16;
 /// The largest buffer that is used again, in bytes. A larger one, which only a burst needs, is given back.
 const MAX_KEPT_BUFFER: usize = 1 << 20;
 
-/// Kept free in the queue for the record of the end of each admitted call, in bytes: more than such a record has.
-pub(crate) const END_BYTES: usize = 1024;
+/// Kept free in the queue for the record of the end of each admitted call, in bytes: more than such a record has, unless the id of
+/// a task in it has much to escape.
+pub(crate) const END_BYTES: usize = 2048;
 
 /// Locks, also after a panic of whoever held the lock: each state here is consistent whenever its lock is free.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

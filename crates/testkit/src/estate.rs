@@ -314,6 +314,7 @@ fn provider(number: usize) -> LlmProvider {
         endpoint: endpoint("providers"),
         credential: CredentialSource::None,
         models: (0..3).map(model).collect(),
+        stream_usage: false,
     }
 }
 

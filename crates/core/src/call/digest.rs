@@ -58,6 +58,9 @@ impl Call<'_> {
             // Nothing is done with unknown arguments. Should it be digested all the same, it is not the call without arguments.
             Arguments::Unknown => members.push(("arguments_unknown".into(), Json::Bool(true))),
         }
+        // What becomes of one task is not what becomes of another, and news of it go where the caller says.
+        members.extend(self.ask.task.map(|task| ("task".into(), borrowed(task))));
+        members.extend(self.ask.push_url.map(|url| ("push_url".into(), borrowed(url))));
         if let Some(user) = self.user() {
             // Not joined into one text: two pairs could be joined to the same.
             let user =

@@ -88,7 +88,10 @@ fn context(call: &Call<'_>) -> Result<Vec<(String, RestrictedExpression)>, Entit
             pairs.push(("tokens_estimated", RestrictedExpression::new_long(ask.tokens_estimated)));
             pairs.push(("streaming", RestrictedExpression::new_bool(ask.streaming)));
         }
-        Action::ReadResource | Action::GetPrompt | Action::ConnectServer | Action::CallAgent => {}
+        Action::CallAgent => {
+            pairs.extend(ask.push_url.map(|url| ("push_notification_url", text(url))));
+        }
+        Action::ReadResource | Action::GetPrompt | Action::ConnectServer => {}
     }
     Ok(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }

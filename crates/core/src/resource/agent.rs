@@ -143,7 +143,7 @@ pub struct AgentSpec {
 pub struct DelegationSpec {
     /// The deepest hop it may make; 1 is a call that nobody delegated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 64))]
+    #[schemars(range(min = 1, max = 16))]
     pub max_depth: Option<u32>,
     /// How many distinct destinations (registered objects) it may reach in one chain that it continues.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -77,6 +77,8 @@ pub struct LlmProvider {
     pub credential: CredentialSource,
     /// Allow-list; a model not listed does not exist.
     pub models: Vec<Model>,
+    /// Whether it takes `stream_options.include_usage`, so that the gateway may ask it for the tokens of a stream.
+    pub stream_usage: bool,
 }
 
 /// One model of a provider.
@@ -157,6 +159,10 @@ pub struct LlmProviderSpec {
     /// Which of its models exist here. One that is not listed does not.
     #[schemars(length(min = 1, max = 128))]
     pub models: Vec<ModelSpec>,
+    /// Whether it takes stream_options.include_usage, by which the gateway asks for the tokens of a stream whose caller does not.
+    /// true for openAI and false for openAICompatible when it is left out: some of those refuse what they do not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_usage: Option<bool>,
 }
 
 /// Where a key comes from: exactly one of file, env, secretRef and none.
@@ -273,6 +279,7 @@ impl LlmProviderSpec {
             team: self.team.into(),
             environment: self.environment.into(),
             provider: self.type_,
+            stream_usage: self.stream_usage.unwrap_or(self.type_ == ProviderType::OpenAi),
             models,
             meta,
         })

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vidimus_core::call::{Action, Target};
+use vidimus_core::call::{Action, Arguments, Ask, Target};
 use vidimus_core::permit::Verdict;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::mcp_server::Tool;
@@ -134,13 +134,13 @@ fn a_skill_narrows_and_never_escapes() {
 }
 
 #[test]
-fn who_may_use_a_skill_may_read_the_card_and_follow_its_tasks() {
+fn who_may_use_a_skill_may_read_the_card_and_list_tasks() {
     let ask = |world: &Snapshot, method| {
         let target = Target::Agent(world.agent("b/y").unwrap());
         let facts = Facts { method, ..Facts::of(world, "a/x") };
         facts.authorize(world, Action::CallAgent, target)
     };
-    let about = ["GetAgentCard", "GetExtendedAgentCard", "GetTask", "CancelTask", "SubscribeToTask"];
+    let about = ["GetAgentCard", "GetExtendedAgentCard", "ListTasks"];
     for (policy, use_of_it) in [
         (r#"permit (principal, action, resource == Skill::"b/y/s");"#, "Skill/b/y/s"),
         (r#"permit (principal, action, resource) when { resource == Skill::"b/y/s" };"#, "Skill/b/y/s"),
@@ -157,7 +157,9 @@ fn who_may_use_a_skill_may_read_the_card_and_follow_its_tasks() {
                 "{policy} {method} {facts:?}"
             );
         }
-        for method in ["SendMessage", "SendStreamingMessage", ""] {
+        // What is about one task is decided as the call that made it; one that named no skill was about the agent.
+        for method in ["SendMessage", "SendStreamingMessage", "GetTask", "CancelTask", "SubscribeToTask", ""]
+        {
             assert_eq!(ask(&world, method).code, Some(Code::NoPermit), "{policy} {method}");
         }
     }
@@ -170,12 +172,47 @@ fn who_may_use_a_skill_may_read_the_card_and_follow_its_tasks() {
         (format!(r#"{part} forbid (principal, action, resource == Agent::"b/y");"#), Code::ForbiddenByPolicy),
         (
             format!(
-                r#"{part} forbid (principal, action == Action::"callAgent", resource) when {{ context.method == "GetTask" }};"#
+                r#"{part} forbid (principal, action == Action::"callAgent", resource) when {{ context.method == "ListTasks" }};"#
             ),
             Code::ForbiddenByPolicy,
         ),
     ] {
-        assert_eq!(ask(&world(&policy), "GetTask").code, Some(code), "{policy}");
+        assert_eq!(ask(&world(&policy), "ListTasks").code, Some(code), "{policy}");
+    }
+}
+
+#[test]
+fn what_became_of_a_tool_call_is_allowed_while_some_call_of_the_tool_is() {
+    let ask = |world: &Snapshot| {
+        let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "pay" };
+        let unknown =
+            Ask { arguments: Arguments::Unknown, ..Ask::about("tasks/get", Action::InvokeTool, target) };
+        Facts::of(world, "a/x").asked(world, unknown)
+    };
+    let permit = r#"permit (principal, action == Action::"invokeTool", resource == Tool::"a/s/pay")"#;
+    for (policy, code) in [
+        (format!("{permit};"), None),
+        (
+            format!(
+                r#"{permit} when {{ context.numbers.hasTag("/amount") && context.numbers.getTag("/amount") < 5 }};"#
+            ),
+            None,
+        ),
+        (
+            format!("{permit}; forbid (principal, action, resource == Tool::\"a/s/pay\");"),
+            Some(Code::ForbiddenByPolicy),
+        ),
+        (format!(r#"{permit} unless {{ context.method == "tasks/get" }};"#), Some(Code::NoPermit)),
+        // Refused without arguments, but which there were is not known.
+        (
+            format!(
+                r#"{permit}; forbid (principal, action == Action::"invokeTool", resource) unless {{ context.args.hasTag("/to") }};"#
+            ),
+            None,
+        ),
+        (String::new(), Some(Code::NoPermit)),
+    ] {
+        assert_eq!(ask(&world(&policy)).code, code, "{policy}");
     }
 }
 
@@ -183,9 +220,12 @@ fn who_may_use_a_skill_may_read_the_card_and_follow_its_tasks() {
 fn an_agents_own_record_limits_its_depth_whatever_policies_say() {
     let world = world("permit (principal, action, resource);");
     let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "get" };
-    for (name, depth, code) in
-        [("a/limited", 2, None), ("a/limited", 3, Some(Code::DelegationTooDeep)), ("a/x", 9, None)]
-    {
+    for (name, depth, code) in [
+        ("a/limited", 2, None),
+        ("a/limited", 3, Some(Code::DelegationTooDeep)),
+        ("a/x", 16, None),
+        ("a/x", 17, Some(Code::DelegationTooDeep)),
+    ] {
         let facts = Facts::of(&world, name).at_depth(depth);
         let decision = facts.authorize(&world, Action::InvokeTool, target);
         assert_eq!(decision.code, code, "{name} at {depth}");

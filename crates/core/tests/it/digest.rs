@@ -92,6 +92,31 @@ fn digest(deed: &Deed, circumstances: Circumstances) -> CallDigest {
 }
 
 #[test]
+fn a_task_and_where_news_of_it_go_are_part_of_what_is_done() {
+    let agents = Arc::new(agent("a", "y"));
+    let caller = crate::world::caller(
+        &Principal::Agent(Arc::new(agent("a", "x"))),
+        &Chain { transaction: "t".into(), started: UnixMillis(0), actors: Vec::new() },
+        None,
+    );
+    let about = |method, task, push_url| {
+        let ask = Ask { task, push_url, ..Ask::about(method, Action::CallAgent, Target::Agent(&agents)) };
+        Call { caller: &caller, ask, now: UnixMillis(0), source_ip: None, fan_out: 1 }.digest()
+    };
+    let digests = [
+        about("CancelTask", None, None),
+        about("CancelTask", Some("1"), None),
+        about("CancelTask", Some("2"), None),
+        about("CancelTask", None, Some("1")),
+        about("CancelTask", Some("1"), Some("1")),
+    ];
+    for (at, one) in digests.iter().enumerate() {
+        assert!(digests.iter().skip(at + 1).all(|other| other != one), "{at}");
+    }
+    assert_eq!(about("CancelTask", Some("1"), None), about("CancelTask", Some("1"), None));
+}
+
+#[test]
 fn each_try_of_one_action_has_one_digest() {
     let first = digest(&deed(), FIRST);
     for again in [

@@ -62,7 +62,7 @@ const ENVIRONMENTS: &[&str] = &["production", "test"];
 const TOOLS: &[&str] = &["read", "write", "drop/all"];
 const SETS: &[&str] = &["set0", "set1"];
 const POINTERS: &[&str] = &["/n", "/text", "/items/0", "/deep/a~1b", "/m~0n", "/odd~2", "/none", ""];
-const METHODS: &[&str] = &["tools/call", "SendMessage", "chat.completions", "GetTask"];
+const METHODS: &[&str] = &["tools/call", "SendMessage", "chat.completions", "GetTask", "ListTasks"];
 const RISKS: &[RiskLevel] = &[RiskLevel::Low, RiskLevel::Medium, RiskLevel::High, RiskLevel::Critical];
 const NOW: i64 = 1_790_000_000_123;
 
@@ -165,6 +165,7 @@ pub(crate) struct Sample {
     pub(crate) arguments: Option<String>,
     pub(crate) tokens: i64,
     pub(crate) streaming: bool,
+    pub(crate) push_url: Option<&'static str>,
     pub(crate) fan_out: i64,
 }
 
@@ -215,6 +216,7 @@ impl Sample {
             now: UnixMillis(NOW),
             tokens: [0, 100, i64::MAX][dice.below(3)],
             streaming: dice.chance(50),
+            push_url: dice.chance(50).then(|| dice.one(&["https://hooks.example/a", "http://10.0.0.1/"])),
             fan_out: 1 + dice.below(4) as i64,
         }
     }
@@ -250,6 +252,7 @@ impl Sample {
             arguments: parsed.as_ref().map_or(Arguments::None, Arguments::Known),
             tokens_estimated: self.tokens,
             streaming: self.streaming,
+            push_url: self.push_url,
             ..Ask::about(self.method, self.action, target)
         };
         let caller = caller(&self.principal, &self.chain, self.user.as_ref());
@@ -528,7 +531,7 @@ impl<'a> Writer<'a> {
 
     fn about_context(&mut self) -> String {
         let (op, level) = self.level();
-        match self.dice.below(26) {
+        match self.dice.below(28) {
             0 => format!("context.delegation_depth {op} {level}"),
             1 => format!("context.chain.depth {op} {level}"),
             2 => "context.chain.cycle".to_owned(),
@@ -559,6 +562,11 @@ impl<'a> Writer<'a> {
             21 => format!("[\"tools/call\", {:?}].contains(context.method)", self.dice.one(METHODS)),
             22 => "(context has approval && context.approval.role == \"boss\")".to_owned(),
             23 => "context.transaction == \"t1\" || context.identity like \"spiffe://*/agent\"".to_owned(),
+            // Only of calls of agents: no other context has it.
+            26 => "context.push_notification_url like \"https://hooks.example/*\""
+                .to_owned()
+                .guarded("push_notification_url"),
+            27 => "context has push_notification_url".to_owned(),
             // Beyond the residual language: decided by Cedar.
             24 => "{m: context.method, d: context.chain.depth} == {m: \"tools/call\", d: 1}".to_owned(),
             _ => "principal in context.chain.agents".to_owned(),

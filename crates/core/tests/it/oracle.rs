@@ -37,18 +37,7 @@ const KINDS: [&str; 9] =
     ["Agent", "Service", "MCPServer", "LLMProvider", "Tool", "Resource", "Prompt", "Skill", "Model"];
 
 /// A2A methods that are about an agent and can name no skill.
-const OF_NO_SKILL: &[&str] = &[
-    "GetAgentCard",
-    "GetExtendedAgentCard",
-    "GetTask",
-    "ListTasks",
-    "CancelTask",
-    "SubscribeToTask",
-    "CreateTaskPushNotificationConfig",
-    "GetTaskPushNotificationConfig",
-    "ListTaskPushNotificationConfigs",
-    "DeleteTaskPushNotificationConfig",
-];
+const OF_NO_SKILL: &[&str] = &["GetAgentCard", "GetExtendedAgentCard", "ListTasks"];
 
 /// Arguments that a use is tried with, to find out whether some call of it is allowed.
 const TRIED: [&str; 6] = [
@@ -532,6 +521,9 @@ fn context(call: &Call<'_>, action: Action, thing: &Thing) -> Context {
             ("tokens_estimated", Expression::new_long(call.ask.tokens_estimated)),
             ("streaming", Expression::new_bool(call.ask.streaming)),
         ]),
+        Action::CallAgent => {
+            pairs.extend(call.ask.push_url.map(|url| ("push_notification_url", text(url))));
+        }
         _ => {}
     }
     Context::from_pairs(pairs.into_iter().map(|(name, value)| (name.to_owned(), value))).unwrap()

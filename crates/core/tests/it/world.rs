@@ -109,6 +109,7 @@ pub(crate) fn provider(namespace: &str, name: &str, models: &[(&str, &[&str])]) 
         provider: ProviderType::OpenAi,
         endpoint: endpoint(),
         credential: CredentialSource::None,
+        stream_usage: true,
         models: models
             .iter()
             .map(|(name, sets)| Model { name: (*name).into(), sets: names(sets), price: None })
@@ -191,6 +192,11 @@ impl Facts {
         let caller = caller(&self.principal, &self.chain, self.user.as_ref());
         let asked = Ask { arguments, ..Ask::about(self.method, action, target) };
         ask(&Call { caller: &caller, ask: asked, now: self.now, source_ip: None, fan_out: self.fan_out })
+    }
+
+    /// The outcome of another ask, whole as it is given.
+    pub(crate) fn asked(&self, snapshot: &Snapshot, ask: Ask<'_>) -> Answer {
+        self.ask(ask.action, ask.target, |call| Answer::of(snapshot.authorize(&Call { ask, ..*call })))
     }
 
     /// The outcome, with what explains it.

@@ -29,7 +29,7 @@ fn only_an_agent_with_the_limit_on_a_delegated_chain_is_counted() {
     for (limit, delegated, counted) in
         [(Some(2), true, true), (Some(2), false, false), (None, true, false), (None, false, false)]
     {
-        let accounts = Accounts::new(StandingState::new(8, Duration::from_secs(600)));
+        let accounts = Accounts::new(StandingState::new(8, Duration::from_secs(600), 8));
         let caller = caller(limit, delegated);
         let reserve = |number: usize| {
             let mut server = Arc::unwrap_or_clone(crate::protocol::tests::server());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::sync::watch;
-use vidimus_core::call::{Action, Arguments, Ask, Call, Destination, Target};
+use vidimus_core::call::{Action, Arguments, Ask, Call, Destination};
 use vidimus_core::caller::{Caller, Proven, UnixMillis};
 use vidimus_core::decision::Outcome;
 use vidimus_core::entity::EntityKind;
@@ -17,55 +17,42 @@ use vidimus_core::resource::{Identity, Principal};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::gate::{Shared, millis};
+use crate::part::Part;
 
 /// What a call asked, owned. Its arguments are not kept.
 #[derive(Clone, Debug)]
 pub struct Asked {
     method: Box<str>,
     action: Action,
-    part: Part,
+    pub part: Part,
+    /// The task that it is about, by the upstream's id.
+    pub task: Option<Box<str>>,
+    push_url: Option<Box<str>>,
     pub source_ip: Option<IpAddr>,
     pub fan_out: i64,
     tokens_estimated: i64,
     streaming: bool,
 }
 
-/// What of an object a call is about.
-#[derive(Clone, Debug)]
-enum Part {
-    Whole,
-    Tool(Box<str>),
-    Resource(Box<str>),
-    Prompt(Box<str>),
-    Skill(Box<str>),
-    Model(Box<str>),
-}
-
 impl Asked {
     pub fn of(call: &Call<'_>) -> Self {
-        let Ask { method, action, target, tokens_estimated, streaming, .. } = call.ask;
-        let part = match target {
-            Target::Server(_) | Target::Agent(_) | Target::Provider(_) => Part::Whole,
-            Target::Tool { name, .. } => Part::Tool(name.into()),
-            Target::Resource { uri, .. } => Part::Resource(uri.into()),
-            Target::Prompt { name, .. } => Part::Prompt(name.into()),
-            Target::Skill { name, .. } => Part::Skill(name.into()),
-            Target::Model { name, .. } => Part::Model(name.into()),
-        };
-        let (source_ip, fan_out) = (call.source_ip, call.fan_out);
-        Self { method: method.into(), action, part, source_ip, fan_out, tokens_estimated, streaming }
+        let Ask { method, action, target, tokens_estimated, streaming, task, push_url, .. } = call.ask;
+        Self {
+            method: method.into(),
+            action,
+            part: target.into(),
+            task: task.map(Into::into),
+            push_url: push_url.map(Into::into),
+            source_ip: call.source_ip,
+            fan_out: call.fan_out,
+            tokens_estimated,
+            streaming,
+        }
     }
 
     /// The name of the tool, resource, prompt, skill or model; empty where the call is about the object itself.
     pub fn name(&self) -> &str {
-        match &self.part {
-            Part::Whole => "",
-            Part::Tool(name)
-            | Part::Resource(name)
-            | Part::Prompt(name)
-            | Part::Skill(name)
-            | Part::Model(name) => name,
-        }
+        self.part.name()
     }
 
     /// Whether `world` would refuse the call whatever its arguments are. Caller and destination are those of `world`; one that is
@@ -83,6 +70,8 @@ impl Asked {
         let ask = Ask {
             tokens_estimated: self.tokens_estimated,
             streaming: self.streaming,
+            task: self.task.as_deref(),
+            push_url: self.push_url.as_deref(),
             ..Ask::about(&self.method, self.action, target)
         };
         let call = Call { caller: &caller, ask, now, source_ip: self.source_ip, fan_out: self.fan_out };
@@ -97,24 +86,6 @@ impl Asked {
             }
             (Outcome::Hold | Outcome::Deny, _) => true,
         }
-    }
-}
-
-impl Part {
-    fn of<'a>(&'a self, destination: &'a Destination) -> Option<Target<'a>> {
-        Some(match (self, destination) {
-            (Self::Whole, Destination::Server(server)) => Target::Server(server),
-            (Self::Whole, Destination::Agent(agent)) => Target::Agent(agent),
-            (Self::Whole, Destination::Provider(provider)) => Target::Provider(provider),
-            (Self::Tool(name), Destination::Server(server)) => Target::Tool { server, name },
-            (Self::Resource(uri), Destination::Server(server)) => Target::Resource { server, uri },
-            (Self::Prompt(name), Destination::Server(server)) => Target::Prompt { server, name },
-            (Self::Skill(name), Destination::Agent(agent)) => Target::Skill { agent, name },
-            (Self::Model(name), Destination::Provider(provider)) => {
-                Target::Model { provider, name: &provider.model(name)?.name }
-            }
-            _ => return None,
-        })
     }
 }
 

@@ -8,8 +8,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use vidimus_core::call::{Call, Destination};
-use vidimus_core::caller::Caller;
+use vidimus_core::call::Call;
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::{About, Decision};
 use vidimus_core::json::Json;
@@ -23,10 +22,11 @@ use crate::answer::Asked;
 use crate::bodies::Lease;
 use crate::effect::{Begun, Effect};
 use crate::gate::{Gate, millis, rfc3339};
-use crate::protocol::mcp::session;
-use crate::protocol::{self, Answer, Binding, Expected, Message, Operation, Parsed};
+use crate::protocol::members::Replaced;
+use crate::protocol::{self, Answer, Binding, Expected, Message, Operation};
 use crate::request_context::RequestContext;
 use crate::route::{Protocol, Route};
+use crate::seal::Holder;
 use crate::unrecorded::closed;
 
 /// What becomes of a request that is not refused.
@@ -60,8 +60,10 @@ pub struct Admitted<'p> {
     pub(super) lease: Lease<'p>,
     /// The message is changed on its way ([`Binding::amended`]).
     pub(super) amends: bool,
-    /// A header that was sealed to this caller, opened.
-    pub(super) opened: Option<(HeaderName, HeaderValue)>,
+    /// What of the message goes on with another value: what was sealed to this caller, opened.
+    pub(super) replaced: Vec<Replaced>,
+    /// The headers that do.
+    pub(super) opened: Vec<(HeaderName, HeaderValue)>,
     /// The caller's own credential, to be kept from going further.
     pub(super) credential: Option<&'p str>,
 }
@@ -102,15 +104,16 @@ where
     // The body may have been long on its way: what is decided is whether the call may be made now.
     let (addressed, moment) = addressed.at_present(gate, context, parts, &route).await?;
     let Addressed { world, caller, credential, destination, binding, operation } = addressed;
+    let holder = Holder::new(&gate.seal, &destination, &caller);
     let parsed = binding.parse(&Message {
         destination: &destination,
         method: &parts.method,
         path: route.rest,
         headers: &parts.headers,
+        holder: &holder,
         json: json.as_ref(),
         bytes: bytes.len(),
     })?;
-    let opened = open(gate, &caller, &destination, &parsed)?;
     let mut call = Call {
         caller: &caller,
         ask: parsed.ask,
@@ -137,7 +140,6 @@ where
             return Ok(Admission::Answered(permit, own));
         }
     };
-    let amends = parsed.amends;
     Ok(Admission::Permitted(Admitted {
         permit,
         protocol,
@@ -150,8 +152,9 @@ where
         // What was parsed borrows from the bytes, which have no other owner from here on.
         body: bytes.clone(),
         lease,
-        amends,
-        opened,
+        amends: parsed.amends,
+        replaced: parsed.replaced,
+        opened: parsed.headers,
         credential,
     }))
 }
@@ -210,24 +213,6 @@ where
         }
         Ok(Err(error)) => Err(Refusal::new(Code::MessageInvalid, "the body broke off").with_detail(error)),
     }
-}
-
-/// What is behind a header that the gateway sealed earlier.
-///
-/// # Errors
-/// `session_foreign` for one that was not made here for this caller and route.
-fn open(
-    gate: &Gate,
-    caller: &Caller,
-    destination: &Destination,
-    parsed: &Parsed<'_>,
-) -> Result<Option<(HeaderName, HeaderValue)>, Refusal> {
-    let Some((name, sealed)) = &parsed.sealed else { return Ok(None) };
-    let foreign = || Refusal::new(Code::SessionForeign, "no such session of this caller");
-    let sealed = sealed.to_str().map_err(|_| foreign())?;
-    let opened = gate.sessions.open(sealed, &session::binding(destination, caller)).ok_or_else(foreign)?;
-    let value = HeaderValue::from_str(&opened).map_err(|_| foreign())?;
-    Ok(Some((name.clone(), value)))
 }
 
 /// Writes the decision, before any effect of it.

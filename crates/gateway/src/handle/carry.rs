@@ -15,6 +15,7 @@ use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Outbound, forward, headers};
 use crate::gate::{Gate, millis};
 use crate::protocol::Binding;
+use crate::protocol::members::{self, Replaced};
 use crate::reply::{self, ReplyBody};
 use crate::request_context::RequestContext;
 use crate::unrecorded::closed;
@@ -48,6 +49,7 @@ pub(super) async fn carry(
         path: admitted.operation.path,
         body: admitted.body,
         amends: admitted.amends,
+        replaced: admitted.replaced,
         opened: admitted.opened,
         credential: admitted.credential,
     };
@@ -98,7 +100,8 @@ struct Sent<'p> {
     path: Cow<'static, str>,
     body: Bytes,
     amends: bool,
-    opened: Option<(HeaderName, HeaderValue)>,
+    replaced: Vec<Replaced>,
+    opened: Vec<(HeaderName, HeaderValue)>,
     credential: Option<&'p str>,
 }
 
@@ -113,15 +116,32 @@ impl Sent<'_> {
     ) -> Result<(Outbound, Option<String>), Refusal> {
         let passed = self.binding.passed_headers();
         let mut headers = headers::passed(&parts.headers, passed, self.credential);
-        if let Some((name, value)) = self.opened {
+        for (name, value) in self.opened {
             headers.insert(name, value);
         }
         let body = if self.amends { self.binding.amended(&self.body)? } else { self.body };
+        let body = if self.replaced.is_empty() { body } else { replaced(&body, &self.replaced)? };
         headers::finish(&mut headers, &context.trace, &body);
-        let mut outbound = Outbound::to(self.permit, parts.method.clone(), &self.path, headers, body)?;
+        let path = below(self.path, parts.uri.query(), self.binding.passed_query());
+        let mut outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
         let token = credential::apply(gate, &mut outbound)?;
         Ok((outbound, token))
     }
+}
+
+/// The path of an operation, with what of the caller's query goes on: the names that are passed, each once.
+fn below<'p>(path: Cow<'p, str>, query: Option<&str>, passed: &[&str]) -> Cow<'p, str> {
+    let query = query.unwrap_or_default();
+    let of_name = |name: &&str| query.split('&').find(|pair| pair.split('=').next() == Some(*name));
+    let pairs: Vec<&str> = passed.iter().filter_map(of_name).collect();
+    if pairs.is_empty() { path } else { Cow::Owned(format!("{path}?{}", pairs.join("&"))) }
+}
+
+/// The message with the ids that its upstream knows.
+fn replaced(body: &Bytes, values: &[Replaced]) -> Result<Bytes, Refusal> {
+    let changed = std::str::from_utf8(body).ok().and_then(|text| members::replace(text, values));
+    let fault = || Refusal::new(Code::Internal, "the ids in the caller's message could not be replaced");
+    changed.map(Bytes::from).ok_or_else(fault)
 }
 
 /// Answers a permitted call that stays here. It has an effect like any other: it was asked for, and this was said.
@@ -148,4 +168,24 @@ pub(super) async fn answer(
     };
     effect.record(ending).await.map_err(closed)?;
     document.map(reply::document)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_query_goes_on_what_is_passed() {
+        for (query, expected) in [
+            (None, "/v1/messages"),
+            (Some(""), "/v1/messages"),
+            (Some("beta=true"), "/v1/messages?beta=true"),
+            (Some("key=secret&beta=true&beta=false&x"), "/v1/messages?beta=true"),
+            (Some("b%65ta=true"), "/v1/messages"),
+            (Some("key=secret"), "/v1/messages"),
+        ] {
+            assert_eq!(below("/v1/messages".into(), query, &["beta"]), expected, "{query:?}");
+            assert_eq!(below("/v1/messages".into(), query, &[]), "/v1/messages");
+        }
+    }
 }

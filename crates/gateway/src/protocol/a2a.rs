@@ -4,6 +4,8 @@
 //! field of its own for it. Naming one narrows the call to that skill; it never escapes what is said of the agent.
 
 pub mod card;
+pub mod sealed;
+mod tasks;
 
 use std::sync::Arc;
 
@@ -15,7 +17,9 @@ use vidimus_core::resource::Agent;
 
 use super::jsonrpc::{self, Envelope};
 use super::observe::Observe;
-use super::{Answer, Binding, DocumentChange, MAX_NAME, Message, Operation, Parsed, check_spelling};
+use super::{
+    Answer, Binding, DocumentChange, EventChange, MAX_NAME, Message, Operation, Parsed, check_spelling,
+};
 
 /// Where the card is served: A2A 1.0 section 8.2 and 0.3 section 5.3; the second is what 0.2 clients still ask for.
 const CARD_PATHS: [&str; 2] = ["/.well-known/agent-card.json", "/.well-known/agent.json"];
@@ -23,18 +27,20 @@ const CARD_PATHS: [&str; 2] = ["/.well-known/agent-card.json", "/.well-known/age
 /// The method that answers with a card.
 const EXTENDED_CARD: &str = "GetExtendedAgentCard";
 
+/// The method that says where news of a task go.
+const CREATE_PUSH: &str = "CreateTaskPushNotificationConfig";
+
 /// The versions that are served, newest first.
 const SERVED: [&str; 2] = ["1.0", "0.3"];
 
 const VERSION_HEADER: &str = "a2a-version";
 
-const PASSED_HEADERS: [&str; 10] = [
+const PASSED_HEADERS: [&str; 9] = [
     "accept",
     "accept-language",
     "user-agent",
     "a2a-",
     "x-a2a-extensions",
-    "last-event-id",
     "tracestate",
     "baggage",
     "x-request-id",
@@ -49,7 +55,7 @@ const METHODS: [(&str, &str, bool); 11] = [
     ("tasks/list", "ListTasks", false),
     ("tasks/cancel", "CancelTask", false),
     ("tasks/resubscribe", "SubscribeToTask", true),
-    ("tasks/pushNotificationConfig/set", "CreateTaskPushNotificationConfig", false),
+    ("tasks/pushNotificationConfig/set", CREATE_PUSH, false),
     ("tasks/pushNotificationConfig/get", "GetTaskPushNotificationConfig", false),
     ("tasks/pushNotificationConfig/list", "ListTaskPushNotificationConfigs", false),
     ("tasks/pushNotificationConfig/delete", "DeleteTaskPushNotificationConfig", false),
@@ -90,7 +96,7 @@ impl Binding for JsonRpc {
             return Err(Refusal::new(Code::Internal, "this binding is not the destination's"));
         };
         match message.json {
-            Some(json) => posted(agent, message.headers, json),
+            Some(json) => posted(message, agent, json),
             None => Ok(card_asked(agent)),
         }
     }
@@ -114,12 +120,18 @@ fn number(code: Code) -> i64 {
         Code::HeaderMismatch => -32600,
         // VersionNotSupportedError (A2A 1.0, section 5.4).
         Code::ProtocolVersionUnsupported => -32009,
+        // TaskNotFoundError.
+        Code::TaskForeign => -32001,
         _ => jsonrpc::number(code),
     }
 }
 
 /// A POSTed message.
-fn posted<'a>(agent: &'a Arc<Agent>, headers: &HeaderMap, body: &'a Json<'a>) -> Result<Parsed<'a>, Refusal> {
+fn posted<'a>(
+    message: &Message<'a>,
+    agent: &'a Arc<Agent>,
+    body: &'a Json<'a>,
+) -> Result<Parsed<'a>, Refusal> {
     let Envelope::Request { method, params } = Envelope::of(body)? else {
         return Err(Refusal::new(
             Code::MessageInvalid,
@@ -135,15 +147,23 @@ fn posted<'a>(agent: &'a Arc<Agent>, headers: &HeaderMap, body: &'a Json<'a>) ->
             format!("method {shown:?} is not a method of a served A2A version"),
         ));
     };
-    version_agrees(headers, method == old)?;
-    let target = match skill(params)? {
-        Some(name) => Target::Skill { agent, name },
-        None => Target::Agent(agent),
+    version_agrees(message.headers, method == old)?;
+    let of_method = tasks::Method::of(new, method == old);
+    let found = tasks::read(message, of_method, new == CREATE_PUSH, params)?;
+    let target = tasks::target(agent, skill(params)?, found.task)?;
+    let (task, push_url) = (found.task.map(|task| &*task.id), found.push_url);
+    let ask = Ask { streaming, task, push_url, ..Ask::about(new, Action::CallAgent, target) };
+    let document = match of_method.answer {
+        Some(shape) => Some(DocumentChange::A2aTasks(shape)),
+        None => (new == EXTENDED_CARD).then_some(DocumentChange::Card { rpc: true }),
     };
-    let ask = Ask { streaming, ..Ask::about(new, Action::CallAgent, target) };
-    let document = (new == EXTENDED_CARD).then_some(DocumentChange::Card { rpc: true });
+    let events = of_method.answer.map(EventChange::A2aTasks);
     let open_ended = new == "SubscribeToTask";
-    Ok(Parsed::new(ask, Answer { document, open_ended, ..Answer::pass(Observe::RpcError) }))
+    let mut parsed =
+        Parsed::new(ask, Answer { document, events, open_ended, ..Answer::pass(Observe::RpcError) });
+    parsed.replaced = found.replaced;
+    parsed.headers.extend(tasks::resumed(message, target)?);
+    Ok(parsed)
 }
 
 /// A GET of the card.

@@ -70,7 +70,7 @@ fn parse<'a>(
     };
     if message.path == MODELS {
         let ask = Ask::about(MODELS_METHOD, Action::ListModels, Target::Provider(provider));
-        return Ok(Parsed { ask, expected: Expected::Own, amends: false, sealed: None });
+        return Ok(Parsed::expecting(ask, Expected::Own));
     }
     let method = endpoints.iter().find(|endpoint| endpoint.path == message.path);
     let method = method.ok_or_else(|| Refusal::new(Code::RouteUnknown, "not a governed path"))?.method;

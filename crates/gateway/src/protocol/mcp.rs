@@ -4,14 +4,15 @@
 
 pub mod listing;
 pub mod listing_filter;
-pub mod session;
+pub mod sealed;
+mod tasks;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName, Method, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use vidimus_core::call::{Action, Arguments, Ask, Destination, Target};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Class, Code, Refusal};
@@ -21,10 +22,13 @@ use super::jsonrpc::{self, Envelope};
 use super::observe::Observe;
 use super::sse::TooLong;
 use super::{
-    Answer, Binding, DocumentChange, EventChange, MAX_NAME, MAX_URI, Message, Operation, Parsed,
+    Answer, Binding, DocumentChange, EventChange, Expected, MAX_NAME, MAX_URI, Message, Operation, Parsed,
     check_spelling,
 };
+use crate::part::Part;
+use crate::seal::{Kind, MAX_SEALED};
 use listing::Listing;
+use tasks::Sender;
 
 /// The stateless version.
 pub const MODERN: &str = "2026-07-28";
@@ -35,13 +39,18 @@ const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const VERSION_HEADER: &str = "mcp-protocol-version";
 const METHOD_HEADER: &str = "mcp-method";
 const NAME_HEADER: &str = "mcp-name";
+/// The session header of the handshake eras.
+pub const SESSION_HEADER: &str = "mcp-session-id";
+/// After which event a stream is resumed (handshake eras).
+const LAST_EVENT_HEADER: &str = "last-event-id";
+/// The member of `_meta` that names the task which a message belongs to (2025-11-25).
+const RELATED: &str = "io.modelcontextprotocol/related-task";
 
-const PASSED_HEADERS: [&str; 9] = [
+const PASSED_HEADERS: [&str; 8] = [
     "accept",
     "accept-language",
     "user-agent",
     "mcp-",
-    "last-event-id",
     "tracestate",
     "baggage",
     "x-request-id",
@@ -77,11 +86,17 @@ impl Binding for StreamableHttp {
             return Err(Refusal::new(Code::Internal, "this binding is not the destination's"));
         };
         let mut parsed = match message.json {
-            Some(json) => posted(server, message.headers, json)?,
-            None => of_session(server, message.method),
+            Some(json) => posted(message, server, json)?,
+            None if *message.method == Method::DELETE => connect(server, "session/end"),
+            None => stream_of_session(message, server)?,
         };
-        let sealed = message.headers.get(session::HEADER);
-        parsed.sealed = sealed.map(|value| (HeaderName::from_static(session::HEADER), value));
+        if let Some(sealed) = message.headers.get(SESSION_HEADER) {
+            let foreign = || Refusal::new(Code::SessionForeign, "no such session of this caller");
+            let sealed = sealed.to_str().map_err(|_| foreign())?;
+            let opened = message.holder.open(Kind::Session, sealed).ok_or_else(foreign)?;
+            let value = HeaderValue::from_str(&opened.id).map_err(|_| foreign())?;
+            parsed.headers.push((HeaderName::from_static(SESSION_HEADER), value));
+        }
         Ok(parsed)
     }
 
@@ -94,7 +109,8 @@ impl Binding for StreamableHttp {
         let error = jsonrpc::Error { number: number(refusal.code), supported, refusal, call };
         // A decided refusal of a request is a JSON-RPC answer: SDKs hand its text to the agent's developer, and keep the
         // session. Everything else has the status that says it to HTTP.
-        let answered = refusal.code.class() == Class::Forbidden || refusal.code == Code::ResourceUnknown;
+        let answered = refusal.code.class() == Class::Forbidden
+            || matches!(refusal.code, Code::ResourceUnknown | Code::TaskForeign);
         error.response(id, answered && id.is_some())
     }
 }
@@ -104,43 +120,69 @@ fn number(code: Code) -> i64 {
     match code {
         Code::HeaderMismatch => -32020,
         Code::ProtocolVersionUnsupported => -32022,
+        // "Invalid or nonexistent taskId" (2025-11-25 and the tasks extension).
+        Code::TaskForeign => -32602,
         _ => jsonrpc::number(code),
     }
 }
 
 /// A POSTed message.
 fn posted<'a>(
+    message: &Message<'a>,
     server: &'a Arc<McpServer>,
-    headers: &HeaderMap,
     body: &'a Json<'a>,
 ) -> Result<Parsed<'a>, Refusal> {
-    match Envelope::of(body)? {
+    let headers = message.headers;
+    let (mut parsed, related) = match Envelope::of(body)? {
         Envelope::Request { method, params } => {
             agree(headers, method, params)?;
-            request(server, method, params)
+            let related = tasks::related(message, "params", params, Sender::Asks)?;
+            (request(message, server, method, params)?, related)
         }
         Envelope::Notification { method, params } => {
             agree(headers, method, params)?;
-            notification(server, method)
+            let related = tasks::related(message, "params", params, Sender::Tells)?;
+            (notification(server, method)?, related)
         }
-        Envelope::Response => Ok(connect(server, "response")),
-    }
+        Envelope::Response => {
+            let related = tasks::related(message, "result", body.get("result"), Sender::Tells)?;
+            (connect(server, "response"), related)
+        }
+    };
+    parsed.replaced.extend(related);
+    Ok(parsed)
 }
 
-/// The server's own stream of the handshake eras (GET), and the end of a session (DELETE).
-fn of_session<'a>(server: &'a Arc<McpServer>, method: &Method) -> Parsed<'a> {
-    if *method == Method::DELETE {
-        return connect(server, "session/end");
-    }
-    let stream = connect(server, "session/stream");
-    // It replays what an earlier answer held (`Last-Event-ID`), so listings in it are filtered.
+/// The server's own stream of the handshake eras (GET). One that is resumed replays what an earlier stream held, so it is asked
+/// for as what that one answered.
+fn stream_of_session<'a>(message: &Message<'a>, server: &'a Arc<McpServer>) -> Result<Parsed<'a>, Refusal> {
+    const METHOD: &str = "session/stream";
+    // Listings may be in it, whatever it replays.
     let answer =
         Answer { events: Some(EventChange::Listings(TooLong::EndsStream)), open_ended: true, ..passed() };
-    Parsed::new(Ask { streaming: true, ..stream.ask }, answer)
+    let Some(sealed) = message.headers.get(LAST_EVENT_HEADER) else {
+        return Ok(Parsed::new(Ask { streaming: true, ..connect(server, METHOD).ask }, answer));
+    };
+    let foreign = || Refusal::new(Code::SessionForeign, "no such event of a stream of this caller");
+    let sealed = sealed.to_str().map_err(|_| foreign())?;
+    let opened = message.holder.decisive(Kind::Event, sealed).ok_or_else(foreign)?;
+    let (action, target, arguments) = match &opened.part {
+        Part::Whole => (Action::ConnectServer, Target::Server(server), Arguments::None),
+        Part::Tool(name) => (Action::InvokeTool, Target::Tool { server, name }, Arguments::Unknown),
+        Part::Resource(uri) => (Action::ReadResource, Target::Resource { server, uri }, Arguments::None),
+        Part::Prompt(name) => (Action::GetPrompt, Target::Prompt { server, name }, Arguments::None),
+        Part::Skill(_) | Part::Model(_) => return Err(foreign()),
+    };
+    let ask = Ask { streaming: true, arguments, ..Ask::about(METHOD, action, target) };
+    let mut parsed = Parsed::new(ask, answer);
+    let value = HeaderValue::from_str(&opened.id).map_err(|_| foreign())?;
+    parsed.headers.push((HeaderName::from_static(LAST_EVENT_HEADER), value));
+    Ok(parsed)
 }
 
 /// The members of `params` that are read here.
-const READ: [&str; 7] = ["name", "uri", "arguments", "ref", "notifications", "protocolVersion", "_meta"];
+const READ: [&str; 9] =
+    ["name", "uri", "arguments", "ref", "notifications", "protocolVersion", "_meta", "taskId", "task"];
 
 /// Whether a message belongs to the stateless era.
 pub fn is_modern(headers: &HeaderMap, params: Option<&Json<'_>>) -> bool {
@@ -148,6 +190,7 @@ pub fn is_modern(headers: &HeaderMap, params: Option<&Json<'_>>) -> bool {
 }
 
 fn request<'a>(
+    message: &Message<'a>,
     server: &'a Arc<McpServer>,
     method: &'a str,
     params: Option<&'a Json<'a>>,
@@ -165,14 +208,15 @@ fn request<'a>(
         "tools/call" => {
             let target = Target::Tool { server, name: name(params)? };
             let arguments = params.and_then(|p| p.get("arguments")).map_or(Arguments::None, Arguments::Known);
-            Parsed::new(Ask { arguments, ..Ask::about(method, Action::InvokeTool, target) }, passed())
+            let ask = Ask { arguments, ..Ask::about(method, Action::InvokeTool, target) };
+            Parsed::new(ask, tasks::answer_of_tool(params))
         }
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
             about(Action::ReadResource, Target::Resource { server, uri: uri(params)? })
         }
         "prompts/get" => about(Action::GetPrompt, Target::Prompt { server, name: name(params)? }),
         "completion/complete" => completion(server, params)?,
-        "subscriptions/listen" => listen(server, params)?,
+        "subscriptions/listen" => listen(message, server, params)?,
         "tools/list" => listing(Listing::Tools),
         "resources/list" => listing(Listing::Resources),
         "resources/templates/list" => listing(Listing::ResourceTemplates),
@@ -186,11 +230,14 @@ fn request<'a>(
                     "protocol version 2026-07-28 has no initialize; send server/discover",
                 ));
             }
-            let answer = Answer { seals: Some(session::HEADER), ..passed() };
+            let answer = Answer { seals: Some(SESSION_HEADER), ..passed() };
             Parsed::new(connect(server, method).ask, answer)
         }
-        "server/discover" | "ping" | "logging/setLevel" | "tasks/get" | "tasks/list" | "tasks/cancel"
-        | "tasks/result" | "tasks/update" => connect(server, method),
+        "tasks/get" | "tasks/result" | "tasks/update" | "tasks/cancel" => {
+            tasks::about_one(message, server, method, params)?
+        }
+        "tasks/list" => tasks::list(server, method),
+        "server/discover" | "ping" | "logging/setLevel" => connect(server, method),
         _ => return Err(unknown(method)),
     })
 }
@@ -236,26 +283,44 @@ fn completion<'a>(server: &'a Arc<McpServer>, params: Option<&'a Json<'a>>) -> R
     Ok(Parsed::new(Ask::about("completion/complete", action, target), passed()))
 }
 
-/// `subscriptions/listen` names resources; one decision covers one resource, so more than one is refused, not guessed at.
-fn listen<'a>(server: &'a Arc<McpServer>, params: Option<&'a Json<'a>>) -> Result<Parsed<'a>, Refusal> {
+/// `subscriptions/listen` names resources and tasks; one decision covers one of them, so more than one is refused, not guessed at.
+fn listen<'a>(
+    message: &Message<'a>,
+    server: &'a Arc<McpServer>,
+    params: Option<&'a Json<'a>>,
+) -> Result<Parsed<'a>, Refusal> {
+    const METHOD: &str = "subscriptions/listen";
     let notifications = params.and_then(|p| p.get("notifications"));
-    notifications.map_or(Ok(()), |given| check_spelling(given, &["resourceSubscriptions"]))?;
-    let uris = notifications.and_then(|n| n.get("resourceSubscriptions"));
-    let (action, target) = match uris.map(|uris| uris.as_array()) {
-        None | Some(Some([])) => (Action::ConnectServer, Target::Server(server)),
-        Some(Some([Json::String(uri)])) => {
-            let uri = bounded(uri, "notifications.resourceSubscriptions[0]", MAX_URI)?;
-            (Action::ReadResource, Target::Resource { server, uri })
-        }
-        Some(_) => {
-            return Err(Refusal::new(
-                Code::MessageInvalid,
-                "params.notifications.resourceSubscriptions may name one resource; open one stream per resource",
-            ));
-        }
+    notifications.map_or(Ok(()), |given| check_spelling(given, &["resourceSubscriptions", "taskIds"]))?;
+    let named = |member| match notifications.and_then(|n| n.get(member)).map(Json::as_array) {
+        None => Ok(&[][..]),
+        Some(Some(named)) => Ok(named),
+        Some(None) => Err(one_of(member)),
     };
-    let ask = Ask { streaming: true, ..Ask::about("subscriptions/listen", action, target) };
-    Ok(Parsed::new(ask, Answer { open_ended: true, ..passed() }))
+    let mut parsed = match (named("resourceSubscriptions")?, named("taskIds")?) {
+        ([], []) => connect(server, METHOD),
+        ([Json::String(uri)], []) => {
+            let uri = bounded(uri, "notifications.resourceSubscriptions[0]", MAX_URI)?;
+            let target = Target::Resource { server, uri };
+            Parsed::new(Ask::about(METHOD, Action::ReadResource, target), passed())
+        }
+        ([], [Json::String(id)]) => {
+            let id = bounded(id, "notifications.taskIds[0]", MAX_SEALED)?;
+            tasks::listened(message, server, METHOD, id)?
+        }
+        ([], _) => return Err(one_of("taskIds")),
+        _ => return Err(one_of("resourceSubscriptions")),
+    };
+    parsed.ask.streaming = true;
+    parsed.expected = Expected::Upstream(Answer { open_ended: true, ..passed() });
+    Ok(parsed)
+}
+
+fn one_of(member: &str) -> Refusal {
+    let message = format!(
+        "params.notifications.{member} may name one; open one stream for each resource and each task"
+    );
+    Refusal::new(Code::MessageInvalid, message)
 }
 
 fn name<'a>(params: Option<&'a Json<'a>>) -> Result<&'a str, Refusal> {
@@ -324,6 +389,7 @@ fn agree(headers: &HeaderMap, method: &str, params: Option<&Json<'_>>) -> Result
     let name = match method {
         "tools/call" | "prompts/get" => params.and_then(|p| p.get("name")),
         "resources/read" => params.and_then(|p| p.get("uri")),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => params.and_then(|p| p.get("taskId")),
         _ => None,
     };
     let name_header = single(headers, NAME_HEADER)?;
@@ -350,6 +416,15 @@ fn single<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h s
                 .map_err(|_| Refusal::new(Code::HeaderMismatch, format!("header {name} is not ASCII")))
         })
         .transpose()
+}
+
+/// The text of a header that says `text`, which need not be one that a header can have.
+fn encoded(text: &str) -> Cow<'_, str> {
+    let plain = |b: u8| b.is_ascii_graphic() || b == b' ';
+    match text.bytes().all(plain) && text.trim() == text && !text.starts_with("=?") {
+        true => Cow::Borrowed(text),
+        false => Cow::Owned(format!("=?base64?{}?=", STANDARD.encode(text))),
+    }
 }
 
 /// Header text, or what `=?base64?…?=` holds; `None` for a malformed or non-canonical encoding, so that it matches nothing.

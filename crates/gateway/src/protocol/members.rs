@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -30,9 +31,113 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
+/// A value in a JSON document, and what stands in its place where the document goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// The members that lead to it.
+    pub path: &'static [&'static str],
+    /// JSON.
+    pub with: String,
+}
+
+/// A document with some of its values replaced, and otherwise byte for byte as it was. `None` where it has no such value.
+pub fn replace(document: &str, values: &[Replaced]) -> Option<String> {
+    let mut places = Vec::with_capacity(values.len());
+    for Replaced { path, with } in values {
+        let mut at = 0..document.len();
+        for name in *path {
+            let found = member(document.get(at.clone())?, name)??;
+            at = at.start + found.start..at.start + found.end;
+        }
+        places.push((at, with));
+    }
+    places.sort_unstable_by_key(|(at, _)| at.start);
+    let (mut out, mut from) = (String::with_capacity(document.len()), 0);
+    for (at, with) in places {
+        out.push_str(document.get(from..at.start)?);
+        out.push_str(with);
+        from = at.end;
+    }
+    out.push_str(document.get(from..)?);
+    Some(out)
+}
+
+/// Where the value of a member stands in an object; `None` inside when there is none.
+pub fn member(object: &str, name: &str) -> Option<Option<Range<usize>>> {
+    let members: Members<'_> = serde_json::from_str(object).ok()?;
+    let Some(value) = members.get(name) else { return Some(None) };
+    // Raw values borrow from the text they were read from.
+    let start = value.get().as_ptr().addr().checked_sub(object.as_ptr().addr())?;
+    Some(Some(start..start + value.get().len()))
+}
+
+/// A text as JSON.
+pub fn quoted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    push_string(&mut out, text);
+    out
+}
+
+/// The text of a value that is one.
+pub fn text(value: &RawValue) -> Option<String> {
+    serde_json::from_str(value.get()).ok()
+}
+
+/// Members of an object that have another value.
+#[derive(Debug, Default)]
+pub struct Changed(Vec<(&'static str, String)>);
+
+impl Changed {
+    /// `value` is JSON.
+    pub fn put(&mut self, member: &'static str, value: String) {
+        self.0.push((member, value));
+    }
+
+    /// `value` is JSON, if there is another.
+    pub fn put_some(&mut self, member: &'static str, value: Option<String>) {
+        self.0.extend(value.map(|value| (member, value)));
+    }
+
+    /// The object with them; `None` where there are none.
+    pub fn of(&self, object: &Members<'_>) -> Option<String> {
+        let other = |key: &str| self.0.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str());
+        (!self.0.is_empty()).then(|| object.write_all(other))
+    }
+}
+
+impl<'a> Members<'a> {
+    /// The members of an object that has none twice.
+    ///
+    /// # Errors
+    /// For what is no object, and for one with a member twice: which one counts depends on the reader.
+    pub fn unique(json: &'a str) -> serde_json::Result<Self> {
+        let members: Self = serde_json::from_str(json)?;
+        let mut keys: Vec<&str> = members.0.iter().map(|(key, _)| key.as_ref()).collect();
+        keys.sort_unstable();
+        match keys.windows(2).any(|pair| pair.first() == pair.get(1)) {
+            true => Err(serde::de::Error::custom("a key is there twice")),
+            false => Ok(members),
+        }
+    }
+
+    /// The members of a member that is an object; `None` for one that is none, and where there is none.
+    ///
+    /// # Errors
+    /// As [`Members::unique`].
+    pub fn object(&self, member: &str) -> serde_json::Result<Option<Members<'a>>> {
+        let value = self.0.iter().find(|(key, _)| key == member).map(|(_, value)| value.get());
+        value.filter(|value| value.starts_with('{')).map(Members::unique).transpose()
+    }
+}
+
 impl Members<'_> {
     /// The object with the value of one member replaced.
     pub fn write(&self, replace: &str, with: &str) -> String {
+        self.write_all(|key| (key == replace).then_some(with))
+    }
+
+    /// The object with the values of those members replaced for which `with` has another.
+    pub fn write_all<'w>(&self, with: impl Fn(&str) -> Option<&'w str>) -> String {
         let mut out = String::from("{");
         for (key, value) in &self.0 {
             if out.len() > 1 {
@@ -40,7 +145,7 @@ impl Members<'_> {
             }
             push_string(&mut out, key);
             out.push(':');
-            out.push_str(if key == replace { with } else { value.get() });
+            out.push_str(with(key).unwrap_or_else(|| value.get()));
         }
         out.push('}');
         out
@@ -55,4 +160,27 @@ impl Members<'_> {
 fn push_string(out: &mut String, text: &str) {
     // Serializing a str cannot fail.
     out.push_str(&serde_json::to_string(text).unwrap_or_else(|_| "\"\"".to_owned()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_replaced_is_replaced_and_nothing_else() {
+        let document = r#"{ "a" : {"\u0062": "x" , "c":[1.50, {"b":"x"}]} ,"d":"x"}"#;
+        let of = |path, with: &str| Replaced { path, with: with.to_owned() };
+        for (values, expected) in [
+            (vec![], Some(document.to_owned())),
+            (vec![of(&["a", "b"], "1")], Some(document.replacen("\"x\"", "1", 1))),
+            (
+                vec![of(&["d"], "\"long\""), of(&["a", "b"], "[]")],
+                Some(document.replacen("\"x\"", "[]", 1).replace("\"d\":\"x\"", "\"d\":\"long\"")),
+            ),
+            (vec![of(&["a", "z"], "1")], None),
+            (vec![of(&["d", "b"], "1")], None),
+        ] {
+            assert_eq!(replace(document, &values), expected, "{values:?}");
+        }
+    }
 }

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::resource::llm_provider::{CredentialSource, Model, ProviderType};
 use vidimus_core::resource::{
-    Agent, AuthorityClass, DelegationLimits, Endpoint, LlmProvider, McpServer, Meta, RiskLevel,
+    Agent, AuthorityClass, DelegationLimits, Endpoint, LlmProvider, McpServer, Meta, Principal, RiskLevel,
 };
 
 use super::*;
+use crate::part::Part;
+use crate::seal::{self, KEY_LENGTH, Kind, Seal};
 
 fn meta(namespace: &str, name: &str) -> Meta {
     Meta { namespace: namespace.into(), name: name.into(), ..Meta::default() }
@@ -67,8 +70,31 @@ pub(crate) fn provider() -> Arc<LlmProvider> {
         provider: ProviderType::OpenAi,
         endpoint: endpoint(),
         credential: CredentialSource::None,
+        stream_usage: true,
         models: vec![Model { name: "sim-small".into(), sets: Default::default(), price: None }],
     })
+}
+
+/// An agent that calls for nobody.
+pub(crate) fn caller() -> Caller {
+    let proven = Proven {
+        principal: Principal::Agent(agent()),
+        identity: "spiffe://t/a".into(),
+        user: None,
+        delegated: None,
+        expires: None,
+    };
+    let chain = Chain { transaction: "t".into(), started: UnixMillis(0), actors: Vec::new() };
+    Caller { proven: Arc::new(proven), chain: Arc::new(chain) }
+}
+
+pub(crate) fn seal() -> Seal {
+    Seal::new(&[7; KEY_LENGTH]).expect("a key")
+}
+
+/// An id as `caller` has it.
+pub(crate) fn sealed(kind: Kind, destination: &Destination, part: &Part, id: &str) -> String {
+    seal().seal(kind, &seal::binding(destination, &caller()), part, id).expect("sealed")
 }
 
 #[test]
@@ -81,5 +107,23 @@ fn what_is_not_one_json_document_is_refused_by_its_fault() {
         (br#"{"params":{"arguments":{"amount":1,"amount":2}}}"#, Code::DuplicateKey),
     ] {
         assert_eq!(parse(body).map(|_| ()).map_err(|r| r.code), Err(code), "{body:?}");
+    }
+}
+
+#[test]
+fn a_member_is_spelled_as_it_is_read() {
+    for (key, refused) in [
+        ("taskId", false),
+        ("task_id", true),
+        ("TaskId", true),
+        ("TASK_ID", true),
+        ("tasks_id", false),
+        ("skill", false),
+        ("_skill", false),
+        ("other", false),
+    ] {
+        let text = format!(r#"{{"{key}":1}}"#);
+        let object = Json::parse(text.as_bytes()).expect("JSON");
+        assert_eq!(check_spelling(&object, &["taskId", "skill"]).is_err(), refused, "{key}");
     }
 }

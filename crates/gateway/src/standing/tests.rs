@@ -31,7 +31,7 @@ fn claim(
 
 #[test]
 fn what_was_reached_may_be_reached_again_and_what_was_denied_does_not_count() {
-    let (state, now) = (StandingState::new(8, QUIET), Instant::now());
+    let (state, now) = (StandingState::new(8, QUIET, 8), Instant::now());
     let place = |number| claim(&state, 0, number, 2, now).expect("room");
     place(0).permitted();
     drop(place(1));
@@ -47,7 +47,7 @@ fn what_was_reached_may_be_reached_again_and_what_was_denied_does_not_count() {
 
 #[test]
 fn a_denied_call_does_not_take_back_what_another_call_was_allowed() {
-    let (state, now) = (StandingState::new(8, QUIET), Instant::now());
+    let (state, now) = (StandingState::new(8, QUIET, 8), Instant::now());
     let place = |number| claim(&state, 0, number, 1, now).expect("room");
     let (first, mut second) = (place(0), place(0));
     second.permitted();
@@ -62,7 +62,7 @@ fn a_denied_call_does_not_take_back_what_another_call_was_allowed() {
 
 #[test]
 fn a_chain_is_gone_after_a_quiet_time_and_not_while_a_call_is_decided() {
-    let (state, start) = (StandingState::new(8, QUIET), Instant::now());
+    let (state, start) = (StandingState::new(8, QUIET, 8), Instant::now());
     let place = |number, after| claim(&state, 0, number, 1, start + after).expect("room");
     place(0, Duration::ZERO).permitted();
     let almost = QUIET.saturating_sub(Duration::from_millis(1));
@@ -76,7 +76,7 @@ fn a_chain_is_gone_after_a_quiet_time_and_not_while_a_call_is_decided() {
 
 #[test]
 fn a_full_table_refuses_and_forgets_only_what_is_gone() {
-    let (state, start) = (StandingState::new(3, QUIET), Instant::now());
+    let (state, start) = (StandingState::new(3, QUIET, 8), Instant::now());
     let place = |transaction, after| {
         claim(&state, transaction, 0, 4, start + after).map(|mut claim| claim.permitted())
     };
@@ -97,7 +97,7 @@ fn never_more_destinations_than_the_limit_however_many_ask_at_once() {
     const THREADS: usize = 8;
     const LIMIT: usize = 3;
     for round in 0..200 {
-        let (state, now) = (StandingState::new(8, QUIET), Instant::now());
+        let (state, now) = (StandingState::new(8, QUIET, 8), Instant::now());
         let start = std::sync::Barrier::new(THREADS);
         let admitted: BTreeSet<usize> = std::thread::scope(|scope| {
             let run = |thread: usize| {
@@ -122,4 +122,18 @@ fn never_more_destinations_than_the_limit_however_many_ask_at_once() {
         assert_eq!(kept.len(), admitted.len());
         assert!(kept.iter().all(|(_, it)| it.permitted && it.undecided == 0));
     }
+}
+
+#[test]
+fn a_task_has_a_maker_for_its_holder_only() {
+    let state = StandingState::new(8, QUIET, 8);
+    let tool = Part::Tool("pay".into());
+    state.task_made("a", "1", &tool);
+    assert_eq!(state.maker_of("a", "1").as_deref(), Some(&tool));
+    for (holder, task) in [("a", "2"), ("b", "1"), ("a1", ""), ("", "a1")] {
+        assert_eq!(state.maker_of(holder, task), None, "{holder} {task}");
+    }
+    (0..1_000).for_each(|task| state.task_made("b", &task.to_string(), &tool));
+    let kept = (0..1_000).filter(|task| state.maker_of("b", &task.to_string()).is_some()).count();
+    assert!(kept <= 8, "{kept}");
 }

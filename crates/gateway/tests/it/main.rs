@@ -18,4 +18,5 @@ mod handle;
 mod present;
 mod regressions;
 mod stop;
+mod tasks;
 mod world;

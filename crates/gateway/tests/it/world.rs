@@ -19,7 +19,7 @@ use vidimus_core::resource::{self, Object, Origin};
 use vidimus_core::snapshot::Snapshot;
 use vidimus_gateway::listener::{self, Listener};
 use vidimus_gateway::{
-    AddressGuard, Config, Gate, KEY_LENGTH, Limits, SessionSeal, Shared, Telemetry, Upstream, millis,
+    AddressGuard, Config, Gate, KEY_LENGTH, Limits, Seal, Shared, Telemetry, Upstream, millis,
 };
 use vidimus_identity::{Authenticator, LOCAL_ISSUER, LocalIdentity, Mint, TokenRequest};
 use vidimus_ledger::{Durability, Ledger, Query};
@@ -128,6 +128,8 @@ impl World {
             service_account_issuer: None,
             allow_insecure_issuers: false,
             issuer_roots: None,
+            roots_of_issuers: Vec::new(),
+            trust: vidimus_identity::TrustStore::default(),
             limits: vidimus_identity::Limits::default(),
         });
         let ledger = vidimus_ledger::Config { dir: at("ledger"), ..ledger };
@@ -136,7 +138,7 @@ impl World {
             authenticator: authenticator.expect("an authenticator"),
             mint,
             ledger: Ledger::open(ledger).expect("a ledger"),
-            sessions: SessionSeal::new(&[7; KEY_LENGTH]).expect("a seal"),
+            seal: Seal::new(&[7; KEY_LENGTH]).expect("a seal"),
             telemetry: Telemetry::default(),
             limits,
             public_url: public_url.to_owned(),

@@ -71,8 +71,13 @@ pub(crate) fn read_or_create(
 /// Writes a file whole, in the place of what was there.
 pub(crate) fn replace(path: &Path, mode: u32, text: &SecretString) -> Result<(), KeyFileError> {
     let temporary = write_temporary(path, mode, text)?;
-    fs::rename(&temporary, path).map_err(KeyFileError::io(path, "replace the file"))?;
-    sync_directory(path)
+    rename(&temporary, path)
+}
+
+/// Puts a file in the place of another.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), KeyFileError> {
+    fs::rename(from, to).map_err(KeyFileError::io(to, "replace the file"))?;
+    sync_directory(to)
 }
 
 /// The text of a file; `None` when there is none. A private one that others may read is refused. The group may: Kubernetes gives

@@ -15,21 +15,19 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::HeaderValue;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
-use vidimus_core::caller::{Chain, UnixMillis, User};
+use vidimus_core::caller::{Chain, MAX_DEPTH, UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::permit::Permit;
 
 use super::files::{self, KeyFileError};
-use super::key::{self, PublicJwk, SigningFailed, SigningKey, jwk_set};
-use crate::MAX_ACTORS;
+use super::key::{self, SigningFailed};
+use super::keys::Keys;
 use crate::prove::keys::KeySet;
 
 /// The maximum life of a hop's token.
 pub const MAX_HOP_TTL: Duration = Duration::from_secs(120);
 /// See the head of this file.
-const TYPE: &str = "at+jwt";
-const KEY_FILE: &str = "hop-key.pem";
-const PREVIOUS_FILE: &str = "hop-key-previous.json";
+pub(super) const TYPE: &str = "at+jwt";
 
 /// What a token says of its hop.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +60,7 @@ pub enum MintError {
     NoEndpoint { destination: EntityId },
     #[error("a hop's token lives 1 to {} s, not {} ms", MAX_HOP_TTL.as_secs(), ttl.as_millis())]
     Ttl { ttl: Duration },
-    #[error("the chain has {actors} actors, {MAX_ACTORS} at most can be named in a token")]
+    #[error("the chain has {actors} actors, {MAX_DEPTH} at most can be named in a token")]
     ChainTooLong { actors: usize },
     #[error("{entity} cannot be an actor: only an Agent or a Service acts")]
     NotAnActor { entity: EntityId },
@@ -78,13 +76,6 @@ pub struct Mint {
     keys: ArcSwap<Keys>,
 }
 
-#[derive(Debug)]
-struct Keys {
-    current: SigningKey,
-    published: Arc<KeySet>,
-    jwks: String,
-}
-
 impl Mint {
     /// Opens the key in `directory` (generated on first use). `issuer` is the gateway's public URL, under which it serves
     /// [`Mint::jwks`].
@@ -97,16 +88,19 @@ impl Mint {
         Ok(Self { issuer: issuer.into(), directory: directory.to_owned(), keys })
     }
 
-    /// Signs with a new key from now on. The key used until now is still published, and its tokens are good to their end.
+    /// Does what is due for the keys at `now`: makes and publishes the next one, signs with it, gives up the one before
+    /// ([`crate::KEY_LIFE`]). To be called at the start and every [`crate::KEY_LOOK`]; also takes up what another process of this directory did.
     ///
     /// # Errors
-    /// When the files cannot be written; the present key then stays.
-    pub fn rotate(&self) -> Result<(), KeyFileError> {
-        let path = self.directory.join(KEY_FILE);
-        let previous = serde_json::json!(&self.keys.load().current.public).to_string();
-        files::replace(&self.directory.join(PREVIOUS_FILE), files::PUBLIC, &previous.into())?;
-        files::replace(&path, files::PRIVATE, &key::generate(&path)?)?;
-        self.keys.store(Arc::new(Keys::open(&self.directory)?));
+    /// When a file cannot be read or written; the present keys then stay.
+    pub fn turn_keys(&self, now: UnixMillis) -> Result<(), KeyFileError> {
+        Keys::open(&self.directory)?.turn(&self.directory, now)?;
+        let turned = Keys::open(&self.directory)?;
+        // The same keys stay the same set, so that verified tokens stay known.
+        let present = self.keys.load();
+        if turned.jwks != present.jwks || turned.current.public != present.current.public {
+            self.keys.store(Arc::new(turned));
+        }
         Ok(())
     }
 
@@ -115,7 +109,7 @@ impl Mint {
         &self.issuer
     }
 
-    /// The JWK Set with the present and the previous key.
+    /// The JWK Set: the key that signs, and where there are any, the one after it and the one before.
     pub fn jwks(&self) -> String {
         self.keys.load().jwks.clone()
     }
@@ -167,34 +161,6 @@ impl Mint {
     }
 }
 
-impl Keys {
-    fn open(directory: &Path) -> Result<Self, KeyFileError> {
-        let current = SigningKey::open(&directory.join(KEY_FILE), TYPE)?;
-        let previous = previous(&directory.join(PREVIOUS_FILE))?;
-        // A rotation that was interrupted has written the present key as the previous one.
-        let previous = previous.filter(|previous| previous.kid != current.public.kid);
-        let all: Vec<&PublicJwk> = std::iter::once(&current.public).chain(&previous).collect();
-        let jwks = jwk_set(&all);
-        let published = KeySet::parse(jwks.as_bytes()).map_err(|error| KeyFileError::Content {
-            path: directory.join(PREVIOUS_FILE),
-            expected: "a public key",
-            reason: error.to_string(),
-        })?;
-        Ok(Self { current, published: Arc::new(published), jwks })
-    }
-}
-
-fn previous(path: &Path) -> Result<Option<PublicJwk>, KeyFileError> {
-    use secrecy::ExposeSecret as _;
-    let Some(text) = files::read(path, files::PUBLIC)? else { return Ok(None) };
-    let jwk = serde_json::from_str(text.expose_secret()).map_err(|error| KeyFileError::Content {
-        path: path.to_owned(),
-        expected: "a public JWK",
-        reason: error.to_string(),
-    })?;
-    Ok(Some(jwk))
-}
-
 impl<'a> Hop<'a> {
     /// The hop that `permit` allows, if a token can say it.
     fn of(permit: &'a Permit, now: UnixMillis, ttl: Duration) -> Result<Self, MintError> {
@@ -206,7 +172,7 @@ impl<'a> Hop<'a> {
         let endpoint = permit.destination().endpoint().ok_or_else(no_endpoint)?;
         let (proven, chain) = (&permit.caller().proven, &*permit.caller().chain);
         let actors = chain.actors.len() + 1;
-        if actors > MAX_ACTORS {
+        if actors > MAX_DEPTH {
             return Err(MintError::ChainTooLong { actors });
         }
         let acts = |entity: &EntityId| matches!(entity.kind, EntityKind::Agent | EntityKind::Service);
@@ -234,7 +200,8 @@ impl Serialize for Payload<'_> {
         claims.serialize_entry("iss", self.issuer)?;
         match user {
             Some(user) => {
-                claims.serialize_entry("sub", &*user.subject)?;
+                // What two issuers call by one name are two people, and none is an agent: an agent's name has no '#' (ADR 21).
+                claims.serialize_entry("sub", &user.id())?;
                 claims.serialize_entry("sub_id", &SubjectId(user))?;
             }
             None => claims.serialize_entry("sub", &Text(chain.actors.first().unwrap_or(caller)))?,

@@ -4,7 +4,8 @@
 //! - an SVID alone is its workload; a token alone is the principal that its (issuer, subject) is registered on;
 //! - an SVID with a person's token is the workload acting for the person, where the workload's record lists the issuer;
 //! - a token with `act` is the actor acting for the subject, under the same condition;
-//! - a per-hop token is the principal it was minted for, continuing the chain;
+//! - a per-hop token is the principal it was minted for, continuing the chain, and its user under that same condition;
+//! - a JWT-SVID is its workload, as an X.509-SVID is; beside one it must be of the same workload;
 //! - two credentials that each name a principal are ambiguous, and a person's token alone is nobody;
 //! - what is proven ends when the first credential that was needed to prove it ends.
 
@@ -21,7 +22,7 @@ use vidimus_core::snapshot::Snapshot;
 use super::claims::{Actor, Claims, HopClaims};
 use super::token::shown;
 use super::verified::Verified;
-use crate::spiffe::PeerSvid;
+use crate::spiffe::{PeerSvid, SpiffeId};
 
 /// Prefix of the subject of a Kubernetes ServiceAccount token.
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
@@ -55,15 +56,29 @@ impl Registry<'_> {
     fn principal_of(&self, bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Result<Bound, Refusal> {
         match (bearer, peer) {
             (None, None) => Err(Refusal::new(Code::CredentialMissing, "no credential was presented")),
-            (None, Some(peer)) => Ok(workload(self.peer(peer)?, peer)),
+            (None, Some(peer)) => Ok(workload(self.peer(peer)?, &peer.spiffe_id)),
             (Some(Verified::Hop { hop, .. }), peer) => self.hop(hop, peer),
+            (Some(Verified::Svid { id, .. }), peer) => self.jwt_svid(id, peer),
             (Some(Verified::Issued { claims, .. }), None) => self.bearer_alone(claims),
             (Some(Verified::Issued { claims, .. }), Some(peer)) => self.workload_and_user(claims, peer),
         }
     }
 
+    /// One workload's two forms of SVID prove what each proves alone.
+    fn jwt_svid(&self, id: &SpiffeId, peer: Option<&PeerSvid>) -> Result<Bound, Refusal> {
+        if peer.is_some_and(|peer| peer.spiffe_id != *id) {
+            let message = "the JWT-SVID is of another workload than the X.509-SVID";
+            return Err(Refusal::new(Code::CredentialAmbiguous, message));
+        }
+        Ok(workload(self.registered_svid(id)?, id))
+    }
+
     fn peer(&self, peer: &PeerSvid) -> Result<&Principal, Refusal> {
-        let id = peer.spiffe_id.as_str();
+        self.registered_svid(&peer.spiffe_id)
+    }
+
+    fn registered_svid(&self, id: &SpiffeId) -> Result<&Principal, Refusal> {
+        let id = id.as_str();
         self.snapshot.principal_by_spiffe(id).ok_or_else(|| {
             Refusal::new(Code::PrincipalUnknown, format!("no principal is registered with {}", shown(id)))
         })
@@ -80,6 +95,9 @@ impl Registry<'_> {
         let principal = principal.ok_or_else(|| {
             Refusal::new(Code::PrincipalUnknown, format!("{} is not registered any more", hop.destination))
         })?;
+        if let Some(user) = &hop.user {
+            may_act_for(&principal, &user.issuer)?;
+        }
         let identity = match peer {
             Some(peer) if self.peer(peer)?.entity() != principal.entity() => return Err(not_for_caller(hop)),
             Some(peer) => Arc::from(peer.spiffe_id.as_str()),
@@ -137,7 +155,7 @@ impl Registry<'_> {
         let principal = self.peer(peer)?;
         if claims.actors.is_empty() {
             let user = self.user(claims, principal)?;
-            return Ok(Bound { user: Some(user), ..workload(principal, peer) });
+            return Ok(Bound { user: Some(user), ..workload(principal, &peer.spiffe_id) });
         }
         let acting = self.actor_for_subject(claims)?;
         if acting.principal.entity() != principal.entity() {
@@ -153,11 +171,7 @@ impl Registry<'_> {
             let message = "the token's subject is itself a registered principal; present one identity only";
             return Err(Refusal::new(Code::CredentialAmbiguous, message));
         }
-        if !principal.acts_for().iter().any(|acts| acts.issuer == claims.issuer) {
-            let message =
-                format!("{} may not act for people of {}", principal.entity(), shown(&claims.issuer));
-            return Err(Refusal::new(Code::UserNotAllowed, message));
-        }
+        may_act_for(principal, &claims.issuer)?;
         Ok(User {
             issuer: claims.issuer.clone(),
             subject: claims.subject.clone(),
@@ -213,6 +227,15 @@ impl Registry<'_> {
     }
 }
 
+/// The rule of `actsFor`, whichever credential names the person.
+fn may_act_for(principal: &Principal, issuer: &str) -> Result<(), Refusal> {
+    if principal.may_act_for(issuer) {
+        return Ok(());
+    }
+    let message = format!("{} may not act for people of {}", principal.entity(), shown(issuer));
+    Err(Refusal::new(Code::UserNotAllowed, message))
+}
+
 /// What verified credentials name, whether or not anybody is registered with it: the workload, and the person where the token
 /// can only be one's.
 fn named(bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Option<refusal::Verified> {
@@ -225,6 +248,9 @@ fn named(bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Option<refusal::
             identity: workload.unwrap_or_else(|| format!("hop:{}", hop.destination).into()),
             user: hop.user.as_ref().map(|user| user.id().into()),
         },
+        Verified::Svid { id, .. } => {
+            refusal::Verified { identity: workload.unwrap_or_else(|| id.as_str().into()), user: None }
+        }
         Verified::Issued { claims, .. } => {
             let person = format!("{}#{}", claims.issuer, claims.subject);
             let actor = claims.actors.first().filter(|actor| actor.of(&claims.issuer));
@@ -244,8 +270,8 @@ fn end(bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Option<UnixMillis>
     token.into_iter().chain(peer.map(|peer| peer.not_after)).min()
 }
 
-fn workload(principal: &Principal, peer: &PeerSvid) -> Bound {
-    let identity = Arc::from(peer.spiffe_id.as_str());
+fn workload(principal: &Principal, id: &SpiffeId) -> Bound {
+    let identity = Arc::from(id.as_str());
     Bound { principal: principal.clone(), identity, user: None, delegated: None }
 }
 

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use vidimus_core::caller::{Chain, UnixMillis, User};
+use vidimus_core::caller::{Chain, MAX_DEPTH, UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::token::malformed;
-use crate::MAX_ACTORS;
 
 /// How far ahead of ours an issuer's clock may be, in milliseconds, for `nbf` and `iat`. `exp` gets no leeway: a client can renew.
 pub(crate) const CLOCK_LEEWAY: i64 = 60_000;
@@ -27,6 +26,13 @@ pub(crate) struct Times {
 }
 
 impl Times {
+    pub(crate) fn read(json: &Json<'_>) -> Result<Self, Refusal> {
+        let expires = date(json, "exp")?
+            .ok_or_else(|| malformed("it has no 'exp'; tokens that never end are refused"))?;
+        let begins = date(json, "nbf")?.max(date(json, "iat")?).unwrap_or_default();
+        Ok(Self { expires, begins: UnixMillis(begins.0.saturating_sub(CLOCK_LEEWAY)) })
+    }
+
     pub(crate) fn check(self, now: UnixMillis) -> Result<(), Refusal> {
         if now >= self.expires {
             return Err(Refusal::new(Code::TokenExpired, "the token has expired"));
@@ -62,7 +68,7 @@ pub(crate) struct Claims {
     pub(crate) subject: Arc<str>,
     pub(crate) times: Times,
     pub(crate) email: Option<Arc<str>>,
-    /// The current actor first, at most [`MAX_ACTORS`].
+    /// The current actor first, at most [`MAX_DEPTH`].
     pub(crate) actors: Vec<Actor>,
     pub(crate) issued: Option<UnixMillis>,
     /// Further claims that are one string, number or boolean, as text.
@@ -71,18 +77,13 @@ pub(crate) struct Claims {
 
 impl Claims {
     pub(crate) fn read(json: &Json<'_>) -> Result<Self, Refusal> {
-        let seconds = |name: &str| json.get(name).map(|value| numeric_date(name, value)).transpose();
-        let expires =
-            seconds("exp")?.ok_or_else(|| malformed("it has no 'exp'; tokens that never end are refused"))?;
-        let issued = seconds("iat")?;
-        let begins = seconds("nbf")?.max(issued).unwrap_or_default();
         Ok(Self {
             issuer: name(json, "iss")?.into(),
             subject: name(json, "sub")?.into(),
-            times: Times { expires, begins: UnixMillis(begins.0.saturating_sub(CLOCK_LEEWAY)) },
+            times: Times::read(json)?,
             email: email(json),
             actors: actors(json)?,
-            issued,
+            issued: date(json, "iat")?,
             other: other(json),
         })
     }
@@ -100,6 +101,10 @@ pub(crate) fn name<'a>(json: &'a Json<'_>, name: &str) -> Result<&'a str, Refusa
         Some(_) => Err(malformed(format!("'{name}' is empty or has control characters"))),
         None => Err(malformed(format!("it has no '{name}' that is a string"))),
     }
+}
+
+fn date(json: &Json<'_>, name: &str) -> Result<Option<UnixMillis>, Refusal> {
+    json.get(name).map(|value| numeric_date(name, value)).transpose()
 }
 
 /// RFC 7519 section 2, NumericDate: seconds, also with a fraction.
@@ -129,8 +134,9 @@ fn actors(json: &Json<'_>) -> Result<Vec<Actor>, Refusal> {
     let mut actors = Vec::new();
     let mut outer = json;
     while let Some(act) = outer.get("act") {
-        if actors.len() == MAX_ACTORS {
-            return Err(malformed(format!("'act' is nested more than {MAX_ACTORS} deep")));
+        if actors.len() == MAX_DEPTH {
+            let message = format!("the token's chain ('act') is deeper than {MAX_DEPTH}");
+            return Err(Refusal::new(Code::DelegationTooDeep, message));
         }
         if act.as_object().is_none() {
             return Err(malformed("'act' is not an object (RFC 8693 section 4.1)"));

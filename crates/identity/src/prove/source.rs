@@ -10,6 +10,8 @@ use super::remote::Remote;
 use super::token::Token;
 use crate::issue::local::LocalIdentity;
 use crate::issue::mint::Mint;
+use crate::spiffe::TrustDomain;
+use crate::tls::TrustStore;
 
 /// The party that signed a token.
 #[derive(Clone, Debug)]
@@ -19,6 +21,11 @@ pub(crate) enum Source {
     /// The built-in issuer.
     Local(Arc<LocalIdentity>),
     Remote(Arc<Remote>),
+    /// The authorities of a trust domain, for JWT-SVIDs.
+    Svids {
+        store: TrustStore,
+        domain: TrustDomain,
+    },
 }
 
 impl Source {
@@ -28,6 +35,9 @@ impl Source {
             Self::Mint(mint) => mint.verifies_with(keys),
             Self::Local(local) => Arc::ptr_eq(local.keys(), keys),
             Self::Remote(remote) => remote.verifies_with(keys, now),
+            Self::Svids { store, domain } => {
+                store.token_keys(domain).is_some_and(|in_force| Arc::ptr_eq(&in_force, keys))
+            }
         }
     }
 
@@ -37,6 +47,7 @@ impl Source {
             Self::Mint(mint) => mint.keys(),
             Self::Local(local) => local.keys().clone(),
             Self::Remote(remote) => remote.keys(now).await?,
+            Self::Svids { store, domain } => store.token_keys(domain).ok_or_else(|| no_authority(domain))?,
         };
         let error = match check(&keys, token) {
             Ok(()) => return Ok(keys),
@@ -53,6 +64,11 @@ impl Source {
             _ => Err(refused(error, token)),
         }
     }
+}
+
+pub(crate) fn no_authority(domain: &TrustDomain) -> Refusal {
+    let message = format!("no trust bundle here has authorities for JWT-SVIDs of {domain}");
+    Refusal::new(Code::SvidInvalid, message)
 }
 
 fn check(keys: &KeySet, token: &Token<'_>) -> Result<(), KeyError> {

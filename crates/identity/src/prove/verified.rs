@@ -4,12 +4,15 @@ use vidimus_core::refusal::Refusal;
 
 use super::audience::Audience;
 use super::claims::{Claims, HopClaims, Times};
+use crate::spiffe::SpiffeId;
 
 /// What a verified bearer token is, before it is known whom it proves.
 #[derive(Clone, Debug)]
 pub(crate) enum Verified {
     /// One that our own mint issued for a hop to the caller.
     Hop { hop: HopClaims, times: Times },
+    /// A JWT-SVID of a workload.
+    Svid { id: SpiffeId, times: Times, audience: Audience },
     /// One of an issuer, elsewhere or built in.
     Issued { claims: Claims, audience: Audience },
 }
@@ -17,7 +20,7 @@ pub(crate) enum Verified {
 impl Verified {
     pub(crate) fn times(&self) -> Times {
         match self {
-            Self::Hop { times, .. } => *times,
+            Self::Hop { times, .. } | Self::Svid { times, .. } => *times,
             Self::Issued { claims, .. } => claims.times,
         }
     }
@@ -26,7 +29,7 @@ impl Verified {
     pub(crate) fn admits(&self, route: &str) -> Result<(), Refusal> {
         match self {
             Self::Hop { .. } => Ok(()),
-            Self::Issued { audience, .. } => audience.admits(route),
+            Self::Svid { audience, .. } | Self::Issued { audience, .. } => audience.admits(route),
         }
     }
 }

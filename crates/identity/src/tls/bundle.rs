@@ -11,18 +11,29 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use serde_json::Value;
 use vidimus_core::json::Json;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
 use super::provider;
+use crate::prove::keys::KeySet;
 use crate::spiffe::{SpiffeIdError, TrustDomain, only_uri_name};
 
-/// The CAs of one trust domain.
+/// The authorities of one trust domain: of X.509-SVIDs, of JWT-SVIDs, or of both.
 #[derive(Clone, Debug)]
 pub struct TrustBundle {
     trust_domain: TrustDomain,
-    verifier: Arc<dyn ClientCertVerifier>,
+    authorities: Authorities,
+}
+
+/// What SVIDs of a trust domain are verified with.
+#[derive(Clone, Debug)]
+struct Authorities {
+    /// `None` where the bundle has no CA.
+    certificates: Option<Arc<dyn ClientCertVerifier>>,
+    /// `None` where it has no key for JWT-SVIDs, as one in PEM.
+    tokens: Option<Arc<KeySet>>,
 }
 
 /// Why a file is not a trust bundle.
@@ -30,7 +41,7 @@ pub struct TrustBundle {
 pub enum TrustBundleError {
     #[error("neither PEM certificates nor a SPIFFE bundle (JSON): {reason}")]
     Format { reason: String },
-    #[error("there is no CA certificate in it")]
+    #[error("there is neither a CA certificate nor a key for JWT-SVIDs in it")]
     Empty,
     #[error("its trust domain is not given, and its certificates do not name one (a URI name spiffe://…)")]
     NoTrustDomain,
@@ -49,8 +60,10 @@ impl TrustBundle {
     /// # Errors
     /// See [`TrustBundleError`].
     pub fn parse(trust_domain: Option<&TrustDomain>, bytes: &[u8]) -> Result<Self, TrustBundleError> {
-        let certificates =
-            if bytes.trim_ascii_start().starts_with(b"{") { from_json(bytes)? } else { from_pem(bytes)? };
+        let (certificates, tokens) = match bytes.trim_ascii_start().starts_with(b"{") {
+            true => from_json(bytes)?,
+            false => (from_pem(bytes)?, None),
+        };
         let mut expected = trust_domain.cloned();
         let mut roots = RootCertStore::empty();
         for certificate in certificates {
@@ -64,10 +77,12 @@ impl TrustBundle {
             roots.add(certificate).map_err(|error| TrustBundleError::Root { reason: error.to_string() })?;
         }
         let trust_domain = expected.ok_or(TrustBundleError::NoTrustDomain)?;
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider()))
-            .build()
-            .map_err(|error| TrustBundleError::Root { reason: error.to_string() })?;
-        Ok(Self { trust_domain, verifier })
+        let certificates = match roots.is_empty() {
+            true => None,
+            false => Some(verifier(roots)?),
+        };
+        let tokens = tokens.map(Arc::new);
+        Ok(Self { trust_domain, authorities: Authorities { certificates, tokens } })
     }
 
     /// The domain whose SVIDs its roots vouch for.
@@ -83,8 +98,15 @@ fn from_pem(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustBundleErr
     if certificates.is_empty() { Err(TrustBundleError::Empty) } else { Ok(certificates) }
 }
 
-/// Section 4.2: keys with `use` `x509-svid` hold exactly one certificate in `x5c`; others are for other things.
-fn from_json(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustBundleError> {
+fn verifier(roots: RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, TrustBundleError> {
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider()))
+        .build()
+        .map_err(|error| TrustBundleError::Root { reason: error.to_string() })
+}
+
+/// Section 4.2: keys with `use` `x509-svid` hold exactly one certificate in `x5c`, those with `jwt-svid` have a `kid`; others are
+/// for other things.
+fn from_json(bytes: &[u8]) -> Result<(Vec<CertificateDer<'static>>, Option<KeySet>), TrustBundleError> {
     let format = |reason: &str| TrustBundleError::Format { reason: reason.to_owned() };
     let json = Json::parse(bytes).map_err(|error| format(&error.to_string()))?;
     let keys = json.get("keys").and_then(Json::as_array).ok_or_else(|| format("no array 'keys'"))?;
@@ -96,7 +118,25 @@ fn from_json(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustBundleEr
         let der = certificate.as_str().and_then(|text| STANDARD.decode(text).ok());
         certificates.push(CertificateDer::from(der.ok_or_else(|| format("'x5c' is not base64"))?));
     }
-    if certificates.is_empty() { Err(TrustBundleError::Empty) } else { Ok(certificates) }
+    let tokens = token_keys(bytes)?;
+    match (certificates.is_empty(), &tokens) {
+        (true, None) => Err(TrustBundleError::Empty),
+        _ => Ok((certificates, tokens)),
+    }
+}
+
+/// The keys for JWT-SVIDs, without their `use`, by which other sets of keys would leave them out.
+fn token_keys(bytes: &[u8]) -> Result<Option<KeySet>, TrustBundleError> {
+    let format = |reason: String| TrustBundleError::Format { reason };
+    let mut json: Value = serde_json::from_slice(bytes).map_err(|error| format(error.to_string()))?;
+    let Some(keys) = json.get_mut("keys").and_then(Value::as_array_mut) else { return Ok(None) };
+    keys.retain(|key| key.get("use").and_then(Value::as_str) == Some("jwt-svid") && key.get("kid").is_some());
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    keys.iter_mut().filter_map(Value::as_object_mut).for_each(|key| drop(key.remove("use")));
+    let set = serde_json::json!({ "keys": keys }).to_string();
+    KeySet::parse(set.as_bytes()).map(Some).map_err(|error| format(error.to_string()))
 }
 
 fn named_domain(certificate: &CertificateDer<'_>) -> Result<Option<TrustDomain>, TrustBundleError> {
@@ -108,7 +148,7 @@ fn named_domain(certificate: &CertificateDer<'_>) -> Result<Option<TrustDomain>,
 
 /// The bundles in force. Clones share them; [`TrustStore::update`] changes them under a running listener.
 #[derive(Clone, Debug, Default)]
-pub struct TrustStore(Arc<ArcSwap<BTreeMap<TrustDomain, Arc<dyn ClientCertVerifier>>>>);
+pub struct TrustStore(Arc<ArcSwap<BTreeMap<TrustDomain, Authorities>>>);
 
 impl TrustStore {
     /// Of two bundles of one trust domain the later counts.
@@ -118,13 +158,18 @@ impl TrustStore {
         store
     }
 
-    /// Replaces all bundles, from the next handshake on.
+    /// Replaces all bundles, from the next handshake and the next token on.
     pub fn update(&self, bundles: Vec<TrustBundle>) {
-        let domains = bundles.into_iter().map(|bundle| (bundle.trust_domain, bundle.verifier));
+        let domains = bundles.into_iter().map(|bundle| (bundle.trust_domain, bundle.authorities));
         self.0.store(Arc::new(domains.collect()));
     }
 
     pub(crate) fn verifier(&self, domain: &TrustDomain) -> Option<Arc<dyn ClientCertVerifier>> {
-        self.0.load().get(domain).cloned()
+        self.0.load().get(domain)?.certificates.clone()
+    }
+
+    /// The keys for JWT-SVIDs of a trust domain.
+    pub(crate) fn token_keys(&self, domain: &TrustDomain) -> Option<Arc<KeySet>> {
+        self.0.load().get(domain)?.tokens.clone()
     }
 }

@@ -307,6 +307,8 @@ fn no_audience_is_no_configuration() {
         service_account_issuer: None,
         allow_insecure_issuers: false,
         issuer_roots: None,
+        roots_of_issuers: Vec::new(),
+        trust: vidimus_identity::TrustStore::default(),
         limits: vidimus_identity::Limits::default(),
     };
     let result = vidimus_identity::Authenticator::new(config.clone());
@@ -314,6 +316,8 @@ fn no_audience_is_no_configuration() {
     let no_roots = vidimus_identity::Config {
         audiences: vec![GATEWAY.into()],
         issuer_roots: Some(b"none".to_vec()),
+        roots_of_issuers: Vec::new(),
+        trust: vidimus_identity::TrustStore::default(),
         ..config
     };
     let result = vidimus_identity::Authenticator::new(no_roots);

@@ -166,7 +166,7 @@ async fn two_identities_are_one_too_many() {
         ("act that is text", json!({ "sub": "anna", "act": "bot-1" }), false, Err(Code::TokenMalformed)),
         ("act that is null", json!({ "sub": "anna", "act": null }), false, Err(Code::TokenMalformed)),
         ("act without a subject", json!({ "sub": "anna", "act": {} }), false, Err(Code::TokenMalformed)),
-        ("act nested too deep", json!({ "sub": "anna", "act": deep }), false, Err(Code::TokenMalformed)),
+        ("act nested too deep", json!({ "sub": "anna", "act": deep }), false, Err(Code::DelegationTooDeep)),
         (
             "a prior actor nobody knows",
             json!({ "sub": "anna", "act": merged(actor("bot-1"), json!({ "act": actor("x") })) }),

@@ -9,12 +9,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Value, json};
 use vidimus_core::call::Destination;
-use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
+use vidimus_core::caller::{Caller, Chain, MAX_DEPTH, Proven, UnixMillis, User};
 use vidimus_core::entity::EntityId;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::Principal;
-use vidimus_identity::{KeyFileError, MAX_ACTORS, Mint, MintError};
+use vidimus_identity::{KEY_LEAD, KEY_LIFE, KEY_LOOK, KeyFileError, Mint, MintError};
 use vidimus_testkit::issuer::compact;
 use vidimus_testkit::permit::permit;
 
@@ -32,9 +32,10 @@ fn chain(actors: &[&str]) -> Chain {
     }
 }
 
+/// Of an issuer that invoice-bot and summarizer act for.
 fn anna() -> User {
     User {
-        issuer: "https://login.example".into(),
+        issuer: "urn:vidimus:local".into(),
         subject: "anna".into(),
         email: Some("anna@example.com".into()),
     }
@@ -68,11 +69,14 @@ fn signed(world: &World, over: Value) -> String {
     let key = EncodingKey::from_ec_pem(&pem).unwrap();
     let good = json!({
         "iss": HOPS, "sub": "anna", "aud": "x", "dst": "Agent/finance/summarizer", "email": "anna@example.com",
-        "sub_id": { "format": "iss_sub", "iss": "https://login.example", "sub": "anna" },
+        "sub_id": { "format": "iss_sub", "iss": "urn:vidimus:local", "sub": "anna" },
         "act": { "sub": "Agent/finance/invoice-bot" }, "depth": 1, "txn": "t", "txn_iat": 1, "jti": "j",
         "iat": now().0 / 1000, "exp": now().0 / 1000 + 60,
     });
-    jsonwebtoken::encode(&Header::new(Algorithm::ES256), &merged(good, over), &key).unwrap()
+    let mut claims = merged(good, over);
+    // An absent user is not one that is null.
+    claims.as_object_mut().unwrap().retain(|name, value| name != "sub_id" || !value.is_null());
+    jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &key).unwrap()
 }
 
 fn token(hop: &vidimus_identity::HopToken) -> String {
@@ -110,8 +114,8 @@ fn it_is_an_access_token_that_others_can_read() {
     assert_eq!(jti.len(), 16);
     let expected = json!({
         "iss": HOPS,
-        "sub": "anna",
-        "sub_id": { "format": "iss_sub", "iss": "https://login.example", "sub": "anna" },
+        "sub": "urn:vidimus:local#anna",
+        "sub_id": { "format": "iss_sub", "iss": "urn:vidimus:local", "sub": "anna" },
         "email": "anna@example.com",
         "client_id": "Agent/finance/invoice-bot",
         "aud": "http://summarizer.finance:8080/",
@@ -178,12 +182,55 @@ async fn the_agent_it_was_minted_for_continues_the_chain() {
 
     // And on: the next hop keeps the transaction, its beginning and the user.
     let caller = Caller { proven: proven.clone(), chain: Arc::new(expected.clone()) };
-    let permit = permit(&caller, &agent(&world, "tenant"), "call-2");
-    let next = world.bearer(&mint_for(&world.mint, &permit, 60)).await.unwrap();
+    let permit_of = |name: &str| permit(&caller, &agent(&world, name), "call-2");
+    let next = world.bearer(&mint_for(&world.mint, &permit_of("invoice-bot"), 60)).await.unwrap();
     let delegated = next.delegated.as_ref().unwrap();
     assert_eq!(delegated.depth(), 4);
     assert_eq!((&*delegated.transaction, delegated.started), ("txn-1", UnixMillis(1_700_000_000_123)));
     assert_eq!(next.user, Some(anna()));
+
+    // Nobody acts for people of issuers that its record does not list, also where a chain brings them (ADR 6).
+    let of_tenant = mint_for(&world.mint, &permit_of("tenant"), 60);
+    assert_eq!(code(&world.bearer(&of_tenant).await), Err(Code::UserNotAllowed));
+}
+
+/// Two people of one name, and one who is named like an agent, are three to an upstream, and none of them is the agent.
+#[test]
+fn the_subject_is_qualified_by_its_issuer() {
+    let world = World::new();
+    let user = |issuer: &str, subject: &str| {
+        Some(User { issuer: issuer.into(), subject: subject.into(), email: None })
+    };
+    let mut subjects = std::collections::BTreeSet::new();
+    let people = [
+        user("https://a.example", "alice"),
+        user("https://b.example", "alice"),
+        user("https://a.example", "Agent/finance/invoice-bot"),
+        user("https://a.example", "https://b.example#alice"),
+        user("urn:vidimus:local", "Agent/finance/invoice-bot"),
+        None,
+    ];
+    for person in people.clone() {
+        let permit =
+            permit(&invoice_bot(&world, person, &chain(&[])), &agent(&world, "summarizer"), "call-1");
+        let claims = payload(&mint_for(&world.mint, &permit, 60));
+        subjects.insert(claims["sub"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(subjects.len(), people.len(), "{subjects:?}");
+}
+
+#[tokio::test]
+async fn a_chain_that_is_too_deep_is_refused_as_that() {
+    let world = World::new();
+    let nested = |actors: usize| {
+        (0..actors).fold(Value::Null, |act, _| match act {
+            Value::Null => json!({ "sub": "Agent/finance/invoice-bot" }),
+            act => json!({ "sub": "Agent/finance/invoice-bot", "act": act }),
+        })
+    };
+    let token = |actors: usize| signed(&world, json!({ "act": nested(actors), "depth": actors }));
+    assert_eq!(code(&world.bearer(&token(MAX_DEPTH)).await), Ok("Agent/finance/summarizer".to_owned()));
+    assert_eq!(code(&world.bearer(&token(MAX_DEPTH + 1)).await), Err(Code::DelegationTooDeep));
 }
 
 #[tokio::test]
@@ -199,7 +246,13 @@ async fn it_proves_nothing_of_anybody_else() {
         ("an agent's skill", to("Skill/finance/summarizer/sum"), None, Err(Code::TokenDestination)),
         ("an agent that is gone", to("Agent/finance/gone"), None, Err(Code::PrincipalUnknown)),
         ("a service by an agent's name", to("Service/finance/summarizer"), None, Err(Code::PrincipalUnknown)),
-        ("a service", to("Service/finance/reporting"), None, Ok("Service/finance/reporting".to_owned())),
+        ("a service that acts for nobody", to("Service/finance/reporting"), None, Err(Code::UserNotAllowed)),
+        (
+            "a service, for nobody",
+            signed(&world, json!({ "dst": "Service/finance/reporting", "sub_id": null })),
+            None,
+            Ok("Service/finance/reporting".to_owned()),
+        ),
         (
             "the agent, by its SVID",
             to("Agent/finance/summarizer"),
@@ -238,12 +291,10 @@ fn what_must_not_be_minted_is_not() {
         world.mint.mint(&permit, now(), Duration::from_millis(ttl)).map(|_| ())
     };
     let summarizer = agent(&world, "summarizer");
-    let maximal = chain(&["Agent/a/b"; MAX_ACTORS - 1]);
-    let too_long = chain(&["Agent/a/b"; MAX_ACTORS]);
+    let maximal = chain(&["Agent/a/b"; MAX_DEPTH - 1]);
     let laundered = chain(&["Tool/finance/ledger/x"]);
     assert_eq!(mint(&maximal, &summarizer, 120_000), Ok(()));
-    let actors = MAX_ACTORS + 1;
-    assert_eq!(mint(&too_long, &summarizer, 1000), Err(MintError::ChainTooLong { actors }));
+    // A longer one has no permit: it is refused as too deep before.
     for ttl in [0, 999, 120_001] {
         let expected = MintError::Ttl { ttl: Duration::from_millis(ttl) };
         assert_eq!(mint(&chain(&[]), &summarizer, ttl), Err(expected));
@@ -268,7 +319,7 @@ fn names_are_escaped() {
     let caller = invoice_bot(&world, Some(user), &chain(&[]));
     let permit = permit(&caller, &Destination::Agent(Arc::new(other)), "call-1");
     let (_, claims) = read_elsewhere(&world.mint, &mint_for(&world.mint, &permit, 60));
-    assert_eq!(claims["sub"], "a\",\"sub\":\"admin");
+    assert_eq!(claims["sub"], "https://x\"#a\",\"sub\":\"admin");
     assert_eq!(claims["dst"], "Agent/a/b\",\"dst\":\"Agent/x/y");
 }
 
@@ -325,21 +376,130 @@ async fn a_forged_one_is_refused() {
     assert_eq!(code(&world.bearer(&unsigned).await), Err(Code::TokenAlgorithm));
 }
 
+/// The key ids that others are told.
+fn published(mint: &Mint) -> Vec<String> {
+    let set: Value = serde_json::from_str(&mint.jwks()).unwrap();
+    let keys = set.get("keys").and_then(Value::as_array).unwrap();
+    keys.iter().map(|key| key.get("kid").and_then(Value::as_str).unwrap().to_owned()).collect()
+}
+
+/// The key id that a token is signed with.
+fn signer(token: &str) -> String {
+    jsonwebtoken::decode_header(token).unwrap().kid.unwrap()
+}
+
 #[tokio::test]
-async fn a_rotated_key_is_good_once_more() {
+async fn one_key_follows_another_by_itself() {
     let world = World::new();
-    let token = minted(&world, &world.mint, &chain(&[]));
-    assert!(world.bearer(&token).await.is_ok());
-    world.mint.rotate().unwrap();
-    assert!(world.bearer(&token).await.is_ok(), "the previous key");
-    read_elsewhere(&world.mint, &token);
-    let newer = minted(&world, &world.mint, &chain(&[]));
+    let mint = &world.mint;
+    let at = |after: Duration| UnixMillis(now().0 + i64::try_from(after.as_millis()).unwrap());
+    let second = Duration::from_secs(1);
+    let turn = |after: Duration| mint.turn_keys(at(after)).unwrap();
+    turn(Duration::ZERO);
+    let first = published(mint);
+    assert_eq!(first.len(), 1);
+    turn(KEY_LIFE - KEY_LEAD - second);
+    assert_eq!(published(mint), first);
+    turn(KEY_LIFE - KEY_LEAD);
+    let both = published(mint);
+    assert!(
+        both.len() == 2 && both[0] == first[0],
+        "the next one is published, the first one signs: {both:?}"
+    );
+    let early = minted(&world, mint, &chain(&[]));
+    assert_eq!(signer(&early), first[0]);
+    turn(KEY_LIFE - second);
+    assert_eq!(published(mint), both);
+    let old = minted(&world, mint, &chain(&[]));
+    assert!(world.bearer(&old).await.is_ok());
+
+    // Another process of the same directory, and one that is started now, have the same keys.
+    let other = Mint::open(world.directory.path(), HOPS).unwrap();
+    turn(KEY_LIFE);
+    let turned = published(mint);
+    assert_eq!(turned, [both[1].clone(), both[0].clone()], "the old one stays published");
+    let newer = minted(&world, mint, &chain(&[]));
+    assert_eq!(signer(&newer), both[1]);
+    for token in [&old, &newer] {
+        assert!(world.bearer(token).await.is_ok());
+        read_elsewhere(mint, token);
+    }
+    read_elsewhere(&other, &newer);
+    other.turn_keys(at(KEY_LIFE + second)).unwrap();
+    assert_eq!(signer(&minted(&world, &other, &chain(&[]))), both[1]);
+    assert_eq!(published(&Mint::open(world.directory.path(), HOPS).unwrap()), turned);
+
+    let last_token = Duration::from_secs(120 + 60);
+    turn(KEY_LIFE + last_token);
+    assert_eq!(published(mint), turned, "a token of 120 s may be presented under a clock that differs");
+    turn(KEY_LIFE + last_token + KEY_LOOK);
+    assert_eq!(published(mint), [both[1].clone()]);
+    assert_eq!(code(&world.bearer(&old).await), Err(Code::TokenKeyUnknown));
     assert!(world.bearer(&newer).await.is_ok());
-    world.mint.rotate().unwrap();
-    assert_eq!(code(&world.bearer(&token).await), Err(Code::TokenKeyUnknown), "the one before");
-    assert!(world.bearer(&newer).await.is_ok());
-    let reopened = Mint::open(world.directory.path(), HOPS).unwrap();
-    assert_eq!(reopened.jwks(), world.mint.jwks());
+}
+
+#[test]
+fn keys_are_few_whenever_they_are_looked_at_and_none_signs_before_it_was_known() {
+    let world = World::new();
+    let mint = &world.mint;
+    let hour = 3_600_000;
+    let mut time = now().0;
+    let mut known = std::collections::HashMap::new();
+    // Looked at every hour, every ten days, once in a year, and by a clock that was set back.
+    let steps = std::iter::repeat_n(hour, 24 * 40)
+        .chain(std::iter::repeat_n(240 * hour, 12))
+        .chain(std::iter::repeat_n(24 * 366 * hour, 4))
+        .chain([-24 * 400 * hour])
+        .chain(std::iter::repeat_n(hour, 24 * 3));
+    let mut signed = std::collections::BTreeSet::new();
+    for step in steps {
+        time += step;
+        mint.turn_keys(UnixMillis(time)).unwrap();
+        let keys = published(mint);
+        assert!((1..=3).contains(&keys.len()), "{keys:?}");
+        for key in &keys {
+            known.entry(key.clone()).or_insert(time);
+        }
+        let signer = keys[0].clone();
+        if signed.insert(signer.clone()) && signed.len() > 1 {
+            let lead = i64::try_from(KEY_LEAD.as_millis()).unwrap();
+            assert!(
+                time - known[&signer] >= lead,
+                "it signs {} ms after it was known",
+                time - known[&signer]
+            );
+        }
+    }
+    assert!(signed.len() >= 5, "{}", signed.len());
+}
+
+#[test]
+fn a_turn_that_was_interrupted_is_taken_up() {
+    let world = World::new();
+    let (mint, path) = (&world.mint, world.directory.path());
+    let at = |after: Duration| UnixMillis(now().0 + i64::try_from(after.as_millis()).unwrap());
+    mint.turn_keys(at(Duration::ZERO)).unwrap();
+    mint.turn_keys(at(KEY_LIFE)).unwrap();
+    let both = published(mint);
+    // The next key is in its place, and the schedule is still about the one before.
+    let before = std::fs::read(path.join("hop-keys.json")).unwrap();
+    mint.turn_keys(at(KEY_LIFE + KEY_LEAD)).unwrap();
+    assert_eq!(published(mint)[0], both[1]);
+    let mut half: Value =
+        serde_json::from_slice(&std::fs::read(path.join("hop-keys.json")).unwrap()).unwrap();
+    let before: Value = serde_json::from_slice(&before).unwrap();
+    for member in ["current", "since", "next_since"] {
+        half[member] = before[member].clone();
+    }
+    std::fs::write(path.join("hop-keys.json"), half.to_string()).unwrap();
+    let reopened = Mint::open(path, HOPS).unwrap();
+    assert_eq!(published(&reopened), [both[1].clone(), both[0].clone()]);
+    reopened.turn_keys(at(KEY_LIFE + KEY_LEAD + Duration::from_secs(1))).unwrap();
+    assert_eq!(published(&reopened), [both[1].clone(), both[0].clone()]);
+    reopened.turn_keys(at(KEY_LIFE + KEY_LEAD + Duration::from_secs(600))).unwrap();
+    assert_eq!(published(&reopened), [both[1].clone()], "it signs on, as one that has just begun");
+    std::fs::write(path.join("hop-keys.json"), "{").unwrap();
+    assert!(matches!(Mint::open(path, HOPS), Err(KeyFileError::Content { .. })));
 }
 
 #[test]

@@ -145,11 +145,12 @@ fn trust_bundles_say_whose_they_are() {
     let document = |keys: serde_json::Value| json!({ "spiffe_sequence": 1, "keys": keys }).to_string();
     let svid = json!({ "use": "x509-svid", "kty": "EC", "x5c": [der] });
     let jwt = json!({ "use": "jwt-svid", "kty": "EC", "kid": "x" });
+    let other = json!({ "use": "sig", "kty": "EC", "kid": "x" });
     let good = document(json!([jwt, svid]));
     assert_eq!(TrustBundle::parse(Some(&corp), good.as_bytes()).unwrap().trust_domain(), &corp);
     for bad in [
         document(json!([])),
-        document(json!([jwt])),
+        document(json!([other])),
         document(json!([{ "use": "x509-svid", "x5c": [] }])),
         document(json!([{ "use": "x509-svid", "x5c": [der, der] }])),
         document(json!([{ "use": "x509-svid", "x5c": ["!"] }])),

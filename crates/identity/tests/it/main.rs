@@ -12,6 +12,7 @@ mod bearer;
 mod binding;
 mod hop;
 mod issuer;
+mod jwt_svid;
 mod local;
 mod mtls;
 mod property;

@@ -50,6 +50,8 @@ impl World {
             service_account_issuer: Some(foreign.issuer().into()),
             allow_insecure_issuers: false,
             issuer_roots: None,
+            roots_of_issuers: Vec::new(),
+            trust: vidimus_identity::TrustStore::default(),
             limits: vidimus_identity::Limits::default(),
         };
         configure(&mut config);

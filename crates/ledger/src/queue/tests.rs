@@ -115,7 +115,7 @@ fn whoever_waits_when_the_ledger_fails_is_woken() {
 #[test]
 fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
     // Ids of calls and tokens are UUIDs, codes are this crate family's own: twice as long as the longest there is.
-    let (long, most) = ("x".repeat(80), (1 << 53) - 1);
+    let (long, task, most) = ("x".repeat(80), "x".repeat(1024), (1 << 53) - 1);
     let record = EffectRecord {
         bytes_in: most,
         bytes_out: most,
@@ -126,6 +126,7 @@ fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
         kind: EffectKind,
         result: "cancelled",
         status: 599,
+        task: Some(&task),
         time: "2026-11-21T08:30:00.123456Z".into(),
         token: Some(&long),
         tokens_input: Some(most),

@@ -125,7 +125,7 @@ fn may_act_for(world: &Snapshot, principal: &Principal, user: &User) -> Result<(
         let message = format!("the user is itself a registered principal, {}", registered.entity());
         return Err(Refusal::new(Code::CredentialAmbiguous, message));
     }
-    if principal.acts_for().iter().any(|acts| acts.issuer == user.issuer) {
+    if principal.may_act_for(&user.issuer) {
         return Ok(());
     }
     let message = format!("{} may not act for people of {}", principal.entity(), user.issuer);

@@ -5,6 +5,7 @@ mod bundles;
 mod certificate;
 mod compose;
 mod flags;
+mod issuer_roots;
 mod taken;
 mod tls;
 
@@ -51,14 +52,9 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_TLS_KEY", requires_all = ["tls_cert", "tls_listen"])]
     pub tls_key: Option<PathBuf>,
     /// SPIFFE trust bundle (PEM, or a SPIFFE bundle in JSON) as trust-domain=FILE; may be given several times. A file that
-    /// changes is read again. The built-in CA's bundle is always trusted for its own trust domain.
-    #[arg(
-        long,
-        env = "VIDIMUS_TRUST_BUNDLE",
-        value_delimiter = ',',
-        value_name = "TRUST-DOMAIN=FILE",
-        requires = "tls_listen"
-    )]
+    /// changes is read again. X.509-SVIDs are accepted on the TLS address, JWT-SVIDs (by the bundle's keys of use jwt-svid) on
+    /// both. The built-in CA's bundle is always trusted for its own trust domain.
+    #[arg(long, env = "VIDIMUS_TRUST_BUNDLE", value_delimiter = ',', value_name = "TRUST-DOMAIN=FILE")]
     pub trust_bundle: Vec<String>,
     /// Address for health, metrics and status, plain HTTP: / (lists the others), /healthz, /readyz, /metrics, /registry, /ledger.
     /// It asks nobody who they are.
@@ -71,9 +67,14 @@ pub struct Serve {
     /// (RFC 8707, as MCP clients ask for) is good on that route.
     #[arg(long, env = "VIDIMUS_AUDIENCE", value_delimiter = ',', value_parser = flags::audience)]
     pub audience: Vec<String>,
-    /// Issuer of Kubernetes ServiceAccount tokens, for identities of kind serviceAccount.
+    /// Issuer of Kubernetes ServiceAccount tokens, for identities of kind serviceAccount. Its keys are fetched without a token: in a
+    /// cluster, bind ClusterRole system:service-account-issuer-discovery to the group system:unauthenticated.
     #[arg(long, env = "VIDIMUS_SERVICE_ACCOUNT_ISSUER")]
     pub service_account_issuer: Option<String>,
+    /// PEM roots that the TLS certificate of one issuer chains to, instead of the system's, as ISSUER=FILE; may be given several
+    /// times. The cluster's own CA is used for --service-account-issuer where that is https://kubernetes.default.svc.
+    #[arg(long, env = "VIDIMUS_ISSUER_CA", value_delimiter = ',', value_name = "ISSUER=FILE", value_parser = issuer_roots::issuer_ca)]
+    pub issuer_ca: Vec<issuer_roots::IssuerCa>,
     /// When a record counts as kept: handed to the kernel (survives a killed process), or on disk (survives power loss).
     #[arg(long, env = "VIDIMUS_DURABILITY", value_enum, default_value_t = DurabilityArg::Commit)]
     pub durability: DurabilityArg,

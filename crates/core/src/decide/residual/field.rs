@@ -29,6 +29,7 @@ pub(crate) enum Field {
     Numbers,
     TokensEstimated,
     Streaming,
+    PushUrl,
 }
 
 impl Field {
@@ -53,6 +54,7 @@ impl Field {
             ["numbers"] => Self::Numbers,
             ["tokens_estimated"] => Self::TokensEstimated,
             ["streaming"] => Self::Streaming,
+            ["push_notification_url"] => Self::PushUrl,
             _ => return None,
         })
     }
@@ -95,6 +97,7 @@ impl Field {
             Self::Numbers => Value::Entity(Entity::Numbers),
             Self::TokensEstimated => Value::Long(call.ask.tokens_estimated),
             Self::Streaming => Value::Bool(call.ask.streaming),
+            Self::PushUrl => text(call.ask.push_url.ok_or(Failed)?),
         })
     }
 }
@@ -126,6 +129,8 @@ pub(crate) enum Presence {
     EmailOfUser,
     /// `context has source_ip`
     SourceIp,
+    /// `context has push_notification_url`
+    PushUrl,
 }
 
 impl Presence {
@@ -139,6 +144,7 @@ impl Presence {
                 _ => None,
             },
             ([], ["source_ip"]) => Some(Expression::Has(Self::SourceIp)),
+            ([], ["push_notification_url"]) => Some(Expression::Has(Self::PushUrl)),
             ([], ["approval", ..]) => known(false),
             (["on_behalf_of"], ["email"]) => Some(Expression::Has(Self::EmailOfUser)),
             // What every context of the action's type has; Cedar's schema has no other optional attribute.
@@ -157,6 +163,7 @@ impl Presence {
             Self::UserEmail => Ok(email().unwrap_or(false)),
             Self::EmailOfUser => email().ok_or(Failed),
             Self::SourceIp => Ok(call.source_ip.is_some()),
+            Self::PushUrl => Ok(call.ask.push_url.is_some()),
         }
     }
 }

@@ -1,34 +1,277 @@
 use super::*;
-use crate::protocol::tests::agent;
+use crate::part::Part;
+use crate::protocol::MAX_URI;
+use crate::protocol::members::{quoted, replace};
+use crate::protocol::tests::{agent, caller, seal, sealed};
+use crate::seal::{Holder, Kind};
+
+/// What is made of a request.
+fn parsed<T>(
+    headers: &HeaderMap,
+    body: Option<&str>,
+    look: impl FnOnce(Result<Parsed<'_>, Refusal>) -> T,
+) -> T {
+    let (destination, caller, seal) = (Destination::Agent(agent()), caller(), seal());
+    let holder = Holder::new(&seal, &destination, &caller);
+    let json = body.map(|body| Json::parse(body.as_bytes()).expect("valid JSON"));
+    let (method, path, bytes) = (&Method::POST, "", body.map_or(0, str::len));
+    let message = Message {
+        destination: &destination,
+        method,
+        path,
+        headers,
+        holder: &holder,
+        json: json.as_ref(),
+        bytes,
+    };
+    look(JsonRpc.parse(&message))
+}
+
+fn request(method: &str, params: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#)
+}
 
 /// `method target streaming`, or the code of the refusal.
 fn check(version: Option<&str>, method: &str, params: &str) -> String {
-    let agent = agent();
     let mut headers = HeaderMap::new();
     if let Some(version) = version {
         headers.insert(VERSION_HEADER, version.parse().expect("value"));
     }
-    let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
-    let body = Json::parse(text.as_bytes()).expect("valid JSON");
-    match posted(&agent, &headers, &body) {
+    parsed(&headers, Some(&request(method, params)), |parsed| match parsed {
         Ok(Parsed { ask, .. }) => format!("{} {} {}", ask.method, ask.target.entity(), ask.streaming),
         Err(refusal) => refusal.code.as_str().to_owned(),
-    }
+    })
+}
+
+/// The id of a task of this skill, or of none, as the caller has it.
+fn task(skill: Option<&str>, id: &str) -> String {
+    let part = skill.map_or(Part::Whole, |skill| Part::Skill(skill.into()));
+    sealed(Kind::Task, &Destination::Agent(agent()), &part, id)
+}
+
+/// The parameters that name the task of a method that must name one, in the place where its version has it.
+fn naming(new: &str, old: bool, id: &str) -> String {
+    let member = match new {
+        "GetTask" | "CancelTask" | "SubscribeToTask" => "id",
+        "CreateTaskPushNotificationConfig" => {
+            let config = r#""pushNotificationConfig":{"url":"https://hooks.example/"}"#;
+            let url = if old { config } else { r#""url":"https://hooks.example/""# };
+            return format!(r#"{{"taskId":"{id}",{url}}}"#);
+        }
+        _ if old => "id",
+        _ => "taskId",
+    };
+    format!(r#"{{"{member}":"{id}"}}"#)
 }
 
 #[test]
 fn both_versions_ask_for_the_same() {
+    let id = task(None, "1");
     for (old, new, streaming) in METHODS {
         let expected = format!("{new} Agent/finance/summarizer {streaming}");
-        assert_eq!(check(None, old, "{}"), expected);
-        assert_eq!(check(Some("0.3"), old, "{}"), expected);
-        assert_eq!(check(Some("1.0"), new, "{}"), expected);
-        assert_eq!(check(Some("1.0"), old, "{}"), "header_mismatch");
-        assert_eq!(check(Some("0.3"), new, "{}"), "header_mismatch");
-        assert_eq!(check(Some("2.0"), new, "{}"), "protocol_version_unsupported");
+        let (of_old, of_new) = (naming(new, true, &id), naming(new, false, &id));
+        assert_eq!(check(None, old, &of_old), expected);
+        assert_eq!(check(Some("0.3"), old, &of_old), expected);
+        assert_eq!(check(Some("1.0"), new, &of_new), expected);
+        assert_eq!(check(Some("1.0"), old, &of_old), "header_mismatch");
+        assert_eq!(check(Some("0.3"), new, &of_new), "header_mismatch");
+        assert_eq!(check(Some("2.0"), new, &of_new), "protocol_version_unsupported");
     }
     assert_eq!(check(Some("1.0"), "sendMessage", "{}"), "method_unknown");
     assert_eq!(check(None, "tasks/purge", "{}"), "method_unknown");
+}
+
+#[test]
+fn a_task_is_asked_for_as_what_made_it_and_only_by_whom() {
+    const ABOUT_ONE: [&str; 7] = [
+        "GetTask",
+        "CancelTask",
+        "SubscribeToTask",
+        "CreateTaskPushNotificationConfig",
+        "GetTaskPushNotificationConfig",
+        "ListTaskPushNotificationConfigs",
+        "DeleteTaskPushNotificationConfig",
+    ];
+    let (of_skill, of_agent) = (task(Some("summarize"), "1"), task(None, "1"));
+    for (old, new, _) in METHODS.into_iter().filter(|(_, new, _)| ABOUT_ONE.contains(new)) {
+        for (method, is_old) in [(old, true), (new, false)] {
+            for (id, target) in
+                [(&of_skill, "Skill/finance/summarizer/summarize"), (&of_agent, "Agent/finance/summarizer")]
+            {
+                let body = request(method, &naming(new, is_old, id));
+                parsed(&HeaderMap::new(), Some(&body), |parsed| {
+                    let parsed = parsed.expect("a task");
+                    assert_eq!(parsed.ask.target.entity().to_string(), target);
+                    assert_eq!(parsed.ask.task, Some("1"));
+                    let sent = replace(&body, &parsed.replaced).expect("its ids");
+                    assert_eq!(sent, body.replace(&quoted(id), "\"1\""), "all else is the caller's");
+                });
+            }
+            for (foreign, code) in [("1", "task_foreign"), ("", "message_invalid")] {
+                assert_eq!(check(None, method, &naming(new, is_old, foreign)), code, "{method} {foreign:?}");
+            }
+            assert_eq!(check(None, method, "{}"), "message_invalid", "{method}");
+        }
+    }
+}
+
+#[test]
+fn a_message_goes_on_with_what_is_the_callers_own() {
+    let sent = |message: &str| {
+        let body = request("SendMessage", &format!(r#"{{"message":{{{message}}}}}"#));
+        parsed(&HeaderMap::new(), Some(&body), |parsed| {
+            let parsed = parsed.map_err(|refusal| refusal.code)?;
+            let sent = replace(&body, &parsed.replaced).expect("its ids");
+            let sent: serde_json::Value = serde_json::from_str(&sent).expect("JSON");
+            Ok((parsed.ask.target.entity().to_string(), sent["params"]["message"].clone()))
+        })
+    };
+    let agent = Destination::Agent(agent());
+    let (of_skill, of_agent) = (task(Some("summarize"), "1"), task(None, "2"));
+    let context = sealed(Kind::Context, &agent, &Part::Whole, "c");
+    let skill = "Skill/finance/summarizer/summarize";
+    let whole = "Agent/finance/summarizer";
+    for (message, expected) in [
+        (
+            format!(r#""taskId":"{of_skill}","contextId":"{context}""#),
+            Ok((skill, r#"{"taskId":"1","contextId":"c"}"#)),
+        ),
+        (
+            format!(r#""taskId":"{of_skill}","metadata":{{"skill":"summarize"}}"#),
+            Ok((skill, r#"{"taskId":"1","metadata":{"skill":"summarize"}}"#)),
+        ),
+        (format!(r#""taskId":"{of_agent}""#), Ok((whole, r#"{"taskId":"2"}"#))),
+        (
+            format!(r#""referenceTaskIds":["{of_skill}","{of_agent}"]"#),
+            Ok((whole, r#"{"referenceTaskIds":["1","2"]}"#)),
+        ),
+        (r#""taskId":"","contextId":"""#.to_owned(), Ok((whole, r#"{"taskId":"","contextId":""}"#))),
+        (r#""taskId":null"#.to_owned(), Ok((whole, r#"{"taskId":null}"#))),
+        // A task keeps to the skill that it was made with.
+        (format!(r#""taskId":"{of_skill}","metadata":{{"skill":"pay"}}"#), Err(Code::MessageInvalid)),
+        (format!(r#""taskId":"{of_agent}","metadata":{{"skill":"pay"}}"#), Err(Code::MessageInvalid)),
+        (r#""taskId":"1""#.to_owned(), Err(Code::TaskForeign)),
+        (format!(r#""referenceTaskIds":["{of_skill}","1"]"#), Err(Code::TaskForeign)),
+        (r#""referenceTaskIds":[7]"#.to_owned(), Err(Code::MessageInvalid)),
+        (r#""referenceTaskIds":"1""#.to_owned(), Err(Code::MessageInvalid)),
+        (r#""taskId":7"#.to_owned(), Err(Code::MessageInvalid)),
+        (r#""task_id":"1""#.to_owned(), Err(Code::MessageInvalid)),
+        (r#""context_id":"1""#.to_owned(), Err(Code::MessageInvalid)),
+        (r#""reference_task_ids":["1"]"#.to_owned(), Err(Code::MessageInvalid)),
+    ] {
+        let expected = expected.map(|(target, message)| {
+            (target.to_owned(), serde_json::from_str::<serde_json::Value>(message).expect("JSON"))
+        });
+        assert_eq!(sent(&message), expected, "{message}");
+    }
+    // A context that the caller names is one that no other caller can name.
+    let (_, first) = sent(r#""contextId":"mine""#).expect("a context");
+    let named = first["contextId"].as_str().expect("text");
+    assert_ne!(named, "mine");
+    let binding = crate::seal::binding(&agent, &caller());
+    let opened = seal().open(Kind::ChosenContext, &binding, named).expect("the caller's");
+    assert_eq!(opened.id, "mine");
+    let (_, again) = sent(r#""contextId":"mine""#).expect("a context");
+    assert_eq!(first, again);
+}
+
+#[test]
+fn where_news_go_is_part_of_the_call() {
+    let id = task(None, "1");
+    let found = |method: &str, params: &str| {
+        parsed(&HeaderMap::new(), Some(&request(method, params)), |parsed| {
+            parsed.map(|parsed| parsed.ask.push_url.map(str::to_owned)).map_err(|refusal| refusal.code)
+        })
+    };
+    let url = "https://hooks.example/a";
+    let longest = format!("https://{}", "x".repeat(MAX_URI - 8));
+    let in_message = |config: &str| format!(r#"{{"message":{{}},"configuration":{{{config}}}}}"#);
+    for (method, params, expected) in [
+        (
+            "message/send",
+            in_message(&format!(r#""pushNotificationConfig":{{"url":"{url}"}}"#)),
+            Ok(Some(url)),
+        ),
+        (
+            "message/stream",
+            in_message(&format!(r#""pushNotificationConfig":{{"url":"{url}"}}"#)),
+            Ok(Some(url)),
+        ),
+        (
+            "SendMessage",
+            in_message(&format!(r#""taskPushNotificationConfig":{{"url":"{url}"}}"#)),
+            Ok(Some(url)),
+        ),
+        (
+            "SendMessage",
+            in_message(&format!(r#""pushNotificationConfig":{{"url":"{longest}"}}"#)),
+            Ok(Some(&longest)),
+        ),
+        ("SendMessage", in_message(r#""taskPushNotificationConfig":null"#), Ok(None)),
+        ("SendMessage", in_message(""), Ok(None)),
+        (
+            "tasks/pushNotificationConfig/set",
+            naming("CreateTaskPushNotificationConfig", true, &id),
+            Ok(Some("https://hooks.example/")),
+        ),
+        (
+            "CreateTaskPushNotificationConfig",
+            naming("CreateTaskPushNotificationConfig", false, &id),
+            Ok(Some("https://hooks.example/")),
+        ),
+        ("CreateTaskPushNotificationConfig", format!(r#"{{"taskId":"{id}"}}"#), Err(Code::MessageInvalid)),
+        ("GetTask", format!(r#"{{"id":"{id}"}}"#), Ok(None)),
+        ("SendMessage", in_message(r#""pushNotificationConfig":{}"#), Err(Code::MessageInvalid)),
+        ("SendMessage", in_message(r#""pushNotificationConfig":{"url":7}"#), Err(Code::MessageInvalid)),
+        ("SendMessage", in_message(r#""pushNotificationConfig":{"url":""}"#), Err(Code::MessageInvalid)),
+        (
+            "SendMessage",
+            in_message(&format!(r#""pushNotificationConfig":{{"url":"{longest}x"}}"#)),
+            Err(Code::MessageInvalid),
+        ),
+        ("SendMessage", in_message(r#""push_notification_config":{"url":"x"}"#), Err(Code::MessageInvalid)),
+        (
+            "SendMessage",
+            in_message(r#""task_push_notification_config":{"url":"x"}"#),
+            Err(Code::MessageInvalid),
+        ),
+        (
+            "SendMessage",
+            in_message(r#""pushNotificationConfig":{"url":"x"},"taskPushNotificationConfig":{"url":"y"}"#),
+            Err(Code::MessageInvalid),
+        ),
+        (
+            "SendMessage",
+            in_message(r#""taskPushNotificationConfig":{"url":"x","taskId":"1"}"#),
+            Err(Code::MessageInvalid),
+        ),
+        ("SendMessage", in_message(r#""taskPushNotificationConfig":{"url":"x","taskId":""}"#), Ok(Some("x"))),
+    ] {
+        let found = found(method, &params);
+        assert_eq!(found.as_ref().map(Option::as_deref).map_err(|code| *code), expected, "{method} {params}");
+    }
+}
+
+#[test]
+fn a_stream_is_resumed_by_whom_it_was_for_and_about_the_same() {
+    let agent = Destination::Agent(agent());
+    let id = task(Some("summarize"), "1");
+    let body = request("SubscribeToTask", &format!(r#"{{"id":"{id}"}}"#));
+    let event = |part: &Part| sealed(Kind::Event, &agent, part, "e-1");
+    for (event, expected) in [
+        (event(&Part::Skill("summarize".into())), Ok("e-1")),
+        (event(&Part::Skill("pay".into())), Err(Code::SessionForeign)),
+        (event(&Part::Whole), Err(Code::SessionForeign)),
+        ("e-1".to_owned(), Err(Code::SessionForeign)),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert("last-event-id", event.parse().expect("value"));
+        parsed(&headers, Some(&body), |parsed| {
+            let sent = parsed.map(|parsed| parsed.headers).map_err(|refusal| refusal.code);
+            let sent = sent.as_ref().map(|sent| sent[0].1.to_str().expect("text")).map_err(|code| *code);
+            assert_eq!(sent, expected, "{event}");
+        });
+    }
 }
 
 #[test]
@@ -49,19 +292,15 @@ fn a_skill_is_named_once_and_well_or_not_at_all() {
 
 #[test]
 fn only_requests_exist() {
-    let agent = agent();
     for text in [r#"{"jsonrpc":"2.0","method":"SendMessage"}"#, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#] {
-        let body = Json::parse(text.as_bytes()).expect("valid JSON");
-        assert_eq!(
-            posted(&agent, &HeaderMap::new(), &body).map(|_| ()).map_err(|r| r.code),
-            Err(Code::MessageInvalid)
-        );
+        parsed(&HeaderMap::new(), Some(text), |parsed| {
+            assert_eq!(parsed.map(|_| ()).map_err(|r| r.code), Err(Code::MessageInvalid));
+        });
     }
 }
 
 #[test]
 fn a_card_is_asked_for_and_changed_as_what_it_is() {
-    let agent = Destination::Agent(agent());
     let get = |path: &'static str, method: &Method| JsonRpc.operation(method, path).map_err(|r| r.code);
     for path in CARD_PATHS {
         let operation = Operation { has_body: false, path: CARD_PATHS[0].into() };
@@ -72,14 +311,13 @@ fn a_card_is_asked_for_and_changed_as_what_it_is() {
     assert_eq!(get("", &Method::GET), Err(Code::MethodNotAllowed));
     assert_eq!(get("/v1/card", &Method::GET), Err(Code::RouteUnknown));
     let text = r#"{"jsonrpc":"2.0","id":1,"method":"GetExtendedAgentCard"}"#;
-    let body = Json::parse(text.as_bytes()).expect("valid JSON");
-    for (json, method, rpc) in [(None, "GetAgentCard", false), (Some(&body), EXTENDED_CARD, true)] {
-        let (headers, path, bytes) = (&HeaderMap::new(), "", 0);
-        let message = Message { destination: &agent, method: &Method::GET, path, headers, json, bytes };
-        let parsed = JsonRpc.parse(&message).expect("a card");
-        assert_eq!(parsed.ask.method, method);
-        let document = Some(DocumentChange::Card { rpc });
-        let answer = Answer { document, ..Answer::pass(Observe::RpcError) };
-        assert_eq!(parsed.expected, crate::protocol::Expected::Upstream(answer));
+    for (body, method, rpc) in [(None, "GetAgentCard", false), (Some(text), EXTENDED_CARD, true)] {
+        parsed(&HeaderMap::new(), body, |parsed| {
+            let parsed = parsed.expect("a card");
+            assert_eq!(parsed.ask.method, method);
+            let document = Some(DocumentChange::Card { rpc });
+            let answer = Answer { document, ..Answer::pass(Observe::RpcError) };
+            assert_eq!(parsed.expected, crate::protocol::Expected::Upstream(answer));
+        });
     }
 }

@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 
-use crate::protocol::members::Members;
+use crate::protocol::members::member;
 use crate::protocol::observe::has_usage;
 use crate::protocol::sse::{self, EventFilter};
 
@@ -61,15 +61,6 @@ fn splice(text: &str) -> Option<(Range<usize>, Cow<'static, str>)> {
         None => first_member(value, r#""include_usage":true"#.to_owned()),
     };
     Some((options.start + at.start..options.start + at.end, insert))
-}
-
-/// Where the value of a member stands in an object; `None` inside when there is none.
-fn member(object: &str, name: &str) -> Option<Option<Range<usize>>> {
-    let members: Members<'_> = serde_json::from_str(object).ok()?;
-    let Some(value) = members.get(name) else { return Some(None) };
-    // Raw values borrow from the text they were read from.
-    let start = value.get().as_ptr().addr().checked_sub(object.as_ptr().addr())?;
-    Some(Some(start..start + value.get().len()))
 }
 
 /// A member inserted before all others.

@@ -37,6 +37,11 @@ impl Binding for Anthropic {
         &PASSED_HEADERS
     }
 
+    /// Its SDKs ask for what is in beta by `?beta=true`, beside a header.
+    fn passed_query(&self) -> &'static [&'static str] {
+        &["beta"]
+    }
+
     fn operation(&self, method: &Method, path: &str) -> Result<Operation, Refusal> {
         super::operation(&ENDPOINTS, "the route's name, without /v1", method, path)
     }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{Method, Response};
 use serde_json::json;
-use vidimus_core::call::Call;
+use vidimus_core::call::{Call, Destination};
 use vidimus_core::refusal::{Class, Refusal};
 use vidimus_core::snapshot::Snapshot;
 
@@ -40,9 +40,11 @@ impl Binding for OpenAi {
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
+        // A server that only resembles OpenAI's may refuse a member that it does not know.
+        let takes = matches!(message.destination, Destination::Provider(provider) if provider.stream_usage);
         let mut parsed = super::parse(&ENDPOINTS, message, |body, streaming| {
             let answer = Answer::pass(Observe::Usage);
-            let adds = streaming && !added_usage::asked(body)?;
+            let adds = streaming && !added_usage::asked(body)? && takes;
             Ok(if adds { Answer { events: Some(EventChange::WithoutUsage), ..answer } } else { answer })
         })?;
         parsed.amends = matches!(parsed.expected, Expected::Upstream(answer) if answer.events.is_some());

@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
 use http::HeaderMap;
 
 use super::*;
 use crate::protocol::observe::Observe;
-use crate::protocol::tests::provider;
+use crate::protocol::tests::{caller, provider, seal};
 use crate::protocol::{Binding, EventChange};
+use crate::seal::Holder;
 
 const OPENAI: &dyn Binding = &OpenAi;
 const ANTHROPIC: &dyn Binding = &Anthropic;
@@ -36,10 +39,23 @@ fn asked<T>(
     body: &str,
     check: impl FnOnce(Parsed<'_>) -> T,
 ) -> Result<T, Code> {
-    let provider = Destination::Provider(provider());
+    asked_of(provider(), binding, path, body, check)
+}
+
+/// The same of a provider.
+fn asked_of<T>(
+    provider: Arc<LlmProvider>,
+    binding: &dyn Binding,
+    path: &str,
+    body: &str,
+    check: impl FnOnce(Parsed<'_>) -> T,
+) -> Result<T, Code> {
+    let provider = Destination::Provider(provider);
     let json = Json::parse(body.as_bytes()).expect("valid JSON");
     let (method, headers, json) = (&Method::POST, &HeaderMap::new(), Some(&json));
-    let message = Message { destination: &provider, method, path, headers, json, bytes: 400 };
+    let (caller, seal) = (caller(), seal());
+    let holder = &Holder::new(&seal, &provider, &caller);
+    let message = Message { destination: &provider, method, path, headers, holder, json, bytes: 400 };
     binding.parse(&message).map(check).map_err(|refusal| refusal.code)
 }
 
@@ -100,10 +116,27 @@ fn usage_is_asked_for_where_a_streaming_caller_did_not() {
 }
 
 #[test]
+fn usage_is_asked_only_of_a_provider_that_is_known_to_take_the_question() {
+    let chat = r#"{"model":"sim-small","stream":true}"#;
+    for (takes, adds) in [(true, Ok(true)), (false, Ok(false))] {
+        let provider = Arc::new(LlmProvider { stream_usage: takes, ..(*provider()).clone() });
+        let found = asked_of(provider, OPENAI, "/v1/chat/completions", chat, |parsed| parsed.amends);
+        assert_eq!(found, adds);
+    }
+    // What cannot be understood is refused, whether or not it matters.
+    let provider = Arc::new(LlmProvider { stream_usage: false, ..(*provider()).clone() });
+    let odd = r#"{"model":"sim-small","stream":true,"stream_options":[]}"#;
+    assert_eq!(asked_of(provider, OPENAI, "/v1/chat/completions", odd, |_| ()), Err(Code::MessageInvalid));
+}
+
+#[test]
 fn the_listing_of_models_is_about_the_provider_and_answered_here() {
     let provider = Destination::Provider(provider());
     let (method, headers) = (&Method::GET, &HeaderMap::new());
-    let message = Message { destination: &provider, method, path: MODELS, headers, json: None, bytes: 0 };
+    let (caller, seal) = (caller(), seal());
+    let holder = &Holder::new(&seal, &provider, &caller);
+    let message =
+        Message { destination: &provider, method, path: MODELS, headers, holder, json: None, bytes: 0 };
     for binding in [OPENAI, ANTHROPIC] {
         let parsed = binding.parse(&message).expect("a listing");
         let asked = format!("{} {}", parsed.ask.action.as_str(), parsed.ask.target.entity());

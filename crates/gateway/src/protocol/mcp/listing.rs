@@ -4,7 +4,7 @@ use serde_json::value::RawValue;
 use vidimus_core::refusal::{Code, Refusal};
 
 use crate::protocol::members::Members;
-use crate::protocol::{MAX_NAME, MAX_URI, sse};
+use crate::protocol::{MAX_NAME, MAX_URI};
 
 /// The MCP listings that are filtered, by what their entries are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,31 +85,20 @@ pub fn filter(
     Ok(whole.write("result", &result.write(entries_at, &kept)))
 }
 
-/// Filters one event, whatever listings its message holds. `None` when it holds none, so that the event stays as it came.
+/// Filters one message, whatever listings it holds. `None` when it holds none, so that it stays as it came.
 ///
 /// # Errors
 /// As [`filter`]. Data that is no JSON-RPC message, such as a keep-alive of the upstream's own making, is no listing.
-pub fn filter_event(
-    event: &[u8],
+pub fn filter_any(
+    message: &str,
     keep: &mut dyn FnMut(Listing, &str) -> bool,
 ) -> Result<Option<String>, Refusal> {
-    let text = std::str::from_utf8(event).map_err(|error| {
-        Refusal::new(Code::UpstreamInvalid, "the upstream's events are not UTF-8").with_detail(error)
-    })?;
-    let event = Event::read(text);
-    if !event.data.trim_start().starts_with(['{', '[']) {
-        return Ok(None);
-    }
     let mut filtered = None;
-    for listing in listings(&event.data)? {
-        let data: &str = filtered.as_deref().unwrap_or(&event.data);
-        filtered = Some(filter(data, listing, &mut |name| keep(listing, name))?);
+    for listing in listings(message)? {
+        let message: &str = filtered.as_deref().unwrap_or(message);
+        filtered = Some(filter(message, listing, &mut |name| keep(listing, name))?);
     }
-    Ok(filtered.map(|data| {
-        let mut out = String::with_capacity(text.len());
-        event.write(&data, &mut out);
-        out
-    }))
+    Ok(filtered)
 }
 
 /// The listings that a message has in its `result`.
@@ -125,51 +114,8 @@ fn listings(message: &str) -> Result<Vec<Listing>, Refusal> {
     Ok(Listing::ALL.into_iter().filter(has).collect())
 }
 
-/// One event, read: its data, and the lines of all else.
-struct Event<'a> {
-    fields: Vec<&'a str>,
-    data: String,
-}
-
-impl<'a> Event<'a> {
-    fn read(event: &'a str) -> Self {
-        let (mut fields, mut data) = (Vec::new(), String::new());
-        for line in sse::lines(event) {
-            let Some(value) = sse::data_value(line) else {
-                fields.push(line);
-                continue;
-            };
-            if !data.is_empty() {
-                data.push('\n');
-            }
-            data.push_str(value);
-        }
-        Self { fields, data }
-    }
-
-    /// The same event with other data. JSON may go over several lines; each is a line of data again.
-    fn write(&self, data: &str, out: &mut String) {
-        for field in &self.fields {
-            out.push_str(field);
-            out.push('\n');
-        }
-        for line in data.split('\n') {
-            out.push_str("data: ");
-            out.push_str(line);
-            out.push('\n');
-        }
-        out.push('\n');
-    }
-}
-
 fn members(json: &str) -> Result<Members<'_>, Refusal> {
-    let members: Members<'_> = serde_json::from_str(json).map_err(unreadable)?;
-    let mut keys: Vec<&str> = members.0.iter().map(|(key, _)| key.as_ref()).collect();
-    keys.sort_unstable();
-    if keys.windows(2).any(|pair| pair.first() == pair.get(1)) {
-        return Err(Refusal::new(Code::UpstreamInvalid, "the upstream's listing has a key twice"));
-    }
-    Ok(members)
+    Members::unique(json).map_err(unreadable)
 }
 
 fn unreadable(error: serde_json::Error) -> Refusal {

@@ -10,8 +10,11 @@ use vidimus_core::resource::McpServer;
 use vidimus_core::snapshot::Snapshot;
 
 use super::listing::{self, Listing};
+use super::sealed;
 use crate::answer::rebound;
 use crate::gate::Shared;
+use crate::protocol::event::{self, Change, Rewrite};
+use crate::protocol::handles::Handles;
 use crate::protocol::sse::EventFilter;
 
 /// Takes out of listings what a caller may not use by the configuration in force, which may change while a stream is open.
@@ -72,10 +75,34 @@ impl ListingFilter {
     }
 }
 
-impl EventFilter for ListingFilter {
+/// The events of an MCP server: listings are filtered, and ids of tasks and of the events themselves are sealed.
+#[derive(Debug)]
+pub struct ServerEvents {
+    pub listings: ListingFilter,
+    pub handles: Handles,
+}
+
+impl EventFilter for ServerEvents {
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
-        self.refresh()?;
-        let filtered = listing::filter_event(event, &mut |listing, name| self.shows(listing, name))?;
-        Ok(filtered.map(String::into_bytes))
+        self.listings.refresh()?;
+        event::rewrite(event, self)
+    }
+}
+
+impl Rewrite for ServerEvents {
+    fn data(&mut self, data: &str) -> Result<Change, Refusal> {
+        if !data.trim_start().starts_with(['{', '[']) {
+            return Ok(Change::Same);
+        }
+        let filtered = listing::filter_any(data, &mut |listing, name| self.listings.shows(listing, name))?;
+        let sealed = sealed::message(filtered.as_deref().unwrap_or(data), &self.handles)?;
+        Ok(match (sealed, filtered) {
+            (Change::Same, Some(filtered)) => Change::To(filtered),
+            (sealed, _) => sealed,
+        })
+    }
+
+    fn id(&mut self, id: &str) -> Result<Option<String>, Refusal> {
+        self.handles.event(id).map(Some)
     }
 }

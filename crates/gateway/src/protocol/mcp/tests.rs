@@ -2,7 +2,9 @@ use http::HeaderName;
 
 use super::*;
 use crate::protocol::Expected;
-use crate::protocol::tests::server;
+use crate::protocol::members::quoted;
+use crate::protocol::tests::{caller, seal, sealed, server};
+use crate::seal::Holder;
 
 const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
 
@@ -19,6 +21,7 @@ fn shown(parsed: &Parsed<'_>) -> String {
     let Expected::Upstream(answer) = parsed.expected else { return "own".to_owned() };
     let becomes = match answer {
         Answer { document: Some(DocumentChange::Listing(listing)), .. } => format!("Listing({listing:?})"),
+        Answer { document: Some(DocumentChange::McpTasks(too_long)), .. } => format!("Tasks({too_long:?})"),
         Answer { seals: Some(_), .. } => "Session".to_owned(),
         Answer { events: Some(EventChange::Listings(TooLong::EndsStream)), .. } => "Stream".to_owned(),
         _ => "Pass".to_owned(),
@@ -26,14 +29,40 @@ fn shown(parsed: &Parsed<'_>) -> String {
     format!("{} {} {becomes}", parsed.ask.action.as_str(), parsed.ask.target.entity())
 }
 
+/// What is made of a request.
+fn parsed<T>(
+    method: &Method,
+    headers: &HeaderMap,
+    body: Option<&str>,
+    look: impl FnOnce(Result<Parsed<'_>, Refusal>) -> T,
+) -> T {
+    let (destination, caller, seal) = (Destination::Server(server()), caller(), seal());
+    let holder = Holder::new(&seal, &destination, &caller);
+    let json = body.map(|body| Json::parse(body.as_bytes()).expect("valid JSON"));
+    let (path, bytes) = ("", body.map_or(0, str::len));
+    let message = Message {
+        destination: &destination,
+        method,
+        path,
+        headers,
+        holder: &holder,
+        json: json.as_ref(),
+        bytes,
+    };
+    look(StreamableHttp.parse(&message))
+}
+
 /// `action target answer`, or the code of the refusal.
 fn check(lines: &[(&str, &str)], body: &str) -> String {
-    let server = server();
-    let body = Json::parse(body.as_bytes()).expect("valid JSON");
-    match posted(&server, &headers(lines), &body) {
+    parsed(&Method::POST, &headers(lines), Some(body), |parsed| match parsed {
         Ok(parsed) => shown(&parsed),
         Err(refusal) => refusal.code.as_str().to_owned(),
-    }
+    })
+}
+
+/// The id of a task that a call of `pay` made, as the caller has it.
+fn task(id: &str) -> String {
+    sealed(Kind::Task, &Destination::Server(server()), &Part::Tool("pay".into()), id)
 }
 
 fn legacy(method: &str, params: &str) -> String {
@@ -74,7 +103,29 @@ fn every_method_of_every_era_asks_for_what_it_does() {
         ("server/discover", "{}", &connect("Pass")),
         ("ping", "{}", &connect("Pass")),
         ("logging/setLevel", r#"{"level":"debug"}"#, &connect("Pass")),
-        ("tasks/get", "{}", &connect("Pass")),
+        ("tasks/list", "{}", &connect("Tasks(EndsStream)")),
+        ("tasks/get", "{}", "message_invalid"),
+        ("tasks/get", r#"{"taskId":7}"#, "message_invalid"),
+        ("tasks/get", r#"{"task_id":"x"}"#, "message_invalid"),
+        ("tasks/get", r#"{"taskId":"the-upstreams-own"}"#, "task_foreign"),
+        (
+            "tools/call",
+            r#"{"name":"pay","task":{"ttl":5}}"#,
+            "invokeTool Tool/finance/ledger/pay Tasks(Passes)",
+        ),
+        ("subscriptions/listen", r#"{"notifications":{"taskIds":["x"]}}"#, "task_foreign"),
+        ("subscriptions/listen", r#"{"notifications":{"taskIds":"x"}}"#, "message_invalid"),
+        ("subscriptions/listen", r#"{"notifications":{"taskIds":["x","y"]}}"#, "message_invalid"),
+        (
+            "subscriptions/listen",
+            r#"{"notifications":{"taskIds":["x"],"resourceSubscriptions":["u"]}}"#,
+            "message_invalid",
+        ),
+        (
+            "ping",
+            r#"{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"the-upstreams-own"}}}"#,
+            "task_foreign",
+        ),
         ("subscriptions/listen", r#"{"notifications":{"toolsListChanged":true}}"#, &connect("Pass")),
         (
             "subscriptions/listen",
@@ -139,14 +190,13 @@ fn header_and_body_must_agree() {
 
 #[test]
 fn without_a_body_there_is_the_stream_and_the_end_of_a_session() {
-    let server = Destination::Server(server());
     let asked = |method: Method| {
         let operation = StreamableHttp.operation(&method, "").map_err(|refusal| refusal.code)?;
         assert!(!operation.has_body && operation.path.is_empty());
-        let (path, headers, json, bytes) = ("", &HeaderMap::new(), None, 0);
-        let message = Message { destination: &server, method: &method, path, headers, json, bytes };
-        let parsed = StreamableHttp.parse(&message).map_err(|refusal| refusal.code)?;
-        Ok((parsed.ask.method.to_owned(), shown(&parsed)))
+        parsed(&method, &HeaderMap::new(), None, |parsed| {
+            let parsed = parsed.map_err(|refusal| refusal.code)?;
+            Ok((parsed.ask.method.to_owned(), shown(&parsed)))
+        })
     };
     let connect = |answer: &str| format!("connectServer MCPServer/finance/ledger {answer}");
     assert_eq!(asked(Method::GET), Ok(("session/stream".to_owned(), connect("Stream"))));
@@ -157,24 +207,142 @@ fn without_a_body_there_is_the_stream_and_the_end_of_a_session() {
 
 #[test]
 fn a_session_is_opened_and_its_stream_ends_with_the_credential() {
-    let server = Destination::Server(server());
-    let headers = headers(&[("mcp-session-id", "sealed")]);
-    let message = Message {
-        destination: &server,
-        method: &Method::GET,
-        path: "",
-        headers: &headers,
-        json: None,
-        bytes: 0,
+    let id = sealed(Kind::Session, &Destination::Server(server()), &Part::Whole, "upstream-1");
+    parsed(&Method::GET, &headers(&[("mcp-session-id", &id)]), None, |parsed| {
+        let parsed = parsed.expect("a stream");
+        assert_eq!(
+            parsed.headers,
+            [(HeaderName::from_static(SESSION_HEADER), "upstream-1".parse().expect("value"))]
+        );
+        assert!(matches!(parsed.expected, Expected::Upstream(Answer { open_ended: true, .. })));
+    });
+    for foreign in ["upstream-1", &task("upstream-1"), ""] {
+        parsed(&Method::GET, &headers(&[("mcp-session-id", foreign)]), None, |parsed| {
+            assert_eq!(
+                parsed.map(|_| ()).map_err(|refusal| refusal.code),
+                Err(Code::SessionForeign),
+                "{foreign}"
+            );
+        });
+    }
+}
+
+#[test]
+fn a_task_is_asked_for_as_what_made_it() {
+    let id = task("1");
+    let made = |method: &str, answer: &str, streaming: bool| {
+        (
+            format!("{method} invokeTool Tool/finance/ledger/pay"),
+            Some("1".to_owned()),
+            answer.to_owned(),
+            streaming,
+        )
     };
-    let parsed = StreamableHttp.parse(&message).expect("a stream");
-    assert_eq!(parsed.sealed.map(|(_, value)| value.as_bytes()), Some(&b"sealed"[..]));
-    assert!(matches!(parsed.expected, Expected::Upstream(Answer { open_ended: true, .. })));
+    for (method, params, expected) in [
+        ("tasks/get", format!(r#"{{"taskId":"{id}"}}"#), made("tasks/get", "Tasks(EndsStream)", false)),
+        ("tasks/result", format!(r#"{{"taskId":"{id}"}}"#), made("tasks/result", "Tasks(EndsStream)", false)),
+        ("tasks/cancel", format!(r#"{{"taskId":"{id}"}}"#), made("tasks/cancel", "Tasks(EndsStream)", false)),
+        (
+            "tasks/update",
+            format!(r#"{{"taskId":"{id}","inputResponses":{{}}}}"#),
+            made("tasks/update", "Tasks(EndsStream)", false),
+        ),
+        (
+            "subscriptions/listen",
+            format!(r#"{{"notifications":{{"taskIds":["{id}"]}}}}"#),
+            made("subscriptions/listen", "Pass", true),
+        ),
+    ] {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{method}","params":{params}}}"#);
+        parsed(&Method::POST, &HeaderMap::new(), Some(&body), |parsed| {
+            let parsed = parsed.expect("a task");
+            let shown = shown(&parsed);
+            let ask = parsed.ask;
+            assert!(matches!(ask.arguments, Arguments::Unknown), "{method}: which they were is not known");
+            let (named, answer) = shown.rsplit_once(' ').expect("an answer");
+            let found =
+                (format!("{method} {named}"), ask.task.map(str::to_owned), answer.to_owned(), ask.streaming);
+            assert_eq!(found, expected);
+            let sent = crate::protocol::members::replace(&body, &parsed.replaced).expect("its ids");
+            assert_eq!(sent, body.replace(&quoted(&id), "\"1\""), "all else is the caller's");
+        });
+    }
+}
+
+#[test]
+fn the_name_header_of_a_task_agrees_and_is_opened_too() {
+    for (raw, header) in [("1", "1"), ("=?x", "=?base64?PT94?="), ("é", "=?base64?w6k=?=")] {
+        let id = task(raw);
+        let body =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tasks/get","params":{{"taskId":"{id}",{META}}}}}"#);
+        let (version, method) = (("mcp-protocol-version", MODERN), ("mcp-method", "tasks/get"));
+        let good = headers(&[version, method, ("mcp-name", &id)]);
+        parsed(&Method::POST, &good, Some(&body), |parsed| {
+            let parsed = parsed.expect("a task");
+            assert_eq!(
+                parsed.headers,
+                [(HeaderName::from_static(NAME_HEADER), header.parse().expect("value"))]
+            );
+        });
+        for lines in [&[version, method][..], &[version, method, ("mcp-name", raw)]] {
+            if raw.is_ascii() {
+                assert_eq!(check(lines, &body), "header_mismatch", "{lines:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_message_is_related_to_a_task_of_the_callers_or_to_the_clients_own() {
+    let meta =
+        |id: &str| format!(r#""_meta":{{"io.modelcontextprotocol/related-task":{{"taskId":"{id}"}}}}"#);
+    let body = |frame: &str, id: &str| frame.replace('…', &meta(id));
+    let request = r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{…}}"#;
+    let notification = r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{…}}"#;
+    let response = r#"{"jsonrpc":"2.0","id":1,"result":{…}}"#;
+    for (frame, id, expected) in [
+        (request, task("1"), Ok("1")),
+        (notification, task("1"), Ok("1")),
+        (response, task("1"), Ok("1")),
+        (request, "clients".to_owned(), Err(Code::TaskForeign)),
+        (notification, "clients".to_owned(), Ok("clients")),
+        (response, "clients".to_owned(), Ok("clients")),
+    ] {
+        let sent = body(frame, &id);
+        parsed(&Method::POST, &HeaderMap::new(), Some(&sent), |parsed| {
+            let replaced = parsed.map(|parsed| parsed.replaced).map_err(|refusal| refusal.code);
+            let sent = replaced.map(|replaced| crate::protocol::members::replace(&sent, &replaced));
+            assert_eq!(sent, expected.map(|id| Some(body(frame, id))), "{frame} {id}");
+        });
+    }
+}
+
+#[test]
+fn a_stream_is_resumed_as_what_it_answered() {
+    let server = Destination::Server(server());
+    let event = |part: &Part| sealed(Kind::Event, &server, part, "e-1");
+    for (id, expected) in [
+        (event(&Part::Whole), Ok("connectServer MCPServer/finance/ledger Stream")),
+        (event(&Part::Tool("pay".into())), Ok("invokeTool Tool/finance/ledger/pay Stream")),
+        (event(&Part::Resource("u".into())), Ok("readResource Resource/finance/ledger/u Stream")),
+        (event(&Part::Prompt("p".into())), Ok("getPrompt Prompt/finance/ledger/p Stream")),
+        (event(&Part::Skill("s".into())), Err(Code::SessionForeign)),
+        (task("e-1"), Err(Code::SessionForeign)),
+        ("e-1".to_owned(), Err(Code::SessionForeign)),
+    ] {
+        parsed(&Method::GET, &headers(&[("last-event-id", &id)]), None, |parsed| {
+            let found = parsed.as_ref().map(shown).map_err(|refusal| refusal.code);
+            assert_eq!(found.as_deref().map_err(|code| *code), expected, "{id}");
+            if let Ok(parsed) = parsed {
+                let (name, value) = ("last-event-id", "e-1".parse().expect("value"));
+                assert_eq!(parsed.headers, [(HeaderName::from_static(name), value)]);
+            }
+        });
+    }
 }
 
 #[test]
 fn what_names_is_bounded_and_the_refusal_says_which_member() {
-    let server = server();
     let subscription = r#"{"notifications":{"resourceSubscriptions":["…"]}}"#;
     for (method, params, member, longest) in [
         ("tools/call", r#"{"name":"…"}"#, "params.name", MAX_NAME),
@@ -185,18 +353,20 @@ fn what_names_is_bounded_and_the_refusal_says_which_member() {
         ("resources/subscribe", r#"{"uri":"…"}"#, "params.uri", MAX_URI),
         ("subscriptions/listen", subscription, "params.notifications.resourceSubscriptions[0]", MAX_URI),
         ("initialize", r#"{"protocolVersion":"…"}"#, "params.protocolVersion", MAX_NAME),
+        ("tasks/get", r#"{"taskId":"…"}"#, "params.taskId", MAX_SEALED),
     ] {
         for (length, fits) in [(0, false), (1, true), (longest, true), (longest + 1, false)] {
             let params = params.replace('…', &"x".repeat(length));
             let body = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"{method}","params":{params}}}"#);
-            let body = Json::parse(body.as_bytes()).expect("valid JSON");
-            match posted(&server, &HeaderMap::new(), &body) {
+            parsed(&Method::POST, &HeaderMap::new(), Some(&body), |parsed| match parsed {
                 Ok(_) => assert!(fits, "{method} {length}"),
+                // One that is not too long is only not the caller's.
+                Err(refusal) if refusal.code == Code::TaskForeign => assert!(fits, "{method} {length}"),
                 Err(refusal) => {
                     assert!(!fits && refusal.code == Code::MessageInvalid, "{method} {length} {refusal}");
                     assert!(refusal.message.starts_with(member), "{refusal}");
                 }
-            }
+            });
         }
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::llm::added_usage::WithoutUsage;
 use crate::protocol::mcp::listing;
 
@@ -16,8 +17,20 @@ struct OnlyB;
 
 impl EventFilter for OnlyB {
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
-        let filtered = listing::filter_event(event, &mut |_, name| name == "b")?;
-        Ok(filtered.map(String::into_bytes))
+        event::rewrite(event, self)
+    }
+}
+
+impl Rewrite for OnlyB {
+    fn data(&mut self, data: &str) -> Result<Change, Refusal> {
+        if !data.trim_start().starts_with(['{', '[']) {
+            return Ok(Change::Same);
+        }
+        Ok(listing::filter_any(data, &mut |_, name| name == "b")?.map_or(Change::Same, Change::To))
+    }
+
+    fn id(&mut self, _id: &str) -> Result<Option<String>, Refusal> {
+        Ok(None)
     }
 }
 

@@ -15,15 +15,16 @@ use tokio::sync::watch;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::listener::{self, Listener};
 use vidimus_gateway::{
-    AddressGuard, Gate, KEY_LENGTH, Limits, SessionSeal, Shared, Telemetry, Upstream, millis, record_count,
+    AddressGuard, Gate, KEY_LENGTH, Limits, Seal, Shared, Telemetry, Upstream, millis, record_count,
 };
-use vidimus_identity::{Authenticator, LocalIdentity, Mint};
+use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, TrustStore};
 use vidimus_ledger::{Durability, Ledger};
 use vidimus_registry::Loaded;
 
 use crate::clock::SystemClock;
 
-use super::{DurabilityArg, Serve, admin, taken, tls};
+use super::bundles::Bundles;
+use super::{DurabilityArg, Serve, admin, issuer_roots, taken, tls};
 
 pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
@@ -52,9 +53,16 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let identity = LocalIdentity::open(&serve.data.join("identity"), None, millis(SystemClock.now().wall))
         .context("the built-in identity")?;
     let identity = Arc::new(identity);
+    let bundles = Bundles::open(&serve.trust_bundle, &identity)?;
+    let trust = bundles.store();
+    bundles.follow(&control, trust.clone());
     let sockets = Sockets::open(serve)?;
-    let shared = Arc::new(shared(serve, &loaded.borrow(), &identity, sockets.plain.local_addr()?)?);
-    let tls = sockets.tls.map(|socket| tls::listener(&control, serve, &identity, socket)).transpose()?;
+    let plain = sockets.plain.local_addr()?;
+    let (shared, mint) = shared(serve, &loaded.borrow(), (&identity, &trust), plain)?;
+    let shared = Arc::new(shared);
+    turn_keys(&control, mint)?;
+    let tls =
+        sockets.tls.map(|socket| tls::listener(&control, serve, &identity, trust, socket)).transpose()?;
     reload(&control, shared.clone(), loaded.clone());
     let (stop, stopping) = watch::channel(false);
     admin::serve(&control, sockets.admin, (shared.clone(), loaded, stopping.clone()))?;
@@ -109,9 +117,9 @@ impl Sockets {
 fn shared(
     serve: &Serve,
     loaded: &Loaded,
-    identity: &Arc<LocalIdentity>,
+    (identity, trust): (&Arc<LocalIdentity>, &TrustStore),
     address: SocketAddr,
-) -> anyhow::Result<Shared> {
+) -> anyhow::Result<(Shared, Arc<Mint>)> {
     let scheme_and_host = || format!("http://{address}");
     let public_url =
         serve.public_url.clone().unwrap_or_else(scheme_and_host).trim_end_matches('/').to_owned();
@@ -127,6 +135,8 @@ fn shared(
         service_account_issuer: serve.service_account_issuer.as_deref().map(Into::into),
         allow_insecure_issuers: false,
         issuer_roots: None,
+        roots_of_issuers: issuer_roots::read(serve)?,
+        trust: trust.clone(),
         limits: vidimus_identity::Limits::default(),
     })?;
     let ledger = Ledger::open(vidimus_ledger::Config {
@@ -148,9 +158,9 @@ fn shared(
     let shared = Shared::new(vidimus_gateway::Config {
         snapshot: loaded.snapshot.clone(),
         authenticator,
-        mint,
+        mint: mint.clone(),
         ledger,
-        sessions: SessionSeal::new(&session_key(&serve.data.join("identity").join("session.key"))?)?,
+        seal: Seal::new(&sealing_key(&serve.data.join("identity").join("session.key"))?)?,
         telemetry: Telemetry::new(serve.otlp_endpoint.as_deref())?,
         limits,
         public_url,
@@ -158,13 +168,28 @@ fn shared(
         clock: Arc::new(SystemClock),
     });
     shared.meter.reloaded(loaded.snapshot.objects().len(), loaded.rejections.len());
-    Ok(shared)
+    Ok((shared, mint))
 }
 
-/// The key that seals MCP sessions, made on first use and kept, so that sessions survive a restart.
-fn session_key(path: &Path) -> anyhow::Result<[u8; KEY_LENGTH]> {
+/// Lets one key of minted tokens follow another, for as long as the runtime lives.
+fn turn_keys(control: &Runtime, mint: Arc<Mint>) -> anyhow::Result<()> {
+    let turn = move || mint.turn_keys(millis(SystemClock.now().wall));
+    turn().context("the keys of minted tokens")?;
+    control.spawn(async move {
+        loop {
+            tokio::time::sleep(KEY_LOOK).await;
+            if let Err(error) = turn() {
+                tracing::error!(%error, "the keys of minted tokens stay as they were");
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The key that seals the ids of sessions and tasks, made on first use and kept, so that they survive a restart.
+fn sealing_key(path: &Path) -> anyhow::Result<[u8; KEY_LENGTH]> {
     use std::os::unix::fs::OpenOptionsExt as _;
-    let fault = || format!("the session key {}", path.display());
+    let fault = || format!("the sealing key {}", path.display());
     match fs::read(path) {
         Ok(bytes) => bytes.try_into().map_err(|_| {
             anyhow!("{} is not {KEY_LENGTH} bytes long; delete it to get a new one", path.display())

@@ -67,7 +67,8 @@ mod tests {
         Line::command().debug_assert();
         for (flags, says) in [
             ("--tls-cert a --tls-key b", "--tls-listen"),
-            ("--trust-bundle corp.example=a", "--tls-listen"),
+            ("--issuer-ca /etc/ca.crt", "ISSUER=FILE"),
+            ("--issuer-ca http://127.0.0.1:1=a", "only an https issuer"),
             ("--otlp-endpoint collector:4318", "http://collector:4318/v1/traces"),
             ("--otlp-endpoint collector", "http://collector:4318/v1/traces"),
             ("--otlp-endpoint ftp://collector", "http://collector:4318/v1/traces"),

@@ -1,4 +1,4 @@
-//! The TLS address: the gateway's certificate, and the trust bundles that callers' SVIDs are verified against.
+//! The TLS address: the gateway's certificate, and the SVIDs of callers.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -8,12 +8,11 @@ use tokio::runtime::Runtime;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::listener::Listener;
 use vidimus_gateway::millis;
-use vidimus_identity::{ClientCertificates, LocalIdentity, ServerCertificate, server_config};
+use vidimus_identity::{ClientCertificates, LocalIdentity, ServerCertificate, TrustStore, server_config};
 
 use crate::clock::SystemClock;
 
 use super::Serve;
-use super::bundles::Bundles;
 use super::certificate::CertificateFiles;
 
 /// Life of a certificate that the built-in CA issues for the gateway; renewed at half of it.
@@ -23,6 +22,7 @@ pub(super) fn listener(
     control: &Runtime,
     serve: &Serve,
     identity: &Arc<LocalIdentity>,
+    trust: TrustStore,
     socket: TcpListener,
 ) -> anyhow::Result<Listener> {
     let certificate = match (&serve.tls_cert, &serve.tls_key) {
@@ -39,10 +39,7 @@ pub(super) fn listener(
             certificate
         }
     };
-    let bundles = Bundles::open(&serve.trust_bundle, identity)?;
-    let store = bundles.store();
-    bundles.follow(control, store.clone());
-    let config = server_config(&certificate, ClientCertificates::Optional(store))?;
+    let config = server_config(&certificate, ClientCertificates::Optional(trust))?;
     Ok(Listener { socket, tls: Some(Arc::new(config)) })
 }
 

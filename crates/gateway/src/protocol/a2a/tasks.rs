@@ -1,0 +1,242 @@
+//! Tasks, contexts and push notifications in what a caller says: ids are opened, what is about a task is asked as the call that made
+//! it, and where news of it go is part of the call.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use vidimus_core::call::Target;
+use vidimus_core::json::Json;
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::Agent;
+
+use super::sealed::Shape;
+use crate::part::Part;
+use crate::protocol::members::{Replaced, quoted};
+use crate::protocol::{MAX_URI, Message, check_spelling};
+use crate::seal::{Kind, MAX_ID, MAX_SEALED, Opened};
+
+/// After which event a stream is resumed.
+const LAST_EVENT_HEADER: &str = "last-event-id";
+
+/// What one method says of tasks.
+#[derive(Clone, Copy, Debug)]
+pub struct Method {
+    /// The path to the one task that it is about.
+    pub task: Option<&'static [&'static str]>,
+    /// Whether it must name one.
+    pub must: bool,
+    /// What its answer is.
+    pub answer: Option<Shape>,
+}
+
+const ID: &[&str] = &["params", "id"];
+const TASK_ID: &[&str] = &["params", "taskId"];
+const OF_MESSAGE: &[&str] = &["params", "message", "taskId"];
+
+impl Method {
+    /// Of a method by its newest name; `old`: it is spelled as in 0.3.
+    pub fn of(name: &str, old: bool) -> Self {
+        let of_config = Some(if old { ID } else { TASK_ID });
+        let (task, must, answer) = match name {
+            "SendMessage" | "SendStreamingMessage" => (Some(OF_MESSAGE), false, Some(Shape::Sent)),
+            "GetTask" | "CancelTask" | "SubscribeToTask" => (Some(ID), true, Some(Shape::Task)),
+            "ListTasks" => (None, false, Some(Shape::Tasks)),
+            "CreateTaskPushNotificationConfig" => (Some(TASK_ID), true, Some(Shape::PushConfig)),
+            "GetTaskPushNotificationConfig"
+            | "ListTaskPushNotificationConfigs"
+            | "DeleteTaskPushNotificationConfig" => (of_config, true, Some(Shape::PushConfig)),
+            _ => (None, false, None),
+        };
+        Self { task, must, answer }
+    }
+}
+
+/// What was found in a message.
+#[derive(Debug, Default)]
+pub struct Found<'a> {
+    /// The task that it is about.
+    pub task: Option<&'a Opened>,
+    pub push_url: Option<&'a str>,
+    pub replaced: Vec<Replaced>,
+}
+
+/// The members of `params` that are read, here and in [`super`].
+const OF_PARAMS: [&str; 8] =
+    ["message", "metadata", "configuration", "id", "taskId", "contextId", "pushNotificationConfig", "url"];
+const OF_A_MESSAGE: [&str; 4] = ["metadata", "taskId", "contextId", "referenceTaskIds"];
+/// The second is what 1.0 calls the first.
+const PUSH: [&str; 2] = ["pushNotificationConfig", "taskPushNotificationConfig"];
+
+/// Reads what a message says of tasks.
+///
+/// # Errors
+/// `task_foreign` for a task that is not the caller's at this agent, `message_invalid` for what is not as the protocol has it.
+pub fn read<'a>(
+    message: &Message<'a>,
+    method: Method,
+    creates_push: bool,
+    params: Option<&'a Json<'a>>,
+) -> Result<Found<'a>, Refusal> {
+    let mut found = Found::default();
+    params.map_or(Ok(()), |params| check_spelling(params, &OF_PARAMS))?;
+    let said = params.and_then(|params| params.get("message"));
+    said.map_or(Ok(()), |said| check_spelling(said, &OF_A_MESSAGE))?;
+    if let Some(path) = method.task {
+        found.task = about(message, path, method.must, params, &mut found.replaced)?;
+    }
+    context(message, &["params", "contextId"], params, &mut found.replaced)?;
+    context(message, &["params", "message", "contextId"], said, &mut found.replaced)?;
+    references(message, said, &mut found.replaced)?;
+    found.push_url = push_url(params, creates_push)?;
+    Ok(found)
+}
+
+/// The one task that a message is about.
+fn about<'a>(
+    message: &Message<'a>,
+    path: &'static [&'static str],
+    must: bool,
+    params: Option<&'a Json<'a>>,
+    replaced: &mut Vec<Replaced>,
+) -> Result<Option<&'a Opened>, Refusal> {
+    let value = params.and_then(|params| path.iter().skip(1).try_fold(params, |json, name| json.get(name)));
+    let Some(sealed) = id_text(value, path)? else {
+        return if must { Err(invalid(format!("{} is missing", path.join(".")))) } else { Ok(None) };
+    };
+    let opened = message.holder.decisive(Kind::Task, sealed).ok_or_else(foreign)?;
+    replaced.push(Replaced { path, with: quoted(&opened.id) });
+    Ok(Some(opened))
+}
+
+/// A context that the agent named is opened; one that the caller names is the caller's alone.
+fn context(
+    message: &Message<'_>,
+    path: &'static [&'static str],
+    object: Option<&Json<'_>>,
+    replaced: &mut Vec<Replaced>,
+) -> Result<(), Refusal> {
+    let Some(given) = id_text(object.and_then(|object| object.get("contextId")), path)? else {
+        return Ok(());
+    };
+    let with = match message.holder.open(Kind::Context, given) {
+        Some(opened) => opened.id,
+        None if given.len() <= MAX_ID => {
+            let chosen = message.holder.chosen(Kind::ChosenContext, given);
+            chosen.map_err(|error| {
+                Refusal::new(Code::Internal, "the context could not be sealed").with_detail(error)
+            })?
+        }
+        None => return Err(invalid(format!("{} must have at most {MAX_ID} bytes", path.join(".")))),
+    };
+    replaced.push(Replaced { path, with: quoted(&with) });
+    Ok(())
+}
+
+/// Tasks that a message refers to: the agent may answer from them, so each must be the caller's own.
+fn references(
+    message: &Message<'_>,
+    said: Option<&Json<'_>>,
+    replaced: &mut Vec<Replaced>,
+) -> Result<(), Refusal> {
+    const PATH: &[&str] = &["params", "message", "referenceTaskIds"];
+    let given = match said.and_then(|said| said.get("referenceTaskIds")) {
+        None | Some(Json::Null) => return Ok(()),
+        Some(given) => {
+            given.as_array().ok_or_else(|| invalid(format!("{} must be a list", PATH.join("."))))?
+        }
+    };
+    let mut with = Vec::with_capacity(given.len());
+    for id in given {
+        let id = id_text(Some(id), PATH)?.ok_or_else(foreign)?;
+        with.push(quoted(&message.holder.open(Kind::Task, id).ok_or_else(foreign)?.id));
+    }
+    replaced.push(Replaced { path: PATH, with: format!("[{}]", with.join(",")) });
+    Ok(())
+}
+
+/// Where news of the task are to be sent. A configuration names no task of another: what it is of is said beside it.
+fn push_url<'a>(params: Option<&'a Json<'a>>, creates: bool) -> Result<Option<&'a str>, Refusal> {
+    let configuration = params.and_then(|params| params.get("configuration"));
+    configuration.map_or(Ok(()), |given| check_spelling(given, &PUSH))?;
+    let of = |object: Option<&'a Json<'a>>, name: &str| object.and_then(|object| object.get(name));
+    let nested =
+        PUSH.iter().map(|name| of(configuration, name)).chain([of(params, "pushNotificationConfig")]);
+    let mut found = Vec::new();
+    for config in nested.flatten().filter(|config| **config != Json::Null) {
+        check_spelling(config, &["url", "taskId"])?;
+        if !matches!(config.get("taskId"), None | Some(Json::Null)) && !is_empty(config.get("taskId")) {
+            return Err(invalid(
+                "a push notification configuration inside a message names no task".to_owned(),
+            ));
+        }
+        found.push(config.get("url"));
+    }
+    if creates && found.is_empty() {
+        found.push(of(params, "url"));
+    }
+    match found.as_slice() {
+        [] => Ok(None),
+        [Some(Json::String(url))] if (1..=MAX_URI).contains(&url.len()) => Ok(Some(url)),
+        _ => Err(invalid(format!("push notifications go to one url, a string of 1 to {MAX_URI} bytes"))),
+    }
+}
+
+fn is_empty(value: Option<&Json<'_>>) -> bool {
+    value.and_then(Json::as_str) == Some("")
+}
+
+/// An id that is given: protobuf's JSON says an empty text for none.
+fn id_text<'a>(value: Option<&'a Json<'a>>, path: &[&str]) -> Result<Option<&'a str>, Refusal> {
+    match value {
+        None | Some(Json::Null) => Ok(None),
+        Some(Json::String(id)) if id.is_empty() => Ok(None),
+        Some(Json::String(id)) if id.len() <= MAX_SEALED => Ok(Some(id)),
+        Some(_) => Err(invalid(format!("{} must be a string of at most {MAX_SEALED} bytes", path.join(".")))),
+    }
+}
+
+/// What a message is about that names a skill, or a task, or both: a task keeps to what the call was about that made it.
+///
+/// # Errors
+/// `message_invalid` for a task of another skill than the one that is named.
+pub fn target<'a>(
+    agent: &'a Arc<Agent>,
+    skill: Option<&'a str>,
+    task: Option<&'a Opened>,
+) -> Result<Target<'a>, Refusal> {
+    let made = match task.map(|task| &task.part) {
+        None => return Ok(skill.map_or(Target::Agent(agent), |name| Target::Skill { agent, name })),
+        Some(Part::Skill(name)) => Some(&**name),
+        Some(Part::Whole) => None,
+        Some(_) => return Err(foreign()),
+    };
+    if skill.is_some() && skill != made {
+        let made = made.map_or("no skill".to_owned(), |made| format!("skill {made:?}"));
+        return Err(invalid(format!("the task was made with {made}; go on with it as it was begun")));
+    }
+    Ok(made.map_or(Target::Agent(agent), |name| Target::Skill { agent, name }))
+}
+
+/// The event after which a stream is resumed, where there is one: it must be of a stream of this caller's about the same.
+///
+/// # Errors
+/// `session_foreign`.
+pub fn resumed(
+    message: &Message<'_>,
+    target: Target<'_>,
+) -> Result<Option<(HeaderName, HeaderValue)>, Refusal> {
+    let Some(sealed) = message.headers.get(LAST_EVENT_HEADER) else { return Ok(None) };
+    let foreign = || Refusal::new(Code::SessionForeign, "no such event of a stream of this caller");
+    let opened = sealed.to_str().ok().and_then(|sealed| message.holder.open(Kind::Event, sealed));
+    let opened = opened.filter(|opened| opened.part == Part::from(target)).ok_or_else(foreign)?;
+    let value = HeaderValue::from_str(&opened.id).map_err(|_| foreign())?;
+    Ok(Some((HeaderName::from_static(LAST_EVENT_HEADER), value)))
+}
+
+fn foreign() -> Refusal {
+    Refusal::new(Code::TaskForeign, "no such task of this caller")
+}
+
+fn invalid(message: String) -> Refusal {
+    Refusal::new(Code::MessageInvalid, message)
+}

@@ -1,0 +1,167 @@
+//! One server-sent event, read and written again: what changes is its data and its id, and every other line stays as it came.
+
+use vidimus_core::refusal::{Code, Refusal};
+
+/// What becomes of the data of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Same,
+    To(String),
+    /// The event is not passed on.
+    Drop,
+}
+
+/// What is changed of the events of one stream.
+pub trait Rewrite {
+    /// What becomes of the data of an event, which has some.
+    ///
+    /// # Errors
+    /// `upstream_invalid` for what had to be read and could not be.
+    fn data(&mut self, data: &str) -> Result<Change, Refusal>;
+
+    /// What the caller gets for the id of an event, which is not empty; `None` where the id stays as it is.
+    ///
+    /// # Errors
+    /// `internal` where it cannot be sealed.
+    fn id(&mut self, id: &str) -> Result<Option<String>, Refusal>;
+}
+
+/// An event with its data and its id changed; `None` where neither changes, and nothing where it is not passed on.
+///
+/// # Errors
+/// As those of [`Rewrite`], and `upstream_invalid` for an event that is not UTF-8.
+pub fn rewrite(event: &[u8], by: &mut dyn Rewrite) -> Result<Option<Vec<u8>>, Refusal> {
+    let text = std::str::from_utf8(event).map_err(|error| {
+        Refusal::new(Code::UpstreamInvalid, "the upstream's events are not UTF-8").with_detail(error)
+    })?;
+    let event = Event::read(text);
+    let data = match &event.data {
+        Some(data) => by.data(data)?,
+        None => Change::Same,
+    };
+    let id = match event.id() {
+        Some(id) if data != Change::Drop => by.id(id)?,
+        _ => None,
+    };
+    let data = match (data, &id) {
+        (Change::Drop, _) => return Ok(Some(Vec::new())),
+        (Change::Same, None) => return Ok(None),
+        (Change::Same, Some(_)) => event.data.as_deref().map(Into::into),
+        (Change::To(data), _) => Some(std::borrow::Cow::Owned(data)),
+    };
+    Ok(Some(event.write(data.as_deref(), id.as_deref(), text.len())))
+}
+
+/// One event, read: its data, and the lines of all else.
+struct Event<'a> {
+    fields: Vec<&'a str>,
+    /// `None` of an event without a line of data.
+    data: Option<String>,
+}
+
+impl<'a> Event<'a> {
+    /// Lines end in CR, LF or both; an event has no empty line but its last.
+    fn read(event: &'a str) -> Self {
+        let (mut fields, mut data) = (Vec::new(), None::<String>);
+        for line in event.split(['\n', '\r']).filter(|line| !line.is_empty()) {
+            let Some(part) = value_of(line, "data") else {
+                fields.push(line);
+                continue;
+            };
+            match &mut data {
+                Some(data) => {
+                    data.push('\n');
+                    data.push_str(part);
+                }
+                None => data = Some(part.to_owned()),
+            }
+        }
+        Self { fields, data }
+    }
+
+    /// The last id, which is the one that counts, where it is one (HTML, section 9.2.6).
+    fn id(&self) -> Option<&'a str> {
+        let mut ids = self.fields.iter().rev().filter_map(|line| value_of(line, "id"));
+        ids.find(|id| !id.contains('\0')).filter(|id| !id.is_empty())
+    }
+
+    /// The same event with other data, and another id where there is one. JSON may go over several lines; each is a line of data
+    /// again.
+    fn write(&self, data: Option<&str>, id: Option<&str>, length: usize) -> Vec<u8> {
+        let mut out = String::with_capacity(length + id.map_or(0, str::len));
+        for field in &self.fields {
+            if id.is_none() || value_of(field, "id").is_none() {
+                out.push_str(field);
+                out.push('\n');
+            }
+        }
+        if let Some(id) = id {
+            out.push_str("id: ");
+            out.push_str(id);
+            out.push('\n');
+        }
+        for line in data.into_iter().flat_map(|data| data.split('\n')) {
+            out.push_str("data: ");
+            out.push_str(line);
+            out.push('\n');
+        }
+        out.push('\n');
+        out.into_bytes()
+    }
+}
+
+/// The value of a line whose field has this name.
+fn value_of<'l>(line: &'l str, name: &str) -> Option<&'l str> {
+    match line.strip_prefix(name)? {
+        "" => Some(""),
+        rest => rest.strip_prefix(':').map(|value| value.strip_prefix(' ').unwrap_or(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Data in capitals, `drop` is dropped; ids in brackets.
+    struct Loud;
+
+    impl Rewrite for Loud {
+        fn data(&mut self, data: &str) -> Result<Change, Refusal> {
+            Ok(match data {
+                "drop" => Change::Drop,
+                data if data.chars().any(char::is_lowercase) => Change::To(data.to_uppercase()),
+                _ => Change::Same,
+            })
+        }
+
+        fn id(&mut self, id: &str) -> Result<Option<String>, Refusal> {
+            Ok(Some(format!("[{id}]")))
+        }
+    }
+
+    #[test]
+    fn an_event_is_written_as_it_was_read_but_for_what_changes() {
+        for (event, expected) in [
+            ("data: A\n\n", None),
+            (": note\n\n", None),
+            ("retry: 5\n\n", None),
+            ("data: a\n\n", Some("data: A\n\n")),
+            ("data: a\ndata: b\n\n", Some("data: A\ndata: B\n\n")),
+            ("event: message\r\ndata:a\r\n\r\n", Some("event: message\ndata: A\n\n")),
+            ("id: 1\ndata: A\n\n", Some("id: [1]\ndata: A\n\n")),
+            ("id:1\nretry: 5\ndata: \n\n", Some("retry: 5\nid: [1]\ndata: \n\n")),
+            ("id: 1\n\n", Some("id: [1]\n\n")),
+            ("id: 1\nid: 2\ndata: A\n\n", Some("id: [2]\ndata: A\n\n")),
+            // An empty one resets the id; one with a NUL is none; a longer name is another field.
+            ("id\ndata: A\n\n", None),
+            ("id: 1\0\ndata: A\n\n", None),
+            ("identity: 1\ndata: A\n\n", None),
+            ("id: 1\ndata: drop\n\n", Some("")),
+        ] {
+            let written = rewrite(event.as_bytes(), &mut Loud).expect("an event");
+            let written = written.map(|bytes| String::from_utf8(bytes).expect("UTF-8"));
+            assert_eq!(written.as_deref(), expected, "{event:?}");
+        }
+        assert_eq!(rewrite(b"data: \xff\n\n", &mut Loud).map_err(|r| r.code), Err(Code::UpstreamInvalid));
+    }
+}

@@ -1,0 +1,156 @@
+//! The ids in an upstream's answer, sealed to who gets it, and what of a list of tasks is the caller's own.
+
+use std::sync::{Arc, OnceLock};
+
+use vidimus_core::call::{Action, Arguments, Ask, Call, Destination};
+use vidimus_core::caller::Caller;
+use vidimus_core::decision::Outcome;
+use vidimus_core::refusal::{Code, Refusal};
+
+use crate::answer::{Asked, found, rebound};
+use crate::gate::{Shared, millis};
+use crate::part::Part;
+use crate::seal::{self, Kind, MAX_ID};
+
+/// The first task that an answer names, by the upstream's id: what the record of the effect says.
+pub type FirstTask = Arc<OnceLock<Box<str>>>;
+
+/// Who gets an answer, and what was asked, owned: for streams that outlive the handling of their call.
+#[derive(Clone, Debug)]
+pub struct Handles {
+    shared: Arc<Shared>,
+    destination: Destination,
+    caller: Caller,
+    asked: Asked,
+    /// To whom ids are sealed.
+    holder: String,
+    first: FirstTask,
+}
+
+impl Handles {
+    pub fn new(shared: Arc<Shared>, destination: Destination, caller: Caller, asked: Asked) -> Self {
+        let holder = seal::binding(&destination, &caller);
+        Self { shared, destination, caller, asked, holder, first: FirstTask::default() }
+    }
+
+    /// Where the first task that is named will stand.
+    pub fn first_task(&self) -> FirstTask {
+        self.first.clone()
+    }
+
+    /// What the caller gets for the id of a task; `None` where it is not known whose the task is, or the id is too long. `made`:
+    /// the answer says that the call has made the task, where nothing else is known of it.
+    ///
+    /// # Errors
+    /// `internal` where it cannot be sealed.
+    pub fn task(&self, id: &str, made: bool) -> Result<Option<String>, Refusal> {
+        if id.is_empty() || id.len() > MAX_ID {
+            return Ok(None);
+        }
+        let part = if self.asked.task.as_deref() == Some(id) {
+            Some(Arc::new(self.asked.part.clone()))
+        } else {
+            self.shared.standing.maker_of(&self.holder, id)
+        };
+        let part = match part {
+            Some(part) => part,
+            None if made => Arc::new(self.asked.part.clone()),
+            None => return Ok(None),
+        };
+        if made {
+            self.shared.standing.task_made(&self.holder, id, &part);
+        }
+        self.first.get_or_init(|| id.into());
+        self.sealed(Kind::Task, &part, id).map(Some)
+    }
+
+    /// What the caller gets for a task of a list; `None` for one that is not the caller's own, and for one that the caller may not
+    /// read now.
+    ///
+    /// # Errors
+    /// `internal` where it cannot be sealed.
+    pub fn listed(&self, id: &str) -> Result<Option<String>, Refusal> {
+        let Some(part) = self.shared.standing.maker_of(&self.holder, id) else { return Ok(None) };
+        match self.may_read(&part) {
+            true => self.sealed(Kind::Task, &part, id).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// What the caller gets for the id of a task that there is news of; `None` for one that is not the caller's own, and for one
+    /// that the caller may not read now.
+    ///
+    /// # Errors
+    /// `internal` where it cannot be sealed.
+    pub fn news_of(&self, id: &str) -> Result<Option<String>, Refusal> {
+        // Whether the task that was asked for may be read still, is looked after with the stream.
+        if self.asked.task.as_deref() == Some(id) { self.task(id, false) } else { self.listed(id) }
+    }
+
+    /// What the caller gets for the id of a context: its own word for it, or the agent's, sealed.
+    ///
+    /// # Errors
+    /// `internal` where it cannot be sealed.
+    pub fn context(&self, id: &str) -> Result<Option<String>, Refusal> {
+        if id.is_empty() || id.len() > seal::MAX_SEALED {
+            return Ok(None);
+        }
+        if let Some(chosen) = self.shared.seal.open(Kind::ChosenContext, &self.holder, id) {
+            return Ok(Some(chosen.id));
+        }
+        if id.len() > MAX_ID {
+            return Ok(None);
+        }
+        self.sealed(Kind::Context, &Part::Whole, id).map(Some)
+    }
+
+    /// What the caller gets for the id of an event of the stream that answers this call.
+    ///
+    /// # Errors
+    /// `upstream_invalid` for one that is too long, `internal` where it cannot be sealed.
+    pub fn event(&self, id: &str) -> Result<String, Refusal> {
+        if id.len() > MAX_ID {
+            let message = format!("the id of an event of the upstream's has more than {MAX_ID} bytes");
+            return Err(Refusal::new(Code::UpstreamInvalid, message));
+        }
+        self.sealed(Kind::Event, &self.asked.part, id)
+    }
+
+    fn sealed(&self, kind: Kind, part: &Part, id: &str) -> Result<String, Refusal> {
+        let sealed = self.shared.seal.seal(kind, &self.holder, part, id);
+        sealed.map_err(|error| Refusal::new(Code::Internal, "an id could not be sealed").with_detail(error))
+    }
+
+    /// Whether the caller may read, by the configuration in force, what became of a call about `part`.
+    pub fn may_read(&self, part: &Part) -> bool {
+        let world = self.shared.snapshot();
+        let Some(caller) = rebound(&world, &self.caller) else { return false };
+        let Some(destination) = found(&world, &self.destination) else { return false };
+        let Some(target) = part.of(&destination) else { return false };
+        let ask = match part {
+            Part::Tool(_) => {
+                Ask { arguments: Arguments::Unknown, ..Ask::about("tasks/get", Action::InvokeTool, target) }
+            }
+            Part::Whole | Part::Skill(_) if matches!(destination, Destination::Agent(_)) => {
+                Ask::about("GetTask", Action::CallAgent, target)
+            }
+            _ => return false,
+        };
+        let call = Call {
+            caller: &caller,
+            ask,
+            now: millis(self.shared.clock.now().wall),
+            source_ip: self.asked.source_ip,
+            fan_out: self.asked.fan_out,
+        };
+        match world.authorize(&call).outcome() {
+            Outcome::Allow | Outcome::AllowWithObligations => true,
+            Outcome::Hold | Outcome::Deny => false,
+        }
+    }
+
+    /// Whether the answer is to a call that may make tasks, which are then the caller's.
+    pub fn makes_tasks(&self) -> bool {
+        self.asked.task.is_none() && matches!(self.asked.part, Part::Tool(_))
+    }
+}

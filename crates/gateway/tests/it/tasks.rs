@@ -1,0 +1,360 @@
+//! A task belongs to who made it, whatever its server thinks: these servers show every task to everybody and number them from 1.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use vidimus_testkit::upstream::{Answer, Received};
+
+use super::world::{World, call_id, json_of, objects, snapshot};
+
+const RELATED: &str = "io.modelcontextprotocol/related-task";
+
+/// How a server answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Json,
+    Events,
+}
+
+/// A world whose `stranger` may use another tool of the server, and another skill of the agent, than `caller` may.
+async fn world() -> World {
+    let world = World::new().await;
+    let mut given = objects(&world.upstream);
+    let last = given.len() - 1;
+    given[last]["spec"]["cedar"] = json!(CEDAR);
+    world.gate.take_into_use(snapshot(&given));
+    world
+}
+
+const CEDAR: &str = r#"
+    permit (principal == Agent::"t/caller", action == Action::"invokeTool", resource == Tool::"t/tools/echo");
+    permit (principal == Agent::"t/stranger", action == Action::"invokeTool", resource == Tool::"t/tools/read");
+    permit (principal == Agent::"t/caller", action == Action::"callAgent", resource == Skill::"t/callee/pay");
+    permit (principal == Agent::"t/stranger", action == Action::"callAgent", resource == Skill::"t/callee/read");
+"#;
+
+/// Answers every question about every task.
+fn serve(world: &World, form: Form, answer: fn(&Value, u64) -> Value) {
+    let made = Arc::new(Mutex::new(0_u64));
+    world.upstream.otherwise(move |received: &Received| {
+        let asked = received.json();
+        let mut made = made.lock().expect("a lock");
+        if matches!(asked["method"].as_str(), Some("tools/call" | "SendMessage" | "message/send")) {
+            *made += 1;
+        }
+        let result = answer(&asked, *made);
+        let message = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result});
+        match form {
+            Form::Json => Answer::json(&message),
+            Form::Events => Answer::whole("text/event-stream", format!("id: e-1\ndata: {message}\n\n")),
+        }
+    });
+}
+
+fn mcp(asked: &Value, made: u64) -> Value {
+    let task = |id: &Value| json!({"taskId": id, "status": "working", "createdAt": "x", "ttl": 5});
+    let id = &asked["params"]["taskId"];
+    match asked["method"].as_str().unwrap_or_default() {
+        "tools/call" => json!({"task": task(&json!(made.to_string()))}),
+        "tasks/list" => {
+            let all: Vec<Value> = (1..=made).map(|id| task(&json!(id.to_string()))).collect();
+            json!({"tasks": all})
+        }
+        "tasks/result" => json!({"content": [], "_meta": {RELATED: {"taskId": id}}}),
+        _ => task(id),
+    }
+}
+
+fn a2a(asked: &Value, made: u64) -> Value {
+    let params = &asked["params"];
+    let context = params["message"]["contextId"].as_str().unwrap_or("ctx").to_owned();
+    let task = |id: &Value| {
+        json!({"id": id, "contextId": context, "status": {"state": "TASK_STATE_WORKING",
+            "message": {"messageId": "m", "taskId": id, "contextId": context, "parts": [{"text": "1"}]}},
+            "history": [{"messageId": "u", "taskId": id, "contextId": context}]})
+    };
+    match asked["method"].as_str().unwrap_or_default() {
+        "SendMessage" => json!({"task": task(&json!(made.to_string()))}),
+        "message/send" => {
+            let mut task = task(&json!(made.to_string()));
+            task["kind"] = json!("task");
+            task
+        }
+        "ListTasks" | "tasks/list" => {
+            let all: Vec<Value> = (1..=made).map(|id| task(&json!(id.to_string()))).collect();
+            json!({"tasks": all, "totalSize": made})
+        }
+        _ => task(&params["id"]),
+    }
+}
+
+fn of(world: &World, subject: &str, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
+    let token = world.token(subject, Duration::from_secs(600));
+    request.headers_mut().insert("authorization", format!("Bearer {token}").parse().expect("a value"));
+    request
+}
+
+/// The answer to one message, its code where it was refused, and the id of the call.
+async fn ask(
+    world: &World,
+    subject: &str,
+    path: &str,
+    method: &str,
+    params: Value,
+) -> (Value, Option<String>, String) {
+    let message = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    let request = of(world, subject, world.request(Method::POST, path, &message));
+    let (_, headers, body) = world.call(request).await;
+    let code = headers.get("vidimus-code").map(|code| code.to_str().expect("text").to_owned());
+    let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+    let answer = match text.lines().find_map(|line| line.strip_prefix("data: ")) {
+        Some(data) => json_of(data.as_bytes()),
+        None => json_of(text.as_bytes()),
+    };
+    (answer, code, call_id(&headers))
+}
+
+/// Makes a task of `tool`; its id as the caller has it.
+async fn made(world: &World, subject: &str, tool: &str) -> (String, String) {
+    let call = json!({"name": tool, "arguments": {}, "task": {"ttl": 60_000}});
+    let (answer, code, call) = ask(world, subject, "/mcp/t/tools", "tools/call", call).await;
+    assert_eq!(code, None, "{answer}");
+    (answer["result"]["task"]["taskId"].as_str().expect("a task").to_owned(), call)
+}
+
+#[tokio::test]
+async fn a_task_of_a_tool_is_its_makers() {
+    for form in [Form::Json, Form::Events] {
+        let world = world().await;
+        serve(&world, form, mcp);
+        let (own, call) = made(&world, "caller", "echo").await;
+        let (others, _) = made(&world, "stranger", "read").await;
+        assert!(own != "1" && others != "2" && own != others, "the server's own ids stay here");
+        let records = world.records(&call, 2).await;
+        assert_eq!(records[1]["task"], "1", "{form:?} the record says which task the call became");
+        for method in ["tasks/get", "tasks/result", "tasks/cancel", "tasks/update"] {
+            let (answer, code, call) =
+                ask(&world, "caller", "/mcp/t/tools", method, json!({"taskId": own})).await;
+            assert_eq!(code, None, "{form:?} {method} {answer}");
+            let sent = world.upstream.received();
+            assert_eq!(sent[sent.len() - 1].json()["params"]["taskId"], "1", "the server knows its own id");
+            let result = &answer["result"];
+            let named = if method == "tasks/result" {
+                &result["_meta"][RELATED]["taskId"]
+            } else {
+                &result["taskId"]
+            };
+            assert_eq!(named, &json!(own), "{form:?} {method}: one task, one id");
+            let decision = &world.records(&call, 2).await[0];
+            assert_eq!(
+                (&decision["task"], &decision["resource"], &decision["method"], &decision["action"]),
+                (&json!("1"), &json!("Tool/t/tools/echo"), &json!(method), &json!("invokeTool"))
+            );
+            let before = world.upstream.received().len();
+            for foreign in [&*own, "1", "2", ""] {
+                let (answer, code, _) =
+                    ask(&world, "stranger", "/mcp/t/tools", method, json!({"taskId": foreign})).await;
+                let expected = if foreign.is_empty() { "message_invalid" } else { "task_foreign" };
+                assert_eq!(code.as_deref(), Some(expected), "{form:?} {method} {foreign} {answer}");
+                if !foreign.is_empty() {
+                    assert_eq!(answer["error"]["code"], -32602, "as the protocol has it");
+                }
+            }
+            assert_eq!(world.upstream.received().len(), before, "nothing of it reached the server");
+        }
+        for (subject, id) in [("caller", &own), ("stranger", &others)] {
+            let (answer, code, _) = ask(&world, subject, "/mcp/t/tools", "tasks/list", json!({})).await;
+            assert_eq!(code, None, "{answer}");
+            let listed: Vec<&Value> = answer["result"]["tasks"]
+                .as_array()
+                .expect("a list")
+                .iter()
+                .map(|task| &task["taskId"])
+                .collect();
+            assert_eq!(listed, [&json!(id)], "{form:?} {subject} sees its own");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_became_of_a_call_is_decided_as_the_call_and_now() {
+    let world = world().await;
+    serve(&world, Form::Json, mcp);
+    let (own, _) = made(&world, "caller", "echo").await;
+    let mut given = objects(&world.upstream);
+    let last = given.len() - 1;
+    given[last]["spec"]["cedar"] = json!(
+        r#"
+        permit (principal == Agent::"t/caller", action == Action::"invokeTool", resource == Tool::"t/tools/other");
+    "#
+    );
+    world.gate.take_into_use(snapshot(&given));
+    for method in ["tasks/get", "tasks/result", "tasks/cancel", "tasks/update"] {
+        let (answer, code, _) = ask(&world, "caller", "/mcp/t/tools", method, json!({"taskId": own})).await;
+        assert_eq!(code.as_deref(), Some("no_permit"), "{method} {answer}");
+    }
+    let (answer, code, _) = ask(&world, "caller", "/mcp/t/tools", "tasks/list", json!({})).await;
+    assert_eq!((code, &answer["result"]["tasks"]), (None, &json!([])), "what may not be read is not listed");
+}
+
+#[tokio::test]
+async fn a_task_survives_what_the_gateway_forgets_but_is_not_listed_then() {
+    let world = world().await;
+    serve(&world, Form::Json, mcp);
+    let (own, _) = made(&world, "caller", "echo").await;
+    // Another gateway with the same key knows nothing of the task.
+    let other = super::tasks::world().await;
+    other.upstream.otherwise(|received: &Received| {
+        let asked = received.json();
+        Answer::json(&json!({"jsonrpc": "2.0", "id": asked["id"], "result": mcp(&asked, 1)}))
+    });
+    let (answer, code, _) = ask(&other, "caller", "/mcp/t/tools", "tasks/get", json!({"taskId": own})).await;
+    assert_eq!((code, &answer["result"]["taskId"]), (None, &json!(own)));
+    let (answer, _, _) = ask(&other, "caller", "/mcp/t/tools", "tasks/list", json!({})).await;
+    assert_eq!(answer["result"]["tasks"], json!([]));
+}
+
+#[tokio::test]
+async fn news_of_a_task_reach_its_maker_only() {
+    let world = world().await;
+    serve(&world, Form::Json, mcp);
+    let (own, _) = made(&world, "caller", "echo").await;
+    made(&world, "stranger", "read").await;
+    let news = |method: &str, id: &str| json!({"jsonrpc": "2.0", "method": method, "params": {"taskId": id, "status": "working"}});
+    let events = |messages: &[Value]| -> String {
+        messages.iter().enumerate().map(|(at, message)| format!("id: e-{at}\ndata: {message}\n\n")).collect()
+    };
+    let all: Vec<Value> = ["notifications/tasks/status", "notifications/tasks"]
+        .into_iter()
+        .flat_map(|method| [news(method, "1"), news(method, "2")])
+        .collect();
+    world.upstream.next(Answer::whole("text/event-stream", events(&all)));
+    let stream = of(&world, "caller", world.request(Method::GET, "/mcp/t/tools", &json!(null)));
+    let (status, _, body) = world.call(stream).await;
+    let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+    assert_eq!(status.as_u16(), 200);
+    let passed: Vec<Value> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("data: "))
+        .map(|data| json_of(data.as_bytes())["params"]["taskId"].clone())
+        .collect();
+    assert_eq!(passed, [json!(own), json!(own)], "{text}");
+}
+
+#[tokio::test]
+async fn a_stream_is_resumed_by_its_caller_as_what_it_answered() {
+    let world = world().await;
+    serve(&world, Form::Events, mcp);
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo"}});
+    let (_, _, body) = world.call(world.request(Method::POST, "/mcp/t/tools", &call)).await;
+    let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+    let event = text.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id").to_owned();
+    assert_ne!(event, "e-1");
+    let resumed = |subject: &str, event: &str| {
+        let mut request = of(&world, subject, world.request(Method::GET, "/mcp/t/tools", &json!(null)));
+        request.headers_mut().insert("last-event-id", event.parse().expect("a value"));
+        request
+    };
+    let (_, headers, _) = world.call(resumed("caller", &event)).await;
+    assert!(!headers.contains_key("vidimus-code"));
+    let records = world.records(&call_id(&headers), 2).await;
+    assert_eq!(
+        (&records[0]["resource"], &records[0]["method"]),
+        (&json!("Tool/t/tools/echo"), &json!("session/stream"))
+    );
+    let received = world.upstream.received();
+    assert_eq!(received[received.len() - 1].header("last-event-id"), Some("e-1"));
+    for (subject, event) in [("stranger", &*event), ("stranger", "e-1"), ("caller", "e-1")] {
+        let (status, headers, _) = world.call(resumed(subject, event)).await;
+        assert_eq!(
+            (status.as_u16(), &headers["vidimus-code"]),
+            (404, &"session_foreign".parse().expect("a value"))
+        );
+    }
+    let mut given = objects(&world.upstream);
+    let last = given.len() - 1;
+    given[last]["spec"]["cedar"] = json!(CEDAR.replace("t/tools/echo", "t/tools/other"));
+    world.gate.take_into_use(snapshot(&given));
+    let (_, headers, _) = world.call(resumed("caller", &event)).await;
+    assert_eq!(headers["vidimus-code"], "no_permit", "the tool is not the caller's any more");
+}
+
+#[tokio::test]
+async fn a_task_of_an_agent_is_its_makers() {
+    let send = |skill: &str, more: Value| {
+        let mut message = json!({"messageId": "m", "metadata": {"skill": skill}, "parts": []});
+        for (key, value) in more.as_object().expect("an object") {
+            message[key] = value.clone();
+        }
+        json!({"message": message})
+    };
+    for (form, modern) in [(Form::Json, true), (Form::Json, false), (Form::Events, true)] {
+        let world = world().await;
+        serve(&world, form, a2a);
+        let path = "/a2a/t/callee";
+        let name = |old: &'static str, new: &'static str| if modern { new } else { old };
+        let sent = name("message/send", "SendMessage");
+        let task =
+            |answer: &Value| if modern { answer["result"]["task"].clone() } else { answer["result"].clone() };
+        let (answer, code, call) = ask(&world, "caller", path, sent, send("pay", json!({}))).await;
+        assert_eq!(code, None, "{answer}");
+        let first = task(&answer);
+        let id = first["id"].as_str().expect("an id").to_owned();
+        let context = first["contextId"].as_str().expect("an id").to_owned();
+        assert!(id != "1" && context != "ctx", "{answer}");
+        for named in [&first["status"]["message"], &first["history"][0]] {
+            assert_eq!((&named["taskId"], &named["contextId"]), (&json!(id), &json!(context)), "{answer}");
+        }
+        assert_eq!(first["status"]["message"]["parts"], json!([{"text": "1"}]), "its own words stay");
+        assert_eq!(world.records(&call, 2).await[1]["task"], "1");
+        // The next message goes on in the context, and about the task.
+        let more = json!({"contextId": context, "taskId": id, "referenceTaskIds": [id]});
+        let (answer, code, call) = ask(&world, "caller", path, sent, send("pay", more)).await;
+        assert_eq!(code, None, "{answer}");
+        let received = world.upstream.received();
+        let said = received[received.len() - 1].json()["params"]["message"].clone();
+        let ids = (&said["contextId"], &said["taskId"], &said["referenceTaskIds"]);
+        assert_eq!(ids, (&json!("ctx"), &json!("1"), &json!(["1"])));
+        assert_eq!(world.records(&call, 2).await[0]["task"], "1");
+        let before = world.upstream.received().len();
+        for foreign in [&*id, "1"] {
+            for more in [json!({"taskId": foreign}), json!({"referenceTaskIds": [foreign]})] {
+                let (answer, code, _) = ask(&world, "stranger", path, sent, send("read", more)).await;
+                assert_eq!(code.as_deref(), Some("task_foreign"), "{answer}");
+                assert_eq!(answer["error"]["code"], -32001, "as the protocol has it");
+            }
+            for method in [
+                name("tasks/get", "GetTask"),
+                name("tasks/cancel", "CancelTask"),
+                name("tasks/resubscribe", "SubscribeToTask"),
+            ] {
+                let (_, code, _) = ask(&world, "stranger", path, method, json!({"id": foreign})).await;
+                assert_eq!(code.as_deref(), Some("task_foreign"), "{method}");
+            }
+        }
+        assert_eq!(world.upstream.received().len(), before, "nothing of it reached the agent");
+        // Another's context is no context of this caller's: what it names is its own.
+        let (answer, code, _) =
+            ask(&world, "stranger", path, sent, send("read", json!({"contextId": context}))).await;
+        assert_eq!(code, None, "{answer}");
+        let received = world.upstream.received();
+        let named = received[received.len() - 1].json()["params"]["message"]["contextId"].clone();
+        assert!(named != "ctx" && named != json!(context), "{named}");
+        assert_eq!(task(&answer)["contextId"], json!(context), "and it gets its own word back");
+        for method in [name("tasks/get", "GetTask"), name("tasks/cancel", "CancelTask")] {
+            let (answer, code, call) = ask(&world, "caller", path, method, json!({"id": id})).await;
+            assert_eq!((code, &answer["result"]["id"]), (None, &json!(id)), "{method}");
+            assert_eq!(world.records(&call, 2).await[0]["resource"], "Skill/t/callee/pay");
+        }
+        let (answer, code, _) = ask(&world, "caller", path, name("tasks/list", "ListTasks"), json!({})).await;
+        assert_eq!(code, None);
+        let listed: Vec<&Value> =
+            answer["result"]["tasks"].as_array().expect("a list").iter().map(|task| &task["id"]).collect();
+        assert!(listed.len() == 2 && listed.contains(&&json!(id)), "the caller's two of three: {answer}");
+        assert_eq!(answer["result"]["totalSize"], 2);
+    }
+}

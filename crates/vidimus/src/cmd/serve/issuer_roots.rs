@@ -1,0 +1,116 @@
+//! The roots that single issuers' TLS certificates chain to: those of `--issuer-ca`, and the cluster's own for its own issuer.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow, ensure};
+use url::{Host, Url};
+
+use super::Serve;
+
+/// Where Kubernetes puts the CA of its API server into each pod.
+const CLUSTER_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
+
+/// Issuer and PEM.
+pub(super) fn read(serve: &Serve) -> anyhow::Result<Vec<(Arc<str>, Vec<u8>)>> {
+    let mut roots = Vec::with_capacity(serve.issuer_ca.len() + 1);
+    for IssuerCa { issuer, file } in &serve.issuer_ca {
+        let pem = fs::read(file).with_context(|| format!("--issuer-ca {issuer}={}", file.display()))?;
+        roots.push((issuer.as_str().into(), pem));
+    }
+    roots.extend(of_cluster(serve, Path::new(CLUSTER_CA))?);
+    Ok(roots)
+}
+
+/// The cluster's CA, where `--service-account-issuer` is an address inside this cluster and no other CA is given for it.
+fn of_cluster(serve: &Serve, file: &Path) -> anyhow::Result<Option<(Arc<str>, Vec<u8>)>> {
+    let Some(issuer) = serve.service_account_issuer.as_deref() else { return Ok(None) };
+    if serve.issuer_ca.iter().any(|given| given.issuer == issuer) || !is_in_cluster(issuer) || !file.exists()
+    {
+        return Ok(None);
+    }
+    let pem = fs::read(file).with_context(|| format!("the cluster's CA, {}", file.display()))?;
+    Ok(Some((issuer.into(), pem)))
+}
+
+/// The API server by its own name: `kubernetes.default.svc`, with or without the cluster's domain.
+fn is_in_cluster(issuer: &str) -> bool {
+    let url = Url::parse(issuer).ok();
+    let Some(Host::Domain(name)) = url.as_ref().and_then(Url::host) else { return false };
+    let rest = name.strip_prefix("kubernetes.default");
+    rest.is_some_and(|rest| rest.is_empty() || rest == ".svc" || rest.starts_with(".svc."))
+}
+
+/// One `--issuer-ca`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuerCa {
+    /// Exactly as it stands in its tokens.
+    issuer: String,
+    file: PathBuf,
+}
+
+pub(super) fn issuer_ca(text: &str) -> anyhow::Result<IssuerCa> {
+    const WRITE: &str = "write ISSUER=FILE, as in https://kubernetes.default.svc=/etc/ca.crt";
+    let (issuer, file) = text.rsplit_once('=').ok_or_else(|| anyhow!(WRITE))?;
+    ensure!(issuer.starts_with("https://"), "only an https issuer has a CA; {WRITE}");
+    ensure!(!file.is_empty(), WRITE);
+    Ok(IssuerCa { issuer: issuer.to_owned(), file: file.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: Serve,
+    }
+
+    fn serve(flags: &str) -> Serve {
+        let line = ["serve", "--resources", "r", "--data", "d"].into_iter().chain(flags.split_whitespace());
+        Line::try_parse_from(line).expect("flags").serve
+    }
+
+    #[test]
+    fn the_clusters_own_issuer_has_the_clusters_ca_unless_another_is_given() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("ca.crt");
+        fs::write(&file, "pem").expect("written");
+        let given = directory.path().join("given.crt");
+        fs::write(&given, "given").expect("written");
+        for (issuer, found) in [
+            ("https://kubernetes.default.svc", true),
+            ("https://kubernetes.default.svc.cluster.local", true),
+            ("https://kubernetes.default", true),
+            ("https://kubernetes.default.svc.corp.example:6443", true),
+            ("https://kubernetes.default.evil.example", false),
+            ("https://xkubernetes.default.svc", false),
+            ("https://oidc.eks.eu-west-1.amazonaws.com/id/A", false),
+            ("https://10.0.0.1", false),
+        ] {
+            let serve = serve(&format!("--service-account-issuer {issuer}"));
+            let expected = found.then(|| (Arc::from(issuer), b"pem".to_vec()));
+            assert_eq!(of_cluster(&serve, &file).expect("read"), expected, "{issuer}");
+            assert_eq!(of_cluster(&serve, &directory.path().join("none")).expect("read"), None);
+        }
+        let issuer = "https://kubernetes.default.svc";
+        let both =
+            serve(&format!("--service-account-issuer {issuer} --issuer-ca {issuer}={}", given.display()));
+        assert_eq!(of_cluster(&both, &file).expect("read"), None);
+        assert_eq!(read(&both).expect("read"), [(Arc::from(issuer), b"given".to_vec())]);
+        assert!(read(&serve("--issuer-ca https://a.example=/none")).is_err());
+    }
+
+    #[test]
+    fn an_issuers_ca_is_given_with_its_issuer() {
+        let taken = IssuerCa { issuer: "https://a.example/x?y=z".to_owned(), file: "/ca".into() };
+        assert_eq!(issuer_ca("https://a.example/x?y=z=/ca").expect("taken"), taken);
+        for text in ["https://a.example", "/ca", "http://a.example=/ca", "https://a.example=", ""] {
+            assert!(issuer_ca(text).is_err(), "{text}");
+        }
+    }
+}
