@@ -67,7 +67,7 @@ async fn bodies_are_bounded_while_the_upstream_is_waited_for() {
 /// A stalled disk refuses decisions, never what has happened: the place for a call's end is kept from its decision on.
 #[tokio::test]
 async fn a_call_under_way_keeps_its_room_in_the_ledger() {
-    let ledger = vidimus_ledger::Config { max_pending_bytes: 2000, ..Default::default() };
+    let ledger = vidimus_ledger::Config { max_pending_bytes: 4000, ..Default::default() };
     let world = World::with_ledger(Limits::default(), ledger).await;
     world.upstream.next(Answer::hang());
     let (first, second) = tokio::join!(world.call(world.tool("echo")), async {
