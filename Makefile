@@ -4,7 +4,7 @@
 SHELL := /bin/bash -euo pipefail
 CARGO ?= cargo
 
-.PHONY: help demo test bench bench-peers build lint unit e2e kube fuzz crds
+.PHONY: help demo test bench bench-peers build lint unit e2e kube fuzz mutants crds
 
 help: ## What can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ e2e: ## The gateway binary between real clients and real servers
 
 fuzz: ## Every parser of foreign bytes against random input, FUZZ_SECONDS each (30); needs a nightly toolchain
 	scripts/fuzz.sh $(FUZZ_TARGETS)
+
+mutants: ## Small changes to the heart, one at a time: which does no test notice? Hours; MUTANTS_FLAGS='--file crates/…' for a part
+	scripts/mutants.sh $(MUTANTS_FLAGS)
 
 bench: ## Every promised number, one JSON object a line (on stdout nothing else)
 	@$(CARGO) build --release -p vidimus -p vidimus-bench

@@ -65,10 +65,6 @@ impl Field {
         }
     }
 
-    pub(crate) fn on_arguments(self) -> bool {
-        matches!(self, Self::Args | Self::Numbers)
-    }
-
     /// The value on a call.
     ///
     /// # Errors
