@@ -14,13 +14,13 @@ use crate::world::{Answer, Facts, agent, cluster, objects, provider, server, sna
 /// What a condition comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Comes {
-    ToTrue,
-    ToFalse,
-    /// It fails, and so the call is denied.
-    ToAnError,
+    True,
+    False,
+    /// The condition fails, and so the call is denied.
+    Error,
 }
 
-use Comes::{ToAnError as E, ToFalse as F, ToTrue as T};
+use Comes::{Error as E, False as F, True as T};
 
 /// A world with one permit, on the calls of tools where `condition` holds.
 fn world(condition: &str) -> Snapshot {

@@ -33,11 +33,14 @@ fn get(world: &Snapshot, change: impl Fn(&mut Facts)) -> Answer {
     facts.authorize(world, Action::InvokeTool, target)
 }
 
+/// Scope, condition, and what is told.
+type Row<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
 /// Each condition holds of the call, and of all of it exactly this is told.
 #[test]
 fn everything_that_was_looked_at_is_told_once() {
     let anywhere = "principal, action == Action::\"invokeTool\", resource";
-    let table: &[(&str, &str, &[(&str, &str)])] = &[
+    let table: &[Row<'_>] = &[
         (anywhere, "true", &[]),
         // The scope.
         ("principal == Agent::\"a/x\", action, resource", "true", &[("principal", "Agent/a/x")]),

@@ -90,6 +90,19 @@ fn what_policies_ask_of_a_context_is_evaluated_here() {
 }
 
 #[test]
+fn an_entity_that_does_not_exist_has_nothing() {
+    for condition in ["Agent::\"a/x\" has version", "Agent::\"a/x\".hasTag(\"a\")"] {
+        let found = compiled(condition);
+        assert!(matches!(found, Some(Expression::Constant(Constant::Bool(false)))), "{condition}: {found:?}");
+    }
+    let Some(Expression::Binary(_, both)) = compiled("Agent::\"a/x\".getTag(\"a\") == \"a\"") else {
+        panic!()
+    };
+    assert!(matches!(*both, [Expression::Failure, _]), "{both:?}");
+    assert!(matches!(compiled("Agent::\"a/x\".quarantined"), Some(Expression::Failure)));
+}
+
+#[test]
 fn the_rest_is_left_to_cedar() {
     for condition in [
         "{a: context.method} == {a: \"a\"}",
