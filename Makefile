@@ -4,7 +4,7 @@
 SHELL := /bin/bash -euo pipefail
 CARGO ?= cargo
 
-.PHONY: help demo test bench bench-peers build lint unit e2e kube fuzz crash crds
+.PHONY: help demo test bench bench-peers build lint unit e2e kube fuzz crash mutants crds
 
 help: ## What can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +40,9 @@ fuzz: ## Every parser of foreign bytes against random input, FUZZ_SECONDS each (
 
 crash: ## Power losses of the ledger, CRASH_STATES of them (12000): started, verified, compared with what was acknowledged
 	VIDIMUS_CRASH_STATES=$(or $(CRASH_STATES),12000) $(CARGO) test --workspace -- crash::
+
+mutants: ## Small changes to the heart, one at a time: which does no test notice? Hours; MUTANTS_FLAGS='--file crates/…' for a part
+	scripts/mutants.sh $(MUTANTS_FLAGS)
 
 bench: ## Every promised number, one JSON object a line (on stdout nothing else)
 	@$(CARGO) build --release -p vidimus -p vidimus-bench

@@ -8,6 +8,9 @@ pub(crate) mod field;
 pub(crate) mod possible;
 pub(crate) mod value;
 
+#[cfg(test)]
+mod tests;
+
 use cedar_policy::pst::{self, BinaryOp, Expr, Literal, UnaryOp};
 use cedar_policy::{Entities, EntityUid};
 
@@ -96,8 +99,8 @@ impl Expression {
     /// Whether the value depends on the arguments of the call.
     pub(crate) fn on_arguments(&self) -> bool {
         match self {
-            Self::Constant(_) | Self::Has(_) | Self::Failure => false,
-            Self::Field(field) => field.on_arguments(),
+            // `args` and `numbers` by themselves are entities of one name; what depends on the call are their tags.
+            Self::Constant(_) | Self::Field(_) | Self::Has(_) | Self::Failure => false,
             Self::HasTag(..) | Self::GetTag(..) => true,
             Self::And(both) | Self::Or(both) | Self::Binary(_, both) => both.iter().any(Self::on_arguments),
             Self::If(three) => three.iter().any(Self::on_arguments),

@@ -10,8 +10,10 @@
 
 mod authorize;
 mod canonical;
+mod conditions;
 mod digest;
 mod examples;
+mod explanations;
 mod generate;
 #[expect(dead_code, reason = "the benchmark asks for more")]
 mod oracle;

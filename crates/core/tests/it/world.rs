@@ -1,6 +1,7 @@
 //! Objects and calls, shortly.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
@@ -153,6 +154,7 @@ pub(crate) struct Facts {
     pub(crate) user: Option<User>,
     pub(crate) arguments: Option<&'static str>,
     pub(crate) now: UnixMillis,
+    pub(crate) source_ip: Option<IpAddr>,
     pub(crate) fan_out: i64,
     pub(crate) method: &'static str,
 }
@@ -169,6 +171,7 @@ impl Facts {
             user: None,
             arguments: None,
             now: UnixMillis(1_790_000_000_500),
+            source_ip: None,
             fan_out: 1,
             method: "tools/call",
         }
@@ -191,7 +194,8 @@ impl Facts {
         let arguments = parsed.as_ref().map_or(Arguments::None, Arguments::Known);
         let caller = caller(&self.principal, &self.chain, self.user.as_ref());
         let asked = Ask { arguments, ..Ask::about(self.method, action, target) };
-        ask(&Call { caller: &caller, ask: asked, now: self.now, source_ip: None, fan_out: self.fan_out })
+        let (now, source_ip, fan_out) = (self.now, self.source_ip, self.fan_out);
+        ask(&Call { caller: &caller, ask: asked, now, source_ip, fan_out })
     }
 
     /// The outcome of another ask, whole as it is given.

@@ -54,6 +54,10 @@ async fn an_svid_proves_nothing_after_its_end() {
     let mut bot = peer(BOT);
     assert_eq!(code(&world.at(None, Some(&bot), 0).await), Ok(AGENT.to_owned()));
     assert_eq!(code(&world.at(None, Some(&bot), 3600).await), Err(Code::SvidInvalid));
+    let end = bot.not_after;
+    let last = UnixMillis(end.0 - 1);
+    assert_eq!(code(&world.at_moment(None, Some(&bot), last).await), Ok(AGENT.to_owned()));
+    assert_eq!(code(&world.at_moment(None, Some(&bot), end).await), Err(Code::SvidInvalid));
     bot.not_after = UnixMillis(now().0 - 1);
     assert_eq!(code(&world.at(None, Some(&bot), 0).await), Err(Code::SvidInvalid));
     assert_eq!(code(&world.both(&world.token(json!({"sub": "anna"})), &bot).await), Err(Code::SvidInvalid));
@@ -74,6 +78,31 @@ async fn a_persons_token_beside_an_svid_adds_the_user() {
     let unverified =
         world.token(json!({ "sub": "anna", "email": "boss@example.com", "email_verified": false }));
     assert_eq!(world.both(&unverified, &peer(BOT)).await.unwrap().user.as_ref().unwrap().email, None);
+}
+
+/// OpenID Connect Core section 5.1; some issuers write the boolean as text.
+#[tokio::test]
+async fn an_address_counts_unless_its_issuer_says_that_it_is_not_verified() {
+    let world = World::new();
+    for (claims, kept) in [
+        (json!({}), true),
+        (json!({ "email_verified": true }), true),
+        (json!({ "email_verified": "true" }), true),
+        (json!({ "email_verified": false }), false),
+        (json!({ "email_verified": "false" }), false),
+        (json!({ "email_verified": "" }), false),
+        (json!({ "email_verified": 1 }), false),
+        (json!({ "email_verified": null }), false),
+        (json!({ "email": "anna@example.com\u{7}" }), false),
+        (json!({ "email": ["anna@example.com"] }), false),
+        (json!({ "email": null }), false),
+    ] {
+        let token =
+            world.token(merged(json!({ "sub": "anna", "email": "anna@example.com" }), claims.clone()));
+        let proven = world.both(&token, &peer(BOT)).await.unwrap();
+        let email = proven.user.as_ref().unwrap().email.clone();
+        assert_eq!(email.as_deref(), kept.then_some("anna@example.com"), "{claims}");
+    }
 }
 
 /// Token claims, whether beside invoice-bot's SVID, and what comes of it.
@@ -182,6 +211,9 @@ async fn two_identities_are_one_too_many() {
         if let Ok(proven) = result {
             assert_eq!(&*proven.user.as_ref().unwrap().subject, "anna", "{name}");
             assert_eq!(proven.delegated, None, "{name}");
+            // What is recorded is the stronger of the two.
+            let by_token = format!("oidc:{}#bot-1", world.issuer.issuer());
+            assert_eq!(*proven.identity, if with_svid { BOT.to_owned() } else { by_token }, "{name}");
         }
     }
 }
@@ -207,6 +239,55 @@ async fn prior_actors_of_a_foreign_chain_count() {
     assert!(chain.transaction.starts_with("ext-"), "{}", chain.transaction);
     let again = world.both(&token, &peer(BOT)).await.unwrap();
     assert_eq!(again.delegated.as_ref().unwrap().transaction, chain.transaction);
+    assert_eq!(&*again.identity, BOT, "the chain is the token's, the caller the SVID's");
+
+    // Another token of the same chain is another transaction; one without prior actors continues none.
+    let other = json!({ "sub": "bot-1", "act": { "sub": "bot-2" } });
+    let other = world.bearer(&world.token(json!({ "sub": "anna", "act": other }))).await.unwrap();
+    assert_ne!(other.delegated.as_ref().unwrap().transaction, chain.transaction);
+    let started = chain.started;
+    let iat = started.0 / 1000 - 1;
+    let earlier = json!({ "sub": "bot-1", "act": { "sub": "bot-2", "act": { "sub": "svc-reporting" } } });
+    let earlier =
+        world.bearer(&world.token(json!({ "sub": "anna", "act": earlier, "iat": iat }))).await.unwrap();
+    let earlier = earlier.delegated.as_ref().unwrap();
+    assert_eq!(earlier.started, UnixMillis(started.0 - 1000));
+    assert_ne!(earlier.transaction, chain.transaction);
+}
+
+#[tokio::test]
+async fn a_foreign_chain_may_be_as_long_as_ours() {
+    let world = World::new();
+    let mut act = json!({ "sub": "bot-1" });
+    for _ in 1..vidimus_identity::MAX_ACTORS {
+        act = json!({ "sub": "bot-1", "act": act });
+    }
+    let proven = world.bearer(&world.token(json!({ "sub": "anna", "act": act }))).await.unwrap();
+    let prior = vidimus_identity::MAX_ACTORS - 1;
+    assert_eq!(proven.delegated.as_ref().unwrap().actors.len(), prior);
+}
+
+/// The check of resources refuses such names; identity does not rely on it.
+#[tokio::test]
+async fn a_subject_that_kubernetes_cannot_give_is_no_service_account() {
+    use vidimus_core::resource::{Identity, Object, Origin, check};
+    let mut world = World::new();
+    for (namespace, name) in [("finance", "bot"), ("", "bot"), ("finance", ""), ("finance", "bot:x")] {
+        let object =
+            check(&Origin::default(), &crate::world::agent("invoice-bot", json!([]), json!([]))).unwrap();
+        let Object::Agent(agent) = object else { panic!("an agent") };
+        let mut agent = (*agent).clone();
+        agent.identities = vec![Identity::ServiceAccount { namespace: namespace.into(), name: name.into() }];
+        world.snapshot = vidimus_core::snapshot::Snapshot::build(vec![Object::Agent(agent.into())]).0;
+        let subject = format!("system:serviceaccount:{namespace}:{name}");
+        let token = world.foreign.token(json!({ "sub": subject, "aud": GATEWAY }));
+        let expected = if name == "bot" && !namespace.is_empty() {
+            Ok(AGENT.to_owned())
+        } else {
+            Err(Code::PrincipalUnknown)
+        };
+        assert_eq!(code(&world.bearer(&token).await), expected, "{subject}");
+    }
 }
 
 #[tokio::test]

@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use serde_json::json;
+use vidimus_core::caller::UnixMillis;
 use vidimus_core::refusal::Code;
 use vidimus_testkit::issuer::{Algorithm, Behaviour, FakeIssuer, IssuerKey};
 
-use crate::world::{World, code};
+use crate::world::{World, code, now};
 
 const BOT: &str = "Agent/finance/invoice-bot";
 /// The default limits, in seconds.
 const REFRESH: i64 = 300;
 const STALE: i64 = 3600;
 const REFETCH: i64 = 10;
+const RETRY: i64 = 5;
 
 fn bot() -> Result<String, Code> {
     Ok(BOT.to_owned())
@@ -98,6 +100,104 @@ async fn old_keys_are_renewed_before_use() {
     assert_eq!(code(&world.bearer(&old).await), bot());
     world.issuer.rotate();
     assert_eq!(code(&world.at(Some(&old), None, 2 * REFRESH).await), Err(Code::TokenKeyUnknown));
+}
+
+/// The ages of keys, to the millisecond: how many requests were made when a token that is known is presented at this age.
+#[tokio::test]
+async fn keys_age_in_steps() {
+    let (refresh, stale) = (REFRESH * 1000, STALE * 1000);
+    for (age, down, expected, requests) in [
+        // Fresh.
+        (refresh - 1, false, bot(), 1),
+        (refresh - 1, true, bot(), 1),
+        // Ageing: renewed beside the call.
+        (refresh, false, bot(), 2),
+        (2 * refresh - 1, false, bot(), 2),
+        // Old: renewed before the call.
+        (2 * refresh, true, bot(), 2),
+        (stale - 1, true, bot(), 2),
+        // Not used.
+        (stale, true, Err(Code::IssuerUnreachable), 2),
+        (stale, false, bot(), 2),
+        // A clock that was set back makes nothing younger.
+        (-refresh + 1, false, bot(), 1),
+        (-refresh, false, bot(), 2),
+        (-stale, true, Err(Code::IssuerUnreachable), 2),
+    ] {
+        let world = World::new();
+        let start = now().0;
+        let long = json!({ "iat": 0, "exp": start / 1000 + 10_000 });
+        let token = world.token(long.clone());
+        let at =
+            async |token: &str, age| code(&world.at_moment(Some(token), None, UnixMillis(start + age)).await);
+        assert_eq!(at(&token, 0).await, bot());
+        if down {
+            world.issuer.behave(Behaviour::Down);
+        }
+        let asked = || if down { world.issuer.discovery_requests() } else { world.issuer.jwks_requests() };
+        assert_eq!(at(&token, age).await, expected, "at {age}");
+        until(async || asked() >= requests).await;
+        // The same again, as the renewal was just made or tried.
+        assert_eq!(at(&token, age).await, expected, "at {age}, again");
+        assert_eq!(at(&world.token(long), age).await, expected, "another token at {age}");
+        if requests == 1 {
+            // A request that must not be made has no sign of its own; one that is made takes a few milliseconds.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(asked(), requests, "at {age}");
+    }
+}
+
+/// Two callers who find no keys, of whom the second waits for the first: it takes what there is then, also where its own time would
+/// allow another request.
+#[tokio::test]
+async fn who_waited_for_a_fetch_does_not_repeat_it() {
+    let world = World::new();
+    let tokens = [world.token(json!({ "n": 1 })), world.token(json!({ "n": 2 }))];
+    let start = now().0;
+    let calls = [(&tokens[0], 0), (&tokens[1], 2 * REFETCH * 1000)];
+    let calls = calls.map(|(token, later)| world.at_moment(Some(token), None, UnixMillis(start + later)));
+    for result in futures_join(calls.into_iter().collect()).await {
+        assert_eq!(code(&result), bot());
+    }
+    assert_eq!(world.issuer.jwks_requests(), 1);
+}
+
+/// The pauses between requests, to the millisecond: after one that succeeded, and after one that failed.
+#[tokio::test]
+async fn an_issuer_is_not_asked_again_before_its_pause_is_over() {
+    let world = World::new();
+    let start = now().0;
+    let at = async |token: &str, millis| {
+        code(&world.at_moment(Some(token), None, UnixMillis(start + millis)).await)
+    };
+    assert_eq!(at(&world.token(json!({})), 0).await, bot());
+    world.issuer.rotate();
+    let new = world.token(json!({}));
+    let refetch = REFETCH * 1000;
+    assert_eq!(at(&new, refetch - 1).await, Err(Code::TokenKeyUnknown));
+    assert_eq!(world.issuer.jwks_requests(), 1);
+    assert_eq!(at(&new, refetch).await, bot());
+    assert_eq!(world.issuer.jwks_requests(), 2);
+
+    let world = World::new();
+    world.issuer.behave(Behaviour::Down);
+    let token = world.token(json!({}));
+    let at = async |millis| code(&world.at_moment(Some(&token), None, UnixMillis(start + millis)).await);
+    for (millis, asked) in [(0, 1), (RETRY * 1000 - 1, 1), (RETRY * 1000, 2), (2 * RETRY * 1000 - 1, 2)] {
+        assert_eq!(at(millis).await, Err(Code::IssuerUnreachable), "{millis}");
+        assert_eq!(world.issuer.discovery_requests(), asked, "{millis}");
+    }
+}
+
+/// An issuer that was never asked is asked, whatever the clock says.
+#[tokio::test]
+async fn there_is_no_pause_before_the_first_request() {
+    let world = World::new();
+    let token = world.token(json!({ "iat": 0, "exp": 100 }));
+    for millis in [0, 1000] {
+        assert_eq!(code(&world.at_moment(Some(&token), None, UnixMillis(millis)).await), bot(), "{millis}");
+    }
 }
 
 #[tokio::test]

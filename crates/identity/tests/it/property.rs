@@ -1,4 +1,6 @@
 //! Whatever is presented: no panic, and nothing but the very token authenticates.
+//!
+//! `VIDIMUS_PROPERTY_CASES` sets how many cases of each property there are (2,000 by default).
 
 use proptest::prelude::*;
 use vidimus_core::refusal::Code;
@@ -12,7 +14,8 @@ fn with_world(check: impl FnOnce(&World, &tokio::runtime::Runtime)) {
 }
 
 fn config() -> ProptestConfig {
-    ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() }
+    let cases = std::env::var("VIDIMUS_PROPERTY_CASES").map_or(2000, |text| text.parse().unwrap());
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 #[test]

@@ -80,7 +80,15 @@ impl World {
         peer: Option<&PeerSvid>,
         seconds: i64,
     ) -> Result<Arc<Proven>, Refusal> {
-        let now = UnixMillis(now().0 + seconds * 1000);
+        self.at_moment(bearer, peer, UnixMillis(now().0 + seconds * 1000)).await
+    }
+
+    pub(crate) async fn at_moment(
+        &self,
+        bearer: Option<&str>,
+        peer: Option<&PeerSvid>,
+        now: UnixMillis,
+    ) -> Result<Arc<Proven>, Refusal> {
         self.gate.authenticate(&self.snapshot, Evidence { bearer, peer, route: ROUTE, now }).await
     }
 

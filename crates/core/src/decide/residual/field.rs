@@ -67,10 +67,6 @@ impl Field {
         }
     }
 
-    pub(crate) fn on_arguments(self) -> bool {
-        matches!(self, Self::Args | Self::Numbers)
-    }
-
     /// The value on a call.
     ///
     /// # Errors

@@ -3,32 +3,26 @@
 use super::{Expression, Unary};
 use crate::call::Call;
 
-/// The outcomes that some arguments could lead to. May say more than are possible, never fewer.
+/// The outcomes that some arguments could lead to, besides failing. May say more than are possible, never fewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Possible {
     pub(crate) holds: bool,
     pub(crate) fails_to_hold: bool,
-    pub(crate) errs: bool,
 }
 
 impl Possible {
-    pub(crate) const ANY: Self = Self { holds: true, fails_to_hold: true, errs: true };
-    const NONE: Self = Self { holds: false, fails_to_hold: false, errs: false };
+    pub(crate) const ANY: Self = Self { holds: true, fails_to_hold: true };
+    const NONE: Self = Self { holds: false, fails_to_hold: false };
 
     pub(crate) fn only(outcome: Result<bool, super::evaluate::Failed>) -> Self {
         match outcome {
-            Ok(true) => Self { holds: true, ..Self::NONE },
-            Ok(false) => Self { fails_to_hold: true, ..Self::NONE },
-            Err(_) => Self { errs: true, ..Self::NONE },
+            Ok(holds) => Self { holds, fails_to_hold: !holds },
+            Err(_) => Self::NONE,
         }
     }
 
     fn or(self, other: Self) -> Self {
-        Self {
-            holds: self.holds || other.holds,
-            fails_to_hold: self.fails_to_hold || other.fails_to_hold,
-            errs: self.errs || other.errs,
-        }
+        Self { holds: self.holds || other.holds, fails_to_hold: self.fails_to_hold || other.fails_to_hold }
     }
 
     fn when(self, reached: bool) -> Self {
@@ -54,15 +48,14 @@ impl Expression {
                 Possible { fails_to_hold: false, ..left }.or(right.possible(call).when(left.fails_to_hold))
             }
             Self::Unary(Unary::Not, operand) => {
-                let Possible { holds, fails_to_hold, errs } = operand.possible(call);
-                Possible { holds: fails_to_hold, fails_to_hold: holds, errs }
+                let Possible { holds, fails_to_hold } = operand.possible(call);
+                Possible { holds: fails_to_hold, fails_to_hold: holds }
             }
             Self::If(three) => {
                 let [condition, then, otherwise] = &**three;
                 let condition = condition.possible(call);
                 let taken = then.possible(call).when(condition.holds);
-                let other = otherwise.possible(call).when(condition.fails_to_hold);
-                Possible { errs: condition.errs, ..Possible::NONE }.or(taken).or(other)
+                taken.or(otherwise.possible(call).when(condition.fails_to_hold))
             }
             _ => Possible::ANY,
         }
