@@ -10,9 +10,11 @@
 
 mod authorize;
 mod canonical;
+mod contest;
 mod digest;
 mod examples;
 mod generate;
+mod membership;
 #[expect(dead_code, reason = "the benchmark asks for more")]
 mod oracle;
 mod policies;

@@ -3,8 +3,10 @@
 use serde_json::{Value, json};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::refusal::Code;
+use vidimus_core::resource::{Origin, check};
+use vidimus_core::snapshot::Snapshot;
 
-use crate::world::{BOT, GATEWAY, World, code, merged, now, peer};
+use crate::world::{BOT, GATEWAY, World, agent, code, merged, now, objects, peer};
 
 const AGENT: &str = "Agent/finance/invoice-bot";
 
@@ -225,7 +227,7 @@ async fn service_account_tokens_bind_by_namespace_and_name() {
         assert_eq!(code(&world.bearer(&token(subject)).await), expected, "{subject}");
     }
     let mut world = World::new();
-    let objects = crate::world::objects(&world.issuer.issuer(), &world.foreign.issuer());
+    let objects = objects(&world.issuer.issuer(), &world.foreign.issuer());
     let unambiguous: Vec<_> = objects.into_iter().filter(|o| o["metadata"]["name"] != "twice").collect();
     world.snapshot = crate::world::snapshot(&unambiguous);
     let subject = "system:serviceaccount:finance:invoice-bot";
@@ -269,4 +271,37 @@ async fn what_is_proven_has_an_end() {
             assert_eq!(proven.expires, Some(at(end)), "{name}, {round}");
         }
     }
+}
+
+/// Two objects list one identity: it proves neither, nor is its token a person's.
+#[tokio::test]
+async fn a_contested_identity_proves_nobody_and_says_so() {
+    let mut world = World::new();
+    let issuer = world.issuer.issuer();
+    let claimed = json!([
+        { "spiffe": BOT }, { "oidc": { "issuer": issuer, "subject": "bot-1" } },
+        { "spiffe": "spiffe://corp.example/intruder" },
+    ]);
+    let mut objects = objects(&issuer, &world.foreign.issuer());
+    objects.insert(0, agent("intruder", claimed, json!([{ "issuer": issuer }])));
+    let objects = objects.iter().map(|object| check(&Origin::default(), object).unwrap()).collect();
+    let (snapshot, rejected) = Snapshot::build(objects);
+    assert_eq!(rejected.len(), 4, "{rejected:#?}");
+    world.snapshot = snapshot;
+    let token = world.token(json!({}));
+    let intruder = peer("spiffe://corp.example/intruder");
+    for refused in [
+        world.at(None, Some(&peer(BOT)), 0).await,
+        world.bearer(&token).await,
+        // As the user of somebody who may act for people of the issuer.
+        world.both(&token, &intruder).await,
+        world.bearer(&world.token(json!({ "sub": "anna", "act": { "sub": "bot-1" } }))).await,
+    ] {
+        let refusal = refused.unwrap_err();
+        assert_eq!(refusal.code, Code::CredentialAmbiguous);
+        assert!(refusal.message.contains("several registered objects claim"), "{refusal}");
+    }
+    // What is not contested is as it was.
+    let proven = world.at(None, Some(&intruder), 0).await.unwrap();
+    assert_eq!(proven.principal.entity().to_string(), "Agent/finance/intruder");
 }
