@@ -67,6 +67,8 @@ impl Ground {
         };
         fs::create_dir(&resources)?;
         estate::write(&resources, upstream_address, scale.policies, scale.agents)?;
+        // A gateway waits until what was just written is whole; that is no part of its start.
+        std::thread::sleep(Duration::from_millis(600));
         let config = Config { binary, resources: resources.clone(), data: folder("data")? };
         let other = scale.against.as_ref().map(|binary| {
             let config =

@@ -192,7 +192,7 @@ metadata: {name: small-models, namespace: platform}
 spec:
   description: Finance may use the small model.
   cedar: |
-    permit (principal in Group::"finance-agents", action == Action::"callModel", resource) when { resource.name == "simulator-small" };
+    permit (principal in Group::"finance/finance-agents", action == Action::"callModel", resource) when { resource.name == "simulator-small" };
 """
 
 

@@ -199,7 +199,7 @@ class A2a(unittest.TestCase):
         card = lambda: STAGE.post("/a2a/finance/echo/.well-known/agent-card.json", None, STAGE.token("stranger"), method="GET")[0]
         try:
             only.write_text('apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {name: one-skill, namespace: finance}\nspec:\n'
-                            '  description: For a moment.\n  cedar: permit (principal in Team::"marketing", action, resource == Skill::"finance/echo/echo");\n')
+                            '  description: For a moment.\n  cedar: permit (principal in Team::"marketing/marketing", action, resource == Skill::"finance/echo/echo");\n')
             STAGE.until(lambda: card() == 200)
             steps = STAGE.client("a2a_client", "/a2a/finance/echo", STAGE.token("stranger"), "--version", "1.0")
             for step in ("card", "send", "stream", "get", "cancel"):
@@ -498,7 +498,7 @@ class Operating(unittest.TestCase):
         extra = STAGE.resources / "extra.yaml"
         try:
             extra.write_text('apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {name: marketing-too, namespace: finance}\nspec:\n'
-                             '  description: For a moment.\n  cedar: permit (principal in Team::"marketing", action, resource);\n')
+                             '  description: For a moment.\n  cedar: permit (principal in Team::"marketing/marketing", action, resource);\n')
             self.wait(lambda: not refused())
             broken = STAGE.resources / "broken.yaml"
             broken.write_text("apiVersion: vidimus.dev/v1alpha1\nkind: Agent\nmetadata: {name: nobody, namespace: finance}\nspec: {owner: the-team, riskLevel: lowest}\n")

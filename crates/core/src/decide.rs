@@ -6,6 +6,7 @@ pub mod edges;
 pub(crate) mod entities;
 pub(crate) mod facts;
 pub(crate) mod index;
+pub(crate) mod membership;
 pub(crate) mod plain;
 pub(crate) mod residual;
 pub mod schema;

@@ -174,6 +174,15 @@ impl Principal {
         }
     }
 
+    /// What its object is called by.
+    pub fn reference(&self) -> ObjectRef {
+        let kind = match self {
+            Self::Agent(_) => Kind::Agent,
+            Self::Service(_) => Kind::ServiceIdentity,
+        };
+        ObjectRef::new(kind, self.meta())
+    }
+
     /// Its entity in Cedar.
     pub fn id(&self) -> EntityId {
         match self {

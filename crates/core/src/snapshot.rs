@@ -6,18 +6,22 @@
 
 pub(crate) mod bindings;
 mod borne;
+mod builtin;
+mod coming;
 pub(crate) mod compile;
+mod contest;
 mod depth;
 mod digest;
+mod memory;
+mod names;
+mod refusing;
 pub(crate) mod registered;
 mod reject;
-mod retained;
 mod world;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use cedar_policy::EntityUid;
 use foldhash::fast::RandomState;
 
 use crate::authorize::{self, Named};
@@ -30,11 +34,15 @@ use crate::resource::{
 };
 
 use self::compile::Compiled;
+use self::contest::Contest;
 use self::digest::Digest;
-use self::retained::{Retained, RetainedForbids};
+use self::names::NamesLookedUp;
+use self::refusing::Refusing;
 use self::world::World;
 
-pub use self::compile::{MAX_CEDAR, QUARANTINE_ID};
+pub use self::builtin::{CLOSED_ID, QUARANTINE_ID};
+pub use self::compile::MAX_CEDAR;
+pub use self::memory::{Forgotten, Memory};
 
 /// The compiled configuration.
 #[derive(Debug, Default)]
@@ -43,14 +51,36 @@ pub struct Snapshot {
     /// What was made of each of `objects`, in the same order.
     made: Vec<Made>,
     /// Where each object is in `objects`.
-    places: HashMap<ObjectKey, usize, RandomState>,
+    places: Places,
     world: Arc<World>,
     policies: Policies,
     pub(crate) named: Named,
-    retained: RetainedForbids,
+    /// What refuses although it is not in force.
+    refusing: Vec<Refusing>,
+    /// What is being written, with what was made of it.
+    coming: Vec<(Object, Made)>,
+    closed: bool,
     warnings: Vec<Rejection>,
     digest: String,
 }
+
+/// What a snapshot is made of.
+#[derive(Debug, Default)]
+pub struct Configuration {
+    /// What is in force.
+    pub objects: Vec<Object>,
+    /// What is being written beside it: what these policies forbid is forbidden, and whom these objects quarantine is. Nothing
+    /// else of them is in force.
+    pub coming: Vec<Object>,
+    /// What was left out while the objects were read, and why.
+    pub rejected: Vec<Rejection>,
+    /// Whether it is not known what was forbidden before, by what is malformed now. Where that may be a policy, everything is
+    /// refused: see [`Snapshot::is_closed`].
+    pub unknown: bool,
+}
+
+/// Where each object is among others.
+type Places = HashMap<ObjectKey, usize, RandomState>;
 
 /// What is made of one object, once for all snapshots that have it.
 #[derive(Clone, Debug)]
@@ -58,8 +88,14 @@ struct Made {
     digest: Digest,
     /// Of a policy.
     compiled: Option<Arc<Compiled>>,
-    /// The names in a policy that nothing bears; `None` until they are looked for in the world of this snapshot.
-    unborne: Option<Vec<EntityUid>>,
+    /// What is to be said of the names in a policy; `None` until they are looked up in the world of this snapshot.
+    names: Option<Arc<NamesLookedUp>>,
+}
+
+impl Made {
+    fn forbids(&self) -> bool {
+        self.compiled.as_ref().is_some_and(|compiled| compiled.has_forbids())
+    }
 }
 
 /// What the last snapshot made of an object.
@@ -75,63 +111,79 @@ enum Had<'a> {
 impl Snapshot {
     /// Compiles checked objects. What does not fit is left out and reported; everything else is live.
     ///
-    /// Left out are: the later of two objects of one kind and name, the later of two principals with one identity, and policies
-    /// that do not parse, type-check strictly, or can never apply.
+    /// Left out are policies that do not parse, type-check strictly, or can never apply, and all objects of a kind and name that
+    /// several have: of these policies the forbids are in force, and nothing else. An identity that several principals claim
+    /// proves none of them. The order of the objects does not matter.
     pub fn build(objects: Vec<Object>) -> (Self, Vec<Rejection>) {
         Self::default().rebuilt(objects, Vec::new())
     }
 
-    /// As [`Snapshot::build`], sharing with `self` what did not change, and retaining what those policies of it forbade that are
-    /// malformed now. `rejected` is what was left out before, while the objects were read; it is returned with the rest.
+    /// As [`Snapshot::next`], where nothing is being written.
+    pub fn rebuilt(&self, objects: Vec<Object>, rejected: Vec<Rejection>) -> (Self, Vec<Rejection>) {
+        self.next(Configuration { objects, rejected, ..Configuration::default() })
+    }
+
+    /// As [`Snapshot::build`], sharing with `self` what did not change, and holding what those objects of it refused that may be
+    /// missing only because something is malformed. What was rejected while the objects were read is returned with the rest.
     ///
     /// An object that did not change is recognized at once when it is the same one in memory, so sources keep what they read.
-    pub fn rebuilt(&self, objects: Vec<Object>, mut rejected: Vec<Rejection>) -> (Self, Vec<Rejection>) {
-        let same_world = world::is_same(&self.objects, &objects);
-        let (mut world, mut left_out) = (World::default(), HashSet::new());
-        let mut next = Self {
-            objects: Vec::with_capacity(objects.len()),
-            made: Vec::with_capacity(objects.len()),
-            places: HashMap::with_capacity_and_hasher(objects.len(), RandomState::default()),
-            ..Self::default()
-        };
-        let made = self.make(&objects, same_world);
+    pub fn next(&self, configuration: Configuration) -> (Self, Vec<Rejection>) {
+        let Configuration { mut objects, coming, mut rejected, unknown } = configuration;
+        coming::quarantine(&mut objects, &coming);
+        let made = self.make(&objects);
+        let mut good = Vec::with_capacity(objects.len());
         for (object, made) in objects.into_iter().zip(made) {
-            let key = ObjectKey::of(&object);
-            // Of two objects of one name the later one is left out, also where the first is malformed.
-            let accepted = if next.places.contains_key(&key) || left_out.contains(&key) {
-                Err(Box::new(reject::name_taken(&object)))
-            } else if same_world {
-                made
-            } else {
-                let added = world.add(&object);
-                added.map_err(|taken| Box::new(reject::identity_taken(&object, &taken))).and(made)
-            };
-            match accepted {
-                Ok(made) => {
-                    next.places.insert(key, next.objects.len());
-                    next.objects.push(object);
-                    next.made.push(made);
-                }
-                Err(rejection) => {
-                    left_out.insert(key);
-                    rejected.push(*rejection);
-                }
+            match made {
+                Ok(made) => good.push((object, made)),
+                Err(rejection) => rejected.push(*rejection),
             }
         }
-        next.world = if same_world { self.world.clone() } else { Arc::new(world) };
-        next.retained = retained::retained(self, &next, &mut rejected);
-        next.named = next.named();
-        let statements = next.statements(&mut rejected);
+        let closed = unknown && rejected.iter().any(refusing::may_be_a_policy);
+        let Contest { objects, made, places, refusing } = Contest::of(self, good, &mut rejected);
+        let mut next = Self { objects, made, places, refusing, closed, ..Self::default() };
+        next.coming = coming::compiled(self, coming, &next);
+        next.world = self.world_of(&mut next);
+        contest::report_identities(&next.objects, &next.world, &mut rejected);
+        let refusing = next.forbids_beside();
+        next.named = next.named(&refusing);
+        let statements = next.statements(refusing, &mut rejected);
         next.policies = self.policies.with(statements);
-        next.find_unborne();
+        next.look_up_names();
         next.warnings = next.remarks();
         next.digest = next.digest_of_all();
         (next, rejected)
     }
 
+    /// The world of `next`: this one, if it is the same.
+    fn world_of(&self, next: &mut Self) -> Arc<World> {
+        let claims = self.world.has_claims || world::claim_anything(&next.refusing);
+        if !claims && world::is_same(&self.objects, &next.objects) {
+            return self.world.clone();
+        }
+        // Who bears which name may differ.
+        next.made.iter_mut().for_each(|made| made.names = None);
+        Arc::new(World::of(&next.objects, &next.refusing))
+    }
+
+    /// The forbids of what is not in force.
+    fn forbids_beside(&self) -> Vec<Arc<Statement>> {
+        let coming = self.coming.iter().map(|(object, made)| Refusing::of(object, made, false));
+        let all: Vec<Refusing> = self.refusing.iter().cloned().chain(coming).collect();
+        refusing::forbids(&all, &self.places)
+    }
+
     /// What is made of each of `objects`; what `self` has made of one already is taken over.
-    fn make(&self, objects: &[Object], same_world: bool) -> Vec<Result<Made, Box<Rejection>>> {
-        let had: Vec<Had<'_>> = objects.iter().map(|object| self.had(object)).collect();
+    fn make(&self, objects: &[Object]) -> Vec<Result<Made, Box<Rejection>>> {
+        let coming: HashMap<ObjectKey, &(Object, Made)> =
+            self.coming.iter().map(|coming| (ObjectKey::of(&coming.0), coming)).collect();
+        let had = |object: &Object| match (self.had(object), coming.is_empty()) {
+            (Had::Nothing, false) => match coming.get(&ObjectKey::of(object)) {
+                Some((coming, made)) if coming.is_identical(object) => Had::All(made),
+                _ => Had::Nothing,
+            },
+            (had, _) => had,
+        };
+        let had: Vec<Had<'_>> = objects.iter().map(had).collect();
         let new = objects.iter().zip(&had).filter_map(|(object, had)| match (object, had) {
             (Object::Policy(policy), Had::Nothing) => Some(policy),
             _ => None,
@@ -140,8 +192,7 @@ impl Snapshot {
         let mut compiled = compile::compile_all(&new).into_iter();
         let make = |(object, had): (&Object, Had<'_>)| {
             let compiled = match (object, had) {
-                (_, Had::All(made)) if same_world => return Ok(made.clone()),
-                (_, Had::All(made)) => return Ok(Made { unborne: None, ..made.clone() }),
+                (_, Had::All(made)) => return Ok(made.clone()),
                 (_, Had::Compiled(compiled)) => Some(compiled.clone()),
                 (Object::Policy(policy), Had::Nothing) => match compiled.next() {
                     Some(Ok(compiled)) => Some(Arc::new(compiled)),
@@ -150,7 +201,7 @@ impl Snapshot {
                 },
                 _ => None,
             };
-            Ok(Made { digest: digest::of_object(object), compiled, unborne: None })
+            Ok(Made { digest: digest::of_object(object), compiled, names: None })
         };
         objects.iter().zip(had).map(make).collect()
     }
@@ -161,7 +212,9 @@ impl Snapshot {
         match (had, object) {
             (Some((last, made)), _) if last.is_identical(object) => Had::All(made),
             (Some((Object::Policy(last), Made { compiled: Some(compiled), .. })), Object::Policy(policy))
-                if last.cedar == policy.cedar && last.scope == policy.scope =>
+                if last.cedar == policy.cedar
+                    && last.scope == policy.scope
+                    && last.members == policy.members =>
             {
                 Had::Compiled(compiled)
             }
@@ -170,21 +223,29 @@ impl Snapshot {
     }
 
     /// All that is in force.
-    fn statements(&self, rejected: &mut Vec<Rejection>) -> Vec<Arc<Statement>> {
-        let mut statements = Vec::with_capacity(self.made.len() + 1);
-        match compile::quarantine() {
-            Ok(statement) => statements.push(statement),
-            Err(problem) => rejected.push(reject::fault(&problem)),
+    fn statements(
+        &self,
+        refusing: Vec<Arc<Statement>>,
+        rejected: &mut Vec<Rejection>,
+    ) -> Vec<Arc<Statement>> {
+        let mut statements = Vec::with_capacity(self.made.len() + 2);
+        for built_in in
+            [Some(&builtin::QUARANTINE), self.closed.then_some(&builtin::CLOSED)].into_iter().flatten()
+        {
+            match built_in.compiled() {
+                Ok(statement) => statements.push(statement),
+                Err(problem) => rejected.push(reject::fault(&problem)),
+            }
         }
         let good = self.made.iter().filter_map(|made| made.compiled.as_ref());
         statements.extend(good.flat_map(|compiled| compiled.statements.iter().cloned()));
-        statements.extend(self.retained.values().flat_map(Retained::forbids).cloned());
+        statements.extend(refusing);
         statements
     }
 
     /// The parts of servers and agents that policies name one by one.
-    fn named(&self) -> Named {
-        let mut all = authorize::named(self.retained.values().flat_map(Retained::forbids));
+    fn named(&self, refusing: &[Arc<Statement>]) -> Named {
+        let mut all = authorize::named(refusing.iter());
         let good = self.made.iter().filter_map(|made| made.compiled.as_ref());
         for (whole, parts) in good.flat_map(|compiled| &compiled.named) {
             all.entry(whole.clone()).or_default().extend(parts.iter().cloned());
@@ -192,14 +253,13 @@ impl Snapshot {
         all
     }
 
-    /// Looks for the names that nothing bears, in the policies in which they are not known.
-    fn find_unborne(&mut self) {
+    /// Looks up the names in the policies in which it is not known who bears them.
+    fn look_up_names(&mut self) {
         let World { registered, borne, .. } = &*self.world;
-        for made in self.made.iter_mut().filter(|made| made.unborne.is_none()) {
-            let Some(compiled) = &made.compiled else { continue };
-            let literals = compiled.statements.iter().flat_map(|statement| &statement.literals);
-            let unborne: BTreeSet<_> = literals.filter(|literal| !borne.knows(registered, literal)).collect();
-            made.unborne = Some(unborne.into_iter().cloned().collect());
+        for (object, made) in self.objects.iter().zip(&mut self.made) {
+            if let (Object::Policy(policy), Some(compiled), None) = (object, &made.compiled, &made.names) {
+                made.names = Some(Arc::new(NamesLookedUp::of(policy, compiled, registered, borne)));
+            }
         }
     }
 
@@ -209,15 +269,17 @@ impl Snapshot {
         for (object, made) in self.objects.iter().zip(&self.made) {
             let (Object::Policy(policy), Some(compiled)) = (object, &made.compiled) else { continue };
             remarks.extend(compiled.remarks.iter().map(|remark| reject::confusing(policy, remark)));
-            remarks.extend(made.unborne.iter().flatten().map(|literal| reject::unborne(policy, literal)));
+            remarks.extend(made.names.iter().flat_map(|names| names.remarks(policy)));
         }
         remarks
     }
 
     fn digest_of_all(&self) -> String {
-        let good = self.made.iter().map(|made| made.digest);
-        let retained = self.retained.values().map(|retained| digest::of_retained(retained.digest));
-        digest::of_all(good.chain(retained).collect())
+        let in_force = self.made.iter().map(|made| made.digest);
+        let coming = self.coming.iter().map(|(_, made)| made).filter(|made| made.forbids());
+        let coming = coming.map(|made| made.digest);
+        let refusing = self.refusing.iter().map(|one| one.digest).chain(coming).map(digest::of_refusing);
+        digest::of_all(in_force.chain(refusing).chain(self.closed.then_some(digest::CLOSED)).collect())
     }
 
     /// Digest of the configuration: `sha256:` and hex, the same for the same objects in any order.
@@ -229,6 +291,11 @@ impl Snapshot {
     /// nothing was left out.
     pub fn warnings(&self) -> &[Rejection] {
         &self.warnings
+    }
+
+    /// Whether everything is refused, because what a malformed policy forbade before is not known.
+    pub const fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// The agent of this key: `namespace/name`, here and below.
@@ -279,6 +346,21 @@ impl Snapshot {
     /// The principal a Kubernetes ServiceAccount is bound to.
     pub fn principal_by_service_account(&self, namespace: &str, name: &str) -> Option<&Principal> {
         self.world.bindings.by_service_account(namespace, name)
+    }
+
+    /// Whether a SPIFFE ID is claimed by more than one object, or by one that is not in force, and so proves nobody.
+    pub fn is_contested_spiffe(&self, id: &str) -> bool {
+        self.world.bindings.is_contested_spiffe(id)
+    }
+
+    /// The same of an issuer and subject.
+    pub fn is_contested_oidc(&self, issuer: &str, subject: &str) -> bool {
+        self.world.bindings.is_contested_oidc(issuer, subject)
+    }
+
+    /// The same of a Kubernetes ServiceAccount.
+    pub fn is_contested_service_account(&self, namespace: &str, name: &str) -> bool {
+        self.world.bindings.is_contested_service_account(namespace, name)
     }
 
     /// Every issuer that some principal's identity or `actsFor` names: the allow-list.

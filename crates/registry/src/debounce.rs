@@ -14,8 +14,10 @@ const MAX_WRITING: Duration = Duration::from_secs(1);
 /// What an event means here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// Something is there, gone, or under another name: it is complete.
+    /// Something is there, gone, or under another name.
     Done,
+    /// Something was put into its place whole, by a rename.
+    Placed,
     /// Content is being written; that the writer closes the file will complete it.
     Writing,
     /// The writer closed the file.
@@ -31,6 +33,8 @@ pub(crate) struct Pending {
     writing: HashMap<PathBuf, Instant>,
     /// What the events were about.
     paths: BTreeSet<PathBuf>,
+    /// Those that were put into their place whole, and not touched since.
+    placed: BTreeSet<PathBuf>,
 }
 
 impl Pending {
@@ -39,9 +43,14 @@ impl Pending {
             Change::Writing => {
                 self.writing.entry(path.to_owned()).or_insert(now);
             }
-            Change::Closed | Change::Done => {
+            Change::Closed | Change::Done | Change::Placed => {
                 self.writing.remove(path);
             }
+        }
+        if change == Change::Placed {
+            self.placed.insert(path.to_owned());
+        } else {
+            self.placed.remove(path);
         }
         if !self.paths.contains(path) {
             self.paths.insert(path.to_owned());
@@ -53,6 +62,11 @@ impl Pending {
     /// What the events were about.
     pub(crate) fn paths(&self) -> &BTreeSet<PathBuf> {
         &self.paths
+    }
+
+    /// What was put into its place whole, and not touched since.
+    pub(crate) fn placed(&self) -> &BTreeSet<PathBuf> {
+        &self.placed
     }
 
     /// When the directory is to be read; `None` while nothing has changed.
@@ -82,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_change_is_read_when_it_is_complete() {
-        use Change::{Closed, Done, Writing};
+        use Change::{Closed, Done, Placed, Writing};
         check(&[], None);
         check(&[(0, "a", Done)], Some(5));
         // A storm is read all the same.
@@ -93,7 +107,23 @@ mod tests {
         check(&[(0, "a", Writing), (400, "a", Writing), (401, "a", Closed)], Some(25));
         check(&[(0, "a", Writing), (3, "a", Closed)], Some(8));
         check(&[(0, "a", Writing), (3, "b", Writing), (4, "a", Closed)], Some(1003));
-        // Taken away while it was written.
+        // Taken away while it was written, or put over what was.
         check(&[(0, "a", Writing), (3, "a", Done)], Some(8));
+        check(&[(0, "a", Writing), (3, "a", Placed)], Some(8));
+    }
+
+    #[test]
+    fn what_was_placed_and_then_written_is_not_whole() {
+        for (changes, placed) in [
+            (&[Change::Placed][..], true),
+            (&[Change::Writing, Change::Placed], true),
+            (&[Change::Placed, Change::Writing], false),
+            (&[Change::Placed, Change::Closed], false),
+            (&[Change::Placed, Change::Done], false),
+        ] {
+            let mut pending = Pending::default();
+            changes.iter().for_each(|change| pending.note(Path::new("a"), *change, Instant::now()));
+            assert_eq!(pending.placed().len(), usize::from(placed), "{changes:?}");
+        }
     }
 }

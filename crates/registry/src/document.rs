@@ -71,11 +71,12 @@ impl Piece<'_> {
         let content = serde_saphyr::from_str_with_options::<Value>(self.text, options());
         let content = content.map_err(|error| {
             let error = error.without_snippet();
+            let (reason, fix) = said_of(error);
             let found_at = error.location().and_then(|location| u32::try_from(location.line()).ok());
             Malformed {
                 line: found_at.map_or(line, |of_piece| self.line.saturating_add(of_piece.saturating_sub(1))),
-                reason: error.to_string(),
-                fix: "write valid YAML: indent with spaces, quote text with special characters, write every key once",
+                reason,
+                fix,
             }
         });
         match content {
@@ -94,6 +95,17 @@ impl Piece<'_> {
             }
         }
         None
+    }
+}
+
+/// The reason and the fix, in the words of whoever wrote the file, not of the parser's own user.
+fn said_of(error: &serde_saphyr::Error) -> (String, &'static str) {
+    match error {
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => (
+            format!("the key {key} is written twice in one mapping"),
+            "keep one of the two: readers differ in which they take",
+        ),
+        _ => (error.to_string(), "write valid YAML: indent with spaces, quote text with special characters"),
     }
 }
 

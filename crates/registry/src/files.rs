@@ -59,11 +59,16 @@ impl Seen {
     /// time mean the same content.
     pub(crate) fn is_conclusive(&self, now: SystemTime) -> bool {
         const TICK: Duration = Duration::from_millis(50);
+        self.is_older_than(TICK, now)
+    }
+
+    /// Whether the file was left alone for longer than `age`; not, where its time is in the future.
+    pub(crate) fn is_older_than(&self, age: Duration, now: SystemTime) -> bool {
         let (Ok(seconds), Ok(nanos)) = (u64::try_from(self.changed.0), u32::try_from(self.changed.1)) else {
             return false;
         };
         let changed = SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos));
-        changed.is_some_and(|changed| now.duration_since(changed).is_ok_and(|age| age > TICK))
+        changed.is_some_and(|changed| now.duration_since(changed).is_ok_and(|since| since > age))
     }
 }
 
@@ -91,12 +96,49 @@ impl Listing {
         }
         let mut after = self.clone();
         for path in changed {
-            let place = after.files.binary_search_by(|file| (*file.path).cmp(path)).ok()?;
+            let place = after.place_of(path).ok()?;
             let file = after.files.get_mut(place)?;
             let metadata = fs::symlink_metadata(path).ok().filter(Metadata::is_file)?;
             file.seen = Seen::of(&metadata);
         }
         Some(after)
+    }
+
+    /// Whether something was found through a link.
+    pub(crate) const fn has_links(&self) -> bool {
+        self.has_links
+    }
+
+    pub(crate) fn holds(&self, path: &Path) -> bool {
+        self.place_of(path).is_ok()
+    }
+
+    fn place_of(&self, path: &Path) -> Result<usize, usize> {
+        self.files.binary_search_by(|file| (*file.path).cmp(path))
+    }
+
+    /// Whether `later` is the same but for these files, which it has.
+    pub(crate) fn differs_only_in(&self, later: &Self, changed: &BTreeSet<PathBuf>) -> bool {
+        let mut before = self.files.iter().peekable();
+        let same = later.files.iter().all(|file| {
+            if before.next_if(|before| *before == file).is_some() {
+                return true;
+            }
+            before.next_if(|before| before.path == file.path);
+            changed.contains(&*file.path)
+        });
+        same && before.next().is_none() && self.faults == later.faults
+    }
+
+    /// The paths of what is not the same in both.
+    pub(crate) fn differing<'a>(&'a self, other: &'a Self) -> BTreeSet<PathBuf> {
+        let in_only = |one: &'a Self, other: &'a Self| {
+            one.files.iter().filter(move |file| {
+                let place = other.place_of(&file.path).ok();
+                place.and_then(|place| other.files.get(place)) != Some(file)
+            })
+        };
+        in_only(self, other).chain(in_only(other, self)).map(|file| file.path.to_path_buf()).collect()
     }
 
     /// Adds what is below a directory. Entries are taken by name, which makes the order that of whole paths.
@@ -129,8 +171,7 @@ impl Listing {
         let metadata = if is_link { fs::metadata(&path) } else { entry.metadata() };
         let metadata = match metadata {
             Ok(metadata) => metadata,
-            // A broken link says so only where it would have been read.
-            Err(_) if !holds_resources(&path) => return,
+            // Whatever its name is: a directory of resources may have been there.
             Err(error) => return self.faults.push((path, error.to_string())),
         };
         if metadata.is_dir() {

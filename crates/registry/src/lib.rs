@@ -1,15 +1,19 @@
 //! What exists: from a directory of YAML to a [`Snapshot`](vidimus_core::snapshot::Snapshot), again at every change.
 //!
-//! - Startup is a reload from empty: `vidimus check`, start and reload are the one function [`load()`].
-//! - A malformed object drops itself and is reported; everything else stays live. Its previous version does not linger:
-//!   what is live is what the directory says, and nothing that nobody can read there.
+//! - `vidimus check`, start and reload read and check in the one way. A malformed object drops itself and is reported; everything
+//!   else stays live. Its previous version does not linger, but for what it refused: see [`vidimus_core::snapshot`].
+//! - What is being written is not in force until it is whole (`settle`); until then it may only refuse.
 //! - A directory that cannot be read at all changes nothing: the last good configuration stays live, and says so.
+//! - What is refused is kept over restarts (`kept`), so that a start in which something is malformed holds it.
 
 mod contents;
 mod debounce;
 mod document;
 mod files;
+mod kept;
 mod load;
+mod settle;
+mod source;
 mod watch;
 
 pub use load::{Loaded, load};

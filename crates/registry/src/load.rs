@@ -1,55 +1,49 @@
 //! Reading a directory whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use vidimus_core::resource::{Origin, Rejection, Subject};
+use vidimus_core::resource::{Object, ObjectRef, Origin, Rejection, Subject};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::contents::Contents;
 use crate::files::{File, Listing, Seen};
 
 /// What a directory says, compiled.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Loaded {
     /// All that is live.
     pub snapshot: Arc<Snapshot>,
     /// What was left out, and why. Empty when the directory is clean.
     pub rejections: Vec<Rejection>,
+    /// Why nothing may be let through yet, where that is so: everything is refused then. Always `None` of a directory that is only
+    /// loaded.
+    pub not_ready: Option<String>,
 }
 
-/// Reads a directory. What is malformed is left out and reported; a directory that cannot be read is an empty one with a
-/// rejection.
+/// Reads a directory as it is now. What is malformed is left out and reported; a directory that cannot be read is an empty one
+/// with a rejection.
 pub fn load(directory: &Path) -> Loaded {
-    compile(directory, &Read::consistent(directory, None, None), &Loaded::empty())
+    let read = match Read::consistent(directory, None, None) {
+        Ok(read) => read,
+        Err(error) => {
+            return Loaded { rejections: vec![unreadable(directory, &error, false)], ..Loaded::empty() };
+        }
+    };
+    let rejected = read.rejections();
+    let (snapshot, mut rejections) = Snapshot::default().rebuilt(read.objects().cloned().collect(), rejected);
+    rejections.sort_by(|a, b| a.origin.cmp(&b.origin));
+    Loaded { snapshot: Arc::new(snapshot), rejections, not_ready: None }
 }
 
 impl Loaded {
     pub(crate) fn empty() -> Self {
         let (snapshot, rejections) = Snapshot::build(Vec::new());
-        Self { snapshot: Arc::new(snapshot), rejections }
+        Self { snapshot: Arc::new(snapshot), rejections, not_ready: None }
     }
-}
-
-/// Compiles what was read. What did not change is taken over from `last`; if nothing could be read, everything is.
-pub(crate) fn compile(directory: &Path, read: &io::Result<Read>, last: &Loaded) -> Loaded {
-    let read = match read {
-        Ok(read) => read,
-        Err(error) => {
-            let rejection = unreadable(directory, error, !last.snapshot.objects().is_empty());
-            return Loaded { snapshot: last.snapshot.clone(), rejections: vec![rejection] };
-        }
-    };
-    let objects = read.files.iter().flat_map(|file| file.contents.objects()).cloned().collect();
-    let mut rejections: Vec<_> =
-        read.listing.faults.iter().map(|(path, reason)| unreadable_entry(path, reason)).collect();
-    rejections.extend(read.files.iter().flat_map(|file| file.contents.rejections()).cloned());
-    let (snapshot, mut rejections) = last.snapshot.rebuilt(objects, rejections);
-    rejections.sort_by(|a, b| a.origin.cmp(&b.origin));
-    Loaded { snapshot: Arc::new(snapshot), rejections }
 }
 
 fn unreadable_entry(path: &Path, reason: &str) -> Rejection {
@@ -57,7 +51,7 @@ fn unreadable_entry(path: &Path, reason: &str) -> Rejection {
     Rejection { reason: reason.to_owned(), fix, ..about(path) }
 }
 
-fn unreadable(directory: &Path, error: &io::Error, something_is_live: bool) -> Rejection {
+pub(crate) fn unreadable(directory: &Path, error: &io::Error, something_is_live: bool) -> Rejection {
     let consequence = match something_is_live {
         true => "the last good configuration stays live",
         false => "nothing is registered, so everything is refused",
@@ -81,15 +75,15 @@ pub(crate) fn about(path: &Path) -> Rejection {
 }
 
 /// A directory, read and checked file by file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Read {
-    pub(crate) listing: Listing,
+    pub(crate) listing: Arc<Listing>,
     /// In the order of their paths.
     files: Vec<ReadFile>,
 }
 
 /// A file, read and checked.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct ReadFile {
     path: Arc<Path>,
     /// As what the file was seen when it was read; `None` when it had just been written, so that it must be read again.
@@ -119,7 +113,7 @@ impl Read {
         let mut read = Self::once(list(last)?, last);
         for _ in 1..MAX_TRIES {
             let after = list(Some(&read))?;
-            if after == read.listing {
+            if after == *read.listing {
                 break;
             }
             read = Self::once(after, Some(&read));
@@ -127,10 +121,41 @@ impl Read {
         Ok(read)
     }
 
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.files.iter().flat_map(|file| file.contents.objects())
+    }
+
+    /// What could not be read, and why.
+    pub(crate) fn rejections(&self) -> Vec<Rejection> {
+        let faults = self.listing.faults.iter().map(|(path, reason)| unreadable_entry(path, reason));
+        faults.chain(self.files.iter().flat_map(|file| file.contents.rejections()).cloned()).collect()
+    }
+
+    /// The objects of files that `other` has otherwise, or does not have, by their names.
+    pub(crate) fn changed<'a>(&'a self, other: &Self) -> HashMap<ObjectRef, Vec<&'a Object>> {
+        let mut changed: HashMap<ObjectRef, Vec<&Object>> = HashMap::new();
+        for object in self.objects_beside(Some(other)) {
+            changed.entry(object.reference()).or_default().push(object);
+        }
+        changed
+    }
+
+    /// The objects of files that `other` has otherwise, or does not have.
+    pub(crate) fn objects_beside<'a>(&'a self, other: Option<&Self>) -> impl Iterator<Item = &'a Object> {
+        let others = other.map(|other| &*other.files).unwrap_or_default();
+        let others: HashMap<&Path, &Arc<Contents>> =
+            others.iter().map(|file| (&*file.path, &file.contents)).collect();
+        let differs = move |file: &&ReadFile| {
+            !others.get(&*file.path).is_some_and(|contents| Arc::ptr_eq(contents, &file.contents))
+        };
+        let differing: Vec<&ReadFile> = self.files.iter().filter(differs).collect();
+        differing.into_iter().flat_map(|file| file.contents.objects())
+    }
+
     /// The same contents, but with the directory as it is now.
-    pub(crate) fn looked_at(self, directory: &Path) -> Self {
-        let listing = Listing::of(directory).unwrap_or_default();
-        Self { listing, ..self }
+    pub(crate) fn looked_at(&self, directory: &Path) -> Self {
+        let listing = Arc::new(Listing::of(directory).unwrap_or_default());
+        Self { listing, files: self.files.clone() }
     }
 
     /// Files that have not changed since `last` are not read again.
@@ -152,6 +177,6 @@ impl Read {
             ReadFile { path: file.path.clone(), reusable, contents }
         };
         let files = listing.files.iter().map(read).collect();
-        Self { listing, files }
+        Self { listing: Arc::new(listing), files }
     }
 }

@@ -5,16 +5,17 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use std::{fs, io, thread};
 
-use notify::event::{AccessKind, AccessMode, CreateKind, DataChange, ModifyKind};
+use notify::event::{AccessKind, AccessMode, CreateKind, DataChange, ModifyKind, RenameMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
 
 use crate::debounce::{Change, Pending};
-use crate::files::{self, Listing};
-use crate::load::{Loaded, Read, compile};
+use crate::files;
+use crate::load::Loaded;
+use crate::source::{self, Source};
 
 /// How often the whole directory is looked at when nothing was heard: events are lost when a queue overflows, when what a link
 /// points to changes, and on some network file systems.
@@ -23,6 +24,9 @@ const LOOK: Duration = Duration::from_secs(2);
 const LOOK_WITHOUT_EVENTS: Duration = Duration::from_millis(250);
 /// The same after a refresh: a directory that was just made may have been filled before it was watched.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long a start waits until nothing is being written in the directory. Then it begins with everything refused.
+const MAX_START: Duration = Duration::from_secs(5);
 
 /// Keeps a directory watched until it is dropped.
 #[derive(Debug)]
@@ -37,26 +41,31 @@ impl Drop for Watching {
     }
 }
 
-/// Loads a directory, and loads it again whenever it changes. The first configuration is there when this returns; later
-/// ones are published when they differ. Reading happens on a thread of its own.
+/// Loads a directory, and loads it again whenever it changes. The first configuration is there when this returns, which is up to
+/// [`MAX_START`] later where files are being written; later ones are published when they differ. Reading happens on a thread of
+/// its own.
+///
+/// `kept` is the file in which what is refused is kept over restarts; without one, what something malformed at the start forbade
+/// before is not known, and not in force.
 ///
 /// # Errors
 /// When the thread cannot be started.
-pub fn watch(directory: &Path) -> io::Result<(watch::Receiver<Arc<Loaded>>, Watching)> {
+pub fn watch(directory: &Path, kept: Option<&Path>) -> io::Result<(watch::Receiver<Arc<Loaded>>, Watching)> {
     let (tell, heard) = mpsc::channel();
     // Watched before it is read, so that no change falls in between.
     let events = Events::of(directory, &tell);
-    let read = Read::consistent(directory, None, None);
-    let first = compile(directory, &read, &Loaded::empty());
-    let (publish, current) = watch::channel(Arc::new(first));
-    let watcher = Thread {
+    let (publish, _) = watch::channel(Arc::new(Loaded::empty()));
+    let mut watcher = Thread {
         directory: directory.to_owned(),
         tell: tell.clone(),
         heard,
         events,
-        read: read.ok(),
+        source: Source::new(directory, kept),
         publish,
     };
+    watcher.start();
+    // What was published until now is the first configuration, not a change.
+    let current = watcher.publish.subscribe();
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(|| watcher.run())?;
     Ok((current, Watching { stop: tell }))
 }
@@ -106,34 +115,57 @@ struct Thread {
     tell: Sender<Heard>,
     heard: Receiver<Heard>,
     events: Option<Events>,
-    /// What the directory held when it was last read; `None` when it could not be.
-    read: Option<Read>,
+    source: Source,
     publish: watch::Sender<Arc<Loaded>>,
 }
 
 impl Thread {
+    /// Looks until the directory is whole. Events wait in their queue meanwhile.
+    fn start(&mut self) {
+        let begun = Instant::now();
+        loop {
+            let due = self.refresh(None, &BTreeSet::new());
+            let now = Instant::now();
+            if self.source.has_begun() || now.duration_since(begun) >= MAX_START {
+                return;
+            }
+            let due = due.unwrap_or(now).min(begun + MAX_START);
+            thread::sleep(due.saturating_duration_since(now).min(LOOK_AGAIN));
+        }
+    }
+
     fn run(mut self) {
+        self.keep();
         let mut pending = Pending::default();
-        let mut look = Instant::now() + LOOK_AGAIN;
+        // When to look although nothing was heard, and when to look because what is there may be whole then.
+        let (mut look, mut whole) = (Instant::now() + LOOK_AGAIN, None);
         // After a refresh comes a pause of the same length, so that a storm of changes leaves half of a core to the calls.
         let mut not_before = Instant::now();
         loop {
-            let due = pending.due().map_or(look, |due| due.max(not_before));
+            let heard = pending.due().map(|due| due.max(not_before));
+            let due = heard.unwrap_or(look);
+            let due = whole.map_or(due, |whole: Instant| whole.min(due));
             match self.heard.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(Heard::Event(event)) => self.note(&mut pending, event),
                 Ok(Heard::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
                     let begun = Instant::now();
-                    let heard = std::mem::take(&mut pending);
-                    let read = if heard.due().is_some() {
-                        self.refresh(Some(heard.paths()));
+                    let read = if heard.is_some_and(|due| due <= begun) {
+                        let heard = std::mem::take(&mut pending);
+                        whole = self.refresh(Some(heard.paths()), heard.placed());
                         true
-                    } else if self.has_changed() {
-                        self.refresh(None);
+                    } else if whole.is_some_and(|due| due <= begun) {
+                        whole = self.refresh(Some(&self.source.moving_files()), &BTreeSet::new());
+                        true
+                    } else if heard.is_none() && self.source.has_changed() {
+                        whole = self.refresh(None, &BTreeSet::new());
                         true
                     } else {
                         false
                     };
+                    if read && whole.is_none() {
+                        self.keep();
+                    }
                     self.rearm();
                     let ended = Instant::now();
                     if read {
@@ -153,40 +185,59 @@ impl Thread {
         }
     }
 
-    fn has_changed(&self) -> bool {
-        Listing::of(&self.directory).ok().as_ref() != self.read.as_ref().map(|read| &read.listing)
-    }
-
-    /// Reads and publishes the directory. `changed` are the files that did, if nothing else has.
-    fn refresh(&mut self, changed: Option<&BTreeSet<PathBuf>>) {
-        let last = self.publish.borrow().clone();
+    /// Reads and publishes the directory. `changed` are the files that did, if nothing else has; `placed` those that were put there
+    /// whole. Gives when to look again, where the directory is not whole.
+    fn refresh(
+        &mut self,
+        changed: Option<&BTreeSet<PathBuf>>,
+        placed: &BTreeSet<PathBuf>,
+    ) -> Option<Instant> {
+        let heard = source::Heard { changed, placed, heard: self.events.is_some() };
         // Should one object find a fault of ours, the thread must live on to read its repair.
-        let reloaded = panic::catch_unwind(AssertUnwindSafe(|| {
-            let read = Read::consistent(&self.directory, self.read.as_ref(), changed);
-            let next = compile(&self.directory, &read, &last);
-            (read, next)
+        let looked = panic::catch_unwind(AssertUnwindSafe(|| {
+            self.source.look(heard, Instant::now(), SystemTime::now())
         }));
-        let Ok((read, next)) = reloaded else {
+        let Ok((next, due)) = looked else {
             tracing::error!(directory = %self.directory.display(), "reading panicked; the last configuration stays live");
             // What is there has been looked at; only the next change is worth another try.
-            self.read = self.read.take().map(|read| read.looked_at(&self.directory));
-            return;
+            self.source.give_up();
+            return None;
         };
-        self.read = read.ok();
-        if next.snapshot.digest() != last.snapshot.digest() || next.rejections != last.rejections {
-            self.publish.send_replace(Arc::new(next));
+        let last = self.publish.borrow().clone();
+        let next = Arc::new(next);
+        if next.snapshot.digest() != last.snapshot.digest()
+            || next.rejections != last.rejections
+            || next.not_ready != last.not_ready
+        {
+            self.publish.send_replace(next.clone());
+        }
+        due
+    }
+
+    /// Keeps what is refused for the next start: after it is in force, since that is the safe order.
+    fn keep(&mut self) {
+        let loaded = self.publish.borrow().clone();
+        if let Err(fault) = self.source.keep(&loaded) {
+            tracing::error!(reason = fault.reason, fix = fault.fix, "{}", fault.origin);
+            self.publish.send_modify(|published| Arc::make_mut(published).rejections.push(*fault));
         }
     }
 
-    fn note(&self, pending: &mut Pending, event: notify::Result<Event>) {
+    fn note(&mut self, pending: &mut Pending, event: notify::Result<Event>) {
         let now = Instant::now();
-        let Ok(event) = event else { return pending.note(&self.directory, Change::Done, now) };
+        let Ok(event) = event else {
+            self.source.forget_open();
+            return pending.note(&self.directory, Change::Done, now);
+        };
         let Some(change) = meaning(&event) else { return };
         if event.paths.is_empty() || event.need_rescan() {
+            self.source.forget_open();
             pending.note(&self.directory, change, now);
         }
         for path in event.paths.iter().filter(|path| matters(path)) {
-            pending.note(&self.as_listed(path), change, now);
+            let path = self.as_listed(path);
+            self.source.note(&path, change, now);
+            pending.note(&path, change, now);
         }
     }
 
@@ -218,6 +269,13 @@ fn meaning(event: &Event) -> Option<Change> {
         EventKind::Create(CreateKind::File) if cfg!(target_os = "linux") && is_written(event) => {
             Some(Change::Writing)
         }
+        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Some(Change::Placed),
+        // From something that is not read, it is whole; a file that is read may be moved while it is written.
+        EventKind::Modify(ModifyKind::Name(RenameMode::Both))
+            if !event.paths.first().is_some_and(|from| is_read(from)) =>
+        {
+            Some(Change::Placed)
+        }
         _ => Some(Change::Done),
     }
 }
@@ -227,6 +285,11 @@ fn is_written(event: &Event) -> bool {
     let path = event.paths.first();
     path.and_then(|path| fs::symlink_metadata(path).ok())
         .is_some_and(|metadata| metadata.is_file() && metadata.len() == 0)
+}
+
+/// Whether a file of this name is read.
+fn is_read(path: &Path) -> bool {
+    files::holds_resources(path) && !files::is_hidden(path)
 }
 
 /// A swap file does not; a ConfigMap's `..data` does, and so does anything that may be a directory.

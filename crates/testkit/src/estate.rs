@@ -12,7 +12,7 @@ use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
 use vidimus_core::resource::llm_provider::{CredentialSource, Model, ProviderType};
-use vidimus_core::resource::policy::Scope;
+use vidimus_core::resource::policy::{Members, Scope};
 use vidimus_core::resource::{
     Agent, AuthorityClass, DelegationLimits, Endpoint, Identity, LlmProvider, McpServer, Meta, Names, Object,
     Origin, Policy, Principal, RiskLevel,
@@ -323,6 +323,7 @@ fn policy(dice: &mut Dice, size: Size, number: usize) -> Policy {
         meta: meta(format!("policy-{number}")),
         description: "benchmark".into(),
         scope: if number.is_multiple_of(3) { Scope::Namespace } else { Scope::Cluster },
+        members: Members::default(),
         cedar: cedar(dice, size, number).into(),
     }
 }

@@ -1,6 +1,7 @@
 //! Registered objects as Cedar entities.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use cedar_policy::{Entities, Entity, EntityUid, RestrictedExpression};
 
@@ -109,8 +110,8 @@ impl EntitySlice {
         attributes.extend(agent.version.as_ref().map(|version| ("version", text(version))));
         attributes.extend(agent.sandbox_class.as_ref().map(|class| ("sandbox_class", text(class))));
         let mut parents = Parents::of(&agent.meta, &agent.team);
-        parents.add_all(Type::Group, &agent.groups);
-        parents.0.extend(agent.sandbox_class.as_ref().map(|class| uid(Type::AgentClass, class)));
+        parents.add_all(Type::Group, &agent.groups, &agent.meta);
+        parents.add_all(Type::AgentClass, &agent.sandbox_class, &agent.meta);
         self.add(Type::Agent, &agent.id.id, attributes, parents, Some(&agent.meta))
     }
 
@@ -124,7 +125,7 @@ impl EntitySlice {
         ];
         attributes.extend(risk(service.risk_level));
         let mut parents = Parents::of(&service.meta, &service.team);
-        parents.add_all(Type::Group, &service.groups);
+        parents.add_all(Type::Group, &service.groups, &service.meta);
         self.add(Type::Service, &service.id.id, attributes, parents, Some(&service.meta))
     }
 
@@ -155,7 +156,7 @@ impl EntitySlice {
         attributes.extend(risk(known.risk_level));
         attributes.extend(reference("server", owner.as_ref()));
         let mut parents = Parents(vec![owner]);
-        parents.0.extend(server.sets_of(name).map(|set| uid(Type::ToolSet, set)));
+        parents.add_all(Type::ToolSet, server.sets_of(name), &server.meta);
         self.add(Type::Tool, &format!("{}/{name}", server.id.id), attributes, parents, None)
     }
 
@@ -217,7 +218,7 @@ impl EntitySlice {
         attributes.extend(reference("provider", owner.as_ref()));
         let mut parents = Parents(vec![owner]);
         if let Some(model) = provider.model(name) {
-            parents.add_all(Type::ModelSet, &model.sets);
+            parents.add_all(Type::ModelSet, &model.sets, &provider.meta);
         }
         self.add(Type::Model, &format!("{}/{name}", provider.id.id), attributes, parents, None)
     }
@@ -255,12 +256,17 @@ type Attribute = (&'static str, RestrictedExpression);
 struct Parents(Vec<Option<EntityUid>>);
 
 impl Parents {
-    fn of(meta: &Meta, team: &str) -> Self {
-        Self(vec![uid(Type::Namespace, &meta.namespace), uid(Type::Team, team)])
+    fn of(meta: &Meta, team: &Arc<str>) -> Self {
+        let mut parents = Self(vec![uid(Type::Namespace, &meta.namespace)]);
+        parents.add_all(Type::Team, [team], meta);
+        parents
     }
 
-    fn add_all(&mut self, of: Type, names: &Names) {
-        self.0.extend(names.iter().map(|name| uid(of, name)));
+    /// Each name as its object declares it, and as one of its namespace: what policies grant by is the latter.
+    fn add_all<'a>(&mut self, of: Type, names: impl IntoIterator<Item = &'a Arc<str>>, meta: &Meta) {
+        for name in names {
+            self.0.extend([uid(of, name), uid(of, format!("{}/{name}", meta.namespace))]);
+        }
     }
 }
 

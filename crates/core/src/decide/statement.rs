@@ -8,10 +8,11 @@ use cedar_policy::{Effect, EntityId, EntityTypeName, EntityUid, PolicyId};
 
 use super::facts::AttributeReference;
 use super::index::{Key, Side};
+use super::membership::{self, Granting, NotBound, Unclear};
 use super::tree;
 use crate::call::Action;
 use crate::entity::EntityKind;
-use crate::resource::policy::Scope;
+use crate::resource::policy::{Members, Scope};
 
 /// Actions of the gateway, one bit each, and the kernel's together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +66,7 @@ const fn group(action: Action) -> Option<&'static str> {
 }
 
 /// A compiled policy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Statement {
     pub(crate) id: Arc<str>,
     /// Narrowed to its namespace where the object is not cluster-wide; its Cedar id is `id`.
@@ -81,27 +82,53 @@ pub(crate) struct Statement {
     pub(crate) conditions: Vec<Key>,
     /// The entities that it names, without actions.
     pub(crate) literals: Vec<EntityUid>,
+    /// Names without a namespace by which it grants something.
+    pub(crate) granting: Vec<Granting>,
     pub(crate) references: Vec<AttributeReference>,
     /// `@reason("…")`: what a caller is told who is refused by it.
     pub(crate) reason: Option<Arc<str>>,
 }
 
-/// Cedar could not rebuild a policy that it had parsed.
+/// How far a policy reaches, and whose names it speaks of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reach<'a> {
+    pub(crate) scope: Scope,
+    /// Of the policy.
+    pub(crate) namespace: &'a str,
+    pub(crate) members: &'a Members,
+}
+
+/// Why a parsed and validated policy is not compiled.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the policy cannot be narrowed to its namespace: {0}")]
-pub(crate) struct NotNarrowed(String);
+pub(crate) enum NotCompiled {
+    /// Cedar could not rebuild what it had parsed.
+    #[error("the policy cannot be narrowed to its namespace: {0}")]
+    Fault(String),
+    #[error(transparent)]
+    Unclear(Unclear),
+}
+
+impl From<NotBound> for NotCompiled {
+    fn from(why: NotBound) -> Self {
+        match why {
+            NotBound::Unclear(unclear) => Self::Unclear(unclear),
+            NotBound::Fault(reason) => Self::Fault(reason),
+        }
+    }
+}
 
 impl Statement {
     /// Compiles a parsed and validated policy.
     pub(crate) fn compile(
         policy: &cedar_policy::Policy,
         id: Arc<str>,
-        scope: Scope,
-        namespace: &str,
-    ) -> Result<Self, NotNarrowed> {
-        let fault = |error: pst::PstConstructionError| NotNarrowed(error.to_string());
+        reach: Reach<'_>,
+    ) -> Result<Self, NotCompiled> {
+        let Reach { scope, namespace, members } = reach;
+        let fault = |error: pst::PstConstructionError| NotCompiled::Fault(error.to_string());
         let pst = policy.new_id(PolicyId::new(&id)).to_pst().map_err(fault)?;
-        let mut body = pst.body().clone();
+        let (mut body, granting) =
+            membership::bound(pst.body().clone(), policy.effect(), namespace, members)?;
         let actions = Actions::of(&body.action);
         let mut scope_keys = scope_keys(&body);
         if scope == Scope::Namespace {
@@ -109,7 +136,8 @@ impl Statement {
             // Kernel actions are narrowed by the principal instead, and never come through the gateway's index.
             scope_keys.push(Key::member(Side::Resource, "Namespace", namespace));
         }
-        let narrow = pst::StaticPolicy::try_from(body.clone()).map_err(|e| NotNarrowed(e.to_string()))?;
+        let narrow = pst::StaticPolicy::try_from(body.clone());
+        let narrow = narrow.map_err(|error| NotCompiled::Fault(error.to_string()))?;
         let policy = cedar_policy::Policy::from_pst(pst::Policy::Static(narrow)).map_err(fault)?;
         Ok(Self {
             reason: policy.annotation("reason").filter(|text| !text.is_empty()).map(Arc::from),
@@ -121,9 +149,15 @@ impl Statement {
             conditions: condition_keys(body.clauses()),
             literals: literals(&body),
             references: AttributeReference::all(&body),
+            granting: granting.into_iter().collect(),
             id,
             policy,
         })
+    }
+
+    /// The same under another id.
+    pub(crate) fn under(&self, id: Arc<str>) -> Self {
+        Self { policy: self.policy.new_id(PolicyId::new(&id)), id, ..self.clone() }
     }
 
     /// Whether the types of the scope fit.

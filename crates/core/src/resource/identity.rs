@@ -108,7 +108,7 @@ pub(crate) fn check_identities(
     for (index, spec) in specs.iter().enumerate() {
         let at = at.index(index);
         let Some(identity) = check_identity(spec, namespace, at, problems) else { continue };
-        if let Some(first) = identities.iter().position(|earlier| same_credential(earlier, &identity)) {
+        if let Some(first) = identities.iter().position(|earlier| earlier.is_same_credential(&identity)) {
             let reason = format!("the same credential as identity {first} of this object");
             problems.report(at, "", Fault::new(reason, "list every identity once"));
         } else {
@@ -118,13 +118,15 @@ pub(crate) fn check_identities(
     identities
 }
 
-/// Claims do not tell two identities apart: the same token would prove both.
-fn same_credential(a: &Identity, b: &Identity) -> bool {
-    match (a, b) {
-        (Identity::Oidc { issuer, subject, .. }, Identity::Oidc { issuer: i, subject: s, .. }) => {
-            issuer == i && subject == s
+impl Identity {
+    /// Claims do not tell two identities apart: the same token would prove both.
+    pub(crate) fn is_same_credential(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Oidc { issuer, subject, .. }, Self::Oidc { issuer: i, subject: s, .. }) => {
+                issuer == i && subject == s
+            }
+            _ => self == other,
         }
-        _ => a == b,
     }
 }
 

@@ -8,8 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Document;
 use super::crd::Status;
-use super::problem::{Fault, Problems};
+use super::field::name;
+use super::problem::{At, Fault, Problems};
 use super::*;
+
+/// The namespace of built-in policies: an id below it, such as `vidimus/quarantine`, is never that of a `Policy` object.
+pub const RESERVED_NAMESPACE: &str = "vidimus";
 
 /// How far a policy reaches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
@@ -21,6 +25,38 @@ pub enum Scope {
     Cluster,
 }
 
+/// The namespaces whose objects may bear the names by which a policy grants something, beside those of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Members(BTreeSet<Arc<str>>);
+
+impl Members {
+    /// Stands for every namespace.
+    pub const ALL: &str = "*";
+
+    /// Whether objects of every namespace may.
+    pub fn are_all(&self) -> bool {
+        self.0.contains(Self::ALL)
+    }
+
+    /// All of them with the policy's own, sorted; `None` when that is every namespace.
+    pub(crate) fn with(&self, own: &str) -> Option<Vec<Arc<str>>> {
+        let mut all = self.0.clone();
+        all.insert(own.into());
+        (!self.are_all()).then(|| all.into_iter().collect())
+    }
+
+    /// As in `spec.members`, sorted.
+    pub(crate) fn listed(&self) -> Vec<String> {
+        self.0.iter().map(ToString::to_string).collect()
+    }
+}
+
+impl<'a> FromIterator<&'a str> for Members {
+    fn from_iter<T: IntoIterator<Item = &'a str>>(namespaces: T) -> Self {
+        Self(namespaces.into_iter().map(Arc::from).collect())
+    }
+}
+
 /// A policy object: Cedar text not yet compiled. [`crate::snapshot::Snapshot::build`] compiles it.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -30,6 +66,8 @@ pub struct Policy {
     pub description: Arc<str>,
     /// How far it reaches.
     pub scope: Scope,
+    /// Whose objects may bear the names that it uses.
+    pub members: Members,
     /// One or more Cedar policies. The id of the only one is `namespace/name`; of several `namespace/name#N` (from 0) or `namespace/name#<@id>`.
     pub cedar: Arc<str>,
 }
@@ -64,6 +102,11 @@ pub struct PolicySpec {
     /// How far it reaches: resources of its own namespace (Namespace, when it is left out), or everything (Cluster).
     #[serde(default)]
     pub scope: Scope,
+    /// Namespaces whose objects may bear the names (groups, teams, classes, sets) by which it grants something, beside those of its
+    /// own; '*' is every namespace. A name that is written with its namespace, as in Group::"finance/agents", needs no grant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "name::members_schema")]
+    pub members: Vec<String>,
     /// The Cedar policies.
     #[schemars(length(min = 1, max = 65_536))]
     pub cedar: String,
@@ -71,6 +114,13 @@ pub struct PolicySpec {
 
 impl PolicySpec {
     pub(super) fn check(self, meta: Meta, document: Document<'_>, problems: &mut Problems) -> Option<Policy> {
+        if *meta.namespace == *RESERVED_NAMESPACE {
+            let reason = "policies of this namespace are built in, and their ids reserved";
+            let fix = "put it into another namespace; with scope: Cluster it governs everything from there";
+            let at = At::Root;
+            let at = at.key("metadata");
+            problems.report(at.key("namespace"), RESERVED_NAMESPACE, Fault::new(reason, fix));
+        }
         if self.cedar.trim().is_empty() {
             let fault = Fault::new(
                 "there is no policy in it",
@@ -78,8 +128,14 @@ impl PolicySpec {
             );
             problems.report(document.spec().key("cedar"), "", fault);
         }
+        let at = document.spec();
+        let at = at.key("members");
+        for (index, namespace) in self.members.iter().enumerate().filter(|(_, one)| *one != Members::ALL) {
+            problems.take(at.index(index), namespace, name::check_namespace(namespace));
+        }
         Some(Policy {
             meta,
+            members: self.members.iter().map(String::as_str).collect(),
             description: self.description.into(),
             scope: self.scope,
             cedar: self.cedar.into(),

@@ -102,6 +102,10 @@ impl ObjectKey {
         let Meta { namespace, name, .. } = object.meta();
         Self { kind: object.kind(), namespace: namespace.clone(), name: name.clone() }
     }
+
+    pub(crate) fn of_reference(object: &ObjectRef) -> Self {
+        Self { kind: object.kind, namespace: object.namespace.clone(), name: object.name.clone() }
+    }
 }
 
 /// Where an object, or what is wrong with one, was read.
@@ -174,6 +178,25 @@ impl Origin {
             }
             (Self::File { .. }, Self::Cluster { .. }) | (Self::Cluster { .. }, Self::File { .. }) => false,
         }
+    }
+}
+
+impl Origin {
+    /// Whether both are of one file, or of one object of a cluster, in whatever line or version.
+    pub(crate) fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::File { path, .. }, Self::File { path: same, .. }) => path == same,
+            (Self::Cluster { cluster, uid, .. }, Self::Cluster { cluster: same, uid: of, .. }) => {
+                cluster == same && uid == of
+            }
+            (Self::File { .. }, Self::Cluster { .. }) | (Self::Cluster { .. }, Self::File { .. }) => false,
+        }
+    }
+
+    /// Whether an object may move from one to the other without being deleted: between the files of a directory. An object of a
+    /// cluster has no other place.
+    pub(crate) const fn is_same_source(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::File { .. }, Self::File { .. }))
     }
 }
 

@@ -1,79 +1,166 @@
-//! Which principal an identity is bound to: exactly one.
+//! Which principal an identity is bound to: exactly one, or nobody. An identity that several objects claim proves none of them,
+//! in whatever order they were read.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use crate::resource::{Identity, Principal};
+use super::refusing::Refusing;
+use crate::resource::{Identity, ObjectRef, Origin, Principal};
 
-type Bound = HashMap<Arc<str>, Principal, RandomState>;
+type BoundTo = HashMap<Arc<str>, Bound, RandomState>;
+
+#[derive(Debug)]
+enum Bound {
+    One(Principal),
+    Nobody(Vec<Claim>),
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Bindings {
-    spiffe: Bound,
+    spiffe: BoundTo,
     /// Issuer → subject.
-    oidc: HashMap<Arc<str>, Bound, RandomState>,
+    oidc: HashMap<Arc<str>, BoundTo, RandomState>,
     /// Namespace → name.
-    service_accounts: HashMap<Arc<str>, Bound, RandomState>,
+    service_accounts: HashMap<Arc<str>, BoundTo, RandomState>,
     issuers: BTreeSet<Arc<str>>,
+    has_contests: bool,
 }
 
-/// An identity that belongs to another principal already.
-#[derive(Clone, Debug)]
-pub(crate) struct Taken {
-    /// Place in `spec.identities`.
-    pub(crate) place: usize,
-    pub(crate) identity: Identity,
-    pub(crate) by: Principal,
+/// That an object lists an identity.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Claim {
+    pub(crate) object: ObjectRef,
+    pub(crate) origin: Origin,
+}
+
+impl Claim {
+    fn of(principal: &Principal) -> Self {
+        Self { object: principal.reference(), origin: principal.meta().origin.clone() }
+    }
 }
 
 impl Bindings {
-    /// Binds all identities of `principal`, or none.
-    pub(crate) fn bind(&mut self, principal: &Principal) -> Result<(), Taken> {
-        for (place, identity) in principal.identities().iter().enumerate() {
-            if let Some(by) = self.find(identity).filter(|by| by.entity() != principal.entity()) {
-                return Err(Taken { place, identity: identity.clone(), by: by.clone() });
+    /// Binds the identities of `principal` that nothing else claims.
+    pub(crate) fn bind(&mut self, principal: &Principal) {
+        for identity in principal.identities() {
+            if let Identity::Oidc { issuer, .. } = identity {
+                self.issuers.insert(issuer.clone());
+            }
+            let (bound, name) = self.entry(identity);
+            match bound.get_mut(&*name) {
+                None => drop(bound.insert(name, Bound::One(principal.clone()))),
+                Some(Bound::One(other)) if other.entity() == principal.entity() => {}
+                Some(there) => {
+                    there.contest(Claim::of(principal));
+                    self.has_contests = true;
+                }
             }
         }
-        for identity in principal.identities() {
-            let (bound, name) = match identity {
-                Identity::Spiffe(id) => (&mut self.spiffe, id),
-                Identity::Oidc { issuer, subject, .. } => {
-                    self.issuers.insert(issuer.clone());
-                    (self.oidc.entry(issuer.clone()).or_default(), subject)
-                }
-                Identity::ServiceAccount { namespace, name } => {
-                    (self.service_accounts.entry(namespace.clone()).or_default(), name)
-                }
-            };
-            bound.insert(name.clone(), principal.clone());
-        }
         self.issuers.extend(principal.acts_for().iter().map(|acts_for| acts_for.issuer.clone()));
-        Ok(())
     }
 
-    fn find(&self, identity: &Identity) -> Option<&Principal> {
-        match identity {
-            Identity::Spiffe(id) => self.by_spiffe(id),
-            Identity::Oidc { issuer, subject, .. } => self.by_oidc(issuer, subject),
-            Identity::ServiceAccount { namespace, name } => self.by_service_account(namespace, name),
+    /// Takes from everybody what an object claims that is not in force.
+    pub(super) fn claim(&mut self, refusing: &Refusing) {
+        for identity in &refusing.identities {
+            let claim = Claim { object: refusing.object.clone(), origin: refusing.origin.clone() };
+            let (bound, name) = self.entry(identity);
+            bound.entry(name).or_insert_with(|| Bound::Nobody(Vec::new())).contest(claim);
+            self.has_contests = true;
         }
     }
 
-    pub(crate) fn by_spiffe(&self, id: &str) -> Option<&Principal> {
+    fn entry(&mut self, identity: &Identity) -> (&mut BoundTo, Arc<str>) {
+        match identity {
+            Identity::Spiffe(id) => (&mut self.spiffe, id.clone()),
+            Identity::Oidc { issuer, subject, .. } => {
+                (self.oidc.entry(issuer.clone()).or_default(), subject.clone())
+            }
+            Identity::ServiceAccount { namespace, name } => {
+                (self.service_accounts.entry(namespace.clone()).or_default(), name.clone())
+            }
+        }
+    }
+
+    fn at_spiffe(&self, id: &str) -> Option<&Bound> {
         self.spiffe.get(id)
     }
 
-    pub(crate) fn by_oidc(&self, issuer: &str, subject: &str) -> Option<&Principal> {
+    fn at_oidc(&self, issuer: &str, subject: &str) -> Option<&Bound> {
         self.oidc.get(issuer)?.get(subject)
     }
 
-    pub(crate) fn by_service_account(&self, namespace: &str, name: &str) -> Option<&Principal> {
+    fn at_service_account(&self, namespace: &str, name: &str) -> Option<&Bound> {
         self.service_accounts.get(namespace)?.get(name)
+    }
+
+    /// Whether any identity is contested.
+    pub(crate) const fn has_contests(&self) -> bool {
+        self.has_contests
+    }
+
+    /// Who claims an identity that is contested, sorted; empty of any other.
+    pub(crate) fn claims(&self, identity: &Identity) -> &[Claim] {
+        let bound = match identity {
+            Identity::Spiffe(id) => self.at_spiffe(id),
+            Identity::Oidc { issuer, subject, .. } => self.at_oidc(issuer, subject),
+            Identity::ServiceAccount { namespace, name } => self.at_service_account(namespace, name),
+        };
+        match bound {
+            Some(Bound::Nobody(claims)) => claims,
+            _ => &[],
+        }
+    }
+
+    pub(crate) fn is_contested_spiffe(&self, id: &str) -> bool {
+        self.has_contests && self.at_spiffe(id).is_some_and(Bound::is_contested)
+    }
+
+    pub(crate) fn is_contested_oidc(&self, issuer: &str, subject: &str) -> bool {
+        self.has_contests && self.at_oidc(issuer, subject).is_some_and(Bound::is_contested)
+    }
+
+    pub(crate) fn is_contested_service_account(&self, namespace: &str, name: &str) -> bool {
+        self.has_contests && self.at_service_account(namespace, name).is_some_and(Bound::is_contested)
+    }
+
+    pub(crate) fn by_spiffe(&self, id: &str) -> Option<&Principal> {
+        self.at_spiffe(id)?.one()
+    }
+
+    pub(crate) fn by_oidc(&self, issuer: &str, subject: &str) -> Option<&Principal> {
+        self.at_oidc(issuer, subject)?.one()
+    }
+
+    pub(crate) fn by_service_account(&self, namespace: &str, name: &str) -> Option<&Principal> {
+        self.at_service_account(namespace, name)?.one()
     }
 
     pub(crate) fn issuers(&self) -> impl Iterator<Item = &str> {
         self.issuers.iter().map(|issuer| &**issuer)
+    }
+}
+
+impl Bound {
+    const fn one(&self) -> Option<&Principal> {
+        match self {
+            Self::One(principal) => Some(principal),
+            Self::Nobody(_) => None,
+        }
+    }
+
+    const fn is_contested(&self) -> bool {
+        matches!(self, Self::Nobody(_))
+    }
+
+    fn contest(&mut self, claim: Claim) {
+        if let Self::One(principal) = self {
+            *self = Self::Nobody(vec![Claim::of(principal)]);
+        }
+        if let Self::Nobody(claims) = self {
+            claims.push(claim);
+            claims.sort_unstable();
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Names in policies that nothing registered bears. Such a policy is valid, and never matches; its author should know.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cedar_policy::EntityUid;
@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 
 use super::registered::Registered;
 use crate::call::Target;
+use crate::decide::membership::Granting;
 use crate::resource::Object;
 
 /// The groups, teams, classes, namespaces and sets that some registered object is in.
@@ -21,40 +22,44 @@ pub(crate) struct Borne {
     tool_sets: Bearers,
 }
 
-type Bearers = HashSet<Arc<str>, RandomState>;
+/// Name → the namespaces of the objects that bear it.
+type Bearers = HashMap<Arc<str>, Vec<Arc<str>>, RandomState>;
 
 impl Borne {
     pub(crate) fn add(&mut self, object: &Object) {
-        fn all<'a>(to: &mut Bearers, names: impl IntoIterator<Item = &'a Arc<str>>) {
+        let own = &object.meta().namespace;
+        fn all<'a>(to: &mut Bearers, names: impl IntoIterator<Item = &'a Arc<str>>, own: &Arc<str>) {
             for name in names {
-                // Most names are borne by many objects.
-                if !to.contains(name) {
-                    to.insert(name.clone());
+                // Most names are borne by many objects of one namespace.
+                match to.get_mut(name) {
+                    Some(namespaces) if namespaces.contains(own) => {}
+                    Some(namespaces) => namespaces.push(own.clone()),
+                    None => drop(to.insert(name.clone(), vec![own.clone()])),
                 }
             }
         }
         let team = match object {
             Object::Agent(agent) => {
-                all(&mut self.groups, &agent.groups);
-                all(&mut self.agent_classes, &agent.sandbox_class);
+                all(&mut self.groups, &agent.groups, own);
+                all(&mut self.agent_classes, &agent.sandbox_class, own);
                 &agent.team
             }
             Object::Service(service) => {
-                all(&mut self.groups, &service.groups);
+                all(&mut self.groups, &service.groups, own);
                 &service.team
             }
             Object::McpServer(server) => {
-                all(&mut self.tool_sets, server.tool_sets.keys());
+                all(&mut self.tool_sets, server.tool_sets.keys(), own);
                 &server.team
             }
             Object::LlmProvider(provider) => {
-                all(&mut self.model_sets, provider.models.iter().flat_map(|model| &model.sets));
+                all(&mut self.model_sets, provider.models.iter().flat_map(|model| &model.sets), own);
                 &provider.team
             }
             Object::Policy(_) => return,
         };
-        all(&mut self.teams, [team]);
-        all(&mut self.namespaces, [&object.meta().namespace]);
+        all(&mut self.teams, [team], own);
+        all(&mut self.namespaces, [own], own);
     }
 
     /// Whether something registered bears the name. Types that are not registered here (users, files, hosts) always count.
@@ -68,13 +73,32 @@ impl Borne {
                 Some(Target::Model { provider, name }) if provider.model(name).is_some()
             ),
             "LLMProvider" => registered.llm_providers.contains_key(id),
-            "AgentClass" => self.agent_classes.contains(id),
-            "Group" => self.groups.contains(id),
-            "ModelSet" => self.model_sets.contains(id),
-            "Namespace" => self.namespaces.contains(id),
-            "Team" => self.teams.contains(id),
-            "ToolSet" => self.tool_sets.contains(id),
-            _ => true,
+            "Namespace" => self.namespaces.contains_key(id),
+            _ => self.bearers(of).is_none_or(|bearers| match id.split_once('/') {
+                None => bearers.contains_key(id),
+                Some((namespace, name)) => {
+                    bearers.get(name).is_some_and(|all| all.iter().any(|one| **one == *namespace))
+                }
+            }),
         }
+    }
+
+    /// The namespaces whose objects bear a name, sorted.
+    pub(crate) fn namespaces_of(&self, granting: &Granting) -> Vec<Arc<str>> {
+        let bearers = self.bearers(&granting.of).and_then(|bearers| bearers.get(&granting.name));
+        let mut all = bearers.cloned().unwrap_or_default();
+        all.sort_unstable();
+        all
+    }
+
+    fn bearers(&self, of: &str) -> Option<&Bearers> {
+        Some(match of {
+            "AgentClass" => &self.agent_classes,
+            "Group" => &self.groups,
+            "ModelSet" => &self.model_sets,
+            "Team" => &self.teams,
+            "ToolSet" => &self.tool_sets,
+            _ => return None,
+        })
     }
 }

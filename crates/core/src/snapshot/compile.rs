@@ -2,17 +2,17 @@
 
 use std::collections::HashSet;
 use std::str::FromStr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use cedar_policy::{PolicySet, ValidationWarning};
+use cedar_policy::{Effect, PolicySet, ValidationWarning};
 use miette::Diagnostic;
 
 use super::depth::{self, TooDeep};
 use crate::authorize::{self, Named};
+use crate::decide::membership::Unclear;
 use crate::decide::schema;
-use crate::decide::statement::{NotNarrowed, Statement};
+use crate::decide::statement::{NotCompiled, Reach, Statement};
 use crate::resource::Policy;
-use crate::resource::policy::Scope;
 
 /// Maximum length of the text of one `Policy` object in bytes. Etcd's limit for an object is 1.5 MB; a policy that a person has read is shorter.
 pub const MAX_CEDAR: usize = 65_536;
@@ -41,6 +41,8 @@ pub(crate) enum Problem {
     BadId { id: String },
     #[error("{place}: {message}")]
     Invalid { place: Place, message: String, help: Option<String> },
+    #[error(transparent)]
+    Unclear(Unclear),
     #[error("{message}")]
     Fault { message: String },
 }
@@ -94,6 +96,9 @@ impl Problem {
             Self::Template { .. } => "name the principal or resource, or a group of them".to_owned(),
             Self::DuplicateId { .. } => "give each policy of the object its own @id".to_owned(),
             Self::BadId { .. } => "write @id(\"a-short-name\")".to_owned(),
+            Self::Unclear(Unclear { of, name }) => {
+                format!("write the name with its namespace: {of}::\"namespace/{name}\"")
+            }
             Self::Fault { .. } => "report this as a fault of Vidimus, with the policy".to_owned(),
         }
     }
@@ -106,6 +111,7 @@ impl Problem {
             }
             Self::DuplicateId { id } => id.to_string(),
             Self::BadId { id } => id.clone(),
+            Self::Unclear(Unclear { of, name }) => format!("{of}::\"{name}\""),
             Self::Empty | Self::TooLong { .. } | Self::Template { .. } | Self::Fault { .. } => {
                 cedar.trim().to_owned()
             }
@@ -113,9 +119,12 @@ impl Problem {
     }
 }
 
-impl From<NotNarrowed> for Problem {
-    fn from(fault: NotNarrowed) -> Self {
-        Self::Fault { message: fault.to_string() }
+impl From<NotCompiled> for Problem {
+    fn from(why: NotCompiled) -> Self {
+        match why {
+            NotCompiled::Fault(_) => Self::Fault { message: why.to_string() },
+            NotCompiled::Unclear(unclear) => Self::Unclear(unclear),
+        }
     }
 }
 
@@ -127,6 +136,13 @@ pub(crate) struct Compiled {
     pub(crate) named: Named,
     /// What its author should look at although it is accepted.
     pub(crate) remarks: Vec<String>,
+}
+
+impl Compiled {
+    /// Whether any of it refuses.
+    pub(crate) fn has_forbids(&self) -> bool {
+        self.statements.iter().any(|statement| statement.effect == Effect::Forbid)
+    }
 }
 
 /// Parses, type-checks and compiles a policy object. It is accepted whole or not at all.
@@ -150,6 +166,7 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
     }
     let remarks = check(&set, text)?;
     let key = policy.meta.key();
+    let reach = Reach { scope: policy.scope, namespace: &policy.meta.namespace, members: &policy.members };
     let mut ids = HashSet::new();
     let mut statements = Vec::new();
     for (place, one) in parsed.iter().enumerate() {
@@ -157,7 +174,7 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
         if !ids.insert(id.clone()) {
             return Err(Problem::DuplicateId { id });
         }
-        statements.push(Arc::new(Statement::compile(one, id, policy.scope, &policy.meta.namespace)?));
+        statements.push(Arc::new(Statement::compile(one, id, reach)?));
     }
     Ok(Compiled { named: authorize::named(statements.iter()), statements: statements.into(), remarks })
 }
@@ -252,24 +269,4 @@ fn without_id(message: &str) -> &str {
         Some(rest) => rest.split_once("`, ").map_or(message, |(_, rest)| rest),
         None => message,
     }
-}
-
-/// The forbid behind `spec.quarantined`, which is in force whatever policies are loaded.
-const QUARANTINE: &str = r#"
-    @reason("the caller is quarantined")
-    forbid (principal, action in [Action::"mcp", Action::"a2a", Action::"llm", Action::"listModels"], resource)
-    when { principal.quarantined };
-"#;
-
-/// The id of that forbid.
-pub const QUARANTINE_ID: &str = "vidimus/quarantine";
-
-/// That forbid, compiled once. An error is a fault of this crate.
-pub(crate) fn quarantine() -> Result<Arc<Statement>, String> {
-    static COMPILED: LazyLock<Result<Arc<Statement>, String>> = LazyLock::new(|| {
-        let policy = cedar_policy::Policy::parse(None, QUARANTINE).map_err(|error| error.to_string())?;
-        let compiled = Statement::compile(&policy, QUARANTINE_ID.into(), Scope::Cluster, "");
-        compiled.map(Arc::new).map_err(|error| error.to_string())
-    });
-    COMPILED.clone()
 }

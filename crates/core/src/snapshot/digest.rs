@@ -26,10 +26,13 @@ pub(crate) fn of_object(object: &Object) -> Digest {
     text.0.finalize().into()
 }
 
-/// The digest of the forbids of a policy, given the policy's own.
-pub(crate) fn of_retained(policy: Digest) -> Digest {
-    Sha256::new().chain_update("retained ").chain_update(policy).finalize().into()
+/// The digest of what an object refuses that is not in force, given the object's own.
+pub(crate) fn of_refusing(object: Digest) -> Digest {
+    Sha256::new().chain_update("refusing ").chain_update(object).finalize().into()
 }
+
+/// Stands for a configuration in which everything is refused.
+pub(crate) const CLOSED: Digest = [0xff; 32];
 
 /// `sha256:` and hex over the digests of all parts, sorted, so that their order does not count.
 pub(crate) fn of_all(mut parts: Vec<Digest>) -> String {

@@ -1,36 +1,62 @@
 //! What is said of objects that are left out, and of those that deserve a look.
 
+use std::sync::Arc;
+
 use cedar_policy::EntityUid;
 
-use super::bindings::Taken;
-use super::compile::{Problem, QUARANTINE_ID};
+use super::builtin::QUARANTINE_ID;
+use super::compile::Problem;
+use crate::decide::membership::Granting;
 use crate::resource::policy::Scope;
 use crate::resource::{Identity, Kind, Meta, Object, ObjectRef, Origin, Policy, Rejection, Subject};
 
-/// Two objects of one kind have one name.
-pub(super) fn name_taken(object: &Object) -> Rejection {
-    let (kind, meta) = (object.kind(), object.meta());
+/// Another object has, or had, the name of this one; `others` are the places of these, sorted.
+pub(super) fn name_contested(object: &ObjectRef, origin: &Origin, others: &[String]) -> Rejection {
+    let others = others.join(", ");
+    let consequence = match object.kind {
+        Kind::Policy => "what any of them forbids is forbidden, and nothing that they permit is permitted",
+        _ => "which one is meant cannot be known, so none is used",
+    };
     Rejection {
-        value: meta.key(),
-        reason: format!("another {kind} of this namespace has this name"),
+        origin: origin.clone(),
+        object: Subject::Object(object.clone()),
+        field: "metadata.name".to_owned(),
+        value: format!("{}/{}", object.namespace, object.name),
+        reason: format!("another {} of this name is at {others}; {consequence}", object.kind),
         fix: "rename one of them, or delete it".to_owned(),
-        ..about(kind, meta, "metadata.name")
     }
 }
 
-/// Two principals have one identity.
-pub(super) fn identity_taken(object: &Object, taken: &Taken) -> Rejection {
-    let (field, value) = match &taken.identity {
+/// Other objects claim one of the identities of this one.
+pub(super) fn identity_contested(
+    object: &Object,
+    place: usize,
+    identity: &Identity,
+    others: &[String],
+) -> Rejection {
+    let (field, value) = match identity {
         Identity::Spiffe(id) => ("spiffe", id.to_string()),
         Identity::Oidc { issuer, subject, .. } => ("oidc", format!("{issuer}#{subject}")),
         Identity::ServiceAccount { namespace, name } => ("serviceAccount", format!("{namespace}/{name}")),
     };
-    let by = taken.by.entity();
+    let verb = if others.len() == 1 { "claims" } else { "claim" };
     Rejection {
         value: shortened(&value),
-        reason: format!("this identity is bound to {by} already; one identity proves one principal"),
+        reason: format!("{} {verb} this identity too, so it proves nobody", others.join(" and ")),
         fix: "give each principal its own identity".to_owned(),
-        ..about(object.kind(), object.meta(), &format!("spec.identities[{}].{field}", taken.place))
+        ..about(object.kind(), object.meta(), &format!("spec.identities[{place}].{field}"))
+    }
+}
+
+/// An object is gone, and may be so only because of what is malformed.
+pub(super) fn held(object: &ObjectRef, origin: &Origin, stays: &str) -> Rejection {
+    Rejection {
+        origin: origin.whole(),
+        object: Subject::Object(object.clone()),
+        field: String::new(),
+        value: String::new(),
+        reason: format!("it is gone from a source in which something is malformed; {stays}"),
+        fix: "correct what is malformed there".to_owned(),
     }
 }
 
@@ -68,6 +94,28 @@ pub(super) fn unborne(policy: &Policy, literal: &EntityUid) -> Rejection {
         (reason.to_owned(), "correct the name, or register the object")
     };
     Rejection { value: shortened(&literal.to_string()), reason, fix: fix.to_owned(), ..about_text(policy) }
+}
+
+/// Objects of other namespaces bear a name by which a policy grants something.
+pub(super) fn borne_elsewhere(policy: &Policy, name: &Granting, namespaces: &[Arc<str>]) -> Rejection {
+    let Granting { of, name } = name;
+    let others = namespaces.join(", ");
+    let (reason, fix) = match policy.members.are_all() {
+        true => (
+            format!("objects of {others} bear this name too, and whoever registers one anywhere can"),
+            "list the namespaces that are meant under spec.members".to_owned(),
+        ),
+        false => (
+            format!(
+                "objects of {others} bear this name too, and are not meant: it is that of their namespace"
+            ),
+            format!(
+                "write {of}::\"namespace/{name}\" to mean theirs, or list the namespace under spec.members"
+            ),
+        ),
+    };
+    let value = shortened(&format!("{of}::\"{name}\""));
+    Rejection { value, reason, fix, ..about_text(policy) }
 }
 
 /// This build is broken; a test holds that it is not.

@@ -1,7 +1,8 @@
 //! What exists beside policies: the registered objects, the identities that prove them, and the names that they bear.
 
-use super::bindings::{Bindings, Taken};
+use super::bindings::Bindings;
 use super::borne::Borne;
+use super::refusing::Refusing;
 use super::registered::Registered;
 use crate::resource::{Object, Principal};
 
@@ -11,24 +12,35 @@ pub(crate) struct World {
     pub(crate) registered: Registered,
     pub(crate) bindings: Bindings,
     pub(crate) borne: Borne,
+    /// Whether some identity is claimed by an object that is not in force, or by several.
+    pub(crate) has_claims: bool,
 }
 
 impl World {
-    /// Adds an object, unless one of its identities is bound already. Policies are not kept here.
-    pub(crate) fn add(&mut self, object: &Object) -> Result<(), Taken> {
-        match object {
-            Object::Agent(agent) => self.bindings.bind(&Principal::Agent(agent.clone()))?,
-            Object::Service(service) => self.bindings.bind(&Principal::Service(service.clone()))?,
-            Object::McpServer(_) | Object::LlmProvider(_) | Object::Policy(_) => {}
+    pub(super) fn of(objects: &[Object], refusing: &[Refusing]) -> Self {
+        let mut world = Self::default();
+        for object in objects {
+            match object {
+                Object::Agent(agent) => world.bindings.bind(&Principal::Agent(agent.clone())),
+                Object::Service(service) => world.bindings.bind(&Principal::Service(service.clone())),
+                Object::McpServer(_) | Object::LlmProvider(_) => {}
+                Object::Policy(_) => continue,
+            }
+            world.registered.insert(object);
+            world.borne.add(object);
         }
-        self.registered.insert(object);
-        self.borne.add(object);
-        Ok(())
+        refusing.iter().for_each(|one| world.bindings.claim(one));
+        world.has_claims = claim_anything(refusing);
+        world
     }
 }
 
-/// Whether the objects of both lists other than policies are identical, and in the same order. Then every one of `next` is accepted
-/// if all of `last` were, since nothing else is asked of them.
+/// Whether some of them claims an identity. A world with such claims is not shared.
+pub(super) fn claim_anything(refusing: &[Refusing]) -> bool {
+    refusing.iter().any(|one| !one.identities.is_empty())
+}
+
+/// Whether the objects of both lists other than policies are identical, and in the same order.
 pub(crate) fn is_same(last: &[Object], next: &[Object]) -> bool {
     fn others(objects: &[Object]) -> impl Iterator<Item = &Object> {
         objects.iter().filter(|object| !matches!(object, Object::Policy(_)))

@@ -11,10 +11,12 @@
 mod authorize;
 mod canonical;
 mod conditions;
+mod contest;
 mod digest;
 mod examples;
 mod explanations;
 mod generate;
+mod membership;
 #[expect(dead_code, reason = "the benchmark asks for more")]
 mod oracle;
 mod policies;

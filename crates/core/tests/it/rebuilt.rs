@@ -1,6 +1,5 @@
 //! A snapshot that shares with the one before it is the same as one built from nothing, over generated sequences of changes.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use vidimus_core::resource::policy::Scope;
@@ -43,7 +42,6 @@ fn sequence(seed: u64, seen: &mut Seen) {
     let mut dice = Dice::new(seed);
     let (mut objects, samples) = generate::world(seed, 20);
     objects.iter_mut().for_each(|object| *object = changed(object, |meta| meta.origin = file(&mut dice)));
-    let mut retained = BTreeMap::new();
     let (mut last, _) = Snapshot::build(objects.clone());
     for step in 0..STEPS {
         let (spare, _) = generate::world(seed * 1_000 + step, 0);
@@ -53,18 +51,11 @@ fn sequence(seed: u64, seen: &mut Seen) {
         let unread = if dice.chance(30) { vec![unread(&mut dice)] } else { Vec::new() };
         let (next, rejected) = last.rebuilt(objects.clone(), unread.clone());
         let context = format!("seed {seed}, step {step}");
-        // From nothing: what was good before, and then the step, with nothing that the step could recognize.
-        let good: BTreeMap<String, Object> = policies(&last).into_iter().chain(retained).collect();
-        let base: Vec<Object> = good.values().map(copy).collect();
-        let (expected, wanted) = Snapshot::build(base).0.rebuilt(objects.iter().map(copy).collect(), unread);
+        // From nothing: what was refused before, and then the step, with nothing that the step could recognize.
+        let base = Snapshot::remembering(&last.memory()).unwrap();
+        let (expected, wanted) = base.rebuilt(objects.iter().map(copy).collect(), unread);
         assert_eq!(rejected, wanted, "{context}");
         compare(&next, &expected, &samples, &context, seen);
-        let now = policies(&next);
-        let hidden = |policy: &Object| {
-            rejected.iter().any(|rejection| rejection.origin.may_hide(&policy.meta().origin))
-        };
-        retained =
-            good.into_iter().filter(|(key, policy)| !now.contains_key(key) && hidden(policy)).collect();
         seen.rejected += usize::from(!rejected.is_empty());
         seen.retained += usize::from(rejected.iter().any(|one| one.reason.ends_with("stays forbidden")));
         seen.warned += usize::from(!next.warnings().is_empty());
@@ -160,11 +151,6 @@ fn unread(dice: &mut Dice) -> Rejection {
         reason: "unreadable".to_owned(),
         fix: "repair it".to_owned(),
     }
-}
-
-fn policies(snapshot: &Snapshot) -> BTreeMap<String, Object> {
-    let policies = snapshot.objects().iter().filter(|object| matches!(object, Object::Policy(_)));
-    policies.map(|object| (object.meta().key(), object.clone())).collect()
 }
 
 /// The same, but another one in memory.

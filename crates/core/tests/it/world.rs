@@ -13,7 +13,7 @@ use vidimus_core::permit::{Receipt, Room, Verdict};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::llm_provider::{CredentialSource, Model, ProviderType};
 use vidimus_core::resource::mcp_server::Tool;
-use vidimus_core::resource::policy::Scope;
+use vidimus_core::resource::policy::{Members, Scope};
 use vidimus_core::resource::{
     Agent, AuthorityClass, DelegationLimits, Endpoint, LlmProvider, McpServer, Meta, Names, Object, Origin,
     Policy, Principal, RiskLevel, Service,
@@ -123,6 +123,8 @@ pub(crate) fn policy(namespace: &str, name: &str, scope: Scope, cedar: &str) -> 
         meta: meta(namespace, name),
         description: "test".into(),
         scope,
+        // So that a name means what it says: membership.rs is about the rest.
+        members: Members::from_iter([Members::ALL]),
         cedar: cedar.into(),
     }))
 }

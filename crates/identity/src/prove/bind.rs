@@ -80,6 +80,9 @@ impl Registry<'_> {
     fn registered_svid(&self, id: &SpiffeId) -> Result<&Principal, Refusal> {
         let id = id.as_str();
         self.snapshot.principal_by_spiffe(id).ok_or_else(|| {
+            if self.snapshot.is_contested_spiffe(id) {
+                return contested(id);
+            }
             Refusal::new(Code::PrincipalUnknown, format!("no principal is registered with {}", shown(id)))
         })
     }
@@ -216,8 +219,18 @@ impl Registry<'_> {
                     other.entity()
                 ),
             )),
+            // What is contested is not somebody else's either: its token is no person's.
+            _ if self.is_contested(issuer, subject) => Err(contested(&oidc(issuer, subject))),
             (one, other) => Ok(one.or(other)),
         }
+    }
+
+    /// Whether several objects claim the subject, or the ServiceAccount, that (issuer, subject) names.
+    fn is_contested(&self, issuer: &str, subject: &str) -> bool {
+        let account = self.service_account(issuer, subject);
+        self.snapshot.is_contested_oidc(issuer, subject)
+            || account
+                .is_some_and(|(namespace, name)| self.snapshot.is_contested_service_account(namespace, name))
     }
 
     fn service_account<'t>(&self, issuer: &str, subject: &'t str) -> Option<(&'t str, &'t str)> {
@@ -291,6 +304,14 @@ fn transaction(claims: &Claims) -> Arc<str> {
         let _ = write!(id, "{byte:02x}");
     }
     id.into()
+}
+
+fn contested(identity: &str) -> Refusal {
+    let message = format!(
+        "several registered objects claim {}, so it proves none of them; whoever keeps the records must correct them",
+        shown(identity)
+    );
+    Refusal::new(Code::CredentialAmbiguous, message)
 }
 
 fn nobody(issuer: &str, subject: &str) -> Refusal {

@@ -1,10 +1,12 @@
 //! Workload and user together: each verified, neither taken for the other (I4).
 
 use serde_json::{Value, json};
-use vidimus_core::caller::UnixMillis;
+use vidimus_core::caller::{MAX_DEPTH, UnixMillis};
 use vidimus_core::refusal::Code;
+use vidimus_core::resource::{Origin, check};
+use vidimus_core::snapshot::Snapshot;
 
-use crate::world::{BOT, GATEWAY, World, code, merged, now, peer};
+use crate::world::{BOT, GATEWAY, World, agent, code, merged, now, objects, peer};
 
 const AGENT: &str = "Agent/finance/invoice-bot";
 
@@ -259,26 +261,25 @@ async fn prior_actors_of_a_foreign_chain_count() {
 async fn a_foreign_chain_may_be_as_long_as_ours() {
     let world = World::new();
     let mut act = json!({ "sub": "bot-1" });
-    for _ in 1..vidimus_identity::MAX_ACTORS {
+    for _ in 1..MAX_DEPTH {
         act = json!({ "sub": "bot-1", "act": act });
     }
     let proven = world.bearer(&world.token(json!({ "sub": "anna", "act": act }))).await.unwrap();
-    let prior = vidimus_identity::MAX_ACTORS - 1;
+    let prior = MAX_DEPTH - 1;
     assert_eq!(proven.delegated.as_ref().unwrap().actors.len(), prior);
 }
 
 /// The check of resources refuses such names; identity does not rely on it.
 #[tokio::test]
 async fn a_subject_that_kubernetes_cannot_give_is_no_service_account() {
-    use vidimus_core::resource::{Identity, Object, Origin, check};
+    use vidimus_core::resource::{Identity, Object};
     let mut world = World::new();
     for (namespace, name) in [("finance", "bot"), ("", "bot"), ("finance", ""), ("finance", "bot:x")] {
-        let object =
-            check(&Origin::default(), &crate::world::agent("invoice-bot", json!([]), json!([]))).unwrap();
+        let object = check(&Origin::default(), &agent("invoice-bot", json!([]), json!([]))).unwrap();
         let Object::Agent(agent) = object else { panic!("an agent") };
         let mut agent = (*agent).clone();
         agent.identities = vec![Identity::ServiceAccount { namespace: namespace.into(), name: name.into() }];
-        world.snapshot = vidimus_core::snapshot::Snapshot::build(vec![Object::Agent(agent.into())]).0;
+        world.snapshot = Snapshot::build(vec![Object::Agent(agent.into())]).0;
         let subject = format!("system:serviceaccount:{namespace}:{name}");
         let token = world.foreign.token(json!({ "sub": subject, "aud": GATEWAY }));
         let expected = if name == "bot" && !namespace.is_empty() {
@@ -306,7 +307,7 @@ async fn service_account_tokens_bind_by_namespace_and_name() {
         assert_eq!(code(&world.bearer(&token(subject)).await), expected, "{subject}");
     }
     let mut world = World::new();
-    let objects = crate::world::objects(&world.issuer.issuer(), &world.foreign.issuer());
+    let objects = objects(&world.issuer.issuer(), &world.foreign.issuer());
     let unambiguous: Vec<_> = objects.into_iter().filter(|o| o["metadata"]["name"] != "twice").collect();
     world.snapshot = crate::world::snapshot(&unambiguous);
     let subject = "system:serviceaccount:finance:invoice-bot";
@@ -350,4 +351,37 @@ async fn what_is_proven_has_an_end() {
             assert_eq!(proven.expires, Some(at(end)), "{name}, {round}");
         }
     }
+}
+
+/// Two objects list one identity: it proves neither, nor is its token a person's.
+#[tokio::test]
+async fn a_contested_identity_proves_nobody_and_says_so() {
+    let mut world = World::new();
+    let issuer = world.issuer.issuer();
+    let claimed = json!([
+        { "spiffe": BOT }, { "oidc": { "issuer": issuer, "subject": "bot-1" } },
+        { "spiffe": "spiffe://corp.example/intruder" },
+    ]);
+    let mut objects = objects(&issuer, &world.foreign.issuer());
+    objects.insert(0, agent("intruder", claimed, json!([{ "issuer": issuer }])));
+    let objects = objects.iter().map(|object| check(&Origin::default(), object).unwrap()).collect();
+    let (snapshot, rejected) = Snapshot::build(objects);
+    assert_eq!(rejected.len(), 4, "{rejected:#?}");
+    world.snapshot = snapshot;
+    let token = world.token(json!({}));
+    let intruder = peer("spiffe://corp.example/intruder");
+    for refused in [
+        world.at(None, Some(&peer(BOT)), 0).await,
+        world.bearer(&token).await,
+        // As the user of somebody who may act for people of the issuer.
+        world.both(&token, &intruder).await,
+        world.bearer(&world.token(json!({ "sub": "anna", "act": { "sub": "bot-1" } }))).await,
+    ] {
+        let refusal = refused.unwrap_err();
+        assert_eq!(refusal.code, Code::CredentialAmbiguous);
+        assert!(refusal.message.contains("several registered objects claim"), "{refusal}");
+    }
+    // What is not contested is as it was.
+    let proven = world.at(None, Some(&intruder), 0).await.unwrap();
+    assert_eq!(proven.principal.entity().to_string(), "Agent/finance/intruder");
 }

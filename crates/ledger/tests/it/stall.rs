@@ -247,7 +247,7 @@ fn an_admitted_call_can_always_record_its_end() {
     for durability in [Durability::Commit, Durability::Sync] {
         let dir = tempfile::tempdir().expect("a directory");
         let disk = SlowDisk::default();
-        let config = Config { durability, max_pending_bytes: 40_000, ..config(dir.path()) };
+        let config = Config { durability, max_pending_bytes: 80_000, ..config(dir.path()) };
         let ledger = Ledger::open_on(Arc::new(disk.clone()), config).expect("opened");
         let (snapshot, runtime) = (snapshot(), tokio::runtime::Builder::new_current_thread().build());
         let (caller, runtime) = (invoice_bot(&snapshot), runtime.expect("a runtime"));
@@ -262,7 +262,7 @@ fn an_admitted_call_can_always_record_its_end() {
             }
         };
         assert!(matches!(full, Closed::Behind { .. }), "{full:?}");
-        assert!((30..40).contains(&permits.len()), "{} places of 1,024 bytes", permits.len());
+        assert!((30..40).contains(&permits.len()), "{} places of 2,048 bytes", permits.len());
         // A call that ends without an effect gives its place back, and so does one whose end is recorded.
         permits.truncate(20);
         runtime

@@ -53,14 +53,38 @@ fn a_malformed_object_drops_itself_and_says_where() {
 }
 
 #[test]
-fn the_same_object_twice_is_reported_once_and_one_stays() {
+fn an_object_that_is_there_twice_is_not_used_and_both_places_are_named() {
     let directory = tempfile::tempdir().unwrap();
     write(directory.path(), "a.yaml", agent("bot"));
     write(directory.path(), "b.yaml", agent("bot"));
     let loaded = load(directory.path());
-    assert_eq!(live(&loaded), ["bot"]);
+    assert_eq!(live(&loaded), [""; 0]);
+    let [a, b] = &loaded.rejections[..] else { panic!("{:#?}", loaded.rejections) };
+    assert!(a.origin.source().ends_with("/a.yaml") && a.reason.contains("/b.yaml:1"), "{a:#?}");
+    assert!(b.origin.source().ends_with("/b.yaml") && b.reason.contains("/a.yaml:1"), "{b:#?}");
+}
+
+#[test]
+fn a_built_in_name_is_refused_and_the_rest_is_decided() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = "apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {name: quarantine, namespace: vidimus}\n\
+                  spec: {description: d, scope: Cluster, cedar: \"permit (principal, action, resource);\"}\n";
+    write(directory.path(), "p.yaml", policy);
+    let loaded = load(directory.path());
     assert_eq!(loaded.rejections.len(), 1);
-    assert!(loaded.rejections[0].origin.source().ends_with("/b.yaml"), "{:#?}", loaded.rejections);
+    assert_eq!(&*loaded.rejections[0].field, "metadata.namespace");
+    assert!(loaded.rejections[0].reason.contains("built in"), "{:#?}", loaded.rejections);
+    assert_eq!(loaded.snapshot.policies().count(), 1);
+}
+
+#[test]
+fn a_key_that_is_written_twice_is_named_in_plain_words() {
+    let directory = tempfile::tempdir().unwrap();
+    write(directory.path(), "a.yaml", format!("{}kind: Policy\n", agent("a")));
+    let loaded = load(directory.path());
+    let [rejection] = &loaded.rejections[..] else { panic!("{:#?}", loaded.rejections) };
+    assert_eq!(&*rejection.reason, "the key kind is written twice in one mapping");
+    assert!(rejection.fix.contains("keep one"), "{rejection:#?}");
 }
 
 #[test]
@@ -71,16 +95,18 @@ fn what_cannot_be_read_is_reported_and_the_rest_stays() {
     write(at, "1-large.yaml", "# \n".repeat(2 * 1024 * 1024));
     write(at, "2-latin1.yaml", b"owner: J\xfcrgen\n");
     symlink("nowhere", at.join("3-dangling.yaml")).unwrap();
+    symlink("nowhere", at.join("3-directory")).unwrap();
     let made = std::process::Command::new("mkfifo").arg(at.join("4-pipe.yaml")).status().unwrap();
     assert!(made.success());
     write(at, &format!("{}/deep.yaml", ["5"; 18].join("/")), agent("deep"));
     let loaded = load(at);
     assert_eq!(live(&loaded), ["good"]);
     let reasons: Vec<_> = loaded.rejections.iter().map(|rejection| &*rejection.reason).collect();
-    assert_eq!(reasons.len(), 5, "{reasons:#?}");
+    assert_eq!(reasons.len(), 6, "{reasons:#?}");
     for (reason, says) in reasons.iter().zip([
         "larger than",
         "not UTF-8 at byte 8",
+        "No such file",
         "No such file",
         "not a regular file",
         "deep",

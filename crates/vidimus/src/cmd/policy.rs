@@ -125,6 +125,10 @@ fn may_act_for(world: &Snapshot, principal: &Principal, user: &User) -> Result<(
         let message = format!("the user is itself a registered principal, {}", registered.entity());
         return Err(Refusal::new(Code::CredentialAmbiguous, message));
     }
+    if world.is_contested_oidc(&user.issuer, &user.subject) {
+        let message = "the user's token is one that several registered objects claim, so it proves nobody";
+        return Err(Refusal::new(Code::CredentialAmbiguous, message));
+    }
     if principal.may_act_for(&user.issuer) {
         return Ok(());
     }

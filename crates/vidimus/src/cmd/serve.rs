@@ -30,10 +30,12 @@ use vidimus_gateway::Network;
   vidimus serve --resources DIR --data DIR --durability sync \\
     --otlp-endpoint http://collector:4318/v1/traces")]
 pub struct Serve {
-    /// Directory of resources (YAML or JSON), watched: a change is live at once.
+    /// Directory of resources (YAML or JSON), watched. What is renamed into it is live at once; of what is written in place, what
+    /// forbids at once, and the rest when nothing has been written for half a second.
     #[arg(long, env = "VIDIMUS_RESOURCES")]
     pub resources: PathBuf,
-    /// Directory for keys and the ledger. Created if missing; keep it.
+    /// Directory for keys, the ledger, and what is forbidden. Created if missing; keep it: without what was forbidden before, a
+    /// gateway refuses everything while a policy is malformed.
     #[arg(long, env = "VIDIMUS_DATA")]
     pub data: PathBuf,
     /// Address for plain HTTP; must be loopback unless --insecure-listen is given.

@@ -30,6 +30,14 @@ pub(crate) fn plain_list_schema(generator: &mut SchemaGenerator) -> Schema {
     schemars::json_schema!({"type": "array", "maxItems": MOST, "items": plain_schema(generator)})
 }
 
+/// Namespaces, and `*` for all of them.
+pub(crate) fn members_schema(_: &mut SchemaGenerator) -> Schema {
+    schemars::json_schema!({
+        "type": "array", "maxItems": MOST,
+        "items": {"type": "string", "minLength": 1, "maxLength": 63, "pattern": "^([a-z0-9]([a-z0-9-]*[a-z0-9])?|[*])$"},
+    })
+}
+
 fn foreign_schema(max: u32, what: &str) -> Schema {
     let rule = format!("self.matches(r'{FOREIGN}')");
     text_with_rules(1, max, &[(&rule, &format!("the name of a {what} has no spaces or control characters"))])

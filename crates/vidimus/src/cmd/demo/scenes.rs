@@ -172,7 +172,7 @@ fn hot_change(stage: &mut Stage) -> anyhow::Result<()> {
         &policy,
         "apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {name: marketing-reads, namespace: finance}\nspec:\n  \
          description: Marketing may read, for the demo.\n  \
-         cedar: permit (principal in Team::\"marketing\", action == Action::\"invokeTool\", resource in ToolSet::\"finance-readonly\");\n",
+         cedar: permit (principal in Team::\"marketing/marketing\", action == Action::\"invokeTool\", resource in ToolSet::\"finance-readonly\");\n",
     )?;
     let until = Instant::now() + Duration::from_secs(10);
     while refused(&stage.client("mcp_client.py", LEDGER, &stranger, &call)?, "call_tool").is_ok() {

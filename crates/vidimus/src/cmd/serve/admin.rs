@@ -60,13 +60,18 @@ async fn index() -> Json<Value> {
 }
 
 /// Ready means: a call would be let through if a policy permits it.
-async fn ready(State(admin): State<Admin>) -> (StatusCode, &'static str) {
-    if *admin.stopping.borrow() {
-        (StatusCode::SERVICE_UNAVAILABLE, "the gateway is stopping\n")
+async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
+    let not_ready = admin.loaded.borrow().not_ready.clone();
+    let why_not = if *admin.stopping.borrow() {
+        Some("the gateway is stopping".to_owned())
     } else if admin.shared.ledger.is_open() {
-        (StatusCode::OK, "ready\n")
+        not_ready
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot be written, so the gate is closed\n")
+        Some("the ledger cannot be written, so the gate is closed".to_owned())
+    };
+    match why_not {
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+        None => (StatusCode::OK, "ready\n".to_owned()),
     }
 }
 

@@ -46,7 +46,8 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let control =
         Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("vidimus-control").build()?;
     let _inside = control.enter();
-    let (loaded, _watching) = vidimus_registry::watch(&serve.resources)
+    let kept = serve.data.join("registry").join("refused");
+    let (loaded, _watching) = vidimus_registry::watch(&serve.resources, Some(&kept))
         .with_context(|| format!("--resources {}", serve.resources.display()))?;
     taken::log(&loaded.borrow(), "loaded");
     // Before the listeners: whoever reaches them may ask `vidimus identity` for a token.

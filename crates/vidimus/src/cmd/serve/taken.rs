@@ -12,6 +12,9 @@ pub(super) fn log(loaded: &Loaded, when: &'static str) {
         warnings = warnings.len(),
         "resources {when}"
     );
+    if let Some(reason) = &loaded.not_ready {
+        tracing::error!("not ready: {reason}");
+    }
     loaded.rejections.iter().for_each(|rejection| warn("rejected", rejection));
     warnings.iter().for_each(|warning| warn("accepted with a warning", warning));
 }

@@ -1,0 +1,43 @@
+//! Objects that are being written: it cannot be told yet whether they are whole, so nothing of them is in force but what refuses.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::{Made, Snapshot};
+use crate::resource::{Object, ObjectKey};
+
+/// Quarantines those of `objects` that are quarantined in `coming`.
+pub(super) fn quarantine(objects: &mut [Object], coming: &[Object]) {
+    let quarantined: HashSet<ObjectKey> =
+        coming.iter().filter(|object| is_quarantined(object)).map(ObjectKey::of).collect();
+    if quarantined.is_empty() {
+        return;
+    }
+    for object in objects.iter_mut().filter(|object| quarantined.contains(&ObjectKey::of(object))) {
+        match object {
+            Object::Agent(agent) => Arc::make_mut(agent).quarantined = true,
+            Object::Service(service) => Arc::make_mut(service).quarantined = true,
+            Object::McpServer(_) | Object::LlmProvider(_) | Object::Policy(_) => {}
+        }
+    }
+}
+
+fn is_quarantined(object: &Object) -> bool {
+    match object {
+        Object::Agent(agent) => agent.quarantined,
+        Object::Service(service) => service.quarantined,
+        Object::McpServer(_) | Object::LlmProvider(_) | Object::Policy(_) => false,
+    }
+}
+
+/// The policies of `coming` that are not in force, compiled. What is malformed is left out without a word: it is said when it is whole.
+pub(super) fn compiled(last: &Snapshot, mut coming: Vec<Object>, in_force: &Snapshot) -> Vec<(Object, Made)> {
+    coming.retain(|object| matches!(object, Object::Policy(_)));
+    let made = last.make(&coming);
+    let good = coming.into_iter().zip(made).filter_map(|(object, made)| Some((object, made.ok()?)));
+    let is_new = |(object, made): &(Object, Made)| {
+        let there = in_force.places.get(&ObjectKey::of(object));
+        there.and_then(|place| in_force.made.get(*place)).is_none_or(|there| there.digest != made.digest)
+    };
+    good.filter(is_new).collect()
+}

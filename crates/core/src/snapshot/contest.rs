@@ -1,0 +1,118 @@
+//! Two objects of one name, or of one identity: what is then in force is what refuses most, and does not depend on which was
+//! read first.
+
+use std::collections::{BTreeSet, HashSet};
+
+use super::refusing::{self, Refusing};
+use super::world::World;
+use super::{Made, Places, Snapshot, reject};
+use crate::resource::{Identity, Object, ObjectKey, Rejection};
+
+/// Good objects, apart by whether they are in force.
+#[derive(Debug, Default)]
+pub(super) struct Contest {
+    pub(super) objects: Vec<Object>,
+    pub(super) made: Vec<Made>,
+    pub(super) places: Places,
+    /// Sorted, so that no order of the objects shows.
+    pub(super) refusing: Vec<Refusing>,
+}
+
+impl Contest {
+    /// Decides which of the `good` objects are in force: those whose name no other object has, be it malformed or held from `last`.
+    pub(super) fn of(last: &Snapshot, good: Vec<(Object, Made)>, rejected: &mut Vec<Rejection>) -> Self {
+        let (places, mut contested) = places(&good);
+        let malformed = rejected.iter().filter_map(|fault| fault.object.reference());
+        contested.extend(malformed.map(ObjectKey::of_reference).filter(|key| places.contains_key(key)));
+        let mut refusing = refusing::held(last, &good, &places, rejected);
+        let held = refusing.iter().map(Refusing::key);
+        contested.extend(held.filter(|key| places.contains_key(key)));
+        if contested.is_empty() {
+            refusing::report(&refusing, rejected);
+            let (objects, made) = good.into_iter().unzip();
+            return Self { objects, made, places, refusing };
+        }
+        refusing.iter_mut().for_each(|one| one.contested |= contested.contains(&one.key()));
+        let mut contest = Self::default();
+        for (object, made) in good {
+            let key = ObjectKey::of(&object);
+            if contested.contains(&key) {
+                refusing.push(Refusing::of(&object, &made, true));
+            } else {
+                contest.places.insert(key, contest.objects.len());
+                contest.objects.push(object);
+                contest.made.push(made);
+            }
+        }
+        refusing.sort_by(|a, b| (&a.object, a.digest, &a.origin).cmp(&(&b.object, b.digest, &b.origin)));
+        contest.refusing = refusing;
+        contest.report(&contested, rejected);
+        contest
+    }
+
+    /// Says of each contested object where the others of its name are.
+    fn report(&self, contested: &HashSet<ObjectKey>, rejected: &mut Vec<Rejection>) {
+        let malformed: Vec<_> = rejected
+            .iter()
+            .filter_map(|fault| {
+                Some((ObjectKey::of_reference(fault.object.reference()?), fault.origin.to_string()))
+            })
+            .filter(|(key, _)| contested.contains(key))
+            .collect();
+        let (named, held): (Vec<&Refusing>, Vec<&Refusing>) =
+            self.refusing.iter().partition(|one| contested.contains(&one.key()));
+        for one in &named {
+            let key = one.key();
+            let good = named.iter().filter(|other| other.key() == key && other.origin != one.origin);
+            let others: BTreeSet<String> = good
+                .map(|other| other.origin.to_string())
+                .chain(malformed.iter().filter(|(of, _)| *of == key).map(|(_, place)| place.clone()))
+                .collect();
+            rejected.push(reject::name_contested(&one.object, &one.origin, &Vec::from_iter(others)));
+        }
+        let held: Vec<Refusing> = held.into_iter().cloned().collect();
+        refusing::report(&held, rejected);
+    }
+}
+
+/// Where each name is first, and the names that are there more than once.
+fn places(good: &[(Object, Made)]) -> (Places, HashSet<ObjectKey>) {
+    use std::collections::hash_map::Entry;
+    let mut places = Places::with_capacity_and_hasher(good.len(), foldhash::fast::RandomState::default());
+    let mut contested = HashSet::new();
+    for (place, (object, _)) in good.iter().enumerate() {
+        match places.entry(ObjectKey::of(object)) {
+            Entry::Vacant(free) => drop(free.insert(place)),
+            Entry::Occupied(taken) => drop(contested.insert(taken.key().clone())),
+        }
+    }
+    (places, contested)
+}
+
+/// Says of each object in force which of its identities prove nobody, because something else claims them.
+pub(super) fn report_identities(objects: &[Object], world: &World, rejected: &mut Vec<Rejection>) {
+    if !world.bindings.has_contests() {
+        return;
+    }
+    for object in objects {
+        for (place, identity) in identities(object).iter().enumerate() {
+            let claims = world.bindings.claims(identity);
+            let reference = object.reference();
+            let others = claims.iter().filter(|claim| claim.object != reference);
+            let others: BTreeSet<String> =
+                others.map(|claim| format!("{} ({})", claim.object, claim.origin)).collect();
+            if !others.is_empty() {
+                let others = Vec::from_iter(others);
+                rejected.push(reject::identity_contested(object, place, identity, &others));
+            }
+        }
+    }
+}
+
+fn identities(object: &Object) -> &[Identity] {
+    match object {
+        Object::Agent(agent) => &agent.identities,
+        Object::Service(service) => &service.identities,
+        Object::McpServer(_) | Object::LlmProvider(_) | Object::Policy(_) => &[],
+    }
+}

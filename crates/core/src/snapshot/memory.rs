@@ -1,0 +1,240 @@
+//! What a snapshot refuses, as it is kept over restarts: enough to hold it when something cannot be read at the next start. Nothing of
+//! it ever permits: it is only what [`Snapshot::next`] compares with.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Snapshot;
+use super::compile::{self, Compiled};
+use super::digest::Digest;
+use super::refusing::Refusing;
+use crate::resource::identity::{IdentitySpec, OidcSpec, ServiceAccountSpec};
+use crate::resource::policy::Scope;
+use crate::resource::{Identity, Kind, Meta, ObjectRef, Origin, Policy};
+
+/// The form of what is kept; another one is not understood.
+const VERSION: u32 = 1;
+
+/// What a snapshot refuses, to be written down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Memory {
+    version: u32,
+    objects: Vec<Remembered>,
+}
+
+/// Why what was kept cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Forgotten {
+    /// It was written by another version of Vidimus.
+    #[error("it is of version {0}, and this is {VERSION}")]
+    Version(u32),
+    /// It was damaged, or changed by hand.
+    #[error("{object} in it is malformed: {reason}")]
+    Malformed {
+        /// `Kind namespace/name`.
+        object: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Remembered {
+    kind: String,
+    namespace: Arc<str>,
+    name: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    generation: Option<i64>,
+    place: Place,
+    /// In hex.
+    digest: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    contested: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<RememberedPolicy>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    identities: Vec<IdentitySpec>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RememberedPolicy {
+    scope: Scope,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    members: Vec<String>,
+    cedar: Arc<str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+enum Place {
+    File(String),
+    Cluster { cluster: Arc<str>, uid: Option<Arc<str>> },
+}
+
+impl Snapshot {
+    /// What it refuses, to be kept over a restart.
+    pub fn memory(&self) -> Memory {
+        // All objects: each claims its name.
+        let in_force = self.objects.iter().zip(&self.made);
+        let in_force = in_force.map(|(object, made)| Remembered::of(&Refusing::of(object, made, false)));
+        let beside = self.refusing.iter().map(Remembered::of);
+        Memory { version: VERSION, objects: in_force.chain(beside).collect() }
+    }
+
+    /// What to build the first snapshot after a restart on. It has no objects and permits nothing itself.
+    ///
+    /// # Errors
+    /// When something of it is not as it was written.
+    pub fn remembering(memory: &Memory) -> Result<Self, Forgotten> {
+        if memory.version != VERSION {
+            return Err(Forgotten::Version(memory.version));
+        }
+        let policies: Vec<Option<Arc<Policy>>> = memory.objects.iter().map(Remembered::policy).collect();
+        let texts: Vec<&Arc<Policy>> = policies.iter().flatten().collect();
+        let mut compiled = compile::compile_all(&texts).into_iter();
+        let mut refusing = Vec::with_capacity(memory.objects.len());
+        for (one, policy) in memory.objects.iter().zip(&policies) {
+            let compiled = match policy {
+                Some(policy) => {
+                    let compiled = compiled.next().ok_or_else(|| one.malformed("it was not compiled"))?;
+                    let compiled = compiled.map_err(|problem| one.malformed(&problem.to_string()))?;
+                    Some((policy.clone(), Arc::new(compiled)))
+                }
+                None => None,
+            };
+            refusing.push(one.refusing(compiled)?);
+        }
+        Ok(Self { refusing, ..Self::default() })
+    }
+}
+
+impl Remembered {
+    fn of(refusing: &Refusing) -> Self {
+        let mut digest = String::with_capacity(64);
+        for byte in refusing.digest {
+            // Writing to a string does not fail.
+            let _ = write!(digest, "{byte:02x}");
+        }
+        let ObjectRef { kind, namespace, name, generation } = &refusing.object;
+        // A policy that only permits has nothing to hold but its name.
+        let forbidding = refusing.policy.as_ref().filter(|(_, compiled)| compiled.has_forbids());
+        let policy = |(policy, _): &(Arc<Policy>, Arc<Compiled>)| RememberedPolicy {
+            scope: policy.scope,
+            members: policy.members.listed(),
+            cedar: policy.cedar.clone(),
+        };
+        Self {
+            kind: kind.as_str().to_owned(),
+            namespace: namespace.clone(),
+            name: name.clone(),
+            place: Place::of(&refusing.origin),
+            digest,
+            contested: refusing.contested,
+            generation: *generation,
+            policy: forbidding.map(policy),
+            identities: refusing.identities.iter().map(identity_spec).collect(),
+        }
+    }
+
+    fn policy(&self) -> Option<Arc<Policy>> {
+        let RememberedPolicy { scope, members, cedar } = self.policy.clone()?;
+        let members = members.iter().map(String::as_str).collect();
+        let (namespace, name) = (self.namespace.clone(), self.name.clone());
+        let meta = Meta { namespace, name, origin: self.place.origin(), ..Meta::default() };
+        Some(Arc::new(Policy { meta, description: "".into(), scope, members, cedar }))
+    }
+
+    fn refusing(&self, policy: Option<(Arc<Policy>, Arc<Compiled>)>) -> Result<Refusing, Forgotten> {
+        let kind = Kind::of(&self.kind).ok_or_else(|| self.malformed("unknown kind"))?;
+        let identities: Option<Vec<Identity>> = self.identities.iter().map(identity).collect();
+        Ok(Refusing {
+            object: ObjectRef {
+                kind,
+                namespace: self.namespace.clone(),
+                name: self.name.clone(),
+                generation: self.generation,
+            },
+            origin: self.place.origin(),
+            digest: digest(&self.digest).ok_or_else(|| self.malformed("not a digest"))?,
+            policy,
+            identities: identities.ok_or_else(|| self.malformed("not an identity"))?,
+            contested: self.contested,
+        })
+    }
+
+    fn malformed(&self, reason: &str) -> Forgotten {
+        let object = format!("{} {}/{}", self.kind, self.namespace, self.name);
+        Forgotten::Malformed { object, reason: reason.to_owned() }
+    }
+}
+
+impl Place {
+    fn of(origin: &Origin) -> Self {
+        match origin {
+            Origin::File { path, .. } => Self::File(path.to_string_lossy().into_owned()),
+            Origin::Cluster { cluster, uid, .. } => {
+                Self::Cluster { cluster: cluster.clone(), uid: uid.clone() }
+            }
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        match self {
+            Self::File(path) => Origin::file(Path::new(path), 0),
+            Self::Cluster { cluster, uid } => {
+                Origin::Cluster { cluster: cluster.clone(), uid: uid.clone(), resource_version: None }
+            }
+        }
+    }
+}
+
+fn identity_spec(identity: &Identity) -> IdentitySpec {
+    match identity {
+        Identity::Spiffe(id) => IdentitySpec { spiffe: Some(id.to_string()), ..IdentitySpec::default() },
+        Identity::Oidc { issuer, subject, claims } => {
+            let oidc =
+                OidcSpec { issuer: issuer.to_string(), subject: subject.to_string(), claims: claims.clone() };
+            IdentitySpec { oidc: Some(oidc), ..IdentitySpec::default() }
+        }
+        Identity::ServiceAccount { namespace, name } => {
+            let account =
+                ServiceAccountSpec { name: name.to_string(), namespace: Some(namespace.to_string()) };
+            IdentitySpec { service_account: Some(account), ..IdentitySpec::default() }
+        }
+    }
+}
+
+/// It was checked when it was read from its object; what it claims is only refused.
+fn identity(spec: &IdentitySpec) -> Option<Identity> {
+    let text = |text: &String| Arc::from(text.as_str());
+    match spec {
+        IdentitySpec { spiffe: Some(id), .. } => Some(Identity::Spiffe(text(id))),
+        IdentitySpec { oidc: Some(oidc), .. } => Some(Identity::Oidc {
+            issuer: text(&oidc.issuer),
+            subject: text(&oidc.subject),
+            claims: oidc.claims.clone(),
+        }),
+        IdentitySpec { service_account: Some(account), .. } => Some(Identity::ServiceAccount {
+            namespace: text(account.namespace.as_ref()?),
+            name: text(&account.name),
+        }),
+        _ => None,
+    }
+}
+
+fn digest(hex: &str) -> Option<Digest> {
+    let mut digest = Digest::default();
+    if hex.len() != 2 * digest.len() || !hex.is_ascii() {
+        return None;
+    }
+    for (place, byte) in digest.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(hex.get(2 * place..2 * place + 2)?, 16).ok()?;
+    }
+    Some(digest)
+}

@@ -1,0 +1,59 @@
+//! What is to be said of the names in a policy: that nothing bears one, or who else could.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cedar_policy::EntityUid;
+
+use super::borne::Borne;
+use super::compile::Compiled;
+use super::registered::Registered;
+use super::reject;
+use crate::decide::membership::Granting;
+use crate::resource::policy::Scope;
+use crate::resource::{Policy, Rejection};
+
+/// The names in a policy that deserve a look.
+#[derive(Debug)]
+pub(super) struct NamesLookedUp {
+    /// Nothing bears them.
+    unborne: Vec<EntityUid>,
+    /// Something is granted by them, and objects of these other namespaces bear them too.
+    elsewhere: Vec<(Granting, Vec<Arc<str>>)>,
+}
+
+impl NamesLookedUp {
+    pub(super) fn of(policy: &Policy, compiled: &Compiled, registered: &Registered, borne: &Borne) -> Self {
+        let granting: BTreeSet<&Granting> =
+            compiled.statements.iter().flat_map(|statement| &statement.granting).collect();
+        let granted = policy
+            .members
+            .with(&policy.meta.namespace)
+            .unwrap_or_else(|| vec![policy.meta.namespace.clone()]);
+        // Sets of other namespaces are out of its reach anyway.
+        let is_in_reach =
+            |name: &&Granting| policy.scope == Scope::Cluster || !matches!(&*name.of, "ToolSet" | "ModelSet");
+        let elsewhere = granting.into_iter().filter(is_in_reach).filter_map(|name| {
+            let mut namespaces = borne.namespaces_of(name);
+            namespaces.retain(|namespace| !granted.contains(namespace));
+            (!namespaces.is_empty()).then(|| (name.clone(), namespaces))
+        });
+        let elsewhere: Vec<_> = elsewhere.collect();
+        // What is said of a name that others bear is not said again of the name that was made of it.
+        let is_said = |literal: &EntityUid| {
+            let (of, id) = (literal.type_name().basename(), literal.id().unescaped());
+            let name = id.split_once('/').map_or(id, |(_, name)| name);
+            elsewhere.iter().any(|(said, _)| *said.of == *of && *said.name == *name)
+        };
+        let literals = compiled.statements.iter().flat_map(|statement| &statement.literals);
+        let unborne: BTreeSet<_> =
+            literals.filter(|literal| !borne.knows(registered, literal) && !is_said(literal)).collect();
+        Self { unborne: unborne.into_iter().cloned().collect(), elsewhere }
+    }
+
+    pub(super) fn remarks<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = Rejection> + 'a {
+        let unborne = self.unborne.iter().map(|literal| reject::unborne(policy, literal));
+        let elsewhere = self.elsewhere.iter();
+        unborne.chain(elsewhere.map(|(name, namespaces)| reject::borne_elsewhere(policy, name, namespaces)))
+    }
+}

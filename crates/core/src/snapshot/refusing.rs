@@ -1,0 +1,206 @@
+//! What refuses although it is not in force: the forbids, and the claims to a name or an identity, of objects that are contested,
+//! or that may be missing only because something cannot be read.
+//!
+//! An object is known here by its name *and* its place. What was deleted on purpose is gone; what may be hidden by a fault is held
+//! until the fault is corrected, or until the object is good at its place, or is found elsewhere as it was.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use cedar_policy::Effect;
+
+use super::compile::Compiled;
+use super::digest::Digest;
+use super::{Made, Places, Snapshot, reject};
+use crate::decide::statement::Statement;
+use crate::resource::{Identity, Kind, Object, ObjectKey, ObjectRef, Origin, Policy, Rejection, Subject};
+
+/// An object of which only what it refuses is in force.
+#[derive(Clone, Debug)]
+pub(super) struct Refusing {
+    pub(super) object: ObjectRef,
+    pub(super) origin: Origin,
+    pub(super) digest: Digest,
+    pub(super) policy: Option<(Arc<Policy>, Arc<Compiled>)>,
+    /// What it claims, and proves nobody.
+    pub(super) identities: Vec<Identity>,
+    /// Whether another object has, or had, its name.
+    pub(super) contested: bool,
+}
+
+impl Refusing {
+    pub(super) fn of(object: &Object, made: &Made, contested: bool) -> Self {
+        let policy = match object {
+            Object::Policy(policy) => made.compiled.clone().map(|compiled| (policy.clone(), compiled)),
+            _ => None,
+        };
+        let identities = match object {
+            Object::Agent(agent) => agent.identities.clone(),
+            Object::Service(service) => service.identities.clone(),
+            _ => Vec::new(),
+        };
+        Self {
+            object: object.reference(),
+            origin: object.meta().origin.clone(),
+            digest: made.digest,
+            policy,
+            identities,
+            contested,
+        }
+    }
+
+    pub(super) fn key(&self) -> ObjectKey {
+        ObjectKey::of_reference(&self.object)
+    }
+
+    fn forbids(&self) -> impl Iterator<Item = &Arc<Statement>> {
+        let statements = self.policy.iter().flat_map(|(_, compiled)| &compiled.statements);
+        statements.filter(|statement| statement.effect == Effect::Forbid)
+    }
+
+    /// Whether it would refuse anything if its name were not used by another object.
+    fn refuses(&self) -> bool {
+        self.contested || !self.identities.is_empty() || self.forbids().next().is_some()
+    }
+}
+
+/// The forbids of all, each under an id of its own: that which it had, unless another policy in force or among these has the name.
+pub(super) fn forbids(refusing: &[Refusing], in_force: &Places) -> Vec<Arc<Statement>> {
+    let mut of_key: BTreeMap<ObjectKey, BTreeMap<Digest, &Refusing>> = BTreeMap::new();
+    for one in refusing.iter().filter(|one| one.forbids().next().is_some()) {
+        of_key.entry(one.key()).or_default().insert(one.digest, one);
+    }
+    let mut statements = Vec::new();
+    for (key, versions) in &of_key {
+        let alone = versions.len() == 1 && !in_force.contains_key(key);
+        for (digest, one) in versions {
+            statements.extend(one.forbids().map(|statement| match alone {
+                true => statement.clone(),
+                false => Arc::new(statement.under(version_id(&statement.id, digest).into())),
+            }));
+        }
+    }
+    statements
+}
+
+/// `namespace/name~` and eight bytes of the digest of the object: which of several of one name.
+fn version_id(id: &str, digest: &Digest) -> String {
+    let mut text = format!("{id}~");
+    for byte in digest.iter().take(8) {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+/// The objects of `last` that are missing among the `good` ones of now, and may be so only because of what is `rejected`.
+pub(super) fn held(
+    last: &Snapshot,
+    good: &[(Object, Made)],
+    places: &Places,
+    rejected: &[Rejection],
+) -> Vec<Refusing> {
+    // What is gone from sources in which nothing is malformed was deleted.
+    if rejected.is_empty() {
+        return Vec::new();
+    }
+    let missing = Missing::of(last, good, places);
+    let mut held = missing.0;
+    held.retain(|one| {
+        let now = places.get(&one.key()).and_then(|place| good.get(*place));
+        let moved = now.is_some_and(|(_, made)| made.digest == one.digest);
+        (one.refuses() || now.is_some()) && rejected.iter().any(|fault| may_hide(fault, one, moved))
+    });
+    // Where it was in its file is not where it is.
+    held.iter_mut().for_each(|one| one.origin = one.origin.whole());
+    held.sort_by(|a, b| (&a.object, &a.origin, a.digest).cmp(&(&b.object, &b.origin, b.digest)));
+    held
+}
+
+/// Whether an object may be missing at its place because of a fault.
+///
+/// A fault at its place may have swallowed it. One elsewhere may be the object itself, moved and malformed in one step: where the
+/// fault is of something of which not even the kind is known, or of an object of its kind. But what is good elsewhere, says the
+/// same, and was the only one of its name, was `moved`.
+fn may_hide(fault: &Rejection, one: &Refusing, moved: bool) -> bool {
+    if fault.origin.may_hide(&one.origin) {
+        return true;
+    }
+    let same_kind = match &fault.object {
+        Subject::Object(object) => object.kind == one.object.kind,
+        Subject::Document(_) | Subject::Source => true,
+    };
+    same_kind && fault.origin.is_same_source(&one.origin) && (one.contested || !moved)
+}
+
+/// Whether what could not be read, or is malformed, may be a policy.
+pub(super) fn may_be_a_policy(fault: &Rejection) -> bool {
+    match &fault.object {
+        Subject::Object(object) => object.kind == Kind::Policy,
+        Subject::Document(_) | Subject::Source => true,
+    }
+}
+
+/// What there was and is not any more, by name and place.
+struct Missing(Vec<Refusing>);
+
+impl Missing {
+    fn of(last: &Snapshot, good: &[(Object, Made)], places: &Places) -> Self {
+        let mut missing = Vec::new();
+        // Nearly all objects had their name alone, and are where they were.
+        for (object, made) in last.objects.iter().zip(&last.made) {
+            let now = places.get(&ObjectKey::of(object)).and_then(|place| good.get(*place));
+            let origin = &object.meta().origin;
+            if !now.is_some_and(|(now, _)| now.meta().origin.is_same_place(origin)) {
+                missing.push(Refusing::of(object, made, false));
+            }
+        }
+        let mut present: HashMap<ObjectKey, Vec<(&Origin, Digest)>> = HashMap::new();
+        if last.refusing.is_empty() && missing.is_empty() {
+            return Self(missing);
+        }
+        for (object, made) in good {
+            present.entry(ObjectKey::of(object)).or_default().push((&object.meta().origin, made.digest));
+        }
+        // One that is there in another order, because its name is contested now.
+        missing.retain(|one| {
+            let there = present.get(&one.key()).into_iter().flatten();
+            !there.into_iter().any(|(origin, _)| origin.is_same_place(&one.origin))
+        });
+        let mut left: Vec<&Refusing> = Vec::new();
+        for one in &last.refusing {
+            if !take(&mut present, one, |digest| digest == one.digest) {
+                left.push(one);
+            }
+        }
+        // Changed, and at its place.
+        let gone = left.into_iter().filter(|one| !take(&mut present, one, |_| true));
+        missing.extend(gone.cloned());
+        Self(missing)
+    }
+}
+
+/// Takes what is present of an object at its place, if anything fits.
+fn take(
+    present: &mut HashMap<ObjectKey, Vec<(&Origin, Digest)>>,
+    one: &Refusing,
+    fits: impl Fn(Digest) -> bool,
+) -> bool {
+    let Some(there) = present.get_mut(&one.key()) else { return false };
+    let found = there.iter().position(|(origin, digest)| origin.is_same_place(&one.origin) && fits(*digest));
+    found.map(|place| there.swap_remove(place)).is_some()
+}
+
+/// Says of each that is held that it is: in what is said of it already, or by itself.
+pub(super) fn report(held: &[Refusing], rejected: &mut Vec<Rejection>) {
+    for one in held {
+        let stays = match one.object.kind {
+            Kind::Policy => "what it forbade while it was good stays forbidden",
+            _ => "its name and its identities stay refused",
+        };
+        match rejected.iter_mut().find(|rejection| rejection.object.is(&one.object)) {
+            Some(rejection) if rejection.reason.ends_with(stays) => {}
+            Some(rejection) => rejection.reason = format!("{}; {stays}", rejection.reason),
+            None => rejected.push(reject::held(&one.object, &one.origin, stays)),
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Objects that collide refuse, whatever was read first.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use vidimus_core::call::{Action, Target};
+use vidimus_core::refusal::Code;
+use vidimus_core::resource::policy::Scope;
+use vidimus_core::resource::{Agent, Identity, Object, Origin, Rejection, Subject};
+use vidimus_core::snapshot::{CLOSED_ID, Configuration, QUARANTINE_ID, Snapshot};
+
+use crate::generate::{self, Dice};
+use crate::world::{Facts, agent, cluster, policy, provider, server, service};
+
+const EVERYTHING: &str = "permit (principal, action, resource);";
+const PAY: &str = r#"forbid (principal, action == Action::"invokeTool", resource == Tool::"a/s/pay");"#;
+
+fn in_file(file: &str, mut object: Object) -> Object {
+    let meta = match &mut object {
+        Object::Agent(agent) => &mut Arc::make_mut(agent).meta,
+        Object::Service(service) => &mut Arc::make_mut(service).meta,
+        Object::McpServer(server) => &mut Arc::make_mut(server).meta,
+        Object::LlmProvider(provider) => &mut Arc::make_mut(provider).meta,
+        Object::Policy(policy) => &mut Arc::make_mut(policy).meta,
+    };
+    meta.origin = Origin::file(file, 1);
+    object
+}
+
+fn policy_in(file: &str, name: &str, text: &str) -> Object {
+    in_file(file, policy("t", name, Scope::Cluster, text))
+}
+
+fn agent_in(file: &str, name: &str, identity: &str) -> Object {
+    let identities = vec![Identity::Spiffe(identity.into())];
+    in_file(file, Object::Agent(Arc::new(Agent { identities, ..agent("a", name) })))
+}
+
+/// An agent `a/x` and a server `a/s`, beside others.
+fn with(others: &[Object]) -> Vec<Object> {
+    let base = [
+        agent_in("base", "x", "spiffe://t/x"),
+        in_file("base", Object::McpServer(Arc::new(server("a", "s")))),
+    ];
+    base.iter().chain(others).cloned().collect()
+}
+
+/// How `a/x` may call `pay` of `a/s`.
+fn pay(world: &Snapshot) -> Option<Code> {
+    let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "pay" };
+    Facts::of(world, "a/x").authorize(world, Action::InvokeTool, target).code
+}
+
+fn unread(file: &str) -> Rejection {
+    Rejection {
+        origin: Origin::file(file, 0),
+        object: Subject::Source,
+        field: String::new(),
+        value: String::new(),
+        reason: "unreadable".to_owned(),
+        fix: "repair it".to_owned(),
+    }
+}
+
+/// Both orders, which must be the same.
+fn both_orders(objects: &[Object]) -> (Snapshot, Vec<Rejection>) {
+    let (one, mut said) = Snapshot::build(objects.to_vec());
+    let (other, mut also) = Snapshot::build(objects.iter().rev().cloned().collect());
+    assert_eq!(one.digest(), other.digest());
+    for said in [&mut said, &mut also] {
+        said.sort_by(|a, b| (&a.origin, &a.field).cmp(&(&b.origin, &b.field)));
+    }
+    assert_eq!(said, also);
+    (one, said)
+}
+
+#[test]
+fn of_policies_of_one_name_all_forbids_and_no_permits_are_in_force() {
+    let everything = policy_in("z", "everything", EVERYTHING);
+    let freeze = policy_in("2", "p", &format!("{EVERYTHING} {PAY}"));
+    let (world, rejected) = both_orders(&with(&[
+        everything,
+        policy_in("1", "p", EVERYTHING),
+        freeze.clone(),
+        in_file("3", freeze),
+    ]));
+    assert_eq!(pay(&world), Some(Code::ForbiddenByPolicy));
+    assert_eq!(rejected.len(), 3);
+    for (rejection, others) in rejected.iter().zip(["2:1, 3:1", "1:1, 3:1", "1:1, 2:1"]) {
+        assert_eq!((&*rejection.object.to_string(), &*rejection.field), ("Policy t/p", "metadata.name"));
+        assert!(rejection.reason.contains(others) && !rejection.fix.is_empty(), "{rejection:#?}");
+    }
+    // What they permit is not permitted.
+    let (world, _) = both_orders(&with(&[policy_in("1", "p", EVERYTHING), policy_in("2", "p", EVERYTHING)]));
+    assert_eq!(pay(&world), Some(Code::NoPermit));
+    // Ids stay apart, so that no edge is a fault.
+    let (world, _) = both_orders(&with(&[
+        policy_in("z", "everything", EVERYTHING),
+        policy_in("1", "p", PAY),
+        policy_in("2", "p", r#"forbid (principal, action == Action::"getPrompt", resource);"#),
+    ]));
+    let ids: Vec<&str> = world.policies().map(|id| &**id).collect();
+    assert!(matches!(ids[..], [QUARANTINE_ID, "t/everything", one, other] if one != other), "{ids:?}");
+    assert!(ids[2..].iter().all(|id| id.starts_with("t/p~")), "{ids:?}");
+    assert_eq!(pay(&world), Some(Code::ForbiddenByPolicy));
+}
+
+#[test]
+fn what_has_a_contested_name_is_not_used() {
+    let twice = |object: Object| [in_file("1", object.clone()), in_file("2", object)];
+    for (objects, kind) in [
+        (twice(agent_in("", "bot", "spiffe://t/bot")), "Agent"),
+        (twice(Object::Service(Arc::new(service("a", "bot")))), "ServiceIdentity"),
+        (twice(Object::McpServer(Arc::new(server("a", "bot")))), "MCPServer"),
+        (twice(Object::LlmProvider(Arc::new(provider("a", "bot", &[])))), "LLMProvider"),
+    ] {
+        let (world, rejected) = both_orders(&objects);
+        assert_eq!(world.objects().len(), 0);
+        assert!(world.agent("a/bot").is_none() && world.service("a/bot").is_none(), "{kind}");
+        assert!(world.mcp_server("a/bot").is_none() && world.llm_provider("a/bot").is_none(), "{kind}");
+        assert!(world.principal_by_spiffe("spiffe://t/bot").is_none());
+        assert_eq!(world.is_contested_spiffe("spiffe://t/bot"), kind == "Agent");
+        assert_eq!(rejected.len(), 2);
+        assert!(
+            rejected.iter().all(|one| one.object.to_string() == format!("{kind} a/bot")),
+            "{rejected:#?}"
+        );
+    }
+    // Another kind, and another namespace, may have the name.
+    let (_, rejected) = both_orders(&[
+        Object::Agent(Arc::new(agent("a", "x"))),
+        Object::Agent(Arc::new(agent("b", "x"))),
+        Object::Service(Arc::new(service("a", "x"))),
+    ]);
+    assert!(rejected.is_empty());
+}
+
+#[test]
+fn a_malformed_object_contests_its_name_too() {
+    let (_, malformed) = Snapshot::build(vec![policy_in("1", "p", "nonsense")]);
+    let good =
+        || with(&[policy_in("2", "p", &format!("{EVERYTHING} {PAY}")), policy_in("z", "all", EVERYTHING)]);
+    let (world, rejected) = Snapshot::default().rebuilt(good(), malformed);
+    assert_eq!(pay(&world), Some(Code::ForbiddenByPolicy));
+    assert_eq!(rejected.len(), 2);
+    assert!(rejected[1].reason.contains("1:1"), "{rejected:#?}");
+    let malformed_policy = policy_in("1", "p", "nonsense");
+    let (world, _) = both_orders(&[good(), vec![malformed_policy]].concat());
+    assert_eq!(pay(&world), Some(Code::ForbiddenByPolicy));
+}
+
+#[test]
+fn a_contested_identity_proves_nobody() {
+    let oidc = |claim: &str| Identity::Oidc {
+        issuer: "https://i".into(),
+        subject: "s".into(),
+        claims: [("env".to_owned(), claim.to_owned())].into(),
+    };
+    let account = || Identity::ServiceAccount { namespace: "n".into(), name: "sa".into() };
+    let spiffe = || Identity::Spiffe("spiffe://t/x".into());
+    for (first, second, field, value) in [
+        (spiffe(), spiffe(), "spec.identities[1].spiffe", "spiffe://t/x"),
+        // Claims do not make two identities of one subject.
+        (oidc("prod"), oidc("test"), "spec.identities[1].oidc", "https://i#s"),
+        (account(), account(), "spec.identities[1].serviceAccount", "n/sa"),
+    ] {
+        let owner = Object::Agent(Arc::new(Agent {
+            identities: vec![first],
+            quarantined: true,
+            ..agent("a", "first")
+        }));
+        let mut thief = service("b", "thief");
+        thief.identities = vec![Identity::Spiffe("spiffe://t/own".into()), second];
+        let thief = in_file("0", Object::Service(Arc::new(thief)));
+        let (world, rejected) = both_orders(&[in_file("1", owner), thief]);
+        let [of_thief, of_owner] = &rejected[..] else { panic!("{rejected:#?}") };
+        assert_eq!((&*of_thief.field, &*of_thief.value), (field, value));
+        assert!(of_thief.reason.contains("Agent a/first (1:1)"), "{}", of_thief.reason);
+        assert!(of_owner.reason.contains("ServiceIdentity b/thief (0:1)"), "{}", of_owner.reason);
+        assert!(world.principal_by_spiffe("spiffe://t/x").is_none());
+        assert!(world.principal_by_oidc("https://i", "s").is_none());
+        assert!(world.principal_by_service_account("n", "sa").is_none());
+        let contested = [
+            world.is_contested_spiffe("spiffe://t/x"),
+            world.is_contested_oidc("https://i", "s"),
+            world.is_contested_service_account("n", "sa"),
+        ];
+        assert_eq!(contested.iter().filter(|one| **one).count(), 1);
+        // What is not contested of them is as it was.
+        assert!(world.agent("a/first").is_some());
+        let own = world.principal_by_spiffe("spiffe://t/own").unwrap();
+        assert_eq!(own.entity().to_string(), "Service/b/thief");
+        // The same again, with the world shared.
+        let (again, said) = world.rebuilt(world.objects().to_vec(), Vec::new());
+        assert_eq!((again.digest(), said.len()), (world.digest(), 2));
+    }
+}
+
+/// The rule is one of sets: any order of the objects is the same configuration.
+#[test]
+fn the_order_of_the_objects_does_not_matter() {
+    let mut contested = 0;
+    for seed in 1..=60 {
+        let mut dice = Dice::new(seed);
+        let (mut objects, samples) = generate::world(seed, 10);
+        // Twins, some of them other than what they are named after.
+        let (others, _) = generate::world(seed + 1_000, 0);
+        for object in others.into_iter().filter(|_| dice.chance(40)) {
+            objects.push(object);
+        }
+        objects = objects
+            .into_iter()
+            .enumerate()
+            .map(|(number, object)| in_file(&format!("{number}"), object))
+            .collect();
+        let (first, said) = Snapshot::build(objects.clone());
+        contested += said.iter().filter(|one| one.field == "metadata.name").count();
+        for _ in 0..3 {
+            for place in (1..objects.len()).rev() {
+                objects.swap(place, dice.below(place + 1));
+            }
+            let (other, also) = Snapshot::build(objects.clone());
+            assert_eq!(first.digest(), other.digest(), "seed {seed}");
+            let texts =
+                |said: &[Rejection]| said.iter().map(|one| format!("{one:?}")).collect::<BTreeSet<_>>();
+            assert_eq!(texts(&said), texts(&also), "seed {seed}");
+            for sample in samples.iter().filter(|sample| sample.is_about(&first)) {
+                let decision = |world: &Snapshot| {
+                    sample.ask(world, |call| {
+                        let decision = world.authorize(call);
+                        let policies: BTreeSet<String> =
+                            decision.policies().iter().map(ToString::to_string).collect();
+                        (decision.code(), policies, world.could_allow(call))
+                    })
+                };
+                assert_eq!(decision(&first), decision(&other), "seed {seed}");
+            }
+        }
+    }
+    assert!(contested > 60, "{contested}");
+}
+
+#[test]
+fn a_contest_is_held_while_one_side_cannot_be_read() {
+    let everything = policy_in("z", "everything", EVERYTHING);
+    let freeze = policy_in("1", "p", PAY);
+    let other = policy_in("2", "p", EVERYTHING);
+    let (both, _) = Snapshot::build(with(&[everything.clone(), freeze, other.clone()]));
+    assert_eq!(pay(&both), Some(Code::ForbiddenByPolicy));
+    // Where it was, and wherever it may have been moved to.
+    for file in ["1", "elsewhere"] {
+        let (held, rejected) = both.rebuilt(with(&[everything.clone(), other.clone()]), vec![unread(file)]);
+        assert_eq!(pay(&held), Some(Code::ForbiddenByPolicy), "{file}");
+        assert!(rejected.len() >= 2, "{rejected:#?}");
+        let (gone, rejected) = held.rebuilt(with(&[everything.clone(), other.clone()]), Vec::new());
+        assert_eq!((pay(&gone), rejected.len()), (None, 0));
+    }
+    // Of identities.
+    let bots = [agent_in("1", "one", "spiffe://t/bot"), agent_in("2", "two", "spiffe://t/bot")];
+    let (both, _) = Snapshot::build(bots.to_vec());
+    let (held, _) = both.rebuilt(bots[1..].to_vec(), vec![unread("1")]);
+    assert!(
+        held.principal_by_spiffe("spiffe://t/bot").is_none() && held.is_contested_spiffe("spiffe://t/bot")
+    );
+    let (gone, _) = held.rebuilt(bots[1..].to_vec(), Vec::new());
+    assert!(gone.principal_by_spiffe("spiffe://t/bot").is_some());
+}
+
+#[test]
+fn what_moved_is_not_held_and_what_may_have_moved_is() {
+    let everything = policy_in("z", "everything", EVERYTHING);
+    let freeze = |file: &str, text: &str| policy_in(file, "p", text);
+    let (good, _) = Snapshot::build(with(&[everything.clone(), freeze("1", PAY)]));
+    let step = |others: &[Object], fault: &str| {
+        let objects = [vec![everything.clone()], others.to_vec()].concat();
+        good.rebuilt(with(&objects), vec![unread(fault)])
+    };
+    // Moved as it was: it is only there. A policy that is malformed is somebody else's.
+    let (moved, rejected) = step(&[freeze("2", PAY)], "elsewhere");
+    assert_eq!((pay(&moved), rejected.len()), (Some(Code::ForbiddenByPolicy), 1));
+    assert!(moved.policies().any(|id| **id == *"t/p"));
+    // Moved with a change, while something cannot be read that may be the other half.
+    let (moved, _) = step(&[freeze("2", EVERYTHING)], "elsewhere");
+    assert_eq!(pay(&moved), Some(Code::ForbiddenByPolicy));
+    // Renamed and misspelt in one step.
+    let (renamed, _) = step(&[], "elsewhere");
+    assert_eq!(pay(&renamed), Some(Code::ForbiddenByPolicy));
+    let (_, misspelt) = Snapshot::build(vec![freeze("2", "nonsense")]);
+    let (renamed, _) = good.rebuilt(with(std::slice::from_ref(&everything)), misspelt);
+    assert_eq!(pay(&renamed), Some(Code::ForbiddenByPolicy));
+    // What is of another kind hides no policy but in its own file.
+    let of_agent = |file: &str| {
+        let fault = Subject::Object(Object::Agent(Arc::new(agent("a", "y"))).reference());
+        Rejection { object: fault, ..unread(file) }
+    };
+    let deleted = |file: &str| good.rebuilt(with(std::slice::from_ref(&everything)), vec![of_agent(file)]).0;
+    assert_eq!(pay(&deleted("elsewhere")), None);
+    assert_eq!(pay(&deleted("1")), Some(Code::ForbiddenByPolicy));
+}
+
+#[test]
+fn what_is_being_written_may_only_refuse() {
+    let everything = policy_in("z", "everything", EVERYTHING);
+    let last = Snapshot::default();
+    let coming = |objects: Vec<Object>, coming: Vec<Object>| {
+        last.next(Configuration { objects, coming, ..Configuration::default() })
+    };
+    let (world, _) = coming(with(&[]), vec![everything.clone()]);
+    assert_eq!(pay(&world), Some(Code::NoPermit));
+    let (world, rejected) = coming(with(std::slice::from_ref(&everything)), vec![policy_in("1", "p", PAY)]);
+    assert_eq!((pay(&world), rejected.len()), (Some(Code::ForbiddenByPolicy), 0));
+    // Beside its last version, which stays in force.
+    let (world, _) =
+        coming(with(&[everything.clone(), policy_in("1", "p", PAY)]), vec![policy_in("1", "p", EVERYTHING)]);
+    assert_eq!(pay(&world), Some(Code::ForbiddenByPolicy));
+    let (world, rejected) =
+        coming(with(std::slice::from_ref(&everything)), vec![policy_in("1", "p", "nonsense")]);
+    assert_eq!((pay(&world), rejected.len()), (None, 0));
+    let quarantined = Object::Agent(Arc::new(Agent { quarantined: true, ..agent("a", "x") }));
+    let (world, _) = coming(with(&[everything]), vec![quarantined]);
+    assert_eq!(pay(&world), Some(Code::ForbiddenByPolicy));
+}
+
+#[test]
+fn what_is_not_known_refuses_everything_where_a_policy_is_malformed() {
+    let everything = || with(&[cluster(EVERYTHING)]);
+    let next = |rejected: Vec<Rejection>, unknown: bool| {
+        Snapshot::default()
+            .next(Configuration { objects: everything(), rejected, unknown, ..Configuration::default() })
+            .0
+    };
+    for (rejected, unknown, closed) in
+        [(vec![], true, false), (vec![unread("1")], false, false), (vec![unread("1")], true, true)]
+    {
+        let world = next(rejected, unknown);
+        assert_eq!(world.is_closed(), closed);
+        assert_eq!(world.policies().any(|id| **id == *CLOSED_ID), closed);
+        assert_eq!(pay(&world), closed.then_some(Code::ForbiddenByPolicy));
+    }
+    let mut objects = everything();
+    objects.push(policy_in("1", "p", "nonsense"));
+    let (world, _) =
+        Snapshot::default().next(Configuration { objects, unknown: true, ..Configuration::default() });
+    assert!(world.is_closed());
+}
+
+#[test]
+fn what_is_refused_is_remembered() {
+    let objects =
+        with(&[policy_in("1", "p", &format!("{EVERYTHING} {PAY}")), policy_in("z", "all", EVERYTHING)]);
+    let (good, _) = Snapshot::build(objects);
+    let memory = serde_json::to_string(&good.memory()).unwrap();
+    let memory = serde_json::from_str(&memory).unwrap();
+    let base = Snapshot::remembering(&memory).unwrap();
+    assert_eq!(base.objects().len(), 0);
+    let rest = || with(&[policy_in("z", "all", EVERYTHING)]);
+    let (held, _) = base.rebuilt(rest(), vec![unread("1")]);
+    assert_eq!(pay(&held), Some(Code::ForbiddenByPolicy));
+    let (gone, _) = base.rebuilt(rest(), Vec::new());
+    assert_eq!(pay(&gone), None);
+    let mut by_kind: BTreeMap<&str, usize> = BTreeMap::new();
+    for object in good.objects() {
+        *by_kind.entry(object.kind().as_str()).or_default() += 1;
+    }
+    assert_eq!(by_kind.values().sum::<usize>(), 4);
+}
