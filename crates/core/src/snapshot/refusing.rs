@@ -103,13 +103,14 @@ pub(super) fn held(
     if rejected.is_empty() {
         return Vec::new();
     }
-    let missing = Missing::of(last, good, places);
-    let mut held = missing.0;
-    held.retain(|one| {
+    let Gone { missing, changed } = Gone::of(last, good, places);
+    let missing = missing.into_iter().filter(|one| {
         let now = places.get(&one.key()).and_then(|place| good.get(*place));
         let moved = now.is_some_and(|(_, made)| made.digest == one.digest);
         (one.refuses() || now.is_some()) && rejected.iter().any(|fault| may_hide(fault, one, moved))
     });
+    let changed = changed.into_iter().filter(|one| rejected.iter().any(|fault| may_be(fault, one)));
+    let mut held: Vec<Refusing> = missing.chain(changed).collect();
     // Where it was in its file is not where it is.
     held.iter_mut().for_each(|one| one.origin = one.origin.whole());
     held.sort_by(|a, b| (&a.object, &a.origin, a.digest).cmp(&(&b.object, &b.origin, b.digest)));
@@ -140,42 +141,45 @@ pub(super) fn may_be_a_policy(fault: &Rejection) -> bool {
     }
 }
 
-/// What there was and is not any more, by name and place.
-struct Missing(Vec<Refusing>);
+/// Whether a fault may be the object itself, where one of its name is good at its place: then both are there.
+fn may_be(fault: &Rejection, one: &Refusing) -> bool {
+    let names_it = match &fault.object {
+        Subject::Object(object) => object.is_same_object(&one.object),
+        Subject::Document(_) | Subject::Source => true,
+    };
+    names_it && fault.origin.may_hide(&one.origin)
+}
 
-impl Missing {
+/// What there was and is not any more, by name and place.
+struct Gone {
+    /// Nothing of its name is at its place.
+    missing: Vec<Refusing>,
+    /// Something of its name is at its place, and says something else.
+    changed: Vec<Refusing>,
+}
+
+impl Gone {
     fn of(last: &Snapshot, good: &[(Object, Made)], places: &Places) -> Self {
-        let mut missing = Vec::new();
-        // Nearly all objects had their name alone, and are where they were.
-        for (object, made) in last.objects.iter().zip(&last.made) {
+        // Nearly all objects had their name alone, and are as they were and where they were.
+        let is_there = |object: &Object, made: &Made| {
             let now = places.get(&ObjectKey::of(object)).and_then(|place| good.get(*place));
-            let origin = &object.meta().origin;
-            if !now.is_some_and(|(now, _)| now.meta().origin.is_same_place(origin)) {
-                missing.push(Refusing::of(object, made, false));
+            now.is_some_and(|(now, is)| {
+                is.digest == made.digest && now.meta().origin.is_same_place(&object.meta().origin)
+            })
+        };
+        let others = last.objects.iter().zip(&last.made).filter(|(object, made)| !is_there(object, made));
+        let others = others.map(|(object, made)| Refusing::of(object, made, false));
+        let mut left: Vec<Refusing> = others.chain(last.refusing.iter().cloned()).collect();
+        let mut present: HashMap<ObjectKey, Vec<(&Origin, Digest)>> =
+            left.iter().map(|one| (one.key(), Vec::new())).collect();
+        for (object, made) in good.iter().filter(|_| !left.is_empty()) {
+            if let Some(there) = present.get_mut(&ObjectKey::of(object)) {
+                there.push((&object.meta().origin, made.digest));
             }
         }
-        let mut present: HashMap<ObjectKey, Vec<(&Origin, Digest)>> = HashMap::new();
-        if last.refusing.is_empty() && missing.is_empty() {
-            return Self(missing);
-        }
-        for (object, made) in good {
-            present.entry(ObjectKey::of(object)).or_default().push((&object.meta().origin, made.digest));
-        }
-        // One that is there in another order, because its name is contested now.
-        missing.retain(|one| {
-            let there = present.get(&one.key()).into_iter().flatten();
-            !there.into_iter().any(|(origin, _)| origin.is_same_place(&one.origin))
-        });
-        let mut left: Vec<&Refusing> = Vec::new();
-        for one in &last.refusing {
-            if !take(&mut present, one, |digest| digest == one.digest) {
-                left.push(one);
-            }
-        }
-        // Changed, and at its place.
-        let gone = left.into_iter().filter(|one| !take(&mut present, one, |_| true));
-        missing.extend(gone.cloned());
-        Self(missing)
+        left.retain(|one| !take(&mut present, one, |digest| digest == one.digest));
+        let (changed, missing) = left.into_iter().partition(|one| take(&mut present, one, |_| true));
+        Self { missing, changed }
     }
 }
 

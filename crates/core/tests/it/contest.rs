@@ -298,6 +298,22 @@ fn what_moved_is_not_held_and_what_may_have_moved_is() {
     assert_eq!(pay(&deleted("1")), Some(Code::ForbiddenByPolicy));
 }
 
+/// Found by the property test of `registry` (seed 1190): the object was malformed, and another of its name new in its file.
+#[test]
+fn what_took_the_place_of_a_malformed_object_does_not_replace_it() {
+    let bots = [agent_in("1", "one", "spiffe://t/bot"), agent_in("2", "two", "spiffe://t/bot")];
+    let (both, _) = Snapshot::build(bots.to_vec());
+    let named = Rejection { object: Subject::Object(bots[0].reference()), ..unread("1") };
+    let three = agent_in("1", "three", "spiffe://t/three").reference();
+    let of_other = Rejection { object: Subject::Object(three), ..unread("1") };
+    let others = [agent_in("1", "one", "spiffe://t/other"), bots[1].clone()];
+    for (fault, held) in [(named, true), (unread("1"), true), (of_other, false), (unread("3"), false)] {
+        let (next, _) = both.rebuilt(others.to_vec(), vec![fault.clone()]);
+        assert_eq!(next.is_contested_spiffe("spiffe://t/bot"), held, "{fault:?}");
+        assert_eq!(next.principal_by_spiffe("spiffe://t/other").is_none(), held, "{fault:?}");
+    }
+}
+
 #[test]
 fn what_is_being_written_may_only_refuse() {
     let everything = policy_in("z", "everything", EVERYTHING);
