@@ -259,7 +259,7 @@ class BrokenUpstreams(Peers):
                 client.close()
 
     def test_a_stream_that_breaks_or_stalls_does_not_end_like_a_whole_one(self):
-        for name, code in (("breaks", "upstream_invalid"), ("stalls", "upstream_timeout")):
+        for name, code in (("breaks", "upstream_interrupted"), ("stalls", "upstream_timeout")):
             with self.subTest(name):
                 client = self.ask(name)
                 reply = http.client.HTTPResponse(client)

@@ -392,7 +392,9 @@ fn signer(token: &str) -> String {
 async fn one_key_follows_another_by_itself() {
     let world = World::new();
     let mint = &world.mint;
-    let at = |after: Duration| UnixMillis(now().0 + i64::try_from(after.as_millis()).unwrap());
+    // One base for all: a busy machine lets more than a second pass between two turns.
+    let base = now().0;
+    let at = |after: Duration| UnixMillis(base + i64::try_from(after.as_millis()).unwrap());
     let second = Duration::from_secs(1);
     let turn = |after: Duration| mint.turn_keys(at(after)).unwrap();
     turn(Duration::ZERO);
