@@ -91,10 +91,12 @@ fn llm_provider(provider: &LlmProvider) -> Value {
             without_empty(json!({"name": model.name, "sets": names(&model.sets), "price": price}))
         })
         .collect();
-    json!({
+    // Only where it is not the default: the same files are read by the build that is compared with, which may not know it.
+    let stream_usage = provider.stream_usage.then_some(true);
+    without_empty(json!({
         "owner": provider.owner, "team": provider.team, "environment": provider.environment, "type": provider.provider,
-        "endpoint": endpoint(&provider.endpoint), "credential": credential, "models": models, "streamUsage": provider.stream_usage,
-    })
+        "endpoint": endpoint(&provider.endpoint), "credential": credential, "models": models, "streamUsage": stream_usage,
+    }))
 }
 
 fn service(service: &Service) -> Value {

@@ -130,17 +130,6 @@ impl Listing {
         same && before.next().is_none() && self.faults == later.faults
     }
 
-    /// The paths of what is not the same in both.
-    pub(crate) fn differing<'a>(&'a self, other: &'a Self) -> BTreeSet<PathBuf> {
-        let in_only = |one: &'a Self, other: &'a Self| {
-            one.files.iter().filter(move |file| {
-                let place = other.place_of(&file.path).ok();
-                place.and_then(|place| other.files.get(place)) != Some(file)
-            })
-        };
-        in_only(self, other).chain(in_only(other, self)).map(|file| file.path.to_path_buf()).collect()
-    }
-
     /// Adds what is below a directory. Entries are taken by name, which makes the order that of whole paths.
     fn add(&mut self, directory: &Path, depth: usize, seen: &mut HashSet<(u64, u64)>) -> io::Result<()> {
         let metadata = fs::metadata(directory)?;

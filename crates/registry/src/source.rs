@@ -124,14 +124,6 @@ impl Source {
         looked
     }
 
-    /// What to look at closely: files that are not as they were when the directory was whole.
-    pub(crate) fn moving_files(&self) -> BTreeSet<PathBuf> {
-        match (&self.whole, &self.seen) {
-            (Some(whole), Some(seen)) => whole.listing.differing(&seen.listing),
-            _ => BTreeSet::new(),
-        }
-    }
-
     /// The directory is whole: all of it is in force. `first` says that it was not before.
     fn whole(&mut self, read: &Read, first: bool) -> Loaded {
         let given = || (read.objects().cloned().collect(), read.rejections());

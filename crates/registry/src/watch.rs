@@ -155,7 +155,8 @@ impl Thread {
                         whole = self.refresh(Some(heard.paths()), heard.placed());
                         true
                     } else if whole.is_some_and(|due| due <= begun) {
-                        whole = self.refresh(Some(&self.source.moving_files()), &BTreeSet::new());
+                        // All of it is looked at: what else has begun to be written meanwhile is not whole either.
+                        whole = self.refresh(None, &BTreeSet::new());
                         true
                     } else if heard.is_none() && self.source.has_changed() {
                         whole = self.refresh(None, &BTreeSet::new());

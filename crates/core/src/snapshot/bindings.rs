@@ -159,8 +159,7 @@ impl Bound {
             *self = Self::Nobody(vec![Claim::of(principal)]);
         }
         if let Self::Nobody(claims) = self {
-            claims.push(claim);
-            claims.sort_unstable();
+            claims.insert(claims.partition_point(|other| *other < claim), claim);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Two objects of one name, or of one identity: what is then in force is what refuses most, and does not depend on which was
 //! read first.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::refusing::{self, Refusing};
 use super::world::World;
@@ -52,23 +52,21 @@ impl Contest {
 
     /// Says of each contested object where the others of its name are.
     fn report(&self, contested: &HashSet<ObjectKey>, rejected: &mut Vec<Rejection>) {
-        let malformed: Vec<_> = rejected
-            .iter()
-            .filter_map(|fault| {
-                Some((ObjectKey::of_reference(fault.object.reference()?), fault.origin.to_string()))
-            })
-            .filter(|(key, _)| contested.contains(key))
-            .collect();
         let (named, held): (Vec<&Refusing>, Vec<&Refusing>) =
             self.refusing.iter().partition(|one| contested.contains(&one.key()));
+        let mut claims: HashMap<ObjectKey, BTreeSet<String>> = HashMap::with_capacity(contested.len());
+        let malformed = rejected.iter().filter_map(|fault| {
+            Some((ObjectKey::of_reference(fault.object.reference()?), fault.origin.to_string()))
+        });
+        let good = named.iter().map(|one| (one.key(), one.origin.to_string()));
+        for (key, place) in malformed.filter(|(key, _)| contested.contains(key)).chain(good) {
+            claims.entry(key).or_default().insert(place);
+        }
         for one in &named {
-            let key = one.key();
-            let good = named.iter().filter(|other| other.key() == key && other.origin != one.origin);
-            let others: BTreeSet<String> = good
-                .map(|other| other.origin.to_string())
-                .chain(malformed.iter().filter(|(of, _)| *of == key).map(|(_, place)| place.clone()))
-                .collect();
-            rejected.push(reject::name_contested(&one.object, &one.origin, &Vec::from_iter(others)));
+            let (own, places) = (one.origin.to_string(), claims.get(&one.key()));
+            let others =
+                reject::some_of(places.into_iter().flatten().filter(|place| **place != own).cloned());
+            rejected.push(reject::name_contested(&one.object, &one.origin, &others));
         }
         let held: Vec<Refusing> = held.into_iter().cloned().collect();
         refusing::report(&held, rejected);
@@ -99,10 +97,8 @@ pub(super) fn report_identities(objects: &[Object], world: &World, rejected: &mu
             let claims = world.bindings.claims(identity);
             let reference = object.reference();
             let others = claims.iter().filter(|claim| claim.object != reference);
-            let others: BTreeSet<String> =
-                others.map(|claim| format!("{} ({})", claim.object, claim.origin)).collect();
+            let others = reject::some_of(others.map(|claim| format!("{} ({})", claim.object, claim.origin)));
             if !others.is_empty() {
-                let others = Vec::from_iter(others);
                 rejected.push(reject::identity_contested(object, place, identity, &others));
             }
         }

@@ -27,6 +27,16 @@ pub(super) fn name_contested(object: &ObjectRef, origin: &Origin, others: &[Stri
     }
 }
 
+/// The first few, and that there are more: each of many that collide names the others, which must not take the square of them.
+pub(super) fn some_of(mut all: impl Iterator<Item = String>) -> Vec<String> {
+    const MAX: usize = 8;
+    let mut some: Vec<String> = all.by_ref().take(MAX).collect();
+    if all.next().is_some() {
+        some.push("more".to_owned());
+    }
+    some
+}
+
 /// Other objects claim one of the identities of this one.
 pub(super) fn identity_contested(
     object: &Object,

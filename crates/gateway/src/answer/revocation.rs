@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::watch;
 use vidimus_core::call::{Action, Arguments, Ask, Call, Destination};
-use vidimus_core::caller::{Caller, Proven, UnixMillis};
+use vidimus_core::caller::{Caller, Proven, UnixMillis, User};
 use vidimus_core::decision::Outcome;
 use vidimus_core::entity::EntityKind;
 use vidimus_core::refusal::Code;
@@ -35,6 +35,11 @@ pub struct Asked {
 }
 
 impl Asked {
+    /// The protocol's method.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
     pub fn of(call: &Call<'_>) -> Self {
         let Ask { method, action, target, tokens_estimated, streaming, task, push_url, .. } = call.ask;
         Self {
@@ -97,24 +102,35 @@ pub fn rebound(world: &Snapshot, caller: &Caller) -> Option<Caller> {
         EntityKind::Agent => Principal::Agent(world.agent(&entity.id)?.clone()),
         _ => Principal::Service(world.service(&entity.id)?.clone()),
     };
-    if !still_has(&principal, &caller.proven.identity) {
+    let may_act = |user: &User| principal.may_act_for(&user.issuer);
+    if !still_proves(world, &principal, &caller.proven.identity)
+        || !caller.proven.user.as_ref().is_none_or(may_act)
+    {
         return None;
     }
     let proven = Proven { principal, ..(*caller.proven).clone() };
     Some(Caller { proven: Arc::new(proven), chain: caller.chain.clone() })
 }
 
-/// Whether an identity, in the words of [`Proven::identity`], is the principal's. The minted token of an earlier hop (`hop:`) names
-/// an agent, which is looked up by that name.
-fn still_has(principal: &Principal, used: &str) -> bool {
-    used.starts_with("hop:")
-        || principal.identities().iter().any(|identity| match identity {
-            Identity::Spiffe(id) => **id == *used,
-            Identity::Oidc { issuer, subject, .. } => used == format!("oidc:{issuer}#{subject}"),
-            Identity::ServiceAccount { namespace, name } => {
-                used.ends_with(&format!("#system:serviceaccount:{namespace}:{name}"))
+/// Whether an identity, in the words of [`Proven::identity`], is the principal's and proves it: nothing else claims it. The minted
+/// token of an earlier hop (`hop:`) names an agent, which is looked up by that name.
+fn still_proves(world: &Snapshot, principal: &Principal, used: &str) -> bool {
+    let proves = |identity: &Identity| {
+        let proven = match identity {
+            Identity::Spiffe(id) if **id == *used => world.principal_by_spiffe(id),
+            Identity::Oidc { issuer, subject, .. } if used == format!("oidc:{issuer}#{subject}") => {
+                world.principal_by_oidc(issuer, subject)
             }
-        })
+            Identity::ServiceAccount { namespace, name }
+                if used.ends_with(&format!("#system:serviceaccount:{namespace}:{name}")) =>
+            {
+                world.principal_by_service_account(namespace, name)
+            }
+            _ => None,
+        };
+        proven.is_some_and(|proven| proven.entity() == principal.entity())
+    };
+    used.starts_with("hop:") || principal.identities().iter().any(proves)
 }
 
 /// The destination as `world` has it.
@@ -198,4 +214,50 @@ async fn changed(mut changes: watch::Receiver<u64>) -> watch::Receiver<u64> {
         std::future::pending::<()>().await;
     }
     changes
+}
+
+#[cfg(test)]
+mod tests {
+    use vidimus_core::entity::EntityId;
+    use vidimus_core::resource::{Agent, Object, Origin};
+
+    use super::*;
+    use crate::protocol::tests::{agent, caller};
+
+    const ID: &str = "spiffe://t/a";
+
+    fn with_identity() -> Agent {
+        Agent { identities: vec![Identity::Spiffe(ID.into())], ..(*agent()).clone() }
+    }
+
+    fn calling(principal: Agent, user: Option<User>) -> Caller {
+        let mut caller = caller();
+        let principal = Principal::Agent(Arc::new(principal));
+        caller.proven = Arc::new(Proven { principal, user, identity: ID.into(), ..(*caller.proven).clone() });
+        caller
+    }
+
+    fn world(agents: Vec<Agent>) -> Snapshot {
+        Snapshot::build(agents.into_iter().map(|agent| Object::Agent(Arc::new(agent))).collect()).0
+    }
+
+    #[test]
+    fn an_identity_that_something_else_claims_proves_nobody_any_more() {
+        let own = with_identity();
+        let mut other = own.clone();
+        other.meta.name = "other".into();
+        other.meta.origin = Origin::file("other", 1);
+        other.id = EntityId::new(EntityKind::Agent, "finance/other");
+        let caller = calling(own.clone(), None);
+        assert!(rebound(&world(vec![own.clone()]), &caller).is_some());
+        assert!(rebound(&world(vec![own, other]), &caller).is_none());
+    }
+
+    #[test]
+    fn a_person_whose_issuer_is_not_listed_any_more_is_not_acted_for() {
+        let own = with_identity();
+        let user = User { issuer: "https://idp.example".into(), subject: "alice".into(), email: None };
+        let caller = calling(own.clone(), Some(user));
+        assert!(rebound(&world(vec![own]), &caller).is_none());
+    }
 }

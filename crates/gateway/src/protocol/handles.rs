@@ -149,6 +149,11 @@ impl Handles {
         }
     }
 
+    /// Whether the answer is to a request for a list of tasks.
+    pub fn lists_tasks(&self) -> bool {
+        self.asked.method() == "tasks/list"
+    }
+
     /// Whether the answer is to a call that may make tasks, which are then the caller's.
     pub fn makes_tasks(&self) -> bool {
         self.asked.task.is_none() && matches!(self.asked.part, Part::Tool(_))

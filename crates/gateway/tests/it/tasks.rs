@@ -358,3 +358,54 @@ async fn a_task_of_an_agent_is_its_makers() {
         assert_eq!(answer["result"]["totalSize"], 2);
     }
 }
+
+const SECRET: &str = "secret of another";
+
+/// Tasks of both protocols, not as the value of `tasks`.
+fn tasks_of_others(asked: &Value) -> Value {
+    match asked["params"]["kind"].as_str() {
+        Some("mcp") => json!([{"taskId": "1", "status": "working", "statusMessage": SECRET}]),
+        _ => json!([{"id": "1", "contextId": "c", "status": {"state": "TASK_STATE_WORKING"},
+            "artifacts": [{"parts": [{"text": SECRET}]}]}]),
+    }
+}
+
+/// A list in which it cannot be told whose the tasks are reaches nobody, in whatever form the agent or server writes it.
+#[tokio::test]
+async fn a_list_of_another_shape_is_not_passed_on() {
+    for nested in [false, true] {
+        let world = world().await;
+        match nested {
+            false => serve(&world, Form::Json, |asked, _| tasks_of_others(asked)),
+            true => serve(&world, Form::Json, |asked, _| json!({"task": tasks_of_others(asked)})),
+        }
+        for (path, method, params) in [
+            ("/a2a/t/callee", "ListTasks", json!({})),
+            ("/a2a/t/callee", "tasks/list", json!({})),
+            ("/mcp/t/tools", "tasks/list", json!({"kind": "mcp"})),
+        ] {
+            let (answer, code, _) = ask(&world, "stranger", path, method, params).await;
+            assert_eq!(code.as_deref(), Some("upstream_invalid"), "{path} {method} {nested}: {answer}");
+            assert!(!answer.to_string().contains(SECRET), "{path} {method} {nested}: {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_is_only_mentioned_is_nobodys_new_task() {
+    let world = world().await;
+    serve(&world, Form::Events, |asked, made| match asked["method"].as_str().unwrap_or_default() {
+        "tools/call" if asked["params"].get("task").is_none() => {
+            json!({"content": [], "_meta": {RELATED: {"taskId": "1"}}})
+        }
+        _ => mcp(asked, made),
+    });
+    made(&world, "stranger", "read").await;
+    let call = json!({"name": "echo", "arguments": {}});
+    let (answer, _, _) = ask(&world, "caller", "/mcp/t/tools", "tools/call", call).await;
+    let id = answer["result"]["_meta"][RELATED]["taskId"].as_str().expect("an id").to_owned();
+    let (answer, code, _) = ask(&world, "caller", "/mcp/t/tools", "tasks/get", json!({"taskId": id})).await;
+    assert!(code.is_some(), "{answer}");
+    let (answer, _, _) = ask(&world, "caller", "/mcp/t/tools", "tasks/list", json!({})).await;
+    assert!(!answer.to_string().contains("taskId"), "{answer}");
+}

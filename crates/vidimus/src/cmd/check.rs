@@ -14,8 +14,9 @@ use crate::output::{self, Format};
 
 /// Checks resources and policies; exits 1 when something is wrong.
 ///
-/// Every problem is named by file, field and value, with what to write instead. A gateway that reads the same directory leaves
-/// out exactly the objects named here and serves everything else.
+/// Every problem is named by file, field and value, with what to write instead. A gateway that reads the same directory uses
+/// nothing that the objects named here would permit, and keeps what they forbade while they were good; one that starts with a new
+/// data directory while a policy is malformed refuses everything.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus check examples/demo

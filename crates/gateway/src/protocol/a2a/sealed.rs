@@ -42,8 +42,24 @@ impl Shape {
 pub fn message(json: &str, shape: Shape, handles: &Handles) -> Result<Option<String>, Refusal> {
     let whole = Members::unique(json).map_err(unreadable)?;
     let Some(result) = whole.get("result") else { return Ok(None) };
+    if shape == Shape::Tasks {
+        check_list(result)?;
+    }
     let changed = within(result, (shape, DEEPEST), handles)?;
     Ok(changed.map(|changed| whole.write("result", &changed)))
+}
+
+/// Whether the result of a list has the one shape in which it can be told whose its tasks are: an object, in which nothing but `tasks`
+/// holds any.
+fn check_list(result: &RawValue) -> Result<(), Refusal> {
+    let refusal =
+        || Refusal::new(Code::UpstreamInvalid, "the upstream's list of tasks is not an object with 'tasks'");
+    if !result.get().starts_with('{') {
+        return Err(refusal());
+    }
+    let members = Members::unique(result.get()).map_err(unreadable)?;
+    let others = members.0.iter().any(|(key, _)| NESTED.contains(&key.as_ref()));
+    (!others).then_some(()).ok_or_else(refusal)
 }
 
 /// How deep such objects nest in each other: a list of tasks, a task, its status, a message. What is deeper is no id's place.

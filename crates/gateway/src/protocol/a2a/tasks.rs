@@ -171,8 +171,10 @@ fn push_url<'a>(params: Option<&'a Json<'a>>, creates: bool) -> Result<Option<&'
         }
         found.push(config.get("url"));
     }
-    if creates && found.is_empty() {
-        found.push(of(params, "url"));
+    // Beside a nested one as well: which of the two an agent reads is not known, so two are refused below.
+    let flat = of(params, "url").filter(|url| **url != Json::Null);
+    if creates && (found.is_empty() || flat.is_some()) {
+        found.push(flat);
     }
     match found.as_slice() {
         [] => Ok(None),

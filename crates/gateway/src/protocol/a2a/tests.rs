@@ -321,3 +321,14 @@ fn a_card_is_asked_for_and_changed_as_what_it_is() {
         });
     }
 }
+
+/// Which of the two an agent reads is not known: protobuf takes the flat one and passes over what it does not know.
+#[test]
+fn two_addresses_for_news_are_one_too_many() {
+    let id = task(None, "1");
+    let params = format!(
+        r#"{{"taskId":"{id}","url":"https://evil.example/","pushNotificationConfig":{{"url":"https://hooks.example/"}}}}"#
+    );
+    let body = request("CreateTaskPushNotificationConfig", &params);
+    parsed(&HeaderMap::new(), Some(&body), |parsed| assert!(parsed.is_err()));
+}

@@ -25,6 +25,11 @@ pub fn message(json: &str, handles: &Handles) -> Result<Change, Refusal> {
         return Ok(Change::Same);
     }
     let whole = Members::unique(json).map_err(unreadable)?;
+    if handles.lists_tasks()
+        && let Some(result) = whole.get("result")
+    {
+        check_list(result)?;
+    }
     for (part, change) in [("result", result as Part), ("params", params as Part)] {
         let Some(inner) = whole.object(part).map_err(unreadable)? else { continue };
         return Ok(match change(&whole, &inner, handles)? {
@@ -33,6 +38,18 @@ pub fn message(json: &str, handles: &Handles) -> Result<Change, Refusal> {
         });
     }
     Ok(Change::Same)
+}
+
+/// Whether the result of a list has the one shape in which it can be told whose its tasks are.
+fn check_list(result: &RawValue) -> Result<(), Refusal> {
+    let is_list = result.get().starts_with('{')
+        && Members::unique(result.get())
+            .map_err(unreadable)?
+            .get("tasks")
+            .is_some_and(|tasks| tasks.get().starts_with('['));
+    let refusal =
+        || Refusal::new(Code::UpstreamInvalid, "the upstream's list of tasks is not an object with 'tasks'");
+    is_list.then_some(()).ok_or_else(refusal)
 }
 
 type Part = fn(&Members<'_>, &Members<'_>, &Handles) -> Result<Change, Refusal>;
@@ -102,11 +119,11 @@ fn listed(tasks: &RawValue, handles: &Handles) -> Result<String, Refusal> {
     Ok(format!("[{}]", kept.join(",")))
 }
 
-/// The task that a message is related to.
+/// The task that a message is related to. That it is mentioned makes it nobody's.
 fn related(of: &Members<'_>, handles: &Handles, changed: &mut Changed) -> Result<(), Refusal> {
     let Some(meta) = of.object("_meta").map_err(unreadable)? else { return Ok(()) };
     let Some(task) = meta.object(RELATED).map_err(unreadable)? else { return Ok(()) };
-    if let Some(sealed) = sealed(task.get("taskId"), handles, handles.makes_tasks())? {
+    if let Some(sealed) = sealed(task.get("taskId"), handles, false)? {
         changed.put("_meta", meta.write(RELATED, &task.write("taskId", &sealed)));
     }
     Ok(())
