@@ -70,7 +70,7 @@ impl Answering<'_> {
         let planned = self
             .seal(&parts.headers, &mut head)
             .and_then(|()| Plan::of(self.answer, &parts, body.size_hint().lower(), &self.gate.limits));
-        let handles = self.handles();
+        let handles = planned.as_ref().ok().and_then(|plan| self.handles(*plan));
         effect.task = handles.as_ref().map(Handles::first_task);
         let done = match planned {
             Ok(plan) => self.execute(plan, body, (&mut head, encoded), (&mut effect, handles)).await,
@@ -165,11 +165,18 @@ impl Answering<'_> {
         effect.observed(found);
     }
 
-    /// Who holds the ids in an answer, where ids in it are changed.
-    fn handles(&self) -> Option<Handles> {
-        let documents = |change| matches!(change, DocumentChange::McpTasks(_) | DocumentChange::A2aTasks(_));
-        let events = |change| matches!(change, EventChange::Listings(_) | EventChange::A2aTasks(_));
-        (self.answer.document.is_some_and(documents) || self.answer.events.is_some_and(events)).then(|| {
+    /// Who holds the ids in an answer, where it is planned that ids in it are changed. Most answers have none.
+    fn handles(&self, plan: Plan) -> Option<Handles> {
+        let changes = match plan {
+            Plan::Change { change, .. } => {
+                matches!(change, DocumentChange::McpTasks(_) | DocumentChange::A2aTasks(_))
+            }
+            Plan::Events { change } => {
+                matches!(change, Some(EventChange::Listings(_) | EventChange::A2aTasks(_)))
+            }
+            Plan::Pass | Plan::Collect { .. } => false,
+        };
+        changes.then(|| {
             let (shared, destination) = (self.gate.shared.clone(), self.destination.clone());
             Handles::new(shared, destination, self.caller.clone(), self.asked.clone())
         })

@@ -182,8 +182,8 @@ impl Ledger {
         let record = decision.record(about);
         let kept = self.keep(&record, Purpose::Decision, &mut taken.kept).await;
         taken.left = None;
-        kept?;
-        let (index, room) = taken.kept.take().unwrap_or_default();
+        let index = kept?;
+        let room = taken.kept.take().map(|(_, room)| room).unwrap_or_default();
         #[expect(
             clippy::disallowed_methods,
             reason = "the one place that knows: the record was kept in the line above"

@@ -154,11 +154,10 @@ impl Thread {
                         let heard = std::mem::take(&mut pending);
                         whole = self.refresh(Some(heard.paths()), heard.placed());
                         true
-                    } else if whole.is_some_and(|due| due <= begun) {
+                    } else if whole.is_some_and(|due| due <= begun)
+                        || (heard.is_none() && self.source.has_changed())
+                    {
                         // All of it is looked at: what else has begun to be written meanwhile is not whole either.
-                        whole = self.refresh(None, &BTreeSet::new());
-                        true
-                    } else if heard.is_none() && self.source.has_changed() {
                         whole = self.refresh(None, &BTreeSet::new());
                         true
                     } else {

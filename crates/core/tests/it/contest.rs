@@ -380,3 +380,20 @@ fn what_is_refused_is_remembered() {
     }
     assert_eq!(by_kind.values().sum::<usize>(), 4);
 }
+
+/// A copy of a directory inside itself, or one identity given to all: what is said of each must not grow with how many there are.
+#[test]
+fn what_is_said_of_many_that_collide_grows_as_they_do() {
+    const MANY: usize = 200;
+    let one_identity: Vec<Object> =
+        (0..MANY).map(|i| agent_in(&format!("f{i}"), &format!("x{i}"), "spiffe://t/same")).collect();
+    let one_name: Vec<Object> =
+        (0..MANY).map(|i| agent_in(&format!("f{i}"), "x", &format!("spiffe://t/{i}"))).collect();
+    for objects in [one_identity, one_name] {
+        let (_, rejected) = Snapshot::build(objects);
+        assert_eq!(rejected.len(), MANY);
+        let longest = rejected.iter().map(|rejection| rejection.reason.len()).max();
+        assert!(longest < Some(400), "{longest:?}");
+        assert!(rejected.iter().all(|rejection| rejection.reason.contains("more")), "{:?}", rejected[0]);
+    }
+}

@@ -18,7 +18,7 @@ pub enum Plan {
     Pass,
     /// Read whole up to so many bytes; what is longer is passed on as it comes.
     Collect { limit: usize },
-    /// Read whole up to so many bytes, and changed; what is longer is refused.
+    /// Read whole up to so many bytes, and changed; what is longer is refused, or passes where the change says so.
     Change { limit: usize, change: DocumentChange },
     /// Events, passed on as they come, or each through a filter.
     Events { change: Option<EventChange> },

@@ -94,8 +94,8 @@ impl Asked {
     }
 }
 
-/// The caller as `world` has it: its attributes may be others now. `None` where it is not registered any more, or the identity
-/// that it used is not its own any more.
+/// The caller as `world` has it: its attributes may be others now. `None` where it is not registered any more, where the identity
+/// that it used does not prove it any more, and where it may not act any more for the person it acts for.
 pub fn rebound(world: &Snapshot, caller: &Caller) -> Option<Caller> {
     let entity = caller.proven.principal.entity();
     let principal = match entity.kind {

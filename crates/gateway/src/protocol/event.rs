@@ -2,6 +2,8 @@
 
 use vidimus_core::refusal::{Code, Refusal};
 
+use super::sse::{self, value_of};
+
 /// What becomes of the data of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -60,10 +62,9 @@ struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// Lines end in CR, LF or both; an event has no empty line but its last.
     fn read(event: &'a str) -> Self {
         let (mut fields, mut data) = (Vec::new(), None::<String>);
-        for line in event.split(['\n', '\r']).filter(|line| !line.is_empty()) {
+        for line in sse::lines(event) {
             let Some(part) = value_of(line, "data") else {
                 fields.push(line);
                 continue;
@@ -107,14 +108,6 @@ impl<'a> Event<'a> {
         }
         out.push('\n');
         out.into_bytes()
-    }
-}
-
-/// The value of a line whose field has this name.
-fn value_of<'l>(line: &'l str, name: &str) -> Option<&'l str> {
-    match line.strip_prefix(name)? {
-        "" => Some(""),
-        rest => rest.strip_prefix(':').map(|value| value.strip_prefix(' ').unwrap_or(value)),
     }
 }
 

@@ -10,12 +10,11 @@ use vidimus_core::refusal::{Code, Refusal};
 
 pub use reader::{Piece, Reader};
 
-/// The value of a line of data; `None` for every other line. A field without a colon has an empty value.
-pub fn data_value(line: &str) -> Option<&str> {
-    match line.split_once(':') {
-        Some(("data", value)) => Some(value.strip_prefix(' ').unwrap_or(value)),
-        None if line == "data" => Some(""),
-        _ => None,
+/// The value of a line whose field has this name; `None` for every other line. A field without a colon has an empty value.
+pub fn value_of<'l>(line: &'l str, name: &str) -> Option<&'l str> {
+    match line.strip_prefix(name)? {
+        "" => Some(""),
+        rest => rest.strip_prefix(':').map(|value| value.strip_prefix(' ').unwrap_or(value)),
     }
 }
 

@@ -121,6 +121,26 @@ async fn a_file_is_not_read_in_the_middle_of_being_written() {
     assert_eq!(live(&current.borrow()), ["a", "c"], "the next that is live is the whole file");
 }
 
+/// The look that is due for one file must not take a new one, which is still being written, for whole.
+#[tokio::test]
+async fn a_file_that_is_begun_while_another_settles_is_not_read_in_the_middle_either() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
+    write(at, "a.yaml", agent("a"));
+    let (mut current, _watching) = watch(at, None).unwrap();
+    write(at, "a.yaml", agent("a2"));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut file = fs::File::create(at.join("b.yaml")).unwrap();
+    file.write_all(agent("b").as_bytes()).unwrap();
+    // Longer than all that a half-written file was held back for: 1 s for its writer, and 500 ms for the directory.
+    let early =
+        tokio::time::timeout(Duration::from_secs(4), current.wait_for(|now| live(now).contains(&"b".into())));
+    assert!(early.await.is_err(), "half of a file was live");
+    file.write_all(format!("---\n{}", agent("c")).as_bytes()).unwrap();
+    drop(file);
+    until(&mut current, "both", |loaded| live(loaded) == ["a2", "b", "c"]).await;
+}
+
 #[tokio::test]
 async fn a_directory_that_vanishes_keeps_the_last_configuration_and_says_so() {
     let parent = tempfile::tempdir().unwrap();

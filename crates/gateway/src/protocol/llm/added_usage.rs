@@ -96,7 +96,7 @@ fn is_usage(event: &[u8]) -> bool {
         return false;
     }
     let Ok(event) = std::str::from_utf8(event) else { return false };
-    let data: Vec<&str> = sse::lines(event).filter_map(sse::data_value).collect();
+    let data: Vec<&str> = sse::lines(event).filter_map(|line| sse::value_of(line, "data")).collect();
     serde_json::from_str::<Chunk>(&data.join("\n"))
         .is_ok_and(|chunk| chunk.choices.is_empty() && chunk.usage.is_some())
 }

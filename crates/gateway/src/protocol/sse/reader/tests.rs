@@ -1,4 +1,5 @@
 use super::*;
+use crate::protocol::sse;
 
 /// What a stream dispatches, by HTML section 9.2.6: the examples of that section, and what the fields of web-platform-tests'
 /// `eventsource/format-*` are about, in words of our own. An event that has not ended when the stream does is not dispatched.
@@ -79,7 +80,7 @@ fn the_lines_of_an_event_are_read_alike() {
         if event.contains("\n\n") || event.contains("\r\r") {
             continue;
         }
-        let data: Vec<&str> = super::super::lines(event).filter_map(super::super::data_value).collect();
+        let data: Vec<&str> = sse::lines(event).filter_map(|line| sse::value_of(line, "data")).collect();
         assert_eq!(data.join("\n"), expected[0], "{what}");
     }
 }
