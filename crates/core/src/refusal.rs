@@ -86,6 +86,7 @@ codes! {
     // -- who is calling
     CredentialMissing = "credential_missing", Unauthenticated, "Present a bearer token from an allow-listed issuer, or an X.509-SVID over mTLS.";
     CredentialAmbiguous = "credential_ambiguous", Unauthenticated, "Authenticate by exactly one identity of one principal.";
+    IdentityContested = "identity_contested", Unauthenticated, "Whoever keeps the records: take this identity out of all objects but one (`vidimus check` names their places), or rename it in one of them.";
     TokenMalformed = "token_malformed", Unauthenticated, "Present a signed JWT (RFC 7519).";
     TokenAlgorithm = "token_algorithm", Unauthenticated, "Sign with an allowed asymmetric algorithm: RS256, RS384, RS512, PS256, ES256, ES384 or EdDSA.";
     TokenIssuer = "token_issuer", Unauthenticated, "Register the issuer on the principal's identity; there is no any-issuer mode.";
@@ -97,10 +98,12 @@ codes! {
     TokenDestination = "token_destination", Unauthenticated, "A per-hop token is good only for the agent it was minted for; get your own.";
     IssuerUnreachable = "issuer_unreachable", Unavailable, "The issuer's keys could not be fetched; check the issuer and try again.";
     PrincipalUnknown = "principal_unknown", Unauthenticated, "Register this identity on an Agent or ServiceIdentity.";
+    ActorRevoked = "actor_revoked", Forbidden, "An actor of the token's chain is quarantined, contested or not registered any more; begin a new chain without it, or have its record put right.";
     UserNotAllowed = "user_not_allowed", Unauthenticated, "List the user's issuer under actsFor of the principal.";
     SvidInvalid = "svid_invalid", Unauthenticated, "Present an SVID (X.509, or a JWT as bearer token) with exactly one SPIFFE ID, issued under the trust bundle of its trust domain.";
     // -- what is decided
     ResourceUnknown = "resource_unknown", NotFound, "Register the object, or use one that is registered.";
+    NameContested = "name_contested", NotFound, "Several records have this name, so none of them is used; whoever keeps the records: rename one of them, or delete it.";
     NoPermit = "no_permit", Forbidden, "Nothing is allowed until a policy permits it; `vidimus policy explain` shows the closest permits.";
     ForbiddenByPolicy = "forbidden_by_policy", Forbidden, "A forbid policy refused the call; ask its owner, or change the request.";
     ApprovalRequired = "approval_required", Forbidden, "A policy asks for the approval of a person; get it approved, then make the same call again.";

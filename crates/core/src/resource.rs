@@ -38,7 +38,8 @@ pub use agent::Agent;
 pub use check::check;
 pub use crd::crds;
 pub use endpoint::Endpoint;
-pub use field::special_purpose::{reached, why_not_called};
+pub use field::network::{Network, NotANetwork};
+pub use field::special_purpose::{may_be_allowed, reached, why_not_called};
 pub use identity::{ActsFor, Identity};
 pub use llm_provider::LlmProvider;
 pub use mcp_server::McpServer;
@@ -47,6 +48,7 @@ pub(crate) use reference::ObjectKey;
 pub use reference::{Kind, ObjectRef, Origin};
 pub use rejection::{Rejection, Subject};
 pub use service_identity::Service;
+pub(crate) use shape::nearest;
 
 /// The API group and version of the five kinds.
 pub const API_VERSION: &str = "vidimus.dev/v1alpha1";

@@ -4,6 +4,7 @@
 //! compiled text and the digest of each object, and whole tables where no part of them changed. What is shared never changes, so a
 //! snapshot is the same as one built from nothing; a property test compares the two.
 
+mod absent;
 pub(crate) mod bindings;
 mod borne;
 mod builtin;
@@ -40,6 +41,7 @@ use self::names::NamesLookedUp;
 use self::refusing::Refusing;
 use self::world::World;
 
+pub use self::bindings::Claim;
 pub use self::builtin::{CLOSED_ID, QUARANTINE_ID};
 pub use self::compile::MAX_CEDAR;
 pub use self::memory::{Forgotten, Memory};
@@ -57,6 +59,8 @@ pub struct Snapshot {
     pub(crate) named: Named,
     /// What refuses although it is not in force.
     refusing: Vec<Refusing>,
+    /// The names that several objects have, with the places of these.
+    contested: contest::Names,
     /// What is being written, with what was made of it.
     coming: Vec<(Object, Made)>,
     closed: bool,
@@ -139,8 +143,8 @@ impl Snapshot {
             }
         }
         let closed = unknown && rejected.iter().any(refusing::may_be_a_policy);
-        let Contest { objects, made, places, refusing } = Contest::of(self, good, &mut rejected);
-        let mut next = Self { objects, made, places, refusing, closed, ..Self::default() };
+        let Contest { objects, made, places, refusing, contested } = Contest::of(self, good, &mut rejected);
+        let mut next = Self { objects, made, places, refusing, contested, closed, ..Self::default() };
         next.coming = coming::compiled(self, coming, &next);
         next.world = self.world_of(&mut next);
         contest::report_identities(&next.objects, &next.world, &mut rejected);
@@ -348,19 +352,20 @@ impl Snapshot {
         self.world.bindings.by_service_account(namespace, name)
     }
 
-    /// Whether a SPIFFE ID is claimed by more than one object, or by one that is not in force, and so proves nobody.
-    pub fn is_contested_spiffe(&self, id: &str) -> bool {
-        self.world.bindings.is_contested_spiffe(id)
+    /// Who claims a SPIFFE ID that more than one object claims, or one that is not in force, so that it proves nobody. Empty where
+    /// it is not contested.
+    pub fn claims_on_spiffe(&self, id: &str) -> &[Claim] {
+        self.world.bindings.claims_on_spiffe(id)
     }
 
     /// The same of an issuer and subject.
-    pub fn is_contested_oidc(&self, issuer: &str, subject: &str) -> bool {
-        self.world.bindings.is_contested_oidc(issuer, subject)
+    pub fn claims_on_oidc(&self, issuer: &str, subject: &str) -> &[Claim] {
+        self.world.bindings.claims_on_oidc(issuer, subject)
     }
 
     /// The same of a Kubernetes ServiceAccount.
-    pub fn is_contested_service_account(&self, namespace: &str, name: &str) -> bool {
-        self.world.bindings.is_contested_service_account(namespace, name)
+    pub fn claims_on_service_account(&self, namespace: &str, name: &str) -> &[Claim] {
+        self.world.bindings.claims_on_service_account(namespace, name)
     }
 
     /// Every issuer that some principal's identity or `actsFor` names: the allow-list.

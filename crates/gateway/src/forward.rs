@@ -18,8 +18,8 @@ use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
 
+pub use connect::AddressGuard;
 use connect::Client;
-pub use connect::{AddressGuard, Network, NotANetwork};
 use own_roots::OwnRoots;
 
 /// One worker's connections to upstreams, pooled; a client per set of trusted roots.

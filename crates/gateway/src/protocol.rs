@@ -22,6 +22,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use vidimus_core::call::{Ask, Call, Destination};
 use vidimus_core::json::{Json, JsonError, same_key};
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::Kind;
 use vidimus_core::resource::llm_provider::ProviderType;
 use vidimus_core::snapshot::Snapshot;
 
@@ -202,14 +203,16 @@ pub fn binding_of(destination: &Destination) -> &'static dyn Binding {
 /// The registered object that a route addresses.
 ///
 /// # Errors
-/// `resource_unknown`.
+/// `resource_unknown`, `name_contested`.
 pub fn destination(world: &Snapshot, route: &Route<'_>) -> Result<Destination, Refusal> {
     let (found, kind) = match route.protocol {
-        Protocol::Mcp => (world.mcp_server(route.key).cloned().map(Destination::Server), "MCPServer"),
-        Protocol::A2a => (world.agent(route.key).cloned().map(Destination::Agent), "Agent"),
-        Protocol::Llm => (world.llm_provider(route.key).cloned().map(Destination::Provider), "LLMProvider"),
+        Protocol::Mcp => (world.mcp_server(route.key).cloned().map(Destination::Server), Kind::McpServer),
+        Protocol::A2a => (world.agent(route.key).cloned().map(Destination::Agent), Kind::Agent),
+        Protocol::Llm => {
+            (world.llm_provider(route.key).cloned().map(Destination::Provider), Kind::LlmProvider)
+        }
     };
-    found.ok_or_else(|| Refusal::new(Code::ResourceUnknown, format!("no {kind} {} is registered", route.key)))
+    found.ok_or_else(|| world.absent(kind, route.key, Code::ResourceUnknown))
 }
 
 impl<'a> Message<'a> {

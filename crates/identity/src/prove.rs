@@ -31,7 +31,7 @@ use self::claims::{Claims, HopClaims};
 use self::fetch::Fetcher;
 use self::remote::Remote;
 use self::source::Source;
-use self::token::{Token, shown};
+use self::token::{Kind, Token, shown};
 use self::verified::Verified;
 use crate::issue::local::{LOCAL_ISSUER, LocalIdentity};
 use crate::issue::mint::Mint;
@@ -244,6 +244,7 @@ impl Authenticator {
             .await;
         }
         let source = self.source(snapshot, claims::name(&payload, "iss")?)?;
+        token.check_kind(if matches!(source, Source::Mint(_)) { Kind::Hop } else { Kind::Issued })?;
         let keys = source.verify(&token, now).await?;
         let claims = Claims::read(&payload)?;
         claims.times.check(now)?;

@@ -2,6 +2,7 @@
 
 pub mod issuer;
 pub mod name;
+pub(crate) mod network;
 pub mod person;
 pub mod special_purpose;
 pub mod spiffe_id;

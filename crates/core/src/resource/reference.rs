@@ -103,6 +103,12 @@ impl ObjectKey {
         Self { kind: object.kind(), namespace: namespace.clone(), name: name.clone() }
     }
 
+    /// Of an object of this kind and `namespace/name`.
+    pub(crate) fn named(kind: Kind, name: &str) -> Option<Self> {
+        let (namespace, name) = name.split_once('/')?;
+        Some(Self { kind, namespace: namespace.into(), name: name.into() })
+    }
+
     pub(crate) fn of_reference(object: &ObjectRef) -> Self {
         Self { kind: object.kind, namespace: object.namespace.clone(), name: object.name.clone() }
     }

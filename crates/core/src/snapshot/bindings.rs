@@ -30,9 +30,11 @@ pub(crate) struct Bindings {
 
 /// That an object lists an identity.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Claim {
-    pub(crate) object: ObjectRef,
-    pub(crate) origin: Origin,
+pub struct Claim {
+    /// Which object.
+    pub object: ObjectRef,
+    /// Where it stands.
+    pub origin: Origin,
 }
 
 impl Claim {
@@ -102,27 +104,31 @@ impl Bindings {
 
     /// Who claims an identity that is contested, sorted; empty of any other.
     pub(crate) fn claims(&self, identity: &Identity) -> &[Claim] {
-        let bound = match identity {
-            Identity::Spiffe(id) => self.at_spiffe(id),
-            Identity::Oidc { issuer, subject, .. } => self.at_oidc(issuer, subject),
-            Identity::ServiceAccount { namespace, name } => self.at_service_account(namespace, name),
-        };
-        match bound {
-            Some(Bound::Nobody(claims)) => claims,
-            _ => &[],
+        match identity {
+            Identity::Spiffe(id) => self.claims_on_spiffe(id),
+            Identity::Oidc { issuer, subject, .. } => self.claims_on_oidc(issuer, subject),
+            Identity::ServiceAccount { namespace, name } => self.claims_on_service_account(namespace, name),
         }
     }
 
-    pub(crate) fn is_contested_spiffe(&self, id: &str) -> bool {
-        self.has_contests && self.at_spiffe(id).is_some_and(Bound::is_contested)
+    pub(crate) fn claims_on_spiffe(&self, id: &str) -> &[Claim] {
+        self.claims_at(|this| this.at_spiffe(id))
     }
 
-    pub(crate) fn is_contested_oidc(&self, issuer: &str, subject: &str) -> bool {
-        self.has_contests && self.at_oidc(issuer, subject).is_some_and(Bound::is_contested)
+    pub(crate) fn claims_on_oidc(&self, issuer: &str, subject: &str) -> &[Claim] {
+        self.claims_at(|this| this.at_oidc(issuer, subject))
     }
 
-    pub(crate) fn is_contested_service_account(&self, namespace: &str, name: &str) -> bool {
-        self.has_contests && self.at_service_account(namespace, name).is_some_and(Bound::is_contested)
+    pub(crate) fn claims_on_service_account(&self, namespace: &str, name: &str) -> &[Claim] {
+        self.claims_at(|this| this.at_service_account(namespace, name))
+    }
+
+    /// Nothing is looked up where nothing is contested, as nearly always.
+    fn claims_at<'a>(&'a self, at: impl FnOnce(&'a Self) -> Option<&'a Bound>) -> &'a [Claim] {
+        match self.has_contests.then(|| at(self)).flatten() {
+            Some(Bound::Nobody(claims)) => claims,
+            Some(Bound::One(_)) | None => &[],
+        }
     }
 
     pub(crate) fn by_spiffe(&self, id: &str) -> Option<&Principal> {
@@ -148,10 +154,6 @@ impl Bound {
             Self::One(principal) => Some(principal),
             Self::Nobody(_) => None,
         }
-    }
-
-    const fn is_contested(&self) -> bool {
-        matches!(self, Self::Nobody(_))
     }
 
     fn contest(&mut self, claim: Claim) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use cedar_policy::{Effect, PolicySet, ValidationWarning};
+use cedar_policy::{Effect, EntityUid, PolicySet, ValidationError, ValidationWarning};
 use miette::Diagnostic;
 
 use super::depth::{self, TooDeep};
@@ -12,7 +12,7 @@ use crate::authorize::{self, Named};
 use crate::decide::membership::Unclear;
 use crate::decide::schema;
 use crate::decide::statement::{NotCompiled, Reach, Statement};
-use crate::resource::Policy;
+use crate::resource::{Policy, nearest};
 
 /// Maximum length of the text of one `Policy` object in bytes. Etcd's limit for an object is 1.5 MB; a policy that a person has read is shorter.
 pub const MAX_CEDAR: usize = 65_536;
@@ -80,6 +80,14 @@ impl Place {
 }
 
 impl Problem {
+    /// The same with another word on what to write, where there is one.
+    fn helped(self, with: Option<String>) -> Self {
+        match self {
+            Self::Invalid { place, message, help } => Self::Invalid { place, message, help: with.or(help) },
+            other => other,
+        }
+    }
+
     /// What to write instead.
     pub(crate) fn fix(&self) -> String {
         match self {
@@ -228,7 +236,11 @@ fn check(set: &PolicySet, text: &str) -> Result<Vec<String>, Problem> {
     let result = schema::validate(set).map_err(|message| Problem::Fault { message: message.to_owned() })?;
     // Cedar reports them in no order; a file that did not change must not say something else at every load.
     if let Some(error) = result.validation_errors().min_by_key(|error| in_order(*error)) {
-        return Err(invalid(error, &error.to_string(), text));
+        let problem = invalid(error, &error.to_string(), text);
+        return Err(match error {
+            ValidationError::UnrecognizedActionId(error) => problem.helped(known_action(&error.to_string())),
+            _ => problem,
+        });
     }
     let mut warnings: Vec<_> = result.validation_warnings().collect();
     warnings.sort_by_cached_key(|warning| in_order(*warning));
@@ -261,6 +273,21 @@ fn in_order(diagnostic: &dyn Diagnostic) -> (Option<usize>, String) {
 fn invalid(diagnostic: &dyn Diagnostic, message: &str, text: &str) -> Problem {
     let help = diagnostic.help().map(|help| help.to_string());
     Problem::Invalid { place: Place::of(diagnostic, text), message: without_id(message).to_owned(), help }
+}
+
+/// What to write instead of an unknown action. Cedar's own suggestion compares the name with the whole of `Action::"…"`, so that
+/// short names win, and takes the first of its map, which is another at each start. Its error tells the action by its text only.
+fn known_action(message: &str) -> Option<String> {
+    let unknown: EntityUid = without_id(message).split_once('`')?.1.rsplit_once('`')?.0.parse().ok()?;
+    let actions = schema::actions().ok()?;
+    let mut known: Vec<String> =
+        actions.iter().map(|action| action.uid().id().unescaped().to_owned()).collect();
+    known.sort_unstable();
+    let near = nearest(known.iter().map(String::as_str), unknown.id().unescaped());
+    Some(match near {
+        Some(near) => format!("did you mean Action::\"{near}\"?"),
+        None => format!("write one of the actions of the schema: {}", known.join(", ")),
+    })
 }
 
 /// Without ``for policy `policy0`, ``: the object and the place say it better.

@@ -16,7 +16,11 @@ pub(super) struct Contest {
     pub(super) places: Places,
     /// Sorted, so that no order of the objects shows.
     pub(super) refusing: Vec<Refusing>,
+    pub(super) contested: Names,
 }
+
+/// Names that several objects have, each with the places of these, sorted.
+pub(super) type Names = HashMap<ObjectKey, BTreeSet<String>>;
 
 impl Contest {
     /// Decides which of the `good` objects are in force: those whose name no other object has, be it malformed or held from `last`.
@@ -30,7 +34,7 @@ impl Contest {
         if contested.is_empty() {
             refusing::report(&refusing, rejected);
             let (objects, made) = good.into_iter().unzip();
-            return Self { objects, made, places, refusing };
+            return Self { objects, made, places, refusing, ..Self::default() };
         }
         refusing.iter_mut().for_each(|one| one.contested |= contested.contains(&one.key()));
         let mut contest = Self::default();
@@ -46,15 +50,15 @@ impl Contest {
         }
         refusing.sort_by(|a, b| (&a.object, a.digest, &a.origin).cmp(&(&b.object, b.digest, &b.origin)));
         contest.refusing = refusing;
-        contest.report(&contested, rejected);
+        contest.contested = contest.report(&contested, rejected);
         contest
     }
 
     /// Says of each contested object where the others of its name are.
-    fn report(&self, contested: &HashSet<ObjectKey>, rejected: &mut Vec<Rejection>) {
+    fn report(&self, contested: &HashSet<ObjectKey>, rejected: &mut Vec<Rejection>) -> Names {
         let (named, held): (Vec<&Refusing>, Vec<&Refusing>) =
             self.refusing.iter().partition(|one| contested.contains(&one.key()));
-        let mut claims: HashMap<ObjectKey, BTreeSet<String>> = HashMap::with_capacity(contested.len());
+        let mut claims = Names::with_capacity(contested.len());
         let malformed = rejected.iter().filter_map(|fault| {
             Some((ObjectKey::of_reference(fault.object.reference()?), fault.origin.to_string()))
         });
@@ -70,6 +74,7 @@ impl Contest {
         }
         let held: Vec<Refusing> = held.into_iter().cloned().collect();
         refusing::report(&held, rejected);
+        claims
     }
 }
 

@@ -33,7 +33,7 @@ impl NamesLookedUp {
         // Sets of other namespaces are out of its reach anyway.
         let is_in_reach =
             |name: &&Granting| policy.scope == Scope::Cluster || !matches!(&*name.of, "ToolSet" | "ModelSet");
-        let elsewhere = granting.into_iter().filter(is_in_reach).filter_map(|name| {
+        let elsewhere = granting.iter().copied().filter(is_in_reach).filter_map(|name| {
             let mut namespaces = borne.namespaces_of(name);
             namespaces.retain(|namespace| !granted.contains(namespace));
             (!namespaces.is_empty()).then(|| (name.clone(), namespaces))
@@ -45,9 +45,19 @@ impl NamesLookedUp {
             let name = id.split_once('/').map_or(id, |(_, name)| name);
             elsewhere.iter().any(|(said, _)| *said.of == *of && *said.name == *name)
         };
+        // A name that its policy writes without a namespace became one of each namespace that may bear it. It is enough that
+        // one of them does; where none does, that is said once, of the policy's own.
+        let all_are_meant = policy.members.are_all();
+        let is_borne = |literal: &EntityUid| match made_of(&granting, &granted, literal) {
+            None => borne.knows(registered, literal) || !all_are_meant && is_written(&granting, literal),
+            Some((name, namespace)) => {
+                *namespace != policy.meta.namespace
+                    || borne.namespaces_of(name).iter().any(|bears| granted.contains(bears))
+            }
+        };
         let literals = compiled.statements.iter().flat_map(|statement| &statement.literals);
         let unborne: BTreeSet<_> =
-            literals.filter(|literal| !borne.knows(registered, literal) && !is_said(literal)).collect();
+            literals.filter(|literal| !is_borne(literal) && !is_said(literal)).collect();
         Self { unborne: unborne.into_iter().cloned().collect(), elsewhere }
     }
 
@@ -56,4 +66,23 @@ impl NamesLookedUp {
         let elsewhere = self.elsewhere.iter();
         unborne.chain(elsewhere.map(|(name, namespaces)| reject::borne_elsewhere(policy, name, namespaces)))
     }
+}
+
+/// Whether a policy writes the name like this, so that others were made of it.
+fn is_written(granting: &BTreeSet<&Granting>, literal: &EntityUid) -> bool {
+    let (of, id) = (literal.type_name().basename(), literal.id().unescaped());
+    granting.iter().any(|written| *written.of == *of && *written.name == *id)
+}
+
+/// The name that a policy writes, and the namespace with which it became `literal`.
+fn made_of<'a>(
+    granting: &BTreeSet<&'a Granting>,
+    granted: &'a [Arc<str>],
+    literal: &EntityUid,
+) -> Option<(&'a Granting, &'a Arc<str>)> {
+    let (namespace, name) = literal.id().unescaped().split_once('/')?;
+    let namespace = granted.iter().find(|one| ***one == *namespace)?;
+    let of = literal.type_name().basename();
+    let written = granting.iter().copied().find(|written| *written.of == *of && *written.name == *name)?;
+    Some((written, namespace))
 }

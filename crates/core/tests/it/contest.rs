@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vidimus_core::call::{Action, Target};
-use vidimus_core::refusal::Code;
+use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::policy::Scope;
-use vidimus_core::resource::{Agent, Identity, Object, Origin, Rejection, Subject};
+use vidimus_core::resource::{Agent, Identity, Kind, Object, Origin, Rejection, Subject};
 use vidimus_core::snapshot::{CLOSED_ID, Configuration, QUARANTINE_ID, Snapshot};
 
 use crate::generate::{self, Dice};
@@ -119,7 +119,7 @@ fn what_has_a_contested_name_is_not_used() {
         assert!(world.agent("a/bot").is_none() && world.service("a/bot").is_none(), "{kind}");
         assert!(world.mcp_server("a/bot").is_none() && world.llm_provider("a/bot").is_none(), "{kind}");
         assert!(world.principal_by_spiffe("spiffe://t/bot").is_none());
-        assert_eq!(world.is_contested_spiffe("spiffe://t/bot"), kind == "Agent");
+        assert_eq!(!world.claims_on_spiffe("spiffe://t/bot").is_empty(), kind == "Agent");
         assert_eq!(rejected.len(), 2);
         assert!(
             rejected.iter().all(|one| one.object.to_string() == format!("{kind} a/bot")),
@@ -133,6 +133,51 @@ fn what_has_a_contested_name_is_not_used() {
         Object::Service(Arc::new(service("a", "x"))),
     ]);
     assert!(rejected.is_empty());
+}
+
+/// Who looks for what is contested is told that it is, by what, and what to do; not that it is missing.
+#[test]
+fn what_is_contested_is_not_said_to_be_missing() {
+    let twice = |object: Object| [in_file("1", object.clone()), in_file("2", object)];
+    let (world, _) = both_orders(
+        &[
+            twice(Object::McpServer(Arc::new(server("a", "twice")))).to_vec(),
+            vec![agent_in("3", "one", "spiffe://t/same"), agent_in("4", "other", "spiffe://t/same")],
+            twice(agent_in("", "bot", "spiffe://t/bot")).to_vec(),
+        ]
+        .concat(),
+    );
+    let said = |refusal: Refusal| (refusal.code, refusal.message.to_string(), refusal.detail);
+    let name = "several records have the name MCPServer a/twice, so none of them is used";
+    assert_eq!(
+        said(world.absent(Kind::McpServer, "a/twice", Code::ResourceUnknown)),
+        (Code::NameContested, name.to_owned(), Some("they are at 1:1, 2:1".to_owned()))
+    );
+    for (kind, name) in [(Kind::Agent, "a/twice"), (Kind::McpServer, "a/none"), (Kind::McpServer, "none")] {
+        let expected = (Code::ResourceUnknown, format!("no {kind} {name} is registered"), None);
+        assert_eq!(said(world.absent(kind, name, Code::ResourceUnknown)), expected);
+    }
+    let claims = world.claims_on_spiffe("spiffe://t/same");
+    assert_eq!(
+        said(Snapshot::contested("spiffe://t/same", claims)),
+        (
+            Code::IdentityContested,
+            "Agent a/one and Agent a/other claim spiffe://t/same, so it proves none of them".to_owned(),
+            Some("claimed by Agent a/one (3:1), Agent a/other (4:1)".to_owned())
+        )
+    );
+    let claims = world.claims_on_spiffe("spiffe://t/bot");
+    assert_eq!(
+        said(Snapshot::contested("spiffe://t/bot", claims)),
+        (
+            Code::IdentityContested,
+            "spiffe://t/bot is claimed by Agent a/bot, which is not in force, so it proves nobody".to_owned(),
+            Some("claimed by Agent a/bot (1:1), Agent a/bot (2:1)".to_owned())
+        )
+    );
+    for code in [Code::NameContested, Code::IdentityContested] {
+        assert!(code.next().contains("rename"), "{}", code.next());
+    }
 }
 
 #[test]
@@ -181,9 +226,9 @@ fn a_contested_identity_proves_nobody() {
         assert!(world.principal_by_oidc("https://i", "s").is_none());
         assert!(world.principal_by_service_account("n", "sa").is_none());
         let contested = [
-            world.is_contested_spiffe("spiffe://t/x"),
-            world.is_contested_oidc("https://i", "s"),
-            world.is_contested_service_account("n", "sa"),
+            !world.claims_on_spiffe("spiffe://t/x").is_empty(),
+            !world.claims_on_oidc("https://i", "s").is_empty(),
+            !world.claims_on_service_account("n", "sa").is_empty(),
         ];
         assert_eq!(contested.iter().filter(|one| **one).count(), 1);
         // What is not contested of them is as it was.
@@ -260,7 +305,8 @@ fn a_contest_is_held_while_one_side_cannot_be_read() {
     let (both, _) = Snapshot::build(bots.to_vec());
     let (held, _) = both.rebuilt(bots[1..].to_vec(), vec![unread("1")]);
     assert!(
-        held.principal_by_spiffe("spiffe://t/bot").is_none() && held.is_contested_spiffe("spiffe://t/bot")
+        held.principal_by_spiffe("spiffe://t/bot").is_none()
+            && !held.claims_on_spiffe("spiffe://t/bot").is_empty()
     );
     let (gone, _) = held.rebuilt(bots[1..].to_vec(), Vec::new());
     assert!(gone.principal_by_spiffe("spiffe://t/bot").is_some());
@@ -309,7 +355,7 @@ fn what_took_the_place_of_a_malformed_object_does_not_replace_it() {
     let others = [agent_in("1", "one", "spiffe://t/other"), bots[1].clone()];
     for (fault, held) in [(named, true), (unread("1"), true), (of_other, false), (unread("3"), false)] {
         let (next, _) = both.rebuilt(others.to_vec(), vec![fault.clone()]);
-        assert_eq!(next.is_contested_spiffe("spiffe://t/bot"), held, "{fault:?}");
+        assert_eq!(!next.claims_on_spiffe("spiffe://t/bot").is_empty(), held, "{fault:?}");
         assert_eq!(next.principal_by_spiffe("spiffe://t/other").is_none(), held, "{fault:?}");
     }
 }

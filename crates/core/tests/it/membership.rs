@@ -113,6 +113,40 @@ fn names_that_others_bear_are_warned_of() {
     assert_eq!(said(&[], &OF_GROUP.replace("\"g\"", "\"a/g\"")), Vec::<String>::new());
 }
 
+/// A policy that grants by a name to members need not have one that bears it in its own namespace, nor in each of theirs.
+#[test]
+fn a_name_that_some_of_those_meant_bear_is_not_missing() {
+    let said = |members: &[&str], text: &str| {
+        let bearing = member("a");
+        let plain = ["n", "x"].map(|namespace| agent(namespace, "bot"));
+        let agents = plain.into_iter().chain([bearing]).collect();
+        let policies = vec![policy_with(Scope::Namespace, members, text)];
+        let (world, _) = Snapshot::build(objects(agents, vec![tools("n")], policies));
+        world.warnings().iter().map(|one| format!("{}: {}", one.value, one.reason)).collect::<Vec<_>>()
+    };
+    let missing = r#"Group::"n/g": nothing registered has this name, so the policy never matches by it"#;
+    let elsewhere = |text: &str| {
+        text == r#"Group::"g": objects of a bear this name too, and are not meant: it is that of their namespace"#
+    };
+    for members in [&["a"][..], &["a", "n"], &["a", "x"], &["*"]] {
+        let warnings = said(members, OF_GROUP);
+        assert!(warnings.iter().all(|text| !text.contains("nothing registered")), "{members:?} {warnings:?}");
+        assert_eq!(warnings.len(), usize::from(members == ["*"]), "{members:?} {warnings:?}");
+    }
+    // It is a grant, where the members are those of others.
+    for members in [&[][..], &["x"], &["n"]] {
+        let warnings = said(members, OF_GROUP);
+        assert!(warnings.len() == 1 && elsewhere(&warnings[0]), "{members:?} {warnings:?}");
+    }
+    // What none of them bears is said once.
+    for members in [&[][..], &["x"], &["a", "x"], &["n", "x"]] {
+        let warnings = said(members, &OF_GROUP.replace("\"g\"", "\"h\""));
+        assert_eq!(warnings, [missing.replace("n/g", "n/h")], "{members:?}");
+    }
+    // A name that is written with its namespace is looked up there, whatever others bear.
+    assert_eq!(said(&["a"], &OF_GROUP.replace("\"g\"", "\"n/g\"")), [missing]);
+}
+
 #[test]
 fn a_name_whose_meaning_cannot_be_told_is_refused() {
     let text = r#"permit (principal, action == Action::"invokeTool", resource) when { (principal in Group::"g") == context.chain.cycle };"#;

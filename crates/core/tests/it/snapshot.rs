@@ -329,3 +329,32 @@ fn what_a_malformed_policy_forbade_stays_forbidden() {
     let (changed, _) = unnamed.rebuilt(with("permit (principal is Service, action, resource);"), Vec::new());
     assert!(!forbidden(&changed));
 }
+
+/// By the letters of the action alone, and the same at every start.
+#[test]
+fn a_misspelt_action_is_answered_with_the_nearest_of_the_schema() {
+    let all = "write one of the actions of the schema: a2a, callAgent, callModel, connectNetwork, connectServer, exec, getPrompt, \
+               invokeTool, kernel, listModels, llm, loadLibrary, mcp, readFile, readResource, writeFile";
+    for (written, fix) in [
+        ("invoketool", "did you mean Action::\"invokeTool\"?"),
+        ("invokeToo", "did you mean Action::\"invokeTool\"?"),
+        ("invoke_tool", "did you mean Action::\"invokeTool\"?"),
+        ("getPromt", "did you mean Action::\"getPrompt\"?"),
+        ("readResourse", "did you mean Action::\"readResource\"?"),
+        ("callagent", "did you mean Action::\"callAgent\"?"),
+        ("connectSever", "did you mean Action::\"connectServer\"?"),
+        ("LLM", "did you mean Action::\"llm\"?"),
+        ("tool", all),
+        ("connect", all),
+        ("a `b` \\\"c", all),
+    ] {
+        for text in [
+            format!("permit (principal, action == Action::\"{written}\", resource);"),
+            format!("permit (principal, action, resource) when {{ action == Action::\"{written}\" }};"),
+        ] {
+            let (_, rejected) = Snapshot::build(vec![cluster(&text)]);
+            let fixes: Vec<&str> = rejected.iter().map(|one| &*one.fix).collect();
+            assert_eq!(fixes, [fix], "{text}");
+        }
+    }
+}

@@ -95,7 +95,8 @@ impl Asked {
 }
 
 /// The caller as `world` has it: its attributes may be others now. `None` where it is not registered any more, where the identity
-/// that it used does not prove it any more, and where it may not act any more for the person it acts for.
+/// that it used does not prove it any more, where it may not act any more for the person it acts for, and where somebody who acted
+/// before it may not act any more.
 pub fn rebound(world: &Snapshot, caller: &Caller) -> Option<Caller> {
     let entity = caller.proven.principal.entity();
     let principal = match entity.kind {
@@ -103,7 +104,8 @@ pub fn rebound(world: &Snapshot, caller: &Caller) -> Option<Caller> {
         _ => Principal::Service(world.service(&entity.id)?.clone()),
     };
     let may_act = |user: &User| principal.may_act_for(&user.issuer);
-    if !still_proves(world, &principal, &caller.proven.identity)
+    if world.check_chain(&caller.chain).is_err()
+        || !still_proves(world, &principal, &caller.proven.identity)
         || !caller.proven.user.as_ref().is_none_or(may_act)
     {
         return None;
@@ -218,6 +220,7 @@ async fn changed(mut changes: watch::Receiver<u64>) -> watch::Receiver<u64> {
 
 #[cfg(test)]
 mod tests {
+    use vidimus_core::caller::Chain;
     use vidimus_core::entity::EntityId;
     use vidimus_core::resource::{Agent, Object, Origin};
 
@@ -228,6 +231,13 @@ mod tests {
 
     fn with_identity() -> Agent {
         Agent { identities: vec![Identity::Spiffe(ID.into())], ..(*agent()).clone() }
+    }
+
+    fn named(name: &str) -> Agent {
+        let mut agent = (*agent()).clone();
+        agent.meta.name = name.into();
+        agent.meta.origin = Origin::file(name, 1);
+        Agent { id: EntityId::new(EntityKind::Agent, format!("finance/{name}")), ..agent }
     }
 
     fn calling(principal: Agent, user: Option<User>) -> Caller {
@@ -244,13 +254,20 @@ mod tests {
     #[test]
     fn an_identity_that_something_else_claims_proves_nobody_any_more() {
         let own = with_identity();
-        let mut other = own.clone();
-        other.meta.name = "other".into();
-        other.meta.origin = Origin::file("other", 1);
-        other.id = EntityId::new(EntityKind::Agent, "finance/other");
+        let other = Agent { identities: own.identities.clone(), ..named("other") };
         let caller = calling(own.clone(), None);
         assert!(rebound(&world(vec![own.clone()]), &caller).is_some());
         assert!(rebound(&world(vec![own, other]), &caller).is_none());
+    }
+
+    #[test]
+    fn who_acted_through_somebody_that_is_out_of_use_goes_on_no_more() {
+        let (own, first) = (with_identity(), Agent { quarantined: false, ..named("first") });
+        let mut caller = calling(own.clone(), None);
+        caller.chain = Arc::new(Chain { actors: vec![first.id.clone()], ..(*caller.chain).clone() });
+        assert!(rebound(&world(vec![own.clone(), first.clone()]), &caller).is_some());
+        assert!(rebound(&world(vec![own.clone()]), &caller).is_none());
+        assert!(rebound(&world(vec![own, Agent { quarantined: true, ..first }]), &caller).is_none());
     }
 
     #[test]

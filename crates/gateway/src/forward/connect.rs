@@ -4,7 +4,6 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::pin::Pin;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -20,7 +19,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tower_service::Service;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::{reached, why_not_called};
+use vidimus_core::resource::{Network, reached, why_not_called};
 
 /// The pooled HTTP client.
 pub(super) type Client = legacy::Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>;
@@ -36,59 +35,20 @@ const ANSWERED: Duration = Duration::from_secs(5);
 /// How often TCP asks, this long apart, before it gives up.
 const PROBES: u32 = 3;
 
-/// A range of addresses in CIDR notation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    bits: u8,
-}
-
-impl Network {
-    /// Whether `address` lies in the range. An IPv4-mapped IPv6 address counts as the IPv4 address it is.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        fn number(address: IpAddr) -> (u128, u8) {
-            match address.to_canonical() {
-                IpAddr::V4(v4) => (u128::from(u32::from(v4)), 32),
-                IpAddr::V6(v6) => (u128::from(v6), 128),
-            }
-        }
-        let (own, width) = number(self.address);
-        let (other, other_width) = number(address);
-        let shift = u32::from(width.saturating_sub(self.bits));
-        let cut = |n: u128| n.checked_shr(shift).unwrap_or(0);
-        width == other_width && cut(own) == cut(other)
-    }
-}
-
-/// The text is not an address or a network in CIDR notation.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a network such as 10.0.0.0/8 or fd00::/8")]
-pub struct NotANetwork(String);
-
-impl FromStr for Network {
-    type Err = NotANetwork;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || NotANetwork(text.to_owned());
-        let (address, bits) = text.split_once('/').map_or((text, None), |(a, b)| (a, Some(b)));
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let width = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.map_or(Ok(width), |bits| bits.parse().map_err(|_| wrong()))?;
-        if bits > width { Err(wrong()) } else { Ok(Self { address, bits }) }
-    }
-}
-
 /// Which addresses an upstream may have: those that the registry lets a record name ([`why_not_called`]), but for what the
-/// installation denies. Private and loopback ones are among them, since that is where agents live.
+/// installation denies, and with what it allows. Private and loopback ones are among them, since that is where agents live.
 #[derive(Clone, Debug, Default)]
 pub struct AddressGuard {
+    /// Wins over what is allowed.
     pub denied: Arc<[Network]>,
+    /// Of the ranges that are else never called. Each lies in one of them.
+    pub allowed: Arc<[Network]>,
 }
 
 impl AddressGuard {
     pub fn allows(&self, address: IpAddr) -> bool {
         let denies = |address| self.denied.iter().any(|network| network.contains(address));
-        why_not_called(address).is_none() && !denies(address) && !denies(reached(address))
+        why_not_called(address, &self.allowed).is_none() && !denies(address) && !denies(reached(address))
     }
 
     /// A literal address in a URL is never resolved, so it is checked here.
@@ -221,7 +181,7 @@ mod tests {
     fn metadata_and_denied_networks_are_out_of_reach() {
         let denied: Vec<Network> =
             ["10.9.0.0/16", "9.9.0.0/16", "fd12::/16"].iter().map(|n| n.parse().expect("network")).collect();
-        let guard = AddressGuard { denied: denied.into() };
+        let guard = AddressGuard { denied: denied.into(), ..AddressGuard::default() };
         for (address, allowed) in [
             ("127.0.0.1", true),
             ("10.1.2.3", true),
@@ -253,8 +213,23 @@ mod tests {
             assert_eq!(guard.allows(address.parse().expect("address")), allowed, "{address}");
         }
         assert!(guard.check_literal("[fe80::1]").is_err() && guard.check_literal("example.com").is_ok());
-        for bad in ["", "10.0.0.0/33", "x/8", "10.0.0.0/x"] {
-            assert!(bad.parse::<Network>().is_err(), "{bad}");
+    }
+
+    #[test]
+    fn what_is_allowed_is_reached_unless_it_is_denied() {
+        let networks = |all: &[&str]| all.iter().map(|n| n.parse().expect("network")).collect();
+        let guard =
+            AddressGuard { denied: networks(&["100.64.9.0/24"]), allowed: networks(&["100.64.0.0/10"]) };
+        for (address, allowed) in [
+            ("100.64.0.1", true),
+            ("::ffff:100.127.0.1", true),
+            ("100.64.9.1", false),
+            ("::ffff:100.64.9.1", false),
+            ("100.100.100.200", false),
+            ("64:ff9b::6440:1", false),
+            ("169.254.0.1", false),
+        ] {
+            assert_eq!(guard.allows(address.parse().expect("address")), allowed, "{address}");
         }
     }
 }

@@ -110,7 +110,7 @@ impl Binding for StreamableHttp {
         // A decided refusal of a request is a JSON-RPC answer: SDKs hand its text to the agent's developer, and keep the
         // session. Everything else has the status that says it to HTTP.
         let answered = refusal.code.class() == Class::Forbidden
-            || matches!(refusal.code, Code::ResourceUnknown | Code::TaskForeign);
+            || matches!(refusal.code, Code::ResourceUnknown | Code::NameContested | Code::TaskForeign);
         error.response(id, answered && id.is_some())
     }
 }

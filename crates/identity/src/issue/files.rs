@@ -1,9 +1,10 @@
 //! Key files: created once, whole, readable by their owner only.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aws_lc_rs::rand;
 use secrecy::SecretString;
@@ -12,6 +13,9 @@ use secrecy::SecretString;
 pub(crate) const PRIVATE: u32 = 0o600;
 /// Mode of files that hold certificates and public keys.
 pub(crate) const PUBLIC: u32 = 0o644;
+/// How long somebody else's lock is waited for: so many times this pause, 10 s in all. What is done under one takes milliseconds.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+const LOCK_TRIES: usize = 2000;
 /// No key file is nearly this large, in bytes.
 const MAX_FILE: u64 = 64 * 1024;
 
@@ -27,6 +31,8 @@ pub enum KeyFileError {
     Exposed { path: PathBuf, mode: u32 },
     #[error("{path}: not {expected}: {reason}", path = path.display())]
     Content { path: PathBuf, expected: &'static str, reason: String },
+    #[error("{path}: another process holds this lock, and does not let go of it", path = path.display())]
+    Locked { path: PathBuf },
     #[error("the random number generator failed")]
     Random,
 }
@@ -42,6 +48,24 @@ impl KeyFileError {
 pub(crate) fn directory(path: &Path) -> Result<(), KeyFileError> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(KeyFileError::io(path, "create the directory"))
+}
+
+/// Locks the file at `path`, made on first use, until what is returned is dropped, or the process ends. It keeps others that lock
+/// the same file away, in this process and in others; not who does not lock it.
+///
+/// Blocks the thread for 10 s at most.
+pub(crate) fn lock(path: &Path) -> Result<File, KeyFileError> {
+    // Never truncated, never removed: who locked a file that is gone keeps nobody away.
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(PRIVATE).open(path);
+    let file = file.map_err(KeyFileError::io(path, "open"))?;
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(KeyFileError::io(path, "lock")(error)),
+        }
+    }
+    Err(KeyFileError::Locked { path: path.to_owned() })
 }
 
 /// The text of a private file; on first use, what `make` gives. Of several processes that start at once one wins, and all read

@@ -3,7 +3,8 @@
 //! A key signs for [`KEY_LIFE`]. The one after it is made and published [`KEY_LEAD`] earlier, so that upstreams that keep a copy
 //! of the key set have it when it begins to sign; the one before it stays published until its last token has ended. So there are
 //! three keys at most. All that is needed to go on is in files: a restart changes nothing, and processes that share the directory
-//! share the keys.
+//! share the keys: what belongs together in the files is read and written under one lock, so that nobody writes over what another
+//! process has just written, and nobody reads half of a turn.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ const RETIRED: Duration = Duration::from_secs(MAX_HOP_TTL.as_secs() + 60 + KEY_L
 const KEY_FILE: &str = "hop-key.pem";
 const NEXT_FILE: &str = "hop-key-next.pem";
 const SCHEDULE_FILE: &str = "hop-keys.json";
+const LOCK_FILE: &str = "hop-keys.lock";
 
 /// The keys of one time.
 #[derive(Debug)]
@@ -67,6 +69,18 @@ struct Retired {
 impl Keys {
     /// What is in `directory`. The first key is made on first use.
     pub(super) fn open(directory: &Path) -> Result<Self, KeyFileError> {
+        let _locked = files::lock(&directory.join(LOCK_FILE))?;
+        Self::read(directory)
+    }
+
+    /// Does what is due at `now`, in the files, and gives what is then in them.
+    pub(super) fn turned(directory: &Path, now: UnixMillis) -> Result<Self, KeyFileError> {
+        let _locked = files::lock(&directory.join(LOCK_FILE))?;
+        Self::read(directory)?.turn(directory, now)?;
+        Self::read(directory)
+    }
+
+    fn read(directory: &Path) -> Result<Self, KeyFileError> {
         let current = SigningKey::open(&directory.join(KEY_FILE), TYPE)?;
         let path = directory.join(NEXT_FILE);
         let next = files::read(&path, files::PRIVATE)?;
@@ -86,8 +100,8 @@ impl Keys {
         Ok(Self { current, next, schedule, published: Arc::new(published), jwks })
     }
 
-    /// Does what is due at `now`, in the files. What is then in them is to be opened again.
-    pub(super) fn turn(&self, directory: &Path, now: UnixMillis) -> Result<(), KeyFileError> {
+    /// Does what is due at `now`, in the files. What is then in them is to be read again.
+    fn turn(&self, directory: &Path, now: UnixMillis) -> Result<(), KeyFileError> {
         let mut schedule = self.schedule_at(now.0);
         let age = now.0.saturating_sub(schedule.since);
         if self.next.is_none() {

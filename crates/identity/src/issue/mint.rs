@@ -27,7 +27,7 @@ use crate::prove::keys::KeySet;
 /// The maximum life of a hop's token.
 pub const MAX_HOP_TTL: Duration = Duration::from_secs(120);
 /// See the head of this file.
-pub(super) const TYPE: &str = "at+jwt";
+pub(crate) const TYPE: &str = "at+jwt";
 
 /// What a token says of its hop.
 #[derive(Clone, Copy, Debug)]
@@ -89,13 +89,13 @@ impl Mint {
     }
 
     /// Does what is due for the keys at `now`: makes and publishes the next one, signs with it, gives up the one before
-    /// ([`crate::KEY_LIFE`]). To be called at the start and every [`crate::KEY_LOOK`]; also takes up what another process of this directory did.
+    /// ([`crate::KEY_LIFE`]). To be called at the start and every [`crate::KEY_LOOK`]; also takes up what another process of this directory did. Reads
+    /// and writes files, and waits for such a process where it is at the same (10 s at most).
     ///
     /// # Errors
     /// When a file cannot be read or written; the present keys then stay.
     pub fn turn_keys(&self, now: UnixMillis) -> Result<(), KeyFileError> {
-        Keys::open(&self.directory)?.turn(&self.directory, now)?;
-        let turned = Keys::open(&self.directory)?;
+        let turned = Keys::turned(&self.directory, now)?;
         // The same keys stay the same set, so that verified tokens stay known.
         let present = self.keys.load();
         if turned.jwks != present.jwks || turned.current.public != present.current.public {

@@ -7,6 +7,7 @@
 //! - a per-hop token is the principal it was minted for, continuing the chain, and its user under that same condition;
 //! - a JWT-SVID is its workload, as an X.509-SVID is; beside one it must be of the same workload;
 //! - two credentials that each name a principal are ambiguous, and a person's token alone is nobody;
+//! - a chain goes on only while everybody who acted in it may still act;
 //! - what is proven ends when the first credential that was needed to prove it ends.
 
 use std::fmt::Write as _;
@@ -16,8 +17,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use vidimus_core::caller::{Chain, Proven, UnixMillis, User};
 use vidimus_core::entity::EntityKind;
 use vidimus_core::refusal::{self, Code, Refusal};
-use vidimus_core::resource::{Identity, Principal};
-use vidimus_core::snapshot::Snapshot;
+use vidimus_core::resource::{Identity, Kind, Principal};
+use vidimus_core::snapshot::{Claim, Snapshot};
 
 use super::claims::{Actor, Claims, HopClaims};
 use super::token::shown;
@@ -45,7 +46,12 @@ struct Bound {
 impl Registry<'_> {
     /// Whom the evidence proves. A refusal says what it proved all the same.
     pub(crate) fn bind(&self, bearer: Option<&Verified>, peer: Option<&PeerSvid>) -> Result<Proven, Refusal> {
-        let bound = self.principal_of(bearer, peer).map_err(|refusal| match named(bearer, peer) {
+        let bound = self.principal_of(bearer, peer).and_then(|bound| {
+            // A cached credential is bound again for each configuration, so this is looked at once for each.
+            bound.delegated.as_ref().map_or(Ok(()), |chain| self.snapshot.check_chain(chain))?;
+            Ok(bound)
+        });
+        let bound = bound.map_err(|refusal| match named(bearer, peer) {
             Some(named) => refusal.of(named),
             None => refusal,
         })?;
@@ -79,25 +85,25 @@ impl Registry<'_> {
 
     fn registered_svid(&self, id: &SpiffeId) -> Result<&Principal, Refusal> {
         let id = id.as_str();
-        self.snapshot.principal_by_spiffe(id).ok_or_else(|| {
-            if self.snapshot.is_contested_spiffe(id) {
-                return contested(id);
+        self.snapshot.principal_by_spiffe(id).ok_or_else(|| match self.snapshot.claims_on_spiffe(id) {
+            [] => {
+                Refusal::new(Code::PrincipalUnknown, format!("no principal is registered with {}", shown(id)))
             }
-            Refusal::new(Code::PrincipalUnknown, format!("no principal is registered with {}", shown(id)))
+            claims => Snapshot::contested(&shown(id), claims),
         })
     }
 
     /// The caller is whom the token was minted for. With an SVID, it must be the same.
     fn hop(&self, hop: &HopClaims, peer: Option<&PeerSvid>) -> Result<Bound, Refusal> {
         let key = &*hop.destination.id;
-        let principal = match hop.destination.kind {
-            EntityKind::Agent => self.snapshot.agent(key).cloned().map(Principal::Agent),
-            EntityKind::Service => self.snapshot.service(key).cloned().map(Principal::Service),
+        let (principal, kind) = match hop.destination.kind {
+            EntityKind::Agent => (self.snapshot.agent(key).cloned().map(Principal::Agent), Kind::Agent),
+            EntityKind::Service => {
+                (self.snapshot.service(key).cloned().map(Principal::Service), Kind::ServiceIdentity)
+            }
             _ => return Err(not_for_caller(hop)),
         };
-        let principal = principal.ok_or_else(|| {
-            Refusal::new(Code::PrincipalUnknown, format!("{} is not registered any more", hop.destination))
-        })?;
+        let principal = principal.ok_or_else(|| self.snapshot.absent(kind, key, Code::PrincipalUnknown))?;
         if let Some(user) = &hop.user {
             may_act_for(&principal, &user.issuer)?;
         }
@@ -220,17 +226,19 @@ impl Registry<'_> {
                 ),
             )),
             // What is contested is not somebody else's either: its token is no person's.
-            _ if self.is_contested(issuer, subject) => Err(contested(&oidc(issuer, subject))),
-            (one, other) => Ok(one.or(other)),
+            (one, other) => match self.claims(issuer, subject) {
+                [] => Ok(one.or(other)),
+                claims => Err(Snapshot::contested(&shown(&oidc(issuer, subject)), claims)),
+            },
         }
     }
 
-    /// Whether several objects claim the subject, or the ServiceAccount, that (issuer, subject) names.
-    fn is_contested(&self, issuer: &str, subject: &str) -> bool {
-        let account = self.service_account(issuer, subject);
-        self.snapshot.is_contested_oidc(issuer, subject)
-            || account
-                .is_some_and(|(namespace, name)| self.snapshot.is_contested_service_account(namespace, name))
+    /// Who claims the subject, or the ServiceAccount, that (issuer, subject) names, where it is contested.
+    fn claims(&self, issuer: &str, subject: &str) -> &[Claim] {
+        match (self.snapshot.claims_on_oidc(issuer, subject), self.service_account(issuer, subject)) {
+            ([], Some((namespace, name))) => self.snapshot.claims_on_service_account(namespace, name),
+            (claims, _) => claims,
+        }
     }
 
     fn service_account<'t>(&self, issuer: &str, subject: &'t str) -> Option<(&'t str, &'t str)> {
@@ -304,14 +312,6 @@ fn transaction(claims: &Claims) -> Arc<str> {
         let _ = write!(id, "{byte:02x}");
     }
     id.into()
-}
-
-fn contested(identity: &str) -> Refusal {
-    let message = format!(
-        "several registered objects claim {}, so it proves none of them; whoever keeps the records must correct them",
-        shown(identity)
-    );
-    Refusal::new(Code::CredentialAmbiguous, message)
 }
 
 fn nobody(issuer: &str, subject: &str) -> Refusal {

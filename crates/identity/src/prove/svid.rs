@@ -11,7 +11,7 @@ use super::cache::Trusted;
 use super::claims::Times;
 use super::keys::Algorithm;
 use super::source::Source;
-use super::token::{Token, malformed};
+use super::token::{Kind, Token, malformed};
 use super::verified::Verified;
 use crate::spiffe::SpiffeId;
 use crate::tls::TrustStore;
@@ -25,6 +25,7 @@ pub(crate) async fn verify(
     payload: &Json<'_>,
     (now, accepted, base): (UnixMillis, &[Arc<str>], &str),
 ) -> Result<Trusted, Refusal> {
+    token.check_kind(Kind::Svid)?;
     // Section 2.1 has no others. Which of RSA and ECDSA a key takes is bound to the key.
     if token.algorithm == Algorithm::EdDsa {
         let message = "algorithm EdDSA is not one of a JWT-SVID (JWT-SVID section 2.1)";

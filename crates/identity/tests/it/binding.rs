@@ -378,8 +378,11 @@ async fn a_contested_identity_proves_nobody_and_says_so() {
         world.bearer(&world.token(json!({ "sub": "anna", "act": { "sub": "bot-1" } }))).await,
     ] {
         let refusal = refused.unwrap_err();
-        assert_eq!(refusal.code, Code::CredentialAmbiguous);
-        assert!(refusal.message.contains("several registered objects claim"), "{refusal}");
+        assert_eq!(refusal.code, Code::IdentityContested);
+        for claimant in ["Agent finance/intruder", "Agent finance/invoice-bot"] {
+            assert!(refusal.message.contains(claimant), "{refusal}");
+        }
+        assert!(refusal.code.next().contains("rename"), "{}", refusal.code.next());
     }
     // What is not contested is as it was.
     let proven = world.at(None, Some(&intruder), 0).await.unwrap();

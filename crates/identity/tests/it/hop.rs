@@ -13,7 +13,8 @@ use vidimus_core::caller::{Caller, Chain, MAX_DEPTH, Proven, UnixMillis, User};
 use vidimus_core::entity::EntityId;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::Code;
-use vidimus_core::resource::Principal;
+use vidimus_core::resource::{Origin, Principal, check};
+use vidimus_core::snapshot::Snapshot;
 use vidimus_identity::{KEY_LEAD, KEY_LIFE, KEY_LOOK, KeyFileError, Mint, MintError};
 use vidimus_testkit::issuer::compact;
 use vidimus_testkit::permit::permit;
@@ -65,18 +66,40 @@ fn mint_for(mint: &Mint, permit: &Permit, seconds: u64) -> String {
 /// A token of a hop from invoice-bot for Anna, signed with the mint's own key, with these claims in place of the right ones. So
 /// it can say what no permit gives.
 fn signed(world: &World, over: Value) -> String {
-    let pem = std::fs::read(world.directory.path().join("hop-key.pem")).unwrap();
-    let key = EncodingKey::from_ec_pem(&pem).unwrap();
-    let good = json!({
+    let mut claims = merged(good(), over);
+    // An absent user is not one that is null.
+    claims.as_object_mut().unwrap().retain(|name, value| name != "sub_id" || !value.is_null());
+    jsonwebtoken::encode(&header(world), &claims, &own_key(world)).unwrap()
+}
+
+/// The same with the right claims, and exactly these members besides `alg` and `kid`.
+pub(crate) fn with_header(world: &World, over: &Value) -> String {
+    let own = json!({ "alg": "ES256", "kid": header(world).kid });
+    let mut header = merged(own, over.clone());
+    header.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let message = format!("{}.{}", encode(&header), encode(&good()));
+    let signature =
+        jsonwebtoken::crypto::sign(message.as_bytes(), &own_key(world), Algorithm::ES256).unwrap();
+    format!("{message}.{signature}")
+}
+
+fn good() -> Value {
+    json!({
         "iss": HOPS, "sub": "anna", "aud": "x", "dst": "Agent/finance/summarizer", "email": "anna@example.com",
         "sub_id": { "format": "iss_sub", "iss": "urn:vidimus:local", "sub": "anna" },
         "act": { "sub": "Agent/finance/invoice-bot" }, "depth": 1, "txn": "t", "txn_iat": 1, "jti": "j",
         "iat": now().0 / 1000, "exp": now().0 / 1000 + 60,
-    });
-    let mut claims = merged(good, over);
-    // An absent user is not one that is null.
-    claims.as_object_mut().unwrap().retain(|name, value| name != "sub_id" || !value.is_null());
-    jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &key).unwrap()
+    })
+}
+
+fn header(world: &World) -> Header {
+    let kid = published(&world.mint).first().cloned();
+    Header { typ: Some("at+jwt".to_owned()), kid, ..Header::new(Algorithm::ES256) }
+}
+
+fn own_key(world: &World) -> EncodingKey {
+    EncodingKey::from_ec_pem(&std::fs::read(world.directory.path().join("hop-key.pem")).unwrap()).unwrap()
 }
 
 fn token(hop: &vidimus_identity::HopToken) -> String {
@@ -231,6 +254,93 @@ async fn a_chain_that_is_too_deep_is_refused_as_that() {
     let token = |actors: usize| signed(&world, json!({ "act": nested(actors), "depth": actors }));
     assert_eq!(code(&world.bearer(&token(MAX_DEPTH)).await), Ok("Agent/finance/summarizer".to_owned()));
     assert_eq!(code(&world.bearer(&token(MAX_DEPTH + 1)).await), Err(Code::DelegationTooDeep));
+}
+
+/// An agent out of use is out of use at once, also as one that acted before: whoever it called goes no further for it.
+#[tokio::test]
+async fn a_chain_goes_on_only_through_those_who_may_still_act() {
+    let mut world = World::new();
+    let objects = crate::world::objects(&world.issuer.issuer(), &world.foreign.issuer());
+    let snapshot = |objects: &[Value]| {
+        let objects = objects.iter().map(|object| check(&Origin::default(), object).unwrap()).collect();
+        Snapshot::build(objects).0
+    };
+    type Change = fn(&mut Vec<Value>, &str);
+    fn named<'a>(objects: &'a mut [Value], name: &str) -> &'a mut Value {
+        objects.iter_mut().find(|object| object["metadata"]["name"] == name).unwrap()
+    }
+    let changes: [(&str, Change, &str); 5] = [
+        ("quarantined", |all, name| named(all, name)["spec"]["quarantined"] = json!(true), "is quarantined"),
+        (
+            "removed",
+            |all, name| all.retain(|one| one["metadata"]["name"] != name),
+            "is not registered any more",
+        ),
+        (
+            "of a contested name",
+            |all, name| {
+                let twice = named(all, name).clone();
+                all.push(twice);
+            },
+            "has a name that several records have",
+        ),
+        (
+            "of a contested identity",
+            |all, name| {
+                let mut thief = named(all, name).clone();
+                thief["metadata"]["name"] = json!("thief");
+                all.push(thief);
+            },
+            "has an identity that several records claim",
+        ),
+        (
+            "of another kind now",
+            |all, name| {
+                let mut other = json!({
+                    "apiVersion": "vidimus.dev/v1alpha1", "kind": "ServiceIdentity",
+                    "metadata": { "name": name, "namespace": "finance" },
+                    "spec": { "owner": "first.last@example.com", "team": "finance", "riskLevel": "low",
+                          "identities": [{ "spiffe": "spiffe://corp.example/other" }] },
+                });
+                if named(all, name)["kind"] == "ServiceIdentity" {
+                    other["kind"] = json!("Agent");
+                    other["spec"]["purpose"] = json!("a test");
+                }
+                *named(all, name) = other;
+            },
+            "is not registered any more",
+        ),
+    ];
+    // At the beginning, in the middle and at the end of the chain; the caller, summarizer, is none of them.
+    let chain = chain(&["Service/finance/reporting", "Agent/finance/tenant"]);
+    let token = minted(&world, &world.mint, &chain);
+    for actor in ["Service/finance/reporting", "Agent/finance/tenant", "Agent/finance/invoice-bot"] {
+        let name = actor.rsplit('/').next().unwrap();
+        for (what, change, why) in changes {
+            // It is known, so what is kept of it is not believed either.
+            world.snapshot = snapshot(&objects);
+            assert_eq!(code(&world.bearer(&token).await), Ok("Agent/finance/summarizer".to_owned()));
+            let mut changed = objects.clone();
+            change(&mut changed, name);
+            world.snapshot = snapshot(&changed);
+            let refusal = world.bearer(&token).await.expect_err(what);
+            assert_eq!(refusal.code, Code::ActorRevoked, "{actor} {what}");
+            assert!(refusal.message.contains(actor) && refusal.message.contains(why), "{what}: {refusal}");
+            assert_eq!(&*refusal.proven.unwrap().identity, "hop:Agent/finance/summarizer");
+        }
+    }
+    // Nothing of that is said of those who are not in the chain.
+    let mut changed = objects.clone();
+    named(&mut changed, "twice")["spec"]["quarantined"] = json!(true);
+    world.snapshot = snapshot(&changed);
+    assert_eq!(code(&world.bearer(&token).await), Ok("Agent/finance/summarizer".to_owned()));
+    // A chain that an issuer names is one too (RFC 8693): here its first actor is quarantined.
+    let foreign = world.token(json!({ "sub": "anna", "act": { "sub": "bot-1", "act": { "sub": "bot-2" } } }));
+    assert_eq!(code(&world.bearer(&foreign).await), Ok("Agent/finance/invoice-bot".to_owned()));
+    let mut changed = objects.clone();
+    named(&mut changed, "summarizer")["spec"]["quarantined"] = json!(true);
+    world.snapshot = snapshot(&changed);
+    assert_eq!(code(&world.bearer(&foreign).await), Err(Code::ActorRevoked));
 }
 
 #[tokio::test]
@@ -475,6 +585,49 @@ fn keys_are_few_whenever_they_are_looked_at_and_none_signs_before_it_was_known()
     assert!(signed.len() >= 5, "{}", signed.len());
 }
 
+/// Four that share a directory, as processes do, turn its keys at the same moments. Whatever one of them signed with is published
+/// by all, until its last token has ended.
+#[test]
+fn keys_that_several_turn_at_once_stay_published_until_their_last_token_ends() {
+    const PROCESSES: usize = 4;
+    const SUCCESSIONS: usize = 25;
+    let directory = tempfile::tempdir().unwrap();
+    let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap();
+    let last_token = millis(Duration::from_secs(120 + 60));
+    // One that makes the next key, one that lets it follow, some while the old one's tokens run.
+    let steps = [millis(KEY_LIFE - KEY_LEAD), millis(KEY_LEAD), 60_000, 60_000, 60_000, 60_001];
+    let together = std::sync::Barrier::new(PROCESSES);
+    // When each key signed last.
+    let signed = std::sync::Mutex::new(std::collections::BTreeMap::new());
+    let process = || {
+        let mint = Mint::open(directory.path(), HOPS).unwrap();
+        let mut time = now().0 / 3_600_000 * 3_600_000;
+        let mut faults = Vec::new();
+        for step in std::iter::once(0).chain(steps.iter().copied().cycle().take(steps.len() * SUCCESSIONS)) {
+            time += step;
+            together.wait();
+            let turned = mint.turn_keys(UnixMillis(time)).map_err(|error| error.to_string());
+            let keys = published(&mint);
+            signed.lock().unwrap().insert(keys.first().cloned().unwrap(), time);
+            // All have turned, and signed, before any looks.
+            together.wait();
+            let signed = signed.lock().unwrap();
+            let running = signed.iter().filter(|(_, last)| time <= **last + last_token);
+            let hidden: Vec<_> = running.filter(|(key, _)| !keys.contains(key)).collect();
+            if turned.is_err() || !hidden.is_empty() {
+                faults.push(format!("{turned:?}, of {keys:?} not published {hidden:?}"));
+            }
+        }
+        faults
+    };
+    let faults: Vec<Vec<String>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..PROCESSES).map(|_| scope.spawn(process)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(faults.iter().all(Vec::is_empty), "{faults:#?}");
+    assert_eq!(signed.into_inner().unwrap().len(), SUCCESSIONS + 1);
+}
+
 #[test]
 fn a_turn_that_was_interrupted_is_taken_up() {
     let world = World::new();
@@ -514,8 +667,10 @@ fn its_key_is_made_once_and_kept_private() {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert!(opened.iter().all(|jwks| *jwks == opened[0]), "one winner");
-    let files: Vec<_> = std::fs::read_dir(&inner).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(files, ["hop-key.pem"], "nothing is left over");
+    let mut files: Vec<_> =
+        std::fs::read_dir(&inner).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["hop-key.pem", "hop-keys.lock"], "nothing is left over");
     let path = inner.join("hop-key.pem");
     let mode = |mode: u32| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

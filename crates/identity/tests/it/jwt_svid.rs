@@ -31,7 +31,14 @@ fn svid(key: &IssuerKey, over: Value) -> String {
     let claims = json!({ "sub": BOT, "aud": [GATEWAY], "exp": now_seconds() + 300 });
     let mut claims = merged(claims, over);
     claims.as_object_mut().unwrap().retain(|_, value| !value.is_null());
-    key.token(&claims)
+    with_header(key, json!({ "typ": "JWT" }), &claims)
+}
+
+/// Signed with the key whatever the header says, with these members in place of the right ones.
+fn with_header(key: &IssuerKey, over: Value, claims: &Value) -> String {
+    let mut header = merged(json!({ "alg": key.algorithm().as_str(), "kid": key.id() }), over);
+    header.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+    key.sign(&header.to_string(), &claims.to_string())
 }
 
 fn world(store: &TrustStore) -> World {
@@ -81,7 +88,11 @@ async fn a_workload_proves_itself_by_a_jwt_svid_of_its_trust_domain() {
         ("with an algorithm that SVIDs have not", svid(&edwards, json!({})), Err(Code::TokenAlgorithm)),
         (
             "an allowed issuer's own word",
-            world.issuer.token(json!({ "sub": BOT, "aud": GATEWAY })),
+            with_header(
+                &world.issuer.key(),
+                json!({ "typ": "JWT" }),
+                &world.issuer.completed(json!({ "sub": BOT, "aud": GATEWAY })),
+            ),
             Err(Code::TokenKeyUnknown),
         ),
     ] {
@@ -158,5 +169,70 @@ fn a_bundle_has_authorities_of_some_kind() {
     without_id.as_object_mut().unwrap().remove("kid");
     for nothing in [json!([]), json!([key]), json!([without_id])] {
         assert!(parse(nothing.clone()).is_err(), "{nothing}");
+    }
+}
+
+/// Every member of a header that decides how a token is read, on each of the three kinds of tokens. Each token is signed with the
+/// right key, so that only its header can be at fault; no key in or behind a header is ever used.
+#[tokio::test]
+async fn each_kind_of_token_has_its_own_header() {
+    let store = TrustStore::default();
+    let world = world(&store);
+    let key = IssuerKey::generate(Algorithm::Es256);
+    store.update(vec![bundle("corp.example", &[&key])]);
+    let of_issuer = world.issuer.key();
+    let issued = world.issuer.completed(json!({ "sub": "bot-1", "aud": GATEWAY }));
+    let of_workload = json!({ "sub": BOT, "aud": [GATEWAY], "exp": now_seconds() + 300 });
+    let foreign = IssuerKey::generate(Algorithm::Es256).jwk();
+    let (malformed, good) = (Some(Code::TokenMalformed), None);
+    let (unknown, algorithm) = (Some(Code::TokenKeyUnknown), Some(Code::TokenAlgorithm));
+    // What is in place of the right header, and what is said of: an issuer's token, a hop's, a JWT-SVID.
+    for (over, expected) in [
+        (json!({}), [good, malformed, good]),
+        (json!({ "typ": "JWT" }), [good, malformed, good]),
+        (json!({ "typ": "JOSE" }), [good, malformed, good]),
+        (json!({ "typ": "at+jwt" }), [good, good, malformed]),
+        (json!({ "typ": "jwt" }), [good, malformed, malformed]),
+        (json!({ "typ": "AT+JWT" }), [good, malformed, malformed]),
+        (json!({ "typ": "application/jwt" }), [good, malformed, malformed]),
+        (json!({ "typ": "application/at+jwt" }), [good, malformed, malformed]),
+        (json!({ "typ": "wit+jwt" }), [malformed; 3]),
+        (json!({ "typ": "dpop+jwt" }), [malformed; 3]),
+        (json!({ "typ": "" }), [malformed; 3]),
+        (json!({ "typ": 1 }), [malformed; 3]),
+        (json!({ "typ": ["JWT"] }), [malformed; 3]),
+        (json!({ "alg": null }), [malformed; 3]),
+        (json!({ "alg": "none" }), [algorithm; 3]),
+        (json!({ "alg": "HS256" }), [algorithm; 3]),
+        (json!({ "alg": "es256" }), [algorithm; 3]),
+        (json!({ "alg": "ES512" }), [algorithm; 3]),
+        (json!({ "alg": "ES384" }), [unknown, malformed, unknown]),
+        (json!({ "alg": "EdDSA" }), [unknown, malformed, algorithm]),
+        (json!({ "crit": ["exp"] }), [malformed; 3]),
+        (json!({ "crit": [] }), [malformed; 3]),
+        (json!({ "b64": false, "crit": ["b64"] }), [malformed; 3]),
+        (json!({ "b64": false }), [malformed; 3]),
+        (json!({ "b64": true }), [malformed; 3]),
+        (json!({ "kid": "other", "typ": "JWT" }), [unknown, malformed, unknown]),
+        (json!({ "kid": "other", "typ": "at+jwt" }), [unknown, unknown, malformed]),
+        (json!({ "kid": 1 }), [malformed; 3]),
+        (json!({ "kid": "k".repeat(300) }), [malformed; 3]),
+        (json!({ "jku": "https://evil.example/keys" }), [good, malformed, malformed]),
+        (json!({ "jwk": foreign, "typ": "at+jwt" }), [good, good, malformed]),
+        (json!({ "x5u": "https://evil.example/chain" }), [good, malformed, malformed]),
+        (json!({ "x5c": ["MIIB"], "x5t": "x", "typ": "at+jwt" }), [good, good, malformed]),
+        (json!({ "cty": "JWT" }), [good, malformed, malformed]),
+        (json!({ "private": 1 }), [good, malformed, malformed]),
+    ] {
+        let tokens = [
+            with_header(&of_issuer, over.clone(), &issued),
+            crate::hop::with_header(&world, &over),
+            with_header(&key, over.clone(), &of_workload),
+        ];
+        let mut found = Vec::new();
+        for token in &tokens {
+            found.push(code(&world.bearer(token).await).err());
+        }
+        assert_eq!(found, expected, "{over}");
     }
 }

@@ -14,7 +14,7 @@ use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::Principal;
+use vidimus_core::resource::{Kind, Principal};
 use vidimus_core::snapshot::Snapshot;
 
 use super::check;
@@ -115,7 +115,7 @@ fn ask(
     let allowed = explain.user.as_ref().map_or(Ok(()), |user| may_act_for(world, principal, user));
     Ok(match allowed.and(target) {
         Ok(target) => decide(world, principal, explain, arguments, action, target),
-        Err(refusal) => Answer::refused(action, refusal),
+        Err(refusal) => Answer::refused(action, &refusal),
     })
 }
 
@@ -125,9 +125,9 @@ fn may_act_for(world: &Snapshot, principal: &Principal, user: &User) -> Result<(
         let message = format!("the user is itself a registered principal, {}", registered.entity());
         return Err(Refusal::new(Code::CredentialAmbiguous, message));
     }
-    if world.is_contested_oidc(&user.issuer, &user.subject) {
-        let message = "the user's token is one that several registered objects claim, so it proves nobody";
-        return Err(Refusal::new(Code::CredentialAmbiguous, message));
+    match world.claims_on_oidc(&user.issuer, &user.subject) {
+        [] => {}
+        claims => return Err(Snapshot::contested(&user.id(), claims)),
     }
     if principal.may_act_for(&user.issuer) {
         return Ok(());
@@ -202,12 +202,15 @@ impl Answer {
         }
     }
 
-    fn refused(action: Action, refusal: Refusal) -> Self {
+    fn refused(action: Action, refusal: &Refusal) -> Self {
         Self {
             action: action.as_str(),
             outcome: "deny",
             code: Some(refusal.code.as_str()),
-            reason: refusal.message.into_owned(),
+            reason: match &refusal.detail {
+                Some(detail) => format!("{}; {detail}", refusal.message),
+                None => refusal.message.to_string(),
+            },
             next: refusal.code.next(),
             ..Self::default()
         }
@@ -255,12 +258,19 @@ fn next(code: Code, decision: &Decision<'_>) -> &'static str {
 }
 
 fn principal(world: &Snapshot, id: &EntityId) -> anyhow::Result<Principal> {
-    let found = match id.kind {
-        EntityKind::Agent => world.agent(&id.id).cloned().map(Principal::Agent),
-        EntityKind::Service => world.service(&id.id).cloned().map(Principal::Service),
+    let (found, kind) = match id.kind {
+        EntityKind::Agent => (world.agent(&id.id).cloned().map(Principal::Agent), Kind::Agent),
+        EntityKind::Service => {
+            (world.service(&id.id).cloned().map(Principal::Service), Kind::ServiceIdentity)
+        }
         _ => bail!("--principal {id}: a principal is an Agent or a Service"),
     };
-    found.ok_or_else(|| anyhow!("--principal {id}: no such principal is registered"))
+    found.ok_or_else(|| {
+        let refusal = world.absent(kind, &id.id, Code::PrincipalUnknown);
+        let places =
+            refusal.detail.map(|detail| format!("; {detail}: rename one of them")).unwrap_or_default();
+        anyhow!("--principal {id}: {}{places}", refusal.message)
+    })
 }
 
 /// An object of kind `ServiceIdentity` is a `Service` in policies; both names are understood.
@@ -305,16 +315,16 @@ fn action(id: &EntityId) -> anyhow::Result<Action> {
 
 /// What is called, or what the gateway's adapters say of it.
 fn target<'a>(world: &'a Snapshot, id: &'a EntityId) -> anyhow::Result<Result<Target<'a>, Refusal>> {
-    let unregistered = |kind: &str, key: &str| unknown(format!("no {kind} {key} is registered"));
-    let server = |key: &str| world.mcp_server(key).ok_or_else(|| unregistered("MCPServer", key));
+    let unregistered = |kind, key: &str| world.absent(kind, key, Code::ResourceUnknown);
+    let server = |key: &str| world.mcp_server(key).ok_or_else(|| unregistered(Kind::McpServer, key));
     let agent = |key: &str| {
-        let agent = world.agent(key).ok_or_else(|| unregistered("Agent", key))?;
+        let agent = world.agent(key).ok_or_else(|| unregistered(Kind::Agent, key))?;
         match agent.endpoint {
             Some(_) => Ok(agent),
             None => Err(unknown(format!("{} has no endpoint, so it cannot be called", agent.id))),
         }
     };
-    let provider = |key: &str| world.llm_provider(key).ok_or_else(|| unregistered("LLMProvider", key));
+    let provider = |key: &str| world.llm_provider(key).ok_or_else(|| unregistered(Kind::LlmProvider, key));
     let model = |key: &str, name: &'a str| {
         let provider = provider(key)?;
         match provider.model(name) {

@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use vidimus_gateway::Network;
+use vidimus_core::resource::Network;
 
 /// Governs calls: authenticates, decides, records, mints, forwards.
 ///
@@ -95,9 +95,14 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_STREAM_IDLE_TIME", default_value = "5m", value_parser = flags::time_limit)]
     pub stream_idle_time: Duration,
     /// Networks that no upstream may be in, besides those of IANA's special-purpose registries (link-local, shared, multicast and
-    /// others; loopback and private addresses may be called) and the metadata services of clouds.
+    /// others; loopback and private addresses may be called) and the metadata services of clouds. Wins over --allow-upstream.
     #[arg(long, env = "VIDIMUS_DENY_UPSTREAM", value_delimiter = ',', value_name = "CIDR")]
     pub deny_upstream: Vec<Network>,
+    /// Networks of those registries that this installation uses, as some clusters use 100.64.0.0/10 for pods: names may resolve
+    /// there. Each must lie within one range that is never called otherwise; a metadata service is a range of its own, so it is
+    /// allowed by its own address only. Never Teredo, 6to4 and local NAT64.
+    #[arg(long, env = "VIDIMUS_ALLOW_UPSTREAM", value_delimiter = ',', value_name = "CIDR", value_parser = flags::allowed_network)]
+    pub allow_upstream: Vec<Network>,
     /// Browser origins that may call; all others are refused.
     #[arg(long, env = "VIDIMUS_ALLOW_ORIGIN", value_delimiter = ',', value_parser = flags::origin)]
     pub allow_origin: Vec<String>,

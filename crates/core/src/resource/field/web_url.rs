@@ -13,7 +13,7 @@ const LONGEST: u32 = 2048;
 const FIX: &str = "write http:// or https://, a host, and a path, as in http://ledger-mcp.finance:9000/mcp";
 
 /// The CEL rules of any URL that is called: `self` is the text. Kubernetes cannot estimate what a rule on a part of a URL
-/// costs, and then refuses it: hence expressions on the whole. An address in disguise (`http://2852039166`) passes here;
+/// costs, and then refuses it: hence expressions on the whole. An address in disguise (`http://2852039166`) and port 0 pass here;
 /// the status of the object says the rest.
 pub(super) const CALLED: [(&str, &str); 4] = [
     (
@@ -62,14 +62,17 @@ pub(crate) fn check(text: &str) -> Result<Url, Fault> {
             "remove the part from # on",
         ));
     }
+    if url.port() == Some(0) {
+        return Err(Fault::new("nothing listens on port 0", "write the port of the server, or none"));
+    }
     check_host(&url)?;
     Ok(url)
 }
 
 fn check_host(url: &Url) -> Result<(), Fault> {
     let why = match url.host() {
-        Some(Host::Ipv4(address)) => why_not_called(IpAddr::V4(address)),
-        Some(Host::Ipv6(address)) => why_not_called(IpAddr::V6(address)),
+        Some(Host::Ipv4(address)) => why_not_called(IpAddr::V4(address), &[]),
+        Some(Host::Ipv6(address)) => why_not_called(IpAddr::V6(address), &[]),
         Some(Host::Domain(name)) => {
             is_metadata_name(name).then_some("it names the metadata service of a cloud")
         }
@@ -78,7 +81,7 @@ fn check_host(url: &Url) -> Result<(), Fault> {
     match why {
         Some(why) => Err(Fault::new(
             format!("the address must not be called: {why}"),
-            "write the host of the server itself",
+            "write the host of the server itself; addresses that a gateway allows (--allow-upstream) are reached by a name",
         )),
         None => Ok(()),
     }

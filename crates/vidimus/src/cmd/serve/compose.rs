@@ -179,8 +179,11 @@ fn turn_keys(control: &Runtime, mint: Arc<Mint>) -> anyhow::Result<()> {
     control.spawn(async move {
         loop {
             tokio::time::sleep(KEY_LOOK).await;
-            if let Err(error) = turn() {
-                tracing::error!(%error, "the keys of minted tokens stay as they were");
+            // It writes files, and may wait for another process that does.
+            let turned = tokio::task::spawn_blocking(turn.clone()).await;
+            match turned.map_err(anyhow::Error::from).and_then(|turned| Ok(turned?)) {
+                Ok(()) => {}
+                Err(error) => tracing::error!(%error, "the keys of minted tokens stay as they were"),
             }
         }
     });
@@ -237,7 +240,10 @@ fn start_workers(
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let count = serve.threads.map_or(cores, usize::from);
     let open = Arc::new(AtomicUsize::new(0));
-    let guard = AddressGuard { denied: serve.deny_upstream.clone().into() };
+    let guard = AddressGuard {
+        denied: serve.deny_upstream.clone().into(),
+        allowed: serve.allow_upstream.clone().into(),
+    };
     let mut workers = Vec::with_capacity(count);
     for number in 0..count {
         let gate = Gate {

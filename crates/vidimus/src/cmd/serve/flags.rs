@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use url::Url;
+use vidimus_core::resource::{Network, may_be_allowed};
 
 /// A duration that something can happen in.
 pub(super) fn time_limit(text: &str) -> anyhow::Result<Duration> {
@@ -41,6 +42,17 @@ pub(super) fn origin(text: &str) -> anyhow::Result<String> {
     let sent = format!("{}://{host}{port}", url.scheme());
     ensure!(text == sent, "a browser never sends that; write {sent}");
     Ok(sent)
+}
+
+/// A range that no call goes to unless it is allowed. What allows nothing, or more than somebody looked at, is no range to allow.
+pub(super) fn allowed_network(text: &str) -> anyhow::Result<Network> {
+    let network: Network = text.parse()?;
+    ensure!(
+        may_be_allowed(&network),
+        "it does not lie within one range that is never called; write that range or a part of it, as in 100.64.0.0/10 (loopback and \
+         private addresses need no leave)"
+    );
+    Ok(network)
 }
 
 fn web_url(text: &str, write: &str) -> anyhow::Result<Url> {
@@ -86,6 +98,12 @@ mod tests {
             ("--public-url https://gateway.example?a=b", "https://gateway.example:8443"),
             ("--public-url https://gateway.example/#a", "https://gateway.example:8443"),
             ("--header-time 0s", "refuse every call"),
+            ("--allow-upstream 0.0.0.0/0", "100.64.0.0/10"),
+            ("--allow-upstream 100.0.0.0/8", "100.64.0.0/10"),
+            ("--allow-upstream 10.0.0.0/8", "100.64.0.0/10"),
+            ("--allow-upstream 2002::/16", "100.64.0.0/10"),
+            ("--allow-upstream pods", "not a network"),
+            ("--deny-upstream pods", "not a network"),
         ] {
             let error = parsed(flags).map(drop).unwrap_err();
             assert!(error.contains(says), "{flags}: {error}");
@@ -96,7 +114,8 @@ mod tests {
     fn what_works_is_taken_as_it_is_written() {
         let flags = "--tls-listen 127.0.0.1:8443 --tls-cert a --tls-key b --trust-bundle corp.example=a \
             --otlp-endpoint http://collector:4318/v1/traces --audience a,b --public-url https://gateway.example/base/ \
-            --allow-origin https://app.example,http://localhost:3000,chrome-extension://abcdef";
+            --allow-origin https://app.example,http://localhost:3000,chrome-extension://abcdef \
+            --deny-upstream 10.0.0.0/8,fd00::/8 --allow-upstream 100.64.0.0/10,198.18.0.0/16";
         let serve = parsed(flags).unwrap();
         assert_eq!(
             serve.allow_origin,
