@@ -149,7 +149,8 @@ impl Setting<'_> {
         };
         let cpu = |lane: &Lane| rounded(lane.middle(turns::Turn::cpu_us));
         let cpus = json!({"against": named.name, "this": cpu(ours), "other": cpu(other),
-            "of_least": thousandths(ours.least_cpu_ratio(other))});
+            "of_least": thousandths(ours.least_cpu_ratio(other)),
+            "without_sync": thousandths(ours.cpu_ratio_without_sync(other))});
         let latencies =
             json!({"against": named.name, "this": rounded(added(ours)), "other": rounded(added(other))});
         vec![

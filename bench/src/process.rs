@@ -88,7 +88,12 @@ pub(crate) struct CpuTime {
     threads: BTreeMap<u32, u64>,
     /// User and system time of all threads, ended ones as well, in clock ticks (`/proc/PID/stat`).
     ticks: u64,
+    /// Of `threads`, the one that makes the ledger durable.
+    syncing: u64,
 }
+
+/// The name of the gateway's thread that does nothing but sync the ledger's files.
+const SYNC_THREAD: &str = "ledger-sync";
 
 impl CpuClock {
     pub(crate) const fn of(pid: u32) -> Self {
@@ -125,7 +130,10 @@ impl CpuTime {
             // A thread may end between listing and reading.
             let Ok(text) = fs::read_to_string(entry.path().join("schedstat")) else { continue };
             let running = text.split_ascii_whitespace().next().context("schedstat is empty")?;
-            self.threads.insert(thread, running.parse()?);
+            let running = running.parse()?;
+            self.threads.insert(thread, running);
+            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            self.syncing += if name.trim_end() == SYNC_THREAD { running } else { 0 };
         }
         self.ticks += ticks(&fs::read_to_string(format!("/proc/{pid}/stat"))?)?;
         Ok(())
@@ -170,6 +178,11 @@ impl CpuTime {
         let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
         let coarse = self.ticks.saturating_sub(earlier.ticks) * tick;
         Duration::from_nanos(if coarse > fine + 2 * tick { coarse } else { fine })
+    }
+
+    /// What of it went into syncing the ledger's files, in a thread of its own.
+    pub(crate) fn syncing_since(&self, earlier: &Self) -> Duration {
+        Duration::from_nanos(self.syncing.saturating_sub(earlier.syncing))
     }
 }
 
@@ -216,8 +229,11 @@ mod tests {
 
     #[test]
     fn ended_threads_are_not_lost() {
-        let at =
-            |threads: &[(u32, u64)], ticks| CpuTime { threads: threads.iter().copied().collect(), ticks };
+        let at = |threads: &[(u32, u64)], ticks| CpuTime {
+            threads: threads.iter().copied().collect(),
+            ticks,
+            syncing: 0,
+        };
         let before = at(&[(1, 5), (2, 100)], 10);
         assert_eq!(at(&[(1, 1_005), (3, 7)], 10).since(&before), Duration::from_nanos(1_007));
         assert_eq!(

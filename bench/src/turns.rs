@@ -26,6 +26,8 @@ pub(crate) struct Turn {
     pub(crate) load: Load,
     /// Processor time of what stands in between, with its children; zero on the direct way.
     pub(crate) cpu: Duration,
+    /// What of it made the ledger durable.
+    pub(crate) syncing: Duration,
     pub(crate) upstream: Duration,
 }
 
@@ -33,6 +35,11 @@ impl Turn {
     /// Microseconds of processor time, of what stands in between, for each request.
     pub(crate) fn cpu_us(&self) -> f64 {
         self.load.per_request(self.cpu)
+    }
+
+    /// The same without what made the ledger durable.
+    fn cpu_without_sync_us(&self) -> f64 {
+        self.load.per_request(self.cpu.saturating_sub(self.syncing))
     }
 }
 
@@ -65,8 +72,10 @@ impl Lane {
         let before = read()?;
         let load = self.generator.run(time)?;
         let after = read()?;
-        let cpu = after.0.zip(before.0).map_or(Duration::ZERO, |(after, before)| after.since(&before));
-        self.turns.push(Turn { load, cpu, upstream: after.1.since(&before.1) });
+        let (cpu, syncing) = after.0.zip(before.0).map_or_else(Default::default, |(after, before)| {
+            (after.since(&before), after.syncing_since(&before))
+        });
+        self.turns.push(Turn { load, cpu, syncing, upstream: after.1.since(&before.1) });
         Ok(())
     }
 
@@ -90,8 +99,17 @@ impl Lane {
 
     /// The median of what each turn took in relation to the other way's turn of the same round.
     pub(crate) fn cpu_ratio(&self, other: &Self) -> f64 {
+        self.ratio(other, Turn::cpu_us)
+    }
+
+    /// The same without what makes the ledger durable, where that has a thread of its own.
+    pub(crate) fn cpu_ratio_without_sync(&self, other: &Self) -> f64 {
+        self.ratio(other, Turn::cpu_without_sync_us)
+    }
+
+    fn ratio(&self, other: &Self, of: impl Fn(&Turn) -> f64) -> f64 {
         let pairs = self.turns.iter().zip(&other.turns);
-        median(pairs.map(|(own, other)| own.cpu_us() / other.cpu_us())).unwrap_or(f64::NAN)
+        median(pairs.map(|(own, other)| of(own) / of(other))).unwrap_or(f64::NAN)
     }
 
     /// The least processor time of a request in any turn, in relation to that of the other way. What else runs on the machine

@@ -294,8 +294,12 @@ impl<'de> Visitor<'de> for Tree<'_> {
 
 /// Whether some parser takes the two for one: they are equal but for case (Unicode's simple case folding, as Go has it).
 pub fn same_key(a: &str, b: &str) -> bool {
+    if a.len() == b.len() && a.eq_ignore_ascii_case(b) {
+        return true;
+    }
+    // Of ASCII alone, texts of different lengths differ.
     if a.is_ascii() && b.is_ascii() {
-        return a.eq_ignore_ascii_case(b);
+        return false;
     }
     a.chars().flat_map(fold).eq(b.chars().flat_map(fold))
 }

@@ -259,19 +259,20 @@ impl DocumentChange {
 /// read protobuf's JSON take `task_id` for `taskId`, others do not care for case.
 pub fn check_spelling(object: &Json<'_>, read: &[&str]) -> Result<(), Refusal> {
     let members = object.as_object().unwrap_or_default();
-    for (key, _) in members {
-        if let Some(name) = read.iter().find(|name| **key != ***name && is_same_member(key, name)) {
+    let others = members.iter().map(|(key, _)| &**key).filter(|key| !read.contains(key));
+    for key in others {
+        // Without words of their own, names cannot be written with underscores.
+        let joined = key.contains('_').then(|| key.replace('_', ""));
+        let is_joined = |name: &str| {
+            let has_words = name.bytes().any(|byte| byte.is_ascii_uppercase());
+            has_words && joined.as_deref().is_some_and(|joined| same_key(joined, name))
+        };
+        if let Some(name) = read.iter().find(|name| same_key(key, name) || is_joined(name)) {
             let message = format!("member {name:?} is spelled in another way; write it as the protocol does");
             return Err(Refusal::new(Code::MessageInvalid, message));
         }
     }
     Ok(())
-}
-
-/// Whether some reader takes `key` for the member `name`.
-fn is_same_member(key: &str, name: &str) -> bool {
-    let has_words = || name.bytes().any(|byte| byte.is_ascii_uppercase());
-    same_key(key, name) || key.contains('_') && has_words() && same_key(&key.replace('_', ""), name)
 }
 
 /// Parses a body strictly, in the words of a refusal.

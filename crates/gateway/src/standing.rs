@@ -28,7 +28,8 @@ pub struct StandingState {
 }
 
 /// A task of one holder at one object: the digest of both.
-type TaskKey = [u8; 32];
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TaskKey([u8; 32]);
 
 /// One agent in one transaction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -78,16 +79,16 @@ impl StandingState {
         Arc::new(Self { chains, tasks: Cache::new(tasks), capacity, quiet })
     }
 
-    /// A call about `part` made the task that its upstream calls `task`. `holder` is who it was made for, at which object.
-    pub fn task_made(&self, holder: &str, task: &str, part: &Part) {
-        self.tasks.insert(task_key(holder, task), Arc::new(part.clone()));
+    /// A call about `part` made a task.
+    pub fn task_made(&self, task: TaskKey, part: Arc<Part>) {
+        self.tasks.insert(task, part);
     }
 
-    /// What the call was about that made a task of this holder's; `None` of another's, and of one that is forgotten.
+    /// What the call was about that made a task; `None` of one that is forgotten.
     ///
     /// This is asked from within an answer, so it is not asynchronous; a shared store would be read before the answer.
-    pub fn maker_of(&self, holder: &str, task: &str) -> Option<Arc<Part>> {
-        self.tasks.get(&task_key(holder, task))
+    pub fn maker_of(&self, task: &TaskKey) -> Option<Arc<Part>> {
+        self.tasks.get(task)
     }
 
     /// Counts a destination before the call to it is decided, so that of two calls at once only one can be the last that fits.
@@ -141,15 +142,18 @@ impl StandingState {
     }
 }
 
-fn task_key(holder: &str, task: &str) -> TaskKey {
-    let mut context = Context::new(&SHA256);
-    // The length keeps the two apart.
-    context.update(&holder.len().to_le_bytes());
-    context.update(holder.as_bytes());
-    context.update(task.as_bytes());
-    let mut key = [0; 32];
-    key.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
-    key
+impl TaskKey {
+    /// The task that an upstream calls `task`. `holder` is who it was made for, at which object.
+    pub fn of(holder: &str, task: &str) -> Self {
+        let mut context = Context::new(&SHA256);
+        // The length keeps the two apart.
+        context.update(&holder.len().to_le_bytes());
+        context.update(holder.as_bytes());
+        context.update(task.as_bytes());
+        let mut key = [0; 32];
+        key.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
+        Self(key)
+    }
 }
 
 impl Claim {

@@ -4,6 +4,7 @@
 //! field of its own for it. Naming one narrows the call to that skill; it never escapes what is said of the agent.
 
 pub mod card;
+mod places;
 pub mod sealed;
 mod tasks;
 

@@ -11,6 +11,7 @@ use crate::answer::{Asked, found, rebound};
 use crate::gate::{Shared, millis};
 use crate::part::Part;
 use crate::seal::{self, Kind, MAX_ID};
+use crate::standing::TaskKey;
 
 /// The first task that an answer names, by the upstream's id: what the record of the effect says.
 pub type FirstTask = Arc<OnceLock<Box<str>>>;
@@ -47,18 +48,17 @@ impl Handles {
         if id.is_empty() || id.len() > MAX_ID {
             return Ok(None);
         }
-        let part = if self.asked.task.as_deref() == Some(id) {
-            Some(Arc::new(self.asked.part.clone()))
-        } else {
-            self.shared.standing.maker_of(&self.holder, id)
-        };
-        let part = match part {
+        let key = TaskKey::of(&self.holder, id);
+        let known = self.shared.standing.maker_of(&key);
+        let is_known = known.is_some();
+        let asked_for = self.asked.task.as_deref() == Some(id);
+        let part = match known.filter(|_| !asked_for) {
             Some(part) => part,
-            None if made => Arc::new(self.asked.part.clone()),
+            None if made || asked_for => Arc::new(self.asked.part.clone()),
             None => return Ok(None),
         };
-        if made {
-            self.shared.standing.task_made(&self.holder, id, &part);
+        if made && !is_known {
+            self.shared.standing.task_made(key, part.clone());
         }
         self.first.get_or_init(|| id.into());
         self.sealed(Kind::Task, &part, id).map(Some)
@@ -70,7 +70,8 @@ impl Handles {
     /// # Errors
     /// `internal` where it cannot be sealed.
     pub fn listed(&self, id: &str) -> Result<Option<String>, Refusal> {
-        let Some(part) = self.shared.standing.maker_of(&self.holder, id) else { return Ok(None) };
+        let key = TaskKey::of(&self.holder, id);
+        let Some(part) = self.shared.standing.maker_of(&key) else { return Ok(None) };
         match self.may_read(&part) {
             true => self.sealed(Kind::Task, &part, id).map(Some),
             false => Ok(None),

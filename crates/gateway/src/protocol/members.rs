@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The members of an object in their order, values unparsed.
@@ -21,7 +22,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
-                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                while let Some(Key(key)) = map.next_key()? {
                     members.push((key, map.next_value::<&'de RawValue>()?));
                 }
                 Ok(Members(members))
@@ -30,6 +31,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
         deserializer.deserialize_map(Collect)
     }
 }
+
+/// A name, copied only where it is written with escapes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// A value in a JSON document, and what stands in its place where the document goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,33 +48,76 @@ pub struct Replaced {
 
 /// A document with some of its values replaced, and otherwise byte for byte as it was. `None` where it has no such value.
 pub fn replace(document: &str, values: &[Replaced]) -> Option<String> {
-    let mut places = Vec::with_capacity(values.len());
+    let mut edits = Edits::of(document);
     for Replaced { path, with } in values {
         let mut at = 0..document.len();
         for name in *path {
             let found = member(document.get(at.clone())?, name)??;
             at = at.start + found.start..at.start + found.end;
         }
-        places.push((at, with));
+        edits.places.push((at, with.clone()));
     }
-    places.sort_unstable_by_key(|(at, _)| at.start);
-    let (mut out, mut from) = (String::with_capacity(document.len()), 0);
-    for (at, with) in places {
-        out.push_str(document.get(from..at.start)?);
-        out.push_str(with);
-        from = at.end;
+    edits.written()
+}
+
+/// Values of a document that others stand for; all else stays byte for byte.
+#[derive(Debug)]
+pub struct Edits<'d> {
+    document: &'d str,
+    places: Vec<(Range<usize>, String)>,
+}
+
+/// A value is not of the document, or two overlap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Misplaced;
+
+impl<'d> Edits<'d> {
+    pub const fn of(document: &'d str) -> Self {
+        Self { document, places: Vec::new() }
     }
-    out.push_str(document.get(from..)?);
-    Some(out)
+
+    /// `with`, which is JSON, stands for a value that was read from the document.
+    pub fn put(&mut self, value: &'d RawValue, with: String) {
+        let at = place(self.document, value.get()).unwrap_or(usize::MAX..usize::MAX);
+        self.places.push((at, with));
+    }
+
+    /// The document with them; `None` where there are none.
+    ///
+    /// # Errors
+    /// [`Misplaced`].
+    pub fn finish(self) -> Result<Option<String>, Misplaced> {
+        if self.places.is_empty() {
+            return Ok(None);
+        }
+        self.written().map(Some).ok_or(Misplaced)
+    }
+
+    fn written(mut self) -> Option<String> {
+        self.places.sort_unstable_by_key(|(at, _)| at.start);
+        let longer: usize = self.places.iter().map(|(_, with)| with.len()).sum();
+        let (mut out, mut from) = (String::with_capacity(self.document.len() + longer), 0);
+        for (at, with) in &self.places {
+            out.push_str(self.document.get(from..at.start)?);
+            out.push_str(with);
+            from = at.end;
+        }
+        out.push_str(self.document.get(from..)?);
+        Some(out)
+    }
+}
+
+/// Where a part stands in a text that it was borrowed from.
+fn place(text: &str, part: &str) -> Option<Range<usize>> {
+    let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
+    Some(start..start + part.len())
 }
 
 /// Where the value of a member stands in an object; `None` inside when there is none.
 pub fn member(object: &str, name: &str) -> Option<Option<Range<usize>>> {
     let members: Members<'_> = serde_json::from_str(object).ok()?;
     let Some(value) = members.get(name) else { return Some(None) };
-    // Raw values borrow from the text they were read from.
-    let start = value.get().as_ptr().addr().checked_sub(object.as_ptr().addr())?;
-    Some(Some(start..start + value.get().len()))
+    Some(Some(place(object, value.get())?))
 }
 
 /// A text as JSON.
@@ -91,11 +140,6 @@ impl Changed {
     /// `value` is JSON.
     pub fn put(&mut self, member: &'static str, value: String) {
         self.0.push((member, value));
-    }
-
-    /// `value` is JSON, if there is another.
-    pub fn put_some(&mut self, member: &'static str, value: Option<String>) {
-        self.0.extend(value.map(|value| (member, value)));
     }
 
     /// The object with them; `None` where there are none.

@@ -1,6 +1,10 @@
 //! What the record needs of an answer, read from it as it passes: token usage, whether it is an error, and whether it could be
 //! read at all.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 use super::skim::{Skimmed, Skimmer};
 use super::sse::{Piece, Reader};
 
@@ -11,15 +15,24 @@ pub struct Usage {
     pub output: Option<u64>,
 }
 
+/// A word that is looked for in each event: preparing the search costs as much as it does.
+type Word = LazyLock<Finder<'static>>;
+
+static USAGE: Word = LazyLock::new(|| Finder::new("\"usage\""));
+static ERROR: Word = LazyLock::new(|| Finder::new("\"error\""));
+/// The end of `error` and of `isError`.
+static SOME_ERROR: Word = LazyLock::new(|| Finder::new("rror\""));
+static ESCAPE: Word = LazyLock::new(|| Finder::new("\\u"));
+
 /// Whether `json` may have a usage that is not `null`. Most chunks of a stream have none, or `null`; looking for the word is far
 /// cheaper than parsing.
 pub fn has_usage(json: &[u8]) -> bool {
-    has_member(json, b"\"usage\"")
+    has_member(json, &USAGE)
 }
 
-fn has_member(json: &[u8], quoted: &[u8]) -> bool {
-    memchr::memmem::find_iter(json, quoted).any(|at| {
-        let value = json.get(at + quoted.len()..).unwrap_or_default();
+fn has_member(json: &[u8], quoted: &Finder<'_>) -> bool {
+    quoted.find_iter(json).any(|at| {
+        let value = json.get(at + quoted.needle().len()..).unwrap_or_default();
         !value.starts_with(b":null") && !value.starts_with(b": null")
     })
 }
@@ -38,10 +51,10 @@ impl Observe {
     /// them; a name that is written in escapes is not found so, and escapes are read.
     fn may_be_in(self, json: &[u8]) -> bool {
         let named = match self {
-            Self::Usage => has_usage(json) || has_member(json, b"\"error\""),
-            Self::RpcError => memchr::memmem::find(json, b"rror\"").is_some(),
+            Self::Usage => has_usage(json) || has_member(json, &ERROR),
+            Self::RpcError => SOME_ERROR.find(json).is_some(),
         };
-        named || memchr::memmem::find(json, b"\\u").is_some()
+        named || ESCAPE.find(json).is_some()
     }
 }
 

@@ -127,13 +127,14 @@ fn never_more_destinations_than_the_limit_however_many_ask_at_once() {
 #[test]
 fn a_task_has_a_maker_for_its_holder_only() {
     let state = StandingState::new(8, QUIET, 8);
-    let tool = Part::Tool("pay".into());
-    state.task_made("a", "1", &tool);
-    assert_eq!(state.maker_of("a", "1").as_deref(), Some(&tool));
+    let tool = Arc::new(Part::Tool("pay".into()));
+    let maker_of = |holder, task: &str| state.maker_of(&TaskKey::of(holder, task));
+    state.task_made(TaskKey::of("a", "1"), tool.clone());
+    assert_eq!(maker_of("a", "1").as_ref(), Some(&tool));
     for (holder, task) in [("a", "2"), ("b", "1"), ("a1", ""), ("", "a1")] {
-        assert_eq!(state.maker_of(holder, task), None, "{holder} {task}");
+        assert_eq!(maker_of(holder, task), None, "{holder} {task}");
     }
-    (0..1_000).for_each(|task| state.task_made("b", &task.to_string(), &tool));
-    let kept = (0..1_000).filter(|task| state.maker_of("b", &task.to_string()).is_some()).count();
+    (0..1_000).for_each(|task| state.task_made(TaskKey::of("b", &task.to_string()), tool.clone()));
+    let kept = (0..1_000).filter(|task: &i32| maker_of("b", &task.to_string()).is_some()).count();
     assert!(kept <= 8, "{kept}");
 }

@@ -1,18 +1,15 @@
 //! Tasks and contexts in what an agent says, in both versions: their ids are sealed to who made them, and of a list of tasks only
 //! the caller's own stay.
-//!
-//! Ids stand in fixed members of tasks, messages, updates and configurations of push notifications, which nest in each other; the
-//! parts of messages and artifacts are the agent's own words and stay as they are, as does all else.
-
-use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 use vidimus_core::refusal::{Code, Refusal};
 
 use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::handles::Handles;
-use crate::protocol::members::{Changed, Members, quoted, text};
+use crate::protocol::members::{Changed, Edits, Members, Misplaced, quoted, text};
 use crate::protocol::sse::{EventFilter, TooLong};
+
+use super::places::{self, Id, Place};
 
 /// What the `result` of an answer is, as far as the method tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,116 +32,86 @@ impl Shape {
     }
 }
 
-/// One JSON-RPC response of the agent's.
+/// One JSON-RPC response of the agent's; `None` where it stays as it came.
 ///
 /// # Errors
 /// `upstream_invalid` when it cannot be read.
 pub fn message(json: &str, shape: Shape, handles: &Handles) -> Result<Option<String>, Refusal> {
-    let whole = Members::unique(json).map_err(unreadable)?;
-    let Some(result) = whole.get("result") else { return Ok(None) };
     if shape == Shape::Tasks {
-        check_list(result)?;
+        return list(json, handles);
     }
-    let changed = within(result, (shape, DEEPEST), handles)?;
-    Ok(changed.map(|changed| whole.write("result", &changed)))
+    let places = places::of_response(json, shape != Shape::PushConfig).map_err(unreadable)?;
+    sealed(json, &places, shape == Shape::Sent, handles)
 }
 
-/// Whether the result of a list has the one shape in which it can be told whose its tasks are: an object, in which nothing but `tasks`
-/// holds any.
-fn check_list(result: &RawValue) -> Result<(), Refusal> {
+/// A text with the ids at these places sealed. `made`: the call may have made the tasks.
+fn sealed(
+    json: &str,
+    places: &[Place<'_>],
+    made: bool,
+    handles: &Handles,
+) -> Result<Option<String>, Refusal> {
+    /// One task and one context stand in most answers, several times.
+    const KNOWN: usize = 4;
+    let mut known: Vec<(Id, &str, String)> = Vec::new();
+    let mut edits = Edits::of(json);
+    for (id, value) in places {
+        let (id, raw) = (*id, value.get());
+        if let Some((_, _, with)) = known.iter().find(|(of, given, _)| (*of, *given) == (id, raw)) {
+            edits.put(value, with.clone());
+            continue;
+        }
+        let with = match id {
+            Id::Task => text(value).map(|id| handles.task(&id, made)).transpose()?.flatten(),
+            Id::Context => text(value).map(|id| handles.context(&id)).transpose()?.flatten(),
+            Id::References => {
+                references(value, handles)?.into_iter().for_each(|(value, with)| edits.put(value, with));
+                continue;
+            }
+        };
+        let Some(with) = with.map(|with| quoted(&with)) else { continue };
+        if known.len() < KNOWN {
+            known.push((id, raw, with.clone()));
+        }
+        edits.put(value, with);
+    }
+    edits.finish().map_err(|Misplaced| Refusal::new(Code::Internal, "an id is not where it was found"))
+}
+
+/// The tasks that a message refers to, with what stands for those that are the caller's.
+fn references<'d>(value: &'d RawValue, handles: &Handles) -> Result<Vec<(&'d RawValue, String)>, Refusal> {
+    let ids: Option<Vec<&RawValue>> = serde_json::from_str(value.get()).map_err(unreadable)?;
+    let mut sealed = Vec::new();
+    for value in ids.into_iter().flatten() {
+        let id: String = serde_json::from_str(value.get()).map_err(unreadable)?;
+        sealed.extend(handles.task(&id, false)?.map(|with| (value, quoted(&with))));
+    }
+    Ok(sealed)
+}
+
+/// A list of tasks, of which the caller's own stay. It has to have the one shape in which it can be told whose its tasks are: an object,
+/// in which nothing but `tasks` holds any.
+fn list(json: &str, handles: &Handles) -> Result<Option<String>, Refusal> {
     let refusal =
         || Refusal::new(Code::UpstreamInvalid, "the upstream's list of tasks is not an object with 'tasks'");
+    let whole = Members::unique(json).map_err(unreadable)?;
+    let Some(result) = whole.get("result") else { return Ok(None) };
     if !result.get().starts_with('{') {
         return Err(refusal());
     }
-    let members = Members::unique(result.get()).map_err(unreadable)?;
-    let others = members.0.iter().any(|(key, _)| NESTED.contains(&key.as_ref()));
-    (!others).then_some(()).ok_or_else(refusal)
-}
-
-/// How deep such objects nest in each other: a list of tasks, a task, its status, a message. What is deeper is no id's place.
-const DEEPEST: u8 = 8;
-
-/// An object that may hold ids, or other such objects, so many levels down.
-fn object(json: &str, (shape, levels): (Shape, u8), handles: &Handles) -> Result<Option<String>, Refusal> {
-    let Some(levels) = levels.checked_sub(1) else { return Ok(None) };
-    let members = Members::unique(json).map_err(unreadable)?;
-    let made = shape == Shape::Sent;
-    // A message has another id, and no other of these has one that is not a task's.
-    let is_message = members.get("messageId").is_some();
+    let result = Members::unique(result.get()).map_err(unreadable)?;
+    if result.0.iter().any(|(key, _)| places::NESTED.contains(&key.as_ref())) {
+        return Err(refusal());
+    }
+    let Some(tasks) = result.get("tasks") else { return Ok(None) };
+    let own = listed(tasks, handles)?;
     let mut changed = Changed::default();
-    for (key, value) in &members.0 {
-        match key.as_ref() {
-            "id" if shape != Shape::PushConfig && !is_message => {
-                changed.put_some("id", task(value, made, handles)?);
-            }
-            "taskId" => changed.put_some("taskId", task(value, made, handles)?),
-            "contextId" => {
-                let sealed = text(value).map(|id| handles.context(&id)).transpose()?.flatten();
-                changed.put_some("contextId", sealed.map(|sealed| quoted(&sealed)));
-            }
-            "referenceTaskIds" => {
-                let sealed = list(value, &mut |item| {
-                    let id = serde_json::from_str::<String>(item).map_err(unreadable)?;
-                    Ok(handles.task(&id, false)?.map(|sealed| quoted(&sealed)))
-                });
-                changed.put_some("referenceTaskIds", sealed?);
-            }
-            "tasks" if shape == Shape::Tasks => {
-                let own = listed(value, handles)?;
-                // How many others have is not the caller's to know.
-                if members.get("totalSize").is_some() {
-                    changed.put("totalSize", own.len().to_string());
-                }
-                changed.put("tasks", format!("[{}]", own.join(",")));
-            }
-            key => {
-                if let Some(nested) = NESTED.into_iter().find(|nested| *nested == key) {
-                    changed.put_some(nested, within(value, (shape, levels), handles)?);
-                }
-            }
-        }
+    // How many others have is not the caller's to know.
+    if result.get("totalSize").is_some() {
+        changed.put("totalSize", own.len().to_string());
     }
-    Ok(changed.of(&members))
-}
-
-/// The members that hold tasks, messages, updates and configurations.
-const NESTED: [&str; 8] = [
-    "task",
-    "message",
-    "statusUpdate",
-    "artifactUpdate",
-    "status",
-    "history",
-    "configs",
-    "pushNotificationConfig",
-];
-
-fn within(value: &RawValue, at: (Shape, u8), handles: &Handles) -> Result<Option<String>, Refusal> {
-    match value.get().as_bytes().first() {
-        Some(b'{') => object(value.get(), at, handles),
-        Some(b'[') => list(value, &mut |item| match item.starts_with('{') {
-            true => object(item, at, handles),
-            false => Ok(None),
-        }),
-        _ => Ok(None),
-    }
-}
-
-/// A list with its items changed; `None` where none of them is.
-fn list(
-    value: &RawValue,
-    change: &mut dyn FnMut(&str) -> Result<Option<String>, Refusal>,
-) -> Result<Option<String>, Refusal> {
-    let items: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(unreadable)?;
-    let mut changed = Vec::with_capacity(items.len());
-    let mut any = false;
-    for item in items {
-        let other = change(item.get())?;
-        any |= other.is_some();
-        changed.push(other.map_or(Cow::Borrowed(item.get()), Cow::Owned));
-    }
-    Ok(any.then(|| format!("[{}]", changed.join(","))))
+    changed.put("tasks", format!("[{}]", own.join(",")));
+    Ok(changed.of(&result).map(|changed| whole.write("result", &changed)))
 }
 
 /// The caller's own tasks of a list.
@@ -155,16 +122,12 @@ fn listed(value: &RawValue, handles: &Handles) -> Result<Vec<String>, Refusal> {
         let id = Members::unique(item.get()).map_err(unreadable)?.get("id").and_then(text);
         let own = id.map(|id| handles.listed(&id)).transpose()?.flatten().is_some();
         if own {
-            let sealed = object(item.get(), (Shape::Task, DEEPEST), handles)?;
+            let places = places::of_object(item.get()).map_err(unreadable)?;
+            let sealed = sealed(item.get(), &places, false, handles)?;
             kept.push(sealed.unwrap_or_else(|| item.get().to_owned()));
         }
     }
     Ok(kept)
-}
-
-fn task(value: &RawValue, made: bool, handles: &Handles) -> Result<Option<String>, Refusal> {
-    let Some(id) = text(value) else { return Ok(None) };
-    Ok(handles.task(&id, made)?.map(|sealed| quoted(&sealed)))
 }
 
 fn unreadable(error: serde_json::Error) -> Refusal {

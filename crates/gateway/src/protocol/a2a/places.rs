@@ -1,0 +1,310 @@
+//! Where ids stand in what an agent says, found in one pass and without a copy.
+//!
+//! Ids stand in fixed members of tasks, messages, updates and configurations of push notifications, which nest in each other; the
+//! parts of messages and artifacts are the agent's own words and are passed over, as is all else.
+
+use std::fmt;
+
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::value::RawValue;
+
+/// What an id is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Id {
+    Task,
+    Context,
+    /// Tasks, in a list of ids.
+    References,
+}
+
+/// Where an id stands, in the order of the text.
+pub type Place<'d> = (Id, &'d RawValue);
+
+/// How deep such objects nest in each other: a task, its status, a message. What is deeper is no id's place.
+const DEEPEST: u8 = 8;
+
+/// The places of ids in the `result` of a JSON-RPC response. `own`: a member `id` is a task's, unless the object is a message.
+///
+/// # Errors
+/// For what is no JSON object, and for one with a member twice that is read: which one counts depends on the reader.
+pub fn of_response(json: &str, own: bool) -> serde_json::Result<Vec<Place<'_>>> {
+    find(json, |places| Walk { places, own, levels: DEEPEST + 1, in_response: true })
+}
+
+/// The places of ids in one such object.
+///
+/// # Errors
+/// As [`of_response`].
+pub fn of_object(json: &str) -> serde_json::Result<Vec<Place<'_>>> {
+    find(json, |places| Walk { places, own: true, levels: DEEPEST, in_response: false })
+}
+
+fn find<'d>(
+    json: &'d str,
+    walk: impl for<'p> FnOnce(&'p mut Vec<Place<'d>>) -> Walk<'p, 'd>,
+) -> serde_json::Result<Vec<Place<'d>>> {
+    let mut places = Vec::new();
+    let mut reader = serde_json::Deserializer::from_str(json);
+    reader.deserialize_map(walk(&mut places))?;
+    reader.end()?;
+    Ok(places)
+}
+
+/// The members that are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Member {
+    Id,
+    MessageId,
+    TaskId,
+    ContextId,
+    References,
+    /// Tasks, messages, updates and configurations, by their number.
+    Nested(u8),
+    Other,
+}
+
+/// The members that hold tasks, messages, updates and configurations.
+pub const NESTED: [&str; 8] = [
+    "task",
+    "message",
+    "statusUpdate",
+    "artifactUpdate",
+    "status",
+    "history",
+    "configs",
+    "pushNotificationConfig",
+];
+
+impl Member {
+    fn of(name: &str) -> Self {
+        match name {
+            "id" => Self::Id,
+            "messageId" => Self::MessageId,
+            "taskId" => Self::TaskId,
+            "contextId" => Self::ContextId,
+            "referenceTaskIds" => Self::References,
+            name => {
+                let nested = NESTED.iter().zip(0..).find(|(nested, _)| **nested == name);
+                nested.map_or(Self::Other, |(_, number)| Self::Nested(number))
+            }
+        }
+    }
+
+    /// Its bit in a set of members.
+    const fn bit(self) -> u16 {
+        match self {
+            Self::Other => 0,
+            Self::Id => 1,
+            Self::MessageId => 1 << 1,
+            Self::TaskId => 1 << 2,
+            Self::ContextId => 1 << 3,
+            Self::References => 1 << 4,
+            Self::Nested(number) => 1 << (5 + number),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+        impl Visitor<'_> for Name {
+            type Value = Member;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+            fn visit_str<E: Error>(self, name: &str) -> Result<Member, E> {
+                Ok(Member::of(name))
+            }
+        }
+        deserializer.deserialize_str(Name)
+    }
+}
+
+/// One value, being read.
+struct Walk<'p, 'd> {
+    places: &'p mut Vec<Place<'d>>,
+    own: bool,
+    /// How many more objects may nest.
+    levels: u8,
+    /// It is a JSON-RPC response, of which the result is read.
+    in_response: bool,
+}
+
+impl<'d> Walk<'_, 'd> {
+    fn within(&mut self) -> Walk<'_, 'd> {
+        let levels = self.levels.saturating_sub(1);
+        Walk { places: self.places, own: self.own, levels, in_response: false }
+    }
+
+    /// The result of a response; its own members are not those of tasks.
+    fn response<M: MapAccess<'d>>(&mut self, mut map: M) -> Result<(), M::Error> {
+        let mut results = 0;
+        while let Some(is_result) = map.next_key_seed(Named("result"))? {
+            if !is_result {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            results += 1;
+            map.next_value_seed(self.within())?;
+        }
+        if results > 1 { Err(M::Error::custom("a response has two results")) } else { Ok(()) }
+    }
+
+    fn object<M: MapAccess<'d>>(&mut self, mut map: M) -> Result<(), M::Error> {
+        let (mut seen, mut own) = (0, None);
+        while let Some(member) = map.next_key::<Member>()? {
+            if seen & member.bit() != 0 {
+                return Err(M::Error::custom("a key is there twice"));
+            }
+            seen |= member.bit();
+            match member {
+                Member::Id if self.own => own = Some((self.places.len(), map.next_value()?)),
+                Member::TaskId => self.places.push((Id::Task, map.next_value()?)),
+                Member::ContextId => self.places.push((Id::Context, map.next_value()?)),
+                Member::References => self.places.push((Id::References, map.next_value()?)),
+                Member::Nested(_) => map.next_value_seed(self.within())?,
+                Member::Id | Member::MessageId | Member::Other => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        // A message has another id, and no other of these has one that is not a task's.
+        if let Some((at, id)) = own
+            && seen & Member::MessageId.bit() == 0
+        {
+            self.places.insert(at.min(self.places.len()), (Id::Task, id));
+        }
+        Ok(())
+    }
+}
+
+impl<'d> DeserializeSeed<'d> for Walk<'_, 'd> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'d>>(self, deserializer: D) -> Result<(), D::Error> {
+        match self.levels {
+            0 => IgnoredAny::deserialize(deserializer).map(|_| ()),
+            _ => deserializer.deserialize_any(self),
+        }
+    }
+}
+
+impl<'d> Visitor<'d> for Walk<'_, 'd> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'d>>(mut self, map: M) -> Result<(), M::Error> {
+        if self.in_response { self.response(map) } else { self.object(map) }
+    }
+
+    fn visit_seq<S: SeqAccess<'d>>(mut self, mut items: S) -> Result<(), S::Error> {
+        while items.next_element_seed(self.within())?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+/// Whether a key is this one.
+struct Named(&'static str);
+
+impl<'de> DeserializeSeed<'de> for Named {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Named {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<bool, E> {
+        Ok(name == self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(json: &str, own: bool) -> Option<String> {
+        let places = of_response(json, own).ok()?;
+        Some(places.iter().map(|(id, value)| format!("{id:?}={}", value.get())).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn ids_are_found_where_they_stand_and_nowhere_else() {
+        for (result, expected) in [
+            ("{}", Some("")),
+            ("7", Some("")),
+            (r#"{"task":{"id":"t","contextId":"c"}}"#, Some(r#"Task="t" Context="c""#)),
+            (
+                r#"{"id":"t","status":{"message":{"messageId":"m","id":"x","taskId":"t"}}}"#,
+                Some(r#"Task="t" Task="t""#),
+            ),
+            (r#"{"status":{"message":{"taskId":"b"}},"id":"a"}"#, Some(r#"Task="b" Task="a""#)),
+            (
+                r#"{"message":{"messageId":"m","referenceTaskIds":["a","b"]}}"#,
+                Some(r#"References=["a","b"]"#),
+            ),
+            (r#"{"history":[{"taskId":"a"},{"contextId":"c"},7]}"#, Some(r#"Task="a" Context="c""#)),
+            (r#"{"artifacts":[{"id":"x","parts":[{"taskId":"x"}]}],"metadata":{"id":"x"}}"#, Some("")),
+            (r#"{"t\u0061skId":"a"}"#, Some(r#"Task="a""#)),
+            (r#"{"taskId":7,"id":null}"#, Some("Task=7 Task=null")),
+            (r#"{"id":"a","id":"b"}"#, None),
+            (r#"{"task":{},"t\u0061sk":{}}"#, None),
+        ] {
+            let response = format!(r#"{{"jsonrpc":"2.0","id":"own","result":{result}}}"#);
+            assert_eq!(found(&response, true).as_deref(), expected, "{result}");
+        }
+        assert_eq!(
+            found(r#"{"result":{"id":"config","taskId":"t"}}"#, false).as_deref(),
+            Some(r#"Task="t""#)
+        );
+        assert_eq!(found(r#"{"error":{"data":{"taskId":"t"}}}"#, true).as_deref(), Some(""));
+        for bad in [r#"{"result":{},"result":{}}"#, "[]", r#"[{"result":{}}]"#, "{", r#"{"result":{}} x"#] {
+            assert_eq!(found(bad, true), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_deep_is_no_place() {
+        for (deep, expected) in [(7, r#"Task="t""#), (8, "")] {
+            let (open, close) = (r#"{"task":"#.repeat(deep), "}".repeat(deep));
+            let result = format!(r#"{{"result":{open}{{"taskId":"t"}}{close}}}"#);
+            assert_eq!(found(&result, true).as_deref(), Some(expected), "{deep}");
+        }
+    }
+}
