@@ -94,6 +94,7 @@ fn open(dir: &Path) {
         kind: EffectKind,
         result: "ok",
         status: 200,
+        task: None,
         time: "2026-01-01T00:00:00.000000Z".into(),
         token: None,
         tokens_input: None,

@@ -172,11 +172,12 @@ impl History {
         let Some(file) = &mut self.file else { return Ok(None) };
         let mut bytes = Vec::new();
         let mut blank_lines = 0;
-        while blank_lines < 2 && bytes.len() < MAX_ENTRY {
+        while blank_lines < 2 {
             let line = bytes.len();
             let limit = (MAX_ENTRY - line) as u64;
             let read = file.by_ref().take(limit).read_until(b'\n', &mut bytes);
             match read.map_err(FileError::on("read", &self.path))? {
+                // The end of the file, or of what is read at once.
                 0 => break,
                 _ if bytes.get(line..) == Some(b"\n") => blank_lines += 1,
                 _ => {}

@@ -142,7 +142,7 @@ impl Reader {
 
     /// Whether there is anything after the last record that was read; at the end of the file there is not.
     pub(crate) fn ready(&mut self) -> Result<bool, FileError> {
-        if matches!(self.peek(), Err(Broken::Incomplete { .. })) {
+        if !self.buffered() {
             self.refill()?;
         }
         Ok(self.at < self.buffer.len())
@@ -168,15 +168,12 @@ impl Reader {
     }
 
     /// Whether a whole frame is in the buffer: only its length is looked at.
-    fn peek(&self) -> Result<(), Broken> {
+    fn buffered(&self) -> bool {
         let rest = self.buffer.get(self.at..).unwrap_or_default();
-        let have = rest.len();
-        let Some((length, _)) = rest.split_first_chunk::<4>() else {
-            return Err(Broken::Incomplete { have, need: HEADER });
-        };
-        let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX).min(MAX_RECORD);
-        let need = HEADER + length;
-        if have < need { Err(Broken::Incomplete { have, need }) } else { Ok(()) }
+        rest.first_chunk().is_some_and(|length| {
+            let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX).min(MAX_RECORD);
+            rest.len() >= HEADER + length
+        })
     }
 
     /// The same place in the file, with nothing buffered: what was buffered may have been cut since.

@@ -98,3 +98,6 @@ impl Walk {
 pub(crate) fn unfinished(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == crate::file::UNFINISHED)
 }
+
+#[cfg(test)]
+mod tests;

@@ -108,3 +108,34 @@ fn the_history_is_read_forward_and_from_its_end_alike() {
         assert!(!all[598].left(&at(0..border)) || border + 90 > entry.len(), "{border}");
     }
 }
+
+#[test]
+fn a_history_with_too_few_newlines_is_read_in_pieces() {
+    const MOST: usize = 256 * 1024;
+    let dir = tempfile::tempdir().expect("a directory");
+    let line = "x".repeat(100 * 1024 - 1) + "\n";
+    for (text, what) in [("x".repeat(700_000), "no line"), (line.repeat(7), "no blank line")] {
+        std::fs::write(history_path(dir.path()), &text).expect("written");
+        let mut history = History::open(dir.path()).expect("open");
+        let mut offset = 0;
+        while let Some(piece) = history.next().expect("read") {
+            assert_eq!((piece.offset, piece.whole), (offset as u64, false), "{what}");
+            assert_eq!(piece.bytes, text.as_bytes()[offset..][..MOST.min(text.len() - offset)], "{what}");
+            offset += piece.bytes.len();
+        }
+        assert_eq!(offset, text.len(), "{what}");
+    }
+}
+
+/// Names may be long, and others may have signed as well.
+#[test]
+fn long_checkpoints_are_found_at_the_end_of_a_history() {
+    let key = SigningKey::generate(&"long.example/".repeat(900)).expect("a key");
+    let dir = tempfile::tempdir().expect("a directory");
+    for size in 1..4 {
+        let one = signed(&key, size);
+        remember(&Disk, dir.path(), &one).expect("written");
+        let (newest, rest) = last(dir.path(), key.verifier()).expect("read");
+        assert_eq!((newest, rest.bytes.len()), (Some(one), 0));
+    }
+}

@@ -37,6 +37,17 @@ fn records_larger_than_what_is_read_at_once_come_out_whole() {
 }
 
 #[test]
+fn one_read_serves_all_the_records_that_it_brought() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let frames: Vec<_> = (5..10).map(|index| frame(index, &[b' '; 2000])).collect();
+    let mut reader = Reader::open(&segment(dir.path(), &frames.concat())).expect("opened");
+    for read in 1..=5 {
+        assert!(reader.next().expect("read").is_some());
+        assert_eq!(reader.at, read * frames[0].len(), "bytes of the buffer that are behind the reader");
+    }
+}
+
+#[test]
 fn a_reader_at_the_end_sees_what_is_appended_later() {
     let dir = tempfile::tempdir().expect("a directory");
     let segment = segment(dir.path(), &[]);
@@ -82,6 +93,7 @@ fn only_an_unfinished_write_is_taken_for_one() {
             (with(0, 8), false, "a length that now reaches past the end"),
             (with(0, 0), false, "a length of zero"),
             (with(2, 1), false, "a length too large"),
+            (with(2, 1)[..20].to_vec(), false, "a header alone, with a length too large"),
             (with(16, 1), false, "flags"),
             (with(8, 9), false, "another sequence number"),
             ([with(0, 200), seven.clone()].concat(), false, "a length that swallows the next record"),
@@ -236,6 +248,10 @@ fn a_length_that_a_border_cuts_off_is_put_back() {
     );
     six[400] = 0;
     assert_eq!(ends(511, &[&six[..513], &[0; 300]].concat()), Ending::Damaged, "no text");
+    // As long as it can be, and one byte more than it is: it does not go on.
+    let mut six = [frame(6, object(510).as_bytes()), b"x".to_vec()].concat();
+    (six[0], six[100]) = (0, b'y');
+    assert_eq!(ends(511, &six), Ending::Damaged, "text to its longest end");
     // Where the first byte of the length is zero by right, it says nothing of what was lost.
     let mut six = frame(6, object(256).as_bytes());
     six[100] ^= 1;

@@ -24,3 +24,26 @@ fn only_a_whole_tile_is_read() {
     std::fs::write(path(dir.path(), 0, 1234), vec![9; BYTES - 1]).expect("written");
     assert_eq!(read(dir.path(), 0, 1234).expect("read"), None);
 }
+
+#[test]
+fn a_tree_is_restored_from_the_tiles_that_no_other_stands_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let leaves: Vec<_> = (0..70_000u64).map(|index| tree::leaf(&index.to_le_bytes())).collect();
+    let mut grown = Tree::default();
+    for (size, leaf) in (1..).zip(&leaves) {
+        grown.append(*leaf, |full| write(&Disk, dir.path(), full)).expect("written");
+        if [300, 65_535, 65_536, 65_792, 70_000].contains(&size) {
+            let last = leaves[size - size % TILE..size].to_vec();
+            let restored =
+                restore(dir.path(), size as u64, last).expect("read").expect("all tiles are there");
+            assert_eq!(restored.root(), grown.root(), "{size}");
+        }
+    }
+    // Those below a full tile of level 1 are not asked for, the others are.
+    let without = |index: u64| {
+        std::fs::remove_file(path(dir.path(), 0, index)).expect("removed");
+        restore(dir.path(), 70_000, leaves[69_888..].to_vec()).expect("read").map(|tree| tree.root())
+    };
+    assert_eq!(without(255), Some(grown.root()));
+    assert_eq!(without(256), None);
+}

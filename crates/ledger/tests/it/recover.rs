@@ -1,13 +1,13 @@
 //! What opening does with what it finds, one file at a time; whole power losses are in `crash`.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use vidimus_ledger::storage::{Disk, Open, Storage, Stored};
 use vidimus_ledger::{Config, Ledger, OpenError};
 
-use crate::support::{assert_whole, config, copy, files, grow, refusal, report, segments};
+use crate::support::{assert_whole, config, copy, grow, refusal, report, segments};
 
 fn refused(config: Config) -> String {
     Ledger::open(config).map(drop).expect_err("refused").to_string()
@@ -195,20 +195,32 @@ async fn a_byte_that_a_border_cuts_off_is_put_back() {
     assert_whole(dir.path(), 3);
 }
 
-/// Tells what was synced, and refuses to sync one directory.
-#[derive(Debug)]
-struct Syncs {
-    refuses: Option<(PathBuf, io::ErrorKind)>,
-    everything: Arc<std::sync::Mutex<Vec<PathBuf>>>,
+/// What a log is about to ask of its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    MakeDir,
+    Open,
+    Remove,
+    SyncDir,
+    SyncEverything,
 }
 
-impl Storage for Syncs {
+/// A disk that asks before each step: an error is what the step ends with.
+struct Asking<F>(F);
+
+impl<F> std::fmt::Debug for Asking<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Asking").finish_non_exhaustive()
+    }
+}
+
+impl<F: Fn(Step, &Path) -> io::Result<()> + Send + Sync> Storage for Asking<F> {
     fn make_dir(&self, path: &Path) -> io::Result<()> {
-        Disk.make_dir(path)
+        (self.0)(Step::MakeDir, path).and_then(|()| Disk.make_dir(path))
     }
 
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn Stored>> {
-        Disk.open(path, how)
+        (self.0)(Step::Open, path).and_then(|()| Disk.open(path, how))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -216,30 +228,37 @@ impl Storage for Syncs {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        Disk.remove(path)
+        (self.0)(Step::Remove, path).and_then(|()| Disk.remove(path))
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        match &self.refuses {
-            Some((dir, kind)) if dir == path => Err((*kind).into()),
-            _ => Disk.sync_dir(path),
-        }
+        (self.0)(Step::SyncDir, path).and_then(|()| Disk.sync_dir(path))
     }
 
     fn sync_everything(&self, path: &Path) -> io::Result<()> {
-        self.everything.lock().expect("not poisoned").push(path.to_owned());
-        Disk.sync_everything(path)
+        (self.0)(Step::SyncEverything, path).and_then(|()| Disk.sync_everything(path))
     }
+}
+
+/// Opens a log whose disk asks.
+fn asking(
+    config: Config,
+    ask: impl Fn(Step, &Path) -> io::Result<()> + Send + Sync + 'static,
+) -> Result<(), OpenError> {
+    Ledger::open_on(Arc::new(Asking(ask)), config).map(drop)
 }
 
 #[test]
 fn a_directory_whose_name_cannot_be_synced_is_not_used_unless_somebody_else_made_it() {
     let dir = tempfile::tempdir().expect("a directory");
     let log = dir.path().join("log");
-    let open = |refused: &Path, kind| {
-        let syncs = Syncs { refuses: Some((refused.to_owned(), kind)), everything: Arc::default() };
-        Ledger::open_on(Arc::new(syncs), config(&log)).map(drop)
-    };
+    let open =
+        |refused: &Path, kind: io::ErrorKind| {
+            let refused = refused.to_owned();
+            asking(config(&log), move |step, path| {
+                if step == Step::SyncDir && path == refused { Err(kind.into()) } else { Ok(()) }
+            })
+        };
     let (denied, broken) = (io::ErrorKind::PermissionDenied, io::ErrorKind::Other);
     for kind in [denied, broken] {
         assert!(matches!(open(dir.path(), kind), Err(OpenError::File(_))), "just made, {kind}");
@@ -253,20 +272,82 @@ fn a_directory_whose_name_cannot_be_synced_is_not_used_unless_somebody_else_made
     }
 }
 
+#[test]
+fn a_directory_that_somebody_else_makes_meanwhile_is_used_and_a_file_in_its_place_is_not() {
+    type Meanwhile = fn(&Path) -> io::Result<()>;
+    let cases: [(Meanwhile, Option<&str>); 3] = [
+        (|path| std::fs::create_dir(path), None),
+        (|path| std::fs::write(path, "a file"), Some("exists")),
+        (|_| Err(io::ErrorKind::PermissionDenied.into()), Some("permission denied")),
+    ];
+    for (meanwhile, refused) in cases {
+        let dir = tempfile::tempdir().expect("a directory");
+        let keys = dir.path().join("log/keys");
+        let opened = asking(config(&dir.path().join("log")), move |step, path| {
+            if step == Step::MakeDir && path == keys { meanwhile(path) } else { Ok(()) }
+        });
+        match (opened, refused) {
+            (Ok(()), None) => {}
+            (Err(error), Some(why)) => {
+                let story = error.to_string();
+                assert!(story.contains("cannot create") && story.contains(why), "{story}");
+            }
+            (opened, refused) => panic!("{opened:?}, expected {refused:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn residue_that_is_gone_is_no_fault_and_residue_that_stays_is_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    grow(config(dir.path()), 3).await;
+    std::fs::write(dir.path().join("segments/00000000000000000003.tmp"), "x").expect("written");
+    let denied = asking(config(dir.path()), |step, _| match step {
+        Step::Remove => Err(io::ErrorKind::PermissionDenied.into()),
+        _ => Ok(()),
+    });
+    let story = denied.expect_err("refused").to_string();
+    assert!(story.contains("cannot remove") && story.contains("permission denied"), "{story}");
+    let gone = asking(config(dir.path()), |step, path| match step {
+        Step::Remove => std::fs::remove_file(path),
+        _ => Ok(()),
+    });
+    assert!(gone.is_ok(), "{gone:?}");
+    assert_whole(dir.path(), 3);
+}
+
 /// Tiles that are made again may lie below others that were there all the time.
 #[tokio::test]
-async fn tiles_that_are_made_again_are_synced_before_the_log_goes_on() {
+async fn only_what_is_wrong_is_made_again_and_that_is_synced_before_the_log_goes_on() {
     let dir = tempfile::tempdir().expect("a directory");
     grow(config(dir.path()), 600).await;
-    for lost in [false, true] {
+    let tile = dir.path().join("tile/0/000");
+    for (lost, check_all_on_open) in [(false, false), (false, true), (true, false), (true, true)] {
         if lost {
-            std::fs::remove_file(dir.path().join("tile/0/000")).expect("removed");
+            std::fs::remove_file(&tile).expect("removed");
         }
-        let everything = Arc::default();
-        let syncs = Syncs { refuses: None, everything: Arc::clone(&everything) };
-        drop(Ledger::open_on(Arc::new(syncs), config(dir.path())).expect("opened"));
-        let synced = everything.lock().expect("not poisoned").clone();
-        assert_eq!(synced, if lost { vec![dir.path().to_owned()] } else { Vec::new() });
+        let steps = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let taken = Arc::clone(&steps);
+        asking(Config { check_all_on_open, ..config(dir.path()) }, move |step, path| {
+            if step == Step::SyncEverything || path.ancestors().any(|above| above.ends_with("tile")) {
+                taken.lock().expect("not poisoned").push((step, path.to_owned()));
+            }
+            Ok(())
+        })
+        .expect("opened");
+        let expected = [(Step::Open, tile.clone()), (Step::SyncEverything, dir.path().to_owned())];
+        let expected = if lost { &expected[..] } else { &[] };
+        assert_eq!(*steps.lock().expect("not poisoned"), expected, "{lost} {check_all_on_open}");
+        assert_whole(dir.path(), 600);
     }
-    assert!(files(dir.path()).iter().any(|path| path.ends_with("tile/0/000")));
+    // A fault of the disk is no reason to try again.
+    std::fs::remove_file(&tile).expect("removed");
+    let first = std::sync::atomic::AtomicBool::new(true);
+    let failed = asking(config(dir.path()), move |_, path| {
+        if path == tile && first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            return Err(io::ErrorKind::Other.into());
+        }
+        Ok(())
+    });
+    assert!(matches!(failed, Err(OpenError::File(_))), "{failed:?}");
 }
