@@ -99,16 +99,12 @@ pub(super) fn render(rows: &[Row], width: Option<u16>, today: Option<&str>) -> S
         lines.join("\n")
     };
     if width.is_some_and(|width| width < WIDE) {
-        let headers = ["TIME", "KIND", "OUTCOME", "PRINCIPAL, RESOURCE, POLICIES OR CODE, CALL"];
-        let mut table = output::table(&headers, &[0, 1, 2], width);
+        // The id of a call is to stand in one piece beside the others.
+        let headers = ["TIME, KIND", "OUTCOME", "PRINCIPAL, RESOURCE, POLICIES OR CODE, CALL"];
+        let mut table = output::table(&headers, &[0, 1], width);
         for row in rows {
-            let time = row.when(today).replace(' ', "\n");
-            table.add_row([
-                output::cell(&time),
-                output::cell(&row.kind),
-                row.outcome(),
-                output::cell(&row.together()),
-            ]);
+            let time = format!("{}\n{}", row.when(today).replace(' ', "\n"), row.kind);
+            table.add_row([output::cell(&time), row.outcome(), output::cell(&row.together())]);
         }
         return lines(table);
     }
