@@ -1,6 +1,7 @@
 //! What the repository does to itself: `cargo xtask crds` and `cargo xtask tidy`. The tests hold the tree to both.
 
 mod arrows;
+mod codes;
 mod crds;
 mod examples;
 mod reference;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-const USAGE: &str = "cargo xtask crds    write deploy/crds and docs/resources.md from the Rust types\n\
+const USAGE: &str = "cargo xtask crds    write deploy/crds, docs/resources.md and docs/codes.md from the Rust types\n\
                      cargo xtask tidy    crate arrows, sizes, names, examples, generated files";
 
 fn main() -> ExitCode {

@@ -13,6 +13,7 @@ pub mod decision;
 pub mod entity;
 pub mod json;
 pub mod permit;
+pub mod quantity;
 pub mod record;
 pub mod refusal;
 pub mod resource;

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 macro_rules! codes {
-    ($( $(#[$doc:meta])* $variant:ident = $text:literal, $class:ident, $next:literal; )+) => {
-        /// Stable, documented codes. A code never changes its meaning; texts may.
+    ($( $(#[doc = $doc:literal])+ $variant:ident = $text:literal, $class:ident, $next:literal; )+) => {
+        /// Stable codes; docs/codes.md is generated from here. A code never changes its meaning; texts may.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Code { $( $(#[$doc])* $variant, )+ }
+        pub enum Code { $( $(#[doc = $doc])+ $variant, )+ }
 
         impl Code {
             /// Every code, in the order of the way of a call.
@@ -18,6 +18,11 @@ macro_rules! codes {
 
             /// What kind of refusal it is, from which each protocol derives its own status.
             pub const fn class(self) -> Class { match self { $( Self::$variant => Class::$class, )+ } }
+
+            /// What it means: the sentence at its name.
+            pub const fn meaning(self) -> &'static str {
+                match self { $( Self::$variant => concat!($($doc),+).trim_ascii(), )+ }
+            }
 
             /// What the caller, or whoever operates it, should do next.
             pub const fn next(self) -> &'static str { match self { $( Self::$variant => $next, )+ } }
@@ -51,6 +56,22 @@ pub enum Class {
 }
 
 impl Class {
+    /// Its name in the documentation.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not found",
+            Self::MethodNotAllowed => "method not allowed",
+            Self::TooLarge => "too large",
+            Self::TooSlow => "too slow",
+            Self::Unavailable => "unavailable",
+            Self::BadUpstream => "bad upstream",
+            Self::UpstreamTimeout => "upstream timeout",
+        }
+    }
+
     /// The HTTP status code (RFC 9110 section 15).
     pub const fn http_status(self) -> u16 {
         match self {
@@ -70,62 +91,112 @@ impl Class {
 
 codes! {
     // -- the request itself
+    /// The path is not below a route of this gateway.
     RouteUnknown = "route_unknown", NotFound, "Use /mcp/{namespace}/{name}, /a2a/{namespace}/{name} or /llm/{namespace}/{name}/… of a registered object; `vidimus check` lists them.";
+    /// The path is a route, and does not serve this HTTP method.
     MethodNotAllowed = "method_not_allowed", MethodNotAllowed, "Use an HTTP method that this route serves.";
+    /// The body of the request is larger than a message may be.
     BodyTooLarge = "body_too_large", TooLarge, "Send a smaller body, or raise --max-body.";
+    /// The headers or the body did not arrive in time.
     RequestTooSlow = "request_too_slow", TooSlow, "Send the whole request within the time limit.";
+    /// The body is not UTF-8.
     BodyNotUtf8 = "body_not_utf8", Invalid, "Send JSON encoded as UTF-8 (RFC 8259 section 8.1).";
+    /// The body is not one JSON document.
     BodyNotJson = "body_not_json", Invalid, "Send one valid JSON document.";
+    /// An object in the body has a member twice, or two whose names differ only by case.
     DuplicateKey = "duplicate_key", Invalid, "Send every object key once: two parsers may read a duplicate differently.";
+    /// The body is a list of JSON-RPC messages.
     BatchNotSupported = "batch_not_supported", Invalid, "Send one JSON-RPC message per request: batches were removed from MCP in 2025-06-18 and are not part of A2A.";
+    /// The body is JSON, and not a message of the protocol that can be understood whole.
     MessageInvalid = "message_invalid", Invalid, "Send a message that follows the protocol's schema.";
+    /// A header of the protocol says something else than the body.
     HeaderMismatch = "header_mismatch", Invalid, "Make the header agree with the body, or leave the header out where the protocol allows it.";
+    /// The request names a version of its protocol that this gateway does not serve.
     ProtocolVersionUnsupported = "protocol_version_unsupported", Invalid, "Use a protocol version that this gateway serves.";
+    /// The message asks for a method that the protocol does not have in this version.
     MethodUnknown = "method_unknown", NotFound, "Use a method of the protocol; what cannot be understood cannot be governed.";
+    /// The request comes from a page of a browser, of an origin that is not allowed.
     OriginRefused = "origin_refused", Forbidden, "Browser origins are refused unless allowed with --allow-origin.";
     // -- who is calling
+    /// The request has neither a token nor a client certificate.
     CredentialMissing = "credential_missing", Unauthenticated, "Present a bearer token from an allow-listed issuer, or an X.509-SVID over mTLS.";
+    /// The credentials prove more than one principal, or an identity that several registered objects claim.
     CredentialAmbiguous = "credential_ambiguous", Unauthenticated, "Authenticate by exactly one identity of one principal.";
+    /// The credential is good, and several registered objects claim the identity that it proves, or one that is not in force.
     IdentityContested = "identity_contested", Unauthenticated, "Whoever keeps the records: take this identity out of all objects but one (`vidimus check` names their places), or rename it in one of them.";
+    /// The bearer token is not a signed JWT that can be read.
     TokenMalformed = "token_malformed", Unauthenticated, "Present a signed JWT (RFC 7519).";
+    /// The token is signed with an algorithm that is not allowed.
     TokenAlgorithm = "token_algorithm", Unauthenticated, "Sign with an allowed asymmetric algorithm: RS256, RS384, RS512, PS256, ES256, ES384 or EdDSA.";
+    /// The token's issuer is not one that a registered object names.
     TokenIssuer = "token_issuer", Unauthenticated, "Register the issuer on the principal's identity; there is no any-issuer mode.";
+    /// The issuer publishes no key of the token's key id.
     TokenKeyUnknown = "token_key_unknown", Unauthenticated, "Use a key that the issuer publishes in its JWKS.";
+    /// The token was not signed by the issuer's key.
     TokenSignature = "token_signature", Unauthenticated, "Get a new token from the issuer; this one was not signed by it.";
+    /// The token was good, and is no more.
     TokenExpired = "token_expired", Unauthenticated, "Get a new token from the issuer.";
+    /// The token will be good later (nbf, or iat in the future).
     TokenNotYetValid = "token_not_yet_valid", Unauthenticated, "Check the clocks of the issuer and of the gateway.";
+    /// The token is meant for somebody else than this gateway.
     TokenAudience = "token_audience", Unauthenticated, "Get a token whose audience is this gateway.";
+    /// A token that the gateway minted for one hop was presented by somebody else than the agent it was minted for.
     TokenDestination = "token_destination", Unauthenticated, "A per-hop token is good only for the agent it was minted for; get your own.";
+    /// The keys of the token's issuer are not known, and could not be fetched.
     IssuerUnreachable = "issuer_unreachable", Unavailable, "The issuer's keys could not be fetched; check the issuer and try again.";
+    /// The credential is good, and nothing is registered with its identity.
     PrincipalUnknown = "principal_unknown", Unauthenticated, "Register this identity on an Agent or ServiceIdentity.";
+    /// The call came through an actor that is taken out of use.
     ActorRevoked = "actor_revoked", Forbidden, "An actor of the token's chain is quarantined, contested or not registered any more; begin a new chain without it, or have its record put right.";
+    /// The call is made for a person whose issuer the principal does not act for.
     UserNotAllowed = "user_not_allowed", Unauthenticated, "List the user's issuer under actsFor of the principal.";
+    /// The certificate or JWT-SVID is not one that the trust bundle of its trust domain proves.
     SvidInvalid = "svid_invalid", Unauthenticated, "Present an SVID (X.509, or a JWT as bearer token) with exactly one SPIFFE ID, issued under the trust bundle of its trust domain.";
     // -- what is decided
+    /// Nothing of this kind and name is registered, or it cannot be called.
     ResourceUnknown = "resource_unknown", NotFound, "Register the object, or use one that is registered.";
+    /// Several objects have the name that was asked for, so none of them is used.
     NameContested = "name_contested", NotFound, "Several records have this name, so none of them is used; whoever keeps the records: rename one of them, or delete it.";
+    /// No policy permits the call.
     NoPermit = "no_permit", Forbidden, "Nothing is allowed until a policy permits it; `vidimus policy explain` shows the closest permits.";
+    /// A policy forbids the call.
     ForbiddenByPolicy = "forbidden_by_policy", Forbidden, "A forbid policy refused the call; ask its owner, or change the request.";
+    /// A policy wants a person's approval first.
     ApprovalRequired = "approval_required", Forbidden, "A policy asks for the approval of a person; get it approved, then make the same call again.";
+    /// A policy that may decide the call could not be evaluated.
     PolicyError = "policy_error", Forbidden, "A policy failed to evaluate, which denies; fix the policy named here.";
+    /// The call is a hop deeper in its chain than is allowed.
     DelegationTooDeep = "delegation_too_deep", Forbidden, "No chain grows deeper than 16 hops, and the agent's record may allow fewer (spec.delegation.maxDepth).";
+    /// The agent has reached as many destinations in this chain as its record allows.
     DelegationTooWide = "delegation_too_wide", Forbidden, "The agent's record limits how many destinations one chain may reach (spec.delegation.maxFanOut).";
+    /// The call was allowed, and the configuration of now would refuse it, so its answer was cut.
     Revoked = "revoked", Forbidden, "The configuration changed while the answer was streamed, and no longer allows the call; find out what changed, then call again.";
+    /// The MCP session, or the event to resume from, is not one that the gateway gave to this caller on this route.
     SessionForeign = "session_foreign", NotFound, "This session belongs to somebody else or has ended; initialize a new one.";
+    /// The task or context is not one that the gateway gave to this caller on this route.
     TaskForeign = "task_foreign", NotFound, "This task belongs to somebody else, or nobody knows it; use the id that you got through this gateway, as the same caller.";
     // -- what can be done now
+    /// The record of the call could not be written.
     LedgerClosed = "ledger_closed", Unavailable, "The gateway cannot write its record, so it lets nothing pass; look at its disk and log.";
+    /// What is to be recorded of the call does not fit a record.
     RecordTooLarge = "record_too_large", TooLarge, "Send shorter names and arguments, or have fewer policies decide one call: what decided it must fit a record of 65,535 bytes.";
+    /// As much as can be held at once is held already: bodies, streams, chains, or records that wait for the disk.
     Overloaded = "overloaded", Unavailable, "Try again later with fewer concurrent requests.";
+    /// The key that the gateway holds for the provider could not be read.
     CredentialUnavailable = "credential_unavailable", Unavailable, "The provider's key could not be read; check spec.credential of the LLMProvider.";
-    /// Nothing of the call was sent.
+    /// No connection to the upstream came about, so nothing of the call was sent.
     UpstreamUnreachable = "upstream_unreachable", BadUpstream, "The upstream did not accept a connection, so nothing was sent; check spec.endpoint.url and the server.";
-    /// The connection broke when the call may have been sent.
+    /// The connection broke when the call may have been sent, or before its answer ended.
     UpstreamInterrupted = "upstream_interrupted", BadUpstream, "The connection broke after the call was sent, so it may have been carried out; find out at the upstream before you repeat it.";
+    /// The upstream's name leads to an address that may not be called.
     UpstreamRefusedAddress = "upstream_refused_address", BadUpstream, "The endpoint resolves to an address that is not allowed; see spec.endpoint and --deny-upstream.";
+    /// The upstream took the call, and did not answer in time.
     UpstreamTimeout = "upstream_timeout", UpstreamTimeout, "The upstream did not answer in time; the call may have been carried out, so find out before you repeat it.";
+    /// The upstream's answer is not one of its protocol, so what it says cannot be governed.
     UpstreamInvalid = "upstream_invalid", BadUpstream, "The upstream's answer could not be understood, so it was not passed on.";
+    /// The gateway was stopped, and the time that running calls had to end is over.
     GatewayStopping = "gateway_stopping", Unavailable, "The gateway was stopped before the answer ended; the call may have been carried out, so find out before you repeat it.";
+    /// The gateway met a state that it should not have been in.
     Internal = "internal", Unavailable, "This is a fault of Vidimus; report it with the call id.";
 }
 

@@ -45,6 +45,7 @@ pub use self::bindings::Claim;
 pub use self::builtin::{CLOSED_ID, QUARANTINE_ID};
 pub use self::compile::MAX_CEDAR;
 pub use self::memory::{Forgotten, Memory};
+pub use self::refusing::OnlyRefusing;
 
 /// The compiled configuration.
 #[derive(Debug, Default)]
@@ -300,6 +301,15 @@ impl Snapshot {
     /// Whether everything is refused, because what a malformed policy forbade before is not known.
     pub const fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// The objects of which only what they refuse is in force. What is being written is not among them.
+    pub fn only_refusing(&self) -> impl Iterator<Item = OnlyRefusing<'_>> {
+        self.refusing.iter().map(|one| OnlyRefusing {
+            object: &one.object,
+            origin: &one.origin,
+            contested: one.contested,
+        })
     }
 
     /// The agent of this key: `namespace/name`, here and below.

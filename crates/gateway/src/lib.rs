@@ -28,6 +28,7 @@ mod refusal_sampler;
 mod reply;
 mod request_context;
 mod route;
+mod said;
 mod seal;
 mod standing;
 mod table;
@@ -43,6 +44,7 @@ pub use provider_credentials::ProviderCredentials;
 pub use refusal_sampler::{Rate, record_count};
 pub use reply::ReplyBody;
 pub use request_context::RequestContext;
+pub use said::{Said, said};
 pub use seal::{KEY_LENGTH, Seal, SealFailed};
 pub use telemetry::{BadEndpoint, Telemetry};
 

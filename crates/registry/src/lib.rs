@@ -17,4 +17,5 @@ mod source;
 mod watch;
 
 pub use load::{Loaded, load};
+pub use source::{as_running, as_started};
 pub use watch::{Watching, watch};

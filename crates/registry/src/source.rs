@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use vidimus_core::resource::{Object, ObjectRef, Rejection};
-use vidimus_core::snapshot::{Configuration, Snapshot};
+use vidimus_core::snapshot::{Configuration, Forgotten, Memory, Snapshot};
 
 use crate::debounce::Change;
 use crate::files::Listing;
@@ -19,6 +19,24 @@ use crate::settle::{Seen, Settling};
 
 /// How long a directory may be restless before that is said.
 const RESTLESS: Duration = Duration::from_secs(10);
+
+/// What a gateway has that starts now with this directory, and with `kept`, the file in which what is refused is kept. Nothing is
+/// written.
+pub fn as_started(directory: &Path, kept: &Path) -> Loaded {
+    Source::new(directory, Some(kept)).at_once(true)
+}
+
+/// What a running gateway has as soon as this directory, as it is now, is whole to it. `memory` is what it refuses until then;
+/// `closed` says that it refuses everything, since it does not know what was forbidden before.
+///
+/// # Errors
+/// When what it refuses is not understood: it is of another version.
+pub fn as_running(directory: &Path, memory: &Memory, closed: bool) -> Result<Loaded, Forgotten> {
+    let mut source = Source::new(directory, None);
+    source.last = Arc::new(Snapshot::remembering(memory)?);
+    source.unknown = closed.then(|| "the gateway does not know it either".to_owned());
+    Ok(source.at_once(false))
+}
 
 /// A directory, and what was made of it so far.
 #[derive(Debug)]
@@ -122,6 +140,18 @@ impl Source {
             self.last = looked.0.snapshot.clone();
         }
         looked
+    }
+
+    /// The directory as it is now, taken as whole.
+    fn at_once(&mut self, first: bool) -> Loaded {
+        match Read::consistent(&self.directory, None, None) {
+            Ok(read) => {
+                let read = Arc::new(read);
+                self.whole = Some(read.clone());
+                self.whole(&read, first)
+            }
+            Err(error) => self.unreadable(&error),
+        }
     }
 
     /// The directory is whole: all of it is in force. `first` says that it was not before.

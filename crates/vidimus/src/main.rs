@@ -4,6 +4,7 @@ mod clock;
 mod cmd;
 mod output;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -41,33 +42,90 @@ enum Command {
     Identity(cmd::identity::Identity),
     Policy(cmd::policy::Policy),
     Audit(cmd::audit::Audit),
+    Codes(cmd::codes::Codes),
     Demo(cmd::demo::Demo),
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(said) => return not_run(&said),
+    };
+    output::speak(cli.output);
     let result = match cli.command {
         Command::Serve(serve) => cmd::serve::run(&serve),
         Command::Check(check) => cmd::check::run(&check, cli.output),
         Command::Identity(identity) => cmd::identity::run(&identity, cli.output),
         Command::Policy(policy) => cmd::policy::run(&policy, cli.output),
         Command::Audit(audit) => cmd::audit::run(&audit, cli.output),
+        Command::Codes(codes) => cmd::codes::run(&codes, cli.output),
         Command::Demo(demo) => cmd::demo::run(&demo),
     };
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            output::error(&error);
-            ExitCode::from(2)
+    output::ended(result.unwrap_or_else(|error| {
+        output::error(&error);
+        ExitCode::from(2)
+    }))
+}
+
+/// Help that was asked for, or what is wrong with the command line.
+fn not_run(said: &clap::Error) -> ExitCode {
+    let text = said.render();
+    if !said.use_stderr() {
+        match output::is_plain() {
+            true => output::line(text.to_string().trim_end()),
+            false => output::line(text.ansi().to_string().trim_end()),
+        }
+        return output::ended(ExitCode::SUCCESS);
+    }
+    if wants_json(std::env::args_os().skip(1), std::env::var_os("VIDIMUS_OUTPUT")) {
+        output::speak(Format::Json);
+        let text = text.to_string();
+        output::error(&anyhow::anyhow!("{}", text.trim().trim_start_matches("error: ")));
+    } else {
+        // Nothing can be done when standard error is gone.
+        let _ = said.print();
+    }
+    ExitCode::from(2)
+}
+
+/// Whether a command line that could not be understood whole asks for JSON.
+fn wants_json(words: impl Iterator<Item = OsString>, environment: Option<OsString>) -> bool {
+    let mut is_value = false;
+    let mut found = environment;
+    for word in words {
+        let word = word.to_string_lossy();
+        if std::mem::replace(&mut is_value, matches!(&*word, "-o" | "--output")) {
+            found = Some(word.as_ref().into());
+        } else if let Some(value) = word.strip_prefix("--output=").or_else(|| word.strip_prefix("-o")) {
+            found = Some(value.trim_start_matches('=').into());
         }
     }
+    found.is_some_and(|found| found == "json")
 }
 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 
-    use super::Cli;
+    use super::{Cli, wants_json};
+
+    #[test]
+    fn json_is_asked_for_however_it_is_written() {
+        for (line, environment, wanted) in [
+            ("check -o json", None, true),
+            ("check -ojson", None, true),
+            ("-o=json check", None, true),
+            ("check --output json", None, true),
+            ("check --output=json", None, true),
+            ("check", Some("json"), true),
+            ("check -o table", Some("json"), false),
+            ("check json", None, false),
+            ("check -o", None, false),
+        ] {
+            let words = line.split(' ').map(Into::into);
+            assert_eq!(wants_json(words, environment.map(Into::into)), wanted, "{line} {environment:?}");
+        }
+    }
 
     #[test]
     fn the_help_of_every_command_shows_examples_that_can_be_copied() {

@@ -1,12 +1,15 @@
 //! What a command prints: a table with colour on a terminal, JSON for programs.
 
 use std::borrow::Cow;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
+use serde_json::json;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -15,11 +18,45 @@ pub enum Format {
     Json,
 }
 
-/// Prints one line to standard output. A reader that has gone away (`| head`) ends the command quietly.
+/// What the commands say of themselves follows this too: errors and warnings. Set once, by `main`.
+static FORMAT: OnceLock<Format> = OnceLock::new();
+
+/// The first write to standard output that failed. Nothing is written after it.
+static FAILED: OnceLock<io::Error> = OnceLock::new();
+
+/// How errors and warnings are printed from now on.
+pub fn speak(format: Format) {
+    // Only the first counts, and there is one.
+    let _ = FORMAT.set(format);
+}
+
+/// Prints one line to standard output. Whether it could be written is seen at the end, by [`ended`]: the command has its verdict all
+/// the same.
 pub fn line(text: &str) {
-    let written = writeln!(std::io::stdout().lock(), "{text}");
-    if written.is_err() {
-        std::process::exit(0);
+    if FAILED.get().is_none() {
+        note(writeln!(io::stdout().lock(), "{text}"));
+    }
+}
+
+fn note(written: io::Result<()>) {
+    if let Err(error) = written {
+        // The first is why the others failed.
+        let _ = FAILED.set(error);
+    }
+}
+
+/// The exit status of a command with this verdict. A reader that has gone away (`| head`) changes nothing of it; what could not be
+/// written for another reason is an error, 2: whoever reads what was printed must not take it for all there is.
+pub fn ended(verdict: ExitCode) -> ExitCode {
+    if FAILED.get().is_none() {
+        note(io::stdout().lock().flush());
+    }
+    match FAILED.get() {
+        Some(failed) if failed.kind() != io::ErrorKind::BrokenPipe => {
+            error(&anyhow::anyhow!("the result could not be written to standard output: {failed}"));
+            ExitCode::from(2)
+        }
+        _ => verdict,
     }
 }
 
@@ -101,17 +138,17 @@ pub fn verdict_cell(text: &str, good: bool) -> Cell {
 }
 
 fn styled(cell: Cell, style: impl FnOnce(Cell) -> Cell) -> Cell {
-    if plain() { cell } else { style(cell) }
+    if is_plain() { cell } else { style(cell) }
 }
 
 /// Whether standard output takes no styles.
-fn plain() -> bool {
-    !std::io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+pub fn is_plain() -> bool {
+    !io::stdout().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// The text in a style, where standard output is a terminal and `NO_COLOR` is not set.
 pub fn paint(text: &str, style: Style) -> String {
-    if plain() { text.to_owned() } else { format!("{style}{text}{style:#}") }
+    if is_plain() { text.to_owned() } else { format!("{style}{text}{style:#}") }
 }
 
 /// Green for what is well, red for what is not.
@@ -122,18 +159,27 @@ pub fn verdict(text: &str, good: bool) -> String {
 
 /// Prints a remark on standard error.
 pub fn warning(text: &str) {
-    // Nothing can be done when standard error is gone.
-    let _ = writeln!(std::io::stderr().lock(), "warning: {}", printable(text));
+    say(&printable(text), &[], "warning");
 }
 
 /// Prints an error and what led to it on standard error.
 pub fn error(error: &anyhow::Error) {
-    let mut text = format!("error: {error}");
-    for cause in error.chain().skip(1) {
-        text.push_str(&format!("\n  because: {cause}"));
-    }
+    let because: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+    say(&error.to_string(), &because, "error");
+}
+
+/// For people `error: …` and its causes below each other; with `-o json` one document on a line, `{"error": …, "because": [ … ]}`.
+fn say(text: &str, because: &[String], what: &str) {
+    let said = if FORMAT.get() == Some(&Format::Json) {
+        match because {
+            [] => json!({ what: text }).to_string(),
+            because => json!({ what: text, "because": because }).to_string(),
+        }
+    } else {
+        because.iter().fold(format!("{what}: {text}"), |said, cause| format!("{said}\n  because: {cause}"))
+    };
     // Nothing can be done when standard error is gone.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{said}");
 }
 
 #[cfg(test)]

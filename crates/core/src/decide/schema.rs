@@ -3,8 +3,8 @@
 use std::sync::LazyLock;
 
 use cedar_policy::{
-    Entity, EntityId, EntityTypeName, EntityUid, PolicySet, Schema, ValidationMode, ValidationResult,
-    Validator,
+    Entity, EntityId, EntityTypeName, EntityUid, PolicySet, Schema, SchemaFragment, ValidationMode,
+    ValidationResult, Validator,
 };
 
 /// The schema as policy authors read it.
@@ -16,6 +16,15 @@ static SCHEMA: LazyLock<Result<(Schema, Validator), String>> = LazyLock::new(|| 
     let validator = Validator::new(schema.clone());
     Ok((schema, validator))
 });
+
+/// The schema as programs read it: Cedar's JSON form of [`TEXT`].
+///
+/// # Errors
+/// When this build's schema is broken (a test holds that it is not).
+pub fn json() -> Result<serde_json::Value, String> {
+    let (fragment, _) = SchemaFragment::from_cedarschema_str(TEXT).map_err(|error| error.to_string())?;
+    fragment.to_json_value().map_err(|error| error.to_string())
+}
 
 pub(crate) fn schema() -> Result<&'static Schema, &'static str> {
     SCHEMA.as_ref().map(|(schema, _)| schema).map_err(String::as_str)

@@ -8,6 +8,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use serde_json::{Map, Value};
 
+use super::field::timeout;
 use super::problem::{At, Fault, Problems};
 
 /// Reports what does not fit, and makes it fit: unknown fields are removed, missing and misshapen ones replaced by an
@@ -35,7 +36,12 @@ pub(super) fn fit(schema: &JSONSchemaProps, value: &mut Value, at: At<'_>, probl
 fn misfit(schema: &JSONSchemaProps, value: &Value) -> Option<Fault> {
     let expected = schema.type_.as_deref().unwrap_or_default();
     if !has_type(expected, value) {
-        return Some(wrong_type(expected, value));
+        return Some(match value {
+            Value::Number(number) if number.is_u64() && timeout::is_duration(schema) => {
+                timeout::without_unit(&number.to_string())
+            }
+            _ => wrong_type(expected, value),
+        });
     }
     if let Some(allowed) = &schema.enum_
         && !allowed.iter().any(|allowed| allowed.0 == *value)

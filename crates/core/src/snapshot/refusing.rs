@@ -8,12 +8,49 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use cedar_policy::Effect;
+use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
 use super::compile::Compiled;
 use super::digest::Digest;
 use super::{Made, Places, Snapshot, reject};
 use crate::decide::statement::Statement;
 use crate::resource::{Identity, Kind, Object, ObjectKey, ObjectRef, Origin, Policy, Rejection, Subject};
+
+/// An object of which only what it refuses is in force, as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnlyRefusing<'a> {
+    /// The object.
+    pub object: &'a ObjectRef,
+    /// Where it is, or was.
+    pub origin: &'a Origin,
+    /// Whether another object has, or had, its name; otherwise it is held, since it may be missing only because something is
+    /// malformed.
+    pub contested: bool,
+}
+
+impl OnlyRefusing<'_> {
+    /// `contested` or `held`.
+    pub const fn why(&self) -> &'static str {
+        if self.contested { "contested" } else { "held" }
+    }
+
+    /// Whether it is the object of this kind and `namespace/name`.
+    pub fn is(&self, kind: Kind, key: &str) -> bool {
+        let name = (&*self.object.namespace, &*self.object.name);
+        self.object.kind == kind && key.split_once('/') == Some(name)
+    }
+}
+
+/// As JSON, `object` and `source` as in a rejection, and `why`.
+impl Serialize for OnlyRefusing<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut row = serializer.serialize_struct("OnlyRefusing", 3)?;
+        row.serialize_field("object", &self.object.to_string())?;
+        row.serialize_field("source", &self.origin.source())?;
+        row.serialize_field("why", self.why())?;
+        row.end()
+    }
+}
 
 /// An object of which only what it refuses is in force.
 #[derive(Clone, Debug)]

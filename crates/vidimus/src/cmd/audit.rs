@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use vidimus_ledger::VerifierKey;
 
+use super::data_directory;
 use crate::output::Format;
 
 /// Searches, shows and verifies the ledger.
@@ -36,12 +37,12 @@ enum Command {
 }
 
 pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
-    let dir = audit.data.join("ledger");
+    let ledger = || data_directory::ledger(&audit.data);
     match &audit.command {
-        Command::Search(search) => search::run(&dir, search, format),
-        Command::Show(show) => show::run(&dir, show, format),
-        Command::Verify(verify) => verify::run(&dir, verify, format),
-        Command::Prove(prove) => show::run_prove(prove),
+        Command::Search(search) => search::run(&ledger()?, search, format),
+        Command::Show(show) => show::run(&ledger()?, show, format),
+        Command::Verify(verify) => verify::run(&ledger()?, verify, format),
+        Command::Prove(prove) => show::run_prove(prove, format),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `vidimus check`: the same validation as a running gateway, as a command for CI.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Serialize;
-use vidimus_core::resource::{Object, Rejection};
+use vidimus_core::resource::{Object, Rejection, Subject};
+use vidimus_registry::Loaded;
 
 use crate::output::{self, Format};
 
@@ -39,6 +40,7 @@ struct Report<'a> {
     addresses: BTreeMap<String, String>,
     rejections: &'a [Rejection],
     warnings: &'a [Rejection],
+    counts: Counts,
     snapshot: &'a str,
 }
 
@@ -51,6 +53,7 @@ pub fn run(check: &Check, format: Format) -> anyhow::Result<ExitCode> {
         addresses: objects.iter().filter_map(|object| Some((name(object), address(object)?))).collect(),
         rejections: &loaded.rejections,
         warnings: loaded.snapshot.warnings(),
+        counts: Counts::of(&loaded),
         snapshot: loaded.snapshot.digest(),
     };
     let empty = report.objects.is_empty() && report.rejections.is_empty();
@@ -90,11 +93,74 @@ fn address(object: &Object) -> Option<String> {
     }
 }
 
-/// `1 object rejected, 3 faults`; `None` when nothing is left out. One object may have several faults.
-pub fn left_out(rejections: &[Rejection]) -> Option<String> {
-    let objects: BTreeSet<_> = rejections.iter().map(|r| (&r.origin, &r.object)).collect();
-    let (objects, faults) = (objects.len(), rejections.len());
-    (faults > 0).then(|| format!("{} rejected, {}", counted(objects, "object"), counted(faults, "fault")))
+/// How many there are of what is printed. Each object is counted once; what has no name is counted as it stands there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Objects in force of which nothing is wrong.
+    in_order: usize,
+    /// Objects in force of which something is not: an identity that others claim too.
+    in_part: usize,
+    /// Objects that are not in force.
+    rejected: usize,
+    /// Files, or documents of them, of which it cannot be read what they are.
+    unreadable: usize,
+    /// What is wrong: an object may have several faults.
+    faults: usize,
+    warnings: usize,
+}
+
+impl Counts {
+    pub fn of(loaded: &Loaded) -> Self {
+        let mut counts = Self {
+            in_order: loaded.snapshot.objects().len(),
+            faults: loaded.rejections.len(),
+            warnings: loaded.snapshot.warnings().len(),
+            ..Self::default()
+        };
+        if loaded.rejections.is_empty() {
+            return counts;
+        }
+        let in_force: HashSet<String> = loaded.snapshot.objects().iter().map(name).collect();
+        let (mut in_part, mut rejected, mut unreadable) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for rejection in &loaded.rejections {
+            let named = rejection.object.reference().map(ToString::to_string);
+            match (named.filter(|named| in_force.contains(named)), &rejection.object) {
+                (Some(named), _) => drop(in_part.insert(named)),
+                (None, Subject::Source) => drop(unreadable.insert(&rejection.origin)),
+                // Two of one name are two.
+                (None, object) => drop(rejected.insert((&rejection.origin, object))),
+            }
+        }
+        counts.in_order -= in_part.len();
+        (counts.in_part, counts.rejected, counts.unreadable) =
+            (in_part.len(), rejected.len(), unreadable.len());
+        counts
+    }
+
+    /// Objects and documents that are not in force, or only in part.
+    pub const fn not_in_order(&self) -> usize {
+        self.in_part + self.rejected + self.unreadable
+    }
+
+    /// `1 object in part, 2 objects rejected, 1 unreadable, 4 faults`: what is not zero.
+    fn wrong(&self) -> Vec<String> {
+        let objects = |count, what| (count > 0).then(|| format!("{} {what}", counted(count, "object")));
+        [
+            objects(self.in_part, "in force in part"),
+            objects(self.rejected, "rejected"),
+            (self.unreadable > 0).then(|| format!("{} unreadable", counted(self.unreadable, "document"))),
+            (self.faults > 0).then(|| counted(self.faults, "fault")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// What is not in force, counted; `None` when that is nothing.
+pub fn left_out(loaded: &Loaded) -> Option<String> {
+    let wrong = Counts::of(loaded).wrong();
+    (!wrong.is_empty()).then(|| wrong.join(", "))
 }
 
 fn counted(count: usize, noun: &str) -> String {
@@ -103,13 +169,18 @@ fn counted(count: usize, noun: &str) -> String {
 
 fn print(report: &Report<'_>) {
     let width = report.addresses.keys().map(String::len).max().unwrap_or_default();
+    let faulty: BTreeSet<String> =
+        report.rejections.iter().map(|rejection| rejection.object.to_string()).collect();
     for object in &report.objects {
         let address = report.addresses.get(object).map(String::as_str).unwrap_or_default();
-        output::line(format!("{object:<width$}  {address}").trim_end());
+        let in_part = if faulty.contains(object) { "  in part, see below" } else { "" };
+        output::line(format!("{object:<width$}  {address}{in_part}").trim_end());
     }
     for rejection in report.rejections {
         let (place, object) = (&rejection.origin, &rejection.object);
-        output::line(format!("{} {place} {object}", output::verdict("rejected", false)).trim_end());
+        let in_part = report.objects.contains(&object.to_string());
+        let what = output::verdict(if in_part { "in part" } else { "rejected" }, false);
+        output::line(format!("{what} {place} {object}").trim_end());
         let row = |label: &str, text: &str| {
             if !text.is_empty() {
                 output::line(&format!("  {label:<7}{text}"));
@@ -123,14 +194,17 @@ fn print(report: &Report<'_>) {
     for warning in report.warnings {
         output::line(&warned(warning));
     }
-    let good = report.rejections.is_empty();
-    let left_out = left_out(report.rejections).unwrap_or_else(|| "0 rejected".to_owned());
-    let warnings = match report.warnings.len() {
-        0 => String::new(),
-        count => format!(", {}", counted(count, "warning")),
-    };
-    let summary = format!("{} in order, {left_out}{warnings}", counted(report.objects.len(), "object"));
-    output::line(&format!("{}  snapshot {}", output::verdict(&summary, good), report.snapshot));
+    let counts = report.counts;
+    let mut summary = vec![format!("{} in order", counted(counts.in_order, "object"))];
+    summary.extend(counts.wrong());
+    if counts.faults == 0 {
+        summary.push("0 rejected".to_owned());
+    }
+    if counts.warnings > 0 {
+        summary.push(counted(counts.warnings, "warning"));
+    }
+    let summary = output::verdict(&summary.join(", "), counts.faults == 0);
+    output::line(&format!("{summary}  snapshot {}", report.snapshot));
 }
 
 fn warned(warning: &Rejection) -> String {
@@ -157,15 +231,79 @@ mod tests {
         }
     }
 
+    /// Each count against what is listed.
     #[test]
-    fn objects_are_counted_and_faults_beside_them() {
-        for (rejections, said) in [
-            (vec![], None),
-            (vec![fault(1, "Agent a/b")], Some("1 object rejected, 1 fault")),
-            (vec![fault(1, "Agent a/b"), fault(1, "Agent a/b")], Some("1 object rejected, 2 faults")),
-            (vec![fault(1, "Agent a/b"), fault(9, "Agent a/b")], Some("2 objects rejected, 2 faults")),
+    fn every_count_is_of_what_is_listed() {
+        let agent = |name: &str, subject: &str| {
+            format!(
+                "apiVersion: vidimus.dev/v1alpha1\nkind: Agent\nmetadata: {{name: {name}, namespace: a}}\nspec: {{owner: \
+                 ada.l@example.com, team: t, purpose: p, riskLevel: low, identities: [{{oidc: {{issuer: \"urn:vidimus:local\", \
+                 subject: {subject}}}}}]}}\n"
+            )
+        };
+        let policy = |name: &str, cedar: &str| {
+            format!(
+                "apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {{name: {name}, namespace: a}}\nspec: {{description: d, \
+                 cedar: '{cedar}'}}\n"
+            )
+        };
+        let good = "permit (principal, action, resource);";
+        let counts = |in_order, in_part, rejected, unreadable, faults| Counts {
+            in_order,
+            in_part,
+            rejected,
+            unreadable,
+            faults,
+            ..Counts::default()
+        };
+        for (what, files, expected, said) in [
+            ("good", vec![agent("x", "s") + "---\n" + &policy("p", good)], counts(2, 0, 0, 0, 0), None),
+            (
+                "two of one identity",
+                vec![[agent("x", "s"), agent("w", "s"), agent("z", "t")].join("---\n")],
+                counts(1, 2, 0, 0, 2),
+                Some("2 objects in force in part, 2 faults"),
+            ),
+            (
+                "two of one name in one file",
+                vec![[policy("p", good), policy("p", good), policy("q", good)].join("---\n")],
+                counts(1, 0, 2, 0, 2),
+                Some("2 objects rejected, 2 faults"),
+            ),
+            (
+                "one of them malformed, in two files",
+                vec![policy("p", good), policy("p", "permit (principal);")],
+                counts(0, 0, 2, 0, 2),
+                Some("2 objects rejected, 2 faults"),
+            ),
+            (
+                "several faults of one",
+                vec![agent("x", "s").replace("riskLevel: low", "riskLevel: none, groups: 3")],
+                counts(0, 0, 1, 0, 2),
+                Some("1 object rejected, 2 faults"),
+            ),
+            (
+                "a file that is no YAML, beside a good one",
+                vec!["a: [".to_owned(), agent("x", "s")],
+                counts(1, 0, 0, 1, 1),
+                Some("1 document unreadable, 1 fault"),
+            ),
+            (
+                "of no kind",
+                vec!["kind: Agnet\n".to_owned()],
+                counts(0, 0, 1, 0, 2),
+                Some("1 object rejected, 2 faults"),
+            ),
         ] {
-            assert_eq!(left_out(&rejections).as_deref(), said);
+            let directory = tempfile::tempdir().expect("a directory");
+            for (number, text) in files.iter().enumerate() {
+                fs::write(directory.path().join(format!("{number}.yaml")), text).expect("written");
+            }
+            let loaded = vidimus_registry::load(directory.path());
+            let counted = Counts { warnings: 0, ..Counts::of(&loaded) };
+            assert_eq!(counted, expected, "{what}: {:#?}", loaded.rejections);
+            assert_eq!(counted.faults, loaded.rejections.len(), "{what}");
+            assert_eq!(left_out(&loaded).as_deref(), said, "{what}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -13,6 +13,8 @@ use vidimus_core::clock::Clock as _;
 use vidimus_gateway::millis;
 use vidimus_identity::{LOCAL_ISSUER, LocalIdentity, SpiffeId, TokenRequest, TrustDomain};
 
+use super::data_directory;
+use super::quantity::duration;
 use crate::clock::SystemClock;
 use crate::output::{self, Format};
 
@@ -111,14 +113,20 @@ pub fn run(identity: &Identity, format: Format) -> anyhow::Result<ExitCode> {
                 )?,
             }
         }
-        Command::Bundle => output::line(existing(&identity.data)?.bundle().trim_end()),
+        Command::Bundle => {
+            let local = existing(&identity.data)?;
+            match format {
+                Format::Table => output::line(local.bundle().trim_end()),
+                Format::Json => output::json(&json!({"bundle": local.bundle()}))?,
+            }
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn init(data: &Path, trust_domain: Option<&str>, format: Format) -> anyhow::Result<()> {
     let domain = trust_domain.map(TrustDomain::new).transpose()?;
-    fs::create_dir_all(data).with_context(|| format!("--data {}", data.display()))?;
+    data_directory::prepare(data)?;
     let local = open(data, domain.as_ref())?;
     let domain = local.trust_domain().as_str();
     match format {
@@ -149,21 +157,6 @@ fn existing(data: &Path) -> anyhow::Result<LocalIdentity> {
 fn open(data: &Path, trust_domain: Option<&TrustDomain>) -> anyhow::Result<LocalIdentity> {
     LocalIdentity::open(&data.join("identity"), trust_domain, millis(SystemClock.now().wall))
         .with_context(|| format!("the built-in identity in {}", data.display()))
-}
-
-/// `90s`, `15m`, `8h`.
-pub fn duration(text: &str) -> anyhow::Result<Duration> {
-    let wrong = || anyhow!("'{text}' is not a duration such as 90s, 15m, 8h or 7d");
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
-    let seconds = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86400,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(wrong)
 }
 
 #[cfg(test)]

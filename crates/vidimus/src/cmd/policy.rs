@@ -1,22 +1,25 @@
 //! `vidimus policy`: what the policies say of a call, without making it, and what they can speak of.
 
-use std::fs;
-use std::path::PathBuf;
+mod admin_client;
+mod state;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
+use vidimus_core::decide::schema;
 use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::{Kind, Principal};
+use vidimus_core::resource::{Identity, Kind, Principal};
 use vidimus_core::snapshot::Snapshot;
 
+use self::state::State;
 use super::check;
 use crate::output::{self, Format};
 
@@ -33,8 +36,9 @@ pub struct Policy {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Explain(Explain),
-    /// Prints the vocabulary of policies, a Cedar schema: actions, principals, resources, their attributes and the context.
+    Explain(Box<Explain>),
+    /// Prints the vocabulary of policies, a Cedar schema: actions, principals, resources, their attributes and the context. With -o
+    /// json it is Cedar's JSON form of it.
     #[command(after_help = "Examples:
   vidimus policy schema > vidimus.cedarschema    # for an editor
   vidimus policy schema | grep -A3 'type Call'")]
@@ -43,8 +47,10 @@ enum Command {
 
 /// Decides a call that nobody makes, and says which policies and attribute values decided it.
 ///
-/// What the gateway refuses before it asks a policy is refused here too, with the same code. Exits 0 when the call would be
-/// allowed, 1 when it would be denied, 2 when the question could not be asked.
+/// What the gateway refuses before it asks a policy is refused here too, with the same code. The state that is explained is that of
+/// the running gateway with --admin, or of one that starts with --resources and --data; it is named in the answer, with what is
+/// held, contested or closed in it. Exits 0 when the call would be allowed, 1 when it would be denied, 2 when the question could
+/// not be asked.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus policy explain --resources examples/demo \\
@@ -54,12 +60,13 @@ enum Command {
     --resource Tool/bank/payments/transfer --args '{\"amount\": 20000}' --depth 2
   vidimus policy explain --resources DIR --principal Agent/a/b \\
     --resource Model/platform/openai/gpt-5.2-mini -o json
+  vidimus policy explain --resources DIR --admin 127.0.0.1:9901 \\
+    --principal Agent/a/b --resource Tool/c/d/e    # as it decides now
 
 Exit codes: 0 allow, 1 deny, 2 could not ask")]
 struct Explain {
-    /// Directory of resources.
-    #[arg(long, env = "VIDIMUS_RESOURCES")]
-    resources: PathBuf,
+    #[command(flatten)]
+    source: state::Source,
     /// Who would call: Agent/namespace/name or ServiceIdentity/namespace/name (Service/… in policies).
     #[arg(long, value_parser = principal_id)]
     principal: EntityId,
@@ -81,42 +88,71 @@ pub fn run(policy: &Policy, format: Format) -> anyhow::Result<ExitCode> {
     match &policy.command {
         Command::Explain(explain) => run_explain(explain, format),
         Command::Schema => {
-            output::line(vidimus_core::decide::schema::TEXT.trim_end());
+            match format {
+                Format::Table => output::line(schema::TEXT.trim_end()),
+                Format::Json => output::json(&schema::json().map_err(|fault| anyhow!(fault))?)?,
+            }
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
 fn run_explain(explain: &Explain, format: Format) -> anyhow::Result<ExitCode> {
-    fs::read_dir(&explain.resources)
-        .with_context(|| format!("--resources {}", explain.resources.display()))?;
-    let loaded = vidimus_registry::load(&explain.resources);
-    if let Some(left_out) = check::left_out(&loaded.rejections) {
-        output::warning(&format!("{left_out}; `vidimus check` tells why"));
-    }
-    let world = &*loaded.snapshot;
-    let principal = principal(world, &explain.principal)?;
     let text = explain.args.as_deref().unwrap_or("{}");
     let arguments = Json::parse(text.as_bytes()).context("--args is not acceptable JSON")?;
-    let answer = ask(world, &principal, explain, &arguments)?;
-    answer.print(explain, format)?;
+    ensure!(
+        matches!(arguments, Json::Object(_)),
+        "--args {text}: the arguments of a tool call are a JSON object, as in '{{\"amount\": 20000}}'"
+    );
+    let state = explain.source.read()?;
+    if let Some(left_out) = check::left_out(&state.loaded) {
+        output::warning(&format!("{left_out}; `vidimus check` tells why"));
+    }
+    state.warn();
+    let principal = principal(&state, &explain.principal)?;
+    let answer = ask(&state, &principal, explain, &arguments)?;
+    answer.print(explain, &state, format)?;
     Ok(if answer.allowed { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 /// As the gateway goes: the rules of authentication and of the adapters first, then the policies.
 fn ask(
-    world: &Snapshot,
+    state: &State,
     principal: &Principal,
     explain: &Explain,
     arguments: &Json<'_>,
 ) -> anyhow::Result<Answer> {
+    let world = &*state.loaded.snapshot;
     let action = action(&explain.resource)?;
-    let target = target(world, &explain.resource)?;
-    let allowed = explain.user.as_ref().map_or(Ok(()), |user| may_act_for(world, principal, user));
-    Ok(match allowed.and(target) {
+    let target = target(state, &explain.resource)?;
+    let user = explain.user.as_ref();
+    let proven = can_prove(world, principal)
+        .and_then(|()| user.map_or(Ok(()), |user| may_act_for(world, principal, user)));
+    Ok(match proven.and(target) {
         Ok(target) => decide(world, principal, explain, arguments, action, target),
         Err(refusal) => Answer::refused(action, &refusal),
     })
+}
+
+/// Whether any identity of the principal proves it: one that others claim too proves nobody.
+fn can_prove(world: &Snapshot, principal: &Principal) -> Result<(), Refusal> {
+    let mut contested = Ok(());
+    for identity in principal.identities() {
+        let (name, claims) = match identity {
+            Identity::Spiffe(id) => (id.to_string(), world.claims_on_spiffe(id)),
+            Identity::Oidc { issuer, subject, .. } => {
+                (format!("{issuer}#{subject}"), world.claims_on_oidc(issuer, subject))
+            }
+            Identity::ServiceAccount { namespace, name } => {
+                (format!("{namespace}/{name}"), world.claims_on_service_account(namespace, name))
+            }
+        };
+        if claims.is_empty() {
+            return Ok(());
+        }
+        contested = Err(Snapshot::contested(&name, claims));
+    }
+    contested
 }
 
 /// As `identity` binds a token to a principal and its user.
@@ -216,13 +252,14 @@ impl Answer {
         }
     }
 
-    fn print(&self, explain: &Explain, format: Format) -> anyhow::Result<()> {
+    fn print(&self, explain: &Explain, state: &State, format: Format) -> anyhow::Result<()> {
         if format == Format::Json {
             let facts: serde_json::Map<_, _> =
                 self.facts.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
             return output::json(&json!({
                 "outcome": self.outcome, "code": self.code, "action": self.action, "reason": self.reason,
                 "policies": self.policies, "closest_permits": self.closest_permits, "facts": facts,
+                "next": self.next, "state": state.shown(),
             }));
         }
         let row = |label: &str, text: &str| {
@@ -234,12 +271,14 @@ impl Answer {
         row("decision", &output::verdict(self.outcome, self.allowed));
         row("code", self.code.unwrap_or_default());
         row("reason", &self.reason);
-        row("policies", &self.policies.join(", "));
+        let policies: Vec<String> = self.policies.iter().map(|policy| state.named(policy)).collect();
+        row("policies", &policies.join(", "));
         row("closest", &self.closest_permits.join(", "));
         for (name, value) in &self.facts {
             row("fact", &format!("{name} = {value}"));
         }
         row("next", self.next);
+        row("state", &state.text());
         Ok(())
     }
 }
@@ -257,7 +296,8 @@ fn next(code: Code, decision: &Decision<'_>) -> &'static str {
     }
 }
 
-fn principal(world: &Snapshot, id: &EntityId) -> anyhow::Result<Principal> {
+fn principal(state: &State, id: &EntityId) -> anyhow::Result<Principal> {
+    let world = &*state.loaded.snapshot;
     let (found, kind) = match id.kind {
         EntityKind::Agent => (world.agent(&id.id).cloned().map(Principal::Agent), Kind::Agent),
         EntityKind::Service => {
@@ -269,7 +309,8 @@ fn principal(world: &Snapshot, id: &EntityId) -> anyhow::Result<Principal> {
         let refusal = world.absent(kind, &id.id, Code::PrincipalUnknown);
         let places =
             refusal.detail.map(|detail| format!("; {detail}: rename one of them")).unwrap_or_default();
-        anyhow!("--principal {id}: {}{places}", refusal.message)
+        let held = state.held(kind, &id.id).map(|held| format!("; {held}")).unwrap_or_default();
+        anyhow!("--principal {id}: {}{places}{held}", refusal.message)
     })
 }
 
@@ -314,8 +355,15 @@ fn action(id: &EntityId) -> anyhow::Result<Action> {
 }
 
 /// What is called, or what the gateway's adapters say of it.
-fn target<'a>(world: &'a Snapshot, id: &'a EntityId) -> anyhow::Result<Result<Target<'a>, Refusal>> {
-    let unregistered = |kind, key: &str| world.absent(kind, key, Code::ResourceUnknown);
+fn target<'a>(state: &'a State, id: &'a EntityId) -> anyhow::Result<Result<Target<'a>, Refusal>> {
+    let world = &*state.loaded.snapshot;
+    let unregistered = |kind, key: &str| {
+        let refusal = world.absent(kind, key, Code::ResourceUnknown);
+        match state.held(kind, key) {
+            Some(held) => refusal.with_detail(held),
+            None => refusal,
+        }
+    };
     let server = |key: &str| world.mcp_server(key).ok_or_else(|| unregistered(Kind::McpServer, key));
     let agent = |key: &str| {
         let agent = world.agent(key).ok_or_else(|| unregistered(Kind::Agent, key))?;

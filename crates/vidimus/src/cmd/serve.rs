@@ -15,8 +15,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use vidimus_core::resource::Network;
+
+use super::quantity;
 
 /// Governs calls: authenticates, decides, records, mints, forwards.
 ///
@@ -39,13 +42,13 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_DATA")]
     pub data: PathBuf,
     /// Address for plain HTTP; must be loopback unless --insecure-listen is given.
-    #[arg(long, env = "VIDIMUS_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "VIDIMUS_LISTEN", default_value = "127.0.0.1:8080", value_parser = quantity::socket)]
     pub listen: SocketAddr,
     /// Allow plain HTTP on an address other than loopback (a sidecar or mesh must then protect it).
-    #[arg(long, env = "VIDIMUS_INSECURE_LISTEN")]
+    #[arg(long, env = "VIDIMUS_INSECURE_LISTEN", value_parser = BoolishValueParser::new())]
     pub insecure_listen: bool,
     /// Address for TLS, with client certificates (X.509-SVIDs) accepted and not required.
-    #[arg(long, env = "VIDIMUS_TLS_LISTEN")]
+    #[arg(long, env = "VIDIMUS_TLS_LISTEN", value_parser = quantity::socket)]
     pub tls_listen: Option<SocketAddr>,
     /// PEM certificate chain of the TLS address; the built-in CA issues one where none is given. Files that change are read again.
     #[arg(long, env = "VIDIMUS_TLS_CERT", requires_all = ["tls_key", "tls_listen"])]
@@ -58,9 +61,9 @@ pub struct Serve {
     /// both. The built-in CA's bundle is always trusted for its own trust domain.
     #[arg(long, env = "VIDIMUS_TRUST_BUNDLE", value_delimiter = ',', value_name = "TRUST-DOMAIN=FILE")]
     pub trust_bundle: Vec<String>,
-    /// Address for health, metrics and status, plain HTTP: / (lists the others), /healthz, /readyz, /metrics, /registry, /ledger.
-    /// It asks nobody who they are.
-    #[arg(long, env = "VIDIMUS_ADMIN", default_value = "127.0.0.1:9901")]
+    /// Address for health, metrics and status, plain HTTP: / (lists the others), /healthz, /readyz, /metrics, /registry,
+    /// /registry/refused, /ledger. It asks nobody who they are.
+    #[arg(long, env = "VIDIMUS_ADMIN", default_value = "127.0.0.1:9901", value_parser = quantity::socket)]
     pub admin: SocketAddr,
     /// The gateway's address as callers see it; in agent cards and token metadata, and an accepted audience.
     #[arg(long, env = "VIDIMUS_PUBLIC_URL", value_parser = flags::public_url)]
@@ -71,7 +74,7 @@ pub struct Serve {
     pub audience: Vec<String>,
     /// Issuer of Kubernetes ServiceAccount tokens, for identities of kind serviceAccount. Its keys are fetched without a token: in a
     /// cluster, bind ClusterRole system:service-account-issuer-discovery to the group system:unauthenticated.
-    #[arg(long, env = "VIDIMUS_SERVICE_ACCOUNT_ISSUER")]
+    #[arg(long, env = "VIDIMUS_SERVICE_ACCOUNT_ISSUER", value_parser = flags::issuer)]
     pub service_account_issuer: Option<String>,
     /// PEM roots that the TLS certificate of one issuer chains to, instead of the system's, as ISSUER=FILE; may be given several
     /// times. The cluster's own CA is used for --service-account-issuer where that is https://kubernetes.default.svc.
@@ -80,23 +83,23 @@ pub struct Serve {
     /// When a record counts as kept: handed to the kernel (survives a killed process), or on disk (survives power loss).
     #[arg(long, env = "VIDIMUS_DURABILITY", value_enum, default_value_t = DurabilityArg::Commit)]
     pub durability: DurabilityArg,
-    /// Largest body of an MCP or A2A message, bytes.
-    #[arg(long, env = "VIDIMUS_MAX_BODY", default_value_t = 4 * 1024 * 1024, value_parser = clap::value_parser!(u32).range(1024..=1_073_741_824))]
-    pub max_body: u32,
+    /// Largest body of an MCP or A2A message: 4MB, 512KiB, or a number of bytes.
+    #[arg(long, env = "VIDIMUS_MAX_BODY", default_value = "4MiB", value_parser = quantity::body_size)]
+    pub max_body: usize,
     /// How long a caller may take for its TLS handshake and for the headers of a request; also how long a connection may idle.
-    #[arg(long, env = "VIDIMUS_HEADER_TIME", default_value = "10s", value_parser = flags::time_limit)]
+    #[arg(long, env = "VIDIMUS_HEADER_TIME", default_value = "10s", value_parser = quantity::time_limit)]
     pub header_time: Duration,
     /// How long a caller may take to send the body of a request, and how long it may read nothing of its answers.
-    #[arg(long, env = "VIDIMUS_BODY_TIME", default_value = "30s", value_parser = flags::time_limit)]
+    #[arg(long, env = "VIDIMUS_BODY_TIME", default_value = "30s", value_parser = quantity::time_limit)]
     pub body_time: Duration,
     /// How long an upstream's answer may pause once it has begun (until it begins, spec.endpoint.timeout counts). An answer that
     /// has to be read whole to be changed, such as a filtered listing, has this time in all; any other one is passed on after it
     /// at the latest.
-    #[arg(long, env = "VIDIMUS_STREAM_IDLE_TIME", default_value = "5m", value_parser = flags::time_limit)]
+    #[arg(long, env = "VIDIMUS_STREAM_IDLE_TIME", default_value = "5m", value_parser = quantity::time_limit)]
     pub stream_idle_time: Duration,
     /// Networks that no upstream may be in, besides those of IANA's special-purpose registries (link-local, shared, multicast and
     /// others; loopback and private addresses may be called) and the metadata services of clouds. Wins over --allow-upstream.
-    #[arg(long, env = "VIDIMUS_DENY_UPSTREAM", value_delimiter = ',', value_name = "CIDR")]
+    #[arg(long, env = "VIDIMUS_DENY_UPSTREAM", value_delimiter = ',', value_name = "CIDR", value_parser = flags::network)]
     pub deny_upstream: Vec<Network>,
     /// Networks of those registries that this installation uses, as some clusters use 100.64.0.0/10 for pods: names may resolve
     /// there. Each must lie within one range that is never called otherwise; a metadata service is a range of its own, so it is
@@ -113,10 +116,10 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// What goes to standard error: error, warn, info, debug, or a filter such as vidimus_gateway=debug.
-    #[arg(long, env = "VIDIMUS_LOG", default_value = "info")]
+    #[arg(long, env = "VIDIMUS_LOG", default_value = "info", value_parser = flags::log_filter)]
     pub log: String,
     /// Log as JSON, one object a line.
-    #[arg(long, env = "VIDIMUS_LOG_JSON")]
+    #[arg(long, env = "VIDIMUS_LOG_JSON", value_parser = BoolishValueParser::new())]
     pub log_json: bool,
 }
 

@@ -1,8 +1,10 @@
 //! A duration: `30s`, `1m30s`, `500ms`.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
 use schemars::{Schema, SchemaGenerator};
 
 use super::text_with_rules;
+use crate::quantity::{self, Wrong};
 use crate::resource::problem::Fault;
 
 const HOUR_MS: u32 = 3_600_000;
@@ -15,22 +17,23 @@ pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
 
 /// Milliseconds.
 pub(crate) fn check(text: &str) -> Result<u32, Fault> {
-    let not_a_duration = || Fault::new("not a duration", FIX);
-    let mut total: u64 = 0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(not_a_duration)?;
-        let (number, after) = rest.split_at_checked(digits).ok_or_else(not_a_duration)?;
-        let number: u32 = number.parse().map_err(|_| not_a_duration())?;
-        let unit = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", u64::from(HOUR_MS))];
-        let (name, ms) =
-            unit.into_iter().find(|(name, _)| after.starts_with(name)).ok_or_else(not_a_duration)?;
-        total = total.saturating_add(u64::from(number).saturating_mul(ms));
-        rest = after.get(name.len()..).ok_or_else(not_a_duration)?;
-    }
-    match u32::try_from(total) {
+    let duration = quantity::duration(text).map_err(|wrong| match wrong {
+        Wrong::NoUnit => without_unit(text),
+        Wrong::Malformed => Fault::new("not a duration", FIX),
+    })?;
+    match u32::try_from(duration.as_millis()) {
         Ok(total @ 1..=HOUR_MS) => Ok(total),
-        _ if text.is_empty() => Err(not_a_duration()),
         _ => Err(Fault::new("the timeout is out of range", FIX)),
     }
+}
+
+/// A number alone: seconds to some, milliseconds to others.
+pub(crate) fn without_unit(number: &str) -> Fault {
+    Fault::new("a duration without a unit", format!("write {number}s for seconds, or {number}ms"))
+}
+
+/// Whether a schema is that of a duration.
+pub(crate) fn is_duration(schema: &JSONSchemaProps) -> bool {
+    let mut rules = schema.x_kubernetes_validations.iter().flatten();
+    rules.any(|rule| rule.rule.contains("duration(self)"))
 }

@@ -166,27 +166,27 @@ fn add(lines: &mut Vec<(String, String)>, label: &str, name: &str, value: &Value
     }
 }
 
-pub fn run_prove(prove: &Prove) -> anyhow::Result<ExitCode> {
+pub fn run_prove(prove: &Prove, format: Format) -> anyhow::Result<ExitCode> {
     let key = super::key(&prove.key)?;
     let record = fs::read(&prove.record).with_context(|| prove.record.display().to_string())?;
     let text = fs::read_to_string(&prove.proof).with_context(|| prove.proof.display().to_string())?;
     let proof: Proof = text.parse().with_context(|| prove.proof.display().to_string())?;
-    match proof.verify(&record, &key) {
-        Ok(checkpoint) => {
-            let text = format!(
-                "record {} is in the log {} of {} records",
-                proof.index(),
-                key.name(),
-                checkpoint.size
-            );
+    let proven = proof.verify(&record, &key);
+    match (format, &proven) {
+        (Format::Json, Ok(checkpoint)) => output::json(&json!({
+            "proven": true, "index": proof.index(), "log": key.name(), "size": checkpoint.size,
+        }))?,
+        (Format::Json, Err(error)) => output::json(&json!({"proven": false, "reason": error.to_string()}))?,
+        (Format::Table, Ok(checkpoint)) => {
+            let (index, log) = (proof.index(), key.name());
+            let text = format!("record {index} is in the log {log} of {} records", checkpoint.size);
             output::line(&output::verdict(&text, true));
-            Ok(ExitCode::SUCCESS)
         }
-        Err(error) => {
+        (Format::Table, Err(error)) => {
             output::line(&output::verdict(&format!("not proven: {error}"), false));
-            Ok(ExitCode::from(1))
         }
     }
+    Ok(if proven.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 #[cfg(test)]

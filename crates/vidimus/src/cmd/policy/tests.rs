@@ -19,11 +19,11 @@ fn answer(words: &[&str]) -> Answer {
 }
 
 fn answer_in(directory: &Path, words: &[&str]) -> Answer {
-    let loaded = vidimus_registry::load(directory);
+    let state = State::alone(vidimus_registry::load(directory));
     let explain = parsed(words).unwrap();
-    let principal = principal(&loaded.snapshot, &explain.principal).unwrap();
+    let principal = principal(&state, &explain.principal).unwrap();
     let arguments = Json::parse(b"{}").unwrap();
-    ask(&loaded.snapshot, &principal, &explain, &arguments).unwrap()
+    ask(&state, &principal, &explain, &arguments).unwrap()
 }
 
 #[test]
@@ -109,10 +109,10 @@ fn what_is_contested_is_not_said_to_be_unregistered() {
         assert!(named.iter().all(|name| answer.reason.contains(name)), "{answer:?}");
         assert!(answer.next.contains("rename"), "{answer:?}");
     }
-    let loaded = vidimus_registry::load(directory.path());
+    let state = State::alone(vidimus_registry::load(directory.path()));
     let twice = "Agent/t/twice".parse().unwrap();
-    let said = principal(&loaded.snapshot, &twice).unwrap_err().to_string();
+    let said = principal(&state, &twice).unwrap_err().to_string();
     assert!(["c.yaml", "d.yaml", "rename one"].iter().all(|part| said.contains(part)), "{said}");
-    let none = principal(&loaded.snapshot, &"Agent/t/none".parse().unwrap()).unwrap_err().to_string();
+    let none = principal(&state, &"Agent/t/none".parse().unwrap()).unwrap_err().to_string();
     assert_eq!(none, "--principal Agent/t/none: no Agent t/none is registered");
 }

@@ -11,15 +11,17 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+use vidimus_core::snapshot::Memory;
 use vidimus_gateway::Shared;
 use vidimus_registry::Loaded;
 
 /// What is served here. docs/admin.md has a row for each.
-const ENDPOINTS: [(&str, &str); 5] = [
+const ENDPOINTS: [(&str, &str); 6] = [
     ("/healthz", "ok, while the process answers"),
     ("/readyz", "200 while a permitted call would be let through, else 503 and why"),
     ("/metrics", "OpenMetrics text"),
-    ("/registry", "what is live, what was left out and why, and the digest of the snapshot"),
+    ("/registry", "what is live, what was left out and why, what is held, and the digest of the snapshot"),
+    ("/registry/refused", "what is refused, as it is kept for the next start"),
     ("/ledger", "whether the ledger takes records, how many it has, and the key that verifies it"),
 ];
 
@@ -42,6 +44,7 @@ pub(super) fn serve(
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/registry", get(registry))
+        .route("/registry/refused", get(refused))
         .route("/ledger", get(ledger))
         .with_state(Admin { shared, loaded, stopping });
     control.spawn(async move {
@@ -88,9 +91,17 @@ async fn registry(State(admin): State<Admin>) -> Json<Value> {
     Json(json!({
         "snapshot": loaded.snapshot.digest(),
         "objects": objects,
+        "only_refusing": loaded.snapshot.only_refusing().collect::<Vec<_>>(),
+        "closed": loaded.snapshot.is_closed(),
+        "not_ready": loaded.not_ready,
         "rejections": loaded.rejections,
         "warnings": loaded.snapshot.warnings(),
     }))
+}
+
+/// What another process compares the directory with, to have the state that this one has.
+async fn refused(State(admin): State<Admin>) -> Json<Memory> {
+    Json(admin.loaded.borrow().snapshot.memory())
 }
 
 /// The size of the ledger and the key that verifies its checkpoints.

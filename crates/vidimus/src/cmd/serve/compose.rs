@@ -22,6 +22,8 @@ use vidimus_ledger::{Durability, Ledger};
 use vidimus_registry::Loaded;
 
 use crate::clock::SystemClock;
+use crate::cmd::check::Counts;
+use crate::cmd::data_directory;
 
 use super::bundles::Bundles;
 use super::{DurabilityArg, Serve, admin, issuer_roots, taken, tls};
@@ -41,7 +43,7 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
         );
     }
     fs::read_dir(&serve.resources).with_context(|| format!("--resources {}", serve.resources.display()))?;
-    fs::create_dir_all(&serve.data).with_context(|| format!("--data {}", serve.data.display()))?;
+    data_directory::prepare(&serve.data)?;
 
     let control =
         Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("vidimus-control").build()?;
@@ -50,6 +52,7 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let (loaded, _watching) = vidimus_registry::watch(&serve.resources, Some(&kept))
         .with_context(|| format!("--resources {}", serve.resources.display()))?;
     taken::log(&loaded.borrow(), "loaded");
+    issuer_roots::warn_of_unused(serve, &loaded.borrow().snapshot);
     // Before the listeners: whoever reaches them may ask `vidimus identity` for a token.
     let identity = LocalIdentity::open(&serve.data.join("identity"), None, millis(SystemClock.now().wall))
         .context("the built-in identity")?;
@@ -150,7 +153,7 @@ fn shared(
     })
     .context("the ledger")?;
     let limits = Limits {
-        message_body: usize::try_from(serve.max_body)?,
+        message_body: serve.max_body,
         header_time: serve.header_time,
         body_time: serve.body_time,
         idle_stream: serve.stream_idle_time,
@@ -168,7 +171,7 @@ fn shared(
         allowed_origins: serve.allow_origin.clone(),
         clock: Arc::new(SystemClock),
     });
-    shared.meter.reloaded(loaded.snapshot.objects().len(), loaded.rejections.len());
+    shared.meter.reloaded(loaded.snapshot.objects().len(), Counts::of(loaded).not_in_order());
     Ok((shared, mint))
 }
 
@@ -223,7 +226,7 @@ fn reload(control: &Runtime, shared: Arc<Shared>, mut loaded: watch::Receiver<Ar
         while loaded.changed().await.is_ok() {
             let now = loaded.borrow_and_update().clone();
             shared.take_into_use(now.snapshot.clone());
-            shared.meter.reloaded(now.snapshot.objects().len(), now.rejections.len());
+            shared.meter.reloaded(now.snapshot.objects().len(), Counts::of(&now).not_in_order());
             taken::log(&now, "reloaded");
         }
     });

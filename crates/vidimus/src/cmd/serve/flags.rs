@@ -1,17 +1,10 @@
 //! Values of flags that would be taken and then do nothing, or not what was meant: refused, with what to write.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, bail, ensure};
-use url::Url;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use url::{Host, Url};
 use vidimus_core::resource::{Network, may_be_allowed};
-
-/// A duration that something can happen in.
-pub(super) fn time_limit(text: &str) -> anyhow::Result<Duration> {
-    let limit = crate::cmd::identity::duration(text)?;
-    ensure!(!limit.is_zero(), "a time limit of 0 would refuse every call");
-    Ok(limit)
-}
 
 /// Kept as it is written: it is compared with what tokens say.
 pub(super) fn public_url(text: &str) -> anyhow::Result<String> {
@@ -46,13 +39,51 @@ pub(super) fn origin(text: &str) -> anyhow::Result<String> {
 
 /// A range that no call goes to unless it is allowed. What allows nothing, or more than somebody looked at, is no range to allow.
 pub(super) fn allowed_network(text: &str) -> anyhow::Result<Network> {
-    let network: Network = text.parse()?;
+    let network = network(text)?;
     ensure!(
         may_be_allowed(&network),
         "it does not lie within one range that is never called; write that range or a part of it, as in 100.64.0.0/10 (loopback and \
          private addresses need no leave)"
     );
     Ok(network)
+}
+
+/// What a ServiceAccount's token says of its issuer, and where its keys are fetched.
+pub(super) fn issuer(text: &str) -> anyhow::Result<String> {
+    const WRITE: &str = "write the issuer as it stands in the tokens, as in https://kubernetes.default.svc";
+    let url = web_url(text, WRITE)?;
+    ensure!(url.query().is_none() && url.fragment().is_none(), "it has a query or a fragment; {WRITE}");
+    let is_loopback = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    ensure!(
+        url.scheme() == "https" || is_loopback,
+        "keys fetched over plain http can be replaced on the way; {WRITE}"
+    );
+    Ok(text.to_owned())
+}
+
+/// An address alone may be meant as a network, or as one host.
+pub(super) fn network(text: &str) -> anyhow::Result<Network> {
+    let network: Network = text.parse()?;
+    let host = if text.contains(':') { 128 } else { 32 };
+    ensure!(text.contains('/'), "{text} has no prefix length; write {text}/{host} to mean this one address");
+    Ok(network)
+}
+
+/// A word that is no level would be taken for the name of a part of the program, of which everything is logged, and of all else nothing.
+pub(super) fn log_filter(text: &str) -> anyhow::Result<String> {
+    const WRITE: &str =
+        "write error, warn, info, debug, trace or off, or of a part, as in info,vidimus_gateway=debug";
+    for directive in text.split(',') {
+        let is_level = directive.trim().parse::<LevelFilter>().is_ok();
+        ensure!(is_level || directive.contains(['=', '[']), "'{directive}' is not a level; {WRITE}");
+    }
+    EnvFilter::try_new(text).with_context(|| WRITE)?;
+    Ok(text.to_owned())
 }
 
 fn web_url(text: &str, write: &str) -> anyhow::Result<Url> {
@@ -104,6 +135,17 @@ mod tests {
             ("--allow-upstream 2002::/16", "100.64.0.0/10"),
             ("--allow-upstream pods", "not a network"),
             ("--deny-upstream pods", "not a network"),
+            ("--header-time 30", "write 30s"),
+            ("--max-body 4X", "such as 4MB"),
+            ("--listen 8080", "127.0.0.1:8080"),
+            ("--log verbose", "is not a level"),
+            ("--log info,gateway", "'gateway' is not a level"),
+            ("--log vidimus_gateway=verbose", "write error, warn"),
+            ("--service-account-issuer kubernetes", "https://kubernetes.default.svc"),
+            ("--service-account-issuer http://10.0.0.1", "plain http"),
+            ("--deny-upstream 10.0.0.1", "10.0.0.1/32"),
+            ("--deny-upstream fd00::1", "fd00::1/128"),
+            ("--deny-upstream 10.0.0.0/33", "is not a network"),
         ] {
             let error = parsed(flags).map(drop).unwrap_err();
             assert!(error.contains(says), "{flags}: {error}");
@@ -115,7 +157,9 @@ mod tests {
         let flags = "--tls-listen 127.0.0.1:8443 --tls-cert a --tls-key b --trust-bundle corp.example=a \
             --otlp-endpoint http://collector:4318/v1/traces --audience a,b --public-url https://gateway.example/base/ \
             --allow-origin https://app.example,http://localhost:3000,chrome-extension://abcdef \
-            --deny-upstream 10.0.0.0/8,fd00::/8 --allow-upstream 100.64.0.0/10,198.18.0.0/16";
+            --listen localhost:8080 --admin localhost:9901 --max-body 4MB --body-time 1m30s --deny-upstream 10.0.0.0/8,fd00::/8 \
+            --allow-upstream 100.64.0.0/10,198.18.0.0/16 \
+            --log warn,vidimus_gateway=debug --service-account-issuer http://127.0.0.1:1";
         let serve = parsed(flags).unwrap();
         assert_eq!(
             serve.allow_origin,
@@ -123,6 +167,11 @@ mod tests {
         );
         assert_eq!(serve.public_url.as_deref(), Some("https://gateway.example/base/"));
         assert_eq!(serve.audience, ["a", "b"]);
+        assert_eq!(
+            (serve.max_body, serve.body_time.as_secs(), serve.deny_upstream.len()),
+            (4_000_000, 90, 2)
+        );
+        assert_eq!(serve.listen.to_string(), "127.0.0.1:8080");
     }
 
     fn parsed(flags: &str) -> Result<Serve, String> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, ensure};
 use url::{Host, Url};
+use vidimus_core::snapshot::Snapshot;
 
 use super::Serve;
 
@@ -21,6 +22,25 @@ pub(super) fn read(serve: &Serve) -> anyhow::Result<Vec<(Arc<str>, Vec<u8>)>> {
     }
     roots.extend(of_cluster(serve, Path::new(CLUSTER_CA))?);
     Ok(roots)
+}
+
+/// Says which CAs nothing asks for: their issuers are misspelt, or not registered yet.
+pub(super) fn warn_of_unused(serve: &Serve, snapshot: &Snapshot) {
+    for unused in unused(serve, snapshot) {
+        tracing::warn!(
+            "--issuer-ca {}: no token of this issuer is taken, so its CA is not used: no identity (oidc.issuer) and no actsFor of a \
+             registered object names it exactly so, and it is not --service-account-issuer",
+            unused.issuer
+        );
+    }
+}
+
+fn unused<'s>(serve: &'s Serve, snapshot: &Snapshot) -> Vec<&'s IssuerCa> {
+    let is_used = |given: &IssuerCa| {
+        serve.service_account_issuer.as_ref() == Some(&given.issuer)
+            || snapshot.issuers().any(|issuer| issuer == given.issuer)
+    };
+    serve.issuer_ca.iter().filter(|given| !is_used(given)).collect()
 }
 
 /// The cluster's CA, where `--service-account-issuer` is an address inside this cluster and no other CA is given for it.
@@ -103,6 +123,29 @@ mod tests {
         assert_eq!(of_cluster(&both, &file).expect("read"), None);
         assert_eq!(read(&both).expect("read"), [(Arc::from(issuer), b"given".to_vec())]);
         assert!(read(&serve("--issuer-ca https://a.example=/none")).is_err());
+    }
+
+    #[test]
+    fn a_ca_that_nothing_asks_for_is_named() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let agent = "apiVersion: vidimus.dev/v1alpha1\nkind: Agent\nmetadata: {name: x, namespace: a}\nspec: {owner: ada.l@example.com, \
+            team: t, purpose: p, riskLevel: low, identities: [{oidc: {issuer: \"https://a.example\", subject: s}}], \
+            actsFor: [{issuer: \"https://people.example\"}]}\n";
+        fs::write(directory.path().join("a.yaml"), agent).expect("written");
+        let loaded = vidimus_registry::load(directory.path());
+        assert_eq!(loaded.rejections, []);
+        for (flags, expected) in [
+            ("--issuer-ca https://a.example=f", vec![]),
+            ("--issuer-ca https://people.example=f", vec![]),
+            ("--issuer-ca https://a.example/=f", vec!["https://a.example/"]),
+            ("--issuer-ca https://c.example=f --service-account-issuer https://c.example", vec![]),
+            ("--issuer-ca https://c.example=f,https://a.example=f", vec!["https://c.example"]),
+        ] {
+            let serve = serve(flags);
+            let found: Vec<&str> =
+                unused(&serve, &loaded.snapshot).into_iter().map(|given| given.issuer.as_str()).collect();
+            assert_eq!(found, expected, "{flags}");
+        }
     }
 
     #[test]

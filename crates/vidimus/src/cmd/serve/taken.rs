@@ -3,12 +3,15 @@
 use vidimus_core::resource::Rejection;
 use vidimus_registry::Loaded;
 
+use crate::cmd::check::Counts;
+
 pub(super) fn log(loaded: &Loaded, when: &'static str) {
     let warnings = loaded.snapshot.warnings();
     tracing::info!(
         snapshot = loaded.snapshot.digest(),
         objects = loaded.snapshot.objects().len(),
-        rejected = loaded.rejections.len(),
+        not_in_order = Counts::of(loaded).not_in_order(),
+        faults = loaded.rejections.len(),
         warnings = warnings.len(),
         "resources {when}"
     );

@@ -1,0 +1,129 @@
+//! Records as a table.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::found::Found;
+use crate::output;
+
+/// From this width on, a table of one column for everything is worth reading; below, what belongs together is put together.
+const WIDE: u16 = 150;
+
+/// One record in one row, whatever its kind. All of it is printable.
+#[derive(Debug)]
+pub(super) struct Row {
+    time: String,
+    kind: String,
+    who: String,
+    on_behalf: String,
+    what: String,
+    outcome: String,
+    why: String,
+    call: String,
+}
+
+impl Row {
+    pub(super) fn of(found: &Found) -> Self {
+        let Found { record, decided, .. } = found;
+        let text = |name: &str| output::printable(output::text(record, name)).into_owned();
+        // Who asked for what stands in the decision alone.
+        let asked = |name: &str| {
+            output::printable(output::text(decided.as_ref().unwrap_or(record), name)).into_owned()
+        };
+        let names = |name: &str| {
+            let names = record[name].as_array().into_iter().flatten().filter_map(Value::as_str);
+            names.map(output::printable).collect::<Vec<_>>().join(", ")
+        };
+        let (what, outcome) = match record["kind"].as_str() {
+            Some("decision") => (format!("{} {}", text("method"), text("resource")), text("outcome")),
+            Some("refusal") => (text("path"), text("outcome")),
+            _ => {
+                let came = format!("{} bytes, status {}", record["bytes_out"], record["status"]);
+                let what = match decided {
+                    Some(_) => format!("{} {}: {came}", asked("method"), asked("resource")),
+                    None => came,
+                };
+                (what, text("result"))
+            }
+        };
+        let policies = names("policies");
+        Self {
+            time: text("time"),
+            kind: text("kind"),
+            who: asked("principal"),
+            on_behalf: asked("user").rsplit('#').next().unwrap_or_default().to_owned(),
+            what,
+            outcome,
+            why: if policies.is_empty() { text("code") } else { policies },
+            call: text("id"),
+        }
+    }
+
+    /// To the second, in UTC; without the date where it is today's.
+    fn when(&self, today: Option<&str>) -> String {
+        let (date, time) = (self.time.get(..10), self.time.get(11..19));
+        match (date, time) {
+            (Some(date), Some(time)) if Some(date) == today => format!("{time}Z"),
+            (Some(date), Some(time)) => format!("{date} {time}Z"),
+            _ => self.time.clone(),
+        }
+    }
+
+    fn outcome(&self) -> comfy_table::Cell {
+        output::verdict_cell(&self.outcome, matches!(self.outcome.as_str(), "allow" | "ok"))
+    }
+
+    /// Who, what, why and which call, below each other.
+    fn together(&self) -> String {
+        let on_behalf = if self.on_behalf.is_empty() { "" } else { " for " };
+        let who = format!("{}{on_behalf}{}", self.who, self.on_behalf);
+        let lines = [who.as_str(), &self.what, &self.why, &self.call];
+        lines.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+pub(super) fn print(rows: &[Row], width: Option<u16>) {
+    if rows.is_empty() {
+        output::line("nothing found");
+        return;
+    }
+    let today = Timestamp::now().to_string();
+    output::line(&render(rows, width, today.get(..10)));
+}
+
+/// The table, as it fits.
+pub(super) fn render(rows: &[Row], width: Option<u16>, today: Option<&str>) -> String {
+    let lines = |table: comfy_table::Table| {
+        // Lines are filled up to the width of their column, which is of no use at their end.
+        let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+        lines.join("\n")
+    };
+    if width.is_some_and(|width| width < WIDE) {
+        // The id of a call is to stand in one piece beside the others.
+        let headers = ["TIME, KIND", "OUTCOME", "PRINCIPAL, RESOURCE, POLICIES OR CODE, CALL"];
+        let mut table = output::table(&headers, &[0, 1], width);
+        for row in rows {
+            let time = format!("{}\n{}", row.when(today).replace(' ', "\n"), row.kind);
+            table.add_row([output::cell(&time), row.outcome(), output::cell(&row.together())]);
+        }
+        return lines(table);
+    }
+    // What is not read on a screen has the date always.
+    let today = today.filter(|_| width.is_some());
+    let headers = ["TIME", "KIND", "PRINCIPAL", "USER", "RESOURCE", "OUTCOME", "POLICIES OR CODE", "CALL"];
+    let mut table = output::table(&headers, &[0, 1, 5, 7], width);
+    for row in rows {
+        let cell = output::cell;
+        table.add_row([
+            cell(&row.when(today)),
+            cell(&row.kind),
+            cell(&row.who),
+            cell(&row.on_behalf),
+            cell(&row.what),
+            row.outcome(),
+            cell(&row.why),
+            cell(&row.call),
+        ]);
+    }
+    lines(table)
+}

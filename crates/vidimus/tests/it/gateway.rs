@@ -1,0 +1,142 @@
+//! A gateway that runs.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{command, resources, run};
+
+/// Far longer than anything takes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(crate) struct Gateway {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) admin: String,
+    listen: String,
+    process: Child,
+}
+
+impl Gateway {
+    /// Serves a directory in which everything is in order; its server is at `port`.
+    pub(crate) fn start(port: u16) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        resources(&directory.path().join("resources"), port);
+        Self::serve(directory)
+    }
+
+    fn serve(directory: tempfile::TempDir) -> Self {
+        let [listen, admin] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+        let log = fs::File::create(directory.path().join("log")).unwrap();
+        let process = command(&["serve", "--listen", &listen, "--admin", &admin, "--threads", "1"])
+            .arg("--resources")
+            .arg(directory.path().join("resources"))
+            .arg("--data")
+            .arg(directory.path().join("data"))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let gateway = Self { directory, admin, listen, process };
+        gateway
+            .wait("ready", |gateway| gateway.get("/readyz").is_some_and(|answer| answer.contains(" 200 ")));
+        gateway
+    }
+
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).display().to_string()
+    }
+
+    pub(crate) fn wait(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let begun = Instant::now();
+        while !is_so(self) {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "not {what}: {}",
+                fs::read_to_string(self.path("log")).unwrap()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What the admin address answers, with its head.
+    pub(crate) fn get(&self, path: &str) -> Option<String> {
+        exchange(
+            &self.admin,
+            &format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin),
+        )
+    }
+
+    /// Calls the tool `get`, with a token or without one.
+    pub(crate) fn call(&self, token: Option<&str>) -> String {
+        let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get","arguments":{},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+        let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        let request = format!(
+            "POST /mcp/a/tools HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{token}Content-Type: application/json\r\n\
+             Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\n\
+             Mcp-Name: get\r\nContent-Length: {}\r\n\r\n{body}",
+            self.listen,
+            body.len()
+        );
+        exchange(&self.listen, &request).unwrap()
+    }
+
+    pub(crate) fn token(&self) -> String {
+        let ran = run(&["identity", "token", "--data", &self.path("data"), "--subject", "bot"]);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.out.trim().to_owned()
+    }
+
+    /// Tells it to stop, and waits until it has. What is left is its directory.
+    pub(crate) fn stop(mut self) -> (tempfile::TempDir, Option<i32>) {
+        let told = Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
+        assert!(told.success());
+        let code = self.process.wait().unwrap().code();
+        (std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap()), code)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It has ended already where a test stopped it.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// An upstream that takes a request and hangs up.
+pub(crate) fn upstream_that_hangs_up() -> u16 {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in socket.incoming() {
+            let mut request = [0; 65536];
+            let _ = stream.unwrap().read(&mut request);
+        }
+    });
+    port
+}
+
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn exchange(address: &str, request: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// Flips a byte in the middle of the newest segment of a ledger.
+pub(crate) fn damage(data: &Path) {
+    let segments = fs::read_dir(data.join("ledger/segments")).unwrap();
+    let newest: PathBuf = segments.map(|entry| entry.unwrap().path()).max().unwrap();
+    let mut bytes = fs::read(&newest).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[end / 2] ^= 1;
+    fs::write(&newest, bytes).unwrap();
+}

@@ -1,0 +1,63 @@
+//! `audit search`, over a log with a refusal, a decision and its effect.
+
+use super::gateway::{Gateway, damage, upstream_that_hangs_up};
+use super::run;
+
+#[test]
+fn a_code_finds_refusals_and_effects_and_an_effect_says_who_asked_for_what() {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    let refused = gateway.call(None);
+    assert!(refused.contains("vidimus-code: credential_missing"), "{refused}");
+    let failed = gateway.call(Some(&gateway.token()));
+    assert!(failed.contains("vidimus-code: upstream_interrupted"), "{failed}");
+    let (directory, _) = gateway.stop();
+    let data = directory.path().join("data").display().to_string();
+    let kinds = |flags: &str| {
+        let words: Vec<&str> = ["audit", "search", "-o", "json", "--data", &data]
+            .into_iter()
+            .chain(flags.split_whitespace())
+            .collect();
+        let ran = run(&words);
+        assert_eq!(ran.code, Some(0), "{flags}: {ran:?}");
+        let rows = ran.out.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        (rows.map(|row| row["kind"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" "), ran.err)
+    };
+    for (flags, expected) in [
+        ("", "decision refusal"),
+        ("--kind all", "effect decision refusal"),
+        ("--kind all --oldest-first", "refusal decision effect"),
+        ("--kind all --limit 2", "effect decision"),
+        ("--code upstream_interrupted", "effect"),
+        ("--code upstream_interrupted --oldest-first", "effect"),
+        ("--code credential_missing", "refusal"),
+        ("--code upstream_interrupted --kind decided", ""),
+        ("--code upstream_interrupted --principal a/bot --resource get", "effect"),
+        ("--code upstream_interrupted --principal a/bot --oldest-first", "effect"),
+        ("--code upstream_interrupted --principal a/other", ""),
+        ("--code upstream_interrupted --principal a/other --oldest-first", ""),
+        ("--outcome failed --agent bot", "effect"),
+        ("--outcome ok", ""),
+        ("--outcome ok --oldest-first", ""),
+        ("--kind all --agent bot", "effect decision"),
+        ("--code upstream_timeout", ""),
+        ("--since 1h30m", "decision refusal"),
+        ("--since 2020-01-01 --until 2020-01-02", ""),
+    ] {
+        assert_eq!(kinds(flags).0, expected, "{flags}");
+    }
+    let (_, said) = kinds("--principal a/nobody");
+    assert!(said.contains("no record at all has the --principal a/nobody"), "{said}");
+    let (_, said) = kinds("--principal a/bot --outcome deny");
+    assert!(!said.contains("no record at all"), "{said}");
+
+    let effect = run(&["audit", "search", "-o", "json", "--data", &data, "--outcome", "failed"]).json();
+    assert_eq!(effect["decided"]["principal"], "Agent/a/bot", "{effect}");
+    assert_eq!(effect["decided"]["resource"], "Tool/a/tools/get", "{effect}");
+    let table = run(&["audit", "search", "--data", &data, "--code", "upstream_interrupted"]).out;
+    for column in ["KIND", "effect", "Agent/a/bot", "Tool/a/tools/get", "failed", "upstream_interrupted"] {
+        assert!(table.contains(column), "{column}:\n{table}");
+    }
+    damage(std::path::Path::new(&data));
+    let ran = run(&["audit", "search", "--data", &data, "--kind", "all"]);
+    assert_eq!((ran.code, ran.err.matches("is damaged").count()), (Some(1), 1), "{ran:?}");
+}

@@ -1,0 +1,89 @@
+//! `policy explain` says what a gateway decides, with what it holds and what is contested.
+
+use super::gateway::Gateway;
+use super::{Ran, explain, policy, resources, run, server, write};
+
+fn outcome(ran: &Ran) -> (Option<i32>, String) {
+    let code = ran.json()["code"].as_str().unwrap_or("allowed").to_owned();
+    (ran.code, code)
+}
+
+#[test]
+fn what_a_running_gateway_holds_is_explained_from_it_and_from_what_it_kept() {
+    let gateway = Gateway::start(1);
+    let (resources, data) = (gateway.path("resources"), gateway.path("data"));
+    let directory = std::path::Path::new(&resources);
+    let from_gateway = || explain(&["--resources", &resources, "--admin", &gateway.admin, "-o", "json"]);
+    let from_kept = || explain(&["--resources", &resources, "--data", &data, "-o", "json"]);
+    let alone = || explain(&["--resources", &resources, "--data", "/nonexistent", "-o", "json"]);
+    let has = |text: &str| {
+        let text = text.to_owned();
+        move |gateway: &Gateway| gateway.get("/registry").is_some_and(|answer| answer.contains(&text))
+    };
+    for ask in [&from_gateway as &dyn Fn() -> Ran, &from_kept, &alone] {
+        assert_eq!(outcome(&ask()), (Some(0), "allowed".to_owned()));
+    }
+    assert!(from_gateway().json()["state"]["of"].as_str().unwrap().contains(&gateway.admin));
+
+    write(directory, "d.yaml", &policy("closed", "forbid (principal, action, resource);"));
+    gateway.wait("forbidden", has("Policy a/closed"));
+    gateway.wait("kept", |_| {
+        std::fs::read_to_string(format!("{data}/registry/refused")).unwrap().contains("forbid")
+    });
+    // One letter, and the gateway holds what it forbade.
+    write(directory, "d.yaml", &policy("closed", "forbd (principal, action, resource);"));
+    gateway.wait("held", has(r#""why":"held""#));
+    for ran in [from_gateway(), from_kept()] {
+        assert_eq!(outcome(&ran), (Some(1), "forbidden_by_policy".to_owned()), "{ran:?}");
+        let said = ran.json();
+        assert_eq!(said["state"]["only_refusing"][0]["object"], "Policy a/closed", "{said}");
+        assert_eq!(said["state"]["closed"], false, "{said}");
+        assert!(ran.err.contains("Policy a/closed (held)"), "{ran:?}");
+    }
+    let table = explain(&["--resources", &resources, "--data", &data]).out;
+    assert!(table.contains("a/closed (held)") && table.contains("state"), "{table}");
+    // A gateway that starts without what was kept refuses everything.
+    let ran = alone();
+    assert_eq!(outcome(&ran), (Some(1), "forbidden_by_policy".to_owned()), "{ran:?}");
+    assert_eq!(ran.json()["state"]["closed"], true, "{ran:?}");
+    assert!(ran.err.contains("not ready"), "{ran:?}");
+    // Another directory than the gateway's is not what it decides by.
+    let other = gateway.path("other");
+    super::resources(std::path::Path::new(&other), 1);
+    let ran = explain(&["--resources", &other, "--admin", &gateway.admin]);
+    assert!(ran.err.contains("reads another directory"), "{ran:?}");
+    let ran = explain(&[
+        "--resources",
+        &resources,
+        "--admin",
+        &format!("127.0.0.1:{}", super::gateway::free_port()),
+    ]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+}
+
+#[test]
+fn contested_names_and_identities_are_explained() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let at = path.display().to_string();
+    let ask = || explain(&["--resources", &at, "--data", "/nonexistent", "-o", "json"]);
+    let of = |name: &str, text: &str| {
+        resources(path, 1);
+        write(path, name, text);
+        let ran = ask();
+        std::fs::remove_file(path.join(name)).unwrap();
+        ran
+    };
+    let ran = of("x.yaml", &super::AGENT.replace("name: bot", "name: twin"));
+    assert_eq!(outcome(&ran), (Some(1), "identity_contested".to_owned()), "{ran:?}");
+    let ran = of("x.yaml", super::AGENT);
+    assert!(ran.code == Some(2) && ran.err.contains("several records have the name"), "{ran:?}");
+    let ran = of("x.yaml", &server(2));
+    assert_eq!(outcome(&ran), (Some(1), "name_contested".to_owned()), "{ran:?}");
+    assert!(ran.json()["reason"].as_str().unwrap().contains("x.yaml"), "{ran:?}");
+    let ran = of("x.yaml", &policy("open", "forbid (principal, action, resource);"));
+    assert_eq!(outcome(&ran), (Some(1), "forbidden_by_policy".to_owned()), "{ran:?}");
+    assert!(ran.err.contains("Policy a/open (contested)"), "{ran:?}");
+    let ran = run(&["check", &at]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
