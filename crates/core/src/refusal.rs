@@ -110,7 +110,7 @@ codes! {
     PolicyError = "policy_error", Forbidden, "A policy failed to evaluate, which denies; fix the policy named here.";
     DelegationTooDeep = "delegation_too_deep", Forbidden, "No chain grows deeper than 16 hops, and the agent's record may allow fewer (spec.delegation.maxDepth).";
     DelegationTooWide = "delegation_too_wide", Forbidden, "The agent's record limits how many destinations one chain may reach (spec.delegation.maxFanOut).";
-    Revoked = "revoked", Forbidden, "The configuration changed while the answer was streamed, and no longer allows the call; find out what changed, then call again.";
+    Revoked = "revoked", Forbidden, "The configuration changed while the call was under way, and no longer allows it; find out what changed, then call again.";
     SessionForeign = "session_foreign", NotFound, "This session belongs to somebody else or has ended; initialize a new one.";
     TaskForeign = "task_foreign", NotFound, "This task belongs to somebody else, or nobody knows it; use the id that you got through this gateway, as the same caller.";
     // -- what can be done now
@@ -124,7 +124,7 @@ codes! {
     UpstreamInterrupted = "upstream_interrupted", BadUpstream, "The connection broke after the call was sent, so it may have been carried out; find out at the upstream before you repeat it.";
     UpstreamRefusedAddress = "upstream_refused_address", BadUpstream, "The endpoint resolves to an address that is not allowed; see spec.endpoint and --deny-upstream.";
     UpstreamTimeout = "upstream_timeout", UpstreamTimeout, "The upstream did not answer in time; the call may have been carried out, so find out before you repeat it.";
-    UpstreamInvalid = "upstream_invalid", BadUpstream, "The upstream's answer could not be understood, so it was not passed on.";
+    UpstreamInvalid = "upstream_invalid", BadUpstream, "The upstream's answer could not be understood, so it was not passed on; the call may have been carried out. Look at what the upstream answers.";
     GatewayStopping = "gateway_stopping", Unavailable, "The gateway was stopped before the answer ended; the call may have been carried out, so find out before you repeat it.";
     Internal = "internal", Unavailable, "This is a fault of Vidimus; report it with the call id.";
 }
@@ -138,6 +138,8 @@ pub struct Refusal {
     pub code: Code,
     /// Why, in public words.
     pub message: Cow<'static, str>,
+    /// What to do next, where more is known than [`Code::next`] says. Public, like `message`.
+    pub next: Option<&'static str>,
     /// The policies that refused (or came closest), empty where no policy was asked.
     pub policies: Vec<Arc<str>>,
     /// For log and record.
@@ -160,13 +162,33 @@ pub struct Verified {
 impl Refusal {
     /// A refusal with its code and public words.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), policies: Vec::new(), detail: None, allow: None, proven: None }
+        Self {
+            code,
+            message: message.into(),
+            next: None,
+            policies: Vec::new(),
+            detail: None,
+            allow: None,
+            proven: None,
+        }
     }
 
     /// An HTTP method that is not served here; `allow` lists those that are, separated by ", " (RFC 9110 section 15.5.6).
     pub fn method_not_allowed(what: &str, allow: &'static str) -> Self {
         let message = format!("{what} is served by {allow}");
         Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, message) }
+    }
+
+    /// What the caller, or whoever operates it, should do next.
+    pub fn next(&self) -> &'static str {
+        self.next.unwrap_or(self.code.next())
+    }
+
+    /// Says what to do next in other words than the code's own.
+    #[must_use]
+    pub fn with_next(mut self, next: &'static str) -> Self {
+        self.next = Some(next);
+        self
     }
 
     /// Adds who was proven all the same, so that the record can be found by it.
