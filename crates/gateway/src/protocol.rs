@@ -11,11 +11,13 @@ pub mod llm;
 pub mod mcp;
 pub mod members;
 pub mod observe;
+pub mod page;
 pub mod skim;
 pub mod sse;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
@@ -84,8 +86,9 @@ pub trait Binding: fmt::Debug + Sync {
         None
     }
 
-    /// What identifies a message to its sender, as the text that [`Binding::refused`] answers with.
-    fn message_id(&self, _message: &Json<'_>) -> Option<Box<str>> {
+    /// What identifies a message to its sender, as the text that [`Binding::refused`] answers with, and that an upstream's answer
+    /// has to name. None of a message that is not to be answered.
+    fn message_id(&self, _message: &Json<'_>) -> Option<Arc<str>> {
         None
     }
 
@@ -269,7 +272,7 @@ pub fn check_spelling(object: &Json<'_>, read: &[&str]) -> Result<(), Refusal> {
 }
 
 /// Whether some reader takes `key` for the member `name`.
-fn is_same_member(key: &str, name: &str) -> bool {
+pub fn is_same_member(key: &str, name: &str) -> bool {
     let has_words = || name.bytes().any(|byte| byte.is_ascii_uppercase());
     same_key(key, name) || key.contains('_') && has_words() && same_key(&key.replace('_', ""), name)
 }

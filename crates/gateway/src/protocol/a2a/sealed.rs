@@ -13,6 +13,7 @@ use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::handles::Handles;
 use crate::protocol::members::{Changed, Members, quoted, text};
 use crate::protocol::sse::{EventFilter, TooLong};
+use crate::protocol::{is_same_member, page};
 
 /// What the `result` of an answer is, as far as the method tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,9 +59,13 @@ fn check_list(result: &RawValue) -> Result<(), Refusal> {
         return Err(refusal());
     }
     let members = Members::unique(result.get()).map_err(unreadable)?;
-    let others = members.0.iter().any(|(key, _)| NESTED.contains(&key.as_ref()));
+    let misspelled = |key: &str| key != NEXT_PAGE && is_same_member(key, NEXT_PAGE);
+    let others = members.0.iter().any(|(key, _)| NESTED.contains(&key.as_ref()) || misspelled(key));
     (!others).then_some(()).ok_or_else(refusal)
 }
+
+/// The token of the next page of a list.
+const NEXT_PAGE: &str = "nextPageToken";
 
 /// How deep such objects nest in each other: a list of tasks, a task, its status, a message. What is deeper is no id's place.
 const DEEPEST: u8 = 8;
@@ -72,12 +77,16 @@ fn object(json: &str, (shape, levels): (Shape, u8), handles: &Handles) -> Result
     let made = shape == Shape::Sent;
     // A message has another id, and no other of these has one that is not a task's.
     let is_message = members.get("messageId").is_some();
+    let is_config = members.get("pushNotificationConfig").is_none();
     let mut changed = Changed::default();
     for (key, value) in &members.0 {
         match key.as_ref() {
-            "id" if shape != Shape::PushConfig && !is_message => {
-                changed.put_some("id", task(value, made, handles)?);
-            }
+            // A configuration has an id of its own, which agents that were given none take from the task; beside a configuration
+            // stands the task's.
+            "id" if shape == Shape::PushConfig
+                && is_config
+                && !text(value).is_some_and(|id| handles.asks_of(&id)) => {}
+            "id" if !is_message => changed.put_some("id", task(value, made, handles)?),
             "taskId" => changed.put_some("taskId", task(value, made, handles)?),
             "contextId" => {
                 let sealed = text(value).map(|id| handles.context(&id)).transpose()?.flatten();
@@ -97,6 +106,9 @@ fn object(json: &str, (shape, levels): (Shape, u8), handles: &Handles) -> Result
                     changed.put("totalSize", own.len().to_string());
                 }
                 changed.put("tasks", format!("[{}]", own.join(",")));
+            }
+            NEXT_PAGE if shape == Shape::Tasks => {
+                changed.put_some(NEXT_PAGE, page::sealed(value, handles)?);
             }
             key => {
                 if let Some(nested) = NESTED.into_iter().find(|nested| *nested == key) {
