@@ -9,7 +9,7 @@ use vidimus_gateway::fuzzing::protocol::event::{self, Change, Rewrite};
 use vidimus_gateway::fuzzing::protocol::jsonrpc;
 use vidimus_gateway::fuzzing::protocol::llm::added_usage::WithoutUsage;
 use vidimus_gateway::fuzzing::protocol::mcp::listing::{self, Listing};
-use vidimus_gateway::fuzzing::protocol::observe::{Observation, Observe, Observer};
+use vidimus_gateway::fuzzing::protocol::observe::{Observation, Observe, Observer, Sought};
 use vidimus_gateway::fuzzing::protocol::sse::{EventFilter, EventStream, TooLong};
 
 const LISTINGS: [(Listing, &str, &str); 4] = [
@@ -117,19 +117,20 @@ fn event_data(stream: &str) -> Vec<String> {
 /// Cut into pieces of any size, a document is the same document. Whether all of it could be read is not told alike where it is
 /// broken and has nothing that is looked for: a whole one is then not read further.
 fn documents(answer: &[u8], size: usize) {
-    for observe in [Observe::Usage, Observe::RpcError] {
-        let mut observer = Observer::document(observe);
+    for observe in [Observe::Model, Observe::Rpc] {
+        let sought = Sought { observe, id: Some("1".into()) };
+        let mut observer = Observer::document(sought.clone());
         answer.chunks(size).for_each(|chunk| observer.push(chunk));
-        let (cut, whole) = (observer.finish(), Observation::of(observe, answer));
+        let (cut, whole) = (observer.finish(), Observation::of(&sought, answer));
         assert_eq!((cut.usage, cut.is_error), (whole.usage, whole.is_error));
     }
 }
 
 /// Cut into pieces of any size, a stream is the same stream.
 fn streams(stream: &[u8], size: usize) {
-    for observe in [Observe::Usage, Observe::RpcError] {
+    for observe in [Observe::Model, Observe::Rpc] {
         let found = [size, stream.len().max(1)].map(|size| {
-            let mut observer = Observer::events(observe);
+            let mut observer = Observer::events(Sought { observe, id: Some("1".into()) });
             stream.chunks(size).for_each(|chunk| observer.push(chunk));
             let found = observer.finish();
             (found.usage, found.is_error)

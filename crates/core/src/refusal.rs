@@ -169,8 +169,8 @@ codes! {
     DelegationTooDeep = "delegation_too_deep", Forbidden, "No chain grows deeper than 16 hops, and the agent's record may allow fewer (spec.delegation.maxDepth).";
     /// The agent has reached as many destinations in this chain as its record allows.
     DelegationTooWide = "delegation_too_wide", Forbidden, "The agent's record limits how many destinations one chain may reach (spec.delegation.maxFanOut).";
-    /// The call was allowed, and the configuration of now would refuse it, so its answer was cut.
-    Revoked = "revoked", Forbidden, "The configuration changed while the answer was streamed, and no longer allows the call; find out what changed, then call again.";
+    /// The call was allowed, and the configuration of now would refuse it, so it was not sent, or its answer was cut.
+    Revoked = "revoked", Forbidden, "The configuration changed while the call was under way, and no longer allows it; find out what changed, then call again.";
     /// The MCP session, or the event to resume from, is not one that the gateway gave to this caller on this route.
     SessionForeign = "session_foreign", NotFound, "This session belongs to somebody else or has ended; initialize a new one.";
     /// The task or context is not one that the gateway gave to this caller on this route.
@@ -193,7 +193,7 @@ codes! {
     /// The upstream took the call, and did not answer in time.
     UpstreamTimeout = "upstream_timeout", UpstreamTimeout, "The upstream did not answer in time; the call may have been carried out, so find out before you repeat it.";
     /// The upstream's answer is not one of its protocol, so what it says cannot be governed.
-    UpstreamInvalid = "upstream_invalid", BadUpstream, "The upstream's answer could not be understood, so it was not passed on.";
+    UpstreamInvalid = "upstream_invalid", BadUpstream, "The upstream's answer could not be understood, so it was not passed on; the call may have been carried out. Look at what the upstream answers.";
     /// The gateway was stopped, and the time that running calls had to end is over.
     GatewayStopping = "gateway_stopping", Unavailable, "The gateway was stopped before the answer ended; the call may have been carried out, so find out before you repeat it.";
     /// The gateway met a state that it should not have been in.
@@ -209,6 +209,8 @@ pub struct Refusal {
     pub code: Code,
     /// Why, in public words.
     pub message: Cow<'static, str>,
+    /// What to do next, where more is known than [`Code::next`] says. Public, like `message`.
+    pub next: Option<&'static str>,
     /// The policies that refused (or came closest), empty where no policy was asked.
     pub policies: Vec<Arc<str>>,
     /// For log and record.
@@ -231,13 +233,33 @@ pub struct Verified {
 impl Refusal {
     /// A refusal with its code and public words.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), policies: Vec::new(), detail: None, allow: None, proven: None }
+        Self {
+            code,
+            message: message.into(),
+            next: None,
+            policies: Vec::new(),
+            detail: None,
+            allow: None,
+            proven: None,
+        }
     }
 
     /// An HTTP method that is not served here; `allow` lists those that are, separated by ", " (RFC 9110 section 15.5.6).
     pub fn method_not_allowed(what: &str, allow: &'static str) -> Self {
         let message = format!("{what} is served by {allow}");
         Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, message) }
+    }
+
+    /// What the caller, or whoever operates it, should do next.
+    pub fn next(&self) -> &'static str {
+        self.next.unwrap_or(self.code.next())
+    }
+
+    /// Says what to do next in other words than the code's own.
+    #[must_use]
+    pub fn with_next(mut self, next: &'static str) -> Self {
+        self.next = Some(next);
+        self
     }
 
     /// Adds who was proven all the same, so that the record can be found by it.

@@ -1,6 +1,7 @@
 //! The way back. What becomes of an upstream's answer is a [`Plan`], chosen once from what was asked and how the answer begins,
 //! and carried out as it stands there.
 
+mod cooperative;
 mod gathered;
 mod plan;
 mod revocation;
@@ -28,13 +29,14 @@ use crate::protocol::event::Change;
 use crate::protocol::handles::Handles;
 use crate::protocol::llm::added_usage::WithoutUsage;
 use crate::protocol::mcp::listing_filter::{ListingFilter, ServerEvents};
-use crate::protocol::observe::{Observation, Observer};
+use crate::protocol::observe::{Observation, Observer, Sought};
 use crate::protocol::sse::{EventStream, TooLong};
 use crate::protocol::{Answer, DocumentChange, EventChange, a2a, mcp};
 use crate::reply::ReplyBody;
 use crate::seal::{self, Kind};
 use crate::unrecorded::closed;
 
+use cooperative::Cooperative;
 use plan::Plan;
 use revocation::Revocation;
 pub use revocation::{Asked, found, rebound};
@@ -50,6 +52,8 @@ pub struct Answering<'a> {
     pub caller: Caller,
     pub destination: Destination,
     pub answer: Answer,
+    /// The id of the message, where one is to be answered that has one.
+    pub id: Option<Arc<str>>,
     pub asked: Asked,
 }
 
@@ -64,6 +68,7 @@ impl Answering<'_> {
         mut effect: Effect,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let (parts, body) = response.into_parts();
+        let body = Cooperative::new(body);
         effect.status = parts.status.as_u16();
         let mut head = headers::to_caller(&parts.headers);
         let encoded = plan::is_encoded(&parts.headers);
@@ -102,13 +107,13 @@ impl Answering<'_> {
     async fn execute(
         &self,
         plan: Plan,
-        body: Incoming,
+        body: Upstream,
         (head, encoded): (&mut HeaderMap, bool),
         (effect, handles): (&mut Effect, Option<Handles>),
     ) -> Result<Done, Refusal> {
         let until = Instant::now() + self.gate.limits.idle_stream;
-        let observe = self.answer.observe;
-        let document = || if encoded { Observer::encoded(observe) } else { Observer::document(observe) };
+        let document =
+            || if encoded { Observer::encoded(self.sought()) } else { Observer::document(self.sought()) };
         match plan {
             Plan::Pass => Ok(Done::Stream(Box::new(Content::new(body, document()).of_length(head)))),
             Plan::Collect { limit } => match collect(body, limit, until).await? {
@@ -119,6 +124,7 @@ impl Answering<'_> {
                 Collected::Whole(bytes) => {
                     head.remove(CONTENT_LENGTH);
                     self.observe(&bytes, encoded, effect);
+                    self.check_still_allowed()?;
                     Ok(Done::Whole(bytes))
                 }
             },
@@ -138,11 +144,13 @@ impl Answering<'_> {
                 };
                 head.remove(CONTENT_LENGTH);
                 self.observe(&bytes, encoded, effect);
+                self.check_still_allowed()?;
                 self.changed(change, &bytes, handles.as_ref()).map(Done::Whole)
             }
             // A stream of nothing has ended: HTTP would not ask for its end.
             Plan::Events { .. } if body.is_end_stream() => {
                 head.remove(CONTENT_LENGTH);
+                self.observe(&[], encoded, effect);
                 Ok(Done::Whole(Bytes::new()))
             }
             Plan::Events { change } => {
@@ -152,7 +160,8 @@ impl Answering<'_> {
                 if events.is_some() {
                     head.remove(CONTENT_LENGTH);
                 }
-                let observer = if encoded { Observer::encoded(observe) } else { Observer::events(observe) };
+                let sought = self.sought();
+                let observer = if encoded { Observer::encoded(sought) } else { Observer::events(sought) };
                 Ok(Done::Stream(Box::new(Content::new(body, observer).through(events).of_length(head))))
             }
         }
@@ -160,9 +169,29 @@ impl Answering<'_> {
 
     /// What the record needs of an answer that was read whole.
     fn observe(&self, bytes: &[u8], encoded: bool, effect: &mut Effect) {
-        let mut found = Observation::of(self.answer.observe, bytes);
+        let mut found = Observation::of(&self.sought(), bytes);
         found.unread |= encoded;
         effect.observed(found);
+    }
+
+    fn sought(&self) -> Sought {
+        Sought { observe: self.answer.observe, id: self.id.clone() }
+    }
+
+    /// That the call may be made still, when an answer that was read whole is about to pass: the configuration may have changed
+    /// while it came.
+    fn check_still_allowed(&self) -> Result<(), Refusal> {
+        let shared = &self.gate.shared;
+        if shared.world.is(&self.world) {
+            return Ok(());
+        }
+        let now = millis(shared.clock.now().wall);
+        if self.asked.is_refused(&shared.snapshot(), &self.caller, &self.destination, now) {
+            let message = "the configuration changed before the answer had come, and does not allow the call any more; \
+                it may have been carried out";
+            return Err(Refusal::new(Code::Revoked, message));
+        }
+        Ok(())
     }
 
     /// Who holds the ids in an answer, where it is planned that ids in it are changed. Most answers have none.
@@ -240,7 +269,6 @@ impl Answering<'_> {
             world: self.world.clone(),
             server: server.clone(),
             caller: self.caller.clone(),
-            now: millis(self.gate.clock.now().wall),
             source_ip: self.asked.source_ip,
             fan_out: self.asked.fan_out,
         })
@@ -275,6 +303,9 @@ impl Answering<'_> {
     }
 }
 
+/// The body of an upstream's answer.
+type Upstream = Cooperative<Incoming>;
+
 /// An answer as far as it is read here.
 enum Done {
     Whole(Bytes),
@@ -285,9 +316,9 @@ enum Done {
 enum Collected {
     Whole(Bytes),
     /// It is longer than what is read.
-    Begun(Bytes, Incoming),
+    Begun(Bytes, Upstream),
     /// It had not ended in time.
-    Late(Bytes, Incoming),
+    Late(Bytes, Upstream),
 }
 
 fn no_handles() -> Refusal {
@@ -299,7 +330,7 @@ fn did_not_end() -> Refusal {
 }
 
 /// Reads an answer to its end, or until it is longer than `limit` bytes, or until a time.
-async fn collect(mut body: Incoming, limit: usize, until: Instant) -> Result<Collected, Refusal> {
+async fn collect(mut body: Upstream, limit: usize, until: Instant) -> Result<Collected, Refusal> {
     let mut read = BytesMut::new();
     loop {
         match tokio::time::timeout_at(until, body.frame()).await {

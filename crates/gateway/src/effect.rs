@@ -28,7 +28,7 @@ pub enum Ending {
     Ok,
     /// The protocol's own error: an HTTP error status, a JSON-RPC error, a tool that says `isError`.
     Error,
-    /// The answer came whole and could not be read, so whether it is the protocol's own error is not known.
+    /// What came is no answer to what was asked, or could not be read: whether it is the protocol's own error is not known.
     Unknown,
     /// No full answer came.
     Failed(Code),
@@ -134,12 +134,14 @@ impl Effect {
         self.found = found;
     }
 
-    /// How a call ended whose answer came whole: an HTTP error status and the protocol's own error are errors, and what could not
-    /// be read may be one. The body of a 202 is no answer (RFC 9110 section 15.3.3).
+    /// How a call ended whose upstream has said all: an HTTP error status and the protocol's own error are errors. It went well where
+    /// the answer to what was asked came, and nothing was left unread, which may be an error. The body of a 202 is no answer (RFC
+    /// 9110 section 15.3.3), so nothing of it has to be read where none is due.
     pub fn of_whole_answer(&self) -> Ending {
         match self.found {
             Observation { is_error: true, .. } => Ending::Error,
             _ if self.status >= 400 => Ending::Error,
+            Observation { answered: false, .. } => Ending::Unknown,
             Observation { unread: true, .. } if self.status != 202 => Ending::Unknown,
             _ => Ending::Ok,
         }

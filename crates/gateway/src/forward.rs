@@ -18,8 +18,8 @@ use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
 
-pub use connect::AddressGuard;
-use connect::Client;
+pub use connect::{AddressGuard, KeepAlive};
+use connect::{Client, Connecting};
 use own_roots::OwnRoots;
 
 /// One worker's connections to upstreams, pooled; a client per set of trusted roots.
@@ -28,7 +28,7 @@ pub struct Upstream(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    guard: AddressGuard,
+    connecting: Connecting,
     system: Client,
     /// Clients for endpoints that name their own roots.
     own_roots: OwnRoots,
@@ -144,15 +144,16 @@ fn address(registered: &Url, below: &str) -> String {
 impl Upstream {
     /// # Errors
     /// When the system's roots cannot be loaded.
-    pub fn new(guard: AddressGuard) -> Result<Self, std::io::Error> {
-        let system = connect::client(guard.clone(), None)?;
-        Ok(Self(Arc::new(Inner { guard, system, own_roots: OwnRoots::default() })))
+    pub fn new(guard: AddressGuard, keep_alive: KeepAlive) -> Result<Self, std::io::Error> {
+        let connecting = Connecting { guard, keep_alive };
+        let system = connect::client(&connecting, None)?;
+        Ok(Self(Arc::new(Inner { connecting, system, own_roots: OwnRoots::default() })))
     }
 
     fn client(&self, endpoint: &Endpoint) -> Result<Client, Refusal> {
         match &endpoint.ca_file {
             None => Ok(self.0.system.clone()),
-            Some(file) => self.0.own_roots.client(file, &self.0.guard),
+            Some(file) => self.0.own_roots.client(file, &self.0.connecting),
         }
     }
 }
@@ -188,7 +189,7 @@ pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response
     let endpoint = outbound.permit.endpoint()?;
     let client = upstream.client(endpoint)?;
     if let Some(host) = outbound.uri.host() {
-        upstream.0.guard.check_literal(host)?;
+        upstream.0.connecting.guard.check_literal(host)?;
     }
     let mut request = Request::new(Full::new(outbound.body));
     *request.method_mut() = outbound.method;

@@ -36,7 +36,7 @@ mod telemetry;
 mod trace;
 mod unrecorded;
 
-pub use forward::{AddressGuard, Outbound, Upstream, forward};
+pub use forward::{AddressGuard, KeepAlive, Outbound, Upstream, forward};
 pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
 pub use handle::{Admission, Admitted, Peer, admit, handle};
 pub use meter::Meter;

@@ -11,11 +11,13 @@ pub mod llm;
 pub mod mcp;
 pub mod members;
 pub mod observe;
+pub mod page;
 pub mod skim;
 pub mod sse;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
@@ -84,8 +86,9 @@ pub trait Binding: fmt::Debug + Sync {
         None
     }
 
-    /// What identifies a message to its sender, as the text that [`Binding::refused`] answers with.
-    fn message_id(&self, _message: &Json<'_>) -> Option<Box<str>> {
+    /// What identifies a message to its sender, as the text that [`Binding::refused`] answers with, and that an upstream's answer
+    /// has to name. None of a message that is not to be answered.
+    fn message_id(&self, _message: &Json<'_>) -> Option<Arc<str>> {
         None
     }
 
@@ -259,20 +262,18 @@ impl DocumentChange {
 /// read protobuf's JSON take `task_id` for `taskId`, others do not care for case.
 pub fn check_spelling(object: &Json<'_>, read: &[&str]) -> Result<(), Refusal> {
     let members = object.as_object().unwrap_or_default();
-    let others = members.iter().map(|(key, _)| &**key).filter(|key| !read.contains(key));
-    for key in others {
-        // Without words of their own, names cannot be written with underscores.
-        let joined = key.contains('_').then(|| key.replace('_', ""));
-        let is_joined = |name: &str| {
-            let has_words = name.bytes().any(|byte| byte.is_ascii_uppercase());
-            has_words && joined.as_deref().is_some_and(|joined| same_key(joined, name))
-        };
-        if let Some(name) = read.iter().find(|name| same_key(key, name) || is_joined(name)) {
-            let message = format!("member {name:?} is spelled in another way; write it as the protocol does");
-            return Err(Refusal::new(Code::MessageInvalid, message));
-        }
-    }
-    Ok(())
+    let mut others = members.iter().map(|(key, _)| &**key).filter(|key| !read.contains(key));
+    let misspelled = others.find_map(|key| read.iter().find(|name| is_same_member(key, name)));
+    misspelled.map_or(Ok(()), |name| {
+        let message = format!("member {name:?} is spelled in another way; write it as the protocol does");
+        Err(Refusal::new(Code::MessageInvalid, message))
+    })
+}
+
+/// Whether some reader takes `key` for the member `name`.
+pub fn is_same_member(key: &str, name: &str) -> bool {
+    let has_words = || name.bytes().any(|byte| byte.is_ascii_uppercase());
+    same_key(key, name) || key.contains('_') && has_words() && same_key(&key.replace('_', ""), name)
 }
 
 /// Parses a body strictly, in the words of a refusal.

@@ -72,7 +72,7 @@ pub fn about(refusal: &Refusal, call: &str) -> Value {
     json!({
         "code": refusal.code.as_str(),
         "reason": refusal.message,
-        "next": refusal.code.next(),
+        "next": refusal.next(),
         "policies": refusal.policies,
         "call": call,
     })
@@ -80,8 +80,7 @@ pub fn about(refusal: &Refusal, call: &str) -> Value {
 
 /// What a refusal says to people.
 pub fn sentence(refusal: &Refusal) -> String {
-    let code = refusal.code;
-    format!("{} ({}). {}", refusal.message, code.as_str(), code.next())
+    format!("{} ({}). {}", refusal.message, refusal.code.as_str(), refusal.next())
 }
 
 /// A JSON body with its status.

@@ -36,7 +36,7 @@ pub struct RequestContext {
     /// Whose errors a refusal is answered in; `None` outside the protocols.
     binding: Option<&'static dyn Binding>,
     /// What identifies the message to its sender, as that binding wants it.
-    message_id: Option<Box<str>>,
+    message_id: Option<Arc<str>>,
     caller: Option<Arc<Proven>>,
     /// The decision is on record, so a refusal that follows from it needs no record of its own.
     decided: bool,
@@ -86,6 +86,11 @@ impl RequestContext {
     pub(crate) fn answers(&mut self, message: Option<&Json<'_>>) {
         self.message_id =
             self.binding.zip(message).and_then(|(binding, message)| binding.message_id(message));
+    }
+
+    /// What identifies the message to its sender; `None` where it has no such thing, or wants no answer.
+    pub(crate) fn message_id(&self) -> Option<Arc<str>> {
+        self.message_id.clone()
     }
 
     /// Who, what and why, for the span of this call.

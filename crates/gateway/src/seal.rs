@@ -1,4 +1,4 @@
-//! Ids that upstreams give out (of sessions, tasks, contexts, events), sealed: the upstream's own id never opens anything here, and
+//! Ids that upstreams give out (of sessions, tasks, contexts, events, pages), sealed: the upstream's own id never opens anything here, and
 //! a sealed one is good only for who got it.
 //!
 //! A seal holds no state, so any replica with the key opens what another sealed, also after a restart. It is deterministic, because
@@ -24,6 +24,9 @@ pub const KEY_LENGTH: usize = 32;
 /// The longest id of an upstream's that is sealed, in bytes; a longer one stays as it is, and opens nothing.
 pub const MAX_ID: usize = 1_024;
 
+/// The longest token of a page that is sealed, in bytes.
+pub const MAX_PAGE: usize = 3_072;
+
 /// The longest sealed id that is looked at, in bytes: a part's name of 2,048, an id, and what sealing adds.
 pub const MAX_SEALED: usize = 4_608;
 
@@ -43,6 +46,8 @@ pub enum Kind {
     Context,
     /// A context of an agent's, which the caller named: sealed on its way to the agent, so that no two callers name the same.
     ChosenContext,
+    /// The next page of a list of tasks, which may say where in all tasks it begins.
+    Page,
 }
 
 /// The key that seals and opens.
@@ -124,6 +129,7 @@ fn context(kind: Kind, binding: &str) -> (Nonce, Aad<Vec<u8>>) {
         Kind::Task => b'T',
         Kind::Context => b'C',
         Kind::ChosenContext => b'c',
+        Kind::Page => b'P',
     };
     let aad = [&[kind], binding.as_bytes()].concat();
     let hash = digest::digest(&SHA256, &aad);
@@ -181,7 +187,8 @@ impl<'a> Holder<'a> {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 5] = [Kind::Session, Kind::Event, Kind::Task, Kind::Context, Kind::ChosenContext];
+    const KINDS: [Kind; 6] =
+        [Kind::Session, Kind::Event, Kind::Task, Kind::Context, Kind::ChosenContext, Kind::Page];
     const HOLDER: &str = "MCPServer/f/ledger|Agent/f/a|https://i#alice";
 
     fn seal(key: u8) -> Seal {
@@ -235,6 +242,8 @@ mod tests {
             assert!(sealed.len() <= MAX_SEALED, "{}", sealed.len());
             assert_eq!(seal(7).open(Kind::Event, HOLDER, &sealed), Some(Opened { part, id }));
         }
+        let page = seal(7).seal(Kind::Page, HOLDER, &Part::Whole, &"x".repeat(MAX_PAGE)).expect("sealed");
+        assert!(seal(7).open(Kind::Page, HOLDER, &page).is_some());
         let beyond = Part::Tool("x".repeat(65_536).into());
         assert_eq!(seal(7).seal(Kind::Task, HOLDER, &beyond, "1"), Err(SealFailed));
     }

@@ -20,9 +20,18 @@ pub(crate) struct Listing {
     /// In the order of their paths, so that which of two objects of one name comes first is no accident.
     pub(crate) files: Vec<File>,
     /// What could not be looked at, and why.
-    pub(crate) faults: Vec<(PathBuf, String)>,
+    pub(crate) faults: Vec<Fault>,
     /// Whether something was found through a link: the same file may then be here under several paths.
     has_links: bool,
+}
+
+/// What could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Fault {
+    pub(crate) path: PathBuf,
+    pub(crate) reason: String,
+    /// What to do about it.
+    pub(crate) fix: &'static str,
 }
 
 /// A file as it was seen: two listings are equal when nothing has changed in between.
@@ -161,28 +170,46 @@ impl Listing {
         let metadata = match metadata {
             Ok(metadata) => metadata,
             // Whatever its name is: a directory of resources may have been there.
-            Err(error) => return self.faults.push((path, error.to_string())),
+            Err(error) => {
+                let (reason, fix) = match is_link {
+                    true => (dangling(&path, &error), LINK),
+                    false => (error.to_string(), READABLE),
+                };
+                return self.faults.push(Fault { path, reason, fix });
+            }
         };
         if metadata.is_dir() {
             let added = match depth < MAX_DEPTH {
-                true => self.add(&path, depth + 1, seen).map_err(|error| error.to_string()),
-                false => Err(format!("more than {MAX_DEPTH} directories deep")),
+                true => self.add(&path, depth + 1, seen).map_err(|error| (error.to_string(), READABLE)),
+                false => Err((format!("more than {MAX_DEPTH} directories deep"), FEWER)),
             };
-            if let Err(reason) = added {
-                self.faults.push((path, reason));
+            if let Err((reason, fix)) = added {
+                self.faults.push(Fault { path, reason, fix });
             }
         } else if !holds_resources(&path) {
             // Not ours.
         } else if !metadata.is_file() {
             // Opening a pipe would wait for its other end.
-            self.faults.push((path, "not a regular file".to_owned()));
+            self.faults.push(Fault { path, reason: "not a regular file".to_owned(), fix: REGULAR });
         } else if self.files.len() >= MAX_FILES {
-            self.faults.push((path, format!("more than {MAX_FILES} files")));
+            self.faults.push(Fault { path, reason: format!("more than {MAX_FILES} files"), fix: FEWER });
         } else {
             self.files.push(File { path: path.into(), seen: Seen::of(&metadata) });
         }
     }
 }
+
+/// What is the matter with a link that leads nowhere.
+fn dangling(link: &Path, error: &io::Error) -> String {
+    let to = fs::read_link(link).map_or_else(|_| "somewhere".to_owned(), |to| to.display().to_string());
+    format!("a link that leads nowhere: {to} cannot be reached ({error})")
+}
+
+const READABLE: &str = "make it readable for the gateway, or take it out of the directory";
+const LINK: &str = "let the link lead to what it should, or remove it; until then what was behind it keeps refusing what it refused";
+const REGULAR: &str = "put a file in its place, or take it out of the directory";
+const FEWER: &str =
+    "put several objects into one file, and files nearer to the directory given with --resources";
 
 /// Whether a file of this name is read.
 pub(crate) fn holds_resources(path: &Path) -> bool {

@@ -10,7 +10,7 @@ use vidimus_core::resource::{Object, ObjectRef, Origin, Rejection, Subject};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::contents::Contents;
-use crate::files::{File, Listing, Seen};
+use crate::files::{Fault, File, Listing, Seen};
 
 /// What a directory says, compiled.
 #[derive(Clone, Debug)]
@@ -46,9 +46,8 @@ impl Loaded {
     }
 }
 
-fn unreadable_entry(path: &Path, reason: &str) -> Rejection {
-    let fix = "make it readable for the gateway, or take it out of the directory".to_owned();
-    Rejection { reason: reason.to_owned(), fix, ..about(path) }
+fn unreadable_entry(fault: &Fault) -> Rejection {
+    Rejection { reason: fault.reason.clone(), fix: fault.fix.to_owned(), ..about(&fault.path) }
 }
 
 pub(crate) fn unreadable(directory: &Path, error: &io::Error, something_is_live: bool) -> Rejection {
@@ -127,7 +126,7 @@ impl Read {
 
     /// What could not be read, and why.
     pub(crate) fn rejections(&self) -> Vec<Rejection> {
-        let faults = self.listing.faults.iter().map(|(path, reason)| unreadable_entry(path, reason));
+        let faults = self.listing.faults.iter().map(unreadable_entry);
         faults.chain(self.files.iter().flat_map(|file| file.contents.rejections()).cloned()).collect()
     }
 

@@ -1,7 +1,7 @@
 //! What becomes of an upstream's answer, as data.
 
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
 use http::response::Parts;
 use vidimus_core::refusal::{Code, Refusal};
 
@@ -10,6 +10,10 @@ use crate::protocol::{Answer, DocumentChange, EventChange};
 
 /// An answer up to this size is read whole: one record, one write, no stream.
 const SMALL: usize = 64 * 1024;
+
+/// What to do about a redirect.
+const REDIRECTED: &str = "Register the address that serves the call (spec.endpoint.url): a call goes there and nowhere else. \
+    The record of the call says where the upstream redirects to.";
 
 /// What becomes of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +38,9 @@ impl Plan {
     pub fn of(answer: Answer, parts: &Parts, announced: u64, limits: &Limits) -> Result<Self, Refusal> {
         if parts.status.is_redirection() {
             let message = "the upstream answered with a redirect, which is not followed";
-            return Err(Refusal::new(Code::UpstreamInvalid, message).with_detail(parts.status));
+            let to = parts.headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
+            let refusal = Refusal::new(Code::UpstreamInvalid, message);
+            return Err(refusal.with_detail(format!("{} to {to}", parts.status)).with_next(REDIRECTED));
         }
         let events = is_events(&parts.headers);
         if let Some(change) = answer.document.filter(|_| parts.status.is_success())
@@ -97,7 +103,7 @@ mod tests {
             .header(CONTENT_ENCODING, encoding)
             .body(())
             .expect("a response");
-        let answer = Answer { document, events, ..Answer::pass(Observe::RpcError) };
+        let answer = Answer { document, events, ..Answer::pass(Observe::Rpc) };
         let plan = Plan::of(answer, &response.into_parts().0, announced, &Limits::default());
         plan.map_err(|refusal| refusal.code)
     }

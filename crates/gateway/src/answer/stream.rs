@@ -10,11 +10,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use http_body::{Body, Frame};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_ledger::Closed;
 
+use super::Upstream;
 use super::gathered::Gathered;
 use super::revocation::Revocation;
 use crate::effect::{Effect, Ending};
@@ -26,7 +26,7 @@ type Recording = Pin<Box<dyn Future<Output = Result<(), Closed>> + Send>>;
 /// What is passed on, and what is done to it on its way.
 #[derive(Debug)]
 pub struct Content {
-    upstream: Incoming,
+    upstream: Upstream,
     /// What of it was read before it was clear that it is passed on as it comes.
     begun: Option<Bytes>,
     /// How many bytes the caller is told that there are. With the last of them it has all, whatever comes after.
@@ -38,7 +38,7 @@ pub struct Content {
 }
 
 impl Content {
-    pub fn new(upstream: Incoming, observer: Observer) -> Self {
+    pub fn new(upstream: Upstream, observer: Observer) -> Self {
         Self { upstream, begun: None, length: None, observer, events: None }
     }
 

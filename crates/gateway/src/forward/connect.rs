@@ -27,13 +27,31 @@ pub(super) type Client = legacy::Client<HttpsConnector<HttpConnector<GuardedReso
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 const IDLE_TIME: Duration = Duration::from_secs(60);
 const IDLE_PER_HOST: usize = 256;
-/// How long a connection is quiet before it is asked whether the other end is still there: by HTTP/2's PING, which the server
-/// answers, and by TCP, whose kernel does. A call that waits on a dead connection learns of it then, however long it may take.
-const QUIET: Duration = Duration::from_secs(10);
-/// How long the answer to that may take.
-const ANSWERED: Duration = Duration::from_secs(5);
-/// How often TCP asks, this long apart, before it gives up.
+/// How often TCP asks before it gives up.
 const PROBES: u32 = 3;
+
+/// When a connection is asked whether the other end is still there: by HTTP/2's PING, which the server answers, and by TCP, whose
+/// kernel does. A call that waits on a dead connection learns of it then, however long it may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// How long it is quiet before that. TCP counts in seconds.
+    pub quiet: Duration,
+    /// How long the answer may take, and how far apart TCP asks.
+    pub answered: Duration,
+}
+
+impl Default for KeepAlive {
+    fn default() -> Self {
+        Self { quiet: Duration::from_secs(10), answered: Duration::from_secs(5) }
+    }
+}
+
+/// How connections are made, and kept.
+#[derive(Clone, Debug)]
+pub(super) struct Connecting {
+    pub(super) guard: AddressGuard,
+    pub(super) keep_alive: KeepAlive,
+}
 
 /// Which addresses an upstream may have: those that the registry lets a record name ([`why_not_called`]), but for what the
 /// installation denies, and with what it allows. Private and loopback ones are among them, since that is where agents live.
@@ -74,6 +92,11 @@ pub(super) struct GuardedResolver(AddressGuard);
 #[error("{0} resolves to addresses that no call may reach")]
 struct RefusedName(String);
 
+/// The name has no address, or nobody could be asked for it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} could not be resolved: {1}")]
+struct Unresolved(String, io::Error);
+
 impl Service<Name> for GuardedResolver {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = io::Error;
@@ -87,8 +110,9 @@ impl Service<Name> for GuardedResolver {
         let guard = self.0.clone();
         Box::pin(async move {
             let host = name.as_str().to_owned();
-            let lookup = tokio::task::spawn_blocking(move || {
-                (host.as_str(), 0).to_socket_addrs().map(|found| (host.clone(), found.collect::<Vec<_>>()))
+            let lookup = tokio::task::spawn_blocking(move || match (host.as_str(), 0).to_socket_addrs() {
+                Ok(found) => Ok((host, found.collect::<Vec<_>>())),
+                Err(error) => Err(io::Error::other(Unresolved(host, error))),
             });
             let (host, found) = lookup.await.map_err(io::Error::other)??;
             let allowed: Vec<_> =
@@ -102,17 +126,18 @@ impl Service<Name> for GuardedResolver {
 }
 
 /// Builds a client that trusts the system's roots, or those of one PEM text.
-pub(super) fn client(guard: AddressGuard, roots: Option<&[u8]>) -> io::Result<Client> {
-    let mut tcp = HttpConnector::new_with_resolver(GuardedResolver(guard));
+pub(super) fn client(connecting: &Connecting, roots: Option<&[u8]>) -> io::Result<Client> {
+    let KeepAlive { quiet, answered } = connecting.keep_alive;
+    let mut tcp = HttpConnector::new_with_resolver(GuardedResolver(connecting.guard.clone()));
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_TIME));
-    tcp.set_keepalive(Some(QUIET));
-    tcp.set_keepalive_interval(Some(ANSWERED));
+    tcp.set_keepalive(Some(quiet));
+    tcp.set_keepalive_interval(Some(answered));
     tcp.set_keepalive_retries(Some(PROBES));
     // The same for what was sent and is not acknowledged: keep-alive asks only where nothing is on its way.
     #[cfg(target_os = "linux")]
-    tcp.set_tcp_user_timeout(Some(QUIET + ANSWERED * PROBES));
+    tcp.set_tcp_user_timeout(Some(quiet + answered * PROBES));
     let config =
         rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -138,8 +163,8 @@ pub(super) fn client(guard: AddressGuard, roots: Option<&[u8]>) -> io::Result<Cl
         .wrap_connector(tcp);
     Ok(legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .http2_keep_alive_interval(QUIET)
-        .http2_keep_alive_timeout(ANSWERED)
+        .http2_keep_alive_interval(quiet)
+        .http2_keep_alive_timeout(answered)
         .http2_keep_alive_while_idle(true)
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIME)
@@ -151,11 +176,18 @@ pub(super) fn client(guard: AddressGuard, roots: Option<&[u8]>) -> io::Result<Cl
 pub(super) fn refusal(error: &legacy::Error) -> Refusal {
     let mut cause: &(dyn std::error::Error + 'static) = error;
     let mut detail = error.to_string();
+    let mut unreachable = ("no connection to the upstream could be made", None);
     while let Some(source) = cause.source() {
         detail = format!("{detail}: {source}");
         let inner = source.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        if inner.and_then(|inner| inner.downcast_ref::<RefusedName>()).is_some() {
+        if wraps::<RefusedName>(inner) {
             return refused_address(&detail);
+        }
+        if wraps::<Unresolved>(inner) {
+            unreachable = ("the name of the upstream's host could not be resolved", Some(NAME));
+        }
+        if source.is::<rustls::Error>() || wraps::<rustls::Error>(inner) {
+            unreachable = ("TLS with the upstream could not be agreed upon", Some(TLS));
         }
         let answer = source.downcast_ref::<hyper::Error>();
         if answer.is_some_and(|error| error.is_parse() || error.is_parse_too_large()) {
@@ -164,14 +196,36 @@ pub(super) fn refusal(error: &legacy::Error) -> Refusal {
         }
         cause = source;
     }
-    let (code, message) = if error.is_connect() {
-        (Code::UpstreamUnreachable, "no connection to the upstream could be made")
-    } else {
-        // Whether it was sent is not known of every connection that broke, so it is said of none that it was not.
-        (Code::UpstreamInterrupted, "the connection to the upstream broke before it answered")
-    };
-    Refusal::new(code, message).with_detail(detail)
+    if error.is_connect() {
+        let (message, next) = unreachable;
+        return Refusal { next, ..Refusal::new(Code::UpstreamUnreachable, message).with_detail(detail) };
+    }
+    // Whether it was sent is not known of every connection that broke, so it is said of none that it was not.
+    let message = "the connection to the upstream broke before it answered";
+    Refusal::new(Code::UpstreamInterrupted, message).with_detail(detail)
 }
+
+/// Whether what an error of the system's wraps, however often, is an `E`: as a source, what is wrapped is passed over.
+fn wraps<E: std::error::Error + 'static>(
+    mut inner: Option<&(dyn std::error::Error + Send + Sync + 'static)>,
+) -> bool {
+    while let Some(error) = inner {
+        if error.is::<E>() {
+            return true;
+        }
+        inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    }
+    false
+}
+
+/// What to do about a name without an address.
+const NAME: &str =
+    "Check the host in spec.endpoint.url, and that the gateway's resolver knows it; nothing was sent.";
+
+/// What to do about a certificate that is not trusted, or a server that speaks no TLS.
+const TLS: &str = "Let the upstream have a certificate for the host in spec.endpoint.url, signed by a root that the gateway trusts \
+    (spec.endpoint.caFile, or the system's), or register it with http:// where it speaks no TLS; nothing was sent. \
+    The record of the call has the details.";
 
 #[cfg(test)]
 mod tests {

@@ -6,10 +6,14 @@ use std::time::{Duration, Instant};
 
 use vidimus_core::refusal::{Code, Refusal};
 
-use super::connect::{self, AddressGuard, Client};
+use super::connect::{self, Client, Connecting};
 
 /// How long the roots read from a file are used before the file is looked at again.
 const REREAD: Duration = Duration::from_secs(5);
+
+/// What to do about roots that cannot be used.
+const ROOTS: &str = "Let spec.endpoint.caFile name a file that the gateway may read, with at least one certificate in PEM; \
+    nothing was sent.";
 
 /// Clients, by the file of their roots.
 #[derive(Debug, Default)]
@@ -31,30 +35,31 @@ impl OwnRoots {
     ///
     /// # Errors
     /// `upstream_unreachable` for a file that could not be used yet.
-    pub(super) fn client(&self, file: &Arc<str>, guard: &AddressGuard) -> Result<Client, Refusal> {
+    pub(super) fn client(&self, file: &Arc<str>, connecting: &Connecting) -> Result<Client, Refusal> {
         let poisoned = || Refusal::new(Code::Internal, "the upstream clients are in an unknown state");
         let mut clients = self.0.lock().map_err(|_| poisoned())?;
         let now = Instant::now();
         let Some(known) = clients.get_mut(file) else {
             let unusable = |error: std::io::Error| {
                 let message = "the roots of the upstream's endpoint could not be read";
-                Refusal::new(Code::UpstreamUnreachable, message).with_detail(format!("{file}: {error}"))
+                let refusal = Refusal::new(Code::UpstreamUnreachable, message).with_next(ROOTS);
+                refusal.with_detail(format!("{file}: {error}"))
             };
             let content = std::fs::read(&**file).map_err(unusable)?;
-            let client = connect::client(guard.clone(), Some(&content)).map_err(unusable)?;
+            let client = connect::client(connecting, Some(&content)).map_err(unusable)?;
             clients.insert(file.clone(), Read { at: now, content, client: client.clone() });
             return Ok(client);
         };
         if now.saturating_duration_since(known.at) >= REREAD {
             known.at = now;
-            known.refresh(file, guard);
+            known.refresh(file, connecting);
         }
         Ok(known.client.clone())
     }
 }
 
 impl Read {
-    fn refresh(&mut self, file: &str, guard: &AddressGuard) {
+    fn refresh(&mut self, file: &str, connecting: &Connecting) {
         // A file that is gone reads as an empty one, so that its absence too is reported once.
         let (content, missing) = match std::fs::read(file) {
             Ok(content) => (content, None),
@@ -63,7 +68,7 @@ impl Read {
         if content == self.content {
             return;
         }
-        let client = missing.map_or_else(|| connect::client(guard.clone(), Some(&content)), Err);
+        let client = missing.map_or_else(|| connect::client(connecting, Some(&content)), Err);
         self.content = content;
         match client {
             Ok(client) => {

@@ -41,6 +41,7 @@ pub(super) async fn carry(
         caller: admitted.permit.caller().clone(),
         destination: admitted.permit.destination().clone(),
         answer: admitted.answer,
+        id: context.message_id(),
         asked: admitted.asked,
     };
     let sent = Sent {

@@ -102,7 +102,7 @@ impl Binding for JsonRpc {
         }
     }
 
-    fn message_id(&self, message: &Json<'_>) -> Option<Box<str>> {
+    fn message_id(&self, message: &Json<'_>) -> Option<Arc<str>> {
         jsonrpc::id_text(message)
     }
 
@@ -160,8 +160,7 @@ fn posted<'a>(
     };
     let events = of_method.answer.map(EventChange::A2aTasks);
     let open_ended = new == "SubscribeToTask";
-    let mut parsed =
-        Parsed::new(ask, Answer { document, events, open_ended, ..Answer::pass(Observe::RpcError) });
+    let mut parsed = Parsed::new(ask, Answer { document, events, open_ended, ..Answer::pass(Observe::Rpc) });
     parsed.replaced = found.replaced;
     parsed.headers.extend(tasks::resumed(message, target)?);
     Ok(parsed)
@@ -171,7 +170,7 @@ fn posted<'a>(
 fn card_asked(agent: &Arc<Agent>) -> Parsed<'_> {
     let ask = Ask::about("GetAgentCard", Action::CallAgent, Target::Agent(agent));
     let document = Some(DocumentChange::Card { rpc: false });
-    Parsed::new(ask, Answer { document, ..Answer::pass(Observe::RpcError) })
+    Parsed::new(ask, Answer { document, ..Answer::pass(Observe::Rpc) })
 }
 
 /// `A2A-Version` and the spelling of the method must be of one version; an absent header says nothing.

@@ -10,7 +10,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use crate::answer::{Asked, found, rebound};
 use crate::gate::{Shared, millis};
 use crate::part::Part;
-use crate::seal::{self, Kind, MAX_ID};
+use crate::seal::{self, Kind, MAX_ID, MAX_PAGE};
 use crate::standing::TaskKey;
 
 /// The first task that an answer names, by the upstream's id: what the record of the effect says.
@@ -51,7 +51,7 @@ impl Handles {
         let key = TaskKey::of(&self.holder, id);
         let known = self.shared.standing.maker_of(&key);
         let is_known = known.is_some();
-        let asked_for = self.asked.task.as_deref() == Some(id);
+        let asked_for = self.asks_of(id);
         let part = match known.filter(|_| !asked_for) {
             Some(part) => part,
             None if made || asked_for => Arc::new(self.asked.part.clone()),
@@ -85,7 +85,7 @@ impl Handles {
     /// `internal` where it cannot be sealed.
     pub fn news_of(&self, id: &str) -> Result<Option<String>, Refusal> {
         // Whether the task that was asked for may be read still, is looked after with the stream.
-        if self.asked.task.as_deref() == Some(id) { self.task(id, false) } else { self.listed(id) }
+        if self.asks_of(id) { self.task(id, false) } else { self.listed(id) }
     }
 
     /// What the caller gets for the id of a context: its own word for it, or the agent's, sealed.
@@ -115,6 +115,23 @@ impl Handles {
             return Err(Refusal::new(Code::UpstreamInvalid, message));
         }
         self.sealed(Kind::Event, &self.asked.part, id)
+    }
+
+    /// What the caller gets for the token of the next page of a list.
+    ///
+    /// # Errors
+    /// `upstream_invalid` for one that is too long, `internal` where it cannot be sealed.
+    pub fn page(&self, token: &str) -> Result<String, Refusal> {
+        if token.len() > MAX_PAGE {
+            let message = format!("the token of the upstream's next page has more than {MAX_PAGE} bytes");
+            return Err(Refusal::new(Code::UpstreamInvalid, message));
+        }
+        self.sealed(Kind::Page, &Part::Whole, token)
+    }
+
+    /// Whether the call was about this task.
+    pub fn asks_of(&self, id: &str) -> bool {
+        self.asked.task.as_deref() == Some(id)
     }
 
     fn sealed(&self, kind: Kind, part: &Part, id: &str) -> Result<String, Refusal> {

@@ -1,5 +1,7 @@
 //! JSON-RPC 2.0 envelopes, as MCP and A2A use them: one message per request, no batches.
 
+use std::sync::Arc;
+
 use http::Response;
 use serde_json::json;
 use vidimus_core::json::Json;
@@ -64,7 +66,7 @@ impl<'a> Envelope<'a> {
 }
 
 /// The `id` to answer with, as JSON text; `None` for a notification, a response or a body without a usable id.
-pub fn id_text(body: &Json<'_>) -> Option<Box<str>> {
+pub fn id_text(body: &Json<'_>) -> Option<Arc<str>> {
     body.get("method")?;
     match body.get("id")? {
         Json::String(text) => serde_json::to_string(text).ok().map(Into::into),

@@ -100,7 +100,7 @@ impl Binding for StreamableHttp {
         Ok(parsed)
     }
 
-    fn message_id(&self, message: &Json<'_>) -> Option<Box<str>> {
+    fn message_id(&self, message: &Json<'_>) -> Option<Arc<str>> {
         jsonrpc::id_text(message)
     }
 
@@ -181,8 +181,18 @@ fn stream_of_session<'a>(message: &Message<'a>, server: &'a Arc<McpServer>) -> R
 }
 
 /// The members of `params` that are read here.
-const READ: [&str; 9] =
-    ["name", "uri", "arguments", "ref", "notifications", "protocolVersion", "_meta", "taskId", "task"];
+const READ: [&str; 10] = [
+    "cursor",
+    "name",
+    "uri",
+    "arguments",
+    "ref",
+    "notifications",
+    "protocolVersion",
+    "_meta",
+    "taskId",
+    "task",
+];
 
 /// Whether a message belongs to the stateless era.
 pub fn is_modern(headers: &HeaderMap, params: Option<&Json<'_>>) -> bool {
@@ -236,7 +246,7 @@ fn request<'a>(
         "tasks/get" | "tasks/result" | "tasks/update" | "tasks/cancel" => {
             tasks::about_one(message, server, method, params)?
         }
-        "tasks/list" => tasks::list(server, method),
+        "tasks/list" => tasks::list(message, server, method, params)?,
         "server/discover" | "ping" | "logging/setLevel" => connect(server, method),
         _ => return Err(unknown(method)),
     })
@@ -263,7 +273,7 @@ fn connect<'a>(server: &'a Arc<McpServer>, method: &'a str) -> Parsed<'a> {
 /// is resumed replays it, and two requests of one id may get each other's. So listings are taken out of every stream; events
 /// too long to be looked at are passed on where the stream was not asked for a listing.
 fn passed() -> Answer {
-    Answer { events: Some(EventChange::Listings(TooLong::Passes)), ..Answer::pass(Observe::RpcError) }
+    Answer { events: Some(EventChange::Listings(TooLong::Passes)), ..Answer::pass(Observe::Rpc) }
 }
 
 /// `completion/complete` is about the prompt or the resource that it completes.

@@ -142,6 +142,11 @@ impl Changed {
         self.0.push((member, value));
     }
 
+    /// `value` is JSON, if there is another.
+    pub fn put_some(&mut self, member: &'static str, value: Option<String>) {
+        self.0.extend(value.map(|value| (member, value)));
+    }
+
     /// The object with them; `None` where there are none.
     pub fn of(&self, object: &Members<'_>) -> Option<String> {
         let other = |key: &str| self.0.iter().find(|(name, _)| *name == key).map(|(_, value)| value.as_str());

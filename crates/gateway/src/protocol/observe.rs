@@ -1,7 +1,7 @@
-//! What the record needs of an answer, read from it as it passes: token usage, whether it is an error, and whether it could be
-//! read at all.
+//! What the record needs of an answer, read from it as it passes: token usage, whether it is an error, whether what was asked was
+//! answered, and whether all of it could be read.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use memchr::memmem::Finder;
 
@@ -23,6 +23,9 @@ static ERROR: Word = LazyLock::new(|| Finder::new("\"error\""));
 /// The end of `error` and of `isError`.
 static SOME_ERROR: Word = LazyLock::new(|| Finder::new("rror\""));
 static ESCAPE: Word = LazyLock::new(|| Finder::new("\\u"));
+static RESULT: Word = LazyLock::new(|| Finder::new("result\""));
+static FINISHED: Word = LazyLock::new(|| Finder::new("\"finish_reason\""));
+static STOPPED: Word = LazyLock::new(|| Finder::new("message_stop"));
 
 /// Whether `json` may have a usage that is not `null`. Most chunks of a stream have none, or `null`; looking for the word is far
 /// cheaper than parsing.
@@ -37,25 +40,83 @@ fn has_member(json: &[u8], quoted: &Finder<'_>) -> bool {
     })
 }
 
-/// What is looked for in an answer, or in the data of its events.
+/// Whose words an answer, or the data of its events, is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Observe {
-    /// Token usage, in the members of OpenAI or of Anthropic, and whether a model's answer is an error.
-    Usage,
-    /// Whether some JSON-RPC message is an error.
-    RpcError,
+    /// A model's, in the members of OpenAI or of Anthropic: token usage, whether it is an error, and whether it came to its end.
+    Model,
+    /// JSON-RPC: whether some message is an error, and whether the response to the request came.
+    Rpc,
 }
 
-impl Observe {
-    /// Whether one text may have what is looked for. Looking for words is far cheaper than reading, and most texts have none of
-    /// them; a name that is written in escapes is not found so, and escapes are read.
-    fn may_be_in(self, json: &[u8]) -> bool {
-        let named = match self {
-            Self::Usage => has_usage(json) || has_member(json, &ERROR),
-            Self::RpcError => SOME_ERROR.find(json).is_some(),
+/// What is looked for in one answer.
+#[derive(Clone, Debug)]
+pub struct Sought {
+    pub observe: Observe,
+    /// The id of the JSON-RPC request that is to be answered, as JSON; `None` where no response is due.
+    pub id: Option<Arc<str>>,
+}
+
+impl Sought {
+    /// Whether one text may have something to count, or an error. Looking for words is far cheaper than reading, and most texts
+    /// have none of them; a name that is written in escapes is not found so, and escapes are read.
+    fn may_be_in(&self, json: &[u8]) -> bool {
+        let named = match self.observe {
+            Observe::Model => has_usage(json) || has_member(json, &ERROR),
+            Observe::Rpc => has(json, &SOME_ERROR),
         };
-        named || ESCAPE.find(json).is_some()
+        named || has(json, &ESCAPE)
     }
+
+    /// Whether one text without escapes answers, where that can be told without reading it. `in_events`: it is the data of an event.
+    fn is_plainly_in(&self, json: &[u8], in_events: bool) -> Option<bool> {
+        match self.observe {
+            Observe::Rpc if !has(json, &RESULT) => Some(false),
+            Observe::Rpc => self.id.as_deref().is_some_and(|id| is_plain_response(json, id)).then_some(true),
+            Observe::Model if !in_events => None,
+            Observe::Model if json == b"[DONE]" => Some(true),
+            Observe::Model => {
+                let may = has_member(json, &FINISHED) || has(json, &STOPPED);
+                (!may).then_some(false)
+            }
+        }
+    }
+
+    /// Whether a text that was read answers.
+    fn is_in(&self, found: Skimmed, in_events: bool) -> bool {
+        match self.observe {
+            Observe::Rpc => found.is_response,
+            Observe::Model if in_events => found.ends_stream,
+            Observe::Model => found.is_completion,
+        }
+    }
+}
+
+fn has(json: &[u8], word: &Finder<'_>) -> bool {
+    word.find(json).is_some()
+}
+
+/// Whether an object is plainly a response, as most servers write one: version, `id` and then the `result`, or the `result` first
+/// and version and `id` at the end. Of one that is written otherwise it is not known.
+fn is_plain_response(json: &[u8], id: &str) -> bool {
+    let id = id.as_bytes();
+    let begins = |words: &[&[u8]]| {
+        let mut rest = json;
+        words.iter().all(|word| {
+            let after = rest.trim_ascii_start().strip_prefix(*word);
+            after.map(|after| rest = after).is_some()
+        })
+    };
+    let ends = |words: &[&[u8]]| {
+        let mut rest = json;
+        words.iter().rev().all(|word| {
+            let before = rest.trim_ascii_end().strip_suffix(*word);
+            before.map(|before| rest = before).is_some()
+        })
+    };
+    begins(&[b"{", b"\"jsonrpc\"", b":", b"\"2.0\"", b",", b"\"id\"", b":", id, b",", b"\"result\"", b":"])
+        || begins(&[b"{", b"\"result\"", b":"])
+            && ends(&[b",", b"\"jsonrpc\"", b":", b"\"2.0\"", b",", b"\"id\"", b":", id, b"}"])
 }
 
 /// What was found.
@@ -64,44 +125,60 @@ pub struct Observation {
     pub usage: Usage,
     /// Whether some message was an error.
     pub is_error: bool,
+    /// Whether what was asked was answered: the response to the request came, or a model's answer to its end. True where no
+    /// response is due.
+    pub answered: bool,
     /// Something of the answer could not be read, so what was found may not be all.
     pub unread: bool,
 }
 
 impl Observation {
+    /// Before anything of the answer was read.
+    fn before(sought: &Sought) -> Self {
+        Self { answered: sought.observe == Observe::Rpc && sought.id.is_none(), ..Self::default() }
+    }
+
     /// What is found in a whole document.
-    pub fn of(observe: Observe, document: &[u8]) -> Self {
-        let mut found = Self::default();
-        found.read(observe, document, true);
+    pub fn of(sought: &Sought, document: &[u8]) -> Self {
+        let mut found = Self::before(sought);
+        found.read(sought, document, false);
         found
     }
 
-    /// Looks at a whole text. One that is no JSON object or array is unread where it `must_be` one.
-    fn read(&mut self, observe: Observe, text: &[u8], must_be: bool) {
+    /// Looks at a whole text: a document, or the data of an event. One that is no JSON object or array is unread.
+    fn read(&mut self, sought: &Sought, text: &[u8], in_events: bool) {
         let text = text.trim_ascii();
         let is_json =
             matches!((text.first(), text.last()), (Some(b'{'), Some(b'}')) | (Some(b'['), Some(b']')));
-        if text.is_empty() || (is_json && !observe.may_be_in(text)) {
+        if text.is_empty() {
             return;
         }
-        let mut skimmer = Skimmer::default();
+        if is_json && !sought.may_be_in(text) {
+            let plainly = if self.answered { Some(true) } else { sought.is_plainly_in(text, in_events) };
+            if let Some(answered) = plainly {
+                self.answered = answered;
+                return;
+            }
+        }
+        let mut skimmer = Skimmer::of(sought.id.clone());
         skimmer.push(text);
-        self.skimmed(skimmer.finish(), must_be || is_json);
+        self.skimmed(sought, skimmer.finish(), in_events);
     }
 
-    fn skimmed(&mut self, (found, is_whole): (Skimmed, bool), must_be: bool) {
-        let Skimmed { usage, is_error } = found;
+    fn skimmed(&mut self, sought: &Sought, (found, is_whole): (Skimmed, bool), in_events: bool) {
+        let usage = found.usage;
         self.usage =
             Usage { input: usage.input.or(self.usage.input), output: usage.output.or(self.usage.output) };
-        self.is_error |= is_error;
-        self.unread |= !is_whole && must_be;
+        self.is_error |= found.is_error;
+        self.answered |= is_whole && sought.is_in(found, in_events);
+        self.unread |= !is_whole;
     }
 }
 
 /// Reads an answer as it passes, whatever the chunks it comes in and however long it is.
 #[derive(Debug)]
 pub struct Observer {
-    observe: Observe,
+    sought: Sought,
     form: Form,
     /// The document, or the data of the event, being read.
     skimmer: Skimmer,
@@ -133,22 +210,22 @@ enum Begins {
 }
 
 impl Observer {
-    pub fn document(observe: Observe) -> Self {
-        Self::new(observe, Form::Document)
+    pub fn document(sought: Sought) -> Self {
+        Self::new(sought, Form::Document)
     }
 
-    pub fn events(observe: Observe) -> Self {
-        Self::new(observe, Form::Events(Reader::default()))
+    pub fn events(sought: Sought) -> Self {
+        Self::new(sought, Form::Events(Reader::default()))
     }
 
     /// Of an answer that is in an encoding.
-    pub fn encoded(observe: Observe) -> Self {
-        Self::new(observe, Form::Encoded)
+    pub fn encoded(sought: Sought) -> Self {
+        Self::new(sought, Form::Encoded)
     }
 
-    fn new(observe: Observe, form: Form) -> Self {
-        let (skimmer, begins) = (Skimmer::default(), Begins::default());
-        Self { observe, form, skimmer, begins, found: Observation::default() }
+    fn new(sought: Sought, form: Form) -> Self {
+        let (skimmer, found) = (Skimmer::of(sought.id.clone()), Observation::before(&sought));
+        Self { sought, form, skimmer, begins: Begins::default(), found }
     }
 
     /// What was found in the answer, which has ended.
@@ -156,10 +233,15 @@ impl Observer {
         match self.form {
             Form::Document => {
                 let skimmed = self.skimmer.finish();
-                self.found.skimmed(skimmed, true);
+                self.found.skimmed(&self.sought, skimmed, false);
             }
-            // An event whose empty line never came is dropped by those who conform, and read by others.
-            Form::Events(_) => self.event_ended(None),
+            // An event whose empty line never came is dropped by those who conform, and read by others: it may be an error, and
+            // is no answer.
+            Form::Events(_) => {
+                let answered = self.found.answered;
+                self.event_ended(None);
+                self.found.answered = answered;
+            }
             Form::Encoded => self.found.unread = true,
         }
         self.found
@@ -213,11 +295,11 @@ impl Observer {
         let begins = std::mem::take(&mut self.begins);
         if let Some(whole) = whole {
             if matches!(whole.trim_ascii_start().first(), Some(b'{' | b'[')) {
-                self.found.read(self.observe, whole, true);
+                self.found.read(&self.sought, whole, true);
             }
         } else if begins == Begins::Json {
             let skimmed = self.skimmer.finish();
-            self.found.skimmed(skimmed, true);
+            self.found.skimmed(&self.sought, skimmed, true);
         }
     }
 }

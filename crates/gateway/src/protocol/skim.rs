@@ -4,13 +4,14 @@
 //! object and no array, has brackets too many or values side by side, or does not end; the rest is its reader's to refuse.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::observe::Usage;
 
-/// The longest name or scalar that is looked at, as it is written, in bytes. A name may be written all in escapes.
-const MAX_WORD: usize = 128;
+/// The longest name, scalar or id that is looked at, as it is written, in bytes. It may be written all in escapes.
+const MAX_WORD: usize = 1_024;
 
-/// The deepest member that is looked for: `message.usage.input_tokens`.
+/// The deepest member that is looked for: `message.usage.input_tokens`, `choices[].finish_reason`.
 const MAX_DEPTH: usize = 3;
 
 /// What was found in one JSON text.
@@ -18,8 +19,14 @@ const MAX_DEPTH: usize = 3;
 pub struct Skimmed {
     /// `usage`, or `message.usage` of Anthropic's streams, in the members of either API.
     pub usage: Usage,
-    /// Whether there is a member `error` that is not `null`, or `result.isError` is `true`.
+    /// Whether there is a member `error` that is not `null`, or `result.isError` is `true`; in a batch, of any of its messages.
     pub is_error: bool,
+    /// Whether it is the response to the request whose id is looked for: that `id` and a `result`, and no batch.
+    pub is_response: bool,
+    /// Whether it is a model's answer: it has `choices` (OpenAI), `content` or a count of tokens (Anthropic).
+    pub is_completion: bool,
+    /// Whether it ends a model's stream: `[DONE]`, a choice with a `finish_reason`, or `message_stop`.
+    pub ends_stream: bool,
 }
 
 /// The names that are looked for.
@@ -34,6 +41,11 @@ enum Name {
     Message,
     Input,
     Output,
+    Id,
+    Type,
+    Choices,
+    Content,
+    FinishReason,
 }
 
 impl Name {
@@ -46,6 +58,11 @@ impl Name {
             "message" => Self::Message,
             "input_tokens" | "prompt_tokens" => Self::Input,
             "output_tokens" | "completion_tokens" => Self::Output,
+            "id" => Self::Id,
+            "type" => Self::Type,
+            "choices" => Self::Choices,
+            "content" => Self::Content,
+            "finish_reason" => Self::FinishReason,
             _ => Self::Other,
         }
     }
@@ -73,6 +90,8 @@ enum State {
 /// One JSON text, being read.
 #[derive(Debug, Default)]
 pub struct Skimmer {
+    /// The id of the request that the text may answer, as JSON.
+    id: Option<Arc<str>>,
     state: State,
     /// How many objects and arrays are open.
     depth: usize,
@@ -85,12 +104,22 @@ pub struct Skimmer {
     /// A value has ended, and neither a comma nor what it stands in.
     complete: bool,
     broken: bool,
+    /// The whole text is an array: of messages (a batch), or of nothing that is known here.
+    in_batch: bool,
     in_message: Usage,
     of_all: Usage,
-    is_error: bool,
+    names_id: bool,
+    has_result: bool,
+    /// What is not found by counting or comparing.
+    found: Skimmed,
 }
 
 impl Skimmer {
+    /// Of texts that may be the response to the request `id`, which is JSON.
+    pub fn of(id: Option<Arc<str>>) -> Self {
+        Self { id, ..Self::default() }
+    }
+
     pub fn push(&mut self, mut bytes: &[u8]) {
         while !self.broken
             && let Some(first) = bytes.first().copied()
@@ -106,13 +135,21 @@ impl Skimmer {
 
     /// What was found, and whether the text was read whole. It is then as new.
     pub fn finish(&mut self) -> (Skimmed, bool) {
-        let done = std::mem::take(self);
+        let next = Self::of(self.id.clone());
+        let done = std::mem::replace(self, next);
         let usage = Usage {
             input: done.of_all.input.or(done.in_message.input),
             output: done.of_all.output.or(done.in_message.output),
         };
         let is_whole = !done.broken && done.depth == 0 && done.state == State::Between;
-        (Skimmed { usage, is_error: done.is_error }, is_whole)
+        let is_response = done.names_id && done.has_result && !done.in_batch;
+        let is_completion = done.found.is_completion && !done.in_batch;
+        (Skimmed { usage, is_response, is_completion, ..done.found }, is_whole)
+    }
+
+    /// How deep in a message: the array of a batch does not count.
+    fn depth_in_message(&self) -> usize {
+        self.depth.saturating_sub(usize::from(self.in_batch))
     }
 
     /// One byte between values; how many of it are done with.
@@ -155,7 +192,10 @@ impl Skimmer {
 
     fn open(&mut self, is_object: bool) {
         self.value(true, None);
-        if let Some(level) = self.levels.get_mut(self.depth) {
+        let depth = self.depth_in_message();
+        if self.depth == 0 && !is_object {
+            self.in_batch = true;
+        } else if let Some(level) = self.levels.get_mut(depth) {
             *level = Level { is_object, name: Name::Other };
         }
         self.depth += 1;
@@ -173,11 +213,12 @@ impl Skimmer {
 
     /// The innermost open object or array, where it is looked at.
     fn level(&mut self) -> Option<&mut Level> {
-        self.levels.get_mut(self.depth.checked_sub(1)?)
+        let outer = self.depth_in_message().checked_sub(1)?;
+        self.levels.get_mut(outer)
     }
 
     fn string(&mut self, bytes: &[u8], is_name: bool, escaped: bool) -> usize {
-        let keeps = is_name && self.depth <= MAX_DEPTH;
+        let keeps = if is_name { self.depth_in_message() <= MAX_DEPTH } else { self.is_compared() };
         if escaped {
             self.keep(keeps, bytes.get(..1).unwrap_or_default());
             self.state = State::String { is_name, escaped: false };
@@ -193,11 +234,13 @@ impl Skimmer {
         } else {
             self.state = State::Between;
             self.complete = !is_name;
-            if keeps {
+            if keeps && is_name {
                 let name = self.name();
                 if let Some(level) = self.level() {
                     level.name = name;
                 }
+            } else if keeps {
+                self.compare();
             }
         }
         end + 1
@@ -207,7 +250,10 @@ impl Skimmer {
         let end = bytes.iter().position(|byte| {
             matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r' | b'"' | b'{' | b'[' | b':')
         });
-        self.keep(self.depth <= MAX_DEPTH, bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default());
+        self.keep(
+            self.depth_in_message() <= MAX_DEPTH,
+            bytes.get(..end.unwrap_or(bytes.len())).unwrap_or_default(),
+        );
         let Some(end) = end else { return bytes.len() };
         self.state = State::Between;
         self.complete = true;
@@ -234,20 +280,58 @@ impl Skimmer {
         name.and_then(|name| std::str::from_utf8(name).ok()).map_or(Name::Other, Name::of)
     }
 
+    /// Whether the text of the member being read is compared with something.
+    fn is_compared(&mut self) -> bool {
+        self.depth_in_message() == 1
+            && self.level().is_some_and(|level| matches!(level.name, Name::Id | Name::Type))
+    }
+
+    /// The text that was read.
+    fn compare(&mut self) {
+        match self.level().map(|level| level.name) {
+            Some(Name::Id) => self.names_id = is_same(self.id.as_deref(), &self.word),
+            Some(Name::Type) => self.found.ends_stream |= self.word == b"\"message_stop\"",
+            _ => {}
+        }
+    }
+
     /// A value begins, or is known, where it is a `scalar`.
     fn value(&mut self, is_value: bool, scalar: Option<&[u8]>) {
         if !is_value {
             return;
         }
         let path = self.levels.map(|level| level.name);
-        match (self.depth, path) {
-            (1, [Name::Error, ..]) => self.is_error |= scalar != Some(b"null".as_slice()),
-            (2, [Name::Result, Name::IsError, _]) => self.is_error |= scalar == Some(b"true".as_slice()),
+        let is_null = scalar == Some(b"null".as_slice());
+        match (self.depth_in_message(), path) {
+            (0, _) => self.found.ends_stream |= self.in_batch && scalar == Some(b"DONE".as_slice()),
+            (1, [Name::Error, ..]) => self.found.is_error |= !is_null,
+            (1, [Name::Result, ..]) => self.has_result = true,
+            (1, [Name::Id, ..]) => {
+                self.names_id = scalar.is_some_and(|number| is_same(self.id.as_deref(), number));
+            }
+            (1, [Name::Choices | Name::Content | Name::Input, ..]) => self.found.is_completion |= !is_null,
+            (2, [Name::Result, Name::IsError, _]) => {
+                self.found.is_error |= scalar == Some(b"true".as_slice());
+            }
+            // Only an array has choices.
+            (3, [Name::Choices, Name::Other, Name::FinishReason]) if !self.levels[1].is_object => {
+                self.found.ends_stream |= !is_null;
+            }
             (2, [Name::Usage, member, _]) => count(&mut self.of_all, member, scalar),
             (3, [Name::Message, Name::Usage, member]) => count(&mut self.in_message, member, scalar),
             _ => {}
         }
     }
+}
+
+/// Whether a value is the id that is looked for, however it is written.
+fn is_same(id: Option<&str>, written: &[u8]) -> bool {
+    let text = |json: &[u8]| serde_json::from_slice::<String>(json).ok();
+    id.is_some_and(|id| {
+        let escaped =
+            || written.contains(&b'\\') && text(written).is_some_and(|it| text(id.as_bytes()) == Some(it));
+        id.as_bytes() == written || escaped()
+    })
 }
 
 /// Both APIs' names may stand in one object; where they differ, nobody is to be charged too little.

@@ -6,6 +6,7 @@ use http::Method;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use vidimus_core::clock::Clock as _;
 use vidimus_gateway::Limits;
 use vidimus_testkit::upstream::Answer;
 
@@ -31,6 +32,8 @@ async fn events_pass_one_by_one_as_they_come() {
         let passed = next(&mut body).await.expect("an event").expect("whole");
         assert!(passed.contains(&format!("\"n\":{number}")), "{passed}");
     }
+    assert!(stream.event(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).await);
+    next(&mut body).await.expect("an event").expect("whole");
     drop(stream);
     assert!(next(&mut body).await.is_none());
     let records = world.records(&id, 2).await;
@@ -84,6 +87,120 @@ async fn a_stream_whose_call_is_taken_back_ends_at_once() {
         let records = world.records(&id, 2).await;
         assert_eq!((&records[1]["result"], &records[1]["code"]), (&json!("failed"), &json!("revoked")));
         tokio::time::timeout(Duration::from_secs(10), stream.closed()).await.expect("cancelled upstream");
+    }
+}
+
+/// What is asked, and how its answer is treated: collected, filtered, or sealed.
+fn read_whole(world: &World) -> Vec<(&'static str, http::Request<http_body_util::Full<bytes::Bytes>>)> {
+    let rpc = |method: &str| json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"message": {}}});
+    let chat = json!({"model": "small", "messages": []});
+    vec![
+        ("collected", world.tool("echo")),
+        ("a listing", world.request(Method::POST, "/mcp/t/tools", &rpc("tools/list"))),
+        ("an agent's", world.request(Method::POST, "/a2a/t/callee", &rpc("SendMessage"))),
+        ("a model's", world.request(Method::POST, "/llm/t/models/v1/chat/completions", &chat)),
+    ]
+}
+
+/// The answer is on its way when the configuration changes, and has not come whole.
+#[tokio::test]
+async fn an_answer_that_is_read_whole_does_not_pass_when_its_call_was_taken_back() {
+    let world = World::new().await;
+    let response =
+        json!({"jsonrpc": "2.0", "id": 1, "result": {"secret": 1, "tools": []}, "choices": []}).to_string();
+    for taken_back in [false, true] {
+        for at in 0..read_whole(&world).len() {
+            world.gate.take_into_use(snapshot(&objects(&world.upstream)));
+            let (what, request) = read_whole(&world).remove(at);
+            let before = world.upstream.received().len();
+            let (answer, stream) = Answer::stream("application/json");
+            world.upstream.next(answer);
+            let change = async {
+                world.upstream.until_received(before + 1).await;
+                assert!(stream.send(response.get(..10).expect("ASCII").to_owned()).await);
+                let mut other = objects(&world.upstream);
+                other[usize::from(!taken_back)]["spec"]["quarantined"] = json!(true);
+                world.gate.take_into_use(snapshot(&other));
+                assert!(stream.send(response.get(10..).expect("ASCII").to_owned()).await);
+                drop(stream);
+            };
+            let ((_, headers, body), ()) = tokio::join!(world.call(request), change);
+            let shown = String::from_utf8(body.to_vec()).expect("UTF-8");
+            let effect = world.records(&call_id(&headers), 2).await.remove(1);
+            let code = headers.get("vidimus-code").map(|code| code.to_str().expect("text"));
+            if taken_back {
+                assert_eq!((code, &effect["code"]), (Some("revoked"), &json!("revoked")), "{what}: {shown}");
+                assert!(!shown.contains("secret"), "{what}: {shown}");
+            } else {
+                assert_eq!((code, &effect["result"]), (None, &json!("ok")), "{what}: {shown}");
+            }
+        }
+    }
+}
+
+/// What of a listing is shown is what may be used when it passes, by the configuration and the time of then.
+#[tokio::test]
+async fn a_listing_is_filtered_by_the_present() {
+    let world = World::new().await;
+    let list = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": [{"name": "echo"}, {"name": "other"}, {"name": "timed"}]}});
+    let list = list.to_string();
+    let ask = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    let end = vidimus_gateway::rfc3339(world.clock.now().wall + Duration::from_secs(60));
+    let end = format!("{}Z", end.get(..19).expect("whole seconds"));
+    let permits = |tools: &[&str]| {
+        let permit = |tool: &&str| {
+            format!(
+                r#"permit (principal == Agent::"t/caller", action == Action::"invokeTool", resource == Tool::"t/tools/{tool}");"#
+            )
+        };
+        let timed = format!(
+            r#"permit (principal == Agent::"t/caller", action == Action::"invokeTool", resource == Tool::"t/tools/timed")
+            when {{ context.now < datetime("{end}") }};"#
+        );
+        let mut all = objects(&world.upstream);
+        let last = all.len() - 1;
+        all[last]["spec"]["cedar"] = json!(tools.iter().map(permit).chain([timed]).collect::<String>());
+        snapshot(&all)
+    };
+    for events in [false, true] {
+        for (expected, changed, later) in [
+            (&["echo", "timed"][..], None, Duration::ZERO),
+            (&["other", "timed"], Some("other"), Duration::ZERO),
+            // The last, since time only goes on.
+            (&["echo"], None, Duration::from_secs(61)),
+        ] {
+            if events && later > Duration::ZERO {
+                world.clock.set_wall(std::time::SystemTime::now());
+            }
+            world.gate.take_into_use(permits(&["echo"]));
+            let (answer, stream) =
+                Answer::stream(if events { "text/event-stream" } else { "application/json" });
+            world.upstream.next(answer);
+            let before = world.upstream.received().len();
+            let change = async {
+                world.upstream.until_received(before + 1).await;
+                let (text, half) = (if events { format!("data: {list}\n\n") } else { list.clone() }, 20);
+                assert!(stream.send(text.get(..half).expect("ASCII").to_owned()).await);
+                if let Some(tool) = changed {
+                    world.gate.take_into_use(permits(&[tool]));
+                }
+                world.clock.advance(later);
+                assert!(stream.send(text.get(half..).expect("ASCII").to_owned()).await);
+                drop(stream);
+            };
+            let request = world.request(Method::POST, "/mcp/t/tools", &ask);
+            let ((_, _, body), ()) = tokio::join!(world.call(request), change);
+            let text = String::from_utf8(body.to_vec()).expect("UTF-8");
+            let shown = json_of(text.trim().trim_start_matches("data: ").as_bytes());
+            let shown: Vec<&str> = shown["result"]["tools"]
+                .as_array()
+                .expect("tools")
+                .iter()
+                .map(|tool| tool["name"].as_str().expect("a name"))
+                .collect();
+            assert_eq!(shown, expected, "events: {events}, changed: {changed:?}, later: {later:?}");
+        }
+        world.clock.set_wall(std::time::SystemTime::now());
     }
 }
 

@@ -67,3 +67,94 @@ async fn nobody_listens_there() {
     assert_eq!(json_of(&body)["error"]["data"]["code"], "upstream_unreachable");
     assert!(world.upstream.received().is_empty());
 }
+
+/// A server that speaks no TLS.
+fn speaks_plainly() -> std::net::SocketAddr {
+    use std::io::{Read as _, Write as _};
+    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let address = socket.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in socket.incoming() {
+            let mut stream = stream.expect("a connection");
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            let _ = stream.read(&mut [0; 1]);
+        }
+    });
+    address
+}
+
+/// Each says what is the matter, and what to do about it.
+#[tokio::test]
+async fn a_call_that_reaches_nobody_says_why_and_what_to_do() {
+    let world = World::new().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    };
+    let plain = speaks_plainly();
+    let roots = file("roots.pem", world.identity.bundle());
+    let missing = directory.path().join("missing.pem");
+    for (what, endpoint, code, matter, next) in [
+        (
+            "no such file",
+            json!({"url": "https://127.0.0.1:9/", "caFile": missing}),
+            "upstream_unreachable",
+            "roots of the upstream's endpoint could not be read",
+            "spec.endpoint.caFile",
+        ),
+        (
+            "an empty file",
+            json!({"url": "https://127.0.0.1:9/", "caFile": file("empty.pem", "")}),
+            "upstream_unreachable",
+            "roots of the upstream's endpoint could not be read",
+            "at least one certificate",
+        ),
+        (
+            "half a file",
+            json!({"url": "https://127.0.0.1:9/", "caFile": file("half.pem", "-----BEGIN CERTIFICATE-----\nMII")}),
+            "upstream_unreachable",
+            "roots of the upstream's endpoint could not be read",
+            "at least one certificate",
+        ),
+        (
+            "no TLS there",
+            json!({"url": format!("https://{plain}/mcp"), "caFile": roots}),
+            "upstream_unreachable",
+            "TLS with the upstream",
+            "http://",
+        ),
+        (
+            "no such host",
+            json!({"url": "http://nobody.invalid/"}),
+            "upstream_unreachable",
+            "name of the upstream's host could not be resolved",
+            "the gateway's resolver",
+        ),
+        (
+            "nobody listens",
+            json!({"url": "http://127.0.0.1:9/"}),
+            "upstream_unreachable",
+            "no connection to the upstream could be made",
+            "check spec.endpoint.url and the server",
+        ),
+    ] {
+        let mut objects = super::world::objects(&world.upstream);
+        objects[3]["spec"]["endpoint"] = endpoint;
+        world.gate.take_into_use(super::world::snapshot(&objects));
+        let (_, _, body) = world.call(world.tool("echo")).await;
+        let about = json_of(&body)["error"]["data"].clone();
+        assert_eq!(about["code"], code, "{what}: {about}");
+        for (member, expected) in [("reason", matter), ("next", next)] {
+            assert!(about[member].as_str().is_some_and(|text| text.contains(expected)), "{what}: {about}");
+        }
+    }
+    world.gate.take_into_use(super::world::snapshot(&super::world::objects(&world.upstream)));
+    world.upstream.next(Answer::redirect("http://127.0.0.1:1/elsewhere"));
+    let (_, _, body) = world.call(world.tool("echo")).await;
+    let about = json_of(&body)["error"]["data"].clone();
+    assert!(about["next"].as_str().is_some_and(|next| next.contains("spec.endpoint.url")), "{about}");
+    assert!(!body.windows(9).any(|window| window == b"elsewhere"), "where to is for the operator only");
+}

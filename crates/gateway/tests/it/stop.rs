@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use vidimus_gateway::listener::{self, Listener};
-use vidimus_gateway::{AddressGuard, Gate, Limits, Upstream};
+use vidimus_gateway::{AddressGuard, Gate, KeepAlive, Limits, Upstream};
 use vidimus_testkit::upstream::Answer;
 
 use super::world::{World, call_id, objects, snapshot};
@@ -35,7 +35,10 @@ async fn who_comes_late_is_not_let_in_and_whatever_ran_has_an_effect() {
     let shared = world.gate.shared.clone();
     // As the binary has it: a worker's runtime ends when it has served.
     let worker = std::thread::spawn(move || {
-        let gate = Gate { shared, upstream: Upstream::new(AddressGuard::default()).expect("roots") };
+        let gate = Gate {
+            shared,
+            upstream: Upstream::new(AddressGuard::default(), KeepAlive::default()).expect("roots"),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let listeners = vec![Listener { socket, tls: None }];
         runtime

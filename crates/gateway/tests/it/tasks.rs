@@ -409,3 +409,161 @@ async fn a_task_that_is_only_mentioned_is_nobodys_new_task() {
     let (answer, _, _) = ask(&world, "caller", "/mcp/t/tools", "tasks/list", json!({})).await;
     assert!(!answer.to_string().contains("taskId"), "{answer}");
 }
+
+/// Servers and agents that page their lists by the number of the last task, of whomever.
+fn pages(asked: &Value, made: u64) -> Value {
+    let next = json!({"nextCursor": "after-2", "nextPageToken": "after-2"});
+    let mut answer = match asked["method"].as_str().unwrap_or_default() {
+        "ListTasks" => a2a(asked, made),
+        _ => mcp(asked, made),
+    };
+    let page = asked["params"]["cursor"].as_str().or(asked["params"]["pageToken"].as_str());
+    if page.unwrap_or_default().is_empty() {
+        for (name, token) in next.as_object().expect("an object") {
+            answer[name] = token.clone();
+        }
+    }
+    answer
+}
+
+#[tokio::test]
+async fn a_page_of_a_list_of_tasks_is_for_whom_it_was_given_to() {
+    for form in [Form::Json, Form::Events] {
+        for (path, method, given, asked) in [
+            ("/mcp/t/tools", "tasks/list", "nextCursor", "cursor"),
+            ("/a2a/t/callee", "ListTasks", "nextPageToken", "pageToken"),
+        ] {
+            let world = world().await;
+            serve(&world, form, pages);
+            let (answer, code, _) = ask(&world, "caller", path, method, json!({})).await;
+            assert_eq!(code, None, "{answer}");
+            let token = answer["result"][given].as_str().expect("a token").to_owned();
+            assert!(!token.contains("after"), "{form:?} {method}: it says nothing of others: {token}");
+            let (answer, code, _) = ask(&world, "caller", path, method, json!({asked: token})).await;
+            assert_eq!((code, answer["result"].get(given)), (None, None), "{form:?} {method}");
+            let sent = world.upstream.received();
+            assert_eq!(sent[sent.len() - 1].json()["params"][asked], "after-2", "the upstream knows its own");
+            for (subject, foreign, expected) in [
+                ("stranger", json!(token), "task_foreign"),
+                ("caller", json!("after-2"), "task_foreign"),
+                ("caller", json!(7), "message_invalid"),
+            ] {
+                let (answer, code, _) = ask(&world, subject, path, method, json!({asked: foreign})).await;
+                assert_eq!(code.as_deref(), Some(expected), "{form:?} {method} {foreign} {answer}");
+            }
+            assert_eq!(world.upstream.received().len(), sent.len(), "nothing of it reached the upstream");
+            // The empty token and none are the first page.
+            for first in [json!(""), json!(null)] {
+                let (answer, code, _) = ask(&world, "caller", path, method, json!({asked: first})).await;
+                assert_eq!((code, &answer["result"][given]), (None, &json!(token)), "{form:?} {method}");
+            }
+        }
+    }
+}
+
+/// A token that cannot be sealed would say something of others.
+#[tokio::test]
+async fn a_page_whose_token_cannot_be_sealed_is_not_shown() {
+    let world = world().await;
+    for token in [json!(7), json!({"after": 2}), json!("x".repeat(3_073))] {
+        for (path, method, given) in
+            [("/mcp/t/tools", "tasks/list", "nextCursor"), ("/a2a/t/callee", "ListTasks", "nextPageToken")]
+        {
+            let result = json!({"tasks": [], given: token});
+            world.upstream.next(Answer::json(&json!({"jsonrpc": "2.0", "id": 1, "result": result})));
+            let (answer, code, _) = ask(&world, "caller", path, method, json!({})).await;
+            assert_eq!(code.as_deref(), Some("upstream_invalid"), "{method} {answer}");
+        }
+    }
+    let misspelled = json!({"tasks": [], "next_page_token": "after-2"});
+    world.upstream.next(Answer::json(&json!({"jsonrpc": "2.0", "id": 1, "result": misspelled})));
+    let (answer, code, _) = ask(&world, "caller", "/a2a/t/callee", "ListTasks", json!({})).await;
+    assert_eq!(code.as_deref(), Some("upstream_invalid"), "{answer}");
+}
+
+/// Agents that were given no id for a configuration take the task's; older ones say the task beside the configuration as `id`.
+fn configured(asked: &Value, made: u64) -> Value {
+    let params = &asked["params"];
+    match asked["method"].as_str().unwrap_or_default() {
+        "tasks/pushNotificationConfig/set" => {
+            json!({"taskId": params["taskId"], "pushNotificationConfig": {"id": params["taskId"], "url": "https://h/"}})
+        }
+        "tasks/pushNotificationConfig/get" => {
+            json!({"id": params["id"], "pushNotificationConfig": {"id": "own", "url": "https://h/"}})
+        }
+        "CreateTaskPushNotificationConfig" => {
+            json!({"taskId": params["taskId"], "id": params["taskId"], "url": "https://h/"})
+        }
+        _ => a2a(asked, made),
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_of_push_notifications_names_no_task_of_the_agents() {
+    const PATH: &str = "/a2a/t/callee";
+    let world = world().await;
+    serve(&world, Form::Json, configured);
+    let message = json!({"message": {"messageId": "m", "metadata": {"skill": "pay"}, "parts": []}});
+    let (answer, _, _) = ask(&world, "caller", PATH, "SendMessage", message).await;
+    let id = answer["result"]["task"]["id"].as_str().expect("an id").to_owned();
+    let config = json!({"url": "https://h/"});
+    for (method, params, expected) in [
+        (
+            "tasks/pushNotificationConfig/set",
+            json!({"taskId": id, "pushNotificationConfig": config}),
+            json!({"taskId": id, "pushNotificationConfig": {"id": id, "url": "https://h/"}}),
+        ),
+        (
+            "tasks/pushNotificationConfig/get",
+            json!({"id": id}),
+            json!({"id": id, "pushNotificationConfig": {"id": "own", "url": "https://h/"}}),
+        ),
+        (
+            "CreateTaskPushNotificationConfig",
+            json!({"taskId": id, "url": "https://h/"}),
+            json!({"taskId": id, "id": id, "url": "https://h/"}),
+        ),
+    ] {
+        let (answer, code, _) = ask(&world, "caller", PATH, method, params).await;
+        assert_eq!((code, &answer["result"]), (None, &expected), "{method}");
+    }
+    // The configuration's id goes back as the agent has it, whether it is a task's or its own.
+    for (method, params, at, sent) in [
+        (
+            "tasks/pushNotificationConfig/delete",
+            json!({"id": id, "pushNotificationConfigId": id}),
+            "pushNotificationConfigId",
+            "1",
+        ),
+        (
+            "tasks/pushNotificationConfig/delete",
+            json!({"id": id, "pushNotificationConfigId": "own"}),
+            "pushNotificationConfigId",
+            "own",
+        ),
+        ("DeleteTaskPushNotificationConfig", json!({"taskId": id, "id": id}), "id", "1"),
+        ("DeleteTaskPushNotificationConfig", json!({"taskId": id, "id": "own"}), "id", "own"),
+    ] {
+        let (answer, code, _) = ask(&world, "caller", PATH, method, params).await;
+        assert_eq!(code, None, "{method} {answer}");
+        let received = world.upstream.received();
+        assert_eq!(received[received.len() - 1].json()["params"][at], sent, "{method}");
+    }
+    // Another task, where an agent of the other version looks for it.
+    let before = world.upstream.received().len();
+    for (method, params) in [
+        ("tasks/get", json!({"id": id, "taskId": "2"})),
+        ("GetTask", json!({"id": id, "taskId": "2"})),
+        ("tasks/pushNotificationConfig/get", json!({"id": id, "taskId": "2"})),
+        (
+            "tasks/pushNotificationConfig/set",
+            json!({"taskId": id, "id": "2", "pushNotificationConfig": config}),
+        ),
+        ("SendMessage", json!({"message": {"messageId": "m", "taskId": id}, "id": "2"})),
+        ("SendMessage", json!({"message": {"messageId": "m", "taskId": id}, "taskId": id})),
+    ] {
+        let (answer, code, _) = ask(&world, "caller", PATH, method, params).await;
+        assert_eq!(code.as_deref(), Some("message_invalid"), "{method} {answer}");
+    }
+    assert_eq!(world.upstream.received().len(), before);
+}

@@ -19,7 +19,7 @@ use vidimus_core::resource::{self, Object, Origin};
 use vidimus_core::snapshot::Snapshot;
 use vidimus_gateway::listener::{self, Listener};
 use vidimus_gateway::{
-    AddressGuard, Config, Gate, KEY_LENGTH, Limits, Seal, Shared, Telemetry, Upstream, millis,
+    AddressGuard, Config, Gate, KEY_LENGTH, KeepAlive, Limits, Seal, Shared, Telemetry, Upstream, millis,
 };
 use vidimus_identity::{Authenticator, LOCAL_ISSUER, LocalIdentity, Mint, TokenRequest};
 use vidimus_ledger::{Durability, Ledger, Query};
@@ -112,6 +112,15 @@ impl World {
 
     /// With a ledger that is kept like this, in a directory of its own.
     pub async fn with_ledger(limits: Limits, ledger: vidimus_ledger::Config) -> Self {
+        Self::with_all(limits, ledger, KeepAlive::default()).await
+    }
+
+    /// With connections to upstreams that are asked so often whether they live.
+    pub async fn with_keep_alive(keep_alive: KeepAlive) -> Self {
+        Self::with_all(Limits::default(), vidimus_ledger::Config::default(), keep_alive).await
+    }
+
+    async fn with_all(limits: Limits, ledger: vidimus_ledger::Config, keep_alive: KeepAlive) -> Self {
         let upstream = upstream::Upstream::start();
         let directory = tempfile::tempdir().expect("a directory");
         let clock = Arc::new(ManualClock::at_present());
@@ -147,7 +156,7 @@ impl World {
         });
         let gate = Gate {
             shared: Arc::new(shared),
-            upstream: Upstream::new(AddressGuard::default()).expect("roots"),
+            upstream: Upstream::new(AddressGuard::default(), keep_alive).expect("roots"),
         };
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         socket.set_nonblocking(true).expect("non-blocking");

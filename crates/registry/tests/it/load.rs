@@ -171,3 +171,43 @@ fn the_readme_shows_the_quickstart_as_it_is() {
         read("examples/quickstart/quickstart.yaml").lines().map(|line| format!("   {line}")).collect();
     assert!(read("README.md").contains(&indented.join("\n")));
 }
+
+/// What cannot be looked at is reported with what is the matter and what to do about it.
+#[test]
+fn what_cannot_be_looked_at_says_why_and_what_to_do() {
+    type Makes = fn(&Path);
+    let cases: [(&str, Makes, &str, &str); 4] = [
+        (
+            "a.yaml",
+            |at| symlink("nowhere.yaml", at).unwrap(),
+            "leads nowhere: nowhere.yaml",
+            "let the link lead",
+        ),
+        (
+            "teams",
+            |at| symlink("/nowhere/teams", at).unwrap(),
+            "leads nowhere: /nowhere/teams",
+            "let the link lead",
+        ),
+        (
+            "loop.yaml",
+            |at| symlink("loop.yaml", at).unwrap(),
+            "leads nowhere: loop.yaml",
+            "let the link lead",
+        ),
+        (
+            "b.yaml",
+            |at| drop(std::os::unix::net::UnixListener::bind(at).unwrap()),
+            "not a regular file",
+            "put a file in its place",
+        ),
+    ];
+    for (name, make, reason, fix) in cases {
+        let directory = tempfile::tempdir().unwrap();
+        make(&directory.path().join(name));
+        let loaded = load(directory.path());
+        let [rejection] = &loaded.rejections[..] else { panic!("{name}: {:#?}", loaded.rejections) };
+        assert!(rejection.origin.source().ends_with(name), "{rejection:?}");
+        assert!(rejection.reason.contains(reason) && rejection.fix.contains(fix), "{rejection:?}");
+    }
+}

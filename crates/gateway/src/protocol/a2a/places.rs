@@ -14,6 +14,8 @@ use serde_json::value::RawValue;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Id {
     Task,
+    /// A configuration of push notifications.
+    Config,
     Context,
     /// Tasks, in a list of ids.
     References,
@@ -25,11 +27,11 @@ pub type Place<'d> = (Id, &'d RawValue);
 /// How deep such objects nest in each other: a task, its status, a message. What is deeper is no id's place.
 const DEEPEST: u8 = 8;
 
-/// The places of ids in the `result` of a JSON-RPC response. `own`: a member `id` is a task's, unless the object is a message.
+/// The places of ids in the `result` of a JSON-RPC response. `own`: what a member `id` is of, unless the object is a message.
 ///
 /// # Errors
 /// For what is no JSON object, and for one with a member twice that is read: which one counts depends on the reader.
-pub fn of_response(json: &str, own: bool) -> serde_json::Result<Vec<Place<'_>>> {
+pub fn of_response(json: &str, own: Id) -> serde_json::Result<Vec<Place<'_>>> {
     find(json, |places| Walk { places, own, levels: DEEPEST + 1, in_response: true })
 }
 
@@ -38,7 +40,7 @@ pub fn of_response(json: &str, own: bool) -> serde_json::Result<Vec<Place<'_>>> 
 /// # Errors
 /// As [`of_response`].
 pub fn of_object(json: &str) -> serde_json::Result<Vec<Place<'_>>> {
-    find(json, |places| Walk { places, own: true, levels: DEEPEST, in_response: false })
+    find(json, |places| Walk { places, own: Id::Task, levels: DEEPEST, in_response: false })
 }
 
 fn find<'d>(
@@ -125,7 +127,7 @@ impl<'de> Deserialize<'de> for Member {
 /// One value, being read.
 struct Walk<'p, 'd> {
     places: &'p mut Vec<Place<'d>>,
-    own: bool,
+    own: Id,
     /// How many more objects may nest.
     levels: u8,
     /// It is a JSON-RPC response, of which the result is read.
@@ -133,6 +135,9 @@ struct Walk<'p, 'd> {
 }
 
 impl<'d> Walk<'_, 'd> {
+    /// A configuration within another object.
+    const CONFIG: Member = Member::Nested(7);
+
     fn within(&mut self) -> Walk<'_, 'd> {
         let levels = self.levels.saturating_sub(1);
         Walk { places: self.places, own: self.own, levels, in_response: false }
@@ -160,12 +165,12 @@ impl<'d> Walk<'_, 'd> {
             }
             seen |= member.bit();
             match member {
-                Member::Id if self.own => own = Some((self.places.len(), map.next_value()?)),
+                Member::Id => own = Some((self.places.len(), map.next_value()?)),
                 Member::TaskId => self.places.push((Id::Task, map.next_value()?)),
                 Member::ContextId => self.places.push((Id::Context, map.next_value()?)),
                 Member::References => self.places.push((Id::References, map.next_value()?)),
                 Member::Nested(_) => map.next_value_seed(self.within())?,
-                Member::Id | Member::MessageId | Member::Other => {
+                Member::MessageId | Member::Other => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
@@ -174,7 +179,9 @@ impl<'d> Walk<'_, 'd> {
         if let Some((at, id)) = own
             && seen & Member::MessageId.bit() == 0
         {
-            self.places.insert(at.min(self.places.len()), (Id::Task, id));
+            // Beside a configuration stands the task's.
+            let of = if seen & Self::CONFIG.bit() == 0 { self.own } else { Id::Task };
+            self.places.insert(at.min(self.places.len()), (of, id));
         }
         Ok(())
     }
@@ -259,7 +266,7 @@ impl Visitor<'_> for Named {
 mod tests {
     use super::*;
 
-    fn found(json: &str, own: bool) -> Option<String> {
+    fn found(json: &str, own: Id) -> Option<String> {
         let places = of_response(json, own).ok()?;
         Some(places.iter().map(|(id, value)| format!("{id:?}={}", value.get())).collect::<Vec<_>>().join(" "))
     }
@@ -287,15 +294,19 @@ mod tests {
             (r#"{"task":{},"t\u0061sk":{}}"#, None),
         ] {
             let response = format!(r#"{{"jsonrpc":"2.0","id":"own","result":{result}}}"#);
-            assert_eq!(found(&response, true).as_deref(), expected, "{result}");
+            assert_eq!(found(&response, Id::Task).as_deref(), expected, "{result}");
         }
-        assert_eq!(
-            found(r#"{"result":{"id":"config","taskId":"t"}}"#, false).as_deref(),
-            Some(r#"Task="t""#)
-        );
-        assert_eq!(found(r#"{"error":{"data":{"taskId":"t"}}}"#, true).as_deref(), Some(""));
+        for (config, expected) in [
+            (r#"{"id":"c","taskId":"t"}"#, r#"Config="c" Task="t""#),
+            (r#"{"id":"t","pushNotificationConfig":{"id":"c"}}"#, r#"Task="t" Config="c""#),
+        ] {
+            let response = format!(r#"{{"result":{config}}}"#);
+            assert_eq!(found(&response, Id::Config).as_deref(), Some(expected), "{config}");
+        }
+        assert_eq!(Member::of("pushNotificationConfig"), Walk::CONFIG);
+        assert_eq!(found(r#"{"error":{"data":{"taskId":"t"}}}"#, Id::Task).as_deref(), Some(""));
         for bad in [r#"{"result":{},"result":{}}"#, "[]", r#"[{"result":{}}]"#, "{", r#"{"result":{}} x"#] {
-            assert_eq!(found(bad, true), None, "{bad}");
+            assert_eq!(found(bad, Id::Task), None, "{bad}");
         }
     }
 
@@ -304,7 +315,7 @@ mod tests {
         for (deep, expected) in [(7, r#"Task="t""#), (8, "")] {
             let (open, close) = (r#"{"task":"#.repeat(deep), "}".repeat(deep));
             let result = format!(r#"{{"result":{open}{{"taskId":"t"}}{close}}}"#);
-            assert_eq!(found(&result, true).as_deref(), Some(expected), "{deep}");
+            assert_eq!(found(&result, Id::Task).as_deref(), Some(expected), "{deep}");
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::handles::Handles;
 use crate::protocol::members::{Changed, Edits, Members, Misplaced, quoted, text};
 use crate::protocol::sse::{EventFilter, TooLong};
+use crate::protocol::{is_same_member, page};
 
 use super::places::{self, Id, Place};
 
@@ -40,7 +41,8 @@ pub fn message(json: &str, shape: Shape, handles: &Handles) -> Result<Option<Str
     if shape == Shape::Tasks {
         return list(json, handles);
     }
-    let places = places::of_response(json, shape != Shape::PushConfig).map_err(unreadable)?;
+    let own = if shape == Shape::PushConfig { Id::Config } else { Id::Task };
+    let places = places::of_response(json, own).map_err(unreadable)?;
     sealed(json, &places, shape == Shape::Sent, handles)
 }
 
@@ -63,6 +65,11 @@ fn sealed(
         }
         let with = match id {
             Id::Task => text(value).map(|id| handles.task(&id, made)).transpose()?.flatten(),
+            // Agents that were given no id for a configuration take that of the task.
+            Id::Config => {
+                let id = text(value).filter(|id| handles.asks_of(id));
+                id.map(|id| handles.task(&id, false)).transpose()?.flatten()
+            }
             Id::Context => text(value).map(|id| handles.context(&id)).transpose()?.flatten(),
             Id::References => {
                 references(value, handles)?.into_iter().for_each(|(value, with)| edits.put(value, with));
@@ -89,6 +96,9 @@ fn references<'d>(value: &'d RawValue, handles: &Handles) -> Result<Vec<(&'d Raw
     Ok(sealed)
 }
 
+/// The token of the next page of a list.
+const NEXT_PAGE: &str = "nextPageToken";
+
 /// A list of tasks, of which the caller's own stay. It has to have the one shape in which it can be told whose its tasks are: an object,
 /// in which nothing but `tasks` holds any.
 fn list(json: &str, handles: &Handles) -> Result<Option<String>, Refusal> {
@@ -100,12 +110,18 @@ fn list(json: &str, handles: &Handles) -> Result<Option<String>, Refusal> {
         return Err(refusal());
     }
     let result = Members::unique(result.get()).map_err(unreadable)?;
-    if result.0.iter().any(|(key, _)| places::NESTED.contains(&key.as_ref())) {
+    let misspelled = |key: &str| key != NEXT_PAGE && is_same_member(key, NEXT_PAGE);
+    if result.0.iter().any(|(key, _)| places::NESTED.contains(&key.as_ref()) || misspelled(key)) {
         return Err(refusal());
     }
-    let Some(tasks) = result.get("tasks") else { return Ok(None) };
-    let own = listed(tasks, handles)?;
     let mut changed = Changed::default();
+    if let Some(next) = result.get(NEXT_PAGE) {
+        changed.put_some(NEXT_PAGE, page::sealed(next, handles)?);
+    }
+    let Some(tasks) = result.get("tasks") else {
+        return Ok(changed.of(&result).map(|changed| whole.write("result", &changed)));
+    };
+    let own = listed(tasks, handles)?;
     // How many others have is not the caller's to know.
     if result.get("totalSize").is_some() {
         changed.put("totalSize", own.len().to_string());

@@ -12,7 +12,7 @@ use vidimus_core::resource::Agent;
 use super::sealed::Shape;
 use crate::part::Part;
 use crate::protocol::members::{Replaced, quoted};
-use crate::protocol::{MAX_URI, Message, check_spelling};
+use crate::protocol::{MAX_URI, Message, check_spelling, page};
 use crate::seal::{Kind, MAX_ID, MAX_SEALED, Opened};
 
 /// After which event a stream is resumed.
@@ -21,6 +21,8 @@ const LAST_EVENT_HEADER: &str = "last-event-id";
 /// What one method says of tasks.
 #[derive(Clone, Copy, Debug)]
 pub struct Method {
+    /// It is spelled as in 0.3.
+    old: bool,
     /// The path to the one task that it is about.
     pub task: Option<&'static [&'static str]>,
     /// Whether it must name one.
@@ -31,6 +33,14 @@ pub struct Method {
 
 const ID: &[&str] = &["params", "id"];
 const TASK_ID: &[&str] = &["params", "taskId"];
+/// Where ids of configurations of push notifications may stand, in either version.
+const CONFIG_IDS: [&[&str]; 5] = [
+    ID,
+    &["params", "pushNotificationConfigId"],
+    &["params", "pushNotificationConfig", "id"],
+    &["params", "configuration", "pushNotificationConfig", "id"],
+    &["params", "configuration", "taskPushNotificationConfig", "id"],
+];
 const OF_MESSAGE: &[&str] = &["params", "message", "taskId"];
 
 impl Method {
@@ -47,7 +57,12 @@ impl Method {
             | "DeleteTaskPushNotificationConfig" => (of_config, true, Some(Shape::PushConfig)),
             _ => (None, false, None),
         };
-        Self { task, must, answer }
+        Self { old, task, must, answer }
+    }
+
+    /// Whether a configuration's own id stands at this path, as 1.0 has it, and not a task's.
+    fn is_config_id(&self, path: &[&str]) -> bool {
+        path == ID && self.task == Some(TASK_ID) && self.answer == Some(Shape::PushConfig) && !self.old
     }
 }
 
@@ -61,8 +76,18 @@ pub struct Found<'a> {
 }
 
 /// The members of `params` that are read, here and in [`super`].
-const OF_PARAMS: [&str; 8] =
-    ["message", "metadata", "configuration", "id", "taskId", "contextId", "pushNotificationConfig", "url"];
+const OF_PARAMS: [&str; 10] = [
+    "message",
+    "metadata",
+    "configuration",
+    "id",
+    "taskId",
+    "contextId",
+    "pageToken",
+    "pushNotificationConfig",
+    "pushNotificationConfigId",
+    "url",
+];
 const OF_A_MESSAGE: [&str; 4] = ["metadata", "taskId", "contextId", "referenceTaskIds"];
 /// The second is what 1.0 calls the first.
 const PUSH: [&str; 2] = ["pushNotificationConfig", "taskPushNotificationConfig"];
@@ -82,8 +107,13 @@ pub fn read<'a>(
     let said = params.and_then(|params| params.get("message"));
     said.map_or(Ok(()), |said| check_spelling(said, &OF_A_MESSAGE))?;
     if let Some(path) = method.task {
+        names_no_other(method, path, params)?;
         found.task = about(message, path, method.must, params, &mut found.replaced)?;
     }
+    if method.answer == Some(Shape::Tasks) {
+        found.replaced.extend(page::opened(message, &["params", "pageToken"], params)?);
+    }
+    config_ids(message, method, params, &mut found.replaced);
     context(message, &["params", "contextId"], params, &mut found.replaced)?;
     context(message, &["params", "message", "contextId"], said, &mut found.replaced)?;
     references(message, said, &mut found.replaced)?;
@@ -99,13 +129,48 @@ fn about<'a>(
     params: Option<&'a Json<'a>>,
     replaced: &mut Vec<Replaced>,
 ) -> Result<Option<&'a Opened>, Refusal> {
-    let value = params.and_then(|params| path.iter().skip(1).try_fold(params, |json, name| json.get(name)));
-    let Some(sealed) = id_text(value, path)? else {
+    let Some(sealed) = id_text(value_at(params, path), path)? else {
         return if must { Err(invalid(format!("{} is missing", path.join(".")))) } else { Ok(None) };
     };
     let opened = message.holder.decisive(Kind::Task, sealed).ok_or_else(foreign)?;
     replaced.push(Replaced { path, with: quoted(&opened.id) });
     Ok(Some(opened))
+}
+
+/// That no other task is named beside the one that the message is about: agents of the other version take it from there.
+fn names_no_other(
+    method: Method,
+    path: &'static [&'static str],
+    params: Option<&Json<'_>>,
+) -> Result<(), Refusal> {
+    for other in [ID, TASK_ID].into_iter().filter(|other| *other != path && !method.is_config_id(other)) {
+        if id_text(value_at(params, other), other)?.is_some() {
+            let message = format!("{} names a task beside {}; name it once", other.join("."), path.join("."));
+            return Err(invalid(message));
+        }
+    }
+    Ok(())
+}
+
+/// Ids of configurations of push notifications. They are the agent's or the caller's own, but for those that are a task's, which
+/// were sealed on their way to the caller.
+fn config_ids(
+    message: &Message<'_>,
+    method: Method,
+    params: Option<&Json<'_>>,
+    replaced: &mut Vec<Replaced>,
+) {
+    for path in CONFIG_IDS.into_iter().filter(|path| *path != ID || method.is_config_id(path)) {
+        let sealed = value_at(params, path).and_then(Json::as_str);
+        if let Some(opened) = sealed.and_then(|sealed| message.holder.open(Kind::Task, sealed)) {
+            replaced.push(Replaced { path, with: quoted(&opened.id) });
+        }
+    }
+}
+
+/// What stands at a path into a message, whose `params` are given.
+fn value_at<'a>(params: Option<&'a Json<'a>>, path: &[&str]) -> Option<&'a Json<'a>> {
+    path.iter().skip(1).try_fold(params?, |json, name| json.get(name))
 }
 
 /// A context that the agent named is opened; one that the caller names is the caller's alone.

@@ -47,7 +47,7 @@ impl Binding for Anthropic {
     }
 
     fn parse<'a>(&self, message: &Message<'a>) -> Result<Parsed<'a>, Refusal> {
-        super::parse(&ENDPOINTS, message, |_, _| Ok(Answer::pass(Observe::Usage)))
+        super::parse(&ENDPOINTS, message, |_, _| Ok(Answer::pass(Observe::Model)))
     }
 
     fn own_answer(&self, call: &Call<'_>, world: &Snapshot) -> Option<String> {

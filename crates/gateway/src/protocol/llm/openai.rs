@@ -43,7 +43,7 @@ impl Binding for OpenAi {
         // A server that only resembles OpenAI's may refuse a member that it does not know.
         let takes = matches!(message.destination, Destination::Provider(provider) if provider.stream_usage);
         let mut parsed = super::parse(&ENDPOINTS, message, |body, streaming| {
-            let answer = Answer::pass(Observe::Usage);
+            let answer = Answer::pass(Observe::Model);
             let adds = streaming && !added_usage::asked(body)? && takes;
             Ok(if adds { Answer { events: Some(EventChange::WithoutUsage), ..answer } } else { answer })
         })?;

@@ -107,7 +107,7 @@ fn usage_is_asked_for_where_a_streaming_caller_did_not() {
     ] {
         let found = asked(binding, path, text, |parsed| {
             let Expected::Upstream(answer) = parsed.expected else { panic!("it goes upstream") };
-            assert_eq!(answer.observe, Observe::Usage);
+            assert_eq!(answer.observe, Observe::Model);
             assert_eq!(parsed.amends, answer.events == Some(EventChange::WithoutUsage));
             parsed.amends
         });

@@ -12,7 +12,7 @@ use vidimus_core::snapshot::Snapshot;
 use super::listing::{self, Listing};
 use super::sealed;
 use crate::answer::rebound;
-use crate::gate::Shared;
+use crate::gate::{Shared, millis};
 use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::handles::Handles;
 use crate::protocol::sse::EventFilter;
@@ -25,22 +25,27 @@ pub struct ListingFilter {
     pub world: Arc<Snapshot>,
     pub server: Arc<McpServer>,
     pub caller: Caller,
-    pub now: UnixMillis,
     pub source_ip: Option<IpAddr>,
     pub fan_out: i64,
 }
 
 impl ListingFilter {
-    /// A whole answer with only what the caller may use.
+    /// A whole answer with only what the caller may use now.
     ///
     /// # Errors
-    /// See [`listing::filter`].
-    pub fn document(&self, text: &str, listing: Listing) -> Result<String, Refusal> {
-        listing::filter(text, listing, &mut |name| self.shows(listing, name))
+    /// See [`listing::filter`], and `revoked` where the caller or the server is not registered any more.
+    pub fn document(&mut self, text: &str, listing: Listing) -> Result<String, Refusal> {
+        self.refresh()?;
+        let now = self.now();
+        listing::filter(text, listing, &mut |name| self.shows(listing, name, now))
+    }
+
+    fn now(&self) -> UnixMillis {
+        millis(self.shared.clock.now().wall)
     }
 
     /// Whether some call of this entry could be allowed: the same policies, asked without arguments.
-    fn shows(&self, listing: Listing, name: &str) -> bool {
+    fn shows(&self, listing: Listing, name: &str, now: UnixMillis) -> bool {
         let server = &self.server;
         let (action, target) = match listing {
             Listing::Tools => (Action::InvokeTool, Target::Tool { server, name }),
@@ -53,7 +58,7 @@ impl ListingFilter {
         self.world.could_allow(&Call {
             caller: &self.caller,
             ask,
-            now: self.now,
+            now,
             source_ip: self.source_ip,
             fan_out: self.fan_out,
         })
@@ -94,7 +99,12 @@ impl Rewrite for ServerEvents {
         if !data.trim_start().starts_with(['{', '[']) {
             return Ok(Change::Same);
         }
-        let filtered = listing::filter_any(data, &mut |listing, name| self.listings.shows(listing, name))?;
+        // Few events have a listing, so the clock is asked for the first entry.
+        let mut now = None;
+        let filtered = listing::filter_any(data, &mut |listing, name| {
+            let now = *now.get_or_insert_with(|| self.listings.now());
+            self.listings.shows(listing, name, now)
+        })?;
         let sealed = sealed::message(filtered.as_deref().unwrap_or(data), &self.handles)?;
         Ok(match (sealed, filtered) {
             (Change::Same, Some(filtered)) => Change::To(filtered),

@@ -1,7 +1,7 @@
 //! Tasks in what an MCP server says: their ids are sealed to who made them, and of a list only the caller's own stay.
 //!
 //! Where ids stand: in the task that a `tools/call` became (`result.task`, 2025-11-25; `result` itself, the tasks extension of
-//! 2026-07-28), in what is said of one task, in a list, in notifications, and as the related task in the `_meta` of anything. A
+//! 2026-07-28), in what is said of one task, in a list and the token of its next page, in notifications, and as the related task in the `_meta` of anything. A
 //! client's own tasks, which a server asks for by `tasks/get`, have the client's ids and keep them.
 
 use std::borrow::Cow;
@@ -13,15 +13,16 @@ use super::RELATED;
 use crate::protocol::event::Change;
 use crate::protocol::handles::Handles;
 use crate::protocol::members::{Changed, Members, quoted, text};
+use crate::protocol::page;
 
 /// One JSON-RPC message of the server's.
 ///
 /// # Errors
 /// `upstream_invalid` when it names tasks and cannot be read.
 pub fn message(json: &str, handles: &Handles) -> Result<Change, Refusal> {
-    // Looking for the word is far cheaper than parsing. Where it may be escaped, there is no telling.
+    // Looking for the word is far cheaper than parsing. Where it may be escaped, there is no telling, and a list has pages too.
     let word = |word: &[u8]| memchr::memmem::find(json.as_bytes(), word).is_some();
-    if !word(b"task") && !word(b"\\u") {
+    if !word(b"task") && !word(b"\\u") && !handles.lists_tasks() {
         return Ok(Change::Same);
     }
     let whole = Members::unique(json).map_err(unreadable)?;
@@ -59,6 +60,9 @@ fn result(_whole: &Members<'_>, result: &Members<'_>, handles: &Handles) -> Resu
     let mut changed = Changed::default();
     if let Some(tasks) = result.get("tasks").filter(|tasks| tasks.get().starts_with('[')) {
         changed.put("tasks", listed(tasks, handles)?);
+        if let Some(next) = result.get("nextCursor") {
+            changed.put_some("nextCursor", page::sealed(next, handles)?);
+        }
     }
     // What says how a task is: a tool's own result may have a member of this name that is none.
     if result.get("status").is_some()

@@ -11,6 +11,7 @@ use vidimus_core::resource::McpServer;
 use super::{NAME_HEADER, RELATED, connect, encoded, passed, text};
 use crate::part::Part;
 use crate::protocol::members::{Replaced, quoted};
+use crate::protocol::page;
 use crate::protocol::sse::TooLong;
 use crate::protocol::{Answer, DocumentChange, EventChange, Message, Parsed, check_spelling};
 use crate::seal::{Kind, MAX_SEALED, Opened};
@@ -50,10 +51,20 @@ fn as_made<'a>(server: &'a Arc<McpServer>, method: &'a str, opened: &'a Opened) 
 }
 
 /// `tasks/list`.
-pub fn list<'a>(server: &'a Arc<McpServer>, method: &'a str) -> Parsed<'a> {
+///
+/// # Errors
+/// `task_foreign` for a page that the caller was not given.
+pub fn list<'a>(
+    message: &Message<'a>,
+    server: &'a Arc<McpServer>,
+    method: &'a str,
+    params: Option<&'a Json<'a>>,
+) -> Result<Parsed<'a>, Refusal> {
     let document = Some(DocumentChange::McpTasks(TooLong::EndsStream));
     let events = Some(EventChange::Listings(TooLong::EndsStream));
-    Parsed::new(connect(server, method).ask, Answer { document, events, ..passed() })
+    let mut parsed = Parsed::new(connect(server, method).ask, Answer { document, events, ..passed() });
+    parsed.replaced.extend(page::opened(message, &["params", "cursor"], params)?);
+    Ok(parsed)
 }
 
 /// How a `tools/call` is answered that may become a task: the caller asks for one (2025-11-25), or says that it takes one (the

@@ -5,20 +5,26 @@ const OPENAI: &str = "data: {\"choices\":[{\"delta\":{\"content\":\"x\"}}],\"usa
 const ANTHROPIC: &str = "event: message_start\r\ndata: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":7,\"output_tokens\":1}}}\r\n\r\n\
     event: message_delta\r\ndata: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":11}}\r\n\r\n";
 
+/// An answer to the request 1.
+fn sought(observe: Observe) -> Sought {
+    Sought { observe, id: (observe == Observe::Rpc).then(|| "1".into()) }
+}
+
 fn events(observe: Observe, text: &[u8], size: usize) -> Observation {
-    let mut observer = Observer::events(observe);
+    let mut observer = Observer::events(sought(observe));
     text.chunks(size).for_each(|chunk| observer.push(chunk));
     observer.finish()
 }
 
 fn document(observe: Observe, text: &[u8], size: usize) -> Observation {
-    let mut observer = Observer::document(observe);
+    let mut observer = Observer::document(sought(observe));
     text.chunks(size).for_each(|chunk| observer.push(chunk));
     observer.finish()
 }
 
-fn found(is_error: bool, unread: bool) -> Observation {
-    Observation { usage: Usage::default(), is_error, unread }
+/// Whether it is an error, and whether something was left unread.
+fn faults(found: Observation) -> (bool, bool) {
+    (found.is_error, found.unread)
 }
 
 #[test]
@@ -26,8 +32,10 @@ fn usage_is_found_however_the_stream_is_cut() {
     let usage = Usage { input: Some(7), output: Some(11) };
     for text in [OPENAI, ANTHROPIC, &format!("\u{feff}{OPENAI}"), &OPENAI.replace("\n", "\r")] {
         for size in 1..=text.len() {
-            let found = events(Observe::Usage, text.as_bytes(), size);
-            assert_eq!(found, Observation { usage, ..Observation::default() }, "chunks of {size}: {text}");
+            let found = events(Observe::Model, text.as_bytes(), size);
+            let answered = text.contains("[DONE]");
+            let expected = Observation { usage, answered, ..Observation::default() };
+            assert_eq!(found, expected, "chunks of {size}: {text}");
         }
     }
 }
@@ -49,18 +57,15 @@ fn an_error_in_a_stream_is_found_however_it_is_written() {
         ("an escaped name", "data: {\"\\u0065rror\":{}}\n\n".to_owned()),
     ] {
         for size in [1, 2, 3, 7, 64, 4096, usize::MAX] {
-            assert_eq!(
-                events(Observe::RpcError, text.as_bytes(), size),
-                found(true, false),
-                "{what}, chunks of {size}"
-            );
+            let found = events(Observe::Rpc, text.as_bytes(), size);
+            assert_eq!(faults(found), (true, false), "{what}, chunks of {size}");
         }
     }
     for text in [
         "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\"}}\n\n",
         "data: {\"choices\":[]}\n\ndata: {\"error\":{\"message\":\"x\",\"code\":502}}\n\ndata: [DONE]\n\n",
     ] {
-        assert_eq!(events(Observe::Usage, text.as_bytes(), 5), found(true, false), "{text}");
+        assert_eq!(faults(events(Observe::Model, text.as_bytes(), 5)), (true, false), "{text}");
     }
 }
 
@@ -75,7 +80,7 @@ fn what_is_no_message_is_passed_over_and_a_broken_one_is_unread() {
     ] {
         for size in [1, 5, usize::MAX] {
             assert_eq!(
-                events(Observe::RpcError, text.as_bytes(), size).unread,
+                events(Observe::Rpc, text.as_bytes(), size).unread,
                 unread,
                 "{text} in chunks of {size}"
             );
@@ -90,10 +95,10 @@ fn a_document_of_any_length_is_read_and_what_is_none_is_unread() {
     let error = format!(r#"{{"x":"{long}","error":{{"code":1}}}}"#);
     for size in [1000, usize::MAX] {
         assert_eq!(
-            document(Observe::Usage, usage.as_bytes(), size).usage,
+            document(Observe::Model, usage.as_bytes(), size).usage,
             Usage { input: Some(3), output: None }
         );
-        assert_eq!(document(Observe::RpcError, error.as_bytes(), size), found(true, false));
+        assert_eq!(faults(document(Observe::Rpc, error.as_bytes(), size)), (true, false));
     }
     for (text, unread) in [
         (&b""[..], false),
@@ -105,14 +110,15 @@ fn a_document_of_any_length_is_read_and_what_is_none_is_unread() {
         (b"text", true),
         (b"\x1f\x8b\x08", true),
     ] {
-        for observe in [Observe::Usage, Observe::RpcError] {
-            assert_eq!(document(observe, text, 2), found(false, unread), "{text:?}");
-            assert_eq!(Observation::of(observe, text), found(false, unread), "{text:?}");
+        for observe in [Observe::Model, Observe::Rpc] {
+            let expected = Observation { unread, ..Observation::default() };
+            assert_eq!(document(observe, text, 2), expected, "{text:?}");
+            assert_eq!(Observation::of(&sought(observe), text), expected, "{text:?}");
         }
     }
-    let mut encoded = Observer::encoded(Observe::RpcError);
+    let mut encoded = Observer::encoded(sought(Observe::Rpc));
     encoded.push(b"\x1f\x8b\x08");
-    assert_eq!(encoded.finish(), found(false, true));
+    assert_eq!(encoded.finish(), Observation { unread: true, ..Observation::default() });
 }
 
 #[test]
@@ -124,8 +130,85 @@ fn a_whole_document_is_found_to_be_an_error_or_not() {
         (r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"text":"{\"error\":1}"}]}}"#, false),
         (r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"error":1}}"#, false),
     ] {
-        assert_eq!(Observation::of(Observe::RpcError, text.as_bytes()), found(error, false), "{text}");
+        assert_eq!(faults(Observation::of(&sought(Observe::Rpc), text.as_bytes())), (error, false), "{text}");
     }
     let both = br#"{"usage":{"prompt_tokens":3,"input_tokens":3,"completion_tokens":4,"output_tokens":4}}"#;
-    assert_eq!(Observation::of(Observe::Usage, both).usage, Usage { input: Some(3), output: Some(4) });
+    assert_eq!(
+        Observation::of(&sought(Observe::Model), both).usage,
+        Usage { input: Some(3), output: Some(4) }
+    );
+}
+
+/// Whether the request 1 is answered, as one document, as one in pieces, and as the data of an event, whole and in pieces.
+fn answered(observe: Observe, text: &str) -> [bool; 4] {
+    let event = format!("event: x\ndata: {text}\n\n");
+    [
+        Observation::of(&sought(observe), text.as_bytes()).answered,
+        document(observe, text.as_bytes(), 3).answered,
+        events(observe, event.as_bytes(), usize::MAX).answered,
+        events(observe, event.as_bytes(), 3).answered,
+    ]
+}
+
+#[test]
+fn a_request_is_answered_by_the_response_to_it() {
+    for (text, expected) in [
+        (r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, true),
+        (r#"{ "jsonrpc": "2.0", "id": 1, "result": {} }"#, true),
+        (r#"{"result":{"content":[]},"jsonrpc":"2.0","id":1}"#, true),
+        (r#"{"id":1,"jsonrpc":"2.0","result":{"content":[{"text":"\u00e9"}]}}"#, true),
+        (r#"{"jsonrpc":"2.0","result":{},"id":1}"#, true),
+        (r#"{"jsonrpc":"2.0","id":2,"result":{}}"#, false),
+        (r#"{"jsonrpc":"2.0","id":"1","result":{}}"#, false),
+        (r#"{"jsonrpc":"2.0","id":11,"result":{}}"#, false),
+        (r#"{"result":{"content":[]},"jsonrpc":"2.0","id":11}"#, false),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"result":{}}}"#, false),
+        (r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"id":1,"result":{}}}"#, false),
+        (r#"[{"jsonrpc":"2.0","id":1,"result":{}}]"#, false),
+        (r#"{"jsonrpc":"2.0","id":1}"#, false),
+        ("{}", false),
+        ("ping", false),
+        ("", false),
+    ] {
+        assert_eq!(answered(Observe::Rpc, text), [expected; 4], "{text}");
+        // Where no response is due, whatever comes is one.
+        let nothing_due = Sought { observe: Observe::Rpc, id: None };
+        assert!(Observation::of(&nothing_due, text.as_bytes()).answered, "{text}");
+    }
+    let response = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+    for (text, expected) in [
+        (format!("data: {{\"a\":1}}\n\ndata: {response}\n\ndata: {{\"a\":1}}\n\n"), true),
+        (format!("data: {response}\n\ndata: {{\"a\":"), true),
+        (format!("data: {response}"), false),
+        (format!("data: {response}\n"), false),
+        (format!("{response}\n\n"), false),
+        (format!(": {response}\n\n"), false),
+    ] {
+        for size in [1, 7, usize::MAX] {
+            assert_eq!(events(Observe::Rpc, text.as_bytes(), size).answered, expected, "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_models_answer_has_come_to_its_end_or_has_not() {
+    for (text, as_document, as_event) in [
+        (r#"{"choices":[{"message":{"content":"x"},"finish_reason":"stop"}]}"#, true, true),
+        (r#"{"choices":[{"delta":{"content":"x"},"finish_reason":null}]}"#, true, false),
+        (r#"{"type":"message","content":[]}"#, true, false),
+        (r#"{"input_tokens":3}"#, true, false),
+        (r#"{"type":"message_stop"}"#, false, true),
+        ("[DONE]", false, true),
+        (r#"{"object":"list"}"#, false, false),
+        ("{}", false, false),
+        ("", false, false),
+    ] {
+        assert_eq!(answered(Observe::Model, text), [as_document, as_document, as_event, as_event], "{text}");
+    }
+    let error = r#"[{"error":{"code":400,"message":"x"}}]"#;
+    assert_eq!(
+        faults(Observation::of(&sought(Observe::Model), error.as_bytes())),
+        (true, false),
+        "Gemini's form"
+    );
 }

@@ -26,7 +26,9 @@ fn what_is_looked_for_is_found_however_the_text_is_cut() {
         (r#"{"result":{"content":[{"text":"{\"error\":1}"}]}}"#, false, none),
         (r#"{"result":{"structuredContent":{"error":1,"isError":true}}}"#, false, none),
         (r#"{"result":"error","x":["error",{"error":1}]}"#, false, none),
-        (r#"[{"error":1}]"#, false, none),
+        (r#"[{"error":1}]"#, true, none),
+        (r#"[{"result":{}},{"result":{"isError":true}}]"#, true, none),
+        (r#"[[{"error":1}],{"x":{"error":1}}]"#, false, none),
         (r#"{"type":"error","error":{"type":"overloaded_error"}}"#, true, none),
         (
             r#"{"usage":{"prompt_tokens":7,"completion_tokens":11,"total_tokens":18}}"#,
@@ -54,8 +56,74 @@ fn what_is_looked_for_is_found_however_the_text_is_cut() {
     ] {
         for size in 1..=text.len().max(1) {
             let (found, whole) = skim(text.as_bytes(), size);
-            assert_eq!(found, Skimmed { usage: counted, is_error }, "{text} in chunks of {size}");
+            assert_eq!((found.usage, found.is_error), (counted, is_error), "{text} in chunks of {size}");
             assert!(whole, "{text} in chunks of {size}");
+        }
+    }
+}
+
+#[test]
+fn a_response_is_told_by_its_id_however_it_is_written() {
+    let long = format!("\"{}\"", "x".repeat(MAX_WORD - 2));
+    let too_long = format!("\"{}\"", "x".repeat(MAX_WORD));
+    for (id, text, expected) in [
+        ("1", r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, true),
+        ("1", r#"{ "result" : null , "id" : 1 }"#, true),
+        ("1", r#"{"\u0069d":1,"r\u0065sult":{}}"#, true),
+        ("1", r#"{"id":"1","result":{}}"#, false),
+        ("\"1\"", r#"{"id":1,"result":{}}"#, false),
+        ("\"1\"", r#"{"id":"1","result":{}}"#, true),
+        ("\"a/\u{e9}\"", r#"{"id":"a\/\u00e9","result":{}}"#, true),
+        ("\"a\\\"b\"", r#"{"id":"a\"b","result":{}}"#, true),
+        ("1", r#"{"id":12,"result":{}}"#, false),
+        ("1", r#"{"id":2,"result":{}}"#, false),
+        ("1", r#"{"id":null,"result":{}}"#, false),
+        ("1", r#"{"id":[1],"result":{}}"#, false),
+        ("1", r#"{"id":1,"result":{},"id":2}"#, false),
+        ("1", r#"{"id":1,"method":"ping"}"#, false),
+        ("1", r#"{"id":1,"params":{"result":{}}}"#, false),
+        ("1", r#"{"result":{"id":1}}"#, false),
+        ("1", r#"[{"id":1,"result":{}}]"#, false),
+        (&long, &format!("{{\"id\":{long},\"result\":0}}"), true),
+        (&too_long, &format!("{{\"id\":{too_long},\"result\":0}}"), false),
+    ] {
+        for size in 1..=text.len().min(70) {
+            let mut skimmer = Skimmer::of(Some(id.into()));
+            text.as_bytes().chunks(size).for_each(|chunk| skimmer.push(chunk));
+            assert_eq!(skimmer.finish().0.is_response, expected, "{id} {text} in chunks of {size}");
+            // As new, and still for the same id.
+            skimmer.push(format!("{{\"id\":{id},\"result\":1}}").as_bytes());
+            assert_eq!(skimmer.finish().0.is_response, id.len() <= MAX_WORD, "{id}");
+        }
+    }
+}
+
+#[test]
+fn a_models_answer_and_the_end_of_its_stream_are_told() {
+    for (text, completion, ends) in [
+        (r#"{"id":"x","choices":[{"index":0,"message":{},"finish_reason":"stop"}]}"#, true, true),
+        (r#"{"choices":[{"delta":{"content":"x"},"finish_reason":null}]}"#, true, false),
+        (r#"{"choices":[{"delta":{"finish_reason":"stop"}}]}"#, true, false),
+        (r#"{"choices":[{"finish_reason":null},{"finish_reason":"length"}]}"#, true, true),
+        (r#"{"choices":null}"#, false, false),
+        (r#"{"type":"message","content":[],"stop_reason":"end_turn"}"#, true, false),
+        (r#"{"input_tokens":7}"#, true, false),
+        (r#"{"type":"message_stop"}"#, false, true),
+        (r#"{"type":"message_stopped"}"#, false, false),
+        (r#"{"x":{"type":"message_stop","choices":[]}}"#, false, false),
+        (r#"{"finish_reason":"stop"}"#, false, false),
+        ("[DONE]", false, true),
+        (" [ DONE ] ", false, true),
+        (r#"["DONE"]"#, false, false),
+        ("{}", false, false),
+    ] {
+        for size in 1..=text.len() {
+            let (found, whole) = skim(text.as_bytes(), size);
+            assert_eq!(
+                (found.is_completion, found.ends_stream, whole),
+                (completion, ends, true),
+                "{text} in chunks of {size}"
+            );
         }
     }
 }
@@ -108,12 +176,25 @@ fn parsed(value: &Value) -> Skimmed {
         input: of(["input_tokens", "prompt_tokens"]),
         output: of(["output_tokens", "completion_tokens"]),
     };
-    Skimmed { usage, is_error }
+    let ends_choice = |choice: &Value| {
+        choice.as_object().is_some_and(|it| it.get("finish_reason").is_some_and(|it| !it.is_null()))
+    };
+    let choices = value["choices"].as_array();
+    Skimmed {
+        usage,
+        is_error,
+        is_response: value["id"] == json!(7) && value.get("result").is_some(),
+        is_completion: ["choices", "content", "input_tokens"].iter().any(|name| !value[*name].is_null()),
+        ends_stream: value["type"] == "message_stop"
+            || choices.is_some_and(|choices| choices.iter().any(ends_choice)),
+    }
 }
 
 /// A value of members that are looked for and others, from a seed.
 fn value(seed: &mut u64, depth: usize) -> Value {
-    const NAMES: [&str; 10] = [
+    const NAMES: [&str; 12] = [
+        "finish_reason",
+        "message_stop",
         "error",
         "result",
         "isError",
@@ -134,13 +215,13 @@ fn value(seed: &mut u64, depth: usize) -> Value {
         1 => json!(next(2) == 0),
         2 => json!(next(100)),
         3 => json!(-1.5),
-        4 => json!(NAMES[next(10)]),
+        4 => json!(NAMES[next(12)]),
         5 => {
             let length = next(4);
             (0..length).map(|_| value(seed, depth + 1)).collect()
         }
         _ => {
-            let members: Vec<&str> = (0..next(5)).map(|_| NAMES[next(10)]).collect();
+            let members: Vec<&str> = (0..next(5)).map(|_| NAMES[next(12)]).collect();
             Value::Object(members.into_iter().map(|name| (name.to_owned(), value(seed, depth + 1))).collect())
         }
     }
@@ -150,12 +231,17 @@ fn value(seed: &mut u64, depth: usize) -> Value {
 fn it_finds_what_a_parser_finds() {
     let mut seed = 7;
     for number in 0..20_000_usize {
-        let members = ["error", "result", "usage", "message"];
-        let object: serde_json::Map<_, _> =
-            members.iter().take(number % 5).map(|name| ((*name).to_owned(), value(&mut seed, 1))).collect();
+        let members = ["error", "result", "usage", "message", "id", "type", "content", "choices"];
+        let mut object: serde_json::Map<_, _> =
+            members.iter().take(number % 9).map(|name| ((*name).to_owned(), value(&mut seed, 1))).collect();
+        if number % 3 == 0 {
+            object.insert("id".to_owned(), json!(7));
+        }
         let object = Value::Object(object);
         let text = if number % 2 == 0 { object.to_string() } else { format!("{object:#}") };
-        let (found, whole) = skim(text.as_bytes(), 1 + number % 13);
+        let mut skimmer = Skimmer::of(Some("7".into()));
+        text.as_bytes().chunks(1 + number % 13).for_each(|chunk| skimmer.push(chunk));
+        let (found, whole) = skimmer.finish();
         assert_eq!((found, whole), (parsed(&object), true), "{text}");
     }
 }

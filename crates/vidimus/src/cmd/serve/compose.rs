@@ -15,7 +15,8 @@ use tokio::sync::watch;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::listener::{self, Listener};
 use vidimus_gateway::{
-    AddressGuard, Gate, KEY_LENGTH, Limits, Seal, Shared, Telemetry, Upstream, millis, record_count,
+    AddressGuard, Gate, KEY_LENGTH, KeepAlive, Limits, Seal, Shared, Telemetry, Upstream, millis,
+    record_count,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, TrustStore};
 use vidimus_ledger::{Durability, Ledger};
@@ -251,7 +252,7 @@ fn start_workers(
     for number in 0..count {
         let gate = Gate {
             shared: shared.clone(),
-            upstream: Upstream::new(guard.clone()).context("the system's TLS roots")?,
+            upstream: Upstream::new(guard.clone(), KeepAlive::default()).context("the system's TLS roots")?,
         };
         let listeners = listeners.iter().map(Listener::try_clone).collect::<std::io::Result<Vec<_>>>()?;
         let (open, stopping) = (open.clone(), stopping.clone());
