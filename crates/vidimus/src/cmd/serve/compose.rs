@@ -19,7 +19,7 @@ use vidimus_gateway::{
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, TrustStore};
 use vidimus_ledger::{Durability, Ledger};
-use vidimus_registry::Loaded;
+use vidimus_registry::{Keeping, Loaded};
 
 use crate::clock::SystemClock;
 
@@ -46,20 +46,25 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let control =
         Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("vidimus-control").build()?;
     let _inside = control.enter();
-    let kept = serve.data.join("registry").join("refused");
-    let (loaded, _watching) = vidimus_registry::watch(&serve.resources, Some(&kept))
-        .with_context(|| format!("--resources {}", serve.resources.display()))?;
-    taken::log(&loaded.borrow(), "loaded");
     // Before the listeners: whoever reaches them may ask `vidimus identity` for a token.
-    let identity = LocalIdentity::open(&serve.data.join("identity"), None, millis(SystemClock.now().wall))
-        .context("the built-in identity")?;
+    let keys = serve.data.join("identity");
+    let identity =
+        LocalIdentity::open(&keys, None, millis(SystemClock.now().wall)).context("the built-in identity")?;
     let identity = Arc::new(identity);
+    let sealing_key = sealing_key(&keys.join("session.key"))?;
+    // The number lies with the keys: who restores the one directory without the other is noticed.
+    let (refused, count) = (serve.data.join("registry").join("refused"), keys.join("refused.count"));
+    let (loaded, _watching) =
+        vidimus_registry::watch(&serve.resources, Some(Keeping::new(&refused, &count, &sealing_key)?))
+            .with_context(|| format!("--resources {}", serve.resources.display()))?;
+    taken::log(&loaded.borrow(), "loaded");
     let bundles = Bundles::open(&serve.trust_bundle, &identity)?;
     let trust = bundles.store();
     bundles.follow(&control, trust.clone());
     let sockets = Sockets::open(serve)?;
     let plain = sockets.plain.local_addr()?;
-    let (shared, mint) = shared(serve, &loaded.borrow(), (&identity, &trust), plain)?;
+    let seal = Seal::new(&sealing_key)?;
+    let (shared, mint) = shared(serve, &loaded.borrow(), (&identity, &trust, seal), plain)?;
     let shared = Arc::new(shared);
     turn_keys(&control, mint)?;
     let tls =
@@ -118,7 +123,7 @@ impl Sockets {
 fn shared(
     serve: &Serve,
     loaded: &Loaded,
-    (identity, trust): (&Arc<LocalIdentity>, &TrustStore),
+    (identity, trust, seal): (&Arc<LocalIdentity>, &TrustStore, Seal),
     address: SocketAddr,
 ) -> anyhow::Result<(Shared, Arc<Mint>)> {
     let scheme_and_host = || format!("http://{address}");
@@ -161,7 +166,7 @@ fn shared(
         authenticator,
         mint: mint.clone(),
         ledger,
-        seal: Seal::new(&sealing_key(&serve.data.join("identity").join("session.key"))?)?,
+        seal,
         telemetry: Telemetry::new(serve.otlp_endpoint.as_deref())?,
         limits,
         public_url,
@@ -187,7 +192,8 @@ fn turn_keys(control: &Runtime, mint: Arc<Mint>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The key that seals the ids of sessions and tasks, made on first use and kept, so that they survive a restart.
+/// The key from which those are derived that seal the ids of sessions and tasks, and what is kept of refusals; made on first use
+/// and kept, so that they survive a restart.
 fn sealing_key(path: &Path) -> anyhow::Result<[u8; KEY_LENGTH]> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let fault = || format!("the sealing key {}", path.display());
