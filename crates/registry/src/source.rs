@@ -34,7 +34,7 @@ pub(crate) struct Source {
     before: Before,
     /// Why it is not known; empty where it is.
     unknown: String,
-    /// Of what was kept.
+    /// Of what was kept, as long as everything is refused because of it.
     fault: Option<Rejection>,
     /// The next snapshot is built on.
     last: Arc<Snapshot>,
@@ -180,6 +180,7 @@ impl Source {
                 true
             }
             Err(reason) => {
+                tracing::error!("what was refused before the start is not known: {reason}");
                 self.last = Arc::new(seen);
                 self.before = Before::Lost;
                 self.fault = self.kept.as_ref().map(|kept| lost(kept.path(), &reason));
@@ -219,7 +220,7 @@ impl Source {
         let (snapshot, mut rejections) =
             self.last.next(Configuration { before: self.before, ..configuration });
         rejections.extend(said);
-        rejections.extend(self.fault.clone());
+        rejections.extend(self.fault.clone().filter(|_| snapshot.is_closed()));
         rejections.sort_by(|a, b| a.origin.cmp(&b.origin));
         let reason = &self.unknown;
         let not_ready = match self.before {

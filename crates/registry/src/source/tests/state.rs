@@ -120,6 +120,15 @@ impl State {
         permits.flatten().copied().collect()
     }
 
+    pub(super) fn without_permits(mut self) -> Self {
+        for document in &mut self.0 {
+            if let What::Policy { permits, .. } = &mut document.what {
+                permits.clear();
+            }
+        }
+        self
+    }
+
     pub(super) fn with_server(mut self, dice: &mut Dice) -> Self {
         let version = dice.next() % 1_000_000;
         self.0.push(Document { name: 0, what: What::Server, version, malformed: None, known: false });
