@@ -13,11 +13,13 @@ pub(crate) mod compile;
 mod contest;
 mod depth;
 mod digest;
+mod doubt;
 mod memory;
 mod names;
 mod refusing;
 pub(crate) mod registered;
 mod reject;
+mod withdrawn;
 mod world;
 
 use std::collections::HashMap;
@@ -37,13 +39,16 @@ use crate::resource::{
 use self::compile::Compiled;
 use self::contest::Contest;
 use self::digest::Digest;
+use self::doubt::Doubts;
 use self::names::NamesLookedUp;
 use self::refusing::Refusing;
+use self::withdrawn::Withdrawn;
 use self::world::World;
 
 pub use self::bindings::Claim;
 pub use self::builtin::{CLOSED_ID, QUARANTINE_ID};
 pub use self::compile::MAX_CEDAR;
+pub use self::doubt::Doubt;
 pub use self::memory::{Forgotten, Memory};
 pub use self::refusing::OnlyRefusing;
 
@@ -64,6 +69,7 @@ pub struct Snapshot {
     contested: contest::Names,
     /// What is being written, with what was made of it.
     coming: Vec<(Object, Made)>,
+    withdrawn: Withdrawn,
     closed: bool,
     warnings: Vec<Rejection>,
     digest: String,
@@ -79,9 +85,36 @@ pub struct Configuration {
     pub coming: Vec<Object>,
     /// What was left out while the objects were read, and why.
     pub rejected: Vec<Rejection>,
-    /// Whether it is not known what was forbidden before, by what is malformed now. Where that may be a policy, everything is
-    /// refused: see [`Snapshot::is_closed`].
-    pub unknown: bool,
+    /// Of what is in force, what its place says no longer, or otherwise, while other places are being written: it permits nothing
+    /// any more, but for what `coming` says too.
+    pub withdrawn: Vec<Object>,
+    /// The places that may not say all that is meant.
+    pub doubted: Vec<Doubt>,
+    /// What is known of what was refused before.
+    pub before: Before,
+}
+
+/// What is known of what was refused before the first snapshot. Where it matters and is not known, everything is refused: see
+/// [`Snapshot::is_closed`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Before {
+    /// It is known.
+    #[default]
+    Known,
+    /// As far as can be told nothing was. That matters where something malformed says that it is a policy, or cannot say what it is.
+    Nothing,
+    /// Something was, and it is lost. That matters where anything is malformed or in doubt.
+    Lost,
+}
+
+impl Before {
+    fn closes(self, rejected: &[Rejection], doubts: &Doubts<'_>) -> bool {
+        match self {
+            Self::Known => false,
+            Self::Nothing => rejected.iter().any(refusing::may_be_a_policy),
+            Self::Lost => !rejected.is_empty() || !doubts.is_empty(),
+        }
+    }
 }
 
 /// Where each object is among others.
@@ -133,8 +166,10 @@ impl Snapshot {
     ///
     /// An object that did not change is recognized at once when it is the same one in memory, so sources keep what they read.
     pub fn next(&self, configuration: Configuration) -> (Self, Vec<Rejection>) {
-        let Configuration { mut objects, coming, mut rejected, unknown } = configuration;
-        coming::quarantine(&mut objects, &coming);
+        let Configuration { mut objects, coming, mut rejected, withdrawn, doubted, before } = configuration;
+        let doubts = Doubts::of(&doubted, self);
+        let quarantined = doubts.quarantined().into_iter().chain(coming::quarantined(&coming)).collect();
+        coming::quarantine(&mut objects, &quarantined);
         let made = self.make(&objects);
         let mut good = Vec::with_capacity(objects.len());
         for (object, made) in objects.into_iter().zip(made) {
@@ -143,10 +178,14 @@ impl Snapshot {
                 Err(rejection) => rejected.push(*rejection),
             }
         }
-        let closed = unknown && rejected.iter().any(refusing::may_be_a_policy);
-        let Contest { objects, made, places, refusing, contested } = Contest::of(self, good, &mut rejected);
-        let mut next = Self { objects, made, places, refusing, contested, closed, ..Self::default() };
-        next.coming = coming::compiled(self, coming, &next);
+        let closed = before.closes(&rejected, &doubts);
+        let coming = coming::compiled(self, coming);
+        let withdrawn = Withdrawn::of(&withdrawn, &coming);
+        let Contest { objects, made, places, refusing, contested } =
+            Contest::of(self, good, &mut rejected, (&doubts, &withdrawn));
+        let mut next =
+            Self { objects, made, places, refusing, contested, withdrawn, closed, ..Self::default() };
+        next.coming = coming::beside(coming, &next);
         next.world = self.world_of(&mut next);
         contest::report_identities(&next.objects, &next.world, &mut rejected);
         let refusing = next.forbids_beside();
@@ -242,8 +281,17 @@ impl Snapshot {
                 Err(problem) => rejected.push(reject::fault(&problem)),
             }
         }
-        let good = self.made.iter().filter_map(|made| made.compiled.as_ref());
-        statements.extend(good.flat_map(|compiled| compiled.statements.iter().cloned()));
+        let everything_counts = self.withdrawn.is_empty();
+        for (object, made) in self.objects.iter().zip(&self.made) {
+            let Some(compiled) = &made.compiled else { continue };
+            if everything_counts {
+                statements.extend(compiled.statements.iter().cloned());
+            } else {
+                let policy = ObjectKey::of(object);
+                let counts = |statement: &&Arc<Statement>| self.withdrawn.leaves(&policy, statement);
+                statements.extend(compiled.statements.iter().filter(counts).cloned());
+            }
+        }
         statements.extend(refusing);
         statements
     }
@@ -284,7 +332,8 @@ impl Snapshot {
         let coming = self.coming.iter().map(|(_, made)| made).filter(|made| made.forbids());
         let coming = coming.map(|made| made.digest);
         let refusing = self.refusing.iter().map(|one| one.digest).chain(coming).map(digest::of_refusing);
-        digest::of_all(in_force.chain(refusing).chain(self.closed.then_some(digest::CLOSED)).collect())
+        let beside = refusing.chain(self.withdrawn.digests()).chain(self.closed.then_some(digest::CLOSED));
+        digest::of_all(in_force.chain(beside).collect())
     }
 
     /// Digest of the configuration: `sha256:` and hex, the same for the same objects in any order.

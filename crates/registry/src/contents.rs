@@ -62,6 +62,11 @@ impl Contents {
         })
     }
 
+    /// Whether it says nothing at all: it is empty, or has comments only.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.objects().next().is_none() && self.rejections().next().is_none()
+    }
+
     pub(crate) fn rejections(&self) -> impl Iterator<Item = &Rejection> {
         self.documents.iter().flat_map(|document| match &document.says {
             Says::Object(_) => [].as_slice(),

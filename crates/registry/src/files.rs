@@ -71,6 +71,11 @@ impl Seen {
         self.is_older_than(TICK, now)
     }
 
+    /// Whether it is the same file, whatever it holds: not one that was put into its place.
+    pub(crate) const fn is_same_file(&self, other: &Self) -> bool {
+        self.device == other.device && self.inode == other.inode
+    }
+
     /// Whether the file was left alone for longer than `age`; not, where its time is in the future.
     pub(crate) fn is_older_than(&self, age: Duration, now: SystemTime) -> bool {
         let (Ok(seconds), Ok(nanos)) = (u64::try_from(self.changed.0), u32::try_from(self.changed.1)) else {
@@ -137,6 +142,28 @@ impl Listing {
             changed.contains(&*file.path)
         });
         same && before.next().is_none() && self.faults == later.faults
+    }
+
+    /// The files that are otherwise in `later`, and as what they are there; `None` of one that is not there.
+    pub(crate) fn differences(&self, later: &Self) -> Vec<(Arc<Path>, Option<Seen>)> {
+        let mut differences = Vec::new();
+        let mut before = self.files.iter().peekable();
+        for file in &later.files {
+            while let Some(gone) = before.next_if(|before| before.path < file.path) {
+                differences.push((gone.path.clone(), None));
+            }
+            if before.next_if(|before| before.path == file.path).is_none_or(|before| before.seen != file.seen)
+            {
+                differences.push((file.path.clone(), Some(file.seen)));
+            }
+        }
+        differences.extend(before.map(|gone| (gone.path.clone(), None)));
+        differences
+    }
+
+    /// As what a file is seen.
+    pub(crate) fn seen(&self, path: &Path) -> Option<Seen> {
+        self.place_of(path).ok().and_then(|place| self.files.get(place)).map(|file| file.seen)
     }
 
     /// Adds what is below a directory. Entries are taken by name, which makes the order that of whole paths.
@@ -246,6 +273,30 @@ mod tests {
         let listing = Listing::of(at).unwrap();
         assert_eq!(listing.files.len(), 6);
         assert!(listing.files.is_sorted_by(|one, other| one.path < other.path), "{listing:#?}");
+    }
+
+    #[test]
+    fn differences_are_what_is_otherwise_or_gone_or_new() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |file: &str| directory.path().join(file);
+        ["1.yaml", "2.yaml", "4.yaml"].iter().for_each(|file| fs::write(at(file), "a").unwrap());
+        let before = Listing::of(directory.path()).unwrap();
+        assert_eq!(before.differences(&before), []);
+        fs::write(at("2.yaml"), "other").unwrap();
+        fs::remove_file(at("4.yaml")).unwrap();
+        ["0.yaml", "3.yaml", "5.yaml"].iter().for_each(|file| fs::write(at(file), "a").unwrap());
+        let after = Listing::of(directory.path()).unwrap();
+        let differences = before.differences(&after);
+        let names: Vec<_> = differences
+            .iter()
+            .map(|(path, seen)| (path.file_name().unwrap().to_str().unwrap(), seen.is_some()))
+            .collect();
+        let expected =
+            [("0.yaml", true), ("2.yaml", true), ("3.yaml", true), ("4.yaml", false), ("5.yaml", true)];
+        assert_eq!(names, expected);
+        assert_eq!(Some(after.seen(&at("2.yaml"))), differences.get(1).map(|(_, seen)| *seen));
+        assert!(after.seen(&at("2.yaml")).unwrap().is_same_file(&before.seen(&at("2.yaml")).unwrap()));
+        assert_eq!(after.seen(&at("4.yaml")), None);
     }
 
     #[test]

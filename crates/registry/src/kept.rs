@@ -1,139 +1,292 @@
-//! The file in which what is refused is kept over restarts. It can only add to what is refused, so whoever changes it opens nothing.
+//! The file in which what is refused is kept over restarts. It can only add to what is refused, so whoever changes it permits nothing
+//! that the directory does not; but it could make a start forget. So it is sealed with a key of the installation, and counted: the
+//! number of the last one is kept elsewhere, so that an older copy is noticed.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
+use aws_lc_rs::{hkdf, hmac};
 use vidimus_core::snapshot::{Memory, Snapshot};
+
+/// Length of the installation's key in bytes.
+pub const KEY_LENGTH: usize = 32;
 
 /// Maximum bytes of the file.
 const MAX: u64 = 256 * 1024 * 1024;
-/// What its first line begins with; a digest of the rest follows.
+/// What its first line begins with; the seal of the rest follows. Then a line with its number, then JSON.
 const HEAD: &str = "vidimus refusals ";
+/// What the file with the number of the last one begins with; the seal of the rest follows.
+const COUNT_HEAD: &str = "vidimus refusals count ";
+
+/// Where what is refused is kept over restarts, and with what it is sealed.
+pub struct Keeping {
+    file: PathBuf,
+    count: PathBuf,
+    of_file: hmac::Key,
+    of_count: hmac::Key,
+}
+
+impl fmt::Debug for Keeping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keeping")
+            .field("file", &self.file)
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The keys could not be derived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the keys that seal what is refused could not be derived")]
+pub struct NoKey;
+
+impl Keeping {
+    /// What is refused is kept in `file`, and its number in `count`: best where a copy of the one is not a copy of the other. Both
+    /// are made on first use. Keys are derived from `key`, which belongs to the installation and may serve other purposes.
+    ///
+    /// # Errors
+    /// When the keys cannot be derived, which they always can.
+    pub fn new(file: &Path, count: &Path, key: &[u8; KEY_LENGTH]) -> Result<Self, NoKey> {
+        let secret = hkdf::Salt::new(hkdf::HKDF_SHA256, &[]).extract(key);
+        let derive = |purpose: &[u8]| {
+            secret.expand(&[purpose], hmac::HMAC_SHA256).map(hmac::Key::from).map_err(|_| NoKey)
+        };
+        Ok(Self {
+            file: file.to_owned(),
+            count: count.to_owned(),
+            of_file: derive(b"vidimus refusals")?,
+            of_count: derive(b"vidimus refusals count")?,
+        })
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Kept {
-    path: PathBuf,
-    /// The digest of what the file holds, as far as it is known.
-    written: Option<String>,
+    at: Keeping,
+    /// The number of the last one that is known of.
+    last: u64,
+    /// What the file holds, as far as it is known.
+    written: Option<hmac::Tag>,
 }
 
 impl Kept {
-    pub(crate) fn at(path: &Path) -> Self {
-        Self { path: path.to_owned(), written: None }
+    pub(crate) fn at(at: Keeping) -> Self {
+        Self { at, last: 0, written: None }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        &self.at.file
     }
 
-    /// What was refused when it was last written, to build on; `None` when it never was. The error is why it cannot be used.
-    pub(crate) fn read(&self) -> Result<Option<Snapshot>, String> {
-        let mut text = String::new();
-        match File::open(&self.path).and_then(|file| file.take(MAX + 1).read_to_string(&mut text)) {
-            Ok(_) if text.len() as u64 > MAX => return Err(self.unusable("it is too large")),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(self.unusable(&error.to_string())),
+    /// What was refused when it was last written; `None` when it never was. The error is why it cannot be used.
+    pub(crate) fn read(&mut self) -> Result<Option<Memory>, String> {
+        let counted = self.read_count();
+        self.last = counted.as_ref().ok().copied().flatten().unwrap_or_default();
+        let Some(text) = read(&self.at.file, MAX).map_err(|reason| self.unusable(&reason))? else {
+            return match counted {
+                Ok(None) => Ok(None),
+                Ok(Some(_)) => Err(self.unusable("it is gone")),
+                Err(reason) => Err(reason),
+            };
+        };
+        let sealed = opened(&text, HEAD, &self.at.of_file).and_then(|rest| rest.split_once('\n'));
+        let read = sealed.and_then(|(number, json)| Some((number.parse::<u64>().ok()?, json)));
+        let (number, json) = read.ok_or_else(|| {
+            self.unusable("it is damaged, was changed by others, or was sealed with another key than this data directory's")
+        })?;
+        self.last = self.last.max(number);
+        match counted? {
+            Some(last) if number < last => {
+                return Err(self.unusable("it is an older copy: later ones were kept"));
+            }
+            // The first is written before its number.
+            None if number > 1 => {
+                return Err(self.unusable("the number of the last one that was kept is gone"));
+            }
+            _ => {}
         }
-        let (digest, json) = text
-            .strip_prefix(HEAD)
-            .and_then(|rest| rest.split_once('\n'))
-            .ok_or_else(|| self.unusable("it is not what Vidimus writes"))?;
-        if digest_of(json) != digest {
-            return Err(self.unusable("it is damaged"));
-        }
-        let memory: Memory = serde_json::from_str(json).map_err(|error| self.unusable(&error.to_string()))?;
-        Snapshot::remembering(&memory).map(Some).map_err(|why| self.unusable(&why.to_string()))
+        serde_json::from_str(json).map(Some).map_err(|error| self.unusable(&error.to_string()))
+    }
+
+    /// The number of the last one; `None` when there never was one.
+    fn read_count(&self) -> Result<Option<u64>, String> {
+        let unusable = |reason: &str| format!("{} cannot be used: {reason}", self.at.count.display());
+        let Some(text) = read(&self.at.count, 1024).map_err(|reason| unusable(&reason))? else {
+            return Ok(None);
+        };
+        let number =
+            opened(&text, COUNT_HEAD, &self.at.of_count).and_then(|number| number.trim().parse().ok());
+        number.map(Some).ok_or_else(|| unusable("it is damaged, or was changed by others"))
+    }
+
+    /// As `first`, remembering what `memory` says.
+    pub(crate) fn remembering(&self, first: &Snapshot, memory: &Memory) -> Result<Option<Snapshot>, String> {
+        first.remembering(memory).map_err(|why| self.unusable(&why.to_string()))
     }
 
     fn unusable(&self, reason: &str) -> String {
-        format!("{} cannot be used: {reason}", self.path.display())
+        format!("{} cannot be used: {reason}", self.at.file.display())
     }
 
     /// Writes it, if it differs from what was written last: whole, and on disk when this returns.
     pub(crate) fn write(&mut self, memory: &Memory) -> Result<(), String> {
         let json = serde_json::to_string(memory).map_err(|error| error.to_string())?;
-        if json.len() as u64 > MAX - 128 {
+        if json.len() as u64 > MAX - 256 {
             return Err(format!("it is larger than {MAX} bytes"));
         }
-        let digest = digest_of(&json);
-        if self.written.as_ref() == Some(&digest) {
+        let tag = hmac::sign(&self.at.of_file, json.as_bytes());
+        if self.written.as_ref().is_some_and(|written| written.as_ref() == tag.as_ref()) {
             return Ok(());
         }
-        self.replace(&format!("{HEAD}{digest}\n{json}")).map_err(|error| error.to_string())?;
-        self.written = Some(digest);
+        let number = self.last.saturating_add(1);
+        let text = sealed(HEAD, &self.at.of_file, &format!("{number}\n{json}"));
+        replace(&self.at.file, &text).map_err(|error| error.to_string())?;
+        self.last = number;
+        // After it: a file that is newer than its number is good, an older one is not.
+        let text = sealed(COUNT_HEAD, &self.at.of_count, &format!("{number}\n"));
+        replace(&self.at.count, &text).map_err(|error| error.to_string())?;
+        self.written = Some(tag);
         Ok(())
-    }
-
-    /// Beside, then over: what is there is always whole.
-    fn replace(&self, text: &str) -> io::Result<()> {
-        let directory =
-            self.path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(directory)?;
-        let beside = self.path.with_extension("new");
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, &self.path)?;
-        File::open(directory)?.sync_all()
     }
 }
 
-fn digest_of(json: &str) -> String {
-    let digest = Sha256::digest(json);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+/// The text of a file of at most `max` bytes; `None` when there is none.
+fn read(path: &Path, max: u64) -> Result<Option<String>, String> {
+    let mut text = String::new();
+    match File::open(path).and_then(|file| file.take(max + 1).read_to_string(&mut text)) {
+        Ok(_) if text.len() as u64 > max => Err("it is too large".to_owned()),
+        Ok(_) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn sealed(head: &str, key: &hmac::Key, rest: &str) -> String {
+    let tag: String =
+        hmac::sign(key, rest.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{head}{tag}\n{rest}")
+}
+
+/// What was sealed; `None` when it was not, or not so.
+fn opened<'a>(text: &'a str, head: &str, key: &hmac::Key) -> Option<&'a str> {
+    let (tag, rest) = text.strip_prefix(head)?.split_once('\n')?;
+    let digits = tag
+        .as_bytes()
+        .chunks_exact(2)
+        .map(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+    let tag: Vec<u8> = digits.collect::<Option<_>>()?;
+    hmac::verify(key, rest.as_bytes(), &tag).ok()?;
+    Some(rest)
+}
+
+/// Beside, then over: what is there is always whole.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let directory = path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    let beside = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&beside, path)?;
+    File::open(directory)?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const KEY: [u8; KEY_LENGTH] = [7; KEY_LENGTH];
+
+    fn kept(root: &Path, key: &[u8; KEY_LENGTH]) -> Kept {
+        Kept::at(Keeping::new(&root.join("deep/er/refused"), &root.join("refusals.count"), key).unwrap())
+    }
+
+    fn memory(names: &[&str]) -> Memory {
+        let objects = names.iter().map(|name| {
+            format!(
+                r#"{{"kind":"Agent","namespace":"a","name":"{name}","place":{{"file":"x"}},"digest":"00"}}"#
+            )
+        });
+        let objects: Vec<String> = objects.collect();
+        serde_json::from_str(&format!(r#"{{"version":2,"objects":[{}]}}"#, objects.join(","))).unwrap()
+    }
+
     #[test]
     fn what_is_not_as_it_was_written_is_not_used() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("deep/er/refused");
-        let mut kept = Kept::at(&path);
-        assert!(kept.read().unwrap().is_none(), "never written");
-        kept.write(&Snapshot::default().memory()).unwrap();
-        assert!(kept.read().unwrap().is_some());
+        let root = tempfile::tempdir().unwrap();
+        let begin = |key: &[u8; KEY_LENGTH]| kept(root.path(), key);
+        let path = root.path().join("deep/er/refused");
+        assert_eq!(begin(&KEY).read(), Ok(None), "never written");
+        begin(&KEY).write(&memory(&["b"])).unwrap();
+        assert_eq!(begin(&KEY).read(), Ok(Some(memory(&["b"]))));
         let good = fs::read_to_string(&path).unwrap();
-        for (bad, says) in [
-            (String::new(), "not what Vidimus writes"),
-            (good.replace("refusals", "refusal"), "not what Vidimus writes"),
-            (good.replace("[]", "[ ]"), "damaged"),
-            (good.trim_end_matches('}').to_owned(), "damaged"),
-            (sealed(r#"{"version":2,"objects":[]}"#), "of version 2"),
-            (sealed(r#"{"version":1,"objects":[{}]}"#), "missing field"),
-            (sealed(r#"{"version":1,"objects":[],"more":1}"#), "unknown field"),
-            (sealed(&object(r#""kind":"Agnet""#, r#""digest":"00""#)), "unknown kind"),
-            (sealed(&object(r#""kind":"Agent""#, r#""digest":"0g""#)), "not a digest"),
-            (
-                sealed(&object(
-                    r#""kind":"Policy""#,
-                    r#""digest":"00","policy":{"scope":"Cluster","cedar":"nonsense"}"#,
-                )),
-                "Policy a/b in it is malformed",
-            ),
+        for bad in [
+            String::new(),
+            good.replace("refusals", "refusal"),
+            good.replace("\"b\"", "\"c\""),
+            good.replace("\n1\n", "\n2\n"),
+            good.trim_end_matches('}').to_owned(),
+            good.replacen("refusals ", "refusals 0", 1),
+            good.replacen("refusals ", "refusals +", 1),
+            sealed(COUNT_HEAD, &begin(&KEY).at.of_count, "1\n{}").replace(" count", ""),
         ] {
             fs::write(&path, &bad).unwrap();
-            let said = kept.read().unwrap_err();
-            assert!(said.contains(says) && said.contains("deep/er/refused"), "{bad}: {said}");
+            let said = begin(&KEY).read().unwrap_err();
+            assert!(said.contains("changed by others") && said.contains("deep/er/refused"), "{bad}: {said}");
         }
         fs::write(&path, b"\xff").unwrap();
-        assert!(kept.read().is_err());
+        assert!(begin(&KEY).read().is_err());
+        // Of another installation, or of this one before it got another key.
+        fs::write(&path, &good).unwrap();
+        assert!(begin(&[8; KEY_LENGTH]).read().unwrap_err().contains("another key"));
+        assert!(begin(&KEY).read().is_ok());
+        // Sealed here, and not understood.
+        fs::write(&path, sealed(HEAD, &begin(&KEY).at.of_file, "1\n{\"version\":2}")).unwrap();
+        assert!(begin(&KEY).read().unwrap_err().contains("missing field"));
     }
 
-    fn sealed(json: &str) -> String {
-        format!("{HEAD}{}\n{json}", digest_of(json))
-    }
-
-    fn object(kind: &str, rest: &str) -> String {
-        format!(
-            r#"{{"version":1,"objects":[{{{kind},"namespace":"a","name":"b","place":{{"file":"x"}},{rest}}}]}}"#
-        )
+    #[test]
+    fn an_older_copy_is_noticed() {
+        let root = tempfile::tempdir().unwrap();
+        let begin = || kept(root.path(), &KEY);
+        let (path, count) = (root.path().join("deep/er/refused"), root.path().join("refusals.count"));
+        let write = |names: &[&str]| {
+            let mut kept = begin();
+            let _ = kept.read();
+            kept.write(&memory(names)).unwrap();
+            kept.write(&memory(names)).unwrap();
+            (fs::read(&path).unwrap(), fs::read(&count).unwrap())
+        };
+        let (first, first_count) = write(&["b"]);
+        let (second, second_count) = write(&["b", "c"]);
+        let (third, _) = write(&["b"]);
+        assert_ne!(first, third, "it says the same, and is another one");
+        fs::write(&path, &first).unwrap();
+        assert!(begin().read().unwrap_err().contains("older copy"));
+        fs::remove_file(&path).unwrap();
+        assert!(begin().read().unwrap_err().contains("is gone"));
+        fs::write(&path, &third).unwrap();
+        // The machine stopped between the two.
+        fs::write(&count, &second_count).unwrap();
+        assert_eq!(begin().read(), Ok(Some(memory(&["b"]))));
+        fs::write(&count, "damaged").unwrap();
+        assert!(begin().read().unwrap_err().contains("refusals.count"));
+        fs::remove_file(&count).unwrap();
+        assert!(begin().read().unwrap_err().contains("number"));
+        fs::write(&path, &first).unwrap();
+        assert!(begin().read().is_ok(), "the first is written before its number");
+        // What cannot be noticed: all of it is older.
+        fs::write(&path, &second).unwrap();
+        fs::write(&count, &first_count).unwrap();
+        assert!(begin().read().is_ok());
+        // What is written next is newer than all that was known of.
+        fs::write(&path, &first).unwrap();
+        fs::write(&count, &second_count).unwrap();
+        let (next, _) = write(&["d"]);
+        assert!(String::from_utf8(next).unwrap().contains("\n3\n"));
+        assert_eq!(begin().read(), Ok(Some(memory(&["d"]))));
     }
 }

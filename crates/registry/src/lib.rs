@@ -4,7 +4,8 @@
 //!   else stays live. Its previous version does not linger, but for what it refused: see [`vidimus_core::snapshot`].
 //! - What is being written is not in force until it is whole (`settle`); until then it may only refuse.
 //! - A directory that cannot be read at all changes nothing: the last good configuration stays live, and says so.
-//! - What is refused is kept over restarts (`kept`), so that a start in which something is malformed holds it.
+//! - What a file that is whole by itself permits no longer is not permitted, whatever happens to others meanwhile.
+//! - What is refused is kept over restarts (`kept`), so that a start in which something is malformed, or may be half-written, holds it.
 
 mod contents;
 mod debounce;
@@ -16,6 +17,7 @@ mod settle;
 mod source;
 mod watch;
 
+pub use kept::{KEY_LENGTH, Keeping, NoKey};
 pub use load::{Loaded, load};
 pub use source::{as_running, as_started};
 pub use watch::{Watching, watch};

@@ -1,6 +1,6 @@
 //! Reading a directory whole.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -122,6 +122,16 @@ impl Read {
 
     pub(crate) fn objects(&self) -> impl Iterator<Item = &Object> {
         self.files.iter().flat_map(|file| file.contents.objects())
+    }
+
+    /// The objects of these files.
+    pub(crate) fn objects_of<'a>(&'a self, files: &'a HashSet<&Path>) -> impl Iterator<Item = &'a Object> {
+        self.files.iter().filter(|file| files.contains(&*file.path)).flat_map(|file| file.contents.objects())
+    }
+
+    /// The files that say nothing.
+    pub(crate) fn silent(&self) -> impl Iterator<Item = &Arc<Path>> {
+        self.files.iter().filter(|file| file.contents.is_silent()).map(|file| &file.path)
     }
 
     /// What could not be read, and why.

@@ -2,28 +2,27 @@
 //!
 //! Time comes in, so that a test drives it without waiting.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use vidimus_core::resource::{Object, ObjectRef, Rejection};
-use vidimus_core::snapshot::{Configuration, Forgotten, Memory, Snapshot};
+use vidimus_core::resource::{Object, ObjectRef, Origin, Rejection};
+use vidimus_core::snapshot::{Before, Configuration, Doubt, Forgotten, Memory, Snapshot};
 
 use crate::debounce::Change;
 use crate::files::Listing;
-use crate::kept::Kept;
+use crate::kept::{Keeping, Kept};
 use crate::load::{Loaded, Read, about, unreadable};
 use crate::settle::{Seen, Settling};
 
 /// How long a directory may be restless before that is said.
 const RESTLESS: Duration = Duration::from_secs(10);
 
-/// What a gateway has that starts now with this directory, and with `kept`, the file in which what is refused is kept. Nothing is
-/// written.
-pub fn as_started(directory: &Path, kept: &Path) -> Loaded {
-    Source::new(directory, Some(kept)).at_once(true)
+/// What a gateway has that starts now with this directory, and with what is `kept` over restarts. Nothing is written.
+pub fn as_started(directory: &Path, kept: Keeping) -> Loaded {
+    Source::new(directory, Some(kept)).at_once(Some(Instant::now()))
 }
 
 /// What a running gateway has as soon as this directory, as it is now, is whole to it. `memory` is what it refuses until then;
@@ -33,9 +32,13 @@ pub fn as_started(directory: &Path, kept: &Path) -> Loaded {
 /// When what it refuses is not understood: it is of another version.
 pub fn as_running(directory: &Path, memory: &Memory, closed: bool) -> Result<Loaded, Forgotten> {
     let mut source = Source::new(directory, None);
-    source.last = Arc::new(Snapshot::remembering(memory)?);
-    source.unknown = closed.then(|| "the gateway does not know it either".to_owned());
-    Ok(source.at_once(false))
+    let seen = source.at_once(None).snapshot;
+    source.last = seen.remembering(memory)?.map_or(seen, Arc::new);
+    if closed {
+        source.before = Before::Nothing;
+        source.unknown = "the gateway does not know it either".to_owned();
+    }
+    Ok(source.at_once(None))
 }
 
 /// A directory, and what was made of it so far.
@@ -48,9 +51,11 @@ pub(crate) struct Source {
     whole: Option<Arc<Read>>,
     /// What was there when it was last looked at; `None` when it could not be read.
     seen: Option<Arc<Read>>,
-    /// Why it is not known what was refused before the start; `None` where it is, or does not matter.
-    unknown: Option<String>,
-    /// Of what was kept.
+    /// What is known of what was refused before the start.
+    before: Before,
+    /// Why it is not known; empty where it is.
+    unknown: String,
+    /// Of what was kept, as long as everything is refused because of it.
     fault: Option<Rejection>,
     /// The next snapshot is built on.
     last: Arc<Snapshot>,
@@ -69,14 +74,15 @@ pub(crate) struct Heard<'a> {
 
 impl Source {
     /// `kept` is the file with what was refused before the start.
-    pub(crate) fn new(directory: &Path, kept: Option<&Path>) -> Self {
+    pub(crate) fn new(directory: &Path, kept: Option<Keeping>) -> Self {
         Self {
             directory: directory.to_owned(),
             kept: kept.map(Kept::at),
             settling: Settling::default(),
             whole: None,
             seen: None,
-            unknown: None,
+            before: Before::Known,
+            unknown: String::new(),
             fault: None,
             last: Arc::new(Snapshot::default()),
         }
@@ -97,6 +103,14 @@ impl Source {
         self.whole.is_some() || self.seen.is_none()
     }
 
+    /// Whether what was seen last is in force, and was whole.
+    pub(crate) fn is_whole(&self) -> bool {
+        match (&self.whole, &self.seen) {
+            (Some(whole), Some(seen)) => Arc::ptr_eq(whole, seen),
+            _ => false,
+        }
+    }
+
     /// Whether there is something else than was last seen.
     pub(crate) fn has_changed(&self) -> bool {
         let listing = Listing::of(&self.directory).ok();
@@ -108,8 +122,8 @@ impl Source {
         self.seen = self.seen.take().map(|read| Arc::new(read.looked_at(&self.directory)));
     }
 
-    /// Looks at the directory; `wall` is the time by the clock of files. Gives what is in force, and when to look again where it is
-    /// not whole.
+    /// Looks at the directory; `wall` is the time by the clock of files. Gives what is in force, and when to look again although
+    /// nothing changes: where it is not whole, or in doubt.
     pub(crate) fn look(
         &mut self,
         heard: Heard<'_>,
@@ -131,7 +145,7 @@ impl Source {
         let looked = match self.settling.see(&read.listing, heard.placed, heard.heard, now) {
             Seen::Whole => {
                 self.whole = Some(read.clone());
-                (self.whole(&read, first), None)
+                (self.whole(&read, first.then_some(now)), self.settling.next_certain())
             }
             Seen::Moving(due) => (self.moving(now), Some(due)),
         };
@@ -142,84 +156,122 @@ impl Source {
         looked
     }
 
-    /// The directory as it is now, taken as whole.
-    fn at_once(&mut self, first: bool) -> Loaded {
+    /// The directory as it is now, taken as whole. `first` is the time, where what is kept is to be compared with it.
+    fn at_once(&mut self, first: Option<Instant>) -> Loaded {
         match Read::consistent(&self.directory, None, None) {
             Ok(read) => {
                 let read = Arc::new(read);
                 self.whole = Some(read.clone());
+                if let Some(now) = first {
+                    self.settling.see(&read.listing, &BTreeSet::new(), true, now);
+                }
                 self.whole(&read, first)
             }
             Err(error) => self.unreadable(&error),
         }
     }
 
-    /// The directory is whole: all of it is in force. `first` says that it was not before.
-    fn whole(&mut self, read: &Read, first: bool) -> Loaded {
-        let given = || (read.objects().cloned().collect(), read.rejections());
-        let (objects, faults) = given();
-        let mut loaded = self.compile(objects, Vec::new(), faults, Vec::new());
-        // What was refused before the start matters only where something cannot be read.
-        if first && !loaded.rejections.is_empty() && self.remember() {
-            let (objects, faults) = given();
-            loaded = self.compile(objects, Vec::new(), faults, Vec::new());
+    /// The directory is whole: all of it is in force. `first` is the time, where it was not before.
+    fn whole(&mut self, read: &Read, first: Option<Instant>) -> Loaded {
+        let mut configuration = Configuration {
+            objects: read.objects().cloned().collect(),
+            rejected: read.rejections(),
+            ..Configuration::default()
+        };
+        if let Some(now) = first.filter(|_| self.kept.is_some()) {
+            let (seen, _) = self.last.rebuilt(configuration.objects.clone(), configuration.rejected.clone());
+            if !self.remember(seen) {
+                self.settling.doubt_all(now);
+            }
         }
+        configuration.doubted = self.doubts(read);
+        let loaded = self.compile(configuration, Vec::new());
         if !loaded.snapshot.is_closed() {
-            (self.unknown, self.fault) = (None, None);
+            (self.before, self.fault) = (Before::Known, None);
         }
         loaded
     }
 
-    /// Reads what was refused before the start. Whether there is such a file at all.
-    fn remember(&mut self) -> bool {
-        let Some(kept) = &self.kept else { return false };
-        match kept.read() {
-            Ok(Some(memory)) => self.last = Arc::new(memory),
-            Ok(None) => self.unknown = Some("this data directory has not been served from before".to_owned()),
+    /// Reads what was refused before the start, and builds on it; `seen` is what there is now. Whether that refuses the same, as far
+    /// as can be known.
+    fn remember(&mut self, seen: Snapshot) -> bool {
+        let read = self.kept.as_mut().map_or(Ok(Some(None)), |kept| {
+            let Some(memory) = kept.read()? else { return Ok(None) };
+            kept.remembering(&seen, &memory).map(Some)
+        });
+        match read {
+            // All that was refused is here, as it was.
+            Ok(Some(None)) => {
+                self.last = Arc::new(seen);
+                true
+            }
+            Ok(Some(Some(remembering))) => {
+                self.last = Arc::new(remembering);
+                false
+            }
+            Ok(None) => {
+                self.last = Arc::new(seen);
+                self.before = Before::Nothing;
+                self.unknown = "this data directory has not been served from before".to_owned();
+                true
+            }
             Err(reason) => {
-                let fix = "restore it, or see to it that nothing is malformed: then it is written anew";
-                let about = about(kept.path());
-                self.fault = Some(Rejection { reason: reason.clone(), fix: fix.to_owned(), ..about });
-                self.unknown = Some(reason);
+                tracing::error!("what was refused before the start is not known: {reason}");
+                self.last = Arc::new(seen);
+                self.before = Before::Lost;
+                self.fault = self.kept.as_ref().map(|kept| lost(kept.path(), &reason));
+                self.unknown = reason;
+                false
             }
         }
-        true
+    }
+
+    /// The places that may not say all that is meant.
+    fn doubts(&self, read: &Read) -> Vec<Doubt> {
+        let doubt = |path: &Arc<Path>, reason, fix| {
+            let place = Origin::File { path: path.clone(), line: 0 };
+            Doubt { place, reason, fix }
+        };
+        let unheard = self.settling.in_doubt().map(|path| doubt(path, UNHEARD, UNHEARD_FIX));
+        unheard.chain(read.silent().map(|path| doubt(path, SILENT, SILENT_FIX))).collect()
     }
 
     /// It is not: what was in force stays so, and what is being written may only refuse.
     fn moving(&self, now: Instant) -> Loaded {
-        let (objects, faults) = match &self.whole {
-            Some(whole) => (whole.objects().cloned().collect(), whole.rejections()),
-            None => (Vec::new(), Vec::new()),
-        };
+        let mut configuration = Configuration { coming: self.coming(), ..Configuration::default() };
+        if let Some(whole) = &self.whole {
+            configuration.objects = whole.objects().cloned().collect();
+            configuration.rejected = whole.rejections();
+            configuration.withdrawn = self.withdrawn(whole, now);
+            configuration.doubted = self.doubts(whole);
+        }
         let mut said = Vec::new();
         if self.whole.is_none() || self.settling.restless_for(now) >= RESTLESS {
             said.push(restless(&self.directory));
         }
-        self.compile(objects, self.coming(), faults, said)
+        self.compile(configuration, said)
     }
 
-    fn compile(
-        &self,
-        objects: Vec<Object>,
-        coming: Vec<Object>,
-        rejected: Vec<Rejection>,
-        said: Vec<Rejection>,
-    ) -> Loaded {
-        let unknown = self.unknown.is_some();
-        let (snapshot, mut rejections) = self.last.next(Configuration { objects, coming, rejected, unknown });
+    fn compile(&self, configuration: Configuration, said: Vec<Rejection>) -> Loaded {
+        let (snapshot, mut rejections) =
+            self.last.next(Configuration { before: self.before, ..configuration });
         rejections.extend(said);
-        rejections.extend(self.fault.clone());
+        rejections.extend(self.fault.clone().filter(|_| snapshot.is_closed()));
         rejections.sort_by(|a, b| a.origin.cmp(&b.origin));
-        let not_ready = match &self.unknown {
+        let reason = &self.unknown;
+        let not_ready = match self.before {
             _ if self.whole.is_none() => {
                 Some("the directory of resources has not been still since the start".to_owned())
             }
-            Some(reason) if snapshot.is_closed() => Some(format!(
+            _ if !snapshot.is_closed() => None,
+            Before::Lost => Some(format!(
+                "what was forbidden before the start is not known ({reason}); everything is refused for 30 s, and for as long as \
+                 something in the directory of resources is malformed or empty, see /registry"
+            )),
+            Before::Nothing | Before::Known => Some(format!(
                 "something in the directory of resources is malformed, and what it forbade before is not known ({reason}); \
                  everything is refused until it is corrected, see /registry"
             )),
-            _ => None,
         };
         Loaded { snapshot: Arc::new(snapshot), rejections, not_ready }
     }
@@ -246,9 +298,30 @@ impl Source {
         seen.objects_beside(whole).filter(is_new).cloned().collect()
     }
 
+    /// The objects in force that are not as they were in files that are whole by themselves: policies that are otherwise, or gone,
+    /// and all others that are gone.
+    fn withdrawn(&self, whole: &Read, now: Instant) -> Vec<Object> {
+        let Some(seen) = &self.seen else { return Vec::new() };
+        let files: HashSet<&Path> = self.settling.whole_files(now).map(|path| &**path).collect();
+        if files.is_empty() {
+            return Vec::new();
+        }
+        let mut there: HashMap<ObjectRef, Vec<&Object>> = HashMap::new();
+        for object in seen.objects() {
+            there.entry(object.reference()).or_default().push(object);
+        }
+        let stands = |object: &Object| match there.get(&object.reference()) {
+            Some(there) if matches!(object, Object::Policy(_)) => {
+                there.iter().any(|one| one.is_identical(object))
+            }
+            there => there.is_some(),
+        };
+        whole.objects_of(&files).filter(|object| !stands(object)).cloned().collect()
+    }
+
     /// Keeps what is refused, for the next start. `loaded` is what [`Source::look`] gave last.
     pub(crate) fn keep(&mut self, loaded: &Loaded) -> Result<(), Box<Rejection>> {
-        let is_known = self.whole.is_some() && self.unknown.is_none();
+        let is_known = self.whole.is_some() && self.before == Before::Known;
         let Some(kept) = self.kept.as_mut().filter(|_| is_known) else { return Ok(()) };
         kept.write(&loaded.snapshot.memory()).map_err(|reason| {
             Box::new(Rejection {
@@ -260,10 +333,26 @@ impl Source {
     }
 }
 
+const UNHEARD: &str = "its file was written while nobody could hear whether its writer closed it, so it may be half-written; in 30 s \
+    it counts as it is";
+const UNHEARD_FIX: &str = "wait, or delete the file if all of it is to be gone";
+const SILENT: &str = "its file says nothing any more, and an emptied file deletes nothing";
+const SILENT_FIX: &str = "delete the file if what it held is to be gone, or write what it is to say";
+
+/// What was kept cannot be used.
+fn lost(kept: &Path, reason: &str) -> Rejection {
+    Rejection {
+        reason: reason.to_owned(),
+        fix: "restore the data directory, or see to it that nothing is malformed or empty: after 30 s it is written anew"
+            .to_owned(),
+        ..about(kept)
+    }
+}
+
 fn restless(directory: &Path) -> Rejection {
     Rejection {
         reason:
-            "something here is written all the time; until it is still, what is permitted stays as it was"
+            "something here is written all the time; until it is still, nothing more is permitted than before"
                 .to_owned(),
         fix: "write files beside the directory and rename them into it".to_owned(),
         ..about(directory)

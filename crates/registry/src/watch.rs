@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::debounce::{Change, Pending};
 use crate::files;
+use crate::kept::Keeping;
 use crate::load::Loaded;
 use crate::source::{self, Source};
 
@@ -45,12 +46,15 @@ impl Drop for Watching {
 /// [`MAX_START`] later where files are being written; later ones are published when they differ. Reading happens on a thread of
 /// its own.
 ///
-/// `kept` is the file in which what is refused is kept over restarts; without one, what something malformed at the start forbade
-/// before is not known, and not in force.
+/// `kept` is where what is refused is kept over restarts; without it, what something malformed at the start forbade before is not
+/// known, and not in force.
 ///
 /// # Errors
 /// When the thread cannot be started.
-pub fn watch(directory: &Path, kept: Option<&Path>) -> io::Result<(watch::Receiver<Arc<Loaded>>, Watching)> {
+pub fn watch(
+    directory: &Path,
+    kept: Option<Keeping>,
+) -> io::Result<(watch::Receiver<Arc<Loaded>>, Watching)> {
     let (tell, heard) = mpsc::channel();
     // Watched before it is read, so that no change falls in between.
     let events = Events::of(directory, &tell);
@@ -63,10 +67,10 @@ pub fn watch(directory: &Path, kept: Option<&Path>) -> io::Result<(watch::Receiv
         source: Source::new(directory, kept),
         publish,
     };
-    watcher.start();
+    let due = watcher.start();
     // What was published until now is the first configuration, not a change.
     let current = watcher.publish.subscribe();
-    thread::Builder::new().name("vidimus-registry".to_owned()).spawn(|| watcher.run())?;
+    thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || watcher.run(due))?;
     Ok((current, Watching { stop: tell }))
 }
 
@@ -120,25 +124,25 @@ struct Thread {
 }
 
 impl Thread {
-    /// Looks until the directory is whole. Events wait in their queue meanwhile.
-    fn start(&mut self) {
+    /// Looks until the directory is whole. Events wait in their queue meanwhile. Gives when to look again although nothing changes.
+    fn start(&mut self) -> Option<Instant> {
         let begun = Instant::now();
         loop {
             let due = self.refresh(None, &BTreeSet::new());
             let now = Instant::now();
             if self.source.has_begun() || now.duration_since(begun) >= MAX_START {
-                return;
+                return due;
             }
             let due = due.unwrap_or(now).min(begun + MAX_START);
             thread::sleep(due.saturating_duration_since(now).min(LOOK_AGAIN));
         }
     }
 
-    fn run(mut self) {
+    fn run(mut self, mut whole: Option<Instant>) {
         self.keep();
         let mut pending = Pending::default();
-        // When to look although nothing was heard, and when to look because what is there may be whole then.
-        let (mut look, mut whole) = (Instant::now() + LOOK_AGAIN, None);
+        // When to look although nothing was heard; `whole` is when to look because what is there may be whole, or certain, then.
+        let mut look = Instant::now() + LOOK_AGAIN;
         // After a refresh comes a pause of the same length, so that a storm of changes leaves half of a core to the calls.
         let mut not_before = Instant::now();
         loop {
@@ -163,7 +167,7 @@ impl Thread {
                     } else {
                         false
                     };
-                    if read && whole.is_none() {
+                    if read && self.source.is_whole() {
                         self.keep();
                     }
                     self.rearm();
@@ -186,7 +190,7 @@ impl Thread {
     }
 
     /// Reads and publishes the directory. `changed` are the files that did, if nothing else has; `placed` those that were put there
-    /// whole. Gives when to look again, where the directory is not whole.
+    /// whole. Gives when to look again, where the directory is not whole, or in doubt.
     fn refresh(
         &mut self,
         changed: Option<&BTreeSet<PathBuf>>,

@@ -8,4 +8,5 @@ pub mod demo;
 pub mod identity;
 pub mod policy;
 pub mod quantity;
+mod refusals;
 pub mod serve;

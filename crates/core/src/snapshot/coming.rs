@@ -6,10 +6,13 @@ use std::sync::Arc;
 use super::{Made, Snapshot};
 use crate::resource::{Object, ObjectKey};
 
-/// Quarantines those of `objects` that are quarantined in `coming`.
-pub(super) fn quarantine(objects: &mut [Object], coming: &[Object]) {
-    let quarantined: HashSet<ObjectKey> =
-        coming.iter().filter(|object| is_quarantined(object)).map(ObjectKey::of).collect();
+/// Whom `coming` quarantines.
+pub(super) fn quarantined(coming: &[Object]) -> impl Iterator<Item = ObjectKey> {
+    coming.iter().filter(|object| is_quarantined(object)).map(ObjectKey::of)
+}
+
+/// Quarantines those of `objects` that are `quarantined` elsewhere.
+pub(super) fn quarantine(objects: &mut [Object], quarantined: &HashSet<ObjectKey>) {
     if quarantined.is_empty() {
         return;
     }
@@ -22,7 +25,7 @@ pub(super) fn quarantine(objects: &mut [Object], coming: &[Object]) {
     }
 }
 
-fn is_quarantined(object: &Object) -> bool {
+pub(super) fn is_quarantined(object: &Object) -> bool {
     match object {
         Object::Agent(agent) => agent.quarantined,
         Object::Service(service) => service.quarantined,
@@ -30,14 +33,18 @@ fn is_quarantined(object: &Object) -> bool {
     }
 }
 
-/// The policies of `coming` that are not in force, compiled. What is malformed is left out without a word: it is said when it is whole.
-pub(super) fn compiled(last: &Snapshot, mut coming: Vec<Object>, in_force: &Snapshot) -> Vec<(Object, Made)> {
+/// The policies of `coming`, compiled. What is malformed is left out without a word: it is said when it is whole.
+pub(super) fn compiled(last: &Snapshot, mut coming: Vec<Object>) -> Vec<(Object, Made)> {
     coming.retain(|object| matches!(object, Object::Policy(_)));
     let made = last.make(&coming);
-    let good = coming.into_iter().zip(made).filter_map(|(object, made)| Some((object, made.ok()?)));
+    coming.into_iter().zip(made).filter_map(|(object, made)| Some((object, made.ok()?))).collect()
+}
+
+/// Those of `coming` that are not in force.
+pub(super) fn beside(coming: Vec<(Object, Made)>, in_force: &Snapshot) -> Vec<(Object, Made)> {
     let is_new = |(object, made): &(Object, Made)| {
         let there = in_force.places.get(&ObjectKey::of(object));
         there.and_then(|place| in_force.made.get(*place)).is_none_or(|there| there.digest != made.digest)
     };
-    good.filter(is_new).collect()
+    coming.into_iter().filter(is_new).collect()
 }

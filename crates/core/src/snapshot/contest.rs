@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::refusing::{self, Refusing};
+use super::doubt::Doubts;
+use super::refusing::{self, Held, Refusing};
+use super::withdrawn::Withdrawn;
 use super::world::World;
 use super::{Made, Places, Snapshot, reject};
 use crate::resource::{Identity, Object, ObjectKey, Rejection};
@@ -23,25 +25,42 @@ pub(super) struct Contest {
 pub(super) type Names = HashMap<ObjectKey, BTreeSet<String>>;
 
 impl Contest {
-    /// Decides which of the `good` objects are in force: those whose name no other object has, be it malformed or held from `last`.
-    pub(super) fn of(last: &Snapshot, good: Vec<(Object, Made)>, rejected: &mut Vec<Rejection>) -> Self {
+    /// Decides which of the `good` objects are in force: those whose name no other object has, be it malformed or held from `last`,
+    /// and that are not `withdrawn`.
+    pub(super) fn of(
+        last: &Snapshot,
+        good: Vec<(Object, Made)>,
+        rejected: &mut Vec<Rejection>,
+        (doubts, withdrawn): (&Doubts<'_>, &Withdrawn),
+    ) -> Self {
         let (places, mut contested) = places(&good);
         let malformed = rejected.iter().filter_map(|fault| fault.object.reference());
         contested.extend(malformed.map(ObjectKey::of_reference).filter(|key| places.contains_key(key)));
-        let mut refusing = refusing::held(last, &good, &places, rejected);
-        let held = refusing.iter().map(Refusing::key);
-        contested.extend(held.filter(|key| places.contains_key(key)));
-        if contested.is_empty() {
+        let held = Held::of(last, (&good, &places), rejected, doubts);
+        contested.extend(held.names().filter(|key| places.contains_key(key)));
+        let Held { hidden: mut refusing, doubted } = held;
+        let mut doubted: Vec<Refusing> = doubted
+            .into_iter()
+            .map(|(one, doubt)| {
+                rejected.push(reject::doubted(&one.object, doubt));
+                one
+            })
+            .collect();
+        if contested.is_empty() && withdrawn.is_empty() {
             refusing::report(&refusing, rejected);
             let (objects, made) = good.into_iter().unzip();
+            refusing.append(&mut doubted);
             return Self { objects, made, places, refusing, ..Self::default() };
         }
         refusing.iter_mut().for_each(|one| one.contested |= contested.contains(&one.key()));
         let mut contest = Self::default();
+        let mut beside = doubted;
         for (object, made) in good {
             let key = ObjectKey::of(&object);
             if contested.contains(&key) {
                 refusing.push(Refusing::of(&object, &made, true));
+            } else if withdrawn.holds(&key) {
+                beside.push(Refusing::of(&object, &made, false));
             } else {
                 contest.places.insert(key, contest.objects.len());
                 contest.objects.push(object);
@@ -51,6 +70,8 @@ impl Contest {
         refusing.sort_by(|a, b| (&a.object, a.digest, &a.origin).cmp(&(&b.object, b.digest, &b.origin)));
         contest.refusing = refusing;
         contest.contested = contest.report(&contested, rejected);
+        // Of these it is said why already, or nothing is to be said.
+        contest.refusing.append(&mut beside);
         contest
     }
 

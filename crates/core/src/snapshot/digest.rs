@@ -1,10 +1,11 @@
 //! The digest of a configuration.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::resource::Object;
+use crate::resource::{Object, ObjectKey};
 
 /// SHA-256.
 pub(crate) type Digest = [u8; 32];
@@ -29,6 +30,14 @@ pub(crate) fn of_object(object: &Object) -> Digest {
 /// The digest of what an object refuses that is not in force, given the object's own.
 pub(crate) fn of_refusing(object: Digest) -> Digest {
     Sha256::new().chain_update("refusing ").chain_update(object).finalize().into()
+}
+
+/// The digest of a policy of which only these permits are left.
+pub(crate) fn of_withdrawn(policy: &ObjectKey, standing: &BTreeSet<String>) -> Digest {
+    let mut text = Hashed(Sha256::new());
+    // Hashing never fails, and so writing does not.
+    let _ = write!(text, "withdrawn {policy:?} {standing:?}");
+    text.0.finalize().into()
 }
 
 /// Stands for a configuration in which everything is refused.

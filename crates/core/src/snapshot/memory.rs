@@ -1,6 +1,7 @@
 //! What a snapshot refuses, as it is kept over restarts: enough to hold it when something cannot be read at the next start. Nothing of
 //! it ever permits: it is only what [`Snapshot::next`] compares with.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,8 +16,11 @@ use crate::resource::identity::{IdentitySpec, OidcSpec, ServiceAccountSpec};
 use crate::resource::policy::Scope;
 use crate::resource::{Identity, Kind, Meta, ObjectRef, Origin, Policy};
 
+/// An object by kind, namespace and name, its place, and its digest in hex.
+type Name = ((String, Arc<str>, Arc<str>), Place, String);
+
 /// The form of what is kept; another one is not understood.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What a snapshot refuses, to be written down.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +59,8 @@ struct Remembered {
     digest: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     contested: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    quarantined: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     policy: Option<RememberedPolicy>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -70,7 +76,7 @@ struct RememberedPolicy {
     cedar: Arc<str>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 enum Place {
     File(String),
@@ -87,19 +93,27 @@ impl Snapshot {
         Memory { version: VERSION, objects: in_force.chain(beside).collect() }
     }
 
-    /// What to build the first snapshot after a restart on. It has no objects and permits nothing itself.
+    /// This snapshot, as one to build the next on that was refused what `memory` says too: the first one after a restart is built
+    /// once to see what is there, and a second time on this, where something is not there any more as it was. `None` where
+    /// everything is.
+    ///
+    /// It is for [`Snapshot::next`] only, and decides nothing itself.
     ///
     /// # Errors
-    /// When something of it is not as it was written.
-    pub fn remembering(memory: &Memory) -> Result<Self, Forgotten> {
+    /// When something of `memory` is not as it was written.
+    pub fn remembering(&self, memory: &Memory) -> Result<Option<Self>, Forgotten> {
         if memory.version != VERSION {
             return Err(Forgotten::Version(memory.version));
         }
-        let policies: Vec<Option<Arc<Policy>>> = memory.objects.iter().map(Remembered::policy).collect();
+        let missing = self.missing(memory);
+        if missing.is_empty() {
+            return Ok(None);
+        }
+        let policies: Vec<Option<Arc<Policy>>> = missing.iter().map(|one| one.policy()).collect();
         let texts: Vec<&Arc<Policy>> = policies.iter().flatten().collect();
         let mut compiled = compile::compile_all(&texts).into_iter();
-        let mut refusing = Vec::with_capacity(memory.objects.len());
-        for (one, policy) in memory.objects.iter().zip(&policies) {
+        let mut refusing = self.refusing.clone();
+        for (one, policy) in missing.into_iter().zip(&policies) {
             let compiled = match policy {
                 Some(policy) => {
                     let compiled = compiled.next().ok_or_else(|| one.malformed("it was not compiled"))?;
@@ -110,17 +124,42 @@ impl Snapshot {
             };
             refusing.push(one.refusing(compiled)?);
         }
-        Ok(Self { refusing, ..Self::default() })
+        Ok(Some(Self {
+            objects: self.objects.clone(),
+            made: self.made.clone(),
+            places: self.places.clone(),
+            refusing,
+            ..Self::default()
+        }))
+    }
+
+    /// What was remembered and is not here as it was, at its place.
+    fn missing<'a>(&self, memory: &'a Memory) -> Vec<&'a Remembered> {
+        let in_force = self.objects.iter().zip(&self.made);
+        let in_force =
+            in_force.map(|(object, made)| (object.reference(), &object.meta().origin, made.digest));
+        let beside = self.refusing.iter().map(|one| (one.object.clone(), &one.origin, one.digest));
+        let mut here: HashMap<Name, usize> = HashMap::with_capacity(self.objects.len());
+        for (object, origin, digest) in in_force.chain(beside) {
+            let name = (object.kind.as_str().to_owned(), object.namespace, object.name);
+            *here.entry((name, Place::of(origin), hex(digest))).or_default() += 1;
+        }
+        let is_missing = |one: &&Remembered| {
+            let name = (one.kind.clone(), one.namespace.clone(), one.name.clone());
+            match here.get_mut(&(name, one.place.clone(), one.digest.clone())) {
+                Some(left) if *left > 0 => {
+                    *left -= 1;
+                    false
+                }
+                _ => true,
+            }
+        };
+        memory.objects.iter().filter(is_missing).collect()
     }
 }
 
 impl Remembered {
     fn of(refusing: &Refusing) -> Self {
-        let mut digest = String::with_capacity(64);
-        for byte in refusing.digest {
-            // Writing to a string does not fail.
-            let _ = write!(digest, "{byte:02x}");
-        }
         let ObjectRef { kind, namespace, name, generation } = &refusing.object;
         // A policy that only permits has nothing to hold but its name.
         let forbidding = refusing.policy.as_ref().filter(|(_, compiled)| compiled.has_forbids());
@@ -134,8 +173,9 @@ impl Remembered {
             namespace: namespace.clone(),
             name: name.clone(),
             place: Place::of(&refusing.origin),
-            digest,
+            digest: hex(refusing.digest),
             contested: refusing.contested,
+            quarantined: refusing.quarantined,
             generation: *generation,
             policy: forbidding.map(policy),
             identities: refusing.identities.iter().map(identity_spec).collect(),
@@ -165,6 +205,7 @@ impl Remembered {
             policy,
             identities: identities.ok_or_else(|| self.malformed("not an identity"))?,
             contested: self.contested,
+            quarantined: self.quarantined,
         })
     }
 
@@ -226,6 +267,15 @@ fn identity(spec: &IdentitySpec) -> Option<Identity> {
         }),
         _ => None,
     }
+}
+
+fn hex(digest: Digest) -> String {
+    let mut text = String::with_capacity(2 * digest.len());
+    for byte in digest {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn digest(hex: &str) -> Option<Digest> {

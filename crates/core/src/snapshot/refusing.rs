@@ -4,14 +4,17 @@
 //! An object is known here by its name *and* its place. What was deleted on purpose is gone; what may be hidden by a fault is held
 //! until the fault is corrected, or until the object is good at its place, or is found elsewhere as it was.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use cedar_policy::Effect;
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
+use super::coming::is_quarantined;
 use super::compile::Compiled;
 use super::digest::Digest;
+use super::doubt::{Doubt, Doubts};
 use super::{Made, Places, Snapshot, reject};
 use crate::decide::statement::Statement;
 use crate::resource::{Identity, Kind, Object, ObjectKey, ObjectRef, Origin, Policy, Rejection, Subject};
@@ -63,6 +66,8 @@ pub(super) struct Refusing {
     pub(super) identities: Vec<Identity>,
     /// Whether another object has, or had, its name.
     pub(super) contested: bool,
+    /// Whether it is an agent or a service in quarantine.
+    pub(super) quarantined: bool,
 }
 
 impl Refusing {
@@ -83,7 +88,13 @@ impl Refusing {
             policy,
             identities,
             contested,
+            quarantined: is_quarantined(object),
         }
+    }
+
+    /// So that no order of the objects shows.
+    pub(super) fn in_order(&self, other: &Self) -> Ordering {
+        (&self.object, &self.origin, self.digest).cmp(&(&other.object, &other.origin, other.digest))
     }
 
     pub(super) fn key(&self) -> ObjectKey {
@@ -96,7 +107,7 @@ impl Refusing {
     }
 
     /// Whether it would refuse anything if its name were not used by another object.
-    fn refuses(&self) -> bool {
+    pub(super) fn refuses(&self) -> bool {
         self.contested || !self.identities.is_empty() || self.forbids().next().is_some()
     }
 }
@@ -129,45 +140,75 @@ fn version_id(id: &str, digest: &Digest) -> String {
     text
 }
 
-/// The objects of `last` that are missing among the `good` ones of now, and may be so only because of what is `rejected`.
-pub(super) fn held(
-    last: &Snapshot,
-    good: &[(Object, Made)],
-    places: &Places,
-    rejected: &[Rejection],
-) -> Vec<Refusing> {
-    // What is gone from sources in which nothing is malformed was deleted.
-    if rejected.is_empty() {
-        return Vec::new();
+/// What is held of the last snapshot.
+#[derive(Default)]
+pub(super) struct Held<'a> {
+    /// What may be hidden by a fault: all that it refused, and its name.
+    pub(super) hidden: Vec<Refusing>,
+    /// What may be missing because its place does not say all that is meant: what it refused.
+    pub(super) doubted: Vec<(Refusing, &'a Doubt)>,
+}
+
+impl<'a> Held<'a> {
+    /// The objects of `last` that are missing among the `good` ones of now, and may be so only because of what is `rejected`, or
+    /// because it is in doubt.
+    pub(super) fn of(
+        last: &Snapshot,
+        (good, places): (&[(Object, Made)], &Places),
+        rejected: &[Rejection],
+        doubts: &Doubts<'a>,
+    ) -> Self {
+        // What is gone from sources in which nothing is malformed was deleted.
+        if rejected.is_empty() && doubts.is_empty() {
+            return Self::default();
+        }
+        let mut held = Self::default();
+        let Gone { missing, changed } = Gone::of(last, good, places);
+        for one in missing {
+            let now = places.get(&one.key()).and_then(|place| good.get(*place));
+            let moved = now.is_some_and(|(_, made)| made.digest == one.digest);
+            // Even what refuses nothing has its name, which something else may claim later.
+            if rejected.iter().any(|fault| may_hide(fault, &one, moved)) {
+                held.hidden.push(one);
+            } else if one.contested || !moved {
+                held.doubted.extend(doubts.kept(one));
+            }
+        }
+        for one in changed {
+            if rejected.iter().any(|fault| may_be(fault, &one)) {
+                held.hidden.push(one);
+            } else {
+                held.doubted.extend(doubts.kept(one));
+            }
+        }
+        // Where it was in its file is not where it is.
+        held.all_mut().for_each(|one| one.origin = one.origin.whole());
+        held.hidden.sort_by(Refusing::in_order);
+        held.doubted.sort_by(|(one, _), (other, _)| one.in_order(other));
+        held
     }
-    let Gone { missing, changed } = Gone::of(last, good, places);
-    let missing = missing.into_iter().filter(|one| {
-        let now = places.get(&one.key()).and_then(|place| good.get(*place));
-        let moved = now.is_some_and(|(_, made)| made.digest == one.digest);
-        (one.refuses() || now.is_some()) && rejected.iter().any(|fault| may_hide(fault, one, moved))
-    });
-    let changed = changed.into_iter().filter(|one| rejected.iter().any(|fault| may_be(fault, one)));
-    let mut held: Vec<Refusing> = missing.chain(changed).collect();
-    // Where it was in its file is not where it is.
-    held.iter_mut().for_each(|one| one.origin = one.origin.whole());
-    held.sort_by(|a, b| (&a.object, &a.origin, a.digest).cmp(&(&b.object, &b.origin, b.digest)));
-    held
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Refusing> {
+        self.hidden.iter_mut().chain(self.doubted.iter_mut().map(|(one, _)| one))
+    }
+
+    /// The names that are not free for others.
+    pub(super) fn names(&self) -> impl Iterator<Item = ObjectKey> {
+        let doubted = self.doubted.iter().map(|(one, _)| one).filter(|one| one.contested);
+        self.hidden.iter().chain(doubted).map(Refusing::key)
+    }
 }
 
 /// Whether an object may be missing at its place because of a fault.
 ///
-/// A fault at its place may have swallowed it. One elsewhere may be the object itself, moved and malformed in one step: where the
-/// fault is of something of which not even the kind is known, or of an object of its kind. But what is good elsewhere, says the
-/// same, and was the only one of its name, was `moved`.
+/// A fault at its place may have swallowed it. One elsewhere may be the object itself, moved and malformed in one step, whatever
+/// kind it says that it is: what is malformed is not believed about that. But what is good elsewhere, says the same, and was the
+/// only one of its name, was `moved`.
 fn may_hide(fault: &Rejection, one: &Refusing, moved: bool) -> bool {
     if fault.origin.may_hide(&one.origin) {
         return true;
     }
-    let same_kind = match &fault.object {
-        Subject::Object(object) => object.kind == one.object.kind,
-        Subject::Document(_) | Subject::Source => true,
-    };
-    same_kind && fault.origin.is_same_source(&one.origin) && (one.contested || !moved)
+    fault.origin.is_same_source(&one.origin) && (one.contested || !moved)
 }
 
 /// Whether what could not be read, or is malformed, may be a policy.
@@ -181,7 +222,8 @@ pub(super) fn may_be_a_policy(fault: &Rejection) -> bool {
 /// Whether a fault may be the object itself, where one of its name is good at its place: then both are there.
 fn may_be(fault: &Rejection, one: &Refusing) -> bool {
     let names_it = match &fault.object {
-        Subject::Object(object) => object.is_same_object(&one.object),
+        // Whatever kind it says that it is.
+        Subject::Object(object) => object.namespace == one.object.namespace && object.name == one.object.name,
         Subject::Document(_) | Subject::Source => true,
     };
     names_it && fault.origin.may_hide(&one.origin)
@@ -231,9 +273,9 @@ fn take(
     found.map(|place| there.swap_remove(place)).is_some()
 }
 
-/// Says of each that is held that it is: in what is said of it already, or by itself.
+/// Says of each that is held, and refuses something, that it is: in what is said of it already, or by itself.
 pub(super) fn report(held: &[Refusing], rejected: &mut Vec<Rejection>) {
-    for one in held {
+    for one in held.iter().filter(|one| one.refuses()) {
         let stays = match one.object.kind {
             Kind::Policy => "what it forbade while it was good stays forbidden",
             _ => "its name and its identities stay refused",

@@ -6,6 +6,7 @@ use cedar_policy::EntityUid;
 
 use super::builtin::QUARANTINE_ID;
 use super::compile::Problem;
+use super::doubt::Doubt;
 use crate::decide::membership::Granting;
 use crate::resource::policy::Scope;
 use crate::resource::{Identity, Kind, Meta, Object, ObjectRef, Origin, Policy, Rejection, Subject};
@@ -67,6 +68,18 @@ pub(super) fn held(object: &ObjectRef, origin: &Origin, stays: &str) -> Rejectio
         value: String::new(),
         reason: format!("it is gone from a source in which something is malformed; {stays}"),
         fix: "correct what is malformed there".to_owned(),
+    }
+}
+
+/// An object is gone, or refuses less, and its place may not say all that is meant.
+pub(super) fn doubted(object: &ObjectRef, doubt: &Doubt) -> Rejection {
+    Rejection {
+        origin: doubt.place.whole(),
+        object: Subject::Object(object.clone()),
+        field: String::new(),
+        value: String::new(),
+        reason: format!("what it refused stays refused: {}", doubt.reason),
+        fix: doubt.fix.to_owned(),
     }
 }
 

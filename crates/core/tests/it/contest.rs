@@ -7,7 +7,7 @@ use vidimus_core::call::{Action, Target};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::policy::Scope;
 use vidimus_core::resource::{Agent, Identity, Kind, Object, Origin, Rejection, Subject};
-use vidimus_core::snapshot::{CLOSED_ID, Configuration, QUARANTINE_ID, Snapshot};
+use vidimus_core::snapshot::{Before, CLOSED_ID, Configuration, Doubt, QUARANTINE_ID, Snapshot};
 
 use crate::generate::{self, Dice};
 use crate::world::{Facts, agent, cluster, policy, provider, server, service};
@@ -334,13 +334,13 @@ fn what_moved_is_not_held_and_what_may_have_moved_is() {
     let (_, misspelt) = Snapshot::build(vec![freeze("2", "nonsense")]);
     let (renamed, _) = good.rebuilt(with(std::slice::from_ref(&everything)), misspelt);
     assert_eq!(pay(&renamed), Some(Code::ForbiddenByPolicy));
-    // What is of another kind hides no policy but in its own file.
+    // What is malformed is not believed about its kind.
     let of_agent = |file: &str| {
         let fault = Subject::Object(Object::Agent(Arc::new(agent("a", "y"))).reference());
         Rejection { object: fault, ..unread(file) }
     };
     let deleted = |file: &str| good.rebuilt(with(std::slice::from_ref(&everything)), vec![of_agent(file)]).0;
-    assert_eq!(pay(&deleted("elsewhere")), None);
+    assert_eq!(pay(&deleted("elsewhere")), Some(Code::ForbiddenByPolicy));
     assert_eq!(pay(&deleted("1")), Some(Code::ForbiddenByPolicy));
 }
 
@@ -358,6 +358,20 @@ fn what_took_the_place_of_a_malformed_object_does_not_replace_it() {
         assert_eq!(!next.claims_on_spiffe("spiffe://t/bot").is_empty(), held, "{fault:?}");
         assert_eq!(next.principal_by_spiffe("spiffe://t/other").is_none(), held, "{fault:?}");
     }
+}
+
+/// Found by the property test of `registry` (seed 1915): what only permitted was malformed, and its name was free for another.
+#[test]
+fn what_is_hidden_keeps_its_name_although_it_refused_nothing() {
+    let (good, _) = Snapshot::build(with(&[policy_in("1", "p", EVERYTHING)]));
+    let (hidden, rejected) = good.rebuilt(with(&[]), vec![unread("1")]);
+    assert_eq!((pay(&hidden), rejected.len()), (Some(Code::NoPermit), 1), "nothing is to be said of it");
+    let other = || with(&[policy_in("2", "p", EVERYTHING)]);
+    let (contested, rejected) = hidden.rebuilt(other(), vec![unread("1")]);
+    assert_eq!(pay(&contested), Some(Code::NoPermit));
+    assert!(rejected.len() > 1, "{rejected:#?}");
+    let (free, rejected) = contested.rebuilt(other(), Vec::new());
+    assert_eq!((pay(&free), rejected.len()), (None, 0));
 }
 
 #[test]
@@ -386,23 +400,42 @@ fn what_is_being_written_may_only_refuse() {
 #[test]
 fn what_is_not_known_refuses_everything_where_a_policy_is_malformed() {
     let everything = || with(&[cluster(EVERYTHING)]);
-    let next = |rejected: Vec<Rejection>, unknown: bool| {
+    let agent = Subject::Object(Object::Agent(Arc::new(agent("a", "y"))).reference());
+    let of_agent = || Rejection { object: agent.clone(), ..unread("1") };
+    let doubt = || vec![Doubt { place: Origin::file("1", 0), reason: "", fix: "" }];
+    let next = |rejected: Vec<Rejection>, doubted: Vec<Doubt>, before: Before| {
         Snapshot::default()
-            .next(Configuration { objects: everything(), rejected, unknown, ..Configuration::default() })
+            .next(Configuration {
+                objects: everything(),
+                rejected,
+                doubted,
+                before,
+                ..Configuration::default()
+            })
             .0
     };
-    for (rejected, unknown, closed) in
-        [(vec![], true, false), (vec![unread("1")], false, false), (vec![unread("1")], true, true)]
-    {
-        let world = next(rejected, unknown);
+    for (rejected, doubted, before, closed) in [
+        (vec![], vec![], Before::Nothing, false),
+        (vec![], doubt(), Before::Nothing, false),
+        (vec![of_agent()], vec![], Before::Nothing, false),
+        (vec![unread("1")], vec![], Before::Nothing, true),
+        (vec![], vec![], Before::Lost, false),
+        (vec![], doubt(), Before::Lost, true),
+        (vec![of_agent()], vec![], Before::Lost, true),
+        (vec![unread("1")], doubt(), Before::Known, false),
+    ] {
+        let world = next(rejected, doubted, before);
         assert_eq!(world.is_closed(), closed);
         assert_eq!(world.policies().any(|id| **id == *CLOSED_ID), closed);
         assert_eq!(pay(&world), closed.then_some(Code::ForbiddenByPolicy));
     }
     let mut objects = everything();
     objects.push(policy_in("1", "p", "nonsense"));
-    let (world, _) =
-        Snapshot::default().next(Configuration { objects, unknown: true, ..Configuration::default() });
+    let (world, _) = Snapshot::default().next(Configuration {
+        objects,
+        before: Before::Nothing,
+        ..Configuration::default()
+    });
     assert!(world.is_closed());
 }
 
@@ -413,7 +446,8 @@ fn what_is_refused_is_remembered() {
     let (good, _) = Snapshot::build(objects);
     let memory = serde_json::to_string(&good.memory()).unwrap();
     let memory = serde_json::from_str(&memory).unwrap();
-    let base = Snapshot::remembering(&memory).unwrap();
+    assert!(good.remembering(&memory).unwrap().is_none(), "all of it is there");
+    let base = Snapshot::default().remembering(&memory).unwrap().unwrap();
     assert_eq!(base.objects().len(), 0);
     let rest = || with(&[policy_in("z", "all", EVERYTHING)]);
     let (held, _) = base.rebuilt(rest(), vec![unread("1")]);
@@ -425,6 +459,108 @@ fn what_is_refused_is_remembered() {
         *by_kind.entry(object.kind().as_str()).or_default() += 1;
     }
     assert_eq!(by_kind.values().sum::<usize>(), 4);
+}
+
+/// What a place in doubt refused stays refused, and what is there now is in force beside it.
+#[test]
+fn what_is_in_doubt_keeps_what_it_refused_and_no_name() {
+    let everything = policy_in("z", "everything", EVERYTHING);
+    let freeze = policy_in("1", "p", PAY);
+    let quarantined = |file: &str, quarantined: bool| {
+        let identities = vec![Identity::Spiffe("spiffe://t/q".into())];
+        in_file(file, Object::Agent(Arc::new(Agent { quarantined, identities, ..agent("a", "q") })))
+    };
+    let doubt = |file: &str| Doubt { place: Origin::file(file, 0), reason: "it is empty", fix: "remove it" };
+    let next = |last: &Snapshot, objects: Vec<Object>, doubted: &str| {
+        let doubted = vec![doubt(doubted)];
+        last.next(Configuration { objects, doubted, ..Configuration::default() })
+    };
+    let (good, _) = Snapshot::build(with(&[everything.clone(), freeze, quarantined("2", true)]));
+    let memory = good.memory();
+    let (first, _) = Snapshot::build(with(std::slice::from_ref(&everything)));
+    let remembered = first.remembering(&memory).unwrap().unwrap();
+    for last in [&good, &remembered] {
+        let (held, rejected) = next(last, with(std::slice::from_ref(&everything)), "1");
+        assert_eq!(pay(&held), Some(Code::ForbiddenByPolicy));
+        assert_eq!((rejected.len(), rejected[0].object.to_string()), (1, "Policy t/p".to_owned()));
+        assert!(rejected[0].reason.contains("it is empty"), "{rejected:#?}");
+        // It stays so, and what takes its name meanwhile is in force.
+        let permit = policy_in("1", "p", r#"permit (principal, action == Action::"getPrompt", resource);"#);
+        let (held, rejected) = next(&held, with(&[everything.clone(), permit.clone()]), "1");
+        assert_eq!((pay(&held), rejected.len()), (Some(Code::ForbiddenByPolicy), 1));
+        assert!(held.policies().any(|id| **id == *"t/p"), "{:?}", held.policies().collect::<Vec<_>>());
+        let (gone, rejected) = held.rebuilt(with(&[everything.clone(), permit]), Vec::new());
+        assert_eq!((pay(&gone), rejected.len()), (None, 0));
+        // Another place, or the same object elsewhere, is in no doubt.
+        assert_eq!(pay(&next(last, with(std::slice::from_ref(&everything)), "3").0), None);
+        let moved = with(&[everything.clone(), policy_in("3", "p", PAY)]);
+        assert_eq!(next(last, moved, "1").1.len(), 0);
+        // Who was quarantined is.
+        let released = with(&[everything.clone(), quarantined("2", false)]);
+        let (held, _) = next(last, released.clone(), "2");
+        assert!(held.agent("a/q").unwrap().quarantined);
+        assert!(next(&held, released.clone(), "2").0.agent("a/q").unwrap().quarantined);
+        assert!(!next(&held, released.clone(), "1").0.agent("a/q").unwrap().quarantined);
+    }
+    // An identity that nobody else claimed may be claimed, one that was contested stays so.
+    let bots = [agent_in("1", "one", "spiffe://t/bot"), agent_in("2", "two", "spiffe://t/bot")];
+    let (both, _) = Snapshot::build(bots.to_vec());
+    let (held, _) = next(&both, bots[1..].to_vec(), "1");
+    assert!(held.principal_by_spiffe("spiffe://t/bot").is_none());
+    let (alone, _) = Snapshot::build(bots[..1].to_vec());
+    let (renamed, rejected) = next(&alone, bots[1..].to_vec(), "1");
+    assert!(renamed.principal_by_spiffe("spiffe://t/bot").is_some() && rejected.is_empty());
+    // So does a contested name.
+    let (both, _) =
+        Snapshot::build(with(&[policy_in("1", "p", EVERYTHING), policy_in("2", "p", EVERYTHING)]));
+    let (held, _) = next(&both, with(&[policy_in("2", "p", EVERYTHING)]), "1");
+    assert_eq!(pay(&held), Some(Code::NoPermit));
+}
+
+#[test]
+fn what_is_withdrawn_permits_nothing_and_frees_no_name() {
+    let permit = |tool: &str| {
+        format!(r#"permit (principal, action == Action::"invokeTool", resource == Tool::"a/s/{tool}");"#)
+    };
+    let [refund, pay_too] = ["refund", "pay"].map(permit);
+    let policy = |text: &str| policy_in("1", "p", text);
+    let before =
+        policy(&format!("{refund} {pay_too} forbid (principal, action == Action::\"getPrompt\", resource);"));
+    let (last, _) = Snapshot::build(with(std::slice::from_ref(&before)));
+    assert_eq!(pay(&last), None);
+    let next = |last: &Snapshot, withdrawn: Vec<Object>, coming: Vec<Object>| {
+        let objects = with(std::slice::from_ref(&before));
+        let (next, rejected) =
+            last.next(Configuration { objects, withdrawn, coming, ..Configuration::default() });
+        assert_eq!(rejected, []);
+        next
+    };
+    for (coming, code, policies) in [
+        (None, Some(Code::NoPermit), 2),
+        (Some(policy("nonsense")), Some(Code::NoPermit), 2),
+        (Some(policy(&refund)), Some(Code::NoPermit), 3),
+        // The same in other words is another one; the same word for word stays, and nothing is added.
+        (Some(policy(&format!("{pay_too} {EVERYTHING}"))), None, 3),
+        (Some(before.clone()), None, 4),
+    ] {
+        let withdrawn = next(&last, vec![before.clone()], coming.into_iter().collect());
+        assert_eq!((pay(&withdrawn), withdrawn.policies().count()), (code, policies));
+        assert_ne!(withdrawn.digest(), last.digest());
+        // As it was, when it is there again.
+        let again = next(&withdrawn, Vec::new(), Vec::new());
+        assert_eq!((pay(&again), again.digest()), (None, last.digest()));
+    }
+    // An agent is not used, and its identity is nobody else's.
+    let bots = [agent_in("1", "one", "spiffe://t/bot"), agent_in("2", "two", "spiffe://t/two")];
+    let (last, _) = Snapshot::build(bots.to_vec());
+    let configuration =
+        Configuration { objects: bots.to_vec(), withdrawn: bots[..1].to_vec(), ..Configuration::default() };
+    let (withdrawn, rejected) = last.next(configuration);
+    assert!(rejected.is_empty() && withdrawn.agent("a/one").is_none() && withdrawn.agent("a/two").is_some());
+    assert!(!withdrawn.claims_on_spiffe("spiffe://t/bot").is_empty());
+    let (again, _) = withdrawn.rebuilt(bots.to_vec(), Vec::new());
+    assert_eq!(again.digest(), last.digest());
+    assert!(again.principal_by_spiffe("spiffe://t/bot").is_some());
 }
 
 /// A copy of a directory inside itself, or one identity given to all: what is said of each must not grow with how many there are.

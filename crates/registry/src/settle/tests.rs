@@ -31,6 +31,20 @@ impl Folder {
         self.settling.note(&self.path(file), change, self.at(ms));
     }
 
+    /// The files that are whole by themselves.
+    fn whole(&self, ms: u64) -> Vec<String> {
+        let whole = self.settling.whole_files(self.at(ms));
+        let names = whole.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+        names.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The files in doubt.
+    fn in_doubt(&self) -> Vec<String> {
+        let names =
+            self.settling.in_doubt().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+        names.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     /// `None` when it is whole, else when it is to be looked at again.
     fn see(&mut self, placed: &[&str], heard: bool, ms: u64) -> Option<u64> {
         let listing = Arc::new(Listing::of(self.directory.path()).unwrap());
@@ -52,7 +66,14 @@ fn a_directory_is_whole_when_it_has_been_still() {
     seen.write("a.yaml", "other");
     assert_eq!(seen.see(&[], true, 1_000), Some(1_500));
     seen.write("b.yaml", "more");
-    assert_eq!(seen.see(&[], true, 1_499), Some(1_999), "it moved again");
+    assert_eq!(
+        seen.see(&[], true, 1_499),
+        Some(1_500),
+        "it moved again, and one file is whole by itself before"
+    );
+    assert_eq!(seen.whole(1_499), [""; 0]);
+    assert_eq!(seen.see(&[], true, 1_500), Some(1_999));
+    assert_eq!(seen.whole(1_500), ["a.yaml"]);
     assert_eq!(seen.settling.restless_for(seen.at(1_500)), Duration::from_millis(500));
     assert_eq!(seen.see(&[], true, 1_999), None);
     assert_eq!(seen.settling.restless_for(seen.at(3_000)), Duration::ZERO);
@@ -119,4 +140,57 @@ fn what_is_old_enough_at_the_start_is_whole() {
     assert!(seen.settling.whole.is_none(), "just written");
     seen.settling.see_first(&listing, now + Duration::from_secs(1));
     assert_eq!(seen.see(&[], true, 0), None);
+}
+
+#[test]
+fn a_file_is_whole_by_itself_while_others_are_written() {
+    let mut seen = Folder::new(&["a.yaml", "b.yaml", "c.yaml", "d.yaml"]);
+    seen.see(&[], true, 0);
+    assert_eq!(seen.see(&[], true, 500), None);
+    seen.write("a.yaml", "other");
+    seen.write("b.yaml", "other");
+    seen.note("b.yaml", Change::Writing, 1_000);
+    std::fs::remove_file(seen.path("c.yaml")).unwrap();
+    seen.write("d.yaml", "other");
+    assert_eq!(seen.see(&["d.yaml"], true, 1_000), Some(1_500));
+    assert_eq!(seen.whole(1_000), ["d.yaml"], "what was put there is");
+    seen.write("b.yaml", "another");
+    assert_eq!(seen.see(&[], true, 1_500), Some(31_000), "nobody knows when the other is closed");
+    assert_eq!(seen.whole(1_500), ["a.yaml", "c.yaml", "d.yaml"]);
+    // Written again, it is not; nor what was put there and then written.
+    seen.write("a.yaml", "once more");
+    seen.write("d.yaml", "once more");
+    assert_eq!(seen.see(&[], true, 1_600), Some(2_100));
+    assert_eq!(seen.whole(1_600), ["c.yaml"]);
+    seen.note("b.yaml", Change::Closed, 2_100);
+    assert_eq!(seen.see(&[], true, 2_100), None);
+    assert_eq!(seen.whole(2_100), [""; 0], "all is");
+}
+
+#[test]
+fn what_was_written_unheard_is_in_doubt_for_a_time() {
+    let mut seen = Folder::new(&["a.yaml", "b.yaml", "c.yaml"]);
+    seen.see(&[], false, 0);
+    assert_eq!(seen.see(&[], false, 2_000), None);
+    assert_eq!(seen.in_doubt(), [""; 0], "nothing was there before");
+    seen.write("a.yaml", "other");
+    seen.write("new.yaml", "new");
+    std::fs::remove_file(seen.path("c.yaml")).unwrap();
+    seen.write(".beside", "other");
+    std::fs::rename(seen.path(".beside"), seen.path("b.yaml")).unwrap();
+    seen.see(&[], false, 3_000);
+    assert_eq!(seen.see(&[], false, 5_000), None);
+    assert_eq!(seen.in_doubt(), ["a.yaml"], "what was put into its place is whole");
+    assert_eq!(seen.settling.next_certain(), Some(seen.at(35_000)));
+    // While something moves, what was in doubt stays so.
+    seen.write("b.yaml", "more");
+    seen.write("a.yaml", "more");
+    seen.see(&[], true, 36_000);
+    assert_eq!(seen.in_doubt(), ["a.yaml"]);
+    assert_eq!(seen.see(&[], true, 36_500), None);
+    assert_eq!(seen.in_doubt(), [""; 0], "its writer was heard");
+    seen.settling.doubt_all(seen.at(40_000));
+    assert_eq!(seen.in_doubt().len(), 3);
+    assert_eq!((seen.see(&[], true, 69_999), seen.in_doubt().len()), (None, 3));
+    assert_eq!((seen.see(&[], true, 70_000), seen.in_doubt().len()), (None, 0));
 }

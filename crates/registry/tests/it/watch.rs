@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch::Receiver;
-use vidimus_registry::{Loaded, watch};
+use vidimus_registry::{KEY_LENGTH, Keeping, Loaded, watch};
 
 use super::{agent, live, write};
 
@@ -173,7 +173,11 @@ async fn what_forbids_is_in_force_at_once_and_goes_when_the_directory_is_whole()
     let forbids = |loaded: &Arc<Loaded>| loaded.snapshot.policies().any(|id| id.contains("/freeze"));
     write(at, "a.yaml", agent("a"));
     let kept = tempfile::tempdir().unwrap();
-    let (mut current, watching) = watch(at, Some(&kept.path().join("refused"))).unwrap();
+    let keeping = || {
+        let (file, count) = (kept.path().join("refused"), kept.path().join("count"));
+        Some(Keeping::new(&file, &count, &[7; KEY_LENGTH]).unwrap())
+    };
+    let (mut current, watching) = watch(at, keeping()).unwrap();
     // A writer that has not finished: what it has forbidden so far is forbidden, and what it has registered is not.
     let mut file = fs::File::create(at.join("p.yaml")).unwrap();
     file.write_all(format!("{}---\n{}", freeze("ns"), agent("b")).as_bytes()).unwrap();
@@ -186,6 +190,10 @@ async fn what_forbids_is_in_force_at_once_and_goes_when_the_directory_is_whole()
     let early = tokio::time::timeout(Duration::from_millis(1_500), current.changed()).await;
     assert!(early.is_err() || forbids(&current.borrow()), "an open file has lost its forbid");
     drop(file);
+    // An emptied file deletes nothing.
+    let says = |loaded: &Arc<Loaded>| loaded.rejections.iter().any(|one| one.reason.contains("emptied"));
+    until(&mut current, "the emptied file", |loaded| forbids(loaded) && says(loaded)).await;
+    fs::remove_file(at.join("p.yaml")).unwrap();
     until(&mut current, "deleted", |loaded| !forbids(loaded)).await;
     // Over a restart at which it cannot be read.
     replace(at, "p.yaml", &freeze("ns"));
@@ -194,7 +202,7 @@ async fn what_forbids_is_in_force_at_once_and_goes_when_the_directory_is_whole()
     drop(watching);
     fs::remove_file(at.join("p.yaml")).unwrap();
     symlink("nowhere", at.join("policies")).unwrap();
-    let (current, _watching) = watch(at, Some(&kept.path().join("refused"))).unwrap();
+    let (current, _watching) = watch(at, keeping()).unwrap();
     assert!(forbids(&current.borrow()), "{:#?}", current.borrow().rejections);
     assert!(current.borrow().not_ready.is_none());
 }

@@ -78,6 +78,8 @@ enum Malformed {
     Unreadable,
     /// Its name can.
     Misspelt,
+    /// It says that it is of another kind.
+    OtherKind,
 }
 
 impl State {
@@ -99,10 +101,29 @@ impl State {
                 1 => *document = Document::of(dice),
                 2 => document.malformed = None,
                 _ if document.known => {
-                    let malformed = [Malformed::Unreadable, Malformed::Misspelt];
+                    let malformed = [Malformed::Unreadable, Malformed::Misspelt, Malformed::OtherKind];
                     document.malformed = Some(*dice.one(&malformed));
                 }
                 _ => {}
+            }
+        }
+        self
+    }
+
+    /// The tools that it permits somebody, if nothing else refuses.
+    pub(super) fn permits(&self) -> BTreeSet<usize> {
+        let good = self.0.iter().filter(|document| document.malformed.is_none());
+        let permits = good.filter_map(|document| match &document.what {
+            What::Policy { permits, .. } => Some(permits),
+            What::Agent { .. } | What::Server => None,
+        });
+        permits.flatten().copied().collect()
+    }
+
+    pub(super) fn without_permits(mut self) -> Self {
+        for document in &mut self.0 {
+            if let What::Policy { permits, .. } = &mut document.what {
+                permits.clear();
             }
         }
         self
@@ -184,6 +205,10 @@ impl Document {
         match self.malformed {
             None => text,
             Some(Malformed::Unreadable) => format!("{text}  bad: [\n"),
+            Some(Malformed::OtherKind) => {
+                let other = if self.kind() == "Agent" { "Policy" } else { "Agent" };
+                text.replace(&format!("kind: {}", self.kind()), &format!("kind: {other}"))
+            }
             Some(Malformed::Misspelt) => text.replace("owner:", "ownr:").replace("permit (", "pemit ("),
         }
     }

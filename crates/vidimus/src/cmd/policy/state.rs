@@ -12,6 +12,7 @@ use vidimus_core::snapshot::{Memory, OnlyRefusing};
 use vidimus_registry::Loaded;
 
 use super::admin_client;
+use crate::cmd::refusals;
 use crate::output;
 
 /// Where the state comes from.
@@ -59,7 +60,7 @@ impl Source {
         fs::read_dir(&self.resources).with_context(|| format!("--resources {}", self.resources.display()))?;
         match &self.admin {
             Some(admin) => self.running(admin),
-            None => Ok(self.started()),
+            None => self.started(),
         }
     }
 
@@ -86,8 +87,8 @@ impl Source {
         Ok(State { loaded, of: format!("the gateway at {admin}") })
     }
 
-    fn started(&self) -> State {
-        let kept = self.data.join("registry").join("refused");
+    fn started(&self) -> anyhow::Result<State> {
+        let kept = refusals::file(&self.data);
         let of = match kept.exists() {
             true => {
                 format!("a gateway that starts with {} and {}", self.resources.display(), self.data.display())
@@ -98,7 +99,8 @@ impl Source {
                 kept.display()
             ),
         };
-        State { loaded: vidimus_registry::as_started(&self.resources, &kept), of }
+        let keeping = refusals::of_reader(&self.data)?;
+        Ok(State { loaded: vidimus_registry::as_started(&self.resources, keeping), of })
     }
 }
 

@@ -1,22 +1,19 @@
 //! Puts the parts together. Startup is a reload from empty; the order is: what exists, who we are, the ledger, the listeners.
 
 use std::fs;
-use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::listener::{self, Listener};
 use vidimus_gateway::{
-    AddressGuard, Gate, KEY_LENGTH, KeepAlive, Limits, Seal, Shared, Telemetry, Upstream, millis,
-    record_count,
+    AddressGuard, Gate, KeepAlive, Limits, Seal, Shared, Telemetry, Upstream, millis, record_count,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, TrustStore};
 use vidimus_ledger::{Durability, Ledger};
@@ -24,7 +21,7 @@ use vidimus_registry::Loaded;
 
 use crate::clock::SystemClock;
 use crate::cmd::check::Counts;
-use crate::cmd::data_directory;
+use crate::cmd::{data_directory, refusals};
 
 use super::bundles::Bundles;
 use super::{DurabilityArg, Serve, admin, issuer_roots, taken, tls};
@@ -49,21 +46,24 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let control =
         Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("vidimus-control").build()?;
     let _inside = control.enter();
-    let kept = serve.data.join("registry").join("refused");
-    let (loaded, _watching) = vidimus_registry::watch(&serve.resources, Some(&kept))
+    // Before the listeners: whoever reaches them may ask `vidimus identity` for a token.
+    let keys = serve.data.join("identity");
+    let identity =
+        LocalIdentity::open(&keys, None, millis(SystemClock.now().wall)).context("the built-in identity")?;
+    let identity = Arc::new(identity);
+    let sealing_key = refusals::sealing_key(&serve.data)?;
+    let keeping = refusals::kept(&serve.data, &sealing_key)?;
+    let (loaded, _watching) = vidimus_registry::watch(&serve.resources, Some(keeping))
         .with_context(|| format!("--resources {}", serve.resources.display()))?;
     taken::log(&loaded.borrow(), "loaded");
     issuer_roots::warn_of_unused(serve, &loaded.borrow().snapshot);
-    // Before the listeners: whoever reaches them may ask `vidimus identity` for a token.
-    let identity = LocalIdentity::open(&serve.data.join("identity"), None, millis(SystemClock.now().wall))
-        .context("the built-in identity")?;
-    let identity = Arc::new(identity);
     let bundles = Bundles::open(&serve.trust_bundle, &identity)?;
     let trust = bundles.store();
     bundles.follow(&control, trust.clone());
     let sockets = Sockets::open(serve)?;
     let plain = sockets.plain.local_addr()?;
-    let (shared, mint) = shared(serve, &loaded.borrow(), (&identity, &trust), plain)?;
+    let seal = Seal::new(&sealing_key)?;
+    let (shared, mint) = shared(serve, &loaded.borrow(), (&identity, &trust, seal), plain)?;
     let shared = Arc::new(shared);
     turn_keys(&control, mint)?;
     let tls =
@@ -122,7 +122,7 @@ impl Sockets {
 fn shared(
     serve: &Serve,
     loaded: &Loaded,
-    (identity, trust): (&Arc<LocalIdentity>, &TrustStore),
+    (identity, trust, seal): (&Arc<LocalIdentity>, &TrustStore, Seal),
     address: SocketAddr,
 ) -> anyhow::Result<(Shared, Arc<Mint>)> {
     let scheme_and_host = || format!("http://{address}");
@@ -165,7 +165,7 @@ fn shared(
         authenticator,
         mint: mint.clone(),
         ledger,
-        seal: Seal::new(&sealing_key(&serve.data.join("identity").join("session.key"))?)?,
+        seal,
         telemetry: Telemetry::new(serve.otlp_endpoint.as_deref())?,
         limits,
         public_url,
@@ -192,33 +192,6 @@ fn turn_keys(control: &Runtime, mint: Arc<Mint>) -> anyhow::Result<()> {
         }
     });
     Ok(())
-}
-
-/// The key that seals the ids of sessions and tasks, made on first use and kept, so that they survive a restart.
-fn sealing_key(path: &Path) -> anyhow::Result<[u8; KEY_LENGTH]> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let fault = || format!("the sealing key {}", path.display());
-    match fs::read(path) {
-        Ok(bytes) => bytes.try_into().map_err(|_| {
-            anyhow!("{} is not {KEY_LENGTH} bytes long; delete it to get a new one", path.display())
-        }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let key: [u8; KEY_LENGTH] = rand::random();
-            // Written beside and renamed, so that a half-written key is never read.
-            let beside = path.with_extension("new");
-            let mut file = fs::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&beside)
-                .with_context(fault)?;
-            file.write_all(&key).and_then(|()| file.sync_all()).with_context(fault)?;
-            fs::rename(&beside, path).with_context(fault)?;
-            Ok(key)
-        }
-        Err(error) => Err(error).with_context(fault),
-    }
 }
 
 /// Takes every new snapshot into use.
