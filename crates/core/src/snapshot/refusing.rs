@@ -130,8 +130,8 @@ impl<'a> Held<'a> {
         for one in missing {
             let now = places.get(&one.key()).and_then(|place| good.get(*place));
             let moved = now.is_some_and(|(_, made)| made.digest == one.digest);
-            let may_count = one.refuses() || now.is_some();
-            if may_count && rejected.iter().any(|fault| may_hide(fault, &one, moved)) {
+            // Even what refuses nothing has its name, which something else may claim later.
+            if rejected.iter().any(|fault| may_hide(fault, &one, moved)) {
                 held.hidden.push(one);
             } else if one.contested || !moved {
                 held.doubted.extend(doubts.kept(one));
@@ -236,9 +236,9 @@ fn take(
     found.map(|place| there.swap_remove(place)).is_some()
 }
 
-/// Says of each that is held that it is: in what is said of it already, or by itself.
+/// Says of each that is held, and refuses something, that it is: in what is said of it already, or by itself.
 pub(super) fn report(held: &[Refusing], rejected: &mut Vec<Rejection>) {
-    for one in held {
+    for one in held.iter().filter(|one| one.refuses()) {
         let stays = match one.object.kind {
             Kind::Policy => "what it forbade while it was good stays forbidden",
             _ => "its name and its identities stay refused",

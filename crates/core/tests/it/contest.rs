@@ -314,6 +314,20 @@ fn what_took_the_place_of_a_malformed_object_does_not_replace_it() {
     }
 }
 
+/// Found by the property test of `registry` (seed 1915): what only permitted was malformed, and its name was free for another.
+#[test]
+fn what_is_hidden_keeps_its_name_although_it_refused_nothing() {
+    let (good, _) = Snapshot::build(with(&[policy_in("1", "p", EVERYTHING)]));
+    let (hidden, rejected) = good.rebuilt(with(&[]), vec![unread("1")]);
+    assert_eq!((pay(&hidden), rejected.len()), (Some(Code::NoPermit), 1), "nothing is to be said of it");
+    let other = || with(&[policy_in("2", "p", EVERYTHING)]);
+    let (contested, rejected) = hidden.rebuilt(other(), vec![unread("1")]);
+    assert_eq!(pay(&contested), Some(Code::NoPermit));
+    assert!(rejected.len() > 1, "{rejected:#?}");
+    let (free, rejected) = contested.rebuilt(other(), Vec::new());
+    assert_eq!((pay(&free), rejected.len()), (None, 0));
+}
+
 #[test]
 fn what_is_being_written_may_only_refuse() {
     let everything = policy_in("z", "everything", EVERYTHING);
