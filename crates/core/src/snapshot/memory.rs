@@ -128,6 +128,8 @@ impl Snapshot {
             objects: self.objects.clone(),
             made: self.made.clone(),
             places: self.places.clone(),
+            // The next one takes it over where it has the same objects.
+            world: self.world.clone(),
             refusing,
             ..Self::default()
         }))

@@ -360,6 +360,19 @@ fn what_took_the_place_of_a_malformed_object_does_not_replace_it() {
     }
 }
 
+/// A start builds twice on the same objects: to see what is there, and on what was refused before.
+#[test]
+fn what_is_there_is_registered_when_something_is_remembered() {
+    let memory =
+        Snapshot::build(with(&[policy_in("1", "p", "forbid (principal, action, resource);")])).0.memory();
+    let there = with(&[]);
+    let (seen, _) = Snapshot::default().rebuilt(there.clone(), vec![unread("1")]);
+    let last = seen.remembering(&memory).unwrap().unwrap();
+    let (next, _) = last.rebuilt(there, vec![unread("1")]);
+    assert!(next.agent("a/x").is_some() && next.principal_by_spiffe("spiffe://t/x").is_some());
+    assert_eq!(pay(&next), Some(Code::ForbiddenByPolicy));
+}
+
 /// Found by the property test of `registry` (seed 1915): what only permitted was malformed, and its name was free for another.
 #[test]
 fn what_is_hidden_keeps_its_name_although_it_refused_nothing() {
