@@ -475,8 +475,9 @@ class BadInput(unittest.TestCase):
         tries = [(*one, "no_permit") for one in tries]
         tries += [("POST", "/mcp/finance/ledger", rpc(m, {"taskId": "1"}), "task_foreign")
                   for m in ("tasks/get", "tasks/cancel", "tasks/result", "tasks/update")]
-        tries += [("POST", "/a2a/finance/echo", rpc(m, {"id": "1", "taskId": "1"}), "task_foreign")
-                  for m in ("tasks/get", "tasks/cancel", "tasks/resubscribe", "tasks/pushNotificationConfig/set",
+        tries += [("POST", "/a2a/finance/echo", rpc("tasks/pushNotificationConfig/set", {"taskId": "1"}), "task_foreign")]
+        tries += [("POST", "/a2a/finance/echo", rpc(m, {"id": "1"}), "task_foreign")
+                  for m in ("tasks/get", "tasks/cancel", "tasks/resubscribe",
                             "tasks/pushNotificationConfig/get", "tasks/pushNotificationConfig/list",
                             "tasks/pushNotificationConfig/delete", "GetTask", "CancelTask", "SubscribeToTask")]
         calls = []
