@@ -81,6 +81,8 @@ impl Answering<'_> {
             Ok(plan) => self.execute(plan, body, (&mut head, encoded), (&mut effect, handles)).await,
             Err(refusal) => Err(refusal),
         };
+        // Of an answer that has not begun to pass, a refusal can still tell why it does not.
+        let done = done.and_then(|done| self.check_still_allowed().map(|()| done));
         let body = match done {
             Ok(Done::Whole(bytes)) => {
                 effect.bytes_out = bytes.len() as u64;
@@ -124,7 +126,6 @@ impl Answering<'_> {
                 Collected::Whole(bytes) => {
                     head.remove(CONTENT_LENGTH);
                     self.observe(&bytes, encoded, effect);
-                    self.check_still_allowed()?;
                     Ok(Done::Whole(bytes))
                 }
             },
