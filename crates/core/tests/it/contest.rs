@@ -496,6 +496,9 @@ fn what_is_in_doubt_keeps_what_it_refused_and_no_name() {
         let (held, rejected) = next(last, with(std::slice::from_ref(&everything)), "1");
         assert_eq!(pay(&held), Some(Code::ForbiddenByPolicy));
         assert_eq!((rejected.len(), rejected[0].object.to_string()), (1, "Policy t/p".to_owned()));
+        // Who calls and what is called are as they were.
+        assert!(held.agent("a/x").is_some() && held.mcp_server("a/s").is_some());
+        assert!(held.principal_by_spiffe("spiffe://t/x").is_some());
         assert!(rejected[0].reason.contains("it is empty"), "{rejected:#?}");
         // It stays so, and what takes its name meanwhile is in force.
         let permit = policy_in("1", "p", r#"permit (principal, action == Action::"getPrompt", resource);"#);

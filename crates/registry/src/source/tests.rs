@@ -176,13 +176,15 @@ impl Sequence {
     fn write_in_pieces(&mut self, file: &'static str) {
         self.repair(file);
         let next = self.changed(file);
-        let text = next.text();
+        let (text, is_good) = (next.text(), next.is_good());
         self.files.insert(file, next);
         self.enter();
         let keeps_open = self.heard && self.dice.chance(50);
         let mut open = Some(File::create(self.path(file)).unwrap());
         let mut rest = text.as_bytes();
-        if !rest.is_empty() && self.dice.chance(50) {
+        // An emptied file keeps what it refused, and not a name or an identity that was nobody else's: what comes after as malformed
+        // claims none that is not known from its text (ADR 16).
+        if is_good && !rest.is_empty() && self.dice.chance(50) {
             // It is empty, and nothing more comes for a long time.
             self.note(file, if keeps_open { Change::Writing } else { Change::Closed });
             if self.dice.chance(50) {
@@ -517,7 +519,9 @@ fn a_start_does_not_take_half_a_file_for_a_deletion() {
     let at = root.path().join("resources");
     fs::create_dir(&at).unwrap();
     let write = |text: &str| fs::write(at.join("p.yaml"), text).unwrap();
-    fs::write(at.join("z.yaml"), policy("all", PERMIT)).unwrap();
+    let bot = "---\napiVersion: vidimus.dev/v1alpha1\nkind: Agent\nmetadata: {name: bot, namespace: ns}\n\
+               spec: {owner: a.person@example.com, team: t, purpose: p, riskLevel: low, identities: [{spiffe: \"spiffe://t/bot\"}]}\n";
+    fs::write(at.join("z.yaml"), [&policy("all", PERMIT), bot].concat()).unwrap();
     let both = [policy("one", PERMIT), policy("freeze", FORBID)].concat();
     for (half, until) in [
         ("", None),
@@ -541,6 +545,10 @@ fn a_start_does_not_take_half_a_file_for_a_deletion() {
             let said = loaded.rejections.iter().find(|one| one.reason.contains("stays refused"));
             assert_eq!(said.unwrap().object.to_string(), "Policy ns/freeze", "{half:?}");
             assert!(has(&loaded, "ns/all"), "{half:?}: what permits elsewhere permits");
+            assert!(
+                loaded.snapshot.principal_by_spiffe("spiffe://t/bot").is_some(),
+                "{half:?}: who calls is known"
+            );
             assert!(forbids(&gateway.look(29_999)), "{half:?}");
         }
         let (mut gateway, _) = Gateway::begin(&root);

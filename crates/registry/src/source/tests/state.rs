@@ -120,6 +120,11 @@ impl State {
         permits.flatten().copied().collect()
     }
 
+    /// Whether nothing of it is malformed.
+    pub(super) fn is_good(&self) -> bool {
+        self.0.iter().all(|document| document.malformed.is_none())
+    }
+
     pub(super) fn without_permits(mut self) -> Self {
         for document in &mut self.0 {
             if let What::Policy { permits, .. } = &mut document.what {
