@@ -145,7 +145,6 @@ impl Answering<'_> {
                 };
                 head.remove(CONTENT_LENGTH);
                 self.observe(&bytes, encoded, effect);
-                self.check_still_allowed()?;
                 self.changed(change, &bytes, handles.as_ref()).map(Done::Whole)
             }
             // A stream of nothing has ended: HTTP would not ask for its end.
@@ -179,8 +178,7 @@ impl Answering<'_> {
         Sought { observe: self.answer.observe, id: self.id.clone() }
     }
 
-    /// That the call may be made still, when an answer that was read whole is about to pass: the configuration may have changed
-    /// while it came.
+    /// That the call may be made still, when its answer is about to pass: the configuration may have changed while it came.
     fn check_still_allowed(&self) -> Result<(), Refusal> {
         let shared = &self.gate.shared;
         if shared.world.is(&self.world) {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The members of an object in their order, values unparsed.
@@ -22,7 +22,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::new();
-                while let Some(Key(key)) = map.next_key()? {
+                while let Some(Name(key)) = map.next_key()? {
                     members.push((key, map.next_value::<&'de RawValue>()?));
                 }
                 Ok(Members(members))
@@ -32,10 +32,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
     }
 }
 
-/// A name, copied only where it is written with escapes.
+/// A member's name, copied only where it is written with escapes.
 #[derive(Deserialize)]
 #[serde(transparent)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+pub struct Name<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
+/// That an object has no member twice: which one counts depends on the reader.
+pub fn check_unique<'n, E: Error>(names: impl Iterator<Item = &'n Cow<'n, str>>) -> Result<(), E> {
+    let mut names: Vec<&str> = names.map(AsRef::as_ref).collect();
+    names.sort_unstable();
+    match names.windows(2).any(|pair| pair.first() == pair.get(1)) {
+        true => Err(E::custom("a key is there twice")),
+        false => Ok(()),
+    }
+}
 
 /// A value in a JSON document, and what stands in its place where the document goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,6 +88,7 @@ impl<'d> Edits<'d> {
 
     /// `with`, which is JSON, stands for a value that was read from the document.
     pub fn put(&mut self, value: &'d RawValue, with: String) {
+        // What is not of the document stands beyond its end, which is found when it is written.
         let at = place(self.document, value.get()).unwrap_or(usize::MAX..usize::MAX);
         self.places.push((at, with));
     }
@@ -161,12 +172,8 @@ impl<'a> Members<'a> {
     /// For what is no object, and for one with a member twice: which one counts depends on the reader.
     pub fn unique(json: &'a str) -> serde_json::Result<Self> {
         let members: Self = serde_json::from_str(json)?;
-        let mut keys: Vec<&str> = members.0.iter().map(|(key, _)| key.as_ref()).collect();
-        keys.sort_unstable();
-        match keys.windows(2).any(|pair| pair.first() == pair.get(1)) {
-            true => Err(serde::de::Error::custom("a key is there twice")),
-            false => Ok(members),
-        }
+        check_unique(members.0.iter().map(|(key, _)| key))?;
+        Ok(members)
     }
 
     /// The members of a member that is an object; `None` for one that is none, and where there is none.

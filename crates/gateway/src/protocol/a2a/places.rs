@@ -10,6 +10,8 @@ use serde::de::{
 };
 use serde_json::value::RawValue;
 
+use crate::protocol::members::{Name, check_unique};
+
 /// What an id is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Id {
@@ -54,75 +56,12 @@ fn find<'d>(
     Ok(places)
 }
 
-/// The members that are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Member {
-    Id,
-    MessageId,
-    TaskId,
-    ContextId,
-    References,
-    /// Tasks, messages, updates and configurations, by their number.
-    Nested(u8),
-    Other,
-}
+/// A configuration of push notifications.
+const CONFIG: &str = "pushNotificationConfig";
 
 /// The members that hold tasks, messages, updates and configurations.
-pub const NESTED: [&str; 8] = [
-    "task",
-    "message",
-    "statusUpdate",
-    "artifactUpdate",
-    "status",
-    "history",
-    "configs",
-    "pushNotificationConfig",
-];
-
-impl Member {
-    fn of(name: &str) -> Self {
-        match name {
-            "id" => Self::Id,
-            "messageId" => Self::MessageId,
-            "taskId" => Self::TaskId,
-            "contextId" => Self::ContextId,
-            "referenceTaskIds" => Self::References,
-            name => {
-                let nested = NESTED.iter().zip(0..).find(|(nested, _)| **nested == name);
-                nested.map_or(Self::Other, |(_, number)| Self::Nested(number))
-            }
-        }
-    }
-
-    /// Its bit in a set of members.
-    const fn bit(self) -> u16 {
-        match self {
-            Self::Other => 0,
-            Self::Id => 1,
-            Self::MessageId => 1 << 1,
-            Self::TaskId => 1 << 2,
-            Self::ContextId => 1 << 3,
-            Self::References => 1 << 4,
-            Self::Nested(number) => 1 << (5 + number),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Member {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Name;
-        impl Visitor<'_> for Name {
-            type Value = Member;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-            fn visit_str<E: Error>(self, name: &str) -> Result<Member, E> {
-                Ok(Member::of(name))
-            }
-        }
-        deserializer.deserialize_str(Name)
-    }
-}
+pub const NESTED: [&str; 8] =
+    ["task", "message", "statusUpdate", "artifactUpdate", "status", "history", "configs", CONFIG];
 
 /// One value, being read.
 struct Walk<'p, 'd> {
@@ -135,9 +74,7 @@ struct Walk<'p, 'd> {
 }
 
 impl<'d> Walk<'_, 'd> {
-    /// A configuration within another object.
-    const CONFIG: Member = Member::Nested(7);
-
+    /// What stands in it.
     fn within(&mut self) -> Walk<'_, 'd> {
         let levels = self.levels.saturating_sub(1);
         Walk { places: self.places, own: self.own, levels, in_response: false }
@@ -145,46 +82,50 @@ impl<'d> Walk<'_, 'd> {
 
     /// The result of a response; its own members are not those of tasks.
     fn response<M: MapAccess<'d>>(&mut self, mut map: M) -> Result<(), M::Error> {
-        let mut results = 0;
-        while let Some(is_result) = map.next_key_seed(Named("result"))? {
-            if !is_result {
-                map.next_value::<IgnoredAny>()?;
-                continue;
+        let mut names = Vec::new();
+        while let Some(Name(name)) = map.next_key()? {
+            match &*name {
+                "result" => map.next_value_seed(self.within())?,
+                _ => skip(&mut map)?,
             }
-            results += 1;
-            map.next_value_seed(self.within())?;
+            names.push(name);
         }
-        if results > 1 { Err(M::Error::custom("a response has two results")) } else { Ok(()) }
+        check_unique(names.iter())
     }
 
     fn object<M: MapAccess<'d>>(&mut self, mut map: M) -> Result<(), M::Error> {
-        let (mut seen, mut own) = (0, None);
-        while let Some(member) = map.next_key::<Member>()? {
-            if seen & member.bit() != 0 {
-                return Err(M::Error::custom("a key is there twice"));
-            }
-            seen |= member.bit();
-            match member {
-                Member::Id => own = Some((self.places.len(), map.next_value()?)),
-                Member::TaskId => self.places.push((Id::Task, map.next_value()?)),
-                Member::ContextId => self.places.push((Id::Context, map.next_value()?)),
-                Member::References => self.places.push((Id::References, map.next_value()?)),
-                Member::Nested(_) => map.next_value_seed(self.within())?,
-                Member::MessageId | Member::Other => {
-                    map.next_value::<IgnoredAny>()?;
+        let (mut names, mut own) = (Vec::new(), None);
+        let (mut is_message, mut has_config) = (false, false);
+        while let Some(Name(name)) = map.next_key()? {
+            match &*name {
+                "id" => own = Some((self.places.len(), map.next_value()?)),
+                "taskId" => self.places.push((Id::Task, map.next_value()?)),
+                "contextId" => self.places.push((Id::Context, map.next_value()?)),
+                "referenceTaskIds" => self.places.push((Id::References, map.next_value()?)),
+                nested if NESTED.contains(&nested) => {
+                    has_config |= nested == CONFIG;
+                    map.next_value_seed(self.within())?;
+                }
+                other => {
+                    is_message |= other == "messageId";
+                    skip(&mut map)?;
                 }
             }
+            names.push(name);
         }
+        check_unique(names.iter())?;
         // A message has another id, and no other of these has one that is not a task's.
-        if let Some((at, id)) = own
-            && seen & Member::MessageId.bit() == 0
-        {
+        if let Some((at, id)) = own.filter(|_| !is_message) {
             // Beside a configuration stands the task's.
-            let of = if seen & Self::CONFIG.bit() == 0 { self.own } else { Id::Task };
+            let of = if has_config { Id::Task } else { self.own };
             self.places.insert(at.min(self.places.len()), (of, id));
         }
         Ok(())
     }
+}
+
+fn skip<'d, M: MapAccess<'d>>(map: &mut M) -> Result<(), M::Error> {
+    map.next_value::<IgnoredAny>().map(|_| ())
 }
 
 impl<'d> DeserializeSeed<'d> for Walk<'_, 'd> {
@@ -210,6 +151,8 @@ impl<'d> Visitor<'d> for Walk<'_, 'd> {
     }
 
     fn visit_seq<S: SeqAccess<'d>>(mut self, mut items: S) -> Result<(), S::Error> {
+        // Its items stand where it stands.
+        self.levels = self.levels.saturating_add(1);
         while items.next_element_seed(self.within())?.is_some() {}
         Ok(())
     }
@@ -236,29 +179,6 @@ impl<'d> Visitor<'d> for Walk<'_, 'd> {
 
     fn visit_unit<E: Error>(self) -> Result<(), E> {
         Ok(())
-    }
-}
-
-/// Whether a key is this one.
-struct Named(&'static str);
-
-impl<'de> DeserializeSeed<'de> for Named {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Named {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<bool, E> {
-        Ok(name == self.0)
     }
 }
 
@@ -292,6 +212,8 @@ mod tests {
             (r#"{"taskId":7,"id":null}"#, Some("Task=7 Task=null")),
             (r#"{"id":"a","id":"b"}"#, None),
             (r#"{"task":{},"t\u0061sk":{}}"#, None),
+            // Which one counts depends on the reader, also of what is not read here.
+            (r#"{"kind":"task","kind":"message"}"#, None),
         ] {
             let response = format!(r#"{{"jsonrpc":"2.0","id":"own","result":{result}}}"#);
             assert_eq!(found(&response, Id::Task).as_deref(), expected, "{result}");
@@ -303,9 +225,15 @@ mod tests {
             let response = format!(r#"{{"result":{config}}}"#);
             assert_eq!(found(&response, Id::Config).as_deref(), Some(expected), "{config}");
         }
-        assert_eq!(Member::of("pushNotificationConfig"), Walk::CONFIG);
         assert_eq!(found(r#"{"error":{"data":{"taskId":"t"}}}"#, Id::Task).as_deref(), Some(""));
-        for bad in [r#"{"result":{},"result":{}}"#, "[]", r#"[{"result":{}}]"#, "{", r#"{"result":{}} x"#] {
+        for bad in [
+            r#"{"result":{},"result":{}}"#,
+            r#"{"id":1,"id":2,"result":{}}"#,
+            "[]",
+            r#"[{"result":{}}]"#,
+            "{",
+            r#"{"result":{}} x"#,
+        ] {
             assert_eq!(found(bad, Id::Task), None, "{bad}");
         }
     }
@@ -313,9 +241,12 @@ mod tests {
     #[test]
     fn what_is_too_deep_is_no_place() {
         for (deep, expected) in [(7, r#"Task="t""#), (8, "")] {
-            let (open, close) = (r#"{"task":"#.repeat(deep), "}".repeat(deep));
-            let result = format!(r#"{{"result":{open}{{"taskId":"t"}}{close}}}"#);
-            assert_eq!(found(&result, Id::Task).as_deref(), Some(expected), "{deep}");
+            // Lists are no depth.
+            for (open, close) in [(r#"{"task":"#, "}"), (r#"{"history":["#, "]}")] {
+                let (open, close) = (open.repeat(deep), close.repeat(deep));
+                let result = format!(r#"{{"result":{open}{{"taskId":"t"}}{close}}}"#);
+                assert_eq!(found(&result, Id::Task).as_deref(), Some(expected), "{result}");
+            }
         }
     }
 }

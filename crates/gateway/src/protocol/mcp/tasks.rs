@@ -31,15 +31,19 @@ pub fn about_one<'a>(
 ) -> Result<Parsed<'a>, Refusal> {
     let sealed = text(params, "taskId", MAX_SEALED)?;
     let opened = message.holder.decisive(Kind::Task, sealed).ok_or_else(foreign)?;
-    let document = Some(DocumentChange::McpTasks(TooLong::EndsStream));
-    let events = Some(EventChange::Listings(TooLong::EndsStream));
-    let mut parsed = Parsed::new(as_made(server, method, opened)?, Answer { document, events, ..passed() });
+    let mut parsed = Parsed::new(as_made(server, method, opened)?, of_tasks());
     parsed.replaced.push(Replaced { path: &["params", "taskId"], with: quoted(&opened.id) });
     if message.headers.contains_key(NAME_HEADER) {
         let value = HeaderValue::from_str(&encoded(&opened.id)).map_err(|_| foreign())?;
         parsed.headers.push((HeaderName::from_static(NAME_HEADER), value));
     }
     Ok(parsed)
+}
+
+/// How is answered what is about tasks: whose they are has to be read.
+fn of_tasks() -> Answer {
+    let document = Some(DocumentChange::McpTasks(TooLong::EndsStream));
+    Answer { document, events: Some(EventChange::Listings(TooLong::EndsStream)), ..passed() }
 }
 
 /// What is asked of a task: what the call was about that made it, with arguments that are not known any more.
@@ -60,9 +64,7 @@ pub fn list<'a>(
     method: &'a str,
     params: Option<&'a Json<'a>>,
 ) -> Result<Parsed<'a>, Refusal> {
-    let document = Some(DocumentChange::McpTasks(TooLong::EndsStream));
-    let events = Some(EventChange::Listings(TooLong::EndsStream));
-    let mut parsed = Parsed::new(connect(server, method).ask, Answer { document, events, ..passed() });
+    let mut parsed = Parsed::new(connect(server, method).ask, of_tasks());
     parsed.replaced.extend(page::opened(message, &["params", "cursor"], params)?);
     Ok(parsed)
 }
