@@ -112,7 +112,7 @@ pub struct EffectRecord<'a> {
     pub duration_us: u64,
     pub id: &'a str,
     pub kind: EffectKind,
-    /// `ok`, `error` (the protocol's own error), `unknown` (a whole answer that could not be read, so it may be an error), `failed`
+    /// `ok`, `error` (the protocol's own error), `unknown` (no answer to what was asked, or one that could not be read, so it may be an error), `failed`
     /// (no full answer), `cancelled` (the caller left).
     pub result: &'a str,
     /// HTTP status of the upstream; 0 when there was none.

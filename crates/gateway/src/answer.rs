@@ -180,12 +180,7 @@ impl Answering<'_> {
 
     /// That the call may be made still, when its answer is about to pass: the configuration may have changed while it came.
     fn check_still_allowed(&self) -> Result<(), Refusal> {
-        let shared = &self.gate.shared;
-        if shared.world.is(&self.world) {
-            return Ok(());
-        }
-        let now = millis(shared.clock.now().wall);
-        if self.asked.is_refused(&shared.snapshot(), &self.caller, &self.destination, now) {
+        if self.asked.is_taken_back(&self.gate.shared, &self.world, &self.caller, &self.destination) {
             let message = "the configuration changed before the answer had come, and does not allow the call any more; \
                 it may have been carried out";
             return Err(Refusal::new(Code::Revoked, message));

@@ -13,7 +13,7 @@ const SMALL: usize = 64 * 1024;
 
 /// What to do about a redirect.
 const REDIRECTED: &str = "Register the address that serves the call (spec.endpoint.url): a call goes there and nowhere else. \
-    The record of the call says where the upstream redirects to.";
+    With --log debug the gateway says where the upstream redirects to.";
 
 /// What becomes of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -94,6 +94,20 @@ impl Asked {
     }
 }
 
+impl Asked {
+    /// Whether the configuration is another one than that which `decided`, and would refuse the call now.
+    pub fn is_taken_back(
+        &self,
+        shared: &Shared,
+        decided: &Arc<Snapshot>,
+        caller: &Caller,
+        destination: &Destination,
+    ) -> bool {
+        let now = || millis(shared.clock.now().wall);
+        !shared.world.is(decided) && self.is_refused(&shared.snapshot(), caller, destination, now())
+    }
+}
+
 /// The caller as `world` has it: its attributes may be others now. `None` where it is not registered any more, where the identity
 /// that it used does not prove it any more, where it may not act any more for the person it acts for, and where somebody who acted
 /// before it may not act any more.

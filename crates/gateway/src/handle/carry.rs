@@ -13,7 +13,7 @@ use crate::answer::Answering;
 use crate::credential;
 use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Outbound, forward, headers};
-use crate::gate::{Gate, millis};
+use crate::gate::Gate;
 use crate::protocol::Binding;
 use crate::protocol::members::{self, Replaced};
 use crate::reply::{self, ReplyBody};
@@ -75,8 +75,7 @@ pub(super) async fn carry(
 /// Whether the configuration changed while the decision was being written, and refuses such a call now.
 fn is_revoked(gate: &Gate, admitted: &Admitted<'_>) -> bool {
     let Admitted { world, permit, asked, .. } = admitted;
-    let now = || millis(gate.clock.now().wall);
-    !gate.world.is(world) && asked.is_refused(&gate.snapshot(), permit.caller(), permit.destination(), now())
+    asked.is_taken_back(&gate.shared, world, permit.caller(), permit.destination())
 }
 
 fn taken_back() -> Refusal {

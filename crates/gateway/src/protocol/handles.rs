@@ -48,20 +48,30 @@ impl Handles {
         if id.is_empty() || id.len() > MAX_ID {
             return Ok(None);
         }
-        let key = TaskKey::of(&self.holder, id);
-        let known = self.shared.standing.maker_of(&key);
-        let is_known = known.is_some();
-        let asked_for = self.asks_of(id);
-        let part = match known.filter(|_| !asked_for) {
-            Some(part) => part,
-            None if made || asked_for => Arc::new(self.asked.part.clone()),
-            None => return Ok(None),
-        };
-        if made && !is_known {
-            self.shared.standing.task_made(key, part.clone());
-        }
+        let Some(part) = self.part_of(id, made) else { return Ok(None) };
         self.first.get_or_init(|| id.into());
         self.sealed(Kind::Task, &part, id).map(Some)
+    }
+
+    /// What the call was about that made a task, as far as is known; what was asked now, where that is about it or `made` it.
+    fn part_of(&self, id: &str, made: bool) -> Option<Arc<Part>> {
+        let asked = || Arc::new(self.asked.part.clone());
+        let asked_for = self.asks_of(id);
+        if asked_for && !made {
+            return Some(asked());
+        }
+        let key = TaskKey::of(&self.holder, id);
+        let known = self.shared.standing.maker_of(&key);
+        if made && known.is_none() {
+            self.shared.standing.task_made(key, asked());
+        }
+        if asked_for { Some(asked()) } else { known.or_else(|| made.then(asked)) }
+    }
+
+    /// What the call was about that made a task of the caller's own, where the caller may read it now.
+    pub fn lists(&self, id: &str) -> Option<Arc<Part>> {
+        let part = self.shared.standing.maker_of(&TaskKey::of(&self.holder, id))?;
+        self.may_read(&part).then_some(part)
     }
 
     /// What the caller gets for a task of a list; `None` for one that is not the caller's own, and for one that the caller may not
@@ -70,12 +80,7 @@ impl Handles {
     /// # Errors
     /// `internal` where it cannot be sealed.
     pub fn listed(&self, id: &str) -> Result<Option<String>, Refusal> {
-        let key = TaskKey::of(&self.holder, id);
-        let Some(part) = self.shared.standing.maker_of(&key) else { return Ok(None) };
-        match self.may_read(&part) {
-            true => self.sealed(Kind::Task, &part, id).map(Some),
-            false => Ok(None),
-        }
+        self.lists(id).map(|part| self.sealed(Kind::Task, &part, id)).transpose()
     }
 
     /// What the caller gets for the id of a task that there is news of; `None` for one that is not the caller's own, and for one

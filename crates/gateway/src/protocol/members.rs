@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::is_same_member;
+
 /// The members of an object in their order, values unparsed.
 #[derive(Debug)]
 pub struct Members<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
@@ -205,6 +207,12 @@ impl Members<'_> {
         }
         out.push('}');
         out
+    }
+
+    /// Whether some member is spelled otherwise than one of these, so that some reader takes it for that.
+    pub fn misspells(&self, names: &[&str]) -> bool {
+        let others = self.0.iter().map(|(key, _)| key.as_ref()).filter(|key| !names.contains(key));
+        others.into_iter().any(|key| names.iter().any(|name| is_same_member(key, name)))
     }
 
     /// The value of the first member of this name.

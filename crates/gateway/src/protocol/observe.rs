@@ -72,7 +72,7 @@ impl Sought {
     fn is_plainly_in(&self, json: &[u8], in_events: bool) -> Option<bool> {
         match self.observe {
             Observe::Rpc if !has(json, &RESULT) => Some(false),
-            Observe::Rpc => self.id.as_deref().is_some_and(|id| is_plain_response(json, id)).then_some(true),
+            Observe::Rpc => None,
             Observe::Model if !in_events => None,
             Observe::Model if json == b"[DONE]" => Some(true),
             Observe::Model => {
@@ -94,29 +94,6 @@ impl Sought {
 
 fn has(json: &[u8], word: &Finder<'_>) -> bool {
     word.find(json).is_some()
-}
-
-/// Whether an object is plainly a response, as most servers write one: version, `id` and then the `result`, or the `result` first
-/// and version and `id` at the end. Of one that is written otherwise it is not known.
-fn is_plain_response(json: &[u8], id: &str) -> bool {
-    let id = id.as_bytes();
-    let begins = |words: &[&[u8]]| {
-        let mut rest = json;
-        words.iter().all(|word| {
-            let after = rest.trim_ascii_start().strip_prefix(*word);
-            after.map(|after| rest = after).is_some()
-        })
-    };
-    let ends = |words: &[&[u8]]| {
-        let mut rest = json;
-        words.iter().rev().all(|word| {
-            let before = rest.trim_ascii_end().strip_suffix(*word);
-            before.map(|before| rest = before).is_some()
-        })
-    };
-    begins(&[b"{", b"\"jsonrpc\"", b":", b"\"2.0\"", b",", b"\"id\"", b":", id, b",", b"\"result\"", b":"])
-        || begins(&[b"{", b"\"result\"", b":"])
-            && ends(&[b",", b"\"jsonrpc\"", b":", b"\"2.0\"", b",", b"\"id\"", b":", id, b"}"])
 }
 
 /// What was found.

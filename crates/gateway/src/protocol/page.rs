@@ -23,6 +23,11 @@ pub fn sealed(given: &RawValue, handles: &Handles) -> Result<Option<String>, Ref
     if token.is_empty() { Ok(None) } else { handles.page(&token).map(|sealed| Some(quoted(&sealed))) }
 }
 
+/// That whose the tasks of an upstream's list are cannot be told.
+pub fn no_list() -> Refusal {
+    Refusal::new(Code::UpstreamInvalid, "the upstream's list of tasks is not an object with 'tasks'")
+}
+
 /// The page that the caller asks for at `path`, whose last member `params` has.
 ///
 /// # Errors

@@ -282,8 +282,18 @@ impl Skimmer {
 
     /// Whether the text of the member being read is compared with something.
     fn is_compared(&mut self) -> bool {
-        self.depth_in_message() == 1
-            && self.level().is_some_and(|level| matches!(level.name, Name::Id | Name::Type))
+        let name = self.level().map(|level| level.name);
+        match self.depth_in_message() {
+            1 => matches!(name, Some(Name::Id | Name::Type)),
+            3 => self.is_finish_reason(),
+            _ => false,
+        }
+    }
+
+    /// Whether it is a choice's `finish_reason` that is read. Only an array has choices.
+    fn is_finish_reason(&self) -> bool {
+        let path = self.levels.map(|level| level.name);
+        path == [Name::Choices, Name::Other, Name::FinishReason] && !self.levels[1].is_object
     }
 
     /// The text that was read.
@@ -291,6 +301,8 @@ impl Skimmer {
         match self.level().map(|level| level.name) {
             Some(Name::Id) => self.names_id = is_same(self.id.as_deref(), &self.word),
             Some(Name::Type) => self.found.ends_stream |= self.word == b"\"message_stop\"",
+            // Some servers write an empty one until there is one.
+            Some(Name::FinishReason) => self.found.ends_stream |= self.word != b"\"\"",
             _ => {}
         }
     }
@@ -312,10 +324,6 @@ impl Skimmer {
             (1, [Name::Choices | Name::Content | Name::Input, ..]) => self.found.is_completion |= !is_null,
             (2, [Name::Result, Name::IsError, _]) => {
                 self.found.is_error |= scalar == Some(b"true".as_slice());
-            }
-            // Only an array has choices.
-            (3, [Name::Choices, Name::Other, Name::FinishReason]) if !self.levels[1].is_object => {
-                self.found.ends_stream |= !is_null;
             }
             (2, [Name::Usage, member, _]) => count(&mut self.of_all, member, scalar),
             (3, [Name::Message, Name::Usage, member]) => count(&mut self.in_message, member, scalar),

@@ -63,6 +63,13 @@ async fn an_effect_says_what_the_answer_was() {
         ("nothing", "application/json", String::new(), "unknown"),
         ("a blank", "application/json", " \n".to_owned(), "unknown"),
         ("a batch", "application/json", format!("[{RESPONSE}]"), "unknown"),
+        (
+            "a response that was cut after a bracket",
+            "application/json",
+            r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{}"#.to_owned(),
+            "unknown",
+        ),
+        ("more behind a response", "application/json", format!(r#"{RESPONSE}{{"x":{{}}}}"#), "unknown"),
         ("a batch with an error", "application/json", format!("[{RESPONSE},{ERROR}]"), "error"),
         (
             "a request",

@@ -391,6 +391,34 @@ async fn a_list_of_another_shape_is_not_passed_on() {
     }
 }
 
+/// Nor does one whose members some readers know by another spelling, or one in a batch.
+#[tokio::test]
+async fn a_list_that_some_readers_find_elsewhere_is_not_passed_on() {
+    for (kind, members) in [
+        ("a2a", r#"{"Tasks":[{"id":"1"}]}"#),
+        ("a2a", r#"{"tasks":[],"total_size":57}"#),
+        ("a2a", r#"{"tasks":[],"next_page_token":"after-2"}"#),
+        ("mcp", r#"{"tasks":[],"Tasks":[{"taskId":"1"}]}"#),
+        ("mcp", r#"{"tasks":[],"next_cursor":"after-2"}"#),
+    ] {
+        let world = world().await;
+        serve(&world, Form::Json, |asked, _| {
+            serde_json::from_str(asked["params"]["answer"].as_str().unwrap_or("null")).unwrap_or_default()
+        });
+        let (path, method) = match kind {
+            "a2a" => ("/a2a/t/callee", "ListTasks"),
+            _ => ("/mcp/t/tools", "tasks/list"),
+        };
+        let (answer, code, _) = ask(&world, "stranger", path, method, json!({"answer": members})).await;
+        assert_eq!(code.as_deref(), Some("upstream_invalid"), "{kind} {members}: {answer}");
+    }
+    // How many tasks others have is not said, also where the empty list is left out.
+    let world = world().await;
+    serve(&world, Form::Json, |_, _| json!({"totalSize": 57}));
+    let (answer, _, _) = ask(&world, "stranger", "/a2a/t/callee", "ListTasks", json!({})).await;
+    assert_eq!(answer["result"], json!({"totalSize": 0}));
+}
+
 #[tokio::test]
 async fn a_task_that_is_only_mentioned_is_nobodys_new_task() {
     let world = world().await;

@@ -32,7 +32,7 @@ const DEEPEST: u8 = 8;
 /// The places of ids in the `result` of a JSON-RPC response. `own`: what a member `id` is of, unless the object is a message.
 ///
 /// # Errors
-/// For what is no JSON object, and for one with a member twice that is read: which one counts depends on the reader.
+/// For what is no JSON object, and for one with a member twice: which one counts depends on the reader.
 pub fn of_response(json: &str, own: Id) -> serde_json::Result<Vec<Place<'_>>> {
     find(json, |places| Walk { places, own, levels: DEEPEST + 1, in_response: true })
 }

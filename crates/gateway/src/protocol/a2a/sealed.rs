@@ -7,8 +7,8 @@ use vidimus_core::refusal::{Code, Refusal};
 use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::handles::Handles;
 use crate::protocol::members::{Changed, Edits, Members, Misplaced, quoted, text};
+use crate::protocol::page;
 use crate::protocol::sse::{EventFilter, TooLong};
-use crate::protocol::{is_same_member, page};
 
 use super::places::{self, Id, Place};
 
@@ -102,31 +102,29 @@ const NEXT_PAGE: &str = "nextPageToken";
 /// A list of tasks, of which the caller's own stay. It has to have the one shape in which it can be told whose its tasks are: an object,
 /// in which nothing but `tasks` holds any.
 fn list(json: &str, handles: &Handles) -> Result<Option<String>, Refusal> {
-    let refusal =
-        || Refusal::new(Code::UpstreamInvalid, "the upstream's list of tasks is not an object with 'tasks'");
+    let refusal = page::no_list;
     let whole = Members::unique(json).map_err(unreadable)?;
     let Some(result) = whole.get("result") else { return Ok(None) };
     if !result.get().starts_with('{') {
         return Err(refusal());
     }
     let result = Members::unique(result.get()).map_err(unreadable)?;
-    let misspelled = |key: &str| key != NEXT_PAGE && is_same_member(key, NEXT_PAGE);
-    if result.0.iter().any(|(key, _)| places::NESTED.contains(&key.as_ref()) || misspelled(key)) {
+    let others = result.0.iter().any(|(key, _)| places::NESTED.contains(&key.as_ref()));
+    if others || result.misspells(&["tasks", "totalSize", NEXT_PAGE]) {
         return Err(refusal());
     }
     let mut changed = Changed::default();
     if let Some(next) = result.get(NEXT_PAGE) {
         changed.put_some(NEXT_PAGE, page::sealed(next, handles)?);
     }
-    let Some(tasks) = result.get("tasks") else {
-        return Ok(changed.of(&result).map(|changed| whole.write("result", &changed)));
-    };
-    let own = listed(tasks, handles)?;
+    // An empty list may be left out.
+    let tasks = result.get("tasks");
+    let own = tasks.map(|tasks| listed(tasks, handles)).transpose()?.unwrap_or_default();
     // How many others have is not the caller's to know.
     if result.get("totalSize").is_some() {
         changed.put("totalSize", own.len().to_string());
     }
-    changed.put("tasks", format!("[{}]", own.join(",")));
+    changed.put_some("tasks", tasks.map(|_| format!("[{}]", own.join(","))));
     Ok(changed.of(&result).map(|changed| whole.write("result", &changed)))
 }
 
@@ -136,8 +134,7 @@ fn listed(value: &RawValue, handles: &Handles) -> Result<Vec<String>, Refusal> {
     let mut kept = Vec::with_capacity(items.len());
     for item in items {
         let id = Members::unique(item.get()).map_err(unreadable)?.get("id").and_then(text);
-        let own = id.map(|id| handles.listed(&id)).transpose()?.flatten().is_some();
-        if own {
+        if id.is_some_and(|id| handles.lists(&id).is_some()) {
             let places = places::of_object(item.get()).map_err(unreadable)?;
             let sealed = sealed(item.get(), &places, false, handles)?;
             kept.push(sealed.unwrap_or_else(|| item.get().to_owned()));
@@ -165,7 +162,8 @@ impl EventFilter for AgentEvents {
 
 impl Rewrite for AgentEvents {
     fn data(&mut self, data: &str) -> Result<Change, Refusal> {
-        if !data.trim_start().starts_with('{') {
+        // Words of the agent's own making, such as a keep-alive, are no message.
+        if !data.trim_start().starts_with(['{', '[']) {
             return Ok(Change::Same);
         }
         Ok(message(data, self.shape, &self.handles)?.map_or(Change::Same, Change::To))

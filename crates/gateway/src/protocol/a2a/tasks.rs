@@ -21,8 +21,8 @@ const LAST_EVENT_HEADER: &str = "last-event-id";
 /// What one method says of tasks.
 #[derive(Clone, Copy, Debug)]
 pub struct Method {
-    /// It is spelled as in 0.3.
-    old: bool,
+    /// Whether `params.id` is a configuration's own, as 1.0 has it, and not a task's.
+    own_id: bool,
     /// The path to the one task that it is about.
     pub task: Option<&'static [&'static str]>,
     /// Whether it must name one.
@@ -57,12 +57,18 @@ impl Method {
             | "DeleteTaskPushNotificationConfig" => (of_config, true, Some(Shape::PushConfig)),
             _ => (None, false, None),
         };
-        Self { old, task, must, answer }
+        let own_id = match name {
+            "CreateTaskPushNotificationConfig"
+            | "GetTaskPushNotificationConfig"
+            | "DeleteTaskPushNotificationConfig" => !old,
+            _ => false,
+        };
+        Self { own_id, task, must, answer }
     }
 
-    /// Whether a configuration's own id stands at this path, as 1.0 has it, and not a task's.
+    /// Whether a configuration's own id stands at this path.
     fn is_config_id(&self, path: &[&str]) -> bool {
-        path == ID && self.task == Some(TASK_ID) && self.answer == Some(Shape::PushConfig) && !self.old
+        path != TASK_ID && (path != ID || self.own_id)
     }
 }
 
@@ -113,7 +119,9 @@ pub fn read<'a>(
     if method.answer == Some(Shape::Tasks) {
         found.replaced.extend(page::opened(message, &["params", "pageToken"], params)?);
     }
-    config_ids(message, method, params, &mut found.replaced);
+    if let Some(task) = found.task {
+        config_ids(message, (method, task), params, &mut found.replaced);
+    }
     context(message, &["params", "contextId"], params, &mut found.replaced)?;
     context(message, &["params", "message", "contextId"], said, &mut found.replaced)?;
     references(message, said, &mut found.replaced)?;
@@ -152,17 +160,19 @@ fn names_no_other(
     Ok(())
 }
 
-/// Ids of configurations of push notifications. They are the agent's or the caller's own, but for those that are a task's, which
-/// were sealed on their way to the caller.
+/// Ids of configurations of push notifications. They are the agent's or the caller's own, but for those that are the id of the task
+/// that the message is about, which was sealed on its way to the caller. That of another task stays sealed: nothing was decided
+/// about it, and it would come back as it is.
 fn config_ids(
     message: &Message<'_>,
-    method: Method,
+    (method, task): (Method, &Opened),
     params: Option<&Json<'_>>,
     replaced: &mut Vec<Replaced>,
 ) {
-    for path in CONFIG_IDS.into_iter().filter(|path| *path != ID || method.is_config_id(path)) {
+    for path in CONFIG_IDS.into_iter().filter(|path| method.is_config_id(path)) {
         let sealed = value_at(params, path).and_then(Json::as_str);
-        if let Some(opened) = sealed.and_then(|sealed| message.holder.open(Kind::Task, sealed)) {
+        let opened = sealed.and_then(|sealed| message.holder.open(Kind::Task, sealed));
+        if let Some(opened) = opened.filter(|opened| opened.id == task.id) {
             replaced.push(Replaced { path, with: quoted(&opened.id) });
         }
     }

@@ -116,6 +116,29 @@ fn a_task_is_asked_for_as_what_made_it_and_only_by_whom() {
     }
 }
 
+/// The agent would give it back as it is, and nothing was decided about it.
+#[test]
+fn a_second_task_is_not_opened_as_the_id_of_a_configuration() {
+    let (about, other) = (task(None, "1"), task(None, "2"));
+    for params in [
+        format!(r#"{{"taskId":"{about}","id":"{other}","url":"https://h/"}}"#),
+        format!(r#"{{"taskId":"{about}","pushNotificationConfig":{{"id":"{other}","url":"https://h/"}}}}"#),
+        format!(r#"{{"taskId":"{about}","pushNotificationConfigId":"{other}","url":"https://h/"}}"#),
+    ] {
+        let body = request("CreateTaskPushNotificationConfig", &params);
+        parsed(&HeaderMap::new(), Some(&body), |parsed| {
+            let sent = replace(&body, &parsed.expect("a configuration").replaced).expect("its ids");
+            assert_eq!(sent, body.replace(&quoted(&about), "\"1\""), "{params}");
+        });
+    }
+    let config = format!(r#"{{"pushNotificationConfig":{{"id":"{other}","url":"https://h/"}}}}"#);
+    let body = request("SendMessage", &format!(r#"{{"message":{{}},"configuration":{config}}}"#));
+    parsed(&HeaderMap::new(), Some(&body), |parsed| assert!(parsed.expect("a message").replaced.is_empty()));
+    // A list has no configuration's id: what stands there is a task to some agents.
+    let params = format!(r#"{{"taskId":"{about}","id":"42"}}"#);
+    assert_eq!(check(None, "ListTaskPushNotificationConfigs", &params), "message_invalid");
+}
+
 #[test]
 fn a_message_goes_on_with_what_is_the_callers_own() {
     let sent = |message: &str| {

@@ -43,14 +43,13 @@ pub fn message(json: &str, handles: &Handles) -> Result<Change, Refusal> {
 
 /// Whether the result of a list has the one shape in which it can be told whose its tasks are.
 fn check_list(result: &RawValue) -> Result<(), Refusal> {
-    let is_list = result.get().starts_with('{')
-        && Members::unique(result.get())
-            .map_err(unreadable)?
-            .get("tasks")
-            .is_some_and(|tasks| tasks.get().starts_with('['));
-    let refusal =
-        || Refusal::new(Code::UpstreamInvalid, "the upstream's list of tasks is not an object with 'tasks'");
-    is_list.then_some(()).ok_or_else(refusal)
+    if !result.get().starts_with('{') {
+        return Err(page::no_list());
+    }
+    let result = Members::unique(result.get()).map_err(unreadable)?;
+    let has_list = result.get("tasks").is_some_and(|tasks| tasks.get().starts_with('['));
+    let is_list = has_list && !result.misspells(&["tasks", "nextCursor"]);
+    is_list.then_some(()).ok_or_else(page::no_list)
 }
 
 type Part = fn(&Members<'_>, &Members<'_>, &Handles) -> Result<Change, Refusal>;

@@ -105,6 +105,8 @@ fn a_models_answer_and_the_end_of_its_stream_are_told() {
         (r#"{"choices":[{"delta":{"content":"x"},"finish_reason":null}]}"#, true, false),
         (r#"{"choices":[{"delta":{"finish_reason":"stop"}}]}"#, true, false),
         (r#"{"choices":[{"finish_reason":null},{"finish_reason":"length"}]}"#, true, true),
+        (r#"{"choices":[{"delta":{"content":"x"},"finish_reason":""}]}"#, true, false),
+        (r#"{"choices":[{"finish_reason":7},{"finish_reason":{}}]}"#, true, false),
         (r#"{"choices":null}"#, false, false),
         (r#"{"type":"message","content":[],"stop_reason":"end_turn"}"#, true, false),
         (r#"{"input_tokens":7}"#, true, false),
@@ -177,7 +179,9 @@ fn parsed(value: &Value) -> Skimmed {
         output: of(["output_tokens", "completion_tokens"]),
     };
     let ends_choice = |choice: &Value| {
-        choice.as_object().is_some_and(|it| it.get("finish_reason").is_some_and(|it| !it.is_null()))
+        choice.as_object().is_some_and(|it| {
+            it.get("finish_reason").and_then(Value::as_str).is_some_and(|it| !it.is_empty())
+        })
     };
     let choices = value["choices"].as_array();
     Skimmed {
