@@ -33,7 +33,7 @@ use crate::decide::Policies;
 use crate::decide::statement::Statement;
 use crate::decision::Finding;
 use crate::resource::{
-    Agent, LlmProvider, McpServer, Object, ObjectKey, Policy, Principal, Rejection, Service,
+    Agent, Identity, LlmProvider, McpServer, Object, ObjectKey, Policy, Principal, Rejection, Service,
 };
 
 use self::compile::Compiled;
@@ -70,6 +70,8 @@ pub struct Snapshot {
     /// What is being written, with what was made of it.
     coming: Vec<(Object, Made)>,
     withdrawn: Withdrawn,
+    /// The identities that several objects claimed before a start, of a snapshot that remembers what was before it.
+    contested_before: Option<Vec<Identity>>,
     closed: bool,
     warnings: Vec<Rejection>,
     digest: String,
@@ -83,6 +85,8 @@ pub struct Configuration {
     /// What is being written beside it: what these policies forbid is forbidden, and whom these objects quarantine is. Nothing
     /// else of them is in force.
     pub coming: Vec<Object>,
+    /// What was being written, is not there any more, and was not in force: it refuses as `coming` does, and permits nothing.
+    pub came: Vec<Object>,
     /// What was left out while the objects were read, and why.
     pub rejected: Vec<Rejection>,
     /// Of what is in force, what its place says no longer, or otherwise, while other places are being written: it permits nothing
@@ -166,9 +170,11 @@ impl Snapshot {
     ///
     /// An object that did not change is recognized at once when it is the same one in memory, so sources keep what they read.
     pub fn next(&self, configuration: Configuration) -> (Self, Vec<Rejection>) {
-        let Configuration { mut objects, coming, mut rejected, withdrawn, doubted, before } = configuration;
+        let Configuration { mut objects, coming, came, mut rejected, withdrawn, doubted, before } =
+            configuration;
         let doubts = Doubts::of(&doubted, self);
-        let quarantined = doubts.quarantined().into_iter().chain(coming::quarantined(&coming)).collect();
+        let quarantined = coming::quarantined(coming.iter().chain(&came));
+        let quarantined = doubts.quarantined().into_iter().chain(quarantined).collect();
         coming::quarantine(&mut objects, &quarantined);
         let made = self.make(&objects);
         let mut good = Vec::with_capacity(objects.len());
@@ -179,10 +185,13 @@ impl Snapshot {
             }
         }
         let closed = before.closes(&rejected, &doubts);
-        let coming = coming::compiled(self, coming);
+        let mut coming = coming::compiled(self, coming);
         let withdrawn = Withdrawn::of(&withdrawn, &coming);
+        coming.extend(coming::compiled(self, came));
+        // What is not being written any more is what there was before.
+        let came = if coming.is_empty() { self.coming.as_slice() } else { &[] };
         let Contest { objects, made, places, refusing, contested } =
-            Contest::of(self, good, &mut rejected, (&doubts, &withdrawn));
+            Contest::of((self, came), good, &mut rejected, (&doubts, &withdrawn));
         let mut next =
             Self { objects, made, places, refusing, contested, withdrawn, closed, ..Self::default() };
         next.coming = coming::beside(coming, &next);
@@ -329,8 +338,8 @@ impl Snapshot {
 
     fn digest_of_all(&self) -> String {
         let in_force = self.made.iter().map(|made| made.digest);
-        let coming = self.coming.iter().map(|(_, made)| made).filter(|made| made.forbids());
-        let coming = coming.map(|made| made.digest);
+        let refuses = |(object, made): &&(Object, Made)| made.forbids() || coming::is_quarantined(object);
+        let coming = self.coming.iter().filter(refuses).map(|(_, made)| made.digest);
         let refusing = self.refusing.iter().map(|one| one.digest).chain(coming).map(digest::of_refusing);
         let beside = refusing.chain(self.withdrawn.digests()).chain(self.closed.then_some(digest::CLOSED));
         digest::of_all(in_force.chain(beside).collect())

@@ -22,6 +22,8 @@ pub(crate) enum Change {
     Writing,
     /// The writer closed the file.
     Closed,
+    /// Its attributes are others: who may read it, its times. Who writes it may write on.
+    Touched,
 }
 
 /// Changes since the last refresh.
@@ -46,6 +48,7 @@ impl Pending {
             Change::Closed | Change::Done | Change::Placed => {
                 self.writing.remove(path);
             }
+            Change::Touched => {}
         }
         if change == Change::Placed {
             self.placed.insert(path.to_owned());
@@ -96,7 +99,7 @@ mod tests {
 
     #[test]
     fn a_change_is_read_when_it_is_complete() {
-        use Change::{Closed, Done, Placed, Writing};
+        use Change::{Closed, Done, Placed, Touched, Writing};
         check(&[], None);
         check(&[(0, "a", Done)], Some(5));
         // A storm is read all the same.
@@ -106,6 +109,9 @@ mod tests {
         check(&[(0, "a", Writing), (400, "a", Writing)], Some(1000));
         check(&[(0, "a", Writing), (400, "a", Writing), (401, "a", Closed)], Some(25));
         check(&[(0, "a", Writing), (3, "a", Closed)], Some(8));
+        // Other attributes do not say that it is.
+        check(&[(0, "a", Writing), (3, "a", Touched)], Some(1000));
+        check(&[(0, "a", Touched)], Some(5));
         check(&[(0, "a", Writing), (3, "b", Writing), (4, "a", Closed)], Some(1003));
         // Taken away while it was written, or put over what was.
         check(&[(0, "a", Writing), (3, "a", Done)], Some(8));

@@ -71,6 +71,11 @@ impl Seen {
         self.is_older_than(TICK, now)
     }
 
+    /// Whether nothing was written since: its attributes, such as who may read it, may be others.
+    pub(crate) fn is_as_written(&self, other: &Self) -> bool {
+        *self == Self { changed: self.changed, ..*other }
+    }
+
     /// Whether it is the same file, whatever it holds: not one that was put into its place.
     pub(crate) const fn is_same_file(&self, other: &Self) -> bool {
         self.device == other.device && self.inode == other.inode

@@ -69,6 +69,7 @@ impl Settling {
         match change {
             Change::Writing => drop(self.open.insert(path.to_owned(), now)),
             Change::Done | Change::Placed | Change::Closed => drop(self.open.remove(path)),
+            Change::Touched => {}
         }
     }
 
@@ -140,6 +141,11 @@ impl Settling {
         }
     }
 
+    /// Takes what is there for whole.
+    pub(crate) fn take(&mut self, listing: &Arc<Listing>) {
+        self.whole = Some(listing.clone());
+    }
+
     /// Nobody was heard before the start: all files are in doubt.
     pub(crate) fn doubt_all(&mut self, now: Instant) {
         if let Some(listing) = self.whole.clone() {
@@ -196,7 +202,9 @@ impl Settling {
     fn settle(&mut self, now: Instant) {
         (self.moving, self.restless_since) = (None, None);
         let Some(whole) = &self.whole else { return };
-        self.unheard.retain(|path, (seen, until)| now < *until && whole.seen(path) == Some(*seen));
+        self.unheard.retain(|path, (seen, until)| {
+            now < *until && whole.seen(path).is_some_and(|now| now.is_as_written(seen))
+        });
     }
 
     /// For how long it has not been whole.

@@ -51,6 +51,10 @@ pub(crate) struct Source {
     whole: Option<Arc<Read>>,
     /// What was there when it was last looked at; `None` when it could not be read.
     seen: Option<Arc<Read>>,
+    /// What was being written since it was whole, and is not there any more: it refuses until it is known what became of it.
+    came: Vec<Object>,
+    /// What files that were whole by themselves said no longer since then: it permits nothing until it is known what does.
+    withdrawn: Vec<Object>,
     /// What is known of what was refused before the start.
     before: Before,
     /// Why it is not known; empty where it is.
@@ -81,6 +85,8 @@ impl Source {
             settling: Settling::default(),
             whole: None,
             seen: None,
+            came: Vec::new(),
+            withdrawn: Vec::new(),
             before: Before::Known,
             unknown: String::new(),
             fault: None,
@@ -104,6 +110,7 @@ impl Source {
     }
 
     /// Whether what was seen last is in force, and was whole.
+    #[cfg(test)]
     pub(crate) fn is_whole(&self) -> bool {
         match (&self.whole, &self.seen) {
             (Some(whole), Some(seen)) => Arc::ptr_eq(whole, seen),
@@ -141,10 +148,12 @@ impl Source {
         if first {
             self.settling.see_first(&read.listing, wall);
         }
+        self.note_gone(&read);
         self.seen = Some(read.clone());
         let looked = match self.settling.see(&read.listing, heard.placed, heard.heard, now) {
             Seen::Whole => {
                 self.whole = Some(read.clone());
+                (self.came, self.withdrawn) = (Vec::new(), Vec::new());
                 (self.whole(&read, first.then_some(now)), self.settling.next_certain())
             }
             Seen::Moving(due) => (self.moving(now), Some(due)),
@@ -162,9 +171,7 @@ impl Source {
             Ok(read) => {
                 let read = Arc::new(read);
                 self.whole = Some(read.clone());
-                if let Some(now) = first {
-                    self.settling.see(&read.listing, &BTreeSet::new(), true, now);
-                }
+                self.settling.take(&read.listing);
                 self.whole(&read, first)
             }
             Err(error) => self.unreadable(&error),
@@ -195,8 +202,10 @@ impl Source {
     /// Reads what was refused before the start, and builds on it; `seen` is what there is now. Whether that refuses the same, as far
     /// as can be known.
     fn remember(&mut self, seen: Snapshot) -> bool {
+        let directory = &self.directory;
         let read = self.kept.as_mut().map_or(Ok(Some(None)), |kept| {
             let Some(memory) = kept.read()? else { return Ok(None) };
+            let memory = memory.with_paths(|path| directory.join(path));
             kept.remembering(&seen, &memory).map(Some)
         });
         match read {
@@ -237,12 +246,19 @@ impl Source {
     }
 
     /// It is not: what was in force stays so, and what is being written may only refuse.
-    fn moving(&self, now: Instant) -> Loaded {
-        let mut configuration = Configuration { coming: self.coming(), ..Configuration::default() };
-        if let Some(whole) = &self.whole {
+    fn moving(&mut self, now: Instant) -> Loaded {
+        let mut configuration =
+            Configuration { coming: self.coming(), came: self.came.clone(), ..Configuration::default() };
+        if let Some(whole) = self.whole.clone() {
+            let whole = &whole;
             configuration.objects = whole.objects().cloned().collect();
             configuration.rejected = whole.rejections();
-            configuration.withdrawn = self.withdrawn(whole, now);
+            for object in self.withdrawn(whole, now) {
+                if !self.withdrawn.iter().any(|known| known.is_identical(&object)) {
+                    self.withdrawn.push(object);
+                }
+            }
+            configuration.withdrawn = self.withdrawn.clone();
             configuration.doubted = self.doubts(whole);
         }
         let mut said = Vec::new();
@@ -258,8 +274,14 @@ impl Source {
         rejections.extend(said);
         rejections.extend(self.fault.clone().filter(|_| snapshot.is_closed()));
         rejections.sort_by(|a, b| a.origin.cmp(&b.origin));
+        let not_ready = self.not_ready(&snapshot);
+        Loaded { snapshot: Arc::new(snapshot), rejections, not_ready }
+    }
+
+    /// Why a gateway with this snapshot is not ready.
+    fn not_ready(&self, snapshot: &Snapshot) -> Option<String> {
         let reason = &self.unknown;
-        let not_ready = match self.before {
+        match self.before {
             _ if self.whole.is_none() => {
                 Some("the directory of resources has not been still since the start".to_owned())
             }
@@ -272,18 +294,34 @@ impl Source {
                 "something in the directory of resources is malformed, and what it forbade before is not known ({reason}); \
                  everything is refused until it is corrected, see /registry"
             )),
-        };
-        Loaded { snapshot: Arc::new(snapshot), rejections, not_ready }
+        }
     }
 
     fn unreadable(&self, error: &io::Error) -> Loaded {
         let begun = self.whole.is_some();
         let rejections = vec![unreadable(&self.directory, error, begun)];
         if begun {
-            return Loaded { snapshot: self.last.clone(), rejections, not_ready: None };
+            let not_ready = self.not_ready(&self.last);
+            return Loaded { snapshot: self.last.clone(), rejections, not_ready };
         }
         let not_ready = Some("the directory of resources cannot be read".to_owned());
         Loaded { rejections, not_ready, ..Loaded::empty() }
+    }
+
+    /// Notes what was being written and refuses, where nothing of its name is in `next`, what is there now.
+    fn note_gone(&mut self, next: &Read) {
+        let there: HashSet<ObjectRef> = next.objects().map(Object::reference).collect();
+        let refuses = |object: &Object| match object {
+            Object::Policy(policy) => policy.cedar.contains("forbid"),
+            Object::Agent(agent) => agent.quarantined,
+            Object::Service(service) => service.quarantined,
+            Object::McpServer(_) | Object::LlmProvider(_) => false,
+        };
+        let came = std::mem::take(&mut self.came);
+        let mut gone: Vec<Object> =
+            came.into_iter().chain(self.coming().into_iter().filter(refuses)).collect();
+        gone.retain(|object| !there.contains(&object.reference()));
+        self.came = gone;
     }
 
     /// The objects that are not in force, as they stand there.
@@ -323,7 +361,9 @@ impl Source {
     pub(crate) fn keep(&mut self, loaded: &Loaded) -> Result<(), Box<Rejection>> {
         let is_known = self.whole.is_some() && self.before == Before::Known;
         let Some(kept) = self.kept.as_mut().filter(|_| is_known) else { return Ok(()) };
-        kept.write(&loaded.snapshot.memory()).map_err(|reason| {
+        // However the directory is named at the next start.
+        let below = |path: &Path| path.strip_prefix(&self.directory).unwrap_or(path).to_owned();
+        kept.write(&loaded.snapshot.memory().with_paths(below)).map_err(|reason| {
             Box::new(Rejection {
                 reason: format!("what is refused cannot be kept for the next start: {reason}"),
                 fix: "see that the data directory can be written".to_owned(),

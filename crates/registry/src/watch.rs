@@ -167,7 +167,7 @@ impl Thread {
                     } else {
                         false
                     };
-                    if read && self.source.is_whole() {
+                    if read {
                         self.keep();
                     }
                     self.rearm();
@@ -280,6 +280,7 @@ fn meaning(event: &Event) -> Option<Change> {
         {
             Some(Change::Placed)
         }
+        EventKind::Modify(ModifyKind::Metadata(_)) => Some(Change::Touched),
         _ => Some(Change::Done),
     }
 }

@@ -7,8 +7,8 @@ use super::{Made, Snapshot};
 use crate::resource::{Object, ObjectKey};
 
 /// Whom `coming` quarantines.
-pub(super) fn quarantined(coming: &[Object]) -> impl Iterator<Item = ObjectKey> {
-    coming.iter().filter(|object| is_quarantined(object)).map(ObjectKey::of)
+pub(super) fn quarantined<'o>(coming: impl Iterator<Item = &'o Object>) -> impl Iterator<Item = ObjectKey> {
+    coming.filter(|object| is_quarantined(object)).map(ObjectKey::of)
 }
 
 /// Quarantines those of `objects` that are `quarantined` elsewhere.
@@ -33,9 +33,9 @@ pub(super) fn is_quarantined(object: &Object) -> bool {
     }
 }
 
-/// The policies of `coming`, compiled. What is malformed is left out without a word: it is said when it is whole.
+/// What of `coming` may refuse: policies, compiled, and whom it quarantines. What is malformed is left out without a word: it is said when it is whole.
 pub(super) fn compiled(last: &Snapshot, mut coming: Vec<Object>) -> Vec<(Object, Made)> {
-    coming.retain(|object| matches!(object, Object::Policy(_)));
+    coming.retain(|object| matches!(object, Object::Policy(_)) || is_quarantined(object));
     let made = last.make(&coming);
     coming.into_iter().zip(made).filter_map(|(object, made)| Some((object, made.ok()?))).collect()
 }

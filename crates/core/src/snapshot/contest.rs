@@ -25,10 +25,10 @@ pub(super) struct Contest {
 pub(super) type Names = HashMap<ObjectKey, BTreeSet<String>>;
 
 impl Contest {
-    /// Decides which of the `good` objects are in force: those whose name no other object has, be it malformed or held from `last`,
+    /// Decides which of the `good` objects are in force: those whose name no other object has, be it malformed or held from `last` or what `came`,
     /// and that are not `withdrawn`.
     pub(super) fn of(
-        last: &Snapshot,
+        (last, came): (&Snapshot, &[(Object, Made)]),
         good: Vec<(Object, Made)>,
         rejected: &mut Vec<Rejection>,
         (doubts, withdrawn): (&Doubts<'_>, &Withdrawn),
@@ -36,7 +36,7 @@ impl Contest {
         let (places, mut contested) = places(&good);
         let malformed = rejected.iter().filter_map(|fault| fault.object.reference());
         contested.extend(malformed.map(ObjectKey::of_reference).filter(|key| places.contains_key(key)));
-        let held = Held::of(last, (&good, &places), rejected, doubts);
+        let held = Held::of((last, came), (&good, &places), rejected, doubts);
         contested.extend(held.names().filter(|key| places.contains_key(key)));
         let Held { hidden: mut refusing, doubted } = held;
         let mut doubted: Vec<Refusing> = doubted

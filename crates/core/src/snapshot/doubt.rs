@@ -56,7 +56,10 @@ impl<'a> Doubts<'a> {
         let in_force = in_force.filter(|object| self.about(&object.meta().origin).is_some());
         let beside = self.last.refusing.iter().filter(|one| one.quarantined);
         let beside = beside.filter(|one| self.about(&one.origin).is_some());
-        in_force.map(ObjectKey::of).chain(beside.map(Refusing::key)).collect()
+        let coming =
+            self.last.coming.iter().map(|(object, _)| object).filter(|object| is_quarantined(object));
+        let coming = coming.filter(|object| self.about(&object.meta().origin).is_some());
+        in_force.chain(coming).map(ObjectKey::of).chain(beside.map(Refusing::key)).collect()
     }
 
     /// What an object at a place in doubt refused; `None` where it refused nothing, or its place is in no doubt.
@@ -72,15 +75,27 @@ impl<'a> Doubts<'a> {
 
 /// The identities that more than one object, in force or not, claims.
 fn contested(last: &Snapshot) -> HashSet<IdentityKey<'_>> {
+    // What is remembered was before what is there: of a start, the two together say nothing.
+    if let Some(before) = &last.contested_before {
+        return before.iter().map(key).collect();
+    }
     let in_force = last.objects.iter().map(|object| (ObjectKey::of(object), identities(object)));
     let beside = last.refusing.iter().map(|one| (one.key(), &*one.identities));
-    let mut claimed: HashMap<IdentityKey<'_>, ObjectKey> = HashMap::new();
-    let mut contested = HashSet::new();
-    for (object, identities) in in_force.chain(beside) {
+    claimed_by_several(in_force.chain(beside)).into_iter().map(key).collect()
+}
+
+/// The identities that more than one of these objects claims.
+pub(super) fn claimed_by_several<'i, O: PartialEq + Clone>(
+    claims: impl Iterator<Item = (O, &'i [Identity])>,
+) -> Vec<&'i Identity> {
+    let mut claimed: HashMap<IdentityKey<'i>, O> = HashMap::new();
+    let mut contested = Vec::new();
+    for (object, identities) in claims {
         for identity in identities {
-            let first = claimed.entry(key(identity)).or_insert_with(|| object.clone());
-            if *first != object {
-                contested.insert(key(identity));
+            match claimed.get(&key(identity)) {
+                Some(first) if *first != object => contested.push(identity),
+                Some(_) => {}
+                None => drop(claimed.insert(key(identity), object.clone())),
             }
         }
     }

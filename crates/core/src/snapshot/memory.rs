@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::Snapshot;
 use super::compile::{self, Compiled};
 use super::digest::Digest;
+use super::doubt::claimed_by_several;
 use super::refusing::Refusing;
 use crate::resource::identity::{IdentitySpec, OidcSpec, ServiceAccountSpec};
 use crate::resource::policy::Scope;
@@ -90,7 +91,9 @@ impl Snapshot {
         let in_force = self.objects.iter().zip(&self.made);
         let in_force = in_force.map(|(object, made)| Remembered::of(&Refusing::of(object, made, false)));
         let beside = self.refusing.iter().map(Remembered::of);
-        Memory { version: VERSION, objects: in_force.chain(beside).collect() }
+        let coming =
+            self.coming.iter().map(|(object, made)| Remembered::of(&Refusing::of(object, made, false)));
+        Memory { version: VERSION, objects: in_force.chain(beside).chain(coming).collect() }
     }
 
     /// This snapshot, as one to build the next on that was refused what `memory` says too: the first one after a restart is built
@@ -109,6 +112,7 @@ impl Snapshot {
         if missing.is_empty() {
             return Ok(None);
         }
+        let contested_before = memory.contested()?;
         let policies: Vec<Option<Arc<Policy>>> = missing.iter().map(|one| one.policy()).collect();
         let texts: Vec<&Arc<Policy>> = policies.iter().flatten().collect();
         let mut compiled = compile::compile_all(&texts).into_iter();
@@ -131,6 +135,7 @@ impl Snapshot {
             // The next one takes it over where it has the same objects.
             world: self.world.clone(),
             refusing,
+            contested_before: Some(contested_before),
             ..Self::default()
         }))
     }
@@ -160,7 +165,35 @@ impl Snapshot {
     }
 }
 
+impl Memory {
+    /// The same, with the path of each file in the words of `path`.
+    #[must_use]
+    pub fn with_paths(mut self, path: impl Fn(&Path) -> PathBuf) -> Self {
+        for one in &mut self.objects {
+            if let Place::File(file) = &mut one.place {
+                *file = path(Path::new(file)).to_string_lossy().into_owned();
+            }
+        }
+        self
+    }
+
+    /// The identities that several objects claimed.
+    fn contested(&self) -> Result<Vec<Identity>, Forgotten> {
+        let identities: Result<Vec<Vec<Identity>>, _> =
+            self.objects.iter().map(Remembered::identities).collect();
+        let identities = identities?;
+        let names = self.objects.iter().map(|one| (&one.kind, &one.namespace, &one.name));
+        let claims = names.zip(identities.iter().map(Vec::as_slice));
+        Ok(claimed_by_several(claims).into_iter().cloned().collect())
+    }
+}
+
 impl Remembered {
+    fn identities(&self) -> Result<Vec<Identity>, Forgotten> {
+        let identities: Option<Vec<Identity>> = self.identities.iter().map(identity).collect();
+        identities.ok_or_else(|| self.malformed("not an identity"))
+    }
+
     fn of(refusing: &Refusing) -> Self {
         let ObjectRef { kind, namespace, name, generation } = &refusing.object;
         // A policy that only permits has nothing to hold but its name.
@@ -194,7 +227,6 @@ impl Remembered {
 
     fn refusing(&self, policy: Option<(Arc<Policy>, Arc<Compiled>)>) -> Result<Refusing, Forgotten> {
         let kind = Kind::of(&self.kind).ok_or_else(|| self.malformed("unknown kind"))?;
-        let identities: Option<Vec<Identity>> = self.identities.iter().map(identity).collect();
         Ok(Refusing {
             object: ObjectRef {
                 kind,
@@ -205,7 +237,7 @@ impl Remembered {
             origin: self.place.origin(),
             digest: digest(&self.digest).ok_or_else(|| self.malformed("not a digest"))?,
             policy,
-            identities: identities.ok_or_else(|| self.malformed("not an identity"))?,
+            identities: self.identities()?,
             contested: self.contested,
             quarantined: self.quarantined,
         })

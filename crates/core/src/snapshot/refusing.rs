@@ -108,7 +108,7 @@ impl Refusing {
 
     /// Whether it would refuse anything if its name were not used by another object.
     pub(super) fn refuses(&self) -> bool {
-        self.contested || !self.identities.is_empty() || self.forbids().next().is_some()
+        self.contested || self.quarantined || !self.identities.is_empty() || self.forbids().next().is_some()
     }
 }
 
@@ -150,10 +150,10 @@ pub(super) struct Held<'a> {
 }
 
 impl<'a> Held<'a> {
-    /// The objects of `last` that are missing among the `good` ones of now, and may be so only because of what is `rejected`, or
+    /// The objects of `last`, and those that `came` and were not in force, that are missing among the `good` ones of now, and may be so only because of what is `rejected`, or
     /// because it is in doubt.
     pub(super) fn of(
-        last: &Snapshot,
+        (last, came): (&Snapshot, &[(Object, Made)]),
         (good, places): (&[(Object, Made)], &Places),
         rejected: &[Rejection],
         doubts: &Doubts<'a>,
@@ -163,14 +163,15 @@ impl<'a> Held<'a> {
             return Self::default();
         }
         let mut held = Self::default();
-        let Gone { missing, changed } = Gone::of(last, good, places);
+        let Gone { missing, changed } = Gone::of((last, came), good, places);
         for one in missing {
             let now = places.get(&one.key()).and_then(|place| good.get(*place));
             let moved = now.is_some_and(|(_, made)| made.digest == one.digest);
             // Even what refuses nothing has its name, which something else may claim later.
             if rejected.iter().any(|fault| may_hide(fault, &one, moved)) {
                 held.hidden.push(one);
-            } else if one.contested || !moved {
+            } else if one.contested || one.quarantined || !moved {
+                // Whom it quarantines is quarantined elsewhere too, and looks the same there.
                 held.doubted.extend(doubts.kept(one));
             }
         }
@@ -238,7 +239,7 @@ struct Gone {
 }
 
 impl Gone {
-    fn of(last: &Snapshot, good: &[(Object, Made)], places: &Places) -> Self {
+    fn of((last, came): (&Snapshot, &[(Object, Made)]), good: &[(Object, Made)], places: &Places) -> Self {
         // Nearly all objects had their name alone, and are as they were and where they were.
         let is_there = |object: &Object, made: &Made| {
             let now = places.get(&ObjectKey::of(object)).and_then(|place| good.get(*place));
@@ -248,7 +249,8 @@ impl Gone {
         };
         let others = last.objects.iter().zip(&last.made).filter(|(object, made)| !is_there(object, made));
         let others = others.map(|(object, made)| Refusing::of(object, made, false));
-        let mut left: Vec<Refusing> = others.chain(last.refusing.iter().cloned()).collect();
+        let came = came.iter().map(|(object, made)| Refusing::of(object, made, false));
+        let mut left: Vec<Refusing> = others.chain(last.refusing.iter().cloned()).chain(came).collect();
         let mut present: HashMap<ObjectKey, Vec<(&Origin, Digest)>> =
             left.iter().map(|one| (one.key(), Vec::new())).collect();
         for (object, made) in good.iter().filter(|_| !left.is_empty()) {
@@ -256,20 +258,23 @@ impl Gone {
                 there.push((&object.meta().origin, made.digest));
             }
         }
-        left.retain(|one| !take(&mut present, one, |digest| digest == one.digest));
-        let (changed, missing) = left.into_iter().partition(|one| take(&mut present, one, |_| true));
+        left.retain(|one| !take(&mut present, one));
+        // What stands at its place now takes the place of all that stood there before, one after the other.
+        let replaced = |one: &Refusing| {
+            let there = present.get(&one.key()).into_iter().flatten();
+            there.into_iter().any(|(origin, _)| origin.is_same_place(&one.origin))
+        };
+        let (changed, missing) = left.into_iter().partition(replaced);
         Self { missing, changed }
     }
 }
 
-/// Takes what is present of an object at its place, if anything fits.
-fn take(
-    present: &mut HashMap<ObjectKey, Vec<(&Origin, Digest)>>,
-    one: &Refusing,
-    fits: impl Fn(Digest) -> bool,
-) -> bool {
+/// Takes what is present of an object at its place, if it is there as it was.
+fn take(present: &mut HashMap<ObjectKey, Vec<(&Origin, Digest)>>, one: &Refusing) -> bool {
     let Some(there) = present.get_mut(&one.key()) else { return false };
-    let found = there.iter().position(|(origin, digest)| origin.is_same_place(&one.origin) && fits(*digest));
+    let is_it =
+        |(origin, digest): &(&Origin, Digest)| origin.is_same_place(&one.origin) && *digest == one.digest;
+    let found = there.iter().position(is_it);
     found.map(|place| there.swap_remove(place)).is_some()
 }
 

@@ -360,6 +360,47 @@ fn what_took_the_place_of_a_malformed_object_does_not_replace_it() {
     }
 }
 
+/// What stands at a place now took the place of all that stood there before: none of it is hidden by a fault elsewhere.
+#[test]
+fn what_was_edited_twice_is_not_its_own_contestant() {
+    let version = |action: &str| {
+        let permit = format!(r#"permit (principal, action == Action::"{action}", resource);"#);
+        policy_in(
+            "c",
+            "p",
+            &format!("{permit} forbid (principal, action == Action::\"{action}\", resource);"),
+        )
+    };
+    let doubted = vec![Doubt { place: Origin::file("c", 0), reason: "r", fix: "f" }];
+    let next = |last: &Snapshot, object: Object, doubted: &[Doubt]| {
+        let (objects, rejected) = (with(&[object]), vec![unread("z")]);
+        let configuration =
+            Configuration { objects, rejected, doubted: doubted.to_vec(), ..Configuration::default() };
+        last.next(configuration).0
+    };
+    let first = next(&Snapshot::default(), version("getPrompt"), &[]);
+    let second = next(&first, version("readResource"), &doubted);
+    let third = next(&second, version("invokeTool"), &doubted);
+    assert!(third.policies().any(|id| id.starts_with("t/p#0")), "{:?}", third.policies().collect::<Vec<_>>());
+    let certain = next(&third, version("invokeTool"), &[]);
+    assert_eq!(certain.only_refusing().count(), 0, "{:?}", certain.only_refusing().collect::<Vec<_>>());
+}
+
+/// Of a start, what was before and what is there now say nothing of who else claims an identity.
+#[test]
+fn who_is_renamed_before_a_start_keeps_its_identity() {
+    let memory = Snapshot::build(vec![agent_in("1", "bot", "spiffe://t/bot")]).0.memory();
+    let doubted = vec![Doubt { place: Origin::file("1", 0), reason: "r", fix: "f" }];
+    for file in ["1", "2"] {
+        let objects = vec![agent_in(file, "robot", "spiffe://t/bot")];
+        let (seen, _) = Snapshot::build(objects.clone());
+        let last = seen.remembering(&memory).unwrap().unwrap();
+        let configuration = Configuration { objects, doubted: doubted.clone(), ..Configuration::default() };
+        let (next, _) = last.next(configuration);
+        assert!(next.principal_by_spiffe("spiffe://t/bot").is_some(), "{file}");
+    }
+}
+
 /// A start builds twice on the same objects: to see what is there, and on what was refused before.
 #[test]
 fn what_is_there_is_registered_when_something_is_remembered() {
@@ -518,6 +559,15 @@ fn what_is_in_doubt_keeps_what_it_refused_and_no_name() {
         assert!(next(&held, released.clone(), "2").0.agent("a/q").unwrap().quarantined);
         assert!(!next(&held, released.clone(), "1").0.agent("a/q").unwrap().quarantined);
     }
+    // Also where it is gone from its file, and comes in another a while later: as long as the file is in doubt.
+    let (emptied, rejected) = next(&good, with(std::slice::from_ref(&everything)), "2");
+    assert_eq!(rejected.len(), 1, "{rejected:#?}");
+    let (emptied, _) = next(&emptied, with(std::slice::from_ref(&everything)), "2");
+    let elsewhere = with(&[everything.clone(), quarantined("3", false)]);
+    let (held, _) = next(&emptied, elsewhere.clone(), "2");
+    let (held, _) = next(&held, elsewhere.clone(), "2");
+    assert!(held.agent("a/q").unwrap().quarantined);
+    assert!(!held.rebuilt(elsewhere, Vec::new()).0.agent("a/q").unwrap().quarantined);
     // An identity that nobody else claimed may be claimed, one that was contested stays so.
     let bots = [agent_in("1", "one", "spiffe://t/bot"), agent_in("2", "two", "spiffe://t/bot")];
     let (both, _) = Snapshot::build(bots.to_vec());
@@ -594,4 +644,36 @@ fn what_is_said_of_many_that_collide_grows_as_they_do() {
         assert!(longest < Some(400), "{longest:?}");
         assert!(rejected.iter().all(|rejection| rejection.reason.contains("more")), "{:?}", rejected[0]);
     }
+}
+
+/// What was being written and is hidden, or emptied, before it was whole: it refused, and goes on to.
+#[test]
+fn what_refused_while_it_was_written_is_held_as_what_was_whole() {
+    let objects = || with(&[policy_in("z", "everything", EVERYTHING)]);
+    let (good, _) = Snapshot::build(objects());
+    let configuration = Configuration {
+        objects: objects(),
+        coming: vec![policy_in("1", "p", PAY)],
+        ..Configuration::default()
+    };
+    let (moving, _) = good.next(configuration);
+    assert_eq!(pay(&moving), Some(Code::ForbiddenByPolicy));
+    let memory = moving.memory();
+    let remembered = good.remembering(&memory).unwrap().unwrap();
+    for last in [&moving, &remembered] {
+        let (hidden, _) = last.rebuilt(objects(), vec![unread("1")]);
+        assert_eq!(pay(&hidden), Some(Code::ForbiddenByPolicy));
+        let doubted = vec![Doubt { place: Origin::file("1", 0), reason: "r", fix: "f" }];
+        let (emptied, _) =
+            last.next(Configuration { objects: objects(), doubted, ..Configuration::default() });
+        assert_eq!(pay(&emptied), Some(Code::ForbiddenByPolicy));
+        assert_eq!(pay(&last.rebuilt(objects(), Vec::new()).0), None, "it was deleted");
+    }
+    // Gone while others are still written: it is not known yet what became of it.
+    let configuration = Configuration {
+        objects: objects(),
+        came: vec![policy_in("1", "p", PAY)],
+        ..Configuration::default()
+    };
+    assert_eq!(pay(&moving.next(configuration).0), Some(Code::ForbiddenByPolicy));
 }

@@ -411,9 +411,7 @@ impl Sequence {
         }
         self.count.allowed += usize::from(!allowed.is_empty());
         self.count.refused += usize::from(by_states.len() > self.allowed.1.len());
-        if is_whole {
-            self.source.keep(&loaded).unwrap();
-        }
+        self.source.keep(&loaded).unwrap();
         is_whole
     }
 }
@@ -437,15 +435,13 @@ impl Gateway {
         (gateway, loaded)
     }
 
-    /// Looks so many milliseconds after the start, and keeps what is refused where the directory is whole.
+    /// Looks so many milliseconds after the start, and keeps what is refused.
     fn look(&mut self, ms: u64) -> Loaded {
         let none = BTreeSet::new();
         let heard = Heard { changed: None, placed: &none, heard: true };
         let wall = SystemTime::now() + Duration::from_secs(60);
         let (loaded, _) = self.source.look(heard, self.at(ms), wall);
-        if self.source.is_whole() {
-            self.source.keep(&loaded).unwrap();
-        }
+        self.source.keep(&loaded).unwrap();
         loaded
     }
 
@@ -654,6 +650,11 @@ fn a_permit_that_is_taken_back_counts_although_another_file_is_busy() {
     let other = agent("other").replace("purpose: p", "purpose: q");
     fs::write(at("a.yaml"), [policy("two", narrowed), other, policy("new", PERMIT)].concat()).unwrap();
     for ms in (1_000..2_000).step_by(100) {
+        // What was withdrawn stays so whatever else is done to its file.
+        if ms >= 1_700 {
+            let more = format!("{}# {ms}\n", fs::read_to_string(at("a.yaml")).unwrap());
+            fs::write(at("a.yaml"), more).unwrap();
+        }
         fs::write(at("busy.yaml"), format!("{}# {ms}\n", policy("three", PERMIT))).unwrap();
         gateway.source.note(&at("busy.yaml"), Change::Writing, gateway.at(ms));
         let loaded = gateway.look(ms);
@@ -671,4 +672,46 @@ fn a_permit_that_is_taken_back_counts_although_another_file_is_busy() {
     gateway.look(2_000);
     let loaded = gateway.look(2_500);
     assert!(["ns/two", "ns/three", "ns/new"].iter().all(|id| has(&loaded, id)) && !has(&loaded, "ns/one"));
+}
+
+/// A forbid that counted while another file was busy is held as one that was whole: running, and over a restart.
+#[test]
+fn a_forbid_beside_a_busy_file_is_held_when_its_file_says_nothing_any_more() {
+    for content in ["", "bad: [", "apiVersion: vidimus.dev/v1alpha1\nkind: Policy\n"] {
+        for restarts in [false, true] {
+            let root = tempfile::tempdir().unwrap();
+            let at = |file: &str| root.path().join("resources").join(file);
+            fs::create_dir(at("")).unwrap();
+            fs::write(at("a.yaml"), policy("open", PERMIT)).unwrap();
+            fs::write(at("busy.yaml"), policy("three", PERMIT)).unwrap();
+            let (mut gateway, _) = Gateway::begin(&root);
+            let busy = |gateway: &mut Gateway, ms: u64| {
+                fs::write(at("busy.yaml"), format!("{}# {ms}\n", policy("three", PERMIT))).unwrap();
+                gateway.source.note(&at("busy.yaml"), Change::Writing, gateway.at(ms));
+                gateway.look(ms)
+            };
+            fs::write(at("f.yaml"), policy("stop", FORBID)).unwrap();
+            for ms in [1_000, 1_600, 2_200] {
+                assert!(has(&busy(&mut gateway, ms), "ns/stop"), "{content:?} {ms}");
+            }
+            if restarts {
+                fs::write(at("f.yaml"), content).unwrap();
+                let (_, loaded) = Gateway::begin(&root);
+                assert!(ids(&loaded.snapshot).iter().any(|id| id.starts_with("ns/stop")), "{content:?}");
+                continue;
+            }
+            fs::write(at("f.yaml"), content).unwrap();
+            for ms in [2_300, 2_900, 3_500] {
+                assert!(has(&busy(&mut gateway, ms), "ns/stop"), "{content:?} {ms}");
+            }
+            gateway.source.note(&at("busy.yaml"), Change::Closed, gateway.at(3_600));
+            gateway.look(3_600);
+            let loaded = gateway.look(4_200);
+            assert!(ids(&loaded.snapshot).iter().any(|id| id.starts_with("ns/stop")), "{content:?} whole");
+            // Deleted, it is gone.
+            fs::remove_file(at("f.yaml")).unwrap();
+            gateway.look(5_000);
+            assert!(!ids(&gateway.look(5_600).snapshot).iter().any(|id| id.starts_with("ns/stop")));
+        }
+    }
 }

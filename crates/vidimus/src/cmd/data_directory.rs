@@ -15,8 +15,9 @@ pub fn prepare(data: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(data).with_context(|| {
         format!("--data {shown} cannot be made; give a directory that this user may write")
     })?;
-    let probe = data.join(".writable");
-    fs::write(&probe, []).and_then(|()| fs::remove_file(&probe)).with_context(|| {
+    // Several may look at once; and nothing that is there is written to, through a link or not.
+    let probe = data.join(format!(".writable.{}", std::process::id()));
+    fs::File::create_new(&probe).and_then(|_| fs::remove_file(&probe)).with_context(|| {
         format!("--data {shown} cannot be written; give a directory that this user may write")
     })
 }

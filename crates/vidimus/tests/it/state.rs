@@ -61,6 +61,31 @@ fn what_a_running_gateway_holds_is_explained_from_it_and_from_what_it_kept() {
     assert_eq!(ran.code, Some(2), "{ran:?}");
 }
 
+/// The directory of another gateway's ledger is not written to, and what is kept there is found however the resources are named.
+#[test]
+fn what_is_kept_is_of_the_gateway_that_serves() {
+    let gateway = Gateway::start(1);
+    let (resources, data) = (gateway.path("resources"), gateway.path("data"));
+    let directory = std::path::Path::new(&resources);
+    let kept = || std::fs::read(format!("{data}/registry/refused")).unwrap();
+    write(directory, "d.yaml", &policy("stop", "forbid (principal, action, resource);"));
+    gateway.wait("kept", |_| String::from_utf8_lossy(&kept()).contains("forbid"));
+    let before = kept();
+    let other = gateway.path("other");
+    super::resources(std::path::Path::new(&other), 1);
+    let [listen, admin] = [(); 2].map(|()| format!("127.0.0.1:{}", super::gateway::free_port()));
+    let ran = run(&["serve", "--resources", &other, "--data", &data, "--listen", &listen, "--admin", &admin]);
+    assert!(ran.code == Some(2) && ran.err.contains("ledger"), "{ran:?}");
+    assert_eq!(kept(), before);
+    // An emptied file deletes nothing, also where the directory has another name.
+    std::fs::write(directory.join("d.yaml"), "").unwrap();
+    let renamed = format!("{resources}/../resources");
+    for resources in [&resources, &renamed] {
+        let ran = explain(&["--resources", resources, "--data", &data, "-o", "json"]);
+        assert_eq!(outcome(&ran), (Some(1), "forbidden_by_policy".to_owned()), "{resources}: {ran:?}");
+    }
+}
+
 #[test]
 fn contested_names_and_identities_are_explained() {
     let directory = tempfile::tempdir().unwrap();

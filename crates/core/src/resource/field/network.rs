@@ -16,6 +16,16 @@ impl Network {
         Self { address, bits }
     }
 
+    /// An address in the range: the one that it was written with.
+    pub(super) const fn first(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Whether it is one address.
+    pub(super) fn is_one(&self) -> bool {
+        self.bits == number(self.address).1
+    }
+
     /// Whether `address` lies in the range. An IPv4-mapped IPv6 address counts as the IPv4 address it is.
     pub fn contains(&self, address: IpAddr) -> bool {
         let (own, width) = number(self.address);

@@ -6,11 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::network::Network;
 
 const METADATA: &str = "it is the metadata service of a cloud";
+/// Linux takes it for this host.
+const UNSPECIFIED: &str = "it is unspecified (0.0.0.0/8)";
 const LOCAL_NAT64: &str = "it is translated to IPv4 locally (64:ff9b:1::/48)";
 const TEREDO: &str = "it is Teredo, which tunnels to an IPv4 address (2001::/32)";
 const SIX_TO_FOUR: &str = "it is 6to4, which tunnels to an IPv4 address (2002::/16)";
-/// What no installation can allow: the IPv4 address that is reached is another's to choose.
-const NEVER_ALLOWED: [&str; 3] = [LOCAL_NAT64, TEREDO, SIX_TO_FOUR];
+/// What no installation can allow: the address that is reached is another's to choose, or is not the one that is written.
+const NEVER_ALLOWED: [&str; 4] = [UNSPECIFIED, LOCAL_NAT64, TEREDO, SIX_TO_FOUR];
 const PROTOCOL: &str = "it is assigned to a protocol, not to a server";
 const DOCUMENTATION: &str = "it is for documentation only";
 
@@ -26,7 +28,7 @@ const V4: [Block<Ipv4Addr>; 18] = [
     (Ipv4Addr::new(100, 100, 100, 200), 32, METADATA), // Alibaba
     (Ipv4Addr::new(168, 63, 129, 16), 32, METADATA),   // Azure
     (Ipv4Addr::new(192, 0, 0, 192), 32, METADATA),     // Oracle
-    (Ipv4Addr::new(0, 0, 0, 0), 8, "it is unspecified (0.0.0.0/8)"),
+    (Ipv4Addr::new(0, 0, 0, 0), 8, UNSPECIFIED),
     (Ipv4Addr::new(100, 64, 0, 0), 10, "it is shared between a provider and its customers (100.64.0.0/10)"),
     (Ipv4Addr::new(169, 254, 0, 0), 16, "it is link-local (169.254.0.0/16), where clouds serve metadata"),
     (Ipv4Addr::new(192, 0, 0, 0), 24, PROTOCOL),
@@ -74,8 +76,8 @@ pub fn why_not_called(address: IpAddr, allowed: &[Network]) -> Option<&'static s
     let address = address.to_canonical();
     let refused = |address, allowed: &[Network]| {
         let (block, why) = block_of(address)?;
-        let is_allowed = |network: &Network| network.contains(address) && block.covers(network);
-        (NEVER_ALLOWED.contains(&why) || !allowed.iter().any(is_allowed)).then_some(why)
+        let is_allowed = |network: &Network| network.contains(address) && allows(network, &block, why);
+        (!allowed.iter().any(is_allowed)).then_some(why)
     };
     refused(address, allowed).or_else(|| match reached(address) {
         // RFC 6052 section 3.1: a translator's prefix is for global addresses. A private one behind it is another's, and so is what
@@ -90,7 +92,12 @@ pub fn why_not_called(address: IpAddr, allowed: &[Network]) -> Option<&'static s
 
 /// Whether an installation can allow a range: it lies in one block of those that are else never called.
 pub fn may_be_allowed(network: &Network) -> bool {
-    v4_blocks().chain(v6_blocks()).any(|(block, why)| block.covers(network) && !NEVER_ALLOWED.contains(&why))
+    block_of(network.first()).is_some_and(|(block, why)| allows(network, &block, why))
+}
+
+/// Whether what is said of a network counts within a block. A metadata service is allowed by its own address only.
+fn allows(network: &Network, block: &Network, why: &str) -> bool {
+    block.covers(network) && !NEVER_ALLOWED.contains(&why) && (why != METADATA || network.is_one())
 }
 
 /// The most specific block that an address lies in, and why nothing in it is called.
@@ -256,7 +263,9 @@ mod tests {
             assert_eq!(found.is_none(), called, "{allowed} {address}: {found:?}");
             assert!(!called || may_be_allowed(&network), "{allowed}");
         }
-        for nothing in ["0.0.0.0/0", "100.0.0.0/8", "10.0.0.0/8", "::1", "2002::/16", "64:ff9b:1::/48"] {
+        for nothing in
+            ["0.0.0.0/0", "100.0.0.0/8", "10.0.0.0/8", "::1", "2001::/32", "2002::/16", "64:ff9b:1::/48"]
+        {
             assert!(!may_be_allowed(&nothing.parse().expect("a network")), "{nothing}");
         }
     }

@@ -163,7 +163,7 @@ impl EventFilter for AgentEvents {
 impl Rewrite for AgentEvents {
     fn data(&mut self, data: &str) -> Result<Change, Refusal> {
         // Words of the agent's own making, such as a keep-alive, are no message.
-        if !data.trim_start().starts_with(['{', '[']) {
+        if !data.trim_start_matches(['\u{feff}', ' ', '\t', '\n', '\r']).starts_with(['{', '[']) {
             return Ok(Change::Same);
         }
         Ok(message(data, self.shape, &self.handles)?.map_or(Change::Same, Change::To))

@@ -52,6 +52,8 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
         LocalIdentity::open(&keys, None, millis(SystemClock.now().wall)).context("the built-in identity")?;
     let identity = Arc::new(identity);
     let sealing_key = refusals::sealing_key(&serve.data)?;
+    // It is locked: only who has it may keep what is refused.
+    let ledger = ledger(serve)?;
     let keeping = refusals::kept(&serve.data, &sealing_key)?;
     let (loaded, _watching) = vidimus_registry::watch(&serve.resources, Some(keeping))
         .with_context(|| format!("--resources {}", serve.resources.display()))?;
@@ -63,7 +65,7 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let sockets = Sockets::open(serve)?;
     let plain = sockets.plain.local_addr()?;
     let seal = Seal::new(&sealing_key)?;
-    let (shared, mint) = shared(serve, &loaded.borrow(), (&identity, &trust, seal), plain)?;
+    let (shared, mint) = shared(serve, &loaded.borrow(), (&identity, &trust, seal, ledger), plain)?;
     let shared = Arc::new(shared);
     turn_keys(&control, mint)?;
     let tls =
@@ -119,10 +121,20 @@ impl Sockets {
     }
 }
 
+fn ledger(serve: &Serve) -> anyhow::Result<Ledger> {
+    let durability = match serve.durability {
+        DurabilityArg::Commit => Durability::Commit,
+        DurabilityArg::Sync => Durability::Sync,
+    };
+    let dir = serve.data.join("ledger");
+    Ledger::open(vidimus_ledger::Config { dir, durability, ..vidimus_ledger::Config::default() })
+        .context("the ledger")
+}
+
 fn shared(
     serve: &Serve,
     loaded: &Loaded,
-    (identity, trust, seal): (&Arc<LocalIdentity>, &TrustStore, Seal),
+    (identity, trust, seal, ledger): (&Arc<LocalIdentity>, &TrustStore, Seal, Ledger),
     address: SocketAddr,
 ) -> anyhow::Result<(Shared, Arc<Mint>)> {
     let scheme_and_host = || format!("http://{address}");
@@ -144,15 +156,6 @@ fn shared(
         trust: trust.clone(),
         limits: vidimus_identity::Limits::default(),
     })?;
-    let ledger = Ledger::open(vidimus_ledger::Config {
-        dir: serve.data.join("ledger"),
-        durability: match serve.durability {
-            DurabilityArg::Commit => Durability::Commit,
-            DurabilityArg::Sync => Durability::Sync,
-        },
-        ..vidimus_ledger::Config::default()
-    })
-    .context("the ledger")?;
     let limits = Limits {
         message_body: serve.max_body,
         header_time: serve.header_time,

@@ -2,12 +2,13 @@
 //! its decision, which stands before it, is found with it.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::path::Path;
 
 use anyhow::Error;
 use serde_json::Value;
+use vidimus_core::decision::Outcome;
 use vidimus_ledger::{Hit, Query, SearchError};
 
 use super::{Decided, Search, Wanted};
@@ -155,7 +156,7 @@ struct Effects<'s> {
     decisions: Peekable<vidimus_ledger::Search>,
     /// Decisions that were read, and whose effects were not. Those of calls that ran at one time, since effects that nobody asked for
     /// are read too, where decisions come first.
-    read: HashMap<u64, Value>,
+    read: BTreeMap<u64, Value>,
 }
 
 impl<'s> Effects<'s> {
@@ -174,7 +175,7 @@ impl<'s> Effects<'s> {
             search,
             effects: vidimus_ledger::search(dir, &effects)?,
             decisions: vidimus_ledger::search(dir, &decisions)?.peekable(),
-            read: HashMap::new(),
+            read: BTreeMap::new(),
         })
     }
 
@@ -183,7 +184,8 @@ impl<'s> Effects<'s> {
         let Some(wanted) = effect.record.get("decision").and_then(Value::as_u64) else { return Ok(None) };
         let newest_first = !self.search.oldest_first;
         if newest_first {
-            self.read.retain(|index, _| *index < effect.index);
+            // What is not before this effect is before none that comes.
+            drop(self.read.split_off(&effect.index));
         }
         // Damage is met by the effects too.
         let is_not_past = |hit: &Result<Hit, SearchError>| match hit {
@@ -195,7 +197,11 @@ impl<'s> Effects<'s> {
             if let Ok(hit) = hit
                 && hit.index < effect.index
             {
-                self.read.insert(hit.index, serde_json::from_slice(&hit.record)?);
+                let decision: Value = serde_json::from_slice(&hit.record)?;
+                // What was refused has no effect.
+                if output::text(&decision, "outcome").starts_with(Outcome::Allow.as_str()) {
+                    self.read.insert(hit.index, decision);
+                }
             }
         }
         Ok(self.read.remove(&wanted))
