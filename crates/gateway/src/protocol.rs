@@ -14,6 +14,7 @@ pub mod observe;
 pub mod page;
 pub mod skim;
 pub mod sse;
+mod words;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,43 +1,17 @@
 //! What the record needs of an answer, read from it as it passes: token usage, whether it is an error, whether what was asked was
 //! answered, and whether all of it could be read.
 
-use std::sync::{Arc, LazyLock};
-
-use memchr::memmem::Finder;
+use std::sync::Arc;
 
 use super::skim::{Skimmed, Skimmer};
 use super::sse::{Piece, Reader};
+use super::words::{self, Glance};
 
 /// Tokens as the provider counted them; `None` where it did not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub input: Option<u64>,
     pub output: Option<u64>,
-}
-
-/// A word that is looked for in each event: preparing the search costs as much as it does.
-type Word = LazyLock<Finder<'static>>;
-
-static USAGE: Word = LazyLock::new(|| Finder::new("\"usage\""));
-static ERROR: Word = LazyLock::new(|| Finder::new("\"error\""));
-/// The end of `error` and of `isError`.
-static SOME_ERROR: Word = LazyLock::new(|| Finder::new("rror\""));
-static ESCAPE: Word = LazyLock::new(|| Finder::new("\\u"));
-static RESULT: Word = LazyLock::new(|| Finder::new("result\""));
-static FINISHED: Word = LazyLock::new(|| Finder::new("\"finish_reason\""));
-static STOPPED: Word = LazyLock::new(|| Finder::new("message_stop"));
-
-/// Whether `json` may have a usage that is not `null`. Most chunks of a stream have none, or `null`; looking for the word is far
-/// cheaper than parsing.
-pub fn has_usage(json: &[u8]) -> bool {
-    has_member(json, &USAGE)
-}
-
-fn has_member(json: &[u8], quoted: &Finder<'_>) -> bool {
-    quoted.find_iter(json).any(|at| {
-        let value = json.get(at + quoted.needle().len()..).unwrap_or_default();
-        !value.starts_with(b":null") && !value.starts_with(b": null")
-    })
 }
 
 /// Whose words an answer, or the data of its events, is in.
@@ -58,27 +32,20 @@ pub struct Sought {
 }
 
 impl Sought {
-    /// Whether one text may have something to count, or an error. Looking for words is far cheaper than reading, and most texts
-    /// have none of them; a name that is written in escapes is not found so, and escapes are read.
-    fn may_be_in(&self, json: &[u8]) -> bool {
-        let named = match self.observe {
-            Observe::Model => has_usage(json) || has_member(json, &ERROR),
-            Observe::Rpc => has(json, &SOME_ERROR),
+    /// Whether one text answers, where that can be told without reading it, and it has nothing to count and no error.
+    /// `in_events`: it is the data of an event. `answered`: something before it did.
+    fn is_plainly_in(&self, json: &[u8], in_events: bool, answered: bool) -> Option<bool> {
+        let glance = match self.observe {
+            Observe::Model => words::model(json),
+            Observe::Rpc => words::rpc(json),
         };
-        named || has(json, &ESCAPE)
-    }
-
-    /// Whether one text without escapes answers, where that can be told without reading it. `in_events`: it is the data of an event.
-    fn is_plainly_in(&self, json: &[u8], in_events: bool) -> Option<bool> {
-        match self.observe {
-            Observe::Rpc if !has(json, &RESULT) => Some(false),
-            Observe::Rpc => None,
-            Observe::Model if !in_events => None,
-            Observe::Model if json == b"[DONE]" => Some(true),
-            Observe::Model => {
-                let may = has_member(json, &FINISHED) || has(json, &STOPPED);
-                (!may).then_some(false)
-            }
+        match (glance, self.observe) {
+            (Glance::Tells, _) => None,
+            _ if answered => Some(true),
+            (_, Observe::Model) if !in_events => None,
+            (_, Observe::Model) if json == b"[DONE]" => Some(true),
+            (Glance::Nothing, _) => Some(false),
+            (Glance::Answers, _) => None,
         }
     }
 
@@ -90,10 +57,6 @@ impl Sought {
             Observe::Model => found.is_completion,
         }
     }
-}
-
-fn has(json: &[u8], word: &Finder<'_>) -> bool {
-    word.find(json).is_some()
 }
 
 /// What was found.
@@ -130,12 +93,9 @@ impl Observation {
         if text.is_empty() {
             return;
         }
-        if is_json && !sought.may_be_in(text) {
-            let plainly = if self.answered { Some(true) } else { sought.is_plainly_in(text, in_events) };
-            if let Some(answered) = plainly {
-                self.answered = answered;
-                return;
-            }
+        if is_json && let Some(answered) = sought.is_plainly_in(text, in_events, self.answered) {
+            self.answered = answered;
+            return;
         }
         let mut skimmer = Skimmer::of(sought.id.clone());
         skimmer.push(text);

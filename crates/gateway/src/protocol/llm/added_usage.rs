@@ -14,8 +14,8 @@ use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 
 use crate::protocol::members::member;
-use crate::protocol::observe::has_usage;
 use crate::protocol::sse::{self, EventFilter};
+use crate::protocol::words::has_usage;
 
 /// Whether the caller asks for usage itself.
 ///

@@ -1,0 +1,138 @@
+//! What one text of an answer has to tell, from a glance at the words in it. Most chunks of a stream have nothing to count; looking
+//! for all words at once is far cheaper than reading, and than looking for one after another.
+
+use std::sync::LazyLock;
+
+use aho_corasick::packed::Searcher;
+
+/// What a glance tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Glance {
+    /// It has nothing that is looked for.
+    Nothing,
+    /// It may be the answer, or the end of one, and has nothing else.
+    Answers,
+    /// It may have something to count or an error, or has escapes, in which any name may be written: it has to be read.
+    Tells,
+}
+
+/// A word, and what a text that has it is.
+struct Word {
+    word: &'static str,
+    is: Glance,
+    /// A member whose value `null` is the same as none.
+    nullable: bool,
+}
+
+const fn member(word: &'static str, is: Glance) -> Word {
+    Word { word, is, nullable: true }
+}
+
+const fn word(word: &'static str, is: Glance) -> Word {
+    Word { word, is, nullable: false }
+}
+
+const ESCAPE: Word = word("\\u", Glance::Tells);
+const USAGE: Word = member("\"usage\"", Glance::Tells);
+
+static MODEL: LazyLock<Words> = LazyLock::new(|| {
+    Words::of(
+        &const {
+            [
+                USAGE,
+                member("\"error\"", Glance::Tells),
+                ESCAPE,
+                member("\"finish_reason\"", Glance::Answers),
+                word("message_stop", Glance::Answers),
+            ]
+        },
+    )
+});
+
+/// `rror"` is the end of `error` and of `isError`.
+static RPC: LazyLock<Words> = LazyLock::new(|| {
+    Words::of(&const { [word("rror\"", Glance::Tells), ESCAPE, word("result\"", Glance::Answers)] })
+});
+
+static COUNTED: LazyLock<Words> = LazyLock::new(|| Words::of(&const { [USAGE] }));
+
+/// A model's message, in the members of OpenAI or of Anthropic.
+pub fn model(json: &[u8]) -> Glance {
+    MODEL.glance(json)
+}
+
+/// A message of JSON-RPC.
+pub fn rpc(json: &[u8]) -> Glance {
+    RPC.glance(json)
+}
+
+/// Whether `json` may have a usage that is not `null`, where no name in it is escaped.
+pub fn has_usage(json: &[u8]) -> bool {
+    COUNTED.glance(json) == Glance::Tells
+}
+
+/// Words that are looked for together. Preparing the search costs as much as it does, so it is done once.
+struct Words {
+    words: &'static [Word],
+    /// `None` on a processor that cannot look for several at once: then everything is read.
+    searcher: Option<Searcher>,
+}
+
+impl Words {
+    fn of(words: &'static [Word]) -> Self {
+        Self { words, searcher: Searcher::new(words.iter().map(|word| word.word)) }
+    }
+
+    fn glance(&self, json: &[u8]) -> Glance {
+        let Some(searcher) = &self.searcher else { return Glance::Tells };
+        let mut glance = Glance::Nothing;
+        for found in searcher.find_iter(json) {
+            let value = json.get(found.end()..).unwrap_or_default();
+            let is_null = || value.starts_with(b":null") || value.starts_with(b": null");
+            match self.words.get(found.pattern().as_usize()) {
+                Some(word) if word.nullable && is_null() => {}
+                Some(Word { is: Glance::Tells, .. }) | None => return Glance::Tells,
+                Some(word) => glance = word.is,
+            }
+        }
+        glance
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_glance_tells_what_has_to_be_read() {
+        for (text, of_model, of_rpc) in [
+            (r#"{"choices":[{"delta":{"content":"x"}}]}"#, Glance::Nothing, Glance::Nothing),
+            (r#"{"choices":[{"finish_reason":null}],"usage":null}"#, Glance::Nothing, Glance::Nothing),
+            (
+                r#"{"choices":[{"finish_reason": null}],"usage": null,"error": null}"#,
+                Glance::Nothing,
+                Glance::Tells,
+            ),
+            (r#"{"choices":[{"finish_reason":"stop"}],"usage":null}"#, Glance::Answers, Glance::Nothing),
+            (
+                r#"{"usage":null,"choices":[{"finish_reason":"stop"}],"usage":{}}"#,
+                Glance::Tells,
+                Glance::Nothing,
+            ),
+            (r#"{"type":"message_stop"}"#, Glance::Answers, Glance::Nothing),
+            (r#"{"error":{}}"#, Glance::Tells, Glance::Tells),
+            (r#"{"finish_reason":"stop","\u0065rror":{}}"#, Glance::Tells, Glance::Tells),
+            (r#"{"result":{"isError":true}}"#, Glance::Nothing, Glance::Tells),
+            (r#"{"result":{}}"#, Glance::Nothing, Glance::Answers),
+            ("{}", Glance::Nothing, Glance::Nothing),
+            ("", Glance::Nothing, Glance::Nothing),
+        ] {
+            // Short texts are looked through in another way than long ones.
+            for pad in [0, 1, 15, 16, 31, 64, 1_000] {
+                let text = format!("{}{text}{}", " ".repeat(pad), "x".repeat(pad));
+                assert_eq!((model(text.as_bytes()), rpc(text.as_bytes())), (of_model, of_rpc), "{text}");
+            }
+        }
+        assert!(has_usage(br#"{"usage":{}}"#) && !has_usage(br#"{"usage":null}"#));
+    }
+}
