@@ -4,7 +4,7 @@
 SHELL := /bin/bash -euo pipefail
 CARGO ?= cargo
 
-.PHONY: help demo test bench bench-peers build lint unit e2e kube fuzz crash mutants crds
+.PHONY: help demo test bench bench-peers build lint unit e2e kube fuzz crash mutants crds redteam soak conformance
 
 help: ## What can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,18 @@ e2e: ## The gateway binary between real clients and real servers
 	e2e/test.sh
 	e2e/otel/test.sh
 	e2e/spire/test.sh
+
+conformance: ## The protocols' own suites against an upstream alone and through the gateway; what differs, as a table (npm, PyPI)
+	$(CARGO) build --workspace --all-targets
+	e2e/conformance/run.sh
+
+redteam: ## Attacks on a running gateway, a table of what held (REDTEAM_FLAGS='-o json', '--only paths/'); in `make test` too
+	$(CARGO) build --workspace --all-targets
+	target/debug/vidimus-redteam --binary target/debug/vidimus $(REDTEAM_FLAGS)
+
+soak: ## SOAK_MINUTES (120) of mixed traffic with attacks: memory and descriptors flat, the ledger intact; JSON lines
+	@$(CARGO) build --release -p vidimus -p vidimus-redteam
+	@target/release/vidimus-redteam --binary target/release/vidimus --soak $(or $(SOAK_MINUTES),120) $(SOAK_FLAGS)
 
 fuzz: ## Every parser of foreign bytes against random input, FUZZ_SECONDS each (30); needs a nightly toolchain
 	scripts/fuzz.sh $(FUZZ_TARGETS)

@@ -1,0 +1,173 @@
+//! The gateway that is attacked: the real binary, in a process and a directory of its own.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+
+use crate::estate;
+use crate::wire::{self, Answer};
+
+/// The gateway must serve within this time.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running gateway; it is killed with this.
+#[derive(Debug)]
+pub struct Gateway {
+    binary: PathBuf,
+    directory: tempfile::TempDir,
+    /// Where callers call.
+    pub listen: SocketAddr,
+    /// Where health and metrics are.
+    pub admin: SocketAddr,
+    process: Child,
+}
+
+impl Gateway {
+    /// Starts `binary` on the estate, whose upstream and issuer are these.
+    ///
+    /// # Errors
+    /// When it does not get ready.
+    pub fn start(binary: &Path, upstream: SocketAddr, issuer: &str, times: &[&str]) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("vidimus-redteam-").tempdir()?;
+        let (listen, admin) = (free_address()?, free_address()?);
+        let (resources, data) = (directory.path().join("resources"), directory.path().join("data"));
+        fs::create_dir(&resources)?;
+        let objects = estate::resources(upstream, listen, issuer);
+        fs::write(resources.join("estate.yaml"), objects)?;
+        std::os::unix::fs::symlink(data.join("identity/issuer-key.pem"), resources.join(estate::LINK))?;
+        let mut command = plain(binary);
+        command
+            .arg("serve")
+            .arg("--resources")
+            .arg(&resources)
+            .arg("--data")
+            .arg(&data)
+            .args(["--listen", &listen.to_string(), "--admin", &admin.to_string(), "--log", "warn"])
+            .args(["--allow-origin", estate::ORIGIN])
+            .args(times)
+            .env(estate::KEY_VARIABLE, estate::KEY)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(directory.path().join("log"))?);
+        let process = command.spawn().with_context(|| format!("{command:?}"))?;
+        let mut gateway = Self { binary: binary.to_owned(), directory, listen, admin, process };
+        let begun = Instant::now();
+        while gateway.get("/readyz").is_none_or(|answer| answer.status != 200) {
+            let ended = gateway.process.try_wait()?;
+            if ended.is_some() || begun.elapsed() > PATIENCE {
+                let said = gateway.get("/readyz").map(|answer| answer.summary());
+                bail!("the gateway does not get ready ({ended:?}, {said:?}): {}", gateway.log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        fs::write(resources.join("thieves.yaml"), estate::thieves(upstream, &data.display().to_string()))?;
+        // Taken up or refused, and shown as one or the other.
+        while gateway.get("/registry").is_none_or(|answer| !answer.contains("thief-by-link")) {
+            if begun.elapsed() > PATIENCE {
+                bail!("further records are not looked at: {}", gateway.log());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(gateway)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What it wrote to standard error.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
+    }
+
+    /// What the admin address answers.
+    pub fn get(&self, path: &str) -> Option<Answer> {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
+        let answer = wire::exchange_within(self.admin, &[request.as_bytes()], false, Duration::from_secs(5));
+        (answer.status != 0).then_some(answer)
+    }
+
+    /// The sum of all counters of what was refused or turned away, whatever they are called.
+    pub fn refusals_counted(&self) -> f64 {
+        let Some(answer) = self.get("/metrics") else { return 0.0 };
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        let passed = ["_effects_", "_tokens_", "_reloads_", "code=\"allowed\""];
+        let counters = text.lines().filter(|line| line.starts_with("vidimus_") && line.contains("_total"));
+        let refusing = counters.filter(|line| !passed.iter().any(|part| line.contains(part)));
+        refusing.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Standard output of a command on its data.
+    ///
+    /// # Errors
+    /// When the command fails.
+    pub fn command(&self, words: &[&str]) -> anyhow::Result<String> {
+        let mut command = plain(&self.binary);
+        let output = command.args(words).arg("--data").arg(self.directory.path().join("data")).output()?;
+        ensure!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// A token of the built-in issuer.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn token(&self, subject: &str, more: &[&str]) -> anyhow::Result<String> {
+        let words = [&["identity", "token", "--subject", subject, "--ttl", "12h"], more].concat();
+        Ok(self.command(&words)?.trim().to_owned())
+    }
+
+    /// All records, by the id of their call.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn records(&self) -> anyhow::Result<BTreeMap<String, Vec<Value>>> {
+        let text = self.command(&["audit", "search", "--kind", "all", "--limit", "0", "-o", "json"])?;
+        let mut records: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for line in text.lines() {
+            let record: Value = serde_json::from_str(line)?;
+            let id = record.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
+            records.entry(id).or_default().push(record);
+        }
+        Ok(records)
+    }
+
+    /// Whether it is still there.
+    ///
+    /// # Errors
+    /// With how it ended.
+    pub fn alive(&mut self) -> anyhow::Result<()> {
+        match self.process.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("the gateway has ended: {status}: {}", self.log()),
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Without what the environment would tell it.
+fn plain(binary: &Path) -> Command {
+    let mut command = Command::new(binary);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("VIDIMUS_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
