@@ -31,8 +31,8 @@ pub(crate) fn page() -> String {
     }
     let _ = write!(
         page,
-        "\nOne code is of records only: `{NOT_RECORDED}` stands for many refusals of callers that proved nobody, beyond the rate at\n\
-         which they are recorded one by one; its message counts them by their own codes.\n"
+        "\nOne code is of records only: `{NOT_RECORDED}` stands for many refusals of one principal, or of callers that proved nobody, beyond\n\
+         the rate at which they are recorded one by one; its message counts them by their own codes.\n"
     );
     page.push_str(CLASSES);
     let mut classes = Vec::new();

@@ -141,6 +141,12 @@ impl<'c> Decision<'c> {
         self.finding.reason.as_ref()
     }
 
+    /// The refusal of a call that is denied, for who counts denials instead of recording each. What allows, or waits for a person, has
+    /// none: it comes about by its record alone ([`Decision::recorded`]).
+    pub fn denial(&self) -> Option<Refusal> {
+        (self.finding.outcome == Outcome::Deny).then(|| self.finding.refusal())
+    }
+
     /// The record of this decision. It is built from the decision itself, so it cannot be the record of another one.
     pub fn record<'a>(&'a self, about: &About<'a>) -> DecisionRecord<'a> {
         let Call { ask, source_ip, .. } = &self.call;

@@ -21,6 +21,7 @@ use crate::refusal_sampler::{Rate, RefusalSampler};
 use crate::seal::Seal;
 use crate::standing::StandingState;
 use crate::telemetry::Telemetry;
+use crate::vitals::Vitals;
 
 /// Every limit of the data path, with its default. Sizes in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +30,7 @@ pub struct Limits {
     pub message_body: usize,
     /// Body of a model request, which may carry images.
     pub model_body: usize,
-    /// All request bodies that are held at once. One whose length is not said beforehand counts as the longest there may be.
+    /// All request bodies that are held at once, by what has arrived of them. One caller alone has at most a half.
     pub held_bodies: usize,
     /// An upstream answer, or one event of it, that has to be read whole (a filtered listing, a card).
     pub held_answer: usize,
@@ -43,8 +44,10 @@ pub struct Limits {
     pub idle_stream: Duration,
     /// How long running calls may take to end when the gateway stops.
     pub grace: Duration,
-    /// Client connections open at once, over all workers.
+    /// Client connections open at once, over all workers. One source alone has at most a half.
     pub connections: usize,
+    /// Calls under way at once, from a proven caller to the end of the answer. One caller alone has at most a half.
+    pub calls: usize,
     /// HTTP/2 streams of one connection.
     pub streams: u32,
     /// Life of a minted token.
@@ -55,13 +58,17 @@ pub struct Limits {
     pub quiet_chain: Duration,
     /// Tasks whose maker is kept, so that a list of tasks shows each caller its own; the one used least is forgotten first.
     pub listed_tasks: usize,
+    /// Refusals of registered principals that are recorded one by one; further ones are counted.
+    pub refused: Rate,
+    /// Of them, those of one principal.
+    pub refused_principal: Rate,
     /// Refusals of callers that proved nobody that are recorded one by one; further ones are counted.
     pub unproven: Rate,
     /// Of them, those of one source.
     pub unproven_source: Rate,
-    /// Sources that are told apart.
+    /// Sources, and principals, that are told apart by these.
     pub unproven_sources: usize,
-    /// Between the first of them that is counted and the record of how many they were.
+    /// Between two records of how many were counted.
     pub unproven_interval: Duration,
 }
 
@@ -78,11 +85,14 @@ impl Default for Limits {
             idle_stream: Duration::from_secs(300),
             grace: Duration::from_secs(10),
             connections: 16_384,
+            calls: 16_384,
             streams: 256,
             token_life: Duration::from_secs(120),
             counted_chains: 65_536,
             quiet_chain: Duration::from_secs(600),
             listed_tasks: 65_536,
+            refused: Rate { burst: 5000, per_second: 100 },
+            refused_principal: Rate { burst: 500, per_second: 10 },
             unproven: Rate { burst: 1000, per_second: 100 },
             unproven_source: Rate { burst: 200, per_second: 20 },
             unproven_sources: 8192,
@@ -109,6 +119,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// The one clock: wall time of records and tokens, and the time that limits count by.
     pub clock: Arc<dyn Clock>,
+    /// Where it is told whether everything still runs.
+    pub vitals: Vitals,
 }
 
 /// The parts that every worker shares.
@@ -125,6 +137,7 @@ pub struct Shared {
     pub(crate) bodies: Bodies,
     pub(crate) refusals: RefusalSampler,
     pub meter: Meter,
+    pub vitals: Vitals,
     pub telemetry: Telemetry,
     pub(crate) limits: Limits,
     pub(crate) public_url: String,
@@ -143,11 +156,12 @@ impl Shared {
             ledger: config.ledger,
             seal: config.seal,
             provider_credentials: ProviderCredentials::default(),
-            accounts: Accounts::new(standing.clone()),
+            accounts: Accounts::new(standing.clone(), limits.calls),
             standing,
-            bodies: Bodies::new(limits.held_bodies),
+            bodies: Bodies::new(limits.held_bodies, limits.body_time),
             refusals: RefusalSampler::new(&limits),
-            meter: Meter::default(),
+            meter: Meter::new(&config.vitals),
+            vitals: config.vitals,
             telemetry: config.telemetry,
             limits,
             public_url: config.public_url,
@@ -165,6 +179,17 @@ impl Shared {
     pub fn take_into_use(&self, next: Arc<Snapshot>) {
         self.world.current.store(next);
         self.world.changed.send_modify(|changes| *changes += 1);
+    }
+
+    /// [`Limits::connections`].
+    pub fn connections(&self) -> usize {
+        self.limits.connections
+    }
+
+    /// There is little room for the ledger, or there is enough again: while there is not, refusals are counted and not recorded one by
+    /// one, so that who is refused does not take the room of what is allowed.
+    pub fn spare_disk(&self, spare: bool) {
+        self.refusals.spare_disk(spare);
     }
 
     /// The gateway stops, and the time for running calls to end is over: what is still being streamed ends now.

@@ -13,6 +13,7 @@ mod answer;
 mod bodies;
 mod credential;
 mod effect;
+mod fair_share;
 mod forward;
 mod gate;
 mod handle;
@@ -35,6 +36,7 @@ mod table;
 mod telemetry;
 mod trace;
 mod unrecorded;
+mod vitals;
 
 pub use forward::{AddressGuard, KeepAlive, Outbound, Upstream, forward};
 pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
@@ -47,6 +49,7 @@ pub use request_context::RequestContext;
 pub use said::{Said, said};
 pub use seal::{KEY_LENGTH, Seal, SealFailed};
 pub use telemetry::{BadEndpoint, Telemetry};
+pub use vitals::{Pulse, Silent, Vitals};
 
 /// The parsers of foreign bytes, for the fuzz targets (`cargo fuzz` sets `--cfg fuzzing`).
 #[cfg(fuzzing)]

@@ -1,10 +1,12 @@
 //! Where bytes come in: listeners, TLS, limits, and the few documents that are public.
 
 mod accept;
+mod connections;
 pub(crate) mod public;
 mod timed;
 
 pub use accept::{Listener, serve};
+pub use connections::Connections;
 
 use std::convert::Infallible;
 

@@ -14,6 +14,7 @@ use vidimus_ledger::Ledger;
 
 use crate::protocol::observe::Usage;
 use crate::route::Protocol;
+use crate::vitals::Vitals;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Decided {
@@ -55,6 +56,7 @@ pub struct Meter {
     duration: Family<Spoken, Histogram>,
     tokens: Family<Counted, Counter>,
     connections: Gauge,
+    connections_refused: Counter,
     streams: Gauge,
     objects: Gauge,
     rejected: Gauge,
@@ -67,8 +69,9 @@ pub struct Meter {
 /// A gauge of seconds.
 type Seconds = Gauge<f64, AtomicU64>;
 
-impl Default for Meter {
-    fn default() -> Self {
+impl Meter {
+    /// Counts from nothing. What `vitals` counts is shown with the rest.
+    pub fn new(vitals: &Vitals) -> Self {
         let mut registry = Registry::with_prefix("vidimus");
         let histogram: fn() -> Histogram = || {
             Histogram::new([
@@ -82,6 +85,7 @@ impl Default for Meter {
             duration: Family::new_with_constructor(histogram),
             tokens: Family::default(),
             connections: Gauge::default(),
+            connections_refused: Counter::default(),
             streams: Gauge::default(),
             objects: Gauge::default(),
             rejected: Gauge::default(),
@@ -94,7 +98,7 @@ impl Default for Meter {
         registry.register("decisions", "Calls decided or refused, by stable code", meter.decisions.clone());
         registry.register(
             "refusals_not_recorded",
-            "Refusals of unproven callers that were counted, not recorded one by one",
+            "Refusals that were counted, not recorded one by one",
             meter.unrecorded.clone(),
         );
         registry.register("effects", "Calls ended, by result", meter.effects.clone());
@@ -105,6 +109,11 @@ impl Default for Meter {
         );
         registry.register("tokens", "Model tokens as counted by the provider", meter.tokens.clone());
         registry.register("connections", "Open client connections", meter.connections.clone());
+        registry.register(
+            "connections_refused",
+            "Connections closed at once, because there was no place for them",
+            meter.connections_refused.clone(),
+        );
         registry.register("streams", "Answers being passed on now", meter.streams.clone());
         registry.register("registry_objects", "Registered objects that are live", meter.objects.clone());
         registry.register(
@@ -128,11 +137,20 @@ impl Default for Meter {
             "The longest from the write of a record to the return of its fsync since the start",
             meter.ledger_unsynced_max.clone(),
         );
+        registry.register(
+            "task_restarts",
+            "Tasks beside the calls that ended by a panic and were begun anew",
+            vitals.restarts().clone(),
+        );
+        registry.register("panics", "Panics of any thread, each a fault of Vidimus", vitals.panics().clone());
+        registry.register(
+            "log_lines_lost",
+            "Lines of the log that could not be written, or waited too long to be",
+            vitals.log_lines_lost().clone(),
+        );
         Self { registry, ..meter }
     }
-}
 
-impl Meter {
     /// A decision (`code` is `None` when allowed) or a refusal before one.
     pub fn decided(&self, protocol: Option<Protocol>, code: Option<Code>) {
         let labels = Decided {
@@ -166,6 +184,10 @@ impl Meter {
 
     pub fn connections(&self) -> &Gauge {
         &self.connections
+    }
+
+    pub(crate) fn connections_refused(&self) -> &Counter {
+        &self.connections_refused
     }
 
     pub fn streams(&self) -> &Gauge {

@@ -1,19 +1,24 @@
-//! Refusals of callers that proved nobody: how many of them become records of their own.
+//! Refusals: how many of them become records of their own.
 //!
-//! Every such refusal is worth a record, and whoever can send bytes can cause one. Beyond a rate, for each source and in all, they
-//! are counted by code, and one record after an interval says how many were not recorded one by one. Nobody who is proven, and no
-//! decision, is ever counted here.
+//! Every refusal is worth a record, and whoever can send bytes can cause one; a registered agent that repeats a refused call as fast as
+//! it can would fill the disk, and then nothing passes any more. Beyond a rate, for each source or principal and in all, refusals are
+//! counted: by who was refused, where that is proven, and by code. One record for each after an interval says how many were not
+//! recorded one by one, so none is lost from the count. Nothing that is allowed is ever counted here. ADR 24.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::watch;
 use vidimus_core::clock::Moment;
+use vidimus_core::entity::EntityId;
 use vidimus_core::record::{NOT_RECORDED, Record, RefusalKind, RefusalRecord};
 use vidimus_core::refusal::Code;
-use vidimus_ledger::Closed;
 
 use crate::gate::{Limits, Shared, rfc3339};
 use crate::table::{Entry, Table};
@@ -45,7 +50,7 @@ impl Entry for TokenBucket {
     }
 }
 
-/// What was refused and not recorded one by one.
+/// What of one principal was refused and not recorded one by one; or of all who proved nobody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Missed {
     codes: BTreeMap<&'static str, u64>,
@@ -53,85 +58,110 @@ struct Missed {
     to: SystemTime,
 }
 
-/// What becomes of one refusal.
+/// Who was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sampled {
-    /// It gets a record of its own.
-    Record,
-    /// It was counted. `first`: nobody waits yet to record the count, so [`record_count_later`] has to.
-    Counted { first: bool },
+pub enum Refused<'a> {
+    /// A registered principal.
+    Principal(&'a EntityId),
+    /// Somebody at this address who proved nobody.
+    Unproven(IpAddr),
 }
 
 /// Chooses which refusals are recorded one by one; one for the process.
 #[derive(Debug)]
 pub struct RefusalSampler {
-    all: Rate,
-    source: Rate,
+    proven: Rates,
+    unproven: Rates,
+    /// There is little room on the disk: what is left of it is for the records of what is allowed.
+    spare: AtomicBool,
     state: Mutex<State>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rates {
+    all: Rate,
+    each: Rate,
 }
 
 #[derive(Debug)]
 struct State {
+    principals: Buckets<EntityId>,
+    sources: Buckets<IpAddr>,
+    /// `None` is all who proved nobody.
+    missed: BTreeMap<Option<EntityId>, Missed>,
+}
+
+/// The rates of some, and of all together.
+#[derive(Debug)]
+struct Buckets<K> {
     all: TokenBucket,
-    sources: Table<IpAddr, TokenBucket>,
-    /// Shared by the sources that found the table full.
+    of: Table<K, TokenBucket>,
+    /// Shared by those that found the table full.
     others: TokenBucket,
-    missed: Option<Missed>,
-    /// Somebody waits to record the count.
-    waiting: bool,
+}
+
+impl<K: Eq + Hash> Buckets<K> {
+    fn new(most: usize) -> Self {
+        Self { all: TokenBucket::default(), of: Table::new(most), others: TokenBucket::default() }
+    }
+
+    /// Whoever is over its own rate takes nothing from everybody's.
+    fn fits(&mut self, key: K, rates: Rates, now: Instant) -> bool {
+        let Some(all) = self.all.take(rates.all, now) else { return false };
+        let own = self.of.entry(key, now, TokenBucket::default);
+        let own = own.unwrap_or(&mut self.others);
+        let Some(left) = own.take(rates.each, now) else { return false };
+        (*own, self.all) = (left, all);
+        true
+    }
 }
 
 impl RefusalSampler {
     pub fn new(limits: &Limits) -> Self {
         let state = State {
-            all: TokenBucket::default(),
-            sources: Table::new(limits.unproven_sources),
-            others: TokenBucket::default(),
-            missed: None,
-            waiting: false,
+            principals: Buckets::new(limits.unproven_sources),
+            sources: Buckets::new(limits.unproven_sources),
+            missed: BTreeMap::new(),
         };
-        Self { all: limits.unproven, source: limits.unproven_source, state: Mutex::new(state) }
-    }
-
-    /// Decides what becomes of a refusal with `code` of somebody unproven at `address`.
-    pub fn sample(&self, address: IpAddr, code: Code, now: Moment) -> Sampled {
-        let wall = now.wall;
-        let mut state = self.state();
-        if self.fits(&mut state, address, now.monotonic) {
-            return Sampled::Record;
+        Self {
+            proven: Rates { all: limits.refused, each: limits.refused_principal },
+            unproven: Rates { all: limits.unproven, each: limits.unproven_source },
+            spare: AtomicBool::new(false),
+            state: Mutex::new(state),
         }
-        let missed =
-            state.missed.get_or_insert_with(|| Missed { codes: BTreeMap::new(), from: wall, to: wall });
-        *missed.codes.entry(code.as_str()).or_default() += 1;
-        missed.from = missed.from.min(wall);
-        missed.to = missed.to.max(wall);
-        Sampled::Counted { first: !std::mem::replace(&mut state.waiting, true) }
     }
 
-    /// A source that is over its own rate takes nothing from everybody's.
-    fn fits(&self, state: &mut State, address: IpAddr, now: Instant) -> bool {
-        let Some(all) = state.all.take(self.all, now) else { return false };
-        let own = state.sources.entry(network(address), now, TokenBucket::default);
-        let own = own.unwrap_or(&mut state.others);
-        let Some(left) = own.take(self.source, now) else { return false };
-        (*own, state.all) = (left, all);
-        true
-    }
-
-    fn take(&self) -> Option<Missed> {
+    /// Whether a refusal with `code` gets a record of its own. Where it does not, it is counted.
+    pub fn has_record(&self, who: Refused<'_>, code: Code, now: Moment) -> bool {
         let mut state = self.state();
-        state.waiting = false;
-        state.missed.take()
+        let fits = !self.spare.load(Ordering::Relaxed)
+            && match who {
+                Refused::Principal(principal) => {
+                    state.principals.fits(principal.clone(), self.proven, now.monotonic)
+                }
+                Refused::Unproven(address) => {
+                    state.sources.fits(network(address), self.unproven, now.monotonic)
+                }
+            };
+        if !fits {
+            let principal = match who {
+                Refused::Principal(principal) => Some(principal.clone()),
+                Refused::Unproven(_) => None,
+            };
+            let one = BTreeMap::from([(code.as_str(), 1)]);
+            add(&mut state.missed, principal, Missed { codes: one, from: now.wall, to: now.wall });
+        }
+        fits
     }
 
-    /// Takes back a count that could not be recorded. Whether it is for who gives it back to try again.
-    fn give_back(&self, unrecorded: Missed) -> bool {
-        let mut state = self.state();
-        state.missed = Some(match state.missed.take() {
-            Some(since) => unrecorded.and(since),
-            None => unrecorded,
-        });
-        !std::mem::replace(&mut state.waiting, true)
+    /// From now on no refusal has a record of its own, or they have again as their rates are.
+    pub fn spare_disk(&self, spare: bool) {
+        self.spare.store(spare, Ordering::Relaxed);
+    }
+
+    fn take(&self) -> Option<Taken<'_>> {
+        let (principal, missed) = self.state().missed.pop_first()?;
+        Some(Taken { sampler: self, principal, missed: Some(missed) })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -139,19 +169,44 @@ impl RefusalSampler {
     }
 }
 
+/// A count that is being recorded. It is given back where that did not come about.
+#[derive(Debug)]
+struct Taken<'a> {
+    sampler: &'a RefusalSampler,
+    principal: Option<EntityId>,
+    missed: Option<Missed>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if let Some(missed) = self.missed.take() {
+            add(&mut self.sampler.state().missed, self.principal.take(), missed);
+        }
+    }
+}
+
+fn add(all: &mut BTreeMap<Option<EntityId>, Missed>, principal: Option<EntityId>, more: Missed) {
+    match all.entry(principal) {
+        Slot::Vacant(slot) => drop(slot.insert(more)),
+        Slot::Occupied(mut slot) => slot.get_mut().add(more),
+    }
+}
+
 impl Missed {
-    fn and(mut self, other: Self) -> Self {
-        for (code, count) in other.codes {
+    fn add(&mut self, more: Self) {
+        for (code, count) in more.codes {
             *self.codes.entry(code).or_default() += count;
         }
-        Self { from: self.from.min(other.from), to: self.to.max(other.to), codes: self.codes }
+        (self.from, self.to) = (self.from.min(more.from), self.to.max(more.to));
     }
 
-    fn record<'r>(&self, id: &'r str) -> Record<'r> {
+    fn record<'r>(&self, id: &'r str, principal: Option<&EntityId>) -> Record<'r> {
         let count: u64 = self.codes.values().sum();
         let codes: Vec<String> = self.codes.iter().map(|(code, count)| format!("{code} {count}")).collect();
+        let principal = principal.map(ToString::to_string);
         let message = format!(
-            "{count} refusals of callers that proved nobody were not recorded one by one, from {} to {}: {}",
+            "{count} refusals of {} were not recorded one by one, from {} to {}: {}",
+            principal.as_deref().unwrap_or("callers that proved nobody"),
             rfc3339(self.from),
             rfc3339(self.to),
             codes.join(", ")
@@ -165,7 +220,7 @@ impl Missed {
             message: Cow::Owned(message),
             outcome: "deny",
             path: Cow::Borrowed(""),
-            principal: None,
+            principal: principal.map(Cow::Owned),
             source: None,
             time: Cow::Owned(rfc3339(self.to)),
             trace: Cow::Owned(TraceContext::from_header(None).to_string()),
@@ -176,40 +231,38 @@ impl Missed {
 }
 
 /// One source: an IPv4 address, or the network of 64 bits within which an IPv6 host has as many addresses as it likes.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
     }
 }
 
-/// Records the count after the interval, on this thread's runtime; again and again while the ledger does not take it.
-pub fn record_count_later(shared: Arc<Shared>) {
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(shared.limits.unproven_interval).await;
-            if !record_count(&shared).await {
-                return;
-            }
+/// Records every interval what was counted, until `stop` changes; what is counted after that is for whoever stops to record.
+pub async fn record_counts(shared: &Shared, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(shared.limits.unproven_interval) => {}
+            _ = stop.changed() => return,
         }
-    });
-}
-
-/// Records how many refusals were not recorded one by one, if there were any. Whether it has to be tried again.
-pub async fn record_count(shared: &Shared) -> bool {
-    let Some(missed) = shared.refusals.take() else { return false };
-    match write(shared, &missed).await {
-        Ok(()) => false,
-        Err(error) => {
-            tracing::warn!(%error, "the count of refusals that were not recorded could not be recorded either");
-            shared.refusals.give_back(missed)
-        }
+        shared.vitals.fault_point("counts");
+        record_count(shared).await;
     }
 }
 
-async fn write(shared: &Shared, missed: &Missed) -> Result<(), Closed> {
-    let id = uuid::Uuid::now_v7().hyphenated().to_string();
-    shared.ledger.record(&missed.record(&id)).await.map(|_index| ())
+/// Records how many refusals were not recorded one by one, if there were any. What the ledger does not take is counted on.
+pub async fn record_count(shared: &Shared) {
+    while let Some(mut taken) = shared.refusals.take() {
+        let Some(missed) = &taken.missed else { return };
+        let id = uuid::Uuid::now_v7().hyphenated().to_string();
+        match shared.ledger.record(&missed.record(&id, taken.principal.as_ref())).await {
+            Ok(_index) => taken.missed = None,
+            Err(error) => {
+                tracing::warn!(%error, "the count of refusals that were not recorded could not be recorded either");
+                return;
+            }
+        }
+    }
 }
 
 #[cfg(test)]

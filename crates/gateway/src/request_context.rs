@@ -16,7 +16,7 @@ use crate::gate::{Gate, millis, rfc3339};
 use crate::handle::Peer;
 use crate::listener::public;
 use crate::protocol::{self, Binding};
-use crate::refusal_sampler::{self, Sampled};
+use crate::refusal_sampler::Refused;
 use crate::reply::{self, ReplyBody};
 use crate::route::{Protocol, Route};
 use crate::telemetry::Span;
@@ -140,18 +140,17 @@ impl RequestContext {
         response
     }
 
-    /// Whether a refusal has a record of its own. Of callers that proved nobody, a flood has not: it would fill the disk.
-    fn has_record(&self, gate: &Gate, code: Code) -> bool {
-        if self.caller.is_some() {
-            return true;
+    /// Whether a refusal has a record of its own. One of a flood has not: it would fill the disk.
+    pub(crate) fn has_record(&self, gate: &Gate, code: Code) -> bool {
+        let who = match &self.caller {
+            Some(proven) => Refused::Principal(proven.principal.entity()),
+            None => Refused::Unproven(self.peer.address.ip()),
+        };
+        let has = gate.refusals.has_record(who, code, self.started);
+        if !has {
+            gate.meter.unrecorded(code);
         }
-        let sampled = gate.refusals.sample(self.peer.address.ip(), code, self.started);
-        let Sampled::Counted { first } = sampled else { return true };
-        gate.meter.unrecorded(code);
-        if first {
-            refusal_sampler::record_count_later(gate.shared.clone());
-        }
-        false
+        has
     }
 
     fn record<'r>(&'r self, parts: &'r Parts, refusal: &'r Refusal) -> Record<'r> {

@@ -2,6 +2,7 @@
 
 mod clock;
 mod cmd;
+mod log;
 mod output;
 
 use std::ffi::OsString;

@@ -29,7 +29,7 @@ fn only_an_agent_with_the_limit_on_a_delegated_chain_is_counted() {
     for (limit, delegated, counted) in
         [(Some(2), true, true), (Some(2), false, false), (None, true, false), (None, false, false)]
     {
-        let accounts = Accounts::new(StandingState::new(8, Duration::from_secs(600), 8));
+        let accounts = Accounts::new(StandingState::new(8, Duration::from_secs(600), 8), 64);
         let caller = caller(limit, delegated);
         let reserve = |number: usize| {
             let mut server = Arc::unwrap_or_clone(crate::protocol::tests::server());
@@ -37,15 +37,31 @@ fn only_an_agent_with_the_limit_on_a_delegated_chain_is_counted() {
             let server = Arc::new(server);
             let ask = Ask::about("tools/list", Action::ConnectServer, Target::Server(&server));
             let call = Call { caller: &caller, ask, now: UnixMillis(0), source_ip: None, fan_out: 1 };
-            let mut place =
-                accounts.reserve(&call, now).now_or_never().expect("ready at once").expect("room");
-            let fan_out = place.fan_out();
+            let place = accounts.enter(&accounts.holder(call.principal().entity())).expect("a place");
+            let reserved = accounts.reserve(&call, place, now).now_or_never().expect("ready at once");
+            let mut reserved = reserved.expect("room");
+            let fan_out = reserved.fan_out();
             if fan_out <= 2 {
-                place.permitted();
+                reserved.permitted();
             }
             fan_out
         };
         let places: Vec<i64> = (0..4).map(reserve).collect();
         assert_eq!(places, if counted { [1, 2, 3, 3] } else { [1; 4] }, "{limit:?} {delegated}");
     }
+}
+
+#[test]
+fn one_who_calls_much_leaves_places_for_the_others() {
+    let accounts = Accounts::new(StandingState::new(8, Duration::from_secs(600), 8), 100);
+    let of = |name: &str| accounts.holder(&EntityId::new(EntityKind::Agent, name));
+    assert!(Arc::ptr_eq(&of("n/a"), &of("n/a")) && !Arc::ptr_eq(&of("n/a"), &of("n/b")));
+    let takes_all = |name: &str| std::iter::from_fn(|| accounts.enter(&of(name)).ok()).collect::<Vec<_>>();
+    let first = takes_all("n/a");
+    let second = takes_all("n/b");
+    assert_eq!((first.len(), second.len()), (50, 25));
+    let refused = accounts.enter(&of("n/a")).map(drop).expect_err("more than is fair");
+    assert_eq!(refused.code, Code::Overloaded);
+    drop(first);
+    assert!(accounts.enter(&of("n/a")).is_ok());
 }

@@ -27,6 +27,12 @@ pub(super) type Client = legacy::Client<HttpsConnector<HttpConnector<GuardedReso
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 const IDLE_TIME: Duration = Duration::from_secs(60);
 const IDLE_PER_HOST: usize = 256;
+/// Bytes of one answer that are read before its caller takes any: what each caller that does not read costs.
+const READ_AHEAD: usize = 64 * 1024;
+/// The same over HTTP/2.
+const HTTP2_READ_AHEAD: u32 = 128 * 1024;
+/// Of all answers of one HTTP/2 connection. It is no bound: callers that do not read must not stop the answers of others.
+const HTTP2_CONNECTION: u32 = 1 << 30;
 /// How often TCP asks before it gives up.
 const PROBES: u32 = 3;
 
@@ -163,6 +169,9 @@ pub(super) fn client(connecting: &Connecting, roots: Option<&[u8]>) -> io::Resul
         .wrap_connector(tcp);
     Ok(legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
+        .http1_max_buf_size(READ_AHEAD)
+        .http2_initial_stream_window_size(HTTP2_READ_AHEAD)
+        .http2_initial_connection_window_size(HTTP2_CONNECTION)
         .http2_keep_alive_interval(quiet)
         .http2_keep_alive_timeout(answered)
         .http2_keep_alive_while_idle(true)

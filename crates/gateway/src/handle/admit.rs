@@ -7,10 +7,9 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use http_body::Body;
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use vidimus_core::call::Call;
 use vidimus_core::clock::Moment;
-use vidimus_core::decision::{About, Decision};
+use vidimus_core::decision::{About, Decision, Outcome};
 use vidimus_core::json::Json;
 use vidimus_core::permit::{Held, Permit, Verdict};
 use vidimus_core::refusal::{Code, Refusal};
@@ -97,8 +96,9 @@ where
     // Before the body is read: nobody unknown may make the gateway work.
     let addressed = Addressed::now(gate, context, parts, &route).await?;
     let limit = addressed.binding.body_limit(&gate.limits);
-    let lease = gate.bodies.lease(announced(&body, limit))?;
-    let bytes = read(gate, limit, body).await?;
+    let holder = gate.accounts.holder(addressed.caller.proven.principal.entity());
+    let place = gate.accounts.enter(&holder)?;
+    let (bytes, lease) = gate.bodies.read(holder, limit, body).await?;
     let json = parse(&addressed.operation, &bytes)?;
     context.answers(json.as_ref());
     // The body may have been long on its way: what is decided is whether the call may be made now.
@@ -121,7 +121,7 @@ where
         source_ip: Some(context.peer.address.ip().to_canonical()),
         fan_out: 1,
     };
-    let mut reservation = gate.accounts.reserve(&call, moment.monotonic).await?;
+    let mut reservation = gate.accounts.reserve(&call, place, moment.monotonic).await?;
     call.fan_out = reservation.fan_out();
     let decision = world.authorize(&call);
     let permit = match record(gate, context, decision, route.protocol, &bytes, (&world, moment)).await? {
@@ -185,36 +185,6 @@ fn same_origin(gate: &Gate, parts: &Parts) -> Result<(), Refusal> {
     }
 }
 
-/// How long the body says it is; `limit` where it does not, or says more than is read of it.
-fn announced(body: &impl Body, limit: usize) -> usize {
-    body.size_hint()
-        .upper()
-        .and_then(|length| usize::try_from(length).ok())
-        .map_or(limit, |length| length.min(limit))
-}
-
-/// Reads the body, bounded in size and time.
-async fn read<B>(gate: &Gate, limit: usize, body: B) -> Result<Bytes, Refusal>
-where
-    B: Body<Data = Bytes>,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let slow = || {
-        Refusal::new(
-            Code::RequestTooSlow,
-            format!("the body did not arrive within {:?}", gate.limits.body_time),
-        )
-    };
-    match tokio::time::timeout(gate.limits.body_time, Limited::new(body, limit).collect()).await {
-        Err(_) => Err(slow()),
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            Err(Refusal::new(Code::BodyTooLarge, format!("the body is larger than {limit} bytes")))
-        }
-        Ok(Err(error)) => Err(Refusal::new(Code::MessageInvalid, "the body broke off").with_detail(error)),
-    }
-}
-
 /// Writes the decision, before any effect of it.
 async fn record(
     gate: &Gate,
@@ -225,6 +195,14 @@ async fn record(
     (world, moment): (&Snapshot, Moment),
 ) -> Result<Verdict, Refusal> {
     context.describe(&decision);
+    if decision.outcome() == Outcome::Deny
+        && let Some(code) = decision.code()
+        && !context.has_record(gate, code)
+        && let Some(refusal) = decision.denial()
+    {
+        context.decided(gate, Some(refusal.code));
+        return Ok(Verdict::Refused(refusal));
+    }
     let (code, call) = (decision.code(), *decision.call());
     let about = About {
         id: &context.call,

@@ -3,11 +3,12 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -15,15 +16,26 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 use vidimus_identity::PeerSvid;
 
+use super::connections::{Connections, Open};
 use super::timed::Timed;
 use crate::gate::Gate;
 use crate::handle::Peer;
+use crate::refusal_sampler;
+use crate::vitals::Pulse;
 
 /// How long what is cut when the gateway stops may take to say so.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How often an accept loop comes round where nobody connects, to say that it lives.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Before an accept loop begins anew that ended by a panic, or could not accept.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// One listening socket.
 #[derive(Debug)]
@@ -47,25 +59,32 @@ impl Listener {
 /// [`Limits::grace`](crate::Limits::grace). What is still being streamed after that ends, and is recorded so.
 ///
 /// # Errors
-/// When a socket cannot be registered with this thread's runtime.
+/// When a socket cannot be registered with this thread's runtime, or an accept loop ended before it was told to.
 pub async fn serve(
     gate: Gate,
     listeners: Vec<Listener>,
-    open: Arc<AtomicUsize>,
+    connections: Arc<Connections>,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let graceful = Arc::new(GracefulShutdown::new());
-    let mut loops = Vec::new();
+    let mut tasks = JoinSet::new();
     for listener in listeners {
         let socket = tokio::net::TcpListener::from_std(listener.socket)?;
-        let worker = Worker { gate: gate.clone(), open: open.clone(), tls: listener.tls };
-        loops.push(tokio::spawn(accept(worker, socket, graceful.clone(), stop.clone())));
+        let thread = std::thread::current();
+        let of = format!("accept {} ({})", socket.local_addr()?, thread.name().unwrap_or("a thread"));
+        let pulse = gate.vitals.pulse(of);
+        let worker = Worker { gate: gate.clone(), connections: connections.clone(), tls: listener.tls };
+        let (graceful, stop) = (graceful.clone(), stop.clone());
+        tasks.spawn(async move {
+            again(&worker.gate, "accept", || accept(&worker, &socket, &pulse, &graceful, stop.clone())).await;
+        });
     }
-    for accepting in loops {
-        // A panic in an accept loop ends that loop; the others go on, and the health check tells.
-        if let Err(error) = accepting.await {
-            tracing::error!(%error, "an accept loop ended");
-        }
+    let (counting, until) = (gate.clone(), stop.clone());
+    tasks.spawn(async move {
+        again(&counting, "counts", || refusal_sampler::record_counts(&counting.shared, until.clone())).await;
+    });
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(io::Error::other)?;
     }
     // Every accept loop has ended, so nobody else holds it.
     let Some(graceful) = Arc::into_inner(graceful) else { return Ok(()) };
@@ -80,67 +99,89 @@ pub async fn serve(
     Ok(())
 }
 
+/// Runs a task until it ends by itself; where it panics, it begins anew.
+async fn again<F: Future<Output = ()>>(gate: &Gate, name: &'static str, task: impl Fn() -> F) {
+    while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
+        gate.vitals.restarted(name);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 #[derive(Clone)]
 struct Worker {
     gate: Gate,
-    /// Connections open over all workers.
-    open: Arc<AtomicUsize>,
+    /// Open over all workers.
+    connections: Arc<Connections>,
     tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 /// One more open connection, for as long as it lives.
-struct Counted(Worker);
+struct Counted {
+    worker: Worker,
+    #[expect(dead_code, reason = "held for its drop")]
+    open: Open,
+}
 
 impl Counted {
-    fn new(worker: Worker) -> Option<Self> {
-        let limit = worker.gate.limits.connections;
-        if worker.open.fetch_add(1, Ordering::Relaxed) >= limit {
-            worker.open.fetch_sub(1, Ordering::Relaxed);
-            return None;
-        }
+    fn new(worker: &Worker, address: SocketAddr) -> Option<Self> {
+        let open = worker.connections.open(address.ip())?;
         worker.gate.meter.connections().inc();
-        Some(Self(worker))
+        Some(Self { worker: worker.clone(), open })
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
-        self.0.gate.meter.connections().dec();
+        self.worker.gate.meter.connections().dec();
     }
 }
 
 async fn accept(
-    worker: Worker,
-    socket: tokio::net::TcpListener,
-    graceful: Arc<GracefulShutdown>,
+    worker: &Worker,
+    socket: &tokio::net::TcpListener,
+    pulse: &Pulse,
+    graceful: &GracefulShutdown,
     mut stop: watch::Receiver<bool>,
 ) {
+    let mut round = tokio::time::interval(ROUND);
+    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        pulse.beat();
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
+            _ = round.tick() => {
+                worker.gate.vitals.fault_point("accept");
+                continue;
+            }
             _ = stop.changed() => return,
         };
         match accepted {
             Ok((stream, address)) => {
                 // Over the limit the connection is closed at once: a full house is said, not queued.
-                if let Some(counted) = Counted::new(worker.clone()) {
-                    tokio::spawn(connection(counted, stream, address, graceful.watcher()));
+                match Counted::new(worker, address) {
+                    Some(counted) => {
+                        drop(tokio::spawn(connection(counted, stream, address, graceful.watcher())));
+                    }
+                    None => {
+                        worker.gate.meter.connections_refused().inc();
+                    }
                 }
             }
             // Out of file descriptors, or the peer is gone already: the next accept may well succeed, but not at once.
             Err(error) => {
                 tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(Duration::from_millis(10)).await;
+                tokio::time::sleep(PAUSE).await;
             }
         }
     }
 }
 
 async fn connection(counted: Counted, stream: TcpStream, address: SocketAddr, watcher: Watcher) {
+    counted.worker.gate.vitals.fault_point("connection");
     let _ = stream.set_nodelay(true);
-    let (header_time, stuck_time) = (counted.0.gate.limits.header_time, counted.0.gate.limits.body_time);
-    let Some(tls) = &counted.0.tls else {
+    let (header_time, stuck_time) =
+        (counted.worker.gate.limits.header_time, counted.worker.gate.limits.body_time);
+    let Some(tls) = &counted.worker.tls else {
         return speak(
             &counted,
             Timed::new(stream, header_time, stuck_time),
@@ -170,7 +211,7 @@ async fn speak<S>(counted: &Counted, stream: Timed<S>, peer: Peer, watcher: Watc
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let gate = &counted.0.gate;
+    let gate = &counted.worker.gate;
     let limits = gate.limits;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -183,6 +224,7 @@ where
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
+        .max_send_buf_size(limits.headers)
         .max_header_list_size(u32::try_from(limits.headers).unwrap_or(u32::MAX))
         .keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10));

@@ -7,6 +7,8 @@ fn limits() -> Limits {
         unproven: Rate { burst: 10, per_second: 10 },
         unproven_source: Rate { burst: 4, per_second: 1 },
         unproven_sources: 3,
+        refused: Rate { burst: 10, per_second: 10 },
+        refused_principal: Rate { burst: 4, per_second: 1 },
         ..Limits::default()
     }
 }
@@ -17,9 +19,12 @@ fn address(last: u8) -> IpAddr {
 
 /// How many of `attempts` at once are recorded.
 fn recorded(sampler: &RefusalSampler, address: IpAddr, attempts: usize, now: Instant) -> usize {
-    let sampled = (0..attempts)
-        .map(|_| sampler.sample(address, CODE, Moment { wall: SystemTime::UNIX_EPOCH, monotonic: now }));
-    sampled.filter(|sampled| *sampled == Sampled::Record).count()
+    of(sampler, Refused::Unproven(address), attempts, now)
+}
+
+fn of(sampler: &RefusalSampler, who: Refused<'_>, attempts: usize, now: Instant) -> usize {
+    let moment = Moment { wall: SystemTime::UNIX_EPOCH, monotonic: now };
+    (0..attempts).filter(|_| sampler.has_record(who, CODE, moment)).count()
 }
 
 #[test]
@@ -54,10 +59,10 @@ fn the_table_is_bounded_and_forgets_only_who_is_quiet() {
     }
     let strangers: usize = (10..200).map(|last| recorded(&sampler, address(last), 1, begun)).sum();
     assert_eq!(strangers, 4, "whoever has no place shares one rate");
-    assert_eq!(sampler.state().sources.len(), 3);
+    assert_eq!(sampler.state().sources.of.len(), 3);
     let later = begun + Duration::from_secs(2);
     assert_eq!(recorded(&sampler, address(201), 5, later), 4, "the others have been quiet");
-    assert_eq!(sampler.state().sources.len(), 1);
+    assert_eq!(sampler.state().sources.of.len(), 1);
 }
 
 #[test]
@@ -74,20 +79,52 @@ fn what_is_not_recorded_is_counted_and_told_once() {
     let (sampler, now) = (RefusalSampler::new(&limits()), Instant::now());
     let second = |n| SystemTime::UNIX_EPOCH + Duration::from_secs(n);
     let at = |n| Moment { wall: second(n), monotonic: now };
+    let who = Refused::Unproven(address(1));
     recorded(&sampler, address(1), 4, now);
-    assert_eq!(sampler.take(), None);
-    assert_eq!(sampler.sample(address(1), CODE, at(5)), Sampled::Counted { first: true });
-    assert_eq!(sampler.sample(address(1), CODE, at(7)), Sampled::Counted { first: false });
-    let missed = sampler.take().expect("two");
+    assert!(sampler.take().is_none());
+    assert!(!sampler.has_record(who, CODE, at(5)) && !sampler.has_record(who, CODE, at(7)));
+    let taken = sampler.take().expect("two");
+    let missed = taken.missed.as_ref().expect("two");
     assert_eq!((missed.from, missed.to), (second(5), second(7)));
     // The ledger does not take it, and meanwhile there is more.
-    assert_eq!(sampler.sample(address(1), Code::TokenExpired, at(9)), Sampled::Counted { first: true });
-    assert!(!sampler.give_back(missed), "whoever counted the third tells");
-    let missed = sampler.take().expect("three");
-    let text = serde_json::to_string(&missed.record("an-id")).expect("a record");
+    assert!(!sampler.has_record(who, Code::TokenExpired, at(9)));
+    drop(taken);
+    let mut taken = sampler.take().expect("three");
+    let missed = taken.missed.take().expect("three");
+    let text = serde_json::to_string(&missed.record("an-id", None)).expect("a record");
     let message = "3 refusals of callers that proved nobody were not recorded one by one, \
         from 1970-01-01T00:00:05.000000Z to 1970-01-01T00:00:09.000000Z: credential_missing 2, token_expired 1";
     assert!(text.contains(message) && text.contains("\"code\":\"refusals_not_recorded\""), "{text}");
-    assert_eq!(sampler.take(), None);
-    assert!(sampler.give_back(missed), "nobody else tells");
+    drop(taken);
+    assert!(sampler.take().is_none());
+}
+
+#[test]
+fn who_is_known_is_counted_by_name_and_takes_nothing_from_others() {
+    let (sampler, now) = (RefusalSampler::new(&limits()), Instant::now());
+    let [a, b] = ["n/a", "n/b"].map(|name| EntityId::new(vidimus_core::entity::EntityKind::Agent, name));
+    assert_eq!(of(&sampler, Refused::Principal(&a), 1_000_000, now), 4);
+    assert_eq!(of(&sampler, Refused::Principal(&b), 3, now), 3, "another one is recorded");
+    assert_eq!(recorded(&sampler, address(1), 3, now), 3, "and so is who is not known");
+    assert_eq!(of(&sampler, Refused::Principal(&a), 100, now + Duration::from_secs(2)), 2);
+    assert_eq!(recorded(&sampler, address(1), 4, now), 1);
+    let mut told = Vec::new();
+    while let Some(mut taken) = sampler.take() {
+        let missed = taken.missed.take().expect("a count");
+        let text =
+            serde_json::to_string(&missed.record("an-id", taken.principal.as_ref())).expect("a record");
+        told.push((taken.principal.as_ref().map(ToString::to_string), missed.codes[CODE.as_str()], text));
+    }
+    let of: Vec<_> = told.iter().map(|(who, count, _)| (who.as_deref(), *count)).collect();
+    assert_eq!(of, [(None, 3), (Some("Agent/n/a"), 999_996 + 98)], "nothing is lost from the count");
+    assert!(told[1].2.contains(r#""principal":"Agent/n/a""#), "{}", told[1].2);
+}
+
+#[test]
+fn the_last_of_the_disk_is_for_what_is_allowed() {
+    let (sampler, now) = (RefusalSampler::new(&limits()), Instant::now());
+    sampler.spare_disk(true);
+    assert_eq!(recorded(&sampler, address(1), 3, now), 0);
+    sampler.spare_disk(false);
+    assert_eq!(recorded(&sampler, address(1), 3, now), 3);
 }

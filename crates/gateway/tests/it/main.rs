@@ -17,6 +17,7 @@ mod forward;
 mod handle;
 mod present;
 mod regressions;
+mod room;
 mod stop;
 mod tasks;
 mod world;

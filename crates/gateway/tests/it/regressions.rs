@@ -47,7 +47,7 @@ async fn hop_of_callee(world: &World) -> String {
 
 #[tokio::test]
 async fn bodies_are_bounded_while_the_upstream_is_waited_for() {
-    let world = World::with(Limits { held_bodies: 1500, ..Limits::default() }).await;
+    let world = World::with(Limits { held_bodies: 3000, ..Limits::default() }).await;
     world.upstream.next(Answer::hang());
     let call = || {
         let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
@@ -61,7 +61,11 @@ async fn bodies_are_bounded_while_the_upstream_is_waited_for() {
     });
     assert_eq!(first.1["vidimus-code"], "upstream_timeout");
     let code = second.1.get("vidimus-code").map(|code| code.to_str().expect("text"));
-    assert_eq!(code, Some("overloaded"), "1,000 + 1,000 bytes are held where 1,500 may be");
+    assert_eq!(
+        code,
+        Some("overloaded"),
+        "1,000 + 1,000 bytes would be held by one, where less would be left for the others"
+    );
 }
 
 /// A stalled disk refuses decisions, never what has happened: the place for a call's end is kept from its decision on.

@@ -1,7 +1,5 @@
 //! The end of a gateway: nobody is let in, streams have their time, and whatever ran has an effect.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use vidimus_gateway::listener::{self, Listener};
+use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{AddressGuard, Gate, KeepAlive, Limits, Upstream};
 use vidimus_testkit::upstream::Answer;
 
@@ -41,9 +39,7 @@ async fn who_comes_late_is_not_let_in_and_whatever_ran_has_an_effect() {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let listeners = vec![Listener { socket, tls: None }];
-        runtime
-            .block_on(listener::serve(gate, listeners, Arc::new(AtomicUsize::new(0)), stopping))
-            .expect("served");
+        runtime.block_on(listener::serve(gate, listeners, Connections::new(1024), stopping)).expect("served");
         runtime.shutdown_timeout(Duration::from_secs(1));
     });
     let mut patient = objects(&world.upstream);

@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,9 +16,10 @@ use tokio::sync::watch;
 use vidimus_core::clock::Clock;
 use vidimus_core::resource::{self, Object, Origin};
 use vidimus_core::snapshot::Snapshot;
-use vidimus_gateway::listener::{self, Listener};
+use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
-    AddressGuard, Config, Gate, KEY_LENGTH, KeepAlive, Limits, Seal, Shared, Telemetry, Upstream, millis,
+    AddressGuard, Config, Gate, KEY_LENGTH, KeepAlive, Limits, Seal, Shared, Telemetry, Upstream, Vitals,
+    millis,
 };
 use vidimus_identity::{Authenticator, LOCAL_ISSUER, LocalIdentity, Mint, TokenRequest};
 use vidimus_ledger::{Durability, Ledger, Query};
@@ -153,6 +153,7 @@ impl World {
             public_url: public_url.to_owned(),
             allowed_origins: Vec::new(),
             clock: clock.clone(),
+            vitals: Vitals::default(),
         });
         let gate = Gate {
             shared: Arc::new(shared),
@@ -165,7 +166,7 @@ impl World {
         let serving = gate.clone();
         tokio::spawn(async move {
             let listeners = vec![Listener { socket, tls: None }];
-            listener::serve(serving, listeners, Arc::new(AtomicUsize::new(0)), stopping).await
+            listener::serve(serving, listeners, Connections::new(1024), stopping).await
         });
         Self { upstream, gate, clock, address, identity, directory, _stop: stop }
     }

@@ -33,6 +33,11 @@ pub fn body_size(text: &str) -> anyhow::Result<usize> {
     Ok(usize::try_from(size)?)
 }
 
+/// The size of a part of a disk: `2GiB`, or bytes. 0 is none.
+pub fn disk_size(text: &str) -> anyhow::Result<u64> {
+    quantity::size(text).map_err(|_| anyhow!("'{text}' is not a size such as 2GiB, 500MB or 0"))
+}
+
 /// An address to listen on: `127.0.0.1:8080`, `[::]:8080`, `localhost:8080`. Other names are not looked up: what they are may change.
 pub fn socket(text: &str) -> anyhow::Result<SocketAddr> {
     if let Ok(address) = text.parse() {

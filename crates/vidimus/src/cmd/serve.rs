@@ -1,25 +1,32 @@
 //! `vidimus serve`: the gateway.
 
 mod admin;
+mod admin_listener;
 mod bundles;
 mod certificate;
 mod compose;
+mod descriptors;
+mod disk;
 mod flags;
+mod health;
 mod issuer_roots;
+mod supervisor;
 mod taken;
 mod tls;
 
-use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use vidimus_core::resource::Network;
+use vidimus_gateway::Vitals;
 
 use super::quantity;
+use crate::log;
 
 /// Governs calls: authenticates, decides, records, mints, forwards.
 ///
@@ -97,6 +104,10 @@ pub struct Serve {
     /// at the latest.
     #[arg(long, env = "VIDIMUS_STREAM_IDLE_TIME", default_value = "5m", value_parser = quantity::time_limit)]
     pub stream_idle_time: Duration,
+    /// Room on the disk of --data that is for the records of what is allowed: when less is left, refusals are counted and not recorded
+    /// one by one. 1GiB where not given, of a small disk a tenth.
+    #[arg(long, env = "VIDIMUS_DISK_RESERVE", value_name = "SIZE", value_parser = quantity::disk_size)]
+    pub disk_reserve: Option<u64>,
     /// Networks that no upstream may be in, besides those of IANA's special-purpose registries (link-local, shared, multicast and
     /// others; loopback and private addresses may be called) and the metadata services of clouds. Wins over --allow-upstream.
     #[arg(long, env = "VIDIMUS_DENY_UPSTREAM", value_delimiter = ',', value_name = "CIDR", value_parser = flags::network)]
@@ -133,14 +144,9 @@ pub enum DurabilityArg {
 pub fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     let filter = tracing_subscriber::EnvFilter::try_new(&serve.log)
         .map_err(|error| anyhow::anyhow!("--log {}: {error}", serve.log))?;
-    let plain = !std::io::stderr().is_terminal()
-        || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(!plain).with_writer(std::io::stderr);
-    if serve.log_json {
-        log.json().init();
-    } else {
-        log.init();
-    }
-    compose::run(serve)
+    let vitals = Vitals::default();
+    let log = log::begin(filter, serve.log_json, &vitals).context("the log")?;
+    let ended = compose::run(serve, vitals);
+    log.end();
+    ended
 }

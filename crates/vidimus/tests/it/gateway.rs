@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(crate) struct Gateway {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) admin: String,
-    listen: String,
+    pub(crate) listen: String,
     process: Child,
 }
 
@@ -24,25 +24,62 @@ impl Gateway {
     pub(crate) fn start(port: u16) -> Self {
         let directory = tempfile::tempdir().unwrap();
         resources(&directory.path().join("resources"), port);
-        Self::serve(directory)
+        Self::serve(directory, command(&["serve"]), |_| ())
     }
 
-    fn serve(directory: tempfile::TempDir) -> Self {
+    /// The same, after `with` has changed the command.
+    pub(crate) fn start_with(port: u16, with: impl FnOnce(&mut Command)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        resources(&directory.path().join("resources"), port);
+        Self::serve(directory, command(&["serve"]), with)
+    }
+
+    /// The same, with a limit of open files.
+    pub(crate) fn start_limited(port: u16, files: u32) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        resources(&directory.path().join("resources"), port);
+        Self::serve(directory, limited(files), |_| ())
+    }
+
+    /// The status and the log of one that ends by itself.
+    pub(crate) fn ends(with: impl FnOnce(&mut Command)) -> (Option<i32>, String) {
+        Self::ended(command(&["serve"]), with)
+    }
+
+    /// The same, with a limit of open files.
+    pub(crate) fn ends_limited(files: u32) -> (Option<i32>, String) {
+        Self::ended(limited(files), |_| ())
+    }
+
+    fn ended(command: Command, with: impl FnOnce(&mut Command)) -> (Option<i32>, String) {
+        let directory = tempfile::tempdir().unwrap();
+        resources(&directory.path().join("resources"), 1);
+        let mut gateway = Self::spawn(directory, command, with);
+        let code = gateway.process.wait().unwrap().code();
+        (code, fs::read_to_string(gateway.path("log")).unwrap())
+    }
+
+    fn serve(directory: tempfile::TempDir, command: Command, with: impl FnOnce(&mut Command)) -> Self {
+        let gateway = Self::spawn(directory, command, with);
+        gateway
+            .wait("ready", |gateway| gateway.get("/readyz").is_some_and(|answer| answer.contains(" 200 ")));
+        gateway
+    }
+
+    fn spawn(directory: tempfile::TempDir, mut command: Command, with: impl FnOnce(&mut Command)) -> Self {
         let [listen, admin] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
         let log = fs::File::create(directory.path().join("log")).unwrap();
-        let process = command(&["serve", "--listen", &listen, "--admin", &admin, "--threads", "1"])
+        command
+            .args(["--listen", &listen, "--admin", &admin, "--threads", "1"])
             .arg("--resources")
             .arg(directory.path().join("resources"))
             .arg("--data")
             .arg(directory.path().join("data"))
             .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let gateway = Self { directory, admin, listen, process };
-        gateway
-            .wait("ready", |gateway| gateway.get("/readyz").is_some_and(|answer| answer.contains(" 200 ")));
-        gateway
+            .stderr(log);
+        with(&mut command);
+        let process = command.spawn().unwrap();
+        Self { directory, admin, listen, process }
     }
 
     pub(crate) fn path(&self, name: &str) -> String {
@@ -71,16 +108,20 @@ impl Gateway {
 
     /// Calls the tool `get`, with a token or without one.
     pub(crate) fn call(&self, token: Option<&str>) -> String {
+        exchange(&self.listen, &self.request(token)).unwrap_or_default()
+    }
+
+    /// The bytes of that call.
+    pub(crate) fn request(&self, token: Option<&str>) -> String {
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get","arguments":{},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
         let token = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
-        let request = format!(
+        format!(
             "POST /mcp/a/tools HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n{token}Content-Type: application/json\r\n\
              Accept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\n\
              Mcp-Name: get\r\nContent-Length: {}\r\n\r\n{body}",
             self.listen,
             body.len()
-        );
-        exchange(&self.listen, &request).unwrap()
+        )
     }
 
     pub(crate) fn token(&self) -> String {
@@ -104,6 +145,18 @@ impl Drop for Gateway {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// `serve`, in a process that may open so many files.
+fn limited(files: u32) -> Command {
+    let inner = command(&[]);
+    let mut outer = Command::new("sh");
+    outer.args(["-c", &format!("ulimit -n {files} && exec \"$0\" serve \"$@\"")]).arg(inner.get_program());
+    for (name, _) in inner.get_envs() {
+        outer.env_remove(name);
+    }
+    outer.stdin(Stdio::null());
+    outer
 }
 
 /// An upstream that takes a request and hangs up.

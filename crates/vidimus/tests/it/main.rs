@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod exit_status;
+mod faults;
 mod flags;
 mod gateway;
 mod search;

@@ -1,4 +1,4 @@
-//! Health, metrics and status, for operators and kubelets. Its own socket, its own thread: a full gateway still answers here.
+//! Health, metrics and status, for operators and kubelets. Its own socket, thread and runtime: a full gateway still answers here.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -9,11 +9,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json};
 use axum::routing::get;
 use serde_json::{Value, json};
-use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use vidimus_core::snapshot::Memory;
-use vidimus_gateway::Shared;
+use vidimus_gateway::{Shared, Silent};
 use vidimus_registry::Loaded;
+
+use super::admin_listener;
+use super::health::Health;
+use super::supervisor::Supervisor;
 
 /// What is served here. docs/admin.md has a row for each.
 const ENDPOINTS: [(&str, &str); 6] = [
@@ -29,15 +32,12 @@ const ENDPOINTS: [(&str, &str); 6] = [
 struct Admin {
     shared: Arc<Shared>,
     loaded: watch::Receiver<Arc<Loaded>>,
-    stopping: watch::Receiver<bool>,
+    health: Health,
 }
 
-pub(super) fn serve(
-    control: &Runtime,
-    socket: TcpListener,
-    (shared, loaded, stopping): (Arc<Shared>, watch::Receiver<Arc<Loaded>>, watch::Receiver<bool>),
-) -> anyhow::Result<()> {
-    let socket = tokio::net::TcpListener::from_std(socket)?;
+pub(super) fn serve(supervisor: &mut Supervisor, socket: TcpListener, health: Health) -> anyhow::Result<()> {
+    let (shared, loaded, vitals) =
+        (health.shared.clone(), health.loaded.clone(), health.shared.vitals.clone());
     let router = Router::new()
         .route("/", get(index))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -46,13 +46,8 @@ pub(super) fn serve(
         .route("/registry", get(registry))
         .route("/registry/refused", get(refused))
         .route("/ledger", get(ledger))
-        .with_state(Admin { shared, loaded, stopping });
-    control.spawn(async move {
-        if let Err(error) = axum::serve(socket, router).await {
-            tracing::error!(%error, "the admin address is no longer served");
-        }
-    });
-    Ok(())
+        .with_state(Admin { shared, loaded, health });
+    admin_listener::serve(supervisor, socket, router, vitals)
 }
 
 /// For people who look what is here.
@@ -64,15 +59,7 @@ async fn index() -> Json<Value> {
 
 /// Ready means: a call would be let through if a policy permits it.
 async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
-    let not_ready = admin.loaded.borrow().not_ready.clone();
-    let why_not = if *admin.stopping.borrow() {
-        Some("the gateway is stopping".to_owned())
-    } else if admin.shared.ledger.is_open() {
-        not_ready
-    } else {
-        Some("the ledger cannot be written, so the gate is closed".to_owned())
-    };
-    match why_not {
+    match admin.health.why_not_ready().await {
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         None => (StatusCode::OK, "ready\n".to_owned()),
     }
@@ -88,8 +75,12 @@ async fn registry(State(admin): State<Admin>) -> Json<Value> {
     let loaded = admin.loaded.borrow().clone();
     let objects: Vec<String> =
         loaded.snapshot.objects().iter().map(|object| object.reference().to_string()).collect();
+    let silent = |silent: Silent| json!({"loop": silent.of, "silent_ms": silent.since.as_millis() as u64});
+    let loops: Vec<Value> = admin.shared.vitals.loops().into_iter().map(silent).collect();
     Json(json!({
         "snapshot": loaded.snapshot.digest(),
+        "decides": admin.shared.snapshot().digest(),
+        "accepting": loops,
         "objects": objects,
         "only_refusing": loaded.snapshot.only_refusing().collect::<Vec<_>>(),
         "closed": loaded.snapshot.is_closed(),

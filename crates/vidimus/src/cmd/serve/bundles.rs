@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use tokio::runtime::Runtime;
 use vidimus_identity::{LocalIdentity, TrustBundle, TrustDomain, TrustStore};
+
+use super::supervisor::Supervisor;
 
 /// How often the files are looked at. Reading them says more than a notification would: they may be mounted, linked, or renamed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -49,17 +50,14 @@ impl Bundles {
         std::iter::once(self.own.clone()).chain(files).collect()
     }
 
-    /// Takes every change of the files into `store`, for as long as the runtime lives.
-    pub(super) fn follow(mut self, control: &Runtime, store: TrustStore) {
+    /// Takes every change of the files into `store`, for as long as the process lives.
+    pub(super) fn follow(mut self, supervisor: &mut Supervisor, store: TrustStore) {
         if self.files.is_empty() {
             return;
         }
-        control.spawn(async move {
-            loop {
-                tokio::time::sleep(LOOK).await;
-                if self.refresh() {
-                    store.update(self.all());
-                }
+        supervisor.repeated_now("bundles", LOOK, move || {
+            if self.refresh() {
+                store.update(self.all());
             }
         });
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use secrecy::SecretString;
-use tokio::runtime::Runtime;
 use vidimus_identity::ServerCertificate;
+
+use super::supervisor::Supervisor;
 
 /// How often the files are looked at. Reading them says more than a notification would: they may be mounted, linked, or renamed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -42,19 +43,12 @@ impl CertificateFiles {
         self.certificate.clone()
     }
 
-    /// Takes every change of the files into the certificate, for as long as the runtime lives.
-    pub(super) fn follow(mut self, control: &Runtime) {
-        control.spawn(async move {
-            loop {
-                tokio::time::sleep(LOOK).await;
-                match self.refresh() {
-                    Ok(true) => tracing::info!(chain = %self.chain.display(), "certificate reloaded"),
-                    Ok(false) => {}
-                    Err(error) => {
-                        tracing::error!(error = format!("{error:#}"), "the certificate stays as it was");
-                    }
-                }
-            }
+    /// Takes every change of the files into the certificate, for as long as the process lives.
+    pub(super) fn follow(mut self, supervisor: &mut Supervisor) {
+        supervisor.repeated_now("certificate", LOOK, move || match self.refresh() {
+            Ok(true) => tracing::info!(chain = %self.chain.display(), "certificate reloaded"),
+            Ok(false) => {}
+            Err(error) => tracing::error!(error = format!("{error:#}"), "the certificate stays as it was"),
         });
     }
 

@@ -2,18 +2,18 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::watch;
+use tokio::runtime::Builder;
+use tokio::sync::{oneshot, watch};
 use vidimus_core::clock::Clock as _;
-use vidimus_gateway::listener::{self, Listener};
+use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
-    AddressGuard, Gate, KeepAlive, Limits, Seal, Shared, Telemetry, Upstream, millis, record_count,
+    AddressGuard, Gate, KeepAlive, Limits, Seal, Shared, Telemetry, Upstream, Vitals, millis, record_count,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, TrustStore};
 use vidimus_ledger::{Durability, Ledger};
@@ -24,28 +24,25 @@ use crate::cmd::check::Counts;
 use crate::cmd::{data_directory, refusals};
 
 use super::bundles::Bundles;
-use super::{DurabilityArg, Serve, admin, issuer_roots, taken, tls};
+use super::health::Health;
+use super::supervisor::Supervisor;
+use super::{DurabilityArg, Serve, admin, descriptors, disk, issuer_roots, taken, tls};
 
-pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
+/// Before a snapshot is taken into use again whose taking panicked.
+const AGAIN: Duration = Duration::from_millis(100);
+
+pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
-    if !serve.admin.ip().is_loopback() {
-        tracing::warn!(
-            admin = %serve.admin,
-            "the admin address is not loopback: it names every object and asks nobody who they are; let only your monitoring reach it"
-        );
-    }
-    if !serve.listen.ip().is_loopback() && !serve.insecure_listen {
-        bail!(
-            "--listen {}: plain HTTP is served on loopback only; use --tls-listen, or --insecure-listen if something else protects it",
-            serve.listen
-        );
-    }
+    check_addresses(serve)?;
     fs::read_dir(&serve.resources).with_context(|| format!("--resources {}", serve.resources.display()))?;
     data_directory::prepare(&serve.data)?;
 
+    let workers = serve.threads.map_or_else(cores, usize::from);
+    let limits = descriptors::divide(limits(serve), workers)?;
     let control =
         Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("vidimus-control").build()?;
     let _inside = control.enter();
+    let mut supervisor = Supervisor::new(control.handle().clone(), vitals.clone());
     // Before the listeners: whoever reaches them may ask `vidimus identity` for a token.
     let keys = serve.data.join("identity");
     let identity =
@@ -61,30 +58,34 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     issuer_roots::warn_of_unused(serve, &loaded.borrow().snapshot);
     let bundles = Bundles::open(&serve.trust_bundle, &identity)?;
     let trust = bundles.store();
-    bundles.follow(&control, trust.clone());
+    bundles.follow(&mut supervisor, trust.clone());
     let sockets = Sockets::open(serve)?;
     let plain = sockets.plain.local_addr()?;
     let seal = Seal::new(&sealing_key)?;
-    let (shared, mint) = shared(serve, &loaded.borrow(), (&identity, &trust, seal, ledger), plain)?;
+    let parts = Parts { identity: &identity, trust: &trust, seal, ledger, limits, vitals };
+    let (shared, mint) = shared(serve, &loaded.borrow(), parts, plain)?;
     let shared = Arc::new(shared);
-    turn_keys(&control, mint)?;
-    let tls =
-        sockets.tls.map(|socket| tls::listener(&control, serve, &identity, trust, socket)).transpose()?;
-    reload(&control, shared.clone(), loaded.clone());
+    turn_keys(&mut supervisor, mint)?;
+    let tls = sockets
+        .tls
+        .map(|socket| tls::listener(&mut supervisor, serve, &identity, trust, socket))
+        .transpose()?;
+    supervisor.essential("snapshots", reload(shared.clone(), loaded.clone()));
+    disk::watch(&mut supervisor, shared.clone(), serve.data.clone(), serve.disk_reserve);
     let (stop, stopping) = watch::channel(false);
-    admin::serve(&control, sockets.admin, (shared.clone(), loaded, stopping.clone()))?;
-
     let listeners: Vec<Listener> =
         [Some(Listener { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
-    let workers = start_workers(serve, &shared, &listeners, &stopping)?;
+    let loops = workers * listeners.len();
+    let health = Health { shared: shared.clone(), loaded, stopping: stopping.clone(), loops };
+    admin::serve(&mut supervisor, sockets.admin, health)?;
+    let workers = start_workers(&mut supervisor, serve, (workers, &shared, &stopping), &listeners)?;
     // Each worker has its own, so that the sockets are closed when the workers stop listening.
     drop(listeners);
     tracing::info!(
         listen = %serve.listen, tls = %serve.tls_listen.map_or("off".to_owned(), |address| address.to_string()), admin = %serve.admin, workers = workers.len(),
         ledger = shared.ledger.size(), ms = begun.elapsed().as_millis(), "serving"
     );
-    control.block_on(stop_signal())?;
-    tracing::info!("stopping: running calls may end, new ones are refused");
+    let code = control.block_on(end(&mut supervisor))?;
     // At once: nobody is ready, nobody listens.
     stop.send_replace(true);
     for worker in workers {
@@ -96,7 +97,52 @@ pub(super) fn run(serve: &Serve) -> anyhow::Result<ExitCode> {
     control.block_on(record_count(&shared));
     control.block_on(shared.ledger.close());
     shared.telemetry.flush();
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
+}
+
+fn check_addresses(serve: &Serve) -> anyhow::Result<()> {
+    if !serve.admin.ip().is_loopback() {
+        tracing::warn!(
+            admin = %serve.admin,
+            "the admin address is not loopback: it names every object and asks nobody who they are; let only your monitoring reach it"
+        );
+    }
+    if !serve.listen.ip().is_loopback() && !serve.insecure_listen {
+        bail!(
+            "--listen {}: plain HTTP is served on loopback only; use --tls-listen, or --insecure-listen if something else protects it",
+            serve.listen
+        );
+    }
+    Ok(())
+}
+
+/// Waits until the process is told to stop, or must: it goes on as a whole or not at all.
+async fn end(supervisor: &mut Supervisor) -> std::io::Result<ExitCode> {
+    tokio::select! {
+        signalled = stop_signal() => {
+            signalled?;
+            tracing::info!("stopping: running calls may end, new ones are refused");
+            Ok(ExitCode::SUCCESS)
+        }
+        ended = supervisor.ended() => {
+            tracing::error!("stopping with status 2: {ended}");
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn limits(serve: &Serve) -> Limits {
+    Limits {
+        message_body: serve.max_body,
+        header_time: serve.header_time,
+        body_time: serve.body_time,
+        idle_stream: serve.stream_idle_time,
+        ..Limits::default()
+    }
 }
 
 /// The listening sockets, bound before anything is served, so that a taken address is an error at once.
@@ -131,12 +177,23 @@ fn ledger(serve: &Serve) -> anyhow::Result<Ledger> {
         .context("the ledger")
 }
 
+/// What a gateway is made from, as far as it is made here.
+struct Parts<'a> {
+    identity: &'a Arc<LocalIdentity>,
+    trust: &'a TrustStore,
+    seal: Seal,
+    ledger: Ledger,
+    limits: Limits,
+    vitals: Vitals,
+}
+
 fn shared(
     serve: &Serve,
     loaded: &Loaded,
-    (identity, trust, seal, ledger): (&Arc<LocalIdentity>, &TrustStore, Seal, Ledger),
+    parts: Parts<'_>,
     address: SocketAddr,
 ) -> anyhow::Result<(Shared, Arc<Mint>)> {
+    let Parts { identity, trust, seal, ledger, limits, vitals } = parts;
     let scheme_and_host = || format!("http://{address}");
     let public_url =
         serve.public_url.clone().unwrap_or_else(scheme_and_host).trim_end_matches('/').to_owned();
@@ -156,13 +213,6 @@ fn shared(
         trust: trust.clone(),
         limits: vidimus_identity::Limits::default(),
     })?;
-    let limits = Limits {
-        message_body: serve.max_body,
-        header_time: serve.header_time,
-        body_time: serve.body_time,
-        idle_stream: serve.stream_idle_time,
-        ..Limits::default()
-    };
     let shared = Shared::new(vidimus_gateway::Config {
         snapshot: loaded.snapshot.clone(),
         authenticator,
@@ -174,20 +224,21 @@ fn shared(
         public_url,
         allowed_origins: serve.allow_origin.clone(),
         clock: Arc::new(SystemClock),
+        vitals,
     });
     shared.meter.reloaded(loaded.snapshot.objects().len(), Counts::of(loaded).not_in_order());
     Ok((shared, mint))
 }
 
-/// Lets one key of minted tokens follow another, for as long as the runtime lives.
-fn turn_keys(control: &Runtime, mint: Arc<Mint>) -> anyhow::Result<()> {
+/// Lets one key of minted tokens follow another, for as long as the process lives.
+fn turn_keys(supervisor: &mut Supervisor, mint: Arc<Mint>) -> anyhow::Result<()> {
     let turn = move || mint.turn_keys(millis(SystemClock.now().wall));
     turn().context("the keys of minted tokens")?;
-    control.spawn(async move {
-        loop {
-            tokio::time::sleep(KEY_LOOK).await;
+    supervisor.repeated("keys", KEY_LOOK, move || {
+        let turn = turn.clone();
+        async move {
             // It writes files, and may wait for another process that does.
-            let turned = tokio::task::spawn_blocking(turn.clone()).await;
+            let turned = tokio::task::spawn_blocking(turn).await;
             match turned.map_err(anyhow::Error::from).and_then(|turned| Ok(turned?)) {
                 Ok(()) => {}
                 Err(error) => tracing::error!(%error, "the keys of minted tokens stay as they were"),
@@ -197,29 +248,34 @@ fn turn_keys(control: &Runtime, mint: Arc<Mint>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes every new snapshot into use.
-fn reload(control: &Runtime, shared: Arc<Shared>, mut loaded: watch::Receiver<Arc<Loaded>>) {
-    control.spawn(async move {
-        while loaded.changed().await.is_ok() {
-            let now = loaded.borrow_and_update().clone();
+/// Takes every new snapshot into use. It ends when no more can come: what reads the directory has ended.
+async fn reload(shared: Arc<Shared>, mut loaded: watch::Receiver<Arc<Loaded>>) {
+    while loaded.changed().await.is_ok() {
+        let now = loaded.borrow_and_update().clone();
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            shared.vitals.fault_point("snapshots");
+            // First what decides: what is said of it may fail.
             shared.take_into_use(now.snapshot.clone());
             shared.meter.reloaded(now.snapshot.objects().len(), Counts::of(&now).not_in_order());
             taken::log(&now, "reloaded");
+        }));
+        if done.is_err() {
+            shared.vitals.restarted("snapshots");
+            tokio::time::sleep(AGAIN).await;
+            loaded.mark_changed();
         }
-    });
+    }
 }
 
 type Workers = Vec<std::thread::JoinHandle<()>>;
 
 fn start_workers(
+    supervisor: &mut Supervisor,
     serve: &Serve,
-    shared: &Arc<Shared>,
+    (count, shared, stopping): (usize, &Arc<Shared>, &watch::Receiver<bool>),
     listeners: &[Listener],
-    stopping: &watch::Receiver<bool>,
 ) -> anyhow::Result<Workers> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let count = serve.threads.map_or(cores, usize::from);
-    let open = Arc::new(AtomicUsize::new(0));
+    let connections = Connections::new(shared.connections());
     let guard = AddressGuard {
         denied: serve.deny_upstream.clone().into(),
         allowed: serve.allow_upstream.clone().into(),
@@ -231,15 +287,19 @@ fn start_workers(
             upstream: Upstream::new(guard.clone(), KeepAlive::default()).context("the system's TLS roots")?,
         };
         let listeners = listeners.iter().map(Listener::try_clone).collect::<std::io::Result<Vec<_>>>()?;
-        let (open, stopping) = (open.clone(), stopping.clone());
+        let (connections, stopping) = (connections.clone(), stopping.clone());
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let worker =
-            std::thread::Builder::new().name(format!("vidimus-worker-{number}")).spawn(move || {
-                if let Err(error) = runtime.block_on(listener::serve(gate, listeners, open, stopping)) {
-                    tracing::error!(%error, "a worker could not serve");
-                }
-                runtime.shutdown_timeout(Duration::from_secs(1));
-            })?;
+        let name = format!("vidimus-worker-{number}");
+        let (lives, ended) = oneshot::channel::<()>();
+        supervisor.essential(name.clone(), async move { drop(ended.await) });
+        let worker = std::thread::Builder::new().name(name).spawn(move || {
+            let _lives = lives;
+            gate.vitals.fault_point("worker");
+            if let Err(error) = runtime.block_on(listener::serve(gate, listeners, connections, stopping)) {
+                tracing::error!(%error, "a worker could not serve");
+            }
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        })?;
         workers.push(worker);
     }
     Ok(workers)

@@ -4,7 +4,6 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::listener::Listener;
 use vidimus_gateway::millis;
@@ -14,12 +13,13 @@ use crate::clock::SystemClock;
 
 use super::Serve;
 use super::certificate::CertificateFiles;
+use super::supervisor::Supervisor;
 
 /// Life of a certificate that the built-in CA issues for the gateway; renewed at half of it.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn listener(
-    control: &Runtime,
+    supervisor: &mut Supervisor,
     serve: &Serve,
     identity: &Arc<LocalIdentity>,
     trust: TrustStore,
@@ -29,13 +29,13 @@ pub(super) fn listener(
         (Some(chain), Some(key)) => {
             let files = CertificateFiles::open(chain.clone(), key.clone())?;
             let certificate = files.certificate();
-            files.follow(control);
+            files.follow(supervisor);
             certificate
         }
         _ => {
             let names = names(serve);
             let certificate = identity.server_certificate(&names, LIFE, millis(SystemClock.now().wall))?;
-            renew(control, identity.clone(), names, certificate.clone());
+            renew(supervisor, identity.clone(), names, certificate.clone());
             certificate
         }
     };
@@ -62,18 +62,15 @@ fn names(serve: &Serve) -> Vec<String> {
 }
 
 fn renew(
-    control: &Runtime,
+    supervisor: &mut Supervisor,
     identity: Arc<LocalIdentity>,
     names: Vec<String>,
     certificate: ServerCertificate,
 ) {
-    control.spawn(async move {
-        loop {
-            tokio::time::sleep(LIFE / 2).await;
-            match identity.server_certificate(&names, LIFE, millis(SystemClock.now().wall)) {
-                Ok(newer) => certificate.update(&newer),
-                Err(error) => tracing::error!(%error, "the gateway's certificate could not be renewed"),
-            }
+    supervisor.repeated_now("certificate", LIFE / 2, move || {
+        match identity.server_certificate(&names, LIFE, millis(SystemClock.now().wall)) {
+            Ok(newer) => certificate.update(&newer),
+            Err(error) => tracing::error!(%error, "the gateway's certificate could not be renewed"),
         }
     });
 }

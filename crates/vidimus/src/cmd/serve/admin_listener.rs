@@ -1,0 +1,92 @@
+//! The admin address as a socket: a thread and a runtime of its own, and bounds of its own, so that neither a full gateway keeps
+//! health from being told, nor whoever reaches this address takes anything from the gateway.
+
+use std::collections::VecDeque;
+use std::net::TcpListener;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use axum::Router;
+use futures_util::FutureExt as _;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+use vidimus_gateway::Vitals;
+
+use super::supervisor::Supervisor;
+
+/// Connections open at once. One more ends the oldest: an answer takes milliseconds, so that is one that waits, or does not read.
+pub(super) const CONNECTIONS: usize = 64;
+/// From the connection, or the last answer, to complete headers; also how long a connection idles.
+const HEADER_TIME: Duration = Duration::from_secs(10);
+/// From the connection to its end, whatever happens on it.
+const LIFE: Duration = Duration::from_secs(120);
+/// Of one request's headers, in bytes.
+const HEADERS: usize = 16 * 1024;
+/// When connections cannot be accepted.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Serves until the process ends.
+pub(super) fn serve(
+    supervisor: &mut Supervisor,
+    socket: TcpListener,
+    router: Router,
+    vitals: Vitals,
+) -> anyhow::Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let socket = {
+        let _inside = runtime.enter();
+        tokio::net::TcpListener::from_std(socket)?
+    };
+    let (lives, ended) = oneshot::channel::<()>();
+    supervisor.essential("admin", async move { drop(ended.await) });
+    std::thread::Builder::new().name("vidimus-admin".to_owned()).spawn(move || {
+        let _lives = lives;
+        runtime.block_on(async {
+            loop {
+                // It ends by a panic only.
+                let _ = AssertUnwindSafe(accept(&socket, &router, &vitals)).catch_unwind().await;
+                vitals.restarted("admin");
+                tokio::time::sleep(PAUSE).await;
+            }
+        });
+    })?;
+    Ok(())
+}
+
+async fn accept(socket: &tokio::net::TcpListener, router: &Router, vitals: &Vitals) {
+    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        let stream = match socket.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "accept failed on the admin address");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        vitals.fault_point("admin");
+        open.retain(|connection| !connection.is_finished());
+        if open.len() >= CONNECTIONS
+            && let Some(oldest) = open.pop_front()
+        {
+            oldest.abort();
+        }
+        open.push_back(tokio::spawn(connection(stream, router.clone())).abort_handle());
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router) {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(HEADERS);
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match tokio::time::timeout(LIFE, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection to the admin address ended"),
+        Err(_) => tracing::debug!("a connection to the admin address had its time"),
+    }
+}
