@@ -16,8 +16,7 @@ const SECOND: usize = 19;
 
 /// The times of some records, in Unix seconds: none is before `first`, or after the end of the second `last`.
 ///
-/// A time that cannot be read is in no span: no search by time finds its record. 0 and 2^32 - 1 stand for all times before and
-/// after, too.
+/// A record without a time that can be read may be of any. 0 and 2^32 - 1 stand for all times before and after, too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) first: u32,
@@ -32,6 +31,8 @@ impl Default for Span {
 }
 
 impl Span {
+    const ANY: Self = Self { first: 0, last: u32::MAX };
+
     /// The time of a record.
     pub(crate) fn of(record: &[u8]) -> Self {
         static MEMBERS: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(MEMBER));
@@ -39,11 +40,9 @@ impl Span {
         // A member of that name inside another one counts as well: too wide a span is read in vain, too narrow a one is not read.
         for at in MEMBERS.find_iter(record) {
             let text = record.get(at + MEMBER.len()..).unwrap_or_default();
-            if let Some(second) = second(text) {
-                span.add(Self { first: second, last: second });
-            }
+            span.add(second(text).map_or(Self::ANY, |second| Self { first: second, last: second }));
         }
-        span
+        if span == Self::default() { Self::ANY } else { span }
     }
 
     /// Also these.
@@ -105,17 +104,17 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(at("2026-11-21T12:00:00.123456Z"), noon(0));
             assert_eq!(at("2026-11-21T12:00:01.000000Z"), noon(1));
-            assert_eq!(at("2026-11-21T12:00:00.99999+0"), Span::default(), "no time");
+            assert_eq!(at("2026-11-21T12:00:00.99999+0"), Span::ANY, "no time");
             assert_eq!(at("2026-11-21T14:00:00.000000+02:00"), noon(0));
             assert_eq!(at("2026-11-21T12:00:02Z"), noon(2));
         }
         assert_eq!(at("1969-01-01T00:00:00Z"), Span { first: 0, last: 0 });
         assert_eq!(at("2200-01-01T00:00:00Z"), Span { first: u32::MAX, last: u32::MAX });
         for none in ["", "x", "2026-11-21", "2026-11-21T12:00:00.123456Y"] {
-            assert_eq!(at(none), Span::default(), "{none}");
+            assert_eq!(at(none), Span::ANY, "{none}");
         }
-        assert_eq!(Span::of(br#"{"facts":{"a":"\"time\":\"2026-11-21T12:00:00Z"}}"#), Span::default());
-        assert_eq!(Span::of(br#"{"time":"#), Span::default());
+        assert_eq!(Span::of(br#"{"facts":{"a":"\"time\":\"2026-11-21T12:00:00Z"}}"#), Span::ANY);
+        assert_eq!(Span::of(br#"{"time":"#), Span::ANY);
         let two = Span::of(br#"{"x":{"time":"2026-11-21T12:00:09Z"},"time":"2026-11-21T12:00:00Z"}"#);
         assert_eq!(two, Span { first: noon(0).first, last: noon(9).last });
     }
@@ -136,8 +135,7 @@ mod tests {
             assert_eq!(span.meets(since, until), meets, "{since:?} {until:?}");
         }
         assert!(!Span::default().meets(None, None), "no records");
-        let all = Span { first: 0, last: u32::MAX };
-        assert!(all.meets(time(10_000_000_000, 0), None) && all.meets(None, time(-5, 0)));
-        assert!(all.covers(span) && span.covers(Span::default()) && !span.covers(all));
+        assert!(Span::ANY.meets(time(10_000_000_000, 0), None) && Span::ANY.meets(None, time(-5, 0)));
+        assert!(Span::ANY.covers(span) && span.covers(Span::default()) && !span.covers(Span::ANY));
     }
 }

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use vidimus_ledger::{Config, Finding, Ledger, Note, Options, Query, Unauthenticated, search, verify};
+use vidimus_ledger::{
+    Config, Finding, Ledger, Note, OpenError, Options, Query, Unauthenticated, search, verify,
+};
 
 use crate::support::{
     as_version_1, assert_whole, config, copy, grow, items, killed, refusal, report, segments, summed,
@@ -179,6 +181,24 @@ async fn all_that_comes_after_is_set_aside_with_it() {
     assert_whole(dir.path(), first + 6);
 }
 
+/// Also where everything is signed for, and by who has no key: a segment ends with a seal before the next begins.
+#[tokio::test]
+async fn a_segment_in_the_midst_that_ends_without_a_seal_is_noticed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let config = Config { segment_bytes: 600, check_all_on_open: true, ..config(dir.path()) };
+    grow(config.clone(), 8).await;
+    assert_whole(dir.path(), 8);
+    let path = segments(dir.path()).remove(1);
+    let mut items = items(&std::fs::read(&path).expect("read"));
+    assert!(items.pop().expect("an item").starts_with(b"SEAL"));
+    std::fs::write(&path, items.concat()).expect("written");
+    let findings = report(dir.path()).findings;
+    let no_seal =
+        |finding: &Finding| matches!(finding, Finding::Unauthenticated { why: Unauthenticated::NoSeal, .. });
+    assert!(findings.iter().any(no_seal), "{findings:?}");
+    assert!(matches!(Ledger::open(config), Err(OpenError::Segment(_))), "it is under a checkpoint");
+}
+
 /// So many lines of a text, behind some.
 fn lines(text: &str, behind: usize, count: usize) -> String {
     text.split_inclusive('\n').skip(behind).take(count).collect()
@@ -260,6 +280,14 @@ async fn that_a_checkpoint_was_issued_stands_in_the_log_before_the_next_record()
     assert_eq!(ledger.watermark().signed, 1);
     assert!(report(dir.path()).intact());
     ledger.close().await;
+    drop(ledger);
+    // A process that was killed before it could say so: the next one does, before anything else.
+    let mut left = items(&std::fs::read(&path).expect("read"));
+    left.truncate(4);
+    std::fs::write(&path, left.concat()).expect("written");
+    let ledger = Ledger::open(self::config(dir.path())).expect("opened");
+    assert_eq!(items(&std::fs::read(&path).expect("read")).last().expect("a seal")[16], 1);
+    drop(ledger);
 }
 
 /// Of the version before, which sealed nothing, what is signed for is the log's.
