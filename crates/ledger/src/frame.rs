@@ -34,6 +34,8 @@ pub enum Broken {
     Sequence { expected: u64, found: u64 },
     #[error("the checksum does not match the bytes")]
     Checksum,
+    #[error("{found} records, more than there are, are said to be signed for")]
+    Signed { found: u64 },
 }
 
 /// A frame in place.
@@ -73,9 +75,9 @@ fn covered(length: u32, sequence: u64, unsynced: u32) -> [u8; 16] {
 }
 
 /// Reads the frame of record `expected` from the start of `bytes`.
-pub(crate) fn parse(bytes: &[u8], expected: u64) -> Result<Frame<'_>, Broken> {
+pub(crate) fn parse(bytes: &[u8], expected: u64) -> Result<Found<'_>, Broken> {
     match parse_any(bytes)? {
-        Found { sequence, frame, .. } if sequence == expected => Ok(frame),
+        found if found.sequence == expected => Ok(found),
         Found { sequence: found, .. } => Err(Broken::Sequence { expected, found }),
     }
 }
@@ -86,7 +88,7 @@ pub(crate) struct Found<'a> {
     pub(crate) sequence: u64,
     /// Records below this index were on disk when the frame was made. Not more than `sequence`.
     pub(crate) on_disk: u64,
-    frame: Frame<'a>,
+    pub(crate) frame: Frame<'a>,
 }
 
 /// Reads a frame of any record from the start of `bytes`.

@@ -52,7 +52,17 @@ pub(crate) fn grow(shared: &Shared, mut growth: Growth) {
         let enough = shared.synced() - growth.tree.size() >= MIN_BATCH;
         let grown = if sign || enough { growth.grow(shared) } else { Ok(()) };
         let signed = grown.and_then(|()| if sign { growth.sign(shared) } else { Ok(false) });
-        match signed {
+        // The log itself says what is signed for, so that nobody takes the checkpoints away unnoticed.
+        let size = growth.latest.checkpoint.size;
+        let said = signed.and_then(|signed| {
+            match flushed {
+                true => shared.issued_last(size)?,
+                false if signed => shared.issued(size),
+                false => {}
+            }
+            Ok(signed)
+        });
+        match said {
             Ok(true) => issued = Instant::now(),
             Ok(false) => {}
             Err(GrowthError::File(error)) => shared.fail(&error.story()),

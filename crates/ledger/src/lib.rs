@@ -5,14 +5,17 @@
 //!
 //! | path | what |
 //! |---|---|
-//! | `segments/<first index>.log` | the records, in frames with length, CRC32C and sequence number |
+//! | `segments/<first index>.log` | the records, in frames with length, CRC32C and sequence number; behind each write a seal by the log's key |
 //! | `checkpoint` | size and Merkle root, signed (C2SP tlog-checkpoint); issued every second while there is something new |
 //! | `checkpoints` | every checkpoint ever issued: an older `checkpoint` put back is noticed |
 //! | `tile/<L>/<N>` | full tiles of the tree (C2SP tlog-tiles), made again from the records when they are missing |
 //! | `keys/` | the key that signs checkpoints (mode 0600) and its public half, a C2SP vkey |
+//! | `aside/` | what a start took from the log's end because nothing says that the log's writer wrote it |
 //!
-//! Writing: [`Ledger`]. Reading, while or after it is written, by any process: [`verify`], [`search`], [`show`].
+//! Writing: [`Ledger`]. Reading, while or after it is written, by any process: [`verify`], [`search`], [`show`],
+//! [`read_from`].
 
+mod aside;
 mod checkpoint;
 mod closed;
 mod config;
@@ -24,12 +27,17 @@ mod open;
 mod primitives;
 mod proof;
 mod queue;
+mod read;
+mod seal;
 mod search;
 mod sectors;
 mod segment;
 pub mod storage;
+mod submission;
+mod tail;
 mod threads;
 mod tile;
+mod times;
 mod tree;
 mod verify;
 mod wake_ups;
@@ -48,6 +56,7 @@ use vidimus_core::decision::{About, Decision};
 use vidimus_core::permit::{Receipt, Room, Verdict};
 use vidimus_core::record::{EffectRecord, Record};
 
+pub use aside::SetAside;
 pub use checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 pub use closed::Closed;
 pub use config::{Config, Durability};
@@ -56,8 +65,9 @@ pub use frame::{Broken, MAX_RECORD};
 pub use note::{KeyError, NoteError, VerifierKey};
 pub use open::OpenError;
 pub use proof::{Proof, ProofError, ProveError};
+pub use read::{Reading, Watermark, read_from};
 pub use search::{Hit, Query, Search, SearchError, Shown, search, show};
-pub use segment::SegmentError;
+pub use segment::{SegmentError, Unauthenticated};
 pub use tree::Hash;
 pub use verify::{Finding, MemoryError, Note, Options, Report, Source, VerifyError, default_memory, verify};
 
@@ -92,6 +102,7 @@ struct Handle {
     shared: Arc<Shared>,
     key: VerifierKey,
     cut: u64,
+    aside: Vec<SetAside>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -101,8 +112,9 @@ thread_local! {
 }
 
 impl Ledger {
-    /// Opens a log, or makes a new one in an empty directory. A write at the very end that did not finish is cut off; anything
-    /// else that is not as it was written is refused.
+    /// Opens a log, or makes a new one in an empty directory. A write at the very end that did not finish is cut off. Whole records
+    /// behind the last checkpoint that nothing authenticates are set aside ([`Ledger::set_aside`]). Anything else that is not as it
+    /// was written is refused.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -115,10 +127,10 @@ impl Ledger {
     /// # Errors
     /// See [`OpenError`].
     pub fn open_on(storage: Arc<dyn Storage>, config: Config) -> Result<Self, OpenError> {
-        let Opened { lock, size, segment, length, growth, cut } = open::open(&config, &*storage)?;
+        let Opened { lock, size, end, growth, cut, aside } = open::open(&config, &*storage)?;
         let key = growth.key.verifier().clone();
-        let shared = Arc::new(Shared::new(config, storage, size, segment, length));
-        let handle = Handle { shared, key, cut, threads: Mutex::default() };
+        let shared = Arc::new(Shared::new(config, storage, size, end));
+        let handle = Handle { shared, key, cut, aside, threads: Mutex::default() };
         handle.spawn("ledger-write", threads::write)?;
         handle.spawn("ledger-sync", threads::sync)?;
         handle.spawn("ledger-tree", move |shared| {
@@ -307,6 +319,22 @@ impl Ledger {
         self.handle.shared.acknowledged()
     }
 
+    /// How far the log has come.
+    pub fn watermark(&self) -> Watermark {
+        let shared = &self.handle.shared;
+        // In this order: what is signed for was on disk, and what is on disk was kept.
+        let (signed, durable) = (shared.signed(), shared.synced());
+        Watermark { signed, durable, kept: shared.acknowledged().max(durable) }
+    }
+
+    /// The records from `index` on; see [`read_from`].
+    ///
+    /// # Errors
+    /// See [`SearchError`].
+    pub fn read_from(&self, index: u64) -> Result<Reading, SearchError> {
+        read_from(&self.handle.shared.config.dir, index)
+    }
+
     /// The key that checkpoints are signed with, as a C2SP vkey.
     pub fn public_key(&self) -> String {
         self.handle.key.to_string()
@@ -325,6 +353,11 @@ impl Ledger {
     /// Bytes of a write that a crash had cut short and that opening removed. None of it was ever acknowledged.
     pub fn cut_on_open(&self) -> u64 {
         self.handle.cut
+    }
+
+    /// What opening took from the log's end because nothing says that the log's writer wrote it, and where that is kept.
+    pub fn set_aside(&self) -> &[SetAside] {
+        &self.handle.aside
     }
 }
 
@@ -345,7 +378,7 @@ impl<F: FnOnce(u64, Room)> Drop for Taken<F> {
 /// Writes a record into this thread's frame.
 fn with_frame<T>(
     record: &impl Serialize,
-    then: impl FnOnce(&mut [u8]) -> Result<T, Closed>,
+    then: impl FnOnce(&mut Vec<u8>) -> Result<T, Closed>,
 ) -> Result<T, Closed> {
     FRAME.with_borrow_mut(|frame| {
         frame::begin(frame);

@@ -9,6 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
+use crate::seal::SealKey;
+
 /// The signature type of Ed25519 (C2SP signed-note, "Signature types").
 const ED25519_TYPE: u8 = 0x01;
 
@@ -144,6 +146,12 @@ impl SigningKey {
 
     pub(crate) fn verifier(&self) -> &VerifierKey {
         &self.verifier
+    }
+
+    /// The key of the seals of this key's log.
+    pub(crate) fn seal_key(&self) -> Result<SealKey, KeyError> {
+        let seed = self.key.seed().and_then(|seed| seed.as_be_bytes()).map_err(|_| KeyError::Rejected)?;
+        SealKey::derive(seed.as_ref())
     }
 
     /// The private key's text: a secret.

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use base64::Engine as _;
 
 use crate::Config;
+use crate::aside::{self, SetAside};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, SignedCheckpoint};
 use crate::file::{self, FileError};
 use crate::growth::{self, Growth};
 use crate::note::{self, KeyError, SigningKey};
-use crate::queue::SegmentFile;
-use crate::segment::{self, Segment, SegmentError};
+use crate::seal::{Chain, SealKey};
+use crate::segment::{self, Check, Reader, Segment, SegmentError, Unauthenticated, Version};
 use crate::storage::Storage;
+use crate::tail::{self, SegmentFile};
 use crate::tile;
 use crate::tree::{self, TILE, Tree};
 use crate::walk::{self, Torn, Walk};
@@ -41,6 +43,10 @@ pub enum OpenError {
     History { path: PathBuf, offset: u64, bytes: usize },
     #[error("the checkpoint of {size} records was rolled back: one of {issued} records has been issued")]
     RolledBack { size: u64, issued: u64 },
+    #[error(
+        "checkpoints were taken from the end of the history: it ends with one of {issued} records, and one of {said} had been issued"
+    )]
+    HistoryShort { issued: u64, said: u64 },
     #[error("the log has {records} records, but a checkpoint of {signed} has been signed")]
     Shorter { records: u64, signed: u64 },
     #[error(
@@ -78,16 +84,15 @@ pub(crate) struct Opened {
     /// Held as long as the log is open.
     pub(crate) lock: File,
     pub(crate) size: u64,
-    pub(crate) segment: SegmentFile,
-    /// Bytes in the segment.
-    pub(crate) length: u64,
+    pub(crate) end: tail::End,
     pub(crate) growth: Growth,
     /// Bytes of an unfinished write that were cut from the end.
     pub(crate) cut: u64,
+    pub(crate) aside: Vec<SetAside>,
 }
 
 /// The path of the private key.
-fn key_path(dir: &Path) -> PathBuf {
+pub(crate) fn key_path(dir: &Path) -> PathBuf {
     dir.join("keys").join("checkpoint.key")
 }
 
@@ -102,25 +107,43 @@ pub(crate) fn open(config: &Config, storage: &dyn Storage) -> Result<Opened, Ope
     let lock = locked(dir)?;
     let (segments, strangers) = segment::list(dir)?;
     let key = key(config, storage, segments.is_empty())?;
+    let seals = key.seal_key().map_err(|source| OpenError::Key { path: key_path(dir), source })?;
+    let seals = Arc::new(seals);
     let latest = latest(storage, dir, &key, segments.is_empty())?;
-    let segments = match segments {
-        none if none.is_empty() && latest.checkpoint.size == 0 => {
-            Segment::new(dir, 0).create(storage)?;
-            vec![Segment::new(dir, 0)]
-        }
-        none if none.is_empty() => {
-            return Err(OpenError::Shorter { records: 0, signed: latest.checkpoint.size });
+    let size = latest.signed.checkpoint.size;
+    let mut segments = match segments {
+        none if none.is_empty() && size == 0 => {
+            let first = Segment::new(dir, 0);
+            first.create(storage, &mut Chain::new(seals.clone(), Default::default(), 0), 0)?;
+            vec![first]
         }
         some => some,
     };
+    let mut aside = Vec::new();
     let end = loop {
-        let (tree, walk) = tree_at(config, storage, &segments, &latest.checkpoint)?;
-        let end = End::find(tree, walk, latest.checkpoint.size)?;
-        let Some(Torn { segment, lacks: Some((at, bytes)), .. }) = &end.torn else { break end };
-        tracing::warn!(path = %segment.path.display(), at, "put back bytes of a record that a power loss had taken");
-        file::restore(storage, &segment.path, *at, bytes)?;
+        let check = Check { from: size, key: Some(seals.clone()), times: false };
+        let (tree, walk) = tree_at(config, storage, &segments, &latest.signed.checkpoint, check)?;
+        let end = End::find(tree, walk, size)?;
+        latest.fits(end.walk.said())?;
+        match &end.found {
+            Some(Found::Torn(Torn { segment, lacks: Some((at, bytes)), .. })) => {
+                tracing::warn!(path = %segment.path.display(), at, "put back bytes of a record that a power loss had taken");
+                file::restore(storage, &segment.path, *at, bytes)?;
+            }
+            Some(Found::Unauthenticated { path, offset, index, why }) => {
+                let taken = aside::take(storage, dir, &segments, (path, *offset, *index, *why))?;
+                tracing::error!(
+                    from = taken.from, records = taken.records, why = %taken.why, kept = ?taken.paths,
+                    "set aside records at the end of the log that are not authenticated; they are not signed for"
+                );
+                aside.push(taken);
+                segments = segment::list(dir)?.0;
+            }
+            _ => break end,
+        }
     };
     // Everything that can be refused has been.
+    latest.settle(storage, dir)?;
     for path in strangers.iter().filter(|path| walk::unfinished(path)) {
         match storage.remove(path).map_err(FileError::on("remove", path)) {
             // What was left of the first segment has become the first segment.
@@ -128,7 +151,8 @@ pub(crate) fn open(config: &Config, storage: &dyn Storage) -> Result<Opened, Ope
             removed => removed?,
         }
     }
-    end.ready(storage, dir, lock, key, latest)
+    let opened = end.ready(storage, dir, lock, (key, seals), latest.signed)?;
+    Ok(Opened { aside, ..opened })
 }
 
 /// Makes the log's directories. Their names are durable before anything is in them; also of those that were there, since who made
@@ -202,47 +226,75 @@ fn random_origin() -> Result<String, OpenError> {
     Ok(format!("vidimus.local/{}", note::hex(&bytes)))
 }
 
-/// The latest checkpoint, which is also the last of the history when this returns. A new log begins with one of no records, so
-/// that a log without a checkpoint is a log that lost it.
-fn latest(
-    storage: &dyn Storage,
-    dir: &Path,
-    key: &SigningKey,
-    new: bool,
-) -> Result<SignedCheckpoint, OpenError> {
+/// The latest checkpoint, and what is to be done to the history so that it ends with it.
+struct Latest {
+    signed: SignedCheckpoint,
+    /// The size of the last checkpoint in the history.
+    issued: Option<u64>,
+    /// Where the history is to be cut.
+    cut: Option<u64>,
+    /// Whether the history lacks the checkpoint.
+    lacks: bool,
+}
+
+/// The latest checkpoint. A new log begins with one of no records, so that a log without a checkpoint is a log that lost it.
+fn latest(storage: &dyn Storage, dir: &Path, key: &SigningKey, new: bool) -> Result<Latest, OpenError> {
     let (path, history) = (checkpoint::path(dir), checkpoint::history_path(dir));
     let (last, rest) = checkpoint::last(dir, key.verifier())?;
-    let latest = match file::read_if_there(&path)? {
+    let signed = match file::read_if_there(&path)? {
         Some(note) => SignedCheckpoint::open(&note, key.verifier())
             .map_err(|source| OpenError::Checkpoint { path, offset: 0, source })?,
         None if new && last.is_none() && rest.bytes.is_empty() => {
             let origin = key.verifier().name().to_owned();
             let first = Checkpoint { origin, size: 0, root: Tree::default().root() }.sign(key);
             growth::issue(storage, dir, &first)?;
-            return Ok(first);
+            return Ok(Latest { signed: first, issued: Some(0), cut: None, lacks: false });
         }
         None => return Err(OpenError::CheckpointMissing { path }),
     };
+    let size = signed.checkpoint.size;
     if let Some(SignedCheckpoint { checkpoint: last, .. }) = &last {
-        let (size, issued) = (latest.checkpoint.size, last.size);
-        if issued > size {
-            return Err(OpenError::RolledBack { size, issued });
+        if last.size > size {
+            return Err(OpenError::RolledBack { size, issued: last.size });
         }
-        if issued == size && *last != latest.checkpoint {
+        if last.size == size && *last != signed.checkpoint {
             return Err(OpenError::Altered { size });
         }
     }
-    if !rest.bytes.is_empty() {
-        // The file is written before the history, so an entry that a crash cut short can only be that of the file.
-        if !latest.left(&rest) {
-            return Err(OpenError::History { path: history, offset: rest.offset, bytes: rest.bytes.len() });
+    // The file is written before the history, so an entry that a crash cut short can only be that of the file.
+    if !rest.bytes.is_empty() && !signed.left(&rest) {
+        return Err(OpenError::History { path: history, offset: rest.offset, bytes: rest.bytes.len() });
+    }
+    let issued = last.map(|last| last.checkpoint.size);
+    // It begins with the checkpoint of no records, which is there for good before there is another.
+    if issued.is_none() && size > 0 {
+        return Err(OpenError::CheckpointMissing { path: history });
+    }
+    let cut = (!rest.bytes.is_empty()).then_some(rest.offset);
+    Ok(Latest { lacks: issued != Some(size), signed, issued, cut })
+}
+
+impl Latest {
+    /// Whether both files have what was issued by what the log's end says.
+    fn fits(&self, said: u64) -> Result<(), OpenError> {
+        let size = self.signed.checkpoint.size;
+        if size < said {
+            return Err(OpenError::RolledBack { size, issued: said });
         }
-        file::cut(storage, &history, rest.offset)?;
+        match self.issued {
+            Some(issued) if issued >= said => Ok(()),
+            None if said == 0 => Ok(()),
+            issued => Err(OpenError::HistoryShort { issued: issued.unwrap_or(0), said }),
+        }
     }
-    if last.is_none_or(|last| last.checkpoint != latest.checkpoint) {
-        checkpoint::remember(storage, dir, &latest)?;
+
+    /// The history ends with the checkpoint when this returns.
+    fn settle(&self, storage: &dyn Storage, dir: &Path) -> Result<(), FileError> {
+        if let Some(offset) = self.cut {
+            file::cut(storage, &checkpoint::history_path(dir), offset)?;
+        }
+        if self.lacks { checkpoint::remember(storage, dir, &self.signed) } else { Ok(()) }
     }
-    Ok(latest)
 }
 
 /// The tree that the latest checkpoint was signed for, and the log after it.
@@ -251,10 +303,11 @@ fn tree_at(
     storage: &dyn Storage,
     segments: &[Segment],
     signed: &Checkpoint,
+    check: Check,
 ) -> Result<(Tree, Walk), OpenError> {
     if !config.check_all_on_open {
         let from = signed.size - signed.size % TILE as u64;
-        let mut walk = Walk::new(segments, from);
+        let mut walk = Walk::new(segments, from).checked(check.clone());
         let mut last = Vec::new();
         read_to(&mut walk, signed.size, |index, record| {
             if index >= from {
@@ -270,7 +323,7 @@ fn tree_at(
         tracing::warn!(dir = %config.dir.display(), "the tree's tiles are incomplete or wrong; making them again from the records");
     }
     let mut tree = Tree::default();
-    let mut walk = Walk::new(segments, 0);
+    let mut walk = Walk::new(segments, 0).checked(check);
     let mut written = false;
     read_to(&mut walk, signed.size, |_, record| {
         tree.append(tree::leaf(record), |full| {
@@ -315,25 +368,45 @@ struct End {
     /// Leaves after the tree, in order.
     leaves: Vec<tree::Hash>,
     walk: Walk,
-    torn: Option<Torn>,
+    found: Option<Found>,
+}
+
+/// What follows the records.
+enum Found {
+    /// A write that did not finish.
+    Torn(Torn),
+    /// Whole records that nothing authenticates, and all that comes after them.
+    Unauthenticated { path: PathBuf, offset: u64, index: u64, why: Unauthenticated },
 }
 
 impl End {
     /// Reads what came after the latest checkpoint, to the end.
     fn find(tree: Tree, mut walk: Walk, signed: u64) -> Result<Self, OpenError> {
         let mut leaves = Vec::new();
-        let torn = loop {
+        let error = loop {
             match walk.next() {
                 Ok(Some((_, record))) => leaves.push(tree::leaf(record)),
-                Ok(None) => break None,
-                Err(error) => match walk.torn(&error)? {
-                    Some(torn) => break Some(torn),
-                    None => return Err(error.into()),
-                },
+                Ok(None) => break walk.unsealed(),
+                Err(error) => break Some(error),
             }
         };
-        debug_assert!(walk.index() >= signed, "records below the checkpoint were read before");
-        Ok(Self { tree, leaves, walk, torn })
+        let found = match error {
+            None => None,
+            Some(SegmentError::Unauthenticated { path, offset, index, why }) => {
+                Some(Found::Unauthenticated { path, offset, index, why })
+            }
+            Some(error) => match walk.torn(&error)? {
+                // Nobody can tell them from what somebody without the key put there.
+                Some(Torn { segment, offset, records: 1.., lacks: None, .. }) => {
+                    let (path, index, why) = (segment.path, walk.sealed(), Unauthenticated::NoSeal);
+                    Some(Found::Unauthenticated { path, offset, index, why })
+                }
+                Some(torn) => Some(Found::Torn(torn)),
+                None => return Err(error.into()),
+            },
+        };
+        leaves.truncate(usize::try_from(walk.sealed().saturating_sub(signed)).unwrap_or(usize::MAX));
+        Ok(Self { tree, leaves, walk, found })
     }
 
     /// Cuts what is torn and makes the log ready for the next record.
@@ -342,31 +415,56 @@ impl End {
         storage: &dyn Storage,
         dir: &Path,
         lock: File,
-        key: SigningKey,
+        (key, seals): (SigningKey, Arc<SealKey>),
         latest: SignedCheckpoint,
     ) -> Result<Opened, OpenError> {
-        let bytes = self.torn.as_ref().map_or(0, |torn| torn.bytes);
-        if let Some(torn) = &self.torn {
+        let torn = if let Some(Found::Torn(torn)) = &self.found { Some(torn) } else { None };
+        let cut = torn.map_or(0, |torn| torn.bytes);
+        if let Some(torn) = torn {
             let path = torn.segment.path.display();
-            tracing::warn!(%path, offset = torn.offset, bytes, "cut a write that did not finish");
+            tracing::warn!(%path, offset = torn.offset, bytes = cut, "cut a write that did not finish");
             file::cut(storage, &torn.segment.path, torn.offset)?;
         }
         for leaf in self.leaves {
             self.tree.append(leaf, |full| tile::write(storage, dir, full))?;
         }
-        let size = self.walk.index();
-        let missing = OpenError::Shorter { records: size, signed: latest.checkpoint.size };
-        let reader = self.walk.into_reader().ok_or(missing)?;
-        let reader = reader.restarted()?;
-        let segment = reader.segment().clone();
-        let file = segment.append(storage)?;
-        // Records that a killed process left to the kernel are on disk before a checkpoint covers them, or a record says so.
-        file.sync().map_err(FileError::on("fsync", &segment.path))?;
-        let segment = SegmentFile::new(file, segment.path);
-        let length = reader.offset();
+        let (size, signed) = (self.walk.sealed(), latest.checkpoint.size);
+        let reader = self.walk.into_reader().ok_or(OpenError::Shorter { records: size, signed })?;
+        let (end, reader) = go_on(storage, dir, reader, seals, signed)?;
         let growth = Growth { key, tree: self.tree, reader, latest: Arc::new(latest) };
-        Ok(Opened { lock, size, segment, length, growth, cut: bytes })
+        Ok(Opened { lock, size, end, growth, cut, aside: Vec::new() })
     }
+}
+
+/// Where the next record goes, and a reader that stands there.
+fn go_on(
+    storage: &dyn Storage,
+    dir: &Path,
+    reader: Reader,
+    seals: Arc<SealKey>,
+    signed: u64,
+) -> Result<(tail::End, Reader), OpenError> {
+    let mut segment = reader.segment().clone();
+    let mut file = segment.append(storage)?;
+    // Records that a killed process left to the kernel are on disk before a checkpoint covers them, or a record says so.
+    file.sync().map_err(FileError::on("fsync", &segment.path))?;
+    let last = reader.last_seal().copied();
+    let (said, tag) = last.map_or((0, Default::default()), |last| (last.signed, last.tag));
+    let mut chain = Chain::new(seals, tag, said);
+    let (size, sealed_end) = reader.sealed();
+    let (reader, length) = match reader.version() {
+        Version::Two => (reader.restarted()?, sealed_end),
+        // It is on disk, and takes no more.
+        Version::One => {
+            segment = Segment::new(dir, size);
+            file = segment.create(storage, &mut chain, signed)?;
+            (Reader::open(&segment)?, segment::START as u64)
+        }
+    };
+    let times = last.map(|last| last.times).unwrap_or_default();
+    let mut end = tail::End { segment: SegmentFile::new(file, segment.path), length, times, chain };
+    end.say(size, signed)?;
+    Ok((end, reader))
 }
 
 /// The root hash in base64, for messages.

@@ -31,7 +31,6 @@
 //! `tests/interleavings` runs this file under `loom`.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 use std::task::{Poll, Waker};
@@ -43,7 +42,10 @@ use crate::file::FileError;
 use crate::frame;
 use crate::primitives::{AtomicBool, AtomicU64, Mutex, MutexGuard};
 use crate::segment::{START, Segment};
-use crate::storage::{Storage, Stored};
+use crate::storage::Storage;
+pub(crate) use crate::submission::{Purpose, Submitted};
+use crate::tail::{End, SegmentFile, Tail};
+use crate::times::Span;
 use crate::wake_ups::WakeUps;
 use crate::{Closed, Config, Durability};
 
@@ -80,6 +82,8 @@ pub(crate) struct Shared {
     written: AtomicU64,
     /// Records below this index are on disk: fsync has returned.
     synced: AtomicU64,
+    /// Records below this index are signed for: the checkpoint is issued.
+    signed: AtomicU64,
     /// Whether the syncing thread has been told of unsynced records since it last began to sync.
     dirty: AtomicBool,
     /// The longest time from a record's write to the return of its fsync, in nanoseconds.
@@ -94,6 +98,10 @@ pub(crate) struct Shared {
 struct Queue {
     /// Frames that wait for the writer. Empty while nobody writes.
     pending: Vec<u8>,
+    /// The times of their records.
+    times: Span,
+    /// Whether the log's end is to say how much is signed for, even if nothing else is written.
+    seal: bool,
     /// Index of the next record.
     next: u64,
     /// Callers that wait, by the index of their record, ascending.
@@ -104,80 +112,11 @@ struct Queue {
     closing: bool,
 }
 
-/// A segment that is open to append.
-#[derive(Debug)]
-pub(crate) struct SegmentFile {
-    file: Box<dyn Stored>,
-    path: PathBuf,
-}
-
-impl SegmentFile {
-    pub(crate) fn new(file: Box<dyn Stored>, path: PathBuf) -> Self {
-        Self { file, path }
-    }
-
-    fn write(&self, frames: &[u8]) -> Result<(), FileError> {
-        self.file.write(frames).map_err(FileError::on("write", &self.path))
-    }
-
-    fn sync(&self) -> Result<(), FileError> {
-        self.file.sync().map_err(FileError::on("fsync", &self.path))
-    }
-}
-
-/// The end of the log. Only the present writer writes here.
-#[derive(Debug)]
-pub(crate) struct Tail {
-    /// `None` once nobody may write any more: the log's lock is about to be given away.
-    segment: Option<Arc<SegmentFile>>,
-    /// Bytes in the segment.
-    length: u64,
-    /// The buffer that swaps places with [`Queue::pending`].
-    batch: Vec<u8>,
-    /// Callers to wake once the queue's lock is free. Empty between two acknowledgements; kept for its memory.
-    wake: Vec<Waker>,
-}
-
-impl Tail {
-    fn write(&mut self, frames: &[u8]) -> Result<(), FileError> {
-        // There is none only after a failure, and then nothing is acknowledged.
-        if let Some(segment) = &self.segment {
-            segment.write(frames)?;
-            self.length += frames.len() as u64;
-        }
-        Ok(())
-    }
-}
-
-/// What a record is to its call, which says whether it can be refused for want of space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// Its decision: taken where there is space for it and for the record of its end.
-    Decision,
-    /// Its end. It has happened, so it is always taken.
-    End,
-    /// All there is of it.
-    Only,
-}
-
-/// What became of a record at the first poll.
-pub(crate) enum Submitted {
-    /// It waits for another caller, or for the disk.
-    Waits(u64, Room),
-    /// This caller wrote it, unless the ledger has failed.
-    Done(u64, Room),
-}
-
 impl Shared {
-    pub(crate) fn new(
-        config: Config,
-        storage: Arc<dyn Storage>,
-        size: u64,
-        segment: SegmentFile,
-        length: u64,
-    ) -> Self {
-        let segment = Arc::new(segment);
-        let tail = Tail { segment: Some(segment.clone()), length, batch: Vec::new(), wake: Vec::new() };
+    pub(crate) fn new(config: Config, storage: Arc<dyn Storage>, size: u64, end: End) -> Self {
+        let segment = Arc::new(end.segment);
+        let signed = AtomicU64::new(end.chain.said());
+        let tail = Tail::new(segment.clone(), end.length, end.times, end.chain);
         Self {
             config,
             storage,
@@ -189,6 +128,7 @@ impl Shared {
             acknowledged: AtomicU64::new(size),
             written: AtomicU64::new(size),
             synced: AtomicU64::new(size),
+            signed,
             dirty: AtomicBool::new(false),
             longest_unsynced: AtomicU64::new(0),
             failed: AtomicBool::new(false),
@@ -202,6 +142,40 @@ impl Shared {
 
     pub(crate) fn synced(&self) -> u64 {
         self.synced.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn signed(&self) -> u64 {
+        self.signed.load(Ordering::Acquire)
+    }
+
+    /// A checkpoint of so many records was issued. The log's end says so with the next record; where none comes, the writing thread
+    /// sees to it.
+    pub(crate) fn issued(&self, size: u64) {
+        self.signed.fetch_max(size, Ordering::AcqRel);
+        let mut queue = lock(&self.queue);
+        queue.seal = true;
+        let writing = std::mem::replace(&mut queue.writing, true);
+        drop(queue);
+        // Who writes now leaves it to the thread.
+        if !writing {
+            self.wake_ups.request_write();
+        }
+    }
+
+    /// As [`Shared::issued`], for the last checkpoint: when nobody can write any more but the caller, who has the log's lock.
+    pub(crate) fn issued_last(&self, size: u64) -> Result<(), FileError> {
+        self.signed.fetch_max(size, Ordering::AcqRel);
+        let mut tail = lock(&self.tail);
+        tail.segment = Some(lock(&self.current).clone());
+        let sealed = self.seal_alone(&mut tail).and_then(|()| lock(&self.current).sync());
+        tail.segment = None;
+        sealed
+    }
+
+    /// Says how much is signed for, if the last seal does not.
+    fn seal_alone(&self, tail: &mut Tail) -> Result<(), FileError> {
+        let (end, signed) = (self.written.load(Ordering::Acquire), self.signed());
+        if tail.chain.said() < signed { tail.write(&mut Vec::new(), end, signed) } else { Ok(()) }
     }
 
     pub(crate) fn failed(&self) -> bool {
@@ -243,7 +217,7 @@ impl Shared {
     /// `frame` is a frame that [`frame::begin`] began.
     pub(crate) fn submit(
         &self,
-        frame: &mut [u8],
+        frame: &mut Vec<u8>,
         purpose: Purpose,
         waker: &Waker,
     ) -> Result<Submitted, Closed> {
@@ -251,7 +225,7 @@ impl Shared {
         if record.len() > frame::MAX_RECORD {
             return Err(Closed::TooLarge { bytes: record.len() });
         }
-        let checksum = crc32c::crc32c(record);
+        let (checksum, times) = (crc32c::crc32c(record), Span::of(record));
         let mut queue = lock(&self.queue);
         if queue.closing || self.failed() {
             return Err(self.closed());
@@ -264,10 +238,11 @@ impl Shared {
         let writing = std::mem::replace(&mut queue.writing, true);
         if alone {
             drop(queue);
-            self.write_alone(frame, index + 1);
+            self.write_alone(frame, index + 1, times);
             return Ok(Submitted::Done(index, room));
         }
         queue.pending.extend_from_slice(frame);
+        queue.times.add(times);
         queue.waiting.push_back((index, waker.clone()));
         drop(queue);
         if !writing {
@@ -317,10 +292,11 @@ impl Shared {
     ///
     /// After a failed write the loop ends in [`Self::written_to`], which acknowledges nothing and leaves `writing` set: nobody
     /// writes after a failure, since nobody knows what of the failed write is in the file.
-    fn write_alone(&self, frame: &[u8], end: u64) {
+    fn write_alone(&self, frame: &mut Vec<u8>, end: u64, times: Span) {
         let guard = FailOnUnwind(self);
         let mut tail = lock(&self.tail);
-        if let Err(error) = tail.write(frame) {
+        tail.times.add(times);
+        if let Err(error) = tail.write(frame, end, self.signed()) {
             self.fail(&error.story());
         }
         let mut end = end;
@@ -330,8 +306,8 @@ impl Shared {
                 Some(next) => end = next,
                 None => break,
             }
-            let batch = std::mem::take(&mut tail.batch);
-            if let Err(error) = tail.write(&batch) {
+            let mut batch = std::mem::take(&mut tail.batch);
+            if let Err(error) = tail.write(&mut batch, end, self.signed()) {
                 self.fail(&error.story());
             }
             tail.batch = batch;
@@ -354,9 +330,11 @@ impl Shared {
         let more = !queue.pending.is_empty();
         let closing = queue.closing;
         let next = queue.next;
+        let leave = leave || queue.seal;
         if more && !leave {
             tail.batch.clear();
             std::mem::swap(&mut queue.pending, &mut tail.batch);
+            tail.times.add(std::mem::take(&mut queue.times));
         }
         // With `leave` it stays set although this caller stops, so that nobody becomes the writer before the thread does.
         queue.writing = more || leave;
@@ -397,6 +375,12 @@ impl Shared {
                 self.next_segment(&mut tail)?;
             }
             let mut queue = lock(&self.queue);
+            let seal = std::mem::take(&mut queue.seal);
+            if queue.pending.is_empty() && seal && !self.failed() {
+                drop(queue);
+                self.seal_alone(&mut tail)?;
+                continue;
+            }
             if queue.pending.is_empty() || self.failed() {
                 queue.writing = false;
                 return Ok(());
@@ -404,9 +388,10 @@ impl Shared {
             let mut batch = std::mem::take(&mut tail.batch);
             batch.clear();
             std::mem::swap(&mut queue.pending, &mut batch);
+            tail.times.add(std::mem::take(&mut queue.times));
             let end = queue.next;
             drop(queue);
-            tail.write(&batch)?;
+            tail.write(&mut batch, end, self.signed())?;
             tail.batch = if batch.capacity() > MAX_KEPT_BUFFER { Vec::new() } else { batch };
             let unsynced = match self.config.durability {
                 Durability::Sync => {
@@ -431,11 +416,12 @@ impl Shared {
         let end = self.written.load(Ordering::Acquire);
         self.sync_current(end)?;
         let segment = Segment::new(&self.config.dir, end);
-        let file = segment.create(&*self.storage)?;
+        let file = segment.create(&*self.storage, &mut tail.chain, self.signed())?;
         let segment = Arc::new(SegmentFile::new(file, segment.path));
         *lock(&self.current) = segment.clone();
         tail.segment = Some(segment);
         tail.length = START as u64;
+        tail.times = Span::default();
         Ok(())
     }
 

@@ -86,7 +86,7 @@ pub fn search(dir: &Path, query: &Query) -> Result<Search, SearchError> {
     })
 }
 
-fn segments(dir: &Path) -> Result<Vec<Segment>, SearchError> {
+pub(crate) fn segments(dir: &Path) -> Result<Vec<Segment>, SearchError> {
     match segment::list(dir) {
         Ok((segments, _)) => Ok(segments),
         Err(error) if error.missing() => Err(SearchError::NotALedger { dir: dir.to_owned() }),
@@ -101,7 +101,7 @@ fn followed(segments: Vec<Segment>) -> Vec<(Segment, Option<u64>)> {
 }
 
 /// The size that the latest checkpoint says; 0 where none can be read, about which verifying says more.
-fn signed(dir: &Path) -> u64 {
+pub(crate) fn signed(dir: &Path) -> u64 {
     let Ok(key) = own_key(dir) else { return 0 };
     let note = file::read(&checkpoint::path(dir)).ok();
     let latest = note.and_then(|note| SignedCheckpoint::open(&note, &key).ok());
@@ -133,6 +133,9 @@ impl Search {
     /// Finds what one more segment has, in the order asked for; `None` when there is none left.
     fn read_segment(&mut self) -> Option<()> {
         let (segment, next) = self.segments.pop()?;
+        if self.passed_over(&segment, next) {
+            return Some(());
+        }
         let mut hits = std::collections::VecDeque::new();
         let (matcher, left, newest_first) = (&self.matcher, self.left, self.newest_first);
         let result = each(&segment, next, |index, record| {
@@ -145,13 +148,16 @@ impl Search {
             }
             newest_first || hits.len() < left
         });
+        if let Ok(Ended { sealed, .. }) = &result {
+            hits.retain(|hit| hit.index < *sealed);
+        }
         if newest_first {
             hits.make_contiguous().reverse();
         }
         self.found = Vec::from(hits).into_iter();
         self.failed = match result {
-            Ok(Some(end)) if next.is_none() && end < self.signed => {
-                Some(SearchError::Shorter { records: end, signed: self.signed })
+            Ok(Ended { sealed: records, whole: true }) if next.is_none() && records < self.signed => {
+                Some(SearchError::Shorter { records, signed: self.signed })
             }
             other => other.err(),
         };
@@ -159,13 +165,24 @@ impl Search {
     }
 }
 
+impl Search {
+    /// Whether nothing in a segment can be of the time asked for, by its last seal. It must be that of all its records.
+    fn passed_over(&self, segment: &Segment, next: Option<u64>) -> bool {
+        let seal = if self.matcher.by_time() { segment.last_seal().ok().flatten() } else { None };
+        seal.is_some_and(|seal| {
+            let all = next.map_or(seal.sequence >= self.signed, |next| seal.sequence == next);
+            all && !self.matcher.meets(seal.times)
+        })
+    }
+}
+
 /// Calls `visit` with every record of a segment until it returns false; where the segment ends, if it got there. An unfinished
-/// write at the end of the last segment is the end; another must end where the `next` begins.
+/// write at the end of the last segment is the end; another must end where the `next` begins. What has no seal is no record of the log.
 fn each(
     segment: &Segment,
     next: Option<u64>,
     mut visit: impl FnMut(u64, &[u8]) -> bool,
-) -> Result<Option<u64>, SearchError> {
+) -> Result<Ended, SearchError> {
     let path = || segment.path.clone();
     let failed = |error, index| match error {
         SegmentError::File(error) => SearchError::File(error),
@@ -173,18 +190,23 @@ fn each(
     };
     let mut end = segment.first;
     let mut reader = Reader::open(segment).map_err(|error| failed(error, end))?;
+    let mut wanted = true;
     loop {
+        // Records that nobody sealed are known by that only behind them.
+        if !wanted && reader.sealed().0 >= end {
+            return Ok(Ended { sealed: end, whole: false });
+        }
         match reader.next() {
-            Ok(Some((index, record))) => {
+            Ok(Some((index, record))) if wanted => {
                 end = index + 1;
-                if !visit(index, record) {
-                    return Ok(None);
-                }
+                wanted = visit(index, record);
             }
+            Ok(Some(_)) => {}
             Ok(None) => break,
             Err(error) => match error {
                 SegmentError::Frame { offset, index, .. }
-                    if next.is_none() && segment::ending(segment, offset, index)? != Ending::Damaged =>
+                    if next.is_none()
+                        && segment::ending(segment, offset, index, reader.sealed().0)? != Ending::Damaged =>
                 {
                     break;
                 }
@@ -192,12 +214,21 @@ fn each(
             },
         }
     }
+    let sealed = reader.sealed().0;
     match next {
-        Some(found) if found != end => {
-            Err(failed(SegmentError::Gap { path: path(), expected: end, found }, end))
+        Some(found) if found != sealed => {
+            Err(failed(SegmentError::Gap { path: path(), expected: sealed, found }, sealed))
         }
-        _ => Ok(Some(end)),
+        _ => Ok(Ended { sealed, whole: wanted }),
     }
+}
+
+/// Where reading a segment ended.
+struct Ended {
+    /// Records before this one are the log's.
+    sealed: u64,
+    /// Whether it is the end of the segment.
+    whole: bool,
 }
 
 /// A record of a call, and the evidence for it.
@@ -221,12 +252,13 @@ pub fn show(dir: &Path, id: &str) -> Result<Vec<Shown>, SearchError> {
     let finder = Finder::new(&needle);
     let mut hits = Vec::new();
     for (segment, next) in followed(segments(dir)?) {
-        each(&segment, next, |index, record| {
+        let ended = each(&segment, next, |index, record| {
             if finder.find(record).is_some() && query::text(record, "id").as_deref() == Some(id) {
                 hits.push(Hit { index, record: record.to_vec() });
             }
             true
         })?;
+        hits.retain(|hit| hit.index < ended.sealed);
     }
     let key = own_key(dir)?;
     let prover = Prover::new(dir, key).map_err(Arc::new);

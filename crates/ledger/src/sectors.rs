@@ -27,6 +27,11 @@ pub(crate) fn left_of(written: &[u8], found: &[u8], offset: u64) -> bool {
     kept && lost(beyond)
 }
 
+/// Whether a sector ends at byte `offset`, and another begins.
+pub(crate) fn is_border(offset: u64) -> bool {
+    offset.is_multiple_of(SECTOR)
+}
+
 /// Whether nothing but zeros is there.
 pub(crate) fn lost(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)

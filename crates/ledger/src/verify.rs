@@ -3,21 +3,30 @@
 //! Every record is read again and the tree grown over it from nothing; then every signed checkpoint (of the log's history, of
 //! its present, of the verifier's memory, given by hand) must be a root that the tree had at that size. Another log than the one
 //! that was verified at this place before is a finding too, however consistent it is.
+//!
+//! Of records that no checkpoint covers yet, the seals must be by the log's key. Who may not read that key can check their form only.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
+use crate::aside;
 use crate::checkpoint::{self, History, SignedCheckpoint};
 use crate::file::{self, FileError};
-use crate::note::VerifierKey;
-use crate::open::public_key_path;
-use crate::segment::{self, Segment, SegmentError};
+use crate::note::{SigningKey, VerifierKey};
+use crate::open::{key_path, public_key_path};
+use crate::seal::SealKey;
+use crate::sectors;
+use crate::segment::{self, Segment, SegmentError, Unauthenticated};
 use crate::tile;
 use crate::tree::{self, FullTile, Hash, TILE, Tree};
 use crate::walk::{self, Torn, Walk};
 
+mod history;
 mod memory;
 mod report;
 
+use history::{HistoryError, PastCheckpoints};
 use memory::Recalled;
 pub use memory::{MemoryError, default_memory};
 pub use report::{Finding, Note, Report, Source};
@@ -59,7 +68,8 @@ impl From<FileError> for VerifyError {
 /// # Errors
 /// See [`VerifyError`]. What is wrong with the log is no error but in the report.
 pub fn verify(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
-    let mut check = Check { dir, report: Report::default(), anchors: Vec::new(), history: None, signed: 0 };
+    let mut check =
+        Check { dir, report: Report::default(), anchors: Vec::new(), history: None, signed: 0, issued: None };
     let key = check.key(options)?;
     // What another process remembers may be newer than a checkpoint that was read before, but not than one that is read after.
     let recalled = match (&options.memory, &key) {
@@ -78,6 +88,7 @@ pub fn verify(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
     };
     let strangers = strangers.into_iter().filter(|path| !walk::unfinished(path));
     check.report.notes.extend(strangers.map(|path| Note::Unexpected { path }));
+    check.report.notes.extend(aside::list(dir)?.into_iter().map(|path| Note::SetAside { path }));
     check.records(&segments, key.as_ref())?;
     if let (Some(memory), Some(Ok(recalled)), Some(key), true) =
         (&options.memory, &recalled, &key, check.report.intact())
@@ -85,6 +96,40 @@ pub fn verify(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
         recalled.update(memory, key, &check.report.checkpoint_note)?;
     }
     Ok(check.report)
+}
+
+/// What stands at the end of the log behind its last seal.
+enum Unsealed {
+    None,
+    /// The log has grown meanwhile.
+    More,
+    /// A write that did not finish, though of no record in the midst.
+    Torn(Note),
+    /// Whole records, and nothing that cuts off their seal.
+    Forged(SegmentError),
+}
+
+/// Whether records without a seal at the end of the log are what a crash leaves: the end of what is written is then that of a sector.
+fn unsealed(walk: &mut Walk) -> Result<Unsealed, FileError> {
+    /// A writer may be in the midst of a write, on a file system that shows any part of it.
+    const ATTEMPTS: usize = 5;
+    for attempt in 1..=ATTEMPTS {
+        let Some(error) = walk.unsealed() else { return Ok(Unsealed::None) };
+        let (records, Some((path, offset, bytes))) = (walk.sealed(), walk.behind_seal()?) else {
+            return Ok(Unsealed::Forged(error));
+        };
+        if sectors::is_border(offset + bytes) {
+            return Ok(Unsealed::Torn(Note::Torn { path, offset, bytes, records }));
+        }
+        if attempt == ATTEMPTS {
+            return Ok(Unsealed::Forged(error));
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        if walk.grown() {
+            return Ok(Unsealed::More);
+        }
+    }
+    Ok(Unsealed::None)
 }
 
 /// A root that the tree must have had.
@@ -103,15 +148,8 @@ struct Check<'a> {
     history: Option<PastCheckpoints>,
     /// Size of the latest checkpoint.
     signed: u64,
-}
-
-/// The history, one checkpoint ahead of the records.
-struct PastCheckpoints {
-    entries: History,
-    /// Where the whole entries end.
-    end: u64,
-    ahead: Option<Anchor>,
-    last: Option<u64>,
+    /// Size of the last one in the history.
+    issued: Option<u64>,
 }
 
 impl Check<'_> {
@@ -167,7 +205,7 @@ impl Check<'_> {
                 self.find(Finding::Checkpoint { path: path.clone(), offset: rest.offset, reason });
             }
             let entries = History::open(self.dir)?;
-            self.history = Some(PastCheckpoints { entries, end: rest.offset, ahead: None, last: None });
+            self.history = Some(PastCheckpoints::new(entries, rest.offset));
             self.compare(latest, last.map(|last| last.checkpoint.size));
             break;
         }
@@ -193,7 +231,12 @@ impl Check<'_> {
     fn compare(&mut self, latest: Option<SignedCheckpoint>, issued: Option<u64>) {
         let Some(latest) = latest else { return };
         let size = latest.checkpoint.size;
+        self.issued = issued;
         match issued {
+            // It begins with the checkpoint of no records, which is there for good before there is another.
+            None if size > 0 => {
+                self.find(Finding::CheckpointMissing { path: checkpoint::history_path(self.dir) });
+            }
             Some(issued) if issued > size => self.find(Finding::RolledBack { size, issued }),
             Some(issued) if issued == size => {}
             _ => self.report.notes.push(Note::HistoryBehind { size, issued }),
@@ -274,35 +317,93 @@ impl Check<'_> {
     /// Reads every record and holds the growing tree against tiles and checkpoints.
     fn records(&mut self, segments: &[Segment], key: Option<&VerifierKey>) -> Result<(), VerifyError> {
         let mut tree = Tree::default();
-        let mut walk = Walk::new(segments, 0);
+        let seals = key.and_then(|key| self.seal_key(key));
+        let unchecked = seals.is_none();
+        let check = segment::Check { from: self.signed, key: seals, times: true };
+        let mut walk = Walk::new(segments, 0).checked(check);
         self.report.segments = segments.len();
         let whole = loop {
             self.roots(&tree, key)?;
             match walk.next() {
                 Ok(Some((_, record))) => tree.append(tree::leaf(record), |full| self.tile(full))?,
-                Ok(None) => break true,
+                Ok(None) => match unsealed(&mut walk)? {
+                    Unsealed::More => {}
+                    Unsealed::None => break true,
+                    Unsealed::Torn(note) => {
+                        self.report.notes.push(note);
+                        break true;
+                    }
+                    Unsealed::Forged(error) => break self.unauthenticated(error, tree.size()),
+                },
                 Err(SegmentError::File(error)) => return Err(error.into()),
                 Err(error) => match walk.torn(&error)? {
-                    Some(torn) if tree.size() >= self.signed => break self.torn(torn, tree.size()),
-                    _ => {
-                        self.find(Finding::of(error, tree.size()));
-                        break false;
-                    }
+                    Some(torn) if walk.sealed() >= self.signed => break self.torn(torn, walk.sealed()),
+                    _ => break self.unauthenticated(error, tree.size()),
                 },
             }
         };
-        self.report.records = tree.size();
+        let records = walk.sealed();
+        self.report.records = records;
         if whole {
-            self.missing(tree.size(), key)?;
+            self.missing(records, key)?;
         }
-        if tree.size() > self.signed {
-            self.report.notes.push(Note::Uncovered { from: self.signed, to: tree.size() });
+        if let (Some(key), said) = (key, walk.said()) {
+            self.said(key, said)?;
+        }
+        if let Some((path, offset)) = walk.wrong_times() {
+            self.find(Finding::Times { path, offset });
+        }
+        if records > self.signed {
+            self.report.notes.push(Note::Uncovered { from: self.signed, to: records });
+            if unchecked {
+                self.report.notes.push(Note::Unchecked { from: self.signed, to: records });
+            }
+        }
+        Ok(())
+    }
+
+    /// The key of the seals, where whoever verifies may read the log's private key.
+    fn seal_key(&self, key: &VerifierKey) -> Option<Arc<SealKey>> {
+        let text = file::read_if_there(&key_path(self.dir)).ok()??;
+        let private = SigningKey::parse(str::from_utf8(&text).ok()?.trim_end()).ok()?;
+        let seals = private.seal_key().ok().filter(|_| private.verifier() == key);
+        seals.map(Arc::new)
+    }
+
+    /// Something is wrong from here on: it is not read. Records that an earlier version left are nothing wrong, but not known to be
+    /// its own.
+    fn unauthenticated(&mut self, error: SegmentError, records: u64) -> bool {
+        match error {
+            SegmentError::Unauthenticated { path, offset, index, why: Unauthenticated::Unsealed } => {
+                self.report.notes.push(Note::Unsealed { path, offset, index });
+                true
+            }
+            error => {
+                self.find(Finding::of(error, records));
+                false
+            }
+        }
+    }
+
+    /// Holds the checkpoint and the history against what the log's end says was issued.
+    fn said(&mut self, key: &VerifierKey, said: u64) -> Result<(), VerifyError> {
+        let (mut size, mut issued) = (self.signed, self.issued.unwrap_or(0));
+        if size.min(issued) < said {
+            // A log that is being written may have issued it since.
+            issued = checkpoint::last(self.dir, key)?.0.map_or(0, |last| last.checkpoint.size);
+            size = self.latest(key)?.map_or(0, |latest| latest.checkpoint.size);
+        }
+        if size < said {
+            self.report.find_once(Finding::RolledBack { size, issued: said });
+        }
+        if issued < said {
+            self.find(Finding::HistoryShort { issued, said });
         }
         Ok(())
     }
 
     fn torn(&mut self, torn: Torn, records: u64) -> bool {
-        let Torn { segment, offset, bytes, lacks: _ } = torn;
+        let Torn { segment, offset, bytes, .. } = torn;
         self.report.notes.push(Note::Torn { path: segment.path, offset, bytes, records });
         true
     }
@@ -377,36 +478,5 @@ impl Check<'_> {
             }
         }
         Ok(())
-    }
-}
-
-enum HistoryError {
-    File(FileError),
-    Entry(Finding),
-}
-
-impl PastCheckpoints {
-    fn advance(&mut self, key: &VerifierKey, path: &Path) -> Result<Option<Anchor>, HistoryError> {
-        let Some(entry) = self.entries.next().map_err(HistoryError::File)? else { return Ok(None) };
-        let (path, offset) = (path.to_owned(), entry.offset);
-        if offset >= self.end {
-            return Ok(None);
-        }
-        let bad = |reason: String| HistoryError::Entry(Finding::Checkpoint { path, offset, reason });
-        if !entry.whole {
-            return Err(bad("the entry is not followed by a blank line".to_owned()));
-        }
-        let signed = match SignedCheckpoint::open(&entry.bytes, key) {
-            Ok(signed) => signed.checkpoint,
-            Err(error) => return Err(bad(error.to_string())),
-        };
-        match self.last.replace(signed.size) {
-            Some(last) if last >= signed.size => {
-                Err(bad(format!("a checkpoint of {} records follows one of {last}", signed.size)))
-            }
-            _ => {
-                Ok(Some(Anchor { size: signed.size, root: signed.root, source: Source::History { offset } }))
-            }
-        }
     }
 }

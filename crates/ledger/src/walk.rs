@@ -1,9 +1,9 @@
 //! Reading a log from segment to segment.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::file::FileError;
-use crate::segment::{self, Ending, Reader, Segment, SegmentError};
+use crate::segment::{self, Check, Ending, Reader, Segment, SegmentError};
 
 /// Reads the records of a log in order, from some segment on.
 #[derive(Debug)]
@@ -11,16 +11,20 @@ pub(crate) struct Walk {
     segments: std::vec::IntoIter<Segment>,
     reader: Option<Reader>,
     next: u64,
+    check: Option<Check>,
+    wrong_times: Option<(PathBuf, u64)>,
 }
 
 /// A write at the end of the log that did not finish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Torn {
     pub(crate) segment: Segment,
-    /// Where the last whole frame ends.
+    /// Where the last seal ends; in a segment that has none, the last whole frame.
     pub(crate) offset: u64,
     /// What follows it.
     pub(crate) bytes: u64,
+    /// How many whole records are in there.
+    pub(crate) records: u64,
     /// The bytes that its first frame lacks, and where: with them, the frame is whole and what follows it may be.
     pub(crate) lacks: Option<(u64, Vec<u8>)>,
 }
@@ -32,7 +36,13 @@ impl Walk {
         let segments: Vec<_> = segments.iter().skip(before).cloned().collect();
         // A log begins with record 0; a first segment that does not is a gap, found when it is opened.
         let next = if before == 0 { 0 } else { segments.first().map_or(0, |segment| segment.first) };
-        Self { segments: segments.into_iter(), reader: None, next }
+        Self { segments: segments.into_iter(), reader: None, next, check: None, wrong_times: None }
+    }
+
+    /// Holds this against what is read.
+    pub(crate) fn checked(mut self, check: Check) -> Self {
+        self.check = Some(check);
+        self
     }
 
     /// Index of the record that [`Walk::next`] gives.
@@ -43,10 +53,14 @@ impl Walk {
     /// Makes a segment the present one that has, or will have, the next record. False where there is none.
     fn advance(&mut self) -> Result<bool, SegmentError> {
         let Some(segment) = self.segments.next() else { return Ok(false) };
+        if let Some(error) = self.unsealed() {
+            return Err(error);
+        }
         if segment.first != self.next {
             return Err(SegmentError::Gap { path: segment.path, expected: self.next, found: segment.first });
         }
-        self.reader = Some(Reader::open(&segment)?);
+        self.wrong_times = self.wrong_times();
+        self.reader = Some(Reader::open_after(&segment, self.reader.as_ref(), self.check.as_ref())?);
         Ok(true)
     }
 
@@ -75,17 +89,51 @@ impl Walk {
         if !self.segments.as_slice().is_empty() {
             return Ok(None);
         }
-        Ok(match segment::ending(reader.segment(), *offset, *index)? {
-            Ending::Torn { bytes } => Some((bytes, None)),
-            Ending::Lacks { at, bytes } => Some((reader.left()?, Some((at, bytes)))),
-            Ending::Damaged => None,
-        }
-        .map(|(bytes, lacks)| Torn {
-            segment: reader.segment().clone(),
-            offset: *offset,
-            bytes,
-            lacks,
-        }))
+        let (sealed, end) = reader.sealed();
+        let lacks = match segment::ending(reader.segment(), *offset, *index, sealed)? {
+            Ending::Torn { .. } => None,
+            Ending::Lacks { at, bytes } => Some((at, bytes)),
+            Ending::Damaged => return Ok(None),
+        };
+        let (segment, bytes, records) = (reader.segment().clone(), reader.left()?, *index - sealed);
+        Ok(Some(Torn { segment, offset: end, bytes, records, lacks }))
+    }
+
+    /// How many records are known to be the log's, of those that were read.
+    pub(crate) fn sealed(&self) -> u64 {
+        self.reader.as_ref().map_or(self.next, |reader| reader.sealed().0)
+    }
+
+    /// The present segment, where its last seal ends, and how many bytes follow.
+    pub(crate) fn behind_seal(&self) -> Result<Option<(PathBuf, u64, u64)>, FileError> {
+        let Some(reader) = &self.reader else { return Ok(None) };
+        Ok(Some((reader.segment().path.clone(), reader.sealed().1, reader.left()?)))
+    }
+
+    /// At the end: whether there is more by now.
+    pub(crate) fn grown(&mut self) -> bool {
+        self.reader
+            .as_mut()
+            .is_some_and(|reader| !matches!(reader.ready(), Ok(false)) || reader.unsealed().is_none())
+    }
+
+    /// At the end: what is wrong where records have no seal behind them.
+    pub(crate) fn unsealed(&self) -> Option<SegmentError> {
+        self.reader.as_ref().and_then(Reader::unsealed)
+    }
+
+    /// For how many records a checkpoint was issued, by what seals say.
+    pub(crate) fn said(&self) -> u64 {
+        self.reader.as_ref().map_or(0, Reader::said)
+    }
+
+    /// Where the first seal stands whose times are not those of its records.
+    pub(crate) fn wrong_times(&self) -> Option<(PathBuf, u64)> {
+        let here = || {
+            let reader = self.reader.as_ref()?;
+            Some((reader.segment().path.clone(), reader.wrong_times()?))
+        };
+        self.wrong_times.clone().or_else(here)
     }
 
     /// The reader at the end of the log, and where it stands.

@@ -139,3 +139,17 @@ fn long_checkpoints_are_found_at_the_end_of_a_history() {
         assert_eq!((newest, rest.bytes.len()), (Some(one), 0));
     }
 }
+
+/// A disk that cannot be read is not a log without checkpoints.
+#[test]
+fn only_a_history_that_is_not_there_is_an_empty_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let key = SigningKey::generate("log.example").expect("a key");
+    assert!(last(dir.path(), key.verifier()).expect("none").0.is_none());
+    assert_eq!(History::open(dir.path()).and_then(|mut history| history.next()).expect("none"), None);
+    // Opening fails, though something is there: it leads to itself.
+    std::os::unix::fs::symlink(history_path(dir.path()), history_path(dir.path())).expect("linked");
+    assert!(last(dir.path(), key.verifier()).is_err());
+    assert!(History::open(dir.path()).is_err());
+    assert!(file::read_if_there(&history_path(dir.path())).is_err());
+}

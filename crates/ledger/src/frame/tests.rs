@@ -25,7 +25,7 @@ fn the_layout_on_disk_is_as_documented() {
 #[test]
 fn what_is_not_the_expected_frame_is_named() {
     let good = frame(7, b"{\"a\":1}");
-    assert_eq!(parse(&good, 7), Ok(Frame { record: b"{\"a\":1}", length: 27 }));
+    assert_eq!(parse(&good, 7).map(|found| found.frame), Ok(Frame { record: b"{\"a\":1}", length: 27 }));
     assert_eq!(parse(&good, 8), Err(Broken::Sequence { expected: 8, found: 7 }));
     assert_eq!(parse(&good[..26], 7), Err(Broken::Incomplete { have: 26, need: 27 }));
     assert_eq!(parse(&good[..3], 7), Err(Broken::Incomplete { have: 3, need: 20 }));
@@ -38,7 +38,10 @@ fn what_is_not_the_expected_frame_is_named() {
         altered[16] = unsynced;
         assert_eq!(parse(&altered, 7), Err(broken));
     }
-    assert_eq!(parse(&frame(0, &[b' '; MAX_RECORD]), 0).map(|frame| frame.length), Ok(HEADER + MAX_RECORD));
+    assert_eq!(
+        parse(&frame(0, &[b' '; MAX_RECORD]), 0).map(|found| found.frame.length),
+        Ok(HEADER + MAX_RECORD)
+    );
 }
 
 #[test]
@@ -76,7 +79,7 @@ proptest! {
         change in 1u8..,
     ) {
         let mut bytes = frame(sequence, &record);
-        prop_assert_eq!(parse(&bytes, sequence).map(|frame| frame.record), Ok(record.as_slice()));
+        prop_assert_eq!(parse(&bytes, sequence).map(|found| found.frame.record), Ok(record.as_slice()));
         let at = at.index(bytes.len());
         bytes[at] ^= change;
         prop_assert!(parse(&bytes, sequence).is_err());

@@ -5,8 +5,11 @@ use std::task::{Poll, Waker};
 
 use vidimus_core::record::{EffectKind, EffectRecord};
 
-use crate::queue::{END_BYTES, Purpose, SegmentFile, Shared, Submitted};
+use crate::queue::{END_BYTES, Purpose, Shared, Submitted};
+use crate::seal::{Chain, SealKey};
 use crate::storage::Disk;
+use crate::tail::{End, SegmentFile};
+use crate::times::Span;
 use crate::{Closed, Config, Durability, frame};
 
 /// A queue whose records go to a file of the operating system that fails in a known way.
@@ -14,7 +17,8 @@ fn shared(path: &str, durability: Durability) -> Shared {
     let file = std::fs::OpenOptions::new().write(true).open(path).expect("a device");
     let config = Config { dir: PathBuf::from("/nowhere"), durability, ..Config::default() };
     let segment = SegmentFile::new(Box::new(file), PathBuf::from(path));
-    Shared::new(config, Arc::new(Disk), 0, segment, 0)
+    let chain = Chain::new(Arc::new(SealKey::derive(b"secret").expect("a key")), [0; 16], 0);
+    Shared::new(config, Arc::new(Disk), 0, End { segment, length: 0, times: Span::default(), chain })
 }
 
 fn submit(shared: &Shared, record: &[u8]) -> Result<Submitted, Closed> {

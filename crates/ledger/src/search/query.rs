@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use memchr::memmem::Finder;
 use vidimus_core::json::Json;
 
+use crate::times::Span;
+
 /// What records must fit, all of it. An effect record has neither principal nor policy; it is found by the `id` of its call.
 ///
 /// Names fit from any `/` on: `get_invoice`, `ledger/get_invoice` and `Tool/finance/ledger/get_invoice` are the same tool.
@@ -100,6 +102,16 @@ impl Matcher {
         }
         let Ok(json) = Json::parse(record) else { return false };
         self.conditions.iter().all(|condition| condition.holds(&json)) && self.in_time(&json)
+    }
+
+    /// Whether records are looked for by their time.
+    pub(super) fn by_time(&self) -> bool {
+        self.since.is_some() || self.until.is_some()
+    }
+
+    /// Whether a record of this span can be of the time asked for.
+    pub(super) fn meets(&self, span: Span) -> bool {
+        span.meets(self.since, self.until)
     }
 
     fn in_time(&self, json: &Json<'_>) -> bool {

@@ -18,6 +18,7 @@ use std::ops::Range;
 use super::Segment;
 use crate::file::FileError;
 use crate::frame::{self, HEADER};
+use crate::seal::{self, SEAL, Seal};
 use crate::sectors;
 
 /// How a segment ends that does not end between two frames.
@@ -31,9 +32,9 @@ pub(crate) enum Ending {
     Damaged,
 }
 
-/// Looks at what follows byte `offset`, where the frame of record `index` is broken. Never takes a frame that can still be read,
-/// or that could be read but for one altered byte, for a torn one.
-pub(crate) fn ending(segment: &Segment, offset: u64, index: u64) -> Result<Ending, FileError> {
+/// Looks at what follows byte `offset`, where the frame of record `index`, or a seal before it, is broken; of those before it,
+/// `sealed` have a seal. Never takes a frame that can still be read, or that could be read but for one altered byte, for a torn one.
+pub(crate) fn ending(segment: &Segment, offset: u64, index: u64, sealed: u64) -> Result<Ending, FileError> {
     let path = &segment.path;
     let mut rest = Vec::new();
     File::open(path)
@@ -42,12 +43,20 @@ pub(crate) fn ending(segment: &Segment, offset: u64, index: u64) -> Result<Endin
             file.read_to_end(&mut rest)
         })
         .map_err(FileError::on("read", path))?;
-    Ok(of(&rest, offset, index))
+    Ok(of(&rest, offset, index, sealed))
 }
 
-fn of(rest: &[u8], offset: u64, index: u64) -> Ending {
-    if was_on_disk(rest, index) {
+fn of(rest: &[u8], offset: u64, index: u64, sealed: u64) -> Ending {
+    // Of one write, all is on disk or it was not synced.
+    if was_on_disk(rest, sealed) {
         return Ending::Damaged;
+    }
+    if let Some((at, byte)) = seal::whole_but_for_one_byte(rest, index) {
+        let mut lost = sectors::parts(offset, SEAL).filter(|part| part.contains(&at));
+        return match lost.next().and_then(|part| rest.get(part)) {
+            Some(part) if sectors::lost(part) => Ending::Lacks { at: offset + at as u64, bytes: vec![byte] },
+            _ => Ending::Damaged,
+        };
     }
     if let Some((at, bytes)) = lacks(rest, offset, index) {
         return Ending::Lacks { at: offset + at as u64, bytes };
@@ -67,6 +76,7 @@ fn was_on_disk(rest: &[u8], index: u64) -> bool {
     (1..rest.len()).any(|at| {
         let later = rest.get(at..).unwrap_or_default();
         matches!(frame::parse_any(later), Ok(found) if found.on_disk > index)
+            || seal::begins(later) && matches!(Seal::parse_any(later), Ok(seal) if seal.signed > index)
     })
 }
 
@@ -85,7 +95,14 @@ fn unfinished(rest: &[u8], offset: u64, index: u64) -> bool {
     if frame::end_by_header(there, index).is_some_and(|end| missing < end) {
         return true;
     }
-    lost_length(there, offset, index)
+    lost_length(there, offset, index) || unfinished_seal(there, index)
+}
+
+/// Whether a seal goes on behind the end of `there`. Its first byte may be the zero that stands alone in its sector.
+fn unfinished_seal(there: &[u8], index: u64) -> bool {
+    let Some((first, rest)) = there.split_first() else { return false };
+    let begins = matches!(first, 0 | b'S') && rest.starts_with(b"EAL");
+    begins && there.len() < SEAL && there.get(8..16) == Some(&index.to_le_bytes())
 }
 
 /// Whether the frame goes on to the end of `there` and beyond, with another first byte than the zero that stands alone in its sector:

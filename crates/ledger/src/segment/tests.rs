@@ -1,7 +1,16 @@
 use proptest::prelude::*;
 
+use std::sync::Arc;
+
 use super::*;
+use crate::frame::{self, HEADER};
+use crate::seal::SealKey;
 use crate::storage::Disk;
+
+/// A chain of seals of one key.
+fn chain() -> Chain {
+    Chain::new(Arc::new(SealKey::derive(b"secret").expect("a key")), [0; 16], 0)
+}
 
 fn frame(sequence: u64, record: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
@@ -15,7 +24,7 @@ fn frame(sequence: u64, record: &[u8]) -> Vec<u8> {
 fn segment(dir: &Path, bytes: &[u8]) -> Segment {
     file::make_dir(&Disk, &super::dir(dir)).expect("a directory");
     let segment = Segment::new(dir, 5);
-    drop(segment.create(&Disk).expect("created"));
+    drop(segment.create(&Disk, &mut chain(), 0).expect("created"));
     segment
         .append(&Disk)
         .and_then(|file| file.write(bytes).map_err(FileError::on("write", dir)))
@@ -43,7 +52,11 @@ fn one_read_serves_all_the_records_that_it_brought() {
     let mut reader = Reader::open(&segment(dir.path(), &frames.concat())).expect("opened");
     for read in 1..=5 {
         assert!(reader.next().expect("read").is_some());
-        assert_eq!(reader.at, read * frames[0].len(), "bytes of the buffer that are behind the reader");
+        assert_eq!(
+            reader.at,
+            SEAL + read * frames[0].len(),
+            "bytes of the buffer that are behind the reader"
+        );
     }
 }
 
@@ -67,8 +80,22 @@ fn a_header_of_another_segment_is_refused() {
     let six = Segment::new(dir.path(), 6);
     std::fs::rename(&five.path, &six.path).expect("renamed");
     assert!(matches!(Reader::open(&six), Err(SegmentError::Header { .. })));
-    std::fs::write(&six.path, b"VIDIMUS").expect("written");
-    assert!(matches!(Reader::open(&six), Err(SegmentError::Header { .. })));
+    let reason = |bytes: &[u8]| {
+        std::fs::write(&six.path, bytes).expect("written");
+        match Reader::open(&six) {
+            Err(SegmentError::Header { reason, .. }) => reason,
+            other => panic!("{other:?}"),
+        }
+    };
+    let mut damaged = header(6, Version::Two);
+    damaged[23] ^= 1;
+    assert!(reason(&damaged).contains("damaged"));
+    assert!(reason(&header(5, Version::One)).contains("does not fit its name"));
+    for other in
+        [b"VIDIMUS".as_slice(), b"VIDIMUS\x03, of a later version", b"somebody else's text, and long enough"]
+    {
+        assert!(reason(other).contains("not a segment of a ledger"));
+    }
     for name in
         ["5.log", "000000000000000000005.log", "0000000000000000000x.log", "00000000000000000005.tmp", "x"]
     {
@@ -112,7 +139,7 @@ fn only_an_unfinished_write_is_taken_for_one() {
             panic!("{what}: no error")
         };
         let expected = if torn { Ending::Torn { bytes: rest.len() as u64 } } else { Ending::Damaged };
-        assert_eq!(ending(&segment, offset, index).expect("read"), expected, "{what} {rest:?}");
+        assert_eq!(ending(&segment, offset, index, index).expect("read"), expected, "{what} {rest:?}");
     }
 }
 
@@ -124,7 +151,7 @@ fn ends(offset: usize, rest: &[u8]) -> Ending {
     let mut reader = Reader::open(&segment).expect("opened");
     assert!(reader.next().expect("read").is_some());
     assert_eq!(reader.offset(), offset as u64);
-    ending(&segment, offset as u64, 6).expect("read")
+    ending(&segment, offset as u64, 6, 6).expect("read")
 }
 
 /// A JSON object of so many bytes.
@@ -256,6 +283,8 @@ fn a_length_that_a_border_cuts_off_is_put_back() {
     let mut six = frame(6, object(256).as_bytes());
     six[100] ^= 1;
     assert_eq!(ends(511, &six), Ending::Damaged);
+    // And where it does not stand alone, text behind the frame is nothing of it.
+    assert_eq!(ends(600, &[&six, b"text".as_slice()].concat()), Ending::Damaged);
 }
 
 /// What may follow the last record that is whole.
@@ -299,7 +328,7 @@ proptest! {
             }
         };
         let SegmentError::Frame { offset, index, .. } = error else { panic!("{error}") };
-        match ending(&segment, offset, index).expect("read") {
+        match ending(&segment, offset, index, index).expect("read") {
             Ending::Damaged => {}
             // What may as well be lost as altered is put back as it was.
             Ending::Lacks { at: from, bytes: lacking } => {
@@ -321,8 +350,74 @@ proptest! {
         let segment = segment(dir.path(), &bytes);
         let mut reader = Reader::open(&segment).expect("opened");
         while let Ok(Some(_)) = reader.next() {}
-        let _ = ending(&segment, reader.offset(), 5);
+        let _ = ending(&segment, reader.offset(), 5, 5);
         std::fs::write(&segment.path, &bytes).expect("written");
         let _ = Reader::open(&segment);
+    }
+}
+
+/// A seal that a border cuts off is one that is missing; one altered byte of it is not.
+#[test]
+fn a_seal_is_torn_by_a_power_loss_and_by_nothing_else() {
+    let mut seal = Vec::new();
+    chain().seal(&mut seal, 6, 0, Span::default()).expect("sealed");
+    for cut in 1..SEAL {
+        assert_eq!(ends(300, &seal[..cut]), Ending::Torn { bytes: cut as u64 }, "cut to {cut}");
+        for zeros in [SEAL - cut, 600] {
+            let rest = [&seal[..cut], &vec![0; zeros]].concat();
+            let alone = cut + 1 == SEAL && seal[cut] != 0;
+            let expected = match alone {
+                true => Ending::Lacks { at: 1024, bytes: vec![seal[cut]] },
+                false => Ending::Torn { bytes: rest.len() as u64 },
+            };
+            // The last bytes of a tag may be zeros by right: then nothing is lost.
+            if seal[cut..].iter().any(|byte| *byte != 0) {
+                assert_eq!(ends(1024 - cut, &rest), expected, "{cut} bytes, {zeros} zeros from a sector on");
+            }
+        }
+        // What is before the border is lost, and what is behind it is there.
+        let mut lost = seal.clone();
+        lost[..cut].fill(0);
+        let expected = match cut {
+            1 => Ending::Lacks { at: 1023, bytes: vec![b'S'] },
+            _ => Ending::Torn { bytes: SEAL as u64 },
+        };
+        assert_eq!(ends(1024 - cut, &lost), expected, "{cut} bytes before the border");
+        assert_eq!(ends(1024 - cut, &[lost, later(7, 0)].concat()), Ending::Damaged, "it was on disk");
+    }
+    for at in 0..SEAL {
+        for byte in [0, seal[at] ^ 1, 0xff] {
+            let mut altered = seal.clone();
+            altered[at] = byte;
+            if byte != seal[at] {
+                assert_eq!(ends(300, &altered), Ending::Damaged, "byte {at} is {byte}");
+                assert_eq!(ends(300, &[altered, later(7, 1)].concat()), Ending::Damaged);
+            }
+        }
+    }
+    // A later seal says that the record was signed for.
+    let mut later = Vec::new();
+    chain().seal(&mut later, 9, 7, Span::default()).expect("sealed");
+    assert_eq!(ends(512 - 30, &[&seal[..30], &[0; 512], later.as_slice()].concat()), Ending::Damaged);
+    // Not the seal that belongs there.
+    assert_eq!(ends(300, &later[..40]), Ending::Damaged);
+    assert_eq!(ends(300, &later), Ending::Damaged);
+}
+
+/// Records that are on disk were so with their seal: what is missing of it was taken away.
+#[test]
+fn a_seal_of_records_that_were_on_disk_is_not_torn() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut bytes = frame(5, object(512 - START - HEADER).as_bytes());
+    bytes.extend_from_slice(&[0; SEAL]);
+    for (sealed, on_disk, torn) in [(5, 5, true), (5, 6, false), (6, 6, true)] {
+        let segment = segment(dir.path(), &[&bytes[..], &[0; 464], &later(6, 6 - on_disk)].concat());
+        let ending = ending(&segment, 512, 6, sealed).expect("read");
+        assert_eq!(
+            matches!(ending, Ending::Torn { .. }),
+            torn,
+            "{sealed} sealed, {on_disk} on disk: {ending:?}"
+        );
+        std::fs::remove_file(&segment.path).expect("removed");
     }
 }

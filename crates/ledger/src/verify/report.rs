@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::checkpoint::Checkpoint;
 use crate::open::root_text;
-use crate::segment::SegmentError;
+use crate::segment::{SegmentError, Unauthenticated};
 
 /// The maximum number of findings in a report. The first ones tell what happened.
 const MAX_FINDINGS: usize = 64;
@@ -125,10 +125,23 @@ pub enum Finding {
         "the log was rolled back: its checkpoint is of {size} records, but one of {issued} has been issued"
     )]
     RolledBack { size: u64, issued: u64 },
+    /// What was in the history by what the log's end says.
+    #[error(
+        "checkpoints were taken from the end of the history: it ends with one of {issued} records, and one of {said} had been issued"
+    )]
+    HistoryShort { issued: u64, said: u64 },
     #[error("{by} cannot be used: {reason}")]
     Trusted { by: Source, reason: String },
     #[error("{} is damaged; records from {index} on were not read: {reason}", path.display())]
     Segment { path: PathBuf, offset: Option<u64>, index: u64, reason: String },
+    /// Whole records that the log's writer did not write.
+    #[error(
+        "{} at byte {offset}: records from {index} on are not authenticated and no part of the log: {why}; the next start sets them aside",
+        path.display()
+    )]
+    Unauthenticated { path: PathBuf, offset: u64, index: u64, why: Unauthenticated },
+    #[error("{} at byte {offset}: the seal there gives other times than the records before it have, so a search by time misses some", path.display())]
+    Times { path: PathBuf, offset: u64 },
     #[error("{records} records are there, but {signed} were signed for by {by}")]
     Shorter { records: u64, signed: u64, by: Source },
     #[error("a record between {intact} and {size} was altered, removed or added: {by} does not fit")]
@@ -146,9 +159,14 @@ fn named(record: &Option<u64>) -> String {
 
 impl Finding {
     pub(super) fn of(error: SegmentError, index: u64) -> Self {
+        if let SegmentError::Unauthenticated { path, offset, index, why } = error {
+            return Self::Unauthenticated { path, offset, index, why };
+        }
         let reason = error.to_string();
         let (path, offset) = match error {
-            SegmentError::Frame { path, offset, .. } => (path, Some(offset)),
+            SegmentError::Frame { path, offset, .. } | SegmentError::Unauthenticated { path, offset, .. } => {
+                (path, Some(offset))
+            }
             SegmentError::Header { path, .. } => (path, Some(0)),
             SegmentError::Gap { path, .. } => (path, None),
             SegmentError::File(error) => (error.path, None),
@@ -165,6 +183,14 @@ pub enum Note {
     Torn { path: PathBuf, offset: u64, bytes: u64, records: u64 },
     /// These records are younger than the latest checkpoint: whole, in order, and not yet signed for.
     Uncovered { from: u64, to: u64 },
+    /// As [`Note::Uncovered`], and the private key, with which their seals are checked, could not be read: somebody else may have put
+    /// them there.
+    Unchecked { from: u64, to: u64 },
+    /// Records from `index` on were written by an earlier version, which did not seal them, and not signed for. They are no part of
+    /// the log; the next start sets them aside.
+    Unsealed { path: PathBuf, offset: u64, index: u64 },
+    /// What a start took from the log's end, because nothing said that the log's writer had written it.
+    SetAside { path: PathBuf },
     /// The history does not yet have the latest checkpoint: the writer was killed, or is writing now.
     HistoryBehind { size: u64, issued: Option<u64> },
     /// The key was taken from the log itself.
@@ -189,6 +215,26 @@ impl fmt::Display for Note {
                 last if last == *from => write!(f, "record {from} is not signed for yet"),
                 last => write!(f, "records {from} to {last} are not signed for yet"),
             },
+            Self::Unchecked { from, to } => write!(
+                f,
+                "that the log's writer wrote {} is not checked: that takes the log's private key",
+                match to.saturating_sub(1) {
+                    last if last == *from => format!("record {from}"),
+                    last => format!("records {from} to {last}"),
+                }
+            ),
+            Self::Unsealed { path, offset, index } => write!(
+                f,
+                "{} at byte {offset}: records from {index} on, of an earlier version, are not authenticated and no part of the log; the next start sets them aside",
+                path.display()
+            ),
+            Self::SetAside { path } => {
+                write!(
+                    f,
+                    "{} was taken from the end of the log, for nothing authenticated it",
+                    path.display()
+                )
+            }
             Self::HistoryBehind { size, issued: Some(issued) } => {
                 write!(f, "the checkpoint is of {size} records, the history ends with one of {issued}")
             }

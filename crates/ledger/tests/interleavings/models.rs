@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use loom::thread;
 
-use crate::queue::{Purpose, SegmentFile, Shared, Submitted};
+use crate::queue::{Purpose, Shared, Submitted};
+use crate::seal::Chain;
 use crate::storage::{Open, Storage, Stored};
+use crate::tail::{End, SegmentFile};
 use crate::threads;
+use crate::times::Span;
 use crate::{Closed, Config, Durability, primitives};
 
 /// What was written, in order, and how much of it was synced.
@@ -89,10 +92,17 @@ impl Storage for File {
 }
 
 fn ledger(durability: Durability, segment_bytes: u64, fails: Fails) -> (Arc<Shared>, File) {
+    let (shared, file, _) = sealed(durability, segment_bytes, fails);
+    (shared, file)
+}
+
+fn sealed(durability: Durability, segment_bytes: u64, fails: Fails) -> (Arc<Shared>, File, Chain) {
     let file = File(Memory::default(), fails);
     let config = Config { durability, segment_bytes, fsync_interval: Duration::ZERO, ..Config::default() };
     let segment = SegmentFile::new(Box::new(file.clone()), "segment".into());
-    (Arc::new(Shared::new(config, Arc::new(file.clone()), 0, segment, 0)), file)
+    let chain = Chain::default();
+    let end = End { segment, length: 0, times: Span::default(), chain: chain.clone() };
+    (Arc::new(Shared::new(config, Arc::new(file.clone()), 0, end)), file, chain)
 }
 
 /// Wakes a caller. Not by unparking its thread: `loom` takes an unpark that comes late for the end of a thread that is joined.
@@ -126,7 +136,7 @@ fn record(shared: &Shared) -> Result<u64, Closed> {
     let mut future = pin!(std::future::poll_fn(|cx: &mut Context<'_>| {
         let index = match submitted {
             Some(index) => index,
-            None => match shared.submit(&mut [0], Purpose::Only, cx.waker())? {
+            None => match shared.submit(&mut vec![0], Purpose::Only, cx.waker())? {
                 Submitted::Done(index, _) | Submitted::Waits(index, _) => *submitted.insert(index),
             },
         };
@@ -188,6 +198,22 @@ fn what_a_caller_leaves_is_written_and_the_threads_end() {
         threads::sync(&shared);
         assert_eq!(file.state().1, 2);
         assert!(shared.wake_ups.wait_for_growth(None), "nothing more comes");
+    });
+}
+
+/// What is signed for is to stand in the log, also when nobody writes any more: the thread does that, or whoever writes last.
+#[test]
+fn that_a_checkpoint_was_issued_is_written_and_the_threads_end() {
+    in_every_order(2, || {
+        let (shared, file, chain) = sealed(Durability::Commit, 100, Fails::Never);
+        let writing = spawn(&shared, threads::write);
+        let caller = spawn(&shared, recorded);
+        shared.issued(1);
+        caller.join().expect("ended");
+        shared.begin_close();
+        writing.join().expect("ended");
+        assert_eq!(file.state().0, [0]);
+        assert_eq!(chain.said(), 1, "by the thread, by the caller, or by the thread after the caller");
     });
 }
 

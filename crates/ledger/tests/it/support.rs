@@ -183,3 +183,60 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         }
     }
 }
+
+/// The length of a seal.
+pub(crate) const SEAL: usize = 48;
+
+/// The header of a segment, its frames and its seals, in order.
+pub(crate) fn items(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut items = vec![bytes[..24].to_vec()];
+    let mut at = 24;
+    while at < bytes.len() {
+        let seal = bytes[at..].starts_with(b"SEAL");
+        let length = if seal { SEAL } else { 20 + usize::from(bytes[at]) + 256 * usize::from(bytes[at + 1]) };
+        items.push(bytes[at..at + length].to_vec());
+        at += length;
+    }
+    items
+}
+
+/// Takes away what the end of the log says was signed for last: what a process that is killed in that moment had not said yet.
+pub(crate) fn unsign(dir: &Path) {
+    let path = segments(dir).pop().expect("a segment");
+    let mut items = items(&std::fs::read(&path).expect("read"));
+    assert!(items.pop().expect("an item").starts_with(b"SEAL"));
+    assert!(items.last().expect("an item").starts_with(b"SEAL"), "the last records keep their own");
+    std::fs::write(path, items.concat()).expect("written");
+}
+
+/// A checksum made right again: the work of somebody who knows the format.
+pub(crate) fn summed(item: &mut [u8]) {
+    let covered = match item.starts_with(b"SEAL") {
+        true => item[8..].to_vec(),
+        false => [&item[20..], &item[..4], &item[8..20]].concat(),
+    };
+    item[4..8].copy_from_slice(&crc32c::crc32c(&covered).to_le_bytes());
+}
+
+/// A log whose checkpoint covers `signed` records and that has `more` after it, as a killed process leaves it.
+pub(crate) async fn killed(dir: &Path, signed: u64, more: u64) {
+    grow(config(dir), signed).await;
+    let (checkpoint, history) = (dir.join("checkpoint"), dir.join("checkpoints"));
+    let kept = [&checkpoint, &history].map(|path| std::fs::read(path).expect("read"));
+    grow(config(dir), more).await;
+    unsign(dir);
+    std::fs::write(checkpoint, &kept[0]).expect("written");
+    std::fs::write(history, &kept[1]).expect("written");
+}
+
+/// Makes of a log one that version 1 wrote: without seals.
+pub(crate) fn as_version_1(dir: &Path) {
+    for path in segments(dir) {
+        let mut items = items(&std::fs::read(&path).expect("read"));
+        items.retain(|item| !item.starts_with(b"SEAL"));
+        items[0][7] = 1;
+        let checksum = crc32c::crc32c(&items[0][..20]).to_le_bytes();
+        items[0][20..].copy_from_slice(&checksum);
+        std::fs::write(path, items.concat()).expect("written");
+    }
+}

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::random::Random;
 use super::recorder::{Inode, Log, Operation};
+use crate::support::SEAL;
 
 const SECTOR: usize = 512;
 
@@ -199,9 +200,9 @@ impl State {
         }
     }
 
-    /// How many records are whole, from the first on.
+    /// How many records are whole and have a seal behind them, from the first on.
     pub(crate) fn records(&self) -> u64 {
-        let mut count = 0u64;
+        let (mut sealed, mut count) = (0u64, 0u64);
         let segments = self.files.iter().filter(|(path, _)| path.extension().is_some_and(|end| end == "log"));
         for (path, bytes) in segments {
             let name = format!("{count:020}");
@@ -209,12 +210,28 @@ impl State {
                 break;
             }
             let mut rest = bytes.get(24..).unwrap_or_default();
-            while let Some(next) = whole(rest, count) {
-                (rest, count) = (&rest[next..], count + 1);
+            loop {
+                if let Some(next) = whole(rest, count) {
+                    (rest, count) = (&rest[next..], count + 1);
+                    // The version before this one sealed nothing.
+                    sealed = if bytes[7] == 1 { count } else { sealed };
+                } else if sealed_at(rest, count) {
+                    (rest, sealed) = (&rest[SEAL..], count);
+                } else {
+                    break;
+                }
             }
         }
-        count
+        sealed
     }
+}
+
+/// Whether the seal of all before record `index` is at the beginning of `bytes`, by its form.
+fn sealed_at(bytes: &[u8], index: u64) -> bool {
+    bytes.get(..SEAL).is_some_and(|seal| {
+        let checked = crc32c::crc32c(&seal[8..]).to_le_bytes() == seal[4..8];
+        seal.starts_with(b"SEAL") && checked && seal[8..16] == index.to_le_bytes()
+    })
 }
 
 /// The length of the frame of record `index` at the beginning of `bytes`, if it is whole.

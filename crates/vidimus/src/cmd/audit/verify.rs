@@ -13,9 +13,12 @@ use crate::output::{self, Format, printable};
 
 /// Recomputes the log from its records and holds it against every signed checkpoint; exits 1 when something is wrong.
 ///
-/// It finds a flipped byte anywhere, a record removed, added or reordered, a log cut below what was signed, a rollback, and
-/// another log in its place: the last checkpoint verified, and which log was where, are remembered outside of the data
-/// directory, like a witness would.
+/// It finds a flipped byte anywhere, a record removed, added or reordered, a log cut below what was signed, checkpoints taken
+/// away, a rollback, and another log in its place: the last checkpoint verified, and which log was where, are remembered outside
+/// of the data directory, like a witness would.
+///
+/// Records of the last second, which no checkpoint covers yet, are checked by their seals: that takes the log's private key, which
+/// is read where that is allowed. Otherwise a note says that they were not checked.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus audit verify --data /var/lib/vidimus

@@ -1,0 +1,103 @@
+//! What a start takes from the end of a log because nothing says that the log's writer wrote it. It is kept, and no part of the log.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use crate::file::{self, FileError};
+use crate::frame;
+use crate::seal::{self, SEAL};
+use crate::segment::{Segment, Unauthenticated};
+use crate::storage::Storage;
+
+/// Records that were taken from the end of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// The index that the first of them had. Records that were made since have these indexes now.
+    pub from: u64,
+    /// How many whole records are among them.
+    pub records: u64,
+    /// Why they are no part of the log.
+    pub why: Unauthenticated,
+    /// Where they are kept, byte for byte.
+    pub paths: Vec<PathBuf>,
+}
+
+/// The directory of a log where they are kept.
+pub(crate) fn dir(log: &Path) -> PathBuf {
+    log.join("aside")
+}
+
+/// What is kept there.
+pub(crate) fn list(log: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let dir = dir(log);
+    let entries = match std::fs::read_dir(&dir).map_err(FileError::on("list", &dir)) {
+        Ok(entries) => entries,
+        Err(error) if error.missing() => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(FileError::on("list", &dir)));
+    let mut paths = paths.collect::<Result<Vec<_>, _>>()?;
+    paths.retain(|path| path.extension().is_none_or(|extension| extension != file::UNFINISHED));
+    paths.sort();
+    Ok(paths)
+}
+
+/// Takes away what is at byte `offset` of the segment at `path`, from record `from` on, and all segments behind it. It is on disk in
+/// its new place before it leaves the old one.
+pub(crate) fn take(
+    storage: &dyn Storage,
+    log: &Path,
+    segments: &[Segment],
+    (path, offset, from, why): (&Path, u64, u64, Unauthenticated),
+) -> Result<SetAside, FileError> {
+    file::make_dir(storage, &dir(log))?;
+    let at = segments.iter().position(|segment| segment.path == path).unwrap_or(segments.len());
+    let (mut paths, mut records) = (Vec::new(), 0);
+    for (segment, offset) in segments.iter().skip(at).zip(std::iter::once(offset).chain(std::iter::repeat(0)))
+    {
+        let bytes = read(&segment.path, offset)?;
+        records += count(bytes.get(if offset == 0 { 24 } else { 0 }..).unwrap_or_default());
+        let kept = free(log, from.max(segment.first));
+        file::replace(storage, &kept, &bytes, 0o600)?;
+        paths.push(kept);
+    }
+    for segment in segments.iter().skip(at + usize::from(offset > 0)).rev() {
+        storage.remove(&segment.path).map_err(FileError::on("remove", &segment.path))?;
+        file::sync_dir(storage, &crate::segment::dir(log))?;
+    }
+    if offset > 0 {
+        file::cut(storage, path, offset)?;
+    }
+    Ok(SetAside { from, records, why, paths })
+}
+
+fn read(path: &Path, offset: u64) -> Result<Vec<u8>, FileError> {
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_to_end(&mut bytes)
+    });
+    read.map_err(FileError::on("read", path))?;
+    Ok(bytes)
+}
+
+/// A name that nothing has: `<first index, 20 digits>-<number>.log`.
+fn free(log: &Path, from: u64) -> PathBuf {
+    let name = |number: u32| dir(log).join(format!("{from:020}-{number}.log"));
+    (0..u32::MAX).map(name).find(|path| !path.exists()).unwrap_or_else(|| name(u32::MAX))
+}
+
+/// How many whole frames stand one after the other, with seals between them.
+fn count(mut bytes: &[u8]) -> u64 {
+    let mut records = 0;
+    loop {
+        let length = match frame::parse_any(bytes) {
+            Ok(found) => found.frame.length,
+            Err(_) if seal::begins(bytes) => SEAL,
+            Err(_) => return records,
+        };
+        records += u64::from(!seal::begins(bytes));
+        bytes = bytes.get(length..).unwrap_or_default();
+    }
+}
