@@ -1,10 +1,13 @@
 """A workload by its X.509-SVID, and the person it acts for by a token of a real OpenID Connect provider: both at once."""
 
+import http.client
 import json
+import os
+import ssl
 import unittest
 
 from curl import over_tls
-from message import claims
+from message import call, claims, modern
 from oidc import Provider
 from stage import Stage
 
@@ -54,6 +57,20 @@ spec:
     when {{ context has on_behalf_of && context.on_behalf_of.issuer == "{staff}" }};
 """
 
+ALLY = """
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {name: ally, namespace: finance}
+spec:
+  owner: ada.lovelace@example.com
+  team: finance
+  purpose: Known by an SVID of another trust domain
+  riskLevel: low
+  environment: production
+  groups: [finance-agents]
+  identities: [{spiffe: "spiffe://ally.example/bot"}]
+"""
+
 STAGE = None
 
 
@@ -63,8 +80,19 @@ def setUpModule():
     STAGE = Stage("ledger", flags=("--log", "info,vidimus_gateway=debug"))
     STAFF, PARTNERS, FOREIGN = (Provider(STAGE, name, ("grace", "linus", "partner-bot")) for name in ("staff", "partners", "foreign"))
     STAGE.add("compound", ESTATE.format(staff=STAFF.issuer, partners=PARTNERS.issuer))
+    STAGE.vidimus("identity", "init", "--data", str(STAGE.root / "ally"), "--trust-domain", "ally.example")
+    ally_bundle(STAGE.vidimus("identity", "bundle", "--data", str(STAGE.root / "ally")).stdout)
+    STAGE.add("ally", ALLY)
+    STAGE.flags += ("--trust-bundle", f"ally.example={STAGE.root / 'ally.bundle'}")
     STAGE.serve()
     STAGE.vidimus("identity", "svid", "--data", str(STAGE.data), "--spiffe-id", WORKLOAD, "--out", str(STAGE.root / "assistant"))
+
+
+def ally_bundle(text):
+    """Puts the trust bundle of ally.example in its place at once."""
+    beside = STAGE.root / "ally.new"
+    beside.write_text(text)
+    os.replace(beside, STAGE.root / "ally.bundle")
 
 
 def tearDownModule():
@@ -136,6 +164,33 @@ class Compound(unittest.TestCase):
                 STAGE.until(lambda: STAGE.logged(HANDSHAKE) == failed + 1)
         self.assertEqual(len(STAGE.records()), records, "what did not get through the handshake is no call")
         self.assertEqual(curl("get_invoice", STAFF.token("grace"))["code"], "ok")
+
+
+    def test_an_open_connection_is_refused_when_its_ca_is_trusted_no_longer(self):
+        svid, ca = STAGE.root / "ally-bot", STAGE.vidimus("identity", "bundle", "--data", str(STAGE.root / "ally")).stdout
+        STAGE.vidimus("identity", "svid", "--data", str(STAGE.root / "ally"), "--spiffe-id", "spiffe://ally.example/bot", "--out", str(svid))
+        context = ssl.create_default_context(cadata=STAGE.vidimus("identity", "bundle", "--data", str(STAGE.data)).stdout)
+        context.load_cert_chain(svid / "svid.pem", svid / "svid-key.pem")
+        connection = http.client.HTTPSConnection("localhost", STAGE.tls, context=context, timeout=60)
+        self.addCleanup(connection.close)
+        connection.connect()
+        socket = connection.sock
+
+        def ask():
+            message, headers = modern(call("get_invoice", {"id": "INV-1"}))
+            headers = {**dict(headers), "Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+            connection.request("POST", LEDGER, json.dumps(message), headers)
+            answer = connection.getresponse()
+            answer.read()
+            self.assertIs(connection.sock, socket, "the connection stays open")
+            return answer.headers.get("vidimus-code", "ok")
+
+        for what, text, code in (("as it was", ca, "ok"), ("all are revoked", '{"keys":[]}', "svid_invalid"), ("good again", ca, "ok"),
+                                 ("it says nothing", "", "ok"), ("revoked at last", '{"keys": []}', "svid_invalid")):
+            with self.subTest(what):
+                ally_bundle(text)
+                STAGE.until(lambda: text or STAGE.logged("the trust bundle stays as it was"))
+                STAGE.until(lambda: ask() == code)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ pub struct Config {
     pub issuer_roots: Option<Vec<u8>>,
     /// The same for single issuers: a cluster's own is known to nobody outside it.
     pub roots_of_issuers: Vec<(Arc<str>, Vec<u8>)>,
-    /// Whose JWT-SVIDs are believed: those of the trust domains of its bundles, as with X.509-SVIDs.
+    /// Whose SVIDs are believed: those of the trust domains of its bundles.
     pub trust: TrustStore,
     /// How long issuers' keys are used, and how often they are asked for.
     pub limits: Limits,
@@ -187,7 +187,7 @@ impl Authenticator {
         evidence: Evidence<'_>,
     ) -> Result<Arc<Proven>, Refusal> {
         evidence.bearer.map_or(Ok(()), token::check_size)?;
-        evidence.peer.map_or(Ok(()), |peer| bind::check_peer(peer, evidence.now))?;
+        evidence.peer.map_or(Ok(()), |peer| bind::check_peer(&self.trust, peer, evidence.now))?;
         let key = CacheKey::of(&evidence);
         let reuse = match self.cache.get(key) {
             Some(entry) => {
@@ -210,6 +210,11 @@ impl Authenticator {
             (Reuse::Nothing, None) => None,
         };
         self.bind(snapshot, key, bearer, evidence.peer)
+    }
+
+    /// Which trust bundles are in force: where this is another number, whom an SVID proved has to be asked again.
+    pub fn trusted(&self) -> u64 {
+        self.trust.generation()
     }
 
     fn bind(

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_lc_rs::digest;
 use rustls_pki_types::CertificateDer;
@@ -115,7 +116,7 @@ impl fmt::Display for SpiffeId {
 }
 
 /// What the TLS layer verified of the peer: its SPIFFE ID, and which certificate proved it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct PeerSvid {
     /// Whom it names.
     pub spiffe_id: SpiffeId,
@@ -123,6 +124,27 @@ pub struct PeerSvid {
     pub fingerprint: [u8; 32],
     /// The end of the leaf's validity. A connection may outlive it; what it proves does not.
     pub not_after: UnixMillis,
+    /// What was presented, to be verified again when the bundles are others. One for all that share a connection.
+    pub(crate) chain: Arc<PresentedChain>,
+}
+
+/// The certificates that a peer presented, and by which bundles they were last found good.
+#[derive(Debug)]
+pub(crate) struct PresentedChain {
+    /// Leaf first.
+    pub(crate) certificates: Vec<CertificateDer<'static>>,
+    /// The generation of those bundles; 0, which none has, before the first look.
+    vouched: AtomicU64,
+}
+
+impl PresentedChain {
+    pub(crate) fn is_vouched_by(&self, generation: u64) -> bool {
+        self.vouched.load(Ordering::Relaxed) == generation
+    }
+
+    pub(crate) fn vouch(&self, generation: u64) {
+        self.vouched.store(generation, Ordering::Relaxed);
+    }
 }
 
 /// Why a certificate is not the X.509-SVID of a workload.
@@ -149,18 +171,24 @@ impl PeerSvid {
     /// # Errors
     /// See [`SvidError`]; a handshake under [`crate::server_config`] has ruled them out before.
     pub fn from_certificates(certificates: Option<&[CertificateDer<'_>]>) -> Result<Option<Self>, SvidError> {
-        certificates.and_then(<[_]>::first).map(Self::from_leaf).transpose()
-    }
-
-    pub(crate) fn from_leaf(leaf: &CertificateDer<'_>) -> Result<Self, SvidError> {
-        let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| SvidError::NotX509)?;
-        let spiffe_id = SpiffeId::parse(&only_uri_name(&certificate)?)?;
-        check_leaf(&certificate)?;
+        let Some(chain @ [leaf, ..]) = certificates else { return Ok(None) };
+        let (spiffe_id, not_after) = read_leaf(leaf)?;
         let mut fingerprint = [0; 32];
         fingerprint.copy_from_slice(digest::digest(&digest::SHA256, leaf).as_ref());
-        let not_after = certificate.validity().not_after.timestamp().saturating_mul(1000);
-        Ok(Self { spiffe_id, fingerprint, not_after: UnixMillis(not_after) })
+        // Looked at once more by its first call: the bundles may have changed since its handshake began.
+        let certificates = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
+        let chain = Arc::new(PresentedChain { certificates, vouched: AtomicU64::new(0) });
+        Ok(Some(Self { spiffe_id, fingerprint, not_after, chain }))
     }
+}
+
+/// Whom the leaf of an X.509-SVID names, and when it ends.
+pub(crate) fn read_leaf(leaf: &CertificateDer<'_>) -> Result<(SpiffeId, UnixMillis), SvidError> {
+    let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| SvidError::NotX509)?;
+    let spiffe_id = SpiffeId::parse(&only_uri_name(&certificate)?)?;
+    check_leaf(&certificate)?;
+    let not_after = certificate.validity().not_after.timestamp().saturating_mul(1000);
+    Ok((spiffe_id, UnixMillis(not_after)))
 }
 
 /// The one URI name of a certificate.

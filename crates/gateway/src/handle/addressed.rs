@@ -25,6 +25,8 @@ pub(super) struct Addressed<'p> {
     pub(super) destination: Destination,
     pub(super) binding: &'static dyn Binding,
     pub(super) operation: Operation,
+    /// The trust bundles that vouched for the caller, as [`Authenticator::trusted`](vidimus_identity::Authenticator::trusted) has it.
+    trusted: u64,
 }
 
 impl<'p> Addressed<'p> {
@@ -39,17 +41,18 @@ impl<'p> Addressed<'p> {
         route: &Route<'_>,
     ) -> Result<Self, Refusal> {
         let world = gate.snapshot();
+        let trusted = gate.authenticator.trusted();
         let (caller, credential) = authenticate(gate, &world, context, route, parts).await?;
         let destination = protocol::destination(&world, route)?;
         let binding = protocol::binding_of(&destination);
         // A path that this object does not serve is refused in the words of whoever serves it: an SDK reads no others.
         let operation = binding.operation(&parts.method, route.rest)?;
         context.speaks(binding);
-        Ok(Self { world, caller, credential, destination, binding, operation })
+        Ok(Self { world, caller, credential, destination, binding, operation, trusted })
     }
 
-    /// The same at the present, which is given with it: where the configuration has changed since, or the credential has ended,
-    /// who calls what is found anew, so that nobody is decided upon who is not registered any more, or by another's record.
+    /// The same at the present, which is given with it: where the configuration or a trust bundle has changed since, or the credential has
+    /// ended, who calls what is found anew, so that nobody is decided upon who is not registered any more, or by another's record.
     ///
     /// # Errors
     /// As [`Addressed::now`].
@@ -64,7 +67,7 @@ impl<'p> Addressed<'p> {
             let moment = gate.clock.now();
             let ended = self.caller.proven.expires.is_some_and(|end| end <= millis(moment.wall));
             // Looked at last: authentication may have waited for an issuer.
-            if !ended && gate.world.is(&self.world) {
+            if !ended && gate.world.is(&self.world) && gate.authenticator.trusted() == self.trusted {
                 return Ok((self, moment));
             }
             context.unproven();

@@ -103,7 +103,7 @@ where
     context.answers(json.as_ref());
     // The body may have been long on its way: what is decided is whether the call may be made now.
     let (addressed, moment) = addressed.at_present(gate, context, parts, &route).await?;
-    let Addressed { world, caller, credential, destination, binding, operation } = addressed;
+    let Addressed { world, caller, credential, destination, binding, operation, .. } = addressed;
     let holder = Holder::new(&gate.seal, &destination, &caller);
     let parsed = binding.parse(&Message {
         destination: &destination,

@@ -24,6 +24,7 @@ use super::claims::{Actor, Claims, HopClaims};
 use super::token::shown;
 use super::verified::Verified;
 use crate::spiffe::{PeerSvid, SpiffeId};
+use crate::tls::TrustStore;
 
 /// Prefix of the subject of a Kubernetes ServiceAccount token.
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
@@ -329,13 +330,19 @@ fn not_for_caller(hop: &HopClaims) -> Refusal {
     Refusal::new(Code::TokenDestination, message)
 }
 
-/// A peer whose certificate has run out proves nothing, however long its connection lives on.
-pub(crate) fn check_peer(peer: &PeerSvid, now: UnixMillis) -> Result<(), Refusal> {
-    if now < peer.not_after {
-        return Ok(());
+/// A peer whose certificate has run out, or whose CA is not trusted any more, proves nothing, however long its connection lives on.
+pub(crate) fn check_peer(trust: &TrustStore, peer: &PeerSvid, now: UnixMillis) -> Result<(), Refusal> {
+    let refused = |message: String| Err(Refusal::new(Code::SvidInvalid, message));
+    if now >= peer.not_after {
+        return refused(
+            "the X.509-SVID of this connection has expired; connect again with a new one".to_owned(),
+        );
     }
-    Err(Refusal::new(
-        Code::SvidInvalid,
-        "the X.509-SVID of this connection has expired; connect again with a new one",
-    ))
+    if !trust.vouches_for(peer, now) {
+        let domain = peer.spiffe_id.trust_domain();
+        return refused(format!(
+            "the trust bundle of {domain} does not vouch for the X.509-SVID of this connection; connect again with a new one"
+        ));
+    }
+    Ok(())
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base64::Engine as _;
@@ -9,18 +11,19 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::RootCertStore;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, UnixTime};
 use serde_json::Value;
+use vidimus_core::caller::UnixMillis;
 use vidimus_core::json::Json;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
 use super::provider;
 use crate::prove::keys::KeySet;
-use crate::spiffe::{SpiffeIdError, TrustDomain, only_uri_name};
+use crate::spiffe::{PeerSvid, SpiffeIdError, TrustDomain, only_uri_name};
 
-/// The authorities of one trust domain: of X.509-SVIDs, of JWT-SVIDs, or of both.
+/// The authorities of one trust domain: of X.509-SVIDs, of JWT-SVIDs, of both, or none at all.
 #[derive(Clone, Debug)]
 pub struct TrustBundle {
     trust_domain: TrustDomain,
@@ -41,7 +44,9 @@ struct Authorities {
 pub enum TrustBundleError {
     #[error("neither PEM certificates nor a SPIFFE bundle (JSON): {reason}")]
     Format { reason: String },
-    #[error("there is neither a CA certificate nor a key for JWT-SVIDs in it")]
+    #[error(
+        "there is no certificate in it; a bundle that revokes all authorities is written {{\"keys\":[]}}"
+    )]
     Empty,
     #[error("its trust domain is not given, and its certificates do not name one (a URI name spiffe://…)")]
     NoTrustDomain,
@@ -55,7 +60,8 @@ pub enum TrustBundleError {
 
 impl TrustBundle {
     /// Reads PEM certificates, or a bundle document (SPIFFE Trust Domain and Bundle, section 4). `trust_domain` says whose it is;
-    /// without it, the certificates must.
+    /// without it, the certificates must. A document may have no authority: then its domain has revoked them all. PEM cannot say
+    /// that: a file without certificates is one that is being written, or was lost.
     ///
     /// # Errors
     /// See [`TrustBundleError`].
@@ -85,6 +91,16 @@ impl TrustBundle {
         Ok(Self { trust_domain, authorities: Authorities { certificates, tokens } })
     }
 
+    /// That of a domain of which nothing is trusted.
+    pub fn none(trust_domain: TrustDomain) -> Self {
+        Self { trust_domain, authorities: Authorities { certificates: None, tokens: None } }
+    }
+
+    /// Whether no SVID of the domain is good.
+    pub fn is_none(&self) -> bool {
+        self.authorities.certificates.is_none() && self.authorities.tokens.is_none()
+    }
+
     /// The domain whose SVIDs its roots vouch for.
     pub fn trust_domain(&self) -> &TrustDomain {
         &self.trust_domain
@@ -105,7 +121,7 @@ fn verifier(roots: RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, TrustBu
 }
 
 /// Section 4.2: keys with `use` `x509-svid` hold exactly one certificate in `x5c`, those with `jwt-svid` have a `kid`; others are
-/// for other things.
+/// for other things, and are ignored.
 fn from_json(bytes: &[u8]) -> Result<(Vec<CertificateDer<'static>>, Option<KeySet>), TrustBundleError> {
     let format = |reason: &str| TrustBundleError::Format { reason: reason.to_owned() };
     let json = Json::parse(bytes).map_err(|error| format(&error.to_string()))?;
@@ -118,11 +134,7 @@ fn from_json(bytes: &[u8]) -> Result<(Vec<CertificateDer<'static>>, Option<KeySe
         let der = certificate.as_str().and_then(|text| STANDARD.decode(text).ok());
         certificates.push(CertificateDer::from(der.ok_or_else(|| format("'x5c' is not base64"))?));
     }
-    let tokens = token_keys(bytes)?;
-    match (certificates.is_empty(), &tokens) {
-        (true, None) => Err(TrustBundleError::Empty),
-        _ => Ok((certificates, tokens)),
-    }
+    Ok((certificates, token_keys(bytes)?))
 }
 
 /// The keys for JWT-SVIDs, without their `use`, by which other sets of keys would leave them out.
@@ -148,7 +160,23 @@ fn named_domain(certificate: &CertificateDer<'_>) -> Result<Option<TrustDomain>,
 
 /// The bundles in force. Clones share them; [`TrustStore::update`] changes them under a running listener.
 #[derive(Clone, Debug, Default)]
-pub struct TrustStore(Arc<ArcSwap<BTreeMap<TrustDomain, Authorities>>>);
+pub struct TrustStore(Arc<ArcSwap<Bundles>>);
+
+/// All bundles of one time.
+#[derive(Debug, Default)]
+struct Bundles {
+    domains: BTreeMap<TrustDomain, Authorities>,
+    /// Of no other bundles in this process; 0 of those before the first.
+    generation: u64,
+}
+
+impl Bundles {
+    fn of(bundles: Vec<TrustBundle>) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let domains = bundles.into_iter().map(|bundle| (bundle.trust_domain, bundle.authorities)).collect();
+        Self { domains, generation: LAST.fetch_add(1, Ordering::Relaxed).saturating_add(1) }
+    }
+}
 
 impl TrustStore {
     /// Of two bundles of one trust domain the later counts.
@@ -158,18 +186,42 @@ impl TrustStore {
         store
     }
 
-    /// Replaces all bundles, from the next handshake and the next token on.
+    /// Replaces all bundles, from the next handshake, the next token and the next call on.
     pub fn update(&self, bundles: Vec<TrustBundle>) {
-        let domains = bundles.into_iter().map(|bundle| (bundle.trust_domain, bundle.authorities));
-        self.0.store(Arc::new(domains.collect()));
+        self.0.store(Arc::new(Bundles::of(bundles)));
+    }
+
+    /// Which bundles are in force: other ones have another number.
+    pub(crate) fn generation(&self) -> u64 {
+        self.0.load().generation
+    }
+
+    /// Whether the bundles in force vouch for the chain that a peer presented. Its handshake said so, by those of its time; so it is
+    /// verified again where they are others, and remembered: else this is one load and one comparison.
+    pub(crate) fn vouches_for(&self, peer: &PeerSvid, now: UnixMillis) -> bool {
+        let bundles = self.0.load();
+        if bundles.generation != 0 && peer.chain.is_vouched_by(bundles.generation) {
+            return true;
+        }
+        let authorities = bundles.domains.get(peer.spiffe_id.trust_domain());
+        let verifier = authorities.and_then(|authorities| authorities.certificates.as_ref());
+        let (Some(verifier), [leaf, intermediates @ ..]) = (verifier, &*peer.chain.certificates) else {
+            return false;
+        };
+        let now = Duration::from_millis(u64::try_from(now.0).unwrap_or_default());
+        let verified = verifier.verify_client_cert(leaf, intermediates, UnixTime::since_unix_epoch(now));
+        if verified.is_ok() {
+            peer.chain.vouch(bundles.generation);
+        }
+        verified.is_ok()
     }
 
     pub(crate) fn verifier(&self, domain: &TrustDomain) -> Option<Arc<dyn ClientCertVerifier>> {
-        self.0.load().get(domain)?.certificates.clone()
+        self.0.load().domains.get(domain)?.certificates.clone()
     }
 
     /// The keys for JWT-SVIDs of a trust domain.
     pub(crate) fn token_keys(&self, domain: &TrustDomain) -> Option<Arc<KeySet>> {
-        self.0.load().get(domain)?.tokens.clone()
+        self.0.load().domains.get(domain)?.tokens.clone()
     }
 }

@@ -11,7 +11,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use super::{TrustStore, provider};
-use crate::spiffe::PeerSvid;
+use crate::spiffe::read_leaf;
 
 /// Checks the leaf first, then its chain against the bundle of the leaf's own trust domain: a federated CA can speak for its
 /// domain only.
@@ -48,11 +48,11 @@ impl ClientCertVerifier for SvidVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let svid = PeerSvid::from_leaf(end_entity).map_err(|error| {
+        let (id, _) = read_leaf(end_entity).map_err(|error| {
             Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(error))))
         })?;
         self.store
-            .verifier(svid.spiffe_id.trust_domain())
+            .verifier(id.trust_domain())
             .ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))?
             .verify_client_cert(end_entity, intermediates, now)
     }

@@ -7,7 +7,7 @@ use vidimus_core::refusal::Code;
 use vidimus_identity::{TrustBundle, TrustDomain, TrustStore};
 use vidimus_testkit::issuer::{Algorithm, IssuerKey, now_seconds};
 
-use crate::world::{BOT, GATEWAY, World, code, merged, now, peer};
+use crate::world::{BOT, GATEWAY, World, authority_der, code, merged, now, peer};
 
 const SUMMARIZER: &str = "spiffe://corp.example/summarizer";
 
@@ -17,6 +17,7 @@ fn bundle(domain: &str, keys: &[&IssuerKey]) -> TrustBundle {
         // For other things, or for nothing: `use` says it.
         merged(IssuerKey::generate(Algorithm::Es256).jwk(), json!({ "use": "sig" })),
         merged(IssuerKey::generate(Algorithm::Es256).jwk(), json!({ "use": "wit-svid" })),
+        json!({ "use": "x509-svid", "kty": "EC", "x5c": [authority_der()] }),
     ]});
     for key in keys {
         set.get_mut("keys")
@@ -158,18 +159,20 @@ async fn a_subject_that_is_registered_with_its_issuer_stays_that_issuers() {
     let _ = now();
 }
 
+/// What a bundle says is the truth, also that nothing is trusted: a domain revokes its authorities by leaving them out.
 #[test]
-fn a_bundle_has_authorities_of_some_kind() {
+fn a_bundle_may_revoke_all_authorities() {
     let domain = TrustDomain::new("corp.example").unwrap();
     let key = IssuerKey::generate(Algorithm::Es256).jwk();
     let parse =
         |keys: Value| TrustBundle::parse(Some(&domain), json!({ "keys": keys }).to_string().as_bytes());
-    assert!(parse(json!([merged(key.clone(), json!({ "use": "jwt-svid" }))])).is_ok());
+    assert!(!parse(json!([merged(key.clone(), json!({ "use": "jwt-svid" }))])).unwrap().is_none());
     let mut without_id = merged(key.clone(), json!({ "use": "jwt-svid" }));
     without_id.as_object_mut().unwrap().remove("kid");
     for nothing in [json!([]), json!([key]), json!([without_id])] {
-        assert!(parse(nothing.clone()).is_err(), "{nothing}");
+        assert!(parse(nothing.clone()).unwrap().is_none(), "{nothing}");
     }
+    assert!(TrustBundle::parse(None, br#"{"keys": []}"#).is_err(), "whose?");
 }
 
 /// Every member of a header that decides how a token is read, on each of the three kinds of tokens. Each token is signed with the

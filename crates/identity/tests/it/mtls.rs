@@ -10,12 +10,13 @@ use rcgen::{
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio_rustls::rustls::{self, RootCertStore};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
+use vidimus_core::refusal::Code;
 use vidimus_identity::{
     ClientCertificates, LocalIdentity, PeerSvid, ServerCertificate, SpiffeId, TrustBundle, TrustDomain,
     TrustStore, server_config,
 };
 
-use crate::world::{BOT, now};
+use crate::world::{BOT, World, authority, code, now, peer};
 
 type Presented = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
@@ -51,6 +52,22 @@ impl Ca {
         let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (vec![certificate.into()], PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+    }
+}
+
+impl Ca {
+    /// As [`Ca::leaf`], signed by a CA that this one signed.
+    fn leaf_below(&self, change: impl FnOnce(&mut CertificateParams)) -> Presented {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.distinguished_name.push(rcgen::DnType::CommonName, "below");
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let below = params.signed_by(&key, &self.issuer).unwrap();
+        let issuing = Self { pem: String::new(), issuer: Issuer::new(params, key) };
+        let (mut chain, key) = issuing.leaf(change);
+        chain.push(below.into());
+        (chain, key)
     }
 }
 
@@ -154,7 +171,7 @@ async fn whether_a_certificate_is_needed_is_configured() {
     }
     // Where none is asked for, none is looked at.
     let result = Listener::new(ClientCertificates::Ignored).handshake(Some(ca.leaf(|_| {}))).await;
-    assert_eq!(result.unwrap().0, None);
+    assert!(result.unwrap().0.is_none());
 }
 
 #[tokio::test]
@@ -264,6 +281,47 @@ async fn bundles_and_the_certificate_change_under_a_running_listener() {
     assert!(listener.handshake(Some(new.leaf(|_| {}))).await.is_err(), "another CA signed it");
     listener.roots = renewed.roots;
     assert!(listener.handshake(Some(new.leaf(|_| {}))).await.is_ok());
+}
+
+/// A connection that is open already is looked at again, at its next call: by a chain with an intermediate, too.
+#[tokio::test]
+async fn what_is_no_longer_trusted_proves_nothing_on_an_open_connection() {
+    let (root, other) = (Ca::new("corp.example"), Ca::new("other.example"));
+    let store = TrustStore::new(vec![root.bundle(), authority()]);
+    let world = World::with(|config| config.trust = store.clone());
+    let listener = Listener::new(ClientCertificates::Required(store.clone()));
+    store.update(vec![root.bundle()]);
+    let (by_root, _) = listener.handshake(Some(root.leaf(|_| {}))).await.unwrap();
+    let (by_intermediate, _) = listener.handshake(Some(root.leaf_below(|_| {}))).await.unwrap();
+    // Nobody saw its handshake; what it presented is not trusted.
+    let never = peer(BOT);
+    let bot = || Ok("Agent/finance/invoice-bot".to_owned());
+    let corp = TrustDomain::new("corp.example").unwrap();
+    let revoked = TrustBundle::parse(Some(&corp), br#"{"keys": []}"#).unwrap();
+    for (name, bundles, good) in [
+        ("as it was", None, true),
+        ("another domain's bundle came", Some(vec![root.bundle(), other.bundle()]), true),
+        ("all authorities are revoked", Some(vec![revoked]), false),
+        ("they came back", Some(vec![root.bundle()]), true),
+        ("another CA of that name", Some(vec![Ca::new("corp.example").bundle()]), false),
+        ("the domain is gone", Some(vec![other.bundle()]), false),
+        ("nothing is trusted", Some(vec![]), false),
+        ("it came back once more", Some(vec![root.bundle()]), true),
+    ] {
+        if let Some(bundles) = bundles {
+            let before = world.gate.trusted();
+            store.update(bundles);
+            assert_ne!(world.gate.trusted(), before, "{name}");
+        }
+        // Twice: the second time what was found is known.
+        for _ in 0..2 {
+            for peer in [&by_root, &by_intermediate] {
+                let found = code(&world.at(None, peer.as_ref(), 0).await);
+                assert_eq!(found, if good { bot() } else { Err(Code::SvidInvalid) }, "{name}");
+            }
+            assert_eq!(code(&world.at(None, Some(&never), 0).await), Err(Code::SvidInvalid), "{name}");
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the tests act in: two issuers, a registry, a gateway's identity.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,7 +9,8 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Origin, check};
 use vidimus_core::snapshot::Snapshot;
 use vidimus_identity::{
-    Authenticator, Config, Evidence, LocalIdentity, Mint, PeerSvid, SpiffeId, TokenRequest, TrustDomain,
+    Authenticator, Config, Evidence, LocalIdentity, Mint, PeerSvid, SpiffeId, TokenRequest, TrustBundle,
+    TrustDomain, TrustStore,
 };
 use vidimus_testkit::issuer::{FakeIssuer, now_seconds};
 
@@ -51,7 +52,7 @@ impl World {
             allow_insecure_issuers: false,
             issuer_roots: None,
             roots_of_issuers: Vec::new(),
-            trust: vidimus_identity::TrustStore::default(),
+            trust: TrustStore::new(vec![authority()]),
             limits: vidimus_identity::Limits::default(),
         };
         configure(&mut config);
@@ -115,9 +116,26 @@ pub(crate) fn now() -> UnixMillis {
     UnixMillis(now_seconds() * 1000)
 }
 
+/// The CA of the workloads.
+static CA: LazyLock<LocalIdentity> = LazyLock::new(|| {
+    let directory = tempfile::tempdir().unwrap();
+    LocalIdentity::open(directory.path(), Some(&TrustDomain::new("corp.example").unwrap()), now()).unwrap()
+});
+
+/// The bundle of the CA of the workloads.
+pub(crate) fn authority() -> TrustBundle {
+    TrustBundle::parse(None, CA.bundle().as_bytes()).unwrap()
+}
+
+/// The certificate in it, base64 as a bundle document has it.
+pub(crate) fn authority_der() -> String {
+    CA.bundle().lines().filter(|line| !line.starts_with('-')).collect()
+}
+
+/// A workload that presented a good SVID.
 pub(crate) fn peer(id: &str) -> PeerSvid {
-    let spiffe_id = SpiffeId::parse(id).unwrap();
-    PeerSvid { spiffe_id, fingerprint: [7; 32], not_after: UnixMillis(now().0 + 3_600_000) }
+    let svid = CA.svid(&SpiffeId::parse(id).unwrap(), Duration::from_secs(3600), now()).unwrap();
+    PeerSvid::from_certificates(Some(&svid.der().unwrap().0)).unwrap().unwrap()
 }
 
 pub(crate) fn code(result: &Result<Arc<Proven>, Refusal>) -> Result<String, Code> {

@@ -64,7 +64,8 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_TLS_KEY", requires_all = ["tls_cert", "tls_listen"])]
     pub tls_key: Option<PathBuf>,
     /// SPIFFE trust bundle (PEM, or a SPIFFE bundle in JSON) as trust-domain=FILE; may be given several times. A file that
-    /// changes is read again. X.509-SVIDs are accepted on the TLS address, JWT-SVIDs (by the bundle's keys of use jwt-svid) on
+    /// changes is read again: {"keys":[]} revokes all authorities, and one that cannot be understood, or is gone, leaves the last
+    /// good one in force for an hour. X.509-SVIDs are accepted on the TLS address, JWT-SVIDs (by the bundle's keys of use jwt-svid) on
     /// both. The built-in CA's bundle is always trusted for its own trust domain.
     #[arg(long, env = "VIDIMUS_TRUST_BUNDLE", value_delimiter = ',', value_name = "TRUST-DOMAIN=FILE")]
     pub trust_bundle: Vec<String>,

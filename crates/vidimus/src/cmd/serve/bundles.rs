@@ -1,8 +1,11 @@
 //! The trust bundles of `--trust-bundle`, read again when their files change: a CA rotates its keys without asking us.
+//!
+//! What a bundle says is the truth, also that nothing is trusted. A file that is missing or cannot be understood says nothing: the last
+//! good bundle stays, for [`KEEP`] at most.
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
 use vidimus_identity::{LocalIdentity, TrustBundle, TrustDomain, TrustStore};
@@ -11,6 +14,10 @@ use super::supervisor::Supervisor;
 
 /// How often the files are looked at. Reading them says more than a notification would: they may be mounted, linked, or renamed.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long a bundle stays in force whose file is missing or cannot be understood: as long as the keys of an issuer that does not
+/// answer. A file that is being replaced is such for moments, a volume that is gone for longer; beyond that what was revoked
+/// meanwhile would be trusted because nobody can say so.
+const KEEP: Duration = Duration::from_secs(60 * 60);
 
 /// The bundles in force, and where they come from.
 #[derive(Debug)]
@@ -26,6 +33,20 @@ struct BundleFile {
     /// What it held when it was read last, whether that could be used or not.
     content: Vec<u8>,
     bundle: TrustBundle,
+    /// Since when it cannot be used.
+    unusable_since: Option<Instant>,
+}
+
+/// What a look at a file found.
+#[derive(Debug)]
+enum Found {
+    /// What is in force.
+    Same,
+    Newer,
+    /// Nothing that can be used. The last bundle stays.
+    Unusable(anyhow::Error),
+    /// The same, for too long: nothing of the domain is trusted any more.
+    GivenUp,
 }
 
 impl Bundles {
@@ -56,24 +77,38 @@ impl Bundles {
             return;
         }
         supervisor.repeated_now("bundles", LOOK, move || {
-            if self.refresh() {
+            if self.refresh(Instant::now()) {
                 store.update(self.all());
             }
         });
     }
 
-    /// Whether any bundle changed. A file that cannot be used changes nothing, and is reported once.
-    fn refresh(&mut self) -> bool {
+    /// Whether any bundle changed. A file that cannot be used changes nothing at first, and is reported once.
+    fn refresh(&mut self, now: Instant) -> bool {
         let mut changed = false;
         for file in &mut self.files {
-            let domain = file.domain.as_str().to_owned();
-            match file.refresh() {
-                Ok(true) => tracing::info!(domain, "trust bundle reloaded"),
-                Ok(false) => continue,
-                Err(error) => {
-                    tracing::error!(domain, error = format!("{error:#}"), "the trust bundle stays as it was");
+            let found = file.refresh(now);
+            let (domain, path) = (file.domain.as_str(), file.path.display());
+            match found {
+                Found::Same => continue,
+                Found::Newer => {
+                    tracing::info!(domain, "trust bundle reloaded");
+                    file.warn_of_none();
+                }
+                Found::Unusable(error) => {
+                    let (error, minutes) = (format!("{error:#}"), KEEP.as_secs() / 60);
+                    tracing::error!(
+                        domain,
+                        error,
+                        minutes,
+                        "the trust bundle stays as it was, for so long at most"
+                    );
                     continue;
                 }
+                Found::GivenUp => tracing::error!(
+                    domain, %path,
+                    "the trust bundle could not be used for too long: no SVID of the domain is trusted until it can"
+                ),
             }
             changed = true;
         }
@@ -91,25 +126,49 @@ impl BundleFile {
         let path = PathBuf::from(path);
         let content = fs::read(&path)?;
         let bundle = TrustBundle::parse(Some(&domain), &content)?;
-        Ok(Self { domain, path, content, bundle })
+        let file = Self { domain, path, content, bundle, unusable_since: None };
+        file.warn_of_none();
+        Ok(file)
     }
 
-    fn refresh(&mut self) -> anyhow::Result<bool> {
+    /// It may be meant, and it may be the wrong file.
+    fn warn_of_none(&self) {
+        if self.bundle.is_none() {
+            let (domain, path) = (self.domain.as_str(), self.path.display());
+            tracing::warn!(domain, %path, "the trust bundle has no authority: no SVID of the domain is trusted");
+        }
+    }
+
+    fn refresh(&mut self, now: Instant) -> Found {
         // A file that is gone reads as an empty one, so that its absence too is reported once.
         let (content, missing) = match fs::read(&self.path) {
             Ok(content) => (content, None),
             Err(error) => (Vec::new(), Some(error)),
         };
-        if content == self.content {
-            return Ok(false);
-        }
+        let is_known = content == self.content;
         self.content = content;
-        let place = || self.path.display().to_string();
-        if let Some(error) = missing {
-            return Err(error).with_context(place);
+        if is_known {
+            let too_long = self.unusable_since.is_some_and(|since| now.duration_since(since) >= KEEP);
+            if !too_long || self.bundle.is_none() {
+                return Found::Same;
+            }
+            self.bundle = TrustBundle::none(self.domain.clone());
+            return Found::GivenUp;
         }
-        self.bundle = TrustBundle::parse(Some(&self.domain), &self.content).with_context(place)?;
-        Ok(true)
+        let bundle = match missing {
+            None => TrustBundle::parse(Some(&self.domain), &self.content).map_err(anyhow::Error::from),
+            Some(error) => Err(error.into()),
+        };
+        match bundle.with_context(|| self.path.display().to_string()) {
+            Ok(bundle) => {
+                (self.bundle, self.unusable_since) = (bundle, None);
+                Found::Newer
+            }
+            Err(error) => {
+                self.unusable_since.get_or_insert(now);
+                Found::Unusable(error)
+            }
+        }
     }
 }
 
@@ -125,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_file_is_taken_up_and_an_unusable_one_changes_nothing() {
+    fn what_a_file_says_is_in_force_and_one_that_says_nothing_changes_nothing_for_an_hour() {
         let directory = tempfile::tempdir().expect("a directory");
         let at = |name: &str| directory.path().join(name);
         let own = identity(&at("own"), "vidimus.local");
@@ -139,16 +198,36 @@ mod tests {
         assert!(Bundles::open(&given("vidimus.local"), &own).is_err(), "the built-in CA's own domain");
         assert!(Bundles::open(&given("other.example"), &own).is_err(), "a CA of another domain");
         let mut bundles = Bundles::open(&given("corp.example"), &own).expect("bundles");
-        assert!(!bundles.refresh());
+        let start = Instant::now();
+        let trusts = |bundles: &Bundles| bundles.all().iter().filter(|bundle| !bundle.is_none()).count() == 2;
+        let refreshed =
+            |bundles: &mut Bundles, minutes: u64| bundles.refresh(start + Duration::from_secs(minutes * 60));
+        assert!(!refreshed(&mut bundles, 0));
         write(&format!("{}{}", old.bundle(), new.bundle()));
-        assert!(bundles.refresh() && !bundles.refresh());
-        for unusable in ["", "{", foreign.bundle()] {
+        assert!(refreshed(&mut bundles, 1) && !refreshed(&mut bundles, 2));
+        // Another unusable content does not begin the hour anew.
+        for (minute, unusable) in [(10, ""), (20, "{"), (30, foreign.bundle()), (40, r#"{"keys": {}}"#)] {
             write(unusable);
-            assert!(!bundles.refresh() && bundles.all().len() == 2, "{unusable}");
+            assert!(!refreshed(&mut bundles, minute) && trusts(&bundles), "{unusable}");
         }
         fs::remove_file(&file).expect("removed");
-        assert!(!bundles.refresh() && bundles.all().len() == 2);
+        assert!(!refreshed(&mut bundles, 50) && !refreshed(&mut bundles, 69) && trusts(&bundles));
+        assert!(refreshed(&mut bundles, 70) && !trusts(&bundles), "an hour");
+        assert!(!refreshed(&mut bundles, 71) && !trusts(&bundles), "said once");
         write(new.bundle());
-        assert!(bundles.refresh());
+        assert!(refreshed(&mut bundles, 72) && trusts(&bundles));
+        fs::remove_file(&file).expect("removed");
+        assert!(!refreshed(&mut bundles, 73) && !refreshed(&mut bundles, 132) && trusts(&bundles), "anew");
+        // What it says is in force at once, also that nothing is trusted.
+        for nothing in [r#"{"keys": []}"#, r#"{"keys": [{"kty": "EC", "use": "sig"}]}"#] {
+            write(nothing);
+            assert!(refreshed(&mut bundles, 133) && !trusts(&bundles), "{nothing}");
+            write(old.bundle());
+            assert!(refreshed(&mut bundles, 134) && trusts(&bundles));
+        }
+        write(r#"{"keys": []}"#);
+        assert!(!trusts(&Bundles::open(&given("corp.example"), &own).expect("a domain may be cut off")));
+        write("");
+        assert!(Bundles::open(&given("corp.example"), &own).is_err(), "nobody knows what was good");
     }
 }
