@@ -1,5 +1,7 @@
 //! Probes, one after another, and what came of each.
 
+use std::net::TcpStream;
+
 use crate::crowd;
 use crate::expect::Record;
 use crate::http2;
@@ -49,6 +51,8 @@ pub struct Outcome {
 struct Tried {
     probe: Probe,
     answer: Answer,
+    /// Why it could not be made: something that it begins with did not come about.
+    unmade: Option<String>,
     /// What had reached the upstream before anything of it was made, and before it was sent.
     begin: usize,
     mark: usize,
@@ -58,11 +62,11 @@ struct Tried {
 /// Tries all, and judges when the last has been tried: what reaches the upstream late is seen as well.
 ///
 /// # Errors
-/// When the stage does not stand: a probe that cannot be made, records that cannot be read, a gateway that ended.
+/// When the stage does not stand: records that cannot be read, a gateway that ended.
 pub fn run(stage: &mut Stage, probes: Vec<Probe>) -> anyhow::Result<Vec<Outcome>> {
     let mut tried = Vec::new();
     for probe in probes {
-        tried.push(attempt(stage, probe)?);
+        tried.push(attempt(stage, probe));
         stage.gateway.alive()?;
     }
     let records = stage.gateway.records()?;
@@ -72,7 +76,8 @@ pub fn run(stage: &mut Stage, probes: Vec<Probe>) -> anyhow::Result<Vec<Outcome>
     for (one, end) in tried.iter().zip(ends) {
         let mut seen = stage.upstream.since(one.mark);
         seen.truncate(end.saturating_sub(one.mark));
-        let mut faults = one.probe.expect.faults(&one.answer, &seen);
+        let mut faults = Vec::from_iter(one.unmade.clone());
+        faults.extend(one.probe.expect.faults(&one.answer, &seen));
         let of_call = one.answer.id().and_then(|id| records.get(id)).map(Vec::as_slice).unwrap_or_default();
         faults.extend(one.probe.expect.record_faults(&one.answer, of_call, one.counted));
         outcomes.push(Outcome {
@@ -97,14 +102,9 @@ pub fn verdict(name: &str, held: bool) -> Verdict {
     }
 }
 
-fn attempt(stage: &mut Stage, mut probe: Probe) -> anyhow::Result<Tried> {
+fn attempt(stage: &mut Stage, mut probe: Probe) -> Tried {
     let begin = stage.upstream.count();
-    let bytes = stage.bytes(&probe.request)?;
-    let behind = stage.bytes(&Request::Raw(probe.manner.behind.clone()))?;
-    for text in probe.expect.hidden.iter_mut().chain(&mut probe.expect.shown) {
-        *text = String::from_utf8(stage.bytes(&Request::Raw(text.clone().into_bytes()))?)?;
-    }
-    let held = probe.manner.crowd.as_ref().map(|crowd| crowd::gather(stage, crowd)).transpose()?;
+    let made = made(stage, &mut probe);
     stage.upstream.answer(probe.reply.clone());
     let counts = matches!(probe.expect.record, Record::Counted | Record::Denied);
     let before = if counts { stage.gateway.refusals_counted() } else { 0.0 };
@@ -113,15 +113,30 @@ fn attempt(stage: &mut Stage, mut probe: Probe) -> anyhow::Result<Tried> {
         Door::Listen => stage.gateway.listen,
         Door::Admin => stage.gateway.admin,
     };
-    let bytes = [bytes, behind].concat();
-    let answer = if matches!(probe.request, Request::Streams(_)) {
-        http2::exchange(address, &bytes)
-    } else {
-        wire::exchange(address, &pieces(&bytes, &probe.manner.cuts), !probe.manner.behind.is_empty())
+    let (answer, unmade) = match &made {
+        Ok((bytes, _)) if matches!(probe.request, Request::Streams(_)) => {
+            (http2::exchange(address, bytes), None)
+        }
+        Ok((bytes, _)) => {
+            let behind = !probe.manner.behind.is_empty();
+            (wire::exchange(address, &pieces(bytes, &probe.manner.cuts), behind), None)
+        }
+        Err(error) => (Answer::default(), Some(format!("cannot be made: {error:#}"))),
     };
     let counted = counts && stage.gateway.refusals_counted() > before;
-    drop(held);
-    Ok(Tried { probe, answer, begin, mark, counted })
+    drop(made);
+    Tried { probe, answer, unmade, begin, mark, counted }
+}
+
+/// What is sent, and the connections that are held meanwhile; the probe's own texts filled in.
+fn made(stage: &mut Stage, probe: &mut Probe) -> anyhow::Result<(Vec<u8>, Vec<TcpStream>)> {
+    let bytes = stage.bytes(&probe.request)?;
+    let behind = stage.bytes(&Request::Raw(probe.manner.behind.clone()))?;
+    for text in probe.expect.hidden.iter_mut().chain(&mut probe.expect.shown) {
+        *text = String::from_utf8(stage.bytes(&Request::Raw(text.clone().into_bytes()))?)?;
+    }
+    let held = probe.manner.crowd.as_ref().map(|crowd| crowd::gather(stage, crowd)).transpose()?;
+    Ok(([bytes, behind].concat(), held.unwrap_or_default()))
 }
 
 /// Cut at these offsets from the end.
