@@ -26,7 +26,11 @@ pub fn gather(stage: &mut Stage, crowd: &Crowd) -> anyhow::Result<Vec<TcpStream>
         let _ = stream.write_all(&bytes);
         held.push(stream);
     }
-    // Until the gateway has read them: nothing tells from outside when it has.
-    std::thread::sleep(Duration::from_millis(200));
+    // Until the gateway has read them, and what of them is for the upstream has arrived there: nothing tells from outside when it has.
+    let mut arrived = usize::MAX;
+    while arrived != stage.upstream.count() {
+        arrived = stage.upstream.count();
+        std::thread::sleep(Duration::from_millis(200));
+    }
     Ok(held)
 }

@@ -29,6 +29,8 @@ pub enum Effect {
     Once { without: Vec<String>, with: Vec<String> },
     /// At most one, and none of these texts in it.
     AtMostOnce { without: Vec<String> },
+    /// Not looked at: calls beside the probe's own reach it too.
+    NotLooked,
 }
 
 /// What is found by the id of the call.
@@ -162,6 +164,7 @@ impl Expect {
         let most = match &self.effect {
             Effect::None => 0,
             Effect::Once { .. } | Effect::AtMostOnce { .. } => 1,
+            Effect::NotLooked => return,
         };
         if seen.len() > most {
             let heads: Vec<_> = seen.iter().map(Received::line).collect();

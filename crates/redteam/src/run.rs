@@ -105,7 +105,6 @@ pub fn verdict(name: &str, held: bool) -> Verdict {
 fn attempt(stage: &mut Stage, mut probe: Probe) -> Tried {
     let begin = stage.upstream.count();
     let made = made(stage, &mut probe);
-    stage.upstream.answer(probe.reply.clone());
     let counts = matches!(probe.expect.record, Record::Counted | Record::Denied);
     let before = if counts { stage.gateway.refusals_counted() } else { 0.0 };
     let mark = stage.upstream.count();
@@ -135,6 +134,7 @@ fn made(stage: &mut Stage, probe: &mut Probe) -> anyhow::Result<(Vec<u8>, Vec<Tc
     for text in probe.expect.hidden.iter_mut().chain(&mut probe.expect.shown) {
         *text = String::from_utf8(stage.bytes(&Request::Raw(text.clone().into_bytes()))?)?;
     }
+    stage.upstream.answer(probe.reply.clone());
     let held = probe.manner.crowd.as_ref().map(|crowd| crowd::gather(stage, crowd)).transpose()?;
     Ok(([bytes, behind].concat(), held.unwrap_or_default()))
 }

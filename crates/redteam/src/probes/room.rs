@@ -1,8 +1,9 @@
 //! Room: many that send little, slowly, or nothing, beside one whose call must go through.
 
 use super::{good, mcp};
-use crate::expect::Expect;
+use crate::expect::{Effect, Expect};
 use crate::probe::{Crowd, Door, Manner, Message, Probe, Protocol, Request};
+use crate::reply::Reply;
 
 /// All of this area.
 pub(super) fn probes() -> Vec<Probe> {
@@ -25,7 +26,10 @@ pub(super) fn probes() -> Vec<Probe> {
         .body("{");
     let chunked = mcp("").by("nobody").with("Transfer-Encoding", "chunked").body("1\r\n{\r\n");
     let head = "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nX: ";
-    let get = mcp("").using("GET").bodiless().without("Content-Type").by("nobody");
+    let large = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[{{"type":"text","text":"{}"}}]}}}}"#,
+        "y".repeat(1 << 20)
+    );
     let slow = Manner { cuts: vec![40, 20, 3], ..Manner::default() };
     let stopped = good().with("Content-Length", "4000").body("{\"jsonrpc\":");
     vec![
@@ -51,7 +55,13 @@ pub(super) fn probes() -> Vec<Probe> {
             crowd(500, Request::Raw(Vec::new())),
         ),
         passes("held-heads", "500 heads that do not end", crowd(500, Request::Raw(head.as_bytes().to_vec()))),
-        passes("unread-answers", "200 callers that read nothing", crowd(200, Request::Message(get))),
+        passes(
+            "unread-answers",
+            "300 answers of 1 MiB that nobody reads",
+            crowd(300, Request::Message(good().by("bob"))),
+        )
+        .reply(Reply::json(&large))
+        .expect(Expect { effect: Effect::NotLooked, ..Expect::passed() }),
         passes(
             "strangers",
             "200 announcements without a credential",
