@@ -34,6 +34,8 @@ enum GrowthError {
     File(#[from] FileError),
     #[error(transparent)]
     Segment(#[from] SegmentError),
+    #[error("the log's end is not where it was written")]
+    Behind,
 }
 
 /// The body of the tree's thread. It ends with a checkpoint of all records; after a failure, when the other threads have ended.
@@ -73,7 +75,7 @@ pub(crate) fn grow(shared: &Shared, mut growth: Growth) {
 }
 
 impl Growth {
-    /// Takes into the tree what is on disk.
+    /// Takes into the tree what is on disk, if it is what was written: the last of it has a seal, and that is by the log's key.
     fn grow(&mut self, shared: &Shared) -> Result<(), GrowthError> {
         let (dir, end) = (&shared.config.dir, shared.synced());
         while self.tree.size() < end {
@@ -82,8 +84,17 @@ impl Growth {
                     let leaf = tree::leaf(record);
                     self.tree.append(leaf, |full| tile::write(&*shared.storage, dir, full))?;
                 }
-                None => self.reader = Reader::open(&Segment::new(dir, self.tree.size()))?,
+                None => {
+                    let segment = Segment::new(dir, self.tree.size());
+                    self.reader = Reader::open_next(&segment, &self.reader)?;
+                }
             }
+        }
+        // What comes after that seal may just be written.
+        let ready = self.reader.ready();
+        if self.reader.sealed().0 < self.tree.size() {
+            ready?;
+            return Err(self.reader.unsealed().map_or(GrowthError::Behind, GrowthError::Segment));
         }
         Ok(())
     }

@@ -450,15 +450,17 @@ fn go_on(
     file.sync().map_err(FileError::on("fsync", &segment.path))?;
     let last = reader.last_seal().copied();
     let (said, tag) = last.map_or((0, Default::default()), |last| (last.signed, last.tag));
-    let mut chain = Chain::new(seals, tag, said);
     let (size, sealed_end) = reader.sealed();
+    // What is signed for while the log is open must be what its writer wrote, too.
+    let check = Check { from: size, key: Some(seals.clone()), times: false };
+    let mut chain = Chain::new(seals, tag, said);
     let (reader, length) = match reader.version() {
-        Version::Two => (reader.restarted()?, sealed_end),
+        Version::Two => (reader.restarted(check)?, sealed_end),
         // It is on disk, and takes no more.
         Version::One => {
             segment = Segment::new(dir, size);
             file = segment.create(storage, &mut chain, signed)?;
-            (Reader::open(&segment)?, segment::START as u64)
+            (Reader::open_after(&segment, None, Some(&check))?, segment::START as u64)
         }
     };
     let times = last.map(|last| last.times).unwrap_or_default();

@@ -120,6 +120,12 @@ impl Reader {
         Ok(reader)
     }
 
+    /// As [`Reader::open_after`], with what the reader of the segment before held against it.
+    pub(crate) fn open_next(segment: &Segment, before: &Self) -> Result<Self, SegmentError> {
+        let check = before.check.as_ref().map(|checking| checking.check.clone());
+        Self::open_after(segment, Some(before), check.as_ref())
+    }
+
     /// Where in the file the next record begins.
     #[cfg(test)]
     pub(crate) fn offset(&self) -> u64 {
@@ -255,12 +261,13 @@ impl Reader {
         })
     }
 
-    /// The same place in the file, with nothing buffered, and nothing held against what follows: what was buffered may have been cut
-    /// since.
-    pub(crate) fn restarted(mut self) -> Result<Self, FileError> {
+    /// The same place in the file, behind a seal, with nothing buffered: what was buffered may have been cut since. `check` is held
+    /// against what follows.
+    pub(crate) fn restarted(mut self, check: Check) -> Result<Self, FileError> {
         self.buffer.clear();
         self.at = 0;
-        self.check = None;
+        self.check =
+            Some(Checking { check, unsealed: Vec::new(), times: Span::default(), wrong_times: None });
         let seek = self.file.seek(SeekFrom::Start(self.offset));
         seek.map_err(FileError::on("read", &self.segment.path))?;
         Ok(self)

@@ -199,6 +199,38 @@ async fn a_segment_in_the_midst_that_ends_without_a_seal_is_noticed() {
     assert!(matches!(Ledger::open(config), Err(OpenError::Segment(_))), "it is under a checkpoint");
 }
 
+/// While it is written as well: what is signed for a second later is what was written, or the log ends.
+#[tokio::test]
+async fn a_record_that_is_altered_before_it_is_signed_for_is_not_signed_for() {
+    type Alter = fn(&Path, &[u8]);
+    let in_place: Alter = |path, bytes| {
+        let mut items = items(bytes);
+        let at = items.len() - 2;
+        altered(&mut items[at], 40, b'~');
+        std::fs::write(path, items.concat()).expect("written");
+    };
+    let behind: Alter = |path, bytes| {
+        let items = items(bytes);
+        let forged = numbered(&items[2], (items.len() as u64 - 2) / 2);
+        std::fs::write(path, [bytes, &forged].concat()).expect("written");
+    };
+    for (what, alter) in [("altered", in_place), ("put behind the last", behind)] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ledger = Ledger::open(config(dir.path())).expect("opened");
+        for _ in 0..3 {
+            ledger.record(&refusal("x")).await.expect("recorded");
+        }
+        let path = segments(dir.path()).remove(0);
+        alter(&path, &std::fs::read(&path).expect("read"));
+        ledger.record(&refusal("next")).await.expect("recorded");
+        ledger.close().await;
+        assert!(ledger.failure().is_some(), "{what}");
+        assert_eq!(ledger.watermark().signed, 0, "{what}");
+        let report = report(dir.path());
+        assert!(!report.intact() && report.confirmed == 0, "{what}: {report:?}");
+    }
+}
+
 /// So many lines of a text, behind some.
 fn lines(text: &str, behind: usize, count: usize) -> String {
     text.split_inclusive('\n').skip(behind).take(count).collect()
