@@ -8,11 +8,10 @@
 
 mod document;
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use serde_json::{Map, Value, json};
 use vidimus_core::resource::Object;
 use vidimus_testkit::estate::Estate;
@@ -29,6 +28,8 @@ pub(crate) const PROVIDER: &str = "models";
 pub(crate) const MODEL: &str = "bench-model";
 /// The provider's key, which only the gateway knows.
 pub(crate) const PROVIDER_KEY: &str = "bench-provider-key-7d1f0a";
+/// Where the gateway has it from. Binaries of before and after `--secrets` take it.
+pub(crate) const PROVIDER_KEY_VARIABLE: &str = "BENCH_PROVIDER_KEY";
 /// Agents that call, each with a token of its own.
 pub(crate) const CALLERS: usize = 16;
 
@@ -61,8 +62,7 @@ pub(crate) fn write(
         document::write(&directory.join(format!("estate-{number:03}.yaml")), some)?;
     }
     document::write(&directory.join("called.yaml"), &called)?;
-    document::write(&directory.join("policies.yaml"), &own_policies)?;
-    fs::write(directory.join("provider.key"), PROVIDER_KEY).context("provider.key")
+    document::write(&directory.join("policies.yaml"), &own_policies)
 }
 
 /// The callers and what they call.
@@ -91,7 +91,7 @@ fn called(upstream: SocketAddr) -> Vec<Value> {
             &json!({
                 "owner": owner, "team": "bench", "type": "openAICompatible",
                 "endpoint": {"url": format!("http://{upstream}")},
-                "credential": {"file": "provider.key"},
+                "credential": {"env": PROVIDER_KEY_VARIABLE},
                 "models": [{"name": MODEL, "sets": ["bench-models"], "price": {"inputPerMTok": "0.25", "outputPerMTok": "2.00"}}],
             }),
         ),

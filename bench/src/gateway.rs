@@ -52,6 +52,7 @@ impl Gateway {
             .arg("--data")
             .arg(&data)
             .args(["--listen", &address.to_string(), "--admin", &admin.to_string(), "--log", "warn"])
+            .env(estate::PROVIDER_KEY_VARIABLE, estate::PROVIDER_KEY)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log)?);

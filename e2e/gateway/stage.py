@@ -216,8 +216,11 @@ class Stage:
         self.logs = {}
         self.listen, self.tls, self.admin = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.listen}"
-        key_file = self.root / "provider.key"
+        self.secrets = self.root / "secrets"
+        self.secrets.mkdir(mode=0o700)
+        key_file = self.secrets / "provider.key"
         key_file.write_text(PROVIDER_KEY + "\n")
+        key_file.chmod(0o600)
         two = ("--next-a2a", f"{self.url}/a2a/finance/hop-one", "--mcp", f"{self.url}/mcp/finance/ledger")
         one = ("--next-a2a", f"{self.url}/a2a/finance/hop-two", "--mcp", f"{self.url}/mcp/finance/ledger")
         parts = {
@@ -230,7 +233,7 @@ class Stage:
         }
         started = {name: self.start(name, *part) for name, part in parts.items() if not only or name in only}
         ports = {name: self.port(started[name]) if name in started else NOBODY for name in parts}
-        self.add("estate", RESOURCES.format(key_file=key_file, **ports))
+        self.add("estate", RESOURCES.format(key_file=key_file.name, **ports))
         self.add("policies", POLICIES)
         self.flags = flags
         self.gateway = None
@@ -269,6 +272,7 @@ class Stage:
     def serve(self):
         """Starts (or starts again) the gateway; returns when it is ready."""
         command = [BINARY, "serve", "--resources", str(self.resources), "--data", str(self.data),
+                   "--secrets", str(self.secrets),
                    "--listen", f"127.0.0.1:{self.listen}", "--tls-listen", f"127.0.0.1:{self.tls}",
                    "--admin", f"127.0.0.1:{self.admin}", *self.flags]
         with open(self.root / "gateway.err", "a") as errors:

@@ -1,3 +1,5 @@
+use std::fs;
+
 use std::sync::Arc;
 
 use vidimus_core::call::{Action, Ask, Call, Target};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::call::{Action, Arguments, Ask, Call, Target};
 use crate::caller::MAX_DEPTH;
 use crate::decide::statement::Statement;
+use crate::decide::view::misfit;
 use crate::decision::{Decision, Fact, Finding, Outcome};
 use crate::refusal::Code;
 use crate::resource::{Agent, LlmProvider, McpServer, Principal};
@@ -30,6 +31,7 @@ impl Snapshot {
     ///
     /// - A chain deeper or wider than the agent's own record allows, or deeper than [`MAX_DEPTH`], is denied, whatever the policies
     ///   say.
+    /// - A call with an argument that no policy can see exactly is denied, unless the record of the tool lets such pass.
     /// - A call that names a skill is denied by what forbids the skill *or* the agent, and allowed by what permits either:
     ///   callers name skills, so naming one must not escape what is said of the agent.
     /// - Connecting to an MCP server (initialize, list) is allowed, unless forbidden, to whoever may use something of it: an
@@ -59,7 +61,7 @@ impl Snapshot {
     }
 
     fn finding(&self, call: &Call<'_>) -> Finding {
-        if let Some(denied) = too_deep(call).or_else(|| too_wide(call)) {
+        if let Some(denied) = too_deep(call).or_else(|| too_wide(call)).or_else(|| unrepresentable(call)) {
             return denied;
         }
         match call.ask.target {
@@ -67,15 +69,11 @@ impl Snapshot {
                 let ask = Ask { target: Target::Agent(agent), ..call.ask };
                 narrow(self.decide(call), self.decide(&Call { ask, ..*call }))
             }
-            Target::Server(server) if call.ask.action == Action::ConnectServer => {
-                self.or_implied(call, || self.uses_of_server(server))
-            }
+            Target::Server(server) => self.or_implied(call, || self.uses_of_server(server)),
             Target::Agent(agent) if OF_NO_SKILL.contains(&call.ask.method) => {
                 self.or_implied(call, || self.uses_of_agent(agent))
             }
-            Target::Provider(provider) if call.ask.action == Action::ListModels => {
-                self.or_implied(call, || uses_of_provider(provider))
-            }
+            Target::Provider(provider) => self.or_implied(call, || uses_of_provider(provider)),
             Target::Tool { .. } if matches!(call.ask.arguments, Arguments::Unknown) => {
                 self.possible_allowance(call).unwrap_or_else(|| self.decide(call).denied())
             }
@@ -99,7 +97,7 @@ impl Snapshot {
         const LOOKED_AT: usize = 16;
         let (mut closest, mut refusing, mut all_refused) = (None, None, true);
         for (number, (action, target)) in uses.take(LOOKED_AT + 1).enumerate() {
-            let ask = Ask { action, target, arguments: Arguments::Unknown, ..call.ask };
+            let ask = Ask { action, target, ..call.ask };
             let finding = self.decide(&Call { ask, ..*call });
             if number == LOOKED_AT || matches!(finding.code, None | Some(Code::NoPermit)) {
                 all_refused = false;
@@ -215,6 +213,13 @@ fn too_wide(call: &Call<'_>) -> Option<Finding> {
         .then(|| beyond(agent, Code::DelegationTooWide, "maxFanOut", maximum, ("context.fan_out", fan_out)))
 }
 
+/// The denial of an argument that no policy can see exactly.
+fn unrepresentable(call: &Call<'_>) -> Option<Finding> {
+    let misfit = misfit(call)?;
+    let fact: Fact = (format!("context.args[{:?}]", misfit.pointer).into(), misfit.what.into());
+    Some(refused(Code::Unrepresentable, "vidimus/arguments".into(), [fact].into()))
+}
+
 /// The denial by a limit of the agent's own record.
 fn beyond(agent: &Agent, code: Code, limit: &str, maximum: u32, (name, found): (&str, i64)) -> Finding {
     let fact = (format!("principal.delegation.{limit}").into(), maximum.to_string().into());
@@ -223,13 +228,16 @@ fn beyond(agent: &Agent, code: Code, limit: &str, maximum: u32, (name, found): (
 
 /// The denial by a limit that is no policy, named as if it were one.
 fn limited(code: Code, by: Arc<str>, limit: Fact, (name, found): (&str, i64)) -> Finding {
-    let facts: [Fact; 2] = [(name.into(), found.to_string().into()), limit];
+    refused(code, by, [(name.into(), found.to_string().into()), limit].into())
+}
+
+fn refused(code: Code, by: Arc<str>, facts: Arc<[Fact]>) -> Finding {
     Finding {
         outcome: Outcome::Deny,
         code: Some(code),
         policies: Arc::new([by]),
         closest_permits: Arc::default(),
-        facts: facts.into(),
+        facts,
         reason: None,
         obligations: Arc::default(),
     }

@@ -12,6 +12,7 @@ pub(crate) mod residual;
 pub mod schema;
 pub(crate) mod statement;
 pub(crate) mod tree;
+pub(crate) mod view;
 
 use std::sync::Arc;
 

@@ -239,6 +239,11 @@ impl Finding {
                 (format!("a person must approve this call, by {}", names()), &self.policies)
             }
             (Code::PolicyError, _) => (format!("a policy failed to evaluate: {}", names()), &self.policies),
+            (Code::Unrepresentable, _) => {
+                let message =
+                    format!("an argument is not one that policies see exactly: {}", self.facts_text());
+                (message, &self.policies)
+            }
             (_, Some(reason)) => (format!("refused by {}: {reason}", names()), &self.policies),
             _ => (format!("refused by {} on {}", names(), self.facts_text()), &self.policies),
         };

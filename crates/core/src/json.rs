@@ -113,11 +113,12 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The value as a whole number, also where it is written `1e3` or `5.0`: a policy on an amount must not depend on notation.
+    /// The value as a whole number, also where it is written `1e3` or `5.0`: a policy on an amount must not depend on notation. Of what
+    /// the parser had to round, −2^63 may be any of its neighbours, so it is none.
     pub fn as_integer(&self) -> Option<i64> {
         match self {
             Self::Int(value) => Some(*value),
-            Self::Float(value) if value.fract() == 0.0 && (-TWO_TO_63..TWO_TO_63).contains(value) =>
+            Self::Float(value) if value.fract() == 0.0 && value.abs() < TWO_TO_63 =>
             {
                 #[expect(clippy::cast_possible_truncation, reason = "whole and in range, checked above")]
                 Some(*value as i64)
@@ -126,15 +127,16 @@ impl<'a> Json<'a> {
         }
     }
 
-    /// The value as policies see an argument: strings as they are, numbers and booleans as JSON writes them, `null` as `null`.
-    /// Arrays and objects have no text of their own; their elements have.
+    /// The value as text: strings as they are, `true`, `false`, `null`, and a number as RFC 8785 writes it, so that `7`, `7.0` and `7e0`
+    /// are one. A whole number that no double holds is written in full. Arrays and objects have no text of their own; their
+    /// elements have.
     pub fn as_text(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Null => Some("null".into()),
             Self::Bool(value) => Some(if *value { "true" } else { "false" }.into()),
-            Self::Int(value) => Some(value.to_string().into()),
-            Self::UInt(value) => Some(value.to_string().into()),
-            Self::Float(value) => Some(serde_json::Number::from_f64(*value)?.to_string().into()),
+            Self::Int(value) => Some(canonical::whole_text(i128::from(*value)).into()),
+            Self::UInt(value) => Some(canonical::whole_text(i128::from(*value)).into()),
+            Self::Float(value) => Some(canonical::double_text(*value).into()),
             Self::String(text) => Some(Cow::Borrowed(text)),
             Self::Array(_) | Self::Object(_) => None,
         }
@@ -146,12 +148,7 @@ impl<'a> Json<'a> {
             return Some(self);
         }
         let mut value = self;
-        for segment in pointer.strip_prefix('/')?.split('/') {
-            let segment = if segment.contains('~') {
-                Cow::Owned(segment.replace("~1", "/").replace("~0", "~"))
-            } else {
-                Cow::Borrowed(segment)
-            };
+        for segment in segments(pointer)? {
             value = match value {
                 Self::Object(_) => value.get(&segment)?,
                 Self::Array(items) => items.get(array_index(&segment)?)?,
@@ -161,38 +158,58 @@ impl<'a> Json<'a> {
         Some(value)
     }
 
-    /// Calls `visit` with the JSON pointer and value of every scalar below this value.
-    pub fn scalars(&self, visit: &mut impl FnMut(&str, &Json<'a>)) {
+    /// Calls `visit` with the JSON pointer and value of everything at and below this value that holds nothing else: scalars, and lists
+    /// and objects that are empty.
+    pub fn leaves(&self, visit: &mut impl FnMut(&str, &Json<'a>)) {
         let mut pointer = String::new();
-        self.scalars_below(&mut pointer, visit);
+        self.leaves_below(&mut pointer, visit);
     }
 
-    fn scalars_below(&self, pointer: &mut String, visit: &mut impl FnMut(&str, &Json<'a>)) {
+    fn leaves_below(&self, pointer: &mut String, visit: &mut impl FnMut(&str, &Json<'a>)) {
         let length = pointer.len();
         match self {
-            Self::Object(members) => {
+            Self::Object(members) if !members.is_empty() => {
                 for (key, value) in members {
-                    pointer.push('/');
-                    pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
-                    value.scalars_below(pointer, visit);
+                    push_segment(pointer, key);
+                    value.leaves_below(pointer, visit);
                     pointer.truncate(length);
                 }
             }
-            Self::Array(items) => {
+            Self::Array(items) if !items.is_empty() => {
                 for (index, value) in items.iter().enumerate() {
-                    pointer.push('/');
-                    pointer.push_str(&index.to_string());
-                    value.scalars_below(pointer, visit);
+                    push_segment(pointer, &index.to_string());
+                    value.leaves_below(pointer, visit);
                     pointer.truncate(length);
                 }
             }
-            scalar => visit(pointer, scalar),
+            leaf => visit(pointer, leaf),
         }
     }
 }
 
+/// The names and places that a JSON pointer leads through, unescaped; `None` for one that does not begin with `/`.
+pub(crate) fn segments(pointer: &str) -> Option<impl Iterator<Item = Cow<'_, str>>> {
+    Some(pointer.strip_prefix('/')?.split('/').map(unescaped))
+}
+
+fn unescaped(segment: &str) -> Cow<'_, str> {
+    match segment.contains('~') {
+        true => Cow::Owned(segment.replace("~1", "/").replace("~0", "~")),
+        false => Cow::Borrowed(segment),
+    }
+}
+
+/// One step further in a JSON pointer.
+pub(crate) fn push_segment(pointer: &mut String, segment: &str) {
+    pointer.push('/');
+    match segment.contains(['~', '/']) {
+        true => pointer.push_str(&segment.replace('~', "~0").replace('/', "~1")),
+        false => pointer.push_str(segment),
+    }
+}
+
 /// RFC 6901 section 4: digits without a leading zero.
-fn array_index(segment: &str) -> Option<usize> {
+pub(crate) fn array_index(segment: &str) -> Option<usize> {
     let canonical =
         segment == "0" || (!segment.starts_with('0') && segment.bytes().all(|b| b.is_ascii_digit()));
     if canonical { segment.parse().ok() } else { None }
@@ -304,7 +321,8 @@ pub fn same_key(a: &str, b: &str) -> bool {
     a.chars().flat_map(fold).eq(b.chars().flat_map(fold))
 }
 
-fn folded(key: Cow<'_, str>) -> Cow<'_, str> {
+/// The one text of all keys that [`same_key`] takes for one.
+pub fn folded(key: Cow<'_, str>) -> Cow<'_, str> {
     let plain = |b: u8| b.is_ascii() && !b.is_ascii_uppercase();
     if key.bytes().all(plain) { key } else { key.chars().flat_map(fold).collect() }
 }

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod decide;
 pub mod decision;
 pub mod entity;
+pub mod exposure;
 pub mod json;
 pub mod permit;
 pub mod quantity;

@@ -109,8 +109,10 @@ codes! {
     BatchNotSupported = "batch_not_supported", Invalid, "Send one JSON-RPC message per request: batches were removed from MCP in 2025-06-18 and are not part of A2A.";
     /// The body is JSON, and not a message of the protocol that can be understood whole.
     MessageInvalid = "message_invalid", Invalid, "Send a message that follows the protocol's schema.";
-    /// A header of the protocol says something else than the body.
+    /// A header of the protocol says something else than the body, or something that the body does not say.
     HeaderMismatch = "header_mismatch", Invalid, "Make the header agree with the body, or leave the header out where the protocol allows it.";
+    /// A member names something to run beside what is decided, such as a list of models to fall back to.
+    MemberUndecided = "member_undecided", Invalid, "Leave the member out: one decision covers one tool, model or skill. Make a call for each.";
     /// The request names a version of its protocol that this gateway does not serve.
     ProtocolVersionUnsupported = "protocol_version_unsupported", Invalid, "Use a protocol version that this gateway serves.";
     /// The message asks for a method that the protocol does not have in this version.
@@ -165,6 +167,8 @@ codes! {
     ApprovalRequired = "approval_required", Forbidden, "A policy asks for the approval of a person; get it approved, then make the same call again.";
     /// A policy that may decide the call could not be evaluated.
     PolicyError = "policy_error", Forbidden, "A policy failed to evaluate, which denies; fix the policy named here.";
+    /// An argument is there in a form that policies cannot see exactly, and must not pass as if it were absent.
+    Unrepresentable = "unrepresentable", Forbidden, "Send the argument as policies see it (docs/policies.md, Arguments), or let such arguments of this tool pass (spec.tools.*.unseenArguments of its MCPServer).";
     /// The call is a hop deeper in its chain than is allowed.
     DelegationTooDeep = "delegation_too_deep", Forbidden, "No chain grows deeper than 16 hops, and the agent's record may allow fewer (spec.delegation.maxDepth).";
     /// The agent has reached as many destinations in this chain as its record allows.

@@ -19,6 +19,7 @@ use crate::meter::Meter;
 use crate::provider_credentials::ProviderCredentials;
 use crate::refusal_sampler::{Rate, RefusalSampler};
 use crate::seal::Seal;
+use crate::secrets::SecretDirectory;
 use crate::standing::StandingState;
 use crate::telemetry::Telemetry;
 use crate::vitals::Vitals;
@@ -113,6 +114,8 @@ pub struct Config {
     pub seal: Seal,
     pub telemetry: Telemetry,
     pub limits: Limits,
+    /// Where the keys of providers are read from that records name by file; without it, none is.
+    pub secrets: Option<SecretDirectory>,
     /// The gateway's own address as callers see it, without a trailing slash: `https://gateway.example`.
     pub public_url: String,
     /// Browser origins that may call, e.g. `https://console.example`.
@@ -155,7 +158,7 @@ impl Shared {
             mint: config.mint,
             ledger: config.ledger,
             seal: config.seal,
-            provider_credentials: ProviderCredentials::default(),
+            provider_credentials: ProviderCredentials::new(config.secrets),
             accounts: Accounts::new(standing.clone(), limits.calls),
             standing,
             bodies: Bodies::new(limits.held_bodies, limits.body_time),

@@ -31,6 +31,7 @@ mod request_context;
 mod route;
 mod said;
 mod seal;
+mod secrets;
 mod standing;
 mod table;
 mod telemetry;
@@ -48,6 +49,7 @@ pub use reply::ReplyBody;
 pub use request_context::RequestContext;
 pub use said::{Said, said};
 pub use seal::{KEY_LENGTH, Seal, SealFailed};
+pub use secrets::{NoSecretDirectory, SecretDirectory, exposed};
 pub use telemetry::{BadEndpoint, Telemetry};
 pub use vitals::{Pulse, Silent, Vitals};
 

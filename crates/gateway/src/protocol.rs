@@ -4,6 +4,7 @@
 //! An adapter is pure: a message in, what it asks out; no I/O and no policy.
 
 pub mod a2a;
+pub mod beside;
 pub mod event;
 pub mod handles;
 pub mod jsonrpc;

@@ -11,14 +11,18 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::LlmProvider;
 use vidimus_core::resource::llm_provider::{CredentialSource, ProviderType};
 
+use crate::secrets::SecretDirectory;
+
 /// How long a key read from a file is used before the file is read again, so that a rotated key is taken up.
 const REREAD: Duration = Duration::from_secs(5);
-/// Largest key file, bytes.
-const MAX_KEY_FILE: u64 = 16 * 1024;
 
 /// Reads and remembers provider keys. Header values are marked sensitive, so they are not in any `Debug` output.
 #[derive(Default)]
-pub struct ProviderCredentials(Mutex<HashMap<Key, (Instant, HeaderValue)>>);
+pub struct ProviderCredentials {
+    /// Where files of keys are; none is read where there is none.
+    secrets: Option<SecretDirectory>,
+    known: Mutex<HashMap<Key, (Instant, HeaderValue)>>,
+}
 
 /// A key in the form of one header: two providers may share a key and present it differently.
 type Key = (CredentialSource, &'static str);
@@ -30,6 +34,11 @@ impl std::fmt::Debug for ProviderCredentials {
 }
 
 impl ProviderCredentials {
+    /// Keys in files of this directory, and in the environment.
+    pub fn new(secrets: Option<SecretDirectory>) -> Self {
+        Self { secrets, known: Mutex::default() }
+    }
+
     /// The header that authenticates the gateway to the provider of a permitted call; `None` for a provider that needs none.
     ///
     /// Nobody gets a key without a permit:
@@ -76,13 +85,13 @@ impl ProviderCredentials {
             ProviderType::OpenAi | ProviderType::OpenAiCompatible => "authorization",
         };
         let wanted: Key = (provider.credential.clone(), name);
-        let mut known = self.0.lock().map_err(|_| unavailable(provider, "the key store is poisoned"))?;
+        let mut known = self.known.lock().map_err(|_| unavailable(provider, "the key store is poisoned"))?;
         if let Some((read, value)) = known.get(&wanted)
             && now.saturating_duration_since(*read) < REREAD
         {
             return Ok(Some((name, value.clone())));
         }
-        let key = read(&provider.credential).map_err(|reason| unavailable(provider, &reason))?;
+        let key = self.read(&provider.credential).map_err(|reason| unavailable(provider, &reason))?;
         let text = if name == "authorization" { format!("Bearer {key}") } else { key };
         let mut value =
             HeaderValue::from_str(&text).map_err(|_| unavailable(provider, "the key is not header text"))?;
@@ -90,24 +99,29 @@ impl ProviderCredentials {
         known.insert(wanted, (now, value.clone()));
         Ok(Some((name, value)))
     }
+
+    fn read(&self, source: &CredentialSource) -> Result<String, String> {
+        let text = match source {
+            CredentialSource::None => String::new(),
+            CredentialSource::Env(name) => {
+                std::env::var(&**name).map_err(|_| format!("environment variable {name} is not set"))?
+            }
+            CredentialSource::File(named) => {
+                let secrets = self.secrets.as_ref();
+                secrets.ok_or("no directory of secrets is configured (--secrets)")?.read(named)?
+            }
+        };
+        one_key(text.trim()).map(str::to_owned)
+    }
 }
 
-fn read(source: &CredentialSource) -> Result<String, String> {
-    let text = match source {
-        CredentialSource::None => String::new(),
-        CredentialSource::Env(name) => {
-            std::env::var(&**name).map_err(|_| format!("environment variable {name} is not set"))?
-        }
-        CredentialSource::File(path) => {
-            let size = std::fs::metadata(&**path).map_err(|e| format!("{path}: {e}"))?.len();
-            if size > MAX_KEY_FILE {
-                return Err(format!("{path} is larger than {MAX_KEY_FILE} bytes"));
-            }
-            std::fs::read_to_string(&**path).map_err(|e| format!("{path}: {e}"))?
-        }
-    };
-    let key = text.trim();
-    if key.is_empty() { Err("the key is empty".to_owned()) } else { Ok(key.to_owned()) }
+/// The one key that a source holds: two in one file, or a key in odd bytes, would be read differently by the next reader.
+fn one_key(text: &str) -> Result<&str, String> {
+    match text {
+        "" => Err("the key is empty".to_owned()),
+        key if key.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(key),
+        _ => Err("it is not one key: it has white space, or characters that no key has".to_owned()),
+    }
 }
 
 fn unavailable(provider: &LlmProvider, reason: &str) -> Refusal {
@@ -120,15 +134,43 @@ fn unavailable(provider: &LlmProvider, reason: &str) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::protocol::tests::provider;
 
     #[test]
+    fn a_source_holds_exactly_one_key() {
+        for (text, key) in [
+            ("key-1", Some("key-1")),
+            ("", None),
+            ("key-1 key-2", None),
+            ("key-1\nkey-2", None),
+            ("key-1\u{0}", None),
+            ("k\u{e9}y", None),
+            ("\u{feff}key-1", None),
+        ] {
+            assert_eq!(one_key(text).ok(), key, "{text:?}");
+        }
+        // Without a directory no file is read.
+        let mut provider = (*provider()).clone();
+        provider.credential = CredentialSource::File("/proc/self/environ".into());
+        let refused = ProviderCredentials::default().of(&provider, Instant::now()).map(|_| ()).unwrap_err();
+        assert_eq!(refused.code, Code::CredentialUnavailable);
+        assert!(refused.detail.is_some_and(|detail| detail.contains("--secrets")));
+    }
+
+    #[test]
     fn one_key_is_sent_in_each_providers_own_form() {
-        let file = std::env::temp_dir().join(format!("vidimus-key-{}", std::process::id()));
+        let at = tempfile::tempdir().expect("a directory");
+        let file = at.path().join("key");
         std::fs::write(&file, "key-1\n").expect("written");
-        let source = CredentialSource::File(file.display().to_string().into());
-        let credentials = ProviderCredentials::default();
+        for (path, mode) in [(file.as_path(), 0o600), (at.path(), 0o700)] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a mode");
+        }
+        let source = CredentialSource::File("key".into());
+        let secrets = SecretDirectory::open(at.path(), std::path::Path::new("/nowhere")).expect("secrets");
+        let credentials = ProviderCredentials::new(Some(secrets));
         for (kind, name, value) in [
             (ProviderType::OpenAi, "authorization", "Bearer key-1"),
             (ProviderType::Anthropic, "x-api-key", "key-1"),
@@ -140,7 +182,6 @@ mod tests {
             assert_eq!((header, sent.as_bytes()), (name, value.as_bytes()));
             assert!(sent.is_sensitive() && !format!("{sent:?}").contains("key-1"));
         }
-        std::fs::remove_file(&file).expect("removed");
         let mut missing = (*provider()).clone();
         missing.credential = CredentialSource::Env("VIDIMUS_NO_SUCH_VARIABLE".into());
         assert_eq!(

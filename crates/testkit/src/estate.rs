@@ -290,6 +290,7 @@ fn server(dice: &mut Dice, size: Size, number: usize) -> McpServer {
                     risk_level,
                     read_only: tool % 2 == 0,
                     destructive: tool % 5 == 0,
+                    unseen_arguments: false,
                 };
                 (Arc::from(tool_name(tool)), known)
             })

@@ -19,6 +19,7 @@ use super::residual::possible::Possible;
 use super::schema::schema;
 use super::statement::Statement;
 use super::tree;
+use super::view::{self, Asked};
 use crate::call::{Arguments, Call};
 use crate::decision::{Fact, Finding, Outcome};
 use crate::refusal::Code;
@@ -49,6 +50,8 @@ enum Condition {
         policy: Box<PolicySet>,
         entities: Arc<Entities>,
         on_arguments: bool,
+        /// The arguments that it may look at.
+        asked: Box<[Asked]>,
     },
 }
 
@@ -94,23 +97,28 @@ impl Edge {
         )
     }
 
-    /// The decision: a policy that fails denies, then a forbid, then a permit allows; otherwise it is denied by default.
+    /// The decision: a policy that fails denies, then a forbid, then a policy that looks at an argument which it cannot see, then a
+    /// permit allows; otherwise it is denied by default.
     ///
     /// Every residual is evaluated: whether some policy fails must not depend on the order.
     pub(crate) fn decide(&self, call: &Call<'_>) -> Finding {
-        let (mut permits, mut forbids, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut permits, mut forbids) = (Vec::new(), Vec::new());
+        let (mut errors, mut unseen) = (Vec::new(), Vec::new());
         for residual in &self.residuals {
             match (residual.outcome(call), residual.effect) {
                 (Ok(false), _) => {}
                 (Ok(true), Effect::Permit) => permits.push(residual),
                 (Ok(true), Effect::Forbid) => forbids.push(residual),
-                (Err(Failed), _) => errors.push(residual),
+                (Err(Failed::Evaluation), _) => errors.push(residual),
+                (Err(Failed::Unseen), _) => unseen.push(residual),
             }
         }
         if !errors.is_empty() || !self.errors.policies.is_empty() {
             self.errors.answer(Outcome::Deny, Some(Code::PolicyError), &errors, call)
         } else if !forbids.is_empty() || !self.forbids.policies.is_empty() {
             self.forbids.answer(Outcome::Deny, Some(Code::ForbiddenByPolicy), &forbids, call)
+        } else if !unseen.is_empty() {
+            StaticOutcome::default().answer(Outcome::Deny, Some(Code::Unrepresentable), &unseen, call)
         } else if !permits.is_empty() || !self.permits.policies.is_empty() {
             self.permits.answer(Outcome::Allow, None, &permits, call)
         } else {
@@ -220,6 +228,7 @@ impl Residual {
     fn outcome(&self, call: &Call<'_>) -> Result<bool, Failed> {
         match &self.condition {
             Condition::Native(expression) => expression.holds(call),
+            Condition::Cedar { asked, .. } if view::hides_any(asked, call) => Err(Failed::Unseen),
             Condition::Cedar { policy, entities, .. } => by_cedar(policy, entities, call),
         }
     }
@@ -235,12 +244,12 @@ impl Residual {
 
 /// Whether the one policy of `policy` is satisfied, by Cedar's own evaluator.
 fn by_cedar(policy: &PolicySet, entities: &Entities, call: &Call<'_>) -> Result<bool, Failed> {
-    let request = plain::request(call).map_err(|_| Failed)?;
-    let of_call = plain::entities(call).map_err(|_| Failed)?;
-    let entities = entities.clone().add_entities(of_call, None).map_err(|_| Failed)?;
+    let request = plain::request(call).map_err(|_| Failed::Evaluation)?;
+    let of_call = plain::entities(call).map_err(|_| Failed::Evaluation)?;
+    let entities = entities.clone().add_entities(of_call, None).map_err(|_| Failed::Evaluation)?;
     let response = Authorizer::new().is_authorized(&request, policy, &entities);
     match response.diagnostics().errors().next() {
-        Some(_) => Err(Failed),
+        Some(_) => Err(Failed::Evaluation),
         None => Ok(response.diagnostics().reason().next().is_some()),
     }
 }
@@ -362,6 +371,7 @@ impl<'a> Compilation<'a> {
                 policy: Box::new(PolicySet::from_policies([statement.policy.clone()])?),
                 entities: self.entities.clone(),
                 on_arguments: conditions.iter().any(|condition| tree::on_arguments(condition)),
+                asked: conditions.iter().flat_map(|condition| Asked::all(condition)).collect(),
             },
         };
         Ok(Residual {

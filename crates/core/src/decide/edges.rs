@@ -138,3 +138,41 @@ impl std::fmt::Debug for Edges {
         write!(f, "Edges({})", self.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher as _;
+
+    use super::*;
+
+    /// An edge that is here is found, and no other one for it.
+    #[test]
+    fn a_name_is_found_as_it_is_kept() {
+        let [one, other] = ["a/x", "a/y"].map(|id| EntityId::new(EntityKind::Agent, id));
+        let name = Name {
+            principal: &one,
+            action: Action::InvokeTool,
+            kind: EntityKind::Tool,
+            owner: "a/s",
+            name: "t",
+        };
+        let seed = RandomState::default();
+        let (kept, again) = (name.owned(), name.owned());
+        assert!(name.equivalent(&kept) && kept == again);
+        assert_eq!(
+            (seed.hash_one(name), seed.hash_one(&again)),
+            (seed.hash_one(&kept), seed.hash_one(&kept))
+        );
+        for another in [
+            Name { principal: &other, ..name },
+            Name { action: Action::ReadResource, ..name },
+            Name { kind: EntityKind::Prompt, ..name },
+            Name { owner: "a/t", ..name },
+            Name { name: "s", ..name },
+        ] {
+            assert!(!another.equivalent(&kept) && another.owned() != kept, "{another:?}");
+            assert_ne!(seed.hash_one(another.owned()), seed.hash_one(&kept), "{another:?}");
+        }
+        assert_eq!(format!("{:?}", Edges::default()), "Edges(0)");
+    }
+}

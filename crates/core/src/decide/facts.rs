@@ -10,10 +10,10 @@ use cedar_policy::{Entities, EntityUid, EvalResult};
 
 use super::index::Side;
 use super::residual::View;
-use super::residual::evaluate::lookup;
 use super::residual::field::Field;
 use super::statement::entity_uid;
 use super::tree;
+use super::view::{Seen, look};
 use crate::call::Call;
 use crate::decision::Fact;
 
@@ -266,7 +266,11 @@ impl ContextReference {
     pub(crate) fn fact(&self, call: &Call<'_>) -> Fact {
         let value = match &self.what {
             InContext::Field(field) => field.read(call).ok(),
-            InContext::Argument(view, pointer) => lookup(*view, pointer, call),
+            InContext::Argument(view, pointer) => match look(*view, pointer, call) {
+                Seen::There(value) => Some(value),
+                Seen::Absent => None,
+                Seen::Unseen(what) => Some(super::residual::value::Value::Text(what)),
+            },
             InContext::Absent => None,
         };
         let value = match value {

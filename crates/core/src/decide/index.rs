@@ -376,3 +376,67 @@ impl Index {
         self.filed.iter().map(|filed| &filed.statement)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cedar_policy::Policy;
+    use cedar_policy::pst::Clause;
+
+    use super::*;
+
+    fn key_of(condition: &str) -> Option<Key> {
+        let text = format!("permit (principal, action, resource) when {{ {condition} }};");
+        let pst = Policy::parse(None, text).unwrap().to_pst().unwrap();
+        let [Clause::When(condition)] = pst.body().clauses().as_slice() else { panic!("{condition}") };
+        Key::from_condition(condition)
+    }
+
+    /// What a condition is not filed under, each call of the action looks at.
+    #[test]
+    fn conditions_are_filed_by_what_they_insist_on() {
+        let of_group = Key::member(Side::Principal, "Group", "g");
+        let of_tool = Key::itself(Side::Resource, "Tool", "a/s/t");
+        let of_team = Key::new(Side::Principal, Test::Equals, "team", "red");
+        let of_skill = Key::new(Side::Resource, Test::Contains, "capabilities", "s");
+        for (condition, key) in [
+            ("principal in Group::\"g\"", Some(&of_group)),
+            ("resource == Tool::\"a/s/t\"", Some(&of_tool)),
+            ("Tool::\"a/s/t\" == resource", Some(&of_tool)),
+            ("principal.team == \"red\"", Some(&of_team)),
+            ("\"red\" == principal.team", Some(&of_team)),
+            ("resource.capabilities.contains(\"s\")", Some(&of_skill)),
+            ("resource.server in Team::\"t\"", None),
+            ("resource.server.team == \"red\"", None),
+            ("context.method == \"red\"", None),
+            ("principal.team != \"red\"", None),
+            ("principal.risk == 1", None),
+        ] {
+            assert_eq!(key_of(condition).as_ref(), key, "{condition}");
+        }
+    }
+
+    #[test]
+    fn keys_are_one_only_if_all_of_them_is() {
+        let key = Key::new(Side::Principal, Test::Equals, "team", "red");
+        assert_eq!(key, Key::new(Side::Principal, Test::Equals, "team", "red"));
+        assert_eq!(key, key.clone());
+        for other in [
+            Key::new(Side::Resource, Test::Equals, "team", "red"),
+            Key::new(Side::Principal, Test::Contains, "team", "red"),
+            Key::new(Side::Principal, Test::Equals, "kind", "red"),
+            Key::new(Side::Principal, Test::Equals, "team", "blue"),
+        ] {
+            assert_ne!(key, other);
+            // Also where their hashes collide, and where only those differ.
+            assert_ne!(key, Key { hash: key.hash, ..other });
+        }
+        assert_ne!(key, Key { hash: !key.hash, ..key.clone() });
+        let seed = RandomState::default();
+        assert_ne!(seed.hash_one(&key), seed.hash_one(Key { hash: !key.hash, ..key.clone() }));
+    }
+
+    #[test]
+    fn an_index_is_of_its_own_statements() {
+        assert!(Index::new(Vec::new()).is_of(&[]));
+    }
+}

@@ -8,6 +8,7 @@ use super::entities::EntityFault;
 use super::residual::field::{age, cycle};
 use super::residual::value::OF_CALL;
 use super::schema::{Type, actions, schema, uid};
+use super::view::shown;
 use crate::call::{Action, Arguments, Call};
 use crate::caller::User;
 use crate::entity::{EntityId, EntityKind};
@@ -106,8 +107,8 @@ fn datetime(millis: i64) -> Result<RestrictedExpression, EntityFault> {
 pub(crate) fn entities(call: &Call<'_>) -> Result<Vec<Entity>, EntityFault> {
     let (mut texts, mut numbers) = (HashMap::new(), HashMap::new());
     if let Arguments::Known(arguments) = call.ask.arguments {
-        arguments.scalars(&mut |pointer, value| {
-            if let Some(shown) = value.as_text() {
+        arguments.leaves(&mut |pointer, value| {
+            if let Some(shown) = shown(pointer, value) {
                 texts.insert(pointer.to_owned(), text(&shown));
             }
             if let Some(number) = value.as_integer() {

@@ -296,3 +296,49 @@ pub(crate) fn entity_uid(uid: &pst::EntityUID) -> Option<EntityUid> {
     let ty: EntityTypeName = uid.ty.to_string().parse().ok()?;
     (ty.basename() != "Action").then(|| EntityUid::from_type_name_and_id(ty, EntityId::new(&uid.eid)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_of_the_gateway_and_of_the_kernel_are_told_apart() {
+        for (scope, gateway, kernel) in [
+            ("action", true, true),
+            ("action == Action::\"invokeTool\"", true, false),
+            ("action in Action::\"mcp\"", true, false),
+            ("action == Action::\"readFile\"", false, true),
+            ("action in Action::\"kernel\"", false, true),
+            // The order does not matter.
+            ("action in [Action::\"exec\", Action::\"callAgent\"]", true, true),
+            ("action in [Action::\"callAgent\", Action::\"exec\"]", true, true),
+        ] {
+            let policy =
+                cedar_policy::Policy::parse(None, format!("permit (principal, {scope}, resource);")).unwrap();
+            let actions = Actions::of(&policy.to_pst().unwrap().body().action);
+            assert_eq!((actions.any_of_gateway(), actions.kernel), (gateway, kernel), "{scope}");
+        }
+    }
+
+    /// Conditions behind an `unless` that cannot fail are filed as well, and none behind one that can.
+    #[test]
+    fn constants_are_taken_up_to_what_could_fail() {
+        for (conditions, keys) in [
+            ("when { principal.team == \"a\" && resource.team == \"b\" }", 2),
+            ("when { -principal.risk == 1 && resource.team == \"b\" }", 0),
+            (
+                "when { principal.team == \"a\" } unless { principal.quarantined } when { resource.team == \"b\" }",
+                2,
+            ),
+            (
+                "when { principal.team == \"a\" } unless { -principal.risk == 1 } when { resource.team == \"b\" }",
+                1,
+            ),
+            ("unless { principal.team == \"a\" }", 0),
+        ] {
+            let text = format!("permit (principal, action, resource) {conditions};");
+            let pst = cedar_policy::Policy::parse(None, text).unwrap().to_pst().unwrap();
+            assert_eq!(condition_keys(pst.body().clauses()).len(), keys, "{conditions}");
+        }
+    }
+}

@@ -111,3 +111,72 @@ pub(crate) fn on_arguments(expr: &Expr) -> bool {
 fn is_context(expr: &Expr) -> bool {
     matches!(expr, Expr::Var(Var::Context))
 }
+
+#[cfg(test)]
+mod tests {
+    use cedar_policy::Policy;
+    use cedar_policy::pst::Clause;
+
+    use super::*;
+
+    fn of_condition<T>(condition: &str, read: impl FnOnce(&Expr) -> T) -> T {
+        let text = format!("permit (principal, action, resource) when {{ {condition} }};");
+        let pst = Policy::parse(None, text).unwrap().to_pst().unwrap();
+        let [Clause::When(condition)] = pst.body().clauses().as_slice() else { panic!("{condition}") };
+        read(condition)
+    }
+
+    /// A policy is left out by a constant only if nothing before it can fail: what may fail is never taken for what cannot.
+    #[test]
+    fn what_can_fail_is_known() {
+        for (condition, fails) in [
+            ("principal.team == \"a\"", false),
+            ("principal is Agent", false),
+            ("principal is Agent in Group::\"g\"", false),
+            ("{a: 1} == {a: 1}", false),
+            ("[1, 2].contains(1)", false),
+            ("!principal.quarantined", false),
+            ("principal.capabilities.isEmpty()", false),
+            ("principal has version && principal.version like \"1*\"", false),
+            ("if principal.quarantined then true else false", false),
+            ("principal.hasTag(\"a\") && principal.getTag(\"a\") == \"b\"", false),
+            ("principal in [Group::\"g\"] || principal.risk >= 1", false),
+            ("-principal.risk == 1", true),
+            ("principal.risk + 1 == 2", true),
+            ("principal.risk * 2 == 2", true),
+            ("Agent::\"a/x\".team == \"a\"", true),
+            ("Agent::\"a/x\" has version", true),
+            ("Agent::\"a/x\".hasTag(\"a\")", true),
+            ("context.source_ip.isLoopback()", true),
+            ("ip(\"10.0.0.1\").isIpv4()", true),
+            ("principal.team == \"a\" && -principal.risk == 1", true),
+            ("[-principal.risk].contains(1)", true),
+            ("{a: -principal.risk} == {a: 1}", true),
+            ("!(-principal.risk == 1)", true),
+        ] {
+            assert_eq!(of_condition(condition, may_fail), fails, "{condition}");
+        }
+    }
+
+    #[test]
+    fn what_looks_at_arguments_is_known() {
+        for (condition, looks) in [
+            ("context.method == \"a\"", false),
+            ("principal.team == \"a\"", false),
+            ("[context.method].contains(\"a\")", false),
+            ("{a: context.method} == {a: \"a\"}", false),
+            ("if context.chain.cycle then true else false", false),
+            ("context.args.hasTag(\"/a\")", true),
+            ("context.numbers.getTag(\"/a\") == 1", true),
+            // Passed on as a whole.
+            ("context == context", true),
+            ("{a: 1} == context", true),
+            ("[context].contains({a: 1})", true),
+            ("{a: context} == {a: {b: 1}}", true),
+            ("(if principal.quarantined then context else {a: 1}).a == 1", true),
+            ("(if principal.quarantined then {a: 1} else context).a == 1", true),
+        ] {
+            assert_eq!(of_condition(condition, on_arguments), looks, "{condition}");
+        }
+    }
+}

@@ -84,14 +84,37 @@ fn write_string(text: &str, out: &mut String) {
 }
 
 fn write_whole(value: i128, out: &mut String) {
+    match exact_double(value) {
+        Some(double) => write_double(double, out),
+        // Writing to a string does not fail.
+        None => {
+            let _ = write!(out, "{value}.0");
+        }
+    }
+}
+
+/// The double that is this whole number of at most 64 bits; `None` where only its neighbours are doubles.
+pub(crate) fn exact_double(value: i128) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "whether precision is lost is the question")]
     let double = value as f64;
     #[expect(clippy::cast_possible_truncation, reason = "whole, and at most 2^64 as the value is")]
-    if double as i128 == value {
-        write_double(double, out);
-    } else {
-        let _ = write!(out, "{value}.0");
+    let same = double as i128 == value;
+    same.then_some(double)
+}
+
+/// The text of a whole number: that of RFC 8785, or all digits where no double is the number.
+pub(crate) fn whole_text(value: i128) -> String {
+    /// Up to here a double's text is that of the whole number, and every whole number has one.
+    const EXACT: u128 = 1 << 53;
+    match exact_double(value).filter(|_| value.unsigned_abs() > EXACT) {
+        Some(double) => double_text(double),
+        None => value.to_string(),
     }
+}
+
+/// The text of a double (section 3.2.2.3).
+pub(crate) fn double_text(value: f64) -> String {
+    ryu_js::Buffer::new().format_finite(value).to_owned()
 }
 
 /// Section 3.2.2.3. JSON has no other doubles than the finite ones.

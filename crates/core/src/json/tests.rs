@@ -45,6 +45,9 @@ fn whole_numbers_do_not_depend_on_notation() {
         ("1000.5", None),
         ("9223372036854775807", Some(i64::MAX)),
         ("9223372036854775808", None),
+        ("-9223372036854775808", Some(i64::MIN)),
+        ("-9223372036854775809", None),
+        ("-9.223372036854775808e18", None),
         ("1e300", None),
         ("\"1000\"", None),
     ] {
@@ -53,15 +56,18 @@ fn whole_numbers_do_not_depend_on_notation() {
 }
 
 #[test]
-fn pointers_find_what_scalars_names() {
-    let value = parse(r#"{"a/b":{"c~d":[10,{"e":"f"}]},"g":null}"#).expect("valid");
+fn pointers_find_what_leaves_names() {
+    let value = parse(r#"{"a/b":{"c~d":[10,{"e":"f"}]},"g":null,"h":[],"i":{}}"#).expect("valid");
     let mut found = Vec::new();
-    value.scalars(&mut |pointer, scalar| {
-        found.push((pointer.to_owned(), scalar.as_text().map(Cow::into_owned)));
+    value.leaves(&mut |pointer, leaf| {
+        found.push((pointer.to_owned(), leaf.as_text().map(Cow::into_owned)));
     });
     let names: Vec<_> = found.iter().map(|(p, t)| (p.as_str(), t.as_deref().unwrap_or("-"))).collect();
-    assert_eq!(names, [("/a~1b/c~0d/0", "10"), ("/a~1b/c~0d/1/e", "f"), ("/g", "null")]);
-    for (pointer, text) in names {
+    assert_eq!(
+        names,
+        [("/a~1b/c~0d/0", "10"), ("/a~1b/c~0d/1/e", "f"), ("/g", "null"), ("/h", "-"), ("/i", "-")]
+    );
+    for (pointer, text) in names.into_iter().filter(|(_, text)| *text != "-") {
         assert_eq!(value.pointer(pointer).and_then(Json::as_text).as_deref(), Some(text));
     }
     for missing in ["a", "/x", "/g/0", "/a~1b/c~0d/00", "/a~1b/c~0d/9", "/a~1b/c~0d/-1"] {

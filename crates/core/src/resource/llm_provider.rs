@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Document;
 use super::crd::Status;
-use super::endpoint::{DEFAULT_MODEL_TIMEOUT_MS, EndpointSpec, beside};
+use super::endpoint::{DEFAULT_MODEL_TIMEOUT_MS, EndpointSpec};
 use super::field::{name, person};
 use super::problem::{At, Fault, Problems};
 use super::*;
@@ -50,6 +50,7 @@ impl ProviderType {
 /// Where the provider's key comes from. The key itself is never part of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CredentialSource {
+    /// A file, as it is named from the directory of secrets; an absolute path must lie in it.
     File(Arc<str>),
     Env(Arc<str>),
     /// The provider needs no credential; the caller's is stripped all the same.
@@ -180,7 +181,7 @@ pub struct LlmProviderSpec {
     },
 ]))]
 pub struct CredentialSpec {
-    /// A file that holds the key and nothing else. A relative path starts at the file of the object. From a directory only.
+    /// A file in the gateway's directory of secrets (--secrets) that holds the key and nothing else. From a directory only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "file_schema")]
     pub file: Option<String>,
@@ -269,7 +270,7 @@ impl LlmProviderSpec {
         }
         plain(spec.key("environment"), &self.environment, problems);
         let endpoint = self.check_endpoint(document, problems);
-        let credential = self.credential.check(document.file, spec.key("credential"), problems);
+        let credential = self.credential.check(spec.key("credential"), problems);
         let models = check_models(&self.models, spec.key("models"), problems);
         Some(LlmProvider {
             id: EntityId::new(EntityKind::LlmProvider, meta.key()),
@@ -309,9 +310,12 @@ impl LlmProviderSpec {
 }
 
 impl CredentialSpec {
-    fn check(&self, file: &str, at: At<'_>, problems: &mut Problems) -> Option<CredentialSource> {
+    fn check(&self, at: At<'_>, problems: &mut Problems) -> Option<CredentialSource> {
         match (&self.file, &self.env, &self.secret_ref, &self.none) {
-            (Some(key), None, None, None) => Some(CredentialSource::File(beside(file, key))),
+            (Some(file), None, None, None) => {
+                problems.take(at.key("file"), "", check_file(file))?;
+                Some(CredentialSource::File(file.as_str().into()))
+            }
             (None, Some(variable), None, None) => {
                 problems.take(at.key("env"), variable, check_variable(variable))?;
                 Some(CredentialSource::Env(variable.as_str().into()))
@@ -331,6 +335,18 @@ impl CredentialSpec {
             }
         }
     }
+}
+
+/// A path that cannot lead out of the directory of secrets by itself. Which that is, and where links lead, the gateway sees.
+fn check_file(path: &str) -> Result<(), Fault> {
+    let leads_on = |part: &str| part != ".." && !part.contains('\0');
+    if !path.is_empty() && path.split('/').all(leads_on) {
+        return Ok(());
+    }
+    Err(Fault::new(
+        "not a file in the directory of secrets",
+        "write its name below --secrets, as in openai.key",
+    ))
 }
 
 fn check_variable(name: &str) -> Result<(), Fault> {

@@ -48,6 +48,8 @@ pub struct Tool {
     pub read_only: bool,
     /// A call of it may destroy something. Cedar: `resource.destructive`.
     pub destructive: bool,
+    /// It may be called with arguments that policies cannot see exactly (ADR 25).
+    pub unseen_arguments: bool,
 }
 
 impl McpServer {
@@ -57,6 +59,7 @@ impl McpServer {
             risk_level: self.risk_level,
             read_only: false,
             destructive: true,
+            unseen_arguments: false,
         })
     }
 
@@ -137,6 +140,10 @@ pub struct ToolSpec {
     /// It may destroy something. true when it is left out, unless readOnly is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destructive: Option<bool>,
+    /// It may be called with arguments that policies cannot see exactly, such as whole numbers from 2^63 on: to policies these are not
+    /// there. false when it is left out: such a call is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unseen_arguments: Option<bool>,
 }
 
 impl McpServerSpec {
@@ -206,7 +213,8 @@ fn check_tools(
             problems.report(at, "", fault);
         }
         let risk_level = tool.risk_level.unwrap_or(server_risk);
-        checked.insert(name.as_str().into(), Tool { risk_level, read_only, destructive });
+        let unseen_arguments = tool.unseen_arguments.unwrap_or(false);
+        checked.insert(name.as_str().into(), Tool { risk_level, read_only, destructive, unseen_arguments });
     }
     checked
 }

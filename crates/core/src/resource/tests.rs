@@ -157,7 +157,12 @@ fn what_is_left_out_gets_the_careful_default() {
 #[test]
 fn tools_default_to_destructive_with_the_risk_of_the_server() {
     let Object::McpServer(server) = accepted_object("files") else { panic!("a server") };
-    let tool = |risk_level, read_only, destructive| mcp_server::Tool { risk_level, read_only, destructive };
+    let tool = |risk_level, read_only, destructive| mcp_server::Tool {
+        risk_level,
+        read_only,
+        destructive,
+        unseen_arguments: false,
+    };
     assert_eq!(server.tool("read/file.v1"), tool(RiskLevel::Low, true, false));
     assert_eq!(server.tool("write_file"), tool(RiskLevel::High, false, false));
     assert_eq!(server.tool("delete_file"), tool(RiskLevel::High, false, true));
@@ -177,10 +182,9 @@ fn prices_are_exact() {
 }
 
 #[test]
-fn relative_files_lie_beside_the_object() {
+fn roots_lie_beside_the_object_and_secrets_in_their_directory() {
     let Object::LlmProvider(provider) = accepted_object("openai") else { panic!("a provider") };
-    let file = llm_provider::CredentialSource::File("/etc/vidimus/resources/../keys/openai".into());
-    assert_eq!(provider.credential, file);
+    assert_eq!(provider.credential, llm_provider::CredentialSource::File("keys/openai".into()));
     let Object::Agent(agent) = accepted_object("oracle.v2") else { panic!("an agent") };
     let endpoint = agent.endpoint.as_ref().unwrap();
     assert_eq!(endpoint.ca_file.as_deref(), Some("/etc/vidimus/resources/roots.pem"));

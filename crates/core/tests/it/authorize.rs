@@ -45,6 +45,10 @@ fn who_may_use_something_may_connect_and_the_record_says_what_implies_it() {
             r#"permit (principal, action == Action::"getPrompt", resource == Prompt::"a/s/p");"#,
             "Prompt/a/s/p",
         ),
+        (
+            r#"permit (principal, action == Action::"readResource", resource == Resource::"a/s/file:///x");"#,
+            "Resource/a/s/file:///x",
+        ),
         (r#"permit (principal, action == Action::"readResource", resource);"#, "Resource/a/s/*"),
         (
             r#"permit (principal, action == Action::"invokeTool", resource == Tool::"a/s/pay")
@@ -80,7 +84,8 @@ fn connecting_to_a_server_of_many_tools_is_bounded_work() {
         let tools: Vec<&str> = tools.iter().map(String::as_str).collect();
         large.tool_sets.insert(format!("set{set:02}").as_str().into(), names(&tools));
     }
-    let safe = Tool { risk_level: RiskLevel::Low, read_only: true, destructive: false };
+    let safe =
+        Tool { risk_level: RiskLevel::Low, read_only: true, destructive: false, unseen_arguments: false };
     large.tools.insert("s40-t200".into(), safe);
     for (policy, use_of_it) in [
         ("", None),
@@ -361,5 +366,25 @@ fn a_permit_is_of_the_call_that_was_decided() {
     assert_eq!(
         (refusal.code, &*refusal.message),
         (Code::ResourceUnknown, "Agent/b/y has no endpoint, so it cannot be called")
+    );
+}
+
+/// That every use is forbidden is said only where every one was looked at.
+#[test]
+fn a_refusal_to_connect_speaks_for_as_many_uses_as_it_looked_at() {
+    let tools: Vec<String> = (0..17).map(|number| format!("t{number:02}")).collect();
+    let tools: Vec<&str> = tools.iter().map(String::as_str).collect();
+    let forbid = |rest: &str| {
+        let text = format!("forbid (principal, action in Action::\"mcp\", resource) {rest};");
+        let mut server = server("a", "s");
+        server.tool_sets.insert("all".into(), names(&tools));
+        let world = snapshot(objects(vec![agent("a", "x")], vec![server], vec![cluster(&text)]));
+        connect(&world).code
+    };
+    let of_tools = "when { resource is Tool && resource.name like \"t*\" }";
+    assert_eq!(forbid(of_tools), Some(Code::NoPermit));
+    assert_eq!(
+        forbid("unless { resource is Tool && resource.name == \"t16\" || resource is MCPServer }"),
+        Some(Code::NoPermit)
     );
 }

@@ -149,8 +149,8 @@ fn everything_that_was_looked_at_is_told_once() {
             "context.numbers.hasTag(\"/n\") && context.numbers.getTag(\"/n\") == 7",
             &[("context.numbers[\"/n\"]", "7")],
         ),
-        (anywhere, "!(context.args.hasTag(\"/list\"))", &[("context.args[\"/list\"]", "absent")]),
-        (anywhere, "!(context.numbers.hasTag(\"/text\"))", &[("context.numbers[\"/text\"]", "absent")]),
+        (anywhere, "!(context.args.hasTag(\"/none\"))", &[("context.args[\"/none\"]", "absent")]),
+        (anywhere, "!(context.numbers.hasTag(\"/none\"))", &[("context.numbers[\"/none\"]", "absent")]),
     ];
     for (scope, condition, expected) in table {
         let world = world(&[("p", &format!("permit ({scope}) when {{ {condition} }};"))]);

@@ -61,7 +61,8 @@ const SKILLS: &[&str] = &["s0", "s1", "s2"];
 const ENVIRONMENTS: &[&str] = &["production", "test"];
 const TOOLS: &[&str] = &["read", "write", "drop/all"];
 const SETS: &[&str] = &["set0", "set1"];
-const POINTERS: &[&str] = &["/n", "/text", "/items/0", "/deep/a~1b", "/m~0n", "/odd~2", "/none", ""];
+pub(crate) const POINTERS: &[&str] =
+    &["/n", "/text", "/items/0", "/deep/a~1b", "/m~0n", "/odd~2", "/none", ""];
 const METHODS: &[&str] = &["tools/call", "SendMessage", "chat.completions", "GetTask", "ListTasks"];
 const RISKS: &[RiskLevel] = &[RiskLevel::Low, RiskLevel::Medium, RiskLevel::High, RiskLevel::Critical];
 const NOW: i64 = 1_790_000_000_123;
@@ -132,6 +133,7 @@ fn some_server(dice: &mut Dice, number: usize) -> McpServer {
                 risk_level: RISKS[dice.below(4)],
                 read_only: dice.chance(50),
                 destructive: dice.chance(50),
+                unseen_arguments: dice.chance(50),
             };
             server.tools.insert((*tool).into(), known);
         }
@@ -289,15 +291,21 @@ fn some_arguments(dice: &mut Dice) -> String {
         "\"5\"",
         "null",
         "true",
+        "1e300",
+        "-9223372036854775808",
+        "7",
+        "70e-1",
     ]);
-    let text = dice.one(&["\"a\"", "\"abc\"", "\"\"", "\"5\"", "false", "{\"x\": 1}"]);
-    let items = dice.one(&["[]", "[5]", "[\"a\", 2]", "[[1]]"]);
+    let text = dice.one(&["\"a\"", "\"abc\"", "\"\"", "\"5\"", "false", "{\"x\": 1}", "5", "5.0", "{}"]);
+    let items = dice.one(&["[]", "[5]", "[\"a\", 2]", "[[1]]", "\"a\"", "null"]);
     let odd = if dice.chance(30) { ", \"odd~2\": 5" } else { "" };
-    match dice.below(12) {
+    let (n, deep) = (dice.one(&["n", "n", "n", "n", "N"]), dice.one(&["{\"a/b\": 7}", "7"]));
+    match dice.below(24) {
         0 => "5".to_owned(),
         1 => "\"a\"".to_owned(),
+        2 => "[]".to_owned(),
         _ => format!(
-            r#"{{"n": {number}, "text": {text}, "items": {items}, "deep": {{"a/b": 7}}, "m~n": "tilde"{odd}}}"#
+            r#"{{"{n}": {number}, "text": {text}, "items": {items}, "deep": {deep}, "m~n": "tilde"{odd}}}"#
         ),
     }
 }

@@ -22,5 +22,6 @@ mod oracle;
 mod policies;
 mod property;
 mod rebuilt;
+mod representable;
 mod snapshot;
 mod world;

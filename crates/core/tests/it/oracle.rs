@@ -2,6 +2,9 @@
 //! calls are turned into Cedar's terms here, by code of its own (objects by way of JSON, whole policies instead of an index, arguments
 //! read by `serde_json`). Slow, and short enough to be read against `docs/policies.md`.
 
+#[path = "oracle/arguments.rs"]
+pub(crate) mod arguments;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
@@ -20,6 +23,8 @@ use vidimus_core::refusal::Code;
 use vidimus_core::resource::policy::Scope;
 use vidimus_core::resource::{Agent, LlmProvider, McpServer, Meta, Names, Object, Principal, Service};
 use vidimus_core::snapshot::QUARANTINE_ID;
+
+use self::arguments::{flatten, seen_by_none};
 
 /// The built-in policy, as `docs/policies.md` describes it.
 const QUARANTINE: &str = r#"
@@ -226,6 +231,10 @@ impl Oracle {
         if let Some(denied) = limited(call) {
             return Expected::Exactly(denied);
         }
+        if arguments.is_some_and(seen_by_none) && !self.passes_unseen(call) {
+            let policies = ["vidimus/arguments".to_owned()].into();
+            return Expected::Exactly(Answer { code: Some(Code::Unrepresentable), policies });
+        }
         let (thing, whole) = (Thing::of(&call.ask.target), self.policies(call, arguments));
         let uses = match thing.kind {
             "Skill" => {
@@ -261,6 +270,38 @@ impl Oracle {
             false => vec![refused.swap_remove(0)],
         };
         Expected::ByUse { must, may, refused }
+    }
+
+    /// Whether the record of the tool lets arguments pass that policies cannot see.
+    pub(crate) fn passes_unseen(&self, call: &Call<'_>) -> bool {
+        let Thing { kind: "Tool", owner, part: Some(name) } = Thing::of(&call.ask.target) else {
+            return false;
+        };
+        self.registered.servers[&owner].tools.get(name.as_str()).is_some_and(|tool| tool.unseen_arguments)
+    }
+
+    /// What the policies say of a call, had `context.args` (or `numbers`) the tag `value` at a pointer.
+    pub(crate) fn with_tag(
+        &self,
+        call: &Call<'_>,
+        arguments: &Value,
+        (pointer, as_number): (&str, bool),
+        value: i64,
+    ) -> Answer {
+        let thing = Thing::of(&call.ask.target);
+        let (mut texts, mut numbers) = (HashMap::new(), HashMap::new());
+        flatten(String::new(), arguments, &mut texts, &mut numbers);
+        match as_number {
+            true => drop(numbers.insert(pointer.to_owned(), value)),
+            false => drop(texts.insert(pointer.to_owned(), value.to_string())),
+        }
+        let of_call = of_arguments(texts, numbers).into_iter().chain(of_user(call)).collect();
+        self.ask_with(self.governing(&thing), call, (call.ask.action, &thing), of_call)
+    }
+
+    /// Whether a policy looks at some arguments.
+    pub(crate) fn is_on_arguments(&self, id: &str) -> bool {
+        self.on_arguments.contains(id)
     }
 
     /// The permits whose outcome some arguments could change.
@@ -342,7 +383,16 @@ impl Oracle {
         (action, thing): (Action, &Thing),
         arguments: Option<&Value>,
     ) -> Answer {
-        let mut more = of_call(call, arguments);
+        self.ask_with(policies, call, (action, thing), of_call(call, arguments))
+    }
+
+    fn ask_with(
+        &self,
+        policies: &PolicySet,
+        call: &Call<'_>,
+        (action, thing): (Action, &Thing),
+        mut more: Vec<Entity>,
+    ) -> Answer {
         if self.entities.get(&uid(thing.kind, &thing.id())).is_none() {
             let mut made = self.made.borrow_mut();
             let make = || Entity::from_json_value(self.registered.entity(thing), Some(self.schema)).unwrap();
@@ -395,24 +445,26 @@ fn of_call(call: &Call<'_>, arguments: Option<&Value>) -> Vec<Entity> {
     if let Some(arguments) = arguments {
         flatten(String::new(), arguments, &mut texts, &mut numbers);
     }
+    of_arguments(texts, numbers).into_iter().chain(of_user(call)).collect()
+}
+
+fn of_arguments(texts: HashMap<String, String>, numbers: HashMap<String, i64>) -> [Entity; 2] {
     let texts = texts.into_iter().map(|(pointer, text)| (pointer, Expression::new_string(text)));
     let numbers = numbers.into_iter().map(|(pointer, number)| (pointer, Expression::new_long(number)));
-    let mut entities = vec![
+    [
         Entity::new_with_tags(uid("Arguments", "call"), [], [], texts).unwrap(),
         Entity::new_with_tags(uid("Numbers", "call"), [], [], numbers).unwrap(),
-    ];
-    if let Some(user) = call.user() {
-        let texts = [
-            ("issuer", Some(&user.issuer)),
-            ("subject", Some(&user.subject)),
-            ("email", user.email.as_ref()),
-        ];
-        let attributes = texts
-            .into_iter()
-            .filter_map(|(name, text)| Some((name.to_owned(), Expression::new_string(text?.to_string()))));
-        entities.push(Entity::new_with_tags(user_uid(user), attributes, [], []).unwrap());
-    }
-    entities
+    ]
+}
+
+fn of_user(call: &Call<'_>) -> Option<Entity> {
+    let user = call.user()?;
+    let texts =
+        [("issuer", Some(&user.issuer)), ("subject", Some(&user.subject)), ("email", user.email.as_ref())];
+    let attributes = texts
+        .into_iter()
+        .filter_map(|(name, text)| Some((name.to_owned(), Expression::new_string(text?.to_string()))));
+    Some(Entity::new_with_tags(user_uid(user), attributes, [], []).unwrap())
 }
 
 fn user_uid(user: &User) -> EntityUid {
@@ -527,36 +579,6 @@ fn context(call: &Call<'_>, action: Action, thing: &Thing) -> Context {
         _ => {}
     }
     Context::from_pairs(pairs.into_iter().map(|(name, value)| (name.to_owned(), value))).unwrap()
-}
-
-/// Scalars by JSON pointer: all as text, whole numbers that fit also as such.
-fn flatten(
-    at: String,
-    value: &Value,
-    texts: &mut HashMap<String, String>,
-    numbers: &mut HashMap<String, i64>,
-) {
-    let text = match value {
-        Value::Object(members) => {
-            for (name, member) in members {
-                let name = name.replace('~', "~0").replace('/', "~1");
-                flatten(format!("{at}/{name}"), member, texts, numbers);
-            }
-            return;
-        }
-        Value::Array(items) => {
-            for (place, item) in items.iter().enumerate() {
-                flatten(format!("{at}/{place}"), item, texts, numbers);
-            }
-            return;
-        }
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    let double = value.as_f64().filter(|double| value.is_f64() && double.fract() == 0.0);
-    let whole = value.as_i64().or_else(|| format!("{:.0}", double?).parse().ok());
-    numbers.extend(whole.map(|number| (at.clone(), number)));
-    texts.insert(at, text);
 }
 
 impl Registered {

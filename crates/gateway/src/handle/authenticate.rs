@@ -36,33 +36,35 @@ pub(super) async fn authenticate<'p>(
     Ok((Caller { proven, chain }, bearer))
 }
 
-/// The one credential of a request: a bearer token, or the key that the protocol's SDKs send in a header of their own. Two
-/// different ones are one too many.
+/// The one credential of a request: a bearer token, or the key that the protocol's SDKs send in a header of their own. Two are one too
+/// many, also where they are the same; and one that is there and cannot be read is not absent.
 fn credential<'p>(key_header: Option<&str>, parts: &'p Parts) -> Result<Option<&'p str>, Refusal> {
-    let ambiguous =
-        || Refusal::new(Code::CredentialAmbiguous, "the request carries more than one credential");
     let mut lines = parts.headers.get_all(AUTHORIZATION).iter();
-    let bearer = match (lines.next(), lines.next()) {
-        (None, _) => None,
-        (Some(_), Some(_)) => return Err(ambiguous()),
-        (Some(line), None) => {
-            let text = line.to_str().ok().and_then(|text| text.split_once(' '));
-            match text.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) {
-                Some((_, token)) => Some(token.trim()),
-                None => {
-                    return Err(Refusal::new(
-                        Code::TokenMalformed,
-                        "Authorization must be \"Bearer\" and one token",
-                    ));
-                }
-            }
+    let mut keys = key_header.into_iter().flat_map(|name| parts.headers.get_all(name));
+    match (lines.next(), keys.next()) {
+        (None, None) => Ok(None),
+        (Some(line), None) if lines.next().is_none() => {
+            let said = line.to_str().ok().and_then(|said| said.split_once(' '));
+            let token = said.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+            let token = token.and_then(|(_, token)| one_token(token));
+            token.map(Some).ok_or_else(|| malformed("Authorization must be \"Bearer\" and one token"))
         }
-    };
-    let key = key_header.and_then(|name| parts.headers.get(name)).and_then(|key| key.to_str().ok());
-    match (bearer, key) {
-        (Some(a), Some(b)) if a != b => Err(ambiguous()),
-        (bearer, key) => Ok(bearer.or(key)),
+        (None, Some(key)) if keys.next().is_none() => {
+            let key = key.to_str().ok().and_then(one_token);
+            key.map(Some).ok_or_else(|| malformed("the header for the key must hold one token"))
+        }
+        _ => Err(Refusal::new(Code::CredentialAmbiguous, "the request carries more than one credential")),
     }
+}
+
+/// A token without white space or control characters, which no token has (RFC 6750 section 2.1).
+fn one_token(text: &str) -> Option<&str> {
+    let token = text.trim_matches(' ');
+    (!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())).then_some(token)
+}
+
+fn malformed(message: &'static str) -> Refusal {
+    Refusal::new(Code::TokenMalformed, message)
 }
 
 /// The chain that the credential continues, or a new one that begins with this call.
@@ -72,4 +74,56 @@ fn chain(proven: &Proven, context: &RequestContext) -> Chain {
         started: context.now(),
         actors: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderValue, Request};
+
+    use super::*;
+
+    #[test]
+    fn exactly_one_credential_holds_for_every_way_to_give_one() {
+        const KEY: &str = "x-api-key";
+        let ambiguous = Err(Code::CredentialAmbiguous);
+        let malformed = Err(Code::TokenMalformed);
+        for (lines, key_header, expected) in [
+            (&[][..], Some(KEY), Ok(None)),
+            (&[("authorization", "Bearer a")], Some(KEY), Ok(Some("a"))),
+            (&[("authorization", "bearer  a ")], Some(KEY), Ok(Some("a"))),
+            (&[(KEY, "a")], Some(KEY), Ok(Some("a"))),
+            // No way to give one on this route.
+            (&[(KEY, "a")], None, Ok(None)),
+            (&[("authorization", "Bearer a"), (KEY, "b")], None, Ok(Some("a"))),
+            // Twice.
+            (&[("authorization", "Bearer a"), ("authorization", "Bearer a")], Some(KEY), ambiguous),
+            (&[("authorization", "Bearer a"), ("authorization", "")], Some(KEY), ambiguous),
+            (&[(KEY, "a"), (KEY, "a")], Some(KEY), ambiguous),
+            (&[(KEY, "a"), (KEY, "")], Some(KEY), ambiguous),
+            (&[("authorization", "Bearer a"), (KEY, "a")], Some(KEY), ambiguous),
+            (&[("authorization", "Bearer a"), (KEY, "")], Some(KEY), ambiguous),
+            (&[("authorization", ""), (KEY, "a")], Some(KEY), ambiguous),
+            // Empty, of another kind, or in odd bytes.
+            (&[("authorization", "")], Some(KEY), malformed),
+            (&[("authorization", "Bearer")], Some(KEY), malformed),
+            (&[("authorization", "Bearer ")], Some(KEY), malformed),
+            (&[("authorization", "Bearer a b")], Some(KEY), malformed),
+            (&[("authorization", "Bearer a\tb")], Some(KEY), malformed),
+            (&[("authorization", "Bearer \u{e9}")], Some(KEY), malformed),
+            (&[("authorization", "Basic YTpi")], Some(KEY), malformed),
+            (&[("authorization", "a")], Some(KEY), malformed),
+            (&[(KEY, "")], Some(KEY), malformed),
+            (&[(KEY, "a b")], Some(KEY), malformed),
+            (&[(KEY, "\u{e9}")], Some(KEY), malformed),
+        ] {
+            let mut request = Request::new(());
+            for (name, value) in lines {
+                let value = HeaderValue::from_bytes(value.as_bytes()).expect("a value");
+                request.headers_mut().append(*name, value);
+            }
+            let (parts, ()) = request.into_parts();
+            let found = credential(key_header, &parts).map_err(|refusal| refusal.code);
+            assert_eq!(found, expected, "{lines:?} {key_header:?}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ use vidimus_core::json::Json;
 use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::Agent;
 
+use super::beside::{check_none_of, check_spelled};
 use super::jsonrpc::{self, Envelope};
 use super::observe::Observe;
 use super::{
@@ -196,7 +197,11 @@ fn version_agrees(headers: &HeaderMap, old: bool) -> Result<(), Refusal> {
 fn skill<'a>(params: Option<&'a Json<'a>>) -> Result<Option<&'a str>, Refusal> {
     let of = |value: Option<&'a Json<'a>>| -> Result<Option<&'a str>, Refusal> {
         value.map_or(Ok(()), |value| check_spelling(value, &["message", "metadata"]))?;
-        match value.and_then(|v| v.get("metadata")).and_then(|m| m.get("skill")) {
+        let metadata = value.and_then(|value| value.get("metadata"));
+        metadata.map_or(Ok(()), |given| check_spelled(given, &["skill"]))?;
+        metadata
+            .map_or(Ok(()), |given| check_none_of(given, &["skills", "skillid", "skillname"], "skill"))?;
+        match metadata.and_then(|given| given.get("skill")) {
             None | Some(Json::Null) => Ok(None),
             Some(Json::String(name)) if !name.is_empty() && name.len() <= MAX_NAME => Ok(Some(name)),
             Some(_) => {

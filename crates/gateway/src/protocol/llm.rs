@@ -2,6 +2,7 @@
 
 pub mod added_usage;
 mod anthropic;
+mod extras;
 mod openai;
 
 pub use anthropic::Anthropic;
@@ -77,6 +78,7 @@ fn parse<'a>(
     let body = message.body()?;
     check_spelling(body, &["model", "stream", "stream_options"])?;
     let name = model(provider, body)?;
+    extras::check(body)?;
     let streaming = match body.get("stream") {
         None | Some(Json::Null) => false,
         Some(Json::Bool(streaming)) => *streaming,

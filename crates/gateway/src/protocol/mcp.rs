@@ -2,6 +2,7 @@
 //!
 //! Every method of every era is listed here. One that is not is refused: what cannot be understood cannot be governed.
 
+mod labels;
 pub mod listing;
 pub mod listing_filter;
 pub mod sealed;
@@ -18,6 +19,7 @@ use vidimus_core::json::Json;
 use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::McpServer;
 
+use super::beside::check_none_of;
 use super::jsonrpc::{self, Envelope};
 use super::observe::Observe;
 use super::sse::TooLong;
@@ -87,8 +89,7 @@ impl Binding for StreamableHttp {
         };
         let mut parsed = match message.json {
             Some(json) => posted(message, server, json)?,
-            None if *message.method == Method::DELETE => connect(server, "session/end"),
-            None => stream_of_session(message, server)?,
+            None => without_body(message, server)?,
         };
         if let Some(sealed) = message.headers.get(SESSION_HEADER) {
             let foreign = || Refusal::new(Code::SessionForeign, "no such session of this caller");
@@ -126,6 +127,15 @@ fn number(code: Code) -> i64 {
     }
 }
 
+/// The end of a session, or its stream.
+fn without_body<'a>(message: &Message<'a>, server: &'a Arc<McpServer>) -> Result<Parsed<'a>, Refusal> {
+    labels::check_none(message.headers)?;
+    match *message.method {
+        Method::DELETE => Ok(connect(server, "session/end")),
+        _ => stream_of_session(message, server),
+    }
+}
+
 /// A POSTed message.
 fn posted<'a>(
     message: &Message<'a>,
@@ -137,7 +147,9 @@ fn posted<'a>(
         Envelope::Request { method, params } => {
             agree(headers, method, params)?;
             let related = tasks::related(message, "params", params, Sender::Asks)?;
-            (request(message, server, method, params)?, related)
+            let parsed = request(message, server, method, params)?;
+            params.map_or(Ok(()), |params| names_no_other(method, params))?;
+            (parsed, related)
         }
         Envelope::Notification { method, params } => {
             agree(headers, method, params)?;
@@ -145,6 +157,7 @@ fn posted<'a>(
             (notification(server, method)?, related)
         }
         Envelope::Response => {
+            labels::check_none(headers)?;
             let related = tasks::related(message, "result", body.get("result"), Sender::Tells)?;
             (connect(server, "response"), related)
         }
@@ -194,6 +207,40 @@ const READ: [&str; 10] = [
     "task",
 ];
 
+/// What names something in the `params` of some method, and what servers of other makes read for it.
+const NAMING: [&str; 16] = [
+    "name",
+    "uri",
+    "ref",
+    "taskid",
+    "notifications",
+    "names",
+    "uris",
+    "tool",
+    "tools",
+    "toolname",
+    "toolcalls",
+    "calls",
+    "prompt",
+    "prompts",
+    "resource",
+    "resources",
+];
+
+/// That nothing is named beside what the method is about.
+fn names_no_other(method: &str, params: &Json<'_>) -> Result<(), Refusal> {
+    let own = match method {
+        "tools/call" | "prompts/get" => "name",
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => "uri",
+        "completion/complete" => "ref",
+        "subscriptions/listen" => "notifications",
+        "tasks/get" | "tasks/result" | "tasks/update" | "tasks/cancel" => "taskid",
+        _ => "",
+    };
+    let beside: Vec<&str> = NAMING.into_iter().filter(|name| *name != own).collect();
+    check_none_of(params, &beside, method)
+}
+
 /// Whether a message belongs to the stateless era.
 pub fn is_modern(headers: &HeaderMap, params: Option<&Json<'_>>) -> bool {
     body_version(params).is_some() || single(headers, VERSION_HEADER).ok().flatten() == Some(MODERN)
@@ -217,7 +264,9 @@ fn request<'a>(
     Ok(match method {
         "tools/call" => {
             let target = Target::Tool { server, name: name(params)? };
-            let arguments = params.and_then(|p| p.get("arguments")).map_or(Arguments::None, Arguments::Known);
+            // Nothing is what every server takes `null` for here.
+            let given = params.and_then(|p| p.get("arguments")).filter(|given| **given != Json::Null);
+            let arguments = given.map_or(Arguments::None, Arguments::Known);
             let ask = Ask { arguments, ..Ask::about(method, Action::InvokeTool, target) };
             Parsed::new(ask, tasks::answer_of_tool(params))
         }
@@ -391,25 +440,7 @@ fn agree(headers: &HeaderMap, method: &str, params: Option<&Json<'_>>) -> Result
             ));
         }
     }
-    let modern = is_modern(headers, params);
-    let method_header = single(headers, METHOD_HEADER)?;
-    if (modern || method_header.is_some()) && method_header != Some(method) {
-        return mismatch(format!("header {METHOD_HEADER} does not name the method of the body"));
-    }
-    let name = match method {
-        "tools/call" | "prompts/get" => params.and_then(|p| p.get("name")),
-        "resources/read" => params.and_then(|p| p.get("uri")),
-        "tasks/get" | "tasks/update" | "tasks/cancel" => params.and_then(|p| p.get("taskId")),
-        _ => None,
-    };
-    let name_header = single(headers, NAME_HEADER)?;
-    if let Some(name) = name.and_then(Json::as_str)
-        && (modern || name_header.is_some())
-        && name_header.and_then(decode).as_deref() != Some(name)
-    {
-        return mismatch(format!("header {NAME_HEADER} does not name what the body names"));
-    }
-    Ok(())
+    labels::check(headers, method, params, is_modern(headers, params))
 }
 
 /// The only value of a header. Two lines of one routing header would let two readers see two requests.

@@ -7,6 +7,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use vidimus_core::json::folded;
 
 use super::is_same_member;
 
@@ -39,9 +40,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
 #[serde(transparent)]
 pub struct Name<'a>(#[serde(borrow)] pub Cow<'a, str>);
 
-/// That an object has no member twice: which one counts depends on the reader.
+/// That an object has no member twice, also not by names that differ only by case: which one counts depends on the reader.
 pub fn check_unique<'n, E: Error>(names: impl Iterator<Item = &'n Cow<'n, str>>) -> Result<(), E> {
-    let mut names: Vec<&str> = names.map(AsRef::as_ref).collect();
+    let mut names: Vec<Cow<'_, str>> = names.map(|name| folded(Cow::Borrowed(name))).collect();
     names.sort_unstable();
     match names.windows(2).any(|pair| pair.first() == pair.get(1)) {
         true => Err(E::custom("a key is there twice")),
@@ -229,6 +230,22 @@ fn push_string(out: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_member_is_there_once_in_any_case() {
+        for (object, unique) in [
+            (r#"{"a":1,"b":2}"#, true),
+            (r#"{"taskId":1,"task_id":2}"#, true),
+            (r#"{"a":1,"a":2}"#, false),
+            (r#"{"a":1,"\u0061":2}"#, false),
+            (r#"{"taskId":1,"TaskId":2}"#, false),
+            (r#"{"result":1,"x":2,"RESULT":3}"#, false),
+            (r#"{"tasks":1,"ta\u017fks":2}"#, false),
+            ("{\"key\":1,\"\u{212a}ey\":2}", false),
+        ] {
+            assert_eq!(Members::unique(object).is_ok(), unique, "{object}");
+        }
+    }
 
     #[test]
     fn what_is_replaced_is_replaced_and_nothing_else() {

@@ -150,6 +150,7 @@ impl World {
             seal: Seal::new(&[7; KEY_LENGTH]).expect("a seal"),
             telemetry: Telemetry::default(),
             limits,
+            secrets: None,
             public_url: public_url.to_owned(),
             allowed_origins: Vec::new(),
             clock: clock.clone(),

@@ -48,6 +48,10 @@ pub struct Serve {
     /// gateway refuses everything while a policy is malformed.
     #[arg(long, env = "VIDIMUS_DATA")]
     pub data: PathBuf,
+    /// Directory of the files that credential.file of LLMProviders names, and of nothing else: not in --data, and for its owner alone,
+    /// as the files in it. Without it no key is read from a file.
+    #[arg(long, env = "VIDIMUS_SECRETS", value_name = "DIR")]
+    pub secrets: Option<PathBuf>,
     /// Address for plain HTTP; must be loopback unless --insecure-listen is given.
     #[arg(long, env = "VIDIMUS_LISTEN", default_value = "127.0.0.1:8080", value_parser = quantity::socket)]
     pub listen: SocketAddr,

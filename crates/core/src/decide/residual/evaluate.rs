@@ -7,12 +7,17 @@ use cedar_policy::pst::PatternElem;
 
 use super::value::{Entity, Set, Value};
 use super::{Expression, Operator, Unary, View};
-use crate::call::{Arguments, Call};
-use crate::json::Json;
+use crate::call::Call;
+use crate::decide::view::{Seen, look};
 
-/// Evaluation failed as Cedar's would: overflow, a missing attribute or tag, a value of another type.
+/// Why a condition has no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Failed;
+pub(crate) enum Failed {
+    /// As Cedar's evaluation would fail: overflow, a missing attribute or tag, a value of another type.
+    Evaluation,
+    /// What it looks at is there, and is not what it can see ([`Seen::Unseen`]).
+    Unseen,
+}
 
 const DAY: i64 = 86_400_000;
 
@@ -30,12 +35,12 @@ impl Expression {
             }
             Self::Unary(Unary::Not, operand) => Ok(!operand.holds(call)?),
             Self::Has(presence) => presence.read(call),
-            Self::HasTag(view, key) => Ok(lookup(*view, &key.text(call)?, call).is_some()),
+            Self::HasTag(view, key) => Ok(lookup(*view, &key.text(call)?, call)?.is_some()),
             Self::Like(text, pattern) => Ok(like(&text.text(call)?, pattern)),
             Self::ConstantIn(names, right) => constant_in(names, &right.value(call)?),
             other => match other.value(call)? {
                 Value::Bool(value) => Ok(value),
-                _ => Err(Failed),
+                _ => Err(Failed::Evaluation),
             },
         }
     }
@@ -44,7 +49,7 @@ impl Expression {
         match self {
             Self::Constant(constant) => Ok(constant.value()),
             Self::Field(field) => field.read(call),
-            Self::Failure => Err(Failed),
+            Self::Failure => Err(Failed::Evaluation),
             Self::If(three) => {
                 let [condition, then, otherwise] = &**three;
                 if condition.holds(call)? { then.value(call) } else { otherwise.value(call) }
@@ -61,7 +66,7 @@ impl Expression {
             }
             Self::GetTag(view, key) => {
                 let key = key.text(call)?;
-                lookup(*view, &key, call).ok_or(Failed)
+                lookup(*view, &key, call)?.ok_or(Failed::Evaluation)
             }
             Self::And(_) | Self::Or(_) | Self::Unary(..) | Self::Has(_) | Self::HasTag(..) => {
                 self.holds(call).map(Value::Bool)
@@ -73,40 +78,34 @@ impl Expression {
     fn text<'a>(&'a self, call: &Call<'a>) -> Result<Cow<'a, str>, Failed> {
         match self.value(call)? {
             Value::Text(text) => Ok(text),
-            _ => Err(Failed),
+            _ => Err(Failed::Evaluation),
         }
     }
 }
 
-/// The argument at a JSON pointer, as `view` shows it.
-pub(crate) fn lookup<'a>(view: View, pointer: &str, call: &Call<'a>) -> Option<Value<'a>> {
-    let Arguments::Known(arguments) = call.ask.arguments else { return None };
-    let found: &'a Json<'a> = well_formed(pointer).then(|| arguments.pointer(pointer))??;
-    match view {
-        View::Text => found.as_text().map(Value::Text),
-        View::Numbers => found.as_integer().map(Value::Long),
+/// The argument at a JSON pointer, as `view` shows it; `None` where there is none.
+fn lookup<'a>(view: View, pointer: &str, call: &Call<'a>) -> Result<Option<Value<'a>>, Failed> {
+    match look(view, pointer, call) {
+        Seen::There(value) => Ok(Some(value)),
+        Seen::Absent => Ok(None),
+        Seen::Unseen(_) => Err(Failed::Unseen),
     }
-}
-
-/// RFC 6901 section 3: `~` only as `~0` or `~1`. Anything else names nothing, rather than a key spelled another way.
-fn well_formed(pointer: &str) -> bool {
-    pointer.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']))
 }
 
 fn unary<'a>(op: Unary, operand: Value<'a>) -> Result<Value<'a>, Failed> {
     Ok(match (op, operand) {
-        (Unary::Negate, Value::Long(value)) => Value::Long(value.checked_neg().ok_or(Failed)?),
+        (Unary::Negate, Value::Long(value)) => Value::Long(value.checked_neg().ok_or(Failed::Evaluation)?),
         (Unary::IsEmpty, Value::Set(set)) => Value::Bool(set.is_empty()),
         (Unary::IsIpv4, Value::Ip(net)) => Value::Bool(net.is_ipv4()),
         (Unary::IsIpv6, Value::Ip(net)) => Value::Bool(!net.is_ipv4()),
         (Unary::IsLoopback, Value::Ip(net)) => Value::Bool(net.is_loopback()),
         (Unary::IsMulticast, Value::Ip(net)) => Value::Bool(net.is_multicast()),
         (Unary::ToDate, Value::Datetime(at)) => {
-            Value::Datetime(at.checked_sub(at.rem_euclid(DAY)).ok_or(Failed)?)
+            Value::Datetime(at.checked_sub(at.rem_euclid(DAY)).ok_or(Failed::Evaluation)?)
         }
         (Unary::ToTime, Value::Datetime(at)) => Value::Duration(at.rem_euclid(DAY)),
         (Unary::ToUnits(unit), Value::Duration(length)) => Value::Long(length / unit),
-        _ => return Err(Failed),
+        _ => return Err(Failed::Evaluation),
     })
 }
 
@@ -122,19 +121,21 @@ fn binary<'a>(op: Operator, left: &Value<'_>, right: &Value<'_>) -> Result<Value
         (Operator::LessEqual, Datetime(a), Datetime(b)) | (Operator::LessEqual, Duration(a), Duration(b)) => {
             Bool(a <= b)
         }
-        (Operator::Add, Long(a), Long(b)) => Long(a.checked_add(*b).ok_or(Failed)?),
-        (Operator::Subtract, Long(a), Long(b)) => Long(a.checked_sub(*b).ok_or(Failed)?),
-        (Operator::Multiply, Long(a), Long(b)) => Long(a.checked_mul(*b).ok_or(Failed)?),
+        (Operator::Add, Long(a), Long(b)) => Long(a.checked_add(*b).ok_or(Failed::Evaluation)?),
+        (Operator::Subtract, Long(a), Long(b)) => Long(a.checked_sub(*b).ok_or(Failed::Evaluation)?),
+        (Operator::Multiply, Long(a), Long(b)) => Long(a.checked_mul(*b).ok_or(Failed::Evaluation)?),
         (Operator::Contains, Set(set), element) => Bool(set.contains(element)),
         (Operator::ContainsAll, Set(set), Set(all)) => Bool(all.all(|element| set.contains(element))),
         (Operator::ContainsAny, Set(set), Set(any)) => Bool(any.any(|element| set.contains(element))),
         (Operator::In, Value::Entity(entity), right) => Bool(among(right, |one| one == entity)?),
         (Operator::Offset, Datetime(at), Duration(length)) => {
-            Datetime(at.checked_add(*length).ok_or(Failed)?)
+            Datetime(at.checked_add(*length).ok_or(Failed::Evaluation)?)
         }
-        (Operator::DurationSince, Datetime(a), Datetime(b)) => Duration(a.checked_sub(*b).ok_or(Failed)?),
+        (Operator::DurationSince, Datetime(a), Datetime(b)) => {
+            Duration(a.checked_sub(*b).ok_or(Failed::Evaluation)?)
+        }
         (Operator::IsInRange, Ip(one), Ip(range)) => Bool(one.is_in(*range)),
-        _ => return Err(Failed),
+        _ => return Err(Failed::Evaluation),
     })
 }
 
@@ -149,7 +150,7 @@ fn among(right: &Value<'_>, fits: impl Fn(&Entity<'_>) -> bool) -> Result<bool, 
         Value::Set(set) if set.all(|element| matches!(element, Value::Entity(_))) => {
             Ok(set.any(|element| matches!(element, Value::Entity(entity) if fits(entity))))
         }
-        _ => Err(Failed),
+        _ => Err(Failed::Evaluation),
     }
 }
 
@@ -173,5 +174,22 @@ fn like(text: &str, pattern: &[PatternElem]) -> bool {
                 (text_rest, pattern_rest) = (start.clone(), behind.clone());
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_entity_is_in_nothing_and_fails() {
+        let of = |values| among(&Value::Set(Set::Values(values)), |entity| entity.is("Agent", "a/x"));
+        let agent = |id| Value::Entity(Entity::Named("Agent", id));
+        assert_eq!(of(vec![agent("a/y"), agent("a/x")]), Ok(true));
+        assert_eq!(of(vec![agent("a/y")]), Ok(false));
+        assert_eq!(of(vec![]), Ok(false));
+        assert_eq!(of(vec![agent("a/x"), Value::Long(1)]), Err(Failed::Evaluation));
+        assert_eq!(of(vec![agent("a/y"), Value::Long(1)]), Err(Failed::Evaluation));
+        assert_eq!(among(&Value::Long(1), |_| true), Err(Failed::Evaluation));
     }
 }

@@ -73,7 +73,7 @@ impl Field {
     /// An optional attribute that the call does not have.
     pub(crate) fn read<'a>(self, call: &Call<'a>) -> Result<Value<'a>, Failed> {
         let chain = call.chain();
-        let user = || call.user().ok_or(Failed);
+        let user = || call.user().ok_or(Failed::Evaluation);
         let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
         Ok(match self {
             Self::Method => text(call.ask.method),
@@ -81,19 +81,19 @@ impl Field {
             Self::OnBehalfOf => Value::Entity(Entity::User(user()?)),
             Self::UserIssuer => text(&user()?.issuer),
             Self::UserSubject => text(&user()?.subject),
-            Self::UserEmail => text(user()?.email.as_deref().ok_or(Failed)?),
+            Self::UserEmail => text(user()?.email.as_deref().ok_or(Failed::Evaluation)?),
             Self::ChainAge => Value::Duration(age(call)),
             Self::ChainCycle => Value::Bool(cycle(call)),
             Self::ChainAgents => Value::Set(Set::Agents(&chain.actors)),
             Self::Now => Value::Datetime(call.now.0),
-            Self::SourceIp => Value::Ip(Net::single(call.source_ip.ok_or(Failed)?)),
+            Self::SourceIp => Value::Ip(Net::single(call.source_ip.ok_or(Failed::Evaluation)?)),
             Self::Transaction => text(&chain.transaction),
             Self::Identity => text(call.identity()),
             Self::Args => Value::Entity(Entity::Arguments),
             Self::Numbers => Value::Entity(Entity::Numbers),
             Self::TokensEstimated => Value::Long(call.ask.tokens_estimated),
             Self::Streaming => Value::Bool(call.ask.streaming),
-            Self::PushUrl => text(call.ask.push_url.ok_or(Failed)?),
+            Self::PushUrl => text(call.ask.push_url.ok_or(Failed::Evaluation)?),
         })
     }
 }
@@ -157,7 +157,7 @@ impl Presence {
         match self {
             Self::User => Ok(call.user().is_some()),
             Self::UserEmail => Ok(email().unwrap_or(false)),
-            Self::EmailOfUser => email().ok_or(Failed),
+            Self::EmailOfUser => email().ok_or(Failed::Evaluation),
             Self::SourceIp => Ok(call.source_ip.is_some()),
             Self::PushUrl => Ok(call.ask.push_url.is_some()),
         }

@@ -75,6 +75,8 @@ fn what_policies_ask_of_a_context_is_evaluated_here() {
         "context.args == Arguments::\"call\"",
         "context.tokens_estimated < 1",
         "context.streaming",
+        "context.push_notification_url == \"a\"",
+        "context has push_notification_url",
         "[\"a\", context.method].contains(\"a\")",
         "context has approval",
         "context has approval.role",
@@ -103,6 +105,19 @@ fn an_entity_that_does_not_exist_has_nothing() {
 }
 
 #[test]
+fn what_is_known_is_known_once() {
+    // A set of constants is a constant, not a set that is made again with each call.
+    let Some(Expression::Binary(Operator::Contains, both)) =
+        compiled("[\"a\", \"b\"].contains(context.method)")
+    else {
+        panic!()
+    };
+    assert!(matches!(&*both, [Expression::Constant(Constant::Set(set)), _] if set.len() == 2), "{both:?}");
+    let failed = Expression::compile(&Expr::ResidualError, &Entities::empty());
+    assert!(matches!(failed, Some(Expression::Failure)), "{failed:?}");
+}
+
+#[test]
 fn the_rest_is_left_to_cedar() {
     for condition in [
         "{a: context.method} == {a: \"a\"}",
@@ -124,6 +139,7 @@ fn the_rest_is_left_to_cedar() {
         "Agent::\"a/x\".hasTag(context.method)",
         // Not as partial evaluation writes them.
         "context.now == datetime(\"1970-01-02\").offset(duration(\"5ms\")).offset(duration(\"1s\"))",
+        "context.now == datetime(\"1970-01-02\").offset(duration(\"5ms\"))",
         "context.chain.age == duration(\"5s\")",
         "context.source_ip == ip(\"10.0.0.1\")",
         "context.source_ip == ip(\"10.0.0.0/33\")",

@@ -308,6 +308,11 @@ fn a_skill_is_named_once_and_well_or_not_at_all() {
         (r#"{"metadata":{"skill":"pay"},"message":{"metadata":{"skill":"summarize"}}}"#, "message_invalid"),
         (r#"{"message":{"metadata":{"skill":7}}}"#, "message_invalid"),
         (r#"{"message":{"metadata":{"skill":""}}}"#, "message_invalid"),
+        (r#"{"message":{"metadata":{"Skill":"pay"}}}"#, "message_invalid"),
+        (r#"{"metadata":{"skill":"summarize","SKILL_":"pay"}}"#, "message_invalid"),
+        (r#"{"metadata":{"skill":"summarize","skillId":"pay"}}"#, "member_undecided"),
+        (r#"{"message":{"metadata":{"skill_id":"pay"}}}"#, "member_undecided"),
+        (r#"{"message":{"metadata":{"skills":["pay"]}}}"#, "member_undecided"),
         (r#"{"message":{"metadata":{}}}"#, "SendMessage Agent/finance/summarizer false"),
     ] {
         assert_eq!(check(Some("1.0"), "SendMessage", params), expected, "{params}");

@@ -174,3 +174,53 @@ fn sdks_are_told_not_to_repeat_what_may_have_been_carried_out() {
         }
     }
 }
+
+#[test]
+fn nothing_is_named_to_run_beside_the_model() {
+    const UNDECIDED: Option<Code> = Some(Code::MemberUndecided);
+    const INVALID: Option<Code> = Some(Code::MessageInvalid);
+    for (members, code) in [
+        // What the APIs have.
+        (
+            r#""messages":[],"temperature":0.5,"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":"auto""#,
+            None,
+        ),
+        (r#""functions":[{"name":"f"}],"function_call":"auto","user":"u","metadata":{"models":"x"}"#, None),
+        (r#""models":null,"fallbacks":null,"service_tier":"auto","top_k":1,"container":"container_1""#, None),
+        // Other models, and who serves them.
+        (r#""models":["sim-small","sim-large"]"#, UNDECIDED),
+        (r#""Models":["sim-large"]"#, UNDECIDED),
+        (r#""fallbacks":[{"model":"sim-large"}]"#, UNDECIDED),
+        (r#""fallback_models":["sim-large"]"#, UNDECIDED),
+        (r#""context_window_fallback_dict":{"sim-small":"sim-large"}"#, UNDECIDED),
+        (r#""route":"fallback""#, UNDECIDED),
+        (r#""provider":{"order":["other"]}"#, UNDECIDED),
+        (r#""preset":"p""#, UNDECIDED),
+        (r#""engine":"sim-large""#, UNDECIDED),
+        (r#""deployment_id":"sim-large""#, UNDECIDED),
+        (r#""model_id":"sim-large""#, UNDECIDED),
+        // What holds any of them, and addresses.
+        (r#""extra_body":{"models":["sim-large"]}"#, UNDECIDED),
+        (r#""extraBody":{}"#, UNDECIDED),
+        (r#""api_base":"http://elsewhere""#, UNDECIDED),
+        (r#""base-url":"http://elsewhere""#, UNDECIDED),
+        // Servers that the provider is to call.
+        (r#""mcp_servers":[{"type":"url","url":"http://elsewhere"}]"#, UNDECIDED),
+        (r#""tools":[{"type":"mcp","server_url":"http://elsewhere"}]"#, UNDECIDED),
+        (r#""tools":[{"type":"mcp_toolset","mcp_server_name":"x"}]"#, UNDECIDED),
+        (r#""container":{"skills":[{"skill_id":"x"}]}"#, UNDECIDED),
+        (r#""plugins":[{"id":"web"}]"#, UNDECIDED),
+        (r#""data_sources":[{"type":"azure_search"}]"#, UNDECIDED),
+        // A second choice of tools.
+        (r#""tools":[],"functions":[]"#, UNDECIDED),
+        (r#""tool_choice":"none","function_call":"auto""#, UNDECIDED),
+        (r#""tool_choice":"none","toolChoice":"auto""#, INVALID),
+        (r#""functionCall":"auto""#, INVALID),
+        (r#""mo_del":"sim-large""#, INVALID),
+    ] {
+        for (binding, path) in [(OPENAI, "/v1/chat/completions"), (ANTHROPIC, "/v1/messages")] {
+            let body = format!(r#"{{"model":"sim-small",{members}}}"#);
+            assert_eq!(asked(binding, path, &body, |_| ()).err(), code, "{binding:?} {body}");
+        }
+    }
+}

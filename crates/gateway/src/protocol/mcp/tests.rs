@@ -11,7 +11,8 @@ const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-0
 fn headers(lines: &[(&str, &str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in lines {
-        map.append(HeaderName::try_from(*name).expect("name"), value.parse().expect("value"));
+        let value = HeaderValue::from_bytes(value.as_bytes()).expect("value");
+        map.append(HeaderName::try_from(*name).expect("name"), value);
     }
     map
 }
@@ -185,6 +186,109 @@ fn header_and_body_must_agree() {
         (&[("mcp-protocol-version", "2027-01-01")], &old, "protocol_version_unsupported"),
     ] {
         assert_eq!(check(lines, body), expected, "{lines:?} {body}");
+    }
+}
+
+#[test]
+fn headers_say_what_the_body_says_and_nothing_else() {
+    const MISMATCH: &str = "header_mismatch";
+    let (method, name) = (("mcp-method", "tools/call"), ("mcp-name", "pay"));
+    let region = ("mcp-param-region", "eu");
+    let arguments = r#"{"region":"eu","deep":{"limit":42,"exact":true},"none":null,"é":"é"}"#;
+    let request = |method: &str, params: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#)
+    };
+    let call = request("tools/call", &format!(r#"{{"name":"pay","arguments":{arguments}}}"#));
+    let prompt = request("prompts/get", &format!(r#"{{"name":"pay","arguments":{arguments}}}"#));
+    let subscribe = request("resources/subscribe", r#"{"uri":"u"}"#);
+    let complete = request("completion/complete", r#"{"ref":{"type":"ref/prompt","name":"pay"}}"#);
+    let (list, ping) = (request("tools/list", "{}"), request("ping", "{}"));
+    let response = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+    let told = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{}}"#;
+    let (good, refused) = ("ok", MISMATCH);
+    for (lines, body, expected) in [
+        // What asks nothing is not labelled as a call.
+        (&[][..], response, good),
+        (&[method], response, refused),
+        (&[method, name], response, refused),
+        (&[name], response, refused),
+        (&[region], response, refused),
+        (&[("mcp-method", "")], response, refused),
+        // What names nothing has no name.
+        (&[], &list, good),
+        (&[name], &list, refused),
+        (&[("mcp-method", "tools/list"), name], &list, refused),
+        (&[("mcp-name", "")], &ping, refused),
+        (&[name], told, refused),
+        (&[("mcp-method", "notifications/cancelled")], told, good),
+        // What names something has that name, also where the header is not asked for.
+        (&[("mcp-name", "u")], &subscribe, good),
+        (&[("mcp-name", "v")], &subscribe, refused),
+        (&[name], &complete, good),
+        (&[("mcp-name", "get")], &complete, refused),
+        // Arguments.
+        (&[region], &call, good),
+        (&[region, ("mcp-param-limit", "42"), ("mcp-param-exact", "true")], &call, good),
+        (&[("mcp-param-limit", "42.0")], &call, good),
+        (&[("mcp-param-letter", "=?base64?w6k=?=")], &call, good),
+        (&[region, region], &call, refused),
+        (&[region, ("Mcp-Param-Region", "us")], &call, refused),
+        (&[("mcp-param-region", "us")], &call, refused),
+        (&[("mcp-param-region", "")], &call, refused),
+        (&[("mcp-param-none", "null")], &call, refused),
+        (&[("mcp-param-limit", "43")], &call, refused),
+        (&[("mcp-param-letter", "=?base64?w6k?=")], &call, refused),
+        (&[("mcp-param-letter", "é")], &call, refused),
+        (&[region], &prompt, refused),
+        (&[region], &list, refused),
+    ] {
+        let found = check(lines, body);
+        let found = if found == MISMATCH { MISMATCH } else { "ok" };
+        assert_eq!(found, expected, "{lines:?} {body}");
+    }
+    for (how, lines) in [(Method::GET, [method]), (Method::DELETE, [name]), (Method::GET, [region])] {
+        let code = parsed(&how, &headers(&lines), None, |parsed| parsed.err().map(|refusal| refusal.code));
+        assert_eq!(code, Some(Code::HeaderMismatch), "{how} {lines:?}");
+    }
+}
+
+#[test]
+fn nothing_is_named_beside_what_the_method_is_about() {
+    for (method, params, expected) in [
+        ("tools/call", r#"{"name":"pay","arguments":{"tool":"drop","uri":"u"}}"#, None),
+        ("tools/call", r#"{"name":"pay","uri":null}"#, None),
+        ("tools/call", r#"{"name":"pay","tool":"drop"}"#, Some("member_undecided")),
+        ("tools/call", r#"{"name":"pay","toolName":"drop"}"#, Some("member_undecided")),
+        ("tools/call", r#"{"name":"pay","tool_name":"drop"}"#, Some("member_undecided")),
+        ("tools/call", r#"{"name":"pay","Tools":["drop"]}"#, Some("member_undecided")),
+        ("tools/call", r#"{"name":"pay","uri":"file:///a"}"#, Some("member_undecided")),
+        ("tools/call", r#"{"name":"pay","taskId":"t"}"#, Some("member_undecided")),
+        ("resources/read", r#"{"uri":"u","name":"pay"}"#, Some("member_undecided")),
+        ("prompts/get", r#"{"name":"p","ref":{"type":"ref/prompt","name":"q"}}"#, Some("member_undecided")),
+        ("tools/list", r#"{"name":"pay"}"#, Some("member_undecided")),
+    ] {
+        let found = legacy(method, params);
+        assert_eq!(
+            Some(found.as_str()).filter(|_| found == "member_undecided"),
+            expected,
+            "{params}: {found}"
+        );
+    }
+}
+
+#[test]
+fn arguments_that_are_null_are_none() {
+    for (params, none) in [
+        (r#"{"name":"pay"}"#, true),
+        (r#"{"name":"pay","arguments":null}"#, true),
+        (r#"{"name":"pay","arguments":{}}"#, false),
+        (r#"{"name":"pay","arguments":"x"}"#, false),
+    ] {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":0,"method":"tools/call","params":{params}}}"#);
+        let found = parsed(&Method::POST, &HeaderMap::new(), Some(&body), |parsed| {
+            matches!(parsed.expect("a call").ask.arguments, Arguments::None)
+        });
+        assert_eq!(found, none, "{params}");
     }
 }
 

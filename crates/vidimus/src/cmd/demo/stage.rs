@@ -1,8 +1,9 @@
 //! What the demo runs on: processes, addresses, and a directory. The guard ends them.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -63,8 +64,7 @@ impl Stage {
         let to = |agent: &str| format!("{}/a2a/finance/{agent}", self.url);
         let (reconciler, summarizer) = (to("reconciler"), to("summarizer"));
         let ledger = format!("{}/mcp/finance/ledger", self.url);
-        let key = self.root.join("provider.key");
-        fs::write(&key, PROVIDER_KEY)?;
+        self.write_provider_key()?;
         let files = self.root.join("shared-files");
         fs::create_dir_all(&files)?;
         fs::write(files.join("readme.txt"), "shared by finance\n")?;
@@ -106,7 +106,7 @@ impl Stage {
             ("model", 9106, &["model_simulator", "--key", PROVIDER_KEY]),
             ("files", 9107, &["filesystem", "--root", &files]),
         ];
-        let mut estate = ESTATE.replace("/run/secrets/provider.key", &key.display().to_string());
+        let mut estate = ESTATE.to_owned();
         // Started together, waited for one by one: most of their time is loading.
         let mut outputs = Vec::new();
         for (name, placeholder, command) in parts {
@@ -138,6 +138,15 @@ impl Stage {
         Ok(())
     }
 
+    /// For its owner alone, as the gateway wants it.
+    fn write_provider_key(&self) -> anyhow::Result<()> {
+        let secrets = self.root.join("secrets");
+        fs::DirBuilder::new().mode(0o700).create(&secrets)?;
+        let key = secrets.join("provider.key");
+        let mut key = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(key)?;
+        Ok(key.write_all(PROVIDER_KEY.as_bytes())?)
+    }
+
     fn start_gateway(&mut self, listen: u16, admin: u16) -> anyhow::Result<()> {
         let log = fs::File::create(self.root.join("gateway.err"))?;
         let mut gateway = self
@@ -154,6 +163,8 @@ impl Stage {
             .arg(&self.resources)
             .arg("--data")
             .arg(&self.data)
+            .arg("--secrets")
+            .arg(self.root.join("secrets"))
             .stderr(log)
             .spawn()?;
         let until = Instant::now() + PATIENCE;

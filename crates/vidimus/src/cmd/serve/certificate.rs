@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use vidimus_identity::ServerCertificate;
 
 use super::supervisor::Supervisor;
+use crate::cmd::data_directory;
 
 /// How often the files are looked at. Reading them says more than a notification would: they may be mounted, linked, or renamed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -32,6 +33,7 @@ impl CertificateFiles {
             fs::read(path).with_context(|| format!("--{flag} {}", path.display()))
         };
         let (chain_pem, key_pem) = (read("tls-cert", &chain)?, read("tls-key", &key)?);
+        data_directory::for_its_owner(&key).context("--tls-key")?;
         let content = (chain_pem.clone(), digest(&key_pem));
         let certificate = certificate(&chain_pem, key_pem)
             .with_context(|| format!("--tls-cert {} --tls-key {}", chain.display(), key.display()))?;
@@ -63,6 +65,7 @@ impl CertificateFiles {
             return Ok(false);
         }
         self.content = content;
+        data_directory::for_its_owner(&self.key)?;
         let newer = certificate(&self.content.0, key)
             .with_context(|| format!("{} and {}", self.chain.display(), self.key.display()))?;
         self.certificate.update(&newer);

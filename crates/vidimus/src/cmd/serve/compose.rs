@@ -13,7 +13,8 @@ use tokio::sync::{oneshot, watch};
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
-    AddressGuard, Gate, KeepAlive, Limits, Seal, Shared, Telemetry, Upstream, Vitals, millis, record_count,
+    AddressGuard, Gate, KeepAlive, Limits, Seal, SecretDirectory, Shared, Telemetry, Upstream, Vitals,
+    millis, record_count,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, TrustStore};
 use vidimus_ledger::{Durability, Ledger};
@@ -36,6 +37,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     check_addresses(serve)?;
     fs::read_dir(&serve.resources).with_context(|| format!("--resources {}", serve.resources.display()))?;
     data_directory::prepare(&serve.data)?;
+    let secrets = secrets(serve)?;
 
     let workers = serve.threads.map_or_else(cores, usize::from);
     let limits = descriptors::divide(limits(serve), workers)?;
@@ -62,7 +64,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let sockets = Sockets::open(serve)?;
     let plain = sockets.plain.local_addr()?;
     let seal = Seal::new(&sealing_key)?;
-    let parts = Parts { identity: &identity, trust: &trust, seal, ledger, limits, vitals };
+    let parts = Parts { identity: &identity, trust: &trust, seal, ledger, limits, vitals, secrets };
     let (shared, mint) = shared(serve, &loaded.borrow(), parts, plain)?;
     let shared = Arc::new(shared);
     turn_keys(&mut supervisor, mint)?;
@@ -167,6 +169,12 @@ impl Sockets {
     }
 }
 
+/// The directory that `credential.file` is read from.
+fn secrets(serve: &Serve) -> anyhow::Result<Option<SecretDirectory>> {
+    let open = |path| SecretDirectory::open(path, &serve.data).context("--secrets");
+    serve.secrets.as_deref().map(open).transpose()
+}
+
 fn ledger(serve: &Serve) -> anyhow::Result<Ledger> {
     let durability = match serve.durability {
         DurabilityArg::Commit => Durability::Commit,
@@ -185,6 +193,7 @@ struct Parts<'a> {
     ledger: Ledger,
     limits: Limits,
     vitals: Vitals,
+    secrets: Option<SecretDirectory>,
 }
 
 fn shared(
@@ -193,7 +202,7 @@ fn shared(
     parts: Parts<'_>,
     address: SocketAddr,
 ) -> anyhow::Result<(Shared, Arc<Mint>)> {
-    let Parts { identity, trust, seal, ledger, limits, vitals } = parts;
+    let Parts { identity, trust, seal, ledger, limits, vitals, secrets } = parts;
     let scheme_and_host = || format!("http://{address}");
     let public_url =
         serve.public_url.clone().unwrap_or_else(scheme_and_host).trim_end_matches('/').to_owned();
@@ -221,6 +230,7 @@ fn shared(
         seal,
         telemetry: Telemetry::new(serve.otlp_endpoint.as_deref())?,
         limits,
+        secrets,
         public_url,
         allowed_origins: serve.allow_origin.clone(),
         clock: Arc::new(SystemClock),

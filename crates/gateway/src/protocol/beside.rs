@@ -1,0 +1,88 @@
+//! Members beside the one that was decided which name something to run: a list of models to fall back to, a server that the provider is
+//! to call, another tool. One decision covers what it was asked about, so a message with such a member is refused.
+
+use vidimus_core::json::Json;
+use vidimus_core::refusal::{Code, Refusal};
+
+/// The name by which members are compared: what some reader takes for one is one.
+fn plain(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect()
+}
+
+/// Whether a member is given at all.
+fn is_given(value: &Json<'_>) -> bool {
+    *value != Json::Null
+}
+
+/// Refuses an object with a member of one of these names, in whatever spelling. `names` are in lower case without separators.
+///
+/// # Errors
+/// `member_undecided`.
+pub fn check_none_of(object: &Json<'_>, names: &[&str], decided: &str) -> Result<(), Refusal> {
+    let members = object.as_object().unwrap_or_default();
+    let beside =
+        members.iter().find(|(name, value)| is_given(value) && names.contains(&plain(name).as_str()));
+    beside.map_or(Ok(()), |(name, _)| Err(undecided(name, decided)))
+}
+
+/// Refuses an object whose member is one of these by another spelling only. `names` are as the protocol spells them.
+///
+/// # Errors
+/// `message_invalid`.
+pub fn check_spelled(object: &Json<'_>, names: &[&str]) -> Result<(), Refusal> {
+    let members = object.as_object().unwrap_or_default();
+    let others = members.iter().map(|(name, _)| &**name).filter(|name| !names.contains(name));
+    let mut spelled = others.filter_map(|other| {
+        let other = plain(other);
+        names.iter().find(|name| plain(name) == other)
+    });
+    spelled.next().map_or(Ok(()), |name| {
+        let message = format!("member {name:?} is spelled in another way; write it as the protocol does");
+        Err(Refusal::new(Code::MessageInvalid, message))
+    })
+}
+
+/// Refuses an object that has both of two members which say the same in two ways.
+///
+/// # Errors
+/// `member_undecided`.
+pub fn check_not_both(object: &Json<'_>, [one, other]: [&str; 2]) -> Result<(), Refusal> {
+    let given = |name| object.get(name).is_some_and(is_given);
+    if given(one) && given(other) { Err(undecided(other, one)) } else { Ok(()) }
+}
+
+fn undecided(name: &str, decided: &str) -> Refusal {
+    let shown: String = name.chars().take(64).collect();
+    let message =
+        format!("member {shown:?} names something to run beside {decided:?}, which alone is decided");
+    Refusal::new(Code::MemberUndecided, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_is_known_by_any_spelling() {
+        let code = |text: &str| {
+            let object = Json::parse(text.as_bytes()).expect("valid JSON");
+            let checks = check_none_of(&object, &["fallbackmodels"], "model")
+                .and_then(|()| check_spelled(&object, &["tool_choice"]))
+                .and_then(|()| check_not_both(&object, ["tools", "functions"]));
+            checks.err().map(|refusal| refusal.code.as_str())
+        };
+        for (text, expected) in [
+            (r#"{"model":"a","tool_choice":"auto","tools":[]}"#, None),
+            (r#"{"fallback_models":null,"tools":[],"functions":null}"#, None),
+            (r#"{"fallback_models":[]}"#, Some("member_undecided")),
+            (r#"{"fallbackModels":["b"]}"#, Some("member_undecided")),
+            (r#"{"Fallback-Models":"b"}"#, Some("member_undecided")),
+            (r#"{"toolChoice":"auto"}"#, Some("message_invalid")),
+            (r#"{"tool_choice":"auto","TOOL-CHOICE":"none"}"#, Some("message_invalid")),
+            (r#"{"tools":[],"functions":[]}"#, Some("member_undecided")),
+            (r#"[]"#, None),
+        ] {
+            assert_eq!(code(text), expected, "{text}");
+        }
+    }
+}
