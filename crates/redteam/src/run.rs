@@ -1,6 +1,7 @@
 //! Probes, one after another, and what came of each.
 
 use std::net::TcpStream;
+use std::time::Duration;
 
 use crate::crowd;
 use crate::expect::Record;
@@ -122,9 +123,20 @@ fn attempt(stage: &mut Stage, mut probe: Probe) -> Tried {
         }
         Err(error) => (Answer::default(), Some(format!("cannot be made: {error:#}"))),
     };
-    let counted = counts && stage.gateway.refusals_counted() > before;
+    let counted = counts && until_counted(stage, before, answer.id().is_none());
     drop(made);
     Tried { probe, answer, unmade, begin, mark, counted }
+}
+
+/// Whether a counter moves; one of what has no record may do so only when its connection has ended.
+fn until_counted(stage: &Stage, before: f64, patient: bool) -> bool {
+    for _ in 0..if patient { 15 } else { 1 } {
+        if stage.gateway.refusals_counted() > before {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    false
 }
 
 /// What is sent, and the connections that are held meanwhile; the probe's own texts filled in.
