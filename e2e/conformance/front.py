@@ -98,6 +98,8 @@ class Front:
             return
         # A caller that leaves in the middle of a stream is seen by what it would send next.
         leaves = asyncio.ensure_future(reader.read(1)) if exchange["status"] == 200 and self._streams(answer) else None
+        if leaves:  # how it leaves is of no interest
+            leaves.add_done_callback(lambda done: done.cancelled() or done.exception())
         async for wire, meaning in self._until(leaves, pieces(up_reader, answer, to_end=True)):
             told += meaning
             writer.write(wire)
