@@ -2,7 +2,7 @@
 
 use super::{a2a, good, mcp, modern, openai, request};
 use crate::estate::KEY;
-use crate::expect::Expect;
+use crate::expect::{Expect, Told};
 use crate::probe::{Message, Probe, Protocol};
 use crate::reply::Reply;
 
@@ -92,6 +92,11 @@ pub(super) fn probes() -> Vec<Probe> {
     for probe in &mut probes {
         match probe.name.as_str() {
             "headers/param-not-in-body" => probe.expect = Expect::either(),
+            // The server may be asked which versions it serves, to be able to say so.
+            "headers/version-old" | "headers/version-unknown" => {
+                let told = Told::Refused(&["protocol_version_unsupported", "header_mismatch"]);
+                probe.expect = Expect { told, ..Expect::either().without(&["tools/call"]) };
+            }
             "headers/content-encoding" => probe.expect = Expect::either().without(&["content-encoding"]),
             _ => {}
         }
