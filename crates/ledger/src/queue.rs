@@ -427,7 +427,10 @@ impl Shared {
     /// Begins the next segment. The full one is on disk before the next exists: only the last can be torn.
     fn next_segment(&self, tail: &mut Tail) -> Result<(), FileError> {
         let end = self.written.load(Ordering::Acquire);
-        self.sync_current(end)?;
+        // Whatever another thread says it is about to sync: it may do so in the next one.
+        tail.segment.as_ref().map_or(Ok(()), |full| full.sync())?;
+        self.synced.fetch_max(end, Ordering::AcqRel);
+        self.wake_ups.request_growth();
         let segment = Segment::new(&self.config.dir, end);
         let file = segment.create(&*self.storage, &mut tail.chain, self.signed())?;
         let segment = Arc::new(SegmentFile::new(file, segment.path));
