@@ -111,14 +111,15 @@ pub(crate) fn open(config: &Config, storage: &dyn Storage) -> Result<Opened, Ope
     let seals = Arc::new(seals);
     let latest = latest(storage, dir, &key, segments.is_empty())?;
     let size = latest.signed.checkpoint.size;
-    let mut segments = match segments {
+    let begun = |segments: Vec<Segment>| match segments {
         none if none.is_empty() && size == 0 => {
             let first = Segment::new(dir, 0);
-            first.create(storage, &mut Chain::new(seals.clone(), Default::default(), 0), 0)?;
-            vec![first]
+            let chain = &mut Chain::new(seals.clone(), Default::default(), 0);
+            first.create(storage, chain, 0).map(|_| vec![first])
         }
-        some => some,
+        some => Ok(some),
     };
+    let mut segments = begun(segments)?;
     let mut aside = Vec::new();
     let end = loop {
         let check = Check { from: size, key: Some(seals.clone()), times: false };
@@ -137,7 +138,7 @@ pub(crate) fn open(config: &Config, storage: &dyn Storage) -> Result<Opened, Ope
                     "set aside records at the end of the log that are not authenticated; they are not signed for"
                 );
                 aside.push(taken);
-                segments = segment::list(dir)?.0;
+                segments = begun(segment::list(dir)?.0)?;
             }
             _ => break end,
         }

@@ -84,6 +84,8 @@ pub(crate) struct Shared {
     synced: AtomicU64,
     /// Records below this index are signed for: the checkpoint is issued.
     signed: AtomicU64,
+    /// Whether a seal without records was written since the last sync began.
+    seal_unsynced: AtomicBool,
     /// Whether the syncing thread has been told of unsynced records since it last began to sync.
     dirty: AtomicBool,
     /// The longest time from a record's write to the return of its fsync, in nanoseconds.
@@ -129,6 +131,7 @@ impl Shared {
             written: AtomicU64::new(size),
             synced: AtomicU64::new(size),
             signed,
+            seal_unsynced: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             longest_unsynced: AtomicU64::new(0),
             failed: AtomicBool::new(false),
@@ -167,15 +170,20 @@ impl Shared {
         self.signed.fetch_max(size, Ordering::AcqRel);
         let mut tail = lock(&self.tail);
         tail.segment = Some(lock(&self.current).clone());
-        let sealed = self.seal_alone(&mut tail).and_then(|()| lock(&self.current).sync());
+        let sealed = self.seal_alone(&mut tail);
+        let sealed = sealed.and_then(|behind| if behind { lock(&self.current).sync() } else { Ok(()) });
         tail.segment = None;
         sealed
     }
 
-    /// Says how much is signed for, if the last seal does not.
-    fn seal_alone(&self, tail: &mut Tail) -> Result<(), FileError> {
+    /// Says how much is signed for, if the last seal does not: then there is something to sync.
+    fn seal_alone(&self, tail: &mut Tail) -> Result<bool, FileError> {
         let (end, signed) = (self.written.load(Ordering::Acquire), self.signed());
-        if tail.chain.said() < signed { tail.write(&mut Vec::new(), end, signed) } else { Ok(()) }
+        let behind = tail.chain.said() < signed;
+        if behind {
+            tail.write(&mut Vec::new(), end, signed)?;
+        }
+        Ok(behind)
     }
 
     pub(crate) fn failed(&self) -> bool {
@@ -378,7 +386,12 @@ impl Shared {
             let seal = std::mem::take(&mut queue.seal);
             if queue.pending.is_empty() && seal && !self.failed() {
                 drop(queue);
-                self.seal_alone(&mut tail)?;
+                if self.seal_alone(&mut tail)? {
+                    // As a record is: a power loss may take something of the last segment only.
+                    self.seal_unsynced.store(true, Ordering::Release);
+                    let unsynced = self.wrote(self.written.load(Ordering::Acquire));
+                    unsynced.into_iter().for_each(|since| self.wake_ups.request_sync(since));
+                }
                 continue;
             }
             if queue.pending.is_empty() || self.failed() {
@@ -414,7 +427,10 @@ impl Shared {
     /// Begins the next segment. The full one is on disk before the next exists: only the last can be torn.
     fn next_segment(&self, tail: &mut Tail) -> Result<(), FileError> {
         let end = self.written.load(Ordering::Acquire);
-        self.sync_current(end)?;
+        // Whatever another thread says it is about to sync: it may do so in the next one.
+        tail.segment.as_ref().map_or(Ok(()), |full| full.sync())?;
+        self.synced.fetch_max(end, Ordering::AcqRel);
+        self.wake_ups.request_growth();
         let segment = Segment::new(&self.config.dir, end);
         let file = segment.create(&*self.storage, &mut tail.chain, self.signed())?;
         let segment = Arc::new(SegmentFile::new(file, segment.path));
@@ -445,7 +461,7 @@ impl Shared {
     /// Those of a former segment were synced before this one became the present one. So a segment that becomes the present one
     /// between the write and this has to be synced in vain at worst.
     fn sync_current(&self, end: u64) -> Result<(), FileError> {
-        if end > self.synced() {
+        if self.seal_unsynced.swap(false, Ordering::AcqRel) || end > self.synced() {
             let segment = lock(&self.current).clone();
             segment.sync()?;
             self.synced.fetch_max(end, Ordering::AcqRel);

@@ -63,7 +63,7 @@ pub enum Unauthenticated {
     #[error("their seal was not made with the log's key, or for other records")]
     Seal,
     #[error(
-        "an earlier version of vidimus, which sealed nothing, wrote them and had not signed for them when it was killed"
+        "they are in the form of an earlier version of vidimus, which sealed nothing, and no checkpoint covers them"
     )]
     Unsealed,
     #[error("they are in the form of an earlier version of vidimus, behind records of this one")]

@@ -231,7 +231,7 @@ impl fmt::Display for Note {
             Self::SetAside { path } => {
                 write!(
                     f,
-                    "{} was taken from the end of the log, for nothing authenticated it",
+                    "{} was taken from the end of the log, since nothing authenticated it",
                     path.display()
                 )
             }

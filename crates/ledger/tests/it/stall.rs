@@ -178,6 +178,20 @@ fn what_is_written_is_synced_and_signed_while_the_queue_is_never_empty() {
     assert_whole(dir.path(), size);
 }
 
+/// Of a segment that is not the last, a power loss may take nothing: not the seal either that no record follows.
+#[test]
+fn what_the_end_says_is_signed_for_is_synced_as_well() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let disk = SlowDisk::default();
+    let interval = Duration::from_millis(1);
+    let config = Config { checkpoint_interval: interval, fsync_interval: interval, ..config(dir.path()) };
+    let ledger = Ledger::open_on(Arc::new(disk.clone()), config).expect("opened");
+    assert!(matches!(poll(ledger.record(&refusal("x"))), Poll::Ready(Ok(0))));
+    drop(disk.wait("the seal is written", |rules| rules.writes == 2));
+    drop(disk.wait("the seal is not synced", |rules| rules.synced == rules.written));
+    assert_eq!(ledger.watermark().signed, 1);
+}
+
 /// How old the oldest unsynced record is can be seen while the disk stands still.
 #[test]
 fn a_sync_that_does_not_return_is_seen() {

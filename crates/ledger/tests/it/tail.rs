@@ -154,6 +154,22 @@ async fn a_segment_that_is_put_behind_the_last_is_set_aside_as_a_whole() {
     }
 }
 
+/// The first segment, cut behind its header: nothing of the log is in it.
+#[tokio::test]
+async fn a_first_segment_without_its_seal_is_made_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    grow(config(dir.path()), 0).await;
+    let path = segments(dir.path()).remove(0);
+    let bytes = std::fs::read(&path).expect("read");
+    std::fs::write(&path, &bytes[..24]).expect("written");
+    assert!(!report(dir.path()).intact());
+    let ledger = Ledger::open(config(dir.path())).expect("opened");
+    assert_eq!(ledger.set_aside().len(), 1);
+    drop(ledger);
+    grow(config(dir.path()), 2).await;
+    assert_whole(dir.path(), 2);
+}
+
 /// Segments behind the one where it begins are set aside with it.
 #[tokio::test]
 async fn all_that_comes_after_is_set_aside_with_it() {
