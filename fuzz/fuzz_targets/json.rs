@@ -25,8 +25,14 @@ fuzz_target!(|input: &[u8]| {
 fn canonical(ours: &Json<'_>) {
     let text = ours.canonical();
     let again = Json::parse(text.as_bytes()).expect("canonical JSON");
-    // Whole numbers that no double holds end in `.0` once, and are doubles when they are read again.
-    if !text.contains(".0") {
+    // Whole numbers beyond 2^53 that no double holds end in `.0` once, and are doubles when they are read again; of those that one holds,
+    // the shortest text may be that of a neighbour that none holds (9223273036854775808 is written 9223273036854776000).
+    let mut is_beyond = text.contains(".0");
+    again.scalars(&mut |_, scalar| {
+        is_beyond |=
+            matches!(scalar, Json::UInt(_)) || matches!(scalar, Json::Int(n) if n.unsigned_abs() > 1 << 53);
+    });
+    if !is_beyond {
         assert_eq!(again.canonical(), text);
     }
 }

@@ -59,6 +59,9 @@ pub mod fuzzing {
     pub use crate::part::Part;
     pub use crate::protocol;
     pub use crate::route::Route;
-    pub use crate::seal;
     pub use crate::trace::TraceContext;
+
+    pub mod seal {
+        pub use crate::seal::{Holder, Kind, MAX_SEALED, Opened};
+    }
 }

@@ -6,6 +6,7 @@
 
 mod issue;
 mod prove;
+mod registration;
 mod spiffe;
 mod tls;
 

@@ -213,7 +213,7 @@ impl Authenticator {
     }
 
     /// Which trust bundles are in force: where this is another number, whom an SVID proved has to be asked again.
-    pub fn trusted(&self) -> u64 {
+    pub fn trust_generation(&self) -> u64 {
         self.trust.generation()
     }
 

@@ -25,8 +25,8 @@ pub(super) struct Addressed<'p> {
     pub(super) destination: Destination,
     pub(super) binding: &'static dyn Binding,
     pub(super) operation: Operation,
-    /// The trust bundles that vouched for the caller, as [`Authenticator::trusted`](vidimus_identity::Authenticator::trusted) has it.
-    trusted: u64,
+    /// The trust bundles that vouched for the caller.
+    trust_generation: u64,
 }
 
 impl<'p> Addressed<'p> {
@@ -41,14 +41,14 @@ impl<'p> Addressed<'p> {
         route: &Route<'_>,
     ) -> Result<Self, Refusal> {
         let world = gate.snapshot();
-        let trusted = gate.authenticator.trusted();
+        let trust_generation = gate.authenticator.trust_generation();
         let (caller, credential) = authenticate(gate, &world, context, route, parts).await?;
         let destination = protocol::destination(&world, route)?;
         let binding = protocol::binding_of(&destination);
         // A path that this object does not serve is refused in the words of whoever serves it: an SDK reads no others.
         let operation = binding.operation(&parts.method, route.rest)?;
         context.speaks(binding);
-        Ok(Self { world, caller, credential, destination, binding, operation, trusted })
+        Ok(Self { world, caller, credential, destination, binding, operation, trust_generation })
     }
 
     /// The same at the present, which is given with it: where the configuration or a trust bundle has changed since, or the credential has
@@ -67,7 +67,8 @@ impl<'p> Addressed<'p> {
             let moment = gate.clock.now();
             let ended = self.caller.proven.expires.is_some_and(|end| end <= millis(moment.wall));
             // Looked at last: authentication may have waited for an issuer.
-            if !ended && gate.world.is(&self.world) && gate.authenticator.trusted() == self.trusted {
+            let is_trusted = gate.authenticator.trust_generation() == self.trust_generation;
+            if !ended && is_trusted && gate.world.is(&self.world) {
                 return Ok((self, moment));
             }
             context.unproven();

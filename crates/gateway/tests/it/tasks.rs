@@ -522,6 +522,12 @@ fn configured(asked: &Value, made: u64) -> Value {
         "CreateTaskPushNotificationConfig" => {
             json!({"taskId": params["taskId"], "id": params["taskId"], "url": "https://h/"})
         }
+        "ListTaskPushNotificationConfigs" if params["pageToken"] == json!("after-2") => {
+            json!({"configs": []})
+        }
+        "ListTaskPushNotificationConfigs" => {
+            json!({"configs": [{"task_id": params["taskId"], "more": {"taskId": params["taskId"]}}], "nextPageToken": "after-2"})
+        }
         _ => a2a(asked, made),
     }
 }
@@ -577,6 +583,17 @@ async fn a_configuration_of_push_notifications_names_no_task_of_the_agents() {
         let received = world.upstream.received();
         assert_eq!(received[received.len() - 1].json()["params"][at], sent, "{method}");
     }
+    // Its pages are the caller's, and ids are ids however they are written.
+    let list = "ListTaskPushNotificationConfigs";
+    let (answer, _, _) = ask(&world, "caller", PATH, list, json!({"taskId": id})).await;
+    assert_eq!(answer["result"]["configs"], json!([{"task_id": id, "more": {"taskId": id}}]));
+    let token = answer["result"]["nextPageToken"].as_str().expect("a token").to_owned();
+    assert!(!token.contains("after"), "{token}");
+    let (answer, code, _) =
+        ask(&world, "caller", PATH, list, json!({"taskId": id, "pageToken": token})).await;
+    assert_eq!((code, &answer["result"]), (None, &json!({"configs": []})));
+    let (_, code, _) = ask(&world, "caller", PATH, list, json!({"taskId": id, "pageToken": "after-2"})).await;
+    assert_eq!(code.as_deref(), Some("task_foreign"));
     // Another task, where an agent of the other version looks for it.
     let before = world.upstream.received().len();
     for (method, params) in [

@@ -15,14 +15,17 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::HeaderValue;
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use vidimus_core::call::Destination;
 use vidimus_core::caller::{Chain, MAX_DEPTH, UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::permit::Permit;
+use vidimus_core::resource::Identity;
 
 use super::files::{self, KeyFileError};
 use super::key::{self, SigningFailed};
 use super::keys::Keys;
 use crate::prove::keys::KeySet;
+use crate::registration;
 
 /// The maximum life of a hop's token.
 pub const MAX_HOP_TTL: Duration = Duration::from_secs(120);
@@ -36,6 +39,8 @@ struct Hop<'a> {
     audience: &'a str,
     /// The registered object that receives the token.
     destination: &'a EntityId,
+    /// By what it is registered: the token is good for it only as long as it is so.
+    registered: &'a [Identity],
     caller: &'a EntityId,
     user: Option<&'a User>,
     /// The chain of this call; its actors acted before `caller`.
@@ -181,7 +186,11 @@ impl<'a> Hop<'a> {
             return Err(MintError::NotAnActor { entity: other.clone() });
         }
         let (audience, user) = (&*endpoint.audience, proven.user.as_ref());
-        Ok(Self { audience, destination, caller, user, chain, now, ttl })
+        let registered = match permit.destination() {
+            Destination::Agent(agent) => &*agent.identities,
+            Destination::Server(_) | Destination::Provider(_) => &[],
+        };
+        Ok(Self { audience, destination, registered, caller, user, chain, now, ttl })
     }
 }
 
@@ -194,7 +203,7 @@ struct Payload<'a> {
 
 impl Serialize for Payload<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Hop { audience, destination, caller, user, chain, now, ttl } = self.hop;
+        let Hop { audience, destination, registered, caller, user, chain, now, ttl } = self.hop;
         let issued = now.0.div_euclid(1000);
         let mut claims = serializer.serialize_map(None)?;
         claims.serialize_entry("iss", self.issuer)?;
@@ -214,6 +223,9 @@ impl Serialize for Payload<'_> {
         claims.serialize_entry("client_id", &Text(caller))?;
         claims.serialize_entry("aud", audience)?;
         claims.serialize_entry("dst", &Text(destination))?;
+        if continues {
+            claims.serialize_entry("dst_ids", &Marks(registered))?;
+        }
         claims.serialize_entry("act", &Act { current: caller, prior: &chain.actors })?;
         claims.serialize_entry("depth", &chain.depth())?;
         claims.serialize_entry("txn", &*chain.transaction)?;
@@ -253,6 +265,15 @@ impl Serialize for SubjectId<'_> {
         id.serialize_entry("iss", &*self.0.issuer)?;
         id.serialize_entry("sub", &*self.0.subject)?;
         id.end()
+    }
+}
+
+/// By what the destination is registered.
+struct Marks<'a>(&'a [Identity]);
+
+impl Serialize for Marks<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(registration::marks(self.0))
     }
 }
 

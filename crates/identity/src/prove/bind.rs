@@ -23,6 +23,7 @@ use vidimus_core::snapshot::{Claim, Snapshot};
 use super::claims::{Actor, Claims, HopClaims};
 use super::token::shown;
 use super::verified::Verified;
+use crate::registration;
 use crate::spiffe::{PeerSvid, SpiffeId};
 use crate::tls::TrustStore;
 
@@ -105,6 +106,13 @@ impl Registry<'_> {
             _ => return Err(not_for_caller(hop)),
         };
         let principal = principal.ok_or_else(|| self.snapshot.absent(kind, key, Code::PrincipalUnknown))?;
+        // What bears the name now may be somebody else: it is the one only while it has all that it had.
+        let present: Vec<String> = registration::marks(principal.identities()).collect();
+        if hop.registered.iter().any(|mark| !present.iter().any(|now| **now == **mark)) {
+            let message =
+                format!("an identity of {} was taken back since this token was minted", hop.destination);
+            return Err(Refusal::new(Code::TokenDestination, message));
+        }
         if let Some(user) = &hop.user {
             may_act_for(&principal, &user.issuer)?;
         }

@@ -117,3 +117,30 @@ impl std::fmt::Debug for CacheKey {
         f.write_str("CacheKey")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use vidimus_core::resource::{Object, Origin, Principal, check};
+
+    use super::*;
+
+    #[test]
+    fn what_is_over_is_not_kept_and_a_key_shows_nothing() {
+        let service = json!({
+            "apiVersion": "vidimus.dev/v1alpha1", "kind": "ServiceIdentity", "metadata": { "name": "s", "namespace": "a" },
+            "spec": { "owner": "a@b.example", "team": "t", "riskLevel": "low", "identities": [{ "spiffe": "spiffe://a.example/s" }] },
+        });
+        let Ok(Object::Service(service)) = check(&Origin::default(), &service) else { panic!("a service") };
+        let (principal, identity) = (Principal::Service(service), "spiffe://a.example/s".into());
+        let proven = Arc::new(Proven { principal, identity, user: None, delegated: None, expires: None });
+        let evidence = Evidence { bearer: Some("x"), peer: None, route: "/", now: UnixMillis(1) };
+        let (cache, key) = (CredentialCache::new(), CacheKey::of(&evidence));
+        assert!(cache.get(key).is_none());
+        cache.insert(key, Entry { bearer: None, snapshot: "".into(), proven });
+        assert!(cache.get(key).is_some());
+        cache.remove(key);
+        assert!(cache.get(key).is_none());
+        assert_eq!(format!("{key:?}"), "CacheKey");
+    }
+}

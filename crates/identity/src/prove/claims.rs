@@ -159,6 +159,8 @@ fn other(json: &Json<'_>) -> Box<[(Box<str>, Box<str>)]> {
 pub(crate) struct HopClaims {
     /// Whom it was minted for.
     pub(crate) destination: EntityId,
+    /// The marks of the identities that it was registered by.
+    pub(crate) registered: Box<[Box<str>]>,
     pub(crate) user: Option<User>,
     pub(crate) chain: Chain,
 }
@@ -167,6 +169,7 @@ impl HopClaims {
     /// Reads what [`crate::Mint`] wrote. The signature holds, so a mismatch is a token of a former version at most.
     pub(crate) fn read(json: &Json<'_>, claims: &Claims) -> Result<Self, Refusal> {
         let destination = entity(name(json, "dst")?)?;
+        let registered = json.get("dst_ids").map_or(Ok(Box::default()), marks)?;
         let current_first = claims.actors.iter().map(|actor| entity(&actor.subject));
         let mut actors: Vec<EntityId> = current_first.collect::<Result<_, _>>()?;
         actors.reverse();
@@ -181,8 +184,14 @@ impl HopClaims {
         let started = UnixMillis(started.ok_or_else(|| malformed("it has no 'txn_iat'"))?);
         let transaction = name(json, "txn")?.into();
         let user = json.get("sub_id").map(|id| user(id, claims)).transpose()?;
-        Ok(Self { destination, user, chain: Chain { transaction, started, actors } })
+        Ok(Self { destination, registered, user, chain: Chain { transaction, started, actors } })
     }
+}
+
+fn marks(json: &Json<'_>) -> Result<Box<[Box<str>]>, Refusal> {
+    let no_marks = || malformed("'dst_ids' is not a list of texts");
+    let marks = json.as_array().ok_or_else(no_marks)?.iter();
+    marks.map(|mark| mark.as_str().map(Box::from).ok_or_else(no_marks)).collect()
 }
 
 pub(crate) fn is_principal(entity: &EntityId) -> bool {

@@ -141,3 +141,38 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_https_and_names_nobody() {
+        let timeout = Duration::from_secs(1);
+        let fetcher = |allowed: bool| Fetcher::new(RootCertStore::empty(), timeout, allowed).unwrap();
+        for (address, https_only, allowed, good) in [
+            ("https://issuer.example", true, false, true),
+            ("https://issuer.example/tenant/a", false, false, true),
+            ("https://10.0.0.1:8443", true, false, true),
+            ("https://user@issuer.example", false, true, false),
+            ("https://:secret@issuer.example", false, true, false),
+            ("https://user:secret@issuer.example", false, true, false),
+            ("http://issuer.example", false, false, false),
+            ("http://issuer.example", false, true, true),
+            ("http://issuer.example", true, true, false),
+            ("http://localhost:1", false, false, true),
+            ("http://localhost:1", true, false, false),
+            ("http://localhost.example", false, false, false),
+            ("http://127.0.0.1", false, false, true),
+            ("http://[::1]", false, false, true),
+            ("http://10.0.0.1", false, false, false),
+            ("ftp://issuer.example", false, true, false),
+            ("file:///etc/passwd", false, true, false),
+            ("issuer.example", false, true, false),
+            ("", false, true, false),
+        ] {
+            let checked = fetcher(allowed).checked(address, https_only);
+            assert_eq!(checked.is_ok(), good, "{address} {https_only} {allowed}: {checked:?}");
+        }
+    }
+}

@@ -180,3 +180,15 @@ fn okp_form(curve: &str, x: &str) -> Option<Forms> {
 fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(text).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_shows_the_names_of_its_keys() {
+        let point = URL_SAFE_NO_PAD.encode([7; 32]);
+        let set = format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","x":"{point}","kid":"k-1"}}]}}"#);
+        assert_eq!(format!("{:?}", KeySet::parse(set.as_bytes()).unwrap()), r#"["k-1"]"#);
+    }
+}

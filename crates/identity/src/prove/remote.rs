@@ -228,3 +228,28 @@ impl Remote {
         Ok(Fetched { keys, document, at: now })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::RootCertStore;
+    use vidimus_testkit::issuer::{Algorithm, FakeIssuer};
+
+    use super::*;
+
+    /// Or all tokens that are known would have to be verified again whenever keys are renewed.
+    #[tokio::test]
+    async fn the_same_document_keeps_the_same_keys() {
+        let (issuer, limits) = (FakeIssuer::start(), Limits::default());
+        let fetcher = Fetcher::new(RootCertStore::empty(), limits.timeout, false).unwrap();
+        let remote = Arc::new(Remote::new(issuer.issuer().into(), fetcher, limits));
+        let old = |times: i32| {
+            UnixMillis(i64::try_from((limits.refresh_after * 2).as_millis()).unwrap() * i64::from(times))
+        };
+        let first = remote.keys(old(0)).await.unwrap();
+        let again = remote.keys(old(1)).await.unwrap();
+        assert_eq!(issuer.jwks_requests(), 2);
+        assert!(Arc::ptr_eq(&first, &again));
+        issuer.add_key(Algorithm::Es256);
+        assert!(!Arc::ptr_eq(&first, &remote.keys(old(2)).await.unwrap()));
+    }
+}

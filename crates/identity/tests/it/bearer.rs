@@ -310,7 +310,11 @@ async fn forged_and_broken_tokens_are_refused() {
         ("a huge token", world.token(json!({ "x": "y".repeat(16 * 1024) })), Code::TokenMalformed),
     ];
     for (name, token, expected) in cases {
-        assert_eq!(code(&world.bearer(&token).await), Err(expected), "{name}");
+        let result = world.bearer(&token).await;
+        assert_eq!(code(&result), Err(expected), "{name}");
+        // Whoever made the token learns what is there twice.
+        let said = result.unwrap_err().message.contains("twice");
+        assert_eq!(said, name.starts_with("a duplicate"), "{name}");
     }
     assert_eq!(code(&world.bearer(&good).await), Ok(BOT.to_owned()), "and the good one is still good");
 }
@@ -366,6 +370,20 @@ async fn a_known_token_does_not_carry_over_to_another_peer() {
     assert_eq!(code(&world.both(&token, &bot).await), Ok(BOT.to_owned()));
     assert_eq!(code(&world.both(&token, &summarizer).await), Ok("Agent/finance/summarizer".to_owned()));
     assert_eq!(code(&world.bearer(&token).await), Err(Code::PrincipalUnknown));
+}
+
+/// Who has the wrong one of several tokens learns which.
+#[tokio::test]
+async fn a_token_for_another_route_is_told_from_one_for_somebody_else() {
+    let world = World::new();
+    for (audience, said) in [
+        (json!(format!("{HOPS}/mcp/finance/other")), "another route of this gateway"),
+        (json!("https://elsewhere.example"), "not meant for this gateway"),
+        (json!([]), "not meant for this gateway"),
+    ] {
+        let refusal = world.bearer(&world.token(json!({ "aud": audience }))).await.unwrap_err();
+        assert!(refusal.message.contains(said), "{audience}: {refusal}");
+    }
 }
 
 /// RFC 8707: a token for the address of one route is good there and nowhere else, also when it is known already.

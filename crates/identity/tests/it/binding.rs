@@ -320,6 +320,33 @@ async fn service_account_tokens_bind_by_namespace_and_name() {
     assert_eq!(code(&world.bearer(&token).await), Err(Code::PrincipalUnknown));
 }
 
+/// An identity is fitted by what it says itself, not by what the others of the record do.
+#[tokio::test]
+async fn the_claims_that_one_identity_asks_for_are_not_had_by_another() {
+    let mut world = World::new();
+    let (issuer, foreign) = (world.issuer.issuer(), world.foreign.issuer());
+    let oidc = |issuer: &str, subject: &str, claims: Value| json!({ "oidc": { "issuer": issuer, "subject": subject, "claims": claims } });
+    let identities = json!([
+        oidc(&issuer, "plain", json!({})),
+        oidc(&foreign, "strict", json!({})),
+        oidc(&issuer, "strict", json!({ "tier": "1" })),
+    ]);
+    let mut objects = objects(&issuer, &foreign);
+    objects.push(agent("several", identities, json!([])));
+    world.snapshot = crate::world::snapshot(&objects);
+    let several = || Ok("Agent/finance/several".to_owned());
+    for (token, expected) in [
+        (world.token(json!({ "sub": "plain" })), several()),
+        (world.token(json!({ "sub": "strict", "tier": "1" })), several()),
+        (world.token(json!({ "sub": "strict" })), Err(Code::PrincipalUnknown)),
+        (world.token(json!({ "sub": "strict", "tier": "2" })), Err(Code::PrincipalUnknown)),
+        (world.foreign.token(json!({ "sub": "strict", "aud": GATEWAY })), several()),
+        (world.foreign.token(json!({ "sub": "plain", "aud": GATEWAY })), Err(Code::PrincipalUnknown)),
+    ] {
+        assert_eq!(code(&world.bearer(&token).await), expected);
+    }
+}
+
 /// What was proven ends with the first credential that was needed to prove it, also where the answer comes from the cache.
 #[tokio::test]
 async fn what_is_proven_has_an_end() {

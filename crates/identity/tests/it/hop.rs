@@ -143,6 +143,7 @@ fn it_is_an_access_token_that_others_can_read() {
         "client_id": "Agent/finance/invoice-bot",
         "aud": "http://summarizer.finance:8080/",
         "dst": "Agent/finance/summarizer",
+        "dst_ids": claims["dst_ids"],
         "act": {
             "sub": "Agent/finance/invoice-bot",
             "act": { "sub": "Agent/finance/tenant", "act": { "sub": "Service/finance/reporting" } },
@@ -184,6 +185,12 @@ fn the_email_goes_only_to_those_who_may_call_on() {
         let permit = permit(&invoice_bot(&world, Some(anna()), &chain(&[])), &destination, "call-1");
         let claims = payload(&mint_for(&world.mint, &permit, 60));
         assert_eq!(claims["dst"], destination.id().to_string());
+        let identities = match &destination {
+            Destination::Agent(agent) => Some(agent.identities.len()),
+            _ => None,
+        };
+        let marks = claims.get("dst_ids").map(|marks| marks.as_array().unwrap().len());
+        assert_eq!(marks, identities, "{destination:?}");
         assert_eq!(claims["aud"], &*destination.endpoint().unwrap().audience);
         assert_eq!(claims.get("email").is_some(), given, "{destination:?}");
     }
@@ -343,6 +350,56 @@ async fn a_chain_goes_on_only_through_those_who_may_still_act() {
     assert_eq!(code(&world.bearer(&foreign).await), Err(Code::ActorRevoked));
 }
 
+/// A name that was given to somebody else is not proven by a token that the one before got: all that it was registered by must be
+/// there still. What is added beside it changes nothing.
+#[tokio::test]
+async fn it_does_not_outlive_the_identities_that_it_was_minted_for() {
+    let mut world = World::new();
+    let (issuer, foreign) = (world.issuer.issuer(), world.foreign.issuer());
+    let token = minted(&world, &world.mint, &chain(&[]));
+    let (good, spiffe) =
+        (json!({ "oidc": { "issuer": issuer, "subject": "bot-2" } }), "spiffe://corp.example/summarizer");
+    let summarizer = || Ok("Agent/finance/summarizer".to_owned());
+    for (name, identities, expected) in [
+        ("as it was", json!([good, { "spiffe": spiffe }]), summarizer()),
+        ("in another order", json!([{ "spiffe": spiffe }, good]), summarizer()),
+        (
+            "one more",
+            json!([good, { "spiffe": spiffe }, { "serviceAccount": { "name": "summarizer" } }]),
+            summarizer(),
+        ),
+        ("one less", json!([good]), Err(Code::TokenDestination)),
+        ("none", json!([]), Err(Code::TokenDestination)),
+        (
+            "another subject",
+            json!([{ "oidc": { "issuer": issuer, "subject": "bot-3" } }, { "spiffe": spiffe }]),
+            Err(Code::TokenDestination),
+        ),
+        (
+            "another issuer",
+            json!([{ "oidc": { "issuer": foreign, "subject": "bot-2" } }, { "spiffe": spiffe }]),
+            Err(Code::TokenDestination),
+        ),
+        (
+            "asking for a claim",
+            json!([{ "oidc": { "issuer": issuer, "subject": "bot-2", "claims": { "tier": "1" } } }, { "spiffe": spiffe }]),
+            Err(Code::TokenDestination),
+        ),
+        (
+            "another workload",
+            json!([good, { "spiffe": "spiffe://corp.example/other" }]),
+            Err(Code::TokenDestination),
+        ),
+        ("as it was again", json!([good, { "spiffe": spiffe }]), summarizer()),
+    ] {
+        let mut objects = crate::world::objects(&issuer, &foreign);
+        let summarizer = objects.iter_mut().find(|object| object["metadata"]["name"] == "summarizer");
+        summarizer.unwrap()["spec"]["identities"] = identities;
+        world.snapshot = crate::world::snapshot(&objects);
+        assert_eq!(code(&world.bearer(&token).await), expected, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn it_proves_nothing_of_anybody_else() {
     let world = World::new();
@@ -458,6 +515,10 @@ async fn claims_of_our_own_are_not_believed_blindly() {
         (json!({ "act": { "sub": "Tool/a/b/c" } }), Err(Code::TokenMalformed)),
         (json!({ "act": { "sub": "somebody" } }), Err(Code::TokenMalformed)),
         (json!({ "dst": "summarizer" }), Err(Code::TokenMalformed)),
+        (json!({ "dst_ids": [] }), Ok("Agent/finance/summarizer".to_owned())),
+        (json!({ "dst_ids": ["x"] }), Err(Code::TokenDestination)),
+        (json!({ "dst_ids": "x" }), Err(Code::TokenMalformed)),
+        (json!({ "dst_ids": [1] }), Err(Code::TokenMalformed)),
         (json!({ "dst": null }), Err(Code::TokenMalformed)),
         (json!({ "txn": "" }), Err(Code::TokenMalformed)),
         (json!({ "txn_iat": "1" }), Err(Code::TokenMalformed)),

@@ -212,6 +212,22 @@ async fn invented_key_ids_do_not_multiply_requests() {
     assert_eq!(world.issuer.jwks_requests(), 2, "one for the keys, one for a hundred inventions");
 }
 
+/// A signature that does not hold under a key that is there says nothing of new keys.
+#[tokio::test]
+async fn wrong_signatures_cause_no_requests() {
+    let world = World::new();
+    assert_eq!(code(&world.bearer(&world.token(json!({}))).await), bot());
+    let token = world.token(json!({ "sub": "bot-2" }));
+    let (signed, _) = token.rsplit_once('.').unwrap();
+    let other = world.token(json!({ "sub": "svc-reporting" }));
+    let forged = format!("{signed}.{}", other.rsplit_once('.').unwrap().1);
+    for minutes in 1..4 {
+        let result = world.at(Some(&forged), None, minutes * 60).await;
+        assert_eq!(code(&result), Err(Code::TokenSignature));
+    }
+    assert_eq!(world.issuer.jwks_requests(), 1);
+}
+
 #[tokio::test]
 async fn an_issuer_that_is_down_is_bridged_for_a_while() {
     let world = World::new();
@@ -263,21 +279,32 @@ async fn a_caller_that_leaves_does_not_stop_the_fetch() {
 async fn misbehaving_issuers_are_unreachable_ones() {
     let elsewhere = FakeIssuer::start();
     let cases = [
-        Behaviour::Down,
-        Behaviour::Hanging,
-        Behaviour::OtherIssuer("https://login.example.com".into()),
-        Behaviour::OtherIssuer(String::new()),
-        Behaviour::JwksUri("http://10.0.0.1/jwks".into()),
-        Behaviour::JwksUri("file:///etc/passwd".into()),
-        Behaviour::JwksUri("http://user:pass@127.0.0.1/jwks".into()),
-        Behaviour::JwksUri("/jwks".into()),
-        Behaviour::Redirect(format!("{}/.well-known/openid-configuration", elsewhere.issuer())),
-        Behaviour::Oversized(300 * 1024),
-        Behaviour::Garbage("<html>".into()),
-        Behaviour::Garbage("[]".into()),
-        Behaviour::Garbage(r#"{"keys": {}}"#.into()),
+        (Behaviour::Down, "503"),
+        (Behaviour::Hanging, "no answer within"),
+        (Behaviour::OtherIssuer("https://login.example.com".into()), "names the issuer"),
+        (Behaviour::OtherIssuer(String::new()), "names the issuer"),
+        (Behaviour::JwksUri("http://10.0.0.1/jwks".into()), "not an https URL"),
+        (Behaviour::JwksUri("file:///etc/passwd".into()), "not an https URL"),
+        (Behaviour::JwksUri("http://user:pass@127.0.0.1/jwks".into()), "not an https URL"),
+        (Behaviour::JwksUri("http://user@127.0.0.1/jwks".into()), "not an https URL"),
+        (Behaviour::JwksUri("/jwks".into()), "not an https URL"),
+        // Nobody listens there; what the connection failed of is in the causes.
+        (Behaviour::JwksUri("http://127.0.0.1:1/jwks".into()), "Connection refused"),
+        // Reserved, so no name of anybody's (RFC 2606): that it is asked for at all is what differs.
+        (
+            Behaviour::JwksUri("https://issuer.invalid/jwks".into()),
+            "https://issuer.invalid/jwks: client error (Connect): ",
+        ),
+        (
+            Behaviour::Redirect(format!("{}/.well-known/openid-configuration", elsewhere.issuer())),
+            "answered 3",
+        ),
+        (Behaviour::Oversized(300 * 1024), "more than 262144 bytes"),
+        (Behaviour::Garbage("<html>".into()), "not a JSON object"),
+        (Behaviour::Garbage("[]".into()), "not a JSON object"),
+        (Behaviour::Garbage(r#"{"keys": {}}"#.into()), "not a JSON object"),
     ];
-    for behaviour in cases {
+    for (behaviour, why) in cases {
         let world = World::with(|config| {
             if behaviour == Behaviour::Hanging {
                 config.limits.timeout = Duration::from_secs(1);
@@ -286,7 +313,8 @@ async fn misbehaving_issuers_are_unreachable_ones() {
         world.issuer.behave(behaviour.clone());
         let refusal = world.bearer(&world.token(json!({}))).await.unwrap_err();
         assert_eq!(refusal.code, Code::IssuerUnreachable, "{behaviour:?}");
-        assert!(refusal.detail.is_some(), "the operator learns why: {behaviour:?}");
+        let detail = refusal.detail.unwrap_or_default();
+        assert!(detail.contains(why), "the operator learns why: {behaviour:?} {detail}");
         // The failure is remembered for a moment, then tried again.
         let asked = world.issuer.discovery_requests();
         assert_eq!(code(&world.bearer(&world.token(json!({}))).await), Err(Code::IssuerUnreachable));
@@ -354,6 +382,16 @@ async fn keys_that_are_not_for_us_are_left_out() {
         world.issuer.add_key(Algorithm::Es256);
         let token = world.token(json!({}));
         assert_eq!(code(&world.at(Some(&token), None, REFETCH).await), bot(), "{overrides}");
+    }
+    // X25519 has keys as long as those of Ed25519, and signs nothing; a shorter one is none.
+    for overrides in [json!({ "crv": "X25519" }), json!({ "x": "AAAA" })] {
+        let world = World::new();
+        world.issuer.publish(IssuerKey::generate(Algorithm::EdDsa).published_as(overrides.clone()));
+        assert_eq!(
+            code(&world.bearer(&world.token(json!({}))).await),
+            Err(Code::TokenKeyUnknown),
+            "{overrides}"
+        );
     }
     for usable in [json!({ "use": null }), json!({ "alg": null }), json!({ "key_ops": ["verify"] })] {
         let world = World::new();

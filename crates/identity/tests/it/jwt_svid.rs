@@ -17,14 +17,12 @@ fn bundle(domain: &str, keys: &[&IssuerKey]) -> TrustBundle {
         // For other things, or for nothing: `use` says it.
         merged(IssuerKey::generate(Algorithm::Es256).jwk(), json!({ "use": "sig" })),
         merged(IssuerKey::generate(Algorithm::Es256).jwk(), json!({ "use": "wit-svid" })),
-        json!({ "use": "x509-svid", "kty": "EC", "x5c": [authority_der()] }),
     ]});
-    for key in keys {
-        set.get_mut("keys")
-            .and_then(Value::as_array_mut)
-            .unwrap()
-            .push(merged(key.jwk(), json!({ "use": "jwt-svid" })));
+    let all = set.get_mut("keys").and_then(Value::as_array_mut).unwrap();
+    if domain == "corp.example" {
+        all.push(json!({ "use": "x509-svid", "kty": "EC", "x5c": [authority_der()] }));
     }
+    all.extend(keys.iter().map(|key| merged(key.jwk(), json!({ "use": "jwt-svid" }))));
     TrustBundle::parse(Some(&TrustDomain::new(domain).unwrap()), set.to_string().as_bytes()).unwrap()
 }
 

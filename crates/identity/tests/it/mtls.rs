@@ -309,9 +309,9 @@ async fn what_is_no_longer_trusted_proves_nothing_on_an_open_connection() {
         ("it came back once more", Some(vec![root.bundle()]), true),
     ] {
         if let Some(bundles) = bundles {
-            let before = world.gate.trusted();
+            let before = world.gate.trust_generation();
             store.update(bundles);
-            assert_ne!(world.gate.trusted(), before, "{name}");
+            assert_ne!(world.gate.trust_generation(), before, "{name}");
         }
         // Twice: the second time what was found is known.
         for _ in 0..2 {

@@ -22,7 +22,8 @@ pub(crate) fn check(text: &str) -> Result<u32, Fault> {
         Wrong::Malformed => Fault::new("not a duration", FIX),
     })?;
     match u32::try_from(duration.as_millis()) {
-        Ok(total @ 1..=HOUR_MS) => Ok(total),
+        // Days are out of the range, and not of the CRD's grammar, not even none of them.
+        Ok(total @ 1..=HOUR_MS) if !text.contains('d') => Ok(total),
         _ => Err(Fault::new("the timeout is out of range", FIX)),
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use schemars::{Schema, SchemaGenerator};
 use url::{Host, Url};
 
-use super::special_purpose::why_not_called;
+use super::special_purpose::{may_be_allowed, why_not_called};
 use super::text_with_rules;
 use crate::resource::problem::Fault;
 
@@ -78,16 +78,49 @@ fn check_host(url: &Url) -> Result<(), Fault> {
         }
         None => Some("it has no host"),
     };
-    match why {
-        Some(why) => Err(Fault::new(
-            format!("the address must not be called: {why}"),
-            "write the host of the server itself; addresses that a gateway allows (--allow-upstream) are reached by a name",
-        )),
-        None => Ok(()),
-    }
+    let Some(why) = why else { return Ok(()) };
+    let address = match url.host() {
+        Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
+        Some(Host::Domain(_)) | None => None,
+    };
+    // Which addresses a gateway allows is said where it is started, not in records.
+    let allowed =
+        address.map(|address| address.to_canonical()).filter(|address| may_be_allowed(&(*address).into()));
+    let fix = match allowed {
+        Some(address) => format!(
+            "write a name that resolves to {address} (DNS, or /etc/hosts where the gateway runs), and start the gateway with \
+             --allow-upstream {address}: an installation may allow this address, a record alone may not"
+        ),
+        None => "write the host of the server itself".to_owned(),
+    };
+    Err(Fault::new(format!("the address must not be called: {why}"), fix))
 }
 
 fn is_metadata_name(name: &str) -> bool {
     let name = name.trim_end_matches('.');
     ["metadata", "metadata.google.internal", "instance-data", "instance-data.ec2.internal"].contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record alone allows no special address; where an installation may, the fix says how.
+    #[test]
+    fn an_address_that_may_be_allowed_is_told_from_one_that_may_not() {
+        for (url, fix) in [
+            ("http://100.64.0.7:8080/mcp", "--allow-upstream 100.64.0.7"),
+            ("http://[::ffff:100.64.0.7]/mcp", "--allow-upstream 100.64.0.7"),
+            ("http://100.100.100.200/", "--allow-upstream 100.100.100.200"),
+            ("http://0.0.0.0/", "write the host of the server itself"),
+            ("http://metadata.google.internal/", "write the host of the server itself"),
+        ] {
+            let fault = check(url).expect_err(url);
+            assert!(fault.fix.contains(fix), "{url}: {fault:?}");
+        }
+        for url in ["http://10.0.0.1/", "http://127.0.0.1:1/", "https://mcp.example/a?b=c"] {
+            assert!(check(url).is_ok(), "{url}");
+        }
+    }
 }

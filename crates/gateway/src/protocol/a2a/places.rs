@@ -10,6 +10,7 @@ use serde::de::{
 };
 use serde_json::value::RawValue;
 
+use crate::protocol::is_same_member;
 use crate::protocol::members::{Name, check_unique};
 
 /// What an id is of.
@@ -21,6 +22,8 @@ pub enum Id {
     Context,
     /// Tasks, in a list of ids.
     References,
+    /// The token of the next page of a list of configurations.
+    Page,
 }
 
 /// Where an id stands, in the order of the text.
@@ -29,12 +32,12 @@ pub type Place<'d> = (Id, &'d RawValue);
 /// How deep such objects nest in each other: a task, its status, a message. What is deeper is no id's place.
 const DEEPEST: u8 = 8;
 
-/// The places of ids in the `result` of a JSON-RPC response. `own`: what a member `id` is of, unless the object is a message.
+/// The places of ids in the `result` of a JSON-RPC response, and in its `error`. `own`: what a member `id` is of, unless the object is a message.
 ///
 /// # Errors
 /// For what is no JSON object, and for one with a member twice: which one counts depends on the reader.
 pub fn of_response(json: &str, own: Id) -> serde_json::Result<Vec<Place<'_>>> {
-    find(json, |places| Walk { places, own, levels: DEEPEST + 1, in_response: true })
+    find(json, |places| Walk { places, own, levels: DEEPEST + 1, in_response: true, all: false })
 }
 
 /// The places of ids in one such object.
@@ -42,7 +45,7 @@ pub fn of_response(json: &str, own: Id) -> serde_json::Result<Vec<Place<'_>>> {
 /// # Errors
 /// As [`of_response`].
 pub fn of_object(json: &str) -> serde_json::Result<Vec<Place<'_>>> {
-    find(json, |places| Walk { places, own: Id::Task, levels: DEEPEST, in_response: false })
+    find(json, |places| Walk { places, own: Id::Task, levels: DEEPEST, in_response: false, all: false })
 }
 
 fn find<'d>(
@@ -59,9 +62,53 @@ fn find<'d>(
 /// A configuration of push notifications.
 const CONFIG: &str = "pushNotificationConfig";
 
+/// The same, as 1.0 has it.
+const TASK_CONFIG: &str = "taskPushNotificationConfig";
+
 /// The members that hold tasks, messages, updates and configurations.
-pub const NESTED: [&str; 8] =
-    ["task", "message", "statusUpdate", "artifactUpdate", "status", "history", "configs", CONFIG];
+pub const NESTED: [&str; 9] = [
+    "task",
+    "message",
+    "statusUpdate",
+    "artifactUpdate",
+    "status",
+    "history",
+    "configs",
+    CONFIG,
+    TASK_CONFIG,
+];
+
+/// The members that are read, as the protocol writes them. Some readers take other spellings for the same.
+const READ: [&str; 14] = [
+    "id",
+    "taskId",
+    "contextId",
+    "referenceTaskIds",
+    "messageId",
+    "task",
+    "tasks",
+    "message",
+    "statusUpdate",
+    "artifactUpdate",
+    "history",
+    "configs",
+    CONFIG,
+    TASK_CONFIG,
+];
+
+/// A member's name as the protocol writes it.
+fn as_written(name: &str) -> &str {
+    if READ.contains(&name) {
+        return name;
+    }
+    // Nearly all names differ from all of these in their first letter.
+    let first = name.bytes().next().map(|first| first.to_ascii_lowercase());
+    let looks_so = |known: &&&str| {
+        !name.is_ascii() || first == Some(b'_') || name.len() >= known.len() && known.bytes().next() == first
+    };
+    let known = READ.iter().filter(looks_so).find(|known| is_same_member(name, known));
+    known.map_or(name, |known| known)
+}
 
 /// One value, being read.
 struct Walk<'p, 'd> {
@@ -69,15 +116,17 @@ struct Walk<'p, 'd> {
     own: Id,
     /// How many more objects may nest.
     levels: u8,
-    /// It is a JSON-RPC response, of which the result is read.
+    /// It is a JSON-RPC response, of which result and error are read.
     in_response: bool,
+    /// Ids may stand anywhere in it: nothing in it is the agent's own words.
+    all: bool,
 }
 
 impl<'d> Walk<'_, 'd> {
     /// What stands in it.
     fn within(&mut self) -> Walk<'_, 'd> {
         let levels = self.levels.saturating_sub(1);
-        Walk { places: self.places, own: self.own, levels, in_response: false }
+        Walk { places: self.places, own: self.own, levels, in_response: false, all: self.all }
     }
 
     /// The result of a response; its own members are not those of tasks.
@@ -85,7 +134,17 @@ impl<'d> Walk<'_, 'd> {
         let mut names = Vec::new();
         while let Some(Name(name)) = map.next_key()? {
             match &*name {
-                "result" => map.next_value_seed(self.within())?,
+                "result" => {
+                    // A configuration has a fixed form; what an agent adds to it may be the configuration itself.
+                    self.all = self.own == Id::Config;
+                    map.next_value_seed(self.within())?;
+                }
+                "error" => {
+                    // Its own `id` is not known to be a task's.
+                    let levels = self.levels.saturating_sub(1);
+                    let (places, own) = (&mut *self.places, Id::Config);
+                    map.next_value_seed(Walk { places, own, levels, in_response: false, all: true })?;
+                }
                 _ => skip(&mut map)?,
             }
             names.push(name);
@@ -97,12 +156,13 @@ impl<'d> Walk<'_, 'd> {
         let (mut names, mut own) = (Vec::new(), None);
         let (mut is_message, mut has_config) = (false, false);
         while let Some(Name(name)) = map.next_key()? {
-            match &*name {
+            match as_written(&name) {
                 "id" => own = Some((self.places.len(), map.next_value()?)),
                 "taskId" => self.places.push((Id::Task, map.next_value()?)),
                 "contextId" => self.places.push((Id::Context, map.next_value()?)),
                 "referenceTaskIds" => self.places.push((Id::References, map.next_value()?)),
-                nested if NESTED.contains(&nested) => {
+                "nextPageToken" if self.own == Id::Config => self.places.push((Id::Page, map.next_value()?)),
+                nested if self.all || nested == "tasks" || NESTED.contains(&nested) => {
                     has_config |= nested == CONFIG;
                     map.next_value_seed(self.within())?;
                 }
@@ -209,6 +269,10 @@ mod tests {
             (r#"{"history":[{"taskId":"a"},{"contextId":"c"},7]}"#, Some(r#"Task="a" Context="c""#)),
             (r#"{"artifacts":[{"id":"x","parts":[{"taskId":"x"}]}],"metadata":{"id":"x"}}"#, Some("")),
             (r#"{"t\u0061skId":"a"}"#, Some(r#"Task="a""#)),
+            (r#"{"task_id":"a","TaskId":"b","CONTEXT_ID":"c"}"#, Some(r#"Task="a" Task="b" Context="c""#)),
+            (r#"{"Task":{"ID":"a"},"status_update":{"task_id":"b"}}"#, Some(r#"Task="a" Task="b""#)),
+            (r#"{"id":"a","Tasks":[{"id":"b"}]}"#, Some(r#"Task="a" Task="b""#)),
+            (r#"{"taskIds":"a","idx":"b","nextPageToken":"c"}"#, Some("")),
             (r#"{"taskId":7,"id":null}"#, Some("Task=7 Task=null")),
             (r#"{"id":"a","id":"b"}"#, None),
             (r#"{"task":{},"t\u0061sk":{}}"#, None),
@@ -221,11 +285,21 @@ mod tests {
         for (config, expected) in [
             (r#"{"id":"c","taskId":"t"}"#, r#"Config="c" Task="t""#),
             (r#"{"id":"t","pushNotificationConfig":{"id":"c"}}"#, r#"Task="t" Config="c""#),
+            (r#"{"config":{"id":"c","task_id":"t"}}"#, r#"Config="c" Task="t""#),
+            (r#"{"a":{"b":[{"taskId":"t"}]},"authentication":{"scheme":"x"}}"#, r#"Task="t""#),
+            (r#"{"configs":[{"id":"c"}],"nextPageToken":"p"}"#, r#"Config="c" Page="p""#),
         ] {
             let response = format!(r#"{{"result":{config}}}"#);
             assert_eq!(found(&response, Id::Config).as_deref(), Some(expected), "{config}");
         }
-        assert_eq!(found(r#"{"error":{"data":{"taskId":"t"}}}"#, Id::Task).as_deref(), Some(""));
+        for (error, expected) in [
+            (r#"{"code":-32001,"message":"no task t"}"#, ""),
+            (r#"{"data":{"taskId":"t"}}"#, r#"Task="t""#),
+            (r#"{"data":[{"@type":"x","metadata":{"taskId":"t","id":"t"}}]}"#, r#"Task="t" Config="t""#),
+        ] {
+            let found = found(&format!(r#"{{"error":{error}}}"#), Id::Task);
+            assert_eq!(found.as_deref(), Some(expected), "{error}");
+        }
         for bad in [
             r#"{"result":{},"result":{}}"#,
             r#"{"id":1,"id":2,"result":{}}"#,

@@ -6,6 +6,7 @@ use vidimus_core::refusal::{Code, Refusal};
 
 use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::handles::Handles;
+use crate::protocol::is_same_member;
 use crate::protocol::members::{Changed, Edits, Members, Misplaced, quoted, text};
 use crate::protocol::page;
 use crate::protocol::sse::{EventFilter, TooLong};
@@ -70,6 +71,11 @@ fn sealed(
                 let id = text(value).filter(|id| handles.asks_of(id));
                 id.map(|id| handles.task(&id, false)).transpose()?.flatten()
             }
+            Id::Page => {
+                let next = page::sealed(value, handles)?;
+                edits.put(value, next.unwrap_or_else(|| value.get().to_owned()));
+                continue;
+            }
             Id::Context => text(value).map(|id| handles.context(&id)).transpose()?.flatten(),
             Id::References => {
                 references(value, handles)?.into_iter().for_each(|(value, with)| edits.put(value, with));
@@ -104,12 +110,16 @@ const NEXT_PAGE: &str = "nextPageToken";
 fn list(json: &str, handles: &Handles) -> Result<Option<String>, Refusal> {
     let refusal = page::no_list;
     let whole = Members::unique(json).map_err(unreadable)?;
-    let Some(result) = whole.get("result") else { return Ok(None) };
+    let Some(result) = whole.get("result") else {
+        let places = places::of_response(json, Id::Task).map_err(unreadable)?;
+        return sealed(json, &places, false, handles);
+    };
     if !result.get().starts_with('{') {
         return Err(refusal());
     }
     let result = Members::unique(result.get()).map_err(unreadable)?;
-    let others = result.0.iter().any(|(key, _)| places::NESTED.contains(&key.as_ref()));
+    let holds_tasks = |key: &str| places::NESTED.iter().any(|name| is_same_member(key, name));
+    let others = result.0.iter().any(|(key, _)| holds_tasks(key));
     if others || result.misspells(&["tasks", "totalSize", NEXT_PAGE]) {
         return Err(refusal());
     }

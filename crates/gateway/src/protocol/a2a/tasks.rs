@@ -12,7 +12,7 @@ use vidimus_core::resource::Agent;
 use super::sealed::Shape;
 use crate::part::Part;
 use crate::protocol::members::{Replaced, quoted};
-use crate::protocol::{MAX_URI, Message, check_spelling, page};
+use crate::protocol::{MAX_URI, Message, check_spelling, is_same_member, page};
 use crate::seal::{Kind, MAX_ID, MAX_SEALED, Opened};
 
 /// After which event a stream is resumed.
@@ -27,6 +27,8 @@ pub struct Method {
     pub task: Option<&'static [&'static str]>,
     /// Whether it must name one.
     pub must: bool,
+    /// Whether it lists, page by page.
+    pages: bool,
     /// What its answer is.
     pub answer: Option<Shape>,
 }
@@ -63,7 +65,8 @@ impl Method {
             | "DeleteTaskPushNotificationConfig" => !old,
             _ => false,
         };
-        Self { own_id, task, must, answer }
+        let pages = matches!(name, "ListTasks" | "ListTaskPushNotificationConfigs");
+        Self { own_id, task, must, pages, answer }
     }
 
     /// Whether a configuration's own id stands at this path.
@@ -82,7 +85,7 @@ pub struct Found<'a> {
 }
 
 /// The members of `params` that are read, here and in [`super`].
-const OF_PARAMS: [&str; 10] = [
+const OF_PARAMS: [&str; 11] = [
     "message",
     "metadata",
     "configuration",
@@ -91,6 +94,7 @@ const OF_PARAMS: [&str; 10] = [
     "contextId",
     "pageToken",
     "pushNotificationConfig",
+    "taskPushNotificationConfig",
     "pushNotificationConfigId",
     "url",
 ];
@@ -116,7 +120,7 @@ pub fn read<'a>(
         names_no_other(method, path, params)?;
         found.task = about(message, path, method.must, params, &mut found.replaced)?;
     }
-    if method.answer == Some(Shape::Tasks) {
+    if method.pages {
         found.replaced.extend(page::opened(message, &["params", "pageToken"], params)?);
     }
     if let Some(task) = found.task {
@@ -126,6 +130,9 @@ pub fn read<'a>(
     context(message, &["params", "message", "contextId"], said, &mut found.replaced)?;
     references(message, said, &mut found.replaced)?;
     found.push_url = push_url(params, creates_push)?;
+    if creates_push || method.answer == Some(Shape::Sent) {
+        params.map_or(Ok(()), |params| no_other_url(params, creates_push))?;
+    }
     Ok(found)
 }
 
@@ -234,8 +241,7 @@ fn push_url<'a>(params: Option<&'a Json<'a>>, creates: bool) -> Result<Option<&'
     let configuration = params.and_then(|params| params.get("configuration"));
     configuration.map_or(Ok(()), |given| check_spelling(given, &PUSH))?;
     let of = |object: Option<&'a Json<'a>>, name: &str| object.and_then(|object| object.get(name));
-    let nested =
-        PUSH.iter().map(|name| of(configuration, name)).chain([of(params, "pushNotificationConfig")]);
+    let nested = PUSH.iter().flat_map(|name| [of(configuration, name), of(params, name)]);
     let mut found = Vec::new();
     for config in nested.flatten().filter(|config| **config != Json::Null) {
         check_spelling(config, &["url", "taskId"])?;
@@ -256,6 +262,54 @@ fn push_url<'a>(params: Option<&'a Json<'a>>, creates: bool) -> Result<Option<&'
         [Some(Json::String(url))] if (1..=MAX_URI).contains(&url.len()) => Ok(Some(url)),
         _ => Err(invalid(format!("push notifications go to one url, a string of 1 to {MAX_URI} bytes"))),
     }
+}
+
+/// What the configuration of a sent message says beside where news go.
+const OF_A_SEND: [&str; 4] = ["acceptedOutputModes", "historyLength", "returnImmediately", "blocking"];
+/// What of a configuration of push notifications is no further place of an address. `authentication` is how the agent proves itself
+/// there.
+const OF_A_CONFIG: [&str; 5] = ["url", "id", "token", "taskId", "authentication"];
+
+/// That no address for news stands where no version has one: an agent that reads it there sends to where nobody decided on.
+fn no_other_url(params: &Json<'_>, creates: bool) -> Result<(), Refusal> {
+    let in_config = |_: &str, config: &Json<'_>| others(config, &OF_A_CONFIG, has_no_url);
+    let in_configuration = |name: &str, value: &Json<'_>| match PUSH.contains(&name) {
+        true => in_config(name, value),
+        false => has_no_url(name, value),
+    };
+    others(params, &["message", "metadata"], |name, value| match name {
+        "configuration" => others(value, &OF_A_SEND, in_configuration),
+        // The parameters are the configuration.
+        name if creates && OF_A_CONFIG.contains(&name) => Ok(()),
+        name => in_configuration(name, value),
+    })
+}
+
+/// Holds the members of an object against `check`, but for those that are `known`.
+fn others(
+    object: &Json<'_>,
+    known: &[&str],
+    check: impl Fn(&str, &Json<'_>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let members = object.as_object().unwrap_or_default().iter();
+    let mut others = members.map(|(name, value)| (&**name, value)).filter(|(name, _)| !known.contains(name));
+    others.try_for_each(|(name, value)| check(name, value))
+}
+
+/// That neither a member is, nor anything in it is, or is called, an address.
+fn has_no_url(name: &str, value: &Json<'_>) -> Result<(), Refusal> {
+    let is_address = |text: &str| {
+        ["http://", "https://"].iter().any(|scheme| {
+            text.trim_start().get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        })
+    };
+    if is_same_member(name, "url") && *value != Json::Null || value.as_str().is_some_and(is_address) {
+        return Err(invalid(format!(
+            "member {name:?} may be the address of a push notification, where no version of the protocol has one"
+        )));
+    }
+    others(value, &[], has_no_url)?;
+    value.as_array().unwrap_or_default().iter().try_for_each(|value| has_no_url(name, value))
 }
 
 fn is_empty(value: Option<&Json<'_>>) -> bool {

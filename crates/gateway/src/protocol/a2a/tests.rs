@@ -270,6 +270,52 @@ fn where_news_go_is_part_of_the_call() {
             Err(Code::MessageInvalid),
         ),
         ("SendMessage", in_message(r#""taskPushNotificationConfig":{"url":"x","taskId":""}"#), Ok(Some("x"))),
+        // Where no version has one.
+        ("SendMessage", in_message(r#""config":{"url":"x"}"#), Err(Code::MessageInvalid)),
+        ("SendMessage", in_message(r#""webhook":"https://x.example/""#), Err(Code::MessageInvalid)),
+        ("SendMessage", in_message(r#""a":[{"b":{"c":" HTTPS://x.example"}}]"#), Err(Code::MessageInvalid)),
+        ("SendMessage", in_message(r#""a":[{"b":{"URL":"x"}}]"#), Err(Code::MessageInvalid)),
+        (
+            "SendMessage",
+            in_message(r#""pushNotificationConfig":{"url":"x","other":{"url":"y"}}"#),
+            Err(Code::MessageInvalid),
+        ),
+        (
+            "SendMessage",
+            in_message(r#""pushNotificationConfig":{"url":"x","pushNotificationConfig":{"url":"y"}}"#),
+            Err(Code::MessageInvalid),
+        ),
+        ("SendMessage", r#"{"message":{},"url":"x"}"#.to_owned(), Err(Code::MessageInvalid)),
+        (
+            "SendMessage",
+            r#"{"message":{},"taskPushNotificationConfig":{"url":"x"}}"#.to_owned(),
+            Ok(Some("x")),
+        ),
+        ("SendMessage", r#"{"message":{},"config":{"url":"x"}}"#.to_owned(), Err(Code::MessageInvalid)),
+        (
+            "CreateTaskPushNotificationConfig",
+            format!(r#"{{"taskId":"{id}","config":{{"url":"x"}}}}"#),
+            Err(Code::MessageInvalid),
+        ),
+        (
+            "CreateTaskPushNotificationConfig",
+            format!(r#"{{"taskId":"{id}","url":"{url}","endpoint":"https://y.example"}}"#),
+            Err(Code::MessageInvalid),
+        ),
+        (
+            "CreateTaskPushNotificationConfig",
+            format!(
+                r#"{{"taskId":"{id}","url":"{url}","id":"c","token":"t","tenant":"x","authentication":{{"scheme":"Bearer","credentials":"https://c"}}}}"#
+            ),
+            Ok(Some(url)),
+        ),
+        (
+            "SendMessage",
+            format!(
+                r#"{{"message":{{"parts":[{{"url":"https://a.example"}}]}},"metadata":{{"url":"https://b.example"}},"tenant":"t","configuration":{{"acceptedOutputModes":["text/plain"],"historyLength":3,"returnImmediately":true,"x":{{"y":[1,"z"]}},"pushNotificationConfig":{{"url":"{url}","authentication":{{"schemes":["Bearer"]}}}}}}}}"#
+            ),
+            Ok(Some(url)),
+        ),
     ] {
         let found = found(method, &params);
         assert_eq!(found.as_ref().map(Option::as_deref).map_err(|code| *code), expected, "{method} {params}");
