@@ -89,6 +89,7 @@ fn open(dir: &Path) {
         bytes_out: 0,
         code: None,
         decision: 0,
+        detail: None,
         duration_us: 0,
         id: "a",
         kind: EffectKind,

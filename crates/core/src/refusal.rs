@@ -218,11 +218,22 @@ pub struct Refusal {
     /// The policies that refused (or came closest), empty where no policy was asked.
     pub policies: Vec<Arc<str>>,
     /// For log and record.
-    pub detail: Option<String>,
+    pub detail: Option<Box<str>>,
     /// With `method_not_allowed`: the HTTP methods that are, as in `GET, POST`.
     pub allow: Option<&'static str>,
     /// What a credential proved, though it was not enough. For the record only.
     pub proven: Option<Box<Verified>>,
+    /// What the upstream had answered, where it is refused for its answer. Public.
+    pub upstream: Option<Box<Answered>>,
+}
+
+/// What is told of an upstream's answer that does not pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// Its HTTP status.
+    pub status: u16,
+    /// When it wants to be asked again (`Retry-After`, RFC 9110 section 10.2.3), as it said.
+    pub retry_after: Option<Box<str>>,
 }
 
 /// Whom a verified credential names. Never of a token whose signature, times or audience did not hold.
@@ -245,7 +256,16 @@ impl Refusal {
             detail: None,
             allow: None,
             proven: None,
+            upstream: None,
         }
+    }
+
+    /// The HTTP status that says it: that of the class, or the upstream's own error status, which clients act upon. 401 and 407 are
+    /// about the gateway's credential, and would have the caller look at its own.
+    pub fn http_status(&self) -> u16 {
+        let said = self.upstream.as_ref().map(|answered| answered.status);
+        said.filter(|status| *status >= 400 && !matches!(status, 401 | 407))
+            .unwrap_or(self.code.class().http_status())
     }
 
     /// An HTTP method that is not served here; `allow` lists those that are, separated by ", " (RFC 9110 section 15.5.6).
@@ -277,7 +297,7 @@ impl Refusal {
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "callers hand over an error that they are done with")]
     pub fn with_detail(mut self, detail: impl ToString) -> Self {
-        self.detail = Some(detail.to_string());
+        self.detail = Some(detail.to_string().into());
         self
     }
 }

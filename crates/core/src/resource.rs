@@ -37,7 +37,7 @@ use problem::{At, Problems};
 pub use agent::Agent;
 pub use check::check;
 pub use crd::crds;
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, HeaderRules};
 pub use field::network::{Network, NotANetwork};
 pub use field::special_purpose::{may_be_allowed, reached, why_not_called};
 pub use identity::{ActsFor, Identity};

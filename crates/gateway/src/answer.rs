@@ -2,7 +2,9 @@
 //! and carried out as it stands there.
 
 mod cooperative;
+mod encoding;
 mod gathered;
+mod judge;
 mod plan;
 mod revocation;
 mod stream;
@@ -10,8 +12,9 @@ mod stream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_LENGTH;
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
@@ -19,9 +22,10 @@ use tokio::time::Instant;
 use vidimus_core::call::Destination;
 use vidimus_core::caller::Caller;
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::HeaderRules;
 use vidimus_core::snapshot::Snapshot;
 
-use crate::effect::{Effect, Ending};
+use crate::effect::Effect;
 use crate::forward::headers;
 use crate::gate::{Gate, millis};
 use crate::part::Part;
@@ -31,17 +35,19 @@ use crate::protocol::llm::added_usage::WithoutUsage;
 use crate::protocol::mcp::listing_filter::{ListingFilter, ServerEvents};
 use crate::protocol::observe::{Observation, Observer, Sought};
 use crate::protocol::sse::{EventStream, TooLong};
-use crate::protocol::{Answer, DocumentChange, EventChange, a2a, mcp};
+use crate::protocol::{Answer, Binding, DocumentChange, EventChange, a2a, mcp};
 use crate::reply::ReplyBody;
 use crate::seal::{self, Kind};
 use crate::unrecorded::closed;
 
 use cooperative::Cooperative;
+use encoding::{Decoder, Encoding};
+use gathered::Gathered;
 use plan::Plan;
 use revocation::Revocation;
 pub use revocation::{Asked, found, rebound};
 pub use stream::ResponseStream;
-use stream::{Bounds, Content};
+use stream::{Bounds, Content, LastWords};
 
 /// What an answer is treated by.
 #[derive(Debug)]
@@ -51,6 +57,8 @@ pub struct Answering<'a> {
     pub world: Arc<Snapshot>,
     pub caller: Caller,
     pub destination: Destination,
+    /// What the caller speaks.
+    pub binding: &'static dyn Binding,
     pub answer: Answer,
     /// The id of the message, where one is to be answered that has one.
     pub id: Option<Arc<str>>,
@@ -70,15 +78,18 @@ impl Answering<'_> {
         let (parts, body) = response.into_parts();
         let body = Cooperative::new(body);
         effect.status = parts.status.as_u16();
-        let mut head = headers::to_caller(&parts.headers);
-        let encoded = plan::is_encoded(&parts.headers);
+        let (mut head, dropped) = headers::to_caller(&parts.headers, self.rules());
+        dropped.report(&self.gate.meter, effect.call());
         let planned = self
             .seal(&parts.headers, &mut head)
-            .and_then(|()| Plan::of(self.answer, &parts, body.size_hint().lower(), &self.gate.limits));
+            .and_then(|()| Plan::of(self.answer, &parts, body.size_hint().exact(), &self.gate.limits));
         let handles = planned.as_ref().ok().and_then(|plan| self.handles(*plan));
         effect.task = handles.as_ref().map(Handles::first_task);
         let done = match planned {
-            Ok(plan) => self.execute(plan, body, (&mut head, encoded), (&mut effect, handles)).await,
+            Ok(plan) => {
+                let begin = Begin::of(&parts, &mut head);
+                self.execute(plan, body, begin, (&mut effect, handles)).await
+            }
             Err(refusal) => Err(refusal),
         };
         // Of an answer that has not begun to pass, a refusal can still tell why it does not.
@@ -91,11 +102,13 @@ impl Answering<'_> {
                 ReplyBody::whole(bytes)
             }
             Ok(Done::Stream(content)) => {
+                let last_words = LastWords { binding: self.binding, id: self.id.clone() };
                 let bounds = self.bounds();
-                ReplyBody::stream(ResponseStream::new(*content, effect, bounds))
+                ReplyBody::stream(ResponseStream::new(*content, effect, bounds, last_words))
             }
             Err(refusal) => {
-                effect.record(Ending::Failed(refusal.code)).await.map_err(closed)?;
+                let refusal = judge::with_answer(refusal, &parts);
+                effect.record_refused(&refusal).await.map_err(closed)?;
                 return Err(refusal);
             }
         };
@@ -105,73 +118,138 @@ impl Answering<'_> {
         Ok(response)
     }
 
-    /// Carries out the plan as far as the answer is read here. `encoded`: it is in an encoding that is not read.
+    /// Carries out the plan as far as the answer is read here.
     async fn execute(
         &self,
         plan: Plan,
         body: Upstream,
-        (head, encoded): (&mut HeaderMap, bool),
+        begin: Begin<'_>,
         (effect, handles): (&mut Effect, Option<Handles>),
     ) -> Result<Done, Refusal> {
-        let until = Instant::now() + self.gate.limits.idle_stream;
-        let document =
-            || if encoded { Observer::encoded(self.sought()) } else { Observer::document(self.sought()) };
+        let limits = &self.gate.limits;
+        let until = |most: Duration| Instant::now() + limits.idle_stream.min(most);
         match plan {
-            Plan::Pass => Ok(Done::Stream(Box::new(Content::new(body, document()).of_length(head)))),
-            Plan::Collect { limit } => match collect(body, limit, until).await? {
+            // What is encoded and need not be read passes as it says.
+            Plan::Pass if begin.encoding != Encoding::Identity => {
+                Ok(self.document(Bytes::new(), body, &begin))
+            }
+            Plan::Pass => match collect(body, shows_something, until(plan::LOOK)).await? {
+                Collected::Whole(bytes) => self.whole(bytes, begin, effect).map(Done::Whole),
+                Collected::Begun(begun, rest) | Collected::Late(begun, rest) => {
+                    self.begun(begun, rest, &begin)
+                }
+            },
+            Plan::Collect { limit } => match collect(body, longer_than(limit), until(plan::LOOK)).await? {
+                Collected::Whole(bytes) => self.whole(bytes, begin, effect).map(Done::Whole),
                 // Nothing needs it whole, so one that is slow is passed on as well.
                 Collected::Begun(begun, rest) | Collected::Late(begun, rest) => {
-                    Ok(Done::Stream(Box::new(Content::new(rest, document()).after(begun).of_length(head))))
+                    self.begun(begun, rest, &begin)
                 }
-                Collected::Whole(bytes) => {
-                    head.remove(CONTENT_LENGTH);
-                    self.observe(&bytes, encoded, effect);
-                    Ok(Done::Whole(bytes))
+            },
+            Plan::Error { limit } => match collect(body, longer_than(limit), until(plan::ERROR)).await? {
+                Collected::Whole(bytes) => self.error(bytes, begin, effect).map(Done::Whole),
+                Collected::Begun(begun, rest) | Collected::Late(begun, rest)
+                    if begun.trim_ascii_start().starts_with(b"{") =>
+                {
+                    Ok(self.document(begun, rest, &begin))
                 }
+                Collected::Begun(begun, _) | Collected::Late(begun, _) => Err(begin.not_of_protocol(&begun)),
             },
             Plan::Change { limit, change } => {
                 // It has this time in all, not from chunk to chunk: nothing of it passes before its end.
-                let bytes = match collect(body, limit, until).await? {
-                    Collected::Whole(bytes) => bytes,
+                let bytes = match collect(body, longer_than(limit), until(Duration::MAX)).await? {
+                    Collected::Whole(bytes) => self.whole(bytes, begin, effect)?,
                     Collected::Late(..) => return Err(did_not_end()),
                     Collected::Begun(begun, rest) if change.too_long() == TooLong::Passes => {
-                        let content = Content::new(rest, document()).after(begun).of_length(head);
-                        return Ok(Done::Stream(Box::new(content)));
+                        return self.begun(begun, rest, &begin);
                     }
                     Collected::Begun(..) => {
                         let message = format!("the upstream's answer is larger than {limit} bytes");
                         return Err(Refusal::new(Code::UpstreamInvalid, message));
                     }
                 };
-                head.remove(CONTENT_LENGTH);
-                self.observe(&bytes, encoded, effect);
                 self.changed(change, &bytes, handles.as_ref()).map(Done::Whole)
             }
             // A stream of nothing has ended: HTTP would not ask for its end.
             Plan::Events { .. } if body.is_end_stream() => {
-                head.remove(CONTENT_LENGTH);
-                self.observe(&[], encoded, effect);
-                Ok(Done::Whole(Bytes::new()))
+                self.whole(Bytes::new(), begin, effect).map(Done::Whole)
             }
             Plan::Events { change } => {
-                // A proxy in front of the gateway must not hold back events (MCP 2026-07-28, transports).
-                head.insert("x-accel-buffering", HeaderValue::from_static("no"));
                 let events = change.map(|change| self.filtered(change, handles)).transpose()?;
-                if events.is_some() {
-                    head.remove(CONTENT_LENGTH);
-                }
-                let sought = self.sought();
-                let observer = if encoded { Observer::encoded(sought) } else { Observer::events(sought) };
-                Ok(Done::Stream(Box::new(Content::new(body, observer).through(events).of_length(head))))
+                Ok(self.events(body, events, begin))
             }
         }
     }
 
+    /// An answer that is passed on as it comes, where it may begin like this.
+    fn begun(&self, begun: Bytes, rest: Upstream, begin: &Begin<'_>) -> Result<Done, Refusal> {
+        let shows = begin.encoding == Encoding::Identity && !begun.trim_ascii().is_empty();
+        if shows && !judge::may_begin(&self.sought(), &begun) {
+            return Err(begin.not_of_protocol(&begun));
+        }
+        Ok(self.document(begun, rest, begin))
+    }
+
+    /// A document that is passed on as it comes.
+    fn document(&self, begun: Bytes, rest: Upstream, begin: &Begin<'_>) -> Done {
+        let sought = self.sought();
+        let observer = match begin.encoding {
+            Encoding::Identity => Observer::document(sought),
+            Encoding::Gzip | Encoding::Other => Observer::encoded(sought),
+        };
+        Done::Stream(Box::new(Content::new(rest, observer).after(begun).of_length(begin.head)))
+    }
+
+    /// Events that are passed on as they come, or each through a filter.
+    fn events(&self, body: Upstream, filter: Option<EventStream>, begin: Begin<'_>) -> Done {
+        // A proxy in front of the gateway must not hold back events (MCP 2026-07-28, transports).
+        begin.head.insert("x-accel-buffering", HeaderValue::from_static("no"));
+        let decoder = (begin.encoding == Encoding::Gzip && filter.is_some()).then(|| {
+            begin.head.remove(CONTENT_ENCODING);
+            Decoder::new(self.gate.limits.held_answer)
+        });
+        if filter.is_some() {
+            begin.head.remove(CONTENT_LENGTH);
+        }
+        let is_read = begin.encoding == Encoding::Identity || decoder.is_some();
+        let sought = self.sought();
+        let observer = if is_read { Observer::events(sought) } else { Observer::encoded(sought) };
+        let content = Content::new(body, observer).decoded_by(decoder).through(filter);
+        Done::Stream(Box::new(content.of_length(begin.head)))
+    }
+
+    /// An answer of success that was read whole, decoded, which has to be one.
+    fn whole(&self, bytes: Bytes, mut begin: Begin<'_>, effect: &mut Effect) -> Result<Bytes, Refusal> {
+        let bytes = begin.decoded(bytes, self.gate.limits.held_answer)?;
+        let (sought, found) = self.observed(&bytes, begin.encoding, effect);
+        if begin.encoding == Encoding::Other || judge::is_answer(&sought, found, &bytes) {
+            return Ok(bytes);
+        }
+        Err(begin.not_of_protocol(&bytes))
+    }
+
+    /// The answer of an error status that was read whole, decoded, which has to be the protocol's own error.
+    fn error(&self, bytes: Bytes, mut begin: Begin<'_>, effect: &mut Effect) -> Result<Bytes, Refusal> {
+        let bytes = begin.decoded(bytes, self.gate.limits.held_answer)?;
+        let (sought, found) = self.observed(&bytes, begin.encoding, effect);
+        if judge::is_error(&sought, found, &bytes) {
+            return Ok(bytes);
+        }
+        Err(begin.not_of_protocol(&bytes))
+    }
+
     /// What the record needs of an answer that was read whole.
-    fn observe(&self, bytes: &[u8], encoded: bool, effect: &mut Effect) {
-        let mut found = Observation::of(&self.sought(), bytes);
-        found.unread |= encoded;
+    fn observed(&self, bytes: &[u8], encoding: Encoding, effect: &mut Effect) -> (Sought, Observation) {
+        let sought = self.sought();
+        let mut found = Observation::of(&sought, bytes);
+        found.unread |= encoding == Encoding::Other;
         effect.observed(found);
+        (sought, found)
+    }
+
+    /// What the destination's record says of header fields.
+    fn rules(&self) -> Option<&HeaderRules> {
+        self.destination.endpoint().map(|endpoint| &endpoint.headers)
     }
 
     fn sought(&self) -> Sought {
@@ -197,7 +275,7 @@ impl Answering<'_> {
             Plan::Events { change } => {
                 matches!(change, Some(EventChange::Listings(_) | EventChange::A2aTasks(_)))
             }
-            Plan::Pass | Plan::Collect { .. } => false,
+            Plan::Pass | Plan::Collect { .. } | Plan::Error { .. } => false,
         };
         changes.then(|| {
             let (shared, destination) = (self.gate.shared.clone(), self.destination.clone());
@@ -309,7 +387,7 @@ enum Done {
 /// An answer as far as it was read, and what is still to come.
 enum Collected {
     Whole(Bytes),
-    /// It is longer than what is read.
+    /// It is longer than what is read, or enough of it is there.
     Begun(Bytes, Upstream),
     /// It had not ended in time.
     Late(Bytes, Upstream),
@@ -323,24 +401,75 @@ fn did_not_end() -> Refusal {
     Refusal::new(Code::UpstreamTimeout, "the upstream's answer did not end")
 }
 
-/// Reads an answer to its end, or until it is longer than `limit` bytes, or until a time.
-async fn collect(mut body: Upstream, limit: usize, until: Instant) -> Result<Collected, Refusal> {
-    let mut read = BytesMut::new();
+/// How an answer begins: what the upstream says of it, and what the caller is told.
+struct Begin<'h> {
+    status: u16,
+    said: &'h HeaderMap,
+    encoding: Encoding,
+    head: &'h mut HeaderMap,
+}
+
+impl<'h> Begin<'h> {
+    fn of(parts: &'h Parts, head: &'h mut HeaderMap) -> Self {
+        let encoding = Encoding::of(&parts.headers);
+        Self { status: parts.status.as_u16(), said: &parts.headers, encoding, head }
+    }
+
+    fn not_of_protocol(&self, text: &[u8]) -> Refusal {
+        judge::not_of_protocol(self.status, self.said, text)
+    }
+
+    /// A whole answer as it can be read, and its head in agreement with that: how long it is, HTTP says anew.
+    fn decoded(&mut self, bytes: Bytes, limit: usize) -> Result<Bytes, Refusal> {
+        self.head.remove(CONTENT_LENGTH);
+        match self.encoding {
+            Encoding::Gzip => {
+                self.head.remove(CONTENT_ENCODING);
+                encoding::decoded(&bytes, limit)
+            }
+            Encoding::Identity | Encoding::Other => Ok(bytes),
+        }
+    }
+}
+
+/// Whether a chunk has something other than white space.
+fn shows_something(chunk: &[u8]) -> bool {
+    !chunk.trim_ascii_start().is_empty()
+}
+
+/// Whether the chunks so far are longer than so many bytes.
+fn longer_than(limit: usize) -> impl FnMut(&[u8]) -> bool {
+    let mut read = 0;
+    move |chunk| {
+        read += chunk.len();
+        read > limit
+    }
+}
+
+/// Reads an answer to its end, or until a chunk is `enough`, or until a time.
+async fn collect(
+    mut body: Upstream,
+    mut enough: impl FnMut(&[u8]) -> bool,
+    until: Instant,
+) -> Result<Collected, Refusal> {
+    let mut read = Gathered::default();
     loop {
         match tokio::time::timeout_at(until, body.frame()).await {
-            Ok(None) => return Ok(Collected::Whole(read.freeze())),
+            Ok(None) => return Ok(Collected::Whole(read.take().unwrap_or_default())),
             Ok(Some(Ok(frame))) => {
                 // Trailers are not part of any of the bindings that are served.
-                read.extend_from_slice(frame.data_ref().map_or(&[], |data| data));
-                if read.len() > limit {
-                    return Ok(Collected::Begun(read.freeze(), body));
+                let Ok(data) = frame.into_data() else { continue };
+                let is_enough = enough(&data);
+                read.push(data);
+                if is_enough {
+                    return Ok(Collected::Begun(read.take().unwrap_or_default(), body));
                 }
             }
             Ok(Some(Err(error))) => {
                 let message = "the upstream's answer broke off";
                 return Err(Refusal::new(Code::UpstreamInterrupted, message).with_detail(error));
             }
-            Err(_) => return Ok(Collected::Late(read.freeze(), body)),
+            Err(_) => return Ok(Collected::Late(read.take().unwrap_or_default(), body)),
         }
     }
 }

@@ -11,7 +11,7 @@ use vidimus_core::call::Destination;
 use vidimus_core::clock::Moment;
 use vidimus_core::permit::Room;
 use vidimus_core::record::{EffectKind, EffectRecord};
-use vidimus_core::refusal::Code;
+use vidimus_core::refusal::{Code, Refusal};
 use vidimus_ledger::Closed;
 
 use crate::accounts::Reservation;
@@ -70,6 +70,8 @@ pub struct Effect {
     pub bytes_out: u64,
     /// `jti` of the minted token.
     pub token: Option<String>,
+    /// Why no full answer came, as the record says it.
+    detail: Option<String>,
     found: Observation,
     /// The first task that the answer names, where it may name some.
     pub task: Option<FirstTask>,
@@ -119,6 +121,7 @@ impl Effect {
             bytes_in: begun.bytes_in as u64,
             bytes_out: 0,
             token: None,
+            detail: None,
             found: Observation::default(),
             task: None,
             model,
@@ -132,6 +135,25 @@ impl Effect {
     /// What was found in the answer.
     pub fn observed(&mut self, found: Observation) {
         self.found = found;
+    }
+
+    /// Which call it is of.
+    pub fn call(&self) -> &Arc<str> {
+        &self.call
+    }
+
+    /// Records that no full answer came, and why.
+    ///
+    /// # Errors
+    /// As [`Effect::record`].
+    pub async fn record_refused(mut self, refusal: &Refusal) -> Result<(), Closed> {
+        self.explain(refusal);
+        self.record(Ending::Failed(refusal.code)).await
+    }
+
+    /// Why no full answer came.
+    pub fn explain(&mut self, refusal: &Refusal) {
+        self.detail = refusal.detail.as_deref().map(short);
     }
 
     /// How a call ended whose upstream has said all: an HTTP error status and the protocol's own error are errors. It went well where
@@ -173,6 +195,7 @@ impl Effect {
             bytes_out: self.bytes_out,
             code: ending.code(),
             decision: self.decision,
+            detail: self.detail.as_deref(),
             duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
             id: &self.call,
             kind: EffectKind,
@@ -200,6 +223,20 @@ impl Effect {
             span.end(ending.as_str(), ending.code(), self.status, now.wall);
         }
     }
+}
+
+/// A detail as a record has it: so short, and of such characters, that it has its place in the room that is kept for the record.
+fn short(detail: &str) -> String {
+    const LONGEST: usize = 256;
+    let plain = |c: char| match c {
+        '"' => '\'',
+        '\\' => '/',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    let mut text: String = detail.chars().take(LONGEST).map(plain).collect();
+    text.truncate(text.floor_char_boundary(LONGEST));
+    text
 }
 
 impl Drop for Effect {

@@ -35,6 +35,27 @@ struct Ended {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Directed {
+    direction: &'static str,
+}
+
+/// Which way header fields go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Request,
+    Answer,
+}
+
+impl Direction {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Answer => "answer",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Spoken {
     protocol: &'static str,
 }
@@ -55,6 +76,7 @@ pub struct Meter {
     effects: Family<Ended, Counter>,
     duration: Family<Spoken, Histogram>,
     tokens: Family<Counted, Counter>,
+    headers_dropped: Family<Directed, Counter>,
     connections: Gauge,
     connections_refused: Counter,
     streams: Gauge,
@@ -84,6 +106,7 @@ impl Meter {
             effects: Family::default(),
             duration: Family::new_with_constructor(histogram),
             tokens: Family::default(),
+            headers_dropped: Family::default(),
             connections: Gauge::default(),
             connections_refused: Counter::default(),
             streams: Gauge::default(),
@@ -108,6 +131,11 @@ impl Meter {
             meter.duration.clone(),
         );
         registry.register("tokens", "Model tokens as counted by the provider", meter.tokens.clone());
+        registry.register(
+            "headers_dropped",
+            "Header fields that did not go on, to an upstream or to a caller",
+            meter.headers_dropped.clone(),
+        );
         registry.register("connections", "Open client connections", meter.connections.clone());
         registry.register(
             "connections_refused",
@@ -180,6 +208,12 @@ impl Meter {
                 self.tokens.get_or_create(&labels).inc_by(count);
             }
         }
+    }
+
+    /// So many header fields of one request or answer did not go on.
+    pub fn headers_dropped(&self, direction: Direction, count: u64) {
+        let labels = Directed { direction: direction.as_str() };
+        self.headers_dropped.get_or_create(&labels).inc_by(count);
     }
 
     pub fn connections(&self) -> &Gauge {

@@ -96,6 +96,17 @@ pub trait Binding: fmt::Debug + Sync {
 
     /// A refusal as this protocol says it: status, content type and body. `id` is what [`Binding::message_id`] found.
     fn refused(&self, refusal: &Refusal, call: &str, id: Option<&str>) -> Response<String>;
+
+    /// Whether somebody waits for more of a stream that a fault of the upstream's ends, and so is to be told of it. `answered`: what was
+    /// asked had been answered before.
+    fn ends_streams(&self, answered: bool, _id: Option<&str>) -> bool {
+        !answered
+    }
+
+    /// A refusal as the last event of a stream; `error` is the body of [`Binding::refused`], which has no line feed.
+    fn last_event(&self, error: &str) -> String {
+        format!("data: {error}\n\n")
+    }
 }
 
 /// What a request's method and path name.

@@ -4,7 +4,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -69,13 +71,17 @@ impl Body for ReplyBody {
 
 /// What a refusal is about, for programs: the part of its answer that is the same in every protocol.
 pub fn about(refusal: &Refusal, call: &str) -> Value {
-    json!({
+    let mut about = json!({
         "code": refusal.code.as_str(),
         "reason": refusal.message,
         "next": refusal.next(),
         "policies": refusal.policies,
         "call": call,
-    })
+    });
+    if let (Some(upstream), Some(about)) = (&refusal.upstream, about.as_object_mut()) {
+        about.insert("upstream_status".to_owned(), json!(upstream.status));
+    }
+    about
 }
 
 /// What a refusal says to people.
@@ -118,6 +124,10 @@ pub fn refused(
     }
     if let Ok(call) = HeaderValue::from_str(call) {
         headers.insert(CALL_HEADER, call);
+    }
+    let retry_after = refusal.upstream.as_ref().and_then(|upstream| upstream.retry_after.as_deref());
+    if let Some(Ok(after)) = retry_after.map(HeaderValue::from_str) {
+        headers.insert(RETRY_AFTER, after);
     }
     if refusal.code.class() == Class::Unauthenticated {
         let error = if refusal.code == Code::CredentialMissing { "" } else { ", error=\"invalid_token\"" };

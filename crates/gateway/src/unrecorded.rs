@@ -35,7 +35,7 @@ mod tests {
         ] {
             let refusal = closed(fault.clone());
             assert_eq!(refusal.code, code, "{fault}");
-            assert_eq!(refusal.detail, Some(fault.to_string()));
+            assert_eq!(refusal.detail, Some(fault.to_string().into()));
         }
     }
 }

@@ -30,6 +30,7 @@ pub use self::answer::{Answer, AnswerStream, Reset};
 use self::answer::AnswerBody;
 
 mod answer;
+pub mod raw;
 
 /// How long a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -102,7 +103,7 @@ impl fmt::Debug for State {
 }
 
 impl Upstream {
-    /// Starts an upstream that answers every request with an empty JSON object. It has a thread and a runtime of its own, so any
+    /// Starts an upstream that answers every request well: an empty JSON-RPC response, or an empty answer of a model. It has a thread and a runtime of its own, so any
     /// test can use it, also one that pauses its own runtime's time.
     #[expect(clippy::expect_used, reason = "test support: no loopback means no test")]
     pub fn start() -> Self {
@@ -110,7 +111,7 @@ impl Upstream {
         listener.set_nonblocking(true).expect("non-blocking accept");
         let script = Script {
             next: VecDeque::new(),
-            otherwise: Box::new(|_| Answer::json(&serde_json::json!({}))),
+            otherwise: Box::new(|received| Answer::json(&answered(&received.json()))),
             received: Vec::new(),
         };
         let state = Arc::new(State {
@@ -185,6 +186,14 @@ impl Upstream {
             Ok(received) => received,
             Err(_) => panic!("{} requests, {count} expected", self.received().len()),
         }
+    }
+}
+
+/// An answer to a message, by OpenAI's and Anthropic's APIs where it is none of JSON-RPC.
+fn answered(message: &serde_json::Value) -> serde_json::Value {
+    match message.get("id") {
+        Some(id) => serde_json::json!({"jsonrpc": "2.0", "id": id, "result": {}}),
+        None => serde_json::json!({"choices": [], "content": []}),
     }
 }
 

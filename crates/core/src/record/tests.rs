@@ -79,6 +79,7 @@ fn effect(text: &str, number: u64) -> Record<'_> {
         bytes_out: number,
         code: Some(text),
         decision: number,
+        detail: Some(text),
         duration_us: number,
         id: text,
         kind: EffectKind,

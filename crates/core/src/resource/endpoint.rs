@@ -1,12 +1,13 @@
 //! Where an object is reached.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::field::{timeout, web_url};
+use super::field::{header, timeout, web_url};
 use super::problem::{At, Problems};
 
 /// Where an object is reached.
@@ -20,6 +21,28 @@ pub struct Endpoint {
     pub ca_file: Option<Arc<str>>,
     /// From request sent to response headers, milliseconds, 1 to 3,600,000.
     pub timeout_ms: u32,
+    /// Which header fields pass, beside those that its protocol and clients have, and which are set.
+    pub headers: HeaderRules,
+}
+
+/// What a record says of the header fields of a call to it. Names are in lower case. None of them is one that never passes on the
+/// word of a record ([`header::why_never`]); a prefix may begin such a name, which then does not pass all the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderRules {
+    /// Names, and prefixes that end in `-`, of fields that pass, in requests and in answers.
+    pub pass: Arc<[Box<str>]>,
+    /// Fields of a request that have this value, whatever the caller says: name and value.
+    pub set: Arc<[(Box<str>, Box<str>)]>,
+}
+
+impl HeaderRules {
+    /// Whether a field of this name, in lower case, passes.
+    pub fn passes(&self, name: &str) -> bool {
+        self.pass.iter().any(|passed| match passed.strip_suffix('-') {
+            Some(_) => name.starts_with(&**passed),
+            None => name == &**passed,
+        }) && header::why_never(name).is_none()
+    }
 }
 
 /// What an agent or MCP server gets when it names no timeout: the official MCP clients give up no earlier.
@@ -47,6 +70,45 @@ pub struct EndpointSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timeout::schema")]
     pub timeout: Option<String>,
+    /// Header fields that pass or are set. Those of the protocol, of tracing and of providers' SDKs pass without being named.
+    #[serde(default, skip_serializing_if = "HeadersSpec::is_default")]
+    pub headers: HeadersSpec,
+}
+
+/// Header fields that pass or are set, beside those that pass always.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HeadersSpec {
+    /// Fields that pass, both ways: names, or prefixes that end in '-', as in X-Tenant-. Never credentials, or what is about a connection.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "header::pass_schema")]
+    pub pass: Vec<String>,
+    /// Fields of each request that get this value, whatever the caller sends: name and value. Secrets do not belong here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "header::set_schema")]
+    pub set: BTreeMap<String, String>,
+}
+
+impl HeadersSpec {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn check(&self, at: At<'_>, problems: &mut Problems) -> HeaderRules {
+        let (to_pass, to_set) = (at.key("pass"), at.key("set"));
+        let pass = self.pass.iter().enumerate().filter_map(|(index, name)| {
+            let checked = header::check_passed(name);
+            problems.take(to_pass.index(index), name, checked).map(Into::into)
+        });
+        let pass = pass.collect();
+        let set = self.set.iter().filter_map(|(name, value)| {
+            let checked = problems.take(to_set.key(name), name, header::check_set(name))?;
+            // A value that is wrong may be a secret.
+            problems.take(to_set.key(name), "", header::check_value(value))?;
+            Some((checked.into(), value.as_str().into()))
+        });
+        HeaderRules { pass, set: set.collect() }
+    }
 }
 
 fn text_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -66,10 +128,11 @@ impl EndpointSpec {
             Some(text) => problems.take(at.key("timeout"), text, timeout::check(text)),
             None => Some(default_timeout_ms),
         };
+        let headers = self.headers.check(at.key("headers"), problems);
         let (url, timeout_ms) = (url?, timeout_ms?);
         let audience = self.audience.as_deref().unwrap_or(url.as_str()).into();
         let ca_file = self.ca_file.as_deref().map(|roots| beside(file, roots));
-        Some(Endpoint { url, audience, ca_file, timeout_ms })
+        Some(Endpoint { url, audience, ca_file, timeout_ms, headers })
     }
 }
 

@@ -151,7 +151,7 @@ fn what_is_contested_is_not_said_to_be_missing() {
     let name = "several records have the name MCPServer a/twice, so none of them is used";
     assert_eq!(
         said(world.absent(Kind::McpServer, "a/twice", Code::ResourceUnknown)),
-        (Code::NameContested, name.to_owned(), Some("they are at 1:1, 2:1".to_owned()))
+        (Code::NameContested, name.to_owned(), Some("they are at 1:1, 2:1".into()))
     );
     for (kind, name) in [(Kind::Agent, "a/twice"), (Kind::McpServer, "a/none"), (Kind::McpServer, "none")] {
         let expected = (Code::ResourceUnknown, format!("no {kind} {name} is registered"), None);
@@ -163,7 +163,7 @@ fn what_is_contested_is_not_said_to_be_missing() {
         (
             Code::IdentityContested,
             "Agent a/one and Agent a/other claim spiffe://t/same, so it proves none of them".to_owned(),
-            Some("claimed by Agent a/one (3:1), Agent a/other (4:1)".to_owned())
+            Some("claimed by Agent a/one (3:1), Agent a/other (4:1)".into())
         )
     );
     let claims = world.claims_on_spiffe("spiffe://t/bot");
@@ -172,7 +172,7 @@ fn what_is_contested_is_not_said_to_be_missing() {
         (
             Code::IdentityContested,
             "spiffe://t/bot is claimed by Agent a/bot, which is not in force, so it proves nobody".to_owned(),
-            Some("claimed by Agent a/bot (1:1), Agent a/bot (2:1)".to_owned())
+            Some("claimed by Agent a/bot (1:1), Agent a/bot (2:1)".into())
         )
     );
     for code in [Code::NameContested, Code::IdentityContested] {

@@ -1,15 +1,24 @@
 //! What becomes of an upstream's answer, as data.
 
+use std::time::Duration;
+
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION};
+use http::header::{CONTENT_TYPE, LOCATION, UPGRADE};
 use http::response::Parts;
 use vidimus_core::refusal::{Code, Refusal};
 
+use super::encoding::Encoding;
 use crate::gate::Limits;
 use crate::protocol::{Answer, DocumentChange, EventChange};
 
-/// An answer up to this size is read whole: one record, one write, no stream.
+/// An answer that says that it is of this size at most is read whole: one record, one write, no stream.
 const SMALL: usize = 64 * 1024;
+
+/// How long an answer that need not be whole is waited for, to be looked at before it passes: what comes later passes as it comes.
+pub const LOOK: Duration = Duration::from_secs(1);
+
+/// How long the text of an error is waited for.
+pub const ERROR: Duration = Duration::from_secs(5);
 
 /// What to do about a redirect.
 const REDIRECTED: &str = "Register the address that serves the call (spec.endpoint.url): a call goes there and nowhere else. \
@@ -18,10 +27,12 @@ const REDIRECTED: &str = "Register the address that serves the call (spec.endpoi
 /// What becomes of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// Passed on from its first byte.
+    /// Passed on as it comes, once it is seen how it begins.
     Pass,
-    /// Read whole up to so many bytes; what is longer is passed on as it comes.
+    /// It says that it is short. Read whole up to so many bytes, and looked at; what takes too long is passed on as it comes.
     Collect { limit: usize },
+    /// An error status. Read whole up to so many bytes; it passes where it is the protocol's own error, and else a refusal does.
+    Error { limit: usize },
     /// Read whole up to so many bytes, and changed; what is longer is refused, or passes where the change says so.
     Change { limit: usize, change: DocumentChange },
     /// Events, passed on as they come, or each through a filter.
@@ -29,21 +40,37 @@ pub enum Plan {
 }
 
 impl Plan {
-    /// Chooses from what the request expects of its answer and how the answer begins. `announced` is the least that it says it is
-    /// long, in bytes.
+    /// Chooses from what the request expects of its answer and how the answer begins. `announced` is how long it says it is, in
+    /// bytes, where it does.
     ///
     /// # Errors
-    /// `upstream_invalid` for a redirect, since the registered endpoint is the only place a call may go, and for events that would
-    /// have to change and are encoded: the gateway asked for no encoding.
-    pub fn of(answer: Answer, parts: &Parts, announced: u64, limits: &Limits) -> Result<Self, Refusal> {
+    /// `upstream_invalid` for another protocol than HTTP, which nobody here speaks; for a redirect, since the registered endpoint is
+    /// the only place a call may go; and for events that would have to change and are in an encoding that is not read: the gateway
+    /// asked for none.
+    pub fn of(
+        answer: Answer,
+        parts: &Parts,
+        announced: Option<u64>,
+        limits: &Limits,
+    ) -> Result<Self, Refusal> {
+        if parts.status.is_informational() {
+            let to = parts.headers.get(UPGRADE).and_then(|to| to.to_str().ok()).unwrap_or("nothing");
+            let message = "the upstream changes the protocol, which nobody asked for";
+            return Err(
+                Refusal::new(Code::UpstreamInvalid, message).with_detail(format!("{} to {to}", parts.status))
+            );
+        }
         if parts.status.is_redirection() {
             let message = "the upstream answered with a redirect, which is not followed";
             let to = parts.headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
             let refusal = Refusal::new(Code::UpstreamInvalid, message);
             return Err(refusal.with_detail(format!("{} to {to}", parts.status)).with_next(REDIRECTED));
         }
+        if !parts.status.is_success() {
+            return Ok(Self::Error { limit: SMALL });
+        }
         let events = is_events(&parts.headers);
-        if let Some(change) = answer.document.filter(|_| parts.status.is_success())
+        if let Some(change) = answer.document
             && !(events && answer.events.is_some())
         {
             return Ok(Self::Change { limit: limits.held_answer, change });
@@ -54,8 +81,8 @@ impl Plan {
             }
             return Ok(Self::Events { change: answer.events });
         }
-        // What says beforehand that it is longer is passed on from its first byte.
-        Ok(if announced > SMALL as u64 { Self::Pass } else { Self::Collect { limit: SMALL } })
+        let is_short = announced.is_some_and(|length| length <= SMALL as u64);
+        Ok(if is_short { Self::Collect { limit: SMALL } } else { Self::Pass })
     }
 }
 
@@ -64,16 +91,10 @@ fn is_events(headers: &HeaderMap) -> bool {
     value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
 }
 
-/// Whether an answer is in an encoding; none was asked for.
-pub fn is_encoded(headers: &HeaderMap) -> bool {
-    let encoding = headers.get(CONTENT_ENCODING);
-    encoding.is_some_and(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
-/// What must change on its way must be what it looks like.
+/// What must change on its way must be what it looks like, or be decoded.
 fn readable(headers: &HeaderMap) -> Result<(), Refusal> {
-    if is_encoded(headers) {
-        let message = "the upstream's answer is encoded, which was not asked for";
+    if Encoding::of(headers) == Encoding::Other {
+        let message = "the upstream's answer is in an encoding that is not read, and none was asked for";
         return Err(Refusal::new(Code::UpstreamInvalid, message));
     }
     Ok(())
@@ -81,6 +102,8 @@ fn readable(headers: &HeaderMap) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_ENCODING;
+
     use super::*;
     use crate::protocol::mcp::listing::Listing;
     use crate::protocol::observe::Observe;
@@ -94,7 +117,7 @@ mod tests {
         document: Option<DocumentChange>,
         events: Option<EventChange>,
         head: (u16, &str, &str),
-        announced: u64,
+        announced: Option<u64>,
     ) -> Result<Plan, Code> {
         let (status, kind, encoding) = head;
         let response = http::Response::builder()
@@ -113,23 +136,39 @@ mod tests {
         let (json, events) =
             ((200, "application/json", "identity"), (200, "Text/Event-Stream; x", "identity"));
         let limit = Limits::default().held_answer;
-        let (small, large) = (SMALL as u64, SMALL as u64 + 1);
+        let (small, large, short) = (Some(SMALL as u64), Some(SMALL as u64 + 1), Some(0));
         for (document, change, head, announced, expected) in [
-            (None, None, json, 0, Ok(Plan::Collect { limit: SMALL })),
+            (None, None, json, short, Ok(Plan::Collect { limit: SMALL })),
+            // What does not say how long it is passes as it comes.
+            (None, None, json, None, Ok(Plan::Pass)),
             (None, None, json, small, Ok(Plan::Collect { limit: SMALL })),
             (None, Some(FILTER), json, large, Ok(Plan::Pass)),
-            (None, None, events, 0, Ok(Plan::Events { change: None })),
+            (None, None, events, short, Ok(Plan::Events { change: None })),
             (None, Some(FILTER), events, large, Ok(Plan::Events { change: Some(FILTER) })),
-            (None, Some(FILTER), (200, "text/event-stream", "gzip"), 0, Err(Code::UpstreamInvalid)),
-            (None, None, (200, "text/event-stream", "gzip"), 0, Ok(Plan::Events { change: None })),
+            (None, Some(FILTER), (200, "text/event-stream", "br"), None, Err(Code::UpstreamInvalid)),
+            (
+                None,
+                Some(FILTER),
+                (200, "text/event-stream", "gzip"),
+                None,
+                Ok(Plan::Events { change: Some(FILTER) }),
+            ),
+            (None, None, (200, "text/event-stream", "br"), None, Ok(Plan::Events { change: None })),
             (Some(LISTING), Some(FILTER), json, large, Ok(Plan::Change { limit, change: LISTING })),
-            (Some(LISTING), Some(FILTER), events, 0, Ok(Plan::Events { change: Some(FILTER) })),
-            (Some(LISTING), Some(FILTER), (404, "a/b", "identity"), 0, Ok(Plan::Collect { limit: SMALL })),
+            (Some(LISTING), Some(FILTER), events, None, Ok(Plan::Events { change: Some(FILTER) })),
+            (Some(LISTING), Some(FILTER), (404, "a/b", "identity"), large, Ok(Plan::Error { limit: SMALL })),
             // A card is one document whatever it says it is: unread, its addresses would pass.
-            (Some(CARD), None, events, 0, Ok(Plan::Change { limit, change: CARD })),
-            (Some(CARD), None, (500, "text/event-stream", "identity"), 0, Ok(Plan::Events { change: None })),
-            (None, None, (307, "application/json", "identity"), 0, Err(Code::UpstreamInvalid)),
-            (Some(LISTING), None, (304, "application/json", "identity"), 0, Err(Code::UpstreamInvalid)),
+            (Some(CARD), None, events, None, Ok(Plan::Change { limit, change: CARD })),
+            (
+                Some(CARD),
+                None,
+                (500, "text/event-stream", "identity"),
+                None,
+                Ok(Plan::Error { limit: SMALL }),
+            ),
+            (None, None, (307, "application/json", "identity"), short, Err(Code::UpstreamInvalid)),
+            (Some(LISTING), None, (304, "application/json", "identity"), short, Err(Code::UpstreamInvalid)),
+            (None, None, (101, "application/json", "identity"), short, Err(Code::UpstreamInvalid)),
         ] {
             assert_eq!(plan(document, change, head, announced), expected, "{document:?} {change:?} {head:?}");
         }

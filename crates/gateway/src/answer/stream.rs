@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -15,10 +16,12 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_ledger::Closed;
 
 use super::Upstream;
+use super::encoding::Decoder;
 use super::gathered::Gathered;
 use super::revocation::Revocation;
 use crate::effect::{Effect, Ending};
-use crate::protocol::observe::Observer;
+use crate::protocol::Binding;
+use crate::protocol::observe::{Observe, Observer};
 use crate::protocol::sse::EventStream;
 
 type Recording = Pin<Box<dyn Future<Output = Result<(), Closed>> + Send>>;
@@ -31,6 +34,8 @@ pub struct Content {
     begun: Option<Bytes>,
     /// How many bytes the caller is told that there are. With the last of them it has all, whatever comes after.
     length: Option<u64>,
+    /// Decodes it, where it is encoded and must be read.
+    decoder: Option<Decoder>,
     /// Reads what the record needs.
     observer: Observer,
     /// What happens to its events.
@@ -39,12 +44,17 @@ pub struct Content {
 
 impl Content {
     pub fn new(upstream: Upstream, observer: Observer) -> Self {
-        Self { upstream, begun: None, length: None, observer, events: None }
+        Self { upstream, begun: None, length: None, decoder: None, observer, events: None }
     }
 
     /// What was `begun` to be read comes first.
     pub fn after(self, begun: Bytes) -> Self {
         Self { begun: (!begun.is_empty()).then_some(begun), ..self }
+    }
+
+    /// It is decoded first, where there is a decoder.
+    pub fn decoded_by(self, decoder: Option<Decoder>) -> Self {
+        Self { decoder, ..self }
     }
 
     /// Its events go through a filter, where there is one.
@@ -66,10 +76,42 @@ pub struct ResponseStream {
     gathered: Gathered,
     /// The last frame was taken just before the stream ends by a fault: it has to be written before the connection is cut.
     unwritten: bool,
+    /// How what was passed on ends.
+    tail: Tail,
     bounds: Bounds,
+    last_words: LastWords,
     /// Taken when the end is reached, or on drop.
     effect: Option<Effect>,
     closing: Closing,
+}
+
+/// Who is told of a fault of the upstream's within a stream of events that has begun, and how.
+#[derive(Debug)]
+pub struct LastWords {
+    /// What the caller speaks.
+    pub binding: &'static dyn Binding,
+    /// The id of the message that is to be answered, if it has one.
+    pub id: Option<Arc<str>>,
+}
+
+/// The last bytes that were passed on.
+#[derive(Debug, Default)]
+struct Tail([u8; 4]);
+
+impl Tail {
+    fn push(&mut self, data: &[u8]) {
+        let new = data.get(data.len().saturating_sub(self.0.len())..).unwrap_or_default();
+        self.0.rotate_left(new.len());
+        let kept = self.0.len() - new.len();
+        if let Some(last) = self.0.get_mut(kept..) {
+            last.copy_from_slice(new);
+        }
+    }
+
+    /// Whether an empty line was the last that passed, or nothing has: the next line begins an event.
+    fn ends_event(&self) -> bool {
+        self.0 == [0; 4] || [&b"\n\n"[..], b"\r\r", b"\n\r\n"].iter().any(|end| self.0.ends_with(end))
+    }
 }
 
 /// What ends a stream that does not end by itself.
@@ -146,51 +188,130 @@ impl Bounds {
 }
 
 impl ResponseStream {
-    pub fn new(content: Content, effect: Effect, bounds: Bounds) -> Self {
+    pub fn new(content: Content, effect: Effect, bounds: Bounds, last_words: LastWords) -> Self {
         effect.shared.meter.streams().inc();
         Self {
             content,
             gathered: Gathered::default(),
             unwritten: false,
+            tail: Tail::default(),
             bounds,
+            last_words,
             effect: Some(effect),
             closing: Closing::No,
         }
     }
 
     /// What of the upstream's next bytes goes to the caller now; it may be nothing.
-    fn passed(&mut self, data: Bytes) -> Result<Bytes, Code> {
-        self.bounds.heard()?;
-        self.content.observer.push(&data);
-        let data = match &mut self.content.events {
-            Some(events) => events.push(&data).map_err(|refusal: Refusal| refusal.code)?,
+    fn passed(&mut self, data: Bytes) -> Result<Bytes, Refusal> {
+        self.bounds.heard().map_err(|code| Refusal::new(code, ""))?;
+        let data = match &mut self.content.decoder {
+            Some(decoder) => decoder.push(&data)?,
             None => data,
         };
-        if let Some(effect) = &mut self.effect {
-            effect.bytes_out += data.len() as u64;
-        }
+        self.read(data)
+    }
+
+    /// What of the next bytes of the answer, as they can be read, goes to the caller.
+    fn read(&mut self, data: Bytes) -> Result<Bytes, Refusal> {
+        self.content.observer.push(&data);
+        let data = match &mut self.content.events {
+            Some(events) => events.push(&data)?,
+            None => data,
+        };
+        self.count(&data);
         Ok(data)
     }
 
-    /// What was held back of an answer that has ended.
-    fn rest(&mut self) -> Result<Option<Bytes>, Refusal> {
-        let Some(mut events) = self.content.events.take() else { return Ok(None) };
-        let rest = events.finish()?;
+    /// These bytes go to the caller.
+    fn count(&mut self, data: &[u8]) {
+        self.tail.push(data);
         if let Some(effect) = &mut self.effect {
-            effect.bytes_out += rest.len() as u64;
+            effect.bytes_out += data.len() as u64;
         }
-        Ok((!rest.is_empty()).then_some(rest))
+    }
+
+    /// What was held back of an answer that has ended.
+    fn rest(&mut self) -> Result<(), Refusal> {
+        if let Some(mut decoder) = self.content.decoder.take() {
+            let decoded = decoder.finish()?;
+            let read = self.read(decoded)?;
+            self.gather(read);
+        }
+        if let Some(mut events) = self.content.events.take() {
+            let rest = events.finish()?;
+            self.count(&rest);
+            self.gather(rest);
+        }
+        Ok(())
+    }
+
+    fn gather(&mut self, data: Bytes) {
+        if !data.is_empty() {
+            self.gathered.push(data);
+        }
     }
 
     /// The upstream has said all. What of it was not passed on yet is the last that is, once the end is on record.
     fn ended(&mut self) {
-        match self.rest() {
-            Ok(rest) => {
-                rest.into_iter().for_each(|rest| self.gathered.push(rest));
-                self.close(Ending::Ok);
+        match self.rest().and_then(|()| self.answered()) {
+            Ok(()) => self.close(Ending::Ok, false),
+            Err(refusal) => {
+                let told = self.tell(&refusal);
+                self.fail(&refusal, !told);
             }
-            Err(refusal) => self.close(Ending::Failed(refusal.code)),
         }
+    }
+
+    /// That a stream of events which has come to its end has answered, where somebody can be told that it has not. Nobody is whose client
+    /// may come back for the rest; and nobody of a model's stream that said something, since some servers say no end.
+    fn answered(&mut self) -> Result<(), Refusal> {
+        let observer = &mut self.content.observer;
+        let found = observer.finish();
+        let is_done = found.answered || found.is_error || observer.is_resumable();
+        let is_model = observer.sought().observe == Observe::Model;
+        if !observer.is_of_events() || is_done || is_model && observer.has_messages() || !self.can_tell() {
+            return Ok(());
+        }
+        let message = "the upstream's events ended without an answer to what was asked";
+        Err(Refusal::new(Code::UpstreamInvalid, message).with_detail("the events ended in order"))
+    }
+
+    /// Whether something can be added to what passed.
+    fn can_tell(&self) -> bool {
+        self.content.length.is_none() && self.content.observer.is_of_events()
+    }
+
+    /// Adds a fault of the upstream's as the last event, where somebody waits for one. An event that has begun would become a broken one,
+    /// which is worse than a connection that breaks, unless the upstream has ended its stream itself.
+    fn tell(&mut self, refusal: &Refusal) -> bool {
+        let is_whole = self.tail.ends_event();
+        let comes_back = self.content.observer.is_resumable();
+        let tells = match refusal.code {
+            Code::UpstreamInvalid => true,
+            Code::UpstreamInterrupted | Code::UpstreamTimeout => is_whole && !comes_back,
+            _ => false,
+        };
+        let found = self.content.observer.finish();
+        let LastWords { binding, id } = &self.last_words;
+        let Some(effect) = self.effect.as_ref().filter(|_| tells && self.can_tell()) else { return false };
+        if !binding.ends_streams(found.answered || found.is_error, id.as_deref()) {
+            return false;
+        }
+        let error = binding.refused(refusal, effect.call(), id.as_deref()).into_body();
+        let event = binding.last_event(&error);
+        let event: Bytes = if is_whole { event.into() } else { format!("\n\n{event}").into() };
+        self.count(&event);
+        self.gathered.push(event);
+        true
+    }
+
+    /// Begins to record that no full answer came. `cut`: the answer then ends as one that is not whole.
+    fn fail(&mut self, refusal: &Refusal, cut: bool) {
+        if let Some(effect) = &mut self.effect {
+            effect.explain(refusal);
+        }
+        self.close(Ending::Failed(refusal.code), cut);
     }
 
     /// The next of the upstream's bytes, the ones that were read before first.
@@ -201,8 +322,8 @@ impl ResponseStream {
         }
     }
 
-    /// Begins to record the end; the answer's end is passed on when the record is durable.
-    fn close(&mut self, mut ending: Ending) {
+    /// Begins to record the end; the answer's end is passed on when the record is durable. `cut`: one that it fails by is how it ends.
+    fn close(&mut self, mut ending: Ending, cut: bool) {
         let Some(mut effect) = self.effect.take() else { return };
         effect.shared.meter.streams().dec();
         effect.observed(self.content.observer.finish());
@@ -210,8 +331,8 @@ impl ResponseStream {
             ending = effect.of_whole_answer();
         }
         let failed = match ending {
-            Ending::Failed(code) => Some(code),
-            Ending::Ok | Ending::Error | Ending::Unknown | Ending::Cancelled => None,
+            Ending::Failed(code) if cut => Some(code),
+            Ending::Failed(_) | Ending::Ok | Ending::Error | Ending::Unknown | Ending::Cancelled => None,
         };
         self.closing = Closing::Recording(Box::pin(effect.record(ending)), failed);
     }
@@ -268,7 +389,7 @@ impl ResponseStream {
                     match self.passed(data) {
                         Ok(data) if data.is_empty() => {}
                         Ok(data) => self.gathered.push(data),
-                        Err(code) => return Poll::Ready(self.failed(code)),
+                        Err(refusal) => return Poll::Ready(self.failed(&refusal)),
                     }
                     if self.content.upstream.is_end_stream() {
                         self.ended();
@@ -281,7 +402,11 @@ impl ResponseStream {
                     }
                 }
                 // What came before the fault is the caller's all the same.
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(self.failed(Code::UpstreamInterrupted)),
+                Poll::Ready(Some(Err(error))) => {
+                    let message = "the upstream's answer broke off";
+                    let refusal = Refusal::new(Code::UpstreamInterrupted, message).with_detail(error);
+                    return Poll::Ready(self.failed(&refusal));
+                }
                 Poll::Ready(None) => {
                     self.ended();
                     return Poll::Ready(None);
@@ -293,17 +418,22 @@ impl ResponseStream {
                         return Poll::Ready(Some(all));
                     }
                     let code = ready!(self.bounds.poll_ended(cx));
-                    return Poll::Ready(self.failed(code));
+                    let refusal = Refusal::new(code, "the upstream said nothing more for too long");
+                    return Poll::Ready(self.failed(&refusal));
                 }
             }
         }
     }
 
     /// Ends the stream by a fault; what came before it is written first.
-    fn failed(&mut self, code: Code) -> Option<Bytes> {
-        let last = self.last(code);
+    fn failed(&mut self, refusal: &Refusal) -> Option<Bytes> {
+        if self.tell(refusal) {
+            self.fail(refusal, false);
+            return None;
+        }
+        let last = self.last(refusal.code);
         self.unwritten = last.is_some();
-        self.close(Ending::Failed(code));
+        self.fail(refusal, true);
         last
     }
 }
@@ -332,7 +462,7 @@ impl Drop for ResponseStream {
         if matches!(self.closing, Closing::No)
             && let Some(effect) = &self.effect
         {
-            self.close(effect.of_dropped());
+            self.close(effect.of_dropped(), true);
         }
         if let Closing::Recording(recording, _) = &mut self.closing {
             // Polled once, the ledger keeps the record even if nobody waits for it, and needs no runtime, which may be ending.

@@ -1,55 +1,92 @@
-//! Which headers go on. The caller's credentials never do, wherever it put them.
+//! Which header fields go on, in requests and in answers: a list, and what the destination's record adds to it. The caller's
+//! credentials never do, wherever it put them, and no answer speaks in the gateway's name.
 
 use http::HeaderMap;
 use http::header::{
-    ACCEPT_ENCODING, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, HeaderName, HeaderValue,
-    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SERVER, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-    WWW_AUTHENTICATE,
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, DATE, HOST, HeaderName,
+    HeaderValue, TE, TRANSFER_ENCODING,
 };
+use vidimus_core::resource::HeaderRules;
 
+use crate::meter::{Direction, Meter};
 use crate::trace::TraceContext;
 
-/// Never passed on, in either direction (RFC 9110 section 7.6.1), or set by the gateway itself.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    CONNECTION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION,
-    CONTENT_LENGTH,
-    HOST,
+/// The fields of any upstream's answer that the caller gets, by name, or by prefix where one ends in `-`.
+const ANSWERED: [&str; 34] = [
+    // What the body is, and how long it may be kept.
+    "content-type",
+    "content-encoding",
+    "content-language",
+    "cache-control",
+    "expires",
+    "deprecation",
+    "sunset",
+    "warning",
+    // When and what to ask again.
+    "retry-after",
+    "retry-after-ms",
+    "x-should-retry",
+    "allow",
+    "ratelimit",
+    "ratelimit-",
+    "x-ratelimit-",
+    // Which request this was, and how long it took.
+    "request-id",
+    "x-request-id",
+    "x-correlation-id",
+    "apim-request-id",
+    "x-ms-request-id",
+    "server-timing",
+    "traceparent",
+    "traceresponse",
+    "tracestate",
+    "cf-ray",
+    // The protocols' own, and those of the providers.
+    "mcp-",
+    "a2a-",
+    "x-a2a-extensions",
+    "openai-",
+    "anthropic-",
+    "x-groq-",
+    "x-stainless-",
+    "x-openai-",
+    "x-client-request-id",
 ];
 
-/// The headers of a caller that go on: those that `names` allows (see `Binding::passed_headers`), and none that holds the
-/// caller's credential or that its `Connection` header keeps to this hop.
-pub fn passed(headers: &HeaderMap, names: &[&str], caller_credential: Option<&str>) -> HeaderMap {
-    let named_by_connection = connection_options(headers);
-    copy(headers, |name, value| {
-        names.iter().any(|allowed| match allowed.strip_suffix('-') {
-            Some(_) => name.as_str().starts_with(allowed),
-            None => name.as_str() == *allowed,
-        }) && !named_by_connection.iter().any(|option| option.eq_ignore_ascii_case(name.as_str()))
-            && !carries(value, caller_credential)
-    })
+/// The headers of a caller that go on: those that `names` allows (see `Binding::passed_headers`) and the record's `rules`, and none
+/// that holds the caller's credential or that its `Connection` header keeps to this hop.
+pub fn passed(
+    headers: &HeaderMap,
+    names: &[&str],
+    rules: &HeaderRules,
+    caller_credential: Option<&str>,
+) -> (HeaderMap, Dropped) {
+    let passes = |name: &str, value: &HeaderValue| {
+        (is_listed(name, names) || rules.passes(name)) && !carries(value, caller_credential)
+    };
+    copy(headers, Direction::Request, passes)
 }
 
-/// The headers of an upstream's answer that the caller gets.
-pub fn to_caller(headers: &HeaderMap) -> HeaderMap {
-    let mut out = copy(headers, |name, _| {
-        // A challenge of the upstream's is about the gateway's token, not the caller's; its cookies would be shared by callers.
-        *name != WWW_AUTHENTICATE && *name != SET_COOKIE && *name != SERVER && *name != DATE
+/// The headers of an upstream's answer that the caller gets: those of the list and of the record's `rules`, and none that its
+/// `Connection` header keeps to this hop.
+pub fn to_caller(headers: &HeaderMap, rules: Option<&HeaderRules>) -> (HeaderMap, Dropped) {
+    let (mut out, dropped) = copy(headers, Direction::Answer, |name, _| {
+        is_listed(name, &ANSWERED) || rules.is_some_and(|rules| rules.passes(name))
     });
     if let Some(length) = headers.get(CONTENT_LENGTH) {
         out.insert(CONTENT_LENGTH, length.clone());
     }
-    out
+    (out, dropped)
 }
 
-/// Continues the trace, asks for an answer that can be read on its way back, and says of a body what it was read as: a server
-/// that was told another charset or encoding would read another message in the same bytes.
-pub fn finish(headers: &mut HeaderMap, trace: &TraceContext, body: &[u8]) {
+/// Sets what the record has set, continues the trace, asks for an answer that can be read on its way back, and says of a body what it
+/// was read as: a server that was told another charset or encoding would read another message in the same bytes.
+pub fn finish(headers: &mut HeaderMap, rules: &HeaderRules, trace: &TraceContext, body: &[u8]) {
+    for (name, value) in &*rules.set {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(&**name), HeaderValue::from_str(value)) {
+            headers.insert(name, value);
+        }
+    }
     if let Ok(value) = HeaderValue::from_str(&trace.header()) {
         headers.insert("traceparent", value);
     }
@@ -59,14 +96,81 @@ pub fn finish(headers: &mut HeaderMap, trace: &TraceContext, body: &[u8]) {
     }
 }
 
-fn copy(headers: &HeaderMap, mut keep: impl FnMut(&HeaderName, &HeaderValue) -> bool) -> HeaderMap {
-    let mut out = HeaderMap::with_capacity(headers.len() + 2);
-    for (name, value) in headers {
-        if !HOP_BY_HOP.contains(name) && name.as_str() != "keep-alive" && keep(name, value) {
-            out.append(name, value.clone());
+/// The fields that did not go on, and are not such as each hop has its own.
+#[derive(Debug)]
+pub struct Dropped {
+    direction: Direction,
+    count: u64,
+    /// Kept where somebody reads them.
+    names: Vec<HeaderName>,
+}
+
+impl Dropped {
+    fn new(direction: Direction) -> Self {
+        Self { direction, count: 0, names: Vec::new() }
+    }
+
+    fn add(&mut self, name: &HeaderName) {
+        self.count += 1;
+        if tracing::enabled!(tracing::Level::DEBUG) {
+            self.names.push(name.clone());
         }
     }
-    out
+
+    /// Counts them, and names them in the log.
+    pub fn report(self, meter: &Meter, call: &str) {
+        if self.count > 0 {
+            meter.headers_dropped(self.direction, self.count);
+            let direction = self.direction.as_str();
+            tracing::debug!(call, direction, names = ?self.names, "header fields were dropped; spec.endpoint.headers.pass lets them pass");
+        }
+    }
+}
+
+fn copy(
+    headers: &HeaderMap,
+    direction: Direction,
+    passes: impl Fn(&str, &HeaderValue) -> bool,
+) -> (HeaderMap, Dropped) {
+    let (mut out, mut dropped) = (HeaderMap::with_capacity(headers.len() + 4), Dropped::new(direction));
+    let of_this_hop = connection_options(headers);
+    for (name, value) in headers {
+        if of_each_hop(name) {
+            continue;
+        }
+        let is_kept_here = of_this_hop.iter().any(|option| option.eq_ignore_ascii_case(name.as_str()));
+        if !is_kept_here && passes(name.as_str(), value) {
+            out.append(name, value.clone());
+        } else {
+            dropped.add(name);
+        }
+    }
+    (out, dropped)
+}
+
+/// Whether each hop has its own: never passed on in either direction (RFC 9110 section 7.6.1), or written by the gateway itself.
+fn of_each_hop(name: &HeaderName) -> bool {
+    const OF_EACH_HOP: [HeaderName; 7] =
+        [CONNECTION, TE, TRANSFER_ENCODING, CONTENT_LENGTH, HOST, AUTHORIZATION, DATE];
+    const OTHERS: [&str; 8] = [
+        "keep-alive",
+        "proxy-connection",
+        "trailer",
+        "upgrade",
+        "http2-settings",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-authentication-info",
+    ];
+    OF_EACH_HOP.contains(name) || OTHERS.contains(&name.as_str())
+}
+
+/// Whether one of these names, or of these prefixes, which end in `-`, is that of a field.
+fn is_listed(name: &str, listed: &[&str]) -> bool {
+    listed.iter().any(|listed| match listed.strip_suffix('-') {
+        Some(_) => name.starts_with(listed),
+        None => name == *listed,
+    })
 }
 
 /// Whether a header of any name holds the credential that the caller authenticated with.
@@ -111,6 +215,10 @@ mod tests {
             ("user-agent", "prefix secret-token"),
             ("connection", "keep-alive, mcp-hop"),
             ("mcp-hop", "1"),
+            ("keep-alive", "1"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("proxy-authorization", "Basic x"),
             ("host", "gateway"),
             ("mcp-protocol-version", "2025-11-25"),
             ("mcp-param-region", "eu"),
@@ -122,48 +230,126 @@ mod tests {
             ("x-forwarded-user", "admin"),
             ("x-http-method-override", "PUT"),
             ("x-original-url", "/admin"),
+            ("x-tenant", "a"),
+            ("x-team-name", "b"),
+            ("x-team-secret", "secret-token"),
             ("if-none-match", "\"1\""),
             ("range", "bytes=0-1"),
         ]);
-        let passed = |binding: &dyn Binding, given: &HeaderMap, credential| {
-            let passed = passed(given, binding.passed_headers(), credential);
+        let none = HeaderRules::default();
+        // Prefixes that begin what never passes, as no record can have them.
+        let pass = ["x-tenant", "x-team-", "x-forwarded-", "x-http-", "mcp-", "x-"].map(Into::into);
+        let some = HeaderRules { pass: pass.into(), ..none.clone() };
+        let passed = |binding: &dyn Binding, given: &HeaderMap, rules, credential| {
+            let (passed, _) = passed(given, binding.passed_headers(), rules, credential);
             names(&passed).into_iter().map(str::to_owned).collect::<Vec<_>>()
         };
         let secret = Some("secret-token");
-        assert_eq!(
-            passed(&mcp::StreamableHttp, &given, secret),
-            ["mcp-protocol-version", "mcp-param-region", "tracestate"]
-        );
-        assert_eq!(passed(&a2a::JsonRpc, &given, secret), ["a2a-version", "tracestate"]);
-        assert_eq!(passed(&llm::OpenAi, &given, secret), [""; 0]);
+        for (binding, rules, expected) in [
+            (
+                &mcp::StreamableHttp as &dyn Binding,
+                &none,
+                &["mcp-protocol-version", "mcp-param-region", "tracestate"][..],
+            ),
+            (&a2a::JsonRpc, &none, &["a2a-version", "tracestate"]),
+            (&a2a::JsonRpc, &some, &["a2a-version", "tracestate", "x-tenant", "x-team-name"]),
+            (&llm::OpenAi, &none, &["tracestate"]),
+        ] {
+            assert_eq!(passed(binding, &given, rules, secret), expected, "{binding:?}");
+        }
         let model = headers(&[
             ("content-type", "application/json"),
             ("x-stainless-lang", "python"),
             ("openai-organization", "x"),
+            ("openai-project", "x"),
+            ("openai-beta", "x"),
+            ("anthropic-version", "x"),
+            ("anthropic-beta", "x"),
+            ("idempotency-key", "x"),
         ]);
-        assert_eq!(passed(&llm::Anthropic, &model, None), ["x-stainless-lang"]);
-    }
-
-    #[test]
-    fn a_body_is_said_to_be_what_it_was_read_as() {
-        let trace = TraceContext::from_header(None);
-        for (body, kind) in [(&b"{}"[..], Some("application/json")), (b"", None)] {
-            let mut sent = HeaderMap::new();
-            finish(&mut sent, &trace, body);
-            assert_eq!(sent.get(CONTENT_TYPE).map(HeaderValue::as_bytes), kind.map(str::as_bytes));
+        for (binding, expected) in [
+            (
+                &llm::OpenAi as &dyn Binding,
+                [
+                    "x-stainless-lang",
+                    "openai-organization",
+                    "openai-project",
+                    "openai-beta",
+                    "idempotency-key",
+                ]
+                .as_slice(),
+            ),
+            (
+                &llm::Anthropic,
+                &["x-stainless-lang", "anthropic-version", "anthropic-beta", "idempotency-key"],
+            ),
+        ] {
+            assert_eq!(passed(binding, &model, &none, None), expected, "{binding:?}");
         }
     }
 
     #[test]
-    fn an_upstreams_cookies_and_challenges_stay_here() {
+    fn a_body_is_said_to_be_what_it_was_read_as_and_what_is_set_is_set() {
+        let trace = TraceContext::from_header(None);
+        let set = [("x-tenant".into(), "a b".into())];
+        let rules = HeaderRules { set: set.into(), ..HeaderRules::default() };
+        for (body, kind) in [(&b"{}"[..], Some("application/json")), (b"", None)] {
+            let mut sent = headers(&[("x-tenant", "the caller's"), ("x-tenant", "twice")]);
+            finish(&mut sent, &rules, &trace, body);
+            assert_eq!(sent.get(CONTENT_TYPE).map(HeaderValue::as_bytes), kind.map(str::as_bytes));
+            let tenants: Vec<_> = sent.get_all("x-tenant").iter().collect();
+            assert_eq!(tenants, ["a b"]);
+        }
+    }
+
+    #[test]
+    fn an_upstream_speaks_for_itself_only() {
         let given = headers(&[
+            ("content-type", "application/json"),
+            ("content-length", "3"),
+            ("x-ratelimit-remaining-tokens", "7"),
+            ("anthropic-ratelimit-requests-remaining", "7"),
+            ("x-request-id", "r"),
+            ("request-id", "r"),
+            ("retry-after", "7"),
+            ("openai-processing-ms", "7"),
+            ("mcp-protocol-version", "x"),
+            ("x-tenant", "t"),
+            ("connection", "close, x-request-id"),
+            ("keep-alive", "timeout=5"),
+            ("upgrade", "h2c"),
+            ("trailer", "x"),
             ("set-cookie", "a=b"),
             ("www-authenticate", "Bearer"),
-            ("content-length", "3"),
-            ("x-y", "z"),
+            ("vidimus-call", "forged"),
+            ("vidimus-code", "no_permit"),
+            ("access-control-allow-origin", "*"),
+            ("access-control-allow-credentials", "true"),
+            ("alt-svc", "h3=\":443\""),
+            ("strict-transport-security", "max-age=1"),
+            ("clear-site-data", "*"),
+            ("location", "http://elsewhere"),
+            ("server", "nginx"),
+            ("x-powered-by", "PHP"),
         ]);
-        let mut kept = names(&to_caller(&given)).join(" ");
-        kept.make_ascii_lowercase();
-        assert_eq!(kept, "x-y content-length");
+        let mut expected = vec![
+            "content-type",
+            "x-ratelimit-remaining-tokens",
+            "anthropic-ratelimit-requests-remaining",
+            "request-id",
+            "retry-after",
+            "openai-processing-ms",
+            "mcp-protocol-version",
+            "content-length",
+        ];
+        let (kept, dropped) = to_caller(&given, None);
+        assert_eq!(names(&kept), expected);
+        // Those that each hop has are not counted: length, connection, keep-alive, upgrade and trailer.
+        assert_eq!(dropped.count, 26 - 8 - 4);
+        // What no record can have does not pass, whatever a record has.
+        let pass = ["x-tenant", "access-control-", "vidimus-", "alt-svc", "set-cookie"].map(Into::into);
+        let rules = HeaderRules { pass: pass.into(), ..HeaderRules::default() };
+        expected.insert(expected.len() - 1, "x-tenant");
+        assert_eq!(names(&to_caller(&given, Some(&rules)).0), expected);
     }
 }

@@ -40,6 +40,7 @@ pub(super) async fn carry(
         world: admitted.world.clone(),
         caller: admitted.permit.caller().clone(),
         destination: admitted.permit.destination().clone(),
+        binding: admitted.binding,
         answer: admitted.answer,
         id: context.message_id(),
         asked: admitted.asked,
@@ -66,7 +67,7 @@ pub(super) async fn carry(
     match response {
         Ok(response) => answering.pass(response, effect).await,
         Err(refusal) => {
-            effect.record(Ending::Failed(refusal.code)).await.map_err(closed)?;
+            effect.record_refused(&refusal).await.map_err(closed)?;
             Err(refusal)
         }
     }
@@ -114,14 +115,16 @@ impl Sent<'_> {
         context: &RequestContext,
         parts: &Parts,
     ) -> Result<(Outbound, Option<String>), Refusal> {
+        let rules = self.permit.endpoint().map(|endpoint| &endpoint.headers)?;
         let passed = self.binding.passed_headers();
-        let mut headers = headers::passed(&parts.headers, passed, self.credential);
+        let (mut headers, dropped) = headers::passed(&parts.headers, passed, rules, self.credential);
+        dropped.report(&gate.meter, &context.call);
         for (name, value) in self.opened {
             headers.insert(name, value);
         }
         let body = if self.amends { self.binding.amended(&self.body)? } else { self.body };
         let body = if self.replaced.is_empty() { body } else { replaced(&body, &self.replaced)? };
-        headers::finish(&mut headers, &context.trace, &body);
+        headers::finish(&mut headers, rules, &context.trace, &body);
         let path = below(self.path, parts.uri.query(), self.binding.passed_query());
         let mut outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
         let token = credential::apply(gate, &mut outbound)?;

@@ -113,6 +113,11 @@ impl Binding for JsonRpc {
         // A2A's clients lose what comes with an error status (e2e/WIRE.md), so only a challenge has one.
         error.response(id, refusal.code.class() != Class::Unauthenticated && id.is_some())
     }
+
+    /// Each event of an agent's stream answers the request, and so does the last.
+    fn ends_streams(&self, _answered: bool, id: Option<&str>) -> bool {
+        id.is_some()
+    }
 }
 
 /// The number of a code in a JSON-RPC error.
@@ -161,7 +166,9 @@ fn posted<'a>(
     };
     let events = of_method.answer.map(EventChange::A2aTasks);
     let open_ended = new == "SubscribeToTask";
-    let mut parsed = Parsed::new(ask, Answer { document, events, open_ended, ..Answer::pass(Observe::Rpc) });
+    // What came of a task that was sent is what came of the call; to be told of one that failed is no failure.
+    let observe = if of_method.answer == Some(sealed::Shape::Sent) { Observe::Agent } else { Observe::Rpc };
+    let mut parsed = Parsed::new(ask, Answer { document, events, open_ended, ..Answer::pass(observe) });
     parsed.replaced = found.replaced;
     parsed.headers.extend(tasks::resumed(message, target)?);
     Ok(parsed)

@@ -109,7 +109,7 @@ impl Error<'_> {
         }
         let error = json!({"code": self.number, "message": reply::sentence(self.refusal), "data": data});
         let text = format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.unwrap_or("null"));
-        reply::json(if answered { 200 } else { code.class().http_status() }, text)
+        reply::json(if answered { 200 } else { self.refusal.http_status() }, text)
     }
 }
 

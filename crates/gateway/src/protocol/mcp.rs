@@ -114,6 +114,10 @@ impl Binding for StreamableHttp {
             || matches!(refusal.code, Code::ResourceUnknown | Code::NameContested | Code::TaskForeign);
         error.response(id, answered && id.is_some())
     }
+
+    fn ends_streams(&self, answered: bool, id: Option<&str>) -> bool {
+        !answered && id.is_some()
+    }
 }
 
 /// The number of a code in a JSON-RPC error.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::skim::{Skimmed, Skimmer};
+use super::skim::{Choices, Skimmed, Skimmer};
 use super::sse::{Piece, Reader};
 use super::words::{self, Glance};
 
@@ -21,6 +21,8 @@ pub enum Observe {
     Model,
     /// JSON-RPC: whether some message is an error, and whether the response to the request came.
     Rpc,
+    /// The same of an agent that was asked to do something: that its task failed is an error too.
+    Agent,
 }
 
 /// What is looked for in one answer.
@@ -32,12 +34,18 @@ pub struct Sought {
 }
 
 impl Sought {
+    /// Whether an answer is due. A model always owes one.
+    pub fn is_due(&self) -> bool {
+        self.observe == Observe::Model || self.id.is_some()
+    }
+
     /// Whether one text answers, where that can be told without reading it, and it has nothing to count and no error.
     /// `in_events`: it is the data of an event. `answered`: something before it did.
     fn is_plainly_in(&self, json: &[u8], in_events: bool, answered: bool) -> Option<bool> {
         let glance = match self.observe {
             Observe::Model => words::model(json),
             Observe::Rpc => words::rpc(json),
+            Observe::Agent => words::agent(json),
         };
         match (glance, self.observe) {
             (Glance::Tells, _) => None,
@@ -52,7 +60,7 @@ impl Sought {
     /// Whether a text that was read answers.
     fn is_in(&self, found: Skimmed, in_events: bool) -> bool {
         match self.observe {
-            Observe::Rpc => found.is_response,
+            Observe::Rpc | Observe::Agent => found.is_response,
             Observe::Model if in_events => found.ends_stream,
             Observe::Model => found.is_completion,
         }
@@ -70,12 +78,16 @@ pub struct Observation {
     pub answered: bool,
     /// Something of the answer could not be read, so what was found may not be all.
     pub unread: bool,
+    /// Whether some message was an error of JSON-RPC and nothing else, whatever its id.
+    pub is_rpc_error: bool,
+    /// Of a model's stream.
+    choices: Choices,
 }
 
 impl Observation {
     /// Before anything of the answer was read.
     fn before(sought: &Sought) -> Self {
-        Self { answered: sought.observe == Observe::Rpc && sought.id.is_none(), ..Self::default() }
+        Self { answered: !sought.is_due(), ..Self::default() }
     }
 
     /// What is found in a whole document.
@@ -95,6 +107,9 @@ impl Observation {
         }
         if is_json && let Some(answered) = sought.is_plainly_in(text, in_events, self.answered) {
             self.answered = answered;
+            if in_events && sought.observe == Observe::Model {
+                self.choices = self.choices.and(Choices::FIRST);
+            }
             return;
         }
         let mut skimmer = Skimmer::of(sought.id.clone());
@@ -106,9 +121,18 @@ impl Observation {
         let usage = found.usage;
         self.usage =
             Usage { input: usage.input.or(self.usage.input), output: usage.output.or(self.usage.output) };
-        self.is_error |= found.is_error;
+        self.is_error |= found.is_error || sought.observe == Observe::Agent && found.is_failed_task;
+        self.is_rpc_error |= is_whole && found.is_rpc_error;
         self.answered |= is_whole && sought.is_in(found, in_events);
         self.unread |= !is_whole;
+        if in_events {
+            self.choices = self.choices.and(found.choices);
+        }
+    }
+
+    /// What was found in an answer that has ended: a model's stream is answered as well where each choice has come to its end.
+    fn ended(self) -> Self {
+        Self { answered: self.answered || self.choices.have_finished(), ..self }
     }
 }
 
@@ -122,6 +146,8 @@ pub struct Observer {
     /// How the data of the event begins.
     begins: Begins,
     found: Observation,
+    /// Some event had a message.
+    has_messages: bool,
 }
 
 /// How an answer carries what is looked for.
@@ -162,7 +188,7 @@ impl Observer {
 
     fn new(sought: Sought, form: Form) -> Self {
         let (skimmer, found) = (Skimmer::of(sought.id.clone()), Observation::before(&sought));
-        Self { sought, form, skimmer, begins: Begins::default(), found }
+        Self { sought, form, skimmer, begins: Begins::default(), found, has_messages: false }
     }
 
     /// What was found in the answer, which has ended.
@@ -181,7 +207,27 @@ impl Observer {
             }
             Form::Encoded => self.found.unread = true,
         }
-        self.found
+        self.found.ended()
+    }
+
+    /// What is looked for.
+    pub fn sought(&self) -> &Sought {
+        &self.sought
+    }
+
+    /// Whether it reads events.
+    pub fn is_of_events(&self) -> bool {
+        matches!(self.form, Form::Events(_))
+    }
+
+    /// Whether some event had a message, or what began as one.
+    pub fn has_messages(&self) -> bool {
+        self.has_messages
+    }
+
+    /// Whether some event has an id, so that a client may come back for those after it.
+    pub fn is_resumable(&self) -> bool {
+        matches!(&self.form, Form::Events(reader) if reader.has_ids())
     }
 
     pub fn push(&mut self, chunk: &[u8]) {
@@ -232,9 +278,11 @@ impl Observer {
         let begins = std::mem::take(&mut self.begins);
         if let Some(whole) = whole {
             if matches!(whole.trim_ascii_start().first(), Some(b'{' | b'[')) {
+                self.has_messages = true;
                 self.found.read(&self.sought, whole, true);
             }
         } else if begins == Begins::Json {
+            self.has_messages = true;
             let skimmed = self.skimmer.finish();
             self.found.skimmed(&self.sought, skimmed, true);
         }

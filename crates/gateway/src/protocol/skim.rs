@@ -11,22 +11,67 @@ use super::observe::Usage;
 /// The longest name, scalar or id that is looked at, as it is written, in bytes. It may be written all in escapes.
 const MAX_WORD: usize = 1_024;
 
-/// The deepest member that is looked for: `message.usage.input_tokens`, `choices[].finish_reason`.
-const MAX_DEPTH: usize = 3;
+/// The deepest member that is looked for: `result.task.status.state`.
+const MAX_DEPTH: usize = 4;
 
 /// What was found in one JSON text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Skimmed {
     /// `usage`, or `message.usage` of Anthropic's streams, in the members of either API.
     pub usage: Usage,
-    /// Whether there is a member `error` that is not `null`, or `result.isError` is `true`; in a batch, of any of its messages.
+    /// Whether there is a member `error` that is not `null`, or `result.isError` is `true`, and it is about the request whose id is
+    /// looked for, if one is: it has that id, or an error has none. In a batch, of any of its messages.
     pub is_error: bool,
-    /// Whether it is the response to the request whose id is looked for: that `id` and a `result`, and no batch.
+    /// Whether it is an error of JSON-RPC: it has `jsonrpc`, an `error` that is an object, and no `result`.
+    pub is_rpc_error: bool,
+    /// Whether it tells that an agent's task has failed or was rejected, in the words of either version.
+    pub is_failed_task: bool,
+    /// Whether it is the response to the request whose id is looked for: that `id` and a `result`, no `method`, and no batch.
     pub is_response: bool,
     /// Whether it is a model's answer: it has `choices` (OpenAI), `content` or a count of tokens (Anthropic).
     pub is_completion: bool,
-    /// Whether it ends a model's stream: `[DONE]`, a choice with a `finish_reason`, or `message_stop`.
+    /// Whether it ends a model's stream: `[DONE]` or `message_stop`.
     pub ends_stream: bool,
+    /// What it says of the choices of a model's stream.
+    pub choices: Choices,
+}
+
+/// Of the choices that a model was asked for (`n`): which have begun, and which have come to their end, a bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Choices {
+    pub begun: u128,
+    pub finished: u128,
+}
+
+impl Choices {
+    /// The first choice has begun: the only one of most answers.
+    pub const FIRST: Self = Self { begun: 1, finished: 0 };
+
+    /// What both say.
+    pub fn and(self, other: Self) -> Self {
+        Self { begun: self.begun | other.begun, finished: self.finished | other.finished }
+    }
+
+    /// Whether there are some, and each has come to its end.
+    pub fn have_finished(self) -> bool {
+        self.finished != 0 && self.begun & !self.finished == 0
+    }
+
+    /// Adds one by its number; those that have too high a one count as the last that can be told apart.
+    fn add(&mut self, number: u32, finished: bool) {
+        let bit = 1 << number.min(u128::BITS - 1);
+        self.begun |= bit;
+        self.finished |= if finished { bit } else { 0 };
+    }
+}
+
+/// The choice being read.
+#[derive(Clone, Copy, Debug, Default)]
+struct Choice {
+    /// How many stood before it: its number, where it does not say another.
+    place: u32,
+    index: Option<u32>,
+    finished: bool,
 }
 
 /// The names that are looked for.
@@ -46,6 +91,13 @@ enum Name {
     Choices,
     Content,
     FinishReason,
+    Index,
+    JsonRpc,
+    Method,
+    Status,
+    State,
+    Task,
+    StatusUpdate,
 }
 
 impl Name {
@@ -63,6 +115,13 @@ impl Name {
             "choices" => Self::Choices,
             "content" => Self::Content,
             "finish_reason" => Self::FinishReason,
+            "index" => Self::Index,
+            "jsonrpc" => Self::JsonRpc,
+            "method" => Self::Method,
+            "status" => Self::Status,
+            "state" => Self::State,
+            "task" => Self::Task,
+            "statusUpdate" => Self::StatusUpdate,
             _ => Self::Other,
         }
     }
@@ -109,7 +168,15 @@ pub struct Skimmer {
     in_message: Usage,
     of_all: Usage,
     names_id: bool,
+    /// It has an id that is not the one that is looked for, and not `null`.
+    names_other: bool,
     has_result: bool,
+    has_error: bool,
+    has_error_object: bool,
+    has_version: bool,
+    has_method: bool,
+    is_tool_error: bool,
+    choice: Choice,
     /// What is not found by counting or comparing.
     found: Skimmed,
 }
@@ -142,9 +209,24 @@ impl Skimmer {
             output: done.of_all.output.or(done.in_message.output),
         };
         let is_whole = !done.broken && done.depth == 0 && done.state == State::Between;
-        let is_response = done.names_id && done.has_result && !done.in_batch;
+        // A request that has a result too is neither.
+        let is_response = done.names_id && done.has_result && !done.has_method && !done.in_batch;
         let is_completion = done.found.is_completion && !done.in_batch;
-        (Skimmed { usage, is_response, is_completion, ..done.found }, is_whole)
+        // Where no id is looked for, or the messages of a batch have several, an error of any is one.
+        let is_ours = done.id.is_none() || done.in_batch || !done.names_other;
+        let is_error = is_ours && (done.has_error || done.is_tool_error);
+        let is_failed_task = is_ours && done.found.is_failed_task;
+        let is_rpc_error = done.has_version && !done.in_batch && done.has_error_object && !done.has_result;
+        let found = Skimmed {
+            usage,
+            is_error,
+            is_rpc_error,
+            is_failed_task,
+            is_response,
+            is_completion,
+            ..done.found
+        };
+        (found, is_whole)
     }
 
     /// How deep in a message: the array of a batch does not count.
@@ -179,6 +261,12 @@ impl Skimmer {
                 self.word.push(b'"');
                 self.state = State::String { is_name, escaped: false };
             }
+            // No scalar begins otherwise, but for Python's NaN and Infinity, and the word that ends a model's stream.
+            _ if !matches!(byte, b'-' | b'0'..=b'9' | b't' | b'f' | b'n' | b'N' | b'I')
+                && !(self.in_batch && self.depth == 1 && byte == b'D') =>
+            {
+                self.broken = true;
+            }
             _ => {
                 self.word.clear();
                 self.state = State::Scalar;
@@ -193,6 +281,7 @@ impl Skimmer {
     fn open(&mut self, is_object: bool) {
         self.value(true, None);
         let depth = self.depth_in_message();
+        self.has_error_object |= is_object && depth == 1 && self.name_at(0) == Name::Error;
         if self.depth == 0 && !is_object {
             self.in_batch = true;
         } else if let Some(level) = self.levels.get_mut(depth) {
@@ -206,6 +295,11 @@ impl Skimmer {
         match self.depth.checked_sub(1) {
             Some(depth) => self.depth = depth,
             None => self.broken = true,
+        }
+        if self.depth_in_message() == 2 && self.is_in_choices() {
+            let Choice { place, index, finished } = self.choice;
+            self.found.choices.add(index.unwrap_or(place), finished);
+            self.choice = Choice { place: place.saturating_add(1), ..Choice::default() };
         }
         self.name_next = false;
         self.complete = true;
@@ -283,28 +377,48 @@ impl Skimmer {
     /// Whether the text of the member being read is compared with something.
     fn is_compared(&mut self) -> bool {
         let name = self.level().map(|level| level.name);
-        match self.depth_in_message() {
-            1 => matches!(name, Some(Name::Id | Name::Type)),
-            3 => self.is_finish_reason(),
+        match (self.depth_in_message(), self.levels.map(|level| level.name)) {
+            (1, _) => matches!(name, Some(Name::Id | Name::Type)),
+            (3, [Name::Result, Name::Status, Name::State, _])
+            | (4, [Name::Result, Name::Task | Name::StatusUpdate, Name::Status, Name::State]) => true,
+            (3, [_, _, Name::FinishReason, _]) => self.is_in_choices(),
             _ => false,
         }
     }
 
-    /// Whether it is a choice's `finish_reason` that is read. Only an array has choices.
-    fn is_finish_reason(&self) -> bool {
-        let path = self.levels.map(|level| level.name);
-        path == [Name::Choices, Name::Other, Name::FinishReason] && !self.levels[1].is_object
+    /// Whether it is in the choices of a model's answer that is read. Only an array has choices.
+    fn is_in_choices(&self) -> bool {
+        let [outer, inner, ..] = self.levels;
+        outer.name == Name::Choices && inner.name == Name::Other && !inner.is_object
+    }
+
+    /// The name of the member that is read at one of the levels.
+    fn name_at(&self, level: usize) -> Name {
+        self.levels.get(level).map_or(Name::Other, |level| level.name)
     }
 
     /// The text that was read.
     fn compare(&mut self) {
         match self.level().map(|level| level.name) {
-            Some(Name::Id) => self.names_id = is_same(self.id.as_deref(), &self.word),
+            Some(Name::Id) => self.named(is_same(self.id.as_deref(), &self.word)),
             Some(Name::Type) => self.found.ends_stream |= self.word == b"\"message_stop\"",
             // Some servers write an empty one until there is one.
-            Some(Name::FinishReason) => self.found.ends_stream |= self.word != b"\"\"",
+            Some(Name::FinishReason) => self.choice.finished |= self.word != b"\"\"",
+            // 0.3 and 1.0.
+            Some(Name::State) => {
+                self.found.is_failed_task |= matches!(
+                    &*self.word,
+                    b"\"failed\"" | b"\"rejected\"" | b"\"TASK_STATE_FAILED\"" | b"\"TASK_STATE_REJECTED\""
+                );
+            }
             _ => {}
         }
+    }
+
+    /// It has an id.
+    fn named(&mut self, is_same: bool) {
+        self.names_id = is_same;
+        self.names_other = !is_same;
     }
 
     /// A value begins, or is known, where it is a `scalar`.
@@ -316,17 +430,24 @@ impl Skimmer {
         let is_null = scalar == Some(b"null".as_slice());
         match (self.depth_in_message(), path) {
             (0, _) => self.found.ends_stream |= self.in_batch && scalar == Some(b"DONE".as_slice()),
-            (1, [Name::Error, ..]) => self.found.is_error |= !is_null,
+            (1, [Name::Error, ..]) => self.has_error |= !is_null,
+            (1, [Name::JsonRpc, ..]) => self.has_version = true,
+            (1, [Name::Method, ..]) => self.has_method = true,
             (1, [Name::Result, ..]) => self.has_result = true,
+            (1, [Name::Id, ..]) if is_null => {}
             (1, [Name::Id, ..]) => {
-                self.names_id = scalar.is_some_and(|number| is_same(self.id.as_deref(), number));
+                self.named(scalar.is_some_and(|number| is_same(self.id.as_deref(), number)));
             }
             (1, [Name::Choices | Name::Content | Name::Input, ..]) => self.found.is_completion |= !is_null,
-            (2, [Name::Result, Name::IsError, _]) => {
-                self.found.is_error |= scalar == Some(b"true".as_slice());
+            (2, [Name::Result, Name::IsError, ..]) => {
+                self.is_tool_error |= scalar == Some(b"true".as_slice());
             }
-            (2, [Name::Usage, member, _]) => count(&mut self.of_all, member, scalar),
-            (3, [Name::Message, Name::Usage, member]) => count(&mut self.in_message, member, scalar),
+            (2, [Name::Usage, member, ..]) => count(&mut self.of_all, member, scalar),
+            (3, [Name::Message, Name::Usage, member, _]) => count(&mut self.in_message, member, scalar),
+            (3, [_, _, Name::Index, _]) if self.is_in_choices() => {
+                let number = scalar.and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+                self.choice.index = number.or(self.choice.index);
+            }
             _ => {}
         }
     }

@@ -20,20 +20,26 @@ pub enum Glance {
 struct Word {
     word: &'static str,
     is: Glance,
-    /// A member whose value `null` is the same as none.
-    nullable: bool,
+    /// What may stand behind it so that it tells nothing.
+    unless: &'static [&'static [u8]],
 }
 
+/// A member whose value `null` is the same as none.
 const fn member(word: &'static str, is: Glance) -> Word {
-    Word { word, is, nullable: true }
+    Word { word, is, unless: &[b":null", b": null"] }
 }
 
 const fn word(word: &'static str, is: Glance) -> Word {
-    Word { word, is, nullable: false }
+    Word { word, is, unless: &[] }
 }
 
 const ESCAPE: Word = word("\\u", Glance::Tells);
 const USAGE: Word = member("\"usage\"", Glance::Tells);
+/// It may be about another choice than the first. Most streams have one.
+const LATER: Word = Word { word: "\"index\"", is: Glance::Answers, unless: &[b":0", b": 0"] };
+/// `rror"` is the end of `error` and of `isError`.
+const ERROR: Word = word("rror\"", Glance::Tells);
+const RESULT: Word = word("result\"", Glance::Answers);
 
 static MODEL: LazyLock<Words> = LazyLock::new(|| {
     Words::of(
@@ -44,14 +50,29 @@ static MODEL: LazyLock<Words> = LazyLock::new(|| {
                 ESCAPE,
                 member("\"finish_reason\"", Glance::Answers),
                 word("message_stop", Glance::Answers),
+                LATER,
             ]
         },
     )
 });
 
-/// `rror"` is the end of `error` and of `isError`.
-static RPC: LazyLock<Words> = LazyLock::new(|| {
-    Words::of(&const { [word("rror\"", Glance::Tells), ESCAPE, word("result\"", Glance::Answers)] })
+static RPC: LazyLock<Words> = LazyLock::new(|| Words::of(&const { [ERROR, ESCAPE, RESULT] }));
+
+/// The states of a task that failed or was rejected end so, in 0.3 and in 1.0.
+static AGENT: LazyLock<Words> = LazyLock::new(|| {
+    Words::of(
+        &const {
+            [
+                ERROR,
+                ESCAPE,
+                RESULT,
+                word("ailed\"", Glance::Tells),
+                word("ejected\"", Glance::Tells),
+                word("_FAILED\"", Glance::Tells),
+                word("_REJECTED\"", Glance::Tells),
+            ]
+        },
+    )
 });
 
 static COUNTED: LazyLock<Words> = LazyLock::new(|| Words::of(&const { [USAGE] }));
@@ -64,6 +85,11 @@ pub fn model(json: &[u8]) -> Glance {
 /// A message of JSON-RPC.
 pub fn rpc(json: &[u8]) -> Glance {
     RPC.glance(json)
+}
+
+/// A message of JSON-RPC about what an agent was asked to do.
+pub fn agent(json: &[u8]) -> Glance {
+    AGENT.glance(json)
 }
 
 /// Whether `json` may have a usage that is not `null`, where no name in it is escaped.
@@ -88,9 +114,8 @@ impl Words {
         let mut glance = Glance::Nothing;
         for found in searcher.find_iter(json) {
             let value = json.get(found.end()..).unwrap_or_default();
-            let is_null = || value.starts_with(b":null") || value.starts_with(b": null");
             match self.words.get(found.pattern().as_usize()) {
-                Some(word) if word.nullable && is_null() => {}
+                Some(word) if word.unless.iter().any(|tells_nothing| value.starts_with(tells_nothing)) => {}
                 Some(Word { is: Glance::Tells, .. }) | None => return Glance::Tells,
                 Some(word) => glance = word.is,
             }
@@ -120,6 +145,8 @@ mod tests {
                 Glance::Nothing,
             ),
             (r#"{"type":"message_stop"}"#, Glance::Answers, Glance::Nothing),
+            (r#"{"choices":[{"index":0,"delta":{}}]}"#, Glance::Nothing, Glance::Nothing),
+            (r#"{"choices":[{"index": 1,"delta":{}}]}"#, Glance::Answers, Glance::Nothing),
             (r#"{"error":{}}"#, Glance::Tells, Glance::Tells),
             (r#"{"finish_reason":"stop","\u0065rror":{}}"#, Glance::Tells, Glance::Tells),
             (r#"{"result":{"isError":true}}"#, Glance::Nothing, Glance::Tells),
@@ -132,6 +159,10 @@ mod tests {
                 let text = format!("{}{text}{}", " ".repeat(pad), "x".repeat(pad));
                 assert_eq!((model(text.as_bytes()), rpc(text.as_bytes())), (of_model, of_rpc), "{text}");
             }
+        }
+        for state in ["failed", "rejected", "TASK_STATE_FAILED", "TASK_STATE_REJECTED"] {
+            let text = format!(r#"{{"result":{{"status":{{"state":"{state}"}}}}}}"#);
+            assert_eq!((agent(text.as_bytes()), rpc(text.as_bytes())), (Glance::Tells, Glance::Answers));
         }
         assert!(has_usage(br#"{"usage":{}}"#) && !has_usage(br#"{"usage":null}"#));
     }

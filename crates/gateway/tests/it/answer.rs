@@ -90,28 +90,28 @@ async fn a_stream_whose_call_is_taken_back_ends_at_once() {
     }
 }
 
-/// What is asked, and how its answer is treated: collected, filtered, or sealed.
-fn read_whole(world: &World) -> Vec<(&'static str, http::Request<http_body_util::Full<bytes::Bytes>>)> {
+/// What is asked, and how its answer is treated: passed on as it comes, filtered, or sealed.
+fn asked(world: &World) -> Vec<(&'static str, http::Request<http_body_util::Full<bytes::Bytes>>)> {
     let rpc = |method: &str| json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": {"message": {}}});
     let chat = json!({"model": "small", "messages": []});
     vec![
-        ("collected", world.tool("echo")),
+        ("passed", world.tool("echo")),
         ("a listing", world.request(Method::POST, "/mcp/t/tools", &rpc("tools/list"))),
         ("an agent's", world.request(Method::POST, "/a2a/t/callee", &rpc("SendMessage"))),
-        ("a model's", world.request(Method::POST, "/llm/t/models/v1/chat/completions", &chat)),
+        ("passed, a model's", world.request(Method::POST, "/llm/t/models/v1/chat/completions", &chat)),
     ]
 }
 
 /// The answer is on its way when the configuration changes, and has not come whole.
 #[tokio::test]
-async fn an_answer_that_is_read_whole_does_not_pass_when_its_call_was_taken_back() {
+async fn an_answer_does_not_pass_or_not_to_its_end_when_its_call_was_taken_back() {
     let world = World::new().await;
     let response =
         json!({"jsonrpc": "2.0", "id": 1, "result": {"secret": 1, "tools": []}, "choices": []}).to_string();
     for taken_back in [false, true] {
-        for at in 0..read_whole(&world).len() {
+        for at in 0..asked(&world).len() {
             world.gate.take_into_use(snapshot(&objects(&world.upstream)));
-            let (what, request) = read_whole(&world).remove(at);
+            let (what, request) = asked(&world).remove(at);
             let before = world.upstream.received().len();
             let (answer, stream) = Answer::stream("application/json");
             world.upstream.next(answer);
@@ -124,10 +124,27 @@ async fn an_answer_that_is_read_whole_does_not_pass_when_its_call_was_taken_back
                 assert!(stream.send(response.get(10..).expect("ASCII").to_owned()).await);
                 drop(stream);
             };
-            let ((_, headers, body), ()) = tokio::join!(world.call(request), change);
-            let shown = String::from_utf8(body.to_vec()).expect("UTF-8");
+            let (response, ()) = tokio::join!(world.send(request), change);
+            let (parts, body) = response.into_parts();
+            let (headers, body) = (parts.headers, body.collect().await);
             let effect = world.records(&call_id(&headers), 2).await.remove(1);
             let code = headers.get("vidimus-code").map(|code| code.to_str().expect("text"));
+            if what.starts_with("passed") && taken_back {
+                // It was refused, or had begun to pass and was cut.
+                assert_eq!(
+                    (effect["code"].as_str(), code.is_none()),
+                    (Some("revoked"), body.is_err()),
+                    "{what}"
+                );
+                let secret =
+                    body.is_ok_and(|whole| String::from_utf8_lossy(&whole.to_bytes()).contains("secret"));
+                assert!(
+                    !secret && effect["bytes_out"].as_u64().is_some_and(|passed| passed <= 10),
+                    "{what}: {effect}"
+                );
+                continue;
+            }
+            let shown = String::from_utf8(body.expect("whole").to_bytes().to_vec()).expect("UTF-8");
             if taken_back {
                 assert_eq!((code, &effect["code"]), (Some("revoked"), &json!("revoked")), "{what}: {shown}");
                 assert!(!shown.contains("secret"), "{what}: {shown}");
@@ -236,7 +253,9 @@ async fn a_stream_that_pauses_too_long_is_given_up_and_one_that_does_not_goes_on
         assert!(stream.event("{}").await);
         next(&mut body).await.expect("an event").expect("whole");
     }
-    assert!(next(&mut body).await.is_none_or(|ended| ended.is_err()));
+    let told = next(&mut body).await.expect("an event").expect("whole");
+    assert!(told.contains("upstream_timeout"), "{told}");
+    assert!(next(&mut body).await.is_none());
     let records = world.records(&id, 2).await;
     assert_eq!((&records[1]["result"], &records[1]["code"]), (&json!("failed"), &json!("upstream_timeout")));
 }
@@ -273,6 +292,53 @@ async fn an_answer_that_need_not_be_whole_is_held_for_that_time_at_most() {
     let mut body = answered.expect("it is passed on as it comes").into_body();
     next(&mut body).await.expect("a chunk").expect("whole");
     drip.abort();
+}
+
+/// What is passed on leaves as it comes, before its upstream has said all.
+#[tokio::test]
+async fn lines_and_slow_documents_reach_the_caller_before_the_upstream_ends() {
+    let world = World::new().await;
+    let chat = json!({"model": "small", "messages": []});
+    for kind in ["application/json", "application/x-ndjson", "application/json; charset=utf-8", "text/plain"]
+    {
+        for model in [false, true] {
+            let request = match model {
+                true => world.request(Method::POST, "/llm/t/models/v1/chat/completions", &chat),
+                false => world.tool("echo"),
+            };
+            let (answer, stream) = Answer::stream(kind);
+            world.upstream.next(answer);
+            let (response, sent) = tokio::join!(world.send(request), stream.send("{\"n\":0}\n"));
+            assert!(sent, "{kind}");
+            let mut body = response.into_body();
+            assert_eq!(next(&mut body).await.expect("a chunk").expect("whole"), "{\"n\":0}\n", "{kind}");
+            for number in 1..4 {
+                let line = format!("{{\"n\":{number}}}\n");
+                assert!(stream.send(line.clone()).await);
+                assert_eq!(next(&mut body).await.expect("a chunk").expect("whole"), line, "{kind}");
+            }
+            drop(stream);
+            assert!(next(&mut body).await.is_none());
+        }
+    }
+}
+
+/// Nothing is read of an upstream that nobody takes from.
+#[tokio::test]
+async fn a_caller_that_does_not_read_is_felt_by_the_upstream() {
+    let world = World::new().await;
+    let (answer, stream) = Answer::stream("application/json");
+    world.upstream.next(answer);
+    let (response, sent) = tokio::join!(world.send(world.tool("echo")), stream.send("["));
+    assert!(sent);
+    let chunk = bytes::Bytes::from(vec![b' '; 1024 * 1024]);
+    let mut taken = 0;
+    // Buffers of the kernel and of hyper are full at some time.
+    while let Ok(true) = tokio::time::timeout(Duration::from_secs(2), stream.send(chunk.clone())).await {
+        taken += 1;
+        assert!(taken < 200, "what nobody reads is held");
+    }
+    drop(response);
 }
 
 #[tokio::test]
@@ -322,6 +388,6 @@ async fn chunks_that_came_together_leave_together() {
         frames += 1;
         passed += &frame.expect("whole");
     }
-    assert_eq!(passed.matches("data: ").count(), 20);
+    assert_eq!(passed.matches("\"n\":").count(), 20);
     assert!(frames <= 3, "{frames} writes for 20 chunks that came in one");
 }

@@ -48,20 +48,36 @@ async fn an_effect_says_what_the_answer_was() {
             format!(": ping\n\ndata: ping\n\ndata: {RESPONSE}\n\n"),
             "ok",
         ),
-        ("keep-alives alone", EVENTS, ": ping\n\ndata: ping\n\ndata: {}\n\n".to_owned(), "unknown"),
-        ("no event", EVENTS, String::new(), "unknown"),
-        ("progress alone", EVENTS, format!("data: {PROGRESS}\n\n"), "unknown"),
+        ("keep-alives alone", EVENTS, ": ping\n\ndata: ping\n\ndata: {}\n\n".to_owned(), "failed"),
+        ("no event", EVENTS, String::new(), "failed"),
+        ("progress alone", EVENTS, format!("data: {PROGRESS}\n\n"), "failed"),
         ("progress, and the response", EVENTS, format!("data: {PROGRESS}\n\ndata: {RESPONSE}\n\n"), "ok"),
         ("a response, and an error", EVENTS, format!("data: {RESPONSE}\n\ndata: {ERROR}\n\n"), "error"),
-        ("a response that was cut", EVENTS, format!("data: {RESPONSE}"), "unknown"),
-        ("the response to another", EVENTS, format!("data: {}\n\n", of_another()), "unknown"),
+        ("a response that was cut", EVENTS, format!("data: {RESPONSE}"), "failed"),
+        ("the response to another", EVENTS, format!("data: {}\n\n", of_another()), "failed"),
+        (
+            "an error of another, and the response",
+            EVENTS,
+            format!("data: {}\n\ndata: {RESPONSE}\n\n", ERROR.replace(":1,", ":2,")),
+            "ok",
+        ),
+        ("an error of another alone", EVENTS, format!("data: {}\n\n", ERROR.replace(":1,", ":2,")), "failed"),
+        ("a tool that failed", "application/json", RESPONSE.replace("[]", "[],\"isError\":true"), "error"),
+        (
+            "another's tool that failed, and the response",
+            EVENTS,
+            format!("data: {}\n\ndata: {RESPONSE}\n\n", of_another().replace("[]", "[],\"isError\":true")),
+            "ok",
+        ),
+        // Its client comes back for the rest.
+        ("a stream to come back to", EVENTS, "id: 7\ndata: \n\n".to_owned(), "unknown"),
         ("a response in pieces", EVENTS, format!("data: {}\n\n", long_response()), "ok"),
-        ("a document labelled as events", EVENTS, RESPONSE.to_owned(), "unknown"),
-        ("an error labelled as events", EVENTS, ERROR.to_owned(), "unknown"),
-        ("events labelled as a document", "application/json", format!("data: {RESPONSE}\n\n"), "unknown"),
+        ("a document labelled as events", EVENTS, RESPONSE.to_owned(), "failed"),
+        ("an error labelled as events", EVENTS, ERROR.to_owned(), "failed"),
+        ("events labelled as a document", "application/json", format!("data: {RESPONSE}\n\n"), "failed"),
         ("a response labelled as text", "text/plain", RESPONSE.to_owned(), "ok"),
-        ("nothing", "application/json", String::new(), "unknown"),
-        ("a blank", "application/json", " \n".to_owned(), "unknown"),
+        ("nothing", "application/json", String::new(), "failed"),
+        ("a blank", "application/json", " \n".to_owned(), "failed"),
         ("a batch", "application/json", format!("[{RESPONSE}]"), "unknown"),
         (
             "a response that was cut after a bracket",
@@ -88,8 +104,8 @@ async fn an_effect_says_what_the_answer_was() {
         ("a long response", "application/json", long_response(), "ok"),
         ("a document over 1 MiB", "application/json", long.clone(), "error"),
         ("a document with a byte order mark", "application/json", format!("\u{feff}{ERROR}"), "error"),
-        ("a document that is no JSON", "text/html", "<html></html>".to_owned(), "unknown"),
-        ("a long document that is no JSON", "text/html", "<html></html>".repeat(10_000), "unknown"),
+        ("a document that is no JSON", "text/html", "<html></html>".to_owned(), "failed"),
+        ("a long document that is no JSON", "text/html", "<html></html>".repeat(10_000), "failed"),
         ("a document", "application/json", RESPONSE.to_owned(), "ok"),
     ] {
         let sent = chunked(&world, kind, text);
@@ -99,9 +115,9 @@ async fn an_effect_says_what_the_answer_was() {
     }
     for (status, encoding, kind, result) in [
         (200, "gzip", EVENTS, "unknown"),
-        (200, "gzip", "application/json", "unknown"),
-        (202, "identity", "text/plain", "unknown"),
-        (404, "identity", "text/plain", "error"),
+        (200, "gzip", "application/json", "failed"),
+        (202, "identity", "text/plain", "failed"),
+        (404, "identity", "text/plain", "failed"),
     ] {
         let answer = Answer::whole(kind, "\u{1f}x").with_header("content-encoding", encoding);
         world.upstream.next(answer.with_status(StatusCode::from_u16(status).expect("a status")));
@@ -125,7 +141,7 @@ async fn what_wants_no_answer_is_answered_by_none() {
         ("a notification, and words", Method::POST, &notification, 202, "text/plain", "Accepted", "ok"),
         ("a notification", Method::POST, &notification, 204, "application/json", "", "ok"),
         ("a notification", Method::POST, &notification, 200, "application/json", "", "ok"),
-        ("a notification", Method::POST, &notification, 200, "text/html", "<html>", "unknown"),
+        ("a notification", Method::POST, &notification, 200, "text/html", "<html>", "failed"),
         ("a notification", Method::POST, &notification, 400, "application/json", "", "error"),
         ("a notification", Method::POST, &notification, 200, "application/json", ERROR, "error"),
         ("a response", Method::POST, &response, 202, "application/json", "", "ok"),
@@ -133,9 +149,9 @@ async fn what_wants_no_answer_is_answered_by_none() {
         ("the end of a session", Method::DELETE, &Value::Null, 405, "application/json", "", "error"),
         ("a session's stream", Method::GET, &Value::Null, 200, "text/event-stream", "", "ok"),
         ("a session's stream", Method::GET, &Value::Null, 200, "text/event-stream", "data: {}\n\n", "ok"),
-        ("a request", Method::POST, &request, 202, "application/json", "", "unknown"),
-        ("a request", Method::POST, &request, 204, "application/json", "", "unknown"),
-        ("a request", Method::POST, &request, 200, "text/event-stream", "", "unknown"),
+        ("a request", Method::POST, &request, 202, "application/json", "", "failed"),
+        ("a request", Method::POST, &request, 204, "application/json", "", "failed"),
+        ("a request", Method::POST, &request, 200, "text/event-stream", "", "failed"),
     ] {
         let answer = Answer::whole(kind, body);
         world.upstream.next(answer.with_status(StatusCode::from_u16(status).expect("a status")));
@@ -160,7 +176,7 @@ async fn the_tokens_and_errors_of_a_model_are_on_record() {
     for (what, kind, text, result, tokens) in [
         ("a document over 1 MiB", "application/json", long.clone(), "ok", json!([3, 4])),
         ("both spellings", "application/json", format!("{{\"choices\":[],{both}}}"), "ok", json!([3, 4])),
-        ("nothing", "application/json", String::new(), "unknown", none.clone()),
+        ("nothing", "application/json", String::new(), "failed", none.clone()),
         ("no answer of a model", "application/json", "{}".to_owned(), "unknown", none.clone()),
         (
             "a message of Anthropic's",
@@ -177,12 +193,29 @@ async fn the_tokens_and_errors_of_a_model_are_on_record() {
             none.clone(),
         ),
         ("a list", "application/json", r#"[{"choices":[]}]"#.to_owned(), "unknown", none.clone()),
-        ("a stream of nothing", EVENTS, String::new(), "unknown", none.clone()),
+        ("a stream of nothing", EVENTS, String::new(), "failed", none.clone()),
         ("a stream without its end", EVENTS, format!("data: {CHUNK}\n\n"), "unknown", none.clone()),
         (
             "a stream that says why it ends",
             EVENTS,
             format!("data: {CHUNK}\n\ndata: {last}\n\n"),
+            "ok",
+            none.clone(),
+        ),
+        (
+            "a stream of two choices, of which one ends",
+            EVENTS,
+            format!("data: {}\n\ndata: {last}\n\n", CHUNK.replace("{\"delta", "{\"index\":1,\"delta")),
+            "unknown",
+            none.clone(),
+        ),
+        (
+            "a stream of two choices, which both call tools",
+            EVENTS,
+            format!(
+                "data: {CHUNK}\n\ndata: {}\n\ndata: {last}\n\n",
+                last.replace("stop", "tool_calls").replace("{\"delta", "{\"index\":1,\"delta")
+            ),
             "ok",
             none.clone(),
         ),
@@ -202,7 +235,7 @@ async fn the_tokens_and_errors_of_a_model_are_on_record() {
             "ok",
             none.clone(),
         ),
-        ("a document labelled as events", EVENTS, r#"{"choices":[]}"#.to_owned(), "unknown", none.clone()),
+        ("a document labelled as events", EVENTS, r#"{"choices":[]}"#.to_owned(), "failed", none.clone()),
         (
             "a stream labelled as a document",
             "application/json",
@@ -248,5 +281,65 @@ async fn the_tokens_and_errors_of_a_model_are_on_record() {
         let effect: &Value = &world.records(&call_id(&headers), 2).await[1];
         assert_eq!(effect["result"], result, "{what}");
         assert_eq!(json!([effect["tokens_input"], effect["tokens_output"]]), tokens, "{what}");
+    }
+}
+
+/// What came of a task that was sent is what came of the call; to be told of one is not.
+#[tokio::test]
+async fn a_task_that_failed_is_an_error_of_the_call_that_sent_it() {
+    const EVENTS: &str = "text/event-stream";
+    let world = World::new().await;
+    let task = |state: &str| json!({"jsonrpc": "2.0", "id": 1, "result": {"kind": "task", "id": "t", "status": {"state": state}}});
+    let news = |state: &str| json!({"jsonrpc": "2.0", "id": 1, "result": {"statusUpdate": {"taskId": "t", "status": {"state": state}}}});
+    let ask =
+        |method: &str, params: Value| json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    let message = json!({"message": {}});
+    for (what, ask, kind, answer, result) in [
+        (
+            "failed",
+            ask("message/send", message.clone()),
+            "application/json",
+            task("failed").to_string(),
+            "error",
+        ),
+        (
+            "rejected",
+            ask("message/send", message.clone()),
+            "application/json",
+            task("rejected").to_string(),
+            "error",
+        ),
+        (
+            "canceled",
+            ask("message/send", message.clone()),
+            "application/json",
+            task("canceled").to_string(),
+            "ok",
+        ),
+        (
+            "completed",
+            ask("message/send", message.clone()),
+            "application/json",
+            task("completed").to_string(),
+            "ok",
+        ),
+        (
+            "fails in the stream",
+            ask("SendStreamingMessage", message.clone()),
+            EVENTS,
+            format!("data: {}\n\ndata: {}\n\n", news("TASK_STATE_WORKING"), news("TASK_STATE_FAILED")),
+            "error",
+        ),
+        (
+            "works in the stream",
+            ask("SendStreamingMessage", message),
+            EVENTS,
+            format!("data: {}\n\n", news("TASK_STATE_COMPLETED")),
+            "ok",
+        ),
+    ] {
+        world.upstream.next(Answer::whole(kind, answer));
+        let (_, headers, _) = world.call(world.request(Method::POST, "/a2a/t/callee", &ask)).await;
+        assert_eq!(world.records(&call_id(&headers), 2).await[1]["result"], result, "{what}");
     }
 }

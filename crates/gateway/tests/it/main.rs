@@ -10,11 +10,13 @@
 
 mod admit;
 mod answer;
+mod broken;
 mod connections;
 mod delivered;
 mod facts;
 mod forward;
 mod handle;
+mod header_fields;
 mod present;
 mod regressions;
 mod room;

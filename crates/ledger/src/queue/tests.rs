@@ -120,11 +120,14 @@ fn whoever_waits_when_the_ledger_fails_is_woken() {
 fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
     // Ids of calls and tokens are UUIDs, codes are this crate family's own: twice as long as the longest there is.
     let (long, task, most) = ("x".repeat(80), "x".repeat(1024), (1 << 53) - 1);
+    // What would have to be escaped is not in it.
+    let detail = "x".repeat(256);
     let record = EffectRecord {
         bytes_in: most,
         bytes_out: most,
         code: Some(&long),
         decision: most,
+        detail: Some(&detail),
         duration_us: most,
         id: &long,
         kind: EffectKind,

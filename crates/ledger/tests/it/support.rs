@@ -92,6 +92,7 @@ pub(crate) fn effect(id: &str, decision: u64, second: u32) -> EffectRecord<'_> {
         bytes_out: 4096,
         code: None,
         decision,
+        detail: None,
         duration_us: 1234,
         id,
         kind: EffectKind,

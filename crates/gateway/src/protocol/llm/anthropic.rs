@@ -21,8 +21,18 @@ const ENDPOINTS: [Endpoint; 2] = [
     Endpoint { path: "/v1/messages/count_tokens", method: "messages.count_tokens" },
 ];
 
-const PASSED_HEADERS: [&str; 6] =
-    ["accept", "user-agent", "anthropic-version", "anthropic-beta", "x-stainless-", "idempotency-key"];
+/// What its SDKs send (`anthropic` 0.7x for Python and TypeScript), and the trace.
+const PASSED_HEADERS: [&str; 9] = [
+    "accept",
+    "user-agent",
+    "anthropic-version",
+    "anthropic-beta",
+    "anthropic-dangerous-direct-browser-access",
+    "x-stainless-",
+    "x-request-id",
+    "idempotency-key",
+    "tracestate",
+];
 
 impl Binding for Anthropic {
     fn key_header(&self) -> Option<&'static str> {
@@ -61,8 +71,12 @@ impl Binding for Anthropic {
             "request_id": call,
             "vidimus": reply::about(refusal, call),
         });
-        let response = reply::json(refusal.code.class().http_status(), error.to_string());
+        let response = reply::json(refusal.http_status(), error.to_string());
         super::not_to_be_repeated(refusal, response)
+    }
+
+    fn last_event(&self, error: &str) -> String {
+        format!("event: error\ndata: {error}\n\n")
     }
 }
 

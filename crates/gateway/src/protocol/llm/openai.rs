@@ -19,7 +19,19 @@ pub struct OpenAi;
 
 const ENDPOINTS: [Endpoint; 1] = [Endpoint { path: "/v1/chat/completions", method: "chat.completions" }];
 
-const PASSED_HEADERS: [&str; 5] = ["accept", "user-agent", "openai-beta", "x-stainless-", "idempotency-key"];
+/// What its SDKs send (`openai` for Python and TypeScript), and the trace.
+const PASSED_HEADERS: [&str; 10] = [
+    "accept",
+    "user-agent",
+    "openai-organization",
+    "openai-project",
+    "openai-beta",
+    "x-stainless-",
+    "x-request-id",
+    "x-client-request-id",
+    "idempotency-key",
+    "tracestate",
+];
 
 impl Binding for OpenAi {
     /// An SDK of Anthropic's may be pointed at any provider; its key is a credential wherever it stands.
@@ -67,7 +79,7 @@ impl Binding for OpenAi {
             "code": refusal.code.as_str(),
             "vidimus": reply::about(refusal, call),
         }});
-        let response = reply::json(refusal.code.class().http_status(), error.to_string());
+        let response = reply::json(refusal.http_status(), error.to_string());
         super::not_to_be_repeated(refusal, response)
     }
 }

@@ -81,6 +81,7 @@ fn a_response_is_told_by_its_id_however_it_is_written() {
         ("1", r#"{"id":[1],"result":{}}"#, false),
         ("1", r#"{"id":1,"result":{},"id":2}"#, false),
         ("1", r#"{"id":1,"method":"ping"}"#, false),
+        ("1", r#"{"id":1,"result":{},"method":"x"}"#, false),
         ("1", r#"{"id":1,"params":{"result":{}}}"#, false),
         ("1", r#"{"result":{"id":1}}"#, false),
         ("1", r#"[{"id":1,"result":{}}]"#, false),
@@ -122,10 +123,82 @@ fn a_models_answer_and_the_end_of_its_stream_are_told() {
         for size in 1..=text.len() {
             let (found, whole) = skim(text.as_bytes(), size);
             assert_eq!(
-                (found.is_completion, found.ends_stream, whole),
+                (found.is_completion, found.ends_stream || found.choices.finished != 0, whole),
                 (completion, ends, true),
                 "{text} in chunks of {size}"
             );
+        }
+    }
+}
+
+#[test]
+fn the_choices_of_a_stream_are_told_apart() {
+    for (text, begun, finished) in [
+        (r#"{"choices":[{"index":0,"delta":{"tool_calls":[{"index":3}]},"finish_reason":null}]}"#, 1, 0),
+        (r#"{"choices":[{"finish_reason":"tool_calls","index":1}]}"#, 2, 2),
+        (r#"{"choices":[{"index":1,"delta":{}},{"index":0,"finish_reason":"stop"}]}"#, 3, 1),
+        (r#"{"choices":[{"delta":{}},{"finish_reason":"stop"}]}"#, 3, 2),
+        (r#"{"choices":[{"index":500,"finish_reason":"stop"}]}"#, 1 << 127, 1 << 127),
+        (r#"{"choices":[{"index":-1}]}"#, 1, 0),
+        (r#"{"choices":[]}"#, 0, 0),
+        (r#"{"choices":{"a":{"index":1,"finish_reason":"stop"}}}"#, 0, 0),
+        (r#"{"x":{"choices":[{"index":1,"finish_reason":"stop"}]}}"#, 0, 0),
+    ] {
+        for size in 1..=text.len() {
+            let found = skim(text.as_bytes(), size).0.choices;
+            assert_eq!(found, Choices { begun, finished }, "{text} in chunks of {size}");
+        }
+    }
+}
+
+#[test]
+fn an_error_is_of_the_request_that_it_names() {
+    for (text, is_error, is_rpc_error) in [
+        (r#"{"jsonrpc":"2.0","id":1,"error":{}}"#, true, true),
+        (r#"{"error":{},"id":1,"jsonrpc":"2.0"}"#, true, true),
+        (r#"{"jsonrpc":"2.0","id":2,"error":{}}"#, false, true),
+        (r#"{"jsonrpc":"2.0","id":"1","error":{}}"#, false, true),
+        (r#"{"jsonrpc":"2.0","id":{},"error":{}}"#, false, true),
+        (r#"{"jsonrpc":"2.0","id":null,"error":{}}"#, true, true),
+        (r#"{"jsonrpc":"2.0","error":{}}"#, true, true),
+        (r#"{"jsonrpc":"2.0","error":"x"}"#, true, false),
+        (r#"{"jsonrpc":"2.0","id":1,"result":{"isError":true}}"#, true, false),
+        (r#"{"jsonrpc":"2.0","id":2,"result":{"isError":true}}"#, false, false),
+        (r#"{"jsonrpc":"2.0","id":1,"error":{},"result":{"tools":[]}}"#, true, false),
+        (r#"{"id":1,"result":{}}"#, false, false),
+        (r#"[{"jsonrpc":"2.0","id":2,"error":{}}]"#, true, false),
+        (r#"{"jsonrpc":"2.0","x":{"error":{}}}"#, false, false),
+    ] {
+        for size in 1..=text.len() {
+            let mut skimmer = Skimmer::of(Some("1".into()));
+            text.as_bytes().chunks(size).for_each(|chunk| skimmer.push(chunk));
+            let found = skimmer.finish().0;
+            assert_eq!(
+                (found.is_error, found.is_rpc_error),
+                (is_error, is_rpc_error),
+                "{text} in chunks of {size}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_task_that_failed_is_told_in_both_versions() {
+    for (text, expected) in [
+        (r#"{"id":1,"result":{"kind":"task","status":{"state":"failed"}}}"#, true),
+        (r#"{"id":1,"result":{"kind":"status-update","status":{"state":"rejected","x":1}}}"#, true),
+        (r#"{"id":1,"result":{"task":{"id":"t","status":{"state":"TASK_STATE_FAILED"}}}}"#, true),
+        (r#"{"id":1,"result":{"statusUpdate":{"status":{"state":"TASK_STATE_REJECTED"}}}}"#, true),
+        (r#"{"id":2,"result":{"status":{"state":"failed"}}}"#, false),
+        (r#"{"id":1,"result":{"status":{"state":"completed"}}}"#, false),
+        (r#"{"id":1,"result":{"parts":{"status":{"state":"failed"}}}}"#, false),
+        (r#"{"id":1,"result":{"status":{"message":{"state":"failed"}}}}"#, false),
+        (r#"{"id":1,"result":{"status":"failed"}}"#, false),
+    ] {
+        for size in 1..=text.len() {
+            let mut skimmer = Skimmer::of(Some("1".into()));
+            text.as_bytes().chunks(size).for_each(|chunk| skimmer.push(chunk));
+            assert_eq!(skimmer.finish().0.is_failed_task, expected, "{text} in chunks of {size}");
         }
     }
 }
@@ -149,6 +222,9 @@ fn what_is_not_one_whole_json_text_is_told() {
         r#"{"a":null{"b":1}}"#,
         "[1 2]",
         r#"["a""b"]"#,
+        r#"{"id":1,"result":@@garbage@@}"#,
+        "[DONE, x]",
+        r#"{"a":DONE}"#,
     ] {
         for size in 1..=text.len() {
             assert!(!skim(text.as_bytes(), size).1, "{text} in chunks of {size}");
@@ -173,7 +249,8 @@ fn parsed(value: &Value) -> Skimmed {
     let counted =
         |usage: &Value, names: [&str; 2]| names.iter().filter_map(|name| usage[*name].as_u64()).max();
     let of = |names| counted(&value["usage"], names).or(counted(&value["message"]["usage"], names));
-    let is_error = !value["error"].is_null() || value["result"]["isError"] == json!(true);
+    let is_other = !value["id"].is_null() && value["id"] != json!(7);
+    let is_error = !is_other && (!value["error"].is_null() || value["result"]["isError"] == json!(true));
     let usage = Usage {
         input: of(["input_tokens", "prompt_tokens"]),
         output: of(["output_tokens", "completion_tokens"]),
@@ -183,14 +260,20 @@ fn parsed(value: &Value) -> Skimmed {
             it.get("finish_reason").and_then(Value::as_str).is_some_and(|it| !it.is_empty())
         })
     };
-    let choices = value["choices"].as_array();
+    let mut choices = Choices::default();
+    let given = value["choices"].as_array().into_iter().flatten();
+    for (place, choice) in given.filter(|choice| choice.is_object() || choice.is_array()).enumerate() {
+        choices.add(u32::try_from(place).expect("few"), ends_choice(choice));
+    }
     Skimmed {
         usage,
         is_error,
         is_response: value["id"] == json!(7) && value.get("result").is_some(),
         is_completion: ["choices", "content", "input_tokens"].iter().any(|name| !value[*name].is_null()),
-        ends_stream: value["type"] == "message_stop"
-            || choices.is_some_and(|choices| choices.iter().any(ends_choice)),
+        ends_stream: value["type"] == "message_stop",
+        choices,
+        is_rpc_error: false,
+        is_failed_task: false,
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Reader {
     after_cr: bool,
     /// Nothing but, perhaps, some of a byte order mark has come.
     mark: Mark,
+    /// Some line was a field `id`.
+    has_ids: bool,
 }
 
 /// How far the byte order mark has come that may be before all else.
@@ -35,6 +37,8 @@ enum Mark {
 enum Line {
     /// So many bytes of the name `data` have come, and nothing else.
     Name(usize),
+    /// So many bytes of the name `id`, at least one.
+    Id(usize),
     /// What follows `data:`; whether a space may still come that is not part of it.
     Data { space: bool },
     /// A comment, or a field that is not read.
@@ -50,6 +54,12 @@ impl Default for Line {
 impl Reader {
     const MARK: &[u8] = "\u{feff}".as_bytes();
     const DATA: &[u8] = b"data";
+    const ID: &[u8] = b"id";
+
+    /// Whether some event had an id.
+    pub fn has_ids(&self) -> bool {
+        self.has_ids
+    }
 
     pub fn push<'c>(&mut self, chunk: &'c [u8], on: &mut impl FnMut(Piece<'c>)) {
         let mut chunk = self.past_mark(chunk);
@@ -97,6 +107,8 @@ impl Reader {
         let part = match self.line {
             Line::Other => return,
             Line::Data { .. } => part,
+            Line::Id(come) => return self.id(come, part),
+            Line::Name(0) if part.first() == Some(&b'i') => return self.id(0, part),
             Line::Name(come) => match self.name(come, part) {
                 Some(value) => {
                     on(Piece::Line);
@@ -114,6 +126,19 @@ impl Reader {
         if !text.is_empty() {
             on(Piece::Text(text));
         }
+    }
+
+    /// More of what may be the name `id`.
+    fn id(&mut self, come: usize, part: &[u8]) {
+        let missing = Self::ID.get(come..).unwrap_or_default();
+        let here = part.len().min(missing.len());
+        self.line = match (part.get(..here) == missing.get(..here), part.get(here)) {
+            (true, None) => Line::Id(come + here),
+            (matches, next) => {
+                self.has_ids |= matches && next == Some(&b':');
+                Line::Other
+            }
+        };
     }
 
     /// More of a name; what follows it, where it has ended and is `data`.
@@ -145,7 +170,8 @@ impl Reader {
         match std::mem::take(&mut self.line) {
             Line::Name(0) => on(Piece::End),
             Line::Name(come) if come == Self::DATA.len() => on(Piece::Line),
-            Line::Name(_) | Line::Data { .. } | Line::Other => {}
+            // Without a value it takes the id away.
+            Line::Name(_) | Line::Id(_) | Line::Data { .. } | Line::Other => {}
         }
     }
 }
