@@ -220,6 +220,7 @@ impl Answering<'_> {
                 let address = format!("{}/a2a/{}", self.gate.public_url, self.destination.id().id);
                 a2a::card::rewrite(text, &address, rpc)
             }
+            DocumentChange::McpVersions => Err(mcp::versions::learned(self.gate, &self.destination, text)),
             DocumentChange::McpTasks(_) => match mcp::sealed::message(text, handles()?)? {
                 Change::To(changed) => Ok(changed),
                 Change::Same => return Ok(bytes.clone()),

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::field::{timeout, web_url};
-use super::problem::{At, Problems};
+use super::problem::{At, Fault, Problems};
 
 /// Where an object is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Endpoint {
     pub ca_file: Option<Arc<str>>,
     /// From request sent to response headers, milliseconds, 1 to 3,600,000.
     pub timeout_ms: u32,
+    /// Where an agent's card is, if it is not where A2A looks for it.
+    pub card: Option<Url>,
 }
 
 /// What an agent or MCP server gets when it names no timeout: the official MCP clients give up no earlier.
@@ -47,6 +49,10 @@ pub struct EndpointSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "timeout::schema")]
     pub timeout: Option<String>,
+    /// Where the card of an agent is, if it is neither below the path of the URL nor at its origin, at /.well-known/agent-card.json.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "web_url::schema")]
+    pub card: Option<String>,
 }
 
 fn text_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -66,10 +72,19 @@ impl EndpointSpec {
             Some(text) => problems.take(at.key("timeout"), text, timeout::check(text)),
             None => Some(default_timeout_ms),
         };
+        let card = self.card.as_ref().map(|card| problems.take(at.key("card"), card, web_url::check(card)));
         let (url, timeout_ms) = (url?, timeout_ms?);
         let audience = self.audience.as_deref().unwrap_or(url.as_str()).into();
         let ca_file = self.ca_file.as_deref().map(|roots| beside(file, roots));
-        Some(Endpoint { url, audience, ca_file, timeout_ms })
+        Some(Endpoint { url, audience, ca_file, timeout_ms, card: card.flatten() })
+    }
+}
+
+/// Reports a card of something that has none.
+pub(crate) fn has_no_card(endpoint: &EndpointSpec, at: At<'_>, problems: &mut Problems) {
+    if let Some(card) = &endpoint.card {
+        let fault = Fault::new("only an agent has a card", "remove it");
+        problems.report(at.key("card"), card, fault);
     }
 }
 

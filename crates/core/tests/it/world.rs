@@ -40,6 +40,7 @@ fn endpoint() -> Endpoint {
         audience: "http://upstream.test/".into(),
         ca_file: None,
         timeout_ms: 1000,
+        card: None,
     }
 }
 

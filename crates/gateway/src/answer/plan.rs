@@ -43,7 +43,8 @@ impl Plan {
             return Err(refusal.with_detail(format!("{} to {to}", parts.status)).with_next(REDIRECTED));
         }
         let events = is_events(&parts.headers);
-        if let Some(change) = answer.document.filter(|_| parts.status.is_success())
+        if let Some(change) =
+            answer.document.filter(|change| parts.status.is_success() || change.is_of_any_status())
             && !(events && answer.events.is_some())
         {
             return Ok(Self::Change { limit: limits.held_answer, change });
@@ -124,7 +125,14 @@ mod tests {
             (None, None, (200, "text/event-stream", "gzip"), 0, Ok(Plan::Events { change: None })),
             (Some(LISTING), Some(FILTER), json, large, Ok(Plan::Change { limit, change: LISTING })),
             (Some(LISTING), Some(FILTER), events, 0, Ok(Plan::Events { change: Some(FILTER) })),
-            (Some(LISTING), Some(FILTER), (404, "a/b", "identity"), 0, Ok(Plan::Collect { limit: SMALL })),
+            // With whatever status: some client may read it.
+            (
+                Some(LISTING),
+                Some(FILTER),
+                (404, "a/b", "identity"),
+                0,
+                Ok(Plan::Change { limit, change: LISTING }),
+            ),
             // A card is one document whatever it says it is: unread, its addresses would pass.
             (Some(CARD), None, events, 0, Ok(Plan::Change { limit, change: CARD })),
             (Some(CARD), None, (500, "text/event-stream", "identity"), 0, Ok(Plan::Events { change: None })),

@@ -20,7 +20,7 @@ fn meta(namespace: &str, name: &str) -> Meta {
 
 fn endpoint() -> Endpoint {
     let url: url::Url = "http://127.0.0.1:1/x".parse().expect("URL");
-    Endpoint { audience: url.as_str().into(), url, ca_file: None, timeout_ms: 1000 }
+    Endpoint { audience: url.as_str().into(), url, ca_file: None, timeout_ms: 1000, card: None }
 }
 
 pub(crate) fn server() -> Arc<McpServer> {

@@ -10,14 +10,17 @@
 
 mod admit;
 mod answer;
+mod browsers;
 mod connections;
 mod delivered;
 mod facts;
 mod forward;
 mod handle;
+mod http;
 mod present;
 mod regressions;
 mod room;
 mod stop;
 mod tasks;
+mod unseen;
 mod world;
