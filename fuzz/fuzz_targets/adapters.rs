@@ -37,6 +37,7 @@ fuzz_target!(|input: &[u8]| {
             headers: &headers,
             json: Some(&json),
             bytes: bytes.len(),
+            standing: None,
         };
         let Ok(parsed) = binding.parse(&message) else { continue };
         decide(&parsed.ask);

@@ -45,6 +45,8 @@ pub enum Class {
     MethodNotAllowed,
     /// Too large (413).
     TooLarge,
+    /// The headers are too large (431).
+    HeadersTooLarge,
     /// Too slow (408).
     TooSlow,
     /// The gateway cannot do it safely now (503).
@@ -65,6 +67,7 @@ impl Class {
             Self::NotFound => "not found",
             Self::MethodNotAllowed => "method not allowed",
             Self::TooLarge => "too large",
+            Self::HeadersTooLarge => "headers too large",
             Self::TooSlow => "too slow",
             Self::Unavailable => "unavailable",
             Self::BadUpstream => "bad upstream",
@@ -82,6 +85,7 @@ impl Class {
             Self::MethodNotAllowed => 405,
             Self::TooSlow => 408,
             Self::TooLarge => 413,
+            Self::HeadersTooLarge => 431,
             Self::BadUpstream => 502,
             Self::Unavailable => 503,
             Self::UpstreamTimeout => 504,
@@ -91,6 +95,10 @@ impl Class {
 
 codes! {
     // -- the request itself
+    /// The request is not one message of HTTP that has one meaning: its Host, its framing or its syntax.
+    RequestMalformed = "request_malformed", Invalid, "Send one valid Host, no transfer coding but chunked, and what RFC 9112 or RFC 9113 allows; look at what is between you and the gateway.";
+    /// The address or the headers of the request are longer than is read.
+    HeadersTooLarge = "headers_too_large", HeadersTooLarge, "Send fewer or shorter headers: 64 KiB in all.";
     /// The path is not below a route of this gateway.
     RouteUnknown = "route_unknown", NotFound, "Use /mcp/{namespace}/{name}, /a2a/{namespace}/{name} or /llm/{namespace}/{name}/… of a registered object; `vidimus check` lists them.";
     /// The path is a route, and does not serve this HTTP method.
@@ -219,10 +227,10 @@ pub struct Refusal {
     pub policies: Vec<Arc<str>>,
     /// For log and record.
     pub detail: Option<Box<str>>,
-    /// With `method_not_allowed`: the HTTP methods that are, as in `GET, POST`.
-    pub allow: Option<&'static str>,
     /// What a credential proved, though it was not enough. For the record only.
     pub proven: Option<Box<Verified>>,
+    /// What is served in place of what was asked for. Public.
+    pub served: Option<Box<Served>>,
     /// What the upstream had answered, where it is refused for its answer. Public.
     pub upstream: Option<Box<Answered>>,
 }
@@ -234,6 +242,20 @@ pub struct Answered {
     pub status: u16,
     /// When it wants to be asked again (`Retry-After`, RFC 9110 section 10.2.3), as it said.
     pub retry_after: Option<Box<str>>,
+}
+
+/// What is served in place of what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// With `method_not_allowed`: the HTTP methods, as in `GET, POST`.
+    Methods(&'static str),
+    /// With `protocol_version_unsupported`.
+    Versions {
+        /// The one that was asked for.
+        requested: Box<str>,
+        /// Those that are served where it was, newest first.
+        supported: Vec<&'static str>,
+    },
 }
 
 /// Whom a verified credential names. Never of a token whose signature, times or audience did not hold.
@@ -254,9 +276,9 @@ impl Refusal {
             next: None,
             policies: Vec::new(),
             detail: None,
-            allow: None,
             proven: None,
             upstream: None,
+            served: None,
         }
     }
 
@@ -271,7 +293,7 @@ impl Refusal {
     /// An HTTP method that is not served here; `allow` lists those that are, separated by ", " (RFC 9110 section 15.5.6).
     pub fn method_not_allowed(what: &str, allow: &'static str) -> Self {
         let message = format!("{what} is served by {allow}");
-        Self { allow: Some(allow), ..Self::new(Code::MethodNotAllowed, message) }
+        Self { served: Some(Box::new(Served::Methods(allow))), ..Self::new(Code::MethodNotAllowed, message) }
     }
 
     /// What the caller, or whoever operates it, should do next.
@@ -290,6 +312,13 @@ impl Refusal {
     #[must_use]
     pub fn of(mut self, verified: Verified) -> Self {
         self.proven = Some(Box::new(verified));
+        self
+    }
+
+    /// Adds which versions are served.
+    #[must_use]
+    pub fn with_versions(mut self, requested: &str, supported: Vec<&'static str>) -> Self {
+        self.served = Some(Box::new(Served::Versions { requested: requested.into(), supported }));
         self
     }
 

@@ -123,7 +123,7 @@ impl Answering<'_> {
         &self,
         plan: Plan,
         body: Upstream,
-        begin: Begin<'_>,
+        mut begin: Begin<'_>,
         (effect, handles): (&mut Effect, Option<Handles>),
     ) -> Result<Done, Refusal> {
         let limits = &self.gate.limits;
@@ -176,7 +176,7 @@ impl Answering<'_> {
             }
             Plan::Events { change } => {
                 let events = change.map(|change| self.filtered(change, handles)).transpose()?;
-                Ok(self.events(body, events, begin))
+                Ok(self.events(body, events, &mut begin))
             }
         }
     }
@@ -201,7 +201,7 @@ impl Answering<'_> {
     }
 
     /// Events that are passed on as they come, or each through a filter.
-    fn events(&self, body: Upstream, filter: Option<EventStream>, begin: Begin<'_>) -> Done {
+    fn events(&self, body: Upstream, filter: Option<EventStream>, begin: &mut Begin<'_>) -> Done {
         // A proxy in front of the gateway must not hold back events (MCP 2026-07-28, transports).
         begin.head.insert("x-accel-buffering", HeaderValue::from_static("no"));
         let decoder = (begin.encoding == Encoding::Gzip && filter.is_some()).then(|| {
@@ -298,6 +298,7 @@ impl Answering<'_> {
                 let address = format!("{}/a2a/{}", self.gate.public_url, self.destination.id().id);
                 a2a::card::rewrite(text, &address, rpc)
             }
+            DocumentChange::McpVersions => Err(mcp::versions::learned(self.gate, &self.destination, text)),
             DocumentChange::McpTasks(_) => match mcp::sealed::message(text, handles()?)? {
                 Change::To(changed) => Ok(changed),
                 Change::Same => return Ok(bytes.clone()),

@@ -89,6 +89,8 @@ pub struct Outbound {
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
+    /// Where else a card may be, to be asked in turn where there is none.
+    card: Option<Vec<Uri>>,
 }
 
 impl Outbound {
@@ -109,7 +111,35 @@ impl Outbound {
         let uri = uri.map_err(|error: http::uri::InvalidUri| {
             Refusal::new(Code::Internal, "the registered endpoint is not a usable address").with_detail(error)
         })?;
-        Ok(Self { permit, method, uri, headers, body })
+        Ok(Self { permit, method, uri, headers, body, card: None })
+    }
+
+    /// Looks for an agent's card where its record says, or else below its address, which it was made for, and then at the origin (A2A
+    /// 1.0 section 8.2): several agents of one origin have theirs below their own.
+    ///
+    /// # Errors
+    /// As [`Outbound::to`].
+    pub fn of_card(mut self, path: &str) -> Result<Self, Refusal> {
+        let endpoint = self.permit.endpoint()?;
+        let unusable = |error: http::uri::InvalidUri| {
+            Refusal::new(Code::Internal, "the address of the card is not usable").with_detail(error)
+        };
+        let other = match &endpoint.card {
+            Some(card) => {
+                if card.origin() != endpoint.url.origin() {
+                    // The token is for the agent, and this is somebody else.
+                    self.headers.remove(http::header::AUTHORIZATION);
+                }
+                self.uri = card[..Position::AfterQuery].parse().map_err(unusable)?;
+                None
+            }
+            None => {
+                let at_origin = format!("{}{path}", &endpoint.url[..Position::BeforePath]);
+                Some(at_origin.parse::<Uri>().map_err(unusable)?).filter(|other| *other != self.uri)
+            }
+        };
+        self.card = Some(other.into_iter().collect());
+        Ok(self)
     }
 
     pub fn permit(&self) -> &Permit {
@@ -186,15 +216,52 @@ impl Upstream {
 /// `upstream_unreachable` when nothing was sent, `upstream_interrupted` when it may have been, `upstream_refused_address`,
 /// `upstream_timeout`, or `upstream_invalid` for what is not HTTP.
 pub async fn forward(upstream: &Upstream, outbound: Outbound) -> Result<Response<Incoming>, Refusal> {
-    let endpoint = outbound.permit.endpoint()?;
+    let Outbound { permit, method, uri, headers, body, card } = outbound;
+    let endpoint = permit.endpoint()?;
+    let Some(others) = card else { return send(upstream, endpoint, method, uri, headers, body).await };
+    let mut asked = Vec::new();
+    for place in std::iter::once(uri).chain(others) {
+        let (method, headers, body) = (method.clone(), headers.clone(), body.clone());
+        let response = send(upstream, endpoint, method, place.clone(), headers, body).await?;
+        if !matches!(response.status().as_u16(), 404 | 405 | 410) {
+            return Ok(response);
+        }
+        asked.push((place, response.status()));
+    }
+    Err(no_card(&asked))
+}
+
+/// The agent has no card where it was looked for.
+fn no_card(asked: &[(Uri, http::StatusCode)]) -> Refusal {
+    const NEXT: &str = "Serve the card at /.well-known/agent-card.json, at the origin or below the agent's path, or name its address in \
+        the agent's record (spec.endpoint.card).";
+    let list = |shown: &dyn Fn(&Uri) -> String| {
+        let each = asked.iter().map(|(place, status)| format!("{} ({})", shown(place), status.as_u16()));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    let paths = list(&|place| place.path().to_owned());
+    Refusal::new(Code::UpstreamInvalid, format!("the agent has no card where it was asked for: {paths}"))
+        .with_detail(list(&Uri::to_string))
+        .with_next(NEXT)
+}
+
+/// Sends one request, up to the response's headers.
+async fn send(
+    upstream: &Upstream,
+    endpoint: &Endpoint,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response<Incoming>, Refusal> {
     let client = upstream.client(endpoint)?;
-    if let Some(host) = outbound.uri.host() {
+    if let Some(host) = uri.host() {
         upstream.0.connecting.guard.check_literal(host)?;
     }
-    let mut request = Request::new(Full::new(outbound.body));
-    *request.method_mut() = outbound.method;
-    *request.uri_mut() = outbound.uri;
-    *request.headers_mut() = outbound.headers;
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = method;
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
     let limit = Duration::from_millis(u64::from(endpoint.timeout_ms));
     let connection = capture_connection(&mut request);
     match tokio::time::timeout(limit, client.request(request)).await {

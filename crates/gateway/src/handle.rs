@@ -7,8 +7,10 @@ mod carry;
 
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
+use vidimus_core::refusal::Refusal;
 use vidimus_identity::PeerSvid;
 
 use crate::gate::Gate;
@@ -44,4 +46,9 @@ pub async fn handle(gate: &Gate, request: Request<Incoming>, peer: &Peer) -> Res
         }
         Err(refusal) => context.refuse(gate, &parts, refusal).await,
     }
+}
+
+/// Refuses a request that cannot be governed, for there is no telling what it is. It is recorded and counted as any refusal.
+pub(crate) async fn refuse(gate: &Gate, parts: &Parts, peer: &Peer, refusal: Refusal) -> Response<ReplyBody> {
+    RequestContext::begin(gate, parts, peer).refuse(gate, parts, refusal).await
 }

@@ -1,7 +1,10 @@
 //! Where bytes come in: listeners, TLS, limits, and the few documents that are public.
 
 mod accept;
+pub mod authority;
 mod connections;
+mod malformed;
+pub(crate) mod page;
 pub(crate) mod public;
 mod timed;
 
@@ -10,21 +13,40 @@ pub use connections::Connections;
 
 use std::convert::Infallible;
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 
 use crate::gate::Gate;
-use crate::handle::{Peer, handle};
+use crate::handle::{self, Peer, handle};
 use crate::reply::ReplyBody;
 
-/// Answers one request: a public document, or a governed call.
+use page::Page;
+
+/// Answers one request: a page that asks beforehand, a public document, or a governed call.
 async fn answer(
     gate: &Gate,
     request: Request<Incoming>,
     peer: &Peer,
 ) -> Result<Response<ReplyBody>, Infallible> {
-    if request.uri().path().starts_with("/.well-known/") {
-        return Ok(public::document(gate, request.method(), request.uri().path()));
-    }
-    Ok(handle(gate, request, peer).await)
+    let (parts, body) = request.into_parts();
+    let page = Page::of(gate, &parts);
+    let mut response = if let Err(refusal) = malformed::check(&parts) {
+        let mut response = handle::refuse(gate, &parts, peer, refusal).await;
+        // Where its end is, nobody can be sure.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response
+    } else if let Some(answer) = page.preflight(&parts) {
+        answer
+    } else if parts.uri.path().starts_with("/.well-known/") {
+        let mut document = public::document(gate, &parts.method, parts.uri.path());
+        if page == Page::None && !gate.allowed_origins.is_empty() {
+            // A cache must not give to a page what was said to nobody.
+            document.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        document
+    } else {
+        handle(gate, Request::from_parts(parts, body), peer).await
+    };
+    page.announce(response.headers_mut());
+    Ok(response)
 }

@@ -33,6 +33,7 @@ use vidimus_core::snapshot::Snapshot;
 use crate::gate::Limits;
 use crate::route::{Protocol, Route};
 use crate::seal::Holder;
+use crate::standing::StandingState;
 use members::Replaced;
 use observe::Observe;
 
@@ -131,6 +132,8 @@ pub struct Message<'a> {
     pub json: Option<&'a Json<'a>>,
     /// Length of the body.
     pub bytes: usize,
+    /// What was learned of the object from its answers.
+    pub standing: Option<&'a StandingState>,
 }
 
 /// A message, understood.
@@ -144,6 +147,17 @@ pub struct Parsed<'a> {
     pub replaced: Vec<Replaced>,
     /// Headers that go on with another value than the caller's, if with any: the same.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// What goes on in place of the message, where it is the gateway that has to ask.
+    pub instead: Option<Box<Instead>>,
+}
+
+/// A request of the gateway's own, in place of a caller's that cannot be answered without it. It is decided and recorded as what it is.
+#[derive(Clone, Debug)]
+pub struct Instead {
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// The version of the protocol that the caller asked for.
+    pub requested: Box<str>,
 }
 
 /// How a call is answered, as far as the request tells.
@@ -181,6 +195,8 @@ pub enum DocumentChange {
     McpTasks(sse::TooLong),
     /// The ids of an agent's tasks and contexts are sealed, and of a list of tasks only the caller's own stay.
     A2aTasks(a2a::sealed::Shape),
+    /// The versions that an MCP server serves are learned from it; the caller gets the fault of having asked for another one.
+    McpVersions,
 }
 
 /// A change of events on their way.
@@ -249,7 +265,7 @@ impl<'a> Parsed<'a> {
 
     /// The message goes on as it is, if it goes on.
     pub fn expecting(ask: Ask<'a>, expected: Expected) -> Self {
-        Self { ask, expected, amends: false, replaced: Vec::new(), headers: Vec::new() }
+        Self { ask, expected, amends: false, replaced: Vec::new(), headers: Vec::new(), instead: None }
     }
 }
 
@@ -266,8 +282,14 @@ impl DocumentChange {
         match self {
             Self::McpTasks(too_long) => too_long,
             Self::A2aTasks(shape) => shape.too_long(),
-            Self::Listing(_) | Self::Card { .. } => sse::TooLong::EndsStream,
+            Self::Listing(_) | Self::Card { .. } | Self::McpVersions => sse::TooLong::EndsStream,
         }
+    }
+
+    /// Whether it is made whatever the answer's status: a listing is one with an error status as well, and a server that does not know
+    /// what the gateway asked says so by one.
+    pub const fn is_of_any_status(self) -> bool {
+        matches!(self, Self::Listing(_) | Self::McpVersions)
     }
 }
 

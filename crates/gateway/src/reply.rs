@@ -11,7 +11,7 @@ use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use serde_json::{Value, json};
-use vidimus_core::refusal::{Class, Code, Refusal};
+use vidimus_core::refusal::{Class, Code, Refusal, Served};
 
 use crate::answer::ResponseStream;
 
@@ -119,7 +119,7 @@ pub fn refused(
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(CODE_HEADER, HeaderValue::from_static(refusal.code.as_str()));
-    if let Some(allow) = refusal.allow {
+    if let Some(Served::Methods(allow)) = refusal.served.as_deref() {
         headers.insert(ALLOW, HeaderValue::from_static(allow));
     }
     if let Ok(call) = HeaderValue::from_str(call) {

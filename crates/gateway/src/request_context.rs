@@ -115,9 +115,7 @@ impl RequestContext {
     ) -> Response<ReplyBody> {
         if !self.decided {
             gate.meter.decided(self.protocol, Some(refusal.code));
-            // A path that is no route concerns nobody's record; everything else does, as far as the ledger can take it.
-            let concerns = refusal.code != Code::RouteUnknown || self.caller.is_some();
-            if concerns && self.has_record(gate, refusal.code) {
+            if self.has_record(gate, refusal.code) {
                 let written = gate.ledger.record(&self.record(parts, &refusal)).await;
                 if let Err(error) = written
                     && refusal.code != Code::LedgerClosed

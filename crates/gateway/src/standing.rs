@@ -15,6 +15,7 @@ use vidimus_core::entity::EntityId;
 use vidimus_core::refusal::{Code, Refusal};
 
 use crate::part::Part;
+use crate::protocol::mcp::mirrored::MirroredTools;
 use crate::table::{Entry, Table};
 
 /// The state, shared by all workers.
@@ -22,10 +23,22 @@ use crate::table::{Entry, Table};
 pub struct StandingState {
     chains: Mutex<Table<ChainKey, Chain>>,
     tasks: Cache<TaskKey, Arc<Part>>,
+    /// What servers said of themselves, by the address that said it.
+    versions: Cache<Box<str>, Served>,
+    mirrored: Cache<Box<str>, Arc<MirroredTools>>,
     capacity: usize,
     /// How long a chain is quiet before it is forgotten.
     quiet: Duration,
 }
+
+/// The protocol versions that are served at an address, and until when that is believed.
+type Served = (Arc<[&'static str]>, Instant);
+
+/// How many servers' words about themselves are kept.
+const SERVERS: usize = 4096;
+
+/// For how long a server is not asked again which versions it serves.
+const VERSIONS_LIFE: Duration = Duration::from_secs(600);
 
 /// A task of one holder at one object: the digest of both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,7 +89,29 @@ impl StandingState {
     /// least used is forgotten first.
     pub fn new(chains: usize, quiet: Duration, tasks: usize) -> Arc<Self> {
         let (chains, capacity) = (Mutex::new(Table::new(chains)), chains);
-        Arc::new(Self { chains, tasks: Cache::new(tasks), capacity, quiet })
+        let (tasks, versions, mirrored) = (Cache::new(tasks), Cache::new(SERVERS), Cache::new(SERVERS));
+        Arc::new(Self { chains, tasks, versions, mirrored, capacity, quiet })
+    }
+
+    /// The server at `address` serves these versions.
+    pub fn serves(&self, address: &str, versions: &[&'static str], now: Instant) {
+        self.versions.insert(address.into(), (versions.into(), now + VERSIONS_LIFE));
+    }
+
+    /// Which versions the server at `address` serves, where it was asked not long ago.
+    pub fn served(&self, address: &str, now: Instant) -> Option<Arc<[&'static str]>> {
+        let (versions, until) = self.versions.get(address)?;
+        (now < until).then_some(versions)
+    }
+
+    /// The tools of the server at `address` have these arguments in headers.
+    pub fn mirrors(&self, address: &str, tools: MirroredTools) {
+        self.mirrored.insert(address.into(), Arc::new(tools));
+    }
+
+    /// Which arguments the tools of the server at `address` have in headers, as far as its listings told; `None` where none has.
+    pub fn mirrored(&self, address: &str) -> Option<Arc<MirroredTools>> {
+        self.mirrored.get(address)
     }
 
     /// A call about `part` made a task.

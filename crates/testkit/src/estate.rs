@@ -232,7 +232,14 @@ fn endpoint(host: &str) -> Endpoint {
     let text = format!("http://{host}.estate.test/");
     #[expect(clippy::expect_used, reason = "a constant with a name from this file")]
     let url = text.parse().expect("a URL");
-    Endpoint { url, audience: text.into(), ca_file: None, timeout_ms: 30_000, headers: Default::default() }
+    Endpoint {
+        url,
+        audience: text.into(),
+        ca_file: None,
+        timeout_ms: 30_000,
+        headers: Default::default(),
+        card: None,
+    }
 }
 
 fn agent(dice: &mut Dice, size: Size, number: usize) -> Agent {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::field::{header, timeout, web_url};
-use super::problem::{At, Problems};
+use super::problem::{At, Fault, Problems};
 
 /// Where an object is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Endpoint {
     pub timeout_ms: u32,
     /// Which header fields pass, beside those that its protocol and clients have, and which are set.
     pub headers: HeaderRules,
+    /// Where an agent's card is, if it is not where A2A looks for it.
+    pub card: Option<Url>,
 }
 
 /// What a record says of the header fields of a call to it. Names are in lower case. None of them is one that never passes on the
@@ -73,6 +75,10 @@ pub struct EndpointSpec {
     /// Header fields that pass or are set. Those of the protocol, of tracing and of providers' SDKs pass without being named.
     #[serde(default, skip_serializing_if = "HeadersSpec::is_default")]
     pub headers: HeadersSpec,
+    /// Where the card of an agent is, if it is neither below the path of the URL nor at its origin, at /.well-known/agent-card.json.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "web_url::schema")]
+    pub card: Option<String>,
 }
 
 /// Header fields that pass or are set, beside those that pass always.
@@ -128,11 +134,20 @@ impl EndpointSpec {
             Some(text) => problems.take(at.key("timeout"), text, timeout::check(text)),
             None => Some(default_timeout_ms),
         };
+        let card = self.card.as_ref().map(|card| problems.take(at.key("card"), card, web_url::check(card)));
         let headers = self.headers.check(at.key("headers"), problems);
         let (url, timeout_ms) = (url?, timeout_ms?);
         let audience = self.audience.as_deref().unwrap_or(url.as_str()).into();
         let ca_file = self.ca_file.as_deref().map(|roots| beside(file, roots));
-        Some(Endpoint { url, audience, ca_file, timeout_ms, headers })
+        Some(Endpoint { url, audience, ca_file, timeout_ms, headers, card: card.flatten() })
+    }
+}
+
+/// Reports a card of something that has none.
+pub(crate) fn has_no_card(endpoint: &EndpointSpec, at: At<'_>, problems: &mut Problems) {
+    if let Some(card) = &endpoint.card {
+        let fault = Fault::new("only an agent has a card", "remove it");
+        problems.report(at.key("card"), card, fault);
     }
 }
 

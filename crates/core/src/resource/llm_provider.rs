@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Document;
 use super::crd::Status;
-use super::endpoint::{DEFAULT_MODEL_TIMEOUT_MS, EndpointSpec};
+use super::endpoint::{DEFAULT_MODEL_TIMEOUT_MS, EndpointSpec, has_no_card};
 use super::field::{name, person};
 use super::problem::{At, Fault, Problems};
 use super::*;
@@ -290,6 +290,7 @@ impl LlmProviderSpec {
         let (spec, file) = (document.spec(), document.file);
         let at = spec.key("endpoint");
         if let Some(endpoint) = &self.endpoint {
+            has_no_card(endpoint, at, problems);
             return endpoint.check(file, DEFAULT_MODEL_TIMEOUT_MS, at, problems);
         }
         let Some(url) = self.type_.default_url() else {

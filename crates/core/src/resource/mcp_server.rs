@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::Document;
 use super::crd::Status;
-use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec};
+use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec, has_no_card};
 use super::field::{name, person};
 use super::problem::{At, Fault, Problems};
 use super::*;
@@ -157,6 +157,7 @@ impl McpServerSpec {
         problems.take(spec.key("owner"), &self.owner, person::check(&self.owner));
         plain(spec.key("team"), &self.team, problems);
         plain(spec.key("environment"), &self.environment, problems);
+        has_no_card(&self.endpoint, spec.key("endpoint"), problems);
         let endpoint = self.endpoint.check(document.file, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems);
         let tool_sets = check_tool_sets(&self.tool_sets, spec.key("toolSets"), problems);
         let tools = check_tools(&self.tools, self.risk_level, spec.key("tools"), problems);

@@ -41,6 +41,7 @@ fn endpoint() -> Endpoint {
         ca_file: None,
         timeout_ms: 1000,
         headers: Default::default(),
+        card: None,
     }
 }
 

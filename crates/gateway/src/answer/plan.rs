@@ -67,7 +67,11 @@ impl Plan {
             return Err(refusal.with_detail(format!("{} to {to}", parts.status)).with_next(REDIRECTED));
         }
         if !parts.status.is_success() {
-            return Ok(Self::Error { limit: SMALL });
+            let change = answer.document.filter(|change| change.is_of_any_status());
+            return Ok(match change {
+                Some(change) => Self::Change { limit: limits.held_answer, change },
+                None => Self::Error { limit: SMALL },
+            });
         }
         let events = is_events(&parts.headers);
         if let Some(change) = answer.document
@@ -156,7 +160,14 @@ mod tests {
             (None, None, (200, "text/event-stream", "br"), None, Ok(Plan::Events { change: None })),
             (Some(LISTING), Some(FILTER), json, large, Ok(Plan::Change { limit, change: LISTING })),
             (Some(LISTING), Some(FILTER), events, None, Ok(Plan::Events { change: Some(FILTER) })),
-            (Some(LISTING), Some(FILTER), (404, "a/b", "identity"), large, Ok(Plan::Error { limit: SMALL })),
+            // With whatever status: some client may read it.
+            (
+                Some(LISTING),
+                Some(FILTER),
+                (404, "a/b", "identity"),
+                large,
+                Ok(Plan::Change { limit, change: LISTING }),
+            ),
             // A card is one document whatever it says it is: unread, its addresses would pass.
             (Some(CARD), None, events, None, Ok(Plan::Change { limit, change: CARD })),
             (

@@ -42,7 +42,7 @@ impl<'p> Addressed<'p> {
     ) -> Result<Self, Refusal> {
         let world = gate.snapshot();
         let trust_generation = gate.authenticator.trust_generation();
-        let (caller, credential) = authenticate(gate, &world, context, route, parts).await?;
+        let (caller, credential) = authenticate(gate, &world, context, Some(route), parts).await?;
         let destination = protocol::destination(&world, route)?;
         let binding = protocol::binding_of(&destination);
         // A path that this object does not serve is refused in the words of whoever serves it: an SDK reads no others.

@@ -16,13 +16,16 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
 
 use super::addressed::Addressed;
+use super::authenticate::authenticate;
 use crate::accounts::Reservation;
 use crate::answer::Asked;
 use crate::bodies::Lease;
 use crate::effect::{Begun, Effect};
 use crate::gate::{Gate, millis, rfc3339};
+use crate::listener::page::Page;
+use crate::protocol::mcp::versions;
 use crate::protocol::members::Replaced;
-use crate::protocol::{self, Answer, Binding, Expected, Message, Operation};
+use crate::protocol::{self, Answer, Binding, Expected, Instead, Message, Operation};
 use crate::request_context::RequestContext;
 use crate::route::{Protocol, Route};
 use crate::seal::Holder;
@@ -63,6 +66,8 @@ pub struct Admitted<'p> {
     pub(super) replaced: Vec<Replaced>,
     /// The headers that do.
     pub(super) opened: Vec<(HeaderName, HeaderValue)>,
+    /// What goes on in its place.
+    pub(super) instead: Option<Box<Instead>>,
     /// The caller's own credential, to be kept from going further.
     pub(super) credential: Option<&'p str>,
 }
@@ -91,8 +96,10 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let route = Route::parse(parts.uri.path()).ok_or_else(nothing_here)?;
-    same_origin(gate, parts)?;
+    check_page(gate, parts)?;
+    let Some(route) = Route::parse(parts.uri.path()) else {
+        return Err(nothing_here(gate, context, parts).await);
+    };
     // Before the body is read: nobody unknown may make the gateway work.
     let addressed = Addressed::now(gate, context, parts, &route).await?;
     let limit = addressed.binding.body_limit(&gate.limits);
@@ -113,6 +120,7 @@ where
         holder: &holder,
         json: json.as_ref(),
         bytes: bytes.len(),
+        standing: Some(&gate.standing),
     })?;
     let mut call = Call {
         caller: &caller,
@@ -131,11 +139,9 @@ where
     };
     reservation.permitted();
     let (protocol, asked) = (route.protocol, Asked::of(&call));
-    let answer = match parsed.expected {
-        Expected::Upstream(answer) => answer,
-        Expected::Own => {
-            let own = binding.own_answer(&call, &world);
-            let own = own.ok_or_else(|| Refusal::new(Code::Internal, "the gateway has no answer to this"));
+    let answer = match upstreams(gate, &call, parsed.expected, parsed.instead.as_deref(), &world) {
+        Ok(answer) => answer,
+        Err(own) => {
             let permit = OwnPermit { permit, protocol, asked, reservation, bytes_in: bytes.len() };
             return Ok(Admission::Answered(permit, own));
         }
@@ -155,12 +161,46 @@ where
         amends: parsed.amends,
         replaced: parsed.replaced,
         opened: parsed.headers,
+        instead: parsed.instead,
         credential,
     }))
 }
 
-fn nothing_here() -> Refusal {
-    Refusal::new(Code::RouteUnknown, "the path addresses nothing that is governed here")
+/// A page of an origin that nobody allowed may not call.
+fn check_page(gate: &Gate, parts: &Parts) -> Result<(), Refusal> {
+    match Page::of(gate, parts) {
+        Page::Foreign => Err(Refusal::new(Code::OriginRefused, "requests with this Origin are refused")),
+        Page::None | Page::Own | Page::Allowed(_) => Ok(()),
+    }
+}
+
+/// What becomes of the upstream's answer; the gateway's own, as the error, where it needs none.
+fn upstreams(
+    gate: &Gate,
+    call: &Call<'_>,
+    expected: Expected,
+    instead: Option<&Instead>,
+    world: &Snapshot,
+) -> Result<Answer, Result<String, Refusal>> {
+    match (expected, instead.and_then(|instead| versions::known(gate, call, instead))) {
+        (_, Some(fault)) => Err(Err(fault)),
+        (Expected::Upstream(answer), None) => Ok(answer),
+        (Expected::Own, None) => {
+            let own = protocol::binding_of(&call.ask.target.destination()).own_answer(call, world);
+            Err(own.ok_or_else(|| Refusal::new(Code::Internal, "the gateway has no answer to this")))
+        }
+    }
+}
+
+/// The refusal of a path that is no route. Who asks for it is found out all the same, for the record: whoever has a good token and
+/// looks around is worth knowing.
+async fn nothing_here(gate: &Gate, context: &mut RequestContext, parts: &Parts) -> Refusal {
+    let refusal = Refusal::new(Code::RouteUnknown, "the path addresses nothing that is governed here");
+    match authenticate(gate, &gate.snapshot(), context, None, parts).await {
+        Ok(_) => refusal,
+        Err(Refusal { proven: Some(proven), .. }) => refusal.of(*proven),
+        Err(_) => refusal,
+    }
 }
 
 /// The message, parsed; `None` where the operation has none.
@@ -170,18 +210,6 @@ fn parse<'b>(operation: &Operation, bytes: &'b [u8]) -> Result<Option<Json<'b>>,
         false if bytes.is_empty() => Ok(None),
         // Bytes that nobody read must not go on: to a server that expects none they are the next request.
         false => Err(Refusal::new(Code::MessageInvalid, "this request must not have a body")),
-    }
-}
-
-/// A browser page of an origin that nobody allowed may not use a person's network position (MCP, transports, "Security warning").
-fn same_origin(gate: &Gate, parts: &Parts) -> Result<(), Refusal> {
-    match parts.headers.get(http::header::ORIGIN) {
-        Some(origin)
-            if !gate.allowed_origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) =>
-        {
-            Err(Refusal::new(Code::OriginRefused, "requests with this Origin are refused"))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -14,20 +14,21 @@ use crate::protocol;
 use crate::request_context::RequestContext;
 use crate::route::Route;
 
-/// Who calls. The credential is returned as well, only so that it can be kept from going further.
+/// Who calls, on a route or, where there is none, only for the record. The credential is returned as well, only so that it can be
+/// kept from going further.
 pub(super) async fn authenticate<'p>(
     gate: &Gate,
     world: &Snapshot,
     context: &mut RequestContext,
-    route: &Route<'_>,
+    route: Option<&Route<'_>>,
     parts: &'p Parts,
 ) -> Result<(Caller, Option<&'p str>), Refusal> {
-    let bearer = credential(protocol::binding_by_path(route).key_header(), parts)?;
+    let bearer = credential(route.and_then(|route| protocol::binding_by_path(route).key_header()), parts)?;
     let path = parts.uri.path();
     let evidence = Evidence {
         bearer,
         peer: context.peer.svid.as_deref(),
-        route: path.strip_suffix(route.rest).unwrap_or(path),
+        route: route.and_then(|route| path.strip_suffix(route.rest)).unwrap_or_default(),
         now: millis(gate.clock.now().wall),
     };
     let proven = gate.authenticator.authenticate(world, evidence).await?;

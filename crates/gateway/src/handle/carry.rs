@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use vidimus_core::permit::Permit;
-use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::refusal::{Code, Refusal, Served};
 
 use super::admit::{Admitted, OwnPermit};
 use crate::answer::Answering;
@@ -14,8 +14,8 @@ use crate::credential;
 use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Outbound, forward, headers};
 use crate::gate::Gate;
-use crate::protocol::Binding;
 use crate::protocol::members::{self, Replaced};
+use crate::protocol::{Binding, DocumentChange, Instead};
 use crate::reply::{self, ReplyBody};
 use crate::request_context::RequestContext;
 use crate::unrecorded::closed;
@@ -53,8 +53,11 @@ pub(super) async fn carry(
         amends: admitted.amends,
         replaced: admitted.replaced,
         opened: admitted.opened,
+        instead: admitted.instead,
+        card: admitted.answer.document == Some(DocumentChange::Card { rpc: false }),
         credential: admitted.credential,
     };
+    let requested = sent.instead.as_ref().map(|instead| instead.requested.clone());
     effect.reservation = Some(admitted.reservation);
     let prepared = if revoked { Err(taken_back()) } else { sent.prepared(gate, context, parts) };
     let response = match prepared {
@@ -65,7 +68,9 @@ pub(super) async fn carry(
         Err(refusal) => Err(refusal),
     };
     match response {
-        Ok(response) => answering.pass(response, effect).await,
+        Ok(response) => {
+            answering.pass(response, effect).await.map_err(|refusal| asked_for(refusal, requested))
+        }
         Err(refusal) => {
             effect.record_refused(&refusal).await.map_err(closed)?;
             Err(refusal)
@@ -94,6 +99,16 @@ fn fulfil(permit: &Permit) {
     }
 }
 
+/// The fault that the gateway asked the upstream about, with what the caller had asked for.
+fn asked_for(mut refusal: Refusal, requested: Option<Box<str>>) -> Refusal {
+    if let (Some(Served::Versions { requested: said, .. }), Some(requested)) =
+        (refusal.served.as_deref_mut(), requested)
+    {
+        *said = requested;
+    }
+    refusal
+}
+
 /// What goes upstream.
 struct Sent<'p> {
     permit: Permit,
@@ -103,6 +118,9 @@ struct Sent<'p> {
     amends: bool,
     replaced: Vec<Replaced>,
     opened: Vec<(HeaderName, HeaderValue)>,
+    instead: Option<Box<Instead>>,
+    /// It asks for an agent's card, wherever that is.
+    card: bool,
     credential: Option<&'p str>,
 }
 
@@ -115,7 +133,14 @@ impl Sent<'_> {
         context: &RequestContext,
         parts: &Parts,
     ) -> Result<(Outbound, Option<String>), Refusal> {
-        let rules = self.permit.endpoint().map(|endpoint| &endpoint.headers)?;
+        let rules = &self.permit.endpoint()?.headers;
+        if let Some(instead) = self.instead {
+            let Instead { mut headers, body, .. } = *instead;
+            headers::finish(&mut headers, rules, &context.trace, &body);
+            let mut outbound = Outbound::to(self.permit, parts.method.clone(), "", headers, body)?;
+            let token = credential::apply(gate, &mut outbound)?;
+            return Ok((outbound, token));
+        }
         let passed = self.binding.passed_headers();
         let (mut headers, dropped) = headers::passed(&parts.headers, passed, rules, self.credential);
         dropped.report(&gate.meter, &context.call);
@@ -128,6 +153,9 @@ impl Sent<'_> {
         let path = below(self.path, parts.uri.query(), self.binding.passed_query());
         let mut outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
         let token = credential::apply(gate, &mut outbound)?;
+        if self.card {
+            outbound = outbound.of_card(&path)?;
+        }
         Ok((outbound, token))
     }
 }

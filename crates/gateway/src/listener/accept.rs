@@ -22,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use vidimus_identity::PeerSvid;
 
 use super::connections::{Connections, Open};
+use super::malformed;
 use super::timed::Timed;
 use crate::gate::Gate;
 use crate::handle::Peer;
@@ -235,6 +236,9 @@ where
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
+        if let Some(refusal) = malformed::refusal(&*error) {
+            malformed::record(gate, &peer, refusal).await;
+        }
         tracing::debug!(%address, %error, "connection ended");
     }
 }

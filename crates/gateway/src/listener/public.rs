@@ -11,7 +11,11 @@ use crate::route::Route;
 const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
 
 pub(super) fn document(gate: &Gate, method: &Method, path: &str) -> Response<ReplyBody> {
-    let refuse = |refusal: &Refusal| reply::refused(reply::plain(refusal, ""), refusal, "", None);
+    let refuse = |refusal: &Refusal| {
+        // Clients look for documents where some server may have them, so one that is not here is counted and no more.
+        gate.meter.decided(None, Some(refusal.code));
+        reply::refused(reply::plain(refusal, ""), refusal, "", None)
+    };
     if *method != Method::GET {
         return refuse(&Refusal::method_not_allowed("a public document", "GET"));
     }

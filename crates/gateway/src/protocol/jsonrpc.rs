@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Response;
 use serde_json::json;
 use vidimus_core::json::Json;
-use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::refusal::{Code, Refusal, Served};
 
 use super::check_spelling;
 use crate::reply;
@@ -91,7 +91,7 @@ pub fn number(code: Code) -> i64 {
 #[derive(Debug)]
 pub struct Error<'a> {
     pub number: i64,
-    /// The versions that are served, for who asked for another one.
+    /// The versions that are served, for who asked for another one, where the refusal does not say it better.
     pub supported: Vec<&'static str>,
     pub refusal: &'a Refusal,
     pub call: &'a str,
@@ -105,7 +105,14 @@ impl Error<'_> {
         if code == Code::ProtocolVersionUnsupported
             && let Some(data) = data.as_object_mut()
         {
-            data.insert("supported".to_owned(), json!(self.supported));
+            let known = match self.refusal.served.as_deref() {
+                Some(Served::Versions { requested, supported }) => {
+                    data.insert("requested".to_owned(), json!(requested));
+                    supported
+                }
+                _ => &self.supported,
+            };
+            data.insert("supported".to_owned(), json!(known));
         }
         let error = json!({"code": self.number, "message": reply::sentence(self.refusal), "data": data});
         let text = format!(r#"{{"jsonrpc":"2.0","id":{},"error":{error}}}"#, id.unwrap_or("null"));

@@ -5,8 +5,10 @@
 mod labels;
 pub mod listing;
 pub mod listing_filter;
+pub mod mirrored;
 pub mod sealed;
 mod tasks;
+pub mod versions;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -149,6 +151,9 @@ fn posted<'a>(
     let headers = message.headers;
     let (mut parsed, related) = match Envelope::of(body)? {
         Envelope::Request { method, params } => {
+            if let Some(wanted) = versions::not_served(headers, params)? {
+                return versions::asked(server, body, wanted);
+            }
             agree(headers, method, params)?;
             let related = tasks::related(message, "params", params, Sender::Asks)?;
             let parsed = request(message, server, method, params)?;
@@ -259,6 +264,12 @@ fn request<'a>(
     if let Some(params) = params {
         check_spelling(params, &READ)?;
     }
+    let modern = is_modern(message.headers, params);
+    if modern && versions::REMOVED.contains(&method) {
+        let what = format!("MCP {MODERN} has no method {method:?} any more");
+        return Err(Refusal::new(Code::MethodUnknown, what));
+    }
+    mirrored::check(message, server, method, params)?;
     let about = |action, target| Parsed::new(Ask::about(method, action, target), passed());
     let listing = |listing| {
         let events = Some(EventChange::Listings(TooLong::EndsStream));
@@ -421,28 +432,8 @@ fn body_version<'a>(params: Option<&'a Json<'a>>) -> Option<&'a Json<'a>> {
 
 /// Header and body must agree (2026-07-28, transports, "Custom headers"): two readers of one request must see one request.
 fn agree(headers: &HeaderMap, method: &str, params: Option<&Json<'_>>) -> Result<(), Refusal> {
-    let mismatch = |what: String| Err(Refusal::new(Code::HeaderMismatch, what));
-    let version = single(headers, VERSION_HEADER)?;
-    let in_body = body_version(params);
-    if let Some(value) = in_body {
-        let value = value.as_str();
-        if value.is_none() || version != value {
-            return mismatch(format!("header {VERSION_HEADER} and params._meta[{META_VERSION:?}] differ"));
-        }
-    }
-    match version {
-        None | Some(MODERN) => {}
-        Some(version) if HANDSHAKE.contains(&version) => {}
-        Some(version) => {
-            let shown: String = version.chars().take(32).collect();
-            return Err(Refusal::new(
-                Code::ProtocolVersionUnsupported,
-                format!(
-                    "protocol version {shown:?} is not served; served: {MODERN}, {}",
-                    HANDSHAKE.join(", ")
-                ),
-            ));
-        }
+    if let Some(version) = versions::not_served(headers, params)? {
+        return Err(versions::refusal(version, versions::SERVED.to_vec()));
     }
     labels::check(headers, method, params, is_modern(headers, params))
 }

@@ -262,20 +262,20 @@ impl Skimmer {
                 self.state = State::String { is_name, escaped: false };
             }
             // No scalar begins otherwise, but for Python's NaN and Infinity, and the word that ends a model's stream.
-            _ if !matches!(byte, b'-' | b'0'..=b'9' | b't' | b'f' | b'n' | b'N' | b'I')
-                && !(self.in_batch && self.depth == 1 && byte == b'D') =>
-            {
-                self.broken = true;
-            }
-            _ => {
-                self.word.clear();
-                self.state = State::Scalar;
-                self.begun = true;
-                return 0;
-            }
+            b'-' | b'0'..=b'9' | b't' | b'f' | b'n' | b'N' | b'I' => return self.scalar_begins(),
+            b'D' if self.in_batch && self.depth == 1 => return self.scalar_begins(),
+            _ => self.broken = true,
         }
         self.begun = true;
         1
+    }
+
+    /// A scalar that is no string begins, with a byte that is read as one of its own.
+    fn scalar_begins(&mut self) -> usize {
+        self.word.clear();
+        self.state = State::Scalar;
+        self.begun = true;
+        0
     }
 
     fn open(&mut self, is_object: bool) {

@@ -184,7 +184,7 @@ async fn whatever_an_upstream_answers_the_caller_gets_its_protocols_error() {
             upstream.next(RawAnswer::new(bytes.clone(), end));
             let (got, headers, body) = world.call(client.request(&world, false)).await;
             check(&world, client, (got, &headers, &body), (what, code, status)).await;
-            let kept = headers.get("retry-after").map(|value| value.as_bytes());
+            let kept = headers.get("retry-after").map(http::HeaderValue::as_bytes);
             assert_eq!(kept, retry.then_some(&b"7"[..]), "{what} {client:?}");
         }
     }

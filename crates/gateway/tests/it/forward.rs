@@ -1,10 +1,11 @@
 //! What an upstream does wrong, and what becomes of it.
 
+use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::json;
 use vidimus_testkit::upstream::Answer;
 
-use super::world::{World, call_id, json_of};
+use super::world::{World, call_id, json_of, objects, snapshot};
 
 #[tokio::test]
 async fn what_an_upstream_does_wrong_is_refused_and_on_record() {
@@ -60,9 +61,9 @@ async fn an_answer_that_breaks_off_is_interrupted() {
 #[tokio::test]
 async fn nobody_listens_there() {
     let world = World::new().await;
-    let mut objects = super::world::objects(&world.upstream);
+    let mut objects = objects(&world.upstream);
     objects[3]["spec"]["endpoint"]["url"] = json!("http://127.0.0.1:9/mcp");
-    world.gate.take_into_use(super::world::snapshot(&objects));
+    world.gate.take_into_use(snapshot(&objects));
     let (_, _, body) = world.call(world.tool("echo")).await;
     assert_eq!(json_of(&body)["error"]["data"]["code"], "upstream_unreachable");
     assert!(world.upstream.received().is_empty());
@@ -141,9 +142,9 @@ async fn a_call_that_reaches_nobody_says_why_and_what_to_do() {
             "check spec.endpoint.url and the server",
         ),
     ] {
-        let mut objects = super::world::objects(&world.upstream);
+        let mut objects = objects(&world.upstream);
         objects[3]["spec"]["endpoint"] = endpoint;
-        world.gate.take_into_use(super::world::snapshot(&objects));
+        world.gate.take_into_use(snapshot(&objects));
         let (_, _, body) = world.call(world.tool("echo")).await;
         let about = json_of(&body)["error"]["data"].clone();
         assert_eq!(about["code"], code, "{what}: {about}");
@@ -151,10 +152,59 @@ async fn a_call_that_reaches_nobody_says_why_and_what_to_do() {
             assert!(about[member].as_str().is_some_and(|text| text.contains(expected)), "{what}: {about}");
         }
     }
-    world.gate.take_into_use(super::world::snapshot(&super::world::objects(&world.upstream)));
+    world.gate.take_into_use(snapshot(&objects(&world.upstream)));
     world.upstream.next(Answer::redirect("http://127.0.0.1:1/elsewhere"));
     let (_, _, body) = world.call(world.tool("echo")).await;
     let about = json_of(&body)["error"]["data"].clone();
     assert!(about["next"].as_str().is_some_and(|next| next.contains("spec.endpoint.url")), "{about}");
     assert!(!body.windows(9).any(|window| window == b"elsewhere"), "where to is for the operator only");
+}
+
+#[tokio::test]
+async fn a_card_is_found_below_the_path_at_the_origin_or_where_the_record_says() {
+    const BELOW: &str = "/a2a/.well-known/agent-card.json";
+    const ORIGIN: &str = "/.well-known/agent-card.json";
+    let world = World::new().await;
+    let card = || Answer::json(&json!({"name": "b", "url": "http://b:1/rpc", "skills": []}));
+    let missing = || Answer::json(&json!({"detail": "Not Found"})).with_status(StatusCode::NOT_FOUND);
+    let elsewhere = world.upstream.url("/cards/b.json?v=1");
+    for (named, answers, found, asked) in [
+        (None, vec![card()], true, vec![BELOW]),
+        (None, vec![missing(), card()], true, vec![BELOW, ORIGIN]),
+        (None, vec![missing(), missing()], false, vec![BELOW, ORIGIN]),
+        (Some(&elsewhere), vec![card()], true, vec!["/cards/b.json?v=1"]),
+        (Some(&elsewhere), vec![missing()], false, vec!["/cards/b.json?v=1"]),
+    ] {
+        let mut all = objects(&world.upstream);
+        if let Some(named) = named {
+            all[2]["spec"]["endpoint"]["card"] = json!(named);
+        }
+        world.gate.take_into_use(snapshot(&all));
+        let before = world.upstream.received().len();
+        for answer in answers {
+            world.upstream.next(answer);
+        }
+        let path = "/a2a/t/callee/.well-known/agent-card.json";
+        let (status, headers, body) = world.call(world.request(Method::GET, path, &json!(null))).await;
+        let received: Vec<_> = world.upstream.received().split_off(before);
+        let paths: Vec<_> = received.iter().map(|one| one.uri.to_string()).collect();
+        assert_eq!(paths, asked, "{named:?}");
+        let body = String::from_utf8_lossy(&body);
+        if found {
+            assert_eq!(status.as_u16(), 200, "{body}");
+            assert!(
+                body.contains("http://gateway.example/a2a/t/callee") && !body.contains("http://b:1"),
+                "{body}"
+            );
+            continue;
+        }
+        assert_eq!(status.as_u16(), 502);
+        assert_eq!(headers["vidimus-code"].to_str().expect("text"), "upstream_invalid");
+        for path in asked {
+            assert!(body.contains(&format!("{} (404)", path.split('?').next().expect("a path"))), "{body}");
+        }
+        assert!(body.contains("spec.endpoint.card"), "{body}");
+        let detail = world.records(&call_id(&headers), 2).await;
+        assert_eq!(detail[1]["code"], "upstream_invalid");
+    }
 }

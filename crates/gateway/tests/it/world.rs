@@ -152,7 +152,7 @@ impl World {
             limits,
             secrets: None,
             public_url: public_url.to_owned(),
-            allowed_origins: Vec::new(),
+            allowed_origins: vec!["https://app.example".to_owned()],
             clock: clock.clone(),
             vitals: Vitals::default(),
         });

@@ -62,7 +62,6 @@ const SESSIONS: &[Row] = &[
         "the new version without what it asks for",
         &[("MCP-Protocol-Version", "2026-07-28")],
     ),
-    ("version-old", "a version that is not served", &[("MCP-Protocol-Version", "2024-10-07")]),
     (
         "version-both",
         "two versions",

@@ -77,6 +77,10 @@ pub struct Serve {
     /// /registry/refused, /ledger. It asks nobody who they are.
     #[arg(long, env = "VIDIMUS_ADMIN", default_value = "127.0.0.1:9901", value_parser = quantity::socket)]
     pub admin: SocketAddr,
+    /// Host names by which the admin address may be called, besides its IP address and localhost; others are refused (421), so that
+    /// no page can read it by a name of its own.
+    #[arg(long, env = "VIDIMUS_ADMIN_NAME", value_delimiter = ',', value_name = "NAME", value_parser = flags::host_name)]
+    pub admin_name: Vec<String>,
     /// The gateway's address as callers see it; in agent cards and token metadata, and an accepted audience.
     #[arg(long, env = "VIDIMUS_PUBLIC_URL", value_parser = flags::public_url)]
     pub public_url: Option<String>,

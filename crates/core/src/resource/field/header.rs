@@ -126,7 +126,7 @@ const NEVER: [(&str, &[&str]); 6] = [
 /// Why a header of this name, in lower case, never passes on the word of a record; `None` for one that may.
 pub fn why_never(name: &str) -> Option<&'static str> {
     let is_one = |listed: &&str| name == *listed || listed.ends_with('-') && name.starts_with(*listed);
-    NEVER.iter().find(|(_, names)| names.iter().any(|listed| is_one(listed))).map(|(why, _)| *why)
+    NEVER.iter().find(|(_, names)| names.iter().any(&is_one)).map(|(why, _)| *why)
 }
 
 /// A list of names and prefixes.

@@ -23,6 +23,7 @@ fn parsed<T>(
         holder: &holder,
         json: json.as_ref(),
         bytes,
+        standing: None,
     };
     look(JsonRpc.parse(&message))
 }

@@ -86,9 +86,12 @@ impl Binding for OpenAi {
 
 fn kind(class: Class) -> &'static str {
     match class {
-        Class::Invalid | Class::NotFound | Class::MethodNotAllowed | Class::TooLarge | Class::TooSlow => {
-            "invalid_request_error"
-        }
+        Class::Invalid
+        | Class::NotFound
+        | Class::MethodNotAllowed
+        | Class::TooLarge
+        | Class::HeadersTooLarge
+        | Class::TooSlow => "invalid_request_error",
         Class::Unauthenticated => "authentication_error",
         Class::Forbidden => "permission_error",
         Class::Unavailable | Class::BadUpstream | Class::UpstreamTimeout => "server_error",

@@ -55,7 +55,8 @@ fn asked_of<T>(
     let (method, headers, json) = (&Method::POST, &HeaderMap::new(), Some(&json));
     let (caller, seal) = (caller(), seal());
     let holder = &Holder::new(&seal, &provider, &caller);
-    let message = Message { destination: &provider, method, path, headers, holder, json, bytes: 400 };
+    let message =
+        Message { destination: &provider, method, path, headers, holder, json, bytes: 400, standing: None };
     binding.parse(&message).map(check).map_err(|refusal| refusal.code)
 }
 
@@ -135,8 +136,16 @@ fn the_listing_of_models_is_about_the_provider_and_answered_here() {
     let (method, headers) = (&Method::GET, &HeaderMap::new());
     let (caller, seal) = (caller(), seal());
     let holder = &Holder::new(&seal, &provider, &caller);
-    let message =
-        Message { destination: &provider, method, path: MODELS, headers, holder, json: None, bytes: 0 };
+    let message = Message {
+        destination: &provider,
+        method,
+        path: MODELS,
+        headers,
+        holder,
+        json: None,
+        bytes: 0,
+        standing: None,
+    };
     for binding in [OPENAI, ANTHROPIC] {
         let parsed = binding.parse(&message).expect("a listing");
         let asked = format!("{} {}", parsed.ask.action.as_str(), parsed.ask.target.entity());

@@ -3,8 +3,10 @@
 use serde_json::value::RawValue;
 use vidimus_core::refusal::{Code, Refusal};
 
+use serde_json::Value;
+
 use crate::protocol::members::Members;
-use crate::protocol::{MAX_NAME, MAX_URI};
+use crate::protocol::{MAX_NAME, MAX_URI, is_same_member};
 
 /// The MCP listings that are filtered, by what their entries are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +52,8 @@ impl Listing {
 /// Filters one JSON-RPC message. A message without that listing in its `result` (an error, a notification) stays as it is.
 ///
 /// # Errors
-/// `upstream_invalid` when it cannot be read, or when a key appears twice: what cannot be filtered is not shown.
+/// `upstream_invalid` when it cannot be read, when a key appears twice, or when a listing stands where it is not filtered: what cannot
+/// be filtered is not shown.
 pub fn filter(
     message: &str,
     listing: Listing,
@@ -58,14 +61,18 @@ pub fn filter(
 ) -> Result<String, Refusal> {
     let (entries_at, name_at) = listing.members();
     let whole = members(message)?;
+    check_places(&whole)?;
     let Some(result) = whole.get("result") else { return Ok(message.to_owned()) };
     let mut result = members(result.get())?;
     let Some(entries) = result.get(entries_at) else { return Ok(message.to_owned()) };
     let entries: Vec<&RawValue> = serde_json::from_str(entries.get()).map_err(unreadable)?;
     let mut kept = String::from("[");
     for entry in entries {
-        let name = members(entry.get())?.get(name_at).map(|name| serde_json::from_str::<String>(name.get()));
+        let entry_members = members(entry.get())?;
+        let name = entry_members.get(name_at).map(|name| serde_json::from_str::<String>(name.get()));
         let name = name.transpose().map_err(unreadable)?;
+        // Who reads a name in another spelling would see an entry that was not asked about.
+        let name = name.filter(|_| !is_misspelled(&entry_members, &[name_at]));
         // An entry without a name, or with one too long for a call, cannot be called, so nobody may call it.
         if name.is_some_and(|name| (1..=listing.max_name()).contains(&name.len()) && keep(&name)) {
             if kept.len() > 1 {
@@ -93,8 +100,29 @@ pub fn filter_any(
     message: &str,
     keep: &mut dyn FnMut(Listing, &str) -> bool,
 ) -> Result<Option<String>, Refusal> {
+    filter_each(message, listings(message)?, keep)
+}
+
+/// Filters what listings a message holds besides `asked`, which was filtered.
+///
+/// # Errors
+/// As [`filter`].
+pub fn filter_others(
+    message: &str,
+    asked: Listing,
+    keep: &mut dyn FnMut(Listing, &str) -> bool,
+) -> Result<Option<String>, Refusal> {
+    let others = listings(message)?.into_iter().filter(|listing| *listing != asked).collect();
+    filter_each(message, others, keep)
+}
+
+fn filter_each(
+    message: &str,
+    listings: Vec<Listing>,
+    keep: &mut dyn FnMut(Listing, &str) -> bool,
+) -> Result<Option<String>, Refusal> {
     let mut filtered = None;
-    for listing in listings(message)? {
+    for listing in listings {
         let message: &str = filtered.as_deref().unwrap_or(message);
         filtered = Some(filter(message, listing, &mut |name| keep(listing, name))?);
     }
@@ -104,6 +132,7 @@ pub fn filter_any(
 /// The listings that a message has in its `result`.
 fn listings(message: &str) -> Result<Vec<Listing>, Refusal> {
     let whole = members(message)?;
+    check_places(&whole)?;
     let Some(result) = whole.get("result").filter(|result| result.get().starts_with('{')) else {
         return Ok(Vec::new());
     };
@@ -112,6 +141,54 @@ fn listings(message: &str) -> Result<Vec<Listing>, Refusal> {
         result.get(listing.members().0).is_some_and(|entries| entries.get().starts_with('['))
     };
     Ok(Listing::ALL.into_iter().filter(has).collect())
+}
+
+/// That a message has no listing but where it is filtered: not in another spelling of `result` or of a listing's own name, and not in
+/// an error, which some servers make of what they have.
+fn check_places(whole: &Members<'_>) -> Result<(), Refusal> {
+    let elsewhere = || {
+        let message = "the upstream's answer has a listing where none belongs, so it cannot be filtered";
+        Err(Refusal::new(Code::UpstreamInvalid, message))
+    };
+    if is_misspelled(whole, &["result", "error"]) {
+        return elsewhere();
+    }
+    if let Some(result) = whole.get("result").filter(|result| result.get().starts_with('{')) {
+        let names = Listing::ALL.map(|listing| listing.members().0);
+        if is_misspelled(&members(result.get())?, &names) {
+            return elsewhere();
+        }
+    }
+    match whole.get("error") {
+        Some(error) if has_listing(&serde_json::from_str(error.get()).map_err(unreadable)?) => elsewhere(),
+        _ => Ok(()),
+    }
+}
+
+/// Whether an object has a member that some reader takes for one of `names`, and that is not spelled as they are.
+fn is_misspelled(object: &Members<'_>, names: &[&str]) -> bool {
+    let mut others = object.0.iter().map(|(key, _)| &**key).filter(|key| !names.contains(key));
+    others.any(|key| names.iter().any(|name| is_same_member(key, name)))
+}
+
+/// Whether a listing is somewhere within a value: a list with entries as a listing has them, under its name in any spelling.
+fn has_listing(value: &Value) -> bool {
+    match value {
+        Value::Array(values) => values.iter().any(has_listing),
+        Value::Object(object) => object.iter().any(|(key, value)| {
+            let is_one = Listing::ALL.iter().any(|listing| {
+                let (entries_at, name_at) = listing.members();
+                let is_entry = |entry: &Value| {
+                    let mut keys = entry.as_object().into_iter().flat_map(|entry| entry.keys());
+                    keys.any(|key| is_same_member(key, name_at))
+                };
+                is_same_member(key, entries_at)
+                    && value.as_array().is_some_and(|all| all.iter().any(is_entry))
+            });
+            is_one || has_listing(value)
+        }),
+        _ => false,
+    }
 }
 
 fn members(json: &str) -> Result<Members<'_>, Refusal> {
@@ -144,6 +221,14 @@ mod tests {
     }
 
     #[test]
+    fn an_error_that_names_what_is_missing_passes_and_an_entry_with_two_names_does_not() {
+        let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32021,"message":"x","data":{"requiredCapabilities":{"sampling":{"tools":{}}}}}}"#;
+        assert_eq!(filter(error, Listing::Tools, &mut |_| true).as_deref(), Ok(error));
+        let list = r#"{"result":{"tools":[{"name":"a","Name":"secret"},{"NAME":"secret"}]}}"#;
+        assert_eq!(filter(list, Listing::Tools, &mut |_| true).as_deref(), Ok(r#"{"result":{"tools":[]}}"#));
+    }
+
+    #[test]
     fn what_cannot_be_called_is_not_shown() {
         for (listing, member, longest) in
             [(Listing::Tools, "name", MAX_NAME), (Listing::Resources, "uri", MAX_URI)]
@@ -164,6 +249,13 @@ mod tests {
             r#"{"result":{"tools":[],"tools":[{"name":"b"}]}}"#,
             r#"{"result":{"tools":{"name":"b"}}}"#,
             r#"{"result":{"tools":[{"name":7}]}}"#,
+            r#"{"Result":{"tools":[{"name":"b"}]}}"#,
+            r#"{"result":{"Tools":[{"name":"b"}]}}"#,
+            r#"{"result":{"tools":[],"TOOLS":[{"name":"b"}]}}"#,
+            r#"{"result":{"resource_templates":[{"uriTemplate":"b"}]}}"#,
+            r#"{"error":{"code":1,"message":"","data":{"tools":[{"name":"b"}]}}}"#,
+            r#"{"error":{"code":1,"message":"","data":[{"result":{"Prompts":[{"Name":"b"}]}}]}}"#,
+            r#"{"ERROR":{"code":1,"data":{"tools":[{"name":"b"}]}}}"#,
             r#"{"result":"#,
         ] {
             let refused = filter(bad, Listing::Tools, &mut |_| true);

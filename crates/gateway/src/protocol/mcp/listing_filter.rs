@@ -10,7 +10,7 @@ use vidimus_core::resource::McpServer;
 use vidimus_core::snapshot::Snapshot;
 
 use super::listing::{self, Listing};
-use super::sealed;
+use super::{mirrored, sealed};
 use crate::answer::rebound;
 use crate::gate::{Shared, millis};
 use crate::protocol::event::{self, Change, Rewrite};
@@ -37,7 +37,17 @@ impl ListingFilter {
     pub fn document(&mut self, text: &str, listing: Listing) -> Result<String, Refusal> {
         self.refresh()?;
         let now = self.now();
-        listing::filter(text, listing, &mut |name| self.shows(listing, name, now))
+        self.learn(text);
+        let filtered = listing::filter(text, listing, &mut |name| self.shows(listing, name, now))?;
+        // A server may say more than it was asked for.
+        let others =
+            listing::filter_others(&filtered, listing, &mut |other, name| self.shows(other, name, now))?;
+        Ok(others.unwrap_or(filtered))
+    }
+
+    /// Learns what is in it of the server, for later calls.
+    fn learn(&self, listing: &str) {
+        mirrored::learn(&self.shared.standing, &self.server, listing);
     }
 
     fn now(&self) -> UnixMillis {
@@ -99,6 +109,7 @@ impl Rewrite for ServerEvents {
         if !data.trim_start().starts_with(['{', '[']) {
             return Ok(Change::Same);
         }
+        self.listings.learn(data);
         // Few events have a listing, so the clock is asked for the first entry.
         let mut now = None;
         let filtered = listing::filter_any(data, &mut |listing, name| {

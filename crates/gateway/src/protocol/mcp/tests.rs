@@ -5,6 +5,7 @@ use crate::protocol::Expected;
 use crate::protocol::members::quoted;
 use crate::protocol::tests::{caller, seal, sealed, server};
 use crate::seal::Holder;
+use crate::standing::StandingState;
 
 const META: &str = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#;
 
@@ -49,8 +50,40 @@ fn parsed<T>(
         holder: &holder,
         json: json.as_ref(),
         bytes,
+        standing: None,
     };
     look(StreamableHttp.parse(&message))
+}
+
+/// A call of a tool in the stateless version, with these headers besides those of every such call.
+pub(super) fn call_of_tool(
+    tool: &str,
+    arguments: &serde_json::Value,
+    given: &HeaderMap,
+    standing: Option<&StandingState>,
+) -> Result<(), Refusal> {
+    let mut headers =
+        headers(&[("mcp-protocol-version", MODERN), ("mcp-method", "tools/call"), ("mcp-name", tool)]);
+    for (name, value) in given {
+        headers.append(name, value.clone());
+    }
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments},{META}}}}}"#
+    );
+    let (destination, caller, seal) = (Destination::Server(server()), caller(), seal());
+    let holder = Holder::new(&seal, &destination, &caller);
+    let json = Json::parse(body.as_bytes()).expect("valid JSON");
+    let message = Message {
+        destination: &destination,
+        method: &Method::POST,
+        path: "",
+        headers: &headers,
+        holder: &holder,
+        json: Some(&json),
+        bytes: body.len(),
+        standing,
+    };
+    StreamableHttp.parse(&message).map(drop)
 }
 
 /// `action target answer`, or the code of the refusal.
@@ -182,8 +215,8 @@ fn header_and_body_must_agree() {
         (&[version], &old, "header_mismatch"),
         // An old client need not send them, but what it sends must be true.
         (&[("mcp-name", "get")], &old, "header_mismatch"),
-        (&[("mcp-protocol-version", "2024-11-05")], &old, "protocol_version_unsupported"),
-        (&[("mcp-protocol-version", "2027-01-01")], &old, "protocol_version_unsupported"),
+        (&[("mcp-protocol-version", "2024-11-05")], &old, "connectServer MCPServer/finance/ledger Pass"),
+        (&[("mcp-protocol-version", "2027-01-01")], &old, "connectServer MCPServer/finance/ledger Pass"),
     ] {
         assert_eq!(check(lines, body), expected, "{lines:?} {body}");
     }
@@ -473,4 +506,38 @@ fn what_names_is_bounded_and_the_refusal_says_which_member() {
             });
         }
     }
+}
+
+/// The official suite's `sep-2575-http-server-method-not-found-404-*`.
+#[test]
+fn what_the_stateless_version_has_removed_is_not_there() {
+    for method in versions::REMOVED {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":500,"method":"{method}","params":{{{META}}}}}"#);
+        let lines = [("mcp-protocol-version", MODERN), ("mcp-method", method)];
+        assert_eq!(check(&lines, &body), "method_unknown", "{method}");
+    }
+    let error = StreamableHttp.refused(&Refusal::new(Code::MethodUnknown, ""), "c", Some("500"));
+    assert_eq!(error.status().as_u16(), 404);
+    assert!(error.body().contains(r#""code":-32601"#) && error.body().contains(r#""id":500"#));
+}
+
+#[test]
+fn a_version_that_is_not_served_is_asked_about_and_the_request_does_not_go_on() {
+    let body = r#"{"jsonrpc":"2.0","id":301,"method":"tools/call","params":{"name":"pay","_meta":{"io.modelcontextprotocol/protocolVersion":"v999.0.0"}}}"#;
+    let lines =
+        headers(&[("mcp-protocol-version", "v999.0.0"), ("mcp-method", "tools/call"), ("mcp-name", "pay")]);
+    parsed(&Method::POST, &lines, Some(body), |parsed| {
+        let parsed = parsed.expect("understood");
+        assert_eq!((parsed.ask.method, parsed.ask.action), ("server/discover", Action::ConnectServer));
+        let instead = parsed.instead.expect("the gateway's own request");
+        let asked: serde_json::Value = serde_json::from_slice(&instead.body).expect("JSON");
+        assert_eq!(
+            (&asked["id"], &asked["method"]),
+            (&serde_json::json!(301), &serde_json::json!("server/discover"))
+        );
+        assert_eq!(asked["params"]["_meta"][META_VERSION], MODERN);
+        assert_eq!((&*instead.requested, instead.headers.contains_key("mcp-name")), ("v999.0.0", false));
+    });
+    let told = r#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#;
+    assert_eq!(check(&[("mcp-protocol-version", "v999.0.0")], told), "protocol_version_unsupported");
 }

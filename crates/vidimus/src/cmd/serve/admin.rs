@@ -4,13 +4,15 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Json};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use vidimus_core::snapshot::Memory;
+use vidimus_gateway::listener::authority;
 use vidimus_gateway::{Shared, Silent};
 use vidimus_registry::Loaded;
 
@@ -35,7 +37,12 @@ struct Admin {
     health: Health,
 }
 
-pub(super) fn serve(supervisor: &mut Supervisor, socket: TcpListener, health: Health) -> anyhow::Result<()> {
+pub(super) fn serve(
+    supervisor: &mut Supervisor,
+    (socket, names): (TcpListener, &[String]),
+    health: Health,
+) -> anyhow::Result<()> {
+    let names: Arc<[String]> = names.into();
     let (shared, loaded, vitals) =
         (health.shared.clone(), health.loaded.clone(), health.shared.vitals.clone());
     let router = Router::new()
@@ -46,8 +53,25 @@ pub(super) fn serve(supervisor: &mut Supervisor, socket: TcpListener, health: He
         .route("/registry", get(registry))
         .route("/registry/refused", get(refused))
         .route("/ledger", get(ledger))
-        .with_state(Admin { shared, loaded, health });
+        .with_state(Admin { shared, loaded, health })
+        .layer(from_fn_with_state(names, own_name));
     admin_listener::serve(supervisor, socket, router, vitals)
+}
+
+/// Lets through what is addressed to this very address, or by one of its names: a page whose own name leads here (DNS rebinding)
+/// would read all of it, since nobody is asked who they are.
+async fn own_name(State(names): State<Arc<[String]>>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let named = match authority::named(&parts) {
+        Ok(named) => named,
+        Err(refusal) => return (StatusCode::BAD_REQUEST, format!("{}\n", refusal.message)).into_response(),
+    };
+    if authority::is_literal(named) || names.iter().any(|name| authority::is_host(named, name)) {
+        return next.run(Request::from_parts(parts, body)).await;
+    }
+    let why =
+        "this address answers to its IP address, to localhost, and to the names given with --admin-name\n";
+    (StatusCode::MISDIRECTED_REQUEST, why).into_response()
 }
 
 /// For people who look what is here.

@@ -25,6 +25,13 @@ pub(super) fn audience(text: &str) -> anyhow::Result<String> {
     Ok(text.to_owned())
 }
 
+/// A host name as it stands in `Host`, without a port.
+pub(super) fn host_name(text: &str) -> anyhow::Result<String> {
+    let is_name = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    ensure!(is_name && !text.is_empty(), "write the host name alone, as in vidimus-admin.monitoring.svc");
+    Ok(text.to_owned())
+}
+
 /// An origin as browsers send it (RFC 6454 section 6.2): it is compared byte by byte.
 pub(super) fn origin(text: &str) -> anyhow::Result<String> {
     const WRITE: &str = "write scheme://host[:port], as in https://app.example";
@@ -129,6 +136,7 @@ mod tests {
             ("--public-url https://gateway.example?a=b", "https://gateway.example:8443"),
             ("--public-url https://gateway.example/#a", "https://gateway.example:8443"),
             ("--header-time 0s", "refuse every call"),
+            ("--admin-name admin.svc:9901", "the host name alone"),
             ("--allow-upstream 0.0.0.0/0", "100.64.0.0/10"),
             ("--allow-upstream 100.0.0.0/8", "100.64.0.0/10"),
             ("--allow-upstream 10.0.0.0/8", "100.64.0.0/10"),

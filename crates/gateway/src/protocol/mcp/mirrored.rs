@@ -1,0 +1,254 @@
+//! Arguments that a tool has in headers as well (2026-07-28, "Custom headers"): what is between caller and server may go by the
+//! header, the server by the argument, so both must say the same.
+//!
+//! Which arguments those are stands in the schema of the tool. The gateway learns it from the listings that pass it; before, it knows
+//! only that a header must have the value of some argument.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::{HeaderMap, HeaderName};
+use memchr::memmem;
+use serde_json::Value;
+use vidimus_core::json::Json;
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::McpServer;
+
+use super::{decode, is_modern};
+use crate::protocol::Message;
+use crate::standing::StandingState;
+
+const PREFIX: &str = "mcp-param-";
+const ANNOTATION: &str = "x-mcp-header";
+/// Of how many tools of one server it is kept, and of how many arguments of one tool.
+const MAX_TOOLS: usize = 4096;
+const MAX_ARGUMENTS: usize = 64;
+
+/// The tools of one server that have arguments in headers.
+pub type MirroredTools = HashMap<Box<str>, Arc<[Mirrored]>>;
+
+/// An argument that is in a header as well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirrored {
+    header: HeaderName,
+    /// The members that lead to it.
+    path: Box<[Box<str>]>,
+}
+
+/// That the headers of a message say what its arguments do.
+///
+/// # Errors
+/// `header_mismatch`.
+pub fn check(
+    message: &Message<'_>,
+    server: &McpServer,
+    method: &str,
+    params: Option<&Json<'_>>,
+) -> Result<(), Refusal> {
+    let arguments = params.and_then(|params| params.get("arguments")).filter(|_| method == "tools/call");
+    let headers = message.headers;
+    for name in headers.keys().filter(|name| name.as_str().starts_with(PREFIX)) {
+        let text = said(headers, name)?.unwrap_or_default();
+        if !arguments.is_some_and(|arguments| has(arguments, &text)) {
+            return Err(mismatch(name, "does not say what an argument says"));
+        }
+    }
+    if method != "tools/call" || !is_modern(headers, params) {
+        return Ok(());
+    }
+    let Some(tools) = message.standing.and_then(|standing| standing.mirrored(address(server))) else {
+        return Ok(());
+    };
+    let tool = params.and_then(|params| params.get("name")).and_then(Json::as_str);
+    let mirrored = tool.and_then(|tool| tools.get(tool));
+    mirrored.into_iter().flat_map(|all| all.iter()).try_for_each(|one| one.check(headers, arguments))
+}
+
+impl Mirrored {
+    fn check(&self, headers: &HeaderMap, arguments: Option<&Json<'_>>) -> Result<(), Refusal> {
+        let mut value = arguments;
+        for name in &self.path {
+            value = value.and_then(|value| value.get(name));
+        }
+        match (value.and_then(text), said(headers, &self.header)?) {
+            (Some(value), Some(said)) if value == said => Ok(()),
+            (None, None) => Ok(()),
+            (Some(_), None) => Err(mismatch(&self.header, "is missing, and its argument is there")),
+            (_, Some(_)) => Err(mismatch(&self.header, "does not say what its argument says")),
+        }
+    }
+}
+
+/// What a header says, decoded; `None` where it is not there.
+fn said(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Refusal> {
+    let mut lines = headers.get_all(name).iter();
+    let (first, more) = (lines.next(), lines.next());
+    if more.is_some() {
+        return Err(mismatch(name, "is given twice"));
+    }
+    let Some(value) = first else { return Ok(None) };
+    let text = value.to_str().ok().and_then(decode).map(std::borrow::Cow::into_owned);
+    text.map(Some).ok_or_else(|| mismatch(name, "is no text that a header can have, nor Base64 of one"))
+}
+
+/// A value as a header says it; `None` of what has no place in a header.
+fn text(value: &Json<'_>) -> Option<String> {
+    match value {
+        Json::Bool(value) => Some(value.to_string()),
+        Json::Int(value) => Some(value.to_string()),
+        Json::UInt(value) => Some(value.to_string()),
+        // 42.0 is the integer 42, and so the header says.
+        Json::Float(value) => Some(value.to_string()),
+        Json::String(value) => Some(value.clone().into_owned()),
+        Json::Null | Json::Array(_) | Json::Object(_) => None,
+    }
+}
+
+/// Whether a value, or one within it, is what a header says.
+fn has(value: &Json<'_>, said: &str) -> bool {
+    match value {
+        Json::Array(values) => values.iter().any(|value| has(value, said)),
+        Json::Object(members) => members.iter().any(|(_, value)| has(value, said)),
+        value => text(value).is_some_and(|text| text == said),
+    }
+}
+
+fn mismatch(name: &HeaderName, what: &str) -> Refusal {
+    let name: String = name.as_str().chars().take(64).collect();
+    Refusal::new(Code::HeaderMismatch, format!("header {name} {what}"))
+}
+
+fn address(server: &McpServer) -> &str {
+    server.endpoint.url.as_str()
+}
+
+/// Learns from a listing of tools, which may be one page of it. Most servers have nothing of the kind, which costs a look.
+pub fn learn(standing: &StandingState, server: &McpServer, listing: &str) {
+    let known = standing.mirrored(address(server));
+    if known.is_none() && memmem::find(listing.as_bytes(), ANNOTATION.as_bytes()).is_none() {
+        return;
+    }
+    let Ok(listing) = serde_json::from_str::<Value>(listing) else { return };
+    let Some(tools) = listing.pointer("/result/tools").and_then(Value::as_array) else { return };
+    let mut all = known.as_deref().cloned().unwrap_or_default();
+    for tool in tools {
+        let Some(name) = tool.get("name").and_then(Value::as_str) else { continue };
+        match tool.get("inputSchema").and_then(of_schema) {
+            Some(mirrored) if all.len() < MAX_TOOLS => {
+                all.insert(name.into(), mirrored.into());
+            }
+            _ => {
+                all.remove(name);
+            }
+        }
+    }
+    if known.as_deref() != Some(&all) {
+        standing.mirrors(address(server), all);
+    }
+}
+
+/// The arguments that a schema has in headers. `None` where it has none, or one as it may not be: no client sends that.
+fn of_schema(schema: &Value) -> Option<Vec<Mirrored>> {
+    let mut found: Vec<Mirrored> = Vec::new();
+    let mut left: Vec<(Vec<Box<str>>, &Value)> = vec![(Vec::new(), schema)];
+    while let Some((path, schema)) = left.pop() {
+        if let Some(name) = schema.get(ANNOTATION) {
+            let kind = schema.get("type").and_then(Value::as_str)?;
+            let header = format!("{PREFIX}{}", name.as_str().filter(|name| !name.is_empty())?);
+            let header = HeaderName::try_from(header).ok()?;
+            let fits = matches!(kind, "string" | "integer" | "boolean") && !path.is_empty();
+            if !fits || found.len() == MAX_ARGUMENTS || found.iter().any(|other| other.header == header) {
+                return None;
+            }
+            found.push(Mirrored { header, path: path.clone().into() });
+        }
+        for (name, below) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            let mut path = path.clone();
+            path.push(name.as_str().into());
+            left.push((path, below));
+        }
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::HeaderValue;
+    use serde_json::json;
+
+    use super::*;
+    use crate::protocol::mcp::tests::call_of_tool;
+    use crate::protocol::tests::server;
+
+    /// The tool of the official suite's `http-custom-header-server-validation`, and one more header.
+    fn known() -> Arc<StandingState> {
+        let standing = StandingState::new(1, Duration::from_secs(1), 1);
+        let schema = json!({"type": "object", "properties": {
+            "text": {"type": "string", "x-mcp-header": "Text"},
+            "deep": {"type": "object", "properties": {"count": {"type": "integer", "x-mcp-header": "Count"}}},
+            "plain": {"type": "string"},
+        }});
+        let listing = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": [{"name": "t", "inputSchema": schema}, {"name": "u"}]}});
+        learn(&standing, &server(), &listing.to_string());
+        standing
+    }
+
+    #[test]
+    fn a_header_says_what_its_argument_says() {
+        const WRONG: &str = "header_mismatch";
+        let standing = known();
+        for (arguments, headers, knowing, not_knowing) in [
+            (json!({"text": "Hello"}), vec![("mcp-param-text", "Hello")], "", ""),
+            (json!({"text": "Hello"}), vec![("mcp-param-text", "=?base64?SGVsbG8=?=")], "", ""),
+            (json!({"text": "Hello"}), vec![("mcp-param-text", "=?base64?SGVsbG8?=")], WRONG, WRONG),
+            (json!({"text": "Hello"}), vec![("mcp-param-text", "=?base64?SGVs!!!bG8=?=")], WRONG, WRONG),
+            (json!({"text": "SGVsbG8="}), vec![("mcp-param-text", "SGVsbG8=")], "", ""),
+            (json!({"text": "=?base64?SGVsbG8="}), vec![("mcp-param-text", "=?base64?SGVsbG8=")], "", ""),
+            (json!({"text": "test-value"}), vec![], WRONG, ""),
+            (json!({"text": "a"}), vec![("mcp-param-text", "b")], WRONG, WRONG),
+            (json!({"text": "a"}), vec![("mcp-param-text", "a"), ("mcp-param-text", "a")], WRONG, WRONG),
+            (json!({"text": null}), vec![], "", ""),
+            (json!({}), vec![], "", ""),
+            (json!({}), vec![("mcp-param-text", "a")], WRONG, WRONG),
+            (json!({"plain": "a"}), vec![("mcp-param-text", "a")], WRONG, ""),
+            (json!({"text": "a", "plain": "b"}), vec![("mcp-param-text", "b")], WRONG, ""),
+            (json!({"plain": "a"}), vec![("mcp-param-other", "b")], WRONG, WRONG),
+            (json!({"deep": {"count": 42}}), vec![("mcp-param-count", "42")], "", ""),
+            (json!({"deep": {"count": 42.0}}), vec![("mcp-param-count", "42")], "", ""),
+            (json!({"deep": {"count": 42}}), vec![("mcp-param-count", "43")], WRONG, WRONG),
+            (json!({"deep": {"count": true}}), vec![("mcp-param-count", "true")], "", ""),
+            (json!({"deep": {"count": [1]}}), vec![], "", ""),
+        ] {
+            let mut given = HeaderMap::new();
+            for (name, value) in headers {
+                given.append(name, HeaderValue::from_static(value));
+            }
+            for (standing, expected) in [(Some(&*standing), knowing), (None, not_knowing)] {
+                let code = call_of_tool("t", &arguments, &given, standing)
+                    .err()
+                    .map_or("", |refusal| refusal.code.as_str());
+                assert_eq!(code, expected, "{arguments} {given:?} {}", standing.is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_schema_says_wrongly_it_does_not_say() {
+        let one = json!({"type": "string", "x-mcp-header": "A"});
+        let of = |properties: Value| of_schema(&json!({"properties": properties})).map_or(0, |all| all.len());
+        assert_eq!(of(json!({"a": one})), 1);
+        for wrong in [
+            json!({"a": one, "b": {"type": "string", "x-mcp-header": "a"}}),
+            json!({"a": {"type": "number", "x-mcp-header": "A"}}),
+            json!({"a": {"x-mcp-header": "A"}}),
+            json!({"a": {"type": "string", "x-mcp-header": ""}}),
+            json!({"a": {"type": "string", "x-mcp-header": "A B"}}),
+            json!({"a": {"type": "string", "x-mcp-header": 7}}),
+            json!({"a": {"type": "string"}}),
+        ] {
+            assert_eq!(of(wrong.clone()), 0, "{wrong}");
+        }
+    }
+}
