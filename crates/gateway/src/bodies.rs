@@ -19,6 +19,9 @@ use crate::fair_share::{Denied, Pool};
 /// A sender is slow that has sent less than this each second since it began, where it began longer ago than that.
 const SLOW: usize = 64 * 1024;
 const SECOND: Duration = Duration::from_secs(1);
+/// How long nothing comes of what is too much before that is said; and how much of it may come.
+const PAUSE: Duration = Duration::from_millis(50);
+const DISCARDED: usize = 64 * 1024 * 1024;
 
 /// What is left of the room.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ impl Bodies {
     /// Reads a body of at most `limit` bytes that `holder` sends.
     ///
     /// # Errors
-    /// `body_too_large` before anything is read where it says so of itself; `overloaded` where there is no room for it, or not for
+    /// `body_too_large`, before anything is kept where it says so of itself; `overloaded` where there is no room for it, or not for
     /// this holder; `request_too_slow`; `message_invalid` where it breaks off.
     pub async fn read<B>(
         &self,
@@ -60,13 +63,14 @@ impl Bodies {
     {
         let announced = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         let size = body.size_hint();
+        let (mut body, begun) = (pin!(body), Instant::now());
         if announced(size.lower()) > limit {
+            self.discard(body, begun).await;
             return Err(too_large(limit));
         }
         let longest = size.upper().map_or(limit, announced).min(limit);
         let mut arrived =
             Arrived { lease: Lease { bodies: self, holder, bytes: 0 }, longest, bytes: Whole::None };
-        let (mut body, begun) = (pin!(body), Instant::now());
         while let Some(frame) = self.next(body.as_mut(), begun, arrived.bytes.len()).await? {
             let frame = frame.map_err(|error| {
                 Refusal::new(Code::MessageInvalid, "the body broke off").with_detail(error.into())
@@ -74,11 +78,28 @@ impl Bodies {
             // Trailers are not part of any of the bindings that are served.
             let Ok(data) = frame.into_data() else { continue };
             if arrived.bytes.len() + data.len() > limit {
+                drop(arrived);
+                self.discard(body, begun).await;
                 return Err(too_large(limit));
             }
             arrived.push(data)?;
         }
         Ok((arrived.bytes.whole(), arrived.lease))
+    }
+
+    /// Lets a sender that is under way with too much say more of it, as long as it does: one that is hung up on while it sends sees a
+    /// broken connection, and not the answer (RFC 9112 section 9.6). Nothing of it is kept.
+    async fn discard<B: Body<Data = Bytes>>(&self, mut body: Pin<&mut B>, begun: Instant) {
+        let mut left = DISCARDED;
+        while begun.elapsed() < self.time
+            && let Ok(Some(Ok(frame))) = tokio::time::timeout(PAUSE, body.frame()).await
+        {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
     }
 
     /// The next frame. It is waited for as long as a body may take, or, where there is little room, as long as it comes fast enough.
