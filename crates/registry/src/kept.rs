@@ -2,6 +2,7 @@
 //! that the directory does not; but it could make a start forget. So it is sealed with a key of the installation, and counted: the
 //! number of the last one is kept elsewhere, so that an older copy is noticed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -16,7 +17,8 @@ pub const KEY_LENGTH: usize = 32;
 
 /// Maximum bytes of the file.
 const MAX: u64 = 256 * 1024 * 1024;
-/// What its first line begins with; the seal of the rest follows. Then a line with its number, then JSON.
+/// What its first line begins with; the seal of the rest follows. Then a line with its number, one with what was refused, in JSON, and
+/// one with the files that said nothing, likewise.
 const HEAD: &str = "vidimus refusals ";
 /// What the file with the number of the last one begins with; the seal of the rest follows.
 const COUNT_HEAD: &str = "vidimus refusals count ";
@@ -68,26 +70,39 @@ pub(crate) struct Kept {
     at: Keeping,
     /// The number of the last one that is known of.
     last: u64,
+    /// Whether there is a file with a number.
+    counted: bool,
     /// What the file holds, as far as it is known.
     written: Option<hmac::Tag>,
 }
 
+/// What was so when it was last written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Before {
+    /// What was refused.
+    pub(crate) memory: Memory,
+    /// The files that said nothing, and were left of nothing; `None` where it was written before that was kept.
+    pub(crate) silent: Option<BTreeSet<PathBuf>>,
+}
+
 impl Kept {
     pub(crate) fn at(at: Keeping) -> Self {
-        Self { at, last: 0, written: None }
+        Self { at, last: 0, counted: false, written: None }
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.at.file
     }
 
-    /// What was refused when it was last written; `None` when it never was. The error is why it cannot be used.
-    pub(crate) fn read(&mut self) -> Result<Option<Memory>, String> {
+    /// What was so when it was last written; `None` when it never was. The error is why it cannot be used.
+    pub(crate) fn read(&mut self) -> Result<Option<Before>, String> {
         let counted = self.read_count();
-        self.last = counted.as_ref().ok().copied().flatten().unwrap_or_default();
+        let last = counted.as_ref().ok().copied().flatten();
+        (self.last, self.counted) = (last.unwrap_or_default(), last.is_some());
         let Some(text) = read(&self.at.file, MAX).map_err(|reason| self.unusable(&reason))? else {
             return match counted {
-                Ok(None) => Ok(None),
+                // The number is written before the first of them.
+                Ok(None | Some(0)) => Ok(None),
                 Ok(Some(_)) => Err(self.unusable("it is gone")),
                 Err(reason) => Err(reason),
             };
@@ -102,13 +117,21 @@ impl Kept {
             Some(last) if number < last => {
                 return Err(self.unusable("it is an older copy: later ones were kept"));
             }
-            // The first is written before its number.
-            None if number > 1 => {
+            None => {
                 return Err(self.unusable("the number of the last one that was kept is gone"));
             }
-            _ => {}
+            // It is as it was written, and need not be written again.
+            Some(last) if number == last => {
+                self.written = Some(hmac::sign(&self.at.of_file, json.as_bytes()));
+            }
+            Some(_) => {}
         }
-        serde_json::from_str(json).map(Some).map_err(|error| self.unusable(&error.to_string()))
+        let unusable = |error: serde_json::Error| self.unusable(&error.to_string());
+        let (memory, silent) = match json.split_once('\n') {
+            Some((memory, silent)) => (memory, Some(serde_json::from_str(silent).map_err(unusable)?)),
+            None => (json, None),
+        };
+        serde_json::from_str(memory).map(|memory| Some(Before { memory, silent })).map_err(unusable)
     }
 
     /// The number of the last one; `None` when there never was one.
@@ -132,14 +155,24 @@ impl Kept {
     }
 
     /// Writes it, if it differs from what was written last: whole, and on disk when this returns.
-    pub(crate) fn write(&mut self, memory: &Memory) -> Result<(), String> {
-        let json = serde_json::to_string(memory).map_err(|error| error.to_string())?;
+    pub(crate) fn write(&mut self, before: &Before) -> Result<(), String> {
+        let line = |json: serde_json::Result<String>| json.map_err(|error| error.to_string());
+        let mut json = line(serde_json::to_string(&before.memory))?;
+        if let Some(silent) = &before.silent {
+            json = format!("{json}\n{}", line(serde_json::to_string(silent))?);
+        }
         if json.len() as u64 > MAX - 256 {
             return Err(format!("it is larger than {MAX} bytes"));
         }
         let tag = hmac::sign(&self.at.of_file, json.as_bytes());
         if self.written.as_ref().is_some_and(|written| written.as_ref() == tag.as_ref()) {
             return Ok(());
+        }
+        if !self.counted {
+            // Before the first: a file without a number is then one whose number was taken away.
+            let text = sealed(COUNT_HEAD, &self.at.of_count, "0\n");
+            replace(&self.at.count, &text).map_err(|error| error.to_string())?;
+            self.counted = true;
         }
         let number = self.last.saturating_add(1);
         let text = sealed(HEAD, &self.at.of_file, &format!("{number}\n{json}"));
@@ -204,14 +237,15 @@ mod tests {
         Kept::at(Keeping::new(&root.join("deep/er/refused"), &root.join("refusals.count"), key).unwrap())
     }
 
-    fn memory(names: &[&str]) -> Memory {
+    fn memory(names: &[&str]) -> Before {
         let objects = names.iter().map(|name| {
             format!(
                 r#"{{"kind":"Agent","namespace":"a","name":"{name}","place":{{"file":"x"}},"digest":"00"}}"#
             )
         });
         let objects: Vec<String> = objects.collect();
-        serde_json::from_str(&format!(r#"{{"version":2,"objects":[{}]}}"#, objects.join(","))).unwrap()
+        let memory = serde_json::from_str(&format!(r#"{{"version":2,"objects":[{}]}}"#, objects.join(",")));
+        Before { memory: memory.unwrap(), silent: Some(names.iter().map(PathBuf::from).collect()) }
     }
 
     #[test]
@@ -228,7 +262,7 @@ mod tests {
             good.replace("refusals", "refusal"),
             good.replace("\"b\"", "\"c\""),
             good.replace("\n1\n", "\n2\n"),
-            good.trim_end_matches('}').to_owned(),
+            good.trim_end_matches(']').to_owned(),
             good.replacen("refusals ", "refusals 0", 1),
             good.replacen("refusals ", "refusals +", 1),
             sealed(COUNT_HEAD, &begin(&KEY).at.of_count, "1\n{}").replace(" count", ""),
@@ -277,7 +311,15 @@ mod tests {
         fs::remove_file(&count).unwrap();
         assert!(begin().read().unwrap_err().contains("number"));
         fs::write(&path, &first).unwrap();
-        assert!(begin().read().is_ok(), "the first is written before its number");
+        assert!(begin().read().unwrap_err().contains("number"), "the first has a number too");
+        fs::write(&count, sealed(COUNT_HEAD, &begin().at.of_count, "0\n")).unwrap();
+        assert_eq!(
+            begin().read(),
+            Ok(Some(memory(&["b"]))),
+            "the machine stopped between the first and its number"
+        );
+        fs::remove_file(&path).unwrap();
+        assert_eq!(begin().read(), Ok(None), "and before the first");
         // What cannot be noticed: all of it is older.
         fs::write(&path, &second).unwrap();
         fs::write(&count, &first_count).unwrap();
@@ -288,5 +330,27 @@ mod tests {
         let (next, _) = write(&["d"]);
         assert!(String::from_utf8(next).unwrap().contains("\n3\n"));
         assert_eq!(begin().read(), Ok(Some(memory(&["d"]))));
+    }
+
+    /// A start that finds all as it was writes nothing; what an older version wrote is read, and written anew.
+    #[test]
+    fn what_is_as_it_was_is_not_written_again() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("deep/er/refused");
+        kept(root.path(), &KEY).write(&memory(&["b"])).unwrap();
+        let text = fs::read(&path).unwrap();
+        let mut next = kept(root.path(), &KEY);
+        next.read().unwrap();
+        next.write(&memory(&["b"])).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), text);
+        next.write(&memory(&["c"])).unwrap();
+        assert_ne!(fs::read(&path).unwrap(), text);
+
+        let older = Before { silent: None, ..memory(&["b"]) };
+        next.write(&older).unwrap();
+        let mut next = kept(root.path(), &KEY);
+        assert_eq!(next.read(), Ok(Some(older)));
+        next.write(&memory(&["b"])).unwrap();
+        assert_eq!(kept(root.path(), &KEY).read(), Ok(Some(memory(&["b"]))));
     }
 }

@@ -10,6 +10,7 @@
 mod contents;
 mod debounce;
 mod document;
+mod emptied;
 mod files;
 mod kept;
 mod load;

@@ -134,6 +134,23 @@ impl Read {
         self.files.iter().filter(|file| file.contents.is_silent()).map(|file| &file.path)
     }
 
+    /// What a file says; `None` of one that is not there.
+    pub(crate) fn contents(&self, path: &Path) -> Option<&Contents> {
+        let place = self.files.binary_search_by(|file| (*file.path).cmp(path)).ok()?;
+        self.files.get(place).map(|file| &*file.contents)
+    }
+
+    /// Whether a file is there and says nothing.
+    pub(crate) fn is_silent(&self, path: &Path) -> bool {
+        self.contents(path).is_some_and(Contents::is_silent)
+    }
+
+    /// Whether anything could not be read.
+    pub(crate) fn has_rejections(&self) -> bool {
+        !self.listing.faults.is_empty()
+            || self.files.iter().any(|file| file.contents.rejections().next().is_some())
+    }
+
     /// What could not be read, and why.
     pub(crate) fn rejections(&self) -> Vec<Rejection> {
         let faults = self.listing.faults.iter().map(unreadable_entry);

@@ -12,8 +12,9 @@ use vidimus_core::resource::{Object, ObjectRef, Origin, Rejection};
 use vidimus_core::snapshot::{Before, Configuration, Doubt, Forgotten, Memory, Snapshot};
 
 use crate::debounce::Change;
+use crate::emptied::Emptied;
 use crate::files::Listing;
-use crate::kept::{Keeping, Kept};
+use crate::kept::{Before as Was, Keeping, Kept};
 use crate::load::{Loaded, Read, about, unreadable};
 use crate::settle::{Seen, Settling};
 
@@ -32,13 +33,17 @@ pub fn as_started(directory: &Path, kept: Keeping) -> Loaded {
 /// When what it refuses is not understood: it is of another version.
 pub fn as_running(directory: &Path, memory: &Memory, closed: bool) -> Result<Loaded, Forgotten> {
     let mut source = Source::new(directory, None);
-    let seen = source.at_once(None).snapshot;
+    let read = match Read::consistent(directory, None, None) {
+        Ok(read) => Arc::new(read),
+        Err(error) => return Ok(source.unreadable(&error)),
+    };
+    let seen = source.take(&read, None).snapshot;
     source.last = seen.remembering(memory)?.map_or(seen, Arc::new);
     if closed {
         source.before = Before::Nothing;
         source.unknown = "the gateway does not know it either".to_owned();
     }
-    Ok(source.at_once(None))
+    Ok(source.take(&read, None))
 }
 
 /// A directory, and what was made of it so far.
@@ -47,6 +52,7 @@ pub(crate) struct Source {
     directory: PathBuf,
     kept: Option<Kept>,
     settling: Settling,
+    emptied: Emptied,
     /// What is in force was read from; `None` before the directory was whole for the first time.
     whole: Option<Arc<Read>>,
     /// What was there when it was last looked at; `None` when it could not be read.
@@ -83,6 +89,7 @@ impl Source {
             directory: directory.to_owned(),
             kept: kept.map(Kept::at),
             settling: Settling::default(),
+            emptied: Emptied::default(),
             whole: None,
             seen: None,
             came: Vec::new(),
@@ -152,7 +159,9 @@ impl Source {
         self.seen = Some(read.clone());
         let looked = match self.settling.see(&read.listing, heard.placed, heard.heard, now) {
             Seen::Whole => {
-                self.whole = Some(read.clone());
+                if let Some(last) = self.whole.replace(read.clone()) {
+                    self.emptied.note(&last, &read);
+                }
                 (self.came, self.withdrawn) = (Vec::new(), Vec::new());
                 (self.whole(&read, first.then_some(now)), self.settling.next_certain())
             }
@@ -168,14 +177,15 @@ impl Source {
     /// The directory as it is now, taken as whole. `first` is the time, where what is kept is to be compared with it.
     fn at_once(&mut self, first: Option<Instant>) -> Loaded {
         match Read::consistent(&self.directory, None, None) {
-            Ok(read) => {
-                let read = Arc::new(read);
-                self.whole = Some(read.clone());
-                self.settling.take(&read.listing);
-                self.whole(&read, first)
-            }
+            Ok(read) => self.take(&Arc::new(read), first),
             Err(error) => self.unreadable(&error),
         }
+    }
+
+    fn take(&mut self, read: &Arc<Read>, first: Option<Instant>) -> Loaded {
+        self.whole = Some(read.clone());
+        self.settling.take(&read.listing);
+        self.whole(read, first)
     }
 
     /// The directory is whole: all of it is in force. `first` is the time, where it was not before.
@@ -187,7 +197,7 @@ impl Source {
         };
         if let Some(now) = first.filter(|_| self.kept.is_some()) {
             let (seen, _) = self.last.rebuilt(configuration.objects.clone(), configuration.rejected.clone());
-            if !self.remember(seen) {
+            if !self.remember(seen, read) {
                 self.settling.doubt_all(now);
             }
         }
@@ -201,14 +211,22 @@ impl Source {
 
     /// Reads what was refused before the start, and builds on it; `seen` is what there is now. Whether that refuses the same, as far
     /// as can be known.
-    fn remember(&mut self, seen: Snapshot) -> bool {
-        let directory = &self.directory;
-        let read = self.kept.as_mut().map_or(Ok(Some(None)), |kept| {
-            let Some(memory) = kept.read()? else { return Ok(None) };
+    fn remember(&mut self, seen: Snapshot, read: &Read) -> bool {
+        let (directory, emptied) = (&self.directory, &mut self.emptied);
+        let remembered: Result<_, String> = self.kept.as_mut().map_or(Ok(Some(None)), |kept| {
+            let Some(Was { memory, silent }) = kept.read()? else { return Ok(None) };
             let memory = memory.with_paths(|path| directory.join(path));
-            kept.remembering(&seen, &memory).map(Some)
+            let remembering = kept.remembering(&seen, &memory)?;
+            let missing = remembering.iter().flat_map(Snapshot::only_refusing);
+            let places = missing.filter_map(|missing| match missing.origin {
+                Origin::File { path, .. } => Some(path.clone()),
+                Origin::Cluster { .. } => None,
+            });
+            let silent = silent.map(|silent| silent.iter().map(|path| directory.join(path)).collect());
+            emptied.begin(read, &places.collect(), silent.as_ref());
+            Ok(Some(remembering))
         });
-        match read {
+        match remembered {
             // All that was refused is here, as it was.
             Ok(Some(None)) => {
                 self.last = Arc::new(seen);
@@ -242,7 +260,9 @@ impl Source {
             Doubt { place, reason, fix }
         };
         let unheard = self.settling.in_doubt().map(|path| doubt(path, UNHEARD, UNHEARD_FIX));
-        unheard.chain(read.silent().map(|path| doubt(path, SILENT, SILENT_FIX))).collect()
+        let gone = self.emptied.remains().map(|path| doubt(path, GONE, GONE_FIX));
+        // Of a place that is in two doubts the last says why.
+        unheard.chain(gone).chain(read.silent().map(|path| doubt(path, SILENT, SILENT_FIX))).collect()
     }
 
     /// It is not: what was in force stays so, and what is being written may only refuse.
@@ -363,7 +383,10 @@ impl Source {
         let Some(kept) = self.kept.as_mut().filter(|_| is_known) else { return Ok(()) };
         // However the directory is named at the next start.
         let below = |path: &Path| path.strip_prefix(&self.directory).unwrap_or(path).to_owned();
-        kept.write(&loaded.snapshot.memory().with_paths(below)).map_err(|reason| {
+        let memory = loaded.snapshot.memory().with_paths(|path| below(self.emptied.place(path)));
+        let silent = self.whole.iter().flat_map(|whole| whole.silent());
+        let silent = silent.filter(|path| self.emptied.is_harmless(path)).map(|path| below(path)).collect();
+        kept.write(&Was { memory, silent: Some(silent) }).map_err(|reason| {
             Box::new(Rejection {
                 reason: format!("what is refused cannot be kept for the next start: {reason}"),
                 fix: "see that the data directory can be written".to_owned(),
@@ -378,6 +401,11 @@ const UNHEARD: &str = "its file was written while nobody could hear whether its 
 const UNHEARD_FIX: &str = "wait, or delete the file if all of it is to be gone";
 const SILENT: &str = "its file says nothing any more, and an emptied file deletes nothing";
 const SILENT_FIX: &str = "delete the file if what it held is to be gone, or write what it is to say";
+
+const GONE: &str = "its file is gone, and a file that says nothing may be what is left of it: it came, or was emptied, since, or said \
+    the same before; an emptied file deletes nothing";
+const GONE_FIX: &str =
+    "delete the file that says nothing too, if all of it is to be gone, or write what it is to say";
 
 /// What was kept cannot be used.
 fn lost(kept: &Path, reason: &str) -> Rejection {

@@ -11,6 +11,7 @@ use std::{fs, io, thread};
 use notify::event::{AccessKind, AccessMode, CreateKind, DataChange, ModifyKind, RenameMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
+use vidimus_core::resource::Rejection;
 
 use crate::debounce::{Change, Pending};
 use crate::files;
@@ -65,6 +66,7 @@ pub fn watch(
         heard,
         events,
         source: Source::new(directory, kept),
+        unkept: None,
         publish,
     };
     let due = watcher.start();
@@ -120,6 +122,8 @@ struct Thread {
     heard: Receiver<Heard>,
     events: Option<Events>,
     source: Source,
+    /// Why what is refused could not be kept when that was last tried.
+    unkept: Option<Rejection>,
     publish: watch::Sender<Arc<Loaded>>,
 }
 
@@ -201,13 +205,15 @@ impl Thread {
         let looked = panic::catch_unwind(AssertUnwindSafe(|| {
             self.source.look(heard, Instant::now(), SystemTime::now())
         }));
-        let Ok((next, due)) = looked else {
+        let Ok((mut next, due)) = looked else {
             tracing::error!(directory = %self.directory.display(), "reading panicked; the last configuration stays live");
             // What is there has been looked at; only the next change is worth another try.
             self.source.give_up();
             return None;
         };
         let last = self.publish.borrow().clone();
+        // It is so until it could be kept, and would be published twice if it were only added afterwards.
+        next.rejections.extend(self.unkept.clone());
         let next = Arc::new(next);
         if next.snapshot.digest() != last.snapshot.digest()
             || next.rejections != last.rejections
@@ -221,10 +227,19 @@ impl Thread {
     /// Keeps what is refused for the next start: after it is in force, since that is the safe order.
     fn keep(&mut self) {
         let loaded = self.publish.borrow().clone();
-        if let Err(fault) = self.source.keep(&loaded) {
-            tracing::error!(reason = fault.reason, fix = fault.fix, "{}", fault.origin);
-            self.publish.send_modify(|published| Arc::make_mut(published).rejections.push(*fault));
+        let unkept = self.source.keep(&loaded).err().map(|fault| *fault);
+        if unkept == self.unkept {
+            return;
         }
+        if let Some(fault) = &unkept {
+            tracing::error!(reason = fault.reason, fix = fault.fix, "{}", fault.origin);
+        }
+        let last = std::mem::replace(&mut self.unkept, unkept.clone());
+        self.publish.send_modify(|published| {
+            let rejections = &mut Arc::make_mut(published).rejections;
+            rejections.retain(|rejection| Some(rejection) != last.as_ref());
+            rejections.extend(unkept);
+        });
     }
 
     fn note(&mut self, pending: &mut Pending, event: notify::Result<Event>) {

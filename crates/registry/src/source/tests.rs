@@ -4,14 +4,13 @@
 //!
 //! `VIDIMUS_PROPERTY_SEQUENCES` sets how many sequences there are, `VIDIMUS_PROPERTY_SEED` where to begin.
 
+mod cases;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
-
-use vidimus_core::snapshot::Snapshot;
 
 use super::*;
 use state::{Call, Dice, State};
@@ -92,6 +91,8 @@ struct Sequence {
     files: BTreeMap<&'static str, State>,
     /// Where a link leads nowhere.
     hidden: BTreeSet<&'static str>,
+    /// Files that were emptied, with what they held.
+    emptied: BTreeMap<&'static str, Vec<State>>,
     /// What was allowed by the states since the directory was last whole, the present one being the last.
     window: Vec<BTreeSet<Call>>,
     /// What the last snapshot allows, and its digest.
@@ -116,6 +117,7 @@ impl Sequence {
             now: Instant::now(),
             files: BTreeMap::new(),
             hidden: BTreeSet::new(),
+            emptied: BTreeMap::new(),
             window: vec![BTreeSet::new()],
             allowed: Default::default(),
             count: Count::default(),
@@ -150,12 +152,12 @@ impl Sequence {
     /// A new state is the one that somebody means from now on.
     fn enter(&mut self) {
         let parts = self.files.iter().map(|(file, state)| (state, self.hidden.contains(file)));
-        self.window.push(state::allowed(parts));
+        self.window.push(state::allowed(parts, self.emptied.values().flatten()));
     }
 
     fn operate(&mut self) {
         let file = *self.dice.one(&FILES);
-        let operation = self.dice.below(10);
+        let operation = self.dice.below(14);
         self.log.push(format!("{operation} {file}"));
         match operation {
             0 | 1 => self.write_in_pieces(file),
@@ -164,6 +166,8 @@ impl Sequence {
             5 => self.remove(file),
             6 => self.dangle(file),
             7 | 8 => self.change_beside_a_busy_file(file),
+            9 | 10 => self.empty_and_rename(file),
+            11 | 12 => self.copy_and_empty(file),
             _ => self.restart(),
         }
     }
@@ -177,7 +181,7 @@ impl Sequence {
         self.repair(file);
         let next = self.changed(file);
         let (text, is_good) = (next.text(), next.is_good());
-        self.files.insert(file, next);
+        self.holds(file, next);
         self.enter();
         let keeps_open = self.heard && self.dice.chance(50);
         let mut open = Some(File::create(self.path(file)).unwrap());
@@ -227,7 +231,7 @@ impl Sequence {
             false => self.changed(file),
         };
         fs::write(self.path(file), next.text()).unwrap();
-        self.files.insert(file, next.clone());
+        self.holds(file, next.clone());
         self.enter();
         self.note(file, Change::Writing);
         self.note(file, Change::Closed);
@@ -263,7 +267,7 @@ impl Sequence {
         let beside = self.path(".new");
         fs::write(&beside, next.text()).unwrap();
         fs::rename(beside, self.path(file)).unwrap();
-        self.files.insert(file, next);
+        self.holds(file, next);
         self.enter();
         self.note(file, Change::Placed);
         let placed = if self.heard { [self.path(file)].into() } else { BTreeSet::new() };
@@ -278,14 +282,13 @@ impl Sequence {
         }
         let state = self.files.remove(file).unwrap_or_default();
         if self.dice.chance(60) {
-            fs::rename(self.path(file), self.path(to)).unwrap();
-            self.files.insert(to, state);
-            self.enter();
+            self.rename_to(file, to, state);
         } else {
             let next = state.changed(&mut self.dice);
             fs::write(self.path(to), next.text()).unwrap();
             fs::remove_file(self.path(file)).unwrap();
-            self.files.insert(to, next);
+            self.emptied.remove(file);
+            self.holds(to, next);
             self.enter();
         }
         self.note(file, Change::Done);
@@ -299,9 +302,79 @@ impl Sequence {
         }
         fs::remove_file(self.path(file)).unwrap();
         self.files.remove(file);
+        self.emptied.remove(file);
         self.enter();
         self.note(file, Change::Done);
         self.look_during(0);
+    }
+
+    /// What a file holds now.
+    fn holds(&mut self, file: &'static str, state: State) {
+        self.files.insert(file, state);
+        self.emptied.remove(file);
+    }
+
+    /// An emptied file takes what it held along, and empties what it is put over.
+    fn rename_to(&mut self, file: &'static str, to: &'static str, state: State) {
+        fs::rename(self.path(file), self.path(to)).unwrap();
+        match self.emptied.remove(file) {
+            None => self.holds(to, state),
+            Some(held) => {
+                let over = self.files.remove(to);
+                self.emptied.entry(to).or_default().extend(held.into_iter().chain(over));
+            }
+        }
+        self.enter();
+    }
+
+    /// Nobody means it: what the file refused goes on.
+    fn empty(&mut self, file: &'static str) {
+        let state = self.files.remove(file).unwrap_or_default();
+        self.emptied.entry(file).or_default().push(state);
+        self.enter();
+        drop(File::create(self.path(file)).unwrap());
+        self.note(file, Change::Writing);
+        self.note(file, Change::Closed);
+        self.look_during(0);
+    }
+
+    fn sometimes_settle(&mut self) {
+        if self.dice.chance(50) {
+            self.settle();
+        }
+    }
+
+    /// An emptied file gets another name: that of none, or of one that is there.
+    fn empty_and_rename(&mut self, file: &'static str) {
+        let to = *self.dice.one(&FILES);
+        if to == file || !self.hidden.is_empty() || !self.path(file).exists() {
+            return;
+        }
+        self.empty(file);
+        self.sometimes_settle();
+        self.rename_to(file, to, State::default());
+        self.note(file, Change::Done);
+        self.note(to, Change::Done);
+        self.look_during(0);
+    }
+
+    /// A copy is made of a file, the file is emptied, and the copy removed.
+    fn copy_and_empty(&mut self, file: &'static str) {
+        let to = *self.dice.one(&FILES);
+        if !self.hidden.is_empty() || !self.path(file).exists() || self.path(to).exists() {
+            return;
+        }
+        fs::copy(self.path(file), self.path(to)).unwrap();
+        let state = self.files.get(file).cloned().unwrap_or_default();
+        self.holds(to, state);
+        self.enter();
+        self.note(to, Change::Writing);
+        self.note(to, Change::Closed);
+        self.look_during(0);
+        self.sometimes_settle();
+        self.empty(file);
+        self.sometimes_settle();
+        self.remove(to);
     }
 
     /// A link that leads nowhere, in the place of a file or of the directory that it is in.
@@ -420,298 +493,4 @@ fn source(root: &tempfile::TempDir) -> Source {
     let (kept, count) = (root.path().join("kept"), root.path().join("count"));
     let keeping = Keeping::new(&kept, &count, &[7; crate::kept::KEY_LENGTH]).unwrap();
     Source::new(&root.path().join("resources"), Some(keeping))
-}
-
-/// A gateway on a directory whose files are old, with its time.
-struct Gateway {
-    source: Source,
-    begun: Instant,
-}
-
-impl Gateway {
-    fn begin(root: &tempfile::TempDir) -> (Self, Loaded) {
-        let mut gateway = Self { source: source(root), begun: Instant::now() };
-        let loaded = gateway.look(0);
-        (gateway, loaded)
-    }
-
-    /// Looks so many milliseconds after the start, and keeps what is refused.
-    fn look(&mut self, ms: u64) -> Loaded {
-        let none = BTreeSet::new();
-        let heard = Heard { changed: None, placed: &none, heard: true };
-        let wall = SystemTime::now() + Duration::from_secs(60);
-        let (loaded, _) = self.source.look(heard, self.at(ms), wall);
-        self.source.keep(&loaded).unwrap();
-        loaded
-    }
-
-    fn at(&self, ms: u64) -> Instant {
-        self.begun + Duration::from_millis(ms)
-    }
-}
-
-/// A policy `ns/NAME` as a document.
-fn policy(name: &str, cedar: &str) -> String {
-    format!(
-        "---\napiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {{name: {name}, namespace: ns}}\n\
-         spec: {{description: d, cedar: \"{cedar}\"}}\n"
-    )
-}
-
-const FORBID: &str = "forbid (principal, action, resource);";
-const PERMIT: &str = "permit (principal, action, resource);";
-
-/// The state of a snapshot, shortly.
-fn ids(snapshot: &Snapshot) -> Vec<String> {
-    snapshot.policies().map(ToString::to_string).collect()
-}
-
-fn has(loaded: &Loaded, id: &str) -> bool {
-    ids(&loaded.snapshot).iter().any(|one| one == id)
-}
-
-#[test]
-fn a_start_with_faults_holds_what_was_forbidden_or_refuses_everything() {
-    let root = tempfile::tempdir().unwrap();
-    let at = root.path().join("resources");
-    fs::create_dir(&at).unwrap();
-    let policy = |cedar: &str| policy("freeze", cedar);
-    let begin = || Gateway::begin(&root).1;
-    let write = |text: &str| fs::write(at.join("p.yaml"), text).unwrap();
-    // Never served before: what the malformed policy is to forbid is not known.
-    write(&policy("forbid (principal, action"));
-    let loaded = begin();
-    assert!(
-        loaded.snapshot.is_closed() && loaded.not_ready.unwrap().contains("has not been served from before")
-    );
-    // An agent that is malformed forbids nothing.
-    write("apiVersion: vidimus.dev/v1alpha1\nkind: Agent\nmetadata: {name: a, namespace: ns}\n");
-    let loaded = begin();
-    assert!(!loaded.snapshot.is_closed() && loaded.not_ready.is_none() && !loaded.rejections.is_empty());
-
-    write(&policy(FORBID));
-    let loaded = begin();
-    assert_eq!((loaded.rejections, loaded.not_ready), (vec![], None));
-    for malformed in ["kind: [", "kind: Policy\n", &policy("forbid (principal, action")] {
-        write(malformed);
-        let loaded = begin();
-        assert!(has(&loaded, "ns/freeze"), "{malformed}");
-        assert_eq!((loaded.snapshot.is_closed(), loaded.not_ready), (false, None), "{malformed}");
-        write(&policy(FORBID));
-        assert_eq!(begin().rejections, []);
-    }
-    // Moved, malformed, and of another kind by its own account.
-    fs::rename(at.join("p.yaml"), at.join("q.yaml")).unwrap();
-    fs::write(at.join("q.yaml"), policy(FORBID).replace("kind: Policy", "kind: Agent")).unwrap();
-    assert!(has(&begin(), "ns/freeze"), "a malformed object was believed about its kind");
-    fs::remove_file(at.join("q.yaml")).unwrap();
-    assert!(!has(&begin(), "ns/freeze"), "a file that is gone, and nothing malformed, is a deletion");
-}
-
-/// Found by an attack: a writer had emptied the file, or written the half of it, when the gateway was started again.
-#[test]
-fn a_start_does_not_take_half_a_file_for_a_deletion() {
-    let root = tempfile::tempdir().unwrap();
-    let at = root.path().join("resources");
-    fs::create_dir(&at).unwrap();
-    let write = |text: &str| fs::write(at.join("p.yaml"), text).unwrap();
-    let bot = "---\napiVersion: vidimus.dev/v1alpha1\nkind: Agent\nmetadata: {name: bot, namespace: ns}\n\
-               spec: {owner: a.person@example.com, team: t, purpose: p, riskLevel: low, identities: [{spiffe: \"spiffe://t/bot\"}]}\n";
-    fs::write(at.join("z.yaml"), [&policy("all", PERMIT), bot].concat()).unwrap();
-    let both = [policy("one", PERMIT), policy("freeze", FORBID)].concat();
-    for (half, until) in [
-        ("", None),
-        (" \n", None),
-        ("# What nobody may do\n", None),
-        (&*policy("one", PERMIT), Some(30_000)),
-        (&policy("freeze", PERMIT), Some(30_000)),
-    ] {
-        // Beside another version of its object, it has an id of its own.
-        let id = if half.contains("freeze") { "ns/freeze~" } else { "ns/freeze" };
-        let forbids = |loaded: &Loaded| ids(&loaded.snapshot).iter().any(|one| one.starts_with(id));
-        write(&both);
-        let (_, loaded) = Gateway::begin(&root);
-        assert!(has(&loaded, "ns/freeze") && loaded.not_ready.is_none());
-        write(half);
-        // Not lost either by a second restart.
-        for _ in 0..2 {
-            let (mut gateway, loaded) = Gateway::begin(&root);
-            assert!(forbids(&loaded), "{half:?}: the forbid is lost");
-            assert!(loaded.not_ready.is_none(), "{half:?}");
-            let said = loaded.rejections.iter().find(|one| one.reason.contains("stays refused"));
-            assert_eq!(said.unwrap().object.to_string(), "Policy ns/freeze", "{half:?}");
-            assert!(has(&loaded, "ns/all"), "{half:?}: what permits elsewhere permits");
-            assert!(
-                loaded.snapshot.principal_by_spiffe("spiffe://t/bot").is_some(),
-                "{half:?}: who calls is known"
-            );
-            assert!(forbids(&gateway.look(29_999)), "{half:?}");
-        }
-        let (mut gateway, _) = Gateway::begin(&root);
-        let loaded = gateway.look(until.unwrap_or(3_600_000));
-        assert_eq!(forbids(&loaded), until.is_none(), "{half:?}");
-        assert_eq!(loaded.rejections.is_empty(), until.is_some(), "{half:?}: {:#?}", loaded.rejections);
-        // Somebody means it.
-        fs::remove_file(at.join("p.yaml")).unwrap();
-        gateway.look(3_700_000);
-        let loaded = gateway.look(3_701_000);
-        assert!(!forbids(&loaded) && loaded.rejections.is_empty(), "{half:?}");
-    }
-}
-
-#[test]
-fn an_emptied_file_deletes_nothing() {
-    let root = tempfile::tempdir().unwrap();
-    let at = root.path().join("resources/p.yaml");
-    fs::create_dir(at.parent().unwrap()).unwrap();
-    fs::write(&at, policy("freeze", FORBID)).unwrap();
-    let (mut gateway, _) = Gateway::begin(&root);
-    fs::write(&at, "").unwrap();
-    gateway.source.note(&at, Change::Closed, gateway.at(1_000));
-    gateway.look(1_000);
-    for ms in [1_600, 60_000, 3_600_000] {
-        let loaded = gateway.look(ms);
-        assert!(has(&loaded, "ns/freeze"), "{ms}");
-        let [said] = &loaded.rejections[..] else { panic!("{:#?}", loaded.rejections) };
-        assert!(
-            said.reason.contains("an emptied file deletes nothing") && said.fix.contains("delete the file")
-        );
-    }
-    // To say something else is to mean it.
-    fs::write(&at, policy("other", PERMIT)).unwrap();
-    gateway.look(4_000_000);
-    assert!(has(&gateway.look(4_000_499), "ns/freeze"));
-    let loaded = gateway.look(4_000_500);
-    assert!(!has(&loaded, "ns/freeze") && loaded.rejections.is_empty());
-}
-
-#[test]
-fn what_was_kept_and_cannot_be_used_refuses_everything_until_all_is_certain() {
-    let root = tempfile::tempdir().unwrap();
-    let (at, kept) = (root.path().join("resources/p.yaml"), root.path().join("kept"));
-    fs::create_dir(at.parent().unwrap()).unwrap();
-    let write = |text: &str| fs::write(&at, text).unwrap();
-    write(&policy("freeze", FORBID));
-    Gateway::begin(&root);
-    let older = fs::read(&kept).unwrap();
-    write(&policy("freeze", PERMIT));
-    Gateway::begin(&root).0.look(30_000);
-    let forged = fs::read_to_string(&kept).unwrap().replace("freeze", "frieze");
-    for (bad, says) in
-        [(older, "older copy"), (forged.into_bytes(), "changed by others"), (b"bad".to_vec(), "damaged")]
-    {
-        for text in [policy("freeze", PERMIT), "kind: [".to_owned(), String::new()] {
-            write(&text);
-            fs::write(&kept, &bad).unwrap();
-            let (mut gateway, loaded) = Gateway::begin(&root);
-            assert!(loaded.snapshot.is_closed(), "{says}");
-            assert!(
-                loaded.rejections.iter().any(|one| one.reason.contains(says) && one.fix.contains("30 s"))
-            );
-            assert!(loaded.not_ready.unwrap().contains(says));
-            assert!(gateway.look(29_999).snapshot.is_closed());
-            let loaded = gateway.look(30_000);
-            let is_good = text.contains("Policy");
-            assert_eq!(
-                (loaded.snapshot.is_closed(), loaded.not_ready.is_some()),
-                (!is_good, !is_good),
-                "{text}"
-            );
-            assert_eq!(fs::read(&kept).unwrap() == bad, !is_good, "it is written anew when all is certain");
-            write(&policy("freeze", PERMIT));
-            gateway.look(30_100);
-            let loaded = gateway.look(30_600);
-            assert_eq!((loaded.rejections, loaded.not_ready), (vec![], None));
-        }
-    }
-}
-
-#[test]
-fn a_permit_that_is_taken_back_counts_although_another_file_is_busy() {
-    let root = tempfile::tempdir().unwrap();
-    let at = |file: &str| root.path().join("resources").join(file);
-    fs::create_dir(at("")).unwrap();
-    let agent = |name: &str| {
-        format!(
-            "---\napiVersion: vidimus.dev/v1alpha1\nkind: Agent\nmetadata: {{name: {name}, namespace: ns}}\n\
-             spec: {{owner: a.person@example.com, team: t, purpose: p, riskLevel: low, identities: [{{spiffe: \"spiffe://t/{name}\"}}]}}\n"
-        )
-    };
-    fs::write(
-        at("a.yaml"),
-        [policy("one", PERMIT), policy("two", PERMIT), agent("bot"), agent("other")].concat(),
-    )
-    .unwrap();
-    fs::write(at("busy.yaml"), policy("three", PERMIT)).unwrap();
-    let (mut gateway, loaded) = Gateway::begin(&root);
-    assert!(["ns/one", "ns/two", "ns/three"].iter().all(|id| has(&loaded, id)));
-    // One taken away, one narrowed, one agent gone, one changed; and a new permit.
-    let narrowed = r#"permit (principal, action == Action::\"getPrompt\", resource);"#;
-    let other = agent("other").replace("purpose: p", "purpose: q");
-    fs::write(at("a.yaml"), [policy("two", narrowed), other, policy("new", PERMIT)].concat()).unwrap();
-    for ms in (1_000..2_000).step_by(100) {
-        // What was withdrawn stays so whatever else is done to its file.
-        if ms >= 1_700 {
-            let more = format!("{}# {ms}\n", fs::read_to_string(at("a.yaml")).unwrap());
-            fs::write(at("a.yaml"), more).unwrap();
-        }
-        fs::write(at("busy.yaml"), format!("{}# {ms}\n", policy("three", PERMIT))).unwrap();
-        gateway.source.note(&at("busy.yaml"), Change::Writing, gateway.at(ms));
-        let loaded = gateway.look(ms);
-        let is_settled = ms >= 1_500;
-        for (id, counts) in
-            [("ns/one", !is_settled), ("ns/two", !is_settled), ("ns/three", true), ("ns/new", false)]
-        {
-            assert_eq!(has(&loaded, id), counts, "{ms}: {id}");
-        }
-        assert_eq!(loaded.snapshot.agent("ns/bot").is_some(), !is_settled, "{ms}");
-        assert!(loaded.snapshot.agent("ns/other").is_some(), "{ms}: a change is no deletion");
-        assert!(loaded.rejections.is_empty() && !gateway.source.is_whole());
-    }
-    gateway.source.note(&at("busy.yaml"), Change::Closed, gateway.at(2_000));
-    gateway.look(2_000);
-    let loaded = gateway.look(2_500);
-    assert!(["ns/two", "ns/three", "ns/new"].iter().all(|id| has(&loaded, id)) && !has(&loaded, "ns/one"));
-}
-
-/// A forbid that counted while another file was busy is held as one that was whole: running, and over a restart.
-#[test]
-fn a_forbid_beside_a_busy_file_is_held_when_its_file_says_nothing_any_more() {
-    for content in ["", "bad: [", "apiVersion: vidimus.dev/v1alpha1\nkind: Policy\n"] {
-        for restarts in [false, true] {
-            let root = tempfile::tempdir().unwrap();
-            let at = |file: &str| root.path().join("resources").join(file);
-            fs::create_dir(at("")).unwrap();
-            fs::write(at("a.yaml"), policy("open", PERMIT)).unwrap();
-            fs::write(at("busy.yaml"), policy("three", PERMIT)).unwrap();
-            let (mut gateway, _) = Gateway::begin(&root);
-            let busy = |gateway: &mut Gateway, ms: u64| {
-                fs::write(at("busy.yaml"), format!("{}# {ms}\n", policy("three", PERMIT))).unwrap();
-                gateway.source.note(&at("busy.yaml"), Change::Writing, gateway.at(ms));
-                gateway.look(ms)
-            };
-            fs::write(at("f.yaml"), policy("stop", FORBID)).unwrap();
-            for ms in [1_000, 1_600, 2_200] {
-                assert!(has(&busy(&mut gateway, ms), "ns/stop"), "{content:?} {ms}");
-            }
-            if restarts {
-                fs::write(at("f.yaml"), content).unwrap();
-                let (_, loaded) = Gateway::begin(&root);
-                assert!(ids(&loaded.snapshot).iter().any(|id| id.starts_with("ns/stop")), "{content:?}");
-                continue;
-            }
-            fs::write(at("f.yaml"), content).unwrap();
-            for ms in [2_300, 2_900, 3_500] {
-                assert!(has(&busy(&mut gateway, ms), "ns/stop"), "{content:?} {ms}");
-            }
-            gateway.source.note(&at("busy.yaml"), Change::Closed, gateway.at(3_600));
-            gateway.look(3_600);
-            let loaded = gateway.look(4_200);
-            assert!(ids(&loaded.snapshot).iter().any(|id| id.starts_with("ns/stop")), "{content:?} whole");
-            // Deleted, it is gone.
-            fs::remove_file(at("f.yaml")).unwrap();
-            gateway.look(5_000);
-            assert!(!ids(&gateway.look(5_600).snapshot).iter().any(|id| id.starts_with("ns/stop")));
-        }
-    }
 }

@@ -172,6 +172,13 @@ impl Document {
         Self { name, what, version: dice.next() % 1_000_000, malformed: None, known: false }
     }
 
+    fn forbids(&self) -> Vec<Forbid> {
+        match &self.what {
+            What::Policy { forbids, .. } => forbids.clone(),
+            What::Agent { .. } | What::Server => Vec::new(),
+        }
+    }
+
     fn kind(&self) -> &'static str {
         match self.what {
             What::Agent { .. } => "Agent",
@@ -237,8 +244,12 @@ impl Document {
     }
 }
 
-/// The calls that are allowed by the files, each hidden or not.
-pub(super) fn allowed<'a>(files: impl Iterator<Item = (&'a State, bool)>) -> BTreeSet<Call> {
+/// The calls that are allowed by the files, each hidden or not, where those are `emptied` that held this: what they forbade stays
+/// forbidden.
+pub(super) fn allowed<'a>(
+    files: impl Iterator<Item = (&'a State, bool)>,
+    emptied: impl Iterator<Item = &'a State>,
+) -> BTreeSet<Call> {
     let mut documents: Vec<(&Document, bool)> = Vec::new();
     for (state, hidden) in files {
         let good = |document: &Document| document.malformed.is_none() && !hidden;
@@ -258,7 +269,11 @@ pub(super) fn allowed<'a>(files: impl Iterator<Item = (&'a State, bool)>) -> BTr
         |document: &Document, good: bool| good && names.get(&(document.kind(), document.name)) == Some(&1);
     let server = documents.iter().any(|(one, good)| matches!(one.what, What::Server) && in_force(one, *good));
     let mut permitted = BTreeSet::new();
-    let mut forbidden = BTreeSet::new();
+    let mut forbidden: BTreeSet<Forbid> = emptied
+        .flat_map(|state| &state.0)
+        .filter(|document| document.known)
+        .flat_map(Document::forbids)
+        .collect();
     for (document, good) in &documents {
         let What::Policy { permits, forbids } = &document.what else { continue };
         if in_force(document, *good) {
