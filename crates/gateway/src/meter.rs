@@ -150,21 +150,7 @@ impl Meter {
             meter.rejected.clone(),
         );
         registry.register("registry_reloads", "Snapshots taken into use", meter.reloads.clone());
-        registry.register(
-            "ledger_open",
-            "1 while the ledger accepts records, 0 when the gate is closed",
-            meter.ledger_open.clone(),
-        );
-        registry.register(
-            "ledger_unsynced_seconds",
-            "Age of the oldest record that is written and not on disk",
-            meter.ledger_unsynced.clone(),
-        );
-        registry.register(
-            "ledger_unsynced_max_seconds",
-            "The longest from the write of a record to the return of its fsync since the start",
-            meter.ledger_unsynced_max.clone(),
-        );
+        meter.register_ledger(&mut registry);
         registry.register(
             "task_restarts",
             "Tasks beside the calls that ended by a panic and were begun anew",
@@ -177,6 +163,25 @@ impl Meter {
             vitals.log_lines_lost().clone(),
         );
         Self { registry, ..meter }
+    }
+
+    /// Shows how the ledger keeps up.
+    fn register_ledger(&self, registry: &mut Registry) {
+        registry.register(
+            "ledger_open",
+            "1 while the ledger accepts records, 0 when the gate is closed",
+            self.ledger_open.clone(),
+        );
+        registry.register(
+            "ledger_unsynced_seconds",
+            "Age of the oldest record that is written and not on disk",
+            self.ledger_unsynced.clone(),
+        );
+        registry.register(
+            "ledger_unsynced_max_seconds",
+            "The longest from the write of a record to the return of its fsync since the start",
+            self.ledger_unsynced_max.clone(),
+        );
     }
 
     /// A decision (`code` is `None` when allowed) or a refusal before one.
