@@ -88,22 +88,21 @@ fn check_arguments(headers: &HeaderMap, method: &str, params: Option<&Json<'_>>)
     Ok(())
 }
 
-/// Whether some argument is what a header says: numbers are compared as such, and `null` is no argument.
+/// Whether some argument is what a header says.
 fn has(arguments: &Json<'_>, said: &str) -> bool {
-    let number = Json::parse(said.as_bytes())
-        .ok()
-        .filter(|json| matches!(json, Json::Int(_) | Json::UInt(_) | Json::Float(_)));
     let mut found = false;
-    arguments.leaves(&mut |_, leaf| {
-        found |= match leaf {
-            Json::Null => false,
-            Json::Int(_) | Json::UInt(_) | Json::Float(_) => {
-                number.as_ref().is_some_and(|number| number.as_text() == leaf.as_text())
-            }
-            leaf => leaf.as_text().as_deref() == Some(said),
-        };
-    });
+    arguments.leaves(&mut |_, leaf| found |= is(leaf, said));
     found
+}
+
+/// Whether a value is what a header says: numbers are compared as such, and `null` and what holds others have no place in a header.
+pub fn is(value: &Json<'_>, said: &str) -> bool {
+    match value {
+        Json::Null | Json::Array(_) | Json::Object(_) => false,
+        Json::Int(_) | Json::UInt(_) | Json::Float(_) => Json::parse(said.as_bytes())
+            .is_ok_and(|number| !matches!(number, Json::String(_)) && number.as_text() == value.as_text()),
+        value => value.as_text().as_deref() == Some(said),
+    }
 }
 
 fn mismatch(what: String) -> Refusal {

@@ -225,7 +225,8 @@ mod tests {
         let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32021,"message":"x","data":{"requiredCapabilities":{"sampling":{"tools":{}}}}}}"#;
         assert_eq!(filter(error, Listing::Tools, &mut |_| true).as_deref(), Ok(error));
         let list = r#"{"result":{"tools":[{"name":"a","Name":"secret"},{"NAME":"secret"}]}}"#;
-        assert_eq!(filter(list, Listing::Tools, &mut |_| true).as_deref(), Ok(r#"{"result":{"tools":[]}}"#));
+        let refused = filter(list, Listing::Tools, &mut |_| true).map_err(|refusal| refusal.code);
+        assert_eq!(refused, Err(Code::UpstreamInvalid));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::McpServer;
 
-use super::{decode, is_modern};
+use super::{decode, is_modern, labels};
 use crate::protocol::Message;
 use crate::standing::StandingState;
 
@@ -47,12 +47,6 @@ pub fn check(
 ) -> Result<(), Refusal> {
     let arguments = params.and_then(|params| params.get("arguments")).filter(|_| method == "tools/call");
     let headers = message.headers;
-    for name in headers.keys().filter(|name| name.as_str().starts_with(PREFIX)) {
-        let text = said(headers, name)?.unwrap_or_default();
-        if !arguments.is_some_and(|arguments| has(arguments, &text)) {
-            return Err(mismatch(name, "does not say what an argument says"));
-        }
-    }
     if method != "tools/call" || !is_modern(headers, params) {
         return Ok(());
     }
@@ -70,8 +64,9 @@ impl Mirrored {
         for name in &self.path {
             value = value.and_then(|value| value.get(name));
         }
-        match (value.and_then(text), said(headers, &self.header)?) {
-            (Some(value), Some(said)) if value == said => Ok(()),
+        let value = value.filter(|value| !matches!(value, Json::Null | Json::Array(_) | Json::Object(_)));
+        match (value, said(headers, &self.header)?) {
+            (Some(value), Some(said)) if labels::is(value, &said) => Ok(()),
             (None, None) => Ok(()),
             (Some(_), None) => Err(mismatch(&self.header, "is missing, and its argument is there")),
             (_, Some(_)) => Err(mismatch(&self.header, "does not say what its argument says")),
@@ -89,28 +84,6 @@ fn said(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Refusa
     let Some(value) = first else { return Ok(None) };
     let text = value.to_str().ok().and_then(decode).map(std::borrow::Cow::into_owned);
     text.map(Some).ok_or_else(|| mismatch(name, "is no text that a header can have, nor Base64 of one"))
-}
-
-/// A value as a header says it; `None` of what has no place in a header.
-fn text(value: &Json<'_>) -> Option<String> {
-    match value {
-        Json::Bool(value) => Some(value.to_string()),
-        Json::Int(value) => Some(value.to_string()),
-        Json::UInt(value) => Some(value.to_string()),
-        // 42.0 is the integer 42, and so the header says.
-        Json::Float(value) => Some(value.to_string()),
-        Json::String(value) => Some(value.clone().into_owned()),
-        Json::Null | Json::Array(_) | Json::Object(_) => None,
-    }
-}
-
-/// Whether a value, or one within it, is what a header says.
-fn has(value: &Json<'_>, said: &str) -> bool {
-    match value {
-        Json::Array(values) => values.iter().any(|value| has(value, said)),
-        Json::Object(members) => members.iter().any(|(_, value)| has(value, said)),
-        value => text(value).is_some_and(|text| text == said),
-    }
 }
 
 fn mismatch(name: &HeaderName, what: &str) -> Refusal {
