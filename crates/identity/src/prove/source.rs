@@ -61,9 +61,16 @@ impl Source {
                 check(&newer, token).map_err(|error| refused(error, token))?;
                 Ok(newer)
             }
+            Self::Mint(_) | Self::Local(_) => Err(of_another(refused(error, token))),
             _ => Err(refused(error, token)),
         }
     }
+}
+
+/// The built-in issuer and the gateway have the same name everywhere, and other keys in each installation.
+fn of_another(refusal: Refusal) -> Refusal {
+    let next = "Take a token of this gateway: those of the built-in issuer, and of a hop, are good only where their data directory is.";
+    Refusal { next: Some(next), ..refusal }
 }
 
 pub(crate) fn no_authority(domain: &TrustDomain) -> Refusal {

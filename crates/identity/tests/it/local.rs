@@ -43,7 +43,10 @@ async fn without_it_its_name_is_not_allowed() {
 async fn a_token_of_another_installation_is_forged_here() {
     let (world, other) = (World::new(), World::new());
     let token = other.local_token("local-bot", None);
-    assert_eq!(code(&world.bearer(&token).await), Err(Code::TokenKeyUnknown));
+    let refused = world.bearer(&token).await;
+    assert_eq!(code(&refused), Err(Code::TokenKeyUnknown));
+    let next = refused.err().and_then(|refusal| refusal.next);
+    assert!(next.is_some_and(|next| next.contains("their data directory")), "{next:?}");
 }
 
 #[test]
