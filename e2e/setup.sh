@@ -43,7 +43,7 @@ node_packages() {
 }
 
 {
-  echo "e2e/setup.sh: installing into $dir"
+  echo "e2e/setup.sh: installing Python and Node packages into $dir, once; this takes a minute or two"
   rm -rf "$dir/venv" "$dir/node" "$dir/stamp"
   node_packages &
   missing=

@@ -46,7 +46,7 @@ pub struct Serve {
     pub resources: PathBuf,
     /// Directory for keys, the ledger, and what is forbidden. Created if missing; keep it: without what was forbidden before, a
     /// gateway refuses everything while a policy is malformed.
-    #[arg(long, env = "VIDIMUS_DATA")]
+    #[arg(long, env = "VIDIMUS_DATA", default_value = "vidimus-data")]
     pub data: PathBuf,
     /// Directory of the files that credential.file of LLMProviders names, and of nothing else: not in --data, and for its owner alone,
     /// as the files in it. Without it no key is read from a file.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
-use vidimus_ledger::{Options, Report, default_memory};
+use vidimus_ledger::{Finding, Options, Report, default_memory};
 
 use crate::output::{self, Format, printable};
 
@@ -25,7 +25,7 @@ use crate::output::{self, Format, printable};
   vidimus audit verify --data DIR --checkpoint saved-last-month \\
     --key \"$(cat checkpoint.vkey)\" # trusting nothing in the directory
 
-Exit codes: 0 intact, 1 not intact, 2 not checked.")]
+Exit codes: 0 intact, 1 not intact or another log than before, 2 not checked.")]
 pub struct Verify {
     /// The ledger's public key (C2SP vkey), if known from elsewhere; otherwise the log's own is taken. It is in
     /// DATA/ledger/keys/checkpoint.vkey, and at /ledger of the gateway's admin address.
@@ -61,7 +61,9 @@ pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCo
     match format {
         Format::Json => {
             let messages: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
-            output::json(&json!({"intact": report.intact(), "messages": messages, "report": report}))?;
+            output::json(&json!({
+                "intact": report.intact(), "verdict": Verdict::of(&report).as_str(), "messages": messages, "report": report
+            }))?;
         }
         Format::Table => print(&report),
     }
@@ -85,9 +87,39 @@ fn print(report: &Report) {
     for note in &report.notes {
         row("note", &printable(&note.to_string()));
     }
+    let verdict = Verdict::of(report);
+    let label = if verdict == Verdict::AnotherLog { "ANOTHER LOG" } else { "WRONG" };
     for finding in &report.findings {
-        row("WRONG", &output::verdict(&printable(&finding.to_string()), false));
+        row(label, &output::verdict(&printable(&finding.to_string()), false));
     }
-    let verdict = if report.intact() { "intact" } else { "NOT INTACT" };
-    row("verdict", &output::verdict(verdict, report.intact()));
+    row("verdict", &output::verdict(verdict.as_str(), report.intact()));
+}
+
+/// What all findings together say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Intact,
+    /// Whole in itself, and not the log that was verified here before: somebody began anew, or put another one in its place.
+    AnotherLog,
+    NotIntact,
+}
+
+impl Verdict {
+    fn of(report: &Report) -> Self {
+        let is_another =
+            |finding: &Finding| matches!(finding, Finding::Replaced { .. } | Finding::Rekeyed { .. });
+        match report.findings.as_slice() {
+            [] => Self::Intact,
+            findings if findings.iter().all(is_another) => Self::AnotherLog,
+            _ => Self::NotIntact,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Intact => "intact",
+            Self::AnotherLog => "whole, but not the log that was verified here before",
+            Self::NotIntact => "NOT INTACT",
+        }
+    }
 }
