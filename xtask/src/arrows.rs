@@ -13,9 +13,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vidimus-identity", &["vidimus-core"]),
     ("vidimus-ledger", &["vidimus-core"]),
     ("vidimus-gateway", &["vidimus-core", "vidimus-identity", "vidimus-ledger"]),
+    ("vidimus-query", &["vidimus-core", "vidimus-registry", "vidimus-ledger"]),
     (
         "vidimus",
-        &["vidimus-core", "vidimus-registry", "vidimus-identity", "vidimus-gateway", "vidimus-ledger"],
+        &[
+            "vidimus-core",
+            "vidimus-registry",
+            "vidimus-identity",
+            "vidimus-gateway",
+            "vidimus-ledger",
+            "vidimus-query",
+        ],
     ),
     // The ledger: without recording a decision there is no permit, in tests neither.
     ("vidimus-testkit", &["vidimus-core", "vidimus-identity", "vidimus-ledger"]),
@@ -25,8 +33,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     // It attacks the binary from outside, and knows nothing of what is inside.
     ("vidimus-redteam", &[]),
-    // The gateway: docs/codes.md says what its answers say.
-    ("xtask", &["vidimus-core", "vidimus-registry", "vidimus-gateway"]),
+    // The gateway: docs/codes.md says what its answers say. The questions: docs/query.schema.json.
+    ("xtask", &["vidimus-core", "vidimus-registry", "vidimus-gateway", "vidimus-query"]),
 ];
 
 /// What only tests may know.

@@ -1,9 +1,10 @@
-//! The generated files: deploy/crds, docs/resources.md and docs/codes.md.
+//! The generated files: deploy/crds, docs/resources.md, docs/codes.md, docs/record.schema.json and docs/query.schema.json.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use vidimus_core::record;
 use vidimus_core::resource::crds;
 
 use crate::{codes, files, reference};
@@ -21,6 +22,10 @@ fn generated(root: &Path) -> Result<BTreeMap<PathBuf, String>> {
     }
     generated.insert(root.join("docs/resources.md"), reference::page(&crds));
     generated.insert(root.join("docs/codes.md"), codes::page());
+    let schema = serde_json::to_string_pretty(&record::schema())?;
+    generated.insert(root.join("docs/record.schema.json"), schema + "\n");
+    let schema = serde_json::to_string_pretty(&vidimus_query::schema())?;
+    generated.insert(root.join("docs/query.schema.json"), schema + "\n");
     Ok(generated)
 }
 

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-const USAGE: &str = "cargo xtask crds    write deploy/crds, docs/resources.md and docs/codes.md from the Rust types\n\
+const USAGE: &str = "cargo xtask crds    write deploy/crds, docs/resources.md, docs/codes.md and docs/*.schema.json from the Rust types\n\
                      cargo xtask tidy    crate arrows, sizes, names, examples, generated files";
 
 fn main() -> ExitCode {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::call::Call;
 use crate::permit::{Held, Permit, Receipt, Verdict};
-use crate::record::{DecisionKind, DecisionRecord};
+use crate::record::{DecisionKind, DecisionRecord, VERSION};
 use crate::refusal::{Code, Refusal};
 
 /// The outcome of a decision.
@@ -152,31 +152,31 @@ impl<'c> Decision<'c> {
         let Call { ask, source_ip, .. } = &self.call;
         let chain = self.call.chain();
         DecisionRecord {
-            action: ask.action.as_str(),
+            action: ask.action.as_str().into(),
             body: about.body.into(),
             chain: chain.actors.iter().map(|actor| Cow::Owned(actor.to_string())).collect(),
-            closest_permits: &self.finding.closest_permits,
-            code: self.finding.code.map(Code::as_str),
+            closest_permits: Cow::Borrowed(&self.finding.closest_permits),
+            code: self.finding.code.map(|code| code.as_str().into()),
             depth: chain.depth(),
-            facts: &self.finding.facts,
-            id: about.id,
-            identity: self.call.identity(),
+            facts: Cow::Borrowed(&self.finding.facts),
+            id: Cow::Borrowed(about.id),
+            identity: self.call.identity().into(),
             kind: DecisionKind,
-            method: ask.method,
-            outcome: self.finding.outcome.as_str(),
-            policies: &self.finding.policies,
+            method: ask.method.into(),
+            outcome: self.finding.outcome.as_str().into(),
+            policies: Cow::Borrowed(&self.finding.policies),
             principal: self.call.principal().entity().to_string().into(),
-            protocol: about.protocol,
+            protocol: about.protocol.into(),
             push_url: ask.push_url.map(Cow::Borrowed),
             resource: ask.target.entity().to_string().into(),
-            snapshot: about.snapshot,
+            snapshot: about.snapshot.into(),
             source: source_ip.map(|address| address.to_string().into()),
             task: ask.task.map(Cow::Borrowed),
             time: about.time.into(),
             trace: about.trace.into(),
-            transaction: &chain.transaction,
+            transaction: Cow::Borrowed(&chain.transaction),
             user: self.call.user().map(|user| user.id().into()),
-            version: 1,
+            version: VERSION,
         }
     }
 

@@ -48,7 +48,7 @@ pub(crate) use reference::ObjectKey;
 pub use reference::{Kind, ObjectRef, Origin};
 pub use rejection::{Rejection, Subject};
 pub use service_identity::Service;
-pub(crate) use shape::nearest;
+pub use shape::nearest;
 
 /// The API group and version of the five kinds.
 pub const API_VERSION: &str = "vidimus.dev/v1alpha1";

@@ -8,12 +8,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use vidimus_core::call::Destination;
+use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
 use vidimus_core::permit::Room;
-use vidimus_core::record::{EffectKind, EffectRecord};
+use vidimus_core::record::{EffectKind, EffectRecord, VERSION};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_ledger::Closed;
 
+use crate::access_log::{self, Line};
 use crate::accounts::Reservation;
 use crate::answer::Asked;
 use crate::gate::{Gate, Shared, rfc3339};
@@ -78,6 +80,8 @@ pub struct Effect {
     /// Registered provider and model, for the token metric.
     model: Option<(Arc<str>, Arc<str>)>,
     pub span: Option<Span>,
+    /// Its line in the log, where it has one.
+    line: Option<Box<Line>>,
     /// What the call reserved, settled with its end.
     pub reservation: Option<Reservation>,
     /// The place in the ledger that was kept for the effect's record.
@@ -90,6 +94,7 @@ pub struct Effect {
 #[derive(Clone, Copy, Debug)]
 pub struct Begun<'a> {
     pub call: &'a Arc<str>,
+    pub caller: &'a Caller,
     pub started: Moment,
     /// Length of the caller's message.
     pub bytes_in: usize,
@@ -126,6 +131,12 @@ impl Effect {
             task: None,
             model,
             span: None,
+            line: gate.access_log.of_allowed(
+                &begun.caller.proven,
+                destination,
+                (asked.method(), asked.name()),
+                begun.started.monotonic,
+            ),
             reservation: None,
             room,
             recorded: false,
@@ -193,20 +204,20 @@ impl Effect {
         EffectRecord {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
-            code: ending.code(),
+            code: ending.code().map(Cow::Borrowed),
             decision: self.decision,
-            detail: self.detail.as_deref(),
+            detail: self.detail.as_deref().map(Cow::Borrowed),
             duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-            id: &self.call,
+            id: Cow::Borrowed(&self.call),
             kind: EffectKind,
-            result: ending.as_str(),
+            result: ending.as_str().into(),
             status: self.status,
-            task: self.task.as_ref().and_then(|task| task.get()).map(|task| &**task),
+            task: self.task.as_ref().and_then(|task| task.get()).map(|task| Cow::Borrowed(&**task)),
             time: Cow::Owned(rfc3339(now.wall)),
-            token: self.token.as_deref(),
+            token: self.token.as_deref().map(Cow::Borrowed),
             tokens_input: self.found.usage.input,
             tokens_output: self.found.usage.output,
-            version: 1,
+            version: VERSION,
         }
     }
 
@@ -217,6 +228,16 @@ impl Effect {
         self.shared.meter.ended(self.protocol, ending.as_str(), duration);
         if let Some((provider, model)) = &self.model {
             self.shared.meter.tokens(provider, model, self.found.usage);
+        }
+        if let Some(line) = self.line.take() {
+            line.write(access_log::Ended {
+                call: &self.call,
+                result: ending.as_str(),
+                code: ending.code(),
+                status: self.status,
+                bytes_out: self.bytes_out,
+                duration,
+            });
         }
         if let Some(mut span) = self.span.take() {
             span.used(self.found.usage);

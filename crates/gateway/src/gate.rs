@@ -12,6 +12,7 @@ use vidimus_core::snapshot::Snapshot;
 use vidimus_identity::{Authenticator, Mint};
 use vidimus_ledger::Ledger;
 
+use crate::access_log::AccessLog;
 use crate::accounts::Accounts;
 use crate::bodies::Bodies;
 use crate::forward::Upstream;
@@ -139,6 +140,7 @@ pub struct Shared {
     pub(crate) accounts: Accounts,
     pub(crate) bodies: Bodies,
     pub(crate) refusals: RefusalSampler,
+    pub(crate) access_log: AccessLog,
     pub meter: Meter,
     pub vitals: Vitals,
     pub telemetry: Telemetry,
@@ -163,6 +165,7 @@ impl Shared {
             standing,
             bodies: Bodies::new(limits.held_bodies, limits.body_time),
             refusals: RefusalSampler::new(&limits),
+            access_log: AccessLog::new(config.clock.now().monotonic),
             meter: Meter::new(&config.vitals),
             vitals: config.vitals,
             telemetry: config.telemetry,

@@ -8,6 +8,7 @@
 //! What is public is what the binary composes: a [`Gate`] from its [`Config`], a [`listener`] that serves it, and what watches
 //! over it. A front door of another kind (Envoy `ext_authz`, a token endpoint) calls [`admit()`] alone.
 
+mod access_log;
 mod accounts;
 mod answer;
 mod bodies;

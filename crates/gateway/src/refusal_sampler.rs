@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 use vidimus_core::clock::Moment;
 use vidimus_core::entity::EntityId;
-use vidimus_core::record::{NOT_RECORDED, Record, RefusalKind, RefusalRecord};
+use vidimus_core::record::{NOT_RECORDED, Record, RefusalKind, RefusalRecord, VERSION};
 use vidimus_core::refusal::Code;
 
 use crate::gate::{Limits, Shared, rfc3339};
@@ -212,20 +212,20 @@ impl Missed {
             codes.join(", ")
         );
         Record::Refusal(RefusalRecord {
-            code: NOT_RECORDED,
+            code: Cow::Borrowed(NOT_RECORDED),
             detail: None,
-            id,
+            id: Cow::Borrowed(id),
             identity: None,
             kind: RefusalKind,
             message: Cow::Owned(message),
-            outcome: "deny",
+            outcome: Cow::Borrowed("deny"),
             path: Cow::Borrowed(""),
             principal: principal.map(Cow::Owned),
             source: None,
             time: Cow::Owned(rfc3339(self.to)),
             trace: Cow::Owned(TraceContext::from_header(None).to_string()),
             user: None,
-            version: 1,
+            version: VERSION,
         })
     }
 }

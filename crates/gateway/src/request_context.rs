@@ -9,7 +9,7 @@ use vidimus_core::caller::{Proven, UnixMillis};
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::Decision;
 use vidimus_core::json::Json;
-use vidimus_core::record::{Record, RefusalKind, RefusalRecord};
+use vidimus_core::record::{Record, RefusalKind, RefusalRecord, VERSION};
 use vidimus_core::refusal::{Code, Refusal};
 
 use crate::gate::{Gate, millis, rfc3339};
@@ -40,6 +40,8 @@ pub struct RequestContext {
     caller: Option<Arc<Proven>>,
     /// The decision is on record, so a refusal that follows from it needs no record of its own.
     decided: bool,
+    /// And allowed it: what becomes of the call is said with its effect.
+    allowed: bool,
 }
 
 impl RequestContext {
@@ -59,6 +61,7 @@ impl RequestContext {
             message_id: None,
             caller: None,
             decided: false,
+            allowed: false,
         }
     }
 
@@ -102,7 +105,7 @@ impl RequestContext {
 
     /// The decision is on record. `code` is that of a denial.
     pub(crate) fn decided(&mut self, gate: &Gate, code: Option<Code>) {
-        self.decided = true;
+        (self.decided, self.allowed) = (true, code.is_none());
         gate.meter.decided(self.protocol, code);
     }
 
@@ -123,6 +126,16 @@ impl RequestContext {
                     refusal = closed(error);
                 }
             }
+        }
+        if !self.allowed {
+            let caller = self.caller.as_deref();
+            gate.access_log.refused(
+                &self.call,
+                caller,
+                parts.uri.path(),
+                refusal.code,
+                self.started.monotonic,
+            );
         }
         tracing::debug!(call = %self.call, code = refusal.code.as_str(), detail = refusal.detail, "{}", refusal.message);
         let shape = match self.binding {
@@ -163,20 +176,20 @@ impl RequestContext {
         let user = self.caller.as_ref().and_then(|proven| proven.user.as_ref());
         let user = user.map(|user| Cow::Owned(user.id()));
         Record::Refusal(RefusalRecord {
-            code: refusal.code.as_str(),
+            code: Cow::Borrowed(refusal.code.as_str()),
             detail: refusal.detail.as_deref().map(shorten),
-            id: &self.call,
+            id: Cow::Borrowed(&self.call),
             identity: identity.map(Cow::Borrowed),
             kind: RefusalKind,
             message: shorten(&refusal.message),
-            outcome: "deny",
+            outcome: Cow::Borrowed("deny"),
             path: shorten(parts.uri.path()),
             principal: self.caller.as_ref().map(|proven| Cow::Owned(proven.principal.entity().to_string())),
             source: Some(Cow::Owned(self.peer.address.ip().to_string())),
             time: Cow::Owned(rfc3339(self.started.wall)),
             trace: Cow::Owned(self.trace.to_string()),
             user: user.or(verified.and_then(|it| it.user.as_deref()).map(Cow::Borrowed)),
-            version: 1,
+            version: VERSION,
         })
     }
 }

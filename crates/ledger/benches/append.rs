@@ -9,6 +9,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,29 +30,29 @@ fn decision<'a>(
     time: &'a str,
 ) -> Record<'a> {
     Record::Decision(DecisionRecord {
-        action: "invokeTool",
+        action: "invokeTool".into(),
         body: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".into(),
         chain: Vec::new(),
-        closest_permits: &[],
+        closest_permits: Cow::Borrowed(&[]),
         code: None,
         depth: 1,
-        facts,
-        id,
-        identity: "spiffe://corp.example/ns/finance/sa/invoice-bot",
+        facts: Cow::Borrowed(facts),
+        id: id.into(),
+        identity: "spiffe://corp.example/ns/finance/sa/invoice-bot".into(),
         kind: DecisionKind,
-        method: "tools/call",
-        outcome: "allow",
-        policies,
+        method: "tools/call".into(),
+        outcome: "allow".into(),
+        policies: Cow::Borrowed(policies),
         principal: "Agent/finance/invoice-bot".into(),
-        protocol: "mcp",
+        protocol: "mcp".into(),
         push_url: None,
         resource: "Tool/finance/ledger/get_invoice".into(),
-        snapshot: "sha256:01ba4719c80b6fe911b091a7c05124b64eeece964e09c058ef8f9805daca546b",
+        snapshot: "sha256:01ba4719c80b6fe911b091a7c05124b64eeece964e09c058ef8f9805daca546b".into(),
         source: Some("10.0.0.7".into()),
         task: None,
         time: time.into(),
         trace: "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7".into(),
-        transaction: "0193b3c6-9a0e-7c4e-8f25-1d8e2a6b4c10",
+        transaction: "0193b3c6-9a0e-7c4e-8f25-1d8e2a6b4c10".into(),
         user: Some("https://login.example.com#alice".into()),
         version: 1,
     })

@@ -110,6 +110,8 @@ pub enum ProveError {
     Segment(SegmentError),
     #[error("the log's checkpoint cannot be used: {0}")]
     Checkpoint(#[from] CheckpointError),
+    #[error("the log's public key cannot be used: {0}")]
+    Key(String),
     /// It is younger; within a second of the log being written there is one that covers it.
     #[error("record {index} is not covered by the latest checkpoint, which is of {size} records")]
     NotCovered { index: u64, size: u64 },

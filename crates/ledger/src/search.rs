@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use memchr::memmem::Finder;
-
 use crate::checkpoint::{self, SignedCheckpoint};
 use crate::file::{self, FileError};
 use crate::note::{KeyError, VerifierKey};
@@ -242,34 +240,50 @@ pub struct Shown {
     pub proof: Result<Proof, ProveError>,
 }
 
-/// All records of the call `id`, oldest first.
+/// The records of a call that can be read.
+#[derive(Debug)]
+pub struct ShownIntact {
+    /// Oldest first.
+    pub records: Vec<Shown>,
+    /// What could not be read, where the call may have further records, or which no proof can be made without.
+    pub damage: Vec<SearchError>,
+}
+
+/// All records of the call `id`, oldest first, of a log of which all can be read.
 ///
 /// # Errors
 /// See [`SearchError`].
 pub fn show(dir: &Path, id: &str) -> Result<Vec<Shown>, SearchError> {
-    let text = serde_json::Value::from(id).to_string();
-    let needle = format!("\"id\":{text}");
-    let finder = Finder::new(&needle);
-    let mut hits = Vec::new();
-    for (segment, next) in followed(segments(dir)?) {
-        let ended = each(&segment, next, |index, record| {
-            if finder.find(record).is_some() && query::text(record, "id").as_deref() == Some(id) {
-                hits.push(Hit { index, record: record.to_vec() });
-            }
-            true
-        })?;
-        hits.retain(|hit| hit.index < ended.sealed);
+    let ShownIntact { records, damage } = show_intact(dir, id)?;
+    damage.into_iter().next().map_or(Ok(records), Err)
+}
+
+/// The records of the call `id` that can be read, oldest first.
+///
+/// # Errors
+/// When nothing can: see [`SearchError`].
+pub fn show_intact(dir: &Path, id: &str) -> Result<ShownIntact, SearchError> {
+    let query = Query { id: Some(id.to_owned()), ..Query::default() };
+    let (mut hits, mut damage) = (Vec::new(), Vec::new());
+    for hit in search(dir, &query)? {
+        match hit {
+            Ok(hit) => hits.push(hit),
+            Err(error) => damage.push(error),
+        }
     }
-    let key = own_key(dir)?;
-    let prover = Prover::new(dir, key).map_err(Arc::new);
+    let key = own_key(dir).map_err(|error| {
+        let said = error.to_string();
+        damage.push(error);
+        ProveError::Key(said)
+    });
+    let prover = key.and_then(|key| Prover::new(dir, key)).map_err(Arc::new);
     let proof = |index, record: &[u8]| match &prover {
         Ok(prover) => prover.prove(index, record),
         Err(error) => Err(ProveError::Unprovable(error.clone())),
     };
-    Ok(hits
-        .into_iter()
-        .map(|Hit { index, record }| Shown { index, proof: proof(index, &record), record })
-        .collect())
+    let records =
+        hits.into_iter().map(|Hit { index, record }| Shown { index, proof: proof(index, &record), record });
+    Ok(ShownIntact { records: records.collect(), damage })
 }
 
 /// The public key that stands in the log.

@@ -110,7 +110,7 @@ fn said_of(error: &serde_saphyr::Error) -> (String, &'static str) {
 }
 
 /// Far above any resource, far below what would hurt. An alias that multiplies (a "billion laughs") runs into them.
-fn options() -> serde_saphyr::Options {
+pub(crate) fn options() -> serde_saphyr::Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: 64,

@@ -11,6 +11,7 @@ mod contents;
 mod debounce;
 mod document;
 mod emptied;
+mod field_line;
 mod files;
 mod kept;
 mod load;
@@ -18,6 +19,7 @@ mod settle;
 mod source;
 mod watch;
 
+pub use field_line::field_line;
 pub use kept::{KEY_LENGTH, Keeping, NoKey};
 pub use load::{Loaded, load};
 pub use source::{as_running, as_started};

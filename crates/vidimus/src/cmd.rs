@@ -10,3 +10,9 @@ pub mod policy;
 pub mod quantity;
 mod refusals;
 pub mod serve;
+pub mod shell;
+
+/// What is asked wrongly, by its flag: flags have the names of the members of a question.
+fn misasked(misasked: &vidimus_query::Misasked) -> anyhow::Error {
+    anyhow::anyhow!("--{misasked}")
+}

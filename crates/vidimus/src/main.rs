@@ -8,7 +8,7 @@ mod output;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use output::Format;
 
@@ -45,6 +45,8 @@ enum Command {
     Audit(cmd::audit::Audit),
     Codes(cmd::codes::Codes),
     Demo(cmd::demo::Demo),
+    Completions(cmd::shell::Completions),
+    Man(cmd::shell::Man),
 }
 
 fn main() -> ExitCode {
@@ -61,6 +63,8 @@ fn main() -> ExitCode {
         Command::Audit(audit) => cmd::audit::run(&audit, cli.output),
         Command::Codes(codes) => cmd::codes::run(&codes, cli.output),
         Command::Demo(demo) => cmd::demo::run(&demo),
+        Command::Completions(shell) => cmd::shell::completions(&shell, &mut Cli::command()),
+        Command::Man(man) => cmd::shell::man(&man, Cli::command()),
     };
     output::ended(result.unwrap_or_else(|error| {
         output::error(&error);
@@ -106,9 +110,7 @@ fn wants_json(words: impl Iterator<Item = OsString>, environment: Option<OsStrin
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
-    use super::{Cli, wants_json};
+    use super::*;
 
     #[test]
     fn json_is_asked_for_however_it_is_written() {

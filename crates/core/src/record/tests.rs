@@ -45,29 +45,29 @@ fn assert_canonical(record: &Record<'_>) {
 
 fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a [Arc<str>]) -> Record<'a> {
     Record::Decision(DecisionRecord {
-        action: text,
+        action: text.into(),
         body: text.into(),
         chain: vec![text.into(), "Agent/a/b".into()],
-        closest_permits: policies,
-        code: Some(text),
+        closest_permits: Cow::Borrowed(policies),
+        code: Some(text.into()),
         depth: 3,
-        facts,
-        id: text,
-        identity: text,
+        facts: Cow::Borrowed(facts),
+        id: text.into(),
+        identity: text.into(),
         kind: DecisionKind,
-        method: text,
-        outcome: text,
-        policies,
+        method: text.into(),
+        outcome: text.into(),
+        policies: Cow::Borrowed(policies),
         principal: text.into(),
-        protocol: text,
+        protocol: text.into(),
         push_url: Some(text.into()),
         resource: text.into(),
-        snapshot: text,
+        snapshot: text.into(),
         source: Some(text.into()),
         task: Some(text.into()),
         time: text.into(),
         trace: text.into(),
-        transaction: text,
+        transaction: text.into(),
         user: Some(text.into()),
         version: 1,
     })
@@ -77,17 +77,17 @@ fn effect(text: &str, number: u64) -> Record<'_> {
     Record::Effect(EffectRecord {
         bytes_in: number,
         bytes_out: number,
-        code: Some(text),
+        code: Some(text.into()),
         decision: number,
         detail: Some(text),
         duration_us: number,
-        id: text,
+        id: text.into(),
         kind: EffectKind,
-        result: text,
+        result: text.into(),
         status: 200,
-        task: Some(text),
+        task: Some(text.into()),
         time: text.into(),
-        token: Some(text),
+        token: Some(text.into()),
         tokens_input: Some(number),
         tokens_output: Some(number),
         version: 1,
@@ -96,13 +96,13 @@ fn effect(text: &str, number: u64) -> Record<'_> {
 
 fn refusal(text: &str) -> Record<'_> {
     Record::Refusal(RefusalRecord {
-        code: text,
+        code: text.into(),
         detail: Some(text.into()),
-        id: text,
+        id: text.into(),
         identity: Some(text.into()),
         kind: RefusalKind,
         message: text.into(),
-        outcome: text,
+        outcome: text.into(),
         path: text.into(),
         principal: Some(text.into()),
         source: Some(text.into()),
@@ -140,4 +140,95 @@ fn facts_are_sorted_and_unique_whatever_comes_in() {
     assert_canonical(&record);
     let text = serde_json::to_string(&record).expect("a record");
     assert!(text.contains("\"facts\":{\"a\":\"3\",\"\u{1f600}\":\"2\",\"\u{e000}\":\"1\"}"), "{text}");
+}
+
+/// Every kind, with all its members and with none that may be absent.
+fn samples() -> Vec<Record<'static>> {
+    let (mut bare, mut effect, mut refused) = (decision("x", &[], &[]), effect("x", 7), refusal("x"));
+    let full = [bare.clone(), effect.clone(), refused.clone()];
+    if let Record::Decision(record) = &mut bare {
+        (record.code, record.push_url, record.source, record.task, record.user) =
+            (None, None, None, None, None);
+    }
+    if let Record::Effect(record) = &mut effect {
+        (record.code, record.task, record.token) = (None, None, None);
+        (record.tokens_input, record.tokens_output) = (None, None);
+    }
+    if let Record::Refusal(record) = &mut refused {
+        (record.detail, record.identity, record.principal, record.source, record.user) =
+            (None, None, None, None, None);
+    }
+    full.into_iter().chain([bare, effect, refused]).collect()
+}
+
+fn bytes(record: &Record<'_>) -> Vec<u8> {
+    serde_json::to_vec(record).expect("a record")
+}
+
+#[test]
+fn what_is_written_is_read_back_and_is_the_same() {
+    let facts = [fact("a", "é\n"), fact("b", "")];
+    for record in
+        samples().into_iter().chain([decision("\"\u{1}😀", &facts, &["p/q".into(), "p/r#2".into()])])
+    {
+        let written = bytes(&record);
+        let read = Kept::read(&written).expect("a record");
+        assert_eq!(read, record);
+        assert_eq!(bytes(&read), written, "in canonical form again");
+        assert_eq!((read.kind(), read.time()), (record.kind(), record.time()));
+        // Without being told the kind too, as a reader in another program may.
+        assert_eq!(serde_json::from_slice::<Kept>(&written).expect("a record"), record);
+    }
+}
+
+#[test]
+fn a_newer_record_is_read_where_it_means_the_same_and_refused_where_it_may_not() {
+    let text = String::from_utf8(bytes(&refusal("x"))).expect("UTF-8");
+    let with = |from: &str, to: &str| Kept::read(text.replace(from, to).as_bytes());
+    assert_eq!(with("\"id\":", "\"hue\":{\"a\":[1]},\"id\":").expect("read"), refusal("x"));
+    for (from, to, says) in [
+        ("\"version\":1", "\"version\":2", "version 2"),
+        ("\"version\":1", "\"version\":300", "version 300"),
+        ("\"refusal\"", "\"rumour\"", "kind \"rumour\""),
+        ("\"refusal\"", "\"effect\"", "missing field `bytes_in`"),
+        ("\"code\":\"x\"", "\"code\":7", "expected a string"),
+        ("\"id\":\"x\"", "\"id\":\"x\",\"id\":\"y\"", "duplicate field `id`"),
+        ("\"version\":1", "\"version\":1}{", "trailing characters"),
+        (",\"version\":1", "", "missing field `version`"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let error = with(from, to).expect_err(to).to_string();
+        assert!(error.contains(says), "{to}: {error}");
+    }
+    // A decision with a fact that is no text.
+    let text = String::from_utf8(bytes(&decision("x", &[fact("a", "b")], &[]))).expect("UTF-8");
+    assert!(Kept::read(text.replace("{\"a\":\"b\"}", "{\"a\":1}").as_bytes()).is_err());
+}
+
+/// The published schema against what is written: each member is described, those that are always there are required, and `kind` says
+/// which of the three it is.
+#[test]
+fn the_schema_describes_every_member_that_is_written() {
+    let schema = serde_json::to_value(schema()).expect("JSON");
+    let described = |name: &str| schema["$defs"][name].clone();
+    let kinds = ["DecisionRecord", "EffectRecord", "RefusalRecord"].map(described);
+    assert_eq!(schema["anyOf"].as_array().map(Vec::len), Some(3), "{schema:#}");
+    for (number, record) in samples().into_iter().enumerate() {
+        let written: serde_json::Value = serde_json::from_slice(&bytes(&record)).expect("JSON");
+        let written = written.as_object().expect("an object");
+        let own = &kinds[number % 3];
+        let properties = own["properties"].as_object().expect("an object");
+        let required: Vec<_> =
+            own["required"].as_array().expect("a list").iter().filter_map(|name| name.as_str()).collect();
+        assert!(required.iter().all(|name| written.contains_key(*name)), "{required:?} {written:?}");
+        for name in written.keys() {
+            assert!(properties[name]["description"].is_string(), "{} {name}", record.kind());
+        }
+        if number < 3 {
+            assert!(properties.keys().all(|name| name == "closest_permits" || written.contains_key(name)));
+        } else {
+            assert!(written.keys().all(|name| required.contains(&name.as_str())), "{required:?} {written:?}");
+        }
+        assert_eq!(properties["kind"]["const"], record.kind());
+    }
 }

@@ -190,7 +190,7 @@ pub(super) fn report_unknown<'a>(
 }
 
 /// The known name that was probably meant: the closest, at most a third of its letters away, case aside.
-pub(crate) fn nearest<'a>(known: impl Iterator<Item = &'a str>, found: &str) -> Option<&'a str> {
+pub fn nearest<'a>(known: impl Iterator<Item = &'a str>, found: &str) -> Option<&'a str> {
     let plain = |name: &str| name.to_ascii_lowercase().replace(['_', '-'], "");
     known
         .map(|name| (distance(&plain(name), &plain(found)), name))

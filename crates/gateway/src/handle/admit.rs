@@ -240,7 +240,8 @@ async fn record(
         body: &sha256(body),
         snapshot: world.digest(),
     };
-    let begun = Begun { call: &context.call, started: context.started, bytes_in: body.len() };
+    let (call_id, started) = (&context.call, context.started);
+    let begun = Begun { call: call_id, caller: call.caller, started, bytes_in: body.len() };
     let left = |index, room| {
         // The caller left while its decision was written. What is allowed has an effect, also where that is nothing.
         if code.is_none() {

@@ -28,9 +28,14 @@ pub(super) async fn carry(
     mut admitted: Admitted<'_>,
 ) -> Result<Response<ReplyBody>, Refusal> {
     fulfil(&admitted.permit);
-    let begun = Begun { call: &context.call, started: context.started, bytes_in: admitted.body.len() };
     let room = admitted.permit.take_room();
     let permit = &admitted.permit;
+    let begun = Begun {
+        call: &context.call,
+        caller: permit.caller(),
+        started: context.started,
+        bytes_in: admitted.body.len(),
+    };
     let decided = (permit.index(), room, permit.destination());
     let mut effect = Effect::begin(gate, begun, decided, admitted.protocol, &admitted.asked);
     effect.span = context.span.take();
@@ -183,8 +188,9 @@ pub(super) async fn answer(
     document: Result<String, Refusal>,
 ) -> Result<Response<ReplyBody>, Refusal> {
     fulfil(&own.permit);
-    let begun = Begun { call: &context.call, started: context.started, bytes_in: own.bytes_in };
     let room = own.permit.take_room();
+    let caller = own.permit.caller();
+    let begun = Begun { call: &context.call, caller, started: context.started, bytes_in: own.bytes_in };
     let decided = (own.permit.index(), room, own.permit.destination());
     let mut effect = Effect::begin(gate, begun, decided, own.protocol, &own.asked);
     effect.span = context.span.take();

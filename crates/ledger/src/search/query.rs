@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use memchr::memmem::Finder;
-use vidimus_core::json::Json;
+use vidimus_core::record::{Kept, Record};
 
 use crate::times::Span;
 
@@ -41,6 +41,54 @@ pub struct Query {
     pub newest_first: bool,
 }
 
+/// What of a record a condition is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Member {
+    Principal,
+    User,
+    /// One of those that decided, or a permit that came closest.
+    Policy,
+    /// How it was decided, or how an effect ended.
+    Outcome,
+    Resource,
+    Kind,
+    Code,
+    Transaction,
+    Id,
+}
+
+impl Member {
+    /// What a record says of it.
+    fn said(self, record: &Kept) -> Vec<&str> {
+        fn one<'r>(text: &'r Option<Cow<'static, str>>) -> Vec<&'r str> {
+            text.as_deref().into_iter().collect()
+        }
+        match (self, record) {
+            (Self::Kind, record) => vec![record.kind()],
+            (Self::Id, record) => vec![record.id()],
+            (Self::Principal, Record::Decision(it)) => vec![&it.principal],
+            (Self::Principal, Record::Refusal(it)) => one(&it.principal),
+            (Self::User, Record::Decision(it)) => one(&it.user),
+            (Self::User, Record::Refusal(it)) => one(&it.user),
+            (Self::Policy, Record::Decision(it)) => {
+                it.policies.iter().chain(&*it.closest_permits).map(|policy| &**policy).collect()
+            }
+            (Self::Outcome, Record::Decision(it)) => vec![&it.outcome],
+            (Self::Outcome, Record::Effect(it)) => vec![&it.result],
+            (Self::Outcome, Record::Refusal(it)) => vec![&it.outcome],
+            (Self::Resource, Record::Decision(it)) => vec![&it.resource],
+            (Self::Code, Record::Decision(it)) => one(&it.code),
+            (Self::Code, Record::Effect(it)) => one(&it.code),
+            (Self::Code, Record::Refusal(it)) => vec![&it.code],
+            (Self::Transaction, Record::Decision(it)) => vec![&it.transaction],
+            (Self::Principal | Self::User, Record::Effect(_))
+            | (Self::Policy | Self::Resource | Self::Transaction, Record::Effect(_) | Record::Refusal(_)) => {
+                Vec::new()
+            }
+        }
+    }
+}
+
 /// How a member must fit.
 #[derive(Clone, Copy, Debug)]
 enum Fit {
@@ -51,13 +99,10 @@ enum Fit {
 
 #[derive(Debug)]
 struct Condition {
-    /// Members of the record, one of which must fit.
-    members: &'static [&'static str],
+    member: Member,
     fit: Fit,
     value: String,
-    /// Of a record without a principal, the proven identity may fit in place of the members.
-    or_identity: bool,
-    /// The value as it stands in JSON: a record without these bytes need not be parsed.
+    /// The value as it stands in JSON: a record without these bytes need not be read.
     bytes: Finder<'static>,
 }
 
@@ -71,28 +116,27 @@ pub(super) struct Matcher {
 
 impl Matcher {
     pub(super) fn new(query: &Query) -> Self {
-        let wanted: [(&Option<String>, &'static [&'static str], Fit); 9] = [
-            (&query.agent, &["principal"], Fit::Ending('/')),
-            (&query.user, &["user"], Fit::Ending('#')),
-            (&query.policy, &["policies", "closest_permits"], Fit::Ending('/')),
-            (&query.outcome, &["outcome", "result"], Fit::Whole),
-            (&query.resource, &["resource"], Fit::Ending('/')),
-            (&query.kind, &["kind"], Fit::Whole),
-            (&query.code, &["code"], Fit::Whole),
-            (&query.transaction, &["transaction"], Fit::Whole),
-            (&query.id, &["id"], Fit::Whole),
+        let wanted: [(&Option<String>, Member, Fit); 9] = [
+            (&query.agent, Member::Principal, Fit::Ending('/')),
+            (&query.user, Member::User, Fit::Ending('#')),
+            (&query.policy, Member::Policy, Fit::Ending('/')),
+            (&query.outcome, Member::Outcome, Fit::Whole),
+            (&query.resource, Member::Resource, Fit::Ending('/')),
+            (&query.kind, Member::Kind, Fit::Whole),
+            (&query.code, Member::Code, Fit::Whole),
+            (&query.transaction, Member::Transaction, Fit::Whole),
+            (&query.id, Member::Id, Fit::Whole),
         ];
-        let conditions = wanted.into_iter().filter_map(|(value, members, fit)| {
+        let conditions = wanted.into_iter().filter_map(|(value, member, fit)| {
             let value = value.clone()?;
             let json = serde_json::Value::from(value.as_str()).to_string();
             let bytes = json.trim_start_matches('"').as_bytes();
-            let or_identity = matches!(members, ["principal" | "user"]);
-            Some(Condition { members, fit, value, or_identity, bytes: Finder::new(bytes).into_owned() })
+            Some(Condition { member, fit, value, bytes: Finder::new(bytes).into_owned() })
         });
         Self { conditions: conditions.collect(), since: query.since, until: query.until }
     }
 
-    /// Whether a record fits. What is not a JSON object fits nothing but the empty query.
+    /// Whether a record fits. One that cannot be read may: whoever reads it says why it cannot.
     pub(super) fn matches(&self, record: &[u8]) -> bool {
         if !self.conditions.iter().all(|condition| condition.bytes.find(record).is_some()) {
             return false;
@@ -100,8 +144,12 @@ impl Matcher {
         if self.conditions.is_empty() && self.since.is_none() && self.until.is_none() {
             return true;
         }
-        let Ok(json) = Json::parse(record) else { return false };
-        self.conditions.iter().all(|condition| condition.holds(&json)) && self.in_time(&json)
+        match Kept::read(record) {
+            Ok(record) => {
+                self.conditions.iter().all(|condition| condition.holds(&record)) && self.in_time(&record)
+            }
+            Err(_) => true,
+        }
     }
 
     /// Whether records are looked for by their time.
@@ -114,11 +162,11 @@ impl Matcher {
         span.meets(self.since, self.until)
     }
 
-    fn in_time(&self, json: &Json<'_>) -> bool {
+    fn in_time(&self, record: &Kept) -> bool {
         if self.since.is_none() && self.until.is_none() {
             return true;
         }
-        let time = json.get("time").and_then(Json::as_str).and_then(|text| text.parse::<Timestamp>().ok());
+        let time = record.time().parse::<Timestamp>().ok();
         time.is_some_and(|time| {
             self.since.is_none_or(|since| since <= time) && self.until.is_none_or(|until| time < until)
         })
@@ -126,26 +174,18 @@ impl Matcher {
 }
 
 impl Condition {
-    fn holds(&self, json: &Json<'_>) -> bool {
-        self.holds_in_members(json) || self.or_identity && self.fits_identity(json)
+    fn holds(&self, record: &Kept) -> bool {
+        self.member.said(record).into_iter().any(|text| self.fits(text)) || self.fits_identity(record)
     }
 
     /// Whoever was refused because nobody registered it is found by what it proved: `oidc:ISSUER#SUBJECT`, or a SPIFFE ID.
-    fn fits_identity(&self, json: &Json<'_>) -> bool {
-        if json.get("principal").is_some() {
+    fn fits_identity(&self, record: &Kept) -> bool {
+        let Record::Refusal(refusal) = record else { return false };
+        if refusal.principal.is_some() || !matches!(self.member, Member::Principal | Member::User) {
             return false;
         }
-        let before =
-            json.get("identity").and_then(Json::as_str).and_then(|text| text.strip_suffix(&*self.value));
+        let before = refusal.identity.as_deref().and_then(|text| text.strip_suffix(&*self.value));
         before.is_some_and(|before| before.is_empty() || before.ends_with(['/', '#', ':']))
-    }
-
-    fn holds_in_members(&self, json: &Json<'_>) -> bool {
-        self.members.iter().any(|member| match json.get(member) {
-            Some(Json::String(text)) => self.fits(text),
-            Some(Json::Array(items)) => items.iter().filter_map(Json::as_str).any(|text| self.fits(text)),
-            _ => false,
-        })
     }
 
     fn fits(&self, text: &str) -> bool {
@@ -156,16 +196,5 @@ impl Condition {
                 before.is_some_and(|before| before.is_empty() || before.ends_with(separator))
             }
         }
-    }
-}
-
-/// The text of a member of a record.
-pub(super) fn text<'a>(record: &'a [u8], member: &str) -> Option<Cow<'a, str>> {
-    match Json::parse(record).ok()? {
-        Json::Object(members) => members.into_iter().find_map(|(name, value)| match value {
-            Json::String(text) if name == member => Some(text),
-            _ => None,
-        }),
-        _ => None,
     }
 }

@@ -1,5 +1,6 @@
 //! Logs to test with.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,29 +58,29 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
     let policies = [Arc::from(asked.policy)];
     let facts = [(Arc::from("principal.risk_level"), Arc::from("low"))];
     let record = Record::Decision(DecisionRecord {
-        action: "invokeTool",
+        action: "invokeTool".into(),
         body: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".into(),
         chain: Vec::new(),
-        closest_permits: &[],
-        code: (asked.outcome == "deny").then_some("no_permit"),
+        closest_permits: Cow::Borrowed(&[]),
+        code: (asked.outcome == "deny").then(|| "no_permit".into()),
         depth: 1,
-        facts: &facts,
-        id: &asked.id,
-        identity: "spiffe://corp.example/ns/finance/sa/invoice-bot",
+        facts: Cow::Borrowed(&facts),
+        id: (&*asked.id).into(),
+        identity: "spiffe://corp.example/ns/finance/sa/invoice-bot".into(),
         kind: DecisionKind,
-        method: "tools/call",
-        outcome: asked.outcome,
-        policies: &policies,
+        method: "tools/call".into(),
+        outcome: asked.outcome.into(),
+        policies: Cow::Borrowed(&policies),
         principal: asked.agent.into(),
-        protocol: "mcp",
+        protocol: "mcp".into(),
         push_url: None,
         resource: asked.resource.into(),
-        snapshot: "sha256:01ba4719c80b6fe911b091a7c05124b64eeece964e09c058ef8f9805daca546b",
+        snapshot: "sha256:01ba4719c80b6fe911b091a7c05124b64eeece964e09c058ef8f9805daca546b".into(),
         source: Some("10.0.0.7".into()),
         task: None,
         time: time(asked.second).into(),
         trace: "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7".into(),
-        transaction: asked.transaction,
+        transaction: asked.transaction.into(),
         user: asked.user.map(Into::into),
         version: 1,
     });
@@ -94,9 +95,9 @@ pub(crate) fn effect(id: &str, decision: u64, second: u32) -> EffectRecord<'_> {
         decision,
         detail: None,
         duration_us: 1234,
-        id,
+        id: id.into(),
         kind: EffectKind,
-        result: "ok",
+        result: "ok".into(),
         status: 200,
         task: None,
         time: time(second).into(),
@@ -110,13 +111,13 @@ pub(crate) fn effect(id: &str, decision: u64, second: u32) -> EffectRecord<'_> {
 /// A record with `text` in it.
 pub(crate) fn refusal(text: &str) -> Record<'_> {
     Record::Refusal(RefusalRecord {
-        code: "token_expired",
+        code: "token_expired".into(),
         detail: None,
-        id: text,
+        id: text.into(),
         identity: None,
         kind: RefusalKind,
         message: "the token has expired".into(),
-        outcome: "deny",
+        outcome: "deny".into(),
         path: "/mcp/finance/ledger".into(),
         principal: None,
         source: None,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::{Value, json};
 use vidimus_core::refusal::Code;
+use vidimus_core::resource::nearest;
 use vidimus_gateway::said;
 
 use crate::output::{self, Format};
@@ -65,22 +66,18 @@ fn print(code: Code) {
     row("next", code.next());
 }
 
-/// A code: one that is none says which are near.
+/// A code: one that is none says which is near.
 pub fn code(text: &str) -> anyhow::Result<Code> {
     if let Some(code) = Code::ALL.iter().find(|code| code.as_str() == text) {
         return Ok(*code);
     }
-    let words: Vec<_> = text.split(['_', '-', ' ']).filter(|word| !word.is_empty()).collect();
-    let alike = |code: &&str| code.split('_').filter(|word| words.contains(word)).count();
-    let mut near: Vec<_> =
-        Code::ALL.iter().map(|code| code.as_str()).filter(|code| alike(code) > 0).collect();
-    near.sort_by_key(|code| std::cmp::Reverse(alike(code)));
-    near.truncate(3);
-    if near.is_empty() {
-        near = Code::ALL.iter().map(|code| code.as_str()).collect();
-        anyhow::bail!("there is no such code; the codes are {}", near.join(", "))
+    let names = || Code::ALL.iter().map(|code| code.as_str());
+    match nearest(names(), text) {
+        Some(near) => anyhow::bail!("there is no such code; did you mean {near}?"),
+        None => {
+            anyhow::bail!("there is no such code; the codes are {}", names().collect::<Vec<_>>().join(", "))
+        }
     }
-    anyhow::bail!("there is no such code; did you mean {}?", near.join(" or "))
 }
 
 #[cfg(test)]

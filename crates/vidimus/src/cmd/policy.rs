@@ -4,23 +4,17 @@ mod admin_client;
 mod state;
 
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::anyhow;
 use clap::{Args, Subcommand};
-use serde_json::json;
-use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
-use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
+use vidimus_core::caller::User;
+use vidimus_core::clock::Clock as _;
 use vidimus_core::decide::schema;
-use vidimus_core::decision::{Decision, Outcome};
-use vidimus_core::entity::{EntityId, EntityKind};
-use vidimus_core::json::Json;
-use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::{Identity, Kind, Principal};
-use vidimus_core::snapshot::Snapshot;
+use vidimus_core::entity::EntityId;
+use vidimus_gateway::millis;
+use vidimus_query::explain::{self, ExplainQuestion, Explanation};
 
-use self::state::State;
-use super::check;
+use crate::clock::SystemClock;
 use crate::output::{self, Format};
 
 /// Asks the policies.
@@ -68,19 +62,19 @@ struct Explain {
     #[command(flatten)]
     source: state::Source,
     /// Who would call: Agent/namespace/name or ServiceIdentity/namespace/name (Service/… in policies).
-    #[arg(long, value_parser = principal_id)]
+    #[arg(long, value_parser = explain::entity)]
     principal: EntityId,
     /// What would be called: Tool/…, Prompt/…, Resource/…, MCPServer/…, Agent/…, Skill/…, LLMProvider/… (its listing) or Model/…; the kind gives the action.
-    #[arg(long)]
+    #[arg(long, value_parser = explain::entity)]
     resource: EntityId,
     /// Arguments of a tool call, as a JSON object.
-    #[arg(long)]
-    args: Option<String>,
+    #[arg(long, default_value = "{}", hide_default_value = true)]
+    args: String,
     /// The number of the hop in its chain, 1 for a call that nobody delegated.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     depth: u8,
     /// The person the principal would act for, as issuer#subject.
-    #[arg(long, value_parser = user)]
+    #[arg(long, value_parser = explain::user)]
     user: Option<User>,
 }
 
@@ -98,306 +92,44 @@ pub fn run(policy: &Policy, format: Format) -> anyhow::Result<ExitCode> {
 }
 
 fn run_explain(explain: &Explain, format: Format) -> anyhow::Result<ExitCode> {
-    let text = explain.args.as_deref().unwrap_or("{}");
-    let arguments = Json::parse(text.as_bytes()).context("--args is not acceptable JSON")?;
-    ensure!(
-        matches!(arguments, Json::Object(_)),
-        "--args {text}: the arguments of a tool call are a JSON object, as in '{{\"amount\": 20000}}'"
-    );
+    let question = ExplainQuestion {
+        principal: explain.principal.clone(),
+        resource: explain.resource.clone(),
+        args: explain.args.clone(),
+        depth: explain.depth,
+        user: explain.user.clone(),
+    };
     let state = explain.source.read()?;
-    if let Some(left_out) = check::left_out(&state.loaded) {
+    if let Some(left_out) = state.left_out() {
         output::warning(&format!("{left_out}; `vidimus check` tells why"));
     }
-    state.warn();
-    let principal = principal(&state, &explain.principal)?;
-    let answer = ask(&state, &principal, explain, &arguments)?;
-    answer.print(explain, &state, format)?;
-    Ok(if answer.allowed { ExitCode::SUCCESS } else { ExitCode::from(1) })
-}
-
-/// As the gateway goes: the rules of authentication and of the adapters first, then the policies.
-fn ask(
-    state: &State,
-    principal: &Principal,
-    explain: &Explain,
-    arguments: &Json<'_>,
-) -> anyhow::Result<Answer> {
-    let world = &*state.loaded.snapshot;
-    let action = action(&explain.resource)?;
-    let target = target(state, &explain.resource)?;
-    let user = explain.user.as_ref();
-    let proven = can_prove(world, principal)
-        .and_then(|()| user.map_or(Ok(()), |user| may_act_for(world, principal, user)));
-    Ok(match proven.and(target) {
-        Ok(target) => decide(world, principal, explain, arguments, action, target),
-        Err(refusal) => Answer::refused(action, &refusal),
-    })
-}
-
-/// Whether any identity of the principal proves it: one that others claim too proves nobody.
-fn can_prove(world: &Snapshot, principal: &Principal) -> Result<(), Refusal> {
-    let mut contested = Ok(());
-    for identity in principal.identities() {
-        let (name, claims) = match identity {
-            Identity::Spiffe(id) => (id.to_string(), world.claims_on_spiffe(id)),
-            Identity::Oidc { issuer, subject, .. } => {
-                (format!("{issuer}#{subject}"), world.claims_on_oidc(issuer, subject))
-            }
-            Identity::ServiceAccount { namespace, name } => {
-                (format!("{namespace}/{name}"), world.claims_on_service_account(namespace, name))
-            }
-        };
-        if claims.is_empty() {
-            return Ok(());
-        }
-        contested = Err(Snapshot::contested(&name, claims));
+    state.remarks().iter().for_each(|remark| output::warning(remark));
+    let now = millis(SystemClock.now().wall);
+    let answer = explain::explain(&state, &question, now).map_err(|error| super::misasked(&error))?;
+    match format {
+        Format::Json => output::json(&answer)?,
+        Format::Table => print(&question, &answer),
     }
-    contested
+    Ok(if answer.allowed() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// As `identity` binds a token to a principal and its user.
-fn may_act_for(world: &Snapshot, principal: &Principal, user: &User) -> Result<(), Refusal> {
-    if let Some(registered) = world.principal_by_oidc(&user.issuer, &user.subject) {
-        let message = format!("the user is itself a registered principal, {}", registered.entity());
-        return Err(Refusal::new(Code::CredentialAmbiguous, message));
-    }
-    match world.claims_on_oidc(&user.issuer, &user.subject) {
-        [] => {}
-        claims => return Err(Snapshot::contested(&user.id(), claims)),
-    }
-    if principal.may_act_for(&user.issuer) {
-        return Ok(());
-    }
-    let message = format!("{} may not act for people of {}", principal.entity(), user.issuer);
-    Err(Refusal::new(Code::UserNotAllowed, message))
-}
-
-fn decide(
-    world: &Snapshot,
-    principal: &Principal,
-    explain: &Explain,
-    arguments: &Json<'_>,
-    action: Action,
-    target: Target<'_>,
-) -> Answer {
-    let actor = &explain.principal;
-    let chain = Chain {
-        transaction: "explain".into(),
-        started: UnixMillis(0),
-        // The agents in between are not known; others than the caller stand for them.
-        actors: (1..explain.depth)
-            .map(|hop| EntityId::new(actor.kind, format!("explain/hop-{hop}")))
-            .collect(),
-    };
-    let proven = Proven {
-        principal: principal.clone(),
-        identity: "explain".into(),
-        user: explain.user.clone(),
-        delegated: None,
-        expires: None,
-    };
-    let caller = Caller { proven: Arc::new(proven), chain: Arc::new(chain) };
-    let arguments = if action == Action::InvokeTool { Arguments::Known(arguments) } else { Arguments::None };
-    let ask = Ask { arguments, ..Ask::about("", action, target) };
-    let now = UnixMillis(jiff::Timestamp::now().as_millisecond());
-    Answer::decided(&world.authorize(&Call { caller: &caller, ask, now, source_ip: None, fan_out: 1 }))
-}
-
-/// What is printed: a decision, or a refusal that came before one.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Answer {
-    allowed: bool,
-    outcome: &'static str,
-    action: &'static str,
-    code: Option<&'static str>,
-    reason: String,
-    policies: Vec<String>,
-    closest_permits: Vec<String>,
-    facts: Vec<(String, String)>,
-    next: &'static str,
-}
-
-impl Answer {
-    fn decided(decision: &Decision<'_>) -> Self {
-        let texts = |ids: &[Arc<str>]| ids.iter().map(ToString::to_string).collect();
-        let code = decision.code();
-        Self {
-            allowed: matches!(decision.outcome(), Outcome::Allow | Outcome::AllowWithObligations),
-            outcome: decision.outcome().as_str(),
-            action: decision.call().ask.action.as_str(),
-            code: code.map(Code::as_str),
-            reason: String::new(),
-            policies: texts(decision.policies()),
-            closest_permits: texts(decision.closest_permits()),
-            facts: decision
-                .facts()
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.to_string()))
-                .collect(),
-            next: code.map(|code| next(code, decision)).unwrap_or_default(),
-        }
-    }
-
-    fn refused(action: Action, refusal: &Refusal) -> Self {
-        Self {
-            action: action.as_str(),
-            outcome: "deny",
-            code: Some(refusal.code.as_str()),
-            reason: match &refusal.detail {
-                Some(detail) => format!("{}; {detail}", refusal.message),
-                None => refusal.message.to_string(),
-            },
-            next: refusal.code.next(),
-            ..Self::default()
-        }
-    }
-
-    fn print(&self, explain: &Explain, state: &State, format: Format) -> anyhow::Result<()> {
-        if format == Format::Json {
-            let facts: serde_json::Map<_, _> =
-                self.facts.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
-            return output::json(&json!({
-                "outcome": self.outcome, "code": self.code, "action": self.action, "reason": self.reason,
-                "policies": self.policies, "closest_permits": self.closest_permits, "facts": facts,
-                "next": self.next, "state": state.shown(),
-            }));
-        }
-        let row = |label: &str, text: &str| {
-            if !text.is_empty() {
-                output::line(&format!("{label:<10}{text}"));
-            }
-        };
-        output::line(&format!("{} {} {}", explain.principal, self.action, explain.resource));
-        row("decision", &output::verdict(self.outcome, self.allowed));
-        row("code", self.code.unwrap_or_default());
-        row("reason", &self.reason);
-        let policies: Vec<String> = self.policies.iter().map(|policy| state.named(policy)).collect();
-        row("policies", &policies.join(", "));
-        row("closest", &self.closest_permits.join(", "));
-        for (name, value) in &self.facts {
-            row("fact", &format!("{name} = {value}"));
-        }
-        row("next", self.next);
-        row("state", &state.text());
-        Ok(())
-    }
-}
-
-/// What to do next, for somebody who has this explanation already.
-fn next(code: Code, decision: &Decision<'_>) -> &'static str {
-    match code {
-        Code::NoPermit if decision.closest_permits().is_empty() => {
-            "Write a policy that permits it; none comes close."
-        }
-        Code::NoPermit => {
-            "Compare the facts with the closest permits; change the record, the call or the policy."
-        }
-        code => code.next(),
-    }
-}
-
-fn principal(state: &State, id: &EntityId) -> anyhow::Result<Principal> {
-    let world = &*state.loaded.snapshot;
-    let (found, kind) = match id.kind {
-        EntityKind::Agent => (world.agent(&id.id).cloned().map(Principal::Agent), Kind::Agent),
-        EntityKind::Service => {
-            (world.service(&id.id).cloned().map(Principal::Service), Kind::ServiceIdentity)
-        }
-        _ => bail!("--principal {id}: a principal is an Agent or a Service"),
-    };
-    found.ok_or_else(|| {
-        let refusal = world.absent(kind, &id.id, Code::PrincipalUnknown);
-        let places =
-            refusal.detail.map(|detail| format!("; {detail}: rename one of them")).unwrap_or_default();
-        let held = state.held(kind, &id.id).map(|held| format!("; {held}")).unwrap_or_default();
-        anyhow!("--principal {id}: {}{places}{held}", refusal.message)
-    })
-}
-
-/// An object of kind `ServiceIdentity` is a `Service` in policies; both names are understood.
-fn principal_id(text: &str) -> anyhow::Result<EntityId> {
-    let id = match text.strip_prefix("ServiceIdentity/") {
-        Some(id) => format!("Service/{id}").parse(),
-        None => text.parse(),
-    };
-    id.map_err(|_| anyhow!("write Agent/namespace/name or ServiceIdentity/namespace/name"))
-}
-
-fn user(text: &str) -> anyhow::Result<User> {
-    let (issuer, subject) = text.rsplit_once('#').ok_or_else(|| anyhow!("write issuer#subject"))?;
-    Ok(User { issuer: issuer.into(), subject: subject.into(), email: None })
-}
-
-/// The registered object `namespace/name`, and the rest of the id behind it.
-fn split(id: &str) -> anyhow::Result<(&str, &str)> {
-    let second = id.match_indices('/').nth(1);
-    match second {
-        Some((at, _)) => {
-            let (key, rest) = id.split_at_checked(at).unwrap_or((id, ""));
-            Ok((key, rest.trim_start_matches('/')))
-        }
-        None => bail!("--resource {id}: write namespace/object/name"),
-    }
-}
-
-/// What calling such a resource is.
-fn action(id: &EntityId) -> anyhow::Result<Action> {
-    Ok(match id.kind {
-        EntityKind::McpServer => Action::ConnectServer,
-        EntityKind::Tool => Action::InvokeTool,
-        EntityKind::Prompt => Action::GetPrompt,
-        EntityKind::Resource => Action::ReadResource,
-        EntityKind::Agent | EntityKind::Skill => Action::CallAgent,
-        EntityKind::Model => Action::CallModel,
-        EntityKind::LlmProvider => Action::ListModels,
-        EntityKind::Service => bail!("--resource {id}: nothing calls a {}", id.kind.as_str()),
-    })
-}
-
-/// What is called, or what the gateway's adapters say of it.
-fn target<'a>(state: &'a State, id: &'a EntityId) -> anyhow::Result<Result<Target<'a>, Refusal>> {
-    let world = &*state.loaded.snapshot;
-    let unregistered = |kind, key: &str| {
-        let refusal = world.absent(kind, key, Code::ResourceUnknown);
-        match state.held(kind, key) {
-            Some(held) => refusal.with_detail(held),
-            None => refusal,
+/// Rows by the names that the members have as JSON.
+fn print(question: &ExplainQuestion, answer: &Explanation) {
+    let row = |label: &str, text: &str| {
+        if !text.is_empty() {
+            output::line(&format!("{label:<17}{text}"));
         }
     };
-    let server = |key: &str| world.mcp_server(key).ok_or_else(|| unregistered(Kind::McpServer, key));
-    let agent = |key: &str| {
-        let agent = world.agent(key).ok_or_else(|| unregistered(Kind::Agent, key))?;
-        match agent.endpoint {
-            Some(_) => Ok(agent),
-            None => Err(unknown(format!("{} has no endpoint, so it cannot be called", agent.id))),
-        }
-    };
-    let provider = |key: &str| world.llm_provider(key).ok_or_else(|| unregistered(Kind::LlmProvider, key));
-    let model = |key: &str, name: &'a str| {
-        let provider = provider(key)?;
-        match provider.model(name) {
-            Some(_) => Ok(Target::Model { provider, name }),
-            None => Err(unknown(format!("model {name:?} is not registered on LLMProvider {key}"))),
-        }
-    };
-    let (key, name) = match id.kind {
-        EntityKind::McpServer => return Ok(server(&id.id).map(Target::Server)),
-        EntityKind::Agent => return Ok(agent(&id.id).map(Target::Agent)),
-        EntityKind::LlmProvider => return Ok(provider(&id.id).map(Target::Provider)),
-        _ => split(&id.id)?,
-    };
-    Ok(match id.kind {
-        EntityKind::Prompt => server(key).map(|server| Target::Prompt { server, name }),
-        EntityKind::Resource => server(key).map(|server| Target::Resource { server, uri: name }),
-        EntityKind::Skill => agent(key).map(|agent| Target::Skill { agent, name }),
-        EntityKind::Model => model(key, name),
-        _ => server(key).map(|server| Target::Tool { server, name }),
-    })
+    output::line(&format!("{} {} {}", question.principal, answer.action, question.resource));
+    row("outcome", &output::verdict(&answer.outcome, answer.allowed()));
+    row("code", answer.code.as_deref().unwrap_or_default());
+    row("reason", &answer.reason);
+    let policies: Vec<String> = answer.policies.iter().map(|policy| answer.state.named(policy)).collect();
+    row("policies", &policies.join(", "));
+    row("closest_permits", &answer.closest_permits.join(", "));
+    for (name, value) in &answer.facts {
+        row("facts", &format!("{name} = {value}"));
+    }
+    row("next", &answer.next);
+    row("state", &format!("{}, snapshot {}", answer.state.of, answer.state.snapshot));
 }
-
-fn unknown(message: String) -> Refusal {
-    Refusal::new(Code::ResourceUnknown, message)
-}
-
-#[cfg(test)]
-mod tests;

@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod access_log;
+mod check;
 mod exit_status;
 mod faults;
 mod flags;
 mod gateway;
 mod search;
+mod shell;
 mod state;
 
 use std::path::Path;

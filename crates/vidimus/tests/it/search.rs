@@ -61,3 +61,50 @@ fn a_code_finds_refusals_and_effects_and_an_effect_says_who_asked_for_what() {
     let ran = run(&["audit", "search", "--data", &data, "--kind", "all"]);
     assert_eq!((ran.code, ran.err.matches("is damaged").count()), (Some(1), 1), "{ran:?}");
 }
+
+/// What can be read of a damaged log is shown, with what cannot, and with the status that says so.
+#[test]
+fn a_call_is_shown_from_what_can_be_read_of_a_damaged_log() {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    let refused = gateway.call(None);
+    let failed = gateway.call(Some(&gateway.token()));
+    let id = |answer: &str| {
+        let line = answer.lines().find_map(|line| line.strip_prefix("vidimus-call: "));
+        line.unwrap_or_else(|| panic!("{answer}")).trim().to_owned()
+    };
+    let (first, second) = (id(&refused), id(&failed));
+    let (directory, _) = gateway.stop();
+    let data = directory.path().join("data").display().to_string();
+    let show = |id: &str, more: &[&str]| run(&[&["audit", "show", "--data", &data, id], more].concat());
+    let whole = show(&second, &[]);
+    assert_eq!((whole.code, whole.err.as_str()), (Some(0), ""), "{whole:?}");
+    // By the names that the members have, and that the flags of `audit search` have.
+    for line in [
+        "record 1 (decision)",
+        "principal       Agent/a/bot",
+        "resource        Tool/a/tools/get",
+        "outcome         allow",
+        "record 2 (effect)",
+        "code            upstream_interrupted",
+        "proven against the latest checkpoint",
+    ] {
+        assert!(whole.out.contains(line), "{line}:\n{}", whole.out);
+    }
+    damage(std::path::Path::new(&data));
+    let ran = show(&first, &[]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.out.contains("record 0 (refusal)") && ran.out.contains("credential_missing"), "{ran:?}");
+    assert_eq!(ran.err.matches("is damaged").count(), 1, "{ran:?}");
+    let ran = show(&first, &["-o", "json"]);
+    assert_eq!((ran.code, &ran.json()["record"]["code"]), (Some(1), &"credential_missing".into()), "{ran:?}");
+    assert!(ran.json()["unproven"].is_string() && ran.json()["proof"].is_null(), "{ran:?}");
+    let ran = show(&second, &[]);
+    let says = ran.err.contains("in what can be read of") || ran.out.contains("record 1 (decision)");
+    assert!(says && ran.err.contains("is damaged"), "{ran:?}");
+    let ran = show("nobody", &["-o", "json"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    // Without the log's own key nothing is proven, and all is shown.
+    std::fs::remove_file(format!("{data}/ledger/keys/checkpoint.vkey")).unwrap();
+    let ran = show(&first, &[]);
+    assert!(ran.code == Some(1) && ran.out.contains("public key cannot be used"), "{ran:?}");
+}

@@ -64,13 +64,13 @@ fn append(ledger: &Ledger) {
 
 fn refusal(id: &str) -> Record<'_> {
     Record::Refusal(RefusalRecord {
-        code: "token_expired",
+        code: "token_expired".into(),
         detail: None,
-        id,
+        id: id.into(),
         identity: None,
         kind: RefusalKind,
         message: "the token has expired".into(),
-        outcome: "deny",
+        outcome: "deny".into(),
         path: "/mcp/finance/ledger".into(),
         principal: None,
         source: None,

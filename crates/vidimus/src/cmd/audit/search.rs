@@ -1,17 +1,18 @@
 //! `vidimus audit search`: records by what they say.
 
-mod found;
 mod table;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use vidimus_core::clock::Clock as _;
 use vidimus_core::record::NOT_RECORDED;
+use vidimus_query::audit::{self, Kind, Outcome, SearchQuestion, Unsearched};
 
 use self::table::Row;
 use crate::clock::SystemClock;
@@ -43,7 +44,7 @@ pub struct Search {
     #[arg(long)]
     policy: Option<String>,
     /// How it was decided, or how its effect ended.
-    #[arg(long, value_enum)]
+    #[arg(long, visible_alias = "result", value_parser = outcome())]
     outcome: Option<Outcome>,
     /// What was asked for: a tool, agent, skill, model, resource or prompt.
     #[arg(long, visible_alias = "tool")]
@@ -52,7 +53,7 @@ pub struct Search {
     #[arg(long, value_parser = code)]
     code: Option<String>,
     /// Which records [default: decided; effect where --outcome is that of an effect; all with --code].
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = kind())]
     kind: Option<Kind>,
     /// The transaction that the hops of one chain share.
     #[arg(long)]
@@ -71,70 +72,61 @@ pub struct Search {
     oldest_first: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
-    /// Decisions and refusals.
-    Decided,
-    /// Calls that policies decided.
-    Decision,
-    /// Calls refused before policies were asked.
-    Refusal,
-    /// What came of the calls that were let pass.
-    Effect,
-    /// All of them, one by one.
-    All,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Outcome {
-    Allow,
-    /// Allowed, and something had to be done with the call or its answer.
-    AllowWithObligations,
-    /// Held until a person approves it.
-    Hold,
-    Deny,
-    /// An effect: the upstream did it.
-    Ok,
-    /// An effect: the upstream answered with the protocol's own error.
-    Error,
-    /// An effect: the answer could not be read, so it may be an error.
-    Unknown,
-    /// An effect: there was no full answer.
-    Failed,
-    /// An effect: the caller left.
-    Cancelled,
-}
-
-impl Outcome {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Allow => "allow",
-            Self::AllowWithObligations => "allow-with-obligations",
-            Self::Hold => "hold",
-            Self::Deny => "deny",
-            Self::Ok => "ok",
-            Self::Error => "error",
-            Self::Unknown => "unknown",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
+impl Search {
+    fn question(&self) -> SearchQuestion {
+        SearchQuestion {
+            principal: self.principal.clone(),
+            user: self.user.clone(),
+            policy: self.policy.clone(),
+            outcome: self.outcome,
+            resource: self.resource.clone(),
+            code: self.code.clone(),
+            kind: self.kind,
+            transaction: self.transaction.clone(),
+            since: self.since,
+            until: self.until,
+            oldest_first: self.oldest_first,
         }
     }
+}
 
-    fn of_effect(self) -> bool {
-        !matches!(self, Self::Allow | Self::AllowWithObligations | Self::Hold | Self::Deny)
-    }
+fn outcome() -> impl TypedValueParser<Value = Outcome> {
+    one_of(Outcome::ALL, |outcome| (outcome.as_str(), outcome.meaning()))
+}
+
+fn kind() -> impl TypedValueParser<Value = Kind> {
+    one_of(Kind::ALL, |kind| (kind.as_str(), kind.meaning()))
+}
+
+/// A word of a question, with its meaning in the help.
+fn one_of<T: Copy + Send + Sync + 'static>(
+    all: &'static [T],
+    word: fn(T) -> (&'static str, &'static str),
+) -> impl TypedValueParser<Value = T> {
+    let possible = |(text, meaning): (&'static str, &'static str)| {
+        PossibleValue::new(text).help(meaning.trim().trim_end_matches('.'))
+    };
+    let words = all.iter().map(|one| possible(word(*one)));
+    PossibleValuesParser::new(words).try_map(move |text| {
+        let found = all.iter().find(|one| word(**one).0 == text);
+        found.copied().ok_or_else(|| anyhow::anyhow!("{text} is none of them"))
+    })
 }
 
 pub fn run(dir: &Path, search: &Search, format: Format) -> anyhow::Result<ExitCode> {
-    let wanted = search.wanted()?;
+    let question = search.question();
     let limit = if search.limit == 0 { usize::MAX } else { search.limit };
     let (mut rows, mut found, mut more, mut damaged) = (Vec::new(), 0, false, false);
-    for hit in found::search(dir, search, wanted)? {
+    let hits = audit::search(dir, &question).map_err(|error| match error {
+        Unsearched::Misasked(misasked) => crate::cmd::misasked(&misasked),
+        error @ Unsearched::Log(_) => error.into(),
+    })?;
+    for hit in hits {
         let found_one = match hit {
             Ok(found_one) => found_one,
             Err(damage) => {
                 // On standard error, and before the rows that are not all there are because of it.
-                output::warning(&format!("{damage:#}; `vidimus audit verify` tells more"));
+                output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
                 damaged = true;
                 continue;
             }
@@ -145,7 +137,7 @@ pub fn run(dir: &Path, search: &Search, format: Format) -> anyhow::Result<ExitCo
         }
         found += 1;
         match format {
-            Format::Json => output::json(&found_one.shown())?,
+            Format::Json => output::json(&found_one)?,
             Format::Table => rows.push(Row::of(&found_one)),
         }
     }
@@ -153,8 +145,8 @@ pub fn run(dir: &Path, search: &Search, format: Format) -> anyhow::Result<ExitCo
         table::print(&rows, output::width());
     }
     if found == 0 {
-        for (flag, value) in found::unknown(dir, search)? {
-            output::warning(&format!("no record at all has the --{flag} {value}"));
+        for (member, value) in audit::unknown_names(dir, &question)? {
+            output::warning(&format!("no record at all has the --{member} {value}"));
         }
     }
     if more {
@@ -162,58 +154,6 @@ pub fn run(dir: &Path, search: &Search, format: Format) -> anyhow::Result<ExitCo
         output::warning(&format!("only the {which} {found} are shown, there are more; --limit 0 shows all"));
     }
     Ok(if damaged { ExitCode::from(1) } else { ExitCode::SUCCESS })
-}
-
-/// Which records are meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wanted {
-    /// Decisions, refusals, or both.
-    decided: Option<Decided>,
-    effects: bool,
-}
-
-/// Which of the records of what was decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Decided {
-    All,
-    Decisions,
-    Refusals,
-}
-
-impl Search {
-    /// Which records are meant; an error where no record can fit, which would read as that nothing happened.
-    fn wanted(&self) -> anyhow::Result<Wanted> {
-        if let (Some(since), Some(until)) = (self.since, self.until)
-            && since >= until
-        {
-            anyhow::bail!("--since {since} is not before --until {until}, so nothing can be between them");
-        }
-        let of_effect = self.outcome.map(Outcome::of_effect);
-        let kind = self.kind.unwrap_or(match (of_effect, &self.code) {
-            (Some(true), _) => Kind::Effect,
-            // What a refusal and what an effect ended by are the same codes.
-            (None, Some(_)) => Kind::All,
-            _ => Kind::Decided,
-        });
-        let decided = match kind {
-            Kind::Decided | Kind::All => Some(Decided::All),
-            Kind::Decision => Some(Decided::Decisions),
-            Kind::Refusal => Some(Decided::Refusals),
-            Kind::Effect => None,
-        };
-        let effects = matches!(kind, Kind::Effect | Kind::All);
-        let wanted = match of_effect {
-            Some(true) => Wanted { decided: None, effects },
-            Some(false) => Wanted { decided, effects: false },
-            None => Wanted { decided, effects },
-        };
-        match self.outcome {
-            Some(outcome) if wanted.decided.is_none() && !wanted.effects => {
-                anyhow::bail!("no record of the --kind asked for has the --outcome {}", outcome.as_str())
-            }
-            _ => Ok(wanted),
-        }
-    }
 }
 
 /// A stable code: one that is none would find nothing, which reads as that nothing happened.

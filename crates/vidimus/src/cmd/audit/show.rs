@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
 use vidimus_ledger::Proof;
+use vidimus_query::audit::{self, ShowQuestion, ShownRecord};
 
 use crate::output::{self, Format, printable};
 
@@ -15,7 +16,10 @@ use crate::output::{self, Format, printable};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus audit show 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10
-  vidimus audit show ID --evidence /tmp/evidence # records and proofs as files")]
+  vidimus audit show ID --evidence /tmp/evidence # records and proofs as files
+
+Exit codes: 0 shown, 1 the log is damaged and what could be read was shown,
+2 not shown")]
 pub struct Show {
     /// The call's id: header vidimus-call of its answer, or the last column of `audit search`.
     id: String,
@@ -45,111 +49,114 @@ pub struct Prove {
 }
 
 pub fn run(dir: &Path, show: &Show, format: Format) -> anyhow::Result<ExitCode> {
-    let records = vidimus_ledger::show(dir, &show.id)?;
+    let call = audit::show(dir, &ShowQuestion { id: show.id.clone() })?;
+    for damage in &call.damage {
+        output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
+    }
     if let Some(evidence) = &show.evidence {
         fs::create_dir_all(evidence).with_context(|| evidence.display().to_string())?;
     }
-    let mut transaction: Option<String> = None;
-    for shown in &records {
-        let record: Value = serde_json::from_slice(&shown.record)?;
+    for shown in &call.records {
         if let Some(evidence) = &show.evidence {
-            let path = evidence.join(format!("record-{}.json", shown.index));
-            fs::write(&path, &shown.record).with_context(|| path.display().to_string())?;
-            if let Ok(proof) = &shown.proof {
-                let path = path.with_extension("tlog-proof");
-                fs::write(&path, proof.to_string()).with_context(|| path.display().to_string())?;
-            }
+            write(evidence, shown)?;
         }
-        let proof = match &shown.proof {
-            Ok(_) => "proven against the latest checkpoint".to_owned(),
-            Err(error) => error.to_string(),
-        };
         match format {
-            Format::Json => output::json(&json!({
-                "index": shown.index, "record": record,
-                "proof": shown.proof.as_ref().ok().map(ToString::to_string),
-            }))?,
-            Format::Table => {
-                output::line(&format!(
-                    "record {} ({})",
-                    shown.index,
-                    printable(output::text(&record, "kind"))
-                ));
-                for (name, value) in lines(&record) {
-                    output::line(&format!("  {name:<14}{value}"));
-                }
-                output::line(&format!("  {:<14}{}\n", "proof", printable(&proof)));
-            }
+            Format::Json => output::json(shown)?,
+            Format::Table => print(shown),
         }
-        transaction = transaction
-            .filter(|found| !found.is_empty())
-            .or_else(|| Some(output::text(&record, "transaction").to_owned()));
     }
-    if let (Some(transaction), Format::Table) = (transaction.filter(|found| !found.is_empty()), format) {
+    if let (Some(transaction), Format::Table) = (call.transaction(), format) {
         output::line(&format!(
             "the other hops: vidimus audit search --transaction {}",
-            printable(&transaction)
+            printable(transaction)
         ));
     }
-    if records.is_empty() {
-        anyhow::bail!("no record of call {} in {}", show.id, dir.display());
+    match (call.records.is_empty(), call.damage.is_empty()) {
+        (true, true) => anyhow::bail!("no record of call {} in {}", show.id, dir.display()),
+        (true, false) => {
+            anyhow::bail!("no record of call {} in what can be read of {}", show.id, dir.display())
+        }
+        (false, true) => Ok(ExitCode::SUCCESS),
+        (false, false) => Ok(ExitCode::from(1)),
     }
-    Ok(ExitCode::SUCCESS)
+}
+
+/// The record's bytes, and its proof beside them.
+fn write(evidence: &Path, shown: &ShownRecord) -> anyhow::Result<()> {
+    let path = evidence.join(format!("record-{}.json", shown.index));
+    fs::write(&path, &shown.bytes).with_context(|| path.display().to_string())?;
+    if let Some(proof) = &shown.proof {
+        let path = path.with_extension("tlog-proof");
+        fs::write(&path, proof).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn print(shown: &ShownRecord) {
+    let kind = shown.kept.as_ref().map_or("not understood", |kept| kept.kind());
+    output::line(&format!("record {} ({kind})", shown.index));
+    for (name, value) in lines(&shown.record) {
+        output::line(&format!("  {name:<16}{value}"));
+    }
+    let proof = shown.unproven.as_deref().unwrap_or("proven against the latest checkpoint");
+    output::line(&format!("  {:<16}{}\n", "proof", printable(proof)));
 }
 
 /// What an auditor asks, in that order: who did what, how it was decided, what came of it. What else there is follows.
-const ORDER: [(&str, &str); 27] = [
-    ("who", "principal"),
-    ("for", "user"),
-    ("through", "chain"),
-    ("from", "source"),
-    ("what", "method"),
-    ("", "resource"),
-    ("path", "path"),
-    ("decision", "outcome"),
-    ("code", "code"),
-    ("reason", "message"),
-    ("detail", "detail"),
-    ("policy", "policies"),
-    ("closest", "closest_permits"),
-    ("fact", "facts"),
-    ("trace", "trace"),
-    ("transaction", "transaction"),
-    ("call", "id"),
-    ("time", "time"),
-    ("result", "result"),
-    ("status", "status"),
-    ("duration", "duration_us"),
-    ("bytes in", "bytes_in"),
-    ("bytes out", "bytes_out"),
-    ("tokens in", "tokens_input"),
-    ("tokens out", "tokens_output"),
-    ("token", "token"),
-    ("decided in", "decision"),
+///
+/// The labels are the names of the record's members, as they stand in JSON and in the flags of `audit search`.
+const ORDER: [&str; 27] = [
+    "principal",
+    "user",
+    "chain",
+    "source",
+    "method",
+    "resource",
+    "path",
+    "outcome",
+    "code",
+    "message",
+    "detail",
+    "policies",
+    "closest_permits",
+    "facts",
+    "trace",
+    "transaction",
+    "id",
+    "time",
+    "result",
+    "status",
+    "duration_us",
+    "bytes_in",
+    "bytes_out",
+    "tokens_input",
+    "tokens_output",
+    "token",
+    "decision",
 ];
 
-/// A record as lines of label and value, all of it printable.
+/// A record as lines of name and value, all of it printable.
 fn lines(record: &Value) -> Vec<(String, String)> {
     let mut lines = Vec::new();
-    for (label, name) in ORDER {
+    for name in ORDER {
         if let Some(value) = record.get(name) {
-            add(&mut lines, label, name, value);
+            add(&mut lines, name, value);
         }
     }
     for (name, value) in record.as_object().into_iter().flatten() {
-        if name != "kind" && !ORDER.iter().any(|(_, known)| known == name) {
-            add(&mut lines, name, name, value);
+        if name != "kind" && !ORDER.contains(&name.as_str()) {
+            add(&mut lines, name, value);
         }
     }
     lines
 }
 
-fn add(lines: &mut Vec<(String, String)>, label: &str, name: &str, value: &Value) {
+fn add(lines: &mut Vec<(String, String)>, name: &str, value: &Value) {
     let plain = |value: &Value| match value {
         Value::String(text) => printable(text).into_owned(),
         other => printable(&other.to_string()).into_owned(),
     };
-    let label = printable(label).into_owned();
+    let label = printable(name).into_owned();
     match value {
         Value::Array(items) if name == "chain" && !items.is_empty() => {
             lines.push((label, items.iter().map(plain).collect::<Vec<_>>().join(" → ")));
@@ -207,19 +214,19 @@ mod tests {
         assert_eq!(
             text,
             [
-                "who: Agent/c/e",
-                "for: i#u",
-                "through: Agent/a/b → Agent/c/d",
-                "what: tools/call",
-                r": Tool/a/\u{202e}b",
-                "decision: deny",
+                "principal: Agent/c/e",
+                "user: i#u",
+                "chain: Agent/a/b → Agent/c/d",
+                "method: tools/call",
+                r"resource: Tool/a/\u{202e}b",
+                "outcome: deny",
                 "code: no_permit",
-                "closest: p/q",
-                r"fact: x\u{1b} = 1\n2",
-                "fact: y = 3",
+                "closest_permits: p/q",
+                r"facts: x\u{1b} = 1\n2",
+                "facts: y = 3",
                 "trace: tr",
                 "transaction: tx",
-                "call: call",
+                "id: call",
                 "time: t",
                 "action: invokeTool",
             ]

@@ -1,16 +1,16 @@
 //! Records as a table.
 
 use jiff::Timestamp;
-use serde_json::Value;
+use vidimus_core::record::Record;
+use vidimus_query::audit::Found;
 
-use super::found::Found;
 use crate::output;
 
 /// From this width on, a table of one column for everything is worth reading; below, what belongs together is put together.
 const WIDE: u16 = 150;
 
 /// One record in one row, whatever its kind. All of it is printable.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Row {
     time: String,
     kind: String,
@@ -24,38 +24,53 @@ pub(super) struct Row {
 
 impl Row {
     pub(super) fn of(found: &Found) -> Self {
-        let Found { record, decided, .. } = found;
-        let text = |name: &str| output::printable(output::text(record, name)).into_owned();
-        // Who asked for what stands in the decision alone.
-        let asked = |name: &str| {
-            output::printable(output::text(decided.as_ref().unwrap_or(record), name)).into_owned()
+        let text = |text: &str| output::printable(text).into_owned();
+        let maybe = |part: Option<&str>| part.map(text).unwrap_or_default();
+        let person = |user: Option<&str>| maybe(user.and_then(|user| user.rsplit('#').next()));
+        let row = |kind: &str, time: &str, call: &str| Self {
+            kind: kind.to_owned(),
+            time: text(time),
+            call: text(call),
+            ..Self::default()
         };
-        let names = |name: &str| {
-            let names = record[name].as_array().into_iter().flatten().filter_map(Value::as_str);
-            names.map(output::printable).collect::<Vec<_>>().join(", ")
-        };
-        let (what, outcome) = match record["kind"].as_str() {
-            Some("decision") => (format!("{} {}", text("method"), text("resource")), text("outcome")),
-            Some("refusal") => (text("path"), text("outcome")),
-            _ => {
-                let came = format!("{} bytes, status {}", record["bytes_out"], record["status"]);
-                let what = match decided {
-                    Some(_) => format!("{} {}: {came}", asked("method"), asked("resource")),
-                    None => came,
-                };
-                (what, text("result"))
+        let record = &found.record;
+        let row = row(record.kind(), record.time(), record.id());
+        match record {
+            Record::Decision(it) => {
+                let policies: Vec<_> = it.policies.iter().map(|policy| text(policy)).collect();
+                Self {
+                    who: text(&it.principal),
+                    on_behalf: person(it.user.as_deref()),
+                    what: text(&format!("{} {}", it.method, it.resource)),
+                    outcome: text(&it.outcome),
+                    why: if policies.is_empty() { maybe(it.code.as_deref()) } else { policies.join(", ") },
+                    ..row
+                }
             }
-        };
-        let policies = names("policies");
-        Self {
-            time: text("time"),
-            kind: text("kind"),
-            who: asked("principal"),
-            on_behalf: asked("user").rsplit('#').next().unwrap_or_default().to_owned(),
-            what,
-            outcome,
-            why: if policies.is_empty() { text("code") } else { policies },
-            call: text("id"),
+            Record::Refusal(it) => Self {
+                who: maybe(it.principal.as_deref()),
+                on_behalf: person(it.user.as_deref()),
+                what: text(&it.path),
+                outcome: text(&it.outcome),
+                why: text(&it.code),
+                ..row
+            },
+            Record::Effect(it) => {
+                // Who asked for what stands in the decision alone.
+                let decided = found.decided.as_ref();
+                let came = format!("{} bytes, status {}", it.bytes_out, it.status);
+                Self {
+                    who: maybe(decided.map(|asked| &*asked.principal)),
+                    on_behalf: person(decided.and_then(|asked| asked.user.as_deref())),
+                    what: match decided {
+                        Some(asked) => text(&format!("{} {}: {came}", asked.method, asked.resource)),
+                        None => came,
+                    },
+                    outcome: text(&it.result),
+                    why: maybe(it.code.as_deref()),
+                    ..row
+                }
+            }
         }
     }
 

@@ -1,0 +1,37 @@
+//! What happened, from the record. Reads only; works beside a running gateway and without one.
+//!
+//! Damage ends no reading: what can be read is, and what cannot is told with it.
+
+mod found;
+mod joined;
+mod search;
+mod show;
+
+use vidimus_core::record::Unreadable;
+use vidimus_ledger::SearchError;
+
+pub use found::{Asked, Found};
+pub use search::{Kind, Outcome, SearchQuestion, search, unknown_names};
+pub use show::{ShowQuestion, ShownCall, ShownRecord, show};
+
+/// What of a log could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    #[error(transparent)]
+    Log(#[from] SearchError),
+    #[error("record {index} cannot be read: {error}")]
+    Record {
+        /// Its index in the log.
+        index: u64,
+        error: Unreadable,
+    },
+}
+
+/// Why nothing is searched.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsearched {
+    #[error(transparent)]
+    Misasked(#[from] crate::Misasked),
+    #[error(transparent)]
+    Log(#[from] SearchError),
+}

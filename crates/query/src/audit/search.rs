@@ -1,0 +1,308 @@
+//! Records by what they say, of whatever kind, in their order.
+
+use std::cmp::Ordering;
+use std::iter::Peekable;
+use std::path::Path;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use vidimus_core::record::Record;
+use vidimus_ledger::{Query, SearchError};
+
+use super::joined::Effects;
+use super::{Damage, Found, Unsearched};
+use crate::Misasked;
+
+/// What records must fit, all of it.
+///
+/// Names fit from any slash on: `get_invoice`, `ledger/get_invoice` and `Tool/finance/ledger/get_invoice` are the same tool. An effect is
+/// found by who asked for what too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SearchQuestion {
+    /// Who called: an Agent or ServiceIdentity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// The person on whose behalf.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// A policy that decided, or a permit that was among the closest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
+    /// How it was decided, or how its effect ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// What was asked for: a tool, agent, skill, model, resource or prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// Stable code of a refusal, or of how an effect ended: docs/codes.md.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Which records; where it is not said: those of what was decided, of effects with the outcome of one, and all with a code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// The transaction that the hops of one chain share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<String>,
+    /// Not before this time (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub since: Option<Timestamp>,
+    /// Before this time (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub until: Option<Timestamp>,
+    /// The oldest first; otherwise the newest.
+    pub oldest_first: bool,
+}
+
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident { $($(#[doc = $help:literal])+ $variant:ident = $text:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+        pub enum $name {
+            $($(#[doc = $help])+ #[serde(rename = $text)] $variant,)+
+        }
+
+        impl $name {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            /// As it is written.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+
+            /// What it means, in a sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!($($help),+),)+
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// Which records.
+    Kind {
+        /// Decisions and refusals.
+        Decided = "decided",
+        /// Calls that policies decided.
+        Decision = "decision",
+        /// Calls refused before policies were asked.
+        Refusal = "refusal",
+        /// What came of the calls that were let pass.
+        Effect = "effect",
+        /// All of them, one by one.
+        All = "all",
+    }
+}
+
+words! {
+    /// How a call was decided, or how its effect ended.
+    Outcome {
+        /// Allowed.
+        Allow = "allow",
+        /// Allowed, and something had to be done with the call or its answer.
+        AllowWithObligations = "allow-with-obligations",
+        /// Held until a person approves it.
+        Hold = "hold",
+        /// Denied.
+        Deny = "deny",
+        /// An effect: the upstream did it.
+        Ok = "ok",
+        /// An effect: the upstream answered with the protocol's own error.
+        Error = "error",
+        /// An effect: the answer could not be read, so it may be an error.
+        Unknown = "unknown",
+        /// An effect: there was no full answer.
+        Failed = "failed",
+        /// An effect: the caller left.
+        Cancelled = "cancelled",
+    }
+}
+
+impl Outcome {
+    const fn of_effect(self) -> bool {
+        !matches!(self, Self::Allow | Self::AllowWithObligations | Self::Hold | Self::Deny)
+    }
+}
+
+/// Which records are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// Decisions, refusals, or both.
+    pub(super) decided: Option<Decided>,
+    pub(super) effects: bool,
+}
+
+/// Which of the records of what was decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decided {
+    All,
+    Decisions,
+    Refusals,
+}
+
+impl SearchQuestion {
+    /// Which records are meant; an error where no record can fit, which would read as that nothing happened.
+    pub(super) fn wanted(&self) -> Result<Wanted, Misasked> {
+        if let (Some(since), Some(until)) = (self.since, self.until)
+            && since >= until
+        {
+            let reason = format!("it is not before until {until}, so nothing can be between them");
+            return Err(Misasked::new("since", &since, reason));
+        }
+        let of_effect = self.outcome.map(Outcome::of_effect);
+        let kind = self.kind.unwrap_or(match (of_effect, &self.code) {
+            (Some(true), _) => Kind::Effect,
+            // What a refusal and what an effect ended by are the same codes.
+            (None, Some(_)) => Kind::All,
+            _ => Kind::Decided,
+        });
+        let decided = match kind {
+            Kind::Decided | Kind::All => Some(Decided::All),
+            Kind::Decision => Some(Decided::Decisions),
+            Kind::Refusal => Some(Decided::Refusals),
+            Kind::Effect => None,
+        };
+        let effects = matches!(kind, Kind::Effect | Kind::All);
+        let wanted = match of_effect {
+            Some(true) => Wanted { decided: None, effects },
+            Some(false) => Wanted { decided, effects: false },
+            None => Wanted { decided, effects },
+        };
+        match self.outcome {
+            Some(outcome) if wanted.decided.is_none() && !wanted.effects => {
+                let reason = format!("no record of the kind {} has this outcome", kind.as_str());
+                Err(Misasked::new("outcome", &outcome.as_str(), reason))
+            }
+            _ => Ok(wanted),
+        }
+    }
+
+    /// Who asked for what, and until when. Of an effect in the time that is asked for, the decision may stand before it.
+    pub(super) fn asked(&self) -> Query {
+        Query {
+            agent: self.principal.clone(),
+            user: self.user.clone(),
+            policy: self.policy.clone(),
+            resource: self.resource.clone(),
+            transaction: self.transaction.clone(),
+            until: self.until,
+            newest_first: !self.oldest_first,
+            ..Query::default()
+        }
+    }
+
+    /// Whether only some decisions have the effects that are asked for.
+    pub(super) fn asks_who(&self) -> bool {
+        let asked = [&self.principal, &self.user, &self.policy, &self.resource, &self.transaction];
+        asked.into_iter().any(Option::is_some)
+    }
+}
+
+/// The records of the log in `dir` that fit, one by one. What is wrong with the log comes where it is met, and only once; reading goes
+/// on behind it.
+///
+/// # Errors
+/// See [`Unsearched`].
+pub fn search(
+    dir: &Path,
+    question: &SearchQuestion,
+) -> Result<impl Iterator<Item = Result<Found, Damage>> + use<>, Unsearched> {
+    let wanted = question.wanted()?;
+    let decided = wanted.decided.map(|which| decided(dir, question, which)).transpose()?;
+    let effects = wanted.effects.then(|| Effects::of(dir, question)).transpose()?;
+    let newest_first = !question.oldest_first;
+    let says_damage = decided.is_none();
+    let effects = effects.into_iter().flatten().filter(move |effect| says_damage || effect.is_ok());
+    Ok(Merged { one: decided.into_iter().flatten().peekable(), other: effects.peekable(), newest_first })
+}
+
+/// Of the names that were asked for, those that no record has, whatever else it says: they may be misspelt. Each is a member of the
+/// question and its value.
+///
+/// # Errors
+/// See [`SearchError`].
+pub fn unknown_names(
+    dir: &Path,
+    question: &SearchQuestion,
+) -> Result<Vec<(&'static str, String)>, SearchError> {
+    let one = |member, value: &Option<String>, query: Query| {
+        value.clone().map(|value| (member, value, Query { limit: Some(1), ..query }))
+    };
+    let Query { agent, user, policy, resource, transaction, .. } = question.asked();
+    let none = Query::default;
+    let asked = [
+        one("principal", &agent, Query { agent: agent.clone(), ..none() }),
+        one("user", &user, Query { user: user.clone(), ..none() }),
+        one("policy", &policy, Query { policy: policy.clone(), ..none() }),
+        one("resource", &resource, Query { resource: resource.clone(), ..none() }),
+        one("transaction", &transaction, Query { transaction: transaction.clone(), ..none() }),
+    ];
+    let mut unknown = Vec::new();
+    for (member, value, query) in asked.into_iter().flatten() {
+        // What is damaged may have it.
+        let hits = vidimus_ledger::search(dir, &query)?.next();
+        if hits.is_none() {
+            unknown.push((member, value));
+        }
+    }
+    Ok(unknown)
+}
+
+/// Decisions and refusals.
+fn decided(
+    dir: &Path,
+    question: &SearchQuestion,
+    which: Decided,
+) -> Result<impl Iterator<Item = Result<Found, Damage>> + use<>, SearchError> {
+    let kind = match which {
+        Decided::All => None,
+        Decided::Decisions => Some("decision".to_owned()),
+        Decided::Refusals => Some("refusal".to_owned()),
+    };
+    let query = Query {
+        outcome: question.outcome.map(|outcome| outcome.as_str().to_owned()),
+        code: question.code.clone(),
+        since: question.since,
+        kind,
+        ..question.asked()
+    };
+    let hits = vidimus_ledger::search(dir, &query)?.map(|hit| Found::of(&hit?));
+    Ok(hits.filter(|found| !matches!(found, Ok(Found { record: Record::Effect(_), .. }))))
+}
+
+/// Two in one order.
+struct Merged<A: Iterator, B: Iterator> {
+    one: Peekable<A>,
+    other: Peekable<B>,
+    newest_first: bool,
+}
+
+impl<A, B> Iterator for Merged<A, B>
+where
+    A: Iterator<Item = Result<Found, Damage>>,
+    B: Iterator<Item = Result<Found, Damage>>,
+{
+    type Item = Result<Found, Damage>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let order = match (self.one.peek(), self.other.peek()) {
+            (Some(Ok(one)), Some(Ok(other))) => one.index.cmp(&other.index),
+            // What is wrong comes at once.
+            (Some(Err(_)), _) | (_, None) => return self.one.next(),
+            (_, Some(_)) => return self.other.next(),
+        };
+        let is_one_first = (order == Ordering::Less) != self.newest_first;
+        if is_one_first { self.one.next() } else { self.other.next() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+use super::*;
+
+fn wanted(members: serde_json::Value) -> Result<Wanted, String> {
+    let question: SearchQuestion = serde_json::from_value(members).map_err(|error| error.to_string())?;
+    question.wanted().map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_question_that_nothing_can_fit_is_refused_and_not_answered_with_nothing() {
+    use serde_json::json;
+    let all = Some(Decided::All);
+    for (question, decided, effects) in [
+        (json!({}), all, false),
+        (json!({"outcome": "deny"}), all, false),
+        (json!({"outcome": "deny", "code": "no_permit"}), all, false),
+        (json!({"outcome": "failed"}), None, true),
+        (json!({"outcome": "failed", "code": "upstream_timeout"}), None, true),
+        (json!({"outcome": "ok", "kind": "all"}), None, true),
+        (json!({"outcome": "deny", "kind": "all"}), all, false),
+        // Refusals and effects have the same codes.
+        (json!({"code": "no_permit"}), all, true),
+        (json!({"code": "no_permit", "kind": "decision"}), Some(Decided::Decisions), false),
+        (json!({"code": "no_permit", "kind": "refusal"}), Some(Decided::Refusals), false),
+        (json!({"kind": "effect", "principal": "a/b"}), None, true),
+        (json!({"outcome": "ok", "resource": "t", "kind": "all"}), None, true),
+        (json!({"since": "2026-11-21T00:00:00Z", "until": "2026-11-21T00:00:01Z"}), all, false),
+    ] {
+        assert_eq!(wanted(question.clone()), Ok(Wanted { decided, effects }), "{question}");
+    }
+    for (question, says) in [
+        (json!({"outcome": "denied"}), "deny"),
+        (json!({"kind": "efect"}), "effect"),
+        (json!({"tool": "x"}), "unknown field"),
+        (json!({"kind": "decision", "outcome": "ok"}), "no record of the kind decision"),
+        (json!({"kind": "effect", "outcome": "deny"}), "no record of the kind effect"),
+        (json!({"since": "2026-11-22T00:00:00Z", "until": "2026-11-21T00:00:00Z"}), "is not before"),
+    ] {
+        let error = wanted(question.clone()).expect_err("refused");
+        assert!(error.contains(says), "{question}: {error}");
+    }
+}
+
+#[test]
+fn every_word_reads_back_and_says_what_it_means() {
+    for outcome in Outcome::ALL {
+        let text = serde_json::to_string(outcome).expect("JSON");
+        assert_eq!(text, format!("\"{}\"", outcome.as_str()));
+        assert_eq!(serde_json::from_str::<Outcome>(&text).expect("read"), *outcome);
+    }
+    for meaning in
+        Kind::ALL.iter().map(|kind| kind.meaning()).chain(Outcome::ALL.iter().map(|it| it.meaning()))
+    {
+        assert!(meaning.trim().ends_with('.'), "{meaning:?}");
+    }
+}

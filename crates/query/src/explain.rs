@@ -1,0 +1,282 @@
+//! What would be decided of a call that nobody makes, and which policies and attribute values decide it.
+//!
+//! As the gateway goes: the rules of authentication and of the adapters first, with the same codes, then the policies.
+
+mod target;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
+use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
+use vidimus_core::decision::{Decision, Outcome};
+use vidimus_core::entity::{EntityId, EntityKind};
+use vidimus_core::json::Json;
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::{Identity, Kind, Principal};
+use vidimus_core::snapshot::Snapshot;
+
+use crate::Misasked;
+use crate::state::{State, StateOf};
+use crate::text;
+
+/// A call that nobody makes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExplainQuestion {
+    /// Who would call: `Agent/namespace/name` or `ServiceIdentity/namespace/name` (`Service/…` in policies).
+    #[serde(with = "text::entity")]
+    #[schemars(with = "String")]
+    pub principal: EntityId,
+    /// What would be called: `Tool/…`, `Prompt/…`, `Resource/…`, `MCPServer/…`, `Agent/…`, `Skill/…`, `LLMProvider/…` (its listing) or
+    /// `Model/…`; the kind gives the action.
+    #[serde(with = "text::entity")]
+    #[schemars(with = "String")]
+    pub resource: EntityId,
+    /// Arguments of a tool call: the text of a JSON object, so that no number loses its notation on the way.
+    #[serde(default = "no_arguments")]
+    pub args: String,
+    /// The number of the hop in its chain, 1 for a call that nobody delegated.
+    #[serde(default = "first_hop")]
+    #[schemars(range(min = 1))]
+    pub depth: u8,
+    /// The person the principal would act for, as `issuer#subject`.
+    #[serde(default, with = "text::user", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub user: Option<User>,
+}
+
+fn no_arguments() -> String {
+    "{}".to_owned()
+}
+
+const fn first_hop() -> u8 {
+    1
+}
+
+/// A decision, or a refusal that comes before one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Explanation {
+    /// `allow`, `allow-with-obligations`, `hold` or `deny`.
+    #[schemars(extend("enum" = ["allow", "allow-with-obligations", "hold", "deny"]))]
+    pub outcome: String,
+    /// Stable code where the call would not be allowed: docs/codes.md.
+    pub code: Option<String>,
+    /// The Cedar action.
+    pub action: String,
+    /// Of a refusal before a decision: what is the matter.
+    pub reason: String,
+    /// The policies that decided.
+    pub policies: Vec<String>,
+    /// On a denial by default: the permits that come closest to the call.
+    pub closest_permits: Vec<String>,
+    /// The attribute values that decided, by their names.
+    pub facts: BTreeMap<String, String>,
+    /// What to do next; empty where the call would be allowed.
+    pub next: String,
+    /// What this is the answer of.
+    pub state: StateOf,
+}
+
+impl Explanation {
+    /// Whether the call would be let through.
+    pub fn allowed(&self) -> bool {
+        [Outcome::Allow, Outcome::AllowWithObligations].iter().any(|outcome| outcome.as_str() == self.outcome)
+    }
+}
+
+/// Decides the call by `state`. `now` is the time that it would be made at.
+///
+/// # Errors
+/// When nobody could make it: its principal is not there, nothing calls its resource, its arguments are no JSON object.
+pub fn explain(state: &State, question: &ExplainQuestion, now: UnixMillis) -> Result<Explanation, Misasked> {
+    let misasked = |reason: String| Misasked::new("args", &question.args, reason);
+    let arguments = Json::parse(question.args.as_bytes())
+        .map_err(|error| misasked(format!("it is not acceptable JSON: {error}")))?;
+    if !matches!(arguments, Json::Object(_)) {
+        return Err(misasked(
+            "the arguments of a tool call are a JSON object, as in '{\"amount\": 20000}'".to_owned(),
+        ));
+    }
+    let principal = principal(state, &question.principal)?;
+    let action = target::action(&question.resource)?;
+    let target = target::target(state, &question.resource)?;
+    let world = &*state.loaded.snapshot;
+    let user = question.user.as_ref();
+    let proven = can_prove(world, &principal)
+        .and_then(|()| user.map_or(Ok(()), |user| may_act_for(world, &principal, user)));
+    let explanation = match proven.and(target) {
+        Ok(target) => decide(world, &principal, question, &arguments, (action, target, now)),
+        Err(refusal) => Explanation::refused(action, &refusal),
+    };
+    Ok(Explanation { state: state.described(), ..explanation })
+}
+
+/// Whether any identity of the principal proves it: one that others claim too proves nobody.
+fn can_prove(world: &Snapshot, principal: &Principal) -> Result<(), Refusal> {
+    let mut contested = Ok(());
+    for identity in principal.identities() {
+        let (name, claims) = match identity {
+            Identity::Spiffe(id) => (id.to_string(), world.claims_on_spiffe(id)),
+            Identity::Oidc { issuer, subject, .. } => {
+                (format!("{issuer}#{subject}"), world.claims_on_oidc(issuer, subject))
+            }
+            Identity::ServiceAccount { namespace, name } => {
+                (format!("{namespace}/{name}"), world.claims_on_service_account(namespace, name))
+            }
+        };
+        if claims.is_empty() {
+            return Ok(());
+        }
+        contested = Err(Snapshot::contested(&name, claims));
+    }
+    contested
+}
+
+/// As `identity` binds a token to a principal and its user.
+fn may_act_for(world: &Snapshot, principal: &Principal, user: &User) -> Result<(), Refusal> {
+    if let Some(registered) = world.principal_by_oidc(&user.issuer, &user.subject) {
+        let message = format!("the user is itself a registered principal, {}", registered.entity());
+        return Err(Refusal::new(Code::CredentialAmbiguous, message));
+    }
+    match world.claims_on_oidc(&user.issuer, &user.subject) {
+        [] => {}
+        claims => return Err(Snapshot::contested(&user.id(), claims)),
+    }
+    if principal.may_act_for(&user.issuer) {
+        return Ok(());
+    }
+    let message = format!("{} may not act for people of {}", principal.entity(), user.issuer);
+    Err(Refusal::new(Code::UserNotAllowed, message))
+}
+
+fn decide(
+    world: &Snapshot,
+    principal: &Principal,
+    question: &ExplainQuestion,
+    arguments: &Json<'_>,
+    (action, target, now): (Action, Target<'_>, UnixMillis),
+) -> Explanation {
+    let actor = &question.principal;
+    let chain = Chain {
+        transaction: "explain".into(),
+        started: UnixMillis(0),
+        // The agents in between are not known; others than the caller stand for them.
+        actors: (1..question.depth)
+            .map(|hop| EntityId::new(actor.kind, format!("explain/hop-{hop}")))
+            .collect(),
+    };
+    let proven = Proven {
+        principal: principal.clone(),
+        identity: "explain".into(),
+        user: question.user.clone(),
+        delegated: None,
+        expires: None,
+    };
+    let caller = Caller { proven: Arc::new(proven), chain: Arc::new(chain) };
+    let arguments = if action == Action::InvokeTool { Arguments::Known(arguments) } else { Arguments::None };
+    let ask = Ask { arguments, ..Ask::about("", action, target) };
+    Explanation::decided(&world.authorize(&Call { caller: &caller, ask, now, source_ip: None, fan_out: 1 }))
+}
+
+impl Explanation {
+    fn decided(decision: &Decision<'_>) -> Self {
+        let texts = |ids: &[Arc<str>]| ids.iter().map(ToString::to_string).collect();
+        let code = decision.code();
+        Self {
+            outcome: decision.outcome().as_str().to_owned(),
+            action: decision.call().ask.action.as_str().to_owned(),
+            code: code.map(|code| code.as_str().to_owned()),
+            policies: texts(decision.policies()),
+            closest_permits: texts(decision.closest_permits()),
+            facts: decision
+                .facts()
+                .iter()
+                .map(|(name, value)| (name.to_string(), value.to_string()))
+                .collect(),
+            next: code.map(|code| next(code, decision).to_owned()).unwrap_or_default(),
+            ..Self::default()
+        }
+    }
+
+    fn refused(action: Action, refusal: &Refusal) -> Self {
+        Self {
+            action: action.as_str().to_owned(),
+            outcome: Outcome::Deny.as_str().to_owned(),
+            code: Some(refusal.code.as_str().to_owned()),
+            reason: match &refusal.detail {
+                Some(detail) => format!("{}; {detail}", refusal.message),
+                None => refusal.message.to_string(),
+            },
+            next: refusal.code.next().to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+/// What to do next, for somebody who has this explanation already.
+fn next(code: Code, decision: &Decision<'_>) -> &'static str {
+    match code {
+        Code::NoPermit if decision.closest_permits().is_empty() => {
+            "Write a policy that permits it; none comes close."
+        }
+        Code::NoPermit => {
+            "Compare the facts with the closest permits; change the record, the call or the policy."
+        }
+        code => code.next(),
+    }
+}
+
+fn principal(state: &State, id: &EntityId) -> Result<Principal, Misasked> {
+    let world = &*state.loaded.snapshot;
+    let (found, kind) = match id.kind {
+        EntityKind::Agent => (world.agent(&id.id).cloned().map(Principal::Agent), Kind::Agent),
+        EntityKind::Service => {
+            (world.service(&id.id).cloned().map(Principal::Service), Kind::ServiceIdentity)
+        }
+        _ => return Err(Misasked::new("principal", id, "a principal is an Agent or a Service")),
+    };
+    found.ok_or_else(|| {
+        let refusal = world.absent(kind, &id.id, Code::PrincipalUnknown);
+        let places =
+            refusal.detail.map(|detail| format!("; {detail}: rename one of them")).unwrap_or_default();
+        let held = state.held(kind, &id.id).map(|held| format!("; {held}")).unwrap_or_default();
+        Misasked::new("principal", id, format!("{}{places}{held}", refusal.message))
+    })
+}
+
+/// The text of a principal or a resource is neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("write Kind/namespace/name, as in Agent/finance/invoice-bot or Tool/finance/ledger/get_invoice")]
+pub struct NoEntity;
+
+/// The text of a person is not of the form `issuer#subject`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("write issuer#subject")]
+pub struct NoUser;
+
+/// A principal or a resource. An object of kind `ServiceIdentity` is a `Service` in policies; both names are understood.
+///
+/// # Errors
+/// See [`NoEntity`].
+pub fn entity(text: &str) -> Result<EntityId, NoEntity> {
+    let id = match text.strip_prefix("ServiceIdentity/") {
+        Some(id) => format!("Service/{id}").parse(),
+        None => text.parse(),
+    };
+    id.map_err(|_| NoEntity)
+}
+
+/// A person, as `issuer#subject`.
+///
+/// # Errors
+/// See [`NoUser`].
+pub fn user(text: &str) -> Result<User, NoUser> {
+    let (issuer, subject) = text.rsplit_once('#').ok_or(NoUser)?;
+    Ok(User { issuer: issuer.into(), subject: subject.into(), email: None })
+}
+
+#[cfg(test)]
+mod tests;

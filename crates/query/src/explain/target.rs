@@ -1,0 +1,85 @@
+//! What would be called, as the gateway's adapters find it.
+
+use vidimus_core::call::{Action, Target};
+use vidimus_core::entity::{EntityId, EntityKind};
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::Kind;
+
+use crate::Misasked;
+use crate::state::State;
+
+/// What calling such a resource is.
+pub(super) fn action(id: &EntityId) -> Result<Action, Misasked> {
+    Ok(match id.kind {
+        EntityKind::McpServer => Action::ConnectServer,
+        EntityKind::Tool => Action::InvokeTool,
+        EntityKind::Prompt => Action::GetPrompt,
+        EntityKind::Resource => Action::ReadResource,
+        EntityKind::Agent | EntityKind::Skill => Action::CallAgent,
+        EntityKind::Model => Action::CallModel,
+        EntityKind::LlmProvider => Action::ListModels,
+        EntityKind::Service => {
+            return Err(Misasked::new("resource", id, format!("nothing calls a {}", id.kind.as_str())));
+        }
+    })
+}
+
+/// The registered object `namespace/name`, and the rest of the id behind it.
+fn split(id: &EntityId) -> Result<(&str, &str), Misasked> {
+    let second = id.id.match_indices('/').nth(1);
+    match second {
+        Some((at, _)) => {
+            let (key, rest) = id.id.split_at_checked(at).unwrap_or((&id.id, ""));
+            Ok((key, rest.trim_start_matches('/')))
+        }
+        None => Err(Misasked::new("resource", id, "write Kind/namespace/object/name")),
+    }
+}
+
+/// What is called, or what the gateway's adapters say of it.
+pub(super) fn target<'a>(
+    state: &'a State,
+    id: &'a EntityId,
+) -> Result<Result<Target<'a>, Refusal>, Misasked> {
+    let world = &*state.loaded.snapshot;
+    let unregistered = |kind, key: &str| {
+        let refusal = world.absent(kind, key, Code::ResourceUnknown);
+        match state.held(kind, key) {
+            Some(held) => refusal.with_detail(held),
+            None => refusal,
+        }
+    };
+    let server = |key: &str| world.mcp_server(key).ok_or_else(|| unregistered(Kind::McpServer, key));
+    let agent = |key: &str| {
+        let agent = world.agent(key).ok_or_else(|| unregistered(Kind::Agent, key))?;
+        match agent.endpoint {
+            Some(_) => Ok(agent),
+            None => Err(unknown(format!("{} has no endpoint, so it cannot be called", agent.id))),
+        }
+    };
+    let provider = |key: &str| world.llm_provider(key).ok_or_else(|| unregistered(Kind::LlmProvider, key));
+    let model = |key: &str, name: &'a str| {
+        let provider = provider(key)?;
+        match provider.model(name) {
+            Some(_) => Ok(Target::Model { provider, name }),
+            None => Err(unknown(format!("model {name:?} is not registered on LLMProvider {key}"))),
+        }
+    };
+    let (key, name) = match id.kind {
+        EntityKind::McpServer => return Ok(server(&id.id).map(Target::Server)),
+        EntityKind::Agent => return Ok(agent(&id.id).map(Target::Agent)),
+        EntityKind::LlmProvider => return Ok(provider(&id.id).map(Target::Provider)),
+        _ => split(id)?,
+    };
+    Ok(match id.kind {
+        EntityKind::Prompt => server(key).map(|server| Target::Prompt { server, name }),
+        EntityKind::Resource => server(key).map(|server| Target::Resource { server, uri: name }),
+        EntityKind::Skill => agent(key).map(|agent| Target::Skill { agent, name }),
+        EntityKind::Model => model(key, name),
+        _ => server(key).map(|server| Target::Tool { server, name }),
+    })
+}
+
+fn unknown(message: String) -> Refusal {
+    Refusal::new(Code::ResourceUnknown, message)
+}

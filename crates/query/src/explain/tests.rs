@@ -1,0 +1,142 @@
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::*;
+
+fn state(directory: &Path) -> State {
+    State::new(vidimus_registry::load(directory), "the directory".to_owned())
+}
+
+fn asked(principal: &str, resource: &str, user: Option<&str>) -> ExplainQuestion {
+    let question = json!({"principal": principal, "resource": resource, "user": user});
+    serde_json::from_value(question).expect("a question")
+}
+
+fn answer_in(directory: &Path, question: &ExplainQuestion) -> Explanation {
+    explain(&state(directory), question, UnixMillis(0)).expect("an answer")
+}
+
+#[test]
+fn what_the_gateway_refuses_without_a_policy_is_refused_with_its_code() {
+    const BOT: &str = "Agent/finance/invoice-bot";
+    const GET: &str = "Tool/finance/ledger/get_invoice";
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo");
+    for (principal, resource, user, code) in [
+        (BOT, GET, None, None),
+        (BOT, GET, Some("urn:vidimus:local#grace@example.com"), None),
+        (BOT, GET, Some("https://other.example#grace"), Some("user_not_allowed")),
+        (BOT, GET, Some("urn:vidimus:local#risky-bot"), Some("credential_ambiguous")),
+        ("Agent/finance/risky-bot", GET, Some("urn:vidimus:local#grace"), Some("user_not_allowed")),
+        ("Agent/finance/risky-bot", GET, None, Some("no_permit")),
+        (BOT, "Model/platform/simulator/simulator-small", None, None),
+        (BOT, "Model/platform/simulator/nope", None, Some("resource_unknown")),
+        (BOT, "Model/platform/nope/simulator-small", None, Some("resource_unknown")),
+        (BOT, "Agent/finance/risky-bot", None, Some("resource_unknown")),
+        (BOT, "Skill/finance/risky-bot/sum", None, Some("resource_unknown")),
+        (BOT, "Tool/finance/nope/get_invoice", None, Some("resource_unknown")),
+    ] {
+        let question = asked(principal, resource, user);
+        let answer = answer_in(&demo, &question);
+        assert_eq!(answer.code.as_deref(), code, "{question:?} {answer:?}");
+        assert_eq!(answer.allowed(), code.is_none(), "{question:?} {answer:?}");
+        assert_eq!(answer.next.is_empty(), code.is_none(), "{question:?} {answer:?}");
+        assert_eq!(answer.state.of, "the directory");
+        // Both are data: what another program gets is what this one has.
+        let sent = serde_json::to_string(&(&question, &answer)).expect("JSON");
+        assert_eq!(
+            serde_json::from_str::<(ExplainQuestion, Explanation)>(&sent).expect("read"),
+            (question, answer)
+        );
+    }
+}
+
+#[test]
+fn a_service_is_also_known_by_its_kind_of_object() {
+    for text in ["Service/a/b", "ServiceIdentity/a/b"] {
+        assert_eq!(entity(text), Ok(EntityId::new(EntityKind::Service, "a/b")));
+    }
+    for text in ["ServiceIdentity/", "Robot/a/b", "a/b"] {
+        assert_eq!(entity(text), Err(NoEntity), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_asked_says_what_to_write() {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo");
+    let question = asked("Agent/finance/invoice-bot", "Tool/finance/ledger/get_invoice", None);
+    let with = |change: fn(&mut ExplainQuestion)| {
+        let mut question = question.clone();
+        change(&mut question);
+        explain(&state(&demo), &question, UnixMillis(0)).expect_err("misasked").to_string()
+    };
+    assert!(with(|it| it.args = "[1]".to_owned()).contains("a JSON object"));
+    assert!(with(|it| it.args = "{\"a\":1,\"a\":2}".to_owned()).contains("not acceptable JSON"));
+    assert!(with(|it| it.principal = it.resource.clone()).contains("an Agent or a Service"));
+    assert!(
+        with(|it| it.resource = entity("Service/a/b").expect("an entity"))
+            .contains("nothing calls a Service")
+    );
+    assert!(
+        with(|it| it.resource = entity("Tool/a/b").expect("an entity")).contains("namespace/object/name")
+    );
+    for wrong in [
+        json!({"principal": "bot", "resource": "Tool/a/b/c"}),
+        json!({"principal": "Agent/a/b", "resource": "Tool/a/b/c", "user": "ada"}),
+        json!({"principal": "Agent/a/b", "resource": "Tool/a/b/c", "argument": "{}"}),
+    ] {
+        assert!(serde_json::from_value::<ExplainQuestion>(wrong.clone()).is_err(), "{wrong}");
+    }
+}
+
+/// What collides is said to, with where it is and what to do about it.
+#[test]
+fn what_is_contested_is_not_said_to_be_unregistered() {
+    let directory = tempfile::tempdir().expect("done");
+    let write = |file: &str, kind: &str, name: &str, spec: &str| {
+        let text = format!(
+            "apiVersion: vidimus.dev/v1alpha1\nkind: {kind}\nmetadata: {{namespace: t, name: {name}}}\n\
+             spec: {{owner: ada.lovelace@example.com, team: t, riskLevel: low, {spec}}}\n"
+        );
+        fs::write(directory.path().join(file), text).expect("done");
+    };
+    let agent = |subject: &str| {
+        format!("purpose: x, identities: [{{oidc: {{issuer: 'urn:vidimus:local', subject: {subject}}}}}]")
+    };
+    let server = "endpoint: {url: 'http://127.0.0.1:1/mcp'}";
+    write(
+        "bot.yaml",
+        "Agent",
+        "bot",
+        &format!("{}, actsFor: [{{issuer: 'urn:vidimus:local'}}]", agent("bot")),
+    );
+    write("one.yaml", "Agent", "one", &agent("same"));
+    write("other.yaml", "Agent", "other", &agent("same"));
+    write("a.yaml", "MCPServer", "tools", server);
+    write("b.yaml", "MCPServer", "tools", server);
+    write("c.yaml", "Agent", "twice", &agent("x"));
+    write("d.yaml", "Agent", "twice", &agent("y"));
+    let ask = |resource, user: Option<&'static str>| {
+        answer_in(directory.path(), &asked("Agent/t/bot", resource, user))
+    };
+    for (answer, code, named) in [
+        (ask("Tool/t/tools/x", None), "name_contested", ["a.yaml", "b.yaml"]),
+        (ask("Agent/t/twice", None), "name_contested", ["c.yaml", "d.yaml"]),
+        (
+            ask("Tool/t/tools/x", Some("urn:vidimus:local#same")),
+            "identity_contested",
+            ["Agent t/one (", "Agent t/other ("],
+        ),
+    ] {
+        assert_eq!(answer.code.as_deref(), Some(code), "{answer:?}");
+        assert!(named.iter().all(|name| answer.reason.contains(name)), "{answer:?}");
+        assert!(answer.next.contains("rename"), "{answer:?}");
+    }
+    let state = state(directory.path());
+    let twice = "Agent/t/twice".parse().expect("done");
+    let said = principal(&state, &twice).expect_err("misasked").to_string();
+    assert!(["c.yaml", "d.yaml", "rename one"].iter().all(|part| said.contains(part)), "{said}");
+    let none = principal(&state, &"Agent/t/none".parse().expect("done")).expect_err("misasked").to_string();
+    assert_eq!(none, "principal Agent/t/none: no Agent t/none is registered");
+}

@@ -1,0 +1,40 @@
+//! The questions that people and programs ask of what exists, of what is decided and of what happened: one place for the command
+//! line, and for every other door that asks them.
+//!
+//! | module | question | answer |
+//! |---|---|---|
+//! | [`check`] | a [`State`](state::State) | [`CheckReport`](check::CheckReport): is everything in order? |
+//! | [`explain`] | [`ExplainQuestion`](explain::ExplainQuestion) | [`Explanation`](explain::Explanation): what would be decided, and why? |
+//! | [`audit`] | [`SearchQuestion`](audit::SearchQuestion) | [`Found`](audit::Found), one by one: who did what? |
+//! | [`audit`] | [`ShowQuestion`](audit::ShowQuestion) | [`ShownCall`](audit::ShownCall): everything about one call |
+//!
+//! Questions and answers are plain data, and their JSON Schema is `docs/query.schema.json` ([`schema()`]). What is asked wrongly is
+//! [`Misasked`]. Nothing here prints, reads flags, or speaks a protocol, and nothing decides: that is `core`'s, in the same way as for a
+//! call. A question that is yet to come, who can reach what, is a module beside these, over the same state.
+
+pub mod audit;
+pub mod check;
+pub mod explain;
+mod schema;
+pub mod state;
+mod text;
+
+pub use schema::schema;
+
+/// A question that has no answer as it is put.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{member} {value}: {reason}")]
+pub struct Misasked {
+    /// The member of the question.
+    pub member: &'static str,
+    /// What it says.
+    pub value: String,
+    /// What is wrong with it, with what to write where that is known.
+    pub reason: String,
+}
+
+impl Misasked {
+    fn new(member: &'static str, value: &impl ToString, reason: impl Into<String>) -> Self {
+        Self { member, value: value.to_string(), reason: reason.into() }
+    }
+}

@@ -1,0 +1,68 @@
+//! The form of every question and answer, for programs.
+
+use schemars::generate::SchemaSettings;
+use serde_json::{Value, json};
+
+use crate::audit::{Found, SearchQuestion, ShowQuestion, ShownCall};
+use crate::check::CheckReport;
+use crate::explain::{ExplainQuestion, Explanation};
+
+/// The JSON Schema (draft 2020-12) of each question, by its name, and of its answer; of `search`, of one record that is found.
+pub fn schema() -> Value {
+    let mut asked = SchemaSettings::draft2020_12().for_deserialize().into_generator();
+    let explain = asked.subschema_for::<ExplainQuestion>();
+    let search = asked.subschema_for::<SearchQuestion>();
+    let show = asked.subschema_for::<ShowQuestion>();
+    let mut answered = SchemaSettings::draft2020_12().for_serialize().into_generator();
+    let explained = answered.subschema_for::<Explanation>();
+    let found = answered.subschema_for::<Found>();
+    let shown = answered.subschema_for::<ShownCall>();
+    let checked = answered.subschema_for::<CheckReport>();
+    let mut defs = asked.take_definitions(true);
+    defs.extend(answered.take_definitions(true));
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The questions that Vidimus answers, and its answers",
+        "type": "object",
+        "properties": {
+            "check": {"properties": {"answer": checked}},
+            "explain": {"properties": {"question": explain, "answer": explained}},
+            "search": {"properties": {"question": search, "answer": found}},
+            "show": {"properties": {"question": show, "answer": shown}},
+        },
+        "$defs": defs,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_question_and_answer_is_described_and_every_reference_leads_somewhere() {
+        fn references(value: &Value, found: &mut Vec<String>) {
+            match value {
+                Value::Object(members) => members.iter().for_each(|(name, value)| match value {
+                    Value::String(text) if name == "$ref" => found.push(text.clone()),
+                    value => references(value, found),
+                }),
+                Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+                _ => {}
+            }
+        }
+        let schema = schema();
+        let mut found = Vec::new();
+        references(&schema, &mut found);
+        assert!(found.len() >= 7, "{schema:#}");
+        for reference in found {
+            let pointer = reference.trim_start_matches('#');
+            assert!(schema.pointer(pointer).is_some(), "{reference}");
+        }
+        for (name, definition) in schema["$defs"].as_object().expect("an object") {
+            for (member, described) in definition["properties"].as_object().into_iter().flatten() {
+                let is_described = described["description"].is_string() || described["$ref"].is_string();
+                assert!(is_described, "{name}.{member}: {described}");
+            }
+        }
+    }
+}

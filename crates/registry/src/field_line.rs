@@ -1,0 +1,181 @@
+//! At which line of its file a field of an object stands. Looked up when it is asked for: what is read to be in force knows the lines of
+//! documents only.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+use crate::document::{options, pieces};
+
+/// The line, 1-based, of `field` (`spec.identities[1].oidc.issuer`) in the document of `file` that begins at line `begins`. Of a field
+/// that is missing, that of the deepest one around it. `None` where the file cannot be read any more, or says nothing of the field.
+pub fn field_line(file: &Path, begins: u32, field: &str) -> Option<u32> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let pieces = pieces(&text);
+    let piece = pieces.iter().rfind(|piece| piece.line <= begins)?;
+    let node: Node = serde_saphyr::from_str_with_options(piece.text, options()).ok()?;
+    let of_piece = node.line(steps(field))?;
+    Some(piece.line.saturating_add(u32::try_from(of_piece).ok()?.checked_sub(1)?))
+}
+
+/// A step into a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step<'a> {
+    Member(&'a str),
+    Item(usize),
+}
+
+fn steps(field: &str) -> impl Iterator<Item = Step<'_>> {
+    let parts = field.split(['.', '[']).filter(|part| !part.is_empty());
+    parts.map(|part| match part.strip_suffix(']').map(str::parse) {
+        Some(Ok(index)) => Step::Item(index),
+        _ => Step::Member(part),
+    })
+}
+
+/// A value, of which only the places are of interest.
+#[derive(Debug)]
+enum Node {
+    Mapping(Vec<(String, Spanned<Node>)>),
+    Sequence(Vec<Spanned<Node>>),
+    Scalar,
+}
+
+impl Node {
+    fn line<'a>(&self, steps: impl Iterator<Item = Step<'a>>) -> Option<u64> {
+        let (mut node, mut line) = (self, None);
+        for step in steps {
+            let next = match (node, step) {
+                (Self::Mapping(members), Step::Member(name)) => {
+                    members.iter().find(|(member, _)| member == name).map(|(_, value)| value)
+                }
+                (Self::Sequence(items), Step::Item(index)) => items.get(index),
+                _ => None,
+            };
+            let Some(next) = next else { break };
+            (node, line) = (&next.value, Some(next.referenced.line()));
+        }
+        line.filter(|line| *line > 0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Places)
+    }
+}
+
+struct Places;
+
+/// What is no mapping and no sequence.
+macro_rules! scalar {
+    ($($visit:ident($value:ty))*) => {
+        $(fn $visit<E: serde::de::Error>(self, _: $value) -> Result<Node, E> {
+            Ok(Node::Scalar)
+        })*
+    };
+}
+
+impl<'de> Visitor<'de> for Places {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
+        let mut members = Vec::new();
+        while let Some(member) = map.next_entry()? {
+            members.push(member);
+        }
+        Ok(Node::Mapping(members))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let mut found = Vec::new();
+        while let Some(item) = items.next_element()? {
+            found.push(item);
+        }
+        Ok(Node::Sequence(found))
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        Node::deserialize(deserializer)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Node::Scalar)
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Node, E> {
+        Ok(Node::Scalar)
+    }
+
+    fn visit_none<E: serde::de::Error>(self) -> Result<Node, E> {
+        Ok(Node::Scalar)
+    }
+
+    scalar! { visit_bool(bool) visit_i64(i64) visit_u64(u64) visit_i128(i128) visit_u128(u128) visit_f64(f64) visit_str(&str) visit_bytes(&[u8]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# a comment
+kind: Agent
+metadata: {name: a, namespace: n}
+spec:
+  riskLevel: low
+---
+kind: Agent
+metadata:
+  name: b
+  labels:
+    tier: one
+spec:
+  owner: nobody
+  identities:
+    - oidc: {issuer: a, subject: b}
+    - oidc:
+        issuer: c
+        subject: 7
+  cedar: |
+    permit (principal, action, resource);
+";
+
+    #[test]
+    fn a_field_is_found_in_its_own_document() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("a.yaml");
+        std::fs::write(&file, TEXT).expect("written");
+        for (begins, field, line) in [
+            (2, "spec.riskLevel", Some(5)),
+            (2, "metadata.name", Some(3)),
+            (7, "metadata.name", Some(9)),
+            (7, "metadata.labels.tier", Some(11)),
+            (7, "spec.owner", Some(13)),
+            (7, "spec.identities[0].oidc.issuer", Some(15)),
+            (7, "spec.identities[1].oidc.issuer", Some(17)),
+            (7, "spec.identities[1].oidc.subject", Some(18)),
+            (7, "nothing", None),
+            (7, "", None),
+        ] {
+            assert_eq!(field_line(&file, begins, field), line, "{begins} {field}");
+        }
+        // A block of text begins where it is announced, or in the line after it.
+        let cedar = field_line(&file, 7, "spec.cedar");
+        assert!(cedar.is_some_and(|line| (19..=20).contains(&line)), "{cedar:?}");
+        // Of what is missing, where what it belongs to is.
+        let around = field_line(&file, 7, "spec.identities[1].oidc.claims");
+        assert!(around.is_some_and(|line| (16..=17).contains(&line)), "{around:?}");
+        let json = directory.path().join("a.json");
+        std::fs::write(&json, "{\"spec\": {\n  \"owner\": 3}}").expect("written");
+        assert_eq!(field_line(&json, 1, "spec.owner"), Some(2));
+        std::fs::write(&file, "a: [").expect("written");
+        assert_eq!(field_line(&file, 1, "a"), None);
+        assert_eq!(field_line(&directory.path().join("none"), 1, "a"), None);
+    }
+}
