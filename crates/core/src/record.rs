@@ -149,8 +149,8 @@ pub struct EffectRecord<'a> {
     /// Index of the decision record in the ledger.
     pub decision: u64,
     /// Why no full answer came, for the operator: at most 256 bytes; of an answer that did not pass, how it begins. Never a secret.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<&'a str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Cow<'a, str>>,
     /// From the whole request to the end of the answer, microseconds.
     pub duration_us: u64,
     /// The call, by which its records are joined (UUIDv7).

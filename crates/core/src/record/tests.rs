@@ -79,7 +79,7 @@ fn effect(text: &str, number: u64) -> Record<'_> {
         bytes_out: number,
         code: Some(text.into()),
         decision: number,
-        detail: Some(text),
+        detail: Some(text.into()),
         duration_us: number,
         id: text.into(),
         kind: EffectKind,

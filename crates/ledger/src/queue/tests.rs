@@ -127,7 +127,7 @@ fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
         bytes_out: most,
         code: Some((&*long).into()),
         decision: most,
-        detail: Some(&detail),
+        detail: Some(std::borrow::Cow::Borrowed(&detail)),
         duration_us: most,
         id: (&*long).into(),
         kind: EffectKind,
