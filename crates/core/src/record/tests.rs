@@ -151,7 +151,7 @@ fn samples() -> Vec<Record<'static>> {
             (None, None, None, None, None);
     }
     if let Record::Effect(record) = &mut effect {
-        (record.code, record.task, record.token) = (None, None, None);
+        (record.code, record.detail, record.task, record.token) = (None, None, None, None);
         (record.tokens_input, record.tokens_output) = (None, None);
     }
     if let Record::Refusal(record) = &mut refused {

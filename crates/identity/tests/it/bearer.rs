@@ -378,8 +378,8 @@ async fn a_token_for_another_route_is_told_from_one_for_somebody_else() {
     let world = World::new();
     for (audience, said) in [
         (json!(format!("{HOPS}/mcp/finance/other")), "another route of this gateway"),
-        (json!("https://elsewhere.example"), "not meant for this gateway"),
-        (json!([]), "not meant for this gateway"),
+        (json!("https://elsewhere.example"), "meant for somebody else"),
+        (json!([]), "its 'aud' is missing"),
     ] {
         let refusal = world.bearer(&world.token(json!({ "aud": audience }))).await.unwrap_err();
         assert!(refusal.message.contains(said), "{audience}: {refusal}");
