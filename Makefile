@@ -22,7 +22,6 @@ lint: ## Formatting, clippy, licences and bans, unused dependencies (crate arrow
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	scripts/deny.sh
-	scripts/machete.sh
 
 unit: ## Unit, property and integration tests in Rust
 	$(CARGO) test --workspace
