@@ -28,9 +28,9 @@ fn canonical(ours: &Json<'_>) {
     // Whole numbers beyond 2^53 that no double holds end in `.0` once, and are doubles when they are read again; of those that one holds,
     // the shortest text may be that of a neighbour that none holds (9223273036854775808 is written 9223273036854776000).
     let mut is_beyond = text.contains(".0");
-    again.scalars(&mut |_, scalar| {
+    again.leaves(&mut |_, leaf| {
         is_beyond |=
-            matches!(scalar, Json::UInt(_)) || matches!(scalar, Json::Int(n) if n.unsigned_abs() > 1 << 53);
+            matches!(leaf, Json::UInt(_)) || matches!(leaf, Json::Int(n) if n.unsigned_abs() > 1 << 53);
     });
     if !is_beyond {
         assert_eq!(again.canonical(), text);

@@ -117,7 +117,6 @@ impl Source {
     }
 
     /// Whether what was seen last is in force, and was whole.
-    #[cfg(test)]
     pub(crate) fn is_whole(&self) -> bool {
         match (&self.whole, &self.seen) {
             (Some(whole), Some(seen)) => Arc::ptr_eq(whole, seen),
@@ -147,6 +146,7 @@ impl Source {
         let read = match Read::consistent(&self.directory, self.seen.as_deref(), heard.changed) {
             Ok(read) => Arc::new(read),
             Err(error) => {
+                self.note_gone(None);
                 self.seen = None;
                 return (self.unreadable(&error), None);
             }
@@ -155,7 +155,7 @@ impl Source {
         if first {
             self.settling.see_first(&read.listing, wall);
         }
-        self.note_gone(&read);
+        self.note_gone(Some(&read));
         self.seen = Some(read.clone());
         let looked = match self.settling.see(&read.listing, heard.placed, heard.heard, now) {
             Seen::Whole => {
@@ -328,25 +328,26 @@ impl Source {
         Loaded { rejections, not_ready, ..Loaded::empty() }
     }
 
-    /// Notes what was being written and refuses, where nothing of its name is in `next`, what is there now.
-    fn note_gone(&mut self, next: &Read) {
-        let there: HashSet<ObjectRef> = next.objects().map(Object::reference).collect();
+    /// Notes what was being written and refuses, where nothing of its name is in `next`, what is there now; `None` where that cannot be
+    /// read.
+    fn note_gone(&mut self, next: Option<&Read>) {
         let refuses = |object: &Object| match object {
             Object::Policy(policy) => policy.cedar.contains("forbid"),
             Object::Agent(agent) => agent.quarantined,
             Object::Service(service) => service.quarantined,
             Object::McpServer(_) | Object::LlmProvider(_) => false,
         };
-        let came = std::mem::take(&mut self.came);
-        let mut gone: Vec<Object> =
-            came.into_iter().chain(self.coming().into_iter().filter(refuses)).collect();
-        gone.retain(|object| !there.contains(&object.reference()));
-        self.came = gone;
+        let coming = self.coming().into_iter().filter(refuses);
+        self.came.extend(coming);
+        if let Some(next) = next.filter(|_| !self.came.is_empty()) {
+            let there: HashSet<ObjectRef> = next.objects().map(Object::reference).collect();
+            self.came.retain(|object| !there.contains(&object.reference()));
+        }
     }
 
     /// The objects that are not in force, as they stand there.
     fn coming(&self) -> Vec<Object> {
-        let Some(seen) = &self.seen else { return Vec::new() };
+        let Some(seen) = self.seen.as_ref().filter(|_| !self.is_whole()) else { return Vec::new() };
         let whole = self.whole.as_deref();
         let in_force: HashMap<ObjectRef, Vec<&Object>> =
             whole.map(|whole| whole.changed(seen)).unwrap_or_default();

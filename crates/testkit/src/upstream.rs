@@ -103,8 +103,8 @@ impl fmt::Debug for State {
 }
 
 impl Upstream {
-    /// Starts an upstream that answers every request well: an empty JSON-RPC response, or an empty answer of a model. It has a thread and a runtime of its own, so any
-    /// test can use it, also one that pauses its own runtime's time.
+    /// Starts an upstream that answers every request well: an empty JSON-RPC response, or an empty answer of a model. It has a thread
+    /// and a runtime of its own, so any test can use it, also one that pauses its own runtime's time.
     #[expect(clippy::expect_used, reason = "test support: no loopback means no test")]
     pub fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");

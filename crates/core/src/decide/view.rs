@@ -134,18 +134,29 @@ pub(crate) struct Misfit {
     pub(crate) what: String,
 }
 
-/// The first argument of a call that no policy can see exactly, unless the record of the tool lets such pass.
+/// The first argument of a call that no policy can see exactly. Where the record of the tool lets such pass, only the room that
+/// arguments take is looked at: it is bounded whatever a record says.
 pub(crate) fn misfit(call: &Call<'_>) -> Option<Misfit> {
     let Arguments::Known(arguments) = call.ask.arguments else { return None };
-    first_misfit(arguments).filter(|_| !passes_unseen(call))
+    let found = first_misfit(arguments, Looked::Whole)?;
+    if passes_unseen(call) { first_misfit(arguments, Looked::Room) } else { Some(found) }
 }
 
-fn first_misfit(arguments: &Json<'_>) -> Option<Misfit> {
-    if !matches!(arguments, Json::Object(_)) {
+/// What of arguments is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    /// All that policies cannot see.
+    Whole,
+    /// The room that they take.
+    Room,
+}
+
+fn first_misfit(arguments: &Json<'_>, looked: Looked) -> Option<Misfit> {
+    if looked == Looked::Whole && !matches!(arguments, Json::Object(_)) {
         let what = format!("{}, and arguments are an object", described(arguments));
         return Some(Misfit { pointer: String::new(), what });
     }
-    let mut walk = Walk { room: MAX_POINTERS };
+    let mut walk = Walk { room: MAX_POINTERS, looked };
     let Found { mut way, what } = *walk.value(arguments, 0, 0).err()?;
     way.reverse();
     let mut pointer = String::new();
@@ -157,6 +168,7 @@ fn first_misfit(arguments: &Json<'_>) -> Option<Misfit> {
 struct Walk {
     /// Bytes of pointers that there may still be.
     room: usize,
+    looked: Looked,
 }
 
 /// What was found, and the way back to the arguments.
@@ -172,14 +184,14 @@ impl Walk {
         const INDEX: usize = 1 + 6;
         match value {
             Json::Object(members) if !members.is_empty() => {
-                let levels = deeper(levels)?;
+                let levels = self.deeper(levels)?;
                 members.iter().try_for_each(|(name, member)| {
                     let below = self.value(member, levels, length + 1 + name.len());
                     below.map_err(|found| found.below(name))
                 })
             }
             Json::Array(items) if !items.is_empty() => {
-                let levels = deeper(levels)?;
+                let levels = self.deeper(levels)?;
                 items.iter().enumerate().try_for_each(|(place, item)| {
                     let below = self.value(item, levels, length + INDEX);
                     below.map_err(|found| found.below(&place.to_string()))
@@ -188,16 +200,16 @@ impl Walk {
             leaf => {
                 let room = self.room.checked_sub(length);
                 self.room = room.ok_or_else(|| Found::new("beyond what policies can be shown".to_owned()))?;
-                number(leaf)
+                if self.looked == Looked::Whole { number(leaf) } else { Ok(()) }
             }
         }
     }
-}
 
-fn deeper(levels: usize) -> Result<usize, Box<Found>> {
-    let below = levels + 1;
-    let too_deep = || Found::new(format!("deeper than {MAX_LEVELS} levels"));
-    (below <= MAX_LEVELS).then_some(below).ok_or_else(too_deep)
+    fn deeper(&self, levels: usize) -> Result<usize, Box<Found>> {
+        let below = levels + 1;
+        let too_deep = || Found::new(format!("deeper than {MAX_LEVELS} levels"));
+        (below <= MAX_LEVELS || self.looked == Looked::Room).then_some(below).ok_or_else(too_deep)
+    }
 }
 
 /// Whole numbers must be those that policies count with and every reader reads alike; fractions have a text.
@@ -276,10 +288,10 @@ pub(crate) fn hides_any(asked: &[Asked], call: &Call<'_>) -> bool {
 /// The same wherever it may be: a number that is not whole is not seen as one. What is no scalar has no text anywhere, so of that view
 /// nothing is known without the pointer.
 fn hides_somewhere(view: View, call: &Call<'_>) -> bool {
-    let Arguments::Known(arguments) = call.ask.arguments else { return false };
+    let (View::Numbers, Arguments::Known(arguments)) = (view, call.ask.arguments) else { return false };
     let mut hides = false;
     arguments.leaves(&mut |_, value| {
-        hides |= view == View::Numbers && matches!(value, Json::Float(_)) && value.as_integer().is_none();
+        hides |= matches!(value, Json::Float(_)) && value.as_integer().is_none();
     });
     hides && !passes_unseen(call)
 }

@@ -40,10 +40,14 @@ pub struct HeaderRules {
 impl HeaderRules {
     /// Whether a field of this name, in lower case, passes.
     pub fn passes(&self, name: &str) -> bool {
-        self.pass.iter().any(|passed| match passed.strip_suffix('-') {
-            Some(_) => name.starts_with(&**passed),
-            None => name == &**passed,
-        }) && header::why_never(name).is_none()
+        self.pass.iter().any(|passed| header::is_listed(name, passed)) && header::why_never(name).is_none()
+    }
+}
+
+impl Endpoint {
+    /// Whether the card is at another origin: somebody else's, who gets nothing that is meant for the agent.
+    pub fn has_foreign_card(&self) -> bool {
+        self.card.as_ref().is_some_and(|card| card.origin() != self.url.origin())
     }
 }
 

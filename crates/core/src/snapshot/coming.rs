@@ -33,7 +33,8 @@ pub(super) fn is_quarantined(object: &Object) -> bool {
     }
 }
 
-/// What of `coming` may refuse: policies, compiled, and whom it quarantines. What is malformed is left out without a word: it is said when it is whole.
+/// What of `coming` may refuse: policies, compiled, and whom it quarantines. What is malformed is left out without a word: it is said
+/// when it is whole.
 pub(super) fn compiled(last: &Snapshot, mut coming: Vec<Object>) -> Vec<(Object, Made)> {
     coming.retain(|object| matches!(object, Object::Policy(_)) || is_quarantined(object));
     let made = last.make(&coming);

@@ -25,8 +25,8 @@ pub(super) struct Contest {
 pub(super) type Names = HashMap<ObjectKey, BTreeSet<String>>;
 
 impl Contest {
-    /// Decides which of the `good` objects are in force: those whose name no other object has, be it malformed or held from `last` or what `came`,
-    /// and that are not `withdrawn`.
+    /// Decides which of the `good` objects are in force: those whose name no other object has, be it malformed or held from `last` or
+    /// what `came`, and that are not `withdrawn`.
     pub(super) fn of(
         (last, came): (&Snapshot, &[(Object, Made)]),
         good: Vec<(Object, Made)>,

@@ -52,14 +52,12 @@ impl<'a> Doubts<'a> {
         if self.is_empty() {
             return HashSet::new();
         }
-        let in_force = self.last.objects.iter().filter(|object| is_quarantined(object));
-        let in_force = in_force.filter(|object| self.about(&object.meta().origin).is_some());
+        let coming = self.last.coming.iter().map(|(object, _)| object);
+        let objects = self.last.objects.iter().chain(coming).filter(|object| is_quarantined(object));
+        let objects = objects.filter(|object| self.about(&object.meta().origin).is_some());
         let beside = self.last.refusing.iter().filter(|one| one.quarantined);
         let beside = beside.filter(|one| self.about(&one.origin).is_some());
-        let coming =
-            self.last.coming.iter().map(|(object, _)| object).filter(|object| is_quarantined(object));
-        let coming = coming.filter(|object| self.about(&object.meta().origin).is_some());
-        in_force.chain(coming).map(ObjectKey::of).chain(beside.map(Refusing::key)).collect()
+        objects.map(ObjectKey::of).chain(beside.map(Refusing::key)).collect()
     }
 
     /// What an object at a place in doubt refused; `None` where it refused nothing, or its place is in no doubt.

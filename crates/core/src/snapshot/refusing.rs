@@ -150,8 +150,8 @@ pub(super) struct Held<'a> {
 }
 
 impl<'a> Held<'a> {
-    /// The objects of `last`, and those that `came` and were not in force, that are missing among the `good` ones of now, and may be so only because of what is `rejected`, or
-    /// because it is in doubt.
+    /// The objects of `last`, and those that `came` and were not in force, that are missing among the `good` ones of now, and may be
+    /// so only because of what is `rejected`, or because it is in doubt.
     pub(super) fn of(
         (last, came): (&Snapshot, &[(Object, Made)]),
         (good, places): (&[(Object, Made)], &Places),

@@ -7,6 +7,7 @@ use http::header::{
     HeaderValue, TE, TRANSFER_ENCODING,
 };
 use vidimus_core::resource::HeaderRules;
+use vidimus_core::resource::field::header;
 
 use crate::meter::{Direction, Meter};
 use crate::trace::TraceContext;
@@ -167,10 +168,7 @@ fn of_each_hop(name: &HeaderName) -> bool {
 
 /// Whether one of these names, or of these prefixes, which end in `-`, is that of a field.
 fn is_listed(name: &str, listed: &[&str]) -> bool {
-    listed.iter().any(|listed| match listed.strip_suffix('-') {
-        Some(_) => name.starts_with(listed),
-        None => name == *listed,
-    })
+    listed.iter().any(|listed| header::is_listed(name, listed))
 }
 
 /// Whether a header of any name holds the credential that the caller authenticated with.

@@ -13,7 +13,7 @@ type Context = BTreeMap<String, (String, Option<i64>)>;
 /// The context of arguments that fit.
 fn context(text: &str) -> Option<Context> {
     let arguments = Json::parse(text.as_bytes()).ok()?;
-    if first_misfit(&arguments).is_some() {
+    if first_misfit(&arguments, Looked::Whole).is_some() {
         return None;
     }
     let mut context = Context::new();
@@ -243,7 +243,7 @@ fn what_fits_no_policy_is_named() {
         (&long, Some(&format!("/{}", "k".repeat(255)))),
     ] {
         let arguments = Json::parse(text.as_bytes()).unwrap();
-        let found = first_misfit(&arguments).map(|misfit| misfit.pointer);
+        let found = first_misfit(&arguments, Looked::Whole).map(|misfit| misfit.pointer);
         assert_eq!(found.as_deref(), pointer, "{}", shorten(text));
     }
 }
@@ -287,5 +287,21 @@ fn what_is_asked_for_is_there_or_absent_or_unseen() {
         let arguments = Json::parse(text.as_bytes()).unwrap();
         assert_eq!(look_in(View::Text, pointer, &arguments), as_text, "{pointer} of {text}");
         assert_eq!(look_in(View::Numbers, pointer, &arguments), as_number, "{pointer} of {text}");
+    }
+}
+
+#[test]
+fn the_room_of_arguments_is_bounded_whatever_a_record_says() {
+    let name = "k".repeat(MAX_POINTERS / 1_000);
+    let leaves = |many: usize| format!(r#"{{"{name}":[{}1e300]}}"#, "0,".repeat(many));
+    for (text, whole, room) in [
+        (leaves(2_000), true, true),
+        (leaves(100), true, false),
+        (format!(r#"[1e300,{}1{}]"#, "[".repeat(MAX_LEVELS), "]".repeat(MAX_LEVELS)), true, false),
+        (r#"{"a":1}"#.to_owned(), false, false),
+    ] {
+        let arguments = Json::parse(text.as_bytes()).unwrap();
+        let found = [Looked::Whole, Looked::Room].map(|looked| first_misfit(&arguments, looked).is_some());
+        assert_eq!(found, [whole, room], "{}", shorten(&text));
     }
 }

@@ -123,9 +123,14 @@ const NEVER: [(&str, &[&str]); 6] = [
     ("it is the protocol's, and the gateway reads it", &["mcp-", "a2a-", "x-a2a-", "last-event-id", "vary"]),
 ];
 
+/// Whether a header of this name is `listed`: by its name, or by a prefix, which ends in `-`. Both are in lower case.
+pub fn is_listed(name: &str, listed: &str) -> bool {
+    if listed.ends_with('-') { name.starts_with(listed) } else { name == listed }
+}
+
 /// Why a header of this name, in lower case, never passes on the word of a record; `None` for one that may.
 pub fn why_never(name: &str) -> Option<&'static str> {
-    let is_one = |listed: &&str| name == *listed || listed.ends_with('-') && name.starts_with(*listed);
+    let is_one = |listed: &&str| is_listed(name, listed);
     NEVER.iter().find(|(_, names)| names.iter().any(&is_one)).map(|(why, _)| *why)
 }
 
