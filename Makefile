@@ -18,10 +18,11 @@ test: lint unit kube e2e ## Everything that CI runs
 build:
 	$(CARGO) build --workspace --all-targets
 
-lint: ## Formatting, clippy, licences and bans, unused dependencies (crate arrows and sizes are tests of xtask)
+lint: ## Formatting, clippy, licences and bans (crate arrows and sizes are tests of xtask)
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	scripts/deny.sh
+	scripts/machete.sh
 
 unit: ## Unit, property and integration tests in Rust
 	$(CARGO) test --workspace

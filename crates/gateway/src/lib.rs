@@ -50,7 +50,7 @@ pub use reply::ReplyBody;
 pub use request_context::RequestContext;
 pub use said::{Said, said};
 pub use seal::{KEY_LENGTH, Seal, SealFailed};
-pub use secrets::{NoSecretDirectory, SecretDirectory, exposed};
+pub use secrets::{NoSecretDirectory, SecretDirectory};
 pub use telemetry::{BadEndpoint, Telemetry};
 pub use vitals::{Pulse, Silent, Vitals};
 

@@ -2,11 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
-use vidimus_core::exposure::Access;
+use vidimus_identity::exposed;
 
 /// Largest secret, bytes.
 const MAX_SECRET: u64 = 16 * 1024;
@@ -74,12 +74,6 @@ impl SecretDirectory {
             _ => Ok(text),
         }
     }
-}
-
-/// Why a file or directory is not for this process alone.
-pub fn exposed(metadata: &fs::Metadata) -> Option<String> {
-    let own = rustix::process::geteuid().as_raw() == metadata.uid();
-    Access { mode: metadata.mode(), own, directory: metadata.is_dir() }.exposed()
 }
 
 #[cfg(test)]

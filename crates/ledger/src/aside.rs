@@ -1,14 +1,13 @@
 //! What a start takes from the end of a log because nothing says that the log's writer wrote it. It is kept, and no part of the log.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::file::{self, FileError};
 use crate::frame;
 use crate::seal::{self, SEAL};
-use crate::segment::{Segment, Unauthenticated};
+use crate::segment::{HEADER, Segment, Unauthenticated};
 use crate::storage::Storage;
+use crate::walk;
 
 /// Records that were taken from the end of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +37,7 @@ pub(crate) fn list(log: &Path) -> Result<Vec<PathBuf>, FileError> {
     };
     let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(FileError::on("list", &dir)));
     let mut paths = paths.collect::<Result<Vec<_>, _>>()?;
-    paths.retain(|path| path.extension().is_none_or(|extension| extension != file::UNFINISHED));
+    paths.retain(|path| !walk::unfinished(path));
     paths.sort();
     Ok(paths)
 }
@@ -56,8 +55,8 @@ pub(crate) fn take(
     let (mut paths, mut records) = (Vec::new(), 0);
     for (segment, offset) in segments.iter().skip(at).zip(std::iter::once(offset).chain(std::iter::repeat(0)))
     {
-        let bytes = read(&segment.path, offset)?;
-        records += count(bytes.get(if offset == 0 { 24 } else { 0 }..).unwrap_or_default());
+        let bytes = file::read_from(&segment.path, offset)?;
+        records += count(bytes.get(if offset == 0 { HEADER } else { 0 }..).unwrap_or_default());
         let kept = free(log, from.max(segment.first));
         file::replace(storage, &kept, &bytes, 0o600)?;
         paths.push(kept);
@@ -70,16 +69,6 @@ pub(crate) fn take(
         file::cut(storage, path, offset)?;
     }
     Ok(SetAside { from, records, why, paths })
-}
-
-fn read(path: &Path, offset: u64) -> Result<Vec<u8>, FileError> {
-    let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|mut file| {
-        file.seek(SeekFrom::Start(offset))?;
-        file.read_to_end(&mut bytes)
-    });
-    read.map_err(FileError::on("read", path))?;
-    Ok(bytes)
 }
 
 /// A name that nothing has: `<first index, 20 digits>-<number>.log`.

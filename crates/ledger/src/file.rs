@@ -1,6 +1,7 @@
 //! Files as a log needs them: named in every error, replaced as a whole, and their directory entries made durable.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::storage::{Open, Storage, Stored};
@@ -37,6 +38,17 @@ impl FileError {
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     std::fs::read(path).map_err(FileError::on("read", path))
+}
+
+/// The bytes of a file from `offset` on.
+pub(crate) fn read_from(path: &Path, offset: u64) -> Result<Vec<u8>, FileError> {
+    let mut rest = Vec::new();
+    let read = File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_to_end(&mut rest)
+    });
+    read.map_err(FileError::on("read", path))?;
+    Ok(rest)
 }
 
 /// The bytes of a file, or `None` where there is none.

@@ -116,6 +116,7 @@ impl Reading {
                 self.reader = None;
                 Ok(false)
             }
+            error if reader.has_gone_on(&error)? => Ok(true),
             error => Err(SearchError::Damaged { path: at.path, index, error }),
         }
     }

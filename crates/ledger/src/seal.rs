@@ -37,7 +37,7 @@ pub(crate) const MAX_SEALED: usize = 256 << 20;
 
 const TAG: usize = 16;
 
-/// What one seal says.
+/// The tag of a seal: by who has the log's key.
 pub(crate) type Tag = [u8; TAG];
 
 /// The key of the seals of one log.

@@ -161,9 +161,7 @@ impl Search {
         };
         Some(())
     }
-}
 
-impl Search {
     /// Whether nothing in a segment can be of the time asked for, by its last seal. It must be that of all its records.
     fn passed_over(&self, segment: &Segment, next: Option<u64>) -> bool {
         let seal = if self.matcher.by_time() { segment.last_seal().ok().flatten() } else { None };
@@ -208,6 +206,7 @@ fn each(
                 {
                     break;
                 }
+                error if next.is_none() && reader.has_gone_on(&error)? => {}
                 error => return Err(failed(error, end)),
             },
         }

@@ -32,7 +32,7 @@ pub(crate) enum Version {
 }
 
 /// Bytes before the first frame or seal.
-const HEADER: usize = 24;
+pub(crate) const HEADER: usize = 24;
 
 /// Bytes of a new segment.
 pub(crate) const START: usize = HEADER + SEAL;

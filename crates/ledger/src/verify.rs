@@ -337,7 +337,12 @@ impl Check<'_> {
                 },
                 Err(SegmentError::File(error)) => return Err(error.into()),
                 Err(error) => match walk.torn(&error)? {
-                    Some(torn) if walk.sealed() >= self.signed => break self.torn(torn, walk.sealed()),
+                    Some(Torn { segment, offset, bytes, .. }) if walk.sealed() >= self.signed => {
+                        let (path, records) = (segment.path, walk.sealed());
+                        self.report.notes.push(Note::Torn { path, offset, bytes, records });
+                        break true;
+                    }
+                    None if walk.has_gone_on(&error)? => {}
                     _ => break self.unauthenticated(error, tree.size()),
                 },
             }
@@ -400,12 +405,6 @@ impl Check<'_> {
             self.find(Finding::HistoryShort { issued, said });
         }
         Ok(())
-    }
-
-    fn torn(&mut self, torn: Torn, records: u64) -> bool {
-        let Torn { segment, offset, bytes, .. } = torn;
-        self.report.notes.push(Note::Torn { path: segment.path, offset, bytes, records });
-        true
     }
 
     /// Holds the tree against every checkpoint of its size.

@@ -99,6 +99,12 @@ impl Walk {
         Ok(Some(Torn { segment, offset: end, bytes, records, lacks }))
     }
 
+    /// After an error of [`Walk::next`] that is not [`Walk::torn`]: whether it met the end of a write that has gone on since. Then it
+    /// can be asked again.
+    pub(crate) fn has_gone_on(&self, error: &SegmentError) -> Result<bool, FileError> {
+        self.reader.as_ref().map_or(Ok(false), |reader| reader.has_gone_on(error))
+    }
+
     /// How many records are known to be the log's, of those that were read.
     pub(crate) fn sealed(&self) -> u64 {
         self.reader.as_ref().map_or(self.next, |reader| reader.sealed().0)

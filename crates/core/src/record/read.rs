@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::{Kept, Record, VERSION};
+use super::{DecisionKind, EffectKind, Kept, Record, RefusalKind, VERSION};
 
 /// Why the bytes of a leaf are not read as a record.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +37,9 @@ impl Kept {
         }
         // By its kind, and not by trying: what is wrong with it is then said of that kind.
         Ok(match &*head.kind {
-            "decision" => Record::Decision(serde_json::from_slice(record)?),
-            "effect" => Record::Effect(serde_json::from_slice(record)?),
-            "refusal" => Record::Refusal(serde_json::from_slice(record)?),
+            DecisionKind::TEXT => Record::Decision(serde_json::from_slice(record)?),
+            EffectKind::TEXT => Record::Effect(serde_json::from_slice(record)?),
+            RefusalKind::TEXT => Record::Refusal(serde_json::from_slice(record)?),
             kind => return Err(Unreadable::Kind { kind: kind.to_owned() }),
         })
     }

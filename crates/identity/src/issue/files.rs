@@ -2,12 +2,13 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
 use secrecy::SecretString;
+use vidimus_core::exposure::Access;
 
 /// Mode of files that hold a private key.
 pub(crate) const PRIVATE: u32 = 0o600;
@@ -104,17 +105,21 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), KeyFileError> {
     sync_directory(to)
 }
 
-/// The text of a file; `None` when there is none. A private one that others may read is refused. The group may: Kubernetes gives
-/// it access to every file of a volume with `fsGroup`.
+/// Why a file or directory is not for this process alone.
+pub fn exposed(metadata: &fs::Metadata) -> Option<String> {
+    let own = rustix::process::geteuid().as_raw() == metadata.uid();
+    Access { mode: metadata.mode(), own, directory: metadata.is_dir() }.exposed()
+}
+
+/// The text of a file; `None` when there is none. A private one that is not for this process alone is refused.
 pub(crate) fn read(path: &Path, mode: u32) -> Result<Option<SecretString>, KeyFileError> {
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(KeyFileError::io(path, "open"))?,
     };
     let metadata = file.metadata().map_err(KeyFileError::io(path, "read"))?;
-    let found = metadata.permissions().mode() & 0o777;
-    if mode == PRIVATE && found & 0o007 != 0 {
-        return Err(KeyFileError::Exposed { path: path.to_owned(), mode: found });
+    if mode == PRIVATE && exposed(&metadata).is_some() {
+        return Err(KeyFileError::Exposed { path: path.to_owned(), mode: metadata.mode() & 0o777 });
     }
     if metadata.len() > MAX_FILE {
         return Err(KeyFileError::io(path, "read")(io::ErrorKind::FileTooLarge.into()));

@@ -11,12 +11,10 @@
 //! that a sector's border cuts off from a frame, its length or the end of its record: its checksum says what they were, so they are
 //! put back, and nothing is lost whichever it was.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 
 use super::Segment;
-use crate::file::FileError;
+use crate::file::{self, FileError};
 use crate::frame::{self, HEADER};
 use crate::seal::{self, SEAL, Seal};
 use crate::sectors;
@@ -35,15 +33,7 @@ pub(crate) enum Ending {
 /// Looks at what follows byte `offset`, where the frame of record `index`, or a seal before it, is broken; of those before it,
 /// `sealed` have a seal. Never takes a frame that can still be read, or that could be read but for one altered byte, for a torn one.
 pub(crate) fn ending(segment: &Segment, offset: u64, index: u64, sealed: u64) -> Result<Ending, FileError> {
-    let path = &segment.path;
-    let mut rest = Vec::new();
-    File::open(path)
-        .and_then(|mut file| {
-            file.seek(SeekFrom::Start(offset))?;
-            file.read_to_end(&mut rest)
-        })
-        .map_err(FileError::on("read", path))?;
-    Ok(of(&rest, offset, index, sealed))
+    Ok(of(&file::read_from(&segment.path, offset)?, offset, index, sealed))
 }
 
 fn of(rest: &[u8], offset: u64, index: u64, sealed: u64) -> Ending {

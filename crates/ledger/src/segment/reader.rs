@@ -188,6 +188,14 @@ impl Reader {
         Ok(length.saturating_sub(self.sealed().1))
     }
 
+    /// After an error of [`Reader::next`]: whether it met the end of a write that has gone on since. Then it can be asked again.
+    pub(crate) fn has_gone_on(&self, error: &SegmentError) -> Result<bool, FileError> {
+        let SegmentError::Frame { offset, broken: Broken::Incomplete { need, .. }, .. } = error else {
+            return Ok(false);
+        };
+        Ok(self.sealed().1 + self.left()? >= *offset + *need as u64)
+    }
+
     /// Whether there is anything after the last record that was read and the seals behind it, which are taken; at the end of the
     /// file there is not.
     pub(crate) fn ready(&mut self) -> Result<bool, SegmentError> {

@@ -73,6 +73,23 @@ fn a_reader_at_the_end_sees_what_is_appended_later() {
     }
 }
 
+/// What is looked at again after it was read may be more than what was read.
+#[test]
+fn a_write_that_is_finished_while_it_is_read_is_no_damage() {
+    let (five, six) = (frame(5, b"{\"a\":5}"), frame(6, b"{\"a\":6}"));
+    for cut in 1..six.len() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let segment = segment(dir.path(), &[&five[..], &six[..cut]].concat());
+        let mut reader = Reader::open(&segment).expect("opened");
+        assert!(reader.next().expect("read").is_some());
+        let Err(error) = reader.next() else { panic!("cut to {cut}: no error") };
+        assert!(!reader.has_gone_on(&error).expect("read"), "cut to {cut}");
+        segment.append(&Disk).expect("opened").write(&six[cut..]).expect("written");
+        assert!(reader.has_gone_on(&error).expect("read"), "cut to {cut}");
+        assert_eq!(reader.next().expect("read"), Some((6, b"{\"a\":6}".as_slice())));
+    }
+}
+
 #[test]
 fn a_header_of_another_segment_is_refused() {
     let dir = tempfile::tempdir().expect("a directory");

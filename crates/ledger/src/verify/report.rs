@@ -159,14 +159,12 @@ fn named(record: &Option<u64>) -> String {
 
 impl Finding {
     pub(super) fn of(error: SegmentError, index: u64) -> Self {
-        if let SegmentError::Unauthenticated { path, offset, index, why } = error {
-            return Self::Unauthenticated { path, offset, index, why };
-        }
         let reason = error.to_string();
         let (path, offset) = match error {
-            SegmentError::Frame { path, offset, .. } | SegmentError::Unauthenticated { path, offset, .. } => {
-                (path, Some(offset))
+            SegmentError::Unauthenticated { path, offset, index, why } => {
+                return Self::Unauthenticated { path, offset, index, why };
             }
+            SegmentError::Frame { path, offset, .. } => (path, Some(offset)),
             SegmentError::Header { path, .. } => (path, Some(0)),
             SegmentError::Gap { path, .. } => (path, None),
             SegmentError::File(error) => (error.path, None),

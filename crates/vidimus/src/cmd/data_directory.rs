@@ -17,8 +17,9 @@ pub fn prepare(data: &Path) -> anyhow::Result<()> {
         format!("--data {shown} cannot be made; give a directory that this user may write")
     })?;
     KEYS.iter().map(|directory| data.join(directory)).try_for_each(|keys| check_keys(&keys))?;
-    // Several may look at once; and nothing that is there is written to, through a link or not.
-    let probe = data.join(format!(".writable.{}", std::process::id()));
+    // Several may look at once, and one that is killed leaves it, also where each start has the same process id; and nothing that is
+    // there is written to, through a link or not.
+    let probe = data.join(format!(".writable.{:016x}", rand::random::<u64>()));
     fs::File::create_new(&probe).and_then(|_| fs::remove_file(&probe)).with_context(|| {
         format!("--data {shown} cannot be written; give a directory that this user may write")
     })
@@ -39,11 +40,22 @@ fn check_keys(directory: &Path) -> anyhow::Result<()> {
     let shown = || directory.display().to_string();
     for entry in fs::read_dir(directory).with_context(shown)? {
         let entry = entry.with_context(shown)?;
-        if PUBLIC.iter().all(|name| entry.file_name() != *name) {
+        let for_everybody = entry.file_name().to_str().is_some_and(is_public);
+        if !for_everybody {
             for_its_owner(&entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Whether a file is one of [`PUBLIC`], or is being written to take the place of one (`ca.0123456789abcdef.tmp`); of a process that
+/// was killed meanwhile it stays.
+fn is_public(name: &str) -> bool {
+    let beside = name.strip_suffix(".tmp").and_then(|name| name.split_once('.'));
+    PUBLIC.iter().any(|public| {
+        let stem = public.split_once('.').map(|(stem, _)| stem);
+        *public == name || beside.is_some_and(|(of, _)| Some(of) == stem)
+    })
 }
 
 /// That a key file, or a directory of them, is for its owner alone.
@@ -51,7 +63,7 @@ pub fn for_its_owner(path: &Path) -> anyhow::Result<()> {
     let shown = path.display();
     // A file that is written beside another has gone when that is replaced.
     let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
-    vidimus_gateway::exposed(&metadata).map_or(Ok(()), |reason| bail!("{shown}: {reason}"))
+    vidimus_identity::exposed(&metadata).map_or(Ok(()), |reason| bail!("{shown}: {reason}"))
 }
 
 /// The ledger in it, to be read.
@@ -89,6 +101,13 @@ mod tests {
             ("identity/ca-key.pem", false),
             ("identity/session.key", false),
             ("identity/ca.pem", true),
+            // What a process leaves that is killed while it writes.
+            ("identity/ca.0123456789abcdef.tmp", true),
+            ("identity/hop-keys.0123456789abcdef.tmp", true),
+            ("identity/ca-key.0123456789abcdef.tmp", false),
+            ("identity/hop-key.0123456789abcdef.tmp", false),
+            ("identity/session.0123456789abcdef.tmp", false),
+            ("ledger/keys/checkpoint.tmp", false),
         ] {
             fs::write(data.join(path), "x").expect("written");
             for wide in [0o644, 0o640, 0o604] {

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow, ensure};
+use anyhow::{Context as _, anyhow, bail};
 use vidimus_gateway::KEY_LENGTH;
 use vidimus_registry::Keeping;
 
@@ -35,13 +35,9 @@ fn read(path: &Path) -> anyhow::Result<Option<[u8; KEY_LENGTH]>> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         opened => opened.with_context(fault)?,
     };
-    let mode = file.metadata().with_context(fault)?.mode() & 0o777;
-    // The group may: Kubernetes gives it access to every file of a volume with `fsGroup`.
-    ensure!(
-        mode & 0o007 == 0,
-        "{}: mode {mode:o} lets everybody on this machine read the key; make it 0600, and consider the key stolen",
-        path.display()
-    );
+    if let Some(reason) = vidimus_identity::exposed(&file.metadata().with_context(fault)?) {
+        bail!("{}: {reason}", path.display());
+    }
     let mut bytes = Vec::new();
     file.take(KEY_LENGTH as u64 + 1).read_to_end(&mut bytes).with_context(fault)?;
     bytes
@@ -105,7 +101,7 @@ mod tests {
         let data = tempfile::tempdir().expect("a directory");
         fs::create_dir(data.path().join("identity")).expect("a directory");
         let key = sealing_key(data.path()).expect("a key");
-        for (mode, good) in [(0o600, true), (0o640, true), (0o644, false), (0o604, false), (0o602, false)] {
+        for (mode, good) in [(0o600, true), (0o640, false), (0o644, false), (0o604, false), (0o602, false)] {
             fs::set_permissions(key_file(data.path()), fs::Permissions::from_mode(mode)).expect("a mode");
             assert_eq!(sealing_key(data.path()).ok(), good.then_some(key), "{mode:o}");
         }

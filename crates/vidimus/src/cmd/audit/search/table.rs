@@ -27,14 +27,13 @@ impl Row {
         let text = |text: &str| output::printable(text).into_owned();
         let maybe = |part: Option<&str>| part.map(text).unwrap_or_default();
         let person = |user: Option<&str>| maybe(user.and_then(|user| user.rsplit('#').next()));
-        let row = |kind: &str, time: &str, call: &str| Self {
-            kind: kind.to_owned(),
-            time: text(time),
-            call: text(call),
+        let record = &found.record;
+        let row = Self {
+            kind: record.kind().to_owned(),
+            time: text(record.time()),
+            call: text(record.id()),
             ..Self::default()
         };
-        let record = &found.record;
-        let row = row(record.kind(), record.time(), record.id());
         match record {
             Record::Decision(it) => {
                 let policies: Vec<_> = it.policies.iter().map(|policy| text(policy)).collect();
