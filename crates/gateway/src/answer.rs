@@ -148,8 +148,9 @@ impl Answering<'_> {
             },
             Plan::Error { limit } => match collect(body, longer_than(limit), until(plan::ERROR)).await? {
                 Collected::Whole(bytes) => self.error(bytes, begin, effect).map(Done::Whole),
+                // It may be a result all the same, so what would have to be filtered does not pass unread.
                 Collected::Begun(begun, rest) | Collected::Late(begun, rest)
-                    if begun.trim_ascii_start().starts_with(b"{") =>
+                    if begun.trim_ascii_start().starts_with(b"{") && !self.has_to_be_read() =>
                 {
                     Ok(self.document(begun, rest, &begin))
                 }
@@ -158,6 +159,12 @@ impl Answering<'_> {
             Plan::Change { limit, change } => {
                 // It has this time in all, not from chunk to chunk: nothing of it passes before its end.
                 let bytes = match collect(body, longer_than(limit), until(Duration::MAX)).await? {
+                    // Nothing of it passes, and it may be the only event of a stream.
+                    Collected::Whole(bytes)
+                        if change == DocumentChange::McpVersions && begin.status < 400 =>
+                    {
+                        begin.decoded(bytes, limits.held_answer)?
+                    }
                     Collected::Whole(bytes) => self.whole(bytes, begin, effect)?,
                     Collected::Late(..) => return Err(did_not_end()),
                     Collected::Begun(begun, rest) if change.too_long() == TooLong::Passes => {
@@ -218,11 +225,12 @@ impl Answering<'_> {
         Done::Stream(Box::new(content.of_length(begin.head)))
     }
 
-    /// An answer of success that was read whole, decoded, which has to be one.
+    /// An answer that was read whole, decoded, which has to be one, or where its status is an error the protocol's own error.
     fn whole(&self, bytes: Bytes, mut begin: Begin<'_>, effect: &mut Effect) -> Result<Bytes, Refusal> {
         let bytes = begin.decoded(bytes, self.gate.limits.held_answer)?;
         let (sought, found) = self.observed(&bytes, begin.encoding, effect);
-        if begin.encoding == Encoding::Other || judge::is_answer(&sought, found, &bytes) {
+        let is_answer = begin.encoding == Encoding::Other || judge::is_answer(&sought, found, &bytes);
+        if is_answer || begin.status >= 400 && judge::is_error(&sought, found, &bytes) {
             return Ok(bytes);
         }
         Err(begin.not_of_protocol(&bytes))
@@ -245,6 +253,11 @@ impl Answering<'_> {
         found.unread |= encoding == Encoding::Other;
         effect.observed(found);
         (sought, found)
+    }
+
+    /// Whether an answer that is a document may not pass unless it was read whole.
+    fn has_to_be_read(&self) -> bool {
+        self.answer.document.is_some_and(|change| change.too_long() == TooLong::EndsStream)
     }
 
     /// What the destination's record says of header fields.

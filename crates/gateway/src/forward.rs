@@ -126,10 +126,6 @@ impl Outbound {
         };
         let other = match &endpoint.card {
             Some(card) => {
-                if card.origin() != endpoint.url.origin() {
-                    // The token is for the agent, and this is somebody else.
-                    self.headers.remove(http::header::AUTHORIZATION);
-                }
                 self.uri = card[..Position::AfterQuery].parse().map_err(unusable)?;
                 None
             }

@@ -22,7 +22,7 @@ pub const ERROR: Duration = Duration::from_secs(5);
 
 /// What to do about a redirect.
 const REDIRECTED: &str = "Register the address that serves the call (spec.endpoint.url): a call goes there and nowhere else. \
-    With --log debug the gateway says where the upstream redirects to.";
+    The record of the call says where the upstream redirects to.";
 
 /// What becomes of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,8 @@ impl Plan {
         if parts.status.is_redirection() {
             let message = "the upstream answered with a redirect, which is not followed";
             let to = parts.headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
+            // What follows may be a secret, such as a code or a signature.
+            let to = to.split(['?', '#']).next().unwrap_or_default();
             let refusal = Refusal::new(Code::UpstreamInvalid, message);
             return Err(refusal.with_detail(format!("{} to {to}", parts.status)).with_next(REDIRECTED));
         }

@@ -234,7 +234,7 @@ const NAME: &str =
 /// What to do about a certificate that is not trusted, or a server that speaks no TLS.
 const TLS: &str = "Let the upstream have a certificate for the host in spec.endpoint.url, signed by a root that the gateway trusts \
     (spec.endpoint.caFile, or the system's), or register it with http:// where it speaks no TLS; nothing was sent. \
-    With --log debug the gateway says what was wrong.";
+    The record of the call has the details.";
 
 #[cfg(test)]
 mod tests {

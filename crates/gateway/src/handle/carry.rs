@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal, Served};
+use vidimus_core::resource::HeaderRules;
 
 use super::admit::{Admitted, OwnPermit};
 use crate::answer::Answering;
@@ -138,7 +139,9 @@ impl Sent<'_> {
         context: &RequestContext,
         parts: &Parts,
     ) -> Result<(Outbound, Option<String>), Refusal> {
-        let rules = &self.permit.endpoint()?.headers;
+        let endpoint = self.permit.endpoint()?;
+        let (foreign, none) = (self.card && endpoint.has_foreign_card(), HeaderRules::default());
+        let rules = if foreign { &none } else { &endpoint.headers };
         if let Some(instead) = self.instead {
             let Instead { mut headers, body, .. } = *instead;
             headers::finish(&mut headers, rules, &context.trace, &body);
@@ -157,7 +160,7 @@ impl Sent<'_> {
         headers::finish(&mut headers, rules, &context.trace, &body);
         let path = below(self.path, parts.uri.query(), self.binding.passed_query());
         let mut outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
-        let token = credential::apply(gate, &mut outbound)?;
+        let token = if foreign { None } else { credential::apply(gate, &mut outbound)? };
         if self.card {
             outbound = outbound.of_card(&path)?;
         }

@@ -1,12 +1,12 @@
 //! Members beside the one that was decided which name something to run: a list of models to fall back to, a server that the provider is
 //! to call, another tool. One decision covers what it was asked about, so a message with such a member is refused.
 
-use vidimus_core::json::Json;
+use vidimus_core::json::{Json, folded};
 use vidimus_core::refusal::{Code, Refusal};
 
 /// The name by which members are compared: what some reader takes for one is one.
 fn plain(name: &str) -> String {
-    name.chars().filter(|c| !matches!(c, '_' | '-')).flat_map(char::to_lowercase).collect()
+    folded(name.replace(['_', '-'], "").into()).into_owned()
 }
 
 /// Whether a member is given at all.
@@ -77,6 +77,7 @@ mod tests {
             (r#"{"fallback_models":[]}"#, Some("member_undecided")),
             (r#"{"fallbackModels":["b"]}"#, Some("member_undecided")),
             (r#"{"Fallback-Models":"b"}"#, Some("member_undecided")),
+            (r#"{"fall\u0062ac\u212a_model\u017f":"b"}"#, Some("member_undecided")),
             (r#"{"toolChoice":"auto"}"#, Some("message_invalid")),
             (r#"{"tool_choice":"auto","TOOL-CHOICE":"none"}"#, Some("message_invalid")),
             (r#"{"tools":[],"functions":[]}"#, Some("member_undecided")),

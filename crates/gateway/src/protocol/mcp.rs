@@ -93,9 +93,8 @@ impl Binding for StreamableHttp {
             Some(json) => posted(message, server, json)?,
             None => without_body(message, server)?,
         };
-        if let Some(sealed) = message.headers.get(SESSION_HEADER) {
+        if let Some(sealed) = single(message.headers, SESSION_HEADER)? {
             let foreign = || Refusal::new(Code::SessionForeign, "no such session of this caller");
-            let sealed = sealed.to_str().map_err(|_| foreign())?;
             let opened = message.holder.open(Kind::Session, sealed).ok_or_else(foreign)?;
             let value = HeaderValue::from_str(&opened.id).map_err(|_| foreign())?;
             parsed.headers.push((HeaderName::from_static(SESSION_HEADER), value));
@@ -439,7 +438,7 @@ fn agree(headers: &HeaderMap, method: &str, params: Option<&Json<'_>>) -> Result
 }
 
 /// The only value of a header. Two lines of one routing header would let two readers see two requests.
-fn single<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<Option<&'h str>, Refusal> {
+fn single<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<&'h str>, Refusal> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {

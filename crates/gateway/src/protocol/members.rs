@@ -212,8 +212,8 @@ impl Members<'_> {
 
     /// Whether some member is spelled otherwise than one of these, so that some reader takes it for that.
     pub fn misspells(&self, names: &[&str]) -> bool {
-        let others = self.0.iter().map(|(key, _)| key.as_ref()).filter(|key| !names.contains(key));
-        others.into_iter().any(|key| names.iter().any(|name| is_same_member(key, name)))
+        let mut others = self.0.iter().map(|(key, _)| key.as_ref()).filter(|key| !names.contains(key));
+        others.any(|key| names.iter().any(|name| is_same_member(key, name)))
     }
 
     /// The value of the first member of this name.

@@ -3,7 +3,7 @@
 use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::json;
-use vidimus_testkit::upstream::Answer;
+use vidimus_testkit::upstream::{Answer, Received};
 
 use super::world::{World, call_id, json_of, objects, snapshot};
 
@@ -168,17 +168,20 @@ async fn a_card_is_found_below_the_path_at_the_origin_or_where_the_record_says()
     let card = || Answer::json(&json!({"name": "b", "url": "http://b:1/rpc", "skills": []}));
     let missing = || Answer::json(&json!({"detail": "Not Found"})).with_status(StatusCode::NOT_FOUND);
     let elsewhere = world.upstream.url("/cards/b.json?v=1");
+    let foreign = world.upstream.url("/cards/b.json").replace("127.0.0.1", "localhost");
     for (named, answers, found, asked) in [
         (None, vec![card()], true, vec![BELOW]),
         (None, vec![missing(), card()], true, vec![BELOW, ORIGIN]),
         (None, vec![missing(), missing()], false, vec![BELOW, ORIGIN]),
         (Some(&elsewhere), vec![card()], true, vec!["/cards/b.json?v=1"]),
+        (Some(&foreign), vec![card()], true, vec!["/cards/b.json"]),
         (Some(&elsewhere), vec![missing()], false, vec!["/cards/b.json?v=1"]),
     ] {
         let mut all = objects(&world.upstream);
         if let Some(named) = named {
             all[2]["spec"]["endpoint"]["card"] = json!(named);
         }
+        all[2]["spec"]["endpoint"]["headers"] = json!({"set": {"x-tenant": "t"}});
         world.gate.take_into_use(snapshot(&all));
         let before = world.upstream.received().len();
         for answer in answers {
@@ -189,6 +192,10 @@ async fn a_card_is_found_below_the_path_at_the_origin_or_where_the_record_says()
         let received: Vec<_> = world.upstream.received().split_off(before);
         let paths: Vec<_> = received.iter().map(|one| one.uri.to_string()).collect();
         assert_eq!(paths, asked, "{named:?}");
+        // Another host's name for the same address is another origin: it gets nothing that is meant for the agent.
+        let meant = |one: &Received| ["authorization", "x-tenant"].map(|name| one.headers.contains_key(name));
+        let foreign = named.is_some_and(|named| named.contains("localhost"));
+        assert!(received.iter().all(|one| meant(one) == [!foreign; 2]), "{named:?}");
         let body = String::from_utf8_lossy(&body);
         if found {
             assert_eq!(status.as_u16(), 200, "{body}");

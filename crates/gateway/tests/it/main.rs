@@ -19,6 +19,7 @@ mod forward;
 mod handle;
 mod header_fields;
 mod http;
+mod lists;
 mod present;
 mod regressions;
 mod room;

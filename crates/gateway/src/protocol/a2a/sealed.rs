@@ -110,6 +110,9 @@ const NEXT_PAGE: &str = "nextPageToken";
 fn list(json: &str, handles: &Handles) -> Result<Option<String>, Refusal> {
     let refusal = page::no_list;
     let whole = Members::unique(json).map_err(unreadable)?;
+    if whole.misspells(&["result", "error"]) {
+        return Err(refusal());
+    }
     let Some(result) = whole.get("result") else {
         let places = places::of_response(json, Id::Task).map_err(unreadable)?;
         return sealed(json, &places, false, handles);

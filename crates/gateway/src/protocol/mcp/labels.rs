@@ -1,21 +1,23 @@
 //! What the headers of a message say of its body. A server, or whatever stands before it, may read either, so they say the same, and
 //! headers say nothing of what is not there (2026-07-28, transports, "Standard headers" and "Custom headers").
 
-use http::HeaderMap;
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderName};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::{METHOD_HEADER, NAME_HEADER, decode, single};
 
 /// Headers that repeat an argument of a tool call; behind it stands the name by which the tool's schema marks the argument.
-const PARAM_PREFIX: &str = "mcp-param-";
+pub const PARAM_PREFIX: &str = "mcp-param-";
 
 /// That a message which asks for nothing is not labelled as one that does: an answer to the server, or a request without a body.
 ///
 /// # Errors
 /// `header_mismatch`.
 pub fn check_none(headers: &HeaderMap) -> Result<(), Refusal> {
-    let label = headers.keys().map(http::HeaderName::as_str);
+    let label = headers.keys().map(HeaderName::as_str);
     let mut label =
         label.filter(|name| [METHOD_HEADER, NAME_HEADER].contains(name) || name.starts_with(PARAM_PREFIX));
     label
@@ -72,20 +74,24 @@ pub fn check(
 /// Each header that repeats an argument stands once, and what it says is an argument of this tool call. Which one it has to be says
 /// the tool's schema, which the server has.
 fn check_arguments(headers: &HeaderMap, method: &str, params: Option<&Json<'_>>) -> Result<(), Refusal> {
-    let repeated = headers.keys().filter(|name| name.as_str().starts_with(PARAM_PREFIX));
+    let arguments = params.filter(|_| method == "tools/call").and_then(|params| params.get("arguments"));
+    let repeated = headers.keys().map(HeaderName::as_str).filter(|name| name.starts_with(PARAM_PREFIX));
     for name in repeated {
-        let mut values = headers.get_all(name).iter();
-        let (Some(value), None) = (values.next(), values.next()) else {
-            return Err(mismatch(format!("header {name} is given twice")));
-        };
-        let said = value.to_str().ok().and_then(decode);
-        let said = said.ok_or_else(|| mismatch(format!("header {name} is no text that can be read")))?;
-        let arguments = params.filter(|_| method == "tools/call").and_then(|params| params.get("arguments"));
-        if !arguments.is_some_and(|arguments| has(arguments, &said)) {
+        let said = said(headers, name)?;
+        if !arguments.zip(said).is_some_and(|(arguments, said)| has(arguments, &said)) {
             return Err(mismatch(format!("header {name} says what is no argument of the body")));
         }
     }
     Ok(())
+}
+
+/// What a header says, decoded; `None` where it is not there.
+///
+/// # Errors
+/// `header_mismatch` where it is there twice, or cannot be read.
+pub fn said<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<Cow<'h, str>>, Refusal> {
+    let unreadable = || mismatch(format!("header {name} is no text that can be read"));
+    single(headers, name)?.map(|text| decode(text).ok_or_else(unreadable)).transpose()
 }
 
 /// Whether some argument is what a header says.

@@ -1,9 +1,8 @@
 //! Listings, filtered: an entry that the caller may not use is taken out; every other byte of it stays as it came.
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 use vidimus_core::refusal::{Code, Refusal};
-
-use serde_json::Value;
 
 use crate::protocol::members::Members;
 use crate::protocol::{MAX_NAME, MAX_URI, is_same_member};
@@ -72,7 +71,7 @@ pub fn filter(
         let name = entry_members.get(name_at).map(|name| serde_json::from_str::<String>(name.get()));
         let name = name.transpose().map_err(unreadable)?;
         // Who reads a name in another spelling would see an entry that was not asked about.
-        let name = name.filter(|_| !is_misspelled(&entry_members, &[name_at]));
+        let name = name.filter(|_| !entry_members.misspells(&[name_at]));
         // An entry without a name, or with one too long for a call, cannot be called, so nobody may call it.
         if name.is_some_and(|name| (1..=listing.max_name()).contains(&name.len()) && keep(&name)) {
             if kept.len() > 1 {
@@ -150,12 +149,12 @@ fn check_places(whole: &Members<'_>) -> Result<(), Refusal> {
         let message = "the upstream's answer has a listing where none belongs, so it cannot be filtered";
         Err(Refusal::new(Code::UpstreamInvalid, message))
     };
-    if is_misspelled(whole, &["result", "error"]) {
+    if whole.misspells(&["result", "error"]) {
         return elsewhere();
     }
     if let Some(result) = whole.get("result").filter(|result| result.get().starts_with('{')) {
         let names = Listing::ALL.map(|listing| listing.members().0);
-        if is_misspelled(&members(result.get())?, &names) {
+        if members(result.get())?.misspells(&names) {
             return elsewhere();
         }
     }
@@ -163,12 +162,6 @@ fn check_places(whole: &Members<'_>) -> Result<(), Refusal> {
         Some(error) if has_listing(&serde_json::from_str(error.get()).map_err(unreadable)?) => elsewhere(),
         _ => Ok(()),
     }
-}
-
-/// Whether an object has a member that some reader takes for one of `names`, and that is not spelled as they are.
-fn is_misspelled(object: &Members<'_>, names: &[&str]) -> bool {
-    let mut others = object.0.iter().map(|(key, _)| &**key).filter(|key| !names.contains(key));
-    others.any(|key| names.iter().any(|name| is_same_member(key, name)))
 }
 
 /// Whether a listing is somewhere within a value: a list with entries as a listing has them, under its name in any spelling.

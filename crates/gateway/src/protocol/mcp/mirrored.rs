@@ -14,11 +14,11 @@ use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::McpServer;
 
-use super::{decode, is_modern, labels};
+use super::is_modern;
+use super::labels::{self, PARAM_PREFIX, said};
 use crate::protocol::Message;
 use crate::standing::StandingState;
 
-const PREFIX: &str = "mcp-param-";
 const ANNOTATION: &str = "x-mcp-header";
 /// Of how many tools of one server it is kept, and of how many arguments of one tool.
 const MAX_TOOLS: usize = 4096;
@@ -45,7 +45,6 @@ pub fn check(
     method: &str,
     params: Option<&Json<'_>>,
 ) -> Result<(), Refusal> {
-    let arguments = params.and_then(|params| params.get("arguments")).filter(|_| method == "tools/call");
     let headers = message.headers;
     if method != "tools/call" || !is_modern(headers, params) {
         return Ok(());
@@ -55,6 +54,7 @@ pub fn check(
     };
     let tool = params.and_then(|params| params.get("name")).and_then(Json::as_str);
     let mirrored = tool.and_then(|tool| tools.get(tool));
+    let arguments = params.and_then(|params| params.get("arguments"));
     mirrored.into_iter().flat_map(|all| all.iter()).try_for_each(|one| one.check(headers, arguments))
 }
 
@@ -65,25 +65,13 @@ impl Mirrored {
             value = value.and_then(|value| value.get(name));
         }
         let value = value.filter(|value| !matches!(value, Json::Null | Json::Array(_) | Json::Object(_)));
-        match (value, said(headers, &self.header)?) {
+        match (value, said(headers, self.header.as_str())?) {
             (Some(value), Some(said)) if labels::is(value, &said) => Ok(()),
             (None, None) => Ok(()),
             (Some(_), None) => Err(mismatch(&self.header, "is missing, and its argument is there")),
             (_, Some(_)) => Err(mismatch(&self.header, "does not say what its argument says")),
         }
     }
-}
-
-/// What a header says, decoded; `None` where it is not there.
-fn said(headers: &HeaderMap, name: &HeaderName) -> Result<Option<String>, Refusal> {
-    let mut lines = headers.get_all(name).iter();
-    let (first, more) = (lines.next(), lines.next());
-    if more.is_some() {
-        return Err(mismatch(name, "is given twice"));
-    }
-    let Some(value) = first else { return Ok(None) };
-    let text = value.to_str().ok().and_then(decode).map(std::borrow::Cow::into_owned);
-    text.map(Some).ok_or_else(|| mismatch(name, "is no text that a header can have, nor Base64 of one"))
 }
 
 fn mismatch(name: &HeaderName, what: &str) -> Refusal {
@@ -95,10 +83,13 @@ fn address(server: &McpServer) -> &str {
     server.endpoint.url.as_str()
 }
 
-/// Learns from a listing of tools, which may be one page of it. Most servers have nothing of the kind, which costs a look.
+/// Learns from a listing of tools, which may be one page of it. Most servers have nothing of the kind, which costs a look, and so does
+/// what is no listing of those that have.
 pub fn learn(standing: &StandingState, server: &McpServer, listing: &str) {
     let known = standing.mirrored(address(server));
-    if known.is_none() && memmem::find(listing.as_bytes(), ANNOTATION.as_bytes()).is_none() {
+    let has = |word: &str| memmem::find(listing.as_bytes(), word.as_bytes()).is_some();
+    let may_tell = if known.is_some() { has("tools\"") || has("\\u") } else { has(ANNOTATION) };
+    if !may_tell {
         return;
     }
     let Ok(listing) = serde_json::from_str::<Value>(listing) else { return };
@@ -127,7 +118,7 @@ fn of_schema(schema: &Value) -> Option<Vec<Mirrored>> {
     while let Some((path, schema)) = left.pop() {
         if let Some(name) = schema.get(ANNOTATION) {
             let kind = schema.get("type").and_then(Value::as_str)?;
-            let header = format!("{PREFIX}{}", name.as_str().filter(|name| !name.is_empty())?);
+            let header = format!("{PARAM_PREFIX}{}", name.as_str().filter(|name| !name.is_empty())?);
             let header = HeaderName::try_from(header).ok()?;
             let fits = matches!(kind, "string" | "integer" | "boolean") && !path.is_empty();
             if !fits || found.len() == MAX_ARGUMENTS || found.iter().any(|other| other.header == header) {

@@ -26,10 +26,8 @@ pub fn message(json: &str, handles: &Handles) -> Result<Change, Refusal> {
         return Ok(Change::Same);
     }
     let whole = Members::unique(json).map_err(unreadable)?;
-    if handles.lists_tasks()
-        && let Some(result) = whole.get("result")
-    {
-        check_list(result)?;
+    if handles.lists_tasks() {
+        check_list(&whole)?;
     }
     for (part, change) in [("result", result as Part), ("params", params as Part)] {
         let Some(inner) = whole.object(part).map_err(unreadable)? else { continue };
@@ -41,8 +39,12 @@ pub fn message(json: &str, handles: &Handles) -> Result<Change, Refusal> {
     Ok(Change::Same)
 }
 
-/// Whether the result of a list has the one shape in which it can be told whose its tasks are.
-fn check_list(result: &RawValue) -> Result<(), Refusal> {
+/// Whether the result of a list, where there is one, has the one shape in which it can be told whose its tasks are.
+fn check_list(whole: &Members<'_>) -> Result<(), Refusal> {
+    if whole.misspells(&["result"]) {
+        return Err(page::no_list());
+    }
+    let Some(result) = whole.get("result") else { return Ok(()) };
     if !result.get().starts_with('{') {
         return Err(page::no_list());
     }
