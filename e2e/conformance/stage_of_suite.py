@@ -52,10 +52,8 @@ spec:
 @contextlib.contextmanager
 def gateway(port: int, path: str = "/", flags=()):
     """A gateway whose `mcp/conformance/everything` and `a2a/conformance/sut` are at `port`."""
-    stage = Stage("nothing of its own", flags=flags)
+    stage = Stage(flags=flags, bare=True)
     try:
-        (stage.resources / "estate.yaml").unlink()
-        (stage.resources / "policies.yaml").unlink()
         stage.add("conformance", RESOURCES.format(port=port, path=path))
         stage.serve()
         yield stage
@@ -64,14 +62,11 @@ def gateway(port: int, path: str = "/", flags=()):
 
 
 @contextlib.contextmanager
-def serving(part: str, flags=()):
-    """Starts a part of this folder, and a gateway in front of it; both and the part's port."""
-    process = subprocess.Popen([sys.executable, str(HERE / f"{part}.py"), "--port", "0"], stdout=subprocess.PIPE, text=True)
+def serving(part: str, *flags: str):
+    """A part of this folder as it serves; its port."""
+    command = [sys.executable, str(HERE / f"{part}.py"), "--port", "0", *flags]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        port = int(process.stdout.readline().split()[1])
-        with gateway(port, flags=flags) as stage:
-            yield stage, port
+        yield Stage.port(process)
     finally:
-        process.terminate()
-        process.wait()
-        process.stdout.close()
+        Stage.stop(process)

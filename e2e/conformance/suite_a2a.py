@@ -17,7 +17,7 @@ import xml.etree.ElementTree as ElementTree
 
 from compare import table
 from front import Front
-from stage_of_suite import HERE, gateway
+from stage_of_suite import gateway, serving
 
 WELL_KNOWN = "/.well-known/"
 
@@ -53,12 +53,6 @@ def kept(exchanges: list[dict]) -> bytes:
     return gzip.compress("\n".join(lines).encode() + b"\n", mtime=0)
 
 
-def sut(url: str) -> tuple[subprocess.Popen, int]:
-    command = [sys.executable, str(HERE / "sut.py"), "--port", "0", "--public-url", url]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    return process, int(process.stdout.readline().split()[1])
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", required=True)
@@ -68,24 +62,19 @@ def main() -> int:
 
     exchanges: list[dict] = []
     front = Front(0, record=exchanges)  # its port has to be known before the agent's card is made
-    agent, front.target = sut(f"http://127.0.0.1:{front.port}/")
-    try:
+    with serving("sut", "--public-url", f"http://127.0.0.1:{front.port}/") as port:
+        front.target = port
         alone = run(args.suite, f"http://127.0.0.1:{front.port}", args.report)
-    finally:
-        agent.terminate()
     if args.keep:
         args.keep.parent.mkdir(exist_ok=True)
         args.keep.write_bytes(kept(exchanges))
 
     below = lambda path: "/a2a/conformance/sut" + path if path.startswith(WELL_KNOWN) else path
     front = Front(0, paths=below)
-    agent, port = sut("http://127.0.0.1:1/")
-    try:
-        with gateway(port, flags=("--public-url", f"http://127.0.0.1:{front.port}")) as stage:
-            front.target, front.token = stage.listen, stage.token("suite")
-            through = run(args.suite, f"http://127.0.0.1:{front.port}", args.report)
-    finally:
-        agent.terminate()
+    public = ("--public-url", f"http://127.0.0.1:{front.port}")
+    with serving("sut", "--public-url", "http://127.0.0.1:1/") as port, gateway(port, flags=public) as stage:
+        front.target, front.token = stage.listen, stage.token("suite")
+        through = run(args.suite, f"http://127.0.0.1:{front.port}", args.report)
     return 1 if table("a2a", alone, through) else 0
 
 

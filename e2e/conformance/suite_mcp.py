@@ -8,7 +8,7 @@ import sys
 import tempfile
 
 from front import Front
-from stage_of_suite import serving
+from stage_of_suite import gateway, serving
 
 VERSIONS = ("2025-11-25", "2026-07-28")
 MODULE = "node_modules/@modelcontextprotocol/conformance/dist/index.js"
@@ -41,7 +41,7 @@ def main() -> int:
 
     alone: dict[str, str] = {}
     through: dict[str, str] = {}
-    with serving("everything") as (stage, port):
+    with serving("everything") as port, gateway(port) as stage:
         front = Front(stage.listen, stage.token("suite"))
         for version in VERSIONS:
             alone |= run(f"http://127.0.0.1:{port}/mcp", version)

@@ -206,18 +206,23 @@ def free_port():
 
 
 class Stage:
-    """Starts everything once, or only the upstreams named; `close` ends it."""
+    """Starts everything once, or only the upstreams named, or (`bare`) no upstream and without any resources; `close` ends it."""
 
-    def __init__(self, *only, flags=()):
+    def __init__(self, *only, flags=(), bare=False):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="vidimus-e2e-"))
         self.resources, self.data = self.root / "resources", self.root / "data"
         self.resources.mkdir()
         self.processes = contextlib.ExitStack()
-        self.logs = {}
+        self.logs, self.flags, self.gateway = {}, flags, None
         self.listen, self.tls, self.admin = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.listen}"
         self.secrets = self.root / "secrets"
         self.secrets.mkdir(mode=0o700)
+        if not bare:
+            self.estate(only)
+
+    def estate(self, only):
+        """The upstreams, and the resources that name them."""
         key_file = self.secrets / "provider.key"
         key_file.write_text(PROVIDER_KEY + "\n")
         key_file.chmod(0o600)
@@ -235,8 +240,6 @@ class Stage:
         ports = {name: self.port(started[name]) if name in started else NOBODY for name in parts}
         self.add("estate", RESOURCES.format(key_file=key_file.name, **ports))
         self.add("policies", POLICIES)
-        self.flags = flags
-        self.gateway = None
 
     def add(self, name, text):
         """Writes resources; a running gateway takes them up by itself, see `until`."""

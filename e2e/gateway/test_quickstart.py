@@ -4,11 +4,12 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import unittest
 from pathlib import Path
+
+from stage import BINARY, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,22 +26,16 @@ def commands() -> str:
     return "\n".join(line for line in lines if line != build)
 
 
-def free_port() -> str:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
-
-
 class Quickstart(unittest.TestCase):
     def setUp(self):
         self.root = Path(tempfile.mkdtemp(prefix="vidimus-quickstart-"))
         self.addCleanup(shutil.rmtree, self.root, ignore_errors=True)
         (self.root / "bin").mkdir()
-        (self.root / "bin/vidimus").symlink_to(os.environ["VIDIMUS_BIN"])
+        (self.root / "bin/vidimus").symlink_to(BINARY)
         (self.root / "e2e").symlink_to(ROOT / "e2e")
         shutil.copytree(ROOT / "examples/quickstart", self.root / "examples/quickstart")
         # The ports of the page may be taken here.
-        self.script, ports = commands(), {port: free_port() for port in ("8080", "9901", "9000")}
+        self.script, ports = commands(), {port: str(free_port()) for port in ("8080", "9901", "9000")}
         for written, free in ports.items():
             self.assertIn(f":{written}" if written != "9000" else "--port 9000", self.script)
             self.script = re.sub(rf"(:|--port ){written}\b", rf"\g<1>{free}", self.script)

@@ -1,5 +1,4 @@
 use std::fs;
-
 use std::sync::Arc;
 
 use vidimus_core::call::{Action, Ask, Call, Target};

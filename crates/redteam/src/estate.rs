@@ -86,7 +86,7 @@ pub fn thieves(upstream: SocketAddr, data: &str) -> String {
     .concat()
 }
 
-/// A link beside the records to the key of the built-in issuer.
+/// A link in the directory of secrets to the ledger's key, which is one line, as those of providers are.
 pub const LINK: &str = "link-to-the-key";
 
 fn provider(name: &str, kind: &str, endpoint: &str, credential: &str) -> String {

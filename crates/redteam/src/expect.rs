@@ -140,6 +140,17 @@ impl Expect {
         self
     }
 
+    /// All texts that are looked for, above and below.
+    pub fn texts(&mut self) -> impl Iterator<Item = &mut String> {
+        let (without, with) = match &mut self.effect {
+            Effect::Once { without, with } => (Some(without), Some(with)),
+            Effect::AtMostOnce { without } => (Some(without), None),
+            Effect::None | Effect::NotLooked => (None, None),
+        };
+        let above = without.into_iter().chain(with).flatten();
+        above.chain(&mut self.hidden).chain(&mut self.shown)
+    }
+
     /// What is wrong with what the upstream saw and the caller was told; nothing where all is right.
     pub fn faults(&self, answer: &Answer, seen: &[Received]) -> Vec<String> {
         let mut faults = Vec::new();

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::probes::INITIALIZED;
 use crate::upstream::Received;
 use crate::wire;
 
@@ -44,8 +45,7 @@ pub fn answer(stream: &mut TcpStream, asked: &Received) -> io::Result<bool> {
     }
     if asks(r#""initialize""#) {
         let number = SESSIONS.fetch_add(1, Ordering::Relaxed);
-        let body = r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}}"#;
-        return document(stream, &format!("mcp-session-id: session-{number}\r\n"), body);
+        return document(stream, &format!("mcp-session-id: session-{number}\r\n"), INITIALIZED);
     }
     if asks("tools/list") {
         let tools: Vec<String> = (0..40)

@@ -21,6 +21,15 @@ mod values;
 /// Times of the gateway that is attacked: short, so that what waits for their end ends soon.
 pub const TIMES: &[&str] = &["--header-time", "3s", "--body-time", "3s", "--stream-idle-time", "3s"];
 
+/// Parameters of `SendMessage`.
+pub const MESSAGE: &str = r#"{"message":{"messageId":"m","role":"ROLE_USER","parts":[{"text":"x"}]}}"#;
+
+/// What begins an MCP session.
+pub const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}"#;
+
+/// How a server answers that.
+pub const INITIALIZED: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}}"#;
+
 /// All of them.
 pub fn all() -> Vec<Probe> {
     [

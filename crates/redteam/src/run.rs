@@ -107,7 +107,7 @@ fn attempt(stage: &mut Stage, mut probe: Probe) -> Tried {
     let begin = stage.upstream.count();
     let made = made(stage, &mut probe);
     let counts = matches!(probe.expect.record, Record::Counted | Record::Denied);
-    let before = if counts { stage.gateway.refusals_counted() } else { 0.0 };
+    let before = if counts { stage.gateway.refusals_counted() } else { None };
     let mark = stage.upstream.count();
     let address = match probe.door {
         Door::Listen => stage.gateway.listen,
@@ -129,9 +129,11 @@ fn attempt(stage: &mut Stage, mut probe: Probe) -> Tried {
 }
 
 /// Whether a counter moves; one of what has no record may do so only when its connection has ended.
-fn until_counted(stage: &Stage, before: f64, patient: bool) -> bool {
+fn until_counted(stage: &Stage, before: Option<f64>, patient: bool) -> bool {
+    // Where they could not be read before, nothing tells that they have moved.
+    let Some(before) = before else { return false };
     for _ in 0..if patient { 15 } else { 1 } {
-        if stage.gateway.refusals_counted() > before {
+        if stage.gateway.refusals_counted().is_some_and(|now| now > before) {
             return true;
         }
         std::thread::sleep(Duration::from_millis(20));
@@ -143,7 +145,7 @@ fn until_counted(stage: &Stage, before: f64, patient: bool) -> bool {
 fn made(stage: &mut Stage, probe: &mut Probe) -> anyhow::Result<(Vec<u8>, Vec<TcpStream>)> {
     let bytes = stage.bytes(&probe.request)?;
     let behind = stage.bytes(&Request::Raw(probe.manner.behind.clone()))?;
-    for text in probe.expect.hidden.iter_mut().chain(&mut probe.expect.shown) {
+    for text in probe.expect.texts() {
         *text = String::from_utf8(stage.bytes(&Request::Raw(text.clone().into_bytes()))?)?;
     }
     stage.upstream.answer(probe.reply.clone());

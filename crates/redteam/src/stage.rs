@@ -10,7 +10,7 @@ use crate::gateway::Gateway;
 use crate::http2::{self, Part};
 use crate::issuer::Issuer;
 use crate::probe::{Message, Request};
-use crate::probes::{a2a, mcp};
+use crate::probes::{INITIALIZE, INITIALIZED, MESSAGE, a2a, mcp};
 use crate::reply::Reply;
 use crate::upstream::Upstream;
 use crate::wire::{self, Answer};
@@ -38,7 +38,8 @@ impl Stage {
     /// What a name stands for in requests:
     /// `host`, `admin`, `upstream`; the token of a registered subject (`alice`); `short/alice`, one that has ended; `for/alice`, with a
     /// person; `aud/alice`, for somebody else; `forged/CASE`, of the other issuer; `hop/alice`, the token of a hop that alice made to the
-    /// callee; `hop-to/shallow`, of one that alice made to shallow; `session/alice`, `task/alice`, `context/alice`, `mcp-task/alice`, and each with `flipped/` before it, one letter changed.
+    /// callee; `hop-to/shallow`, of one that alice made to shallow; `session/alice`, `task/alice`, `context/alice`, `mcp-task/alice`;
+    /// each with `flipped/` before it, one letter changed, and tokens with `unsigned/`, the signature taken away.
     ///
     /// # Errors
     /// When it cannot be had.
@@ -71,7 +72,7 @@ impl Stage {
             }
             "forged" => self.issuer.token(who),
             "flipped" => self.value(who).map(|value| flipped(&value)),
-            "signature" => Ok(self.value(who)?.rsplit('.').next().unwrap_or_default().to_owned()),
+            "unsigned" => Ok(unsigned(&self.value(who)?)),
             "hop" => self.hop(&a2a("SendMessage", MESSAGE).by(who)),
             "hop-to" => self.hop(&a2a("SendMessage", MESSAGE).at(&format!("/a2a/r/{who}"))),
             "session" => self.session(who),
@@ -92,10 +93,8 @@ impl Stage {
     }
 
     fn session(&mut self, who: &str) -> anyhow::Result<String> {
-        let asked = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"c","version":"1"}}}"#;
-        let told = r#"{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"s","version":"1"}}}"#;
-        let answer =
-            self.prepare(&mcp(asked).by(who), Reply::json_with("mcp-session-id: RAW-SESSION\r\n", told))?;
+        let reply = Reply::json_with("mcp-session-id: RAW-SESSION\r\n", INITIALIZED);
+        let answer = self.prepare(&mcp(INITIALIZE).by(who), reply)?;
         Ok(answer.field("mcp-session-id").context(answer.summary())?.to_owned())
     }
 
@@ -191,8 +190,6 @@ impl Stage {
     }
 }
 
-const MESSAGE: &str = r#"{"message":{"messageId":"m","role":"ROLE_USER","parts":[{"text":"x"}]}}"#;
-
 fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_lowercase())
         && name
@@ -202,6 +199,11 @@ fn is_name(name: &str) -> bool {
 
 fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
     bytes.windows(needle.len()).position(|window| window == needle)
+}
+
+/// A token whose signature is empty.
+fn unsigned(token: &str) -> String {
+    token.rsplit_once('.').map(|(signed, _)| format!("{signed}.")).unwrap_or_default()
 }
 
 /// With the letter in the middle changed.

@@ -1,6 +1,6 @@
 //! Credentials: forged, twice, empty, of others, in odd bytes.
 
-use super::{a2a, anthropic, good, openai};
+use super::{MESSAGE, a2a, anthropic, good, openai};
 use crate::expect::Expect;
 use crate::probe::{Message, Probe, Protocol};
 
@@ -223,7 +223,7 @@ fn hops() -> Vec<Probe> {
             "a hop's token as a model API's key of another",
             anthropic(CHAT).with("x-api-key", "{{hop/alice}}"),
         ),
-        ("hop-unsigned", "a hop's token without its signature", good().by("forged/dots")),
+        ("hop-unsigned", "a hop's token without its signature", good().by("unsigned/hop/alice")),
         (
             "hop-tail",
             "a hop's token with more behind it",
@@ -256,10 +256,9 @@ fn hops() -> Vec<Probe> {
             Protocol::Mcp,
             raw.with("X-Copy", "{{alice}}").with("Mcp-Copy", "{{alice}}").with("traceparent", "{{alice}}"),
         )
-        .expect(Expect::passed().without(&["forwarded-authorization"])),
+        .expect(Expect::passed().without(&["forwarded-authorization", "{{alice}}"])),
     );
     probes
 }
 
 const CHAT: &str = r#"{"model":"small","max_tokens":5,"messages":[]}"#;
-const MESSAGE: &str = r#"{"message":{"messageId":"m","role":"ROLE_USER","parts":[{"text":"x"}]}}"#;

@@ -1,6 +1,6 @@
 //! Fields of protocols: header and body that disagree, sessions and versions in odd forms, what goes up.
 
-use super::{a2a, good, mcp, modern, openai, request};
+use super::{MESSAGE, a2a, good, mcp, modern, openai, request};
 use crate::estate::KEY;
 use crate::expect::{Expect, Told};
 use crate::probe::{Message, Probe, Protocol};
@@ -92,7 +92,7 @@ pub(super) fn probes() -> Vec<Probe> {
         match probe.name.as_str() {
             "headers/param-not-in-body" => probe.expect = Expect::either(),
             // The server may be asked which versions it serves, to be able to say so.
-            "headers/version-old" | "headers/version-unknown" => {
+            "headers/version-unknown" => {
                 let told = Told::Refused(&["protocol_version_unsupported", "header_mismatch"]);
                 probe.expect = Expect { told, ..Expect::either().without(&["tools/call"]) };
             }
@@ -216,4 +216,3 @@ fn passed_on() -> Vec<Probe> {
 }
 
 const OK: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"content":[]}}"#;
-const MESSAGE: &str = r#"{"message":{"messageId":"m","role":"ROLE_USER","parts":[{"text":"x"}]}}"#;

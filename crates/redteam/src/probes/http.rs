@@ -7,77 +7,48 @@ use crate::probe::{Manner, Message, Probe, Protocol};
 /// What a smuggled request would be: a call of the hidden tool, with a good token.
 const INNER: &str = "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 
-/// Requests as they stand on the wire, `BODY` being the call of a permitted tool of LENGTH bytes (HEX in hexadecimal).
+/// How a good call begins.
+const HEAD: &str = "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}";
+
+/// Requests as they stand on the wire, `BODY` being the call of a permitted tool of LENGTH bytes (HEX in hexadecimal), HEAD [`HEAD`].
 const RAW: &[(&str, &str, &str)] = &[
     (
         "cl-te",
         "two framings",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nContent-Length: LENGTH\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "HEAD\r\nContent-Length: LENGTH\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ),
     (
         "te-cl",
         "two framings, the other order",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\nHEX\r\nBODY\r\n0\r\n\r\n",
+        "HEAD\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\nHEX\r\nBODY\r\n0\r\n\r\n",
     ),
-    (
-        "two-lengths",
-        "two lengths",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nContent-Length: LENGTH\r\nContent-Length: 3\r\n\r\nBODY",
-    ),
-    (
-        "length-list",
-        "two lengths in one field",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nContent-Length: LENGTH, 3\r\n\r\nBODY",
-    ),
-    (
-        "length-plus",
-        "a signed length",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nContent-Length: +LENGTH\r\n\r\nBODY",
-    ),
-    (
-        "length-hex",
-        "a length in hexadecimal",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nContent-Length: 0xHEX\r\n\r\nBODY",
-    ),
-    (
-        "length-negative",
-        "a negative length",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nContent-Length: -1\r\n\r\nBODY",
-    ),
+    ("two-lengths", "two lengths", "HEAD\r\nContent-Length: LENGTH\r\nContent-Length: 3\r\n\r\nBODY"),
+    ("length-list", "two lengths in one field", "HEAD\r\nContent-Length: LENGTH, 3\r\n\r\nBODY"),
+    ("length-plus", "a signed length", "HEAD\r\nContent-Length: +LENGTH\r\n\r\nBODY"),
+    ("length-hex", "a length in hexadecimal", "HEAD\r\nContent-Length: 0xHEX\r\n\r\nBODY"),
+    ("length-negative", "a negative length", "HEAD\r\nContent-Length: -1\r\n\r\nBODY"),
     (
         "length-overflow",
         "a length beyond 64 bits",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nContent-Length: 18446744073709551657\r\n\r\nBODY",
+        "HEAD\r\nContent-Length: 18446744073709551657\r\n\r\nBODY",
     ),
-    (
-        "length-space",
-        "a space before the colon",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nContent-Length : LENGTH\r\n\r\nBODY",
-    ),
-    (
-        "te-space",
-        "a space before the colon",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
-    ),
-    (
-        "te-unknown",
-        "a coding that nobody knows",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nTransfer-Encoding: xchunked\r\n\r\nBODY",
-    ),
+    ("length-space", "a space before the colon", "HEAD\r\nContent-Length : LENGTH\r\n\r\nBODY"),
+    ("te-space", "a space before the colon", "HEAD\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n"),
+    ("te-unknown", "a coding that nobody knows", "HEAD\r\nTransfer-Encoding: xchunked\r\n\r\nBODY"),
     (
         "te-gzip-chunked",
         "a coding before chunked",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nTransfer-Encoding: gzip, chunked\r\n\r\nHEX\r\nBODY\r\n0\r\n\r\n",
+        "HEAD\r\nTransfer-Encoding: gzip, chunked\r\n\r\nHEX\r\nBODY\r\n0\r\n\r\n",
     ),
     (
         "te-identity",
         "the coding that is none",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nTransfer-Encoding: identity\r\nContent-Length: LENGTH\r\n\r\nBODY",
+        "HEAD\r\nTransfer-Encoding: identity\r\nContent-Length: LENGTH\r\n\r\nBODY",
     ),
     (
         "te-twice",
         "chunked twice",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\nHEX\r\nBODY\r\n0\r\n\r\n",
+        "HEAD\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\nHEX\r\nBODY\r\n0\r\n\r\n",
     ),
     (
         "te-http-1.0",
@@ -87,33 +58,25 @@ const RAW: &[(&str, &str, &str)] = &[
     (
         "te-vtab",
         "a vertical tab in the coding",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nTransfer-Encoding: \u{b}chunked\r\n\r\nHEX\r\nBODY\r\n0\r\n\r\n",
+        "HEAD\r\nTransfer-Encoding: \u{b}chunked\r\n\r\nHEX\r\nBODY\r\n0\r\n\r\n",
     ),
     (
         "chunk-size-overflow",
         "a chunk beyond 64 bits",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nTransfer-Encoding: chunked\r\n\r\n10000000000000001\r\nBODY\r\n0\r\n\r\n",
+        "HEAD\r\nTransfer-Encoding: chunked\r\n\r\n10000000000000001\r\nBODY\r\n0\r\n\r\n",
     ),
     (
         "chunk-size-text",
         "a chunk size that is none",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nBODY\r\n0\r\n\r\n",
+        "HEAD\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nBODY\r\n0\r\n\r\n",
     ),
     (
         "fold",
         "a field on two lines",
         "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer\r\n {{alice}}\r\nContent-Length: LENGTH\r\n\r\nBODY",
     ),
-    (
-        "nul-in-field",
-        "a NUL in a field",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nX: a\0b\r\nContent-Length: LENGTH\r\n\r\nBODY",
-    ),
-    (
-        "cr-in-field",
-        "a lone CR in a field",
-        "POST /mcp/r/tools HTTP/1.1\r\nHost: {{host}}\r\nAuthorization: Bearer {{alice}}\r\nX: a\rY: b\r\nContent-Length: LENGTH\r\n\r\nBODY",
-    ),
+    ("nul-in-field", "a NUL in a field", "HEAD\r\nX: a\0b\r\nContent-Length: LENGTH\r\n\r\nBODY"),
+    ("cr-in-field", "a lone CR in a field", "HEAD\r\nX: a\rY: b\r\nContent-Length: LENGTH\r\n\r\nBODY"),
     (
         "no-host",
         "no Host",
@@ -196,7 +159,8 @@ pub(super) fn probes() -> Vec<Probe> {
     let (length, hex) = (body.len().to_string(), format!("{:x}", body.len()));
     let wrong = &[400, 404, 405, 413, 414, 417, 421, 426, 431, 501, 505];
     let raw = |(name, tries, text): &(&str, &str, &str)| {
-        let text = text.replace("LENGTH", &length).replace("HEX", &hex).replace("BODY", &body);
+        let text =
+            text.replace("HEAD", HEAD).replace("LENGTH", &length).replace("HEX", &hex).replace("BODY", &body);
         Probe::new(format!("http/{name}"), *tries, Protocol::Http, Message::new("", ""))
             .raw(text)
             .expect(Expect::turned_away(wrong))

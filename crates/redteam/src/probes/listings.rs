@@ -1,11 +1,10 @@
 //! Listings: what one may not use is not shown, however the upstream writes it.
 
 use super::{a2a, good, mcp, modern, openai, request};
+use crate::estate::HIDDEN;
 use crate::expect::Expect;
 use crate::probe::{Message, Probe, Protocol};
 use crate::reply::Reply;
-
-const HIDDEN: &str = "hidden_tool";
 
 /// Documents that answer `tools/list`.
 const DOCUMENTS: &[(&str, &str)] = &[

@@ -4,89 +4,46 @@ use super::{good, mcp, request};
 use crate::expect::Expect;
 use crate::probe::{Message, Probe, Protocol};
 
+/// Parameters of `tools/call` at the tool server.
+const CALLS: &[(&str, &str, &str)] = &[
+    ("hidden-tool", "a tool that nobody permits", r#"{"name":"hidden_tool"}"#),
+    ("tool-case", "a tool in another case", r#"{"name":"OK"}"#),
+    ("tool-space", "a tool with a space more", r#"{"name":"ok "}"#),
+    ("tool-nul", "a tool with a NUL", r#"{"name":"ok\u0000"}"#),
+    ("tool-zero-width", "a tool with what nobody sees", r#"{"name":"ok\u200b"}"#),
+    ("tool-homoglyph", "a tool in other letters", r#"{"name":"\u043ek"}"#),
+    ("tool-fullwidth", "a tool in wide letters", r#"{"name":"\uff4f\uff4b"}"#),
+    ("tool-combining", "a tool with a mark on it", r#"{"name":"ok\u0301"}"#),
+    ("tool-slash", "a tool of another server", r#"{"name":"../second/ok"}"#),
+    ("tool-quote", "a tool that ends a policy's text", r#"{"name":"ok\" || true || \""}"#),
+    ("tool-list", "a list of tools", r#"{"name":["ok"]}"#),
+    ("tool-number", "a number as a tool", r#"{"name":7}"#),
+    ("tool-absent", "no tool", "{}"),
+    ("name-twice", "two names", r#"{"name":"ok","name":"hidden_tool"}"#),
+    ("name-twice-escaped", "two spellings of one member", r#"{"name":"ok","n\u0061me":"hidden_tool"}"#),
+    ("name-twice-case", "a member in another case", r#"{"name":"ok","Name":"hidden_tool"}"#),
+    ("name-twice-kelvin", "a member in a letter that folds", r#"{"name":"ok","k":1,"\u212a":2}"#),
+    ("argument-twice", "an argument twice", r#"{"name":"ok","arguments":{"to":"a","to":"b"}}"#),
+    (
+        "argument-twice-deep",
+        "an argument twice, deep inside",
+        r#"{"name":"ok","arguments":{"x":[{"to":"a","TO":"b"}]}}"#,
+    ),
+    ("nan", "a number that is none", r#"{"name":"ok","arguments":{"x":NaN}}"#),
+    ("leading-zero", "a number with a zero before it", r#"{"name":"ok","arguments":{"x":007}}"#),
+    ("hex-number", "a number in hexadecimal", r#"{"name":"ok","arguments":{"x":0x7}}"#),
+    ("lone-surrogate", "half a letter", r#"{"name":"ok\ud800"}"#),
+    ("surrogates-reversed", "two halves in the wrong order", r#"{"name":"ok\udc00\ud800"}"#),
+    ("control-in-text", "a raw control character", "{\"name\":\"ok\n\"}"),
+    ("unknown-escape", "an escape that does not exist", r#"{"name":"\x6fk"}"#),
+    ("params-list", "parameters as a list", r#"["ok"]"#),
+    ("params-text", "parameters as text", r#""ok""#),
+    ("tool-as-task", "a hidden tool as a task", r#"{"name":"hidden_tool","task":{"ttl":1}}"#),
+    ("pay-too-much", "more than is permitted", r#"{"name":"pay","arguments":{"amount":101}}"#),
+];
+
 /// Bodies of a `POST` to the tool server.
 const BODIES: &[(&str, &str, &str)] = &[
-    (
-        "hidden-tool",
-        "a tool that nobody permits",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hidden_tool"}}"#,
-    ),
-    (
-        "tool-case",
-        "a tool in another case",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"OK"}}"#,
-    ),
-    (
-        "tool-space",
-        "a tool with a space more",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ok "}}"#,
-    ),
-    (
-        "tool-nul",
-        "a tool with a NUL",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ok\u0000"}}"#,
-    ),
-    (
-        "tool-zero-width",
-        "a tool with what nobody sees",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ok\u200b"}}"#,
-    ),
-    (
-        "tool-homoglyph",
-        "a tool in other letters",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"\u043ek"}}"#,
-    ),
-    (
-        "tool-fullwidth",
-        "a tool in wide letters",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"\uff4f\uff4b"}}"#,
-    ),
-    (
-        "tool-combining",
-        "a tool with a mark on it",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ok\u0301"}}"#,
-    ),
-    (
-        "tool-slash",
-        "a tool of another server",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"../second/ok"}}"#,
-    ),
-    (
-        "tool-quote",
-        "a tool that ends a policy's text",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ok\" || true || \""}}"#,
-    ),
-    (
-        "tool-list",
-        "a list of tools",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":["ok"]}}"#,
-    ),
-    (
-        "tool-number",
-        "a number as a tool",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":7}}"#,
-    ),
-    ("tool-absent", "no tool", r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#),
-    (
-        "name-twice",
-        "two names",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ok","name":"hidden_tool"}}"#,
-    ),
-    (
-        "name-twice-escaped",
-        "two spellings of one member",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ok","n\u0061me":"hidden_tool"}}"#,
-    ),
-    (
-        "name-twice-case",
-        "a member in another case",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ok","Name":"hidden_tool"}}"#,
-    ),
-    (
-        "name-twice-kelvin",
-        "a member in a letter that folds",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ok","k":1,"\u212a":2}}"#,
-    ),
     (
         "method-twice",
         "two methods",
@@ -106,16 +63,6 @@ const BODIES: &[(&str, &str, &str)] = &[
         "id-twice",
         "two ids",
         r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"tools/call","params":{"name":"ok"}}"#,
-    ),
-    (
-        "argument-twice",
-        "an argument twice",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ok","arguments":{"to":"a","to":"b"}}}"#,
-    ),
-    (
-        "argument-twice-deep",
-        "an argument twice, deep inside",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ok","arguments":{"x":[{"to":"a","TO":"b"}]}}}"#,
     ),
     (
         "batch",
@@ -139,41 +86,6 @@ const BODIES: &[(&str, &str, &str)] = &[
     ("trailing-comma", "a comma more", r#"{"jsonrpc":"2.0","id":1,"method":"ping",}"#),
     ("comment", "a comment", r#"{"jsonrpc":"2.0","id":1,/*x*/"method":"ping"}"#),
     ("single-quotes", "other quotes", r"{'jsonrpc':'2.0','id':1,'method':'ping'}"),
-    (
-        "nan",
-        "a number that is none",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ok","arguments":{"x":NaN}}}"#,
-    ),
-    (
-        "leading-zero",
-        "a number with a zero before it",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ok","arguments":{"x":007}}}"#,
-    ),
-    (
-        "hex-number",
-        "a number in hexadecimal",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ok","arguments":{"x":0x7}}}"#,
-    ),
-    (
-        "lone-surrogate",
-        "half a letter",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ok\ud800"}}"#,
-    ),
-    (
-        "surrogates-reversed",
-        "two halves in the wrong order",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"ok\udc00\ud800"}}"#,
-    ),
-    (
-        "control-in-text",
-        "a raw control character",
-        "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{\"name\":\"ok\n\"}}",
-    ),
-    (
-        "unknown-escape",
-        "an escape that does not exist",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"\x6fk"}}"#,
-    ),
     ("nul-behind", "a NUL behind the document", "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\0"),
     (
         "notification-of-call",
@@ -242,12 +154,6 @@ const BODIES: &[(&str, &str, &str)] = &[
         r#"{"jsonrpc":"2.0","id":1,"method":"rpc.discover","params":{}}"#,
     ),
     (
-        "params-list",
-        "parameters as a list",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":["ok"]}"#,
-    ),
-    ("params-text", "parameters as text", r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":"ok"}"#),
-    (
         "resource-other",
         "a document that nobody permits",
         r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"file:///secret"}}"#,
@@ -277,24 +183,16 @@ const BODIES: &[(&str, &str, &str)] = &[
         "completions of a prompt that nobody permits",
         r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"hidden"},"argument":{"name":"a","value":"b"}}}"#,
     ),
-    (
-        "tool-as-task",
-        "a hidden tool as a task",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"hidden_tool","task":{"ttl":1}}}"#,
-    ),
-    (
-        "pay-too-much",
-        "more than is permitted",
-        r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"pay","arguments":{"amount":101}}}"#,
-    ),
 ];
 
 /// All of this area.
 pub(super) fn probes() -> Vec<Probe> {
-    let row = |(name, tries, body): &(&str, &str, &str)| {
-        Probe::new(format!("messages/{name}"), *tries, Protocol::Mcp, mcp(body))
+    let row = |name: &str, tries: &str, body: &str| {
+        Probe::new(format!("messages/{name}"), tries, Protocol::Mcp, mcp(body))
     };
-    let mut probes: Vec<Probe> = BODIES.iter().map(row).collect();
+    let mut probes: Vec<Probe> =
+        CALLS.iter().map(|(name, tries, params)| row(name, tries, &request("tools/call", params))).collect();
+    probes.extend(BODIES.iter().map(|(name, tries, body)| row(name, tries, body)));
     probes.extend(encodings());
     probes.extend(bombs());
     probes.push(

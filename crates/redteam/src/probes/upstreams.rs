@@ -1,6 +1,6 @@
 //! Upstreams that lead elsewhere, speak something else, or do not end.
 
-use super::{a2a, good, openai};
+use super::{MESSAGE, a2a, good, openai};
 use crate::expect::Expect;
 use crate::probe::{Message, Probe, Protocol};
 use crate::reply::Reply;
@@ -137,5 +137,3 @@ fn results() -> Vec<Probe> {
     };
     rows.iter().map(row).collect()
 }
-
-const MESSAGE: &str = r#"{"message":{"messageId":"m","role":"ROLE_USER","parts":[{"text":"x"}]}}"#;

@@ -19,9 +19,11 @@ fn binary() -> PathBuf {
 fn redteam_every_attack_fails() {
     let mut stage = Stage::start(&binary(), probes::TIMES).unwrap();
     let outcomes = run::run(&mut stage, probes::all()).unwrap();
-    let broken: Vec<_> =
-        outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Broken).cloned().collect();
-    assert!(broken.is_empty(), "{}{}", report::faults(&broken), report::sums(&outcomes));
+    // One that is mended leaves the list of those known to be broken: what is on it may break again unseen.
+    let wrong = |outcome: &&run::Outcome| matches!(outcome.verdict, Verdict::Broken | Verdict::Mended);
+    let wrong: Vec<_> = outcomes.iter().filter(wrong).cloned().collect();
+    let names: Vec<_> = wrong.iter().map(|outcome| (outcome.verdict.as_str(), &outcome.name)).collect();
+    assert!(wrong.is_empty(), "{names:?}\n{}{}", report::faults(&wrong), report::sums(&outcomes));
 }
 
 #[test]
