@@ -75,6 +75,8 @@ pub struct RefusalSampler {
     /// There is little room on the disk: what is left of it is for the records of what is allowed.
     spare: AtomicBool,
     state: Mutex<State>,
+    /// Held by the worker that records the counts.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -128,6 +130,7 @@ impl RefusalSampler {
             unproven: Rates { all: limits.unproven, each: limits.unproven_source },
             spare: AtomicBool::new(false),
             state: Mutex::new(state),
+            turn: tokio::sync::Mutex::default(),
         }
     }
 
@@ -238,8 +241,14 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Records every interval what was counted, until `stop` changes; what is counted after that is for whoever stops to record.
+/// Records every interval what was counted, until `stop` changes; what is counted after that is for whoever stops to record. Every
+/// worker runs it and one does it, or a flood would have as many records an interval as there are workers; where that one panics, the
+/// next one does it.
 pub async fn record_counts(shared: &Shared, mut stop: watch::Receiver<bool>) {
+    let _turn = tokio::select! {
+        turn = shared.refusals.turn.lock() => turn,
+        _ = stop.changed() => return,
+    };
     loop {
         tokio::select! {
             () = tokio::time::sleep(shared.limits.unproven_interval) => {}

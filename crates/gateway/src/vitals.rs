@@ -4,13 +4,18 @@
 //! configuration, or accepts nobody any more, must not look well.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
+
+/// Before a task begins anew that ended by a panic.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The signs of life of one process; shared by whoever gives them and whoever looks.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +87,14 @@ impl Vitals {
     pub fn restarted(&self, task: &'static str) {
         tracing::error!(task, "a task ended by a panic and begins anew");
         self.0.restarts.get_or_create(&Task { task }).inc();
+    }
+
+    /// Runs `task` until it ends by itself; where it panics, it begins anew.
+    pub async fn again<F: Future<Output = ()>>(&self, name: &'static str, task: impl Fn() -> F) {
+        while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
+            self.restarted(name);
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// A loop that lives until the pulse is dropped.

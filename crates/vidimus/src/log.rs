@@ -12,9 +12,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::time::Duration;
 
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use vidimus_gateway::Vitals;
+use vidimus_core::clock::Clock as _;
+use vidimus_gateway::{Vitals, rfc3339};
+
+use crate::clock::SystemClock;
 
 /// Bytes of lines that wait to be written.
 const QUEUE: usize = 4 * 1024 * 1024;
@@ -32,6 +36,8 @@ pub struct Log {
 #[derive(Debug)]
 struct Queue {
     most: usize,
+    /// Whether each line is an object of JSON.
+    json: bool,
     bytes: AtomicUsize,
     /// Lost since it was said last.
     lost: AtomicU64,
@@ -54,7 +60,7 @@ pub fn begin(filter: EnvFilter, json: bool, vitals: &Vitals) -> io::Result<Log> 
         !io::stderr().is_terminal() || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     // Of its own, so that nothing else that writes to standard error waits for the lock of this thread.
     let to = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-    let log = Log::to(to, QUEUE, vitals)?;
+    let log = Log::to(to, QUEUE, json, vitals)?;
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(!plain)
@@ -79,11 +85,9 @@ pub fn begin(filter: EnvFilter, json: bool, vitals: &Vitals) -> io::Result<Log> 
 
 impl Log {
     /// Writes to `to`, of which at most `most` bytes wait.
-    fn to(to: impl Write + Send + 'static, most: usize, vitals: &Vitals) -> io::Result<Self> {
+    fn to(to: impl Write + Send + 'static, most: usize, json: bool, vitals: &Vitals) -> io::Result<Self> {
         let (lines, said) = mpsc::channel();
-        let queue =
-            Queue { most, bytes: AtomicUsize::new(0), lost: AtomicU64::new(0), vitals: vitals.clone() };
-        let queue = Arc::new(queue);
+        let queue = Arc::new(Queue::new(most, json, vitals));
         let writes = queue.clone();
         std::thread::Builder::new().name("vidimus-log".to_owned()).spawn(move || writes.write(to, &said))?;
         Ok(Self { lines, queue })
@@ -126,6 +130,11 @@ impl<'a> MakeWriter<'a> for Log {
 }
 
 impl Queue {
+    fn new(most: usize, json: bool, vitals: &Vitals) -> Self {
+        let (bytes, lost) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Self { most, json, bytes, lost, vitals: vitals.clone() }
+    }
+
     fn lose(&self) {
         self.lost.fetch_add(1, Ordering::Relaxed);
         self.vitals.log_lines_lost().inc();
@@ -137,19 +146,37 @@ impl Queue {
             match said {
                 Said::Line(line) => {
                     self.bytes.fetch_sub(line.len(), Ordering::Relaxed);
-                    let lost = self.lost.swap(0, Ordering::Relaxed);
-                    let told = lost == 0 || writeln!(to, "{lost} lines of the log were lost here").is_ok();
-                    if !told {
-                        self.lost.fetch_add(lost, Ordering::Relaxed);
-                    }
+                    self.tell(&mut to);
                     if to.write_all(&line).is_err() {
                         self.lose();
                     }
                 }
-                // Who waits may have given up.
-                Said::End(written) => drop(written.try_send(())),
+                Said::End(written) => {
+                    self.tell(&mut to);
+                    // Who waits may have given up.
+                    let _gave_up = written.try_send(()).is_err();
+                }
             }
         }
+    }
+
+    /// Says how many lines were lost, if any were since it was said last.
+    fn tell(&self, to: &mut impl Write) {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 && writeln!(to, "{}", self.notice(lost)).is_err() {
+            self.lost.fetch_add(lost, Ordering::Relaxed);
+        }
+    }
+
+    /// The line that stands for `lost` others, in the form that they have.
+    fn notice(&self, lost: u64) -> String {
+        let message = format!("{lost} lines of the log were lost here");
+        if !self.json {
+            return message;
+        }
+        let time = rfc3339(SystemClock.now().wall);
+        json!({"timestamp": time, "level": "WARN", "fields": {"message": message}, "target": "vidimus::log"})
+            .to_string()
     }
 }
 
@@ -167,7 +194,7 @@ mod tests {
     fn whoever_logs_neither_waits_nor_fails_and_what_is_lost_is_counted_and_said() {
         let vitals = Vitals::default();
         let (mut reader, writer) = io::pipe().expect("a pipe");
-        let mut log = Log::to(writer, 70, &vitals).expect("a log");
+        let mut log = Log::to(writer, 70, false, &vitals).expect("a log");
         // Nobody reads, so the thread waits as soon as the pipe is full.
         let large = [b"x".repeat(69), b"\n".to_vec()].concat();
         for _ in 0..20_000 {
@@ -195,10 +222,19 @@ mod tests {
         let to: [Box<dyn Write + Send>; 2] = [Box::new(writer), Box::new(full)];
         for to in to {
             let vitals = Vitals::default();
-            let mut log = Log::to(to, QUEUE, &vitals).expect("a log");
+            let mut log = Log::to(to, QUEUE, false, &vitals).expect("a log");
             lines(&mut log, 10);
             log.end();
             assert_eq!(vitals.log_lines_lost().get(), 10);
         }
+    }
+
+    #[test]
+    fn what_was_lost_is_said_in_the_form_of_the_lines() {
+        let notice = |json| Queue::new(0, json, &Vitals::default()).notice(3);
+        let message = "3 lines of the log were lost here";
+        assert_eq!(notice(false), message);
+        let said: serde_json::Value = serde_json::from_str(&notice(true)).expect("JSON");
+        assert_eq!((&said["level"], &said["fields"]["message"]), (&json!("WARN"), &json!(message)));
     }
 }

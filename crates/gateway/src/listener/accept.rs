@@ -3,12 +3,10 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -35,7 +33,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How often an accept loop comes round where nobody connects, to say that it lives.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Before an accept loop begins anew that ended by a panic, or could not accept.
+/// When connections cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// One listening socket.
@@ -77,12 +75,14 @@ pub async fn serve(
         let worker = Worker { gate: gate.clone(), connections: connections.clone(), tls: listener.tls };
         let (graceful, stop) = (graceful.clone(), stop.clone());
         tasks.spawn(async move {
-            again(&worker.gate, "accept", || accept(&worker, &socket, &pulse, &graceful, stop.clone())).await;
+            let begin = || accept(&worker, &socket, &pulse, &graceful, stop.clone());
+            worker.gate.vitals.again("accept", begin).await;
         });
     }
     let (counting, until) = (gate.clone(), stop.clone());
     tasks.spawn(async move {
-        again(&counting, "counts", || refusal_sampler::record_counts(&counting.shared, until.clone())).await;
+        let begin = || refusal_sampler::record_counts(&counting.shared, until.clone());
+        counting.vitals.again("counts", begin).await;
     });
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(io::Error::other)?;
@@ -98,14 +98,6 @@ pub async fn serve(
         let _ = tokio::time::timeout(LAST_WORDS, ended).await;
     }
     Ok(())
-}
-
-/// Runs a task until it ends by itself; where it panics, it begins anew.
-async fn again<F: Future<Output = ()>>(gate: &Gate, name: &'static str, task: impl Fn() -> F) {
-    while AssertUnwindSafe(task()).catch_unwind().await.is_err() {
-        gate.vitals.restarted(name);
-        tokio::time::sleep(PAUSE).await;
-    }
 }
 
 #[derive(Clone)]

@@ -50,11 +50,15 @@ pub fn is_host(authority: &str, name: &str) -> bool {
 /// `uri-host [ ":" port ]`, of the hosts that exist: addresses and names of DNS.
 fn is_valid(authority: &str) -> bool {
     let (host, port) = split(authority);
-    let is_name = !host.is_empty()
-        && host.len() <= 255
-        && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
-    (is_name || is_ipv6(host))
+    (is_name(host) || is_ipv6(host))
         && port.is_none_or(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok())
+}
+
+/// Whether `host` is a name of DNS or an IPv4 address, as far as its characters tell.
+pub fn is_name(host: &str) -> bool {
+    !host.is_empty()
+        && host.len() <= 255
+        && host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'))
 }
 
 fn is_ipv6(host: &str) -> bool {

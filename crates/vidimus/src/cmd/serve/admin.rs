@@ -10,11 +10,9 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use vidimus_core::snapshot::Memory;
+use vidimus_gateway::Silent;
 use vidimus_gateway::listener::authority;
-use vidimus_gateway::{Shared, Silent};
-use vidimus_registry::Loaded;
 
 use super::admin_listener;
 use super::health::Health;
@@ -30,21 +28,13 @@ const ENDPOINTS: [(&str, &str); 6] = [
     ("/ledger", "whether the ledger takes records, how many it has, and the key that verifies it"),
 ];
 
-#[derive(Clone)]
-struct Admin {
-    shared: Arc<Shared>,
-    loaded: watch::Receiver<Arc<Loaded>>,
-    health: Health,
-}
-
 pub(super) fn serve(
     supervisor: &mut Supervisor,
     (socket, names): (TcpListener, &[String]),
     health: Health,
 ) -> anyhow::Result<()> {
     let names: Arc<[String]> = names.into();
-    let (shared, loaded, vitals) =
-        (health.shared.clone(), health.loaded.clone(), health.shared.vitals.clone());
+    let vitals = health.shared.vitals.clone();
     let router = Router::new()
         .route("/", get(index))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -53,7 +43,7 @@ pub(super) fn serve(
         .route("/registry", get(registry))
         .route("/registry/refused", get(refused))
         .route("/ledger", get(ledger))
-        .with_state(Admin { shared, loaded, health })
+        .with_state(health)
         .layer(from_fn_with_state(names, own_name));
     admin_listener::serve(supervisor, socket, router, vitals)
 }
@@ -82,28 +72,28 @@ async fn index() -> Json<Value> {
 }
 
 /// Ready means: a call would be let through if a policy permits it.
-async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
-    match admin.health.why_not_ready().await {
+async fn ready(State(health): State<Health>) -> (StatusCode, String) {
+    match health.why_not_ready().await {
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         None => (StatusCode::OK, "ready\n".to_owned()),
     }
 }
 
-async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    let text = admin.shared.meter.text(&admin.shared.ledger);
+async fn metrics(State(health): State<Health>) -> impl IntoResponse {
+    let text = health.shared.meter.text(&health.shared.ledger);
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
 }
 
 /// What is live and what was left out, as `vidimus check` says it.
-async fn registry(State(admin): State<Admin>) -> Json<Value> {
-    let loaded = admin.loaded.borrow().clone();
+async fn registry(State(health): State<Health>) -> Json<Value> {
+    let loaded = health.loaded.borrow().clone();
     let objects: Vec<String> =
         loaded.snapshot.objects().iter().map(|object| object.reference().to_string()).collect();
     let silent = |silent: Silent| json!({"loop": silent.of, "silent_ms": silent.since.as_millis() as u64});
-    let loops: Vec<Value> = admin.shared.vitals.loops().into_iter().map(silent).collect();
+    let loops: Vec<Value> = health.shared.vitals.loops().into_iter().map(silent).collect();
     Json(json!({
         "snapshot": loaded.snapshot.digest(),
-        "decides": admin.shared.snapshot().digest(),
+        "decides": health.shared.snapshot().digest(),
         "accepting": loops,
         "objects": objects,
         "only_refusing": loaded.snapshot.only_refusing().collect::<Vec<_>>(),
@@ -115,13 +105,13 @@ async fn registry(State(admin): State<Admin>) -> Json<Value> {
 }
 
 /// What another process compares the directory with, to have the state that this one has.
-async fn refused(State(admin): State<Admin>) -> Json<Memory> {
-    Json(admin.loaded.borrow().snapshot.memory())
+async fn refused(State(health): State<Health>) -> Json<Memory> {
+    Json(health.loaded.borrow().snapshot.memory())
 }
 
 /// The size of the ledger and the key that verifies its checkpoints.
-async fn ledger(State(admin): State<Admin>) -> Json<Value> {
-    let ledger = &admin.shared.ledger;
+async fn ledger(State(health): State<Health>) -> Json<Value> {
+    let ledger = &health.shared.ledger;
     Json(json!({"open": ledger.is_open(), "size": ledger.size(), "key": ledger.public_key()}))
 }
 

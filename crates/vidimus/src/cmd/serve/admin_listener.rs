@@ -3,18 +3,15 @@
 
 use std::collections::VecDeque;
 use std::net::TcpListener;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use axum::Router;
-use futures_util::FutureExt as _;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::runtime::Builder;
-use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use vidimus_gateway::Vitals;
 
 use super::supervisor::Supervisor;
@@ -42,24 +39,14 @@ pub(super) fn serve(
         let _inside = runtime.enter();
         tokio::net::TcpListener::from_std(socket)?
     };
-    let (lives, ended) = oneshot::channel::<()>();
-    supervisor.essential("admin", async move { drop(ended.await) });
-    std::thread::Builder::new().name("vidimus-admin".to_owned()).spawn(move || {
-        let _lives = lives;
-        runtime.block_on(async {
-            loop {
-                // It ends by a panic only.
-                let _ = AssertUnwindSafe(accept(&socket, &router, &vitals)).catch_unwind().await;
-                vitals.restarted("admin");
-                tokio::time::sleep(PAUSE).await;
-            }
-        });
+    supervisor.thread("vidimus-admin".to_owned(), move || {
+        runtime.block_on(vitals.again("admin", || accept(&socket, &router, &vitals)));
     })?;
     Ok(())
 }
 
 async fn accept(socket: &tokio::net::TcpListener, router: &Router, vitals: &Vitals) {
-    let mut open: VecDeque<AbortHandle> = VecDeque::new();
+    let mut open: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
         let stream = match socket.accept().await {
             Ok((stream, _)) => stream,
@@ -75,8 +62,10 @@ async fn accept(socket: &tokio::net::TcpListener, router: &Router, vitals: &Vita
             && let Some(oldest) = open.pop_front()
         {
             oldest.abort();
+            // Its descriptor is free before the next connection takes one: many may wait to be accepted.
+            let _cancelled = oldest.await.is_err();
         }
-        open.push_back(tokio::spawn(connection(stream, router.clone())).abort_handle());
+        open.push_back(tokio::spawn(connection(stream, router.clone())));
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use tokio::runtime::Builder;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
@@ -299,11 +299,7 @@ fn start_workers(
         let listeners = listeners.iter().map(Listener::try_clone).collect::<std::io::Result<Vec<_>>>()?;
         let (connections, stopping) = (connections.clone(), stopping.clone());
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let name = format!("vidimus-worker-{number}");
-        let (lives, ended) = oneshot::channel::<()>();
-        supervisor.essential(name.clone(), async move { drop(ended.await) });
-        let worker = std::thread::Builder::new().name(name).spawn(move || {
-            let _lives = lives;
+        let worker = supervisor.thread(format!("vidimus-worker-{number}"), move || {
             gate.vitals.fault_point("worker");
             if let Err(error) = runtime.block_on(listener::serve(gate, listeners, connections, stopping)) {
                 tracing::error!(%error, "a worker could not serve");

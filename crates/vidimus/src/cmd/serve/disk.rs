@@ -18,9 +18,18 @@ const PART: u64 = 10;
 
 /// Looks at the file system of `data` for as long as the process lives.
 pub(super) fn watch(supervisor: &mut Supervisor, shared: Arc<Shared>, data: PathBuf, reserve: Option<u64>) {
-    let mut spares = false;
+    let (mut spares, mut blind) = (false, false);
     supervisor.repeated_now("disk", LOOK, move || {
-        let Ok(found) = rustix::fs::statvfs(&data) else { return };
+        let found = match rustix::fs::statvfs(&data) {
+            Ok(found) => found,
+            Err(error) => {
+                if !std::mem::replace(&mut blind, true) {
+                    tracing::error!(%error, data = %data.display(), "how much room is left for the ledger is not known");
+                }
+                return;
+            }
+        };
+        blind = false;
         let size = |blocks: u64| blocks.saturating_mul(found.f_frsize);
         let spare = is_short(size(found.f_bavail), size(found.f_blocks), reserve);
         shared.spare_disk(spare);

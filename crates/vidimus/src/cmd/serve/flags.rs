@@ -5,6 +5,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use url::{Host, Url};
 use vidimus_core::resource::{Network, may_be_allowed};
+use vidimus_gateway::listener::authority;
 
 /// Kept as it is written: it is compared with what tokens say.
 pub(super) fn public_url(text: &str) -> anyhow::Result<String> {
@@ -27,8 +28,7 @@ pub(super) fn audience(text: &str) -> anyhow::Result<String> {
 
 /// A host name as it stands in `Host`, without a port.
 pub(super) fn host_name(text: &str) -> anyhow::Result<String> {
-    let is_name = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
-    ensure!(is_name && !text.is_empty(), "write the host name alone, as in vidimus-admin.monitoring.svc");
+    ensure!(authority::is_name(text), "write the host name alone, as in vidimus-admin.monitoring.svc");
     Ok(text.to_owned())
 }
 

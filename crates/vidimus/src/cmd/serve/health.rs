@@ -15,7 +15,7 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How long an accept loop may be silent; it comes round once a second.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// What readiness is seen by.
+/// What the admin address shows, and readiness is seen by.
 #[derive(Clone)]
 pub(super) struct Health {
     pub(super) shared: Arc<Shared>,
@@ -43,11 +43,11 @@ impl Health {
                 "the gateway decides by a configuration that is not the newest one, see /registry".to_owned(),
             );
         }
-        self.deaf()
+        why_deaf(&self.shared.vitals.loops(), self.loops)
     }
 
     /// Whether the snapshot that decides is the newest one that was compiled.
-    pub(super) fn is_in_force(&self) -> bool {
+    fn is_in_force(&self) -> bool {
         self.shared.snapshot().digest() == self.loaded.borrow().snapshot.digest()
     }
 
@@ -58,10 +58,6 @@ impl Health {
             }
         };
         tokio::time::timeout(INTO_USE, looked).await.is_ok()
-    }
-
-    fn deaf(&self) -> Option<String> {
-        why_deaf(&self.shared.vitals.loops(), self.loops)
     }
 }
 

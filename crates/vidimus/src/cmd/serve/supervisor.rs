@@ -5,11 +5,14 @@
 //! known any more takes the process with it; whoever started it starts it again.
 
 use std::future::Future;
+use std::io;
 use std::panic::AssertUnwindSafe;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use vidimus_gateway::Vitals;
 
@@ -46,6 +49,23 @@ impl Supervisor {
             Ended { task: task_name, panicked: ended.is_err() }
         };
         self.tasks.spawn_on(task, &self.on);
+    }
+
+    /// Runs `body` on a thread of this name, whose end is the end of the process.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub(super) fn thread(
+        &mut self,
+        name: String,
+        body: impl FnOnce() + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        let (lives, ended) = oneshot::channel::<()>();
+        self.essential(name.clone(), async move { drop(ended.await) });
+        std::thread::Builder::new().name(name).spawn(move || {
+            let _lives = lives;
+            body();
+        })
     }
 
     /// Does `step` again and again, first after the interval. One that panics is over; the next one is due as ever.
