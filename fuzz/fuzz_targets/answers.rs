@@ -6,7 +6,6 @@ use serde_json::Value;
 use bytes::Bytes;
 use vidimus_core::refusal::Refusal;
 use vidimus_gateway::fuzzing::protocol::event::{self, Change, Rewrite};
-use vidimus_gateway::fuzzing::protocol::jsonrpc;
 use vidimus_gateway::fuzzing::protocol::llm::added_usage::WithoutUsage;
 use vidimus_gateway::fuzzing::protocol::mcp::listing::{self, Listing};
 use vidimus_gateway::fuzzing::protocol::observe::{Observation, Observe, Observer, Sought};
