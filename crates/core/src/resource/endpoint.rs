@@ -1,6 +1,6 @@
 //! Where an object is reached.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -111,8 +111,14 @@ impl HeadersSpec {
             problems.take(to_pass.index(index), name, checked).map(Into::into)
         });
         let pass = pass.collect();
+        let mut named = BTreeSet::new();
         let set = self.set.iter().filter_map(|(name, value)| {
             let checked = problems.take(to_set.key(name), name, header::check_set(name))?;
+            if !named.insert(checked.clone()) {
+                let fault =
+                    Fault::new("is set twice: case does not matter in the name of a header", "remove one");
+                problems.report(to_set.key(name), name, fault);
+            }
             // A value that is wrong may be a secret.
             problems.take(to_set.key(name), "", header::check_value(value))?;
             Some((checked.into(), value.as_str().into()))

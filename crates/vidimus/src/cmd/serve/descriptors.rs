@@ -1,5 +1,6 @@
 //! File descriptors, divided before anything is served: what takes one has a bound, and the bounds together fit the limit of the
-//! process. So accepting, health, the ledger and the directory of resources never find none left.
+//! process. So accepting, health, the ledger and the directory of resources find some left, whoever connects. Idle connections to upstreams
+//! are not counted.
 
 use anyhow::ensure;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
