@@ -100,7 +100,9 @@ fn prepare(stage: &mut Stage, sessions: usize) -> anyhow::Result<Traffic> {
             ["room/", "admin/", "upstreams/", "messages/too-large", "messages/members", "messages/deep"];
         probe.door == Door::Listen && !slow.iter().any(|begin| probe.name.starts_with(begin))
     });
-    let attacks = chosen.map(|probe| stage.bytes(&probe.request)).collect::<Result<_, _>>()?;
+    // And a call that nobody permits, as the plainest of them.
+    let requests = chosen.map(|probe| probe.request).chain([Request::Message(tool("hidden_tool", "{}"))]);
+    let attacks = requests.map(|request| stage.bytes(&request)).collect::<Result<_, _>>()?;
     stage.upstream.answer(Reply::Lively);
     let initialize = ["alice", "bob"].map(|who| stage.bytes(&Request::Message(mcp(INITIALIZE).by(who))));
     let (mut calls, mut streams) = (Vec::with_capacity(sessions), Vec::new());
@@ -129,7 +131,6 @@ fn others() -> Vec<Message> {
         mcp(probes::request("tools/list", "{}")),
         probes::modern("tools/call", Some("ok"), r#""name":"ok","arguments":{}"#),
         tool("ok", &format!(r#"{{"large":"{large}"}}"#)),
-        tool("hidden_tool", "{}"),
         a2a("SendMessage", MESSAGE),
         a2a("SendStreamingMessage", MESSAGE),
         openai(r#"{"model":"small","messages":[]}"#),
