@@ -4,6 +4,7 @@
 //! what is answered ([`decision`], or a [`refusal`] before it came to that), what is kept ([`record`]), and what a recorded
 //! decision opens ([`permit`]).
 
+pub mod act;
 pub mod authorize;
 pub mod call;
 pub mod caller;
@@ -19,3 +20,4 @@ pub mod record;
 pub mod refusal;
 pub mod resource;
 pub mod snapshot;
+pub mod standing;

@@ -17,6 +17,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::act::Act;
+
 pub use read::{Unreadable, schema};
 
 /// The version of the records that are written.
@@ -39,15 +41,18 @@ pub enum Record<'a> {
     Effect(EffectRecord<'a>),
     /// A call that was refused before it could be decided.
     Refusal(RefusalRecord<'a>),
+    /// What was done to what stands: no call, but what calls are decided by.
+    Act(ActRecord<'a>),
 }
 
 impl Record<'_> {
-    /// The call that the record is of.
+    /// The call that the record is of; of an act its own.
     pub fn id(&self) -> &str {
         match self {
             Self::Decision(record) => &record.id,
             Self::Effect(record) => &record.id,
             Self::Refusal(record) => &record.id,
+            Self::Act(record) => &record.id,
         }
     }
 
@@ -57,15 +62,17 @@ impl Record<'_> {
             Self::Decision(record) => &record.time,
             Self::Effect(record) => &record.time,
             Self::Refusal(record) => &record.time,
+            Self::Act(record) => &record.time,
         }
     }
 
-    /// `decision`, `effect` or `refusal`.
+    /// `decision`, `effect`, `refusal` or `act`.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Decision(_) => DecisionKind::TEXT,
             Self::Effect(_) => EffectKind::TEXT,
             Self::Refusal(_) => RefusalKind::TEXT,
+            Self::Act(_) => ActKind::TEXT,
         }
     }
 }
@@ -223,6 +230,32 @@ pub struct RefusalRecord<'a> {
     pub version: u8,
 }
 
+/// Written before an act takes effect: who did what, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ActRecord<'a> {
+    /// What was done, with its particulars. It is the first member, by which acts are found among records without reading these.
+    pub act: Act,
+    /// Who did it: `User/issuer#subject`, or `vidimus` for what the gateway does by itself.
+    pub actor: Cow<'a, str>,
+    /// Of the act (UUIDv7).
+    pub id: Cow<'a, str>,
+    /// `act`.
+    pub kind: ActKind,
+    /// RFC 3339 UTC with microseconds.
+    pub time: Cow<'a, str>,
+    /// Of this schema: 1.
+    pub version: u8,
+    /// In the words of who did it, at most 1024 bytes.
+    pub why: Cow<'a, str>,
+}
+
+impl ActRecord<'_> {
+    /// Whether the bytes of a record are those of an act: its members are sorted, so `act` is the first.
+    pub fn is_act(record: &[u8]) -> bool {
+        record.starts_with(br#"{"act":"#)
+    }
+}
+
 macro_rules! tag {
     ($name:ident, $text:literal) => {
         /// The constant value of `kind`.
@@ -261,6 +294,7 @@ macro_rules! tag {
 tag!(DecisionKind, "decision");
 tag!(EffectKind, "effect");
 tag!(RefusalKind, "refusal");
+tag!(ActKind, "act");
 
 #[cfg(test)]
 mod tests;

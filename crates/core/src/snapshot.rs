@@ -19,6 +19,7 @@ mod names;
 mod refusing;
 pub(crate) mod registered;
 mod reject;
+mod standing;
 mod withdrawn;
 mod world;
 
@@ -51,6 +52,7 @@ pub use self::compile::MAX_CEDAR;
 pub use self::doubt::Doubt;
 pub use self::memory::{Forgotten, Memory};
 pub use self::refusing::OnlyRefusing;
+pub use self::standing::Overlay;
 
 /// The compiled configuration.
 #[derive(Debug, Default)]
@@ -72,6 +74,7 @@ pub struct Snapshot {
     withdrawn: Withdrawn,
     /// The identities that several objects claimed before a start, of a snapshot that remembers what was before it.
     contested_before: Option<Vec<Identity>>,
+    standing: Arc<Overlay>,
     closed: bool,
     warnings: Vec<Rejection>,
     digest: String,
@@ -96,6 +99,8 @@ pub struct Configuration {
     pub doubted: Vec<Doubt>,
     /// What is known of what was refused before.
     pub before: Before,
+    /// What stands by acts.
+    pub standing: Arc<Overlay>,
 }
 
 /// What is known of what was refused before the first snapshot. Where it matters and is not known, everything is refused: see
@@ -170,11 +175,12 @@ impl Snapshot {
     ///
     /// An object that did not change is recognized at once when it is the same one in memory, so sources keep what they read.
     pub fn next(&self, configuration: Configuration) -> (Self, Vec<Rejection>) {
-        let Configuration { mut objects, coming, came, mut rejected, withdrawn, doubted, before } =
+        let Configuration { mut objects, coming, came, mut rejected, withdrawn, doubted, before, standing } =
             configuration;
         let doubts = Doubts::of(&doubted, self);
         let quarantined = coming::quarantined(coming.iter().chain(&came));
-        let quarantined = doubts.quarantined().into_iter().chain(quarantined).collect();
+        let quarantined =
+            doubts.quarantined().into_iter().chain(quarantined).chain(standing.quarantined()).collect();
         coming::quarantine(&mut objects, &quarantined);
         let made = self.make(&objects);
         let mut good = Vec::with_capacity(objects.len());
@@ -192,8 +198,17 @@ impl Snapshot {
         let came = if coming.is_empty() { self.coming.as_slice() } else { &[] };
         let Contest { objects, made, places, refusing, contested } =
             Contest::of((self, came), good, &mut rejected, (&doubts, &withdrawn));
-        let mut next =
-            Self { objects, made, places, refusing, contested, withdrawn, closed, ..Self::default() };
+        let mut next = Self {
+            objects,
+            made,
+            places,
+            refusing,
+            contested,
+            withdrawn,
+            standing,
+            closed,
+            ..Self::default()
+        };
         next.coming = coming::beside(coming, &next);
         next.world = self.world_of(&mut next);
         contest::report_identities(&next.objects, &next.world, &mut rejected);
@@ -290,6 +305,7 @@ impl Snapshot {
                 Err(problem) => rejected.push(reject::fault(&problem)),
             }
         }
+        statements.extend(self.standing.statements().cloned());
         let everything_counts = self.withdrawn.is_empty();
         for (object, made) in self.objects.iter().zip(&self.made) {
             let Some(compiled) = &made.compiled else { continue };
@@ -341,7 +357,11 @@ impl Snapshot {
         let refuses = |(object, made): &&(Object, Made)| made.forbids() || coming::is_quarantined(object);
         let coming = self.coming.iter().filter(refuses).map(|(_, made)| made.digest);
         let refusing = self.refusing.iter().map(|one| one.digest).chain(coming).map(digest::of_refusing);
-        let beside = refusing.chain(self.withdrawn.digests()).chain(self.closed.then_some(digest::CLOSED));
+        let standing = (!self.standing.is_empty()).then(|| digest::of_standing(self.standing.key()));
+        let beside = refusing
+            .chain(self.withdrawn.digests())
+            .chain(self.closed.then_some(digest::CLOSED))
+            .chain(standing);
         digest::of_all(in_force.chain(beside).collect())
     }
 
@@ -359,6 +379,11 @@ impl Snapshot {
     /// Whether everything is refused, because what a malformed policy forbade before is not known.
     pub const fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// Whether this is what stands by acts in it.
+    pub fn has(&self, standing: &Arc<Overlay>) -> bool {
+        Arc::ptr_eq(&self.standing, standing)
     }
 
     /// The objects of which only what they refuse is in force. What is being written is not among them.

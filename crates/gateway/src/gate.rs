@@ -14,6 +14,7 @@ use vidimus_ledger::Ledger;
 
 use crate::access_log::AccessLog;
 use crate::accounts::Accounts;
+use crate::acts::{Acts, Stood};
 use crate::bodies::Bodies;
 use crate::forward::Upstream;
 use crate::meter::Meter;
@@ -111,6 +112,8 @@ pub struct Config {
     pub authenticator: Authenticator,
     pub mint: Arc<Mint>,
     pub ledger: Ledger,
+    /// What stands by acts, with which `snapshot` was made.
+    pub stood: Stood,
     /// Seals the ids that upstreams give out.
     pub seal: Seal,
     pub telemetry: Telemetry,
@@ -134,6 +137,7 @@ pub struct Shared {
     pub(crate) authenticator: Authenticator,
     pub(crate) mint: Arc<Mint>,
     pub ledger: Ledger,
+    pub acts: Acts,
     pub(crate) seal: Seal,
     pub(crate) standing: Arc<StandingState>,
     pub(crate) provider_credentials: ProviderCredentials,
@@ -159,6 +163,7 @@ impl Shared {
             authenticator: config.authenticator,
             mint: config.mint,
             ledger: config.ledger,
+            acts: Acts::new(config.stood),
             seal: config.seal,
             provider_credentials: ProviderCredentials::new(config.secrets),
             accounts: Accounts::new(standing.clone(), limits.calls),

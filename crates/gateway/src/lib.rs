@@ -10,6 +10,7 @@
 
 mod access_log;
 mod accounts;
+mod acts;
 mod answer;
 mod bodies;
 mod credential;
@@ -40,6 +41,7 @@ mod trace;
 mod unrecorded;
 mod vitals;
 
+pub use acts::{Acts, Done, Stood};
 pub use forward::{AddressGuard, KeepAlive, Outbound, Upstream, forward};
 pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
 pub use handle::{Admission, Admitted, Peer, admit, handle};

@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
@@ -42,7 +43,7 @@ fn measure(in_a_file: usize) -> io::Result<()> {
     // What was just written is waited for, since it may not be whole.
     thread::sleep(Duration::from_millis(600));
     let begun = Instant::now();
-    let (current, watching) = watch(at, None)?;
+    let (current, watching) = watch(at, None, Arc::default())?;
     print("directory_start", ms(begun), in_a_file, "once");
     if !current.borrow().rejections.is_empty() {
         println!("{:#?}", current.borrow().rejections);

@@ -187,7 +187,7 @@ impl Kept {
 }
 
 /// The text of a file of at most `max` bytes; `None` when there is none.
-fn read(path: &Path, max: u64) -> Result<Option<String>, String> {
+pub(crate) fn read(path: &Path, max: u64) -> Result<Option<String>, String> {
     let mut text = String::new();
     match File::open(path).and_then(|file| file.take(max + 1).read_to_string(&mut text)) {
         Ok(_) if text.len() as u64 > max => Err("it is too large".to_owned()),
@@ -197,14 +197,14 @@ fn read(path: &Path, max: u64) -> Result<Option<String>, String> {
     }
 }
 
-fn sealed(head: &str, key: &hmac::Key, rest: &str) -> String {
+pub(crate) fn sealed(head: &str, key: &hmac::Key, rest: &str) -> String {
     let tag: String =
         hmac::sign(key, rest.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{head}{tag}\n{rest}")
 }
 
 /// What was sealed; `None` when it was not, or not so.
-fn opened<'a>(text: &'a str, head: &str, key: &hmac::Key) -> Option<&'a str> {
+pub(crate) fn opened<'a>(text: &'a str, head: &str, key: &hmac::Key) -> Option<&'a str> {
     let (tag, rest) = text.strip_prefix(head)?.split_once('\n')?;
     let digits = tag
         .as_bytes()
@@ -216,7 +216,7 @@ fn opened<'a>(text: &'a str, head: &str, key: &hmac::Key) -> Option<&'a str> {
 }
 
 /// Beside, then over: what is there is always whole.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let directory = path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
     let beside = path.with_extension("new");

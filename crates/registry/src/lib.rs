@@ -17,10 +17,12 @@ mod kept;
 mod load;
 mod settle;
 mod source;
+mod standing;
 mod watch;
 
 pub use field_line::field_line;
 pub use kept::{KEY_LENGTH, Keeping, NoKey};
 pub use load::{Loaded, load};
 pub use source::{as_running, as_started};
+pub use standing::StandingFile;
 pub use watch::{Watching, watch};

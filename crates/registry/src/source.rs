@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use vidimus_core::resource::{Object, ObjectRef, Origin, Rejection};
-use vidimus_core::snapshot::{Before, Configuration, Doubt, Forgotten, Memory, Snapshot};
+use vidimus_core::snapshot::{Before, Configuration, Doubt, Forgotten, Memory, Overlay, Snapshot};
 
 use crate::debounce::Change;
 use crate::emptied::Emptied;
@@ -67,6 +67,8 @@ pub(crate) struct Source {
     unknown: String,
     /// Of what was kept, as long as everything is refused because of it.
     fault: Option<Rejection>,
+    /// What stands by acts.
+    standing: Arc<Overlay>,
     /// The next snapshot is built on.
     last: Arc<Snapshot>,
 }
@@ -97,8 +99,22 @@ impl Source {
             before: Before::Known,
             unknown: String::new(),
             fault: None,
+            standing: Arc::default(),
             last: Arc::new(Snapshot::default()),
         }
+    }
+
+    /// From now on this stands by acts.
+    pub(crate) fn stand(&mut self, standing: Arc<Overlay>) {
+        self.standing = standing;
+    }
+
+    /// What is in force with what stands now; the directory is not looked at again. `None` before it was looked at.
+    pub(crate) fn again(&mut self, now: Instant) -> Option<Loaded> {
+        let whole = self.whole.clone()?;
+        let loaded = if self.is_whole() { self.whole(&whole, None) } else { self.moving(now) };
+        self.last = loaded.snapshot.clone();
+        Some(loaded)
     }
 
     /// Notes what was heard of a file.
@@ -289,8 +305,11 @@ impl Source {
     }
 
     fn compile(&self, configuration: Configuration, said: Vec<Rejection>) -> Loaded {
-        let (snapshot, mut rejections) =
-            self.last.next(Configuration { before: self.before, ..configuration });
+        let (snapshot, mut rejections) = self.last.next(Configuration {
+            before: self.before,
+            standing: self.standing.clone(),
+            ..configuration
+        });
         rejections.extend(said);
         rejections.extend(self.fault.clone().filter(|_| snapshot.is_closed()));
         rejections.sort_by(|a, b| a.origin.cmp(&b.origin));

@@ -12,6 +12,7 @@ use notify::event::{AccessKind, AccessMode, CreateKind, DataChange, ModifyKind, 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
 use vidimus_core::resource::Rejection;
+use vidimus_core::snapshot::Overlay;
 
 use crate::debounce::{Change, Pending};
 use crate::files;
@@ -33,13 +34,21 @@ const MAX_START: Duration = Duration::from_secs(5);
 /// Keeps a directory watched until it is dropped.
 #[derive(Debug)]
 pub struct Watching {
-    stop: Sender<Heard>,
+    tell: Sender<Heard>,
+}
+
+impl Watching {
+    /// From now on this stands by acts: the next configuration is published with it, also where the directory does not change.
+    pub fn stand(&self, standing: Arc<Overlay>) {
+        // Nobody receives once the directory is not watched any more, and then nothing is decided any more.
+        let _ = self.tell.send(Heard::Standing(standing));
+    }
 }
 
 impl Drop for Watching {
     fn drop(&mut self) {
         // It has stopped already when nobody receives.
-        let _ = self.stop.send(Heard::Stop);
+        let _ = self.tell.send(Heard::Stop);
     }
 }
 
@@ -48,13 +57,14 @@ impl Drop for Watching {
 /// its own.
 ///
 /// `kept` is where what is refused is kept over restarts; without it, what something malformed at the start forbade before is not
-/// known, and not in force.
+/// known, and not in force. `standing` is what stands by acts at the start.
 ///
 /// # Errors
 /// When the thread cannot be started.
 pub fn watch(
     directory: &Path,
     kept: Option<Keeping>,
+    standing: Arc<Overlay>,
 ) -> io::Result<(watch::Receiver<Arc<Loaded>>, Watching)> {
     let (tell, heard) = mpsc::channel();
     // Watched before it is read, so that no change falls in between.
@@ -69,16 +79,18 @@ pub fn watch(
         unkept: None,
         publish,
     };
+    watcher.source.stand(standing);
     let due = watcher.start();
     // What was published until now is the first configuration, not a change.
     let current = watcher.publish.subscribe();
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || watcher.run(due))?;
-    Ok((current, Watching { stop: tell }))
+    Ok((current, Watching { tell }))
 }
 
 #[derive(Debug)]
 enum Heard {
     Event(notify::Result<Event>),
+    Standing(Arc<Overlay>),
     Stop,
 }
 
@@ -155,6 +167,7 @@ impl Thread {
             let due = whole.map_or(due, |whole: Instant| whole.min(due));
             match self.heard.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(Heard::Event(event)) => self.note(&mut pending, event),
+                Ok(Heard::Standing(standing)) => self.stand(standing),
                 Ok(Heard::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
                     let begun = Instant::now();
@@ -205,12 +218,29 @@ impl Thread {
         let looked = panic::catch_unwind(AssertUnwindSafe(|| {
             self.source.look(heard, Instant::now(), SystemTime::now())
         }));
-        let Ok((mut next, due)) = looked else {
+        let Ok((next, due)) = looked else {
             tracing::error!(directory = %self.directory.display(), "reading panicked; the last configuration stays live");
             // What is there has been looked at; only the next change is worth another try.
             self.source.give_up();
             return None;
         };
+        self.publish(next);
+        due
+    }
+
+    /// Publishes what is in force with what stands now, at once: it may be somebody's quarantine.
+    fn stand(&mut self, standing: Arc<Overlay>) {
+        self.source.stand(standing);
+        let again = panic::catch_unwind(AssertUnwindSafe(|| self.source.again(Instant::now())));
+        match again {
+            Ok(Some(next)) => self.publish(next),
+            // The first look has it.
+            Ok(None) => {}
+            Err(_) => tracing::error!("what stands could not be taken over; it is tried at the next change"),
+        }
+    }
+
+    fn publish(&mut self, mut next: Loaded) {
         let last = self.publish.borrow().clone();
         // It is so until it could be kept, and would be published twice if it were only added afterwards.
         next.rejections.extend(self.unkept.clone());
@@ -219,9 +249,8 @@ impl Thread {
             || next.rejections != last.rejections
             || next.not_ready != last.not_ready
         {
-            self.publish.send_replace(next.clone());
+            self.publish.send_replace(next);
         }
-        due
     }
 
     /// Keeps what is refused for the next start: after it is in force, since that is the safe order.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::{DecisionKind, EffectKind, Kept, Record, RefusalKind, VERSION};
+use super::{ActKind, DecisionKind, EffectKind, Kept, Record, RefusalKind, VERSION};
 
 /// Why the bytes of a leaf are not read as a record.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,7 @@ impl Kept {
             DecisionKind::TEXT => Record::Decision(serde_json::from_slice(record)?),
             EffectKind::TEXT => Record::Effect(serde_json::from_slice(record)?),
             RefusalKind::TEXT => Record::Refusal(serde_json::from_slice(record)?),
+            ActKind::TEXT => Record::Act(serde_json::from_slice(record)?),
             kind => return Err(Unreadable::Kind { kind: kind.to_owned() }),
         })
     }

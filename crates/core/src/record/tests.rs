@@ -1,4 +1,5 @@
 use super::*;
+use crate::act::{OfSubject, Subject};
 use crate::json::Json;
 
 /// Canonical JSON as RFC 8785 describes it, written from the description and not with the serializer under test.
@@ -113,6 +114,19 @@ fn refusal(text: &str) -> Record<'_> {
     })
 }
 
+fn act(text: &str) -> Record<'_> {
+    let subject = Subject::Chain(text.into());
+    Record::Act(ActRecord {
+        act: Act::Quarantine(OfSubject { subject }),
+        actor: text.into(),
+        id: text.into(),
+        kind: ActKind,
+        time: text.into(),
+        version: 1,
+        why: text.into(),
+    })
+}
+
 fn fact(name: &str, value: &str) -> (Arc<str>, Arc<str>) {
     (name.into(), value.into())
 }
@@ -122,9 +136,13 @@ fn every_kind_of_record_is_canonical_json_whatever_its_text() {
     let controls: String = (0u8..0x20).map(char::from).collect();
     for text in ["", "plain", &controls, "\"\\/\u{7f}\u{2028}", "é€😀\u{e000}", "</script>"] {
         let facts = [fact("a", text), fact("b\n", text)];
-        for record in
-            [decision(text, &facts, &[text.into()]), decision(text, &[], &[]), effect(text, 7), refusal(text)]
-        {
+        for record in [
+            decision(text, &facts, &[text.into()]),
+            decision(text, &[], &[]),
+            effect(text, 7),
+            refusal(text),
+            act(text),
+        ] {
             assert_canonical(&record);
             assert_eq!(record.id(), text);
         }
@@ -145,7 +163,7 @@ fn facts_are_sorted_and_unique_whatever_comes_in() {
 /// Every kind, with all its members and with none that may be absent.
 fn samples() -> Vec<Record<'static>> {
     let (mut bare, mut effect, mut refused) = (decision("x", &[], &[]), effect("x", 7), refusal("x"));
-    let full = [bare.clone(), effect.clone(), refused.clone()];
+    let full = [bare.clone(), effect.clone(), refused.clone(), act("x")];
     if let Record::Decision(record) = &mut bare {
         (record.code, record.push_url, record.source, record.task, record.user) =
             (None, None, None, None, None);
@@ -158,7 +176,7 @@ fn samples() -> Vec<Record<'static>> {
         (record.detail, record.identity, record.principal, record.source, record.user) =
             (None, None, None, None, None);
     }
-    full.into_iter().chain([bare, effect, refused]).collect()
+    full.into_iter().chain([bare, effect, refused, act("x")]).collect()
 }
 
 fn bytes(record: &Record<'_>) -> Vec<u8> {
@@ -206,17 +224,17 @@ fn a_newer_record_is_read_where_it_means_the_same_and_refused_where_it_may_not()
 }
 
 /// The published schema against what is written: each member is described, those that are always there are required, and `kind` says
-/// which of the three it is.
+/// which of the four it is.
 #[test]
 fn the_schema_describes_every_member_that_is_written() {
     let schema = serde_json::to_value(schema()).expect("JSON");
     let described = |name: &str| schema["$defs"][name].clone();
-    let kinds = ["DecisionRecord", "EffectRecord", "RefusalRecord"].map(described);
-    assert_eq!(schema["anyOf"].as_array().map(Vec::len), Some(3), "{schema:#}");
+    let kinds = ["DecisionRecord", "EffectRecord", "RefusalRecord", "ActRecord"].map(described);
+    assert_eq!(schema["anyOf"].as_array().map(Vec::len), Some(4), "{schema:#}");
     for (number, record) in samples().into_iter().enumerate() {
         let written: serde_json::Value = serde_json::from_slice(&bytes(&record)).expect("JSON");
         let written = written.as_object().expect("an object");
-        let own = &kinds[number % 3];
+        let own = &kinds[number % 4];
         let properties = own["properties"].as_object().expect("an object");
         let required: Vec<_> =
             own["required"].as_array().expect("a list").iter().filter_map(|name| name.as_str()).collect();
@@ -224,7 +242,7 @@ fn the_schema_describes_every_member_that_is_written() {
         for name in written.keys() {
             assert!(properties[name]["description"].is_string(), "{} {name}", record.kind());
         }
-        if number < 3 {
+        if number < 4 {
             assert!(properties.keys().all(|name| name == "closest_permits" || written.contains_key(name)));
         } else {
             assert!(written.keys().all(|name| required.contains(&name.as_str())), "{required:?} {written:?}");

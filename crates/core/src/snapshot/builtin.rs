@@ -38,7 +38,7 @@ impl BuiltIn {
     }
 }
 
-fn compile(id: &str, text: &str) -> Result<Arc<Statement>, String> {
+pub(super) fn compile(id: &str, text: &str) -> Result<Arc<Statement>, String> {
     let policy = cedar_policy::Policy::parse(None, text).map_err(|error| error.to_string())?;
     let reach = Reach { scope: Scope::Cluster, namespace: RESERVED_NAMESPACE, members: &Members::default() };
     let compiled = Statement::compile(&policy, id.into(), reach);

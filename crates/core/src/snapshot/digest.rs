@@ -43,6 +43,14 @@ pub(crate) fn of_withdrawn(policy: &ObjectKey, standing: &BTreeSet<String>) -> D
 /// Stands for a configuration in which everything is refused.
 pub(crate) const CLOSED: Digest = [0xff; 32];
 
+/// The digest of what stands by acts, given a text of all of it.
+pub(crate) fn of_standing(key: &str) -> Digest {
+    let mut text = Sha256::new();
+    text.update(b"standing\0");
+    text.update(key);
+    text.finalize().into()
+}
+
 /// `sha256:` and hex over the digests of all parts, sorted, so that their order does not count.
 pub(crate) fn of_all(mut parts: Vec<Digest>) -> String {
     parts.sort_unstable();

@@ -147,6 +147,7 @@ impl World {
             authenticator: authenticator.expect("an authenticator"),
             mint,
             ledger: Ledger::open(ledger).expect("a ledger"),
+            stood: vidimus_gateway::Stood::default(),
             seal: Seal::new(&[7; KEY_LENGTH]).expect("a seal"),
             telemetry: Telemetry::default(),
             limits,

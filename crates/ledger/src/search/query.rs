@@ -85,6 +85,8 @@ impl Member {
             | (Self::Policy | Self::Resource | Self::Transaction, Record::Effect(_) | Record::Refusal(_)) => {
                 Vec::new()
             }
+            // See `Condition::fits_act`.
+            (_, Record::Act(_)) => Vec::new(),
         }
     }
 }
@@ -175,7 +177,21 @@ impl Matcher {
 
 impl Condition {
     fn holds(&self, record: &Kept) -> bool {
-        self.member.said(record).into_iter().any(|text| self.fits(text)) || self.fits_identity(record)
+        self.member.said(record).into_iter().any(|text| self.fits(text))
+            || self.fits_identity(record)
+            || self.fits_act(record)
+    }
+
+    /// An act is found by who did it, and by what it was done to.
+    fn fits_act(&self, record: &Kept) -> bool {
+        let Record::Act(record) = record else { return false };
+        match self.member {
+            Member::User | Member::Principal => self.fits(&record.actor),
+            Member::Resource => self.fits(&record.act.subject()),
+            Member::Code => self.value == record.act.as_str(),
+            Member::Transaction => record.act.subject().strip_prefix("Chain/") == Some(&*self.value),
+            Member::Kind | Member::Id | Member::Policy | Member::Outcome => false,
+        }
     }
 
     /// Whoever was refused because nobody registered it is found by what it proved: `oidc:ISSUER#SUBJECT`, or a SPIFFE ID.

@@ -97,6 +97,8 @@ words! {
         Refusal = "refusal",
         /// What came of the calls that were let pass.
         Effect = "effect",
+        /// What was done to what stands: quarantines, approvals and the like.
+        Act = "act",
         /// All of them, one by one.
         All = "all",
     }
@@ -135,7 +137,7 @@ impl Outcome {
 /// Which records are meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// Decisions, refusals, or both.
+    /// Decisions, refusals, acts, or several of them.
     pub(super) decided: Option<Decided>,
     pub(super) effects: bool,
 }
@@ -143,9 +145,12 @@ pub(super) struct Wanted {
 /// Which of the records of what was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decided {
-    All,
+    /// Decisions and refusals.
+    Calls,
     Decisions,
     Refusals,
+    Acts,
+    All,
 }
 
 impl SearchQuestion {
@@ -165,7 +170,9 @@ impl SearchQuestion {
             _ => Kind::Decided,
         });
         let decided = match kind {
-            Kind::Decided | Kind::All => Some(Decided::All),
+            Kind::Decided => Some(Decided::Calls),
+            Kind::All => Some(Decided::All),
+            Kind::Act => Some(Decided::Acts),
             Kind::Decision => Some(Decided::Decisions),
             Kind::Refusal => Some(Decided::Refusals),
             Kind::Effect => None,
@@ -256,14 +263,15 @@ pub fn unknown_names(
     Ok(unknown)
 }
 
-/// Decisions and refusals.
+/// All but effects.
 fn decided(
     dir: &Path,
     question: &SearchQuestion,
     which: Decided,
 ) -> Result<impl Iterator<Item = Result<Found, Damage>> + use<>, SearchError> {
     let kind = match which {
-        Decided::All => None,
+        Decided::Calls | Decided::All => None,
+        Decided::Acts => Some("act".to_owned()),
         Decided::Decisions => Some("decision".to_owned()),
         Decided::Refusals => Some("refusal".to_owned()),
     };
@@ -275,7 +283,11 @@ fn decided(
         ..question.asked()
     };
     let hits = vidimus_ledger::search(dir, &query)?.map(|hit| Found::of(&hit?));
-    Ok(hits.filter(|found| !matches!(found, Ok(Found { record: Record::Effect(_), .. }))))
+    Ok(hits.filter(move |found| match found {
+        Ok(Found { record: Record::Effect(_), .. }) => false,
+        Ok(Found { record: Record::Act(_), .. }) => which != Decided::Calls,
+        _ => true,
+    }))
 }
 
 /// Two in one order.

@@ -32,7 +32,7 @@ async fn every_kind_of_change_is_seen() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     write(at, "a.yaml", agent("a"));
-    let (mut current, _watching) = watch(at, None).unwrap();
+    let (mut current, _watching) = watch(at, None, Arc::default()).unwrap();
     assert_eq!(live(&current.borrow()), ["a"], "the first configuration is there at once");
     let snapshot = current.borrow().snapshot.clone();
 
@@ -59,7 +59,7 @@ async fn a_malformed_object_does_not_linger_and_the_others_stay() {
     let at = directory.path();
     write(at, "a.yaml", agent("a"));
     write(at, "b.yaml", agent("b"));
-    let (mut current, _watching) = watch(at, None).unwrap();
+    let (mut current, _watching) = watch(at, None, Arc::default()).unwrap();
     write(at, "b.yaml", agent("b").replace("owner", "ownr"));
     let loaded = until(&mut current, "the rejection", |loaded| !loaded.rejections.is_empty()).await;
     assert_eq!(live(&loaded), ["a"]);
@@ -82,7 +82,7 @@ async fn a_config_map_is_swapped_as_a_whole() {
     symlink("..2026_01", at.join("..data")).unwrap();
     symlink("..data/a.yaml", at.join("a.yaml")).unwrap();
     symlink("..data/b.yaml", at.join("b.yaml")).unwrap();
-    let (mut current, _watching) = watch(at, None).unwrap();
+    let (mut current, _watching) = watch(at, None, Arc::default()).unwrap();
     assert_eq!(live(&current.borrow()), ["a1", "b1"]);
 
     for round in 2..5 {
@@ -109,7 +109,7 @@ async fn a_file_is_not_read_in_the_middle_of_being_written() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     write(at, "a.yaml", format!("{}---\n{}", agent("a"), agent("b")));
-    let (mut current, _watching) = watch(at, None).unwrap();
+    let (mut current, _watching) = watch(at, None, Arc::default()).unwrap();
     let mut file = fs::File::create(at.join("a.yaml")).unwrap();
     file.write_all(agent("a").as_bytes()).unwrap();
     // Longer than a directory has to be still: its writer has not closed it.
@@ -127,7 +127,7 @@ async fn a_file_that_is_begun_while_another_settles_is_not_read_in_the_middle_ei
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     write(at, "a.yaml", agent("a"));
-    let (mut current, _watching) = watch(at, None).unwrap();
+    let (mut current, _watching) = watch(at, None, Arc::default()).unwrap();
     write(at, "a.yaml", agent("a2"));
     tokio::time::sleep(Duration::from_millis(300)).await;
     let mut file = fs::File::create(at.join("b.yaml")).unwrap();
@@ -146,7 +146,7 @@ async fn a_directory_that_vanishes_keeps_the_last_configuration_and_says_so() {
     let parent = tempfile::tempdir().unwrap();
     let at = parent.path().join("resources");
     write(&at, "a.yaml", agent("a"));
-    let (mut current, _watching) = watch(&at, None).unwrap();
+    let (mut current, _watching) = watch(&at, None, Arc::default()).unwrap();
     fs::rename(&at, parent.path().join("gone")).unwrap();
     let loaded = until(&mut current, "the rejection", |loaded| !loaded.rejections.is_empty()).await;
     assert_eq!(live(&loaded), ["a"]);
@@ -177,7 +177,7 @@ async fn what_forbids_is_in_force_at_once_and_goes_when_the_directory_is_whole()
         let (file, count) = (kept.path().join("refused"), kept.path().join("count"));
         Some(Keeping::new(&file, &count, &[7; KEY_LENGTH]).unwrap())
     };
-    let (mut current, watching) = watch(at, keeping()).unwrap();
+    let (mut current, watching) = watch(at, keeping(), Arc::default()).unwrap();
     // A writer that has not finished: what it has forbidden so far is forbidden, and what it has registered is not.
     let mut file = fs::File::create(at.join("p.yaml")).unwrap();
     file.write_all(format!("{}---\n{}", freeze("ns"), agent("b")).as_bytes()).unwrap();
@@ -202,7 +202,7 @@ async fn what_forbids_is_in_force_at_once_and_goes_when_the_directory_is_whole()
     drop(watching);
     fs::remove_file(at.join("p.yaml")).unwrap();
     symlink("nowhere", at.join("policies")).unwrap();
-    let (current, _watching) = watch(at, keeping()).unwrap();
+    let (current, _watching) = watch(at, keeping(), Arc::default()).unwrap();
     assert!(forbids(&current.borrow()), "{:#?}", current.borrow().rejections);
     assert!(current.borrow().not_ready.is_none());
 }
@@ -225,7 +225,7 @@ async fn a_link_to_another_directory_is_followed() {
     write(parent.path(), "v2/b.yaml", agent("b"));
     let at = parent.path().join("current");
     symlink("v1", &at).unwrap();
-    let (mut current, _watching) = watch(&at, None).unwrap();
+    let (mut current, _watching) = watch(&at, None, Arc::default()).unwrap();
     symlink("v2", parent.path().join("next")).unwrap();
     fs::rename(parent.path().join("next"), &at).unwrap();
     until(&mut current, "the other directory", |loaded| live(loaded) == ["b"]).await;
@@ -238,7 +238,7 @@ async fn what_is_not_a_change_is_not_published() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path();
     write(at, "a.yaml", agent("a"));
-    let (mut current, _watching) = watch(at, None).unwrap();
+    let (mut current, _watching) = watch(at, None, Arc::default()).unwrap();
     write(at, "a.yaml", format!("# a comment\n{}", agent("a")));
     write(at, ".a.yaml.swp", "x");
     write(at, "notes.txt", "x");
@@ -250,7 +250,7 @@ async fn what_is_not_a_change_is_not_published() {
 #[tokio::test]
 async fn dropping_the_guard_ends_the_watch() {
     let directory = tempfile::tempdir().unwrap();
-    let (mut current, watching) = watch(directory.path(), None).unwrap();
+    let (mut current, watching) = watch(directory.path(), None, Arc::default()).unwrap();
     drop(watching);
     let ended = tokio::time::timeout(Duration::from_secs(30), current.changed()).await.unwrap();
     assert!(ended.is_err());
@@ -264,7 +264,7 @@ async fn latency_of_a_change() {
     for number in 0..100 {
         write(at, &format!("{number}.yaml"), agent(&format!("bot-{number}")));
     }
-    let (mut current, _watching) = watch(at, None).unwrap();
+    let (mut current, _watching) = watch(at, None, Arc::default()).unwrap();
     let mut took = Vec::new();
     for round in 0..40 {
         let name = format!("round-{round}");
@@ -291,7 +291,7 @@ async fn a_file_that_cannot_be_read_any_more_still_forbids_what_it_forbade() {
     let forbids = |loaded: &Arc<Loaded>| loaded.snapshot.policies().any(|id| **id == *"test/freeze");
     write(at, "a.yaml", agent("a"));
     write(at, "p.yaml", policy);
-    let (mut current, _watching) = watch(at, None).unwrap();
+    let (mut current, _watching) = watch(at, None, Arc::default()).unwrap();
     assert!(forbids(&current.borrow()));
     for malformed in ["apiVersion: [", "kind: Polcy", "\u{0}"] {
         replace(at, "p.yaml", malformed);

@@ -10,6 +10,7 @@ mod disk;
 mod flags;
 mod health;
 mod issuer_roots;
+mod standing;
 mod supervisor;
 mod taken;
 mod tls;

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
-    AddressGuard, Gate, KeepAlive, Limits, Seal, SecretDirectory, Shared, Telemetry, Upstream, Vitals,
+    AddressGuard, Gate, KeepAlive, Limits, Seal, SecretDirectory, Shared, Stood, Telemetry, Upstream, Vitals,
     millis, record_count,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, TrustStore};
@@ -27,7 +27,7 @@ use crate::cmd::{data_directory, refusals};
 use super::bundles::Bundles;
 use super::health::Health;
 use super::supervisor::Supervisor;
-use super::{DurabilityArg, Serve, admin, descriptors, disk, issuer_roots, taken, tls};
+use super::{DurabilityArg, Serve, admin, descriptors, disk, issuer_roots, standing, taken, tls};
 
 /// Before a snapshot is taken into use again whose taking panicked.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -54,7 +54,9 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     // It is locked: only who has it may keep what is refused.
     let ledger = ledger(serve)?;
     let keeping = refusals::kept(&serve.data, &sealing_key)?;
-    let (loaded, _watching) = vidimus_registry::watch(&serve.resources, Some(keeping))
+    let (stood, standing_file) =
+        standing::open(&serve.data, &sealing_key, &ledger).context("what stands by acts")?;
+    let (loaded, watching) = vidimus_registry::watch(&serve.resources, Some(keeping), stood.overlay.clone())
         .with_context(|| format!("--resources {}", serve.resources.display()))?;
     taken::log(&loaded.borrow(), "loaded");
     issuer_roots::warn_of_unused(serve, &loaded.borrow().snapshot);
@@ -64,7 +66,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let sockets = Sockets::open(serve)?;
     let plain = sockets.plain.local_addr()?;
     let seal = Seal::new(&sealing_key)?;
-    let parts = Parts { identity: &identity, trust: &trust, seal, ledger, limits, vitals, secrets };
+    let parts = Parts { identity: &identity, trust: &trust, seal, ledger, stood, limits, vitals, secrets };
     let (shared, mint) = shared(serve, &loaded.borrow(), parts, plain)?;
     let shared = Arc::new(shared);
     turn_keys(&mut supervisor, mint)?;
@@ -72,6 +74,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         .tls
         .map(|socket| tls::listener(&mut supervisor, serve, &identity, trust, socket))
         .transpose()?;
+    standing::follow(&mut supervisor, shared.clone(), watching, standing_file);
     supervisor.essential("snapshots", reload(shared.clone(), loaded.clone()));
     disk::watch(&mut supervisor, shared.clone(), serve.data.clone(), serve.disk_reserve);
     let (stop, stopping) = watch::channel(false);
@@ -191,6 +194,7 @@ struct Parts<'a> {
     trust: &'a TrustStore,
     seal: Seal,
     ledger: Ledger,
+    stood: Stood,
     limits: Limits,
     vitals: Vitals,
     secrets: Option<SecretDirectory>,
@@ -202,7 +206,7 @@ fn shared(
     parts: Parts<'_>,
     address: SocketAddr,
 ) -> anyhow::Result<(Shared, Arc<Mint>)> {
-    let Parts { identity, trust, seal, ledger, limits, vitals, secrets } = parts;
+    let Parts { identity, trust, seal, ledger, stood, limits, vitals, secrets } = parts;
     let scheme_and_host = || format!("http://{address}");
     let public_url =
         serve.public_url.clone().unwrap_or_else(scheme_and_host).trim_end_matches('/').to_owned();
@@ -227,6 +231,7 @@ fn shared(
         authenticator,
         mint: mint.clone(),
         ledger,
+        stood,
         seal,
         telemetry: Telemetry::new(serve.otlp_endpoint.as_deref())?,
         limits,

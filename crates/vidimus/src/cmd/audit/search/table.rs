@@ -54,6 +54,13 @@ impl Row {
                 why: text(&it.code),
                 ..row
             },
+            Record::Act(it) => Self {
+                who: text(&it.actor),
+                what: text(&it.act.subject()),
+                outcome: text(it.act.as_str()),
+                why: text(&it.why),
+                ..row
+            },
             Record::Effect(it) => {
                 // Who asked for what stands in the decision alone.
                 let decided = found.decided.as_ref();

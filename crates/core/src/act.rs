@@ -1,0 +1,180 @@
+//! What a person, or the gateway itself, does to what stands: one record each. What stands is the fold of these ([`crate::standing`]).
+//!
+//! A new act is a variant of [`Act`] with a struct of its own, whose fields are in alphabetical order (RFC 8785), and an arm in
+//! [`crate::standing::Standing::apply`].
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::entity::{EntityId, EntityKind};
+
+/// The actor of what the gateway does by itself, such as an expiry.
+pub const BY_ITSELF: &str = "vidimus";
+
+/// What was done. As JSON an object with one member, which is named as the act.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Act {
+    /// Nothing of the subject is carried out until it is lifted.
+    Quarantine(OfSubject),
+    /// The quarantine of the subject is over. What its own record says (`spec.quarantined`) stays.
+    Lift(OfSubject),
+}
+
+impl Act {
+    /// Its name, as in records.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Quarantine(_) => "quarantine",
+            Self::Lift(_) => "lift",
+        }
+    }
+
+    /// What it is about, for tables and searches.
+    pub fn subject(&self) -> String {
+        match self {
+            Self::Quarantine(of) | Self::Lift(of) => of.subject.to_string(),
+        }
+    }
+}
+
+/// An act that says nothing but what it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OfSubject {
+    /// What is quarantined, or is no longer.
+    pub subject: Subject,
+}
+
+/// What can be quarantined. Its text form is `Agent/namespace/name` and the like.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Subject {
+    /// A registered agent, service, MCP server or provider, by its id.
+    Object(EntityId),
+    /// One copy of a principal, by the identity that it uses: `Identity/spiffe://…`, as records have it.
+    Identity(Arc<str>),
+    /// A person for whom is called: `User/issuer#subject`.
+    User(Arc<str>),
+    /// A chain, by its transaction: `Chain/…`.
+    Chain(Arc<str>),
+}
+
+/// The text names nothing that can be quarantined.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{0}' is nothing that can be quarantined; write Agent/namespace/name, Service/namespace/name, MCPServer/namespace/name, \
+     LLMProvider/namespace/name, Identity/identity, User/issuer#subject or Chain/transaction"
+)]
+pub struct NoSubject(pub String);
+
+/// Longest text of a subject, in bytes.
+const LONGEST: usize = 2048;
+
+impl FromStr for Subject {
+    type Err = NoSubject;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fault = || NoSubject(text.chars().take(256).collect());
+        let (kind, id) = text.split_once('/').ok_or_else(fault)?;
+        if id.is_empty() || text.len() > LONGEST || text.chars().any(char::is_control) {
+            return Err(fault());
+        }
+        match kind {
+            "Identity" => return Ok(Self::Identity(id.into())),
+            "Chain" => return Ok(Self::Chain(id.into())),
+            "User" if id.contains('#') => return Ok(Self::User(id.into())),
+            "User" => return Err(fault()),
+            _ => {}
+        }
+        let entity: EntityId = text.parse().map_err(|_| fault())?;
+        let registered = matches!(
+            entity.kind,
+            EntityKind::Agent | EntityKind::Service | EntityKind::McpServer | EntityKind::LlmProvider
+        );
+        let parts = || id.split('/').all(|part| !part.is_empty());
+        if registered && id.matches('/').count() == 1 && parts() {
+            Ok(Self::Object(entity))
+        } else {
+            Err(fault())
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(entity) => entity.fmt(f),
+            Self::Identity(id) => write!(f, "Identity/{id}"),
+            Self::User(id) => write!(f, "User/{id}"),
+            Self::Chain(id) => write!(f, "Chain/{id}"),
+        }
+    }
+}
+
+impl Serialize for Subject {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Subject {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Subject {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Subject".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string"})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_is_read_as_it_is_written() {
+        for good in [
+            "Agent/finance/invoice-bot",
+            "Service/finance/reporting",
+            "MCPServer/finance/ledger",
+            "LLMProvider/platform/openai",
+            "Identity/spiffe://corp.example/ns/finance/sa/bot",
+            "Identity/oidc:https://login.example#6f0c",
+            "User/https://login.example#alice",
+            "Chain/0190f2d0-0000-7000-8000-000000000000",
+        ] {
+            assert_eq!(good.parse::<Subject>().expect(good).to_string(), good);
+        }
+        for bad in [
+            "",
+            "Agent",
+            "Agent/",
+            "Agent/a",
+            "Agent/a/b/c",
+            "Agent//b",
+            "Tool/a/b/c",
+            "Model/a/b/c",
+            "User/alice",
+            "Chain/",
+            "agent/a/b",
+            "Identity/a\nb",
+        ] {
+            let said = bad.parse::<Subject>().expect_err(bad).to_string();
+            assert!(said.contains("Agent/namespace/name"), "{said}");
+        }
+    }
+}

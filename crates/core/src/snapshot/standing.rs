@@ -1,0 +1,116 @@
+//! What stands by acts, as a snapshot has it: it marks objects, and forbids as a policy does, so that decisions, explanations, streams
+//! and records know of it without anything of their own.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use super::builtin;
+use crate::act::Subject;
+use crate::decide::statement::Statement;
+use crate::entity::{EntityId, EntityKind};
+use crate::resource::{Kind, ObjectKey};
+use crate::standing::Standing;
+
+/// What stands by acts, ready for a snapshot.
+#[derive(Clone, Debug, Default)]
+pub struct Overlay {
+    /// A text of all of it.
+    key: String,
+    quarantined: HashSet<ObjectKey>,
+    statements: Vec<Arc<Statement>>,
+}
+
+impl Overlay {
+    /// Compiles what stands.
+    ///
+    /// # Errors
+    /// The policy that could not be made of an act, and why. It is a fault of this crate; what stands must then not be taken for
+    /// nothing.
+    pub fn of(standing: &Standing) -> Result<Self, String> {
+        let mut overlay = Self::default();
+        for subject in standing.quarantined.keys() {
+            // Writing to a text does not fail.
+            let _ = writeln!(overlay.key, "quarantine {subject}");
+            match subject {
+                Subject::Object(EntityId { kind: EntityKind::Agent, id }) => overlay.mark(Kind::Agent, id),
+                Subject::Object(EntityId { kind: EntityKind::Service, id }) => {
+                    overlay.mark(Kind::ServiceIdentity, id);
+                }
+                _ => overlay.forbid(subject)?,
+            }
+        }
+        Ok(overlay)
+    }
+
+    /// Whether nothing stands.
+    pub fn is_empty(&self) -> bool {
+        self.key.is_empty()
+    }
+
+    pub(super) fn quarantined(&self) -> impl Iterator<Item = ObjectKey> + '_ {
+        self.quarantined.iter().cloned()
+    }
+
+    pub(super) fn statements(&self) -> impl Iterator<Item = &Arc<Statement>> {
+        self.statements.iter()
+    }
+
+    /// What the digest of a configuration has of it; the marks are in the objects.
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    fn mark(&mut self, kind: Kind, id: &str) {
+        self.quarantined.extend(ObjectKey::named(kind, id));
+    }
+
+    fn forbid(&mut self, subject: &Subject) -> Result<(), String> {
+        const ACTIONS: &str = r#"[Action::"mcp", Action::"a2a", Action::"llm", Action::"listModels"]"#;
+        let (what, scope, condition) = match subject {
+            Subject::Object(EntityId { kind: EntityKind::McpServer, id }) => (
+                "what is called",
+                format!("action in Action::\"mcp\", resource in MCPServer::{}", quoted(id)),
+                String::new(),
+            ),
+            Subject::Object(EntityId { id, .. }) => (
+                "what is called",
+                format!(
+                    "action in [Action::\"llm\", Action::\"listModels\"], resource in LLMProvider::{}",
+                    quoted(id)
+                ),
+                String::new(),
+            ),
+            Subject::Identity(id) => (
+                "the caller's identity",
+                every(ACTIONS),
+                format!(" when {{ context.identity == {} }}", quoted(id)),
+            ),
+            Subject::User(id) => (
+                "the person for whom is called",
+                every(ACTIONS),
+                format!(
+                    " when {{ context has on_behalf_of && context.on_behalf_of == User::{} }}",
+                    quoted(id)
+                ),
+            ),
+            Subject::Chain(id) => {
+                ("the chain", every(ACTIONS), format!(" when {{ context.transaction == {} }}", quoted(id)))
+            }
+        };
+        let text = format!("@reason(\"{what} is quarantined\")\nforbid (principal, {scope}){condition};");
+        let id = format!("{}#{subject}", super::QUARANTINE_ID);
+        let statement = builtin::compile(&id, &text).map_err(|reason| format!("{id}: {reason}"))?;
+        self.statements.push(statement);
+        Ok(())
+    }
+}
+
+fn every(actions: &str) -> String {
+    format!("action in {actions}, resource")
+}
+
+/// As a text in Cedar.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.escape_default())
+}

@@ -1,0 +1,131 @@
+//! What people do to what stands: quarantines and the like. An act is recorded, then taken over, then in force, one after another, so
+//! that what stands is the fold of the log's acts in their order. Who may act is decided before it comes here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Mutex, watch};
+use uuid::Uuid;
+use vidimus_core::act::Act;
+use vidimus_core::record::{ActKind, ActRecord, Record, VERSION};
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::snapshot::Overlay;
+use vidimus_core::standing::Standing;
+
+use crate::gate::{Shared, rfc3339};
+use crate::unrecorded::closed;
+
+/// How long an act waits until it is in force. A snapshot takes some ten milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest text of why something is done, in bytes.
+const LONGEST_WHY: usize = 1024;
+
+/// What stands by acts; one for the process.
+#[derive(Debug)]
+pub struct Acts {
+    /// One act at a time. The number is that of the log's records of which all acts were taken over.
+    one: Mutex<u64>,
+    current: ArcSwap<Standing>,
+    changed: watch::Sender<Stood>,
+}
+
+/// What stands, for who brings it into force, and who keeps it.
+#[derive(Clone, Debug, Default)]
+pub struct Stood {
+    /// After so many records of the log.
+    pub records: u64,
+    pub standing: Arc<Standing>,
+    /// The same, for snapshots.
+    pub overlay: Arc<Overlay>,
+}
+
+/// An act that was done.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// Of the act, as in its record.
+    pub id: String,
+    /// The index of its record.
+    pub record: u64,
+}
+
+impl Acts {
+    /// Where this stood at the start.
+    pub fn new(stood: Stood) -> Self {
+        Self {
+            one: Mutex::new(stood.records),
+            current: ArcSwap::new(stood.standing.clone()),
+            changed: watch::Sender::new(stood),
+        }
+    }
+
+    /// What stands now.
+    pub fn standing(&self) -> Arc<Standing> {
+        self.current.load_full()
+    }
+
+    /// Learns of what stands, and of every later change.
+    pub fn changes(&self) -> watch::Receiver<Stood> {
+        self.changed.subscribe()
+    }
+}
+
+impl Shared {
+    /// Does what `actor` may do: when this returns it is on record, and calls are decided by it. `actor` is as in records:
+    /// `User/issuer#subject`, or [`vidimus_core::act::BY_ITSELF`].
+    ///
+    /// # Errors
+    /// Those of the ledger; `message_invalid` where `why` is too long or empty; `internal` where it is on record, and not in force in time.
+    pub async fn act(&self, actor: &str, act: Act, why: &str) -> Result<Done, Refusal> {
+        if why.trim().is_empty() || why.len() > LONGEST_WHY {
+            let message = format!("why it is done must be said, in at most {LONGEST_WHY} bytes");
+            return Err(Refusal::new(Code::MessageInvalid, message));
+        }
+        let mut last = self.acts.one.lock().await;
+        let (id, time) = (Uuid::now_v7().to_string(), rfc3339(self.clock.now().wall));
+        let record = ActRecord {
+            act,
+            actor: actor.into(),
+            id: id.as_str().into(),
+            kind: ActKind,
+            time: time.as_str().into(),
+            version: VERSION,
+            why: why.into(),
+        };
+        let mut standing = (*self.acts.standing()).clone();
+        standing.apply(&record);
+        // Before it is on record: what cannot be brought into force is not done.
+        let overlay = Overlay::of(&standing).map_err(|reason| Refusal::new(Code::Internal, reason))?;
+        let index = self.ledger.record(&Record::Act(record)).await.map_err(closed)?;
+        let (standing, overlay) = (Arc::new(standing), Arc::new(overlay));
+        *last = index + 1;
+        self.acts.current.store(standing.clone());
+        let in_force = self.wait_for(overlay.clone());
+        self.acts.changed.send_replace(Stood { records: *last, standing, overlay });
+        // The next act may come meanwhile, and brings this one into force too.
+        drop(last);
+        match tokio::time::timeout(PATIENCE, in_force).await {
+            Ok(()) => Ok(Done { id, record: index }),
+            Err(_) => {
+                Err(Refusal::new(Code::Internal, format!("act {id} is on record and not in force yet")))
+            }
+        }
+    }
+
+    /// Until calls are decided by what stands, or by what stood later.
+    async fn wait_for(&self, overlay: Arc<Overlay>) {
+        let mut changes = self.world.changes();
+        let mut stood = self.acts.changes();
+        loop {
+            let deciding = self.snapshot();
+            let newest = stood.borrow_and_update().overlay.clone();
+            if deciding.has(&overlay) || deciding.has(&newest) {
+                return;
+            }
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}

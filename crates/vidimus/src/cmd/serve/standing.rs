@@ -1,0 +1,114 @@
+//! What stands by acts: found at the start, brought into force, and kept for the next start.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use vidimus_core::record::{ActRecord, Kept, Record};
+use vidimus_core::snapshot::Overlay;
+use vidimus_core::standing::Standing;
+use vidimus_gateway::{KEY_LENGTH, Shared, Stood};
+use vidimus_ledger::Ledger;
+use vidimus_registry::{StandingFile, Watching};
+
+use super::supervisor::Supervisor;
+
+/// How often what stands is written down although nothing was done, so that a start has little of the log to read.
+const KEEP: Duration = Duration::from_secs(60);
+
+/// What stands by the acts of the log.
+///
+/// # Errors
+/// When an act cannot be read: what was quarantined is then not known, and nothing may be let through.
+pub(super) fn open(
+    data: &Path,
+    key: &[u8; KEY_LENGTH],
+    ledger: &Ledger,
+) -> anyhow::Result<(Stood, StandingFile)> {
+    let path = data.join("registry").join("standing");
+    let file = StandingFile::new(&path, key)?;
+    let known = file.read().unwrap_or_else(|reason| {
+        tracing::warn!(reason, "{} is not used; the whole log is read instead", path.display());
+        None
+    });
+    // A log that is shorter than what was kept of it is another one.
+    let known = known.filter(|(records, _)| *records <= ledger.size());
+    let (mut records, mut standing) = known.unwrap_or_default();
+    let (begun, size) = (records, ledger.size());
+    if size - begun > 1_000_000 {
+        tracing::info!(records = size - begun, "looking for acts in the log");
+    }
+    for hit in ledger.read_from(records).context("the acts in the ledger")? {
+        let hit = hit.context("the acts in the ledger")?;
+        if ActRecord::is_act(&hit.record) {
+            let read = Kept::read(&hit.record).with_context(|| format!("record {}", hit.index))?;
+            if let Record::Act(act) = read {
+                standing.apply(&act);
+            }
+        }
+        records = hit.index + 1;
+    }
+    if records < size {
+        return Err(anyhow!("the ledger has {size} records, and {records} of them could be read for acts"));
+    }
+    let stood = stood(records, standing)?;
+    Ok((stood, file))
+}
+
+fn stood(records: u64, standing: Standing) -> anyhow::Result<Stood> {
+    let overlay = Overlay::of(&standing).map_err(|reason| anyhow!(reason))?;
+    Ok(Stood { records, standing: Arc::new(standing), overlay: Arc::new(overlay) })
+}
+
+/// Brings what stands into force whenever it changes, and keeps it.
+pub(super) fn follow(
+    supervisor: &mut Supervisor,
+    shared: Arc<Shared>,
+    watching: Watching,
+    file: StandingFile,
+) {
+    let file = Arc::new(file);
+    supervisor.essential("acts", async move {
+        let mut changes = shared.acts.changes();
+        let mut kept = None;
+        loop {
+            let stood = changes.borrow_and_update().clone();
+            watching.stand(stood.overlay.clone());
+            keep(&file, &stood, &mut kept).await;
+            loop {
+                tokio::select! {
+                    changed = changes.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return,
+                    },
+                    () = tokio::time::sleep(KEEP) => {
+                        // No act came since: all records until now have none but those that were taken over.
+                        let records = shared.ledger.watermark().durable;
+                        let now = Stood { records: records.max(stood.records), ..stood.clone() };
+                        if !changes.has_changed().unwrap_or(true) {
+                            keep(&file, &now, &mut kept).await;
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Writes it down, where it differs from what was written last. Failing costs the next start some time, and nothing else.
+async fn keep(file: &Arc<StandingFile>, stood: &Stood, kept: &mut Option<u64>) {
+    if *kept == Some(stood.records) {
+        return;
+    }
+    let (file, stood) = (file.clone(), stood.clone());
+    let records = stood.records;
+    let written = tokio::task::spawn_blocking(move || file.write(stood.records, &stood.standing)).await;
+    match written.map_err(|error| error.to_string()).and_then(|written| written) {
+        Ok(()) => *kept = Some(records),
+        Err(reason) => tracing::warn!(
+            reason,
+            "what stands could not be kept for the next start, which will read the log instead"
+        ),
+    }
+}
