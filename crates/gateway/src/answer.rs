@@ -10,6 +10,7 @@ mod revocation;
 mod stream;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -32,6 +33,7 @@ use crate::part::Part;
 use crate::protocol::event::Change;
 use crate::protocol::handles::Handles;
 use crate::protocol::llm::added_usage::WithoutUsage;
+use crate::protocol::mcp::listing::Listing;
 use crate::protocol::mcp::listing_filter::{ListingFilter, ServerEvents};
 use crate::protocol::observe::{Observation, Observer, Sought};
 use crate::protocol::sse::{EventStream, TooLong};
@@ -48,6 +50,9 @@ use revocation::Revocation;
 pub use revocation::{Asked, found, rebound};
 pub use stream::ResponseStream;
 use stream::{Bounds, Content, LastWords};
+
+/// From this length on, in bytes, a listing is looked at beside the calls of the thread: some hundred entries are decided.
+const LONG_LISTING: usize = 64 * 1024;
 
 /// What an answer is treated by.
 #[derive(Debug)]
@@ -78,7 +83,7 @@ impl Answering<'_> {
         let (parts, body) = response.into_parts();
         let body = Cooperative::new(body);
         effect.status = parts.status.as_u16();
-        let (mut head, dropped) = headers::to_caller(&parts.headers, self.rules());
+        let (mut head, dropped) = headers::to_caller(&parts.headers, body.size_hint().exact(), self.rules());
         dropped.report(&self.gate.meter, effect.call());
         let planned = self
             .seal(&parts.headers, &mut head)
@@ -133,12 +138,14 @@ impl Answering<'_> {
             Plan::Pass if begin.encoding != Encoding::Identity => {
                 Ok(self.document(Bytes::new(), body, &begin))
             }
-            Plan::Pass => match collect(body, shows_something, until(plan::LOOK)).await? {
-                Collected::Whole(bytes) => self.whole(bytes, begin, effect).map(Done::Whole),
-                Collected::Begun(begun, rest) | Collected::Late(begun, rest) => {
-                    self.begun(begun, rest, &begin)
+            Plan::Pass => {
+                match collect(body, shows_something_within(plan::SMALL), until(plan::LOOK)).await? {
+                    Collected::Whole(bytes) => self.whole(bytes, begin, effect).map(Done::Whole),
+                    Collected::Begun(begun, rest) | Collected::Late(begun, rest) => {
+                        self.begun(begun, rest, &begin)
+                    }
                 }
-            },
+            }
             Plan::Collect { limit } => match collect(body, longer_than(limit), until(plan::LOOK)).await? {
                 Collected::Whole(bytes) => self.whole(bytes, begin, effect).map(Done::Whole),
                 // Nothing needs it whole, so one that is slow is passed on as well.
@@ -175,7 +182,7 @@ impl Answering<'_> {
                         return Err(Refusal::new(Code::UpstreamInvalid, message));
                     }
                 };
-                self.changed(change, &bytes, handles.as_ref()).map(Done::Whole)
+                self.changed(change, &bytes, handles.as_ref()).await.map(Done::Whole)
             }
             // A stream of nothing has ended: HTTP would not ask for its end.
             Plan::Events { .. } if body.is_end_stream() => {
@@ -190,8 +197,15 @@ impl Answering<'_> {
 
     /// An answer that is passed on as it comes, where it may begin like this.
     fn begun(&self, begun: Bytes, rest: Upstream, begin: &Begin<'_>) -> Result<Done, Refusal> {
-        let shows = begin.encoding == Encoding::Identity && !begun.trim_ascii().is_empty();
-        if shows && !judge::may_begin(&self.sought(), &begun) {
+        if begin.encoding != Encoding::Identity {
+            return Ok(self.document(begun, rest, begin));
+        }
+        if begun.trim_ascii().is_empty() {
+            // What it begins with comes later, and is looked at then.
+            let content = self.content(begun, rest, begin).judged_by(self.sought());
+            return Ok(Done::Stream(Box::new(content)));
+        }
+        if !judge::may_begin(&self.sought(), &begun) {
             return Err(begin.not_of_protocol(&begun));
         }
         Ok(self.document(begun, rest, begin))
@@ -199,12 +213,16 @@ impl Answering<'_> {
 
     /// A document that is passed on as it comes.
     fn document(&self, begun: Bytes, rest: Upstream, begin: &Begin<'_>) -> Done {
+        Done::Stream(Box::new(self.content(begun, rest, begin)))
+    }
+
+    fn content(&self, begun: Bytes, rest: Upstream, begin: &Begin<'_>) -> Content {
         let sought = self.sought();
         let observer = match begin.encoding {
             Encoding::Identity => Observer::document(sought),
             Encoding::Gzip | Encoding::Other => Observer::encoded(sought),
         };
-        Done::Stream(Box::new(Content::new(rest, observer).after(begun).of_length(begin.head)))
+        Content::new(rest, observer).after(begun).of_length(begin.head)
     }
 
     /// Events that are passed on as they come, or each through a filter.
@@ -296,7 +314,7 @@ impl Answering<'_> {
         })
     }
 
-    fn changed(
+    async fn changed(
         &self,
         change: DocumentChange,
         bytes: &Bytes,
@@ -306,6 +324,9 @@ impl Answering<'_> {
         let text = std::str::from_utf8(bytes)
             .map_err(|_| Refusal::new(Code::UpstreamInvalid, "the upstream's answer is not UTF-8"))?;
         let changed = match change {
+            DocumentChange::Listing(listing) if text.len() > LONG_LISTING => {
+                self.long_listing(bytes.clone(), listing).await
+            }
             DocumentChange::Listing(listing) => self.listing_filter()?.document(text, listing),
             DocumentChange::Card { rpc } => {
                 let address = format!("{}/a2a/{}", self.gate.public_url, self.destination.id().id);
@@ -326,6 +347,20 @@ impl Answering<'_> {
             },
         };
         changed.map(Bytes::from)
+    }
+
+    /// A listing that is long to be looked at, which is done beside the calls, one after another.
+    async fn long_listing(&self, bytes: Bytes, listing: Listing) -> Result<String, Refusal> {
+        let fault = |error: &dyn std::error::Error| {
+            Refusal::new(Code::Internal, "a listing was not looked at").with_detail(error)
+        };
+        let _turn = self.gate.long_listings.acquire().await.map_err(|error| fault(&error))?;
+        let mut filter = self.listing_filter()?;
+        let filtered = tokio::task::spawn_blocking(move || {
+            // It was read as UTF-8 already.
+            filter.document(std::str::from_utf8(&bytes).unwrap_or_default(), listing)
+        });
+        filtered.await.map_err(|error| fault(&error))?
     }
 
     fn filtered(&self, change: EventChange, handles: Option<Handles>) -> Result<EventStream, Refusal> {
@@ -357,6 +392,7 @@ impl Answering<'_> {
             caller: self.caller.clone(),
             source_ip: self.asked.source_ip,
             fan_out: self.asked.fan_out,
+            left: AtomicUsize::new(0),
         })
     }
 
@@ -446,9 +482,10 @@ impl<'h> Begin<'h> {
     }
 }
 
-/// Whether a chunk has something other than white space.
-fn shows_something(chunk: &[u8]) -> bool {
-    !chunk.trim_ascii_start().is_empty()
+/// Whether a chunk has something other than white space, or there was more than `limit` of that.
+fn shows_something_within(limit: usize) -> impl FnMut(&[u8]) -> bool {
+    let mut is_too_long = longer_than(limit);
+    move |chunk| is_too_long(chunk) || !chunk.trim_ascii_start().is_empty()
 }
 
 /// Whether the chunks so far are longer than so many bytes.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::clock::Clock;
 use vidimus_core::snapshot::Snapshot;
@@ -143,6 +143,8 @@ pub struct Shared {
     pub(crate) provider_credentials: ProviderCredentials,
     pub(crate) accounts: Accounts,
     pub(crate) bodies: Bodies,
+    /// A long listing is looked at by one thread at a time.
+    pub(crate) long_listings: Semaphore,
     pub(crate) refusals: RefusalSampler,
     pub(crate) access_log: AccessLog,
     pub meter: Meter,
@@ -168,6 +170,7 @@ impl Shared {
             provider_credentials: ProviderCredentials::new(config.secrets),
             accounts: Accounts::new(standing.clone(), limits.calls),
             standing,
+            long_listings: Semaphore::new(1),
             bodies: Bodies::new(limits.held_bodies, limits.body_time),
             refusals: RefusalSampler::new(&limits),
             access_log: AccessLog::new(config.clock.now().monotonic),

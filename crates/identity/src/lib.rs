@@ -10,7 +10,7 @@ mod registration;
 mod spiffe;
 mod tls;
 
-pub use issue::files::{KeyFileError, exposed};
+pub use issue::files::{KeyFileError, exposed, read_regular};
 pub use issue::keys::{KEY_LEAD, KEY_LIFE, KEY_LOOK};
 pub use issue::local::{LOCAL_ISSUER, LocalError, LocalIdentity, MAX_LOCAL_TTL, Svid, TokenRequest};
 pub use issue::mint::{HopToken, MAX_HOP_TTL, Mint, MintError};

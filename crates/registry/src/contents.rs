@@ -1,7 +1,6 @@
 //! What one file says.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -111,7 +110,7 @@ impl Says {
 /// The text, or the reason why there is none and the fix.
 fn text_of(path: &Path) -> Result<String, (String, &'static str)> {
     let mut bytes = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
+    let read = files::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes));
     read.map_err(|error| {
         (error.to_string(), "make it readable for the gateway, or take it out of the directory")
     })?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs::{self, DirEntry, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -13,6 +13,14 @@ use std::time::{Duration, SystemTime};
 const MAX_DEPTH: usize = 16;
 /// Files in all.
 const MAX_FILES: usize = 20_000;
+
+/// Opens a file to read it. It was one when it was listed, and may be something else now: a pipe is not waited for, since nothing that is
+/// written in the directory would be in force any more.
+pub(crate) fn open(path: &Path) -> io::Result<fs::File> {
+    let no_wait = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = fs::OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+}
 
 /// What a directory holds at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

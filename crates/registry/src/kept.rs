@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::{hkdf, hmac};
 use vidimus_core::snapshot::{Memory, Snapshot};
 
+use crate::files;
+
 /// Length of the installation's key in bytes.
 pub const KEY_LENGTH: usize = 32;
 
@@ -189,7 +191,7 @@ impl Kept {
 /// The text of a file of at most `max` bytes; `None` when there is none.
 pub(crate) fn read(path: &Path, max: u64) -> Result<Option<String>, String> {
     let mut text = String::new();
-    match File::open(path).and_then(|file| file.take(max + 1).read_to_string(&mut text)) {
+    match files::open(path).and_then(|file| file.take(max + 1).read_to_string(&mut text)) {
         Ok(_) if text.len() as u64 > max => Err("it is too large".to_owned()),
         Ok(_) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use std::{fs, io, thread};
 
@@ -35,9 +35,16 @@ const MAX_START: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Watching {
     tell: Sender<Heard>,
+    round: Arc<Mutex<Instant>>,
 }
 
 impl Watching {
+    /// How long the thread that reads the directory has not come round, which it does every few seconds: what is written there is
+    /// not in force meanwhile.
+    pub fn silent_for(&self) -> Duration {
+        self.round.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
     /// From now on this stands by acts: the next configuration is published with it, also where the directory does not change.
     pub fn stand(&self, standing: Arc<Overlay>) {
         // Nobody receives once the directory is not watched any more, and then nothing is decided any more.
@@ -70,6 +77,7 @@ pub fn watch(
     // Watched before it is read, so that no change falls in between.
     let events = Events::of(directory, &tell);
     let (publish, _) = watch::channel(Arc::new(Loaded::empty()));
+    let round = Arc::new(Mutex::new(Instant::now()));
     let mut watcher = Thread {
         directory: directory.to_owned(),
         tell: tell.clone(),
@@ -78,13 +86,14 @@ pub fn watch(
         source: Source::new(directory, kept),
         unkept: None,
         publish,
+        round: round.clone(),
     };
     watcher.source.stand(standing);
     let due = watcher.start();
     // What was published until now is the first configuration, not a change.
     let current = watcher.publish.subscribe();
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || watcher.run(due))?;
-    Ok((current, Watching { tell }))
+    Ok((current, Watching { tell, round }))
 }
 
 #[derive(Debug)]
@@ -137,6 +146,8 @@ struct Thread {
     /// Why what is refused could not be kept when that was last tried.
     unkept: Option<Rejection>,
     publish: watch::Sender<Arc<Loaded>>,
+    /// When it came round last.
+    round: Arc<Mutex<Instant>>,
 }
 
 impl Thread {
@@ -162,6 +173,7 @@ impl Thread {
         // After a refresh comes a pause of the same length, so that a storm of changes leaves half of a core to the calls.
         let mut not_before = Instant::now();
         loop {
+            *self.round.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             let heard = pending.due().map(|due| due.max(not_before));
             let due = heard.unwrap_or(look);
             let due = whole.map_or(due, |whole: Instant| whole.min(due));

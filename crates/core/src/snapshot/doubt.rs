@@ -63,7 +63,8 @@ impl<'a> Doubts<'a> {
     /// What an object at a place in doubt refused; `None` where it refused nothing, or its place is in no doubt.
     pub(super) fn kept(&self, mut one: Refusing) -> Option<(Refusing, &'a Doubt)> {
         let doubt = self.about(&one.origin)?;
-        if !one.identities.is_empty() {
+        // Who is quarantined keeps its identities: another that claims them would free whoever has them.
+        if !one.identities.is_empty() && !one.quarantined {
             let contested = self.contested.get_or_init(|| contested(self.last));
             one.identities.retain(|identity| contested.contains(&key(identity)));
         }

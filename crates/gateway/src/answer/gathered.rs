@@ -39,6 +39,10 @@ impl Gathered {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none() && self.more.is_empty()
+    }
+
     /// All of it, if there is anything.
     pub fn take(&mut self) -> Option<Bytes> {
         self.first.take().or_else(|| (!self.more.is_empty()).then(|| self.more.split().freeze()))
@@ -53,7 +57,7 @@ impl Gathered {
     /// For when nothing more is there at the moment: all of it, or `Pending` for a turn of the others. Ready with nothing where
     /// nothing was gathered.
     pub fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
-        if self.first.is_none() && self.more.is_empty() {
+        if self.is_empty() {
             return Poll::Ready(None);
         }
         if self.turns < TURNS {

@@ -61,6 +61,12 @@ pub fn not_of_protocol(status: u16, headers: &HeaderMap, text: &[u8]) -> Refusal
         .with_detail(format!("{status}, {}: {shown}", extract(kind.as_bytes())))
 }
 
+/// The refusal of what began as nothing of its protocol does, when that was seen only after the head had passed.
+pub fn not_begun_so(text: &[u8]) -> Refusal {
+    Refusal::new(Code::UpstreamInvalid, "what the upstream answered is no answer of its protocol")
+        .with_detail(extract(text))
+}
+
 /// A refusal with what is told of the answer that it stands for, where the upstream is at fault.
 pub fn with_answer(mut refusal: Refusal, parts: &Parts) -> Refusal {
     const LONGEST: usize = 64;

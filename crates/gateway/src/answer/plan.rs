@@ -12,7 +12,7 @@ use crate::gate::Limits;
 use crate::protocol::{Answer, DocumentChange, EventChange};
 
 /// An answer that says that it is of this size at most is read whole: one record, one write, no stream.
-const SMALL: usize = 64 * 1024;
+pub const SMALL: usize = 64 * 1024;
 
 /// How long an answer that need not be whole is waited for, to be looked at before it passes: what comes later passes as it comes.
 pub const LOOK: Duration = Duration::from_secs(1);

@@ -18,10 +18,11 @@ use vidimus_ledger::Closed;
 use super::Upstream;
 use super::encoding::Decoder;
 use super::gathered::Gathered;
+use super::judge;
 use super::revocation::Revocation;
 use crate::effect::{Effect, Ending};
 use crate::protocol::Binding;
-use crate::protocol::observe::{Observe, Observer};
+use crate::protocol::observe::{Observe, Observer, Sought};
 use crate::protocol::sse::EventStream;
 
 type Recording = Pin<Box<dyn Future<Output = Result<(), Closed>> + Send>>;
@@ -40,16 +41,23 @@ pub struct Content {
     observer: Observer,
     /// What happens to its events.
     events: Option<EventStream>,
+    /// What it is judged by when its first byte comes that is no white space; `None` once it was, or where it need not be.
+    unjudged: Option<Sought>,
 }
 
 impl Content {
     pub fn new(upstream: Upstream, observer: Observer) -> Self {
-        Self { upstream, begun: None, length: None, decoder: None, observer, events: None }
+        Self { upstream, begun: None, length: None, decoder: None, observer, events: None, unjudged: None }
     }
 
     /// What was `begun` to be read comes first.
     pub fn after(self, begun: Bytes) -> Self {
         Self { begun: (!begun.is_empty()).then_some(begun), ..self }
+    }
+
+    /// Nothing of it was seen yet: it is judged when it begins.
+    pub fn judged_by(self, sought: Sought) -> Self {
+        Self { unjudged: Some(sought), ..self }
     }
 
     /// It is decoded first, where there is a decoder.
@@ -214,6 +222,14 @@ impl ResponseStream {
 
     /// What of the next bytes of the answer, as they can be read, goes to the caller.
     fn read(&mut self, data: Bytes) -> Result<Bytes, Refusal> {
+        if let Some(sought) = &self.content.unjudged
+            && !data.trim_ascii_start().is_empty()
+        {
+            if !judge::may_begin(sought, &data) {
+                return Err(judge::not_begun_so(&data));
+            }
+            self.content.unjudged = None;
+        }
         self.content.observer.push(&data);
         let data = match &mut self.content.events {
             Some(events) => events.push(&data)?,
@@ -425,8 +441,21 @@ impl ResponseStream {
         }
     }
 
-    /// Ends the stream by a fault; what came before it is written first.
+    /// Whether the events that passed are the answer to what was asked: what comes after, or not, changes nothing of that.
+    fn has_answered(&mut self) -> bool {
+        let observer = &mut self.content.observer;
+        observer.is_of_events() && {
+            let found = observer.finish();
+            found.answered || found.is_error
+        }
+    }
+
+    /// Ends the stream by a fault; what came before it is written first. An upstream that breaks off behind its answer has answered.
     fn failed(&mut self, refusal: &Refusal) -> Option<Bytes> {
+        if refusal.code == Code::UpstreamInterrupted && self.tail.ends_event() && self.has_answered() {
+            self.close(Ending::Ok, false);
+            return None;
+        }
         if self.tell(refusal) {
             self.fail(refusal, false);
             return None;
@@ -460,9 +489,11 @@ impl Drop for ResponseStream {
     /// The caller left: dropping `upstream` cancels the call there, and the record says so.
     fn drop(&mut self) {
         if matches!(self.closing, Closing::No)
-            && let Some(effect) = &self.effect
+            && let Some(dropped) = self.effect.as_ref().map(Effect::of_dropped)
         {
-            self.close(effect.of_dropped(), true);
+            // The caller had its answer, where nothing of that is left here, and did not wait for what it does not need.
+            let left = dropped != Ending::Cancelled || !self.gathered.is_empty() || !self.has_answered();
+            self.close(if left { dropped } else { Ending::Ok }, true);
         }
         if let Closing::Recording(recording, _) = &mut self.closing {
             // Polled once, the ledger keeps the record even if nobody waits for it, and needs no runtime, which may be ending.

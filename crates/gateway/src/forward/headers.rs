@@ -69,13 +69,18 @@ pub fn passed(
 }
 
 /// The headers of an upstream's answer that the caller gets: those of the list and of the record's `rules`, and none that its
-/// `Connection` header keeps to this hop.
-pub fn to_caller(headers: &HeaderMap, rules: Option<&HeaderRules>) -> (HeaderMap, Dropped) {
+/// `Connection` header keeps to this hop. `length` is how long its body is, where HTTP says so: beside a transfer coding a
+/// `Content-Length` says nothing (RFC 9112 section 6.3), and the caller would be told a length that the answer does not have.
+pub fn to_caller(
+    headers: &HeaderMap,
+    length: Option<u64>,
+    rules: Option<&HeaderRules>,
+) -> (HeaderMap, Dropped) {
     let (mut out, dropped) = copy(headers, Direction::Answer, |name, _| {
         is_listed(name, &ANSWERED) || rules.is_some_and(|rules| rules.passes(name))
     });
-    if let Some(length) = headers.get(CONTENT_LENGTH) {
-        out.insert(CONTENT_LENGTH, length.clone());
+    if let Some(length) = length.filter(|_| headers.contains_key(CONTENT_LENGTH)) {
+        out.insert(CONTENT_LENGTH, length.into());
     }
     (out, dropped)
 }

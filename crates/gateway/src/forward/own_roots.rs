@@ -1,15 +1,20 @@
 //! Clients for endpoints that name their own roots (`spec.endpoint.caFile`), whose file is read again when it changes.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_identity::read_regular;
 
 use super::connect::{self, Client, Connecting};
 
 /// How long the roots read from a file are used before the file is looked at again.
 const REREAD: Duration = Duration::from_secs(5);
+
+/// Largest file of roots, in bytes: those of all public authorities are a fourth of it.
+const MAX: u64 = 1 << 20;
 
 /// What to do about roots that cannot be used.
 const ROOTS: &str = "Let spec.endpoint.caFile name a file that the gateway may read, with at least one certificate in PEM; \
@@ -45,7 +50,7 @@ impl OwnRoots {
                 let refusal = Refusal::new(Code::UpstreamUnreachable, message).with_next(ROOTS);
                 refusal.with_detail(format!("{file}: {error}"))
             };
-            let content = std::fs::read(&**file).map_err(unusable)?;
+            let content = read_regular(Path::new(&**file), MAX).map_err(unusable)?;
             let client = connect::client(connecting, Some(&content)).map_err(unusable)?;
             clients.insert(file.clone(), Read { at: now, content, client: client.clone() });
             return Ok(client);
@@ -61,7 +66,7 @@ impl OwnRoots {
 impl Read {
     fn refresh(&mut self, file: &str, connecting: &Connecting) {
         // A file that is gone reads as an empty one, so that its absence too is reported once.
-        let (content, missing) = match std::fs::read(file) {
+        let (content, missing) = match read_regular(Path::new(file), MAX) {
             Ok(content) => (content, None),
             Err(error) => (Vec::new(), Some(error)),
         };

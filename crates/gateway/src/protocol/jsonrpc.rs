@@ -10,6 +10,9 @@ use vidimus_core::refusal::{Code, Refusal, Served};
 use super::check_spelling;
 use crate::reply;
 
+/// Longest id of a message, in bytes. JSON-RPC sets no limit; clients count, or write a UUID.
+const LONGEST_ID: usize = 1024;
+
 /// A JSON-RPC message, told apart by its members (JSON-RPC 2.0 sections 4 and 5).
 #[derive(Clone, Copy, Debug)]
 pub enum Envelope<'a> {
@@ -47,6 +50,10 @@ impl<'a> Envelope<'a> {
         let id = body.get("id");
         if !matches!(id, None | Some(Json::String(_) | Json::Int(_) | Json::UInt(_) | Json::Null)) {
             return Err(invalid("member \"id\" must be a string or an integer"));
+        }
+        // It is kept as long as the answer lasts.
+        if id.and_then(Json::as_str).is_some_and(|id| id.len() > LONGEST_ID) {
+            return Err(invalid("member \"id\" is longer than 1024 bytes"));
         }
         let params = body.get("params");
         if !matches!(params, None | Some(Json::Object(_))) {
@@ -155,6 +162,11 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":1,"result":{},"Method":"tools/call"}"#, "message_invalid"),
             (r#"{"jsonrpc":"2.0","id":1,"method":"ping","Params":{}}"#, "message_invalid"),
             (r#""ping""#, "message_invalid"),
+            (&format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"ping"}}"#, "x".repeat(1024)), "request ping"),
+            (
+                &format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"ping"}}"#, "x".repeat(1025)),
+                "message_invalid",
+            ),
         ] {
             assert_eq!(kind(text), expected, "{text}");
         }

@@ -1,7 +1,7 @@
 //! Key files: created once, whole, readable by their owner only.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -111,9 +111,27 @@ pub fn exposed(metadata: &fs::Metadata) -> Option<String> {
     Access { mode: metadata.mode(), own, directory: metadata.is_dir() }.exposed()
 }
 
+/// Opens a file that is named by somebody, to read it. What is none is an error, and is not waited for: a pipe is ready when somebody
+/// writes, and a device never ends.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let no_wait = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(no_wait).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+}
+
+/// What a file holds that is named by somebody, and has at most `max` bytes.
+///
+/// # Errors
+/// When it cannot be read, is no regular file, or is larger.
+pub fn read_regular(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    open_regular(path)?.take(max.saturating_add(1)).read_to_end(&mut content)?;
+    if content.len() as u64 > max { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(content) }
+}
+
 /// The text of a file; `None` when there is none. A private one that is not for this process alone is refused.
 pub(crate) fn read(path: &Path, mode: u32) -> Result<Option<SecretString>, KeyFileError> {
-    let file = match File::open(path) {
+    let file = match open_regular(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(KeyFileError::io(path, "open"))?,
     };

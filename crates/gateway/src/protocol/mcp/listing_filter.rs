@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
 use vidimus_core::caller::{Caller, UnixMillis};
@@ -27,7 +28,15 @@ pub struct ListingFilter {
     pub caller: Caller,
     pub source_ip: Option<IpAddr>,
     pub fan_out: i64,
+    /// How many entries of the present message are looked at still; deciding each takes its time.
+    pub left: AtomicUsize,
 }
+
+/// How many entries a listing may have. A server has pages (MCP, "Pagination").
+const MAX_ENTRIES: usize = 20_000;
+
+/// How many within a stream, where no other call of the thread goes on meanwhile.
+const MAX_ENTRIES_OF_EVENT: usize = 4096;
 
 impl ListingFilter {
     /// A whole answer with only what the caller may use now.
@@ -36,13 +45,26 @@ impl ListingFilter {
     /// See [`listing::filter`], and `revoked` where the caller or the server is not registered any more.
     pub fn document(&mut self, text: &str, listing: Listing) -> Result<String, Refusal> {
         self.refresh()?;
+        self.left.store(MAX_ENTRIES, Ordering::Relaxed);
         let now = self.now();
         self.learn(text);
         let filtered = listing::filter(text, listing, &mut |name| self.shows(listing, name, now))?;
+        self.check_left()?;
         // A server may say more than it was asked for.
         let others =
             listing::filter_others(&filtered, listing, &mut |other, name| self.shows(other, name, now))?;
+        self.check_left()?;
         Ok(others.unwrap_or(filtered))
+    }
+
+    /// That all entries could be looked at.
+    fn check_left(&self) -> Result<(), Refusal> {
+        if self.left.load(Ordering::Relaxed) > 0 {
+            return Ok(());
+        }
+        let message =
+            "the upstream's listing has more entries than are looked at; it has to be divided into pages";
+        Err(Refusal::new(Code::UpstreamInvalid, message))
     }
 
     /// Learns what is in it of the server, for later calls.
@@ -56,6 +78,10 @@ impl ListingFilter {
 
     /// Whether some call of this entry could be allowed: the same policies, asked without arguments.
     fn shows(&self, listing: Listing, name: &str, now: UnixMillis) -> bool {
+        if self.left.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        self.left.fetch_sub(1, Ordering::Relaxed);
         let server = &self.server;
         let (action, target) = match listing {
             Listing::Tools => (Action::InvokeTool, Target::Tool { server, name }),
@@ -111,11 +137,13 @@ impl Rewrite for ServerEvents {
         }
         self.listings.learn(data);
         // Few events have a listing, so the clock is asked for the first entry.
+        self.listings.left.store(MAX_ENTRIES_OF_EVENT, Ordering::Relaxed);
         let mut now = None;
         let filtered = listing::filter_any(data, &mut |listing, name| {
             let now = *now.get_or_insert_with(|| self.listings.now());
             self.listings.shows(listing, name, now)
         })?;
+        self.listings.check_left()?;
         let sealed = sealed::message(filtered.as_deref().unwrap_or(data), &self.handles)?;
         Ok(match (sealed, filtered) {
             (Change::Same, Some(filtered)) => Change::To(filtered),

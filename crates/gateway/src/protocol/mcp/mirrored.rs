@@ -22,7 +22,11 @@ use crate::standing::StandingState;
 const ANNOTATION: &str = "x-mcp-header";
 /// Of how many tools of one server it is kept, and of how many arguments of one tool.
 const MAX_TOOLS: usize = 4096;
-const MAX_ARGUMENTS: usize = 64;
+const MAX_ARGUMENTS: usize = 16;
+/// How long the names may be together that lead to such an argument, and that of a tool, in bytes.
+const MAX_PATH: usize = 512;
+/// How many properties of one schema are looked at.
+const MAX_PROPERTIES: usize = 10_000;
 
 /// The tools of one server that have arguments in headers.
 pub type MirroredTools = HashMap<Box<str>, Arc<[Mirrored]>>;
@@ -95,10 +99,16 @@ pub fn learn(standing: &StandingState, server: &McpServer, listing: &str) {
     let Ok(listing) = serde_json::from_str::<Value>(listing) else { return };
     let Some(tools) = listing.pointer("/result/tools").and_then(Value::as_array) else { return };
     let mut all = known.as_deref().cloned().unwrap_or_default();
+    let mut room = MAX_TOOLS.saturating_sub(all.len());
     for tool in tools {
-        let Some(name) = tool.get("name").and_then(Value::as_str) else { continue };
+        let Some(name) = tool.get("name").and_then(Value::as_str).filter(|name| name.len() <= MAX_PATH)
+        else {
+            continue;
+        };
         match tool.get("inputSchema").and_then(of_schema) {
-            Some(mirrored) if all.len() < MAX_TOOLS => {
+            // What is known already is known anew, also where there is room for no more.
+            Some(mirrored) if room > 0 || all.contains_key(name) => {
+                room = room.saturating_sub(1);
                 all.insert(name.into(), mirrored.into());
             }
             _ => {
@@ -114,25 +124,44 @@ pub fn learn(standing: &StandingState, server: &McpServer, listing: &str) {
 /// The arguments that a schema has in headers. `None` where it has none, or one as it may not be: no client sends that.
 fn of_schema(schema: &Value) -> Option<Vec<Mirrored>> {
     let mut found: Vec<Mirrored> = Vec::new();
-    let mut left: Vec<(Vec<Box<str>>, &Value)> = vec![(Vec::new(), schema)];
-    while let Some((path, schema)) = left.pop() {
+    // Each property with the place here of what it is below, so that names are copied only where one is found.
+    let mut seen: Vec<(usize, &str)> = Vec::new();
+    let mut left: Vec<(Option<usize>, &Value)> = vec![(None, schema)];
+    while let Some((at, schema)) = left.pop() {
         if let Some(name) = schema.get(ANNOTATION) {
             let kind = schema.get("type").and_then(Value::as_str)?;
-            let header = format!("{PARAM_PREFIX}{}", name.as_str().filter(|name| !name.is_empty())?);
-            let header = HeaderName::try_from(header).ok()?;
-            let fits = matches!(kind, "string" | "integer" | "boolean") && !path.is_empty();
+            let name = name.as_str().filter(|name| (1..=MAX_PATH).contains(&name.len()))?;
+            let header = HeaderName::try_from(format!("{PARAM_PREFIX}{name}")).ok()?;
+            let fits = matches!(kind, "string" | "integer" | "boolean");
             if !fits || found.len() == MAX_ARGUMENTS || found.iter().any(|other| other.header == header) {
                 return None;
             }
-            found.push(Mirrored { header, path: path.clone().into() });
+            found.push(Mirrored { header, path: path(&seen, at?)? });
         }
         for (name, below) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            let mut path = path.clone();
-            path.push(name.as_str().into());
-            left.push((path, below));
+            if seen.len() == MAX_PROPERTIES {
+                return None;
+            }
+            seen.push((at.unwrap_or(usize::MAX), name));
+            left.push((Some(seen.len() - 1), below));
         }
     }
     (!found.is_empty()).then_some(found)
+}
+
+/// The names that lead to the property at this place; `None` where they are too long to be kept.
+fn path(seen: &[(usize, &str)], mut at: usize) -> Option<Box<[Box<str>]>> {
+    let (mut names, mut length) = (Vec::new(), 0);
+    while let Some((above, name)) = seen.get(at) {
+        length += name.len();
+        if length > MAX_PATH {
+            return None;
+        }
+        names.push(Box::from(*name));
+        at = *above;
+    }
+    names.reverse();
+    Some(names.into())
 }
 
 #[cfg(test)]

@@ -3,14 +3,16 @@
 //! What a bundle says is the truth, also that nothing is trusted. A file that is missing or cannot be understood says nothing: the last
 //! good bundle stays, for [`KEEP`] at most.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
-use vidimus_identity::{LocalIdentity, TrustBundle, TrustDomain, TrustStore};
+use vidimus_identity::{LocalIdentity, TrustBundle, TrustDomain, TrustStore, read_regular};
 
 use super::supervisor::Supervisor;
+
+/// Largest trust bundle, in bytes.
+const MAX: u64 = 16 << 20;
 
 /// How often the files are looked at. Reading them says more than a notification would: they may be mounted, linked, or renamed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -76,7 +78,7 @@ impl Bundles {
         if self.files.is_empty() {
             return;
         }
-        supervisor.repeated_now("bundles", LOOK, move || {
+        supervisor.repeated_beside("bundles", LOOK, move || {
             if self.refresh(Instant::now()) {
                 store.update(self.all());
             }
@@ -124,7 +126,7 @@ impl BundleFile {
             bail!("{} is the trust domain of the built-in CA", domain.as_str());
         }
         let path = PathBuf::from(path);
-        let content = fs::read(&path)?;
+        let content = read_regular(&path, MAX)?;
         let bundle = TrustBundle::parse(Some(&domain), &content)?;
         let file = Self { domain, path, content, bundle, unusable_since: None };
         file.warn_of_none();
@@ -141,7 +143,7 @@ impl BundleFile {
 
     fn refresh(&mut self, now: Instant) -> Found {
         // A file that is gone reads as an empty one, so that its absence too is reported once.
-        let (content, missing) = match fs::read(&self.path) {
+        let (content, missing) = match read_regular(&self.path, MAX) {
             Ok(content) => (content, None),
             Err(error) => (Vec::new(), Some(error)),
         };
@@ -174,6 +176,8 @@ impl BundleFile {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use vidimus_core::caller::UnixMillis;
 
     use super::*;

@@ -1,15 +1,17 @@
 //! The certificate of `--tls-cert` and `--tls-key`, read again when the files change: whoever issues it renews it without asking.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use secrecy::SecretString;
-use vidimus_identity::ServerCertificate;
+use vidimus_identity::{ServerCertificate, read_regular};
 
 use super::supervisor::Supervisor;
 use crate::cmd::data_directory;
+
+/// Largest of the files, in bytes.
+const MAX: u64 = 1 << 20;
 
 /// How often the files are looked at. Reading them says more than a notification would: they may be mounted, linked, or renamed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -30,7 +32,7 @@ type Content = (Vec<u8>, u64);
 impl CertificateFiles {
     pub(super) fn open(chain: PathBuf, key: PathBuf) -> anyhow::Result<Self> {
         let read = |flag: &str, path: &PathBuf| {
-            fs::read(path).with_context(|| format!("--{flag} {}", path.display()))
+            read_regular(path, MAX).with_context(|| format!("--{flag} {}", path.display()))
         };
         let (chain_pem, key_pem) = (read("tls-cert", &chain)?, read("tls-key", &key)?);
         data_directory::for_its_owner(&key).context("--tls-key")?;
@@ -47,7 +49,7 @@ impl CertificateFiles {
 
     /// Takes every change of the files into the certificate, for as long as the process lives.
     pub(super) fn follow(mut self, supervisor: &mut Supervisor) {
-        supervisor.repeated_now("certificate", LOOK, move || match self.refresh() {
+        supervisor.repeated_beside("certificate", LOOK, move || match self.refresh() {
             Ok(true) => tracing::info!(chain = %self.chain.display(), "certificate reloaded"),
             Ok(false) => {}
             Err(error) => tracing::error!(error = format!("{error:#}"), "the certificate stays as it was"),
@@ -58,8 +60,10 @@ impl CertificateFiles {
     /// other, so for a moment they may not belong together.
     fn refresh(&mut self) -> anyhow::Result<bool> {
         // A file that is gone reads as an empty one, so that its absence too is reported once.
-        let (chain, key) =
-            (fs::read(&self.chain).unwrap_or_default(), fs::read(&self.key).unwrap_or_default());
+        let (chain, key) = (
+            read_regular(&self.chain, MAX).unwrap_or_default(),
+            read_regular(&self.key, MAX).unwrap_or_default(),
+        );
         let content = (chain, digest(&key));
         if content == self.content {
             return Ok(false);
@@ -87,6 +91,8 @@ fn digest(key: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use vidimus_core::caller::UnixMillis;
     use vidimus_identity::{LocalIdentity, SpiffeId, TrustDomain};
 

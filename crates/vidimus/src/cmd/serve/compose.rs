@@ -43,7 +43,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let limits = descriptors::divide(limits(serve), workers)?;
     let control =
         Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("vidimus-control").build()?;
-    let _inside = control.enter();
+    let inside = control.enter();
     let mut supervisor = Supervisor::new(control.handle().clone(), vitals.clone());
     // Before the listeners: whoever reaches them may ask `vidimus identity` for a token.
     let keys = serve.data.join("identity");
@@ -74,14 +74,15 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         .tls
         .map(|socket| tls::listener(&mut supervisor, serve, &identity, trust, socket))
         .transpose()?;
-    standing::follow(&mut supervisor, shared.clone(), watching, standing_file);
+    let watching = Arc::new(watching);
+    standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
     supervisor.essential("snapshots", reload(shared.clone(), loaded.clone()));
     disk::watch(&mut supervisor, shared.clone(), serve.data.clone(), serve.disk_reserve);
     let (stop, stopping) = watch::channel(false);
     let listeners: Vec<Listener> =
         [Some(Listener { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
     let loops = workers * listeners.len();
-    let health = Health { shared: shared.clone(), loaded, stopping: stopping.clone(), loops };
+    let health = Health { shared: shared.clone(), loaded, stopping: stopping.clone(), watching, loops };
     admin::serve(&mut supervisor, (sockets.admin, &serve.admin_name), health)?;
     let workers = start_workers(&mut supervisor, serve, (workers, &shared, &stopping), &listeners)?;
     // Each worker has its own, so that the sockets are closed when the workers stop listening.
@@ -102,6 +103,9 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     control.block_on(record_count(&shared));
     control.block_on(shared.ledger.close());
     shared.telemetry.flush();
+    drop(inside);
+    // What looks at files may be waiting for one.
+    control.shutdown_timeout(Duration::from_secs(1));
     Ok(code)
 }
 

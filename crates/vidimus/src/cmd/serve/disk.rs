@@ -19,7 +19,7 @@ const PART: u64 = 10;
 /// Looks at the file system of `data` for as long as the process lives.
 pub(super) fn watch(supervisor: &mut Supervisor, shared: Arc<Shared>, data: PathBuf, reserve: Option<u64>) {
     let (mut spares, mut blind) = (false, false);
-    supervisor.repeated_now("disk", LOOK, move || {
+    supervisor.repeated_beside("disk", LOOK, move || {
         let found = match rustix::fs::statvfs(&data) {
             Ok(found) => found,
             Err(error) => {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use vidimus_gateway::{Shared, Silent};
-use vidimus_registry::Loaded;
+use vidimus_registry::{Loaded, Watching};
 
 /// How long what was read may be on its way into use. It takes microseconds.
 const INTO_USE: Duration = Duration::from_secs(2);
@@ -15,6 +15,9 @@ const LOOK: Duration = Duration::from_millis(5);
 /// How long an accept loop may be silent; it comes round once a second.
 const SILENCE: Duration = Duration::from_secs(10);
 
+/// How long whatever reads the resources may take for one look at them; it looks every other second.
+const UNREAD: Duration = Duration::from_secs(30);
+
 /// What the admin address shows, and readiness is seen by.
 #[derive(Clone)]
 pub(super) struct Health {
@@ -22,6 +25,7 @@ pub(super) struct Health {
     /// The newest configuration.
     pub(super) loaded: watch::Receiver<Arc<Loaded>>,
     pub(super) stopping: watch::Receiver<bool>,
+    pub(super) watching: Arc<Watching>,
     /// How many accept loops there are to be.
     pub(super) loops: usize,
 }
@@ -42,6 +46,13 @@ impl Health {
             return Some(
                 "the gateway decides by a configuration that is not the newest one, see /registry".to_owned(),
             );
+        }
+        let unread = self.watching.silent_for();
+        if unread > UNREAD {
+            let seconds = unread.as_secs();
+            return Some(format!(
+                "the directory of resources has not been looked at for {seconds} s: a read of it does not end"
+            ));
         }
         why_deaf(&self.shared.vitals.loops(), self.loops)
     }

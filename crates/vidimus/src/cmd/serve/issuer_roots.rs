@@ -1,14 +1,17 @@
 //! The roots that single issuers' TLS certificates chain to: those of `--issuer-ca`, and the cluster's own for its own issuer.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, ensure};
 use url::{Host, Url};
 use vidimus_core::snapshot::Snapshot;
+use vidimus_identity::read_regular;
 
 use super::Serve;
+
+/// Largest file of roots, in bytes.
+const MAX: u64 = 1 << 20;
 
 /// Where Kubernetes puts the CA of its API server into each pod.
 const CLUSTER_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
@@ -17,7 +20,8 @@ const CLUSTER_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 pub(super) fn read(serve: &Serve) -> anyhow::Result<Vec<(Arc<str>, Vec<u8>)>> {
     let mut roots = Vec::with_capacity(serve.issuer_ca.len() + 1);
     for IssuerCa { issuer, file } in &serve.issuer_ca {
-        let pem = fs::read(file).with_context(|| format!("--issuer-ca {issuer}={}", file.display()))?;
+        let pem =
+            read_regular(file, MAX).with_context(|| format!("--issuer-ca {issuer}={}", file.display()))?;
         roots.push((issuer.as_str().into(), pem));
     }
     roots.extend(of_cluster(serve, Path::new(CLUSTER_CA))?);
@@ -50,7 +54,7 @@ fn of_cluster(serve: &Serve, file: &Path) -> anyhow::Result<Option<(Arc<str>, Ve
     {
         return Ok(None);
     }
-    let pem = fs::read(file).with_context(|| format!("the cluster's CA, {}", file.display()))?;
+    let pem = read_regular(file, MAX).with_context(|| format!("the cluster's CA, {}", file.display()))?;
     Ok(Some((issuer.into(), pem)))
 }
 
@@ -80,6 +84,8 @@ pub(super) fn issuer_ca(text: &str) -> anyhow::Result<IssuerCa> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use clap::Parser;
 
     use super::*;

@@ -65,7 +65,7 @@ fn stood(records: u64, standing: Standing) -> anyhow::Result<Stood> {
 pub(super) fn follow(
     supervisor: &mut Supervisor,
     shared: Arc<Shared>,
-    watching: Watching,
+    watching: Arc<Watching>,
     file: StandingFile,
 ) {
     let file = Arc::new(file);

@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::io;
 use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -90,16 +91,25 @@ impl Supervisor {
         });
     }
 
-    /// As [`Supervisor::repeated`], where nothing is waited for.
-    pub(super) fn repeated_now(
+    /// As [`Supervisor::repeated`], of what looks at files: it may wait for a disk, and nothing else waits for it.
+    pub(super) fn repeated_beside(
         &mut self,
         name: &'static str,
         interval: Duration,
-        mut step: impl FnMut() + Send + 'static,
+        step: impl FnMut() + Send + 'static,
     ) {
+        let step = Arc::new(Mutex::new(step));
         self.repeated(name, interval, move || {
-            step();
-            std::future::ready(())
+            let step = step.clone();
+            // One that panicked is over, and the next one finds what it left.
+            let step = move || (step.lock().unwrap_or_else(PoisonError::into_inner))();
+            async move {
+                if let Err(error) = tokio::task::spawn_blocking(step).await
+                    && error.is_panic()
+                {
+                    std::panic::resume_unwind(error.into_panic());
+                }
+            }
         });
     }
 
@@ -123,7 +133,6 @@ impl std::fmt::Display for Ended {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -134,7 +143,7 @@ mod tests {
         let mut supervisor = Supervisor::new(Handle::current(), vitals.clone());
         let steps = Arc::new(AtomicUsize::new(0));
         let counted = steps.clone();
-        supervisor.repeated_now("steps", Duration::from_millis(1), move || {
+        supervisor.repeated_beside("steps", Duration::from_millis(1), move || {
             assert!(counted.fetch_add(1, Ordering::SeqCst).is_multiple_of(2), "every second one");
         });
         tokio::select! {

@@ -67,7 +67,7 @@ fn renew(
     names: Vec<String>,
     certificate: ServerCertificate,
 ) {
-    supervisor.repeated_now("certificate", LIFE / 2, move || {
+    supervisor.repeated_beside("certificate", LIFE / 2, move || {
         match identity.server_certificate(&names, LIFE, millis(SystemClock.now().wall)) {
             Ok(newer) => certificate.update(&newer),
             Err(error) => tracing::error!(%error, "the gateway's certificate could not be renewed"),
