@@ -288,11 +288,13 @@ impl<'de> Visitor<'de> for Tree<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         /// From here on a hash set beats looking at every earlier key (and cannot be made quadratic by a caller).
         const MANY: usize = 16;
+        const LONG: usize = 64;
         let mut members: Vec<(Cow<'de, str>, Json<'de>)> = Vec::new();
         let mut seen: HashSet<Cow<'de, str>> = HashSet::new();
         while let Some(Key(key)) = map.next_key()? {
             self.count()?;
-            let duplicate = if members.len() < MANY {
+            // Short names of few members are compared faster than they are hashed; what is long is folded once.
+            let duplicate = if seen.is_empty() && members.len() < MANY && key.len() <= LONG {
                 members.iter().any(|(k, _)| same_key(k, &key))
             } else {
                 if seen.is_empty() {
@@ -329,6 +331,8 @@ pub fn folded(key: Cow<'_, str>) -> Cow<'_, str> {
 
 /// Up and down again: `ſ` and the Kelvin sign are letters of their own until then.
 fn fold(c: char) -> impl Iterator<Item = char> {
+    // Upper case as such, it is one letter with `ß` (Unicode's simple folding), which has none of one letter.
+    let c = if c == '\u{1e9e}' { '\u{df}' } else { c };
     c.to_uppercase().flat_map(char::to_lowercase)
 }
 

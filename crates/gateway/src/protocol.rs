@@ -149,6 +149,8 @@ pub struct Parsed<'a> {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What goes on in place of the message, where it is the gateway that has to ask.
     pub instead: Option<Box<Instead>>,
+    /// Why it is not carried out, where that tells something of the destination: only who may make the call learns it.
+    pub fault: Option<Box<Refusal>>,
 }
 
 /// A request of the gateway's own, in place of a caller's that cannot be answered without it. It is decided and recorded as what it is.
@@ -265,7 +267,15 @@ impl<'a> Parsed<'a> {
 
     /// The message goes on as it is, if it goes on.
     pub fn expecting(ask: Ask<'a>, expected: Expected) -> Self {
-        Self { ask, expected, amends: false, replaced: Vec::new(), headers: Vec::new(), instead: None }
+        Self {
+            ask,
+            expected,
+            amends: false,
+            replaced: Vec::new(),
+            headers: Vec::new(),
+            instead: None,
+            fault: None,
+        }
     }
 }
 

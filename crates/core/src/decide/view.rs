@@ -212,6 +212,9 @@ impl Walk {
     }
 }
 
+/// 2^53: below it, each whole number is one double, and no other (IEEE 754).
+const EXACT_DOUBLES: f64 = 9_007_199_254_740_992.0;
+
 /// Whole numbers must be those that policies count with and every reader reads alike; fractions have a text.
 fn number(leaf: &Json<'_>) -> Result<(), Box<Found>> {
     match leaf {
@@ -219,6 +222,13 @@ fn number(leaf: &Json<'_>) -> Result<(), Box<Found>> {
             "{value}, which readers that hold numbers as doubles read as another one; send it as text"
         ))),
         Json::UInt(value) => Err(Found::new(format!("{value}, which is beyond the numbers of policies"))),
+        // Of a literal with a point or an exponent, only the double is known; from here on, it may stand for several whole numbers.
+        Json::Float(value) if value.abs() >= EXACT_DOUBLES => {
+            let text = leaf.as_text().unwrap_or_default();
+            Err(Found::new(format!(
+                "{text}, which may be written exactly and read as another number; send it as text"
+            )))
+        }
         Json::Float(value) if value.fract() == 0.0 && leaf.as_integer().is_none() => {
             let text = leaf.as_text().unwrap_or_default();
             Err(Found::new(format!("{text}, which is beyond the numbers of policies")))

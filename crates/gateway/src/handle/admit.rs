@@ -139,7 +139,11 @@ where
     };
     reservation.permitted();
     let (protocol, asked) = (route.protocol, Asked::of(&call));
-    let answer = match upstreams(gate, &call, parsed.expected, parsed.instead.as_deref(), &world) {
+    let own = parsed.fault.map_or_else(
+        || upstreams(gate, &call, parsed.expected, parsed.instead.as_deref(), &world),
+        |fault| Err(Err(*fault)),
+    );
+    let answer = match own {
         Ok(answer) => answer,
         Err(own) => {
             let permit = OwnPermit { permit, protocol, asked, reservation, bytes_in: bytes.len() };

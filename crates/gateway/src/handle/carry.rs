@@ -168,11 +168,12 @@ impl Sent<'_> {
     }
 }
 
-/// The path of an operation, with what of the caller's query goes on: the names that are passed, each once.
+/// The path of an operation, with what of the caller's query goes on: the pairs that are passed, each once. A value of the caller's own
+/// may be its credential.
 fn below<'p>(path: Cow<'p, str>, query: Option<&str>, passed: &[&str]) -> Cow<'p, str> {
     let query = query.unwrap_or_default();
-    let of_name = |name: &&str| query.split('&').find(|pair| pair.split('=').next() == Some(*name));
-    let pairs: Vec<&str> = passed.iter().filter_map(of_name).collect();
+    let pairs: Vec<&str> =
+        passed.iter().copied().filter(|passed| query.split('&').any(|pair| pair == *passed)).collect();
     if pairs.is_empty() { path } else { Cow::Owned(format!("{path}?{}", pairs.join("&"))) }
 }
 
@@ -223,8 +224,9 @@ mod tests {
             (Some("key=secret&beta=true&beta=false&x"), "/v1/messages?beta=true"),
             (Some("b%65ta=true"), "/v1/messages"),
             (Some("key=secret"), "/v1/messages"),
+            (Some("beta=secret"), "/v1/messages"),
         ] {
-            assert_eq!(below("/v1/messages".into(), query, &["beta"]), expected, "{query:?}");
+            assert_eq!(below("/v1/messages".into(), query, &["beta=true"]), expected, "{query:?}");
             assert_eq!(below("/v1/messages".into(), query, &[]), "/v1/messages");
         }
     }

@@ -16,7 +16,7 @@ use vidimus_core::json::Json;
 use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::Agent;
 
-use super::beside::{check_none_of, check_spelled};
+use super::beside::{check_none_but_empty, check_none_of, check_spelled};
 use super::jsonrpc::{self, Envelope};
 use super::observe::Observe;
 use super::{
@@ -157,6 +157,11 @@ fn posted<'a>(
     version_agrees(message.headers, method == old)?;
     let of_method = tasks::Method::of(new, method == old);
     let found = tasks::read(message, of_method, new == CREATE_PUSH, params)?;
+    params.map_or(Ok(()), |params| {
+        // 1.0: another agent behind the same address, of which nothing is registered.
+        check_none_but_empty(params, &["tenant"], "agent")?;
+        check_none_of(params, &SKILLS, "skill")
+    })?;
     let target = tasks::target(agent, skill(params)?, found.task)?;
     let (task, push_url) = (found.task.map(|task| &*task.id), found.push_url);
     let ask = Ask { streaming, task, push_url, ..Ask::about(new, Action::CallAgent, target) };
@@ -199,6 +204,9 @@ fn version_agrees(headers: &HeaderMap, old: bool) -> Result<(), Refusal> {
         _ => Err(Refusal::new(Code::ProtocolVersionUnsupported, "A2A versions 0.3 and 1.0 are served")),
     }
 }
+
+/// Where some agent may look for a skill that nobody decided on.
+const SKILLS: [&str; 4] = ["skill", "skills", "skillid", "skillname"];
 
 /// The skill that the message names. Named in two places, it must be the same.
 fn skill<'a>(params: Option<&'a Json<'a>>) -> Result<Option<&'a str>, Refusal> {

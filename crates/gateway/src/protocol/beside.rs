@@ -25,6 +25,31 @@ pub fn check_none_of(object: &Json<'_>, names: &[&str], decided: &str) -> Result
     beside.map_or(Ok(()), |(name, _)| Err(undecided(name, decided)))
 }
 
+/// Refuses an object with a member that has one of these words in its name, in whatever spelling, unless the name is `decided`.
+///
+/// # Errors
+/// `member_undecided`.
+pub fn check_none_like(object: &Json<'_>, words: &[&str], decided: &str) -> Result<(), Refusal> {
+    let members = object.as_object().unwrap_or_default();
+    let beside = members.iter().filter(|(name, value)| *name != decided && is_given(value));
+    let mut beside = beside.filter(|(name, _)| {
+        let plain = plain(name);
+        words.iter().any(|word| plain.contains(word)) && plain != decided
+    });
+    beside.next().map_or(Ok(()), |(name, _)| Err(undecided(name, decided)))
+}
+
+/// As [`check_none_of`], where an empty text is none: protobuf's JSON may say so.
+///
+/// # Errors
+/// `member_undecided`.
+pub fn check_none_but_empty(object: &Json<'_>, names: &[&str], decided: &str) -> Result<(), Refusal> {
+    let members = object.as_object().unwrap_or_default();
+    let given = |value: &Json<'_>| is_given(value) && value.as_str() != Some("");
+    let beside = members.iter().find(|(name, value)| given(value) && names.contains(&plain(name).as_str()));
+    beside.map_or(Ok(()), |(name, _)| Err(undecided(name, decided)))
+}
+
 /// Refuses an object whose member is one of these by another spelling only. `names` are as the protocol spells them.
 ///
 /// # Errors

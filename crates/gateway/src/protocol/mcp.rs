@@ -6,6 +6,7 @@ mod labels;
 pub mod listing;
 pub mod listing_filter;
 pub mod mirrored;
+mod resource_uri;
 pub mod sealed;
 mod tasks;
 pub mod versions;
@@ -21,6 +22,7 @@ use vidimus_core::json::Json;
 use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::McpServer;
 
+use self::resource_uri::normal;
 use super::beside::check_none_of;
 use super::jsonrpc::{self, Envelope};
 use super::observe::Observe;
@@ -235,6 +237,12 @@ const NAMING: [&str; 16] = [
     "resources",
 ];
 
+/// That a reference names nothing beside what it is by its type.
+fn only(reference: Option<&Json<'_>>, own: &str) -> Result<(), Refusal> {
+    let beside: Vec<&str> = NAMING.into_iter().filter(|name| *name != own).collect();
+    reference.map_or(Ok(()), |reference| check_none_of(reference, &beside, own))
+}
+
 /// That nothing is named beside what the method is about.
 fn names_no_other(method: &str, params: &Json<'_>) -> Result<(), Refusal> {
     let own = match method {
@@ -268,14 +276,15 @@ fn request<'a>(
         let what = format!("MCP {MODERN} has no method {method:?} any more");
         return Err(Refusal::new(Code::MethodUnknown, what));
     }
-    mirrored::check(message, server, method, params)?;
+    // What is marked stands in the tool's schema, which is for who may use the tool.
+    let fault = mirrored::check(message, server, method, params).err();
     let about = |action, target| Parsed::new(Ask::about(method, action, target), passed());
     let listing = |listing| {
         let events = Some(EventChange::Listings(TooLong::EndsStream));
         let document = Some(DocumentChange::Listing(listing));
         Parsed::new(connect(server, method).ask, Answer { document, events, ..passed() })
     };
-    Ok(match method {
+    let parsed = match method {
         "tools/call" => {
             let target = Target::Tool { server, name: name(params)? };
             // Nothing is what every server takes `null` for here.
@@ -312,7 +321,8 @@ fn request<'a>(
         "tasks/list" => tasks::list(message, server, method, params)?,
         "server/discover" | "ping" | "logging/setLevel" => connect(server, method),
         _ => return Err(unknown(method)),
-    })
+    };
+    Ok(Parsed { fault: fault.map(Box::new), ..parsed })
 }
 
 fn notification<'a>(server: &'a Arc<McpServer>, method: &'a str) -> Result<Parsed<'a>, Refusal> {
@@ -344,8 +354,14 @@ fn completion<'a>(server: &'a Arc<McpServer>, params: Option<&'a Json<'a>>) -> R
     let reference = params.and_then(|p| p.get("ref"));
     reference.map_or(Ok(()), |reference| check_spelling(reference, &["type", "name", "uri"]))?;
     let (action, target) = match reference.and_then(|r| r.get("type")).and_then(Json::as_str) {
-        Some("ref/prompt") => (Action::GetPrompt, Target::Prompt { server, name: name(reference)? }),
-        Some("ref/resource") => (Action::ReadResource, Target::Resource { server, uri: uri(reference)? }),
+        Some("ref/prompt") => {
+            only(reference, "name")?;
+            (Action::GetPrompt, Target::Prompt { server, name: name(reference)? })
+        }
+        Some("ref/resource") => {
+            only(reference, "uri")?;
+            (Action::ReadResource, Target::Resource { server, uri: uri(reference)? })
+        }
         _ => {
             return Err(Refusal::new(
                 Code::MessageInvalid,
@@ -373,7 +389,7 @@ fn listen<'a>(
     let mut parsed = match (named("resourceSubscriptions")?, named("taskIds")?) {
         ([], []) => connect(server, METHOD),
         ([Json::String(uri)], []) => {
-            let uri = bounded(uri, "notifications.resourceSubscriptions[0]", MAX_URI)?;
+            let uri = normal(bounded(uri, "notifications.resourceSubscriptions[0]", MAX_URI)?)?;
             let target = Target::Resource { server, uri };
             Parsed::new(Ask::about(METHOD, Action::ReadResource, target), passed())
         }
@@ -401,7 +417,7 @@ fn name<'a>(params: Option<&'a Json<'a>>) -> Result<&'a str, Refusal> {
 }
 
 fn uri<'a>(params: Option<&'a Json<'a>>) -> Result<&'a str, Refusal> {
-    text(params, "uri", MAX_URI)
+    normal(text(params, "uri", MAX_URI)?)
 }
 
 /// A required text member of 1 to `maximum` bytes.

@@ -406,10 +406,11 @@ impl Skimmer {
             Some(Name::FinishReason) => self.choice.finished |= self.word != b"\"\"",
             // 0.3 and 1.0.
             Some(Name::State) => {
-                self.found.is_failed_task |= matches!(
-                    &*self.word,
-                    b"\"failed\"" | b"\"rejected\"" | b"\"TASK_STATE_FAILED\"" | b"\"TASK_STATE_REJECTED\""
-                );
+                // What is too long to be kept is no state of either version, and not one of success.
+                let state = serde_json::from_slice::<Cow<'_, str>>(&self.word);
+                self.found.is_failed_task |= state.map_or(true, |state| {
+                    matches!(&*state, "failed" | "rejected" | "TASK_STATE_FAILED" | "TASK_STATE_REJECTED")
+                });
             }
             _ => {}
         }
@@ -470,8 +471,18 @@ fn count(usage: &mut Usage, member: Name, scalar: Option<&[u8]>) {
         Name::Output => &mut usage.output,
         _ => return,
     };
-    let number = scalar.and_then(|text| std::str::from_utf8(text).ok()).and_then(|text| text.parse().ok());
+    let number = scalar.and_then(|text| std::str::from_utf8(text).ok()).and_then(number);
     *counted = (*counted).max(number);
+}
+
+/// A number of tokens, however JSON writes it: `1000`, `1000.0` and `1e3` are the same.
+fn number(text: &str) -> Option<u64> {
+    let as_double = || {
+        let number: f64 = text.parse().ok()?;
+        // From here on a double is no count.
+        (0.0..9e15).contains(&number).then_some(number.ceil() as u64)
+    };
+    text.parse().ok().or_else(as_double)
 }
 
 #[cfg(test)]

@@ -298,10 +298,12 @@ fn others(
 
 /// That neither a member is, nor anything in it is, or is called, an address.
 fn has_no_url(name: &str, value: &Json<'_>) -> Result<(), Refusal> {
+    // As parsers of URLs read it: they drop what is no character at the start, and tabs and line ends anywhere (WHATWG URL, section 4.4).
     let is_address = |text: &str| {
-        ["http://", "https://"].iter().any(|scheme| {
-            text.trim_start().get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
-        })
+        let mut read =
+            text.trim_start_matches(|c: char| c <= ' ').chars().filter(|c| !matches!(c, '\t' | '\n' | '\r'));
+        let start: String = read.by_ref().take(8).collect::<String>().to_ascii_lowercase();
+        ["http:", "https:", "ws:", "wss:", "ftp:"].iter().any(|scheme| start.starts_with(scheme))
     };
     if is_same_member(name, "url") && *value != Json::Null || value.as_str().is_some_and(is_address) {
         return Err(invalid(format!(

@@ -49,7 +49,7 @@ impl Binding for Anthropic {
 
     /// Its SDKs ask for what is in beta by `?beta=true`, beside a header.
     fn passed_query(&self) -> &'static [&'static str] {
-        &["beta"]
+        &["beta=true"]
     }
 
     fn operation(&self, method: &Method, path: &str) -> Result<Operation, Refusal> {

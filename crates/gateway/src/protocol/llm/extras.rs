@@ -2,20 +2,24 @@
 //! members than that one's API has; of these, some name other models, or addresses to call.
 
 use vidimus_core::json::Json;
-use vidimus_core::refusal::Refusal;
+use vidimus_core::refusal::{Code, Refusal};
 
-use crate::protocol::beside::{check_none_of, check_not_both, check_spelled};
+use crate::protocol::beside::{check_none_like, check_none_of, check_not_both, check_spelled};
 
 /// Members that name something to run, in lower case without separators: models (OpenRouter, LiteLLM, Azure), who serves them, what
 /// the provider is to call for the caller (Anthropic's MCP connector, Azure's data sources, OpenRouter's plugins), and members that
 /// hold any other.
-const BESIDE: [&str; 36] = [
+const BESIDE: [&str; 45] = [
     "agentid",
     "apibase",
     "apikey",
     "assistantid",
     "azureendpoint",
     "baseurl",
+    "bootstraphost",
+    "bootstrapport",
+    "bootstraproom",
+    "compoundcustom",
     "contentpolicyfallbackdict",
     "contextwindowfallbackdict",
     "customllmprovider",
@@ -32,6 +36,9 @@ const BESIDE: [&str; 36] = [
     "fallbackmodel",
     "fallbackmodels",
     "fallbacks",
+    "kvtransferparams",
+    "litellmparams",
+    "lorapath",
     "mcpservers",
     "modelgroup",
     "modelid",
@@ -41,16 +48,29 @@ const BESIDE: [&str; 36] = [
     "plugins",
     "preset",
     "provider",
+    "provideroptions",
     "providers",
     "route",
     "router",
     "speculativemodel",
     "targetmodel",
+    "userconfig",
 ];
 
-/// Members of a tool that name a server which the provider is to call.
-const OF_TOOL: [&str; 6] =
-    ["connectorid", "mcpserver", "mcpservername", "serverlabel", "servername", "serverurl"];
+/// Members of a tool that name a server which the provider is to call, or a model which it is to ask (Anthropic's advisor).
+const OF_TOOL: [&str; 8] = [
+    "connectorid",
+    "mcpserver",
+    "mcpservername",
+    "model",
+    "models",
+    "serverlabel",
+    "servername",
+    "serverurl",
+];
+
+/// What the name of a member has in it that names a model, in whatever words.
+const WORDS: [&str; 2] = ["model", "fallback"];
 
 /// Refuses a request that names something to run beside its model.
 ///
@@ -58,6 +78,7 @@ const OF_TOOL: [&str; 6] =
 /// `member_undecided`, or `message_invalid` for a member that is spelled so that only some readers take it for the protocol's.
 pub fn check(body: &Json<'_>) -> Result<(), Refusal> {
     check_none_of(body, &BESIDE, "model")?;
+    check_none_like(body, &WORDS, "model")?;
     check_spelled(
         body,
         &["model", "stream", "tools", "tool_choice", "functions", "function_call", "container"],
@@ -68,6 +89,18 @@ pub fn check(body: &Json<'_>) -> Result<(), Refusal> {
     if let Some(container) = body.get("container") {
         check_none_of(container, &["skills"], "model")?;
     }
-    let tools = body.get("tools").and_then(Json::as_array).unwrap_or_default();
-    tools.iter().try_for_each(|tool| check_none_of(tool, &OF_TOOL, "model"))
+    match body.get("tools") {
+        None | Some(Json::Null) => Ok(()),
+        Some(Json::Array(tools)) => tools.iter().try_for_each(of_tool),
+        Some(_) => Err(Refusal::new(Code::MessageInvalid, "member \"tools\" must be a list")),
+    }
+}
+
+/// That a tool is run by who asks for it, or by the provider alone. What it is to be given is a schema, in which names are free.
+fn of_tool(tool: &Json<'_>) -> Result<(), Refusal> {
+    check_none_of(tool, &OF_TOOL, "model")?;
+    let members = tool.as_object().unwrap_or_default().iter();
+    members
+        .filter(|(_, value)| value.as_object().is_some())
+        .try_for_each(|(_, value)| check_none_of(value, &OF_TOOL, "model"))
 }

@@ -2,6 +2,7 @@
 //! headers say nothing of what is not there (2026-07-28, transports, "Standard headers" and "Custom headers").
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use http::{HeaderMap, HeaderName};
 use vidimus_core::json::Json;
@@ -71,14 +72,39 @@ pub fn check(
     check_arguments(headers, method, params)
 }
 
+/// How many headers may repeat arguments: what a tool may mark, and more than one does.
+const MAX_REPEATED: usize = 64;
+
 /// Each header that repeats an argument stands once, and what it says is an argument of this tool call. Which one it has to be says
-/// the tool's schema, which the server has.
+/// the tool's schema, which the server has. The arguments are walked once, however many headers there are.
 fn check_arguments(headers: &HeaderMap, method: &str, params: Option<&Json<'_>>) -> Result<(), Refusal> {
-    let arguments = params.filter(|_| method == "tools/call").and_then(|params| params.get("arguments"));
     let repeated = headers.keys().map(HeaderName::as_str).filter(|name| name.starts_with(PARAM_PREFIX));
-    for name in repeated {
-        let said = said(headers, name)?;
-        if !arguments.zip(said).is_some_and(|(arguments, said)| has(arguments, &said)) {
+    let repeated: Vec<&str> = repeated.take(MAX_REPEATED + 1).collect();
+    if repeated.is_empty() {
+        return Ok(());
+    }
+    if repeated.len() > MAX_REPEATED {
+        return Err(mismatch(format!("more than {MAX_REPEATED} headers {PARAM_PREFIX}… repeat arguments")));
+    }
+    let said = repeated.iter().map(|name| Ok(said(headers, name)?.unwrap_or_default()));
+    let said = said.collect::<Result<Vec<_>, Refusal>>()?;
+    let numbers: Vec<Option<String>> = said.iter().map(|said| number_text(said)).collect();
+    // What is looked for, as text or as a number, and whether it was found.
+    let mut texts: HashMap<&str, bool> = said.iter().map(|text| (&**text, false)).collect();
+    let mut values: HashMap<&str, bool> = numbers.iter().flatten().map(|text| (&**text, false)).collect();
+    let arguments = params.filter(|_| method == "tools/call").and_then(|params| params.get("arguments"));
+    if let Some(arguments) = arguments {
+        arguments.leaves(&mut |_, leaf| {
+            let Some(text) = label(leaf) else { return };
+            let wanted = if is_number(leaf) { &mut values } else { &mut texts };
+            if let Some(found) = wanted.get_mut::<str>(&text) {
+                *found = true;
+            }
+        });
+    }
+    let is_found = |found: &HashMap<&str, bool>, text: &str| found.get(text).copied().unwrap_or_default();
+    for ((name, said), number) in repeated.iter().zip(&said).zip(&numbers) {
+        if !is_found(&texts, said) && !number.as_ref().is_some_and(|number| is_found(&values, number)) {
             return Err(mismatch(format!("header {name} says what is no argument of the body")));
         }
     }
@@ -94,20 +120,30 @@ pub fn said<'h>(headers: &'h HeaderMap, name: &str) -> Result<Option<Cow<'h, str
     single(headers, name)?.map(|text| decode(text).ok_or_else(unreadable)).transpose()
 }
 
-/// Whether some argument is what a header says.
-fn has(arguments: &Json<'_>, said: &str) -> bool {
-    let mut found = false;
-    arguments.leaves(&mut |_, leaf| found |= is(leaf, said));
-    found
+/// What a header may say of a value: `null`, and what holds others, have no place in one.
+fn label<'j>(value: &'j Json<'_>) -> Option<Cow<'j, str>> {
+    match value {
+        Json::Null | Json::Array(_) | Json::Object(_) => None,
+        value => value.as_text(),
+    }
 }
 
-/// Whether a value is what a header says: numbers are compared as such, and `null` and what holds others have no place in a header.
+const fn is_number(value: &Json<'_>) -> bool {
+    matches!(value, Json::Int(_) | Json::UInt(_) | Json::Float(_))
+}
+
+/// The one text of a number that a header says, if it says one.
+fn number_text(said: &str) -> Option<String> {
+    let number = Json::parse(said.as_bytes()).ok().filter(is_number)?;
+    number.as_text().map(Cow::into_owned)
+}
+
+/// Whether a value is what a header says: numbers are compared as such.
 pub fn is(value: &Json<'_>, said: &str) -> bool {
-    match value {
-        Json::Null | Json::Array(_) | Json::Object(_) => false,
-        Json::Int(_) | Json::UInt(_) | Json::Float(_) => Json::parse(said.as_bytes())
-            .is_ok_and(|number| !matches!(number, Json::String(_)) && number.as_text() == value.as_text()),
-        value => value.as_text().as_deref() == Some(said),
+    let text = label(value);
+    match is_number(value) {
+        true => text.is_some() && text.as_deref() == number_text(said).as_deref(),
+        false => text.as_deref() == Some(said),
     }
 }
 
