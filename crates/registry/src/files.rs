@@ -276,6 +276,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_no_file_any_more_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("a.yaml");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
+            .unwrap();
+        assert!(open(&pipe).unwrap_err().to_string().contains("no regular file"));
+        assert!(open(directory.path()).is_err() && open(&directory.path().join("b.yaml")).is_err());
+        fs::write(directory.path().join("c.yaml"), "").unwrap();
+        assert!(open(&directory.path().join("c.yaml")).is_ok());
+    }
+
+    #[test]
     fn files_are_in_the_order_of_their_paths() {
         let directory = tempfile::tempdir().unwrap();
         let at = directory.path();

@@ -17,6 +17,9 @@ fn duplicate_keys_are_refused_at_every_depth_and_size() {
         r#"{"arguments":{"task":1,"tas\u212a":2}}"#.to_owned(),
         "{\"status\":1,\"\u{17f}tatus\":2}".to_owned(),
         "{\"\u{df}\":1,\"SS\":2}".to_owned(),
+        "{\"\u{df}\":1,\"\u{1e9e}\":2}".to_owned(),
+        "{\"\u{1e9e}\":1,\"ss\":2}".to_owned(),
+        format!("{{\"{0}K\":1,\"{0}\u{212a}\":2}}", "x".repeat(100)),
         format!("{{{many}\"K3\":2}}"),
         format!("{{{many}\"\u{212a}39\":2}}"),
     ] {

@@ -552,6 +552,10 @@ fn what_is_in_doubt_keeps_what_it_refused_and_no_name() {
         assert_eq!(pay(&next(last, with(std::slice::from_ref(&everything)), "3").0), None);
         let moved = with(&[everything.clone(), policy_in("3", "p", PAY)]);
         assert_eq!(next(last, moved, "1").1.len(), 0);
+        // Nobody takes the identity of who was quarantined there: it proves nobody, until it is said what became of it.
+        let taken = with(&[everything.clone(), agent_in("3", "other", "spiffe://t/q")]);
+        assert!(next(last, taken.clone(), "2").0.principal_by_spiffe("spiffe://t/q").is_none());
+        assert!(next(last, taken, "3").0.principal_by_spiffe("spiffe://t/q").is_some());
         // Who was quarantined is.
         let released = with(&[everything.clone(), quarantined("2", false)]);
         let (held, _) = next(last, released.clone(), "2");

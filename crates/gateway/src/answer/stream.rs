@@ -443,10 +443,12 @@ impl ResponseStream {
 
     /// Whether the events that passed are the answer to what was asked: what comes after, or not, changes nothing of that.
     fn has_answered(&mut self) -> bool {
+        let LastWords { binding, id } = &self.last_words;
         let observer = &mut self.content.observer;
         observer.is_of_events() && {
             let found = observer.finish();
-            found.answered || found.is_error
+            // Of an agent's stream each event answers, and so does the next.
+            (found.answered || found.is_error) && !binding.ends_streams(true, id.as_deref())
         }
     }
 

@@ -240,6 +240,77 @@ async fn a_protocols_own_error_passes() {
     }
 }
 
+/// Beside a transfer coding a length says nothing, and the caller is told none: what it was told would not be what comes.
+#[tokio::test]
+async fn a_length_beside_chunks_is_no_length() {
+    let (world, upstream) = world().await;
+    for client in CLIENTS {
+        let good = client.good();
+        for length in [1, good.len() + 1, 100_000] {
+            let head = format!("{}\r\ncontent-length: {length}", json_typed("200 OK"));
+            upstream.next(RawAnswer::new(chunked(&head, good), End::Close));
+            let (status, headers, body) = world.call(client.request(&world, false)).await;
+            assert_eq!((status.as_u16(), &*body), (200, good.as_bytes()), "{client:?} {length}");
+            let effect = world.records(&call_id(&headers), 2).await.remove(1);
+            assert_eq!(
+                (&effect["result"], &effect["bytes_out"]),
+                (&json!("ok"), &json!(good.len())),
+                "{client:?}"
+            );
+        }
+    }
+}
+
+/// White space comes first, for longer than a document is waited for; what begins then is judged all the same.
+#[tokio::test]
+async fn what_begins_late_is_judged_when_it_begins() {
+    let (world, upstream) = world().await;
+    let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\ncontent-type: text/html\r\n\r\n";
+    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    let white = " ".repeat(70_000);
+    for client in [Client::Mcp, Client::OpenAi] {
+        let bytes = format!("{head}{}{}0\r\n\r\n", chunk(&white), chunk(HTML));
+        upstream.next(RawAnswer::new(bytes, End::Close));
+        let response = world.send(client.request(&world, false)).await;
+        let id = call_id(response.headers());
+        let body = response.into_body().collect().await;
+        assert!(body.is_err() || !body.is_ok_and(|body| body.to_bytes().ends_with(b"</html>")), "{client:?}");
+        let effect = world.records(&id, 2).await.remove(1);
+        assert_eq!(
+            (&effect["result"], &effect["code"]),
+            (&json!("failed"), &json!("upstream_invalid")),
+            "{client:?}"
+        );
+    }
+}
+
+/// The answer has passed; that the upstream breaks off behind it, or that the caller leaves, makes nothing of it undone.
+#[tokio::test]
+async fn an_answer_that_has_passed_is_the_effect() {
+    let (world, upstream) = world().await;
+    let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let event = format!("data: {}\n\n", Client::Mcp.good());
+    let bytes = format!("{head}{:x}\r\n{event}\r\n", event.len());
+    for end in [End::Close, End::Reset] {
+        upstream.next(RawAnswer::new(bytes.clone(), end));
+        let (_, headers, body) = world.call(Client::Mcp.request(&world, true)).await;
+        assert_eq!(&*body, event.as_bytes());
+        let effect = world.records(&call_id(&headers), 2).await.remove(1);
+        assert_eq!(effect["result"], "ok", "{effect}");
+    }
+    // The stream stays open, and the caller has what it asked for.
+    let (answer, open) = RawAnswer::new(bytes, End::Close).then("");
+    upstream.next(answer);
+    let mut response = world.send(Client::Mcp.request(&world, true)).await;
+    let id = call_id(response.headers());
+    let first = response.body_mut().frame().await.expect("an event").expect("in order");
+    assert_eq!(first.into_data().expect("data"), event.as_bytes());
+    drop(response);
+    let effect = world.records(&id, 2).await.remove(1);
+    assert_eq!(effect["result"], "ok", "{effect}");
+    drop(open);
+}
+
 /// Where events have begun to pass, the fault is the last of them.
 #[tokio::test]
 async fn a_stream_that_breaks_ends_with_the_protocols_error() {

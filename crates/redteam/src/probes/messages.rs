@@ -23,6 +23,11 @@ const CALLS: &[(&str, &str, &str)] = &[
     ("name-twice-escaped", "two spellings of one member", r#"{"name":"ok","n\u0061me":"hidden_tool"}"#),
     ("name-twice-case", "a member in another case", r#"{"name":"ok","Name":"hidden_tool"}"#),
     ("name-twice-kelvin", "a member in a letter that folds", r#"{"name":"ok","k":1,"\u212a":2}"#),
+    (
+        "name-twice-sharp-s",
+        "a member in a letter that is two",
+        r#"{"name":"ok","arguments":{"stra\u00dfe":1,"stra\u1e9ee":2}}"#,
+    ),
     ("argument-twice", "an argument twice", r#"{"name":"ok","arguments":{"to":"a","to":"b"}}"#),
     (
         "argument-twice-deep",
@@ -162,6 +167,21 @@ const BODIES: &[(&str, &str, &str)] = &[
         "resource-dots",
         "a document by another spelling",
         r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"file:///ok/../secret"}}"#,
+    ),
+    (
+        "resource-dots-encoded",
+        "a document by dots that are encoded",
+        r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"file:///ok/%2e%2e/ok"}}"#,
+    ),
+    (
+        "resource-encoded",
+        "a document by a letter that is encoded",
+        r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"file:///o%6b"}}"#,
+    ),
+    (
+        "completion-both",
+        "completions of two things",
+        r#"{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{"ref":{"type":"ref/prompt","name":"ok","uri":"file:///secret"},"argument":{"name":"a","value":"b"}}}"#,
     ),
     (
         "resource-case",

@@ -36,6 +36,37 @@ const BODIES: &[(&str, &str, &str)] = &[
         "another to fall back to",
         r#"{"model":"small","fallback_models":["large"],"messages":[]}"#,
     ),
+    (
+        "advisor",
+        "a tool that is another model (Anthropic)",
+        r#"{"model":"small","tools":[{"type":"advisor_20260301","name":"advisor","model":"large"}],"messages":[]}"#,
+    ),
+    (
+        "advisor-parameters",
+        "a tool whose parameters name another model (OpenRouter)",
+        r#"{"model":"small","tools":[{"type":"openrouter:advisor","parameters":{"model":"large"}}],"messages":[]}"#,
+    ),
+    (
+        "window-fallbacks",
+        "others to fall back to when it is too long (LiteLLM)",
+        r#"{"model":"small","context_window_fallbacks":[{"small":["large"]}],"messages":[]}"#,
+    ),
+    ("safety-model", "a model for safety", r#"{"model":"small","safety_model":"large","messages":[]}"#),
+    (
+        "user-config",
+        "a router of the caller's own",
+        r#"{"model":"small","user_config":{"model_list":[{"model_name":"large"}]},"messages":[]}"#,
+    ),
+    (
+        "tools-object",
+        "tools that are no list",
+        r#"{"model":"small","tools":{"0":{"type":"mcp","server_url":"http://evil"}},"messages":[]}"#,
+    ),
+    (
+        "tool-server-deep",
+        "a server within a tool",
+        r#"{"model":"small","tools":[{"type":"mcp","mcp":{"server_url":"http://evil"}}],"messages":[]}"#,
+    ),
     ("array", "a list as a body", r#"[{"model":"small"}]"#),
     ("stream-text", "a stream that is text", r#"{"model":"small","stream":"true","messages":[]}"#),
     (

@@ -12,6 +12,18 @@ const UNSEEN: &[(&str, &str, &str, &str)] = &[
     ("huge", "pay", "a number of 40 digits", r#"{"amount":9999999999999999999999999999999999999999}"#),
     ("exponent", "pay", "a number with an exponent", r#"{"amount":1e3}"#),
     ("exponent-capital", "pay", "a number with a capital exponent", r#"{"amount":1E3}"#),
+    (
+        "beyond-doubles-fraction",
+        "pay",
+        "a number that no double is, as a fraction",
+        r#"{"amount":-9007199254740993.0}"#,
+    ),
+    (
+        "beyond-doubles-exponent",
+        "pay",
+        "a number that no double is, by an exponent",
+        r#"{"amount":-9007199254740993e0}"#,
+    ),
     ("exponent-huge", "pay", "a number beyond doubles", r#"{"amount":1e400}"#),
     ("exponent-sign", "pay", "an exponent with a sign", r#"{"amount":1.01e+2}"#),
     ("fraction-zero", "pay", "a whole number with a fraction", r#"{"amount":101.0}"#),
