@@ -178,7 +178,14 @@ fn decide(
     let caller = Caller { proven: Arc::new(proven), chain: Arc::new(chain) };
     let arguments = if action == Action::InvokeTool { Arguments::Known(arguments) } else { Arguments::None };
     let ask = Ask { arguments, ..Ask::about("", action, target) };
-    Explanation::decided(&world.authorize(&Call { caller: &caller, ask, now, source_ip: None, fan_out: 1 }))
+    Explanation::decided(&world.authorize(&Call {
+        caller: &caller,
+        ask,
+        now,
+        source_ip: None,
+        fan_out: 1,
+        approvals: &[],
+    }))
 }
 
 impl Explanation {

@@ -198,7 +198,7 @@ impl EstateCall {
             Arguments::None
         };
         let ask = Ask { arguments, tokens_estimated: 900, ..Ask::about("tools/call", self.action, target) };
-        Some(Call { caller: &self.caller, ask, now: self.now, source_ip: None, fan_out: 1 })
+        Some(Call { caller: &self.caller, ask, now: self.now, source_ip: None, fan_out: 1, approvals: &[] })
     }
 }
 

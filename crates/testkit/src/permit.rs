@@ -39,7 +39,8 @@ pub fn permit(caller: &Caller, destination: &Destination, id: &str) -> Permit {
         Principal::Service(service) => Object::Service(service.clone()),
     };
     let (snapshot, rejected) = Snapshot::build(vec![everything(), principal, object]);
-    let call = Call { caller, ask, now: UnixMillis(1_790_000_000_000), source_ip: None, fan_out: 1 };
+    let call =
+        Call { caller, ask, now: UnixMillis(1_790_000_000_000), source_ip: None, fan_out: 1, approvals: &[] };
     match verdict(&snapshot, &call, id) {
         Verdict::Permitted(permit) => permit,
         other => panic!("not permitted: {other:?}; rejected: {rejected:?}"),

@@ -16,6 +16,7 @@ mod digest;
 mod examples;
 mod explanations;
 mod generate;
+mod hold;
 mod membership;
 #[expect(dead_code, reason = "the benchmark asks for more")]
 mod oracle;

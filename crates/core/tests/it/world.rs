@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use vidimus_core::approval::Approval;
 use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
 use vidimus_core::decision::{Decision, Fact, Outcome};
@@ -161,6 +162,7 @@ pub(crate) struct Facts {
     pub(crate) source_ip: Option<IpAddr>,
     pub(crate) fan_out: i64,
     pub(crate) method: &'static str,
+    pub(crate) approvals: Vec<Approval>,
 }
 
 impl Facts {
@@ -178,6 +180,7 @@ impl Facts {
             source_ip: None,
             fan_out: 1,
             method: "tools/call",
+            approvals: Vec::new(),
         }
     }
 
@@ -199,7 +202,8 @@ impl Facts {
         let caller = caller(&self.principal, &self.chain, self.user.as_ref());
         let asked = Ask { arguments, ..Ask::about(self.method, action, target) };
         let (now, source_ip, fan_out) = (self.now, self.source_ip, self.fan_out);
-        ask(&Call { caller: &caller, ask: asked, now, source_ip, fan_out })
+        let approvals = &self.approvals;
+        ask(&Call { caller: &caller, ask: asked, now, source_ip, fan_out, approvals })
     }
 
     /// The outcome of another ask, whole as it is given.
