@@ -101,7 +101,10 @@ impl Snapshot {
             return found;
         }
         match found.outcome {
-            Outcome::Hold => self.possible_allowance(call).unwrap_or(found),
+            Outcome::Hold => match self.possible_allowance(call) {
+                Some(allowed) => allowed.and_tried(&found.tried),
+                None => found,
+            },
             _ => Finding { asking: Arc::default(), ..found },
         }
     }
@@ -114,7 +117,7 @@ impl Snapshot {
         }
         let implied = uses().find_map(|one| self.implied_by(call, one));
         match implied {
-            Some(implied) => implied.held_by(&whole),
+            Some(implied) => implied.held_by(&whole).and_tried(&whole.tried),
             None => self.explained(call, whole, uses()),
         }
     }
@@ -275,6 +278,7 @@ fn refused(code: Code, by: Arc<str>, facts: Arc<[Fact]>) -> Finding {
         reason: None,
         obligations: Arc::default(),
         asking: Arc::default(),
+        tried: Arc::default(),
     }
 }
 
@@ -282,13 +286,15 @@ fn refused(code: Code, by: Arc<str>, facts: Arc<[Fact]>) -> Finding {
 ///
 /// The whole decides where it is refused, and where the part is not permitted by itself.
 fn narrow(part: Finding, whole: Finding) -> Finding {
-    match (standing(&part), standing(&whole)) {
+    let tried = (part.tried.clone(), whole.tried.clone());
+    let found = match (standing(&part), standing(&whole)) {
         (Standing::Refused, _) => part,
         (_, Standing::Refused) => whole,
         (Standing::Permitted, _) => part.held_by(&whole),
         (Standing::NotPermitted, Standing::Permitted) => whole.held_by(&part),
         (Standing::NotPermitted, Standing::NotPermitted) => part,
-    }
+    };
+    found.and_tried(&tried.0).and_tried(&tried.1)
 }
 
 /// How policies stand to one of the two.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::approval::Requirement;
 use crate::call::{Call, CallDigest};
 use crate::permit::{Held, Permit, Receipt, Verdict};
-use crate::record::{DecisionKind, DecisionRecord, VERSION};
+use crate::record::{DecisionKind, DecisionRecord, ObservedOutcome, VERSION};
 use crate::refusal::{Code, Refusal};
 
 /// The outcome of a decision.
@@ -59,6 +59,33 @@ pub(crate) struct Finding {
     pub(crate) obligations: Arc<[Obligation]>,
     /// What people are asked, sorted by policy: on a hold by whom, on a denial by default by whom it would be asked as well.
     pub(crate) asking: Arc<[Arc<Requirement>]>,
+    /// What policies that are only tried say, sorted by policy; of each what is satisfied, whether it would matter or not.
+    pub(crate) tried: Arc<[Tried]>,
+}
+
+/// A policy that is only tried (`mode: observe`), and what it says of a call.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tried {
+    pub(crate) policy: Arc<str>,
+    pub(crate) says: Says,
+}
+
+/// What a policy says of a call, by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Says {
+    Permitted,
+    Held,
+    /// Also by a policy that fails, or cannot see what it looks at.
+    Refused,
+}
+
+/// A policy that is only tried, and the outcome that a call would have had if it decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The id of the policy.
+    pub policy: Arc<str>,
+    /// The outcome with it.
+    pub outcome: Outcome,
 }
 
 /// A call, and what was decided of it. Only [`Snapshot::authorize`] makes one.
@@ -155,6 +182,13 @@ impl<'c> Decision<'c> {
         (self.finding.outcome == Outcome::Hold).then(|| self.call.digest_to_approve(&self.finding.asking))
     }
 
+    /// What policies that are only tried would have changed, each by itself; sorted by policy.
+    pub fn observed(&self) -> Vec<Observed> {
+        let with = |tried: &Tried| Some((tried.policy.clone(), self.finding.with(tried.says)?));
+        let observed = self.finding.tried.iter().filter_map(with);
+        observed.map(|(policy, outcome)| Observed { policy, outcome }).collect()
+    }
+
     /// The refusal of a call that is denied, for who counts denials instead of recording each. What allows, or waits for a person, has
     /// none: it comes about by its record alone ([`Decision::recorded`]).
     pub fn denial(&self) -> Option<Refusal> {
@@ -177,6 +211,7 @@ impl<'c> Decision<'c> {
             identity: self.call.identity().into(),
             kind: DecisionKind,
             method: ask.method.into(),
+            observed: self.observed().iter().map(ObservedOutcome::of).collect(),
             outcome: self.finding.outcome.as_str().into(),
             policies: Cow::Borrowed(&self.finding.policies),
             principal: self.call.principal().entity().to_string().into(),
@@ -281,6 +316,31 @@ impl Finding {
         asked
     }
 
+    /// The outcome if a policy decided too that says this; `None` where it is the same.
+    fn with(&self, says: Says) -> Option<Outcome> {
+        match (self.outcome, says) {
+            (Outcome::Allow | Outcome::AllowWithObligations | Outcome::Hold, Says::Refused) => {
+                Some(Outcome::Deny)
+            }
+            (Outcome::Allow | Outcome::AllowWithObligations, Says::Held) => Some(Outcome::Hold),
+            (Outcome::Deny, Says::Permitted) if self.code == Some(Code::NoPermit) => {
+                Some(if self.asking.is_empty() { Outcome::Allow } else { Outcome::Hold })
+            }
+            _ => None,
+        }
+    }
+
+    /// With what those policies say too that are only tried.
+    pub(crate) fn and_tried(self, tried: &Arc<[Tried]>) -> Self {
+        if tried.is_empty() {
+            return self;
+        }
+        let mut all: Vec<Tried> = self.tried.iter().chain(&**tried).cloned().collect();
+        all.sort_unstable();
+        all.dedup();
+        Self { tried: all.into(), ..self }
+    }
+
     /// A denial by default, of which people would be asked as well.
     pub(crate) fn asking(self, held: &Self) -> Self {
         Self { asking: held.asking.clone(), facts: united(&self.facts, &held.facts), ..self }
@@ -303,6 +363,7 @@ impl Finding {
             reason: asking.iter().find_map(|one| one.reason.clone()),
             obligations: Arc::default(),
             asking: asking.into(),
+            tried: self.tried,
         }
     }
 

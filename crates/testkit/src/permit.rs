@@ -10,7 +10,7 @@ use vidimus_core::call::{Action, Ask, Call, Destination, Target};
 use vidimus_core::caller::{Caller, UnixMillis};
 use vidimus_core::decision::About;
 use vidimus_core::permit::{Permit, Verdict};
-use vidimus_core::resource::policy::{Members, Scope};
+use vidimus_core::resource::policy::{Members, Mode, Scope};
 use vidimus_core::resource::{Meta, Object, Origin, Policy, Principal};
 use vidimus_core::snapshot::Snapshot;
 use vidimus_ledger::{Config, Ledger};
@@ -54,6 +54,8 @@ fn everything() -> Object {
         meta: Meta { namespace, name, labels: BTreeMap::new(), origin, ..Meta::default() },
         description: "a test".into(),
         scope: Scope::Cluster,
+        mode: Mode::Enforce,
+        replaces: Default::default(),
         members: Members::default(),
         cedar: "permit (principal, action, resource);".into(),
     }))

@@ -22,7 +22,7 @@ use super::tree;
 use super::view::{self, Asked};
 use crate::approval::Requirement;
 use crate::call::{Arguments, Call};
-use crate::decision::{Fact, Finding, Outcome};
+use crate::decision::{Fact, Finding, Outcome, Says, Tried};
 use crate::refusal::Code;
 use crate::snapshot::registered::Registered;
 
@@ -82,6 +82,10 @@ pub(crate) struct Edge {
     errors: StaticOutcome,
     /// Sorted by id.
     residuals: Box<[Residual]>,
+    /// What of the policies that are only tried does not depend on the context, sorted.
+    tried: Arc<[Tried]>,
+    /// Those of them that do.
+    trials: Box<[Residual]>,
     /// What a denial by default names: residual permits first, then permits that the edge itself falls short of.
     closest_permits: StaticOutcome,
     /// The places in `residuals` of those that are among `closest_permits`.
@@ -109,6 +113,15 @@ impl Edge {
     ///
     /// Every residual is evaluated: whether some policy fails must not depend on the order.
     pub(crate) fn decide(&self, call: &Call<'_>) -> Finding {
+        let found = self.decided(call);
+        if self.tried.is_empty() && self.trials.is_empty() {
+            return found;
+        }
+        let of_call: Arc<[Tried]> = self.trials.iter().filter_map(|trial| trial.tried(call)).collect();
+        found.and_tried(&self.tried).and_tried(&of_call)
+    }
+
+    fn decided(&self, call: &Call<'_>) -> Finding {
         let (mut permits, mut forbids) = (Vec::new(), Vec::new());
         let (mut errors, mut unseen) = (Vec::new(), Vec::new());
         let mut refused = self.refuses;
@@ -164,6 +177,7 @@ impl Edge {
             reason: None,
             obligations: Arc::default(),
             asking: Arc::default(),
+            tried: Arc::default(),
         }
     }
 
@@ -218,6 +232,7 @@ impl StaticOutcome {
             },
             obligations: Arc::default(),
             asking: Arc::default(),
+            tried: Arc::default(),
         };
         if met.is_empty() {
             return finding;
@@ -264,6 +279,17 @@ impl Residual {
             Condition::Cedar { asked, .. } if view::hides_any(asked, call) => Err(Failed::Unseen),
             Condition::Cedar { policy, entities, .. } => by_cedar(policy, entities, call),
         }
+    }
+
+    /// What it says of a call, where it is only tried.
+    fn tried(&self, call: &Call<'_>) -> Option<Tried> {
+        let says = match self.outcome(call) {
+            Ok(false) => return None,
+            Ok(true) if self.effect == Effect::Permit => Says::Permitted,
+            Ok(true) if self.asks.is_some() => Says::Held,
+            Ok(true) | Err(_) => Says::Refused,
+        };
+        Some(Tried { policy: self.id.clone(), says })
     }
 
     /// The call as this policy sees it; `None` where that is as every policy does.
@@ -353,15 +379,29 @@ impl<'a> Compilation<'a> {
         };
         let all =
             |ids: Vec<&cedar_policy::PolicyId>| ids.into_iter().map(find).collect::<Result<Vec<_>, _>>();
-        let errors = all(response.error_permits().chain(response.error_forbids()).collect())?;
-        let permits = self.static_outcome(&all(response.true_permits().collect())?);
-        let forbidding = all(response.true_forbids().collect())?;
+        let mut tried = Vec::new();
+        // Those that decide; what the others say is noted.
+        let mut deciding = |ids: Vec<&cedar_policy::PolicyId>, says: fn(&Statement) -> Says| {
+            let (trials, deciding): (Vec<_>, Vec<_>) =
+                all(ids)?.into_iter().partition(|statement| statement.observes);
+            let note = |one: &&Arc<Statement>| Tried { policy: one.id.clone(), says: says(one) };
+            tried.extend(trials.iter().map(note));
+            Ok::<_, EntityFault>(deciding)
+        };
+        let held_or_refused = |one: &Statement| if one.asks.is_some() { Says::Held } else { Says::Refused };
+        let failing = response.error_permits().chain(response.error_forbids()).collect();
+        let errors = deciding(failing, |_| Says::Refused)?;
+        let permits = self.static_outcome(&deciding(response.true_permits().collect(), |_| Says::Permitted)?);
+        let forbidding = deciding(response.true_forbids().collect(), held_or_refused)?;
+        tried.sort_unstable();
         let mut asking: Vec<Arc<Requirement>> =
             forbidding.iter().filter_map(|statement| statement.asks.clone()).collect();
         asking.sort_unstable();
-        let mut residuals = Vec::new();
+        let (mut residuals, mut trials) = (Vec::new(), Vec::new());
         for policy in response.residual_policies() {
-            residuals.push(self.residual(find(policy.id())?, &policy).map_err(|e| fault(e.to_string()))?);
+            let statement = find(policy.id())?;
+            let residual = self.residual(statement, &policy).map_err(|e| fault(e.to_string()))?;
+            if statement.observes { trials.push(residual) } else { residuals.push(residual) }
         }
         residuals.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let mut edge = Edge {
@@ -371,6 +411,8 @@ impl<'a> Compilation<'a> {
             asking: asking.into(),
             errors: self.static_outcome(&errors),
             residuals: residuals.into(),
+            tried: tried.into(),
+            trials: trials.into(),
             ..Edge::default()
         };
         self.explain(&mut edge);
@@ -442,7 +484,7 @@ impl<'a> Compilation<'a> {
             .closest_permits
             .iter()
             .filter(|statement| edge.residuals.iter().all(|residual| residual.id != statement.id))
-            .filter(|statement| !edge.errors.policies.contains(&statement.id))
+            .filter(|statement| !edge.errors.policies.contains(&statement.id) && !statement.observes)
             .take(MAX_CLOSEST_PERMITS - residual.len())
             .copied()
             .collect();

@@ -91,6 +91,8 @@ pub(crate) struct Statement {
     pub(crate) reason: Option<Arc<str>>,
     /// `@approval("…")` of a forbid: what it asks of people.
     pub(crate) asks: Option<Arc<Requirement>>,
+    /// It is only tried: it neither allows nor refuses.
+    pub(crate) observes: bool,
     /// Whether some condition looks at `context.approval`.
     pub(crate) looks_at_approval: bool,
 }
@@ -151,6 +153,7 @@ impl Statement {
         let policy = whole;
         Ok(Self {
             asks,
+            observes: false,
             looks_at_approval: annotation::looks_at_approval(&body),
             reason: policy.annotation("reason").filter(|text| !text.is_empty()).map(Arc::from),
             effect: policy.effect(),
@@ -171,6 +174,11 @@ impl Statement {
     pub(crate) fn under(&self, id: Arc<str>) -> Self {
         let asks = self.asks.as_ref().map(|asks| Requirement { policy: id.clone(), ..(**asks).clone() });
         Self { policy: self.policy.new_id(PolicyId::new(&id)), asks: asks.map(Arc::new), id, ..self.clone() }
+    }
+
+    /// Whether it refuses anything.
+    pub(crate) fn refuses(&self) -> bool {
+        self.effect == Effect::Forbid && !self.observes
     }
 
     /// Whether the types of the scope fit.

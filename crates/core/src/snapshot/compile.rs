@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use cedar_policy::{Effect, EntityUid, PolicySet, ValidationError, ValidationWarning};
+use cedar_policy::{EntityUid, PolicySet, ValidationError, ValidationWarning};
 use miette::Diagnostic;
 
 use super::depth::{self, TooDeep};
@@ -13,6 +13,7 @@ use crate::decide::annotation::Misannotated;
 use crate::decide::membership::Unclear;
 use crate::decide::schema;
 use crate::decide::statement::{NotCompiled, Reach, Statement};
+use crate::resource::policy::Mode;
 use crate::resource::{Policy, nearest};
 
 /// Maximum length of the text of one `Policy` object in bytes. Etcd's limit for an object is 1.5 MB; a policy that a person has read is shorter.
@@ -155,7 +156,7 @@ pub(crate) struct Compiled {
 impl Compiled {
     /// Whether any of it refuses.
     pub(crate) fn has_forbids(&self) -> bool {
-        self.statements.iter().any(|statement| statement.effect == Effect::Forbid)
+        self.statements.iter().any(|statement| statement.refuses())
     }
 }
 
@@ -188,7 +189,9 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
         if !ids.insert(id.clone()) {
             return Err(Problem::DuplicateId { id });
         }
-        let statement = Statement::compile(one, id, reach)?;
+        let observes = policy.mode == Mode::Observe;
+        let mut statement = Statement::compile(one, id, reach)?;
+        statement.observes = observes;
         if statement.asks.is_some() && !statement.looks_at_approval {
             remarks.push(format!(
                 "{} asks for an approval and does not look at context.approval, so no approval lets a call pass: add unless {{ context has approval && context.approval.role == \"…\" }}",

@@ -66,6 +66,12 @@ const SETS: &[&str] = &["set0", "set1"];
 pub(crate) const POINTERS: &[&str] =
     &["/n", "/text", "/items/0", "/deep/a~1b", "/m~0n", "/odd~2", "/none", ""];
 const METHODS: &[&str] = &["tools/call", "SendMessage", "chat.completions", "GetTask", "ListTasks"];
+const CLASSES_OF_AUTHORITY: &[AuthorityClass] = &[
+    AuthorityClass::Advise,
+    AuthorityClass::ActWithApproval,
+    AuthorityClass::Act,
+    AuthorityClass::SelfModify,
+];
 const RISKS: &[RiskLevel] = &[RiskLevel::Low, RiskLevel::Medium, RiskLevel::High, RiskLevel::Critical];
 const NOW: i64 = 1_790_000_000_123;
 
@@ -99,7 +105,8 @@ fn some_agent(dice: &mut Dice, number: usize) -> Agent {
     agent.risk_level = RISKS[dice.below(4)];
     agent.environment = dice.one(ENVIRONMENTS).into();
     agent.groups = dice.some(GROUPS, 50);
-    agent.authority_class = if dice.chance(50) { AuthorityClass::Act } else { AuthorityClass::Advise };
+    agent.authority_class = dice.one_of(CLASSES_OF_AUTHORITY);
+    agent.authority_stated = dice.chance(30);
     agent.sandbox_class = dice.chance(50).then(|| dice.one(CLASSES).into());
     agent.quarantined = dice.chance(10);
     agent.delegation.max_depth = dice.chance(15).then(|| 1 + dice.below(4) as u32);

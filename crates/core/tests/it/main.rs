@@ -25,4 +25,5 @@ mod property;
 mod rebuilt;
 mod representable;
 mod snapshot;
+mod tried;
 mod world;

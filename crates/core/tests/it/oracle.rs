@@ -23,14 +23,30 @@ use vidimus_core::entity::EntityKind;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::policy::Scope;
 use vidimus_core::resource::{Agent, LlmProvider, McpServer, Meta, Names, Object, Principal, Service};
-use vidimus_core::snapshot::QUARANTINE_ID;
+use vidimus_core::snapshot::{ACT_WITH_APPROVAL_ID, ADVISE_ID, QUARANTINE_ID};
 
 use self::arguments::{flatten, seen_by_none};
 
-/// The built-in policy, as `docs/policies.md` describes it.
-const QUARANTINE: &str = r#"
-    forbid (principal, action in [Action::"mcp", Action::"a2a", Action::"llm", Action::"listModels"], resource)
-    when { principal.quarantined };"#;
+/// The built-in policies, as `docs/policies.md` describes them.
+pub(crate) const BUILT_IN: [(&str, &str); 3] = [
+    (
+        QUARANTINE_ID,
+        r#"forbid (principal, action in [Action::"mcp", Action::"a2a", Action::"llm", Action::"listModels"], resource)
+           when { principal.quarantined };"#,
+    ),
+    (
+        ADVISE_ID,
+        r#"forbid (principal is Agent, action == Action::"invokeTool", resource)
+           when { principal.authority_stated && principal.authority_class == "advise" }
+           unless { resource.read_only };"#,
+    ),
+    (
+        ACT_WITH_APPROVAL_ID,
+        r#"@approval("approvers") forbid (principal is Agent, action == Action::"invokeTool", resource)
+           when { principal.authority_stated && principal.authority_class == "act-with-approval" }
+           unless { resource.read_only || context has approval };"#,
+    ),
+];
 
 static SCHEMA: LazyLock<(Schema, Validator)> = LazyLock::new(|| {
     let (schema, _) = Schema::from_cedarschema_str(TEXT).unwrap();
@@ -249,8 +265,10 @@ impl Oracle {
         let (schema, validator) = &*SCHEMA;
         let registered = Registered::of(objects);
         let mut namespaces: BTreeSet<String> = BTreeSet::new();
-        let mut all: Vec<(Option<String>, Policy)> =
-            vec![(None, Policy::parse(Some(PolicyId::new(QUARANTINE_ID)), QUARANTINE).unwrap())];
+        let mut all: Vec<(Option<String>, Policy)> = BUILT_IN
+            .iter()
+            .map(|(id, text)| (None, Policy::parse(Some(PolicyId::new(id)), text).unwrap()))
+            .collect();
         let (mut accepted, mut named, mut on_arguments) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for object in objects {
             namespaces.insert(meta(object).namespace.to_string());
@@ -793,6 +811,7 @@ fn of_agent(agent: &Agent) -> Described {
         "owner": &*agent.owner, "team": &*agent.team, "capabilities": agent.capabilities,
         "risk_level": agent.risk_level.as_str(), "risk": agent.risk_level.rank(), "environment": &*agent.environment,
         "authority_class": agent.authority_class.as_str(), "quarantined": agent.quarantined,
+        "authority_stated": agent.authority_stated,
     });
     let mut parents = [owned(&agent.meta, &agent.team), of_names("Group", &agent.groups)].concat();
     if let Some(version) = &agent.version {

@@ -12,11 +12,11 @@ use vidimus_core::call::{Arguments, Call};
 use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::Object;
-use vidimus_core::snapshot::{QUARANTINE_ID, Snapshot};
+use vidimus_core::snapshot::Snapshot;
 
 use crate::generate::{self, Sample};
 use crate::oracle::arguments::hides;
-use crate::oracle::{Answer, Expected, Oracle};
+use crate::oracle::{Answer, BUILT_IN, Expected, Oracle};
 
 /// Calls compared for each generated configuration.
 const CALLS: u64 = 12;
@@ -111,7 +111,7 @@ fn configuration(seed: u64, seen: &mut Seen) {
         }
     }
     let accepted: BTreeSet<String> = snapshot.policies().map(ToString::to_string).collect();
-    let wanted = oracle.accepted.iter().cloned().chain([QUARANTINE_ID.to_owned()]).collect();
+    let wanted = oracle.accepted.iter().cloned().chain(BUILT_IN.map(|(id, _)| id.to_owned())).collect();
     assert_eq!(accepted, wanted, "seed {seed}");
     seen.configurations += 1;
     seen.policies += policies;

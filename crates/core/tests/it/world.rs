@@ -14,7 +14,7 @@ use vidimus_core::permit::{Receipt, Room, Verdict};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::llm_provider::{CredentialSource, Model, ProviderType};
 use vidimus_core::resource::mcp_server::Tool;
-use vidimus_core::resource::policy::{Members, Scope};
+use vidimus_core::resource::policy::{Members, Mode, REPLACEABLE, Scope};
 use vidimus_core::resource::{
     Agent, AuthorityClass, DelegationLimits, Endpoint, LlmProvider, McpServer, Meta, Names, Object, Origin,
     Policy, Principal, RiskLevel, Service,
@@ -60,6 +60,7 @@ pub(crate) fn agent(namespace: &str, name: &str) -> Agent {
         environment: "production".into(),
         groups: Names::new(),
         authority_class: AuthorityClass::Act,
+        authority_stated: true,
         sandbox_class: None,
         delegation: DelegationLimits::default(),
         identities: Vec::new(),
@@ -126,6 +127,8 @@ pub(crate) fn policy(namespace: &str, name: &str, scope: Scope, cedar: &str) -> 
         meta: meta(namespace, name),
         description: "test".into(),
         scope,
+        mode: Mode::Enforce,
+        replaces: Names::new(),
         // So that a name means what it says: membership.rs is about the rest.
         members: Members::from_iter([Members::ALL]),
         cedar: cedar.into(),
@@ -135,6 +138,11 @@ pub(crate) fn policy(namespace: &str, name: &str, scope: Scope, cedar: &str) -> 
 /// A cluster-wide policy `t/p`.
 pub(crate) fn cluster(cedar: &str) -> Object {
     policy("t", "p", Scope::Cluster, cedar)
+}
+
+/// The ids of all policies in force but those of the authority classes.
+pub(crate) fn ids(world: &Snapshot) -> Vec<&str> {
+    world.policies().map(|id| &**id).filter(|id| !REPLACEABLE.contains(id)).collect()
 }
 
 /// A snapshot of objects that must all be accepted.
