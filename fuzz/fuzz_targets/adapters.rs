@@ -82,7 +82,7 @@ fn decide(ask: &Ask<'_>) {
     };
     assert!(left.is_some(), "what is named is bounded");
     let caller = caller();
-    let call = Call { caller: &caller, ask: *ask, now: UnixMillis(0), source_ip: None, fan_out: 1 };
+    let call = Call { caller: &caller, ask: *ask, now: UnixMillis(0), source_ip: None, fan_out: 1, approvals: &[] };
     let decision = WORLD.authorize(&call);
     let allowed = matches!(decision.outcome(), Outcome::Allow | Outcome::AllowWithObligations);
     assert_eq!(decision.code().is_none(), allowed);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use vidimus_core::decide::schema;
-use vidimus_core::resource::policy::{Members, Scope};
+use vidimus_core::resource::policy::{Members, Mode, Scope};
 use vidimus_core::resource::{Meta, Object, Policy};
 use vidimus_core::snapshot::Snapshot;
 
@@ -30,6 +30,8 @@ pub(crate) fn complaints(page: &str, schema: &str) -> Vec<String> {
             meta,
             description: "".into(),
             scope: Scope::Cluster,
+            mode: Mode::Enforce,
+            replaces: Default::default(),
             members: Members::default(),
             cedar: text.into(),
         }))

@@ -56,7 +56,14 @@ fn every_called_edge_is_allowed_by_several_kinds_of_policies() {
         let caller = Caller { proven: Arc::new(proven), chain: chain.clone() };
         for (action, target) in &calls {
             let ask = Ask { tokens_estimated: 100, ..Ask::about("any", *action, *target) };
-            let decision = world.authorize(&Call { caller: &caller, ask, now, source_ip: None, fan_out: 1 });
+            let decision = world.authorize(&Call {
+                caller: &caller,
+                ask,
+                now,
+                source_ip: None,
+                fan_out: 1,
+                approvals: &[],
+            });
             let policies = decision.policies();
             assert_eq!(decision.outcome(), Outcome::Allow, "{principal:?} {action:?} {target:?}");
             assert!(policies.len() >= 3, "{policies:?}");

@@ -26,6 +26,16 @@ const UNNAMED: &str = "*";
 /// about one task is decided as the call that made it, which did or did not name a skill.
 const OF_NO_SKILL: [&str; 3] = ["GetAgentCard", "GetExtendedAgentCard", "ListTasks"];
 
+/// The methods of A2A that ask for what an earlier call made, or end it. That call was approved where it had to be; these are not held.
+const OF_MADE_TASKS: [&str; 6] = [
+    "GetTask",
+    "CancelTask",
+    "SubscribeToTask",
+    "GetTaskPushNotificationConfig",
+    "ListTaskPushNotificationConfigs",
+    "DeleteTaskPushNotificationConfig",
+];
+
 impl Snapshot {
     /// Decides a call as it came in. Principal and target must be of this snapshot.
     ///
@@ -39,7 +49,9 @@ impl Snapshot {
     /// - So are the card of an agent and the list of one's own tasks to whoever may use some skill of it, because neither can
     ///   name one; and the listing of a provider's models to whoever may call one of them.
     /// - A call about a task is decided as the call that made the task, now. What the arguments of a tool call were is not kept,
-    ///   so it is allowed while some arguments are.
+    ///   so it is allowed while some arguments are. The call that made the task was approved where a person had to approve it, and
+    ///   so asking for the task, or ending it, is not held again.
+    /// - What holds a part or the whole, where neither is refused and either is permitted, holds the call.
     ///
     /// This is the only public way to a decision:
     ///
@@ -67,7 +79,7 @@ impl Snapshot {
         match call.ask.target {
             Target::Skill { agent, .. } => {
                 let ask = Ask { target: Target::Agent(agent), ..call.ask };
-                narrow(self.decide(call), self.decide(&Call { ask, ..*call }))
+                narrow(self.once_made(call), self.once_made(&Call { ask, ..*call }))
             }
             Target::Server(server) => self.or_implied(call, || self.uses_of_server(server)),
             Target::Agent(agent) if OF_NO_SKILL.contains(&call.ask.method) => {
@@ -77,7 +89,23 @@ impl Snapshot {
             Target::Tool { .. } if matches!(call.ask.arguments, Arguments::Unknown) => {
                 self.possible_allowance(call).unwrap_or_else(|| self.decide(call).denied())
             }
+            Target::Agent(_) => self.once_made(call),
             _ => self.decide(call),
+        }
+    }
+
+    /// What the policies say; of what asks for what an earlier call made, as if a person had approved it.
+    fn once_made(&self, call: &Call<'_>) -> Finding {
+        let found = self.decide(call);
+        if found.asking.is_empty() || !OF_MADE_TASKS.contains(&call.ask.method) || call.ask.task.is_none() {
+            return found;
+        }
+        match found.outcome {
+            Outcome::Hold => match self.possible_allowance(call) {
+                Some(allowed) => allowed.and_tried(&found.tried),
+                None => found,
+            },
+            _ => Finding { asking: Arc::default(), ..found },
         }
     }
 
@@ -88,7 +116,10 @@ impl Snapshot {
             return whole;
         }
         let implied = uses().find_map(|one| self.implied_by(call, one));
-        implied.unwrap_or_else(|| self.explained(call, whole, uses()))
+        match implied {
+            Some(implied) => implied.held_by(&whole).and_tried(&whole.tried),
+            None => self.explained(call, whole, uses()),
+        }
     }
 
     /// Why nothing implies the whole, as far as the first uses tell: the permits that come closest to one of them, or where each of
@@ -177,7 +208,13 @@ impl Finding {
         if self.code.is_some() && self.outcome == Outcome::Deny {
             return self;
         }
-        Self { outcome: Outcome::Deny, code: Some(Code::NoPermit), obligations: Arc::default(), ..self }
+        Self {
+            outcome: Outcome::Deny,
+            code: Some(Code::NoPermit),
+            obligations: Arc::default(),
+            asking: Arc::default(),
+            ..self
+        }
     }
 
     /// What is found of a use, as what it says of the whole: which use it is stands among the facts.
@@ -240,6 +277,8 @@ fn refused(code: Code, by: Arc<str>, facts: Arc<[Fact]>) -> Finding {
         facts,
         reason: None,
         obligations: Arc::default(),
+        asking: Arc::default(),
+        tried: Arc::default(),
     }
 }
 
@@ -247,29 +286,33 @@ fn refused(code: Code, by: Arc<str>, facts: Arc<[Fact]>) -> Finding {
 ///
 /// The whole decides where it is refused, and where the part is not permitted by itself.
 fn narrow(part: Finding, whole: Finding) -> Finding {
-    match (standing(&part), standing(&whole)) {
-        (Standing::Refused, _) | (Standing::Permitted, Standing::Permitted | Standing::NotPermitted) => part,
-        (Standing::Permitted | Standing::NotPermitted, Standing::Refused) => whole,
-        (Standing::NotPermitted, Standing::Permitted) => whole,
+    let tried = (part.tried.clone(), whole.tried.clone());
+    let found = match (standing(&part), standing(&whole)) {
+        (Standing::Refused, _) => part,
+        (_, Standing::Refused) => whole,
+        (Standing::Permitted, _) => part.held_by(&whole),
+        (Standing::NotPermitted, Standing::Permitted) => whole.held_by(&part),
         (Standing::NotPermitted, Standing::NotPermitted) => part,
-    }
+    };
+    found.and_tried(&tried.0).and_tried(&tried.1)
 }
 
 /// How policies stand to one of the two.
 #[derive(Clone, Copy)]
 enum Standing {
+    /// A policy permits it, and if anything then only the approval of a person is missing.
     Permitted,
-    /// No policy permits it, and none refuses it.
+    /// No policy permits it, and none refuses it whatever people approve.
     NotPermitted,
-    /// A policy refuses it, holds it, or failed.
+    /// A policy refuses it, or failed.
     Refused,
 }
 
 fn standing(finding: &Finding) -> Standing {
     match finding.outcome {
-        Outcome::Allow | Outcome::AllowWithObligations => Standing::Permitted,
+        Outcome::Allow | Outcome::AllowWithObligations | Outcome::Hold => Standing::Permitted,
         Outcome::Deny if finding.code == Some(Code::NoPermit) => Standing::NotPermitted,
-        Outcome::Hold | Outcome::Deny => Standing::Refused,
+        Outcome::Deny => Standing::Refused,
     }
 }
 

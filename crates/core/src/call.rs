@@ -5,6 +5,7 @@ mod digest;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::approval::Approval;
 use crate::caller::{Caller, Chain, UnixMillis, User};
 use crate::entity::{EntityId, EntityKind};
 use crate::json::Json;
@@ -215,6 +216,9 @@ pub struct Call<'a> {
     /// How many distinct destinations the principal reaches in this transaction, with this one. Counted for an agent that has
     /// `spec.delegation.maxFanOut` and continues a chain; 1 for everybody else. Not part of the Cedar `context`.
     pub fan_out: i64,
+    /// What people approved of this very call, one for each role; empty where nobody was asked. `context.approval` is the first of
+    /// them, and to a policy that asks for approval the one of its role.
+    pub approvals: &'a [Approval],
 }
 
 impl<'a> Call<'a> {
@@ -231,6 +235,17 @@ impl<'a> Call<'a> {
     /// How the call came here.
     pub fn chain(&self) -> &'a Chain {
         &self.caller.chain
+    }
+
+    /// What `context.approval` is.
+    pub(crate) fn approval(&self) -> Option<&'a Approval> {
+        self.approvals.first()
+    }
+
+    /// The call as a policy sees it that asks for an approval in `role`.
+    pub(crate) fn seen_by(&self, role: &str) -> Self {
+        let at = self.approvals.iter().position(|approval| *approval.role == *role);
+        Self { approvals: at.and_then(|at| self.approvals.get(at..)).unwrap_or(self.approvals), ..*self }
     }
 
     /// Which identity was used, as in [`crate::caller::Proven::identity`].

@@ -1,6 +1,7 @@
 //! How a call is decided: an index finds the policies that can matter on its edge, partial evaluation decides what does not
 //! depend on the context, and what is left is evaluated per call. Each step is held to plain Cedar by a property test.
 
+pub(crate) mod annotation;
 pub(crate) mod edge;
 pub mod edges;
 pub(crate) mod entities;

@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::call::Call;
+use crate::approval::Requirement;
+use crate::call::{Call, CallDigest};
 use crate::permit::{Held, Permit, Receipt, Verdict};
-use crate::record::{DecisionKind, DecisionRecord, VERSION};
+use crate::record::{DecisionKind, DecisionRecord, ObservedOutcome, VERSION};
 use crate::refusal::{Code, Refusal};
 
 /// The outcome of a decision.
@@ -56,6 +57,35 @@ pub(crate) struct Finding {
     /// `@reason("…")` of a forbid that refused: public words of the policy's author.
     pub(crate) reason: Option<Arc<str>>,
     pub(crate) obligations: Arc<[Obligation]>,
+    /// What people are asked, sorted by policy: on a hold by whom, on a denial by default by whom it would be asked as well.
+    pub(crate) asking: Arc<[Arc<Requirement>]>,
+    /// What policies that are only tried say, sorted by policy; of each what is satisfied, whether it would matter or not.
+    pub(crate) tried: Arc<[Tried]>,
+}
+
+/// A policy that is only tried (`mode: observe`), and what it says of a call.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Tried {
+    pub(crate) policy: Arc<str>,
+    pub(crate) says: Says,
+}
+
+/// What a policy says of a call, by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Says {
+    Permitted,
+    Held,
+    /// Also by a policy that fails, or cannot see what it looks at.
+    Refused,
+}
+
+/// A policy that is only tried, and the outcome that a call would have had if it decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// The id of the policy.
+    pub policy: Arc<str>,
+    /// The outcome with it.
+    pub outcome: Outcome,
 }
 
 /// A call, and what was decided of it. Only [`Snapshot::authorize`] makes one.
@@ -141,6 +171,24 @@ impl<'c> Decision<'c> {
         self.finding.reason.as_ref()
     }
 
+    /// On a hold: what each of the policies asks for that hold it, sorted by policy.
+    pub fn asking(&self) -> &[Arc<Requirement>] {
+        if self.finding.outcome == Outcome::Hold { &self.finding.asking } else { &[] }
+    }
+
+    /// On a hold: the digest of what is to be approved. It is the same for each try of one call while nothing changes of who calls
+    /// what, for whom, with which arguments, and of the policies that hold it.
+    pub fn to_approve(&self) -> Option<CallDigest> {
+        (self.finding.outcome == Outcome::Hold).then(|| self.call.digest_to_approve(&self.finding.asking))
+    }
+
+    /// What policies that are only tried would have changed, each by itself; sorted by policy.
+    pub fn observed(&self) -> Vec<Observed> {
+        let with = |tried: &Tried| Some((tried.policy.clone(), self.finding.with(tried.says)?));
+        let observed = self.finding.tried.iter().filter_map(with);
+        observed.map(|(policy, outcome)| Observed { policy, outcome }).collect()
+    }
+
     /// The refusal of a call that is denied, for who counts denials instead of recording each. What allows, or waits for a person, has
     /// none: it comes about by its record alone ([`Decision::recorded`]).
     pub fn denial(&self) -> Option<Refusal> {
@@ -163,6 +211,7 @@ impl<'c> Decision<'c> {
             identity: self.call.identity().into(),
             kind: DecisionKind,
             method: ask.method.into(),
+            observed: self.observed().iter().map(ObservedOutcome::of).collect(),
             outcome: self.finding.outcome.as_str().into(),
             policies: Cow::Borrowed(&self.finding.policies),
             principal: self.call.principal().entity().to_string().into(),
@@ -235,8 +284,10 @@ impl Finding {
                 );
                 (message, &self.closest_permits)
             }
-            (Code::ApprovalRequired, _) => {
-                (format!("a person must approve this call, by {}", names()), &self.policies)
+            (Code::ApprovalRequired, reason) => {
+                let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+                let who = self.asked().join(", and ");
+                (format!("{who} must approve this call first, by {}{reason}", names()), &self.policies)
             }
             (Code::PolicyError, _) => (format!("a policy failed to evaluate: {}", names()), &self.policies),
             (Code::Unrepresentable, _) => {
@@ -250,8 +301,82 @@ impl Finding {
         Refusal { policies: policies.to_vec(), ..Refusal::new(code, message) }
     }
 
+    /// Who has to approve, in words: each role once.
+    fn asked(&self) -> Vec<String> {
+        let mut asked: Vec<String> = Vec::new();
+        for Requirement { role, quorum, .. } in self.asking.iter().map(|one| &**one) {
+            let one = match quorum {
+                1 => format!("somebody of {role}"),
+                quorum => format!("{quorum} people of {role}"),
+            };
+            if !asked.contains(&one) {
+                asked.push(one);
+            }
+        }
+        asked
+    }
+
+    /// The outcome if a policy decided too that says this; `None` where it is the same.
+    fn with(&self, says: Says) -> Option<Outcome> {
+        match (self.outcome, says) {
+            (Outcome::Allow | Outcome::AllowWithObligations | Outcome::Hold, Says::Refused) => {
+                Some(Outcome::Deny)
+            }
+            (Outcome::Allow | Outcome::AllowWithObligations, Says::Held) => Some(Outcome::Hold),
+            (Outcome::Deny, Says::Permitted) if self.code == Some(Code::NoPermit) => {
+                Some(if self.asking.is_empty() { Outcome::Allow } else { Outcome::Hold })
+            }
+            _ => None,
+        }
+    }
+
+    /// With what those policies say too that are only tried.
+    pub(crate) fn and_tried(self, tried: &Arc<[Tried]>) -> Self {
+        if tried.is_empty() {
+            return self;
+        }
+        let mut all: Vec<Tried> = self.tried.iter().chain(&**tried).cloned().collect();
+        all.sort_unstable();
+        all.dedup();
+        Self { tried: all.into(), ..self }
+    }
+
+    /// A denial by default, of which people would be asked as well.
+    pub(crate) fn asking(self, held: &Self) -> Self {
+        Self { asking: held.asking.clone(), facts: united(&self.facts, &held.facts), ..self }
+    }
+
+    /// What is permitted, held by what holds the other as well.
+    pub(crate) fn held_by(self, other: &Self) -> Self {
+        if other.asking.is_empty() {
+            return self;
+        }
+        let mut asking: Vec<Arc<Requirement>> = self.asking.iter().chain(&*other.asking).cloned().collect();
+        asking.sort_unstable();
+        asking.dedup();
+        Self {
+            outcome: Outcome::Hold,
+            code: Some(Code::ApprovalRequired),
+            policies: asking.iter().map(|one| one.policy.clone()).collect(),
+            closest_permits: Arc::default(),
+            facts: united(&self.facts, &other.facts),
+            reason: asking.iter().find_map(|one| one.reason.clone()),
+            obligations: Arc::default(),
+            asking: asking.into(),
+            tried: self.tried,
+        }
+    }
+
     fn facts_text(&self) -> String {
         let parts: Vec<_> = self.facts.iter().map(|(name, value)| format!("{name} = {value}")).collect();
         if parts.is_empty() { "no attribute".to_owned() } else { parts.join(", ") }
     }
+}
+
+/// All facts of both, sorted, each once.
+fn united(some: &[Fact], others: &[Fact]) -> Arc<[Fact]> {
+    let mut facts: Vec<Fact> = some.iter().chain(others).cloned().collect();
+    facts.sort_unstable();
+    facts.dedup_by(|one, other| one.0 == other.0);
+    facts.into()
 }

@@ -1,10 +1,11 @@
 //! The nouns of Vidimus and the decision. Pure: no I/O, no async, no clock, no randomness.
 //!
 //! Read in the order of a call: who ([`caller`]), what exists ([`resource`], [`snapshot`]), what is asked ([`call`]),
-//! what is answered ([`decision`], or a [`refusal`] before it came to that), what is kept ([`record`]), and what a recorded
+//! what is answered ([`decision`], or a [`refusal`] before it came to that), what people are asked ([`approval`]), what is kept ([`record`]), and what a recorded
 //! decision opens ([`permit`]).
 
 pub mod act;
+pub mod approval;
 pub mod authorize;
 pub mod call;
 pub mod caller;

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::call::Destination;
+use crate::approval::Requirement;
+use crate::call::{CallDigest, Destination};
 use crate::caller::Caller;
 use crate::decision::{Decision, Obligation};
 use crate::refusal::{Code, Refusal};
@@ -230,7 +231,7 @@ impl Permit {
     }
 }
 
-/// A call that waits for the approval of a person. Until there are approvals, it is refused.
+/// A call that waits for the approval of a person.
 ///
 /// ```compile_fail,E0599
 /// # fn example(held: vidimus_core::permit::Held) {
@@ -247,12 +248,30 @@ impl Permit {
 #[must_use]
 pub struct Held {
     index: u64,
+    digest: CallDigest,
+    asking: Arc<[Arc<Requirement>]>,
     refusal: Refusal,
 }
 
 impl Held {
     pub(crate) fn new(decision: &Decision<'_>, receipt: &Receipt) -> Self {
-        Self { index: receipt.index, refusal: decision.finding.refusal() }
+        let finding = &decision.finding;
+        Self {
+            index: receipt.index,
+            digest: decision.call.digest_to_approve(&finding.asking),
+            asking: finding.asking.clone(),
+            refusal: finding.refusal(),
+        }
+    }
+
+    /// The digest of what is to be approved, as [`Decision::to_approve`].
+    pub fn digest(&self) -> CallDigest {
+        self.digest
+    }
+
+    /// What each policy asks for that holds it, sorted by policy; never empty.
+    pub fn asking(&self) -> &[Arc<Requirement>] {
+        &self.asking
     }
 
     /// Index of the decision's record in the ledger.

@@ -18,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::act::Act;
+use crate::decision::Observed;
 
 pub use read::{Unreadable, schema};
 
@@ -107,6 +108,9 @@ pub struct DecisionRecord<'a> {
     pub kind: DecisionKind,
     /// The protocol's method, by its newest name.
     pub method: Cow<'a, str>,
+    /// What policies that are only tried (`mode: observe`) would have changed, each by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub observed: Vec<ObservedOutcome>,
     /// `allow`, `allow-with-obligations`, `hold` or `deny`.
     #[schemars(extend("enum" = ["allow", "allow-with-obligations", "hold", "deny"]))]
     pub outcome: Cow<'a, str>,
@@ -141,6 +145,23 @@ pub struct DecisionRecord<'a> {
     pub user: Option<Cow<'a, str>>,
     /// Of this schema: 1.
     pub version: u8,
+}
+
+/// A policy that is only tried, and the outcome that the call would have had if it decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ObservedOutcome {
+    /// `allow`, `hold` or `deny`.
+    #[schemars(extend("enum" = ["allow", "hold", "deny"]))]
+    pub outcome: Cow<'static, str>,
+    /// The policy, as among those that decided.
+    pub policy: Arc<str>,
+}
+
+impl ObservedOutcome {
+    /// As it is kept.
+    pub fn of(observed: &Observed) -> Self {
+        Self { outcome: Cow::Borrowed(observed.outcome.as_str()), policy: observed.policy.clone() }
+    }
 }
 
 /// Written after the effect: what came of it and what it cost.

@@ -23,7 +23,7 @@ mod standing;
 mod withdrawn;
 mod world;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -47,7 +47,7 @@ use self::withdrawn::Withdrawn;
 use self::world::World;
 
 pub use self::bindings::Claim;
-pub use self::builtin::{CLOSED_ID, QUARANTINE_ID};
+pub use self::builtin::{ACT_WITH_APPROVAL_ID, ADVISE_ID, CLASS_APPROVERS, CLOSED_ID, QUARANTINE_ID};
 pub use self::compile::MAX_CEDAR;
 pub use self::doubt::Doubt;
 pub use self::memory::{Forgotten, Memory};
@@ -282,6 +282,7 @@ impl Snapshot {
             (Some((Object::Policy(last), Made { compiled: Some(compiled), .. })), Object::Policy(policy))
                 if last.cedar == policy.cedar
                     && last.scope == policy.scope
+                    && last.mode == policy.mode
                     && last.members == policy.members =>
             {
                 Had::Compiled(compiled)
@@ -297,9 +298,10 @@ impl Snapshot {
         rejected: &mut Vec<Rejection>,
     ) -> Vec<Arc<Statement>> {
         let mut statements = Vec::with_capacity(self.made.len() + 2);
-        for built_in in
-            [Some(&builtin::QUARANTINE), self.closed.then_some(&builtin::CLOSED)].into_iter().flatten()
-        {
+        let replaced = self.replaced();
+        let classes = builtin::CLASSES.iter().filter(|(id, _)| !replaced.contains(*id));
+        let always = [Some(&builtin::QUARANTINE), self.closed.then_some(&builtin::CLOSED)];
+        for built_in in always.into_iter().flatten().chain(classes.map(|(_, class)| *class)) {
             match built_in.compiled() {
                 Ok(statement) => statements.push(statement),
                 Err(problem) => rejected.push(reject::fault(&problem)),
@@ -319,6 +321,20 @@ impl Snapshot {
         }
         statements.extend(refusing);
         statements
+    }
+
+    /// The built-in policies that a policy in force takes the place of.
+    fn replaced(&self) -> BTreeSet<Arc<str>> {
+        let mut replaced = BTreeSet::new();
+        for (object, made) in self.objects.iter().zip(&self.made) {
+            if let (Object::Policy(policy), Some(_)) = (object, &made.compiled)
+                && !policy.replaces.is_empty()
+                && !self.withdrawn.concerns(&ObjectKey::of(object))
+            {
+                replaced.extend(policy.replaces.iter().cloned());
+            }
+        }
+        replaced
     }
 
     /// The parts of servers and agents that policies name one by one.

@@ -41,6 +41,7 @@ fn decision<'a>(
         identity: "spiffe://corp.example/ns/finance/sa/invoice-bot".into(),
         kind: DecisionKind,
         method: "tools/call".into(),
+        observed: Vec::new(),
         outcome: "allow".into(),
         policies: Cow::Borrowed(policies),
         principal: "Agent/finance/invoice-bot".into(),

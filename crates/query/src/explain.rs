@@ -14,6 +14,7 @@ use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
 use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
+use vidimus_core::record::ObservedOutcome;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Identity, Kind, Principal};
 use vidimus_core::snapshot::Snapshot;
@@ -74,6 +75,8 @@ pub struct Explanation {
     pub closest_permits: Vec<String>,
     /// The attribute values that decided, by their names.
     pub facts: BTreeMap<String, String>,
+    /// What policies that are only tried (`mode: observe`) would change, each by itself.
+    pub observed: Vec<ObservedOutcome>,
     /// What to do next; empty where the call would be allowed.
     pub next: String,
     /// What this is the answer of.
@@ -178,7 +181,14 @@ fn decide(
     let caller = Caller { proven: Arc::new(proven), chain: Arc::new(chain) };
     let arguments = if action == Action::InvokeTool { Arguments::Known(arguments) } else { Arguments::None };
     let ask = Ask { arguments, ..Ask::about("", action, target) };
-    Explanation::decided(&world.authorize(&Call { caller: &caller, ask, now, source_ip: None, fan_out: 1 }))
+    Explanation::decided(&world.authorize(&Call {
+        caller: &caller,
+        ask,
+        now,
+        source_ip: None,
+        fan_out: 1,
+        approvals: &[],
+    }))
 }
 
 impl Explanation {
@@ -196,6 +206,7 @@ impl Explanation {
                 .iter()
                 .map(|(name, value)| (name.to_string(), value.to_string()))
                 .collect(),
+            observed: decision.observed().iter().map(ObservedOutcome::of).collect(),
             next: code.map(|code| next(code, decision).to_owned()).unwrap_or_default(),
             ..Self::default()
         }

@@ -12,7 +12,7 @@ use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
 use vidimus_core::resource::llm_provider::{CredentialSource, Model, ProviderType};
-use vidimus_core::resource::policy::{Members, Scope};
+use vidimus_core::resource::policy::{Members, Mode, Scope};
 use vidimus_core::resource::{
     Agent, AuthorityClass, DelegationLimits, Endpoint, Identity, LlmProvider, McpServer, Meta, Names, Object,
     Origin, Policy, Principal, RiskLevel,
@@ -198,7 +198,7 @@ impl EstateCall {
             Arguments::None
         };
         let ask = Ask { arguments, tokens_estimated: 900, ..Ask::about("tools/call", self.action, target) };
-        Some(Call { caller: &self.caller, ask, now: self.now, source_ip: None, fan_out: 1 })
+        Some(Call { caller: &self.caller, ask, now: self.now, source_ip: None, fan_out: 1, approvals: &[] })
     }
 }
 
@@ -258,6 +258,7 @@ fn agent(dice: &mut Dice, size: Size, number: usize) -> Agent {
         environment: if dice.chance(70) { "production" } else { "test" }.into(),
         groups,
         authority_class: AuthorityClass::Act,
+        authority_stated: true,
         sandbox_class: None,
         delegation: DelegationLimits::default(),
         identities: vec![Identity::Spiffe(format!("spiffe://estate.test/{}", meta.name).into())],
@@ -331,6 +332,8 @@ fn policy(dice: &mut Dice, size: Size, number: usize) -> Policy {
         meta: meta(format!("policy-{number}")),
         description: "benchmark".into(),
         scope: if number.is_multiple_of(3) { Scope::Namespace } else { Scope::Cluster },
+        mode: Mode::Enforce,
+        replaces: Default::default(),
         members: Members::default(),
         cedar: cedar(dice, size, number).into(),
     }

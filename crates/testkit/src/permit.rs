@@ -10,7 +10,7 @@ use vidimus_core::call::{Action, Ask, Call, Destination, Target};
 use vidimus_core::caller::{Caller, UnixMillis};
 use vidimus_core::decision::About;
 use vidimus_core::permit::{Permit, Verdict};
-use vidimus_core::resource::policy::{Members, Scope};
+use vidimus_core::resource::policy::{Members, Mode, Scope};
 use vidimus_core::resource::{Meta, Object, Origin, Policy, Principal};
 use vidimus_core::snapshot::Snapshot;
 use vidimus_ledger::{Config, Ledger};
@@ -39,7 +39,8 @@ pub fn permit(caller: &Caller, destination: &Destination, id: &str) -> Permit {
         Principal::Service(service) => Object::Service(service.clone()),
     };
     let (snapshot, rejected) = Snapshot::build(vec![everything(), principal, object]);
-    let call = Call { caller, ask, now: UnixMillis(1_790_000_000_000), source_ip: None, fan_out: 1 };
+    let call =
+        Call { caller, ask, now: UnixMillis(1_790_000_000_000), source_ip: None, fan_out: 1, approvals: &[] };
     match verdict(&snapshot, &call, id) {
         Verdict::Permitted(permit) => permit,
         other => panic!("not permitted: {other:?}; rejected: {rejected:?}"),
@@ -53,6 +54,8 @@ fn everything() -> Object {
         meta: Meta { namespace, name, labels: BTreeMap::new(), origin, ..Meta::default() },
         description: "a test".into(),
         scope: Scope::Cluster,
+        mode: Mode::Enforce,
+        replaces: Default::default(),
         members: Members::default(),
         cedar: "permit (principal, action, resource);".into(),
     }))

@@ -2,10 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
 use super::{Arguments, Call};
+use crate::approval::Requirement;
 use crate::json::Json;
 
 /// SHA-256 of the exact action of a call. Its text form is `sha256:` and hex.
@@ -19,10 +21,13 @@ impl CallDigest {
     }
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl fmt::Display for CallDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "sha256:{}", hex(&self.0))
     }
 }
 
@@ -39,6 +44,23 @@ impl Call<'_> {
     /// not part of it.
     pub fn digest(&self) -> CallDigest {
         CallDigest(Sha256::digest(self.exact_action().canonical()).into())
+    }
+
+    /// The digest of what a person approves: the same, where it goes, and the very policies that ask for it. Whatever of it changes, the
+    /// approval is of another call.
+    pub(crate) fn digest_to_approve(&self, asking: &[Arc<Requirement>]) -> CallDigest {
+        let policy = |one: &Arc<Requirement>| {
+            let (id, digest) = (Cow::Owned(one.policy.to_string()), Cow::Owned(hex(&one.digest)));
+            Json::Object(vec![("digest".into(), Json::String(digest)), ("id".into(), Json::String(id))])
+        };
+        let destination = self.ask.target.destination();
+        let endpoint = destination.endpoint().map(|endpoint| endpoint.url.to_string()).unwrap_or_default();
+        let whole = Json::Object(vec![
+            ("call".into(), self.exact_action()),
+            ("endpoint".into(), Json::String(Cow::Owned(endpoint))),
+            ("policies".into(), Json::Array(asking.iter().map(policy).collect())),
+        ]);
+        CallDigest(Sha256::digest(whole.canonical()).into())
     }
 
     fn exact_action(&self) -> Json<'_> {

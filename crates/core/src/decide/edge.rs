@@ -20,8 +20,9 @@ use super::schema::schema;
 use super::statement::Statement;
 use super::tree;
 use super::view::{self, Asked};
+use crate::approval::Requirement;
 use crate::call::{Arguments, Call};
-use crate::decision::{Fact, Finding, Outcome};
+use crate::decision::{Fact, Finding, Outcome, Says, Tried};
 use crate::refusal::Code;
 use crate::snapshot::registered::Registered;
 
@@ -65,6 +66,8 @@ struct Residual {
     facts: Box<[Fact]>,
     references: Box<[ContextReference]>,
     reason: Option<Arc<str>>,
+    /// Of a forbid that an approval may lift.
+    asks: Option<Arc<Requirement>>,
 }
 
 /// A compiled edge.
@@ -72,9 +75,17 @@ struct Residual {
 pub(crate) struct Edge {
     permits: StaticOutcome,
     forbids: StaticOutcome,
+    /// What those of `forbids` ask of people that do, sorted by policy.
+    asking: Arc<[Arc<Requirement>]>,
+    /// Whether some of `forbids` asks nobody.
+    refuses: bool,
     errors: StaticOutcome,
     /// Sorted by id.
     residuals: Box<[Residual]>,
+    /// What of the policies that are only tried does not depend on the context, sorted.
+    tried: Arc<[Tried]>,
+    /// Those of them that do.
+    trials: Box<[Residual]>,
     /// What a denial by default names: residual permits first, then permits that the edge itself falls short of.
     closest_permits: StaticOutcome,
     /// The places in `residuals` of those that are among `closest_permits`.
@@ -97,33 +108,60 @@ impl Edge {
         )
     }
 
-    /// The decision: a policy that fails denies, then a forbid, then a policy that looks at an argument which it cannot see, then a
-    /// permit allows; otherwise it is denied by default.
+    /// The decision: a policy that fails denies, then a forbid that asks nobody, then a policy that looks at an argument which it cannot
+    /// see; then a permit allows, or where a forbid asks people, the call is held; otherwise it is denied by default.
     ///
     /// Every residual is evaluated: whether some policy fails must not depend on the order.
     pub(crate) fn decide(&self, call: &Call<'_>) -> Finding {
+        let found = self.decided(call);
+        if self.tried.is_empty() && self.trials.is_empty() {
+            return found;
+        }
+        let of_call: Arc<[Tried]> = self.trials.iter().filter_map(|trial| trial.tried(call)).collect();
+        found.and_tried(&self.tried).and_tried(&of_call)
+    }
+
+    fn decided(&self, call: &Call<'_>) -> Finding {
         let (mut permits, mut forbids) = (Vec::new(), Vec::new());
         let (mut errors, mut unseen) = (Vec::new(), Vec::new());
+        let mut refused = self.refuses;
         for residual in &self.residuals {
             match (residual.outcome(call), residual.effect) {
                 (Ok(false), _) => {}
                 (Ok(true), Effect::Permit) => permits.push(residual),
-                (Ok(true), Effect::Forbid) => forbids.push(residual),
+                (Ok(true), Effect::Forbid) => {
+                    refused |= residual.asks.is_none();
+                    forbids.push(residual);
+                }
                 (Err(Failed::Evaluation), _) => errors.push(residual),
                 (Err(Failed::Unseen), _) => unseen.push(residual),
             }
         }
         if !errors.is_empty() || !self.errors.policies.is_empty() {
             self.errors.answer(Outcome::Deny, Some(Code::PolicyError), &errors, call)
-        } else if !forbids.is_empty() || !self.forbids.policies.is_empty() {
+        } else if refused {
             self.forbids.answer(Outcome::Deny, Some(Code::ForbiddenByPolicy), &forbids, call)
         } else if !unseen.is_empty() {
             StaticOutcome::default().answer(Outcome::Deny, Some(Code::Unrepresentable), &unseen, call)
         } else if !permits.is_empty() || !self.permits.policies.is_empty() {
-            self.permits.answer(Outcome::Allow, None, &permits, call)
-        } else {
+            match forbids.is_empty() && self.asking.is_empty() {
+                true => self.permits.answer(Outcome::Allow, None, &permits, call),
+                false => self.held(&forbids, call),
+            }
+        } else if forbids.is_empty() && self.asking.is_empty() {
             self.deny_by_default(call)
+        } else {
+            self.deny_by_default(call).asking(&self.held(&forbids, call))
         }
+    }
+
+    /// What is found where every forbid that is satisfied asks for the approval of a person.
+    fn held(&self, forbids: &[&Residual], call: &Call<'_>) -> Finding {
+        let of_call = forbids.iter().filter_map(|residual| residual.asks.as_ref());
+        let mut asking: Vec<Arc<Requirement>> = self.asking.iter().chain(of_call).cloned().collect();
+        asking.sort_unstable();
+        let found = self.forbids.answer(Outcome::Hold, Some(Code::ApprovalRequired), forbids, call);
+        Finding { asking: asking.into(), ..found }
     }
 
     fn deny_by_default(&self, call: &Call<'_>) -> Finding {
@@ -138,6 +176,8 @@ impl Edge {
             facts,
             reason: None,
             obligations: Arc::default(),
+            asking: Arc::default(),
+            tried: Arc::default(),
         }
     }
 
@@ -154,7 +194,7 @@ impl Edge {
 
     /// The residual permits that some arguments could satisfy; `None` where no arguments could be allowed.
     fn possible_permits(&self, call: &Call<'_>) -> Option<Vec<&Residual>> {
-        if !self.errors.policies.is_empty() || !self.forbids.policies.is_empty() {
+        if !self.errors.policies.is_empty() || self.refuses {
             return None;
         }
         let mut permits = Vec::new();
@@ -162,7 +202,8 @@ impl Edge {
             let possible = residual.possible(call);
             let harmless = match residual.effect {
                 Effect::Permit => possible.holds || possible.fails_to_hold,
-                Effect::Forbid => possible.fails_to_hold,
+                // What an approval may lift could be allowed.
+                Effect::Forbid => possible.fails_to_hold || possible.holds && residual.asks.is_some(),
             };
             if !harmless {
                 return None;
@@ -185,8 +226,13 @@ impl StaticOutcome {
             policies: self.policies.clone(),
             closest_permits: Arc::default(),
             facts: self.facts.clone(),
-            reason: if code == Some(Code::ForbiddenByPolicy) { reason() } else { None },
+            reason: match code {
+                Some(Code::ForbiddenByPolicy | Code::ApprovalRequired) => reason(),
+                _ => None,
+            },
             obligations: Arc::default(),
+            asking: Arc::default(),
+            tried: Arc::default(),
         };
         if met.is_empty() {
             return finding;
@@ -226,6 +272,8 @@ fn sorted(mut facts: Vec<Fact>) -> Arc<[Fact]> {
 
 impl Residual {
     fn outcome(&self, call: &Call<'_>) -> Result<bool, Failed> {
+        let seen = self.seen(call);
+        let call = seen.as_ref().unwrap_or(call);
         match &self.condition {
             Condition::Native(expression) => expression.holds(call),
             Condition::Cedar { asked, .. } if view::hides_any(asked, call) => Err(Failed::Unseen),
@@ -233,7 +281,26 @@ impl Residual {
         }
     }
 
+    /// What it says of a call, where it is only tried.
+    fn tried(&self, call: &Call<'_>) -> Option<Tried> {
+        let says = match self.outcome(call) {
+            Ok(false) => return None,
+            Ok(true) if self.effect == Effect::Permit => Says::Permitted,
+            Ok(true) if self.asks.is_some() => Says::Held,
+            Ok(true) | Err(_) => Says::Refused,
+        };
+        Some(Tried { policy: self.id.clone(), says })
+    }
+
+    /// The call as this policy sees it; `None` where that is as every policy does.
+    fn seen<'c>(&self, call: &Call<'c>) -> Option<Call<'c>> {
+        let asks = self.asks.as_ref().filter(|_| call.approvals.len() > 1)?;
+        Some(call.seen_by(&asks.role))
+    }
+
     fn possible(&self, call: &Call<'_>) -> Possible {
+        let seen = self.seen(call);
+        let call = seen.as_ref().unwrap_or(call);
         match (&self.condition, call.ask.arguments) {
             (Condition::Native(expression), Arguments::Unknown) => expression.possible(call),
             (Condition::Cedar { on_arguments: true, .. }, Arguments::Unknown) => Possible::ANY,
@@ -312,19 +379,40 @@ impl<'a> Compilation<'a> {
         };
         let all =
             |ids: Vec<&cedar_policy::PolicyId>| ids.into_iter().map(find).collect::<Result<Vec<_>, _>>();
-        let errors = all(response.error_permits().chain(response.error_forbids()).collect())?;
-        let permits = self.static_outcome(&all(response.true_permits().collect())?);
-        let forbids = self.static_outcome(&all(response.true_forbids().collect())?);
-        let mut residuals = Vec::new();
+        let mut tried = Vec::new();
+        // Those that decide; what the others say is noted.
+        let mut deciding = |ids: Vec<&cedar_policy::PolicyId>, says: fn(&Statement) -> Says| {
+            let (trials, deciding): (Vec<_>, Vec<_>) =
+                all(ids)?.into_iter().partition(|statement| statement.observes);
+            let note = |one: &&Arc<Statement>| Tried { policy: one.id.clone(), says: says(one) };
+            tried.extend(trials.iter().map(note));
+            Ok::<_, EntityFault>(deciding)
+        };
+        let held_or_refused = |one: &Statement| if one.asks.is_some() { Says::Held } else { Says::Refused };
+        let failing = response.error_permits().chain(response.error_forbids()).collect();
+        let errors = deciding(failing, |_| Says::Refused)?;
+        let permits = self.static_outcome(&deciding(response.true_permits().collect(), |_| Says::Permitted)?);
+        let forbidding = deciding(response.true_forbids().collect(), held_or_refused)?;
+        tried.sort_unstable();
+        let mut asking: Vec<Arc<Requirement>> =
+            forbidding.iter().filter_map(|statement| statement.asks.clone()).collect();
+        asking.sort_unstable();
+        let (mut residuals, mut trials) = (Vec::new(), Vec::new());
         for policy in response.residual_policies() {
-            residuals.push(self.residual(find(policy.id())?, &policy).map_err(|e| fault(e.to_string()))?);
+            let statement = find(policy.id())?;
+            let residual = self.residual(statement, &policy).map_err(|e| fault(e.to_string()))?;
+            if statement.observes { trials.push(residual) } else { residuals.push(residual) }
         }
         residuals.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         let mut edge = Edge {
             permits,
-            forbids,
+            forbids: self.static_outcome(&forbidding),
+            refuses: asking.len() < forbidding.len(),
+            asking: asking.into(),
             errors: self.static_outcome(&errors),
             residuals: residuals.into(),
+            tried: tried.into(),
+            trials: trials.into(),
             ..Edge::default()
         };
         self.explain(&mut edge);
@@ -381,6 +469,7 @@ impl<'a> Compilation<'a> {
             facts: self.facts(&statement.references).into(),
             references: conditions.iter().flat_map(|condition| ContextReference::all(condition)).collect(),
             reason: statement.reason.clone(),
+            asks: statement.asks.clone(),
         })
     }
 
@@ -395,7 +484,7 @@ impl<'a> Compilation<'a> {
             .closest_permits
             .iter()
             .filter(|statement| edge.residuals.iter().all(|residual| residual.id != statement.id))
-            .filter(|statement| !edge.errors.policies.contains(&statement.id))
+            .filter(|statement| !edge.errors.policies.contains(&statement.id) && !statement.observes)
             .take(MAX_CLOSEST_PERMITS - residual.len())
             .copied()
             .collect();

@@ -104,6 +104,7 @@ impl EntitySlice {
             ("capabilities", texts(&agent.capabilities)),
             ("environment", text(&agent.environment)),
             ("authority_class", text(agent.authority_class.as_str())),
+            ("authority_stated", RestrictedExpression::new_bool(agent.authority_stated)),
             ("quarantined", RestrictedExpression::new_bool(agent.quarantined)),
         ];
         attributes.extend(risk(agent.risk_level));

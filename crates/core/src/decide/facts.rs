@@ -11,6 +11,7 @@ use cedar_policy::{Entities, EntityUid, EvalResult};
 use super::index::Side;
 use super::residual::View;
 use super::residual::field::Field;
+use super::residual::value::Value;
 use super::statement::entity_uid;
 use super::tree;
 use super::view::{Seen, look};
@@ -52,8 +53,8 @@ pub(crate) struct ContextReference {
 enum InContext {
     Field(Field),
     Argument(View, Box<str>),
-    /// Part of the schema that nothing fills yet.
-    Absent,
+    /// The approval as a whole.
+    Approval,
 }
 
 impl AttributeReference {
@@ -256,7 +257,7 @@ impl ContextReference {
             // The entities that hold arguments say nothing; their tags do.
             Some(Field::Args | Field::Numbers) => return None,
             Some(field) => InContext::Field(field),
-            None if names.first() == Some(&"approval") => InContext::Absent,
+            None if names == ["approval"] => InContext::Approval,
             None => return None,
         };
         Some(Self { name: format!("context.{}", names.join(".")).into(), what })
@@ -269,12 +270,14 @@ impl ContextReference {
             InContext::Argument(view, pointer) => match look(*view, pointer, call) {
                 Seen::There(value) => Some(value),
                 Seen::Absent => None,
-                Seen::Unseen(what) => Some(super::residual::value::Value::Text(what)),
+                Seen::Unseen(what) => Some(Value::Text(what)),
             },
-            InContext::Absent => None,
+            InContext::Approval => call
+                .approval()
+                .map(|approval| Value::Text(format!("{} by {}", approval.role, approval.by.id()).into())),
         };
         let value = match value {
-            Some(super::residual::value::Value::Text(text)) => Arc::from(shorten(&text)),
+            Some(Value::Text(text)) => Arc::from(shorten(&text)),
             Some(value) => Arc::from(shorten(&value.to_string())),
             None => Arc::from(ABSENT),
         };

@@ -77,6 +77,15 @@ fn context(call: &Call<'_>) -> Result<Vec<(String, RestrictedExpression)>, Entit
     if let Some(user) = call.user() {
         pairs.push(("on_behalf_of", RestrictedExpression::new_entity_uid(named(Type::User, &user.id())?)));
     }
+    if let Some(approval) = call.approval() {
+        let by = named(Type::User, &approval.by.id())?;
+        let record = RestrictedExpression::new_record([
+            ("role".to_owned(), text(&approval.role)),
+            ("by".to_owned(), RestrictedExpression::new_entity_uid(by)),
+            ("at".to_owned(), datetime(approval.at.0)?),
+        ]);
+        pairs.push(("approval", record.map_err(|e| fault("context.approval", &e))?));
+    }
     if let Some(address) = call.source_ip {
         pairs.push(("source_ip", RestrictedExpression::new_ip(address.to_canonical().to_string())));
     }
@@ -103,7 +112,7 @@ fn datetime(millis: i64) -> Result<RestrictedExpression, EntityFault> {
     Ok(RestrictedExpression::new_datetime(time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()))
 }
 
-/// The entities that no object stands for: the call's arguments and user, and the actions.
+/// The entities that no object stands for: the call's arguments, its user and who approved it, and the actions.
 pub(crate) fn entities(call: &Call<'_>) -> Result<Vec<Entity>, EntityFault> {
     let (mut texts, mut numbers) = (HashMap::new(), HashMap::new());
     if let Arguments::Known(arguments) = call.ask.arguments {
@@ -118,6 +127,10 @@ pub(crate) fn entities(call: &Call<'_>) -> Result<Vec<Entity>, EntityFault> {
     }
     let mut entities = vec![tagged(Type::Arguments, texts)?, tagged(Type::Numbers, numbers)?];
     entities.extend(call.user().map(user).transpose()?);
+    // Nobody approves what is done for himself; where it is so all the same, there is one entity of him.
+    let approver = call.approval().map(|approval| &approval.by);
+    let approver = approver.filter(|by| call.user().is_none_or(|user| user.id() != by.id()));
+    entities.extend(approver.map(user).transpose()?);
     entities.extend(actions().map_err(|e| fault("the actions", &e))?);
     Ok(entities)
 }

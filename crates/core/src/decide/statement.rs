@@ -6,10 +6,12 @@ use cedar_policy::pst::{self, ActionConstraint, BinaryOp, Clause, EntityOrSlot, 
 use cedar_policy::pst::{PrincipalConstraint, ResourceConstraint, Var};
 use cedar_policy::{Effect, EntityId, EntityTypeName, EntityUid, PolicyId};
 
+use super::annotation::{self, Misannotated};
 use super::facts::AttributeReference;
 use super::index::{Key, Side};
 use super::membership::{self, Granting, NotBound, Unclear};
 use super::tree;
+use crate::approval::Requirement;
 use crate::call::Action;
 use crate::entity::EntityKind;
 use crate::resource::policy::{Members, Scope};
@@ -87,6 +89,12 @@ pub(crate) struct Statement {
     pub(crate) references: Vec<AttributeReference>,
     /// `@reason("…")`: what a caller is told who is refused by it.
     pub(crate) reason: Option<Arc<str>>,
+    /// `@approval("…")` of a forbid: what it asks of people.
+    pub(crate) asks: Option<Arc<Requirement>>,
+    /// It is only tried: it neither allows nor refuses.
+    pub(crate) observes: bool,
+    /// Whether some condition looks at `context.approval`.
+    pub(crate) looks_at_approval: bool,
 }
 
 /// How far a policy reaches, and whose names it speaks of.
@@ -106,6 +114,8 @@ pub(crate) enum NotCompiled {
     Fault(String),
     #[error(transparent)]
     Unclear(Unclear),
+    #[error(transparent)]
+    Misannotated(#[from] Misannotated),
 }
 
 impl From<NotBound> for NotCompiled {
@@ -138,8 +148,13 @@ impl Statement {
         }
         let narrow = pst::StaticPolicy::try_from(body.clone());
         let narrow = narrow.map_err(|error| NotCompiled::Fault(error.to_string()))?;
-        let policy = cedar_policy::Policy::from_pst(pst::Policy::Static(narrow)).map_err(fault)?;
+        let whole = cedar_policy::Policy::from_pst(pst::Policy::Static(narrow)).map_err(fault)?;
+        let asks = annotation::requirement(policy, &whole, &id)?;
+        let policy = whole;
         Ok(Self {
+            asks,
+            observes: false,
+            looks_at_approval: annotation::looks_at_approval(&body),
             reason: policy.annotation("reason").filter(|text| !text.is_empty()).map(Arc::from),
             effect: policy.effect(),
             actions,
@@ -157,7 +172,13 @@ impl Statement {
 
     /// The same under another id.
     pub(crate) fn under(&self, id: Arc<str>) -> Self {
-        Self { policy: self.policy.new_id(PolicyId::new(&id)), id, ..self.clone() }
+        let asks = self.asks.as_ref().map(|asks| Requirement { policy: id.clone(), ..(**asks).clone() });
+        Self { policy: self.policy.new_id(PolicyId::new(&id)), asks: asks.map(Arc::new), id, ..self.clone() }
+    }
+
+    /// Whether it refuses anything.
+    pub(crate) fn refuses(&self) -> bool {
+        self.effect == Effect::Forbid && !self.observes
     }
 
     /// Whether the types of the scope fit.

@@ -57,6 +57,7 @@ fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a 
         identity: text.into(),
         kind: DecisionKind,
         method: text.into(),
+        observed: Vec::new(),
         outcome: text.into(),
         policies: Cow::Borrowed(policies),
         principal: text.into(),

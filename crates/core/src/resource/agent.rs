@@ -39,6 +39,8 @@ pub struct Agent {
     pub groups: Names,
     /// Which level of autonomous decision it may exercise.
     pub authority_class: AuthorityClass,
+    /// Whether its record says so; where it does not, no built-in policy keeps it to the class.
+    pub authority_stated: bool,
     /// Cedar: `principal in AgentClass::"…"`.
     pub sandbox_class: Option<Arc<str>>,
     /// Limits on the chains of calls it takes part in.
@@ -111,9 +113,11 @@ pub struct AgentSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "name::plain_list_schema")]
     pub groups: Vec<String>,
-    /// Which level of autonomous decision it may exercise. advise, the least, when it is left out.
-    #[serde(default = "AuthorityClass::least")]
-    pub authority_class: AuthorityClass,
+    /// Which level of autonomous decision it may exercise. Built-in policies keep an agent to what its class says: advise calls only tools
+    /// that the server's record marks readOnly, and a person approves each other tool call of act-with-approval. When it is left
+    /// out, policies see advise, the least, and no built-in policy is about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority_class: Option<AuthorityClass>,
     /// Its class of sandbox. Cedar: principal in AgentClass::"…".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "name::plain_schema")]
@@ -189,7 +193,8 @@ impl AgentSpec {
             version: self.version.map(Into::into),
             risk_level: self.risk_level,
             environment: self.environment.into(),
-            authority_class: self.authority_class,
+            authority_class: self.authority_class.unwrap_or(AuthorityClass::least()),
+            authority_stated: self.authority_class.is_some(),
             sandbox_class: self.sandbox_class.map(Into::into),
             delegation: DelegationLimits {
                 max_depth: delegation.max_depth,

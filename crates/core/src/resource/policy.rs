@@ -15,6 +15,9 @@ use super::*;
 /// The namespace of built-in policies: an id below it, such as `vidimus/quarantine`, is never that of a `Policy` object.
 pub const RESERVED_NAMESPACE: &str = "vidimus";
 
+/// The built-in policies that `spec.replaces` may name: those of the authority classes.
+pub const REPLACEABLE: [&str; 2] = ["vidimus/advise", "vidimus/act-with-approval"];
+
 /// How far a policy reaches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum Scope {
@@ -23,6 +26,17 @@ pub enum Scope {
     Namespace,
     /// It governs everything, and says so.
     Cluster,
+}
+
+/// Whether a policy decides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Mode {
+    /// It decides.
+    #[default]
+    Enforce,
+    /// It is only tried: it neither allows nor refuses, and records say what it would have changed.
+    Observe,
 }
 
 /// The namespaces whose objects may bear the names by which a policy grants something, beside those of its own.
@@ -66,6 +80,10 @@ pub struct Policy {
     pub description: Arc<str>,
     /// How far it reaches.
     pub scope: Scope,
+    /// Whether it decides.
+    pub mode: Mode,
+    /// The built-in policies that are not in force beside it, by their ids.
+    pub replaces: Names,
     /// Whose objects may bear the names that it uses.
     pub members: Members,
     /// One or more Cedar policies. The id of the only one is `namespace/name`; of several `namespace/name#N` (from 0) or `namespace/name#<@id>`.
@@ -102,6 +120,15 @@ pub struct PolicySpec {
     /// How far it reaches: resources of its own namespace (Namespace, when it is left out), or everything (Cluster).
     #[serde(default)]
     pub scope: Scope,
+    /// Whether it decides (enforce, when it is left out), or is only tried (observe): then it neither allows nor refuses, and the record of
+    /// each call says what it would have changed.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Built-in policies that it takes the place of: vidimus/advise, vidimus/act-with-approval. Only of a policy with scope: Cluster
+    /// that decides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub replaces: Vec<String>,
     /// Namespaces whose objects may bear the names (groups, teams, classes, sets) by which it grants something, beside those of its
     /// own; '*' is every namespace. A name that is written with its namespace, as in Group::"finance/agents", needs no grant.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -113,6 +140,28 @@ pub struct PolicySpec {
 }
 
 impl PolicySpec {
+    /// That it replaces what can be replaced, everywhere, by something that is in force.
+    fn check_replaces(&self, document: Document<'_>, problems: &mut Problems) {
+        let at = document.spec();
+        let at = at.key("replaces");
+        for (index, id) in self.replaces.iter().enumerate() {
+            let fault = if !REPLACEABLE.contains(&id.as_str()) {
+                Fault::new(
+                    "there is no built-in policy of this id that can be replaced",
+                    "write vidimus/advise or vidimus/act-with-approval",
+                )
+            } else if self.scope != Scope::Cluster || self.mode != Mode::Enforce {
+                Fault::new(
+                    "a built-in policy is in force everywhere, and this one is not",
+                    "only a policy with scope: Cluster and without mode: observe takes the place of one",
+                )
+            } else {
+                continue;
+            };
+            problems.report(at.index(index), id, fault);
+        }
+    }
+
     pub(super) fn check(self, meta: Meta, document: Document<'_>, problems: &mut Problems) -> Option<Policy> {
         if *meta.namespace == *RESERVED_NAMESPACE {
             let reason = "policies of this namespace are built in, and their ids reserved";
@@ -133,8 +182,11 @@ impl PolicySpec {
         for (index, namespace) in self.members.iter().enumerate().filter(|(_, one)| *one != Members::ALL) {
             problems.take(at.index(index), namespace, name::check_namespace(namespace));
         }
+        self.check_replaces(document, problems);
         Some(Policy {
             meta,
+            mode: self.mode,
+            replaces: self.replaces.iter().map(|id| id.as_str().into()).collect(),
             members: self.members.iter().map(String::as_str).collect(),
             description: self.description.into(),
             scope: self.scope,

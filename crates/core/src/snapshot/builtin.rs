@@ -11,6 +11,15 @@ pub const QUARANTINE_ID: &str = "vidimus/quarantine";
 /// The id of the forbid that is in force while it is not known what was forbidden before.
 pub const CLOSED_ID: &str = "vidimus/closed";
 
+/// The id of the forbid that keeps agents of the authority class `advise` to tools that only read.
+pub const ADVISE_ID: &str = "vidimus/advise";
+
+/// The id of the forbid that holds what agents of the authority class `act-with-approval` do.
+pub const ACT_WITH_APPROVAL_ID: &str = "vidimus/act-with-approval";
+
+/// Who approves what the built-in policy of `act-with-approval` holds.
+pub const CLASS_APPROVERS: &str = "approvers";
+
 /// A built-in policy, compiled once.
 pub(super) struct BuiltIn(LazyLock<Result<Arc<Statement>, String>>);
 
@@ -29,6 +38,31 @@ pub(super) static CLOSED: BuiltIn = BuiltIn(LazyLock::new(|| {
         forbid (principal, action, resource);
     "#;
     compile(CLOSED_ID, text)
+}));
+
+/// Those of the authority classes, which a policy may take the place of (`spec.replaces`). They are about agents whose record says its
+/// class. `act` and `self-modify` call what policies permit.
+pub(super) static CLASSES: [(&str, &BuiltIn); 2] =
+    [(ADVISE_ID, &ADVISE), (ACT_WITH_APPROVAL_ID, &ACT_WITH_APPROVAL)];
+
+static ADVISE: BuiltIn = BuiltIn(LazyLock::new(|| {
+    let text = r#"
+        @reason("the authority class of the caller is advise: it may call only tools that the server's record marks readOnly")
+        forbid (principal is Agent, action == Action::"invokeTool", resource)
+        when { principal.authority_class == "advise" && principal.authority_stated && !resource.read_only };
+    "#;
+    compile(ADVISE_ID, text)
+}));
+
+static ACT_WITH_APPROVAL: BuiltIn = BuiltIn(LazyLock::new(|| {
+    let text = r#"
+        @approval("approvers")
+        @reason("the authority class of the caller is act-with-approval, and the server's record does not mark the tool readOnly")
+        forbid (principal is Agent, action == Action::"invokeTool", resource)
+        when { principal.authority_class == "act-with-approval" && principal.authority_stated && !resource.read_only }
+        unless { context has approval };
+    "#;
+    compile(ACT_WITH_APPROVAL_ID, text)
 }));
 
 impl BuiltIn {

@@ -4,14 +4,16 @@ use std::collections::HashSet;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use cedar_policy::{Effect, EntityUid, PolicySet, ValidationError, ValidationWarning};
+use cedar_policy::{EntityUid, PolicySet, ValidationError, ValidationWarning};
 use miette::Diagnostic;
 
 use super::depth::{self, TooDeep};
 use crate::authorize::{self, Named};
+use crate::decide::annotation::Misannotated;
 use crate::decide::membership::Unclear;
 use crate::decide::schema;
 use crate::decide::statement::{NotCompiled, Reach, Statement};
+use crate::resource::policy::Mode;
 use crate::resource::{Policy, nearest};
 
 /// Maximum length of the text of one `Policy` object in bytes. Etcd's limit for an object is 1.5 MB; a policy that a person has read is shorter.
@@ -43,6 +45,8 @@ pub(crate) enum Problem {
     Invalid { place: Place, message: String, help: Option<String> },
     #[error(transparent)]
     Unclear(Unclear),
+    #[error(transparent)]
+    Misannotated(Misannotated),
     #[error("{message}")]
     Fault { message: String },
 }
@@ -107,6 +111,7 @@ impl Problem {
             Self::Unclear(Unclear { of, name }) => {
                 format!("write the name with its namespace: {of}::\"namespace/{name}\"")
             }
+            Self::Misannotated(what) => what.fix().to_owned(),
             Self::Fault { .. } => "report this as a fault of Vidimus, with the policy".to_owned(),
         }
     }
@@ -120,6 +125,7 @@ impl Problem {
             Self::DuplicateId { id } => id.to_string(),
             Self::BadId { id } => id.clone(),
             Self::Unclear(Unclear { of, name }) => format!("{of}::\"{name}\""),
+            Self::Misannotated(what) => what.value().to_owned(),
             Self::Empty | Self::TooLong { .. } | Self::Template { .. } | Self::Fault { .. } => {
                 cedar.trim().to_owned()
             }
@@ -132,6 +138,7 @@ impl From<NotCompiled> for Problem {
         match why {
             NotCompiled::Fault(_) => Self::Fault { message: why.to_string() },
             NotCompiled::Unclear(unclear) => Self::Unclear(unclear),
+            NotCompiled::Misannotated(what) => Self::Misannotated(what),
         }
     }
 }
@@ -149,7 +156,7 @@ pub(crate) struct Compiled {
 impl Compiled {
     /// Whether any of it refuses.
     pub(crate) fn has_forbids(&self) -> bool {
-        self.statements.iter().any(|statement| statement.effect == Effect::Forbid)
+        self.statements.iter().any(|statement| statement.refuses())
     }
 }
 
@@ -172,7 +179,7 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
     if parsed.is_empty() {
         return Err(Problem::Empty);
     }
-    let remarks = check(&set, text)?;
+    let mut remarks = check(&set, text)?;
     let key = policy.meta.key();
     let reach = Reach { scope: policy.scope, namespace: &policy.meta.namespace, members: &policy.members };
     let mut ids = HashSet::new();
@@ -182,7 +189,16 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
         if !ids.insert(id.clone()) {
             return Err(Problem::DuplicateId { id });
         }
-        statements.push(Arc::new(Statement::compile(one, id, reach)?));
+        let observes = policy.mode == Mode::Observe;
+        let mut statement = Statement::compile(one, id, reach)?;
+        statement.observes = observes;
+        if statement.asks.is_some() && !statement.looks_at_approval {
+            remarks.push(format!(
+                "{} asks for an approval and does not look at context.approval, so no approval lets a call pass: add unless {{ context has approval && context.approval.role == \"…\" }}",
+                statement.id
+            ));
+        }
+        statements.push(Arc::new(statement));
     }
     Ok(Compiled { named: authorize::named(statements.iter()), statements: statements.into(), remarks })
 }

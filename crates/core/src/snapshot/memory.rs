@@ -14,8 +14,8 @@ use super::digest::Digest;
 use super::doubt::claimed_by_several;
 use super::refusing::Refusing;
 use crate::resource::identity::{IdentitySpec, OidcSpec, ServiceAccountSpec};
-use crate::resource::policy::Scope;
-use crate::resource::{Identity, Kind, Meta, ObjectRef, Origin, Policy};
+use crate::resource::policy::{Mode, Scope};
+use crate::resource::{Identity, Kind, Meta, Names, ObjectRef, Origin, Policy};
 
 /// An object by kind, namespace and name, its place, and its digest in hex.
 type Name = ((String, Arc<str>, Arc<str>), Place, String);
@@ -222,7 +222,15 @@ impl Remembered {
         let members = members.iter().map(String::as_str).collect();
         let (namespace, name) = (self.namespace.clone(), self.name.clone());
         let meta = Meta { namespace, name, origin: self.place.origin(), ..Meta::default() };
-        Some(Arc::new(Policy { meta, description: "".into(), scope, members, cedar }))
+        Some(Arc::new(Policy {
+            meta,
+            description: "".into(),
+            mode: Mode::Enforce,
+            replaces: Names::new(),
+            scope,
+            members,
+            cedar,
+        }))
     }
 
     fn refusing(&self, policy: Option<(Arc<Policy>, Arc<Compiled>)>) -> Result<Refusing, Forgotten> {

@@ -8,7 +8,6 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use cedar_policy::Effect;
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
 use super::coming::is_quarantined;
@@ -103,7 +102,7 @@ impl Refusing {
 
     fn forbids(&self) -> impl Iterator<Item = &Arc<Statement>> {
         let statements = self.policy.iter().flat_map(|(_, compiled)| &compiled.statements);
-        statements.filter(|statement| statement.effect == Effect::Forbid)
+        statements.filter(|statement| statement.refuses())
     }
 
     /// Whether it would refuse anything if its name were not used by another object.

@@ -49,6 +49,11 @@ impl Withdrawn {
         self.others.contains(object)
     }
 
+    /// Whether something of a policy is withdrawn.
+    pub(super) fn concerns(&self, policy: &ObjectKey) -> bool {
+        self.policies.contains_key(policy)
+    }
+
     /// Whether a statement of a policy counts.
     pub(super) fn leaves(&self, policy: &ObjectKey, statement: &Statement) -> bool {
         statement.effect == Effect::Forbid

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use vidimus_core::approval::Approval;
 use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
 use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
@@ -318,6 +319,43 @@ fn the_person() {
             comes_to(condition, anna(Some("a@example.com"))),
         ];
         assert_eq!(found, expected, "{condition}");
+    }
+}
+
+#[test]
+fn an_approval() {
+    let email = "context has approval.by.email && context.approval.by.email like \"*@example.com\"";
+    let approved = |email: Option<&'static str>| {
+        move |facts: &mut Facts| {
+            let by = User { issuer: "https://i".into(), subject: "b0".into(), email: email.map(Into::into) };
+            facts.approvals = vec![Approval { role: "boss".into(), by, at: UnixMillis(1_790_000_000_000) }];
+        }
+    };
+    for (condition, none, without, with) in [
+        ("context has approval", F, T, T),
+        ("context has approval.role && context.approval.role == \"boss\"", F, T, T),
+        ("context has approval && context.approval.role == \"owner\"", F, F, F),
+        ("context has approval && context.approval.by == User::\"https://i#b0\"", F, T, T),
+        ("context has approval && context.approval.by == User::\"https://i#b1\"", F, F, F),
+        ("context has approval && context.approval.by.issuer == \"https://i\"", F, T, T),
+        ("context has approval && context.approval.by.subject == \"b0\"", F, T, T),
+        ("context has approval && context.approval.by has email", F, F, T),
+        ("context has approval && context.approval.by in UserGroup::\"g\"", F, F, F),
+        (
+            "context has approval && context.now.durationSince(context.approval.at) == duration(\"500ms\")",
+            F,
+            T,
+            T,
+        ),
+        ("context has approval && context.approval == context.approval", F, T, T),
+        (email, F, F, T),
+    ] {
+        let found = [
+            comes_to(condition, |_| {}),
+            comes_to(condition, approved(None)),
+            comes_to(condition, approved(Some("a@example.com"))),
+        ];
+        assert_eq!(found, [none, without, with], "{condition}");
     }
 }
 

@@ -10,7 +10,7 @@ use vidimus_core::resource::{Agent, Identity, Kind, Object, Origin, Rejection, S
 use vidimus_core::snapshot::{Before, CLOSED_ID, Configuration, Doubt, QUARANTINE_ID, Snapshot};
 
 use crate::generate::{self, Dice};
-use crate::world::{Facts, agent, cluster, policy, provider, server, service};
+use crate::world::{Facts, agent, cluster, ids, policy, provider, server, service};
 
 const EVERYTHING: &str = "permit (principal, action, resource);";
 const PAY: &str = r#"forbid (principal, action == Action::"invokeTool", resource == Tool::"a/s/pay");"#;
@@ -99,7 +99,7 @@ fn of_policies_of_one_name_all_forbids_and_no_permits_are_in_force() {
         policy_in("1", "p", PAY),
         policy_in("2", "p", r#"forbid (principal, action == Action::"getPrompt", resource);"#),
     ]));
-    let ids: Vec<&str> = world.policies().map(|id| &**id).collect();
+    let ids = ids(&world);
     assert!(matches!(ids[..], [QUARANTINE_ID, "t/everything", one, other] if one != other), "{ids:?}");
     assert!(ids[2..].iter().all(|id| id.starts_with("t/p~")), "{ids:?}");
     assert_eq!(pay(&world), Some(Code::ForbiddenByPolicy));
@@ -614,7 +614,7 @@ fn what_is_withdrawn_permits_nothing_and_frees_no_name() {
         (Some(before.clone()), None, 4),
     ] {
         let withdrawn = next(&last, vec![before.clone()], coming.into_iter().collect());
-        assert_eq!((pay(&withdrawn), withdrawn.policies().count()), (code, policies));
+        assert_eq!((pay(&withdrawn), ids(&withdrawn).len()), (code, policies));
         assert_ne!(withdrawn.digest(), last.digest());
         // As it was, when it is there again.
         let again = next(&withdrawn, Vec::new(), Vec::new());

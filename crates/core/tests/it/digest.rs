@@ -88,7 +88,7 @@ fn digest(deed: &Deed, circumstances: Circumstances) -> CallDigest {
     let Circumstances { now, streaming, address, .. } = circumstances;
     let ask = Ask { arguments, streaming, ..Ask::about(deed.method, deed.action, target) };
     let (now, source_ip) = (UnixMillis(now), address.map(Into::into));
-    Call { caller: &caller, ask, now, source_ip, fan_out: 1 }.digest()
+    Call { caller: &caller, ask, now, source_ip, fan_out: 1, approvals: &[] }.digest()
 }
 
 #[test]
@@ -101,7 +101,8 @@ fn a_task_and_where_news_of_it_go_are_part_of_what_is_done() {
     );
     let about = |method, task, push_url| {
         let ask = Ask { task, push_url, ..Ask::about(method, Action::CallAgent, Target::Agent(&agents)) };
-        Call { caller: &caller, ask, now: UnixMillis(0), source_ip: None, fan_out: 1 }.digest()
+        Call { caller: &caller, ask, now: UnixMillis(0), source_ip: None, fan_out: 1, approvals: &[] }
+            .digest()
     };
     let digests = [
         about("CancelTask", None, None),

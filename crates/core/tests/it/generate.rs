@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use vidimus_core::approval::Approval;
 use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
 use vidimus_core::caller::{Chain, UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
@@ -53,6 +54,7 @@ impl Dice {
     }
 }
 
+const ROLES: &[&str] = &["boss", "owner"];
 const TEAMS: &[&str] = &["red", "blue"];
 const NAMESPACES: &[&str] = &["n0", "n1"];
 const GROUPS: &[&str] = &["g0", "g1", "g2"];
@@ -64,6 +66,12 @@ const SETS: &[&str] = &["set0", "set1"];
 pub(crate) const POINTERS: &[&str] =
     &["/n", "/text", "/items/0", "/deep/a~1b", "/m~0n", "/odd~2", "/none", ""];
 const METHODS: &[&str] = &["tools/call", "SendMessage", "chat.completions", "GetTask", "ListTasks"];
+const CLASSES_OF_AUTHORITY: &[AuthorityClass] = &[
+    AuthorityClass::Advise,
+    AuthorityClass::ActWithApproval,
+    AuthorityClass::Act,
+    AuthorityClass::SelfModify,
+];
 const RISKS: &[RiskLevel] = &[RiskLevel::Low, RiskLevel::Medium, RiskLevel::High, RiskLevel::Critical];
 const NOW: i64 = 1_790_000_000_123;
 
@@ -97,7 +105,8 @@ fn some_agent(dice: &mut Dice, number: usize) -> Agent {
     agent.risk_level = RISKS[dice.below(4)];
     agent.environment = dice.one(ENVIRONMENTS).into();
     agent.groups = dice.some(GROUPS, 50);
-    agent.authority_class = if dice.chance(50) { AuthorityClass::Act } else { AuthorityClass::Advise };
+    agent.authority_class = dice.one_of(CLASSES_OF_AUTHORITY);
+    agent.authority_stated = dice.chance(30);
     agent.sandbox_class = dice.chance(50).then(|| dice.one(CLASSES).into());
     agent.quarantined = dice.chance(10);
     agent.delegation.max_depth = dice.chance(15).then(|| 1 + dice.below(4) as u32);
@@ -169,6 +178,7 @@ pub(crate) struct Sample {
     pub(crate) streaming: bool,
     pub(crate) push_url: Option<&'static str>,
     pub(crate) fan_out: i64,
+    pub(crate) approvals: Vec<Approval>,
 }
 
 impl Sample {
@@ -220,6 +230,7 @@ impl Sample {
             streaming: dice.chance(50),
             push_url: dice.chance(50).then(|| dice.one(&["https://hooks.example/a", "http://10.0.0.1/"])),
             fan_out: 1 + dice.below(4) as i64,
+            approvals: some_approvals(dice),
         }
     }
 
@@ -258,8 +269,8 @@ impl Sample {
             ..Ask::about(self.method, self.action, target)
         };
         let caller = caller(&self.principal, &self.chain, self.user.as_ref());
-        let Self { now, source_ip, fan_out, .. } = *self;
-        ask(&Call { caller: &caller, ask: asked, now, source_ip, fan_out })
+        let Self { now, source_ip, fan_out, ref approvals, .. } = *self;
+        ask(&Call { caller: &caller, ask: asked, now, source_ip, fan_out, approvals })
     }
 }
 
@@ -269,6 +280,27 @@ fn some_user(dice: &mut Dice) -> Option<User> {
         subject: dice.one(&["u0", "u1"]).into(),
         email: dice.chance(50).then(|| "u@example.com".into()),
     })
+}
+
+/// Of none, one or both of the roles.
+fn some_approvals(dice: &mut Dice) -> Vec<Approval> {
+    let roles = match dice.below(6) {
+        0 => &["boss"][..],
+        1 => &["owner"],
+        2 => &["boss", "owner"],
+        3 => &["owner", "boss"],
+        _ => &[],
+    };
+    let approval = |role: &&str| Approval {
+        role: (*role).into(),
+        by: User {
+            issuer: "https://i".into(),
+            subject: dice.one(&["b0", "b1"]).into(),
+            email: dice.chance(50).then(|| "b@example.com".into()),
+        },
+        at: UnixMillis(NOW - [5, 3_600_001][dice.below(2)]),
+    };
+    roles.iter().map(approval).collect()
 }
 
 fn some_address(dice: &mut Dice) -> Option<IpAddr> {
@@ -343,9 +375,19 @@ impl<'a> Writer<'a> {
     }
 
     fn policy(&mut self) -> String {
-        let effect = if self.dice.chance(75) { "permit" } else { "forbid" };
+        let effect = match self.dice.below(100) {
+            0..70 => "permit".to_owned(),
+            70..84 => "forbid".to_owned(),
+            _ => format!("@approval({:?}) forbid", self.dice.one(ROLES)),
+        };
         let (principal, action, resource) = (self.principal(), self.action(), self.resource());
         let mut text = format!("{effect} ({principal}, {action}, {resource})");
+        if effect.starts_with('@') && self.about != About::Anything && self.dice.chance(70) {
+            let role = self.dice.one(ROLES);
+            text.push_str(&format!(
+                " unless {{ context has approval && context.approval.role == {role:?} }}"
+            ));
+        }
         for _ in 0..self.dice.below(4) {
             let keyword = if self.dice.chance(80) { "when" } else { "unless" };
             let condition = self.condition(3);
@@ -539,7 +581,7 @@ impl<'a> Writer<'a> {
 
     fn about_context(&mut self) -> String {
         let (op, level) = self.level();
-        match self.dice.below(28) {
+        match self.dice.below(34) {
             0 => format!("context.delegation_depth {op} {level}"),
             1 => format!("context.chain.depth {op} {level}"),
             2 => "context.chain.cycle".to_owned(),
@@ -568,7 +610,17 @@ impl<'a> Writer<'a> {
             19 => "context.now.durationSince(datetime(\"2026-09-21\")).toHours() == 14".to_owned(),
             20 => "context.now.offset(duration(\"1d\")) > datetime(\"2026-09-22\")".to_owned(),
             21 => format!("[\"tools/call\", {:?}].contains(context.method)", self.dice.one(METHODS)),
-            22 => "(context has approval && context.approval.role == \"boss\")".to_owned(),
+            22 => "context.approval.role == \"boss\"".to_owned().guarded("approval"),
+            28 => "context has approval".to_owned(),
+            29 => "context.approval.by == User::\"https://i#b0\"".to_owned().guarded("approval"),
+            30 => "context.now.durationSince(context.approval.at) < duration(\"1h\")"
+                .to_owned()
+                .guarded("approval"),
+            31 => "(context has approval.by.email && context.approval.by.email like \"b@*\")".to_owned(),
+            32 => "(context.approval.by has email || context.approval.by.subject == \"b1\")"
+                .to_owned()
+                .guarded("approval"),
+            33 => "context.approval.by in UserGroup::\"admins\"".to_owned().guarded("approval"),
             23 => "context.transaction == \"t1\" || context.identity like \"spiffe://*/agent\"".to_owned(),
             // Only of calls of agents: no other context has it.
             26 => "context.push_notification_url like \"https://hooks.example/*\""

@@ -16,6 +16,7 @@ mod digest;
 mod examples;
 mod explanations;
 mod generate;
+mod hold;
 mod membership;
 #[expect(dead_code, reason = "the benchmark asks for more")]
 mod oracle;
@@ -24,4 +25,5 @@ mod property;
 mod rebuilt;
 mod representable;
 mod snapshot;
+mod tried;
 mod world;

@@ -11,10 +11,11 @@ use std::sync::LazyLock;
 
 use cedar_policy::{
     AuthorizationError, Authorizer, Context, Decision, Effect, Entities, Entity, EntityId, EntityTypeName,
-    EntityUid, Policy, PolicyId, PolicySet, Request, RestrictedExpression as Expression, Schema,
+    EntityUid, Policy, PolicyId, PolicySet, Request, Response, RestrictedExpression as Expression, Schema,
     ValidationMode, ValidationWarning, Validator,
 };
 use serde_json::{Value, json};
+use vidimus_core::approval::Approval;
 use vidimus_core::call::{Action, Call, Target};
 use vidimus_core::caller::User;
 use vidimus_core::decide::schema::TEXT;
@@ -22,14 +23,30 @@ use vidimus_core::entity::EntityKind;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::policy::Scope;
 use vidimus_core::resource::{Agent, LlmProvider, McpServer, Meta, Names, Object, Principal, Service};
-use vidimus_core::snapshot::QUARANTINE_ID;
+use vidimus_core::snapshot::{ACT_WITH_APPROVAL_ID, ADVISE_ID, QUARANTINE_ID};
 
 use self::arguments::{flatten, seen_by_none};
 
-/// The built-in policy, as `docs/policies.md` describes it.
-const QUARANTINE: &str = r#"
-    forbid (principal, action in [Action::"mcp", Action::"a2a", Action::"llm", Action::"listModels"], resource)
-    when { principal.quarantined };"#;
+/// The built-in policies, as `docs/policies.md` describes them.
+pub(crate) const BUILT_IN: [(&str, &str); 3] = [
+    (
+        QUARANTINE_ID,
+        r#"forbid (principal, action in [Action::"mcp", Action::"a2a", Action::"llm", Action::"listModels"], resource)
+           when { principal.quarantined };"#,
+    ),
+    (
+        ADVISE_ID,
+        r#"forbid (principal is Agent, action == Action::"invokeTool", resource)
+           when { principal.authority_stated && principal.authority_class == "advise" }
+           unless { resource.read_only };"#,
+    ),
+    (
+        ACT_WITH_APPROVAL_ID,
+        r#"@approval("approvers") forbid (principal is Agent, action == Action::"invokeTool", resource)
+           when { principal.authority_stated && principal.authority_class == "act-with-approval" }
+           unless { resource.read_only || context has approval };"#,
+    ),
+];
 
 static SCHEMA: LazyLock<(Schema, Validator)> = LazyLock::new(|| {
     let (schema, _) = Schema::from_cedarschema_str(TEXT).unwrap();
@@ -103,6 +120,56 @@ pub(crate) struct Answer {
     pub(crate) code: Option<Code>,
     /// The policies that decided, or that failed.
     pub(crate) policies: BTreeSet<String>,
+    /// The forbids that ask for an approval, where nothing else refuses.
+    pub(crate) asking: BTreeSet<String>,
+}
+
+impl Answer {
+    pub(crate) fn new(code: Option<Code>, policies: BTreeSet<String>) -> Self {
+        Self { code, policies, asking: BTreeSet::new() }
+    }
+
+    /// As it is told: whom a call waits for that is denied all the same is not.
+    fn told(self) -> Self {
+        if self.code == Some(Code::ApprovalRequired) { self } else { Self::new(self.code, self.policies) }
+    }
+
+    /// Whether it is allowed, or would be with an approval.
+    pub(crate) fn is_permitted(&self) -> bool {
+        matches!(self.code, None | Some(Code::ApprovalRequired))
+    }
+
+    fn held(asking: BTreeSet<String>) -> Self {
+        Self { code: Some(Code::ApprovalRequired), policies: asking.clone(), asking }
+    }
+}
+
+/// What satisfied policies there are, whatever follows from them.
+#[derive(Default)]
+struct Said {
+    failed: BTreeSet<String>,
+    permits: BTreeSet<String>,
+    /// Forbids that ask nobody.
+    refusing: BTreeSet<String>,
+    asking: BTreeSet<String>,
+}
+
+impl Said {
+    fn answer(self) -> Answer {
+        let Self { failed, permits, mut refusing, asking } = self;
+        if !failed.is_empty() {
+            return Answer::new(Some(Code::PolicyError), failed);
+        }
+        if !refusing.is_empty() {
+            refusing.extend(asking);
+            return Answer::new(Some(Code::ForbiddenByPolicy), refusing);
+        }
+        match (permits.is_empty(), asking.is_empty()) {
+            (true, _) => Answer { asking, ..Answer::new(Some(Code::NoPermit), BTreeSet::new()) },
+            (false, true) => Answer::new(None, permits),
+            (false, false) => Answer::held(asking),
+        }
+    }
 }
 
 /// What a decision must be.
@@ -118,6 +185,8 @@ pub(crate) enum Expected {
         may: BTreeMap<String, BTreeSet<String>>,
         /// What is answered where it is denied: one of these.
         refused: Vec<Answer>,
+        /// What holds it where it would be allowed.
+        asking: BTreeSet<String>,
     },
 }
 
@@ -125,7 +194,7 @@ pub(crate) enum Expected {
 pub(crate) struct Oracle {
     schema: &'static Schema,
     /// Namespace of a resource → the policies that govern it.
-    governing: HashMap<String, PolicySet>,
+    governing: HashMap<String, Governing>,
     /// Permits that look at arguments.
     permits_on_arguments: Vec<String>,
     on_arguments: BTreeSet<String>,
@@ -137,6 +206,50 @@ pub(crate) struct Oracle {
     made: RefCell<BTreeMap<Thing, Entity>>,
     /// The policies that are accepted.
     pub(crate) accepted: BTreeSet<String>,
+}
+
+/// The policies of one effect, and of forbids one role that they ask for, if any.
+struct Part {
+    effect: Effect,
+    role: Option<String>,
+    policies: PolicySet,
+}
+
+/// What governs the resources of one namespace.
+struct Governing {
+    all: PolicySet,
+    parts: Vec<Part>,
+    /// Of those that look at no arguments.
+    fixed: Vec<Part>,
+    /// Whether some permit does.
+    permits_on_arguments: bool,
+}
+
+impl Governing {
+    fn of(all: &[Policy], on_arguments: &BTreeSet<String>) -> Self {
+        let looks = |policy: &Policy| on_arguments.contains(&policy.id().to_string());
+        let fixed: Vec<Policy> = all.iter().filter(|one| !looks(one)).cloned().collect();
+        Self {
+            all: PolicySet::from_policies(all.iter().cloned()).unwrap(),
+            parts: parts(all),
+            fixed: parts(&fixed),
+            permits_on_arguments: all.iter().any(|one| one.effect() == Effect::Permit && looks(one)),
+        }
+    }
+}
+
+fn parts(policies: &[Policy]) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    for policy in policies {
+        let (effect, role) = (policy.effect(), policy.annotation("approval").map(str::to_owned));
+        let place = parts.iter().position(|part| part.effect == effect && part.role == role);
+        let place = place.unwrap_or_else(|| {
+            parts.push(Part { effect, role, policies: PolicySet::new() });
+            parts.len() - 1
+        });
+        parts[place].policies.add(policy.clone()).unwrap();
+    }
+    parts
 }
 
 #[derive(Default)]
@@ -152,8 +265,10 @@ impl Oracle {
         let (schema, validator) = &*SCHEMA;
         let registered = Registered::of(objects);
         let mut namespaces: BTreeSet<String> = BTreeSet::new();
-        let mut all: Vec<(Option<String>, Policy)> =
-            vec![(None, Policy::parse(Some(PolicyId::new(QUARANTINE_ID)), QUARANTINE).unwrap())];
+        let mut all: Vec<(Option<String>, Policy)> = BUILT_IN
+            .iter()
+            .map(|(id, text)| (None, Policy::parse(Some(PolicyId::new(id)), text).unwrap()))
+            .collect();
         let (mut accepted, mut named, mut on_arguments) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for object in objects {
             namespaces.insert(meta(object).namespace.to_string());
@@ -181,8 +296,8 @@ impl Oracle {
             .collect();
         let governing = namespaces.into_iter().map(|namespace| {
             let of = all.iter().filter(|(own, _)| own.as_ref().is_none_or(|own| *own == namespace));
-            let set = PolicySet::from_policies(of.map(|(_, policy)| policy.clone())).unwrap();
-            (namespace, set)
+            let all: Vec<Policy> = of.map(|(_, policy)| policy.clone()).collect();
+            (namespace, Governing::of(&all, &on_arguments))
         });
         let governing = governing.collect();
         let parts = named.iter().filter_map(|(kind, id)| registered.thing(kind, id));
@@ -223,7 +338,7 @@ impl Oracle {
         let entities = Entities::from_json_value(Value::Array(all), Some(self.schema)).unwrap();
         let entities = entities.add_entities(of_call(call, arguments), None).unwrap();
         let request = self.request(call, call.ask.action, &thing);
-        Question { policies: self.governing(&thing), request, entities }
+        Question { policies: &self.governing(&thing).all, request, entities }
     }
 
     /// What the decision on a call with these arguments must be.
@@ -233,43 +348,44 @@ impl Oracle {
         }
         if arguments.is_some_and(seen_by_none) && !self.passes_unseen(call) {
             let policies = ["vidimus/arguments".to_owned()].into();
-            return Expected::Exactly(Answer { code: Some(Code::Unrepresentable), policies });
+            return Expected::Exactly(Answer::new(Some(Code::Unrepresentable), policies));
         }
         let (thing, whole) = (Thing::of(&call.ask.target), self.policies(call, arguments));
         let uses = match thing.kind {
             "Skill" => {
                 let agent = Thing { kind: "Agent", part: None, ..thing };
                 let of_agent = self.ask(call, Action::CallAgent, &agent, None);
-                return Expected::Exactly(both(whole, of_agent));
+                return Expected::Exactly(both(whole, of_agent).told());
             }
-            _ if whole.code != Some(Code::NoPermit) => return Expected::Exactly(whole),
+            _ if whole.code != Some(Code::NoPermit) => return Expected::Exactly(whole.told()),
             "MCPServer" => self.uses_of_server(&thing),
             "Agent" if OF_NO_SKILL.contains(&call.ask.method) => self.skills(&thing),
             "LLMProvider" => self.models(&thing),
-            _ => return Expected::Exactly(whole),
+            _ => return Expected::Exactly(whole.told()),
         };
         let mut must = false;
         let mut may = BTreeMap::new();
-        let mut refused = vec![whole];
+        let asking = whole.asking.clone();
+        let mut refused = vec![whole.told()];
         for (action, part) in uses {
             let plainly = self.ask(call, action, &part, None);
             let tried = TRIED.iter().filter(|_| action == Action::InvokeTool);
-            must |= plainly.code.is_none()
+            must |= plainly.is_permitted()
                 || tried
                     .map(|text| serde_json::from_str(text).unwrap())
-                    .any(|arguments: Value| self.ask(call, action, &part, Some(&arguments)).code.is_none());
+                    .any(|arguments: Value| self.ask(call, action, &part, Some(&arguments)).is_permitted());
             if let Some(permits) = self.possible(call, action, &part) {
                 may.insert(format!("{} {}/{}", action.as_str(), part.kind, part.id()), permits);
             }
-            refused.push(plainly);
+            refused.push(plainly.told());
         }
         // Where all uses are forbidden, the first says why.
-        let refused = match refused.iter().skip(1).all(|one| !matches!(one.code, None | Some(Code::NoPermit)))
-        {
-            true => refused.split_off(1),
-            false => vec![refused.swap_remove(0)],
-        };
-        Expected::ByUse { must, may, refused }
+        let refused =
+            match refused.iter().skip(1).all(|one| !one.is_permitted() && one.code != Some(Code::NoPermit)) {
+                true => refused.split_off(1),
+                false => vec![refused.swap_remove(0)],
+            };
+        Expected::ByUse { must, may, refused, asking }
     }
 
     /// Whether the record of the tool lets arguments pass that policies cannot see.
@@ -296,7 +412,9 @@ impl Oracle {
             false => drop(texts.insert(pointer.to_owned(), value.to_string())),
         }
         let of_call = of_arguments(texts, numbers).into_iter().chain(of_user(call)).collect();
-        self.ask_with(self.governing(&thing), call, (call.ask.action, &thing), of_call)
+        self.said_with(&self.governing(&thing).parts, call, (call.ask.action, &thing), of_call)
+            .answer()
+            .told()
     }
 
     /// Whether a policy looks at some arguments.
@@ -346,23 +464,14 @@ impl Oracle {
 
     /// The permits of a use that do not look at arguments, if it could be allowed; policies that do are taken at their best.
     fn possible(&self, call: &Call<'_>, action: Action, part: &Thing) -> Option<BTreeSet<String>> {
-        let set = self.governing(part);
-        let on_arguments = |policy: &Policy| self.on_arguments.contains(&policy.id().to_string());
-        let fixed = set.policies().filter(|policy| !on_arguments(policy));
-        let fixed = PolicySet::from_policies(fixed.cloned()).unwrap();
-        let answer = self.ask_of(&fixed, call, (action, part), None);
-        let mut others = set.policies().filter(|policy| on_arguments(policy));
-        let possible = match answer.code {
-            None => true,
-            Some(Code::NoPermit) => {
-                action == Action::InvokeTool && others.any(|one| one.effect() == Effect::Permit)
-            }
-            Some(_) => false,
-        };
-        possible.then_some(answer.policies)
+        let governing = self.governing(part);
+        let said = self.said_with(&governing.fixed, call, (action, part), of_call(call, None));
+        let permitted =
+            || !said.permits.is_empty() || action == Action::InvokeTool && governing.permits_on_arguments;
+        (said.failed.is_empty() && said.refusing.is_empty() && permitted()).then_some(said.permits)
     }
 
-    fn governing(&self, thing: &Thing) -> &PolicySet {
+    fn governing(&self, thing: &Thing) -> &Governing {
         let (namespace, _) = thing.owner.split_once('/').unwrap();
         &self.governing[namespace]
     }
@@ -373,33 +482,42 @@ impl Oracle {
     }
 
     fn ask(&self, call: &Call<'_>, action: Action, thing: &Thing, arguments: Option<&Value>) -> Answer {
-        self.ask_of(self.governing(thing), call, (action, thing), arguments)
+        self.said_with(&self.governing(thing).parts, call, (action, thing), of_call(call, arguments)).answer()
     }
 
-    fn ask_of(
+    fn said_with(
         &self,
-        policies: &PolicySet,
-        call: &Call<'_>,
-        (action, thing): (Action, &Thing),
-        arguments: Option<&Value>,
-    ) -> Answer {
-        self.ask_with(policies, call, (action, thing), of_call(call, arguments))
-    }
-
-    fn ask_with(
-        &self,
-        policies: &PolicySet,
+        parts: &[Part],
         call: &Call<'_>,
         (action, thing): (Action, &Thing),
         mut more: Vec<Entity>,
-    ) -> Answer {
+    ) -> Said {
         if self.entities.get(&uid(thing.kind, &thing.id())).is_none() {
             let mut made = self.made.borrow_mut();
             let make = || Entity::from_json_value(self.registered.entity(thing), Some(self.schema)).unwrap();
             more.push(made.entry(thing.clone()).or_insert_with(make).clone());
         }
         let entities = self.entities.clone().add_entities(more, None).unwrap();
-        Question { policies, request: self.request(call, action, thing), entities }.answer()
+        let mut said = Said::default();
+        let mut views: BTreeMap<usize, (Request, Entities)> = BTreeMap::new();
+        for Part { effect, role, policies } in parts {
+            // Each policy sees the approval of the role that it asks for, or the first.
+            let of_role = |approval: &Approval| role.as_deref() == Some(&*approval.role);
+            let seen = call.approvals.iter().position(of_role).unwrap_or(0);
+            let (request, entities) = views.entry(seen).or_insert_with(|| {
+                let call = Call { approvals: call.approvals.get(seen..).unwrap_or_default(), ..*call };
+                (self.request(&call, action, thing), with_approver(&entities, &call))
+            });
+            let response = Authorizer::new().is_authorized(request, policies, entities);
+            said.failed.extend(failed(&response));
+            let satisfied = response.diagnostics().reason().map(ToString::to_string);
+            match (effect, role) {
+                (Effect::Permit, _) => said.permits.extend(satisfied),
+                (Effect::Forbid, None) => said.refusing.extend(satisfied),
+                (Effect::Forbid, Some(_)) => said.asking.extend(satisfied),
+            }
+        }
+        said
     }
 
     fn request(&self, call: &Call<'_>, action: Action, thing: &Thing) -> Request {
@@ -422,12 +540,9 @@ impl Question<'_> {
     /// Cedar's answer, with the one rule that differs from plain Cedar: a policy that fails denies, instead of being skipped.
     pub(crate) fn answer(&self) -> Answer {
         let response = Authorizer::new().is_authorized(&self.request, self.policies, &self.entities);
-        let failed = response.diagnostics().errors().map(|error| match error {
-            AuthorizationError::PolicyEvaluationError(failed) => failed.policy_id().to_string(),
-        });
-        let failed: BTreeSet<String> = failed.collect();
+        let failed: BTreeSet<String> = failed(&response).collect();
         if !failed.is_empty() {
-            return Answer { code: Some(Code::PolicyError), policies: failed };
+            return Answer::new(Some(Code::PolicyError), failed);
         }
         let policies: BTreeSet<String> = response.diagnostics().reason().map(ToString::to_string).collect();
         let code = match response.decision() {
@@ -435,7 +550,7 @@ impl Question<'_> {
             Decision::Deny if policies.is_empty() => Some(Code::NoPermit),
             Decision::Deny => Some(Code::ForbiddenByPolicy),
         };
-        Answer { code, policies }
+        Answer::new(code, policies)
     }
 }
 
@@ -458,13 +573,29 @@ fn of_arguments(texts: HashMap<String, String>, numbers: HashMap<String, i64>) -
 }
 
 fn of_user(call: &Call<'_>) -> Option<Entity> {
-    let user = call.user()?;
+    call.user().map(user_entity)
+}
+
+/// The policies that failed.
+fn failed(response: &Response) -> impl Iterator<Item = String> {
+    response.diagnostics().errors().map(|error| match error {
+        AuthorizationError::PolicyEvaluationError(failed) => failed.policy_id().to_string(),
+    })
+}
+
+/// The person who approved, beside the others.
+fn with_approver(entities: &Entities, call: &Call<'_>) -> Entities {
+    let approver = call.approvals.first().map(|approval| user_entity(&approval.by));
+    entities.clone().add_entities(approver, None).unwrap()
+}
+
+fn user_entity(user: &User) -> Entity {
     let texts =
         [("issuer", Some(&user.issuer)), ("subject", Some(&user.subject)), ("email", user.email.as_ref())];
     let attributes = texts
         .into_iter()
         .filter_map(|(name, text)| Some((name.to_owned(), Expression::new_string(text?.to_string()))));
-    Some(Entity::new_with_tags(user_uid(user), attributes, [], []).unwrap())
+    Entity::new_with_tags(user_uid(user), attributes, [], []).unwrap()
 }
 
 fn user_uid(user: &User) -> EntityUid {
@@ -477,6 +608,7 @@ fn limited(call: &Call<'_>) -> Option<Answer> {
     let denied = |code, limit: &str| Answer {
         code: Some(code),
         policies: [format!("Agent/{} spec.delegation.{limit}", agent.meta.key())].into(),
+        asking: BTreeSet::new(),
     };
     let depth = call.chain().actors.len() as i64 + 1;
     let exceeds = |found: i64, limit: Option<u32>| limit.is_some_and(|limit| found > i64::from(limit));
@@ -496,12 +628,16 @@ fn meta(object: &Object) -> &Meta {
     }
 }
 
-/// A skill is refused where it or its agent is; it is permitted where it or its agent is.
+/// A skill is refused where it or its agent is; it is permitted where it or its agent is, and held where either is.
 fn both(skill: Answer, agent: Answer) -> Answer {
-    let refused = |answer: &Answer| !matches!(answer.code, None | Some(Code::NoPermit));
+    let refused = |answer: &Answer| !answer.is_permitted() && answer.code != Some(Code::NoPermit);
+    let permitted = skill.is_permitted() || agent.is_permitted();
     match (refused(&skill), refused(&agent)) {
         (true, _) => skill,
         (false, true) => agent,
+        _ if permitted && !(skill.asking.is_empty() && agent.asking.is_empty()) => {
+            Answer::held(skill.asking.into_iter().chain(agent.asking).collect())
+        }
         (false, false) if skill.code.is_none() => skill,
         (false, false) if agent.code.is_none() => agent,
         (false, false) => skill,
@@ -560,6 +696,16 @@ fn context(call: &Call<'_>, action: Action, thing: &Thing) -> Context {
         ("identity", text(call.identity())),
     ];
     pairs.extend(call.user().map(|user| ("on_behalf_of", Expression::new_entity_uid(user_uid(user)))));
+    if let Some(approval) = call.approvals.first() {
+        let at = jiff::Timestamp::from_millisecond(approval.at.0).unwrap();
+        let record = [
+            ("role", text(&approval.role)),
+            ("by", Expression::new_entity_uid(user_uid(&approval.by))),
+            ("at", Expression::new_datetime(format!("{at:.3}"))),
+        ];
+        let record = Expression::new_record(record.map(|(name, value)| (name.to_owned(), value)));
+        pairs.push(("approval", record.unwrap()));
+    }
     if let Some(address) = call.source_ip {
         // A policy on `10.0.0.0/8` sees `::ffff:10.1.2.3` as the IPv4 address that it is.
         let text = address.to_string();
@@ -665,6 +811,7 @@ fn of_agent(agent: &Agent) -> Described {
         "owner": &*agent.owner, "team": &*agent.team, "capabilities": agent.capabilities,
         "risk_level": agent.risk_level.as_str(), "risk": agent.risk_level.rank(), "environment": &*agent.environment,
         "authority_class": agent.authority_class.as_str(), "quarantined": agent.quarantined,
+        "authority_stated": agent.authority_stated,
     });
     let mut parents = [owned(&agent.meta, &agent.team), of_names("Group", &agent.groups)].concat();
     if let Some(version) = &agent.version {

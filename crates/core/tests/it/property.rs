@@ -12,11 +12,11 @@ use vidimus_core::call::{Arguments, Call};
 use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::Object;
-use vidimus_core::snapshot::{QUARANTINE_ID, Snapshot};
+use vidimus_core::snapshot::Snapshot;
 
 use crate::generate::{self, Sample};
 use crate::oracle::arguments::hides;
-use crate::oracle::{Answer, Expected, Oracle};
+use crate::oracle::{Answer, BUILT_IN, Expected, Oracle};
 
 /// Calls compared for each generated configuration.
 const CALLS: u64 = 12;
@@ -28,6 +28,7 @@ struct Seen {
     policies: usize,
     refused_policies: usize,
     allowed: u64,
+    held: u64,
     implied: u64,
     beyond_limits: u64,
     forbidden: u64,
@@ -45,6 +46,7 @@ impl Seen {
             policies: self.policies + other.policies,
             refused_policies: self.refused_policies + other.refused_policies,
             allowed: self.allowed + other.allowed,
+            held: self.held + other.held,
             implied: self.implied + other.implied,
             beyond_limits: self.beyond_limits + other.beyond_limits,
             forbidden: self.forbidden + other.forbidden,
@@ -80,6 +82,7 @@ fn every_decision_is_cedars() {
     let minimum = seen.cases / 50;
     for (what, count) in [
         ("allowed", seen.allowed),
+        ("held", seen.held * 2),
         ("forbidden", seen.forbidden),
         ("by default", seen.by_default),
         ("failed", seen.failed),
@@ -108,7 +111,7 @@ fn configuration(seed: u64, seen: &mut Seen) {
         }
     }
     let accepted: BTreeSet<String> = snapshot.policies().map(ToString::to_string).collect();
-    let wanted = oracle.accepted.iter().cloned().chain([QUARANTINE_ID.to_owned()]).collect();
+    let wanted = oracle.accepted.iter().cloned().chain(BUILT_IN.map(|(id, _)| id.to_owned())).collect();
     assert_eq!(accepted, wanted, "seed {seed}");
     seen.configurations += 1;
     seen.policies += policies;
@@ -150,7 +153,7 @@ fn compare(
     // Cold and warm.
     for _ in 0..2 {
         let decision = snapshot.authorize(call);
-        let found = Answer { code: decision.code(), policies: texts(decision.policies()) };
+        let found = found(&decision);
         match &expected {
             Expected::Exactly(wanted) if hidden.is_empty() || found == *wanted => {
                 assert_eq!(&found, wanted, "{decision:#?}\n{}", show());
@@ -158,14 +161,17 @@ fn compare(
             Expected::Exactly(wanted) => {
                 assert!(is_short_of(&found, wanted, oracle), "{wanted:?}\n{decision:#?}\n{}", show());
             }
-            Expected::ByUse { must, may, refused } => {
-                by_use(&decision, (*must, may, refused), oracle, &|| {
+            Expected::ByUse { must, may, refused, asking } => {
+                by_use(&decision, (*must, may, refused, asking), oracle, &|| {
                     format!("{decision:#?}\n{expected:#?}\n{}", show())
                 });
             }
         }
         assert_eq!(decision.outcome() == Outcome::Allow, found.code.is_none(), "{decision:#?}");
-        assert_eq!(decision.outcome() == Outcome::Deny, found.code.is_some(), "{decision:#?}");
+        let is_held = found.code == Some(Code::ApprovalRequired);
+        assert_eq!(decision.outcome() == Outcome::Hold, is_held, "{decision:#?}");
+        assert_eq!(decision.to_approve().is_some(), is_held, "{decision:#?}");
+        assert_eq!(decision.outcome() == Outcome::Deny, found.code.is_some() && !is_held, "{decision:#?}");
         assert!(decision.facts().windows(2).all(|pair| pair[0].0 < pair[1].0), "{decision:#?}\n{}", show());
         assert!(decision.closest_permits().is_empty() || found.code == Some(Code::NoPermit), "{decision:#?}");
         assert_eq!(decision.call().digest(), call.digest());
@@ -174,6 +180,7 @@ fn compare(
     match decision.code() {
         None if matches!(expected, Expected::ByUse { .. }) => seen.implied += 1,
         None => seen.allowed += 1,
+        Some(Code::ApprovalRequired) => seen.held += 1,
         Some(Code::ForbiddenByPolicy) => seen.forbidden += 1,
         Some(Code::NoPermit) => seen.by_default += 1,
         Some(Code::DelegationTooDeep | Code::DelegationTooWide) => seen.beyond_limits += 1,
@@ -181,7 +188,7 @@ fn compare(
         Some(_) => seen.failed += 1,
     }
     // What the arguments allow, a listing shows.
-    let allowed = oracle.policies(call, arguments.as_ref()).code.is_none();
+    let allowed = oracle.policies(call, arguments.as_ref()).is_permitted();
     let mut unknown = *call;
     unknown.ask.arguments = Arguments::Unknown;
     let could = snapshot.could_allow(&unknown);
@@ -223,27 +230,38 @@ fn hidden(oracle: &Oracle, call: &Call<'_>, arguments: Option<&Value>) -> Vec<(&
     places.filter(|place| hides(arguments, *place)).collect()
 }
 
+type ByUse<'a> = (bool, &'a BTreeMap<String, BTreeSet<String>>, &'a [Answer], &'a BTreeSet<String>);
+
 /// No policy permits the whole: some use of a part must imply it, and the record must say which.
 fn by_use(
     decision: &Decision<'_>,
-    (must, may, refused): (bool, &BTreeMap<String, BTreeSet<String>>, &[Answer]),
+    (must, may, refused, asking): ByUse<'_>,
     oracle: &Oracle,
     show: &dyn Fn() -> String,
 ) {
-    if decision.code().is_none() {
+    if decision.code().is_none() || decision.outcome() == Outcome::Hold {
         let implied_by = decision.facts().iter().find(|(name, _)| &**name == "implied_by");
         let Some(permits) = implied_by.and_then(|(_, named)| may.get(&**named)) else {
             panic!("allowed, but by no use that could be\n{}", show())
         };
         let ids = texts(decision.policies());
+        assert_eq!(decision.outcome() == Outcome::Hold, !asking.is_empty(), "{}", show());
+        if !asking.is_empty() {
+            assert_eq!(&ids, asking, "{}", show());
+            return;
+        }
         assert!(!ids.is_empty() && ids.is_superset(permits), "{}", show());
         let on_arguments = |id: &String| oracle.permits_on_arguments().any(|one| one == id);
         assert!(ids.difference(permits).all(on_arguments), "{}", show());
         return;
     }
     assert!(!must, "denied, but some use is allowed\n{}", show());
-    let found = Answer { code: decision.code(), policies: texts(decision.policies()) };
-    assert!(refused.contains(&found), "{}", show());
+    assert!(refused.contains(&found(decision)), "{}", show());
+}
+
+fn found(decision: &Decision<'_>) -> Answer {
+    let asking = decision.asking().iter().map(|one| one.policy.to_string()).collect();
+    Answer { asking, ..Answer::new(decision.code(), texts(decision.policies())) }
 }
 
 fn texts(ids: &[Arc<str>]) -> BTreeSet<String> {

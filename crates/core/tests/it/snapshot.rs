@@ -9,7 +9,7 @@ use vidimus_core::resource::policy::Scope;
 use vidimus_core::resource::{ActsFor, Agent, Identity, Object, Origin, Rejection, Subject};
 use vidimus_core::snapshot::{MAX_CEDAR, QUARANTINE_ID, Snapshot};
 
-use crate::world::{Facts, agent, cluster, objects, policy, provider, server, snapshot};
+use crate::world::{Facts, agent, cluster, ids, objects, policy, provider, server, snapshot};
 
 fn object(agent: Agent) -> Object {
     Object::Agent(Arc::new(agent))
@@ -203,7 +203,7 @@ fn ids_of_several_policies_are_numbered_or_named() {
     let text = "permit (principal, action, resource); @id(\"no-drop\") forbid (principal is Agent, action, resource); \
                 @id(\"x\") permit (principal is Service, action, resource);";
     let world = snapshot(vec![cluster(text)]);
-    let ids: Vec<&str> = world.policies().map(|id| &**id).collect();
+    let ids = ids(&world);
     assert_eq!(ids, [QUARANTINE_ID, "t/p#0", "t/p#no-drop", "t/p#x"]);
     // Alone, a policy has the name of its object.
     let world = snapshot(vec![cluster("@id(\"x\") permit (principal, action, resource);")]);

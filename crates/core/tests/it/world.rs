@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use vidimus_core::approval::Approval;
 use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
 use vidimus_core::decision::{Decision, Fact, Outcome};
@@ -13,7 +14,7 @@ use vidimus_core::permit::{Receipt, Room, Verdict};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::llm_provider::{CredentialSource, Model, ProviderType};
 use vidimus_core::resource::mcp_server::Tool;
-use vidimus_core::resource::policy::{Members, Scope};
+use vidimus_core::resource::policy::{Members, Mode, REPLACEABLE, Scope};
 use vidimus_core::resource::{
     Agent, AuthorityClass, DelegationLimits, Endpoint, LlmProvider, McpServer, Meta, Names, Object, Origin,
     Policy, Principal, RiskLevel, Service,
@@ -59,6 +60,7 @@ pub(crate) fn agent(namespace: &str, name: &str) -> Agent {
         environment: "production".into(),
         groups: Names::new(),
         authority_class: AuthorityClass::Act,
+        authority_stated: true,
         sandbox_class: None,
         delegation: DelegationLimits::default(),
         identities: Vec::new(),
@@ -125,6 +127,8 @@ pub(crate) fn policy(namespace: &str, name: &str, scope: Scope, cedar: &str) -> 
         meta: meta(namespace, name),
         description: "test".into(),
         scope,
+        mode: Mode::Enforce,
+        replaces: Names::new(),
         // So that a name means what it says: membership.rs is about the rest.
         members: Members::from_iter([Members::ALL]),
         cedar: cedar.into(),
@@ -134,6 +138,11 @@ pub(crate) fn policy(namespace: &str, name: &str, scope: Scope, cedar: &str) -> 
 /// A cluster-wide policy `t/p`.
 pub(crate) fn cluster(cedar: &str) -> Object {
     policy("t", "p", Scope::Cluster, cedar)
+}
+
+/// The ids of all policies in force but those of the authority classes.
+pub(crate) fn ids(world: &Snapshot) -> Vec<&str> {
+    world.policies().map(|id| &**id).filter(|id| !REPLACEABLE.contains(id)).collect()
 }
 
 /// A snapshot of objects that must all be accepted.
@@ -161,6 +170,7 @@ pub(crate) struct Facts {
     pub(crate) source_ip: Option<IpAddr>,
     pub(crate) fan_out: i64,
     pub(crate) method: &'static str,
+    pub(crate) approvals: Vec<Approval>,
 }
 
 impl Facts {
@@ -178,6 +188,7 @@ impl Facts {
             source_ip: None,
             fan_out: 1,
             method: "tools/call",
+            approvals: Vec::new(),
         }
     }
 
@@ -199,7 +210,8 @@ impl Facts {
         let caller = caller(&self.principal, &self.chain, self.user.as_ref());
         let asked = Ask { arguments, ..Ask::about(self.method, action, target) };
         let (now, source_ip, fan_out) = (self.now, self.source_ip, self.fan_out);
-        ask(&Call { caller: &caller, ask: asked, now, source_ip, fan_out })
+        let approvals = &self.approvals;
+        ask(&Call { caller: &caller, ask: asked, now, source_ip, fan_out, approvals })
     }
 
     /// The outcome of another ask, whole as it is given.

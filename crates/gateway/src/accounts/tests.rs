@@ -36,7 +36,14 @@ fn only_an_agent_with_the_limit_on_a_delegated_chain_is_counted() {
             server.id = EntityId::new(EntityKind::McpServer, format!("n/server-{number}"));
             let server = Arc::new(server);
             let ask = Ask::about("tools/list", Action::ConnectServer, Target::Server(&server));
-            let call = Call { caller: &caller, ask, now: UnixMillis(0), source_ip: None, fan_out: 1 };
+            let call = Call {
+                caller: &caller,
+                ask,
+                now: UnixMillis(0),
+                source_ip: None,
+                fan_out: 1,
+                approvals: &[],
+            };
             let place = accounts.enter(&accounts.holder(call.principal().entity())).expect("a place");
             let reserved = accounts.reserve(&call, place, now).now_or_never().expect("ready at once");
             let mut reserved = reserved.expect("room");

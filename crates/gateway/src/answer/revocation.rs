@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::sync::watch;
+use vidimus_core::approval::Approval;
 use vidimus_core::call::{Action, Arguments, Ask, Call, Destination};
 use vidimus_core::caller::{Caller, Proven, UnixMillis, User};
 use vidimus_core::decision::Outcome;
@@ -32,6 +33,8 @@ pub struct Asked {
     pub fan_out: i64,
     tokens_estimated: i64,
     streaming: bool,
+    /// What people approved of it: they did when it was made.
+    approvals: Arc<[Approval]>,
 }
 
 impl Asked {
@@ -52,6 +55,7 @@ impl Asked {
             fan_out: call.fan_out,
             tokens_estimated,
             streaming,
+            approvals: if call.approvals.is_empty() { Arc::default() } else { call.approvals.into() },
         }
     }
 
@@ -79,7 +83,14 @@ impl Asked {
             push_url: self.push_url.as_deref(),
             ..Ask::about(&self.method, self.action, target)
         };
-        let call = Call { caller: &caller, ask, now, source_ip: self.source_ip, fan_out: self.fan_out };
+        let call = Call {
+            caller: &caller,
+            ask,
+            now,
+            source_ip: self.source_ip,
+            fan_out: self.fan_out,
+            approvals: &self.approvals,
+        };
         let decision = world.authorize(&call);
         match (decision.outcome(), decision.code()) {
             (Outcome::Allow | Outcome::AllowWithObligations, _) => false,

@@ -128,6 +128,7 @@ where
         now: millis(moment.wall),
         source_ip: Some(context.peer.address.ip().to_canonical()),
         fan_out: 1,
+        approvals: &[],
     };
     let mut reservation = gate.accounts.reserve(&call, place, moment.monotonic).await?;
     call.fan_out = reservation.fan_out();

@@ -165,6 +165,7 @@ impl Handles {
             now: millis(self.shared.clock.now().wall),
             source_ip: self.asked.source_ip,
             fan_out: self.asked.fan_out,
+            approvals: &[],
         };
         match world.authorize(&call).outcome() {
             Outcome::Allow | Outcome::AllowWithObligations => true,

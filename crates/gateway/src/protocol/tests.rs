@@ -58,6 +58,7 @@ pub(crate) fn agent() -> Arc<Agent> {
         environment: "production".into(),
         groups: Default::default(),
         authority_class: AuthorityClass::Advise,
+        authority_stated: false,
         sandbox_class: None,
         delegation: DelegationLimits::default(),
         identities: Vec::new(),

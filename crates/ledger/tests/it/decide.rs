@@ -59,7 +59,8 @@ pub(crate) async fn decide(
 ) -> Result<Verdict, Closed> {
     let server = snapshot.mcp_server("finance/ledger").expect("a server");
     let ask = Ask::about("tools/call", Action::InvokeTool, Target::Tool { server, name: tool });
-    let call = Call { caller, ask, now: UnixMillis(1_790_000_000_000), source_ip: None, fan_out: 1 };
+    let call =
+        Call { caller, ask, now: UnixMillis(1_790_000_000_000), source_ip: None, fan_out: 1, approvals: &[] };
     let about = About {
         id: &Arc::from(id),
         trace: "",

@@ -69,6 +69,7 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
         identity: "spiffe://corp.example/ns/finance/sa/invoice-bot".into(),
         kind: DecisionKind,
         method: "tools/call".into(),
+        observed: Vec::new(),
         outcome: asked.outcome.into(),
         policies: Cow::Borrowed(&policies),
         principal: asked.agent.into(),

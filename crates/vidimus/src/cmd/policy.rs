@@ -130,6 +130,9 @@ fn print(question: &ExplainQuestion, answer: &Explanation) {
     for (name, value) in &answer.facts {
         row("facts", &format!("{name} = {value}"));
     }
+    for observed in &answer.observed {
+        row("observed", &format!("{} would {} it", observed.policy, observed.outcome));
+    }
     row("next", &answer.next);
     row("state", &format!("{}, snapshot {}", answer.state.of, answer.state.snapshot));
 }

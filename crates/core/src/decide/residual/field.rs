@@ -17,6 +17,12 @@ pub(crate) enum Field {
     UserIssuer,
     UserSubject,
     UserEmail,
+    ApprovalRole,
+    ApprovedBy,
+    ApproverIssuer,
+    ApproverSubject,
+    ApproverEmail,
+    ApprovedAt,
     ChainDepth,
     ChainAge,
     ChainCycle,
@@ -42,6 +48,12 @@ impl Field {
             ["on_behalf_of", "issuer"] => Self::UserIssuer,
             ["on_behalf_of", "subject"] => Self::UserSubject,
             ["on_behalf_of", "email"] => Self::UserEmail,
+            ["approval", "role"] => Self::ApprovalRole,
+            ["approval", "by"] => Self::ApprovedBy,
+            ["approval", "by", "issuer"] => Self::ApproverIssuer,
+            ["approval", "by", "subject"] => Self::ApproverSubject,
+            ["approval", "by", "email"] => Self::ApproverEmail,
+            ["approval", "at"] => Self::ApprovedAt,
             ["chain", "depth"] => Self::ChainDepth,
             ["chain", "age"] => Self::ChainAge,
             ["chain", "cycle"] => Self::ChainCycle,
@@ -60,11 +72,7 @@ impl Field {
     }
 
     pub(crate) fn compile(names: &[&str]) -> Option<Expression> {
-        match names {
-            // Nothing fills an approval yet, so reading one fails as in Cedar.
-            ["approval", ..] => Some(Expression::Failure),
-            names => Self::at(names).map(Expression::Field),
-        }
+        Self::at(names).map(Expression::Field)
     }
 
     /// The value on a call.
@@ -74,6 +82,7 @@ impl Field {
     pub(crate) fn read<'a>(self, call: &Call<'a>) -> Result<Value<'a>, Failed> {
         let chain = call.chain();
         let user = || call.user().ok_or(Failed::Evaluation);
+        let approval = || call.approval().ok_or(Failed::Evaluation);
         let text = |text: &'a str| Value::Text(Cow::Borrowed(text));
         Ok(match self {
             Self::Method => text(call.ask.method),
@@ -82,6 +91,12 @@ impl Field {
             Self::UserIssuer => text(&user()?.issuer),
             Self::UserSubject => text(&user()?.subject),
             Self::UserEmail => text(user()?.email.as_deref().ok_or(Failed::Evaluation)?),
+            Self::ApprovalRole => text(&approval()?.role),
+            Self::ApprovedBy => Value::Entity(Entity::User(&approval()?.by)),
+            Self::ApproverIssuer => text(&approval()?.by.issuer),
+            Self::ApproverSubject => text(&approval()?.by.subject),
+            Self::ApproverEmail => text(approval()?.by.email.as_deref().ok_or(Failed::Evaluation)?),
+            Self::ApprovedAt => Value::Datetime(approval()?.at.0),
             Self::ChainAge => Value::Duration(age(call)),
             Self::ChainCycle => Value::Bool(cycle(call)),
             Self::ChainAgents => Value::Set(Set::Agents(&chain.actors)),
@@ -127,6 +142,12 @@ pub(crate) enum Presence {
     SourceIp,
     /// `context has push_notification_url`
     PushUrl,
+    /// `context has approval`
+    Approval,
+    /// `context has approval.by.email`
+    ApproverEmail,
+    /// `context.approval.by has email`: fails without an approval.
+    EmailOfApprover,
 }
 
 impl Presence {
@@ -141,7 +162,14 @@ impl Presence {
             },
             ([], ["source_ip"]) => Some(Expression::Has(Self::SourceIp)),
             ([], ["push_notification_url"]) => Some(Expression::Has(Self::PushUrl)),
-            ([], ["approval", ..]) => known(false),
+            ([], ["approval", rest @ ..]) => match rest {
+                [] | ["role" | "at" | "by"] | ["by", "issuer" | "subject"] => {
+                    Some(Expression::Has(Self::Approval))
+                }
+                ["by", "email"] => Some(Expression::Has(Self::ApproverEmail)),
+                _ => None,
+            },
+            (["approval", "by"], ["email"]) => Some(Expression::Has(Self::EmailOfApprover)),
             (["on_behalf_of"], ["email"]) => Some(Expression::Has(Self::EmailOfUser)),
             // What every context of the action's type has; Cedar's schema has no other optional attribute.
             ([], names) => Field::at(names).and_then(|field| match field {
@@ -154,12 +182,16 @@ impl Presence {
 
     pub(crate) fn read(self, call: &Call<'_>) -> Result<bool, Failed> {
         let email = || call.user().map(|user| user.email.is_some());
+        let of_approver = || call.approval().map(|approval| approval.by.email.is_some());
         match self {
             Self::User => Ok(call.user().is_some()),
             Self::UserEmail => Ok(email().unwrap_or(false)),
             Self::EmailOfUser => email().ok_or(Failed::Evaluation),
             Self::SourceIp => Ok(call.source_ip.is_some()),
             Self::PushUrl => Ok(call.ask.push_url.is_some()),
+            Self::Approval => Ok(call.approval().is_some()),
+            Self::ApproverEmail => Ok(of_approver().unwrap_or(false)),
+            Self::EmailOfApprover => of_approver().ok_or(Failed::Evaluation),
         }
     }
 }

@@ -81,6 +81,13 @@ fn what_policies_ask_of_a_context_is_evaluated_here() {
         "context has approval",
         "context has approval.role",
         "context.approval.role == \"a\"",
+        "context.approval.by == User::\"a#b\"",
+        "context.approval.by.issuer == \"a\"",
+        "context.approval.by.subject == \"a\"",
+        "context.approval.by.email == \"a\"",
+        "context.approval.by has email",
+        "context has approval.by.email",
+        "context.approval.at < context.now",
         // What does not exist has nothing, and asking for it fails.
         "Agent::\"a/x\".team == \"a\"",
         "Agent::\"a/x\" has version",

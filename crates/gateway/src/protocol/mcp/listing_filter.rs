@@ -97,6 +97,7 @@ impl ListingFilter {
             now,
             source_ip: self.source_ip,
             fan_out: self.fan_out,
+            approvals: &[],
         })
     }
 

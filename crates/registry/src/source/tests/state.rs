@@ -324,6 +324,7 @@ pub(super) fn allowed_by(snapshot: &Snapshot) -> BTreeSet<Call> {
                 now: UnixMillis(1),
                 source_ip: None,
                 fan_out: 1,
+                approvals: &[],
             };
             if snapshot.authorize(&call).outcome() == Outcome::Allow {
                 calls.insert((identity, tool));

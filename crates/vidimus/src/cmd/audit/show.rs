@@ -105,7 +105,7 @@ fn print(shown: &ShownRecord) {
 /// What an auditor asks, in that order: who did what, how it was decided, what came of it. What else there is follows.
 ///
 /// The labels are the names of the record's members, as they stand in JSON and in the flags of `audit search`.
-const ORDER: [&str; 29] = [
+const ORDER: [&str; 30] = [
     "actor",
     "why",
     "principal",
@@ -122,6 +122,7 @@ const ORDER: [&str; 29] = [
     "policies",
     "closest_permits",
     "facts",
+    "observed",
     "trace",
     "transaction",
     "id",

@@ -1,0 +1,46 @@
+//! What policies ask of people before a call is made, and what people answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::caller::{UnixMillis, User};
+
+/// An approval that a person gave, as policies see it: `context.approval`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Approval {
+    /// In which role: that of the policy which asked for it.
+    pub role: Arc<str>,
+    /// The person; of several that were needed, the one who completed them.
+    pub by: User,
+    /// When it was complete.
+    pub at: UnixMillis,
+}
+
+/// How long a question stands when its policy does not say.
+pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(3_600);
+
+/// The longest that a question or an approval stands: 30 days.
+pub const MAX_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
+
+/// The most people that a policy may ask for.
+pub const MAX_QUORUM: u32 = 16;
+
+/// What a forbid that carries `@approval("role")` asks for. A call that is permitted, and refused by such forbids alone, is held.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Requirement {
+    /// The id of the policy.
+    pub policy: Arc<str>,
+    /// Who may give the approval: the role that the policy looks for in `context.approval.role`.
+    pub role: Arc<str>,
+    /// How many different people have to (`@quorum("2")`); 1 to [`MAX_QUORUM`].
+    pub quorum: u32,
+    /// How long the question stands (`@lifetime("4h")`), and after it the answer.
+    pub lifetime: Duration,
+    /// How long the same call may be made again and again once it is approved (`@window("10m")`); `None` where an approval is for one
+    /// call.
+    pub window: Option<Duration>,
+    /// `@reason("…")`: public words of the policy's author.
+    pub reason: Option<Arc<str>>,
+    /// SHA-256 of the policy, so that an approval under another text is none under this one.
+    pub digest: [u8; 32],
+}

@@ -1,0 +1,206 @@
+//! The annotations of a policy that say what becomes of a call: `@approval("role")` on a forbid, with how many people, for how long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cedar_policy::Effect;
+use cedar_policy::pst::{self, Clause, Expr, Var};
+use sha2::{Digest as _, Sha256};
+
+use super::tree;
+use crate::approval::{DEFAULT_LIFETIME, MAX_LIFETIME, MAX_QUORUM, Requirement};
+use crate::quantity;
+
+/// Longest role in bytes.
+const MAX_ROLE: usize = 128;
+
+/// The annotations that say more of an `@approval`, and nothing without one.
+const OF_APPROVAL: [&str; 3] = ["quorum", "lifetime", "window"];
+
+/// An annotation that does not say what it is there for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Misannotated {
+    #[error("@approval is on a permit: what permits a call cannot hold it")]
+    OnPermit { role: String },
+    #[error("@approval(\"{role}\") names no role of 1 to {MAX_ROLE} bytes without control characters")]
+    NoRole { role: String },
+    #[error("@quorum(\"{value}\") is no number of people, 1 to {MAX_QUORUM}")]
+    Quorum { value: String },
+    #[error("@{annotation}(\"{value}\") is no time of 1s to 30d")]
+    Time { annotation: &'static str, value: String },
+    #[error("@{annotation} says something of an @approval, and there is none")]
+    Alone { annotation: &'static str, value: String },
+}
+
+impl Misannotated {
+    /// What to write instead.
+    pub(crate) fn fix(&self) -> &'static str {
+        match self {
+            Self::OnPermit { .. } => {
+                "put it on a forbid: @approval(\"role\") forbid (…) unless { context has approval && context.approval.role == \"role\" };"
+            }
+            Self::NoRole { .. } => {
+                "name who may approve: @approval(\"payments-approvers\"), as in context.approval.role"
+            }
+            Self::Quorum { .. } => "write how many different people have to approve: @quorum(\"2\")",
+            Self::Time { .. } => "write a time with its unit: @lifetime(\"4h\"), @window(\"10m\")",
+            Self::Alone { .. } => "add @approval(\"role\"), or leave it out",
+        }
+    }
+
+    /// The annotation's text.
+    pub(crate) fn value(&self) -> &str {
+        match self {
+            Self::OnPermit { role } | Self::NoRole { role } => role,
+            Self::Quorum { value } | Self::Time { value, .. } | Self::Alone { value, .. } => value,
+        }
+    }
+}
+
+/// What a policy asks of people; `None` where it asks nobody. `policy` has the annotations, `compiled` is what it is in force.
+pub(crate) fn requirement(
+    policy: &cedar_policy::Policy,
+    compiled: &cedar_policy::Policy,
+    id: &Arc<str>,
+) -> Result<Option<Arc<Requirement>>, Misannotated> {
+    let Some(role) = policy.annotation("approval") else {
+        let alone = OF_APPROVAL.into_iter().find_map(|name| Some((name, policy.annotation(name)?)));
+        return alone.map_or(Ok(None), |(annotation, value)| {
+            Err(Misannotated::Alone { annotation, value: value.to_owned() })
+        });
+    };
+    if policy.effect() == Effect::Permit {
+        return Err(Misannotated::OnPermit { role: role.to_owned() });
+    }
+    if role.trim().is_empty() || role.len() > MAX_ROLE || role.chars().any(char::is_control) {
+        return Err(Misannotated::NoRole { role: role.to_owned() });
+    }
+    let quorum = policy.annotation("quorum").map_or(Ok(1), quorum)?;
+    let lifetime = time(policy, "lifetime")?.unwrap_or(DEFAULT_LIFETIME);
+    let window = time(policy, "window")?;
+    let reason = policy.annotation("reason").filter(|text| !text.is_empty()).map(Arc::from);
+    let said = format!("{compiled}\n{role:?} {quorum} {lifetime:?} {window:?} {reason:?}");
+    Ok(Some(Arc::new(Requirement {
+        policy: id.clone(),
+        role: role.into(),
+        quorum,
+        lifetime,
+        window,
+        reason,
+        digest: Sha256::digest(said).into(),
+    })))
+}
+
+fn quorum(value: &str) -> Result<u32, Misannotated> {
+    let number = value.parse().ok().filter(|number| (1..=MAX_QUORUM).contains(number));
+    number.ok_or_else(|| Misannotated::Quorum { value: value.to_owned() })
+}
+
+fn time(policy: &cedar_policy::Policy, annotation: &'static str) -> Result<Option<Duration>, Misannotated> {
+    let Some(value) = policy.annotation(annotation) else { return Ok(None) };
+    let fits = |time: &Duration| *time >= Duration::from_secs(1) && *time <= MAX_LIFETIME;
+    let time = quantity::duration(value).ok().filter(fits);
+    time.map(Some).ok_or_else(|| Misannotated::Time { annotation, value: value.to_owned() })
+}
+
+/// Whether some condition looks at the approval; a forbid that does not is never lifted by one.
+pub(crate) fn looks_at_approval(body: &pst::Template) -> bool {
+    let mut looks = false;
+    for clause in body.clauses() {
+        let (Clause::When(condition) | Clause::Unless(condition)) = clause;
+        tree::walk(condition, &mut |expr| {
+            looks |= match expr {
+                Expr::GetAttr { .. } => {
+                    matches!(tree::path(expr), Some((Var::Context, names)) if names.first() == Some(&"approval"))
+                }
+                _ => false,
+            };
+        });
+    }
+    looks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Option<Arc<Requirement>>, Misannotated> {
+        let policy = cedar_policy::Policy::parse(None, text).unwrap();
+        requirement(&policy, &policy, &"a/p".into())
+    }
+
+    fn asked(text: &str) -> Requirement {
+        let text = format!("{text} forbid (principal, action, resource);");
+        (*read(&text).unwrap().unwrap()).clone()
+    }
+
+    #[test]
+    fn what_is_asked_of_people_is_read() {
+        let plain = asked("@approval(\"payers\")");
+        assert_eq!((&*plain.role, plain.quorum, plain.window), ("payers", 1, None));
+        assert_eq!((plain.lifetime, plain.reason.as_deref()), (DEFAULT_LIFETIME, None));
+        let all = asked(
+            "@approval(\"p\") @quorum(\"2\") @lifetime(\"4h\") @window(\"1h30m\") @reason(\"money leaves\")",
+        );
+        assert_eq!((all.quorum, all.lifetime), (2, Duration::from_secs(4 * 3_600)));
+        assert_eq!(
+            (all.window, all.reason.as_deref()),
+            (Some(Duration::from_secs(5_400)), Some("money leaves"))
+        );
+        assert_eq!(read("forbid (principal, action, resource);"), Ok(None));
+    }
+
+    /// An approval under another text, another role or other terms is none.
+    #[test]
+    fn whatever_is_asked_otherwise_has_another_digest() {
+        let texts = [
+            "@approval(\"a\")",
+            "@approval(\"b\")",
+            "@approval(\"a\") @quorum(\"2\")",
+            "@approval(\"a\") @lifetime(\"2h\")",
+            "@approval(\"a\") @window(\"1h\")",
+            "@approval(\"a\") @reason(\"r\")",
+        ];
+        let digests: std::collections::HashSet<_> = texts.iter().map(|text| asked(text).digest).collect();
+        assert_eq!(digests.len(), texts.len());
+        let other = read("@approval(\"a\") forbid (principal, action, resource) when { false };").unwrap();
+        assert!(!digests.contains(&other.unwrap().digest));
+    }
+
+    #[test]
+    fn what_says_nothing_is_refused() {
+        for (annotations, effect, message) in [
+            ("@approval(\"a\")", "permit", "@approval is on a permit: what permits a call cannot hold it"),
+            ("@approval(\"\")", "forbid", "@approval(\"\") names no role"),
+            ("@approval", "forbid", "@approval(\"\") names no role"),
+            ("@approval(\" \")", "forbid", "names no role"),
+            ("@approval(\"a\\n\")", "forbid", "names no role"),
+            ("@approval(\"a\") @quorum(\"0\")", "forbid", "@quorum(\"0\") is no number of people, 1 to 16"),
+            ("@approval(\"a\") @quorum(\"17\")", "forbid", "@quorum(\"17\")"),
+            ("@approval(\"a\") @quorum(\"two\")", "forbid", "@quorum(\"two\")"),
+            ("@approval(\"a\") @lifetime(\"4\")", "forbid", "@lifetime(\"4\") is no time"),
+            ("@approval(\"a\") @lifetime(\"31d\")", "forbid", "@lifetime(\"31d\")"),
+            ("@approval(\"a\") @window(\"0s\")", "forbid", "@window(\"0s\")"),
+            ("@quorum(\"2\")", "forbid", "@quorum says something of an @approval, and there is none"),
+            ("@window(\"1h\")", "permit", "@window says something of an @approval, and there is none"),
+        ] {
+            let wrong = read(&format!("{annotations} {effect} (principal, action, resource);")).unwrap_err();
+            assert!(wrong.to_string().contains(message), "{annotations}: {wrong}");
+            assert!(!wrong.fix().is_empty() && annotations.contains(wrong.value().trim()), "{annotations}");
+        }
+    }
+
+    #[test]
+    fn a_forbid_that_no_approval_lifts_is_known() {
+        for (conditions, looks) in [
+            ("", false),
+            ("unless { context has approval && context.approval.role == \"a\" }", true),
+            ("when { !(context has approval) || context.approval.by.email != \"x\" }", true),
+            ("when { context.method == \"a\" }", false),
+        ] {
+            let text = format!("forbid (principal, action, resource) {conditions};");
+            let pst = cedar_policy::Policy::parse(None, text).unwrap().to_pst().unwrap();
+            assert_eq!(looks_at_approval(pst.body()), looks, "{conditions}");
+        }
+    }
+}
