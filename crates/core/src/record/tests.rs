@@ -246,7 +246,9 @@ fn the_schema_describes_every_member_that_is_written() {
             assert!(properties[name]["description"].is_string(), "{} {name}", record.kind());
         }
         if number < 4 {
-            assert!(properties.keys().all(|name| LISTS.contains(&name.as_str()) || written.contains_key(name)));
+            assert!(
+                properties.keys().all(|name| LISTS.contains(&name.as_str()) || written.contains_key(name))
+            );
         } else {
             assert!(written.keys().all(|name| required.contains(&name.as_str())), "{required:?} {written:?}");
         }
