@@ -545,7 +545,9 @@ class Operating(unittest.TestCase):
             time.sleep(0.02)
 
     def registry(self):
-        return json.load(urllib.request.urlopen(f"http://127.0.0.1:{STAGE.admin}/registry"))
+        token = STAGE.vidimus("identity", "operator", "--data", str(STAGE.data)).stdout.strip()
+        asked = urllib.request.Request(f"http://127.0.0.1:{STAGE.admin}/registry", headers={"Authorization": f"Bearer {token}"})
+        return json.load(urllib.request.urlopen(asked))
 
     def test_mtls_gives_the_workload_and_the_token_beside_it_the_user(self):
         out = STAGE.root / "svid"

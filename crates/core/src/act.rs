@@ -23,7 +23,7 @@ pub enum Act {
     /// Nothing of the subject is carried out until it is lifted.
     Quarantine(OfSubject),
     /// The quarantine of the subject is over. What its own record says (`spec.quarantined`) stays.
-    Lift(OfSubject),
+    Lift(Lifted),
 }
 
 impl Act {
@@ -38,7 +38,8 @@ impl Act {
     /// What it is about, for tables and searches.
     pub fn subject(&self) -> String {
         match self {
-            Self::Quarantine(of) | Self::Lift(of) => of.subject.to_string(),
+            Self::Quarantine(of) => of.subject.to_string(),
+            Self::Lift(lifted) => lifted.subject.to_string(),
         }
     }
 }
@@ -47,6 +48,15 @@ impl Act {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OfSubject {
     /// What is quarantined, or is no longer.
+    pub subject: Subject,
+}
+
+/// The end of a quarantine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Lifted {
+    /// The id of the act that it undoes: one that was undone already, or in whose place another stands, is not undone again.
+    pub of: String,
+    /// What is no longer quarantined.
     pub subject: Subject,
 }
 

@@ -16,6 +16,7 @@ pub mod entity;
 pub mod exposure;
 pub mod json;
 pub mod permit;
+pub mod person;
 pub mod quantity;
 pub mod record;
 pub mod refusal;

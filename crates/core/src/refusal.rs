@@ -160,6 +160,8 @@ codes! {
     ActorRevoked = "actor_revoked", Forbidden, "An actor of the token's chain is quarantined, contested or not registered any more; begin a new chain without it, or have its record put right.";
     /// The call is made for a person whose issuer the principal does not act for.
     UserNotAllowed = "user_not_allowed", Unauthenticated, "List the user's issuer under actsFor of the principal.";
+    /// The token is not that of a person: it is of a workload, also where that acts for a person.
+    PersonRequired = "person_required", Unauthenticated, "What people do needs their own token: of an issuer given with --operator-issuer, or from `vidimus identity operator`.";
     /// The certificate or JWT-SVID is not one that the trust bundle of its trust domain proves.
     SvidInvalid = "svid_invalid", Unauthenticated, "Present an SVID (X.509, or a JWT as bearer token) with exactly one SPIFFE ID, issued under the trust bundle of its trust domain.";
     // -- what is decided
@@ -187,6 +189,8 @@ codes! {
     SessionForeign = "session_foreign", NotFound, "This session belongs to somebody else or has ended; initialize a new one.";
     /// The task or context is not one that the gateway gave to this caller on this route.
     TaskForeign = "task_foreign", NotFound, "This task belongs to somebody else, or nobody knows it; use the id that you got through this gateway, as the same caller.";
+    /// The act does not fit what stands: what it would undo was undone already, or something else stands in its place.
+    ActUnfit = "act_unfit", NotFound, "Look at what stands now (`vidimus quarantine list`, `vidimus grant list`), and act upon that.";
     // -- what can be done now
     /// The record of the call could not be written.
     LedgerClosed = "ledger_closed", Unavailable, "The gateway cannot write its record, so it lets nothing pass; look at its disk and log.";

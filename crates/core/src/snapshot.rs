@@ -16,6 +16,7 @@ mod digest;
 mod doubt;
 mod memory;
 mod names;
+mod people;
 mod refusing;
 pub(crate) mod registered;
 mod reject;
@@ -23,7 +24,7 @@ mod standing;
 mod withdrawn;
 mod world;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -47,7 +48,9 @@ use self::withdrawn::Withdrawn;
 use self::world::World;
 
 pub use self::bindings::Claim;
-pub use self::builtin::{ACT_WITH_APPROVAL_ID, ADVISE_ID, CLASS_APPROVERS, CLOSED_ID, QUARANTINE_ID};
+pub use self::builtin::{
+    ACT_WITH_APPROVAL_ID, ADVISE_ID, CLASS_APPROVERS, CLOSED_ID, FIRST_ADMINISTRATOR_ID, QUARANTINE_ID,
+};
 pub use self::compile::MAX_CEDAR;
 pub use self::doubt::Doubt;
 pub use self::memory::{Forgotten, Memory};
@@ -75,6 +78,8 @@ pub struct Snapshot {
     /// The identities that several objects claimed before a start, of a snapshot that remembers what was before it.
     contested_before: Option<Vec<Identity>>,
     standing: Arc<Overlay>,
+    /// What is quarantined by an act, and by its own record too.
+    quarantined_twice: HashSet<ObjectKey>,
     closed: bool,
     warnings: Vec<Rejection>,
     digest: String,
@@ -179,6 +184,7 @@ impl Snapshot {
             configuration;
         let doubts = Doubts::of(&doubted, self);
         let quarantined = coming::quarantined(coming.iter().chain(&came));
+        let quarantined_twice = standing::quarantined_by_records(&objects, &standing);
         let quarantined =
             doubts.quarantined().into_iter().chain(quarantined).chain(standing.quarantined()).collect();
         coming::quarantine(&mut objects, &quarantined);
@@ -206,6 +212,7 @@ impl Snapshot {
             contested,
             withdrawn,
             standing,
+            quarantined_twice,
             closed,
             ..Self::default()
         };
@@ -395,20 +402,6 @@ impl Snapshot {
     /// Whether everything is refused, because what a malformed policy forbade before is not known.
     pub const fn is_closed(&self) -> bool {
         self.closed
-    }
-
-    /// Whether this is what stands by acts in it.
-    pub fn has(&self, standing: &Arc<Overlay>) -> bool {
-        Arc::ptr_eq(&self.standing, standing)
-    }
-
-    /// The objects of which only what they refuse is in force. What is being written is not among them.
-    pub fn only_refusing(&self) -> impl Iterator<Item = OnlyRefusing<'_>> {
-        self.refusing.iter().map(|one| OnlyRefusing {
-            object: &one.object,
-            origin: &one.origin,
-            contested: one.contested,
-        })
     }
 
     /// The agent of this key: `namespace/name`, here and below.

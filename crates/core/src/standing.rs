@@ -20,6 +20,8 @@ pub struct Standing {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Placed {
+    /// The act.
+    pub id: String,
     /// Who did it, as in the act's record.
     pub actor: String,
     /// RFC 3339 UTC with microseconds.
@@ -28,9 +30,21 @@ pub struct Placed {
     pub why: String,
 }
 
+/// Why an act does not fit what stands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    /// What it would undo does not stand.
+    #[error("{what} is not quarantined by an act")]
+    Nothing { what: String },
+    /// Another act stands there.
+    #[error("{what} is quarantined by the act {act}, which is another one than this would undo")]
+    Other { what: String, act: String },
+}
+
 impl Placed {
     fn by(record: &ActRecord<'_>) -> Self {
         Self {
+            id: record.id.clone().into_owned(),
             actor: record.actor.clone().into_owned(),
             time: record.time.clone().into_owned(),
             why: record.why.clone().into_owned(),
@@ -45,7 +59,25 @@ impl Standing {
             Act::Quarantine(of) => {
                 self.quarantined.entry(of.subject.clone()).or_insert_with(|| Placed::by(record));
             }
-            Act::Lift(of) => drop(self.quarantined.remove(&of.subject)),
+            Act::Lift(lifted) => drop(self.quarantined.remove(&lifted.subject)),
+        }
+    }
+
+    /// Whether an act fits what stands. One that does not is not done, and has no record; [`Standing::apply`] takes it all the same,
+    /// as all that is on record.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn check(&self, act: &Act) -> Result<(), Unfit> {
+        match act {
+            Act::Quarantine(_) => Ok(()),
+            Act::Lift(lifted) => match self.quarantined.get(&lifted.subject) {
+                Some(placed) if placed.id == lifted.of => Ok(()),
+                Some(placed) => {
+                    Err(Unfit::Other { what: lifted.subject.to_string(), act: placed.id.clone() })
+                }
+                None => Err(Unfit::Nothing { what: lifted.subject.to_string() }),
+            },
         }
     }
 }

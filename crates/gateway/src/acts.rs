@@ -1,6 +1,8 @@
 //! What people do to what stands: quarantines and the like. An act is recorded, then taken over, then in force, one after another, so
 //! that what stands is the fold of the log's acts in their order. Who may act is decided before it comes here.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,16 +10,22 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 use vidimus_core::act::Act;
-use vidimus_core::record::{ActKind, ActRecord, Record, VERSION};
+use vidimus_core::caller::User;
+use vidimus_core::record::{ActKind, ActRecord, Record, RefusalKind, RefusalRecord, VERSION};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Overlay;
 use vidimus_core::standing::Standing;
 
 use crate::gate::{Shared, rfc3339};
+use crate::refusal_sampler::Refused;
+use crate::trace::TraceContext;
 use crate::unrecorded::closed;
 
 /// How long an act waits until it is in force. A snapshot takes some ten milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Longest text of a refused request in a record, in characters.
+const MAX_TEXT: usize = 256;
 
 /// Longest text of why something is done, in bytes.
 const LONGEST_WHY: usize = 1024;
@@ -48,6 +56,19 @@ pub struct Done {
     pub id: String,
     /// The index of its record.
     pub record: u64,
+}
+
+/// A request of a person that is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct RefusedRequest<'a> {
+    /// Why.
+    pub refusal: &'a Refusal,
+    /// What was asked for.
+    pub path: &'a str,
+    /// Who asked, where that is known.
+    pub user: Option<&'a User>,
+    /// From where.
+    pub source: IpAddr,
 }
 
 impl Acts {
@@ -94,6 +115,7 @@ impl Shared {
             why: why.into(),
         };
         let mut standing = (*self.acts.standing()).clone();
+        standing.check(&record.act).map_err(|unfit| Refusal::new(Code::ActUnfit, unfit.to_string()))?;
         standing.apply(&record);
         // Before it is on record: what cannot be brought into force is not done.
         let overlay = Overlay::of(&standing).map_err(|reason| Refusal::new(Code::Internal, reason))?;
@@ -113,6 +135,35 @@ impl Shared {
         }
     }
 
+    /// Records a request of a person that is refused, and gives the id of the record; of a flood only the sum is recorded.
+    pub async fn record_refused(&self, refused: &RefusedRequest<'_>) -> String {
+        let RefusedRequest { refusal, path, user, source } = *refused;
+        let (id, now) = (Uuid::now_v7().to_string(), self.clock.now());
+        if !self.refusals.has_record(Refused::Unproven(source), refusal.code, now) {
+            return id;
+        }
+        let record = Record::Refusal(RefusalRecord {
+            code: refusal.code.as_str().into(),
+            detail: refusal.detail.as_deref().map(shorten),
+            id: id.as_str().into(),
+            identity: None,
+            kind: RefusalKind,
+            message: shorten(&refusal.message),
+            outcome: "deny".into(),
+            path: shorten(path),
+            principal: None,
+            source: Some(source.to_string().into()),
+            time: rfc3339(now.wall).into(),
+            trace: TraceContext::from_header(None).to_string().into(),
+            user: user.map(|user| user.id().into()),
+            version: VERSION,
+        });
+        if let Err(error) = self.ledger.record(&record).await {
+            tracing::warn!(%error, code = refusal.code.as_str(), path, "the refusal of a request of a person could not be recorded");
+        }
+        id
+    }
+
     /// Until calls are decided by what stands, or by what stood later.
     async fn wait_for(&self, overlay: Arc<Overlay>) {
         let mut changes = self.world.changes();
@@ -128,4 +179,8 @@ impl Shared {
             }
         }
     }
+}
+
+fn shorten(text: &str) -> Cow<'_, str> {
+    text.char_indices().nth(MAX_TEXT).and_then(|(end, _)| text.get(..end)).unwrap_or(text).into()
 }

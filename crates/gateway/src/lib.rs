@@ -41,14 +41,14 @@ mod trace;
 mod unrecorded;
 mod vitals;
 
-pub use acts::{Acts, Done, Stood};
+pub use acts::{Acts, Done, RefusedRequest, Stood};
 pub use forward::{AddressGuard, KeepAlive, Outbound, Upstream, forward};
 pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
 pub use handle::{Admission, Admitted, Peer, admit, handle};
 pub use meter::Meter;
 pub use provider_credentials::ProviderCredentials;
 pub use refusal_sampler::{Rate, record_count};
-pub use reply::ReplyBody;
+pub use reply::{ReplyBody, plain};
 pub use request_context::RequestContext;
 pub use said::{Said, said};
 pub use seal::{KEY_LENGTH, Seal, SealFailed};

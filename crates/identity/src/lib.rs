@@ -12,8 +12,12 @@ mod tls;
 
 pub use issue::files::{KeyFileError, exposed, read_regular};
 pub use issue::keys::{KEY_LEAD, KEY_LIFE, KEY_LOOK};
-pub use issue::local::{LOCAL_ISSUER, LocalError, LocalIdentity, MAX_LOCAL_TTL, Svid, TokenRequest};
+pub use issue::local::{
+    LOCAL_ISSUER, LocalError, LocalIdentity, MAX_LOCAL_TTL, OPERATOR_AUDIENCE, PersonTokenRequest, Svid,
+    TokenRequest,
+};
 pub use issue::mint::{HopToken, MAX_HOP_TTL, Mint, MintError};
+pub use prove::people::{Operators, People};
 pub use prove::{Authenticator, Config, ConfigError, Evidence, Limits};
 pub use spiffe::{PeerSvid, SpiffeId, SpiffeIdError, SvidError, TrustDomain};
 pub use tls::{

@@ -6,6 +6,7 @@ mod cache;
 mod claims;
 mod fetch;
 pub(crate) mod keys;
+pub(crate) mod people;
 mod remote;
 mod source;
 mod svid;

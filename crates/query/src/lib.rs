@@ -7,11 +7,13 @@
 //! | [`explain`] | [`ExplainQuestion`](explain::ExplainQuestion) | [`Explanation`](explain::Explanation): what would be decided, and why? |
 //! | [`audit`] | [`SearchQuestion`](audit::SearchQuestion) | [`Found`](audit::Found), one by one: who did what? |
 //! | [`audit`] | [`ShowQuestion`](audit::ShowQuestion) | [`ShownCall`](audit::ShownCall): everything about one call |
+//! | [`acts`] | what stands by acts of people | [`Quarantines`](acts::Quarantines): what is out of use, by whom and why? |
 //!
 //! Questions and answers are plain data, and their JSON Schema is `docs/query.schema.json` ([`schema()`]). What is asked wrongly is
 //! [`Misasked`]. Nothing here prints, reads flags, or speaks a protocol, and nothing decides: that is `core`'s, in the same way as for a
 //! call. A question that is yet to come, who can reach what, is a module beside these, over the same state.
 
+pub mod acts;
 pub mod audit;
 pub mod check;
 pub mod explain;

@@ -3,6 +3,7 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
+use crate::acts::{ActDone, Quarantines};
 use crate::audit::{Found, SearchQuestion, ShowQuestion, ShownCall};
 use crate::check::CheckReport;
 use crate::explain::{ExplainQuestion, Explanation};
@@ -17,6 +18,8 @@ pub fn schema() -> Value {
     let explained = answered.subschema_for::<Explanation>();
     let found = answered.subschema_for::<Found>();
     let shown = answered.subschema_for::<ShownCall>();
+    let done = answered.subschema_for::<ActDone>();
+    let quarantined = answered.subschema_for::<Quarantines>();
     let checked = answered.subschema_for::<CheckReport>();
     let mut defs = asked.take_definitions(true);
     defs.extend(answered.take_definitions(true));
@@ -25,8 +28,10 @@ pub fn schema() -> Value {
         "title": "The questions that Vidimus answers, and its answers",
         "type": "object",
         "properties": {
+            "act": {"properties": {"answer": done}},
             "check": {"properties": {"answer": checked}},
             "explain": {"properties": {"question": explain, "answer": explained}},
+            "quarantine": {"properties": {"answer": quarantined}},
             "search": {"properties": {"question": search, "answer": found}},
             "show": {"properties": {"question": show, "answer": shown}},
         },

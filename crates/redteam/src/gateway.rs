@@ -77,7 +77,8 @@ impl Gateway {
         }
         fs::write(resources.join("thieves.yaml"), estate::thieves(upstream, &data.display().to_string()))?;
         // Taken up or refused, and shown as one or the other.
-        while gateway.get("/registry").is_none_or(|answer| !answer.contains("thief-by-link")) {
+        let token = gateway.operator(&data)?;
+        while gateway.get_as("/registry", &token).is_none_or(|answer| !answer.contains("thief-by-link")) {
             if begun.elapsed() > PATIENCE {
                 bail!("further records are not looked at: {}", gateway.log());
             }
@@ -96,9 +97,25 @@ impl Gateway {
         fs::read_to_string(self.directory.path().join("log")).unwrap_or_default()
     }
 
-    /// What the admin address answers.
+    /// The token of a person who operates it.
+    fn operator(&self, data: &Path) -> anyhow::Result<String> {
+        let ran = plain(&self.binary).args(["identity", "operator", "--data"]).arg(data).output()?;
+        ensure!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+        Ok(String::from_utf8(ran.stdout)?.trim().to_owned())
+    }
+
+    /// What the admin address answers to whoever it asks nothing of.
     pub fn get(&self, path: &str) -> Option<Answer> {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin);
+        self.get_with(path, "")
+    }
+
+    fn get_as(&self, path: &str, token: &str) -> Option<Answer> {
+        self.get_with(path, &format!("Authorization: Bearer {token}\r\n"))
+    }
+
+    fn get_with(&self, path: &str, head: &str) -> Option<Answer> {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: {}\r\n{head}Connection: close\r\n\r\n", self.admin);
         let answer = wire::exchange_within(self.admin, &[request.as_bytes()], false, Duration::from_secs(5));
         (answer.status != 0).then_some(answer)
     }

@@ -21,18 +21,27 @@ use crate::settle::{Seen, Settling};
 /// How long a directory may be restless before that is said.
 const RESTLESS: Duration = Duration::from_secs(10);
 
-/// What a gateway has that starts now with this directory, and with what is `kept` over restarts. Nothing is written.
-pub fn as_started(directory: &Path, kept: Keeping) -> Loaded {
-    Source::new(directory, Some(kept)).at_once(Some(Instant::now()))
+/// What a gateway has that starts now with this directory, with what is `kept` over restarts, and what stands by acts. Nothing is
+/// written.
+pub fn as_started(directory: &Path, kept: Keeping, standing: Arc<Overlay>) -> Loaded {
+    let mut source = Source::new(directory, Some(kept));
+    source.stand(standing);
+    source.at_once(Some(Instant::now()))
 }
 
 /// What a running gateway has as soon as this directory, as it is now, is whole to it. `memory` is what it refuses until then;
-/// `closed` says that it refuses everything, since it does not know what was forbidden before.
+/// `closed` says that it refuses everything, since it does not know what was forbidden before; `standing` stands by acts.
 ///
 /// # Errors
 /// When what it refuses is not understood: it is of another version.
-pub fn as_running(directory: &Path, memory: &Memory, closed: bool) -> Result<Loaded, Forgotten> {
+pub fn as_running(
+    directory: &Path,
+    memory: &Memory,
+    closed: bool,
+    standing: Arc<Overlay>,
+) -> Result<Loaded, Forgotten> {
     let mut source = Source::new(directory, None);
+    source.stand(standing);
     let read = match Read::consistent(directory, None, None) {
         Ok(read) => Arc::new(read),
         Err(error) => return Ok(source.unreadable(&error)),

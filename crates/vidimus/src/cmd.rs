@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod admin_client;
 pub mod audit;
 pub mod check;
 pub mod codes;
@@ -8,6 +9,7 @@ pub mod demo;
 pub mod identity;
 pub mod policy;
 pub mod quantity;
+pub mod quarantine;
 mod refusals;
 pub mod serve;
 pub mod shell;

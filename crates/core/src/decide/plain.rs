@@ -107,7 +107,7 @@ fn context(call: &Call<'_>) -> Result<Vec<(String, RestrictedExpression)>, Entit
 }
 
 /// RFC 3339 UTC with milliseconds, the only form in which Cedar takes one.
-fn datetime(millis: i64) -> Result<RestrictedExpression, EntityFault> {
+pub(crate) fn datetime(millis: i64) -> Result<RestrictedExpression, EntityFault> {
     let time = jiff::Timestamp::from_millisecond(millis).map_err(|e| fault("context.now", &e))?;
     Ok(RestrictedExpression::new_datetime(time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()))
 }
@@ -126,11 +126,11 @@ pub(crate) fn entities(call: &Call<'_>) -> Result<Vec<Entity>, EntityFault> {
         });
     }
     let mut entities = vec![tagged(Type::Arguments, texts)?, tagged(Type::Numbers, numbers)?];
-    entities.extend(call.user().map(user).transpose()?);
+    entities.extend(call.user().map(|person| user(person, Vec::new())).transpose()?);
     // Nobody approves what is done for himself; where it is so all the same, there is one entity of him.
     let approver = call.approval().map(|approval| &approval.by);
     let approver = approver.filter(|by| call.user().is_none_or(|user| user.id() != by.id()));
-    entities.extend(approver.map(user).transpose()?);
+    entities.extend(approver.map(|by| user(by, Vec::new())).transpose()?);
     entities.extend(actions().map_err(|e| fault("the actions", &e))?);
     Ok(entities)
 }
@@ -139,10 +139,11 @@ fn tagged(of: Type, tags: HashMap<String, RestrictedExpression>) -> Result<Entit
     Entity::new_with_tags(named(of, OF_CALL)?, [], [], tags).map_err(|e| fault(of.as_str(), &e))
 }
 
-fn user(user: &User) -> Result<Entity, EntityFault> {
+/// A person, in these groups.
+pub(crate) fn user(user: &User, groups: Vec<EntityUid>) -> Result<Entity, EntityFault> {
     let mut attributes =
         vec![("issuer".to_owned(), text(&user.issuer)), ("subject".to_owned(), text(&user.subject))];
     attributes.extend(user.email.as_ref().map(|email| ("email".to_owned(), text(email))));
-    Entity::new_with_tags(named(Type::User, &user.id())?, attributes, [], [])
+    Entity::new_with_tags(named(Type::User, &user.id())?, attributes, groups, [])
         .map_err(|e| fault("the user", &e))
 }

@@ -14,20 +14,23 @@ use super::tree;
 use crate::approval::Requirement;
 use crate::call::Action;
 use crate::entity::EntityKind;
+use crate::person::Operation;
 use crate::resource::policy::{Members, Scope};
 
-/// Actions of the gateway, one bit each, and the kernel's together.
+/// Actions of the gateway and of people, one bit each, and the kernel's together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Actions {
     gateway: u8,
     pub(crate) kernel: bool,
+    people: u16,
 }
 
 impl Actions {
     fn of(constraint: &ActionConstraint) -> Self {
         let mut actions = Self::default();
         match constraint {
-            ActionConstraint::Any => actions = Self { gateway: u8::MAX, kernel: true },
+            // Not what people do: that is named.
+            ActionConstraint::Any => actions = Self { gateway: u8::MAX, kernel: true, people: 0 },
             ActionConstraint::Eq(one) => actions.add(&one.eid),
             ActionConstraint::In(several) => several.iter().for_each(|one| actions.add(&one.eid)),
         }
@@ -40,6 +43,11 @@ impl Actions {
                 self.gateway |= bit(action);
             }
         }
+        for operation in Operation::ALL {
+            if operation.as_str() == name || operation.group() == Some(name) {
+                self.people |= 1 << operation as u16;
+            }
+        }
         self.kernel |=
             matches!(name, "kernel" | "readFile" | "writeFile" | "exec" | "loadLibrary" | "connectNetwork");
     }
@@ -48,8 +56,17 @@ impl Actions {
         self.gateway & bit(action) != 0
     }
 
-    fn any_of_gateway(self) -> bool {
-        self.gateway != 0
+    /// Whether it is about what people do, or about this one thing.
+    pub(crate) fn of_people(self, operation: Option<Operation>) -> bool {
+        match operation {
+            Some(operation) => self.people & (1 << operation as u16) != 0,
+            None => self.people != 0,
+        }
+    }
+
+    /// Whether it is about something whose resource is of a namespace, as are those of calls and of what people do.
+    fn any_on_resources(self) -> bool {
+        self.gateway != 0 || self.people != 0
     }
 }
 
@@ -201,7 +218,7 @@ fn narrowed(
         let namespace = Expr::Literal(Literal::EntityUID(pst::EntityUID { ty, eid: namespace.into() }));
         Ok(binary(BinaryOp::In, Expr::Var(var), namespace))
     };
-    let condition = match (actions.any_of_gateway(), actions.kernel) {
+    let condition = match (actions.any_on_resources(), actions.kernel) {
         (true, false) => inside(Var::Resource)?,
         (false, _) => inside(Var::Principal)?,
         (true, true) => {
@@ -337,7 +354,32 @@ mod tests {
             let policy =
                 cedar_policy::Policy::parse(None, format!("permit (principal, {scope}, resource);")).unwrap();
             let actions = Actions::of(&policy.to_pst().unwrap().body().action);
-            assert_eq!((actions.any_of_gateway(), actions.kernel), (gateway, kernel), "{scope}");
+            assert_eq!((actions.gateway != 0, actions.kernel), (gateway, kernel), "{scope}");
+            assert!(!actions.of_people(None), "{scope}");
+        }
+    }
+
+    #[test]
+    fn what_people_do_is_named_by_action_or_group() {
+        for (scope, named) in [
+            ("action == Action::\"lift\"", &[Operation::Lift][..]),
+            (
+                "action in Action::\"operate\"",
+                &[Operation::Quarantine, Operation::Lift, Operation::Grant, Operation::Revoke],
+            ),
+            ("action in [Action::\"read\", Action::\"callAgent\"]", &[Operation::Read]),
+            ("action", &[]),
+        ] {
+            let policy =
+                cedar_policy::Policy::parse(None, format!("permit (principal, {scope}, resource);")).unwrap();
+            let actions = Actions::of(&policy.to_pst().unwrap().body().action);
+            for operation in Operation::ALL {
+                assert_eq!(
+                    actions.of_people(Some(operation)),
+                    named.contains(&operation),
+                    "{scope} {operation:?}"
+                );
+            }
         }
     }
 

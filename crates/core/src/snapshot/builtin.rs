@@ -20,6 +20,9 @@ pub const ACT_WITH_APPROVAL_ID: &str = "vidimus/act-with-approval";
 /// Who approves what the built-in policy of `act-with-approval` holds.
 pub const CLASS_APPROVERS: &str = "approvers";
 
+/// The id of the permit by which a first administrator exists, until a policy permits people something.
+pub const FIRST_ADMINISTRATOR_ID: &str = "vidimus/first-administrator";
+
 /// A built-in policy, compiled once.
 pub(super) struct BuiltIn(LazyLock<Result<Arc<Statement>, String>>);
 
@@ -63,6 +66,13 @@ static ACT_WITH_APPROVAL: BuiltIn = BuiltIn(LazyLock::new(|| {
         unless { context has approval };
     "#;
     compile(ACT_WITH_APPROVAL_ID, text)
+}));
+
+pub(super) static FIRST_ADMINISTRATOR: BuiltIn = BuiltIn(LazyLock::new(|| {
+    let text = r#"
+        permit (principal == User::"urn:vidimus:local#admin", action in [Action::"operate", Action::"read"], resource);
+    "#;
+    compile(FIRST_ADMINISTRATOR_ID, text)
 }));
 
 impl BuiltIn {

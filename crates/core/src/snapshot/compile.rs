@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use cedar_policy::{EntityUid, PolicySet, ValidationError, ValidationWarning};
+use cedar_policy::{EntityUid, PolicySet, ValidationError, ValidationResult, ValidationWarning};
 use miette::Diagnostic;
 
 use super::depth::{self, TooDeep};
@@ -249,16 +249,17 @@ fn id(key: &str, policy: &cedar_policy::Policy, place: usize, of: usize) -> Resu
 /// Strict validation. What Cedar only warns of is refused too where it means that the policy is not what it looks like:
 /// it can never apply (a forbid that protects nothing), or it reads in another order than it is written.
 fn check(set: &PolicySet, text: &str) -> Result<Vec<String>, Problem> {
-    let result = schema::validate(set).map_err(|message| Problem::Fault { message: message.to_owned() })?;
+    let results = schema::validate(set).map_err(|message| Problem::Fault { message: message.to_owned() })?;
     // Cedar reports them in no order; a file that did not change must not say something else at every load.
-    if let Some(error) = result.validation_errors().min_by_key(|error| in_order(*error)) {
+    let errors = results.iter().flat_map(ValidationResult::validation_errors);
+    if let Some(error) = errors.min_by_key(|error| in_order(*error)) {
         let problem = invalid(error, &error.to_string(), text);
         return Err(match error {
             ValidationError::UnrecognizedActionId(error) => problem.helped(known_action(&error.to_string())),
             _ => problem,
         });
     }
-    let mut warnings: Vec<_> = result.validation_warnings().collect();
+    let mut warnings: Vec<_> = results.iter().flat_map(ValidationResult::validation_warnings).collect();
     warnings.sort_by_cached_key(|warning| in_order(*warning));
     let mut remarks = Vec::new();
     for warning in warnings {

@@ -5,11 +5,12 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use super::builtin;
+use super::refusing::OnlyRefusing;
+use super::{Snapshot, builtin, coming};
 use crate::act::Subject;
 use crate::decide::statement::Statement;
 use crate::entity::{EntityId, EntityKind};
-use crate::resource::{Kind, ObjectKey};
+use crate::resource::{Kind, Object, ObjectKey};
 use crate::standing::Standing;
 
 /// What stands by acts, ready for a snapshot.
@@ -104,6 +105,41 @@ impl Overlay {
         self.statements.push(statement);
         Ok(())
     }
+}
+
+impl Snapshot {
+    /// Whether this is what stands by acts in it.
+    pub fn has(&self, standing: &Arc<Overlay>) -> bool {
+        Arc::ptr_eq(&self.standing, standing)
+    }
+
+    /// The objects of which only what they refuse is in force. What is being written is not among them.
+    pub fn only_refusing(&self) -> impl Iterator<Item = OnlyRefusing<'_>> {
+        self.refusing.iter().map(|one| OnlyRefusing {
+            object: &one.object,
+            origin: &one.origin,
+            contested: one.contested,
+        })
+    }
+
+    /// The principals whose own record quarantines them (`spec.quarantined`), whether or not an act does so too: either suffices.
+    pub fn quarantined_by_record(&self) -> impl Iterator<Item = &Object> {
+        let acts: HashSet<ObjectKey> = self.standing.quarantined().collect();
+        self.objects.iter().filter(move |object| {
+            let key = ObjectKey::of(object);
+            coming::is_quarantined(object) && (!acts.contains(&key) || self.quarantined_twice.contains(&key))
+        })
+    }
+}
+
+/// Which of the objects that acts quarantine are quarantined by their own records.
+pub(super) fn quarantined_by_records(objects: &[Object], standing: &Overlay) -> HashSet<ObjectKey> {
+    let acts: HashSet<ObjectKey> = standing.quarantined().collect();
+    if acts.is_empty() {
+        return acts;
+    }
+    let own = coming::quarantined(objects.iter());
+    own.filter(|key| acts.contains(key)).collect()
 }
 
 fn every(actions: &str) -> String {

@@ -20,6 +20,7 @@ mod hold;
 mod membership;
 #[expect(dead_code, reason = "the benchmark asks for more")]
 mod oracle;
+mod people;
 mod policies;
 mod property;
 mod rebuilt;

@@ -22,6 +22,8 @@ use crate::tls::{ServerCertificate, TlsError};
 
 /// `iss` of tokens of the built-in issuer. It has no address: its tokens are good in this installation only.
 pub const LOCAL_ISSUER: &str = "urn:vidimus:local";
+/// `aud` of the tokens of people: whom they are meant for is not the gateway that workloads call.
+pub const OPERATOR_AUDIENCE: &str = "vidimus-admin";
 /// The maximum life of a local token, SVID or server certificate.
 pub const MAX_LOCAL_TTL: Duration = Duration::from_secs(24 * 3600);
 /// The trust domain where none is asked for.
@@ -66,6 +68,19 @@ pub struct TokenRequest<'a> {
     pub user: Option<&'a str>,
     /// `aud`: whom the token is meant for.
     pub audience: &'a str,
+    /// 1 s to [`MAX_LOCAL_TTL`].
+    pub ttl: Duration,
+    /// When it is issued.
+    pub now: UnixMillis,
+}
+
+/// A token of a person to issue.
+#[derive(Clone, Copy, Debug)]
+pub struct PersonTokenRequest<'a> {
+    /// `sub`: who it is.
+    pub subject: &'a str,
+    /// `groups`: what groups it is in.
+    pub groups: &'a [String],
     /// 1 s to [`MAX_LOCAL_TTL`].
     pub ttl: Duration,
     /// When it is issued.
@@ -148,6 +163,33 @@ impl LocalIdentity {
         if let (Some(_), Some(claims)) = (request.user, claims.as_object_mut()) {
             claims.insert("act".to_owned(), serde_json::json!({ "sub": request.subject }));
         }
+        let mut token = String::new();
+        self.tokens.append(&mut token, claims.to_string().as_bytes())?;
+        Ok(token.into())
+    }
+
+    /// A bearer token for a person, for the admin address ([`OPERATOR_AUDIENCE`]).
+    ///
+    /// # Errors
+    /// When the life is out of range or a name is empty.
+    pub fn person_token(&self, request: &PersonTokenRequest<'_>) -> Result<SecretString, LocalError> {
+        check_ttl(request.ttl)?;
+        if request.subject.is_empty() {
+            return Err(LocalError::Empty { field: "the subject" });
+        }
+        if request.groups.iter().any(String::is_empty) {
+            return Err(LocalError::Empty { field: "a group" });
+        }
+        let issued = request.now.0.div_euclid(1000);
+        let claims = serde_json::json!({
+            "iss": LOCAL_ISSUER,
+            "sub": request.subject,
+            "aud": OPERATOR_AUDIENCE,
+            "groups": request.groups,
+            "iat": issued,
+            "exp": issued.saturating_add_unsigned(request.ttl.as_secs()),
+            "jti": key::token_id()?,
+        });
         let mut token = String::new();
         self.tokens.append(&mut token, claims.to_string().as_bytes())?;
         Ok(token.into())

@@ -11,7 +11,9 @@ use secrecy::ExposeSecret as _;
 use serde_json::json;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::millis;
-use vidimus_identity::{LOCAL_ISSUER, LocalIdentity, SpiffeId, TokenRequest, TrustDomain};
+use vidimus_identity::{
+    LOCAL_ISSUER, LocalIdentity, PersonTokenRequest, SpiffeId, TokenRequest, TrustDomain,
+};
 
 use super::data_directory;
 use super::quantity::duration;
@@ -63,6 +65,25 @@ enum Command {
         #[arg(long, default_value = "1h", value_parser = duration)]
         ttl: Duration,
     },
+    /// Prints a bearer token of a person who operates the installation, for its admin address.
+    ///
+    /// What the person may do is in policies: User::"urn:vidimus:local#NAME", or UserGroup::"GROUP". Until one of them permits people
+    /// anything, the person `admin` may do everything.
+    #[command(after_help = "Examples:
+  export VIDIMUS_OPERATOR_TOKEN=$(vidimus identity operator --data DIR)
+  vidimus quarantine list
+  vidimus identity operator --data DIR --name ada --group soc --ttl 15m")]
+    Operator {
+        /// Who it is.
+        #[arg(long, default_value = "admin")]
+        name: String,
+        /// A group that it is in; may be given several times.
+        #[arg(long)]
+        group: Vec<String>,
+        /// How long it is good, e.g. 15m or 8h; at most 24h.
+        #[arg(long, default_value = "1h", value_parser = duration)]
+        ttl: Duration,
+    },
     /// Writes an X.509-SVID and its key, and the trust bundle beside them.
     #[command(after_help = "Example:
   vidimus identity svid --data DIR --out /tmp/svid \\
@@ -92,6 +113,16 @@ pub fn run(identity: &Identity, format: Format) -> anyhow::Result<ExitCode> {
         Command::Token { subject, user, audience, ttl } => {
             let request = TokenRequest { subject, user: user.as_deref(), audience, ttl: *ttl, now };
             let token = existing(&identity.data)?.token(&request)?;
+            match format {
+                Format::Table => output::line(token.expose_secret()),
+                Format::Json => {
+                    output::json(&json!({"token": token.expose_secret(), "expires_in": ttl.as_secs()}))?;
+                }
+            }
+        }
+        Command::Operator { name, group, ttl } => {
+            let request = PersonTokenRequest { subject: name, groups: group, ttl: *ttl, now };
+            let token = existing(&identity.data)?.person_token(&request)?;
             match format {
                 Format::Table => output::line(token.expose_secret()),
                 Format::Json => {
@@ -143,7 +174,7 @@ fn init(data: &Path, trust_domain: Option<&str>, format: Format) -> anyhow::Resu
 }
 
 /// The identity that is there. Making one here would give a token or a certificate that no gateway knows.
-fn existing(data: &Path) -> anyhow::Result<LocalIdentity> {
+pub(super) fn existing(data: &Path) -> anyhow::Result<LocalIdentity> {
     let there = |name: &str| data.join("identity").join(name).exists();
     if !there("ca.pem") || !there("issuer-key.pem") {
         bail!(

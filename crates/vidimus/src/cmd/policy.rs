@@ -1,6 +1,5 @@
 //! `vidimus policy`: what the policies say of a call, without making it, and what they can speak of.
 
-mod admin_client;
 mod state;
 
 use std::process::ExitCode;

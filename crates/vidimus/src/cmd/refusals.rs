@@ -22,7 +22,12 @@ pub(super) fn kept(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::Result<Keepin
 
 /// For one who only reads it. Without a key nothing was kept; if something was, it is then not believed.
 pub(super) fn of_reader(data: &Path) -> anyhow::Result<Keeping> {
-    kept(data, &read(&key_file(data))?.unwrap_or_default())
+    kept(data, &reading_key(data)?)
+}
+
+/// The sealing key, for one who only reads.
+pub(super) fn reading_key(data: &Path) -> anyhow::Result<[u8; KEY_LENGTH]> {
+    Ok(read(&key_file(data))?.unwrap_or_default())
 }
 
 fn key_file(data: &Path) -> PathBuf {

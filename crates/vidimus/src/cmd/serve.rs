@@ -10,7 +10,7 @@ mod disk;
 mod flags;
 mod health;
 mod issuer_roots;
-mod standing;
+pub(super) mod standing;
 mod supervisor;
 mod taken;
 mod tls;
@@ -75,13 +75,25 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_TRUST_BUNDLE", value_delimiter = ',', value_name = "TRUST-DOMAIN=FILE")]
     pub trust_bundle: Vec<String>,
     /// Address for health, metrics and status, plain HTTP: / (lists the others), /healthz, /readyz, /metrics, /registry,
-    /// /registry/refused, /ledger. It asks nobody who they are.
+    /// /registry/refused, /registry/standing, /ledger, /quarantine, /quarantine/lift. All but the first four want a person's token, and policies decide
+    /// what the person may do.
     #[arg(long, env = "VIDIMUS_ADMIN", default_value = "127.0.0.1:9901", value_parser = quantity::socket)]
     pub admin: SocketAddr,
     /// Host names by which the admin address may be called, besides its IP address and localhost; others are refused (421), so that
     /// no page can read it by a name of its own.
     #[arg(long, env = "VIDIMUS_ADMIN_NAME", value_delimiter = ',', value_name = "NAME", value_parser = flags::host_name)]
     pub admin_name: Vec<String>,
+    /// OIDC issuers of people who operate this installation, besides the built-in one (`vidimus identity operator`). What each may do
+    /// is in policies, with User or UserGroup as principal.
+    #[arg(long, env = "VIDIMUS_OPERATOR_ISSUER", value_delimiter = ',', value_name = "ISSUER", value_parser = flags::issuer)]
+    pub operator_issuer: Vec<String>,
+    /// Further audiences accepted in the tokens of people, besides "vidimus-admin". One that workloads' tokens have too would not
+    /// tell the two apart.
+    #[arg(long, env = "VIDIMUS_OPERATOR_AUDIENCE", value_delimiter = ',', value_name = "AUDIENCE", value_parser = flags::audience)]
+    pub operator_audience: Vec<String>,
+    /// The claim of their tokens that names their groups.
+    #[arg(long, env = "VIDIMUS_OPERATOR_GROUPS_CLAIM", value_name = "CLAIM", default_value = "groups")]
+    pub operator_groups_claim: String,
     /// The gateway's address as callers see it; in agent cards and token metadata, and an accepted audience.
     #[arg(long, env = "VIDIMUS_PUBLIC_URL", value_parser = flags::public_url)]
     pub public_url: Option<String>,

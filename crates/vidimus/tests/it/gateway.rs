@@ -98,12 +98,42 @@ impl Gateway {
         }
     }
 
-    /// What the admin address answers, with its head.
+    /// What the admin address answers to an operator, or for what it asks nobody, with its head.
     pub(crate) fn get(&self, path: &str) -> Option<String> {
+        let asks_nobody = ["/healthz", "/readyz", "/metrics"].contains(&path);
+        let token = (!asks_nobody).then(|| self.operator("admin", &[]));
+        let head = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+        self.admin("GET", path, &head, "")
+    }
+
+    /// What the admin address answers to a request with further lines in its head.
+    pub(crate) fn admin(&self, method: &str, path: &str, head: &str, body: &str) -> Option<String> {
         exchange(
             &self.admin,
-            &format!("GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin),
+            &format!(
+                "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n{head}\r\n{body}",
+                self.admin,
+                body.len()
+            ),
         )
+    }
+
+    /// A token of a person.
+    pub(crate) fn operator(&self, name: &str, groups: &[&str]) -> String {
+        let data = self.path("data");
+        let mut words = vec!["identity", "operator", "--data", &data, "--name", name];
+        words.extend(groups.iter().flat_map(|group| ["--group", group]));
+        let ran = run(&words);
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        ran.out.trim().to_owned()
+    }
+
+    /// Kills it, and starts another one in its place.
+    pub(crate) fn killed_and_started(mut self) -> Self {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        Self::serve(directory, command(&["serve"]), |_| ())
     }
 
     /// Calls the tool `get`, with a token or without one.

@@ -8,6 +8,7 @@ mod exit_status;
 mod faults;
 mod flags;
 mod gateway;
+mod people;
 mod search;
 mod shell;
 mod state;

@@ -13,7 +13,8 @@ fn what_a_running_gateway_holds_is_explained_from_it_and_from_what_it_kept() {
     let gateway = Gateway::start(1);
     let (resources, data) = (gateway.path("resources"), gateway.path("data"));
     let directory = std::path::Path::new(&resources);
-    let from_gateway = || explain(&["--resources", &resources, "--admin", &gateway.admin, "-o", "json"]);
+    let from_gateway =
+        || explain(&["--resources", &resources, "--data", &data, "--admin", &gateway.admin, "-o", "json"]);
     let from_kept = || explain(&["--resources", &resources, "--data", &data, "-o", "json"]);
     let alone = || explain(&["--resources", &resources, "--data", "/nonexistent", "-o", "json"]);
     let has = |text: &str| {
@@ -50,11 +51,13 @@ fn what_a_running_gateway_holds_is_explained_from_it_and_from_what_it_kept() {
     // Another directory than the gateway's is not what it decides by.
     let other = gateway.path("other");
     super::resources(std::path::Path::new(&other), 1);
-    let ran = explain(&["--resources", &other, "--admin", &gateway.admin]);
+    let ran = explain(&["--resources", &other, "--data", &data, "--admin", &gateway.admin]);
     assert!(ran.err.contains("reads another directory"), "{ran:?}");
     let ran = explain(&[
         "--resources",
         &resources,
+        "--data",
+        &data,
         "--admin",
         &format!("127.0.0.1:{}", super::gateway::free_port()),
     ]);

@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use serde::Deserialize;
-use vidimus_core::snapshot::Memory;
+use vidimus_core::snapshot::{Memory, Overlay};
+use vidimus_core::standing::Standing;
 use vidimus_query::state::State;
 
-use super::admin_client;
-use crate::cmd::refusals;
+use crate::cmd::serve::standing;
+use crate::cmd::{admin_client, refusals};
 use crate::output;
 
 /// Where the state comes from.
@@ -23,7 +25,8 @@ pub(super) struct Source {
     /// takes it.
     #[arg(long, env = "VIDIMUS_DATA", default_value = "vidimus-data")]
     data: PathBuf,
-    /// Explain what the running gateway with this admin address decides, instead of what one would that starts with --data.
+    /// Explain what the running gateway with this admin address decides, instead of what one would that starts with --data. It is
+    /// asked with the token in VIDIMUS_OPERATOR_TOKEN, or as `admin` of the built-in issuer in --data.
     #[arg(long, value_name = "ADDRESS", value_parser = admin_client::address)]
     admin: Option<url::Url>,
 }
@@ -46,16 +49,23 @@ impl Source {
     }
 
     fn running(&self, admin: &url::Url) -> anyhow::Result<State> {
+        let token = admin_client::token(&self.data, "admin", &[])?;
         let asked = |path: &str| {
-            admin_client::get(admin, path)
+            admin_client::exchange(admin, path, &token, None)
                 .with_context(|| format!("--admin {admin}: the gateway was not understood"))
         };
         let registry: Registry =
             serde_json::from_slice(&asked("/registry")?).context("--admin: the answer of /registry")?;
         let memory: Memory = serde_json::from_slice(&asked("/registry/refused")?)
             .context("--admin: the answer of /registry/refused")?;
-        let loaded = vidimus_registry::as_running(&self.resources, &memory, registry.closed)
-            .context("--admin: what the gateway refuses")?;
+        let standing: Standing = serde_json::from_slice(&asked("/registry/standing")?)
+            .context("--admin: the answer of /registry/standing")?;
+        let standing = Overlay::of(&standing)
+            .map_err(|reason| anyhow!(reason))
+            .context("--admin: what stands by acts")?;
+        let loaded =
+            vidimus_registry::as_running(&self.resources, &memory, registry.closed, Arc::new(standing))
+                .context("--admin: what the gateway refuses")?;
         if loaded.snapshot.digest() != registry.snapshot {
             output::warning(&format!(
                 "the gateway decides by snapshot {}, and this is {}: it reads another directory than {}, or does not have in force \
@@ -81,6 +91,7 @@ impl Source {
             ),
         };
         let keeping = refusals::of_reader(&self.data)?;
-        Ok(State::new(vidimus_registry::as_started(&self.resources, keeping), of))
+        let standing = standing::of_reader(&self.data, &refusals::reading_key(&self.data)?)?;
+        Ok(State::new(vidimus_registry::as_started(&self.resources, keeping, standing), of))
     }
 }

@@ -1,40 +1,51 @@
-//! Health, metrics and status, for operators and kubelets. Its own socket, thread and runtime: a full gateway still answers here.
+//! Health, metrics and status, for operators and kubelets, and what people do (`people`). Its own socket, thread and runtime: a full gateway still answers here.
+
+pub(super) mod people;
+mod quarantine;
 
 use std::net::TcpListener;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use serde_json::{Value, json};
+use vidimus_core::person::{About, Operation};
 use vidimus_core::snapshot::Memory;
+use vidimus_core::standing::Standing;
 use vidimus_gateway::Silent;
 use vidimus_gateway::listener::authority;
 
+use self::people::{Admin, Asks, Refused};
 use super::admin_listener;
-use super::health::Health;
 use super::supervisor::Supervisor;
 
 /// What is served here. docs/admin.md has a row for each.
-const ENDPOINTS: [(&str, &str); 6] = [
+const ENDPOINTS: [(&str, &str); 9] = [
     ("/healthz", "ok, while the process answers"),
     ("/readyz", "200 while a permitted call would be let through, else 503 and why"),
     ("/metrics", "OpenMetrics text"),
     ("/registry", "what is live, what was left out and why, what is held, and the digest of the snapshot"),
     ("/registry/refused", "what is refused, as it is kept for the next start"),
+    ("/registry/standing", "what stands by acts of people"),
     ("/ledger", "whether the ledger takes records, how many it has, and the key that verifies it"),
+    ("/quarantine", "what is out of use, by whom and why; POST quarantines"),
+    ("/quarantine/lift", "POST ends a quarantine"),
 ];
+
+/// Largest body of a request, in bytes.
+const BODY: usize = 64 * 1024;
 
 pub(super) fn serve(
     supervisor: &mut Supervisor,
     (socket, names): (TcpListener, &[String]),
-    health: Health,
+    admin: Admin,
 ) -> anyhow::Result<()> {
     let names: Arc<[String]> = names.into();
-    let vitals = health.shared.vitals.clone();
+    let vitals = admin.health.shared.vitals.clone();
     let router = Router::new()
         .route("/", get(index))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -42,14 +53,18 @@ pub(super) fn serve(
         .route("/metrics", get(metrics))
         .route("/registry", get(registry))
         .route("/registry/refused", get(refused))
+        .route("/registry/standing", get(standing))
         .route("/ledger", get(ledger))
-        .with_state(health)
+        .route("/quarantine", get(quarantine::list).post(quarantine::place))
+        .route("/quarantine/lift", post(quarantine::lift))
+        .layer(DefaultBodyLimit::max(BODY))
+        .with_state(admin)
         .layer(from_fn_with_state(names, own_name));
     admin_listener::serve(supervisor, socket, router, vitals)
 }
 
 /// Lets through what is addressed to this very address, or by one of its names: a page whose own name leads here (DNS rebinding)
-/// would read all of it, since nobody is asked who they are.
+/// would read what is asked of nobody, and try the rest.
 async fn own_name(State(names): State<Arc<[String]>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let named = match authority::named(&parts) {
@@ -72,26 +87,30 @@ async fn index() -> Json<Value> {
 }
 
 /// Ready means: a call would be let through if a policy permits it.
-async fn ready(State(health): State<Health>) -> (StatusCode, String) {
-    match health.why_not_ready().await {
+async fn ready(State(admin): State<Admin>) -> (StatusCode, String) {
+    match admin.health.why_not_ready().await {
         Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
         None => (StatusCode::OK, "ready\n".to_owned()),
     }
 }
 
-async fn metrics(State(health): State<Health>) -> impl IntoResponse {
-    let text = health.shared.meter.text(&health.shared.ledger);
+async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
+    let shared = &admin.health.shared;
+    let text = shared.meter.text(&shared.ledger);
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text)
 }
 
 /// What is live and what was left out, as `vidimus check` says it.
-async fn registry(State(health): State<Health>) -> Json<Value> {
+async fn registry(State(admin): State<Admin>, asks: Asks) -> Result<Json<Value>, Refused> {
+    asks.may(Operation::Read, About::View("registry")).await?;
+    let health = &admin.health;
     let loaded = health.loaded.borrow().clone();
     let objects: Vec<String> =
         loaded.snapshot.objects().iter().map(|object| object.reference().to_string()).collect();
     let silent = |silent: Silent| json!({"loop": silent.of, "silent_ms": silent.since.as_millis() as u64});
     let loops: Vec<Value> = health.shared.vitals.loops().into_iter().map(silent).collect();
-    Json(json!({
+    let quarantined = quarantine::stands(&admin).quarantined;
+    Ok(Json(json!({
         "snapshot": loaded.snapshot.digest(),
         "decides": health.shared.snapshot().digest(),
         "accepting": loops,
@@ -101,18 +120,27 @@ async fn registry(State(health): State<Health>) -> Json<Value> {
         "not_ready": loaded.not_ready,
         "rejections": loaded.rejections,
         "warnings": loaded.snapshot.warnings(),
-    }))
+        "quarantined": quarantined,
+    })))
 }
 
 /// What another process compares the directory with, to have the state that this one has.
-async fn refused(State(health): State<Health>) -> Json<Memory> {
-    Json(health.loaded.borrow().snapshot.memory())
+async fn refused(State(admin): State<Admin>, asks: Asks) -> Result<Json<Memory>, Refused> {
+    asks.may(Operation::Read, About::View("registry")).await?;
+    Ok(Json(admin.health.loaded.borrow().snapshot.memory()))
+}
+
+/// What stands by acts: the same for the same.
+async fn standing(State(admin): State<Admin>, asks: Asks) -> Result<Json<Standing>, Refused> {
+    asks.may(Operation::Read, About::View("standing")).await?;
+    Ok(Json((*admin.health.shared.acts.standing()).clone()))
 }
 
 /// The size of the ledger and the key that verifies its checkpoints.
-async fn ledger(State(health): State<Health>) -> Json<Value> {
-    let ledger = &health.shared.ledger;
-    Json(json!({"open": ledger.is_open(), "size": ledger.size(), "key": ledger.public_key()}))
+async fn ledger(State(admin): State<Admin>, asks: Asks) -> Result<Json<Value>, Refused> {
+    asks.may(Operation::Read, About::View("ledger")).await?;
+    let ledger = &admin.health.shared.ledger;
+    Ok(Json(json!({"open": ledger.is_open(), "size": ledger.size(), "key": ledger.public_key()})))
 }
 
 #[cfg(test)]
@@ -131,7 +159,8 @@ mod tests {
         let page = include_str!("../../../../../docs/admin.md");
         let help = Line::command().render_long_help().to_string();
         for (path, _) in ENDPOINTS {
-            assert!(page.contains(&format!("`GET {path}`")), "docs/admin.md: {path}");
+            let says = ["GET", "POST"].iter().any(|method| page.contains(&format!("`{method} {path}`")));
+            assert!(says, "docs/admin.md: {path}");
             assert!(help.contains(path), "--admin: {path}");
         }
     }

@@ -2,10 +2,10 @@
 //! health from being told, nor whoever reaches this address takes anything from the gateway.
 
 use std::collections::VecDeque;
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -26,6 +26,10 @@ const LIFE: Duration = Duration::from_secs(120);
 const HEADERS: usize = 16 * 1024;
 /// When connections cannot be accepted.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// Who is at the other end of the connection that a request came by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// Serves until the process ends.
 pub(super) fn serve(
@@ -49,7 +53,7 @@ async fn accept(socket: &tokio::net::TcpListener, router: &Router, vitals: &Vita
     let mut open: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
         let stream = match socket.accept().await {
-            Ok((stream, _)) => stream,
+            Ok((stream, peer)) => (stream, Peer(peer.ip())),
             Err(error) => {
                 tracing::warn!(%error, "accept failed on the admin address");
                 tokio::time::sleep(PAUSE).await;
@@ -69,7 +73,8 @@ async fn accept(socket: &tokio::net::TcpListener, router: &Router, vitals: &Vita
     }
 }
 
-async fn connection(stream: TcpStream, router: Router) {
+async fn connection((stream, peer): (TcpStream, Peer), router: Router) {
+    let router = router.layer(Extension(peer));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME).max_buf_size(HEADERS);
     let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));

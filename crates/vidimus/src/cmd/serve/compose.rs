@@ -16,7 +16,7 @@ use vidimus_gateway::{
     AddressGuard, Gate, KeepAlive, Limits, Seal, SecretDirectory, Shared, Stood, Telemetry, Upstream, Vitals,
     millis, record_count,
 };
-use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, TrustStore};
+use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, Operators, People, TrustStore};
 use vidimus_ledger::{Durability, Ledger};
 use vidimus_registry::Loaded;
 
@@ -24,6 +24,7 @@ use crate::clock::SystemClock;
 use crate::cmd::check::Counts;
 use crate::cmd::{data_directory, refusals};
 
+use super::admin::people::Admin;
 use super::bundles::Bundles;
 use super::health::Health;
 use super::supervisor::Supervisor;
@@ -59,7 +60,14 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let (loaded, watching) = vidimus_registry::watch(&serve.resources, Some(keeping), stood.overlay.clone())
         .with_context(|| format!("--resources {}", serve.resources.display()))?;
     taken::log(&loaded.borrow(), "loaded");
+    if loaded.borrow().snapshot.has_first_administrator() {
+        tracing::info!(
+            "no policy permits people anything yet: the person 'admin' of the built-in issuer (`vidimus identity operator`) may do \
+             everything, until one does"
+        );
+    }
     issuer_roots::warn_of_unused(serve, &loaded.borrow().snapshot);
+    let people = Arc::new(people(serve, &identity)?);
     let bundles = Bundles::open(&serve.trust_bundle, &identity)?;
     let trust = bundles.store();
     bundles.follow(&mut supervisor, trust.clone());
@@ -83,7 +91,8 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         [Some(Listener { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
     let loops = workers * listeners.len();
     let health = Health { shared: shared.clone(), loaded, stopping: stopping.clone(), watching, loops };
-    admin::serve(&mut supervisor, (sockets.admin, &serve.admin_name), health)?;
+    let admin = Admin { health, people };
+    admin::serve(&mut supervisor, (sockets.admin, &serve.admin_name), admin)?;
     let workers = start_workers(&mut supervisor, serve, (workers, &shared, &stopping), &listeners)?;
     // Each worker has its own, so that the sockets are closed when the workers stop listening.
     drop(listeners);
@@ -247,6 +256,19 @@ fn shared(
     });
     shared.meter.reloaded(loaded.snapshot.objects().len(), Counts::of(loaded).not_in_order());
     Ok((shared, mint))
+}
+
+/// Who operates this installation.
+fn people(serve: &Serve, identity: &Arc<LocalIdentity>) -> anyhow::Result<People> {
+    let people = People::new(Operators {
+        issuers: serve.operator_issuer.iter().map(|issuer| issuer.as_str().into()).collect(),
+        audiences: serve.operator_audience.iter().map(|audience| audience.as_str().into()).collect(),
+        groups_claim: serve.operator_groups_claim.as_str().into(),
+        local: Some(identity.clone()),
+        roots_of_issuers: issuer_roots::read(serve)?,
+        limits: vidimus_identity::Limits::default(),
+    });
+    Ok(people?)
 }
 
 /// Lets one key of minted tokens follow another, for as long as the process lives.

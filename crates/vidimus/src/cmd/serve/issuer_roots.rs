@@ -42,6 +42,7 @@ pub(super) fn warn_of_unused(serve: &Serve, snapshot: &Snapshot) {
 fn unused<'s>(serve: &'s Serve, snapshot: &Snapshot) -> Vec<&'s IssuerCa> {
     let is_used = |given: &IssuerCa| {
         serve.service_account_issuer.as_ref() == Some(&given.issuer)
+            || serve.operator_issuer.contains(&given.issuer)
             || snapshot.issuers().any(|issuer| issuer == given.issuer)
     };
     serve.issuer_ca.iter().filter(|given| !is_used(given)).collect()

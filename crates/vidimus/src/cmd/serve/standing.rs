@@ -1,6 +1,6 @@
 //! What stands by acts: found at the start, brought into force, and kept for the next start.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use vidimus_core::record::{ActRecord, Kept, Record};
 use vidimus_core::snapshot::Overlay;
 use vidimus_core::standing::Standing;
 use vidimus_gateway::{KEY_LENGTH, Shared, Stood};
-use vidimus_ledger::Ledger;
+use vidimus_ledger::{Ledger, Reading};
 use vidimus_registry::{StandingFile, Watching};
 
 use super::supervisor::Supervisor;
@@ -26,20 +26,35 @@ pub(super) fn open(
     key: &[u8; KEY_LENGTH],
     ledger: &Ledger,
 ) -> anyhow::Result<(Stood, StandingFile)> {
-    let path = data.join("registry").join("standing");
-    let file = StandingFile::new(&path, key)?;
+    let (path, file) = file(data, key)?;
     let known = file.read().unwrap_or_else(|reason| {
         tracing::warn!(reason, "{} is not used; the whole log is read instead", path.display());
         None
     });
     // A log that is shorter than what was kept of it is another one.
     let known = known.filter(|(records, _)| *records <= ledger.size());
-    let (mut records, mut standing) = known.unwrap_or_default();
-    let (begun, size) = (records, ledger.size());
+    let (begun, mut standing) = known.unwrap_or_default();
+    let size = ledger.size();
     if size - begun > 1_000_000 {
         tracing::info!(records = size - begun, "looking for acts in the log");
     }
-    for hit in ledger.read_from(records).context("the acts in the ledger")? {
+    let records = fold(&mut standing, begun, ledger.read_from(begun).context("the acts in the ledger")?)?;
+    if records < size {
+        return Err(anyhow!("the ledger has {size} records, and {records} of them could be read for acts"));
+    }
+    let stood = stood(records, standing)?;
+    Ok((stood, file))
+}
+
+fn file(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::Result<(PathBuf, StandingFile)> {
+    let path = data.join("registry").join("standing");
+    let file = StandingFile::new(&path, key)?;
+    Ok((path, file))
+}
+
+/// Takes over the acts among `reading`, which begins after `records` records; gives how many there were in the end.
+fn fold(standing: &mut Standing, mut records: u64, reading: Reading) -> anyhow::Result<u64> {
+    for hit in reading {
         let hit = hit.context("the acts in the ledger")?;
         if ActRecord::is_act(&hit.record) {
             let read = Kept::read(&hit.record).with_context(|| format!("record {}", hit.index))?;
@@ -49,11 +64,22 @@ pub(super) fn open(
         }
         records = hit.index + 1;
     }
-    if records < size {
-        return Err(anyhow!("the ledger has {size} records, and {records} of them could be read for acts"));
+    Ok(records)
+}
+
+/// The same for one who only reads, also while the gateway runs. Where there is no ledger nothing stands.
+///
+/// # Errors
+/// When an act cannot be read.
+pub(in crate::cmd) fn of_reader(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::Result<Arc<Overlay>> {
+    let ledger = data.join("ledger");
+    if !ledger.join("segments").exists() {
+        return Ok(Arc::default());
     }
-    let stood = stood(records, standing)?;
-    Ok((stood, file))
+    let (begun, mut standing) = file(data, key)?.1.read().ok().flatten().unwrap_or_default();
+    let reading = vidimus_ledger::read_from(&ledger, begun).context("the acts in the ledger")?;
+    fold(&mut standing, begun, reading)?;
+    Ok(stood(begun, standing)?.overlay)
 }
 
 fn stood(records: u64, standing: Standing) -> anyhow::Result<Stood> {

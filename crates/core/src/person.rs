@@ -1,0 +1,110 @@
+//! People who operate an installation: what they do and look at is decided by the same policies as calls
+//! ([`crate::snapshot::Snapshot::authorize_person`]).
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::act::Subject;
+use crate::caller::{UnixMillis, User};
+use crate::entity::EntityId;
+
+/// Somebody whose own credential was verified. Never a workload, also not one that acts for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// Who it is.
+    pub user: User,
+    /// The groups that the credential names. In policies each is `UserGroup::"name"` and `UserGroup::"issuer#name"`.
+    pub groups: Box<[Arc<str>]>,
+}
+
+impl Person {
+    /// As in records: `User/issuer#subject`.
+    pub fn actor(&self) -> String {
+        format!("User/{}", self.user.id())
+    }
+}
+
+/// What people do, as Cedar's actions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    Quarantine,
+    Lift,
+    Grant,
+    Revoke,
+    /// Looks at something: [`About::View`].
+    Read,
+}
+
+impl Operation {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Quarantine, Self::Lift, Self::Grant, Self::Revoke, Self::Read];
+
+    /// The id of the Cedar action.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Quarantine => "quarantine",
+            Self::Lift => "lift",
+            Self::Grant => "grant",
+            Self::Revoke => "revoke",
+            Self::Read => "read",
+        }
+    }
+
+    /// The action group that it is in.
+    pub(crate) const fn group(self) -> Option<&'static str> {
+        match self {
+            Self::Quarantine | Self::Lift | Self::Grant | Self::Revoke => Some("operate"),
+            Self::Read => None,
+        }
+    }
+}
+
+/// What an operation is about.
+#[derive(Clone, Copy, Debug)]
+pub enum About<'a> {
+    /// To be quarantined, or lifted.
+    Subject(&'a Subject),
+    /// Something that is shown, by its name: `registry`.
+    View(&'a str),
+    /// A grant, of one of its resources.
+    Grant(GrantOf<'a>),
+}
+
+/// One resource of a grant, as policies see it.
+#[derive(Clone, Copy, Debug)]
+pub struct GrantOf<'a> {
+    /// What may be used.
+    pub resource: &'a EntityId,
+    /// Who may use it: an agent.
+    pub agent: &'a EntityId,
+    /// Until when.
+    pub until: UnixMillis,
+    /// How often; `None` where that is not limited.
+    pub uses: Option<u32>,
+}
+
+impl fmt::Display for About<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Subject(subject) => subject.fmt(f),
+            Self::View(name) => write!(f, "View/{name}"),
+            Self::Grant(of) => of.resource.fmt(f),
+        }
+    }
+}
+
+/// What a person asks to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Who asks.
+    pub person: &'a Person,
+    /// What for.
+    pub operation: Operation,
+    /// About what.
+    pub about: About<'a>,
+    /// When.
+    pub now: UnixMillis,
+    /// From where, where that is known.
+    pub source_ip: Option<IpAddr>,
+}

@@ -1,0 +1,196 @@
+//! What people may do, by the same policies.
+
+use vidimus_core::act::Subject;
+use vidimus_core::caller::{UnixMillis, User};
+use vidimus_core::entity::EntityId;
+use vidimus_core::person::{About, Asked, GrantOf, Operation, Person};
+use vidimus_core::refusal::Code;
+use vidimus_core::snapshot::{FIRST_ADMINISTRATOR_ID, Snapshot};
+
+use std::sync::Arc;
+
+use vidimus_core::resource::Object;
+use vidimus_core::resource::policy::Scope;
+
+use crate::world;
+
+const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
+
+fn parts(id: &str) -> (&str, &str) {
+    id.split_once('/').unwrap()
+}
+
+fn agent(id: &str) -> Object {
+    let (namespace, name) = parts(id);
+    Object::Agent(Arc::new(world::agent(namespace, name)))
+}
+
+fn server(id: &str) -> Object {
+    let (namespace, name) = parts(id);
+    Object::McpServer(Arc::new(world::server(namespace, name)))
+}
+
+fn policy(id: &str, cedar: &str) -> Object {
+    scoped(id, cedar, Scope::Cluster)
+}
+
+fn scoped(id: &str, cedar: &str, scope: Scope) -> Object {
+    let (namespace, name) = parts(id);
+    world::policy(namespace, name, scope, cedar)
+}
+
+fn person(id: &str, groups: &[&str]) -> Person {
+    let (issuer, subject) = id.split_once('#').unwrap();
+    let email = Some(format!("{subject}@example.com").into());
+    let user = User { issuer: issuer.into(), subject: subject.into(), email };
+    Person { user, groups: groups.iter().map(|group| (*group).into()).collect() }
+}
+
+fn may(world: &Snapshot, person: &Person, operation: Operation, about: About<'_>) -> Result<String, Code> {
+    let asked = Asked { person, operation, about, now: NOW, source_ip: None };
+    let permits = world.authorize_person(&asked).map_err(|refusal| refusal.code)?;
+    Ok(permits.join(" "))
+}
+
+fn subject(text: &str) -> Subject {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_first_administrator_is_there_until_a_policy_permits_people_something() {
+    let (world, _) = Snapshot::build(vec![agent("finance/bot")]);
+    let bot = subject("Agent/finance/bot");
+    let admin = person("urn:vidimus:local#admin", &[]);
+    for operation in [Operation::Quarantine, Operation::Lift] {
+        assert_eq!(may(&world, &admin, operation, About::Subject(&bot)), Ok(FIRST_ADMINISTRATOR_ID.into()));
+    }
+    assert_eq!(
+        may(&world, &admin, Operation::Read, About::View("registry")),
+        Ok(FIRST_ADMINISTRATOR_ID.into())
+    );
+    for other in ["urn:vidimus:local#bob", "https://login.example#admin"] {
+        let asked = may(&world, &person(other, &["admin"]), Operation::Quarantine, About::Subject(&bot));
+        assert_eq!(asked, Err(Code::NoPermit), "{other}");
+    }
+    // What is said of calls alone ends nothing.
+    let everything = policy("finance/all", "permit (principal, action, resource);");
+    let (world, rejected) = Snapshot::build(vec![agent("finance/bot"), everything]);
+    assert!(rejected.is_empty(), "{rejected:?}");
+    assert!(world.has_first_administrator());
+    let auditors = policy(
+        "ops/people",
+        r#"permit (principal in UserGroup::"auditors", action == Action::"read", resource);"#,
+    );
+    let (world, rejected) = Snapshot::build(vec![agent("finance/bot"), auditors]);
+    assert!(rejected.is_empty(), "{rejected:?}");
+    assert!(!world.has_first_administrator());
+    assert_eq!(may(&world, &admin, Operation::Quarantine, About::Subject(&bot)), Err(Code::NoPermit));
+}
+
+#[test]
+fn policies_say_who_may_do_what_to_whom() {
+    let text = r#"
+        @id("soc") permit (principal in UserGroup::"soc", action in Action::"operate", resource);
+        @id("owners") permit (principal, action == Action::"quarantine", resource is Agent)
+        when { principal has email && principal.email == resource.owner };
+        @id("crown") @reason("the bank is for two people") forbid (principal, action == Action::"lift", resource == Agent::"finance/bank");
+        @id("short") forbid (principal, action == Action::"grant", resource) unless { context.until < context.now.offset(duration("1h")) };
+        @id("corp") permit (principal in UserGroup::"https://corp.example#leads", action == Action::"lift", resource);
+    "#;
+    let objects = vec![
+        agent("finance/bot"),
+        agent("finance/bank"),
+        server("finance/ledger"),
+        policy("ops/people", text),
+    ];
+    let (world, rejected) = Snapshot::build(objects);
+    assert!(rejected.is_empty(), "{rejected:?}");
+    let [bot, bank, chain] = ["Agent/finance/bot", "Agent/finance/bank", "Chain/t-1"].map(subject);
+    let soc = person("https://corp.example#sam", &["soc"]);
+    let owner = person("https://corp.example#first.last", &[]);
+    for (who, operation, about, says) in [
+        (&soc, Operation::Quarantine, &bot, Ok("ops/people#soc")),
+        (&soc, Operation::Quarantine, &chain, Ok("ops/people#soc")),
+        (&soc, Operation::Lift, &bank, Err(Code::ForbiddenByPolicy)),
+        (&owner, Operation::Quarantine, &bot, Ok("ops/people#owners")),
+        // Owning something does not lift what was put on it.
+        (&owner, Operation::Lift, &bot, Err(Code::NoPermit)),
+        (&owner, Operation::Quarantine, &chain, Err(Code::NoPermit)),
+        (&person("https://corp.example#l", &["leads"]), Operation::Lift, &bot, Ok("ops/people#corp")),
+        (&person("https://evil.example#l", &["leads"]), Operation::Lift, &bot, Err(Code::NoPermit)),
+        (
+            &person("https://evil.example#l", &["https://corp.example#leads"]),
+            Operation::Lift,
+            &bot,
+            Err(Code::NoPermit),
+        ),
+    ] {
+        assert_eq!(
+            may(&world, who, operation, About::Subject(about)),
+            says.map(str::to_owned),
+            "{who:?} {operation:?} {about}"
+        );
+    }
+    let (tool, agent): (EntityId, EntityId) =
+        ("Tool/finance/ledger/get".parse().unwrap(), "Agent/finance/bot".parse().unwrap());
+    for (hours, says) in [(0, Ok("ops/people#soc".to_owned())), (2, Err(Code::ForbiddenByPolicy))] {
+        let of = GrantOf {
+            resource: &tool,
+            agent: &agent,
+            until: UnixMillis(NOW.0 + hours * 3_600_000 + 1_000),
+            uses: Some(2),
+        };
+        assert_eq!(may(&world, &soc, Operation::Grant, About::Grant(of)), says, "{hours}");
+    }
+}
+
+#[test]
+fn a_policy_of_people_that_fails_denies() {
+    let text = r#"
+        @id("all") permit (principal, action in Action::"operate", resource);
+        @id("bad") permit (principal, action == Action::"quarantine", resource) when { principal.email == "x" };
+    "#;
+    let (_, rejected) = Snapshot::build(vec![policy("ops/people", text)]);
+    assert!(rejected[0].reason.contains("email"), "strict: {rejected:?}");
+    let failing = r#"
+        @id("all") permit (principal, action in Action::"operate", resource);
+        @id("bad") permit (principal, action == Action::"quarantine", resource is Agent) when { resource.risk + 9223372036854775807 > 1 };
+    "#;
+    let (world, rejected) = Snapshot::build(vec![agent("finance/bot"), policy("ops/people", failing)]);
+    assert!(rejected.is_empty(), "{rejected:?}");
+    let bot = subject("Agent/finance/bot");
+    let who = person("https://corp.example#sam", &[]);
+    assert_eq!(may(&world, &who, Operation::Quarantine, About::Subject(&bot)), Err(Code::PolicyError));
+    assert_eq!(may(&world, &who, Operation::Lift, About::Subject(&bot)), Ok("ops/people#all".into()));
+}
+
+/// The scope of a namespace is that of what is acted upon.
+#[test]
+fn a_policy_of_a_namespace_is_about_its_own_objects() {
+    let text = r#"permit (principal in UserGroup::"leads", action in Action::"operate", resource);"#;
+    let narrow = scoped("finance/people", text, Scope::Namespace);
+    let (world, rejected) = Snapshot::build(vec![agent("finance/bot"), agent("sales/bot"), narrow]);
+    assert!(rejected.is_empty(), "{rejected:?}");
+    let lead = person("https://corp.example#lea", &["leads"]);
+    let quarantines = |text: &str| may(&world, &lead, Operation::Quarantine, About::Subject(&subject(text)));
+    assert_eq!(quarantines("Agent/finance/bot"), Ok("finance/people".into()));
+    for other in ["Agent/sales/bot", "User/https://corp.example#ada", "Chain/x", "Identity/spiffe://a/b"] {
+        assert_eq!(quarantines(other), Err(Code::NoPermit), "{other}");
+    }
+}
+
+#[test]
+fn what_leaves_the_action_open_is_about_calls_alone() {
+    // These fit what calls are by, and not what people are.
+    let text = r#"
+        @id("a") forbid (principal, action, resource) when { principal.quarantined };
+        @id("b") permit (principal, action, resource);
+    "#;
+    let (world, rejected) = Snapshot::build(vec![agent("finance/bot"), policy("ops/all", text)]);
+    assert!(rejected.is_empty(), "{rejected:?}");
+    let who = person("https://corp.example#sam", &[]);
+    assert_eq!(
+        may(&world, &who, Operation::Quarantine, About::Subject(&subject("Agent/finance/bot"))),
+        Err(Code::NoPermit)
+    );
+}

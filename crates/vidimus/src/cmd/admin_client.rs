@@ -1,0 +1,138 @@
+//! Asks the admin address of a running gateway, as a person.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail, ensure};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::runtime::Builder;
+use url::Url;
+use vidimus_core::clock::Clock as _;
+use vidimus_gateway::millis;
+use vidimus_identity::PersonTokenRequest;
+
+use super::identity;
+use crate::clock::SystemClock;
+
+/// Maximum bytes of an answer: as many as what is refused may have.
+const MAX: usize = 256 * 1024 * 1024;
+/// From asking to the last byte.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Where a token is, that need not be issued here.
+const TOKEN: &str = "VIDIMUS_OPERATOR_TOKEN";
+/// The life of a token that is issued for one request.
+const LIFE: Duration = Duration::from_secs(60);
+
+/// `127.0.0.1:9901`, `localhost:9901`, or an http URL.
+pub(super) fn address(text: &str) -> anyhow::Result<Url> {
+    const WRITE: &str = "write the gateway's --admin, as in 127.0.0.1:9901";
+    let url = if text.contains("://") { Url::parse(text) } else { Url::parse(&format!("http://{text}")) };
+    let url = url.context(WRITE)?;
+    ensure!(url.scheme() == "http", "the admin address is plain HTTP; {WRITE}");
+    ensure!(url.path() == "/" && url.query().is_none() && url.fragment().is_none(), WRITE);
+    Ok(url)
+}
+
+/// The gateway that is asked, and by whom.
+#[derive(Debug, clap::Args)]
+pub(super) struct Asking {
+    /// The admin address of the gateway.
+    #[arg(long, env = "VIDIMUS_ADMIN", default_value = "127.0.0.1:9901", value_name = "ADDRESS", value_parser = address)]
+    admin: Url,
+    /// The data directory of the gateway: where VIDIMUS_OPERATOR_TOKEN has no token, its built-in issuer issues one for --as.
+    #[arg(long, env = "VIDIMUS_DATA", default_value = "vidimus-data")]
+    data: std::path::PathBuf,
+    /// Who you are, where the built-in issuer says so.
+    #[arg(long = "as", value_name = "NAME", default_value = "admin")]
+    name: String,
+    /// A group that you are in, where the built-in issuer says so; may be given several times.
+    #[arg(long = "as-group", value_name = "GROUP")]
+    group: Vec<String>,
+}
+
+impl Asking {
+    /// What `path` answers.
+    pub(super) fn get<A: DeserializeOwned>(&self, path: &str) -> anyhow::Result<A> {
+        let token = token(&self.data, &self.name, &self.group)?;
+        read(path, &exchange(&self.admin, path, &token, None)?)
+    }
+
+    /// What `path` answers to `question`.
+    pub(super) fn post<A: DeserializeOwned>(
+        &self,
+        path: &str,
+        question: &impl Serialize,
+    ) -> anyhow::Result<A> {
+        let token = token(&self.data, &self.name, &self.group)?;
+        let body = serde_json::to_vec(question)?;
+        read(path, &exchange(&self.admin, path, &token, Some(body))?)
+    }
+}
+
+fn read<A: DeserializeOwned>(path: &str, body: &Bytes) -> anyhow::Result<A> {
+    serde_json::from_slice(body).with_context(|| format!("--admin: the answer of {path}"))
+}
+
+/// The token of whoever asks: one that is given, or one of the built-in issuer, for whoever may read its key.
+pub(super) fn token(data: &Path, name: &str, groups: &[String]) -> anyhow::Result<SecretString> {
+    if let Some(given) = std::env::var(TOKEN).ok().filter(|token| !token.is_empty()) {
+        return Ok(given.into());
+    }
+    let local = identity::existing(data).with_context(|| {
+        format!("who asks must prove who it is: put a token into {TOKEN} (`vidimus identity operator`), or give the gateway's --data")
+    })?;
+    let request =
+        PersonTokenRequest { subject: name, groups, ttl: LIFE, now: millis(SystemClock.now().wall) };
+    Ok(local.person_token(&request)?)
+}
+
+/// The body of what `path` answers.
+///
+/// # Errors
+/// When nothing answers, or not with 200: what it says then.
+pub(super) fn exchange(
+    admin: &Url,
+    path: &str,
+    token: &SecretString,
+    question: Option<Vec<u8>>,
+) -> anyhow::Result<Bytes> {
+    let url = admin.join(path)?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let asked = async {
+        let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+        let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+            .map_err(|_| anyhow!("the token in {TOKEN} is none"))?;
+        authorization.set_sensitive(true);
+        let mut request = Request::builder().uri(url.as_str()).header(AUTHORIZATION, authorization);
+        if question.is_some() {
+            request = request.method(Method::POST).header(CONTENT_TYPE, "application/json");
+        }
+        let answer = client.request(request.body(Full::from(question.unwrap_or_default()))?).await?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX).collect().await;
+        let body = body.map_err(|error| anyhow!("{url}: {error}"))?.to_bytes();
+        if !status.is_success() {
+            bail!("{url} answered {status}{}", said(&body));
+        }
+        Ok(body)
+    };
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await })?
+}
+
+/// What a refusal says to people.
+fn said(body: &[u8]) -> String {
+    let refusal: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    refusal
+        .get("error_description")
+        .and_then(|text| text.as_str())
+        .map(|text| format!(": {text}"))
+        .unwrap_or_default()
+}

@@ -1,0 +1,216 @@
+//! People at the admin address: who asks, what they may do, and what then stands.
+
+use super::gateway::{Gateway, upstream_that_hangs_up};
+use super::{Ran, explain, policy, run, write};
+
+/// An operator's command against a gateway.
+fn operate(gateway: &Gateway, words: &[&str]) -> Ran {
+    let data = gateway.path("data");
+    run(&[words, &["--admin", &gateway.admin, "--data", &data]].concat())
+}
+
+fn json(answer: &str) -> serde_json::Value {
+    serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap()
+}
+
+fn refused(answer: &str) -> String {
+    json(answer)["vidimus"]["code"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_admin_address_asks_who_you_are() {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    for path in ["/healthz", "/readyz", "/metrics", "/"] {
+        let answer = gateway.admin("GET", path, "", "").unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    }
+    let person = gateway.operator("admin", &[]);
+    let bearer = |token: &str| format!("Authorization: Bearer {token}\r\n");
+    let data = gateway.path("data");
+    let issued = |words: &[&str]| {
+        run(&[&["identity", "token", "--data", &data], words].concat()).out.trim().to_owned()
+    };
+    let forged = person.replace('.', "x.").replacen("x.", ".", 1);
+    let two = format!("{}{}", bearer(&person), bearer(&person));
+    for (what, head, code) in [
+        ("nobody", String::new(), "credential_missing"),
+        ("an agent", bearer(&gateway.token()), "token_audience"),
+        (
+            "an agent that asks for this audience",
+            bearer(&issued(&["--subject", "bot", "--audience", "vidimus-admin"])),
+            "person_required",
+        ),
+        (
+            "an agent for a person",
+            bearer(&issued(&["--subject", "bot", "--user", "admin", "--audience", "vidimus-admin"])),
+            "person_required",
+        ),
+        ("forged", bearer(&forged), "token_signature"),
+        ("two", two, "credential_ambiguous"),
+        ("basic", "Authorization: Basic YWRtaW46\r\n".to_owned(), "token_malformed"),
+        ("a page", format!("{}Origin: http://{}\r\n", bearer(&person), gateway.admin), "origin_refused"),
+        ("another person", bearer(&gateway.operator("bob", &["admin"])), "no_permit"),
+    ] {
+        for path in ["/registry", "/registry/refused", "/registry/standing", "/ledger", "/quarantine"] {
+            let answer = gateway.admin("GET", path, &head, "").unwrap();
+            assert!(answer.starts_with("HTTP/1.1 40"), "{what} {path}: {answer}");
+            assert_eq!(refused(&answer), code, "{what} {path}");
+        }
+        let json_head = format!("{head}Content-Type: application/json\r\n");
+        let body = r#"{"subject":"Agent/a/bot","why":"x"}"#;
+        let answer = gateway.admin("POST", "/quarantine", &json_head, body).unwrap();
+        assert_eq!(refused(&answer), code, "{what}");
+    }
+    // An expired token is none.
+    let short = run(&["identity", "operator", "--data", &data, "--ttl", "1s"]).out.trim().to_owned();
+    gateway.wait("expired", |gateway| {
+        let answer = gateway.admin("GET", "/registry", &bearer(&short), "").unwrap();
+        answer.starts_with("HTTP/1.1 401") && refused(&answer) == "token_expired"
+    });
+    let answer = gateway.admin("GET", "/registry", &bearer(&person), "").unwrap();
+    assert!(json(&answer)["objects"].is_array(), "{answer}");
+    // The refusals are on record, by whoever was proven.
+    let ran = run(&["audit", "search", "--data", &data, "--kind", "refusal", "-o", "json"]);
+    for says in
+        ["credential_missing", "person_required", "token_expired", "urn:vidimus:local#bob", "/quarantine"]
+    {
+        assert!(ran.out.contains(says), "{says}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_quarantine_refuses_at_once_and_survives_a_kill() {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    let token = gateway.token();
+    assert!(gateway.call(Some(&token)).contains("upstream_interrupted"), "it is allowed");
+    let ran = operate(&gateway, &["quarantine", "agent", "a/bot", "--why", "INC-7"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let answer = gateway.call(Some(&token));
+    assert!(answer.contains("forbidden_by_policy") && answer.contains("vidimus/quarantine"), "{answer}");
+
+    let gateway = gateway.killed_and_started();
+    let answer = gateway.call(Some(&token));
+    assert!(answer.contains("forbidden_by_policy"), "{answer}");
+    let (resources, data) = (gateway.path("resources"), gateway.path("data"));
+    for more in [&["--data", &*data, "--admin", &*gateway.admin][..], &["--data", &*data]] {
+        let ran = explain(&[&["--resources", &*resources, "-o", "json"][..], more].concat());
+        assert_eq!(ran.json()["code"], "forbidden_by_policy", "{ran:?}");
+        assert_eq!(ran.json()["policies"][0], "vidimus/quarantine", "{ran:?}");
+        assert!(!ran.err.contains("snapshot"), "the same snapshot: {ran:?}");
+    }
+    let listed = operate(&gateway, &["quarantine", "list", "-o", "json"]).json();
+    let row = &listed["quarantined"][0];
+    assert_eq!(row["subject"], "Agent/a/bot", "{listed}");
+    assert_eq!((&row["by"], &row["why"]), (&"act".into(), &"INC-7".into()), "{listed}");
+    assert_eq!(row["actor"], "User/urn:vidimus:local#admin", "{listed}");
+    assert_eq!(json(&gateway.get("/registry").unwrap())["quarantined"], listed["quarantined"]);
+    let ran = run(&["audit", "search", "--data", &data, "--kind", "act"]);
+    assert!(ran.out.contains("Agent/a/bot") && ran.out.contains("INC-7"), "{ran:?}");
+
+    let ran = operate(&gateway, &["quarantine", "lift", "agent", "a/bot", "--why", "closed"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(gateway.call(Some(&token)).contains("upstream_interrupted"));
+    let ran = operate(&gateway, &["quarantine", "lift", "agent", "a/bot", "--why", "again"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(operate(&gateway, &["quarantine", "list"]).out.contains("nothing is quarantined"));
+
+    // A lift that is sent again undoes nothing that was done since.
+    operate(&gateway, &["quarantine", "agent", "a/bot", "--why", "INC-8"]);
+    let replayed = format!(r#"{{"subject":"Agent/a/bot","of":{},"why":"closed"}}"#, row["act"]);
+    let head = format!(
+        "Authorization: Bearer {}\r\nContent-Type: application/json\r\n",
+        gateway.operator("admin", &[])
+    );
+    let answer = gateway.admin("POST", "/quarantine/lift", &head, &replayed).unwrap();
+    assert_eq!(refused(&answer), "act_unfit", "{answer}");
+    assert!(gateway.call(Some(&token)).contains("forbidden_by_policy"));
+    let gateway = gateway.killed_and_started();
+    assert!(gateway.call(Some(&token)).contains("forbidden_by_policy"));
+}
+
+#[test]
+fn either_switch_suffices() {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    let token = gateway.token();
+    let resources = gateway.path("resources");
+    let quarantined = super::AGENT.replace("riskLevel: low", "riskLevel: low\n  quarantined: true");
+    write(resources.as_ref(), "a.yaml", &quarantined);
+    gateway.wait("quarantined", |gateway| gateway.call(Some(&token)).contains("forbidden_by_policy"));
+    operate(&gateway, &["quarantine", "agent", "a/bot", "--why", "INC-7"]);
+    let both = operate(&gateway, &["quarantine", "list", "-o", "json"]).json();
+    let by: Vec<_> =
+        both["quarantined"].as_array().unwrap().iter().map(|row| row["by"].as_str().unwrap()).collect();
+    assert_eq!(by, ["act", "record"], "{both}");
+    let ran = operate(&gateway, &["quarantine", "lift", "agent", "a/bot", "--why", "closed"]);
+    assert!(ran.code == Some(0) && ran.err.contains("stays quarantined by its own record"), "{ran:?}");
+    assert!(gateway.call(Some(&token)).contains("forbidden_by_policy"));
+    let ran = operate(&gateway, &["quarantine", "lift", "agent", "a/bot", "--why", "closed"]);
+    assert!(ran.code == Some(1) && ran.err.contains("its own record"), "{ran:?}");
+    // The other way round.
+    operate(&gateway, &["quarantine", "agent", "a/bot", "--why", "INC-7"]);
+    write(resources.as_ref(), "a.yaml", super::AGENT);
+    gateway.wait("lifted in the record", |gateway| {
+        let listed = operate(gateway, &["quarantine", "list", "-o", "json"]).json();
+        listed["quarantined"].as_array().unwrap().len() == 1
+    });
+    assert!(gateway.call(Some(&token)).contains("forbidden_by_policy"));
+    operate(&gateway, &["quarantine", "lift", "agent", "a/bot", "--why", "closed"]);
+    assert!(gateway.call(Some(&token)).contains("upstream_interrupted"));
+}
+
+#[test]
+fn policies_say_who_may_and_odd_acts_are_refused() {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    write(
+        gateway.path("resources").as_ref(),
+        "p.yaml",
+        &policy(
+            "people",
+            "permit (principal in UserGroup::\"soc\", action in Action::\"operate\", resource);",
+        )
+        .replace("spec:", "spec:\n  scope: Cluster"),
+    );
+    gateway.wait("in force", |gateway| {
+        operate(gateway, &["quarantine", "agent", "a/bot", "--why", "x"]).err.contains("no_permit")
+    });
+    let ran = operate(
+        &gateway,
+        &["quarantine", "server", "a/tools", "--why", "x", "--as", "ada", "--as-group", "soc"],
+    );
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let answer = gateway.call(Some(&gateway.token()));
+    assert!(answer.contains("vidimus/quarantine#MCPServer/a/tools"), "{answer}");
+    let head = format!(
+        "Authorization: Bearer {}\r\nContent-Type: application/json\r\n",
+        gateway.operator("ada", &["soc"])
+    );
+    let huge = format!(r#"{{"subject":"User/i#{}","why":"x"}}"#, "x".repeat(4000));
+    let flood = format!(r#"{{"subject":"User/i#x","why":"{}"}}"#, "x".repeat(100_000));
+    for (body, code) in [
+        (r#"{"subject":"Agent/a/nobody","why":"x"}"#, "resource_unknown"),
+        (r#"{"subject":"Agent/a/bot","why":" "}"#, "message_invalid"),
+        (r#"{"subject":"Tool/a/b/c","why":"x"}"#, "message_invalid"),
+        (r#"{"subject":"User/i#\u0000","why":"x"}"#, "message_invalid"),
+        (r#"{"subject":"Agent/a/bot","why":"x","force":true}"#, "message_invalid"),
+        (r#"{"subject":"Agent/a/bot","subject":"Agent/a/other","why":"x"}"#, "message_invalid"),
+        (&huge, "message_invalid"),
+        (&flood, "message_invalid"),
+        ("[]", "message_invalid"),
+    ] {
+        let answer = gateway.admin("POST", "/quarantine", &head, body).unwrap();
+        assert_eq!(refused(&answer), code, "{}: {answer}", &body[..body.len().min(80)]);
+    }
+    // Odd names are as good as others, and stand for themselves alone.
+    for odd in
+        ["User/https://i.example#a\\\"b' || true", "Identity/spiffe://a/\u{202e}b", "Chain/${x}\\u{41}"]
+    {
+        let body = serde_json::json!({"subject": odd, "why": "odd"}).to_string();
+        let answer = gateway.admin("POST", "/quarantine", &head, &body).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{odd}: {answer}");
+    }
+    let ran = operate(
+        &gateway,
+        &["quarantine", "lift", "server", "a/tools", "--why", "x", "--as", "ada", "--as-group", "soc"],
+    );
+    assert!(ran.err.contains("no_permit"), "to read is another action: {ran:?}");
+}
