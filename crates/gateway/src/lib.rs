@@ -20,6 +20,7 @@ mod forward;
 mod gate;
 mod handle;
 pub mod listener;
+mod local_files;
 mod meter;
 mod part;
 #[cfg(not(fuzzing))]
@@ -45,6 +46,7 @@ pub use acts::{Acts, Done, RefusedRequest, Stood};
 pub use forward::{AddressGuard, KeepAlive, Outbound, Upstream, forward};
 pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
 pub use handle::{Admission, Admitted, Peer, admit, handle};
+pub use local_files::unusable;
 pub use meter::Meter;
 pub use provider_credentials::ProviderCredentials;
 pub use refusal_sampler::{Rate, record_count};

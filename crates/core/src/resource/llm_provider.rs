@@ -181,7 +181,8 @@ pub struct LlmProviderSpec {
     },
 ]))]
 pub struct CredentialSpec {
-    /// A file in the gateway's directory of secrets (--secrets) that holds the key and nothing else. From a directory only.
+    /// A file in the gateway's directory of secrets (--secrets) that holds the key and nothing else; for its owner alone, as the directory
+    /// (modes 0600 and 0700). From a directory only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "file_schema")]
     pub file: Option<String>,

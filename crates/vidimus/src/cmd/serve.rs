@@ -68,8 +68,8 @@ pub struct Serve {
     /// PEM private key to --tls-cert.
     #[arg(long, env = "VIDIMUS_TLS_KEY", requires_all = ["tls_cert", "tls_listen"])]
     pub tls_key: Option<PathBuf>,
-    /// SPIFFE trust bundle (PEM, or a SPIFFE bundle in JSON) as trust-domain=FILE; may be given several times. A file that
-    /// changes is read again: {"keys":[]} revokes all authorities, and one that cannot be understood, or is gone, leaves the last
+    /// SPIFFE trust bundle (PEM, or a SPIFFE bundle in JSON) as trust-domain=FILE; may be given several times, also for one
+    /// domain, of which the authorities of all files are trusted then. A file that changes is read again: {"keys":[]} revokes all authorities, and one that cannot be understood, or is gone, leaves the last
     /// good one in force for an hour. X.509-SVIDs are accepted on the TLS address, JWT-SVIDs (by the bundle's keys of use jwt-svid) on
     /// both. The built-in CA's bundle is always trusted for its own trust domain.
     #[arg(long, env = "VIDIMUS_TRUST_BUNDLE", value_delimiter = ',', value_name = "TRUST-DOMAIN=FILE")]
@@ -106,7 +106,7 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_SERVICE_ACCOUNT_ISSUER", value_parser = flags::issuer)]
     pub service_account_issuer: Option<String>,
     /// PEM roots that the TLS certificate of one issuer chains to, instead of the system's, as ISSUER=FILE; may be given several
-    /// times. The cluster's own CA is used for --service-account-issuer where that is https://kubernetes.default.svc.
+    /// times, also for one issuer, whose certificate may chain to any of them. The cluster's own CA is used for --service-account-issuer where that is https://kubernetes.default.svc.
     #[arg(long, env = "VIDIMUS_ISSUER_CA", value_delimiter = ',', value_name = "ISSUER=FILE", value_parser = issuer_roots::issuer_ca)]
     pub issuer_ca: Vec<issuer_roots::IssuerCa>,
     /// When a record counts as kept: handed to the kernel (survives a killed process), or on disk (survives power loss).

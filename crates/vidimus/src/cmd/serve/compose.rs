@@ -37,6 +37,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     check_addresses(serve)?;
     fs::read_dir(&serve.resources).with_context(|| format!("--resources {}", serve.resources.display()))?;
+    data_directory::apart(&serve.data, &serve.resources)?;
     data_directory::prepare(&serve.data)?;
     let secrets = secrets(serve)?;
 
@@ -66,13 +67,15 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
              everything, until one does"
         );
     }
+    taken::log_unusable(&loaded.borrow(), secrets.as_ref());
     issuer_roots::warn_of_unused(serve, &loaded.borrow().snapshot);
     let people = Arc::new(people(serve, &identity)?);
     let bundles = Bundles::open(&serve.trust_bundle, &identity)?;
     let trust = bundles.store();
     bundles.follow(&mut supervisor, trust.clone());
     let sockets = Sockets::open(serve)?;
-    let plain = sockets.plain.local_addr()?;
+    let (plain, admin_address) = (sockets.plain.local_addr()?, sockets.admin.local_addr()?);
+    let tls_address = sockets.tls.as_ref().map(TcpListener::local_addr).transpose()?;
     let seal = Seal::new(&sealing_key)?;
     let parts = Parts { identity: &identity, trust: &trust, seal, ledger, stood, limits, vitals, secrets };
     let (shared, mint) = shared(serve, &loaded.borrow(), parts, plain)?;
@@ -97,7 +100,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     // Each worker has its own, so that the sockets are closed when the workers stop listening.
     drop(listeners);
     tracing::info!(
-        listen = %serve.listen, tls = %serve.tls_listen.map_or("off".to_owned(), |address| address.to_string()), admin = %serve.admin, workers = workers.len(),
+        listen = %plain, tls = %tls_address.map_or("off".to_owned(), |address| address.to_string()), admin = %admin_address, workers = workers.len(),
         ledger = shared.ledger.size(), ms = begun.elapsed().as_millis(), "serving"
     );
     let code = control.block_on(end(&mut supervisor))?;
@@ -187,7 +190,7 @@ impl Sockets {
 
 /// The directory that `credential.file` is read from.
 fn secrets(serve: &Serve) -> anyhow::Result<Option<SecretDirectory>> {
-    let open = |path| SecretDirectory::open(path, &serve.data).context("--secrets");
+    let open = |path| SecretDirectory::open(path, Some(&serve.data)).context("--secrets");
     serve.secrets.as_deref().map(open).transpose()
 }
 
@@ -342,10 +345,19 @@ fn start_workers(
     Ok(workers)
 }
 
+/// SIGHUP is heard and does nothing: whoever sends it wants files to be read again, which they are when they change, and not the calls
+/// to be cut.
 async fn stop_signal() -> std::io::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            _ = hangup.recv() => tracing::info!(
+                "SIGHUP does nothing: files are read again when they change; stop with SIGTERM"
+            ),
+        }
     }
 }
