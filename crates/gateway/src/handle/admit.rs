@@ -55,7 +55,7 @@ pub struct Admitted<'p> {
     /// What was decided, without its arguments, so that a long answer can be decided again.
     pub(super) asked: Asked,
     pub(super) reservation: Reservation,
-    /// The caller's message.
+    /// The caller's message, from which all that was parsed of it borrows until here.
     pub(super) body: Bytes,
     /// The room that the message takes until it is answered.
     #[expect(dead_code, reason = "held for its drop")]
@@ -157,7 +157,6 @@ where
         world,
         asked,
         reservation,
-        // What was parsed borrows from the bytes, which have no other owner from here on.
         body: bytes.clone(),
         lease,
         amends: parsed.amends,
