@@ -24,6 +24,8 @@ pub enum Act {
     Quarantine(OfSubject),
     /// The quarantine of the subject is over. What its own record says (`spec.quarantined`) stays.
     Lift(Lifted),
+    /// A label is taken away from what the subject, an agent or a chain, has read.
+    Declassify(Declassified),
 }
 
 impl Act {
@@ -32,6 +34,7 @@ impl Act {
         match self {
             Self::Quarantine(_) => "quarantine",
             Self::Lift(_) => "lift",
+            Self::Declassify(_) => "declassify",
         }
     }
 
@@ -40,6 +43,7 @@ impl Act {
         match self {
             Self::Quarantine(of) => of.subject.to_string(),
             Self::Lift(lifted) => lifted.subject.to_string(),
+            Self::Declassify(of) => of.subject.to_string(),
         }
     }
 }
@@ -48,6 +52,18 @@ impl Act {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OfSubject {
     /// What is quarantined, or is no longer.
+    pub subject: Subject,
+}
+
+/// A label that is taken away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Declassified {
+    /// The label.
+    pub label: Box<str>,
+    /// `issuer#subject` of the person for whom it was read; of everybody where it is absent. A chain has its labels for one person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<Box<str>>,
+    /// An agent or a chain.
     pub subject: Subject,
 }
 

@@ -30,6 +30,8 @@ impl Person {
 pub enum Operation {
     Quarantine,
     Lift,
+    /// Takes a label away from what an agent, or a chain, has read.
+    Declassify,
     Grant,
     Revoke,
     /// Looks at something: [`About::View`].
@@ -38,13 +40,15 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Quarantine, Self::Lift, Self::Grant, Self::Revoke, Self::Read];
+    pub const ALL: [Self; 6] =
+        [Self::Quarantine, Self::Lift, Self::Declassify, Self::Grant, Self::Revoke, Self::Read];
 
     /// The id of the Cedar action.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Quarantine => "quarantine",
             Self::Lift => "lift",
+            Self::Declassify => "declassify",
             Self::Grant => "grant",
             Self::Revoke => "revoke",
             Self::Read => "read",
@@ -54,7 +58,7 @@ impl Operation {
     /// The action group that it is in.
     pub(crate) const fn group(self) -> Option<&'static str> {
         match self {
-            Self::Quarantine | Self::Lift | Self::Grant | Self::Revoke => Some("operate"),
+            Self::Quarantine | Self::Lift | Self::Declassify | Self::Grant | Self::Revoke => Some("operate"),
             Self::Read => None,
         }
     }

@@ -55,6 +55,7 @@ pub use request_context::RequestContext;
 pub use said::{Said, said};
 pub use seal::{KEY_LENGTH, Seal, SealFailed};
 pub use secrets::{NoSecretDirectory, SecretDirectory};
+pub use standing::store::StandingAddress;
 pub use telemetry::{BadEndpoint, Telemetry};
 pub use vitals::{Pulse, Silent, Vitals};
 

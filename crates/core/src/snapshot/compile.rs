@@ -198,6 +198,13 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
                 statement.id
             ));
         }
+        if statement.loosens {
+            let id = &statement.id;
+            remarks.push(format!("{id}: less trust_score could allow more; let a permit ask for at least so much, or forbid what has less"));
+        }
+        if one.annotation("ends_chain").is_some() && !statement.ends_chain {
+            remarks.push(format!("{}: @ends_chain does nothing on a permit", statement.id));
+        }
         statements.push(Arc::new(statement));
     }
     Ok(Compiled { named: authorize::named(statements.iter()), statements: statements.into(), remarks })

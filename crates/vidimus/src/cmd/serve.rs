@@ -24,7 +24,7 @@ use anyhow::Context as _;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use vidimus_core::resource::Network;
-use vidimus_gateway::Vitals;
+use vidimus_gateway::{StandingAddress, Vitals};
 
 use super::quantity;
 use crate::log;
@@ -75,7 +75,7 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_TRUST_BUNDLE", value_delimiter = ',', value_name = "TRUST-DOMAIN=FILE")]
     pub trust_bundle: Vec<String>,
     /// Address for health, metrics and status, plain HTTP: / (lists the others), /healthz, /readyz, /metrics, /registry,
-    /// /registry/refused, /registry/standing, /ledger, /quarantine, /quarantine/lift. All but the first four want a person's token, and policies decide
+    /// /registry/refused, /registry/standing, /ledger, /quarantine, /quarantine/lift, /declassify. All but the first four want a person's token, and policies decide
     /// what the person may do.
     #[arg(long, env = "VIDIMUS_ADMIN", default_value = "127.0.0.1:9901", value_parser = quantity::socket)]
     pub admin: SocketAddr,
@@ -126,6 +126,12 @@ pub struct Serve {
     /// at the latest.
     #[arg(long, env = "VIDIMUS_STREAM_IDLE_TIME", default_value = "5m", value_parser = quantity::time_limit)]
     pub stream_idle_time: Duration,
+    /// Redis or Valkey for what several gateways must agree on, redis://[user:password@]host[:port][/database]: what chains of calls have
+    /// come to, which were ended, what agents have read. Plain TCP, so near and private; without evictions (maxmemory-policy
+    /// noeviction), and no cluster. Without it each gateway counts for itself. While it does not answer, calls are refused of which
+    /// something is counted, and no others.
+    #[arg(long, env = "VIDIMUS_STANDING", value_name = "URL", value_parser = flags::standing, hide_env_values = true)]
+    pub standing: Option<StandingAddress>,
     /// Room on the disk of --data that is for the records of what is allowed: when less is left, refusals are counted and not recorded
     /// one by one. 1GiB where not given, of a small disk a tenth.
     #[arg(long, env = "VIDIMUS_DISK_RESERVE", value_name = "SIZE", value_parser = quantity::disk_size)]

@@ -1,5 +1,6 @@
 //! Health, metrics and status, for operators and kubelets, and what people do (`people`). Its own socket, thread and runtime: a full gateway still answers here.
 
+mod declassify;
 pub(super) mod people;
 mod quarantine;
 
@@ -24,7 +25,7 @@ use super::admin_listener;
 use super::supervisor::Supervisor;
 
 /// What is served here. docs/admin.md has a row for each.
-const ENDPOINTS: [(&str, &str); 9] = [
+const ENDPOINTS: [(&str, &str); 10] = [
     ("/healthz", "ok, while the process answers"),
     ("/readyz", "200 while a permitted call would be let through, else 503 and why"),
     ("/metrics", "OpenMetrics text"),
@@ -34,6 +35,7 @@ const ENDPOINTS: [(&str, &str); 9] = [
     ("/ledger", "whether the ledger takes records, how many it has, and the key that verifies it"),
     ("/quarantine", "what is out of use, by whom and why; POST quarantines"),
     ("/quarantine/lift", "POST ends a quarantine"),
+    ("/declassify", "POST takes a label away from what an agent or a chain has read"),
 ];
 
 /// Largest body of a request, in bytes.
@@ -57,6 +59,7 @@ pub(super) fn serve(
         .route("/ledger", get(ledger))
         .route("/quarantine", get(quarantine::list).post(quarantine::place))
         .route("/quarantine/lift", post(quarantine::lift))
+        .route("/declassify", post(declassify::declassify))
         .layer(DefaultBodyLimit::max(BODY))
         .with_state(admin)
         .layer(from_fn_with_state(names, own_name));

@@ -3,21 +3,24 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 use vidimus_core::clock::Clock as _;
+use vidimus_core::record::Kept;
 use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
     AddressGuard, Gate, KeepAlive, Limits, Seal, SecretDirectory, Shared, Stood, Telemetry, Upstream, Vitals,
     millis, record_count,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, Operators, People, TrustStore};
-use vidimus_ledger::{Durability, Ledger};
+use vidimus_ledger::{Durability, Ledger, Query};
 use vidimus_registry::Loaded;
 
 use crate::clock::SystemClock;
@@ -80,6 +83,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let parts = Parts { identity: &identity, trust: &trust, seal, ledger, stood, limits, vitals, secrets };
     let (shared, mint) = shared(serve, &loaded.borrow(), parts, plain)?;
     let shared = Arc::new(shared);
+    restore(&shared, &serve.data.join("ledger")).context("what was counted before the start")?;
     turn_keys(&mut supervisor, mint)?;
     let tls = sockets
         .tls
@@ -88,6 +92,9 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let watching = Arc::new(watching);
     standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
     supervisor.essential("snapshots", reload(shared.clone(), loaded.clone()));
+    if serve.standing.is_some() {
+        supervisor.essential("standing", shared.clone().follow_store());
+    }
     disk::watch(&mut supervisor, shared.clone(), serve.data.clone(), serve.disk_reserve);
     let (stop, stopping) = watch::channel(false);
     let listeners: Vec<Listener> =
@@ -255,6 +262,7 @@ fn shared(
         public_url,
         allowed_origins: serve.allow_origin.clone(),
         clock: Arc::new(SystemClock),
+        store: serve.standing.clone(),
         vitals,
     });
     shared.meter.reloaded(loaded.snapshot.objects().len(), Counts::of(loaded).not_in_order());
@@ -272,6 +280,30 @@ fn people(serve: &Serve, identity: &Arc<LocalIdentity>) -> anyhow::Result<People
         limits: vidimus_identity::Limits::default(),
     });
     Ok(people?)
+}
+
+/// Takes up what chains had come to, and agents had read, where anything looks at that.
+fn restore(shared: &Shared, ledger: &Path) -> anyhow::Result<()> {
+    if !shared.counts_anything() {
+        return Ok(());
+    }
+    let since = Timestamp::now().checked_sub(SignedDuration::try_from(shared.label_window())?)?;
+    let query = Query { since: Some(since), ..Query::default() };
+    let (mut taken, mut damage) = (0_u64, None);
+    let records = vidimus_ledger::search(ledger, &query)?.map_while(|hit| match hit {
+        Ok(hit) => Some(Kept::read(&hit.record)),
+        Err(error) => {
+            damage = Some(error);
+            None
+        }
+    });
+    // What a newer version wrote is not what is counted here.
+    shared.restore(records.filter_map(Result::ok).inspect(|_| taken += 1));
+    if let Some(error) = damage {
+        return Err(error.into());
+    }
+    tracing::info!(records = taken, "what was counted before the start is taken up");
+    Ok(())
 }
 
 /// Lets one key of minted tokens follow another, for as long as the process lives.
