@@ -27,6 +27,7 @@ mod protocol;
 #[cfg(fuzzing)]
 pub mod protocol;
 mod provider_credentials;
+mod questions;
 mod refusal_sampler;
 mod reply;
 mod request_context;
@@ -47,6 +48,7 @@ pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
 pub use handle::{Admission, Admitted, Peer, admit, handle};
 pub use meter::Meter;
 pub use provider_credentials::ProviderCredentials;
+pub use questions::Questions;
 pub use refusal_sampler::{Rate, record_count};
 pub use reply::{ReplyBody, plain};
 pub use request_context::RequestContext;

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use http_body::Body;
-use vidimus_core::call::Call;
+use vidimus_core::call::{Ask, Call};
+use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::{About, Decision, Outcome};
 use vidimus_core::json::Json;
@@ -17,6 +18,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use super::addressed::Addressed;
 use super::authenticate::authenticate;
+use super::hold::{self, Given, Standing};
 use crate::accounts::Reservation;
 use crate::answer::Asked;
 use crate::bodies::Lease;
@@ -54,6 +56,8 @@ pub struct Admitted<'p> {
     pub(super) world: Arc<Snapshot>,
     /// What was decided, without its arguments, so that a long answer can be decided again.
     pub(super) asked: Asked,
+    /// The approval that it is made with.
+    pub(super) approval: Option<Box<str>>,
     pub(super) reservation: Reservation,
     /// The caller's message.
     pub(super) body: Bytes,
@@ -122,29 +126,24 @@ where
         bytes: bytes.len(),
         standing: Some(&gate.standing),
     })?;
-    let mut call = Call {
-        caller: &caller,
-        ask: parsed.ask,
-        now: millis(moment.wall),
-        source_ip: Some(context.peer.address.ip().to_canonical()),
-        fan_out: 1,
-        approvals: &[],
-    };
+    let mut call = call_of(&caller, parsed.ask, json.as_ref(), (context, moment));
     let mut reservation = gate.accounts.reserve(&call, place, moment.monotonic).await?;
     call.fan_out = reservation.fan_out();
     let decision = world.authorize(&call);
-    let permit = match record(gate, context, decision, route.protocol, &bytes, (&world, moment)).await? {
+    let given = Given::to(gate, &decision, call.now);
+    call.approvals = Given::approvals(given.as_ref());
+    let decision = if given.is_some() { world.authorize(&call) } else { decision };
+    let approval = Standing::of(gate, context, &decision, given.as_ref()).await?;
+    let sent = Sent { protocol: route.protocol, body: &bytes, approval: approval.approval() };
+    let permit = match record(gate, context, decision, sent, (&world, moment)).await? {
         Verdict::Permitted(permit) => permit,
-        Verdict::Held(held) => return Ok(Admission::Held(held)),
+        Verdict::Held(held) => return Ok(Admission::Held(approval.tell(held))),
         Verdict::Refused(refusal) => return Err(refusal),
     };
     reservation.permitted();
     let (protocol, asked) = (route.protocol, Asked::of(&call));
-    let own = parsed.fault.map_or_else(
-        || upstreams(gate, &call, parsed.expected, parsed.instead.as_deref(), &world),
-        |fault| Err(Err(*fault)),
-    );
-    let answer = match own {
+    let expected = (parsed.expected, parsed.fault);
+    let answer = match upstreams(gate, &call, expected, parsed.instead.as_deref(), &world) {
         Ok(answer) => answer,
         Err(own) => {
             let permit = OwnPermit { permit, protocol, asked, reservation, bytes_in: bytes.len() };
@@ -159,6 +158,7 @@ where
         answer,
         world,
         asked,
+        approval: approval.claimed(),
         reservation,
         // What was parsed borrows from the bytes, which have no other owner from here on.
         body: bytes.clone(),
@@ -169,6 +169,23 @@ where
         instead: parsed.instead,
         credential,
     }))
+}
+
+/// The call that a message makes.
+fn call_of<'a>(
+    caller: &'a Caller,
+    ask: Ask<'a>,
+    message: Option<&'a Json<'a>>,
+    (context, moment): (&RequestContext, Moment),
+) -> Call<'a> {
+    Call {
+        caller,
+        ask: Ask { content: hold::content(ask.action, message), ..ask },
+        now: millis(moment.wall),
+        source_ip: Some(context.peer.address.ip().to_canonical()),
+        fan_out: 1,
+        approvals: &[],
+    }
 }
 
 /// A page of an origin that nobody allowed may not call.
@@ -183,10 +200,13 @@ fn check_page(gate: &Gate, parts: &Parts) -> Result<(), Refusal> {
 fn upstreams(
     gate: &Gate,
     call: &Call<'_>,
-    expected: Expected,
+    (expected, fault): (Expected, Option<Box<Refusal>>),
     instead: Option<&Instead>,
     world: &Snapshot,
 ) -> Result<Answer, Result<String, Refusal>> {
+    if let Some(fault) = fault {
+        return Err(Err(*fault));
+    }
     match (expected, instead.and_then(|instead| versions::known(gate, call, instead))) {
         (_, Some(fault)) => Err(Err(fault)),
         (Expected::Upstream(answer), None) => Ok(answer),
@@ -218,13 +238,21 @@ fn parse<'b>(operation: &Operation, bytes: &'b [u8]) -> Result<Option<Json<'b>>,
     }
 }
 
+/// What a decision's record says of its message.
+#[derive(Clone, Copy)]
+struct Sent<'a> {
+    protocol: Protocol,
+    body: &'a [u8],
+    /// The approval that it waits for, or is made with.
+    approval: Option<&'a str>,
+}
+
 /// Writes the decision, before any effect of it.
 async fn record(
     gate: &Gate,
     context: &mut RequestContext,
     decision: Decision<'_>,
-    protocol: Protocol,
-    body: &[u8],
+    Sent { protocol, body, approval }: Sent<'_>,
     (world, moment): (&Snapshot, Moment),
 ) -> Result<Verdict, Refusal> {
     context.describe(&decision);
@@ -244,6 +272,7 @@ async fn record(
         protocol: protocol.as_str(),
         body: &sha256(body),
         snapshot: world.digest(),
+        approval,
     };
     let (call_id, started) = (&context.call, context.started);
     let begun = Begun { call: call_id, caller: call.caller, started, bytes_in: body.len() };
@@ -260,7 +289,7 @@ async fn record(
 }
 
 /// `sha256:` and hex.
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |value: u8| DIGITS.get(usize::from(value & 15)).copied().map_or('0', char::from);
     let mut text = String::with_capacity(71);

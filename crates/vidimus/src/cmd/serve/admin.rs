@@ -1,5 +1,6 @@
 //! Health, metrics and status, for operators and kubelets, and what people do (`people`). Its own socket, thread and runtime: a full gateway still answers here.
 
+mod approvals;
 pub(super) mod people;
 mod quarantine;
 
@@ -24,7 +25,7 @@ use super::admin_listener;
 use super::supervisor::Supervisor;
 
 /// What is served here. docs/admin.md has a row for each.
-const ENDPOINTS: [(&str, &str); 9] = [
+const ENDPOINTS: [(&str, &str); 12] = [
     ("/healthz", "ok, while the process answers"),
     ("/readyz", "200 while a permitted call would be let through, else 503 and why"),
     ("/metrics", "OpenMetrics text"),
@@ -34,6 +35,9 @@ const ENDPOINTS: [(&str, &str); 9] = [
     ("/ledger", "whether the ledger takes records, how many it has, and the key that verifies it"),
     ("/quarantine", "what is out of use, by whom and why; POST quarantines"),
     ("/quarantine/lift", "POST ends a quarantine"),
+    ("/approvals", "what waits for people, and what became of it"),
+    ("/approvals/approve", "POST approves a call"),
+    ("/approvals/deny", "POST denies a call"),
 ];
 
 /// Largest body of a request, in bytes.
@@ -57,6 +61,9 @@ pub(super) fn serve(
         .route("/ledger", get(ledger))
         .route("/quarantine", get(quarantine::list).post(quarantine::place))
         .route("/quarantine/lift", post(quarantine::lift))
+        .route("/approvals", get(approvals::list))
+        .route("/approvals/approve", post(approvals::approve))
+        .route("/approvals/deny", post(approvals::deny))
         .layer(DefaultBodyLimit::max(BODY))
         .with_state(admin)
         .layer(from_fn_with_state(names, own_name));
