@@ -229,6 +229,8 @@ fn a_newer_record_is_read_where_it_means_the_same_and_refused_where_it_may_not()
 /// which of the four it is.
 #[test]
 fn the_schema_describes_every_member_that_is_written() {
+    // Left out where they are empty.
+    const LISTS: [&str; 2] = ["closest_permits", "observed"];
     let schema = serde_json::to_value(schema()).expect("JSON");
     let described = |name: &str| schema["$defs"][name].clone();
     let kinds = ["DecisionRecord", "EffectRecord", "RefusalRecord", "ActRecord"].map(described);
@@ -245,7 +247,9 @@ fn the_schema_describes_every_member_that_is_written() {
             assert!(properties[name]["description"].is_string(), "{} {name}", record.kind());
         }
         if number < 4 {
-            assert!(properties.keys().all(|name| name == "closest_permits" || written.contains_key(name)));
+            assert!(
+                properties.keys().all(|name| LISTS.contains(&name.as_str()) || written.contains_key(name))
+            );
         } else {
             assert!(written.keys().all(|name| required.contains(&name.as_str())), "{required:?} {written:?}");
         }

@@ -127,7 +127,7 @@ pub struct PolicySpec {
     /// Built-in policies that it takes the place of: vidimus/advise, vidimus/act-with-approval. Only of a policy with scope: Cluster
     /// that decides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 8))]
+    #[schemars(length(max = 8), inner(length(max = 64)))]
     pub replaces: Vec<String>,
     /// Namespaces whose objects may bear the names (groups, teams, classes, sets) by which it grants something, beside those of its
     /// own; '*' is every namespace. A name that is written with its namespace, as in Group::"finance/agents", needs no grant.

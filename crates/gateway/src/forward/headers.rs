@@ -345,7 +345,7 @@ mod tests {
             "mcp-protocol-version",
             "content-length",
         ];
-        let (kept, dropped) = to_caller(&given, None, None);
+        let (kept, dropped) = to_caller(&given, Some(3), None);
         assert_eq!(names(&kept), expected);
         // Those that each hop has are not counted: length, connection, keep-alive, upgrade and trailer.
         assert_eq!(dropped.count, 26 - 8 - 4);
@@ -353,6 +353,6 @@ mod tests {
         let pass = ["x-tenant", "access-control-", "vidimus-", "alt-svc", "set-cookie"].map(Into::into);
         let rules = HeaderRules { pass: pass.into(), ..HeaderRules::default() };
         expected.insert(expected.len() - 1, "x-tenant");
-        assert_eq!(names(&to_caller(&given, None, Some(&rules)).0), expected);
+        assert_eq!(names(&to_caller(&given, Some(3), Some(&rules)).0), expected);
     }
 }

@@ -480,7 +480,7 @@ fn number(text: &str) -> Option<u64> {
     let as_double = || {
         let number: f64 = text.parse().ok()?;
         // From here on a double is no count.
-        (0.0..9e15).contains(&number).then_some(number.ceil() as u64)
+        ((0.0..9e15).contains(&number) && number.fract() == 0.0).then_some(number as u64)
     };
     text.parse().ok().or_else(as_double)
 }

@@ -198,7 +198,7 @@ fn policies_say_who_may_and_odd_acts_are_refused() {
         ("[]", "message_invalid"),
     ] {
         let answer = gateway.admin("POST", "/quarantine", &head, body).unwrap();
-        assert_eq!(refused(&answer), code, "{}: {answer}", &body[..body.len().min(80)]);
+        assert_eq!(refused(&answer), code, "{}: {answer}", body.get(..80).unwrap_or(body));
     }
     // Odd names are as good as others, and stand for themselves alone.
     for odd in

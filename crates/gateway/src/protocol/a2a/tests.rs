@@ -305,15 +305,22 @@ fn where_news_go_is_part_of_the_call() {
         ),
         (
             "CreateTaskPushNotificationConfig",
+            format!(r#"{{"taskId":"{id}","url":"{url}","x":"\\u0001ht\\ttps://y.example"}}"#),
+            Err(Code::MessageInvalid),
+        ),
+        ("SendMessage", r#"{"message":{},"tenant":"t"}"#.to_owned(), Err(Code::MemberUndecided)),
+        ("SendMessage", r#"{"message":{},"skillId":"s"}"#.to_owned(), Err(Code::MemberUndecided)),
+        (
+            "CreateTaskPushNotificationConfig",
             format!(
-                r#"{{"taskId":"{id}","url":"{url}","id":"c","token":"t","tenant":"x","authentication":{{"scheme":"Bearer","credentials":"https://c"}}}}"#
+                r#"{{"taskId":"{id}","url":"{url}","id":"c","token":"t","tenant":"","authentication":{{"scheme":"Bearer","credentials":"https://c"}}}}"#
             ),
             Ok(Some(url)),
         ),
         (
             "SendMessage",
             format!(
-                r#"{{"message":{{"parts":[{{"url":"https://a.example"}}]}},"metadata":{{"url":"https://b.example"}},"tenant":"t","configuration":{{"acceptedOutputModes":["text/plain"],"historyLength":3,"returnImmediately":true,"x":{{"y":[1,"z"]}},"pushNotificationConfig":{{"url":"{url}","authentication":{{"schemes":["Bearer"]}}}}}}}}"#
+                r#"{{"message":{{"parts":[{{"url":"https://a.example"}}]}},"metadata":{{"url":"https://b.example"}},"tenant":"","configuration":{{"acceptedOutputModes":["text/plain"],"historyLength":3,"returnImmediately":true,"x":{{"y":[1,"z"]}},"pushNotificationConfig":{{"url":"{url}","authentication":{{"schemes":["Bearer"]}}}}}}}}"#
             ),
             Ok(Some(url)),
         ),

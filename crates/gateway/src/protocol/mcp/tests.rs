@@ -83,7 +83,8 @@ pub(super) fn call_of_tool(
         bytes: body.len(),
         standing,
     };
-    StreamableHttp.parse(&message).map(drop)
+    let parsed = StreamableHttp.parse(&message)?;
+    parsed.fault.map_or(Ok(()), |fault| Err(*fault))
 }
 
 /// `action target answer`, or the code of the refusal.

@@ -8,11 +8,11 @@ fn wanted(members: serde_json::Value) -> Result<Wanted, String> {
 #[test]
 fn a_question_that_nothing_can_fit_is_refused_and_not_answered_with_nothing() {
     use serde_json::json;
-    let all = Some(Decided::All);
+    let (all, calls) = (Some(Decided::All), Some(Decided::Calls));
     for (question, decided, effects) in [
-        (json!({}), all, false),
-        (json!({"outcome": "deny"}), all, false),
-        (json!({"outcome": "deny", "code": "no_permit"}), all, false),
+        (json!({}), calls, false),
+        (json!({"outcome": "deny"}), calls, false),
+        (json!({"outcome": "deny", "code": "no_permit"}), calls, false),
         (json!({"outcome": "failed"}), None, true),
         (json!({"outcome": "failed", "code": "upstream_timeout"}), None, true),
         (json!({"outcome": "ok", "kind": "all"}), None, true),
@@ -21,9 +21,10 @@ fn a_question_that_nothing_can_fit_is_refused_and_not_answered_with_nothing() {
         (json!({"code": "no_permit"}), all, true),
         (json!({"code": "no_permit", "kind": "decision"}), Some(Decided::Decisions), false),
         (json!({"code": "no_permit", "kind": "refusal"}), Some(Decided::Refusals), false),
+        (json!({"kind": "act", "user": "a"}), Some(Decided::Acts), false),
         (json!({"kind": "effect", "principal": "a/b"}), None, true),
         (json!({"outcome": "ok", "resource": "t", "kind": "all"}), None, true),
-        (json!({"since": "2026-11-21T00:00:00Z", "until": "2026-11-21T00:00:01Z"}), all, false),
+        (json!({"since": "2026-11-21T00:00:00Z", "until": "2026-11-21T00:00:01Z"}), calls, false),
     ] {
         assert_eq!(wanted(question.clone()), Ok(Wanted { decided, effects }), "{question}");
     }
