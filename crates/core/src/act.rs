@@ -11,6 +11,7 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::approval::pending::{Approve, Came, Deed, OfApproval, Question, Use};
 use crate::entity::{EntityId, EntityKind};
 
 /// The actor of what the gateway does by itself, such as an expiry.
@@ -26,6 +27,18 @@ pub enum Act {
     Lift(Lifted),
     /// A label is taken away from what the subject, an agent or a chain, has read.
     Declassify(Declassified),
+    /// A call is held, and people are asked.
+    Ask(Box<Question>),
+    /// A person approves a call.
+    Approve(Approve),
+    /// A person denies a call.
+    Deny(OfApproval),
+    /// Nobody answered in time, or the approved call was not made in time.
+    Expire(OfApproval),
+    /// The approved call is made.
+    Use(Use),
+    /// It came to an end.
+    Came(Came),
 }
 
 impl Act {
@@ -35,7 +48,26 @@ impl Act {
             Self::Quarantine(_) => "quarantine",
             Self::Lift(_) => "lift",
             Self::Declassify(_) => "declassify",
+            Self::Ask(_) => "ask",
+            Self::Approve(_) => "approve",
+            Self::Deny(_) => "deny",
+            Self::Expire(_) => "expire",
+            Self::Use(_) => "use",
+            Self::Came(_) => "came",
         }
+    }
+
+    /// What is done about an approval, where it is about one. No decision is made by what stands of approvals: they are facts of calls.
+    pub fn about_approval(&self) -> Option<Deed<'_>> {
+        Some(match self {
+            Self::Ask(question) => Deed::Ask(question),
+            Self::Approve(approve) => Deed::Approve(approve),
+            Self::Deny(of) => Deed::Deny(of),
+            Self::Expire(of) => Deed::Expire(of),
+            Self::Use(used) => Deed::Use(used),
+            Self::Came(came) => Deed::Came(came),
+            Self::Quarantine(_) | Self::Lift(_) | Self::Declassify(_) => return None,
+        })
     }
 
     /// What it is about, for tables and searches.
@@ -44,6 +76,12 @@ impl Act {
             Self::Quarantine(of) => of.subject.to_string(),
             Self::Lift(lifted) => lifted.subject.to_string(),
             Self::Declassify(of) => of.subject.to_string(),
+            Self::Ask(question) => format!("Approval/{}", question.approval),
+            Self::Approve(Approve { approval, .. })
+            | Self::Deny(OfApproval { approval })
+            | Self::Expire(OfApproval { approval })
+            | Self::Use(Use { approval, .. })
+            | Self::Came(Came { approval, .. }) => format!("Approval/{approval}"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What policies ask of people before a call is made, and what people answer.
 
+pub mod pending;
+
 use std::sync::Arc;
 use std::time::Duration;
 

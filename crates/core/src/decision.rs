@@ -135,6 +135,8 @@ pub struct About<'a> {
     pub body: &'a str,
     /// Digest of the configuration that decided.
     pub snapshot: &'a str,
+    /// The approval that the call waits for, or is made with.
+    pub approval: Option<&'a str>,
 }
 
 impl<'c> Decision<'c> {
@@ -208,6 +210,7 @@ impl<'c> Decision<'c> {
         let chain = self.call.chain();
         DecisionRecord {
             action: ask.action.as_str().into(),
+            approval: about.approval.map(Cow::Borrowed),
             body: about.body.into(),
             chain: chain.actors.iter().map(|actor| Cow::Owned(actor.to_string())).collect(),
             closest_permits: Cow::Borrowed(&self.finding.closest_permits),

@@ -10,7 +10,7 @@ use crate::approval::Requirement;
 use crate::call::{CallDigest, Destination};
 use crate::caller::Caller;
 use crate::decision::{Decision, Obligation};
-use crate::refusal::{Code, Refusal};
+use crate::refusal::{Awaited, Code, Refusal};
 use crate::resource::Endpoint;
 
 /// That a record is kept. Only the ledger makes one: [`Receipt::kept`] is among the `disallowed-methods` of `clippy.toml`, and
@@ -277,6 +277,12 @@ impl Held {
     /// Index of the decision's record in the ledger.
     pub fn index(&self) -> u64 {
         self.index
+    }
+
+    /// The same, with which approval it waits for.
+    pub fn awaiting(mut self, awaited: Awaited) -> Self {
+        self.refusal.awaited = Some(Box::new(awaited));
+        self
     }
 
     /// What the caller is answered, with [`Code::ApprovalRequired`].

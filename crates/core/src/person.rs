@@ -34,14 +34,23 @@ pub enum Operation {
     Declassify,
     Grant,
     Revoke,
+    /// Approves a held call, or denies it.
+    Approve,
     /// Looks at something: [`About::View`].
     Read,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Quarantine, Self::Lift, Self::Declassify, Self::Grant, Self::Revoke, Self::Read];
+    pub const ALL: [Self; 7] = [
+        Self::Quarantine,
+        Self::Lift,
+        Self::Declassify,
+        Self::Grant,
+        Self::Revoke,
+        Self::Approve,
+        Self::Read,
+    ];
 
     /// The id of the Cedar action.
     pub const fn as_str(self) -> &'static str {
@@ -51,6 +60,7 @@ impl Operation {
             Self::Declassify => "declassify",
             Self::Grant => "grant",
             Self::Revoke => "revoke",
+            Self::Approve => "approve",
             Self::Read => "read",
         }
     }
@@ -58,7 +68,9 @@ impl Operation {
     /// The action group that it is in.
     pub(crate) const fn group(self) -> Option<&'static str> {
         match self {
-            Self::Quarantine | Self::Lift | Self::Declassify | Self::Grant | Self::Revoke => Some("operate"),
+            Self::Quarantine | Self::Lift | Self::Declassify | Self::Grant | Self::Revoke | Self::Approve => {
+                Some("operate")
+            }
             Self::Read => None,
         }
     }
@@ -73,6 +85,19 @@ pub enum About<'a> {
     View(&'a str),
     /// A grant, of one of its resources.
     Grant(GrantOf<'a>),
+    /// A held call.
+    Approval(ApprovalOf<'a>),
+}
+
+/// A held call, as policies see it that say who may approve it.
+#[derive(Clone, Copy, Debug)]
+pub struct ApprovalOf<'a> {
+    /// What is called.
+    pub resource: &'a EntityId,
+    /// Who calls, `Kind/namespace/name`.
+    pub caller: &'a str,
+    /// In which role it is approved.
+    pub role: &'a str,
 }
 
 /// One resource of a grant, as policies see it.
@@ -94,6 +119,7 @@ impl fmt::Display for About<'_> {
             Self::Subject(subject) => subject.fmt(f),
             Self::View(name) => write!(f, "View/{name}"),
             Self::Grant(of) => of.resource.fmt(f),
+            Self::Approval(of) => write!(f, "a call of {} as {}", of.resource, of.role),
         }
     }
 }

@@ -83,6 +83,9 @@ impl Record<'_> {
 pub struct DecisionRecord<'a> {
     /// The Cedar action.
     pub action: Cow<'a, str>,
+    /// The approval that the call waits for, or is made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Cow<'a, str>>,
     /// Digest of the request body, `sha256:` and hex; payloads themselves are not recorded.
     pub body: Cow<'a, str>,
     /// Principals that acted before the caller, oldest first.

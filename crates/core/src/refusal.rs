@@ -175,6 +175,8 @@ codes! {
     ForbiddenByPolicy = "forbidden_by_policy", Forbidden, "A forbid policy refused the call; ask its owner, or change the request.";
     /// A policy wants a person's approval first.
     ApprovalRequired = "approval_required", Forbidden, "A policy asks for the approval of a person; get it approved, then make the same call again.";
+    /// A person denied this very call.
+    ApprovalDenied = "approval_denied", Forbidden, "A person looked at this call and denied it; make another one, or ask who denied it. It may be asked again when the question's time is over.";
     /// A policy that may decide the call could not be evaluated.
     PolicyError = "policy_error", Forbidden, "A policy failed to evaluate, which denies; fix the policy named here.";
     /// An argument is there in a form that policies cannot see exactly, and must not pass as if it were absent.
@@ -194,7 +196,7 @@ codes! {
     /// The task or context is not one that the gateway gave to this caller on this route.
     TaskForeign = "task_foreign", NotFound, "This task belongs to somebody else, or nobody knows it; use the id that you got through this gateway, as the same caller.";
     /// The act does not fit what stands: what it would undo was undone already, or something else stands in its place.
-    ActUnfit = "act_unfit", NotFound, "Look at what stands now (`vidimus quarantine list`, `vidimus grant list`), and act upon that.";
+    ActUnfit = "act_unfit", NotFound, "Look at what stands now (`vidimus quarantine list`, `vidimus approvals list`), and act upon that.";
     // -- what can be done now
     /// The record of the call could not be written.
     LedgerClosed = "ledger_closed", Unavailable, "The gateway cannot write its record, so it lets nothing pass; look at its disk and log.";
@@ -241,6 +243,8 @@ pub struct Refusal {
     pub proven: Option<Box<Verified>>,
     /// What is served in place of what was asked for. Public.
     pub served: Option<Box<Served>>,
+    /// What a held call waits for. Public.
+    pub awaited: Option<Box<Awaited>>,
     /// What the upstream had answered, where it is refused for its answer. Public.
     pub upstream: Option<Box<Answered>>,
 }
@@ -252,6 +256,15 @@ pub struct Answered {
     pub status: u16,
     /// When it wants to be asked again (`Retry-After`, RFC 9110 section 10.2.3), as it said.
     pub retry_after: Option<Box<str>>,
+}
+
+/// What a held call waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    /// The id of the approval.
+    pub approval: Box<str>,
+    /// In how many seconds the caller may look again, by making the same call.
+    pub retry_after: u32,
 }
 
 /// What is served in place of what was asked for.
@@ -289,6 +302,7 @@ impl Refusal {
             proven: None,
             upstream: None,
             served: None,
+            awaited: None,
         }
     }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::act::{Act, Subject};
+use crate::approval::pending::{self, Approvals};
 use crate::record::ActRecord;
 
 /// What stands now. Its serialized form is what is kept, so that a start need not read the whole log.
@@ -14,6 +15,9 @@ use crate::record::ActRecord;
 pub struct Standing {
     /// What is quarantined, and by whom.
     pub quarantined: BTreeMap<Subject, Placed>,
+    /// What people are asked, and what they answered.
+    #[serde(default, skip_serializing_if = "Approvals::is_empty")]
+    pub approvals: Approvals,
 }
 
 /// Who brought something about, when and why.
@@ -39,6 +43,9 @@ pub enum Unfit {
     /// Another act stands there.
     #[error("{what} is quarantined by the act {act}, which is another one than this would undo")]
     Other { what: String, act: String },
+    /// What is asked of people, or was, is not as it would have to be.
+    #[error(transparent)]
+    Approval(#[from] pending::Unfit),
 }
 
 impl Placed {
@@ -62,6 +69,11 @@ impl Standing {
             Act::Lift(lifted) => drop(self.quarantined.remove(&lifted.subject)),
             // Labels are counted where calls are, and no part of a snapshot.
             Act::Declassify(_) => {}
+            Act::Ask(_) | Act::Approve(_) | Act::Deny(_) | Act::Expire(_) | Act::Use(_) | Act::Came(_) => {
+                if let Some(deed) = record.act.about_approval() {
+                    self.approvals.apply(deed, &record.actor, at(record));
+                }
+            }
         }
     }
 
@@ -70,9 +82,11 @@ impl Standing {
     ///
     /// # Errors
     /// Why it does not.
-    pub fn check(&self, act: &Act) -> Result<(), Unfit> {
-        match act {
-            Act::Quarantine(_) | Act::Declassify(_) => Ok(()),
+    pub fn check(&self, record: &ActRecord<'_>) -> Result<(), Unfit> {
+        if let Some(deed) = record.act.about_approval() {
+            return Ok(self.approvals.check(deed, &record.actor, at(record))?);
+        }
+        match &record.act {
             Act::Lift(lifted) => match self.quarantined.get(&lifted.subject) {
                 Some(placed) if placed.id == lifted.of => Ok(()),
                 Some(placed) => {
@@ -80,6 +94,13 @@ impl Standing {
                 }
                 None => Err(Unfit::Nothing { what: lifted.subject.to_string() }),
             },
+            _ => Ok(()),
         }
     }
+}
+
+/// When an act was done: milliseconds since the Unix epoch. One whose time cannot be read was done at the end of all time, when nothing is
+/// good any more.
+fn at(record: &ActRecord<'_>) -> i64 {
+    record.time.parse::<jiff::Timestamp>().map_or(i64::MAX, jiff::Timestamp::as_millisecond)
 }

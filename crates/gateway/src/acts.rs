@@ -9,15 +9,16 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
-use vidimus_core::act::{Act, Declassified, Subject};
+use vidimus_core::act::{Act, BY_ITSELF, Declassified, Subject};
+use vidimus_core::approval::pending::{self, OfApproval};
 use vidimus_core::caller::User;
 use vidimus_core::entity::EntityKind;
 use vidimus_core::record::{ActKind, ActRecord, Record, RefusalKind, RefusalRecord, VERSION};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Overlay;
-use vidimus_core::standing::Standing;
+use vidimus_core::standing::{Standing, Unfit};
 
-use crate::gate::{Shared, rfc3339};
+use crate::gate::{Shared, millis, rfc3339};
 use crate::refusal_sampler::Refused;
 use crate::trace::TraceContext;
 use crate::unrecorded::closed;
@@ -117,12 +118,19 @@ impl Shared {
             why: why.into(),
         };
         let mut standing = (*self.acts.standing()).clone();
-        standing.check(&record.act).map_err(|unfit| Refusal::new(Code::ActUnfit, unfit.to_string()))?;
+        standing.check(&record).map_err(|why| unfit(&why))?;
         standing.apply(&record);
-        // Before it is on record: what cannot be brought into force is not done.
-        let overlay = Overlay::of(&standing).map_err(|reason| Refusal::new(Code::Internal, reason))?;
+        // Before it is on record: what cannot be brought into force is not done. No call is decided by what stands of approvals.
+        let overlay = match record.act.about_approval() {
+            Some(_) => self.acts.changed.borrow().overlay.clone(),
+            None => {
+                let overlay = Overlay::of(&standing);
+                Arc::new(overlay.map_err(|reason| Refusal::new(Code::Internal, reason))?)
+            }
+        };
+        let is_in_force = record.act.about_approval().is_some();
         let index = self.ledger.record(&Record::Act(record)).await.map_err(closed)?;
-        let (standing, overlay) = (Arc::new(standing), Arc::new(overlay));
+        let standing = Arc::new(standing);
         *last = index + 1;
         if let Some(of) = declassified {
             self.declassify(&of).await?;
@@ -132,6 +140,9 @@ impl Shared {
         self.acts.changed.send_replace(Stood { records: *last, standing, overlay });
         // The next act may come meanwhile, and brings this one into force too.
         drop(last);
+        if is_in_force {
+            return Ok(Done { id, record: index });
+        }
         match tokio::time::timeout(PATIENCE, in_force).await {
             Ok(()) => Ok(Done { id, record: index }),
             Err(_) => {
@@ -180,6 +191,20 @@ impl Shared {
         }
     }
 
+    /// Ends what nobody answered in time, and what was approved and not used in time; each has its record.
+    pub async fn expire_approvals(&self) {
+        let now = millis(self.clock.now().wall).0;
+        let overdue: Vec<String> =
+            self.acts.standing().approvals.overdue(now).map(ToOwned::to_owned).collect();
+        for approval in overdue {
+            let act = Act::Expire(OfApproval { approval });
+            if let Err(refusal) = self.act(BY_ITSELF, act, "its time is over").await {
+                tracing::warn!(%refusal, "the end of an approval could not be recorded; it is over all the same");
+                return;
+            }
+        }
+    }
+
     /// Until calls are decided by what stands, or by what stood later.
     async fn wait_for(&self, overlay: Arc<Overlay>) {
         let mut changes = self.world.changes();
@@ -215,5 +240,13 @@ fn declassified(act: &Act) -> Result<Option<Declassified>, Refusal> {
                 format!("{other} collects no labels: write Agent/namespace/name or Chain/transaction");
             Err(Refusal::new(Code::MessageInvalid, message))
         }
+    }
+}
+
+/// An act that does not fit what stands.
+fn unfit(why: &Unfit) -> Refusal {
+    match why {
+        Unfit::Approval(pending::Unfit::TooMany) => Refusal::new(Code::Overloaded, why.to_string()),
+        _ => Refusal::new(Code::ActUnfit, why.to_string()),
     }
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use vidimus_core::act::{Act, BY_ITSELF};
+use vidimus_core::approval::pending::Came;
 use vidimus_core::call::Destination;
 use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
@@ -82,6 +84,8 @@ pub struct Effect {
     pub span: Option<Span>,
     /// Its line in the log, where it has one.
     line: Option<Box<Line>>,
+    /// The approval that the call was made with, told what came of it.
+    pub approval: Option<Box<str>>,
     /// What the call reserved, settled with its end.
     pub reservation: Option<Reservation>,
     /// The place in the ledger that was kept for the effect's record.
@@ -137,6 +141,7 @@ impl Effect {
                 (asked.method(), asked.name()),
                 begun.started.monotonic,
             ),
+            approval: None,
             reservation: None,
             room,
             recorded: false,
@@ -239,10 +244,31 @@ impl Effect {
                 duration,
             });
         }
+        if let Some(approval) = self.approval.take() {
+            self.came(&approval, ending);
+        }
         if let Some(mut span) = self.span.take() {
             span.used(self.found.usage);
             span.end(ending.as_str(), ending.code(), self.status, now.wall);
         }
+    }
+}
+
+impl Effect {
+    /// Has the approval know what came of its call, beside the answer. Where that fails, nothing is known of it, as after a fall.
+    fn came(&self, approval: &str, ending: Ending) {
+        let came = Came {
+            approval: approval.to_owned(),
+            call: self.call.to_string(),
+            result: ending.as_str().to_owned(),
+        };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let shared = self.shared.clone();
+        runtime.spawn(async move {
+            if let Err(refusal) = shared.act(BY_ITSELF, Act::Came(came), "the approved call ended").await {
+                tracing::warn!(%refusal, "what came of an approved call is not with its approval");
+            }
+        });
     }
 }
 

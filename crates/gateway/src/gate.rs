@@ -20,6 +20,7 @@ use crate::bodies::Bodies;
 use crate::forward::Upstream;
 use crate::meter::Meter;
 use crate::provider_credentials::ProviderCredentials;
+use crate::questions::Questions;
 use crate::refusal_sampler::{Rate, RefusalSampler};
 use crate::seal::Seal;
 use crate::secrets::SecretDirectory;
@@ -147,6 +148,8 @@ pub struct Shared {
     pub(crate) mint: Arc<Mint>,
     pub ledger: Ledger,
     pub acts: Acts,
+    /// What people look at before they approve a call.
+    pub questions: Questions,
     pub(crate) seal: Seal,
     pub(crate) standing: Arc<StandingState>,
     pub(crate) provider_credentials: ProviderCredentials,
@@ -179,6 +182,7 @@ impl Shared {
             mint: config.mint,
             ledger: config.ledger,
             acts: Acts::new(config.stood),
+            questions: Questions::default(),
             seal: config.seal,
             provider_credentials: ProviderCredentials::new(config.secrets),
             accounts: Accounts::new(standing.clone(), limits.calls),

@@ -4,6 +4,7 @@ mod addressed;
 mod admit;
 mod authenticate;
 mod carry;
+mod hold;
 
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::gate::Gate;
 use crate::reply::{self, ReplyBody};
 use crate::request_context::RequestContext;
 
+pub(crate) use admit::sha256;
 pub use admit::{Admission, Admitted, admit};
 
 /// The other end of a client connection.

@@ -28,6 +28,7 @@ mod protocol;
 #[cfg(fuzzing)]
 pub mod protocol;
 mod provider_credentials;
+mod questions;
 mod refusal_sampler;
 mod reply;
 mod request_context;
@@ -49,6 +50,7 @@ pub use handle::{Admission, Admitted, Peer, admit, handle};
 pub use local_files::unusable;
 pub use meter::Meter;
 pub use provider_credentials::ProviderCredentials;
+pub use questions::Questions;
 pub use refusal_sampler::{Rate, record_count};
 pub use reply::{ReplyBody, plain};
 pub use request_context::RequestContext;

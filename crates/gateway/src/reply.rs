@@ -81,6 +81,9 @@ pub fn about(refusal: &Refusal, call: &str) -> Value {
     if let (Some(upstream), Some(about)) = (&refusal.upstream, about.as_object_mut()) {
         about.insert("upstream_status".to_owned(), json!(upstream.status));
     }
+    if let (Some(awaited), Some(about)) = (&refusal.awaited, about.as_object_mut()) {
+        about.insert("approval".to_owned(), json!(awaited.approval));
+    }
     about
 }
 
@@ -128,6 +131,9 @@ pub fn refused(
     let retry_after = refusal.upstream.as_ref().and_then(|upstream| upstream.retry_after.as_deref());
     if let Some(Ok(after)) = retry_after.map(HeaderValue::from_str) {
         headers.insert(RETRY_AFTER, after);
+    }
+    if let Some(awaited) = &refusal.awaited {
+        headers.insert(RETRY_AFTER, awaited.retry_after.into());
     }
     if refusal.code.class() == Class::Unauthenticated {
         let error = if refusal.code == Code::CredentialMissing { "" } else { ", error=\"invalid_token\"" };

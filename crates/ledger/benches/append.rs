@@ -42,6 +42,7 @@ fn decision<'a>(
         kind: DecisionKind,
         method: "tools/call".into(),
         observed: Vec::new(),
+        approval: None,
         outcome: "allow".into(),
         policies: Cow::Borrowed(policies),
         principal: "Agent/finance/invoice-bot".into(),

@@ -7,6 +7,7 @@
 //! | [`explain`] | [`ExplainQuestion`](explain::ExplainQuestion) | [`Explanation`](explain::Explanation): what would be decided, and why? |
 //! | [`audit`] | [`SearchQuestion`](audit::SearchQuestion) | [`Found`](audit::Found), one by one: who did what? |
 //! | [`audit`] | [`ShowQuestion`](audit::ShowQuestion) | [`ShownCall`](audit::ShownCall): everything about one call |
+//! | [`approvals`] | what waits for people | [`Approvals`](approvals::Approvals): which call, who is asked, what became of it? |
 //! | [`acts`] | what stands by acts of people | [`Quarantines`](acts::Quarantines): what is out of use, by whom and why? |
 //!
 //! Questions and answers are plain data, and their JSON Schema is `docs/query.schema.json` ([`schema()`]). What is asked wrongly is
@@ -14,6 +15,7 @@
 //! call. A question that is yet to come, who can reach what, is a module beside these, over the same state.
 
 pub mod acts;
+pub mod approvals;
 pub mod audit;
 pub mod check;
 pub mod explain;

@@ -4,6 +4,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
 use crate::acts::{ActDone, Quarantines};
+use crate::approvals::Approvals;
 use crate::audit::{Found, SearchQuestion, ShowQuestion, ShownCall};
 use crate::check::CheckReport;
 use crate::explain::{ExplainQuestion, Explanation};
@@ -20,6 +21,7 @@ pub fn schema() -> Value {
     let shown = answered.subschema_for::<ShownCall>();
     let done = answered.subschema_for::<ActDone>();
     let quarantined = answered.subschema_for::<Quarantines>();
+    let approvals = answered.subschema_for::<Approvals>();
     let checked = answered.subschema_for::<CheckReport>();
     let mut defs = asked.take_definitions(true);
     defs.extend(answered.take_definitions(true));
@@ -29,6 +31,7 @@ pub fn schema() -> Value {
         "type": "object",
         "properties": {
             "act": {"properties": {"answer": done}},
+            "approvals": {"properties": {"answer": approvals}},
             "check": {"properties": {"answer": checked}},
             "explain": {"properties": {"question": explain, "answer": explained}},
             "quarantine": {"properties": {"answer": quarantined}},

@@ -25,6 +25,21 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What a message says, without what is another at each try of one call: the id of an A2A message, and what MCP says about the request.
+fn said<'j>(content: &Json<'j>) -> Json<'j> {
+    let Json::Object(members) = content else { return content.clone() };
+    let lasting = members.iter().filter(|(name, _)| name != "_meta").map(|(name, value)| {
+        let value = match value {
+            Json::Object(message) if name == "message" => {
+                Json::Object(message.iter().filter(|(name, _)| name != "messageId").cloned().collect())
+            }
+            value => value.clone(),
+        };
+        (name.clone(), value)
+    });
+    Json::Object(lasting.collect())
+}
+
 impl fmt::Display for CallDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "sha256:{}", hex(&self.0))
@@ -72,7 +87,7 @@ impl Call<'_> {
             ("principal".into(), text(self.principal().entity().to_string())),
             ("target".into(), text(self.ask.target.entity().to_string())),
             // Raised when what is digested changes, so that an old digest fits no new call.
-            ("version".into(), Json::Int(1)),
+            ("version".into(), Json::Int(2)),
         ];
         match self.ask.arguments {
             Arguments::None => {}
@@ -80,6 +95,7 @@ impl Call<'_> {
             // Nothing is done with unknown arguments. Should it be digested all the same, it is not the call without arguments.
             Arguments::Unknown => members.push(("arguments_unknown".into(), Json::Bool(true))),
         }
+        members.extend(self.ask.content.map(|content| ("content".into(), said(content))));
         // What becomes of one task is not what becomes of another, and news of it go where the caller says.
         members.extend(self.ask.task.map(|task| ("task".into(), borrowed(task))));
         members.extend(self.ask.push_url.map(|url| ("push_url".into(), borrowed(url))));

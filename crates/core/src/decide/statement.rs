@@ -379,7 +379,13 @@ mod tests {
             ("action == Action::\"lift\"", &[Operation::Lift][..]),
             (
                 "action in Action::\"operate\"",
-                &[Operation::Quarantine, Operation::Lift, Operation::Grant, Operation::Revoke],
+                &[
+                    Operation::Quarantine,
+                    Operation::Lift,
+                    Operation::Grant,
+                    Operation::Revoke,
+                    Operation::Approve,
+                ],
             ),
             ("action in [Action::\"read\", Action::\"callAgent\"]", &[Operation::Read]),
             ("action", &[]),

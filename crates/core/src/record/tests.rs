@@ -58,6 +58,7 @@ fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a 
         kind: DecisionKind,
         method: text.into(),
         observed: Vec::new(),
+        approval: None,
         outcome: text.into(),
         policies: Cow::Borrowed(policies),
         principal: text.into(),

@@ -165,7 +165,8 @@ fn fault(what: &str, reason: &dyn std::fmt::Display) -> EntityFault {
 fn resource_uid(about: About<'_>) -> Result<EntityUid, EntityFault> {
     let (of, id) = match about {
         About::Subject(Subject::Object(entity))
-        | About::Grant(crate::person::GrantOf { resource: entity, .. }) => {
+        | About::Grant(crate::person::GrantOf { resource: entity, .. })
+        | About::Approval(crate::person::ApprovalOf { resource: entity, .. }) => {
             return entity_uid(entity);
         }
         About::Subject(Subject::Identity(id)) => (Type::Identity, &**id),
@@ -180,6 +181,10 @@ fn context(asked: &Asked<'_>) -> Result<Vec<(String, RestrictedExpression)>, Ent
     let mut pairs = vec![("now", datetime(asked.now.0)?)];
     if let Some(address) = asked.source_ip {
         pairs.push(("source_ip", RestrictedExpression::new_ip(address.to_canonical().to_string())));
+    }
+    if let About::Approval(of) = asked.about {
+        pairs.push(("role", RestrictedExpression::new_string(of.role.to_owned())));
+        pairs.push(("caller", RestrictedExpression::new_string(of.caller.to_owned())));
     }
     if let About::Grant(of) = asked.about {
         pairs.push(("agent", RestrictedExpression::new_entity_uid(entity_uid(of.agent)?)));

@@ -125,6 +125,36 @@ fn a_task_and_where_news_of_it_go_are_part_of_what_is_done() {
     assert_eq!(about("CancelTask", Some("1"), None), about("CancelTask", Some("1"), None));
 }
 
+/// What is said to an agent or a model is part of what is done; the id of the message is not.
+#[test]
+fn what_a_message_says_is_part_of_what_is_done() {
+    let agents = Arc::new(agent("a", "y"));
+    let caller = crate::world::caller(
+        &Principal::Agent(Arc::new(agent("a", "x"))),
+        &Chain { transaction: "t".into(), started: UnixMillis(0), actors: Vec::new() },
+        None,
+    );
+    let of = |text: &str| {
+        let content = Json::parse(text.as_bytes()).unwrap();
+        let about = Ask::about("SendMessage", Action::CallAgent, Target::Agent(&agents));
+        let ask = Ask { content: Some(&content), ..about };
+        Call { caller: &caller, ask, now: UnixMillis(0), source_ip: None, fan_out: 1, approvals: &[] }
+            .digest()
+    };
+    let first =
+        of(r#"{"message": {"messageId": "1", "parts": [{"text": "a"}]}, "_meta": {"progressToken": 1}}"#);
+    assert_eq!(first, of(r#"{"message": {"parts": [{"text": "a"}], "messageId": "2"}}"#));
+    for other in [
+        r#"{"message": {"messageId": "1", "parts": [{"text": "b"}]}}"#,
+        r#"{"message": {"messageId": "1", "parts": [{"text": "a"}], "contextId": "c"}}"#,
+        r#"{"message": {"messageId": "1", "parts": [{"text": "a", "messageId": "1"}]}}"#,
+        r#"{"message": {"messageId": "1", "parts": [{"text": "a"}]}, "metadata": {}}"#,
+        r#""a""#,
+    ] {
+        assert_ne!(first, of(other), "{other}");
+    }
+}
+
 #[test]
 fn each_try_of_one_action_has_one_digest() {
     let first = digest(&deed(), FIRST);

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use http_body::Body;
-use vidimus_core::call::{Call, SoFar};
+use vidimus_core::call::{Ask, Call, SoFar};
+use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::{About, Decision, Outcome};
 use vidimus_core::json::Json;
@@ -17,6 +18,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use super::addressed::Addressed;
 use super::authenticate::authenticate;
+use super::hold::{self, Given, Standing};
 use crate::accounts::Reservation;
 use crate::answer::Asked;
 use crate::bodies::Lease;
@@ -54,6 +56,8 @@ pub struct Admitted<'p> {
     pub(super) world: Arc<Snapshot>,
     /// What was decided, without its arguments, so that a long answer can be decided again.
     pub(super) asked: Asked,
+    /// The approval that it is made with.
+    pub(super) approval: Option<Box<str>>,
     pub(super) reservation: Reservation,
     /// The caller's message, from which all that was parsed of it borrows until here.
     pub(super) body: Bytes,
@@ -122,21 +126,19 @@ where
         bytes: bytes.len(),
         standing: Some(&gate.standing),
     })?;
-    let mut call = Call {
-        caller: &caller,
-        ask: parsed.ask,
-        now: millis(moment.wall),
-        source_ip: Some(context.peer.address.ip().to_canonical()),
-        so_far: SoFar::nothing(),
-        approvals: &[],
-    };
+    let mut call = call_of(&caller, parsed.ask, json.as_ref(), (context, moment));
     let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
     let so_far = reservation.so_far();
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
     let decision = world.authorize(&call);
-    let permit = match record(gate, context, decision, route.protocol, &bytes, (&world, moment)).await? {
+    let given = Given::to(gate, &decision, call.now);
+    call.approvals = Given::approvals(given.as_ref());
+    let decision = if given.is_some() { world.authorize(&call) } else { decision };
+    let approval = Standing::of(gate, context, &decision, given.as_ref()).await?;
+    let sent = Sent { protocol: route.protocol, body: &bytes, approval: approval.approval() };
+    let permit = match record(gate, context, decision, sent, (&world, moment)).await? {
         Verdict::Permitted(permit) => permit,
-        Verdict::Held(held) => return Ok(Admission::Held(held)),
+        Verdict::Held(held) => return Ok(Admission::Held(approval.tell(held))),
         Verdict::Refused(refusal) => return Err(refusal),
     };
     reservation.permitted(moment).await;
@@ -156,6 +158,7 @@ where
         answer,
         world,
         asked,
+        approval: approval.claimed(),
         reservation,
         body: bytes.clone(),
         lease,
@@ -165,6 +168,23 @@ where
         instead: parsed.instead,
         credential,
     }))
+}
+
+/// The call that a message makes.
+fn call_of<'a>(
+    caller: &'a Caller,
+    ask: Ask<'a>,
+    message: Option<&'a Json<'a>>,
+    (context, moment): (&RequestContext, Moment),
+) -> Call<'a> {
+    Call {
+        caller,
+        ask: Ask { content: hold::content(ask.action, message), ..ask },
+        now: millis(moment.wall),
+        source_ip: Some(context.peer.address.ip().to_canonical()),
+        so_far: SoFar::nothing(),
+        approvals: &[],
+    }
 }
 
 /// A page of an origin that nobody allowed may not call.
@@ -219,13 +239,21 @@ fn parse<'b>(operation: &Operation, bytes: &'b [u8]) -> Result<Option<Json<'b>>,
     }
 }
 
+/// What a decision's record says of its message.
+#[derive(Clone, Copy)]
+struct Sent<'a> {
+    protocol: Protocol,
+    body: &'a [u8],
+    /// The approval that it waits for, or is made with.
+    approval: Option<&'a str>,
+}
+
 /// Writes the decision, before any effect of it.
 async fn record(
     gate: &Gate,
     context: &mut RequestContext,
     decision: Decision<'_>,
-    protocol: Protocol,
-    body: &[u8],
+    Sent { protocol, body, approval }: Sent<'_>,
     (world, moment): (&Snapshot, Moment),
 ) -> Result<Verdict, Refusal> {
     context.describe(&decision);
@@ -246,6 +274,7 @@ async fn record(
         protocol: protocol.as_str(),
         body: &sha256(body),
         snapshot: world.digest(),
+        approval,
     };
     let (call_id, started) = (&context.call, context.started);
     let begun = Begun { call: call_id, caller: call.caller, started, bytes_in: body.len() };
@@ -271,7 +300,7 @@ async fn end_chain(gate: &Gate, decision: &Decision<'_>, moment: Moment) {
 }
 
 /// `sha256:` and hex.
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |value: u8| DIGITS.get(usize::from(value & 15)).copied().map_or('0', char::from);
     let mut text = String::with_capacity(71);

@@ -40,6 +40,7 @@ pub(super) async fn carry(
     let decided = (permit.index(), room, permit.destination());
     let mut effect = Effect::begin(gate, begun, decided, admitted.protocol, &admitted.asked);
     effect.span = context.span.take();
+    effect.approval = admitted.approval.take();
     let revoked = is_revoked(gate, &admitted);
     let answering = Answering {
         gate,

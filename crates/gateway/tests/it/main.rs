@@ -10,6 +10,7 @@
 
 mod admit;
 mod answer;
+mod approvals;
 mod broken;
 mod browsers;
 mod chains;

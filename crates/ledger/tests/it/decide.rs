@@ -74,6 +74,7 @@ pub(crate) async fn decide(
         protocol: "mcp",
         body: "sha256:00",
         snapshot: snapshot.digest(),
+        approval: None,
     };
     ledger.decide(snapshot.authorize(&call), &about).await
 }

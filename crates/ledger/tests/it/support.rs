@@ -70,6 +70,7 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
         kind: DecisionKind,
         method: "tools/call".into(),
         observed: Vec::new(),
+        approval: None,
         outcome: asked.outcome.into(),
         policies: Cow::Borrowed(&policies),
         principal: asked.agent.into(),

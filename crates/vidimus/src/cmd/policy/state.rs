@@ -53,8 +53,11 @@ impl Source {
         let asked = |path: &str| {
             admin_client::exchange(admin, path, &token, None).map_err(|error| {
                 let connecting = error.downcast_ref::<hyper_util::client::legacy::Error>();
-                let what =
-                    if connecting.is_some_and(|it| it.is_connect()) { "reached" } else { "understood" };
+                let what = if connecting.is_some_and(hyper_util::client::legacy::Error::is_connect) {
+                    "reached"
+                } else {
+                    "understood"
+                };
                 error.context(format!("--admin {admin}: the gateway was not {what}"))
             })
         };

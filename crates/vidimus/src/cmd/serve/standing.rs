@@ -17,6 +17,9 @@ use super::supervisor::Supervisor;
 /// How often what stands is written down although nothing was done, so that a start has little of the log to read.
 const KEEP: Duration = Duration::from_secs(60);
 
+/// How often what nobody answered in time is ended. Nothing is good beyond its time in between.
+const EXPIRE: Duration = Duration::from_secs(5);
+
 /// What stands by the acts of the log.
 ///
 /// # Errors
@@ -95,6 +98,13 @@ pub(super) fn follow(
     file: StandingFile,
 ) {
     let file = Arc::new(file);
+    let approving = shared.clone();
+    supervisor.essential("approvals", async move {
+        loop {
+            tokio::time::sleep(EXPIRE).await;
+            approving.expire_approvals().await;
+        }
+    });
     supervisor.essential("acts", async move {
         let mut changes = shared.acts.changes();
         let mut kept = None;

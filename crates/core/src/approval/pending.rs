@@ -1,0 +1,434 @@
+//! What people are asked, and what became of it: the fold of the acts about approvals. Pure; the time comes in with each question.
+//!
+//! ```text
+//! asked ─┬─ approved ─┬─ used ─┬─ answered
+//!        │            │        └─ (nothing is known of it)
+//!        ├─ denied ───┤
+//!        └─ expired ──┘
+//! ```
+//!
+//! An approval is used at most once, unless its policies give a window. What was used stays used: where nothing is known of what
+//! became of the call, the same call is a new question, which says so.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The most questions that stand at once.
+pub const MOST: usize = 4_096;
+
+/// The most of them that one principal asks.
+pub const MOST_OF_ONE: usize = 64;
+
+/// What one policy asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Wanted {
+    /// The id of the policy.
+    pub policy: String,
+    /// How many different people have to approve.
+    pub quorum: u32,
+    /// In the words of the policy's author.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// In which role.
+    pub role: String,
+}
+
+/// A question to people: may this very call be made?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Question {
+    /// The Cedar action.
+    pub action: String,
+    /// Of the approval that is asked for (UUIDv7).
+    pub approval: String,
+    /// Digest of the arguments of a tool, or of what else the message says, in canonical JSON (RFC 8785), `sha256:` and hex: what is shown to
+    /// the approver. Payloads are not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<String>,
+    /// What the policies ask for, sorted by policy.
+    pub asking: Vec<Wanted>,
+    /// An earlier approval of the same call that was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
+    /// The call that was held.
+    pub call: String,
+    /// Principals that acted before the caller, oldest first.
+    pub chain: Vec<String>,
+    /// Digest of what is to be approved: the exact call, where it goes, and the policies that hold it.
+    pub digest: String,
+    /// Where it goes.
+    pub endpoint: String,
+    /// The protocol's method.
+    pub method: String,
+    /// The person who answers for the caller.
+    pub owner: String,
+    /// Who calls.
+    pub principal: String,
+    /// What is called.
+    pub resource: String,
+    /// Until when the question stands, and after it the answer: milliseconds since the Unix epoch.
+    pub until: i64,
+    /// `issuer#subject` of the person on whose behalf.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// How long the call may be made again once it is approved, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<i64>,
+}
+
+/// What is known of the same call before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Before {
+    /// The earlier approval.
+    pub approval: String,
+    /// The call that was made with it.
+    pub call: String,
+    /// What came of it, as in the record of its effect; absent where nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+}
+
+/// Somebody approved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Approve {
+    /// Which approval.
+    pub approval: String,
+    /// In which role.
+    pub role: String,
+    /// Digest of the text that was shown.
+    pub shown: String,
+}
+
+/// An act that says nothing but which approval it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OfApproval {
+    /// Which approval.
+    pub approval: String,
+}
+
+/// A call is made with an approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Use {
+    /// Which approval.
+    pub approval: String,
+    /// Which call.
+    pub call: String,
+}
+
+/// What came of a call that was made with an approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Came {
+    /// Which approval.
+    pub approval: String,
+    /// Which call.
+    pub call: String,
+    /// As in the record of its effect.
+    pub result: String,
+}
+
+/// An act about approvals.
+#[derive(Clone, Copy, Debug)]
+pub enum Deed<'a> {
+    /// A call is held.
+    Ask(&'a Question),
+    /// Somebody approves.
+    Approve(&'a Approve),
+    /// Somebody says no.
+    Deny(&'a OfApproval),
+    /// The time is over.
+    Expire(&'a OfApproval),
+    /// The call is made.
+    Use(&'a Use),
+    /// It was.
+    Came(&'a Came),
+}
+
+/// Somebody who approved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Vote {
+    /// `User/issuer#subject`.
+    pub by: String,
+    /// In which role.
+    pub role: String,
+    /// When: milliseconds since the Unix epoch.
+    pub at: i64,
+}
+
+/// Where a question stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum State {
+    /// People have not answered, or not all.
+    Asked,
+    /// The call may be made.
+    Approved,
+    /// It may not.
+    Denied,
+    /// Nobody answered in time, or the approved call was not made in time.
+    Expired,
+    /// It was made, once or in its window.
+    Used,
+}
+
+impl State {
+    /// Its name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::Approved => "approved",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+            Self::Used => "used",
+        }
+    }
+}
+
+/// A question and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Pending {
+    /// What is asked.
+    pub question: Question,
+    /// Who approved, in order.
+    pub votes: Vec<Vote>,
+    /// Where it stands.
+    pub state: State,
+    /// The calls that were made with it, with what came of each.
+    pub uses: BTreeMap<String, Option<String>>,
+}
+
+impl Pending {
+    /// Where it stands at a time: what was not answered or not used in time has expired.
+    pub fn state_at(&self, now: i64) -> State {
+        match self.state {
+            State::Asked | State::Approved if now >= self.question.until => State::Expired,
+            State::Used if self.is_usable(now) => State::Approved,
+            state => state,
+        }
+    }
+
+    /// Whether a call may be made with it now.
+    pub fn is_usable(&self, now: i64) -> bool {
+        match (self.state, self.question.window, self.approved_at()) {
+            (State::Approved, None, _) => now < self.question.until,
+            (State::Approved | State::Used, Some(window), Some(at)) => now < at.saturating_add(window),
+            _ => false,
+        }
+    }
+
+    /// When it was complete.
+    fn approved_at(&self) -> Option<i64> {
+        self.votes.iter().map(|vote| vote.at).max()
+    }
+
+    /// How many approvals are missing in a role.
+    pub fn missing(&self, role: &str) -> u32 {
+        let wanted = self.question.asking.iter().filter(|one| one.role == role).map(|one| one.quorum).max();
+        let given = self.votes.iter().filter(|vote| vote.role == role).count();
+        wanted.unwrap_or(0).saturating_sub(u32::try_from(given).unwrap_or(u32::MAX))
+    }
+
+    fn is_complete(&self) -> bool {
+        self.question.asking.iter().all(|wanted| self.missing(&wanted.role) == 0)
+    }
+
+    /// The roles that were asked for, each with the last person who approved in it.
+    pub fn given(&self) -> impl Iterator<Item = &Vote> {
+        self.votes.iter().enumerate().filter_map(|(at, vote)| {
+            let later = self.votes.get(at + 1..).unwrap_or_default();
+            later.iter().all(|other| other.role != vote.role).then_some(vote)
+        })
+    }
+}
+
+/// Why an act about an approval is not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfit {
+    #[error("there is no approval of this id")]
+    Unknown,
+    #[error("a question of this id, or about this very call, stands already")]
+    Standing,
+    #[error("as many questions stand as can at once; answer some, or let them expire")]
+    TooMany,
+    #[error("it was answered, has expired, or was used")]
+    Over,
+    #[error("its time is over")]
+    TooLate,
+    #[error("its time is not over yet")]
+    TooEarly,
+    #[error("nobody is asked in this role, or nobody more")]
+    NotAsked,
+    #[error("this person has approved it already, and others are asked")]
+    Again,
+    #[error("only a person approves")]
+    NoPerson,
+    #[error("nobody approves what is done for him")]
+    OwnCall,
+    #[error("what was shown is not what is asked")]
+    NotShown,
+    #[error("the approval is not, or no longer, good for a call")]
+    NotUsable,
+}
+
+/// All questions that stand, and those that stood not long ago.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Approvals(BTreeMap<String, Pending>);
+
+impl Approvals {
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One of them.
+    pub fn get(&self, approval: &str) -> Option<&Pending> {
+        self.0.get(approval)
+    }
+
+    /// All of them, oldest first.
+    pub fn all(&self) -> impl DoubleEndedIterator<Item = &Pending> {
+        self.0.values()
+    }
+
+    /// Those whose time is over, and which nobody has ended.
+    pub fn overdue(&self, now: i64) -> impl Iterator<Item = &str> {
+        let is_over = move |pending: &&Pending| {
+            matches!(pending.state, State::Asked | State::Approved) && pending.question.until <= now
+        };
+        self.0.values().filter(is_over).map(|pending| pending.question.approval.as_str())
+    }
+
+    /// The newest that is about a call with this digest.
+    pub fn about(&self, digest: &str) -> Option<&Pending> {
+        self.0.values().rev().find(|pending| pending.question.digest == digest)
+    }
+
+    /// Whether an act may be done now. Who may approve by policy is asked elsewhere; what holds whatever policies say is held here: a person
+    /// approves, once, and never what is done for himself.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self, deed: Deed<'_>, actor: &str, now: i64) -> Result<(), Unfit> {
+        let find = |approval: &str| self.0.get(approval).ok_or(Unfit::Unknown);
+        match deed {
+            Deed::Ask(question) => self.check_ask(question, now),
+            Deed::Approve(approve) => {
+                let pending = find(&approve.approval)?;
+                let person = actor.strip_prefix("User/").ok_or(Unfit::NoPerson)?;
+                if pending.question.user.as_deref() == Some(person) {
+                    return Err(Unfit::OwnCall);
+                }
+                open(pending, now)?;
+                if pending.votes.iter().any(|vote| vote.by == actor) {
+                    return Err(Unfit::Again);
+                }
+                if pending.missing(&approve.role) == 0 { Err(Unfit::NotAsked) } else { Ok(()) }
+            }
+            Deed::Deny(of) => {
+                actor.strip_prefix("User/").ok_or(Unfit::NoPerson)?;
+                match find(&of.approval)?.state_at(now) {
+                    State::Asked | State::Approved => Ok(()),
+                    State::Expired => Err(Unfit::TooLate),
+                    State::Denied | State::Used => Err(Unfit::Over),
+                }
+            }
+            Deed::Expire(of) => {
+                match (find(&of.approval)?.state, find(&of.approval)?.question.until <= now) {
+                    (State::Asked | State::Approved, true) => Ok(()),
+                    (State::Asked | State::Approved, false) => Err(Unfit::TooEarly),
+                    _ => Err(Unfit::Over),
+                }
+            }
+            Deed::Use(used) => match find(&used.approval)?.is_usable(now) {
+                true => Ok(()),
+                false => Err(Unfit::NotUsable),
+            },
+            Deed::Came(came) => match find(&came.approval)?.uses.get(&came.call) {
+                Some(None) => Ok(()),
+                _ => Err(Unfit::Over),
+            },
+        }
+    }
+
+    fn check_ask(&self, question: &Question, now: i64) -> Result<(), Unfit> {
+        let stands = |pending: &&Pending| match pending.state_at(now) {
+            State::Asked | State::Approved => true,
+            // Nobody is asked again what somebody has denied, until its time is over.
+            State::Denied => now < pending.question.until,
+            State::Expired | State::Used => false,
+        };
+        if self.0.contains_key(&question.approval)
+            || self.0.values().filter(stands).any(|pending| pending.question.digest == question.digest)
+        {
+            return Err(Unfit::Standing);
+        }
+        let of_one = |pending: &&Pending| pending.question.principal == question.principal;
+        let kept = || self.0.values().filter(|pending| now < pending.question.until);
+        if kept().count() >= MOST || kept().filter(of_one).count() >= MOST_OF_ONE {
+            return Err(Unfit::TooMany);
+        }
+        Ok(())
+    }
+
+    /// Takes an act over that was done at a time. One that does not fit what stands changes nothing.
+    pub fn apply(&mut self, deed: Deed<'_>, actor: &str, at: i64) {
+        if self.check(deed, actor, at).is_err() {
+            return;
+        }
+        match deed {
+            Deed::Ask(question) => {
+                // What is over is no longer needed when its time is: until then the same call gets the same answer.
+                self.0.retain(|_, pending| at < pending.question.until);
+                let pending = Pending {
+                    question: question.clone(),
+                    votes: Vec::new(),
+                    state: State::Asked,
+                    uses: BTreeMap::new(),
+                };
+                self.0.insert(question.approval.clone(), pending);
+            }
+            Deed::Approve(approve) => self.change(&approve.approval, |pending| {
+                pending.votes.push(Vote { by: actor.to_owned(), role: approve.role.clone(), at });
+                if pending.is_complete() {
+                    pending.state = State::Approved;
+                }
+            }),
+            Deed::Deny(of) => self.change(&of.approval, |pending| pending.state = State::Denied),
+            Deed::Expire(of) => self.change(&of.approval, |pending| pending.state = State::Expired),
+            Deed::Use(used) => self.change(&used.approval, |pending| {
+                pending.state = State::Used;
+                pending.uses.insert(used.call.clone(), None);
+            }),
+            Deed::Came(came) => self.change(&came.approval, |pending| {
+                pending.uses.insert(came.call.clone(), Some(came.result.clone()));
+            }),
+        }
+    }
+
+    fn change(&mut self, approval: &str, change: impl FnOnce(&mut Pending)) {
+        if let Some(pending) = self.0.get_mut(approval) {
+            change(pending);
+        }
+    }
+}
+
+fn open(pending: &Pending, now: i64) -> Result<(), Unfit> {
+    match pending.state_at(now) {
+        State::Asked => Ok(()),
+        State::Expired if pending.state == State::Asked => Err(Unfit::TooLate),
+        _ => Err(Unfit::Over),
+    }
+}
+
+#[cfg(test)]
+mod tests;

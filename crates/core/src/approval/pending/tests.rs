@@ -1,0 +1,245 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+
+const HOUR: i64 = 3_600_000;
+
+fn question(approval: &str, digest: &str) -> Question {
+    Question {
+        action: "invokeTool".into(),
+        approval: approval.into(),
+        arguments: None,
+        asking: vec![Wanted { policy: "t/p".into(), quorum: 1, reason: None, role: "payers".into() }],
+        before: None,
+        call: "call-1".into(),
+        chain: Vec::new(),
+        digest: digest.into(),
+        endpoint: "http://bank/".into(),
+        method: "tools/call".into(),
+        owner: "o@example.com".into(),
+        principal: "Agent/a/x".into(),
+        resource: "Tool/a/s/pay".into(),
+        until: HOUR,
+        user: Some("https://i#alice".into()),
+        window: None,
+    }
+}
+
+fn wanting(wanted: &[(&str, u32)]) -> Question {
+    let wanted = wanted.iter().map(|(role, quorum)| Wanted {
+        policy: format!("t/{role}"),
+        quorum: *quorum,
+        reason: None,
+        role: (*role).to_owned(),
+    });
+    Question { asking: wanted.collect(), ..question("1", "d") }
+}
+
+/// Each step with whether it may be done.
+/// What is done, by whom, in which role or with which call, when, and whether it may be.
+type Step<'a> = (&'a str, &'a str, &'a str, i64, Result<(), Unfit>);
+
+fn steps(question: &Question, steps: &[Step<'_>]) -> Approvals {
+    let mut approvals = Approvals::default();
+    approvals.apply(Deed::Ask(question), "vidimus", 0);
+    for (number, (what, by, role, now, expected)) in steps.iter().enumerate() {
+        let of = OfApproval { approval: "1".into() };
+        let approve = Approve { approval: "1".into(), role: (*role).into(), shown: "s".into() };
+        let used = Use { approval: "1".into(), call: (*role).into() };
+        let came = Came { approval: "1".into(), call: (*role).into(), result: "ok".into() };
+        let deed = match *what {
+            "approve" => Deed::Approve(&approve),
+            "deny" => Deed::Deny(&of),
+            "expire" => Deed::Expire(&of),
+            "use" => Deed::Use(&used),
+            _ => Deed::Came(&came),
+        };
+        assert_eq!(approvals.check(deed, by, *now), *expected, "{number} {what}");
+        let before = approvals.clone();
+        approvals.apply(deed, by, *now);
+        assert_eq!(approvals != before, expected.is_ok(), "{number} {what}");
+    }
+    approvals
+}
+
+#[test]
+fn an_approval_is_given_by_another_person_and_used_once() {
+    let approvals = steps(
+        &question("1", "d"),
+        &[
+            ("use", "vidimus", "c1", 1, Err(Unfit::NotUsable)),
+            ("approve", "Agent/a/y", "payers", 1, Err(Unfit::NoPerson)),
+            ("approve", "User/https://i#alice", "payers", 1, Err(Unfit::OwnCall)),
+            ("approve", "User/https://i#bob", "others", 1, Err(Unfit::NotAsked)),
+            ("expire", "vidimus", "", 1, Err(Unfit::TooEarly)),
+            ("approve", "User/https://i#bob", "payers", 2, Ok(())),
+            ("approve", "User/https://i#carol", "payers", 3, Err(Unfit::Over)),
+            ("use", "vidimus", "c1", 4, Ok(())),
+            ("use", "vidimus", "c1", 5, Err(Unfit::NotUsable)),
+            ("use", "vidimus", "c2", 5, Err(Unfit::NotUsable)),
+            ("deny", "User/https://i#bob", "", 5, Err(Unfit::Over)),
+            ("came", "vidimus", "c2", 6, Err(Unfit::Over)),
+            ("came", "vidimus", "c1", 6, Ok(())),
+            ("came", "vidimus", "c1", 7, Err(Unfit::Over)),
+        ],
+    );
+    assert_eq!(approvals.get("1").unwrap().uses["c1"].as_deref(), Some("ok"));
+}
+
+#[test]
+fn two_of_a_role_are_two_people_and_each_role_has_its_own() {
+    let approvals = steps(
+        &wanting(&[("payers", 2), ("owners", 1)]),
+        &[
+            ("approve", "User/i#b", "payers", 1, Ok(())),
+            ("approve", "User/i#b", "payers", 2, Err(Unfit::Again)),
+            ("approve", "User/i#b", "owners", 2, Err(Unfit::Again)),
+            ("approve", "User/i#c", "payers", 3, Ok(())),
+            ("use", "vidimus", "c1", 4, Err(Unfit::NotUsable)),
+            ("approve", "User/i#d", "payers", 4, Err(Unfit::NotAsked)),
+            ("approve", "User/i#d", "owners", 5, Ok(())),
+            ("use", "vidimus", "c1", 6, Ok(())),
+        ],
+    );
+    let given: Vec<_> = approvals.get("1").unwrap().given().map(|vote| (&*vote.role, &*vote.by)).collect();
+    assert_eq!(given, [("payers", "User/i#c"), ("owners", "User/i#d")]);
+}
+
+#[test]
+fn what_is_denied_or_late_is_not_used() {
+    steps(
+        &question("1", "d"),
+        &[
+            ("approve", "User/i#b", "payers", 1, Ok(())),
+            ("deny", "User/i#c", "", 2, Ok(())),
+            ("use", "vidimus", "c1", 3, Err(Unfit::NotUsable)),
+            ("approve", "User/i#d", "payers", 3, Err(Unfit::Over)),
+        ],
+    );
+    steps(
+        &question("1", "d"),
+        &[
+            ("approve", "User/i#b", "payers", HOUR, Err(Unfit::TooLate)),
+            ("deny", "User/i#b", "", HOUR, Err(Unfit::TooLate)),
+            ("expire", "vidimus", "", HOUR, Ok(())),
+            ("approve", "User/i#b", "payers", HOUR + 1, Err(Unfit::Over)),
+        ],
+    );
+    steps(
+        &question("1", "d"),
+        &[
+            ("approve", "User/i#b", "payers", HOUR - 1, Ok(())),
+            ("use", "vidimus", "c1", HOUR, Err(Unfit::NotUsable)),
+        ],
+    );
+}
+
+#[test]
+fn in_a_window_the_call_is_made_again() {
+    steps(
+        &Question { window: Some(10), ..question("1", "d") },
+        &[
+            ("approve", "User/i#b", "payers", 5, Ok(())),
+            ("use", "vidimus", "c1", 6, Ok(())),
+            ("use", "vidimus", "c2", 14, Ok(())),
+            ("use", "vidimus", "c3", 15, Err(Unfit::NotUsable)),
+        ],
+    );
+}
+
+#[test]
+fn one_question_stands_for_each_call_and_so_many_for_each_caller() {
+    let mut approvals = Approvals::default();
+    approvals.apply(Deed::Ask(&question("1", "d")), "vidimus", 0);
+    let check = |approvals: &Approvals, question: &Question, now| {
+        approvals.check(Deed::Ask(question), "vidimus", now)
+    };
+    assert_eq!(check(&approvals, &question("2", "d"), 1), Err(Unfit::Standing));
+    assert_eq!(check(&approvals, &question("1", "e"), 1), Err(Unfit::Standing));
+    assert_eq!(check(&approvals, &question("2", "d"), HOUR), Ok(()));
+    for number in 2..=MOST_OF_ONE {
+        approvals.apply(Deed::Ask(&question(&number.to_string(), &number.to_string())), "vidimus", 0);
+    }
+    assert_eq!(check(&approvals, &question("x", "x"), 1), Err(Unfit::TooMany));
+    let another = Question { principal: "Agent/a/z".into(), ..question("x", "x") };
+    assert_eq!(check(&approvals, &another, 1), Ok(()));
+    approvals.apply(Deed::Ask(&Question { until: 2 * HOUR, ..question("x", "x") }), "vidimus", HOUR);
+    assert_eq!(approvals.all().count(), 1, "what is over is forgotten");
+}
+
+/// SplitMix64 (Steele et al., 2014).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+/// Whatever acts come, in whatever order: no call is made that not enough people approved, none twice, and none too late.
+#[test]
+fn whatever_comes_nothing_is_used_that_was_not_approved_for_it() {
+    let mut uses_seen = 0;
+    for seed in 0..2_000 {
+        let mut dice = Dice(seed);
+        let mut approvals = Approvals::default();
+        let mut now = 0;
+        let mut votes: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
+        let mut uses: BTreeMap<String, u32> = BTreeMap::new();
+        for step in 0..60 {
+            now += i64::try_from(dice.below(200_000)).unwrap();
+            let approval = dice.below(3).to_string();
+            let actor = format!("User/https://i#{}", ["alice", "b", "c", "d"][dice.below(4) as usize]);
+            let role = ["payers", "owners"][dice.below(2) as usize].to_owned();
+            let of = OfApproval { approval: approval.clone() };
+            match dice.below(8) {
+                0 | 1 => {
+                    let mut asked = wanting(&[("payers", 1 + dice.below(2) as u32), ("owners", 1)]);
+                    asked.user = Some("https://i#alice".into());
+                    (asked.approval, asked.digest) = (approval.clone(), dice.below(2).to_string());
+                    asked.until = now + HOUR;
+                    if approvals.check(Deed::Ask(&asked), "vidimus", now).is_ok() {
+                        votes.remove(&approval);
+                        uses.remove(&approval);
+                    }
+                    approvals.apply(Deed::Ask(&asked), "vidimus", now);
+                }
+                2..5 => {
+                    let approve =
+                        Approve { approval: approval.clone(), role: role.clone(), shown: "s".into() };
+                    if approvals.check(Deed::Approve(&approve), &actor, now).is_ok() {
+                        assert!(!actor.ends_with("alice"));
+                        let fresh = votes.entry(approval).or_default().insert((actor.clone(), role));
+                        assert!(fresh, "seed {seed} step {step}");
+                    }
+                    approvals.apply(Deed::Approve(&approve), &actor, now);
+                }
+                5 if dice.below(4) == 0 => approvals.apply(Deed::Deny(&of), &actor, now),
+                6 if dice.below(4) == 0 => approvals.apply(Deed::Expire(&of), "vidimus", now),
+                _ => {
+                    let used = Use { approval: approval.clone(), call: step.to_string() };
+                    if approvals.check(Deed::Use(&used), "vidimus", now).is_ok() {
+                        let pending = approvals.get(&approval).unwrap();
+                        assert!(now < pending.question.until);
+                        for wanted in &pending.question.asking {
+                            let given =
+                                votes[&approval].iter().filter(|(_, role)| *role == wanted.role).count();
+                            assert!(given as u32 >= wanted.quorum, "seed {seed} step {step}");
+                        }
+                        let all: BTreeSet<_> = votes[&approval].iter().map(|(by, _)| by).collect();
+                        assert_eq!(all.len(), votes[&approval].len());
+                        *uses.entry(approval.clone()).or_default() += 1;
+                        assert_eq!(uses[&approval], 1, "seed {seed} step {step}");
+                        uses_seen += 1;
+                    }
+                    approvals.apply(Deed::Use(&used), "vidimus", now);
+                }
+            }
+        }
+    }
+    assert!(uses_seen > 200, "{uses_seen}");
+}

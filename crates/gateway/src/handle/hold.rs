@@ -1,0 +1,209 @@
+//! A call that policies hold: people are asked, and once they approved it, it is decided again with their approval, and made once.
+
+use uuid::Uuid;
+use vidimus_core::act::{Act, BY_ITSELF};
+use vidimus_core::approval::Approval;
+use vidimus_core::approval::pending::{Before, Pending, Question, State, Use, Vote, Wanted};
+use vidimus_core::call::{Action, Arguments, Call};
+use vidimus_core::caller::{UnixMillis, User};
+use vidimus_core::decision::{Decision, Outcome};
+use vidimus_core::json::Json;
+use vidimus_core::permit::Held;
+use vidimus_core::refusal::{Awaited, Code, Refusal};
+use vidimus_core::resource::Principal;
+
+use super::admit::sha256;
+use crate::gate::Gate;
+use crate::request_context::RequestContext;
+
+/// When a caller that waits for an approval may look again, in seconds.
+const RETRY_AFTER: u32 = 10;
+
+/// The approval that people gave to a call.
+#[derive(Debug)]
+pub(super) struct Given {
+    approval: Box<str>,
+    approvals: Vec<Approval>,
+}
+
+/// How a call stands to approvals, when it is decided for good.
+#[derive(Debug)]
+pub(super) enum Standing {
+    /// No policy asks for one.
+    None,
+    /// It is made with this one, which is claimed for it.
+    Claimed(Box<str>),
+    /// It waits for this one.
+    Waits(Awaited),
+}
+
+impl Given {
+    /// The approval that stands for the call which `decision` holds, if one does.
+    pub(super) fn to(gate: &Gate, decision: &Decision<'_>, now: UnixMillis) -> Option<Self> {
+        let digest = decision.to_approve()?.to_string();
+        let standing = gate.acts.standing();
+        let pending = standing.approvals.about(&digest).filter(|pending| pending.is_usable(now.0))?;
+        let approval = |vote: &Vote| {
+            let (issuer, subject) = vote.by.strip_prefix("User/")?.rsplit_once('#')?;
+            let by = User {
+                issuer: issuer.into(),
+                subject: subject.into(),
+                email: None,
+                groups: std::sync::Arc::default(),
+            };
+            Some(Approval { role: vote.role.as_str().into(), by, at: UnixMillis(vote.at) })
+        };
+        let approvals: Option<Vec<Approval>> = pending.given().map(approval).collect();
+        Some(Self { approval: pending.question.approval.as_str().into(), approvals: approvals? })
+    }
+
+    /// As policies see them.
+    pub(super) fn approvals(given: Option<&Self>) -> &[Approval] {
+        given.map(|given| &*given.approvals).unwrap_or_default()
+    }
+}
+
+impl Standing {
+    /// Claims the approval for the call that it lets pass, durably and before anything else comes of it; or asks people about a call that
+    /// is held.
+    ///
+    /// # Errors
+    /// `approval_denied`; `act_unfit` where another call was made with the approval meanwhile; `overloaded` where too many questions
+    /// stand; those of the ledger.
+    pub(super) async fn of(
+        gate: &Gate,
+        context: &RequestContext,
+        decision: &Decision<'_>,
+        given: Option<&Given>,
+    ) -> Result<Self, Refusal> {
+        match (decision.outcome(), given) {
+            (Outcome::Hold, _) => ask(gate, context, decision).await.map(Self::Waits),
+            (Outcome::Allow | Outcome::AllowWithObligations, Some(given)) => {
+                let approval = given.approval.clone();
+                let used = Use { approval: approval.to_string(), call: context.call.to_string() };
+                gate.shared.act(BY_ITSELF, Act::Use(used), "the approved call is made").await?;
+                Ok(Self::Claimed(approval))
+            }
+            _ => Ok(Self::None),
+        }
+    }
+
+    /// Which approval it is.
+    pub(super) fn approval(&self) -> Option<&str> {
+        match self {
+            Self::None => None,
+            Self::Claimed(approval) => Some(approval),
+            Self::Waits(awaited) => Some(&awaited.approval),
+        }
+    }
+
+    /// That of a call which is made with it.
+    pub(super) fn claimed(self) -> Option<Box<str>> {
+        match self {
+            Self::Claimed(approval) => Some(approval),
+            _ => None,
+        }
+    }
+
+    /// Has the caller of a held call know what it waits for.
+    pub(super) fn tell(self, held: Held) -> Held {
+        match self {
+            Self::Waits(awaited) => held.awaiting(awaited),
+            _ => held,
+        }
+    }
+}
+
+/// What a message says beside the arguments of a tool.
+pub(super) fn content<'a>(action: Action, message: Option<&'a Json<'a>>) -> Option<&'a Json<'a>> {
+    match action {
+        Action::InvokeTool => None,
+        Action::CallModel | Action::ListModels => message,
+        Action::ReadResource | Action::GetPrompt | Action::ConnectServer | Action::CallAgent => {
+            message?.get("params")
+        }
+    }
+}
+
+/// The question about a held call: the one that stands, or a new one.
+async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> Result<Awaited, Refusal> {
+    let Some(digest) = decision.to_approve().map(|digest| digest.to_string()) else {
+        return Err(Refusal::new(Code::Internal, "the call is not held"));
+    };
+    let call = decision.call();
+    let arguments = match call.ask.arguments {
+        Arguments::Known(arguments) => Some(arguments.canonical()),
+        Arguments::None | Arguments::Unknown => call.ask.content.map(Json::canonical),
+    };
+    let standing = gate.acts.standing();
+    let last = standing.approvals.about(&digest);
+    let approval = match last.map(|last| (last, last.state_at(call.now.0))) {
+        Some((last, State::Asked | State::Approved)) => last.question.approval.clone(),
+        Some((last, State::Denied)) if call.now.0 < last.question.until => return Err(denied(last)),
+        _ => {
+            let question = question(context, decision, digest, arguments.as_deref(), last);
+            let approval = question.approval.clone();
+            gate.shared.act(BY_ITSELF, Act::Ask(Box::new(question)), "a policy holds the call").await?;
+            approval
+        }
+    };
+    // Payloads are not recorded, so what is shown to people is kept here; after a restart the next try of the call brings it back.
+    if let Some(arguments) = arguments {
+        gate.questions.keep(&approval, &arguments, &gate.acts.standing().approvals);
+    }
+    Ok(Awaited { approval: approval.into(), retry_after: RETRY_AFTER })
+}
+
+fn denied(last: &Pending) -> Refusal {
+    let policies = last.question.asking.iter().map(|wanted| wanted.policy.as_str().into()).collect();
+    let message = format!("a person denied this call (approval {})", last.question.approval);
+    Refusal { policies, ..Refusal::new(Code::ApprovalDenied, message) }
+}
+
+fn question(
+    context: &RequestContext,
+    decision: &Decision<'_>,
+    digest: String,
+    arguments: Option<&str>,
+    last: Option<&Pending>,
+) -> Question {
+    let call: &Call<'_> = decision.call();
+    let wanted = decision.asking().iter().map(|one| Wanted {
+        policy: one.policy.to_string(),
+        quorum: one.quorum,
+        reason: one.reason.as_deref().map(str::to_owned),
+        role: one.role.to_string(),
+    });
+    let millis = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let lifetime = decision.asking().iter().map(|one| one.lifetime).min().map_or(0, millis);
+    // Only where each of them gives one.
+    let windows: Option<Vec<_>> = decision.asking().iter().map(|one| one.window).collect();
+    let before = last.and_then(|last| {
+        let (made, result) = last.uses.iter().next_back()?;
+        let (approval, call) = (last.question.approval.clone(), made.clone());
+        Some(Before { approval, call, result: result.clone() })
+    });
+    let owner = match call.principal() {
+        Principal::Agent(agent) => &agent.owner,
+        Principal::Service(service) => &service.owner,
+    };
+    let destination = call.ask.target.destination();
+    Question {
+        action: call.ask.action.as_str().to_owned(),
+        approval: Uuid::now_v7().hyphenated().to_string(),
+        arguments: arguments.map(|text| sha256(text.as_bytes())),
+        asking: wanted.collect(),
+        before,
+        call: context.call.to_string(),
+        chain: call.chain().actors.iter().map(ToString::to_string).collect(),
+        digest,
+        endpoint: destination.endpoint().map(|endpoint| endpoint.url.to_string()).unwrap_or_default(),
+        method: call.ask.method.to_owned(),
+        owner: owner.to_string(),
+        principal: call.principal().entity().to_string(),
+        resource: call.ask.target.entity().to_string(),
+        until: call.now.0.saturating_add(lifetime),
+        user: call.user().map(User::id),
+        window: windows.and_then(|windows| windows.into_iter().min()).map(millis),
+    }
+}

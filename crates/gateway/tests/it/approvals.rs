@@ -1,0 +1,202 @@
+//! Calls that wait for people: asked once, made once, and never what was not approved.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request};
+use http_body_util::Full;
+use serde_json::{Value, json};
+use vidimus_core::act::{Act, BY_ITSELF};
+use vidimus_core::approval::pending::{Approve, OfApproval, Use};
+use vidimus_core::refusal::Code;
+use vidimus_testkit::upstream::Answer;
+
+use super::world::{World, call_id, json_of, objects, snapshot};
+
+const HOLD: &str = r#"@approval("payers") forbid (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo")
+    unless { context has approval && context.approval.role == "payers" };"#;
+
+const BOB: &str = "User/https://login.example#bob";
+
+/// A world whose tool `echo` waits for an approval, with `more` changed.
+async fn world(text: &str) -> World {
+    let world = World::new().await;
+    world.gate.take_into_use(snapshot(&holding(&world, text)));
+    world
+}
+
+fn holding(world: &World, text: &str) -> Vec<Value> {
+    let mut all = objects(&world.upstream);
+    all.push(json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "Policy",
+        "metadata": {"namespace": "t", "name": "hold"}, "spec": {"description": "hold", "cedar": text}}));
+    all
+}
+
+fn echo(world: &World, arguments: &Value) -> Request<Full<Bytes>> {
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": arguments}});
+    world.request(Method::POST, "/mcp/t/tools", &call)
+}
+
+fn answers(world: &World) {
+    world.upstream.next(Answer::json(&json!({"jsonrpc": "2.0", "id": 1, "result": {"content": []}})));
+}
+
+/// Makes the call; the code of its refusal, and the approval that it waits for.
+async fn make(world: &World, request: Request<Full<Bytes>>) -> (Option<String>, Option<String>, HeaderMap) {
+    let (_, headers, body) = world.call(request).await;
+    let text = |name: &str| json_of(&body).pointer(name).and_then(Value::as_str).map(str::to_owned);
+    (text("/error/data/code"), text("/error/data/approval"), headers)
+}
+
+async fn waits(world: &World, arguments: &Value) -> String {
+    let (code, approval, headers) = make(world, echo(world, arguments)).await;
+    assert_eq!(
+        (code.as_deref(), &headers["retry-after"]),
+        (Some("approval_required"), &"10".parse().expect("text"))
+    );
+    approval.expect("the id of an approval")
+}
+
+async fn approve(world: &World, actor: &str, approval: &str) -> Result<(), Code> {
+    let act = Act::Approve(Approve { approval: approval.into(), role: "payers".into(), shown: "s".into() });
+    world.gate.shared.act(actor, act, "looked at").await.map(|_| ()).map_err(|refusal| refusal.code)
+}
+
+fn acts(world: &World) -> Vec<String> {
+    let records = world.all_records();
+    let acts = records.iter().filter_map(|record| record["act"].as_object()?.keys().next().cloned());
+    acts.collect()
+}
+
+async fn settled(world: &World, acts_wanted: &[&str]) {
+    for _ in 0..1_000 {
+        if acts(world) == acts_wanted {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(acts(world), acts_wanted);
+}
+
+#[tokio::test]
+async fn a_held_call_completes_once_when_it_is_approved_and_is_held_again() {
+    let world = world(HOLD).await;
+    let arguments = json!({"amount": 5});
+    let approval = waits(&world, &arguments).await;
+    // Each try of the same call waits for the same approval, however it is written.
+    assert_eq!(waits(&world, &json!({"amount": 5.0})).await, approval);
+    assert_eq!(acts(&world), ["ask"]);
+    let shown = world.gate.questions.arguments(&approval).expect("what is asked");
+    assert_eq!(json_of(shown.as_bytes()), arguments);
+    assert!(world.upstream.received().is_empty());
+    approve(&world, BOB, &approval).await.expect("approved");
+    answers(&world);
+    let (code, _, headers) = make(&world, echo(&world, &arguments)).await;
+    assert_eq!((code, world.upstream.received().len()), (None, 1));
+    let records = world.records(&call_id(&headers), 2).await;
+    assert_eq!((&records[0]["outcome"], &records[0]["approval"]), (&json!("allow"), &json!(approval)));
+    settled(&world, &["ask", "approve", "use", "came"]).await;
+    let again = waits(&world, &arguments).await;
+    assert_ne!(again, approval);
+    let asked = world.gate.acts.standing().approvals.get(&again).expect("asked").question.clone();
+    let before = asked.before.expect("the call was made before");
+    assert_eq!((before.approval, before.result.as_deref()), (approval, Some("ok")));
+    assert_eq!(world.upstream.received().len(), 1);
+}
+
+#[tokio::test]
+async fn an_approval_is_good_for_nothing_else() {
+    let world = world(HOLD).await;
+    let approval = waits(&world, &json!({"amount": 5})).await;
+    approve(&world, BOB, &approval).await.expect("approved");
+    // Other arguments.
+    assert_ne!(waits(&world, &json!({"amount": 6})).await, approval);
+    assert_ne!(waits(&world, &json!({"amount": 5, "to": "x"})).await, approval);
+    // Another text of the policy.
+    world.gate.take_into_use(snapshot(&holding(&world, &HOLD.replace("unless {", "unless { true &&"))));
+    assert_ne!(waits(&world, &json!({"amount": 5})).await, approval);
+    // Another place of the server.
+    let mut moved = holding(&world, HOLD);
+    moved[3]["spec"]["endpoint"]["url"] = json!(world.upstream.url("/other"));
+    world.gate.take_into_use(snapshot(&moved));
+    assert_ne!(waits(&world, &json!({"amount": 5})).await, approval);
+    // A forbid that asks nobody.
+    let no = format!("{HOLD} forbid (principal, action, resource == Tool::\"t/tools/echo\");");
+    world.gate.take_into_use(snapshot(&holding(&world, &no)));
+    let (code, ..) = make(&world, echo(&world, &json!({"amount": 5}))).await;
+    assert_eq!(code.as_deref(), Some("forbidden_by_policy"));
+    assert!(world.upstream.received().is_empty());
+    // And what was approved still is.
+    world.gate.take_into_use(snapshot(&holding(&world, HOLD)));
+    answers(&world);
+    assert_eq!(make(&world, echo(&world, &json!({"amount": 5}))).await.0, None);
+}
+
+#[tokio::test]
+async fn who_may_not_approve_does_not_and_what_is_denied_stays_so() {
+    let world = world(HOLD).await;
+    let approval = waits(&world, &json!({})).await;
+    assert_eq!(approve(&world, "Agent/t/stranger", &approval).await, Err(Code::ActUnfit));
+    assert_eq!(approve(&world, BY_ITSELF, &approval).await, Err(Code::ActUnfit));
+    assert_eq!(approve(&world, BOB, "another").await, Err(Code::ActUnfit));
+    let deny = Act::Deny(OfApproval { approval: approval.clone() });
+    world.gate.shared.act(BOB, deny, "not today").await.expect("denied");
+    for _ in 0..2 {
+        let (code, ..) = make(&world, echo(&world, &json!({}))).await;
+        assert_eq!(code.as_deref(), Some("approval_denied"));
+    }
+    assert_eq!(approve(&world, BOB, &approval).await, Err(Code::ActUnfit));
+    assert_eq!(acts(&world), ["ask", "deny"]);
+    // Until the question's time is over.
+    world.clock.advance(Duration::from_secs(3_600));
+    assert_ne!(waits(&world, &json!({})).await, approval);
+}
+
+#[tokio::test]
+async fn what_is_answered_too_late_lets_nothing_pass() {
+    let world = world(HOLD).await;
+    let approval = waits(&world, &json!({})).await;
+    approve(&world, BOB, &approval).await.expect("approved");
+    world.clock.advance(Duration::from_secs(3_600));
+    assert_ne!(waits(&world, &json!({})).await, approval);
+    assert!(world.upstream.received().is_empty());
+    world.clock.advance(Duration::from_secs(3_600));
+    world.gate.shared.expire_approvals().await;
+    assert_eq!(acts(&world), ["ask", "approve", "ask", "expire"]);
+}
+
+/// Of many calls at once, one is made.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_calls_that_race_for_one_approval_one_is_made() {
+    let world = Arc::new(world(HOLD).await);
+    let approval = waits(&world, &json!({})).await;
+    approve(&world, BOB, &approval).await.expect("approved");
+    answers(&world);
+    let calls: Vec<_> = (0..8)
+        .map(|_| {
+            let world = world.clone();
+            tokio::spawn(async move { make(&world, echo(&world, &json!({}))).await.0 })
+        })
+        .collect();
+    let mut made = 0;
+    for call in calls {
+        made += u32::from(call.await.expect("an answer").is_none());
+    }
+    assert_eq!((made, world.upstream.received().len()), (1, 1));
+}
+
+/// The claim is on record before anything is sent: a gateway that fell in between does not send again.
+#[tokio::test]
+async fn a_claim_that_nothing_is_known_of_is_told_to_who_is_asked_next() {
+    let world = world(HOLD).await;
+    let approval = waits(&world, &json!({})).await;
+    approve(&world, BOB, &approval).await.expect("approved");
+    let used = Act::Use(Use { approval: approval.clone(), call: "call-lost".into() });
+    world.gate.shared.act(BY_ITSELF, used, "the approved call is made").await.expect("claimed");
+    let again = waits(&world, &json!({})).await;
+    let asked = world.gate.acts.standing().approvals.get(&again).expect("asked").question.clone();
+    let before = asked.before.expect("the claim is known");
+    assert_eq!((&*before.call, before.result), ("call-lost", None));
+    assert!(world.upstream.received().is_empty());
+}

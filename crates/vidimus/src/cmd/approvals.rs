@@ -1,0 +1,221 @@
+//! `vidimus approvals`: what waits for people.
+
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use vidimus_query::acts::ActDone;
+use vidimus_query::approvals::{Approval, Approvals as All};
+
+use super::admin_client::Asking;
+use crate::output::{self, Format, printable};
+
+/// Looks at calls that wait for a person, and approves or denies them.
+///
+/// A policy with @approval("role") holds a call until people approve exactly that call. Who may is in policies
+/// (Action::"approve"); never the person that it is made for. Approved, the caller makes the same call again, and it runs once.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vidimus approvals list
+  vidimus approvals show 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10
+  vidimus approvals approve 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'PO-4711'
+  vidimus approvals deny 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'unknown payee'
+
+Exit codes: 0 done, 1 there is no such approval, 2 not done")]
+pub struct Approvals {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// What waits, and what became of what waited not long ago.
+    #[command(after_help = "Examples:
+  vidimus approvals list
+  vidimus approvals list -o json | jq '.approvals[].question.resource'")]
+    List(#[command(flatten)] Asking),
+    /// All of one: the exact call, the policies that hold it, the chain it came through, who approved.
+    #[command(after_help = "Example:
+  vidimus approvals show 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10")]
+    Show(Show),
+    /// Approves the call as it is shown now.
+    #[command(after_help = "Example:
+  vidimus approvals approve 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'PO-4711'")]
+    Approve(Approve),
+    /// Denies the call: the same one is refused until its question's time is over.
+    #[command(after_help = "Example:
+  vidimus approvals deny 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'unknown payee'")]
+    Deny(Deny),
+}
+
+#[derive(Debug, Args)]
+struct Show {
+    /// The id of the approval, as the held caller was told.
+    approval: String,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+#[derive(Debug, Args)]
+struct Approve {
+    /// The id of the approval.
+    approval: String,
+    /// Why, for the record; at most 1024 bytes.
+    #[arg(long)]
+    why: String,
+    /// In which role; needless where one is asked for.
+    #[arg(long)]
+    role: Option<String>,
+    /// The digest of what you looked at (`approvals show`); what is shown now, when it is left out.
+    #[arg(long)]
+    shown: Option<String>,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+#[derive(Debug, Args)]
+struct Deny {
+    /// The id of the approval.
+    approval: String,
+    /// Why, for the record; at most 1024 bytes.
+    #[arg(long)]
+    why: String,
+    #[command(flatten)]
+    asking: Asking,
+}
+
+pub fn run(approvals: &Approvals, format: Format) -> anyhow::Result<ExitCode> {
+    match &approvals.command {
+        Command::List(asking) => list(asking, format),
+        Command::Show(show) => {
+            let Some(one) = find(&show.asking, &show.approval)? else { return Ok(ExitCode::from(1)) };
+            match format {
+                Format::Json => output::json(&one)?,
+                Format::Table => print(&one),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Approve(approve) => self::approve(approve, format),
+        Command::Deny(deny) => {
+            let question = json!({"approval": deny.approval, "why": deny.why});
+            told(&deny.asking.post("/approvals/deny", &question)?, "is denied", format)
+        }
+    }
+}
+
+fn find(asking: &Asking, approval: &str) -> anyhow::Result<Option<Approval>> {
+    let all: All = asking.get("/approvals")?;
+    let found = all.approvals.into_iter().find(|one| one.question.approval == approval);
+    if found.is_none() {
+        output::warning(&format!("no approval {approval} stands"));
+    }
+    Ok(found)
+}
+
+fn approve(approve: &Approve, format: Format) -> anyhow::Result<ExitCode> {
+    let shown = match &approve.shown {
+        Some(shown) => shown.clone(),
+        None => {
+            let Some(one) = find(&approve.asking, &approve.approval)? else { return Ok(ExitCode::from(1)) };
+            if format == Format::Table {
+                print(&one);
+            }
+            one.shown.ok_or_else(|| {
+                anyhow!("its arguments cannot be shown since a restart; they can when its caller tries again")
+            })?
+        }
+    };
+    let question =
+        json!({"approval": approve.approval, "role": approve.role, "shown": shown, "why": approve.why});
+    told(&approve.asking.post("/approvals/approve", &question)?, "is approved", format)
+}
+
+fn told(done: &ActDone, what: &str, format: Format) -> anyhow::Result<ExitCode> {
+    match format {
+        Format::Json => output::json(done)?,
+        Format::Table => {
+            output::line(&format!("{} {what}", printable(&done.subject)));
+            output::line(&format!("act {}, record {}", done.act, done.record));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(asking: &Asking, format: Format) -> anyhow::Result<ExitCode> {
+    let all: All = asking.get("/approvals")?;
+    if format == Format::Json {
+        output::json(&all)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if all.approvals.is_empty() {
+        output::line("nothing waits for people");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let headers = ["APPROVAL", "STATE", "WHO", "WHAT", "ASKED", "UNTIL"];
+    let mut table = output::table(&headers, &[0], output::width());
+    for one in &all.approvals {
+        let text = |text: &str| output::cell(&printable(text));
+        table.add_row([
+            text(&one.question.approval),
+            output::verdict_cell(&one.state, one.state == "approved"),
+            text(&one.question.principal),
+            text(&one.question.resource),
+            text(&asked(one)),
+            text(&one.until),
+        ]);
+    }
+    output::line(&table.to_string());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How many of how many people of which role approved.
+fn asked(one: &Approval) -> String {
+    let of = |wanted: &vidimus_core::approval::pending::Wanted| {
+        let given = one.given.iter().filter(|given| given.role == wanted.role).count();
+        format!("{} {given}/{}", wanted.role, wanted.quorum)
+    };
+    one.question.asking.iter().map(of).collect::<Vec<_>>().join(", ")
+}
+
+fn print(one: &Approval) {
+    let row = |label: &str, text: &str| {
+        if !text.is_empty() {
+            output::line(&format!("{label:<12}{}", printable(text)));
+        }
+    };
+    let question = &one.question;
+    row("approval", &question.approval);
+    row("state", &one.state);
+    row("principal", &question.principal);
+    row("owner", &question.owner);
+    row("user", question.user.as_deref().unwrap_or_default());
+    row("chain", &question.chain.join(" → "));
+    row("method", &question.method);
+    row("resource", &question.resource);
+    row("endpoint", &question.endpoint);
+    row(
+        "arguments",
+        one.arguments.as_deref().unwrap_or(if question.arguments.is_some() {
+            "(not known since a restart)"
+        } else {
+            ""
+        }),
+    );
+    for wanted in &question.asking {
+        row("policy", &format!("{} asks {} of {}", wanted.policy, wanted.quorum, wanted.role));
+        row("reason", wanted.reason.as_deref().unwrap_or_default());
+    }
+    for given in &one.given {
+        row("approved", &format!("{} as {} at {}", given.by, given.role, given.time));
+    }
+    for made in &one.made {
+        row("made", &format!("call {}: {}", made.call, made.result));
+    }
+    if let Some(before) = &question.before {
+        let result = before.result.as_deref().unwrap_or("unknown: it may have been carried out");
+        row("before", &format!("call {} with approval {}: {result}", before.call, before.approval));
+    }
+    row("until", &one.until);
+    row("shown", one.shown.as_deref().unwrap_or_default());
+}
