@@ -138,8 +138,15 @@ fn what_a_message_says_is_part_of_what_is_done() {
         let content = Json::parse(text.as_bytes()).unwrap();
         let about = Ask::about("SendMessage", Action::CallAgent, Target::Agent(&agents));
         let ask = Ask { content: Some(&content), ..about };
-        Call { caller: &caller, ask, now: UnixMillis(0), source_ip: None, fan_out: 1, approvals: &[] }
-            .digest()
+        Call {
+            caller: &caller,
+            ask,
+            now: UnixMillis(0),
+            source_ip: None,
+            so_far: SoFar::nothing(),
+            approvals: &[],
+        }
+        .digest()
     };
     let first =
         of(r#"{"message": {"messageId": "1", "parts": [{"text": "a"}]}, "_meta": {"progressToken": 1}}"#);

@@ -609,7 +609,11 @@ fn user_uid(user: &User) -> EntityUid {
 /// The limits of an agent's own record.
 fn limited(call: &Call<'_>) -> Option<Answer> {
     if let Some(by) = &call.so_far.ended {
-        return Some(Answer { code: Some(Code::ChainEnded), policies: [by.to_string()].into() });
+        return Some(Answer {
+            code: Some(Code::ChainEnded),
+            policies: [by.to_string()].into(),
+            asking: Default::default(),
+        });
     }
     let Principal::Agent(agent) = call.principal() else { return None };
     let denied = |code, limit: &str| Answer {
