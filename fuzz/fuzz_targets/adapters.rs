@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use vidimus_core::call::{Ask, Call, Destination, Target};
+use vidimus_core::call::{Ask, Call, Destination, SoFar, Target};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis};
 use vidimus_core::decision::Outcome;
 use vidimus_core::resource::Principal;
@@ -82,7 +82,7 @@ fn decide(ask: &Ask<'_>) {
     };
     assert!(left.is_some(), "what is named is bounded");
     let caller = caller();
-    let call = Call { caller: &caller, ask: *ask, now: UnixMillis(0), source_ip: None, fan_out: 1, approvals: &[] };
+    let call = Call { caller: &caller, ask: *ask, now: UnixMillis(0), source_ip: None, so_far: SoFar::nothing(), approvals: &[] };
     let decision = WORLD.authorize(&call);
     let allowed = matches!(decision.outcome(), Outcome::Allow | Outcome::AllowWithObligations);
     assert_eq!(decision.code().is_none(), allowed);

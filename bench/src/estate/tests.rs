@@ -1,7 +1,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use vidimus_core::call::{Action, Ask, Call, Target};
+use vidimus_core::call::{Action, Ask, Call, SoFar, Target};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis};
 use vidimus_core::decision::Outcome;
 use vidimus_core::resource::{Origin, check};
@@ -61,7 +61,7 @@ fn every_called_edge_is_allowed_by_several_kinds_of_policies() {
                 ask,
                 now,
                 source_ip: None,
-                fan_out: 1,
+                so_far: SoFar::nothing(),
                 approvals: &[],
             });
             let policies = decision.policies();

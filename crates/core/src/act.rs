@@ -25,6 +25,8 @@ pub enum Act {
     Quarantine(OfSubject),
     /// The quarantine of the subject is over. What its own record says (`spec.quarantined`) stays.
     Lift(Lifted),
+    /// A label is taken away from what the subject, an agent or a chain, has read.
+    Declassify(Declassified),
     /// A call is held, and people are asked.
     Ask(Box<Question>),
     /// A person approves a call.
@@ -45,6 +47,7 @@ impl Act {
         match self {
             Self::Quarantine(_) => "quarantine",
             Self::Lift(_) => "lift",
+            Self::Declassify(_) => "declassify",
             Self::Ask(_) => "ask",
             Self::Approve(_) => "approve",
             Self::Deny(_) => "deny",
@@ -63,7 +66,7 @@ impl Act {
             Self::Expire(of) => Deed::Expire(of),
             Self::Use(used) => Deed::Use(used),
             Self::Came(came) => Deed::Came(came),
-            Self::Quarantine(_) | Self::Lift(_) => return None,
+            Self::Quarantine(_) | Self::Lift(_) | Self::Declassify(_) => return None,
         })
     }
 
@@ -72,6 +75,7 @@ impl Act {
         match self {
             Self::Quarantine(of) => of.subject.to_string(),
             Self::Lift(lifted) => lifted.subject.to_string(),
+            Self::Declassify(of) => of.subject.to_string(),
             Self::Ask(question) => format!("Approval/{}", question.approval),
             Self::Approve(Approve { approval, .. })
             | Self::Deny(OfApproval { approval })
@@ -86,6 +90,18 @@ impl Act {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OfSubject {
     /// What is quarantined, or is no longer.
+    pub subject: Subject,
+}
+
+/// A label that is taken away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Declassified {
+    /// The label.
+    pub label: Box<str>,
+    /// `issuer#subject` of the person for whom it was read; of everybody where it is absent. A chain has its labels for one person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<Box<str>>,
+    /// An agent or a chain.
     pub subject: Subject,
 }
 

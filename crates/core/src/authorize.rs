@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::call::{Action, Arguments, Ask, Call, Target};
 use crate::caller::MAX_DEPTH;
+use crate::decide::residual::field::cycle;
 use crate::decide::statement::Statement;
 use crate::decide::view::misfit;
 use crate::decision::{Decision, Fact, Finding, Outcome};
@@ -18,6 +19,9 @@ pub(crate) type Named = HashMap<Arc<str>, BTreeSet<(Action, Arc<str>)>>;
 
 /// How many of the tools that a server's sets list are looked at one by one.
 const MAX_LISTED: usize = 256;
+
+/// The fact that says what ended a chain.
+pub const ENDED_BY: &str = "chain.ended_by";
 
 /// Stands for the tools, resources, prompts and skills that nothing names.
 const UNNAMED: &str = "*";
@@ -41,6 +45,8 @@ impl Snapshot {
     ///
     /// - A chain deeper or wider than the agent's own record allows, or deeper than [`MAX_DEPTH`], is denied, whatever the policies
     ///   say.
+    /// - A call that takes its chain beyond another limit of that record is denied and ends the chain, as is one that a forbid with
+    ///   `@ends_chain` refuses; whatever is called in an ended chain is denied.
     /// - A call with an argument that no policy can see exactly is denied, unless the record of the tool lets such pass.
     /// - A call that names a skill is denied by what forbids the skill *or* the agent, and allowed by what permits either:
     ///   callers name skills, so naming one must not escape what is said of the agent.
@@ -69,11 +75,28 @@ impl Snapshot {
     /// # }
     /// ```
     pub fn authorize<'c>(&self, call: &Call<'c>) -> Decision<'c> {
-        Decision { call: *call, finding: self.finding(call) }
+        let mut finding = self.finding(call);
+        let ends_chain = self.ends_chain(&finding);
+        if let Some(by) = &ends_chain {
+            finding = finding.with_fact(ENDED_BY, by.clone());
+        }
+        Decision { call: *call, finding, ends_chain }
+    }
+
+    /// What ends the chain, where this is the denial that does.
+    fn ends_chain(&self, finding: &Finding) -> Option<Arc<str>> {
+        match finding.code? {
+            Code::ChainLimit => finding.policies.first().cloned(),
+            Code::ForbiddenByPolicy if finding.outcome == Outcome::Deny => {
+                finding.policies.iter().find(|policy| self.is_ending(policy)).cloned()
+            }
+            _ => None,
+        }
     }
 
     fn finding(&self, call: &Call<'_>) -> Finding {
-        if let Some(denied) = too_deep(call).or_else(|| too_wide(call)).or_else(|| unrepresentable(call)) {
+        let limits = [ended, too_deep, too_wide, too_much, unrepresentable];
+        if let Some(denied) = limits.into_iter().find_map(|limit| limit(call)) {
             return denied;
         }
         match call.ask.target {
@@ -218,14 +241,50 @@ impl Finding {
     }
 
     /// What is found of a use, as what it says of the whole: which use it is stands among the facts.
-    fn of_use(mut self, ask: &Ask<'_>) -> Self {
-        let mut facts: Vec<Fact> = self.facts.to_vec();
+    fn of_use(self, ask: &Ask<'_>) -> Self {
         let use_of_it = format!("{} {}", ask.action.as_str(), ask.target.entity());
-        facts.push(("implied_by".into(), use_of_it.into()));
+        self.with_fact("implied_by", use_of_it.into())
+    }
+
+    /// With one fact more.
+    fn with_fact(mut self, name: &str, value: Arc<str>) -> Self {
+        let mut facts: Vec<Fact> = self.facts.to_vec();
+        facts.push((name.into(), value));
         facts.sort_unstable();
         self.facts = facts.into();
         self
     }
+}
+
+/// A call of a chain that was ended.
+fn ended(call: &Call<'_>) -> Option<Finding> {
+    let by = call.so_far.ended.as_ref()?;
+    Some(refused(Code::ChainEnded, by.clone(), [(ENDED_BY.into(), by.clone())].into()))
+}
+
+/// The limits of the agent's own record on what a whole chain may come to.
+fn too_much(call: &Call<'_>) -> Option<Finding> {
+    let Principal::Agent(agent) = call.principal() else { return None };
+    let limits = agent.delegation;
+    let beyond = |limit, maximum: Option<u64>, name, found: i64| {
+        let maximum = maximum.and_then(|maximum| i64::try_from(maximum).ok())?;
+        (found > maximum).then(|| beyond(agent, Code::ChainLimit, limit, maximum, (name, found)))
+    };
+    let cycle = || {
+        let acted_before = limits.no_cycles && cycle(call);
+        acted_before.then(|| {
+            let facts: [Fact; 2] = [
+                ("context.chain.cycle".into(), "true".into()),
+                ("principal.delegation.allowCycles".into(), "false".into()),
+            ];
+            refused(Code::ChainLimit, limit_name(agent, "allowCycles"), facts.into())
+        })
+    };
+    beyond("maxCalls", limits.max_calls.map(u64::from), "context.chain.calls", call.so_far.calls)
+        .or_else(|| beyond("maxTokens", limits.max_tokens, "context.chain.tokens", call.chain_tokens()))
+        .or_else(|| beyond("maxSpend", limits.max_spend, "context.chain.spend", call.chain_spend()))
+        .or_else(|| beyond("maxAge", limits.max_age, "context.chain.age", call.chain_age()))
+        .or_else(cycle)
 }
 
 /// The limit on how deep a chain may be: that of the agent's own record, and that of every chain.
@@ -235,7 +294,7 @@ fn too_deep(call: &Call<'_>) -> Option<Finding> {
         && let Some(maximum) = agent.delegation.max_depth
         && found.1 > i64::from(maximum)
     {
-        return Some(beyond(agent, Code::DelegationTooDeep, "maxDepth", maximum, found));
+        return Some(beyond(agent, Code::DelegationTooDeep, "maxDepth", maximum.into(), found));
     }
     let maximum = i64::try_from(MAX_DEPTH).unwrap_or(i64::MAX);
     let limit = ("vidimus.max_depth".into(), maximum.to_string().into());
@@ -245,8 +304,8 @@ fn too_deep(call: &Call<'_>) -> Option<Finding> {
 /// The limit of the agent's own record on how many destinations it may reach in one chain.
 fn too_wide(call: &Call<'_>) -> Option<Finding> {
     let Principal::Agent(agent) = call.principal() else { return None };
-    let (maximum, fan_out) = (agent.delegation.max_fan_out?, call.fan_out);
-    (fan_out > i64::from(maximum))
+    let (maximum, fan_out) = (i64::from(agent.delegation.max_fan_out?), call.so_far.fan_out);
+    (fan_out > maximum)
         .then(|| beyond(agent, Code::DelegationTooWide, "maxFanOut", maximum, ("context.fan_out", fan_out)))
 }
 
@@ -258,9 +317,13 @@ fn unrepresentable(call: &Call<'_>) -> Option<Finding> {
 }
 
 /// The denial by a limit of the agent's own record.
-fn beyond(agent: &Agent, code: Code, limit: &str, maximum: u32, (name, found): (&str, i64)) -> Finding {
+fn beyond(agent: &Agent, code: Code, limit: &str, maximum: i64, (name, found): (&str, i64)) -> Finding {
     let fact = (format!("principal.delegation.{limit}").into(), maximum.to_string().into());
-    limited(code, format!("{} spec.delegation.{limit}", agent.id).into(), fact, (name, found))
+    limited(code, limit_name(agent, limit), fact, (name, found))
+}
+
+fn limit_name(agent: &Agent, limit: &str) -> Arc<str> {
+    format!("{} spec.delegation.{limit}", agent.id).into()
 }
 
 /// The denial by a limit that is no policy, named as if it were one.

@@ -1,7 +1,9 @@
 //! What is asked: principal, action, resource, context. Every protocol's message becomes one of these.
 
 mod digest;
+mod so_far;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,9 +11,10 @@ use crate::approval::Approval;
 use crate::caller::{Caller, Chain, UnixMillis, User};
 use crate::entity::{EntityId, EntityKind};
 use crate::json::Json;
-use crate::resource::{Agent, Endpoint, LlmProvider, McpServer, Principal};
+use crate::resource::{Agent, Endpoint, Labels, LlmProvider, McpServer, Principal};
 
 pub use self::digest::CallDigest;
+pub use self::so_far::{Collected, SoFar};
 
 /// The governed actions of the three protocols. Their Cedar names are [`Action::as_str`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,6 +106,25 @@ impl Target<'_> {
             }
             Self::Provider(provider) => provider.id.clone(),
         }
+    }
+
+    /// What a call of it does with information.
+    pub fn labels(&self) -> Cow<'_, Labels> {
+        match self {
+            Self::Tool { server, name } => server.labels.of_tool(name, server.sets_of(name)),
+            Self::Resource { server, .. } | Self::Prompt { server, .. } | Self::Server(server) => {
+                Cow::Borrowed(&server.labels.server)
+            }
+            Self::Agent(agent) | Self::Skill { agent, .. } => Cow::Borrowed(&agent.labels),
+            Self::Model { provider, .. } | Self::Provider(provider) => Cow::Borrowed(&provider.labels),
+        }
+    }
+
+    /// What so many tokens cost by the record's price, in millionths of the currency unit, rounded up; 0 where it has none.
+    pub fn cost(&self, input: u64, output: u64) -> i64 {
+        let Self::Model { provider, name } = self else { return 0 };
+        let price = provider.model(name).and_then(|model| model.price);
+        price.map_or(0, |price| price.of(input, output))
     }
 
     /// The registered object that a call on this target goes to.
@@ -217,9 +239,8 @@ pub struct Call<'a> {
     pub now: UnixMillis,
     /// The address of the caller's connection, where there is one.
     pub source_ip: Option<IpAddr>,
-    /// How many distinct destinations the principal reaches in this transaction, with this one. Counted for an agent that has
-    /// `spec.delegation.maxFanOut` and continues a chain; 1 for everybody else. Not part of the Cedar `context`.
-    pub fan_out: i64,
+    /// What its chain has come to so far.
+    pub so_far: &'a SoFar,
     /// What people approved of this very call, one for each role; empty where nobody was asked. `context.approval` is the first of
     /// them, and to a policy that asks for approval the one of its role.
     pub approvals: &'a [Approval],
@@ -250,6 +271,22 @@ impl<'a> Call<'a> {
     pub(crate) fn seen_by(&self, role: &str) -> Self {
         let at = self.approvals.iter().position(|approval| *approval.role == *role);
         Self { approvals: at.and_then(|at| self.approvals.get(at..)).unwrap_or(self.approvals), ..*self }
+    }
+
+    /// The tokens that its chain has used with this call, by its estimate.
+    pub fn chain_tokens(&self) -> i64 {
+        self.so_far.tokens.saturating_add(self.ask.tokens_estimated)
+    }
+
+    /// What its chain has cost with this call, by its estimate, in millionths of the currency unit.
+    pub fn chain_spend(&self) -> i64 {
+        let estimated = u64::try_from(self.ask.tokens_estimated).unwrap_or_default();
+        self.so_far.spend.saturating_add(self.ask.target.cost(estimated, 0))
+    }
+
+    /// How long ago its chain began, in milliseconds; negative where the clocks of two gateways disagree.
+    pub fn chain_age(&self) -> i64 {
+        self.now.0.saturating_sub(self.chain().started.0)
     }
 
     /// Which identity was used, as in [`crate::caller::Proven::identity`].

@@ -18,12 +18,19 @@ pub struct User {
     pub subject: Arc<str>,
     /// Where the token names one.
     pub email: Option<Arc<str>>,
+    /// The groups that the issuer says it is in (`groups` of the token), sorted. Cedar: `in UserGroup::"issuer#group"`.
+    pub groups: Arc<[Arc<str>]>,
 }
 
 impl User {
     /// `issuer#subject`, the Cedar id of the user and its text in records.
     pub fn id(&self) -> String {
         format!("{}#{}", self.issuer, self.subject)
+    }
+
+    /// `issuer#group`, the Cedar id of one of its groups: two issuers' groups of one name are two.
+    pub fn group_id(&self, group: &str) -> String {
+        format!("{}#{group}", self.issuer)
     }
 }
 
@@ -43,6 +50,14 @@ pub struct Chain {
 pub const MAX_DEPTH: usize = 16;
 
 impl Chain {
+    /// What the transaction of a chain begins with that began with the token of an issuer other than the gateway.
+    pub const ELSEWHERE: &'static str = "ext-";
+
+    /// Whether it began with the token of another issuer: of these it is not known how long they live.
+    pub fn began_elsewhere(&self) -> bool {
+        self.transaction.starts_with(Self::ELSEWHERE)
+    }
+
     /// The number of this hop: 1 for a call that nobody delegated.
     pub fn depth(&self) -> i64 {
         i64::try_from(self.actors.len()).unwrap_or(i64::MAX).saturating_add(1)

@@ -2,6 +2,7 @@
 //! depend on the context, and what is left is evaluated per call. Each step is held to plain Cedar by a property test.
 
 pub(crate) mod annotation;
+pub mod chain_reads;
 pub(crate) mod edge;
 pub mod edges;
 pub(crate) mod entities;
@@ -13,6 +14,7 @@ pub(crate) mod residual;
 pub mod schema;
 pub(crate) mod statement;
 pub(crate) mod tree;
+pub(crate) mod trust;
 pub(crate) mod view;
 
 use std::sync::Arc;

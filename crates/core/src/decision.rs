@@ -116,6 +116,8 @@ pub struct Observed {
 pub struct Decision<'c> {
     pub(crate) call: Call<'c>,
     pub(crate) finding: Finding,
+    /// The limit or the policy by which this denial ends the chain.
+    pub(crate) ends_chain: Option<Arc<str>>,
 }
 
 /// What a decision's record says that the decision does not know.
@@ -166,6 +168,11 @@ impl<'c> Decision<'c> {
     /// The attribute values that the policies looked at, sorted by name.
     pub fn facts(&self) -> &[Fact] {
         &self.finding.facts
+    }
+
+    /// What ends the chain of the call, where this decision does: the limit of a record (`Agent/a/b spec.delegation.maxCalls`), or a policy.
+    pub fn ends_chain(&self) -> Option<&Arc<str>> {
+        self.ends_chain.as_ref()
     }
 
     /// What the author of a refusing policy wants the caller to read (`@reason("…")`).
@@ -297,6 +304,9 @@ impl Finding {
                 let message =
                     format!("an argument is not one that policies see exactly: {}", self.facts_text());
                 (message, &self.policies)
+            }
+            (Code::ChainEnded, _) => {
+                (format!("this chain of calls was ended by {}", names()), &self.policies)
             }
             (_, Some(reason)) => (format!("refused by {}: {reason}", names()), &self.policies),
             _ => (format!("refused by {} on {}", names(), self.facts_text()), &self.policies),

@@ -30,6 +30,8 @@ impl Person {
 pub enum Operation {
     Quarantine,
     Lift,
+    /// Takes a label away from what an agent, or a chain, has read.
+    Declassify,
     Grant,
     Revoke,
     /// Approves a held call, or denies it.
@@ -40,14 +42,22 @@ pub enum Operation {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Quarantine, Self::Lift, Self::Grant, Self::Revoke, Self::Approve, Self::Read];
+    pub const ALL: [Self; 7] = [
+        Self::Quarantine,
+        Self::Lift,
+        Self::Declassify,
+        Self::Grant,
+        Self::Revoke,
+        Self::Approve,
+        Self::Read,
+    ];
 
     /// The id of the Cedar action.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Quarantine => "quarantine",
             Self::Lift => "lift",
+            Self::Declassify => "declassify",
             Self::Grant => "grant",
             Self::Revoke => "revoke",
             Self::Approve => "approve",
@@ -58,7 +68,9 @@ impl Operation {
     /// The action group that it is in.
     pub(crate) const fn group(self) -> Option<&'static str> {
         match self {
-            Self::Quarantine | Self::Lift | Self::Grant | Self::Revoke | Self::Approve => Some("operate"),
+            Self::Quarantine | Self::Lift | Self::Declassify | Self::Grant | Self::Revoke | Self::Approve => {
+                Some("operate")
+            }
             Self::Read => None,
         }
     }

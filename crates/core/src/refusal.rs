@@ -185,6 +185,10 @@ codes! {
     DelegationTooDeep = "delegation_too_deep", Forbidden, "No chain grows deeper than 16 hops, and the agent's record may allow fewer (spec.delegation.maxDepth).";
     /// The agent has reached as many destinations in this chain as its record allows.
     DelegationTooWide = "delegation_too_wide", Forbidden, "The agent's record limits how many destinations one chain may reach (spec.delegation.maxFanOut).";
+    /// The call is beyond a limit of the agent's record on what its chain may come to. That ends the chain.
+    ChainLimit = "chain_limit", Forbidden, "The chain of calls has come to more than the agent's record allows (spec.delegation), and is ended; begin a new one if the work is to go on.";
+    /// The chain was ended by a limit or a policy, and makes no call any more.
+    ChainEnded = "chain_ended", Forbidden, "This chain of calls was ended by the limit named here; begin a new one if the work is to go on, without the tokens of this one.";
     /// The call was allowed, and the configuration of now would refuse it, so it was not sent, or its answer was cut.
     Revoked = "revoked", Forbidden, "The configuration changed while the call was under way, and no longer allows it; find out what changed, then call again.";
     /// The MCP session, or the event to resume from, is not one that the gateway gave to this caller on this route.
@@ -198,6 +202,8 @@ codes! {
     LedgerClosed = "ledger_closed", Unavailable, "The gateway cannot write its record, so it lets nothing pass; look at its disk and log.";
     /// What is to be recorded of the call does not fit a record.
     RecordTooLarge = "record_too_large", TooLarge, "Send shorter names and arguments, or have fewer policies decide one call: what decided it must fit a record of 65,535 bytes.";
+    /// What a limit or a policy counts over several calls cannot be known now: the store that replicas share does not answer, or lost what it had.
+    StandingUnavailable = "standing_unavailable", Unavailable, "The store of what gateways share (--standing) does not answer, or began anew while the chain was under way; calls that nothing is counted of go on. Try again later, or begin a new chain.";
     /// As much as can be held at once is held already: bodies, streams, chains, or records that wait for the disk.
     Overloaded = "overloaded", Unavailable, "Try again later with fewer concurrent requests.";
     /// The key that the gateway holds for the provider could not be read.

@@ -15,6 +15,7 @@ pub mod crd;
 pub mod endpoint;
 pub mod field;
 pub mod identity;
+pub mod labels;
 pub mod llm_provider;
 pub mod mcp_server;
 pub mod policy;
@@ -41,6 +42,7 @@ pub use endpoint::{Endpoint, HeaderRules};
 pub use field::network::{Network, NotANetwork};
 pub use field::special_purpose::{may_be_allowed, reached, why_not_called};
 pub use identity::{ActsFor, Identity};
+pub use labels::{Labels, ServerLabels};
 pub use llm_provider::LlmProvider;
 pub use mcp_server::McpServer;
 pub use policy::Policy;
@@ -158,6 +160,28 @@ pub struct DelegationLimits {
     pub max_depth: Option<u32>,
     /// How many distinct destinations (registered objects) this agent may reach in one chain that it continues.
     pub max_fan_out: Option<u32>,
+    /// How many calls a chain may have when this agent makes one, with that one. A call beyond ends the chain, as do the following.
+    pub max_calls: Option<u32>,
+    /// How many tokens of models a chain may use.
+    pub max_tokens: Option<u64>,
+    /// What a chain may cost, in millionths of the currency unit.
+    pub max_spend: Option<u64>,
+    /// How old a chain may be, in milliseconds.
+    pub max_age: Option<u64>,
+    /// A call by who acted in the chain before, or to such an agent, ends the chain.
+    pub no_cycles: bool,
+}
+
+impl DelegationLimits {
+    /// Whether a call beyond some limit ends its chain.
+    pub const fn ends_chains(&self) -> bool {
+        self.counts_chains() || self.max_age.is_some() || self.no_cycles
+    }
+
+    /// Whether some limit is about what has to be counted of a whole chain.
+    pub const fn counts_chains(&self) -> bool {
+        self.max_calls.is_some() || self.max_tokens.is_some() || self.max_spend.is_some()
+    }
 }
 
 /// A registered principal: what a caller can be.

@@ -8,6 +8,7 @@ mod absent;
 pub(crate) mod bindings;
 mod borne;
 mod builtin;
+mod chains;
 mod coming;
 pub(crate) mod compile;
 mod contest;
@@ -20,6 +21,7 @@ mod people;
 mod refusing;
 pub(crate) mod registered;
 mod reject;
+mod resources;
 mod standing;
 mod withdrawn;
 mod world;
@@ -32,11 +34,10 @@ use foldhash::fast::RandomState;
 use crate::authorize::{self, Named};
 use crate::call::Call;
 use crate::decide::Policies;
+use crate::decide::chain_reads::ChainReads;
 use crate::decide::statement::Statement;
 use crate::decision::Finding;
-use crate::resource::{
-    Agent, Identity, LlmProvider, McpServer, Object, ObjectKey, Policy, Principal, Rejection, Service,
-};
+use crate::resource::{Identity, Object, ObjectKey, Policy, Principal, Rejection};
 
 use self::compile::Compiled;
 use self::contest::Contest;
@@ -56,6 +57,7 @@ pub use self::doubt::Doubt;
 pub use self::memory::{Forgotten, Memory};
 pub use self::refusing::OnlyRefusing;
 pub use self::standing::Overlay;
+pub use crate::authorize::ENDED_BY;
 
 /// The compiled configuration.
 #[derive(Debug, Default)]
@@ -81,6 +83,9 @@ pub struct Snapshot {
     /// What is quarantined by an act, and by its own record too.
     quarantined_twice: HashSet<ObjectKey>,
     closed: bool,
+    chain_reads: ChainReads,
+    /// The policies that end a chain of which they refuse a call.
+    ending: HashSet<Arc<str>>,
     warnings: Vec<Rejection>,
     digest: String,
 }
@@ -222,6 +227,7 @@ impl Snapshot {
         let refusing = next.forbids_beside();
         next.named = next.named(&refusing);
         let statements = next.statements(refusing, &mut rejected);
+        next.look_at_chains(&statements);
         next.policies = self.policies.with(statements);
         next.look_up_names();
         next.warnings = next.remarks();
@@ -402,26 +408,6 @@ impl Snapshot {
     /// Whether everything is refused, because what a malformed policy forbade before is not known.
     pub const fn is_closed(&self) -> bool {
         self.closed
-    }
-
-    /// The agent of this key: `namespace/name`, here and below.
-    pub fn agent(&self, key: &str) -> Option<&Arc<Agent>> {
-        self.world.registered.agents.get(key)
-    }
-
-    /// The MCP server of this key.
-    pub fn mcp_server(&self, key: &str) -> Option<&Arc<McpServer>> {
-        self.world.registered.mcp_servers.get(key)
-    }
-
-    /// The model provider of this key.
-    pub fn llm_provider(&self, key: &str) -> Option<&Arc<LlmProvider>> {
-        self.world.registered.llm_providers.get(key)
-    }
-
-    /// The service of this key.
-    pub fn service(&self, key: &str) -> Option<&Arc<Service>> {
-        self.world.registered.services.get(key)
     }
 
     /// All objects, for status pages and `check`, in the order in which they were given.

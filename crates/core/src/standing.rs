@@ -67,6 +67,8 @@ impl Standing {
                 self.quarantined.entry(of.subject.clone()).or_insert_with(|| Placed::by(record));
             }
             Act::Lift(lifted) => drop(self.quarantined.remove(&lifted.subject)),
+            // Labels are counted where calls are, and no part of a snapshot.
+            Act::Declassify(_) => {}
             Act::Ask(_) | Act::Approve(_) | Act::Deny(_) | Act::Expire(_) | Act::Use(_) | Act::Came(_) => {
                 if let Some(deed) = record.act.about_approval() {
                     self.approvals.apply(deed, &record.actor, at(record));

@@ -1,19 +1,26 @@
 //! Accounts: what a call takes of a limited amount. It is reserved before the decision, which sees what is left, and settled from
 //! the effect. There are two: the place of a call among all that are under way, which is divided fairly between those who call, and
-//! the fan-out of a chain (`spec.delegation.maxFanOut`). Rates, tokens and spend join them.
+//! what a chain comes to: destinations, calls, tokens, spend, and what it has read. Of that only what a policy or the limit of an agent
+//! looks at is counted ([`ChainReads`]); a call that nothing looks at costs nothing here.
+
+mod restored;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use quick_cache::sync::Cache;
-use vidimus_core::call::{Action, Call};
-use vidimus_core::entity::EntityId;
+use vidimus_core::call::{Action, Call, Collected, SoFar, Target};
+use vidimus_core::clock::Moment;
+use vidimus_core::decide::chain_reads::ChainReads;
+use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Principal;
+use vidimus_core::resource::llm_provider::Price;
+use vidimus_core::snapshot::Snapshot;
 
 use crate::fair_share::{Denied, Pool, Share};
 use crate::protocol::observe::Usage;
-use crate::standing::{ChainKey, Claim, StandingState};
+use crate::standing::taken::{FanOut, Flow, Taken, Used, callee};
+use crate::standing::{StandingState, Tally};
 
 /// Principals whose shares are told apart. Only registered ones have any; of more, those that called least lately begin anew.
 const HOLDERS: usize = 65_536;
@@ -55,8 +62,15 @@ impl Holder {
 #[derive(Debug)]
 #[must_use = "dropping it undoes the reservation"]
 pub struct Reservation {
-    /// `None` for a call whose destinations nobody limits.
-    destination: Option<Claim>,
+    /// `None` for a call of which nothing is counted.
+    tally: Option<Tally>,
+    /// Whether what was permitted could be counted.
+    counted: Result<(), Refusal>,
+    /// The chain was ended, as far as this gateway knows.
+    ended: Option<Arc<SoFar>>,
+    /// Of the model that is called, where its record has one.
+    price: Option<Price>,
+    tokens_estimated: i64,
     /// Held until the end of its answer is recorded.
     #[expect(dead_code, reason = "held for its drop")]
     place: Place,
@@ -95,54 +109,135 @@ impl Accounts {
         Ok(Place(self.calls.clone(), holder.clone()))
     }
 
-    /// Reserves what a call will take if it is permitted. Fan-out is counted for agents that have a limit and continue a chain;
-    /// for everybody else it is one branch.
+    /// Reserves what a call will take if it is permitted. `id` is the call's own.
     ///
     /// # Errors
-    /// `overloaded` when no account can be opened for it.
-    pub async fn reserve(&self, call: &Call<'_>, place: Place, now: Instant) -> Result<Reservation, Refusal> {
-        let destination = match Self::chain(call) {
-            Some((key, limit)) => {
-                let destination = call.ask.target.destination();
-                Some(self.state.claim(key, destination.id(), limit, now).await?)
-            }
-            None => None,
-        };
-        Ok(Reservation { destination, place })
-    }
-
-    /// The chain whose destinations are counted, and how many it may have.
-    fn chain(call: &Call<'_>) -> Option<(ChainKey, usize)> {
-        // What the gateway answers itself reaches nobody.
-        if call.ask.action == Action::ListModels {
-            return None;
-        }
-        let Principal::Agent(agent) = call.principal() else { return None };
-        let limit = agent.delegation.max_fan_out?;
+    /// `overloaded` when no account can be opened for it; `standing_unavailable` where gateways share a store that does not answer.
+    pub async fn reserve(
+        &self,
+        call: &Call<'_>,
+        id: &Arc<str>,
+        place: Place,
+        world: &Snapshot,
+        now: Moment,
+    ) -> Result<Reservation, Refusal> {
+        let tokens_estimated = call.ask.tokens_estimated;
+        let mut reservation =
+            Reservation { tally: None, counted: Ok(()), ended: None, price: None, tokens_estimated, place };
         let chain = call.chain();
-        if chain.actors.is_empty() {
-            return None;
+        if !chain.actors.is_empty()
+            && let Some(by) = self.state.ended(&chain.transaction)?
+        {
+            reservation.ended = Some(Arc::new(SoFar { ended: Some(by), ..SoFar::default() }));
+            return Ok(reservation);
         }
-        let key = ChainKey { transaction: chain.transaction.clone(), agent: agent.id.id.clone() };
-        Some((key, usize::try_from(limit).unwrap_or(usize::MAX)))
+        if let Some(taken) = taken(call, id, world.chain_reads(), self.state.is_shared()) {
+            reservation.price = price(call);
+            reservation.tally = Some(self.state.reserve(taken, now.monotonic).await?);
+        }
+        Ok(reservation)
+    }
+}
+
+/// What of the call's chain is to be known, and taken; `None` where nothing is. Where gateways share a store, another one may have
+/// ended the chain, so that it is asked of every chain that something could end.
+fn taken(call: &Call<'_>, id: &Arc<str>, reads: ChainReads, shared: bool) -> Option<Taken> {
+    // What the gateway answers itself reaches nobody.
+    if call.ask.action == Action::ListModels {
+        return None;
+    }
+    let limit = fan_out_limit(call);
+    if reads.is_nothing() && limit.is_none() && !(shared && reads.ends) {
+        return None;
+    }
+    let chain = call.chain();
+    let mut taken = Taken::of(chain);
+    let destination = call.ask.target.destination();
+    let callee = callee(&destination);
+    // A chain that nobody can go on with has come to nothing but its one call.
+    if reads.counts && (taken.continues || callee.is_some()) {
+        let estimated = u64::try_from(call.ask.tokens_estimated).unwrap_or_default();
+        let spend = call.ask.target.cost(estimated, 0);
+        taken.counted = Some(Used { tokens: call.ask.tokens_estimated, spend });
+    }
+    if let (true, Principal::Agent(agent)) =
+        (limit.is_some() || reads.fan_out && taken.continues, call.principal())
+    {
+        let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        taken.fan_out =
+            Some(FanOut { agent: agent.id.id.clone(), destination: destination.id().clone(), limit });
+    }
+    if reads.labels {
+        taken.flow = Some(flow(call, id, callee));
+    }
+    (!taken.is_nothing() || shared && taken.continues).then_some(taken)
+}
+
+/// The price of the model that is called, where its record has one.
+fn price(call: &Call<'_>) -> Option<Price> {
+    let Target::Model { provider, name } = call.ask.target else { return None };
+    provider.model(name)?.price
+}
+
+/// How many distinct destinations the caller may have, where it has a limit and continues a chain.
+fn fan_out_limit(call: &Call<'_>) -> Option<u32> {
+    let Principal::Agent(agent) = call.principal() else { return None };
+    agent.delegation.max_fan_out.filter(|_| !call.chain().actors.is_empty())
+}
+
+/// What the call does with information.
+fn flow(call: &Call<'_>, id: &Arc<str>, callee: Option<&EntityId>) -> Flow {
+    let labels = call.ask.target.labels();
+    let from = |label: &Arc<str>| Collected {
+        label: label.clone(),
+        from: call.ask.target.entity().to_string().into(),
+        call: id.clone(),
+    };
+    let actors = call.chain().actors.iter().filter(|actor| actor.kind == EntityKind::Agent);
+    let callers = std::iter::once(call.principal().entity()).chain(actors);
+    let mut known: Vec<Arc<str>> = callers.map(|caller| caller.to_string().into()).collect();
+    // Who called twice in the chain learns it once.
+    let mut seen = std::collections::BTreeSet::new();
+    known.retain(|caller| seen.insert(caller.clone()));
+    Flow {
+        callers: known,
+        callee: callee.map(|callee| callee.to_string().into()),
+        person: call.user().map(|user| user.id().into()),
+        brings: labels.brought().map(from).collect(),
     }
 }
 
 impl Reservation {
-    /// How many distinct destinations there are with this one; 1 where nothing is counted.
-    pub fn fan_out(&self) -> i64 {
-        self.destination.as_ref().map_or(1, |claim| i64::try_from(claim.count()).unwrap_or(i64::MAX))
+    /// What the chain has come to with the call; `None` where nothing of it is counted.
+    pub fn so_far(&self) -> Option<Arc<SoFar>> {
+        self.ended.clone().or_else(|| self.tally.as_ref().map(|tally| tally.so_far().clone()))
     }
 
-    /// The call was permitted: what it reserved is taken.
-    pub fn permitted(&mut self) {
-        if let Some(claim) = &mut self.destination {
-            claim.permitted();
+    /// The call was permitted: what it reserved is taken. Where that cannot be counted, it may not be sent: [`Reservation::counted`].
+    pub async fn permitted(&mut self, now: Moment) {
+        if let Some(tally) = &mut self.tally {
+            self.counted = tally.permitted(now.monotonic).await;
         }
     }
 
-    /// The effect is known: accounts that count what a call cost are charged for it. Fan-out is not one of them.
-    pub fn settle(self, _usage: Usage) {}
+    /// Whether what a permitted call takes is counted.
+    ///
+    /// # Errors
+    /// As [`Accounts::reserve`].
+    pub fn counted(&self) -> Result<(), Refusal> {
+        self.counted.clone()
+    }
+
+    /// The effect is known: accounts that count what a call cost are charged for it. Of a model that does not say what it used, what was
+    /// sent counts as it was estimated.
+    pub fn settle(self, usage: Usage, sent: bool) {
+        let Some(tally) = self.tally else { return };
+        let estimated = u64::try_from(self.tokens_estimated).ok().filter(|_| sent);
+        let input = usage.input.or(estimated).unwrap_or_default();
+        let output = usage.output.unwrap_or_default();
+        let tokens = i64::try_from(input.saturating_add(output)).unwrap_or(i64::MAX);
+        tally.settle(Used { tokens, spend: self.price.map_or(0, |price| price.of(input, output)) });
+    }
 }
 
 #[cfg(test)]

@@ -9,9 +9,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
-use vidimus_core::act::{Act, BY_ITSELF};
+use vidimus_core::act::{Act, BY_ITSELF, Declassified, Subject};
 use vidimus_core::approval::pending::{self, OfApproval};
 use vidimus_core::caller::User;
+use vidimus_core::entity::EntityKind;
 use vidimus_core::record::{ActKind, ActRecord, Record, RefusalKind, RefusalRecord, VERSION};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Overlay;
@@ -104,6 +105,7 @@ impl Shared {
             let message = format!("why it is done must be said, in at most {LONGEST_WHY} bytes");
             return Err(Refusal::new(Code::MessageInvalid, message));
         }
+        let declassified = declassified(&act)?;
         let mut last = self.acts.one.lock().await;
         let (id, time) = (Uuid::now_v7().to_string(), rfc3339(self.clock.now().wall));
         let record = ActRecord {
@@ -130,6 +132,9 @@ impl Shared {
         let index = self.ledger.record(&Record::Act(record)).await.map_err(closed)?;
         let standing = Arc::new(standing);
         *last = index + 1;
+        if let Some(of) = declassified {
+            self.declassify(&of).await?;
+        }
         self.acts.current.store(standing.clone());
         let in_force = self.wait_for(overlay.clone());
         self.acts.changed.send_replace(Stood { records: *last, standing, overlay });
@@ -175,6 +180,17 @@ impl Shared {
         id
     }
 
+    /// Takes a label away: here, and where gateways share what they count, there.
+    async fn declassify(&self, of: &Declassified) -> Result<(), Refusal> {
+        match &of.subject {
+            Subject::Chain(transaction) => self.standing.declassify_chain(transaction, &of.label).await,
+            agent => {
+                let person = of.person.as_deref();
+                self.standing.declassify(&agent.to_string().into(), &of.label, person).await
+            }
+        }
+    }
+
     /// Ends what nobody answered in time, and what was approved and not used in time; each has its record.
     pub async fn expire_approvals(&self) {
         let now = millis(self.clock.now().wall).0;
@@ -208,6 +224,23 @@ impl Shared {
 
 fn shorten(text: &str) -> Cow<'_, str> {
     text.char_indices().nth(MAX_TEXT).and_then(|(end, _)| text.get(..end)).unwrap_or(text).into()
+}
+
+/// What an act takes a label away from; `None` of another act.
+///
+/// # Errors
+/// `message_invalid` where that has none.
+fn declassified(act: &Act) -> Result<Option<Declassified>, Refusal> {
+    let Act::Declassify(of) = act else { return Ok(None) };
+    match &of.subject {
+        Subject::Chain(_) => Ok(Some(of.clone())),
+        Subject::Object(entity) if entity.kind == EntityKind::Agent => Ok(Some(of.clone())),
+        other => {
+            let message =
+                format!("{other} collects no labels: write Agent/namespace/name or Chain/transaction");
+            Err(Refusal::new(Code::MessageInvalid, message))
+        }
+    }
 }
 
 /// An act that does not fit what stands.

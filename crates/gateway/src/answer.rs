@@ -391,8 +391,8 @@ impl Answering<'_> {
             server: server.clone(),
             caller: self.caller.clone(),
             source_ip: self.asked.source_ip,
-            fan_out: self.asked.fan_out,
             left: AtomicUsize::new(0),
+            so_far: self.asked.so_far.clone(),
         })
     }
 

@@ -228,7 +228,7 @@ impl Effect {
 
     fn ended(&mut self, ending: Ending, now: Moment, duration: Duration) {
         if let Some(reservation) = self.reservation.take() {
-            reservation.settle(self.found.usage);
+            reservation.settle(self.found.usage, self.status != 0);
         }
         self.shared.meter.ended(self.protocol, ending.as_str(), duration);
         if let Some((provider, model)) = &self.model {

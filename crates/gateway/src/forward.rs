@@ -20,6 +20,7 @@ use vidimus_core::resource::Endpoint;
 
 pub use connect::{AddressGuard, KeepAlive};
 use connect::{Client, Connecting};
+pub(crate) use own_roots::MAX as MAX_ROOTS;
 use own_roots::OwnRoots;
 
 /// One worker's connections to upstreams, pooled; a client per set of trusted roots.

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::clock::Clock;
+use vidimus_core::record::Kept;
 use vidimus_core::snapshot::Snapshot;
 use vidimus_identity::{Authenticator, Mint};
 use vidimus_ledger::Ledger;
@@ -24,6 +25,8 @@ use crate::refusal_sampler::{Rate, RefusalSampler};
 use crate::seal::Seal;
 use crate::secrets::SecretDirectory;
 use crate::standing::StandingState;
+use crate::standing::chains::Keeps;
+use crate::standing::store::{self, StandingAddress, Store};
 use crate::telemetry::Telemetry;
 use crate::vitals::Vitals;
 
@@ -56,10 +59,13 @@ pub struct Limits {
     pub streams: u32,
     /// Life of a minted token.
     pub token_life: Duration,
-    /// Chains of agents with `spec.delegation.maxFanOut` that are counted at once; one more is refused.
+    /// Chains of which something is counted at once, agents of which it is kept what they have read, and ended chains; one more is
+    /// refused.
     pub counted_chains: usize,
     /// How long such a chain is quiet before it is forgotten. Longer than any token that continues it lives.
     pub quiet_chain: Duration,
+    /// For how long an agent has what it has read (`context.labels`), also beyond the chain in which it did.
+    pub label_window: Duration,
     /// Tasks whose maker is kept, so that a list of tasks shows each caller its own; the one used least is forgotten first.
     pub listed_tasks: usize,
     /// Refusals of registered principals that are recorded one by one; further ones are counted.
@@ -94,6 +100,7 @@ impl Default for Limits {
             token_life: Duration::from_secs(120),
             counted_chains: 65_536,
             quiet_chain: Duration::from_secs(600),
+            label_window: Duration::from_secs(3600),
             listed_tasks: 65_536,
             refused: Rate { burst: 5000, per_second: 100 },
             refused_principal: Rate { burst: 500, per_second: 10 },
@@ -127,6 +134,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// The one clock: wall time of records and tokens, and the time that limits count by.
     pub clock: Arc<dyn Clock>,
+    /// What several gateways share; without it each has its own.
+    pub store: Option<StandingAddress>,
     /// Where it is told whether everything still runs.
     pub vitals: Vitals,
 }
@@ -162,9 +171,13 @@ pub struct Shared {
 impl Shared {
     pub fn new(config: Config) -> Self {
         let limits = config.limits;
-        let standing = StandingState::new(limits.counted_chains, limits.quiet_chain, limits.listed_tasks);
+        let keeps =
+            Keeps { capacity: limits.counted_chains, quiet: limits.quiet_chain, window: limits.label_window };
+        let world = World::new(config.snapshot);
+        let wakes = world.changed.clone();
+        let standing = StandingState::new(keeps, limits.listed_tasks, wakes, config.store.map(Store::at));
         Self {
-            world: World::new(config.snapshot),
+            world,
             authenticator: config.authenticator,
             mint: config.mint,
             ledger: config.ledger,
@@ -197,6 +210,33 @@ impl Shared {
     pub fn take_into_use(&self, next: Arc<Snapshot>) {
         self.world.current.store(next);
         self.world.changed.send_modify(|changes| *changes += 1);
+    }
+
+    /// Takes up what was counted before the start, from the records of at least [`Limits::label_window`], oldest first. To be called
+    /// once, before any call.
+    pub fn restore(&self, records: impl Iterator<Item = Kept>) {
+        self.accounts.restore(&self.snapshot(), records, self.clock.now());
+    }
+
+    /// Whether the configuration has anything counted, so that there is something to restore.
+    pub fn counts_anything(&self) -> bool {
+        let reads = self.snapshot().chain_reads();
+        !reads.is_nothing() || reads.ends
+    }
+
+    /// Keeps the connection to the store that gateways share: to be run by one task. Ends at once where there is none.
+    pub async fn follow_store(self: Arc<Self>) {
+        store::follow(self.standing.clone()).await;
+    }
+
+    /// Whether what gateways share can be asked for; true where they share nothing.
+    pub fn has_store(&self) -> bool {
+        self.standing.store().is_none_or(|store| store.is_connected())
+    }
+
+    /// [`Limits::label_window`].
+    pub fn label_window(&self) -> Duration {
+        self.limits.label_window
     }
 
     /// [`Limits::connections`].

@@ -20,6 +20,7 @@ mod forward;
 mod gate;
 mod handle;
 pub mod listener;
+mod local_files;
 mod meter;
 mod part;
 #[cfg(not(fuzzing))]
@@ -46,6 +47,7 @@ pub use acts::{Acts, Done, RefusedRequest, Stood};
 pub use forward::{AddressGuard, KeepAlive, Outbound, Upstream, forward};
 pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
 pub use handle::{Admission, Admitted, Peer, admit, handle};
+pub use local_files::unusable;
 pub use meter::Meter;
 pub use provider_credentials::ProviderCredentials;
 pub use questions::Questions;
@@ -55,6 +57,7 @@ pub use request_context::RequestContext;
 pub use said::{Said, said};
 pub use seal::{KEY_LENGTH, Seal, SealFailed};
 pub use secrets::{NoSecretDirectory, SecretDirectory};
+pub use standing::store::StandingAddress;
 pub use telemetry::{BadEndpoint, Telemetry};
 pub use vitals::{Pulse, Silent, Vitals};
 

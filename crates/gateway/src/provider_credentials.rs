@@ -22,6 +22,8 @@ pub struct ProviderCredentials {
     /// Where files of keys are; none is read where there is none.
     secrets: Option<SecretDirectory>,
     known: Mutex<HashMap<Key, (Instant, HeaderValue)>>,
+    /// Why a key could not be read, as the log was told last.
+    told: Mutex<HashMap<CredentialSource, String>>,
 }
 
 /// A key in the form of one header: two providers may share a key and present it differently.
@@ -36,7 +38,7 @@ impl std::fmt::Debug for ProviderCredentials {
 impl ProviderCredentials {
     /// Keys in files of this directory, and in the environment.
     pub fn new(secrets: Option<SecretDirectory>) -> Self {
-        Self { secrets, known: Mutex::default() }
+        Self { secrets, ..Self::default() }
     }
 
     /// The header that authenticates the gateway to the provider of a permitted call; `None` for a provider that needs none.
@@ -91,13 +93,36 @@ impl ProviderCredentials {
         {
             return Ok(Some((name, value.clone())));
         }
-        let key = self.read(&provider.credential).map_err(|reason| unavailable(provider, &reason))?;
+        let key = self.read(&provider.credential).map_err(|reason| self.told(provider, &reason))?;
         let text = if name == "authorization" { format!("Bearer {key}") } else { key };
         let mut value =
             HeaderValue::from_str(&text).map_err(|_| unavailable(provider, "the key is not header text"))?;
         value.set_sensitive(true);
         known.insert(wanted, (now, value.clone()));
+        if let Ok(mut told) = self.told.lock() {
+            told.remove(&provider.credential);
+        }
         Ok(Some((name, value)))
+    }
+
+    /// Why the key of a provider cannot be read now.
+    pub(crate) fn why_unavailable(&self, provider: &LlmProvider) -> Option<String> {
+        if provider.credential == CredentialSource::None {
+            None
+        } else {
+            self.read(&provider.credential).err()
+        }
+    }
+
+    /// The refusal; the reason is in the log too, once until it is another one.
+    fn told(&self, provider: &LlmProvider, reason: &str) -> Refusal {
+        if let Ok(mut told) = self.told.lock()
+            && told.get(&provider.credential).is_none_or(|last| last != reason)
+        {
+            told.insert(provider.credential.clone(), reason.to_owned());
+            tracing::warn!(provider = %provider.id.id, reason, "the key of a provider is not available; calls to it are refused");
+        }
+        unavailable(provider, reason)
     }
 
     fn read(&self, source: &CredentialSource) -> Result<String, String> {
@@ -169,7 +194,7 @@ mod tests {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a mode");
         }
         let source = CredentialSource::File("key".into());
-        let secrets = SecretDirectory::open(at.path(), std::path::Path::new("/nowhere")).expect("secrets");
+        let secrets = SecretDirectory::open(at.path(), None).expect("secrets");
         let credentials = ProviderCredentials::new(Some(secrets));
         for (kind, name, value) in [
             (ProviderType::OpenAi, "authorization", "Bearer key-1"),

@@ -29,11 +29,11 @@ pub struct NoSecretDirectory {
 }
 
 impl SecretDirectory {
-    /// Opens the directory `path`. `data` is where the gateway keeps its own keys: neither may lie in the other.
+    /// Opens the directory `path`. `data` is where the gateway keeps its own keys, where that is known: neither may lie in the other.
     ///
     /// # Errors
     /// For what is no directory, or is open to others than its owner, or lies in `data` or around it.
-    pub fn open(path: &Path, data: &Path) -> Result<Self, NoSecretDirectory> {
+    pub fn open(path: &Path, data: Option<&Path>) -> Result<Self, NoSecretDirectory> {
         let no = |reason: String| NoSecretDirectory { path: path.to_owned(), reason };
         let root = fs::canonicalize(path).map_err(|error| no(error.to_string()))?;
         let metadata = fs::metadata(&root).map_err(|error| no(error.to_string()))?;
@@ -41,8 +41,8 @@ impl SecretDirectory {
             return Err(no("it is no directory".to_owned()));
         }
         exposed(&metadata).map_or(Ok(()), |reason| Err(no(reason)))?;
-        let data = fs::canonicalize(data).unwrap_or_else(|_| data.to_owned());
-        if root.starts_with(&data) || data.starts_with(&root) {
+        let data = data.map(|data| fs::canonicalize(data).unwrap_or_else(|_| data.to_owned()));
+        if let Some(data) = data.filter(|data| root.starts_with(data) || data.starts_with(&root)) {
             return Err(no(format!(
                 "the gateway's own keys are in {}; take another directory",
                 data.display()
@@ -112,7 +112,7 @@ mod tests {
         symlink(data.join("key"), secrets.join("link")).expect("linked");
         symlink(&data, secrets.join("way")).expect("linked");
         symlink("nowhere", secrets.join("dangling")).expect("linked");
-        let directory = SecretDirectory::open(&secrets, &data).expect("a directory of secrets");
+        let directory = SecretDirectory::open(&secrets, Some(&data)).expect("a directory of secrets");
         let absolute = secrets.join("key").display().to_string();
         let own = data.join("key").display().to_string();
         for (named, found) in [
@@ -149,8 +149,9 @@ mod tests {
         let at = tempfile::tempdir().expect("a directory");
         let data = at.path().join("data");
         fs::create_dir_all(data.join("secrets")).expect("made");
-        let open =
-            |path: &Path| SecretDirectory::open(path, &data).map(|_| ()).map_err(|error| error.to_string());
+        let open = |path: &Path| {
+            SecretDirectory::open(path, Some(&data)).map(|_| ()).map_err(|error| error.to_string())
+        };
         for directory in [data.clone(), data.join("secrets"), at.path().to_owned()] {
             mode(&directory, 0o700);
             assert!(

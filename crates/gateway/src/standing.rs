@@ -1,34 +1,51 @@
 //! Standing state: what outlives a call, and what several replicas of the gateway must agree on.
 //!
 //! One seam for all of it: the methods of [`StandingState`] are its only operations, and those that ask for something are
-//! asynchronous, so that a shared store (Redis, Valkey) can stand behind them. In process now: each gateway has its own, and a
-//! restart begins anew. It holds the destinations of chains, and who made which task; replay caches, approvals, grants and
-//! quarantines are to come here. Sessions and tasks need no place to be used: their sealed ids carry all that is to be known.
-//! Only a list of tasks names ids that the caller did not bring.
+//! asynchronous, so that a shared store (Redis, Valkey: [`store`]) can stand behind them. Without one each gateway has its own state, and
+//! a restart begins anew. It holds what chains have come to ([`chains`]), which of them were ended ([`ended`]), what agents have read, and
+//! who made which task; replay caches, approvals, grants and quarantines are to come here. Sessions and tasks need no place to be used:
+//! their sealed ids carry all that is to be known. Only a list of tasks names ids that the caller did not bring.
+//!
+//! What a shared store may lose stays here as well: which chains were ended, and what agents have read, as far as this gateway knows.
+//! Without the store, calls of which something is counted are refused; nothing opens.
 
-use std::sync::{Arc, Mutex};
+pub mod chains;
+mod ended;
+pub mod store;
+pub mod taken;
+mod tally;
+
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use quick_cache::sync::Cache;
-use vidimus_core::entity::EntityId;
+use tokio::sync::watch;
+use vidimus_core::act::{Act, Subject};
+use vidimus_core::call::Collected;
+use vidimus_core::caller::Chain;
 use vidimus_core::refusal::{Code, Refusal};
 
+use self::chains::{Chains, Keeps};
+use self::ended::Ended;
+use self::store::Store;
+use self::taken::{Taken, Used};
 use crate::part::Part;
 use crate::protocol::mcp::mirrored::MirroredTools;
-use crate::table::{Entry, Table};
+
+pub use self::tally::Tally;
 
 /// The state, shared by all workers.
 #[derive(Debug)]
 pub struct StandingState {
-    chains: Mutex<Table<ChainKey, Chain>>,
+    chains: Mutex<Chains>,
+    ended: Arc<Ended>,
+    store: Option<Arc<Store>>,
+    keeps: Keeps,
     tasks: Cache<TaskKey, Arc<Part>>,
     /// What servers said of themselves, by the address that said it.
     versions: Cache<Box<str>, Served>,
     mirrored: Cache<Box<str>, Arc<MirroredTools>>,
-    capacity: usize,
-    /// How long a chain is quiet before it is forgotten.
-    quiet: Duration,
 }
 
 /// The protocol versions that are served at an address, and until when that is believed.
@@ -44,53 +61,41 @@ const VERSIONS_LIFE: Duration = Duration::from_secs(600);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TaskKey([u8; 32]);
 
-/// One agent in one transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ChainKey {
-    pub transaction: Arc<str>,
+/// What an agent has read, and for how long still it has it.
+#[derive(Clone, Debug)]
+pub struct Window {
+    /// `Kind/namespace/name`.
     pub agent: Arc<str>,
-}
-
-/// The destinations that one agent reaches in one transaction.
-#[derive(Debug)]
-struct Chain {
-    destinations: Vec<(EntityId, Use)>,
-    last: Instant,
-    quiet: Duration,
-}
-
-/// How a destination came to be counted.
-#[derive(Debug, Default)]
-struct Use {
-    /// Some call was permitted there: it counts for good.
-    permitted: bool,
-    /// Calls that are being decided.
-    undecided: usize,
-}
-
-impl Entry for Chain {
-    fn is_unused(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.last) >= self.quiet
-            && self.destinations.iter().all(|(_, it)| it.undecided == 0)
-    }
-}
-
-/// A destination's place in the count of its chain. A claim that is dropped without [`Claim::permitted`] has not been counted.
-#[derive(Debug)]
-#[must_use = "dropping it gives the place back"]
-pub struct Claim {
-    /// `None` when the destination is one too many, and so has no place.
-    place: Option<(Arc<StandingState>, ChainKey, EntityId)>,
-    count: usize,
+    pub what: Collected,
+    /// `issuer#subject`; `None` counts for everybody.
+    pub person: Option<Arc<str>>,
+    pub left: Duration,
 }
 
 impl StandingState {
-    /// Holds at most `chains` chains, each forgotten when it was `quiet` for so long, and the makers of `tasks` tasks, of which the
-    /// least used is forgotten first.
-    pub fn new(chains: usize, quiet: Duration, tasks: usize) -> Arc<Self> {
-        let (chains, capacity) = (Mutex::new(Table::new(chains)), chains);
+    /// Holds the makers of `tasks` tasks, of which the least used is forgotten first. Streams look whether they go on when a chain is
+    /// ended: `wakes` changes then.
+    pub fn new(keeps: Keeps, tasks: usize, wakes: watch::Sender<u64>, store: Option<Store>) -> Arc<Self> {
         let (tasks, versions, mirrored) = (Cache::new(tasks), Cache::new(SERVERS), Cache::new(SERVERS));
-        Arc::new(Self { chains, tasks, versions, mirrored, capacity, quiet })
+        let (chains, ended) = (Mutex::new(Chains::new(keeps)), Arc::new(Ended::new(keeps.capacity, wakes)));
+        Arc::new(Self { chains, ended, store: store.map(Arc::new), keeps, tasks, versions, mirrored })
+    }
+
+    /// Of one gateway, for tests.
+    #[cfg(test)]
+    pub fn alone(capacity: usize, quiet: Duration, tasks: usize) -> Arc<Self> {
+        let keeps = Keeps { capacity, quiet, window: Duration::from_secs(3600) };
+        Self::new(keeps, tasks, watch::Sender::new(0), None)
+    }
+
+    /// Whether several gateways share what they count.
+    pub const fn is_shared(&self) -> bool {
+        self.store.is_some()
+    }
+
+    /// What several gateways share, where they do.
+    pub fn store(&self) -> Option<Arc<Store>> {
+        self.store.clone()
     }
 
     /// The server at `address` serves these versions.
@@ -126,54 +131,111 @@ impl StandingState {
         self.tasks.get(task)
     }
 
-    /// Counts a destination before the call to it is decided, so that of two calls at once only one can be the last that fits.
-    /// One beyond `limit` is told its number and gets no place.
+    /// What ended a chain, as far as this gateway knows.
     ///
     /// # Errors
-    /// `overloaded` when as many chains as can be held are in use.
-    #[expect(clippy::unused_async, reason = "a shared store answers over the network")]
-    pub async fn claim(
-        self: &Arc<Self>,
-        key: ChainKey,
-        destination: &EntityId,
-        limit: usize,
-        now: Instant,
-    ) -> Result<Claim, Refusal> {
-        let mut chains = self.chains.lock().map_err(|_| {
-            Refusal::new(Code::Internal, "the count of a chain's destinations is in an unknown state")
-        })?;
-        let new = || Chain { destinations: Vec::new(), last: now, quiet: self.quiet };
-        let Some(chain) = chains.entry(key.clone(), now, new) else {
-            let message = format!("{} chains with a limit on their width are under way", self.capacity);
-            return Err(Refusal::new(Code::Overloaded, message));
-        };
-        chain.last = chain.last.max(now);
-        let count = chain.destinations.len();
-        let known = chain.destinations.iter_mut().find(|(known, _)| known == destination);
-        match known {
-            Some((_, it)) => it.undecided += 1,
-            None if count >= limit => return Ok(Claim { place: None, count: count + 1 }),
-            None => {
-                chain.destinations.push((destination.clone(), Use { permitted: false, undecided: 1 }));
-            }
-        }
-        let count = chain.destinations.len();
-        Ok(Claim { place: Some((self.clone(), key, destination.clone())), count })
+    /// `internal` where that cannot be told.
+    pub fn ended(&self, transaction: &Arc<str>) -> Result<Option<Arc<str>>, Refusal> {
+        self.ended.by(transaction)
     }
 
-    fn settle(&self, key: &ChainKey, destination: &EntityId, permitted: bool) {
+    /// The chain is ended here at once, and then for all gateways that share a store. A call that begins a chain has none to end.
+    ///
+    /// # Errors
+    /// `overloaded` where as many ended chains are kept as can be; `standing_unavailable` where only this gateway knows.
+    pub async fn end_chain(&self, chain: &Chain, by: &Arc<str>, now: Instant) -> Result<(), Refusal> {
+        if chain.actors.is_empty() {
+            return Ok(());
+        }
+        let life = self.keeps.quiet_of(chain.began_elsewhere());
+        self.ended.mark(&chain.transaction, by.clone(), (now, now + life))?;
+        match &self.store {
+            Some(store) => store.end(&chain.transaction, by, life).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes up what a permitted call took before a start, at that time.
+    ///
+    /// # Errors
+    /// `overloaded` when as much as can be kept is.
+    pub fn take_restored(&self, taken: &Taken, at: Instant) -> Result<(), Refusal> {
+        let mut chains = self.chains()?;
+        let taken = self.kept_here(taken);
+        let (so_far, _) = chains.reserve(&taken, at)?;
+        chains.permitted(&taken, &so_far.labels, at)
+    }
+
+    /// Such a call ended, and used so much.
+    pub fn settle_restored(&self, taken: &Taken, used: Used) {
+        if let Ok(mut chains) = self.chains() {
+            chains.settled(&self.kept_here(taken), used);
+        }
+    }
+
+    /// A chain was ended before a start, at that time.
+    pub fn end_restored(&self, chain: &Chain, by: &Arc<str>, at: Instant) {
+        let life = self.keeps.quiet_of(chain.began_elsewhere());
+        if let Err(refusal) = self.ended.mark(&chain.transaction, by.clone(), (at, at + life)) {
+            tracing::error!(transaction = %chain.transaction, %refusal, "a chain that was ended could not be kept so");
+        }
+    }
+
+    /// A label was taken away before a start.
+    pub fn forget_restored(&self, act: &Act) {
+        let Act::Declassify(of) = act else { return };
+        let Ok(mut chains) = self.chains() else { return };
+        match &of.subject {
+            Subject::Chain(transaction) => chains.forget_of_chain(transaction, &of.label),
+            agent => chains.forget(&agent.to_string().into(), &of.label, of.person.as_deref()),
+        }
+    }
+
+    /// Where gateways share a store, counts are there.
+    fn kept_here(&self, taken: &Taken) -> Taken {
+        match self.store {
+            Some(_) => Taken { counted: None, fan_out: None, ..taken.clone() },
+            None => taken.clone(),
+        }
+    }
+
+    /// Takes a label away from an agent (`Kind/namespace/name`): of one person, or where none is named of all.
+    ///
+    /// # Errors
+    /// `standing_unavailable` where the store does not answer; this gateway has forgotten it all the same.
+    pub async fn declassify(
+        &self,
+        agent: &Arc<str>,
+        label: &str,
+        person: Option<&str>,
+    ) -> Result<(), Refusal> {
+        self.chains()?.forget(agent, label, person);
+        match &self.store {
+            Some(store) => store.forget(agent, label, person).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes a label away from a chain.
+    ///
+    /// # Errors
+    /// As [`StandingState::declassify`].
+    pub async fn declassify_chain(&self, transaction: &Arc<str>, label: &str) -> Result<(), Refusal> {
+        self.chains()?.forget_of_chain(transaction, label);
+        match &self.store {
+            Some(store) => store.forget_of_chain(transaction, label).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What agents have read, as far as this gateway knows.
+    pub fn all_read(&self, now: Instant) -> Vec<Window> {
+        self.chains().map(|chains| chains.all_read(now)).unwrap_or_default()
+    }
+
+    fn chains(&self) -> Result<MutexGuard<'_, Chains>, Refusal> {
         // Whoever panicked while holding the table left every later call refused; there is nothing to undo.
-        let Ok(mut chains) = self.chains.lock() else { return };
-        let Some(chain) = chains.get_mut(key) else { return };
-        if let Some((_, it)) = chain.destinations.iter_mut().find(|(known, _)| known == destination) {
-            it.undecided = it.undecided.saturating_sub(1);
-            it.permitted |= permitted;
-        }
-        // Another call to the same destination may have been permitted, or may still be.
-        chain.destinations.retain(|(_, it)| it.permitted || it.undecided > 0);
-        if chain.destinations.is_empty() {
-            chains.remove(key);
-        }
+        self.chains.lock().map_err(|_| Refusal::new(Code::Internal, "the state of chains is unknown"))
     }
 }
 
@@ -188,28 +250,6 @@ impl TaskKey {
         let mut key = [0; 32];
         key.iter_mut().zip(context.finish().as_ref()).for_each(|(to, from)| *to = *from);
         Self(key)
-    }
-}
-
-impl Claim {
-    /// How many distinct destinations the chain has with this one.
-    pub fn count(&self) -> usize {
-        self.count
-    }
-
-    /// The call was permitted: its destination counts from now on.
-    pub fn permitted(&mut self) {
-        if let Some((state, key, destination)) = self.place.take() {
-            state.settle(&key, &destination, true);
-        }
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        if let Some((state, key, destination)) = self.place.take() {
-            state.settle(&key, &destination, false);
-        }
     }
 }
 

@@ -47,6 +47,11 @@ impl<K: Eq + Hash, V: Entry> Table<K, V> {
         self.entries.get_mut(key)
     }
 
+    /// All entries, also such as are out of use.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.entries.iter()
+    }
+
     /// Forgets the entry of `key`.
     pub fn remove(&mut self, key: &K) {
         self.entries.remove(key);

@@ -10,7 +10,7 @@ mod registration;
 mod spiffe;
 mod tls;
 
-pub use issue::files::{KeyFileError, exposed, read_regular};
+pub use issue::files::{KeyFileError, existing_random_key, exposed, random_key, read_regular};
 pub use issue::keys::{KEY_LEAD, KEY_LIFE, KEY_LOOK};
 pub use issue::local::{
     LOCAL_ISSUER, LocalError, LocalIdentity, MAX_LOCAL_TTL, OPERATOR_AUDIENCE, PersonTokenRequest, Svid,
@@ -18,7 +18,7 @@ pub use issue::local::{
 };
 pub use issue::mint::{HopToken, MAX_HOP_TTL, Mint, MintError};
 pub use prove::people::{Operators, People};
-pub use prove::{Authenticator, Config, ConfigError, Evidence, Limits};
+pub use prove::{Authenticator, Config, ConfigError, Evidence, Limits, check_roots};
 pub use spiffe::{PeerSvid, SpiffeId, SpiffeIdError, SvidError, TrustDomain};
 pub use tls::{
     ClientCertificates, ServerCertificate, TlsError, TrustBundle, TrustBundleError, TrustStore, server_config,

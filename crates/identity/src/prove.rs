@@ -318,6 +318,14 @@ impl Authenticator {
     }
 }
 
+/// That PEM roots for an issuer can be used ([`Config::roots_of_issuers`]).
+///
+/// # Errors
+/// [`ConfigError::IssuerRoots`], and why.
+pub fn check_roots(pem: &[u8]) -> Result<(), ConfigError> {
+    issuer_roots(Some(pem)).map(drop)
+}
+
 fn issuer_roots(pem: Option<&[u8]>) -> Result<RootCertStore, ConfigError> {
     let mut roots = RootCertStore::empty();
     let Some(pem) = pem else {
@@ -334,7 +342,7 @@ fn issuer_roots(pem: Option<&[u8]>) -> Result<RootCertStore, ConfigError> {
         roots.add(certificate).map_err(|error| reason(error.to_string()))?;
     }
     if roots.is_empty() {
-        return Err(reason("there is none".to_owned()));
+        return Err(reason("there is no certificate in it".to_owned()));
     }
     Ok(roots)
 }

@@ -7,7 +7,6 @@ use crate::frame;
 use crate::seal::{self, SEAL};
 use crate::segment::{HEADER, Segment, Unauthenticated};
 use crate::storage::Storage;
-use crate::walk;
 
 /// Records that were taken from the end of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +36,7 @@ pub(crate) fn list(log: &Path) -> Result<Vec<PathBuf>, FileError> {
     };
     let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(FileError::on("list", &dir)));
     let mut paths = paths.collect::<Result<Vec<_>, _>>()?;
-    paths.retain(|path| !walk::unfinished(path));
+    paths.retain(|path| !file::is_unfinished(path));
     paths.sort();
     Ok(paths)
 }

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::file::{self, FileError};
-use crate::note::{NoteError, SigningKey, VerifierKey};
+use crate::note::{self, NoteError, SigningKey, VerifierKey};
 use crate::sectors;
 use crate::storage::{Open, Storage};
 use crate::tree::Hash;
@@ -54,6 +54,14 @@ impl Checkpoint {
     pub(crate) fn sign(self, key: &SigningKey) -> SignedCheckpoint {
         let note = key.sign(&self.text());
         SignedCheckpoint { checkpoint: self, note }
+    }
+
+    /// What a signed note says, whoever signed it, if anybody.
+    ///
+    /// # Errors
+    /// When it is no signed note, or not of a checkpoint.
+    pub fn unverified(note: &str) -> Result<Self, CheckpointError> {
+        Self::parse(note::text(note)?)
     }
 
     /// The text of a note. Extension lines are allowed and ignored.

@@ -90,18 +90,40 @@ pub(crate) fn sync_dir(storage: &dyn Storage, path: &Path) -> Result<(), FileErr
     storage.sync_dir(path).map_err(FileError::on("fsync", path))
 }
 
-/// Writes a whole file durably under another name and renames it, so that a reader sees the old bytes or the new ones.
+/// Writes a whole file durably under another name and renames it, so that a reader sees the old bytes or the new ones. The other name
+/// tells what it was to be: what a killed process leaves of a public file is not taken for a private one.
 pub(crate) fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8], mode: u32) -> Result<(), FileError> {
-    let unfinished = path.with_extension(UNFINISHED);
+    let unfinished = path.with_added_extension(UNFINISHED);
     // Truncating, not creating: residue of a crash must not stand in the way.
     let write = || {
         let file = storage.open(&unfinished, Open::Replace { mode })?;
         file.write(bytes)?;
         file.sync()
     };
-    write().map_err(FileError::on("write", &unfinished))?;
-    storage.rename(&unfinished, path).map_err(FileError::on("rename into place", path))?;
+    let written = write().map_err(FileError::on("write", &unfinished));
+    let renamed = written
+        .and_then(|()| storage.rename(&unfinished, path).map_err(FileError::on("rename into place", path)));
+    if renamed.is_err() {
+        // Why it could not be written is told; that it could not be removed either is what a crash leaves too.
+        let _ = storage.remove(&unfinished);
+    }
+    renamed?;
     parent(path).map_or(Ok(()), |parent| sync_dir(storage, parent))
+}
+
+/// Removes what writes that never finished left in a directory. Nobody may be writing in it.
+pub(crate) fn remove_unfinished(storage: &dyn Storage, dir: &Path) -> Result<(), FileError> {
+    let listed = || std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();
+    let unfinished = |path: &&PathBuf| is_unfinished(path) && path.is_file();
+    for path in listed().map_err(FileError::on("list", dir))?.iter().filter(unfinished) {
+        storage.remove(path).map_err(FileError::on("remove", path))?;
+    }
+    Ok(())
+}
+
+/// Whether a path is residue of a crash.
+pub(crate) fn is_unfinished(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == UNFINISHED)
 }
 
 /// Cuts a file, durably.

@@ -71,16 +71,7 @@ impl VerifierKey {
     /// # Errors
     /// See [`NoteError`].
     pub fn open<'a>(&self, note: &'a str) -> Result<&'a str, NoteError> {
-        if note.len() > MAX_NOTE {
-            return Err(NoteError::Form("too long"));
-        }
-        if note.chars().any(|c| c < ' ' && c != '\n') {
-            return Err(NoteError::Form("control character"));
-        }
-        let (text, signatures) =
-            note.rsplit_once("\n\n").ok_or(NoteError::Form("no blank line before signatures"))?;
-        let text = note.get(..text.len() + 1).unwrap_or(text);
-        let lines = signatures.strip_suffix('\n').ok_or(NoteError::Form("no newline at the end"))?;
+        let (text, lines) = text_and_signatures(note)?;
         let mut signed = false;
         for line in lines.split('\n') {
             signed |= self.signed(text, line)?;
@@ -103,6 +94,26 @@ impl VerifierKey {
             .map_err(|_| NoteError::Signature(self.to_string()))?;
         Ok(true)
     }
+}
+
+/// The text of a note, and the lines of its signatures.
+fn text_and_signatures(note: &str) -> Result<(&str, &str), NoteError> {
+    if note.len() > MAX_NOTE {
+        return Err(NoteError::Form("too long"));
+    }
+    if note.chars().any(|c| c < ' ' && c != '\n') {
+        return Err(NoteError::Form("control character"));
+    }
+    let (text, signatures) =
+        note.rsplit_once("\n\n").ok_or(NoteError::Form("no blank line before signatures"))?;
+    let text = note.get(..text.len() + 1).unwrap_or(text);
+    let lines = signatures.strip_suffix('\n').ok_or(NoteError::Form("no newline at the end"))?;
+    Ok((text, lines))
+}
+
+/// The text of a note, whoever signed it.
+pub(crate) fn text(note: &str) -> Result<&str, NoteError> {
+    text_and_signatures(note).map(|(text, _)| text)
 }
 
 impl fmt::Display for VerifierKey {

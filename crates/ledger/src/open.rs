@@ -18,7 +18,7 @@ use crate::storage::Storage;
 use crate::tail::{self, SegmentFile};
 use crate::tile;
 use crate::tree::{self, TILE, Tree};
-use crate::walk::{self, Torn, Walk};
+use crate::walk::{Torn, Walk};
 
 /// Why a log is not opened. No record has been changed then.
 #[derive(Debug, thiserror::Error)]
@@ -145,12 +145,15 @@ pub(crate) fn open(config: &Config, storage: &dyn Storage) -> Result<Opened, Ope
     };
     // Everything that can be refused has been.
     latest.settle(storage, dir)?;
-    for path in strangers.iter().filter(|path| walk::unfinished(path)) {
+    for path in strangers.iter().filter(|path| file::is_unfinished(path)) {
         match storage.remove(path).map_err(FileError::on("remove", path)) {
             // What was left of the first segment has become the first segment.
             Err(error) if error.missing() => {}
             removed => removed?,
         }
+    }
+    for dir in [dir.as_path(), &dir.join("keys")] {
+        file::remove_unfinished(storage, dir)?;
     }
     let opened = end.ready(storage, dir, lock, (key, seals), latest.signed)?;
     Ok(Opened { aside, ..opened })

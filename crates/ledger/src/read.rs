@@ -63,7 +63,8 @@ impl Reading {
     pub fn watermark(&self) -> Watermark {
         let (kept, on_disk) =
             self.reader.as_ref().map_or((0, 0), |reader| (reader.sealed().0, reader.on_disk()));
-        let signed = signed(&self.dir);
+        // Where none can be read, nothing is known to be signed; verifying says why.
+        let signed = signed(&self.dir).unwrap_or(0);
         let durable = on_disk.min(kept).max(signed);
         Watermark { kept: kept.max(durable), durable, signed }
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::checkpoint::{self, SignedCheckpoint};
+use crate::checkpoint::{self, CheckpointError, SignedCheckpoint};
 use crate::file::{self, FileError};
 use crate::note::{KeyError, VerifierKey};
 use crate::open::public_key_path;
@@ -29,6 +29,11 @@ pub enum SearchError {
     Shorter { records: u64, signed: u64 },
     #[error("{}: {source}", path.display())]
     Key { path: PathBuf, source: KeyError },
+    /// How many records were signed for is not known, so it cannot be told whether some are missing at the end.
+    #[error("{} is missing, so it is not known how many records were signed for", path.display())]
+    CheckpointMissing { path: PathBuf },
+    #[error("{} cannot be used, so it is not known how many records were signed for: {source}", path.display())]
+    Checkpoint { path: PathBuf, source: CheckpointError },
 }
 
 impl From<FileError> for SearchError {
@@ -69,7 +74,22 @@ pub struct Search {
 pub fn search(dir: &Path, query: &Query) -> Result<Search, SearchError> {
     // Before the segments: what is signed for is then in them.
     let signed = signed(dir);
-    let mut segments = followed(segments(dir)?);
+    let found = segments(dir)?;
+    let (signed, mut failed) = match signed {
+        Ok(signed) => (signed, None),
+        // The log's first moments: its key is there before its checkpoint, and that before its first segment.
+        Err(SearchError::File(_) | SearchError::CheckpointMissing { .. }) if is_new(dir, &found) => (0, None),
+        Err(error) => (0, Some(error)),
+    };
+    match found.first() {
+        None if signed > 0 => failed = Some(SearchError::Shorter { records: 0, signed }),
+        Some(Segment { path, first }) if *first > 0 => {
+            let error = SegmentError::Gap { path: path.clone(), expected: 0, found: *first };
+            failed = Some(SearchError::Damaged { path: path.clone(), index: 0, error });
+        }
+        _ => {}
+    }
+    let mut segments = followed(found);
     if !query.newest_first {
         segments.reverse();
     }
@@ -80,7 +100,7 @@ pub fn search(dir: &Path, query: &Query) -> Result<Search, SearchError> {
         newest_first: query.newest_first,
         left: query.limit.unwrap_or(usize::MAX),
         found: Vec::new().into_iter(),
-        failed: None,
+        failed,
     })
 }
 
@@ -98,12 +118,19 @@ fn followed(segments: Vec<Segment>) -> Vec<(Segment, Option<u64>)> {
     segments.into_iter().zip(next).collect()
 }
 
-/// The size that the latest checkpoint says; 0 where none can be read, about which verifying says more.
-pub(crate) fn signed(dir: &Path) -> u64 {
-    let Ok(key) = own_key(dir) else { return 0 };
-    let note = file::read(&checkpoint::path(dir)).ok();
-    let latest = note.and_then(|note| SignedCheckpoint::open(&note, &key).ok());
-    latest.map_or(0, |latest| latest.checkpoint.size)
+/// Whether nothing says that a log ever had a record.
+fn is_new(dir: &Path, segments: &[Segment]) -> bool {
+    segments.is_empty() && !checkpoint::path(dir).exists() && !checkpoint::history_path(dir).exists()
+}
+
+/// The size that the latest checkpoint says.
+pub(crate) fn signed(dir: &Path) -> Result<u64, SearchError> {
+    let path = checkpoint::path(dir);
+    let key = own_key(dir)?;
+    let note =
+        file::read_if_there(&path)?.ok_or_else(|| SearchError::CheckpointMissing { path: path.clone() })?;
+    let latest = SignedCheckpoint::open(&note, &key);
+    latest.map(|latest| latest.checkpoint.size).map_err(|source| SearchError::Checkpoint { path, source })
 }
 
 impl Iterator for Search {
@@ -270,11 +297,8 @@ pub fn show_intact(dir: &Path, id: &str) -> Result<ShownIntact, SearchError> {
             Err(error) => damage.push(error),
         }
     }
-    let key = own_key(dir).map_err(|error| {
-        let said = error.to_string();
-        damage.push(error);
-        ProveError::Key(said)
-    });
+    // The search has told it.
+    let key = own_key(dir).map_err(|error| ProveError::Key(error.to_string()));
     let prover = key.and_then(|key| Prover::new(dir, key)).map_err(Arc::new);
     let proof = |index, record: &[u8]| match &prover {
         Ok(prover) => prover.prove(index, record),

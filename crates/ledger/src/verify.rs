@@ -20,7 +20,7 @@ use crate::sectors;
 use crate::segment::{self, Segment, SegmentError, Unauthenticated};
 use crate::tile;
 use crate::tree::{self, FullTile, Hash, TILE, Tree};
-use crate::walk::{self, Torn, Walk};
+use crate::walk::{Torn, Walk};
 
 mod history;
 mod memory;
@@ -73,7 +73,7 @@ pub fn verify(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
     let key = check.key(options)?;
     // What another process remembers may be newer than a checkpoint that was read before, but not than one that is read after.
     let recalled = match (&options.memory, &key) {
-        (Some(memory), Some(key)) => Some(Recalled::of(memory, dir, key.name())),
+        (Some(memory), Some(key)) => Some(Recalled::of(memory, dir, key.name())?),
         _ => None,
     };
     // The checkpoint before the records: of a log that grows meanwhile, everything signed is then read.
@@ -86,11 +86,11 @@ pub fn verify(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
         Err(error) if error.missing() => return Err(VerifyError::NotALedger { dir: dir.to_owned() }),
         Err(error) => return Err(error.into()),
     };
-    let strangers = strangers.into_iter().filter(|path| !walk::unfinished(path));
+    let strangers = strangers.into_iter().filter(|path| !file::is_unfinished(path));
     check.report.notes.extend(strangers.map(|path| Note::Unexpected { path }));
     check.report.notes.extend(aside::list(dir)?.into_iter().map(|path| Note::SetAside { path }));
     check.records(&segments, key.as_ref())?;
-    if let (Some(memory), Some(Ok(recalled)), Some(key), true) =
+    if let (Some(memory), Some(recalled), Some(key), true) =
         (&options.memory, &recalled, &key, check.report.intact())
     {
         recalled.update(memory, key, &check.report.checkpoint_note)?;
@@ -248,21 +248,12 @@ impl Check<'_> {
     }
 
     /// What the verifier knows from elsewhere.
-    fn trusted(
-        &mut self,
-        key: &VerifierKey,
-        recalled: Option<&Result<Recalled, MemoryError>>,
-        options: &Options,
-    ) {
+    fn trusted(&mut self, key: &VerifierKey, recalled: Option<&Recalled>, options: &Options) {
         for note in &options.trusted {
             self.anchor(key, note, Source::Given);
         }
-        match recalled {
-            Some(Ok(recalled)) => self.remembered(key, recalled, options.accept_new),
-            Some(Err(error)) => {
-                self.find(Finding::Trusted { by: Source::Remembered, reason: error.to_string() });
-            }
-            None => {}
+        if let Some(recalled) = recalled {
+            self.remembered(key, recalled, options.accept_new);
         }
         self.anchors.sort_by_key(|anchor| std::cmp::Reverse(anchor.size));
     }

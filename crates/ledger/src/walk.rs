@@ -1,6 +1,6 @@
 //! Reading a log from segment to segment.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::file::FileError;
 use crate::segment::{self, Check, Ending, Reader, Segment, SegmentError};
@@ -146,11 +146,6 @@ impl Walk {
     pub(crate) fn into_reader(self) -> Option<Reader> {
         self.reader
     }
-}
-
-/// Whether a path is residue of a crash.
-pub(crate) fn unfinished(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == crate::file::UNFINISHED)
 }
 
 #[cfg(test)]

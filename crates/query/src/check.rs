@@ -105,6 +105,14 @@ impl From<&Rejection> for Fault {
     }
 }
 
+impl CheckReport {
+    /// Adds what deserves a look beside what is registered.
+    pub fn warn_of(&mut self, warnings: &[Rejection]) {
+        self.warnings.extend(warnings.iter().map(|warning| Fault::from(warning).at_its_field()));
+        self.counts.warnings = self.warnings.len();
+    }
+}
+
 /// Checks what is registered in a state.
 pub fn check(state: &State) -> CheckReport {
     let loaded = &state.loaded;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
+use vidimus_core::call::{Action, Arguments, Ask, Call, SoFar, Target};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
 use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::entity::{EntityId, EntityKind};
@@ -186,7 +186,7 @@ fn decide(
         ask,
         now,
         source_ip: None,
-        fan_out: 1,
+        so_far: SoFar::nothing(),
         approvals: &[],
     }))
 }
@@ -286,7 +286,7 @@ pub fn entity(text: &str) -> Result<EntityId, NoEntity> {
 /// See [`NoUser`].
 pub fn user(text: &str) -> Result<User, NoUser> {
     let (issuer, subject) = text.rsplit_once('#').ok_or(NoUser)?;
-    Ok(User { issuer: issuer.into(), subject: subject.into(), email: None })
+    Ok(User { issuer: issuer.into(), subject: subject.into(), email: None, groups: Arc::default() })
 }
 
 #[cfg(test)]

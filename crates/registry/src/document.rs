@@ -105,8 +105,17 @@ fn said_of(error: &serde_saphyr::Error) -> (String, &'static str) {
             format!("the key {key} is written twice in one mapping"),
             "keep one of the two: readers differ in which they take",
         ),
+        _ if is_limit(&error.to_string()) => (
+            format!("it is nested too deep, or its aliases stand for too much: {error}"),
+            "write it flatter, and what an alias stands for where it is meant",
+        ),
         _ => (error.to_string(), "write valid YAML: indent with spaces, quote text with special characters"),
     }
+}
+
+/// Whether valid YAML is more than is read. The parser tells its own limits apart by their texts only.
+fn is_limit(message: &str) -> bool {
+    ["recursion limit", "limit exceeded", "budget"].iter().any(|text| message.contains(text))
 }
 
 /// Far above any resource, far below what would hurt. An alias that multiplies (a "billion laughs") runs into them.

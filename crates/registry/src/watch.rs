@@ -196,7 +196,8 @@ impl Thread {
                     } else {
                         false
                     };
-                    if read {
+                    // What could not be kept is tried again, also where nothing changes: there may be room by now.
+                    if read || self.unkept.is_some() {
                         self.keep();
                     }
                     self.rearm();

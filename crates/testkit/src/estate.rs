@@ -7,15 +7,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
+use vidimus_core::call::{Action, Arguments, Ask, Call, SoFar, Target};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
 use vidimus_core::resource::llm_provider::{CredentialSource, Model, ProviderType};
 use vidimus_core::resource::policy::{Members, Mode, Scope};
 use vidimus_core::resource::{
-    Agent, AuthorityClass, DelegationLimits, Endpoint, Identity, LlmProvider, McpServer, Meta, Names, Object,
-    Origin, Policy, Principal, RiskLevel,
+    Agent, AuthorityClass, DelegationLimits, Endpoint, Identity, Labels, LlmProvider, McpServer, Meta, Names,
+    Object, Origin, Policy, Principal, RiskLevel, ServerLabels,
 };
 use vidimus_core::snapshot::Snapshot;
 
@@ -198,7 +198,14 @@ impl EstateCall {
             Arguments::None
         };
         let ask = Ask { arguments, tokens_estimated: 900, ..Ask::about("tools/call", self.action, target) };
-        Some(Call { caller: &self.caller, ask, now: self.now, source_ip: None, fan_out: 1, approvals: &[] })
+        Some(Call {
+            caller: &self.caller,
+            ask,
+            now: self.now,
+            source_ip: None,
+            so_far: SoFar::nothing(),
+            approvals: &[],
+        })
     }
 }
 
@@ -264,6 +271,8 @@ fn agent(dice: &mut Dice, size: Size, number: usize) -> Agent {
         identities: vec![Identity::Spiffe(format!("spiffe://estate.test/{}", meta.name).into())],
         acts_for: Vec::new(),
         endpoint: Some(endpoint("agents")),
+        labels: Labels::default(),
+        trust_score: None,
         quarantined: number % 1_000 == 999,
         meta,
     }
@@ -303,6 +312,7 @@ fn server(dice: &mut Dice, size: Size, number: usize) -> McpServer {
                 (Arc::from(tool_name(tool)), known)
             })
             .collect(),
+        labels: ServerLabels::default(),
     }
 }
 
@@ -324,6 +334,7 @@ fn provider(number: usize) -> LlmProvider {
         credential: CredentialSource::None,
         models: (0..3).map(model).collect(),
         stream_usage: false,
+        labels: Labels::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use vidimus_core::call::{Action, Ask, Call, Destination, Target};
+use vidimus_core::call::{Action, Ask, Call, Destination, SoFar, Target};
 use vidimus_core::caller::{Caller, UnixMillis};
 use vidimus_core::decision::About;
 use vidimus_core::permit::{Permit, Verdict};
@@ -39,8 +39,14 @@ pub fn permit(caller: &Caller, destination: &Destination, id: &str) -> Permit {
         Principal::Service(service) => Object::Service(service.clone()),
     };
     let (snapshot, rejected) = Snapshot::build(vec![everything(), principal, object]);
-    let call =
-        Call { caller, ask, now: UnixMillis(1_790_000_000_000), source_ip: None, fan_out: 1, approvals: &[] };
+    let call = Call {
+        caller,
+        ask,
+        now: UnixMillis(1_790_000_000_000),
+        source_ip: None,
+        so_far: SoFar::nothing(),
+        approvals: &[],
+    };
     match verdict(&snapshot, &call, id) {
         Verdict::Permitted(permit) => permit,
         other => panic!("not permitted: {other:?}; rejected: {rejected:?}"),

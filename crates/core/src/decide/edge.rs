@@ -256,7 +256,7 @@ fn with_context<'m>(
 ) -> Arc<[Fact]> {
     let mut facts: Vec<Fact> = Vec::new();
     facts.extend(met.iter().flat_map(|residual| &residual.facts).cloned());
-    facts.extend(references.map(|reference| reference.fact(call)));
+    facts.extend(references.flat_map(|reference| reference.facts(call)));
     if facts.is_empty() {
         return of_edge.clone();
     }

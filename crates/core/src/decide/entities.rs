@@ -7,7 +7,7 @@ use cedar_policy::{Entities, Entity, EntityUid, RestrictedExpression};
 
 use super::schema::{Type, uid};
 use crate::call::Target;
-use crate::resource::{Agent, LlmProvider, McpServer, Meta, Names, Principal, RiskLevel, Service};
+use crate::resource::{Agent, Labels, LlmProvider, McpServer, Meta, Names, Principal, RiskLevel, Service};
 use crate::snapshot::registered::Registered;
 
 /// An entity that Cedar would not take. Checked objects always fit the schema, so this is a fault of this crate.
@@ -108,6 +108,9 @@ impl EntitySlice {
             ("quarantined", RestrictedExpression::new_bool(agent.quarantined)),
         ];
         attributes.extend(risk(agent.risk_level));
+        attributes.extend(flow(&agent.labels));
+        let score = agent.trust_score.map(|score| RestrictedExpression::new_long(score.into()));
+        attributes.extend(score.map(|score| ("trust_score", score)));
         attributes.extend(agent.version.as_ref().map(|version| ("version", text(version))));
         attributes.extend(agent.sandbox_class.as_ref().map(|class| ("sandbox_class", text(class))));
         let mut parents = Parents::of(&agent.meta, &agent.team);
@@ -138,6 +141,7 @@ impl EntitySlice {
             ("environment", text(&server.environment)),
         ];
         attributes.extend(risk(server.risk_level));
+        attributes.extend(flow(&server.labels.server));
         let parents = Parents::of(&server.meta, &server.team);
         self.add(Type::McpServer, &server.id.id, attributes, parents, Some(&server.meta))
     }
@@ -155,6 +159,7 @@ impl EntitySlice {
             ("drifted", RestrictedExpression::new_bool(false)),
         ];
         attributes.extend(risk(known.risk_level));
+        attributes.extend(flow(&server.labels.of_tool(name, server.sets_of(name))));
         attributes.extend(reference("server", owner.as_ref()));
         let mut parents = Parents(vec![owner]);
         parents.add_all(Type::ToolSet, server.sets_of(name), &server.meta);
@@ -174,6 +179,7 @@ impl EntitySlice {
         let mut attributes =
             vec![(own, text(name)), ("team", text(&server.team)), ("environment", text(&server.environment))];
         attributes.extend(risk(server.risk_level));
+        attributes.extend(flow(&server.labels.server));
         attributes.extend(reference("server", owner.as_ref()));
         self.add(of, &format!("{}/{name}", server.id.id), attributes, Parents(vec![owner]), None)
     }
@@ -190,6 +196,7 @@ impl EntitySlice {
             ("quarantined", RestrictedExpression::new_bool(agent.quarantined)),
         ];
         attributes.extend(risk(agent.risk_level));
+        attributes.extend(flow(&agent.labels));
         attributes.extend(reference("agent", owner.as_ref()));
         self.add(Type::Skill, &format!("{}/{name}", agent.id.id), attributes, Parents(vec![owner]), None)
     }
@@ -203,6 +210,7 @@ impl EntitySlice {
             ("kind", text(provider.provider.as_str())),
             ("environment", text(&provider.environment)),
         ];
+        attributes.extend(flow(&provider.labels));
         attributes.extend(reference("provider", own.as_ref()));
         let parents = Parents::of(&provider.meta, &provider.team);
         self.add(Type::LlmProvider, &provider.id.id, attributes, parents, Some(&provider.meta))
@@ -216,6 +224,7 @@ impl EntitySlice {
             ("team", text(&provider.team)),
             ("environment", text(&provider.environment)),
         ];
+        attributes.extend(flow(&provider.labels));
         attributes.extend(reference("provider", owner.as_ref()));
         let mut parents = Parents(vec![owner]);
         if let Some(model) = provider.model(name) {
@@ -281,6 +290,10 @@ fn texts(values: &Names) -> RestrictedExpression {
 
 fn risk(level: RiskLevel) -> [Attribute; 2] {
     [("risk_level", text(level.as_str())), ("risk", RestrictedExpression::new_long(level.rank()))]
+}
+
+fn flow(labels: &Labels) -> [Attribute; 3] {
+    [("reads", texts(&labels.reads)), ("returns", texts(&labels.returns)), ("sends", texts(&labels.sends))]
 }
 
 fn reference(name: &'static str, to: Option<&EntityUid>) -> Option<Attribute> {

@@ -263,8 +263,12 @@ impl ContextReference {
         Some(Self { name: format!("context.{}", names.join(".")).into(), what })
     }
 
-    /// The fact on a call.
-    pub(crate) fn fact(&self, call: &Call<'_>) -> Fact {
+    /// The facts on a call: the value, and where what is in it came from.
+    pub(crate) fn facts<'c>(&self, call: &Call<'c>) -> impl Iterator<Item = Fact> + use<'c> {
+        std::iter::once(self.fact(call)).chain(self.origins(call))
+    }
+
+    fn fact(&self, call: &Call<'_>) -> Fact {
         let value = match &self.what {
             InContext::Field(field) => field.read(call).ok(),
             InContext::Argument(view, pointer) => match look(*view, pointer, call) {
@@ -282,5 +286,15 @@ impl ContextReference {
             None => Arc::from(ABSENT),
         };
         (self.name.clone(), value)
+    }
+
+    /// Where each of the labels came from, where it looks at them: `context.labels["untrusted"]`.
+    fn origins<'c>(&self, call: &Call<'c>) -> impl Iterator<Item = Fact> + use<'c> {
+        let looks = self.what == InContext::Field(Field::Labels);
+        let labels = if looks { call.so_far.labels.as_slice() } else { &[] };
+        labels.iter().map(|one| {
+            let origin = format!("{} by call {}", shorten(&one.from), one.call);
+            (format!("context.labels[{:?}]", &*one.label).into(), origin.into())
+        })
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use cedar_policy::{Context, Entity, EntityUid, Request, RestrictedExpression};
 
 use super::entities::EntityFault;
-use super::residual::field::{age, cycle};
+use super::residual::field::{cycle, hour, weekday};
 use super::residual::value::OF_CALL;
 use super::schema::{Type, actions, schema, uid};
 use super::view::shown;
@@ -62,7 +62,11 @@ fn context(call: &Call<'_>) -> Result<Vec<(String, RestrictedExpression)>, Entit
         agents.map(|agent| entity_uid(agent).map(RestrictedExpression::new_entity_uid)).collect();
     let chain_record = RestrictedExpression::new_record([
         ("depth".to_owned(), RestrictedExpression::new_long(chain.depth())),
-        ("age".to_owned(), RestrictedExpression::new_duration(format!("{}ms", age(call)))),
+        ("fan_out".to_owned(), RestrictedExpression::new_long(call.so_far.fan_out)),
+        ("calls".to_owned(), RestrictedExpression::new_long(call.so_far.calls)),
+        ("tokens".to_owned(), RestrictedExpression::new_long(call.chain_tokens())),
+        ("spend".to_owned(), RestrictedExpression::new_long(call.chain_spend())),
+        ("age".to_owned(), RestrictedExpression::new_duration(format!("{}ms", call.chain_age()))),
         ("cycle".to_owned(), RestrictedExpression::new_bool(cycle(call))),
         ("agents".to_owned(), RestrictedExpression::new_set(agents?)),
     ]);
@@ -70,7 +74,10 @@ fn context(call: &Call<'_>) -> Result<Vec<(String, RestrictedExpression)>, Entit
         ("method", text(ask.method)),
         ("delegation_depth", RestrictedExpression::new_long(chain.depth())),
         ("chain", chain_record.map_err(|e| fault("context.chain", &e))?),
+        ("labels", RestrictedExpression::new_set(call.so_far.labels.iter().map(|one| text(&one.label)))),
         ("now", datetime(call.now.0)?),
+        ("weekday", text(weekday(call))),
+        ("hour", RestrictedExpression::new_long(hour(call))),
         ("transaction", text(&chain.transaction)),
         ("identity", text(call.identity())),
     ];
@@ -126,17 +133,22 @@ pub(crate) fn entities(call: &Call<'_>) -> Result<Vec<Entity>, EntityFault> {
         });
     }
     let mut entities = vec![tagged(Type::Arguments, texts)?, tagged(Type::Numbers, numbers)?];
-    entities.extend(call.user().map(|person| user(person, Vec::new())).transpose()?);
+    entities.extend(call.user().map(|person| user(person, groups(person)?)).transpose()?);
     // Nobody approves what is done for himself; where it is so all the same, there is one entity of him.
     let approver = call.approval().map(|approval| &approval.by);
     let approver = approver.filter(|by| call.user().is_none_or(|user| user.id() != by.id()));
-    entities.extend(approver.map(|by| user(by, Vec::new())).transpose()?);
+    entities.extend(approver.map(|by| user(by, groups(by)?)).transpose()?);
     entities.extend(actions().map_err(|e| fault("the actions", &e))?);
     Ok(entities)
 }
 
 fn tagged(of: Type, tags: HashMap<String, RestrictedExpression>) -> Result<Entity, EntityFault> {
     Entity::new_with_tags(named(of, OF_CALL)?, [], [], tags).map_err(|e| fault(of.as_str(), &e))
+}
+
+/// The groups of a person that a token names, each as one of its issuer: the issuers whose people are acted for are many.
+fn groups(user: &User) -> Result<Vec<EntityUid>, EntityFault> {
+    user.groups.iter().map(|group| named(Type::UserGroup, &user.group_id(group))).collect()
 }
 
 /// A person, in these groups.

@@ -255,7 +255,7 @@ impl Compiler<'_> {
             return Some(Expression::ConstantIn(names, Box::new(right)));
         }
         match self.expression(left)? {
-            // Only fields whose entities are known to have no ancestors.
+            // Only a field of which it is known what it is in: [`value::Entity::is_in`].
             left @ Expression::Field(Field::OnBehalfOf) => {
                 Some(Expression::Binary(Operator::In, Box::new([left, right])))
             }

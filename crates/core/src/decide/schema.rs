@@ -36,6 +36,15 @@ pub fn json() -> Result<serde_json::Value, String> {
     fragment.to_json_value().map_err(|error| error.to_string())
 }
 
+/// The entity types that have an attribute, by name.
+pub(crate) fn types_with(attribute: &str) -> Result<Vec<String>, String> {
+    let json = json()?;
+    let types = json.get("").and_then(|all| all.get("entityTypes"));
+    let types = types.and_then(serde_json::Value::as_object).into_iter().flatten();
+    let has = |of: &serde_json::Value| of.pointer(&format!("/shape/attributes/{attribute}")).is_some();
+    Ok(types.filter(|(_, of)| has(of)).map(|(name, _)| name.clone()).collect())
+}
+
 pub(crate) fn schema() -> Result<&'static Schema, &'static str> {
     SCHEMA.as_ref().map(|(schema, _)| schema).map_err(String::as_str)
 }

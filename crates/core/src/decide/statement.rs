@@ -7,10 +7,12 @@ use cedar_policy::pst::{PrincipalConstraint, ResourceConstraint, Var};
 use cedar_policy::{Effect, EntityId, EntityTypeName, EntityUid, PolicyId};
 
 use super::annotation::{self, Misannotated};
+use super::chain_reads::ChainReads;
 use super::facts::AttributeReference;
 use super::index::{Key, Side};
 use super::membership::{self, Granting, NotBound, Unclear};
 use super::tree;
+use super::trust;
 use crate::approval::Requirement;
 use crate::call::Action;
 use crate::entity::EntityKind;
@@ -112,6 +114,12 @@ pub(crate) struct Statement {
     pub(crate) observes: bool,
     /// Whether some condition looks at `context.approval`.
     pub(crate) looks_at_approval: bool,
+    /// `@ends_chain`: a call that it refuses ends its chain.
+    pub(crate) ends_chain: bool,
+    /// What it looks at of what is counted over several calls.
+    pub(crate) chain_reads: ChainReads,
+    /// Less `trust_score` could make it allow more.
+    pub(crate) loosens: bool,
 }
 
 /// How far a policy reaches, and whose names it speaks of.
@@ -173,6 +181,12 @@ impl Statement {
             observes: false,
             looks_at_approval: annotation::looks_at_approval(&body),
             reason: policy.annotation("reason").filter(|text| !text.is_empty()).map(Arc::from),
+            ends_chain: policy.effect() == Effect::Forbid && policy.annotation("ends_chain").is_some(),
+            chain_reads: ChainReads {
+                ends: policy.annotation("ends_chain").is_some(),
+                ..ChainReads::of_policy(&body)
+            },
+            loosens: trust::loosens(&body, policy.effect()),
             effect: policy.effect(),
             actions,
             principal_type: principal_type(&body.principal),

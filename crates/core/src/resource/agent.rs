@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::check::Document;
 use super::crd::Status;
 use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec};
-use super::field::{name, person};
+use super::field::{age, name, person};
 use super::identity::{ActsForSpec, IdentitySpec, check_acts_for, check_identities};
-use super::problem::{Fault, Problems};
+use super::labels::LabelsSpec;
+use super::llm_provider::{micro_units, price_schema};
+use super::problem::{At, Fault, Problems};
 use super::*;
 
 /// A registered agent, checked.
@@ -51,6 +53,10 @@ pub struct Agent {
     pub acts_for: Vec<ActsFor>,
     /// Where others may call it over A2A.
     pub endpoint: Option<Endpoint>,
+    /// What calling it does with information.
+    pub labels: Labels,
+    /// How far it is trusted, 0 to 100, if somebody assessed that. Cedar: `.trust_score`.
+    pub trust_score: Option<u8>,
     /// Refused everywhere by a forbid on `principal.quarantined`.
     pub quarantined: bool,
 }
@@ -136,6 +142,13 @@ pub struct AgentSpec {
     /// Where others may call it over A2A.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<EndpointSpec>,
+    /// What calling it does with information.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelsSpec>,
+    /// How far it is trusted, 0 to 100. Policies may only tighten by it. Cedar: principal.trust_score.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub trust_score: Option<u8>,
     /// Taken out of service: policies on principal.quarantined refuse it.
     #[serde(default)]
     pub quarantined: bool,
@@ -153,6 +166,47 @@ pub struct DelegationSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub max_fan_out: Option<u32>,
+    /// How many calls a chain may have when it makes one. One beyond ends the chain, as does one beyond any of the limits below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000000))]
+    pub max_calls: Option<u32>,
+    /// How many tokens of models a chain may use in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000000000000u64))]
+    pub max_tokens: Option<u64>,
+    /// What the models of a chain may cost in all by the prices of their records, as a decimal in quotes: "5.00".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "max_spend_schema")]
+    pub max_spend: Option<String>,
+    /// How old a chain may be, counted from its first call: 10m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "age::schema")]
+    pub max_age: Option<String>,
+    /// Whether it may call who acted in the chain before, or act in it again. true when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_cycles: Option<bool>,
+}
+
+impl DelegationSpec {
+    fn check(&self, at: At<'_>, problems: &mut Problems) -> DelegationLimits {
+        let spend = self.max_spend.as_ref();
+        let max_spend = spend.and_then(|text| problems.take(at.key("maxSpend"), text, micro_units(text)));
+        let age = self.max_age.as_ref();
+        let max_age = age.and_then(|text| problems.take(at.key("maxAge"), text, age::check(text)));
+        DelegationLimits {
+            max_depth: self.max_depth,
+            max_fan_out: self.max_fan_out,
+            max_calls: self.max_calls,
+            max_tokens: self.max_tokens,
+            max_spend,
+            max_age,
+            no_cycles: self.allow_cycles == Some(false),
+        }
+    }
+}
+
+fn max_spend_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    price_schema(generator)
 }
 
 fn version_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -179,7 +233,8 @@ impl AgentSpec {
         let endpoint = self.endpoint.map(|endpoint| {
             endpoint.check(document.file, DEFAULT_TIMEOUT_MS, spec.key("endpoint"), problems)
         });
-        let delegation = self.delegation.unwrap_or_default();
+        let delegation = self.delegation.unwrap_or_default().check(spec.key("delegation"), problems);
+        let labels = self.labels.unwrap_or_default().check(spec.key("labels"), problems);
         Some(Agent {
             id: EntityId::new(EntityKind::Agent, meta.key()),
             capabilities: names(spec.key("capabilities"), &self.capabilities, problems),
@@ -196,10 +251,9 @@ impl AgentSpec {
             authority_class: self.authority_class.unwrap_or(AuthorityClass::least()),
             authority_stated: self.authority_class.is_some(),
             sandbox_class: self.sandbox_class.map(Into::into),
-            delegation: DelegationLimits {
-                max_depth: delegation.max_depth,
-                max_fan_out: delegation.max_fan_out,
-            },
+            delegation,
+            labels,
+            trust_score: self.trust_score,
             quarantined: self.quarantined,
             meta,
         })

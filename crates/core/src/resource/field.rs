@@ -1,5 +1,6 @@
 //! Single values: for each, the rule as Rust and the same rule as the CRD states it.
 
+pub mod age;
 pub mod header;
 pub mod issuer;
 pub mod name;

@@ -10,6 +10,7 @@ use super::check::Document;
 use super::crd::Status;
 use super::endpoint::{DEFAULT_MODEL_TIMEOUT_MS, EndpointSpec, has_no_card};
 use super::field::{name, person};
+use super::labels::LabelsSpec;
 use super::problem::{At, Fault, Problems};
 use super::*;
 
@@ -80,6 +81,8 @@ pub struct LlmProvider {
     pub models: Vec<Model>,
     /// Whether it takes `stream_options.include_usage`, so that the gateway may ask it for the tokens of a stream.
     pub stream_usage: bool,
+    /// What calling its models does with information.
+    pub labels: Labels,
 }
 
 /// One model of a provider.
@@ -100,6 +103,16 @@ pub struct Price {
     pub input: u64,
     /// For tokens that the model writes.
     pub output: u64,
+}
+
+impl Price {
+    /// What so many tokens cost, in millionths of the currency unit, rounded up.
+    pub fn of(&self, input: u64, output: u64) -> i64 {
+        const MILLION: u128 = 1_000_000;
+        let part = |tokens: u64, price: u64| u128::from(tokens).saturating_mul(u128::from(price));
+        let total = part(input, self.input).saturating_add(part(output, self.output));
+        i64::try_from(total.div_ceil(MILLION)).unwrap_or(i64::MAX)
+    }
 }
 
 impl LlmProvider {
@@ -164,6 +177,9 @@ pub struct LlmProviderSpec {
     /// true for openAI and false for openAICompatible when it is left out: some of those refuse what they do not know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream_usage: Option<bool>,
+    /// What calling its models does with information.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelsSpec>,
 }
 
 /// Where a key comes from: exactly one of file, env, secretRef and none.
@@ -181,7 +197,8 @@ pub struct LlmProviderSpec {
     },
 ]))]
 pub struct CredentialSpec {
-    /// A file in the gateway's directory of secrets (--secrets) that holds the key and nothing else. From a directory only.
+    /// A file in the gateway's directory of secrets (--secrets) that holds the key and nothing else; for its owner alone, as the directory
+    /// (modes 0600 and 0700). From a directory only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "file_schema")]
     pub file: Option<String>,
@@ -252,7 +269,7 @@ fn env_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"})
 }
 
-fn price_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+pub(super) fn price_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "string", "maxLength": 13, "pattern": r"^[0-9]{1,6}([.][0-9]{1,6})?$"})
 }
 
@@ -272,6 +289,7 @@ impl LlmProviderSpec {
         let endpoint = self.check_endpoint(document, problems);
         let credential = self.credential.check(spec.key("credential"), problems);
         let models = check_models(&self.models, spec.key("models"), problems);
+        let labels = self.labels.unwrap_or_default().check(spec.key("labels"), problems);
         Some(LlmProvider {
             id: EntityId::new(EntityKind::LlmProvider, meta.key()),
             endpoint: endpoint?,
@@ -282,6 +300,7 @@ impl LlmProviderSpec {
             provider: self.type_,
             stream_usage: self.stream_usage.unwrap_or(self.type_ == ProviderType::OpenAi),
             models,
+            labels,
             meta,
         })
     }
@@ -397,7 +416,7 @@ fn check_price(spec: &PriceSpec, at: At<'_>, problems: &mut Problems) -> Option<
 }
 
 /// Exact: a decimal with at most six places, in millionths.
-fn micro_units(text: &str) -> Result<u64, Fault> {
+pub(super) fn micro_units(text: &str) -> Result<u64, Fault> {
     let fault = || {
         Fault::new(
             "not a price",

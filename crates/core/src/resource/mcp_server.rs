@@ -11,6 +11,7 @@ use super::check::Document;
 use super::crd::Status;
 use super::endpoint::{DEFAULT_TIMEOUT_MS, EndpointSpec, has_no_card};
 use super::field::{name, person};
+use super::labels::LabelsSpec;
 use super::problem::{At, Fault, Problems};
 use super::*;
 
@@ -37,6 +38,8 @@ pub struct McpServer {
     pub tool_sets: BTreeMap<Arc<str>, Names>,
     /// What is known of single tools; a tool not listed takes the server's risk and is assumed destructive.
     pub tools: BTreeMap<Arc<str>, Tool>,
+    /// What calling it does with information.
+    pub labels: ServerLabels,
 }
 
 /// What a registration says of one tool.
@@ -121,6 +124,13 @@ pub struct McpServerSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 256))]
     pub tools: BTreeMap<String, ToolSpec>,
+    /// What a call of anything on it does with information. What its tool sets and tools say is added.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelsSpec>,
+    /// What a call of the tools of a set does with information.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub tool_set_labels: BTreeMap<String, LabelsSpec>,
 }
 
 /// What is known of one tool.
@@ -144,6 +154,9 @@ pub struct ToolSpec {
     /// there. false when it is left out: such a call is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unseen_arguments: Option<bool>,
+    /// What a call of it does with information, beside what its server and its sets say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<LabelsSpec>,
 }
 
 impl McpServerSpec {
@@ -162,6 +175,7 @@ impl McpServerSpec {
         let tool_sets = check_tool_sets(&self.tool_sets, spec.key("toolSets"), problems);
         let tools = check_tools(&self.tools, self.risk_level, spec.key("tools"), problems);
         let capabilities = names(spec.key("capabilities"), &self.capabilities, problems);
+        let labels = self.check_labels(spec, problems);
         Some(McpServer {
             id: EntityId::new(EntityKind::McpServer, meta.key()),
             owner: self.owner.into(),
@@ -172,8 +186,31 @@ impl McpServerSpec {
             endpoint: endpoint?,
             tool_sets,
             tools,
+            labels,
             meta,
         })
+    }
+
+    fn check_labels(&self, spec: At<'_>, problems: &mut Problems) -> ServerLabels {
+        let server = self.labels.as_ref().map(|labels| labels.check(spec.key("labels"), problems));
+        let mut labels = ServerLabels { server: server.unwrap_or_default(), ..ServerLabels::default() };
+        let at = spec.key("toolSetLabels");
+        for (set, of_set) in &self.tool_set_labels {
+            let at = at.key(set);
+            if !self.tool_sets.contains_key(set) {
+                let fault = Fault::new("there is no tool set of this name", "list its tools under toolSets");
+                problems.report(at, set, fault);
+            }
+            labels.sets.insert(set.as_str().into(), of_set.check(at, problems));
+        }
+        let at = spec.key("tools");
+        for (tool, of_tool) in &self.tools {
+            if let Some(of_tool) = &of_tool.labels {
+                let at = at.key(tool);
+                labels.tools.insert(tool.as_str().into(), of_tool.check(at.key("labels"), problems));
+            }
+        }
+        labels
     }
 }
 

@@ -124,7 +124,10 @@ fn an_agent_keeps_what_was_written() {
     assert_eq!(agent.version.as_deref(), Some("1.4.2"));
     assert_eq!(agent.risk_level, RiskLevel::Low);
     assert_eq!(agent.authority_class, AuthorityClass::ActWithApproval);
-    assert_eq!(agent.delegation, DelegationLimits { max_depth: Some(3), max_fan_out: Some(8) });
+    assert_eq!(
+        agent.delegation,
+        DelegationLimits { max_depth: Some(3), max_fan_out: Some(8), ..Default::default() }
+    );
     let account = Identity::ServiceAccount { namespace: "finance".into(), name: "invoice-bot".into() };
     assert_eq!(agent.identities[2], account);
     let endpoint = agent.endpoint.as_ref().unwrap();

@@ -198,6 +198,13 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
                 statement.id
             ));
         }
+        if statement.loosens {
+            let id = &statement.id;
+            remarks.push(format!("{id}: less trust_score could allow more; let a permit ask for at least so much, or forbid what has less"));
+        }
+        if one.annotation("ends_chain").is_some() && !statement.ends_chain {
+            remarks.push(format!("{}: @ends_chain does nothing on a permit", statement.id));
+        }
         statements.push(Arc::new(statement));
     }
     Ok(Compiled { named: authorize::named(statements.iter()), statements: statements.into(), remarks })
@@ -256,6 +263,10 @@ fn check(set: &PolicySet, text: &str) -> Result<Vec<String>, Problem> {
         let problem = invalid(error, &error.to_string(), text);
         return Err(match error {
             ValidationError::UnrecognizedActionId(error) => problem.helped(known_action(&error.to_string())),
+            ValidationError::UnsafeAttributeAccess(_) => {
+                let help = of_another_type(&error.to_string());
+                problem.helped(help)
+            }
             _ => problem,
         });
     }
@@ -305,6 +316,23 @@ fn known_action(message: &str) -> Option<String> {
         Some(near) => format!("did you mean Action::\"{near}\"?"),
         None => format!("write one of the actions of the schema: {}", known.join(", ")),
     })
+}
+
+/// What to write where an attribute is read of something that may be of a type without it, as `principal.version` is where the
+/// principal may be a Service: Cedar names the type that lacks it, and suggests another of its attributes.
+fn of_another_type(message: &str) -> Option<String> {
+    let mut quoted = without_id(message).split('`').skip(1).step_by(2);
+    let (attribute, lacking) = (quoted.next()?, quoted.next()?);
+    let types = schema::types_with(attribute).ok()?;
+    if types.is_empty() || types.iter().any(|one| one == lacking) {
+        return None;
+    }
+    let all = types.join(", ");
+    let first = types.first()?;
+    Some(format!(
+        "{attribute} is an attribute of {all}: say that it is one, as `is {first}` in the head of the policy, or before it as in \
+         … is {first} && … .{attribute}"
+    ))
 }
 
 /// Without ``for policy `policy0`, ``: the object and the place say it better.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vidimus_core::call::{Action, Arguments, Ask, Target};
+use vidimus_core::call::{Action, Arguments, Ask, SoFar, Target};
 use vidimus_core::permit::Verdict;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::mcp_server::Tool;
@@ -13,7 +13,7 @@ use crate::world::{Answer, Facts, agent, cluster, names, objects, provider, serv
 
 fn world(policy: &str) -> Snapshot {
     let mut limited = agent("a", "limited");
-    limited.delegation = DelegationLimits { max_depth: Some(2), max_fan_out: Some(3) };
+    limited.delegation = DelegationLimits { max_depth: Some(2), max_fan_out: Some(3), ..Default::default() };
     let mut tools = server("a", "s");
     tools.tool_sets.insert("readers".into(), names(&["get"]));
     let policies: Vec<Object> = if policy.is_empty() { Vec::new() } else { vec![cluster(policy)] };
@@ -245,7 +245,8 @@ fn an_agents_own_record_limits_its_width_whatever_policies_say() {
     for (name, fan_out, code) in
         [("a/limited", 3, None), ("a/limited", 4, Some(Code::DelegationTooWide)), ("a/x", 9, None)]
     {
-        let facts = Facts { fan_out, ..Facts::of(&world, name).at_depth(2) };
+        let so_far = SoFar { fan_out, ..SoFar::default() };
+        let facts = Facts { so_far, ..Facts::of(&world, name).at_depth(2) };
         let decision = facts.authorize(&world, Action::InvokeTool, target);
         assert_eq!(decision.code, code, "{name} at {fan_out}");
         assert_eq!(matches!(decision.verdict, Verdict::Permitted(_)), code.is_none());

@@ -284,7 +284,12 @@ fn sets() {
 fn the_person() {
     let anna = |email: Option<&'static str>| {
         move |facts: &mut Facts| {
-            let user = User { issuer: "https://i".into(), subject: "anna".into(), email: None };
+            let user = User {
+                issuer: "https://i".into(),
+                subject: "anna".into(),
+                email: None,
+                groups: std::sync::Arc::default(),
+            };
             facts.user = Some(User { email: email.map(Into::into), ..user });
         }
     };
@@ -327,7 +332,12 @@ fn an_approval() {
     let email = "context has approval.by.email && context.approval.by.email like \"*@example.com\"";
     let approved = |email: Option<&'static str>| {
         move |facts: &mut Facts| {
-            let by = User { issuer: "https://i".into(), subject: "b0".into(), email: email.map(Into::into) };
+            let by = User {
+                issuer: "https://i".into(),
+                subject: "b0".into(),
+                email: email.map(Into::into),
+                groups: std::sync::Arc::default(),
+            };
             facts.approvals = vec![Approval { role: "boss".into(), by, at: UnixMillis(1_790_000_000_000) }];
         }
     };

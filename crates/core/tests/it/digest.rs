@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use vidimus_core::call::{Action, Arguments, Ask, Call, CallDigest, Target};
+use vidimus_core::call::{Action, Arguments, Ask, Call, CallDigest, SoFar, Target};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
@@ -65,6 +65,7 @@ fn digest(deed: &Deed, circumstances: Circumstances) -> CallDigest {
         issuer: issuer.into(),
         subject: subject.into(),
         email: circumstances.email.map(Arc::from),
+        groups: Arc::default(),
     });
     let principal = match deed.service {
         true => Principal::Service(Arc::new(service("a", deed.principal))),
@@ -88,7 +89,7 @@ fn digest(deed: &Deed, circumstances: Circumstances) -> CallDigest {
     let Circumstances { now, streaming, address, .. } = circumstances;
     let ask = Ask { arguments, streaming, ..Ask::about(deed.method, deed.action, target) };
     let (now, source_ip) = (UnixMillis(now), address.map(Into::into));
-    Call { caller: &caller, ask, now, source_ip, fan_out: 1, approvals: &[] }.digest()
+    Call { caller: &caller, ask, now, source_ip, so_far: SoFar::nothing(), approvals: &[] }.digest()
 }
 
 #[test]
@@ -101,8 +102,15 @@ fn a_task_and_where_news_of_it_go_are_part_of_what_is_done() {
     );
     let about = |method, task, push_url| {
         let ask = Ask { task, push_url, ..Ask::about(method, Action::CallAgent, Target::Agent(&agents)) };
-        Call { caller: &caller, ask, now: UnixMillis(0), source_ip: None, fan_out: 1, approvals: &[] }
-            .digest()
+        Call {
+            caller: &caller,
+            ask,
+            now: UnixMillis(0),
+            source_ip: None,
+            so_far: SoFar::nothing(),
+            approvals: &[],
+        }
+        .digest()
     };
     let digests = [
         about("CancelTask", None, None),

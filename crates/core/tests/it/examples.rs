@@ -259,7 +259,8 @@ fn data_analysts_stay_in_their_sandbox() {
             "parents": [{"type": "AgentClass", "id": "data-analyst"}],
             "attrs": {
                 "owner": "o", "team": "t", "capabilities": [], "risk_level": "low", "risk": 1, "environment": "e",
-                "authority_class": "act", "authority_stated": false, "quarantined": false
+                "authority_class": "act", "authority_stated": false, "quarantined": false,
+                "reads": [], "returns": [], "sends": []
             }
         });
         let entities =

@@ -26,7 +26,12 @@ fn world(policies: &[(&str, &str)]) -> Snapshot {
 
 fn get(world: &Snapshot, change: impl Fn(&mut Facts)) -> Answer {
     let mut facts = Facts::of(world, "a/x").with(r#"{"n": 7, "text": "a", "list": [1]}"#);
-    facts.user = Some(User { issuer: "https://i".into(), subject: "anna".into(), email: None });
+    facts.user = Some(User {
+        issuer: "https://i".into(),
+        subject: "anna".into(),
+        email: None,
+        groups: std::sync::Arc::default(),
+    });
     facts.source_ip = Some("10.0.0.1".parse().unwrap());
     change(&mut facts);
     let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "get" };

@@ -4,14 +4,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use vidimus_core::approval::Approval;
-use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
+use vidimus_core::call::{Action, Arguments, Ask, Call, Collected, SoFar, Target};
 use vidimus_core::caller::{Chain, UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
+use vidimus_core::resource::llm_provider::Price;
 use vidimus_core::resource::mcp_server::Tool;
 use vidimus_core::resource::policy::Scope;
 use vidimus_core::resource::{
-    Agent, AuthorityClass, LlmProvider, McpServer, Object, Principal, RiskLevel, Service,
+    Agent, AuthorityClass, Labels, LlmProvider, McpServer, Object, Principal, RiskLevel, Service,
 };
 use vidimus_core::snapshot::Snapshot;
 
@@ -111,6 +112,13 @@ fn some_agent(dice: &mut Dice, number: usize) -> Agent {
     agent.quarantined = dice.chance(10);
     agent.delegation.max_depth = dice.chance(15).then(|| 1 + dice.below(4) as u32);
     agent.delegation.max_fan_out = dice.chance(15).then(|| 1 + dice.below(3) as u32);
+    agent.delegation.max_calls = dice.chance(8).then(|| 1 + dice.below(3) as u32);
+    agent.delegation.max_tokens = dice.chance(5).then(|| 1 + dice.below(200) as u64);
+    agent.delegation.max_spend = dice.chance(5).then(|| 1 + dice.below(3) as u64);
+    agent.delegation.max_age = dice.chance(5).then_some(1_000);
+    agent.delegation.no_cycles = dice.chance(5);
+    agent.trust_score = dice.chance(50).then(|| [10, 50, 90][dice.below(3)]);
+    agent.labels = some_labels(dice);
     if dice.chance(50) {
         agent.meta.labels.insert("tier".to_owned(), dice.one(&["gold", "iron"]).to_owned());
     }
@@ -133,6 +141,9 @@ fn some_server(dice: &mut Dice, number: usize) -> McpServer {
     server.capabilities = dice.some(SKILLS, 50);
     server.risk_level = RISKS[dice.below(4)];
     server.environment = dice.one(ENVIRONMENTS).into();
+    server.labels.server = some_labels(dice);
+    server.labels.sets.insert("set0".into(), some_labels(dice));
+    server.labels.tools.insert("read".into(), some_labels(dice));
     for set in SETS {
         server.tool_sets.insert((*set).into(), dice.some(TOOLS, 40));
     }
@@ -155,6 +166,8 @@ fn some_provider(dice: &mut Dice) -> LlmProvider {
         provider(dice.one(NAMESPACES), "llm", &[("big", &["set0"]), ("small", &["set0", "set1"])]);
     provider.team = dice.one(TEAMS).into();
     provider.environment = dice.one(ENVIRONMENTS).into();
+    provider.labels = some_labels(dice);
+    provider.models[0].price = dice.chance(50).then_some(Price { input: 40_000, output: 1 });
     provider
 }
 
@@ -177,7 +190,7 @@ pub(crate) struct Sample {
     pub(crate) tokens: i64,
     pub(crate) streaming: bool,
     pub(crate) push_url: Option<&'static str>,
-    pub(crate) fan_out: i64,
+    pub(crate) so_far: SoFar,
     pub(crate) approvals: Vec<Approval>,
 }
 
@@ -229,7 +242,7 @@ impl Sample {
             tokens: [0, 100, i64::MAX][dice.below(3)],
             streaming: dice.chance(50),
             push_url: dice.chance(50).then(|| dice.one(&["https://hooks.example/a", "http://10.0.0.1/"])),
-            fan_out: 1 + dice.below(4) as i64,
+            so_far: some_state(dice),
             approvals: some_approvals(dice),
         }
     }
@@ -269,8 +282,32 @@ impl Sample {
             ..Ask::about(self.method, self.action, target)
         };
         let caller = caller(&self.principal, &self.chain, self.user.as_ref());
-        let Self { now, source_ip, fan_out, ref approvals, .. } = *self;
-        ask(&Call { caller: &caller, ask: asked, now, source_ip, fan_out, approvals })
+        let Self { now, source_ip, so_far, approvals, .. } = self;
+        ask(&Call { caller: &caller, ask: asked, now: *now, source_ip: *source_ip, so_far, approvals })
+    }
+}
+
+/// What a chain may have come to, and what is read of it.
+const LABELS: &[&str] = &["confidential", "personal", "untrusted"];
+
+fn some_state(dice: &mut Dice) -> SoFar {
+    let labels = dice.some(LABELS, 40).into_iter();
+    let from = |label| Collected { label, from: "Tool/n0/m0/read".into(), call: "c".into() };
+    SoFar {
+        fan_out: 1 + dice.below(4) as i64,
+        calls: 1 + dice.below(4) as i64,
+        tokens: [0, 2, i64::MAX][dice.below(3)],
+        spend: [0, 3][dice.below(2)],
+        labels: labels.map(from).collect(),
+        ended: dice.chance(3).then(|| "n0/p0".into()),
+    }
+}
+
+fn some_labels(dice: &mut Dice) -> Labels {
+    Labels {
+        reads: dice.some(LABELS, 20),
+        returns: dice.some(&["untrusted"], 20),
+        sends: dice.some(&["external"], 20),
     }
 }
 
@@ -279,6 +316,7 @@ fn some_user(dice: &mut Dice) -> Option<User> {
         issuer: "https://i".into(),
         subject: dice.one(&["u0", "u1"]).into(),
         email: dice.chance(50).then(|| "u@example.com".into()),
+        groups: dice.some(&["admins", "staff"], 50).into_iter().collect(),
     })
 }
 
@@ -297,6 +335,7 @@ fn some_approvals(dice: &mut Dice) -> Vec<Approval> {
             issuer: "https://i".into(),
             subject: dice.one(&["b0", "b1"]).into(),
             email: dice.chance(50).then(|| "b@example.com".into()),
+            groups: dice.some(&["admins"], 50).into_iter().collect(),
         },
         at: UnixMillis(NOW - [5, 3_600_001][dice.below(2)]),
     };
@@ -504,7 +543,7 @@ impl<'a> Writer<'a> {
 
     fn about_principal(&mut self) -> String {
         let (op, level) = self.level();
-        match self.dice.below(if self.agents_only { 14 } else { 11 }) {
+        match self.dice.below(if self.agents_only { 15 } else { 11 }) {
             0 => format!("principal.team == {:?}", self.dice.one(TEAMS)),
             1 => format!("{:?} == principal.risk_level", self.dice.one(&["low", "medium", "high"])),
             2 => format!("principal.risk {op} {level}"),
@@ -521,16 +560,25 @@ impl<'a> Writer<'a> {
             10 => format!("[\"x\", principal.team].contains({:?})", self.dice.one(TEAMS)),
             11 => "(principal has version && principal.version == \"1.0\")".to_owned(),
             12 => "principal.authority_class == \"act\"".to_owned(),
+            13 => "(principal has trust_score && principal.trust_score >= 50)".to_owned(),
             _ => format!("principal in AgentClass::{:?}", self.dice.one(CLASSES)),
         }
     }
 
     fn about_resource(&mut self) -> String {
         let (op, level) = self.level();
-        match (self.about, self.dice.below(4)) {
+        match (self.about, self.dice.below(5)) {
             (About::Anything, _) => format!("resource in Namespace::{:?}", self.dice.one(NAMESPACES)),
             (_, 0) => format!("resource.team == {:?}", self.dice.one(TEAMS)),
             (_, 1) => "principal.team == resource.team".to_owned(),
+            (_, 4) => self
+                .dice
+                .one(&[
+                    "resource.sends.contains(\"external\")",
+                    "context.labels.containsAny(resource.reads)",
+                    "resource.returns.isEmpty()",
+                ])
+                .to_owned(),
             (About::Models, _) => format!("resource.name == {:?}", self.dice.one(&["big", "small"])),
             (About::Llm, _) => format!("resource in LLMProvider::\"{}/llm\"", self.dice.one(NAMESPACES)),
             (_, 2) => format!("resource.risk {op} {level}"),
@@ -581,7 +629,7 @@ impl<'a> Writer<'a> {
 
     fn about_context(&mut self) -> String {
         let (op, level) = self.level();
-        match self.dice.below(34) {
+        match self.dice.below(44) {
             0 => format!("context.delegation_depth {op} {level}"),
             1 => format!("context.chain.depth {op} {level}"),
             2 => "context.chain.cycle".to_owned(),
@@ -595,7 +643,21 @@ impl<'a> Writer<'a> {
             10 => "(context has on_behalf_of.email && context.on_behalf_of.email like \"*@example.com\")"
                 .to_owned(),
             11 => "(context.on_behalf_of has email)".to_owned().guarded("on_behalf_of"),
-            12 => "context.on_behalf_of in UserGroup::\"admins\"".to_owned().guarded("on_behalf_of"),
+            12 => {
+                "context.on_behalf_of in UserGroup::\"https://i#admins\"".to_owned().guarded("on_behalf_of")
+            }
+            28 => "context.on_behalf_of in [UserGroup::\"admins\", UserGroup::\"https://i#staff\"]"
+                .to_owned()
+                .guarded("on_behalf_of"),
+            29 => format!("context.chain.calls {op} {level}"),
+            30 => format!("context.chain.fan_out {op} {level}"),
+            31 => format!("context.chain.tokens {op} {level}"),
+            32 => format!("context.chain.spend {op} {level}"),
+            33 => "context.chain.tokens + 1 > 1".to_owned(),
+            34 => "context.labels.contains(\"untrusted\")".to_owned(),
+            35 => "context.labels.containsAll([\"confidential\", \"untrusted\"])".to_owned(),
+            36 => "[\"saturday\", \"sunday\", \"monday\"].contains(context.weekday)".to_owned(),
+            37 => format!("context.hour {op} {}", level * 6),
             13 => "context.source_ip.isInRange(ip(\"10.0.0.0/8\"))".to_owned().guarded("source_ip"),
             14 => "(context.source_ip.isIpv6() || context.source_ip.isLoopback())"
                 .to_owned()
@@ -611,16 +673,16 @@ impl<'a> Writer<'a> {
             20 => "context.now.offset(duration(\"1d\")) > datetime(\"2026-09-22\")".to_owned(),
             21 => format!("[\"tools/call\", {:?}].contains(context.method)", self.dice.one(METHODS)),
             22 => "context.approval.role == \"boss\"".to_owned().guarded("approval"),
-            28 => "context has approval".to_owned(),
-            29 => "context.approval.by == User::\"https://i#b0\"".to_owned().guarded("approval"),
-            30 => "context.now.durationSince(context.approval.at) < duration(\"1h\")"
+            38 => "context has approval".to_owned(),
+            39 => "context.approval.by == User::\"https://i#b0\"".to_owned().guarded("approval"),
+            40 => "context.now.durationSince(context.approval.at) < duration(\"1h\")"
                 .to_owned()
                 .guarded("approval"),
-            31 => "(context has approval.by.email && context.approval.by.email like \"b@*\")".to_owned(),
-            32 => "(context.approval.by has email || context.approval.by.subject == \"b1\")"
+            41 => "(context has approval.by.email && context.approval.by.email like \"b@*\")".to_owned(),
+            42 => "(context.approval.by has email || context.approval.by.subject == \"b1\")"
                 .to_owned()
                 .guarded("approval"),
-            33 => "context.approval.by in UserGroup::\"admins\"".to_owned().guarded("approval"),
+            43 => "context.approval.by in UserGroup::\"admins\"".to_owned().guarded("approval"),
             23 => "context.transaction == \"t1\" || context.identity like \"spiffe://*/agent\"".to_owned(),
             // Only of calls of agents: no other context has it.
             26 => "context.push_notification_url like \"https://hooks.example/*\""

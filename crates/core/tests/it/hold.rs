@@ -28,7 +28,12 @@ fn world(text: &str) -> Snapshot {
 }
 
 fn approval(role: &str, subject: &str) -> Approval {
-    let by = User { issuer: "https://i".into(), subject: subject.into(), email: None };
+    let by = User {
+        issuer: "https://i".into(),
+        subject: subject.into(),
+        email: None,
+        groups: std::sync::Arc::default(),
+    };
     Approval { role: role.into(), by, at: UnixMillis(1_790_000_000_400) }
 }
 
@@ -119,7 +124,12 @@ fn what_is_to_be_approved_is_the_same_for_each_try_and_another_for_anything_else
     assert_eq!(to_approve(&world(&texts), |facts| facts.now = UnixMillis(1_790_000_900_000)), Some(digest));
     assert_eq!(to_approve(&first, |facts| facts.arguments = Some(r#"{"amount":101.0}"#)), Some(digest));
     assert_eq!(to_approve(&first, |facts| facts.arguments = Some(r#"{"amount": 100}"#)), None);
-    let person = || User { issuer: "https://i".into(), subject: "u".into(), email: None };
+    let person = || User {
+        issuer: "https://i".into(),
+        subject: "u".into(),
+        email: None,
+        groups: std::sync::Arc::default(),
+    };
     for change in [
         &(|facts: &mut Facts| facts.arguments = Some(r#"{"amount": 102}"#)) as &dyn Fn(&mut Facts),
         &|facts| facts.arguments = Some(r#"{"amount": 101, "to": "x"}"#),

@@ -10,6 +10,7 @@
 
 mod authorize;
 mod canonical;
+mod chains;
 mod conditions;
 mod contest;
 mod digest;
@@ -27,4 +28,5 @@ mod rebuilt;
 mod representable;
 mod snapshot;
 mod tried;
+mod trust;
 mod world;

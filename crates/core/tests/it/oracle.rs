@@ -19,10 +19,12 @@ use vidimus_core::approval::Approval;
 use vidimus_core::call::{Action, Call, Target};
 use vidimus_core::caller::User;
 use vidimus_core::decide::schema::TEXT;
-use vidimus_core::entity::EntityKind;
+use vidimus_core::entity::{self, EntityKind};
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::policy::Scope;
-use vidimus_core::resource::{Agent, LlmProvider, McpServer, Meta, Names, Object, Principal, Service};
+use vidimus_core::resource::{
+    Agent, Labels, LlmProvider, McpServer, Meta, Names, Object, Principal, Service,
+};
 use vidimus_core::snapshot::{ACT_WITH_APPROVAL_ID, ADVISE_ID, QUARANTINE_ID};
 
 use self::arguments::{flatten, seen_by_none};
@@ -595,7 +597,9 @@ fn user_entity(user: &User) -> Entity {
     let attributes = texts
         .into_iter()
         .filter_map(|(name, text)| Some((name.to_owned(), Expression::new_string(text?.to_string()))));
-    Entity::new_with_tags(user_uid(user), attributes, [], []).unwrap()
+    let groups = user.groups.iter().map(|group| uid("UserGroup", &format!("{}#{group}", user.issuer)));
+    let groups: Vec<EntityUid> = groups.collect();
+    Entity::new_with_tags(user_uid(user), attributes, groups, []).unwrap()
 }
 
 fn user_uid(user: &User) -> EntityUid {
@@ -604,6 +608,9 @@ fn user_uid(user: &User) -> EntityUid {
 
 /// The limits of an agent's own record.
 fn limited(call: &Call<'_>) -> Option<Answer> {
+    if let Some(by) = &call.so_far.ended {
+        return Some(Answer { code: Some(Code::ChainEnded), policies: [by.to_string()].into() });
+    }
     let Principal::Agent(agent) = call.principal() else { return None };
     let denied = |code, limit: &str| Answer {
         code: Some(code),
@@ -615,7 +622,21 @@ fn limited(call: &Call<'_>) -> Option<Answer> {
     if exceeds(depth, agent.delegation.max_depth) {
         return Some(denied(Code::DelegationTooDeep, "maxDepth"));
     }
-    exceeds(call.fan_out, agent.delegation.max_fan_out).then(|| denied(Code::DelegationTooWide, "maxFanOut"))
+    if exceeds(call.so_far.fan_out, agent.delegation.max_fan_out) {
+        return Some(denied(Code::DelegationTooWide, "maxFanOut"));
+    }
+    let limits = &agent.delegation;
+    let over =
+        |found: i64, limit: Option<u64>| limit.is_some_and(|limit| i128::from(found) > i128::from(limit));
+    let (tokens, spend) = used(call);
+    let limits = [
+        (over(call.so_far.calls, limits.max_calls.map(u64::from)), "maxCalls"),
+        (over(tokens, limits.max_tokens), "maxTokens"),
+        (over(spend, limits.max_spend), "maxSpend"),
+        (over(call.now.0 - call.chain().started.0, limits.max_age), "maxAge"),
+        (limits.no_cycles && is_cycle(call), "allowCycles"),
+    ];
+    limits.into_iter().find(|(beyond, _)| *beyond).map(|(_, limit)| denied(Code::ChainLimit, limit))
 }
 
 fn meta(object: &Object) -> &Meta {
@@ -667,6 +688,34 @@ fn uid(kind: &str, id: &str) -> EntityUid {
     })
 }
 
+/// Tokens and spend of a chain with this call, by its estimate.
+fn used(call: &Call<'_>) -> (i64, i64) {
+    let estimated = call.ask.tokens_estimated;
+    let price = match call.ask.target {
+        Target::Model { provider, name } => provider
+            .models
+            .iter()
+            .find(|model| &*model.name == name)
+            .and_then(|model| model.price)
+            .map_or(0, |price| price.input),
+        _ => 0,
+    };
+    let cost = (i128::from(estimated) * i128::from(price) + 999_999) / 1_000_000;
+    let cost = i64::try_from(cost).unwrap_or(i64::MAX);
+    (call.so_far.tokens.saturating_add(estimated), call.so_far.spend.saturating_add(cost))
+}
+
+/// Whether caller or called acted before, or are one.
+fn is_cycle(call: &Call<'_>) -> bool {
+    let called = match call.ask.target {
+        Target::Agent(agent) | Target::Skill { agent, .. } => Some(agent.id.clone()),
+        _ => None,
+    };
+    let caller = call.principal().id();
+    let acted = |who: &entity::EntityId| call.chain().actors.contains(who);
+    acted(&caller) || called.is_some_and(|called| called == caller || acted(&called))
+}
+
 /// The context of an action, as `docs/policies.md` lists it.
 fn context(call: &Call<'_>, action: Action, thing: &Thing) -> Context {
     let (chain, caller) = (call.chain(), (call.principal().kind().as_str(), call.principal().meta().key()));
@@ -678,10 +727,15 @@ fn context(call: &Call<'_>, action: Action, thing: &Thing) -> Context {
     let agents = chain.actors.iter().filter(|actor| actor.kind == EntityKind::Agent);
     let depth = chain.actors.len() as i64 + 1;
     let now = jiff::Timestamp::from_millisecond(call.now.0).unwrap();
+    let utc = now.to_zoned(jiff::tz::TimeZone::UTC);
     let entity = |kind, id| Expression::new_entity_uid(uid(kind, id));
     let text = |text: &str| Expression::new_string(text.to_owned());
     let record = [
         ("depth", Expression::new_long(depth)),
+        ("fan_out", Expression::new_long(call.so_far.fan_out)),
+        ("calls", Expression::new_long(call.so_far.calls)),
+        ("tokens", Expression::new_long(used(call).0)),
+        ("spend", Expression::new_long(used(call).1)),
         ("age", Expression::new_duration(format!("{}ms", call.now.0 - chain.started.0))),
         ("cycle", Expression::new_bool(cycle)),
         ("agents", Expression::new_set(agents.map(|agent| entity("Agent", &agent.id)))),
@@ -692,6 +746,9 @@ fn context(call: &Call<'_>, action: Action, thing: &Thing) -> Context {
         ("delegation_depth", Expression::new_long(depth)),
         ("chain", record),
         ("now", Expression::new_datetime(format!("{now:.3}"))),
+        ("labels", Expression::new_set(call.so_far.labels.iter().map(|one| text(&one.label)))),
+        ("weekday", text(&utc.strftime("%A").to_string().to_lowercase())),
+        ("hour", Expression::new_long(utc.hour().into())),
         ("transaction", text(&chain.transaction)),
         ("identity", text(call.identity())),
     ];
@@ -814,6 +871,10 @@ fn of_agent(agent: &Agent) -> Described {
         "authority_stated": agent.authority_stated,
     });
     let mut parents = [owned(&agent.meta, &agent.team), of_names("Group", &agent.groups)].concat();
+    add_labels(&mut attributes, &[&agent.labels]);
+    if let Some(score) = agent.trust_score {
+        attributes["trust_score"] = json!(score);
+    }
     if let Some(version) = &agent.version {
         attributes["version"] = json!(&**version);
     }
@@ -822,6 +883,14 @@ fn of_agent(agent: &Agent) -> Described {
         parents.push(("AgentClass", class.to_string()));
     }
     (attributes, parents, agent.meta.labels.clone())
+}
+
+/// The labels of an entity: what all of these say.
+fn add_labels(attributes: &mut Value, labels: &[&Labels]) {
+    let all = |of: fn(&Labels) -> &Names| labels.iter().flat_map(|one| of(one).clone()).collect::<Names>();
+    attributes["reads"] = json!(all(|one| &one.reads));
+    attributes["returns"] = json!(all(|one| &one.returns));
+    attributes["sends"] = json!(all(|one| &one.sends));
 }
 
 fn of_service(service: &Service) -> Described {
@@ -835,40 +904,44 @@ fn of_service(service: &Service) -> Described {
 }
 
 fn of_server(server: &McpServer) -> Described {
-    let attributes = json!({
+    let mut attributes = json!({
         "owner": &*server.owner, "team": &*server.team, "capabilities": server.capabilities,
         "risk_level": server.risk_level.as_str(), "risk": server.risk_level.rank(),
         "environment": &*server.environment,
     });
+    add_labels(&mut attributes, &[&server.labels.server]);
     (attributes, owned(&server.meta, &server.team), server.meta.labels.clone())
 }
 
 fn of_provider(provider: &LlmProvider) -> Described {
-    let attributes = json!({
+    let mut attributes = json!({
         "provider": {"__entity": {"type": "LLMProvider", "id": provider.meta.key()}}, "name": &*provider.meta.name,
         "owner": &*provider.owner, "team": &*provider.team, "kind": provider.provider.as_str(),
         "environment": &*provider.environment,
     });
+    add_labels(&mut attributes, &[&provider.labels]);
     (attributes, owned(&provider.meta, &provider.team), provider.meta.labels.clone())
 }
 
 fn of_skill(agent: &Agent, name: &str) -> Described {
     let key = agent.meta.key();
-    let attributes = json!({
+    let mut attributes = json!({
         "agent": {"__entity": {"type": "Agent", "id": key}}, "name": name, "team": &*agent.team,
         "capabilities": agent.capabilities, "risk_level": agent.risk_level.as_str(), "risk": agent.risk_level.rank(),
         "environment": &*agent.environment, "authority_class": agent.authority_class.as_str(),
         "quarantined": agent.quarantined,
     });
+    add_labels(&mut attributes, &[&agent.labels]);
     (attributes, vec![("Agent", key)], BTreeMap::new())
 }
 
 fn of_model(provider: &LlmProvider, name: &str) -> Described {
     let key = provider.meta.key();
-    let attributes = json!({
+    let mut attributes = json!({
         "provider": {"__entity": {"type": "LLMProvider", "id": key}}, "name": name, "team": &*provider.team,
         "environment": &*provider.environment,
     });
+    add_labels(&mut attributes, &[&provider.labels]);
     let sets = provider.models.iter().filter(|model| &*model.name == name);
     let sets = sets.flat_map(|model| of_names("ModelSet", &model.sets));
     (attributes, sets.chain([("LLMProvider", key)]).collect(), BTreeMap::new())
@@ -883,6 +956,13 @@ fn of_part_of_server(server: &McpServer, kind: &str, name: &str) -> Described {
         "server": {"__entity": {"type": "MCPServer", "id": key}}, "team": &*server.team,
         "risk_level": level.as_str(), "risk": level.rank(), "environment": &*server.environment,
     });
+    let mut labels = vec![&server.labels.server];
+    if kind == "Tool" {
+        let listed = |set: &str| server.tool_sets.get(set).is_some_and(|tools| tools.contains(name));
+        labels.extend(server.labels.sets.iter().filter(|(set, _)| listed(set)).map(|(_, labels)| labels));
+        labels.extend(server.labels.tools.get(name));
+    }
+    add_labels(&mut attributes, &labels);
     attributes[if kind == "Resource" { "uri" } else { "name" }] = json!(name);
     let mut parents = vec![("MCPServer", key)];
     if kind == "Tool" {

@@ -42,7 +42,7 @@ fn scoped(id: &str, cedar: &str, scope: Scope) -> Object {
 fn person(id: &str, groups: &[&str]) -> Person {
     let (issuer, subject) = id.split_once('#').unwrap();
     let email = Some(format!("{subject}@example.com").into());
-    let user = User { issuer: issuer.into(), subject: subject.into(), email };
+    let user = User { issuer: issuer.into(), subject: subject.into(), email, groups: Arc::default() };
     Person { user, groups: groups.iter().map(|group| (*group).into()).collect() }
 }
 

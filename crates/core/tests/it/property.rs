@@ -183,7 +183,9 @@ fn compare(
         Some(Code::ApprovalRequired) => seen.held += 1,
         Some(Code::ForbiddenByPolicy) => seen.forbidden += 1,
         Some(Code::NoPermit) => seen.by_default += 1,
-        Some(Code::DelegationTooDeep | Code::DelegationTooWide) => seen.beyond_limits += 1,
+        Some(Code::DelegationTooDeep | Code::DelegationTooWide | Code::ChainLimit | Code::ChainEnded) => {
+            seen.beyond_limits += 1;
+        }
         Some(Code::Unrepresentable) => seen.unseen += 1,
         Some(_) => seen.failed += 1,
     }

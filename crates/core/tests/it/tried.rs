@@ -151,7 +151,12 @@ fn an_agent_is_kept_to_the_class_that_its_record_says() {
     }
     let world = of_class(AuthorityClass::ActWithApproval, true, vec![cluster(ALL)]);
     let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "pay" };
-    let by = User { issuer: "https://i".into(), subject: "p".into(), email: None };
+    let by = User {
+        issuer: "https://i".into(),
+        subject: "p".into(),
+        email: None,
+        groups: std::sync::Arc::default(),
+    };
     let mut facts = Facts::of(&world, "a/x");
     facts.approvals = vec![Approval { role: CLASS_APPROVERS.into(), by, at: UnixMillis(0) }];
     assert!(facts.authorize(&world, Action::InvokeTool, target).allowed());

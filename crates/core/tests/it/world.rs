@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use vidimus_core::approval::Approval;
-use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
+use vidimus_core::call::{Action, Arguments, Ask, Call, SoFar, Target};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
 use vidimus_core::decision::{Decision, Fact, Outcome};
 use vidimus_core::entity::{EntityId, EntityKind};
@@ -16,8 +16,8 @@ use vidimus_core::resource::llm_provider::{CredentialSource, Model, ProviderType
 use vidimus_core::resource::mcp_server::Tool;
 use vidimus_core::resource::policy::{Members, Mode, REPLACEABLE, Scope};
 use vidimus_core::resource::{
-    Agent, AuthorityClass, DelegationLimits, Endpoint, LlmProvider, McpServer, Meta, Names, Object, Origin,
-    Policy, Principal, RiskLevel, Service,
+    Agent, AuthorityClass, DelegationLimits, Endpoint, Labels, LlmProvider, McpServer, Meta, Names, Object,
+    Origin, Policy, Principal, RiskLevel, ServerLabels, Service,
 };
 use vidimus_core::snapshot::Snapshot;
 
@@ -66,6 +66,8 @@ pub(crate) fn agent(namespace: &str, name: &str) -> Agent {
         identities: Vec::new(),
         acts_for: Vec::new(),
         endpoint: None,
+        labels: Labels::default(),
+        trust_score: None,
         quarantined: false,
     }
 }
@@ -100,6 +102,7 @@ pub(crate) fn server(namespace: &str, name: &str) -> McpServer {
         endpoint: endpoint(),
         tool_sets: BTreeMap::new(),
         tools: BTreeMap::<Arc<str>, Tool>::new(),
+        labels: ServerLabels::default(),
     }
 }
 
@@ -115,6 +118,7 @@ pub(crate) fn provider(namespace: &str, name: &str, models: &[(&str, &[&str])]) 
         endpoint: endpoint(),
         credential: CredentialSource::None,
         stream_usage: true,
+        labels: Labels::default(),
         models: models
             .iter()
             .map(|(name, sets)| Model { name: (*name).into(), sets: names(sets), price: None })
@@ -168,7 +172,7 @@ pub(crate) struct Facts {
     pub(crate) arguments: Option<&'static str>,
     pub(crate) now: UnixMillis,
     pub(crate) source_ip: Option<IpAddr>,
-    pub(crate) fan_out: i64,
+    pub(crate) so_far: SoFar,
     pub(crate) method: &'static str,
     pub(crate) approvals: Vec<Approval>,
 }
@@ -186,7 +190,7 @@ impl Facts {
             arguments: None,
             now: UnixMillis(1_790_000_000_500),
             source_ip: None,
-            fan_out: 1,
+            so_far: SoFar::default(),
             method: "tools/call",
             approvals: Vec::new(),
         }
@@ -209,9 +213,9 @@ impl Facts {
         let arguments = parsed.as_ref().map_or(Arguments::None, Arguments::Known);
         let caller = caller(&self.principal, &self.chain, self.user.as_ref());
         let asked = Ask { arguments, ..Ask::about(self.method, action, target) };
-        let (now, source_ip, fan_out) = (self.now, self.source_ip, self.fan_out);
+        let (now, source_ip, so_far) = (self.now, self.source_ip, &self.so_far);
         let approvals = &self.approvals;
-        ask(&Call { caller: &caller, ask: asked, now, source_ip, fan_out, approvals })
+        ask(&Call { caller: &caller, ask: asked, now, source_ip, so_far, approvals })
     }
 
     /// The outcome of another ask, whole as it is given.

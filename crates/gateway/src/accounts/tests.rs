@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use vidimus_core::call::{Action, Ask, Target};
+use vidimus_core::call::{Action, Ask, SoFar, Target};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::resource::DelegationLimits;
@@ -10,7 +10,7 @@ use super::*;
 
 fn caller(limit: Option<u32>, delegated: bool) -> Caller {
     let mut agent = Arc::unwrap_or_clone(crate::protocol::tests::agent());
-    agent.delegation = DelegationLimits { max_depth: None, max_fan_out: limit };
+    agent.delegation = DelegationLimits { max_fan_out: limit, ..DelegationLimits::default() };
     let actors = if delegated { vec![EntityId::new(EntityKind::Agent, "n/earlier")] } else { Vec::new() };
     let proven = Proven {
         principal: Principal::Agent(Arc::new(agent)),
@@ -25,11 +25,11 @@ fn caller(limit: Option<u32>, delegated: bool) -> Caller {
 
 #[test]
 fn only_an_agent_with_the_limit_on_a_delegated_chain_is_counted() {
-    let now = Instant::now();
+    let now = Moment { wall: std::time::SystemTime::UNIX_EPOCH, monotonic: std::time::Instant::now() };
     for (limit, delegated, counted) in
         [(Some(2), true, true), (Some(2), false, false), (None, true, false), (None, false, false)]
     {
-        let accounts = Accounts::new(StandingState::new(8, Duration::from_secs(600), 8), 64);
+        let accounts = Accounts::new(StandingState::alone(8, Duration::from_secs(600), 8), 64);
         let caller = caller(limit, delegated);
         let reserve = |number: usize| {
             let mut server = Arc::unwrap_or_clone(crate::protocol::tests::server());
@@ -41,15 +41,17 @@ fn only_an_agent_with_the_limit_on_a_delegated_chain_is_counted() {
                 ask,
                 now: UnixMillis(0),
                 source_ip: None,
-                fan_out: 1,
+                so_far: SoFar::nothing(),
                 approvals: &[],
             };
             let place = accounts.enter(&accounts.holder(call.principal().entity())).expect("a place");
-            let reserved = accounts.reserve(&call, place, now).now_or_never().expect("ready at once");
+            let (id, world) = (Arc::from("call"), Snapshot::default());
+            let reserved = accounts.reserve(&call, &id, place, &world, now).now_or_never();
+            let reserved = reserved.expect("ready at once");
             let mut reserved = reserved.expect("room");
-            let fan_out = reserved.fan_out();
+            let fan_out = reserved.so_far().map_or(1, |so_far| so_far.fan_out);
             if fan_out <= 2 {
-                reserved.permitted();
+                reserved.permitted(now).now_or_never().expect("ready at once");
             }
             fan_out
         };
@@ -60,7 +62,7 @@ fn only_an_agent_with_the_limit_on_a_delegated_chain_is_counted() {
 
 #[test]
 fn one_who_calls_much_leaves_places_for_the_others() {
-    let accounts = Accounts::new(StandingState::new(8, Duration::from_secs(600), 8), 100);
+    let accounts = Accounts::new(StandingState::alone(8, Duration::from_secs(600), 8), 100);
     let of = |name: &str| accounts.holder(&EntityId::new(EntityKind::Agent, name));
     assert!(Arc::ptr_eq(&of("n/a"), &of("n/a")) && !Arc::ptr_eq(&of("n/a"), &of("n/b")));
     let takes_all = |name: &str| std::iter::from_fn(|| accounts.enter(&of(name)).ok()).collect::<Vec<_>>();

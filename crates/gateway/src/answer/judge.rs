@@ -52,8 +52,8 @@ pub fn is_error(sought: &Sought, found: Observation, text: &[u8]) -> bool {
 /// The refusal that stands for what did not pass.
 pub fn not_of_protocol(status: u16, headers: &HeaderMap, text: &[u8]) -> Refusal {
     let message = match status {
-        400.. => "the upstream answered with an error that is not one of its protocol",
-        _ => "what the upstream answered is no answer of its protocol",
+        400.. => format!("the upstream answered {status}, with an error that is not one of its protocol"),
+        _ => "what the upstream answered is no answer of its protocol".to_owned(),
     };
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("no type");
     let shown = if text.is_empty() { "nothing".to_owned() } else { extract(text) };

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::sync::watch;
 use vidimus_core::approval::Approval;
-use vidimus_core::call::{Action, Arguments, Ask, Call, Destination};
+use vidimus_core::call::{Action, Arguments, Ask, Call, Destination, SoFar};
 use vidimus_core::caller::{Caller, Proven, UnixMillis, User};
 use vidimus_core::decision::Outcome;
 use vidimus_core::entity::EntityKind;
@@ -30,7 +30,8 @@ pub struct Asked {
     pub task: Option<Box<str>>,
     push_url: Option<Box<str>>,
     pub source_ip: Option<IpAddr>,
-    pub fan_out: i64,
+    /// What its chain had come to, where that was counted.
+    pub so_far: Option<Arc<SoFar>>,
     tokens_estimated: i64,
     streaming: bool,
     /// What people approved of it: they did when it was made.
@@ -43,7 +44,8 @@ impl Asked {
         &self.method
     }
 
-    pub fn of(call: &Call<'_>) -> Self {
+    /// `so_far` is that of the call, where there is one.
+    pub fn of(call: &Call<'_>, so_far: Option<Arc<SoFar>>) -> Self {
         let Ask { method, action, target, tokens_estimated, streaming, task, push_url, .. } = call.ask;
         Self {
             method: method.into(),
@@ -52,11 +54,16 @@ impl Asked {
             task: task.map(Into::into),
             push_url: push_url.map(Into::into),
             source_ip: call.source_ip,
-            fan_out: call.fan_out,
+            so_far,
             tokens_estimated,
             streaming,
             approvals: if call.approvals.is_empty() { Arc::default() } else { call.approvals.into() },
         }
+    }
+
+    /// What its chain had come to.
+    pub fn so_far(&self) -> &SoFar {
+        self.so_far.as_deref().unwrap_or(SoFar::nothing())
     }
 
     /// The name of the tool, resource, prompt, skill or model; empty where the call is about the object itself.
@@ -88,13 +95,16 @@ impl Asked {
             ask,
             now,
             source_ip: self.source_ip,
-            fan_out: self.fan_out,
+            so_far: self.so_far(),
             approvals: &self.approvals,
         };
         let decision = world.authorize(&call);
         match (decision.outcome(), decision.code()) {
             (Outcome::Allow | Outcome::AllowWithObligations, _) => false,
-            (_, Some(Code::DelegationTooDeep | Code::DelegationTooWide)) => true,
+            (
+                _,
+                Some(Code::DelegationTooDeep | Code::DelegationTooWide | Code::ChainLimit | Code::ChainEnded),
+            ) => true,
             // Other arguments may be allowed, and which they were is not kept.
             (Outcome::Hold | Outcome::Deny, _) if self.action == Action::InvokeTool => {
                 let ask = Ask { arguments: Arguments::Unknown, ..ask };
@@ -208,6 +218,10 @@ impl Revocation {
         if self.shared.world.is_cut() {
             return Some(Code::GatewayStopping);
         }
+        // What is not known is no longer streamed.
+        if !matches!(self.shared.standing.ended(&self.caller.chain.transaction), Ok(None)) {
+            return Some(Code::ChainEnded);
+        }
         if self.shared.world.is(&self.decided) {
             return None;
         }
@@ -298,7 +312,12 @@ mod tests {
     #[test]
     fn a_person_whose_issuer_is_not_listed_any_more_is_not_acted_for() {
         let own = with_identity();
-        let user = User { issuer: "https://idp.example".into(), subject: "alice".into(), email: None };
+        let user = User {
+            issuer: "https://idp.example".into(),
+            subject: "alice".into(),
+            email: None,
+            groups: Arc::default(),
+        };
         let caller = calling(own.clone(), Some(user));
         assert!(rebound(&world(vec![own]), &caller).is_none());
     }

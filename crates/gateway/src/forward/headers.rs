@@ -147,7 +147,7 @@ fn copy(
         let is_kept_here = of_this_hop.iter().any(|option| option.eq_ignore_ascii_case(name.as_str()));
         if !is_kept_here && passes(name.as_str(), value) {
             out.append(name, value.clone());
-        } else {
+        } else if !(direction == Direction::Request && written_anew(name)) {
             dropped.add(name);
         }
     }
@@ -169,6 +169,11 @@ fn of_each_hop(name: &HeaderName) -> bool {
         "proxy-authentication-info",
     ];
     OF_EACH_HOP.contains(name) || OTHERS.contains(&name.as_str())
+}
+
+/// Whether [`finish`] writes this field of a request, so that the upstream has it although the caller's own does not go on.
+fn written_anew(name: &HeaderName) -> bool {
+    [CONTENT_TYPE, ACCEPT_ENCODING].contains(name) || *name == "traceparent"
 }
 
 /// Whether one of these names, or of these prefixes, which end in `-`, is that of a field.

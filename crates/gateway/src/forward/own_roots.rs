@@ -14,7 +14,7 @@ use super::connect::{self, Client, Connecting};
 const REREAD: Duration = Duration::from_secs(5);
 
 /// Largest file of roots, in bytes: those of all public authorities are a fourth of it.
-const MAX: u64 = 1 << 20;
+pub(crate) const MAX: u64 = 1 << 20;
 
 /// What to do about roots that cannot be used.
 const ROOTS: &str = "Let spec.endpoint.caFile name a file that the gateway may read, with at least one certificate in PEM; \

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use http_body::Body;
-use vidimus_core::call::{Ask, Call};
+use vidimus_core::call::{Ask, Call, SoFar};
 use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::{About, Decision, Outcome};
@@ -27,7 +27,7 @@ use crate::gate::{Gate, millis, rfc3339};
 use crate::listener::page::Page;
 use crate::protocol::mcp::versions;
 use crate::protocol::members::Replaced;
-use crate::protocol::{self, Answer, Binding, Expected, Instead, Message, Operation};
+use crate::protocol::{self, Answer, Binding, Expected, Instead, Message, Operation, Parsed};
 use crate::request_context::RequestContext;
 use crate::route::{Protocol, Route};
 use crate::seal::Holder;
@@ -59,7 +59,7 @@ pub struct Admitted<'p> {
     /// The approval that it is made with.
     pub(super) approval: Option<Box<str>>,
     pub(super) reservation: Reservation,
-    /// The caller's message.
+    /// The caller's message, from which all that was parsed of it borrows until here.
     pub(super) body: Bytes,
     /// The room that the message takes until it is answered.
     #[expect(dead_code, reason = "held for its drop")]
@@ -127,8 +127,9 @@ where
         standing: Some(&gate.standing),
     })?;
     let mut call = call_of(&caller, parsed.ask, json.as_ref(), (context, moment));
-    let mut reservation = gate.accounts.reserve(&call, place, moment.monotonic).await?;
-    call.fan_out = reservation.fan_out();
+    let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
+    let so_far = reservation.so_far();
+    call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
     let decision = world.authorize(&call);
     let given = Given::to(gate, &decision, call.now);
     call.approvals = Given::approvals(given.as_ref());
@@ -140,10 +141,9 @@ where
         Verdict::Held(held) => return Ok(Admission::Held(approval.tell(held))),
         Verdict::Refused(refusal) => return Err(refusal),
     };
-    reservation.permitted();
-    let (protocol, asked) = (route.protocol, Asked::of(&call));
-    let expected = (parsed.expected, parsed.fault);
-    let answer = match upstreams(gate, &call, expected, parsed.instead.as_deref(), &world) {
+    reservation.permitted(moment).await;
+    let (protocol, asked) = (route.protocol, Asked::of(&call, so_far.clone()));
+    let answer = match upstreams(gate, &call, &parsed, &world) {
         Ok(answer) => answer,
         Err(own) => {
             let permit = OwnPermit { permit, protocol, asked, reservation, bytes_in: bytes.len() };
@@ -160,7 +160,6 @@ where
         asked,
         approval: approval.claimed(),
         reservation,
-        // What was parsed borrows from the bytes, which have no other owner from here on.
         body: bytes.clone(),
         lease,
         amends: parsed.amends,
@@ -183,7 +182,7 @@ fn call_of<'a>(
         ask: Ask { content: hold::content(ask.action, message), ..ask },
         now: millis(moment.wall),
         source_ip: Some(context.peer.address.ip().to_canonical()),
-        fan_out: 1,
+        so_far: SoFar::nothing(),
         approvals: &[],
     }
 }
@@ -200,14 +199,16 @@ fn check_page(gate: &Gate, parts: &Parts) -> Result<(), Refusal> {
 fn upstreams(
     gate: &Gate,
     call: &Call<'_>,
-    (expected, fault): (Expected, Option<Box<Refusal>>),
-    instead: Option<&Instead>,
+    parsed: &Parsed<'_>,
     world: &Snapshot,
 ) -> Result<Answer, Result<String, Refusal>> {
-    if let Some(fault) = fault {
-        return Err(Err(*fault));
+    if let Some(fault) = &parsed.fault {
+        return Err(Err((**fault).clone()));
     }
-    match (expected, instead.and_then(|instead| versions::known(gate, call, instead))) {
+    match (
+        parsed.expected,
+        parsed.instead.as_deref().and_then(|instead| versions::known(gate, call, instead)),
+    ) {
         (_, Some(fault)) => Err(Err(fault)),
         (Expected::Upstream(answer), None) => Ok(answer),
         (Expected::Own, None) => {
@@ -256,6 +257,7 @@ async fn record(
     (world, moment): (&Snapshot, Moment),
 ) -> Result<Verdict, Refusal> {
     context.describe(&decision);
+    end_chain(gate, &decision, moment).await;
     if decision.outcome() == Outcome::Deny
         && let Some(code) = decision.code()
         && !context.has_record(gate, code)
@@ -280,12 +282,21 @@ async fn record(
         // The caller left while its decision was written. What is allowed has an effect, also where that is nothing.
         if code.is_none() {
             let destination = call.ask.target.destination();
-            drop(Effect::begin(gate, begun, (index, room, &destination), protocol, &Asked::of(&call)));
+            drop(Effect::begin(gate, begun, (index, room, &destination), protocol, &Asked::of(&call, None)));
         }
     };
     let verdict = gate.ledger.decide_or(decision, &about, left).await.map_err(closed)?;
     context.decided(gate, code);
     Ok(verdict)
+}
+
+/// Where the decision ends its chain, that is so before it is on record, and whether it ever is.
+async fn end_chain(gate: &Gate, decision: &Decision<'_>, moment: Moment) {
+    let Some(by) = decision.ends_chain() else { return };
+    let chain = decision.call().chain();
+    if let Err(refusal) = gate.standing.end_chain(chain, by, moment.monotonic).await {
+        tracing::error!(transaction = %chain.transaction, by = &**by, %refusal, "not every gateway knows that a chain is ended");
+    }
 }
 
 /// `sha256:` and hex.

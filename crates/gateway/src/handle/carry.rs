@@ -65,8 +65,13 @@ pub(super) async fn carry(
         credential: admitted.credential,
     };
     let requested = sent.instead.as_ref().map(|instead| instead.requested.clone());
+    let counted = admitted.reservation.counted();
     effect.reservation = Some(admitted.reservation);
-    let prepared = if revoked { Err(taken_back()) } else { sent.prepared(gate, context, parts) };
+    let prepared = match counted {
+        Err(refusal) => Err(refusal),
+        Ok(()) if revoked => Err(taken_back()),
+        Ok(()) => sent.prepared(gate, context, parts),
+    };
     let response = match prepared {
         Ok((outbound, token)) => {
             effect.token = token;
@@ -199,6 +204,7 @@ pub(super) async fn answer(
     let decided = (own.permit.index(), room, own.permit.destination());
     let mut effect = Effect::begin(gate, begun, decided, own.protocol, &own.asked);
     effect.span = context.span.take();
+    let document = own.reservation.counted().and(document);
     effect.reservation = Some(own.reservation);
     let ending = match &document {
         Ok(document) => {

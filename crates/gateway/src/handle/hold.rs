@@ -45,7 +45,12 @@ impl Given {
         let pending = standing.approvals.about(&digest).filter(|pending| pending.is_usable(now.0))?;
         let approval = |vote: &Vote| {
             let (issuer, subject) = vote.by.strip_prefix("User/")?.rsplit_once('#')?;
-            let by = User { issuer: issuer.into(), subject: subject.into(), email: None };
+            let by = User {
+                issuer: issuer.into(),
+                subject: subject.into(),
+                email: None,
+                groups: std::sync::Arc::default(),
+            };
             Some(Approval { role: vote.role.as_str().into(), by, at: UnixMillis(vote.at) })
         };
         let approvals: Option<Vec<Approval>> = pending.given().map(approval).collect();

@@ -164,7 +164,7 @@ impl Handles {
             ask,
             now: millis(self.shared.clock.now().wall),
             source_ip: self.asked.source_ip,
-            fan_out: self.asked.fan_out,
+            so_far: self.asked.so_far(),
             approvals: &[],
         };
         match world.authorize(&call).outcome() {

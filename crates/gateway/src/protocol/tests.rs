@@ -42,6 +42,7 @@ pub(crate) fn server() -> Arc<McpServer> {
         endpoint: endpoint(),
         tool_sets: BTreeMap::new(),
         tools: BTreeMap::new(),
+        labels: Default::default(),
     })
 }
 
@@ -64,6 +65,8 @@ pub(crate) fn agent() -> Arc<Agent> {
         identities: Vec::new(),
         acts_for: Vec::new(),
         endpoint: Some(endpoint()),
+        labels: Default::default(),
+        trust_score: None,
         quarantined: false,
     })
 }
@@ -79,6 +82,7 @@ pub(crate) fn provider() -> Arc<LlmProvider> {
         endpoint: endpoint(),
         credential: CredentialSource::None,
         stream_usage: true,
+        labels: Default::default(),
         models: vec![Model { name: "sim-small".into(), sets: Default::default(), price: None }],
     })
 }

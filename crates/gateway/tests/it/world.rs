@@ -1,7 +1,7 @@
 //! A gateway in process, and what a test needs to call it and to look at what it did.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +14,13 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use vidimus_core::clock::Clock;
+use vidimus_core::record::Kept;
 use vidimus_core::resource::{self, Object, Origin};
 use vidimus_core::snapshot::Snapshot;
 use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
-    AddressGuard, Config, Gate, KEY_LENGTH, KeepAlive, Limits, Seal, Shared, Telemetry, Upstream, Vitals,
-    millis,
+    AddressGuard, Config, Gate, KEY_LENGTH, KeepAlive, Limits, Seal, Shared, StandingAddress, Telemetry,
+    Upstream, Vitals, millis,
 };
 use vidimus_identity::{Authenticator, LOCAL_ISSUER, LocalIdentity, Mint, TokenRequest};
 use vidimus_ledger::{Durability, Ledger, Query};
@@ -115,18 +116,69 @@ impl World {
         Self::with_all(limits, ledger, KeepAlive::default()).await
     }
 
+    /// One of several gateways with the same keys, which share a store.
+    pub async fn sharing(store: StandingAddress, other: Option<&Self>) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let keys = other.map_or(directory.path(), |other| other.directory.path()).to_owned();
+        let limits = Limits::default();
+        let ledger = vidimus_ledger::Config::default();
+        let world = Self::of(limits, ledger, KeepAlive::default(), (directory, &keys), Some(store)).await;
+        tokio::spawn(world.gate.shared.clone().follow_store());
+        world.until_shared(true).await;
+        // Chains begin after the store did.
+        world.clock.set_wall(std::time::SystemTime::now());
+        world
+    }
+
+    /// Another gateway with the same keys and configuration, that begins with the records of this one.
+    pub async fn again(&self, with: Arc<Snapshot>) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (limits, ledger) = (Limits::default(), vidimus_ledger::Config::default());
+        let keys = self.directory.path().to_owned();
+        let next = Self::of(limits, ledger, KeepAlive::default(), (directory, &keys), None).await;
+        next.gate.take_into_use(with);
+        let records = self
+            .all_records()
+            .into_iter()
+            .map(|record| Kept::read(record.to_string().as_bytes()).expect("a record"));
+        next.gate.restore(records);
+        next
+    }
+
+    /// Waits until the store can be asked, or cannot.
+    pub async fn until_shared(&self, shared: bool) {
+        for _ in 0..2000 {
+            if self.gate.shared.has_store() == shared {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the store is not {}", if shared { "there" } else { "gone" });
+    }
+
     /// With connections to upstreams that are asked so often whether they live.
     pub async fn with_keep_alive(keep_alive: KeepAlive) -> Self {
         Self::with_all(Limits::default(), vidimus_ledger::Config::default(), keep_alive).await
     }
 
     async fn with_all(limits: Limits, ledger: vidimus_ledger::Config, keep_alive: KeepAlive) -> Self {
-        let upstream = upstream::Upstream::start();
         let directory = tempfile::tempdir().expect("a directory");
+        let keys = directory.path().to_owned();
+        Self::of(limits, ledger, keep_alive, (directory, &keys), None).await
+    }
+
+    async fn of(
+        limits: Limits,
+        ledger: vidimus_ledger::Config,
+        keep_alive: KeepAlive,
+        (directory, keys): (tempfile::TempDir, &Path),
+        store: Option<StandingAddress>,
+    ) -> Self {
+        let upstream = upstream::Upstream::start();
         let clock = Arc::new(ManualClock::at_present());
         let now = millis(clock.now().wall);
         let public_url = "http://gateway.example";
-        let at = |name: &str| directory.path().join(name);
+        let at = |name: &str| keys.join(name);
         let identity = LocalIdentity::open(&at("identity"), None, now).expect("an identity");
         let local = LocalIdentity::open(&at("identity"), None, now).expect("an identity");
         let mint = Arc::new(Mint::open(&at("mint"), public_url).expect("a mint"));
@@ -141,7 +193,7 @@ impl World {
             trust: vidimus_identity::TrustStore::default(),
             limits: vidimus_identity::Limits::default(),
         });
-        let ledger = vidimus_ledger::Config { dir: at("ledger"), ..ledger };
+        let ledger = vidimus_ledger::Config { dir: directory.path().join("ledger"), ..ledger };
         let shared = Shared::new(Config {
             snapshot: snapshot(&objects(&upstream)),
             authenticator: authenticator.expect("an authenticator"),
@@ -155,6 +207,7 @@ impl World {
             public_url: public_url.to_owned(),
             allowed_origins: vec!["https://app.example".to_owned()],
             clock: clock.clone(),
+            store,
             vitals: Vitals::default(),
         });
         let gate = Gate {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use vidimus_core::exposure::Access;
 
 /// Mode of files that hold a private key.
@@ -39,7 +39,7 @@ pub enum KeyFileError {
 }
 
 impl KeyFileError {
-    fn io(path: &Path, operation: &'static str) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(path: &Path, operation: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, operation, source }
     }
@@ -76,10 +76,54 @@ pub(crate) fn read_or_create(
     mode: u32,
     make: impl FnOnce() -> Result<SecretString, KeyFileError>,
 ) -> Result<SecretString, KeyFileError> {
-    if let Some(text) = read(path, mode)? {
-        return Ok(text);
+    let make = || make().map(|text| text.expose_secret().as_bytes().to_vec().into());
+    text(path, &bytes_or_create(path, mode, make)?)
+}
+
+/// `N` random bytes in a private file, made on first use.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn random_key<const N: usize>(path: &Path) -> Result<[u8; N], KeyFileError> {
+    let make = || {
+        let mut key = [0; N];
+        rand::fill(&mut key).map_err(|_| KeyFileError::Random)?;
+        Ok(key.to_vec().into())
+    };
+    of_length(path, &bytes_or_create(path, PRIVATE, make)?)
+}
+
+/// As [`random_key`], of a file that is there; `None` where there is none.
+///
+/// # Errors
+/// See [`KeyFileError`].
+pub fn existing_random_key<const N: usize>(path: &Path) -> Result<Option<[u8; N]>, KeyFileError> {
+    read_bytes(path, PRIVATE)?.map(|bytes| of_length(path, &bytes)).transpose()
+}
+
+fn of_length<const N: usize>(path: &Path, bytes: &SecretSlice<u8>) -> Result<[u8; N], KeyFileError> {
+    bytes.expose_secret().try_into().map_err(|_| KeyFileError::Content {
+        path: path.to_owned(),
+        expected: "a key",
+        reason: format!("it is not {N} bytes long; delete it to get a new one"),
+    })
+}
+
+fn text(path: &Path, bytes: &SecretSlice<u8>) -> Result<SecretString, KeyFileError> {
+    let text = str::from_utf8(bytes.expose_secret());
+    let text = text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+    text.map(SecretString::from).map_err(KeyFileError::io(path, "read"))
+}
+
+fn bytes_or_create(
+    path: &Path,
+    mode: u32,
+    make: impl FnOnce() -> Result<SecretSlice<u8>, KeyFileError>,
+) -> Result<SecretSlice<u8>, KeyFileError> {
+    if let Some(bytes) = read_bytes(path, mode)? {
+        return Ok(bytes);
     }
-    let temporary = write_temporary(path, mode, &make()?)?;
+    let temporary = write_temporary(path, mode, make()?.expose_secret())?;
     // Unlike a rename, a link fails when the name exists: nobody's key is overwritten.
     let linked = fs::hard_link(&temporary, path);
     let removed = fs::remove_file(&temporary);
@@ -90,13 +134,19 @@ pub(crate) fn read_or_create(
         _ => removed.map_err(KeyFileError::io(&temporary, "remove the file"))?,
     }
     sync_directory(path)?;
-    read(path, mode)?.ok_or_else(|| KeyFileError::io(path, "read")(io::ErrorKind::NotFound.into()))
+    read_bytes(path, mode)?.ok_or_else(|| KeyFileError::io(path, "read")(io::ErrorKind::NotFound.into()))
 }
 
 /// Writes a file whole, in the place of what was there.
 pub(crate) fn replace(path: &Path, mode: u32, text: &SecretString) -> Result<(), KeyFileError> {
-    let temporary = write_temporary(path, mode, text)?;
-    rename(&temporary, path)
+    let temporary = write_temporary(path, mode, text.expose_secret().as_bytes())?;
+    rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))
+}
+
+/// Takes a file away, durably.
+pub(crate) fn remove(path: &Path) -> Result<(), KeyFileError> {
+    fs::remove_file(path).map_err(KeyFileError::io(path, "remove the file"))?;
+    sync_directory(path)
 }
 
 /// Puts a file in the place of another.
@@ -131,7 +181,11 @@ pub fn read_regular(path: &Path, max: u64) -> io::Result<Vec<u8>> {
 
 /// The text of a file; `None` when there is none. A private one that is not for this process alone is refused.
 pub(crate) fn read(path: &Path, mode: u32) -> Result<Option<SecretString>, KeyFileError> {
-    let file = match open_regular(path) {
+    read_bytes(path, mode)?.map(|bytes| text(path, &bytes)).transpose()
+}
+
+fn read_bytes(path: &Path, mode: u32) -> Result<Option<SecretSlice<u8>>, KeyFileError> {
+    let mut file = match open_regular(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(KeyFileError::io(path, "open"))?,
     };
@@ -142,21 +196,29 @@ pub(crate) fn read(path: &Path, mode: u32) -> Result<Option<SecretString>, KeyFi
     if metadata.len() > MAX_FILE {
         return Err(KeyFileError::io(path, "read")(io::ErrorKind::FileTooLarge.into()));
     }
-    io::read_to_string(file).map(|text| Some(text.into())).map_err(KeyFileError::io(path, "read"))
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(KeyFileError::io(path, "read"))?;
+    Ok(Some(bytes.into()))
 }
 
-fn write_temporary(path: &Path, mode: u32, text: &SecretString) -> Result<PathBuf, KeyFileError> {
-    use secrecy::ExposeSecret as _;
+/// A file beside `path`, under a name of its own: `ca.pem.0123456789abcdef.tmp`. It is gone again where it cannot be written; of a
+/// process that is killed meanwhile it stays, until a start finds it.
+fn write_temporary(path: &Path, mode: u32, bytes: &[u8]) -> Result<PathBuf, KeyFileError> {
     let mut random = [0; 8];
     rand::fill(&mut random).map_err(|_| KeyFileError::Random)?;
-    let temporary = path.with_extension(format!("{:016x}.tmp", u64::from_le_bytes(random)));
+    let temporary = path.with_added_extension(format!("{:016x}.tmp", u64::from_le_bytes(random)));
     let write = || -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(text.expose_secret().as_bytes())?;
+        file.write_all(bytes)?;
         file.sync_all()
     };
-    write().map_err(KeyFileError::io(&temporary, "write"))?;
-    Ok(temporary)
+    match write() {
+        Ok(()) => Ok(temporary),
+        Err(error) => {
+            let _ = fs::remove_file(&temporary);
+            Err(KeyFileError::io(&temporary, "write")(error))
+        }
+    }
 }
 
 fn sync_directory(path: &Path) -> Result<(), KeyFileError> {

@@ -1,11 +1,11 @@
 //! Identity without anything external: a CA and a token issuer of this installation alone.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{Issuer, KeyPair};
+use rcgen::{Issuer, KeyPair, PublicKeyData as _};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -26,6 +26,10 @@ pub const LOCAL_ISSUER: &str = "urn:vidimus:local";
 pub const OPERATOR_AUDIENCE: &str = "vidimus-admin";
 /// The maximum life of a local token, SVID or server certificate.
 pub const MAX_LOCAL_TTL: Duration = Duration::from_secs(24 * 3600);
+/// The files.
+const CA: &str = "ca.pem";
+const CA_KEY: &str = "ca-key.pem";
+const ISSUER_KEY: &str = "issuer-key.pem";
 /// The trust domain where none is asked for.
 const DEFAULT_TRUST_DOMAIN: &str = "vidimus.local";
 
@@ -36,6 +40,18 @@ pub enum LocalError {
     File(#[from] KeyFileError),
     #[error("the CA here is of trust domain {existing}, not {asked}; use that, or another data directory")]
     OtherTrustDomain { existing: TrustDomain, asked: TrustDomain },
+    #[error(
+        "{path} is missing, but {beside} is there, so this is no new installation; restore the key from a backup, or let \
+         `vidimus identity init --replace-lost-keys` make another one: {lost} before is then refused",
+        path = path.display(), beside = beside.display()
+    )]
+    KeyLost { path: PathBuf, beside: PathBuf, lost: &'static str },
+    #[error(
+        "{certificate} is not the certificate of {key}: who trusts it refuses what is issued with the key; restore the two that belong \
+         together, or move the certificate away to get one of this key",
+        certificate = certificate.display(), key = key.display()
+    )]
+    CaKey { certificate: PathBuf, key: PathBuf },
     #[error(transparent)]
     TrustDomain(#[from] SpiffeIdError),
     #[error("a local token or certificate lives 1 s to {} h, not {} s", MAX_LOCAL_TTL.as_secs() / 3600, ttl.as_secs())]
@@ -104,7 +120,8 @@ impl LocalIdentity {
     /// Opens the keys in `directory`, or makes them, with a CA of `trust_domain` (`vidimus.local` where none is given).
     ///
     /// # Errors
-    /// When files cannot be read, made or used, or the CA there is of another trust domain than asked for.
+    /// When files cannot be read, made or used, a key is gone that there was, or the CA there is of another trust domain than asked
+    /// for.
     pub fn open(
         directory: &Path,
         trust_domain: Option<&TrustDomain>,
@@ -113,20 +130,51 @@ impl LocalIdentity {
         files::directory(directory)?;
         let domain = trust_domain
             .map_or_else(|| TrustDomain::new(DEFAULT_TRUST_DOMAIN), |domain| Ok(domain.clone()))?;
+        none_lost(directory)?;
+        // The CA's certificate comes last: who finds it knows that there were keys.
+        let tokens = SigningKey::open(&directory.join(ISSUER_KEY), "JWT")?;
         let (ca_key, bundle) = open_ca(directory, &domain, now)?;
-        let (existing, certificate) = read_ca(&directory.join("ca.pem"), &bundle)?;
+        let (existing, certificate) = read_ca(&directory.join(CA), &bundle)?;
         if trust_domain.is_some_and(|asked| *asked != existing) {
             return Err(LocalError::OtherTrustDomain { existing, asked: domain });
         }
+        if !is_of(&certificate, &ca_key) {
+            let (certificate, key) = (directory.join(CA), directory.join(CA_KEY));
+            return Err(LocalError::CaKey { certificate, key });
+        }
         let ca = Issuer::from_ca_cert_der(&certificate, ca_key).map_err(LocalError::Certificate)?;
-        let tokens = SigningKey::open(&directory.join("issuer-key.pem"), "JWT")?;
         let keys =
             KeySet::parse(jwk_set(&[&tokens.public]).as_bytes()).map_err(|error| KeyFileError::Content {
-                path: directory.join("issuer-key.pem"),
+                path: directory.join(ISSUER_KEY),
                 expected: "a signing key",
                 reason: error.to_string(),
             })?;
         Ok(Self { trust_domain: existing, ca, bundle, tokens, keys: Arc::new(keys) })
+    }
+
+    /// As [`LocalIdentity::open`], where keys may be gone: those are made anew, and with the CA's key its certificate. Whatever was
+    /// issued with them before is refused from then on.
+    ///
+    /// # Errors
+    /// As of [`LocalIdentity::open`].
+    pub fn open_replacing_lost_keys(
+        directory: &Path,
+        trust_domain: Option<&TrustDomain>,
+        now: UnixMillis,
+    ) -> Result<Self, LocalError> {
+        let certificate = directory.join(CA);
+        if let Some(old) = files::read(&certificate, files::PUBLIC)? {
+            let (existing, _) = read_ca(&certificate, old.expose_secret())?;
+            if let Some(asked) = trust_domain.filter(|asked| **asked != existing) {
+                return Err(LocalError::OtherTrustDomain { existing, asked: asked.clone() });
+            }
+            SigningKey::open(&directory.join(ISSUER_KEY), "JWT")?;
+            if !is_there(&directory.join(CA_KEY))? {
+                files::remove(&certificate)?;
+                return Self::open(directory, Some(&existing), now);
+            }
+        }
+        Self::open(directory, trust_domain, now)
     }
 
     /// The trust domain of its SVIDs.
@@ -262,16 +310,40 @@ fn check_ttl(ttl: Duration) -> Result<(), LocalError> {
     if ttl < Duration::from_secs(1) || ttl > MAX_LOCAL_TTL { Err(LocalError::Ttl { ttl }) } else { Ok(()) }
 }
 
+/// That no key is gone that there was. Another one in its place would be of no use to those who were given what it signed, and nobody
+/// would tell them why.
+fn none_lost(directory: &Path) -> Result<(), LocalError> {
+    let certificate = directory.join(CA);
+    if !is_there(&certificate)? {
+        return Ok(());
+    }
+    let keys = [
+        (CA_KEY, "every SVID and server certificate that the CA issued"),
+        (ISSUER_KEY, "every token that was handed out"),
+    ];
+    for (name, lost) in keys {
+        let path = directory.join(name);
+        if !is_there(&path)? {
+            return Err(LocalError::KeyLost { path, beside: certificate, lost });
+        }
+    }
+    Ok(())
+}
+
+fn is_there(path: &Path) -> Result<bool, KeyFileError> {
+    path.try_exists().map_err(KeyFileError::io(path, "look for"))
+}
+
 /// The CA's key and certificate. The key comes first, so a certificate never exists without it.
 fn open_ca(directory: &Path, domain: &TrustDomain, now: UnixMillis) -> Result<(KeyPair, String), LocalError> {
-    let path = directory.join("ca-key.pem");
+    let path = directory.join(CA_KEY);
     let key = files::read_or_create(&path, files::PRIVATE, || key::generate(&path))?;
     let key = KeyPair::from_pem(key.expose_secret()).map_err(|error| KeyFileError::Content {
         path,
         expected: "a private key (PKCS #8, PEM)",
         reason: error.to_string(),
     })?;
-    let path = directory.join("ca.pem");
+    let path = directory.join(CA);
     let certificate = files::read_or_create(&path, files::PUBLIC, || {
         ca::root(domain, &key, now).map(SecretString::from).map_err(|error| KeyFileError::Content {
             path: path.clone(),
@@ -280,6 +352,12 @@ fn open_ca(directory: &Path, domain: &TrustDomain, now: UnixMillis) -> Result<(K
         })
     })?;
     Ok((key, certificate.expose_secret().to_owned()))
+}
+
+/// Whether a certificate is of this key.
+fn is_of(certificate: &CertificateDer<'_>, key: &KeyPair) -> bool {
+    let parsed = X509Certificate::from_der(certificate);
+    parsed.is_ok_and(|(_, parsed)| parsed.subject_pki.raw == key.subject_public_key_info())
 }
 
 fn read_ca(path: &Path, pem: &str) -> Result<(TrustDomain, CertificateDer<'static>), LocalError> {

@@ -220,6 +220,9 @@ impl Serialize for Payload<'_> {
         if let Some(email) = user.and_then(|user| user.email.as_deref()).filter(|_| continues) {
             claims.serialize_entry("email", email)?;
         }
+        if let Some(user) = user.filter(|user| continues && !user.groups.is_empty()) {
+            claims.serialize_entry("groups", &Groups(user))?;
+        }
         claims.serialize_entry("client_id", &Text(caller))?;
         claims.serialize_entry("aud", audience)?;
         claims.serialize_entry("dst", &Text(destination))?;
@@ -252,6 +255,15 @@ impl Serialize for Act<'_> {
             act.serialize_entry("act", &Act { current, prior })?;
         }
         act.end()
+    }
+}
+
+/// The groups of a person, by their issuer's names.
+struct Groups<'a>(&'a User);
+
+impl Serialize for Groups<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.groups.iter().map(|group| &**group))
     }
 }
 

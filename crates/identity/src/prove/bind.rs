@@ -194,6 +194,7 @@ impl Registry<'_> {
             issuer: claims.issuer.clone(),
             subject: claims.subject.clone(),
             email: claims.email.clone(),
+            groups: claims.groups_of_person()?,
         })
     }
 
@@ -316,7 +317,7 @@ fn transaction(claims: &Claims) -> Arc<str> {
     let actors: Vec<&str> = claims.actors.iter().map(|actor| actor.subject.as_str()).collect();
     let text = format!("{}\n{}\n{}\n{}", claims.issuer, claims.subject, issued.0, actors.join("\n"));
     let digest = digest(&SHA256, text.as_bytes());
-    let mut id = String::from("ext-");
+    let mut id = String::from(Chain::ELSEWHERE);
     for byte in digest.as_ref().iter().take(16) {
         let _ = write!(id, "{byte:02x}");
     }

@@ -1,5 +1,6 @@
 //! The claims of a token whose signature holds (RFC 7519 section 4.1, RFC 8693 section 4.1).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use vidimus_core::caller::{Chain, MAX_DEPTH, UnixMillis, User};
@@ -13,6 +14,9 @@ use super::token::malformed;
 pub(crate) const CLOCK_LEEWAY: i64 = 60_000;
 /// The last second that RFC 3339 can write; a date beyond is a mistake.
 const LAST_SECOND: i64 = 253_402_300_799;
+/// Most groups of a person, and their most bytes: they go into the token of each hop.
+const MOST_GROUPS: usize = 128;
+const LONGEST_GROUPS: usize = 4096;
 /// Claims that are read by name below, and so are not kept for comparison with configured claims.
 const READ: [&str; 11] = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "act", "may_act", "cnf", "sub_id"];
 
@@ -68,6 +72,8 @@ pub(crate) struct Claims {
     pub(crate) subject: Arc<str>,
     pub(crate) times: Times,
     pub(crate) email: Option<Arc<str>>,
+    /// Sorted, each once; `None` where there are too many.
+    groups: Option<Arc<[Arc<str>]>>,
     /// The current actor first, at most [`MAX_DEPTH`].
     pub(crate) actors: Vec<Actor>,
     pub(crate) issued: Option<UnixMillis>,
@@ -82,6 +88,7 @@ impl Claims {
             subject: name(json, "sub")?.into(),
             times: Times::read(json)?,
             email: email(json),
+            groups: groups(json),
             actors: actors(json)?,
             issued: date(json, "iat")?,
             other: other(json),
@@ -127,6 +134,32 @@ fn email(json: &Json<'_>) -> Option<Arc<str>> {
         json.get("email_verified").is_none_or(|v| v.as_bool() == Some(true) || v.as_str() == Some("true"));
     let email = json.get("email").and_then(Json::as_str)?;
     (verified && !email.chars().any(char::is_control)).then(|| email.into())
+}
+
+/// The groups that the issuer says the subject is in: `groups`, as issuers have it where no standard does. What is no list of names is
+/// no such claim. `None` where they are more than fit the token of a hop.
+fn groups(json: &Json<'_>) -> Option<Arc<[Arc<str>]>> {
+    let listed = json.get("groups").and_then(Json::as_array).unwrap_or_default();
+    let is_name = |text: &&str| !text.is_empty() && !text.chars().any(char::is_control);
+    let names: Option<BTreeSet<&str>> = listed.iter().map(|one| one.as_str().filter(is_name)).collect();
+    let names = names.unwrap_or_default();
+    let fits =
+        names.len() <= MOST_GROUPS && names.iter().map(|name| name.len()).sum::<usize>() <= LONGEST_GROUPS;
+    fits.then(|| names.into_iter().map(Arc::from).collect())
+}
+
+impl Claims {
+    /// The groups of the person for whom somebody acts.
+    ///
+    /// # Errors
+    /// `token_malformed` where they are too many: a policy that forbids by a group must not lose it on the way.
+    pub(crate) fn groups_of_person(&self) -> Result<Arc<[Arc<str>]>, Refusal> {
+        self.groups.clone().ok_or_else(|| {
+            malformed(format!(
+                "'groups' has more than {MOST_GROUPS} names or {LONGEST_GROUPS} bytes; have the issuer list those that matter here"
+            ))
+        })
+    }
 }
 
 /// The nested actors, outermost (current) first.
@@ -211,5 +244,6 @@ fn user(id: &Json<'_>, claims: &Claims) -> Result<User, Refusal> {
         issuer: name(id, "iss")?.into(),
         subject: name(id, "sub")?.into(),
         email: claims.email.clone(),
+        groups: claims.groups_of_person()?,
     })
 }

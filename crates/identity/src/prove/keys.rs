@@ -2,6 +2,7 @@
 //! used (RFC 8725 sections 2.1 and 3.1). There is no symmetric algorithm in this process at all.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
@@ -74,7 +75,7 @@ pub(crate) enum KeySetError {
 
 /// The verification keys of one issuer at one time.
 pub(crate) struct KeySet {
-    keys: Vec<Key>,
+    keys: Vec<Arc<Key>>,
 }
 
 struct Key {
@@ -88,7 +89,13 @@ impl KeySet {
     pub(crate) fn parse(document: &[u8]) -> Result<Self, KeySetError> {
         let json = Json::parse(document)?;
         let keys = json.get("keys").and_then(Json::as_array).ok_or(KeySetError::NoKeys)?;
-        Ok(Self { keys: keys.iter().take(MAX_KEYS).filter_map(Key::read).collect() })
+        Ok(Self { keys: keys.iter().take(MAX_KEYS).filter_map(Key::read).map(Arc::new).collect() })
+    }
+
+    /// The keys of both; of two with one id, that of `self`.
+    pub(crate) fn with(&self, other: &Self) -> Self {
+        let is_new = |key: &&Arc<Key>| key.id.is_none() || self.keys.iter().all(|known| known.id != key.id);
+        Self { keys: self.keys.iter().chain(other.keys.iter().filter(is_new)).cloned().collect() }
     }
 
     /// Verifies with the key that `id` names, or with the only one that takes `algorithm` where a token names none.

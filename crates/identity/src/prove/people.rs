@@ -94,7 +94,13 @@ impl People {
         claims.times.check(now)?;
         self.check_audience(&payload)?;
         check_is_nobody_elses(snapshot, &payload, &claims)?;
-        let user = User { issuer: claims.issuer, subject: claims.subject, email: claims.email };
+        // Its groups are those of the claim that the installation names, and are the person's, not the user's whom somebody acts for.
+        let user = User {
+            issuer: claims.issuer,
+            subject: claims.subject,
+            email: claims.email,
+            groups: Arc::default(),
+        };
         Ok(Person { user, groups: groups(&payload, &self.groups_claim)? })
     }
 

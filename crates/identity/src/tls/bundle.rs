@@ -20,6 +20,7 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
 use super::provider;
+use crate::issue::local::Svid;
 use crate::prove::keys::KeySet;
 use crate::spiffe::{PeerSvid, SpiffeIdError, TrustDomain, only_uri_name};
 
@@ -28,6 +29,8 @@ use crate::spiffe::{PeerSvid, SpiffeIdError, TrustDomain, only_uri_name};
 pub struct TrustBundle {
     trust_domain: TrustDomain,
     authorities: Authorities,
+    /// The CAs of `authorities`.
+    roots: RootCertStore,
 }
 
 /// What SVIDs of a trust domain are verified with.
@@ -83,17 +86,27 @@ impl TrustBundle {
             roots.add(certificate).map_err(|error| TrustBundleError::Root { reason: error.to_string() })?;
         }
         let trust_domain = expected.ok_or(TrustBundleError::NoTrustDomain)?;
-        let certificates = match roots.is_empty() {
-            true => None,
-            false => Some(verifier(roots)?),
-        };
+        let certificates = verifier(&roots)?;
         let tokens = tokens.map(Arc::new);
-        Ok(Self { trust_domain, authorities: Authorities { certificates, tokens } })
+        Ok(Self { trust_domain, authorities: Authorities { certificates, tokens }, roots })
     }
 
     /// That of a domain of which nothing is trusted.
     pub fn none(trust_domain: TrustDomain) -> Self {
-        Self { trust_domain, authorities: Authorities { certificates: None, tokens: None } }
+        let authorities = Authorities { certificates: None, tokens: None };
+        Self { trust_domain, authorities, roots: RootCertStore::empty() }
+    }
+
+    /// The authorities of this bundle and of `other`, which is one of the same domain: so an old CA and its successor are both trusted
+    /// while one follows the other.
+    fn joined(mut self, other: Self) -> Result<Self, TrustBundleError> {
+        self.roots.roots.extend(other.roots.roots);
+        let certificates = verifier(&self.roots)?;
+        let tokens = match (self.authorities.tokens, other.authorities.tokens) {
+            (Some(tokens), Some(more)) => Some(Arc::new(tokens.with(&more))),
+            (tokens, more) => tokens.or(more),
+        };
+        Ok(Self { authorities: Authorities { certificates, tokens }, ..self })
     }
 
     /// Whether no SVID of the domain is good.
@@ -114,9 +127,14 @@ fn from_pem(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustBundleErr
     if certificates.is_empty() { Err(TrustBundleError::Empty) } else { Ok(certificates) }
 }
 
-fn verifier(roots: RootCertStore) -> Result<Arc<dyn ClientCertVerifier>, TrustBundleError> {
-    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider()))
+/// `None` where there is no root.
+fn verifier(roots: &RootCertStore) -> Result<Option<Arc<dyn ClientCertVerifier>>, TrustBundleError> {
+    if roots.is_empty() {
+        return Ok(None);
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots.clone()), Arc::new(provider()))
         .build()
+        .map(Some)
         .map_err(|error| TrustBundleError::Root { reason: error.to_string() })
 }
 
@@ -173,13 +191,23 @@ struct Bundles {
 impl Bundles {
     fn of(bundles: Vec<TrustBundle>) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let domains = bundles.into_iter().map(|bundle| (bundle.trust_domain, bundle.authorities)).collect();
+        let mut domains: BTreeMap<TrustDomain, TrustBundle> = BTreeMap::new();
+        for bundle in bundles {
+            let domain = bundle.trust_domain.clone();
+            let joined = match domains.remove(&domain) {
+                // What is good alone is good together; should it not be, nobody knows what was meant.
+                Some(known) => known.joined(bundle).unwrap_or_else(|_| TrustBundle::none(domain.clone())),
+                None => bundle,
+            };
+            domains.insert(domain, joined);
+        }
+        let domains = domains.into_iter().map(|(domain, bundle)| (domain, bundle.authorities)).collect();
         Self { domains, generation: LAST.fetch_add(1, Ordering::Relaxed).saturating_add(1) }
     }
 }
 
 impl TrustStore {
-    /// Of two bundles of one trust domain the later counts.
+    /// Of several bundles of one trust domain the authorities of all are trusted.
     pub fn new(bundles: Vec<TrustBundle>) -> Self {
         let store = Self::default();
         store.update(bundles);
@@ -214,6 +242,18 @@ impl TrustStore {
             peer.chain.vouch(bundles.generation);
         }
         verified.is_ok()
+    }
+
+    /// Whether an SVID is good at `now`, as a handshake would find it.
+    pub fn trusts(&self, svid: &Svid, now: UnixMillis) -> bool {
+        let Some(verifier) = self.verifier(svid.spiffe_id.trust_domain()) else { return false };
+        let now = Duration::from_millis(u64::try_from(now.0).unwrap_or_default());
+        svid.der().is_ok_and(|(chain, _)| match chain.as_slice() {
+            [leaf, above @ ..] => {
+                verifier.verify_client_cert(leaf, above, UnixTime::since_unix_epoch(now)).is_ok()
+            }
+            [] => false,
+        })
     }
 
     pub(crate) fn verifier(&self, domain: &TrustDomain) -> Option<Arc<dyn ClientCertVerifier>> {

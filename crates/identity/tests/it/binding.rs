@@ -82,6 +82,31 @@ async fn a_persons_token_beside_an_svid_adds_the_user() {
     assert_eq!(world.both(&unverified, &peer(BOT)).await.unwrap().user.as_ref().unwrap().email, None);
 }
 
+/// No standard has the claim; issuers write a list of names.
+#[tokio::test]
+async fn the_groups_of_a_person_are_those_of_the_token() {
+    let world = World::new();
+    let many: Vec<String> = (0..129).map(|number| format!("g{number}")).collect();
+    let long = vec!["g".repeat(2049), "h".repeat(2048)];
+    for (groups, expected) in [
+        (json!(["b", "a", "b"]), Ok(vec!["a", "b"])),
+        (json!([]), Ok(vec![])),
+        // No list of names is no such claim.
+        (json!("a"), Ok(vec![])),
+        (json!(["a", 1]), Ok(vec![])),
+        (json!(["a", ""]), Ok(vec![])),
+        (json!(["a\u{7}"]), Ok(vec![])),
+        // A forbid by a group must not be lost on the way.
+        (json!(many), Err(Code::TokenMalformed)),
+        (json!(long), Err(Code::TokenMalformed)),
+    ] {
+        let token = world.token(json!({ "sub": "anna", "groups": groups }));
+        let found = world.both(&token, &peer(BOT)).await.map_err(|refusal| refusal.code);
+        let found = found.map(|proven| proven.user.as_ref().unwrap().groups.to_vec());
+        assert_eq!(found, expected.map(|names| names.into_iter().map(Into::into).collect()), "{groups}");
+    }
+}
+
 /// OpenID Connect Core section 5.1; some issuers write the boolean as text.
 #[tokio::test]
 async fn an_address_counts_unless_its_issuer_says_that_it_is_not_verified() {

@@ -39,6 +39,7 @@ fn anna() -> User {
         issuer: "urn:vidimus:local".into(),
         subject: "anna".into(),
         email: Some("anna@example.com".into()),
+        groups: ["approvers".into(), "staff".into()].into(),
     }
 }
 
@@ -87,6 +88,7 @@ pub(crate) fn with_header(world: &World, over: &Value) -> String {
 fn good() -> Value {
     json!({
         "iss": HOPS, "sub": "anna", "aud": "x", "dst": "Agent/finance/summarizer", "email": "anna@example.com",
+        "groups": ["staff", "approvers"],
         "sub_id": { "format": "iss_sub", "iss": "urn:vidimus:local", "sub": "anna" },
         "act": { "sub": "Agent/finance/invoice-bot" }, "depth": 1, "txn": "t", "txn_iat": 1, "jti": "j",
         "iat": now().0 / 1000, "exp": now().0 / 1000 + 60,
@@ -140,6 +142,7 @@ fn it_is_an_access_token_that_others_can_read() {
         "sub": "urn:vidimus:local#anna",
         "sub_id": { "format": "iss_sub", "iss": "urn:vidimus:local", "sub": "anna" },
         "email": "anna@example.com",
+        "groups": ["approvers", "staff"],
         "client_id": "Agent/finance/invoice-bot",
         "aud": "http://summarizer.finance:8080/",
         "dst": "Agent/finance/summarizer",
@@ -229,7 +232,7 @@ async fn the_agent_it_was_minted_for_continues_the_chain() {
 fn the_subject_is_qualified_by_its_issuer() {
     let world = World::new();
     let user = |issuer: &str, subject: &str| {
-        Some(User { issuer: issuer.into(), subject: subject.into(), email: None })
+        Some(User { issuer: issuer.into(), subject: subject.into(), email: None, groups: Arc::default() })
     };
     let mut subjects = std::collections::BTreeSet::new();
     let people = [
@@ -480,7 +483,12 @@ fn what_must_not_be_minted_is_not() {
 #[test]
 fn names_are_escaped() {
     let world = World::new();
-    let user = User { issuer: "https://x\"".into(), subject: "a\",\"sub\":\"admin".into(), email: None };
+    let user = User {
+        issuer: "https://x\"".into(),
+        subject: "a\",\"sub\":\"admin".into(),
+        email: None,
+        groups: Arc::default(),
+    };
     let mut other = (**world.snapshot.agent("finance/summarizer").unwrap()).clone();
     other.id = entity("Agent/a/b\",\"dst\":\"Agent/x/y");
     let caller = invoice_bot(&world, Some(user), &chain(&[]));

@@ -71,7 +71,12 @@ impl Member {
             (Self::User, Record::Decision(it)) => one(&it.user),
             (Self::User, Record::Refusal(it)) => one(&it.user),
             (Self::Policy, Record::Decision(it)) => {
-                it.policies.iter().chain(&*it.closest_permits).map(|policy| &**policy).collect()
+                // Of a policy of several statements each has a number; its name means all of them.
+                let named = it.policies.iter().chain(&*it.closest_permits).map(|policy| &**policy);
+                named
+                    .flat_map(|policy| [Some(policy), policy.rsplit_once('#').map(|of| of.0)])
+                    .flatten()
+                    .collect()
             }
             (Self::Outcome, Record::Decision(it)) => vec![&it.outcome],
             (Self::Outcome, Record::Effect(it)) => vec![&it.result],
@@ -132,7 +137,10 @@ impl Matcher {
         let conditions = wanted.into_iter().filter_map(|(value, member, fit)| {
             let value = value.clone()?;
             let json = serde_json::Value::from(value.as_str()).to_string();
-            let bytes = json.trim_start_matches('"').as_bytes();
+            let ending = json.trim_start_matches('"');
+            // What follows a policy's name may be a statement's number.
+            let ending = if member == Member::Policy { ending.trim_end_matches('"') } else { ending };
+            let bytes = ending.as_bytes();
             Some(Condition { member, fit, value, bytes: Finder::new(bytes).into_owned() })
         });
         Self { conditions: conditions.collect(), since: query.since, until: query.until }

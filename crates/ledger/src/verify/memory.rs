@@ -75,7 +75,9 @@ fn recall(memory: &Path, origin: &str) -> Result<Option<(VerifierKey, String)>, 
     let Some(bytes) = file::read_if_there(&path).map_err(MemoryError::File)? else { return Ok(None) };
     let text = String::from_utf8(bytes).map_err(|_| MemoryError::Form { path: path.clone() })?;
     let (key, note) = text.split_once('\n').ok_or_else(|| MemoryError::Form { path: path.clone() })?;
-    let key = key.parse().map_err(|source| MemoryError::Key { path, source })?;
+    let key: VerifierKey = key.parse().map_err(|source| MemoryError::Key { path: path.clone(), source })?;
+    // It was remembered because it is signed by this key. One that is not says nothing of the log.
+    SignedCheckpoint::open(note.as_bytes(), &key).map_err(|_| MemoryError::Form { path })?;
     Ok(Some((key, note.to_owned())))
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use vidimus_core::call::{Action, Ask, Call, Target};
+use vidimus_core::call::{Action, Ask, Call, SoFar, Target};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis};
 use vidimus_core::decision::About;
 use vidimus_core::permit::Verdict;
@@ -59,8 +59,14 @@ pub(crate) async fn decide(
 ) -> Result<Verdict, Closed> {
     let server = snapshot.mcp_server("finance/ledger").expect("a server");
     let ask = Ask::about("tools/call", Action::InvokeTool, Target::Tool { server, name: tool });
-    let call =
-        Call { caller, ask, now: UnixMillis(1_790_000_000_000), source_ip: None, fan_out: 1, approvals: &[] };
+    let call = Call {
+        caller,
+        ask,
+        now: UnixMillis(1_790_000_000_000),
+        source_ip: None,
+        so_far: SoFar::nothing(),
+        approvals: &[],
+    };
     let about = About {
         id: &Arc::from(id),
         trace: "",

@@ -391,3 +391,18 @@ async fn the_name_of_a_new_history_is_synced() {
         assert_eq!(synced, new, "{name}: {steps:?}");
     }
 }
+
+/// Of a process that was killed while it wrote, or had no room.
+#[tokio::test]
+async fn what_was_never_finished_is_removed_at_the_next_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    grow(config(dir.path()), 3).await;
+    let left =
+        ["checkpoint.tmp", "keys/checkpoint.key.tmp", "keys/checkpoint.vkey.tmp", "keys/checkpoint.tmp"];
+    for path in left {
+        std::fs::write(dir.path().join(path), "x").expect("written");
+    }
+    drop(Ledger::open(config(dir.path())).expect("opened"));
+    assert!(left.iter().all(|path| !dir.path().join(path).exists()));
+    assert_whole(dir.path(), 3);
+}

@@ -2,7 +2,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 
 use vidimus_core::record::{Record, RefusalRecord};
-use vidimus_ledger::{Config, Ledger, Query, SearchError, search, show};
+use vidimus_ledger::{Config, Ledger, Query, SearchError, search, show, show_intact};
 
 use crate::support::{Asked, SEAL, config, decide, effect, refusal, segments, time};
 
@@ -193,6 +193,86 @@ async fn the_newest_are_not_shown_as_such_when_newer_ones_are_missing() {
             "the search goes on: {what}: {results:?}"
         );
     }
+}
+
+/// Also that all is gone is told: what is not found may have been there.
+#[tokio::test]
+async fn a_search_of_what_was_taken_away_is_not_one_that_finds_nothing() {
+    type Alter = fn(&std::path::Path);
+    fn remove(path: std::path::PathBuf) {
+        std::fs::remove_file(path).expect("removed");
+    }
+    let cases: [(&str, Alter, &str, usize); 6] = [
+        (
+            "all segments are gone",
+            |dir| segments(dir).into_iter().for_each(remove),
+            "0 records are there, but 5 were signed for",
+            0,
+        ),
+        (
+            "the first segment is gone",
+            |dir| remove(segments(dir).remove(0)),
+            "is damaged; records from 0 on",
+            1,
+        ),
+        ("the checkpoint is gone", |dir| remove(dir.join("checkpoint")), "checkpoint is missing", 5),
+        (
+            "the checkpoint and the segments are gone",
+            |dir| {
+                segments(dir).into_iter().for_each(remove);
+                remove(dir.join("checkpoint"));
+            },
+            "checkpoint is missing",
+            0,
+        ),
+        (
+            "the checkpoint is another's",
+            |dir| std::fs::write(dir.join("checkpoint"), "x").expect("written"),
+            "not a signed note",
+            5,
+        ),
+        ("the key is gone", |dir| remove(dir.join("keys/checkpoint.vkey")), "checkpoint.vkey", 5),
+    ];
+    for (what, alter, says, least) in cases {
+        let dir = tempfile::tempdir().expect("a directory");
+        example(dir.path()).await.close().await;
+        alter(dir.path());
+        let results: Vec<_> = search(dir.path(), &Query::default()).expect("searched").collect();
+        let (told, hits): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_err);
+        let told: Vec<String> =
+            told.into_iter().map(|told| told.expect_err("an error").to_string()).collect();
+        assert!(told.len() == 1 && told[0].contains(says), "{what}: {told:?}");
+        assert!(hits.len() >= least, "what is there is found: {what}: {hits:?}");
+        let shown = show_intact(dir.path(), "no such call").expect("read");
+        assert_eq!((shown.records.len(), shown.damage.len()), (0, 1), "{what}: {:?}", shown.damage);
+    }
+    // A log that is just being made has nothing that could be missing.
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(dir.path().join("segments")).expect("made");
+    assert_eq!(search(dir.path(), &Query::default()).expect("searched").count(), 0);
+}
+
+/// A policy of two statements has a number for each; its name is that of both.
+#[tokio::test]
+async fn a_policy_is_found_by_its_name_whichever_of_its_statements_decided() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = Ledger::open(config(dir.path())).expect("opened");
+    for policy in ["ops/p1#0", "ops/p1#1", "ops/p1", "ops/p10#0", "ops/xp1#0"] {
+        decide(&ledger, &Asked { policy, ..Asked::default() }).await;
+    }
+    for (asked, expected) in [
+        ("ops/p1", &[0, 1, 2][..]),
+        ("p1", &[0, 1, 2]),
+        ("ops/p1#0", &[0]),
+        ("p1#1", &[1]),
+        ("ops/p10", &[3]),
+        ("#0", &[]),
+        ("ops/p", &[]),
+    ] {
+        let query = Query { policy: text(asked), ..Query::default() };
+        assert_eq!(found(dir.path(), &query), expected, "{asked}");
+    }
+    ledger.close().await;
 }
 
 fn flip_last(path: &std::path::Path) {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use vidimus_ledger::{Config, Finding, Options, Report, Source, verify};
+use vidimus_ledger::{Config, Finding, Options, Report, Source, VerifyError, verify};
 
 use crate::support::{SEAL, assert_whole, config, copy, files, grow, items, report, segments, summed};
 
@@ -227,6 +227,29 @@ async fn a_fork_under_the_same_key_is_noticed() {
     let options = Options { trusted: vec![note], ..Options::default() };
     let findings = verify(one.path(), &options).expect("verified").findings;
     assert!(matches!(findings[..], [Finding::Altered { size: 4, .. }]), "{findings:?}");
+}
+
+/// What the verifier has of its own says nothing of the log when it cannot be read.
+#[tokio::test]
+async fn a_memory_that_cannot_be_read_is_no_finding() {
+    let (dir, memory) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    grow(config(dir.path()), 3).await;
+    let with = |memory: &Path| {
+        verify(dir.path(), &Options { memory: Some(memory.to_owned()), ..Options::default() })
+    };
+    assert!(with(memory.path()).expect("verified").intact());
+    let remembered = files(memory.path());
+    for (number, path) in remembered.iter().enumerate() {
+        let good = std::fs::read_to_string(path).expect("read");
+        let key = good.lines().next().expect("a line");
+        for bad in [String::new(), "hello\n".to_owned(), key.to_owned(), good.replace("+", "x")] {
+            std::fs::write(path, &bad).expect("written");
+            assert!(matches!(with(memory.path()), Err(VerifyError::Memory(_))), "{number}: {bad:?}");
+        }
+        std::fs::write(path, &good).expect("written");
+    }
+    assert!(with(memory.path()).expect("verified").intact());
+    assert!(matches!(with(&remembered[0]), Err(VerifyError::Memory(_))), "a file is no directory");
 }
 
 /// What is remembered is never older than what was verified, and never held against an older look at a log that grows.

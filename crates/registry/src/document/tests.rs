@@ -75,7 +75,13 @@ fn a_document_that_grows_is_cut_off() {
     let merged = format!("a: &a {{b: 1}}\n{}", "<<: *a\n".repeat(2_000));
     for text in [laughs, deep, merged] {
         let documents = yaml(&format!("{text}\n---\nlast: 1"));
-        assert!(documents[0].content.is_err());
+        // It may be valid YAML: what is said is that it is too much.
+        let said = documents[0].content.as_ref().unwrap_err();
+        assert!(
+            said.reason.contains("too deep, or its aliases") || said.reason.contains("twice"),
+            "{}",
+            said.reason
+        );
         assert!(documents[1].content.is_ok());
     }
 }

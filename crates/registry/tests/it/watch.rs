@@ -303,3 +303,23 @@ async fn a_file_that_cannot_be_read_any_more_still_forbids_what_it_forbade() {
     fs::remove_file(at.join("p.yaml")).unwrap();
     until(&mut current, "deleted", |loaded| !forbids(loaded)).await;
 }
+
+/// A disk that was full when a forbid was added has room later: it is kept then, though nothing changes any more.
+#[tokio::test]
+async fn what_could_not_be_kept_is_kept_when_there_is_room() {
+    let root = tempfile::tempdir().unwrap();
+    let at = root.path().join("resources");
+    write(&at, "a.yaml", agent("a"));
+    // No directory can be made where a file is.
+    let full = root.path().join("kept");
+    fs::write(&full, "").unwrap();
+    let file = full.join("refused");
+    let keeping = Keeping::new(&file, &root.path().join("count"), &[7; KEY_LENGTH]).unwrap();
+    let (mut current, _watching) = watch(&at, Some(keeping), Arc::default()).unwrap();
+    let unkept =
+        |loaded: &Arc<Loaded>| loaded.rejections.iter().any(|one| one.reason.contains("cannot be kept"));
+    until(&mut current, "that it cannot be kept", unkept).await;
+    fs::remove_file(&full).unwrap();
+    until(&mut current, "that it is kept", |loaded| loaded.rejections.is_empty()).await;
+    assert!(file.exists());
+}

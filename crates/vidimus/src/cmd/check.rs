@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use vidimus_gateway::SecretDirectory;
 use vidimus_query::check::{self, CheckReport, Fault, counted};
 use vidimus_query::state::State;
 
@@ -23,6 +24,7 @@ use crate::output::{self, Format};
 #[command(after_help = "Examples:
   vidimus check examples/demo
   vidimus check --strict resources/    # for CI: a warning fails too
+  vidimus check --secrets DIR resources/ # where the gateway runs
   vidimus check -o json resources/ | jq '.rejections[] | {source, field, fix}'
 
 Exit codes: 0 in order, 1 something is wrong, 2 could not check")]
@@ -32,12 +34,20 @@ pub struct Check {
     /// Exit 1 also when there are only warnings.
     #[arg(long)]
     strict: bool,
+    /// Warn also of what a gateway on this machine, with this directory of secrets, could not read: providers' keys (credential.file,
+    /// credential.env) and roots of endpoints (caFile).
+    #[arg(long, env = "VIDIMUS_SECRETS", value_name = "DIR")]
+    secrets: Option<PathBuf>,
 }
 
 pub fn run(check: &Check, format: Format) -> anyhow::Result<ExitCode> {
     directory(&check.dir)?;
-    let state = State::new(vidimus_registry::load(&check.dir), check.dir.display().to_string());
-    let report = check::check(&state);
+    let secrets = check.secrets.as_deref().map(|path| SecretDirectory::open(path, None)).transpose();
+    let secrets = secrets.context("--secrets")?;
+    let loaded = vidimus_registry::load(&check.dir);
+    let unusable = secrets.map(|secrets| vidimus_gateway::unusable(&loaded.snapshot, Some(&secrets)));
+    let mut report = check::check(&State::new(loaded, check.dir.display().to_string()));
+    report.warn_of(&unusable.unwrap_or_default());
     let empty = report.objects.is_empty() && report.rejections.is_empty();
     if empty {
         output::warning(&format!("no resources in {}", check.dir.display()));

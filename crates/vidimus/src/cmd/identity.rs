@@ -9,10 +9,11 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
+use vidimus_core::caller::UnixMillis;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::millis;
 use vidimus_identity::{
-    LOCAL_ISSUER, LocalIdentity, PersonTokenRequest, SpiffeId, TokenRequest, TrustDomain,
+    LOCAL_ISSUER, LocalError, LocalIdentity, PersonTokenRequest, SpiffeId, TokenRequest, TrustDomain,
 };
 
 use super::data_directory;
@@ -44,6 +45,10 @@ enum Command {
         /// SPIFFE trust domain of the CA; `vidimus.local` where not given.
         #[arg(long)]
         trust_domain: Option<String>,
+        /// A key that is gone may be made anew. Tokens or SVIDs that were issued with it are refused from then on; a gateway that runs
+        /// goes by the old key until it is started again.
+        #[arg(long)]
+        replace_lost_keys: bool,
     },
     /// Prints a bearer token for a registered subject.
     #[command(after_help = "Examples:
@@ -109,7 +114,9 @@ enum Command {
 pub fn run(identity: &Identity, format: Format) -> anyhow::Result<ExitCode> {
     let now = millis(SystemClock.now().wall);
     match &identity.command {
-        Command::Init { trust_domain } => init(&identity.data, trust_domain.as_deref(), format)?,
+        Command::Init { trust_domain, replace_lost_keys } => {
+            init(&identity.data, trust_domain.as_deref(), *replace_lost_keys, format)?;
+        }
         Command::Token { subject, user, audience, ttl } => {
             let request = TokenRequest { subject, user: user.as_deref(), audience, ttl: *ttl, now };
             let token = existing(&identity.data)?.token(&request)?;
@@ -155,10 +162,17 @@ pub fn run(identity: &Identity, format: Format) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn init(data: &Path, trust_domain: Option<&str>, format: Format) -> anyhow::Result<()> {
+fn init(
+    data: &Path,
+    trust_domain: Option<&str>,
+    replace_lost_keys: bool,
+    format: Format,
+) -> anyhow::Result<()> {
     let domain = trust_domain.map(TrustDomain::new).transpose()?;
     data_directory::prepare(data)?;
-    let local = open(data, domain.as_ref())?;
+    let open_it =
+        if replace_lost_keys { LocalIdentity::open_replacing_lost_keys } else { LocalIdentity::open };
+    let local = open_by(open_it, data, domain.as_ref())?;
     let domain = local.trust_domain().as_str();
     match format {
         Format::Json => output::json(&json!({"issuer": LOCAL_ISSUER, "trust_domain": domain})),
@@ -175,8 +189,8 @@ fn init(data: &Path, trust_domain: Option<&str>, format: Format) -> anyhow::Resu
 
 /// The identity that is there. Making one here would give a token or a certificate that no gateway knows.
 pub(super) fn existing(data: &Path) -> anyhow::Result<LocalIdentity> {
-    let there = |name: &str| data.join("identity").join(name).exists();
-    if !there("ca.pem") || !there("issuer-key.pem") {
+    let there = data_directory::is_there("the built-in identity", &data.join("identity").join("ca.pem"))?;
+    if !there {
         bail!(
             "no identity in {}; give the --data of `vidimus serve`, or run `vidimus identity init`",
             data.display()
@@ -186,7 +200,15 @@ pub(super) fn existing(data: &Path) -> anyhow::Result<LocalIdentity> {
 }
 
 fn open(data: &Path, trust_domain: Option<&TrustDomain>) -> anyhow::Result<LocalIdentity> {
-    LocalIdentity::open(&data.join("identity"), trust_domain, millis(SystemClock.now().wall))
+    open_by(LocalIdentity::open, data, trust_domain)
+}
+
+fn open_by(
+    open: fn(&Path, Option<&TrustDomain>, UnixMillis) -> Result<LocalIdentity, LocalError>,
+    data: &Path,
+    trust_domain: Option<&TrustDomain>,
+) -> anyhow::Result<LocalIdentity> {
+    open(&data.join("identity"), trust_domain, millis(SystemClock.now().wall))
         .with_context(|| format!("the built-in identity in {}", data.display()))
 }
 
@@ -201,8 +223,39 @@ mod tests {
         let error = existing(&data).unwrap_err().to_string();
         assert!(error.contains("no identity in") && error.contains("identity init"), "{error}");
         assert!(!data.exists(), "nothing is made by asking");
-        init(&data, None, Format::Json).unwrap();
+        init(&data, None, false, Format::Json).unwrap();
         let bundle = existing(&data).unwrap().bundle().to_owned();
         assert_eq!(existing(&data).unwrap().bundle(), bundle, "the same one each time");
+    }
+
+    #[test]
+    fn a_key_that_is_lost_is_made_anew_only_when_that_is_said() {
+        for (name, other, lost) in
+            [("ca-key.pem", "issuer-key.pem", "SVID"), ("issuer-key.pem", "ca-key.pem", "token")]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let data = dir.path().join("data");
+            let key = |name: &str| fs::read(data.join("identity").join(name)).ok();
+            init(&data, Some("corp.example"), false, Format::Json).unwrap();
+            let before = (key(name), key(other), existing(&data).unwrap().bundle().to_owned());
+            fs::remove_file(data.join("identity").join(name)).unwrap();
+            for refused in [existing(&data).map(drop), init(&data, None, false, Format::Json)] {
+                let said = format!("{:#}", refused.unwrap_err());
+                assert!(said.contains(name) && said.contains("is missing") && said.contains(lost), "{said}");
+                assert!(said.contains("--replace-lost-keys"), "{said}");
+            }
+            assert_eq!((key(name), key(other)), (None, before.1.clone()), "nothing was made");
+            init(&data, Some("other.example"), true, Format::Json).unwrap_err();
+            init(&data, None, true, Format::Json).unwrap();
+            let local = existing(&data).unwrap();
+            assert_eq!(local.trust_domain().as_str(), "corp.example");
+            assert_eq!(
+                local.bundle() == before.2,
+                name == "issuer-key.pem",
+                "with its key the CA is another"
+            );
+            assert!(key(name).is_some() && key(name) != before.0);
+            assert_eq!(key(other), before.1);
+        }
     }
 }

@@ -1,12 +1,10 @@
 //! Where what a gateway refuses is kept over restarts, in its data directory, and the key that seals it.
 
-use std::fs;
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::Context as _;
 use vidimus_gateway::KEY_LENGTH;
+use vidimus_identity::{existing_random_key, random_key};
 use vidimus_registry::Keeping;
 
 /// The file, for messages.
@@ -27,56 +25,23 @@ pub(super) fn of_reader(data: &Path) -> anyhow::Result<Keeping> {
 
 /// The sealing key, for one who only reads.
 pub(super) fn reading_key(data: &Path) -> anyhow::Result<[u8; KEY_LENGTH]> {
-    Ok(read(&key_file(data))?.unwrap_or_default())
+    let key = existing_random_key(&key_file(data)).context("the sealing key")?;
+    Ok(key.unwrap_or_default())
 }
 
 fn key_file(data: &Path) -> PathBuf {
     data.join("identity").join("session.key")
 }
 
-fn read(path: &Path) -> anyhow::Result<Option<[u8; KEY_LENGTH]>> {
-    let fault = || format!("the sealing key {}", path.display());
-    let file = match fs::File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        opened => opened.with_context(fault)?,
-    };
-    if let Some(reason) = vidimus_identity::exposed(&file.metadata().with_context(fault)?) {
-        bail!("{}: {reason}", path.display());
-    }
-    let mut bytes = Vec::new();
-    file.take(KEY_LENGTH as u64 + 1).read_to_end(&mut bytes).with_context(fault)?;
-    bytes
-        .try_into()
-        .map(Some)
-        .map_err(|_| anyhow!("{} is not {KEY_LENGTH} bytes long; delete it to get a new one", path.display()))
-}
-
 /// The key from which those are derived that seal the ids of sessions and tasks, and what is kept of refusals; made on first use
 /// and kept, so that they survive a restart.
 pub(super) fn sealing_key(data: &Path) -> anyhow::Result<[u8; KEY_LENGTH]> {
-    let path = key_file(data);
-    if let Some(key) = read(&path)? {
-        return Ok(key);
-    }
-    let fault = || format!("the sealing key {}", path.display());
-    let key: [u8; KEY_LENGTH] = rand::random();
-    // Written beside under a name of its own, so that a half-written key is never read.
-    let beside = path.with_extension(format!("{:016x}.tmp", rand::random::<u64>()));
-    let mut file = fs::OpenOptions::new();
-    let mut file = file.write(true).create_new(true).mode(0o600).open(&beside).with_context(fault)?;
-    let written = file.write_all(&key).and_then(|()| file.sync_all());
-    // Unlike a rename, a link fails when the name exists: of several that start at once one wins, and all read the winner's.
-    let linked = written.and_then(|()| match fs::hard_link(&beside, &path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        linked => linked,
-    });
-    fs::remove_file(&beside).and(linked).with_context(fault)?;
-    path.parent().map_or(Ok(()), |keys| fs::File::open(keys)?.sync_all()).with_context(fault)?;
-    read(&path)?.with_context(fault)
+    random_key(&key_file(data)).context("the sealing key")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;

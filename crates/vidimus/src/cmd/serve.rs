@@ -24,7 +24,7 @@ use anyhow::Context as _;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use vidimus_core::resource::Network;
-use vidimus_gateway::Vitals;
+use vidimus_gateway::{StandingAddress, Vitals};
 
 use super::quantity;
 use crate::log;
@@ -68,14 +68,14 @@ pub struct Serve {
     /// PEM private key to --tls-cert.
     #[arg(long, env = "VIDIMUS_TLS_KEY", requires_all = ["tls_cert", "tls_listen"])]
     pub tls_key: Option<PathBuf>,
-    /// SPIFFE trust bundle (PEM, or a SPIFFE bundle in JSON) as trust-domain=FILE; may be given several times. A file that
-    /// changes is read again: {"keys":[]} revokes all authorities, and one that cannot be understood, or is gone, leaves the last
+    /// SPIFFE trust bundle (PEM, or a SPIFFE bundle in JSON) as trust-domain=FILE; may be given several times, also for one
+    /// domain, of which the authorities of all files are trusted then. A file that changes is read again: {"keys":[]} revokes all authorities, and one that cannot be understood, or is gone, leaves the last
     /// good one in force for an hour. X.509-SVIDs are accepted on the TLS address, JWT-SVIDs (by the bundle's keys of use jwt-svid) on
     /// both. The built-in CA's bundle is always trusted for its own trust domain.
     #[arg(long, env = "VIDIMUS_TRUST_BUNDLE", value_delimiter = ',', value_name = "TRUST-DOMAIN=FILE")]
     pub trust_bundle: Vec<String>,
     /// Address for health, metrics and status, plain HTTP: / (lists the others), /healthz, /readyz, /metrics, /registry,
-    /// /registry/refused, /registry/standing, /ledger, /quarantine, /quarantine/lift,
+    /// /registry/refused, /registry/standing, /ledger, /quarantine, /quarantine/lift, /declassify,
     /// /approvals, /approvals/approve, /approvals/deny. All but the first four want a person's token, and policies decide
     /// what the person may do.
     #[arg(long, env = "VIDIMUS_ADMIN", default_value = "127.0.0.1:9901", value_parser = quantity::socket)]
@@ -107,7 +107,7 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_SERVICE_ACCOUNT_ISSUER", value_parser = flags::issuer)]
     pub service_account_issuer: Option<String>,
     /// PEM roots that the TLS certificate of one issuer chains to, instead of the system's, as ISSUER=FILE; may be given several
-    /// times. The cluster's own CA is used for --service-account-issuer where that is https://kubernetes.default.svc.
+    /// times, also for one issuer, whose certificate may chain to any of them. The cluster's own CA is used for --service-account-issuer where that is https://kubernetes.default.svc.
     #[arg(long, env = "VIDIMUS_ISSUER_CA", value_delimiter = ',', value_name = "ISSUER=FILE", value_parser = issuer_roots::issuer_ca)]
     pub issuer_ca: Vec<issuer_roots::IssuerCa>,
     /// When a record counts as kept: handed to the kernel (survives a killed process), or on disk (survives power loss).
@@ -127,6 +127,12 @@ pub struct Serve {
     /// at the latest.
     #[arg(long, env = "VIDIMUS_STREAM_IDLE_TIME", default_value = "5m", value_parser = quantity::time_limit)]
     pub stream_idle_time: Duration,
+    /// Redis or Valkey for what several gateways must agree on, redis://[user:password@]host[:port][/database]: what chains of calls have
+    /// come to, which were ended, what agents have read. Plain TCP, so near and private; without evictions (maxmemory-policy
+    /// noeviction), and no cluster. Without it each gateway counts for itself. While it does not answer, calls are refused of which
+    /// something is counted, and no others.
+    #[arg(long, env = "VIDIMUS_STANDING", value_name = "URL", value_parser = flags::standing, hide_env_values = true)]
+    pub standing: Option<StandingAddress>,
     /// Room on the disk of --data that is for the records of what is allowed: when less is left, refusals are counted and not recorded
     /// one by one. 1GiB where not given, of a small disk a tenth.
     #[arg(long, env = "VIDIMUS_DISK_RESERVE", value_name = "SIZE", value_parser = quantity::disk_size)]

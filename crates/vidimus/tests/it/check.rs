@@ -1,6 +1,9 @@
 //! `check` says where what is wrong stands.
 
-use super::{AGENT, run, write};
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::gateway::Gateway;
+use super::{AGENT, policy, run, write};
 
 #[test]
 fn a_fault_has_the_line_of_its_field() {
@@ -23,4 +26,74 @@ fn a_fault_has_the_line_of_its_field() {
     assert_eq!(said["counts"]["rejected"], 2, "{said:#}");
     let table = run(&["check", &at]).out;
     assert!(table.contains(&format!("a.yaml:{} Agent a/bot", line("  riskLevel: lw"))), "{table}");
+}
+
+/// Of keys and roots that cannot be read the first call would be refused: the start says so, and `check` where it is asked.
+#[test]
+fn what_a_gateway_here_could_not_read_is_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let (resources, secrets) = (directory.path().join("resources"), directory.path().join("secrets"));
+    for made in [&resources, &secrets] {
+        std::fs::create_dir(made).unwrap();
+        std::fs::set_permissions(made, std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let provider = |name: &str, credential: &str, endpoint: &str| {
+        let text = format!(
+            "apiVersion: vidimus.dev/v1alpha1\nkind: LLMProvider\nmetadata: {{name: {name}, namespace: a}}\nspec: {{owner: \
+             ada.l@example.com, type: openAICompatible, credential: {{{credential}}}, endpoint: {{url: \"https://127.0.0.1:1\"{endpoint}}}, \
+             models: [{{name: m}}]}}\n"
+        );
+        write(&resources, &format!("{name}.yaml"), &text);
+    };
+    provider("wide", "file: wide.key", "");
+    provider("missing", "file: missing.key", "");
+    provider("unset", "env: VIDIMUS_TEST_NO_SUCH_VARIABLE", "");
+    provider("good", "file: good.key", ", caFile: none.pem");
+    provider("empty", "none: {}", ", caFile: empty.pem");
+    write(&resources, "empty.pem", "");
+    for (key, mode) in [("wide.key", 0o644), ("good.key", 0o600)] {
+        write(&secrets, key, "k");
+        std::fs::set_permissions(secrets.join(key), std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let [at, of] = [&resources, &secrets].map(|path| path.display().to_string());
+    assert_eq!(run(&["check", &at, "--strict"]).code, Some(0), "nothing is wrong with the text");
+    let ran = run(&["check", &at, "--secrets", &of, "--strict", "-o", "json"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let said = ran.json();
+    let expected = [
+        ("wide", "spec.credential", "mode 644"),
+        ("missing", "spec.credential", "missing.key"),
+        ("unset", "spec.credential", "is not set"),
+        ("good", "spec.endpoint.caFile", "No such file"),
+        ("empty", "spec.endpoint.caFile", "no certificate"),
+    ];
+    assert_eq!(said["counts"]["warnings"], expected.len(), "{said:#}");
+    for (name, field, reason) in expected {
+        let warned = said["warnings"].as_array().unwrap().iter().any(|one| {
+            one["object"] == format!("LLMProvider a/{name}")
+                && one["field"] == field
+                && one["reason"].as_str().unwrap().contains(reason)
+                && one["line"].as_u64() > Some(0)
+        });
+        assert!(warned, "{name}: {said:#}");
+    }
+    // A start without --secrets reads no file at all.
+    let gateway = Gateway::start_in(directory);
+    let log = std::fs::read_to_string(gateway.path("log")).unwrap();
+    for told in ["mode 644", "--secrets", "is not set", "No such file", "no certificate"] {
+        assert_eq!(log.contains(told), told != "mode 644", "{told}: {log}");
+    }
+}
+
+#[test]
+fn an_attribute_that_only_agents_have_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    write(
+        directory.path(),
+        "a.yaml",
+        &policy("old", r#"forbid (principal, action, resource) when { principal.version == "1" };"#),
+    );
+    let said = run(&["check", &directory.path().display().to_string(), "-o", "json"]).json();
+    let fix = said["rejections"][0]["fix"].as_str().unwrap();
+    assert!(fix.contains("version is an attribute of Agent") && fix.contains("is Agent"), "{said:#}");
 }

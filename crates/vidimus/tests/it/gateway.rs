@@ -34,6 +34,11 @@ impl Gateway {
         Self::serve(directory, command(&["serve"]), with)
     }
 
+    /// Serves a directory as it is found.
+    pub(crate) fn start_in(directory: tempfile::TempDir) -> Self {
+        Self::serve(directory, command(&["serve"]), |_| ())
+    }
+
     /// The same, with a limit of open files.
     pub(crate) fn start_limited(port: u16, files: u32) -> Self {
         let directory = tempfile::tempdir().unwrap();
@@ -160,10 +165,14 @@ impl Gateway {
         ran.out.trim().to_owned()
     }
 
+    pub(crate) fn signal(&self, name: &str) {
+        let told = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status().unwrap();
+        assert!(told.success());
+    }
+
     /// Tells it to stop, and waits until it has. What is left is its directory.
     pub(crate) fn stop(mut self) -> (tempfile::TempDir, Option<i32>) {
-        let told = Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
-        assert!(told.success());
+        self.signal("TERM");
         let code = self.process.wait().unwrap().code();
         (std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap()), code)
     }

@@ -12,7 +12,9 @@ mod gateway;
 mod people;
 mod search;
 mod shell;
+mod starts;
 mod state;
+mod verify;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

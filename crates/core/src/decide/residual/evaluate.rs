@@ -19,7 +19,8 @@ pub(crate) enum Failed {
     Unseen,
 }
 
-const DAY: i64 = 86_400_000;
+/// In milliseconds.
+pub(super) const DAY: i64 = 86_400_000;
 
 impl Expression {
     /// Whether the condition holds.
@@ -127,7 +128,9 @@ fn binary<'a>(op: Operator, left: &Value<'_>, right: &Value<'_>) -> Result<Value
         (Operator::Contains, Set(set), element) => Bool(set.contains(element)),
         (Operator::ContainsAll, Set(set), Set(all)) => Bool(all.all(|element| set.contains(element))),
         (Operator::ContainsAny, Set(set), Set(any)) => Bool(any.any(|element| set.contains(element))),
-        (Operator::In, Value::Entity(entity), right) => Bool(among(right, |one| one == entity)?),
+        (Operator::In, Value::Entity(entity), right) => {
+            Bool(among(right, |one| one == entity || entity.is_in(one))?)
+        }
         (Operator::Offset, Datetime(at), Duration(length)) => {
             Datetime(at.checked_add(*length).ok_or(Failed::Evaluation)?)
         }

@@ -3,10 +3,13 @@
 use std::borrow::Cow;
 
 use super::Expression;
-use super::evaluate::Failed;
+use super::evaluate::{DAY, Failed};
 use super::value::{Constant, Entity, Net, Set, Value};
 use crate::call::{Call, Target};
 use crate::entity::EntityId;
+
+/// In milliseconds, as [`DAY`].
+const HOUR: i64 = 3_600_000;
 
 /// One attribute of the context, by its path below `context`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +27,17 @@ pub(crate) enum Field {
     ApproverEmail,
     ApprovedAt,
     ChainDepth,
+    ChainFanOut,
+    ChainCalls,
+    ChainTokens,
+    ChainSpend,
     ChainAge,
     ChainCycle,
     ChainAgents,
+    Labels,
     Now,
+    Weekday,
+    Hour,
     SourceIp,
     Transaction,
     Identity,
@@ -55,10 +65,17 @@ impl Field {
             ["approval", "by", "email"] => Self::ApproverEmail,
             ["approval", "at"] => Self::ApprovedAt,
             ["chain", "depth"] => Self::ChainDepth,
+            ["chain", "fan_out"] => Self::ChainFanOut,
+            ["chain", "calls"] => Self::ChainCalls,
+            ["chain", "tokens"] => Self::ChainTokens,
+            ["chain", "spend"] => Self::ChainSpend,
             ["chain", "age"] => Self::ChainAge,
             ["chain", "cycle"] => Self::ChainCycle,
             ["chain", "agents"] => Self::ChainAgents,
+            ["labels"] => Self::Labels,
             ["now"] => Self::Now,
+            ["weekday"] => Self::Weekday,
+            ["hour"] => Self::Hour,
             ["source_ip"] => Self::SourceIp,
             ["transaction"] => Self::Transaction,
             ["identity"] => Self::Identity,
@@ -97,10 +114,17 @@ impl Field {
             Self::ApproverSubject => text(&approval()?.by.subject),
             Self::ApproverEmail => text(approval()?.by.email.as_deref().ok_or(Failed::Evaluation)?),
             Self::ApprovedAt => Value::Datetime(approval()?.at.0),
-            Self::ChainAge => Value::Duration(age(call)),
+            Self::ChainFanOut => Value::Long(call.so_far.fan_out),
+            Self::ChainCalls => Value::Long(call.so_far.calls),
+            Self::ChainTokens => Value::Long(call.chain_tokens()),
+            Self::ChainSpend => Value::Long(call.chain_spend()),
+            Self::ChainAge => Value::Duration(call.chain_age()),
             Self::ChainCycle => Value::Bool(cycle(call)),
             Self::ChainAgents => Value::Set(Set::Agents(&chain.actors)),
+            Self::Labels => Value::Set(Set::Labels(&call.so_far.labels)),
             Self::Now => Value::Datetime(call.now.0),
+            Self::Weekday => text(weekday(call)),
+            Self::Hour => Value::Long(hour(call)),
             Self::SourceIp => Value::Ip(Net::single(call.source_ip.ok_or(Failed::Evaluation)?)),
             Self::Transaction => text(&chain.transaction),
             Self::Identity => text(call.identity()),
@@ -113,9 +137,23 @@ impl Field {
     }
 }
 
-/// Milliseconds since the first hop; negative where the clocks of two gateways disagree.
-pub(crate) fn age(call: &Call<'_>) -> i64 {
-    call.now.0.saturating_sub(call.chain().started.0)
+/// The day of the week of the call, in UTC.
+pub(crate) fn weekday(call: &Call<'_>) -> &'static str {
+    match call.now.0.div_euclid(DAY).rem_euclid(7) {
+        // The epoch was a Thursday.
+        0 => "thursday",
+        1 => "friday",
+        2 => "saturday",
+        3 => "sunday",
+        4 => "monday",
+        5 => "tuesday",
+        _ => "wednesday",
+    }
+}
+
+/// The hour of the call, 0 to 23, in UTC.
+pub(crate) fn hour(call: &Call<'_>) -> i64 {
+    call.now.0.rem_euclid(DAY) / HOUR
 }
 
 /// Whether the caller acted in this chain before, or the agent that is called did, or is the caller itself.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use crate::call::Collected;
 use crate::caller::User;
 use crate::entity::{EntityId, EntityKind};
 
@@ -120,11 +121,22 @@ impl Entity<'_> {
             Self::Numbers => ty == "Numbers" && id == OF_CALL,
         }
     }
+
+    /// Whether it is a person in this group. Nothing else that is looked at here is in anything.
+    pub(crate) fn is_in(self, group: &Self) -> bool {
+        let (Self::User(user), Self::Named("UserGroup", id)) = (self, *group) else { return false };
+        of_issuer(user, id).is_some_and(|name| user.groups.iter().any(|group| **group == *name))
+    }
 }
 
 /// Whether `id` is [`User::id`], without building it.
 fn is_user(user: &User, id: &str) -> bool {
-    id.strip_prefix(&*user.issuer).and_then(|rest| rest.strip_prefix('#')) == Some(&*user.subject)
+    of_issuer(user, id) == Some(&*user.subject)
+}
+
+/// What is the issuer's own of an id that begins with the user's issuer.
+fn of_issuer<'i>(user: &User, id: &'i str) -> Option<&'i str> {
+    id.strip_prefix(&*user.issuer)?.strip_prefix('#')
 }
 
 impl PartialEq for Entity<'_> {
@@ -144,6 +156,8 @@ pub(crate) enum Set<'a> {
     Constants(&'a [Constant]),
     /// The agents among these.
     Agents(&'a [EntityId]),
+    /// Their labels, each once.
+    Labels(&'a [Collected]),
     Values(Vec<Value<'a>>),
 }
 
@@ -153,6 +167,7 @@ impl Set<'_> {
         match self {
             Self::Constants(constants) => constants.iter().any(|constant| fits(&constant.value())),
             Self::Agents(actors) => agents(actors).any(|agent| fits(&agent)),
+            Self::Labels(labels) => labels.iter().any(|one| fits(&Value::Text(Cow::Borrowed(&one.label)))),
             Self::Values(values) => values.iter().any(fits),
         }
     }

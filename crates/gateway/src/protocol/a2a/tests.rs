@@ -305,7 +305,7 @@ fn where_news_go_is_part_of_the_call() {
         ),
         (
             "CreateTaskPushNotificationConfig",
-            format!(r#"{{"taskId":"{id}","url":"{url}","x":"\\u0001ht\\ttps://y.example"}}"#),
+            format!(r#"{{"taskId":"{id}","url":"{url}","x":"\u0001ht\ttps://y.example"}}"#),
             Err(Code::MessageInvalid),
         ),
         ("SendMessage", r#"{"message":{},"tenant":"t"}"#.to_owned(), Err(Code::MemberUndecided)),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use vidimus_core::call::{Action, Arguments, Ask, Call, Target};
+use vidimus_core::call::{Action, Arguments, Ask, Call, SoFar, Target};
 use vidimus_core::caller::{Caller, UnixMillis};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::McpServer;
@@ -27,9 +27,9 @@ pub struct ListingFilter {
     pub server: Arc<McpServer>,
     pub caller: Caller,
     pub source_ip: Option<IpAddr>,
-    pub fan_out: i64,
     /// How many entries of the present message are looked at still; deciding each takes its time.
     pub left: AtomicUsize,
+    pub so_far: Option<Arc<SoFar>>,
 }
 
 /// How many entries a listing may have. A server has pages (MCP, "Pagination").
@@ -96,7 +96,7 @@ impl ListingFilter {
             ask,
             now,
             source_ip: self.source_ip,
-            fan_out: self.fan_out,
+            so_far: self.so_far.as_deref().unwrap_or(SoFar::nothing()),
             approvals: &[],
         })
     }

@@ -177,7 +177,7 @@ mod tests {
 
     /// The tool of the official suite's `http-custom-header-server-validation`, and one more header.
     fn known() -> Arc<StandingState> {
-        let standing = StandingState::new(1, Duration::from_secs(1), 1);
+        let standing = StandingState::alone(1, Duration::from_secs(1), 1);
         let schema = json!({"type": "object", "properties": {
             "text": {"type": "string", "x-mcp-header": "Text"},
             "deep": {"type": "object", "properties": {"count": {"type": "integer", "x-mcp-header": "Count"}}},

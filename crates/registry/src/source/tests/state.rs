@@ -323,7 +323,7 @@ pub(super) fn allowed_by(snapshot: &Snapshot) -> BTreeSet<Call> {
                 ask,
                 now: UnixMillis(1),
                 source_ip: None,
-                fan_out: 1,
+                so_far: vidimus_core::call::SoFar::nothing(),
                 approvals: &[],
             };
             if snapshot.authorize(&call).outcome() == Outcome::Allow {

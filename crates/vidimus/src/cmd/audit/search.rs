@@ -5,6 +5,7 @@ mod table;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
@@ -177,7 +178,8 @@ fn moment(text: &str) -> anyhow::Result<Timestamp> {
             "'{text}' is neither a time (2026-11-21T07:00:00Z), nor a day (2026-11-21), nor how long ago (15m, 1h30m, 7d)"
         )
     })?;
-    Ok(Timestamp::try_from(SystemClock.now().wall - ago)?)
+    let time = SystemClock.now().wall.checked_sub(ago).and_then(|time| Timestamp::try_from(time).ok());
+    time.with_context(|| format!("{text} ago is before all times; the oldest record is far younger"))
 }
 
 #[cfg(test)]

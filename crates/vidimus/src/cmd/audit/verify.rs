@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
-use vidimus_ledger::{Finding, Options, Report, default_memory};
+use vidimus_ledger::{Checkpoint, Finding, Options, Report, VerifyError, default_memory};
 
 use crate::output::{self, Format, printable};
 
@@ -37,8 +37,8 @@ pub struct Verify {
     /// Where is remembered what was verified last [default: ~/.local/state/vidimus/verified].
     #[arg(long, env = "VIDIMUS_VERIFIED")]
     memory: Option<PathBuf>,
-    /// Remember nothing, and compare with nothing remembered.
-    #[arg(long, conflicts_with = "memory")]
+    /// Remember nothing, and compare with nothing remembered, also where --memory is given.
+    #[arg(long)]
     forget: bool,
     /// The log that was verified here before was replaced on purpose: take this one, if it is whole, from now on.
     #[arg(long, conflicts_with = "forget")]
@@ -46,18 +46,28 @@ pub struct Verify {
 }
 
 pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCode> {
-    let trusted = verify
-        .checkpoint
-        .iter()
-        .map(|path| fs::read_to_string(path).with_context(|| path.display().to_string()))
-        .collect::<anyhow::Result<_>>()?;
+    let trusted = verify.checkpoint.iter().map(|path| {
+        let flag = || format!("--checkpoint {}", path.display());
+        let text = fs::read_to_string(path).with_context(flag)?;
+        // Whoever signed it: by whom is what is verified.
+        Checkpoint::unverified(&text).with_context(flag)?;
+        Ok(text)
+    });
+    let trusted = trusted.collect::<anyhow::Result<_>>()?;
+    let memory =
+        if verify.forget { None } else { Some(memory(verify.memory.clone().or_else(default_memory))?) };
     let options = Options {
         key: verify.key.as_deref().map(super::key).transpose()?,
         trusted,
-        memory: if verify.forget { None } else { verify.memory.clone().or_else(default_memory) },
+        memory,
         accept_new: verify.accept_new_log,
     };
-    let report = vidimus_ledger::verify(dir, &options)?;
+    let report = vidimus_ledger::verify(dir, &options).map_err(|error| match error {
+        VerifyError::Memory(error) => anyhow::Error::from(error).context(
+            "what was verified here before cannot be read or remembered; --memory DIR takes another place, --forget does without",
+        ),
+        error => error.into(),
+    })?;
     match format {
         Format::Json => {
             let messages: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
@@ -68,6 +78,15 @@ pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCo
         Format::Table => print(&report),
     }
     Ok(if report.intact() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Where to remember. Without a place another log than the one that was verified before would be intact, and nobody would know that
+/// this was not looked at.
+fn memory(found: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    found.context(
+        "not checked: there is no place to remember what was verified, since neither --memory, VIDIMUS_VERIFIED, XDG_STATE_HOME nor HOME is \
+         set; give --memory DIR, or --forget to verify the log by itself alone",
+    )
 }
 
 fn print(report: &Report) {
@@ -84,13 +103,14 @@ fn print(report: &Report) {
         count => format!("{count} records are what they were when they were signed for"),
     };
     row("confirmed", &confirmed);
-    for note in &report.notes {
-        row("note", &printable(&note.to_string()));
-    }
     let verdict = Verdict::of(report);
     let label = if verdict == Verdict::AnotherLog { "ANOTHER LOG" } else { "WRONG" };
+    // What is wrong explains what is noted, and the first of it what follows.
     for finding in &report.findings {
         row(label, &output::verdict(&printable(&finding.to_string()), false));
+    }
+    for note in &report.notes {
+        row("note", &printable(&note.to_string()));
     }
     row("verdict", &output::verdict(verdict.as_str(), report.intact()));
 }

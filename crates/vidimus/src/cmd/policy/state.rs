@@ -51,8 +51,15 @@ impl Source {
     fn running(&self, admin: &url::Url) -> anyhow::Result<State> {
         let token = admin_client::token(&self.data, "admin", &[])?;
         let asked = |path: &str| {
-            admin_client::exchange(admin, path, &token, None)
-                .with_context(|| format!("--admin {admin}: the gateway was not understood"))
+            admin_client::exchange(admin, path, &token, None).map_err(|error| {
+                let connecting = error.downcast_ref::<hyper_util::client::legacy::Error>();
+                let what = if connecting.is_some_and(hyper_util::client::legacy::Error::is_connect) {
+                    "reached"
+                } else {
+                    "understood"
+                };
+                error.context(format!("--admin {admin}: the gateway was not {what}"))
+            })
         };
         let registry: Registry =
             serde_json::from_slice(&asked("/registry")?).context("--admin: the answer of /registry")?;

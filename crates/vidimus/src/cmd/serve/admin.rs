@@ -1,6 +1,7 @@
 //! Health, metrics and status, for operators and kubelets, and what people do (`people`). Its own socket, thread and runtime: a full gateway still answers here.
 
 mod approvals;
+mod declassify;
 pub(super) mod people;
 mod quarantine;
 
@@ -25,7 +26,7 @@ use super::admin_listener;
 use super::supervisor::Supervisor;
 
 /// What is served here. docs/admin.md has a row for each.
-const ENDPOINTS: [(&str, &str); 12] = [
+const ENDPOINTS: [(&str, &str); 13] = [
     ("/healthz", "ok, while the process answers"),
     ("/readyz", "200 while a permitted call would be let through, else 503 and why"),
     ("/metrics", "OpenMetrics text"),
@@ -35,6 +36,7 @@ const ENDPOINTS: [(&str, &str); 12] = [
     ("/ledger", "whether the ledger takes records, how many it has, and the key that verifies it"),
     ("/quarantine", "what is out of use, by whom and why; POST quarantines"),
     ("/quarantine/lift", "POST ends a quarantine"),
+    ("/declassify", "POST takes a label away from what an agent or a chain has read"),
     ("/approvals", "what waits for people, and what became of it"),
     ("/approvals/approve", "POST approves a call"),
     ("/approvals/deny", "POST denies a call"),
@@ -61,6 +63,7 @@ pub(super) fn serve(
         .route("/ledger", get(ledger))
         .route("/quarantine", get(quarantine::list).post(quarantine::place))
         .route("/quarantine/lift", post(quarantine::lift))
+        .route("/declassify", post(declassify::declassify))
         .route("/approvals", get(approvals::list))
         .route("/approvals/approve", post(approvals::approve))
         .route("/approvals/deny", post(approvals::deny))

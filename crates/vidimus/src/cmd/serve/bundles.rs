@@ -187,6 +187,33 @@ mod tests {
         LocalIdentity::open(directory, Some(&domain), UnixMillis(1_800_000_000_000)).expect("an identity")
     }
 
+    /// As one CA follows another: each in a file of its own.
+    #[test]
+    fn of_one_domain_the_authorities_of_all_files_are_trusted() {
+        use vidimus_identity::SpiffeId;
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        let own = identity(&at("own"), "vidimus.local");
+        let cas = ["old", "new"].map(|name| identity(&at(name), "corp.example"));
+        let given = [0, 1].map(|number: usize| {
+            let file = at(&format!("{number}.pem"));
+            let ca = cas.get(number).expect("two");
+            fs::write(&file, ca.bundle()).expect("written");
+            format!("corp.example={}", file.display())
+        });
+        let bundles = Bundles::open(&given, &own).expect("bundles");
+        let store = bundles.store();
+        let now = UnixMillis(1_800_000_000_000);
+        let id = SpiffeId::parse("spiffe://corp.example/bot").expect("an id");
+        for ca in &cas {
+            let svid = ca.svid(&id, Duration::from_secs(3600), now).expect("an SVID");
+            assert!(store.trusts(&svid, now), "both");
+        }
+        let stranger = identity(&at("stranger"), "corp.example");
+        let svid = stranger.svid(&id, Duration::from_secs(3600), now).expect("an SVID");
+        assert!(!store.trusts(&svid, now));
+    }
+
     #[test]
     fn what_a_file_says_is_in_force_and_one_that_says_nothing_changes_nothing_for_an_hour() {
         let directory = tempfile::tempdir().expect("a directory");

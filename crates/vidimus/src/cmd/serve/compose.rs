@@ -3,21 +3,24 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use jiff::{SignedDuration, Timestamp};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 use vidimus_core::clock::Clock as _;
+use vidimus_core::record::Kept;
 use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
     AddressGuard, Gate, KeepAlive, Limits, Seal, SecretDirectory, Shared, Stood, Telemetry, Upstream, Vitals,
     millis, record_count,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, Operators, People, TrustStore};
-use vidimus_ledger::{Durability, Ledger};
+use vidimus_ledger::{Durability, Ledger, Query};
 use vidimus_registry::Loaded;
 
 use crate::clock::SystemClock;
@@ -37,6 +40,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     check_addresses(serve)?;
     fs::read_dir(&serve.resources).with_context(|| format!("--resources {}", serve.resources.display()))?;
+    data_directory::apart(&serve.data, &serve.resources)?;
     data_directory::prepare(&serve.data)?;
     let secrets = secrets(serve)?;
 
@@ -66,17 +70,20 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
              everything, until one does"
         );
     }
+    taken::log_unusable(&loaded.borrow(), secrets.as_ref());
     issuer_roots::warn_of_unused(serve, &loaded.borrow().snapshot);
     let people = Arc::new(people(serve, &identity)?);
     let bundles = Bundles::open(&serve.trust_bundle, &identity)?;
     let trust = bundles.store();
     bundles.follow(&mut supervisor, trust.clone());
     let sockets = Sockets::open(serve)?;
-    let plain = sockets.plain.local_addr()?;
+    let (plain, admin_address) = (sockets.plain.local_addr()?, sockets.admin.local_addr()?);
+    let tls_address = sockets.tls.as_ref().map(TcpListener::local_addr).transpose()?;
     let seal = Seal::new(&sealing_key)?;
     let parts = Parts { identity: &identity, trust: &trust, seal, ledger, stood, limits, vitals, secrets };
     let (shared, mint) = shared(serve, &loaded.borrow(), parts, plain)?;
     let shared = Arc::new(shared);
+    restore(&shared, &serve.data.join("ledger")).context("what was counted before the start")?;
     turn_keys(&mut supervisor, mint)?;
     let tls = sockets
         .tls
@@ -85,6 +92,9 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let watching = Arc::new(watching);
     standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
     supervisor.essential("snapshots", reload(shared.clone(), loaded.clone()));
+    if serve.standing.is_some() {
+        supervisor.essential("standing", shared.clone().follow_store());
+    }
     disk::watch(&mut supervisor, shared.clone(), serve.data.clone(), serve.disk_reserve);
     let (stop, stopping) = watch::channel(false);
     let listeners: Vec<Listener> =
@@ -97,7 +107,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     // Each worker has its own, so that the sockets are closed when the workers stop listening.
     drop(listeners);
     tracing::info!(
-        listen = %serve.listen, tls = %serve.tls_listen.map_or("off".to_owned(), |address| address.to_string()), admin = %serve.admin, workers = workers.len(),
+        listen = %plain, tls = %tls_address.map_or("off".to_owned(), |address| address.to_string()), admin = %admin_address, workers = workers.len(),
         ledger = shared.ledger.size(), ms = begun.elapsed().as_millis(), "serving"
     );
     let code = control.block_on(end(&mut supervisor))?;
@@ -187,7 +197,7 @@ impl Sockets {
 
 /// The directory that `credential.file` is read from.
 fn secrets(serve: &Serve) -> anyhow::Result<Option<SecretDirectory>> {
-    let open = |path| SecretDirectory::open(path, &serve.data).context("--secrets");
+    let open = |path| SecretDirectory::open(path, Some(&serve.data)).context("--secrets");
     serve.secrets.as_deref().map(open).transpose()
 }
 
@@ -252,6 +262,7 @@ fn shared(
         public_url,
         allowed_origins: serve.allow_origin.clone(),
         clock: Arc::new(SystemClock),
+        store: serve.standing.clone(),
         vitals,
     });
     shared.meter.reloaded(loaded.snapshot.objects().len(), Counts::of(loaded).not_in_order());
@@ -269,6 +280,30 @@ fn people(serve: &Serve, identity: &Arc<LocalIdentity>) -> anyhow::Result<People
         limits: vidimus_identity::Limits::default(),
     });
     Ok(people?)
+}
+
+/// Takes up what chains had come to, and agents had read, where anything looks at that.
+fn restore(shared: &Shared, ledger: &Path) -> anyhow::Result<()> {
+    if !shared.counts_anything() {
+        return Ok(());
+    }
+    let since = Timestamp::now().checked_sub(SignedDuration::try_from(shared.label_window())?)?;
+    let query = Query { since: Some(since), ..Query::default() };
+    let (mut taken, mut damage) = (0_u64, None);
+    let records = vidimus_ledger::search(ledger, &query)?.map_while(|hit| match hit {
+        Ok(hit) => Some(Kept::read(&hit.record)),
+        Err(error) => {
+            damage = Some(error);
+            None
+        }
+    });
+    // What a newer version wrote is not what is counted here.
+    shared.restore(records.filter_map(Result::ok).inspect(|_| taken += 1));
+    if let Some(error) = damage {
+        return Err(error.into());
+    }
+    tracing::info!(records = taken, "what was counted before the start is taken up");
+    Ok(())
 }
 
 /// Lets one key of minted tokens follow another, for as long as the process lives.
@@ -342,10 +377,19 @@ fn start_workers(
     Ok(workers)
 }
 
+/// SIGHUP is heard and does nothing: whoever sends it wants files to be read again, which they are when they change, and not the calls
+/// to be cut.
 async fn stop_signal() -> std::io::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => interrupted,
-        _ = terminate.recv() => Ok(()),
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            _ = hangup.recv() => tracing::info!(
+                "SIGHUP does nothing: files are read again when they change; stop with SIGTERM"
+            ),
+        }
     }
 }

@@ -5,6 +5,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use url::{Host, Url};
 use vidimus_core::resource::{Network, may_be_allowed};
+use vidimus_gateway::StandingAddress;
 use vidimus_gateway::listener::authority;
 
 /// Kept as it is written: it is compared with what tokens say.
@@ -53,6 +54,13 @@ pub(super) fn allowed_network(text: &str) -> anyhow::Result<Network> {
          private addresses need no leave)"
     );
     Ok(network)
+}
+
+/// Where gateways share what they count.
+pub(super) fn standing(text: &str) -> anyhow::Result<StandingAddress> {
+    const WRITE: &str = "write redis://[user:password@]host[:port][/database]";
+    // Its own words could show the password.
+    text.parse().map_err(|_| anyhow::anyhow!("it is not the address of a Redis or Valkey; {WRITE}"))
 }
 
 /// What a ServiceAccount's token says of its issuer, and where its keys are fetched.
@@ -146,6 +154,9 @@ mod tests {
             ("--header-time 30", "write 30s"),
             ("--max-body 4X", "such as 4MB"),
             ("--listen 8080", "127.0.0.1:8080"),
+            ("--standing rediss://127.0.0.1", "redis://"),
+            ("--standing 127.0.0.1:6379", "redis://"),
+            ("--standing redis://a:b@", "redis://"),
             ("--log verbose", "is not a level"),
             ("--log info,gateway", "'gateway' is not a level"),
             ("--log vidimus_gateway=verbose", "write error, warn"),
@@ -167,6 +178,7 @@ mod tests {
             --allow-origin https://app.example,http://localhost:3000,chrome-extension://abcdef \
             --listen localhost:8080 --admin localhost:9901 --max-body 4MB --body-time 1m30s --deny-upstream 10.0.0.0/8,fd00::/8 \
             --allow-upstream 100.64.0.0/10,198.18.0.0/16 \
+            --standing redis://:secret@127.0.0.1:6379/1 \
             --log warn,vidimus_gateway=debug --service-account-issuer http://127.0.0.1:1";
         let serve = parsed(flags).unwrap();
         assert_eq!(

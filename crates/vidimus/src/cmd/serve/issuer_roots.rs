@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow, ensure};
 use url::{Host, Url};
 use vidimus_core::snapshot::Snapshot;
-use vidimus_identity::read_regular;
+use vidimus_identity::{check_roots, read_regular};
 
 use super::Serve;
 
@@ -18,11 +18,16 @@ const CLUSTER_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 
 /// Issuer and PEM.
 pub(super) fn read(serve: &Serve) -> anyhow::Result<Vec<(Arc<str>, Vec<u8>)>> {
-    let mut roots = Vec::with_capacity(serve.issuer_ca.len() + 1);
+    let mut roots: Vec<(Arc<str>, Vec<u8>)> = Vec::with_capacity(serve.issuer_ca.len() + 1);
     for IssuerCa { issuer, file } in &serve.issuer_ca {
-        let pem =
-            read_regular(file, MAX).with_context(|| format!("--issuer-ca {issuer}={}", file.display()))?;
-        roots.push((issuer.as_str().into(), pem));
+        let flag = || format!("--issuer-ca {issuer}={}", file.display());
+        let pem = read_regular(file, MAX).with_context(flag)?;
+        check_roots(&pem).with_context(flag)?;
+        match roots.iter_mut().find(|(known, _)| **known == **issuer) {
+            // Of one issuer all count, as while one CA follows another.
+            Some((_, known)) => known.extend([b"\n", &*pem].concat()),
+            None => roots.push((issuer.as_str().into(), pem)),
+        }
     }
     roots.extend(of_cluster(serve, Path::new(CLUSTER_CA))?);
     Ok(roots)
@@ -88,6 +93,8 @@ mod tests {
     use std::fs;
 
     use clap::Parser;
+    use vidimus_core::caller::UnixMillis;
+    use vidimus_identity::LocalIdentity;
 
     use super::*;
 
@@ -108,7 +115,12 @@ mod tests {
         let file = directory.path().join("ca.crt");
         fs::write(&file, "pem").expect("written");
         let given = directory.path().join("given.crt");
-        fs::write(&given, "given").expect("written");
+        let ca = |name: &str| {
+            let at = directory.path().join(name);
+            LocalIdentity::open(&at, None, UnixMillis(1_800_000_000_000)).expect("a CA").bundle().to_owned()
+        };
+        let (old, new) = (ca("old"), ca("new"));
+        fs::write(&given, &old).expect("written");
         for (issuer, found) in [
             ("https://kubernetes.default.svc", true),
             ("https://kubernetes.default.svc.cluster.local", true),
@@ -128,7 +140,18 @@ mod tests {
         let both =
             serve(&format!("--service-account-issuer {issuer} --issuer-ca {issuer}={}", given.display()));
         assert_eq!(of_cluster(&both, &file).expect("read"), None);
-        assert_eq!(read(&both).expect("read"), [(Arc::from(issuer), b"given".to_vec())]);
+        assert_eq!(read(&both).expect("read"), [(Arc::from(issuer), old.clone().into_bytes())]);
+        let next = directory.path().join("next.crt");
+        fs::write(&next, &new).expect("written");
+        let twice =
+            format!("--issuer-ca {issuer}={} --issuer-ca {issuer}={}", given.display(), next.display());
+        let all = [(Arc::from(issuer), format!("{old}\n{new}").into_bytes())];
+        assert_eq!(read(&serve(&twice)).expect("read"), all, "the old one and its successor");
+        for not_pem in ["", "given", "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"] {
+            fs::write(&next, not_pem).expect("written");
+            let said = format!("{:#}", read(&serve(&twice)).expect_err("no CA"));
+            assert!(said.contains("--issuer-ca") && said.contains("next.crt"), "{said}");
+        }
         assert!(read(&serve("--issuer-ca https://a.example=/none")).is_err());
     }
 

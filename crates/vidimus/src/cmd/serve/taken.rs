@@ -1,6 +1,7 @@
 //! Says in the log what a snapshot that is taken into use leaves out, and what of it deserves a look: at start as at a reload.
 
 use vidimus_core::resource::Rejection;
+use vidimus_gateway::SecretDirectory;
 use vidimus_registry::Loaded;
 
 use crate::cmd::check::Counts;
@@ -20,6 +21,12 @@ pub(super) fn log(loaded: &Loaded, when: &'static str) {
     }
     loaded.rejections.iter().for_each(|rejection| warn("rejected", rejection));
     warnings.iter().for_each(|warning| warn("accepted with a warning", warning));
+}
+
+/// What objects name on this machine and this process cannot use: better known now than by the first call.
+pub(super) fn log_unusable(loaded: &Loaded, secrets: Option<&SecretDirectory>) {
+    let unusable = vidimus_gateway::unusable(&loaded.snapshot, secrets);
+    unusable.iter().for_each(|warning| warn("accepted with a warning", warning));
 }
 
 fn warn(what: &'static str, about: &Rejection) {

@@ -1,0 +1,50 @@
+//! What registered objects name on this machine, before anybody calls them: the keys of providers, and the roots of endpoints. What
+//! cannot be read is no fault of the object's text, so it stays in force; every call to it is refused until it can.
+
+use std::path::Path;
+
+use vidimus_core::resource::{Object, Rejection, Subject};
+use vidimus_core::snapshot::Snapshot;
+use vidimus_identity::{check_roots, read_regular};
+
+use crate::forward::MAX_ROOTS;
+use crate::provider_credentials::ProviderCredentials;
+use crate::secrets::SecretDirectory;
+
+/// What of it this process cannot read or use, in the form of a warning.
+pub fn unusable(snapshot: &Snapshot, secrets: Option<&SecretDirectory>) -> Vec<Rejection> {
+    let credentials = ProviderCredentials::new(secrets.cloned());
+    snapshot.objects().iter().flat_map(|object| of_one(object, &credentials)).collect()
+}
+
+fn of_one(object: &Object, credentials: &ProviderCredentials) -> Vec<Rejection> {
+    let warning = |field: &str, value: &str, reason: String, fix: &str| Rejection {
+        origin: object.meta().origin.clone(),
+        object: Subject::Object(object.reference()),
+        field: field.to_owned(),
+        value: value.to_owned(),
+        reason,
+        fix: fix.to_owned(),
+    };
+    let mut found = Vec::new();
+    let (endpoint, provider) = match object {
+        Object::Agent(agent) => (agent.endpoint.as_ref(), None),
+        Object::McpServer(server) => (Some(&server.endpoint), None),
+        Object::LlmProvider(provider) => (Some(&provider.endpoint), Some(provider)),
+        Object::Service(_) | Object::Policy(_) => (None, None),
+    };
+    if let Some(file) = endpoint.and_then(|endpoint| endpoint.ca_file.as_deref()) {
+        let read = read_regular(Path::new(file), MAX_ROOTS).map_err(|error| error.to_string());
+        if let Err(reason) = read.and_then(|pem| check_roots(&pem).map_err(|error| error.to_string())) {
+            let fix = "name a file that the gateway may read, with at least one certificate in PEM";
+            let reason = format!("calls will be refused, since its roots cannot be used: {reason}");
+            found.push(warning("spec.endpoint.caFile", file, reason, fix));
+        }
+    }
+    if let Some(reason) = provider.and_then(|provider| credentials.why_unavailable(provider)) {
+        let fix = "set the variable; or give --secrets DIR, with the file in it, both for the gateway's user alone (modes 0700 and 0600)";
+        let reason = format!("calls will be refused, since its key cannot be read: {reason}");
+        found.push(warning("spec.credential", "", reason, fix));
+    }
+    found
+}

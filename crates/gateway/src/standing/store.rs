@@ -1,0 +1,370 @@
+//! The state that several gateways share, in a Redis or a Valkey. Each operation is one script, so none sees half of another.
+//!
+//! While there is no connection, whoever needs the state is refused at once: nobody waits for a store, and nothing is counted twice.
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use futures_util::StreamExt as _;
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, RedisResult, Script,
+    ScriptInvocation,
+};
+use tokio::sync::Notify;
+use vidimus_core::call::{Collected, SoFar};
+use vidimus_core::refusal::{Code, Refusal};
+
+use super::chains::each_once;
+use super::taken::{Taken, Used};
+use super::{StandingState, Window};
+
+/// How long an answer may take. The store is near.
+const ANSWER: Duration = Duration::from_millis(500);
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(2);
+/// Between two tries to connect.
+const RETRY: Duration = Duration::from_millis(200);
+/// Between two looks whether the connection lives, while nobody uses it.
+const LOOK: Duration = Duration::from_secs(1);
+
+const BORN: &str = "vidimus:born";
+/// Also the channel on which gateways tell each other.
+const ENDED: &str = "vidimus:ended";
+/// Stands for a key that a script does not use.
+const NONE: &str = "vidimus:none";
+/// Between a label and a person, and between the parts of an origin.
+const BAR: char = '\u{1f}';
+
+static RESERVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store/reserve.lua")));
+static PERMITTED: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store/permitted.lua")));
+static CLOSED: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store/closed.lua")));
+static END: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store/end.lua")));
+
+/// Where a store is: `redis://[user:password@]host[:port][/database]`.
+#[derive(Clone)]
+pub struct StandingAddress(Client);
+
+impl fmt::Debug for StandingAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StandingAddress(…)")
+    }
+}
+
+/// The text is no such address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not redis://[user:password@]host[:port][/database]")]
+pub struct NotAStore;
+
+impl std::str::FromStr for StandingAddress {
+    type Err = NotAStore;
+
+    fn from_str(text: &str) -> Result<Self, NotAStore> {
+        let is_plain = text.starts_with("redis://");
+        Client::open(text).ok().filter(|_| is_plain).map(Self).ok_or(NotAStore)
+    }
+}
+
+/// A store, and the connection to it.
+pub struct Store {
+    client: Client,
+    connection: ArcSwapOption<MultiplexedConnection>,
+    broken: Notify,
+}
+
+/// The client's own form could show a password.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("connected", &self.is_connected()).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// The store at an address. It is connected to by [`follow`].
+    pub fn at(address: StandingAddress) -> Self {
+        Self { client: address.0, connection: ArcSwapOption::empty(), broken: Notify::new() }
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.connection.load().is_some()
+    }
+
+    async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Refusal> {
+        let Some(connection) = self.connection.load_full() else {
+            return Err(unavailable("there is no connection to it"));
+        };
+        let answered = script.invoke_async(&mut MultiplexedConnection::clone(&connection)).await;
+        answered.map_err(|error: RedisError| {
+            // What the store itself says came over a connection that is whole.
+            if !matches!(error.kind(), ErrorKind::Server(_)) {
+                self.broken.notify_one();
+            }
+            unavailable(error)
+        })
+    }
+
+    /// As [`super::chains::Chains::reserve`]; whether the destination has a place is told too.
+    pub async fn reserve(&self, taken: &Taken, life: Duration) -> Result<(SoFar, bool), Refusal> {
+        let transaction = &taken.transaction;
+        let flow = taken.flow.as_ref();
+        let counted = taken.counted.filter(|_| taken.has_chain());
+        let estimated = counted.unwrap_or_default();
+        let mut script = RESERVE.prepare_invoke();
+        script
+            .key(BORN)
+            .key(chain_key(transaction))
+            .key(labels_key(transaction))
+            .key(reached_key(taken))
+            .key(flow.map_or_else(|| NONE.to_owned(), |flow| read_key(flow.caller())))
+            .arg(u8::from(taken.continues))
+            .arg(taken.started.0)
+            .arg(millis(life))
+            .arg(u8::from(counted.is_some()))
+            .arg(estimated.tokens)
+            .arg(estimated.spend)
+            .arg(taken.fan_out.as_ref().map_or(String::new(), |it| it.destination.to_string()))
+            .arg(taken.fan_out.as_ref().map_or(0, |it| it.limit))
+            .arg(u8::from(flow.is_some()))
+            .arg(flow.and_then(|flow| flow.person.as_deref()).unwrap_or_default());
+        let found: Vec<String> = self.run(&script).await?;
+        let mut found = found.into_iter();
+        match (found.next().as_deref(), found.as_slice()) {
+            (Some("ok"), [calls, tokens, spend, fan_out, placed, labels @ ..]) => {
+                let number =
+                    |text: &String| text.parse().map_err(|_| unavailable("an answer is not understood"));
+                let so_far = SoFar {
+                    calls: number(calls)?,
+                    tokens: number(tokens)?,
+                    spend: number(spend)?,
+                    fan_out: number(fan_out)?,
+                    labels: each_once(labels.chunks_exact(2).filter_map(collected).collect()),
+                    ended: None,
+                };
+                Ok((so_far, placed == "1"))
+            }
+            (Some("ended"), [by]) => {
+                Ok((SoFar { ended: Some(by.as_str().into()), ..SoFar::default() }, false))
+            }
+            (Some("lost"), []) => {
+                let message = "the store of what gateways share began anew since this chain did";
+                Err(Refusal::new(Code::StandingUnavailable, message))
+            }
+            _ => Err(unavailable("an answer is not understood")),
+        }
+    }
+
+    /// As [`super::chains::Chains::permitted`].
+    pub async fn permitted(
+        &self,
+        taken: &Taken,
+        known: &[Collected],
+        (life, window): (Duration, Duration),
+    ) -> Result<(), Refusal> {
+        let flow = taken.flow.as_ref();
+        let of_chain = flow.map(|flow| flow.of_chain(known)).unwrap_or_default();
+        let spread = flow.map(|flow| flow.spread(known)).unwrap_or_default();
+        if taken.fan_out.is_none() && of_chain.is_empty() && spread.is_empty() {
+            return Ok(());
+        }
+        let mut script = PERMITTED.prepare_invoke();
+        script.key(labels_key(&taken.transaction)).key(reached_key(taken));
+        script.arg(millis(life));
+        script.arg(taken.fan_out.as_ref().map_or(String::new(), |it| it.destination.to_string()));
+        script.arg(u8::from(taken.has_chain())).arg(of_chain.len());
+        for one in &of_chain {
+            script.arg(&*one.label).arg(origin(one));
+        }
+        script.arg(millis(window)).arg(flow.and_then(|flow| flow.person.as_deref()).unwrap_or_default());
+        script.arg(super::chains::MOST_LABELS);
+        for (agent, labels) in &spread {
+            script.key(read_key(agent)).arg(labels.len());
+            for one in labels {
+                script.arg(&*one.label).arg(origin(one));
+            }
+        }
+        self.run(&script).await
+    }
+
+    /// The call was not permitted, or has ended and used so much.
+    pub async fn closed(&self, taken: &Taken, used: Option<Used>) -> Result<(), Refusal> {
+        let counted = taken.counted.filter(|_| taken.has_chain());
+        let (estimated, spent) = (counted.unwrap_or_default(), used.unwrap_or_default());
+        let mut script = CLOSED.prepare_invoke();
+        script
+            .key(chain_key(&taken.transaction))
+            .key(reached_key(taken))
+            .arg(u8::from(used.is_some()))
+            .arg(u8::from(counted.is_some()))
+            .arg(estimated.tokens)
+            .arg(estimated.spend)
+            .arg(spent.tokens)
+            .arg(spent.spend)
+            .arg(taken.fan_out.as_ref().map_or(String::new(), |it| it.destination.to_string()));
+        self.run(&script).await
+    }
+
+    /// The chain is ended, for all gateways.
+    pub async fn end(&self, transaction: &str, by: &str, life: Duration) -> Result<(), Refusal> {
+        let mut script = END.prepare_invoke();
+        script.key(chain_key(transaction)).key(ENDED).arg(transaction).arg(by).arg(millis(life));
+        self.run(&script).await
+    }
+
+    /// A label is taken away from an agent; of one person, or where none is named of all.
+    pub async fn forget(&self, agent: &str, label: &str, person: Option<&str>) -> Result<(), Refusal> {
+        static FORGET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store/forget.lua")));
+        let mut script = FORGET.prepare_invoke();
+        let all = u8::from(person.is_none());
+        script.key(read_key(agent)).arg(label).arg(all).arg(person.unwrap_or_default());
+        self.run(&script).await
+    }
+
+    /// A label is taken away from a chain.
+    pub async fn forget_of_chain(&self, transaction: &str, label: &str) -> Result<(), Refusal> {
+        static FORGET: LazyLock<Script> =
+            LazyLock::new(|| Script::new("redis.call('HDEL', KEYS[1], ARGV[1]) return 1"));
+        let mut script = FORGET.prepare_invoke();
+        script.key(labels_key(transaction)).arg(label);
+        self.run(&script).await
+    }
+
+    /// Connects, takes over which chains were ended, tells what this gateway knows, and listens until the connection breaks.
+    async fn connected(&self, state: &StandingState) -> RedisResult<()> {
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(Some(ANSWER))
+            .set_connection_timeout(Some(CONNECT));
+        let mut listening = self.client.get_async_pubsub().await?;
+        listening.subscribe(ENDED).await?;
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        // What was ended while nobody listened here.
+        let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut connection).await?;
+        // A store that has nothing begins now: what was counted before is not known here.
+        let born = seconds * 1000 + micros / 1000;
+        let _: Option<String> =
+            redis::cmd("SET").arg(BORN).arg(born).arg("NX").query_async(&mut connection).await?;
+        let kept: Vec<(String, f64)> = redis::cmd("ZRANGE")
+            .arg(ENDED)
+            .arg(0)
+            .arg(-1)
+            .arg("WITHSCORES")
+            .query_async(&mut connection)
+            .await?;
+        for (ended, until) in kept {
+            let left = Duration::try_from_secs_f64(until / 1000.0 - seconds as f64).unwrap_or_default();
+            if let Some((transaction, by)) = ended.split_once(BAR) {
+                mark(state, transaction, by, left);
+            }
+        }
+        tell(&mut connection, state).await?;
+        self.connection.store(Some(Arc::new(connection.clone())));
+        tracing::info!("the store of what gateways share is connected");
+        let mut messages = listening.on_message();
+        loop {
+            tokio::select! {
+                message = messages.next() => match message {
+                    Some(message) => heard(state, &message.get_payload::<String>()?),
+                    None => return Ok(()),
+                },
+                () = self.broken.notified() => return Ok(()),
+                () = tokio::time::sleep(LOOK) => {
+                    let _: String = redis::cmd("PING").query_async(&mut connection).await?;
+                }
+            }
+        }
+    }
+}
+
+/// Keeps the connection to the store of `state` for as long as the process lives: to be run by one task. Does nothing where there is
+/// no store.
+pub async fn follow(state: Arc<StandingState>) {
+    let Some(store) = state.store() else { return };
+    let mut told = false;
+    loop {
+        let broken = store.connected(&state).await;
+        let was_connected = store.connection.swap(None).is_some();
+        if was_connected || !told {
+            let error = broken.err().map(|error| error.to_string()).unwrap_or_default();
+            tracing::error!(
+                error,
+                "the store of what gateways share is lost: calls that it must be asked for are refused"
+            );
+            told = true;
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Tells the store what this gateway knows: it may have lost it. What is there already stays.
+async fn tell(connection: &mut MultiplexedConnection, state: &StandingState) -> RedisResult<()> {
+    let now = Instant::now();
+    for (transaction, by, left) in state.ended.all(now) {
+        let mut script = END.prepare_invoke();
+        script.key(chain_key(&transaction)).key(ENDED).arg(&*transaction).arg(&*by).arg(millis(left));
+        let _: i64 = script.invoke_async(connection).await?;
+    }
+    for Window { agent, what, person, left } in state.all_read(now) {
+        let mut script = PERMITTED.prepare_invoke();
+        script.key(NONE).key(NONE).key(read_key(&agent)).arg(1).arg("").arg(0).arg(0);
+        script.arg(millis(left)).arg(person.as_deref().unwrap_or_default()).arg(super::chains::MOST_LABELS);
+        script.arg(1).arg(&*what.label).arg(origin(&what));
+        let _: i64 = script.invoke_async(connection).await?;
+    }
+    Ok(())
+}
+
+/// Another gateway, or this one, ended a chain.
+fn heard(state: &StandingState, message: &str) {
+    let mut parts = message.split(BAR);
+    if let (Some(transaction), Some(by), Some(Ok(life))) =
+        (parts.next(), parts.next(), parts.next().map(str::parse))
+    {
+        mark(state, transaction, by, Duration::from_millis(life));
+    }
+}
+
+fn mark(state: &StandingState, transaction: &str, by: &str, life: Duration) {
+    let now = Instant::now();
+    if let Err(refusal) = state.ended.mark(&transaction.into(), by.into(), (now, now + life)) {
+        tracing::error!(transaction, %refusal, "a chain that another gateway ended could not be kept");
+    }
+}
+
+fn unavailable(detail: impl ToString) -> Refusal {
+    Refusal::new(Code::StandingUnavailable, "the store of what gateways share does not answer")
+        .with_detail(detail)
+}
+
+fn chain_key(transaction: &str) -> String {
+    format!("vidimus:chain:{transaction}")
+}
+
+fn labels_key(transaction: &str) -> String {
+    format!("vidimus:labels:{transaction}")
+}
+
+fn reached_key(taken: &Taken) -> String {
+    let agent = taken.fan_out.as_ref().map(|fan_out| &*fan_out.agent);
+    agent.map_or_else(|| NONE.to_owned(), |agent| format!("vidimus:reached:{}:{agent}", taken.transaction))
+}
+
+/// What an agent has read.
+fn read_key(agent: &str) -> String {
+    format!("vidimus:read:{agent}")
+}
+
+fn origin(one: &Collected) -> String {
+    format!("{}{BAR}{}", one.from, one.call)
+}
+
+fn collected(pair: &[String]) -> Option<Collected> {
+    let [label, origin] = pair else { return None };
+    // What was called can have any name; the id of a call has no bar.
+    let (from, call) = origin.rsplit_once(BAR)?;
+    Some(Collected { label: label.as_str().into(), from: from.into(), call: call.into() })
+}
+
+fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX).max(1)
+}

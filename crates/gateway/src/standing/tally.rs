@@ -1,0 +1,122 @@
+//! What one call has taken of the state of its chain, from its decision to its end.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use vidimus_core::call::SoFar;
+use vidimus_core::refusal::Refusal;
+
+use super::StandingState;
+use super::taken::{Taken, Used};
+
+/// What a call has taken. Dropped before it is permitted, it has taken nothing; dropped after, it has used nothing of models.
+#[derive(Debug)]
+#[must_use = "dropping it gives back what was taken"]
+pub struct Tally {
+    state: Arc<StandingState>,
+    taken: Arc<Taken>,
+    so_far: Arc<SoFar>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Reserved,
+    Permitted,
+    /// Nothing is to be given back.
+    Closed,
+}
+
+impl StandingState {
+    /// Takes a call's place in the state of its chain, before the call is decided.
+    ///
+    /// # Errors
+    /// `overloaded` when as much as can be kept is; `standing_unavailable` where a shared store does not answer.
+    pub async fn reserve(self: &Arc<Self>, mut taken: Taken, now: Instant) -> Result<Tally, Refusal> {
+        let life = self.keeps.quiet_of(taken.began_elsewhere);
+        let (so_far, placed) = match &self.store {
+            Some(store) => {
+                let (mut so_far, placed) = store.reserve(&taken, life).await?;
+                // What this gateway knows counts also where the store has lost it.
+                if taken.flow.is_some() {
+                    so_far.labels.extend(self.chains()?.known(&taken, now));
+                    so_far.labels = super::chains::each_once(so_far.labels);
+                }
+                (so_far, placed)
+            }
+            None => self.chains()?.reserve(&taken, now)?,
+        };
+        if !placed {
+            taken.fan_out = None;
+        }
+        let stage = if so_far.ended.is_some() { Stage::Closed } else { Stage::Reserved };
+        Ok(Tally { state: self.clone(), taken: Arc::new(taken), so_far: Arc::new(so_far), stage })
+    }
+}
+
+impl Tally {
+    /// What the chain has come to with the call.
+    pub fn so_far(&self) -> &Arc<SoFar> {
+        &self.so_far
+    }
+
+    /// The call was permitted: its destination counts, and what it brings is known.
+    ///
+    /// # Errors
+    /// As [`StandingState::reserve`]: such a call may not be sent.
+    pub async fn permitted(&mut self, now: Instant) -> Result<(), Refusal> {
+        self.stage = Stage::Permitted;
+        let (state, known) = (&self.state, &self.so_far.labels);
+        match &state.store {
+            Some(store) => {
+                // What it brings is kept here too, where the store cannot lose it.
+                let of_flow = Taken { counted: None, fan_out: None, ..Taken::clone(&self.taken) };
+                state.chains()?.permitted(&of_flow, known, now)?;
+                let life = state.keeps.quiet_of(self.taken.began_elsewhere);
+                store.permitted(&self.taken, known, (life, state.keeps.window)).await
+            }
+            None => state.chains()?.permitted(&self.taken, known, now),
+        }
+    }
+
+    /// The call ended, and used so much.
+    pub fn settle(mut self, used: Used) {
+        self.close(used);
+    }
+
+    fn close(&mut self, used: Used) {
+        let stage = std::mem::replace(&mut self.stage, Stage::Closed);
+        let used = (stage == Stage::Permitted).then_some(used);
+        if stage == Stage::Closed {
+            return;
+        }
+        match &self.state.store {
+            None => {
+                let Ok(mut chains) = self.state.chains() else { return };
+                match used {
+                    Some(used) => chains.settled(&self.taken, used),
+                    None => chains.released(&self.taken),
+                }
+            }
+            Some(store) => {
+                let (store, taken) = (store.clone(), self.taken.clone());
+                let is_nothing = taken.counted.is_none() && (used.is_some() || taken.fan_out.is_none());
+                // Nobody waits for it. Where it does not arrive, more is counted than was taken, never less.
+                if let (false, Ok(runtime)) = (is_nothing, tokio::runtime::Handle::try_current()) {
+                    runtime.spawn(async move {
+                        if let Err(error) = store.closed(&taken, used).await {
+                            let detail = error.detail.as_deref().unwrap_or_default();
+                            tracing::warn!(%error, detail, transaction = %taken.transaction, "what a call took was not given back");
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.close(Used::default());
+    }
+}

@@ -1,0 +1,80 @@
+//! A real store (Redis or Valkey) that a test starts and stops.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use vidimus_gateway::StandingAddress;
+
+/// The command that starts one, as `e2e/redis/setup.sh` finds or fetches it.
+fn command() -> &'static str {
+    static COMMAND: OnceLock<String> = OnceLock::new();
+    COMMAND.get_or_init(|| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../e2e/redis/setup.sh");
+        let found = Command::new(script).stderr(Stdio::inherit()).output().expect("e2e/redis/setup.sh");
+        assert!(found.status.success(), "no redis-server: see what e2e/redis/setup.sh says");
+        String::from_utf8(found.stdout).expect("text").trim().to_owned()
+    })
+}
+
+/// A running store, in memory only.
+pub struct Redis {
+    port: u16,
+    server: Option<Child>,
+}
+
+impl Redis {
+    pub async fn start() -> Self {
+        let port = {
+            let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+            socket.local_addr().expect("an address").port()
+        };
+        let mut redis = Self { port, server: None };
+        redis.restart().await;
+        redis
+    }
+
+    /// Starts it on its port, with nothing in it.
+    pub async fn restart(&mut self) {
+        let server = Command::new(command())
+            .args([
+                "--port",
+                &self.port.to_string(),
+                "--bind",
+                "127.0.0.1",
+                "--save",
+                "",
+                "--appendonly",
+                "no",
+            ])
+            .stdout(Stdio::null())
+            .spawn();
+        self.server = Some(server.expect("a server"));
+        for _ in 0..500 {
+            if tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await.is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("redis-server does not listen");
+    }
+
+    pub fn stop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+
+    pub fn address(&self) -> StandingAddress {
+        format!("redis://127.0.0.1:{}", self.port).parse().expect("an address")
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,158 @@
+//! Several gateways with one store: what they agree on, and what becomes of it when the store is lost.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::chains::{also, begin, code, estate, with};
+use super::redis::Redis;
+use super::world::{World, snapshot};
+
+async fn two() -> (Redis, World, World) {
+    let redis = Redis::start().await;
+    let one = World::sharing(redis.address(), None).await;
+    let other = World::sharing(redis.address(), Some(&one)).await;
+    (redis, one, other)
+}
+
+fn configure(worlds: [&World; 2], change: impl Fn(&mut [serde_json::Value])) {
+    for world in worlds {
+        world.gate.take_into_use(snapshot(&estate(world, &change)));
+    }
+}
+
+/// Attack: a chain's calls are spread over gateways, so that none sees too many.
+#[tokio::test]
+async fn a_limit_is_not_split_over_two_gateways() {
+    let (_redis, one, other) = two().await;
+    configure([&one, &other], |all| all[2]["spec"]["delegation"] = json!({"maxCalls": 3}));
+    let token = begin(&one).await;
+    assert_eq!(code(&other, with(&token, other.tool("echo"))).await, None);
+    assert_eq!(code(&one, with(&token, one.tool("echo"))).await, None);
+    assert_eq!(code(&other, with(&token, other.tool("echo"))).await.as_deref(), Some("chain_limit"));
+    // What one ended is ended at the other.
+    assert_eq!(code(&one, with(&token, one.tool("echo"))).await.as_deref(), Some("chain_ended"));
+    let next = begin(&other).await;
+    assert_eq!(code(&one, with(&next, one.tool("echo"))).await, None);
+}
+
+#[tokio::test]
+async fn fan_out_is_of_all_gateways_and_only_what_was_permitted_counts() {
+    let (_redis, one, other) = two().await;
+    configure([&one, &other], |all| {
+        all[2]["spec"]["delegation"] = json!({"maxFanOut": 1});
+        also(all, r#"forbid (principal, action, resource in LLMProvider::"t/models");"#);
+    });
+    let token = begin(&one).await;
+    let model = |world: &World| {
+        let chat = json!({"model": "small", "messages": []});
+        world.request(http::Method::POST, "/llm/t/models/v1/chat/completions", &chat)
+    };
+    assert_eq!(code(&one, with(&token, model(&one))).await.as_deref(), Some("forbidden_by_policy"));
+    // It is given back beside the path.
+    let mut found = code(&other, with(&token, other.tool("echo"))).await;
+    for _ in 0..500 {
+        if found.is_none() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        found = code(&other, with(&token, other.tool("echo"))).await;
+    }
+    assert_eq!(found, None);
+    assert_eq!(code(&one, with(&token, model(&one))).await.as_deref(), Some("delegation_too_wide"));
+    assert_eq!(code(&one, with(&token, one.tool("echo"))).await, None);
+}
+
+/// Of calls at once, over both, exactly as many pass as may.
+#[tokio::test]
+async fn however_many_call_at_once_over_two_gateways_the_limit_holds() {
+    let (_redis, one, other) = two().await;
+    configure([&one, &other], |all| all[2]["spec"]["delegation"] = json!({"maxCalls": 6}));
+    let token = begin(&one).await;
+    let calls = (0..24).map(|number| {
+        let world = if number % 2 == 0 { &one } else { &other };
+        code(world, with(&token, world.tool("echo")))
+    });
+    let passed = futures_util::future::join_all(calls).await.into_iter().filter(Option::is_none).count();
+    assert_eq!(passed, 5);
+}
+
+#[tokio::test]
+async fn what_is_read_at_one_gateway_is_known_at_the_other() {
+    let (_redis, one, other) = two().await;
+    configure([&one, &other], |all| {
+        all[3]["spec"]["tools"] = json!({
+            "customer": {"labels": {"reads": ["confidential"]}}, "mail": {"labels": {"sends": ["external"]}},
+        });
+        also(
+            all,
+            r#"forbid (principal, action, resource is Tool)
+               when { context.labels.contains("confidential") && resource.sends.contains("external") };"#,
+        );
+    });
+    assert_eq!(code(&one, one.tool("customer")).await, None);
+    assert_eq!(code(&other, other.tool("mail")).await.as_deref(), Some("forbidden_by_policy"));
+    let stranger =
+        code(&other, with(&other.token("stranger", Duration::from_secs(60)), other.tool("mail"))).await;
+    assert_eq!(stranger.as_deref(), Some("no_permit"));
+}
+
+/// What is cut stays cut, nothing opens, and what nobody counts goes on.
+#[tokio::test]
+async fn a_lost_store_opens_nothing() {
+    let (mut redis, one, other) = two().await;
+    let limit = |all: &mut [serde_json::Value]| {
+        all[2]["spec"]["delegation"] = json!({"maxCalls": 2});
+        all[3]["spec"]["tools"] = json!({
+            "customer": {"labels": {"reads": ["confidential"]}}, "mail": {"labels": {"sends": ["external"]}},
+        });
+    };
+    configure([&one, &other], limit);
+    let (ended, open) = (begin(&one).await, begin(&one).await);
+    assert_eq!(code(&other, with(&ended, other.tool("echo"))).await, None);
+    assert_eq!(code(&other, with(&ended, other.tool("echo"))).await.as_deref(), Some("chain_limit"));
+    assert_eq!(code(&one, with(&ended, one.tool("echo"))).await.as_deref(), Some("chain_ended"));
+    redis.stop();
+    for world in [&one, &other] {
+        world.until_shared(false).await;
+        let of = |token: &str| code(world, with(token, world.tool("echo")));
+        assert_eq!(of(&open).await.as_deref(), Some("standing_unavailable"));
+        // A call of one's own begins no chain that anybody counts.
+        assert_eq!(code(world, world.tool("echo")).await, None);
+    }
+    assert_eq!(code(&other, with(&ended, other.tool("echo"))).await.as_deref(), Some("chain_ended"));
+    redis.restart().await;
+    for world in [&one, &other] {
+        world.until_shared(true).await;
+        // It began before the store did, and what it did is not known any more.
+        let of = |token: &str| code(world, with(token, world.tool("echo")));
+        assert_eq!(of(&open).await.as_deref(), Some("standing_unavailable"));
+        assert_eq!(of(&ended).await.as_deref(), Some("chain_ended"), "told to the new store");
+    }
+}
+
+#[tokio::test]
+async fn what_was_read_is_told_to_a_store_that_lost_it() {
+    let (mut redis, one, other) = two().await;
+    configure([&one, &other], |all| {
+        all[3]["spec"]["tools"] = json!({
+            "customer": {"labels": {"reads": ["confidential"]}}, "mail": {"labels": {"sends": ["external"]}},
+        });
+        also(
+            all,
+            r#"forbid (principal, action, resource is Tool)
+               when { context.labels.contains("confidential") && resource.sends.contains("external") };"#,
+        );
+    });
+    assert_eq!(code(&one, one.tool("customer")).await, None);
+    redis.stop();
+    for world in [&one, &other] {
+        world.until_shared(false).await;
+    }
+    assert_eq!(code(&one, one.tool("mail")).await.as_deref(), Some("standing_unavailable"));
+    redis.restart().await;
+    for world in [&one, &other] {
+        world.until_shared(true).await;
+    }
+    assert_eq!(code(&other, other.tool("mail")).await.as_deref(), Some("forbidden_by_policy"));
+}
