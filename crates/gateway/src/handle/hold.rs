@@ -68,7 +68,7 @@ impl Standing {
     /// is held.
     ///
     /// # Errors
-    /// `approval_denied`; `act_unfit` where another call was made with the approval meanwhile; `overloaded` where too many questions
+    /// `approval_denied`; `approval_required` where another call was made with the approval meanwhile; `overloaded` where too many questions
     /// stand; those of the ledger.
     pub(super) async fn of(
         gate: &Gate,
@@ -81,8 +81,14 @@ impl Standing {
             (Outcome::Allow | Outcome::AllowWithObligations, Some(given)) => {
                 let approval = given.approval.clone();
                 let used = Use { approval: approval.to_string(), call: context.call.to_string() };
-                gate.shared.act(BY_ITSELF, Act::Use(used), "the approved call is made").await?;
-                Ok(Self::Claimed(approval))
+                let claimed = gate.shared.act(BY_ITSELF, Act::Use(used), "the approved call is made").await;
+                claimed.map(|_done| Self::Claimed(approval)).map_err(|refusal| match refusal.code {
+                    Code::ActUnfit => Refusal::new(
+                        Code::ApprovalRequired,
+                        "another call was made with the approval of this one just now",
+                    ),
+                    _ => refusal,
+                })
             }
             _ => Ok(Self::None),
         }
@@ -141,10 +147,12 @@ async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> 
         Some((last, State::Asked | State::Approved)) => last.question.approval.clone(),
         Some((last, State::Denied)) if call.now.0 < last.question.until => return Err(denied(last)),
         _ => {
-            let question = question(context, decision, digest, arguments.as_deref(), last);
+            let question = question(context, decision, digest.clone(), arguments.as_deref(), last);
             let approval = question.approval.clone();
-            gate.shared.act(BY_ITSELF, Act::Ask(Box::new(question)), "a policy holds the call").await?;
-            approval
+            match gate.shared.act(BY_ITSELF, Act::Ask(Box::new(question)), "a policy holds the call").await {
+                Ok(_done) => approval,
+                Err(refusal) => asked_meanwhile(gate, &digest, refusal)?,
+            }
         }
     };
     // Payloads are not recorded, so what is shown to people is kept here; after a restart the next try of the call brings it back.
@@ -152,6 +160,13 @@ async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> 
         gate.questions.keep(&approval, &arguments, &gate.acts.standing().approvals);
     }
     Ok(Awaited { approval: approval.into(), retry_after: RETRY_AFTER })
+}
+
+/// The question that another try of the same call asked at the same time.
+fn asked_meanwhile(gate: &Gate, digest: &str, refusal: Refusal) -> Result<String, Refusal> {
+    let standing = gate.acts.standing();
+    let other = standing.approvals.about(digest).filter(|_| refusal.code == Code::ActUnfit);
+    other.map(|other| other.question.approval.clone()).ok_or(refusal)
 }
 
 fn denied(last: &Pending) -> Refusal {

@@ -20,7 +20,7 @@ use crate::output::{self, Format, printable};
   vidimus approvals list
   vidimus approvals show 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10
   vidimus approvals approve 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'PO-4711'
-  vidimus approvals deny 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'unknown payee'
+  vidimus approvals deny 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'unknown'
 
 Exit codes: 0 done, 1 there is no such approval, 2 not done")]
 pub struct Approvals {
@@ -45,7 +45,7 @@ enum Command {
     Approve(Approve),
     /// Denies the call: the same one is refused until its question's time is over.
     #[command(after_help = "Example:
-  vidimus approvals deny 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'unknown payee'")]
+  vidimus approvals deny 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'unknown'")]
     Deny(Deny),
 }
 

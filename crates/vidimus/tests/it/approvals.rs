@@ -84,6 +84,4 @@ fn a_held_call_survives_a_kill_is_approved_by_a_person_and_made_once() {
     for says in ["PO-4711", "once is enough", "User/urn:vidimus:local#admin"] {
         assert!(ran.out.contains(says), "{says}: {ran:?}");
     }
-    let ran = run(&["audit", "verify", "--data", &data]);
-    assert_eq!(ran.code, Some(0), "{ran:?}");
 }
