@@ -37,6 +37,9 @@ pub(crate) const CREDENTIALS: CrateBench = CrateBench {
 pub(crate) const SNAPSHOT_CHANGE: CrateBench =
     CrateBench { package: "vidimus-core", target: "snapshot_change", figures: &["snapshot_change"] };
 
+pub(crate) const REACH: CrateBench =
+    CrateBench { package: "vidimus-core", target: "reach", figures: &["reach"] };
+
 pub(crate) const DIRECTORY_CHANGE: CrateBench =
     CrateBench { package: "vidimus-registry", target: "directory_change", figures: &["directory_change"] };
 

@@ -114,6 +114,8 @@ enum Only {
     DecideUnderLoad,
     /// The next snapshot after one policy of 10,000 has changed.
     SnapshotChange,
+    /// Who can call what, over 10,000 agents and 10,000 policies.
+    Reach,
     /// From a changed file to the snapshot in use.
     DirectoryChange,
     LedgerAppend,
@@ -136,6 +138,7 @@ impl Only {
             Self::Decide
             | Self::DecideUnderLoad
             | Self::SnapshotChange
+            | Self::Reach
             | Self::DirectoryChange
             | Self::LedgerAppend
             | Self::Credentials
@@ -186,6 +189,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     }
     for (only, what, bench) in [
         (Only::SnapshotChange, "snapshot_change", crate_benches::SNAPSHOT_CHANGE),
+        (Only::Reach, "reach", crate_benches::REACH),
         (Only::DirectoryChange, "directory_change", crate_benches::DIRECTORY_CHANGE),
         (Only::LedgerAppend, "ledger_append", crate_benches::LEDGER),
         (Only::Credentials, "credentials", crate_benches::CREDENTIALS),

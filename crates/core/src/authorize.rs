@@ -24,7 +24,7 @@ const MAX_LISTED: usize = 256;
 pub const ENDED_BY: &str = "chain.ended_by";
 
 /// Stands for the tools, resources, prompts and skills that nothing names.
-const UNNAMED: &str = "*";
+pub(crate) const UNNAMED: &str = "*";
 
 /// The methods of A2A that are not about a skill and cannot name one: the card, and the list of the caller's own tasks. What is
 /// about one task is decided as the call that made it, which did or did not name a skill.
@@ -94,7 +94,7 @@ impl Snapshot {
         }
     }
 
-    fn finding(&self, call: &Call<'_>) -> Finding {
+    pub(crate) fn finding(&self, call: &Call<'_>) -> Finding {
         let limits = [ended, too_deep, too_wide, too_much, unrepresentable];
         if let Some(denied) = limits.into_iter().find_map(|limit| limit(call)) {
             return denied;
@@ -201,7 +201,7 @@ impl Snapshot {
     }
 
     /// The parts of one server or agent that policies name.
-    fn named_of(&self, whole: &str) -> impl Iterator<Item = (Action, &str)> {
+    pub(crate) fn named_of(&self, whole: &str) -> impl Iterator<Item = (Action, &str)> {
         self.named.get(whole).into_iter().flatten().map(|(action, name)| (*action, &**name))
     }
 

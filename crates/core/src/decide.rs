@@ -10,21 +10,32 @@ pub(crate) mod facts;
 pub(crate) mod index;
 pub(crate) mod membership;
 pub(crate) mod plain;
+pub(crate) mod reads;
 pub(crate) mod residual;
+pub(crate) mod review;
 pub mod schema;
 pub(crate) mod statement;
+pub(crate) mod survey;
 pub(crate) mod tree;
 pub(crate) mod trust;
 pub(crate) mod view;
+pub(crate) mod ways;
 
 use std::sync::Arc;
 
 use self::edge::Edge;
 use self::edges::Edges;
+use self::entities::EntityFault;
 use self::index::Index;
+use self::review::Review;
 use self::statement::Statement;
+use self::survey::{Survey, Table};
+use self::ways::Way;
 use crate::call::Call;
 use crate::decision::Finding;
+use crate::reach::Access;
+use crate::resource::Principal;
+use crate::review::Flaw;
 use crate::snapshot::registered::Registered;
 
 /// All policies, ready to decide.
@@ -56,6 +67,36 @@ impl Policies {
 
     pub(crate) fn statements(&self) -> impl Iterator<Item = &Arc<Statement>> {
         self.index.statements()
+    }
+
+    /// How they stand to each pair of a principal and an access, whatever the context.
+    pub(crate) fn survey<'a>(
+        &'a self,
+        registered: &'a Registered,
+        principals: &'a [Principal],
+        accesses: &'a [Access<'a>],
+    ) -> Result<Table, EntityFault> {
+        Survey::new(&self.index, registered, principals, accesses)?.table()
+    }
+
+    /// What is found of some of them.
+    pub(crate) fn flaws(
+        &self,
+        registered: &Registered,
+        (principals, accesses): (&[Principal], &[Access<'_>]),
+        statements: &[&Arc<Statement>],
+    ) -> Result<Vec<Vec<Flaw>>, EntityFault> {
+        Review::new(&self.index, registered, principals, accesses)?.flaws(statements)
+    }
+
+    /// By which changes they might come to allow a call, or to allow it no longer.
+    pub(crate) fn ways(
+        &self,
+        registered: &Registered,
+        call: &Call<'_>,
+        allow: bool,
+    ) -> Result<Vec<Way>, EntityFault> {
+        ways::proposed(&self.index, registered, call, allow)
     }
 
     pub(crate) fn edges(&self) -> usize {

@@ -154,7 +154,7 @@ impl AuthorityClass {
 }
 
 /// Limits on chains that an agent takes part in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DelegationLimits {
     /// The deepest hop (1 = a call nobody delegated) this agent may make.
     pub max_depth: Option<u32>,

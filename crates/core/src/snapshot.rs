@@ -23,6 +23,7 @@ pub(crate) mod registered;
 mod reject;
 mod resources;
 mod standing;
+mod surveyed;
 mod withdrawn;
 mod world;
 

@@ -2,7 +2,8 @@
 //!
 //! As the gateway goes: the rules of authentication and of the adapters first, with the same codes, then the policies.
 
-mod target;
+mod recorded;
+pub(crate) mod target;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use vidimus_core::snapshot::Snapshot;
 use crate::Misasked;
 use crate::state::{State, StateOf};
 use crate::text;
+
+pub use recorded::{NotExplained, Recorded, RecordedQuestion, UNKNOWN, of as of_record, recorded};
 
 /// A call that nobody makes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -60,8 +63,9 @@ const fn first_hop() -> u8 {
 /// A decision, or a refusal that comes before one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
-    /// `allow`, `allow-with-obligations`, `hold` or `deny`.
-    #[schemars(extend("enum" = ["allow", "allow-with-obligations", "hold", "deny"]))]
+    /// `allow`, `allow-with-obligations`, `hold` or `deny`; of a recorded call also `unknown`, where it depends on what its record does
+    /// not say.
+    #[schemars(extend("enum" = ["allow", "allow-with-obligations", "hold", "deny", "unknown"]))]
     pub outcome: String,
     /// Stable code where the call would not be allowed: docs/codes.md.
     pub code: Option<String>,
@@ -79,8 +83,37 @@ pub struct Explanation {
     pub observed: Vec<ObservedOutcome>,
     /// What to do next; empty where the call would be allowed.
     pub next: String,
+    /// What would turn the outcome: the smallest sets of facts that were found, each decided with; empty where none was found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub would_change: Vec<WouldChange>,
+    /// Of a call that was made: what its record says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Recorded>,
     /// What this is the answer of.
     pub state: StateOf,
+}
+
+/// Facts that would turn the outcome together; none of them can be left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WouldChange {
+    /// The facts.
+    pub facts: Vec<ChangedFact>,
+    /// What would be decided then: `allow`, `allow-with-obligations`, `hold` or `deny`.
+    pub outcome: String,
+    /// The policies that would decide.
+    pub policies: Vec<String>,
+}
+
+/// One fact that would be otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChangedFact {
+    /// Its name, as in `facts`.
+    pub fact: String,
+    /// What it is, where the explanation says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// What it would be; `absent` where it would not be there.
+    pub to: String,
 }
 
 impl Explanation {
@@ -118,7 +151,7 @@ pub fn explain(state: &State, question: &ExplainQuestion, now: UnixMillis) -> Re
 }
 
 /// Whether any identity of the principal proves it: one that others claim too proves nobody.
-fn can_prove(world: &Snapshot, principal: &Principal) -> Result<(), Refusal> {
+pub(crate) fn can_prove(world: &Snapshot, principal: &Principal) -> Result<(), Refusal> {
     let mut contested = Ok(());
     for identity in principal.identities() {
         let (name, claims) = match identity {
@@ -181,14 +214,31 @@ fn decide(
     let caller = Caller { proven: Arc::new(proven), chain: Arc::new(chain) };
     let arguments = if action == Action::InvokeTool { Arguments::Known(arguments) } else { Arguments::None };
     let ask = Ask { arguments, ..Ask::about("", action, target) };
-    Explanation::decided(&world.authorize(&Call {
-        caller: &caller,
-        ask,
-        now,
-        source_ip: None,
-        so_far: SoFar::nothing(),
-        approvals: &[],
-    }))
+    let call = Call { caller: &caller, ask, now, source_ip: None, so_far: SoFar::nothing(), approvals: &[] };
+    let decision = world.authorize(&call);
+    let would_change = would_change(world, &call, &decision);
+    Explanation { would_change, ..Explanation::decided(&decision) }
+}
+
+/// What would turn the outcome of a call.
+fn would_change(world: &Snapshot, call: &Call<'_>, decision: &Decision<'_>) -> Vec<WouldChange> {
+    let from = |name: &str| {
+        decision.facts().iter().find(|(fact, _)| **fact == *name).map(|(_, value)| value.to_string())
+    };
+    let turned = world.otherwise(call).into_iter().map(|otherwise| WouldChange {
+        facts: otherwise
+            .changes
+            .iter()
+            .map(|change| ChangedFact {
+                fact: change.fact.to_string(),
+                from: from(&change.fact),
+                to: change.to.to_string(),
+            })
+            .collect(),
+        outcome: otherwise.outcome.as_str().to_owned(),
+        policies: otherwise.policies.iter().map(ToString::to_string).collect(),
+    });
+    turned.collect()
 }
 
 impl Explanation {
@@ -240,7 +290,7 @@ fn next(code: Code, decision: &Decision<'_>) -> &'static str {
     }
 }
 
-fn principal(state: &State, id: &EntityId) -> Result<Principal, Misasked> {
+pub(crate) fn principal(state: &State, id: &EntityId) -> Result<Principal, Misasked> {
     let world = &*state.loaded.snapshot;
     let (found, kind) = match id.kind {
         EntityKind::Agent => (world.agent(&id.id).cloned().map(Principal::Agent), Kind::Agent),

@@ -5,6 +5,8 @@
 //! |---|---|---|
 //! | [`check`] | a [`State`](state::State) | [`CheckReport`](check::CheckReport): is everything in order? |
 //! | [`explain`] | [`ExplainQuestion`](explain::ExplainQuestion) | [`Explanation`](explain::Explanation): what would be decided, and why? |
+//! | [`reach`] | [`ReachQuestion`](reach::ReachQuestion) | [`ReachAnswer`](reach::ReachAnswer): who can call what? |
+//! | [`review`] | a [`State`](state::State) | [`Review`](review::Review): do the policies mean what they say? |
 //! | [`audit`] | [`SearchQuestion`](audit::SearchQuestion) | [`Found`](audit::Found), one by one: who did what? |
 //! | [`audit`] | [`ShowQuestion`](audit::ShowQuestion) | [`ShownCall`](audit::ShownCall): everything about one call |
 //! | [`approvals`] | what waits for people | [`Approvals`](approvals::Approvals): which call, who is asked, what became of it? |
@@ -12,13 +14,15 @@
 //!
 //! Questions and answers are plain data, and their JSON Schema is `docs/query.schema.json` ([`schema()`]). What is asked wrongly is
 //! [`Misasked`]. Nothing here prints, reads flags, or speaks a protocol, and nothing decides: that is `core`'s, in the same way as for a
-//! call. A question that is yet to come, who can reach what, is a module beside these, over the same state.
+//! call.
 
 pub mod acts;
 pub mod approvals;
 pub mod audit;
 pub mod check;
 pub mod explain;
+pub mod reach;
+pub mod review;
 mod schema;
 pub mod state;
 mod text;

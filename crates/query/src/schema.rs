@@ -8,15 +8,20 @@ use crate::approvals::Approvals;
 use crate::audit::{Found, SearchQuestion, ShowQuestion, ShownCall};
 use crate::check::CheckReport;
 use crate::explain::{ExplainQuestion, Explanation};
+use crate::reach::{ReachAnswer, ReachQuestion};
+use crate::review::Review;
 
 /// The JSON Schema (draft 2020-12) of each question, by its name, and of its answer; of `search`, of one record that is found.
 pub fn schema() -> Value {
     let mut asked = SchemaSettings::draft2020_12().for_deserialize().into_generator();
     let explain = asked.subschema_for::<ExplainQuestion>();
+    let reach = asked.subschema_for::<ReachQuestion>();
     let search = asked.subschema_for::<SearchQuestion>();
     let show = asked.subschema_for::<ShowQuestion>();
     let mut answered = SchemaSettings::draft2020_12().for_serialize().into_generator();
     let explained = answered.subschema_for::<Explanation>();
+    let reviewed = answered.subschema_for::<Review>();
+    let reached = answered.subschema_for::<ReachAnswer>();
     let found = answered.subschema_for::<Found>();
     let shown = answered.subschema_for::<ShownCall>();
     let done = answered.subschema_for::<ActDone>();
@@ -35,6 +40,8 @@ pub fn schema() -> Value {
             "check": {"properties": {"answer": checked}},
             "explain": {"properties": {"question": explain, "answer": explained}},
             "quarantine": {"properties": {"answer": quarantined}},
+            "reach": {"properties": {"question": reach, "answer": reached}},
+            "review": {"properties": {"answer": reviewed}},
             "search": {"properties": {"question": search, "answer": found}},
             "show": {"properties": {"question": show, "answer": shown}},
         },

@@ -30,7 +30,7 @@ use crate::snapshot::registered::Registered;
 pub(crate) const MAX_CLOSEST_PERMITS: usize = 8;
 
 /// Stands for the policies when an edge could not be evaluated at all.
-const FAULT: &str = "vidimus/fault";
+pub(crate) const FAULT: &str = "vidimus/fault";
 
 /// Policies whose outcome is the same for each call on the edge, with what they looked at.
 #[derive(Debug, Default)]

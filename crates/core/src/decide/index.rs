@@ -4,6 +4,8 @@
 //! `principal.team == "finance"` that is evaluated before anything that could fail. A policy left out this way is false on
 //! the edge, and cannot have failed; so leaving it out changes nothing.
 
+mod sides;
+
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
@@ -169,7 +171,7 @@ fn attribute(expr: &Expr) -> Option<(Side, &str)> {
     }
 }
 
-type KeyId = u32;
+pub(crate) type KeyId = u32;
 type Place = u32;
 
 /// The statements of one action.

@@ -24,6 +24,7 @@ mod oracle;
 mod people;
 mod policies;
 mod property;
+mod reach;
 mod rebuilt;
 mod representable;
 mod snapshot;

@@ -325,6 +325,17 @@ impl Oracle {
         self.ask(call, call.ask.action, &Thing::of(&call.ask.target), arguments)
     }
 
+    /// What other policies would say of a call.
+    pub(crate) fn by(&self, policies: &PolicySet, call: &Call<'_>, arguments: Option<&Value>) -> Answer {
+        let parts = policies.policies().map(|policy| Part {
+            effect: policy.effect(),
+            role: None,
+            policies: PolicySet::from_policies([policy.clone()]).unwrap(),
+        });
+        let about = (call.ask.action, &Thing::of(&call.ask.target));
+        self.said_with(&parts.collect::<Vec<_>>(), call, about, of_call(call, arguments)).answer()
+    }
+
     /// The call as Cedar sees it, with only those entities that it can look at.
     pub(crate) fn question(&self, call: &Call<'_>, arguments: Option<&Value>) -> Question<'_> {
         let thing = Thing::of(&call.ask.target);

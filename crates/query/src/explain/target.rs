@@ -37,7 +37,7 @@ fn split(id: &EntityId) -> Result<(&str, &str), Misasked> {
 }
 
 /// What is called, or what the gateway's adapters say of it.
-pub(super) fn target<'a>(
+pub(crate) fn target<'a>(
     state: &'a State,
     id: &'a EntityId,
 ) -> Result<Result<Target<'a>, Refusal>, Misasked> {

@@ -140,3 +140,72 @@ fn what_is_contested_is_not_said_to_be_unregistered() {
     let none = principal(&state, &"Agent/t/none".parse().expect("done")).expect_err("misasked").to_string();
     assert_eq!(none, "principal Agent/t/none: no Agent t/none is registered");
 }
+
+/// What would turn an outcome is little, and said with what it is now.
+#[test]
+fn the_smallest_set_of_facts_turns_the_outcome() {
+    const PAY: &str = "Tool/finance/ledger/transfer";
+    const GET: &str = "Tool/finance/ledger/get_invoice";
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo");
+    let said = |principal: &str, resource: &str, args: &str, depth: u8| {
+        let mut question = asked(principal, resource, None);
+        (question.args, question.depth) = (args.to_owned(), depth);
+        let answer = answer_in(&demo, &question);
+        let of = |would: &WouldChange| {
+            let facts = would.facts.iter().map(|fact| {
+                let from = fact.from.as_ref().map(|from| format!(" from {from}")).unwrap_or_default();
+                format!("{} to {}{from}", fact.fact, fact.to)
+            });
+            format!("{}: {}", would.outcome, facts.collect::<Vec<_>>().join(" and "))
+        };
+        answer.would_change.iter().map(of).collect::<Vec<_>>()
+    };
+    let (bot, risky, stranger) =
+        ("Agent/finance/invoice-bot", "Agent/finance/risky-bot", "Agent/marketing/stranger");
+    for (principal, resource, args, depth, expected) in [
+        (
+            bot,
+            PAY,
+            r#"{"amount": 20000}"#,
+            1,
+            vec![r#"allow: context.numbers["/amount"] to 10000 from 20000"#],
+        ),
+        (bot, PAY, "{}", 1, vec![r#"allow: context.numbers["/amount"] to 10000 from absent"#]),
+        (bot, GET, "{}", 4, vec!["allow: context.delegation_depth to 3 from 4"]),
+        (risky, GET, "{}", 1, vec!["allow: principal.risk_level to low from high"]),
+        (
+            risky,
+            GET,
+            "{}",
+            4,
+            vec!["allow: principal.risk_level to low from high and context.delegation_depth to 3"],
+        ),
+        // A group of another namespace cannot be joined, and nobody becomes another one.
+        (stranger, GET, "{}", 1, vec![]),
+        (risky, PAY, r#"{"amount": 1}"#, 1, vec!["allow: resource in ToolSet::finance/finance-readonly"]),
+        (
+            bot,
+            PAY,
+            r#"{"amount": 1}"#,
+            1,
+            vec![
+                r#"deny: context.numbers["/amount"] to 10001 from 1"#,
+                r#"deny: context.numbers["/amount"] to absent from 1"#,
+            ],
+        ),
+    ] {
+        let found = said(principal, resource, args, depth);
+        if principal == risky && resource == PAY {
+            // Its risk, and the set of the tool.
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert!(
+                found[0].contains("principal.risk_level to low") && found[0].contains("ToolSet"),
+                "{found:?}"
+            );
+            continue;
+        }
+        let mut found = found;
+        found.sort();
+        assert_eq!(found, expected, "{principal} {resource} {args} {depth}");
+    }
+}

@@ -62,7 +62,7 @@ pub fn run(check: &Check, format: Format) -> anyhow::Result<ExitCode> {
 }
 
 /// A gateway reads a directory, so a file alone is not what it would read.
-fn directory(path: &Path) -> anyhow::Result<()> {
+pub(super) fn directory(path: &Path) -> anyhow::Result<()> {
     let metadata = fs::metadata(path).with_context(|| format!("{} cannot be read", path.display()))?;
     if !metadata.is_dir() {
         bail!("{} is a file; give the directory that it is in", path.display());
@@ -109,7 +109,7 @@ fn print(report: &CheckReport) {
     output::line(&format!("{summary}  snapshot {}", report.snapshot));
 }
 
-fn warned(warning: &Fault) -> String {
+pub(super) fn warned(warning: &Fault) -> String {
     let mut about = vec![warning.place(), warning.object.clone(), warning.value.clone()];
     about.retain(|part| !part.is_empty());
     format!("warning  {}: {} ({})", about.join(" "), warning.reason, warning.fix)

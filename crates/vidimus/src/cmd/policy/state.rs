@@ -12,7 +12,7 @@ use vidimus_core::standing::Standing;
 use vidimus_query::state::State;
 
 use crate::cmd::serve::standing;
-use crate::cmd::{admin_client, refusals};
+use crate::cmd::{admin_client, data_directory, refusals};
 use crate::output;
 
 /// Where the state comes from.
@@ -46,6 +46,21 @@ impl Source {
             Some(admin) => self.running(admin),
             None => self.started(),
         }
+    }
+
+    /// The log in --data, to be read.
+    pub(super) fn ledger(&self) -> anyhow::Result<PathBuf> {
+        data_directory::ledger(&self.data)
+    }
+
+    /// As [`Source::read`], with a warning of what is not in force as it is written.
+    pub(super) fn read_and_warn(&self) -> anyhow::Result<State> {
+        let state = self.read()?;
+        if let Some(left_out) = state.left_out() {
+            output::warning(&format!("{left_out}; `vidimus check` tells why"));
+        }
+        state.remarks().iter().for_each(|remark| output::warning(remark));
+        Ok(state)
     }
 
     fn running(&self, admin: &url::Url) -> anyhow::Result<State> {

@@ -1,0 +1,56 @@
+//! All edges at once, and the policies themselves: for [`crate::reach`] and [`crate::review`].
+
+use std::sync::Arc;
+
+use super::{Configuration, Snapshot};
+use crate::call::Call;
+use crate::decide::entities::EntityFault;
+use crate::decide::statement::Statement;
+use crate::decide::survey::Table;
+use crate::decide::ways::Way;
+use crate::reach::Access;
+use crate::resource::{Object, Policy, Principal};
+use crate::review::Flaw;
+
+impl Snapshot {
+    /// How the policies stand to each pair of a principal and an access, whatever the context.
+    pub(crate) fn survey<'a>(
+        &'a self,
+        principals: &'a [Principal],
+        accesses: &'a [Access<'a>],
+    ) -> Result<Table, EntityFault> {
+        self.policies.survey(&self.world.registered, principals, accesses)
+    }
+
+    /// What is found of some policies.
+    pub(crate) fn flaws(&self, statements: &[&Arc<Statement>]) -> Result<Vec<Vec<Flaw>>, EntityFault> {
+        let accesses: Vec<Access<'_>> =
+            self.wholes().into_iter().flat_map(|target| self.accesses(target)).collect();
+        self.policies.flaws(&self.world.registered, (&self.principals(), &accesses), statements)
+    }
+
+    /// The Cedar policies of all objects, each with its object and its number in the text of that.
+    pub(crate) fn compiled_policies(&self) -> impl Iterator<Item = (&Arc<Policy>, usize, &Arc<Statement>)> {
+        self.objects.iter().zip(&self.made).flat_map(|(object, made)| {
+            let statements = made.compiled.iter().flat_map(|compiled| compiled.statements.iter().enumerate());
+            statements.filter_map(move |(number, statement)| match object {
+                Object::Policy(policy) => Some((policy, number, statement)),
+                _ => None,
+            })
+        })
+    }
+
+    /// By which changes the policies might come to allow a call, or to allow it no longer.
+    pub(crate) fn proposed(&self, call: &Call<'_>, allow: bool) -> Result<Vec<Way>, EntityFault> {
+        self.policies.ways(&self.world.registered, call, allow)
+    }
+
+    /// This snapshot, were its objects these: nothing else changes. `None` where something refuses that is not in force, or is in force
+    /// no longer: what other objects would make of that is not known here.
+    pub(crate) fn were(&self, objects: Vec<Object>) -> Option<Self> {
+        let plain = self.refusing.is_empty() && self.coming.is_empty() && self.withdrawn.is_empty();
+        let configuration =
+            Configuration { objects, standing: self.standing.clone(), ..Configuration::default() };
+        (plain && !self.closed).then(|| self.next(configuration).0)
+    }
+}

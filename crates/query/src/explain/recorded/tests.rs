@@ -1,0 +1,96 @@
+use serde_json::json;
+
+use super::*;
+
+const PAY: &str = "Tool/finance/ledger/transfer";
+
+fn state() -> State {
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo");
+    State::new(vidimus_registry::load(&demo), "the demo".to_owned())
+}
+
+/// What a gateway keeps of a call by the demo's agent.
+fn record(resource: &str, action: &str, facts: &Value) -> DecisionRecord<'static> {
+    let record = json!({
+        "action": action, "body": "sha256:00", "chain": ["Agent/finance/reconciler"], "depth": 2, "facts": facts, "id": "call-1",
+        "identity": "oidc:urn:vidimus:local#invoice-bot", "kind": "decision", "method": "tools/call", "outcome": "allow",
+        "policies": ["finance/small-transfers"], "principal": "Agent/finance/invoice-bot", "protocol": "mcp", "resource": resource,
+        "snapshot": "sha256:11", "source": "10.0.0.1", "time": "2026-11-27T13:00:00.123456Z", "trace": "t", "transaction": "txn",
+        "user": "urn:vidimus:local#grace", "version": 1
+    });
+    serde_json::from_str(&record.to_string()).expect("a record")
+}
+
+fn explained(resource: &str, action: &str, facts: &Value) -> Explanation {
+    of(&state(), &record(resource, action, facts)).expect("explained")
+}
+
+#[test]
+fn what_the_record_says_decides_and_what_it_lacks_is_said() {
+    let amount = r#"context.numbers["/amount"]"#;
+    for (resource, action, facts, outcome, lacks, differs) in [
+        (PAY, "invokeTool", json!({amount: "250"}), "allow", vec![], false),
+        (PAY, "invokeTool", json!({amount: "20000"}), "deny", vec![], true),
+        (PAY, "invokeTool", json!({amount: "absent"}), "deny", vec![], true),
+        (PAY, "invokeTool", json!({}), "unknown", vec![amount], true),
+        ("Tool/finance/ledger/get_invoice", "invokeTool", json!({}), "allow", vec![], false),
+        ("MCPServer/finance/ledger", "connectServer", json!({}), "allow", vec![], false),
+        ("Tool/finance/gone/x", "invokeTool", json!({}), "deny", vec![], true),
+    ] {
+        let answer = explained(resource, action, &facts);
+        let recorded = answer.recorded.clone().expect("a record");
+        assert_eq!(answer.outcome, outcome, "{resource} {facts}: {answer:#?}");
+        assert_eq!(
+            (recorded.lacks, recorded.differs),
+            (lacks.iter().map(ToString::to_string).collect(), differs)
+        );
+        assert_eq!((&*recorded.id, &*recorded.principal), ("call-1", "Agent/finance/invoice-bot"));
+        assert_eq!(answer.allowed(), outcome == "allow");
+    }
+}
+
+#[test]
+fn arguments_are_put_where_they_were() {
+    let facts = BTreeMap::from([
+        (r#"context.numbers["/a/b"]"#, "5"),
+        (r#"context.args["/a/b"]"#, "5"),
+        (r#"context.args["/a/c~1d"]"#, "x"),
+        (r#"context.args["/none"]"#, "absent"),
+        (r#"context.numbers["/a/b/c"]"#, "7"),
+        ("context.method", "tools/call"),
+        (r#"context.args["no pointer"]"#, "x"),
+    ]);
+    assert_eq!(arguments(&facts), json!({"a": {"b": 5, "c/d": "x"}}));
+}
+
+/// What is cut in the record may have been anything.
+#[test]
+fn a_value_that_may_be_cut_is_not_said() {
+    let long = "x".repeat(256);
+    let record = record(PAY, "invokeTool", &json!({r#"context.args["/to"]"#: long}));
+    let state = state();
+    let caller =
+        principal(&state, &entity("Agent/finance/invoice-bot").expect("an entity")).expect("registered");
+    let made = Made::of(&record, caller).expect("made");
+    for (name, said) in [
+        (r#"context.args["/to"]"#, false),
+        ("context.now", true),
+        ("context.chain.age", false),
+        ("context.streaming", false),
+    ] {
+        assert_eq!(made.says(name), said, "{name}");
+    }
+}
+
+#[test]
+fn what_is_no_decision_says_what_it_is() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let question = RecordedQuestion { call: "none".to_owned() };
+    assert!(recorded(&state(), directory.path(), &question).is_err());
+    let mut other = record(PAY, "invokeTool", &json!({}));
+    other.action = "fly".into();
+    assert!(of(&state(), &other).expect_err("misasked").to_string().contains("no such action"));
+    let mut other = record(PAY, "invokeTool", &json!({}));
+    other.principal = "Agent/finance/gone".into();
+    assert!(of(&state(), &other).expect_err("misasked").to_string().contains("finance/gone"));
+}

@@ -1,0 +1,321 @@
+//! Who can call what, over all calls at once: answered from the policies in force, not from what was called.
+//!
+//! As the gateway goes: who cannot prove who it is calls nothing, and what has no address is not called; the rest is said by
+//! [`Snapshot::reach`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use vidimus_core::call::{Action, Target};
+use vidimus_core::entity::EntityId;
+use vidimus_core::reach::{Access, Answered, Condition, NotSurveyed, Outlook, Pairs};
+use vidimus_core::refusal::Refusal;
+use vidimus_core::resource::{DelegationLimits, Principal, nearest};
+use vidimus_core::snapshot::Snapshot;
+
+use crate::Misasked;
+use crate::explain::{can_prove, principal, target};
+use crate::state::{State, StateOf};
+use crate::text;
+
+/// Which pairs of principals and resources. At least one of the two sides is named.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReachQuestion {
+    /// Who would call: `Agent/namespace/name` or `ServiceIdentity/namespace/name`; everybody where it is left out.
+    #[serde(default, with = "text::some_entity", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub principal: Option<EntityId>,
+    /// What would be called, as in an explanation; of an `MCPServer/…`, `Agent/…` or `LLMProvider/…` all that can be called of it.
+    /// Everything where it is left out.
+    #[serde(default, with = "text::some_entity", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub resource: Option<EntityId>,
+    /// Only this Cedar action.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["invokeTool", "readResource", "getPrompt", "connectServer", "callAgent", "callModel", "listModels", null]))]
+    pub action: Option<String>,
+    /// Whether those are listed too that can never call.
+    #[serde(default)]
+    pub never: bool,
+}
+
+/// What is answered of all pairs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReachAnswer {
+    /// Pairs with one answer together, in the order of principals and resources.
+    pub reached: Vec<Reached>,
+    /// How many pairs have each outcome, those that are not listed included.
+    pub counts: ReachCounts,
+    /// How many agents were left out because their record names no endpoint, so that nobody can call them.
+    pub without_endpoint: usize,
+    /// What this is the answer of.
+    pub state: StateOf,
+}
+
+/// How many pairs of a principal and a resource there are of each outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReachCounts {
+    /// Each call is allowed.
+    pub always: usize,
+    /// It depends on the call.
+    pub conditional: usize,
+    /// No call is allowed without the approval of a person.
+    pub held: usize,
+    /// No call is allowed.
+    pub never: usize,
+}
+
+/// Each of these principals with each of these resources: what becomes of their calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reached {
+    /// `always`, `conditional`, `held` (none without the approval of a person) or `never`. Refused all the same are arguments that policies cannot see exactly, chains that have ended, and those that are
+    /// deeper than any may be.
+    #[schemars(extend("enum" = ["always", "conditional", "held", "never"]))]
+    pub outcome: String,
+    /// The Cedar action.
+    pub action: String,
+    /// Who, `Kind/namespace/name`, sorted.
+    pub principals: Vec<String>,
+    /// What, `Kind/id`, sorted.
+    pub resources: Vec<String>,
+    /// Of which servers and agents it is every tool, resource, prompt or skill that neither their record nor a policy names; sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub any_other_of: Vec<String>,
+    /// The permits that are satisfied whatever the context.
+    pub permits: Vec<String>,
+    /// The permits that depend on the context.
+    pub permits_when: Vec<When>,
+    /// What refuses whatever the context: forbids, and policies that fail.
+    pub refusals: Vec<String>,
+    /// The forbids that depend on the context.
+    pub refusals_when: Vec<When>,
+    /// The forbids that hold a call for the approval of a person whatever the context.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds: Vec<String>,
+    /// Those of them that depend on the context.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holds_when: Vec<When>,
+    /// Where the whole is reached by the use of a part: which, at most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub implied_by: Vec<String>,
+    /// Limits of the agent's own record, as conditions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<String>,
+    /// Of what is refused before policies are asked: why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A policy of which only the context is left to be known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct When {
+    /// Its id.
+    pub policy: String,
+    /// What is left of it, in Cedar's words.
+    pub when: String,
+}
+
+impl From<&Condition> for When {
+    fn from(condition: &Condition) -> Self {
+        Self { policy: condition.policy.to_string(), when: condition.when.to_string() }
+    }
+}
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum NotReached {
+    #[error(transparent)]
+    Misasked(#[from] Misasked),
+    #[error(transparent)]
+    Fault(#[from] NotSurveyed),
+}
+
+impl ReachAnswer {
+    /// Whether anybody could be allowed anything of it.
+    pub const fn any(&self) -> bool {
+        self.counts.always + self.counts.conditional + self.counts.held > 0
+    }
+}
+
+/// Answers the question by `state`.
+///
+/// # Errors
+/// When it names nobody and nothing, or what is not there; and see [`NotSurveyed`].
+pub fn reach(state: &State, question: &ReachQuestion) -> Result<ReachAnswer, NotReached> {
+    let world = &*state.loaded.snapshot;
+    let action = question.action.as_deref().map(named_action).transpose()?;
+    let principals = match (&question.principal, &question.resource) {
+        (Some(one), _) => vec![principal(state, one)?],
+        (None, Some(_)) => world.principals(),
+        (None, None) => {
+            let reason = "name who calls or what is called: of everybody with everything there is no end";
+            return Err(Misasked::new("principal", &"-", reason).into());
+        }
+    };
+    let (mut accesses, mut without_endpoint) = match &question.resource {
+        Some(id) => {
+            let found = target::target(state, id)?;
+            let refused = |refusal: Refusal| {
+                let detail = refusal.detail.map(|detail| format!("; {detail}")).unwrap_or_default();
+                Misasked::new("resource", id, format!("{}{detail}", refusal.message))
+            };
+            (world.accesses(found.map_err(refused)?), 0)
+        }
+        None => everything(world),
+    };
+    if let Some(action) = action {
+        accesses.retain(|access| access.action == action);
+        if action != Action::CallAgent {
+            without_endpoint = 0;
+        }
+        if accesses.is_empty() && question.resource.is_some() {
+            let reason = "nothing of the resource is called by this action";
+            return Err(Misasked::new("action", &action.as_str(), reason).into());
+        }
+    }
+    let (proving, unproven): (Vec<_>, Vec<_>) = principals
+        .into_iter()
+        .map(|one| (can_prove(world, &one), one))
+        .partition(|(proven, _)| proven.is_ok());
+    let proving: Vec<Principal> = proving.into_iter().map(|(_, one)| one).collect();
+    let mut answer = ReachAnswer {
+        reached: Vec::new(),
+        counts: ReachCounts { never: unproven.len() * accesses.len(), ..ReachCounts::default() },
+        without_endpoint,
+        state: state.described(),
+    };
+    for pairs in world.reach(&proving, &accesses)? {
+        let outcome = pairs.outlook.answered();
+        let many = pairs.principals.len() * pairs.accesses.len();
+        *match outcome {
+            Answered::Always => &mut answer.counts.always,
+            Answered::Conditionally => &mut answer.counts.conditional,
+            Answered::Held => &mut answer.counts.held,
+            Answered::Never => &mut answer.counts.never,
+        } += many;
+        if outcome != Answered::Never || question.never {
+            answer.reached.extend(rows(&pairs, &proving, &accesses));
+        }
+    }
+    if question.never {
+        answer.reached.extend(unproven.into_iter().flat_map(|(why, one)| refused(&why, &one, &accesses)));
+    }
+    Ok(answer)
+}
+
+fn named_action(name: &str) -> Result<Action, Misasked> {
+    let all = || Action::ALL.iter().map(|action| action.as_str());
+    Action::ALL.into_iter().find(|action| action.as_str() == name).ok_or_else(|| {
+        let reason = match nearest(all(), name) {
+            Some(near) => format!("there is no such action; did you mean {near}?"),
+            None => format!("there is no such action; write one of {}", all().collect::<Vec<_>>().join(", ")),
+        };
+        Misasked::new("action", &name, reason)
+    })
+}
+
+/// Everything that can be called, sorted; and how many agents cannot.
+fn everything(world: &Snapshot) -> (Vec<Access<'_>>, usize) {
+    let (callable, without): (Vec<Target<'_>>, Vec<Target<'_>>) = world
+        .wholes()
+        .into_iter()
+        .partition(|target| !matches!(target, Target::Agent(agent) if agent.endpoint.is_none()));
+    (callable.into_iter().flat_map(|target| world.accesses(target)).collect(), without.len())
+}
+
+/// Pairs with one answer, by their action.
+fn rows(pairs: &Pairs, principals: &[Principal], accesses: &[Access<'_>]) -> Vec<Reached> {
+    let who = pairs.principals.iter().filter_map(|place| principals.get(*place));
+    let who: Vec<String> = who.map(|one| one.entity().to_string()).collect();
+    let Outlook { permits, refusals, permits_when, refusals_when, holds, holds_when, implied, limits } =
+        &pairs.outlook;
+    let texts = |ids: &[Arc<str>]| ids.iter().map(ToString::to_string).collect();
+    let of_all = Reached {
+        outcome: pairs.outlook.answered().as_str().to_owned(),
+        principals: who,
+        permits: texts(permits),
+        permits_when: permits_when.iter().map(When::from).collect(),
+        refusals: texts(refusals),
+        refusals_when: refusals_when.iter().map(When::from).collect(),
+        holds: texts(holds),
+        holds_when: holds_when.iter().map(When::from).collect(),
+        implied_by: implied.iter().map(|one| one.by.to_string()).collect(),
+        limits: limited(limits),
+        ..Reached::default()
+    };
+    by_action(&of_all, pairs.accesses.iter().filter_map(|place| accesses.get(*place)))
+}
+
+/// The limits of an agent's own record, as conditions.
+fn limited(limits: &DelegationLimits) -> Vec<String> {
+    let DelegationLimits { max_depth, max_fan_out, max_calls, max_tokens, max_spend, max_age, no_cycles } =
+        limits;
+    let at_most = |name: &str, most: Option<u64>| most.map(|most| format!("context.chain.{name} <= {most}"));
+    let age = max_age.map(|most| format!("context.chain.age <= duration(\"{most}ms\")"));
+    let spend =
+        max_spend.map(|most| format!("context.chain.spend at most {most} millionths of the currency unit"));
+    let cycle = no_cycles.then(|| "!context.chain.cycle".to_owned());
+    [
+        at_most("depth", max_depth.map(u64::from)),
+        at_most("fan_out", max_fan_out.map(u64::from)),
+        at_most("calls", max_calls.map(u64::from)),
+        at_most("tokens", *max_tokens),
+        spend,
+        age,
+        cycle,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// What somebody cannot call who proves nothing.
+fn refused(why: &Result<(), Refusal>, who: &Principal, accesses: &[Access<'_>]) -> Vec<Reached> {
+    let reason = why.as_ref().err().map(|refusal| match &refusal.detail {
+        Some(detail) => format!("{}; {detail}", refusal.message),
+        None => refusal.message.to_string(),
+    });
+    let of_all = Reached {
+        outcome: Answered::Never.as_str().to_owned(),
+        principals: vec![who.entity().to_string()],
+        reason,
+        ..Reached::default()
+    };
+    by_action(&of_all, accesses.iter())
+}
+
+fn by_action<'a, 'b: 'a>(of_all: &Reached, accesses: impl Iterator<Item = &'a Access<'b>>) -> Vec<Reached> {
+    let mut rows: BTreeMap<Action, Reached> = BTreeMap::new();
+    for access in accesses {
+        let row = rows
+            .entry(access.action)
+            .or_insert_with(|| Reached { action: access.action.as_str().to_owned(), ..of_all.clone() });
+        match access.any_other {
+            true => row.any_other_of.push(access.target.destination().id().to_string()),
+            false => row.resources.push(access.target.entity().to_string()),
+        }
+    }
+    rows.into_values()
+        .map(|mut row| {
+            row.resources.sort();
+            row.any_other_of.sort();
+            row
+        })
+        .collect()
+}
+
+/// What a part is called, of which there may be others than those that are named.
+pub fn part(action: &str) -> &'static str {
+    match action {
+        "readResource" => "resource",
+        "getPrompt" => "prompt",
+        "callAgent" => "skill",
+        _ => "tool",
+    }
+}
+
+#[cfg(test)]
+mod tests;
