@@ -19,6 +19,7 @@ pub mod permit;
 pub mod person;
 pub mod quantity;
 pub mod record;
+pub mod recorded;
 pub mod refusal;
 pub mod resource;
 pub mod snapshot;

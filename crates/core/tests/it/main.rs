@@ -25,6 +25,7 @@ mod people;
 mod policies;
 mod property;
 mod rebuilt;
+mod recorded;
 mod representable;
 mod snapshot;
 mod tried;
