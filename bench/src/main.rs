@@ -117,6 +117,8 @@ enum Only {
     /// From a changed file to the snapshot in use.
     DirectoryChange,
     LedgerAppend,
+    /// 1,000,000 recorded calls decided again by other policies, and least privilege from them.
+    Replay,
     /// Verifying the token of a caller, and minting that of a hop.
     Credentials,
     Start,
@@ -137,6 +139,7 @@ impl Only {
             | Self::DecideUnderLoad
             | Self::SnapshotChange
             | Self::DirectoryChange
+            | Self::Replay
             | Self::LedgerAppend
             | Self::Credentials
             | Self::Start => None,
@@ -188,6 +191,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (Only::SnapshotChange, "snapshot_change", crate_benches::SNAPSHOT_CHANGE),
         (Only::DirectoryChange, "directory_change", crate_benches::DIRECTORY_CHANGE),
         (Only::LedgerAppend, "ledger_append", crate_benches::LEDGER),
+        (Only::Replay, "replay", crate_benches::REPLAY),
         (Only::Credentials, "credentials", crate_benches::CREDENTIALS),
     ] {
         if wanted(only) {

@@ -2,7 +2,7 @@
 //!
 //! As the gateway goes: the rules of authentication and of the adapters first, with the same codes, then the policies.
 
-mod target;
+pub(crate) mod target;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -6,8 +6,14 @@ use serde_json::{Value, json};
 use crate::acts::{ActDone, Quarantines};
 use crate::approvals::Approvals;
 use crate::audit::{Found, SearchQuestion, ShowQuestion, ShownCall};
+use crate::cases::{CaseFile, TestReport};
 use crate::check::CheckReport;
+use crate::diff::{DiffAnswer, DiffQuestion};
 use crate::explain::{ExplainQuestion, Explanation};
+use crate::format::FormatAnswer;
+use crate::replay::{ReplayAnswer, ReplayQuestion};
+use crate::starters::StarterAnswer;
+use crate::suggest::{SuggestAnswer, SuggestQuestion};
 
 /// The JSON Schema (draft 2020-12) of each question, by its name, and of its answer; of `search`, of one record that is found.
 pub fn schema() -> Value {
@@ -15,6 +21,10 @@ pub fn schema() -> Value {
     let explain = asked.subschema_for::<ExplainQuestion>();
     let search = asked.subschema_for::<SearchQuestion>();
     let show = asked.subschema_for::<ShowQuestion>();
+    let replay = asked.subschema_for::<ReplayQuestion>();
+    let suggest = asked.subschema_for::<SuggestQuestion>();
+    let diff = asked.subschema_for::<DiffQuestion>();
+    let cases = asked.subschema_for::<CaseFile>();
     let mut answered = SchemaSettings::draft2020_12().for_serialize().into_generator();
     let explained = answered.subschema_for::<Explanation>();
     let found = answered.subschema_for::<Found>();
@@ -22,6 +32,12 @@ pub fn schema() -> Value {
     let done = answered.subschema_for::<ActDone>();
     let quarantined = answered.subschema_for::<Quarantines>();
     let approvals = answered.subschema_for::<Approvals>();
+    let replayed = answered.subschema_for::<ReplayAnswer>();
+    let suggested = answered.subschema_for::<SuggestAnswer>();
+    let differs = answered.subschema_for::<DiffAnswer>();
+    let formatted = answered.subschema_for::<FormatAnswer>();
+    let started = answered.subschema_for::<StarterAnswer>();
+    let tested = answered.subschema_for::<TestReport>();
     let checked = answered.subschema_for::<CheckReport>();
     let mut defs = asked.take_definitions(true);
     defs.extend(answered.take_definitions(true));
@@ -35,7 +51,13 @@ pub fn schema() -> Value {
             "check": {"properties": {"answer": checked}},
             "explain": {"properties": {"question": explain, "answer": explained}},
             "quarantine": {"properties": {"answer": quarantined}},
+            "replay": {"properties": {"question": replay, "answer": replayed}},
+            "suggest": {"properties": {"question": suggest, "answer": suggested}},
+            "diff": {"properties": {"question": diff, "answer": differs}},
+            "fmt": {"properties": {"answer": formatted}},
+            "init": {"properties": {"answer": started}},
             "search": {"properties": {"question": search, "answer": found}},
+            "test": {"properties": {"question": cases, "answer": tested}},
             "show": {"properties": {"question": show, "answer": shown}},
         },
         "$defs": defs,

@@ -1,6 +1,13 @@
 //! `vidimus policy`: what the policies say of a call, without making it, and what they can speak of.
 
+mod diff;
+mod fmt;
+mod init;
+mod progress;
+mod replay;
 mod state;
+mod suggest;
+mod test;
 
 use std::process::ExitCode;
 
@@ -30,6 +37,12 @@ pub struct Policy {
 #[derive(Debug, Subcommand)]
 enum Command {
     Explain(Box<Explain>),
+    Replay(replay::Replay),
+    Suggest(suggest::Suggest),
+    Diff(diff::Diff),
+    Fmt(fmt::Fmt),
+    Init(init::Init),
+    Test(test::Test),
     /// Prints the vocabulary of policies, a Cedar schema: actions, principals, resources, their attributes and the context. With -o
     /// json it is Cedar's JSON form of it.
     #[command(after_help = "Examples:
@@ -80,6 +93,12 @@ struct Explain {
 pub fn run(policy: &Policy, format: Format) -> anyhow::Result<ExitCode> {
     match &policy.command {
         Command::Explain(explain) => run_explain(explain, format),
+        Command::Replay(replay) => replay::run(replay, format),
+        Command::Suggest(suggest) => suggest::run(suggest, format),
+        Command::Diff(diff) => diff::run(diff, format),
+        Command::Fmt(fmt) => fmt::run(fmt, format),
+        Command::Init(init) => init::run(init, format),
+        Command::Test(test) => test::run(test, format),
         Command::Schema => {
             match format {
                 Format::Table => output::line(schema::TEXT.trim_end()),

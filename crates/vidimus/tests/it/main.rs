@@ -10,6 +10,7 @@ mod faults;
 mod flags;
 mod gateway;
 mod people;
+mod policies;
 mod search;
 mod shell;
 mod starts;
