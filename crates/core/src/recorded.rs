@@ -33,7 +33,7 @@ pub struct Recorded {
     is_empty: bool,
     is_first_hop: bool,
     has_user: bool,
-    /// Whether a person approved it stands in no record.
+    /// A person approved it; who that was stands elsewhere.
     may_be_approved: bool,
     /// An argument was there in a form that a policy could not see: what the facts say of arguments is not what they are.
     unseen: bool,
@@ -82,9 +82,8 @@ impl Recorded {
             is_empty: false,
             is_first_hop: record.depth <= 1,
             has_user: record.user.is_some(),
-            // What was not let through was not approved, or that did not matter.
-            may_be_approved: record.outcome == Outcome::Allow.as_str()
-                || record.outcome == Outcome::AllowWithObligations.as_str(),
+            // What was not let through waits for one.
+            may_be_approved: record.approval.is_some() && record.outcome != Outcome::Hold.as_str(),
             unseen: record.code.as_deref() == Some(Code::Unrepresentable.as_str()),
             assumed: Mutex::default(),
         }
@@ -102,12 +101,6 @@ impl Recorded {
             unseen: false,
             assumed: Mutex::default(),
         }
-    }
-
-    /// The same, where nobody could have approved it, since no policy asked for that.
-    #[must_use]
-    pub fn unapproved(self) -> Self {
-        Self { may_be_approved: false, ..self }
     }
 
     /// The estimate of a model call's tokens, where the facts say it.
@@ -175,7 +168,10 @@ impl Recorded {
             | Field::ApproverEmail
             | Field::ApprovedAt => self.may_be_approved,
             // A chain begins with its first hop.
-            Field::ChainAge => !self.is_first_hop,
+            Field::ChainAge | Field::ChainFanOut | Field::ChainCalls => !self.is_first_hop,
+            Field::ChainTokens | Field::ChainSpend => {
+                !self.is_first_hop || self.lacks(Field::TokensEstimated)
+            }
             // Nothing but a model call has any.
             Field::TokensEstimated => {
                 self.action == Some(Action::CallModel) && self.tokens_estimated().is_none()
@@ -192,6 +188,8 @@ impl Recorded {
                     | Field::ChainCycle
                     | Field::ChainAgents
                     | Field::Now
+                    | Field::Weekday
+                    | Field::Hour
                     | Field::SourceIp
                     | Field::Transaction
                     | Field::Identity

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use std::{fs, io};
 
-use vidimus_core::call::{Action, Ask, Call, Target};
+use vidimus_core::call::{Action, Ask, Call, SoFar, Target};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis};
 use vidimus_core::decision::About;
 use vidimus_core::record::Record;
@@ -173,8 +173,14 @@ fn record(
         let caller = Caller { proven: Arc::new(proven), chain: Arc::new(chain) };
         let name = format!("tool-{}", agent % TOOLS);
         let ask = Ask::about("tools/call", Action::InvokeTool, Target::Tool { server, name: &name });
-        let decision =
-            world.authorize(&Call { caller: &caller, ask, now, source_ip: None, approvals: &[], fan_out: 1 });
+        let decision = world.authorize(&Call {
+            caller: &caller,
+            ask,
+            now,
+            source_ip: None,
+            approvals: &[],
+            so_far: SoFar::nothing(),
+        });
         let id: Arc<str> = format!("0190f2d0-0000-7000-8000-{number:012}").into();
         let about = About {
             id: &id,
@@ -183,6 +189,7 @@ fn record(
             protocol: "mcp",
             body: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             snapshot: world.digest(),
+            approval: None,
         };
         runtime.block_on(ledger.record(&Record::Decision(decision.record(&about))))?;
     }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use vidimus_core::call::{Action, Ask, Call};
+use vidimus_core::call::{Action, Ask, Call, SoFar};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis};
 use vidimus_core::decision::Outcome;
 use vidimus_core::entity::EntityId;
@@ -208,7 +208,7 @@ fn state(world: &Snapshot, principal: &EntityId, action: Action, resource: &Enti
         now: UnixMillis(0),
         source_ip: None,
         approvals: &[],
-        fan_out: 1,
+        so_far: SoFar::nothing(),
     };
     let texts = |all: &mut dyn Iterator<Item = String>| all.collect::<Vec<String>>();
     match Recorded::nothing(action).foresee(world, &call) {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use vidimus_core::call::{Arguments, Ask, Call};
+use vidimus_core::call::{Arguments, Ask, Call, SoFar};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
 use vidimus_core::decision::{About, Outcome};
 use vidimus_core::entity::EntityId;
@@ -97,7 +97,8 @@ impl Recordings {
             tokens_estimated: made.tokens,
             ..Ask::about(made.method, action, target(world, &resource).expect("registered"))
         };
-        let call = Call { caller: &caller, ask, now, source_ip: None, approvals: &[], fan_out: 1 };
+        let call =
+            Call { caller: &caller, ask, now, source_ip: None, approvals: &[], so_far: SoFar::nothing() };
         let decision = world.authorize(&call);
         self.count += 1;
         let id: Arc<str> = format!("call-{}", self.count).into();
@@ -108,6 +109,7 @@ impl Recordings {
             protocol: "mcp",
             body: "",
             snapshot: world.digest(),
+            approval: None,
         };
         let record = Record::Decision(decision.record(&about));
         let ledger = self.ledger.as_ref().expect("open");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vidimus_core::call::{Action, Ask, Call, Target};
+use vidimus_core::call::{Action, Ask, Call, SoFar, Target};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
 use vidimus_core::decision::{About, Outcome};
 use vidimus_core::recorded::{Foreseen, Recorded};
@@ -16,7 +16,15 @@ use crate::world::{Facts, agent, cluster, objects, server, snapshot};
 /// The record of a call that `by` decided.
 fn recorded(by: &Snapshot, call: &Call<'_>) -> Recorded {
     let id: Arc<str> = "call".into();
-    let about = About { id: &id, trace: "", time: "", protocol: "mcp", body: "", snapshot: by.digest() };
+    let about = About {
+        id: &id,
+        trace: "",
+        time: "",
+        protocol: "mcp",
+        body: "",
+        snapshot: by.digest(),
+        approval: call.approvals.first().map(|_| "approval"),
+    };
     Recorded::of(&by.authorize(call).record(&about))
 }
 
@@ -58,7 +66,8 @@ fn what_is_certain_is_what_is_decided() {
                 let (tokens_estimated, streaming) =
                     if is_model { (call.ask.tokens_estimated, call.ask.streaming) } else { (0, false) };
                 let ask = Ask { tokens_estimated, streaming, ..call.ask };
-                let call = Call { caller: if is_first { &first } else { call.caller }, ask, ..*call };
+                let so_far = if is_first { SoFar::nothing() } else { call.so_far };
+                let call = Call { caller: if is_first { &first } else { call.caller }, ask, so_far, ..*call };
                 let decision = new.authorize(&call);
                 let record = recorded(&old, &call);
                 let (caller, tokens_estimated, streaming) = as_recorded(&call, &record);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use vidimus_core::call::{Action, Ask, Call, Target};
+use vidimus_core::call::{Action, Ask, Call, SoFar, Target};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::record::DecisionRecord;
@@ -71,7 +71,7 @@ impl Parts {
             push_url: record.push_url.as_deref(),
             ..Ask::about(&record.method, self.action, target)
         };
-        Call { caller, ask, now: self.now, source_ip: self.source, approvals: &[], fan_out: 1 }
+        Call { caller, ask, now: self.now, source_ip: self.source, approvals: &[], so_far: SoFar::nothing() }
     }
 }
 

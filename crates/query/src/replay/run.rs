@@ -15,7 +15,7 @@ use vidimus_registry::configurations::Archive;
 
 use super::call::{Parts, target};
 use super::tally::{Became, MAX_EDGES, Tally};
-use super::worlds::{Decides, World, Worlds};
+use super::worlds::{World, Worlds};
 use super::{By, ReplayAnswer, ReplayQuestion};
 
 /// Records that go to a core at once.
@@ -171,7 +171,7 @@ fn decide(record: &DecisionRecord<'_>, worlds: &Worlds<'_>, seen: &mut HashMap<A
         }
     };
     match world {
-        Ok(Decides { snapshot, may_be_approved }) => again(record, &snapshot, may_be_approved),
+        Ok(world) => again(record, &world),
         Err(why) => unknown(format!("the configuration {}: {why}", record.snapshot)),
     }
 }
@@ -182,9 +182,15 @@ fn unknown(why: String) -> Became {
 
 /// The codes of what is refused by a limit of the records of agents and tools, whatever the policies say. What such a limit counted stands
 /// in no record, so the limit's word stands.
-const BY_LIMITS: [Code; 3] = [Code::DelegationTooDeep, Code::DelegationTooWide, Code::Unrepresentable];
+const BY_LIMITS: [Code; 5] = [
+    Code::DelegationTooDeep,
+    Code::DelegationTooWide,
+    Code::ChainLimit,
+    Code::ChainEnded,
+    Code::Unrepresentable,
+];
 
-fn again(record: &DecisionRecord<'_>, world: &Snapshot, may_be_approved: bool) -> Became {
+fn again(record: &DecisionRecord<'_>, world: &Snapshot) -> Became {
     let by_limit = BY_LIMITS.iter().any(|code| record.code.as_deref() == Some(code.as_str()));
     if by_limit {
         return Became::Known {
@@ -200,7 +206,6 @@ fn again(record: &DecisionRecord<'_>, world: &Snapshot, may_be_approved: bool) -
         return unknown(format!("nothing is registered for {}", parts.resource));
     };
     let recorded = Recorded::of(record);
-    let recorded = if may_be_approved { recorded } else { recorded.unapproved() };
     let mut call = parts.call(record, &caller, target);
     call.ask.tokens_estimated = recorded.tokens_estimated().unwrap_or_default();
     call.ask.streaming = recorded.streaming().unwrap_or_default();

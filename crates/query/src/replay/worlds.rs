@@ -10,15 +10,7 @@ use vidimus_registry::configurations::Archive;
 use super::{By, Objects};
 
 /// What a recorded call is decided by.
-pub(super) type World = Result<Decides, Arc<str>>;
-
-/// A configuration that decides again.
-#[derive(Clone, Debug)]
-pub(super) struct Decides {
-    pub(super) snapshot: Arc<Snapshot>,
-    /// Whether a person may have approved what was decided: some policy that was in force asks for that.
-    pub(super) may_be_approved: bool,
-}
+pub(super) type World = Result<Arc<Snapshot>, Arc<str>>;
 
 /// The configurations.
 #[derive(Debug)]
@@ -44,7 +36,7 @@ impl<'a> Worlds<'a> {
     /// By what a call is decided again that was decided by `snapshot`.
     pub(super) fn of(&self, snapshot: &str) -> World {
         if let By::Proposed(proposed, Objects::Proposed) = self.by {
-            return Ok(Decides { snapshot: proposed.clone(), may_be_approved: true });
+            return Ok(proposed.clone());
         }
         // Whoever comes first makes it; others wait for it instead of making it too.
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,13 +45,13 @@ impl<'a> Worlds<'a> {
         }
         let world = self.make(snapshot, &mut made).map_err(Arc::from);
         if let Ok(world) = &world {
-            made.last = world.snapshot.clone();
+            made.last = world.clone();
         }
         made.of.insert(snapshot.into(), world.clone());
         world
     }
 
-    fn make(&self, snapshot: &str, made: &mut Made) -> Result<Decides, String> {
+    fn make(&self, snapshot: &str, made: &mut Made) -> Result<Arc<Snapshot>, String> {
         let unusable = |error: vidimus_registry::configurations::Unusable| error.to_string();
         match self.by {
             By::Itself => {
@@ -67,12 +59,10 @@ impl<'a> Worlds<'a> {
                 if !restored.verified {
                     made.unverified.push(snapshot.to_owned());
                 }
-                let may_be_approved = asks_for_approval(restored.snapshot.objects());
-                Ok(Decides { snapshot: restored.snapshot, may_be_approved })
+                Ok(restored.snapshot)
             }
             By::Proposed(proposed, _) => {
                 let (in_force, standing) = self.archive.in_force(snapshot).map_err(unusable)?;
-                let may_be_approved = asks_for_approval(&in_force);
                 let is_policy = |object: &&Object| matches!(object, Object::Policy(_));
                 let others = in_force.into_iter().filter(|object| !is_policy(&object));
                 let policies = proposed.objects().iter().filter(is_policy).cloned();
@@ -84,7 +74,7 @@ impl<'a> Worlds<'a> {
                 let (world, rejected) =
                     base.next(Configuration { objects, standing, ..Configuration::default() });
                 match rejected.into_iter().next() {
-                    None => Ok(Decides { snapshot: Arc::new(world), may_be_approved }),
+                    None => Ok(Arc::new(world)),
                     Some(one) => Err(format!("{} is not in force there: {}", one.object, one.reason)),
                 }
             }
@@ -99,12 +89,4 @@ impl<'a> Worlds<'a> {
         unverified.sort();
         (unusable.collect(), unverified)
     }
-}
-
-/// Whether some policy may ask a person.
-fn asks_for_approval(objects: &[Object]) -> bool {
-    objects.iter().any(|object| match object {
-        Object::Policy(policy) => policy.cedar.contains("@approval"),
-        _ => false,
-    })
 }
