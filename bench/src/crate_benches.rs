@@ -43,6 +43,12 @@ pub(crate) const REACH: CrateBench =
 pub(crate) const DIRECTORY_CHANGE: CrateBench =
     CrateBench { package: "vidimus-registry", target: "directory_change", figures: &["directory_change"] };
 
+pub(crate) const REPLAY: CrateBench = CrateBench {
+    package: "vidimus-query",
+    target: "replay",
+    figures: &["configuration_kept", "replay", "suggest"],
+};
+
 /// What of [`DECIDE`] is measured again while a core is busy with something else.
 const UNDER_LOAD: &str = "decide_cold_edge";
 

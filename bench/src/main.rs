@@ -119,6 +119,8 @@ enum Only {
     /// From a changed file to the snapshot in use.
     DirectoryChange,
     LedgerAppend,
+    /// 1,000,000 recorded calls decided again by other policies, and least privilege from them.
+    Replay,
     /// Verifying the token of a caller, and minting that of a hop.
     Credentials,
     Start,
@@ -140,6 +142,7 @@ impl Only {
             | Self::SnapshotChange
             | Self::Reach
             | Self::DirectoryChange
+            | Self::Replay
             | Self::LedgerAppend
             | Self::Credentials
             | Self::Start => None,
@@ -192,6 +195,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (Only::Reach, "reach", crate_benches::REACH),
         (Only::DirectoryChange, "directory_change", crate_benches::DIRECTORY_CHANGE),
         (Only::LedgerAppend, "ledger_append", crate_benches::LEDGER),
+        (Only::Replay, "replay", crate_benches::REPLAY),
         (Only::Credentials, "credentials", crate_benches::CREDENTIALS),
     ] {
         if wanted(only) {

@@ -141,7 +141,7 @@ fn plain(estate: &Estate, snapshot: &Snapshot, calls: &[Call<'_>], parameters: &
     for call in calls.iter().take(if estate.objects.len() > 11_000 { 100 } else { 1_000 }) {
         let arguments = match call.ask.arguments {
             Arguments::Known(json) => serde_json::from_str(&json.canonical()).ok(),
-            Arguments::None | Arguments::Unknown => None,
+            Arguments::None | Arguments::Unknown | Arguments::Recorded(_) => None,
         };
         let question = oracle.question(call, arguments.as_ref());
         let begun = Instant::now();

@@ -28,7 +28,7 @@ pub(crate) const UNNAMED: &str = "*";
 
 /// The methods of A2A that are not about a skill and cannot name one: the card, and the list of the caller's own tasks. What is
 /// about one task is decided as the call that made it, which did or did not name a skill.
-const OF_NO_SKILL: [&str; 3] = ["GetAgentCard", "GetExtendedAgentCard", "ListTasks"];
+pub const OF_NO_SKILL: [&str; 3] = ["GetAgentCard", "GetExtendedAgentCard", "ListTasks"];
 
 /// The methods of A2A that ask for what an earlier call made, or end it. That call was approved where it had to be; these are not held.
 const OF_MADE_TASKS: [&str; 6] = [
@@ -201,14 +201,14 @@ impl Snapshot {
     }
 
     /// The parts of one server or agent that policies name.
-    pub(crate) fn named_of(&self, whole: &str) -> impl Iterator<Item = (Action, &str)> {
+    pub fn named_of(&self, whole: &str) -> impl Iterator<Item = (Action, &str)> {
         self.named.get(whole).into_iter().flatten().map(|(action, name)| (*action, &**name))
     }
 
     /// What one use implies, if some call of it could be allowed: the policies that permit the use permit what it needs, and
     /// the record says which use it is.
     fn implied_by(&self, call: &Call<'_>, (action, target): Use<'_>) -> Option<Finding> {
-        let ask = Ask { action, target, arguments: Arguments::Unknown, ..call.ask };
+        let ask = Ask { action, target, arguments: call.ask.arguments.any(), ..call.ask };
         let found = self.possible_allowance(&Call { ask, ..*call })?;
         Some(found.of_use(&ask))
     }

@@ -11,6 +11,7 @@ use crate::approval::Approval;
 use crate::caller::{Caller, Chain, UnixMillis, User};
 use crate::entity::{EntityId, EntityKind};
 use crate::json::Json;
+use crate::recorded::Recorded;
 use crate::resource::{Agent, Endpoint, Labels, LlmProvider, McpServer, Principal};
 
 pub use self::digest::CallDigest;
@@ -180,9 +181,21 @@ pub enum Arguments<'a> {
     None,
     /// As the caller sent them.
     Known(&'a Json<'a>),
+    /// As far as the record of the call says them: see [`crate::recorded`].
+    Recorded(&'a Recorded),
     /// Not known: a listing asks whether some call could be allowed, and the result of an earlier call is asked for by what is
     /// known of that call.
     Unknown,
+}
+
+impl Arguments<'_> {
+    /// The same with any arguments.
+    pub(crate) const fn any(self) -> Self {
+        match self {
+            Self::Recorded(_) => self,
+            Self::None | Self::Known(_) | Self::Unknown => Self::Unknown,
+        }
+    }
 }
 
 /// What a message asks, in the terms of a decision. An adapter makes it from the message, and it goes into the call whole.

@@ -20,6 +20,7 @@ pub mod person;
 pub mod quantity;
 pub mod reach;
 pub mod record;
+pub mod recorded;
 pub mod refusal;
 pub mod resource;
 pub mod review;

@@ -68,13 +68,16 @@ pub struct Meta {
     pub generation: Option<i64>,
     /// Where the object was read.
     pub origin: Origin,
+    /// What was written of it, as JSON in one form: kind, name, labels and spec, and nothing else that a document may have. Empty where
+    /// the object was not read from one.
+    pub document: Arc<str>,
 }
 
 /// Only what is configured: neither the origin nor how often an object was written makes another configuration, and the digest
 /// of a snapshot is made of this form.
 impl fmt::Debug for Meta {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { namespace, name, labels, generation: _, origin: _ } = self;
+        let Self { namespace, name, labels, generation: _, origin: _, document: _ } = self;
         f.debug_struct("Meta")
             .field("namespace", namespace)
             .field("name", name)

@@ -18,6 +18,7 @@ mod doubt;
 mod memory;
 mod names;
 mod people;
+mod preserved;
 mod refusing;
 pub(crate) mod registered;
 mod reject;
@@ -56,6 +57,7 @@ pub use self::builtin::{
 pub use self::compile::MAX_CEDAR;
 pub use self::doubt::Doubt;
 pub use self::memory::{Forgotten, Memory};
+pub use self::preserved::{Beside, NotPreserved, Preserved, PreservedObject};
 pub use self::refusing::OnlyRefusing;
 pub use self::standing::Overlay;
 pub use crate::authorize::ENDED_BY;

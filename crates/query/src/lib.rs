@@ -7,6 +7,12 @@
 //! | [`explain`] | [`ExplainQuestion`](explain::ExplainQuestion) | [`Explanation`](explain::Explanation): what would be decided, and why? |
 //! | [`reach`] | [`ReachQuestion`](reach::ReachQuestion) | [`ReachAnswer`](reach::ReachAnswer): who can call what? |
 //! | [`review`] | a [`State`](state::State) | [`Review`](review::Review): do the policies mean what they say? |
+//! | [`cases`] | [`Case`](cases::Case)s | [`TestReport`](cases::TestReport): is each decided as it is expected? |
+//! | [`replay`] | [`ReplayQuestion`](replay::ReplayQuestion) | [`ReplayAnswer`](replay::ReplayAnswer): what would others have decided? |
+//! | [`suggest`] | [`SuggestQuestion`](suggest::SuggestQuestion) | [`SuggestAnswer`](suggest::SuggestAnswer): what would permit what was used? |
+//! | [`diff`] | [`DiffQuestion`](diff::DiffQuestion) | [`DiffAnswer`](diff::DiffAnswer): what changes between two sets? |
+//! | [`format`](mod@format) | files of resources | [`FormatAnswer`](format::FormatAnswer): is the Cedar in them in the one form? |
+//! | [`starters`] | a name | [`Starter`](starters::Starter): policies to begin with |
 //! | [`audit`] | [`SearchQuestion`](audit::SearchQuestion) | [`Found`](audit::Found), one by one: who did what? |
 //! | [`audit`] | [`ShowQuestion`](audit::ShowQuestion) | [`ShownCall`](audit::ShownCall): everything about one call |
 //! | [`approvals`] | what waits for people | [`Approvals`](approvals::Approvals): which call, who is asked, what became of it? |
@@ -19,12 +25,20 @@
 pub mod acts;
 pub mod approvals;
 pub mod audit;
+pub mod cases;
 pub mod check;
+pub mod diff;
 pub mod explain;
+pub mod format;
 pub mod reach;
+#[cfg(test)]
+mod recordings;
+pub mod replay;
 pub mod review;
 mod schema;
+pub mod starters;
 pub mod state;
+pub mod suggest;
 mod text;
 
 pub use schema::schema;

@@ -6,10 +6,16 @@ use serde_json::{Value, json};
 use crate::acts::{ActDone, Quarantines};
 use crate::approvals::Approvals;
 use crate::audit::{Found, SearchQuestion, ShowQuestion, ShownCall};
+use crate::cases::{CaseFile, TestReport};
 use crate::check::CheckReport;
+use crate::diff::{DiffAnswer, DiffQuestion};
 use crate::explain::{ExplainQuestion, Explanation};
+use crate::format::FormatAnswer;
 use crate::reach::{ReachAnswer, ReachQuestion};
+use crate::replay::{ReplayAnswer, ReplayQuestion};
 use crate::review::Review;
+use crate::starters::StarterAnswer;
+use crate::suggest::{SuggestAnswer, SuggestQuestion};
 
 /// The JSON Schema (draft 2020-12) of each question, by its name, and of its answer; of `search`, of one record that is found.
 pub fn schema() -> Value {
@@ -18,6 +24,10 @@ pub fn schema() -> Value {
     let reach = asked.subschema_for::<ReachQuestion>();
     let search = asked.subschema_for::<SearchQuestion>();
     let show = asked.subschema_for::<ShowQuestion>();
+    let replay = asked.subschema_for::<ReplayQuestion>();
+    let suggest = asked.subschema_for::<SuggestQuestion>();
+    let diff = asked.subschema_for::<DiffQuestion>();
+    let cases = asked.subschema_for::<CaseFile>();
     let mut answered = SchemaSettings::draft2020_12().for_serialize().into_generator();
     let explained = answered.subschema_for::<Explanation>();
     let reviewed = answered.subschema_for::<Review>();
@@ -27,6 +37,12 @@ pub fn schema() -> Value {
     let done = answered.subschema_for::<ActDone>();
     let quarantined = answered.subschema_for::<Quarantines>();
     let approvals = answered.subschema_for::<Approvals>();
+    let replayed = answered.subschema_for::<ReplayAnswer>();
+    let suggested = answered.subschema_for::<SuggestAnswer>();
+    let differs = answered.subschema_for::<DiffAnswer>();
+    let formatted = answered.subschema_for::<FormatAnswer>();
+    let started = answered.subschema_for::<StarterAnswer>();
+    let tested = answered.subschema_for::<TestReport>();
     let checked = answered.subschema_for::<CheckReport>();
     let mut defs = asked.take_definitions(true);
     defs.extend(answered.take_definitions(true));
@@ -42,7 +58,13 @@ pub fn schema() -> Value {
             "quarantine": {"properties": {"answer": quarantined}},
             "reach": {"properties": {"question": reach, "answer": reached}},
             "review": {"properties": {"answer": reviewed}},
+            "replay": {"properties": {"question": replay, "answer": replayed}},
+            "suggest": {"properties": {"question": suggest, "answer": suggested}},
+            "diff": {"properties": {"question": diff, "answer": differs}},
+            "fmt": {"properties": {"answer": formatted}},
+            "init": {"properties": {"answer": started}},
             "search": {"properties": {"question": search, "answer": found}},
+            "test": {"properties": {"question": cases, "answer": tested}},
             "show": {"properties": {"question": show, "answer": shown}},
         },
         "$defs": defs,

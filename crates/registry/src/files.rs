@@ -253,6 +253,16 @@ const FEWER: &str =
 
 /// Whether a file of this name is read.
 pub(crate) fn holds_resources(path: &Path) -> bool {
+    is_known(path) && !holds_cases(path)
+}
+
+/// Whether a file holds cases (`*.cases.yaml`), which stand beside the policies that they are about and are no resources.
+pub fn holds_cases(path: &Path) -> bool {
+    let stem = path.file_stem().map(Path::new);
+    is_known(path) && stem.and_then(Path::extension).is_some_and(|extension| extension == "cases")
+}
+
+fn is_known(path: &Path) -> bool {
     path.extension().is_some_and(|extension| {
         ["yaml", "yml", "json"].iter().any(|known| extension.eq_ignore_ascii_case(known))
     })
@@ -298,6 +308,25 @@ mod tests {
         let listing = Listing::of(at).unwrap();
         assert_eq!(listing.files.len(), 6);
         assert!(listing.files.is_sorted_by(|one, other| one.path < other.path), "{listing:#?}");
+    }
+
+    #[test]
+    fn cases_are_no_resources() {
+        for (name, resources, cases) in [
+            ("a.yaml", true, false),
+            ("a.cases.yaml", false, true),
+            ("a.cases.yml", false, true),
+            ("a.b.cases.json", false, true),
+            ("cases.yaml", true, false),
+            (".cases.yaml", true, false),
+            ("a.cases", false, false),
+            ("a.cases.txt", false, false),
+            ("cases/a.yaml", true, false),
+            ("a.Cases.yaml", true, false),
+        ] {
+            let path = Path::new(name);
+            assert_eq!((holds_resources(path), holds_cases(path)), (resources, cases), "{name}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! - What a file that is whole by itself permits no longer is not permitted, whatever happens to others meanwhile.
 //! - What is refused is kept over restarts (`kept`), so that a start in which something is malformed, or may be half-written, holds it.
 
+pub mod configurations;
 mod contents;
 mod debounce;
 mod document;
@@ -21,6 +22,7 @@ mod standing;
 mod watch;
 
 pub use field_line::field_line;
+pub use files::holds_cases;
 pub use kept::{KEY_LENGTH, Keeping, NoKey};
 pub use load::{Loaded, load};
 pub use source::{as_running, as_started};

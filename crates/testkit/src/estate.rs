@@ -232,7 +232,14 @@ fn first_tool_of(set: usize) -> usize {
 
 fn meta(name: String) -> Meta {
     let origin = Origin::file("estate", 0);
-    Meta { namespace: NAMESPACE.into(), name: name.into(), labels: BTreeMap::new(), generation: None, origin }
+    Meta {
+        namespace: NAMESPACE.into(),
+        name: name.into(),
+        labels: BTreeMap::new(),
+        generation: None,
+        origin,
+        document: Arc::default(),
+    }
 }
 
 fn endpoint(host: &str) -> Endpoint {

@@ -93,7 +93,9 @@ impl Call<'_> {
             Arguments::None => {}
             Arguments::Known(arguments) => members.push(("arguments".into(), arguments.clone())),
             // Nothing is done with unknown arguments. Should it be digested all the same, it is not the call without arguments.
-            Arguments::Unknown => members.push(("arguments_unknown".into(), Json::Bool(true))),
+            Arguments::Unknown | Arguments::Recorded(_) => {
+                members.push(("arguments_unknown".into(), Json::Bool(true)));
+            }
         }
         members.extend(self.ask.content.map(|content| ("content".into(), said(content))));
         // What becomes of one task is not what becomes of another, and news of it go where the caller says.

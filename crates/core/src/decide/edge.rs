@@ -1,12 +1,14 @@
 //! Everything that policies say about one edge, which is a principal, an action and a resource: what is the same for each call
 //! on it (static), and what depends on the context of the call (residual).
 
+mod foreseen;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use cedar_policy::pst::{Clause, Expr};
 use cedar_policy::{
-    Authorizer, Effect, Entities, EntityUid, PartialEntities, PartialEntityUid, PartialRequest, PolicySet,
+    Effect, Entities, EntityUid, PartialEntities, PartialEntityUid, PartialRequest, PolicySet,
 };
 
 use super::entities::{EntityFault, EntitySlice};
@@ -274,16 +276,19 @@ impl Residual {
     fn outcome(&self, call: &Call<'_>) -> Result<bool, Failed> {
         let seen = self.seen(call);
         let call = seen.as_ref().unwrap_or(call);
-        match &self.condition {
-            Condition::Native(expression) => expression.holds(call),
-            Condition::Cedar { asked, .. } if view::hides_any(asked, call) => Err(Failed::Unseen),
-            Condition::Cedar { policy, entities, .. } => by_cedar(policy, entities, call),
+        match (&self.condition, call.ask.arguments) {
+            (_, Arguments::Recorded(recorded)) => self.foreseen(call, recorded),
+            (Condition::Native(expression), _) => expression.holds(call),
+            (Condition::Cedar { asked, .. }, _) if view::hides_any(asked, call) => Err(Failed::Unseen),
+            (Condition::Cedar { policy, entities, .. }, _) => plain::holds(policy, entities, call),
         }
     }
 
     /// What it says of a call, where it is only tried.
     fn tried(&self, call: &Call<'_>) -> Option<Tried> {
-        let says = match self.outcome(call) {
+        // What a recorded call comes to does not depend on it.
+        let is_recorded = matches!(call.ask.arguments, Arguments::Recorded(_));
+        let says = match if is_recorded { Ok(false) } else { self.outcome(call) } {
             Ok(false) => return None,
             Ok(true) if self.effect == Effect::Permit => Says::Permitted,
             Ok(true) if self.asks.is_some() => Says::Held,
@@ -304,20 +309,9 @@ impl Residual {
         match (&self.condition, call.ask.arguments) {
             (Condition::Native(expression), Arguments::Unknown) => expression.possible(call),
             (Condition::Cedar { on_arguments: true, .. }, Arguments::Unknown) => Possible::ANY,
+            (_, Arguments::Recorded(recorded)) => self.possible_of(call, recorded),
             _ => Possible::only(self.outcome(call)),
         }
-    }
-}
-
-/// Whether the one policy of `policy` is satisfied, by Cedar's own evaluator.
-fn by_cedar(policy: &PolicySet, entities: &Entities, call: &Call<'_>) -> Result<bool, Failed> {
-    let request = plain::request(call).map_err(|_| Failed::Evaluation)?;
-    let of_call = plain::entities(call).map_err(|_| Failed::Evaluation)?;
-    let entities = entities.clone().add_entities(of_call, None).map_err(|_| Failed::Evaluation)?;
-    let response = Authorizer::new().is_authorized(&request, policy, &entities);
-    match response.diagnostics().errors().next() {
-        Some(_) => Err(Failed::Evaluation),
-        None => Ok(response.diagnostics().reason().next().is_some()),
     }
 }
 

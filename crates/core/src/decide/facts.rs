@@ -17,6 +17,7 @@ use super::tree;
 use super::view::{Seen, look};
 use crate::call::Call;
 use crate::decision::Fact;
+use crate::recorded::Recorded;
 
 /// Longest value of a fact in bytes; arguments come from callers.
 pub(crate) const MAX_VALUE: usize = 256;
@@ -266,6 +267,25 @@ impl ContextReference {
             None => return None,
         };
         Some(Self { name: format!("context.{}", names.join(".")).into(), what })
+    }
+
+    /// Whether a record lacks it.
+    pub(crate) fn is_beyond(&self, recorded: &Recorded) -> bool {
+        match &self.what {
+            InContext::Field(field) => recorded.lacks(*field),
+            InContext::Argument(view, pointer) => recorded.argument(*view, pointer).is_none(),
+            InContext::Approval => recorded.lacks_approval(),
+        }
+    }
+
+    /// Whether it is an argument.
+    pub(crate) const fn is_argument(&self) -> bool {
+        matches!(self.what, InContext::Argument(..))
+    }
+
+    /// As in the policy: `context.numbers["/amount"]`.
+    pub(crate) const fn name(&self) -> &Arc<str> {
+        &self.name
     }
 
     /// The facts on a call: the value, and where what is in it came from.

@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
-use cedar_policy::{Context, Entity, EntityUid, Request, RestrictedExpression};
+use cedar_policy::{
+    Authorizer, Context, Entities, Entity, EntityUid, PolicySet, Request, RestrictedExpression,
+};
 
 use super::entities::EntityFault;
+use super::residual::evaluate::Failed;
 use super::residual::field::{cycle, hour, weekday};
 use super::residual::value::OF_CALL;
 use super::schema::{Type, actions, schema, uid};
@@ -158,4 +161,16 @@ pub(crate) fn user(user: &User, groups: Vec<EntityUid>) -> Result<Entity, Entity
     attributes.extend(user.email.as_ref().map(|email| ("email".to_owned(), text(email))));
     Entity::new_with_tags(named(Type::User, &user.id())?, attributes, groups, [])
         .map_err(|e| fault("the user", &e))
+}
+
+/// Whether the one policy of `policy` is satisfied, by Cedar's own evaluator.
+pub(crate) fn holds(policy: &PolicySet, entities: &Entities, call: &Call<'_>) -> Result<bool, Failed> {
+    let request = request(call).map_err(|_| Failed::Evaluation)?;
+    let of_call = self::entities(call).map_err(|_| Failed::Evaluation)?;
+    let entities = entities.clone().add_entities(of_call, None).map_err(|_| Failed::Evaluation)?;
+    let response = Authorizer::new().is_authorized(&request, policy, &entities);
+    match response.diagnostics().errors().next() {
+        Some(_) => Err(Failed::Evaluation),
+        None => Ok(response.diagnostics().reason().next().is_some()),
+    }
 }

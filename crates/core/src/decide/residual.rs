@@ -3,6 +3,7 @@
 //! It is evaluated directly over a [`crate::call::Call`], without building Cedar values. What this language does not cover
 //! (`Expression::compile` says `None`) goes to Cedar's own evaluator instead.
 
+mod beyond;
 pub(crate) mod evaluate;
 pub(crate) mod field;
 pub(crate) mod possible;

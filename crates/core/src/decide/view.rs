@@ -33,7 +33,11 @@ pub(crate) enum Seen<'a> {
 
 /// The argument at a JSON pointer, as `view` shows it. Of a tool whose record lets arguments pass unseen, what is not seen is absent.
 pub(crate) fn look<'a>(view: View, pointer: &str, call: &Call<'a>) -> Seen<'a> {
-    let Arguments::Known(arguments) = call.ask.arguments else { return Seen::Absent };
+    let arguments = match call.ask.arguments {
+        Arguments::Known(arguments) => arguments,
+        Arguments::Recorded(recorded) => return recorded.argument(view, pointer).unwrap_or(Seen::Absent),
+        Arguments::None | Arguments::Unknown => return Seen::Absent,
+    };
     match look_in(view, pointer, arguments) {
         Seen::Unseen(_) if passes_unseen(call) => Seen::Absent,
         seen => seen,

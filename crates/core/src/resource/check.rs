@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::agent::AgentSpec;
 use super::llm_provider::{LlmProviderSpec, ProviderType};
@@ -76,7 +76,8 @@ fn check_document(origin: &Origin, document: &Value, problems: &mut Problems) ->
     for unknown in members.keys().filter(|key| !ENVELOPE.contains(&key.as_str())) {
         shape::report_unknown(ENVELOPE.into_iter(), unknown, root, problems);
     }
-    let meta = check_meta(origin, members.get("metadata"), problems);
+    let mut meta = check_meta(origin, members.get("metadata"), problems);
+    meta.document = document_text(kind, &meta, members.get("spec"));
     let schema = crd::schema(kind.as_str())?.properties.as_ref()?.get("spec")?;
     let mut spec = members.get("spec").cloned().unwrap_or_else(|| Value::Object(Map::new()));
     if kind == Kind::LlmProvider {
@@ -164,7 +165,26 @@ fn check_meta(origin: &Origin, metadata: Option<&Value>, problems: &mut Problems
         labels: check_labels(metadata.get("labels"), at.key("labels"), problems),
         generation: generation(Some(metadata)),
         origin: origin.clone(),
+        document: Arc::default(),
     }
+}
+
+/// What counts of a document, in one form for all that mean the same.
+fn document_text(kind: Kind, meta: &Meta, spec: Option<&Value>) -> Arc<str> {
+    let mut metadata = json!({"namespace": &*meta.namespace, "name": &*meta.name});
+    if !meta.labels.is_empty()
+        && let Some(metadata) = metadata.as_object_mut()
+    {
+        metadata.insert("labels".to_owned(), json!(meta.labels));
+    }
+    let mut document = json!({
+        "apiVersion": API_VERSION,
+        "kind": kind.as_str(),
+        "metadata": metadata,
+        "spec": spec.unwrap_or(&Value::Null),
+    });
+    document.sort_all_objects();
+    document.to_string().into()
 }
 
 /// A name. YAML reads a bare `n`, `yes` or `1e3` as something else than text: the object would get a name that nobody wrote.

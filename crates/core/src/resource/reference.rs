@@ -109,6 +109,11 @@ impl ObjectKey {
         Some(Self { kind, namespace: namespace.into(), name: name.into() })
     }
 
+    /// `namespace/name`.
+    pub(crate) fn name(&self) -> String {
+        format!("{}/{}", self.namespace, self.name)
+    }
+
     pub(crate) fn of_reference(object: &ObjectRef) -> Self {
         Self { kind: object.kind, namespace: object.namespace.clone(), name: object.name.clone() }
     }

@@ -49,7 +49,7 @@ pub enum Forgotten {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Remembered {
+pub(super) struct Remembered {
     kind: String,
     namespace: Arc<str>,
     name: Arc<str>,
@@ -113,21 +113,8 @@ impl Snapshot {
             return Ok(None);
         }
         let contested_before = memory.contested()?;
-        let policies: Vec<Option<Arc<Policy>>> = missing.iter().map(|one| one.policy()).collect();
-        let texts: Vec<&Arc<Policy>> = policies.iter().flatten().collect();
-        let mut compiled = compile::compile_all(&texts).into_iter();
         let mut refusing = self.refusing.clone();
-        for (one, policy) in missing.into_iter().zip(&policies) {
-            let compiled = match policy {
-                Some(policy) => {
-                    let compiled = compiled.next().ok_or_else(|| one.malformed("it was not compiled"))?;
-                    let compiled = compiled.map_err(|problem| one.malformed(&problem.to_string()))?;
-                    Some((policy.clone(), Arc::new(compiled)))
-                }
-                None => None,
-            };
-            refusing.push(one.refusing(compiled)?);
-        }
+        refusing.extend(Remembered::all_refusing(&missing)?);
         Ok(Some(Self {
             objects: self.objects.clone(),
             made: self.made.clone(),
@@ -194,7 +181,32 @@ impl Remembered {
         identities.ok_or_else(|| self.malformed("not an identity"))
     }
 
-    fn of(refusing: &Refusing) -> Self {
+    /// What these refuse, compiled.
+    pub(super) fn all_refusing(all: &[&Self]) -> Result<Vec<Refusing>, Forgotten> {
+        let policies: Vec<Option<Arc<Policy>>> = all.iter().map(|one| one.policy()).collect();
+        let texts: Vec<&Arc<Policy>> = policies.iter().flatten().collect();
+        let mut compiled = compile::compile_all(&texts).into_iter();
+        let mut refusing = Vec::with_capacity(all.len());
+        for (one, policy) in all.iter().zip(&policies) {
+            let compiled = match policy {
+                Some(policy) => {
+                    let compiled = compiled.next().ok_or_else(|| one.malformed("it was not compiled"))?;
+                    let compiled = compiled.map_err(|problem| one.malformed(&problem.to_string()))?;
+                    Some((policy.clone(), Arc::new(compiled)))
+                }
+                None => None,
+            };
+            refusing.push(one.refusing(compiled)?);
+        }
+        Ok(refusing)
+    }
+
+    /// The same, claiming no identity.
+    pub(super) fn without_identities(self) -> Self {
+        Self { identities: Vec::new(), ..self }
+    }
+
+    pub(super) fn of(refusing: &Refusing) -> Self {
         let ObjectRef { kind, namespace, name, generation } = &refusing.object;
         // A policy that only permits has nothing to hold but its name.
         let forbidding = refusing.policy.as_ref().filter(|(_, compiled)| compiled.has_forbids());

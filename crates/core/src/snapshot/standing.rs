@@ -1,7 +1,7 @@
 //! What stands by acts, as a snapshot has it: it marks objects, and forbids as a policy does, so that decisions, explanations, streams
 //! and records know of it without anything of their own.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -55,6 +55,18 @@ impl Overlay {
 
     pub(super) fn statements(&self) -> impl Iterator<Item = &Arc<Statement>> {
         self.statements.iter()
+    }
+
+    /// The same as it was: what its key was, and its policies by their ids.
+    pub(super) fn restored(key: &str, policies: &BTreeMap<String, String>) -> Result<Self, String> {
+        let compiled = policies
+            .iter()
+            .map(|(id, text)| builtin::compile(id, text).map_err(|reason| format!("{id}: {reason}")));
+        Ok(Self {
+            key: key.to_owned(),
+            quarantined: HashSet::new(),
+            statements: compiled.collect::<Result<_, _>>()?,
+        })
     }
 
     /// What the digest of a configuration has of it; the marks are in the objects.

@@ -8,7 +8,7 @@ use cedar_policy::Effect;
 use super::Made;
 use super::digest::{self, Digest};
 use crate::decide::statement::Statement;
-use crate::resource::{Object, ObjectKey};
+use crate::resource::{Kind, Object, ObjectKey};
 
 /// Of what is in force, what permits nothing any more.
 #[derive(Debug, Default)]
@@ -38,6 +38,19 @@ impl Withdrawn {
             }
         }
         all
+    }
+
+    /// The policies of which only some permits stand, by `namespace/name`, each with these.
+    pub(super) fn policies(&self) -> impl Iterator<Item = (String, &BTreeSet<String>)> {
+        self.policies.iter().map(|(policy, standing)| (policy.name(), standing))
+    }
+
+    /// The same, as it was.
+    pub(super) fn restored(policies: &BTreeMap<String, BTreeSet<String>>) -> Self {
+        let policies = policies
+            .iter()
+            .filter_map(|(name, standing)| Some((ObjectKey::named(Kind::Policy, name)?, standing.clone())));
+        Self { policies: policies.collect(), ..Self::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -26,6 +26,7 @@ mod policies;
 mod property;
 mod reach;
 mod rebuilt;
+mod recorded;
 mod representable;
 mod snapshot;
 mod tried;

@@ -32,6 +32,7 @@ pub(crate) fn meta(namespace: &str, name: &str) -> Meta {
         labels: BTreeMap::new(),
         generation: None,
         origin: Origin::default(),
+        document: Arc::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::Misasked;
 use crate::state::State;
 
 /// What calling such a resource is.
-pub(super) fn action(id: &EntityId) -> Result<Action, Misasked> {
+pub(crate) fn action(id: &EntityId) -> Result<Action, Misasked> {
     Ok(match id.kind {
         EntityKind::McpServer => Action::ConnectServer,
         EntityKind::Tool => Action::InvokeTool,

@@ -11,6 +11,8 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use vidimus_ledger::VerifierKey;
 
+pub(crate) use self::search::moment;
+
 use super::data_directory;
 use crate::output::Format;
 

@@ -1,9 +1,16 @@
 //! `vidimus policy`: what the policies say of a call, without making it, and what they can speak of.
 
 mod check;
+mod diff;
 mod explain;
+mod fmt;
+mod init;
+mod progress;
 mod reach;
+mod replay;
 mod state;
+mod suggest;
+mod test;
 
 use std::process::ExitCode;
 
@@ -30,6 +37,12 @@ enum Command {
     Explain(Box<explain::Explain>),
     Reach(Box<reach::Reach>),
     Check(check::Check),
+    Replay(replay::Replay),
+    Suggest(suggest::Suggest),
+    Diff(diff::Diff),
+    Fmt(fmt::Fmt),
+    Init(init::Init),
+    Test(test::Test),
     /// Prints the vocabulary of policies, a Cedar schema: actions, principals, resources, their attributes and the context. With -o
     /// json it is Cedar's JSON form of it.
     #[command(after_help = "Examples:
@@ -43,6 +56,12 @@ pub fn run(policy: &Policy, format: Format) -> anyhow::Result<ExitCode> {
         Command::Explain(asked) => explain::run(asked, format),
         Command::Reach(asked) => reach::run(asked, format),
         Command::Check(asked) => check::run(asked, format),
+        Command::Replay(replay) => replay::run(replay, format),
+        Command::Suggest(suggest) => suggest::run(suggest, format),
+        Command::Diff(diff) => diff::run(diff, format),
+        Command::Fmt(fmt) => fmt::run(fmt, format),
+        Command::Init(init) => init::run(init, format),
+        Command::Test(test) => test::run(test, format),
         Command::Schema => {
             match format {
                 Format::Table => output::line(schema::TEXT.trim_end()),

@@ -5,6 +5,7 @@ mod admin_listener;
 mod bundles;
 mod certificate;
 mod compose;
+mod configurations;
 mod descriptors;
 mod disk;
 mod flags;
@@ -45,7 +46,7 @@ pub struct Serve {
     /// forbids at once, and the rest when nothing has been written for half a second.
     #[arg(long, env = "VIDIMUS_RESOURCES")]
     pub resources: PathBuf,
-    /// Directory for keys, the ledger, and what is forbidden. Created if missing; keep it: without what was forbidden before, a
+    /// Directory for keys, the ledger, the configurations that its records name, and what is forbidden. Created if missing; keep it: without what was forbidden before, a
     /// gateway refuses everything while a policy is malformed.
     #[arg(long, env = "VIDIMUS_DATA", default_value = "vidimus-data")]
     pub data: PathBuf,

@@ -10,6 +10,7 @@ mod faults;
 mod flags;
 mod gateway;
 mod people;
+mod policies;
 mod policy_questions;
 mod search;
 mod shell;

@@ -1,4 +1,4 @@
-//! What a residual can come to while the arguments of the call are unknown.
+//! What a residual can come to while something of the call is unknown.
 
 use super::{Expression, Unary};
 use crate::call::Call;
@@ -33,29 +33,36 @@ impl Possible {
 impl Expression {
     /// The outcomes of the condition over all arguments.
     pub(crate) fn possible(&self, call: &Call<'_>) -> Possible {
-        if !self.on_arguments() {
+        self.possible_where(call, &Self::on_arguments)
+    }
+
+    /// The outcomes of the condition where the value of each part is unknown of which `unknown` says so. What a part is unknown for, the
+    /// whole is.
+    pub(crate) fn possible_where<U: Fn(&Self) -> bool>(&self, call: &Call<'_>, unknown: &U) -> Possible {
+        if !unknown(self) {
             return Possible::only(self.holds(call));
         }
         match self {
             Self::And(both) => {
                 let [left, right] = &**both;
-                let left = left.possible(call);
-                Possible { holds: false, ..left }.or(right.possible(call).when(left.holds))
+                let left = left.possible_where(call, unknown);
+                Possible { holds: false, ..left }.or(right.possible_where(call, unknown).when(left.holds))
             }
             Self::Or(both) => {
                 let [left, right] = &**both;
-                let left = left.possible(call);
-                Possible { fails_to_hold: false, ..left }.or(right.possible(call).when(left.fails_to_hold))
+                let left = left.possible_where(call, unknown);
+                Possible { fails_to_hold: false, ..left }
+                    .or(right.possible_where(call, unknown).when(left.fails_to_hold))
             }
             Self::Unary(Unary::Not, operand) => {
-                let Possible { holds, fails_to_hold } = operand.possible(call);
+                let Possible { holds, fails_to_hold } = operand.possible_where(call, unknown);
                 Possible { holds: fails_to_hold, fails_to_hold: holds }
             }
             Self::If(three) => {
                 let [condition, then, otherwise] = &**three;
-                let condition = condition.possible(call);
-                let taken = then.possible(call).when(condition.holds);
-                taken.or(otherwise.possible(call).when(condition.fails_to_hold))
+                let condition = condition.possible_where(call, unknown);
+                let taken = then.possible_where(call, unknown).when(condition.holds);
+                taken.or(otherwise.possible_where(call, unknown).when(condition.fails_to_hold))
             }
             _ => Possible::ANY,
         }

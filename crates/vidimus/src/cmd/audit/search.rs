@@ -166,7 +166,7 @@ fn code(text: &str) -> anyhow::Result<String> {
 }
 
 /// A time, or how long ago.
-fn moment(text: &str) -> anyhow::Result<Timestamp> {
+pub(crate) fn moment(text: &str) -> anyhow::Result<Timestamp> {
     if let Ok(time) = text.parse() {
         return Ok(time);
     }

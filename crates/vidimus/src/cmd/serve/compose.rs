@@ -31,7 +31,9 @@ use super::admin::people::Admin;
 use super::bundles::Bundles;
 use super::health::Health;
 use super::supervisor::Supervisor;
-use super::{DurabilityArg, Serve, admin, descriptors, disk, issuer_roots, standing, taken, tls};
+use super::{
+    DurabilityArg, Serve, admin, configurations, descriptors, disk, issuer_roots, standing, taken, tls,
+};
 
 /// Before a snapshot is taken into use again whose taking panicked.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -91,7 +93,8 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         .transpose()?;
     let watching = Arc::new(watching);
     standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
-    supervisor.essential("snapshots", reload(shared.clone(), loaded.clone()));
+    let live = configurations::keep(&mut supervisor, &serve.data, shared.snapshot());
+    supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live));
     if serve.standing.is_some() {
         supervisor.essential("standing", shared.clone().follow_store());
     }
@@ -325,13 +328,15 @@ fn turn_keys(supervisor: &mut Supervisor, mint: Arc<Mint>) -> anyhow::Result<()>
 }
 
 /// Takes every new snapshot into use. It ends when no more can come: what reads the directory has ended.
-async fn reload(shared: Arc<Shared>, mut loaded: watch::Receiver<Arc<Loaded>>) {
+async fn reload(shared: Arc<Shared>, mut loaded: watch::Receiver<Arc<Loaded>>, live: configurations::Live) {
     while loaded.changed().await.is_ok() {
         let now = loaded.borrow_and_update().clone();
         let done = catch_unwind(AssertUnwindSafe(|| {
             shared.vitals.fault_point("snapshots");
             // First what decides: what is said of it may fail.
             shared.take_into_use(now.snapshot.clone());
+            // Its task lives as long as the process.
+            let _ = live.send(now.snapshot.clone());
             shared.meter.reloaded(now.snapshot.objects().len(), Counts::of(&now).not_in_order());
             taken::log(&now, "reloaded");
         }));

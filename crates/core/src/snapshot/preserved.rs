@@ -1,0 +1,201 @@
+//! A configuration in the form in which it is kept beside the records that it decided: the texts of its objects, and what of it stands in
+//! none of them. A snapshot that is made of that decides as the one that was kept, and has its digest.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::memory::{Forgotten, Remembered};
+use super::refusing::Refusing;
+use super::withdrawn::Withdrawn;
+use super::world::World;
+use super::{Overlay, Places, Snapshot, coming};
+use crate::decide::Policies;
+use crate::resource::{API_VERSION, Kind, Object, ObjectKey, ObjectRef, Policy};
+
+/// The form of what stands in no object; another one is not understood.
+const VERSION: u32 = 1;
+
+/// A configuration, to be written down.
+#[derive(Clone, Debug)]
+pub struct Preserved<'a> {
+    /// What is in force.
+    pub objects: Vec<PreservedObject<'a>>,
+    /// What of it stands in no object.
+    pub beside: Beside,
+}
+
+/// An object of a configuration, to be written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreservedObject<'a> {
+    /// Its document, as JSON.
+    pub text: Cow<'a, str>,
+    /// An agent or a service in quarantine, whatever its document says.
+    pub quarantined: bool,
+}
+
+/// What of a configuration stands in no object that is in force: most have nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Beside {
+    version: u32,
+    /// What refuses although it is not in force.
+    refusing: Vec<Remembered>,
+    /// Policies, by `namespace/name`, of which only these permits stand.
+    withdrawn: BTreeMap<String, BTreeSet<String>>,
+    closed: bool,
+    /// What stands by acts; the objects say themselves who is in quarantine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    standing: Option<Standing>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Standing {
+    key: String,
+    /// Cedar, by the ids of the policies.
+    policies: BTreeMap<String, String>,
+}
+
+impl Default for Beside {
+    fn default() -> Self {
+        Self {
+            version: VERSION,
+            refusing: Vec::new(),
+            withdrawn: BTreeMap::new(),
+            closed: false,
+            standing: None,
+        }
+    }
+}
+
+impl Beside {
+    /// What stood by acts. Whom it quarantined is so by the objects.
+    ///
+    /// # Errors
+    /// When it is not as it was written.
+    pub fn standing(&self) -> Result<Overlay, Forgotten> {
+        let Some(Standing { key, policies }) = &self.standing else { return Ok(Overlay::default()) };
+        let malformed = |reason| Forgotten::Malformed { object: "what stands by acts".to_owned(), reason };
+        Overlay::restored(key, policies).map_err(malformed)
+    }
+}
+
+/// An object was not read from a document, so nobody else can read it either.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not of a document")]
+pub struct NotPreserved(pub ObjectRef);
+
+impl Snapshot {
+    /// What it takes to decide by it again.
+    ///
+    /// # Errors
+    /// See [`NotPreserved`].
+    pub fn preserved(&self) -> Result<Preserved<'_>, NotPreserved> {
+        let text = |object| text(object).ok_or_else(|| NotPreserved(object.reference()));
+        let objects = self.objects.iter().map(|object| {
+            Ok(PreservedObject { text: text(object)?, quarantined: coming::is_quarantined(object) })
+        });
+        // As they count in the digest, and as they refuse: what is being written claims nothing.
+        let coming =
+            self.coming.iter().filter(|(object, made)| made.forbids() || coming::is_quarantined(object));
+        let coming = coming
+            .map(|(object, made)| Remembered::of(&Refusing::of(object, made, false)).without_identities());
+        let refusing = self.refusing.iter().map(Remembered::of);
+        let beside = Beside {
+            version: VERSION,
+            refusing: refusing.chain(coming).collect(),
+            withdrawn: self.withdrawn.policies().map(|(name, left)| (name, left.clone())).collect(),
+            closed: self.closed,
+            standing: (!self.standing.is_empty()).then(|| Standing {
+                key: self.standing.key().to_owned(),
+                policies: self
+                    .standing
+                    .statements()
+                    .map(|statement| (statement.id.to_string(), statement.policy.to_string()))
+                    .collect(),
+            }),
+        };
+        Ok(Preserved { objects: objects.collect::<Result<_, _>>()?, beside })
+    }
+
+    /// The configuration that was preserved as these objects and this beside them. What `self` has of the same objects is shared.
+    ///
+    /// Whether it is the same one its digest says: another version of Vidimus may read the same texts otherwise.
+    ///
+    /// # Errors
+    /// When something is not as it was written.
+    pub fn restored(&self, objects: Vec<Object>, beside: &Beside) -> Result<Self, Forgotten> {
+        if beside.version != VERSION {
+            return Err(Forgotten::Version(beside.version));
+        }
+        let malformed =
+            |object: ObjectRef, reason: String| Forgotten::Malformed { object: object.to_string(), reason };
+        let mut made = Vec::with_capacity(objects.len());
+        let mut places = Places::default();
+        for (object, one) in objects.iter().zip(self.make(&objects)) {
+            made.push(one.map_err(|fault| malformed(object.reference(), fault.reason))?);
+            if places.insert(ObjectKey::of(object), places.len()).is_some() {
+                return Err(malformed(object.reference(), "it is there twice".to_owned()));
+            }
+        }
+        let refusing = Remembered::all_refusing(&beside.refusing.iter().collect::<Vec<_>>())?;
+        let withdrawn = Withdrawn::restored(&beside.withdrawn);
+        let (standing, closed) = (Arc::new(beside.standing()?), beside.closed);
+        let mut next =
+            Self { objects, made, places, refusing, withdrawn, standing, closed, ..Self::default() };
+        next.world = Arc::new(World::of(&next.objects, &next.refusing));
+        let refusing = next.forbids_beside();
+        next.named = next.named(&refusing);
+        let mut faults = Vec::new();
+        let statements = next.statements(refusing, &mut faults);
+        if let Some(fault) = faults.into_iter().next() {
+            return Err(Forgotten::Malformed { object: fault.object.to_string(), reason: fault.reason });
+        }
+        next.policies = Policies::default().with(statements);
+        next.digest = next.digest_of_all();
+        Ok(next)
+    }
+}
+
+impl Object {
+    /// The same, in quarantine if it can be.
+    #[must_use]
+    pub fn quarantined(mut self) -> Self {
+        match &mut self {
+            Self::Agent(agent) => Arc::make_mut(agent).quarantined = true,
+            Self::Service(service) => Arc::make_mut(service).quarantined = true,
+            Self::McpServer(_) | Self::LlmProvider(_) | Self::Policy(_) => {}
+        }
+        self
+    }
+}
+
+/// The document of an object; `None` where it was made otherwise, and cannot be written as one.
+fn text(object: &Object) -> Option<Cow<'_, str>> {
+    match (&*object.meta().document, object) {
+        ("", Object::Policy(policy)) => Some(Cow::Owned(of_policy(policy))),
+        ("", _) => None,
+        (text, _) => Some(Cow::Borrowed(text)),
+    }
+}
+
+/// The document of a policy that was made of something else than one.
+fn of_policy(policy: &Policy) -> String {
+    let mut document = json!({
+        "apiVersion": API_VERSION,
+        "kind": Kind::Policy.as_str(),
+        "metadata": {"namespace": &*policy.meta.namespace, "name": &*policy.meta.name, "labels": policy.meta.labels},
+        "spec": {
+            "description": &*policy.description,
+            "scope": policy.scope,
+            "members": policy.members.listed(),
+            "cedar": &*policy.cedar,
+        },
+    });
+    document.sort_all_objects();
+    document.to_string()
+}

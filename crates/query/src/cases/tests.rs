@@ -1,0 +1,163 @@
+use std::fs;
+
+use super::*;
+
+const ESTATE: &str = r#"
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {name: bot, namespace: a}
+spec: {owner: ada.l@example.com, team: t, purpose: p, riskLevel: low, identities: [{oidc: {issuer: "urn:vidimus:local", subject: bot}}], actsFor: [{issuer: "urn:vidimus:local"}]}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: MCPServer
+metadata: {name: bank, namespace: a}
+spec: {owner: ada.l@example.com, team: t, riskLevel: low, endpoint: {url: "http://127.0.0.1:1/mcp"}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {name: small, namespace: a}
+spec:
+  description: d
+  cedar: |
+    permit (principal, action == Action::"invokeTool", resource == Tool::"a/bank/transfer")
+    when { context.numbers.hasTag("/amount") && context.numbers.getTag("/amount") <= 100 };
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {name: office-hours, namespace: a}
+spec:
+  description: d
+  cedar: |
+    @reason("come back in the morning")
+    forbid (principal, action == Action::"invokeTool", resource)
+    when { context.now.toTime() > duration("18h") };
+"#;
+
+fn tested(cases: &str) -> TestReport {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("a.yaml"), ESTATE).expect("written");
+    fs::write(directory.path().join("a.cases.yaml"), cases).expect("written");
+    let loaded = vidimus_registry::load(directory.path());
+    assert!(loaded.rejections.is_empty(), "{:#?}", loaded.rejections);
+    let cases = read(directory.path()).expect("read");
+    test(&State::new(loaded, String::new()), cases, UnixMillis(0))
+}
+
+fn one(call: &str, expect: &str) -> TestedCase {
+    let report = tested(&format!(
+        "cases:\n- {{name: x, principal: Agent/a/bot, resource: Tool/a/bank/transfer, {call}, expect: {expect}}}\n"
+    ));
+    report.cases.into_iter().next().expect("one")
+}
+
+#[test]
+fn a_case_passes_exactly_where_it_is_decided_as_it_says() {
+    use CaseVerdict::{Error, Failed, Passed};
+    let small = "args: {amount: 100}";
+    for (call, expect, verdict) in [
+        (small, "{outcome: allow}", Passed),
+        (small, "{outcome: allow, policies: [a/small]}", Passed),
+        (small, "{outcome: allow, policies: []}", Failed),
+        (small, "{outcome: allow, policies: [a/small, a/other]}", Failed),
+        (small, "{outcome: deny}", Failed),
+        (small, "{outcome: hold}", Failed),
+        (small, "{outcome: allow, code: no_permit}", Failed),
+        ("args: '{\"amount\": 1e2}'", "{outcome: allow}", Passed),
+        ("args: {amount: 101}", "{outcome: deny, code: no_permit}", Passed),
+        ("args: {amount: 101}", "{outcome: deny, code: forbidden_by_policy}", Failed),
+        ("depth: 17, args: {amount: 1}", "{outcome: deny, code: delegation_too_deep}", Passed),
+        ("user: \"urn:vidimus:local#ada\", args: {amount: 1}", "{outcome: allow}", Passed),
+        (
+            "user: \"https://other.example#ada\", args: {amount: 1}",
+            "{outcome: deny, code: user_not_allowed}",
+            Passed,
+        ),
+        (
+            "time: 2026-11-27T18:00:01Z, args: {amount: 1}",
+            "{outcome: deny, code: forbidden_by_policy, policies: [a/office-hours]}",
+            Passed,
+        ),
+        ("time: 2026-11-27T17:59:59Z, args: {amount: 1}", "{outcome: allow}", Passed),
+        ("action: invokeTool, args: {amount: 1}", "{outcome: allow}", Passed),
+        ("action: callModel, args: {amount: 1}", "{outcome: allow}", Error),
+        ("args: [1]", "{outcome: allow}", Error),
+        ("depth: 0", "{outcome: deny}", Error),
+        (small, "{outcome: allowed}", Error),
+        (small, "{outcome: deny, code: no_permits}", Error),
+    ] {
+        let case = one(call, expect);
+        assert_eq!(case.verdict, verdict, "{call} {expect}: {case:#?}");
+        assert_eq!(case.differences.is_empty(), verdict == Passed, "{case:#?}");
+    }
+}
+
+#[test]
+fn a_failure_says_what_comes_nearest() {
+    let said = |call: &str, expect: &str| one(call, expect).nearest.join("\n");
+    let closest = said("args: {amount: 101}", "{outcome: allow}");
+    assert!(
+        closest.contains("a/small") && closest.contains("context.numbers[\"/amount\"] = 101"),
+        "{closest}"
+    );
+    let permitted = said("args: {amount: 1}", "{outcome: deny}");
+    assert!(permitted.contains("permitted by a/small"), "{permitted}");
+    let renamed = said("args: {amount: 1}", "{outcome: allow, policies: [a/smal]}");
+    assert!(renamed.contains("did you mean a/small?"), "{renamed}");
+    let late = said("time: 2026-11-27T19:00:00Z, args: {amount: 1}", "{outcome: allow}");
+    assert!(late.contains("decided by a/office-hours"), "{late}");
+}
+
+#[test]
+fn the_counts_and_places_are_those_of_the_cases() {
+    let report = tested(
+        "cases:\n  - name: a\n    principal: Agent/a/bot\n    resource: Tool/a/bank/x\n    expect: {outcome: deny}\n  - name: b\n    \
+         principal: Agent/a/bot\n    resource: Tool/a/bank/x\n    expect: {outcome: allow}\n  - name: c\n    principal: Agent/a/bat\n    \
+         resource: Tool/a/bank/x\n    expect: {outcome: deny}\n",
+    );
+    assert_eq!((report.passed, report.failed, report.errors), (1, 1, 1), "{report:#?}");
+    assert_eq!(report.cases.iter().map(|case| case.line).collect::<Vec<_>>(), [2, 6, 10]);
+    assert!(!report.holds());
+    let xml = junit(&report).expect("XML");
+    for part in [
+        "<testsuites name=\"vidimus policy test\" tests=\"3\" failures=\"1\" errors=\"1\">",
+        "<failure message=\"outcome is deny, not allow\">no policy comes close</failure>",
+        "<error message=\"principal Agent/a/bat: ",
+    ] {
+        assert!(xml.contains(part), "{part}\n{xml}");
+    }
+}
+
+#[test]
+fn xml_has_no_way_out_of_its_text() {
+    let mut report = tested(
+        "cases:\n- {name: x, principal: Agent/a/bot, resource: Tool/a/bank/x, expect: {outcome: allow}}\n",
+    );
+    for case in &mut report.cases {
+        case.case.name = "\"><failure/>\u{1b}[31m&\u{ffff}".to_owned();
+        case.nearest = vec!["]]></failure><script>".to_owned()];
+    }
+    let xml = junit(&report).expect("XML");
+    assert!(!xml.contains("\u{1b}") && !xml.contains("<script>") && !xml.contains("\"><failure/>"), "{xml}");
+    assert_eq!(xml.matches("<failure").count(), 1, "{xml}");
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_said_and_nothing_passes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    for (text, says) in [
+        ("cases: [", "line"),
+        ("case: []", "unknown field"),
+        ("cases:\n- {name: x}\n", "principal"),
+        (
+            "cases:\n- {name: x, principal: bot, resource: Tool/a/b/c, expect: {outcome: deny}}\n",
+            "Kind/namespace/name",
+        ),
+        ("apiVersion: vidimus.dev/v1alpha1\nkind: Policy\n", "unknown field"),
+    ] {
+        fs::write(directory.path().join("x.cases.yaml"), text).expect("written");
+        let faults = read(directory.path()).expect_err("refused");
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        let said = faults.iter().map(ToString::to_string).collect::<String>();
+        assert!(said.contains("x.cases.yaml") && said.contains(says), "{text}: {said}");
+    }
+}

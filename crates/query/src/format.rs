@@ -1,0 +1,125 @@
+//! The Cedar of policies in one form, inside the YAML that they stand in: its layout and its comments stay as they are.
+
+mod layout;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use cedar_policy_formatter::{Config, policies_str_to_pretty};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What became of the files.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FormatAnswer {
+    /// Files that have policies, in the order of their paths.
+    pub files: Vec<FormattedFile>,
+    /// Policies in them.
+    pub policies: usize,
+    /// Policies that are not in the one form, or were not.
+    pub changed: usize,
+    /// Policies that were left as they are, since their layout or their Cedar is not understood.
+    pub left: usize,
+}
+
+/// What became of a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FormattedFile {
+    /// The file.
+    pub file: String,
+    /// Its policies that are not in the one form, or were not, `namespace/name`.
+    pub changed: Vec<String>,
+    /// Its policies that were left as they are, each with why.
+    pub left: Vec<Left>,
+}
+
+/// A policy that was left as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Left {
+    /// `namespace/name`.
+    pub policy: String,
+    /// The line that its document begins in, 1-based.
+    pub line: usize,
+    /// Why.
+    pub reason: String,
+}
+
+impl FormatAnswer {
+    /// Whether all policies are in the one form.
+    pub const fn holds(&self) -> bool {
+        self.changed == 0 && self.left == 0
+    }
+}
+
+/// A file, as it is and as it would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rewritten {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it would say.
+    pub text: String,
+}
+
+/// Cedar in one form.
+///
+/// # Errors
+/// Why it is not understood.
+pub fn cedar(text: &str) -> Result<String, String> {
+    policies_str_to_pretty(text, &Config::default()).map_err(|error| {
+        let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+        causes.join(": ")
+    })
+}
+
+/// The policies in files of resources: what becomes of them, and the files that would say something else.
+///
+/// # Errors
+/// When a file or directory cannot be read.
+pub fn format(paths: &[PathBuf]) -> io::Result<(FormatAnswer, Vec<Rewritten>)> {
+    let mut files = Vec::new();
+    for path in paths {
+        list(path, &mut files)?;
+    }
+    files.sort();
+    files.dedup();
+    let (mut answer, mut rewritten) = (FormatAnswer::default(), Vec::new());
+    for path in files {
+        let text = fs::read_to_string(&path).map_err(|error| of(&path, &error))?;
+        let layout::Formatted { text: new, policies, changed, left } = layout::formatted(&text);
+        answer.policies += policies;
+        answer.changed += changed.len();
+        answer.left += left.len();
+        if policies > 0 {
+            answer.files.push(FormattedFile { file: path.display().to_string(), changed, left });
+        }
+        if new != text {
+            rewritten.push(Rewritten { path, text: new });
+        }
+    }
+    Ok((answer, rewritten))
+}
+
+fn of(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// A file that is named is read whatever its name; of a directory the files of resources are.
+fn list(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    if !path.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    for entry in fs::read_dir(path).map_err(|error| of(path, &error))? {
+        let entry = entry?.path();
+        let is_hidden = entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        let is_yaml = entry.extension().is_some_and(|end| end == "yaml" || end == "yml");
+        if !is_hidden && (entry.is_dir() || is_yaml) {
+            list(&entry, files)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! Sets of policies to begin with, for common cases: each with objects to see it work and with cases that say what it is to decide.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The namespace that the texts are written in.
+const WRITTEN: &str = "starter";
+
+/// A set of policies to begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Starter {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it does, in a sentence.
+    pub description: &'static str,
+    policies: &'static str,
+    objects: &'static str,
+    cases: &'static str,
+}
+
+macro_rules! starters {
+    ($($name:literal: $description:literal,)+) => {
+        /// All of them.
+        pub const ALL: &[Starter] = &[$(Starter {
+            name: $name,
+            description: $description,
+            policies: include_str!(concat!("starters/", $name, "/policies.yaml")),
+            objects: include_str!(concat!("starters/", $name, "/objects.yaml")),
+            cases: include_str!(concat!("starters/", $name, "/cases.yaml")),
+        },)+];
+    };
+}
+
+starters! {
+    "read-only": "Agents of one group look at things and change nothing.",
+    "finance-limits": "Transfers up to a limit, at most three hops from a person; larger ones are refused.",
+    "approvals": "What moves money needs the approval of a person in a role.",
+    "environments": "What is not in production reaches nothing that is.",
+    "office-hours": "What changes something does so in a window of time only.",
+}
+
+/// The set of this name.
+pub fn starter(name: &str) -> Option<&'static Starter> {
+    ALL.iter().find(|starter| starter.name == name)
+}
+
+/// What was written, or could be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StarterAnswer {
+    /// The sets that there are, each with what it does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub starters: Vec<DescribedStarter>,
+    /// The files that were written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+}
+
+/// A set of policies to begin with, described.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DescribedStarter {
+    /// What it is called.
+    pub name: String,
+    /// What it does.
+    pub description: String,
+}
+
+/// The sets that there are.
+pub fn described() -> Vec<DescribedStarter> {
+    let described = |starter: &Starter| DescribedStarter {
+        name: starter.name.to_owned(),
+        description: starter.description.to_owned(),
+    };
+    ALL.iter().map(described).collect()
+}
+
+impl Starter {
+    /// Its files, by name, for `namespace`: the policies, objects to see them work, and cases.
+    pub fn files(&self, namespace: &str) -> [(String, String); 3] {
+        let text = |text: &str| text.replace(WRITTEN, namespace);
+        let Self { name, policies, objects, cases, .. } = self;
+        [
+            (format!("{name}.yaml"), text(policies)),
+            (format!("{name}.objects.yaml"), text(objects)),
+            (format!("{name}.cases.yaml"), text(cases)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use vidimus_core::caller::UnixMillis;
+
+    use super::*;
+    use crate::{cases, format, state::State};
+
+    /// What is written is in order without a warning, formatted, and decides as its cases say; each policy of it in some case.
+    #[test]
+    fn every_starter_passes_check_fmt_and_its_own_cases() {
+        for starter in ALL {
+            for namespace in ["default", "payments"] {
+                let directory = tempfile::tempdir().expect("a directory");
+                for (name, text) in starter.files(namespace) {
+                    assert!(!text.contains(WRITTEN), "{name}: {text}");
+                    fs::write(directory.path().join(name), text).expect("written");
+                }
+                let loaded = vidimus_registry::load(directory.path());
+                let warnings = loaded.snapshot.warnings();
+                assert!(
+                    loaded.rejections.is_empty() && warnings.is_empty(),
+                    "{:#?} {warnings:#?}",
+                    loaded.rejections
+                );
+                let (formatted, _) = format::format(&[directory.path().to_owned()]).expect("read");
+                assert!(formatted.holds(), "{}: {formatted:#?}", starter.name);
+                let read = cases::read(directory.path()).expect("cases");
+                let report = cases::test(&State::new(loaded.clone(), String::new()), read, UnixMillis(0));
+                let wrong: Vec<_> =
+                    report.cases.iter().filter(|case| case.verdict != cases::CaseVerdict::Passed).collect();
+                assert!(report.holds() && report.passed >= 4, "{}: {wrong:#?}", starter.name);
+                for policy in loaded.snapshot.policies().filter(|policy| !policy.starts_with("vidimus/")) {
+                    let mut found = report.cases.iter().filter_map(|case| case.found.as_ref());
+                    let decides = found.any(|found| found.policies.iter().any(|one| **one == **policy));
+                    assert!(decides, "{}: no case is decided by {policy}", starter.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_found_and_described() {
+        assert_eq!(described().len(), ALL.len());
+        assert_eq!(starter("read-only").map(|one| one.name), Some("read-only"));
+        assert_eq!(starter("none"), None);
+    }
+}

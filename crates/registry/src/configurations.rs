@@ -1,0 +1,315 @@
+//! The configurations that decided, each kept once beside the records that name it by its digest, so that any record can be decided
+//! again by the objects that were in force.
+//!
+//! | path | what |
+//! |---|---|
+//! | `<digest>` | one configuration: the lists of its objects, by digest, and what of it stands in none of them |
+//! | `objects/<2 digits>/<digest>` | a text by the SHA-256 of its bytes: an object as JSON, or a list of objects |
+//!
+//! What did not change is not written twice: objects are shared by all configurations, and lists by all that have the same objects of
+//! some digests. Every text is held to its digest when it is read, and the whole to the digest that stands in the records.
+
+mod lists;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use vidimus_core::resource::{self, Object, Origin};
+use vidimus_core::snapshot::{Beside, Forgotten, NotPreserved, Overlay, Snapshot};
+
+use self::lists::Entry;
+use self::store::{Digest, Store};
+
+/// The form of what is kept of a configuration; another one is not understood.
+const VERSION: u32 = 1;
+
+/// What is kept of one configuration, beside the texts that it names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Manifest {
+    version: u32,
+    /// As in records.
+    snapshot: String,
+    /// The version of Vidimus that made the digest: another one may make another of the same objects.
+    made_by: String,
+    /// Texts, each a list of objects.
+    lists: Vec<Digest>,
+    beside: Beside,
+}
+
+/// Keeps configurations. There is one for a directory; it makes what is missing.
+#[derive(Debug)]
+pub struct Configurations {
+    store: Store,
+    /// The configurations that are here.
+    kept: BTreeSet<String>,
+    /// The texts that these name.
+    texts: HashSet<Digest>,
+}
+
+/// Why a configuration is not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    /// A file could not be written or read.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something of it was not read from a document.
+    #[error(transparent)]
+    NotPreserved(#[from] NotPreserved),
+    /// It cannot be written as JSON, which it always can.
+    #[error("the configuration cannot be written: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Why what was kept of a configuration cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    /// Nothing was kept of it.
+    #[error("the configuration is not kept")]
+    Missing,
+    /// It is there, and not as it was written.
+    #[error("{path}: {reason}")]
+    Damaged {
+        /// Of the file, or the directory.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Configurations {
+    /// Keeps configurations in `directory`, which is made where it is missing, for its owner alone.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or read. What of it cannot be used is as if it were not there.
+    pub fn open(directory: &Path) -> Result<Self, KeepError> {
+        let store = Store::make(directory)?;
+        let mut all = Self { kept: BTreeSet::new(), texts: HashSet::new(), store };
+        for name in all.store.manifests()? {
+            if let Ok(texts) = manifest(&all.store, &name).and_then(|manifest| texts(&all.store, &manifest)) {
+                all.texts.extend(texts);
+                all.kept.insert(name);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The digests of those that are here.
+    pub fn kept(&self) -> impl Iterator<Item = &str> {
+        self.kept.iter().map(String::as_str)
+    }
+
+    /// Keeps a configuration; false where it was kept before. When this returns, it is on disk.
+    ///
+    /// # Errors
+    /// See [`KeepError`].
+    pub fn keep(&mut self, snapshot: &Snapshot) -> Result<bool, KeepError> {
+        if self.kept.contains(snapshot.digest()) {
+            return Ok(false);
+        }
+        let preserved = snapshot.preserved()?;
+        let entries = preserved.objects.iter().map(|object| Entry {
+            text: Digest::of(object.text.as_bytes()),
+            quarantined: object.quarantined,
+        });
+        let entries: Vec<Entry> = entries.collect();
+        let lists = lists::of(entries.clone());
+        let mut new: Vec<(Digest, &[u8])> = Vec::new();
+        for (entry, object) in entries.iter().zip(&preserved.objects) {
+            new.push((entry.text, object.text.as_bytes()));
+        }
+        let written: Vec<(Digest, String)> =
+            lists.iter().map(|list| (Digest::of(list.as_bytes()), list.clone())).collect();
+        new.extend(written.iter().map(|(digest, list)| (*digest, list.as_bytes())));
+        new.sort_unstable_by_key(|(digest, _)| *digest);
+        new.dedup_by_key(|(digest, _)| *digest);
+        new.retain(|(digest, _)| !self.texts.contains(digest));
+        self.store.write_texts(&new)?;
+        let manifest = Manifest {
+            version: VERSION,
+            snapshot: snapshot.digest().to_owned(),
+            made_by: env!("CARGO_PKG_VERSION").to_owned(),
+            lists: written.iter().map(|(digest, _)| *digest).collect(),
+            beside: preserved.beside,
+        };
+        // After all that it names: what it says is there.
+        self.store.write_manifest(&manifest.snapshot, &serde_json::to_vec(&manifest)?)?;
+        self.texts.extend(new.into_iter().map(|(digest, _)| digest));
+        self.kept.insert(manifest.snapshot);
+        Ok(true)
+    }
+
+    /// Drops every configuration that `stays` does not say, and the texts that no other one has; how many there were.
+    ///
+    /// # Errors
+    /// When a file cannot be removed, or the texts of one that stays cannot be told.
+    pub fn retain(&mut self, stays: impl Fn(&str) -> bool) -> Result<usize, KeepError> {
+        let (left, gone): (BTreeSet<_>, BTreeSet<_>) =
+            std::mem::take(&mut self.kept).into_iter().partition(|digest| stays(digest));
+        self.kept = left;
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        let mut needed = HashSet::new();
+        for name in &self.kept {
+            let found = manifest(&self.store, name).and_then(|manifest| texts(&self.store, &manifest));
+            needed.extend(found.map_err(|unusable| KeepError::File {
+                path: self.store.manifest_path(name),
+                source: io::Error::other(unusable),
+            })?);
+        }
+        // First the names, so that nothing names what is not there.
+        for name in &gone {
+            self.store.remove_manifest(name)?;
+        }
+        for text in self.texts.difference(&needed) {
+            self.store.remove_text(*text)?;
+        }
+        self.texts = needed;
+        Ok(gone.len())
+    }
+}
+
+/// A configuration as it was kept.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// It decides as the one that was kept.
+    pub snapshot: Arc<Snapshot>,
+    /// Whether its digest is the one that stands in the records. Where it is not, another version of Vidimus kept it: the texts are those
+    /// that were kept, and this version may read them otherwise.
+    pub verified: bool,
+}
+
+/// The configurations that are kept in a directory, for who reads them.
+pub struct Archive {
+    store: Store,
+    /// Of each text the object that it says, so that configurations share what they have in common.
+    objects: Mutex<HashMap<Entry, Object>>,
+}
+
+impl fmt::Debug for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Archive").field(&self.store).finish()
+    }
+}
+
+impl Archive {
+    /// Those of `directory`, which need not be there.
+    pub fn at(directory: &Path) -> Self {
+        Self { store: Store::at(directory), objects: Mutex::default() }
+    }
+
+    /// The objects of a configuration that were in force, in the order of their digests, and what stood by acts.
+    ///
+    /// # Errors
+    /// See [`Unusable`].
+    pub fn in_force(&self, digest: &str) -> Result<(Vec<Object>, Overlay), Unusable> {
+        let manifest = manifest(&self.store, digest)?;
+        let standing = manifest.beside.standing().map_err(|forgotten| Unusable::Damaged {
+            path: self.store.manifest_path(digest).display().to_string(),
+            reason: forgotten.to_string(),
+        })?;
+        Ok((self.objects_of(&manifest)?, standing))
+    }
+
+    /// A configuration, sharing with `last` what both have.
+    ///
+    /// # Errors
+    /// See [`Unusable`].
+    pub fn restore(&self, digest: &str, last: &Snapshot) -> Result<Restored, Unusable> {
+        let manifest = manifest(&self.store, digest)?;
+        let damaged = |reason: String| Unusable::Damaged {
+            path: self.store.manifest_path(digest).display().to_string(),
+            reason,
+        };
+        let objects = self.objects_of(&manifest)?;
+        let restored = last.restored(objects, &manifest.beside);
+        let snapshot = restored.map_err(|forgotten: Forgotten| damaged(forgotten.to_string()))?;
+        let verified = snapshot.digest() == manifest.snapshot;
+        if !verified && manifest.made_by == env!("CARGO_PKG_VERSION") {
+            let reason = format!("its objects have the digest {}, which is another one", snapshot.digest());
+            return Err(damaged(reason));
+        }
+        Ok(Restored { snapshot: Arc::new(snapshot), verified })
+    }
+
+    fn objects_of(&self, manifest: &Manifest) -> Result<Vec<Object>, Unusable> {
+        let mut known = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut objects = Vec::new();
+        for entry in entries(&self.store, manifest)? {
+            let object = match known.get(&entry) {
+                Some(object) => object.clone(),
+                None => {
+                    let object = self.object(&entry)?;
+                    known.insert(entry, object.clone());
+                    object
+                }
+            };
+            objects.push(object);
+        }
+        Ok(objects)
+    }
+
+    fn object(&self, entry: &Entry) -> Result<Object, Unusable> {
+        let path = self.store.text_path(entry.text);
+        let text = self.store.read_text(entry.text)?;
+        let damaged = |reason: String| Unusable::Damaged { path: path.display().to_string(), reason };
+        let document: Value = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+        let origin = Origin::file(&path, 0);
+        let object = resource::check(&origin, &document).map_err(|rejections| {
+            let said: Vec<String> = rejections
+                .iter()
+                .map(|one| format!("{} {}: {}", one.object, one.field, one.reason))
+                .collect();
+            damaged(said.join("; "))
+        })?;
+        Ok(if entry.quarantined { object.quarantined() } else { object })
+    }
+}
+
+/// What is kept of the configuration of this digest.
+fn manifest(store: &Store, digest: &str) -> Result<Manifest, Unusable> {
+    let path = store.manifest_path(digest);
+    let damaged = |reason: String| Unusable::Damaged { path: path.display().to_string(), reason };
+    let text = store.read_manifest(digest)?;
+    let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    if manifest.version != VERSION {
+        return Err(damaged(format!("it is of version {}, and this is {VERSION}", manifest.version)));
+    }
+    if manifest.snapshot != digest {
+        return Err(damaged(format!("it is of the configuration {}", manifest.snapshot)));
+    }
+    Ok(manifest)
+}
+
+fn entries(store: &Store, manifest: &Manifest) -> Result<Vec<Entry>, Unusable> {
+    let mut entries = Vec::new();
+    for list in &manifest.lists {
+        let text = store.read_text(*list)?;
+        let read = lists::read(&text).ok_or_else(|| Unusable::Damaged {
+            path: store.text_path(*list).display().to_string(),
+            reason: "not a list of objects".to_owned(),
+        });
+        entries.extend(read?);
+    }
+    Ok(entries)
+}
+
+/// All texts that a configuration is made of.
+fn texts(store: &Store, manifest: &Manifest) -> Result<Vec<Digest>, Unusable> {
+    let objects = entries(store, manifest)?.into_iter().map(|entry| entry.text);
+    Ok(objects.chain(manifest.lists.iter().copied()).collect())
+}

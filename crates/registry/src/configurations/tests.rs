@@ -1,0 +1,249 @@
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use vidimus_core::snapshot::{Configuration, Overlay};
+use vidimus_core::standing::{Placed, Standing};
+
+use super::*;
+use crate::load;
+
+fn examples(name: &str) -> Arc<Snapshot> {
+    let loaded = load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name));
+    assert!(loaded.rejections.is_empty(), "{:#?}", loaded.rejections);
+    loaded.snapshot
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![directory.to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { open.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn restored(directory: &Path, digest: &str) -> Result<Restored, Unusable> {
+    Archive::at(directory).restore(digest, &Snapshot::default())
+}
+
+fn policy(name: &str, cedar: &str) -> String {
+    format!(
+        "apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {{name: {name}, namespace: a}}\nspec: {{description: d, cedar: '{cedar}'}}\n"
+    )
+}
+
+fn agent(name: &str, more: &str) -> String {
+    format!(
+        "apiVersion: vidimus.dev/v1alpha1\nkind: Agent\nmetadata: {{name: {name}, namespace: a, labels: {{tier: gold}}}}\nspec: {{owner: \
+         ada.l@example.com, team: t, purpose: p, riskLevel: low{more}, identities: [{{oidc: {{issuer: \"urn:vidimus:local\", subject: \
+         {name}}}}}]}}\n"
+    )
+}
+
+#[test]
+fn what_is_kept_decides_as_what_was_in_force() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut kept = Configurations::open(&directory.path().join("deep/er")).unwrap();
+    let at = directory.path().join("deep/er");
+    for name in ["demo", "quickstart", "policies"] {
+        let snapshot = examples(name);
+        assert!(kept.keep(&snapshot).unwrap(), "{name}");
+        assert!(!kept.keep(&snapshot).unwrap(), "once");
+        let restored = restored(&at, snapshot.digest()).unwrap();
+        assert!(restored.verified, "{name}");
+        assert_eq!(restored.snapshot.digest(), snapshot.digest());
+        let policies = |snapshot: &Snapshot| snapshot.policies().cloned().collect::<BTreeSet<_>>();
+        assert_eq!(policies(&restored.snapshot), policies(&snapshot), "{name}");
+        let names = |objects: &[Object]| {
+            objects.iter().map(|one| one.reference().to_string()).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(
+            names(&Archive::at(&at).in_force(snapshot.digest()).unwrap().0),
+            names(snapshot.objects())
+        );
+    }
+    for path in files(&at) {
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600, "{}", path.display());
+    }
+    assert_eq!(fs::metadata(&at).unwrap().permissions().mode() & 0o777, 0o700);
+    let empty = Snapshot::build(Vec::new()).0;
+    kept.keep(&empty).unwrap();
+    assert_eq!(restored(&at, empty.digest()).unwrap().snapshot.digest(), empty.digest());
+}
+
+#[test]
+fn what_did_not_change_is_written_once() {
+    let resources = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(resources.path().join(name), text).unwrap();
+    write(
+        "a.yaml",
+        &(0..300).map(|number| agent(&format!("x{number}"), "")).collect::<Vec<_>>().join("---\n"),
+    );
+    write("b.yaml", &policy("one", "permit (principal, action, resource);"));
+    let mut kept = Configurations::open(directory.path()).unwrap();
+    kept.keep(&load(resources.path()).snapshot).unwrap();
+    let before = files(directory.path());
+    assert!(before.len() > 300, "{}", before.len());
+    write("b.yaml", &policy("one", "forbid (principal, action, resource);"));
+    kept.keep(&load(resources.path()).snapshot).unwrap();
+    let new = files(directory.path()).len() - before.len();
+    assert!(
+        (3..=4).contains(&new),
+        "the policy, its list, perhaps that without it, and the configuration: {new}"
+    );
+    // The layout of a file, its comments and what a cluster adds make no other object.
+    write(
+        "b.yaml",
+        &format!(
+            "# said\n{}",
+            policy("one", "forbid (principal, action, resource);").replace("name: one", "uid: x, name: one")
+        ),
+    );
+    assert!(!kept.keep(&load(resources.path()).snapshot).unwrap());
+    // Who opens it again knows what is there.
+    let mut again = Configurations::open(directory.path()).unwrap();
+    assert_eq!(again.kept().count(), 2);
+    assert!(!again.keep(&load(resources.path()).snapshot).unwrap());
+}
+
+#[test]
+fn what_stands_in_no_object_is_kept_too() {
+    let resources = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut kept = Configurations::open(directory.path()).unwrap();
+    let write = |name: &str, text: &str| fs::write(resources.path().join(name), text).unwrap();
+    write("a.yaml", &agent("bot", ""));
+    write("b.yaml", &policy("closed", "forbid (principal, action, resource);"));
+    write("c.yaml", &policy("open", "permit (principal, action, resource);"));
+    let first = load(resources.path());
+    // What was forbidden is held while it is malformed.
+    write("b.yaml", &policy("closed", "forbd (principal, action, resource);"));
+    let second = load(resources.path());
+    let (held, _) = first.snapshot.rebuilt(second.snapshot.objects().to_vec(), second.rejections);
+    assert_eq!(held.only_refusing().count(), 1);
+    // Two of one name: only what they forbid is in force.
+    write("b.yaml", &policy("open", "forbid (principal, action, resource);"));
+    let contested = load(resources.path()).snapshot;
+    assert!(contested.only_refusing().count() > 0);
+    // Somebody is quarantined by what is being written, and a permit is withdrawn.
+    fs::remove_file(resources.path().join("b.yaml")).unwrap();
+    let good = load(resources.path()).snapshot;
+    write("a.yaml", &agent("bot", ", quarantined: true"));
+    write("b.yaml", &policy("stop", "forbid (principal, action, resource) when { context.chain.cycle };"));
+    let coming = load(resources.path()).snapshot;
+    let withdrawn = good.objects().iter().filter(|object| matches!(object, Object::Policy(_)));
+    let (writing, _) = good.next(Configuration {
+        objects: good.objects().to_vec(),
+        coming: coming.objects().to_vec(),
+        withdrawn: withdrawn.cloned().collect(),
+        ..Configuration::default()
+    });
+    let (closed, _) = Snapshot::default().next(Configuration {
+        rejected: load(&resources.path().join("none")).rejections,
+        before: vidimus_core::snapshot::Before::Lost,
+        ..Configuration::default()
+    });
+    assert!(closed.is_closed());
+    let mut acts = Standing::default();
+    for subject in ["Agent/a/bot", "User/urn:x#\"ada\"", "Chain/t", "Identity/oidc:x#y", "MCPServer/a/none"] {
+        let placed =
+            Placed { id: String::new(), actor: "User/x#y".into(), time: String::new(), why: "to see".into() };
+        acts.quarantined.insert(subject.parse().unwrap(), placed);
+    }
+    let (acted, _) = good.next(Configuration {
+        objects: good.objects().to_vec(),
+        standing: Arc::new(Overlay::of(&acts).unwrap()),
+        ..Configuration::default()
+    });
+    for (what, snapshot) in [
+        ("held", &held),
+        ("contested", &contested),
+        ("being written", &writing),
+        ("closed", &closed),
+        ("by acts", &acted),
+    ] {
+        kept.keep(snapshot).unwrap();
+        let restored = restored(directory.path(), snapshot.digest()).unwrap().snapshot;
+        assert_eq!(restored.digest(), snapshot.digest(), "{what}");
+        let policies = |snapshot: &Snapshot| snapshot.policies().cloned().collect::<BTreeSet<_>>();
+        assert_eq!(policies(&restored), policies(snapshot), "{what}");
+        assert_eq!(restored.is_closed(), snapshot.is_closed(), "{what}");
+        let quarantined =
+            |snapshot: &Snapshot| snapshot.agent("a/bot").is_some_and(|agent| agent.quarantined);
+        assert_eq!(quarantined(&restored), quarantined(snapshot), "{what}");
+    }
+    assert!(writing.agent("a/bot").is_some_and(|agent| agent.quarantined));
+}
+
+#[test]
+fn what_is_not_as_it_was_kept_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut kept = Configurations::open(directory.path()).unwrap();
+    let snapshot = examples("quickstart");
+    kept.keep(&snapshot).unwrap();
+    let said = |digest: &str| restored(directory.path(), digest).unwrap_err();
+    for none in ["", "sha256:", "sha256:../../../etc/passwd", "x", &format!("sha256:{}", "0".repeat(64))] {
+        assert_eq!(said(none), Unusable::Missing, "{none}");
+    }
+    for path in files(directory.path()) {
+        let good = fs::read(&path).unwrap();
+        for bad in [&b""[..], b"{}", &good[..good.len() - 1], &[&good[..], b" "].concat()] {
+            fs::write(&path, bad).unwrap();
+            let is_manifest = path.parent() == Some(directory.path());
+            // White space behind JSON says nothing else.
+            if !(is_manifest && bad.starts_with(&good)) {
+                let error = said(snapshot.digest()).to_string();
+                assert!(error.contains(path.file_name().unwrap().to_str().unwrap()), "{error}");
+            }
+            // Nor is it taken for what is there, and the next time it is written again.
+            let mut again = Configurations::open(directory.path()).unwrap();
+            again.keep(&snapshot).unwrap();
+            assert!(
+                restored(directory.path(), snapshot.digest()).is_ok() || !is_manifest,
+                "{}",
+                path.display()
+            );
+            fs::write(&path, &good).unwrap();
+        }
+        fs::remove_file(&path).unwrap();
+        let error = said(snapshot.digest());
+        assert!(error == Unusable::Missing || error.to_string().contains("is gone"), "{error}");
+        fs::write(&path, good).unwrap();
+    }
+    // Another object under the name of one that was in force.
+    let path =
+        files(directory.path()).into_iter().find(|path| path.parent() == Some(directory.path())).unwrap();
+    let text = fs::read_to_string(&path).unwrap();
+    kept.keep(&examples("demo")).unwrap();
+    let other = fs::read_to_string(directory.path().join(&examples("demo").digest()[7..])).unwrap();
+    fs::write(&path, other.replace(examples("demo").digest(), snapshot.digest())).unwrap();
+    assert!(said(snapshot.digest()).to_string().contains("another one"));
+    // The same, as another version of Vidimus would have kept it: it is used, and it is said that nothing vouches for it.
+    let version = format!("\"madeBy\":\"{}\"", env!("CARGO_PKG_VERSION"));
+    let older = fs::read_to_string(&path).unwrap().replace(&version, "\"madeBy\":\"0.0.1\"");
+    fs::write(&path, older).unwrap();
+    assert!(!restored(directory.path(), snapshot.digest()).unwrap().verified);
+    fs::write(&path, text.replace("\"version\":1,\"snapshot\"", "\"version\":2,\"snapshot\"")).unwrap();
+    assert!(said(snapshot.digest()).to_string().contains("version 2"));
+}
+
+#[test]
+fn what_no_record_refers_to_is_dropped_with_what_only_it_had() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut kept = Configurations::open(directory.path()).unwrap();
+    let (one, other) = (examples("demo"), examples("quickstart"));
+    kept.keep(&one).unwrap();
+    let before = files(directory.path());
+    kept.keep(&other).unwrap();
+    assert_eq!(kept.retain(|_| true).unwrap(), 0);
+    assert_eq!(kept.retain(|digest| digest == one.digest()).unwrap(), 1);
+    assert_eq!(files(directory.path()), before);
+    assert!(restored(directory.path(), one.digest()).is_ok());
+    assert_eq!(restored(directory.path(), other.digest()).unwrap_err(), Unusable::Missing);
+    assert!(kept.keep(&other).unwrap() && restored(directory.path(), other.digest()).is_ok());
+}

@@ -1,0 +1,106 @@
+//! `vidimus policy diff`: which calls change between two sets of resources.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use vidimus_query::check::counted;
+use vidimus_query::diff::{self, ChangedEdge, DiffAnswer, DiffQuestion, EdgeState, MOST};
+use vidimus_query::replay::{self, By, Objects};
+use vidimus_registry::configurations::Archive;
+
+use super::progress::Progress;
+use super::replay::{Calls, proposed};
+use crate::cmd::data_directory;
+use crate::output::{self, Format};
+
+/// Tells which edges (who, which action, on what) change between two sets of resources.
+///
+/// By enumeration: for every registered principal and every known resource it is found what is decided whatever the context says: always
+/// allowed, always denied, or depending on it. With --data by replay instead: the recorded calls are decided by both. Neither is a
+/// proof over all that could be registered. Exits 0 when nothing changes, 1 when something does or may, 2 when it could not be compared.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vidimus policy diff main/resources/ resources/
+  vidimus policy diff old/ new/ --principal finance/invoice-bot -o json
+  vidimus policy diff old/ new/ --data /var/lib/vidimus --since 7d
+
+Exit codes: 0 nothing changes, 1 something does or may, 2 could not compare")]
+pub(super) struct Diff {
+    /// Directory of resources as they are.
+    old: PathBuf,
+    /// Directory of resources as they would be.
+    new: PathBuf,
+    /// Compare by the recorded calls of this data directory.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    #[command(flatten)]
+    calls: Calls,
+    /// Look at so many edges at most; not all were compared then.
+    #[arg(long, default_value_t = MOST, conflicts_with = "data")]
+    most: usize,
+}
+
+pub(super) fn run(asked: &Diff, format: Format) -> anyhow::Result<ExitCode> {
+    if let Some(data) = &asked.data {
+        let (old, new) = (proposed(&asked.old)?, proposed(&asked.new)?);
+        let ledger = data_directory::ledger(data)?;
+        let archive = Archive::at(&data_directory::configurations(data));
+        let by = |snapshot| By::Proposed(snapshot, Objects::InForce);
+        let mut progress = Progress::begin("replayed");
+        let question = asked.calls.question();
+        let both = (&by(old), &by(new));
+        let answer = replay::compare(&ledger, &archive, &question, both, &mut |read| progress.at(read))?;
+        progress.end();
+        return super::replay::show(&answer, format);
+    }
+    if asked.calls.since.is_some() || asked.calls.until.is_some() {
+        anyhow::bail!("--since and --until are about recorded calls; give their --data");
+    }
+    let question = DiffQuestion {
+        old: asked.old.clone(),
+        new: asked.new.clone(),
+        principal: asked.calls.principal.clone(),
+        resource: asked.calls.resource.clone(),
+        most: asked.most,
+    };
+    let answer = diff::diff(&*proposed(&asked.old)?, &*proposed(&asked.new)?, &question);
+    match format {
+        Format::Json => output::json(&answer)?,
+        Format::Table => print(&answer),
+    }
+    if !answer.complete {
+        output::warning(&format!(
+            "only {} edges were looked at, there are more; --most looks at more, --principal and --resource at fewer",
+            answer.edges
+        ));
+    }
+    Ok(if answer.holds() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn print(answer: &DiffAnswer) {
+    for (object, how) in &answer.objects {
+        output::line(&format!("{how:<8} {object}"));
+    }
+    if !answer.changed.is_empty() {
+        let headers = ["PRINCIPAL", "ACTION", "RESOURCE", "OLD", "NEW", "BY"];
+        let mut table = output::table(&headers, &[0, 3, 4], output::width());
+        for ChangedEdge { principal, action, resource, old, new } in &answer.changed {
+            let state = |state: &EdgeState| match state.facts.is_empty() {
+                true => state.outcome.clone(),
+                false => format!("{} on {}", state.outcome, state.facts.join(", ")),
+            };
+            let by = if new.policies.is_empty() { &old.policies } else { &new.policies };
+            let row = [principal, action, resource, &state(old), &state(new), &by.join(", ")];
+            table.add_row(row.map(|text| output::cell(&output::printable(text))));
+        }
+        output::line(table.to_string().trim_end());
+    }
+    let summary = format!(
+        "{} compared by {}, {} may be decided otherwise",
+        counted(answer.edges, "edge"),
+        answer.by,
+        answer.changed.len()
+    );
+    output::line(&output::verdict(&summary, answer.holds()));
+}

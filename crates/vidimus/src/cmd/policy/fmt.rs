@@ -1,0 +1,92 @@
+//! `vidimus policy fmt`: the Cedar of policies in one form.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+use vidimus_query::check::counted;
+use vidimus_query::format::{self, FormatAnswer};
+
+use crate::output::{self, Format};
+
+/// Formats the Cedar of policies, inside the YAML that they stand in.
+///
+/// The layout and the comments of the YAML stay as they are, and so do the comments of the Cedar. What is not understood is left as it is
+/// and named. A file is replaced whole, so a gateway that watches it sees no half of it. Exits 0 when all is in the one form, 1 with
+/// --check when something is not or when something was left as it is, 2 when a file cannot be read or written.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vidimus policy fmt resources/
+  vidimus policy fmt --check resources/       # for CI: writes nothing
+  vidimus policy fmt payments.yaml -o json
+
+Exit codes: 0 in form, 1 something is not, 2 could not format")]
+pub(super) struct Fmt {
+    /// Files, and directories of them.
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+    /// Write nothing, and exit 1 when something is not in the one form.
+    #[arg(long)]
+    check: bool,
+}
+
+pub(super) fn run(asked: &Fmt, format: Format) -> anyhow::Result<ExitCode> {
+    let (answer, rewritten) = format::format(&asked.paths)?;
+    if !asked.check {
+        for file in &rewritten {
+            replace(&file.path, &file.text).with_context(|| file.path.display().to_string())?;
+        }
+    }
+    match format {
+        Format::Json => output::json(&answer)?,
+        Format::Table => print(&answer, asked.check),
+    }
+    let wrong = answer.left > 0 || asked.check && answer.changed > 0;
+    Ok(if wrong { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+/// Beside, then over, with the permissions that it had.
+fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
+    // A link stays one, and what is behind it is replaced.
+    let path = fs::canonicalize(path)?;
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    // Hidden, so that nobody takes it for a file of resources meanwhile.
+    let beside = path.with_file_name(format!(".{name}.{:016x}.tmp", rand::random::<u64>()));
+    let written = || {
+        fs::write(&beside, text)?;
+        fs::set_permissions(&beside, fs::metadata(&path)?.permissions())?;
+        fs::rename(&beside, &path)
+    };
+    let written = written();
+    if written.is_err() {
+        // What went wrong is said; that it is left there too is no news.
+        let _ = fs::remove_file(&beside);
+    }
+    Ok(written?)
+}
+
+fn print(answer: &FormatAnswer, check: bool) {
+    let what = if check { "not in form" } else { "formatted" };
+    for file in &answer.files {
+        for policy in &file.changed {
+            output::line(&format!("{} {} {policy}", output::verdict(what, !check), file.file));
+        }
+        for left in &file.left {
+            let place = format!("{}:{}", file.file, left.line);
+            output::line(&format!(
+                "{} {place} {}: {}",
+                output::verdict("left", false),
+                left.policy,
+                left.reason
+            ));
+        }
+    }
+    let counts = [(answer.changed, what), (answer.left, "left as they are")];
+    let mut summary = vec![counted(answer.policies, "policy").replace("policys", "policies")];
+    summary
+        .extend(counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    let good = answer.left == 0 && !(check && answer.changed > 0);
+    output::line(&output::verdict(&summary.join(", "), good));
+}
