@@ -310,16 +310,15 @@ async fn what_could_not_be_kept_is_kept_when_there_is_room() {
     let root = tempfile::tempdir().unwrap();
     let at = root.path().join("resources");
     write(&at, "a.yaml", agent("a"));
-    // No directory can be made where a file is.
-    let full = root.path().join("kept");
-    fs::write(&full, "").unwrap();
-    let file = full.join("refused");
+    // No file can be written where a directory is.
+    let (file, full) = (root.path().join("kept/refused"), root.path().join("kept/refused.new"));
+    fs::create_dir_all(&full).unwrap();
     let keeping = Keeping::new(&file, &root.path().join("count"), &[7; KEY_LENGTH]).unwrap();
     let (mut current, _watching) = watch(&at, Some(keeping), Arc::default()).unwrap();
     let unkept =
         |loaded: &Arc<Loaded>| loaded.rejections.iter().any(|one| one.reason.contains("cannot be kept"));
     until(&mut current, "that it cannot be kept", unkept).await;
-    fs::remove_file(&full).unwrap();
+    fs::remove_dir(&full).unwrap();
     until(&mut current, "that it is kept", |loaded| loaded.rejections.is_empty()).await;
     assert!(file.exists());
 }

@@ -30,7 +30,7 @@ fn a_switch_in_the_environment_is_taken_in_whatever_words() {
     // What is wrong with --data is found after the flags are read.
     for (value, taken) in [("1", true), ("true", true), ("yes", true), ("0", true), ("maybe", false)] {
         for name in ["VIDIMUS_LOG_JSON", "VIDIMUS_INSECURE_LISTEN"] {
-            let words = ["serve", "--resources", "/", "--data", "/dev/null"];
+            let words = ["serve", "--resources", "/usr", "--data", "/dev/null"];
             let ran = Ran::of(command(&words).env(name, value).output().unwrap());
             assert_eq!(ran.code, Some(2), "{ran:?}");
             assert_eq!(ran.err.contains("/dev/null is a file"), taken, "{name}={value}: {ran:?}");
