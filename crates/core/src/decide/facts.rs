@@ -214,11 +214,6 @@ pub(crate) fn shorten(value: &str) -> &str {
 }
 
 impl ContextReference {
-    /// The name of the fact.
-    pub(crate) const fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
     /// Everything of the context that a residual looks at, once each.
     pub(crate) fn all(condition: &Expr) -> Vec<Self> {
         let mut found: Vec<Self> = Vec::new();

@@ -226,7 +226,7 @@ impl<'c> Supposed<'c> {
     pub(super) fn new(call: &Call<'c>) -> Self {
         let arguments = match call.ask.arguments {
             Arguments::Known(arguments) => Some(arguments.clone()),
-            Arguments::None | Arguments::Unknown => None,
+            Arguments::None | Arguments::Unknown | Arguments::Recorded(_) => None,
         };
         Self {
             call: *call,
@@ -295,7 +295,12 @@ impl<'c> Supposed<'c> {
     fn context(&mut self, path: &str, value: &Value) -> Option<()> {
         let user = || -> Option<User> {
             let acts = self.proven.principal.acts_for().first()?;
-            Some(User { issuer: acts.issuer.clone(), subject: "somebody".into(), email: None })
+            Some(User {
+                issuer: acts.issuer.clone(),
+                subject: "somebody".into(),
+                email: None,
+                groups: Arc::default(),
+            })
         };
         match (path, value) {
             ("delegation_depth" | "chain.depth", Value::Long(depth)) => {
@@ -349,7 +354,12 @@ impl<'c> Supposed<'c> {
 
     /// Somebody approved it in a role, now.
     fn approved(&mut self, role: &str) {
-        let by = User { issuer: "urn:vidimus:local".into(), subject: "somebody".into(), email: None };
+        let by = User {
+            issuer: "urn:vidimus:local".into(),
+            subject: "somebody".into(),
+            email: None,
+            groups: Arc::default(),
+        };
         self.approvals = vec![Approval { role: role.into(), by, at: self.call.now }];
     }
 

@@ -139,7 +139,9 @@ async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> 
     let call = decision.call();
     let arguments = match call.ask.arguments {
         Arguments::Known(arguments) => Some(arguments.canonical()),
-        Arguments::None | Arguments::Unknown => call.ask.content.map(Json::canonical),
+        Arguments::None | Arguments::Unknown | Arguments::Recorded(_) => {
+            call.ask.content.map(Json::canonical)
+        }
     };
     let standing = gate.acts.standing();
     let last = standing.approvals.about(&digest);

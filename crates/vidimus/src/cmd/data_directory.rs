@@ -130,7 +130,7 @@ pub fn is_there(what: &str, path: &Path) -> anyhow::Result<bool> {
 }
 
 /// Where the configurations in it are that decided.
-pub fn configurations(data: &Path) -> std::path::PathBuf {
+pub fn configurations(data: &Path) -> PathBuf {
     data.join("configurations")
 }
 
