@@ -3,6 +3,8 @@
 //! A new act is a variant of [`Act`] with a struct of its own, whose fields are in alphabetical order (RFC 8785), and an arm in
 //! [`crate::standing::Standing::apply`].
 
+mod grant;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -13,6 +15,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::approval::pending::{Approve, Came, Deed, OfApproval, Question, Use};
 use crate::entity::{EntityId, EntityKind};
+
+pub use grant::{BadTerms, Granted, MOST_RESOURCES, OfGrant, Requested, Terms, Thing, Used};
 
 /// The actor of what the gateway does by itself, such as an expiry.
 pub const BY_ITSELF: &str = "vidimus";
@@ -39,6 +43,16 @@ pub enum Act {
     Use(Use),
     /// It came to an end.
     Came(Came),
+    /// Somebody asks for a grant.
+    RequestGrant(Requested),
+    /// An agent is granted something.
+    Grant(Granted),
+    /// A grant is over before its time; or a request for one is declined.
+    Revoke(OfGrant),
+    /// A call is made that only the grant permits.
+    UseGrant(Used),
+    /// A grant's time is over; or that of a request for one.
+    EndGrant(OfGrant),
 }
 
 impl Act {
@@ -54,6 +68,11 @@ impl Act {
             Self::Expire(_) => "expire",
             Self::Use(_) => "use",
             Self::Came(_) => "came",
+            Self::RequestGrant(_) => "request-grant",
+            Self::Grant(_) => "grant",
+            Self::Revoke(_) => "revoke",
+            Self::UseGrant(_) => "use-grant",
+            Self::EndGrant(_) => "end-grant",
         }
     }
 
@@ -82,6 +101,14 @@ impl Act {
             | Self::Expire(OfApproval { approval })
             | Self::Use(Use { approval, .. })
             | Self::Came(Came { approval, .. }) => format!("Approval/{approval}"),
+            Self::RequestGrant(Requested { terms, .. }) | Self::Grant(Granted { terms, .. }) => {
+                terms.agent.to_string()
+            }
+            Self::Revoke(OfGrant { of })
+            | Self::EndGrant(OfGrant { of })
+            | Self::UseGrant(Used { of, .. }) => {
+                format!("Grant/{of}")
+            }
         }
     }
 }

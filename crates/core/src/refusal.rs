@@ -195,6 +195,8 @@ codes! {
     SessionForeign = "session_foreign", NotFound, "This session belongs to somebody else or has ended; initialize a new one.";
     /// The task or context is not one that the gateway gave to this caller on this route.
     TaskForeign = "task_foreign", NotFound, "This task belongs to somebody else, or nobody knows it; use the id that you got through this gateway, as the same caller.";
+    /// The grant by which alone the call would be allowed has no uses left, or was just revoked.
+    GrantSpent = "grant_spent", Forbidden, "Ask for another grant: make the call again with the header Vidimus-Request-Grant, which says why.";
     /// The act does not fit what stands: what it would undo was undone already, or something else stands in its place.
     ActUnfit = "act_unfit", NotFound, "Look at what stands now (`vidimus quarantine list`, `vidimus approvals list`), and act upon that.";
     // -- what can be done now

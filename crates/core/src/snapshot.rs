@@ -59,7 +59,7 @@ pub use self::doubt::Doubt;
 pub use self::memory::{Forgotten, Memory};
 pub use self::preserved::{Beside, NotPreserved, Preserved, PreservedObject};
 pub use self::refusing::OnlyRefusing;
-pub use self::standing::Overlay;
+pub use self::standing::{GRANT_ID, Overlay};
 pub use crate::authorize::ENDED_BY;
 
 /// The compiled configuration.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::act::{Act, Subject};
+use crate::act::{Act, BadTerms, Granted, OfGrant, Requested, Subject, Terms, Used};
 use crate::approval::pending::{self, Approvals};
 use crate::record::ActRecord;
 
@@ -18,6 +18,56 @@ pub struct Standing {
     /// What people are asked, and what they answered.
     #[serde(default, skip_serializing_if = "Approvals::is_empty")]
     pub approvals: Approvals,
+    /// What agents may use beside what policies permit them, by the id of the act.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub grants: BTreeMap<String, Grant>,
+    /// The grants that are asked for, by the id of the act.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: BTreeMap<String, Request>,
+}
+
+/// Most grants that stand at once.
+const MOST_GRANTS: usize = 10_000;
+/// Most requests for grants that stand at once, of all and of one agent.
+const MOST_REQUESTS: (usize, usize) = (1_000, 16);
+
+/// A grant that stands: it may be spent, and it is over at its time whether or not that is on record yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Grant {
+    /// By whom.
+    pub placed: Placed,
+    /// Of what.
+    pub terms: Terms,
+    /// Until when, in milliseconds since 1970 UTC.
+    pub until_ms: i64,
+    /// How many calls it permitted that nothing else did, where these are counted.
+    pub used: u32,
+}
+
+impl Grant {
+    /// Whether it has no uses left.
+    pub fn is_spent(&self) -> bool {
+        self.terms.uses.is_some_and(|uses| self.used >= uses)
+    }
+}
+
+/// A grant that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Request {
+    /// By whom.
+    pub placed: Placed,
+    /// Of what.
+    pub terms: Terms,
+    /// When it is over, in milliseconds since 1970 UTC.
+    pub until_ms: i64,
+}
+
+/// RFC 3339 UTC with milliseconds, the form in which Cedar takes a time; `None` where there is no such time.
+pub fn rfc3339(millis: i64) -> Option<String> {
+    let time = jiff::Timestamp::from_millisecond(millis).ok()?;
+    Some(time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string())
 }
 
 /// Who brought something about, when and why.
@@ -34,6 +84,61 @@ pub struct Placed {
     pub why: String,
 }
 
+impl Standing {
+    fn check_request(&self, Requested { terms, .. }: &Requested) -> Result<(), Unfit> {
+        terms.check()?;
+        if let Some((id, _)) = self.requests.iter().find(|(_, request)| request.terms == *terms) {
+            return Err(Unfit::Requested { id: id.clone() });
+        }
+        let of_agent = self.requests.values().filter(|request| request.terms.agent == terms.agent).count();
+        let (all, each) = MOST_REQUESTS;
+        let full = self.requests.len() >= all || of_agent >= each;
+        if full { Err(Unfit::Full) } else { Ok(()) }
+    }
+
+    /// What answers a request gives no more than was asked for, to the same agent.
+    fn check_grant(&self, Granted { request, terms, .. }: &Granted) -> Result<(), Unfit> {
+        terms.check()?;
+        if self.grants.len() >= MOST_GRANTS {
+            return Err(Unfit::Full);
+        }
+        let Some(id) = request else { return Ok(()) };
+        let asked = &self.requests.get(id).ok_or_else(|| Unfit::NoGrant { id: id.clone() })?.terms;
+        let within = asked.agent == terms.agent
+            && terms.resources.iter().all(|resource| asked.resources.contains(resource))
+            && (asked.transaction.is_none() || asked.transaction == terms.transaction);
+        if within { Ok(()) } else { Err(Unfit::Wider { id: id.clone() }) }
+    }
+
+    /// Whether calls may be decided otherwise after an act than before; this is what stood before.
+    pub fn is_decided_by(&self, act: &Act) -> bool {
+        match act {
+            // What is read is counted where calls are, and what people approve is a fact of its call.
+            Act::RequestGrant(_)
+            | Act::Declassify(_)
+            | Act::Ask(_)
+            | Act::Approve(_)
+            | Act::Deny(_)
+            | Act::Expire(_)
+            | Act::Use(_)
+            | Act::Came(_) => false,
+            Act::UseGrant(Used { of, .. }) => self.grants.get(of).is_some_and(|grant| {
+                grant.terms.uses.is_some_and(|uses| grant.used.saturating_add(1) >= uses)
+            }),
+            Act::Revoke(OfGrant { of }) | Act::EndGrant(OfGrant { of }) => self.grants.contains_key(of),
+            Act::Quarantine(_) | Act::Lift(_) | Act::Grant(_) => true,
+        }
+    }
+
+    /// The grants, and the requests for them, whose time is over.
+    pub fn over(&self, now: i64) -> impl Iterator<Item = &str> {
+        let grants =
+            self.grants.iter().filter(move |(_, grant)| grant.until_ms <= now).map(|(id, _)| id.as_str());
+        let over = self.requests.iter().filter(move |(_, request)| request.until_ms <= now);
+        grants.chain(over.map(|(id, _)| id.as_str()))
+    }
+}
+
 /// Why an act does not fit what stands.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
@@ -46,6 +151,22 @@ pub enum Unfit {
     /// What is asked of people, or was, is not as it would have to be.
     #[error(transparent)]
     Approval(#[from] pending::Unfit),
+    #[error(transparent)]
+    Terms(#[from] BadTerms),
+    /// It was revoked, or its time is over.
+    #[error("no grant or request {id} stands")]
+    NoGrant { id: String },
+    /// All of its uses were taken.
+    #[error("the grant {id} has no uses left")]
+    Spent { id: String },
+    #[error("this grant is asked for already: {id}")]
+    Requested { id: String },
+    #[error(
+        "the grant is not within what {id} asks for: the same agent and transaction, and none but its resources"
+    )]
+    Wider { id: String },
+    #[error("as many grants, or requests for them, stand as may")]
+    Full,
 }
 
 impl Placed {
@@ -69,6 +190,25 @@ impl Standing {
             Act::Lift(lifted) => drop(self.quarantined.remove(&lifted.subject)),
             // Labels are counted where calls are, and no part of a snapshot.
             Act::Declassify(_) => {}
+            Act::RequestGrant(Requested { terms, until_ms }) => {
+                let (placed, terms) = (Placed::by(record), terms.clone());
+                self.requests.insert(placed.id.clone(), Request { placed, terms, until_ms: *until_ms });
+            }
+            Act::Grant(Granted { request, terms, until_ms }) => {
+                request.as_ref().map(|request| self.requests.remove(request));
+                let (placed, terms) = (Placed::by(record), terms.clone());
+                let grant = Grant { placed, terms, until_ms: *until_ms, used: 0 };
+                self.grants.insert(grant.placed.id.clone(), grant);
+            }
+            Act::Revoke(OfGrant { of }) | Act::EndGrant(OfGrant { of }) => {
+                self.requests.remove(of);
+                self.grants.remove(of);
+            }
+            Act::UseGrant(Used { of, .. }) => {
+                if let Some(grant) = self.grants.get_mut(of) {
+                    grant.used = grant.used.saturating_add(1);
+                }
+            }
             Act::Ask(_) | Act::Approve(_) | Act::Deny(_) | Act::Expire(_) | Act::Use(_) | Act::Came(_) => {
                 if let Some(deed) = record.act.about_approval() {
                     self.approvals.apply(deed, &record.actor, at(record));
@@ -87,6 +227,17 @@ impl Standing {
             return Ok(self.approvals.check(deed, &record.actor, at(record))?);
         }
         match &record.act {
+            Act::RequestGrant(requested) => self.check_request(requested),
+            Act::Grant(granted) => self.check_grant(granted),
+            Act::Revoke(OfGrant { of }) | Act::EndGrant(OfGrant { of }) => {
+                let stands = self.requests.contains_key(of) || self.grants.contains_key(of);
+                if stands { Ok(()) } else { Err(Unfit::NoGrant { id: of.clone() }) }
+            }
+            Act::UseGrant(Used { of, .. }) => match self.grants.get(of) {
+                Some(grant) if !grant.is_spent() => Ok(()),
+                Some(_) => Err(Unfit::Spent { id: of.clone() }),
+                None => Err(Unfit::NoGrant { id: of.clone() }),
+            },
             Act::Lift(lifted) => match self.quarantined.get(&lifted.subject) {
                 Some(placed) if placed.id == lifted.of => Ok(()),
                 Some(placed) => {

@@ -100,7 +100,37 @@ impl Shared {
     ///
     /// # Errors
     /// Those of the ledger; `message_invalid` where `why` is too long or empty; `internal` where it is on record, and not in force in time.
-    pub async fn act(&self, actor: &str, act: Act, why: &str) -> Result<Done, Refusal> {
+    pub async fn act(self: &Arc<Self>, actor: &str, act: Act, why: &str) -> Result<Done, Refusal> {
+        let (done, overlay) = self.do_now(actor, act, why).await?;
+        let Some(overlay) = overlay else { return Ok(done) };
+        match tokio::time::timeout(PATIENCE, self.wait_for(overlay)).await {
+            Ok(()) => Ok(done),
+            Err(_) => Err(Refusal::new(
+                Code::Internal,
+                format!("act {} is on record and not in force yet", done.id),
+            )),
+        }
+    }
+
+    /// The same, without waiting until it is in force. It goes on to its end where whoever asked has left: what is on record is taken
+    /// over, or a use of a grant could be had twice.
+    pub(crate) async fn do_now(
+        self: &Arc<Self>,
+        actor: &str,
+        act: Act,
+        why: &str,
+    ) -> Result<(Done, Option<Arc<Overlay>>), Refusal> {
+        let (shared, actor, why) = (self.clone(), actor.to_owned(), why.to_owned());
+        let done = tokio::spawn(async move { shared.taken_over(&actor, act, &why).await });
+        done.await.map_err(|error| Refusal::new(Code::Internal, "an act was not done").with_detail(error))?
+    }
+
+    async fn taken_over(
+        &self,
+        actor: &str,
+        act: Act,
+        why: &str,
+    ) -> Result<(Done, Option<Arc<Overlay>>), Refusal> {
         if why.trim().is_empty() || why.len() > LONGEST_WHY {
             let message = format!("why it is done must be said, in at most {LONGEST_WHY} bytes");
             return Err(Refusal::new(Code::MessageInvalid, message));
@@ -119,16 +149,15 @@ impl Shared {
         };
         let mut standing = (*self.acts.standing()).clone();
         standing.check(&record).map_err(|why| unfit(&why))?;
+        let decides = standing.is_decided_by(&record.act);
         standing.apply(&record);
-        // Before it is on record: what cannot be brought into force is not done. No call is decided by what stands of approvals.
-        let overlay = match record.act.about_approval() {
-            Some(_) => self.acts.changed.borrow().overlay.clone(),
-            None => {
-                let overlay = Overlay::of(&standing);
-                Arc::new(overlay.map_err(|reason| Refusal::new(Code::Internal, reason))?)
-            }
+        // Before it is on record: what cannot be brought into force is not done.
+        let before = self.acts.changed.borrow().overlay.clone();
+        let overlay = match decides {
+            true => Arc::new(Overlay::of(&standing).map_err(|reason| Refusal::new(Code::Internal, reason))?),
+            // What changes no decision needs no other configuration.
+            false => before,
         };
-        let is_in_force = record.act.about_approval().is_some();
         let index = self.ledger.record(&Record::Act(record)).await.map_err(closed)?;
         let standing = Arc::new(standing);
         *last = index + 1;
@@ -136,19 +165,8 @@ impl Shared {
             self.declassify(&of).await?;
         }
         self.acts.current.store(standing.clone());
-        let in_force = self.wait_for(overlay.clone());
-        self.acts.changed.send_replace(Stood { records: *last, standing, overlay });
-        // The next act may come meanwhile, and brings this one into force too.
-        drop(last);
-        if is_in_force {
-            return Ok(Done { id, record: index });
-        }
-        match tokio::time::timeout(PATIENCE, in_force).await {
-            Ok(()) => Ok(Done { id, record: index }),
-            Err(_) => {
-                Err(Refusal::new(Code::Internal, format!("act {id} is on record and not in force yet")))
-            }
-        }
+        self.acts.changed.send_replace(Stood { records: *last, standing, overlay: overlay.clone() });
+        Ok((Done { id, record: index }, decides.then_some(overlay)))
     }
 
     /// Records a request of a person that is refused, and gives the id of the record; of a flood only the sum is recorded.
@@ -192,7 +210,7 @@ impl Shared {
     }
 
     /// Ends what nobody answered in time, and what was approved and not used in time; each has its record.
-    pub async fn expire_approvals(&self) {
+    pub async fn expire_approvals(self: &Arc<Self>) {
         let now = millis(self.clock.now().wall).0;
         let overdue: Vec<String> =
             self.acts.standing().approvals.overdue(now).map(ToOwned::to_owned).collect();

@@ -4,6 +4,7 @@ mod addressed;
 mod admit;
 mod authenticate;
 mod carry;
+mod grants;
 mod hold;
 
 use std::sync::Arc;

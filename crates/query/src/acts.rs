@@ -51,3 +51,69 @@ pub enum QuarantinedBy {
     /// The object's own record: `spec.quarantined`.
     Record,
 }
+
+/// The grants that stand, and the requests for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Grants {
+    /// What is granted.
+    pub grants: Vec<GrantShown>,
+    /// What is asked for.
+    pub requests: Vec<GrantShown>,
+}
+
+/// A grant, or a request for one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GrantShown {
+    /// Who granted it, or asked for it.
+    pub actor: String,
+    /// Who may use it: `Agent/namespace/name`.
+    pub agent: String,
+    /// The id of the act: `vidimus/grant#ID` is its policy.
+    pub id: String,
+    /// What may be used.
+    pub resources: Vec<String>,
+    /// When it was granted, or asked for: RFC 3339 UTC.
+    pub time: String,
+    /// The chain that it is bound to, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<String>,
+    /// When it is over: RFC 3339 UTC.
+    pub until: String,
+    /// How many of its uses were taken.
+    pub used: u32,
+    /// How many it has; absent where they are not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uses: Option<u32>,
+    /// In the words of who granted it, or asked for it.
+    pub why: String,
+}
+
+/// Who is asking, and what it may do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Me {
+    /// The address that the token names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// The groups that the token names.
+    pub groups: Vec<String>,
+    /// What is permitted of what is shown, and of what was asked about.
+    pub may: Vec<May>,
+    /// `User/issuer#subject`.
+    pub person: String,
+}
+
+/// What policies say of one thing that a person could do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct May {
+    /// About what.
+    pub about: String,
+    /// The Cedar action.
+    pub action: String,
+    /// Whether it is permitted.
+    pub allowed: bool,
+    /// Stable code of a denial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The policies that say so.
+    pub policies: Vec<String>,
+}

@@ -17,6 +17,8 @@
 //! | [`audit`] | [`ShowQuestion`](audit::ShowQuestion) | [`ShownCall`](audit::ShownCall): everything about one call |
 //! | [`approvals`] | what waits for people | [`Approvals`](approvals::Approvals): which call, who is asked, what became of it? |
 //! | [`acts`] | what stands by acts of people | [`Quarantines`](acts::Quarantines): what is out of use, by whom and why? |
+//! | [`acts`] | what agents are lent | [`Grants`](acts::Grants): to whom, until when, and what is asked for? |
+//! | [`acts`] | who is asking | [`Me`](acts::Me): who am I, and what may I do? |
 //!
 //! Questions and answers are plain data, and their JSON Schema is `docs/query.schema.json` ([`schema()`]). What is asked wrongly is
 //! [`Misasked`]. Nothing here prints, reads flags, or speaks a protocol, and nothing decides: that is `core`'s, in the same way as for a

@@ -3,7 +3,7 @@
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
-use crate::acts::{ActDone, Quarantines};
+use crate::acts::{ActDone, Grants, Me, Quarantines};
 use crate::approvals::Approvals;
 use crate::audit::{Found, SearchQuestion, ShowQuestion, ShownCall};
 use crate::cases::{CaseFile, TestReport};
@@ -43,6 +43,8 @@ pub fn schema() -> Value {
     let formatted = answered.subschema_for::<FormatAnswer>();
     let started = answered.subschema_for::<StarterAnswer>();
     let tested = answered.subschema_for::<TestReport>();
+    let granted = answered.subschema_for::<Grants>();
+    let me = answered.subschema_for::<Me>();
     let checked = answered.subschema_for::<CheckReport>();
     let mut defs = asked.take_definitions(true);
     defs.extend(answered.take_definitions(true));
@@ -55,6 +57,8 @@ pub fn schema() -> Value {
             "approvals": {"properties": {"answer": approvals}},
             "check": {"properties": {"answer": checked}},
             "explain": {"properties": {"question": explain, "answer": explained}},
+            "grants": {"properties": {"answer": granted}},
+            "me": {"properties": {"answer": me}},
             "quarantine": {"properties": {"answer": quarantined}},
             "reach": {"properties": {"question": reach, "answer": reached}},
             "review": {"properties": {"answer": reviewed}},

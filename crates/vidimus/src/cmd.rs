@@ -7,6 +7,7 @@ pub mod check;
 pub mod codes;
 pub mod data_directory;
 pub mod demo;
+pub mod grant;
 pub mod identity;
 pub mod policy;
 pub mod quantity;

@@ -375,18 +375,17 @@ mod tests {
 
     #[test]
     fn what_people_do_is_named_by_action_or_group() {
+        const OPERATE: [Operation; 6] = [
+            Operation::Quarantine,
+            Operation::Lift,
+            Operation::Declassify,
+            Operation::Grant,
+            Operation::Revoke,
+            Operation::Approve,
+        ];
         for (scope, named) in [
             ("action == Action::\"lift\"", &[Operation::Lift][..]),
-            (
-                "action in Action::\"operate\"",
-                &[
-                    Operation::Quarantine,
-                    Operation::Lift,
-                    Operation::Grant,
-                    Operation::Revoke,
-                    Operation::Approve,
-                ],
-            ),
+            ("action in Action::\"operate\"", &OPERATE[..]),
             ("action in [Action::\"read\", Action::\"callAgent\"]", &[Operation::Read]),
             ("action", &[]),
         ] {

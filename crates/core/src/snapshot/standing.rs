@@ -1,10 +1,13 @@
 //! What stands by acts, as a snapshot has it: it marks objects, and forbids as a policy does, so that decisions, explanations, streams
 //! and records know of it without anything of their own.
 
+mod grants;
+
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use self::grants::Grants;
 use super::refusing::OnlyRefusing;
 use super::{Snapshot, builtin, coming};
 use crate::act::Subject;
@@ -13,6 +16,8 @@ use crate::entity::{EntityId, EntityKind};
 use crate::resource::{Kind, Object, ObjectKey};
 use crate::standing::Standing;
 
+pub use self::grants::GRANT_ID;
+
 /// What stands by acts, ready for a snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct Overlay {
@@ -20,6 +25,7 @@ pub struct Overlay {
     key: String,
     quarantined: HashSet<ObjectKey>,
     statements: Vec<Arc<Statement>>,
+    grants: Grants,
 }
 
 impl Overlay {
@@ -40,6 +46,13 @@ impl Overlay {
                 }
                 _ => overlay.forbid(subject)?,
             }
+        }
+        for (id, grant) in &standing.grants {
+            let spent = if grant.is_spent() { " spent" } else { "" };
+            // It is the terms that count, and they have one form.
+            let terms = serde_json::to_string(&grant.terms).map_err(|error| error.to_string())?;
+            let _ = writeln!(overlay.key, "grant {id} {} {terms}{spent}", grant.until_ms);
+            overlay.grant(id, grant)?;
         }
         Ok(overlay)
     }

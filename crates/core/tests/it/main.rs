@@ -29,6 +29,7 @@ mod rebuilt;
 mod recorded;
 mod representable;
 mod snapshot;
+mod standing;
 mod tried;
 mod trust;
 mod world;

@@ -36,6 +36,8 @@ pub struct Asked {
     streaming: bool,
     /// What people approved of it: they did when it was made.
     approvals: Arc<[Approval]>,
+    /// The grant of which it took a use, where nothing else permitted it.
+    grant: Option<Arc<str>>,
 }
 
 impl Asked {
@@ -58,12 +60,18 @@ impl Asked {
             tokens_estimated,
             streaming,
             approvals: if call.approvals.is_empty() { Arc::default() } else { call.approvals.into() },
+            grant: None,
         }
     }
 
     /// What its chain had come to.
     pub fn so_far(&self) -> &SoFar {
         self.so_far.as_deref().unwrap_or(SoFar::nothing())
+    }
+
+    /// The same, with the grant of which it took a use.
+    pub fn with(self, grant: Option<Arc<str>>) -> Self {
+        Self { grant, ..self }
     }
 
     /// The name of the tool, resource, prompt, skill or model; empty where the call is about the object itself.
@@ -101,6 +109,12 @@ impl Asked {
         let decision = world.authorize(&call);
         match (decision.outcome(), decision.code()) {
             (Outcome::Allow | Outcome::AllowWithObligations, _) => false,
+            // It took the last use.
+            (Outcome::Deny, Some(Code::NoPermit))
+                if self.grant.as_ref().is_some_and(|grant| world.is_spent(grant, now)) =>
+            {
+                false
+            }
             (
                 _,
                 Some(Code::DelegationTooDeep | Code::DelegationTooWide | Code::ChainLimit | Code::ChainEnded),

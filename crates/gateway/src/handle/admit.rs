@@ -18,6 +18,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use super::addressed::Addressed;
 use super::authenticate::authenticate;
+use super::grants;
 use super::hold::{self, Given, Standing};
 use crate::accounts::Reservation;
 use crate::answer::Asked;
@@ -106,10 +107,9 @@ where
     };
     // Before the body is read: nobody unknown may make the gateway work.
     let addressed = Addressed::now(gate, context, parts, &route).await?;
-    let limit = addressed.binding.body_limit(&gate.limits);
     let holder = gate.accounts.holder(addressed.caller.proven.principal.entity());
     let place = gate.accounts.enter(&holder)?;
-    let (bytes, lease) = gate.bodies.read(holder, limit, body).await?;
+    let (bytes, lease) = gate.bodies.read(holder, addressed.binding.body_limit(&gate.limits), body).await?;
     let json = parse(&addressed.operation, &bytes)?;
     context.answers(json.as_ref());
     // The body may have been long on its way: what is decided is whether the call may be made now.
@@ -136,13 +136,14 @@ where
     let decision = if given.is_some() { world.authorize(&call) } else { decision };
     let approval = Standing::of(gate, context, &decision, given.as_ref()).await?;
     let sent = Sent { protocol: route.protocol, body: &bytes, approval: approval.approval() };
-    let permit = match record(gate, context, decision, sent, (&world, moment)).await? {
+    let (verdict, grant) = record(gate, context, decision, sent, (&world, moment)).await?;
+    let permit = match verdict {
         Verdict::Permitted(permit) => permit,
         Verdict::Held(held) => return Ok(Admission::Held(approval.tell(held))),
-        Verdict::Refused(refusal) => return Err(refusal),
+        Verdict::Refused(refusal) => return Err(grants::requested(gate, parts, &call, refusal).await),
     };
     reservation.permitted(moment).await;
-    let (protocol, asked) = (route.protocol, Asked::of(&call, so_far.clone()));
+    let (protocol, asked) = (route.protocol, Asked::of(&call, so_far.clone()).with(grant));
     let answer = match upstreams(gate, &call, &parsed, &world) {
         Ok(answer) => answer,
         Err(own) => {
@@ -248,14 +249,14 @@ struct Sent<'a> {
     approval: Option<&'a str>,
 }
 
-/// Writes the decision, before any effect of it.
+/// Writes the decision, before any effect of it, and gives the grant of which the call takes a use.
 async fn record(
     gate: &Gate,
     context: &mut RequestContext,
     decision: Decision<'_>,
     Sent { protocol, body, approval }: Sent<'_>,
     (world, moment): (&Snapshot, Moment),
-) -> Result<Verdict, Refusal> {
+) -> Result<(Verdict, Option<Arc<str>>), Refusal> {
     context.describe(&decision);
     end_chain(gate, &decision, moment).await;
     if decision.outcome() == Outcome::Deny
@@ -264,8 +265,9 @@ async fn record(
         && let Some(refusal) = decision.denial()
     {
         context.decided(gate, Some(refusal.code));
-        return Ok(Verdict::Refused(refusal));
+        return Ok((Verdict::Refused(refusal), None));
     }
+    let grant = grants::claimed(gate, world, &decision, &context.call).await?;
     let (code, call) = (decision.code(), *decision.call());
     let about = About {
         id: &context.call,
@@ -287,7 +289,7 @@ async fn record(
     };
     let verdict = gate.ledger.decide_or(decision, &about, left).await.map_err(closed)?;
     context.decided(gate, code);
-    Ok(verdict)
+    Ok((verdict, grant))
 }
 
 /// Where the decision ends its chain, that is so before it is on record, and whether it ever is.

@@ -383,7 +383,8 @@ async fn a_label_is_taken_away_by_an_act() {
     };
     // What is on record is so at once; that a snapshot follows is for who brings acts into force.
     let act = |subject: Subject| {
-        let act = world.gate.act("User/https://idp.example#ada", declassify(subject), "the customer agreed");
+        let act =
+            world.gate.shared.act("User/https://idp.example#ada", declassify(subject), "the customer agreed");
         async move { tokio::time::timeout(Duration::from_millis(300), act).await }
     };
     let server = act("MCPServer/t/tools".parse().expect("a subject")).await.expect("at once");

@@ -8,6 +8,7 @@
     reason = "a test that cannot be set up fails"
 )]
 
+mod acts;
 mod admit;
 mod answer;
 mod approvals;

@@ -52,16 +52,16 @@ pub(super) struct Asking {
     data: std::path::PathBuf,
     /// Who you are, where the built-in issuer says so.
     #[arg(long = "as", value_name = "NAME", default_value = "admin")]
-    name: String,
+    operator: String,
     /// A group that you are in, where the built-in issuer says so; may be given several times.
     #[arg(long = "as-group", value_name = "GROUP")]
-    group: Vec<String>,
+    operator_group: Vec<String>,
 }
 
 impl Asking {
     /// What `path` answers.
     pub(super) fn get<A: DeserializeOwned>(&self, path: &str) -> anyhow::Result<A> {
-        let token = token(&self.data, &self.name, &self.group)?;
+        let token = token(&self.data, &self.operator, &self.operator_group)?;
         read(path, &exchange(&self.admin, path, &token, None)?)
     }
 
@@ -71,7 +71,7 @@ impl Asking {
         path: &str,
         question: &impl Serialize,
     ) -> anyhow::Result<A> {
-        let token = token(&self.data, &self.name, &self.group)?;
+        let token = token(&self.data, &self.operator, &self.operator_group)?;
         let body = serde_json::to_vec(question)?;
         read(path, &exchange(&self.admin, path, &token, Some(body))?)
     }

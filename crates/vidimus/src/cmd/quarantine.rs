@@ -24,20 +24,48 @@ use crate::output::{self, Format, printable};
   vidimus quarantine lift agent finance/invoice-bot --why 'INC-7 closed'
 
 Exit codes: 0 done, 1 not on the list, 2 not done")]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Quarantine {
     #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    what: What,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// All calls by an agent, and through it.
+    #[command(after_help = "Example:\n  vidimus quarantine agent finance/invoice-bot --why 'INC-7'")]
+    Agent(Named),
+    /// All calls by a service, and through it.
+    #[command(after_help = "Example:\n  vidimus quarantine service finance/reporting --why 'INC-7'")]
+    Service(Named),
+    /// All calls to an MCP server.
+    #[command(after_help = "Example:\n  vidimus quarantine server finance/ledger --why 'INC-7'")]
+    Server(Named),
+    /// All calls to a provider of models.
+    #[command(after_help = "Example:\n  vidimus quarantine provider platform/openai --why 'INC-7'")]
+    Provider(Named),
+    /// All calls by one copy of an agent or a service, by the identity that it uses, as records have it.
+    #[command(
+        after_help = "Example:\n  vidimus quarantine identity spiffe://corp.example/ns/a/sa/b --why 'INC-7'"
+    )]
+    Identity(Named),
+    /// All calls for a person: issuer#subject.
+    #[command(after_help = "Example:\n  vidimus quarantine user 'https://login.example#ada' --why 'INC-7'")]
+    User(Named),
+    /// All calls of a chain, by its transaction.
+    #[command(
+        after_help = "Example:\n  vidimus quarantine chain 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why x"
+    )]
+    Chain(Named),
     /// Ends a quarantine. What its own record says (spec.quarantined) stays.
     #[command(after_help = "Example:
   vidimus quarantine lift agent finance/invoice-bot --why 'INC-7 closed'")]
-    Lift(What),
+    Lift {
+        /// What kind of thing it is.
+        #[arg(value_enum)]
+        kind: Kind,
+        #[command(flatten)]
+        named: Named,
+    },
     /// What is out of use, by whom and why: by acts, and by the records of agents and services themselves.
     #[command(after_help = "Examples:
   vidimus quarantine list
@@ -45,13 +73,10 @@ enum Command {
     List(#[command(flatten)] Asking),
 }
 
-/// What an act is about.
+/// What an act is about, and why it is done.
 #[derive(Debug, Args)]
-struct What {
-    /// What kind of thing it is.
-    #[arg(value_enum)]
-    kind: Kind,
-    /// namespace/name of what is registered; of an identity as records have it; issuer#subject; the transaction of a chain.
+struct Named {
+    /// Its name: namespace/name of what is registered.
     name: String,
     /// Why, for the record; at most 1024 bytes.
     #[arg(long)]
@@ -66,45 +91,46 @@ enum Kind {
     Service,
     Server,
     Provider,
-    /// One copy of an agent or a service, by the identity that it uses: spiffe://…
     Identity,
     User,
     Chain,
 }
 
-impl What {
-    fn subject(&self) -> anyhow::Result<Subject> {
-        let kind = match self.kind {
-            Kind::Agent => "Agent",
-            Kind::Service => "Service",
-            Kind::Server => "MCPServer",
-            Kind::Provider => "LLMProvider",
-            Kind::Identity => "Identity",
-            Kind::User => "User",
-            Kind::Chain => "Chain",
+impl Kind {
+    fn subject(self, name: &str) -> anyhow::Result<Subject> {
+        let kind = match self {
+            Self::Agent => "Agent",
+            Self::Service => "Service",
+            Self::Server => "MCPServer",
+            Self::Provider => "LLMProvider",
+            Self::Identity => "Identity",
+            Self::User => "User",
+            Self::Chain => "Chain",
         };
-        Ok(format!("{kind}/{}", self.name).parse()?)
+        Ok(format!("{kind}/{name}").parse()?)
     }
 }
 
 pub fn run(quarantine: &Quarantine, format: Format) -> anyhow::Result<ExitCode> {
-    match &quarantine.command {
-        None => place(&quarantine.what, format),
-        Some(Command::Lift(what)) => lift(what, format),
-        Some(Command::List(asking)) => list(asking, format),
-    }
-}
-
-fn place(what: &What, format: Format) -> anyhow::Result<ExitCode> {
-    let subject = what.subject()?;
-    let question = json!({"subject": subject, "why": what.why});
-    let done: ActDone = what.asking.post("/quarantine", &question)?;
+    let (kind, named) = match &quarantine.command {
+        Command::Agent(named) => (Kind::Agent, named),
+        Command::Service(named) => (Kind::Service, named),
+        Command::Server(named) => (Kind::Server, named),
+        Command::Provider(named) => (Kind::Provider, named),
+        Command::Identity(named) => (Kind::Identity, named),
+        Command::User(named) => (Kind::User, named),
+        Command::Chain(named) => (Kind::Chain, named),
+        Command::Lift { kind, named } => return lift(&kind.subject(&named.name)?, named, format),
+        Command::List(asking) => return list(asking, format),
+    };
+    let question = json!({"subject": kind.subject(&named.name)?, "why": named.why});
+    let done: ActDone = named.asking.post("/quarantine", &question)?;
     told(&done, "is quarantined", format)
 }
 
-fn lift(what: &What, format: Format) -> anyhow::Result<ExitCode> {
-    let subject = what.subject()?.to_string();
-    let quarantines: Quarantines = what.asking.get("/quarantine")?;
+fn lift(subject: &Subject, named: &Named, format: Format) -> anyhow::Result<ExitCode> {
+    let subject = subject.to_string();
+    let quarantines: Quarantines = named.asking.get("/quarantine")?;
     let of_subject = |one: &&Quarantined| one.subject == subject;
     let placed = quarantines.quarantined.iter().filter(of_subject).find_map(|one| one.act.clone());
     let by_record =
@@ -119,7 +145,7 @@ fn lift(what: &What, format: Format) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(1));
     };
     let done: ActDone =
-        what.asking.post("/quarantine/lift", &json!({"subject": subject, "of": of, "why": what.why}))?;
+        named.asking.post("/quarantine/lift", &json!({"subject": subject, "of": of, "why": named.why}))?;
     if by_record {
         output::warning(&format!("{subject} stays quarantined by its own record (spec.quarantined)"));
     }

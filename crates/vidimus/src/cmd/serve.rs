@@ -76,8 +76,8 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_TRUST_BUNDLE", value_delimiter = ',', value_name = "TRUST-DOMAIN=FILE")]
     pub trust_bundle: Vec<String>,
     /// Address for health, metrics and status, plain HTTP: / (lists the others), /healthz, /readyz, /metrics, /registry,
-    /// /registry/refused, /registry/standing, /ledger, /quarantine, /quarantine/lift, /declassify,
-    /// /approvals, /approvals/approve, /approvals/deny. All but the first four want a person's token, and policies decide
+    /// /registry/refused, /registry/standing, /ledger, /quarantine, /quarantine/lift, /declassify, /grants, /grants/requests,
+    /// /grants/revoke, /me, /approvals, /approvals/approve, /approvals/deny. All but the first four want a person's token, and policies decide
     /// what the person may do.
     #[arg(long, env = "VIDIMUS_ADMIN", default_value = "127.0.0.1:9901", value_parser = quantity::socket)]
     pub admin: SocketAddr,

@@ -146,6 +146,11 @@ impl Gateway {
         exchange(&self.listen, &self.request(token)).unwrap_or_default()
     }
 
+    /// What the gateway answers to these bytes.
+    pub(crate) fn exchange(&self, request: &str) -> String {
+        exchange(&self.listen, request).unwrap_or_default()
+    }
+
     /// The bytes of that call.
     pub(crate) fn request(&self, token: Option<&str>) -> String {
         let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get","arguments":{},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;

@@ -30,7 +30,8 @@ fn the_admin_address_asks_who_you_are() {
     let issued = |words: &[&str]| {
         run(&[&["identity", "token", "--data", &data], words].concat()).out.trim().to_owned()
     };
-    let forged = person.replace('.', "x.").replacen("x.", ".", 1);
+    let other = gateway.operator("bob", &["soc"]);
+    let forged = format!("{}.{}", person.rsplit_once('.').unwrap().0, other.rsplit_once('.').unwrap().1);
     let two = format!("{}{}", bearer(&person), bearer(&person));
     for (what, head, code) in [
         ("nobody", String::new(), "credential_missing"),
@@ -70,7 +71,7 @@ fn the_admin_address_asks_who_you_are() {
     let answer = gateway.admin("GET", "/registry", &bearer(&person), "").unwrap();
     assert!(json(&answer)["objects"].is_array(), "{answer}");
     // The refusals are on record, by whoever was proven.
-    let ran = run(&["audit", "search", "--data", &data, "--kind", "refusal", "-o", "json"]);
+    let ran = run(&["audit", "search", "--data", &data, "--kind", "refusal", "--limit", "0", "-o", "json"]);
     for says in
         ["credential_missing", "person_required", "token_expired", "urn:vidimus:local#bob", "/quarantine"]
     {
@@ -213,4 +214,98 @@ fn policies_say_who_may_and_odd_acts_are_refused() {
         &["quarantine", "lift", "server", "a/tools", "--why", "x", "--as", "ada", "--as-group", "soc"],
     );
     assert!(ran.err.contains("no_permit"), "to read is another action: {ran:?}");
+}
+
+/// The tool is not permitted until somebody grants it.
+fn without_permits() -> Gateway {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    std::fs::remove_file(format!("{}/c.yaml", gateway.path("resources"))).unwrap();
+    let token = gateway.token();
+    gateway.wait("refused", |gateway| gateway.call(Some(&token)).contains("no_permit"));
+    gateway
+}
+
+#[test]
+fn a_grant_used_twice_is_refused_the_third_time() {
+    let gateway = without_permits();
+    let token = gateway.token();
+    let of = ["grant", "give", "a/bot", "--resource", "Tool/a/tools/get", "--why", "CASE-12"];
+    let ran = operate(&gateway, &[&of[..], &["--uses", "2", "-o", "json"]].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let id = ran.json()["act"].as_str().unwrap().to_owned();
+    let (resources, data) = (gateway.path("resources"), gateway.path("data"));
+    let explained = explain(&["--resources", &resources, "--data", &data, "-o", "json"]);
+    assert_eq!(explained.json()["policies"][0], format!("vidimus/grant#{id}"), "{explained:?}");
+    assert!(gateway.call(Some(&token)).contains("upstream_interrupted"), "the first use");
+    let gateway = gateway.killed_and_started();
+    assert!(gateway.call(Some(&token)).contains("upstream_interrupted"), "the second use");
+    let answer = gateway.call(Some(&token));
+    assert!(answer.contains("no_permit") || answer.contains("grant_spent"), "{answer}");
+    gateway.wait("out of force", |gateway| gateway.call(Some(&token)).contains("no_permit"));
+    let listed = operate(&gateway, &["grant", "list", "-o", "json"]).json();
+    assert_eq!(listed["grants"][0]["used"], 2, "{listed}");
+    let ran = run(&["audit", "search", "--data", &data, "--kind", "act", "-o", "json"]);
+    assert_eq!(ran.out.matches("useGrant").count(), 2, "{ran:?}");
+    // Over: it does not stand any more.
+    let ran = operate(&gateway, &[&of[..], &["--uses", "9", "--for", "1s"]].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    gateway.wait("over", |gateway| {
+        let listed = operate(gateway, &["grant", "list", "-o", "json"]).json();
+        listed["grants"].as_array().unwrap().len() == 1
+    });
+    assert!(gateway.call(Some(&token)).contains("no_permit"));
+    // Revoked.
+    let ran = operate(&gateway, &[&of[..], &["--uses", "9", "-o", "json"]].concat());
+    assert!(gateway.call(Some(&token)).contains("upstream_interrupted"));
+    let id = ran.json()["act"].as_str().unwrap().to_owned();
+    assert_eq!(operate(&gateway, &["grant", "revoke", &id, "--why", "done"]).code, Some(0));
+    assert!(gateway.call(Some(&token)).contains("no_permit"));
+    assert!(operate(&gateway, &["grant", "revoke", &id, "--why", "done"]).err.contains("act_unfit"));
+}
+
+#[test]
+fn an_agent_asks_with_the_call_that_is_refused() {
+    let gateway = without_permits();
+    let token = gateway.token();
+    let asking =
+        gateway.request(Some(&token)).replacen("Host:", "Vidimus-Request-Grant: CASE-12\r\nHost:", 1);
+    let answer = gateway.exchange(&asking);
+    assert!(answer.contains("no_permit") && answer.contains("a grant is asked for"), "{answer}");
+    // Once is enough.
+    let again = gateway.exchange(&asking);
+    assert!(again.contains("is asked for already"), "{again}");
+    let listed = operate(&gateway, &["grant", "list", "-o", "json"]).json();
+    let request = &listed["requests"][0];
+    assert_eq!(request["agent"], "Agent/a/bot", "{listed}");
+    assert_eq!(
+        (&request["resources"][0], &request["uses"]),
+        (&"Tool/a/tools/get".into(), &1.into()),
+        "{listed}"
+    );
+    let id = request["id"].as_str().unwrap();
+    let refused = operate(&gateway, &["grant", "approve", id, "--why", "ok", "--as", "bob"]);
+    assert!(refused.err.contains("no_permit"), "{refused:?}");
+    let ran = operate(&gateway, &["grant", "approve", id, "--why", "ok"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(gateway.call(Some(&token)).contains("upstream_interrupted"));
+    gateway.wait("spent", |gateway| gateway.call(Some(&token)).contains("no_permit"));
+    let ran = operate(&gateway, &["grant", "approve", id, "--why", "ok"]);
+    assert!(ran.code == Some(2) && ran.err.contains("no request"), "{ran:?}");
+}
+
+#[test]
+fn a_person_is_told_what_it_may() {
+    let gateway = Gateway::start(1);
+    let head = |name: &str| format!("Authorization: Bearer {}\r\n", gateway.operator(name, &["soc"]));
+    let me = |name: &str| json(&gateway.admin("GET", "/me?about=Agent/a/bot", &head(name), "").unwrap());
+    let (admin, bob) = (me("admin"), me("bob"));
+    assert_eq!(
+        (&admin["person"], &admin["groups"][0]),
+        (&"User/urn:vidimus:local#admin".into(), &"soc".into())
+    );
+    for (who, allowed) in [(&admin, true), (&bob, false)] {
+        let may = who["may"].as_array().unwrap();
+        assert_eq!(may.len(), 6, "{who}");
+        assert!(may.iter().all(|one| one["allowed"] == allowed), "{who}");
+    }
 }

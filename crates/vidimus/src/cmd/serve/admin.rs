@@ -2,6 +2,8 @@
 
 mod approvals;
 mod declassify;
+mod grants;
+mod me;
 pub(super) mod people;
 mod quarantine;
 
@@ -26,7 +28,7 @@ use super::admin_listener;
 use super::supervisor::Supervisor;
 
 /// What is served here. docs/admin.md has a row for each.
-const ENDPOINTS: [(&str, &str); 13] = [
+const ENDPOINTS: [(&str, &str); 17] = [
     ("/healthz", "ok, while the process answers"),
     ("/readyz", "200 while a permitted call would be let through, else 503 and why"),
     ("/metrics", "OpenMetrics text"),
@@ -40,6 +42,10 @@ const ENDPOINTS: [(&str, &str); 13] = [
     ("/approvals", "what waits for people, and what became of it"),
     ("/approvals/approve", "POST approves a call"),
     ("/approvals/deny", "POST denies a call"),
+    ("/grants", "what agents are lent for a task, and what is asked for; POST grants"),
+    ("/grants/requests", "POST asks for a grant"),
+    ("/grants/revoke", "POST ends a grant, or declines a request"),
+    ("/me", "who you are, and what you may do"),
 ];
 
 /// Largest body of a request, in bytes.
@@ -67,6 +73,10 @@ pub(super) fn serve(
         .route("/approvals", get(approvals::list))
         .route("/approvals/approve", post(approvals::approve))
         .route("/approvals/deny", post(approvals::deny))
+        .route("/grants", get(grants::list).post(grants::give))
+        .route("/grants/requests", post(grants::request))
+        .route("/grants/revoke", post(grants::revoke))
+        .route("/me", get(me::me))
         .layer(DefaultBodyLimit::max(BODY))
         .with_state(admin)
         .layer(from_fn_with_state(names, own_name));

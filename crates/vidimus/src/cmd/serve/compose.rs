@@ -65,14 +65,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         standing::open(&serve.data, &sealing_key, &ledger).context("what stands by acts")?;
     let (loaded, watching) = vidimus_registry::watch(&serve.resources, Some(keeping), stood.overlay.clone())
         .with_context(|| format!("--resources {}", serve.resources.display()))?;
-    taken::log(&loaded.borrow(), "loaded");
-    if loaded.borrow().snapshot.has_first_administrator() {
-        tracing::info!(
-            "no policy permits people anything yet: the person 'admin' of the built-in issuer (`vidimus identity operator`) may do \
-             everything, until one does"
-        );
-    }
-    taken::log_unusable(&loaded.borrow(), secrets.as_ref());
+    taken::log_first(&loaded.borrow(), secrets.as_ref());
     issuer_roots::warn_of_unused(serve, &loaded.borrow().snapshot);
     let people = Arc::new(people(serve, &identity)?);
     let bundles = Bundles::open(&serve.trust_bundle, &identity)?;
@@ -104,8 +97,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         [Some(Listener { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
     let loops = workers * listeners.len();
     let health = Health { shared: shared.clone(), loaded, stopping: stopping.clone(), watching, loops };
-    let admin = Admin { health, people };
-    admin::serve(&mut supervisor, (sockets.admin, &serve.admin_name), admin)?;
+    admin::serve(&mut supervisor, (sockets.admin, &serve.admin_name), Admin { health, people })?;
     let workers = start_workers(&mut supervisor, serve, (workers, &shared, &stopping), &listeners)?;
     // Each worker has its own, so that the sockets are closed when the workers stop listening.
     drop(listeners);
@@ -116,11 +108,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let code = control.block_on(end(&mut supervisor))?;
     // At once: nobody is ready, nobody listens.
     stop.send_replace(true);
-    for worker in workers {
-        if worker.join().is_err() {
-            tracing::error!("a worker ended by a panic");
-        }
-    }
+    join(workers);
     // No worker is left to record it.
     control.block_on(record_count(&shared));
     control.block_on(shared.ledger.close());
@@ -384,6 +372,15 @@ fn start_workers(
 
 /// SIGHUP is heard and does nothing: whoever sends it wants files to be read again, which they are when they change, and not the calls
 /// to be cut.
+/// Waits until each has ended.
+fn join(workers: Workers) {
+    for worker in workers {
+        if worker.join().is_err() {
+            tracing::error!("a worker ended by a panic");
+        }
+    }
+}
+
 async fn stop_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);

@@ -5,20 +5,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use vidimus_core::act::{Act, BY_ITSELF, OfGrant};
+use vidimus_core::clock::Clock as _;
 use vidimus_core::record::{ActRecord, Kept, Record};
 use vidimus_core::snapshot::Overlay;
 use vidimus_core::standing::Standing;
-use vidimus_gateway::{KEY_LENGTH, Shared, Stood};
+use vidimus_gateway::{KEY_LENGTH, Shared, Stood, millis};
 use vidimus_ledger::{Ledger, Reading};
 use vidimus_registry::{StandingFile, Watching};
 
 use super::supervisor::Supervisor;
+use crate::clock::SystemClock;
 
 /// How often what stands is written down although nothing was done, so that a start has little of the log to read.
 const KEEP: Duration = Duration::from_secs(60);
 
 /// How often what nobody answered in time is ended. Nothing is good beyond its time in between.
 const EXPIRE: Duration = Duration::from_secs(5);
+
+/// How often it is looked for grants whose time is over.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What stands by the acts of the log.
 ///
@@ -97,6 +103,7 @@ pub(super) fn follow(
     watching: Arc<Watching>,
     file: StandingFile,
 ) {
+    end_grants(supervisor, shared.clone());
     let file = Arc::new(file);
     let approving = shared.clone();
     supervisor.essential("approvals", async move {
@@ -107,10 +114,14 @@ pub(super) fn follow(
     });
     supervisor.essential("acts", async move {
         let mut changes = shared.acts.changes();
-        let mut kept = None;
+        let (mut kept, mut standing) = (None, None::<Arc<Overlay>>);
         loop {
             let stood = changes.borrow_and_update().clone();
-            watching.stand(stood.overlay.clone());
+            // What changes no decision needs no other snapshot.
+            if standing.as_ref().is_none_or(|before| !Arc::ptr_eq(before, &stood.overlay)) {
+                watching.stand(stood.overlay.clone());
+                standing = Some(stood.overlay.clone());
+            }
             keep(&file, &stood, &mut kept).await;
             loop {
                 tokio::select! {
@@ -126,6 +137,24 @@ pub(super) fn follow(
                             keep(&file, &now, &mut kept).await;
                         }
                     }
+                }
+            }
+        }
+    });
+}
+
+/// Ends grants, and requests for them, whose time is over: on record, and out of what stands. Each is refused from its time on whether or
+/// not that is done.
+fn end_grants(supervisor: &mut Supervisor, shared: Arc<Shared>) {
+    supervisor.repeated("grants", LOOK, move || {
+        let shared = shared.clone();
+        async move {
+            let now = millis(SystemClock.now().wall).0;
+            let standing = shared.acts.standing();
+            for id in standing.over(now) {
+                let act = Act::EndGrant(OfGrant { of: id.to_owned() });
+                if let Err(refusal) = shared.act(BY_ITSELF, act, "its time is over").await {
+                    tracing::warn!(%refusal, grant = id, "a grant whose time is over still stands");
                 }
             }
         }

@@ -23,10 +23,27 @@ pub(super) fn log(loaded: &Loaded, when: &'static str) {
     warnings.iter().for_each(|warning| warn("accepted with a warning", warning));
 }
 
+/// All that is said at a start.
+pub(super) fn log_first(loaded: &Loaded, secrets: Option<&SecretDirectory>) {
+    log(loaded, "loaded");
+    log_people(loaded);
+    log_unusable(loaded, secrets);
+}
+
 /// What objects name on this machine and this process cannot use: better known now than by the first call.
-pub(super) fn log_unusable(loaded: &Loaded, secrets: Option<&SecretDirectory>) {
+fn log_unusable(loaded: &Loaded, secrets: Option<&SecretDirectory>) {
     let unusable = vidimus_gateway::unusable(&loaded.snapshot, secrets);
     unusable.iter().for_each(|warning| warn("accepted with a warning", warning));
+}
+
+/// Says who operates a gateway whose policies do not say it.
+fn log_people(loaded: &Loaded) {
+    if loaded.snapshot.has_first_administrator() {
+        tracing::info!(
+            "no policy permits people anything yet: the person 'admin' of the built-in issuer (`vidimus identity operator`) may do \
+             everything, until one does"
+        );
+    }
 }
 
 fn warn(what: &'static str, about: &Rejection) {

@@ -1,0 +1,286 @@
+//! What stands by acts: each subject is refused what it says and nothing else, grants permit what they say and nothing else.
+
+use std::sync::Arc;
+
+use vidimus_core::act::{Act, Granted, Lifted, OfGrant, OfSubject, Requested, Subject, Terms, Used};
+use vidimus_core::call::{Action, Target};
+use vidimus_core::caller::{UnixMillis, User};
+use vidimus_core::record::{ActKind, ActRecord, VERSION};
+use vidimus_core::refusal::Code;
+use vidimus_core::resource::Object;
+use vidimus_core::snapshot::{Configuration, Overlay, Snapshot};
+use vidimus_core::standing::{Standing, Unfit};
+
+use crate::world::{self, Facts};
+
+const NOW: i64 = 1_790_000_000_500;
+const ODD: [&str; 7] = ["plain", "a\"b", "a\\b", "a' || true || 'b", "\u{202e}abc", "ü€😀", "*.?${x}\\u{41}"];
+
+fn record(id: &str, act: Act) -> ActRecord<'static> {
+    ActRecord {
+        act,
+        actor: "User/urn:vidimus:local#admin".into(),
+        id: id.to_owned().into(),
+        kind: ActKind,
+        time: "2026-09-21T14:13:20.500000Z".into(),
+        version: VERSION,
+        why: "INC-7".into(),
+    }
+}
+
+fn fold(acts: Vec<(&str, Act)>) -> Standing {
+    let mut standing = Standing::default();
+    for (id, act) in acts {
+        standing.apply(&record(id, act));
+    }
+    standing
+}
+
+fn quarantine(subject: &str) -> Act {
+    Act::Quarantine(OfSubject { subject: subject.parse().unwrap() })
+}
+
+fn objects() -> Vec<Object> {
+    let agents = vec![world::agent("a", "bot"), world::agent("a", "other")];
+    let servers = vec![world::server("a", "tools"), world::server("a", "more")];
+    let mut all = world::objects(agents, servers, Vec::new());
+    all.push(Object::Service(Arc::new(world::service("a", "svc"))));
+    all.push(Object::LlmProvider(Arc::new(world::provider("a", "llm", &[("m", &[])]))));
+    all
+}
+
+fn under(standing: &Standing, policies: Vec<Object>) -> Snapshot {
+    let all = objects().into_iter().chain(policies).collect();
+    let standing = Arc::new(Overlay::of(standing).unwrap());
+    let configuration = Configuration { objects: all, standing, ..Configuration::default() };
+    let (snapshot, rejected) = Snapshot::default().next(configuration);
+    assert!(rejected.is_empty(), "{rejected:?}");
+    snapshot
+}
+
+/// What `facts` make of a call of a tool.
+fn tool(snapshot: &Snapshot, facts: &Facts, server: &str, name: &str) -> (Option<Code>, Vec<String>) {
+    let target = Target::Tool { server: snapshot.mcp_server(server).unwrap(), name };
+    let answer = facts.authorize(snapshot, Action::InvokeTool, target);
+    (answer.code, answer.policies().into_iter().map(str::to_owned).collect())
+}
+
+#[test]
+fn each_subject_is_refused_and_nothing_else() {
+    let everything = || vec![world::cluster("permit (principal, action, resource);")];
+    let calls = |snapshot: &Snapshot| {
+        let bot = Facts::of(snapshot, "a/bot");
+        let other = Facts::of(snapshot, "a/other");
+        let ada =
+            User { issuer: "https://i".into(), subject: "ada".into(), email: None, groups: Arc::default() };
+        let for_ada = Facts { user: Some(ada), ..Facts::of(snapshot, "a/other") };
+        let mut in_chain = Facts::of(snapshot, "a/other");
+        in_chain.chain.transaction = "txn-2".into();
+        let model = Target::Model { provider: snapshot.llm_provider("a/llm").unwrap(), name: "m" };
+        let model = other.authorize(snapshot, Action::CallModel, model).code.is_some();
+        let refused = |facts: &Facts, server| tool(snapshot, facts, server, "t").0.is_some();
+        [
+            refused(&bot, "a/tools"),
+            refused(&other, "a/tools"),
+            refused(&other, "a/more"),
+            refused(&for_ada, "a/more"),
+            refused(&in_chain, "a/more"),
+            model,
+        ]
+    };
+    let (yes, no) = (true, false);
+    for (subject, refused) in [
+        ("Agent/a/bot", [yes, no, no, no, no, no]),
+        ("MCPServer/a/tools", [yes, yes, no, no, no, no]),
+        ("LLMProvider/a/llm", [no, no, no, no, no, yes]),
+        ("User/https://i#ada", [no, no, no, yes, no, no]),
+        ("User/https://i#ad", [no; 6]),
+        ("Chain/txn-2", [no, no, no, no, yes, no]),
+        ("Chain/txn-1", [yes, yes, yes, yes, no, yes]),
+        ("Identity/spiffe://test/agent", [yes; 6]),
+        ("Identity/spiffe://test/agen", [no; 6]),
+        ("Service/a/svc", [no; 6]),
+        ("Agent/a/nobody", [no; 6]),
+    ] {
+        let standing = fold(vec![("1", quarantine(subject))]);
+        assert_eq!(calls(&under(&standing, everything())), refused, "{subject}");
+        let lifted = Act::Lift(Lifted { of: "1".into(), subject: subject.parse().unwrap() });
+        assert_eq!(standing.check(&record("x", lifted.clone())), Ok(()));
+        let mut standing = standing;
+        standing.apply(&record("2", lifted.clone()));
+        assert_eq!(calls(&under(&standing, everything())), [no; 6], "{subject} lifted");
+        assert!(matches!(standing.check(&record("x", lifted.clone())), Err(Unfit::Nothing { .. })));
+        // What is quarantined anew is not lifted by what lifted it before.
+        standing.apply(&record("3", quarantine(subject)));
+        assert!(matches!(standing.check(&record("x", lifted.clone())), Err(Unfit::Other { .. })));
+    }
+}
+
+#[test]
+fn odd_names_stand_for_themselves_alone() {
+    for odd in ODD {
+        for (kind, prefix) in [("Chain", ""), ("User", "https://i#"), ("Identity", "")] {
+            let standing = fold(vec![("1", quarantine(&format!("{kind}/{prefix}{odd}")))]);
+            let snapshot = under(&standing, vec![world::cluster("permit (principal, action, resource);")]);
+            for name in ODD {
+                let mut facts = Facts::of(&snapshot, "a/bot");
+                let refused = match kind {
+                    "Chain" => {
+                        facts.chain.transaction = name.into();
+                        name == odd
+                    }
+                    "User" => {
+                        let issuer = "https://i".into();
+                        facts.user =
+                            Some(User { issuer, subject: name.into(), email: None, groups: Arc::default() });
+                        name == odd
+                    }
+                    // The test's callers have one identity.
+                    _ => false,
+                };
+                let (code, policies) = tool(&snapshot, &facts, "a/tools", "t");
+                assert_eq!(code.is_some(), refused, "{kind} {odd:?} {name:?}: {policies:?}");
+            }
+        }
+    }
+}
+
+fn terms(resources: &[&str], transaction: Option<&str>, uses: Option<u32>) -> Terms {
+    Terms {
+        agent: "Agent/a/bot".parse().unwrap(),
+        resources: resources.iter().map(|text| text.parse().unwrap()).collect(),
+        transaction: transaction.map(str::to_owned),
+        uses,
+    }
+}
+
+fn granted(terms: Terms) -> Act {
+    Act::Grant(Granted { request: None, terms, until_ms: NOW + 1000 })
+}
+
+#[test]
+fn a_grant_permits_what_it_says_until_its_end() {
+    let of = terms(&["Tool/a/tools/t", "MCPServer/a/more", "Tool/a/tools/o\"dd"], None, Some(2));
+    let snapshot = under(&fold(vec![("g1", granted(of))]), Vec::new());
+    let bot = || Facts::of(&snapshot, "a/bot");
+    let permits = |facts: &Facts, server, name| tool(&snapshot, facts, server, name);
+    assert_eq!(permits(&bot(), "a/tools", "t"), (None, vec!["vidimus/grant#g1".to_owned()]));
+    assert_eq!(permits(&bot(), "a/more", "x"), (None, vec!["vidimus/grant#g1~2".to_owned()]));
+    assert_eq!(permits(&bot(), "a/tools", "o\"dd").0, None);
+    assert_eq!(permits(&bot(), "a/tools", "u").0, Some(Code::NoPermit));
+    assert_eq!(permits(&Facts::of(&snapshot, "a/other"), "a/tools", "t").0, Some(Code::NoPermit));
+    for (now, code) in [(NOW + 999, None), (NOW + 1000, Some(Code::NoPermit))] {
+        assert_eq!(permits(&Facts { now: UnixMillis(now), ..bot() }, "a/tools", "t").0, code, "{now}");
+    }
+    // What is forbidden stays so.
+    let of = terms(&["Tool/a/tools/t"], None, Some(2));
+    let forbid = vec![world::cluster("forbid (principal, action == Action::\"invokeTool\", resource);")];
+    let snapshot = under(&fold(vec![("g1", granted(of))]), forbid);
+    assert_eq!(
+        tool(&snapshot, &Facts::of(&snapshot, "a/bot"), "a/tools", "t").0,
+        Some(Code::ForbiddenByPolicy)
+    );
+    let of = terms(&["Tool/a/tools/t"], None, Some(2));
+    let snapshot = under(&fold(vec![("g1", granted(of)), ("q", quarantine("Agent/a/bot"))]), Vec::new());
+    assert_eq!(
+        tool(&snapshot, &Facts::of(&snapshot, "a/bot"), "a/tools", "t").0,
+        Some(Code::ForbiddenByPolicy)
+    );
+}
+
+#[test]
+fn a_grant_does_not_outlive_its_chain_or_its_uses() {
+    let snapshot =
+        under(&fold(vec![("g1", granted(terms(&["Tool/a/tools/t"], Some("txn-1"), None)))]), Vec::new());
+    let mut facts = Facts::of(&snapshot, "a/bot");
+    assert_eq!(tool(&snapshot, &facts, "a/tools", "t").0, None);
+    facts.chain.transaction = "txn-2".into();
+    assert_eq!(tool(&snapshot, &facts, "a/tools", "t").0, Some(Code::NoPermit));
+
+    let mut standing = fold(vec![("g1", granted(terms(&["Tool/a/tools/t"], None, Some(2))))]);
+    let used = || Act::UseGrant(Used { call: "c".into(), of: "g1".into() });
+    let claim = |snapshot: &Snapshot, policies: Vec<Object>| {
+        drop(policies);
+        let facts = Facts::of(snapshot, "a/bot");
+        let target = Target::Tool { server: snapshot.mcp_server("a/tools").unwrap(), name: "t" };
+        facts.ask(Action::InvokeTool, target, |call| snapshot.grant_to_claim(&snapshot.authorize(call)))
+    };
+    for _ in 0..2 {
+        let snapshot = under(&standing, Vec::new());
+        assert_eq!(claim(&snapshot, Vec::new()).as_deref(), Some("g1"));
+        assert_eq!(standing.check(&record("x", used())), Ok(()));
+        standing.apply(&record("u", used()));
+    }
+    assert_eq!(standing.check(&record("x", used())), Err(Unfit::Spent { id: "g1".into() }));
+    let snapshot = under(&standing, Vec::new());
+    assert_eq!(tool(&snapshot, &Facts::of(&snapshot, "a/bot"), "a/tools", "t").0, Some(Code::NoPermit));
+    assert!(snapshot.is_spent("g1", UnixMillis(NOW)) && !snapshot.is_spent("g1", UnixMillis(NOW + 1000)));
+    // A call that something else permits takes no use.
+    let standing = fold(vec![("g1", granted(terms(&["Tool/a/tools/t"], None, Some(2))))]);
+    let open = vec![world::cluster("permit (principal, action, resource);")];
+    assert_eq!(claim(&under(&standing, open), Vec::new()), None);
+    // Nor one that a grant without a number permits.
+    let both = vec![
+        ("g1", granted(terms(&["Tool/a/tools/t"], None, Some(2)))),
+        ("g2", granted(terms(&["MCPServer/a/tools"], Some("txn-1"), None))),
+    ];
+    assert_eq!(claim(&under(&fold(both), Vec::new()), Vec::new()), None);
+    let mut standing = standing;
+    standing.apply(&record("r", Act::Revoke(OfGrant { of: "g1".into() })));
+    assert_eq!(standing, Standing::default());
+    assert!(!under(&standing, Vec::new()).is_spent("g1", UnixMillis(NOW)));
+}
+
+#[test]
+fn an_answer_to_a_request_gives_no_more_than_was_asked_for() {
+    let asked =
+        Act::RequestGrant(Requested { terms: terms(&["Tool/a/tools/t"], None, Some(1)), until_ms: NOW });
+    let mut standing = Standing::default();
+    assert_eq!(standing.check(&record("x", asked.clone())), Ok(()));
+    standing.apply(&record("r1", asked.clone()));
+    assert_eq!(standing.check(&record("x", asked.clone())), Err(Unfit::Requested { id: "r1".into() }));
+    let answer =
+        |request: &str, terms| Act::Grant(Granted { request: Some(request.into()), terms, until_ms: NOW });
+    let wider = [terms(&["MCPServer/a/tools"], None, Some(1)), {
+        let mut other = terms(&["Tool/a/tools/t"], None, Some(1));
+        other.agent = "Agent/a/other".parse().unwrap();
+        other
+    }];
+    for wider in wider {
+        assert_eq!(standing.check(&record("x", answer("r1", wider))), Err(Unfit::Wider { id: "r1".into() }));
+    }
+    let good = || terms(&["Tool/a/tools/t"], None, Some(3));
+    assert_eq!(standing.check(&record("x", answer("r2", good()))), Err(Unfit::NoGrant { id: "r2".into() }));
+    assert_eq!(standing.check(&record("x", answer("r1", good()))), Ok(()));
+    standing.apply(&record("g1", answer("r1", good())));
+    // It is answered once.
+    assert_eq!(standing.check(&record("x", answer("r1", good()))), Err(Unfit::NoGrant { id: "r1".into() }));
+    let over: Vec<&str> = standing.over(NOW).collect();
+    assert_eq!(over, ["g1"]);
+    // An agent cannot fill what waits.
+    for number in 0..16 {
+        let of = terms(&[&format!("Tool/a/tools/t{number}")], None, Some(1));
+        standing
+            .apply(&record(&format!("x{number}"), Act::RequestGrant(Requested { terms: of, until_ms: NOW })));
+    }
+    assert_eq!(standing.check(&record("x", asked.clone())), Err(Unfit::Full));
+}
+
+#[test]
+fn what_stands_is_kept_and_read() {
+    let standing = fold(vec![
+        ("q", quarantine("User/https://i#a\"b")),
+        ("g", granted(terms(&["Tool/a/tools/t"], None, Some(2)))),
+        (
+            "r",
+            Act::RequestGrant(Requested { terms: terms(&["Tool/a/tools/t"], None, Some(1)), until_ms: NOW }),
+        ),
+    ]);
+    let text = serde_json::to_string(&standing).unwrap();
+    assert_eq!(serde_json::from_str::<Standing>(&text).unwrap(), standing);
+    // What a former version kept.
+    let old = r#"{"quarantined":{}}"#;
+    assert_eq!(serde_json::from_str::<Standing>(old).unwrap(), Standing::default());
+    let subject: Subject = "Agent/a/bot".parse().unwrap();
+    assert!(!standing.quarantined.contains_key(&subject));
+}

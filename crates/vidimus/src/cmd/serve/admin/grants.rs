@@ -1,0 +1,139 @@
+//! What agents are lent for a task: asked for, granted, revoked.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
+use serde::Deserialize;
+use vidimus_core::act::{Act, Granted, OfGrant, Requested, Terms};
+use vidimus_core::clock::Clock as _;
+use vidimus_core::person::{About, GrantOf, Operation};
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::standing::{Placed, rfc3339};
+use vidimus_gateway::millis;
+use vidimus_query::acts::{ActDone, GrantShown, Grants};
+
+use super::people::{Admin, Asks, Refused};
+use crate::clock::SystemClock;
+
+/// Longest life of a grant.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// How long a request waits for a person.
+const REQUEST: Duration = Duration::from_secs(3600);
+
+/// A grant to give, or to ask for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Give {
+    terms: Terms,
+    /// How long it is good.
+    seconds: u64,
+    /// The request that it answers.
+    #[serde(default)]
+    request: Option<String>,
+    why: String,
+}
+
+/// A grant to ask for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Request {
+    terms: Terms,
+    why: String,
+}
+
+/// A grant, or a request for one, to end.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Revoke {
+    of: String,
+    why: String,
+}
+
+pub(super) async fn list(State(admin): State<Admin>, asks: Asks) -> Result<Json<Grants>, Refused> {
+    asks.may(Operation::Read, About::View("standing")).await?;
+    let standing = admin.shared().acts.standing();
+    let shown = |(placed, terms, until_ms): (&Placed, &Terms, i64), used: u32| GrantShown {
+        actor: placed.actor.clone(),
+        agent: terms.agent.to_string(),
+        id: placed.id.clone(),
+        resources: terms.resources.iter().map(ToString::to_string).collect(),
+        time: placed.time.clone(),
+        transaction: terms.transaction.clone(),
+        until: rfc3339(until_ms).unwrap_or_default(),
+        used,
+        uses: terms.uses,
+        why: placed.why.clone(),
+    };
+    let grants = standing.grants.values();
+    let requests = standing.requests.values();
+    Ok(Json(Grants {
+        grants: grants.map(|one| shown((&one.placed, &one.terms, one.until_ms), one.used)).collect(),
+        requests: requests.map(|one| shown((&one.placed, &one.terms, one.until_ms), 0)).collect(),
+    }))
+}
+
+pub(super) async fn give(
+    asks: Asks,
+    body: Result<Json<Give>, JsonRejection>,
+) -> Result<Json<ActDone>, Refused> {
+    let Give { terms, seconds, request, why } = asks.body(body).await?;
+    let life = Duration::from_secs(seconds);
+    if life.is_zero() || life > LONGEST {
+        let message = format!("a grant is good for 1 to {} s, not for {seconds}", LONGEST.as_secs());
+        return Err(asks.refuse(Refusal::new(Code::MessageInvalid, message)).await);
+    }
+    let until_ms = millis(SystemClock.now().wall + life).0;
+    permitted(&asks, Operation::Grant, &terms, until_ms).await?;
+    let agent = terms.agent.to_string();
+    if asks.admin.shared().snapshot().agent(&terms.agent.0.id).is_none() {
+        let refusal = Refusal::new(Code::ResourceUnknown, format!("nothing is registered as {agent}"));
+        return Err(asks.refuse(refusal).await);
+    }
+    let done = asks.done(Act::Grant(Granted { request, terms, until_ms }), &why).await?;
+    Ok(Json(ActDone { act: done.id, record: done.record, subject: agent }))
+}
+
+/// Whoever may be shown what stands may ask; what is asked for is granted by somebody who may grant it.
+pub(super) async fn request(
+    asks: Asks,
+    body: Result<Json<Request>, JsonRejection>,
+) -> Result<Json<ActDone>, Refused> {
+    let Request { terms, why } = asks.body(body).await?;
+    asks.may(Operation::Read, About::View("standing")).await?;
+    let until_ms = millis(SystemClock.now().wall + REQUEST).0;
+    let agent = terms.agent.to_string();
+    let done = asks.done(Act::RequestGrant(Requested { terms, until_ms }), &why).await?;
+    Ok(Json(ActDone { act: done.id, record: done.record, subject: agent }))
+}
+
+pub(super) async fn revoke(
+    asks: Asks,
+    body: Result<Json<Revoke>, JsonRejection>,
+) -> Result<Json<ActDone>, Refused> {
+    let Revoke { of, why } = asks.body(body).await?;
+    let standing = asks.admin.shared().acts.standing();
+    let grant = standing.grants.get(&of).map(|grant| (&grant.terms, grant.until_ms));
+    let found = grant.or_else(|| standing.requests.get(&of).map(|one| (&one.terms, one.until_ms)));
+    let Some((terms, until_ms)) = found else {
+        let refusal = Refusal::new(Code::ActUnfit, format!("no grant or request {of:.100} stands"));
+        return Err(asks.refuse(refusal).await);
+    };
+    permitted(&asks, Operation::Revoke, terms, until_ms).await?;
+    let done = asks.done(Act::Revoke(OfGrant { of: of.clone() }), &why).await?;
+    Ok(Json(ActDone { act: done.id, record: done.record, subject: format!("Grant/{of}") }))
+}
+
+/// Whether the person may do it with each of the resources.
+async fn permitted(asks: &Asks, operation: Operation, terms: &Terms, until_ms: i64) -> Result<(), Refused> {
+    if let Err(bad) = terms.check() {
+        return Err(asks.refuse(Refusal::new(Code::MessageInvalid, bad.to_string())).await);
+    }
+    for resource in &terms.resources {
+        let until = vidimus_core::caller::UnixMillis(until_ms);
+        let of = GrantOf { resource: &resource.0, agent: &terms.agent.0, until, uses: terms.uses };
+        asks.may(operation, About::Grant(of)).await?;
+    }
+    Ok(())
+}
