@@ -85,7 +85,14 @@ impl Act {
             Self::Expire(of) => Deed::Expire(of),
             Self::Use(used) => Deed::Use(used),
             Self::Came(came) => Deed::Came(came),
-            Self::Quarantine(_) | Self::Lift(_) | Self::Declassify(_) => return None,
+            Self::Quarantine(_)
+            | Self::Lift(_)
+            | Self::Declassify(_)
+            | Self::RequestGrant(_)
+            | Self::Grant(_)
+            | Self::Revoke(_)
+            | Self::UseGrant(_)
+            | Self::EndGrant(_) => return None,
         })
     }
 

@@ -79,6 +79,8 @@ impl Overlay {
             key: key.to_owned(),
             quarantined: HashSet::new(),
             statements: compiled.collect::<Result<_, _>>()?,
+            // How often they may be used still is not what a configuration says.
+            grants: Grants::default(),
         })
     }
 
