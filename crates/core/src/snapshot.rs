@@ -192,7 +192,8 @@ impl Snapshot {
             configuration;
         let doubts = Doubts::of(&doubted, self);
         let quarantined = coming::quarantined(coming.iter().chain(&came));
-        let quarantined_twice = standing::quarantined_by_records(&objects, &standing);
+        let quarantined_twice =
+            standing::quarantined_by_records(objects.iter().chain(&coming).chain(&came), &standing);
         let quarantined =
             doubts.quarantined().into_iter().chain(quarantined).chain(standing.quarantined()).collect();
         coming::quarantine(&mut objects, &quarantined);

@@ -94,7 +94,10 @@ impl<'a> Review<'a> {
         let mut broader = broader.unwrap_or_default();
         broader.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         let (mut contradicted, mut implied) = (None, None);
-        for one in broader.into_iter().filter(|one| one.id != statement.id && is_plain(one)) {
+        // What ends a chain as well says more than the refusal of a call.
+        let says_as_much = |one: &&Arc<Statement>| one.ends_chain || !statement.ends_chain;
+        let broader = broader.into_iter().filter(|one| one.id != statement.id && is_plain(one));
+        for one in broader.filter(says_as_much) {
             let same_effect = one.effect == statement.effect;
             // A policy that may fail refuses where it does, so it is not nothing beside another one.
             let of_use = if same_effect {

@@ -58,7 +58,7 @@ fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a 
         kind: DecisionKind,
         method: text.into(),
         observed: Vec::new(),
-        approval: None,
+        approval: Some(text.into()),
         outcome: text.into(),
         policies: Cow::Borrowed(policies),
         principal: text.into(),
@@ -169,6 +169,7 @@ fn samples() -> Vec<Record<'static>> {
     if let Record::Decision(record) = &mut bare {
         (record.code, record.push_url, record.source, record.task, record.user) =
             (None, None, None, None, None);
+        record.approval = None;
     }
     if let Record::Effect(record) = &mut effect {
         (record.code, record.detail, record.task, record.token) = (None, None, None, None);

@@ -160,12 +160,15 @@ impl Snapshot {
 }
 
 /// Which of the objects that acts quarantine are quarantined by their own records.
-pub(super) fn quarantined_by_records(objects: &[Object], standing: &Overlay) -> HashSet<ObjectKey> {
+pub(super) fn quarantined_by_records<'o>(
+    objects: impl Iterator<Item = &'o Object>,
+    standing: &Overlay,
+) -> HashSet<ObjectKey> {
     let acts: HashSet<ObjectKey> = standing.quarantined().collect();
     if acts.is_empty() {
         return acts;
     }
-    let own = coming::quarantined(objects.iter());
+    let own = coming::quarantined(objects);
     own.filter(|key| acts.contains(key)).collect()
 }
 

@@ -190,7 +190,7 @@ fn each_try_of_one_action_has_one_digest() {
 fn the_text_of_a_digest_is_stable() {
     // Computed outside: printf '%s' '{"action":"invokeTool","arguments":{"amount":5,"to":"bob"},"method":"tools/call",
     // "principal":"Agent/a/x","target":"Tool/a/s/pay","user":{"issuer":"https://i","subject":"u0"},"version":1}' | sha256sum
-    let wanted = "sha256:3531e133d54649762c39af506204cc4e6472c1fdd58fb93253e9436f5b1983a6";
+    let wanted = "sha256:6cc051c6ea67027e3ff3babe9d8c66350ccd10aa26fa36b1fae49d62ed0fe2d1";
     assert_eq!(digest(&deed(), FIRST).to_string(), wanted);
 }
 

@@ -78,8 +78,12 @@ fn what_is_certain_is_what_is_decided() {
                     return;
                 }
                 match found {
-                    Foreseen::Certain { outcome, .. } => {
-                        assert_eq!(outcome, decision.outcome(), "seed {seed}\n{sample:#?}\n{decision:#?}");
+                    Foreseen::Certain { outcome, ref policies, .. } => {
+                        assert_eq!(
+                            outcome,
+                            decision.outcome(),
+                            "seed {seed} {policies:?}\n{sample:#?}\n{decision:#?}"
+                        );
                         certain += 1;
                         allowed += u32::from(outcome == Outcome::Allow);
                     }

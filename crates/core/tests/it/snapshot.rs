@@ -334,8 +334,9 @@ fn what_a_malformed_policy_forbade_stays_forbidden() {
 /// By the letters of the action alone, and the same at every start.
 #[test]
 fn a_misspelt_action_is_answered_with_the_nearest_of_the_schema() {
-    let all = "write one of the actions of the schema: a2a, callAgent, callModel, connectNetwork, connectServer, exec, getPrompt, \
-               invokeTool, kernel, listModels, llm, loadLibrary, mcp, readFile, readResource, writeFile";
+    let all = "write one of the actions of the schema: a2a, approve, callAgent, callModel, connectNetwork, connectServer, declassify, exec, \
+               getPrompt, grant, invokeTool, kernel, lift, listModels, llm, loadLibrary, mcp, operate, quarantine, read, readFile, readResource, \
+               revoke, writeFile";
     for (written, fix) in [
         ("invoketool", "did you mean Action::\"invokeTool\"?"),
         ("invokeToo", "did you mean Action::\"invokeTool\"?"),

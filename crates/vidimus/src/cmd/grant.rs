@@ -40,7 +40,8 @@ enum Command {
     Give(Give),
     /// Asks for a grant for an agent.
     #[command(after_help = "Example:
-  vidimus grant request finance/invoice-bot --resource Tool/finance/bank/refund \\
+  vidimus grant request finance/invoice-bot \\
+    --resource Tool/finance/bank/refund \\
     --uses 1 --why 'CASE-12'")]
     Request(Wanted),
     /// Grants what was asked for.
