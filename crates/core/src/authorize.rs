@@ -280,6 +280,10 @@ fn too_much(call: &Call<'_>) -> Option<Finding> {
             refused(Code::ChainLimit, limit_name(agent, "allowCycles"), facts.into())
         })
     };
+    // What a chain had come to does not stand in the record of a call that continued it.
+    if matches!(call.ask.arguments, Arguments::Recorded(_)) && !call.chain().actors.is_empty() {
+        return cycle();
+    }
     beyond("maxCalls", limits.max_calls.map(u64::from), "context.chain.calls", call.so_far.calls)
         .or_else(|| beyond("maxTokens", limits.max_tokens, "context.chain.tokens", call.chain_tokens()))
         .or_else(|| beyond("maxSpend", limits.max_spend, "context.chain.spend", call.chain_spend()))

@@ -5,12 +5,13 @@ mod cooperative;
 mod encoding;
 mod gathered;
 mod judge;
+mod listings;
 mod plan;
 mod revocation;
 mod stream;
+mod tail;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,8 +34,7 @@ use crate::part::Part;
 use crate::protocol::event::Change;
 use crate::protocol::handles::Handles;
 use crate::protocol::llm::added_usage::WithoutUsage;
-use crate::protocol::mcp::listing::Listing;
-use crate::protocol::mcp::listing_filter::{ListingFilter, ServerEvents};
+use crate::protocol::mcp::listing_filter::ServerEvents;
 use crate::protocol::observe::{Observation, Observer, Sought};
 use crate::protocol::sse::{EventStream, TooLong};
 use crate::protocol::{Answer, Binding, DocumentChange, EventChange, a2a, mcp};
@@ -50,9 +50,6 @@ use revocation::Revocation;
 pub use revocation::{Asked, found, rebound};
 pub use stream::ResponseStream;
 use stream::{Bounds, Content, LastWords};
-
-/// From this length on, in bytes, a listing is looked at beside the calls of the thread: some hundred entries are decided.
-const LONG_LISTING: usize = 64 * 1024;
 
 /// What an answer is treated by.
 #[derive(Debug)]
@@ -324,7 +321,7 @@ impl Answering<'_> {
         let text = std::str::from_utf8(bytes)
             .map_err(|_| Refusal::new(Code::UpstreamInvalid, "the upstream's answer is not UTF-8"))?;
         let changed = match change {
-            DocumentChange::Listing(listing) if text.len() > LONG_LISTING => {
+            DocumentChange::Listing(listing) if text.len() > listings::LONG => {
                 self.long_listing(bytes.clone(), listing).await
             }
             DocumentChange::Listing(listing) => self.listing_filter()?.document(text, listing),
@@ -349,20 +346,6 @@ impl Answering<'_> {
         changed.map(Bytes::from)
     }
 
-    /// A listing that is long to be looked at, which is done beside the calls, one after another.
-    async fn long_listing(&self, bytes: Bytes, listing: Listing) -> Result<String, Refusal> {
-        let fault = |error: &dyn std::error::Error| {
-            Refusal::new(Code::Internal, "a listing was not looked at").with_detail(error)
-        };
-        let _turn = self.gate.long_listings.acquire().await.map_err(|error| fault(&error))?;
-        let mut filter = self.listing_filter()?;
-        let filtered = tokio::task::spawn_blocking(move || {
-            // It was read as UTF-8 already.
-            filter.document(std::str::from_utf8(&bytes).unwrap_or_default(), listing)
-        });
-        filtered.await.map_err(|error| fault(&error))?
-    }
-
     fn filtered(&self, change: EventChange, handles: Option<Handles>) -> Result<EventStream, Refusal> {
         let held = self.gate.limits.held_answer;
         Ok(match change {
@@ -378,21 +361,6 @@ impl Answering<'_> {
             EventChange::WithoutUsage => {
                 EventStream::new(Box::new(WithoutUsage), WithoutUsage::MAX_EVENT, TooLong::Passes)
             }
-        })
-    }
-
-    fn listing_filter(&self) -> Result<ListingFilter, Refusal> {
-        let Destination::Server(server) = &self.destination else {
-            return Err(Refusal::new(Code::Internal, "only an MCP server has listings"));
-        };
-        Ok(ListingFilter {
-            shared: self.gate.shared.clone(),
-            world: self.world.clone(),
-            server: server.clone(),
-            caller: self.caller.clone(),
-            source_ip: self.asked.source_ip,
-            left: AtomicUsize::new(0),
-            so_far: self.asked.so_far.clone(),
         })
     }
 

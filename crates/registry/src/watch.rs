@@ -259,6 +259,7 @@ impl Thread {
         next.rejections.extend(self.unkept.clone());
         let next = Arc::new(next);
         if next.snapshot.digest() != last.snapshot.digest()
+            || !next.snapshot.has_switches_of(&last.snapshot)
             || next.rejections != last.rejections
             || next.not_ready != last.not_ready
         {

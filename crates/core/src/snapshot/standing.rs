@@ -149,6 +149,12 @@ impl Snapshot {
         })
     }
 
+    /// Whether the same of what acts quarantine is quarantined by its own record too. Decisions are the same either way, and so is the
+    /// digest.
+    pub fn has_switches_of(&self, other: &Self) -> bool {
+        self.quarantined_twice == other.quarantined_twice
+    }
+
     /// The principals whose own record quarantines them (`spec.quarantined`), whether or not an act does so too: either suffices.
     pub fn quarantined_by_record(&self) -> impl Iterator<Item = &Object> {
         let acts: HashSet<ObjectKey> = self.standing.quarantined().collect();

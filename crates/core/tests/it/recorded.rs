@@ -74,7 +74,10 @@ fn what_is_certain_is_what_is_decided() {
                 let ask = Ask { tokens_estimated, streaming, ..call.ask };
                 let found = record.foresee(&new, &Call { caller: &caller, ask, ..call });
                 // What is taken for granted: see `Recorded`.
-                if matches!(decision.code(), Some(Code::PolicyError | Code::Unrepresentable)) {
+                if matches!(
+                    decision.code(),
+                    Some(Code::PolicyError | Code::Unrepresentable | Code::ChainLimit)
+                ) {
                     return;
                 }
                 match found {

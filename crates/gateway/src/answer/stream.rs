@@ -20,6 +20,7 @@ use super::encoding::Decoder;
 use super::gathered::Gathered;
 use super::judge;
 use super::revocation::Revocation;
+use super::tail::Tail;
 use crate::effect::{Effect, Ending};
 use crate::protocol::Binding;
 use crate::protocol::observe::{Observe, Observer, Sought};
@@ -100,26 +101,6 @@ pub struct LastWords {
     pub binding: &'static dyn Binding,
     /// The id of the message that is to be answered, if it has one.
     pub id: Option<Arc<str>>,
-}
-
-/// The last bytes that were passed on.
-#[derive(Debug, Default)]
-struct Tail([u8; 4]);
-
-impl Tail {
-    fn push(&mut self, data: &[u8]) {
-        let new = data.get(data.len().saturating_sub(self.0.len())..).unwrap_or_default();
-        self.0.rotate_left(new.len());
-        let kept = self.0.len() - new.len();
-        if let Some(last) = self.0.get_mut(kept..) {
-            last.copy_from_slice(new);
-        }
-    }
-
-    /// Whether an empty line was the last that passed, or nothing has: the next line begins an event.
-    fn ends_event(&self) -> bool {
-        self.0 == [0; 4] || [&b"\n\n"[..], b"\r\r", b"\n\r\n"].iter().any(|end| self.0.ends_with(end))
-    }
 }
 
 /// What ends a stream that does not end by itself.
