@@ -21,7 +21,9 @@ if [[ ! -e $dir/stamp ]]; then
     echo "e2e/redis/setup.sh: fetching Debian's redis-server into $dir, once" >&2
     rm -rf "$dir/debs" "$dir/root"
     mkdir -p "$dir/debs" "$dir/root"
-    (cd "$dir/debs" && apt-get download redis-server redis-tools libjemalloc2 liblua5.1-0 liblzf1 lua-cjson lua-bitop) >&2
+    packages="redis-server redis-tools libjemalloc2 liblua5.1-0 liblzf1 lua-cjson lua-bitop"
+    # Without lists of packages nothing is found; a fresh machine may have none.
+    (cd "$dir/debs" && { apt-get download $packages || { apt-get update && apt-get download $packages; }; }) >&2
     for deb in "$dir"/debs/*.deb; do dpkg -x "$deb" "$dir/root"; done
     cat > "$dir/redis-server" <<RUN
 #!/bin/sh
