@@ -56,7 +56,7 @@ pub enum Act {
 }
 
 impl Act {
-    /// Its name, as in records.
+    /// Its name, as in tables and searches; a record has it as the name of a member (`useGrant`).
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Quarantine(_) => "quarantine",
@@ -123,7 +123,7 @@ impl Act {
 /// An act that says nothing but what it is about.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OfSubject {
-    /// What is quarantined, or is no longer.
+    /// What is quarantined.
     pub subject: Subject,
 }
 

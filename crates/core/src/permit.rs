@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::approval::Requirement;
-use crate::call::{CallDigest, Destination};
+use crate::call::Destination;
 use crate::caller::Caller;
 use crate::decision::{Decision, Obligation};
 use crate::refusal::{Awaited, Code, Refusal};
@@ -248,7 +248,6 @@ impl Permit {
 #[must_use]
 pub struct Held {
     index: u64,
-    digest: CallDigest,
     asking: Arc<[Arc<Requirement>]>,
     refusal: Refusal,
 }
@@ -256,17 +255,7 @@ pub struct Held {
 impl Held {
     pub(crate) fn new(decision: &Decision<'_>, receipt: &Receipt) -> Self {
         let finding = &decision.finding;
-        Self {
-            index: receipt.index,
-            digest: decision.call.digest_to_approve(&finding.asking),
-            asking: finding.asking.clone(),
-            refusal: finding.refusal(),
-        }
-    }
-
-    /// The digest of what is to be approved, as [`Decision::to_approve`].
-    pub fn digest(&self) -> CallDigest {
-        self.digest
+        Self { index: receipt.index, asking: finding.asking.clone(), refusal: finding.refusal() }
     }
 
     /// What each policy asks for that holds it, sorted by policy; never empty.

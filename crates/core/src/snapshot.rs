@@ -13,7 +13,7 @@ mod coming;
 pub(crate) mod compile;
 mod contest;
 mod depth;
-mod digest;
+pub(crate) mod digest;
 mod doubt;
 mod memory;
 mod names;

@@ -181,7 +181,8 @@ impl Placed {
 }
 
 impl Standing {
-    /// Takes one act over. Any act fits any state: what is quarantined already keeps who did it first.
+    /// Takes one act over that is on record. One about an approval changes nothing where it does not fit; any other is taken all the same,
+    /// and what is quarantined already keeps who did it first.
     pub fn apply(&mut self, record: &ActRecord<'_>) {
         match &record.act {
             Act::Quarantine(of) => {
@@ -217,8 +218,7 @@ impl Standing {
         }
     }
 
-    /// Whether an act fits what stands. One that does not is not done, and has no record; [`Standing::apply`] takes it all the same,
-    /// as all that is on record.
+    /// Whether an act fits what stands. One that does not is not done, and has no record.
     ///
     /// # Errors
     /// Why it does not.

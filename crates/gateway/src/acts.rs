@@ -95,11 +95,21 @@ impl Acts {
 }
 
 impl Shared {
+    /// What stands, and of how many records of the log it is the fold: of all that are durable, as no act is under way meanwhile.
+    pub async fn stood(&self) -> Stood {
+        // An act is durable before it is taken over: only between two acts neither is without the other.
+        let _between_acts = self.acts.one.lock().await;
+        let stood = self.acts.changed.borrow().clone();
+        let records = self.ledger.watermark().durable.max(stood.records);
+        Stood { records, ..stood }
+    }
+
     /// Does what `actor` may do: when this returns it is on record, and calls are decided by it. `actor` is as in records:
     /// `User/issuer#subject`, or [`vidimus_core::act::BY_ITSELF`].
     ///
     /// # Errors
-    /// Those of the ledger; `message_invalid` where `why` is too long or empty; `internal` where it is on record, and not in force in time.
+    /// Those of the ledger; `message_invalid` where `why` is too long or empty; `internal` where it is on record, and not in force in time;
+    /// `standing_unavailable` where it is on record, and a store that gateways share does not know it.
     pub async fn act(self: &Arc<Self>, actor: &str, act: Act, why: &str) -> Result<Done, Refusal> {
         let (done, overlay) = self.do_now(actor, act, why).await?;
         let Some(overlay) = overlay else { return Ok(done) };
@@ -161,11 +171,17 @@ impl Shared {
         let index = self.ledger.record(&Record::Act(record)).await.map_err(closed)?;
         let standing = Arc::new(standing);
         *last = index + 1;
-        if let Some(of) = declassified {
-            self.declassify(&of).await?;
-        }
         self.acts.current.store(standing.clone());
         self.acts.changed.send_replace(Stood { records: *last, standing, overlay: overlay.clone() });
+        // Nobody else's act waits for a store.
+        drop(last);
+        if let Some(of) = declassified {
+            self.declassify(&of).await.map_err(|refusal| Refusal {
+                message: format!("act {id} is on record, and is to be done again: {}", refusal.message)
+                    .into(),
+                ..refusal
+            })?;
+        }
         Ok((Done { id, record: index }, decides.then_some(overlay)))
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::clock::Clock;
 use vidimus_core::record::Kept;
+use vidimus_core::resource::Object;
 use vidimus_core::snapshot::Snapshot;
 use vidimus_identity::{Authenticator, Mint};
 use vidimus_ledger::Ledger;
@@ -156,7 +157,7 @@ pub struct Shared {
     pub(crate) accounts: Accounts,
     pub(crate) bodies: Bodies,
     /// A long listing is looked at by one thread at a time.
-    pub(crate) long_listings: Semaphore,
+    pub(crate) long_listings: Arc<Semaphore>,
     pub(crate) refusals: RefusalSampler,
     pub(crate) access_log: AccessLog,
     pub meter: Meter,
@@ -187,7 +188,7 @@ impl Shared {
             provider_credentials: ProviderCredentials::new(config.secrets),
             accounts: Accounts::new(standing.clone(), limits.calls),
             standing,
-            long_listings: Semaphore::new(1),
+            long_listings: Arc::new(Semaphore::new(1)),
             bodies: Bodies::new(limits.held_bodies, limits.body_time),
             refusals: RefusalSampler::new(&limits),
             access_log: AccessLog::new(config.clock.now().monotonic),
@@ -220,8 +221,14 @@ impl Shared {
 
     /// Whether the configuration has anything counted, so that there is something to restore.
     pub fn counts_anything(&self) -> bool {
-        let reads = self.snapshot().chain_reads();
-        !reads.is_nothing() || reads.ends
+        let world = self.snapshot();
+        let reads = world.chain_reads();
+        // What such an agent reaches is counted whatever policies read.
+        let has_limit = |object: &Object| match object {
+            Object::Agent(agent) => agent.delegation.max_fan_out.is_some(),
+            Object::Service(_) | Object::McpServer(_) | Object::LlmProvider(_) | Object::Policy(_) => false,
+        };
+        !reads.is_nothing() || reads.ends || world.objects().iter().any(has_limit)
     }
 
     /// Keeps the connection to the store that gateways share: to be run by one task. Ends at once where there is none.

@@ -20,9 +20,12 @@ impl Questions {
     /// Keeps the arguments of a call that waits for `approval`, where there is room; those of calls that wait no more make room.
     pub fn keep(&self, approval: &str, arguments: &str, standing: &Approvals) {
         let Ok(mut shown) = self.shown.lock() else { return };
+        if shown.contains_key(approval) {
+            return;
+        }
         shown.retain(|approval, _| standing.get(approval).is_some());
         let taken: usize = shown.values().map(|text| text.len()).sum();
-        if !shown.contains_key(approval) && taken.saturating_add(arguments.len()) <= MOST {
+        if taken.saturating_add(arguments.len()) <= MOST {
             shown.insert(approval.to_owned(), arguments.into());
         }
     }

@@ -148,11 +148,12 @@ impl StandingState {
             return Ok(());
         }
         let life = self.keeps.quiet_of(chain.began_elsewhere());
-        self.ended.mark(&chain.transaction, by.clone(), (now, now + life))?;
-        match &self.store {
-            Some(store) => store.end(&chain.transaction, by, life).await,
-            None => Ok(()),
+        let marked = self.ended.mark(&chain.transaction, by.clone(), (now, now + life));
+        // The others may have room for it, where there is none here.
+        if let Some(store) = &self.store {
+            store.end(&chain.transaction, by, life).await?;
         }
+        marked.map(|_is_news| ())
     }
 
     /// Takes up what a permitted call took before a start, at that time.

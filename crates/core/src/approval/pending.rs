@@ -21,6 +21,9 @@ pub const MOST: usize = 4_096;
 /// The most of them that one principal asks.
 pub const MOST_OF_ONE: usize = 64;
 
+/// The most calls that are kept of those that were made with one approval: the newest.
+const MOST_USES: usize = 64;
+
 /// What one policy asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -202,7 +205,7 @@ pub struct Pending {
     pub votes: Vec<Vote>,
     /// Where it stands.
     pub state: State,
-    /// The calls that were made with it, with what came of each.
+    /// The newest calls that were made with it, with what came of each.
     pub uses: BTreeMap<String, Option<String>>,
 }
 
@@ -218,11 +221,23 @@ impl Pending {
 
     /// Whether a call may be made with it now.
     pub fn is_usable(&self, now: i64) -> bool {
-        match (self.state, self.question.window, self.approved_at()) {
-            (State::Approved, None, _) => now < self.question.until,
-            (State::Approved | State::Used, Some(window), Some(at)) => now < at.saturating_add(window),
-            _ => false,
+        let in_window = self.window_ends().is_none_or(|end| now < end);
+        match self.state {
+            State::Approved => now < self.question.until && in_window,
+            State::Used => self.question.window.is_some() && in_window,
+            State::Asked | State::Denied | State::Expired => false,
         }
+    }
+
+    /// When its call can no longer be made again; `None` where it has no window, or is not approved.
+    fn window_ends(&self) -> Option<i64> {
+        Some(self.approved_at()?.saturating_add(self.question.window?))
+    }
+
+    /// Until when it is kept: nobody answers it then, and no call is made with it.
+    fn kept_until(&self) -> i64 {
+        let window = self.window_ends().filter(|_| self.state == State::Used);
+        window.map_or(self.question.until, |end| end.max(self.question.until))
     }
 
     /// When it was complete.
@@ -273,8 +288,6 @@ pub enum Unfit {
     NoPerson,
     #[error("nobody approves what is done for him")]
     OwnCall,
-    #[error("what was shown is not what is asked")]
-    NotShown,
     #[error("the approval is not, or no longer, good for a call")]
     NotUsable,
 }
@@ -373,7 +386,7 @@ impl Approvals {
             return Err(Unfit::Standing);
         }
         let of_one = |pending: &&Pending| pending.question.principal == question.principal;
-        let kept = || self.0.values().filter(|pending| now < pending.question.until);
+        let kept = || self.0.values().filter(|pending| now < pending.kept_until());
         if kept().count() >= MOST || kept().filter(of_one).count() >= MOST_OF_ONE {
             return Err(Unfit::TooMany);
         }
@@ -388,7 +401,7 @@ impl Approvals {
         match deed {
             Deed::Ask(question) => {
                 // What is over is no longer needed when its time is: until then the same call gets the same answer.
-                self.0.retain(|_, pending| at < pending.question.until);
+                self.0.retain(|_, pending| at < pending.kept_until());
                 let pending = Pending {
                     question: question.clone(),
                     votes: Vec::new(),
@@ -408,6 +421,10 @@ impl Approvals {
             Deed::Use(used) => self.change(&used.approval, |pending| {
                 pending.state = State::Used;
                 pending.uses.insert(used.call.clone(), None);
+                // The ids of calls are in the order of time.
+                if pending.uses.len() > MOST_USES {
+                    pending.uses.pop_first();
+                }
             }),
             Deed::Came(came) => self.change(&came.approval, |pending| {
                 pending.uses.insert(came.call.clone(), Some(came.result.clone()));

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Arguments, Call};
 use crate::approval::Requirement;
 use crate::json::Json;
+use crate::snapshot::digest::hex;
 
 /// SHA-256 of the exact action of a call. Its text form is `sha256:` and hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,10 +20,6 @@ impl CallDigest {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What a message says, without what is another at each try of one call: the id of an A2A message, and what MCP says about the request.

@@ -113,6 +113,9 @@ pub(crate) fn looks_at_approval(body: &pst::Template) -> bool {
                 Expr::GetAttr { .. } => {
                     matches!(tree::path(expr), Some((Var::Context, names)) if names.first() == Some(&"approval"))
                 }
+                Expr::HasAttr { expr, attrs } => {
+                    matches!(&**expr, Expr::Var(Var::Context)) && attrs.first().as_str() == "approval"
+                }
                 _ => false,
             };
         });
@@ -196,6 +199,7 @@ mod tests {
             ("", false),
             ("unless { context has approval && context.approval.role == \"a\" }", true),
             ("when { !(context has approval) || context.approval.by.email != \"x\" }", true),
+            ("unless { context has approval }", true),
             ("when { context.method == \"a\" }", false),
         ] {
             let text = format!("forbid (principal, action, resource) {conditions};");

@@ -15,6 +15,7 @@ use super::view::shown;
 use crate::call::{Action, Arguments, Call};
 use crate::caller::User;
 use crate::entity::{EntityId, EntityKind};
+use crate::standing::rfc3339;
 
 /// The Cedar entity of a text id.
 pub(crate) fn entity_uid(entity: &EntityId) -> Result<EntityUid, EntityFault> {
@@ -40,7 +41,7 @@ fn named(of: Type, id: &str) -> Result<EntityUid, EntityFault> {
     uid(of, id).ok_or_else(|| fault("an entity id", &of.as_str()))
 }
 
-fn fault(what: &str, reason: &dyn std::fmt::Display) -> EntityFault {
+pub(crate) fn fault(what: &str, reason: &dyn std::fmt::Display) -> EntityFault {
     EntityFault { what: what.to_owned(), reason: reason.to_string() }
 }
 
@@ -118,8 +119,8 @@ fn context(call: &Call<'_>) -> Result<Vec<(String, RestrictedExpression)>, Entit
 
 /// RFC 3339 UTC with milliseconds, the only form in which Cedar takes one.
 pub(crate) fn datetime(millis: i64) -> Result<RestrictedExpression, EntityFault> {
-    let time = jiff::Timestamp::from_millisecond(millis).map_err(|e| fault("context.now", &e))?;
-    Ok(RestrictedExpression::new_datetime(time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()))
+    let time = rfc3339(millis).ok_or_else(|| fault("a time", &"there is no such time"))?;
+    Ok(RestrictedExpression::new_datetime(time))
 }
 
 /// The entities that no object stands for: the call's arguments, its user and who approved it, and the actions.

@@ -233,10 +233,6 @@ fn number(leaf: &Json<'_>) -> Result<(), Box<Found>> {
                 "{text}, which may be written exactly and read as another number; send it as text"
             )))
         }
-        Json::Float(value) if value.fract() == 0.0 && leaf.as_integer().is_none() => {
-            let text = leaf.as_text().unwrap_or_default();
-            Err(Found::new(format!("{text}, which is beyond the numbers of policies")))
-        }
         _ => Ok(()),
     }
 }

@@ -176,7 +176,7 @@ pub struct DelegationSpec {
     pub max_tokens: Option<u64>,
     /// What the models of a chain may cost in all by the prices of their records, as a decimal in quotes: "5.00".
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "max_spend_schema")]
+    #[schemars(schema_with = "price_schema")]
     pub max_spend: Option<String>,
     /// How old a chain may be, counted from its first call: 10m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -203,10 +203,6 @@ impl DelegationSpec {
             no_cycles: self.allow_cycles == Some(false),
         }
     }
-}
-
-fn max_spend_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    price_schema(generator)
 }
 
 fn version_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {

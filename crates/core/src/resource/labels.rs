@@ -28,11 +28,6 @@ impl Labels {
         self.reads.union(&self.returns)
     }
 
-    /// Whether nothing is said.
-    pub fn is_empty(&self) -> bool {
-        self.reads.is_empty() && self.returns.is_empty() && self.sends.is_empty()
-    }
-
     fn add(&mut self, other: &Self) {
         self.reads.extend(other.reads.iter().cloned());
         self.returns.extend(other.returns.iter().cloned());
@@ -63,7 +58,7 @@ impl ServerLabels {
         Cow::Owned(labels)
     }
 
-    /// Whether some call of it brings or sends something.
+    /// All of them: the server's, those of its sets, and those of its tools.
     pub fn all(&self) -> impl Iterator<Item = &Labels> {
         std::iter::once(&self.server).chain(self.sets.values()).chain(self.tools.values())
     }

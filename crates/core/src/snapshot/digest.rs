@@ -61,6 +61,16 @@ pub(crate) fn of_all(mut parts: Vec<Digest>) -> String {
     text
 }
 
+/// Bytes in hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a text does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
 /// Text that is hashed as it is written.
 struct Hashed(Sha256);
 

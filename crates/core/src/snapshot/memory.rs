@@ -2,7 +2,6 @@
 //! it ever permits: it is only what [`Snapshot::next`] compares with.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Snapshot;
 use super::compile::{self, Compiled};
-use super::digest::Digest;
+use super::digest::{Digest, hex};
 use super::doubt::claimed_by_several;
 use super::refusing::Refusing;
 use crate::resource::identity::{IdentitySpec, OidcSpec, ServiceAccountSpec};
@@ -136,7 +135,7 @@ impl Snapshot {
         let mut here: HashMap<Name, usize> = HashMap::with_capacity(self.objects.len());
         for (object, origin, digest) in in_force.chain(beside) {
             let name = (object.kind.as_str().to_owned(), object.namespace, object.name);
-            *here.entry((name, Place::of(origin), hex(digest))).or_default() += 1;
+            *here.entry((name, Place::of(origin), hex(&digest))).or_default() += 1;
         }
         let is_missing = |one: &&Remembered| {
             let name = (one.kind.clone(), one.namespace.clone(), one.name.clone());
@@ -220,7 +219,7 @@ impl Remembered {
             namespace: namespace.clone(),
             name: name.clone(),
             place: Place::of(&refusing.origin),
-            digest: hex(refusing.digest),
+            digest: hex(&refusing.digest),
             contested: refusing.contested,
             quarantined: refusing.quarantined,
             generation: *generation,
@@ -321,15 +320,6 @@ fn identity(spec: &IdentitySpec) -> Option<Identity> {
         }),
         _ => None,
     }
-}
-
-fn hex(digest: Digest) -> String {
-    let mut text = String::with_capacity(2 * digest.len());
-    for byte in digest {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 fn digest(hex: &str) -> Option<Digest> {

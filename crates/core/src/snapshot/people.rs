@@ -11,7 +11,7 @@ use cedar_policy::{
 use super::{Snapshot, builtin};
 use crate::act::Subject;
 use crate::decide::entities::{EntityFault, EntitySlice};
-use crate::decide::plain::{datetime, entity_uid, user};
+use crate::decide::plain::{datetime, entity_uid, fault, user};
 use crate::decide::schema::{Type, actions, schema, uid};
 use crate::decide::statement::Statement;
 use crate::person::{About, Asked, Person};
@@ -156,10 +156,6 @@ impl Refused {
             _ => refusal,
         }
     }
-}
-
-fn fault(what: &str, reason: &dyn std::fmt::Display) -> EntityFault {
-    EntityFault { what: what.to_owned(), reason: reason.to_string() }
 }
 
 fn resource_uid(about: About<'_>) -> Result<EntityUid, EntityFault> {

@@ -155,6 +155,7 @@ impl Snapshot {
         if let Some(fault) = faults.into_iter().next() {
             return Err(Forgotten::Malformed { object: fault.object.to_string(), reason: fault.reason });
         }
+        next.look_at_chains(&statements);
         next.policies = Policies::default().with(statements);
         next.digest = next.digest_of_all();
         Ok(next)
@@ -191,6 +192,8 @@ fn of_policy(policy: &Policy) -> String {
         "metadata": {"namespace": &*policy.meta.namespace, "name": &*policy.meta.name, "labels": policy.meta.labels},
         "spec": {
             "description": &*policy.description,
+            "mode": policy.mode,
+            "replaces": policy.replaces,
             "scope": policy.scope,
             "members": policy.members.listed(),
             "cedar": &*policy.cedar,

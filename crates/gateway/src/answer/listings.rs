@@ -19,9 +19,12 @@ impl Answering<'_> {
         let fault = |error: &dyn std::error::Error| {
             Refusal::new(Code::Internal, "a listing was not looked at").with_detail(error)
         };
-        let _turn = self.gate.long_listings.acquire().await.map_err(|error| fault(&error))?;
+        let turns = self.gate.long_listings.clone();
+        let turn = turns.acquire_owned().await.map_err(|error| fault(&error))?;
         let mut filter = self.listing_filter()?;
         let filtered = tokio::task::spawn_blocking(move || {
+            // It goes on where its caller leaves, and so does its turn.
+            let _turn = turn;
             // It was read as UTF-8 already.
             filter.document(std::str::from_utf8(&bytes).unwrap_or_default(), listing)
         });

@@ -346,7 +346,7 @@ impl ResponseStream {
     fn last(&mut self, code: Code) -> Option<Bytes> {
         let is_last = self.is_last();
         let gathered = self.gathered.take()?;
-        if code != Code::Revoked && !is_last {
+        if !matches!(code, Code::Revoked | Code::ChainEnded) && !is_last {
             return Some(gathered);
         }
         if let Some(effect) = &mut self.effect {

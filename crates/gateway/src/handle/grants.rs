@@ -40,6 +40,20 @@ pub(super) async fn claimed(
     }
 }
 
+/// That the grant which the call needs a use of has one, before anything else is taken for the call: the configuration that decides it
+/// may be older than the last use. That use is taken later, by [`claimed`].
+///
+/// # Errors
+/// `grant_spent`.
+pub(super) fn check(gate: &Gate, world: &Snapshot, decision: &Decision<'_>) -> Result<(), Refusal> {
+    let Some(grant) = world.grant_to_claim(decision) else { return Ok(()) };
+    let standing = gate.acts.standing();
+    if standing.grants.get(&*grant).is_some_and(|stands| !stands.is_spent()) {
+        return Ok(());
+    }
+    Err(Refusal::new(Code::GrantSpent, format!("the grant {grant} has no uses left, or stands no more")))
+}
+
 /// The refusal, with the request for a grant that the caller made with the call.
 pub(super) async fn requested(gate: &Gate, parts: &Parts, call: &Call<'_>, refusal: Refusal) -> Refusal {
     let Some(why) = parts.headers.get(REQUEST) else { return refusal };

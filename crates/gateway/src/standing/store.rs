@@ -98,7 +98,11 @@ impl Store {
         let answered = script.invoke_async(&mut MultiplexedConnection::clone(&connection)).await;
         answered.map_err(|error: RedisError| {
             // What the store itself says came over a connection that is whole.
-            if !matches!(error.kind(), ErrorKind::Server(_)) {
+            let is_broken = !matches!(error.kind(), ErrorKind::Server(_));
+            // A call that waited on an earlier connection says nothing of this one.
+            let is_current =
+                || self.connection.load_full().is_some_and(|current| Arc::ptr_eq(&current, &connection));
+            if is_broken && is_current() {
                 self.broken.notify_one();
             }
             unavailable(error)
@@ -235,8 +239,15 @@ impl Store {
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(Some(ANSWER))
             .set_connection_timeout(Some(CONNECT));
-        let mut listening = self.client.get_async_pubsub().await?;
-        listening.subscribe(ENDED).await?;
+        // The client has no time for this: a store that takes the connection and says nothing would be waited for for ever.
+        let subscribed = tokio::time::timeout(CONNECT, async {
+            let mut listening = self.client.get_async_pubsub().await?;
+            listening.subscribe(ENDED).await?;
+            Ok::<_, RedisError>(listening)
+        });
+        let mut listening = subscribed
+            .await
+            .map_err(|_| RedisError::from((ErrorKind::Io, "the store does not answer")))??;
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         // What was ended while nobody listened here.
         let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut connection).await?;

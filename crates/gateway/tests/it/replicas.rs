@@ -21,6 +21,18 @@ fn configure(worlds: [&World; 2], change: impl Fn(&mut [serde_json::Value])) {
     }
 }
 
+/// A tool that reads what is confidential, one that sends to the outside, and a policy that keeps the two apart.
+fn kept_apart(all: &mut [serde_json::Value]) {
+    all[3]["spec"]["tools"] = json!({
+        "customer": {"labels": {"reads": ["confidential"]}}, "mail": {"labels": {"sends": ["external"]}},
+    });
+    also(
+        all,
+        r#"forbid (principal, action, resource is Tool)
+           when { context.labels.contains("confidential") && resource.sends.contains("external") };"#,
+    );
+}
+
 /// Attack: a chain's calls are spread over gateways, so that none sees too many.
 #[tokio::test]
 async fn a_limit_is_not_split_over_two_gateways() {
@@ -80,16 +92,7 @@ async fn however_many_call_at_once_over_two_gateways_the_limit_holds() {
 #[tokio::test]
 async fn what_is_read_at_one_gateway_is_known_at_the_other() {
     let (_redis, one, other) = two().await;
-    configure([&one, &other], |all| {
-        all[3]["spec"]["tools"] = json!({
-            "customer": {"labels": {"reads": ["confidential"]}}, "mail": {"labels": {"sends": ["external"]}},
-        });
-        also(
-            all,
-            r#"forbid (principal, action, resource is Tool)
-               when { context.labels.contains("confidential") && resource.sends.contains("external") };"#,
-        );
-    });
+    configure([&one, &other], kept_apart);
     assert_eq!(code(&one, one.tool("customer")).await, None);
     assert_eq!(code(&other, other.tool("mail")).await.as_deref(), Some("forbidden_by_policy"));
     let stranger =
@@ -134,16 +137,7 @@ async fn a_lost_store_opens_nothing() {
 #[tokio::test]
 async fn what_was_read_is_told_to_a_store_that_lost_it() {
     let (mut redis, one, other) = two().await;
-    configure([&one, &other], |all| {
-        all[3]["spec"]["tools"] = json!({
-            "customer": {"labels": {"reads": ["confidential"]}}, "mail": {"labels": {"sends": ["external"]}},
-        });
-        also(
-            all,
-            r#"forbid (principal, action, resource is Tool)
-               when { context.labels.contains("confidential") && resource.sends.contains("external") };"#,
-        );
-    });
+    configure([&one, &other], kept_apart);
     assert_eq!(code(&one, one.tool("customer")).await, None);
     redis.stop();
     for world in [&one, &other] {

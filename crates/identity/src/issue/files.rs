@@ -143,12 +143,6 @@ pub(crate) fn replace(path: &Path, mode: u32, text: &SecretString) -> Result<(),
     rename(&temporary, path).inspect_err(|_| drop(fs::remove_file(&temporary)))
 }
 
-/// Takes a file away, durably.
-pub(crate) fn remove(path: &Path) -> Result<(), KeyFileError> {
-    fs::remove_file(path).map_err(KeyFileError::io(path, "remove the file"))?;
-    sync_directory(path)
-}
-
 /// Puts a file in the place of another.
 pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), KeyFileError> {
     fs::rename(from, to).map_err(KeyFileError::io(to, "replace the file"))?;

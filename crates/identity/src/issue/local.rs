@@ -169,9 +169,13 @@ impl LocalIdentity {
                 return Err(LocalError::OtherTrustDomain { existing, asked: asked.clone() });
             }
             SigningKey::open(&directory.join(ISSUER_KEY), "JWT")?;
-            if !is_there(&directory.join(CA_KEY))? {
-                files::remove(&certificate)?;
-                return Self::open(directory, Some(&existing), now);
+            let key_file = directory.join(CA_KEY);
+            if !is_there(&key_file)? {
+                // The certificate first, since it says what the trust domain is: who is killed in between finds the key lost again.
+                let pem = key::generate(&key_file)?;
+                let root = ca_root(&certificate, &existing, &ca_key(&key_file, &pem)?, now)?;
+                files::replace(&certificate, files::PUBLIC, &root)?;
+                files::read_or_create(&key_file, files::PRIVATE, || Ok(pem))?;
             }
         }
         Self::open(directory, trust_domain, now)
@@ -338,20 +342,31 @@ fn is_there(path: &Path) -> Result<bool, KeyFileError> {
 fn open_ca(directory: &Path, domain: &TrustDomain, now: UnixMillis) -> Result<(KeyPair, String), LocalError> {
     let path = directory.join(CA_KEY);
     let key = files::read_or_create(&path, files::PRIVATE, || key::generate(&path))?;
-    let key = KeyPair::from_pem(key.expose_secret()).map_err(|error| KeyFileError::Content {
-        path,
+    let key = ca_key(&path, &key)?;
+    let path = directory.join(CA);
+    let certificate = files::read_or_create(&path, files::PUBLIC, || ca_root(&path, domain, &key, now))?;
+    Ok((key, certificate.expose_secret().to_owned()))
+}
+
+fn ca_key(path: &Path, pem: &SecretString) -> Result<KeyPair, KeyFileError> {
+    KeyPair::from_pem(pem.expose_secret()).map_err(|error| KeyFileError::Content {
+        path: path.to_owned(),
         expected: "a private key (PKCS #8, PEM)",
         reason: error.to_string(),
-    })?;
-    let path = directory.join(CA);
-    let certificate = files::read_or_create(&path, files::PUBLIC, || {
-        ca::root(domain, &key, now).map(SecretString::from).map_err(|error| KeyFileError::Content {
-            path: path.clone(),
-            expected: "a certificate that could be made",
-            reason: error.to_string(),
-        })
-    })?;
-    Ok((key, certificate.expose_secret().to_owned()))
+    })
+}
+
+fn ca_root(
+    path: &Path,
+    domain: &TrustDomain,
+    key: &KeyPair,
+    now: UnixMillis,
+) -> Result<SecretString, KeyFileError> {
+    ca::root(domain, key, now).map(SecretString::from).map_err(|error| KeyFileError::Content {
+        path: path.to_owned(),
+        expected: "a certificate that could be made",
+        reason: error.to_string(),
+    })
 }
 
 /// Whether a certificate is of this key.

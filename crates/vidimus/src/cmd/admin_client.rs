@@ -1,6 +1,7 @@
 //! Asks the admin address of a running gateway, as a person.
 
 use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
@@ -18,9 +19,11 @@ use url::Url;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::millis;
 use vidimus_identity::PersonTokenRequest;
+use vidimus_query::acts::ActDone;
 
 use super::identity;
 use crate::clock::SystemClock;
+use crate::output::{self, Format, printable};
 
 /// Maximum bytes of an answer: as many as what is refused may have.
 const MAX: usize = 256 * 1024 * 1024;
@@ -75,6 +78,18 @@ impl Asking {
         let body = serde_json::to_vec(question)?;
         read(path, &exchange(&self.admin, path, &token, Some(body))?)
     }
+}
+
+/// Says what was done.
+pub(super) fn told(done: &ActDone, what: &str, format: Format) -> anyhow::Result<ExitCode> {
+    match format {
+        Format::Json => output::json(done)?,
+        Format::Table => {
+            output::line(&format!("{} {what}", printable(&done.subject)));
+            output::line(&format!("act {}, record {}", done.act, done.record));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn read<A: DeserializeOwned>(path: &str, body: &Bytes) -> anyhow::Result<A> {

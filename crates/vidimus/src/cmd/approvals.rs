@@ -5,10 +5,9 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use vidimus_query::acts::ActDone;
 use vidimus_query::approvals::{Approval, Approvals as All};
 
-use super::admin_client::Asking;
+use super::admin_client::{Asking, told};
 use crate::output::{self, Format, printable};
 
 /// Looks at calls that wait for a person, and approves or denies them.
@@ -129,17 +128,6 @@ fn approve(approve: &Approve, format: Format) -> anyhow::Result<ExitCode> {
     let question =
         json!({"approval": approve.approval, "role": approve.role, "shown": shown, "why": approve.why});
     told(&approve.asking.post("/approvals/approve", &question)?, "is approved", format)
-}
-
-fn told(done: &ActDone, what: &str, format: Format) -> anyhow::Result<ExitCode> {
-    match format {
-        Format::Json => output::json(done)?,
-        Format::Table => {
-            output::line(&format!("{} {what}", printable(&done.subject)));
-            output::line(&format!("act {}, record {}", done.act, done.record));
-        }
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn list(asking: &Asking, format: Format) -> anyhow::Result<ExitCode> {

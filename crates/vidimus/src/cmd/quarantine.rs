@@ -7,7 +7,7 @@ use serde_json::json;
 use vidimus_core::act::Subject;
 use vidimus_query::acts::{ActDone, Quarantined, QuarantinedBy, Quarantines};
 
-use super::admin_client::Asking;
+use super::admin_client::{Asking, told};
 use crate::output::{self, Format, printable};
 
 /// Takes an agent, a server, a person or a chain out of use in one act, and puts it back.
@@ -150,17 +150,6 @@ fn lift(subject: &Subject, named: &Named, format: Format) -> anyhow::Result<Exit
         output::warning(&format!("{subject} stays quarantined by its own record (spec.quarantined)"));
     }
     told(&done, "is not quarantined by an act any more", format)
-}
-
-fn told(done: &ActDone, what: &str, format: Format) -> anyhow::Result<ExitCode> {
-    match format {
-        Format::Json => output::json(done)?,
-        Format::Table => {
-            output::line(&format!("{} {what}", printable(&done.subject)));
-            output::line(&format!("act {}, record {}", done.act, done.record));
-        }
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn list(asking: &Asking, format: Format) -> anyhow::Result<ExitCode> {

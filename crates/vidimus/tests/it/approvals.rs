@@ -5,15 +5,11 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::gateway::{Gateway, upstream_that_hangs_up};
-use super::{Ran, policy, run, write};
+use super::people::operate;
+use super::{policy, run, write};
 
 const HOLD: &str = r#"@approval("payers") forbid (principal, action == Action::"invokeTool", resource)
     unless { context has approval && context.approval.role == "payers" };"#;
-
-fn operate(gateway: &Gateway, words: &[&str]) -> Ran {
-    let data = gateway.path("data");
-    run(&[words, &["--admin", &gateway.admin, "--data", &data]].concat())
-}
 
 /// The code that a call is refused with, and the approval that it waits for.
 fn call(gateway: &Gateway, token: &str) -> (String, String) {

@@ -4,7 +4,7 @@ use super::gateway::{Gateway, upstream_that_hangs_up};
 use super::{Ran, explain, policy, run, write};
 
 /// An operator's command against a gateway.
-fn operate(gateway: &Gateway, words: &[&str]) -> Ran {
+pub(super) fn operate(gateway: &Gateway, words: &[&str]) -> Ran {
     let data = gateway.path("data");
     run(&[words, &["--admin", &gateway.admin, "--data", &data]].concat())
 }

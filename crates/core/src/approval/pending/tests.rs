@@ -148,6 +148,40 @@ fn in_a_window_the_call_is_made_again() {
 }
 
 #[test]
+fn a_window_outlasts_the_question_where_its_first_call_does_not() {
+    let windowed = Question { window: Some(HOUR), ..question("1", "d") };
+    let approve = ("approve", "User/i#b", "payers", HOUR - 2, Ok(()));
+    let uses = [
+        approve,
+        ("use", "vidimus", "c1", HOUR - 1, Ok(())),
+        ("use", "vidimus", "c2", HOUR, Ok(())),
+        ("use", "vidimus", "c3", 2 * HOUR - 2, Err(Unfit::NotUsable)),
+    ];
+    let mut approvals = steps(&windowed, &uses);
+    let other = Question { until: 3 * HOUR, ..question("2", "e") };
+    approvals.apply(Deed::Ask(&other), "vidimus", HOUR + 1);
+    assert!(approvals.get("1").unwrap().is_usable(HOUR + 1), "what others ask does not end it");
+    approvals.apply(Deed::Ask(&Question { until: 3 * HOUR, ..question("3", "f") }), "vidimus", 2 * HOUR);
+    assert!(approvals.get("1").is_none(), "what is over is forgotten");
+    steps(&windowed, &[approve, ("use", "vidimus", "c1", HOUR, Err(Unfit::NotUsable))]);
+}
+
+#[test]
+fn the_newest_calls_of_a_window_are_kept() {
+    let mut approvals = Approvals::default();
+    let asked = Question { window: Some(HOUR), ..question("1", "d") };
+    approvals.apply(Deed::Ask(&asked), "vidimus", 0);
+    let approve = Approve { approval: "1".into(), role: "payers".into(), shown: "s".into() };
+    approvals.apply(Deed::Approve(&approve), "User/i#b", 1);
+    for number in 0..100 {
+        let used = Use { approval: "1".into(), call: format!("{number:03}") };
+        approvals.apply(Deed::Use(&used), "vidimus", 2);
+    }
+    let uses = &approvals.get("1").unwrap().uses;
+    assert_eq!((uses.len(), uses.keys().next().map(String::as_str)), (MOST_USES, Some("036")));
+}
+
+#[test]
 fn one_question_stands_for_each_call_and_so_many_for_each_caller() {
     let mut approvals = Approvals::default();
     approvals.apply(Deed::Ask(&question("1", "d")), "vidimus", 0);

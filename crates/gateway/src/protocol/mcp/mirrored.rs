@@ -99,7 +99,6 @@ pub fn learn(standing: &StandingState, server: &McpServer, listing: &str) {
     let Ok(listing) = serde_json::from_str::<Value>(listing) else { return };
     let Some(tools) = listing.pointer("/result/tools").and_then(Value::as_array) else { return };
     let mut all = known.as_deref().cloned().unwrap_or_default();
-    let mut room = MAX_TOOLS.saturating_sub(all.len());
     for tool in tools {
         let Some(name) = tool.get("name").and_then(Value::as_str).filter(|name| name.len() <= MAX_PATH)
         else {
@@ -107,8 +106,7 @@ pub fn learn(standing: &StandingState, server: &McpServer, listing: &str) {
         };
         match tool.get("inputSchema").and_then(of_schema) {
             // What is known already is known anew, also where there is room for no more.
-            Some(mirrored) if room > 0 || all.contains_key(name) => {
-                room = room.saturating_sub(1);
+            Some(mirrored) if all.len() < MAX_TOOLS || all.contains_key(name) => {
                 all.insert(name.into(), mirrored.into());
             }
             _ => {

@@ -38,6 +38,8 @@ end
 local function whole(number) return string.format('%.0f', number) end
 local found = { 'ok', whole(calls), whole(tokens), whole(spend), whole(fan_out), whole(placed) }
 if ARGV[9] == '1' then
+  -- A chain that goes on keeps what it has.
+  redis.call('PEXPIRE', KEYS[3], life)
   local had = redis.call('HGETALL', KEYS[3])
   for place = 1, #had, 2 do
     found[#found + 1] = had[place]

@@ -123,7 +123,8 @@ fn check_addresses(serve: &Serve) -> anyhow::Result<()> {
     if !serve.admin.ip().is_loopback() {
         tracing::warn!(
             admin = %serve.admin,
-            "the admin address is not loopback: it names every object and asks nobody who they are; let only your monitoring reach it"
+            "the admin address is not loopback and is plain HTTP: who reads a person's token on the way can use it; put TLS \
+             before it, and let only your monitoring and operators reach it"
         );
     }
     if !serve.listen.ip().is_loopback() && !serve.insecure_listen {
@@ -370,8 +371,6 @@ fn start_workers(
     Ok(workers)
 }
 
-/// SIGHUP is heard and does nothing: whoever sends it wants files to be read again, which they are when they change, and not the calls
-/// to be cut.
 /// Waits until each has ended.
 fn join(workers: Workers) {
     for worker in workers {
@@ -381,6 +380,8 @@ fn join(workers: Workers) {
     }
 }
 
+/// SIGHUP is heard and does nothing: whoever sends it wants files to be read again, which they are when they change, and not the calls
+/// to be cut.
 async fn stop_signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);

@@ -86,7 +86,12 @@ pub(in crate::cmd) fn of_reader(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::
         return Ok(Arc::default());
     }
     let (begun, mut standing) = file(data, key)?.1.read().ok().flatten().unwrap_or_default();
-    let reading = vidimus_ledger::read_from(&ledger, begun).context("the acts in the ledger")?;
+    let read = |from| vidimus_ledger::read_from(&ledger, from).context("the acts in the ledger");
+    let mut reading = read(begun.saturating_sub(1))?;
+    // A log that is shorter than what was kept of it is another one.
+    if begun > 0 && reading.next().transpose().context("the acts in the ledger")?.is_none() {
+        (reading, standing) = (read(0)?, Standing::default());
+    }
     fold(&mut standing, begun, reading)?;
     Ok(stood(begun, standing)?.overlay)
 }
@@ -106,38 +111,31 @@ pub(super) fn follow(
     end_grants(supervisor, shared.clone());
     let file = Arc::new(file);
     let approving = shared.clone();
-    supervisor.essential("approvals", async move {
-        loop {
-            tokio::time::sleep(EXPIRE).await;
-            approving.expire_approvals().await;
+    supervisor.repeated("approvals", EXPIRE, move || {
+        let approving = approving.clone();
+        async move { approving.expire_approvals().await }
+    });
+    let mut changes = shared.acts.changes();
+    // Nobody acts yet, and the first snapshot has it.
+    let mut standing = changes.borrow_and_update().overlay.clone();
+    supervisor.essential("acts", async move {
+        while changes.changed().await.is_ok() {
+            let overlay = changes.borrow_and_update().overlay.clone();
+            // What changes no decision needs no other snapshot.
+            if !Arc::ptr_eq(&standing, &overlay) {
+                watching.stand(overlay.clone());
+                standing = overlay;
+            }
         }
     });
-    supervisor.essential("acts", async move {
+    // Beside it: what is brought into force does not wait for a disk.
+    supervisor.essential("kept", async move {
         let mut changes = shared.acts.changes();
-        let (mut kept, mut standing) = (None, None::<Arc<Overlay>>);
+        let mut kept = None;
         loop {
-            let stood = changes.borrow_and_update().clone();
-            // What changes no decision needs no other snapshot.
-            if standing.as_ref().is_none_or(|before| !Arc::ptr_eq(before, &stood.overlay)) {
-                watching.stand(stood.overlay.clone());
-                standing = Some(stood.overlay.clone());
-            }
-            keep(&file, &stood, &mut kept).await;
-            loop {
-                tokio::select! {
-                    changed = changes.changed() => match changed {
-                        Ok(()) => break,
-                        Err(_) => return,
-                    },
-                    () = tokio::time::sleep(KEEP) => {
-                        // No act came since: all records until now have none but those that were taken over.
-                        let records = shared.ledger.watermark().durable;
-                        let now = Stood { records: records.max(stood.records), ..stood.clone() };
-                        if !changes.has_changed().unwrap_or(true) {
-                            keep(&file, &now, &mut kept).await;
-                        }
-                    }
-                }
+            keep(&file, shared.stood().await, &mut kept).await;
+            if let Ok(Err(_)) = tokio::time::timeout(KEEP, changes.changed()).await {
+                return;
             }
         }
     });
@@ -162,12 +160,11 @@ fn end_grants(supervisor: &mut Supervisor, shared: Arc<Shared>) {
 }
 
 /// Writes it down, where it differs from what was written last. Failing costs the next start some time, and nothing else.
-async fn keep(file: &Arc<StandingFile>, stood: &Stood, kept: &mut Option<u64>) {
+async fn keep(file: &Arc<StandingFile>, stood: Stood, kept: &mut Option<u64>) {
     if *kept == Some(stood.records) {
         return;
     }
-    let (file, stood) = (file.clone(), stood.clone());
-    let records = stood.records;
+    let (file, records) = (file.clone(), stood.records);
     let written = tokio::task::spawn_blocking(move || file.write(stood.records, &stood.standing)).await;
     match written.map_err(|error| error.to_string()).and_then(|written| written) {
         Ok(()) => *kept = Some(records),

@@ -22,7 +22,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// How long a request waits for a person.
 const REQUEST: Duration = Duration::from_secs(3600);
 
-/// A grant to give, or to ask for.
+/// A grant to give.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Give {
