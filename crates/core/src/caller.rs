@@ -28,6 +28,13 @@ impl User {
         format!("{}#{}", self.issuer, self.subject)
     }
 
+    /// The user of such an id, of whom no more is known; `None` where it is none. An issuer has no fragment (OpenID Connect Core,
+    /// section 2, `iss`), and a subject may have any character.
+    pub fn of_id(id: &str) -> Option<Self> {
+        let (issuer, subject) = id.split_once('#')?;
+        Some(Self { issuer: issuer.into(), subject: subject.into(), email: None, groups: Arc::default() })
+    }
+
     /// `issuer#group`, the Cedar id of one of its groups: two issuers' groups of one name are two.
     pub fn group_id(&self, group: &str) -> String {
         format!("{}#{group}", self.issuer)

@@ -97,13 +97,15 @@ impl Standing {
     }
 
     /// What answers a request gives no more than was asked for, to the same agent.
-    fn check_grant(&self, Granted { request, terms, .. }: &Granted) -> Result<(), Unfit> {
+    fn check_grant(&self, Granted { request, terms, .. }: &Granted, at: i64) -> Result<(), Unfit> {
         terms.check()?;
         if self.grants.len() >= MOST_GRANTS {
             return Err(Unfit::Full);
         }
         let Some(id) = request else { return Ok(()) };
-        let asked = &self.requests.get(id).ok_or_else(|| Unfit::NoGrant { id: id.clone() })?.terms;
+        // One whose time is over is over, whether or not that is on record.
+        let asked = self.requests.get(id).filter(|request| at <= request.until_ms);
+        let asked = &asked.ok_or_else(|| Unfit::NoGrant { id: id.clone() })?.terms;
         let within = asked.agent == terms.agent
             && terms.resources.iter().all(|resource| asked.resources.contains(resource))
             && (asked.transaction.is_none() || asked.transaction == terms.transaction);
@@ -228,7 +230,7 @@ impl Standing {
         }
         match &record.act {
             Act::RequestGrant(requested) => self.check_request(requested),
-            Act::Grant(granted) => self.check_grant(granted),
+            Act::Grant(granted) => self.check_grant(granted, at(record)),
             Act::Revoke(OfGrant { of }) | Act::EndGrant(OfGrant { of }) => {
                 let stands = self.requests.contains_key(of) || self.grants.contains_key(of);
                 if stands { Ok(()) } else { Err(Unfit::NoGrant { id: of.clone() }) }

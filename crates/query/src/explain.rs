@@ -267,13 +267,18 @@ impl Explanation {
             action: action.as_str().to_owned(),
             outcome: Outcome::Deny.as_str().to_owned(),
             code: Some(refusal.code.as_str().to_owned()),
-            reason: match &refusal.detail {
-                Some(detail) => format!("{}; {detail}", refusal.message),
-                None => refusal.message.to_string(),
-            },
+            reason: told(refusal),
             next: refusal.code.next().to_owned(),
             ..Self::default()
         }
+    }
+}
+
+/// Why something is refused, with what else log and record have.
+pub(crate) fn told(refusal: &Refusal) -> String {
+    match &refusal.detail {
+        Some(detail) => format!("{}; {detail}", refusal.message),
+        None => refusal.message.to_string(),
     }
 }
 
@@ -335,8 +340,7 @@ pub fn entity(text: &str) -> Result<EntityId, NoEntity> {
 /// # Errors
 /// See [`NoUser`].
 pub fn user(text: &str) -> Result<User, NoUser> {
-    let (issuer, subject) = text.rsplit_once('#').ok_or(NoUser)?;
-    Ok(User { issuer: issuer.into(), subject: subject.into(), email: None, groups: Arc::default() })
+    User::of_id(text).ok_or(NoUser)
 }
 
 #[cfg(test)]

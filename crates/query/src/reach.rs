@@ -16,7 +16,7 @@ use vidimus_core::resource::{DelegationLimits, Principal, nearest};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::Misasked;
-use crate::explain::{can_prove, principal, target};
+use crate::explain::{can_prove, principal, target, told};
 use crate::state::{State, StateOf};
 use crate::text;
 
@@ -158,11 +158,8 @@ pub fn reach(state: &State, question: &ReachQuestion) -> Result<ReachAnswer, Not
     let (mut accesses, mut without_endpoint) = match &question.resource {
         Some(id) => {
             let found = target::target(state, id)?;
-            let refused = |refusal: Refusal| {
-                let detail = refusal.detail.map(|detail| format!("; {detail}")).unwrap_or_default();
-                Misasked::new("resource", id, format!("{}{detail}", refusal.message))
-            };
-            (world.accesses(found.map_err(refused)?), 0)
+            let found = found.map_err(|refusal| Misasked::new("resource", id, told(&refusal)))?;
+            (world.accesses(found), 0)
         }
         None => everything(world),
     };
@@ -274,10 +271,7 @@ fn limited(limits: &DelegationLimits) -> Vec<String> {
 
 /// What somebody cannot call who proves nothing.
 fn refused(why: &Result<(), Refusal>, who: &Principal, accesses: &[Access<'_>]) -> Vec<Reached> {
-    let reason = why.as_ref().err().map(|refusal| match &refusal.detail {
-        Some(detail) => format!("{}; {detail}", refusal.message),
-        None => refusal.message.to_string(),
-    });
+    let reason = why.as_ref().err().map(told);
     let of_all = Reached {
         outcome: Answered::Never.as_str().to_owned(),
         principals: vec![who.entity().to_string()],

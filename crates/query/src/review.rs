@@ -181,16 +181,20 @@ fn line(found: &Found<'_>) -> Option<u32> {
     let meta = &found.object.meta;
     let file = meta.origin.path()?;
     let begins = vidimus_registry::field_line(file, meta.origin.line(), "spec.cedar")?;
-    let at = beginnings(&found.object.cedar).get(found.number).copied()?;
-    let wanted = found.object.cedar.get(at..)?.lines().next()?.trim();
-    line_of(file, begins, wanted).or(Some(begins))
+    let cedar = &*found.object.cedar;
+    let at = beginnings(cedar).get(found.number).copied()?;
+    let wanted = cedar.get(at..)?.lines().next()?.trim();
+    // Several may begin alike.
+    let before = cedar.get(..at)?.rsplit_once('\n').map_or("", |(before, _)| before);
+    let alike = before.lines().filter(|line| line.contains(wanted)).count();
+    line_of(file, begins, (wanted, alike)).or(Some(begins))
 }
 
-/// The first line from `begins` on that has a text.
-fn line_of(file: &Path, begins: u32, wanted: &str) -> Option<u32> {
+/// The first line from `begins` on that has a text, after so many others that have it.
+fn line_of(file: &Path, begins: u32, (wanted, alike): (&str, usize)) -> Option<u32> {
     let text = std::fs::read_to_string(file).ok()?;
-    let mut lines = text.lines().zip(1_u32..).skip(usize::try_from(begins.checked_sub(1)?).ok()?);
-    lines.find(|(line, _)| line.contains(wanted)).map(|(_, number)| number)
+    let lines = text.lines().zip(1_u32..).skip(usize::try_from(begins.checked_sub(1)?).ok()?);
+    lines.filter(|(line, _)| line.contains(wanted)).nth(alike).map(|(_, number)| number)
 }
 
 /// Where each policy of a text begins, annotations included.

@@ -157,14 +157,12 @@ impl Configurations {
     /// # Errors
     /// When a file cannot be removed, or the texts of one that stays cannot be told.
     pub fn retain(&mut self, stays: impl Fn(&str) -> bool) -> Result<usize, KeepError> {
-        let (left, gone): (BTreeSet<_>, BTreeSet<_>) =
-            std::mem::take(&mut self.kept).into_iter().partition(|digest| stays(digest));
-        self.kept = left;
+        let gone: BTreeSet<String> = self.kept.iter().filter(|digest| !stays(digest)).cloned().collect();
         if gone.is_empty() {
             return Ok(0);
         }
         let mut needed = HashSet::new();
-        for name in &self.kept {
+        for name in self.kept.difference(&gone) {
             let found = manifest(&self.store, name).and_then(|manifest| texts(&self.store, &manifest));
             needed.extend(found.map_err(|unusable| KeepError::File {
                 path: self.store.manifest_path(name),
@@ -174,11 +172,15 @@ impl Configurations {
         // First the names, so that nothing names what is not there.
         for name in &gone {
             self.store.remove_manifest(name)?;
+            self.kept.remove(name);
         }
-        for text in self.texts.difference(&needed) {
-            self.store.remove_text(*text)?;
-        }
+        self.store.sync_manifests()?;
+        let dropped: Vec<Digest> = self.texts.difference(&needed).copied().collect();
+        // Before they go: when one cannot be removed, none that has gone may be taken for one that is there.
         self.texts = needed;
+        for text in dropped {
+            self.store.remove_text(text)?;
+        }
         Ok(gone.len())
     }
 }

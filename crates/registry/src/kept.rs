@@ -217,15 +217,18 @@ pub(crate) fn opened<'a>(text: &'a str, head: &str, key: &hmac::Key) -> Option<&
     Some(rest)
 }
 
-/// Beside, then over: what is there is always whole.
-pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
+/// Writes a file for its owner alone, beside and then over: what is there is always whole, and on disk when this returns.
+///
+/// # Errors
+/// When it cannot be written; then nothing is left beside.
+pub fn replace(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     let directory = path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
     let beside = path.with_extension("new");
     let write = || {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(bytes.as_ref())?;
         file.sync_all()?;
         fs::rename(&beside, path)
     };

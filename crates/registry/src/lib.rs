@@ -23,7 +23,7 @@ mod watch;
 
 pub use field_line::field_line;
 pub use files::holds_cases;
-pub use kept::{KEY_LENGTH, Keeping, NoKey};
+pub use kept::{KEY_LENGTH, Keeping, NoKey, replace};
 pub use load::{Loaded, load};
 pub use source::{as_running, as_started};
 pub use standing::StandingFile;

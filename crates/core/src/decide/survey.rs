@@ -157,8 +157,17 @@ impl<'a> Survey<'a> {
                     .collect::<Vec<_>>(),
             )
         });
-        let candidates: Vec<&Arc<Statement>> = candidates.flatten().collect();
-        self.outlooks(edges, &candidates, &[])
+        let mut candidates: Vec<&Arc<Statement>> = candidates.flatten().collect();
+        // Each once: Cedar takes no policy twice.
+        candidates.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        candidates.dedup_by(|one, other| one.id == other.id);
+        // What others are called is not known.
+        let is_any_other = |called: usize| self.accesses.get(called).is_some_and(|access| access.any_other);
+        let by_name = match edges.iter().any(|(_, called)| is_any_other(*called)) {
+            true => looked_at(&candidates, Side::Resource, None)?.1,
+            false => Vec::new(),
+        };
+        self.outlooks(edges, &candidates, &by_name)
     }
 
     /// How one policy stands to each of `edges`.

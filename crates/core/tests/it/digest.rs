@@ -92,6 +92,11 @@ fn digest(deed: &Deed, circumstances: Circumstances) -> CallDigest {
     Call { caller: &caller, ask, now, source_ip, so_far: SoFar::nothing(), approvals: &[] }.digest()
 }
 
+fn digest_of(caller: &Caller, ask: Ask<'_>) -> CallDigest {
+    let so_far = SoFar::nothing();
+    Call { caller, ask, now: UnixMillis(0), source_ip: None, so_far, approvals: &[] }.digest()
+}
+
 #[test]
 fn a_task_and_where_news_of_it_go_are_part_of_what_is_done() {
     let agents = Arc::new(agent("a", "y"));
@@ -102,15 +107,7 @@ fn a_task_and_where_news_of_it_go_are_part_of_what_is_done() {
     );
     let about = |method, task, push_url| {
         let ask = Ask { task, push_url, ..Ask::about(method, Action::CallAgent, Target::Agent(&agents)) };
-        Call {
-            caller: &caller,
-            ask,
-            now: UnixMillis(0),
-            source_ip: None,
-            so_far: SoFar::nothing(),
-            approvals: &[],
-        }
-        .digest()
+        digest_of(&caller, ask)
     };
     let digests = [
         about("CancelTask", None, None),
@@ -138,15 +135,7 @@ fn what_a_message_says_is_part_of_what_is_done() {
         let content = Json::parse(text.as_bytes()).unwrap();
         let about = Ask::about("SendMessage", Action::CallAgent, Target::Agent(&agents));
         let ask = Ask { content: Some(&content), ..about };
-        Call {
-            caller: &caller,
-            ask,
-            now: UnixMillis(0),
-            source_ip: None,
-            so_far: SoFar::nothing(),
-            approvals: &[],
-        }
-        .digest()
+        digest_of(&caller, ask)
     };
     let first =
         of(r#"{"message": {"messageId": "1", "parts": [{"text": "a"}]}, "_meta": {"progressToken": 1}}"#);

@@ -134,11 +134,7 @@ where
     let given = Given::to(gate, &decision, call.now);
     call.approvals = Given::approvals(given.as_ref());
     let decision = if given.is_some() { world.authorize(&call) } else { decision };
-    if given.is_some() {
-        // An approval that is used for nothing is lost.
-        grants::check(gate, &world, &decision)?;
-    }
-    let approval = Standing::of(gate, context, &decision, given.as_ref()).await?;
+    let approval = Standing::of(gate, context, &world, &decision, given.as_ref()).await?;
     let sent = Sent { protocol: route.protocol, body: &bytes, approval: approval.approval() };
     let (verdict, grant) = record(gate, context, decision, sent, (&world, moment)).await?;
     let permit = match verdict {

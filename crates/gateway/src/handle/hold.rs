@@ -11,8 +11,10 @@ use vidimus_core::json::Json;
 use vidimus_core::permit::Held;
 use vidimus_core::refusal::{Awaited, Code, Refusal};
 use vidimus_core::resource::Principal;
+use vidimus_core::snapshot::Snapshot;
 
 use super::admit::sha256;
+use super::grants;
 use crate::gate::Gate;
 use crate::request_context::RequestContext;
 
@@ -44,13 +46,7 @@ impl Given {
         let standing = gate.acts.standing();
         let pending = standing.approvals.about(&digest).filter(|pending| pending.is_usable(now.0))?;
         let approval = |vote: &Vote| {
-            let (issuer, subject) = vote.by.strip_prefix("User/")?.rsplit_once('#')?;
-            let by = User {
-                issuer: issuer.into(),
-                subject: subject.into(),
-                email: None,
-                groups: std::sync::Arc::default(),
-            };
+            let by = User::of_id(vote.by.strip_prefix("User/")?)?;
             Some(Approval { role: vote.role.as_str().into(), by, at: UnixMillis(vote.at) })
         };
         let approvals: Option<Vec<Approval>> = pending.given().map(approval).collect();
@@ -68,17 +64,20 @@ impl Standing {
     /// is held.
     ///
     /// # Errors
-    /// `approval_denied`; `approval_required` where another call was made with the approval meanwhile; `overloaded` where too many questions
+    /// `approval_denied`; `grant_spent`, before the approval is claimed; `approval_required` where another call was made with the approval meanwhile; `overloaded` where too many questions
     /// stand; those of the ledger.
     pub(super) async fn of(
         gate: &Gate,
         context: &RequestContext,
+        world: &Snapshot,
         decision: &Decision<'_>,
         given: Option<&Given>,
     ) -> Result<Self, Refusal> {
         match (decision.outcome(), given) {
             (Outcome::Hold, _) => ask(gate, context, decision).await.map(Self::Waits),
             (Outcome::Allow | Outcome::AllowWithObligations, Some(given)) => {
+                // An approval that is used for nothing is lost.
+                grants::check(gate, world, decision)?;
                 let approval = given.approval.clone();
                 let used = Use { approval: approval.to_string(), call: context.call.to_string() };
                 let claimed = gate.shared.act(BY_ITSELF, Act::Use(used), "the approved call is made").await;

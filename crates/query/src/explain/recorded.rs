@@ -14,6 +14,7 @@ use vidimus_core::entity::EntityId;
 use vidimus_core::json::Json;
 use vidimus_core::reach::{Access, NotSurveyed, Outlook};
 use vidimus_core::record::{DecisionRecord, Record};
+use vidimus_core::refusal::Code;
 use vidimus_core::resource::Principal;
 use vidimus_core::snapshot::Snapshot;
 use vidimus_ledger::SearchError;
@@ -249,7 +250,9 @@ impl<'r> Made<'r> {
     fn lacking<'s>(&self, outlook: &'s Outlook) -> BTreeMap<&'s str, Vec<&'s str>> {
         let conditions = outlook.permits_when.iter().chain(&outlook.refusals_when).chain(&outlook.holds_when);
         let lacking = conditions.filter_map(|condition| {
-            let unsaid = |name: &&str| !self.says(name);
+            // What a person is in stands in no record.
+            let of_groups = self.user.is_some() && condition.when.contains("UserGroup::");
+            let unsaid = |name: &&str| !self.says(name) || of_groups && *name == "context.on_behalf_of";
             let lacks: Vec<&str> = condition.reads.iter().map(|name| &**name).filter(unsaid).collect();
             (!lacks.is_empty()).then_some((&*condition.policy, lacks))
         });
@@ -258,16 +261,26 @@ impl<'r> Made<'r> {
 
     /// Whether the record says something of the context.
     fn says(&self, name: &str) -> bool {
+        let is_text = name.starts_with("context.args[");
+        let is_argument = is_text || name.starts_with("context.numbers[");
+        // What a policy could not see is not what the record has of it.
+        if is_argument && self.record.code.as_deref() == Some(Code::Unrepresentable.as_str()) {
+            return false;
+        }
         match self.facts.get(name) {
-            // A long one may have been cut.
-            Some(value) => value.len() < MAX_FACT,
+            // An argument may say so itself.
+            Some(value) if is_text && *value == ABSENT => false,
+            // A long one may have been cut; and what the call is not given from the facts is not in it.
+            Some(value) => {
+                value.len() < MAX_FACT && (is_argument || SAID.contains(&name) || GIVEN.contains(&name))
+            }
             None => SAID.contains(&name),
         }
     }
 }
 
 /// What every record of a decision says, under the names of facts.
-const SAID: [&str; 13] = [
+const SAID: [&str; 15] = [
     "context.method",
     "context.delegation_depth",
     "context.chain.depth",
@@ -277,10 +290,22 @@ const SAID: [&str; 13] = [
     "context.on_behalf_of.issuer",
     "context.on_behalf_of.subject",
     "context.now",
+    "context.weekday",
+    "context.hour",
     "context.source_ip",
     "context.transaction",
     "context.identity",
     "context.push_notification_url",
+];
+
+/// What the call is given from the facts, where they have it.
+const GIVEN: [&str; 6] = [
+    "context.on_behalf_of.email",
+    "context.chain.age",
+    "context.chain.fan_out",
+    "context.chain.calls",
+    "context.tokens_estimated",
+    "context.streaming",
 ];
 
 /// The longest value of a fact, in bytes, but for one character.

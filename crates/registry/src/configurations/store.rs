@@ -173,6 +173,11 @@ impl Store {
 
     pub(super) fn write_manifest(&self, configuration: &str, bytes: &[u8]) -> Result<(), KeepError> {
         write(&self.manifest_path(configuration), bytes, true)?;
+        self.sync_manifests()
+    }
+
+    /// When this returns, which manifests there are is on disk.
+    pub(super) fn sync_manifests(&self) -> Result<(), KeepError> {
         sync_directory(&self.directory)
     }
 
@@ -218,7 +223,11 @@ fn write(path: &Path, bytes: &[u8], sync: bool) -> Result<(), KeepError> {
         }
         fs::rename(&beside, path)
     };
-    written().map_err(|source| KeepError::File { path: path.to_owned(), source })
+    written().map_err(|source| {
+        // It takes room from a disk that may have none.
+        let _ = fs::remove_file(&beside);
+        KeepError::File { path: path.to_owned(), source }
+    })
 }
 
 fn remove(path: &Path) -> Result<(), KeepError> {

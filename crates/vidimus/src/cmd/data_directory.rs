@@ -1,8 +1,7 @@
 //! The data directory, before anything is made in it: what is wrong with it is said by its flag.
 
 use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -132,16 +131,6 @@ pub fn is_there(what: &str, path: &Path) -> anyhow::Result<bool> {
 /// Where the configurations in it are that decided.
 pub fn configurations(data: &Path) -> PathBuf {
     data.join("configurations")
-}
-
-/// Writes a file for its owner alone, beside and then over: what is there is always whole.
-pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let beside = path.with_extension("new");
-    let mut file = fs::OpenOptions::new();
-    let mut file = file.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
 }
 
 /// The ledger in it, to be read.

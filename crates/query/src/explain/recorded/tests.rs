@@ -63,18 +63,24 @@ fn arguments_are_put_where_they_were() {
     assert_eq!(arguments(&facts), json!({"a": {"b": 5, "c/d": "x"}}));
 }
 
-/// What is cut in the record may have been anything.
+/// What is cut in the record may have been anything, and so may what the call is not given from it.
 #[test]
 fn a_value_that_may_be_cut_is_not_said() {
     let long = "x".repeat(256);
-    let record = record(PAY, "invokeTool", &json!({r#"context.args["/to"]"#: long}));
+    let (to, memo) = (r#"context.args["/to"]"#, r#"context.args["/memo"]"#);
+    let facts = json!({to: long, memo: "absent", "context.labels": "[\"untrusted\"]"});
+    let record = record(PAY, "invokeTool", &facts);
     let state = state();
     let caller =
         principal(&state, &entity("Agent/finance/invoice-bot").expect("an entity")).expect("registered");
     let made = Made::of(&record, caller).expect("made");
     for (name, said) in [
-        (r#"context.args["/to"]"#, false),
+        (to, false),
+        (memo, false),
+        ("context.labels", false),
         ("context.now", true),
+        ("context.weekday", true),
+        ("context.hour", true),
         ("context.chain.age", false),
         ("context.streaming", false),
     ] {

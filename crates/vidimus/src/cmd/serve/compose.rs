@@ -324,8 +324,7 @@ async fn reload(shared: Arc<Shared>, mut loaded: watch::Receiver<Arc<Loaded>>, l
             shared.vitals.fault_point("snapshots");
             // First what decides: what is said of it may fail.
             shared.take_into_use(now.snapshot.clone());
-            // Its task lives as long as the process.
-            let _ = live.send(now.snapshot.clone());
+            live.went(now.snapshot.clone());
             shared.meter.reloaded(now.snapshot.objects().len(), Counts::of(&now).not_in_order());
             taken::log(&now, "reloaded");
         }));

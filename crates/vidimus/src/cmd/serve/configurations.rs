@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use vidimus_core::snapshot::Snapshot;
 use vidimus_registry::configurations::Configurations;
 
@@ -22,14 +22,30 @@ const SWEEP: usize = 256;
 /// How long a configuration may still have a call to be recorded after the next one went live.
 const GRACE: Duration = Duration::from_secs(600);
 
+/// How many may wait to be kept. One takes some ten milliseconds; where it cannot be kept at all, what waits must not take the memory.
+const WAITING: usize = 64;
+
 /// Takes the configurations that went live.
-pub(super) type Live = mpsc::UnboundedSender<Arc<Snapshot>>;
+#[derive(Clone, Debug)]
+pub(super) struct Live(mpsc::Sender<Arc<Snapshot>>);
+
+impl Live {
+    /// Lets it be kept. Where too many wait, it is not: what it decides cannot be decided again.
+    pub(super) fn went(&self, snapshot: Arc<Snapshot>) {
+        if let Err(error) = self.0.try_send(snapshot) {
+            let snapshot = match &error {
+                TrySendError::Full(snapshot) | TrySendError::Closed(snapshot) => snapshot.digest(),
+            };
+            tracing::error!(snapshot, "a configuration is not kept: too many before it cannot be");
+        }
+    }
+}
 
 /// Keeps the configuration that decides now, and those that are given, for as long as the process lives.
 pub(super) fn keep(supervisor: &mut Supervisor, data: &Path, now: Arc<Snapshot>) -> Live {
-    let (live, mut given) = mpsc::unbounded_channel::<Arc<Snapshot>>();
-    // It is taken below.
-    let _ = live.send(now);
+    let (live, mut given) = mpsc::channel::<Arc<Snapshot>>(WAITING);
+    let live = Live(live);
+    live.went(now);
     let mut keeper = Keeper::new(data);
     supervisor.essential("configurations", async move {
         while let Some(snapshot) = given.recv().await {
@@ -66,12 +82,13 @@ struct Keeper {
     kept: Option<Configurations>,
     /// Those that went live here, and when the next one did; the last one has none.
     live: VecDeque<(String, Option<Instant>)>,
+    /// New ones since the last sweep; so many at first that one follows the first that is kept, however often that is tried.
     new: usize,
 }
 
 impl Keeper {
     fn new(data: &Path) -> Self {
-        Self { data: data.to_owned(), kept: None, live: VecDeque::new(), new: 0 }
+        Self { data: data.to_owned(), kept: None, live: VecDeque::new(), new: SWEEP }
     }
 
     fn keep(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
@@ -82,7 +99,6 @@ impl Keeper {
             }
             self.live.push_back((snapshot.digest().to_owned(), None));
         }
-        let begins = self.kept.is_none();
         let kept = match &mut self.kept {
             Some(kept) => kept,
             None => self.kept.insert(Configurations::open(&data_directory::configurations(&self.data))?),
@@ -95,7 +111,7 @@ impl Keeper {
                 "configuration kept"
             );
         }
-        if begins || self.new >= SWEEP {
+        if self.new >= SWEEP {
             self.new = 0;
             self.sweep(now);
         }
@@ -161,7 +177,7 @@ impl Referred {
             fs::remove_file(&path)?;
             return Self::read(data);
         }
-        data_directory::replace(&path, &serde_json::to_vec(&referred)?)?;
+        vidimus_registry::replace(&path, serde_json::to_vec(&referred)?)?;
         Ok(referred)
     }
 }
