@@ -1,12 +1,28 @@
 //! Members beside the one that was decided which name something to run: a list of models to fall back to, a server that the provider is
 //! to call, another tool. One decision covers what it was asked about, so a message with such a member is refused.
 
+use std::borrow::Cow;
+
 use vidimus_core::json::{Json, folded};
 use vidimus_core::refusal::{Code, Refusal};
 
-/// The name by which members are compared: what some reader takes for one is one.
-fn plain(name: &str) -> String {
-    folded(name.replace(['_', '-'], "").into()).into_owned()
+/// The name by which members are compared: what some reader takes for one is one. Most names are as they are.
+fn plain(name: &str) -> Cow<'_, str> {
+    if name.bytes().any(|b| b == b'_' || b == b'-') {
+        folded(name.chars().filter(|c| !is_separator(*c)).collect::<String>().into())
+    } else {
+        folded(name.into())
+    }
+}
+
+fn is_separator(c: char) -> bool {
+    c == '_' || c == '-'
+}
+
+/// Whether [`plain`] of a name of the protocol's, which is ASCII, is this.
+fn is_plain_of(name: &str, plain: &str) -> bool {
+    let letters = name.bytes().filter(|b| !is_separator(char::from(*b)));
+    letters.map(|b| b.to_ascii_lowercase()).eq(plain.bytes())
 }
 
 /// Whether a member is given at all.
@@ -20,8 +36,7 @@ fn is_given(value: &Json<'_>) -> bool {
 /// `member_undecided`.
 pub fn check_none_of(object: &Json<'_>, names: &[&str], decided: &str) -> Result<(), Refusal> {
     let members = object.as_object().unwrap_or_default();
-    let beside =
-        members.iter().find(|(name, value)| is_given(value) && names.contains(&plain(name).as_str()));
+    let beside = members.iter().find(|(name, value)| is_given(value) && names.contains(&&*plain(name)));
     beside.map_or(Ok(()), |(name, _)| Err(undecided(name, decided)))
 }
 
@@ -46,7 +61,7 @@ pub fn check_none_like(object: &Json<'_>, words: &[&str], decided: &str) -> Resu
 pub fn check_none_but_empty(object: &Json<'_>, names: &[&str], decided: &str) -> Result<(), Refusal> {
     let members = object.as_object().unwrap_or_default();
     let given = |value: &Json<'_>| is_given(value) && value.as_str() != Some("");
-    let beside = members.iter().find(|(name, value)| given(value) && names.contains(&plain(name).as_str()));
+    let beside = members.iter().find(|(name, value)| given(value) && names.contains(&&*plain(name)));
     beside.map_or(Ok(()), |(name, _)| Err(undecided(name, decided)))
 }
 
@@ -59,7 +74,7 @@ pub fn check_spelled(object: &Json<'_>, names: &[&str]) -> Result<(), Refusal> {
     let others = members.iter().map(|(name, _)| &**name).filter(|name| !names.contains(name));
     let mut spelled = others.filter_map(|other| {
         let other = plain(other);
-        names.iter().find(|name| plain(name) == other)
+        names.iter().find(|name| is_plain_of(name, &other))
     });
     spelled.next().map_or(Ok(()), |name| {
         let message = format!("member {name:?} is spelled in another way; write it as the protocol does");
