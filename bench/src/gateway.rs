@@ -108,6 +108,14 @@ impl Gateway {
         line.map_or(Ok(0), |value| value.trim().parse().with_context(|| format!("{name} {value}")))
     }
 
+    /// An act of an operator at the admin address.
+    pub(crate) fn act(&self, operator: &str, path: &str, act: &Value) -> anyhow::Result<()> {
+        let headers =
+            [format!("authorization: Bearer {operator}"), "content-type: application/json".to_owned()];
+        let request = wire::request("POST", path, self.admin, &headers, &act.to_string());
+        wire::exchange(self.admin, &request)?.expect(&[200]).map(drop)
+    }
+
     /// Ends it as an operator would.
     pub(crate) fn end(self) -> anyhow::Result<()> {
         self.process.stop()

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use serde_json::json;
 
 use crate::compare::{AGAINST_GOAL, Governed, Other, Setting};
@@ -54,10 +54,7 @@ struct Starts {
 impl Ground {
     pub(crate) fn prepare(scale: &Scale) -> anyhow::Result<Self> {
         let own = std::env::current_exe()?;
-        let binary = scale.vidimus.clone().unwrap_or_else(|| own.with_file_name("vidimus"));
-        for binary in std::iter::once(&binary).chain(&scale.against) {
-            ensure!(binary.exists(), "{} is missing: cargo build --release -p vidimus", binary.display());
-        }
+        let binary = scale.binary()?;
         let (upstream, upstream_address) = start_upstream(&own)?;
         let scratch = tempfile::Builder::new().prefix("vidimus-bench-").tempdir()?;
         let resources = scratch.path().join("resources");

@@ -15,6 +15,7 @@ mod machine;
 mod peers;
 mod process;
 mod scenario;
+mod streams;
 mod turns;
 mod upstream;
 mod wire;
@@ -24,7 +25,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use ground::Ground;
@@ -86,6 +87,21 @@ struct Scale {
     against: Option<PathBuf>,
 }
 
+impl Scale {
+    /// The build that is measured.
+    ///
+    /// # Errors
+    /// Where it, or the one beside it, is not there.
+    fn binary(&self) -> anyhow::Result<PathBuf> {
+        let beside = || Ok::<_, std::io::Error>(std::env::current_exe()?.with_file_name("vidimus"));
+        let binary = self.vidimus.clone().map_or_else(beside, Ok)?;
+        for binary in std::iter::once(&binary).chain(&self.against) {
+            ensure!(binary.exists(), "{} is missing: cargo build --release -p vidimus", binary.display());
+        }
+        Ok(binary)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Part {
     /// The server that the calls go to.
@@ -128,6 +144,8 @@ enum Only {
     A2aSend,
     LlmChat,
     LlmChatStream,
+    /// From a quarantine, and from a change of policies, to the end of the last of the open streams.
+    Streams,
 }
 
 impl Only {
@@ -145,6 +163,7 @@ impl Only {
             | Self::Replay
             | Self::LedgerAppend
             | Self::Credentials
+            | Self::Streams
             | Self::Start => None,
         }
     }
@@ -213,7 +232,17 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             attempt(scenario.name(), ground.compare(scenario))?;
         }
     }
+    if wanted(Only::Streams) {
+        attempt("streams", streams(&arguments.scale))?;
+    }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn streams(scale: &Scale) -> anyhow::Result<()> {
+    let binary = scale.binary()?;
+    let scratch = tempfile::Builder::new().prefix("vidimus-bench-").tempdir()?;
+    let (policies, agents, rounds, quick) = (scale.policies, scale.agents, scale.rounds, scale.quick);
+    streams::Cut { binary: &binary, scratch: scratch.path(), policies, agents, rounds, quick }.run()
 }
 
 /// A figure, as it is.
