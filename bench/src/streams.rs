@@ -19,14 +19,16 @@ use crate::gateway::{Config, Gateway};
 use crate::latency::median;
 use crate::{estate, note};
 use client::Streams;
+use silent::Silent;
 
 /// Goals (issue 12, "Shows" 3).
 const QUARANTINE_GOAL_MS: f64 = 100.0;
 const SWAP_GOAL_MS: f64 = 1_000.0;
 const QUARANTINED: usize = 1_000;
 const SWAPPED: usize = 10_000;
-/// Of the client: for each stream a connection, and the server's end of one; and a few besides.
-const BESIDE: u64 = 200;
+/// What is for streams of the descriptors, of which each takes two, here as in the gateway: some are for other things, and no source
+/// has all of the gateway's.
+const FOR_STREAMS: (u64, u64) = (9, 10);
 
 /// What is measured, on gateways of their own.
 #[derive(Clone, Debug)]
@@ -59,7 +61,7 @@ impl Cut<'_> {
     /// of 10,000.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let scale = if self.quick { 10 } else { 1 };
-        let most = usize::try_from(descriptors()?.saturating_sub(BESIDE) / 2)?;
+        let most = usize::try_from(descriptors()? / 2 * FOR_STREAMS.0 / FOR_STREAMS.1)?;
         let swapped = SWAPPED / scale;
         if most < swapped {
             note(&format!("streams: {most} instead of {swapped}, for want of descriptors (ulimit -Hn)"))?;
@@ -75,8 +77,9 @@ impl Cut<'_> {
         goal: f64,
         cut: impl Fn(&Place<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
+        let upstream = Silent::serve()?;
         let rounds = if self.quick { 1 } else { self.rounds };
-        let ended = (0..rounds).map(|round| self.round(&format!("{name}-{round}"), streams, &cut));
+        let ended = (0..rounds).map(|round| self.round(&format!("{name}-{round}"), &upstream, streams, &cut));
         let ended = ended.collect::<anyhow::Result<Vec<Ended>>>()?;
         let of = |time: &dyn Fn(&Ended) -> Duration| {
             median(ended.iter().map(|ended| time(ended).as_secs_f64() * 1e3)).context("no rounds")
@@ -92,6 +95,7 @@ impl Cut<'_> {
     fn round(
         &self,
         name: &str,
+        upstream: &Silent,
         streams: usize,
         cut: impl Fn(&Place<'_>) -> anyhow::Result<()>,
     ) -> anyhow::Result<Ended> {
@@ -99,8 +103,7 @@ impl Cut<'_> {
         let (resources, data) = (home.join("resources"), home.join("data"));
         fs::create_dir_all(&resources)?;
         fs::create_dir_all(&data)?;
-        let upstream = silent::serve()?;
-        estate::write(&resources, upstream, self.policies, self.agents)?;
+        estate::write(&resources, upstream.address, self.policies, self.agents)?;
         // A gateway waits until what was just written is whole; that is no part of the cut.
         std::thread::sleep(Duration::from_millis(600));
         let config = Config { binary: self.binary.to_owned(), resources: resources.clone(), data };
@@ -115,6 +118,7 @@ impl Cut<'_> {
         cut(&place)?;
         let ended = open.until_all_ended(begun)?;
         drop(open);
+        upstream.end_all();
         gateway.stop()?;
         fs::remove_dir_all(&home)?;
         Ok(ended)
@@ -138,17 +142,10 @@ fn forbid(at: &Place<'_>) -> anyhow::Result<()> {
     Ok(fs::rename(&beside, at.resources.join("nothing-more.yaml"))?)
 }
 
-/// As many descriptors as this process may have, which the gateway inherits; raised as far as it may be.
+/// As many descriptors as this process may have, which the gateway inherits.
 fn descriptors() -> anyhow::Result<u64> {
-    let wanted = Some(4 * SWAPPED as u64);
     let mut limits = getrlimit(Resource::Nofile);
     limits.current = limits.maximum;
     setrlimit(Resource::Nofile, limits)?;
-    if limits.maximum < wanted {
-        limits.current = wanted;
-        limits.maximum = wanted;
-        // Only who may everything may have more than was given.
-        let _ = setrlimit(Resource::Nofile, limits);
-    }
-    Ok(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
+    Ok(getrlimit(Resource::Nofile).current.unwrap_or(4 * SWAPPED as u64))
 }

@@ -16,7 +16,7 @@ use crate::wire;
 /// No step may take longer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Addresses that connections come from, since no source has more than is left for the others.
-const SOURCES: usize = 4;
+const SOURCES: usize = 64;
 const VERSION: &str = "2026-07-28";
 
 /// Streams that have begun.

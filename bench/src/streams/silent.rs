@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 
@@ -9,21 +10,35 @@ const BEGINNING: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
 const EVENT: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"info\",\"data\":\"begun\"}}\n\n";
 
-/// Serves on a thread of its own until the process ends.
-pub(super) fn serve() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let address = listener.local_addr()?;
-    std::thread::Builder::new().name("silent".to_owned()).spawn(move || {
-        // Kept, so that no answer ends.
-        let mut answered = Vec::new();
-        for connection in listener.incoming() {
-            match connection.map_err(anyhow::Error::from).and_then(answer) {
-                Ok(connection) => answered.push(connection),
-                Err(error) => _ = crate::note(&format!("silent server: {error:#}")),
+/// What it answered is kept, so that no answer ends before this does.
+#[derive(Debug)]
+pub(super) struct Silent {
+    pub(super) address: SocketAddr,
+    answered: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Silent {
+    /// Serves on a thread of its own until the process ends.
+    pub(super) fn serve() -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = listener.local_addr()?;
+        let answered = Arc::new(Mutex::new(Vec::new()));
+        let kept = answered.clone();
+        std::thread::Builder::new().name("silent".to_owned()).spawn(move || {
+            for connection in listener.incoming() {
+                match connection.map_err(anyhow::Error::from).and_then(answer) {
+                    Ok(connection) => kept.lock().unwrap_or_else(PoisonError::into_inner).push(connection),
+                    Err(error) => _ = crate::note(&format!("silent server: {error:#}")),
+                }
             }
-        }
-    })?;
-    Ok(address)
+        })?;
+        Ok(Self { address, answered })
+    }
+
+    /// Ends all answers.
+    pub(super) fn end_all(&self) {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
 }
 
 fn answer(connection: TcpStream) -> anyhow::Result<TcpStream> {
