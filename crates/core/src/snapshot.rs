@@ -86,6 +86,8 @@ pub struct Snapshot {
     /// What is quarantined by an act, and by its own record too.
     quarantined_twice: HashSet<ObjectKey>,
     closed: bool,
+    /// Whether this or one before it had a policy that permits people something.
+    administered: bool,
     chain_reads: ChainReads,
     /// The policies that end a chain of which they refuse a call.
     ending: HashSet<Arc<str>>,
@@ -233,6 +235,7 @@ impl Snapshot {
         let statements = next.statements(refusing, &mut rejected);
         next.look_at_chains(&statements);
         next.policies = self.policies.with(statements);
+        next.administered = self.administered || next.permits_people();
         next.look_up_names();
         next.warnings = next.remarks();
         next.digest = next.digest_of_all();

@@ -4,6 +4,7 @@
 //! That is found by enumeration. Where a decision depends on the context in both, it is the same where the policies that it depends on say
 //! the same of the same objects; otherwise it is told as one that may change.
 
+mod beside;
 mod edges;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,6 +62,9 @@ pub struct DiffAnswer {
     pub complete: bool,
     /// Objects that differ, `Kind namespace/name`, each `added`, `removed` or `changed`.
     pub objects: BTreeMap<String, String>,
+    /// Of these, what is decided by them and is no edge: `people` (a policy says what people may do), `identities` (who is taken for it),
+    /// `actsFor`, `delegation` (limits on its chains), `labels` (what its calls do with information).
+    pub beside: BTreeMap<String, Vec<String>>,
     /// Digest of the old configuration.
     pub old: String,
     /// Digest of the new one.
@@ -99,11 +103,12 @@ pub struct EdgeState {
 const DEPENDS: &str = "depends";
 const ABSENT: &str = "absent";
 const DENY: &str = Outcome::Deny.as_str();
+const ALLOW: &str = Outcome::Allow.as_str();
 
 impl DiffAnswer {
     /// Whether nothing changes, and all was looked at.
     pub fn holds(&self) -> bool {
-        self.changed.is_empty() && self.complete
+        self.changed.is_empty() && self.beside.is_empty() && self.complete
     }
 }
 
@@ -123,9 +128,9 @@ pub fn diff(old: &Snapshot, new: &Snapshot, question: &DiffQuestion) -> DiffAnsw
             looked_at += 1;
             let (before, after) =
                 (state(old, principal, *action, resource), state(new, principal, *action, resource));
-            let may_differ = || {
-                before.outcome == DEPENDS && depends_on_any(&before, &after, principal, resource, &objects)
-            };
+            // Who approves, and what is changed of a call, is written in the policies.
+            let is_open = !matches!(&*before.outcome, ABSENT | DENY | ALLOW);
+            let may_differ = || is_open && depends_on_any(&before, &after, principal, resource, &objects);
             // What is not registered is refused too.
             let is_refused = |state: &EdgeState| matches!(&*state.outcome, ABSENT | DENY);
             let differs = before.outcome != after.outcome && !(is_refused(&before) && is_refused(&after));
@@ -145,6 +150,7 @@ pub fn diff(old: &Snapshot, new: &Snapshot, question: &DiffQuestion) -> DiffAnsw
         edges: looked_at,
         by: "enumeration".to_owned(),
         complete,
+        beside: beside::changes([old, new], &objects),
         objects,
         old: old.digest().to_owned(),
         new: new.digest().to_owned(),

@@ -85,14 +85,24 @@ pub enum BadTerms {
     ForEver,
     #[error("a transaction is a text of 1 to {LONGEST} bytes without control characters")]
     Transaction,
+    /// A person reads it before it is granted, and it is kept while it stands.
+    #[error("a name in a grant has at most {LONGEST} bytes, and no control characters")]
+    Name,
 }
 
 impl Terms {
-    /// Whether these are the terms of a grant.
+    /// Whether these are the terms of a grant: what is not may be in no record of one.
     ///
     /// # Errors
     /// Why not.
     pub fn check(&self) -> Result<(), BadTerms> {
+        let is_text = |thing: &Thing| {
+            let id = &thing.0.id;
+            thing.0.kind.as_str().len() + 1 + id.len() <= LONGEST && !id.chars().any(char::is_control)
+        };
+        if !std::iter::once(&self.agent).chain(&self.resources).all(is_text) {
+            return Err(BadTerms::Name);
+        }
         if self.agent.0.kind != EntityKind::Agent || !is_named(&self.agent.0, 1) {
             return Err(BadTerms::NoAgent(self.agent.0.clone()));
         }
@@ -139,10 +149,8 @@ impl fmt::Display for Thing {
 impl FromStr for Thing {
     type Err = String;
 
+    /// Of what was recorded too, so it takes whatever is an entity; [`Terms::check`] says what may be granted.
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.len() > LONGEST || text.chars().any(char::is_control) {
-            return Err(format!("a name has at most {LONGEST} bytes, and no control characters"));
-        }
         text.parse().map(Self).map_err(|error: crate::entity::NotAnEntity| error.to_string())
     }
 }
@@ -210,6 +218,9 @@ mod tests {
             |text: &str| Terms { transaction: Some(text.into()), uses: None, ..terms(&["Tool/a/s/t"]) };
         assert_eq!(bound("t-1").check(), Ok(()));
         assert_eq!(bound("").check(), Err(BadTerms::Transaction));
+        for bad in [format!("Tool/a/s/{}", "t".repeat(2_040)), "Tool/a/s/x\u{1}y".to_owned()] {
+            assert_eq!(terms(&[&bad]).check(), Err(BadTerms::Name), "{bad:?}");
+        }
         let service = Terms { agent: "Service/a/b".parse().unwrap(), ..terms(&["Tool/a/s/t"]) };
         assert!(matches!(service.check(), Err(BadTerms::NoAgent(_))));
     }

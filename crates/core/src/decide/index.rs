@@ -106,6 +106,13 @@ impl Key {
         Self::new(side, Test::Member, type_name, id)
     }
 
+    /// Whether it keeps a policy to the resources of one namespace.
+    pub(crate) fn is_of_a_namespace(&self) -> bool {
+        self.side == Side::Resource
+            && self.constant.test == Test::Member
+            && &*self.constant.name == "Namespace"
+    }
+
     /// The constant that a condition insists on, if it is of a form that the index knows.
     pub(crate) fn from_condition(condition: &Expr) -> Option<Self> {
         let Expr::BinaryOp { op, left, right } = condition else { return None };

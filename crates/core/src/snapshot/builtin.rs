@@ -28,9 +28,9 @@ pub(super) struct BuiltIn(LazyLock<Result<Arc<Statement>, String>>);
 
 pub(super) static QUARANTINE: BuiltIn = BuiltIn(LazyLock::new(|| {
     let text = r#"
-        @reason("the caller is quarantined")
+        @reason("the caller, or the agent that it calls, is quarantined")
         forbid (principal, action in [Action::"mcp", Action::"a2a", Action::"llm", Action::"listModels"], resource)
-        when { principal.quarantined };
+        when { principal.quarantined || (resource is Agent && resource.quarantined) || (resource is Skill && resource.quarantined) };
     "#;
     compile(QUARANTINE_ID, text)
 }));

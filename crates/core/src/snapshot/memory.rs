@@ -28,6 +28,9 @@ const VERSION: u32 = 2;
 pub struct Memory {
     version: u32,
     objects: Vec<Remembered>,
+    /// Whether a policy permitted people something.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    administered: bool,
 }
 
 /// Why what was kept cannot be used.
@@ -92,7 +95,11 @@ impl Snapshot {
         let beside = self.refusing.iter().map(Remembered::of);
         let coming =
             self.coming.iter().map(|(object, made)| Remembered::of(&Refusing::of(object, made, false)));
-        Memory { version: VERSION, objects: in_force.chain(beside).chain(coming).collect() }
+        Memory {
+            version: VERSION,
+            objects: in_force.chain(beside).chain(coming).collect(),
+            administered: self.administered,
+        }
     }
 
     /// This snapshot, as one to build the next on that was refused what `memory` says too: the first one after a restart is built
@@ -108,7 +115,7 @@ impl Snapshot {
             return Err(Forgotten::Version(memory.version));
         }
         let missing = self.missing(memory);
-        if missing.is_empty() {
+        if missing.is_empty() && (self.administered || !memory.administered) {
             return Ok(None);
         }
         let contested_before = memory.contested()?;
@@ -122,6 +129,7 @@ impl Snapshot {
             world: self.world.clone(),
             refusing,
             contested_before: Some(contested_before),
+            administered: memory.administered,
             ..Self::default()
         }))
     }

@@ -11,6 +11,7 @@ use cedar_policy::{
 use super::{Snapshot, builtin};
 use crate::act::Subject;
 use crate::decide::entities::{EntityFault, EntitySlice};
+use crate::decide::index::Key;
 use crate::decide::plain::{datetime, entity_uid, fault, user};
 use crate::decide::schema::{Type, actions, schema, uid};
 use crate::decide::statement::Statement;
@@ -20,8 +21,8 @@ use crate::refusal::{Code, Refusal};
 impl Snapshot {
     /// The policies by which a person may do what it asks.
     ///
-    /// Default deny: `no_permit`, `forbidden_by_policy`, or `policy_error` where a policy failed, which denies. As long as no policy
-    /// permits people anything, the person `admin` of the built-in issuer may do everything: [`super::FIRST_ADMINISTRATOR_ID`].
+    /// Default deny: `no_permit`, `forbidden_by_policy`, or `policy_error` where a policy failed, which denies. Until a policy permits
+    /// people something, the person `admin` of the built-in issuer may do everything: [`super::FIRST_ADMINISTRATOR_ID`].
     ///
     /// # Errors
     /// Why not, with the policies that refused.
@@ -41,9 +42,22 @@ impl Snapshot {
         self.evaluated(asked, &statements).map_err(fault)?.map_err(|refused| refused.told(asked, &statements))
     }
 
-    /// Whether nothing permits people anything yet, so that the built-in policy for a first administrator is in force.
-    pub fn has_first_administrator(&self) -> bool {
-        !self.of_people().any(|statement| statement.effect == Effect::Permit)
+    /// Whether no policy has ever permitted people anything in more than one namespace, so that the built-in one for a first administrator is in force. Once one
+    /// has, it is over for good: a policy that is lost or malformed must not give anybody more than it did.
+    pub const fn has_first_administrator(&self) -> bool {
+        !self.administered
+    }
+
+    /// Whether a policy permits people something now, in more than one namespace: who writes the policies of one does not say who operates
+    /// the whole.
+    pub fn permits_people(&self) -> bool {
+        let of_one = |statement: &Arc<Statement>| statement.scope.iter().any(Key::is_of_a_namespace);
+        self.of_people().any(|statement| statement.effect == Effect::Permit && !of_one(statement))
+    }
+
+    /// The ids of the policies that say what people may.
+    pub fn policies_of_people(&self) -> impl Iterator<Item = &str> {
+        self.of_people().map(|statement| &*statement.id)
     }
 
     fn of_people(&self) -> impl Iterator<Item = &Arc<Statement>> {

@@ -34,7 +34,7 @@ pub(crate) const BUILT_IN: [(&str, &str); 3] = [
     (
         QUARANTINE_ID,
         r#"forbid (principal, action in [Action::"mcp", Action::"a2a", Action::"llm", Action::"listModels"], resource)
-           when { principal.quarantined };"#,
+           when { principal.quarantined || (resource is Agent && resource.quarantined) || (resource is Skill && resource.quarantined) };"#,
     ),
     (
         ADVISE_ID,

@@ -77,6 +77,12 @@ fn a_first_administrator_is_there_until_a_policy_permits_people_something() {
     let (world, rejected) = Snapshot::build(vec![agent("finance/bot"), everything]);
     assert!(rejected.is_empty(), "{rejected:?}");
     assert!(world.has_first_administrator());
+    // Nor does what a namespace says of its own.
+    let own = r#"permit (principal in UserGroup::"leads", action == Action::"approve", resource);"#;
+    let (world, rejected) =
+        Snapshot::build(vec![agent("finance/bot"), scoped("finance/people", own, Scope::Namespace)]);
+    assert!(rejected.is_empty(), "{rejected:?}");
+    assert!(world.has_first_administrator());
     let auditors = policy(
         "ops/people",
         r#"permit (principal in UserGroup::"auditors", action == Action::"read", resource);"#,
@@ -85,6 +91,37 @@ fn a_first_administrator_is_there_until_a_policy_permits_people_something() {
     assert!(rejected.is_empty(), "{rejected:?}");
     assert!(!world.has_first_administrator());
     assert_eq!(may(&world, &admin, Operation::Quarantine, About::Subject(&bot)), Err(Code::NoPermit));
+}
+
+#[test]
+fn a_first_administrator_does_not_come_back() {
+    let admin = person("urn:vidimus:local#admin", &[]);
+    let bot = subject("Agent/finance/bot");
+    let may = |world: &Snapshot| may(world, &admin, Operation::Quarantine, About::Subject(&bot));
+    let leads = policy(
+        "ops/people",
+        r#"permit (principal in UserGroup::"leads", action in Action::"operate", resource);"#,
+    );
+    let (world, _) = Snapshot::build(vec![agent("finance/bot"), leads.clone()]);
+    assert_eq!(may(&world), Err(Code::NoPermit));
+    // Malformed, and gone.
+    let malformed = policy("ops/people", "permit ((principal");
+    for objects in [vec![malformed], vec![]] {
+        let (next, _) = world.rebuilt([vec![agent("finance/bot")], objects.clone()].concat(), Vec::new());
+        assert!(!next.has_first_administrator() && !next.permits_people());
+        assert_eq!(may(&next), Err(Code::NoPermit));
+        // And over a restart, also the second one.
+        let mut memory = next.memory();
+        for _ in 0..2 {
+            let (seen, _) = Snapshot::build([vec![agent("finance/bot")], objects.clone()].concat());
+            let base = seen.remembering(&memory).unwrap().expect("something is remembered");
+            let (next, _) = base.rebuilt([vec![agent("finance/bot")], objects.clone()].concat(), Vec::new());
+            assert_eq!(may(&next), Err(Code::NoPermit));
+            memory = next.memory();
+        }
+    }
+    let (mended, _) = world.rebuilt(vec![agent("finance/bot"), leads], Vec::new());
+    assert!(mended.permits_people());
 }
 
 #[test]

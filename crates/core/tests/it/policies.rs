@@ -98,6 +98,24 @@ fn the_quarantined_are_refused_whatever_is_permitted() {
 }
 
 #[test]
+fn nobody_calls_an_agent_that_is_quarantined() {
+    let caught = Agent { quarantined: true, ..agent("a", "y") };
+    let all = cluster("permit (principal, action, resource);");
+    let world =
+        snapshot(objects(vec![agent("a", "x"), agent("a", "z"), caught], vec![server("a", "s")], vec![all]));
+    let call = |agent, skill| {
+        let agent = world.agent(agent).unwrap();
+        let target = if skill { Target::Skill { agent, name: "s" } } else { Target::Agent(agent) };
+        let decision = Facts::of(&world, "a/x").authorize(&world, Action::CallAgent, target);
+        (decision.code, decision.policies().join(" "))
+    };
+    for skill in [false, true] {
+        assert_eq!(call("a/y", skill), (Some(Code::ForbiddenByPolicy), QUARANTINE_ID.to_owned()));
+        assert_eq!(call("a/z", skill).0, None);
+    }
+}
+
+#[test]
 fn a_namespaced_policy_governs_its_own_resources() {
     let permit = "permit (principal, action, resource);";
     let world = world(vec![policy("b", "p", Scope::Namespace, permit)]);

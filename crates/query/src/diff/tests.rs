@@ -110,3 +110,45 @@ fn as_many_edges_are_looked_at_as_is_asked() {
     assert_eq!(of(MOST, Some("bank/look")), (1, true, true));
     assert_eq!(of(MOST, Some("ook")), (0, true, true));
 }
+
+#[test]
+fn what_no_edge_shows_is_told_of_the_objects() {
+    let looks = "permit (principal, action == Action::\"invokeTool\", resource in ToolSet::\"looks\");";
+    let with = |spec: &str| OBJECTS.replacen("riskLevel: low, ", &format!("riskLevel: low, {spec}"), 1);
+    let beside = |objects: &str, cedar: &str| {
+        let question = DiffQuestion { most: MOST, ..DiffQuestion::default() };
+        let answer = diff(&world(OBJECTS, looks), &world(objects, cedar), &question);
+        assert_eq!(answer.holds(), answer.beside.is_empty() && answer.changed.is_empty());
+        let told = answer.beside.into_iter().map(|(object, parts)| format!("{object}: {}", parts.join(" ")));
+        told.collect::<Vec<_>>()
+    };
+    let operators = "permit (principal, action in [Action::\"operate\", Action::\"read\"], resource);";
+    for (objects, cedar, expected) in [
+        (OBJECTS.to_owned(), looks, vec![]),
+        (with("environment: test, "), looks, vec![]),
+        (with("delegation: {maxDepth: 1}, "), looks, vec!["Agent a/bot: delegation"]),
+        (with("actsFor: [{issuer: \"https://login.example.com\"}], "), looks, vec!["Agent a/bot: actsFor"]),
+        (OBJECTS.replace("subject: bot", "subject: other"), looks, vec!["Agent a/bot: identities"]),
+        (
+            OBJECTS.replace("toolSets:", "labels: {reads: [personal]}, toolSets:"),
+            looks,
+            vec!["MCPServer a/bank: labels"],
+        ),
+        (OBJECTS.to_owned(), &*format!("{looks} {operators}"), vec!["Policy a/p: people"]),
+    ] {
+        assert_eq!(beside(&objects, cedar), expected, "{objects} {cedar}");
+    }
+}
+
+#[test]
+fn who_approves_is_what_changes_of_a_call_that_waits() {
+    let held = |role: &str| {
+        format!(
+            "permit (principal, action == Action::\"invokeTool\", resource in ToolSet::\"looks\"); @approval(\"{role}\") forbid (principal, action == Action::\"invokeTool\", resource) unless {{ context has approval && context.approval.role == \"{role}\" }};"
+        )
+    };
+    let one = world(OBJECTS, &held("one"));
+    assert_eq!(changed(&one, &one), Vec::<String>::new());
+    let told = changed(&one, &world(OBJECTS, &held("other")));
+    assert!(told.contains(&"Tool/a/bank/look depends → depends".to_owned()), "{told:?}");
+}

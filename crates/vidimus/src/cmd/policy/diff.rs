@@ -17,7 +17,8 @@ use crate::output::{self, Format};
 /// Tells which edges (who, which action, on what) change between two sets of resources.
 ///
 /// By enumeration: for every registered principal and every known resource it is found what is decided whatever the context says: always
-/// allowed, always denied, or depending on it. With --data by replay instead: the recorded calls are decided by both. Neither is a
+/// allowed, always denied, or depending on it. What is on no edge is told of the objects: what people may do, who is taken for an agent,
+/// for whom it acts, limits on its chains, labels. With --data by replay instead: the recorded calls are decided by both. Neither is a
 /// proof over all that could be registered. Exits 0 when nothing changes, 1 when something does or may, 2 when it could not be compared.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -80,7 +81,8 @@ pub(super) fn run(asked: &Diff, format: Format) -> anyhow::Result<ExitCode> {
 
 fn print(answer: &DiffAnswer) {
     for (object, how) in &answer.objects {
-        output::line(&format!("{how:<8} {object}"));
+        let beside = answer.beside.get(object).map(|parts| format!(" ({})", parts.join(", ")));
+        output::line(&format!("{how:<8} {object}{}", beside.unwrap_or_default()));
     }
     if !answer.changed.is_empty() {
         let headers = ["PRINCIPAL", "ACTION", "RESOURCE", "OLD", "NEW", "BY"];
@@ -96,11 +98,20 @@ fn print(answer: &DiffAnswer) {
         }
         output::line(table.to_string().trim_end());
     }
+    let beside = match answer.beside.len() {
+        0 => String::new(),
+        objects => format!(", and {} what no edge shows", says(objects)),
+    };
     let summary = format!(
-        "{} compared by {}, {} may be decided otherwise",
+        "{} compared by {}, {} may be decided otherwise{beside}",
         counted(answer.edges, "edge"),
         answer.by,
         answer.changed.len()
     );
     output::line(&output::verdict(&summary, answer.holds()));
+}
+
+fn says(objects: usize) -> String {
+    let verb = if objects == 1 { "changes" } else { "change" };
+    format!("{} {verb}", counted(objects, "object"))
 }

@@ -21,6 +21,11 @@ pub(super) fn log(loaded: &Loaded, when: &'static str) {
     }
     loaded.rejections.iter().for_each(|rejection| warn("rejected", rejection));
     warnings.iter().for_each(|warning| warn("accepted with a warning", warning));
+    if !loaded.snapshot.has_first_administrator() && !loaded.snapshot.permits_people() {
+        tracing::warn!(
+            "no policy permits people anything any more, so nobody may quarantine, approve or look: mend the policy that did"
+        );
+    }
 }
 
 /// All that is said at a start.
@@ -36,7 +41,7 @@ fn log_unusable(loaded: &Loaded, secrets: Option<&SecretDirectory>) {
     unusable.iter().for_each(|warning| warn("accepted with a warning", warning));
 }
 
-/// Says who operates a gateway whose policies do not say it.
+/// Says who operates a gateway whose policies never said it.
 fn log_people(loaded: &Loaded) {
     if loaded.snapshot.has_first_administrator() {
         tracing::info!(
