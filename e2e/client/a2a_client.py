@@ -2,16 +2,17 @@
 
 --version 1.0 or 0.3 keeps only the card's interfaces of that version; without it the SDK chooses (1.0 first).
 --url is the agent's base; the card is read at URL/.well-known/agent-card.json and calls go to the URL that the card names.
---metadata goes into the message: {"skill": …, "hops": …}. Steps: card, send, stream, get, cancel.
+--metadata goes into the message: {"skill": …, "hops": …}. Steps: card, send, stream, get, cancel; only where it is named: go_on, which sends a message that waits for a person again when it may be.
 """
 
 import asyncio
 import json
+import uuid
 
 import httpx
 from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
 from a2a.helpers import get_stream_response_text, new_text_message
-from a2a.types.a2a_pb2 import CancelTaskRequest, GetTaskRequest, Role, SendMessageRequest
+from a2a.types.a2a_pb2 import CancelTaskRequest, GetTaskRequest, Role, SendMessageRequest, TaskState
 from google.protobuf.json_format import MessageToDict
 
 from _report import Report, arguments
@@ -33,6 +34,21 @@ async def send(client, request):
 async def stream(client, request):
     """Every event, by its kind, with its text."""
     return [{"kind": e.WhichOneof("payload"), "text": get_stream_response_text(e)} async for e in client.send_message(request)]
+
+
+async def go_on(client, request, report):
+    """Sends a message, and again with its task where a person has approved it; the last that is known of it."""
+    task = (await send(client, request)).task
+    report.line("waits", ok=True, result=MessageToDict(task))
+    while task.status.state == TaskState.TASK_STATE_AUTH_REQUIRED:
+        await asyncio.sleep(0.2)
+        task = await client.get_task(GetTaskRequest(id=task.id))
+    if task.status.state != TaskState.TASK_STATE_INPUT_REQUIRED:
+        return task
+    again = SendMessageRequest()
+    again.CopyFrom(request)
+    again.message.message_id, again.message.task_id, again.message.context_id = str(uuid.uuid4()), task.id, task.context_id
+    return (await send(client, again)).task
 
 
 async def cancel(client, text: str):
@@ -63,6 +79,8 @@ async def main() -> None:
             card.supported_interfaces.extend(kept)
         plain = ClientFactory(ClientConfig(httpx_client=http, streaming=False)).create(card)
         streaming = ClientFactory(ClientConfig(httpx_client=http)).create(card)
+        if report.wanted and "go_on" in report.wanted:
+            await report.step("go_on", lambda: go_on(plain, message(args.text, args.metadata), report), MessageToDict)
         sent = await report.step("send", lambda: send(plain, message(args.text, args.metadata)), MessageToDict)
         await report.step("stream", lambda: stream(streaming, message(args.text, args.metadata)))
         if sent and sent.HasField("task"):

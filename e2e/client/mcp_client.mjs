@@ -5,6 +5,7 @@
  * --era 2025-v2: @modelcontextprotocol/client 2.x as it comes (its default is the handshake, too).
  * --era auto:    2.x, `server/discover` with fall-back. --era 2026: 2.x pinned to 2026-07-28, no fall-back.
  * --versions 2025-06-18 offers only these versions (2025-v2 and auto).
+ * --elicit ACTION: the client says that it leads its user to addresses, and answers so when it is asked to; each time is a step `elicited`.
  * Steps: connect, list_tools, call_tool, list_resources, read_resource, list_prompts, get_prompt, progress, cancel, close.
  */
 import { parseArgs } from "node:util";
@@ -23,6 +24,7 @@ const { values: flags } = parseArgs({
     versions: { type: "string" },
     call: { type: "string", multiple: true, default: [`get_invoice={"id":"INV-1"}`] }, // TOOL=JSON, repeatable
     resource: { type: "string" },
+    elicit: { type: "string" },
     prompt: { type: "string", default: `summarize={"id":"INV-1"}` },
     slow: { type: "string", default: `slow_report={"steps":3}` },
     "slow-cancel": { type: "string", default: `slow_report={"steps":100,"delay_ms":100}` },
@@ -35,6 +37,7 @@ function named(text) {
   return { name: text.slice(0, at), arguments: JSON.parse(text.slice(at + 1)) };
 }
 
+const CAPABILITIES = flags.elicit ? { elicitation: { form: {}, url: {} } } : {};
 const INFO = { name: "vidimus-e2e", version: "1.0.0" };
 const MODES = { "2025-v2": "legacy", auto: "auto", 2026: { pin: "2026-07-28" } };
 
@@ -42,10 +45,11 @@ function open() {
   const url = new URL(flags.url);
   const requestInit = flags.token ? { headers: { Authorization: `Bearer ${flags.token}` } } : {};
   if (flags.era === "2025") {
-    const client = new ClientV1(INFO);
+    const client = new ClientV1(INFO, { capabilities: CAPABILITIES });
     return { client, transport: new TransportV1(url, { requestInit }), call: (p, o) => client.callTool(p, undefined, o) };
   }
   const client = new v2.Client(INFO, {
+    capabilities: CAPABILITIES,
     versionNegotiation: { mode: MODES[flags.era] },
     supportedProtocolVersions: flags.versions?.split(","),
   });
@@ -55,6 +59,12 @@ function open() {
 
 const report = new Report(flags.steps);
 const { client, transport, call } = open();
+if (flags.elicit && client instanceof v2.Client) {
+  client.setRequestHandler("elicitation/create", ({ params }) => {
+    report.line("elicited", { ok: true, result: params });
+    return { action: flags.elicit };
+  });
+}
 
 async function progress() {
   const seen = [];

@@ -2,6 +2,7 @@
 
 --era 2025: the `initialize` handshake. --era auto: the SDK's default, `server/discover` with fall-back.
 --era 2026: as auto, but landing anywhere else than on 2026-07-28 is reported as a failed `connect`.
+--elicit ACTION: the client says that it leads its user to addresses, and answers so when it is asked to; each time is a step `elicited`.
 Steps: connect, list_tools, call_tool, list_resources, read_resource, list_prompts, get_prompt, progress, cancel, close.
 """
 
@@ -10,6 +11,7 @@ import json
 import sys
 
 import anyio
+import mcp_types
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
@@ -28,7 +30,18 @@ def flags():
     parser.add_argument("--slow", nargs=2, metavar=("TOOL", "JSON"), default=["slow_report", '{"steps": 3}'])
     parser.add_argument("--slow-cancel", nargs=2, metavar=("TOOL", "JSON"),
                         default=["slow_report", '{"steps": 100, "delay_ms": 100}'])
+    parser.add_argument("--elicit", choices=["accept", "decline", "cancel"])
     return parser.parse_args()
+
+
+def elicitation(args, report):
+    """What a client does whose user is led to an address; None for one that leads nobody."""
+
+    async def ask(context, params):
+        report.line("elicited", ok=True, result=plain(params))
+        return mcp_types.ElicitResult(action=args.elicit)
+
+    return ask if args.elicit else None
 
 
 async def progress(client, tool, arguments):
@@ -70,7 +83,8 @@ async def main() -> None:
     connected = False
     try:
         async with create_mcp_http_client(headers=headers) as http:
-            async with Client(streamable_http_client(args.url, http_client=http), mode=MODES[args.era]) as client:
+            async with Client(streamable_http_client(args.url, http_client=http), mode=MODES[args.era],
+                              elicitation_callback=elicitation(args, report)) as client:
                 connected = True
                 version = client.protocol_version
                 report.line("connect", ok=args.era != "2026" or version == "2026-07-28",

@@ -331,6 +331,24 @@ class Stage:
             raise AssertionError(f"{part} printed nothing: {done.stderr}")
         return steps
 
+    @contextlib.contextmanager
+    def client_at_work(self, part, url, token, *flags):
+        """A client driver while it runs: gives its steps one by one, each once it is there."""
+        command = [str(E2E / "run"), part, "--url", self.url + url, *flags]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "VIDIMUS_TOKEN": token})
+
+        def step(name):
+            for line in process.stdout:
+                row = json.loads(line)
+                if row["step"] == name:
+                    return row
+            raise AssertionError(f"{part} did not get to {name}")
+
+        try:
+            yield step
+        finally:
+            self.stop(process)
+
     def post(self, path, body, token=None, headers=(), method="POST", raw=False):
         """One plain request: status, headers, body."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()

@@ -94,14 +94,13 @@ class Approvals(unittest.TestCase):
             "messageId": "m-1", "role": "ROLE_USER", "parts": [{"text": "hello"}]}}}
         chat = {"model": "simulator-small", "messages": [{"role": "user", "content": "hello"}]}
         for path, body, headers, find in (
-            ("/a2a/finance/echo", message, [("A2A-Version", "1.0")], lambda said: said["error"]["data"]),
+            ("/a2a/finance/echo", message, [("A2A-Version", "1.0")], lambda said: said["result"]["task"]["metadata"]["vidimus"]),
             ("/llm/platform/simulator/v1/chat/completions", chat, [], lambda said: said["error"]["vidimus"]),
         ):
             with self.subTest(path=path):
                 token = STAGE.token("invoice-bot")
                 _, head, said = STAGE.post(path, body, token, headers)
                 about = find(said)
-                about = about[0] if isinstance(about, list) else about
                 self.assertEqual((head["vidimus-code"], head["retry-after"]), ("approval_required", "10"), said)
                 self.assertIn("hello", operate("approvals", "show", about["approval"]).stdout)
                 operate("approvals", "approve", about["approval"], "--why", "fine")

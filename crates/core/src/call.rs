@@ -218,8 +218,8 @@ pub struct Ask<'a> {
     pub task: Option<&'a str>,
     /// Where an agent is to send news of a task, as the caller says; `None` where it says nowhere.
     pub push_url: Option<&'a str>,
-    /// What the message says beside the arguments of a tool: the question to a model, the message to an agent. No policy sees it; it is part
-    /// of what a person approves.
+    /// What the message says beside the arguments of a tool: the question to a model, the message to an agent, answers to what a server
+    /// asked. No policy sees it; it is part of what a person approves.
     pub content: Option<&'a Json<'a>>,
 }
 

@@ -274,6 +274,11 @@ impl Held {
         self
     }
 
+    /// What the caller is answered, as long as it is not.
+    pub fn as_refusal(&self) -> &Refusal {
+        &self.refusal
+    }
+
     /// What the caller is answered, with [`Code::ApprovalRequired`].
     pub fn refusal(self) -> Refusal {
         self.refusal

@@ -193,7 +193,7 @@ codes! {
     Revoked = "revoked", Forbidden, "The configuration changed while the call was under way, and no longer allows it; find out what changed, then call again.";
     /// The MCP session, or the event to resume from, is not one that the gateway gave to this caller on this route.
     SessionForeign = "session_foreign", NotFound, "This session belongs to somebody else or has ended; initialize a new one.";
-    /// The task or context is not one that the gateway gave to this caller on this route.
+    /// The task, the context or the state of a held request is not one that the gateway gave to this caller on this route.
     TaskForeign = "task_foreign", NotFound, "This task belongs to somebody else, or nobody knows it; use the id that you got through this gateway, as the same caller.";
     /// The grant by which alone the call would be allowed has no uses left, or was just revoked.
     GrantSpent = "grant_spent", Forbidden, "Ask for another grant: make the call again with the header Vidimus-Request-Grant, which says why.";

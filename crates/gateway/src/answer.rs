@@ -39,7 +39,7 @@ use crate::protocol::observe::{Observation, Observer, Sought};
 use crate::protocol::sse::{EventStream, TooLong};
 use crate::protocol::{Answer, Binding, DocumentChange, EventChange, a2a, mcp};
 use crate::reply::ReplyBody;
-use crate::seal::{self, Kind};
+use crate::seal;
 use crate::unrecorded::closed;
 
 use cooperative::Cooperative;
@@ -367,13 +367,14 @@ impl Answering<'_> {
     /// The upstream's session id stays here; the caller gets one that only it can use.
     fn seal(&self, from: &HeaderMap, to: &mut HeaderMap) -> Result<(), Refusal> {
         to.remove(mcp::SESSION_HEADER);
-        let Some((name, id)) = self.answer.seals.and_then(|name| Some((name, from.get(name)?))) else {
+        let sealed = self.answer.seals.and_then(|(name, kind)| Some((name, kind, from.get(name)?)));
+        let Some((name, kind, id)) = sealed else {
             return Ok(());
         };
         let unusable = || Refusal::new(Code::UpstreamInvalid, "the upstream's session id is not usable");
         let binding = seal::binding(&self.destination, &self.caller);
         let id = id.to_str().ok().filter(|id| id.len() <= seal::MAX_ID).ok_or_else(unusable)?;
-        let sealed = self.gate.seal.seal(Kind::Session, &binding, &Part::Whole, id);
+        let sealed = self.gate.seal.seal(kind, &binding, &Part::Whole, id);
         let sealed = sealed.map_err(|_| unusable())?;
         to.insert(name, HeaderValue::from_str(&sealed).map_err(|_| unusable())?);
         Ok(())

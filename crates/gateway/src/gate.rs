@@ -131,6 +131,8 @@ pub struct Config {
     pub secrets: Option<SecretDirectory>,
     /// The gateway's own address as callers see it, without a trailing slash: `https://gateway.example`.
     pub public_url: String,
+    /// Where people see what waits for them, without a trailing slash; without it no held call leads there.
+    pub admin_url: Option<String>,
     /// Browser origins that may call, e.g. `https://console.example`.
     pub allowed_origins: Vec<String>,
     /// The one clock: wall time of records and tokens, and the time that limits count by.
@@ -165,6 +167,7 @@ pub struct Shared {
     pub telemetry: Telemetry,
     pub(crate) limits: Limits,
     pub(crate) public_url: String,
+    pub(crate) admin_url: Option<String>,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -197,6 +200,7 @@ impl Shared {
             telemetry: config.telemetry,
             limits,
             public_url: config.public_url,
+            admin_url: config.admin_url,
             allowed_origins: config.allowed_origins,
             clock: config.clock,
         }

@@ -4,8 +4,10 @@ mod addressed;
 mod admit;
 mod authenticate;
 mod carry;
+mod content;
 mod grants;
 mod hold;
+mod waiting;
 
 use std::sync::Arc;
 

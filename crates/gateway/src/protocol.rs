@@ -5,6 +5,7 @@
 
 pub mod a2a;
 pub mod beside;
+pub mod carrier;
 pub mod event;
 pub mod handles;
 pub mod jsonrpc;
@@ -32,8 +33,9 @@ use vidimus_core::snapshot::Snapshot;
 
 use crate::gate::Limits;
 use crate::route::{Protocol, Route};
-use crate::seal::Holder;
+use crate::seal::{self, Holder};
 use crate::standing::StandingState;
+use carrier::Carrier;
 use members::Replaced;
 use observe::Observe;
 
@@ -136,11 +138,20 @@ pub struct Message<'a> {
     pub standing: Option<&'a StandingState>,
 }
 
+/// Members of a body that do not go on, each by the path that leads to it: what the gateway had given its sender, who gives it back.
+pub type Dropped = &'static [&'static [&'static str]];
+
 /// A message, understood.
 #[derive(Clone, Debug)]
 pub struct Parsed<'a> {
     pub ask: Ask<'a>,
     pub expected: Expected,
+    /// How its sender is told that the call waits for a person, where it does.
+    pub carrier: Carrier<'a>,
+    /// The task of the gateway's own that it asks for.
+    pub held: Option<a2a::held::Asked<'a>>,
+    /// What of the body does not go on. It is no part of what is approved either.
+    pub dropped: Dropped,
     /// The body is changed on its way ([`Binding::amended`]).
     pub amends: bool,
     /// What of the body goes on with another value: ids that the gateway sealed earlier, opened.
@@ -180,8 +191,8 @@ pub struct Answer {
     pub document: Option<DocumentChange>,
     /// How it changes where it is a stream of events.
     pub events: Option<EventChange>,
-    /// A header of it that is sealed to the caller and route.
-    pub seals: Option<&'static str>,
+    /// A header of it that is sealed to the caller and route, and as what.
+    pub seals: Option<(&'static str, seal::Kind)>,
     /// It has no end of its own, so it ends with the caller's credential.
     pub open_ended: bool,
 }
@@ -270,6 +281,9 @@ impl<'a> Parsed<'a> {
         Self {
             ask,
             expected,
+            carrier: Carrier::Refusal,
+            held: None,
+            dropped: &[],
             amends: false,
             replaced: Vec::new(),
             headers: Vec::new(),

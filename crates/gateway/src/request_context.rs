@@ -42,6 +42,8 @@ pub struct RequestContext {
     decided: bool,
     /// And allowed it: what becomes of the call is said with its effect.
     allowed: bool,
+    /// How the caller of a held call is told, where not by the refusal.
+    told: Option<Box<Response<String>>>,
 }
 
 impl RequestContext {
@@ -62,6 +64,7 @@ impl RequestContext {
             caller: None,
             decided: false,
             allowed: false,
+            told: None,
         }
     }
 
@@ -94,6 +97,11 @@ impl RequestContext {
     /// What identifies the message to its sender; `None` where it has no such thing, or wants no answer.
     pub(crate) fn message_id(&self) -> Option<Arc<str>> {
         self.message_id.clone()
+    }
+
+    /// The caller of a held call is told so, if by anything but the refusal.
+    pub(crate) fn told(&mut self, answer: Option<Response<String>>) {
+        self.told = answer.map(Box::new);
     }
 
     /// Who, what and why, for the span of this call.
@@ -138,9 +146,11 @@ impl RequestContext {
             );
         }
         tracing::debug!(call = %self.call, code = refusal.code.as_str(), detail = refusal.detail, "{}", refusal.message);
-        let shape = match self.binding {
-            Some(binding) => binding.refused(&refusal, &self.call, self.message_id.as_deref()),
-            None => reply::plain(&refusal, &self.call),
+        let told = self.told.take().filter(|_| refusal.awaited.is_some());
+        let shape = match (told, self.binding) {
+            (Some(told), _) => *told,
+            (None, Some(binding)) => binding.refused(&refusal, &self.call, self.message_id.as_deref()),
+            (None, None) => reply::plain(&refusal, &self.call),
         };
         let metadata = public::metadata_url(&gate.public_url, parts.uri.path());
         let response = reply::refused(shape, &refusal, &self.call, Some(&metadata));

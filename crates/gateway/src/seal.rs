@@ -38,6 +38,8 @@ const PURPOSE: [&[u8]; 1] = [b"vidimus ids"];
 pub enum Kind {
     /// A session of the handshake eras of MCP.
     Session,
+    /// The same, of a client that said at its beginning that it leads its user to addresses.
+    ElicitingSession,
     /// An event of a stream, after which it may be resumed.
     Event,
     /// A task.
@@ -48,6 +50,8 @@ pub enum Kind {
     ChosenContext,
     /// The next page of a list of tasks, which may say where in all tasks it begins.
     Page,
+    /// An approval that a call of the caller's waits for.
+    Approval,
 }
 
 /// The key that seals and opens.
@@ -125,11 +129,13 @@ impl Seal {
 fn context(kind: Kind, binding: &str) -> (Nonce, Aad<Vec<u8>>) {
     let kind = match kind {
         Kind::Session => b'S',
+        Kind::ElicitingSession => b's',
         Kind::Event => b'E',
         Kind::Task => b'T',
         Kind::Context => b'C',
         Kind::ChosenContext => b'c',
         Kind::Page => b'P',
+        Kind::Approval => b'A',
     };
     let aad = [&[kind], binding.as_bytes()].concat();
     let hash = digest::digest(&SHA256, &aad);
@@ -179,7 +185,15 @@ impl<'a> Holder<'a> {
     /// # Errors
     /// When the cipher fails.
     pub fn chosen(&self, kind: Kind, id: &str) -> Result<String, SealFailed> {
-        self.seal.seal(kind, self.binding(), &Part::Whole, id)
+        self.sealed(kind, &Part::Whole, id)
+    }
+
+    /// What this holder gets for an id.
+    ///
+    /// # Errors
+    /// As [`Seal::seal`].
+    pub fn sealed(&self, kind: Kind, part: &Part, id: &str) -> Result<String, SealFailed> {
+        self.seal.seal(kind, self.binding(), part, id)
     }
 }
 
@@ -187,8 +201,16 @@ impl<'a> Holder<'a> {
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 6] =
-        [Kind::Session, Kind::Event, Kind::Task, Kind::Context, Kind::ChosenContext, Kind::Page];
+    const KINDS: [Kind; 8] = [
+        Kind::Session,
+        Kind::ElicitingSession,
+        Kind::Event,
+        Kind::Task,
+        Kind::Context,
+        Kind::ChosenContext,
+        Kind::Page,
+        Kind::Approval,
+    ];
     const HOLDER: &str = "MCPServer/f/ledger|Agent/f/a|https://i#alice";
 
     fn seal(key: u8) -> Seal {

@@ -18,8 +18,10 @@ use vidimus_core::snapshot::Snapshot;
 
 use super::addressed::Addressed;
 use super::authenticate::authenticate;
+use super::content::content;
 use super::grants;
-use super::hold::{self, Given, Standing};
+use super::hold::{Given, Standing};
+use super::waiting::{self, told};
 use crate::accounts::Reservation;
 use crate::answer::Asked;
 use crate::bodies::Lease;
@@ -28,7 +30,7 @@ use crate::gate::{Gate, millis, rfc3339};
 use crate::listener::page::Page;
 use crate::protocol::mcp::versions;
 use crate::protocol::members::Replaced;
-use crate::protocol::{self, Answer, Binding, Expected, Instead, Message, Operation, Parsed};
+use crate::protocol::{self, Answer, Binding, Dropped, Expected, Instead, Message, Operation, Parsed};
 use crate::request_context::RequestContext;
 use crate::route::{Protocol, Route};
 use crate::seal::Holder;
@@ -67,6 +69,8 @@ pub struct Admitted<'p> {
     pub(super) lease: Lease<'p>,
     /// The message is changed on its way ([`Binding::amended`]).
     pub(super) amends: bool,
+    /// What of the message does not go on.
+    pub(super) dropped: Dropped,
     /// What of the message goes on with another value: what was sealed to this caller, opened.
     pub(super) replaced: Vec<Replaced>,
     /// The headers that do.
@@ -110,8 +114,7 @@ where
     let holder = gate.accounts.holder(addressed.caller.proven.principal.entity());
     let place = gate.accounts.enter(&holder)?;
     let (bytes, lease) = gate.bodies.read(holder, addressed.binding.body_limit(&gate.limits), body).await?;
-    let json = parse(&addressed.operation, &bytes)?;
-    context.answers(json.as_ref());
+    let json = read(gate, context, &addressed, &bytes).await?;
     // The body may have been long on its way: what is decided is whether the call may be made now.
     let (addressed, moment) = addressed.at_present(gate, context, parts, &route).await?;
     let Addressed { world, caller, credential, destination, binding, operation, .. } = addressed;
@@ -126,7 +129,8 @@ where
         bytes: bytes.len(),
         standing: Some(&gate.standing),
     })?;
-    let mut call = call_of(&caller, parsed.ask, json.as_ref(), (context, moment));
+    let content = content(parsed.ask.action, json.as_ref(), parsed.dropped);
+    let mut call = call_of(&caller, Ask { content: content.as_deref(), ..parsed.ask }, (context, moment));
     let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
     let so_far = reservation.so_far();
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
@@ -139,12 +143,12 @@ where
     let (verdict, grant) = record(gate, context, decision, sent, (&world, moment)).await?;
     let permit = match verdict {
         Verdict::Permitted(permit) => permit,
-        Verdict::Held(held) => return Ok(Admission::Held(approval.tell(held))),
+        Verdict::Held(held) => return Ok(told(gate, context, (&holder, &parsed), approval.tell(held))),
         Verdict::Refused(refusal) => return Err(grants::requested(gate, parts, &call, refusal).await),
     };
     reservation.permitted(moment).await;
     let (protocol, asked) = (route.protocol, Asked::of(&call, so_far.clone()).with(grant));
-    let answer = match upstreams(gate, &call, &parsed, &world) {
+    let answer = match upstreams(gate, context, &call, &parsed, &world) {
         Ok(answer) => answer,
         Err(own) => {
             let permit = OwnPermit { permit, protocol, asked, reservation, bytes_in: bytes.len() };
@@ -164,6 +168,7 @@ where
         body: bytes.clone(),
         lease,
         amends: parsed.amends,
+        dropped: parsed.dropped,
         replaced: parsed.replaced,
         opened: parsed.headers,
         instead: parsed.instead,
@@ -172,15 +177,10 @@ where
 }
 
 /// The call that a message makes.
-fn call_of<'a>(
-    caller: &'a Caller,
-    ask: Ask<'a>,
-    message: Option<&'a Json<'a>>,
-    (context, moment): (&RequestContext, Moment),
-) -> Call<'a> {
+fn call_of<'a>(caller: &'a Caller, ask: Ask<'a>, (context, moment): (&RequestContext, Moment)) -> Call<'a> {
     Call {
         caller,
-        ask: Ask { content: hold::content(ask.action, message), ..ask },
+        ask,
         now: millis(moment.wall),
         source_ip: Some(context.peer.address.ip().to_canonical()),
         so_far: SoFar::nothing(),
@@ -199,6 +199,7 @@ fn check_page(gate: &Gate, parts: &Parts) -> Result<(), Refusal> {
 /// What becomes of the upstream's answer; the gateway's own, as the error, where it needs none.
 fn upstreams(
     gate: &Gate,
+    context: &RequestContext,
     call: &Call<'_>,
     parsed: &Parsed<'_>,
     world: &Snapshot,
@@ -213,6 +214,10 @@ fn upstreams(
         (_, Some(fault)) => Err(Err(fault)),
         (Expected::Upstream(answer), None) => Ok(answer),
         (Expected::Own, None) => {
+            if let Some(asked) = &parsed.held {
+                let (id, standing) = (context.message_id(), gate.acts.standing());
+                return Err(asked.answer(&standing.approvals, call.now.0, id.as_deref().unwrap_or("null")));
+            }
             let own = protocol::binding_of(&call.ask.target.destination()).own_answer(call, world);
             Err(own.ok_or_else(|| Refusal::new(Code::Internal, "the gateway has no answer to this")))
         }
@@ -230,7 +235,19 @@ async fn nothing_here(gate: &Gate, context: &mut RequestContext, parts: &Parts) 
     }
 }
 
-/// The message, parsed; `None` where the operation has none.
+/// The message, which is answered from here on; `None` where the operation has none.
+async fn read<'b>(
+    gate: &Gate,
+    context: &mut RequestContext,
+    addressed: &Addressed<'_>,
+    bytes: &'b [u8],
+) -> Result<Option<Json<'b>>, Refusal> {
+    let json = parse(&addressed.operation, bytes)?;
+    context.answers(json.as_ref());
+    waiting::for_an_answer(gate, addressed, json.as_ref()).await;
+    Ok(json)
+}
+
 fn parse<'b>(operation: &Operation, bytes: &'b [u8]) -> Result<Option<Json<'b>>, Refusal> {
     match operation.has_body {
         true => protocol::parse(bytes).map(Some),

@@ -16,7 +16,7 @@ use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Outbound, forward, headers};
 use crate::gate::Gate;
 use crate::protocol::members::{self, Replaced};
-use crate::protocol::{Binding, DocumentChange, Instead};
+use crate::protocol::{Binding, DocumentChange, Dropped, Instead};
 use crate::reply::{self, ReplyBody};
 use crate::request_context::RequestContext;
 use crate::unrecorded::closed;
@@ -58,6 +58,7 @@ pub(super) async fn carry(
         path: admitted.operation.path,
         body: admitted.body,
         amends: admitted.amends,
+        dropped: admitted.dropped,
         replaced: admitted.replaced,
         opened: admitted.opened,
         instead: admitted.instead,
@@ -128,6 +129,7 @@ struct Sent<'p> {
     path: Cow<'static, str>,
     body: Bytes,
     amends: bool,
+    dropped: Dropped,
     replaced: Vec<Replaced>,
     opened: Vec<(HeaderName, HeaderValue)>,
     instead: Option<Box<Instead>>,
@@ -162,6 +164,7 @@ impl Sent<'_> {
             headers.insert(name, value);
         }
         let body = if self.amends { self.binding.amended(&self.body)? } else { self.body };
+        let body = if self.dropped.is_empty() { body } else { without(&body, self.dropped)? };
         let body = if self.replaced.is_empty() { body } else { replaced(&body, &self.replaced)? };
         headers::finish(&mut headers, rules, &context.trace, &body);
         let path = below(self.path, parts.uri.query(), self.binding.passed_query());
@@ -188,6 +191,14 @@ fn replaced(body: &Bytes, values: &[Replaced]) -> Result<Bytes, Refusal> {
     let changed = std::str::from_utf8(body).ok().and_then(|text| members::replace(text, values));
     let fault = || Refusal::new(Code::Internal, "the ids in the caller's message could not be replaced");
     changed.map(Bytes::from).ok_or_else(fault)
+}
+
+/// The message without what its caller was given here.
+fn without(body: &Bytes, dropped: Dropped) -> Result<Bytes, Refusal> {
+    let kept = std::str::from_utf8(body).ok().and_then(|text| members::without(text, dropped));
+    let fault =
+        || Refusal::new(Code::Internal, "the gateway's own could not be taken out of the caller's message");
+    kept.map(Bytes::from).ok_or_else(fault)
 }
 
 /// Answers a permitted call that stays here. It has an effect like any other: it was asked for, and this was said.

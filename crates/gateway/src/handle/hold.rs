@@ -4,7 +4,7 @@ use uuid::Uuid;
 use vidimus_core::act::{Act, BY_ITSELF};
 use vidimus_core::approval::Approval;
 use vidimus_core::approval::pending::{Before, Pending, Question, State, Use, Vote, Wanted};
-use vidimus_core::call::{Action, Arguments, Call};
+use vidimus_core::call::{Arguments, Call};
 use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::json::Json;
@@ -19,7 +19,7 @@ use crate::gate::Gate;
 use crate::request_context::RequestContext;
 
 /// When a caller that waits for an approval may look again, in seconds.
-const RETRY_AFTER: u32 = 10;
+pub(super) const RETRY_AFTER: u32 = 10;
 
 /// The approval that people gave to a call.
 #[derive(Debug)]
@@ -119,27 +119,20 @@ impl Standing {
     }
 }
 
-/// What a message says beside the arguments of a tool.
-pub(super) fn content<'a>(action: Action, message: Option<&'a Json<'a>>) -> Option<&'a Json<'a>> {
-    match action {
-        Action::InvokeTool => None,
-        Action::CallModel | Action::ListModels => message,
-        Action::ReadResource | Action::GetPrompt | Action::ConnectServer | Action::CallAgent => {
-            message?.get("params")
-        }
-    }
-}
-
 /// The question about a held call: the one that stands, or a new one.
 async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> Result<Awaited, Refusal> {
     let Some(digest) = decision.to_approve().map(|digest| digest.to_string()) else {
         return Err(Refusal::new(Code::Internal, "the call is not held"));
     };
     let call = decision.call();
-    let arguments = match call.ask.arguments {
-        Arguments::Known(arguments) => Some(arguments.canonical()),
-        Arguments::None | Arguments::Unknown | Arguments::Recorded(_) => {
-            call.ask.content.map(Json::canonical)
+    let arguments = match (call.ask.arguments, call.ask.content) {
+        (Arguments::Known(arguments), None) => Some(arguments.canonical()),
+        (Arguments::Known(arguments), Some(content)) => {
+            let both = [("arguments", arguments), ("beside", content)];
+            Some(Json::Object(both.map(|(name, value)| (name.into(), value.clone())).into()).canonical())
+        }
+        (Arguments::None | Arguments::Unknown | Arguments::Recorded(_), content) => {
+            content.map(Json::canonical)
         }
     };
     let standing = gate.acts.standing();

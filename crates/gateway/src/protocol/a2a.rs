@@ -4,6 +4,7 @@
 //! field of its own for it. Naming one narrows the call to that skill; it never escapes what is said of the agent.
 
 pub mod card;
+pub mod held;
 mod places;
 pub mod sealed;
 mod tasks;
@@ -17,10 +18,12 @@ use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::Agent;
 
 use super::beside::{check_none_but_empty, check_none_of, check_spelled};
+use super::carrier::Carrier;
 use super::jsonrpc::{self, Envelope};
 use super::observe::Observe;
 use super::{
-    Answer, Binding, DocumentChange, EventChange, MAX_NAME, Message, Operation, Parsed, check_spelling,
+    Answer, Binding, DocumentChange, EventChange, Expected, MAX_NAME, Message, Operation, Parsed,
+    check_spelling,
 };
 
 /// Where the card is served: A2A 1.0 section 8.2 and 0.3 section 5.3; the second is what 0.2 clients still ask for.
@@ -162,8 +165,11 @@ fn posted<'a>(
         check_none_but_empty(params, &["tenant"], "agent")?;
         check_none_of(params, &SKILLS, "skill")
     })?;
-    let target = tasks::target(agent, skill(params)?, found.task)?;
-    let (task, push_url) = (found.task.map(|task| &*task.id), found.push_url);
+    let target = tasks::target(agent, skill(params)?, found.task.or(found.waits))?;
+    let sends = of_method.answer == Some(sealed::Shape::Sent);
+    // A message that was held is sent for the first time; what else is asked is asked of a task.
+    let of_task = found.task.or(found.waits.filter(|_| !sends));
+    let (task, push_url) = (of_task.map(|task| &*task.id), found.push_url);
     let ask = Ask { streaming, task, push_url, ..Ask::about(new, Action::CallAgent, target) };
     let document = match of_method.answer {
         Some(shape) => Some(DocumentChange::A2aTasks(shape)),
@@ -172,10 +178,23 @@ fn posted<'a>(
     let events = of_method.answer.map(EventChange::A2aTasks);
     let open_ended = new == "SubscribeToTask";
     // What came of a task that was sent is what came of the call; to be told of one that failed is no failure.
-    let observe = if of_method.answer == Some(sealed::Shape::Sent) { Observe::Agent } else { Observe::Rpc };
+    let observe = if sends { Observe::Agent } else { Observe::Rpc };
     let mut parsed = Parsed::new(ask, Answer { document, events, open_ended, ..Answer::pass(observe) });
     parsed.replaced = found.replaced;
     parsed.headers.extend(tasks::resumed(message, target)?);
+    parsed.dropped = found.dropped;
+    if sends {
+        let context = params.and_then(|params| params.get("message")?.get("contextId")?.as_str());
+        let context = context.filter(|context| !context.is_empty() && found.dropped.len() < 2);
+        parsed.carrier = Carrier::Task(held::Sent { old: method == old, streams: streaming, context });
+    } else if let Some(waits) = found.waits {
+        let handle = params.and_then(|params| params.get("id")?.as_str()).unwrap_or_default();
+        if new != "GetTask" {
+            return Err(held::only_waits());
+        }
+        parsed.expected = Expected::Own;
+        parsed.held = Some(held::Asked { old: method == old, handle, approval: &waits.id });
+    }
     Ok(parsed)
 }
 

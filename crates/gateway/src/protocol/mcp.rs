@@ -2,10 +2,12 @@
 //!
 //! Every method of every era is listed here. One that is not is refused: what cannot be understood cannot be governed.
 
+pub mod held;
 mod labels;
 pub mod listing;
 pub mod listing_filter;
 pub mod mirrored;
+mod named;
 mod resource_uri;
 pub mod sealed;
 mod tasks;
@@ -23,7 +25,7 @@ use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_core::resource::McpServer;
 
 use self::resource_uri::normal;
-use super::beside::check_none_of;
+use super::carrier::Carrier;
 use super::jsonrpc::{self, Envelope};
 use super::observe::Observe;
 use super::sse::TooLong;
@@ -34,6 +36,7 @@ use super::{
 use crate::part::Part;
 use crate::seal::{Kind, MAX_SEALED};
 use listing::Listing;
+use named::{READ, names_no_other, only};
 use tasks::Sender;
 
 /// The stateless version.
@@ -97,7 +100,11 @@ impl Binding for StreamableHttp {
         };
         if let Some(sealed) = single(message.headers, SESSION_HEADER)? {
             let foreign = || Refusal::new(Code::SessionForeign, "no such session of this caller");
-            let opened = message.holder.open(Kind::Session, sealed).ok_or_else(foreign)?;
+            let session = held::session(message.holder, message.headers, sealed)?;
+            let (opened, carrier) = session.ok_or_else(foreign)?;
+            if parsed.carrier == Carrier::Refusal {
+                parsed.carrier = carrier;
+            }
             let value = HeaderValue::from_str(&opened.id).map_err(|_| foreign())?;
             parsed.headers.push((HeaderName::from_static(SESSION_HEADER), value));
         }
@@ -203,60 +210,6 @@ fn stream_of_session<'a>(message: &Message<'a>, server: &'a Arc<McpServer>) -> R
     Ok(parsed)
 }
 
-/// The members of `params` that are read here.
-const READ: [&str; 10] = [
-    "cursor",
-    "name",
-    "uri",
-    "arguments",
-    "ref",
-    "notifications",
-    "protocolVersion",
-    "_meta",
-    "taskId",
-    "task",
-];
-
-/// What names something in the `params` of some method, and what servers of other makes read for it.
-const NAMING: [&str; 16] = [
-    "name",
-    "uri",
-    "ref",
-    "taskid",
-    "notifications",
-    "names",
-    "uris",
-    "tool",
-    "tools",
-    "toolname",
-    "toolcalls",
-    "calls",
-    "prompt",
-    "prompts",
-    "resource",
-    "resources",
-];
-
-/// That a reference names nothing beside what it is by its type.
-fn only(reference: Option<&Json<'_>>, own: &str) -> Result<(), Refusal> {
-    let beside: Vec<&str> = NAMING.into_iter().filter(|name| *name != own).collect();
-    reference.map_or(Ok(()), |reference| check_none_of(reference, &beside, own))
-}
-
-/// That nothing is named beside what the method is about.
-fn names_no_other(method: &str, params: &Json<'_>) -> Result<(), Refusal> {
-    let own = match method {
-        "tools/call" | "prompts/get" => "name",
-        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => "uri",
-        "completion/complete" => "ref",
-        "subscriptions/listen" => "notifications",
-        "tasks/get" | "tasks/result" | "tasks/update" | "tasks/cancel" => "taskid",
-        _ => "",
-    };
-    let beside: Vec<&str> = NAMING.into_iter().filter(|name| *name != own).collect();
-    check_none_of(params, &beside, method)
-}
-
 /// Whether a message belongs to the stateless era.
 pub fn is_modern(headers: &HeaderMap, params: Option<&Json<'_>>) -> bool {
     body_version(params).is_some() || single(headers, VERSION_HEADER).ok().flatten() == Some(MODERN)
@@ -312,7 +265,8 @@ fn request<'a>(
                     "protocol version 2026-07-28 has no initialize; send server/discover",
                 ));
             }
-            let answer = Answer { seals: Some(SESSION_HEADER), ..passed() };
+            let seals = Some((SESSION_HEADER, held::kind_of_session(params)));
+            let answer = Answer { seals, ..passed() };
             Parsed::new(connect(server, method).ask, answer)
         }
         "tasks/get" | "tasks/result" | "tasks/update" | "tasks/cancel" => {
@@ -322,7 +276,7 @@ fn request<'a>(
         "server/discover" | "ping" | "logging/setLevel" => connect(server, method),
         _ => return Err(unknown(method)),
     };
-    Ok(Parsed { fault: fault.map(Box::new), ..parsed })
+    held::read(Parsed { fault: fault.map(Box::new), ..parsed }, message, (method, params), modern)
 }
 
 fn notification<'a>(server: &'a Arc<McpServer>, method: &'a str) -> Result<Parsed<'a>, Refusal> {

@@ -121,6 +121,26 @@ impl<'d> Edits<'d> {
     }
 }
 
+/// A document without these members, where it has them. All else stays byte for byte, but for space in the objects that had them.
+/// `None` where something on the way to one is no object.
+pub fn without(document: &str, paths: &[&[&str]]) -> Option<String> {
+    let mut text = document.to_owned();
+    for path in paths {
+        let Some((name, parents)) = path.split_last() else { continue };
+        let mut at = 0..text.len();
+        for parent in parents {
+            let found = member(text.get(at.clone())?, parent)??;
+            at = at.start + found.start..at.start + found.end;
+        }
+        let object: Members<'_> = serde_json::from_str(text.get(at.clone())?).ok()?;
+        if object.get(name).is_some() {
+            let kept = object.write_without(name);
+            text.replace_range(at, &kept);
+        }
+    }
+    Some(text)
+}
+
 /// Where a part stands in a text that it was borrowed from.
 fn place(text: &str, part: &str) -> Option<Range<usize>> {
     let start = part.as_ptr().addr().checked_sub(text.as_ptr().addr())?;
@@ -197,8 +217,20 @@ impl Members<'_> {
 
     /// The object with the values of those members replaced for which `with` has another.
     pub fn write_all<'w>(&self, with: impl Fn(&str) -> Option<&'w str>) -> String {
+        Self::written(self.0.iter(), with)
+    }
+
+    /// The object without a member.
+    pub fn write_without(&self, name: &str) -> String {
+        Self::written(self.0.iter().filter(|(key, _)| key != name), |_| None)
+    }
+
+    fn written<'m, 'w>(
+        members: impl Iterator<Item = &'m (Cow<'m, str>, &'m RawValue)>,
+        with: impl Fn(&str) -> Option<&'w str>,
+    ) -> String {
         let mut out = String::from("{");
-        for (key, value) in &self.0 {
+        for (key, value) in members {
             if out.len() > 1 {
                 out.push(',');
             }
@@ -244,6 +276,20 @@ mod tests {
             ("{\"key\":1,\"\u{212a}ey\":2}", false),
         ] {
             assert_eq!(Members::unique(object).is_ok(), unique, "{object}");
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_is_left_out_and_nothing_else() {
+        let document = r#"{ "a" : {"\u0062": "x" , "c":[1.50, {"b":"x"}]} ,"d":"x"}"#;
+        for (paths, expected) in [
+            (&[][..], Some(document.to_owned())),
+            (&[&["a", "z"][..]][..], Some(document.to_owned())),
+            (&[&["a", "b"][..]][..], Some(r#"{ "a" : {"c":[1.50, {"b":"x"}]} ,"d":"x"}"#.to_owned())),
+            (&[&["a", "b"][..], &["a", "c"], &["d"]][..], Some(r#"{"a":{}}"#.to_owned())),
+            (&[&["d", "b"][..]][..], None),
+        ] {
+            assert_eq!(without(document, paths), expected, "{paths:?}");
         }
     }
 

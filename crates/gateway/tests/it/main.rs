@@ -14,6 +14,7 @@ mod answer;
 mod approvals;
 mod broken;
 mod browsers;
+mod carriers;
 mod chains;
 mod connections;
 mod delivered;

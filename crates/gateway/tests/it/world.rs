@@ -205,6 +205,7 @@ impl World {
             limits,
             secrets: None,
             public_url: public_url.to_owned(),
+            admin_url: Some("https://admin.example".to_owned()),
             allowed_origins: vec!["https://app.example".to_owned()],
             clock: clock.clone(),
             store,

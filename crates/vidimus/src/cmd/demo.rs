@@ -1,8 +1,9 @@
 //! `vidimus demo`: a complete governed system on this machine, with real servers, agents and clients, walked through step by step.
 
 mod guard;
-mod scenes;
+mod scene;
 mod stage;
+mod tour;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +14,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use self::guard::{Group, Guard};
-use self::stage::Stage;
+use self::scene::Scene;
+use self::stage::{Setting, Stage};
 use crate::output;
 
 /// Stands up a complete governed system and walks through it: allowed, refused, filtered, delegated, forged, replayed, verified.
@@ -23,11 +25,15 @@ use crate::output;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus demo                 from the repository
-  vidimus demo --keep          leave it running, with commands to try next")]
+  vidimus demo --keep          leave it running, with commands to try next
+  vidimus demo --scene hold    one part of it: hold, quarantine, chain, grant")]
 pub struct Demo {
     /// Folder with the real servers and clients (`e2e` of the repository).
     #[arg(long, default_value = "e2e", env = "VIDIMUS_COMPONENTS")]
     components: PathBuf,
+    /// Play one scene, which needs less than the whole.
+    #[arg(long, value_enum, value_name = "NAME")]
+    scene: Option<Scene>,
     /// Leave everything running until Ctrl-C, and print commands to try.
     #[arg(long)]
     keep: bool,
@@ -42,11 +48,12 @@ pub fn run(demo: &Demo) -> anyhow::Result<ExitCode> {
         Signals::new()?
     };
     let guard = Guard::new(&root)?;
-    let (group, components, keep) = (guard.group, demo.components.clone(), demo.keep);
+    let (group, components) = (guard.group, demo.components.clone());
+    let (keep, scene) = (demo.keep, demo.scene);
     let (ended, mut end) = oneshot::channel();
     std::thread::Builder::new().name("demo".to_owned()).spawn(move || {
         // Nobody waits any more when a signal came first.
-        let _ = ended.send(play(group, root, &components, keep));
+        let _ = ended.send(play(group, root, &components, (keep, scene)));
     })?;
     let stopped = || output::line("\nEnding the demo: its processes and its directory go.");
     let code = runtime.block_on(async {
@@ -69,15 +76,30 @@ pub fn run(demo: &Demo) -> anyhow::Result<ExitCode> {
     code
 }
 
-fn play(group: Group, root: PathBuf, components: &Path, keep: bool) -> anyhow::Result<()> {
+fn play(
+    group: Group,
+    root: PathBuf,
+    components: &Path,
+    (keep, scene): (bool, Option<Scene>),
+) -> anyhow::Result<()> {
     output::line("Setting up: official MCP servers, A2A agents and SDK clients (once, from npm and PyPI) …");
-    let mut stage = Stage::start(group, root, components)?;
+    let setting = scene.map_or(Setting::EVERYTHING, Scene::setting);
+    let mut stage = Stage::start(group, root, components, &setting)?;
     output::line(&format!(
         "The gateway is {}; its resources are in {}\n",
         stage.url,
         stage.resources.display()
     ));
-    scenes::play(&mut stage)?;
+    match scene {
+        Some(scene) => scene.play(&mut stage)?,
+        None => {
+            tour::play(&mut stage)?;
+            output::line(&format!(
+                "\nMore of it, one scene at a time: vidimus demo --scene NAME ({})",
+                Scene::names()
+            ));
+        }
+    }
     if keep {
         stage.invite();
     }

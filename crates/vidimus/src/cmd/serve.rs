@@ -77,10 +77,14 @@ pub struct Serve {
     pub trust_bundle: Vec<String>,
     /// Address for health, metrics and status, plain HTTP: / (lists the others), /healthz, /readyz, /metrics, /registry,
     /// /registry/refused, /registry/standing, /ledger, /quarantine, /quarantine/lift, /declassify, /grants, /grants/requests,
-    /// /grants/revoke, /me, /approvals, /approvals/approve, /approvals/deny. All but the first four want a person's token, and policies decide
-    /// what the person may do.
+    /// /grants/revoke, /me, /approvals, /approvals/{approval}, /approvals/approve, /approvals/deny. All but the first four and the page of an
+    /// approval want a person's token, and policies decide what the person may do.
     #[arg(long, env = "VIDIMUS_ADMIN", default_value = "127.0.0.1:9901", value_parser = quantity::socket)]
     pub admin: SocketAddr,
+    /// The admin address as people's browsers reach it, or what stands before it: the client of a held MCP call is led to
+    /// URL/approvals/ID, where it can lead its user to an address. Without it such a call is answered with an error that names the approval.
+    #[arg(long, env = "VIDIMUS_ADMIN_URL", value_name = "URL", value_parser = flags::public_url)]
+    pub admin_url: Option<String>,
     /// Host names by which the admin address may be called, besides its IP address and localhost; others are refused (421), so that
     /// no page can read it by a name of its own.
     #[arg(long, env = "VIDIMUS_ADMIN_NAME", value_delimiter = ',', value_name = "NAME", value_parser = flags::host_name)]

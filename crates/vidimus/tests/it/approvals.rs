@@ -81,3 +81,26 @@ fn a_held_call_survives_a_kill_is_approved_by_a_person_and_made_once() {
         assert!(ran.out.contains(says), "{says}: {ran:?}");
     }
 }
+
+/// Who opens the address of an approval is nobody that is known: it says how people answer, and the same of every id.
+#[test]
+fn the_page_of_an_approval_says_nothing_of_it() {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    let token = gateway.token();
+    write(Path::new(&gateway.path("resources")), "d.yaml", &policy("hold", HOLD));
+    gateway.wait("held", |gateway| call(gateway, &token).0 == "approval_required");
+    let (_, approval) = call(&gateway, &token);
+    let page = |id: &str| gateway.admin("GET", &format!("/approvals/{id}"), "", "").unwrap();
+    let (stands, none) = (page(&approval), page("019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10"));
+    let body = |answer: &str| answer.split("\r\n\r\n").nth(1).unwrap().to_owned();
+    assert!(stands.contains("200 OK") && stands.contains("content-security-policy"), "{stands}");
+    assert!(body(&stands).contains(&format!("vidimus approvals show {approval}")), "{stands}");
+    assert_eq!(
+        body(&stands).replace(&approval, "ID"),
+        body(&none).replace("019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10", "ID")
+    );
+    assert!(!stands.contains("a/bot") && !stands.contains("a/tools"), "{stands}");
+    assert!(page("%3Cscript%3E").contains("404"));
+    // What answers is not the page.
+    assert!(gateway.admin("POST", &format!("/approvals/{approval}"), "", "{}").unwrap().contains("405"));
+}

@@ -12,7 +12,7 @@ use vidimus_core::resource::Agent;
 use super::sealed::Shape;
 use crate::part::Part;
 use crate::protocol::members::{Replaced, quoted};
-use crate::protocol::{MAX_URI, Message, check_spelling, is_same_member, page};
+use crate::protocol::{Dropped, MAX_URI, Message, check_spelling, is_same_member, page};
 use crate::seal::{Kind, MAX_ID, MAX_SEALED, Opened};
 
 /// After which event a stream is resumed.
@@ -44,6 +44,9 @@ const CONFIG_IDS: [&[&str]; 5] = [
     &["params", "configuration", "taskPushNotificationConfig", "id"],
 ];
 const OF_MESSAGE: &[&str] = &["params", "message", "taskId"];
+/// What of a message that was held names the approval which it waits for.
+const HELD: Dropped = &[OF_MESSAGE];
+const HELD_WITH_CONTEXT: Dropped = &[OF_MESSAGE, &["params", "message", "contextId"]];
 
 impl Method {
     /// Of a method by its newest name; `old`: it is spelled as in 0.3.
@@ -80,6 +83,10 @@ impl Method {
 pub struct Found<'a> {
     /// The task that it is about.
     pub task: Option<&'a Opened>,
+    /// The approval, in place of a task, that a message waits for which was held.
+    pub waits: Option<&'a Opened>,
+    /// What of it names that one, and so does not go on.
+    pub dropped: Dropped,
     pub push_url: Option<&'a str>,
     pub replaced: Vec<Replaced>,
 }
@@ -118,7 +125,7 @@ pub fn read<'a>(
     said.map_or(Ok(()), |said| check_spelling(said, &OF_A_MESSAGE))?;
     if let Some(path) = method.task {
         names_no_other(method, path, params)?;
-        found.task = about(message, path, method.must, params, &mut found.replaced)?;
+        about(message, path, method.must, params, &mut found)?;
     }
     if method.pages {
         found.replaced.extend(page::opened(message, &["params", "pageToken"], params)?);
@@ -127,7 +134,11 @@ pub fn read<'a>(
         config_ids(message, (method, task), params, &mut found.replaced);
     }
     context(message, &["params", "contextId"], params, &mut found.replaced)?;
-    context(message, &["params", "message", "contextId"], said, &mut found.replaced)?;
+    if found.waits.is_some() && names_held(message, said) {
+        found.dropped = HELD_WITH_CONTEXT;
+    } else {
+        context(message, &["params", "message", "contextId"], said, &mut found.replaced)?;
+    }
     references(message, said, &mut found.replaced)?;
     found.push_url = push_url(params, creates_push)?;
     if creates_push || method.answer == Some(Shape::Sent) {
@@ -136,20 +147,31 @@ pub fn read<'a>(
     Ok(found)
 }
 
-/// The one task that a message is about.
+/// The one task that a message is about, or the approval that it waits for where it was held.
 fn about<'a>(
     message: &Message<'a>,
     path: &'static [&'static str],
     must: bool,
     params: Option<&'a Json<'a>>,
-    replaced: &mut Vec<Replaced>,
-) -> Result<Option<&'a Opened>, Refusal> {
+    found: &mut Found<'a>,
+) -> Result<(), Refusal> {
     let Some(sealed) = id_text(value_at(params, path), path)? else {
-        return if must { Err(invalid(format!("{} is missing", path.join(".")))) } else { Ok(None) };
+        return if must { Err(invalid(format!("{} is missing", path.join(".")))) } else { Ok(()) };
     };
-    let opened = message.holder.decisive(Kind::Task, sealed).ok_or_else(foreign)?;
-    replaced.push(Replaced { path, with: quoted(&opened.id) });
-    Ok(Some(opened))
+    if let Some(opened) = message.holder.decisive(Kind::Task, sealed) {
+        found.replaced.push(Replaced { path, with: quoted(&opened.id) });
+        found.task = Some(opened);
+        return Ok(());
+    }
+    found.waits = Some(message.holder.decisive(Kind::Approval, sealed).ok_or_else(foreign)?);
+    found.dropped = HELD;
+    Ok(())
+}
+
+/// Whether the context of a message is that of the approval which it waits for: its sender had named none.
+fn names_held(message: &Message<'_>, said: Option<&Json<'_>>) -> bool {
+    let context = said.and_then(|said| said.get("contextId")?.as_str());
+    context.is_some_and(|context| message.holder.open(Kind::Approval, context).is_some())
 }
 
 /// That no other task is named beside the one that the message is about: agents of the other version take it from there.

@@ -400,7 +400,7 @@ fn a_card_is_asked_for_and_changed_as_what_it_is() {
             assert_eq!(parsed.ask.method, method);
             let document = Some(DocumentChange::Card { rpc });
             let answer = Answer { document, ..Answer::pass(Observe::Rpc) };
-            assert_eq!(parsed.expected, crate::protocol::Expected::Upstream(answer));
+            assert_eq!(parsed.expected, Expected::Upstream(answer));
         });
     }
 }

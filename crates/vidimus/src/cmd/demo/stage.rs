@@ -1,11 +1,11 @@
 //! What the demo runs on: processes, addresses, and a directory. The guard ends them.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ChildStdout, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail};
@@ -22,11 +22,33 @@ const PROVIDER_KEY: &str = "demo-provider-key";
 /// From start to ready, of each process.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What a demo is played on.
+#[derive(Debug)]
+pub struct Setting {
+    /// The upstreams that it needs; all of them where none is named.
+    pub parts: &'static [&'static str],
+    /// What of the example estate stands otherwise.
+    pub estate: &'static [(&'static str, &'static str)],
+    /// A policy of its own, as YAML.
+    pub policy: &'static str,
+}
+
+impl Setting {
+    /// The whole of it.
+    pub const EVERYTHING: Self = Self { parts: &[], estate: &[], policy: "" };
+
+    fn needs(&self, part: &str) -> bool {
+        self.parts.is_empty() || self.parts.contains(&part)
+    }
+}
+
 /// A running demo.
 pub struct Stage {
     pub url: String,
     pub resources: PathBuf,
     pub data: PathBuf,
+    /// The admin address.
+    admin: String,
     components: PathBuf,
     /// What everything that the demo starts belongs to.
     pub group: Group,
@@ -39,7 +61,7 @@ pub struct Stage {
 type Part<'a> = (&'a str, u16, &'a [&'a str]);
 
 impl Stage {
-    pub fn start(group: Group, root: PathBuf, components: &Path) -> anyhow::Result<Self> {
+    pub fn start(group: Group, root: PathBuf, components: &Path, setting: &Setting) -> anyhow::Result<Self> {
         let run = components.join("run");
         if !run.exists() {
             bail!("{} is not there: run the demo from the repository, or give --components", run.display());
@@ -53,14 +75,15 @@ impl Stage {
         fs::create_dir_all(&data)?;
         let [listen, admin] = free_ports()?;
         let url = format!("http://127.0.0.1:{listen}");
+        let admin = format!("127.0.0.1:{admin}");
         let components = components.to_owned();
-        let mut stage = Self { url, resources, data, components, root, group, shown: 0 };
-        stage.start_upstreams()?;
-        stage.start_gateway(listen, admin)?;
+        let mut stage = Self { url, resources, data, admin, components, root, group, shown: 0 };
+        stage.start_upstreams(setting)?;
+        stage.start_gateway(listen)?;
         Ok(stage)
     }
 
-    fn start_upstreams(&mut self) -> anyhow::Result<()> {
+    fn start_upstreams(&mut self, setting: &Setting) -> anyhow::Result<()> {
         let to = |agent: &str| format!("{}/a2a/finance/{agent}", self.url);
         let (reconciler, summarizer) = (to("reconciler"), to("summarizer"));
         let ledger = format!("{}/mcp/finance/ledger", self.url);
@@ -107,9 +130,12 @@ impl Stage {
             ("files", 9107, &["filesystem", "--root", &files]),
         ];
         let mut estate = ESTATE.to_owned();
+        for (from, to) in setting.estate {
+            estate = estate.replace(from, to);
+        }
         // Started together, waited for one by one: most of their time is loading.
         let mut outputs = Vec::new();
-        for (name, placeholder, command) in parts {
+        for (name, placeholder, command) in parts.into_iter().filter(|(name, ..)| setting.needs(name)) {
             let log = fs::File::create(self.root.join(format!("{name}.err")))?;
             let mut child = self
                 .group
@@ -135,6 +161,9 @@ impl Stage {
         }
         fs::write(self.resources.join("estate.yaml"), estate)?;
         fs::write(self.resources.join("policies.yaml"), POLICIES)?;
+        if !setting.policy.is_empty() {
+            fs::write(self.resources.join("scene.yaml"), setting.policy)?;
+        }
         Ok(())
     }
 
@@ -147,7 +176,7 @@ impl Stage {
         Ok(key.write_all(PROVIDER_KEY.as_bytes())?)
     }
 
-    fn start_gateway(&mut self, listen: u16, admin: u16) -> anyhow::Result<()> {
+    fn start_gateway(&mut self, listen: u16) -> anyhow::Result<()> {
         let log = fs::File::create(self.root.join("gateway.err"))?;
         let mut gateway = self
             .group
@@ -157,7 +186,9 @@ impl Stage {
                 "--listen",
                 &format!("127.0.0.1:{listen}"),
                 "--admin",
-                &format!("127.0.0.1:{admin}"),
+                &self.admin,
+                "--admin-url",
+                &format!("http://{}", self.admin),
                 "--resources",
             ])
             .arg(&self.resources)
@@ -213,6 +244,45 @@ impl Stage {
         lines.lines().map(|line| serde_json::from_str(line).map_err(Into::into)).collect()
     }
 
+    /// Drives an official client, and gives its steps while it is at work.
+    pub fn client_at_work(
+        &self,
+        part: &str,
+        path: &str,
+        token: &str,
+        flags: &[&str],
+    ) -> anyhow::Result<AtWork> {
+        let mut child = self
+            .group
+            .command(self.components.join("run"))
+            .arg(part)
+            .args(["--url", &format!("{}{path}", self.url)])
+            .args(flags)
+            .env("VIDIMUS_TOKEN", token)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = child.stdout.take().with_context(|| format!("{part} has no output"))?;
+        Ok(AtWork { lines: BufReader::new(output).lines(), part: part.to_owned() })
+    }
+
+    /// A command of somebody who operates the gateway, as it would be typed, and what it says.
+    pub fn operate(&self, words: &[&str]) -> anyhow::Result<()> {
+        let quoted = |word: &&str| match word.contains(' ') {
+            true => format!("'{word}'"),
+            false => (*word).to_owned(),
+        };
+        output::line(&format!("  $ vidimus {}", words.iter().map(quoted).collect::<Vec<_>>().join(" ")));
+        let mut command = self.group.command(std::env::current_exe()?);
+        let done = command.args(words).args(["--admin", &self.admin, "--data"]).arg(&self.data).output()?;
+        for line in String::from_utf8_lossy(&done.stdout).lines() {
+            output::line(&format!("    {line}"));
+        }
+        if !done.status.success() {
+            bail!("vidimus {} failed: {}", words.join(" "), String::from_utf8_lossy(&done.stderr));
+        }
+        Ok(())
+    }
+
     /// Decisions and refusals since the last time, oldest first.
     pub fn news(&mut self) -> anyhow::Result<Vec<Value>> {
         let mut news = Vec::new();
@@ -245,6 +315,26 @@ impl Stage {
         ] {
             output::line(&line);
         }
+    }
+}
+
+/// A client at work.
+#[derive(Debug)]
+pub struct AtWork {
+    lines: Lines<BufReader<ChildStdout>>,
+    part: String,
+}
+
+impl AtWork {
+    /// The next step of this name, once it is done.
+    pub fn step(&mut self, name: &str) -> anyhow::Result<Value> {
+        for line in self.lines.by_ref() {
+            let step: Value = serde_json::from_str(&line?)?;
+            if output::text(&step, "step") == name {
+                return Ok(step);
+            }
+        }
+        bail!("{} did not get to {name}", self.part)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Health, metrics and status, for operators and kubelets, and what people do (`people`). Its own socket, thread and runtime: a full gateway still answers here.
 
+mod approval_page;
 mod approvals;
 mod declassify;
 mod grants;
@@ -28,7 +29,7 @@ use super::admin_listener;
 use super::supervisor::Supervisor;
 
 /// What is served here. docs/admin.md has a row for each.
-const ENDPOINTS: [(&str, &str); 17] = [
+const ENDPOINTS: [(&str, &str); 18] = [
     ("/healthz", "ok, while the process answers"),
     ("/readyz", "200 while a permitted call would be let through, else 503 and why"),
     ("/metrics", "OpenMetrics text"),
@@ -40,6 +41,7 @@ const ENDPOINTS: [(&str, &str); 17] = [
     ("/quarantine/lift", "POST ends a quarantine"),
     ("/declassify", "POST takes a label away from what an agent or a chain has read"),
     ("/approvals", "what waits for people, and what became of it"),
+    ("/approvals/{approval}", "for people whom a held call led here: how it is looked at and answered"),
     ("/approvals/approve", "POST approves a call"),
     ("/approvals/deny", "POST denies a call"),
     ("/grants", "what agents are lent for a task, and what is asked for; POST grants"),
@@ -71,6 +73,7 @@ pub(super) fn serve(
         .route("/quarantine/lift", post(quarantine::lift))
         .route("/declassify", post(declassify::declassify))
         .route("/approvals", get(approvals::list))
+        .route("/approvals/{approval}", get(approval_page::page))
         .route("/approvals/approve", post(approvals::approve))
         .route("/approvals/deny", post(approvals::deny))
         .route("/grants", get(grants::list).post(grants::give))

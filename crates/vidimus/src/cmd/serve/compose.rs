@@ -252,6 +252,7 @@ fn shared(
         limits,
         secrets,
         public_url,
+        admin_url: serve.admin_url.as_deref().map(|url| url.trim_end_matches('/').to_owned()),
         allowed_origins: serve.allow_origin.clone(),
         clock: Arc::new(SystemClock),
         store: serve.standing.clone(),

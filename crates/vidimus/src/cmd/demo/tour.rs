@@ -1,4 +1,4 @@
-//! What the demo shows, in order. Each scene says what is expected and fails the demo when it is not so.
+//! What the demo shows, in order. Each part says what is expected and fails the demo when it is not so.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::stage::Stage;
 use crate::output;
 
-const USER: Option<&str> = Some("grace@example.com");
-const LEDGER: &str = "/mcp/finance/ledger";
-const GET: [&str; 3] = ["--call", "get_invoice", "{\"id\": \"INV-1\"}"];
+pub(super) const USER: Option<&str> = Some("grace@example.com");
+pub(super) const LEDGER: &str = "/mcp/finance/ledger";
+pub(super) const GET: [&str; 3] = ["--call", "get_invoice", "{\"id\": \"INV-1\"}"];
 
 pub fn play(stage: &mut Stage) -> anyhow::Result<()> {
     tools(stage)?;
@@ -231,20 +231,20 @@ fn verify(stage: &Stage) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn step<'a>(steps: &'a [Value], name: &str) -> anyhow::Result<&'a Value> {
+pub(super) fn step<'a>(steps: &'a [Value], name: &str) -> anyhow::Result<&'a Value> {
     steps
         .iter()
         .find(|step| step["step"] == name)
         .with_context(|| format!("the client did not get to {name}: {steps:?}"))
 }
 
-fn ok(steps: &[Value], name: &str) -> anyhow::Result<()> {
+pub(super) fn ok(steps: &[Value], name: &str) -> anyhow::Result<()> {
     let step = step(steps, name)?;
     if step["ok"] == true { Ok(()) } else { bail!("{name} was expected to work: {step}") }
 }
 
 /// Refused at the step, or at connecting already.
-fn refused(steps: &[Value], name: &str) -> anyhow::Result<()> {
+pub(super) fn refused(steps: &[Value], name: &str) -> anyhow::Result<()> {
     let step = step(steps, "connect")
         .ok()
         .filter(|connect| connect["ok"] == false)
@@ -252,7 +252,7 @@ fn refused(steps: &[Value], name: &str) -> anyhow::Result<()> {
     if step["ok"] == false { Ok(()) } else { bail!("{name} was expected to be refused: {step}") }
 }
 
-fn last_authorization(stage: &Stage, upstream: &str) -> anyhow::Result<String> {
+pub(super) fn last_authorization(stage: &Stage, upstream: &str) -> anyhow::Result<String> {
     let log = std::fs::read_to_string(stage.log(upstream))?;
     let mut found = None;
     for line in log.lines() {
@@ -266,12 +266,32 @@ fn last_authorization(stage: &Stage, upstream: &str) -> anyhow::Result<String> {
     found.with_context(|| format!("{upstream} saw no Authorization header"))
 }
 
-fn note(text: &str) {
+pub(super) fn note(text: &str) {
     output::line(&format!("   {text}"));
 }
 
+/// Shows the newest record with an outcome, whatever it is about.
+pub(super) fn show_last(stage: &mut Stage, title: &str, outcome: &str) -> anyhow::Result<()> {
+    shown(stage, title, |_| true, (outcome, None))
+}
+
 /// Shows the deciding record of a scene: who, on whose behalf, what, decision, policy, trace.
-fn show(stage: &mut Stage, title: &str, method: &str, outcome: &str, by: Option<&str>) -> anyhow::Result<()> {
+pub(super) fn show(
+    stage: &mut Stage,
+    title: &str,
+    method: &str,
+    outcome: &str,
+    by: Option<&str>,
+) -> anyhow::Result<()> {
+    shown(stage, title, |record| output::text(record, "method") == method, (outcome, by))
+}
+
+fn shown(
+    stage: &mut Stage,
+    title: &str,
+    is_meant: impl Fn(&Value) -> bool,
+    (outcome, by): (&str, Option<&str>),
+) -> anyhow::Result<()> {
     let news = stage.news()?;
     let names = |record: &Value, name: &str| {
         let list = record[name].as_array().into_iter().flatten().filter_map(Value::as_str);
@@ -286,8 +306,9 @@ fn show(stage: &mut Stage, title: &str, method: &str, outcome: &str, by: Option<
         )
     };
     let fits = |record: &&Value| {
-        let same = output::text(record, "method") == method && output::text(record, "outcome") == outcome;
-        same && by.is_none_or(|by| by_whom(record).contains(by))
+        is_meant(record)
+            && output::text(record, "outcome") == outcome
+            && by.is_none_or(|by| by_whom(record).contains(by))
     };
     let Some(record) = news.iter().rev().find(fits) else {
         bail!("{title}: no record with outcome {outcome} by {by:?} among {news:?}");
@@ -310,6 +331,7 @@ fn show(stage: &mut Stage, title: &str, method: &str, outcome: &str, by: Option<
     row("what", &what);
     row("decision", &output::verdict(text("outcome"), outcome == "allow"));
     row("code", text("code"));
+    row("approval", text("approval"));
     row("policy", &names(record, "policies"));
     row("closest", &names(record, "closest_permits"));
     for (name, value) in
