@@ -1,5 +1,6 @@
 //! What policies ask of people before a call is made, and what people answer.
 
+pub mod happened;
 pub mod pending;
 
 use std::sync::Arc;
@@ -27,6 +28,15 @@ pub const MAX_LIFETIME: Duration = Duration::from_secs(30 * 86_400);
 /// The most people that a policy may ask for.
 pub const MAX_QUORUM: u32 = 16;
 
+/// Who else may approve where nobody did in time.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Escalation {
+    /// People of this role (`@escalation("managers")`); never the role that is asked anyway.
+    pub role: Arc<str>,
+    /// After so long (`@escalate_after("15m")`), which is before the question is over.
+    pub after: Duration,
+}
+
 /// What a forbid that carries `@approval("role")` asks for. A call that is permitted, and refused by such forbids alone, is held.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Requirement {
@@ -41,6 +51,8 @@ pub struct Requirement {
     /// How long the same call may be made again and again once it is approved (`@window("10m")`); `None` where an approval is for one
     /// call.
     pub window: Option<Duration>,
+    /// Who else may approve, and after how long; `None` where nobody else ever may.
+    pub escalation: Option<Escalation>,
     /// `@reason("…")`: public words of the policy's author.
     pub reason: Option<Arc<str>>,
     /// SHA-256 of the policy, so that an approval under another text is none under this one.

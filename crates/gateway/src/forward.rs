@@ -18,8 +18,9 @@ use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
 
+pub(crate) use connect::Client;
+use connect::Connecting;
 pub use connect::{AddressGuard, KeepAlive};
-use connect::{Client, Connecting};
 pub(crate) use own_roots::MAX as MAX_ROOTS;
 use own_roots::OwnRoots;
 
@@ -183,6 +184,14 @@ impl Upstream {
             Some(file) => self.0.own_roots.client(file, &self.0.connecting),
         }
     }
+}
+
+/// A client for what is no upstream and no part of a call ([`crate::webhook`]), and held to the same addresses.
+///
+/// # Errors
+/// When the system's roots cannot be loaded.
+pub(crate) fn client_beside(guard: AddressGuard) -> Result<Client, std::io::Error> {
+    connect::client(&Connecting { guard, keep_alive: KeepAlive::default() }, None)
 }
 
 /// Carries out one permitted call, up to the response's headers. It takes the request, so a call is forwarded once:

@@ -42,6 +42,7 @@ mod telemetry;
 mod trace;
 mod unrecorded;
 mod vitals;
+mod webhook;
 
 pub use acts::{Acts, Done, RefusedRequest, Stood};
 pub use forward::{AddressGuard, KeepAlive, Outbound, Upstream, forward};
@@ -60,6 +61,7 @@ pub use secrets::{NoSecretDirectory, SecretDirectory};
 pub use standing::store::StandingAddress;
 pub use telemetry::{BadEndpoint, Telemetry};
 pub use vitals::{Pulse, Silent, Vitals};
+pub use webhook::{NoWebhook, Persistence, Receiver, Webhook};
 
 /// The parsers of foreign bytes, for the fuzz targets (`cargo fuzz` sets `--cfg fuzzing`).
 #[cfg(fuzzing)]

@@ -56,6 +56,11 @@ impl Direction {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Sent {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Spoken {
     protocol: &'static str,
 }
@@ -86,6 +91,8 @@ pub struct Meter {
     ledger_open: Gauge,
     ledger_unsynced: Seconds,
     ledger_unsynced_max: Seconds,
+    webhooks: Family<Sent, Counter>,
+    webhooks_waiting: Gauge,
 }
 
 /// A gauge of seconds.
@@ -116,6 +123,8 @@ impl Meter {
             ledger_open: Gauge::default(),
             ledger_unsynced: Gauge::default(),
             ledger_unsynced_max: Gauge::default(),
+            webhooks: Family::default(),
+            webhooks_waiting: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register("decisions", "Calls decided or refused, by stable code", meter.decisions.clone());
@@ -151,6 +160,7 @@ impl Meter {
         );
         registry.register("registry_reloads", "Snapshots taken into use", meter.reloads.clone());
         meter.register_ledger(&mut registry);
+        meter.register_webhooks(&mut registry);
         registry.register(
             "task_restarts",
             "Tasks beside the calls that ended by a panic and were begun anew",
@@ -182,6 +192,32 @@ impl Meter {
             "The longest from the write of a record to the return of its fsync since the start",
             self.ledger_unsynced_max.clone(),
         );
+    }
+
+    /// Shows whether whoever is to be told is told.
+    fn register_webhooks(&self, registry: &mut Registry) {
+        registry.register("webhooks", "Requests to the webhook, by what came of them", self.webhooks.clone());
+        registry.register(
+            "webhooks_waiting",
+            "Events that the webhook has not taken yet",
+            self.webhooks_waiting.clone(),
+        );
+    }
+
+    /// What came of telling the webhook of something.
+    pub(crate) fn webhook(&self, result: &'static str) {
+        self.webhooks.get_or_create(&Sent { result }).inc();
+    }
+
+    /// How often that came of it.
+    #[cfg(test)]
+    pub(crate) fn webhooks_of(&self, result: &'static str) -> u64 {
+        self.webhooks.get_or_create(&Sent { result }).get()
+    }
+
+    /// How much it is still to be told.
+    pub(crate) fn webhooks_waiting(&self, events: usize) {
+        self.webhooks_waiting.set(i64::try_from(events).unwrap_or(i64::MAX));
     }
 
     /// A decision (`code` is `None` when allowed) or a refusal before one.

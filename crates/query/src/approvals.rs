@@ -1,14 +1,19 @@
-//! What waits for people, and what became of it: the body of `GET /approvals`, and `-o json` of `vidimus approvals`.
+//! What waits for people, and what became of it: the body of `GET /approvals`, and `-o json` of `vidimus approvals`; and what happens to
+//! it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use vidimus_core::approval::pending::Question;
+use vidimus_core::approval::happened::{Happened, Happening, Mark};
+use vidimus_core::approval::pending::{Question, State};
 
 /// All questions that stand, and those that stood not long ago, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Approvals {
     /// Each with what became of it.
     pub approvals: Vec<Approval>,
+    /// What tells this list from the next one in which something has happened: `GET /approvals?since=REVISION` waits for that.
+    #[serde(default)]
+    pub revision: String,
 }
 
 /// A question to people, and what became of it.
@@ -18,6 +23,9 @@ pub struct Approval {
     /// again, and until then nobody can approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,
+    /// The roles that the question has gone on to by now, since nobody answered in time: people of them may approve as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalated: Vec<String>,
     /// Who approved, in order.
     pub given: Vec<Given>,
     /// The calls that were made with it.
@@ -34,12 +42,67 @@ pub struct Approval {
     pub until: String,
 }
 
+/// Something that happened to a question: what a webhook is sent, and a line of `vidimus approvals watch -o json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ApprovalEvent {
+    /// Where the question stands now. A webhook is sent no arguments: their digest is in it, and that of what is to be looked at.
+    pub data: Approval,
+    /// The address of the gateway as its callers see it, where a webhook tells of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// What tells it from everything else that happens; the same where it is told again (`webhook-id`).
+    pub id: String,
+    /// When it was noticed, and of a vote when it was given: RFC 3339 UTC.
+    pub timestamp: String,
+    /// What happened.
+    #[serde(rename = "type")]
+    #[schemars(extend("enum" = [
+        "approval.asked", "approval.voted", "approval.escalated", "approval.approved", "approval.denied", "approval.expired",
+        "approval.used",
+    ]))]
+    pub what: String,
+}
+
+impl Approval {
+    /// Where it stands; `None` where that is said in a word that this version does not know.
+    pub fn mark(&self) -> Option<Mark> {
+        Some(Mark {
+            state: State::ALL.into_iter().find(|state| state.as_str() == self.state)?,
+            votes: self.given.len(),
+            escalated: self.escalated.clone(),
+            uses: self.made.iter().map(|made| made.call.clone()).collect(),
+        })
+    }
+}
+
+impl ApprovalEvent {
+    /// What happened to a question that stands thus now.
+    pub fn of(happened: &Happened, data: Approval, now: &str) -> Self {
+        let vote = match happened.what {
+            Happening::Voted => happened.which.parse::<usize>().ok(),
+            _ => None,
+        };
+        let given =
+            vote.and_then(|vote| data.given.get(vote.checked_sub(1)?)).map(|given| given.time.clone());
+        Self {
+            gateway: None,
+            id: happened.id(&data.question.approval),
+            timestamp: given.unwrap_or_else(|| now.to_owned()),
+            what: format!("approval.{}", happened.what.as_str()),
+            data,
+        }
+    }
+}
+
 /// Somebody who approved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Given {
     /// `User/issuer#subject`.
     pub by: String,
-    /// In which role.
+    /// The role of the person, where it is not the one that is asked, and the question went on to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalation: Option<String>,
+    /// In which of the roles that are asked.
     pub role: String,
     /// When: RFC 3339 UTC.
     pub time: String,
@@ -52,4 +115,20 @@ pub struct Made {
     pub call: String,
     /// What came of it, as in the record of its effect, or `unknown` where nothing is known: it may have been carried out.
     pub result: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_is_in_the_schema() {
+        let schema = serde_json::to_value(schemars::schema_for!(ApprovalEvent)).expect("JSON");
+        let names: Vec<String> =
+            Happening::ALL.iter().map(|what| format!("approval.{}", what.as_str())).collect();
+        assert_eq!(schema["properties"]["type"]["enum"], serde_json::json!(names));
+        let schema = serde_json::to_value(schemars::schema_for!(Approval)).expect("JSON");
+        let states: Vec<&str> = State::ALL.iter().map(|state| state.as_str()).collect();
+        assert_eq!(schema["properties"]["state"]["enum"], serde_json::json!(states));
+    }
 }

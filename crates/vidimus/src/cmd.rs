@@ -6,6 +6,7 @@ pub mod audit;
 pub mod check;
 pub mod codes;
 pub mod data_directory;
+pub mod declassify;
 pub mod demo;
 pub mod grant;
 pub mod identity;

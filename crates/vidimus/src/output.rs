@@ -38,6 +38,11 @@ pub fn line(text: &str) {
     }
 }
 
+/// Whether what is printed goes nowhere any more: for a command that has no end of its own.
+pub fn is_gone() -> bool {
+    FAILED.get().is_some()
+}
+
 fn note(written: io::Result<()>) {
     if let Err(error) = written {
         // The first is why the others failed.

@@ -10,10 +10,13 @@
 //! An approval is used at most once, unless its policies give a window. What was used stays used: where nothing is known of what
 //! became of the call, the same call is a new question, which says so.
 
+mod acts;
+
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use acts::{Approve, Before, Came, Deed, Escalates, OfApproval, Question, Use, Wanted};
 
 /// The most questions that stand at once.
 pub const MOST: usize = 4_096;
@@ -24,150 +27,39 @@ pub const MOST_OF_ONE: usize = 64;
 /// The most calls that are kept of those that were made with one approval: the newest.
 const MOST_USES: usize = 64;
 
-/// What one policy asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Wanted {
-    /// The id of the policy.
-    pub policy: String,
-    /// How many different people have to approve.
-    pub quorum: u32,
-    /// In the words of the policy's author.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// In which role.
-    pub role: String,
-}
-
-/// A question to people: may this very call be made?
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Question {
-    /// The Cedar action.
-    pub action: String,
-    /// Of the approval that is asked for (UUIDv7).
-    pub approval: String,
-    /// Digest of the arguments of a tool, or of what else the message says, in canonical JSON (RFC 8785), `sha256:` and hex: what is shown to
-    /// the approver. Payloads are not recorded.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub arguments: Option<String>,
-    /// What the policies ask for, sorted by policy.
-    pub asking: Vec<Wanted>,
-    /// An earlier approval of the same call that was used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<Before>,
-    /// The call that was held.
-    pub call: String,
-    /// Principals that acted before the caller, oldest first.
-    pub chain: Vec<String>,
-    /// Digest of what is to be approved: the exact call, where it goes, and the policies that hold it.
-    pub digest: String,
-    /// Where it goes.
-    pub endpoint: String,
-    /// The protocol's method.
-    pub method: String,
-    /// The person who answers for the caller.
-    pub owner: String,
-    /// Who calls.
-    pub principal: String,
-    /// What is called.
-    pub resource: String,
-    /// Until when the question stands, and after it the answer: milliseconds since the Unix epoch.
-    pub until: i64,
-    /// `issuer#subject` of the person on whose behalf.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
-    /// How long the call may be made again once it is approved, in milliseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub window: Option<i64>,
-}
-
-/// What is known of the same call before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Before {
-    /// The earlier approval.
-    pub approval: String,
-    /// The call that was made with it.
-    pub call: String,
-    /// What came of it, as in the record of its effect; absent where nothing is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub result: Option<String>,
-}
-
-/// Somebody approved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Approve {
-    /// Which approval.
-    pub approval: String,
-    /// In which role.
-    pub role: String,
-    /// Digest of the text that was shown.
-    pub shown: String,
-}
-
-/// An act that says nothing but which approval it is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct OfApproval {
-    /// Which approval.
-    pub approval: String,
-}
-
-/// A call is made with an approval.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Use {
-    /// Which approval.
-    pub approval: String,
-    /// Which call.
-    pub call: String,
-}
-
-/// What came of a call that was made with an approval.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Came {
-    /// Which approval.
-    pub approval: String,
-    /// Which call.
-    pub call: String,
-    /// As in the record of its effect.
-    pub result: String,
-}
-
-/// An act about approvals.
-#[derive(Clone, Copy, Debug)]
-pub enum Deed<'a> {
-    /// A call is held.
-    Ask(&'a Question),
-    /// Somebody approves.
-    Approve(&'a Approve),
-    /// Somebody says no.
-    Deny(&'a OfApproval),
-    /// The time is over.
-    Expire(&'a OfApproval),
-    /// The call is made.
-    Use(&'a Use),
-    /// It was.
-    Came(&'a Came),
-}
-
 /// Somebody who approved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Vote {
     /// `User/issuer#subject`.
     pub by: String,
-    /// In which role.
+    /// In which of the roles that are asked.
     pub role: String,
+    /// The role of the person, where the question went on to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalation: Option<String>,
     /// When: milliseconds since the Unix epoch.
     pub at: i64,
 }
 
+impl Vote {
+    fn of(approve: &Approve, by: &str, at: i64) -> Self {
+        Self { by: by.to_owned(), role: approve.role.clone(), escalation: approve.escalation.clone(), at }
+    }
+
+    /// Whether it counts for what a policy asks. Where two policies ask in one role and one of them goes on to others, these are no answer to
+    /// the other one.
+    fn counts_for(&self, wanted: &Wanted) -> bool {
+        let may = match &self.escalation {
+            None => true,
+            Some(role) => wanted.is_open_to(role, self.at),
+        };
+        may && self.role == wanted.role
+    }
+}
+
 /// Where a question stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum State {
     /// People have not answered, or not all.
@@ -183,6 +75,9 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Asked, Self::Approved, Self::Denied, Self::Expired, Self::Used];
+
     /// Its name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -245,22 +140,42 @@ impl Pending {
         self.votes.iter().map(|vote| vote.at).max()
     }
 
-    /// How many approvals are missing in a role.
-    pub fn missing(&self, role: &str) -> u32 {
-        let wanted = self.question.asking.iter().filter(|one| one.role == role).map(|one| one.quorum).max();
-        let given = self.votes.iter().filter(|vote| vote.role == role).count();
-        wanted.unwrap_or(0).saturating_sub(u32::try_from(given).unwrap_or(u32::MAX))
+    /// How many people have approved what a policy asks.
+    pub fn given_to(&self, wanted: &Wanted) -> u32 {
+        let given = self.votes.iter().filter(|vote| vote.counts_for(wanted)).count();
+        u32::try_from(given).unwrap_or(u32::MAX)
+    }
+
+    /// Whether an approval in a role that is asked, by somebody of it or of the role that the question went on to, would bring it further.
+    pub fn lacks(&self, role: &str, escalation: Option<&str>, now: i64) -> bool {
+        self.question.asking.iter().any(|wanted| {
+            let may = escalation.is_none_or(|escalation| wanted.is_open_to(escalation, now));
+            may && wanted.role == role && self.given_to(wanted) < wanted.quorum
+        })
+    }
+
+    /// The roles that the question has gone on to, each once.
+    pub fn escalated(&self, now: i64) -> Vec<&str> {
+        let mut roles: Vec<&str> = Vec::new();
+        for escalation in self.question.asking.iter().filter_map(|wanted| wanted.escalation.as_ref()) {
+            if escalation.at <= now && !roles.contains(&escalation.role.as_str()) {
+                roles.push(&escalation.role);
+            }
+        }
+        roles
     }
 
     fn is_complete(&self) -> bool {
-        self.question.asking.iter().all(|wanted| self.missing(&wanted.role) == 0)
+        self.question.asking.iter().all(|wanted| self.given_to(wanted) >= wanted.quorum)
     }
 
-    /// The roles that were asked for, each with the last person who approved in it.
+    /// The roles that were asked for, each with the last person who approved in it: one of the role itself, where there is one.
     pub fn given(&self) -> impl Iterator<Item = &Vote> {
-        self.votes.iter().enumerate().filter_map(|(at, vote)| {
-            let later = self.votes.get(at + 1..).unwrap_or_default();
-            later.iter().all(|other| other.role != vote.role).then_some(vote)
+        let votes = || self.votes.iter().enumerate();
+        let rank = |(at, vote): (usize, &Vote)| (vote.escalation.is_none(), at);
+        votes().filter_map(move |one| {
+            let outranked = votes().any(|other| other.1.role == one.1.role && rank(other) > rank(one));
+            (!outranked).then_some(one.1)
         })
     }
 }
@@ -280,7 +195,7 @@ pub enum Unfit {
     TooLate,
     #[error("its time is not over yet")]
     TooEarly,
-    #[error("nobody is asked in this role, or nobody more")]
+    #[error("nobody is asked in this role, or nobody more, or not yet")]
     NotAsked,
     #[error("this person has approved it already, and others are asked")]
     Again,
@@ -345,7 +260,8 @@ impl Approvals {
                 if pending.votes.iter().any(|vote| vote.by == actor) {
                     return Err(Unfit::Again);
                 }
-                if pending.missing(&approve.role) == 0 { Err(Unfit::NotAsked) } else { Ok(()) }
+                let lacks = pending.lacks(&approve.role, approve.escalation.as_deref(), now);
+                if lacks { Ok(()) } else { Err(Unfit::NotAsked) }
             }
             Deed::Deny(of) => {
                 actor.strip_prefix("User/").ok_or(Unfit::NoPerson)?;
@@ -411,7 +327,7 @@ impl Approvals {
                 self.0.insert(question.approval.clone(), pending);
             }
             Deed::Approve(approve) => self.change(&approve.approval, |pending| {
-                pending.votes.push(Vote { by: actor.to_owned(), role: approve.role.clone(), at });
+                pending.votes.push(Vote::of(approve, actor, at));
                 if pending.is_complete() {
                     pending.state = State::Approved;
                 }

@@ -1,5 +1,7 @@
-//! The annotations of a policy that say what becomes of a call: `@approval("role")` on a forbid, with how many people, for how long.
+//! The annotations of a policy that say what becomes of a call: `@approval("role")` on a forbid, with how many people, for how long, and
+//! who else after how long.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,28 +10,34 @@ use cedar_policy::pst::{self, Clause, Expr, Var};
 use sha2::{Digest as _, Sha256};
 
 use super::tree;
-use crate::approval::{DEFAULT_LIFETIME, MAX_LIFETIME, MAX_QUORUM, Requirement};
+use crate::approval::{DEFAULT_LIFETIME, Escalation, MAX_LIFETIME, MAX_QUORUM, Requirement};
 use crate::quantity;
 
 /// Longest role in bytes.
 const MAX_ROLE: usize = 128;
 
 /// The annotations that say more of an `@approval`, and nothing without one.
-const OF_APPROVAL: [&str; 3] = ["quorum", "lifetime", "window"];
+const OF_APPROVAL: [&str; 5] = ["quorum", "lifetime", "window", "escalation", "escalate_after"];
 
 /// An annotation that does not say what it is there for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Misannotated {
     #[error("@approval is on a permit: what permits a call cannot hold it")]
     OnPermit { role: String },
-    #[error("@approval(\"{role}\") names no role of 1 to {MAX_ROLE} bytes without control characters")]
-    NoRole { role: String },
+    #[error("@{annotation}(\"{role}\") names no role of 1 to {MAX_ROLE} bytes without control characters")]
+    NoRole { annotation: &'static str, role: String },
     #[error("@quorum(\"{value}\") is no number of people, 1 to {MAX_QUORUM}")]
     Quorum { value: String },
     #[error("@{annotation}(\"{value}\") is no time of 1s to 30d")]
     Time { annotation: &'static str, value: String },
     #[error("@{annotation} says something of an @approval, and there is none")]
     Alone { annotation: &'static str, value: String },
+    #[error("@{annotation} says nothing without @{lacks}")]
+    Half { annotation: &'static str, lacks: &'static str, value: String },
+    #[error("@escalation(\"{role}\") names the role that is asked anyway")]
+    SameRole { role: String },
+    #[error("@escalate_after(\"{value}\") is not before the question is over, after {} s", lifetime.as_secs())]
+    AfterTheEnd { value: String, lifetime: Duration },
 }
 
 impl Misannotated {
@@ -43,16 +51,28 @@ impl Misannotated {
                 "name who may approve: @approval(\"payments-approvers\"), as in context.approval.role"
             }
             Self::Quorum { .. } => "write how many different people have to approve: @quorum(\"2\")",
-            Self::Time { .. } => "write a time with its unit: @lifetime(\"4h\"), @window(\"10m\")",
+            Self::Time { .. } => {
+                "write a time with its unit: @lifetime(\"4h\"), @window(\"10m\"), @escalate_after(\"15m\")"
+            }
             Self::Alone { .. } => "add @approval(\"role\"), or leave it out",
+            Self::Half { .. } | Self::SameRole { .. } => {
+                "say who else may approve, and after how long: @escalation(\"managers\") @escalate_after(\"15m\")"
+            }
+            Self::AfterTheEnd { .. } => {
+                "write a time that is shorter than @lifetime, which is 1h when it is left out"
+            }
         }
     }
 
     /// The annotation's text.
     pub(crate) fn value(&self) -> &str {
         match self {
-            Self::OnPermit { role } | Self::NoRole { role } => role,
-            Self::Quorum { value } | Self::Time { value, .. } | Self::Alone { value, .. } => value,
+            Self::OnPermit { role } | Self::NoRole { role, .. } | Self::SameRole { role } => role,
+            Self::Quorum { value }
+            | Self::Time { value, .. }
+            | Self::Alone { value, .. }
+            | Self::Half { value, .. }
+            | Self::AfterTheEnd { value, .. } => value,
         }
     }
 }
@@ -72,23 +92,59 @@ pub(crate) fn requirement(
     if policy.effect() == Effect::Permit {
         return Err(Misannotated::OnPermit { role: role.to_owned() });
     }
-    if role.trim().is_empty() || role.len() > MAX_ROLE || role.chars().any(char::is_control) {
-        return Err(Misannotated::NoRole { role: role.to_owned() });
-    }
+    check_role("approval", role)?;
     let quorum = policy.annotation("quorum").map_or(Ok(1), quorum)?;
     let lifetime = time(policy, "lifetime")?.unwrap_or(DEFAULT_LIFETIME);
     let window = time(policy, "window")?;
+    let escalation = escalation(policy, role, lifetime)?;
     let reason = policy.annotation("reason").filter(|text| !text.is_empty()).map(Arc::from);
-    let said = format!("{compiled}\n{role:?} {quorum} {lifetime:?} {window:?} {reason:?}");
+    let mut said = format!("{compiled}\n{role:?} {quorum} {lifetime:?} {window:?} {reason:?}");
+    if let Some(Escalation { role, after }) = &escalation {
+        // What escalates to nobody has the digest that it had before there was any of this.
+        let _ = write!(said, " {role:?} {after:?}");
+    }
     Ok(Some(Arc::new(Requirement {
         policy: id.clone(),
         role: role.into(),
         quorum,
         lifetime,
         window,
+        escalation,
         reason,
         digest: Sha256::digest(said).into(),
     })))
+}
+
+fn check_role(annotation: &'static str, role: &str) -> Result<(), Misannotated> {
+    match role.trim().is_empty() || role.len() > MAX_ROLE || role.chars().any(char::is_control) {
+        true => Err(Misannotated::NoRole { annotation, role: role.to_owned() }),
+        false => Ok(()),
+    }
+}
+
+/// Who else may approve, and after how long: before the question is over, or nobody ever could.
+fn escalation(
+    policy: &cedar_policy::Policy,
+    asked: &str,
+    lifetime: Duration,
+) -> Result<Option<Escalation>, Misannotated> {
+    let half =
+        |annotation, lacks, value: &str| Misannotated::Half { annotation, lacks, value: value.to_owned() };
+    let (role, value) = match (policy.annotation("escalation"), policy.annotation("escalate_after")) {
+        (None, None) => return Ok(None),
+        (Some(role), None) => return Err(half("escalation", "escalate_after", role)),
+        (None, Some(value)) => return Err(half("escalate_after", "escalation", value)),
+        (Some(role), Some(value)) => (role, value),
+    };
+    check_role("escalation", role)?;
+    if role == asked {
+        return Err(Misannotated::SameRole { role: role.to_owned() });
+    }
+    let after = time(policy, "escalate_after")?.unwrap_or(lifetime);
+    match after < lifetime {
+        true => Ok(Some(Escalation { role: role.into(), after })),
+        false => Err(Misannotated::AfterTheEnd { value: value.to_owned(), lifetime }),
+    }
 }
 
 fn quorum(value: &str) -> Result<u32, Misannotated> {
@@ -150,6 +206,10 @@ mod tests {
             (all.window, all.reason.as_deref()),
             (Some(Duration::from_secs(5_400)), Some("money leaves"))
         );
+        let escalates = asked("@approval(\"p\") @escalation(\"managers\") @escalate_after(\"15m\")");
+        let after = Duration::from_secs(900);
+        assert_eq!(escalates.escalation, Some(Escalation { role: "managers".into(), after }));
+        assert_eq!((plain.escalation, all.escalation), (None, None));
         assert_eq!(read("forbid (principal, action, resource);"), Ok(None));
     }
 
@@ -163,6 +223,9 @@ mod tests {
             "@approval(\"a\") @lifetime(\"2h\")",
             "@approval(\"a\") @window(\"1h\")",
             "@approval(\"a\") @reason(\"r\")",
+            "@approval(\"a\") @escalation(\"m\") @escalate_after(\"15m\")",
+            "@approval(\"a\") @escalation(\"m\") @escalate_after(\"16m\")",
+            "@approval(\"a\") @escalation(\"n\") @escalate_after(\"15m\")",
         ];
         let digests: std::collections::HashSet<_> = texts.iter().map(|text| asked(text).digest).collect();
         assert_eq!(digests.len(), texts.len());
@@ -186,6 +249,43 @@ mod tests {
             ("@approval(\"a\") @window(\"0s\")", "forbid", "@window(\"0s\")"),
             ("@quorum(\"2\")", "forbid", "@quorum says something of an @approval, and there is none"),
             ("@window(\"1h\")", "permit", "@window says something of an @approval, and there is none"),
+            (
+                "@escalation(\"m\") @escalate_after(\"5m\")",
+                "forbid",
+                "@escalation says something of an @approval",
+            ),
+            (
+                "@approval(\"a\") @escalation(\"m\")",
+                "forbid",
+                "@escalation says nothing without @escalate_after",
+            ),
+            (
+                "@approval(\"a\") @escalate_after(\"5m\")",
+                "forbid",
+                "@escalate_after says nothing without @escalation",
+            ),
+            (
+                "@approval(\"a\") @escalation(\"\") @escalate_after(\"5m\")",
+                "forbid",
+                "@escalation(\"\") names no role",
+            ),
+            ("@approval(\"a\") @escalation(\"a\") @escalate_after(\"5m\")", "forbid", "that is asked anyway"),
+            (
+                "@approval(\"a\") @escalation(\"m\") @escalate_after(\"5\")",
+                "forbid",
+                "@escalate_after(\"5\") is no time",
+            ),
+            (
+                "@approval(\"a\") @escalation(\"m\") @escalate_after(\"soon\")",
+                "forbid",
+                "@escalate_after(\"soon\")",
+            ),
+            ("@approval(\"a\") @escalation(\"m\") @escalate_after(\"1h\")", "forbid", "over, after 3600 s"),
+            (
+                "@approval(\"a\") @lifetime(\"5m\") @escalation(\"m\") @escalate_after(\"15m\")",
+                "forbid",
+                "@escalate_after(\"15m\") is not before the question is over, after 300 s",
+            ),
         ] {
             let wrong = read(&format!("{annotations} {effect} (principal, action, resource);")).unwrap_err();
             assert!(wrong.to_string().contains(message), "{annotations}: {wrong}");

@@ -22,7 +22,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Network, reached, why_not_called};
 
 /// The pooled HTTP client.
-pub(super) type Client = legacy::Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>;
+pub(crate) type Client = legacy::Client<HttpsConnector<HttpConnector<GuardedResolver>>, Full<Bytes>>;
 
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 const IDLE_TIME: Duration = Duration::from_secs(60);
@@ -76,7 +76,7 @@ impl AddressGuard {
     }
 
     /// A literal address in a URL is never resolved, so it is checked here.
-    pub(super) fn check_literal(&self, host: &str) -> Result<(), Refusal> {
+    pub(crate) fn check_literal(&self, host: &str) -> Result<(), Refusal> {
         match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             Ok(address) if !self.allows(address) => Err(refused_address(&address.to_string())),
             _ => Ok(()),
@@ -91,7 +91,7 @@ fn refused_address(detail: &str) -> Refusal {
 
 /// Resolves with the system's resolver and keeps the addresses that the guard allows.
 #[derive(Clone, Debug)]
-pub(super) struct GuardedResolver(AddressGuard);
+pub(crate) struct GuardedResolver(AddressGuard);
 
 /// Every address of the name is refused by the guard.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 use vidimus_core::act::{Act, BY_ITSELF};
 use vidimus_core::approval::Approval;
-use vidimus_core::approval::pending::{Before, Pending, Question, State, Use, Vote, Wanted};
+use vidimus_core::approval::pending::{Before, Escalates, Pending, Question, State, Use, Vote, Wanted};
 use vidimus_core::call::{Arguments, Call};
 use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::decision::{Decision, Outcome};
@@ -143,6 +143,10 @@ async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> 
         _ => {
             let question = question(context, decision, digest.clone(), arguments.as_deref(), last);
             let approval = question.approval.clone();
+            // Whoever follows questions finds with this one what it is about.
+            if let Some(arguments) = &arguments {
+                gate.questions.keep(&approval, arguments, &standing.approvals);
+            }
             match gate.shared.act(BY_ITSELF, Act::Ask(Box::new(question)), "a policy holds the call").await {
                 Ok(_done) => approval,
                 Err(refusal) => asked_meanwhile(gate, &digest, refusal)?,
@@ -177,13 +181,18 @@ fn question(
     last: Option<&Pending>,
 ) -> Question {
     let call: &Call<'_> = decision.call();
+    let millis = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    let at = |after| call.now.0.saturating_add(millis(after));
     let wanted = decision.asking().iter().map(|one| Wanted {
+        escalation: one
+            .escalation
+            .as_ref()
+            .map(|one| Escalates { at: at(one.after), role: one.role.to_string() }),
         policy: one.policy.to_string(),
         quorum: one.quorum,
         reason: one.reason.as_deref().map(str::to_owned),
         role: one.role.to_string(),
     });
-    let millis = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     let lifetime = decision.asking().iter().map(|one| one.lifetime).min().map_or(0, millis);
     // Only where each of them gives one.
     let windows: Option<Vec<_>> = decision.asking().iter().map(|one| one.window).collect();

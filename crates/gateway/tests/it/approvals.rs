@@ -59,7 +59,17 @@ async fn waits(world: &World, arguments: &Value) -> String {
 }
 
 async fn approve(world: &World, actor: &str, approval: &str) -> Result<(), Code> {
-    let act = Act::Approve(Approve { approval: approval.into(), role: "payers".into(), shown: "s".into() });
+    approve_as(world, actor, approval, None).await
+}
+
+async fn approve_as(
+    world: &World,
+    actor: &str,
+    approval: &str,
+    escalation: Option<&str>,
+) -> Result<(), Code> {
+    let (role, shown, escalation) = ("payers".into(), "s".into(), escalation.map(str::to_owned));
+    let act = Act::Approve(Approve { approval: approval.into(), escalation, role, shown });
     world.gate.shared.act(actor, act, "looked at").await.map(|_| ()).map_err(|refusal| refusal.code)
 }
 
@@ -164,6 +174,25 @@ async fn what_is_answered_too_late_lets_nothing_pass() {
     world.clock.advance(Duration::from_secs(3_600));
     world.gate.shared.expire_approvals().await;
     assert_eq!(acts(&world), ["ask", "approve", "ask", "expire"]);
+}
+
+/// Whom a question went on to approves it in the role that the policy asks for; not before, and not what another policy asks.
+#[tokio::test]
+async fn a_question_goes_on_to_others_after_its_time() {
+    const ESCALATES: &str = "@approval(\"payers\") @escalation(\"managers\") @escalate_after(\"15m\")";
+    let world = world(&HOLD.replace("@approval(\"payers\")", ESCALATES)).await;
+    let approval = waits(&world, &json!({"amount": 5})).await;
+    assert_eq!(approve_as(&world, BOB, &approval, Some("managers")).await, Err(Code::ActUnfit));
+    world.clock.advance(Duration::from_secs(900));
+    assert_eq!(approve_as(&world, BOB, &approval, Some("others")).await, Err(Code::ActUnfit));
+    approve_as(&world, BOB, &approval, Some("managers")).await.expect("approved");
+    answers(&world);
+    assert_eq!(make(&world, echo(&world, &json!({"amount": 5}))).await.0, None);
+    // Under other terms it is another question.
+    let approval = waits(&world, &json!({"amount": 6})).await;
+    let other = ESCALATES.replace("15m", "16m");
+    world.gate.take_into_use(snapshot(&holding(&world, &HOLD.replace("@approval(\"payers\")", &other))));
+    assert_ne!(waits(&world, &json!({"amount": 6})).await, approval);
 }
 
 /// Of many calls at once, one is made.

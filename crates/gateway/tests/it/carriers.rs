@@ -82,7 +82,8 @@ fn accepted(told: &Value, action: &str) -> Value {
 }
 
 async fn approve(world: &World, approval: &str) {
-    let act = Act::Approve(Approve { approval: approval.into(), role: "payers".into(), shown: "s".into() });
+    let (role, shown) = ("payers".into(), "s".into());
+    let act = Act::Approve(Approve { approval: approval.into(), escalation: None, role, shown });
     world.gate.shared.act(BOB, act, "looked at").await.expect("approved");
 }
 

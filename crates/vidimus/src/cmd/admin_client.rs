@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
@@ -28,7 +28,7 @@ use crate::output::{self, Format, printable};
 /// Maximum bytes of an answer: as many as what is refused may have.
 const MAX: usize = 256 * 1024 * 1024;
 /// From asking to the last byte.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Where a token is, that need not be issued here.
 const TOKEN: &str = "VIDIMUS_OPERATOR_TOKEN";
 /// The life of a token that is issued for one request.
@@ -66,6 +66,12 @@ impl Asking {
     pub(super) fn get<A: DeserializeOwned>(&self, path: &str) -> anyhow::Result<A> {
         let token = token(&self.data, &self.operator, &self.operator_group)?;
         read(path, &exchange(&self.admin, path, &token, None)?)
+    }
+
+    /// The same, for who has a runtime, and goes on where nothing answers for a while.
+    pub(super) async fn look<A: DeserializeOwned>(&self, path: &str) -> Result<A, Unanswered> {
+        let token = token(&self.data, &self.operator, &self.operator_group).map_err(Unanswered::Refused)?;
+        read(path, &asked(&self.admin, path, &token, None).await?).map_err(Unanswered::Refused)
     }
 
     /// What `path` answers to `question`.
@@ -109,6 +115,23 @@ pub(super) fn token(data: &Path, name: &str, groups: &[String]) -> anyhow::Resul
     Ok(local.person_token(&request)?)
 }
 
+/// Why nothing is known.
+#[derive(Debug)]
+pub(super) enum Unanswered {
+    /// Nothing answers, or not wholly, or not now: it may the next time.
+    Unreached(anyhow::Error),
+    /// It says no.
+    Refused(anyhow::Error),
+}
+
+impl From<Unanswered> for anyhow::Error {
+    fn from(why: Unanswered) -> Self {
+        match why {
+            Unanswered::Unreached(error) | Unanswered::Refused(error) => error,
+        }
+    }
+}
+
 /// The body of what `path` answers.
 ///
 /// # Errors
@@ -119,27 +142,50 @@ pub(super) fn exchange(
     token: &SecretString,
     question: Option<Vec<u8>>,
 ) -> anyhow::Result<Bytes> {
-    let url = admin.join(path)?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
-    let asked = async {
+    Ok(runtime.block_on(asked(admin, path, token, question))?)
+}
+
+/// The same, for who has a runtime.
+async fn asked(
+    admin: &Url,
+    path: &str,
+    token: &SecretString,
+    question: Option<Vec<u8>>,
+) -> Result<Bytes, Unanswered> {
+    let url = admin.join(path).map_err(|error| Unanswered::Refused(error.into()))?;
+    let request = request(&url, token, question).map_err(Unanswered::Refused)?;
+    let answered = async {
         let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-        let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
-            .map_err(|_| anyhow!("the token in {TOKEN} is none"))?;
-        authorization.set_sensitive(true);
-        let mut request = Request::builder().uri(url.as_str()).header(AUTHORIZATION, authorization);
-        if question.is_some() {
-            request = request.method(Method::POST).header(CONTENT_TYPE, "application/json");
-        }
-        let answer = client.request(request.body(Full::from(question.unwrap_or_default()))?).await?;
+        let answer = client.request(request).await?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX).collect().await;
         let body = body.map_err(|error| anyhow!("{url}: {error}"))?.to_bytes();
-        if !status.is_success() {
-            bail!("{url} answered {status}{}", said(&body));
-        }
-        Ok(body)
+        anyhow::Ok((status, body))
     };
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await })?
+    let answered = tokio::time::timeout(PATIENCE, answered).await.map_err(anyhow::Error::from);
+    let (status, body) = answered.and_then(|answered| answered).map_err(Unanswered::Unreached)?;
+    let says = || anyhow!("{url} answered {status}{}", said(&body));
+    match status {
+        status if status.is_success() => Ok(body),
+        status if status.is_server_error() => Err(Unanswered::Unreached(says())),
+        _ => Err(Unanswered::Refused(says())),
+    }
+}
+
+fn request(
+    url: &Url,
+    token: &SecretString,
+    question: Option<Vec<u8>>,
+) -> anyhow::Result<Request<Full<Bytes>>> {
+    let mut authorization = HeaderValue::try_from(format!("Bearer {}", token.expose_secret()))
+        .map_err(|_| anyhow!("the token in {TOKEN} is none"))?;
+    authorization.set_sensitive(true);
+    let mut request = Request::builder().uri(url.as_str()).header(AUTHORIZATION, authorization);
+    if question.is_some() {
+        request = request.method(Method::POST).header(CONTENT_TYPE, "application/json");
+    }
+    Ok(request.body(Full::from(question.unwrap_or_default()))?)
 }
 
 /// What a refusal says to people.

@@ -1,11 +1,15 @@
 //! `vidimus approvals`: what waits for people.
 
+mod watch;
+
 use std::process::ExitCode;
 
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use vidimus_query::approvals::{Approval, Approvals as All};
+use vidimus_core::approval::pending::{Escalates, Wanted};
+use vidimus_core::standing::rfc3339;
+use vidimus_query::approvals::{Approval, Approvals as All, Given};
 
 use super::admin_client::{Asking, told};
 use crate::output::{self, Format, printable};
@@ -20,6 +24,7 @@ use crate::output::{self, Format, printable};
   vidimus approvals show 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10
   vidimus approvals approve 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'PO-4711'
   vidimus approvals deny 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'unknown'
+  vidimus approvals watch
 
 Exit codes: 0 done, 1 there is no such approval, 2 not done")]
 pub struct Approvals {
@@ -46,6 +51,16 @@ enum Command {
     #[command(after_help = "Example:
   vidimus approvals deny 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'unknown'")]
     Deny(Deny),
+    /// Follows questions as they come, are answered and end, until it is stopped (Ctrl-C).
+    ///
+    /// It begins with what waits now. With -o json each event is a line, as a webhook is told it (`vidimus serve --webhook`), with the
+    /// arguments. A gateway that is away for a while is asked again, and nothing that stands by then is missed.
+    #[command(after_help = "Examples:
+  vidimus approvals watch
+  vidimus approvals watch -o json | jq -r 'select(.type==\"approval.asked\").id'
+
+Exit codes: 0 stopped, 2 the gateway refuses, or is not there at the beginning")]
+    Watch(#[command(flatten)] Asking),
 }
 
 #[derive(Debug, Args)]
@@ -63,7 +78,7 @@ struct Approve {
     /// Why, for the record; at most 1024 bytes.
     #[arg(long)]
     why: String,
-    /// In which role; needless where one is asked for.
+    /// In which role; needless where one is asked for. After its time also the one that the question went on to (@escalation).
     #[arg(long)]
     role: Option<String>,
     /// The digest of what you looked at (`approvals show`); what is shown now, when it is left out.
@@ -100,6 +115,7 @@ pub fn run(approvals: &Approvals, format: Format) -> anyhow::Result<ExitCode> {
             let question = json!({"approval": deny.approval, "why": deny.why});
             told(&deny.asking.post("/approvals/deny", &question)?, "is denied", format)
         }
+        Command::Watch(asking) => watch::run(asking, format),
     }
 }
 
@@ -159,8 +175,11 @@ fn list(asking: &Asking, format: Format) -> anyhow::Result<ExitCode> {
 
 /// How many of how many people of which role approved.
 fn asked(one: &Approval) -> String {
-    let of = |wanted: &vidimus_core::approval::pending::Wanted| {
-        let given = one.given.iter().filter(|given| given.role == wanted.role).count();
+    let of = |wanted: &Wanted| {
+        // Of others only where this policy lets the question go on to them.
+        let escalation = wanted.escalation.as_ref().map(|escalation| &escalation.role);
+        let counts = |given: &&Given| given.escalation.is_none() || given.escalation.as_ref() == escalation;
+        let given = one.given.iter().filter(|given| given.role == wanted.role).filter(counts).count();
         format!("{} {given}/{}", wanted.role, wanted.quorum)
     };
     one.question.asking.iter().map(of).collect::<Vec<_>>().join(", ")
@@ -193,9 +212,15 @@ fn print(one: &Approval) {
     for wanted in &question.asking {
         row("policy", &format!("{} asks {} of {}", wanted.policy, wanted.quorum, wanted.role));
         row("reason", wanted.reason.as_deref().unwrap_or_default());
+        if let Some(Escalates { at, role }) = &wanted.escalation {
+            let when = if one.escalated.contains(role) { "since" } else { "from" };
+            let at = rfc3339(*at).unwrap_or_default();
+            row("escalation", &format!("{role} may approve as well, {when} {at}"));
+        }
     }
     for given in &one.given {
-        row("approved", &format!("{} as {} at {}", given.by, given.role, given.time));
+        let of = given.escalation.as_ref().map(|role| format!(" ({role})")).unwrap_or_default();
+        row("approved", &format!("{} as {}{of} at {}", given.by, given.role, given.time));
     }
     for made in &one.made {
         row("made", &format!("call {}: {}", made.call, made.result));

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use vidimus_core::act::{Terms, Thing};
@@ -25,7 +25,9 @@ use crate::output::{self, Format, printable};
     --uses 2 --for 15m --why 'CASE-12'
   vidimus grant list
   vidimus grant approve 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'CASE-12'
-  vidimus grant revoke 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'done'")]
+  vidimus grant revoke 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'done'
+
+Exit codes: 0 done, 1 no such request stands, 2 not done")]
 pub struct Grant {
     #[command(subcommand)]
     command: Command,
@@ -155,7 +157,8 @@ pub fn run(grant: &Grant, format: Format) -> anyhow::Result<ExitCode> {
 fn approve(request: &str, uses: Option<u32>, length: &Length, format: Format) -> anyhow::Result<ExitCode> {
     let grants: Grants = length.asking.get("/grants")?;
     let Some(asked) = grants.requests.into_iter().find(|asked| asked.id == request) else {
-        bail!("no request {} stands; `vidimus grant list` shows those that do", printable(request));
+        output::warning(&format!("no request {request} stands; `vidimus grant list` shows those that do"));
+        return Ok(ExitCode::from(1));
     };
     let thing = |text: &str| text.parse::<Thing>().map_err(anyhow::Error::msg).context("the request");
     let resources: Result<Vec<Thing>, _> = asked.resources.iter().map(|text| thing(text)).collect();

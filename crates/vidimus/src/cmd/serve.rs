@@ -11,10 +11,12 @@ mod disk;
 mod flags;
 mod health;
 mod issuer_roots;
+mod questions;
 pub(super) mod standing;
 mod supervisor;
 mod taken;
 mod tls;
+mod webhook;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,6 +31,7 @@ use vidimus_gateway::{StandingAddress, Vitals};
 
 use super::quantity;
 use crate::log;
+pub use webhook::WebhookAddress;
 
 /// Governs calls: authenticates, decides, records, mints, forwards.
 ///
@@ -138,6 +141,15 @@ pub struct Serve {
     /// something is counted, and no others.
     #[arg(long, env = "VIDIMUS_STANDING", value_name = "URL", value_parser = flags::standing, hide_env_values = true)]
     pub standing: Option<StandingAddress>,
+    /// Address that is told of each question to people (`@approval`), each vote and each end, as signed JSON (Standard Webhooks 1.0):
+    /// https, or http on this machine. It is told no arguments, and nothing that it answers counts: people approve by `vidimus approvals`
+    /// or the admin address.
+    #[arg(long, env = "VIDIMUS_WEBHOOK", value_name = "URL", value_parser = webhook::address, requires = "webhook_secret", hide_env_values = true)]
+    pub webhook: Option<WebhookAddress>,
+    /// File in the directory of --secrets with what the webhook is signed with: whsec_ and the base64 of 24 to 64 random bytes. Read for
+    /// each request; while it is replaced, the former one may stand on a second line.
+    #[arg(long, env = "VIDIMUS_WEBHOOK_SECRET", value_name = "FILE", requires_all = ["webhook", "secrets"])]
+    pub webhook_secret: Option<String>,
     /// Room on the disk of --data that is for the records of what is allowed: when less is left, refusals are counted and not recorded
     /// one by one. 1GiB where not given, of a small disk a tenth.
     #[arg(long, env = "VIDIMUS_DISK_RESERVE", value_name = "SIZE", value_parser = quantity::disk_size)]

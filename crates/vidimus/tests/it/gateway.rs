@@ -65,14 +65,25 @@ impl Gateway {
     }
 
     fn serve(directory: tempfile::TempDir, command: Command, with: impl FnOnce(&mut Command)) -> Self {
-        let gateway = Self::spawn(directory, command, with);
-        gateway
-            .wait("ready", |gateway| gateway.get("/readyz").is_some_and(|answer| answer.contains(" 200 ")));
-        gateway
+        Self::spawn(directory, command, with).ready()
     }
 
-    fn spawn(directory: tempfile::TempDir, mut command: Command, with: impl FnOnce(&mut Command)) -> Self {
-        let [listen, admin] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+    fn ready(self) -> Self {
+        self.wait("ready", |gateway| gateway.get("/readyz").is_some_and(|answer| answer.contains(" 200 ")));
+        self
+    }
+
+    fn spawn(directory: tempfile::TempDir, command: Command, with: impl FnOnce(&mut Command)) -> Self {
+        let addresses = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
+        Self::spawn_at(addresses, directory, command, with)
+    }
+
+    fn spawn_at(
+        [listen, admin]: [String; 2],
+        directory: tempfile::TempDir,
+        mut command: Command,
+        with: impl FnOnce(&mut Command),
+    ) -> Self {
         let log = fs::File::create(directory.path().join("log")).unwrap();
         command
             .args(["--listen", &listen, "--admin", &admin, "--threads", "1"])
@@ -139,6 +150,15 @@ impl Gateway {
         self.process.wait().unwrap();
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
         Self::serve(directory, command(&["serve"]), |_| ())
+    }
+
+    /// Kills it, and starts another one at the same addresses.
+    pub(crate) fn killed_and_started_there(mut self) -> Self {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        let addresses = [self.listen.clone(), self.admin.clone()];
+        Self::spawn_at(addresses, directory, command(&["serve"]), |_| ()).ready()
     }
 
     /// Calls the tool `get`, with a token or without one.

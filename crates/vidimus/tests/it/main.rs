@@ -12,11 +12,13 @@ mod gateway;
 mod people;
 mod policies;
 mod policy_questions;
+mod routes;
 mod search;
 mod shell;
 mod starts;
 mod state;
 mod verify;
+mod webhook;
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

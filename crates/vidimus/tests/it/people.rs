@@ -290,7 +290,11 @@ fn an_agent_asks_with_the_call_that_is_refused() {
     assert!(gateway.call(Some(&token)).contains("upstream_interrupted"));
     gateway.wait("spent", |gateway| gateway.call(Some(&token)).contains("no_permit"));
     let ran = operate(&gateway, &["grant", "approve", id, "--why", "ok"]);
-    assert!(ran.code == Some(2) && ran.err.contains("no request"), "{ran:?}");
+    assert!(ran.code == Some(1) && ran.err.contains("no request"), "{ran:?}");
+    let request =
+        ["grant", "request", "a/nobody", "--resource", "Tool/a/tools/get", "--uses", "1", "--why", "x"];
+    let ran = operate(&gateway, &request);
+    assert!(ran.code == Some(2) && ran.err.contains("nothing is registered as Agent/a/nobody"), "{ran:?}");
 }
 
 #[test]
@@ -308,4 +312,58 @@ fn a_person_is_told_what_it_may() {
         assert_eq!(may.len(), 6, "{who}");
         assert!(may.iter().all(|one| one["allowed"] == allowed), "{who}");
     }
+}
+
+#[test]
+fn what_only_refuses_is_of_its_own_kind() {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    write(
+        gateway.path("resources").as_ref(),
+        "a.yaml",
+        &super::AGENT.replace("riskLevel: low", "riskLevel: odd"),
+    );
+    gateway.wait("held", |gateway| {
+        let registry = json(&gateway.get("/registry").unwrap());
+        registry["only_refusing"].as_array().is_some_and(|all| !all.is_empty())
+    });
+    let ran = operate(&gateway, &["quarantine", "service", "a/bot", "--why", "x"]);
+    assert!(ran.code == Some(2) && ran.err.contains("nothing is registered as Service/a/bot"), "{ran:?}");
+    let ran = operate(&gateway, &["quarantine", "agent", "a/bot", "--why", "x"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+#[test]
+fn a_label_is_taken_away_by_whom_policies_permit_it() {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    let resources = gateway.path("resources");
+    let server = std::fs::read_to_string(std::path::Path::new(&resources).join("b.yaml")).unwrap();
+    let labelled = server.replace("riskLevel: low", "riskLevel: low, labels: {reads: [confidential]}");
+    write(resources.as_ref(), "b.yaml", &labelled);
+    let forbid = "forbid (principal, action == Action::\"invokeTool\", resource)
+        when { context.labels.contains(\"confidential\") };";
+    write(resources.as_ref(), "d.yaml", &policy("flow", forbid));
+    let token = gateway.token();
+    gateway.wait("read", |gateway| gateway.call(Some(&token)).contains("forbidden_by_policy"));
+    let of = ["declassify", "agent", "a/bot", "--label", "confidential", "--why", "it was published"];
+    let ran = operate(&gateway, &[&of[..], &["--as", "bob"]].concat());
+    assert!(ran.code == Some(2) && ran.err.contains("no policy permits"), "{ran:?}");
+    assert!(gateway.call(Some(&token)).contains("forbidden_by_policy"));
+    let ran = operate(&gateway, &of);
+    assert!(ran.code == Some(0) && ran.out.contains("has not read 'confidential' any more"), "{ran:?}");
+    assert!(gateway.call(Some(&token)).contains("upstream_interrupted"), "it is allowed, and reads it again");
+    gateway.wait("read again", |gateway| gateway.call(Some(&token)).contains("forbidden_by_policy"));
+    let ran = operate(&gateway, &[&of[..], &["-o", "json"]].concat());
+    assert_eq!(ran.json()["subject"], "Agent/a/bot", "{ran:?}");
+    for (words, says) in [
+        (&["declassify", "agent", "a/nobody", "--label", "x", "--why", "x"][..], "nothing is registered"),
+        (&["declassify", "agent", "nobody", "--label", "x", "--why", "x"], "nothing that can be"),
+        (&["declassify", "chain", "tx-1", "--label", "x", "--why", " "], "why it is done must be said"),
+    ] {
+        let ran = operate(&gateway, words);
+        assert!(ran.code == Some(2) && ran.err.contains(says), "{ran:?}");
+    }
+    let ran = operate(&gateway, &["declassify", "chain", "tx-1", "--label", "x", "--why", "x"]);
+    assert!(ran.code == Some(0) && ran.out.contains("Chain/tx-1"), "{ran:?}");
+    let ran = run(&["audit", "search", "--data", &gateway.path("data"), "--kind", "act"]);
+    assert!(ran.out.contains("declassify") && ran.out.contains("it was published"), "{ran:?}");
 }

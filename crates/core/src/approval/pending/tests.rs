@@ -9,7 +9,7 @@ fn question(approval: &str, digest: &str) -> Question {
         action: "invokeTool".into(),
         approval: approval.into(),
         arguments: None,
-        asking: vec![Wanted { policy: "t/p".into(), quorum: 1, reason: None, role: "payers".into() }],
+        asking: vec![wants("payers", 1)],
         before: None,
         call: "call-1".into(),
         chain: Vec::new(),
@@ -25,13 +25,12 @@ fn question(approval: &str, digest: &str) -> Question {
     }
 }
 
+fn wants(role: &str, quorum: u32) -> Wanted {
+    Wanted { escalation: None, policy: format!("t/{role}"), quorum, reason: None, role: role.to_owned() }
+}
+
 fn wanting(wanted: &[(&str, u32)]) -> Question {
-    let wanted = wanted.iter().map(|(role, quorum)| Wanted {
-        policy: format!("t/{role}"),
-        quorum: *quorum,
-        reason: None,
-        role: (*role).to_owned(),
-    });
+    let wanted = wanted.iter().map(|(role, quorum)| wants(role, *quorum));
     Question { asking: wanted.collect(), ..question("1", "d") }
 }
 
@@ -44,9 +43,13 @@ fn steps(question: &Question, steps: &[Step<'_>]) -> Approvals {
     approvals.apply(Deed::Ask(question), "vidimus", 0);
     for (number, (what, by, role, now, expected)) in steps.iter().enumerate() {
         let of = OfApproval { approval: "1".into() };
-        let approve = Approve { approval: "1".into(), role: (*role).into(), shown: "s".into() };
-        let used = Use { approval: "1".into(), call: (*role).into() };
-        let came = Came { approval: "1".into(), call: (*role).into(), result: "ok".into() };
+        // `asked<other` is of the other role, for the one that is asked.
+        let (role, escalation) =
+            role.split_once('<').map_or((*role, None), |(role, other)| (role, Some(other)));
+        let escalation = escalation.map(str::to_owned);
+        let approve = Approve { approval: "1".into(), escalation, role: role.into(), shown: "s".into() };
+        let used = Use { approval: "1".into(), call: role.into() };
+        let came = Came { approval: "1".into(), call: role.into(), result: "ok".into() };
         let deed = match *what {
             "approve" => Deed::Approve(&approve),
             "deny" => Deed::Deny(&of),
@@ -103,6 +106,51 @@ fn two_of_a_role_are_two_people_and_each_role_has_its_own() {
     );
     let given: Vec<_> = approvals.get("1").unwrap().given().map(|vote| (&*vote.role, &*vote.by)).collect();
     assert_eq!(given, [("payers", "User/i#c"), ("owners", "User/i#d")]);
+}
+
+#[test]
+fn who_is_asked_later_answers_later_and_only_what_went_on_to_him() {
+    let goes_on = |mut wanted: Wanted| {
+        wanted.escalation = Some(Escalates { at: 10, role: "managers".into() });
+        wanted
+    };
+    let mut question = question("1", "d");
+    question.asking =
+        vec![goes_on(wants("payers", 2)), Wanted { policy: "t/q".into(), ..wants("payers", 1) }];
+    let approvals = steps(
+        &question,
+        &[
+            ("approve", "User/i#m", "payers<managers", 9, Err(Unfit::NotAsked)),
+            ("approve", "User/i#m", "managers", 11, Err(Unfit::NotAsked)),
+            ("approve", "User/i#m", "managers<payers", 11, Err(Unfit::NotAsked)),
+            ("approve", "User/i#m", "payers<others", 11, Err(Unfit::NotAsked)),
+            ("approve", "Agent/a/y", "payers<managers", 11, Err(Unfit::NoPerson)),
+            ("approve", "User/https://i#alice", "payers<managers", 11, Err(Unfit::OwnCall)),
+            ("approve", "User/i#m", "payers<managers", 11, Ok(())),
+            ("approve", "User/i#m", "payers", 12, Err(Unfit::Again)),
+            ("approve", "User/i#n", "payers<managers", 12, Ok(())),
+            // The other policy asks in the same role, and did not go on to anybody.
+            ("use", "vidimus", "c1", 13, Err(Unfit::NotUsable)),
+            ("approve", "User/i#o", "payers<managers", 13, Err(Unfit::NotAsked)),
+            ("approve", "User/i#p", "payers", 14, Ok(())),
+            ("use", "vidimus", "c1", 15, Ok(())),
+        ],
+    );
+    let pending = approvals.get("1").unwrap();
+    let given: Vec<_> = pending.given().map(|vote| (&*vote.role, &*vote.by)).collect();
+    assert_eq!(given, [("payers", "User/i#p")]);
+    assert_eq!((pending.escalated(9), pending.escalated(10)), (vec![], vec!["managers"]));
+    // Of a role itself, also where others came later.
+    question.asking.truncate(1);
+    let approvals = steps(
+        &question,
+        &[
+            ("approve", "User/i#p", "payers", 11, Ok(())),
+            ("approve", "User/i#m", "payers<managers", 12, Ok(())),
+        ],
+    );
+    let given: Vec<_> = approvals.get("1").unwrap().given().map(|vote| &*vote.by).collect();
+    assert_eq!(given, ["User/i#p"]);
 }
 
 #[test]
@@ -171,7 +219,8 @@ fn the_newest_calls_of_a_window_are_kept() {
     let mut approvals = Approvals::default();
     let asked = Question { window: Some(HOUR), ..question("1", "d") };
     approvals.apply(Deed::Ask(&asked), "vidimus", 0);
-    let approve = Approve { approval: "1".into(), role: "payers".into(), shown: "s".into() };
+    let approve =
+        Approve { approval: "1".into(), escalation: None, role: "payers".into(), shown: "s".into() };
     approvals.apply(Deed::Approve(&approve), "User/i#b", 1);
     for number in 0..100 {
         let used = Use { approval: "1".into(), call: format!("{number:03}") };
@@ -217,7 +266,7 @@ impl Dice {
 /// Whatever acts come, in whatever order: no call is made that not enough people approved, none twice, and none too late.
 #[test]
 fn whatever_comes_nothing_is_used_that_was_not_approved_for_it() {
-    let mut uses_seen = 0;
+    let (mut uses_seen, mut escalated_seen) = (0, 0);
     for seed in 0..2_000 {
         let mut dice = Dice(seed);
         let mut approvals = Approvals::default();
@@ -236,6 +285,8 @@ fn whatever_comes_nothing_is_used_that_was_not_approved_for_it() {
                     asked.user = Some("https://i#alice".into());
                     (asked.approval, asked.digest) = (approval.clone(), dice.below(2).to_string());
                     asked.until = now + HOUR;
+                    asked.asking[1].escalation =
+                        Some(Escalates { at: now + HOUR / 4, role: "managers".into() });
                     if approvals.check(Deed::Ask(&asked), "vidimus", now).is_ok() {
                         votes.remove(&approval);
                         uses.remove(&approval);
@@ -243,10 +294,16 @@ fn whatever_comes_nothing_is_used_that_was_not_approved_for_it() {
                     approvals.apply(Deed::Ask(&asked), "vidimus", now);
                 }
                 2..5 => {
-                    let approve =
-                        Approve { approval: approval.clone(), role: role.clone(), shown: "s".into() };
+                    let escalation = (dice.below(3) == 0).then(|| "managers".to_owned());
+                    let escalates = escalation.is_some();
+                    let (approval_id, shown) = (approval.clone(), "s".to_owned());
+                    let approve = Approve { approval: approval_id, escalation, role: role.clone(), shown };
                     if approvals.check(Deed::Approve(&approve), &actor, now).is_ok() {
                         assert!(!actor.ends_with("alice"));
+                        let until = approvals.get(&approval).unwrap().question.until;
+                        let is_open = role == "owners" && now >= until - HOUR + HOUR / 4;
+                        assert!(!escalates || is_open, "seed {seed} step {step}");
+                        escalated_seen += u32::from(escalates);
                         let fresh = votes.entry(approval).or_default().insert((actor.clone(), role));
                         assert!(fresh, "seed {seed} step {step}");
                     }
@@ -275,5 +332,5 @@ fn whatever_comes_nothing_is_used_that_was_not_approved_for_it() {
             }
         }
     }
-    assert!(uses_seen > 200, "{uses_seen}");
+    assert!(uses_seen > 200 && escalated_seen > 200, "{uses_seen} {escalated_seen}");
 }

@@ -7,6 +7,7 @@ mod grants;
 mod me;
 pub(super) mod people;
 mod quarantine;
+mod registered;
 
 use std::net::TcpListener;
 use std::sync::Arc;

@@ -30,9 +30,11 @@ use crate::cmd::{data_directory, refusals};
 use super::admin::people::Admin;
 use super::bundles::Bundles;
 use super::health::Health;
+use super::issuer_roots::IssuerRoots;
 use super::supervisor::Supervisor;
 use super::{
     DurabilityArg, Serve, admin, configurations, descriptors, disk, issuer_roots, standing, taken, tls,
+    webhook,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
@@ -53,10 +55,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let inside = control.enter();
     let mut supervisor = Supervisor::new(control.handle().clone(), vitals.clone());
     // Before the listeners: whoever reaches them may ask `vidimus identity` for a token.
-    let keys = serve.data.join("identity");
-    let identity =
-        LocalIdentity::open(&keys, None, millis(SystemClock.now().wall)).context("the built-in identity")?;
-    let identity = Arc::new(identity);
+    let identity = identity(serve)?;
     let sealing_key = refusals::sealing_key(&serve.data)?;
     // It is locked: only who has it may keep what is refused.
     let ledger = ledger(serve)?;
@@ -67,7 +66,8 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("--resources {}", serve.resources.display()))?;
     taken::log_first(&loaded.borrow(), secrets.as_ref());
     issuer_roots::warn_of_unused(serve, &loaded.borrow().snapshot);
-    let people = Arc::new(people(serve, &identity)?);
+    let roots = issuer_roots::read(serve)?;
+    let people = people(serve, &identity, roots.clone())?;
     let bundles = Bundles::open(&serve.trust_bundle, &identity)?;
     let trust = bundles.store();
     bundles.follow(&mut supervisor, trust.clone());
@@ -75,9 +75,10 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let (plain, admin_address) = (sockets.plain.local_addr()?, sockets.admin.local_addr()?);
     let tls_address = sockets.tls.as_ref().map(TcpListener::local_addr).transpose()?;
     let seal = Seal::new(&sealing_key)?;
-    let parts = Parts { identity: &identity, trust: &trust, seal, ledger, stood, limits, vitals, secrets };
+    let given = secrets.clone();
+    let parts =
+        Parts { identity: &identity, roots, trust: &trust, seal, ledger, stood, limits, vitals, secrets };
     let (shared, mint) = shared(serve, &loaded.borrow(), parts, plain)?;
-    let shared = Arc::new(shared);
     restore(&shared, &serve.data.join("ledger")).context("what was counted before the start")?;
     turn_keys(&mut supervisor, mint)?;
     let tls = sockets
@@ -86,6 +87,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         .transpose()?;
     let watching = Arc::new(watching);
     standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
+    webhook::begin(&mut supervisor, serve, &shared, given, [Some(plain), Some(admin_address), tls_address])?;
     let live = configurations::keep(&mut supervisor, &serve.data, shared.snapshot());
     supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live));
     if serve.standing.is_some() {
@@ -97,7 +99,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         [Some(Listener { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
     let loops = workers * listeners.len();
     let health = Health { shared: shared.clone(), loaded, stopping: stopping.clone(), watching, loops };
-    admin::serve(&mut supervisor, (sockets.admin, &serve.admin_name), Admin { health, people })?;
+    admin::serve(&mut supervisor, (sockets.admin, &serve.admin_name), Admin::new(health, people))?;
     let workers = start_workers(&mut supervisor, serve, (workers, &shared, &stopping), &listeners)?;
     // Each worker has its own, so that the sockets are closed when the workers stop listening.
     drop(listeners);
@@ -187,6 +189,11 @@ impl Sockets {
     }
 }
 
+fn identity(serve: &Serve) -> anyhow::Result<Arc<LocalIdentity>> {
+    let (keys, now) = (serve.data.join("identity"), millis(SystemClock.now().wall));
+    Ok(Arc::new(LocalIdentity::open(&keys, None, now).context("the built-in identity")?))
+}
+
 /// The directory that `credential.file` is read from.
 fn secrets(serve: &Serve) -> anyhow::Result<Option<SecretDirectory>> {
     let open = |path| SecretDirectory::open(path, Some(&serve.data)).context("--secrets");
@@ -206,6 +213,8 @@ fn ledger(serve: &Serve) -> anyhow::Result<Ledger> {
 /// What a gateway is made from, as far as it is made here.
 struct Parts<'a> {
     identity: &'a Arc<LocalIdentity>,
+    /// Of issuers that have their own, read once: a file that changes in between would be two things.
+    roots: IssuerRoots,
     trust: &'a TrustStore,
     seal: Seal,
     ledger: Ledger,
@@ -220,8 +229,8 @@ fn shared(
     loaded: &Loaded,
     parts: Parts<'_>,
     address: SocketAddr,
-) -> anyhow::Result<(Shared, Arc<Mint>)> {
-    let Parts { identity, trust, seal, ledger, stood, limits, vitals, secrets } = parts;
+) -> anyhow::Result<(Arc<Shared>, Arc<Mint>)> {
+    let Parts { identity, roots, trust, seal, ledger, stood, limits, vitals, secrets } = parts;
     let scheme_and_host = || format!("http://{address}");
     let public_url =
         serve.public_url.clone().unwrap_or_else(scheme_and_host).trim_end_matches('/').to_owned();
@@ -237,7 +246,7 @@ fn shared(
         service_account_issuer: serve.service_account_issuer.as_deref().map(Into::into),
         allow_insecure_issuers: false,
         issuer_roots: None,
-        roots_of_issuers: issuer_roots::read(serve)?,
+        roots_of_issuers: roots,
         trust: trust.clone(),
         limits: vidimus_identity::Limits::default(),
     })?;
@@ -259,20 +268,24 @@ fn shared(
         vitals,
     });
     shared.meter.reloaded(loaded.snapshot.objects().len(), Counts::of(loaded).not_in_order());
-    Ok((shared, mint))
+    Ok((Arc::new(shared), mint))
 }
 
 /// Who operates this installation.
-fn people(serve: &Serve, identity: &Arc<LocalIdentity>) -> anyhow::Result<People> {
+fn people(
+    serve: &Serve,
+    identity: &Arc<LocalIdentity>,
+    roots_of_issuers: IssuerRoots,
+) -> anyhow::Result<Arc<People>> {
     let people = People::new(Operators {
         issuers: serve.operator_issuer.iter().map(|issuer| issuer.as_str().into()).collect(),
         audiences: serve.operator_audience.iter().map(|audience| audience.as_str().into()).collect(),
         groups_claim: serve.operator_groups_claim.as_str().into(),
         local: Some(identity.clone()),
-        roots_of_issuers: issuer_roots::read(serve)?,
+        roots_of_issuers,
         limits: vidimus_identity::Limits::default(),
     });
-    Ok(people?)
+    Ok(Arc::new(people?))
 }
 
 /// Takes up what chains had come to, and agents had read, where anything looks at that.

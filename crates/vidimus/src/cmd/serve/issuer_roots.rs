@@ -16,9 +16,11 @@ const MAX: u64 = 1 << 20;
 /// Where Kubernetes puts the CA of its API server into each pod.
 const CLUSTER_CA: &str = "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt";
 
-/// Issuer and PEM.
-pub(super) fn read(serve: &Serve) -> anyhow::Result<Vec<(Arc<str>, Vec<u8>)>> {
-    let mut roots: Vec<(Arc<str>, Vec<u8>)> = Vec::with_capacity(serve.issuer_ca.len() + 1);
+/// Issuers, each with the PEM of its roots.
+pub(super) type IssuerRoots = Vec<(Arc<str>, Vec<u8>)>;
+
+pub(super) fn read(serve: &Serve) -> anyhow::Result<IssuerRoots> {
+    let mut roots: IssuerRoots = Vec::with_capacity(serve.issuer_ca.len() + 1);
     for IssuerCa { issuer, file } in &serve.issuer_ca {
         let flag = || format!("--issuer-ca {issuer}={}", file.display());
         let pem = read_regular(file, MAX).with_context(flag)?;

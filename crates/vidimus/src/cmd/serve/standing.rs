@@ -20,6 +20,10 @@ use crate::clock::SystemClock;
 /// How often what stands is written down although nothing was done, so that a start has little of the log to read.
 const KEEP: Duration = Duration::from_secs(60);
 
+/// Between two times that it is written down: it is written whole, and many acts may follow each other. What it lacks, the next start reads
+/// in the log.
+const LEAST: Duration = Duration::from_secs(5);
+
 /// How often what nobody answered in time is ended. Nothing is good beyond its time in between.
 const EXPIRE: Duration = Duration::from_secs(5);
 
@@ -134,6 +138,7 @@ pub(super) fn follow(
         let mut kept = None;
         loop {
             keep(&file, shared.stood().await, &mut kept).await;
+            tokio::time::sleep(LEAST).await;
             if let Ok(Err(_)) = tokio::time::timeout(KEEP, changes.changed()).await {
                 return;
             }

@@ -1,23 +1,42 @@
 //! What waits for people: they look at it, approve it or deny it.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{Query, State};
 use serde::Deserialize;
+use tokio::time::Instant;
 use vidimus_core::act::Act;
 use vidimus_core::approval::pending::{Approve, OfApproval, Pending, Question};
-use vidimus_core::clock::Clock as _;
 use vidimus_core::entity::EntityId;
 use vidimus_core::person::{About, ApprovalOf, Operation};
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_gateway::{Shared, millis, rfc3339};
+use vidimus_gateway::Shared;
 use vidimus_query::acts::ActDone;
-use vidimus_query::approvals::{Approval, Approvals, Given, Made};
+use vidimus_query::approvals::Approvals;
 
+use super::super::questions::{described, now, revision};
 use super::people::{Admin, Asks, Refused};
-use crate::clock::SystemClock;
+
+/// The longest that a request waits for something to happen, in seconds: a connection lives for 120.
+const LONGEST_WAIT: u64 = 60;
+/// How often is looked for what happens by time alone.
+const LOOK: Duration = Duration::from_secs(1);
+/// Between two looks, however much is done.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Which list is wanted: that of now, or the first in which something has happened.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Following {
+    /// The revision of the list that is known.
+    #[serde(default)]
+    since: Option<String>,
+    /// For how many seconds to wait.
+    #[serde(default)]
+    wait: Option<u64>,
+}
 
 /// What is approved.
 #[derive(Debug, Deserialize)]
@@ -39,12 +58,50 @@ pub(super) struct Denying {
     why: String,
 }
 
-pub(super) async fn list(State(admin): State<Admin>, asks: Asks) -> Result<Json<Approvals>, Refused> {
+pub(super) async fn list(
+    State(admin): State<Admin>,
+    asks: Asks,
+    following: Result<Query<Following>, QueryRejection>,
+) -> Result<Json<Approvals>, Refused> {
     asks.may(Operation::Read, About::View("approvals")).await?;
-    let (shared, standing) = (admin.shared(), admin.shared().acts.standing());
+    let Following { since, wait } = match following {
+        Ok(Query(following)) => following,
+        Err(fault) => {
+            return Err(asks.refuse(Refusal::new(Code::MessageInvalid, fault.body_text())).await);
+        }
+    };
+    let wait = wait.unwrap_or(0);
+    if wait > LONGEST_WAIT {
+        let message = format!("wait is a number of seconds, at most {LONGEST_WAIT}, not {wait}");
+        return Err(asks.refuse(Refusal::new(Code::MessageInvalid, message)).await);
+    }
+    let shared = admin.shared();
+    // Who finds no place gets what there is now, and asks again.
+    if let (Some(since), Ok(_place)) = (since, admin.watchers.try_acquire()) {
+        happened(shared, &since, Duration::from_secs(wait)).await;
+        // Much may have changed meanwhile, also of who may look.
+        asks.may(Operation::Read, About::View("approvals")).await?;
+    }
+    let (standing, now) = (shared.acts.standing(), now());
     Ok(Json(Approvals {
-        approvals: standing.approvals.all().map(|pending| described(shared, pending)).collect(),
+        approvals: standing.approvals.all().map(|pending| described(shared, pending, now)).collect(),
+        revision: revision(&standing.approvals, now),
     }))
+}
+
+/// Until something happened since, or the time is over.
+async fn happened(shared: &Shared, since: &str, wait: Duration) {
+    let end = Instant::now() + wait;
+    let mut changes = shared.acts.changes();
+    loop {
+        changes.mark_unchanged();
+        if revision(&shared.acts.standing().approvals, now()) != since || Instant::now() >= end {
+            return;
+        }
+        let look = end.min(Instant::now() + LOOK);
+        let _ = tokio::time::timeout_at(look, changes.changed()).await;
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 pub(super) async fn approve(
@@ -53,12 +110,11 @@ pub(super) async fn approve(
 ) -> Result<Json<ActDone>, Refused> {
     let Approving { approval, role, shown, why } = asks.body(body).await?;
     let pending = find(&asks, &approval).await?;
-    let Some(role) = role.or_else(|| the_one_role(&pending.question)) else {
+    let Some(way) = way(&asks, &pending, role.as_deref()).await? else {
         let message = "people of several roles are asked: say in which one you approve";
         return Err(asks.refuse(Refusal::new(Code::MessageInvalid, message)).await);
     };
-    may_answer(&asks, &pending.question, &role).await?;
-    let fault = match described(asks.admin.shared(), &pending).shown {
+    let fault = match asks.admin.shared().questions.shown(&pending.question).1 {
         None => Some("its arguments cannot be shown since a restart; they can when its caller tries again"),
         Some(now) if now != shown => Some("what was looked at is not what is asked"),
         Some(_) => None,
@@ -66,7 +122,8 @@ pub(super) async fn approve(
     if let Some(fault) = fault {
         return Err(asks.refuse(Refusal::new(Code::ActUnfit, fault)).await);
     }
-    done(&asks, Act::Approve(Approve { approval, role, shown }), &why).await
+    let Way { role, escalation } = way;
+    done(&asks, Act::Approve(Approve { approval, escalation, role, shown }), &why).await
 }
 
 pub(super) async fn deny(
@@ -81,8 +138,9 @@ pub(super) async fn deny(
         Ok(resource) => resource,
         Err(refusal) => return Err(asks.refuse(refusal).await),
     };
-    for wanted in &pending.question.asking {
-        match asks.decided(Operation::Approve, about(&pending.question, &resource, &wanted.role)) {
+    let roles = pending.question.asking.iter().map(|wanted| wanted.role.as_str());
+    for role in roles.chain(pending.escalated(now())) {
+        match asks.decided(Operation::Approve, about(&pending.question, &resource, role)) {
             Ok(_) => return done(&asks, Act::Deny(OfApproval { approval }), &why).await,
             Err(refusal) => refused = refusal,
         }
@@ -109,11 +167,61 @@ async fn find(asks: &Asks, approval: &str) -> Result<Pending, Refused> {
     }
 }
 
-async fn may_answer(asks: &Asks, question: &Question, role: &str) -> Result<(), Refused> {
-    match resource(question) {
-        Ok(resource) => asks.may(Operation::Approve, about(question, &resource, role)).await,
-        Err(refusal) => Err(asks.refuse(refusal).await),
+/// In which of the roles that are asked somebody approves, and by which of its own where the question has gone on to that.
+#[derive(Debug)]
+struct Way {
+    role: String,
+    escalation: Option<String>,
+}
+
+impl Way {
+    /// The role that policies are asked about.
+    fn own(&self) -> &str {
+        self.escalation.as_deref().unwrap_or(&self.role)
     }
+}
+
+/// The first way that brings the question further and that policies permit to the person; `None` where it has to say which of several.
+async fn way(asks: &Asks, pending: &Pending, role: Option<&str>) -> Result<Option<Way>, Refused> {
+    let question = &pending.question;
+    let Some(ways) = ways(pending, role, now()) else { return Ok(None) };
+    let resource = match resource(question) {
+        Ok(resource) => resource,
+        Err(refusal) => return Err(asks.refuse(refusal).await),
+    };
+    let mut refused = None;
+    for way in ways {
+        match asks.decided(Operation::Approve, about(question, &resource, way.own())) {
+            Ok(_) => return Ok(Some(way)),
+            // Whoever is asked first says why.
+            Err(refusal) => refused = refused.or(Some(refusal)),
+        }
+    }
+    let refusal = refused.unwrap_or_else(|| Refusal::new(Code::NoPermit, "nobody is asked"));
+    Err(asks.refuse(refusal).await)
+}
+
+/// How the question may be answered in a role; where none is said, in the one that is asked, or in which others are asked by now.
+fn ways(pending: &Pending, role: Option<&str>, now: i64) -> Option<Vec<Way>> {
+    let asking = &pending.question.asking;
+    let one = asking.first().filter(|first| asking.iter().all(|one| one.role == first.role));
+    let own = match role {
+        Some(role) => role.to_owned(),
+        None => one?.role.clone(),
+    };
+    let later = asking.iter().filter_map(|wanted| {
+        let other = &wanted.escalation.as_ref()?.role;
+        let is_meant = role.is_none_or(|role| role == other) && wanted.is_open_to(other, now);
+        is_meant.then(|| Way { role: wanted.role.clone(), escalation: Some(other.clone()) })
+    });
+    let mut ways = vec![Way { role: own, escalation: None }];
+    ways.extend(later);
+    let lacks = |way: &Way| pending.lacks(&way.role, way.escalation.as_deref(), now);
+    // Where none is of use, the first one is refused, and says why.
+    if ways.iter().any(lacks) {
+        ways.retain(lacks);
+    }
+    Some(ways)
 }
 
 fn about<'a>(question: &'a Question, resource: &'a EntityId, role: &'a str) -> About<'a> {
@@ -126,35 +234,4 @@ fn resource(question: &Question) -> Result<EntityId, Refusal> {
         .resource
         .parse()
         .map_err(|_| Refusal::new(Code::Internal, "what the call is about cannot be read"))
-}
-
-fn the_one_role(question: &Question) -> Option<String> {
-    let first = question.asking.first()?;
-    question.asking.iter().all(|one| one.role == first.role).then(|| first.role.clone())
-}
-
-fn described(shared: &Shared, pending: &Pending) -> Approval {
-    let question = &pending.question;
-    let (arguments, shown) = shared.questions.shown(question);
-    let time =
-        |millis: i64| rfc3339(UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or_default()));
-    let now = millis(SystemClock.now().wall).0;
-    let given = pending.votes.iter().map(|vote| Given {
-        by: vote.by.clone(),
-        role: vote.role.clone(),
-        time: time(vote.at),
-    });
-    let made = pending.uses.iter().map(|(call, result)| Made {
-        call: call.clone(),
-        result: result.clone().unwrap_or_else(|| "unknown".to_owned()),
-    });
-    Approval {
-        arguments: arguments.map(|text| text.to_string()),
-        given: given.collect(),
-        made: made.collect(),
-        question: question.clone(),
-        shown,
-        state: pending.state_at(now).as_str().to_owned(),
-        until: time(question.until),
-    }
 }

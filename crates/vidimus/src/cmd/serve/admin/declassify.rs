@@ -5,9 +5,11 @@ use axum::extract::rejection::JsonRejection;
 use serde::Deserialize;
 use vidimus_core::act::{Act, Declassified, Subject};
 use vidimus_core::person::{About, Operation};
+use vidimus_core::refusal::{Code, Refusal};
 use vidimus_query::acts::ActDone;
 
 use super::people::{Asks, Refused};
+use super::registered::is_known;
 
 /// What is to be taken away.
 #[derive(Debug, Deserialize)]
@@ -27,7 +29,13 @@ pub(super) async fn declassify(
     body: Result<Json<Declassify>, JsonRejection>,
 ) -> Result<Json<ActDone>, Refused> {
     let Declassify { subject, label, person, why } = asks.body(body).await?;
+    asks.may(Operation::Declassify, About::Subject(&subject)).await?;
+    // After the policies were asked: who may not declassify it is not told whether it exists.
+    if !is_known(&asks.admin.shared().snapshot(), &subject) {
+        let message = format!("nothing is registered as {subject}");
+        return Err(asks.refuse(Refusal::new(Code::ResourceUnknown, message)).await);
+    }
     let act = Act::Declassify(Declassified { label, person, subject: subject.clone() });
-    let done = asks.act((Operation::Declassify, About::Subject(&subject)), act, &why).await?;
+    let done = asks.done(act, &why).await?;
     Ok(Json(ActDone { act: done.id, record: done.record, subject: subject.to_string() }))
 }

@@ -86,11 +86,8 @@ pub(super) async fn give(
     }
     let until_ms = millis(SystemClock.now().wall + life).0;
     permitted(&asks, Operation::Grant, &terms, until_ms).await?;
+    registered(&asks, &terms).await?;
     let agent = terms.agent.to_string();
-    if asks.admin.shared().snapshot().agent(&terms.agent.0.id).is_none() {
-        let refusal = Refusal::new(Code::ResourceUnknown, format!("nothing is registered as {agent}"));
-        return Err(asks.refuse(refusal).await);
-    }
     let done = asks.done(Act::Grant(Granted { request, terms, until_ms }), &why).await?;
     Ok(Json(ActDone { act: done.id, record: done.record, subject: agent }))
 }
@@ -102,6 +99,8 @@ pub(super) async fn request(
 ) -> Result<Json<ActDone>, Refused> {
     let Request { terms, why } = asks.body(body).await?;
     asks.may(Operation::Read, About::View("standing")).await?;
+    checked(&asks, &terms).await?;
+    registered(&asks, &terms).await?;
     let until_ms = millis(SystemClock.now().wall + REQUEST).0;
     let agent = terms.agent.to_string();
     let done = asks.done(Act::RequestGrant(Requested { terms, until_ms }), &why).await?;
@@ -125,11 +124,27 @@ pub(super) async fn revoke(
     Ok(Json(ActDone { act: done.id, record: done.record, subject: format!("Grant/{of}") }))
 }
 
+async fn checked(asks: &Asks, terms: &Terms) -> Result<(), Refused> {
+    match terms.check() {
+        Ok(()) => Ok(()),
+        Err(bad) => Err(asks.refuse(Refusal::new(Code::MessageInvalid, bad.to_string())).await),
+    }
+}
+
+/// Nothing is granted, or asked for, for who is not registered. Asked after the policies: who may not grant is not told.
+async fn registered(asks: &Asks, terms: &Terms) -> Result<(), Refused> {
+    match asks.admin.shared().snapshot().agent(&terms.agent.0.id) {
+        Some(_) => Ok(()),
+        None => {
+            let message = format!("nothing is registered as {}", terms.agent);
+            Err(asks.refuse(Refusal::new(Code::ResourceUnknown, message)).await)
+        }
+    }
+}
+
 /// Whether the person may do it with each of the resources.
 async fn permitted(asks: &Asks, operation: Operation, terms: &Terms, until_ms: i64) -> Result<(), Refused> {
-    if let Err(bad) = terms.check() {
-        return Err(asks.refuse(Refusal::new(Code::MessageInvalid, bad.to_string())).await);
-    }
+    checked(asks, terms).await?;
     for resource in &terms.resources {
         let until = vidimus_core::caller::UnixMillis(until_ms);
         let of = GrantOf { resource: &resource.0, agent: &terms.agent.0, until, uses: terms.uses };

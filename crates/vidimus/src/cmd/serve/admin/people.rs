@@ -13,6 +13,7 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use tokio::sync::Semaphore;
 use vidimus_core::act::Act;
 use vidimus_core::caller::User;
 use vidimus_core::clock::Clock as _;
@@ -21,18 +22,27 @@ use vidimus_core::refusal::{Class, Code, Refusal};
 use vidimus_gateway::{Done, RefusedRequest, Shared, millis, plain};
 use vidimus_identity::People;
 
-use super::super::admin_listener::Peer;
+use super::super::admin_listener::{CONNECTIONS, Peer};
 use super::super::health::Health;
 use crate::clock::SystemClock;
 
 /// What the endpoints of the admin address have.
 #[derive(Clone)]
 pub(in crate::cmd::serve) struct Admin {
-    pub(in crate::cmd::serve) health: Health,
-    pub(in crate::cmd::serve) people: Arc<People>,
+    pub(super) health: Health,
+    people: Arc<People>,
+    /// Places for requests that wait for something to happen: of the connections here, so many.
+    pub(super) watchers: Arc<Semaphore>,
 }
 
+/// Requests that wait for something to happen at once.
+const WATCHERS: usize = CONNECTIONS / 2;
+
 impl Admin {
+    pub(in crate::cmd::serve) fn new(health: Health, people: Arc<People>) -> Self {
+        Self { health, people, watchers: Arc::new(Semaphore::new(WATCHERS)) }
+    }
+
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.health.shared
     }

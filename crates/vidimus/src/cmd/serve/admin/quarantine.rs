@@ -5,14 +5,13 @@ use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use serde::Deserialize;
 use vidimus_core::act::{Act, Lifted, OfSubject, Subject};
-use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::person::{About, Operation};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Object;
-use vidimus_core::snapshot::Snapshot;
 use vidimus_query::acts::{ActDone, Quarantined, QuarantinedBy, Quarantines};
 
 use super::people::{Admin, Asks, Refused};
+use super::registered::is_known;
 
 /// What is to be quarantined.
 #[derive(Debug, Deserialize)]
@@ -44,7 +43,7 @@ pub(super) async fn place(
     let Quarantine { subject, why } = asks.body(body).await?;
     asks.may(Operation::Quarantine, About::Subject(&subject)).await?;
     // After the policies were asked: who may not quarantine it is not told whether it exists.
-    if !exists(&asks.admin.shared().snapshot(), &subject) {
+    if !is_known(&asks.admin.shared().snapshot(), &subject) {
         let message = format!("nothing is registered as {subject}");
         return Err(asks.refuse(Refusal::new(Code::ResourceUnknown, message)).await);
     }
@@ -87,18 +86,4 @@ pub(super) fn stands(admin: &Admin) -> Quarantines {
     let mut quarantined: Vec<Quarantined> = by_act.chain(by_record).collect();
     quarantined.sort_by(|a, b| (&a.subject, a.by).cmp(&(&b.subject, b.by)));
     Quarantines { quarantined }
-}
-
-/// Whether there is such an object. People, identities and chains are not registered.
-fn exists(world: &Snapshot, subject: &Subject) -> bool {
-    let Subject::Object(EntityId { kind, id }) = subject else { return true };
-    let is_in_use = match kind {
-        EntityKind::Agent => world.agent(id).is_some(),
-        EntityKind::Service => world.service(id).is_some(),
-        EntityKind::McpServer => world.mcp_server(id).is_some(),
-        EntityKind::LlmProvider => world.llm_provider(id).is_some(),
-        _ => false,
-    };
-    is_in_use
-        || world.only_refusing().any(|one| format!("{}/{}", one.object.namespace, one.object.name) == **id)
 }

@@ -1,0 +1,157 @@
+//! What is asked of people, and what is done about it: the acts, as records have them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Who else may approve for a policy, and from when on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Escalates {
+    /// From when on: milliseconds since the Unix epoch.
+    pub at: i64,
+    /// People of this role, as if they were of the role that is asked.
+    pub role: String,
+}
+
+/// What one policy asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Wanted {
+    /// Who else may approve later on; absent where nobody else ever may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalation: Option<Escalates>,
+    /// The id of the policy.
+    pub policy: String,
+    /// How many different people have to approve.
+    pub quorum: u32,
+    /// In the words of the policy's author.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// In which role.
+    pub role: String,
+}
+
+impl Wanted {
+    /// Whether people of another role than the one that is asked may approve by now.
+    pub fn is_open_to(&self, role: &str, now: i64) -> bool {
+        self.escalation.as_ref().is_some_and(|escalation| escalation.role == role && escalation.at <= now)
+    }
+}
+
+/// A question to people: may this very call be made?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Question {
+    /// The Cedar action.
+    pub action: String,
+    /// Of the approval that is asked for (UUIDv7).
+    pub approval: String,
+    /// Digest of the arguments of a tool, or of what else the message says, in canonical JSON (RFC 8785), `sha256:` and hex: what is shown to
+    /// the approver. Payloads are not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<String>,
+    /// What the policies ask for, sorted by policy.
+    pub asking: Vec<Wanted>,
+    /// An earlier approval of the same call that was used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
+    /// The call that was held.
+    pub call: String,
+    /// Principals that acted before the caller, oldest first.
+    pub chain: Vec<String>,
+    /// Digest of what is to be approved: the exact call, where it goes, and the policies that hold it.
+    pub digest: String,
+    /// Where it goes.
+    pub endpoint: String,
+    /// The protocol's method.
+    pub method: String,
+    /// The person who answers for the caller.
+    pub owner: String,
+    /// Who calls.
+    pub principal: String,
+    /// What is called.
+    pub resource: String,
+    /// Until when the question stands, and after it the answer: milliseconds since the Unix epoch.
+    pub until: i64,
+    /// `issuer#subject` of the person on whose behalf.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// How long the call may be made again once it is approved, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<i64>,
+}
+
+/// What is known of the same call before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Before {
+    /// The earlier approval.
+    pub approval: String,
+    /// The call that was made with it.
+    pub call: String,
+    /// What came of it, as in the record of its effect; absent where nothing is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+}
+
+/// Somebody approved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Approve {
+    /// Which approval.
+    pub approval: String,
+    /// The role of the person, where it is not the one that is asked, and the question went on to it (`@escalation`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalation: Option<String>,
+    /// In which of the roles that are asked.
+    pub role: String,
+    /// Digest of the text that was shown.
+    pub shown: String,
+}
+
+/// An act that says nothing but which approval it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OfApproval {
+    /// Which approval.
+    pub approval: String,
+}
+
+/// A call is made with an approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Use {
+    /// Which approval.
+    pub approval: String,
+    /// Which call.
+    pub call: String,
+}
+
+/// What came of a call that was made with an approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Came {
+    /// Which approval.
+    pub approval: String,
+    /// Which call.
+    pub call: String,
+    /// As in the record of its effect.
+    pub result: String,
+}
+
+/// An act about approvals.
+#[derive(Clone, Copy, Debug)]
+pub enum Deed<'a> {
+    /// A call is held.
+    Ask(&'a Question),
+    /// Somebody approves.
+    Approve(&'a Approve),
+    /// Somebody says no.
+    Deny(&'a OfApproval),
+    /// The time is over.
+    Expire(&'a OfApproval),
+    /// The call is made.
+    Use(&'a Use),
+    /// It was.
+    Came(&'a Came),
+}
