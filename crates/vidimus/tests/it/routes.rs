@@ -147,7 +147,7 @@ fn every_route_asks_for_its_action_and_for_no_other() {
         assert_eq!(is_done, *method == "GET", "{method} {path}: {answer}");
     }
     // These ask nobody, or only who it is.
-    let open = ["/healthz", "/readyz", "/metrics"];
+    let open = ["/healthz", "/readyz", "/metrics", "/approvals/{approval}"];
     let index = gateway.admin("GET", "/", "", "").unwrap();
     let index: Value = serde_json::from_str(index.split("\r\n\r\n").nth(1).unwrap()).unwrap();
     for path in open {

@@ -150,13 +150,7 @@ impl Stage {
             outputs.push((name, placeholder, child.stdout.take()));
         }
         for (name, placeholder, output) in outputs {
-            let mut line = String::new();
-            BufReader::new(output.ok_or_else(|| anyhow!("{name} has no output"))?).read_line(&mut line)?;
-            let port: u16 =
-                line.trim().strip_prefix("ready ").and_then(|port| port.parse().ok()).ok_or_else(|| {
-                    let log = fs::read_to_string(self.root.join(format!("{name}.err"))).unwrap_or_default();
-                    anyhow!("{name} did not start: {log}")
-                })?;
+            let port = self.port_of(name, output)?;
             estate = estate.replace(&format!("127.0.0.1:{placeholder}"), &format!("127.0.0.1:{port}"));
         }
         fs::write(self.resources.join("estate.yaml"), estate)?;
@@ -165,6 +159,16 @@ impl Stage {
             fs::write(self.resources.join("scene.yaml"), setting.policy)?;
         }
         Ok(())
+    }
+
+    /// The port that a part says it listens on, once it does.
+    fn port_of(&self, name: &str, output: Option<ChildStdout>) -> anyhow::Result<u16> {
+        let mut line = String::new();
+        BufReader::new(output.ok_or_else(|| anyhow!("{name} has no output"))?).read_line(&mut line)?;
+        line.trim().strip_prefix("ready ").and_then(|port| port.parse().ok()).ok_or_else(|| {
+            let log = fs::read_to_string(self.root.join(format!("{name}.err"))).unwrap_or_default();
+            anyhow!("{name} did not start: {log}")
+        })
     }
 
     /// For its owner alone, as the gateway wants it.
