@@ -37,6 +37,10 @@ impl Setting {
     /// The whole of it.
     pub const EVERYTHING: Self = Self { parts: &[], estate: &[], policy: "" };
 
+    fn estate(&self) -> String {
+        self.estate.iter().fold(ESTATE.to_owned(), |estate, (from, to)| estate.replace(from, to))
+    }
+
     fn needs(&self, part: &str) -> bool {
         self.parts.is_empty() || self.parts.contains(&part)
     }
@@ -129,10 +133,7 @@ impl Stage {
             ("model", 9106, &["model_simulator", "--key", PROVIDER_KEY]),
             ("files", 9107, &["filesystem", "--root", &files]),
         ];
-        let mut estate = ESTATE.to_owned();
-        for (from, to) in setting.estate {
-            estate = estate.replace(from, to);
-        }
+        let mut estate = setting.estate();
         // Started together, waited for one by one: most of their time is loading.
         let mut outputs = Vec::new();
         for (name, placeholder, command) in parts.into_iter().filter(|(name, ..)| setting.needs(name)) {
