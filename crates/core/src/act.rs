@@ -15,6 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::approval::pending::{Approve, Came, Deed, OfApproval, Question, Use};
 use crate::entity::{EntityId, EntityKind};
+use crate::standing::agreed::Agreed;
 
 pub use grant::{BadTerms, Granted, MOST_RESOURCES, OfGrant, Requested, Terms, Thing, Used};
 
@@ -53,6 +54,8 @@ pub enum Act {
     UseGrant(Used),
     /// A grant's time is over; or that of a request for one.
     EndGrant(OfGrant),
+    /// A gateway takes up what others agree on.
+    Agree(Agreed),
 }
 
 impl Act {
@@ -73,6 +76,7 @@ impl Act {
             Self::Revoke(_) => "revoke",
             Self::UseGrant(_) => "use-grant",
             Self::EndGrant(_) => "end-grant",
+            Self::Agree(_) => "agree",
         }
     }
 
@@ -92,8 +96,26 @@ impl Act {
             | Self::Grant(_)
             | Self::Revoke(_)
             | Self::UseGrant(_)
-            | Self::EndGrant(_) => return None,
+            | Self::EndGrant(_)
+            | Self::Agree(_) => return None,
         })
+    }
+
+    /// The approval that it is about, where it is about one.
+    pub fn approval(&self) -> Option<&str> {
+        Some(match self.about_approval()? {
+            Deed::Ask(question) => &question.approval,
+            Deed::Approve(approve) => &approve.approval,
+            Deed::Deny(of) | Deed::Expire(of) => &of.approval,
+            Deed::Use(used) => &used.approval,
+            Deed::Came(came) => &came.approval,
+        })
+    }
+
+    /// Whether it may be done by a gateway alone, where the store that several share does not answer: it opens nothing, and is told to the
+    /// others later.
+    pub const fn is_done_alone(&self) -> bool {
+        matches!(self, Self::Quarantine(_) | Self::Deny(_) | Self::Revoke(_) | Self::Came(_))
     }
 
     /// What it is about, for tables and searches.
@@ -116,6 +138,7 @@ impl Act {
             | Self::UseGrant(Used { of, .. }) => {
                 format!("Grant/{of}")
             }
+            Self::Agree(Agreed { era, .. }) => format!("Era/{era}"),
         }
     }
 }

@@ -65,6 +65,11 @@ impl Chain {
         self.transaction.starts_with(Self::ELSEWHERE)
     }
 
+    /// Who began it: the first who acted, and of a first hop the `caller` itself.
+    pub fn began_by<'a>(&'a self, caller: &'a EntityId) -> &'a EntityId {
+        self.actors.first().unwrap_or(caller)
+    }
+
     /// The number of this hop: 1 for a call that nobody delegated.
     pub fn depth(&self) -> i64 {
         i64::try_from(self.actors.len()).unwrap_or(i64::MAX).saturating_add(1)

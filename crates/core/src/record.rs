@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::act::Act;
 use crate::decision::Observed;
+use crate::standing::agreed::Place;
 
 pub use read::{Unreadable, schema};
 
@@ -265,6 +266,9 @@ pub struct ActRecord<'a> {
     pub id: Cow<'a, str>,
     /// `act`.
     pub kind: ActKind,
+    /// Where it is among the acts that several gateways agree on, where they share any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Place>,
     /// RFC 3339 UTC with microseconds.
     pub time: Cow<'a, str>,
     /// Of this schema: 1.
@@ -274,6 +278,21 @@ pub struct ActRecord<'a> {
 }
 
 impl ActRecord<'_> {
+    /// The same, of which nothing is borrowed.
+    pub fn into_owned(self) -> ActRecord<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        ActRecord {
+            act: self.act,
+            actor: owned(self.actor),
+            id: owned(self.id),
+            kind: self.kind,
+            shared: self.shared,
+            time: owned(self.time),
+            version: self.version,
+            why: owned(self.why),
+        }
+    }
+
     /// Whether the bytes of a record are those of an act: its members are sorted, so `act` is the first.
     pub fn is_act(record: &[u8]) -> bool {
         record.starts_with(br#"{"act":"#)

@@ -96,7 +96,7 @@ pub struct Snapshot {
 }
 
 /// What a snapshot is made of.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Configuration {
     /// What is in force.
     pub objects: Vec<Object>,

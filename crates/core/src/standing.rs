@@ -1,6 +1,8 @@
 //! What stands by acts, beside what is configured: the fold of all acts, in the order of the log. Pure; whoever keeps it replays the
 //! acts of the log over what was kept last.
 
+pub mod agreed;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::act::{Act, BadTerms, Granted, OfGrant, Requested, Subject, Terms, Used};
 use crate::approval::pending::{self, Approvals};
 use crate::record::ActRecord;
+
+use self::agreed::Agreement;
 
 /// What stands now. Its serialized form is what is kept, so that a start need not read the whole log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +28,12 @@ pub struct Standing {
     /// The grants that are asked for, by the id of the act.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<String, Request>,
+    /// How far the acts are known that several gateways agree on; `None` where none ever did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreed: Option<Agreement>,
+    /// The acts that were done here alone, and are to be told to the others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unshared: Vec<ActRecord<'static>>,
 }
 
 /// Most grants that stand at once.
@@ -128,7 +138,7 @@ impl Standing {
                 grant.terms.uses.is_some_and(|uses| grant.used.saturating_add(1) >= uses)
             }),
             Act::Revoke(OfGrant { of }) | Act::EndGrant(OfGrant { of }) => self.grants.contains_key(of),
-            Act::Quarantine(_) | Act::Lift(_) | Act::Grant(_) => true,
+            Act::Quarantine(_) | Act::Lift(_) | Act::Grant(_) | Act::Agree(_) => true,
         }
     }
 
@@ -186,6 +196,7 @@ impl Standing {
     /// Takes one act over that is on record. One about an approval changes nothing where it does not fit; any other is taken all the same,
     /// and what is quarantined already keeps who did it first.
     pub fn apply(&mut self, record: &ActRecord<'_>) {
+        self.note_place(record);
         match &record.act {
             Act::Quarantine(of) => {
                 self.quarantined.entry(of.subject.clone()).or_insert_with(|| Placed::by(record));
@@ -193,6 +204,7 @@ impl Standing {
             Act::Lift(lifted) => drop(self.quarantined.remove(&lifted.subject)),
             // Labels are counted where calls are, and no part of a snapshot.
             Act::Declassify(_) => {}
+            Act::Agree(agreed) => self.agree(agreed),
             Act::RequestGrant(Requested { terms, until_ms }) => {
                 let (placed, terms) = (Placed::by(record), terms.clone());
                 self.requests.insert(placed.id.clone(), Request { placed, terms, until_ms: *until_ms });
@@ -247,7 +259,12 @@ impl Standing {
                 }
                 None => Err(Unfit::Nothing { what: lifted.subject.to_string() }),
             },
-            _ => Ok(()),
+            // What is quarantined already stays so, and a label that nobody has is taken away from nobody.
+            Act::Quarantine(_) | Act::Declassify(_) | Act::Agree(_) => Ok(()),
+            // They are about an approval.
+            Act::Ask(_) | Act::Approve(_) | Act::Deny(_) | Act::Expire(_) | Act::Use(_) | Act::Came(_) => {
+                Ok(())
+            }
         }
     }
 }

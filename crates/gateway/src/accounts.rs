@@ -126,7 +126,7 @@ impl Accounts {
             Reservation { tally: None, counted: Ok(()), ended: None, price: None, tokens_estimated, place };
         let chain = call.chain();
         if !chain.actors.is_empty()
-            && let Some(by) = self.state.ended(&chain.transaction)?
+            && let Some(by) = self.state.ended(chain, call.principal().entity())?
         {
             reservation.ended = Some(Arc::new(SoFar { ended: Some(by), ..SoFar::default() }));
             return Ok(reservation);
@@ -151,7 +151,7 @@ fn taken(call: &Call<'_>, id: &Arc<str>, reads: ChainReads, shared: bool) -> Opt
         return None;
     }
     let chain = call.chain();
-    let mut taken = Taken::of(chain);
+    let mut taken = Taken::of(chain, call.principal().entity());
     let destination = call.ask.target.destination();
     let callee = callee(&destination);
     // A chain that nobody can go on with has come to nothing but its one call.

@@ -1,6 +1,8 @@
 //! What people do to what stands: quarantines and the like. An act is recorded, then taken over, then in force, one after another, so
 //! that what stands is the fold of the log's acts in their order. Who may act is decided before it comes here.
 
+pub(crate) mod agreement;
+
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use vidimus_core::entity::EntityKind;
 use vidimus_core::record::{ActKind, ActRecord, Record, RefusalKind, RefusalRecord, VERSION};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Overlay;
+use vidimus_core::standing::agreed::Place;
 use vidimus_core::standing::{Standing, Unfit};
 
 use crate::gate::{Shared, millis, rfc3339};
@@ -58,6 +61,17 @@ pub struct Done {
     pub id: String,
     /// The index of its record.
     pub record: u64,
+    /// Whether all gateways that share anything have it; `true` where they share nothing.
+    pub is_told: bool,
+}
+
+/// What would stand after some acts, and where these have their place.
+struct Ready {
+    standing: Standing,
+    overlay: Arc<Overlay>,
+    /// Whether calls may be decided otherwise by it.
+    decides: bool,
+    place: agreement::Place,
 }
 
 /// A request of a person that is refused.
@@ -94,6 +108,15 @@ impl Acts {
     }
 }
 
+/// What somebody is about to do.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// As in records: `User/issuer#subject`, or [`vidimus_core::act::BY_ITSELF`].
+    pub actor: String,
+    pub act: Act,
+    pub why: String,
+}
+
 impl Shared {
     /// What stands, and of how many records of the log it is the fold: of all that are durable, as no act is under way meanwhile.
     pub async fn stood(&self) -> Stood {
@@ -109,80 +132,130 @@ impl Shared {
     ///
     /// # Errors
     /// Those of the ledger; `message_invalid` where `why` is too long or empty; `internal` where it is on record, and not in force in time;
-    /// `standing_unavailable` where it is on record, and a store that gateways share does not know it.
+    /// `standing_unavailable` where a store that gateways share does not answer: nothing is done then, or, where it refuses something, it is
+    /// on record and in force here, and the others are told later, as the message says.
     pub async fn act(self: &Arc<Self>, actor: &str, act: Act, why: &str) -> Result<Done, Refusal> {
-        let (done, overlay) = self.do_now(actor, act, why).await?;
-        let Some(overlay) = overlay else { return Ok(done) };
-        match tokio::time::timeout(PATIENCE, self.wait_for(overlay)).await {
-            Ok(()) => Ok(done),
-            Err(_) => Err(Refusal::new(
-                Code::Internal,
-                format!("act {} is on record and not in force yet", done.id),
-            )),
+        let intent = Intent { actor: actor.to_owned(), act, why: why.to_owned() };
+        let (done, overlay) = self.do_now(vec![intent]).await?;
+        if let Some(overlay) = overlay
+            && tokio::time::timeout(PATIENCE, self.wait_for(overlay)).await.is_err()
+        {
+            let message = format!("act {} is on record and not in force yet", done.id);
+            return Err(Refusal::new(Code::Internal, message));
         }
+        if !done.is_told {
+            let message = format!(
+                "act {} is on record and in force at this gateway; the others are told when the store of what gateways share answers again",
+                done.id
+            );
+            return Err(Refusal::new(Code::StandingUnavailable, message));
+        }
+        Ok(done)
     }
 
-    /// The same, without waiting until it is in force. It goes on to its end where whoever asked has left: what is on record is taken
-    /// over, or a use of a grant could be had twice.
+    /// Does all that is intended, or nothing, without waiting until it is in force; gives the first act. It goes on to its end where whoever
+    /// asked has left: what is on record is taken over, or a use of a grant could be had twice.
     pub(crate) async fn do_now(
         self: &Arc<Self>,
-        actor: &str,
-        act: Act,
-        why: &str,
+        intents: Vec<Intent>,
     ) -> Result<(Done, Option<Arc<Overlay>>), Refusal> {
-        let (shared, actor, why) = (self.clone(), actor.to_owned(), why.to_owned());
-        let done = tokio::spawn(async move { shared.taken_over(&actor, act, &why).await });
+        let shared = self.clone();
+        let done = tokio::spawn(async move { shared.taken_over(intents).await });
         done.await.map_err(|error| Refusal::new(Code::Internal, "an act was not done").with_detail(error))?
     }
 
     async fn taken_over(
-        &self,
-        actor: &str,
-        act: Act,
-        why: &str,
+        self: &Arc<Self>,
+        intents: Vec<Intent>,
     ) -> Result<(Done, Option<Arc<Overlay>>), Refusal> {
-        if why.trim().is_empty() || why.len() > LONGEST_WHY {
-            let message = format!("why it is done must be said, in at most {LONGEST_WHY} bytes");
-            return Err(Refusal::new(Code::MessageInvalid, message));
+        for Intent { act, why, .. } in &intents {
+            if why.trim().is_empty() || why.len() > LONGEST_WHY {
+                let message = format!("why it is done must be said, in at most {LONGEST_WHY} bytes");
+                return Err(Refusal::new(Code::MessageInvalid, message));
+            }
+            check_declassified(act)?;
         }
-        let declassified = declassified(&act)?;
         let mut last = self.acts.one.lock().await;
-        let (id, time) = (Uuid::now_v7().to_string(), rfc3339(self.clock.now().wall));
-        let record = ActRecord {
-            act,
-            actor: actor.into(),
-            id: id.as_str().into(),
-            kind: ActKind,
-            time: time.as_str().into(),
-            version: VERSION,
-            why: why.into(),
-        };
-        let mut standing = (*self.acts.standing()).clone();
-        standing.check(&record).map_err(|why| unfit(&why))?;
-        let decides = standing.is_decided_by(&record.act);
-        standing.apply(&record);
-        // Before it is on record: what cannot be brought into force is not done.
-        let before = self.acts.changed.borrow().overlay.clone();
-        let overlay = match decides {
-            true => Arc::new(Overlay::of(&standing).map_err(|reason| Refusal::new(Code::Internal, reason))?),
-            // What changes no decision needs no other configuration.
-            false => before,
-        };
-        let index = self.ledger.record(&Record::Act(record)).await.map_err(closed)?;
-        let standing = Arc::new(standing);
-        *last = index + 1;
-        self.acts.current.store(standing.clone());
-        self.acts.changed.send_replace(Stood { records: *last, standing, overlay: overlay.clone() });
+        let mut records = self.records_of(intents);
+        let Ready { mut standing, overlay, decides, place } = self.placed(&records, &mut last).await?;
+        let is_told = !matches!(place, agreement::Place::Alone);
+        if let agreement::Place::At { era, first } = place {
+            for (number, record) in (first..).zip(&mut records) {
+                record.shared = Some(Place { era: era.clone(), from: None, number });
+                standing.note_place(record);
+            }
+        }
+        let mut done: Option<Done> = None;
+        let mut forgotten = Vec::new();
+        for record in records {
+            if let Act::Declassify(of) = &record.act {
+                forgotten.push(of.clone());
+            }
+            let id = record.id.to_string();
+            let index = self.ledger.record(&Record::Act(record)).await.map_err(closed)?;
+            *last = index + 1;
+            done.get_or_insert(Done { id, record: index, is_told });
+        }
+        self.stand(standing, overlay.clone(), *last);
         // Nobody else's act waits for a store.
         drop(last);
-        if let Some(of) = declassified {
-            self.declassify(&of).await.map_err(|refusal| Refusal {
-                message: format!("act {id} is on record, and is to be done again: {}", refusal.message)
-                    .into(),
+        let done = done.ok_or_else(|| Refusal::new(Code::Internal, "nothing was to be done"))?;
+        for of in &forgotten {
+            self.declassify(of).await.map_err(|refusal| Refusal {
+                message: format!(
+                    "act {} is on record, and is to be done again: {}",
+                    done.id, refusal.message
+                )
+                .into(),
                 ..refusal
             })?;
         }
-        Ok((Done { id, record: index }, decides.then_some(overlay)))
+        Ok((done, decides.then_some(overlay)))
+    }
+
+    fn records_of(&self, intents: Vec<Intent>) -> Vec<ActRecord<'static>> {
+        let time = rfc3339(self.clock.now().wall);
+        let record = |Intent { actor, act, why }| ActRecord {
+            act,
+            actor: actor.into(),
+            id: Uuid::now_v7().to_string().into(),
+            kind: ActKind,
+            shared: None,
+            time: time.clone().into(),
+            version: VERSION,
+            why: why.into(),
+        };
+        intents.into_iter().map(record).collect()
+    }
+
+    /// What would stand after `records`, before they are on record: what cannot be brought into force is not done.
+    fn ready(&self, records: &[ActRecord<'_>]) -> Result<(Standing, Arc<Overlay>, bool), Refusal> {
+        let mut standing = (*self.acts.standing()).clone();
+        let mut decides = false;
+        for record in records {
+            standing.check(record).map_err(|why| unfit(&why))?;
+            decides |= standing.is_decided_by(&record.act);
+            standing.apply(record);
+        }
+        let overlay = self.overlay_of(&standing, decides)?;
+        Ok((standing, overlay, decides))
+    }
+
+    /// What stands, for snapshots: what changes no decision needs no other configuration.
+    fn overlay_of(&self, standing: &Standing, decides: bool) -> Result<Arc<Overlay>, Refusal> {
+        let before = self.acts.changed.borrow().overlay.clone();
+        if !decides {
+            return Ok(before);
+        }
+        let next = before.next(standing).map_err(|reason| Refusal::new(Code::Internal, reason))?;
+        Ok(if next.is_as(&before) { before } else { Arc::new(next) })
+    }
+
+    /// From now on this stands, after so many records of the log.
+    fn stand(&self, standing: Standing, overlay: Arc<Overlay>, records: u64) {
+        let standing = Arc::new(standing);
+        self.acts.current.store(standing.clone());
+        self.acts.changed.send_replace(Stood { records, standing, overlay });
     }
 
     /// Records a request of a person that is refused, and gives the id of the record; of a flood only the sum is recorded.
@@ -220,7 +293,8 @@ impl Shared {
             Subject::Chain(transaction) => self.standing.declassify_chain(transaction, &of.label).await,
             agent => {
                 let person = of.person.as_deref();
-                self.standing.declassify(&agent.to_string().into(), &of.label, person).await
+                let now = self.clock.now().monotonic;
+                self.standing.declassify(&agent.to_string().into(), &of.label, person, now).await
             }
         }
     }
@@ -232,7 +306,10 @@ impl Shared {
             self.acts.standing().approvals.overdue(now).map(ToOwned::to_owned).collect();
         for approval in overdue {
             let act = Act::Expire(OfApproval { approval });
-            if let Err(refusal) = self.act(BY_ITSELF, act, "its time is over").await {
+            // Another gateway, or its caller, may have been first.
+            if let Err(refusal) = self.act(BY_ITSELF, act, "its time is over").await
+                && refusal.code != Code::ActUnfit
+            {
                 tracing::warn!(%refusal, "the end of an approval could not be recorded; it is over all the same");
                 return;
             }
@@ -260,15 +337,15 @@ fn shorten(text: &str) -> Cow<'_, str> {
     text.char_indices().nth(MAX_TEXT).and_then(|(end, _)| text.get(..end)).unwrap_or(text).into()
 }
 
-/// What an act takes a label away from; `None` of another act.
+/// That what an act takes a label away from can have one.
 ///
 /// # Errors
-/// `message_invalid` where that has none.
-fn declassified(act: &Act) -> Result<Option<Declassified>, Refusal> {
-    let Act::Declassify(of) = act else { return Ok(None) };
+/// `message_invalid`.
+fn check_declassified(act: &Act) -> Result<(), Refusal> {
+    let Act::Declassify(of) = act else { return Ok(()) };
     match &of.subject {
-        Subject::Chain(_) => Ok(Some(of.clone())),
-        Subject::Object(entity) if entity.kind == EntityKind::Agent => Ok(Some(of.clone())),
+        Subject::Chain(_) => Ok(()),
+        Subject::Object(entity) if entity.kind == EntityKind::Agent => Ok(()),
         other => {
             let message =
                 format!("{other} collects no labels: write Agent/namespace/name or Chain/transaction");

@@ -101,6 +101,9 @@ impl Answering<'_> {
                 effect.bytes_out = bytes.len() as u64;
                 let ending = effect.of_whole_answer();
                 effect.record(ending).await.map_err(closed)?;
+                // The record took its time, and whoever cut the call meanwhile was told that it is cut. It came to its end all the same, as the
+                // record says.
+                self.check_still_allowed()?;
                 ReplyBody::whole(bytes)
             }
             Ok(Done::Stream(content)) => {
@@ -284,14 +287,18 @@ impl Answering<'_> {
         Sought { observe: self.answer.observe, id: self.id.clone() }
     }
 
-    /// That the call may be made still, when its answer is about to pass: the configuration may have changed while it came.
+    /// That the call may be made still, when its answer is about to pass: the configuration may have changed while it came, or its chain
+    /// have been ended.
     fn check_still_allowed(&self) -> Result<(), Refusal> {
-        if self.asked.is_taken_back(&self.gate.shared, &self.world, &self.caller, &self.destination) {
-            let message = "the configuration changed before the answer had come, and does not allow the call any more; \
-                it may have been carried out";
-            return Err(Refusal::new(Code::Revoked, message));
-        }
-        Ok(())
+        let shared = &self.gate.shared;
+        let Some(code) = self.asked.taken_back(shared, &self.world, &self.caller, &self.destination) else {
+            return Ok(());
+        };
+        let what = match code {
+            Code::ChainEnded => "the chain was ended before the answer had come",
+            _ => "the configuration changed before the answer had come, and does not allow the call any more",
+        };
+        Err(Refusal::new(code, format!("{what}; it may have been carried out")))
     }
 
     /// Who holds the ids in an answer, where it is planned that ids in it are changed. Most answers have none.

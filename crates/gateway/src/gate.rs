@@ -237,7 +237,7 @@ impl Shared {
 
     /// Keeps the connection to the store that gateways share: to be run by one task. Ends at once where there is none.
     pub async fn follow_store(self: Arc<Self>) {
-        store::follow(self.standing.clone()).await;
+        store::follow(self).await;
     }
 
     /// Whether what gateways share can be asked for; true where they share nothing.

@@ -7,7 +7,8 @@ use vidimus_core::approval::pending::{Approvals, Question};
 
 use crate::handle::sha256;
 
-/// How many bytes of arguments are kept for people to look at, of all calls together.
+/// How many bytes of arguments are kept for people to look at, of all calls together. Nobody's calls have more than is left for the
+/// others'.
 const MOST: usize = 16 * 1024 * 1024;
 
 /// The arguments of calls that wait for people.
@@ -24,8 +25,16 @@ impl Questions {
             return;
         }
         shown.retain(|approval, _| standing.get(approval).is_some());
-        let taken: usize = shown.values().map(|text| text.len()).sum();
-        if taken.saturating_add(arguments.len()) <= MOST {
+        let asks = |approval: &str| standing.get(approval).map(|pending| &*pending.question.principal);
+        let asking = asks(approval);
+        let (mut taken, mut held) = (arguments.len(), arguments.len());
+        for (other, text) in &*shown {
+            taken = taken.saturating_add(text.len());
+            if asks(other) == asking {
+                held = held.saturating_add(text.len());
+            }
+        }
+        if MOST.checked_sub(taken).is_some_and(|left| held <= left) {
             shown.insert(approval.to_owned(), arguments.into());
         }
     }
@@ -45,5 +54,51 @@ impl Questions {
         // Serializing what is all text and numbers does not fail.
         let said = serde_json::to_vec(&(question, arguments.as_deref())).unwrap_or_default();
         (arguments, Some(sha256(&said)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vidimus_core::approval::pending::Deed;
+
+    use super::*;
+
+    fn question(number: usize, principal: &str) -> Question {
+        let text = |text: &str| text.to_owned();
+        Question {
+            action: text("invokeTool"),
+            approval: format!("{principal}-{number}"),
+            arguments: None,
+            asking: Vec::new(),
+            before: None,
+            call: text("c"),
+            chain: Vec::new(),
+            digest: format!("{principal}-{number}"),
+            endpoint: text("https://a.example"),
+            method: text("tools/call"),
+            owner: text("o"),
+            principal: text(principal),
+            resource: text("Tool/a/b/c"),
+            until: i64::MAX,
+            user: None,
+            window: None,
+        }
+    }
+
+    #[test]
+    fn nobodys_arguments_leave_no_room_for_those_of_others() {
+        let (questions, mut standing) = (Questions::default(), Approvals::default());
+        let megabyte = "x".repeat(1024 * 1024);
+        let mut kept = |principal: &str| {
+            (0..16)
+                .filter(|number| {
+                    let question = question(*number, principal);
+                    standing.apply(Deed::Ask(&question), "vidimus", 0);
+                    questions.keep(&question.approval, &megabyte, &standing);
+                    questions.arguments(&question.approval).is_some()
+                })
+                .count()
+        };
+        assert_eq!((kept("Agent/a/greedy"), kept("Agent/a/modest"), kept("Agent/a/third")), (8, 4, 2));
     }
 }

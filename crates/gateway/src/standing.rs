@@ -3,8 +3,9 @@
 //! One seam for all of it: the methods of [`StandingState`] are its only operations, and those that ask for something are
 //! asynchronous, so that a shared store (Redis, Valkey: [`store`]) can stand behind them. Without one each gateway has its own state, and
 //! a restart begins anew. It holds what chains have come to ([`chains`]), which of them were ended ([`ended`]), what agents have read, and
-//! who made which task; replay caches, approvals, grants and quarantines are to come here. Sessions and tasks need no place to be used:
-//! their sealed ids carry all that is to be known. Only a list of tasks names ids that the caller did not bring.
+//! who made which task. What people do (quarantines, grants, approvals) is in the log of each gateway; in the store is the list of it that
+//! they agree on (`crate::acts::agreement`). Sessions and tasks need no place to be used: their sealed ids carry all that is to be known.
+//! Only a list of tasks names ids that the caller did not bring.
 //!
 //! What a shared store may lose stays here as well: which chains were ended, and what agents have read, as far as this gateway knows.
 //! Without the store, calls of which something is counted are refused; nothing opens.
@@ -19,15 +20,19 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, SHA256};
+use jiff::Timestamp;
 use quick_cache::sync::Cache;
 use tokio::sync::watch;
 use vidimus_core::act::{Act, Subject};
 use vidimus_core::call::Collected;
 use vidimus_core::caller::Chain;
+use vidimus_core::clock::Moment;
+use vidimus_core::entity::EntityId;
+use vidimus_core::record::ActRecord;
 use vidimus_core::refusal::{Code, Refusal};
 
 use self::chains::{Chains, Keeps};
-use self::ended::Ended;
+use self::ended::{Ended, EndedChain};
 use self::store::Store;
 use self::taken::{Taken, Used};
 use crate::part::Part;
@@ -131,27 +136,33 @@ impl StandingState {
         self.tasks.get(task)
     }
 
-    /// What ended a chain, as far as this gateway knows.
+    /// What ended the chain of a call by `caller`, as far as this gateway knows.
     ///
     /// # Errors
     /// `internal` where that cannot be told.
-    pub fn ended(&self, transaction: &Arc<str>) -> Result<Option<Arc<str>>, Refusal> {
-        self.ended.by(transaction)
+    pub fn ended(&self, chain: &Chain, caller: &EntityId) -> Result<Option<Arc<str>>, Refusal> {
+        self.ended.by(chain, caller)
     }
 
-    /// The chain is ended here at once, and then for all gateways that share a store. A call that begins a chain has none to end.
+    /// The chain of a call by `caller` is ended here at once, and then for all gateways that share a store. A call that begins a chain has
+    /// none to end.
     ///
     /// # Errors
-    /// `overloaded` where as many ended chains are kept as can be; `standing_unavailable` where only this gateway knows.
-    pub async fn end_chain(&self, chain: &Chain, by: &Arc<str>, now: Instant) -> Result<(), Refusal> {
+    /// `standing_unavailable` where only this gateway knows; `internal` where it cannot know either.
+    pub async fn end_chain(
+        &self,
+        (chain, caller): (&Chain, &EntityId),
+        by: &Arc<str>,
+        now: Instant,
+    ) -> Result<(), Refusal> {
         if chain.actors.is_empty() {
             return Ok(());
         }
         let life = self.keeps.quiet_of(chain.began_elsewhere());
-        let marked = self.ended.mark(&chain.transaction, by.clone(), (now, now + life));
-        // The others may have room for it, where there is none here.
+        let ended = EndedChain::of(chain, caller, by.clone());
+        let marked = self.ended.mark(ended.clone(), (now, now + life));
         if let Some(store) = &self.store {
-            store.end(&chain.transaction, by, life).await?;
+            store.end(&ended, life).await?;
         }
         marked.map(|_is_news| ())
     }
@@ -175,20 +186,28 @@ impl StandingState {
     }
 
     /// A chain was ended before a start, at that time.
-    pub fn end_restored(&self, chain: &Chain, by: &Arc<str>, at: Instant) {
+    pub fn end_restored(&self, (chain, caller): (&Chain, &EntityId), by: &Arc<str>, at: Instant) {
         let life = self.keeps.quiet_of(chain.began_elsewhere());
-        if let Err(refusal) = self.ended.mark(&chain.transaction, by.clone(), (at, at + life)) {
+        let ended = EndedChain::of(chain, caller, by.clone());
+        if let Err(refusal) = self.ended.mark(ended, (at, at + life)) {
             tracing::error!(transaction = %chain.transaction, %refusal, "a chain that was ended could not be kept so");
         }
     }
 
-    /// A label was taken away before a start.
-    pub fn forget_restored(&self, act: &Act) {
-        let Act::Declassify(of) = act else { return };
+    /// A label was taken away by an act: before a start, or at another gateway. What was read since stays.
+    pub fn declassified(&self, act: &ActRecord<'_>, now: Moment) {
+        let Act::Declassify(of) = &act.act else { return };
+        let ago = act.time.parse::<Timestamp>().ok().and_then(|time| {
+            Duration::try_from(Timestamp::try_from(now.wall).ok()?.duration_since(time))
+                .ok()
+                .or(Some(Duration::ZERO))
+        });
+        // Of an act whose time is not known it is not known what came since.
+        let Some(at) = ago.and_then(|ago| now.monotonic.checked_sub(ago)) else { return };
         let Ok(mut chains) = self.chains() else { return };
         match &of.subject {
             Subject::Chain(transaction) => chains.forget_of_chain(transaction, &of.label),
-            agent => chains.forget(&agent.to_string().into(), &of.label, of.person.as_deref()),
+            agent => chains.forget(&agent.to_string().into(), &of.label, of.person.as_deref(), at),
         }
     }
 
@@ -209,8 +228,9 @@ impl StandingState {
         agent: &Arc<str>,
         label: &str,
         person: Option<&str>,
+        now: Instant,
     ) -> Result<(), Refusal> {
-        self.chains()?.forget(agent, label, person);
+        self.chains()?.forget(agent, label, person, now);
         match &self.store {
             Some(store) => store.forget(agent, label, person).await,
             None => Ok(()),

@@ -3,11 +3,15 @@
 //! It never forgets what is in use: when it is full of that, a new entry is refused. Sweeping looks at every entry, so it happens
 //! at most once a second; otherwise a full table would be what an attacker makes the gateway search all the time.
 
+mod divided;
+
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
+
+pub use divided::Divided;
 
 /// Between two sweeps of a full table.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
@@ -50,11 +54,6 @@ impl<K: Eq + Hash, V: Entry> Table<K, V> {
     /// All entries, also such as are out of use.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.entries.iter()
-    }
-
-    /// Forgets the entry of `key`.
-    pub fn remove(&mut self, key: &K) {
-        self.entries.remove(key);
     }
 
     fn has_room(&mut self, now: Instant) -> bool {

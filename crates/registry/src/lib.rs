@@ -14,6 +14,7 @@ mod document;
 mod emptied;
 mod field_line;
 mod files;
+mod in_force;
 mod kept;
 mod load;
 mod settle;

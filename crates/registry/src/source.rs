@@ -14,6 +14,7 @@ use vidimus_core::snapshot::{Before, Configuration, Doubt, Forgotten, Memory, Ov
 use crate::debounce::Change;
 use crate::emptied::Emptied;
 use crate::files::Listing;
+use crate::in_force::Parts;
 use crate::kept::{Before as Was, Keeping, Kept};
 use crate::load::{Loaded, Read, about, unreadable};
 use crate::settle::{Seen, Settling};
@@ -78,6 +79,8 @@ pub(crate) struct Source {
     fault: Option<Rejection>,
     /// What stands by acts.
     standing: Arc<Overlay>,
+    /// What the last configuration was made from.
+    parts: Option<Arc<Parts>>,
     /// The next snapshot is built on.
     last: Arc<Snapshot>,
 }
@@ -109,6 +112,7 @@ impl Source {
             unknown: String::new(),
             fault: None,
             standing: Arc::default(),
+            parts: None,
             last: Arc::new(Snapshot::default()),
         }
     }
@@ -118,12 +122,9 @@ impl Source {
         self.standing = standing;
     }
 
-    /// What is in force with what stands now; the directory is not looked at again. `None` before it was looked at.
-    pub(crate) fn again(&mut self, now: Instant) -> Option<Loaded> {
-        let whole = self.whole.clone()?;
-        let loaded = if self.is_whole() { self.whole(&whole, None) } else { self.moving(now) };
-        self.last = loaded.snapshot.clone();
-        Some(loaded)
+    /// What the configuration of the last look was made from; `None` before there was one.
+    pub(crate) fn parts(&self) -> Option<Arc<Parts>> {
+        self.parts.clone()
     }
 
     /// Notes what was heard of a file.
@@ -313,47 +314,32 @@ impl Source {
         self.compile(configuration, said)
     }
 
-    fn compile(&self, configuration: Configuration, said: Vec<Rejection>) -> Loaded {
-        let (snapshot, mut rejections) = self.last.next(Configuration {
-            before: self.before,
-            standing: self.standing.clone(),
-            ..configuration
+    fn compile(&mut self, configuration: Configuration, said: Vec<Rejection>) -> Loaded {
+        let parts = Arc::new(Parts {
+            on: self.last.clone(),
+            configuration: Configuration { before: self.before, ..configuration },
+            said,
+            fault: self.fault.clone(),
+            begun: self.whole.is_some(),
+            unknown: self.unknown.clone(),
+            unreadable: None,
         });
-        rejections.extend(said);
-        rejections.extend(self.fault.clone().filter(|_| snapshot.is_closed()));
-        rejections.sort_by(|a, b| a.origin.cmp(&b.origin));
-        let not_ready = self.not_ready(&snapshot);
-        Loaded { snapshot: Arc::new(snapshot), rejections, not_ready }
+        let loaded = parts.with(&self.standing);
+        self.parts = Some(parts);
+        loaded
     }
 
-    /// Why a gateway with this snapshot is not ready.
-    fn not_ready(&self, snapshot: &Snapshot) -> Option<String> {
-        let reason = &self.unknown;
-        match self.before {
-            _ if self.whole.is_none() => {
-                Some("the directory of resources has not been still since the start".to_owned())
-            }
-            _ if !snapshot.is_closed() => None,
-            Before::Lost => Some(format!(
-                "what was forbidden before the start is not known ({reason}); everything is refused for 30 s, and for as long as \
-                 something in the directory of resources is malformed or empty, see /registry"
-            )),
-            Before::Nothing | Before::Known => Some(format!(
-                "something in the directory of resources is malformed, and what it forbade before is not known ({reason}); \
-                 everything is refused until it is corrected, see /registry"
-            )),
-        }
-    }
-
-    fn unreadable(&self, error: &io::Error) -> Loaded {
+    fn unreadable(&mut self, error: &io::Error) -> Loaded {
         let begun = self.whole.is_some();
-        let rejections = vec![unreadable(&self.directory, error, begun)];
-        if begun {
-            let not_ready = self.not_ready(&self.last);
-            return Loaded { snapshot: self.last.clone(), rejections, not_ready };
+        let rejection = unreadable(&self.directory, error, begun);
+        if let Some(parts) = self.parts.as_ref().filter(|_| begun) {
+            let parts = Parts { unreadable: Some(rejection.clone()), ..Parts::clone(parts) };
+            let not_ready = parts.not_ready(&self.last);
+            self.parts = Some(Arc::new(parts));
+            return Loaded { snapshot: self.last.clone(), rejections: vec![rejection], not_ready };
         }
         let not_ready = Some("the directory of resources cannot be read".to_owned());
-        Loaded { rejections, not_ready, ..Loaded::empty() }
+        Loaded { rejections: vec![rejection], not_ready, ..Loaded::empty() }
     }
 
     /// Notes what was being written and refuses, where nothing of its name is in `next`, what is there now; `None` where that cannot be

@@ -1,4 +1,4 @@
-//! Reading a directory again whenever it changes, on a thread of its own.
+//! Reading a directory again whenever it changes, on a thread of its own; and another one, for acts, that never waits for a file.
 
 use std::collections::BTreeSet;
 use std::panic::{self, AssertUnwindSafe};
@@ -11,11 +11,11 @@ use std::{fs, io, thread};
 use notify::event::{AccessKind, AccessMode, CreateKind, DataChange, ModifyKind, RenameMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::watch;
-use vidimus_core::resource::Rejection;
 use vidimus_core::snapshot::Overlay;
 
 use crate::debounce::{Change, Pending};
 use crate::files;
+use crate::in_force::{InForce, stand_by};
 use crate::kept::Keeping;
 use crate::load::Loaded;
 use crate::source::{self, Source};
@@ -35,6 +35,7 @@ const MAX_START: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Watching {
     tell: Sender<Heard>,
+    stands: Sender<Arc<Overlay>>,
     round: Arc<Mutex<Instant>>,
 }
 
@@ -45,10 +46,11 @@ impl Watching {
         self.round.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
-    /// From now on this stands by acts: the next configuration is published with it, also where the directory does not change.
+    /// From now on this stands by acts: what is in force is published with it at once, also where the directory does not change, or
+    /// cannot be read.
     pub fn stand(&self, standing: Arc<Overlay>) {
-        // Nobody receives once the directory is not watched any more, and then nothing is decided any more.
-        let _ = self.tell.send(Heard::Standing(standing));
+        // Somebody receives for as long as this is here.
+        let _ = self.stands.send(standing);
     }
 }
 
@@ -76,7 +78,7 @@ pub fn watch(
     let (tell, heard) = mpsc::channel();
     // Watched before it is read, so that no change falls in between.
     let events = Events::of(directory, &tell);
-    let (publish, _) = watch::channel(Arc::new(Loaded::empty()));
+    let in_force = Arc::new(InForce::new(standing));
     let round = Arc::new(Mutex::new(Instant::now()));
     let mut watcher = Thread {
         directory: directory.to_owned(),
@@ -84,22 +86,23 @@ pub fn watch(
         heard,
         events,
         source: Source::new(directory, kept),
-        unkept: None,
-        publish,
+        in_force: in_force.clone(),
         round: round.clone(),
+        #[cfg(test)]
+        waits: Arc::default(),
     };
-    watcher.source.stand(standing);
     let due = watcher.start();
     // What was published until now is the first configuration, not a change.
-    let current = watcher.publish.subscribe();
+    let current = in_force.subscribe();
+    let (stands, told) = mpsc::channel();
+    thread::Builder::new().name("vidimus-acts".to_owned()).spawn(move || stand_by(&in_force, &told))?;
     thread::Builder::new().name("vidimus-registry".to_owned()).spawn(move || watcher.run(due))?;
-    Ok((current, Watching { tell, round }))
+    Ok((current, Watching { tell, stands, round }))
 }
 
 #[derive(Debug)]
 enum Heard {
     Event(notify::Result<Event>),
-    Standing(Arc<Overlay>),
     Stop,
 }
 
@@ -143,11 +146,12 @@ struct Thread {
     heard: Receiver<Heard>,
     events: Option<Events>,
     source: Source,
-    /// Why what is refused could not be kept when that was last tried.
-    unkept: Option<Rejection>,
-    publish: watch::Sender<Arc<Loaded>>,
+    in_force: Arc<InForce>,
     /// When it came round last.
     round: Arc<Mutex<Instant>>,
+    /// A look waits for as long as a test holds it, as for a file.
+    #[cfg(test)]
+    waits: Arc<Mutex<()>>,
 }
 
 impl Thread {
@@ -179,7 +183,6 @@ impl Thread {
             let due = whole.map_or(due, |whole: Instant| whole.min(due));
             match self.heard.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(Heard::Event(event)) => self.note(&mut pending, event),
-                Ok(Heard::Standing(standing)) => self.stand(standing),
                 Ok(Heard::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
                     let begun = Instant::now();
@@ -197,7 +200,7 @@ impl Thread {
                         false
                     };
                     // What could not be kept is tried again, also where nothing changes: there may be room by now.
-                    if read || self.unkept.is_some() {
+                    if read || self.in_force.is_unkept() {
                         self.keep();
                     }
                     self.rearm();
@@ -227,6 +230,9 @@ impl Thread {
         placed: &BTreeSet<PathBuf>,
     ) -> Option<Instant> {
         let heard = source::Heard { changed, placed, heard: self.events.is_some() };
+        self.source.stand(self.in_force.standing());
+        #[cfg(test)]
+        let _waits = self.waits.lock();
         // Should one object find a fault of ours, the thread must live on to read its repair.
         let looked = panic::catch_unwind(AssertUnwindSafe(|| {
             self.source.look(heard, Instant::now(), SystemTime::now())
@@ -237,52 +243,14 @@ impl Thread {
             self.source.give_up();
             return None;
         };
-        self.publish(next);
+        self.in_force.looked(next, self.source.parts());
         due
-    }
-
-    /// Publishes what is in force with what stands now, at once: it may be somebody's quarantine.
-    fn stand(&mut self, standing: Arc<Overlay>) {
-        self.source.stand(standing);
-        let again = panic::catch_unwind(AssertUnwindSafe(|| self.source.again(Instant::now())));
-        match again {
-            Ok(Some(next)) => self.publish(next),
-            // The first look has it.
-            Ok(None) => {}
-            Err(_) => tracing::error!("what stands could not be taken over; it is tried at the next change"),
-        }
-    }
-
-    fn publish(&mut self, mut next: Loaded) {
-        let last = self.publish.borrow().clone();
-        // It is so until it could be kept, and would be published twice if it were only added afterwards.
-        next.rejections.extend(self.unkept.clone());
-        let next = Arc::new(next);
-        if next.snapshot.digest() != last.snapshot.digest()
-            || !next.snapshot.has_switches_of(&last.snapshot)
-            || next.rejections != last.rejections
-            || next.not_ready != last.not_ready
-        {
-            self.publish.send_replace(next);
-        }
     }
 
     /// Keeps what is refused for the next start: after it is in force, since that is the safe order.
     fn keep(&mut self) {
-        let loaded = self.publish.borrow().clone();
-        let unkept = self.source.keep(&loaded).err().map(|fault| *fault);
-        if unkept == self.unkept {
-            return;
-        }
-        if let Some(fault) = &unkept {
-            tracing::error!(reason = fault.reason, fix = fault.fix, "{}", fault.origin);
-        }
-        let last = std::mem::replace(&mut self.unkept, unkept.clone());
-        self.publish.send_modify(|published| {
-            let rejections = &mut Arc::make_mut(published).rejections;
-            rejections.retain(|rejection| Some(rejection) != last.as_ref());
-            rejections.extend(unkept);
-        });
+        let unkept = self.source.keep(&self.in_force.current()).err().map(|fault| *fault);
+        self.in_force.kept(unkept);
     }
 
     fn note(&mut self, pending: &mut Pending, event: notify::Result<Event>) {
@@ -360,4 +328,81 @@ fn matters(path: &Path) -> bool {
     let is_swap = files::is_hidden(path)
         && !path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".."));
     !is_swap && (files::holds_resources(path) || path.is_dir() || !path.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use vidimus_core::act::{Act, OfSubject};
+    use vidimus_core::record::{ActKind, ActRecord, VERSION};
+    use vidimus_core::standing::Standing;
+
+    use super::*;
+
+    fn quarantine(subject: &str) -> Arc<Overlay> {
+        let mut standing = Standing::default();
+        standing.apply(&ActRecord {
+            act: Act::Quarantine(OfSubject { subject: subject.parse().unwrap() }),
+            actor: "User/urn:vidimus:local#admin".into(),
+            id: "1".into(),
+            kind: ActKind,
+            shared: None,
+            time: "2026-01-01T00:00:00.000000Z".into(),
+            version: VERSION,
+            why: "INC-1".into(),
+        });
+        Arc::new(Overlay::of(&standing).unwrap())
+    }
+
+    fn until(in_force: &InForce, overlay: &Arc<Overlay>) {
+        for _ in 0..3_000 {
+            if in_force.current().snapshot.has(overlay) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it is not in force");
+    }
+
+    /// A file of another machine that does not answer keeps the directory from being read, and nobody's quarantine.
+    #[test]
+    fn an_act_comes_into_force_while_a_read_hangs_and_is_tried_again_where_it_fails() {
+        let directory = tempfile::tempdir().unwrap();
+        let in_force = Arc::new(InForce::new(Arc::default()));
+        let (tell, heard) = mpsc::channel();
+        let waits = Arc::new(Mutex::new(()));
+        let mut thread = Thread {
+            directory: directory.path().to_owned(),
+            tell,
+            heard,
+            events: None,
+            source: Source::new(directory.path(), None),
+            in_force: in_force.clone(),
+            round: Arc::new(Mutex::new(Instant::now())),
+            waits: waits.clone(),
+        };
+        thread.start();
+        let (stands, told) = mpsc::channel();
+        let acts = in_force.clone();
+        thread::spawn(move || stand_by(&acts, &told));
+        let hangs = waits.lock().unwrap();
+        let reading = thread::spawn(move || thread.refresh(None, &BTreeSet::new()));
+        let (first, second) = (quarantine("Agent/a/b"), quarantine("Agent/a/c"));
+        stands.send(first.clone()).unwrap();
+        until(&in_force, &first);
+        in_force.faults.store(1, Ordering::SeqCst);
+        stands.send(second.clone()).unwrap();
+        thread::sleep(AGAIN_FAILED);
+        assert!(in_force.current().snapshot.has(&first));
+        in_force.faults.store(0, Ordering::SeqCst);
+        until(&in_force, &second);
+        // What was read meanwhile, with what stood when the read began, does not take it back.
+        drop(hangs);
+        reading.join().unwrap();
+        assert!(in_force.current().snapshot.has(&second));
+    }
+
+    /// Long enough for a try to have failed.
+    const AGAIN_FAILED: Duration = Duration::from_millis(50);
 }

@@ -123,6 +123,7 @@ fn act(text: &str) -> Record<'_> {
         actor: text.into(),
         id: text.into(),
         kind: ActKind,
+        shared: Some(Place { era: text.into(), from: Some(text.into()), number: 7 }),
         time: text.into(),
         version: 1,
         why: text.into(),

@@ -3,7 +3,7 @@
 
 mod grants;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ pub struct Overlay {
     key: String,
     quarantined: HashSet<ObjectKey>,
     statements: Vec<Arc<Statement>>,
+    /// The same by their ids, with the texts that they were compiled from.
+    compiled: HashMap<String, (String, Arc<Statement>)>,
     grants: Grants,
 }
 
@@ -35,6 +37,14 @@ impl Overlay {
     /// The policy that could not be made of an act, and why. It is a fault of this crate; what stands must then not be taken for
     /// nothing.
     pub fn of(standing: &Standing) -> Result<Self, String> {
+        Self::default().next(standing)
+    }
+
+    /// The same, where this is what stood before: what is as it was is not compiled again.
+    ///
+    /// # Errors
+    /// As [`Overlay::of`].
+    pub fn next(&self, standing: &Standing) -> Result<Self, String> {
         let mut overlay = Self::default();
         for subject in standing.quarantined.keys() {
             // Writing to a text does not fail.
@@ -44,7 +54,7 @@ impl Overlay {
                 Subject::Object(EntityId { kind: EntityKind::Service, id }) => {
                     overlay.mark(Kind::ServiceIdentity, id);
                 }
-                _ => overlay.forbid(subject)?,
+                _ => overlay.forbid(self, subject)?,
             }
         }
         for (id, grant) in &standing.grants {
@@ -52,9 +62,26 @@ impl Overlay {
             // It is the terms that count, and they have one form.
             let terms = serde_json::to_string(&grant.terms).map_err(|error| error.to_string())?;
             let _ = writeln!(overlay.key, "grant {id} {} {terms}{spent}", grant.until_ms);
-            overlay.grant(id, grant)?;
+            overlay.grant(self, id, grant)?;
         }
         Ok(overlay)
+    }
+
+    /// Whether both say the same.
+    pub fn is_as(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+
+    /// A policy of what stands; `before` is what stood.
+    fn add(&mut self, before: &Self, id: String, text: String) -> Result<(), String> {
+        let had = before.compiled.get(&id).filter(|(had, _)| *had == text);
+        let statement = match had {
+            Some((_, statement)) => statement.clone(),
+            None => builtin::compile(&id, &text).map_err(|reason| format!("{id}: {reason}"))?,
+        };
+        self.statements.push(statement.clone());
+        self.compiled.insert(id, (text, statement));
+        Ok(())
     }
 
     /// Whether nothing stands.
@@ -79,6 +106,7 @@ impl Overlay {
             key: key.to_owned(),
             quarantined: HashSet::new(),
             statements: compiled.collect::<Result<_, _>>()?,
+            compiled: HashMap::new(),
             // How often they may be used still is not what a configuration says.
             grants: Grants::default(),
         })
@@ -93,7 +121,7 @@ impl Overlay {
         self.quarantined.extend(ObjectKey::named(kind, id));
     }
 
-    fn forbid(&mut self, subject: &Subject) -> Result<(), String> {
+    fn forbid(&mut self, before: &Self, subject: &Subject) -> Result<(), String> {
         const ACTIONS: &str = r#"[Action::"mcp", Action::"a2a", Action::"llm", Action::"listModels"]"#;
         let (what, scope, condition) = match subject {
             Subject::Object(EntityId { kind: EntityKind::McpServer, id }) => (
@@ -127,10 +155,7 @@ impl Overlay {
             }
         };
         let text = format!("@reason(\"{what} is quarantined\")\nforbid (principal, {scope}){condition};");
-        let id = format!("{}#{subject}", super::QUARANTINE_ID);
-        let statement = builtin::compile(&id, &text).map_err(|reason| format!("{id}: {reason}"))?;
-        self.statements.push(statement);
-        Ok(())
+        self.add(before, format!("{}#{subject}", super::QUARANTINE_ID), text)
     }
 }
 

@@ -9,6 +9,7 @@ use vidimus_core::record::{ActKind, ActRecord, VERSION};
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::Object;
 use vidimus_core::snapshot::{Configuration, Overlay, Snapshot};
+use vidimus_core::standing::agreed::{Agreed, Agreement, Known, Place};
 use vidimus_core::standing::{Standing, Unfit};
 
 use crate::world::{self, Facts};
@@ -22,6 +23,7 @@ fn record(id: &str, act: Act) -> ActRecord<'static> {
         actor: "User/urn:vidimus:local#admin".into(),
         id: id.to_owned().into(),
         kind: ActKind,
+        shared: None,
         time: "2026-09-21T14:13:20.500000Z".into(),
         version: VERSION,
         why: "INC-7".into(),
@@ -283,4 +285,65 @@ fn what_stands_is_kept_and_read() {
     assert_eq!(serde_json::from_str::<Standing>(old).unwrap(), Standing::default());
     let subject: Subject = "Agent/a/bot".parse().unwrap();
     assert!(!standing.quarantined.contains_key(&subject));
+}
+
+/// An act in the list of gateways that share one.
+fn shared(number: u64, id: &str, act: Act) -> ActRecord<'static> {
+    let place = Place { era: "e".into(), from: None, number };
+    ActRecord { shared: Some(place), ..record(id, act) }
+}
+
+#[test]
+fn what_was_done_alone_is_kept_until_it_is_told_and_stands_in_whatever_list() {
+    let mut standing = Standing::default();
+    standing.apply(&record("0", quarantine("Agent/a/other")));
+    assert!(standing.unshared.is_empty(), "nobody shares anything");
+    standing.apply(&record("1", Act::Agree(Agreed { era: "e".into(), lifted: Vec::new() })));
+    let waiting = |standing: &Standing| -> Vec<String> {
+        standing.unshared.iter().map(|act| act.id.to_string()).collect()
+    };
+    assert_eq!(waiting(&standing), ["0"], "the others do not have it");
+    standing.apply(&shared(1, "0", quarantine("Agent/a/other")));
+    assert!(waiting(&standing).is_empty());
+    standing.apply(&record("2", quarantine("Agent/a/bot")));
+    assert_eq!(waiting(&standing), ["2"]);
+    assert_eq!(standing.agreed.as_ref().map(|known| (known.number, &*known.last)), Some((1, "0")));
+    // Another list: what the others lifted is lifted, and what stands is told.
+    let lifted = vec!["0".to_owned()];
+    standing.apply(&record("3", Act::Agree(Agreed { era: "f".into(), lifted })));
+    assert_eq!((waiting(&standing), standing.quarantined.len()), (vec!["2".to_owned()], 1));
+}
+
+#[test]
+fn a_list_that_begins_anew_has_nothing_that_opens_and_is_kept_as_short_as_it_matters() {
+    let lent = || terms(&["Tool/a/tools/t"], None, Some(3));
+    let acts = [
+        shared(1, "1", quarantine("Agent/a/bot")),
+        shared(2, "2", quarantine("Agent/a/other")),
+        shared(3, "3", Act::Lift(Lifted { of: "2".into(), subject: "Agent/a/other".parse().unwrap() })),
+        shared(4, "4", granted(lent())),
+        shared(5, "5", Act::UseGrant(Used { call: "c".into(), of: "4".into() })),
+        shared(6, "6", Act::RequestGrant(Requested { terms: lent(), until_ms: NOW + 1_000 })),
+    ];
+    let mut standing = Standing::default();
+    acts.iter().for_each(|act| standing.apply(act));
+    let told: Vec<String> = standing.told_again(NOW).iter().map(|act| act.id.to_string()).collect();
+    assert_eq!(told, ["1", "6"]);
+    let needed: Vec<&str> = acts.iter().filter(|act| standing.needs(act, NOW)).map(|act| &*act.id).collect();
+    assert_eq!(needed, ["1", "4", "5", "6"]);
+    // What is left of the list makes the same stand.
+    let mut later = Standing::default();
+    acts.iter().filter(|act| standing.needs(act, NOW)).for_each(|act| later.apply(act));
+    assert_eq!(later, standing);
+}
+
+#[test]
+fn a_list_that_does_not_have_what_is_known_was_lost_or_has_gone_on() {
+    let known = Agreement { era: "e".into(), number: 9, last: "nine".into() };
+    assert_eq!(known.is_to("e", 3, Some("nine")), Known::Beginning);
+    assert_eq!(known.is_to("f", 3, Some("nine")), Known::Other);
+    assert_eq!(known.is_to("e", 3, Some("another")), Known::Lost, "somebody began from less");
+    assert_eq!(known.is_to("e", 3, None), Known::Lost, "it is shorter");
+    assert_eq!(known.is_to("e", 10, None), Known::Other, "it was taken out");
+    assert_eq!(Agreement { number: 0, ..known }.is_to("e", 10, Some("one")), Known::Beginning);
 }

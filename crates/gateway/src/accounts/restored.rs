@@ -41,7 +41,7 @@ impl Accounts {
                         self.state.settle_restored(&one.taken, used(&one, effect));
                     }
                 }
-                Record::Act(act) => self.state.forget_restored(&act.act),
+                Record::Act(act) => self.state.declassified(act, now),
                 Record::Refusal(_) => {}
             }
         }
@@ -57,7 +57,8 @@ impl Accounts {
     ) -> Option<(Box<str>, Open)> {
         let chain = chain(decision)?;
         if let Some((_, by)) = decision.facts.iter().find(|(name, _)| **name == *ENDED_BY) {
-            self.state.end_restored(&chain, by, at);
+            let caller: EntityId = decision.principal.parse().ok()?;
+            self.state.end_restored((&chain, &caller), by, at);
             return None;
         }
         let allowed = [Outcome::Allow, Outcome::AllowWithObligations].map(Outcome::as_str);
@@ -90,7 +91,7 @@ fn taken(
     let principal: EntityId = decision.principal.parse().ok()?;
     let destination = target.destination();
     let callee = callee(&destination);
-    let mut taken = Taken::of(chain);
+    let mut taken = Taken::of(chain, &principal);
     taken.counted = (reads.counts && (taken.continues || callee.is_some())).then(Used::default);
     let limit = world.agent(&principal.id).and_then(|agent| agent.delegation.max_fan_out);
     if taken.continues && principal.kind == EntityKind::Agent && (reads.fan_out || limit.is_some()) {
@@ -118,8 +119,9 @@ fn taken(
 
 fn chain(decision: &DecisionRecord<'_>) -> Option<Chain> {
     let actors = decision.chain.iter().map(|actor| actor.parse().ok()).collect::<Option<Vec<EntityId>>>()?;
-    // When it began is of no use here: what is counted is so by this gateway alone.
-    Some(Chain { transaction: Arc::from(&*decision.transaction), started: UnixMillis(0), actors })
+    // It began then or before.
+    let started = decision.time.parse::<Timestamp>().map_or(i64::MAX, Timestamp::as_millisecond);
+    Some(Chain { transaction: Arc::from(&*decision.transaction), started: UnixMillis(started), actors })
 }
 
 fn used(open: &Open, effect: &EffectRecord<'_>) -> Used {

@@ -130,17 +130,28 @@ impl Asked {
 }
 
 impl Asked {
-    /// Whether the configuration is another one than that which `decided`, and would refuse the call now.
-    pub fn is_taken_back(
+    /// Why a call that `decided` allowed goes on no more: its chain was ended, or the configuration is another one and would refuse it now.
+    pub fn taken_back(
         &self,
         shared: &Shared,
         decided: &Arc<Snapshot>,
         caller: &Caller,
         destination: &Destination,
-    ) -> bool {
-        let now = || millis(shared.clock.now().wall);
-        !shared.world.is(decided) && self.is_refused(&shared.snapshot(), caller, destination, now())
+    ) -> Option<Code> {
+        if is_ended(shared, caller) {
+            return Some(Code::ChainEnded);
+        }
+        if shared.world.is(decided) {
+            return None;
+        }
+        let now = millis(shared.clock.now().wall);
+        self.is_refused(&shared.snapshot(), caller, destination, now).then_some(Code::Revoked)
     }
+}
+
+/// Whether the chain of a call was ended. Where that is not known it is.
+fn is_ended(shared: &Shared, caller: &Caller) -> bool {
+    !matches!(shared.standing.ended(&caller.chain, caller.proven.principal.entity()), Ok(None))
 }
 
 /// The caller as `world` has it: its attributes may be others now. `None` where it is not registered any more, where the identity
@@ -232,8 +243,7 @@ impl Revocation {
         if self.shared.world.is_cut() {
             return Some(Code::GatewayStopping);
         }
-        // What is not known is no longer streamed.
-        if !matches!(self.shared.standing.ended(&self.caller.chain.transaction), Ok(None)) {
+        if is_ended(&self.shared, &self.caller) {
             return Some(Code::ChainEnded);
         }
         if self.shared.world.is(&self.decided) {

@@ -156,6 +156,11 @@ impl Bounds {
         self.revocation.ended().map_or(Ok(()), Err)
     }
 
+    /// Why what is left of an answer that has come to its end may not pass.
+    fn cut(&mut self) -> Option<Code> {
+        self.revocation.ended().filter(|code| matches!(code, Code::Revoked | Code::ChainEnded))
+    }
+
     /// Why the stream ends now, while nothing comes.
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<Code> {
         if let Poll::Ready(code) = self.revocation.poll_ended(cx) {
@@ -361,6 +366,8 @@ impl ResponseStream {
             let recorded = ready!(recording.as_mut().poll(cx));
             let failed = failed.take();
             let code = if recorded.is_err() { Some(Code::LedgerClosed) } else { failed };
+            // The record took its time: what is left of an answer that was cut meanwhile does not pass.
+            let code = code.or_else(|| self.bounds.cut().filter(|_| !self.gathered.is_empty()));
             self.closing = code.map_or(Closing::Done, Closing::Cut);
         }
         if let Closing::Cut(code) = self.closing {

@@ -86,7 +86,11 @@ pub struct Admitted<'p> {
 pub struct OwnPermit {
     pub(super) permit: Permit,
     pub(super) protocol: Protocol,
+    /// The configuration that decided.
+    pub(super) world: Arc<Snapshot>,
     pub(super) asked: Asked,
+    /// The approval that it is made with.
+    pub(super) approval: Option<Box<str>>,
     pub(super) reservation: Reservation,
     pub(super) bytes_in: usize,
 }
@@ -138,8 +142,12 @@ where
     let given = Given::to(gate, &decision, call.now);
     call.approvals = Given::approvals(given.as_ref());
     let decision = if given.is_some() { world.authorize(&call) } else { decision };
-    let approval = Standing::of(gate, context, &world, &decision, given.as_ref()).await?;
-    let sent = Sent { protocol: route.protocol, body: &bytes, approval: approval.approval() };
+    let approval = Standing::of(gate, context, &decision, given.as_ref()).await?;
+    let answer = decision.code().is_none().then(|| upstreams(gate, context, &call, &parsed, &world));
+    // What cannot be carried out uses nothing up.
+    let claims = !matches!(answer, Some(Err(Err(_))));
+    let approval = if claims { approval } else { Standing::None };
+    let sent = Sent { protocol: route.protocol, body: &bytes, approval: approval.approval(), claims };
     let (verdict, grant) = record(gate, context, decision, sent, (&world, moment)).await?;
     let permit = match verdict {
         Verdict::Permitted(permit) => permit,
@@ -148,10 +156,11 @@ where
     };
     reservation.permitted(moment).await;
     let (protocol, asked) = (route.protocol, Asked::of(&call, so_far.clone()).with(grant));
-    let answer = match upstreams(gate, context, &call, &parsed, &world) {
+    let answer = match answer.unwrap_or_else(|| Err(Err(not_answered()))) {
         Ok(answer) => answer,
         Err(own) => {
-            let permit = OwnPermit { permit, protocol, asked, reservation, bytes_in: bytes.len() };
+            let (approval, bytes_in) = (approval.claimed(), bytes.len());
+            let permit = OwnPermit { permit, protocol, world, asked, approval, reservation, bytes_in };
             return Ok(Admission::Answered(permit, own));
         }
     };
@@ -219,9 +228,13 @@ fn upstreams(
                 return Err(asked.answer(&standing.approvals, call.now.0, id.as_deref().unwrap_or("null")));
             }
             let own = protocol::binding_of(&call.ask.target.destination()).own_answer(call, world);
-            Err(own.ok_or_else(|| Refusal::new(Code::Internal, "the gateway has no answer to this")))
+            Err(own.ok_or_else(not_answered))
         }
     }
+}
+
+fn not_answered() -> Refusal {
+    Refusal::new(Code::Internal, "the gateway has no answer to this")
 }
 
 /// The refusal of a path that is no route. Who asks for it is found out all the same, for the record: whoever has a good token and
@@ -264,6 +277,8 @@ struct Sent<'a> {
     body: &'a [u8],
     /// The approval that it waits for, or is made with.
     approval: Option<&'a str>,
+    /// Whether what it is made with is used up by it.
+    claims: bool,
 }
 
 /// Writes the decision, before any effect of it, and gives the grant of which the call takes a use.
@@ -271,7 +286,7 @@ async fn record(
     gate: &Gate,
     context: &mut RequestContext,
     decision: Decision<'_>,
-    Sent { protocol, body, approval }: Sent<'_>,
+    Sent { protocol, body, approval, claims }: Sent<'_>,
     (world, moment): (&Snapshot, Moment),
 ) -> Result<(Verdict, Option<Arc<str>>), Refusal> {
     context.describe(&decision);
@@ -284,7 +299,10 @@ async fn record(
         context.decided(gate, Some(refusal.code));
         return Ok((Verdict::Refused(refusal), None));
     }
-    let grant = grants::claimed(gate, world, &decision, &context.call).await?;
+    let grant = match claims && decision.code().is_none() {
+        true => grants::claimed(gate, world, &decision, &context.call, approval).await?,
+        false => None,
+    };
     let (code, call) = (decision.code(), *decision.call());
     let about = About {
         id: &context.call,
@@ -312,8 +330,8 @@ async fn record(
 /// Where the decision ends its chain, that is so before it is on record, and whether it ever is.
 async fn end_chain(gate: &Gate, decision: &Decision<'_>, moment: Moment) {
     let Some(by) = decision.ends_chain() else { return };
-    let chain = decision.call().chain();
-    if let Err(refusal) = gate.standing.end_chain(chain, by, moment.monotonic).await {
+    let (chain, caller) = (decision.call().chain(), decision.call().principal().entity());
+    if let Err(refusal) = gate.standing.end_chain((chain, caller), by, moment.monotonic).await {
         tracing::error!(transaction = %chain.transaction, by = &**by, %refusal, "not every gateway knows that a chain is ended");
     }
 }

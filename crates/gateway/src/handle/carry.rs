@@ -1,6 +1,7 @@
 //! The second half of a request's lifecycle: a permitted call, carried out.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
@@ -8,9 +9,10 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal, Served};
 use vidimus_core::resource::HeaderRules;
+use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
-use crate::answer::Answering;
+use crate::answer::{Answering, Asked};
 use crate::credential;
 use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Outbound, forward, headers};
@@ -41,7 +43,7 @@ pub(super) async fn carry(
     let mut effect = Effect::begin(gate, begun, decided, admitted.protocol, &admitted.asked);
     effect.span = context.span.take();
     effect.approval = admitted.approval.take();
-    let revoked = is_revoked(gate, &admitted);
+    let taken_back = taken_back(gate, &admitted.asked, &admitted.world, &admitted.permit);
     let answering = Answering {
         gate,
         world: admitted.world.clone(),
@@ -70,8 +72,7 @@ pub(super) async fn carry(
     effect.reservation = Some(admitted.reservation);
     let prepared = match counted {
         Err(refusal) => Err(refusal),
-        Ok(()) if revoked => Err(taken_back()),
-        Ok(()) => sent.prepared(gate, context, parts),
+        Ok(()) => taken_back.and_then(|()| sent.prepared(gate, context, parts)),
     };
     let response = match prepared {
         Ok((outbound, token)) => {
@@ -91,17 +92,16 @@ pub(super) async fn carry(
     }
 }
 
-/// Whether the configuration changed while the decision was being written, and refuses such a call now.
-fn is_revoked(gate: &Gate, admitted: &Admitted<'_>) -> bool {
-    let Admitted { world, permit, asked, .. } = admitted;
-    asked.is_taken_back(&gate.shared, world, permit.caller(), permit.destination())
-}
-
-fn taken_back() -> Refusal {
-    Refusal::new(
-        Code::Revoked,
-        "the configuration changed before the call was sent, and does not allow it any more",
-    )
+/// That nothing took the call back while something of it was being written.
+fn taken_back(gate: &Gate, asked: &Asked, world: &Arc<Snapshot>, permit: &Permit) -> Result<(), Refusal> {
+    let Some(code) = asked.taken_back(&gate.shared, world, permit.caller(), permit.destination()) else {
+        return Ok(());
+    };
+    let message = match code {
+        Code::ChainEnded => "the chain was ended before the call was carried out",
+        _ => "the configuration changed before the call was carried out, and does not allow it any more",
+    };
+    Err(Refusal::new(code, message))
 }
 
 /// What a decision demands of whoever carries the call out. The first obligation there is has to be fulfilled here: until then
@@ -215,6 +215,7 @@ pub(super) async fn answer(
     let decided = (own.permit.index(), room, own.permit.destination());
     let mut effect = Effect::begin(gate, begun, decided, own.protocol, &own.asked);
     effect.span = context.span.take();
+    effect.approval = own.approval.take();
     let document = own.reservation.counted().and(document);
     effect.reservation = Some(own.reservation);
     let ending = match &document {
@@ -226,6 +227,7 @@ pub(super) async fn answer(
         Err(refusal) => Ending::Failed(refusal.code),
     };
     effect.record(ending).await.map_err(closed)?;
+    taken_back(gate, &own.asked, &own.world, &own.permit)?;
     document.map(reply::document)
 }
 

@@ -1,16 +1,18 @@
-//! Grants on the way of a call: a use is taken before the effect, and who is refused may ask for one.
+//! What a call takes that there is only once: approvals and uses of grants, before the effect. And who is refused may ask for a grant.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use vidimus_core::act::{Act, Requested, Terms, Thing, Used};
+use vidimus_core::act::{Act, BY_ITSELF, Requested, Terms, Thing, Used};
+use vidimus_core::approval::pending::Use;
 use vidimus_core::call::Call;
 use vidimus_core::decision::Decision;
 use vidimus_core::entity::EntityKind;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Snapshot;
 
+use crate::acts::Intent;
 use crate::gate::{Gate, millis};
 
 /// The header by which an agent asks for a grant of what it is refused: why it needs it.
@@ -20,38 +22,50 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 /// Longest reason in a request, in bytes.
 const LONGEST_WHY: usize = 512;
 
-/// Takes a use of the grant without which the call would be refused, on record before anything else of the call; `None` where it needs
-/// none. Of two calls for one last use, one gets it.
+/// Takes what the call may be made with only once, on record before anything else of it: the approval that it is made with, and a use of the
+/// grant without which it would be refused, which is given. Both or neither: what is taken for nothing is lost. Of two calls for one of
+/// them, one gets it.
+///
+/// # Errors
+/// `approval_required` where another call was made with the approval meanwhile; `grant_spent`; those of acts.
 pub(super) async fn claimed(
     gate: &Gate,
     world: &Snapshot,
     decision: &Decision<'_>,
     call: &str,
+    approval: Option<&str>,
 ) -> Result<Option<Arc<str>>, Refusal> {
-    let Some(grant) = world.grant_to_claim(decision) else { return Ok(None) };
-    let of = Used { call: call.to_owned(), of: grant.to_string() };
-    let actor = decision.call().principal().entity().to_string();
-    match gate.shared.do_now(&actor, Act::UseGrant(of), "a call that only the grant permits").await {
-        Ok(_) => Ok(Some(grant)),
+    let grant = world.grant_to_claim(decision);
+    let used = approval.map(|approval| Intent {
+        actor: BY_ITSELF.to_owned(),
+        act: Act::Use(Use { approval: approval.to_owned(), call: call.to_owned() }),
+        why: "the approved call is made".to_owned(),
+    });
+    let lent = grant.as_ref().map(|grant| Intent {
+        actor: decision.call().principal().entity().to_string(),
+        act: Act::UseGrant(Used { call: call.to_owned(), of: grant.to_string() }),
+        why: "a call that only the grant permits".to_owned(),
+    });
+    let intents: Vec<Intent> = used.into_iter().chain(lent).collect();
+    if intents.is_empty() {
+        return Ok(None);
+    }
+    match gate.shared.do_now(intents).await {
+        Ok(_) => Ok(grant),
         Err(refusal) if refusal.code == Code::ActUnfit => {
-            Err(Refusal::new(Code::GrantSpent, refusal.message))
+            let standing = gate.acts.standing();
+            let now = decision.call().now.0;
+            let is_usable = |id: &str| standing.approvals.get(id).is_some_and(|one| one.is_usable(now));
+            Err(match approval.is_none_or(is_usable) {
+                true => Refusal::new(Code::GrantSpent, refusal.message),
+                false => Refusal::new(
+                    Code::ApprovalRequired,
+                    "another call was made with the approval of this one just now",
+                ),
+            })
         }
         Err(refusal) => Err(refusal),
     }
-}
-
-/// That the grant which the call needs a use of has one, before anything else is taken for the call: the configuration that decides it
-/// may be older than the last use. That use is taken later, by [`claimed`].
-///
-/// # Errors
-/// `grant_spent`.
-pub(super) fn check(gate: &Gate, world: &Snapshot, decision: &Decision<'_>) -> Result<(), Refusal> {
-    let Some(grant) = world.grant_to_claim(decision) else { return Ok(()) };
-    let standing = gate.acts.standing();
-    if standing.grants.get(&*grant).is_some_and(|stands| !stands.is_spent()) {
-        return Ok(());
-    }
-    Err(Refusal::new(Code::GrantSpent, format!("the grant {grant} has no uses left, or stands no more")))
 }
 
 /// The refusal, with the request for a grant that the caller made with the call.
@@ -78,8 +92,8 @@ pub(super) async fn requested(gate: &Gate, parts: &Parts, call: &Call<'_>, refus
         uses: Some(1),
     };
     let until_ms = millis(gate.clock.now().wall + PATIENCE).0;
-    let asked =
-        gate.shared.do_now(&agent.to_string(), Act::RequestGrant(Requested { terms, until_ms }), why).await;
+    let (actor, act) = (agent.to_string(), Act::RequestGrant(Requested { terms, until_ms }));
+    let asked = gate.shared.do_now(vec![Intent { actor, act, why: why.to_owned() }]).await;
     let said = match asked {
         Ok((done, _)) => format!("{}; a grant is asked for: {}", refusal.message, done.id),
         Err(fault) => format!("{}; {}", refusal.message, fault.message),

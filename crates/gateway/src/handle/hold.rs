@@ -3,7 +3,7 @@
 use uuid::Uuid;
 use vidimus_core::act::{Act, BY_ITSELF};
 use vidimus_core::approval::Approval;
-use vidimus_core::approval::pending::{Before, Escalates, Pending, Question, State, Use, Vote, Wanted};
+use vidimus_core::approval::pending::{Before, Escalates, Pending, Question, State, Vote, Wanted};
 use vidimus_core::call::{Arguments, Call};
 use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::decision::{Decision, Outcome};
@@ -11,10 +11,8 @@ use vidimus_core::json::Json;
 use vidimus_core::permit::Held;
 use vidimus_core::refusal::{Awaited, Code, Refusal};
 use vidimus_core::resource::Principal;
-use vidimus_core::snapshot::Snapshot;
 
 use super::admit::sha256;
-use super::grants;
 use crate::gate::Gate;
 use crate::request_context::RequestContext;
 
@@ -33,8 +31,8 @@ pub(super) struct Given {
 pub(super) enum Standing {
     /// No policy asks for one.
     None,
-    /// It is made with this one, which is claimed for it.
-    Claimed(Box<str>),
+    /// It is made with this one, once that is claimed for it ([`super::grants::claimed`]).
+    With(Box<str>),
     /// It waits for this one.
     Waits(Awaited),
 }
@@ -60,34 +58,20 @@ impl Given {
 }
 
 impl Standing {
-    /// Claims the approval for the call that it lets pass, durably and before anything else comes of it; or asks people about a call that
-    /// is held.
+    /// Finds out which approval lets the call pass, or asks people about a call that is held.
     ///
     /// # Errors
-    /// `approval_denied`; `grant_spent`, before the approval is claimed; `approval_required` where another call was made with the approval meanwhile; `overloaded` where too many questions
-    /// stand; those of the ledger.
+    /// `approval_denied`; `overloaded` where too many questions stand; those of acts.
     pub(super) async fn of(
         gate: &Gate,
         context: &RequestContext,
-        world: &Snapshot,
         decision: &Decision<'_>,
         given: Option<&Given>,
     ) -> Result<Self, Refusal> {
         match (decision.outcome(), given) {
             (Outcome::Hold, _) => ask(gate, context, decision).await.map(Self::Waits),
             (Outcome::Allow | Outcome::AllowWithObligations, Some(given)) => {
-                // An approval that is used for nothing is lost.
-                grants::check(gate, world, decision)?;
-                let approval = given.approval.clone();
-                let used = Use { approval: approval.to_string(), call: context.call.to_string() };
-                let claimed = gate.shared.act(BY_ITSELF, Act::Use(used), "the approved call is made").await;
-                claimed.map(|_done| Self::Claimed(approval)).map_err(|refusal| match refusal.code {
-                    Code::ActUnfit => Refusal::new(
-                        Code::ApprovalRequired,
-                        "another call was made with the approval of this one just now",
-                    ),
-                    _ => refusal,
-                })
+                Ok(Self::With(given.approval.clone()))
             }
             _ => Ok(Self::None),
         }
@@ -97,7 +81,7 @@ impl Standing {
     pub(super) fn approval(&self) -> Option<&str> {
         match self {
             Self::None => None,
-            Self::Claimed(approval) => Some(approval),
+            Self::With(approval) => Some(approval),
             Self::Waits(awaited) => Some(&awaited.approval),
         }
     }
@@ -105,7 +89,7 @@ impl Standing {
     /// That of a call which is made with it.
     pub(super) fn claimed(self) -> Option<Box<str>> {
         match self {
-            Self::Claimed(approval) => Some(approval),
+            Self::With(approval) => Some(approval),
             _ => None,
         }
     }

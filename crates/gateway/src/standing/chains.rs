@@ -10,7 +10,8 @@ use vidimus_core::refusal::{Code, Refusal};
 
 use super::Window;
 use super::taken::{FanOut, Taken, Used};
-use crate::table::{Entry, Table};
+use crate::fair_share::Denied;
+use crate::table::{Divided, Entry, Table};
 
 /// How long the state of a chain that began elsewhere is kept: as long as issuers let tokens live.
 const ELSEWHERE: Duration = Duration::from_secs(24 * 3600);
@@ -21,7 +22,8 @@ pub const MOST_LABELS: usize = 1024;
 /// The state of all chains, and what agents have read.
 #[derive(Debug)]
 pub struct Chains {
-    chains: Table<Arc<str>, Chain>,
+    /// By transaction; each is of who began it, so that nobody takes the place of others' chains.
+    chains: Divided<Arc<str>, EntityId, Chain>,
     /// By `Kind/namespace/name`.
     readers: Table<Arc<str>, Reader>,
     keeps: Keeps,
@@ -99,14 +101,14 @@ impl Keeps {
 impl Chains {
     pub fn new(keeps: Keeps) -> Self {
         let capacity = keeps.capacity;
-        Self { chains: Table::new(capacity), readers: Table::new(capacity), keeps }
+        Self { chains: Divided::new(capacity), readers: Table::new(capacity), keeps }
     }
 
     /// What the chain comes to with a call, which has its place in it from here on until it is [`Chains::released`] or
     /// [`Chains::settled`]. So of two calls at once only one can be the last that fits. Whether its destination has a place is told too.
     ///
     /// # Errors
-    /// `overloaded` when as many chains as can be held are in use.
+    /// `overloaded` when as many chains as can be held are in use, or as many that were begun by the same as is fair to the others.
     pub fn reserve(&mut self, taken: &Taken, now: Instant) -> Result<(SoFar, bool), Refusal> {
         let mut so_far = SoFar { labels: self.known(taken, now), ..SoFar::default() };
         if !taken.has_chain() {
@@ -238,11 +240,13 @@ impl Chains {
         all
     }
 
-    /// Takes a label away from an agent; of one person, or where none is named of all.
-    pub fn forget(&mut self, agent: &Arc<str>, label: &str, person: Option<&str>) {
+    /// Takes away from an agent a label that it had at a time; of one person, or where none is named of all.
+    pub fn forget(&mut self, agent: &Arc<str>, label: &str, person: Option<&str>, at: Instant) {
+        let until = at + self.keeps.window;
         let Some(reader) = self.readers.get_mut(agent) else { return };
         let is_it = |read: &Read| {
-            *read.what.label == *label && (person.is_none() || read.person.as_deref() == person)
+            let of_person = person.is_none() || read.person.as_deref() == person;
+            *read.what.label == *label && of_person && read.until <= until
         };
         reader.labels.retain(|read| !is_it(read));
     }
@@ -257,11 +261,9 @@ impl Chains {
     fn chain(&mut self, taken: &Taken, now: Instant) -> Result<&mut Chain, Refusal> {
         let quiet = self.keeps.quiet_of(taken.began_elsewhere);
         let capacity = self.keeps.capacity;
-        let chain = self.chains.entry(taken.transaction.clone(), now, || Chain::new(now, quiet));
-        let chain = chain.ok_or_else(|| {
-            let message = format!("{capacity} chains of which something is counted are under way");
-            Refusal::new(Code::Overloaded, message)
-        })?;
+        let (transaction, began_by) = (taken.transaction.clone(), &taken.began_by);
+        let chain = self.chains.entry(transaction, began_by, now, || Chain::new(now, quiet));
+        let chain = chain.map_err(|denied| full(denied, capacity, began_by))?;
         chain.last = chain.last.max(now);
         Ok(chain)
     }
@@ -270,6 +272,17 @@ impl Chains {
     pub fn len(&self) -> usize {
         self.chains.len()
     }
+}
+
+/// There is no room for one more chain.
+pub(super) fn full(denied: Denied, capacity: usize, began_by: &EntityId) -> Refusal {
+    let message = match denied {
+        Denied::Empty => format!("{capacity} chains of which something is counted are under way"),
+        Denied::Share => format!(
+            "as many chains that {began_by} began are under way as is fair to the others; they are over when they were quiet for a while"
+        ),
+    };
+    Refusal::new(Code::Overloaded, message)
 }
 
 /// Sorted, each label by the call that brought it first.

@@ -2,6 +2,8 @@
 //!
 //! While there is no connection, whoever needs the state is refused at once: nobody waits for a store, and nothing is counted twice.
 
+pub mod acts;
+
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -15,11 +17,16 @@ use redis::{
 };
 use tokio::sync::Notify;
 use vidimus_core::call::{Collected, SoFar};
+use vidimus_core::caller::UnixMillis;
 use vidimus_core::refusal::{Code, Refusal};
 
-use super::chains::each_once;
+use self::acts::ACTS;
+use super::chains::{each_once, full};
+use super::ended::EndedChain;
 use super::taken::{Taken, Used};
 use super::{StandingState, Window};
+use crate::fair_share::Denied;
+use crate::gate::Shared;
 
 /// How long an answer may take. The store is near.
 const ANSWER: Duration = Duration::from_millis(500);
@@ -29,10 +36,14 @@ const CONNECT: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(200);
 /// Between two looks whether the connection lives, while nobody uses it.
 const LOOK: Duration = Duration::from_secs(1);
+/// How much is told in one go.
+const TOGETHER: usize = 256;
 
 const BORN: &str = "vidimus:born";
 /// Also the channel on which gateways tell each other.
 const ENDED: &str = "vidimus:ended";
+/// The chains that are counted; with who began them, those.
+const CHAINS: &str = "vidimus:chains";
 /// Stands for a key that a script does not use.
 const NONE: &str = "vidimus:none";
 /// Between a label and a person, and between the parts of an origin.
@@ -91,6 +102,18 @@ impl Store {
         self.connection.load().is_some()
     }
 
+    /// The connection, where there is one, and what gateways agree on is known.
+    pub fn connection(&self) -> Option<Arc<MultiplexedConnection>> {
+        self.connection.load_full()
+    }
+
+    /// Nothing more is to be expected of this connection. A call that waited on an earlier one says nothing of the present one.
+    pub fn is_broken(&self, connection: &Arc<MultiplexedConnection>) {
+        if self.connection.load_full().is_some_and(|current| Arc::ptr_eq(&current, connection)) {
+            self.broken.notify_one();
+        }
+    }
+
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Refusal> {
         let Some(connection) = self.connection.load_full() else {
             return Err(unavailable("there is no connection to it"));
@@ -99,18 +122,20 @@ impl Store {
         answered.map_err(|error: RedisError| {
             // What the store itself says came over a connection that is whole.
             let is_broken = !matches!(error.kind(), ErrorKind::Server(_));
-            // A call that waited on an earlier connection says nothing of this one.
-            let is_current =
-                || self.connection.load_full().is_some_and(|current| Arc::ptr_eq(&current, &connection));
-            if is_broken && is_current() {
-                self.broken.notify_one();
+            if is_broken {
+                self.is_broken(&connection);
             }
             unavailable(error)
         })
     }
 
     /// As [`super::chains::Chains::reserve`]; whether the destination has a place is told too.
-    pub async fn reserve(&self, taken: &Taken, life: Duration) -> Result<(SoFar, bool), Refusal> {
+    pub async fn reserve(
+        &self,
+        taken: &Taken,
+        life: Duration,
+        most_chains: usize,
+    ) -> Result<(SoFar, bool), Refusal> {
         let transaction = &taken.transaction;
         let flow = taken.flow.as_ref();
         let counted = taken.counted.filter(|_| taken.has_chain());
@@ -122,6 +147,8 @@ impl Store {
             .key(labels_key(transaction))
             .key(reached_key(taken))
             .key(flow.map_or_else(|| NONE.to_owned(), |flow| read_key(flow.caller())))
+            .key(CHAINS)
+            .key(format!("{CHAINS}:{}", taken.began_by))
             .arg(u8::from(taken.continues))
             .arg(taken.started.0)
             .arg(millis(life))
@@ -131,7 +158,9 @@ impl Store {
             .arg(taken.fan_out.as_ref().map_or(String::new(), |it| it.destination.to_string()))
             .arg(taken.fan_out.as_ref().map_or(0, |it| it.limit))
             .arg(u8::from(flow.is_some()))
-            .arg(flow.and_then(|flow| flow.person.as_deref()).unwrap_or_default());
+            .arg(flow.and_then(|flow| flow.person.as_deref()).unwrap_or_default())
+            .arg(if taken.has_chain() { &**transaction } else { "" })
+            .arg(most_chains);
         let found: Vec<String> = self.run(&script).await?;
         let mut found = found.into_iter();
         match (found.next().as_deref(), found.as_slice()) {
@@ -155,6 +184,8 @@ impl Store {
                 let message = "the store of what gateways share began anew since this chain did";
                 Err(Refusal::new(Code::StandingUnavailable, message))
             }
+            (Some("full"), []) => Err(full(Denied::Empty, most_chains, &taken.began_by)),
+            (Some("share"), []) => Err(full(Denied::Share, most_chains, &taken.began_by)),
             _ => Err(unavailable("an answer is not understood")),
         }
     }
@@ -210,10 +241,8 @@ impl Store {
     }
 
     /// The chain is ended, for all gateways.
-    pub async fn end(&self, transaction: &str, by: &str, life: Duration) -> Result<(), Refusal> {
-        let mut script = END.prepare_invoke();
-        script.key(chain_key(transaction)).key(ENDED).arg(transaction).arg(by).arg(millis(life));
-        self.run(&script).await
+    pub async fn end(&self, ended: &EndedChain, life: Duration) -> Result<(), Refusal> {
+        self.run(&end(ended, life)).await
     }
 
     /// A label is taken away from an agent; of one person, or where none is named of all.
@@ -235,21 +264,24 @@ impl Store {
     }
 
     /// Connects, takes over which chains were ended, tells what this gateway knows, and listens until the connection breaks.
-    async fn connected(&self, state: &StandingState) -> RedisResult<()> {
+    async fn connected(&self, shared: &Arc<Shared>) -> RedisResult<()> {
+        let state = &shared.standing;
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(Some(ANSWER))
             .set_connection_timeout(Some(CONNECT));
         // The client has no time for this: a store that takes the connection and says nothing would be waited for for ever.
         let subscribed = tokio::time::timeout(CONNECT, async {
             let mut listening = self.client.get_async_pubsub().await?;
-            listening.subscribe(ENDED).await?;
+            listening.subscribe(&[ENDED, ACTS]).await?;
             Ok::<_, RedisError>(listening)
         });
         let mut listening = subscribed
             .await
             .map_err(|_| RedisError::from((ErrorKind::Io, "the store does not answer")))??;
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
-        // What was ended while nobody listened here.
+        // What others did while nobody listened here, before anything is told: what was taken away meanwhile is not told again.
+        shared.agree(&mut connection).await?;
+        // What was ended.
         let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut connection).await?;
         // A store that has nothing begins now: what was counted before is not known here.
         let born = seconds * 1000 + micros / 1000;
@@ -264,9 +296,7 @@ impl Store {
             .await?;
         for (ended, until) in kept {
             let left = Duration::try_from_secs_f64(until / 1000.0 - seconds as f64).unwrap_or_default();
-            if let Some((transaction, by)) = ended.split_once(BAR) {
-                mark(state, transaction, by, left);
-            }
+            heard(state, &format!("{ended}{BAR}{}", left.as_millis()));
         }
         tell(&mut connection, state).await?;
         self.connection.store(Some(Arc::new(connection.clone())));
@@ -275,25 +305,24 @@ impl Store {
         loop {
             tokio::select! {
                 message = messages.next() => match message {
+                    Some(message) if message.get_channel_name() == ACTS => shared.hear(&mut connection).await?,
                     Some(message) => heard(state, &message.get_payload::<String>()?),
                     None => return Ok(()),
                 },
                 () = self.broken.notified() => return Ok(()),
-                () = tokio::time::sleep(LOOK) => {
-                    let _: String = redis::cmd("PING").query_async(&mut connection).await?;
-                }
+                // Also where nothing was heard: the store may have begun anew.
+                () = tokio::time::sleep(LOOK) => shared.hear(&mut connection).await?,
             }
         }
     }
 }
 
-/// Keeps the connection to the store of `state` for as long as the process lives: to be run by one task. Does nothing where there is
-/// no store.
-pub async fn follow(state: Arc<StandingState>) {
-    let Some(store) = state.store() else { return };
+/// Keeps the connection to the store for as long as the process lives: to be run by one task. Does nothing where there is no store.
+pub async fn follow(shared: Arc<Shared>) {
+    let Some(store) = shared.standing.store() else { return };
     let mut told = false;
     loop {
-        let broken = store.connected(&state).await;
+        let broken = store.connected(&shared).await;
         let was_connected = store.connection.swap(None).is_some();
         if was_connected || !told {
             let error = broken.err().map(|error| error.to_string()).unwrap_or_default();
@@ -310,34 +339,46 @@ pub async fn follow(state: Arc<StandingState>) {
 /// Tells the store what this gateway knows: it may have lost it. What is there already stays.
 async fn tell(connection: &mut MultiplexedConnection, state: &StandingState) -> RedisResult<()> {
     let now = Instant::now();
-    for (transaction, by, left) in state.ended.all(now) {
-        let mut script = END.prepare_invoke();
-        script.key(chain_key(&transaction)).key(ENDED).arg(&*transaction).arg(&*by).arg(millis(left));
-        let _: i64 = script.invoke_async(connection).await?;
+    let mut all = Vec::new();
+    for (ended, left) in state.ended.all(now) {
+        all.push(end(&ended, left));
     }
     for Window { agent, what, person, left } in state.all_read(now) {
         let mut script = PERMITTED.prepare_invoke();
         script.key(NONE).key(NONE).key(read_key(&agent)).arg(1).arg("").arg(0).arg(0);
         script.arg(millis(left)).arg(person.as_deref().unwrap_or_default()).arg(super::chains::MOST_LABELS);
         script.arg(1).arg(&*what.label).arg(origin(&what));
-        let _: i64 = script.invoke_async(connection).await?;
+        all.push(script);
+    }
+    for together in all.chunks(TOGETHER) {
+        let mut pipe = redis::pipe();
+        pipe.load_script(&END).ignore().load_script(&PERMITTED).ignore();
+        for script in together {
+            pipe.invoke_script(script).ignore();
+        }
+        let () = pipe.query_async(connection).await?;
     }
     Ok(())
 }
 
-/// Another gateway, or this one, ended a chain.
-fn heard(state: &StandingState, message: &str) {
-    let mut parts = message.split(BAR);
-    if let (Some(transaction), Some(by), Some(Ok(life))) =
-        (parts.next(), parts.next(), parts.next().map(str::parse))
-    {
-        mark(state, transaction, by, Duration::from_millis(life));
-    }
+fn end(ended: &EndedChain, life: Duration) -> ScriptInvocation<'static> {
+    let mut script = END.prepare_invoke();
+    script.key(chain_key(&ended.transaction)).key(ENDED).arg(&*ended.transaction).arg(&*ended.by);
+    script.arg(millis(life)).arg(ended.began_by.to_string()).arg(ended.started.0);
+    script
 }
 
-fn mark(state: &StandingState, transaction: &str, by: &str, life: Duration) {
+/// Another gateway, or this one, ended a chain.
+fn heard(state: &StandingState, message: &str) {
+    let parts: Vec<&str> = message.split(BAR).collect();
+    let [transaction, by, began_by, started, life] = *parts.as_slice() else { return };
+    let (Ok(began_by), Ok(started), Ok(life)) = (began_by.parse(), started.parse(), life.parse()) else {
+        return;
+    };
     let now = Instant::now();
-    if let Err(refusal) = state.ended.mark(&transaction.into(), by.into(), (now, now + life)) {
+    let started = UnixMillis(started);
+    let ended = EndedChain { transaction: transaction.into(), began_by, started, by: by.into() };
+    if let Err(refusal) = state.ended.mark(ended, (now, now + Duration::from_millis(life))) {
         tracing::error!(transaction, %refusal, "a chain that another gateway ended could not be kept");
     }
 }

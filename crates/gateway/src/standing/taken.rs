@@ -11,6 +11,8 @@ use vidimus_core::entity::EntityId;
 #[derive(Clone, Debug)]
 pub struct Taken {
     pub transaction: Arc<str>,
+    /// Who began the chain.
+    pub began_by: EntityId,
     /// When the chain began.
     pub started: UnixMillis,
     /// The call continues a chain: others called before it.
@@ -84,10 +86,11 @@ impl Flow {
 }
 
 impl Taken {
-    /// Of a call of this chain, nothing yet.
-    pub fn of(chain: &Chain) -> Self {
+    /// Of a call of this chain by `caller`, nothing yet.
+    pub fn of(chain: &Chain, caller: &EntityId) -> Self {
         Self {
             transaction: chain.transaction.clone(),
+            began_by: chain.began_by(caller).clone(),
             started: chain.started,
             continues: !chain.actors.is_empty(),
             began_elsewhere: chain.began_elsewhere(),

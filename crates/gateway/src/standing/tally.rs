@@ -36,7 +36,7 @@ impl StandingState {
         let life = self.keeps.quiet_of(taken.began_elsewhere);
         let (so_far, placed) = match &self.store {
             Some(store) => {
-                let (mut so_far, placed) = store.reserve(&taken, life).await?;
+                let (mut so_far, placed) = store.reserve(&taken, life, self.keeps.capacity).await?;
                 // What this gateway knows counts also where the store has lost it.
                 if taken.flow.is_some() {
                     so_far.labels.extend(self.chains()?.known(&taken, now));

@@ -12,12 +12,17 @@ use super::*;
 const QUIET: Duration = Duration::from_secs(600);
 
 fn chain(transaction: usize) -> Taken {
-    let agent = EntityId::new(EntityKind::Agent, "n/earlier");
-    Taken::of(&Chain {
+    begun_by("n/earlier", transaction)
+}
+
+fn begun_by(agent: &str, transaction: usize) -> Taken {
+    let agent = EntityId::new(EntityKind::Agent, agent);
+    let chain = Chain {
         transaction: transaction.to_string().into(),
         started: UnixMillis(0),
-        actors: vec![agent],
-    })
+        actors: vec![agent.clone()],
+    };
+    Taken::of(&chain, &agent)
 }
 
 fn reaching(transaction: usize, number: usize, limit: usize) -> Taken {
@@ -117,7 +122,7 @@ fn a_chain_is_gone_after_a_quiet_time_and_not_while_a_call_is_under_way() {
 
 #[test]
 fn a_full_table_refuses_and_forgets_only_what_is_gone() {
-    let (state, start) = (StandingState::alone(3, QUIET, 8), Instant::now());
+    let (state, start) = (StandingState::alone(6, QUIET, 8), Instant::now());
     let place = |transaction, after| {
         let tally = reserve(&state, reaching(transaction, 0, 4), start + after);
         tally.map(|mut tally| permitted(&mut tally, start + after))
@@ -222,7 +227,7 @@ fn a_label_is_gone_after_its_window_or_by_an_act_and_not_by_a_denied_call() {
     assert_eq!(call(&state, flow(2, "a", &[], None, &["personal"]), now), Vec::<String>::new(), "denied");
     assert_eq!(call(&state, flow(3, "a", &[], None, &["confidential"]), at(3000)), ["personal"]);
     assert_eq!(call(&state, flow(4, "a", &[], None, &[]), at(3601)), ["confidential"]);
-    let forgotten = state.declassify(&"a".into(), "confidential", None).now_or_never();
+    let forgotten = state.declassify(&"a".into(), "confidential", None, at(3601)).now_or_never();
     forgotten.expect("ready at once").expect("no store");
     assert_eq!(call(&state, flow(5, "a", &[], None, &[]), at(3601)), Vec::<String>::new());
 }
@@ -245,16 +250,17 @@ fn an_ended_chain_stays_ended_by_whom_it_was_first_and_streams_are_told() {
     let wakes = watch::Sender::new(0);
     let state = StandingState::new(keeps, 8, wakes.clone(), None);
     let now = Instant::now();
+    let caller = EntityId::new(EntityKind::Agent, "n/caller");
     let of = |transaction: &str, depth| Chain {
         transaction: transaction.into(),
         started: UnixMillis(0),
         actors: vec![EntityId::new(EntityKind::Agent, "n/a"); depth],
     };
     let end = |chain: &Chain, by: &str, at| {
-        let ended = state.end_chain(chain, &by.into(), at).now_or_never().expect("ready at once");
+        let ended = state.end_chain((chain, &caller), &by.into(), at).now_or_never().expect("ready at once");
         ended.map_err(|refusal| refusal.code)
     };
-    let by = |transaction: &str| state.ended(&transaction.into()).expect("known");
+    let by = |transaction: &str| state.ended(&of(transaction, 1), &caller).expect("known");
     assert_eq!(end(&of("begins", 0), "limit", now), Ok(()), "there is nothing to end");
     assert_eq!(by("begins"), None);
     assert_eq!(*wakes.borrow(), 0);
@@ -266,9 +272,53 @@ fn an_ended_chain_stays_ended_by_whom_it_was_first_and_streams_are_told() {
     // One that began elsewhere may live long.
     let elsewhere = format!("{}1", Chain::ELSEWHERE);
     assert_eq!(end(&of(&elsewhere, 1), "limit", now), Ok(()));
-    assert_eq!(end(&of("more", 1), "limit", now), Err(Code::Overloaded));
-    assert_eq!(end(&of("more", 1), "limit", now + QUIET), Ok(()));
     assert_eq!(by(&elsewhere).as_deref(), Some("limit"));
+}
+
+/// Attack: so many chains are ended that no further one can be kept, and the next one goes on.
+#[test]
+fn where_no_more_ended_chains_can_be_kept_they_stay_ended_and_nobody_elses_are() {
+    let keeps = Keeps { capacity: 8, quiet: QUIET, window: QUIET };
+    let (state, now) = (StandingState::new(keeps, 8, watch::Sender::new(0), None), Instant::now());
+    let agent = |name: &str| EntityId::new(EntityKind::Agent, name);
+    let of = |who: &str, number: i64| Chain {
+        transaction: format!("{who}-{number}").into(),
+        started: UnixMillis(number),
+        actors: vec![agent(who)],
+    };
+    let caller = agent("n/last");
+    let end = |chain: &Chain, by: &str| {
+        let ended = state.end_chain((chain, &caller), &by.into(), now).now_or_never();
+        assert_eq!(ended.expect("ready at once"), Ok(()));
+    };
+    for number in 0..100 {
+        end(&of("n/runaway", number), "limit");
+    }
+    let by = |who: &str, number| state.ended(&of(who, number), &caller).expect("known");
+    for number in 0..100 {
+        assert_eq!(by("n/runaway", number).as_deref(), Some("limit"), "{number}");
+    }
+    assert_eq!(by("n/runaway", 100), None, "it began after them");
+    assert_eq!(by("n/other", 1), None);
+    end(&of("n/other", 2), "policy");
+    assert_eq!((by("n/other", 2).as_deref(), by("n/other", 1)), (Some("policy"), None));
+}
+
+/// Attack: one agent begins chains without end, to have those of all others refused.
+#[test]
+fn nobody_takes_the_place_of_the_chains_that_others_begin() {
+    let (state, now) = (StandingState::alone(100, QUIET, 8), Instant::now());
+    let begin = |who: &str, number| {
+        let taken = Taken { counted: Some(Used::default()), ..begun_by(who, number) };
+        reserve(&state, taken, now).map(|mut tally| permitted(&mut tally, now))
+    };
+    let begun = (0..1_000).take_while(|number| begin("n/greedy", *number).is_ok()).count();
+    assert_eq!(begun, 50);
+    assert_eq!(begin("n/greedy", 0), Ok(()), "what it began goes on");
+    for number in 0..20 {
+        assert_eq!(begin("n/modest", 2_000 + number), Ok(()), "{number}");
+    }
+    assert_eq!(begin("n/greedy", 50), Err(Code::Overloaded));
 }
 
 #[test]

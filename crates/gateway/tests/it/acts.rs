@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http_body_util::BodyExt as _;
+use serde_json::Value;
 use vidimus_core::act::{Act, Lifted, OfSubject, Terms};
 use vidimus_core::act::{Granted, OfGrant};
 use vidimus_core::clock::Clock as _;
@@ -13,15 +14,18 @@ use vidimus_testkit::upstream::Answer;
 
 use super::world::{World, call_id, objects};
 
-const ADMIN: &str = "User/urn:vidimus:local#admin";
+pub const ADMIN: &str = "User/urn:vidimus:local#admin";
 
 /// Brings what stands into force whenever it changes, as the registry does.
 fn follow(world: &World) {
+    follow_with(world, &objects(&world.upstream));
+}
+
+/// The same with other objects.
+pub fn follow_with(world: &World, values: &[Value]) {
     let shared = world.gate.shared.clone();
-    let objects: Vec<Object> = objects(&world.upstream)
-        .iter()
-        .map(|value| resource::check(&Origin::default(), value).expect("good"))
-        .collect();
+    let objects: Vec<Object> =
+        values.iter().map(|value| resource::check(&Origin::default(), value).expect("good")).collect();
     tokio::spawn(async move {
         let mut changes = shared.acts.changes();
         let mut in_force: Option<Arc<Overlay>> = None;

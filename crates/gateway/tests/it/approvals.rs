@@ -14,10 +14,10 @@ use vidimus_testkit::upstream::Answer;
 
 use super::world::{World, call_id, json_of, objects, snapshot};
 
-const HOLD: &str = r#"@approval("payers") forbid (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo")
+pub const HOLD: &str = r#"@approval("payers") forbid (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo")
     unless { context has approval && context.approval.role == "payers" };"#;
 
-const BOB: &str = "User/https://login.example#bob";
+pub const BOB: &str = "User/https://login.example#bob";
 
 /// A world whose tool `echo` waits for an approval, with `more` changed.
 async fn world(text: &str) -> World {
@@ -26,7 +26,7 @@ async fn world(text: &str) -> World {
     world
 }
 
-fn holding(world: &World, text: &str) -> Vec<Value> {
+pub fn holding(world: &World, text: &str) -> Vec<Value> {
     let mut all = objects(&world.upstream);
     all.push(json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "Policy",
         "metadata": {"namespace": "t", "name": "hold"}, "spec": {"description": "hold", "cedar": text}}));

@@ -168,6 +168,32 @@ async fn the_streams_of_an_ended_chain_are_cut() {
     assert!(other_answer.into_body().collect().await.is_ok());
 }
 
+/// Attack: an answer that is on its way when its chain is ended is delivered all the same, because it is no stream.
+#[tokio::test]
+async fn a_whole_answer_does_not_come_after_its_chain_was_ended() {
+    let world = World::new().await;
+    let all = estate(&world, |all| all[2]["spec"]["delegation"] = json!({"maxCalls": 2}));
+    world.gate.take_into_use(snapshot(&all));
+    let token = begin(&world).await;
+    let before = world.upstream.received().len();
+    let (answer, late) = Answer::stream("application/json");
+    world.upstream.next(answer);
+    let on_its_way = world.send(with(&token, world.tool("echo")));
+    let ends = async {
+        world.upstream.until_received(before + 1).await;
+        assert_eq!(code(&world, with(&token, world.tool("echo"))).await.as_deref(), Some("chain_limit"));
+        // Too late.
+        late.send(r#"{"jsonrpc":"2.0","id":1,"result":{"secret":1}}"#.to_owned()).await;
+        drop(late);
+    };
+    let (answered, ()) = tokio::join!(on_its_way, ends);
+    let headers = answered.headers().clone();
+    let body = answered.into_body().collect().await.map(http_body_util::Collected::to_bytes);
+    assert!(!body.is_ok_and(|body| String::from_utf8_lossy(&body).contains("secret")));
+    let effect = world.records(&call_id(&headers), 2).await.remove(1);
+    assert_eq!((&effect["result"], &effect["code"]), (&json!("failed"), &json!("chain_ended")));
+}
+
 #[tokio::test]
 async fn a_policy_ends_a_chain_where_it_says_so() {
     let world = World::new().await;

@@ -10,6 +10,7 @@
 
 mod acts;
 mod admit;
+mod agreed;
 mod answer;
 mod approvals;
 mod broken;

@@ -61,6 +61,16 @@ impl Redis {
         panic!("redis-server does not listen");
     }
 
+    /// All that is in it is gone.
+    pub async fn flush(&self) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await;
+        let (mut stream, mut answer) = (stream.expect("connected"), [0; 5]);
+        stream.write_all(b"FLUSHALL\r\n").await.expect("sent");
+        stream.read_exact(&mut answer).await.expect("answered");
+        assert_eq!(&answer, b"+OK\r\n");
+    }
+
     pub fn stop(&mut self) {
         if let Some(mut server) = self.server.take() {
             let _ = server.kill();

@@ -75,7 +75,7 @@ async fn fan_out_is_of_all_gateways_and_only_what_was_permitted_counts() {
     assert_eq!(code(&one, with(&token, one.tool("echo"))).await, None);
 }
 
-/// Of calls at once, over both, exactly as many pass as may.
+/// Of calls at once, over both, no more are sent than may be. The one too many ends the chain, and with it what is still on its way.
 #[tokio::test]
 async fn however_many_call_at_once_over_two_gateways_the_limit_holds() {
     let (_redis, one, other) = two().await;
@@ -85,8 +85,10 @@ async fn however_many_call_at_once_over_two_gateways_the_limit_holds() {
         let world = if number % 2 == 0 { &one } else { &other };
         code(world, with(&token, world.tool("echo")))
     });
+    let before = one.upstream.received().len() + other.upstream.received().len();
     let passed = futures_util::future::join_all(calls).await.into_iter().filter(Option::is_none).count();
-    assert_eq!(passed, 5);
+    let sent = one.upstream.received().len() + other.upstream.received().len() - before;
+    assert!(passed <= sent && sent <= 5, "{passed} {sent}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::call::Action;
 use crate::caller::UnixMillis;
 use crate::decision::Decision;
 use crate::entity::{EntityId, EntityKind};
-use crate::snapshot::{Snapshot, builtin};
+use crate::snapshot::Snapshot;
 use crate::standing::Grant;
 
 /// What the ids of grants' policies begin with.
@@ -25,7 +25,7 @@ pub(super) struct Grants {
 }
 
 impl Overlay {
-    pub(super) fn grant(&mut self, id: &str, grant: &Grant) -> Result<(), String> {
+    pub(super) fn grant(&mut self, before: &Self, id: &str, grant: &Grant) -> Result<(), String> {
         let Terms { agent, resources, transaction, uses } = &grant.terms;
         if grant.is_spent() {
             self.grants.spent.insert(id.into(), UnixMillis(grant.until_ms));
@@ -47,8 +47,7 @@ impl Overlay {
                 quoted(&until),
                 in_chain.as_deref().unwrap_or_default(),
             );
-            let statement = builtin::compile(&id, &text).map_err(|reason| format!("{id}: {reason}"))?;
-            self.statements.push(statement);
+            self.add(before, id, text)?;
         }
         Ok(())
     }

@@ -10,7 +10,9 @@ local function take()
 end
 if ARGV[2] ~= '' then
   local had = tonumber(redis.call('HGET', KEYS[2], ARGV[2]) or 0)
-  local count = had >= PERMITTED and had - 1 or had - 1 + PERMITTED
+  -- The place that was taken before the decision may be lost.
+  if had < PERMITTED then had = had + PERMITTED end
+  local count = math.max(had - 1, PERMITTED)
   redis.call('HSET', KEYS[2], ARGV[2], string.format('%.0f', count))
   redis.call('PEXPIRE', KEYS[2], ARGV[1])
 end

@@ -1,6 +1,7 @@
 -- What a chain comes to with one call, which has its place in it from here on.
--- KEYS: born, chain, its labels, the agent's destinations, what the caller has read
--- ARGV: continues, started (ms), life of the chain (ms), counted, tokens, spend, destination, limit, flow, person
+-- KEYS: born, chain, its labels, the agent's destinations, what the caller has read, all chains, those begun by the same
+-- ARGV: continues, started (ms), life of the chain (ms), counted, tokens, spend, destination, limit, flow, person, transaction where the chain
+--       has a state, how many chains there may be
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local born = redis.call('GET', KEYS[1])
@@ -13,6 +14,21 @@ if ended then return { 'ended', ended } end
 -- What such a chain did before is not known here any more.
 if ARGV[1] == '1' and tonumber(ARGV[2]) < tonumber(born) then return { 'lost' } end
 local life = ARGV[3]
+if ARGV[11] ~= '' then
+  redis.call('ZREMRANGEBYSCORE', KEYS[6], '-inf', now)
+  if not redis.call('ZSCORE', KEYS[6], ARGV[11]) then
+    -- Nobody has begun more chains than there is room for of all others.
+    redis.call('ZREMRANGEBYSCORE', KEYS[7], '-inf', now)
+    local left = tonumber(ARGV[12]) - redis.call('ZCARD', KEYS[6]) - 1
+    if left < 0 then return { 'full' } end
+    if redis.call('ZCARD', KEYS[7]) >= math.max(left, 1) then return { 'share' } end
+  end
+  redis.call('ZADD', KEYS[6], now + life, ARGV[11])
+  redis.call('ZADD', KEYS[7], now + life, ARGV[11])
+  for place = 6, 7 do
+    if redis.call('PTTL', KEYS[place]) < tonumber(life) then redis.call('PEXPIRE', KEYS[place], life) end
+  end
+end
 local calls, tokens, spend, fan_out, placed = 1, 0, 0, 1, 0
 if ARGV[4] == '1' then
   local had = redis.call('HMGET', KEYS[2], 'tokens', 'spend', 'tokens_under_way', 'spend_under_way')

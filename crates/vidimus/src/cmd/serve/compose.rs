@@ -39,6 +39,8 @@ use super::{
 
 /// Before a snapshot is taken into use again whose taking panicked.
 const AGAIN: Duration = Duration::from_millis(100);
+/// How long a start waits for the store that gateways share.
+const AGREES: Duration = Duration::from_secs(5);
 
 pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
@@ -92,6 +94,17 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live));
     if serve.standing.is_some() {
         supervisor.essential("standing", shared.clone().follow_store());
+        // Calls are not decided by what stood when this gateway stopped, where that can be helped.
+        let agrees = async {
+            while !shared.has_store() {
+                tokio::time::sleep(AGAIN).await;
+            }
+        };
+        if control.block_on(async { tokio::time::timeout(AGREES, agrees).await }).is_err() {
+            tracing::error!(
+                "what people did at other gateways is not known yet: the store that they share does not answer"
+            );
+        }
     }
     disk::watch(&mut supervisor, shared.clone(), serve.data.clone(), serve.disk_reserve);
     let (stop, stopping) = watch::channel(false);

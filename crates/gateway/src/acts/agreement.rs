@@ -1,0 +1,296 @@
+//! Acts that several gateways agree on: each is in one list in their store before it is on record here, and those that others did are taken
+//! over, each with a record of its own, so that what stands stays the fold of this gateway's records (ADR 38).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use redis::aio::MultiplexedConnection;
+use redis::{ErrorKind, RedisError, RedisResult};
+use uuid::Uuid;
+use vidimus_core::act::{Act, BY_ITSELF};
+use vidimus_core::record::{ActRecord, Record};
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::standing::Standing;
+use vidimus_core::standing::agreed::{self, Agreed, Known};
+
+use super::{Intent, Ready};
+use crate::gate::{Shared, millis};
+use crate::standing::store::acts::{self, Head, Numbered};
+use crate::unrecorded::closed;
+
+/// How often it is tried again where others add acts all the time.
+const TRIES: usize = 256;
+/// So many acts at the end of the list stay whether or not anybody needs them: who was away for no longer goes on where it was.
+const KEPT: u64 = 256;
+/// The list is looked through for what nobody needs whenever it has grown by so many.
+const LOOK: u64 = 128;
+
+/// Where acts are among those that gateways agree on.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// In this list, from this number on.
+    At { era: String, first: u64 },
+    /// The store does not answer, and they may be done all the same.
+    Alone,
+    /// Gateways share nothing.
+    Unshared,
+}
+
+impl Shared {
+    /// Finds acts that fit what stands their place in the list of all.
+    ///
+    /// # Errors
+    /// Why they do not fit; `standing_unavailable`.
+    pub(super) async fn placed(
+        self: &Arc<Self>,
+        records: &[ActRecord<'_>],
+        last: &mut u64,
+    ) -> Result<Ready, Refusal> {
+        for _ in 0..TRIES {
+            let (standing, overlay, decides) = self.ready(records)?;
+            if let Some(place) = self.place(records, last).await? {
+                return Ok(Ready { standing, overlay, decides, place });
+            }
+        }
+        Err(Refusal::new(Code::StandingUnavailable, "other gateways act all the time"))
+    }
+
+    /// `None` where others did something meanwhile, which is taken over by now.
+    async fn place(
+        self: &Arc<Self>,
+        records: &[ActRecord<'_>],
+        last: &mut u64,
+    ) -> Result<Option<Place>, Refusal> {
+        let Some(store) = self.standing.store() else { return Ok(Some(Place::Unshared)) };
+        let without = |detail: &str| match records.iter().all(|record| record.act.is_done_alone()) {
+            true => Ok(Some(Place::Alone)),
+            false => Err(Refusal::new(
+                Code::StandingUnavailable,
+                "the store of what gateways share does not answer, and nobody may do this alone",
+            )
+            .with_detail(detail)),
+        };
+        let (Some(connection), Some(known)) = (store.connection(), self.acts.standing().agreed.clone())
+        else {
+            return without("there is no connection to it");
+        };
+        let mut own = MultiplexedConnection::clone(&connection);
+        let named: Vec<ActRecord<'_>> = records.iter().map(|record| self.named(record, &known.era)).collect();
+        let error = match acts::append(&mut own, &known, &named).await {
+            Ok(Some(first)) => {
+                self.shorten(&own, &known.era, first);
+                return Ok(Some(Place::At { era: known.era, first }));
+            }
+            Ok(None) => match self.catch_up(&mut own, last).await {
+                Ok(()) => return Ok(None),
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        // Whether it was added is not known: if it was, it comes back as what another did.
+        store.is_broken(&connection);
+        without(&error.to_string())
+    }
+
+    /// The act as it is in the list: with the name of this gateway.
+    fn named<'a>(&self, record: &ActRecord<'a>, era: &str) -> ActRecord<'a> {
+        let from = Some(self.ledger.origin().to_owned());
+        let place = agreed::Place { era: era.to_owned(), from, number: 0 };
+        ActRecord { shared: Some(place), ..record.clone() }
+    }
+
+    /// Comes to agree with the others, whatever became of the store since: to be done before it is asked for anything.
+    ///
+    /// # Errors
+    /// Where the store does not answer, or what it has could not be taken over.
+    pub(crate) async fn agree(self: &Arc<Self>, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        let mut last = self.acts.one.lock().await;
+        for _ in 0..TRIES {
+            let standing = self.acts.standing();
+            let from = standing.agreed.as_ref().map_or(0, |known| known.number);
+            let Some((head, list)) = acts::read(connection, from).await? else {
+                self.renew(connection, None, &standing, Vec::new()).await?;
+                continue;
+            };
+            match known(&standing, &head, &list) {
+                Known::Beginning => {
+                    self.take(&head.era, list, &mut last).await.map_err(not_taken)?;
+                    if self.tell(connection, &mut last).await? {
+                        return Ok(());
+                    }
+                }
+                Known::Other => {
+                    let whole = acts::read(connection, 0).await?;
+                    if let Some((head, list)) = whole {
+                        self.take_up(&head, list, &mut last).await?;
+                    }
+                }
+                Known::Lost => {
+                    if let Some((head, list)) = acts::read(connection, 0).await? {
+                        tracing::warn!(
+                            "the store of what gateways share has lost acts; its list begins anew"
+                        );
+                        self.renew(connection, Some(&head), &standing, list).await?;
+                    }
+                }
+            }
+        }
+        Err(RedisError::from((ErrorKind::Client, "gateways do not come to agree")))
+    }
+
+    /// Takes over what others did since.
+    ///
+    /// # Errors
+    /// As [`Shared::agree`]; also where the list is another one by now.
+    pub(crate) async fn hear(self: &Arc<Self>, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+        let mut last = self.acts.one.lock().await;
+        self.catch_up(connection, &mut last).await
+    }
+
+    async fn catch_up(&self, connection: &mut MultiplexedConnection, last: &mut u64) -> RedisResult<()> {
+        let standing = self.acts.standing();
+        let from = standing.agreed.as_ref().map_or(0, |known| known.number);
+        match acts::read(connection, from).await? {
+            Some((head, list)) if known(&standing, &head, &list) == Known::Beginning => {
+                self.take(&head.era, list, last).await.map_err(not_taken)
+            }
+            _ => Err(RedisError::from((ErrorKind::Client, "the list of acts is another one"))),
+        }
+    }
+
+    /// Takes over acts of the list, those that are new: each is on record, then they stand.
+    async fn take(&self, era: &str, list: Vec<Numbered>, last: &mut u64) -> Result<(), Refusal> {
+        let mut standing = (*self.acts.standing()).clone();
+        let known = standing.agreed.as_ref().map_or(0, |known| known.number);
+        let (mut decides, mut taken) = (false, Ok(false));
+        for (number, act) in list.into_iter().filter(|(number, _)| *number > known) {
+            let from = act.shared.and_then(|place| place.from).filter(|from| from != self.ledger.origin());
+            let act = ActRecord {
+                shared: Some(agreed::Place { era: era.to_owned(), from, number }),
+                ..ActRecord { shared: None, ..act }
+            };
+            let record = Record::Act(act);
+            match self.ledger.record(&record).await {
+                Ok(index) => *last = index + 1,
+                Err(error) => {
+                    taken = Err(closed(error));
+                    break;
+                }
+            }
+            let Record::Act(act) = record else { continue };
+            decides |= standing.is_decided_by(&act.act);
+            standing.apply(&act);
+            self.standing.declassified(&act, self.clock.now());
+            taken = Ok(true);
+        }
+        // What is on record stands, also where the next one could not be recorded.
+        if !matches!(taken, Ok(false)) {
+            let overlay = self.overlay_of(&standing, decides)?;
+            self.stand(standing, overlay, *last);
+        }
+        taken.map(drop)
+    }
+
+    /// Takes up a list of which this gateway does not know the beginning.
+    async fn take_up(&self, head: &Head, list: Vec<Numbered>, last: &mut u64) -> RedisResult<()> {
+        let standing = self.acts.standing();
+        let is_same = standing.agreed.as_ref().is_some_and(|known| known.era == head.era);
+        let stays: BTreeSet<&str> = list
+            .iter()
+            .map(|(_, act)| &*act.id)
+            .chain(standing.unshared.iter().map(|act| &*act.id))
+            .collect();
+        // Of another list it is not known why they are not in it.
+        let quarantines = standing.quarantines().filter(|_| is_same).map(|act| act.id.into_owned());
+        let lifted = quarantines.filter(|id| !stays.contains(id.as_str())).collect();
+        let intent = Intent {
+            actor: BY_ITSELF.to_owned(),
+            act: Act::Agree(Agreed { era: head.era.clone(), lifted }),
+            why: "what gateways agree on is taken up".to_owned(),
+        };
+        let mut next = (*standing).clone();
+        for record in self.records_of(vec![intent]) {
+            next.apply(&record);
+            *last = self.ledger.record(&Record::Act(record)).await.map_err(closed).map_err(not_taken)? + 1;
+        }
+        // Only together with what follows: calls are not decided by half of it.
+        let before = self.acts.changed.borrow().overlay.clone();
+        self.stand(next, before, *last);
+        self.take(&head.era, list, last).await.map_err(not_taken)?;
+        let standing = self.acts.standing();
+        let overlay = self.overlay_of(&standing, true).map_err(not_taken)?;
+        self.stand((*standing).clone(), overlay, *last);
+        Ok(())
+    }
+
+    /// Tells the others what was done here alone; whether they know all by now.
+    async fn tell(&self, connection: &mut MultiplexedConnection, last: &mut u64) -> RedisResult<bool> {
+        loop {
+            let mut standing = (*self.acts.standing()).clone();
+            let (Some(known), Some(act)) = (standing.agreed.clone(), standing.unshared.first().cloned())
+            else {
+                return Ok(true);
+            };
+            let Some(number) = acts::append(connection, &known, &[self.named(&act, &known.era)]).await?
+            else {
+                return Ok(false);
+            };
+            let act = ActRecord { shared: Some(agreed::Place { era: known.era, from: None, number }), ..act };
+            standing.apply(&act);
+            *last = self.ledger.record(&Record::Act(act)).await.map_err(closed).map_err(not_taken)? + 1;
+            let overlay = self.acts.changed.borrow().overlay.clone();
+            self.stand(standing, overlay, *last);
+        }
+    }
+
+    /// Has the list begin anew with what this gateway knows, and with what the list, where there still is one, has quarantined.
+    async fn renew(
+        &self,
+        connection: &mut MultiplexedConnection,
+        head: Option<&Head>,
+        standing: &Standing,
+        list: Vec<Numbered>,
+    ) -> RedisResult<()> {
+        let era = Uuid::now_v7().to_string();
+        let mut theirs = Standing::default();
+        list.iter().for_each(|(_, act)| theirs.apply(act));
+        theirs.quarantined.retain(|subject, _| !standing.quarantined.contains_key(subject));
+        let told = standing.told_again(millis(self.clock.now().wall).0).into_iter();
+        let all: Vec<_> = told.chain(theirs.quarantines()).map(|act| self.named(&act, &era)).collect();
+        // Where another gateway was first its list is taken up.
+        acts::renew(connection, head, &era, &all).await.map(drop)
+    }
+
+    /// Has the list lose what nobody needs, beside the path, now and then.
+    fn shorten(self: &Arc<Self>, connection: &MultiplexedConnection, era: &str, number: u64) {
+        let Some(floor) = number.checked_sub(KEPT).filter(|_| number.is_multiple_of(LOOK)) else { return };
+        let (shared, mut connection, era) = (self.clone(), connection.clone(), era.to_owned());
+        tokio::spawn(async move {
+            let standing = shared.acts.standing();
+            let now = millis(shared.clock.now().wall).0;
+            let shortened = async {
+                let Some((_, list)) = acts::read(&mut connection, 0).await? else { return Ok(()) };
+                let gone = list.iter().filter(|(number, act)| *number < floor && !standing.needs(act, now));
+                let gone: Vec<u64> = gone.map(|(number, _)| *number).collect();
+                acts::shorten(&mut connection, &era, floor, &gone).await
+            };
+            if let Err::<(), RedisError>(error) = shortened.await {
+                tracing::warn!(%error, "the list of acts could not be shortened");
+            }
+        });
+    }
+}
+
+/// How what stands here is to the list, read from the number that is known.
+fn known(standing: &Standing, head: &Head, list: &[Numbered]) -> Known {
+    let Some(known) = &standing.agreed else { return Known::Other };
+    let at = list.first().filter(|(number, _)| *number == known.number).map(|(_, act)| &*act.id);
+    known.is_to(&head.era, head.floor, at)
+}
+
+/// What others did could not be taken over here.
+#[expect(clippy::needless_pass_by_value, reason = "it is what an error is mapped by")]
+fn not_taken(refusal: Refusal) -> RedisError {
+    let detail = refusal.detail.as_deref().unwrap_or_default();
+    RedisError::from((ErrorKind::Client, "acts are not taken over", format!("{}: {detail}", refusal.message)))
+}

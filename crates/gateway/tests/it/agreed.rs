@@ -1,0 +1,306 @@
+//! Acts over several gateways: what is done at one comes into force at the others, what may be done once is done once, and what becomes of
+//! it when the store is lost.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use vidimus_core::act::{Act, Declassified, Granted, Lifted, OfGrant, OfSubject, Terms};
+use vidimus_core::approval::pending::{Approve, State};
+use vidimus_core::clock::Clock as _;
+use vidimus_core::refusal::Code;
+use vidimus_gateway::millis;
+use vidimus_testkit::upstream::Answer;
+
+use super::acts::{ADMIN, follow_with};
+use super::approvals::{BOB, HOLD, holding};
+use super::chains::{also, code, estate};
+use super::redis::Redis;
+use super::world::{World, call_id, objects};
+
+/// Two gateways with one store and one estate, whose upstreams are those of the first.
+async fn two(estate: impl Fn(&World) -> Vec<Value>) -> (Redis, World, World) {
+    let redis = Redis::start().await;
+    let one = World::sharing(redis.address(), None).await;
+    let other = World::sharing(redis.address(), Some(&one)).await;
+    let all = estate(&one);
+    for world in [&one, &other] {
+        follow_with(world, &all);
+        in_force(world).await;
+    }
+    (redis, one, other)
+}
+
+/// Until what stands decides.
+async fn in_force(world: &World) {
+    until("in force", || {
+        let stood = world.gate.acts.changes().borrow().overlay.clone();
+        world.gate.snapshot().has(&stood)
+    })
+    .await;
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    for _ in 0..2_000 {
+        if is_so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("not so: {what}");
+}
+
+fn quarantine(subject: &str) -> Act {
+    Act::Quarantine(OfSubject { subject: subject.parse().expect("a subject") })
+}
+
+/// The caller may use a tool so often that no policy permits it.
+fn lend(world: &World, uses: u32) -> Act {
+    let terms = Terms {
+        agent: "Agent/t/caller".parse().expect("an agent"),
+        resources: vec!["Tool/t/tools/lent".parse().expect("a tool")],
+        transaction: None,
+        uses: Some(uses),
+    };
+    let until_ms = millis(world.clock.now().wall).0 + 3_600_000;
+    Act::Grant(Granted { request: None, terms, until_ms })
+}
+
+async fn act(world: &World, actor: &str, act: Act) -> Result<String, Code> {
+    world.gate.shared.act(actor, act, "INC-7").await.map(|done| done.id).map_err(|refusal| refusal.code)
+}
+
+fn is_quarantined(world: &World) -> bool {
+    !world.gate.acts.standing().quarantined.is_empty()
+}
+
+async fn until_refused(world: &World, expected: &str) {
+    for _ in 0..2_000 {
+        if code(world, world.tool("echo")).await.as_deref() == Some(expected) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the call is not refused with {expected}");
+}
+
+fn plain(world: &World) -> Vec<Value> {
+    objects(&world.upstream)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quarantine_at_one_gateway_refuses_and_cuts_at_the_other_and_is_on_record_at_both() {
+    let (_redis, one, other) = two(plain).await;
+    let (answer, stream) = Answer::stream("text/event-stream");
+    one.upstream.next(answer);
+    let open = other.send(other.tool("echo")).await;
+    assert!(stream.event("{}").await);
+    let id = act(&one, ADMIN, quarantine("Agent/t/caller")).await.expect("done");
+    let cut = call_id(open.headers());
+    assert!(open.into_body().collect().await.is_err(), "cut, not finished");
+    assert_eq!(other.records(&cut, 2).await[1]["code"], "revoked");
+    until_refused(&other, "forbidden_by_policy").await;
+    let of_act = |world: &World| {
+        let records = world.all_records();
+        records.into_iter().find(|record| record["act"]["quarantine"].is_object()).expect("a record")
+    };
+    let (here, there) = (of_act(&one), of_act(&other));
+    for record in [&here, &there] {
+        let was = (&record["id"], &record["actor"], &record["why"], &record["shared"]["number"]);
+        assert_eq!(was, (&json!(id), &json!(ADMIN), &json!("INC-7"), &json!(1)), "{record}");
+    }
+    assert_eq!(here["shared"].get("from"), None);
+    assert_eq!(there["shared"]["from"], json!(one.gate.ledger.origin()));
+    assert_eq!(there["time"], here["time"]);
+    // And it is lifted by the other.
+    let subject = "Agent/t/caller".parse().expect("a subject");
+    act(&other, ADMIN, Act::Lift(Lifted { of: id, subject })).await.expect("lifted");
+    until("lifted", || !is_quarantined(&one)).await;
+    in_force(&one).await;
+    assert_eq!(code(&one, one.tool("echo")).await, None);
+}
+
+/// Attack: one approval, and many calls at once, over both gateways.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_calls_over_two_gateways_with_one_approval_one_is_made() {
+    let (_redis, one, other) = two(|world| holding(world, HOLD)).await;
+    for _round in 0..3 {
+        assert_eq!(code(&one, one.tool("echo")).await.as_deref(), Some("approval_required"));
+        // The same call at the other waits for the same.
+        assert_eq!(code(&other, other.tool("echo")).await.as_deref(), Some("approval_required"));
+        let asked = |world: &World| {
+            let standing = world.gate.acts.standing();
+            let open = standing.approvals.all().find(|one| one.state == State::Asked);
+            open.map(|one| one.question.approval.clone())
+        };
+        let approval = asked(&other).expect("asked");
+        assert_eq!(asked(&one), Some(approval.clone()));
+        let yes = Approve { approval: approval.clone(), role: "payers".into(), shown: "s".into() };
+        act(&other, BOB, Act::Approve(yes)).await.expect("approved");
+        until("approved at both", || {
+            let standing = one.gate.acts.standing();
+            standing.approvals.get(&approval).is_some_and(|one| one.state == State::Approved)
+        })
+        .await;
+        let before = one.upstream.received().len();
+        let calls = (0..8).map(|number| {
+            let world = if number % 2 == 0 { &one } else { &other };
+            one.upstream.next(Answer::json(&json!({"jsonrpc": "2.0", "id": 1, "result": {"content": []}})));
+            code(world, world.tool("echo"))
+        });
+        let made = futures_util::future::join_all(calls).await;
+        let made = made.into_iter().filter(Option::is_none).count();
+        let sent = one.upstream.received().len() - before;
+        assert_eq!((made, sent), (1, 1));
+    }
+}
+
+/// Attack: two people are needed, and one of them approves at both gateways.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_two_of_a_quorum_by_approving_at_two_gateways() {
+    let text = HOLD.replacen("forbid", "@quorum(\"2\") forbid", 1);
+    let (_redis, one, other) = two(|world| holding(world, &text)).await;
+    assert_eq!(code(&one, one.tool("echo")).await.as_deref(), Some("approval_required"));
+    until("asked at both", || other.gate.acts.standing().approvals.all().count() == 1).await;
+    let approval = one.gate.acts.standing().approvals.all().next().expect("asked").question.approval.clone();
+    let yes =
+        || Act::Approve(Approve { approval: approval.clone(), role: "payers".into(), shown: "s".into() });
+    let both = tokio::join!(act(&one, BOB, yes()), act(&other, BOB, yes()));
+    let given = [&both.0, &both.1].into_iter().filter(|done| done.is_ok()).count();
+    assert_eq!(given, 1, "{both:?}");
+    assert_eq!(code(&one, one.tool("echo")).await.as_deref(), Some("approval_required"));
+}
+
+/// Attack: the last use of a grant, at two gateways at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_calls_over_two_gateways_for_a_last_use_one_gets_it() {
+    let (_redis, one, other) = two(plain).await;
+    let id = act(&one, ADMIN, lend(&one, 2)).await.expect("granted");
+    until("granted at both", || other.gate.acts.standing().grants.contains_key(&id)).await;
+    in_force(&other).await;
+    let calls = (0..12).map(|number| {
+        let world = if number % 2 == 0 { &one } else { &other };
+        code(world, world.tool("lent"))
+    });
+    let found = futures_util::future::join_all(calls).await;
+    assert_eq!(found.iter().filter(|code| code.is_none()).count(), 2, "{found:?}");
+    // What one revokes the other does not lend any more.
+    act(&other, ADMIN, Act::Revoke(OfGrant { of: id.clone() })).await.expect("revoked");
+    until("revoked at both", || !one.gate.acts.standing().grants.contains_key(&id)).await;
+}
+
+/// What is held stays held, what is cut stays cut, and nothing opens; what refuses may be done alone, and is told to the others later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_store_opens_nothing_that_people_decide() {
+    let (mut redis, one, other) = two(|world| holding(world, HOLD)).await;
+    assert_eq!(code(&one, one.tool("echo")).await.as_deref(), Some("approval_required"));
+    let approval = one.gate.acts.standing().approvals.all().next().expect("asked").question.approval.clone();
+    until("asked at both", || other.gate.acts.standing().approvals.get(&approval).is_some()).await;
+    let yes =
+        || Act::Approve(Approve { approval: approval.clone(), role: "payers".into(), shown: "s".into() });
+    act(&other, BOB, yes()).await.expect("approved");
+    until("approved at both", || {
+        one.gate.acts.standing().approvals.get(&approval).is_some_and(|it| it.state == State::Approved)
+    })
+    .await;
+    redis.stop();
+    for world in [&one, &other] {
+        world.until_shared(false).await;
+        // It cannot be known whether the other has made it.
+        assert_eq!(code(world, world.tool("echo")).await.as_deref(), Some("standing_unavailable"));
+        assert!(world.upstream.received().is_empty());
+    }
+    // Nobody lends or lifts alone.
+    let lift = Act::Lift(Lifted { of: "x".into(), subject: "Agent/t/callee".parse().expect("a subject") });
+    assert_eq!(act(&one, ADMIN, lift).await, Err(Code::ActUnfit));
+    assert_eq!(act(&one, ADMIN, lend(&one, 1)).await, Err(Code::StandingUnavailable));
+    // It is on record and in force here, and is said not to be at the others.
+    let done = act(&one, ADMIN, quarantine("Agent/t/caller")).await;
+    assert_eq!(done, Err(Code::StandingUnavailable));
+    assert_eq!(code(&one, one.tool("echo")).await.as_deref(), Some("forbidden_by_policy"));
+    assert!(!is_quarantined(&other));
+    redis.restart().await;
+    for world in [&one, &other] {
+        world.until_shared(true).await;
+    }
+    until("told to the other", || is_quarantined(&other)).await;
+    until_refused(&other, "forbidden_by_policy").await;
+    // The approval that was given is not known to be unused: people are asked again.
+    let (of, subject) = {
+        let standing = other.gate.acts.standing();
+        let (subject, placed) = standing.quarantined.iter().next().expect("quarantined");
+        (placed.id.clone(), subject.clone())
+    };
+    act(&other, ADMIN, Act::Lift(Lifted { of, subject })).await.expect("lifted");
+    for world in [&one, &other] {
+        until("lifted", || !is_quarantined(world)).await;
+        in_force(world).await;
+        assert_eq!(code(world, world.tool("echo")).await.as_deref(), Some("approval_required"));
+        assert!(world.upstream.received().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_was_emptied_and_a_gateway_that_joins_know_what_is_quarantined() {
+    let (redis, one, other) = two(plain).await;
+    act(&one, ADMIN, lend(&one, 9)).await.expect("granted");
+    act(&other, ADMIN, quarantine("Agent/t/stranger")).await.expect("done");
+    until("at both", || is_quarantined(&one)).await;
+    let era = |world: &World| world.gate.acts.standing().agreed.as_ref().map(|known| known.era.clone());
+    let before = era(&one);
+    redis.flush().await;
+    until("begun anew", || era(&one) != before && era(&one) == era(&other)).await;
+    for world in [&one, &other] {
+        world.until_shared(true).await;
+        assert!(is_quarantined(world));
+        assert!(world.gate.acts.standing().grants.is_empty(), "how often it was used may be what was lost");
+    }
+    // They agree again, and so does who comes later.
+    act(&one, ADMIN, quarantine("Agent/t/callee")).await.expect("done");
+    until("at both", || other.gate.acts.standing().quarantined.len() == 2).await;
+    let third = World::sharing(redis.address(), Some(&one)).await;
+    assert_eq!(third.gate.acts.standing().quarantined, one.gate.acts.standing().quarantined);
+    let acts = third.all_records();
+    let acts: Vec<_> = acts.iter().filter_map(|record| record["act"].as_object()?.keys().next()).collect();
+    assert_eq!(acts, ["agree", "quarantine", "quarantine"]);
+}
+
+/// A label that was taken away at one gateway is not refused for at the other, and is not told to a store that lost it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_declassified_at_one_gateway_is_so_at_the_other() {
+    let kept_apart = |world: &World| {
+        estate(world, |all| {
+            all[3]["spec"]["tools"] = json!({
+                "customer": {"labels": {"reads": ["confidential"]}}, "mail": {"labels": {"sends": ["external"]}},
+            });
+            also(
+                all,
+                r#"forbid (principal, action, resource is Tool)
+                   when { context.labels.contains("confidential") && resource.sends.contains("external") };"#,
+            );
+        })
+    };
+    let (mut redis, one, other) = two(kept_apart).await;
+    assert_eq!(code(&one, one.tool("customer")).await, None);
+    assert_eq!(code(&other, other.tool("customer")).await, None);
+    assert_eq!(code(&other, other.tool("mail")).await.as_deref(), Some("forbidden_by_policy"));
+    let of = |label: &str| {
+        let subject = "Agent/t/caller".parse().expect("a subject");
+        Act::Declassify(Declassified { label: label.into(), person: None, subject })
+    };
+    one.clock.advance(Duration::from_secs(1));
+    act(&one, ADMIN, of("confidential")).await.expect("declassified");
+    let number = |world: &World| world.gate.acts.standing().agreed.as_ref().map(|known| known.number);
+    until("heard", || number(&other) == Some(1)).await;
+    assert_eq!(code(&one, one.tool("mail")).await, None);
+    assert_eq!(code(&other, other.tool("mail")).await, None);
+    redis.stop();
+    for world in [&one, &other] {
+        world.until_shared(false).await;
+    }
+    redis.restart().await;
+    for world in [&one, &other] {
+        world.until_shared(true).await;
+        assert_eq!(code(world, world.tool("mail")).await, None);
+    }
+}
