@@ -135,7 +135,12 @@ async fn of_calls_over_two_gateways_with_one_approval_one_is_made() {
         };
         let approval = asked(&other).expect("asked");
         assert_eq!(asked(&one), Some(approval.clone()));
-        let yes = Approve { approval: approval.clone(), role: "payers".into(), shown: "s".into() };
+        let yes = Approve {
+            approval: approval.clone(),
+            escalation: None,
+            role: "payers".into(),
+            shown: "s".into(),
+        };
         act(&other, BOB, Act::Approve(yes)).await.expect("approved");
         until("approved at both", || {
             let standing = one.gate.acts.standing();
@@ -163,8 +168,14 @@ async fn nobody_is_two_of_a_quorum_by_approving_at_two_gateways() {
     assert_eq!(code(&one, one.tool("echo")).await.as_deref(), Some("approval_required"));
     until("asked at both", || other.gate.acts.standing().approvals.all().count() == 1).await;
     let approval = one.gate.acts.standing().approvals.all().next().expect("asked").question.approval.clone();
-    let yes =
-        || Act::Approve(Approve { approval: approval.clone(), role: "payers".into(), shown: "s".into() });
+    let yes = || {
+        Act::Approve(Approve {
+            approval: approval.clone(),
+            escalation: None,
+            role: "payers".into(),
+            shown: "s".into(),
+        })
+    };
     let both = tokio::join!(act(&one, BOB, yes()), act(&other, BOB, yes()));
     let given = [&both.0, &both.1].into_iter().filter(|done| done.is_ok()).count();
     assert_eq!(given, 1, "{both:?}");
@@ -196,8 +207,14 @@ async fn a_lost_store_opens_nothing_that_people_decide() {
     assert_eq!(code(&one, one.tool("echo")).await.as_deref(), Some("approval_required"));
     let approval = one.gate.acts.standing().approvals.all().next().expect("asked").question.approval.clone();
     until("asked at both", || other.gate.acts.standing().approvals.get(&approval).is_some()).await;
-    let yes =
-        || Act::Approve(Approve { approval: approval.clone(), role: "payers".into(), shown: "s".into() });
+    let yes = || {
+        Act::Approve(Approve {
+            approval: approval.clone(),
+            escalation: None,
+            role: "payers".into(),
+            shown: "s".into(),
+        })
+    };
     act(&other, BOB, yes()).await.expect("approved");
     until("approved at both", || {
         one.gate.acts.standing().approvals.get(&approval).is_some_and(|it| it.state == State::Approved)
