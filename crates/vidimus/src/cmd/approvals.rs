@@ -143,7 +143,7 @@ fn approve(approve: &Approve, format: Format) -> anyhow::Result<ExitCode> {
     };
     let question =
         json!({"approval": approve.approval, "role": approve.role, "shown": shown, "why": approve.why});
-    told(&approve.asking.post("/approvals/approve", &question)?, "is approved", format)
+    told(&approve.asking.post("/approvals/approve", &question)?, "has your approval", format)
 }
 
 fn list(asking: &Asking, format: Format) -> anyhow::Result<ExitCode> {

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 use vidimus_core::approval::happened::{Happening, Mark};
 use vidimus_gateway::rfc3339;
-use vidimus_query::approvals::{Approval, ApprovalEvent, Approvals as All};
+use vidimus_query::approvals::{Approval, ApprovalEvent, Approvals as All, Given};
 
 use super::super::admin_client::{Asking, Unanswered};
 use super::asked;
@@ -113,7 +113,9 @@ fn line(event: &ApprovalEvent) -> String {
     let last = |which: Happening| which.as_str() == what;
     let how = if last(Happening::Voted) {
         let given = one.given.iter().find(|given| given.time == event.timestamp).or(one.given.last());
-        given.map(|given| format!("{} as {}", given.by, given.role)).unwrap_or_default()
+        let of =
+            |given: &Given| given.escalation.as_ref().map(|role| format!(" ({role})")).unwrap_or_default();
+        given.map(|given| format!("{} as {}{}", given.by, given.role, of(given))).unwrap_or_default()
     } else if last(Happening::Escalated) {
         format!("also {}", one.escalated.join(", "))
     } else if last(Happening::Used) {

@@ -76,10 +76,16 @@ pub(super) fn run(check: &Check, format: Format) -> anyhow::Result<ExitCode> {
 }
 
 fn print(review: &Review) {
-    let row = |label: &str, text: &str| output::line(&format!("  {label:<7}{text}"));
+    let row = |label: &str, text: &str| {
+        if !text.is_empty() {
+            output::line(&format!("  {label:<7}{text}"));
+        }
+    };
     for rejection in &review.rejections {
         let what = output::verdict("rejected", false);
         output::line(format!("{what} {} {}", rejection.place(), rejection.object).trim_end());
+        row("field", &rejection.field);
+        row("value", &rejection.value);
         row("reason", &rejection.reason);
         row("fix", &rejection.fix);
     }
