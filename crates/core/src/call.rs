@@ -14,7 +14,7 @@ use crate::json::Json;
 use crate::recorded::Recorded;
 use crate::resource::{Agent, Endpoint, Labels, LlmProvider, McpServer, Principal};
 
-pub use self::digest::CallDigest;
+pub use self::digest::{CallDigest, is_of_each_try};
 pub use self::so_far::{Collected, SoFar};
 
 /// The governed actions of the three protocols. Their Cedar names are [`Action::as_str`].

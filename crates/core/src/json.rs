@@ -5,11 +5,14 @@
 //! deep, nothing may follow the document.
 
 pub(crate) mod canonical;
+mod exact;
 
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
+
+pub use self::exact::inexact_number;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 

@@ -135,6 +135,10 @@ impl Shared {
     /// `standing_unavailable` where a store that gateways share does not answer: nothing is done then, or, where it refuses something, it is
     /// on record and in force here, and the others are told later, as the message says.
     pub async fn act(self: &Arc<Self>, actor: &str, act: Act, why: &str) -> Result<Done, Refusal> {
+        let quarantined = match &act {
+            Act::Quarantine(of) => Some(of.subject.clone()),
+            _ => None,
+        };
         let intent = Intent { actor: actor.to_owned(), act, why: why.to_owned() };
         let (done, overlay) = self.do_now(vec![intent]).await?;
         if let Some(overlay) = overlay
@@ -143,6 +147,7 @@ impl Shared {
             let message = format!("act {} is on record and not in force yet", done.id);
             return Err(Refusal::new(Code::Internal, message));
         }
+        self.deny_what_waits(&quarantined, actor, why).await;
         if !done.is_told {
             let message = format!(
                 "act {} is on record and in force at this gateway; the others are told when the store of what gateways share answers again",
@@ -151,6 +156,25 @@ impl Shared {
             return Err(Refusal::new(Code::StandingUnavailable, message));
         }
         Ok(done)
+    }
+
+    /// Denies what people are asked about calls by, for or to what was just quarantined, and what they approved of it: when the quarantine is
+    /// lifted, nothing of that is done by itself. It is in force already, so nothing is asked anew meanwhile.
+    async fn deny_what_waits(self: &Arc<Self>, quarantined: &Option<Subject>, actor: &str, why: &str) {
+        let Some(subject) = quarantined else { return };
+        let (standing, now) = (self.acts.standing(), millis(self.clock.now().wall).0);
+        for approval in standing.approvals.of_subject(subject, now) {
+            let act = Act::Deny(OfApproval { approval: approval.to_owned() });
+            let intent = Intent { actor: actor.to_owned(), act, why: why.to_owned() };
+            match self.do_now(vec![intent]).await {
+                Ok(_) => {}
+                // It was answered, used or over meanwhile.
+                Err(refusal) if refusal.code == Code::ActUnfit => {}
+                Err(refusal) => {
+                    tracing::warn!(%subject, approval, %refusal, "what waits for people about what is quarantined was not denied; deny it yourself");
+                }
+            }
+        }
     }
 
     /// Does all that is intended, or nothing, without waiting until it is in force; gives the first act. It goes on to its end where whoever

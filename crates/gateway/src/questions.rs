@@ -81,6 +81,7 @@ mod tests {
             resource: text("Tool/a/b/c"),
             until: i64::MAX,
             user: None,
+            user_email: None,
             window: None,
         }
     }

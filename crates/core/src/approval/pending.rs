@@ -11,18 +11,29 @@
 //! became of the call, the same call is a new question, which says so.
 
 mod acts;
+mod duties;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+
+use duties::Approver;
+
+use crate::act::Subject;
 
 pub use acts::{Approve, Before, Came, Deed, Escalates, OfApproval, Question, Use, Wanted};
 
 /// The most questions that stand at once.
 pub const MOST: usize = 4_096;
 
-/// The most of them that one principal asks.
+/// The most of them that one principal asks for one person, or for nobody.
 pub const MOST_OF_ONE: usize = 64;
+
+/// The most of them that one principal asks, whoever it is for.
+pub const MOST_OF_PRINCIPAL: usize = 512;
+
+/// The most that are kept of those that are over, of one principal; of all, it is [`MOST`]. The oldest goes first, what was denied last.
+const MOST_OVER: usize = 256;
 
 /// The most calls that are kept of those that were made with one approval: the newest.
 const MOST_USES: usize = 64;
@@ -33,6 +44,9 @@ const MOST_USES: usize = 64;
 pub struct Vote {
     /// `User/issuer#subject`.
     pub by: String,
+    /// [`Approve::email`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
     /// In which of the roles that are asked.
     pub role: String,
     /// The role of the person, where the question went on to it.
@@ -44,7 +58,13 @@ pub struct Vote {
 
 impl Vote {
     fn of(approve: &Approve, by: &str, at: i64) -> Self {
-        Self { by: by.to_owned(), role: approve.role.clone(), escalation: approve.escalation.clone(), at }
+        Self {
+            by: by.to_owned(),
+            email: approve.email.clone(),
+            role: approve.role.clone(),
+            escalation: approve.escalation.clone(),
+            at,
+        }
     }
 
     /// Whether it counts for what a policy asks. Where two policies ask in one role and one of them goes on to others, these are no answer to
@@ -96,6 +116,9 @@ impl State {
 pub struct Pending {
     /// What is asked.
     pub question: Question,
+    /// In the order of questions, whatever the clocks said that their ids are of.
+    #[serde(default)]
+    pub number: u64,
     /// Who approved, in order.
     pub votes: Vec<Vote>,
     /// Where it stands.
@@ -201,7 +224,7 @@ pub enum Unfit {
     Again,
     #[error("only a person approves")]
     NoPerson,
-    #[error("nobody approves what is done for him")]
+    #[error("nobody approves what is done for himself, or by what he answers for")]
     OwnCall,
     #[error("the approval is not, or no longer, good for a call")]
     NotUsable,
@@ -238,7 +261,18 @@ impl Approvals {
 
     /// The newest that is about a call with this digest.
     pub fn about(&self, digest: &str) -> Option<&Pending> {
-        self.0.values().rev().find(|pending| pending.question.digest == digest)
+        self.0
+            .values()
+            .filter(|pending| pending.question.digest == digest)
+            .max_by_key(|pending| pending.number)
+    }
+
+    /// Those that are neither answered no nor over, of calls by or for or to what is taken out of use.
+    pub fn of_subject(&self, subject: &Subject, now: i64) -> impl Iterator<Item = &str> {
+        let is_open = move |pending: &&Pending| {
+            matches!(pending.state_at(now), State::Asked | State::Approved) && pending.question.is_of(subject)
+        };
+        self.0.values().filter(is_open).map(|pending| pending.question.approval.as_str())
     }
 
     /// Whether an act may be done now. Who may approve by policy is asked elsewhere; what holds whatever policies say is held here: a person
@@ -253,11 +287,12 @@ impl Approvals {
             Deed::Approve(approve) => {
                 let pending = find(&approve.approval)?;
                 let person = actor.strip_prefix("User/").ok_or(Unfit::NoPerson)?;
-                if pending.question.user.as_deref() == Some(person) {
+                let approver = Approver { id: person, email: approve.email.as_deref() };
+                if approver.has_part_in(&pending.question) {
                     return Err(Unfit::OwnCall);
                 }
                 open(pending, now)?;
-                if pending.votes.iter().any(|vote| vote.by == actor) {
+                if pending.votes.iter().any(|vote| approver.gave(vote)) {
                     return Err(Unfit::Again);
                 }
                 let lacks = pending.lacks(&approve.role, approve.escalation.as_deref(), now);
@@ -301,9 +336,17 @@ impl Approvals {
         {
             return Err(Unfit::Standing);
         }
-        let of_one = |pending: &&Pending| pending.question.principal == question.principal;
-        let kept = || self.0.values().filter(|pending| now < pending.kept_until());
-        if kept().count() >= MOST || kept().filter(of_one).count() >= MOST_OF_ONE {
+        let open = || {
+            let is_open =
+                |pending: &&Pending| matches!(pending.state_at(now), State::Asked | State::Approved);
+            self.0.values().filter(is_open)
+        };
+        let of_principal = |pending: &&Pending| pending.question.principal == question.principal;
+        let of_one = |pending: &&Pending| of_principal(pending) && pending.question.user == question.user;
+        if open().count() >= MOST
+            || open().filter(of_principal).count() >= MOST_OF_PRINCIPAL
+            || open().filter(of_one).count() >= MOST_OF_ONE
+        {
             return Err(Unfit::TooMany);
         }
         Ok(())
@@ -318,8 +361,11 @@ impl Approvals {
             Deed::Ask(question) => {
                 // What is over is no longer needed when its time is: until then the same call gets the same answer.
                 self.0.retain(|_, pending| at < pending.kept_until());
+                self.forget_over(&question.principal, at);
+                let number = self.0.values().map(|pending| pending.number).max().unwrap_or(0) + 1;
                 let pending = Pending {
                     question: question.clone(),
+                    number,
                     votes: Vec::new(),
                     state: State::Asked,
                     uses: BTreeMap::new(),
@@ -345,6 +391,22 @@ impl Approvals {
             Deed::Came(came) => self.change(&came.approval, |pending| {
                 pending.uses.insert(came.call.clone(), Some(came.result.clone()));
             }),
+        }
+    }
+
+    /// Makes room for one more that will be over some day.
+    fn forget_over(&mut self, principal: &str, now: i64) {
+        let is_over = |pending: &&Pending| !matches!(pending.state_at(now), State::Asked | State::Approved);
+        let of_one = |pending: &&Pending| pending.question.principal == principal;
+        let over = || self.0.values().filter(is_over);
+        let first = |pending: &&Pending| (pending.state == State::Denied, pending.number);
+        let oldest = match (over().count() >= MOST, over().filter(of_one).count() >= MOST_OVER) {
+            (_, true) => over().filter(of_one).min_by_key(first),
+            (true, false) => over().min_by_key(first),
+            (false, false) => None,
+        };
+        if let Some(oldest) = oldest.map(|pending| pending.question.approval.clone()) {
+            self.0.remove(&oldest);
         }
     }
 

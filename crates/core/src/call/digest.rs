@@ -22,17 +22,55 @@ impl CallDigest {
     }
 }
 
-/// What a message says, without what is another at each try of one call: the id of an A2A message, and what MCP says about the request.
+/// Whether a member of MCP's `_meta` is about the request and not about what is done: which version its client speaks, and by which
+/// number it is told of progress.
+pub fn is_of_each_try(name: &str, value: &Json<'_>) -> bool {
+    const ABOUT_THE_REQUEST: [&str; 6] = [
+        "io.modelcontextprotocol/protocolVersion",
+        "io.modelcontextprotocol/clientInfo",
+        "io.modelcontextprotocol/clientCapabilities",
+        "io.modelcontextprotocol/logLevel",
+        "traceparent",
+        "tracestate",
+    ];
+    match name {
+        "progressToken" => is_a_number_or_uuid(value),
+        name => ABOUT_THE_REQUEST.contains(&name),
+    }
+}
+
+/// What has no room for a message to whom it is sent.
+fn is_a_number_or_uuid(value: &Json<'_>) -> bool {
+    match value {
+        Json::Int(_) => true,
+        Json::String(text) => uuid::Uuid::try_parse(text).is_ok(),
+        _ => false,
+    }
+}
+
+/// What a message says, without what is another at each try of one call: the id of an A2A message, where it is one that nobody could say
+/// anything in, and what MCP says about the request.
 fn said<'j>(content: &Json<'j>) -> Json<'j> {
     let Json::Object(members) = content else { return content.clone() };
-    let lasting = members.iter().filter(|(name, _)| name != "_meta").map(|(name, value)| {
-        let value = match value {
-            Json::Object(message) if name == "message" => {
-                Json::Object(message.iter().filter(|(name, _)| name != "messageId").cloned().collect())
+    let lasting = members.iter().filter_map(|(name, value)| {
+        let value = match (&**name, value) {
+            ("_meta", Json::Object(meta)) => {
+                let says = meta.iter().filter(|(name, value)| !is_of_each_try(name, value));
+                let says: Vec<_> = says.cloned().collect();
+                if says.is_empty() {
+                    return None;
+                }
+                Json::Object(says)
             }
-            value => value.clone(),
+            ("message", Json::Object(message)) => {
+                let is_id = |name: &str, id| name == "messageId" && is_a_number_or_uuid(id);
+                Json::Object(message.iter().filter(|(name, id)| !is_id(name, id)).cloned().collect())
+            }
+            // What goes beside them stands beside them.
+            ("params", params) => said(params),
+            (_, value) => value.clone(),
         };
-        (name.clone(), value)
+        Some((name.clone(), value))
     });
     Json::Object(lasting.collect())
 }

@@ -155,7 +155,20 @@ impl Overlay {
             }
         };
         let text = format!("@reason(\"{what} is quarantined\")\nforbid (principal, {scope}){condition};");
-        self.add(before, format!("{}#{subject}", super::QUARANTINE_ID), text)
+        self.add(before, format!("{}#{subject}", super::QUARANTINE_ID), text)?;
+        match subject {
+            Subject::User(id) => self.forbid_to_operate(before, id),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whose account is taken out of use does nothing itself either, and does not put it back.
+    fn forbid_to_operate(&mut self, before: &Self, user: &str) -> Result<(), String> {
+        let text = format!(
+            "@reason(\"the person is quarantined\")\nforbid (principal == User::{}, action in [Action::\"operate\", Action::\"read\"], resource);",
+            quoted(user)
+        );
+        self.add(before, format!("{}#operator/{user}", super::QUARANTINE_ID), text)
     }
 }
 

@@ -137,10 +137,16 @@ fn what_a_message_says_is_part_of_what_is_done() {
         let ask = Ask { content: Some(&content), ..about };
         digest_of(&caller, ask)
     };
-    let first =
-        of(r#"{"message": {"messageId": "1", "parts": [{"text": "a"}]}, "_meta": {"progressToken": 1}}"#);
-    assert_eq!(first, of(r#"{"message": {"parts": [{"text": "a"}], "messageId": "2"}}"#));
+    let first = of(
+        r#"{"message": {"messageId": "0c7a2f2e-93d1-4a3c-8a54-000000000001", "parts": [{"text": "a"}]}, "_meta": {"progressToken": 1}}"#,
+    );
+    let again = r#"{"message": {"parts": [{"text": "a"}], "messageId": "0c7a2f2e93d14a3c8a54000000000002"}}"#;
+    assert_eq!(first, of(again));
     for other in [
+        // An id that could say something does.
+        r#"{"message": {"messageId": "pay M", "parts": [{"text": "a"}]}}"#,
+        r#"{"message": {"parts": [{"text": "a"}]}, "_meta": {"progressToken": "pay M"}}"#,
+        r#"{"message": {"parts": [{"text": "a"}]}, "_meta": {"com.bank/account": "M"}}"#,
         r#"{"message": {"messageId": "1", "parts": [{"text": "b"}]}}"#,
         r#"{"message": {"messageId": "1", "parts": [{"text": "a"}], "contextId": "c"}}"#,
         r#"{"message": {"messageId": "1", "parts": [{"text": "a", "messageId": "1"}]}}"#,

@@ -231,3 +231,37 @@ fn what_leaves_the_action_open_is_about_calls_alone() {
         Err(Code::NoPermit)
     );
 }
+
+#[test]
+fn whoever_is_quarantined_operates_nothing_and_does_not_lift_it() {
+    let text = r#"permit (principal, action in [Action::"operate", Action::"read"], resource);"#;
+    let objects = || vec![agent("finance/bot"), policy("ops/people", text)];
+    let ada = person("https://login.example#ada", &["soc"]);
+    let own = subject("User/https://login.example#ada");
+    let (world, _) = Snapshot::build(objects());
+    assert_eq!(may(&world, &ada, Operation::Lift, About::Subject(&own)), Ok("ops/people".into()));
+    let mut standing = vidimus_core::standing::Standing::default();
+    let placed = vidimus_core::standing::Placed {
+        id: "1".into(),
+        actor: "User/x#y".into(),
+        time: "2026-11-27T18:00:00Z".into(),
+        why: "stolen".into(),
+    };
+    standing.quarantined.insert(own.clone(), placed);
+    let overlay = Arc::new(vidimus_core::snapshot::Overlay::of(&standing).unwrap());
+    let (world, _) = world.next(vidimus_core::snapshot::Configuration {
+        objects: objects(),
+        standing: overlay,
+        ..Default::default()
+    });
+    for operation in [Operation::Lift, Operation::Quarantine] {
+        assert_eq!(
+            may(&world, &ada, operation, About::Subject(&own)),
+            Err(Code::ForbiddenByPolicy),
+            "{operation:?}"
+        );
+    }
+    assert_eq!(may(&world, &ada, Operation::Read, About::View("approvals")), Err(Code::ForbiddenByPolicy));
+    let bob = person("https://login.example#bob", &[]);
+    assert_eq!(may(&world, &bob, Operation::Lift, About::Subject(&own)), Ok("ops/people".into()));
+}

@@ -18,7 +18,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use super::addressed::Addressed;
 use super::authenticate::authenticate;
-use super::content::content;
+use super::content;
 use super::grants;
 use super::hold::{Given, Standing};
 use super::waiting::{self, told};
@@ -133,7 +133,9 @@ where
         bytes: bytes.len(),
         standing: Some(&gate.standing),
     })?;
-    let content = content(parsed.ask.action, json.as_ref(), parsed.dropped);
+    let rules = destination.endpoint().map(|endpoint| &endpoint.headers);
+    let headers = content::headers(parsed.ask.action, &parts.headers, rules);
+    let content = content::content(parsed.ask.action, json.as_ref(), parsed.dropped, headers);
     let mut call = call_of(&caller, Ask { content: content.as_deref(), ..parsed.ask }, (context, moment));
     let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
     let so_far = reservation.so_far();
@@ -142,7 +144,7 @@ where
     let given = Given::to(gate, &decision, call.now);
     call.approvals = Given::approvals(given.as_ref());
     let decision = if given.is_some() { world.authorize(&call) } else { decision };
-    let approval = Standing::of(gate, context, &decision, given.as_ref()).await?;
+    let approval = Standing::of(gate, context, &decision, given.as_ref(), &bytes).await?;
     let answer = decision.code().is_none().then(|| upstreams(gate, context, &call, &parsed, &world));
     // What cannot be carried out uses nothing up.
     let claims = !matches!(answer, Some(Err(Err(_))));

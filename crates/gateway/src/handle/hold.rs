@@ -1,13 +1,13 @@
 //! A call that policies hold: people are asked, and once they approved it, it is decided again with their approval, and made once.
 
 use uuid::Uuid;
-use vidimus_core::act::{Act, BY_ITSELF};
+use vidimus_core::act::{Act, BY_ITSELF, Subject};
 use vidimus_core::approval::Approval;
 use vidimus_core::approval::pending::{Before, Escalates, Pending, Question, State, Vote, Wanted};
 use vidimus_core::call::{Arguments, Call};
 use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::decision::{Decision, Outcome};
-use vidimus_core::json::Json;
+use vidimus_core::json::{Json, inexact_number};
 use vidimus_core::permit::Held;
 use vidimus_core::refusal::{Awaited, Code, Refusal};
 use vidimus_core::resource::Principal;
@@ -44,7 +44,12 @@ impl Given {
         let standing = gate.acts.standing();
         let pending = standing.approvals.about(&digest).filter(|pending| pending.is_usable(now.0))?;
         let approval = |vote: &Vote| {
-            let by = User::of_id(vote.by.strip_prefix("User/")?)?;
+            let id = vote.by.strip_prefix("User/")?;
+            // Whoever is out of use now may not have been itself then.
+            if standing.quarantined.contains_key(&Subject::User(id.into())) {
+                return None;
+            }
+            let by = User::of_id(id)?;
             Some(Approval { role: vote.role.as_str().into(), by, at: UnixMillis(vote.at) })
         };
         let approvals: Option<Vec<Approval>> = pending.given().map(approval).collect();
@@ -61,13 +66,18 @@ impl Standing {
     /// Finds out which approval lets the call pass, or asks people about a call that is held.
     ///
     /// # Errors
-    /// `approval_denied`; `overloaded` where too many questions stand; those of acts.
+    /// `approval_denied`; `unrepresentable` where what is approved could be read as something else; `overloaded` where too many questions
+    /// stand; those of acts.
     pub(super) async fn of(
         gate: &Gate,
         context: &RequestContext,
         decision: &Decision<'_>,
         given: Option<&Given>,
+        body: &[u8],
     ) -> Result<Self, Refusal> {
+        if decision.outcome() == Outcome::Hold || given.is_some() {
+            check_numbers(body)?;
+        }
         match (decision.outcome(), given) {
             (Outcome::Hold, _) => ask(gate, context, decision).await.map(Self::Waits),
             (Outcome::Allow | Outcome::AllowWithObligations, Some(given)) => {
@@ -101,6 +111,16 @@ impl Standing {
             _ => held,
         }
     }
+}
+
+/// That each number of what is approved is one, however it is read: the digest of it knows numbers as doubles.
+fn check_numbers(body: &[u8]) -> Result<(), Refusal> {
+    let Some(number) = inexact_number(body) else { return Ok(()) };
+    let shown: String = number.chars().take(64).collect();
+    let message = format!(
+        "the number {shown} can be taken for others, so nobody can approve just it; send it as a text, or rounded"
+    );
+    Err(Refusal::new(Code::Unrepresentable, message))
 }
 
 /// The question about a held call: the one that stands, or a new one.
@@ -206,6 +226,7 @@ fn question(
         resource: call.ask.target.entity().to_string(),
         until: call.now.0.saturating_add(lifetime),
         user: call.user().map(User::id),
+        user_email: call.user().and_then(|user| user.email.as_deref()).map(str::to_owned),
         window: windows.and_then(|windows| windows.into_iter().min()).map(millis),
     }
 }

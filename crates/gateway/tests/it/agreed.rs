@@ -137,6 +137,7 @@ async fn of_calls_over_two_gateways_with_one_approval_one_is_made() {
         assert_eq!(asked(&one), Some(approval.clone()));
         let yes = Approve {
             approval: approval.clone(),
+            email: None,
             escalation: None,
             role: "payers".into(),
             shown: "s".into(),
@@ -171,6 +172,7 @@ async fn nobody_is_two_of_a_quorum_by_approving_at_two_gateways() {
     let yes = || {
         Act::Approve(Approve {
             approval: approval.clone(),
+            email: None,
             escalation: None,
             role: "payers".into(),
             shown: "s".into(),
@@ -210,6 +212,7 @@ async fn a_lost_store_opens_nothing_that_people_decide() {
     let yes = || {
         Act::Approve(Approve {
             approval: approval.clone(),
+            email: None,
             escalation: None,
             role: "payers".into(),
             shown: "s".into(),

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use http_body_util::Full;
 use serde_json::{Value, json};
-use vidimus_core::act::{Act, BY_ITSELF};
-use vidimus_core::approval::pending::{Approve, OfApproval, Use};
+use vidimus_core::act::{Act, BY_ITSELF, Lifted, OfSubject, Subject};
+use vidimus_core::approval::pending::{Approve, OfApproval, State, Use};
 use vidimus_core::refusal::Code;
 use vidimus_testkit::upstream::Answer;
 
@@ -69,7 +69,7 @@ async fn approve_as(
     escalation: Option<&str>,
 ) -> Result<(), Code> {
     let (role, shown, escalation) = ("payers".into(), "s".into(), escalation.map(str::to_owned));
-    let act = Act::Approve(Approve { approval: approval.into(), escalation, role, shown });
+    let act = Act::Approve(Approve { approval: approval.into(), email: None, escalation, role, shown });
     world.gate.shared.act(actor, act, "looked at").await.map(|_| ()).map_err(|refusal| refusal.code)
 }
 
@@ -227,5 +227,87 @@ async fn a_claim_that_nothing_is_known_of_is_told_to_who_is_asked_next() {
     let asked = world.gate.acts.standing().approvals.get(&again).expect("asked").question.clone();
     let before = asked.before.expect("the claim is known");
     assert_eq!((&*before.call, before.result), ("call-lost", None));
+    assert!(world.upstream.received().is_empty());
+}
+
+#[tokio::test]
+async fn what_goes_beside_the_arguments_is_approved_with_them() {
+    let world = world(HOLD).await;
+    let call = |params: &Value, beside: &Value| {
+        let mut call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+        call.as_object_mut().expect("an object").extend(beside.as_object().expect("an object").clone());
+        world.request(Method::POST, "/mcp/t/tools", &call)
+    };
+    let plain = json!({"name": "echo", "arguments": {"amount": 5}});
+    let with = |more: Value| {
+        let mut params = plain.clone();
+        params.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        params
+    };
+    let approval = waits(&world, &json!({"amount": 5})).await;
+    approve(&world, BOB, &approval).await.expect("approved");
+    for (params, beside) in [
+        (with(json!({"_meta": {"com.bank/account": "M"}})), json!({})),
+        (with(json!({"_meta": {"progressToken": "pay M"}})), json!({})),
+        (with(json!({"input": {"amount": 9}})), json!({})),
+        (with(json!({"requestState": "other"})), json!({})),
+        (plain.clone(), json!({"account": "M"})),
+    ] {
+        let (code, other, _) = make(&world, call(&params, &beside)).await;
+        assert_eq!(code.as_deref(), Some("approval_required"), "{params} {beside}");
+        assert_ne!(other.as_deref(), Some(&*approval), "{params} {beside}");
+        assert!(world.upstream.received().is_empty());
+    }
+    // What a client says of each request is no other call.
+    answers(&world);
+    let (code, ..) = make(&world, call(&with(json!({"_meta": {"progressToken": 7}})), &json!({}))).await;
+    assert_eq!((code, world.upstream.received().len()), (None, 1));
+}
+
+#[tokio::test]
+async fn a_number_that_is_two_numbers_is_not_approved() {
+    const MODELS: &str = r#"@approval("payers") forbid (principal, action == Action::"callModel", resource)
+        unless { context has approval && context.approval.role == "payers" };"#;
+    let world = world(MODELS).await;
+    let ask = |seed: &str| {
+        let body =
+            format!(r#"{{"model":"small","messages":[{{"role":"user","content":"x"}}],"seed":{seed}}}"#);
+        let request = world.request(Method::POST, "/llm/t/models/v1/chat/completions", &Value::Null);
+        request.map(|_| Full::new(Bytes::from(body)))
+    };
+    for seed in ["12345678901234567890123", "1e-400", "5.00000000000000000000001"] {
+        let (_, _, body) = world.call(ask(seed)).await;
+        assert_eq!(json_of(&body).pointer("/error/code"), Some(&json!("unrepresentable")), "{seed}");
+    }
+    let (_, _, body) = world.call(ask("5.5")).await;
+    assert_eq!(json_of(&body).pointer("/error/code"), Some(&json!("approval_required")));
+}
+
+#[tokio::test]
+async fn a_quarantine_denies_what_waits_and_a_quarantined_approver_approved_nothing() {
+    let world = world(HOLD).await;
+    super::acts::follow_with(&world, &holding(&world, HOLD));
+    let state = |approval: &str| world.gate.acts.standing().approvals.get(approval).expect("known").state;
+    let quarantine = async |subject: &str, lifted: bool| {
+        let subject: Subject = subject.parse().expect("a subject");
+        let act = Act::Quarantine(OfSubject { subject: subject.clone() });
+        let done = world.gate.shared.act(super::acts::ADMIN, act, "caught").await.expect("done");
+        if lifted {
+            let act = Act::Lift(Lifted { of: done.id, subject });
+            world.gate.shared.act(super::acts::ADMIN, act, "over").await.expect("done");
+        }
+    };
+    let asked = waits(&world, &json!({"amount": 1})).await;
+    let approved = waits(&world, &json!({"amount": 2})).await;
+    approve(&world, BOB, &approved).await.expect("approved");
+    quarantine("MCPServer/t/tools", true).await;
+    assert_eq!((state(&asked), state(&approved)), (State::Denied, State::Denied));
+    let (code, ..) = make(&world, echo(&world, &json!({"amount": 2}))).await;
+    assert_eq!(code.as_deref(), Some("approval_denied"));
+    // Who approved is caught: it may have been somebody else.
+    let other = waits(&world, &json!({"amount": 3})).await;
+    approve(&world, BOB, &other).await.expect("approved");
+    quarantine(BOB, false).await;
+    assert_eq!(waits(&world, &json!({"amount": 3})).await, other);
     assert!(world.upstream.received().is_empty());
 }

@@ -83,7 +83,7 @@ fn accepted(told: &Value, action: &str) -> Value {
 
 async fn approve(world: &World, approval: &str) {
     let (role, shown) = ("payers".into(), "s".into());
-    let act = Act::Approve(Approve { approval: approval.into(), escalation: None, role, shown });
+    let act = Act::Approve(Approve { approval: approval.into(), email: None, escalation: None, role, shown });
     world.gate.shared.act(BOB, act, "looked at").await.expect("approved");
 }
 

@@ -76,6 +76,9 @@ pub struct Question {
     /// `issuer#subject` of the person on whose behalf.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
+    /// The verified e-mail address of that person, where the token has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_email: Option<String>,
     /// How long the call may be made again once it is approved, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<i64>,
@@ -100,6 +103,9 @@ pub struct Before {
 pub struct Approve {
     /// Which approval.
     pub approval: String,
+    /// The verified e-mail address of the person, where the token has one: the same person may be known to two issuers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
     /// The role of the person, where it is not the one that is asked, and the question went on to it (`@escalation`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub escalation: Option<String>,

@@ -21,6 +21,7 @@ fn question(approval: &str, digest: &str) -> Question {
         resource: "Tool/a/s/pay".into(),
         until: HOUR,
         user: Some("https://i#alice".into()),
+        user_email: Some("alice@example.com".into()),
         window: None,
     }
 }
@@ -47,7 +48,8 @@ fn steps(question: &Question, steps: &[Step<'_>]) -> Approvals {
         let (role, escalation) =
             role.split_once('<').map_or((*role, None), |(role, other)| (role, Some(other)));
         let escalation = escalation.map(str::to_owned);
-        let approve = Approve { approval: "1".into(), escalation, role: role.into(), shown: "s".into() };
+        let approve =
+            Approve { approval: "1".into(), email: None, escalation, role: role.into(), shown: "s".into() };
         let used = Use { approval: "1".into(), call: role.into() };
         let came = Came { approval: "1".into(), call: role.into(), result: "ok".into() };
         let deed = match *what {
@@ -219,8 +221,13 @@ fn the_newest_calls_of_a_window_are_kept() {
     let mut approvals = Approvals::default();
     let asked = Question { window: Some(HOUR), ..question("1", "d") };
     approvals.apply(Deed::Ask(&asked), "vidimus", 0);
-    let approve =
-        Approve { approval: "1".into(), escalation: None, role: "payers".into(), shown: "s".into() };
+    let approve = Approve {
+        approval: "1".into(),
+        email: None,
+        escalation: None,
+        role: "payers".into(),
+        shown: "s".into(),
+    };
     approvals.apply(Deed::Approve(&approve), "User/i#b", 1);
     for number in 0..100 {
         let used = Use { approval: "1".into(), call: format!("{number:03}") };
@@ -248,6 +255,90 @@ fn one_question_stands_for_each_call_and_so_many_for_each_caller() {
     assert_eq!(check(&approvals, &another, 1), Ok(()));
     approvals.apply(Deed::Ask(&Question { until: 2 * HOUR, ..question("x", "x") }), "vidimus", HOUR);
     assert_eq!(approvals.all().count(), 1, "what is over is forgotten");
+}
+
+#[test]
+fn what_was_answered_takes_no_room_of_what_is_asked() {
+    let mut approvals = Approvals::default();
+    for number in 0..2 * MOST_OVER {
+        let id = format!("{number:04}");
+        let ask = question(&id, &id);
+        assert_eq!(approvals.check(Deed::Ask(&ask), "vidimus", 1), Ok(()), "{number}");
+        approvals.apply(Deed::Ask(&ask), "vidimus", 1);
+        approvals.apply(Deed::Deny(&OfApproval { approval: id }), "User/i#b", 2);
+    }
+    assert_eq!(approvals.all().count(), MOST_OVER, "the oldest are forgotten");
+    // One person does not take the questions of all others whom a shared agent acts for.
+    for number in 0..MOST_OF_ONE {
+        let id = format!("open-{number}");
+        approvals.apply(Deed::Ask(&question(&id, &id)), "vidimus", 3);
+    }
+    assert_eq!(approvals.check(Deed::Ask(&question("x", "x")), "vidimus", 4), Err(Unfit::TooMany));
+    let of_bob = Question { user: Some("https://i#bob".into()), ..question("x", "x") };
+    assert_eq!(approvals.check(Deed::Ask(&of_bob), "vidimus", 4), Ok(()));
+}
+
+#[test]
+fn the_newest_question_is_the_last_one_asked_whatever_the_clock_said() {
+    let mut approvals = Approvals::default();
+    for id in ["9", "1"] {
+        approvals.apply(Deed::Ask(&question(id, "d")), "vidimus", 1);
+        assert_eq!(approvals.about("d").map(|pending| &*pending.question.approval), Some(id));
+        approvals.apply(Deed::Deny(&OfApproval { approval: id.into() }), "User/i#b", 2);
+        approvals.change(id, |pending| pending.state = State::Used);
+    }
+}
+
+#[test]
+fn nobody_approves_what_he_has_a_part_in_and_nobody_is_two() {
+    let asked = Question { asking: vec![wants("payers", 2)], ..question("1", "d") };
+    let mut approvals = Approvals::default();
+    approvals.apply(Deed::Ask(&asked), "vidimus", 0);
+    let by = |id: &str, email: Option<&str>| {
+        let approve = Approve {
+            approval: "1".into(),
+            email: email.map(str::to_owned),
+            escalation: None,
+            role: "payers".into(),
+            shown: "s".into(),
+        };
+        (format!("User/{id}"), approve)
+    };
+    for (id, email, expected) in [
+        // For whom it is, by id, and by address at another issuer.
+        ("https://i#alice", None, Err(Unfit::OwnCall)),
+        ("https://j#a-7", Some("Alice@Example.com"), Err(Unfit::OwnCall)),
+        // Whoever answers for the agent, by address, and as an issuer that has addresses for subjects.
+        ("https://i#owner", Some("o@example.com"), Err(Unfit::OwnCall)),
+        ("urn:vidimus:local#o@example.com", None, Err(Unfit::OwnCall)),
+        ("https://i#bob", Some("bob@example.com"), Ok(())),
+        ("https://i#bob", None, Err(Unfit::Again)),
+        ("https://j#b-8", Some("bob@example.com"), Err(Unfit::Again)),
+        ("https://j#b-8", Some("other@example.com"), Ok(())),
+    ] {
+        let (actor, approve) = by(id, email);
+        assert_eq!(approvals.check(Deed::Approve(&approve), &actor, 1), expected, "{id} {email:?}");
+        approvals.apply(Deed::Approve(&approve), &actor, 1);
+    }
+    assert_eq!(approvals.get("1").map(|pending| pending.state), Some(State::Approved));
+}
+
+#[test]
+fn what_is_asked_of_something_is_known_by_all_its_parts() {
+    let approvals = steps(&Question { chain: vec!["Agent/a/first".into()], ..question("1", "d") }, &[]);
+    for (subject, expected) in [
+        ("Agent/a/x", 1),
+        ("Agent/a/first", 1),
+        ("MCPServer/a/s", 1),
+        ("User/https://i#alice", 1),
+        ("MCPServer/a/s2", 0),
+        ("Agent/a/s", 0),
+        ("User/https://i#bob", 0),
+        ("Chain/t", 0),
+    ] {
+        assert_eq!(approvals.of_subject(&subject.parse().unwrap(), 1).count(), expected, "{subject}");
+    }
+    assert_eq!(approvals.of_subject(&"Agent/a/x".parse().unwrap(), HOUR).count(), 0, "it is over");
 }
 
 /// SplitMix64 (Steele et al., 2014).
@@ -297,7 +388,8 @@ fn whatever_comes_nothing_is_used_that_was_not_approved_for_it() {
                     let escalation = (dice.below(3) == 0).then(|| "managers".to_owned());
                     let escalates = escalation.is_some();
                     let (approval_id, shown) = (approval.clone(), "s".to_owned());
-                    let approve = Approve { approval: approval_id, escalation, role: role.clone(), shown };
+                    let approve =
+                        Approve { approval: approval_id, email: None, escalation, role: role.clone(), shown };
                     if approvals.check(Deed::Approve(&approve), &actor, now).is_ok() {
                         assert!(!actor.ends_with("alice"));
                         let until = approvals.get(&approval).unwrap().question.until;

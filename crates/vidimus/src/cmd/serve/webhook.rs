@@ -207,6 +207,7 @@ mod tests {
             resource: "Tool/a/s/pay".into(),
             until: 100,
             user: None,
+            user_email: None,
             window: None,
         }
     }
@@ -227,8 +228,13 @@ mod tests {
         assert_eq!((told(&standing, 1), told(&standing, 2)), ("1-asked".to_owned(), String::new()));
         assert_eq!((told(&standing, 10), told(&standing, 11)), ("1-escalated-1".to_owned(), String::new()));
         assert_eq!(next(&standing.approvals, 10), LOOK);
-        let approve =
-            Approve { approval: "1".into(), escalation: None, role: "payers".into(), shown: "s".into() };
+        let approve = Approve {
+            approval: "1".into(),
+            email: None,
+            escalation: None,
+            role: "payers".into(),
+            shown: "s".into(),
+        };
         standing.approvals.apply(Deed::Approve(&approve), "User/i#b", 12);
         standing.approvals.apply(Deed::Ask(&question("2")), "vidimus", 12);
         standing.approvals.apply(Deed::Deny(&OfApproval { approval: "2".into() }), "User/i#b", 13);

@@ -123,7 +123,8 @@ pub(super) async fn approve(
         return Err(asks.refuse(Refusal::new(Code::ActUnfit, fault)).await);
     }
     let Way { role, escalation } = way;
-    done(&asks, Act::Approve(Approve { approval, escalation, role, shown }), &why).await
+    let email = asks.person.user.email.as_deref().map(str::to_owned);
+    done(&asks, Act::Approve(Approve { approval, email, escalation, role, shown }), &why).await
 }
 
 pub(super) async fn deny(

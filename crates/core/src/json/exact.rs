@@ -1,0 +1,108 @@
+//! Numbers that another reader could take for another number than this one does: those that a double only comes near to.
+
+use super::canonical::double_text;
+
+/// The first number of a JSON text that is written more exactly than a double holds it: `12345678901234567890123`, `1e-400`. Whole numbers
+/// of 64 bits are held as they are. The text must have been parsed.
+pub fn inexact_number(text: &[u8]) -> Option<&str> {
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        rest = match first {
+            b'"' => after_string(after),
+            b'-' | b'0'..=b'9' => {
+                let ends = |byte: &u8| !matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E');
+                let length = rest.iter().position(ends).unwrap_or(rest.len());
+                let (number, after) = rest.split_at_checked(length)?;
+                let number = std::str::from_utf8(number).ok()?;
+                if !is_exact(number) {
+                    return Some(number);
+                }
+                after
+            }
+            _ => after,
+        };
+    }
+    None
+}
+
+fn after_string(mut rest: &[u8]) -> &[u8] {
+    while let Some((first, after)) = rest.split_first() {
+        rest = match first {
+            b'"' => return after,
+            b'\\' => after.get(1..).unwrap_or_default(),
+            _ => after,
+        };
+    }
+    rest
+}
+
+fn is_exact(number: &str) -> bool {
+    if number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok() {
+        return true;
+    }
+    let Ok(double) = number.parse::<f64>() else { return false };
+    double.is_finite() && decimal(number) == decimal(&double_text(double))
+}
+
+/// Its digits without zeros around them, and the power of ten of the last one; `None` where that has no end that could be told.
+fn decimal(number: &str) -> Option<(bool, String, i64)> {
+    let (is_negative, number) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
+    let (mantissa, exponent) = match number.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i64>().ok()?),
+        None => (number, 0),
+    };
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let shifted = exponent.checked_sub(i64::try_from(fraction.len()).ok()?)?;
+    let digits = digits.trim_start_matches('0');
+    let short = digits.trim_end_matches('0');
+    if short.is_empty() {
+        // Also −0, which readers that have it compare as 0.
+        return Some((false, String::new(), 0));
+    }
+    let zeros = i64::try_from(digits.len() - short.len()).ok()?;
+    Some((is_negative, short.to_owned(), shifted.checked_add(zeros)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_another_reader_takes_for_another_is_found() {
+        for exact in [
+            "0",
+            "-0",
+            "0.0",
+            "1",
+            "-1",
+            "100",
+            "1e2",
+            "1.50",
+            "0.1",
+            "0.7",
+            "1E+2",
+            "1e22",
+            "9223372036854775807",
+            "18446744073709551615",
+            "12345678901234568000000",
+            "5e-324",
+            r#"{"a":[1,2.5,"12345678901234567890123 \" 1e-400"],"1e-400":0}"#,
+            "123456789012345680000000",
+        ] {
+            assert_eq!(inexact_number(exact.as_bytes()), None, "{exact}");
+        }
+        for (text, expected) in [
+            ("12345678901234567890123", "12345678901234567890123"),
+            (r#"{"a":[1,1e-400]}"#, "1e-400"),
+            ("100.00000000000000000001", "100.00000000000000000001"),
+            ("18446744073709551617", "18446744073709551617"),
+            ("-9223372036854775809", "-9223372036854775809"),
+            ("0.1000000000000000055511151231257827", "0.1000000000000000055511151231257827"),
+            (r#"["\\",1e999999999999999999999]"#, "1e999999999999999999999"),
+            (r#"["\"", 9007199254740993.0]"#, "9007199254740993.0"),
+        ] {
+            assert_eq!(inexact_number(text.as_bytes()), Some(expected), "{text}");
+        }
+    }
+}
