@@ -101,8 +101,7 @@ impl Answering<'_> {
                 effect.bytes_out = bytes.len() as u64;
                 let ending = effect.of_whole_answer();
                 effect.record(ending).await.map_err(closed)?;
-                // The record took its time, and whoever cut the call meanwhile was told that it is cut. It came to its end all the same, as the
-                // record says.
+                // The record took its time, and who cut the call meanwhile was told that it is cut. That it ended is so all the same.
                 self.check_still_allowed()?;
                 ReplyBody::whole(bytes)
             }
@@ -287,13 +286,11 @@ impl Answering<'_> {
         Sought { observe: self.answer.observe, id: self.id.clone() }
     }
 
-    /// That the call may be made still, when its answer is about to pass: the configuration may have changed while it came, or its chain
-    /// have been ended.
+    /// That the call may be made still, when its answer is about to pass: the configuration may have changed, or its chain have ended.
     fn check_still_allowed(&self) -> Result<(), Refusal> {
-        let shared = &self.gate.shared;
-        let Some(code) = self.asked.taken_back(shared, &self.world, &self.caller, &self.destination) else {
-            return Ok(());
-        };
+        let (shared, world) = (&self.gate.shared, &self.world);
+        let code = self.asked.taken_back(shared, world, &self.caller, &self.destination);
+        let Some(code) = code else { return Ok(()) };
         let what = match code {
             Code::ChainEnded => "the chain was ended before the answer had come",
             _ => "the configuration changed before the answer had come, and does not allow the call any more",

@@ -180,7 +180,11 @@ fn samples() -> Vec<Record<'static>> {
         (record.detail, record.identity, record.principal, record.source, record.user) =
             (None, None, None, None, None);
     }
-    full.into_iter().chain([bare, effect, refused, act("x")]).collect()
+    let mut alone = act("x");
+    if let Record::Act(record) = &mut alone {
+        record.shared = None;
+    }
+    full.into_iter().chain([bare, effect, refused, alone]).collect()
 }
 
 fn bytes(record: &Record<'_>) -> Vec<u8> {

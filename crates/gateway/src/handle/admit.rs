@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use http_body::Body;
-use vidimus_core::call::{Ask, Call, SoFar};
+use vidimus_core::call::{Ask, Call, Destination, SoFar};
 use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::{About, Decision, Outcome};
@@ -123,18 +123,9 @@ where
     let (addressed, moment) = addressed.at_present(gate, context, parts, &route).await?;
     let Addressed { world, caller, credential, destination, binding, operation, .. } = addressed;
     let holder = Holder::new(&gate.seal, &destination, &caller);
-    let parsed = binding.parse(&Message {
-        destination: &destination,
-        method: &parts.method,
-        path: route.rest,
-        headers: &parts.headers,
-        holder: &holder,
-        json: json.as_ref(),
-        bytes: bytes.len(),
-        standing: Some(&gate.standing),
-    })?;
-    let rules = destination.endpoint().map(|endpoint| &endpoint.headers);
-    let headers = content::headers(parsed.ask.action, &parts.headers, rules);
+    let message = message(gate, parts, (&route, &destination, &holder), (json.as_ref(), bytes.len()));
+    let parsed = binding.parse(&message)?;
+    let headers = content::headers(parsed.ask.action, &parts.headers, destination.endpoint());
     let content = content::content(parsed.ask.action, json.as_ref(), parsed.dropped, headers);
     let mut call = call_of(&caller, Ask { content: content.as_deref(), ..parsed.ask }, (context, moment));
     let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
@@ -144,11 +135,11 @@ where
     let given = Given::to(gate, &decision, call.now);
     call.approvals = Given::approvals(given.as_ref());
     let decision = if given.is_some() { world.authorize(&call) } else { decision };
-    let approval = Standing::of(gate, context, &decision, given.as_ref(), &bytes).await?;
-    let answer = decision.code().is_none().then(|| upstreams(gate, context, &call, &parsed, &world));
+    let answer = upstreams(gate, context, &decision, &parsed, &world);
     // What cannot be carried out uses nothing up.
-    let claims = !matches!(answer, Some(Err(Err(_))));
-    let approval = if claims { approval } else { Standing::None };
+    let claims = !matches!(answer, Err(Err(_)));
+    let given = given.as_ref().filter(|_| claims);
+    let approval = Standing::of(gate, context, &decision, given, &bytes).await?;
     let sent = Sent { protocol: route.protocol, body: &bytes, approval: approval.approval(), claims };
     let (verdict, grant) = record(gate, context, decision, sent, (&world, moment)).await?;
     let permit = match verdict {
@@ -158,7 +149,7 @@ where
     };
     reservation.permitted(moment).await;
     let (protocol, asked) = (route.protocol, Asked::of(&call, so_far.clone()).with(grant));
-    let answer = match answer.unwrap_or_else(|| Err(Err(not_answered()))) {
+    let answer = match answer {
         Ok(answer) => answer,
         Err(own) => {
             let (approval, bytes_in) = (approval.claimed(), bytes.len());
@@ -207,14 +198,37 @@ fn check_page(gate: &Gate, parts: &Parts) -> Result<(), Refusal> {
     }
 }
 
-/// What becomes of the upstream's answer; the gateway's own, as the error, where it needs none.
+/// The message as its binding reads it.
+fn message<'a>(
+    gate: &'a Gate,
+    parts: &'a Parts,
+    (route, destination, holder): (&Route<'a>, &'a Destination, &'a Holder<'a>),
+    (json, bytes): (Option<&'a Json<'a>>, usize),
+) -> Message<'a> {
+    Message {
+        destination,
+        method: &parts.method,
+        path: route.rest,
+        headers: &parts.headers,
+        holder,
+        json,
+        bytes,
+        standing: Some(&gate.standing),
+    }
+}
+
+/// What becomes of the upstream's answer to an allowed call; the gateway's own, as the error, where it needs none, or cannot send it.
 fn upstreams(
     gate: &Gate,
     context: &RequestContext,
-    call: &Call<'_>,
+    decision: &Decision<'_>,
     parsed: &Parsed<'_>,
     world: &Snapshot,
 ) -> Result<Answer, Result<String, Refusal>> {
+    let call = decision.call();
+    if decision.code().is_some() {
+        return Err(Err(not_answered()));
+    }
     if let Some(fault) = &parsed.fault {
         return Err(Err((**fault).clone()));
     }
@@ -301,7 +315,7 @@ async fn record(
         context.decided(gate, Some(refusal.code));
         return Ok((Verdict::Refused(refusal), None));
     }
-    let grant = match claims && decision.code().is_none() {
+    let grant = match claims {
         true => grants::claimed(gate, world, &decision, &context.call, approval).await?,
         false => None,
     };

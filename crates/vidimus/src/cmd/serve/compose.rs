@@ -93,18 +93,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let live = configurations::keep(&mut supervisor, &serve.data, shared.snapshot());
     supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live));
     if serve.standing.is_some() {
-        supervisor.essential("standing", shared.clone().follow_store());
-        // Calls are not decided by what stood when this gateway stopped, where that can be helped.
-        let agrees = async {
-            while !shared.has_store() {
-                tokio::time::sleep(AGAIN).await;
-            }
-        };
-        if control.block_on(async { tokio::time::timeout(AGREES, agrees).await }).is_err() {
-            tracing::error!(
-                "what people did at other gateways is not known yet: the store that they share does not answer"
-            );
-        }
+        control.block_on(agrees(&mut supervisor, &shared));
     }
     disk::watch(&mut supervisor, shared.clone(), serve.data.clone(), serve.disk_reserve);
     let (stop, stopping) = watch::channel(false);
@@ -132,6 +121,22 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     // What looks at files may be waiting for one.
     control.shutdown_timeout(Duration::from_secs(1));
     Ok(code)
+}
+
+/// Keeps to the store that gateways share, and waits until it is known what people did at other gateways meanwhile: calls are not decided by what stood when this one stopped, where
+/// that can be helped.
+async fn agrees(supervisor: &mut Supervisor, shared: &Arc<Shared>) {
+    supervisor.essential("standing", shared.clone().follow_store());
+    let agrees = async {
+        while !shared.has_store() {
+            tokio::time::sleep(AGAIN).await;
+        }
+    };
+    if tokio::time::timeout(AGREES, agrees).await.is_err() {
+        tracing::error!(
+            "what people did at other gateways is not known yet: the store that they share does not answer"
+        );
+    }
 }
 
 fn check_addresses(serve: &Serve) -> anyhow::Result<()> {
