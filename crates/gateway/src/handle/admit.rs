@@ -155,7 +155,7 @@ where
         Verdict::Refused(refusal) => return Err(grants::requested(gate, parts, &call, refusal).await),
     };
     reservation.permitted(moment).await;
-    let (protocol, asked) = (route.protocol, Asked::of(&call, so_far.clone()).with(grant));
+    let (protocol, asked) = (route.protocol, Asked::of(&call, so_far.clone()).with(grant).under(&permit));
     let answer = match answer.unwrap_or_else(|| Err(Err(not_answered()))) {
         Ok(answer) => answer,
         Err(own) => {
