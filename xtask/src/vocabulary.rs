@@ -33,6 +33,7 @@ pub(crate) fn complaints(page: &str, schema: &str) -> Vec<String> {
             mode: Mode::Enforce,
             replaces: Default::default(),
             members: Members::default(),
+            window: None,
             cedar: text.into(),
         }))
     });

@@ -102,7 +102,10 @@ impl Snapshot {
         match call.ask.target {
             Target::Skill { agent, .. } => {
                 let ask = Ask { target: Target::Agent(agent), ..call.ask };
-                narrow(self.once_made(call), self.once_made(&Call { ask, ..*call }))
+                let (part, whole) = (self.once_made(call), self.once_made(&Call { ask, ..*call }));
+                // What the agent as a whole is permitted takes no use of a grant for the skill.
+                let spares = whole.outcome == Outcome::Allow && self.takes_a_use(&part.policies);
+                narrow(part, whole, spares)
             }
             Target::Server(server) => self.or_implied(call, || self.uses_of_server(server)),
             Target::Agent(agent) if OF_NO_SKILL.contains(&call.ask.method) => {
@@ -210,6 +213,8 @@ impl Snapshot {
     fn implied_by(&self, call: &Call<'_>, (action, target): Use<'_>) -> Option<Finding> {
         let ask = Ask { action, target, arguments: call.ask.arguments.any(), ..call.ask };
         let found = self.possible_allowance(&Call { ask, ..*call })?;
+        // What is changed of the use is nothing of the whole.
+        let found = Finding { outcome: Outcome::Allow, obligations: Arc::default(), ..found };
         Some(found.of_use(&ask))
     }
 }
@@ -351,12 +356,14 @@ fn refused(code: Code, by: Arc<str>, facts: Arc<[Fact]>) -> Finding {
 
 /// What holds of a part, given what holds of the part and of the whole.
 ///
-/// The whole decides where it is refused, and where the part is not permitted by itself.
-fn narrow(part: Finding, whole: Finding) -> Finding {
+/// The whole decides where it is refused, and where the part is not permitted by itself, or where that would take a use of a grant which
+/// the whole `spares`.
+fn narrow(part: Finding, whole: Finding, spares: bool) -> Finding {
     let tried = (part.tried.clone(), whole.tried.clone());
     let found = match (standing(&part), standing(&whole)) {
         (Standing::Refused, _) => part,
         (_, Standing::Refused) => whole,
+        (Standing::Permitted, Standing::Permitted) if spares => whole.held_by(&part),
         (Standing::Permitted, _) => part.held_by(&whole),
         (Standing::NotPermitted, Standing::Permitted) => whole.held_by(&part),
         (Standing::NotPermitted, Standing::NotPermitted) => part,

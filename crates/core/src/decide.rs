@@ -3,12 +3,14 @@
 
 pub(crate) mod annotation;
 pub mod chain_reads;
+pub(crate) mod changes;
 pub(crate) mod edge;
 pub mod edges;
 pub(crate) mod entities;
 pub(crate) mod facts;
 pub(crate) mod index;
 pub(crate) mod membership;
+pub(crate) mod outlook;
 pub(crate) mod plain;
 pub(crate) mod reads;
 pub(crate) mod residual;

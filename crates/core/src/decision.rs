@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::approval::Requirement;
 use crate::call::{Call, CallDigest};
+use crate::obligation::{self, Demanded, Obligation};
 use crate::permit::{Held, Permit, Receipt, Verdict};
 use crate::record::{DecisionKind, DecisionRecord, ObservedOutcome, VERSION};
 use crate::refusal::{Code, Refusal};
@@ -34,11 +35,6 @@ impl Outcome {
     }
 }
 
-/// What an allowing decision demands of whoever carries the call out. None exists yet; redactions, caps and notices come with
-/// the policies that demand them. Match on it exhaustively: an obligation that nobody fulfils must not compile.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Obligation {}
-
 /// One attribute value that a deciding policy looked at: `("principal.risk_level", "low")`.
 pub type Fact = (Arc<str>, Arc<str>);
 
@@ -56,6 +52,7 @@ pub(crate) struct Finding {
     pub(crate) facts: Arc<[Fact]>,
     /// `@reason("…")` of a forbid that refused: public words of the policy's author.
     pub(crate) reason: Option<Arc<str>>,
+    /// What policies demand that is changed, sorted; also on a hold, where it is part of what is approved.
     pub(crate) obligations: Arc<[Obligation]>,
     /// What people are asked, sorted by policy: on a hold by whom, on a denial by default by whom it would be asked as well.
     pub(crate) asking: Arc<[Arc<Requirement>]>,
@@ -74,6 +71,8 @@ pub(crate) struct Tried {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Says {
     Permitted,
+    /// It is to be changed.
+    Changed,
     Held,
     /// Also by a policy that fails, or cannot see what it looks at.
     Refused,
@@ -188,7 +187,13 @@ impl<'c> Decision<'c> {
     /// On a hold: the digest of what is to be approved. It is the same for each try of one call while nothing changes of who calls
     /// what, for whom, with which arguments, and of the policies that hold it.
     pub fn to_approve(&self) -> Option<CallDigest> {
-        (self.finding.outcome == Outcome::Hold).then(|| self.call.digest_to_approve(&self.finding.asking))
+        let Finding { outcome, asking, obligations, .. } = &self.finding;
+        (*outcome == Outcome::Hold).then(|| self.call.digest_to_approve(asking, obligations))
+    }
+
+    /// What is to be changed of the call or of its answer, sorted; on a hold, what will be once it is approved.
+    pub fn obligations(&self) -> &[Obligation] {
+        &self.finding.obligations
     }
 
     /// What policies that are only tried would have changed, each by itself; sorted by policy.
@@ -221,6 +226,7 @@ impl<'c> Decision<'c> {
             identity: self.call.identity().into(),
             kind: DecisionKind,
             method: ask.method.into(),
+            obligations: self.finding.obligations.iter().map(Demanded::of).collect(),
             observed: self.observed().iter().map(ObservedOutcome::of).collect(),
             outcome: self.finding.outcome.as_str().into(),
             policies: Cow::Borrowed(&self.finding.policies),
@@ -336,11 +342,24 @@ impl Finding {
                 Some(Outcome::Deny)
             }
             (Outcome::Allow | Outcome::AllowWithObligations, Says::Held) => Some(Outcome::Hold),
+            (Outcome::Allow, Says::Changed) => Some(Outcome::AllowWithObligations),
             (Outcome::Deny, Says::Permitted) if self.code == Some(Code::NoPermit) => {
                 Some(if self.asking.is_empty() { Outcome::Allow } else { Outcome::Hold })
             }
             _ => None,
         }
+    }
+
+    /// Changed as policies demand, where it may be made. The facts do not say what is kept from others.
+    pub(crate) fn changed(self, demands: &Arc<[Obligation]>, more: &[Fact]) -> Self {
+        let obligations = match self.outcome {
+            Outcome::Allow | Outcome::AllowWithObligations | Outcome::Hold => demands.clone(),
+            Outcome::Deny => Arc::default(),
+        };
+        let outcome =
+            if self.outcome == Outcome::Allow { Outcome::AllowWithObligations } else { self.outcome };
+        let facts = if obligations.is_empty() { self.facts } else { united(&self.facts, more) };
+        Self { outcome, obligations, facts: obligation::without_redacted(facts, demands), ..self }
     }
 
     /// With what those policies say too that are only tried.

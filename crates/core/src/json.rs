@@ -191,7 +191,7 @@ impl<'a> Json<'a> {
 }
 
 /// The names and places that a JSON pointer leads through, unescaped; `None` for one that does not begin with `/`.
-pub(crate) fn segments(pointer: &str) -> Option<impl Iterator<Item = Cow<'_, str>>> {
+pub fn segments(pointer: &str) -> Option<impl Iterator<Item = Cow<'_, str>>> {
     Some(pointer.strip_prefix('/')?.split('/').map(unescaped))
 }
 

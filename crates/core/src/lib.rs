@@ -15,6 +15,7 @@ pub mod decision;
 pub mod entity;
 pub mod exposure;
 pub mod json;
+pub mod obligation;
 pub mod permit;
 pub mod person;
 pub mod quantity;

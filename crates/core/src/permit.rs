@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::approval::Requirement;
 use crate::call::Destination;
 use crate::caller::Caller;
-use crate::decision::{Decision, Obligation};
+use crate::decision::Decision;
+use crate::obligation::Obligation;
 use crate::refusal::{Awaited, Code, Refusal};
 use crate::resource::Endpoint;
 

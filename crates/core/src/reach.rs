@@ -89,6 +89,10 @@ pub struct Outlook {
     pub holds: Vec<Arc<str>>,
     /// Those of them that depend on the context, sorted.
     pub holds_when: Vec<Condition>,
+    /// The forbids that are satisfied whatever the context and change what is called instead of refusing it, sorted.
+    pub changes: Vec<Arc<str>>,
+    /// Those of them that depend on the context, sorted.
+    pub changes_when: Vec<Condition>,
     /// Where no permit is satisfied: what implies the whole, at most [`MAX_IMPLIED`].
     pub implied: Vec<Implied>,
     /// The limits of the agent's own record that hold beside the policies.
@@ -125,7 +129,7 @@ impl Outlook {
 
     /// Whether nothing but the missing approval of a person, and the limits of the agent's record, could keep a call from being allowed.
     fn is_always_permitted(&self) -> bool {
-        let conditions = self.permits_when.iter().chain(&self.holds_when);
+        let conditions = self.permits_when.iter().chain(&self.holds_when).chain(&self.changes_when);
         self.is_permitted()
             && self.refusals.is_empty()
             && self.refusals_when.is_empty()
@@ -144,6 +148,8 @@ impl Outlook {
             refusals_when: all(&self.refusals_when, &whole.refusals_when),
             holds: all(&self.holds, &whole.holds),
             holds_when: all(&self.holds_when, &whole.holds_when),
+            changes: all(&self.changes, &whole.changes),
+            changes_when: all(&self.changes_when, &whole.changes_when),
             implied: Vec::new(),
             limits: self.limits,
         }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::act::Act;
 use crate::decision::Observed;
+use crate::obligation::{Changed, Demanded};
 use crate::standing::agreed::Place;
 
 pub use read::{Unreadable, schema};
@@ -112,6 +113,9 @@ pub struct DecisionRecord<'a> {
     pub kind: DecisionKind,
     /// The protocol's method, by its newest name.
     pub method: Cow<'a, str>,
+    /// What policies demand that is changed of the call or of its answer; of a held call, once it is approved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub obligations: Vec<Demanded>,
     /// What policies that are only tried (`mode: observe`) would have changed, each by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observed: Vec<ObservedOutcome>,
@@ -154,8 +158,8 @@ pub struct DecisionRecord<'a> {
 /// A policy that is only tried, and the outcome that the call would have had if it decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ObservedOutcome {
-    /// `allow`, `hold` or `deny`.
-    #[schemars(extend("enum" = ["allow", "hold", "deny"]))]
+    /// `allow`, `allow-with-obligations`, `hold` or `deny`.
+    #[schemars(extend("enum" = ["allow", "allow-with-obligations", "hold", "deny"]))]
     pub outcome: Cow<'static, str>,
     /// The policy, as among those that decided.
     pub policy: Arc<str>,
@@ -175,6 +179,9 @@ pub struct EffectRecord<'a> {
     pub bytes_in: u64,
     /// Bytes of the body that the caller was answered.
     pub bytes_out: u64,
+    /// How many values were changed as policies demand; which those were stands in the record of the decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Changed>,
     /// Stable code when the gateway, not the upstream, ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Cow<'a, str>>,

@@ -14,6 +14,7 @@ use crate::decide::residual::field::{Field, Presence};
 use crate::decide::residual::value::Value;
 use crate::decide::view::Seen;
 use crate::decision::{Decision, Fact, Outcome};
+use crate::obligation::REDACTED;
 use crate::record::DecisionRecord;
 use crate::refusal::Code;
 use crate::snapshot::Snapshot;
@@ -22,7 +23,7 @@ use crate::snapshot::Snapshot;
 const MAX_RUNS: usize = 256;
 
 /// The value of a fact that is not there.
-const ABSENT: &str = "absent";
+pub(crate) const ABSENT: &str = "absent";
 
 /// What the record of a call says of its facts.
 #[derive(Debug)]
@@ -63,6 +64,8 @@ pub enum Foreseen {
         code: Option<Code>,
         /// The policies that decide, or where facts lack, those that do for some of them.
         policies: Arc<[Arc<str>]>,
+        /// What policies look at and the record does not say, by their names in policies: it makes no difference.
+        lacks: BTreeSet<Arc<str>>,
     },
     /// That depends on facts which its record lacks.
     Open {
@@ -133,6 +136,7 @@ impl Recorded {
                     outcome: decision.outcome(),
                     code: decision.code(),
                     policies: decision.policies().into(),
+                    lacks: std::mem::take(&mut assumed.lacks),
                 };
             }
         }
@@ -231,7 +235,7 @@ impl Recorded {
             View::Numbers if value == ABSENT => Some(Seen::Absent),
             View::Numbers => value.parse().ok().map(|number| Seen::There(Value::Long(number))),
             // An argument may say so itself.
-            View::Text if value == ABSENT => None,
+            View::Text if value == ABSENT || value == REDACTED => None,
             // It may have been cut, at a character.
             View::Text if value.len() + 4 > MAX_VALUE => None,
             View::Text => Some(Seen::There(Value::Text(value.into()))),

@@ -24,6 +24,7 @@ mod reference;
 mod rejection;
 pub mod service_identity;
 mod shape;
+pub mod window;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -71,13 +72,40 @@ pub struct Meta {
     /// What was written of it, as JSON in one form: kind, name, labels and spec, and nothing else that a document may have. Empty where
     /// the object was not read from one.
     pub document: Arc<str>,
+    /// Of the names that it gives itself, those that its namespace may not bear.
+    pub not_borne: NotBorne,
+}
+
+/// Names that an object gives itself and may not bear, by their types in policies: `Group`, `Team`, `AgentClass`, `ToolSet`, `ModelSet`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotBorne(Option<Arc<BTreeSet<Typed>>>);
+
+/// A type, and a name of that type.
+type Typed = (&'static str, Arc<str>);
+
+impl NotBorne {
+    /// Whether a name is one of them.
+    pub fn has(&self, of: &'static str, name: &Arc<str>) -> bool {
+        self.0.as_ref().is_some_and(|all| all.contains(&(of, name.clone())))
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl From<BTreeSet<Typed>> for NotBorne {
+    fn from(all: BTreeSet<Typed>) -> Self {
+        Self((!all.is_empty()).then(|| Arc::new(all)))
+    }
 }
 
 /// Only what is configured: neither the origin nor how often an object was written makes another configuration, and the digest
 /// of a snapshot is made of this form.
 impl fmt::Debug for Meta {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { namespace, name, labels, generation: _, origin: _, document: _ } = self;
+        let Self { namespace, name, labels, generation: _, origin: _, document: _, not_borne: _ } = self;
         f.debug_struct("Meta")
             .field("namespace", namespace)
             .field("name", name)

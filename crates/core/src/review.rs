@@ -40,6 +40,11 @@ pub enum Flaw {
         /// The broader one.
         by: Arc<str>,
     },
+    /// Whether something registered satisfies it was not found out: it tells more pairs of principals and resources apart than are tried.
+    Untold {
+        /// How many.
+        pairs: usize,
+    },
     /// A permit that says less than two of: who, what is done, to what.
     Broad {
         /// It says nothing of who calls.

@@ -21,6 +21,7 @@ mod people;
 mod preserved;
 mod refusing;
 pub(crate) mod registered;
+mod registration;
 mod reject;
 mod resources;
 mod standing;
@@ -228,11 +229,12 @@ impl Snapshot {
             ..Self::default()
         };
         next.coming = coming::beside(coming, &next);
-        next.world = self.world_of(&mut next);
-        contest::report_identities(&next.objects, &next.world, &mut rejected);
         let refusing = next.forbids_beside();
         next.named = next.named(&refusing);
         let statements = next.statements(refusing, &mut rejected);
+        registration::apply(&mut next.objects, &statements, &mut rejected);
+        next.world = self.world_of(&mut next);
+        contest::report_identities(&next.objects, &next.world, &mut rejected);
         next.look_at_chains(&statements);
         next.policies = self.policies.with(statements);
         next.administered = self.administered || next.permits_people();
@@ -303,7 +305,8 @@ impl Snapshot {
                 if last.cedar == policy.cedar
                     && last.scope == policy.scope
                     && last.mode == policy.mode
-                    && last.members == policy.members =>
+                    && last.members == policy.members
+                    && last.window == policy.window =>
             {
                 Had::Compiled(compiled)
             }

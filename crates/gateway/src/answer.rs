@@ -1,12 +1,14 @@
 //! The way back. What becomes of an upstream's answer is a [`Plan`], chosen once from what was asked and how the answer begins,
 //! and carried out as it stands there.
 
+mod collect;
 mod cooperative;
 mod encoding;
 mod gathered;
 mod judge;
 mod listings;
 mod plan;
+mod redacted;
 mod revocation;
 mod stream;
 mod tail;
@@ -18,7 +20,6 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::response::Parts;
 use http::{HeaderMap, HeaderValue, Response};
-use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 use vidimus_core::call::Destination;
@@ -27,6 +28,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::HeaderRules;
 use vidimus_core::snapshot::Snapshot;
 
+use crate::changes::Redaction;
 use crate::effect::Effect;
 use crate::forward::headers;
 use crate::gate::{Gate, millis};
@@ -42,9 +44,9 @@ use crate::reply::ReplyBody;
 use crate::seal;
 use crate::unrecorded::closed;
 
+use collect::{Collected, collect, longer_than, shows_something_within};
 use cooperative::Cooperative;
 use encoding::{Decoder, Encoding};
-use gathered::Gathered;
 use plan::Plan;
 use revocation::Revocation;
 pub use revocation::{Asked, found, rebound};
@@ -65,6 +67,8 @@ pub struct Answering<'a> {
     /// The id of the message, where one is to be answered that has one.
     pub id: Option<Arc<str>>,
     pub asked: Asked,
+    /// What of it policies keep from the caller.
+    pub redaction: Option<Redaction>,
 }
 
 impl Answering<'_> {
@@ -85,6 +89,7 @@ impl Answering<'_> {
         let planned = self
             .seal(&parts.headers, &mut head)
             .and_then(|()| Plan::of(self.answer, &parts, body.size_hint().exact(), &self.gate.limits));
+        let planned = planned.map(|plan| self.reading(plan));
         let handles = planned.as_ref().ok().and_then(|plan| self.handles(*plan));
         effect.task = handles.as_ref().map(Handles::first_task);
         let done = match planned {
@@ -95,6 +100,7 @@ impl Answering<'_> {
             Err(refusal) => Err(refusal),
         };
         // Of an answer that has not begun to pass, a refusal can still tell why it does not.
+        let done = done.and_then(|done| self.redacted(done));
         let done = done.and_then(|done| self.check_still_allowed().map(|()| done));
         let body = match done {
             Ok(Done::Whole(bytes)) => {
@@ -333,6 +339,8 @@ impl Answering<'_> {
                 let address = format!("{}/a2a/{}", self.gate.public_url, self.destination.id().id);
                 a2a::card::rewrite(text, &address, rpc)
             }
+            // That is done last, whatever else is changed.
+            DocumentChange::Redacted => return Ok(bytes.clone()),
             DocumentChange::McpVersions => Err(mcp::versions::learned(self.gate, &self.destination, text)),
             DocumentChange::McpTasks(_) => match mcp::sealed::message(text, handles()?)? {
                 Change::To(changed) => Ok(changed),
@@ -355,7 +363,11 @@ impl Answering<'_> {
         Ok(match change {
             EventChange::Listings(too_long) => {
                 let (listings, handles) = (self.listing_filter()?, handles.ok_or_else(no_handles)?);
-                EventStream::new(Box::new(ServerEvents { listings, handles }), held, too_long)
+                let filter = Box::new(ServerEvents { listings, handles });
+                match self.redaction.clone() {
+                    Some(redaction) => EventStream::new(redaction.after(filter), held, TooLong::EndsStream),
+                    None => EventStream::new(filter, held, too_long),
+                }
             }
             EventChange::A2aTasks(shape) => {
                 let handles = handles.ok_or_else(no_handles)?;
@@ -407,15 +419,6 @@ enum Done {
     Stream(Box<Content>),
 }
 
-/// An answer as far as it was read, and what is still to come.
-enum Collected {
-    Whole(Bytes),
-    /// It is longer than what is read, or enough of it is there.
-    Begun(Bytes, Upstream),
-    /// It had not ended in time.
-    Late(Bytes, Upstream),
-}
-
 fn no_handles() -> Refusal {
     Refusal::new(Code::Internal, "nobody holds the ids in this answer")
 }
@@ -451,49 +454,6 @@ impl<'h> Begin<'h> {
                 encoding::decoded(&bytes, limit)
             }
             Encoding::Identity | Encoding::Other => Ok(bytes),
-        }
-    }
-}
-
-/// Whether a chunk has something other than white space, or there was more than `limit` of that.
-fn shows_something_within(limit: usize) -> impl FnMut(&[u8]) -> bool {
-    let mut is_too_long = longer_than(limit);
-    move |chunk| is_too_long(chunk) || !chunk.trim_ascii_start().is_empty()
-}
-
-/// Whether the chunks so far are longer than so many bytes.
-fn longer_than(limit: usize) -> impl FnMut(&[u8]) -> bool {
-    let mut read = 0;
-    move |chunk| {
-        read += chunk.len();
-        read > limit
-    }
-}
-
-/// Reads an answer to its end, or until a chunk is `enough`, or until a time.
-async fn collect(
-    mut body: Upstream,
-    mut enough: impl FnMut(&[u8]) -> bool,
-    until: Instant,
-) -> Result<Collected, Refusal> {
-    let mut read = Gathered::default();
-    loop {
-        match tokio::time::timeout_at(until, body.frame()).await {
-            Ok(None) => return Ok(Collected::Whole(read.take().unwrap_or_default())),
-            Ok(Some(Ok(frame))) => {
-                // Trailers are not part of any of the bindings that are served.
-                let Ok(data) = frame.into_data() else { continue };
-                let is_enough = enough(&data);
-                read.push(data);
-                if is_enough {
-                    return Ok(Collected::Begun(read.take().unwrap_or_default(), body));
-                }
-            }
-            Ok(Some(Err(error))) => {
-                let message = "the upstream's answer broke off";
-                return Err(Refusal::new(Code::UpstreamInterrupted, message).with_detail(error));
-            }
-            Err(_) => return Ok(Collected::Late(read.take().unwrap_or_default(), body)),
         }
     }
 }

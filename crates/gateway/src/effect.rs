@@ -20,6 +20,7 @@ use vidimus_ledger::Closed;
 use crate::access_log::{self, Line};
 use crate::accounts::Reservation;
 use crate::answer::Asked;
+use crate::changes::Tally;
 use crate::gate::{Gate, Shared, rfc3339};
 use crate::protocol::handles::FirstTask;
 use crate::protocol::observe::Observation;
@@ -86,6 +87,8 @@ pub struct Effect {
     line: Option<Box<Line>>,
     /// The approval that the call was made with, told what came of it.
     pub approval: Option<Box<str>>,
+    /// What of the call is changed, where policies demand that.
+    pub changed: Option<Tally>,
     /// What the call reserved, settled with its end.
     pub reservation: Option<Reservation>,
     /// The place in the ledger that was kept for the effect's record.
@@ -142,6 +145,7 @@ impl Effect {
                 begun.started.monotonic,
             ),
             approval: None,
+            changed: None,
             reservation: None,
             room,
             recorded: false,
@@ -209,6 +213,7 @@ impl Effect {
         EffectRecord {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
+            changed: self.changed.as_ref().map(Tally::so_far),
             code: ending.code().map(Cow::Borrowed),
             decision: self.decision,
             detail: self.detail.as_deref().map(Cow::Borrowed),

@@ -13,6 +13,7 @@ mod accounts;
 mod acts;
 mod answer;
 mod bodies;
+mod changes;
 mod credential;
 mod effect;
 mod fair_share;

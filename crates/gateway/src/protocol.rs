@@ -208,6 +208,8 @@ pub enum DocumentChange {
     McpTasks(sse::TooLong),
     /// The ids of an agent's tasks and contexts are sealed, and of a list of tasks only the caller's own stay.
     A2aTasks(a2a::sealed::Shape),
+    /// Nothing but what policies demand that is redacted.
+    Redacted,
     /// The versions that an MCP server serves are learned from it; the caller gets the fault of having asked for another one.
     McpVersions,
 }
@@ -306,7 +308,9 @@ impl DocumentChange {
         match self {
             Self::McpTasks(too_long) => too_long,
             Self::A2aTasks(shape) => shape.too_long(),
-            Self::Listing(_) | Self::Card { .. } | Self::McpVersions => sse::TooLong::EndsStream,
+            Self::Listing(_) | Self::Card { .. } | Self::McpVersions | Self::Redacted => {
+                sse::TooLong::EndsStream
+            }
         }
     }
 

@@ -41,6 +41,7 @@ fn decision<'a>(
         identity: "spiffe://corp.example/ns/finance/sa/invoice-bot".into(),
         kind: DecisionKind,
         method: "tools/call".into(),
+        obligations: Vec::new(),
         observed: Vec::new(),
         approval: None,
         outcome: "allow".into(),

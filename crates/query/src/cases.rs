@@ -5,7 +5,6 @@ mod file;
 mod junit;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -292,11 +291,6 @@ impl Expected {
         }));
         nearest
     }
-}
-
-/// Whether a file holds cases, by its name.
-pub fn is_case_file(path: &Path) -> bool {
-    vidimus_registry::holds_cases(path)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
 use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
+use vidimus_core::obligation::Demanded;
 use vidimus_core::record::ObservedOutcome;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Identity, Kind, Principal};
@@ -79,6 +80,9 @@ pub struct Explanation {
     pub closest_permits: Vec<String>,
     /// The attribute values that decided, by their names.
     pub facts: BTreeMap<String, String>,
+    /// What policies demand that is changed of the call or of its answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub obligations: Vec<Demanded>,
     /// What policies that are only tried (`mode: observe`) would change, each by itself.
     pub observed: Vec<ObservedOutcome>,
     /// What to do next; empty where the call would be allowed.
@@ -150,8 +154,14 @@ pub fn explain(state: &State, question: &ExplainQuestion, now: UnixMillis) -> Re
     Ok(Explanation { state: state.described(), ..explanation })
 }
 
-/// Whether any identity of the principal proves it: one that others claim too proves nobody.
+/// Whether anything proves the principal: an identity that no other claims, or, of an agent that can be called and has no identity, the
+/// token of the hop to it.
 pub(crate) fn can_prove(world: &Snapshot, principal: &Principal) -> Result<(), Refusal> {
+    let is_called = matches!(principal, Principal::Agent(agent) if agent.endpoint.is_some());
+    if principal.identities().is_empty() && !is_called {
+        let message = format!("{} has no identity, so nobody can prove to be it", principal.entity());
+        return Err(Refusal::new(Code::PrincipalUnknown, message));
+    }
     let mut contested = Ok(());
     for identity in principal.identities() {
         let (name, claims) = match identity {
@@ -256,6 +266,7 @@ impl Explanation {
                 .iter()
                 .map(|(name, value)| (name.to_string(), value.to_string()))
                 .collect(),
+            obligations: decision.obligations().iter().map(Demanded::of).collect(),
             observed: decision.observed().iter().map(ObservedOutcome::of).collect(),
             next: code.map(|code| next(code, decision).to_owned()).unwrap_or_default(),
             ..Self::default()

@@ -106,17 +106,13 @@ fn of(path: &Path, error: &io::Error) -> io::Error {
 
 /// A file that is named is read whatever its name; of a directory the files of resources are.
 fn list(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    if !path.is_dir() {
-        files.push(path.to_owned());
-        return Ok(());
+    fn is_yaml(path: &Path) -> bool {
+        let is_json = path.extension().is_some_and(|end| end.eq_ignore_ascii_case("json"));
+        vidimus_registry::holds_resources(path) && !is_json
     }
-    for entry in fs::read_dir(path).map_err(|error| of(path, &error))? {
-        let entry = entry?.path();
-        let is_hidden = entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        let is_yaml = entry.extension().is_some_and(|end| end == "yaml" || end == "yml");
-        if !is_hidden && (entry.is_dir() || is_yaml) {
-            list(&entry, files)?;
-        }
+    match path.is_dir() {
+        false => files.push(path.to_owned()),
+        true => files.extend(vidimus_registry::files_below(path, is_yaml).map_err(io::Error::other)?),
     }
     Ok(())
 }

@@ -98,6 +98,12 @@ pub struct Reached {
     /// Those of them that depend on the context.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds_when: Vec<When>,
+    /// The forbids that change a call or its answer instead of refusing it, whatever the context.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
+    /// Those of them that depend on the context.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes_when: Vec<When>,
     /// Where the whole is reached by the use of a part: which, at most 8.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub implied_by: Vec<String>,
@@ -227,8 +233,10 @@ fn everything(world: &Snapshot) -> (Vec<Access<'_>>, usize) {
 fn rows(pairs: &Pairs, principals: &[Principal], accesses: &[Access<'_>]) -> Vec<Reached> {
     let who = pairs.principals.iter().filter_map(|place| principals.get(*place));
     let who: Vec<String> = who.map(|one| one.entity().to_string()).collect();
-    let Outlook { permits, refusals, permits_when, refusals_when, holds, holds_when, implied, limits } =
-        &pairs.outlook;
+    let Outlook {
+        permits, refusals, permits_when, refusals_when, holds, holds_when, implied, limits, ..
+    } = &pairs.outlook;
+    let Outlook { changes, changes_when, .. } = &pairs.outlook;
     let texts = |ids: &[Arc<str>]| ids.iter().map(ToString::to_string).collect();
     let of_all = Reached {
         outcome: pairs.outlook.answered().as_str().to_owned(),
@@ -239,6 +247,8 @@ fn rows(pairs: &Pairs, principals: &[Principal], accesses: &[Access<'_>]) -> Vec
         refusals_when: refusals_when.iter().map(When::from).collect(),
         holds: texts(holds),
         holds_when: holds_when.iter().map(When::from).collect(),
+        changes: texts(changes),
+        changes_when: changes_when.iter().map(When::from).collect(),
         implied_by: implied.iter().map(|one| one.by.to_string()).collect(),
         limits: limited(limits),
         ..Reached::default()

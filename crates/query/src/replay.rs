@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vidimus_core::snapshot::Snapshot;
 
-pub(crate) use call::{principal, target};
+pub(crate) use call::{Parts, principal, target};
 pub use run::{Progress, compare, replay};
 pub(crate) use run::{each_decision, was_allowed};
 
@@ -62,6 +62,9 @@ pub struct ReplayAnswer {
     pub calls: Counts,
     /// The calls of each agent and tool that change or are not known, most first.
     pub edges: Vec<ReplayedEdge>,
+    /// How many more edges there are of which calls change or are not known; those that are listed come before them.
+    #[serde(default)]
+    pub edges_left_out: usize,
     /// How many more edges there are of which all calls stay as they were.
     pub edges_that_stay: usize,
     /// The facts that records lack, each with the number of calls that depend on it, by their names in policies.

@@ -24,6 +24,10 @@ pub struct Review {
     pub policies: usize,
     /// Kinds of which no object is registered here, so that policies about them are not judged by what is registered.
     pub not_judged: Vec<String>,
+    /// Policies of which it was not found out whether something registered satisfies them: they tell more principals and resources apart
+    /// than are tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untold: Vec<String>,
     /// What this is the answer of.
     pub state: StateOf,
 }
@@ -93,13 +97,17 @@ impl Finding {
 pub fn review(state: &State) -> Result<Review, NotSurveyed> {
     let snapshot = &state.loaded.snapshot;
     let report = check::check(state);
-    let findings = snapshot.review()?.iter().map(finding).collect();
+    let found = snapshot.review()?;
+    let (untold, found): (Vec<_>, Vec<_>) =
+        found.iter().partition(|one| matches!(one.flaw, Flaw::Untold { .. }));
+    let findings = found.into_iter().filter_map(finding).collect();
     let has = |kind: &str| report.objects.iter().any(|object| object.starts_with(&format!("{kind} ")));
     let principals = has("Agent") || has("ServiceIdentity");
     let missing =
         [("principals", principals), ("MCPServer", has("MCPServer")), ("LLMProvider", has("LLMProvider"))];
     Ok(Review {
         findings,
+        untold: untold.into_iter().map(|one| one.policy.to_string()).collect(),
         rejections: report.rejections,
         warnings: report.warnings,
         policies: snapshot.policies().filter(|id| !id.starts_with("vidimus/")).count(),
@@ -108,7 +116,8 @@ pub fn review(state: &State) -> Result<Review, NotSurveyed> {
     })
 }
 
-fn finding(found: &Found<'_>) -> Finding {
+/// `None` of what was not found out.
+fn finding(found: &Found<'_>) -> Option<Finding> {
     let meta = &found.object.meta;
     let texts = |ids: &[std::sync::Arc<str>]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (class, by, reason, fix) = match &found.flaw {
@@ -134,6 +143,7 @@ fn finding(found: &Found<'_>) -> Finding {
             format!("{by} says the same and more, so this adds nothing"),
             "delete one of the two: this one if the broader is meant, else the broader".to_owned(),
         ),
+        Flaw::Untold { .. } => return None,
         Flaw::Broad { anybody, any_action, anything } => {
             let open =
                 [(*anybody, "who calls"), (*any_action, "what is done"), (*anything, "what is called")];
@@ -147,7 +157,7 @@ fn finding(found: &Found<'_>) -> Finding {
         }
     };
     let line = line(found).unwrap_or_else(|| meta.origin.line());
-    Finding {
+    Some(Finding {
         class,
         policy: found.policy.to_string(),
         object: format!("Policy {}", meta.key()),
@@ -156,7 +166,7 @@ fn finding(found: &Found<'_>) -> Finding {
         by,
         reason,
         fix,
-    }
+    })
 }
 
 const fn said_of_dead(dead: Dead) -> (&'static str, &'static str) {

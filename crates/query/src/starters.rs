@@ -36,6 +36,7 @@ starters! {
     "finance-limits": "Transfers up to a limit, at most three hops from a person; larger ones are refused.",
     "approvals": "What moves money needs the approval of a person in a role.",
     "environments": "What is not in production reaches nothing that is.",
+    "no-egress": "Agents of one group send nothing outside.",
     "office-hours": "What changes something does so in a window of time only.",
 }
 

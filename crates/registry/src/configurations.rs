@@ -94,13 +94,24 @@ impl Configurations {
     /// Keeps configurations in `directory`, which is made where it is missing, for its owner alone.
     ///
     /// # Errors
-    /// When the directory cannot be made or read. What of it cannot be used is as if it were not there.
+    /// When the directory cannot be made or read. What of it cannot be used is as if it were not there: every text is held to its digest.
     pub fn open(directory: &Path) -> Result<Self, KeepError> {
         let store = Store::make(directory)?;
         let mut all = Self { kept: BTreeSet::new(), texts: HashSet::new(), store };
+        let mut damaged: HashSet<Digest> = HashSet::new();
         for name in all.store.manifests()? {
-            if let Ok(texts) = manifest(&all.store, &name).and_then(|manifest| texts(&all.store, &manifest)) {
-                all.texts.extend(texts);
+            let named = manifest(&all.store, &name).and_then(|manifest| texts(&all.store, &manifest));
+            let Ok(named) = named else { continue };
+            let mut is_whole = true;
+            for text in named {
+                // What its name says has to be what it is: one that is not is written anew with the next that has it.
+                if !all.texts.contains(&text) && !damaged.contains(&text) {
+                    let known = if all.store.read_text(text).is_ok() { &mut all.texts } else { &mut damaged };
+                    known.insert(text);
+                }
+                is_whole &= all.texts.contains(&text);
+            }
+            if is_whole {
                 all.kept.insert(name);
             }
         }

@@ -99,6 +99,36 @@ impl Seen {
     }
 }
 
+/// Which files are listed, by their paths.
+type Wanted = fn(&Path) -> bool;
+
+/// The directories that were read already, by device and inode, and what is looked for.
+type Looking<'s> = (&'s mut HashSet<(u64, u64)>, Wanted);
+
+/// Something below a directory that could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+pub struct Unlisted {
+    /// What.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: String,
+}
+
+/// The files below a directory that are wanted, in the order of their paths: as those of resources are found, without what is hidden.
+///
+/// # Errors
+/// The first thing that could not be looked at.
+pub fn files_below(directory: &Path, wanted: Wanted) -> Result<Vec<PathBuf>, Unlisted> {
+    let unlisted = |path: &Path, reason: String| Unlisted { path: path.to_owned(), reason };
+    let listing =
+        Listing::of_those(directory, wanted).map_err(|error| unlisted(directory, error.to_string()))?;
+    match listing.faults.into_iter().next() {
+        Some(fault) => Err(unlisted(&fault.path, fault.reason)),
+        None => Ok(listing.files.iter().map(|file| file.path.to_path_buf()).collect()),
+    }
+}
+
 impl Listing {
     /// The YAML and JSON files below `directory`. Hidden entries are left out, among them the `..data` of a mounted
     /// ConfigMap; the links into it are followed.
@@ -106,9 +136,14 @@ impl Listing {
     /// # Errors
     /// When `directory` itself cannot be listed.
     pub(crate) fn of(directory: &Path) -> io::Result<Self> {
+        Self::of_those(directory, holds_resources)
+    }
+
+    /// The same of the files that are `wanted`.
+    fn of_those(directory: &Path, wanted: Wanted) -> io::Result<Self> {
         let mut listing = Self::default();
         let mut seen = HashSet::new();
-        listing.add(directory, 0, &mut seen)?;
+        listing.add(directory, 0, (&mut seen, wanted))?;
         listing.faults.sort();
         Ok(listing)
     }
@@ -180,7 +215,7 @@ impl Listing {
     }
 
     /// Adds what is below a directory. Entries are taken by name, which makes the order that of whole paths.
-    fn add(&mut self, directory: &Path, depth: usize, seen: &mut HashSet<(u64, u64)>) -> io::Result<()> {
+    fn add(&mut self, directory: &Path, depth: usize, (seen, wanted): Looking<'_>) -> io::Result<()> {
         let metadata = fs::metadata(directory)?;
         if !seen.insert((metadata.dev(), metadata.ino())) {
             // A link to a directory that was read already, or to one of its ancestors.
@@ -196,12 +231,12 @@ impl Listing {
         }
         entries.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         for (_, entry) in entries {
-            self.add_entry(&entry, depth, seen);
+            self.add_entry(&entry, depth, (&mut *seen, wanted));
         }
         Ok(())
     }
 
-    fn add_entry(&mut self, entry: &DirEntry, depth: usize, seen: &mut HashSet<(u64, u64)>) {
+    fn add_entry(&mut self, entry: &DirEntry, depth: usize, (seen, wanted): Looking<'_>) {
         let path = entry.path();
         let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
         self.has_links |= is_link;
@@ -220,13 +255,15 @@ impl Listing {
         };
         if metadata.is_dir() {
             let added = match depth < MAX_DEPTH {
-                true => self.add(&path, depth + 1, seen).map_err(|error| (error.to_string(), READABLE)),
+                true => {
+                    self.add(&path, depth + 1, (seen, wanted)).map_err(|error| (error.to_string(), READABLE))
+                }
                 false => Err((format!("more than {MAX_DEPTH} directories deep"), FEWER)),
             };
             if let Err((reason, fix)) = added {
                 self.faults.push(Fault { path, reason, fix });
             }
-        } else if !holds_resources(&path) {
+        } else if !wanted(&path) {
             // Not ours.
         } else if !metadata.is_file() {
             // Opening a pipe would wait for its other end.
@@ -252,7 +289,7 @@ const FEWER: &str =
     "put several objects into one file, and files nearer to the directory given with --resources";
 
 /// Whether a file of this name is read.
-pub(crate) fn holds_resources(path: &Path) -> bool {
+pub fn holds_resources(path: &Path) -> bool {
     is_known(path) && !holds_cases(path)
 }
 

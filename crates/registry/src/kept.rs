@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::{hkdf, hmac};
@@ -222,13 +222,28 @@ pub(crate) fn opened<'a>(text: &'a str, head: &str, key: &hmac::Key) -> Option<&
 /// # Errors
 /// When it cannot be written; then nothing is left beside.
 pub fn replace(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+    put(path, bytes.as_ref(), &Permissions::from_mode(0o600))
+}
+
+/// The same of a file that is there, with the permissions that it has. A link stays one, and what is behind it is written.
+///
+/// # Errors
+/// As of [`replace`], and where there is no such file.
+pub fn rewrite(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+    let path = fs::canonicalize(path)?;
+    let permissions = fs::metadata(&path)?.permissions();
+    put(&path, bytes.as_ref(), &permissions)
+}
+
+fn put(path: &Path, bytes: &[u8], permissions: &Permissions) -> io::Result<()> {
     let directory = path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
     let beside = path.with_extension("new");
     let write = || {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(bytes.as_ref())?;
+        file.write_all(bytes)?;
+        file.set_permissions(permissions.clone())?;
         file.sync_all()?;
         fs::rename(&beside, path)
     };

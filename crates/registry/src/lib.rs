@@ -23,8 +23,8 @@ mod standing;
 mod watch;
 
 pub use field_line::field_line;
-pub use files::holds_cases;
-pub use kept::{KEY_LENGTH, Keeping, NoKey, replace};
+pub use files::{Unlisted, files_below, holds_cases, holds_resources};
+pub use kept::{KEY_LENGTH, Keeping, NoKey, replace, rewrite};
 pub use load::{Loaded, load};
 pub use source::{as_running, as_started};
 pub use standing::StandingFile;

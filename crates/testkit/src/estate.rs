@@ -239,6 +239,7 @@ fn meta(name: String) -> Meta {
         generation: None,
         origin,
         document: Arc::default(),
+        not_borne: Default::default(),
     }
 }
 
@@ -353,6 +354,7 @@ fn policy(dice: &mut Dice, size: Size, number: usize) -> Policy {
         mode: Mode::Enforce,
         replaces: Default::default(),
         members: Members::default(),
+        window: None,
         cedar: cedar(dice, size, number).into(),
     }
 }

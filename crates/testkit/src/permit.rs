@@ -63,6 +63,7 @@ fn everything() -> Object {
         mode: Mode::Enforce,
         replaces: Default::default(),
         members: Members::default(),
+        window: None,
         cedar: "permit (principal, action, resource);".into(),
     }))
 }

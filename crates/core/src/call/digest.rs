@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::{Arguments, Call};
 use crate::approval::Requirement;
 use crate::json::Json;
+use crate::obligation::Obligation;
 use crate::snapshot::digest::hex;
 
 /// SHA-256 of the exact action of a call. Its text form is `sha256:` and hex.
@@ -96,21 +97,30 @@ impl Call<'_> {
         CallDigest(Sha256::digest(self.exact_action().canonical()).into())
     }
 
-    /// The digest of what a person approves: the same, where it goes, and the very policies that ask for it. Whatever of it changes, the
-    /// approval is of another call.
-    pub(crate) fn digest_to_approve(&self, asking: &[Arc<Requirement>]) -> CallDigest {
+    /// The digest of what a person approves: the same, as the caller asked it, where it goes, the very policies that ask for it, and what
+    /// others demand that is changed of it. Whatever of this changes, the approval is of another call.
+    pub(crate) fn digest_to_approve(
+        &self,
+        asking: &[Arc<Requirement>],
+        obligations: &[Obligation],
+    ) -> CallDigest {
         let policy = |one: &Arc<Requirement>| {
             let (id, digest) = (Cow::Owned(one.policy.to_string()), Cow::Owned(hex(&one.digest)));
             Json::Object(vec![("digest".into(), Json::String(digest)), ("id".into(), Json::String(id))])
         };
         let destination = self.ask.target.destination();
         let endpoint = destination.endpoint().map(|endpoint| endpoint.url.to_string()).unwrap_or_default();
-        let whole = Json::Object(vec![
+        let mut whole = vec![
             ("call".into(), self.exact_action()),
             ("endpoint".into(), Json::String(Cow::Owned(endpoint))),
             ("policies".into(), Json::Array(asking.iter().map(policy).collect())),
-        ]);
-        CallDigest(Sha256::digest(whole.canonical()).into())
+        ];
+        if !obligations.is_empty() {
+            let change =
+                |one: &Obligation| Json::String(Cow::Owned(format!("{} {}", one.policy, one.change)));
+            whole.push(("changes".into(), Json::Array(obligations.iter().map(change).collect())));
+        }
+        CallDigest(Sha256::digest(Json::Object(whole).canonical()).into())
     }
 
     fn exact_action(&self) -> Json<'_> {

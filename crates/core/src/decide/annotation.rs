@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::tree;
 use crate::approval::{DEFAULT_LIFETIME, Escalation, MAX_LIFETIME, MAX_QUORUM, Requirement};
+use crate::obligation::{MAX_POINTER, MAX_POINTERS};
 use crate::quantity;
 
 /// Longest role in bytes.
@@ -38,6 +39,18 @@ pub(crate) enum Misannotated {
     SameRole { role: String },
     #[error("@escalate_after(\"{value}\") is not before the question is over, after {} s", lifetime.as_secs())]
     AfterTheEnd { value: String, lifetime: Duration },
+    #[error("@{annotation} is on a permit: another permit would let the call pass as it is")]
+    ChangesOnPermit { annotation: &'static str, value: String },
+    #[error("@{annotation} is about {action}, and this policy about other actions as well")]
+    ChangesOther { annotation: &'static str, action: &'static str, value: String },
+    #[error("@{other} says what becomes of a call that is not changed, and @{annotation} changes it")]
+    ChangesBeside { annotation: &'static str, other: &'static str, value: String },
+    #[error(
+        "@{annotation}(\"{value}\") names no values: 1 to {MAX_POINTERS} JSON pointers of at most {MAX_POINTER} bytes"
+    )]
+    Pointers { annotation: &'static str, value: String },
+    #[error("@cap_tokens(\"{value}\") is no number of tokens, 1 to 4294967295")]
+    Tokens { value: String },
 }
 
 impl Misannotated {
@@ -61,6 +74,19 @@ impl Misannotated {
             Self::AfterTheEnd { .. } => {
                 "write a time that is shorter than @lifetime, which is 1h when it is left out"
             }
+            Self::ChangesOnPermit { .. } => {
+                "put it on a forbid, which then changes the calls that it is about instead of refusing them"
+            }
+            Self::ChangesOther { .. } => {
+                "name the action in the head: @redact and @redact_answer with action == Action::\"invokeTool\", @cap_tokens with action == Action::\"callModel\""
+            }
+            Self::ChangesBeside { .. } => {
+                "write two policies: one that changes the call, and one that holds or refuses it"
+            }
+            Self::Pointers { .. } => {
+                "write JSON pointers (RFC 6901) with spaces between them; * is every member or element: @redact(\"/card /items/*/cvv\")"
+            }
+            Self::Tokens { .. } => "write how many tokens a model may answer with: @cap_tokens(\"1000\")",
         }
     }
 
@@ -73,6 +99,11 @@ impl Misannotated {
             | Self::Alone { value, .. }
             | Self::Half { value, .. }
             | Self::AfterTheEnd { value, .. } => value,
+            Self::ChangesOnPermit { value, .. }
+            | Self::ChangesOther { value, .. }
+            | Self::ChangesBeside { value, .. }
+            | Self::Pointers { value, .. }
+            | Self::Tokens { value } => value,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Everything that policies say about one edge, which is a principal, an action and a resource: what is the same for each call
 //! on it (static), and what depends on the context of the call (residual).
 
+mod answer;
 mod foreseen;
 
 use std::collections::HashMap;
@@ -11,6 +12,7 @@ use cedar_policy::{
     Effect, Entities, EntityUid, PartialEntities, PartialEntityUid, PartialRequest, PolicySet,
 };
 
+use self::answer::{StaticOutcome, sorted, with_context};
 use super::entities::{EntityFault, EntitySlice};
 use super::facts::{AttributeReference, ContextReference};
 use super::index::Index;
@@ -25,6 +27,7 @@ use super::view::{self, Asked};
 use crate::approval::Requirement;
 use crate::call::{Arguments, Call};
 use crate::decision::{Fact, Finding, Outcome, Says, Tried};
+use crate::obligation::{self, Obligation};
 use crate::refusal::Code;
 use crate::snapshot::registered::Registered;
 
@@ -33,16 +36,6 @@ pub(crate) const MAX_CLOSEST_PERMITS: usize = 8;
 
 /// Stands for the policies when an edge could not be evaluated at all.
 pub(crate) const FAULT: &str = "vidimus/fault";
-
-/// Policies whose outcome is the same for each call on the edge, with what they looked at.
-#[derive(Debug, Default)]
-struct StaticOutcome {
-    /// Sorted.
-    policies: Arc<[Arc<str>]>,
-    /// Sorted by name.
-    facts: Arc<[Fact]>,
-    reason: Option<Arc<str>>,
-}
 
 /// How a policy is evaluated per call.
 #[derive(Debug)]
@@ -68,8 +61,12 @@ struct Residual {
     facts: Box<[Fact]>,
     references: Box<[ContextReference]>,
     reason: Option<Arc<str>>,
+    /// What it says where it is satisfied.
+    says: Says,
     /// Of a forbid that an approval may lift.
     asks: Option<Arc<Requirement>>,
+    /// Of a forbid that changes calls instead of refusing them.
+    changes: Option<Arc<[Obligation]>>,
 }
 
 /// A compiled edge.
@@ -81,6 +78,9 @@ pub(crate) struct Edge {
     asking: Arc<[Arc<Requirement>]>,
     /// Whether some of `forbids` asks nobody.
     refuses: bool,
+    /// The forbids that change calls, with what they demand, sorted.
+    changing: StaticOutcome,
+    demands: Arc<[Obligation]>,
     errors: StaticOutcome,
     /// Sorted by id.
     residuals: Box<[Residual]>,
@@ -111,7 +111,8 @@ impl Edge {
     }
 
     /// The decision: a policy that fails denies, then a forbid that asks nobody, then a policy that looks at an argument which it cannot
-    /// see; then a permit allows, or where a forbid asks people, the call is held; otherwise it is denied by default.
+    /// see; then a permit allows, or where a forbid asks people, the call is held; otherwise it is denied by default. What is allowed or
+    /// held is changed as those forbids demand that change calls instead of refusing them.
     ///
     /// Every residual is evaluated: whether some policy fails must not depend on the order.
     pub(crate) fn decide(&self, call: &Call<'_>) -> Finding {
@@ -127,10 +128,12 @@ impl Edge {
         let (mut permits, mut forbids) = (Vec::new(), Vec::new());
         let (mut errors, mut unseen) = (Vec::new(), Vec::new());
         let mut refused = self.refuses;
+        let mut changing: Vec<&Residual> = Vec::new();
         for residual in &self.residuals {
             match (residual.outcome(call), residual.effect) {
                 (Ok(false), _) => {}
                 (Ok(true), Effect::Permit) => permits.push(residual),
+                (Ok(true), Effect::Forbid) if residual.changes.is_some() => changing.push(residual),
                 (Ok(true), Effect::Forbid) => {
                     refused |= residual.asks.is_none();
                     forbids.push(residual);
@@ -139,7 +142,7 @@ impl Edge {
                 (Err(Failed::Unseen), _) => unseen.push(residual),
             }
         }
-        if !errors.is_empty() || !self.errors.policies.is_empty() {
+        let found = if !errors.is_empty() || !self.errors.policies.is_empty() {
             self.errors.answer(Outcome::Deny, Some(Code::PolicyError), &errors, call)
         } else if refused {
             self.forbids.answer(Outcome::Deny, Some(Code::ForbiddenByPolicy), &forbids, call)
@@ -154,7 +157,24 @@ impl Edge {
             self.deny_by_default(call)
         } else {
             self.deny_by_default(call).asking(&self.held(&forbids, call))
+        };
+        if changing.is_empty() && self.demands.is_empty() {
+            found
+        } else {
+            self.changed(found, &changing, call)
         }
+    }
+
+    /// What is found, with what the forbids demand that is changed.
+    fn changed(&self, found: Finding, changing: &[&Residual], call: &Call<'_>) -> Finding {
+        let of_call = changing.iter().filter_map(|residual| residual.changes.as_ref());
+        let demands = match changing {
+            [] => self.demands.clone(),
+            _ => obligation::united(self.demands.iter().chain(of_call.flat_map(|all| all.iter()))),
+        };
+        let references = changing.iter().flat_map(|residual| &residual.references);
+        let facts = with_context(&self.changing.facts, changing, references, call);
+        found.changed(&demands, &facts)
     }
 
     /// What is found where every forbid that is satisfied asks for the approval of a person.
@@ -191,7 +211,11 @@ impl Edge {
     /// What allows the call for some arguments, where the call's are unknown; `None` where nothing does.
     pub(crate) fn possible_allowance(&self, call: &Call<'_>) -> Option<Finding> {
         let permits = self.possible_permits(call)?;
-        Some(self.permits.answer(Outcome::Allow, None, &permits, call))
+        let found = self.permits.answer(Outcome::Allow, None, &permits, call);
+        let may_change = |residual: &&Residual| residual.changes.is_some() && residual.possible(call).holds;
+        let changing: Vec<&Residual> = self.residuals.iter().filter(may_change).collect();
+        let unchanged = changing.is_empty() && self.demands.is_empty();
+        Some(if unchanged { found } else { self.changed(found, &changing, call) })
     }
 
     /// The residual permits that some arguments could satisfy; `None` where no arguments could be allowed.
@@ -204,8 +228,8 @@ impl Edge {
             let possible = residual.possible(call);
             let harmless = match residual.effect {
                 Effect::Permit => possible.holds || possible.fails_to_hold,
-                // What an approval may lift could be allowed.
-                Effect::Forbid => possible.fails_to_hold || possible.holds && residual.asks.is_some(),
+                // What an approval may lift, or a change, could be allowed.
+                Effect::Forbid => possible.fails_to_hold || possible.holds && residual.says != Says::Refused,
             };
             if !harmless {
                 return None;
@@ -216,60 +240,6 @@ impl Edge {
         }
         (!permits.is_empty() || !self.permits.policies.is_empty()).then_some(permits)
     }
-}
-
-impl StaticOutcome {
-    fn answer(&self, outcome: Outcome, code: Option<Code>, met: &[&Residual], call: &Call<'_>) -> Finding {
-        let reason =
-            || self.reason.clone().or_else(|| met.iter().find_map(|residual| residual.reason.clone()));
-        let mut finding = Finding {
-            outcome,
-            code,
-            policies: self.policies.clone(),
-            closest_permits: Arc::default(),
-            facts: self.facts.clone(),
-            reason: match code {
-                Some(Code::ForbiddenByPolicy | Code::ApprovalRequired) => reason(),
-                _ => None,
-            },
-            obligations: Arc::default(),
-            asking: Arc::default(),
-            tried: Arc::default(),
-        };
-        if met.is_empty() {
-            return finding;
-        }
-        let mut policies: Vec<Arc<str>> =
-            self.policies.iter().chain(met.iter().map(|r| &r.id)).cloned().collect();
-        policies.sort_unstable();
-        finding.policies = policies.into();
-        let references = met.iter().flat_map(|residual| &residual.references);
-        finding.facts = with_context(&self.facts, met, references, call);
-        finding
-    }
-}
-
-/// The facts of an edge, with those of the policies `met` and of the context.
-fn with_context<'m>(
-    of_edge: &Arc<[Fact]>,
-    met: &[&Residual],
-    references: impl Iterator<Item = &'m ContextReference>,
-    call: &Call<'_>,
-) -> Arc<[Fact]> {
-    let mut facts: Vec<Fact> = Vec::new();
-    facts.extend(met.iter().flat_map(|residual| &residual.facts).cloned());
-    facts.extend(references.flat_map(|reference| reference.facts(call)));
-    if facts.is_empty() {
-        return of_edge.clone();
-    }
-    facts.extend(of_edge.iter().cloned());
-    sorted(facts)
-}
-
-fn sorted(mut facts: Vec<Fact>) -> Arc<[Fact]> {
-    facts.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    facts.dedup_by(|a, b| a.0 == b.0);
-    facts.into()
 }
 
 impl Residual {
@@ -290,9 +260,8 @@ impl Residual {
         let is_recorded = matches!(call.ask.arguments, Arguments::Recorded(_));
         let says = match if is_recorded { Ok(false) } else { self.outcome(call) } {
             Ok(false) => return None,
-            Ok(true) if self.effect == Effect::Permit => Says::Permitted,
-            Ok(true) if self.asks.is_some() => Says::Held,
-            Ok(true) | Err(_) => Says::Refused,
+            Ok(true) => self.says,
+            Err(_) => Says::Refused,
         };
         Some(Tried { policy: self.id.clone(), says })
     }
@@ -382,11 +351,13 @@ impl<'a> Compilation<'a> {
             tried.extend(trials.iter().map(note));
             Ok::<_, EntityFault>(deciding)
         };
-        let held_or_refused = |one: &Statement| if one.asks.is_some() { Says::Held } else { Says::Refused };
         let failing = response.error_permits().chain(response.error_forbids()).collect();
         let errors = deciding(failing, |_| Says::Refused)?;
-        let permits = self.static_outcome(&deciding(response.true_permits().collect(), |_| Says::Permitted)?);
-        let forbidding = deciding(response.true_forbids().collect(), held_or_refused)?;
+        let permits = self.static_outcome(&deciding(response.true_permits().collect(), Statement::says)?);
+        let satisfied = deciding(response.true_forbids().collect(), Statement::says)?;
+        let (changing, forbidding): (Vec<_>, Vec<_>) =
+            satisfied.into_iter().partition(|statement| statement.changes.is_some());
+        let demands = changing.iter().filter_map(|statement| statement.changes.as_ref());
         tried.sort_unstable();
         let mut asking: Vec<Arc<Requirement>> =
             forbidding.iter().filter_map(|statement| statement.asks.clone()).collect();
@@ -403,6 +374,8 @@ impl<'a> Compilation<'a> {
             forbids: self.static_outcome(&forbidding),
             refuses: asking.len() < forbidding.len(),
             asking: asking.into(),
+            changing: self.static_outcome(&changing),
+            demands: obligation::united(demands.flat_map(|all| all.iter())),
             errors: self.static_outcome(&errors),
             residuals: residuals.into(),
             tried: tried.into(),
@@ -463,7 +436,9 @@ impl<'a> Compilation<'a> {
             facts: self.facts(&statement.references).into(),
             references: conditions.iter().flat_map(|condition| ContextReference::all(condition)).collect(),
             reason: statement.reason.clone(),
+            says: statement.says(),
             asks: statement.asks.clone(),
+            changes: statement.changes.clone(),
         })
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cedar_policy::{Entities, Entity, EntityUid, RestrictedExpression};
 
+use super::membership::unlawful;
 use super::schema::{Type, uid};
 use crate::call::Target;
 use crate::resource::{Agent, Labels, LlmProvider, McpServer, Meta, Names, Principal, RiskLevel, Service};
@@ -272,10 +273,15 @@ impl Parents {
         parents
     }
 
-    /// Each name as its object declares it, and as one of its namespace: what policies grant by is the latter.
+    /// Each name as its object declares it, and as one of its namespace: what policies grant by is the latter. One that the object may
+    /// not bear is not of its namespace.
     fn add_all<'a>(&mut self, of: Type, names: impl IntoIterator<Item = &'a Arc<str>>, meta: &Meta) {
         for name in names {
-            self.0.extend([uid(of, name), uid(of, format!("{}/{name}", meta.namespace))]);
+            let own = match meta.not_borne.has(of.as_str(), name) {
+                false => format!("{}/{name}", meta.namespace),
+                true => unlawful(name),
+            };
+            self.0.extend([uid(of, name), uid(of, own)]);
         }
     }
 }

@@ -9,6 +9,7 @@ use cedar_policy::pst::{
 use cedar_policy::{Entities, EntityUid, EvalResult};
 
 use super::index::Side;
+use super::membership::is_unlawful;
 use super::residual::View;
 use super::residual::field::Field;
 use super::residual::value::Value;
@@ -167,6 +168,9 @@ fn side_of(expr: &Expr) -> Option<Side> {
 
 fn scope(side: Side, entity: &EntityOrSlot) -> Option<AttributeReference> {
     let EntityOrSlot::Entity(uid) = entity else { return None };
+    if is_unlawful(&uid.eid) {
+        return None;
+    }
     let name = format!("{} in {}::{}", side.as_str(), uid.ty, uid.eid).into();
     Some(AttributeReference { name, side, what: What::Member(entity_uid(uid)?) })
 }

@@ -69,6 +69,18 @@ impl Bearing {
     }
 }
 
+/// What an object is in beside a name that it may not bear, so that what grants by the name of all can leave it out.
+pub(crate) fn unlawful(name: &str) -> String {
+    format!("{UNLAWFUL}{name}")
+}
+
+/// Whether a name is one that [`unlawful`] gives, which no policy writes.
+pub(crate) fn is_unlawful(name: &str) -> bool {
+    name.starts_with(UNLAWFUL)
+}
+
+const UNLAWFUL: char = '!';
+
 /// A policy whose names are those of its namespace, and of those that it names; and the names that were not before.
 pub(crate) fn bound(
     body: pst::Template,
@@ -76,22 +88,22 @@ pub(crate) fn bound(
     namespace: &str,
     members: &Members,
 ) -> Result<(pst::Template, BTreeSet<Granting>), NotBound> {
-    let mut binder = Binder { namespaces: members.with(namespace), granting: BTreeSet::new() };
+    let mut binder =
+        Binder { namespaces: members.with(namespace), granting: BTreeSet::new(), has_bound: false };
     let mut body = body;
     let mut clauses = Vec::new();
-    if effect == Effect::Permit {
-        match &mut body.principal {
-            PrincipalConstraint::In(entity) | PrincipalConstraint::IsIn(_, entity) => {
-                clauses.extend(binder.scope(Var::Principal, entity));
-            }
-            PrincipalConstraint::Any | PrincipalConstraint::Is(_) | PrincipalConstraint::Eq(_) => {}
+    let bearing = if effect == Effect::Permit { Bearing::Grants } else { Bearing::Refuses };
+    match &mut body.principal {
+        PrincipalConstraint::In(entity) | PrincipalConstraint::IsIn(_, entity) => {
+            clauses.extend(binder.scope(Var::Principal, entity, bearing)?);
         }
-        match &mut body.resource {
-            ResourceConstraint::In(entity) | ResourceConstraint::IsIn(_, entity) => {
-                clauses.extend(binder.scope(Var::Resource, entity));
-            }
-            ResourceConstraint::Any | ResourceConstraint::Is(_) | ResourceConstraint::Eq(_) => {}
+        PrincipalConstraint::Any | PrincipalConstraint::Is(_) | PrincipalConstraint::Eq(_) => {}
+    }
+    match &mut body.resource {
+        ResourceConstraint::In(entity) | ResourceConstraint::IsIn(_, entity) => {
+            clauses.extend(binder.scope(Var::Resource, entity, bearing)?);
         }
+        ResourceConstraint::Any | ResourceConstraint::Is(_) | ResourceConstraint::Eq(_) => {}
     }
     for clause in body.clauses() {
         let bearing = Bearing::of(effect, clause);
@@ -100,7 +112,7 @@ pub(crate) fn bound(
             Clause::Unless(condition) => Clause::Unless(binder.expression(condition, bearing)?),
         });
     }
-    if binder.granting.is_empty() {
+    if !binder.has_bound {
         return Ok((body, binder.granting));
     }
     let bound = body.try_with_clauses(clauses).map_err(|error| NotBound::Fault(error.to_string()))?;
@@ -111,35 +123,77 @@ struct Binder {
     /// `None` where every namespace is granted the names.
     namespaces: Option<Vec<Arc<str>>>,
     granting: BTreeSet<Granting>,
+    /// Whether some name was bound.
+    has_bound: bool,
+}
+
+/// What a name means where it stands.
+enum Meant {
+    /// What it says.
+    AsWritten,
+    /// These names.
+    These(Vec<pst::EntityUID>),
+    /// It, borne by whoever may bear it.
+    Lawful(pst::EntityUID),
+    /// It, borne by whatever is in this namespace, whether or not that may bear it.
+    Of(pst::EntityUID, pst::EntityUID),
 }
 
 impl Binder {
-    /// Binds the name in a scope, which has room for one; several become a condition.
-    fn scope(&mut self, var: Var, entity: &mut EntityOrSlot) -> Option<Clause> {
-        let EntityOrSlot::Entity(uid) = entity else { return None };
-        let mut bound = self.names(uid)?;
-        if bound.len() == 1 {
-            *uid = bound.remove(0);
-            return None;
-        }
-        Some(Clause::When(Arc::new(is_in(Arc::new(Expr::Var(var)), set(bound)))))
-    }
-
-    /// The name in each namespace; `None` where it stays as it is.
-    fn names(&mut self, uid: &pst::EntityUID) -> Option<Vec<pst::EntityUID>> {
-        let of = uid.ty.to_string();
-        if !SELF_DECLARED.contains(&of.as_str()) || uid.eid.contains('/') {
-            return None;
-        }
-        self.granting.insert(Granting { of: of.into(), name: uid.eid.as_str().into() });
-        let qualified = |namespace: &Arc<str>| pst::EntityUID {
-            ty: uid.ty.clone(),
-            eid: format!("{namespace}/{}", uid.eid).into(),
+    /// Binds the name in a scope, which has room for one; what else there is to it becomes a condition.
+    fn scope(
+        &mut self,
+        var: Var,
+        entity: &mut EntityOrSlot,
+        bearing: Bearing,
+    ) -> Result<Option<Clause>, NotBound> {
+        let EntityOrSlot::Entity(uid) = entity else { return Ok(None) };
+        let who = || Arc::new(Expr::Var(var));
+        let condition = match self.meant(uid, bearing)? {
+            Meant::AsWritten => return Ok(None),
+            Meant::These(mut names) if names.len() == 1 => {
+                *uid = names.remove(0);
+                return Ok(None);
+            }
+            Meant::These(names) => is_in(who(), set(names)),
+            Meant::Lawful(name) => not_unlawful(who(), &name),
+            Meant::Of(name, namespace) => {
+                *uid = name;
+                is_in(who(), literal(namespace))
+            }
         };
-        Some(self.namespaces.as_ref()?.iter().map(qualified).collect())
+        Ok(Some(Clause::When(Arc::new(condition))))
     }
 
-    fn expression(&mut self, expr: &Arc<Expr>, bearing: Bearing) -> Result<Arc<Expr>, Unclear> {
+    /// What a name means that grants, or refuses, something.
+    fn meant(&mut self, uid: &pst::EntityUID, bearing: Bearing) -> Result<Meant, NotBound> {
+        let of = uid.ty.to_string();
+        if !SELF_DECLARED.contains(&of.as_str()) {
+            return Ok(Meant::AsWritten);
+        }
+        let name = |name: &str| pst::EntityUID { ty: uid.ty.clone(), eid: name.into() };
+        let meant = match (bearing, uid.eid.split_once('/')) {
+            (Bearing::Refuses, Some((namespace, plain))) => {
+                let fault = |error: pst::PstConstructionError| NotBound::Fault(error.to_string());
+                let ty = pst::EntityType::from_name(pst::Name::unqualified("Namespace").map_err(fault)?);
+                Meant::Of(name(plain), pst::EntityUID { ty, eid: namespace.into() })
+            }
+            (Bearing::Refuses, None) | (_, Some(_)) => return Ok(Meant::AsWritten),
+            (Bearing::Grants | Bearing::Either, None) => {
+                self.granting.insert(Granting { of: of.into(), name: uid.eid.as_str().into() });
+                match &self.namespaces {
+                    None => Meant::Lawful(uid.clone()),
+                    Some(all) => {
+                        Meant::These(all.iter().map(|one| name(&format!("{one}/{}", uid.eid))).collect())
+                    }
+                }
+            }
+        };
+        self.has_bound = true;
+        Ok(meant)
+    }
+
+    fn expression(&mut self, expr: &Arc<Expr>, bearing: Bearing) -> Result<Arc<Expr>, NotBound> {
         let other = |this: &mut Self, expr: &Arc<Expr>| this.expression(expr, Bearing::Either);
         let bound = match &**expr {
             Expr::BinaryOp { op: op @ (BinaryOp::And | BinaryOp::Or), left, right } => Expr::BinaryOp {
@@ -151,18 +205,18 @@ impl Binder {
                 Expr::UnaryOp { op: UnaryOp::Not, expr: self.expression(expr, bearing.opposite())? }
             }
             Expr::BinaryOp { op: BinaryOp::In, left, right } => {
-                is_in(other(self, left)?, self.group(right, bearing)?)
+                let left = other(self, left)?;
+                match self.member(&left, right, bearing)? {
+                    Some(bound) => bound,
+                    None => is_in(left, right.clone()),
+                }
             }
             Expr::Is { expr: of, entity_type, in_expr: Some(group) } => {
-                let bound = self.group(group, bearing)?;
                 let of = other(self, of)?;
-                if Arc::ptr_eq(&bound, group) {
-                    return Ok(expr.clone());
-                }
+                let Some(inside) = self.member(&of, group, bearing)? else { return Ok(expr.clone()) };
                 // It takes one group only.
-                let is = Expr::Is { expr: of.clone(), entity_type: entity_type.clone(), in_expr: None };
-                let inside = Arc::new(is_in(of, bound));
-                Expr::BinaryOp { op: BinaryOp::And, left: Arc::new(is), right: inside }
+                let is = Expr::Is { expr: of, entity_type: entity_type.clone(), in_expr: None };
+                binary(BinaryOp::And, is, inside)
             }
             Expr::IfThenElse { cond, then_expr, else_expr } => Expr::IfThenElse {
                 cond: other(self, cond)?,
@@ -170,40 +224,55 @@ impl Binder {
                 else_expr: self.expression(else_expr, bearing)?,
             },
             // Anything else says nothing of names that an author could bind; a name in it is one that has to be written out.
-            _ => return self.nothing(expr).map(|()| expr.clone()),
+            _ => return Ok(self.nothing(expr).map(|()| expr.clone())?),
         };
         Ok(Arc::new(bound))
     }
 
-    /// What something is to be in: a name, or a set of names.
-    fn group(&mut self, expr: &Arc<Expr>, bearing: Bearing) -> Result<Arc<Expr>, Unclear> {
-        if bearing == Bearing::Either {
-            return self.nothing(expr).map(|()| expr.clone());
-        }
-        if bearing == Bearing::Refuses {
-            return Ok(expr.clone());
-        }
-        let mut names = |expr: &Expr| match expr {
-            Expr::Literal(Literal::EntityUID(uid)) => self.names(uid),
-            _ => None,
+    /// That something is in a name, or in one of a set of names; `None` where that stays as it is written.
+    fn member(
+        &mut self,
+        of: &Arc<Expr>,
+        group: &Arc<Expr>,
+        bearing: Bearing,
+    ) -> Result<Option<Expr>, NotBound> {
+        let elements: &[Arc<Expr>] = match &**group {
+            Expr::Literal(_) if bearing != Bearing::Either => std::slice::from_ref(group),
+            Expr::Set(elements) if bearing != Bearing::Either => elements,
+            _ if bearing == Bearing::Refuses => return Ok(None),
+            _ => return Ok(self.nothing(group).map(|()| None)?),
         };
-        match &**expr {
-            Expr::Literal(_) => match names(expr) {
-                Some(bound) => Ok(set(bound)),
-                None => Ok(expr.clone()),
-            },
-            Expr::Set(elements) => {
-                let mut all = Vec::with_capacity(elements.len());
-                for element in elements {
-                    match names(element) {
-                        Some(bound) => all.extend(bound.into_iter().map(literal)),
-                        None => all.push(element.clone()),
-                    }
+        let (mut plain, mut others, mut has_bound) = (Vec::new(), Vec::new(), false);
+        for element in elements {
+            let meant = match &**element {
+                Expr::Literal(Literal::EntityUID(uid)) => self.meant(uid, bearing)?,
+                _ => Meant::AsWritten,
+            };
+            has_bound |= !matches!(meant, Meant::AsWritten);
+            match meant {
+                Meant::AsWritten => plain.push(element.clone()),
+                Meant::These(names) => plain.extend(names.into_iter().map(literal)),
+                Meant::Lawful(name) => {
+                    let inside = is_in(of.clone(), literal(name.clone()));
+                    others.push(binary(BinaryOp::And, inside, not_unlawful(of.clone(), &name)));
                 }
-                Ok(Arc::new(Expr::Set(all)))
+                Meant::Of(name, namespace) => {
+                    let inside = is_in(of.clone(), literal(name));
+                    others.push(binary(BinaryOp::And, inside, is_in(of.clone(), literal(namespace))));
+                }
             }
-            _ => self.nothing(expr).map(|()| expr.clone()),
         }
+        if !has_bound {
+            return Ok(None);
+        }
+        let plain = match plain.len() {
+            0 => None,
+            1 => plain.pop(),
+            _ => Some(Arc::new(Expr::Set(plain))),
+        };
+        let plain = plain.map(|plain| is_in(of.clone(), plain));
+        let either = |one, other| binary(BinaryOp::Or, one, other);
+        Ok(plain.into_iter().chain(others).reduce(either))
     }
 
     /// Holds that no name without a namespace stands in an expression, if that would matter.
@@ -222,6 +291,15 @@ impl Binder {
         });
         found.map_or(Ok(()), Err)
     }
+}
+
+fn binary(op: BinaryOp, left: Expr, right: Expr) -> Expr {
+    Expr::BinaryOp { op, left: Arc::new(left), right: Arc::new(right) }
+}
+
+fn not_unlawful(of: Arc<Expr>, name: &pst::EntityUID) -> Expr {
+    let name = pst::EntityUID { ty: name.ty.clone(), eid: unlawful(&name.eid).into() };
+    Expr::UnaryOp { op: UnaryOp::Not, expr: Arc::new(is_in(of, literal(name))) }
 }
 
 fn is_in(left: Arc<Expr>, right: Arc<Expr>) -> Expr {
@@ -273,7 +351,6 @@ mod tests {
         };
         assert_eq!(understood(text, &members(&[])).unwrap(), as_written(one), "{text}");
         assert_eq!(understood(text, &members(of)).unwrap(), as_written(several), "{text}");
-        assert_eq!(understood(text, &members(&["*"])).unwrap(), as_written(text), "{text}");
     }
 
     #[test]
@@ -319,6 +396,35 @@ mod tests {
             ),
         ] {
             check(text, &["a"], one, several);
+        }
+    }
+
+    /// Of the names of all, those who may not bear one are left out; a name of one namespace that refuses is whoever's there.
+    #[test]
+    fn who_may_not_bear_a_name_is_granted_nothing_by_it() {
+        for (text, all) in [
+            (
+                r#"permit (principal in Group::"g", action, resource);"#,
+                r#"permit (principal in Group::"g", action, resource) when { !(principal in Group::"!g") };"#,
+            ),
+            (
+                r#"forbid (principal, action, resource) unless { principal in [Group::"g", Group::"x/i"] };"#,
+                r#"forbid (principal, action, resource) unless { principal in Group::"x/i" || (principal in Group::"g" && !(principal in Group::"!g")) };"#,
+            ),
+            (
+                r#"forbid (principal in Group::"x/g", action, resource in ToolSet::"s");"#,
+                r#"forbid (principal in Group::"g", action, resource in ToolSet::"s") when { principal in Namespace::"x" };"#,
+            ),
+            (
+                r#"permit (principal, action, resource) unless { principal is Agent in Group::"x/g" };"#,
+                r#"permit (principal, action, resource) unless { principal is Agent && (principal in Group::"g" && principal in Namespace::"x") };"#,
+            ),
+        ] {
+            let policy = Policy::from_str(all).unwrap();
+            let body = policy.to_pst().unwrap().body().clone();
+            let body = pst::Policy::Static(pst::StaticPolicy::try_from(body).unwrap());
+            let expected = Policy::from_pst(body).unwrap().to_string();
+            assert_eq!(understood(text, &members(&["*"])).unwrap(), expected, "{text}");
         }
     }
 

@@ -28,6 +28,14 @@ const MAX_TRIED: usize = 1_024;
 /// How many pairs are tried for one on which a permit is not forbidden.
 const MAX_FORBIDDEN: usize = 256;
 
+/// Whether something registered satisfies a policy.
+enum Satisfied {
+    Once,
+    Never,
+    /// There are so many pairs that it can tell apart, more than are tried.
+    Untold(usize),
+}
+
 /// What is registered, by what policies insist on.
 pub(crate) struct Review<'a> {
     index: &'a Index,
@@ -200,20 +208,21 @@ impl<'a> Review<'a> {
             return Ok(None);
         }
         match self.is_satisfied(statement, body, (&callers, &called))? {
-            Some(false) => return Ok(Some(Flaw::Dead(Dead::NoPair))),
-            Some(true) if statement.effect == Effect::Permit => {}
-            _ => return Ok(None),
+            Satisfied::Never => return Ok(Some(Flaw::Dead(Dead::NoPair))),
+            Satisfied::Untold(pairs) => return Ok(Some(Flaw::Untold { pairs })),
+            Satisfied::Once if statement.effect == Effect::Permit => {}
+            Satisfied::Once => return Ok(None),
         }
         self.forbidden(statement, (&callers, &called))
     }
 
-    /// Whether some pair can satisfy it; `None` where there are too many to tell.
+    /// Whether some pair can satisfy it.
     fn is_satisfied(
         &self,
         statement: &Arc<Statement>,
         body: &pst::Template,
         (callers, called): (&[usize], &[usize]),
-    ) -> Result<Option<bool>, EntityFault> {
+    ) -> Result<Satisfied, EntityFault> {
         let first_of = |known: &[Known], places: &[usize], side| {
             let mut looked = Looked::default();
             looked.extend(reads::all(body, side, None));
@@ -232,10 +241,11 @@ impl<'a> Review<'a> {
             let some: Vec<(usize, usize)> = pairs.by_ref().take(share).collect();
             let is_false = |outlook: &Outlook| !outlook.is_of(&statement.id);
             if !self.survey.alone(&some, statement)?.iter().all(is_false) {
-                return Ok(Some(true));
+                return Ok(Satisfied::Once);
             }
         }
-        Ok((callers.len() * called.len() <= MAX_TRIED).then_some(false))
+        let pairs = callers.len().saturating_mul(called.len());
+        Ok(if pairs <= MAX_TRIED { Satisfied::Never } else { Satisfied::Untold(pairs) })
     }
 
     /// What forbids all that a permit permits, if that is so.
@@ -294,9 +304,12 @@ pub(super) fn is_of_program(id: &str) -> bool {
     id.strip_prefix(RESERVED_NAMESPACE).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Whether a policy permits or forbids, and no more: it asks nobody, is not only tried, and is an object's.
+/// Whether a policy permits or forbids, and no more: it asks nobody, changes nothing, is not only tried, and is an object's.
 fn is_plain(statement: &Statement) -> bool {
-    statement.asks.is_none() && !statement.observes && !is_of_program(&statement.id)
+    statement.asks.is_none()
+        && statement.changes.is_none()
+        && !statement.observes
+        && !is_of_program(&statement.id)
 }
 
 fn by_key(known: &[Known]) -> HashMap<KeyId, Vec<usize>> {

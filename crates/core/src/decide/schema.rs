@@ -74,7 +74,7 @@ pub(crate) fn validate(policies: &PolicySet) -> Result<[ValidationResult; 2], &'
 macro_rules! types {
     ($($name:ident = $text:literal),+ $(,)?) => {
         /// The entity types of the schema that the gateway builds entities of.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub(crate) enum Type { $($name),+ }
 
         impl Type {

@@ -1,5 +1,6 @@
 //! One Cedar policy of a `Policy` object, with what the index, the edges and the explanations need to know of it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cedar_policy::pst::{self, ActionConstraint, BinaryOp, Clause, EntityOrSlot, Expr, Literal};
@@ -8,6 +9,7 @@ use cedar_policy::{Effect, EntityId, EntityTypeName, EntityUid, PolicyId};
 
 use super::annotation::{self, Misannotated};
 use super::chain_reads::ChainReads;
+use super::changes;
 use super::facts::AttributeReference;
 use super::index::{Key, Side};
 use super::membership::{self, Granting, NotBound, Unclear};
@@ -15,9 +17,12 @@ use super::tree;
 use super::trust;
 use crate::approval::Requirement;
 use crate::call::Action;
+use crate::decision::Says;
 use crate::entity::EntityKind;
+use crate::obligation::Obligation;
 use crate::person::Operation;
 use crate::resource::policy::{Members, Scope};
+use crate::resource::window::Window;
 
 /// Actions of the gateway and of people, one bit each, and the kernel's together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,14 +30,16 @@ pub(crate) struct Actions {
     gateway: u8,
     pub(crate) kernel: bool,
     people: u16,
+    /// Which namespaces may bear which names.
+    pub(crate) register: bool,
 }
 
 impl Actions {
-    fn of(constraint: &ActionConstraint) -> Self {
+    pub(super) fn of(constraint: &ActionConstraint) -> Self {
         let mut actions = Self::default();
         match constraint {
             // Not what people do: that is named.
-            ActionConstraint::Any => actions = Self { gateway: u8::MAX, kernel: true, people: 0 },
+            ActionConstraint::Any => actions = Self { gateway: u8::MAX, kernel: true, ..Self::default() },
             ActionConstraint::Eq(one) => actions.add(&one.eid),
             ActionConstraint::In(several) => several.iter().for_each(|one| actions.add(&one.eid)),
         }
@@ -50,8 +57,14 @@ impl Actions {
                 self.people |= 1 << operation as u16;
             }
         }
+        self.register |= name == "register";
         self.kernel |=
             matches!(name, "kernel" | "readFile" | "writeFile" | "exec" | "loadLibrary" | "connectNetwork");
+    }
+
+    /// Whether it is about this one, and nothing else.
+    pub(crate) fn are_only(self, action: Action) -> bool {
+        self == Self { gateway: bit(action), ..Self::default() }
     }
 
     pub(crate) fn contain(self, action: Action) -> bool {
@@ -110,6 +123,8 @@ pub(crate) struct Statement {
     pub(crate) reason: Option<Arc<str>>,
     /// `@approval("…")` of a forbid: what it asks of people.
     pub(crate) asks: Option<Arc<Requirement>>,
+    /// `@redact("…")` and the like of a forbid: what it changes of the calls that it is about, instead of refusing them; sorted.
+    pub(crate) changes: Option<Arc<[Obligation]>>,
     /// It is only tried: it neither allows nor refuses.
     pub(crate) observes: bool,
     /// Whether some condition looks at `context.approval`.
@@ -129,6 +144,8 @@ pub(crate) struct Reach<'a> {
     /// Of the policy.
     pub(crate) namespace: &'a str,
     pub(crate) members: &'a Members,
+    /// When what it permits is permitted.
+    pub(crate) window: Option<&'a Window>,
 }
 
 /// Why a parsed and validated policy is not compiled.
@@ -141,6 +158,10 @@ pub(crate) enum NotCompiled {
     Unclear(Unclear),
     #[error(transparent)]
     Misannotated(#[from] Misannotated),
+    #[error("the window says a day or an hour, which is known of calls, and of names no time is known")]
+    Windowed,
+    #[error("who may bear a name is said by a cluster-wide policy, and nothing else in the same")]
+    Registers,
 }
 
 impl From<NotBound> for NotCompiled {
@@ -159,25 +180,38 @@ impl Statement {
         id: Arc<str>,
         reach: Reach<'_>,
     ) -> Result<Self, NotCompiled> {
-        let Reach { scope, namespace, members } = reach;
+        let Reach { scope, namespace, members, window } = reach;
         let fault = |error: pst::PstConstructionError| NotCompiled::Fault(error.to_string());
         let pst = policy.new_id(PolicyId::new(&id)).to_pst().map_err(fault)?;
-        let (mut body, granting) =
-            membership::bound(pst.body().clone(), policy.effect(), namespace, members)?;
-        let actions = Actions::of(&body.action);
+        let actions = Actions::of(&pst.body().action);
+        let registers = Actions { register: true, ..Actions::default() };
+        let (mut body, granting) = match actions {
+            // What it is about is the name itself.
+            _ if actions == registers && scope == Scope::Cluster => (pst.body().clone(), BTreeSet::new()),
+            Actions { register: true, .. } => return Err(NotCompiled::Registers),
+            _ => membership::bound(pst.body().clone(), policy.effect(), namespace, members)?,
+        };
         let mut scope_keys = scope_keys(&body);
         if scope == Scope::Namespace {
             body = narrowed(&body, actions, namespace).map_err(fault)?;
             // Kernel actions are narrowed by the principal instead, and never come through the gateway's index.
             scope_keys.push(Key::member(Side::Resource, "Namespace", namespace));
         }
+        if let Some(window) = window.filter(|_| policy.effect() == Effect::Permit) {
+            if actions.register || actions.of_people(None) && window.is_of_calls() {
+                return Err(NotCompiled::Windowed);
+            }
+            body = within(&body, window)?;
+        }
         let narrow = pst::StaticPolicy::try_from(body.clone());
         let narrow = narrow.map_err(|error| NotCompiled::Fault(error.to_string()))?;
         let whole = cedar_policy::Policy::from_pst(pst::Policy::Static(narrow)).map_err(fault)?;
         let asks = annotation::requirement(policy, &whole, &id)?;
+        let changes = changes::of(policy, actions, &id)?;
         let policy = whole;
         Ok(Self {
             asks,
+            changes,
             observes: false,
             looks_at_approval: annotation::looks_at_approval(&body),
             reason: policy.annotation("reason").filter(|text| !text.is_empty()).map(Arc::from),
@@ -204,7 +238,20 @@ impl Statement {
     /// The same under another id.
     pub(crate) fn under(&self, id: Arc<str>) -> Self {
         let asks = self.asks.as_ref().map(|asks| Requirement { policy: id.clone(), ..(**asks).clone() });
-        Self { policy: self.policy.new_id(PolicyId::new(&id)), asks: asks.map(Arc::new), id, ..self.clone() }
+        let under = |one: &Obligation| Obligation { policy: id.clone(), ..one.clone() };
+        let changes = self.changes.as_ref().map(|changes| changes.iter().map(under).collect());
+        let policy = self.policy.new_id(PolicyId::new(&id));
+        Self { policy, asks: asks.map(Arc::new), changes, id, ..self.clone() }
+    }
+
+    /// What it says of a call by which it is satisfied.
+    pub(crate) fn says(&self) -> Says {
+        match self.effect {
+            Effect::Permit => Says::Permitted,
+            Effect::Forbid if self.asks.is_some() => Says::Held,
+            Effect::Forbid if self.changes.is_some() => Says::Changed,
+            Effect::Forbid => Says::Refused,
+        }
     }
 
     /// Whether it refuses anything.
@@ -219,6 +266,16 @@ impl Statement {
         };
         fits(&self.principal_type, principal) && fits(&self.resource_type, resource)
     }
+}
+
+/// Appends the condition that keeps a permit to its window.
+fn within(body: &pst::Template, window: &Window) -> Result<pst::Template, NotCompiled> {
+    let text = format!("permit (principal, action, resource) when {{ {} }};", window.condition());
+    let fault = |reason: &dyn ToString| NotCompiled::Fault(reason.to_string());
+    let parsed = cedar_policy::Policy::parse(None, text).map_err(|error| fault(&error))?;
+    let parsed = parsed.to_pst().map_err(|error| fault(&error))?;
+    let clauses = body.clauses().iter().chain(parsed.body().clauses()).cloned();
+    body.clone().try_with_clauses(clauses.collect::<Vec<_>>()).map_err(|error| fault(&error))
 }
 
 /// Prepends the condition that keeps a policy to its namespace.
@@ -337,6 +394,7 @@ fn literals(body: &pst::Template) -> Vec<EntityUid> {
             }
         });
     }
+    found.retain(|uid| !membership::is_unlawful(&uid.eid));
     let mut uids: Vec<EntityUid> = found.iter().filter_map(entity_uid).collect();
     uids.sort();
     uids.dedup();

@@ -5,11 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use cedar_policy::pst::{BinaryOp, Clause, Expr, Literal, UnaryOp, Var};
-use cedar_policy::{
-    Effect, Entities, EntityUid, PartialEntities, PartialEntityUid, PartialRequest, PolicySet,
-};
+use cedar_policy::{Entities, EntityUid, PartialEntities, PartialEntityUid, PartialRequest, PolicySet};
 
-use super::edge::FAULT;
 use super::entities::{EntityFault, EntitySlice};
 use super::facts::ContextReference;
 use super::index::{Holding, Index, Key, Side};
@@ -19,6 +16,7 @@ use super::schema::schema;
 use super::statement::Statement;
 use super::tree;
 use crate::call::Action;
+use crate::decision::Says;
 use crate::entity::EntityKind;
 use crate::reach::{Access, Condition, Outlook};
 use crate::resource::Principal;
@@ -358,7 +356,8 @@ fn partially(
     if deciding.is_empty() {
         return Ok(());
     }
-    let asks = |id: &Arc<str>| deciding.iter().any(|one| one.id == *id && one.asks.is_some());
+    let says: HashMap<&str, Says> = deciding.iter().map(|one| (&*one.id, one.says())).collect();
+    let says = |id: &Arc<str>| says.get(&**id).copied().unwrap_or(Says::Refused);
     let mut policies = PolicySet::new();
     for statement in &deciding {
         policies.add(statement.policy.clone()).map_err(|error| fault(&error))?;
@@ -377,14 +376,19 @@ fn partially(
     let failing = response.error_permits().chain(response.error_forbids());
     outlook.refusals.extend(failing.map(name));
     for forbid in response.true_forbids().map(name) {
-        if asks(&forbid) { outlook.holds.push(forbid) } else { outlook.refusals.push(forbid) }
+        match says(&forbid) {
+            Says::Held => outlook.holds.push(forbid),
+            Says::Changed => outlook.changes.push(forbid),
+            Says::Permitted | Says::Refused => outlook.refusals.push(forbid),
+        }
     }
     for left in response.residual_policies() {
         let condition = condition(&left)?;
-        match left.effect() {
-            Effect::Permit => outlook.permits_when.push(condition),
-            Effect::Forbid if asks(&condition.policy) => outlook.holds_when.push(condition),
-            Effect::Forbid => outlook.refusals_when.push(condition),
+        match says(&condition.policy) {
+            Says::Permitted => outlook.permits_when.push(condition),
+            Says::Held => outlook.holds_when.push(condition),
+            Says::Changed => outlook.changes_when.push(condition),
+            Says::Refused => outlook.refusals_when.push(condition),
         }
     }
     Ok(())
@@ -434,29 +438,6 @@ fn without_approval(expr: &Expr) -> Option<bool> {
             false => without_approval(right),
         },
         _ => None,
-    }
-}
-
-impl Outlook {
-    /// Of an edge that cannot be evaluated: it denies.
-    fn fault() -> Self {
-        Self { refusals: vec![FAULT.into()], ..Self::default() }
-    }
-
-    /// Whether a policy is among them.
-    pub(super) fn is_of(&self, policy: &Arc<str>) -> bool {
-        let conditions = self.permits_when.iter().chain(&self.refusals_when).chain(&self.holds_when);
-        self.permits.iter().chain(&self.refusals).chain(&self.holds).any(|id| id == policy)
-            || conditions.into_iter().any(|condition| condition.policy == *policy)
-    }
-
-    fn sort(&mut self) {
-        self.permits.sort_unstable();
-        self.refusals.sort_unstable();
-        self.permits_when.sort_unstable();
-        self.refusals_when.sort_unstable();
-        self.holds.sort_unstable();
-        self.holds_when.sort_unstable();
     }
 }
 

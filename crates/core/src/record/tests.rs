@@ -1,6 +1,7 @@
 use super::*;
 use crate::act::{OfSubject, Subject};
 use crate::json::Json;
+use crate::obligation::{Changed, Demanded};
 
 /// Canonical JSON as RFC 8785 describes it, written from the description and not with the serializer under test.
 fn canonical(json: &Json<'_>) -> String {
@@ -57,6 +58,7 @@ fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a 
         identity: text.into(),
         kind: DecisionKind,
         method: text.into(),
+        obligations: vec![Demanded { change: "redact".into(), policy: text.into(), value: text.to_owned() }],
         observed: Vec::new(),
         approval: Some(text.into()),
         outcome: text.into(),
@@ -80,6 +82,7 @@ fn effect(text: &str, number: u64) -> Record<'_> {
     Record::Effect(EffectRecord {
         bytes_in: number,
         bytes_out: number,
+        changed: Some(Changed { cap_tokens: number, redact: number, redact_answer: number }),
         code: Some(text.into()),
         decision: number,
         detail: Some(text.into()),
@@ -171,10 +174,11 @@ fn samples() -> Vec<Record<'static>> {
         (record.code, record.push_url, record.source, record.task, record.user) =
             (None, None, None, None, None);
         record.approval = None;
+        record.obligations.clear();
     }
     if let Record::Effect(record) = &mut effect {
         (record.code, record.detail, record.task, record.token) = (None, None, None, None);
-        (record.tokens_input, record.tokens_output) = (None, None);
+        (record.tokens_input, record.tokens_output, record.changed) = (None, None, None);
     }
     if let Record::Refusal(record) = &mut refused {
         (record.detail, record.identity, record.principal, record.source, record.user) =

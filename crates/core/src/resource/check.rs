@@ -13,7 +13,7 @@ use super::policy::PolicySpec;
 use super::problem::{At, Fault, Problems};
 use super::service_identity::ServiceIdentitySpec;
 use super::{
-    API_VERSION, Kind, Meta, Object, ObjectRef, Origin, Rejection, Subject, crd, field::name, shape,
+    API_VERSION, Kind, Meta, NotBorne, Object, ObjectRef, Origin, Rejection, Subject, crd, field::name, shape,
 };
 
 /// The namespace of an object that names none.
@@ -166,6 +166,7 @@ fn check_meta(origin: &Origin, metadata: Option<&Value>, problems: &mut Problems
         generation: generation(Some(metadata)),
         origin: origin.clone(),
         document: Arc::default(),
+        not_borne: NotBorne::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use super::check::Document;
 use super::crd::Status;
 use super::field::name;
 use super::problem::{At, Fault, Problems};
+use super::window::{Window, WindowSpec};
 use super::*;
 
 /// The namespace of built-in policies: an id below it, such as `vidimus/quarantine`, is never that of a `Policy` object.
@@ -86,6 +87,8 @@ pub struct Policy {
     pub replaces: Names,
     /// Whose objects may bear the names that it uses.
     pub members: Members,
+    /// When what it permits is permitted; at all times where there is none.
+    pub window: Option<Window>,
     /// One or more Cedar policies. The id of the only one is `namespace/name`; of several `namespace/name#N` (from 0) or `namespace/name#<@id>`.
     pub cedar: Arc<str>,
 }
@@ -134,6 +137,9 @@ pub struct PolicySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "name::members_schema")]
     pub members: Vec<String>,
+    /// When what it permits is permitted (at all times, when it is left out). What it forbids is forbidden at all times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowSpec>,
     /// The Cedar policies.
     #[schemars(length(min = 1, max = 65_536))]
     pub cedar: String,
@@ -183,6 +189,8 @@ impl PolicySpec {
             problems.take(at.index(index), namespace, name::check_namespace(namespace));
         }
         self.check_replaces(document, problems);
+        let at = document.spec();
+        let window = self.window.as_ref().and_then(|window| window.check(at.key("window"), problems));
         Some(Policy {
             meta,
             mode: self.mode,
@@ -190,6 +198,7 @@ impl PolicySpec {
             members: self.members.iter().map(String::as_str).collect(),
             description: self.description.into(),
             scope: self.scope,
+            window,
             cedar: self.cedar.into(),
         })
     }

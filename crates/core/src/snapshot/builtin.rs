@@ -84,7 +84,12 @@ impl BuiltIn {
 
 pub(super) fn compile(id: &str, text: &str) -> Result<Arc<Statement>, String> {
     let policy = cedar_policy::Policy::parse(None, text).map_err(|error| error.to_string())?;
-    let reach = Reach { scope: Scope::Cluster, namespace: RESERVED_NAMESPACE, members: &Members::default() };
+    let reach = Reach {
+        scope: Scope::Cluster,
+        namespace: RESERVED_NAMESPACE,
+        members: &Members::default(),
+        window: None,
+    };
     let compiled = Statement::compile(&policy, id.into(), reach);
     compiled.map(Arc::new).map_err(|error| error.to_string())
 }

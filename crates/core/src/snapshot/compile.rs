@@ -48,6 +48,8 @@ pub(crate) enum Problem {
     #[error(transparent)]
     Misannotated(Misannotated),
     #[error("{message}")]
+    Registers { message: String },
+    #[error("{message}")]
     Fault { message: String },
 }
 
@@ -112,6 +114,9 @@ impl Problem {
                 format!("write the name with its namespace: {of}::\"namespace/{name}\"")
             }
             Self::Misannotated(what) => what.fix().to_owned(),
+            Self::Registers { .. } => {
+                "put action == Action::\"register\" into a policy of its own, in an object with scope: Cluster and without a window".to_owned()
+            }
             Self::Fault { .. } => "report this as a fault of Vidimus, with the policy".to_owned(),
         }
     }
@@ -126,9 +131,11 @@ impl Problem {
             Self::BadId { id } => id.clone(),
             Self::Unclear(Unclear { of, name }) => format!("{of}::\"{name}\""),
             Self::Misannotated(what) => what.value().to_owned(),
-            Self::Empty | Self::TooLong { .. } | Self::Template { .. } | Self::Fault { .. } => {
-                cedar.trim().to_owned()
-            }
+            Self::Empty
+            | Self::TooLong { .. }
+            | Self::Template { .. }
+            | Self::Registers { .. }
+            | Self::Fault { .. } => cedar.trim().to_owned(),
         }
     }
 }
@@ -136,6 +143,8 @@ impl Problem {
 impl From<NotCompiled> for Problem {
     fn from(why: NotCompiled) -> Self {
         match why {
+            NotCompiled::Windowed => Self::Registers { message: why.to_string() },
+            NotCompiled::Registers => Self::Registers { message: why.to_string() },
             NotCompiled::Fault(_) => Self::Fault { message: why.to_string() },
             NotCompiled::Unclear(unclear) => Self::Unclear(unclear),
             NotCompiled::Misannotated(what) => Self::Misannotated(what),
@@ -181,7 +190,12 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
     }
     let mut remarks = check(&set, text)?;
     let key = policy.meta.key();
-    let reach = Reach { scope: policy.scope, namespace: &policy.meta.namespace, members: &policy.members };
+    let reach = Reach {
+        scope: policy.scope,
+        namespace: &policy.meta.namespace,
+        members: &policy.members,
+        window: policy.window.as_ref(),
+    };
     let mut ids = HashSet::new();
     let mut statements = Vec::new();
     for (place, one) in parsed.iter().enumerate() {
@@ -197,6 +211,10 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
                 "{} asks for an approval and does not look at context.approval, so no approval lets a call pass: add unless {{ context has approval && context.approval.role == \"…\" }}",
                 statement.id
             ));
+        }
+        if policy.window.is_some() && statement.effect == cedar_policy::Effect::Forbid {
+            let id = &statement.id;
+            remarks.push(format!("{id}: spec.window is about what is permitted, and this is forbidden at all times; say in a condition when it is, as in context.now"));
         }
         if statement.loosens {
             let id = &statement.id;

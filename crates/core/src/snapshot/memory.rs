@@ -248,6 +248,7 @@ impl Remembered {
             replaces: Names::new(),
             scope,
             members,
+            window: None,
             cedar,
         }))
     }

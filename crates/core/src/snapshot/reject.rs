@@ -38,6 +38,24 @@ pub(super) fn some_of(mut all: impl Iterator<Item = String>) -> Vec<String> {
     some
 }
 
+/// An object gives itself a name that its namespace may not bear. `by` are the policies that forbid it; none permits it where there are
+/// none.
+pub(super) fn not_borne(object: &Object, field: &str, (of, name): (&str, &str), by: &[String]) -> Rejection {
+    let namespace = &object.meta().namespace;
+    let why = match by {
+        [] => "no policy permits it".to_owned(),
+        by => format!("forbidden by {}", by.join(", ")),
+    };
+    Rejection {
+        value: shortened(name),
+        reason: format!(
+            "objects of {namespace} may not bear {of}::\"{name}\" ({why}): what is granted by this name is not granted to it, and what is refused by it is refused"
+        ),
+        fix: "take the name out, or have a cluster-wide policy permit it (Action::\"register\")".to_owned(),
+        ..about(object.kind(), object.meta(), field)
+    }
+}
+
 /// Other objects claim one of the identities of this one.
 pub(super) fn identity_contested(
     object: &Object,

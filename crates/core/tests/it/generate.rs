@@ -416,12 +416,15 @@ impl<'a> Writer<'a> {
     fn policy(&mut self) -> String {
         let effect = match self.dice.below(100) {
             0..70 => "permit".to_owned(),
+            70..84 if self.dice.chance(60) && self.changes().is_some() => {
+                format!("{} forbid", self.changes().unwrap_or_default())
+            }
             70..84 => "forbid".to_owned(),
             _ => format!("@approval({:?}) forbid", self.dice.one(ROLES)),
         };
         let (principal, action, resource) = (self.principal(), self.action(), self.resource());
         let mut text = format!("{effect} ({principal}, {action}, {resource})");
-        if effect.starts_with('@') && self.about != About::Anything && self.dice.chance(70) {
+        if effect.starts_with("@approval") && self.about != About::Anything && self.dice.chance(70) {
             let role = self.dice.one(ROLES);
             text.push_str(&format!(
                 " unless {{ context has approval && context.approval.role == {role:?} }}"
@@ -434,6 +437,15 @@ impl<'a> Writer<'a> {
         }
         text.push(';');
         text
+    }
+
+    /// What a forbid of this kind may change instead of refusing it.
+    fn changes(&self) -> Option<&'static str> {
+        match self.about {
+            About::Tool => Some("@redact(\"/n /deep/*\") @redact_answer(\"/text\")"),
+            About::Models | About::Llm => Some("@cap_tokens(\"100\")"),
+            About::Mcp | About::Agents | About::Anything => None,
+        }
     }
 
     fn principal(&mut self) -> String {

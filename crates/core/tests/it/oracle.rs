@@ -130,16 +130,18 @@ pub(crate) struct Answer {
     pub(crate) policies: BTreeSet<String>,
     /// The forbids that ask for an approval, where nothing else refuses.
     pub(crate) asking: BTreeSet<String>,
+    /// The forbids that change what is allowed or held.
+    pub(crate) changing: BTreeSet<String>,
 }
 
 impl Answer {
     pub(crate) fn new(code: Option<Code>, policies: BTreeSet<String>) -> Self {
-        Self { code, policies, asking: BTreeSet::new() }
+        Self { code, policies, asking: BTreeSet::new(), changing: BTreeSet::new() }
     }
 
     /// As it is told: whom a call waits for that is denied all the same is not.
     fn told(self) -> Self {
-        if self.code == Some(Code::ApprovalRequired) { self } else { Self::new(self.code, self.policies) }
+        if self.is_permitted() { self } else { Self::new(self.code, self.policies) }
     }
 
     /// Whether it is allowed, or would be with an approval.
@@ -148,7 +150,7 @@ impl Answer {
     }
 
     fn held(asking: BTreeSet<String>) -> Self {
-        Self { code: Some(Code::ApprovalRequired), policies: asking.clone(), asking }
+        Self { asking: asking.clone(), ..Self::new(Some(Code::ApprovalRequired), asking) }
     }
 }
 
@@ -160,11 +162,13 @@ struct Said {
     /// Forbids that ask nobody.
     refusing: BTreeSet<String>,
     asking: BTreeSet<String>,
+    /// Forbids that change what they are about.
+    changing: BTreeSet<String>,
 }
 
 impl Said {
     fn answer(self) -> Answer {
-        let Self { failed, permits, mut refusing, asking } = self;
+        let Self { failed, permits, mut refusing, asking, changing } = self;
         if !failed.is_empty() {
             return Answer::new(Some(Code::PolicyError), failed);
         }
@@ -174,8 +178,8 @@ impl Said {
         }
         match (permits.is_empty(), asking.is_empty()) {
             (true, _) => Answer { asking, ..Answer::new(Some(Code::NoPermit), BTreeSet::new()) },
-            (false, true) => Answer::new(None, permits),
-            (false, false) => Answer::held(asking),
+            (false, true) => Answer { changing, ..Answer::new(None, permits) },
+            (false, false) => Answer { changing, ..Answer::held(asking) },
         }
     }
 }
@@ -216,10 +220,11 @@ pub(crate) struct Oracle {
     pub(crate) accepted: BTreeSet<String>,
 }
 
-/// The policies of one effect, and of forbids one role that they ask for, if any.
+/// The policies of one effect, and of forbids one role that they ask for, if any, or those that change what they are about.
 struct Part {
     effect: Effect,
     role: Option<String>,
+    changes: bool,
     policies: PolicySet,
 }
 
@@ -250,9 +255,12 @@ fn parts(policies: &[Policy]) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     for policy in policies {
         let (effect, role) = (policy.effect(), policy.annotation("approval").map(str::to_owned));
-        let place = parts.iter().position(|part| part.effect == effect && part.role == role);
+        let changes =
+            ["redact", "redact_answer", "cap_tokens"].iter().any(|one| policy.annotation(one).is_some());
+        let is_alike = |part: &Part| (part.effect, &part.role, part.changes) == (effect, &role, changes);
+        let place = parts.iter().position(is_alike);
         let place = place.unwrap_or_else(|| {
-            parts.push(Part { effect, role, policies: PolicySet::new() });
+            parts.push(Part { effect, role, changes, policies: PolicySet::new() });
             parts.len() - 1
         });
         parts[place].policies.add(policy.clone()).unwrap();
@@ -338,6 +346,7 @@ impl Oracle {
         let parts = policies.policies().map(|policy| Part {
             effect: policy.effect(),
             role: None,
+            changes: false,
             policies: PolicySet::from_policies([policy.clone()]).unwrap(),
         });
         let about = (call.ask.action, &Thing::of(&call.ask.target));
@@ -521,7 +530,7 @@ impl Oracle {
         let entities = self.entities.clone().add_entities(more, None).unwrap();
         let mut said = Said::default();
         let mut views: BTreeMap<usize, (Request, Entities)> = BTreeMap::new();
-        for Part { effect, role, policies } in parts {
+        for Part { effect, role, changes, policies } in parts {
             // Each policy sees the approval of the role that it asks for, or the first.
             let of_role = |approval: &Approval| role.as_deref() == Some(&*approval.role);
             let seen = call.approvals.iter().position(of_role).unwrap_or(0);
@@ -534,6 +543,7 @@ impl Oracle {
             let satisfied = response.diagnostics().reason().map(ToString::to_string);
             match (effect, role) {
                 (Effect::Permit, _) => said.permits.extend(satisfied),
+                (Effect::Forbid, _) if *changes => said.changing.extend(satisfied),
                 (Effect::Forbid, None) => said.refusing.extend(satisfied),
                 (Effect::Forbid, Some(_)) => said.asking.extend(satisfied),
             }
@@ -628,17 +638,12 @@ fn user_uid(user: &User) -> EntityUid {
 /// The limits of an agent's own record.
 fn limited(call: &Call<'_>) -> Option<Answer> {
     if let Some(by) = &call.so_far.ended {
-        return Some(Answer {
-            code: Some(Code::ChainEnded),
-            policies: [by.to_string()].into(),
-            asking: Default::default(),
-        });
+        return Some(Answer { code: Some(Code::ChainEnded), ..Answer::new(None, [by.to_string()].into()) });
     }
     let Principal::Agent(agent) = call.principal() else { return None };
     let denied = |code, limit: &str| Answer {
         code: Some(code),
-        policies: [format!("Agent/{} spec.delegation.{limit}", agent.meta.key())].into(),
-        asking: BTreeSet::new(),
+        ..Answer::new(None, [format!("Agent/{} spec.delegation.{limit}", agent.meta.key())].into())
     };
     let depth = call.chain().actors.len() as i64 + 1;
     let exceeds = |found: i64, limit: Option<u32>| limit.is_some_and(|limit| found > i64::from(limit));

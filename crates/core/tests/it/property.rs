@@ -29,6 +29,7 @@ struct Seen {
     refused_policies: usize,
     allowed: u64,
     held: u64,
+    changed: u64,
     implied: u64,
     beyond_limits: u64,
     forbidden: u64,
@@ -47,6 +48,7 @@ impl Seen {
             refused_policies: self.refused_policies + other.refused_policies,
             allowed: self.allowed + other.allowed,
             held: self.held + other.held,
+            changed: self.changed + other.changed,
             implied: self.implied + other.implied,
             beyond_limits: self.beyond_limits + other.beyond_limits,
             forbidden: self.forbidden + other.forbidden,
@@ -83,6 +85,7 @@ fn every_decision_is_cedars() {
     for (what, count) in [
         ("allowed", seen.allowed),
         ("held", seen.held * 2),
+        ("changed", seen.changed * 6),
         ("forbidden", seen.forbidden),
         ("by default", seen.by_default),
         ("failed", seen.failed),
@@ -167,7 +170,10 @@ fn compare(
                 });
             }
         }
-        assert_eq!(decision.outcome() == Outcome::Allow, found.code.is_none(), "{decision:#?}");
+        let is_allowed = matches!(decision.outcome(), Outcome::Allow | Outcome::AllowWithObligations);
+        assert_eq!(is_allowed, found.code.is_none(), "{decision:#?}");
+        let is_changed = found.code.is_none() && !found.changing.is_empty();
+        assert_eq!(decision.outcome() == Outcome::AllowWithObligations, is_changed, "{decision:#?}");
         let is_held = found.code == Some(Code::ApprovalRequired);
         assert_eq!(decision.outcome() == Outcome::Hold, is_held, "{decision:#?}");
         assert_eq!(decision.to_approve().is_some(), is_held, "{decision:#?}");
@@ -177,6 +183,7 @@ fn compare(
         assert_eq!(decision.call().digest(), call.digest());
     }
     let decision = snapshot.authorize(call);
+    seen.changed += u64::from(decision.outcome() == Outcome::AllowWithObligations);
     match decision.code() {
         None if matches!(expected, Expected::ByUse { .. }) => seen.implied += 1,
         None => seen.allowed += 1,
@@ -263,7 +270,8 @@ fn by_use(
 
 fn found(decision: &Decision<'_>) -> Answer {
     let asking = decision.asking().iter().map(|one| one.policy.to_string()).collect();
-    Answer { asking, ..Answer::new(decision.code(), texts(decision.policies())) }
+    let changing = decision.obligations().iter().map(|one| one.policy.to_string()).collect();
+    Answer { asking, changing, ..Answer::new(decision.code(), texts(decision.policies())) }
 }
 
 fn texts(ids: &[Arc<str>]) -> BTreeSet<String> {

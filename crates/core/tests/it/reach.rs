@@ -169,7 +169,7 @@ fn compare(
     seed: u64,
 ) {
     let decision = snapshot.authorize(call);
-    let allowed = decision.outcome() == Outcome::Allow;
+    let allowed = matches!(decision.outcome(), Outcome::Allow | Outcome::AllowWithObligations);
     let show = || {
         let policies = snapshot.objects().iter().filter_map(|object| match object {
             Object::Policy(policy) => Some(format!("{}: {}", policy.meta.key(), policy.cedar)),
@@ -241,7 +241,9 @@ fn read_back(outlook: &Outlook) -> Option<PolicySet> {
     };
     let forbids = || outlook.refusals_when.iter().chain(&outlook.holds_when);
     let conditions = || outlook.permits_when.iter().chain(forbids());
-    if conditions().any(|condition| condition.when.contains("error()")) {
+    // What changes a call allows it, unless it fails.
+    let may_fail = outlook.changes_when.iter().any(|condition| !condition.certain);
+    if may_fail || conditions().any(|condition| condition.when.contains("error()")) {
         return None;
     }
     outlook.permits.iter().for_each(|_| add("permit", "true"));

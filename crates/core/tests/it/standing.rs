@@ -5,6 +5,7 @@ use std::sync::Arc;
 use vidimus_core::act::{Act, Granted, Lifted, OfGrant, OfSubject, Requested, Subject, Terms, Used};
 use vidimus_core::call::{Action, Target};
 use vidimus_core::caller::{UnixMillis, User};
+use vidimus_core::decision::Outcome;
 use vidimus_core::record::{ActKind, ActRecord, VERSION};
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::Object;
@@ -231,6 +232,31 @@ fn a_grant_does_not_outlive_its_chain_or_its_uses() {
     standing.apply(&record("r", Act::Revoke(OfGrant { of: "g1".into() })));
     assert_eq!(standing, Standing::default());
     assert!(!under(&standing, Vec::new()).is_spent("g1", UnixMillis(NOW)));
+}
+
+/// Who may call the whole agent uses up no grant for one of its skills.
+#[test]
+fn a_skill_of_an_agent_that_may_be_called_takes_no_use() {
+    let standing = fold(vec![("g1", granted(terms(&["Skill/a/bot/s"], None, Some(2))))]);
+    for (open, claimed) in [
+        (None, Some("g1")),
+        (Some(r#"permit (principal, action == Action::"callAgent", resource == Agent::"a/bot");"#), None),
+        // What is about another agent permits nothing here.
+        (
+            Some(r#"permit (principal, action == Action::"callAgent", resource == Agent::"a/ghost");"#),
+            Some("g1"),
+        ),
+    ] {
+        let snapshot = under(&standing, open.map(world::cluster).into_iter().collect());
+        let facts = Facts::of(&snapshot, "a/bot");
+        let target = Target::Skill { agent: snapshot.agent("a/bot").unwrap(), name: "s" };
+        let grant = facts.ask(Action::CallAgent, target, |call| {
+            let decision = snapshot.authorize(call);
+            assert_eq!(decision.outcome(), Outcome::Allow, "{decision:#?}");
+            snapshot.grant_to_claim(&decision)
+        });
+        assert_eq!(grant.as_deref(), claimed, "{open:?}");
+    }
 }
 
 #[test]

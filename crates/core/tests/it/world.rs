@@ -33,6 +33,7 @@ pub(crate) fn meta(namespace: &str, name: &str) -> Meta {
         generation: None,
         origin: Origin::default(),
         document: Arc::default(),
+        not_borne: Default::default(),
     }
 }
 
@@ -136,6 +137,7 @@ pub(crate) fn policy(namespace: &str, name: &str, scope: Scope, cedar: &str) -> 
         replaces: Names::new(),
         // So that a name means what it says: membership.rs is about the rest.
         members: Members::from_iter([Members::ALL]),
+        window: None,
         cedar: cedar.into(),
     }))
 }

@@ -13,6 +13,8 @@ use vidimus_core::call::{Action, Arguments, Ask, Call, Destination, SoFar};
 use vidimus_core::caller::{Caller, Proven, UnixMillis, User};
 use vidimus_core::decision::Outcome;
 use vidimus_core::entity::EntityKind;
+use vidimus_core::obligation::Obligation;
+use vidimus_core::permit::Permit;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::{Identity, Principal};
 use vidimus_core::snapshot::Snapshot;
@@ -38,6 +40,8 @@ pub struct Asked {
     approvals: Arc<[Approval]>,
     /// The grant of which it took a use, where nothing else permitted it.
     grant: Option<Arc<str>>,
+    /// What is changed of it.
+    obligations: Arc<[Obligation]>,
 }
 
 impl Asked {
@@ -61,6 +65,7 @@ impl Asked {
             streaming,
             approvals: if call.approvals.is_empty() { Arc::default() } else { call.approvals.into() },
             grant: None,
+            obligations: Arc::default(),
         }
     }
 
@@ -74,12 +79,23 @@ impl Asked {
         Self { grant, ..self }
     }
 
+    /// The same, changed as its permit demands.
+    pub fn under(self, permit: &Permit) -> Self {
+        let obligations = permit.obligations();
+        if obligations.is_empty() { self } else { Self { obligations: obligations.into(), ..self } }
+    }
+
+    /// Whether all of these changes are made to it.
+    fn meets(&self, obligations: &[Obligation]) -> bool {
+        obligations.iter().all(|wanted| self.obligations.iter().any(|made| made.change == wanted.change))
+    }
+
     /// The name of the tool, resource, prompt, skill or model; empty where the call is about the object itself.
     pub fn name(&self) -> &str {
         self.part.name()
     }
 
-    /// Whether `world` would refuse the call whatever its arguments are. Caller and destination are those of `world`; one that is
+    /// Whether `world` would refuse the call whatever its arguments are, or have it changed in a way that it is not. Caller and destination are those of `world`; one that is
     /// not registered any more is refused everything.
     pub fn is_refused(
         &self,
@@ -108,7 +124,8 @@ impl Asked {
         };
         let decision = world.authorize(&call);
         match (decision.outcome(), decision.code()) {
-            (Outcome::Allow | Outcome::AllowWithObligations, _) => false,
+            (Outcome::Allow, _) => false,
+            (Outcome::AllowWithObligations, _) => !self.meets(decision.obligations()),
             // It took the last use.
             (Outcome::Deny, Some(Code::NoPermit))
                 if self.grant.as_ref().is_some_and(|grant| world.is_spent(grant, now)) =>

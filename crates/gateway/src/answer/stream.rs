@@ -41,7 +41,7 @@ pub struct Content {
     /// Reads what the record needs.
     observer: Observer,
     /// What happens to its events.
-    events: Option<EventStream>,
+    pub events: Option<EventStream>,
     /// What it is judged by when its first byte comes that is no white space; `None` once it was, or where it need not be.
     unjudged: Option<Sought>,
 }
@@ -290,14 +290,16 @@ impl ResponseStream {
         let is_whole = self.tail.ends_event();
         let comes_back = self.content.observer.is_resumable();
         let tells = match refusal.code {
-            Code::UpstreamInvalid => true,
+            Code::UpstreamInvalid | Code::ChangeImpossible => true,
             Code::UpstreamInterrupted | Code::UpstreamTimeout => is_whole && !comes_back,
             _ => false,
         };
         let found = self.content.observer.finish();
         let LastWords { binding, id } = &self.last_words;
         let Some(effect) = self.effect.as_ref().filter(|_| tells && self.can_tell()) else { return false };
-        if !binding.ends_streams(found.answered || found.is_error, id.as_deref()) {
+        // What cannot be changed has come, and has not passed.
+        let answered = refusal.code != Code::ChangeImpossible && (found.answered || found.is_error);
+        if !binding.ends_streams(answered, id.as_deref()) {
             return false;
         }
         let error = binding.refused(refusal, effect.call(), id.as_deref()).into_body();

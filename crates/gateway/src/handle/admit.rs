@@ -125,7 +125,8 @@ where
     let holder = Holder::new(&gate.seal, &destination, &caller);
     let message = message(gate, parts, (&route, &destination, &holder), (json.as_ref(), bytes.len()));
     let parsed = binding.parse(&message)?;
-    let headers = content::headers(parsed.ask.action, &parts.headers, destination.endpoint());
+    let rules = destination.endpoint().map(|endpoint| &endpoint.headers);
+    let headers = content::headers(parsed.ask.action, &parts.headers, rules);
     let content = content::content(parsed.ask.action, json.as_ref(), parsed.dropped, headers);
     let mut call = call_of(&caller, Ask { content: content.as_deref(), ..parsed.ask }, (context, moment));
     let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
@@ -148,7 +149,7 @@ where
         Verdict::Refused(refusal) => return Err(grants::requested(gate, parts, &call, refusal).await),
     };
     reservation.permitted(moment).await;
-    let (protocol, asked) = (route.protocol, Asked::of(&call, so_far.clone()).with(grant));
+    let (protocol, asked) = (route.protocol, Asked::of(&call, so_far.clone()).with(grant).under(&permit));
     let answer = match answer {
         Ok(answer) => answer,
         Err(own) => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
+use vidimus_core::obligation::Changed;
 use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal, Served};
 use vidimus_core::resource::HeaderRules;
@@ -13,6 +14,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
 use crate::answer::{Answering, Asked};
+use crate::changes::{Demands, Tally};
 use crate::credential;
 use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Outbound, forward, headers};
@@ -30,7 +32,7 @@ pub(super) async fn carry(
     parts: &Parts,
     mut admitted: Admitted<'_>,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    fulfil(&admitted.permit);
+    let demands = Demands::of(admitted.permit.obligations());
     let room = admitted.permit.take_room();
     let permit = &admitted.permit;
     let begun = Begun {
@@ -43,6 +45,7 @@ pub(super) async fn carry(
     let mut effect = Effect::begin(gate, begun, decided, admitted.protocol, &admitted.asked);
     effect.span = context.span.take();
     effect.approval = admitted.approval.take();
+    effect.changed = demands.as_ref().map(Tally::of);
     let taken_back = taken_back(gate, &admitted.asked, &admitted.world, &admitted.permit);
     let answering = Answering {
         gate,
@@ -53,6 +56,7 @@ pub(super) async fn carry(
         answer: admitted.answer,
         id: context.message_id(),
         asked: admitted.asked,
+        redaction: demands.as_ref().and_then(|demands| demands.answer.clone()),
     };
     let sent = Sent {
         permit: admitted.permit,
@@ -66,17 +70,21 @@ pub(super) async fn carry(
         instead: admitted.instead,
         card: admitted.answer.document == Some(DocumentChange::Card { rpc: false }),
         credential: admitted.credential,
+        demands,
     };
     let requested = sent.instead.as_ref().map(|instead| instead.requested.clone());
     let counted = admitted.reservation.counted();
     effect.reservation = Some(admitted.reservation);
     let prepared = match counted {
         Err(refusal) => Err(refusal),
-        Ok(()) => taken_back.and_then(|()| sent.prepared(gate, context, parts)),
+        Ok(()) => taken_back.and_then(|()| sent.prepared(gate, context, parts, answering.asked.method())),
     };
     let response = match prepared {
-        Ok((outbound, token)) => {
+        Ok(Prepared { outbound, token, changed }) => {
             effect.token = token;
+            if let Some(tally) = &mut effect.changed {
+                tally.request = changed;
+            }
             forward(&gate.upstream, outbound).await
         }
         Err(refusal) => Err(refusal),
@@ -104,14 +112,6 @@ fn taken_back(gate: &Gate, asked: &Asked, world: &Arc<Snapshot>, permit: &Permit
     Err(Refusal::new(code, message))
 }
 
-/// What a decision demands of whoever carries the call out. The first obligation there is has to be fulfilled here: until then
-/// this does not compile.
-fn fulfil(permit: &Permit) {
-    if let Some(obligation) = permit.obligations().first() {
-        match *obligation {}
-    }
-}
-
 /// The fault that the gateway asked the upstream about, with what the caller had asked for.
 fn asked_for(mut refusal: Refusal, requested: Option<Box<str>>) -> Refusal {
     if let (Some(Served::Versions { requested: said, .. }), Some(requested)) =
@@ -136,17 +136,28 @@ struct Sent<'p> {
     /// It asks for an agent's card, wherever that is.
     card: bool,
     credential: Option<&'p str>,
+    /// What policies demand that is changed of it.
+    demands: Option<Demands>,
+}
+
+/// A request, ready to be sent.
+struct Prepared {
+    outbound: Outbound,
+    /// The id of the token that was minted for it.
+    token: Option<String>,
+    changed: Changed,
 }
 
 impl Sent<'_> {
-    /// The caller's message, addressed to the upstream, with this hop's own credential in place of the caller's; and the id of
-    /// the token that was minted for it.
+    /// The caller's message, addressed to the upstream, changed as policies demand, with this hop's own credential in place of the
+    /// caller's.
     fn prepared(
         self,
         gate: &Gate,
         context: &RequestContext,
         parts: &Parts,
-    ) -> Result<(Outbound, Option<String>), Refusal> {
+        method: &str,
+    ) -> Result<Prepared, Refusal> {
         let endpoint = self.permit.endpoint()?;
         let (foreign, none) = (self.card && endpoint.has_foreign_card(), HeaderRules::default());
         let rules = if foreign { &none } else { &endpoint.headers };
@@ -155,7 +166,8 @@ impl Sent<'_> {
             headers::finish(&mut headers, rules, &context.trace, &body);
             let mut outbound = Outbound::to(self.permit, parts.method.clone(), "", headers, body)?;
             let token = credential::apply(gate, &mut outbound)?;
-            return Ok((outbound, token));
+            // What the gateway asks in place of a call is about the server as a whole, of which nothing is changed.
+            return Ok(Prepared { outbound, token, changed: Changed::default() });
         }
         let passed = self.binding.passed_headers();
         let (mut headers, dropped) = headers::passed(&parts.headers, passed, rules, self.credential);
@@ -166,6 +178,10 @@ impl Sent<'_> {
         let body = if self.amends { self.binding.amended(&self.body)? } else { self.body };
         let body = if self.dropped.is_empty() { body } else { without(&body, self.dropped)? };
         let body = if self.replaced.is_empty() { body } else { replaced(&body, &self.replaced)? };
+        let (body, changed) = match &self.demands {
+            Some(demands) => demands.request(body, &mut headers, (method, self.permit.destination()))?,
+            None => (body, Changed::default()),
+        };
         headers::finish(&mut headers, rules, &context.trace, &body);
         let path = below(self.path, parts.uri.query(), self.binding.passed_query());
         let mut outbound = Outbound::to(self.permit, parts.method.clone(), &path, headers, body)?;
@@ -173,7 +189,7 @@ impl Sent<'_> {
         if self.card {
             outbound = outbound.of_card(&path)?;
         }
-        Ok((outbound, token))
+        Ok(Prepared { outbound, token, changed })
     }
 }
 
@@ -208,7 +224,6 @@ pub(super) async fn answer(
     mut own: OwnPermit,
     document: Result<String, Refusal>,
 ) -> Result<Response<ReplyBody>, Refusal> {
-    fulfil(&own.permit);
     let room = own.permit.take_room();
     let caller = own.permit.caller();
     let begun = Begun { call: &context.call, caller, started: context.started, bytes_in: own.bytes_in };
@@ -216,7 +231,8 @@ pub(super) async fn answer(
     let mut effect = Effect::begin(gate, begun, decided, own.protocol, &own.asked);
     effect.span = context.span.take();
     effect.approval = own.approval.take();
-    let document = own.reservation.counted().and(document);
+    let document =
+        own.reservation.counted().and(document).and_then(|document| unchanged(&own.permit, document));
     effect.reservation = Some(own.reservation);
     let ending = match &document {
         Ok(document) => {
@@ -229,6 +245,14 @@ pub(super) async fn answer(
     effect.record(ending).await.map_err(closed)?;
     taken_back(gate, &own.asked, &own.world, &own.permit)?;
     document.map(reply::document)
+}
+
+/// What the gateway answers itself is not what policies change; an answer that had to be is not given.
+fn unchanged(permit: &Permit, document: String) -> Result<String, Refusal> {
+    if permit.obligations().is_empty() {
+        return Ok(document);
+    }
+    Err(Refusal::new(Code::Internal, "the gateway's own answer would have to be changed"))
 }
 
 #[cfg(test)]

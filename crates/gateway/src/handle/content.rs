@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, HeaderValue};
 use vidimus_core::call::{Action, is_of_each_try};
 use vidimus_core::json::Json;
-use vidimus_core::resource::Endpoint;
+use vidimus_core::resource::HeaderRules;
 
 use crate::protocol::Dropped;
 
@@ -46,14 +46,14 @@ pub(super) fn content<'a>(
 pub(super) fn headers<'a>(
     action: Action,
     all: &'a HeaderMap,
-    endpoint: Option<&Endpoint>,
+    rules: Option<&HeaderRules>,
 ) -> Option<Json<'a>> {
     let of_protocol: &[&str] = match action {
         Action::CallModel => &["openai-organization", "openai-project"],
         Action::CallAgent => &["a2a-extensions", "x-a2a-extensions"],
         _ => &[],
     };
-    let passed = endpoint.map(|endpoint| &endpoint.headers).filter(|rules| !rules.pass.is_empty());
+    let passed = rules.filter(|rules| !rules.pass.is_empty());
     if passed.is_none() && !of_protocol.iter().any(|name| all.contains_key(*name)) {
         return None;
     }

@@ -21,6 +21,8 @@ use super::{Answer, Expected, MAX_NAME, Message, Operation, Parsed, check_spelli
 /// The listing of models, which every binding has at the same path: answered from the registry, nothing goes upstream.
 const MODELS: &str = "/v1/models";
 const MODELS_METHOD: &str = "models.list";
+/// Counts the tokens of a question, and answers nothing else.
+pub const COUNT_TOKENS: &str = "messages.count_tokens";
 
 /// One path of a binding.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 //! Every method of every era is listed here. One that is not is refused: what cannot be understood cannot be governed.
 
 pub mod held;
-mod labels;
+pub mod labels;
 pub mod listing;
 pub mod listing_filter;
 pub mod mirrored;

@@ -154,6 +154,13 @@ pub fn member(object: &str, name: &str) -> Option<Option<Range<usize>>> {
     Some(Some(place(object, value.get())?))
 }
 
+/// Where a member is inserted into an object before all others, and what.
+pub fn first_member(object: &str, member: String) -> (Range<usize>, Cow<'static, str>) {
+    let inside = object.find('{').map_or(0, |brace| brace + 1);
+    let empty = object.get(inside..).is_some_and(|rest| rest.trim_start().starts_with('}'));
+    (inside..inside, if empty { member } else { member + "," }.into())
+}
+
 /// A text as JSON.
 pub fn quoted(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 2);

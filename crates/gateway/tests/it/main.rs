@@ -17,6 +17,7 @@ mod broken;
 mod browsers;
 mod carriers;
 mod chains;
+mod changes;
 mod connections;
 mod delivered;
 mod facts;

@@ -149,6 +149,21 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), KeyFileError> {
     sync_directory(to)
 }
 
+/// Makes an empty file, where it is not there.
+pub(crate) fn touch(path: &Path) -> Result<(), KeyFileError> {
+    let made = OpenOptions::new().write(true).create(true).truncate(false).mode(PUBLIC).open(path);
+    made.map_err(KeyFileError::io(path, "make"))?;
+    sync_directory(path)
+}
+
+/// Takes a file away, where it is there.
+pub(crate) fn remove(path: &Path) -> Result<(), KeyFileError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(KeyFileError::io(path, "remove")(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Why a file or directory is not for this process alone.
 pub fn exposed(metadata: &fs::Metadata) -> Option<String> {
     let own = rustix::process::geteuid().as_raw() == metadata.uid();

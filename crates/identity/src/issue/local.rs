@@ -30,6 +30,8 @@ pub const MAX_LOCAL_TTL: Duration = Duration::from_secs(24 * 3600);
 const CA: &str = "ca.pem";
 const CA_KEY: &str = "ca-key.pem";
 const ISSUER_KEY: &str = "issuer-key.pem";
+/// Is there while the first keys are made: until its end a certificate that is missing is not one that was lost.
+const BEGUN: &str = ".first-start";
 /// The trust domain where none is asked for.
 const DEFAULT_TRUST_DOMAIN: &str = "vidimus.local";
 
@@ -47,8 +49,14 @@ pub enum LocalError {
     )]
     KeyLost { path: PathBuf, beside: PathBuf, lost: &'static str },
     #[error(
+        "{path} is missing, but {beside} is there, so this is no new installation; restore the certificate from a backup, or let `vidimus \
+         identity init --replace-lost-keys` make another one of the key, with the trust domain that --trust-domain says",
+        path = path.display(), beside = beside.display()
+    )]
+    CertificateLost { path: PathBuf, beside: PathBuf },
+    #[error(
         "{certificate} is not the certificate of {key}: who trusts it refuses what is issued with the key; restore the two that belong \
-         together, or move the certificate away to get one of this key",
+         together, or move the certificate away and let `vidimus identity init --replace-lost-keys` make one of this key",
         certificate = certificate.display(), key = key.display()
     )]
     CaKey { certificate: PathBuf, key: PathBuf },
@@ -130,11 +138,13 @@ impl LocalIdentity {
         files::directory(directory)?;
         let domain = trust_domain
             .map_or_else(|| TrustDomain::new(DEFAULT_TRUST_DOMAIN), |domain| Ok(domain.clone()))?;
+        begin(directory)?;
         none_lost(directory)?;
         // The CA's certificate comes last: who finds it knows that there were keys.
         let tokens = SigningKey::open(&directory.join(ISSUER_KEY), "JWT")?;
         let (ca_key, bundle) = open_ca(directory, &domain, now)?;
         let (existing, certificate) = read_ca(&directory.join(CA), &bundle)?;
+        files::remove(&directory.join(BEGUN))?;
         if trust_domain.is_some_and(|asked| *asked != existing) {
             return Err(LocalError::OtherTrustDomain { existing, asked: domain });
         }
@@ -152,7 +162,7 @@ impl LocalIdentity {
         Ok(Self { trust_domain: existing, ca, bundle, tokens, keys: Arc::new(keys) })
     }
 
-    /// As [`LocalIdentity::open`], where keys may be gone: those are made anew, and with the CA's key its certificate. Whatever was
+    /// As [`LocalIdentity::open`], where keys or the certificate may be gone: those are made anew, and with the CA's key its certificate. Whatever was
     /// issued with them before is refused from then on.
     ///
     /// # Errors
@@ -177,6 +187,8 @@ impl LocalIdentity {
                 files::replace(&certificate, files::PUBLIC, &root)?;
                 files::read_or_create(&key_file, files::PRIVATE, || Ok(pem))?;
             }
+        } else {
+            files::touch(&directory.join(BEGUN))?;
         }
         Self::open(directory, trust_domain, now)
     }
@@ -318,8 +330,18 @@ fn check_ttl(ttl: Duration) -> Result<(), LocalError> {
 /// would tell them why.
 fn none_lost(directory: &Path) -> Result<(), LocalError> {
     let certificate = directory.join(CA);
+    // Others may make the first keys at the same time: what they are at is looked at before and after.
+    let is_begun = || is_there(&directory.join(BEGUN));
+    let before = is_begun()?;
     if !is_there(&certificate)? {
-        return Ok(());
+        let key = [CA_KEY, ISSUER_KEY].map(|name| directory.join(name)).into_iter();
+        let mut key = key.filter(|path| is_there(path).unwrap_or(true));
+        return match key.next() {
+            Some(beside) if !before && !is_begun()? && !is_there(&certificate)? => {
+                Err(LocalError::CertificateLost { path: certificate, beside })
+            }
+            _ => Ok(()),
+        };
     }
     let keys = [
         (CA_KEY, "every SVID and server certificate that the CA issued"),
@@ -332,6 +354,16 @@ fn none_lost(directory: &Path) -> Result<(), LocalError> {
         }
     }
     Ok(())
+}
+
+/// Notes that the first keys are made, where there is nothing yet.
+fn begin(directory: &Path) -> Result<(), LocalError> {
+    for name in [CA, CA_KEY, ISSUER_KEY] {
+        if is_there(&directory.join(name))? {
+            return Ok(());
+        }
+    }
+    Ok(files::touch(&directory.join(BEGUN))?)
 }
 
 fn is_there(path: &Path) -> Result<bool, KeyFileError> {

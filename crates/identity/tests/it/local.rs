@@ -133,6 +133,32 @@ fn it_is_made_once_and_keeps_its_trust_domain() {
     assert!(absurd.is_err(), "a time that no certificate can carry");
 }
 
+/// A certificate that is gone is not one that was never made: the next could be of another trust domain.
+#[test]
+fn a_certificate_that_is_gone_is_not_taken_for_a_first_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let corp = TrustDomain::new("corp.example").unwrap();
+    let certificate = directory.path().join("ca.pem");
+    LocalIdentity::open(directory.path(), Some(&corp), now()).unwrap();
+    std::fs::remove_file(&certificate).unwrap();
+    for asked in [None, Some(&corp)] {
+        let lost = LocalIdentity::open(directory.path(), asked, now()).unwrap_err();
+        assert!(matches!(lost, LocalError::CertificateLost { .. }), "{lost}");
+        assert!(lost.to_string().contains("--replace-lost-keys") && !certificate.exists(), "{lost}");
+    }
+    LocalIdentity::open_replacing_lost_keys(directory.path(), Some(&corp), now()).unwrap();
+    assert_eq!(LocalIdentity::open(directory.path(), None, now()).unwrap().trust_domain(), &corp);
+    // A first start that was killed before its end goes on.
+    for gone in [&["ca.pem"][..], &["ca.pem", "ca-key.pem"], &["ca.pem", "ca-key.pem", "issuer-key.pem"]] {
+        for file in gone {
+            std::fs::remove_file(directory.path().join(file)).unwrap();
+        }
+        std::fs::write(directory.path().join(".first-start"), "").unwrap();
+        LocalIdentity::open(directory.path(), Some(&corp), now()).unwrap();
+        assert!(!directory.path().join(".first-start").exists());
+    }
+}
+
 #[test]
 fn trust_bundles_say_whose_they_are() {
     let world = World::new();

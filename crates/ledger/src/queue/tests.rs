@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 
+use vidimus_core::obligation::Changed;
 use vidimus_core::record::{EffectKind, EffectRecord};
 
 use crate::queue::{END_BYTES, Purpose, Shared, Submitted};
@@ -125,6 +126,7 @@ fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
     let record = EffectRecord {
         bytes_in: most,
         bytes_out: most,
+        changed: Some(Changed { cap_tokens: most, redact: most, redact_answer: most }),
         code: Some((&*long).into()),
         decision: most,
         detail: Some(std::borrow::Cow::Borrowed(&detail)),

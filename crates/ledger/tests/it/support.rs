@@ -69,6 +69,7 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
         identity: "spiffe://corp.example/ns/finance/sa/invoice-bot".into(),
         kind: DecisionKind,
         method: "tools/call".into(),
+        obligations: Vec::new(),
         observed: Vec::new(),
         approval: None,
         outcome: asked.outcome.into(),
@@ -92,6 +93,7 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
 pub(crate) fn effect(id: &str, decision: u64, second: u32) -> EffectRecord<'_> {
     EffectRecord {
         bytes_in: 120,
+        changed: None,
         bytes_out: 4096,
         code: None,
         decision,

@@ -1,19 +1,18 @@
 //! Files of cases.
 
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
-use super::{Case, is_case_file};
+use vidimus_registry::Unlisted;
+
+use super::Case;
 
 /// Maximum bytes of a file.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
-/// Directories below directories, as of resources.
-const MAX_DEPTH: usize = 16;
 
 /// What a file of cases says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -63,11 +62,11 @@ impl CaseFault {
 /// Every file or directory that cannot be read: a case that is not asked has not passed.
 pub fn read(directory: &Path) -> Result<Vec<ReadCase>, Vec<CaseFault>> {
     let (mut cases, mut faults) = (Vec::new(), Vec::new());
-    let mut files = Vec::new();
-    if let Err(error) = list(directory, 0, &mut files) {
-        faults.push(error);
-    }
-    files.sort();
+    let files = vidimus_registry::files_below(directory, vidimus_registry::holds_cases);
+    let files = files.unwrap_or_else(|Unlisted { path, reason }| {
+        faults.push(CaseFault::new(&path, &reason));
+        Vec::new()
+    });
     for path in files {
         match of_file(&path) {
             Ok(of_file) => cases.extend(of_file),
@@ -75,26 +74,6 @@ pub fn read(directory: &Path) -> Result<Vec<ReadCase>, Vec<CaseFault>> {
         }
     }
     if faults.is_empty() { Ok(cases) } else { Err(faults) }
-}
-
-fn list(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), CaseFault> {
-    if depth > MAX_DEPTH {
-        return Err(CaseFault::new(directory, &format!("more than {MAX_DEPTH} directories deep")));
-    }
-    let fault = |error: io::Error| CaseFault::new(directory, &error);
-    for entry in fs::read_dir(directory).map_err(fault)? {
-        let path = entry.map_err(fault)?.path();
-        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if hidden {
-            continue;
-        }
-        if path.is_dir() {
-            list(&path, depth + 1, files)?;
-        } else if is_case_file(&path) {
-            files.push(path);
-        }
-    }
-    Ok(())
 }
 
 fn of_file(path: &Path) -> Result<Vec<ReadCase>, CaseFault> {

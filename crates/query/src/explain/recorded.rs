@@ -1,27 +1,23 @@
 //! A call that was made, from its record: what would be decided of it now, and what the record does not say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use vidimus_core::call::{Action, Arguments, Ask, Call, SoFar};
-use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
-use vidimus_core::decision::Decision;
-use vidimus_core::entity::EntityId;
+use vidimus_core::call::{Action, Arguments, Target};
+use vidimus_core::caller::Caller;
 use vidimus_core::json::Json;
-use vidimus_core::reach::{Access, NotSurveyed, Outlook};
 use vidimus_core::record::{DecisionRecord, Record};
-use vidimus_core::refusal::Code;
-use vidimus_core::resource::Principal;
+use vidimus_core::recorded::Foreseen;
 use vidimus_core::snapshot::Snapshot;
 use vidimus_ledger::SearchError;
 
-use super::{Explanation, can_prove, entity, may_act_for, principal, target, user};
+use super::{Explanation, can_prove, entity, may_act_for, principal, target};
 use crate::Misasked;
 use crate::audit::{self, ShowQuestion};
+use crate::replay::Parts;
 use crate::state::State;
 
 /// Which recorded call, decided by what is configured now.
@@ -52,7 +48,7 @@ pub struct Recorded {
     pub policies: Vec<String>,
     /// Digest of the configuration that decided.
     pub snapshot: String,
-    /// What policies look at now on such a call, and the record does not say; it counts as absent.
+    /// What policies look at now on such a call, and the record does not say. Where the outcome depends on it, it is `unknown`.
     pub lacks: Vec<String>,
     /// Whether the outcome of now is another one.
     pub differs: bool,
@@ -65,8 +61,6 @@ pub enum NotExplained {
     Misasked(#[from] Misasked),
     #[error(transparent)]
     Log(#[from] SearchError),
-    #[error(transparent)]
-    Fault(#[from] NotSurveyed),
 }
 
 /// The outcome where it depends on what the record does not say.
@@ -114,19 +108,19 @@ pub fn of(state: &State, record: &DecisionRecord<'_>) -> Result<Explanation, Not
     let action = Action::ALL.into_iter().find(|action| action.as_str() == record.action);
     let action =
         action.ok_or_else(|| Misasked::new("action", &record.action, "this version knows no such action"))?;
-    let caller = principal(state, &who)?;
-    let made = Made::of(record, caller)?;
-    let proven = can_prove(world, &made.principal);
-    let proven = proven
-        .and_then(|()| made.user.as_ref().map_or(Ok(()), |user| may_act_for(world, &made.principal, user)));
+    let principal = principal(state, &who)?;
+    let Some(parts) = Parts::of(record) else {
+        return Err(Misasked::new("call", &record.id, "it is a call of another version").into());
+    };
+    let Some(caller) = parts.caller(world) else {
+        return Err(Misasked::new("principal", &record.principal, "it is not registered").into());
+    };
+    let user = caller.proven.user.as_ref();
+    let proven = can_prove(world, &principal)
+        .and_then(|()| user.map_or(Ok(()), |user| may_act_for(world, &principal, user)));
     let mut explanation = match proven.and(target::target(state, &what)?) {
         Err(refusal) => (Explanation::refused(action, &refusal), Vec::new()),
-        Ok(target) => {
-            let access = Access { action, target, any_other: false };
-            let outlook = world.reach(std::slice::from_ref(&made.principal), &[access])?.into_iter().next();
-            let outlook = outlook.map(|pairs| pairs.outlook).unwrap_or_default();
-            made.decided(world, access, &outlook)
-        }
+        Ok(target) => decided(world, record, &parts, &caller, target),
     };
     let (explained, lacks) = (&mut explanation.0, std::mem::take(&mut explanation.1));
     let code = record.code.as_ref().map(ToString::to_string);
@@ -146,184 +140,55 @@ pub fn of(state: &State, record: &DecisionRecord<'_>) -> Result<Explanation, Not
     Ok(explanation.0)
 }
 
-/// What a record says of the call, as the gateway had it.
-struct Made<'r> {
-    record: &'r DecisionRecord<'r>,
-    principal: Principal,
-    user: Option<User>,
-    actors: Vec<EntityId>,
-    now: UnixMillis,
-    started: UnixMillis,
-    facts: BTreeMap<&'r str, &'r str>,
-    /// The arguments that the deciding policies looked at.
-    arguments: String,
-}
-
-impl<'r> Made<'r> {
-    fn of(record: &'r DecisionRecord<'r>, principal: Principal) -> Result<Self, Misasked> {
-        let facts: BTreeMap<&str, &str> =
-            record.facts.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let actors = record
-            .chain
-            .iter()
-            .map(|actor| entity(actor).map_err(|wrong| Misasked::new("chain", actor, wrong.to_string())));
-        let time: jiff::Timestamp = record
-            .time
-            .parse()
-            .map_err(|error: jiff::Error| Misasked::new("time", &record.time, error.to_string()))?;
-        let now = UnixMillis(time.as_millisecond());
-        let said = record
-            .user
-            .as_deref()
-            .map(|text| user(text).map_err(|wrong| Misasked::new("user", &text, wrong.to_string())));
-        let mut said = said.transpose()?;
-        let email = facts.get("context.on_behalf_of.email").filter(|email| **email != ABSENT);
-        if let (Some(user), Some(email)) = (&mut said, email) {
-            user.email = Some(Arc::from(*email));
-        }
-        let age: Option<i64> =
-            facts.get("context.chain.age").and_then(|age| age.strip_suffix("ms")?.parse().ok());
-        Ok(Self {
-            record,
-            principal,
-            user: said,
-            actors: actors.collect::<Result<_, _>>()?,
-            now,
-            started: UnixMillis(now.0.saturating_sub(age.unwrap_or_default())),
-            arguments: arguments(&facts).to_string(),
-            facts,
-        })
+/// Decides the call as a replay does: the outcome is what it is whatever the record does not say, or unknown. What explains it beside
+/// that is of the call with those arguments that the record says.
+fn decided(
+    world: &Snapshot,
+    record: &DecisionRecord<'_>,
+    parts: &Parts,
+    caller: &Caller,
+    target: Target<'_>,
+) -> (Explanation, Vec<String>) {
+    let said = vidimus_core::recorded::Recorded::of(record);
+    let mut call = parts.call(record, caller, target);
+    call.ask.tokens_estimated = said.tokens_estimated().unwrap_or_default();
+    call.ask.streaming = said.streaming().unwrap_or_default();
+    let foreseen = said.foresee(world, &call);
+    let facts: BTreeMap<&str, &str> = record.facts.iter().map(|(name, value)| (&**name, &**value)).collect();
+    let arguments = arguments(&facts).to_string();
+    let arguments = Json::parse(arguments.as_bytes()).unwrap_or(Json::Object(Vec::new()));
+    if call.ask.action == Action::InvokeTool {
+        call.ask.arguments = Arguments::Known(&arguments);
     }
-
-    fn decided(&self, world: &Snapshot, access: Access<'_>, outlook: &Outlook) -> (Explanation, Vec<String>) {
-        let (record, facts) = (self.record, &self.facts);
-        let chain = Chain {
-            transaction: record.transaction.as_ref().into(),
-            started: self.started,
-            actors: self.actors.clone(),
-        };
-        let proven = Proven {
-            principal: self.principal.clone(),
-            identity: record.identity.as_ref().into(),
-            user: self.user.clone(),
-            delegated: None,
-            expires: None,
-        };
-        let caller = Caller { proven: Arc::new(proven), chain: Arc::new(chain) };
-        let parsed = Json::parse(self.arguments.as_bytes()).unwrap_or(Json::Object(Vec::new()));
-        let of_tool = access.action == Action::InvokeTool;
-        let number = |name: &str| facts.get(name).and_then(|value| value.parse().ok());
-        let ask = Ask {
-            arguments: if of_tool { Arguments::Known(&parsed) } else { Arguments::None },
-            tokens_estimated: number("context.tokens_estimated").unwrap_or_default(),
-            streaming: facts.get("context.streaming") == Some(&"true"),
-            task: record.task.as_deref(),
-            push_url: record.push_url.as_deref(),
-            ..Ask::about(&record.method, access.action, access.target)
-        };
-        let source_ip = record.source.as_deref().and_then(|address| address.parse().ok());
-        let counted = |name: &str, otherwise: i64| number(name).unwrap_or(otherwise);
-        let so_far = SoFar {
-            fan_out: counted("context.chain.fan_out", 1),
-            calls: counted("context.chain.calls", 1),
-            ..SoFar::default()
-        };
-        let call = Call { caller: &caller, ask, now: self.now, source_ip, so_far: &so_far, approvals: &[] };
-        let decision = world.authorize(&call);
-        let lacking = self.lacking(outlook);
-        let lacks: BTreeSet<&str> = lacking.values().flatten().copied().collect();
-        let lacks: Vec<String> = lacks.into_iter().map(str::to_owned).collect();
-        let mut explained = Explanation::decided(&decision);
-        if depends(&decision, &lacking) {
+    let decision = world.authorize(&call);
+    let mut explained = Explanation::decided(&decision);
+    let lacks = match foreseen {
+        Foreseen::Certain { outcome, code, policies, lacks } => {
+            let is_same = decision.outcome() == outcome;
+            explained.outcome = outcome.as_str().to_owned();
+            explained.code = code.map(|code| code.as_str().to_owned());
+            if is_same {
+                explained.would_change = super::would_change(world, &call, &decision);
+            } else {
+                explained.policies = policies.iter().map(ToString::to_string).collect();
+                explained.next = code.map(|code| code.next().to_owned()).unwrap_or_default();
+            }
+            lacks
+        }
+        Foreseen::Open { lacks, .. } => {
             explained.outcome = UNKNOWN.to_owned();
             explained.code = None;
             explained.next =
                 "Explain it with --principal and --resource, and give what the record does not say."
                     .to_owned();
-        } else {
-            explained.would_change = super::would_change(world, &call, &decision);
+            lacks
         }
-        (explained, lacks)
-    }
-
-    /// By policy: what it looks at and the record does not say.
-    fn lacking<'s>(&self, outlook: &'s Outlook) -> BTreeMap<&'s str, Vec<&'s str>> {
-        let conditions = outlook.permits_when.iter().chain(&outlook.refusals_when).chain(&outlook.holds_when);
-        let lacking = conditions.filter_map(|condition| {
-            // What a person is in stands in no record.
-            let of_groups = self.user.is_some() && condition.when.contains("UserGroup::");
-            let unsaid = |name: &&str| !self.says(name) || of_groups && *name == "context.on_behalf_of";
-            let lacks: Vec<&str> = condition.reads.iter().map(|name| &**name).filter(unsaid).collect();
-            (!lacks.is_empty()).then_some((&*condition.policy, lacks))
-        });
-        lacking.collect()
-    }
-
-    /// Whether the record says something of the context.
-    fn says(&self, name: &str) -> bool {
-        let is_text = name.starts_with("context.args[");
-        let is_argument = is_text || name.starts_with("context.numbers[");
-        // What a policy could not see is not what the record has of it.
-        if is_argument && self.record.code.as_deref() == Some(Code::Unrepresentable.as_str()) {
-            return false;
-        }
-        match self.facts.get(name) {
-            // An argument may say so itself.
-            Some(value) if is_text && *value == ABSENT => false,
-            // A long one may have been cut; and what the call is not given from the facts is not in it.
-            Some(value) => {
-                value.len() < MAX_FACT && (is_argument || SAID.contains(&name) || GIVEN.contains(&name))
-            }
-            None => SAID.contains(&name),
-        }
-    }
+    };
+    (explained, lacks.iter().map(ToString::to_string).collect())
 }
-
-/// What every record of a decision says, under the names of facts.
-const SAID: [&str; 15] = [
-    "context.method",
-    "context.delegation_depth",
-    "context.chain.depth",
-    "context.chain.cycle",
-    "context.chain.agents",
-    "context.on_behalf_of",
-    "context.on_behalf_of.issuer",
-    "context.on_behalf_of.subject",
-    "context.now",
-    "context.weekday",
-    "context.hour",
-    "context.source_ip",
-    "context.transaction",
-    "context.identity",
-    "context.push_notification_url",
-];
-
-/// What the call is given from the facts, where they have it.
-const GIVEN: [&str; 6] = [
-    "context.on_behalf_of.email",
-    "context.chain.age",
-    "context.chain.fan_out",
-    "context.chain.calls",
-    "context.tokens_estimated",
-    "context.streaming",
-];
-
-/// The longest value of a fact, in bytes, but for one character.
-const MAX_FACT: usize = 253;
 
 /// The value of a fact that is not there.
 const ABSENT: &str = "absent";
-
-/// Whether the outcome may be another one, were the lacking facts known.
-fn depends(decision: &Decision<'_>, lacking: &BTreeMap<&str, Vec<&str>>) -> bool {
-    if lacking.is_empty() {
-        return false;
-    }
-    let known = decision.policies().iter().any(|policy| !lacking.contains_key(&**policy));
-    let refused = decision.denial().is_some() && !decision.policies().is_empty();
-    // What refuses by what is known refuses whatever else there is.
-    !(refused && known)
-}
 
 /// The arguments among the facts, in their places.
 fn arguments(facts: &BTreeMap<&str, &str>) -> Value {

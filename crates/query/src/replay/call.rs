@@ -13,7 +13,7 @@ use vidimus_core::snapshot::Snapshot;
 
 /// What of a call a record says, apart from who and what there is.
 #[derive(Debug)]
-pub(super) struct Parts {
+pub(crate) struct Parts {
     pub(super) principal: EntityId,
     pub(super) action: Action,
     pub(super) resource: EntityId,
@@ -26,7 +26,7 @@ pub(super) struct Parts {
 
 impl Parts {
     /// `None` where the record is not of this version's calls.
-    pub(super) fn of(record: &DecisionRecord<'_>) -> Option<Self> {
+    pub(crate) fn of(record: &DecisionRecord<'_>) -> Option<Self> {
         let user = match &record.user {
             Some(user) => Some(crate::explain::user(user).ok()?),
             None => None,
@@ -48,7 +48,7 @@ impl Parts {
     }
 
     /// Who called; `None` where there is nobody of this name.
-    pub(super) fn caller(&self, world: &Snapshot) -> Option<Caller> {
+    pub(crate) fn caller(&self, world: &Snapshot) -> Option<Caller> {
         let proven = Proven {
             principal: principal(world, &self.principal)?,
             identity: self.identity.clone(),
@@ -60,7 +60,7 @@ impl Parts {
     }
 
     /// The call.
-    pub(super) fn call<'a>(
+    pub(crate) fn call<'a>(
         &self,
         record: &'a DecisionRecord<'_>,
         caller: &'a Caller,

@@ -77,6 +77,7 @@ fn run(
     let mut all = Tally::default();
     tallies.into_iter().for_each(|one| all.merge(one));
     let mut answer = all.answer();
+    answer.edges_left_out = answer.edges.len().saturating_sub(MAX_EDGES);
     answer.edges.truncate(MAX_EDGES);
     (answer.unusable, answer.unverified) = worlds.told();
     answer.damage = damage;

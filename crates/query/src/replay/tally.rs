@@ -119,8 +119,9 @@ impl Tally {
         }
         let of = |edge: &ReplayedEdge| (edge.calls.flips(), edge.calls.unknown);
         answer.edges.sort_by(|one, other| {
-            let names =
-                |edge: &ReplayedEdge| (edge.principal.clone(), edge.action.clone(), edge.resource.clone());
+            fn names(edge: &ReplayedEdge) -> (&str, &str, &str) {
+                (&edge.principal, &edge.action, &edge.resource)
+            }
             of(other).cmp(&of(one)).then_with(|| names(one).cmp(&names(other)))
         });
         answer

@@ -214,3 +214,23 @@ fn where_policies_begin_is_known() {
         assert_eq!(beginnings(cedar), found, "{cedar}");
     }
 }
+
+/// Of a policy that tells more apart than is tried it is said that nothing was found out.
+#[test]
+fn what_was_not_found_out_is_said() {
+    let objects: String = (0..33)
+        .map(|number| {
+            format!(
+                "---\napiVersion: vidimus.dev/v1alpha1\nkind: Agent\nmetadata: {{name: bot{number}, namespace: a}}\nspec: {{owner: a{number}@example.com, \
+                 team: a{number}, purpose: p, riskLevel: low, identities: [{{oidc: {{issuer: \"urn:vidimus:local\", subject: bot{number}}}}}]}}\n---\n\
+                 apiVersion: vidimus.dev/v1alpha1\nkind: MCPServer\nmetadata: {{name: tools{number}, namespace: a}}\nspec: {{owner: b{number}@example.com, \
+                 team: b{number}, riskLevel: low, endpoint: {{url: \"http://127.0.0.1:1/mcp\"}}}}\n"
+            )
+        })
+        .collect();
+    let same_team = r#"permit (principal is Agent, action == Action::"connectServer", resource) when { principal.team == resource.team };"#;
+    let review = in_directory(&objects, same_team);
+    assert_eq!((lines(&review), review.untold), (vec![], vec!["a/p".to_owned()]));
+    let review = in_directory(OBJECTS, same_team);
+    assert_eq!((lines(&review), review.untold), (vec![], vec![]));
+}

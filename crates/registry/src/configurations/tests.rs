@@ -249,3 +249,24 @@ fn what_no_record_refers_to_is_dropped_with_what_only_it_had() {
     assert_eq!(restored(directory.path(), other.digest()).unwrap_err(), Unusable::Missing);
     assert!(kept.keep(&other).unwrap() && restored(directory.path(), other.digest()).is_ok());
 }
+
+/// A text that is not what its name says is not one that is kept: it is written anew with the next configuration that has it.
+#[test]
+fn what_was_damaged_is_kept_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let snapshot = examples("quickstart");
+    Configurations::open(directory.path()).unwrap().keep(&snapshot).unwrap();
+    let texts: Vec<PathBuf> = files(directory.path())
+        .into_iter()
+        .filter(|path| path.to_string_lossy().contains("objects"))
+        .collect();
+    assert!(texts.len() > 2);
+    for text in &texts {
+        fs::write(text, "{}").unwrap();
+        assert!(restored(directory.path(), snapshot.digest()).is_err(), "{}", text.display());
+        let mut kept = Configurations::open(directory.path()).unwrap();
+        assert_eq!(kept.kept().next(), None, "{}", text.display());
+        assert!(kept.keep(&snapshot).unwrap());
+        assert!(restored(directory.path(), snapshot.digest()).unwrap().verified);
+    }
+}

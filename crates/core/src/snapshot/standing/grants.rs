@@ -88,15 +88,25 @@ impl Snapshot {
         if is_implied || opens || ask.task.is_some() {
             return None;
         }
+        self.counted_grant(decision.policies())
+    }
+
+    /// The first of the grants that these policies are, where all of them are grants whose uses are counted.
+    fn counted_grant(&self, policies: &[Arc<str>]) -> Option<Arc<str>> {
         let mut first = None;
-        for policy in decision.policies() {
-            let (id, counted) = grants.counted.get_key_value(grant_of(policy)?)?;
+        for policy in policies {
+            let (id, counted) = self.standing.grants.counted.get_key_value(grant_of(policy)?)?;
             if !*counted {
                 return None;
             }
             first.get_or_insert(id);
         }
         first.cloned()
+    }
+
+    /// Whether what permits something are grants alone, each for so many uses.
+    pub(crate) fn takes_a_use(&self, permits: &[Arc<str>]) -> bool {
+        !self.standing.grants.counted.is_empty() && self.counted_grant(permits).is_some()
     }
 
     /// Whether a grant has no uses left and is neither revoked nor over: a call that took one of its uses goes on.

@@ -13,7 +13,7 @@ use serde::de::IgnoredAny;
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 
-use crate::protocol::members::member;
+use crate::protocol::members::{first_member, member};
 use crate::protocol::sse::{self, EventFilter};
 use crate::protocol::words::has_usage;
 
@@ -61,13 +61,6 @@ fn splice(text: &str) -> Option<(Range<usize>, Cow<'static, str>)> {
         None => first_member(value, r#""include_usage":true"#.to_owned()),
     };
     Some((options.start + at.start..options.start + at.end, insert))
-}
-
-/// A member inserted before all others.
-fn first_member(object: &str, member: String) -> (Range<usize>, Cow<'static, str>) {
-    let inside = object.find('{').map_or(0, |brace| brace + 1);
-    let empty = object.get(inside..).is_some_and(|rest| rest.trim_start().starts_with('}'));
-    (inside..inside, if empty { member } else { member + "," }.into())
 }
 
 /// Takes out the chunk of usage that the caller did not ask for.

@@ -18,7 +18,7 @@ pub struct Anthropic;
 
 const ENDPOINTS: [Endpoint; 2] = [
     Endpoint { path: "/v1/messages", method: "messages" },
-    Endpoint { path: "/v1/messages/count_tokens", method: "messages.count_tokens" },
+    Endpoint { path: "/v1/messages/count_tokens", method: super::COUNT_TOKENS },
 ];
 
 /// What its SDKs send (`anthropic` 0.7x for Python and TypeScript), and the trace.

@@ -63,28 +63,15 @@ fn arguments_are_put_where_they_were() {
     assert_eq!(arguments(&facts), json!({"a": {"b": 5, "c/d": "x"}}));
 }
 
-/// What is cut in the record may have been anything, and so may what the call is not given from it.
+/// What is cut in the record, or kept from it, may have been anything.
 #[test]
-fn a_value_that_may_be_cut_is_not_said() {
-    let long = "x".repeat(256);
-    let (to, memo) = (r#"context.args["/to"]"#, r#"context.args["/memo"]"#);
-    let facts = json!({to: long, memo: "absent", "context.labels": "[\"untrusted\"]"});
-    let record = record(PAY, "invokeTool", &facts);
-    let state = state();
-    let caller =
-        principal(&state, &entity("Agent/finance/invoice-bot").expect("an entity")).expect("registered");
-    let made = Made::of(&record, caller).expect("made");
-    for (name, said) in [
-        (to, false),
-        (memo, false),
-        ("context.labels", false),
-        ("context.now", true),
-        ("context.weekday", true),
-        ("context.hour", true),
-        ("context.chain.age", false),
-        ("context.streaming", false),
-    ] {
-        assert_eq!(made.says(name), said, "{name}");
+fn what_a_record_keeps_to_itself_is_not_guessed() {
+    let amount = r#"context.numbers["/amount"]"#;
+    for value in ["[redacted]", "many"] {
+        let answer = explained(PAY, "invokeTool", &json!({amount: value}));
+        let recorded = answer.recorded.expect("a record");
+        assert_eq!((&*answer.outcome, recorded.lacks), ("unknown", vec![amount.to_owned()]), "{value}");
+        assert!(answer.would_change.is_empty());
     }
 }
 

@@ -113,6 +113,12 @@ fn print(review: &Review) {
         output::verdict(&summary.join(", "), good),
         review.state.snapshot
     ));
+    if !review.untold.is_empty() {
+        let untold = review.untold.join(", ");
+        output::line(&format!(
+            "not found out whether anything registered satisfies {untold}: too many pairs to try"
+        ));
+    }
     if !review.not_judged.is_empty() {
         let kinds = review.not_judged.join(", ");
         output::line(&format!("no {kinds} in it: policies about them are not judged by what is registered"));

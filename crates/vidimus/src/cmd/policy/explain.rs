@@ -7,6 +7,7 @@ use clap::Args;
 use vidimus_core::caller::User;
 use vidimus_core::clock::Clock as _;
 use vidimus_core::entity::EntityId;
+use vidimus_core::obligation::Demanded;
 use vidimus_gateway::millis;
 use vidimus_query::explain::{
     self, ExplainQuestion, Explanation, NotExplained, RecordedQuestion, WouldChange,
@@ -120,6 +121,9 @@ fn print(asked: &Explain, answer: &Explanation) {
     row("closest_permits", &answer.closest_permits.join(", "));
     for (name, value) in &answer.facts {
         row("facts", &format!("{name} = {value}"));
+    }
+    for Demanded { change, policy, value } in &answer.obligations {
+        row("obligations", &format!("@{change}(\"{value}\") by {}", answer.state.named(policy)));
     }
     for observed in &answer.observed {
         row("observed", &format!("{} would {} it", observed.policy, observed.outcome));

@@ -1,7 +1,6 @@
 //! `vidimus policy fmt`: the Cedar of policies in one form.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -36,7 +35,8 @@ pub(super) fn run(asked: &Fmt, format: Format) -> anyhow::Result<ExitCode> {
     let (answer, rewritten) = format::format(&asked.paths)?;
     if !asked.check {
         for file in &rewritten {
-            replace(&file.path, &file.text).with_context(|| file.path.display().to_string())?;
+            vidimus_registry::rewrite(&file.path, &file.text)
+                .with_context(|| file.path.display().to_string())?;
         }
     }
     match format {
@@ -45,26 +45,6 @@ pub(super) fn run(asked: &Fmt, format: Format) -> anyhow::Result<ExitCode> {
     }
     let wrong = answer.left > 0 || asked.check && answer.changed > 0;
     Ok(if wrong { ExitCode::from(1) } else { ExitCode::SUCCESS })
-}
-
-/// Beside, then over, with the permissions that it had.
-fn replace(path: &Path, text: &str) -> anyhow::Result<()> {
-    // A link stays one, and what is behind it is replaced.
-    let path = fs::canonicalize(path)?;
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    // Hidden, so that nobody takes it for a file of resources meanwhile.
-    let beside = path.with_file_name(format!(".{name}.{:016x}.tmp", rand::random::<u64>()));
-    let written = || {
-        fs::write(&beside, text)?;
-        fs::set_permissions(&beside, fs::metadata(&path)?.permissions())?;
-        fs::rename(&beside, &path)
-    };
-    let written = written();
-    if written.is_err() {
-        // What went wrong is said; that it is left there too is no news.
-        let _ = fs::remove_file(&beside);
-    }
-    Ok(written?)
 }
 
 fn print(answer: &FormatAnswer, check: bool) {

@@ -117,8 +117,10 @@ fn resources(row: &Reached) -> String {
 
 fn policies(row: &Reached) -> String {
     let mut all: Vec<&str> = Vec::new();
-    all.extend(row.permits.iter().chain(&row.refusals).chain(&row.holds).map(String::as_str));
+    let certain = row.permits.iter().chain(&row.refusals).chain(&row.holds).chain(&row.changes);
+    all.extend(certain.map(String::as_str));
     let conditions = row.permits_when.iter().chain(&row.refusals_when).chain(&row.holds_when);
+    let conditions = conditions.chain(&row.changes_when);
     all.extend(conditions.map(|when| &*when.policy));
     all.join(", ")
 }
@@ -128,6 +130,7 @@ fn conditions(row: &Reached) -> String {
     all.extend(row.permits_when.iter().map(|when| format!("permit by {} when {}", when.policy, when.when)));
     all.extend(row.refusals_when.iter().map(|when| format!("forbid by {} when {}", when.policy, when.when)));
     all.extend(row.holds_when.iter().map(|when| format!("hold by {} when {}", when.policy, when.when)));
+    all.extend(row.changes_when.iter().map(|when| format!("changed by {} when {}", when.policy, when.when)));
     all.extend(row.implied_by.iter().map(|by| format!("implied by {by}")));
     all.extend(row.limits.iter().map(|limit| format!("limit {limit}")));
     all.extend(row.reason.clone());

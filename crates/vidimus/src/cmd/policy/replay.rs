@@ -163,6 +163,12 @@ fn print(answer: &ReplayAnswer) {
         }
         output::line(table.to_string().trim_end());
     }
+    if answer.edges_left_out > 0 {
+        let more = check::counted(answer.edges_left_out, "more edge");
+        output::line(&format!(
+            "{more} with calls that change or are not known: ask with --principal or --resource"
+        ));
+    }
     for (configuration, why) in &answer.unusable {
         output::line(&format!("not usable  {configuration}: {why}"));
     }

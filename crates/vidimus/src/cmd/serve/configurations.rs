@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use vidimus_core::snapshot::Snapshot;
-use vidimus_registry::configurations::Configurations;
+use vidimus_registry::configurations::{Configurations, KeepError};
 
 use super::supervisor::Supervisor;
 use crate::cmd::data_directory;
@@ -54,6 +54,13 @@ pub(super) fn keep(supervisor: &mut Supervisor, data: &Path, now: Arc<Snapshot>)
                 keeper = back;
                 match kept {
                     Ok(()) => break,
+                    Err(error) if is_permanent(&error) => {
+                        tracing::error!(
+                            %error, snapshot = snapshot.digest(),
+                            "the configuration cannot be kept: what it decides cannot be decided again"
+                        );
+                        break;
+                    }
                     Err(error) => tracing::error!(
                         %error, snapshot = snapshot.digest(),
                         "the configuration is not kept: what it decides cannot be decided again until it is"
@@ -66,6 +73,11 @@ pub(super) fn keep(supervisor: &mut Supervisor, data: &Path, now: Arc<Snapshot>)
         std::future::pending::<()>().await;
     });
     live
+}
+
+/// Whether it would not be kept however often that is tried: it is what the configuration is, and not where it is kept.
+fn is_permanent(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<KeepError>(), Some(KeepError::NotPreserved(_) | KeepError::Json(_)))
 }
 
 /// On a thread on which nothing waits.
@@ -142,12 +154,16 @@ impl Keeper {
 struct Referred {
     /// Records before this one were looked at.
     records: u64,
+    /// The id of the last of these: another one in its place is of another log.
+    last: String,
     snapshots: BTreeSet<String>,
 }
 
-/// The one member of a record that is looked at.
+/// What of a record is looked at.
 #[derive(Deserialize)]
 struct Of<'a> {
+    #[serde(borrow)]
+    id: std::borrow::Cow<'a, str>,
     #[serde(borrow, default)]
     snapshot: Option<std::borrow::Cow<'a, str>>,
 }
@@ -159,21 +175,27 @@ impl Referred {
         let ledger = data.join("ledger");
         let before = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
         let mut referred = before.unwrap_or_default();
-        let begun = referred.records;
-        for hit in vidimus_ledger::read_from(&ledger, begun)? {
+        let mut is_same = referred.records == 0;
+        for hit in vidimus_ledger::read_from(&ledger, referred.records.saturating_sub(1))? {
             let hit = hit?;
-            if let Ok(Of { snapshot: Some(snapshot) }) = serde_json::from_slice(&hit.record)
+            let of = serde_json::from_slice::<Of<'_>>(&hit.record).ok();
+            let id = of.as_ref().map(|of| &*of.id).unwrap_or_default();
+            if hit.index < referred.records {
+                is_same = *referred.last == *id;
+            }
+            if !is_same {
+                break;
+            }
+            referred.last = id.to_owned();
+            if let Some(Of { snapshot: Some(snapshot), .. }) = of
                 && !referred.snapshots.contains(&*snapshot)
             {
                 referred.snapshots.insert(snapshot.into_owned());
             }
-            referred.records = hit.index + 1;
+            referred.records = referred.records.max(hit.index + 1);
         }
-        if referred.records == begun
-            && begun > 0
-            && vidimus_ledger::read_from(&ledger, begun - 1)?.next().is_none()
-        {
-            // Another log: all of it is new.
+        if !is_same {
+            // Another log, be it shorter or longer: all of it is new.
             fs::remove_file(&path)?;
             return Self::read(data);
         }
@@ -196,6 +218,49 @@ mod tests {
             fs::write(directory.join(format!("{number}.yaml")), text).expect("written");
         }
         vidimus_registry::load(directory).snapshot
+    }
+
+    /// Writes a log whose records have these ids, and refer to configurations of these names.
+    fn log(data: &Path, records: &[(&str, &str)]) {
+        let ledger = data.join("ledger");
+        if ledger.exists() {
+            fs::remove_dir_all(&ledger).expect("removed");
+        }
+        let config = vidimus_ledger::Config { dir: ledger, ..vidimus_ledger::Config::default() };
+        let ledger = vidimus_ledger::Ledger::open(config).expect("a log");
+        for (id, snapshot) in records {
+            let record = serde_json::json!({"action": "invokeTool", "body": "", "chain": [], "depth": 1, "facts": {}, "id": id,
+                "identity": "", "kind": "decision", "method": "", "outcome": "deny", "policies": [], "principal": "Agent/a/b",
+                "protocol": "mcp", "resource": "Tool/a/b/c", "snapshot": snapshot, "time": "2026-11-27T00:00:00.000000Z",
+                "trace": "", "transaction": "", "version": 1});
+            let record = vidimus_core::record::Kept::read(record.to_string().as_bytes()).expect("a record");
+            let written = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            written.block_on(ledger.record(&record)).expect("kept");
+        }
+    }
+
+    /// What another log referred to says nothing of this one, however many records it has.
+    #[test]
+    fn what_is_told_of_a_log_is_told_of_no_other() {
+        let root = tempfile::tempdir().expect("a directory");
+        let data = root.path().join("data");
+        fs::create_dir_all(data_directory::configurations(&data)).expect("made");
+        let told = || {
+            let referred = Referred::read(&data).expect("told");
+            (referred.records, referred.snapshots.into_iter().collect::<Vec<_>>().join(" "))
+        };
+        log(&data, &[("1", "a"), ("2", "b")]);
+        assert_eq!(told(), (2, "a b".to_owned()));
+        assert_eq!(told(), (2, "a b".to_owned()));
+        // A longer one, a shorter one, and one of the same length.
+        log(&data, &[("3", "c"), ("4", "d"), ("5", "e")]);
+        assert_eq!(told(), (3, "c d e".to_owned()));
+        log(&data, &[("6", "f")]);
+        assert_eq!(told(), (1, "f".to_owned()));
+        log(&data, &[("7", "g")]);
+        assert_eq!(told(), (1, "g".to_owned()));
+        log(&data, &[]);
+        assert_eq!(told(), (0, String::new()));
     }
 
     #[test]
@@ -227,7 +292,7 @@ mod tests {
         drop(ledger.expect("a log"));
         fs::write(
             data_directory::configurations(&data).join("referred.json"),
-            serde_json::to_vec(&Referred { records: 0, snapshots: digests(&[1]) }).expect("JSON"),
+            serde_json::to_vec(&Referred { snapshots: digests(&[1]), ..Referred::default() }).expect("JSON"),
         )
         .expect("written");
         // What was in force here a moment ago may still decide.

@@ -1,0 +1,73 @@
+//! What policies demand that is changed of a call and of its answer (ADR 39), done to the bytes: where a change cannot be made for sure,
+//! nothing goes on. All that is not changed stays byte for byte as it came.
+
+mod answer;
+mod cap;
+mod pointers;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use vidimus_core::obligation::{Change, Changed, Obligation};
+use vidimus_core::refusal::{Code, Refusal};
+
+pub use answer::Redaction;
+use pointers::Pointers;
+
+/// What is demanded of one call.
+#[derive(Debug)]
+pub struct Demands {
+    /// Values of a tool's arguments that do not go on.
+    arguments: Pointers,
+    /// The fewest tokens that a policy caps an answer at.
+    tokens: Option<u32>,
+    /// What of the answer does not reach the caller.
+    pub answer: Option<Redaction>,
+}
+
+impl Demands {
+    /// What a decision demands; `None` of nearly every one, which demands nothing.
+    pub fn of(obligations: &[Obligation]) -> Option<Self> {
+        if obligations.is_empty() {
+            return None;
+        }
+        let (mut arguments, mut answer, mut tokens) = (Pointers::default(), Pointers::default(), None);
+        for Obligation { change, .. } in obligations {
+            match change {
+                Change::RedactArgument(pointer) => arguments.add(pointer),
+                Change::RedactAnswer(pointer) => answer.add(pointer),
+                Change::CapTokens(most) => tokens = Some(tokens.map_or(*most, |least: u32| least.min(*most))),
+            }
+        }
+        let answer = (!answer.is_empty()).then(|| Redaction::new(answer));
+        Some(Self { arguments, tokens, answer })
+    }
+}
+
+/// How much of a call was changed, counted while its answer passes.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub request: Changed,
+    /// Values of the answer.
+    answer: Arc<AtomicU64>,
+}
+
+impl Tally {
+    /// Of a call with these demands, before anything is changed.
+    pub fn of(demands: &Demands) -> Self {
+        let answer = demands.answer.as_ref().map(|redaction| redaction.count.clone()).unwrap_or_default();
+        Self { request: Changed::default(), answer }
+    }
+
+    pub fn so_far(&self) -> Changed {
+        Changed { redact_answer: self.answer.load(Ordering::Relaxed), ..self.request }
+    }
+}
+
+/// That a change which a policy demands could not be made.
+fn unmet(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
+    Refusal::new(Code::ChangeImpossible, message)
+}
