@@ -238,6 +238,27 @@ async fn what_answers_a_server_is_part_of_what_is_approved() {
     );
 }
 
+/// A client learns only from its server's fault that it has to say an argument in a header as well, and then makes the call again.
+#[tokio::test]
+async fn a_call_that_is_at_fault_takes_no_approval() {
+    let world = world().await;
+    let schema =
+        json!({"type": "object", "properties": {"region": {"type": "string", "x-mcp-header": "Region"}}});
+    let tools = json!([{"name": "echo", "inputSchema": schema}]);
+    world.upstream.next(Answer::json(&json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools}})));
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+    said(&world, world.request(Method::POST, "/mcp/t/tools", &list)).await;
+    let arguments = json!({"region": "north"});
+    said(&world, echo(&world, &arguments, &json!({}))).await;
+    approve(&world, &newest(&world)).await;
+    let (status, _, body) = world.call(echo(&world, &arguments, &json!({}))).await;
+    assert_eq!((status.as_u16(), &json_of(&body)["error"]["code"]), (400, &json!(-32_020)));
+    let mut request = echo(&world, &arguments, &json!({}));
+    request.headers_mut().insert("mcp-param-region", HeaderValue::from_static("north"));
+    let (_, told) = said(&world, request).await;
+    assert_eq!((told.get("error"), asked(&world), world.upstream.received().len()), (None, 1, 2), "{told}");
+}
+
 /// Begins a session of the handshake era.
 async fn session(world: &World, capabilities: &Value) -> String {
     let answer =
