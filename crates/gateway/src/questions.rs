@@ -19,18 +19,18 @@ pub struct Questions {
 
 impl Questions {
     /// Keeps the arguments of a call that waits for `approval`, where there is room; those of calls that wait no more make room.
-    pub fn keep(&self, approval: &str, arguments: &str, standing: &Approvals) {
+    /// `asking` is who calls: the question may not stand yet.
+    pub fn keep(&self, approval: &str, asking: &str, arguments: &str, standing: &Approvals) {
         let Ok(mut shown) = self.shown.lock() else { return };
         if shown.contains_key(approval) {
             return;
         }
         shown.retain(|approval, _| standing.get(approval).is_some());
         let asks = |approval: &str| standing.get(approval).map(|pending| &*pending.question.principal);
-        let asking = asks(approval);
         let (mut taken, mut held) = (arguments.len(), arguments.len());
         for (other, text) in &*shown {
             taken = taken.saturating_add(text.len());
-            if asks(other) == asking {
+            if asks(other) == Some(asking) {
                 held = held.saturating_add(text.len());
             }
         }
@@ -95,7 +95,7 @@ mod tests {
                 .filter(|number| {
                     let question = question(*number, principal);
                     standing.apply(Deed::Ask(&question), "vidimus", 0);
-                    questions.keep(&question.approval, &megabyte, &standing);
+                    questions.keep(&question.approval, principal, &megabyte, &standing);
                     questions.arguments(&question.approval).is_some()
                 })
                 .count()

@@ -52,6 +52,9 @@ pub struct ApprovalEvent {
     pub gateway: Option<String>,
     /// What tells it from everything else that happens; the same where it is told again (`webhook-id`).
     pub id: String,
+    /// Where a person is led to answer, where that is known (`--admin-url`). Nothing is shown and nothing approved there: it says how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<String>,
     /// When it was noticed, and of a vote when it was given: RFC 3339 UTC.
     pub timestamp: String,
     /// What happened.
@@ -87,6 +90,7 @@ impl ApprovalEvent {
         Self {
             gateway: None,
             id: happened.id(&data.question.approval),
+            page: None,
             timestamp: given.unwrap_or_else(|| now.to_owned()),
             what: format!("approval.{}", happened.what.as_str()),
             data,

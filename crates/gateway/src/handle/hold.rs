@@ -139,6 +139,7 @@ async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> 
             content.map(Json::canonical)
         }
     };
+    let asking = call.principal().entity().to_string();
     let standing = gate.acts.standing();
     let last = standing.approvals.about(&digest);
     let approval = match last.map(|last| (last, last.state_at(call.now.0))) {
@@ -149,7 +150,7 @@ async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> 
             let approval = question.approval.clone();
             // Whoever follows questions finds with this one what it is about.
             if let Some(arguments) = &arguments {
-                gate.questions.keep(&approval, arguments, &standing.approvals);
+                gate.questions.keep(&approval, &asking, arguments, &standing.approvals);
             }
             match gate.shared.act(BY_ITSELF, Act::Ask(Box::new(question)), "a policy holds the call").await {
                 Ok(_done) => approval,
@@ -159,7 +160,7 @@ async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> 
     };
     // Payloads are not recorded, so what is shown to people is kept here; after a restart the next try of the call brings it back.
     if let Some(arguments) = arguments {
-        gate.questions.keep(&approval, &arguments, &gate.acts.standing().approvals);
+        gate.questions.keep(&approval, &asking, &arguments, &gate.acts.standing().approvals);
     }
     Ok(Awaited { approval: approval.into(), retry_after: RETRY_AFTER })
 }

@@ -101,7 +101,15 @@ fn telling(port: u16) -> (Gateway, tempfile::TempDir) {
         (at.path().join("secrets"), format!("http://127.0.0.1:{port}/hidden-path?key=hidden-key"));
     secrets(&secret);
     let gateway = Gateway::start_with(upstream_that_hangs_up(), |command| {
-        command.args(["--webhook", &url, "--webhook-secret", "hook"]).arg("--secrets").arg(&secret);
+        command.args([
+            "--webhook",
+            &url,
+            "--webhook-secret",
+            "hook",
+            "--admin-url",
+            "https://admin.example/",
+        ]);
+        command.arg("--secrets").arg(&secret);
     });
     (gateway, at)
 }
@@ -133,6 +141,7 @@ fn a_receiver_is_told_signed_and_what_it_says_counts_for_nothing() {
     assert_eq!(event["data"]["question"]["asking"][0]["escalation"]["role"], "managers", "{event}");
     assert!(event["data"]["shown"].as_str().unwrap().starts_with("sha256:"), "{event}");
     assert!(event["data"].get("arguments").is_none(), "no payload: {event}");
+    assert_eq!(event["page"], format!("https://admin.example/approvals/{approval}"));
     assert_eq!(told("escalated").unwrap().json()["data"]["escalated"][0], "managers");
 
     // Forged webhook answers: what it was told and signed with is no token of a person, at any route, however it is presented.

@@ -84,27 +84,37 @@ pub(super) fn begin(
     };
     let listen = own.into_iter().flatten().next();
     let here = || listen.map(|address| format!("http://{address}")).unwrap_or_default();
-    let gateway: Arc<str> = serve.public_url.clone().unwrap_or_else(here).trim_end_matches('/').into();
+    let admin = serve.admin_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
+    let gateway = serve.public_url.clone().unwrap_or_else(here).trim_end_matches('/').to_owned();
+    let here = Arc::new(Here { gateway, admin });
     let webhook = Arc::new(Webhook::new(receiver).context("--webhook")?);
     tracing::info!(webhook = webhook.place(), "what people are asked is told to the webhook");
     let shared = shared.clone();
     supervisor.repeated("webhook", AGAIN, move || {
-        let (shared, webhook, gateway) = (shared.clone(), webhook.clone(), gateway.clone());
+        let (shared, webhook, here) = (shared.clone(), webhook.clone(), here.clone());
         async move {
-            tokio::join!(tell(&shared, &webhook, &gateway), webhook.deliver(&shared.meter));
+            tokio::join!(tell(&shared, &webhook, &here), webhook.deliver(&shared.meter));
         }
     });
     Ok(())
 }
 
+/// Where this gateway is.
+struct Here {
+    /// As callers see it.
+    gateway: String,
+    /// Its admin address as people reach it, where that is known.
+    admin: Option<String>,
+}
+
 /// Tells what happens, as long as anything can.
-async fn tell(shared: &Shared, webhook: &Webhook, gateway: &str) {
+async fn tell(shared: &Shared, webhook: &Webhook, here: &Here) {
     let mut changes = shared.acts.changes();
     let mut seen = Seen::default();
     loop {
         let (standing, now) = (changes.borrow_and_update().standing.clone(), now());
         for (happened, pending) in seen.look(&standing, now) {
-            let (id, body) = said(shared, &happened, &pending, (gateway, now));
+            let (id, body) = said(shared, &happened, &pending, (here, now));
             webhook.tell(id, body.into(), &shared.meter);
         }
         let changed = tokio::time::timeout(next(&standing.approvals, now), changes.changed()).await;
@@ -162,7 +172,7 @@ fn said(
     shared: &Shared,
     happened: &Happened,
     pending: &Pending,
-    (gateway, now): (&str, i64),
+    (here, now): (&Here, i64),
 ) -> (String, Vec<u8>) {
     let mut data = described(shared, pending, now);
     data.arguments = None;
@@ -171,7 +181,8 @@ fn said(
         data.question.endpoint = address.to_owned();
     }
     let mut event = ApprovalEvent::of(happened, data, &time(now));
-    event.gateway = Some(gateway.to_owned());
+    event.gateway = Some(here.gateway.clone());
+    event.page = here.admin.as_ref().map(|admin| format!("{admin}/approvals/{}", pending.question.approval));
     // Serializing what is all text and numbers does not fail.
     let body = serde_json::to_vec(&event).unwrap_or_default();
     (event.id, body)
