@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::approval::Requirement;
-use crate::call::{Call, CallDigest};
+use crate::call::{Action, Call, CallDigest};
 use crate::permit::{Held, Permit, Receipt, Verdict};
-use crate::record::{DecisionKind, DecisionRecord, ObservedOutcome, VERSION};
+use crate::record::{DecisionKind, DecisionRecord, ObservedOutcome, VERSION, whole};
 use crate::refusal::{Code, Refusal};
 
 /// The outcome of a decision.
@@ -208,6 +208,8 @@ impl<'c> Decision<'c> {
     pub fn record<'a>(&'a self, about: &About<'a>) -> DecisionRecord<'a> {
         let Call { ask, source_ip, .. } = &self.call;
         let chain = self.call.chain();
+        let is_allowed = matches!(self.finding.outcome, Outcome::Allow | Outcome::AllowWithObligations);
+        let reserves = (is_allowed && ask.action == Action::CallModel).then(|| ask.reserves());
         DecisionRecord {
             action: ask.action.as_str().into(),
             approval: about.approval.map(Cow::Borrowed),
@@ -220,6 +222,10 @@ impl<'c> Decision<'c> {
             id: Cow::Borrowed(about.id),
             identity: self.call.identity().into(),
             kind: DecisionKind,
+            labels: match is_allowed {
+                true => ask.target.labels().brought().cloned().collect(),
+                false => Vec::new(),
+            },
             method: ask.method.into(),
             observed: self.observed().iter().map(ObservedOutcome::of).collect(),
             outcome: self.finding.outcome.as_str().into(),
@@ -227,6 +233,8 @@ impl<'c> Decision<'c> {
             principal: self.call.principal().entity().to_string().into(),
             protocol: about.protocol.into(),
             push_url: ask.push_url.map(Cow::Borrowed),
+            reserved_spend: reserves.map(|(_, spend)| whole(spend)),
+            reserved_tokens: reserves.map(|(tokens, _)| whole(tokens)),
             resource: ask.target.entity().to_string().into(),
             snapshot: about.snapshot.into(),
             source: source_ip.map(|address| address.to_string().into()),

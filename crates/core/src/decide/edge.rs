@@ -185,17 +185,22 @@ impl Edge {
 
     /// Whether some arguments could be allowed, where the call's are unknown.
     pub(crate) fn could_allow(&self, call: &Call<'_>) -> bool {
-        self.possible_permits(call).is_some()
+        self.possible_permits(call, true).is_some()
+    }
+
+    /// The same of a call under way: it has the approvals that it has, and may not wait for others.
+    pub(crate) fn could_go_on(&self, call: &Call<'_>) -> bool {
+        self.asking.is_empty() && self.possible_permits(call, false).is_some()
     }
 
     /// What allows the call for some arguments, where the call's are unknown; `None` where nothing does.
     pub(crate) fn possible_allowance(&self, call: &Call<'_>) -> Option<Finding> {
-        let permits = self.possible_permits(call)?;
+        let permits = self.possible_permits(call, true)?;
         Some(self.permits.answer(Outcome::Allow, None, &permits, call))
     }
 
-    /// The residual permits that some arguments could satisfy; `None` where no arguments could be allowed.
-    fn possible_permits(&self, call: &Call<'_>) -> Option<Vec<&Residual>> {
+    /// The residual permits that some arguments could satisfy; `None` where no arguments could be allowed. `may_wait`: for a person.
+    fn possible_permits(&self, call: &Call<'_>, may_wait: bool) -> Option<Vec<&Residual>> {
         if !self.errors.policies.is_empty() || self.refuses {
             return None;
         }
@@ -205,7 +210,9 @@ impl Edge {
             let harmless = match residual.effect {
                 Effect::Permit => possible.holds || possible.fails_to_hold,
                 // What an approval may lift could be allowed.
-                Effect::Forbid => possible.fails_to_hold || possible.holds && residual.asks.is_some(),
+                Effect::Forbid => {
+                    possible.fails_to_hold || may_wait && possible.holds && residual.asks.is_some()
+                }
             };
             if !harmless {
                 return None;
@@ -422,10 +429,8 @@ impl<'a> Compilation<'a> {
     }
 
     fn facts(&self, references: &[AttributeReference]) -> Vec<Fact> {
-        references
-            .iter()
-            .map(|reference| reference.fact(&self.principal, &self.resource, &self.entities))
-            .collect()
+        let (principal, resource, entities) = (&self.principal, &self.resource, &self.entities);
+        references.iter().map(|reference| reference.fact(principal, resource, entities)).collect()
     }
 
     fn residual(

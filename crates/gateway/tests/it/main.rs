@@ -18,6 +18,7 @@ mod browsers;
 mod carriers;
 mod chains;
 mod connections;
+mod counts;
 mod delivered;
 mod facts;
 mod forward;

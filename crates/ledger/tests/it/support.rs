@@ -39,6 +39,8 @@ impl Default for Asked {
         Self {
             id: "call-0".to_owned(),
             agent: "Agent/finance/invoice-bot",
+            reserved_spend: None,
+            reserved_tokens: None,
             resource: "Tool/finance/ledger/get_invoice",
             user: Some("https://login.example.com#alice"),
             outcome: "allow",
@@ -68,6 +70,7 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
         id: (&*asked.id).into(),
         identity: "spiffe://corp.example/ns/finance/sa/invoice-bot".into(),
         kind: DecisionKind,
+        labels: Vec::new(),
         method: "tools/call".into(),
         observed: Vec::new(),
         approval: None,
@@ -93,6 +96,8 @@ pub(crate) fn effect(id: &str, decision: u64, second: u32) -> EffectRecord<'_> {
     EffectRecord {
         bytes_in: 120,
         bytes_out: 4096,
+        charged_spend: None,
+        charged_tokens: None,
         code: None,
         decision,
         detail: None,
