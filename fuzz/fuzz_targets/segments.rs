@@ -87,6 +87,8 @@ fn open(dir: &Path) {
     let record = Record::Effect(EffectRecord {
         bytes_in: 0,
         bytes_out: 0,
+        charged_spend: None,
+        charged_tokens: None,
         code: None,
         decision: 0,
         detail: None,

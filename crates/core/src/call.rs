@@ -211,6 +211,9 @@ pub struct Ask<'a> {
     pub arguments: Arguments<'a>,
     /// Estimate for a model call: request bytes ÷ 4. 0 on other actions.
     pub tokens_estimated: i64,
+    /// The most tokens that the answer of a model call may have, as the message says, or as is assumed where it does not; 0 on other
+    /// actions. Policies do not see it: it is reserved while the call is under way.
+    pub tokens_most: i64,
     /// Whether the answer of a model call is to be streamed; false on other actions.
     pub streaming: bool,
     /// The task that the call is about, by the id that the destination has for it; `None` where it is about none yet. Such a call
@@ -232,11 +235,21 @@ impl<'a> Ask<'a> {
             target,
             arguments: Arguments::None,
             tokens_estimated: 0,
+            tokens_most: 0,
             streaming: false,
             task: None,
             push_url: None,
             content: None,
         }
+    }
+}
+
+impl Ask<'_> {
+    /// What it may come to at most, where it is of a model: tokens, and millionths of the currency unit.
+    pub fn reserves(&self) -> (i64, i64) {
+        let number = |tokens: i64| u64::try_from(tokens).unwrap_or_default();
+        let spend = self.target.cost(number(self.tokens_estimated), number(self.tokens_most));
+        (self.tokens_estimated.saturating_add(self.tokens_most), spend)
     }
 }
 

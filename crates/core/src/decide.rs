@@ -59,6 +59,10 @@ impl Policies {
         self.edge(registered, call).decide(call)
     }
 
+    pub(crate) fn could_go_on(&self, registered: &Registered, call: &Call<'_>) -> bool {
+        self.edge(registered, call).could_go_on(call)
+    }
+
     pub(crate) fn could_allow(&self, registered: &Registered, call: &Call<'_>) -> bool {
         self.edge(registered, call).could_allow(call)
     }

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::approval::Requirement;
-use crate::call::{Call, CallDigest};
+use crate::call::{Action, Call, CallDigest};
 use crate::obligation::{self, Demanded, Obligation};
 use crate::permit::{Held, Permit, Receipt, Verdict};
-use crate::record::{DecisionKind, DecisionRecord, ObservedOutcome, VERSION};
+use crate::record::{DecisionKind, DecisionRecord, ObservedOutcome, VERSION, whole};
 use crate::refusal::{Code, Refusal};
 
 /// The outcome of a decision.
@@ -213,6 +213,8 @@ impl<'c> Decision<'c> {
     pub fn record<'a>(&'a self, about: &About<'a>) -> DecisionRecord<'a> {
         let Call { ask, source_ip, .. } = &self.call;
         let chain = self.call.chain();
+        let is_allowed = matches!(self.finding.outcome, Outcome::Allow | Outcome::AllowWithObligations);
+        let reserves = (is_allowed && ask.action == Action::CallModel).then(|| ask.reserves());
         DecisionRecord {
             action: ask.action.as_str().into(),
             approval: about.approval.map(Cow::Borrowed),
@@ -225,6 +227,10 @@ impl<'c> Decision<'c> {
             id: Cow::Borrowed(about.id),
             identity: self.call.identity().into(),
             kind: DecisionKind,
+            labels: match is_allowed {
+                true => ask.target.labels().brought().cloned().collect(),
+                false => Vec::new(),
+            },
             method: ask.method.into(),
             obligations: self.finding.obligations.iter().map(Demanded::of).collect(),
             observed: self.observed().iter().map(ObservedOutcome::of).collect(),
@@ -233,6 +239,8 @@ impl<'c> Decision<'c> {
             principal: self.call.principal().entity().to_string().into(),
             protocol: about.protocol.into(),
             push_url: ask.push_url.map(Cow::Borrowed),
+            reserved_spend: reserves.map(|(_, spend)| whole(spend)),
+            reserved_tokens: reserves.map(|(tokens, _)| whole(tokens)),
             resource: ask.target.entity().to_string().into(),
             snapshot: about.snapshot.into(),
             source: source_ip.map(|address| address.to_string().into()),

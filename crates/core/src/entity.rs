@@ -65,6 +65,20 @@ impl EntityId {
     pub fn new(kind: EntityKind, id: impl Into<Arc<str>>) -> Self {
         Self { kind, id: id.into() }
     }
+
+    /// The registered object that it is, or is a part of: of a tool its server. `None` where its id has no place for one.
+    pub fn registered(&self) -> Option<Self> {
+        let kind = match self.kind {
+            EntityKind::Agent | EntityKind::Service | EntityKind::McpServer | EntityKind::LlmProvider => {
+                return Some(self.clone());
+            }
+            EntityKind::Tool | EntityKind::Resource | EntityKind::Prompt => EntityKind::McpServer,
+            EntityKind::Skill => EntityKind::Agent,
+            EntityKind::Model => EntityKind::LlmProvider,
+        };
+        let (end, _) = self.id.match_indices('/').nth(1)?;
+        Some(Self::new(kind, self.id.get(..end)?))
+    }
 }
 
 impl fmt::Display for EntityId {
@@ -100,6 +114,17 @@ mod tests {
         let tool = EntityId::new(EntityKind::Tool, "finance/ledger/get_invoice");
         assert_eq!(tool.to_string(), "Tool/finance/ledger/get_invoice");
         assert_eq!(tool.to_string().parse(), Ok(tool));
+        for (part, object) in [
+            ("Tool/a/s/get", "MCPServer/a/s"),
+            ("Resource/a/s/file:///x/y", "MCPServer/a/s"),
+            ("Skill/a/b/c", "Agent/a/b"),
+            ("Model/a/p/org/m", "LLMProvider/a/p"),
+            ("Agent/a/b", "Agent/a/b"),
+        ] {
+            let part: EntityId = part.parse().unwrap();
+            assert_eq!(part.registered().map(|object| object.to_string()).as_deref(), Some(object));
+        }
+        assert_eq!("Tool/a/s".parse::<EntityId>().unwrap().registered(), None);
         for bad in ["", "Agent", "Agent/", "Robot/x/y", "/x"] {
             assert!(bad.parse::<EntityId>().is_err(), "{bad}");
         }

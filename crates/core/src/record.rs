@@ -27,6 +27,12 @@ pub use read::{Unreadable, schema};
 /// The version of the records that are written.
 pub const VERSION: u8 = 1;
 
+/// A number as a record has it: below 2^53, and none that is negative.
+pub fn whole(number: i64) -> u64 {
+    const MOST: u64 = (1 << 53) - 1;
+    u64::try_from(number).unwrap_or_default().min(MOST)
+}
+
 /// A record as it is read: it has its parts itself.
 pub type Kept = Record<'static>;
 
@@ -111,6 +117,10 @@ pub struct DecisionRecord<'a> {
     pub identity: Cow<'a, str>,
     /// `decision`.
     pub kind: DecisionKind,
+    /// The flow labels that a call which is allowed brings to who makes it, and to its chain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub labels: Vec<Arc<str>>,
     /// The protocol's method, by its newest name.
     pub method: Cow<'a, str>,
     /// What policies demand that is changed of the call or of its answer; of a held call, once it is approved.
@@ -132,6 +142,12 @@ pub struct DecisionRecord<'a> {
     /// Where the agent was to send news of a task, as the caller said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub push_url: Option<Cow<'a, str>>,
+    /// What a call of a model that is allowed costs at most by what its message says, in millionths of the currency unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_spend: Option<u64>,
+    /// How many tokens it uses at most by what its message says. Where the call has no effect on record, so many count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved_tokens: Option<u64>,
     /// What was called, `Kind/id`.
     pub resource: Cow<'a, str>,
     /// Digest of the configuration that decided.
@@ -182,6 +198,12 @@ pub struct EffectRecord<'a> {
     /// How many values were changed as policies demand; which those were stands in the record of the decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<Changed>,
+    /// What a call of a model counts for in its chain, in millionths of the currency unit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charged_spend: Option<u64>,
+    /// The tokens that it counts for in its chain: as the provider counted them, or where that is not known what is known at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charged_tokens: Option<u64>,
     /// Stable code when the gateway, not the upstream, ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Cow<'a, str>>,

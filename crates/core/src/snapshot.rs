@@ -37,7 +37,6 @@ use foldhash::fast::RandomState;
 use crate::authorize::{self, Named};
 use crate::call::Call;
 use crate::decide::Policies;
-use crate::decide::chain_reads::ChainReads;
 use crate::decide::statement::Statement;
 use crate::decision::Finding;
 use crate::resource::{Identity, Object, ObjectKey, Policy, Principal, Rejection};
@@ -89,7 +88,7 @@ pub struct Snapshot {
     closed: bool,
     /// Whether this or one before it had a policy that permits people something.
     administered: bool,
-    chain_reads: ChainReads,
+    chain_reads: chains::Reads,
     /// The policies that end a chain of which they refuse a call.
     ending: HashSet<Arc<str>>,
     warnings: Vec<Rejection>,
@@ -481,6 +480,12 @@ impl Snapshot {
     /// It may say yes to what every argument is refused for, and never no to what some argument is allowed for.
     pub fn could_allow(&self, call: &Call<'_>) -> bool {
         self.policies.could_allow(&self.world.registered, call)
+    }
+
+    /// Whether a call under way may go on, of which the arguments are not known any more: as [`Snapshot::could_allow`], but what may wait for
+    /// the approval of a person is no reason, unless the call was made with that approval.
+    pub fn could_go_on(&self, call: &Call<'_>) -> bool {
+        self.policies.could_go_on(&self.world.registered, call)
     }
 
     /// As [`Snapshot::could_allow`], with the permits by which.

@@ -70,7 +70,10 @@ pub struct Reservation {
     ended: Option<Arc<SoFar>>,
     /// Of the model that is called, where its record has one.
     price: Option<Price>,
-    tokens_estimated: i64,
+    /// What a call of a model may use at most: tokens of the question as estimated, and of the answer.
+    of_model: Option<(u64, u64)>,
+    /// What is counted once the call is permitted is for policies alone that are tried: where it cannot be, that changes nothing.
+    only_tried: bool,
     /// Held until the end of its answer is recorded.
     #[expect(dead_code, reason = "held for its drop")]
     place: Place,
@@ -121,9 +124,18 @@ impl Accounts {
         world: &Snapshot,
         now: Moment,
     ) -> Result<Reservation, Refusal> {
-        let tokens_estimated = call.ask.tokens_estimated;
-        let mut reservation =
-            Reservation { tally: None, counted: Ok(()), ended: None, price: None, tokens_estimated, place };
+        let number = |tokens: i64| u64::try_from(tokens).unwrap_or_default();
+        let of_model = (call.ask.action == Action::CallModel)
+            .then(|| (number(call.ask.tokens_estimated), number(call.ask.tokens_most)));
+        let mut reservation = Reservation {
+            tally: None,
+            counted: Ok(()),
+            ended: None,
+            price: of_model.and_then(|_| price(call)),
+            of_model,
+            only_tried: false,
+            place,
+        };
         let chain = call.chain();
         if !chain.actors.is_empty()
             && let Some(by) = self.state.ended(chain, call.principal().entity())?
@@ -131,22 +143,35 @@ impl Accounts {
             reservation.ended = Some(Arc::new(SoFar { ended: Some(by), ..SoFar::default() }));
             return Ok(reservation);
         }
-        if let Some(taken) = taken(call, id, world.chain_reads(), self.state.is_shared()) {
-            reservation.price = price(call);
-            reservation.tally = Some(self.state.reserve(taken, now.monotonic).await?);
-        }
+        let (reads, binding) = (world.chain_reads(), world.binding_chain_reads());
+        let Some(all) = taken(call, id, reads, &self.state) else { return Ok(reservation) };
+        reservation.tally = if binding == reads {
+            Some(self.state.reserve(all, now.monotonic).await?)
+        } else {
+            // What only policies look at that are tried changes nothing of what happens.
+            let binding = taken(call, id, binding, &self.state);
+            let by_permit = |taken: &Taken| taken.fan_out.is_some() || taken.flow.is_some();
+            reservation.only_tried = !binding.as_ref().is_some_and(by_permit);
+            match (self.state.reserve(all, now.monotonic).await, binding) {
+                (Ok(tally), _) => Some(tally),
+                (Err(_), None) => None,
+                (Err(_), Some(binding)) => Some(self.state.reserve(binding, now.monotonic).await?),
+            }
+        };
         Ok(reservation)
     }
 }
 
 /// What of the call's chain is to be known, and taken; `None` where nothing is. Where gateways share a store, another one may have
 /// ended the chain, so that it is asked of every chain that something could end.
-fn taken(call: &Call<'_>, id: &Arc<str>, reads: ChainReads, shared: bool) -> Option<Taken> {
+fn taken(call: &Call<'_>, id: &Arc<str>, reads: ChainReads, state: &StandingState) -> Option<Taken> {
+    let shared = state.is_shared();
     // What the gateway answers itself reaches nobody.
     if call.ask.action == Action::ListModels {
         return None;
     }
     let limit = fan_out_limit(call);
+    let reads = ChainReads { labels: reads.labels || reads.labels_kept && state.has_labels(), ..reads };
     if reads.is_nothing() && limit.is_none() && !(shared && reads.ends) {
         return None;
     }
@@ -156,9 +181,8 @@ fn taken(call: &Call<'_>, id: &Arc<str>, reads: ChainReads, shared: bool) -> Opt
     let callee = callee(&destination);
     // A chain that nobody can go on with has come to nothing but its one call.
     if reads.counts && (taken.continues || callee.is_some()) {
-        let estimated = u64::try_from(call.ask.tokens_estimated).unwrap_or_default();
-        let spend = call.ask.target.cost(estimated, 0);
-        taken.counted = Some(Used { tokens: call.ask.tokens_estimated, spend });
+        let (tokens, spend) = call.ask.reserves();
+        taken.counted = Some(Used { tokens, spend });
     }
     if let (true, Principal::Agent(agent)) =
         (limit.is_some() || reads.fan_out && taken.continues, call.principal())
@@ -216,7 +240,8 @@ impl Reservation {
     /// The call was permitted: what it reserved is taken. Where that cannot be counted, it may not be sent: [`Reservation::counted`].
     pub async fn permitted(&mut self, now: Moment) {
         if let Some(tally) = &mut self.tally {
-            self.counted = tally.permitted(now.monotonic).await;
+            let counted = tally.permitted(now.monotonic).await;
+            self.counted = if self.only_tried { Ok(()) } else { counted };
         }
     }
 
@@ -228,15 +253,47 @@ impl Reservation {
         self.counted.clone()
     }
 
-    /// The effect is known: accounts that count what a call cost are charged for it. Of a model that does not say what it used, what was
-    /// sent counts as it was estimated.
-    pub fn settle(self, usage: Usage, sent: bool) {
-        let Some(tally) = self.tally else { return };
-        let estimated = u64::try_from(self.tokens_estimated).ok().filter(|_| sent);
-        let input = usage.input.or(estimated).unwrap_or_default();
-        let output = usage.output.unwrap_or_default();
+    /// The end of the call is known: its chain is charged for it. Gives what a call of a model is charged for.
+    pub fn settle(self, known: Known) -> Option<Used> {
+        let used = self.of_model.map(|(question, most)| known.used(question, most, self.price));
+        if let Some(tally) = self.tally {
+            tally.settle(used.unwrap_or_default());
+        }
+        used
+    }
+}
+
+/// What is known at the end of a call of a model.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    /// As far as the upstream said it.
+    pub usage: Usage,
+    /// The request went out, or may have.
+    pub is_sent: bool,
+    /// The answer came to its end, by its own words.
+    pub is_answered: bool,
+    /// The upstream said all that it had to say, and all of it was read; or that it does not answer.
+    pub has_ended: bool,
+    /// Of the answer, as it was passed on.
+    pub bytes_out: u64,
+}
+
+impl Known {
+    /// What the call counts for. What its provider said at the end of the answer counts; where it did not, the estimate of the question and
+    /// what passed of the answer do, and where nobody waited for its end all that the answer might have had: who leaves early saves nothing.
+    fn used(self, question: u64, most: u64, price: Option<Price>) -> Used {
+        if !self.is_sent {
+            return Used::default();
+        }
+        let input = self.usage.input.unwrap_or(question);
+        let passed = self.bytes_out / 4;
+        let output = match self.usage.output {
+            Some(said) if self.is_answered => said,
+            said if self.has_ended => said.unwrap_or_default().max(passed),
+            said => said.unwrap_or_default().max(passed).max(most),
+        };
         let tokens = i64::try_from(input.saturating_add(output)).unwrap_or(i64::MAX);
-        tally.settle(Used { tokens, spend: self.price.map_or(0, |price| price.of(input, output)) });
+        Used { tokens, spend: price.map_or(0, |price| price.of(input, output)) }
     }
 }
 

@@ -13,18 +13,19 @@ use vidimus_core::call::Destination;
 use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
 use vidimus_core::permit::Room;
-use vidimus_core::record::{EffectKind, EffectRecord, VERSION};
+use vidimus_core::record::{EffectKind, EffectRecord, VERSION, whole};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_ledger::Closed;
 
 use crate::access_log::{self, Line};
-use crate::accounts::Reservation;
+use crate::accounts::{Known, Reservation};
 use crate::answer::Asked;
 use crate::changes::Tally;
 use crate::gate::{Gate, Shared, rfc3339};
 use crate::protocol::handles::FirstTask;
 use crate::protocol::observe::Observation;
 use crate::route::Protocol;
+use crate::standing::taken::Used;
 use crate::telemetry::Span;
 
 /// How a call ended.
@@ -73,6 +74,12 @@ pub struct Effect {
     pub status: u16,
     bytes_in: u64,
     pub bytes_out: u64,
+    /// The request went out, or may have.
+    pub sent: bool,
+    /// The caller left before the upstream had said all.
+    pub left: bool,
+    /// What it counts for in its chain, where it is of a model.
+    charged: Option<Used>,
     /// `jti` of the minted token.
     pub token: Option<String>,
     /// Why no full answer came, as the record says it.
@@ -132,6 +139,9 @@ impl Effect {
             status: 0,
             bytes_in: begun.bytes_in as u64,
             bytes_out: 0,
+            sent: false,
+            left: false,
+            charged: None,
             token: None,
             detail: None,
             found: Observation::default(),
@@ -202,6 +212,7 @@ impl Effect {
         self.recorded = true;
         let now = self.shared.clock.now();
         let duration = now.monotonic.saturating_duration_since(self.started.monotonic);
+        self.settle(ending);
         // Before the record is waited for: who waits may leave.
         self.ended(ending, now, duration);
         let room = std::mem::take(&mut self.room);
@@ -214,6 +225,8 @@ impl Effect {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             changed: self.changed.as_ref().map(Tally::so_far),
+            charged_spend: self.charged.map(|used| whole(used.spend)),
+            charged_tokens: self.charged.map(|used| whole(used.tokens)),
             code: ending.code().map(Cow::Borrowed),
             decision: self.decision,
             detail: self.detail.as_deref().map(Cow::Borrowed),
@@ -231,10 +244,24 @@ impl Effect {
         }
     }
 
+    /// Charges its chain for it, once.
+    fn settle(&mut self, ending: Ending) {
+        let Some(reservation) = self.reservation.take() else { return };
+        // What the upstream said last is what counts: before its end it may have said less.
+        let has_ended = match ending {
+            Ending::Ok | Ending::Error | Ending::Unknown => !self.left && !self.found.unread,
+            Ending::Failed(_) | Ending::Cancelled => self.status >= 400,
+        };
+        self.charged = reservation.settle(Known {
+            usage: self.found.usage,
+            is_sent: self.sent,
+            is_answered: self.found.answered,
+            has_ended,
+            bytes_out: self.bytes_out,
+        });
+    }
+
     fn ended(&mut self, ending: Ending, now: Moment, duration: Duration) {
-        if let Some(reservation) = self.reservation.take() {
-            reservation.settle(self.found.usage, self.status != 0);
-        }
         self.shared.meter.ended(self.protocol, ending.as_str(), duration);
         if let Some((provider, model)) = &self.model {
             self.shared.meter.tokens(provider, model, self.found.usage);
@@ -301,6 +328,7 @@ impl Drop for Effect {
         let now = self.shared.clock.now();
         let duration = now.monotonic.saturating_duration_since(self.started.monotonic);
         let ending = self.of_dropped();
+        self.settle(ending);
         let room = std::mem::take(&mut self.room);
         let entry = self.entry(ending, now, duration);
         let submitted =

@@ -223,6 +223,17 @@ impl Shared {
         self.accounts.restore(&self.snapshot(), records, self.clock.now());
     }
 
+    /// Takes up which chains were ended before the start, from the records of at least [`Shared::longest_end`] of decisions with
+    /// the fact `chain.ended_by`, oldest first. To be called once, before any call.
+    pub fn restore_ended(&self, records: impl Iterator<Item = Kept>) {
+        self.accounts.restore_ended(records, self.clock.now());
+    }
+
+    /// How long it is kept that a chain was ended.
+    pub fn longest_end(&self) -> Duration {
+        self.standing.longest_end()
+    }
+
     /// Whether the configuration has anything counted, so that there is something to restore.
     pub fn counts_anything(&self) -> bool {
         let world = self.snapshot();
@@ -232,7 +243,7 @@ impl Shared {
             Object::Agent(agent) => agent.delegation.max_fan_out.is_some(),
             Object::Service(_) | Object::McpServer(_) | Object::LlmProvider(_) | Object::Policy(_) => false,
         };
-        !reads.is_nothing() || reads.ends || world.objects().iter().any(has_limit)
+        !reads.is_nothing() || reads.labels_kept || reads.ends || world.objects().iter().any(has_limit)
     }
 
     /// Keeps the connection to the store that gateways share: to be run by one task. Ends at once where there is none.
@@ -259,6 +270,11 @@ impl Shared {
     /// one, so that who is refused does not take the room of what is allowed.
     pub fn spare_disk(&self, spare: bool) {
         self.refusals.spare_disk(spare);
+    }
+
+    /// Has every stream look whether it goes on.
+    pub fn wake_streams(&self) {
+        self.world.changed.send_modify(|changes| *changes += 1);
     }
 
     /// The gateway stops, and the time for running calls to end is over: what is still being streamed ends now.

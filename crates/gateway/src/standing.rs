@@ -12,6 +12,7 @@
 
 pub mod chains;
 mod ended;
+mod returning;
 pub mod store;
 pub mod taken;
 mod tally;
@@ -33,6 +34,7 @@ use vidimus_core::refusal::{Code, Refusal};
 
 use self::chains::{Chains, Keeps};
 use self::ended::{Ended, EndedChain};
+use self::returning::Returning;
 use self::store::Store;
 use self::taken::{Taken, Used};
 use crate::part::Part;
@@ -46,6 +48,7 @@ pub struct StandingState {
     chains: Mutex<Chains>,
     ended: Arc<Ended>,
     store: Option<Arc<Store>>,
+    returning: Returning,
     keeps: Keeps,
     tasks: Cache<TaskKey, Arc<Part>>,
     /// What servers said of themselves, by the address that said it.
@@ -83,7 +86,16 @@ impl StandingState {
     pub fn new(keeps: Keeps, tasks: usize, wakes: watch::Sender<u64>, store: Option<Store>) -> Arc<Self> {
         let (tasks, versions, mirrored) = (Cache::new(tasks), Cache::new(SERVERS), Cache::new(SERVERS));
         let (chains, ended) = (Mutex::new(Chains::new(keeps)), Arc::new(Ended::new(keeps.capacity, wakes)));
-        Arc::new(Self { chains, ended, store: store.map(Arc::new), keeps, tasks, versions, mirrored })
+        Arc::new(Self {
+            chains,
+            ended,
+            store: store.map(Arc::new),
+            returning: Returning::default(),
+            keeps,
+            tasks,
+            versions,
+            mirrored,
+        })
     }
 
     /// Of one gateway, for tests.
@@ -175,14 +187,23 @@ impl StandingState {
         let mut chains = self.chains()?;
         let taken = self.kept_here(taken);
         let (so_far, _) = chains.reserve(&taken, at)?;
+        self.returning.flows(&taken, &so_far.labels);
         chains.permitted(&taken, &so_far.labels, at)
     }
 
-    /// Such a call ended, and used so much.
-    pub fn settle_restored(&self, taken: &Taken, used: Used) {
+    /// Such a call ended at that time, and used so much.
+    pub fn settle_restored(&self, taken: &Taken, used: Used, at: Instant) {
+        if let Err(refusal) = self.return_here(taken, at) {
+            tracing::warn!(%refusal, "what an agent knew that was called before the start could not be taken up");
+        }
         if let Ok(mut chains) = self.chains() {
             chains.settled(&self.kept_here(taken), used);
         }
+    }
+
+    /// How long the end of a chain is kept at most.
+    pub fn longest_end(&self) -> Duration {
+        self.keeps.quiet_of(true)
     }
 
     /// A chain was ended before a start, at that time.

@@ -14,12 +14,14 @@ pub struct ChainReads {
     pub fan_out: bool,
     /// What chains and agents have read.
     pub labels: bool,
+    /// Something looks at labels: those that are kept count, also where nothing brings any more.
+    pub labels_kept: bool,
     /// Something can end a chain.
     pub ends: bool,
 }
 
 impl ChainReads {
-    const ALL: Self = Self { counts: true, fan_out: true, labels: true, ends: false };
+    const ALL: Self = Self { counts: true, fan_out: true, labels: true, labels_kept: false, ends: false };
 
     /// What a policy looks at. Careful: more where in doubt.
     pub(crate) fn of_policy(body: &Template) -> Self {
@@ -63,11 +65,12 @@ impl ChainReads {
             counts: self.counts || other.counts,
             fan_out: self.fan_out || other.fan_out,
             labels: self.labels || other.labels,
+            labels_kept: self.labels_kept || other.labels_kept,
             ends: self.ends || other.ends,
         }
     }
 
-    /// What the limits of these objects look at beside the policies; labels are only collected where some are declared.
+    /// What the limits of these objects look at beside the policies. Where no object brings labels, only those that are kept are looked at.
     pub(crate) fn with_objects(self, objects: &[Object]) -> Self {
         let mut brought = false;
         let (mut counts, mut ends) = (self.counts, self.ends);
@@ -85,7 +88,7 @@ impl ChainReads {
                 Object::Service(_) | Object::Policy(_) => {}
             }
         }
-        Self { counts, ends, labels: self.labels && brought, ..self }
+        Self { counts, ends, labels: self.labels && brought, labels_kept: self.labels, ..self }
     }
 
     /// Whether nothing is.

@@ -205,12 +205,17 @@ impl Edge {
 
     /// Whether some arguments could be allowed, where the call's are unknown.
     pub(crate) fn could_allow(&self, call: &Call<'_>) -> bool {
-        self.possible_permits(call).is_some()
+        self.possible_permits(call, true).is_some()
+    }
+
+    /// The same of a call under way: it has the approvals that it has, and may not wait for others.
+    pub(crate) fn could_go_on(&self, call: &Call<'_>) -> bool {
+        self.asking.is_empty() && self.possible_permits(call, false).is_some()
     }
 
     /// What allows the call for some arguments, where the call's are unknown; `None` where nothing does.
     pub(crate) fn possible_allowance(&self, call: &Call<'_>) -> Option<Finding> {
-        let permits = self.possible_permits(call)?;
+        let permits = self.possible_permits(call, true)?;
         let found = self.permits.answer(Outcome::Allow, None, &permits, call);
         let may_change = |residual: &&Residual| residual.changes.is_some() && residual.possible(call).holds;
         let changing: Vec<&Residual> = self.residuals.iter().filter(may_change).collect();
@@ -218,8 +223,8 @@ impl Edge {
         Some(if unchanged { found } else { self.changed(found, &changing, call) })
     }
 
-    /// The residual permits that some arguments could satisfy; `None` where no arguments could be allowed.
-    fn possible_permits(&self, call: &Call<'_>) -> Option<Vec<&Residual>> {
+    /// The residual permits that some arguments could satisfy; `None` where no arguments could be allowed. `may_wait`: for a person.
+    fn possible_permits(&self, call: &Call<'_>, may_wait: bool) -> Option<Vec<&Residual>> {
         if !self.errors.policies.is_empty() || self.refuses {
             return None;
         }
@@ -229,7 +234,14 @@ impl Edge {
             let harmless = match residual.effect {
                 Effect::Permit => possible.holds || possible.fails_to_hold,
                 // What an approval may lift, or a change, could be allowed.
-                Effect::Forbid => possible.fails_to_hold || possible.holds && residual.says != Says::Refused,
+                Effect::Forbid => {
+                    let may_be_lifted = match residual.says {
+                        Says::Refused => false,
+                        Says::Held => may_wait,
+                        Says::Permitted | Says::Changed => true,
+                    };
+                    possible.fails_to_hold || possible.holds && may_be_lifted
+                }
             };
             if !harmless {
                 return None;
@@ -395,10 +407,8 @@ impl<'a> Compilation<'a> {
     }
 
     fn facts(&self, references: &[AttributeReference]) -> Vec<Fact> {
-        references
-            .iter()
-            .map(|reference| reference.fact(&self.principal, &self.resource, &self.entities))
-            .collect()
+        let (principal, resource, entities) = (&self.principal, &self.resource, &self.entities);
+        references.iter().map(|reference| reference.fact(principal, resource, entities)).collect()
     }
 
     fn residual(

@@ -6,10 +6,23 @@ use super::Snapshot;
 use crate::decide::chain_reads::ChainReads;
 use crate::decide::statement::Statement;
 
+/// What of the state of chains a snapshot looks at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Reads {
+    all: ChainReads,
+    /// Without what is only tried.
+    binding: ChainReads,
+}
+
 impl Snapshot {
     /// What of the state of chains anything in it looks at: nothing else needs to be counted.
     pub const fn chain_reads(&self) -> ChainReads {
-        self.chain_reads
+        self.chain_reads.all
+    }
+
+    /// What of it something looks at that is not only tried. What else cannot be counted refuses no call.
+    pub const fn binding_chain_reads(&self) -> ChainReads {
+        self.chain_reads.binding
     }
 
     /// Whether a call that this policy refuses ends its chain.
@@ -19,8 +32,17 @@ impl Snapshot {
 
     /// Takes up what policies and the limits of objects look at of chains, and which of them end one.
     pub(super) fn look_at_chains(&mut self, statements: &[Arc<Statement>]) {
-        let reads = statements.iter().map(|statement| statement.chain_reads);
-        self.chain_reads = reads.fold(ChainReads::default(), ChainReads::and).with_objects(&self.objects);
+        let (mut all, mut binding) = (ChainReads::default(), ChainReads::default());
+        for statement in statements {
+            // What is only tried ends nothing.
+            let ends = statement.chain_reads.ends && !statement.observes;
+            all = all.and(ChainReads { ends, ..statement.chain_reads });
+            if !statement.observes {
+                binding = binding.and(statement.chain_reads);
+            }
+        }
+        self.chain_reads =
+            Reads { all: all.with_objects(&self.objects), binding: binding.with_objects(&self.objects) };
         // What is only tried ends nothing.
         let ending = statements.iter().filter(|statement| statement.ends_chain && !statement.observes);
         self.ending = ending.map(|statement| statement.id.clone()).collect();

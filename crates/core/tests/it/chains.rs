@@ -192,10 +192,10 @@ fn a_snapshot_knows_what_has_to_be_counted() {
     assert_eq!(of(age, ALL), ChainReads { ends: true, ..none });
     let labels =
         "permit (principal, action in Action::\"mcp\", resource) unless { context.labels.contains(\"x\") };";
-    assert_eq!(of(limits, labels), ChainReads { labels: true, ..none });
-    // Where nothing brings a label there is none to collect.
+    assert_eq!(of(limits, labels), ChainReads { labels: true, labels_kept: true, ..none });
+    // Where nothing brings a label there is none to collect, but what was collected counts.
     let unlabelled = snapshot(objects(vec![agent("a", "x")], vec![server("a", "s")], vec![cluster(labels)]));
-    assert_eq!(unlabelled.chain_reads(), none);
+    assert_eq!(unlabelled.chain_reads(), ChainReads { labels_kept: true, ..none });
     let ends =
         "@ends_chain forbid (principal, action in Action::\"mcp\", resource) when { context.chain.cycle };";
     assert_eq!(of(limits, ends), ChainReads { ends: true, ..none });

@@ -6,28 +6,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use vidimus_core::call::{Collected, Target};
+use vidimus_core::call::{Action, Collected};
 use vidimus_core::caller::{Chain, UnixMillis};
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::Outcome;
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::record::{DecisionRecord, EffectRecord, Kept, Record};
-use vidimus_core::resource::llm_provider::Price;
 use vidimus_core::snapshot::{ENDED_BY, Snapshot};
 
 use super::Accounts;
-use crate::standing::taken::{FanOut, Flow, Taken, Used, callee};
-
-/// What is taken up of a call until its effect is read.
-struct Open {
-    taken: Taken,
-    price: Option<Price>,
-}
+use crate::standing::taken::{FanOut, Flow, Taken, Used};
 
 impl Accounts {
     /// Takes up what `records` say, oldest first, as far as it still counts by `world`. To be called once, before any call.
     pub fn restore(&self, world: &Snapshot, records: impl Iterator<Item = Kept>, now: Moment) {
-        let mut open: HashMap<Box<str>, Open> = HashMap::new();
+        let mut open: HashMap<Box<str>, Taken> = HashMap::new();
         for record in records {
             let Some(at) = instant(record.time(), now) else { continue };
             match &record {
@@ -38,15 +31,36 @@ impl Accounts {
                 }
                 Record::Effect(effect) => {
                     if let Some(one) = open.remove(&*effect.id) {
-                        self.state.settle_restored(&one.taken, used(&one, effect));
+                        self.state.settle_restored(&one, used(&one, effect), at);
                     }
                 }
                 Record::Act(act) => self.state.declassified(act, now),
                 Record::Refusal(_) => {}
             }
         }
-        // Of these it is not known what they used.
-        open.values().for_each(|one| self.state.settle_restored(&one.taken, Used::default()));
+        // Of these it is not known what they used: what they may have.
+        for one in open.values() {
+            self.state.settle_restored(one, one.counted.unwrap_or_default(), now.monotonic);
+        }
+    }
+
+    /// Takes up which chains were ended, by what `records` say, oldest first. To be called once, before any call.
+    pub fn restore_ended(&self, records: impl Iterator<Item = Kept>, now: Moment) {
+        for record in records {
+            let Record::Decision(decision) = &record else { continue };
+            if let (Some(at), Some(chain)) = (instant(record.time(), now), chain(decision)) {
+                self.end_restored(decision, &chain, at);
+            }
+        }
+    }
+
+    /// Whether the decision says that its chain is ended.
+    fn end_restored(&self, decision: &DecisionRecord<'_>, chain: &Chain, at: Instant) -> bool {
+        let Some((_, by)) = decision.facts.iter().find(|(name, _)| **name == *ENDED_BY) else { return false };
+        if let Ok(caller) = decision.principal.parse() {
+            self.state.end_restored((chain, &caller), by, at);
+        }
+        true
     }
 
     fn decided(
@@ -54,51 +68,46 @@ impl Accounts {
         world: &Snapshot,
         decision: &DecisionRecord<'_>,
         at: Instant,
-    ) -> Option<(Box<str>, Open)> {
+    ) -> Option<(Box<str>, Taken)> {
         let chain = chain(decision)?;
-        if let Some((_, by)) = decision.facts.iter().find(|(name, _)| **name == *ENDED_BY) {
-            let caller: EntityId = decision.principal.parse().ok()?;
-            self.state.end_restored((&chain, &caller), by, at);
+        if self.end_restored(decision, &chain, at) {
             return None;
         }
         let allowed = [Outcome::Allow, Outcome::AllowWithObligations].map(Outcome::as_str);
         if !allowed.contains(&&*decision.outcome) {
             return None;
         }
-        let resource: EntityId = decision.resource.parse().ok()?;
-        let target = world.target(&resource)?;
-        let taken = taken(world, decision, &chain, target)?;
+        let taken = taken(world, decision, &chain)?;
         if let Err(refusal) = self.state.take_restored(&taken, at) {
             tracing::warn!(call = %decision.id, %refusal, "what was counted before the start could not be taken up");
             return None;
         }
-        let price = match target {
-            Target::Model { provider, name } => provider.model(name).and_then(|model| model.price),
-            _ => None,
-        };
-        Some((Box::from(&*decision.id), Open { taken, price }))
+        Some((Box::from(&*decision.id), taken))
     }
 }
 
-/// What the call took of its chain; `None` where nothing is counted of it now.
-fn taken(
-    world: &Snapshot,
-    decision: &DecisionRecord<'_>,
-    chain: &Chain,
-    target: Target<'_>,
-) -> Option<Taken> {
+/// What the call took of its chain, by its record alone: what it was about need not be registered any more, or not so. `None` where nothing
+/// is counted of it now.
+fn taken(world: &Snapshot, decision: &DecisionRecord<'_>, chain: &Chain) -> Option<Taken> {
+    // What the gateway answers itself reaches nobody.
+    if *decision.action == *Action::ListModels.as_str() {
+        return None;
+    }
     let reads = world.chain_reads();
     let principal: EntityId = decision.principal.parse().ok()?;
-    let destination = target.destination();
-    let callee = callee(&destination);
+    let resource: EntityId = decision.resource.parse().ok()?;
+    let destination = resource.registered()?;
+    let callee = (destination.kind == EntityKind::Agent).then_some(&destination);
     let mut taken = Taken::of(chain, &principal);
-    taken.counted = (reads.counts && (taken.continues || callee.is_some())).then(Used::default);
+    let number = |number: Option<u64>| i64::try_from(number.unwrap_or_default()).unwrap_or(i64::MAX);
+    let reserved = Used { tokens: number(decision.reserved_tokens), spend: number(decision.reserved_spend) };
+    taken.counted = (reads.counts && (taken.continues || callee.is_some())).then_some(reserved);
     let limit = world.agent(&principal.id).and_then(|agent| agent.delegation.max_fan_out);
     if taken.continues && principal.kind == EntityKind::Agent && (reads.fan_out || limit.is_some()) {
-        let destination = destination.id().clone();
+        let destination = destination.clone();
         taken.fan_out = Some(FanOut { agent: principal.id.clone(), destination, limit: usize::MAX });
     }
-    if reads.labels {
+    if reads.labels_kept {
         let from = |label: &Arc<str>| Collected {
             label: label.clone(),
             from: Arc::from(&*decision.resource),
@@ -111,7 +120,7 @@ fn taken(
             callers,
             callee: callee.map(|callee| callee.to_string().into()),
             person: decision.user.as_deref().map(Arc::from),
-            brings: target.labels().brought().map(from).collect(),
+            brings: decision.labels.iter().map(from).collect(),
         });
     }
     (!taken.is_nothing()).then_some(taken)
@@ -124,10 +133,15 @@ fn chain(decision: &DecisionRecord<'_>) -> Option<Chain> {
     Some(Chain { transaction: Arc::from(&*decision.transaction), started: UnixMillis(started), actors })
 }
 
-fn used(open: &Open, effect: &EffectRecord<'_>) -> Used {
-    let (input, output) = (effect.tokens_input.unwrap_or_default(), effect.tokens_output.unwrap_or_default());
-    let tokens = i64::try_from(input.saturating_add(output)).unwrap_or(i64::MAX);
-    Used { tokens, spend: open.price.map_or(0, |price| price.of(input, output)) }
+/// What the call was charged for. An effect that does not say it is of no model, or of an earlier version.
+fn used(taken: &Taken, effect: &EffectRecord<'_>) -> Used {
+    let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    match (effect.charged_tokens, effect.charged_spend) {
+        (None, None) => taken.counted.unwrap_or_default(),
+        (tokens, spend) => {
+            Used { tokens: number(tokens.unwrap_or_default()), spend: number(spend.unwrap_or_default()) }
+        }
+    }
 }
 
 /// When that was by the clock that limits count by.

@@ -74,3 +74,35 @@ fn one_who_calls_much_leaves_places_for_the_others() {
     drop(first);
     assert!(accounts.enter(&of("n/a")).is_ok());
 }
+
+#[test]
+fn who_leaves_early_saves_nothing() {
+    let known = |input, output| Known {
+        usage: Usage { input, output },
+        is_sent: true,
+        is_answered: false,
+        has_ended: false,
+        bytes_out: 400,
+    };
+    let price = Some(Price { input: 1_000_000, output: 2_000_000 });
+    for (known, tokens) in [
+        // Nothing was said, or not all yet: what the answer may have had.
+        (known(None, None), 10 + 1000),
+        (known(Some(7), Some(1)), 7 + 1000),
+        (Known { bytes_out: 8000, ..known(None, Some(1)) }, 10 + 2000),
+        (Known { is_answered: true, ..known(None, None) }, 10 + 1000),
+        // It came to its end.
+        (Known { is_answered: true, ..known(Some(7), Some(50)) }, 57),
+        (Known { is_answered: true, has_ended: true, ..known(Some(7), Some(50)) }, 57),
+        (Known { is_answered: true, has_ended: true, ..known(None, None) }, 10 + 100),
+        // It broke off, or is an error.
+        (Known { has_ended: true, ..known(Some(7), Some(1)) }, 7 + 100),
+        (Known { is_sent: false, ..known(None, None) }, 0),
+    ] {
+        let used = known.used(10, 1000, price);
+        assert_eq!(used.tokens, tokens, "{known:?}");
+        let input = i64::try_from(known.usage.input.unwrap_or(10)).unwrap_or_default();
+        let spend = if known.is_sent { input + 2 * (tokens - input) } else { 0 };
+        assert_eq!(used.spend, spend, "{known:?}");
+    }
+}

@@ -6,8 +6,10 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Sleep;
 use vidimus_core::approval::Approval;
 use vidimus_core::call::{Action, Arguments, Ask, Call, Destination, SoFar};
 use vidimus_core::caller::{Caller, Proven, UnixMillis, User};
@@ -136,10 +138,10 @@ impl Asked {
                 _,
                 Some(Code::DelegationTooDeep | Code::DelegationTooWide | Code::ChainLimit | Code::ChainEnded),
             ) => true,
-            // Other arguments may be allowed, and which they were is not kept.
+            // Other arguments may be allowed, and which they were is not kept. What people approved of it is.
             (Outcome::Hold | Outcome::Deny, _) if self.action == Action::InvokeTool => {
                 let ask = Ask { arguments: Arguments::Unknown, ..ask };
-                !world.could_allow(&Call { ask, ..call })
+                !world.could_go_on(&Call { ask, ..call })
             }
             (Outcome::Hold | Outcome::Deny, _) => true,
         }
@@ -223,6 +225,9 @@ pub fn found(world: &Snapshot, destination: &Destination) -> Option<Destination>
     })
 }
 
+/// A stream that lasts longer is looked at then.
+const LONGEST_TIMER: Duration = Duration::from_secs(24 * 3600);
+
 type Change = Pin<Box<dyn Future<Output = watch::Receiver<u64>> + Send>>;
 
 /// Tells when a change of the configuration takes back what allowed a call, or the gateway stops.
@@ -233,6 +238,8 @@ pub struct Revocation {
     destination: Destination,
     /// The configuration by which the call was decided last.
     decided: Arc<Snapshot>,
+    /// When the first grant of the caller ends, which may be what permits the call; with a timer for then.
+    grant_ends: Option<(UnixMillis, Pin<Box<Sleep>>)>,
     /// The next change, waited for while no chunk comes; made on first need.
     next: Option<Change>,
 }
@@ -252,7 +259,19 @@ impl Revocation {
         destination: Destination,
         decided: Arc<Snapshot>,
     ) -> Self {
-        Self { shared, asked, caller, destination, decided, next: None }
+        let grant_ends = next_end(&shared, &caller, millis(shared.clock.now().wall));
+        Self { shared, asked, caller, destination, decided, grant_ends, next: None }
+    }
+
+    /// Whether the time of a grant of the caller is over since this was asked last: it need not be on record yet, and may never be.
+    fn has_a_grant_ended(&mut self) -> bool {
+        let Some((until, _)) = &self.grant_ends else { return false };
+        let now = millis(self.shared.clock.now().wall);
+        let is_over = *until <= now;
+        if is_over {
+            self.grant_ends = next_end(&self.shared, &self.caller, now);
+        }
+        is_over
     }
 
     /// Why the answer ends now: what allowed the call is gone, or the gateway stops. The call is decided once for each configuration.
@@ -260,10 +279,15 @@ impl Revocation {
         if self.shared.world.is_cut() {
             return Some(Code::GatewayStopping);
         }
+        // What people do cannot be recorded any more, so nothing of it could end the call.
+        if self.shared.ledger.failure().is_some() {
+            return Some(Code::LedgerClosed);
+        }
         if is_ended(&self.shared, &self.caller) {
             return Some(Code::ChainEnded);
         }
-        if self.shared.world.is(&self.decided) {
+        let grant_ended = self.has_a_grant_ended();
+        if !grant_ended && self.shared.world.is(&self.decided) {
             return None;
         }
         self.decided = self.shared.snapshot();
@@ -279,6 +303,10 @@ impl Revocation {
             let shared = &self.shared;
             let next = self.next.get_or_insert_with(|| Box::pin(changed(shared.world.changes())));
             let polled = next.as_mut().poll(cx);
+            if let Some((_, timer)) = &mut self.grant_ends {
+                // It only wakes: the clock says whether the time is over.
+                let _ = timer.as_mut().poll(cx);
+            }
             if let Some(code) = self.ended() {
                 return Poll::Ready(code);
             }
@@ -288,6 +316,18 @@ impl Revocation {
             }
         }
     }
+}
+
+/// When the first grant of the caller ends after `now`, with a timer for then.
+fn next_end(shared: &Shared, caller: &Caller, now: UnixMillis) -> Option<(UnixMillis, Pin<Box<Sleep>>)> {
+    let standing = shared.acts.standing();
+    let agent = caller.proven.principal.entity();
+    let of_caller = standing.grants.values().filter(|grant| grant.terms.agent.0 == *agent);
+    let until = of_caller.map(|grant| grant.until_ms).filter(|until| *until > now.0).min()?;
+    let left = u64::try_from(until.saturating_sub(now.0)).unwrap_or_default();
+    // A timer looks at whole milliseconds, and may be early by one.
+    let left = Duration::from_millis(left.saturating_add(1)).min(LONGEST_TIMER);
+    Some((UnixMillis(until), Box::pin(tokio::time::sleep(left))))
 }
 
 /// The receiver, once there was a change. Nobody changes anything any more when the sender is gone.

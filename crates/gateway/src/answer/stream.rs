@@ -483,6 +483,9 @@ impl Drop for ResponseStream {
         if matches!(self.closing, Closing::No)
             && let Some(dropped) = self.effect.as_ref().map(Effect::of_dropped)
         {
+            if let Some(effect) = &mut self.effect {
+                effect.left = true;
+            }
             // The caller had its answer, where nothing of that is left here, and did not wait for what it does not need.
             let left = dropped != Ending::Cancelled || !self.gathered.is_empty() || !self.has_answered();
             self.close(if left { dropped } else { Ending::Ok }, true);

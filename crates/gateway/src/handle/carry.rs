@@ -85,6 +85,8 @@ pub(super) async fn carry(
             if let Some(tally) = &mut effect.changed {
                 tally.request = changed;
             }
+            // From here on it counts, whoever leaves.
+            effect.sent = true;
             forward(&gate.upstream, outbound).await
         }
         Err(refusal) => Err(refusal),
@@ -94,6 +96,8 @@ pub(super) async fn carry(
             answering.pass(response, effect).await.map_err(|refusal| asked_for(refusal, requested))
         }
         Err(refusal) => {
+            // That is said only where nothing was sent.
+            effect.sent &= refusal.code != Code::UpstreamUnreachable;
             effect.record_refused(&refusal).await.map_err(closed)?;
             Err(refusal)
         }

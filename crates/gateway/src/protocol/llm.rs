@@ -24,6 +24,12 @@ const MODELS_METHOD: &str = "models.list";
 /// Counts the tokens of a question, and answers nothing else.
 pub const COUNT_TOKENS: &str = "messages.count_tokens";
 
+/// Members that say how many tokens an answer may have: of OpenAI, of its newer models, of its responses; Anthropic has the first.
+const MOST: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+
+/// So many tokens are assumed where a request does not say.
+const UNSAID: i64 = 4096;
+
 /// One path of a binding.
 #[derive(Clone, Copy, Debug)]
 struct Endpoint {
@@ -78,7 +84,8 @@ fn parse<'a>(
     let method = endpoints.iter().find(|endpoint| endpoint.path == message.path);
     let method = method.ok_or_else(|| Refusal::new(Code::RouteUnknown, "not a governed path"))?.method;
     let body = message.body()?;
-    check_spelling(body, &["model", "stream", "stream_options"])?;
+    check_spelling(body, &["model", "stream", "stream_options", "n"])?;
+    check_spelling(body, &MOST)?;
     let name = model(provider, body)?;
     extras::check(body)?;
     let streaming = match body.get("stream") {
@@ -88,10 +95,18 @@ fn parse<'a>(
     };
     let ask = Ask {
         tokens_estimated: i64::try_from(message.bytes / 4).unwrap_or(i64::MAX),
+        tokens_most: most(body),
         streaming,
         ..Ask::about(method, Action::CallModel, Target::Model { provider, name })
     };
     Ok(Parsed::new(ask, answer(body, streaming)?))
+}
+
+/// The most tokens that the answer may have, by the greatest that the request says, for each of the answers that it asks for.
+fn most(body: &Json<'_>) -> i64 {
+    let number = |name: &str| body.get(name).and_then(Json::as_integer).filter(|number| *number > 0);
+    let each = MOST.iter().filter_map(|name| number(name)).max().unwrap_or(UNSAID);
+    each.saturating_mul(number("n").unwrap_or(1))
 }
 
 /// The model that a request names, which must be registered.

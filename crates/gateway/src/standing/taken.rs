@@ -49,7 +49,7 @@ pub struct FanOut {
 pub struct Flow {
     /// Who calls, as `Kind/namespace/name`, and everybody who called before it in the chain: what it learns comes back to them.
     pub callers: Vec<Arc<str>>,
-    /// The agent that is called, and is told what the caller knows.
+    /// The agent that is called, and is told what the caller knows; what it knows comes back with its answer ([`super::returning`]).
     pub callee: Option<Arc<str>>,
     /// For whom: `issuer#subject`.
     pub person: Option<Arc<str>>,

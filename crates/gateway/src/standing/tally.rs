@@ -17,6 +17,8 @@ pub struct Tally {
     taken: Arc<Taken>,
     so_far: Arc<SoFar>,
     stage: Stage,
+    /// When it was permitted, by the clock that limits count by and by that of the process.
+    at: (Instant, Instant),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,7 @@ impl StandingState {
     /// # Errors
     /// `overloaded` when as much as can be kept is; `standing_unavailable` where a shared store does not answer.
     pub async fn reserve(self: &Arc<Self>, mut taken: Taken, now: Instant) -> Result<Tally, Refusal> {
+        self.returned(&taken, now).await?;
         let life = self.keeps.quiet_of(taken.began_elsewhere);
         let (so_far, placed) = match &self.store {
             Some(store) => {
@@ -50,7 +53,13 @@ impl StandingState {
             taken.fan_out = None;
         }
         let stage = if so_far.ended.is_some() { Stage::Closed } else { Stage::Reserved };
-        Ok(Tally { state: self.clone(), taken: Arc::new(taken), so_far: Arc::new(so_far), stage })
+        Ok(Tally {
+            state: self.clone(),
+            taken: Arc::new(taken),
+            so_far: Arc::new(so_far),
+            stage,
+            at: (now, Instant::now()),
+        })
     }
 }
 
@@ -66,7 +75,10 @@ impl Tally {
     /// As [`StandingState::reserve`]: such a call may not be sent.
     pub async fn permitted(&mut self, now: Instant) -> Result<(), Refusal> {
         self.stage = Stage::Permitted;
+        self.at = (now, Instant::now());
         let (state, known) = (&self.state, &self.so_far.labels);
+        state.returning.flows(&self.taken, known);
+        state.returning.begun(&self.taken);
         match &state.store {
             Some(store) => {
                 // What it brings is kept here too, where the store cannot lose it.
@@ -84,11 +96,39 @@ impl Tally {
         self.close(used);
     }
 
+    /// What the agent knows that was called is known to who called it.
+    fn returned(&self) {
+        if self.taken.flow.as_ref().is_none_or(|flow| flow.callee.is_none()) {
+            return;
+        }
+        let (now, then) = self.at;
+        if let Err(refusal) = self.state.return_here(&self.taken, now + then.elapsed()) {
+            // It stays among those that are looked at before the next call.
+            tracing::error!(%refusal, transaction = %self.taken.transaction, "what came back from an agent is not known");
+            return;
+        }
+        match (&self.state.store, tokio::runtime::Handle::try_current()) {
+            (Some(_), Ok(runtime)) => {
+                let (state, taken) = (self.state.clone(), self.taken.clone());
+                runtime.spawn(async move {
+                    // As above.
+                    if state.return_to_store(&taken).await.is_ok() {
+                        state.returning.over(&taken);
+                    }
+                });
+            }
+            _ => self.state.returning.over(&self.taken),
+        }
+    }
+
     fn close(&mut self, used: Used) {
         let stage = std::mem::replace(&mut self.stage, Stage::Closed);
         let used = (stage == Stage::Permitted).then_some(used);
         if stage == Stage::Closed {
             return;
+        }
+        if used.is_some() {
+            self.returned();
         }
         match &self.state.store {
             None => {

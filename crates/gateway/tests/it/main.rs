@@ -19,6 +19,7 @@ mod carriers;
 mod chains;
 mod changes;
 mod connections;
+mod counts;
 mod delivered;
 mod facts;
 mod forward;

@@ -132,15 +132,18 @@ impl World {
 
     /// Another gateway with the same keys and configuration, that begins with the records of this one.
     pub async fn again(&self, with: Arc<Snapshot>) -> Self {
+        self.again_with(with, self.all_records()).await
+    }
+
+    /// The same with these records.
+    pub async fn again_with(&self, with: Arc<Snapshot>, records: Vec<Value>) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let (limits, ledger) = (Limits::default(), vidimus_ledger::Config::default());
         let keys = self.directory.path().to_owned();
         let next = Self::of(limits, ledger, KeepAlive::default(), (directory, &keys), None).await;
         next.gate.take_into_use(with);
-        let records = self
-            .all_records()
-            .into_iter()
-            .map(|record| Kept::read(record.to_string().as_bytes()).expect("a record"));
+        let records =
+            records.into_iter().map(|record| Kept::read(record.to_string().as_bytes()).expect("a record"));
         next.gate.restore(records);
         next
     }
@@ -305,6 +308,11 @@ impl World {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("the call has no {count} records");
+    }
+
+    /// Takes the directory of the ledger away: its next segment cannot be made.
+    pub fn lose_ledger(&self) {
+        std::fs::rename(self.ledger(), self.directory.path().join("lost")).expect("renamed");
     }
 
     fn ledger(&self) -> PathBuf {

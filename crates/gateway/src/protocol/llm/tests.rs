@@ -61,6 +61,23 @@ fn asked_of<T>(
 }
 
 #[test]
+fn what_an_answer_may_have_is_the_greatest_that_is_said() {
+    for (more, most) in [
+        ("", Ok("4096")),
+        (r#","max_tokens":10"#, Ok("10")),
+        (r#","max_tokens":1,"max_completion_tokens":900,"max_output_tokens":2,"n":3"#, Ok("2700")),
+        (r#","max_tokens":-1,"n":0"#, Ok("4096")),
+        (r#","max_tokens":"9","max_completion_tokens":null"#, Ok("4096")),
+        (r#","max_tokens":9223372036854775807,"n":2"#, Ok("9223372036854775807")),
+        (r#","Max_Tokens":10"#, Err(Code::MessageInvalid)),
+    ] {
+        let text = format!(r#"{{"model":"sim-small"{more}}}"#);
+        let asked = asked(OPENAI, "/v1/chat/completions", &text, |parsed| parsed.ask.tokens_most.to_string());
+        assert_eq!(asked, most.map(ToOwned::to_owned), "{more}");
+    }
+}
+
+#[test]
 fn the_model_is_the_resource_and_must_be_registered() {
     for (text, expected) in [
         (r#"{"model":"sim-small"}"#, Ok("Model/platform/openai/sim-small false 100")),

@@ -14,6 +14,7 @@ use tokio::runtime::Builder;
 use tokio::sync::watch;
 use vidimus_core::clock::Clock as _;
 use vidimus_core::record::Kept;
+use vidimus_core::snapshot::ENDED_BY;
 use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
     AddressGuard, Gate, KeepAlive, Limits, Seal, SecretDirectory, Shared, Stood, Telemetry, Upstream, Vitals,
@@ -308,6 +309,7 @@ fn people(
 
 /// Takes up what chains had come to, and agents had read, where anything looks at that.
 fn restore(shared: &Shared, ledger: &Path) -> anyhow::Result<()> {
+    restore_ended(shared, ledger)?;
     if !shared.counts_anything() {
         return Ok(());
     }
@@ -328,6 +330,26 @@ fn restore(shared: &Shared, ledger: &Path) -> anyhow::Result<()> {
     }
     tracing::info!(records = taken, "what was counted before the start is taken up");
     Ok(())
+}
+
+/// Takes up which chains were ended, for as long as that is kept: also where nothing ends any now.
+fn restore_ended(shared: &Shared, ledger: &Path) -> anyhow::Result<()> {
+    let since = Timestamp::now().checked_sub(SignedDuration::try_from(shared.longest_end())?)?;
+    let (kind, outcome) = (Some("decision".to_owned()), Some("deny".to_owned()));
+    let query = Query { kind, outcome, since: Some(since), ..Query::default() };
+    // Of many refused calls few are of ended chains.
+    let fact = memchr::memmem::Finder::new(ENDED_BY);
+    let mut damage = None;
+    let ended = vidimus_ledger::search(ledger, &query)?.map_while(|hit| match hit {
+        Ok(hit) if fact.find(&hit.record).is_some() => Some(Kept::read(&hit.record).ok()),
+        Ok(_) => Some(None),
+        Err(error) => {
+            damage = Some(error);
+            None
+        }
+    });
+    shared.restore_ended(ended.flatten());
+    damage.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// Lets one key of minted tokens follow another, for as long as the process lives.

@@ -113,6 +113,7 @@ pub(super) fn follow(
     file: StandingFile,
 ) {
     end_grants(supervisor, shared.clone());
+    cut_unrecorded(supervisor, shared.clone());
     let file = Arc::new(file);
     let approving = shared.clone();
     supervisor.repeated("approvals", EXPIRE, move || {
@@ -161,6 +162,16 @@ fn end_grants(supervisor: &mut Supervisor, shared: Arc<Shared>) {
                 }
             }
         }
+    });
+}
+
+/// Where nothing can be recorded any more, what people do could end no stream: each looks, and ends.
+fn cut_unrecorded(supervisor: &mut Supervisor, shared: Arc<Shared>) {
+    supervisor.repeated("unrecorded", LOOK, move || {
+        if shared.ledger.failure().is_some() {
+            shared.wake_streams();
+        }
+        std::future::ready(())
     });
 }
 

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use serde::Deserialize;
 use vidimus_core::act::{Act, Declassified, Subject};
+use vidimus_core::entity::EntityKind;
 use vidimus_core::person::{About, Operation};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_query::acts::ActDone;
@@ -29,6 +30,18 @@ pub(super) async fn declassify(
     body: Result<Json<Declassify>, JsonRejection>,
 ) -> Result<Json<ActDone>, Refused> {
     let Declassify { subject, label, person, why } = asks.body(body).await?;
+    // Before the policies are asked, which know of no other kinds.
+    let collects = match &subject {
+        Subject::Chain(_) => true,
+        Subject::Object(object) => object.kind == EntityKind::Agent,
+        Subject::Identity(_) | Subject::User(_) => false,
+    };
+    if !collects {
+        let message = format!(
+            "labels are taken away from agents and chains, and {subject} is neither: write Agent/namespace/name or Chain/transaction"
+        );
+        return Err(asks.refuse(Refusal::new(Code::MessageInvalid, message)).await);
+    }
     asks.may(Operation::Declassify, About::Subject(&subject)).await?;
     // After the policies were asked: who may not declassify it is not told whether it exists.
     if !is_known(&asks.admin.shared().snapshot(), &subject) {

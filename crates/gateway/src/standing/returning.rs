@@ -1,0 +1,143 @@
+//! What an agent knows that is called comes back to who called it: with the answer, and before that as far as it has come.
+//!
+//! So it is taken over when the call ends, and before every decision about a call of who waits for one.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use vidimus_core::call::Collected;
+use vidimus_core::refusal::Refusal;
+
+use super::StandingState;
+use super::taken::{Flow, Taken};
+
+/// The calls to agents that are under way, by who calls (`Kind/namespace/name`), and those of which a shared store has not been told yet
+/// what came back.
+#[derive(Debug, Default)]
+pub(super) struct Returning {
+    under_way: Mutex<HashMap<Arc<str>, Vec<Arc<Taken>>>>,
+    /// Whether some label was ever collected.
+    collected: AtomicBool,
+}
+
+impl Returning {
+    /// A call is permitted; `known` is what its caller knew.
+    pub(super) fn flows(&self, taken: &Taken, known: &[Collected]) {
+        if taken.flow.as_ref().is_some_and(|flow| !flow.brings.is_empty() || !known.is_empty()) {
+            self.collected.store(true, Ordering::Release);
+        }
+    }
+
+    /// A call to an agent is under way.
+    pub(super) fn begun(&self, taken: &Arc<Taken>) {
+        let Some(flow) = taken.flow.as_ref().filter(|flow| flow.callee.is_some()) else { return };
+        let Some(caller) = flow.callers.first() else { return };
+        self.calls().entry(caller.clone()).or_default().push(taken.clone());
+    }
+
+    /// All that came back of it is known.
+    pub(super) fn over(&self, taken: &Arc<Taken>) {
+        let Some(caller) = taken.flow.as_ref().and_then(|flow| flow.callers.first()) else { return };
+        let mut calls = self.calls();
+        if let Some(of_caller) = calls.get_mut(caller) {
+            of_caller.retain(|one| !Arc::ptr_eq(one, taken));
+            if of_caller.is_empty() {
+                calls.remove(caller);
+            }
+        }
+    }
+
+    /// The calls that `caller` waits for, and those that they wait for, in turn: what is to come back first is first.
+    fn awaited_by(&self, caller: &str) -> Vec<Arc<Taken>> {
+        let calls = self.calls();
+        let caller: Arc<str> = Arc::from(caller);
+        let (mut awaited, mut seen) = (Vec::new(), BTreeSet::from([caller.clone()]));
+        let mut waiting = VecDeque::from([caller]);
+        while let Some(who) = waiting.pop_front() {
+            for call in calls.get(&who).into_iter().flatten() {
+                awaited.push(call.clone());
+                if let Some(callee) = call.flow.as_ref().and_then(|flow| flow.callee.as_ref())
+                    && seen.insert(callee.clone())
+                {
+                    waiting.push_back(callee.clone());
+                }
+            }
+        }
+        awaited.reverse();
+        awaited
+    }
+
+    fn calls(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Vec<Arc<Taken>>>> {
+        // Each change is whole: nothing is left half done by who panics.
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl StandingState {
+    /// Whether some label may be kept, also where nothing that is registered brings one any more.
+    pub fn has_labels(&self) -> bool {
+        self.is_shared() || self.returning.collected.load(Ordering::Acquire)
+    }
+
+    /// What comes back from the calls that the caller of this one waits for, as far as that is known now.
+    ///
+    /// # Errors
+    /// `overloaded` where what is known of as many agents as can be is; `standing_unavailable` where a shared store does not answer.
+    pub(super) async fn returned(&self, taken: &Taken, now: Instant) -> Result<(), Refusal> {
+        let Some(flow) = taken.flow.as_ref().filter(|_| self.has_labels()) else { return Ok(()) };
+        for call in self.returning.awaited_by(flow.caller()) {
+            self.return_here(&call, now)?;
+            self.return_to_store(&call).await?;
+        }
+        Ok(())
+    }
+
+    /// The same of one call, as far as this gateway knows.
+    ///
+    /// # Errors
+    /// `overloaded`.
+    pub(super) fn return_here(&self, taken: &Taken, now: Instant) -> Result<(), Refusal> {
+        let Some(asks) = of_callee(taken) else { return Ok(()) };
+        let mut chains = self.chains()?;
+        let mut knows = chains.known(&asks, now);
+        if knows.is_empty() {
+            return Ok(());
+        }
+        // What the caller has already it does not get anew: that would be kept for longer.
+        let had: BTreeSet<Arc<str>> = chains.known(taken, now).into_iter().map(|one| one.label).collect();
+        knows.retain(|one| !had.contains(&one.label));
+        let Some(back) = brought(taken, knows) else { return Ok(()) };
+        self.returning.flows(&back, &[]);
+        chains.permitted(&back, &[], now)
+    }
+
+    /// The same as far as a shared store knows.
+    ///
+    /// # Errors
+    /// `standing_unavailable`.
+    pub(super) async fn return_to_store(&self, taken: &Taken) -> Result<(), Refusal> {
+        let (Some(store), Some(asks)) = (&self.store, of_callee(taken)) else { return Ok(()) };
+        let life = self.keeps.quiet_of(taken.began_elsewhere);
+        let (knows, _) = store.reserve(&asks, life, self.keeps.capacity).await?;
+        let Some(back) = brought(taken, knows.labels) else { return Ok(()) };
+        store.permitted(&back, &[], (life, self.keeps.window)).await
+    }
+}
+
+/// The question what the agent that is called knows; `None` of a call to none.
+fn of_callee(taken: &Taken) -> Option<Taken> {
+    let flow = taken.flow.as_ref()?;
+    let callers = vec![flow.callee.clone()?];
+    let flow = Flow { callers, callee: None, person: flow.person.clone(), brings: Vec::new() };
+    Some(Taken { continues: false, counted: None, fan_out: None, flow: Some(flow), ..taken.clone() })
+}
+
+/// What it brings to who called; `None` where it is nothing.
+fn brought(taken: &Taken, brings: Vec<Collected>) -> Option<Taken> {
+    let flow = taken.flow.as_ref().filter(|_| !brings.is_empty())?;
+    let flow = Flow { callers: flow.callers.clone(), callee: None, person: flow.person.clone(), brings };
+    // The chain has it too.
+    Some(Taken { continues: true, counted: None, fan_out: None, flow: Some(flow), ..taken.clone() })
+}
