@@ -198,7 +198,7 @@ codes! {
     /// The grant by which alone the call would be allowed has no uses left, or was just revoked.
     GrantSpent = "grant_spent", Forbidden, "Ask for another grant: make the call again with the header Vidimus-Request-Grant, which says why.";
     /// The act does not fit what stands: what it would undo was undone already, or something else stands in its place.
-    ActUnfit = "act_unfit", NotFound, "Look at what stands now (`vidimus quarantine list`, `vidimus approvals list`), and act upon that.";
+    ActUnfit = "act_unfit", NotFound, "Look at what stands now (`vidimus quarantine list`, `vidimus approvals list`, `vidimus grant list`), and act upon that.";
     // -- what can be done now
     /// The record of the call could not be written.
     LedgerClosed = "ledger_closed", Unavailable, "The gateway cannot write its record, so it lets nothing pass; look at its disk and log.";

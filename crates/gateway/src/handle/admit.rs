@@ -142,7 +142,7 @@ where
     let given = Given::to(gate, &decision, call.now);
     call.approvals = Given::approvals(given.as_ref());
     let decision = if given.is_some() { world.authorize(&call) } else { decision };
-    let approval = Standing::of(gate, context, &decision, given.as_ref()).await?;
+    let approval = standing(gate, context, &decision, given.as_ref()).await?;
     let answer = decision.code().is_none().then(|| upstreams(gate, context, &call, &parsed, &world));
     // What cannot be carried out uses nothing up.
     let claims = !matches!(answer, Some(Err(Err(_))));
@@ -183,6 +183,22 @@ where
         instead: parsed.instead,
         credential,
     }))
+}
+
+/// How the call stands to approvals. The record of one that a person denied says what it asked for.
+async fn standing(
+    gate: &Gate,
+    context: &mut RequestContext,
+    decision: &Decision<'_>,
+    given: Option<&Given>,
+) -> Result<Standing, Refusal> {
+    if decision.outcome() == Outcome::Hold {
+        let digest = decision.to_approve().map(|digest| digest.to_string());
+        let standing = gate.acts.standing();
+        let asked = digest.and_then(|digest| standing.approvals.about(&digest));
+        context.held(decision, asked.map(|pending| pending.question.approval.clone()));
+    }
+    Standing::of(gate, context, decision, given).await
 }
 
 /// The call that a message makes.

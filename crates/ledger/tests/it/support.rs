@@ -113,6 +113,7 @@ pub(crate) fn effect(id: &str, decision: u64, second: u32) -> EffectRecord<'_> {
 /// A record with `text` in it.
 pub(crate) fn refusal(text: &str) -> Record<'_> {
     Record::Refusal(RefusalRecord {
+        asked: None,
         code: "token_expired".into(),
         detail: None,
         id: text.into(),
