@@ -85,7 +85,7 @@ pub fn in_the_way(there: &Loaded, more: &Loaded) -> Option<String> {
         }
     };
     let (there, more) = (there.snapshot.objects(), more.snapshot.objects());
-    for one in more.iter() {
+    for one in more {
         let name = one.reference().to_string();
         if there.iter().any(|other| other.reference().to_string() == name) {
             return Some(format!("{name} is there already"));

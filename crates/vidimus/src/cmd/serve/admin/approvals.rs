@@ -111,14 +111,7 @@ pub(super) async fn approve(
     let Approving { approval, role, shown, why } = asks.body(body).await?;
     let pending = find(&asks, &approval).await?;
     let Some(way) = way(&asks, &pending, role.as_deref()).await? else {
-        let mut roles: Vec<&str> = pending.question.asking.iter().map(|one| one.role.as_str()).collect();
-        roles.dedup();
-        let message =
-            format!("people of several roles are asked ({}): say in which one you approve", roles.join(", "));
-        let refusal = Refusal::new(Code::MessageInvalid, message);
-        return Err(asks
-            .refuse(refusal.with_next("Name the role: `vidimus approvals approve ID --role ROLE`."))
-            .await);
+        return Err(asks.refuse(several(&pending.question)).await);
     };
     let fault = match asks.admin.shared().questions.shown(&pending.question).1 {
         None => Some("its arguments cannot be shown since a restart; they can when its caller tries again"),
@@ -189,6 +182,20 @@ async fn find(asks: &Asks, approval: &str) -> Result<Pending, Refused> {
             Err(asks.refuse(refusal).await)
         }
     }
+}
+
+/// Of several roles that are asked a person has to say which.
+fn several(question: &Question) -> Refusal {
+    let mut roles: Vec<&str> = Vec::new();
+    for wanted in &question.asking {
+        if !roles.contains(&wanted.role.as_str()) {
+            roles.push(&wanted.role);
+        }
+    }
+    let roles = roles.join(", ");
+    let message = format!("people of several roles are asked ({roles}): say in which one you approve");
+    Refusal::new(Code::MessageInvalid, message)
+        .with_next("Name the role: `vidimus approvals approve ID --role ROLE`.")
 }
 
 /// In which of the roles that are asked somebody approves, and by which of its own where the question has gone on to that.
