@@ -66,7 +66,7 @@ pub struct Case {
 pub struct Expected {
     /// `allow`, `allow-with-obligations`, `hold` or `deny`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["allow", "allow-with-obligations", "hold", "deny", null]))]
+    #[schemars(extend("enum" = ["allow", "allow-with-obligations", "hold", "deny"]))]
     pub outcome: Option<String>,
     /// The stable code of what is not allowed: docs/codes.md.
     #[serde(default, skip_serializing_if = "Option::is_none")]

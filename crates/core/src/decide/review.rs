@@ -66,7 +66,7 @@ impl<'a> Review<'a> {
         }
         if !Action::ALL.into_iter().any(|action| statement.actions.contain(action)) {
             // What people may do is asked of nobody that is registered: only how much it leaves open is told.
-            if statement.effect == Effect::Permit && statement.actions.of_people() {
+            if statement.effect == Effect::Permit && statement.actions.of_people(None) {
                 flaws.extend(broad(pst.body()));
             }
             return Ok(flaws);

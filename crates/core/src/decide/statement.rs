@@ -54,11 +54,6 @@ impl Actions {
             matches!(name, "kernel" | "readFile" | "writeFile" | "exec" | "loadLibrary" | "connectNetwork");
     }
 
-    /// Whether any of them is what people do.
-    pub(crate) const fn of_people(self) -> bool {
-        self.people != 0
-    }
-
     pub(crate) fn contain(self, action: Action) -> bool {
         self.gateway & bit(action) != 0
     }

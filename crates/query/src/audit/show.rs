@@ -82,7 +82,7 @@ fn approval(record: Kept) -> Option<String> {
         Record::Refusal(refusal) => refusal.asked.and_then(|asked| asked.approval),
         Record::Effect(_) | Record::Act(_) => None,
     };
-    named.map(|approval| approval.into_owned())
+    named.map(std::borrow::Cow::into_owned)
 }
 
 /// The call that an act about an approval is about.

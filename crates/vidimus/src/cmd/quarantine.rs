@@ -142,6 +142,14 @@ impl Kind {
     }
 }
 
+/// An agent by its name, `namespace/name` or as it stands in tables.
+///
+/// # Errors
+/// What to write instead.
+pub(super) fn agent(name: &str) -> anyhow::Result<Subject> {
+    Kind::Agent.subject(name)
+}
+
 /// A SPIFFE ID, or a subject of an issuer.
 fn is_identity(text: &str) -> bool {
     let named = |rest: &str, separator| {

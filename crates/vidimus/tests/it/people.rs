@@ -376,7 +376,7 @@ fn a_label_is_taken_away_by_whom_policies_permit_it() {
     assert_eq!(ran.json()["subject"], "Agent/a/bot", "{ran:?}");
     for (words, says) in [
         (&["declassify", "agent", "a/nobody", "--label", "x", "--why", "x"][..], "nothing is registered"),
-        (&["declassify", "agent", "nobody", "--label", "x", "--why", "x"], "nothing that can be"),
+        (&["declassify", "agent", "nobody", "--label", "x", "--why", "x"], "as in finance/nobody"),
         (&["declassify", "chain", "tx-1", "--label", "x", "--why", "x"], "is no transaction"),
         (&["declassify", "chain", "ext-1", "--label", "x", "--why", " "], "why it is done must be said"),
     ] {
