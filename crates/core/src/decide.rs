@@ -2,6 +2,7 @@
 //! depend on the context, and what is left is evaluated per call. Each step is held to plain Cedar by a property test.
 
 pub(crate) mod annotation;
+pub(crate) mod annotation_names;
 pub mod chain_reads;
 pub(crate) mod changes;
 pub(crate) mod edge;

@@ -248,6 +248,9 @@ pub const NOT_RECORDED: &str = "refusals_not_recorded";
 /// Written when a call is refused before it could be decided: no identity, unknown object, bad message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefusalRecord<'a> {
+    /// What was asked for, where policies were asked and the refusal is none of theirs: a person denied the call that they hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Box<AskedFor<'a>>>,
     /// Stable code: docs/codes.md.
     pub code: Cow<'a, str>,
     /// For the operator; never a secret.
@@ -282,6 +285,25 @@ pub struct RefusalRecord<'a> {
     pub user: Option<Cow<'a, str>>,
     /// Of this schema: 1.
     pub version: u8,
+}
+
+/// What a call asked for that was refused, as in the record of a decision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AskedFor<'a> {
+    /// The Cedar action.
+    pub action: Cow<'a, str>,
+    /// The approval that the call waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Cow<'a, str>>,
+    /// The protocol's method, by its newest name.
+    pub method: Cow<'a, str>,
+    /// The policies that hold it.
+    #[schemars(with = "Vec<String>")]
+    pub policies: Cow<'a, [Arc<str>]>,
+    /// What was called, `Kind/id`.
+    pub resource: Cow<'a, str>,
+    /// The id that all calls of one chain share.
+    pub transaction: Cow<'a, str>,
 }
 
 /// Written before an act takes effect: who did what, and why.

@@ -198,7 +198,7 @@ codes! {
     /// The grant by which alone the call would be allowed has no uses left, or was just revoked.
     GrantSpent = "grant_spent", Forbidden, "Ask for another grant: make the call again with the header Vidimus-Request-Grant, which says why.";
     /// The act does not fit what stands: what it would undo was undone already, or something else stands in its place.
-    ActUnfit = "act_unfit", NotFound, "Look at what stands now (`vidimus quarantine list`, `vidimus approvals list`), and act upon that.";
+    ActUnfit = "act_unfit", NotFound, "Look at what stands now (`vidimus quarantine list`, `vidimus approvals list`, `vidimus grant list`), and act upon that.";
     /// A policy demands a change of the call or of its answer, and it could not be made for sure. Of an answer: the call was carried out.
     ChangeImpossible = "change_impossible", Forbidden, "A policy redacts or caps this call (docs/policies.md, Changes), and what it changes could not be found; where that was the answer, the call was carried out. Send the call in the protocol's own form, or have the tool answer with JSON.";
     // -- what can be done now

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::act::{Act, BadTerms, Granted, OfGrant, Requested, Subject, Terms, Used};
-use crate::approval::pending::{self, Approvals};
+use crate::approval::pending::{self, Approvals, Said};
 use crate::record::ActRecord;
 
 use self::agreed::Agreement;
@@ -226,7 +226,8 @@ impl Standing {
             }
             Act::Ask(_) | Act::Approve(_) | Act::Deny(_) | Act::Expire(_) | Act::Use(_) | Act::Came(_) => {
                 if let Some(deed) = record.act.about_approval() {
-                    self.approvals.apply(deed, &record.actor, at(record));
+                    let said = Said { actor: &record.actor, at: at(record), why: &record.why };
+                    self.approvals.apply_said(deed, said);
                 }
             }
         }

@@ -195,7 +195,8 @@ impl Shared {
         for Intent { act, why, .. } in &intents {
             if why.trim().is_empty() || why.len() > LONGEST_WHY {
                 let message = format!("why it is done must be said, in at most {LONGEST_WHY} bytes");
-                return Err(Refusal::new(Code::MessageInvalid, message));
+                let refusal = Refusal::new(Code::MessageInvalid, message);
+                return Err(refusal.with_next("Say why in a few words (--why), and send it again."));
             }
             check_declassified(act)?;
         }
@@ -290,6 +291,7 @@ impl Shared {
             return id;
         }
         let record = Record::Refusal(RefusalRecord {
+            asked: None,
             code: refusal.code.as_str().into(),
             detail: refusal.detail.as_deref().map(shorten),
             id: id.as_str().into(),
@@ -309,6 +311,20 @@ impl Shared {
             tracing::warn!(%error, code = refusal.code.as_str(), path, "the refusal of a request of a person could not be recorded");
         }
         id
+    }
+
+    /// Whether an agent has read something with a label, for a person where one is named; `None` where gateways share what they count, and
+    /// this one does not have it all.
+    pub fn has_read(&self, agent: &str, label: &str, person: Option<&str>) -> Option<bool> {
+        if self.standing.store().is_some() {
+            return None;
+        }
+        let all = self.standing.all_read(self.clock.now().monotonic);
+        Some(all.iter().any(|read| {
+            *read.agent == *agent
+                && *read.what.label == *label
+                && person.is_none_or(|person| read.person.as_deref() == Some(person))
+        }))
     }
 
     /// Takes a label away: here, and where gateways share what they count, there.

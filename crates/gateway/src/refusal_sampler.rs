@@ -215,6 +215,7 @@ impl Missed {
             codes.join(", ")
         );
         Record::Refusal(RefusalRecord {
+            asked: None,
             code: Cow::Borrowed(NOT_RECORDED),
             detail: None,
             id: Cow::Borrowed(id),

@@ -9,7 +9,7 @@ use vidimus_core::caller::{Proven, UnixMillis};
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::Decision;
 use vidimus_core::json::Json;
-use vidimus_core::record::{Record, RefusalKind, RefusalRecord, VERSION};
+use vidimus_core::record::{AskedFor, Record, RefusalKind, RefusalRecord, VERSION};
 use vidimus_core::refusal::{Code, Refusal};
 
 use crate::gate::{Gate, millis, rfc3339};
@@ -42,6 +42,8 @@ pub struct RequestContext {
     decided: bool,
     /// And allowed it: what becomes of the call is said with its effect.
     allowed: bool,
+    /// What it asked for, where it is held: for the refusal that is none of a policy.
+    asked_for: Option<Box<AskedFor<'static>>>,
     /// How the caller of a held call is told, where not by the refusal.
     told: Option<Box<Response<String>>>,
 }
@@ -64,6 +66,7 @@ impl RequestContext {
             caller: None,
             decided: false,
             allowed: false,
+            asked_for: None,
             told: None,
         }
     }
@@ -109,6 +112,19 @@ impl RequestContext {
         if let Some(span) = &mut self.span {
             span.decided(decision, &self.call);
         }
+    }
+
+    /// Policies hold the call, which waits for this approval: where a person has denied it, the record of that says what it was about.
+    pub(crate) fn held(&mut self, decision: &Decision<'_>, approval: Option<String>) {
+        let call = decision.call();
+        self.asked_for = Some(Box::new(AskedFor {
+            action: call.ask.action.as_str().into(),
+            approval: approval.map(Cow::Owned),
+            method: call.ask.method.to_owned().into(),
+            policies: decision.asking().iter().map(|one| one.policy.clone()).collect::<Vec<_>>().into(),
+            resource: call.ask.target.entity().to_string().into(),
+            transaction: call.chain().transaction.to_string().into(),
+        }));
     }
 
     /// The decision is on record. `code` is that of a denial.
@@ -186,6 +202,7 @@ impl RequestContext {
         let user = self.caller.as_ref().and_then(|proven| proven.user.as_ref());
         let user = user.map(|user| Cow::Owned(user.id()));
         Record::Refusal(RefusalRecord {
+            asked: self.asked_for.clone(),
             code: Cow::Borrowed(refusal.code.as_str()),
             detail: refusal.detail.as_deref().map(shorten),
             id: Cow::Borrowed(&self.call),

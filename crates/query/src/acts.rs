@@ -12,6 +12,9 @@ pub struct ActDone {
     pub record: u64,
     /// What it was about.
     pub subject: String,
+    /// What may not be as it was meant: it is done all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// What is out of use.

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use vidimus_core::approval::happened::{Happened, Happening, Mark};
 use vidimus_core::approval::pending::{Question, State};
 
+use crate::acts::ActDone;
+
 /// All questions that stand, and those that stood not long ago, oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Approvals {
@@ -26,6 +28,9 @@ pub struct Approval {
     /// The roles that the question has gone on to by now, since nobody answered in time: people of them may approve as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub escalated: Vec<String>,
+    /// Who denied it, where somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied: Option<Denied>,
     /// Who approved, in order.
     pub given: Vec<Given>,
     /// The calls that were made with it.
@@ -110,6 +115,34 @@ pub struct Given {
     pub role: String,
     /// When: RFC 3339 UTC.
     pub time: String,
+    /// In the words of the person.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
+/// Who denied a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Denied {
+    /// `User/issuer#subject`.
+    pub by: String,
+    /// When: RFC 3339 UTC.
+    pub time: String,
+    /// In the words of the person.
+    pub why: String,
+}
+
+/// What an answer of a person came to: the body of `POST /approvals/approve` and `/approvals/deny`, and `-o json` of the commands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Answered {
+    /// The act.
+    #[serde(flatten)]
+    pub done: ActDone,
+    /// Where the question stands now, as [`Approval::state`]; empty where an older gateway answers.
+    #[serde(default)]
+    pub state: String,
+    /// Who else has to approve, in a few words for each policy that is not content: `1 of directors`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lacks: Vec<String>,
 }
 
 /// A call that was made with an approval.

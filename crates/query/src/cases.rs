@@ -20,7 +20,7 @@ use crate::state::{State, StateOf};
 use crate::{Misasked, text};
 
 pub use file::{CaseFault, CaseFile, ReadCase, read};
-pub use junit::junit;
+pub use junit::{junit, junit_of_fault};
 
 /// A call that nobody makes, and what is to be decided of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -64,8 +64,9 @@ pub struct Case {
 #[serde(deny_unknown_fields)]
 pub struct Expected {
     /// `allow`, `allow-with-obligations`, `hold` or `deny`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["allow", "allow-with-obligations", "hold", "deny"]))]
-    pub outcome: String,
+    pub outcome: Option<String>,
     /// The stable code of what is not allowed: docs/codes.md.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
@@ -219,13 +220,18 @@ impl Case {
             Misasked::new(member, value, reason)
         };
         let Expected { outcome, code, policies: _ } = &self.expect;
-        if !OUTCOMES.iter().any(|known| known.as_str() == outcome) {
+        if let Some(outcome) = outcome
+            && !OUTCOMES.iter().any(|known| known.as_str() == outcome)
+        {
             let known = &mut OUTCOMES.iter().map(|known| known.as_str());
             return Err(misspelt("expect.outcome", outcome, known));
         }
         match code {
             Some(code) if Code::ALL.iter().all(|known| known.as_str() != code) => {
                 Err(misspelt("expect.code", code, &mut Code::ALL.iter().map(|known| known.as_str())))
+            }
+            _ if self.expect == Expected::default() => {
+                Err(Misasked::new("expect", &"{}", "say what is to be decided: outcome, code or policies"))
             }
             _ if self.depth == 0 => Err(Misasked::new("depth", &self.depth, "the first hop is 1")),
             _ => Ok(()),
@@ -247,8 +253,10 @@ impl Expected {
     /// What is otherwise.
     fn differences(&self, found: &Explanation) -> Vec<String> {
         let mut differences = Vec::new();
-        if self.outcome != found.outcome {
-            differences.push(format!("outcome is {}, not {}", found.outcome, self.outcome));
+        if let Some(outcome) = &self.outcome
+            && *outcome != found.outcome
+        {
+            differences.push(format!("outcome is {}, not {outcome}", found.outcome));
         }
         if let Some(code) = &self.code
             && found.code.as_ref() != Some(code)

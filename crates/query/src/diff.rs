@@ -157,6 +157,15 @@ pub fn diff(old: &Snapshot, new: &Snapshot, question: &DiffQuestion) -> DiffAnsw
     }
 }
 
+/// Of the names that are asked for, those that nothing has in either configuration, each with its member of the question.
+pub fn unknown_names(old: &Snapshot, new: &Snapshot, question: &DiffQuestion) -> Vec<(&'static str, String)> {
+    let Edges { principals, resources } = Edges::of([old, new], question);
+    let principal = question.principal.clone().filter(|_| principals.is_empty());
+    let resource = question.resource.clone().filter(|_| resources.is_empty());
+    let named = [principal.map(|name| ("principal", name)), resource.map(|name| ("resource", name))];
+    named.into_iter().flatten().collect()
+}
+
 /// Whether what both depend on says something else in one of them: a policy, or the principal or the resource that it looks at.
 fn depends_on_any(
     before: &EdgeState,

@@ -21,6 +21,9 @@ pub struct FormatAnswer {
     pub changed: usize,
     /// Policies that were left as they are, since their layout or their Cedar is not understood.
     pub left: usize,
+    /// Links out of the directories that are formatted: what they lead to was not looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<String>,
 }
 
 /// What became of a file.
@@ -85,6 +88,10 @@ pub fn format(paths: &[PathBuf]) -> io::Result<(FormatAnswer, Vec<Rewritten>)> {
     files.dedup();
     let (mut answer, mut rewritten) = (FormatAnswer::default(), Vec::new());
     for path in files {
+        if leads_out(paths, &path) {
+            answer.outside.push(path.display().to_string());
+            continue;
+        }
         let text = fs::read_to_string(&path).map_err(|error| of(&path, &error))?;
         let layout::Formatted { text: new, policies, changed, left } = layout::formatted(&text);
         answer.policies += policies;
@@ -98,6 +105,16 @@ pub fn format(paths: &[PathBuf]) -> io::Result<(FormatAnswer, Vec<Rewritten>)> {
         }
     }
     Ok((answer, rewritten))
+}
+
+/// Whether a file that was found in a directory is elsewhere. One that is named is meant wherever it is.
+fn leads_out(paths: &[PathBuf], file: &Path) -> bool {
+    if paths.iter().any(|path| path == file) {
+        return false;
+    }
+    let Ok(real) = fs::canonicalize(file) else { return false };
+    let is_in = |path: &PathBuf| fs::canonicalize(path).is_ok_and(|directory| real.starts_with(directory));
+    !paths.iter().any(is_in)
 }
 
 fn of(path: &Path, error: &io::Error) -> io::Error {

@@ -146,13 +146,13 @@ fn finding(found: &Found<'_>) -> Option<Finding> {
         Flaw::Untold { .. } => return None,
         Flaw::Broad { anybody, any_action, anything } => {
             let open =
-                [(*anybody, "who calls"), (*any_action, "what is done"), (*anything, "what is called")];
+                [(*anybody, "who asks"), (*any_action, "what is done"), (*anything, "what it is done to")];
             let open: Vec<&str> = open.into_iter().filter(|(open, _)| *open).map(|(_, what)| what).collect();
             (
                 Class::OverBroad,
                 Vec::new(),
                 format!("it permits and says nothing of {}", open.join(" and of ")),
-                "say it in the scope, as in principal in Group::\"…\", action == Action::\"…\", resource in ToolSet::\"…\"".to_owned(),
+                "say it in the scope, as in principal in Group::\"…\" (of people: UserGroup::\"…\"), action == Action::\"…\", resource in ToolSet::\"…\"".to_owned(),
             )
         }
     };

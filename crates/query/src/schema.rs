@@ -4,7 +4,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
 use crate::acts::{ActDone, Grants, Me, Quarantines};
-use crate::approvals::{ApprovalEvent, Approvals};
+use crate::approvals::{Answered, ApprovalEvent, Approvals};
 use crate::audit::{Found, SearchQuestion, ShowQuestion, ShownCall};
 use crate::cases::{CaseFile, TestReport};
 use crate::check::CheckReport;
@@ -37,6 +37,7 @@ pub fn schema() -> Value {
     let done = answered.subschema_for::<ActDone>();
     let quarantined = answered.subschema_for::<Quarantines>();
     let approvals = answered.subschema_for::<Approvals>();
+    let answer = answered.subschema_for::<Answered>();
     let event = answered.subschema_for::<ApprovalEvent>();
     let replayed = answered.subschema_for::<ReplayAnswer>();
     let suggested = answered.subschema_for::<SuggestAnswer>();
@@ -56,6 +57,7 @@ pub fn schema() -> Value {
         "properties": {
             "act": {"properties": {"answer": done}},
             "approvals": {"properties": {"answer": approvals}},
+            "approvals-answer": {"properties": {"answer": answer}},
             "approvals-watch": {"properties": {"answer": event}},
             "check": {"properties": {"answer": checked}},
             "explain": {"properties": {"question": explain, "answer": explained}},

@@ -2,6 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vidimus_core::resource::{Identity, Object};
+use vidimus_registry::Loaded;
 
 /// The namespace that the texts are written in.
 const WRITTEN: &str = "starter";
@@ -72,6 +74,31 @@ pub fn described() -> Vec<DescribedStarter> {
         description: starter.description.to_owned(),
     };
     ALL.iter().map(described).collect()
+}
+
+/// What of `more` cannot be in force beside what there is, as a sentence: an object of the same name, or with the same identity.
+pub fn in_the_way(there: &Loaded, more: &Loaded) -> Option<String> {
+    let identities = |object: &Object| -> Vec<Identity> {
+        match object {
+            Object::Agent(agent) => agent.identities.to_vec(),
+            Object::Service(service) => service.identities.to_vec(),
+            Object::McpServer(_) | Object::LlmProvider(_) | Object::Policy(_) => Vec::new(),
+        }
+    };
+    let (there, more) = (there.snapshot.objects(), more.snapshot.objects());
+    for one in more {
+        let name = one.reference().to_string();
+        if there.iter().any(|other| other.reference().to_string() == name) {
+            return Some(format!("{name} is there already"));
+        }
+        let own = identities(one);
+        let other =
+            there.iter().find(|other| identities(other).iter().any(|identity| own.contains(identity)));
+        if let Some(other) = other {
+            return Some(format!("{} has the identity of {name}", other.reference()));
+        }
+    }
+    None
 }
 
 impl Starter {

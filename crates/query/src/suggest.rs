@@ -46,8 +46,24 @@ pub struct SuggestAnswer {
     pub edges: usize,
     /// Calls that were let through.
     pub calls: u64,
+    /// What was used by grants alone, which were for one task: it is not permitted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lent: Vec<LentEdge>,
     /// What of the log could not be read: what was used there is not permitted.
     pub damage: Vec<String>,
+}
+
+/// What one principal used by grants, and by no policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LentEdge {
+    /// Who.
+    pub principal: String,
+    /// The Cedar action.
+    pub action: String,
+    /// What it used.
+    pub resource: String,
+    /// How often.
+    pub calls: u64,
 }
 
 /// A policy that is suggested.

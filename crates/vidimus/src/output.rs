@@ -137,6 +137,15 @@ pub fn cell(text: &str) -> Cell {
     Cell::new(if text.is_empty() { "-" } else { text })
 }
 
+/// An instant of RFC 3339 in UTC, to the second, as all tables have it; without the date where it is `today`'s. What is no instant stays.
+pub fn when(time: &str, today: Option<&str>) -> String {
+    match (time.get(..10), time.get(11..19)) {
+        (Some(date), Some(clock)) if Some(date) == today => format!("{clock}Z"),
+        (Some(date), Some(clock)) if time.ends_with('Z') => format!("{date} {clock}Z"),
+        _ => printable(time).into_owned(),
+    }
+}
+
 /// A cell, green for what is well, red for what is not. Not by [`verdict`]: its codes would count as width.
 pub fn verdict_cell(text: &str, good: bool) -> Cell {
     styled(cell(text), |cell| cell.fg(if good { Color::Green } else { Color::Red }))
@@ -189,7 +198,19 @@ fn say(text: &str, because: &[String], what: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use super::{printable, when};
+
+    #[test]
+    fn times_have_one_form() {
+        for (time, today, shown) in [
+            ("2026-11-27T18:20:11.123456Z", None, "2026-11-27 18:20:11Z"),
+            ("2026-11-27T18:20:11.123Z", Some("2026-11-27"), "18:20:11Z"),
+            ("2026-11-27T18:20:11Z", Some("2026-11-26"), "2026-11-27 18:20:11Z"),
+            ("soon", None, "soon"),
+        ] {
+            assert_eq!(when(time, today), shown, "{time}");
+        }
+    }
 
     #[test]
     fn nothing_that_steers_a_terminal_or_misleads_the_eye_is_printed() {

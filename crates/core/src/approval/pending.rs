@@ -54,16 +54,43 @@ pub struct Vote {
     pub escalation: Option<String>,
     /// When: milliseconds since the Unix epoch.
     pub at: i64,
+    /// In the words of the person; empty where an older version took it over.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
+/// Who denied a call, when and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Denial {
+    /// `User/issuer#subject`.
+    pub by: String,
+    /// When: milliseconds since the Unix epoch.
+    pub at: i64,
+    /// In the words of the person.
+    pub why: String,
+}
+
+/// Who did an act, when and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Said<'a> {
+    /// As in its record.
+    pub actor: &'a str,
+    /// Milliseconds since the Unix epoch.
+    pub at: i64,
+    /// In the words of who did it.
+    pub why: &'a str,
 }
 
 impl Vote {
-    fn of(approve: &Approve, by: &str, at: i64) -> Self {
+    fn of(approve: &Approve, said: Said<'_>) -> Self {
         Self {
-            by: by.to_owned(),
+            by: said.actor.to_owned(),
             email: approve.email.clone(),
             role: approve.role.clone(),
             escalation: approve.escalation.clone(),
-            at,
+            at: said.at,
+            why: said.why.to_owned(),
         }
     }
 
@@ -123,6 +150,9 @@ pub struct Pending {
     pub votes: Vec<Vote>,
     /// Where it stands.
     pub state: State,
+    /// Who denied it, where somebody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied: Option<Denial>,
     /// The newest calls that were made with it, with what came of each.
     pub uses: BTreeMap<String, Option<String>>,
 }
@@ -352,8 +382,14 @@ impl Approvals {
         Ok(())
     }
 
-    /// Takes an act over that was done at a time. One that does not fit what stands changes nothing.
+    /// Takes an act over that was done at a time, for whatever reason. One that does not fit what stands changes nothing.
     pub fn apply(&mut self, deed: Deed<'_>, actor: &str, at: i64) {
+        self.apply_said(deed, Said { actor, at, why: "" });
+    }
+
+    /// The same, with what was said of why.
+    pub fn apply_said(&mut self, deed: Deed<'_>, said: Said<'_>) {
+        let Said { actor, at, why } = said;
         if self.check(deed, actor, at).is_err() {
             return;
         }
@@ -368,17 +404,21 @@ impl Approvals {
                     number,
                     votes: Vec::new(),
                     state: State::Asked,
+                    denied: None,
                     uses: BTreeMap::new(),
                 };
                 self.0.insert(question.approval.clone(), pending);
             }
             Deed::Approve(approve) => self.change(&approve.approval, |pending| {
-                pending.votes.push(Vote::of(approve, actor, at));
+                pending.votes.push(Vote::of(approve, said));
                 if pending.is_complete() {
                     pending.state = State::Approved;
                 }
             }),
-            Deed::Deny(of) => self.change(&of.approval, |pending| pending.state = State::Denied),
+            Deed::Deny(of) => self.change(&of.approval, |pending| {
+                pending.state = State::Denied;
+                pending.denied = Some(Denial { by: actor.to_owned(), at, why: why.to_owned() });
+            }),
             Deed::Expire(of) => self.change(&of.approval, |pending| pending.state = State::Expired),
             Deed::Use(used) => self.change(&used.approval, |pending| {
                 pending.state = State::Used;

@@ -69,7 +69,14 @@ impl<'a> Review<'a> {
         let pst = statement.policy.to_pst().map_err(|error| fault(&error))?;
         let mut flaws = Vec::new();
         // What is only tried may say anything.
-        if statement.observes || !Action::ALL.into_iter().any(|action| statement.actions.contain(action)) {
+        if statement.observes {
+            return Ok(flaws);
+        }
+        if !Action::ALL.into_iter().any(|action| statement.actions.contain(action)) {
+            // What people may do is asked of nobody that is registered: only how much it leaves open is told.
+            if statement.effect == Effect::Permit && statement.actions.of_people(None) {
+                flaws.extend(broad(pst.body()));
+            }
             return Ok(flaws);
         }
         flaws.extend(match self.structural(statement, pst.body())? {

@@ -107,6 +107,7 @@ fn effect(text: &str, number: u64) -> Record<'_> {
 
 fn refusal(text: &str) -> Record<'_> {
     Record::Refusal(RefusalRecord {
+        asked: None,
         code: text.into(),
         detail: Some(text.into()),
         id: text.into(),

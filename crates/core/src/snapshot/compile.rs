@@ -10,6 +10,7 @@ use miette::Diagnostic;
 use super::depth::{self, TooDeep};
 use crate::authorize::{self, Named};
 use crate::decide::annotation::Misannotated;
+use crate::decide::annotation_names;
 use crate::decide::membership::Unclear;
 use crate::decide::schema;
 use crate::decide::statement::{NotCompiled, Reach, Statement};
@@ -206,9 +207,13 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
         let observes = policy.mode == Mode::Observe;
         let mut statement = Statement::compile(one, id, reach)?;
         statement.observes = observes;
+        if one.annotations().next().is_some() {
+            let pst = one.to_pst().map_err(|error| Problem::Fault { message: error.to_string() })?;
+            remarks.extend(annotation_names::remarks(one, pst.body(), &statement.id));
+        }
         if statement.asks.is_some() && !statement.looks_at_approval {
             remarks.push(format!(
-                "{} asks for an approval and does not look at context.approval, so no approval lets a call pass: add unless {{ context has approval && context.approval.role == \"…\" }}",
+                "{} asks for an approval and does not look at context.approval, so no approval lets a call pass; add unless {{ context has approval && context.approval.role == \"…\" }}",
                 statement.id
             ));
         }
@@ -221,7 +226,8 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
             remarks.push(format!("{id}: less trust_score could allow more; let a permit ask for at least so much, or forbid what has less"));
         }
         if one.annotation("ends_chain").is_some() && !statement.ends_chain {
-            remarks.push(format!("{}: @ends_chain does nothing on a permit", statement.id));
+            remarks
+                .push(format!("{}: @ends_chain does nothing on a permit; put it on a forbid", statement.id));
         }
         statements.push(Arc::new(statement));
     }
@@ -304,7 +310,10 @@ fn check(set: &PolicySet, text: &str) -> Result<Vec<String>, Problem> {
             ValidationWarning::BidiCharsInString(_) | ValidationWarning::BidiCharsInIdentifier(_) => {
                 return Err(invalid(warning, &warning.to_string(), text));
             }
-            other => remarks.push(without_id(&other.to_string()).to_owned()),
+            other => {
+                let said = other.to_string();
+                remarks.push(format!("{}; check that the text is what it looks like", without_id(&said)));
+            }
         }
     }
     Ok(remarks)

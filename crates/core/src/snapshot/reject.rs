@@ -111,13 +111,10 @@ pub(super) fn not_compiled(policy: &Policy, problem: &Problem) -> Rejection {
     }
 }
 
-/// The text of a policy is good and may be misread.
+/// The text of a policy is good and may be misread, or say something else than is meant: `remark` is `reason; what to do`.
 pub(super) fn confusing(policy: &Policy, remark: &str) -> Rejection {
-    Rejection {
-        reason: remark.to_owned(),
-        fix: "check that the text is what it looks like".to_owned(),
-        ..about_text(policy)
-    }
+    let (reason, fix) = remark.rsplit_once("; ").unwrap_or((remark, "look whether it says what is meant"));
+    Rejection { reason: reason.to_owned(), fix: fix.to_owned(), ..about_text(policy) }
 }
 
 /// Nothing bears a name in a policy. The namespace of a policy's own scope stands nowhere in its text.

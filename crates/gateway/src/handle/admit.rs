@@ -140,7 +140,7 @@ where
     // What cannot be carried out uses nothing up.
     let claims = !matches!(answer, Err(Err(_)));
     let given = given.as_ref().filter(|_| claims);
-    let approval = Standing::of(gate, context, &decision, given, &bytes).await?;
+    let approval = standing(gate, context, &decision, given, &bytes).await?;
     let sent = Sent { protocol: route.protocol, body: &bytes, approval: approval.approval(), claims };
     let (verdict, grant) = record(gate, context, decision, sent, (&world, moment)).await?;
     let permit = match verdict {
@@ -177,6 +177,23 @@ where
         instead: parsed.instead,
         credential,
     }))
+}
+
+/// How the call stands to approvals. The record of one that a person denied says what it asked for.
+async fn standing(
+    gate: &Gate,
+    context: &mut RequestContext,
+    decision: &Decision<'_>,
+    given: Option<&Given>,
+    body: &[u8],
+) -> Result<Standing, Refusal> {
+    if decision.outcome() == Outcome::Hold {
+        let digest = decision.to_approve().map(|digest| digest.to_string());
+        let standing = gate.acts.standing();
+        let asked = digest.and_then(|digest| standing.approvals.about(&digest));
+        context.held(decision, asked.map(|pending| pending.question.approval.clone()));
+    }
+    Standing::of(gate, context, decision, given, body).await
 }
 
 /// The call that a message makes.

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use jiff::Timestamp;
 use memchr::memmem::Finder;
+use vidimus_core::act::Act;
 use vidimus_core::record::{Kept, Record};
 
 use crate::times::Span;
@@ -17,8 +18,10 @@ pub struct Query {
     pub agent: Option<String>,
     /// The user on whose behalf, as `issuer#subject` or `subject`.
     pub user: Option<String>,
-    /// A policy that decided, or a permit that came closest.
+    /// A policy that decided, or is only tried, or held the call, or a permit that came closest.
     pub policy: Option<String>,
+    /// Approvals that `policy` asked for: what was made with one of them fits it too.
+    pub approvals: Vec<String>,
     /// `allow` or `deny`, or the result of an effect: `ok`, `error`, `unknown`, `failed`, `cancelled`.
     pub outcome: Option<String>,
     /// The tool, agent, model or other resource that was asked for.
@@ -71,12 +74,12 @@ impl Member {
             (Self::User, Record::Decision(it)) => one(&it.user),
             (Self::User, Record::Refusal(it)) => one(&it.user),
             (Self::Policy, Record::Decision(it)) => {
-                // Of a policy of several statements each has a number; its name means all of them.
+                let tried = it.observed.iter().map(|observed| &*observed.policy);
                 let named = it.policies.iter().chain(&*it.closest_permits).map(|policy| &**policy);
-                named
-                    .flat_map(|policy| [Some(policy), policy.rsplit_once('#').map(|of| of.0)])
-                    .flatten()
-                    .collect()
+                of_policies(named.chain(tried))
+            }
+            (Self::Policy, Record::Refusal(it)) => {
+                of_policies(it.asked.iter().flat_map(|asked| asked.policies.iter()).map(|policy| &**policy))
             }
             (Self::Outcome, Record::Decision(it)) => vec![&it.outcome],
             (Self::Outcome, Record::Effect(it)) => vec![&it.result],
@@ -86,14 +89,23 @@ impl Member {
             (Self::Code, Record::Effect(it)) => one(&it.code),
             (Self::Code, Record::Refusal(it)) => vec![&it.code],
             (Self::Transaction, Record::Decision(it)) => vec![&it.transaction],
-            (Self::Principal | Self::User, Record::Effect(_))
-            | (Self::Policy | Self::Resource | Self::Transaction, Record::Effect(_) | Record::Refusal(_)) => {
-                Vec::new()
+            (Self::Resource, Record::Refusal(it)) => it.asked.iter().map(|asked| &*asked.resource).collect(),
+            (Self::Transaction, Record::Refusal(it)) => {
+                it.asked.iter().map(|asked| &*asked.transaction).collect()
             }
+            (
+                Self::Principal | Self::User | Self::Policy | Self::Resource | Self::Transaction,
+                Record::Effect(_),
+            ) => Vec::new(),
             // See `Condition::fits_act`.
             (_, Record::Act(_)) => Vec::new(),
         }
     }
+}
+
+/// Of a policy of several statements each has a number; its name means all of them.
+fn of_policies<'r>(ids: impl Iterator<Item = &'r str>) -> Vec<&'r str> {
+    ids.flat_map(|policy| [Some(policy), policy.rsplit_once('#').map(|of| of.0)]).flatten().collect()
 }
 
 /// How a member must fit.
@@ -109,8 +121,10 @@ struct Condition {
     member: Member,
     fit: Fit,
     value: String,
-    /// The value as it stands in JSON: a record without these bytes need not be read.
-    bytes: Finder<'static>,
+    /// The value as it stands in JSON: a record without any of these bytes need not be read.
+    bytes: Vec<Finder<'static>>,
+    /// Approvals with one of which a call fits as well.
+    approvals: Vec<String>,
 }
 
 /// A query, made ready.
@@ -140,15 +154,22 @@ impl Matcher {
             let ending = json.trim_start_matches('"');
             // What follows a policy's name may be a statement's number.
             let ending = if member == Member::Policy { ending.trim_end_matches('"') } else { ending };
-            let bytes = ending.as_bytes();
-            Some(Condition { member, fit, value, bytes: Finder::new(bytes).into_owned() })
+            // Before the last separator may stand what is in no record: an approval is `Approval/…` in tables alone.
+            let ending = match member {
+                Member::Resource => ending.rsplit_once('/').map_or(ending, |(_, last)| last),
+                _ => ending,
+            };
+            let approvals = if member == Member::Policy { query.approvals.clone() } else { Vec::new() };
+            let bytes = std::iter::once(ending).chain(approvals.iter().map(String::as_str));
+            let bytes = bytes.map(|text| Finder::new(text).into_owned()).collect();
+            Some(Condition { member, fit, value, bytes, approvals })
         });
         Self { conditions: conditions.collect(), since: query.since, until: query.until }
     }
 
     /// Whether a record fits. One that cannot be read may: whoever reads it says why it cannot.
     pub(super) fn matches(&self, record: &[u8]) -> bool {
-        if !self.conditions.iter().all(|condition| condition.bytes.find(record).is_some()) {
+        if !self.conditions.iter().all(|condition| condition.may_hold(record)) {
             return false;
         }
         if self.conditions.is_empty() && self.since.is_none() && self.until.is_none() {
@@ -184,10 +205,22 @@ impl Matcher {
 }
 
 impl Condition {
+    /// Whether the bytes of a record have what it looks for.
+    fn may_hold(&self, record: &[u8]) -> bool {
+        self.bytes.iter().any(|bytes| bytes.find(record).is_some())
+    }
+
     fn holds(&self, record: &Kept) -> bool {
         self.member.said(record).into_iter().any(|text| self.fits(text))
             || self.fits_identity(record)
             || self.fits_act(record)
+            || self.fits_approval(record)
+    }
+
+    /// A call that is made with an approval, or waits for one, is one of the policies that asked for it.
+    fn fits_approval(&self, record: &Kept) -> bool {
+        let Record::Decision(record) = record else { return false };
+        record.approval.as_deref().is_some_and(|approval| self.approvals.iter().any(|one| one == approval))
     }
 
     /// An act is found by who did it, and by what it was done to.
@@ -195,10 +228,21 @@ impl Condition {
         let Record::Act(record) = record else { return false };
         match self.member {
             Member::User | Member::Principal => self.fits(&record.actor),
-            Member::Resource => self.fits(&record.act.subject()),
+            Member::Resource => {
+                self.fits(&record.act.subject())
+                    || matches!(&record.act, Act::Ask(question) if self.fits(&question.resource))
+            }
             Member::Code => self.value == record.act.as_str(),
             Member::Transaction => record.act.subject().strip_prefix("Chain/") == Some(&*self.value),
-            Member::Kind | Member::Id | Member::Policy | Member::Outcome => false,
+            // What people are asked is asked by policies.
+            Member::Policy => match &record.act {
+                Act::Ask(question) => {
+                    let asking = question.asking.iter().map(|wanted| wanted.policy.as_str());
+                    of_policies(asking).into_iter().any(|policy| self.fits(policy))
+                }
+                _ => false,
+            },
+            Member::Kind | Member::Id | Member::Outcome => false,
         }
     }
 

@@ -97,6 +97,7 @@ async fn a_refusal_is_found_by_the_identity_that_was_proven() {
             let Record::Refusal(refused) = refusal("x") else { panic!("a refusal") };
             let user = (index == 1).then(|| "https://login.example#otto".into());
             let record = Record::Refusal(RefusalRecord {
+                asked: None,
                 identity: Some(identity.into()),
                 principal,
                 user,

@@ -39,8 +39,6 @@ impl Default for Asked {
         Self {
             id: "call-0".to_owned(),
             agent: "Agent/finance/invoice-bot",
-            reserved_spend: None,
-            reserved_tokens: None,
             resource: "Tool/finance/ledger/get_invoice",
             user: Some("https://login.example.com#alice"),
             outcome: "allow",
@@ -80,6 +78,8 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
         principal: asked.agent.into(),
         protocol: "mcp".into(),
         push_url: None,
+        reserved_spend: None,
+        reserved_tokens: None,
         resource: asked.resource.into(),
         snapshot: "sha256:01ba4719c80b6fe911b091a7c05124b64eeece964e09c058ef8f9805daca546b".into(),
         source: Some("10.0.0.7".into()),
@@ -120,6 +120,7 @@ pub(crate) fn effect(id: &str, decision: u64, second: u32) -> EffectRecord<'_> {
 /// A record with `text` in it.
 pub(crate) fn refusal(text: &str) -> Record<'_> {
     Record::Refusal(RefusalRecord {
+        asked: None,
         code: "token_expired".into(),
         detail: None,
         id: text.into(),

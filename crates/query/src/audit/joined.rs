@@ -21,7 +21,11 @@ pub(super) struct Effects {
 }
 
 impl Effects {
-    pub(super) fn of(dir: &Path, question: &SearchQuestion) -> Result<Self, SearchError> {
+    pub(super) fn of(
+        dir: &Path,
+        question: &SearchQuestion,
+        approvals: &[String],
+    ) -> Result<Self, SearchError> {
         let newest_first = !question.oldest_first;
         let kind = |kind: &str| Some(kind.to_owned());
         let mut effects =
@@ -31,7 +35,7 @@ impl Effects {
             effects.outcome = question.outcome.map(|outcome| outcome.as_str().to_owned());
             (effects.code, effects.since) = (question.code.clone(), question.since);
         }
-        let decisions = Query { kind: kind("decision"), ..question.asked() };
+        let decisions = Query { kind: kind("decision"), ..question.asked(approvals) };
         Ok(Self {
             question: question.clone(),
             effects: vidimus_ledger::search(dir, &effects)?,

@@ -7,7 +7,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use vidimus_core::record::Record;
+use vidimus_core::record::{Kept, Record};
 use vidimus_ledger::{Query, SearchError};
 
 use super::joined::Effects;
@@ -27,7 +27,7 @@ pub struct SearchQuestion {
     /// The person on whose behalf.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// A policy that decided, or a permit that was among the closest.
+    /// A policy that decided, held the call or is only tried (`mode: observe`), or a permit that was among the closest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// How it was decided, or how its effect ended.
@@ -193,8 +193,10 @@ impl SearchQuestion {
     }
 
     /// Who asked for what, and until when. Of an effect in the time that is asked for, the decision may stand before it.
-    pub(super) fn asked(&self) -> Query {
+    /// `approvals` are those that the policy asked for.
+    pub(super) fn asked(&self, approvals: &[String]) -> Query {
         Query {
+            approvals: approvals.to_vec(),
             agent: self.principal.clone(),
             user: self.user.clone(),
             policy: self.policy.clone(),
@@ -223,12 +225,29 @@ pub fn search(
     question: &SearchQuestion,
 ) -> Result<impl Iterator<Item = Result<Found, Damage>> + use<>, Unsearched> {
     let wanted = question.wanted()?;
-    let decided = wanted.decided.map(|which| decided(dir, question, which)).transpose()?;
-    let effects = wanted.effects.then(|| Effects::of(dir, question)).transpose()?;
+    let approvals = asked_for(dir, question)?;
+    let decided = wanted.decided.map(|which| decided(dir, question, which, &approvals)).transpose()?;
+    let effects = wanted.effects.then(|| Effects::of(dir, question, &approvals)).transpose()?;
     let newest_first = !question.oldest_first;
     let says_damage = decided.is_none();
     let effects = effects.into_iter().flatten().filter(move |effect| says_damage || effect.is_ok());
     Ok(Merged { one: decided.into_iter().flatten().peekable(), other: effects.peekable(), newest_first })
+}
+
+/// The approvals that the policy of a question asked for: a call that is made with one names the policies that permit it, and not those that
+/// held it. What is damaged is met by the search itself.
+fn asked_for(dir: &Path, question: &SearchQuestion) -> Result<Vec<String>, SearchError> {
+    let Some(policy) = question.policy.clone() else { return Ok(Vec::new()) };
+    let asks = Query { policy: Some(policy), kind: Some("act".to_owned()), ..Query::default() };
+    let mut approvals = Vec::new();
+    for hit in vidimus_ledger::search(dir, &asks)?.flatten() {
+        if let Ok(Record::Act(record)) = Kept::read(&hit.record)
+            && let Some(approval) = record.act.approval()
+        {
+            approvals.push(approval.to_owned());
+        }
+    }
+    Ok(approvals)
 }
 
 /// Of the names that were asked for, those that no record has, whatever else it says: they may be misspelt. Each is a member of the
@@ -243,7 +262,7 @@ pub fn unknown_names(
     let one = |member, value: &Option<String>, query: Query| {
         value.clone().map(|value| (member, value, Query { limit: Some(1), ..query }))
     };
-    let Query { agent, user, policy, resource, transaction, .. } = question.asked();
+    let Query { agent, user, policy, resource, transaction, .. } = question.asked(&[]);
     let none = Query::default;
     let asked = [
         one("principal", &agent, Query { agent: agent.clone(), ..none() }),
@@ -268,6 +287,7 @@ fn decided(
     dir: &Path,
     question: &SearchQuestion,
     which: Decided,
+    approvals: &[String],
 ) -> Result<impl Iterator<Item = Result<Found, Damage>> + use<>, SearchError> {
     let kind = match which {
         Decided::Calls | Decided::All => None,
@@ -280,7 +300,7 @@ fn decided(
         code: question.code.clone(),
         since: question.since,
         kind,
-        ..question.asked()
+        ..question.asked(approvals)
     };
     let hits = vidimus_ledger::search(dir, &query)?.map(|hit| Found::of(&hit?));
     Ok(hits.filter(move |found| match found {

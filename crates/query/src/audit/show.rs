@@ -1,27 +1,29 @@
-//! One call, whole: its records, and a proof for each that stands alone.
+//! One call, whole: its records, what people were asked and answered about it, and a proof for each record that stands alone.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use vidimus_core::record::{Kept, Record};
+use vidimus_core::act::Act;
+use vidimus_core::record::{ActRecord, Kept, Record};
+use vidimus_ledger::{Query, SearchError, Shown};
 
 use super::Damage;
-use vidimus_ledger::SearchError;
 
-/// Which call.
+/// Which call, or which approval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ShowQuestion {
-    /// The call's id: the header `vidimus-call` of its answer, and the member `id` of its records.
+    /// The call's id: the header `vidimus-call` of its answer, and the member `id` of its records. Or that of an act, or of an approval.
     pub id: String,
 }
 
 /// All that can be read of one call.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ShownCall {
-    /// Its records, oldest first.
+    /// Its records, oldest first, with those of the approval that it waits for or is made with; of an approval also those of its calls.
     pub records: Vec<ShownRecord>,
     /// What of the log could not be read: the call may have records there.
     pub damage: Vec<String>,
@@ -48,26 +50,86 @@ pub struct ShownRecord {
     pub bytes: Vec<u8>,
 }
 
-/// All records of a call in the log in `dir`.
+/// All records of a call in the log in `dir`, and of the approval that it waits for, is made with or was denied by.
 ///
 /// # Errors
 /// See [`SearchError`]; never of a part of the log, which is told with the rest.
 pub fn show(dir: &Path, question: &ShowQuestion) -> Result<ShownCall, SearchError> {
-    let intact = vidimus_ledger::show_intact(dir, &question.id)?;
-    let mut damage: Vec<String> = intact.damage.iter().map(ToString::to_string).collect();
-    let records = intact.records.into_iter().map(|shown| {
-        let read = Kept::read(&shown.record).map_err(|error| Damage::Record { index: shown.index, error });
-        ShownRecord {
-            index: shown.index,
-            record: serde_json::from_slice(&shown.record).unwrap_or_default(),
-            proof: shown.proof.as_ref().ok().map(ToString::to_string),
-            unproven: shown.proof.as_ref().err().map(ToString::to_string),
-            kept: read.map_err(|error| damage.push(error.to_string())).ok(),
-            bytes: shown.record,
+    let mut found = Gathered::default();
+    found.add(dir, &Query { id: Some(question.id.clone()), ..Query::default() })?;
+    let mut approvals: BTreeSet<String> = found.kept().filter_map(approval).collect();
+    if found.records.is_empty() {
+        // What is no call may be an approval.
+        approvals.insert(question.id.clone());
+    }
+    for approval in &approvals {
+        let (kind, resource) = (Some("act".to_owned()), Some(format!("Approval/{approval}")));
+        found.add(dir, &Query { kind, resource, ..Query::default() })?;
+    }
+    if approvals.contains(&question.id) {
+        let calls: BTreeSet<String> = found.kept().filter_map(call).collect();
+        for id in calls {
+            found.add(dir, &Query { id: Some(id), ..Query::default() })?;
         }
-    });
-    let records = records.collect();
-    Ok(ShownCall { records, damage })
+    }
+    Ok(found.shown())
+}
+
+/// The approval that a record of a call is about.
+fn approval(record: Kept) -> Option<String> {
+    let named = match record {
+        Record::Decision(decision) => decision.approval,
+        Record::Refusal(refusal) => refusal.asked.and_then(|asked| asked.approval),
+        Record::Effect(_) | Record::Act(_) => None,
+    };
+    named.map(std::borrow::Cow::into_owned)
+}
+
+/// The call that an act about an approval is about.
+fn call(record: Kept) -> Option<String> {
+    match record {
+        Record::Act(ActRecord { act: Act::Ask(question), .. }) => Some(question.call),
+        Record::Act(ActRecord { act: Act::Use(used), .. }) => Some(used.call),
+        _ => None,
+    }
+}
+
+/// Records of several searches, each once.
+#[derive(Debug, Default)]
+struct Gathered {
+    records: BTreeMap<u64, Shown>,
+    damage: BTreeSet<String>,
+}
+
+impl Gathered {
+    fn add(&mut self, dir: &Path, query: &Query) -> Result<(), SearchError> {
+        let intact = vidimus_ledger::show_those(dir, query)?;
+        self.damage.extend(intact.damage.iter().map(ToString::to_string));
+        self.records.extend(intact.records.into_iter().map(|shown| (shown.index, shown)));
+        Ok(())
+    }
+
+    fn kept(&self) -> impl Iterator<Item = Kept> {
+        self.records.values().filter_map(|shown| Kept::read(&shown.record).ok())
+    }
+
+    fn shown(self) -> ShownCall {
+        let mut damage: Vec<String> = self.damage.into_iter().collect();
+        let records = self.records.into_values().map(|shown| {
+            let read =
+                Kept::read(&shown.record).map_err(|error| Damage::Record { index: shown.index, error });
+            ShownRecord {
+                index: shown.index,
+                record: serde_json::from_slice(&shown.record).unwrap_or_default(),
+                proof: shown.proof.as_ref().ok().map(ToString::to_string),
+                unproven: shown.proof.as_ref().err().map(ToString::to_string),
+                kept: read.map_err(|error| damage.push(error.to_string())).ok(),
+                bytes: shown.record,
+            }
+        });
+        let records = records.collect();
+        ShownCall { records, damage }
+    }
 }
 
 impl ShownCall {
@@ -77,6 +139,7 @@ impl ShownCall {
             Some(Record::Decision(decision)) if !decision.transaction.is_empty() => {
                 Some(&*decision.transaction)
             }
+            Some(Record::Refusal(refusal)) => refusal.asked.as_ref().map(|asked| &*asked.transaction),
             _ => None,
         })
     }

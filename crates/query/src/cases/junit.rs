@@ -44,7 +44,37 @@ pub fn junit(report: &TestReport) -> io::Result<String> {
         }
         Ok(())
     })?;
-    let xml = writer.into_inner();
+    document(writer.into_inner())
+}
+
+/// The report where nothing could be tested: one error, of all of `of`.
+///
+/// # Errors
+/// None that is known: it is written to memory.
+pub fn junit_of_fault(of: &str, fault: &str) -> io::Result<String> {
+    let mut writer = Writer::new_with_indent(Vec::new(), b' ', 2);
+    let (of, fault) = (visible(of), visible(fault));
+    let totals = [("tests", "1"), ("failures", "0"), ("errors", "1")];
+    let suites = writer.create_element("testsuites").with_attribute(("name", "vidimus policy test"));
+    suites.with_attributes(totals).write_inner_content(|writer| {
+        let suite = writer.create_element("testsuite").with_attribute(("name", of.as_str()));
+        let suite = suite.with_attributes(totals);
+        suite
+            .write_inner_content(|writer| {
+                let case = writer.create_element("testcase");
+                let case = case.with_attributes([("name", "all cases"), ("classname", of.as_str())]);
+                case.write_inner_content(|writer| {
+                    let said = writer.create_element("error").with_attribute(("message", fault.as_str()));
+                    said.write_empty().map(drop)
+                })
+                .map(drop)
+            })
+            .map(drop)
+    })?;
+    document(writer.into_inner())
+}
+
+fn document(xml: Vec<u8>) -> io::Result<String> {
     let body = String::from_utf8(xml).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     Ok(format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{body}\n"))
 }

@@ -78,6 +78,11 @@ fn with_cedar(document: &str, value: &Value) -> Result<String, String> {
     if old.trim_end().lines().eq(lines.iter().copied()) {
         return Ok(document.to_owned());
     }
+    if document.trim_start().starts_with('{') {
+        return Err(
+            "it is JSON, where a text stands on one line; write it as YAML to have it formatted".to_owned()
+        );
+    }
     let not_understood = || "its layout is not understood; write cedar: | and the Cedar below it".to_owned();
     if document.contains('\r') {
         return Err("its lines end with a carriage return".to_owned());

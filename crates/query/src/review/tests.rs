@@ -147,6 +147,19 @@ fn each_kind_of_finding_is_found_and_nothing_else() {
             vec![],
         ),
         // Over-broad.
+        (
+            r#"permit (principal, action in [Action::"operate", Action::"read"], resource);"#,
+            vec!["over-broad a/p 8"],
+        ),
+        (r#"permit (principal, action == Action::"approve", resource);"#, vec!["over-broad a/p 8"]),
+        (r#"permit (principal, action == Action::"quarantine", resource);"#, vec!["over-broad a/p 8"]),
+        (
+            r#"permit (principal, action == Action::"approve", resource) when { context.role == "payers" };"#,
+            vec!["over-broad a/p 8"],
+        ),
+        (r#"permit (principal in UserGroup::"soc", action in Action::"operate", resource);"#, vec![]),
+        (r#"permit (principal, action == Action::"quarantine", resource == Agent::"a/bot");"#, vec![]),
+        (r#"forbid (principal, action == Action::"approve", resource);"#, vec![]),
         ("permit (principal, action, resource);", vec!["over-broad a/p 8"]),
         (r#"permit (principal, action == Action::"invokeTool", resource);"#, vec!["over-broad a/p 8"]),
         (r#"permit (principal in Group::"readers", action, resource);"#, vec!["over-broad a/p 8"]),

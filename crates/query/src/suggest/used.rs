@@ -1,11 +1,12 @@
 //! What was used, by whom.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::record::DecisionRecord;
 
-use super::{SuggestAnswer, SuggestedPolicy, UsedEdge, cedar};
+use super::{LentEdge, SuggestAnswer, SuggestedPolicy, UsedEdge, cedar};
 
 /// How something was used.
 #[derive(Clone, Debug, Default)]
@@ -60,11 +61,23 @@ impl std::fmt::Display for EntityKey {
 #[derive(Debug, Default)]
 pub(super) struct Used {
     of: HashMap<String, HashMap<(String, String), Use>>,
+    /// By principal, action and resource: how often by grants alone.
+    lent: BTreeMap<(String, String, String), u64>,
 }
+
+/// What the policy of a grant is called, before its id.
+const OF_GRANT: &str = "vidimus/grant#";
 
 impl Used {
     /// Also this call.
     pub(super) fn add(&mut self, record: &DecisionRecord<'_>) {
+        let by_grant = |policy: &Arc<str>| policy.starts_with(OF_GRANT);
+        if !record.policies.is_empty() && record.policies.iter().all(by_grant) {
+            let edge = (&record.principal, &record.action, &record.resource);
+            let edge = (edge.0.to_string(), edge.1.to_string(), edge.2.to_string());
+            *self.lent.entry(edge).or_default() += 1;
+            return;
+        }
         let of = self.of.entry(record.principal.to_string()).or_default();
         let used = of.entry((record.action.to_string(), record.resource.to_string())).or_default();
         used.calls += 1;
@@ -75,6 +88,9 @@ impl Used {
 
     /// Also these.
     pub(super) fn and(mut self, other: Self) -> Self {
+        for (edge, calls) in other.lent {
+            *self.lent.entry(edge).or_default() += calls;
+        }
         for (principal, uses) in other.of {
             let mine = self.of.entry(principal).or_default();
             for (edge, used) in uses {
@@ -88,6 +104,19 @@ impl Used {
 
     pub(super) fn suggested(self) -> SuggestAnswer {
         let mut answer = SuggestAnswer { principals: self.of.len(), ..SuggestAnswer::default() };
+        let is_used = |(principal, action, resource): &(String, String, String)| {
+            let used = self.of.get(principal);
+            used.is_some_and(|used| used.contains_key(&(action.clone(), resource.clone())))
+        };
+        let lent = self.lent.iter().filter(|(edge, _)| !is_used(edge));
+        answer.lent = lent
+            .map(|((principal, action, resource), calls)| LentEdge {
+                principal: principal.clone(),
+                action: action.clone(),
+                resource: resource.clone(),
+                calls: *calls,
+            })
+            .collect();
         let all: BTreeMap<String, _> = self.of.into_iter().collect();
         for (principal, uses) in all {
             let Ok(id) = principal.parse::<EntityId>() else { continue };

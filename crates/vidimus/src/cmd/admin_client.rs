@@ -50,13 +50,20 @@ pub(super) struct Asking {
     /// The admin address of the gateway.
     #[arg(long, env = "VIDIMUS_ADMIN", default_value = "127.0.0.1:9901", value_name = "ADDRESS", value_parser = address)]
     admin: Url,
-    /// The data directory of the gateway: where VIDIMUS_OPERATOR_TOKEN has no token, its built-in issuer issues one for --as.
+    /// The data directory of the gateway: its built-in issuer issues a token for --as, where VIDIMUS_OPERATOR_TOKEN has none.
     #[arg(long, env = "VIDIMUS_DATA", default_value = "vidimus-data")]
     data: std::path::PathBuf,
-    /// Who you are, where the built-in issuer says so.
-    #[arg(long = "as", value_name = "NAME", default_value = "admin")]
-    operator: String,
-    /// A group that you are in, where the built-in issuer says so; may be given several times.
+    #[command(flatten)]
+    who: Who,
+}
+
+/// Who asks.
+#[derive(Debug, clap::Args)]
+pub(super) struct Who {
+    /// Who you are, as the built-in issuer says it, whatever token is in VIDIMUS_OPERATOR_TOKEN [default: admin].
+    #[arg(long = "as", value_name = "NAME")]
+    operator: Option<String>,
+    /// A group that you are in, as the built-in issuer says it; may be given several times.
     #[arg(long = "as-group", value_name = "GROUP")]
     operator_group: Vec<String>,
 }
@@ -64,13 +71,13 @@ pub(super) struct Asking {
 impl Asking {
     /// What `path` answers.
     pub(super) fn get<A: DeserializeOwned>(&self, path: &str) -> anyhow::Result<A> {
-        let token = token(&self.data, &self.operator, &self.operator_group)?;
+        let token = token(&self.data, &self.who)?;
         read(path, &exchange(&self.admin, path, &token, None)?)
     }
 
     /// The same, for who has a runtime, and goes on where nothing answers for a while.
     pub(super) async fn look<A: DeserializeOwned>(&self, path: &str) -> Result<A, Unanswered> {
-        let token = token(&self.data, &self.operator, &self.operator_group).map_err(Unanswered::Refused)?;
+        let token = token(&self.data, &self.who).map_err(Unanswered::Refused)?;
         read(path, &asked(&self.admin, path, &token, None).await?).map_err(Unanswered::Refused)
     }
 
@@ -80,7 +87,7 @@ impl Asking {
         path: &str,
         question: &impl Serialize,
     ) -> anyhow::Result<A> {
-        let token = token(&self.data, &self.operator, &self.operator_group)?;
+        let token = token(&self.data, &self.who)?;
         let body = serde_json::to_vec(question)?;
         read(path, &exchange(&self.admin, path, &token, Some(body))?)
     }
@@ -88,6 +95,7 @@ impl Asking {
 
 /// Says what was done.
 pub(super) fn told(done: &ActDone, what: &str, format: Format) -> anyhow::Result<ExitCode> {
+    done.warnings.iter().for_each(|warning| output::warning(warning));
     match format {
         Format::Json => output::json(done)?,
         Format::Table => {
@@ -102,11 +110,14 @@ fn read<A: DeserializeOwned>(path: &str, body: &Bytes) -> anyhow::Result<A> {
     serde_json::from_slice(body).with_context(|| format!("--admin: the answer of {path}"))
 }
 
-/// The token of whoever asks: one that is given, or one of the built-in issuer, for whoever may read its key.
-pub(super) fn token(data: &Path, name: &str, groups: &[String]) -> anyhow::Result<SecretString> {
-    if let Some(given) = std::env::var(TOKEN).ok().filter(|token| !token.is_empty()) {
+/// The token of whoever asks: one that is given, or one of the built-in issuer, for whoever may read its key. What is said by a flag counts
+/// before what is in the environment.
+pub(super) fn token(data: &Path, who: &Who) -> anyhow::Result<SecretString> {
+    let is_said = who.operator.is_some() || !who.operator_group.is_empty();
+    if let Some(given) = std::env::var(TOKEN).ok().filter(|token| !token.is_empty() && !is_said) {
         return Ok(given.into());
     }
+    let (name, groups) = (who.operator.as_deref().unwrap_or("admin"), &who.operator_group[..]);
     let local = identity::existing(data).with_context(|| {
         format!("who asks must prove who it is: put a token into {TOKEN} (`vidimus identity operator`), or give the gateway's --data")
     })?;
@@ -164,7 +175,13 @@ async fn asked(
         anyhow::Ok((status, body))
     };
     let answered = tokio::time::timeout(PATIENCE, answered).await.map_err(anyhow::Error::from);
-    let (status, body) = answered.and_then(|answered| answered).map_err(Unanswered::Unreached)?;
+    let unreached = |error: anyhow::Error| {
+        Unanswered::Unreached(error.context(format!(
+            "no gateway answers at {}: start `vidimus serve` with this --admin, or say where it is (--admin, VIDIMUS_ADMIN)",
+            admin.authority()
+        )))
+    };
+    let (status, body) = answered.and_then(|answered| answered).map_err(unreached)?;
     let says = || anyhow!("{url} answered {status}{}", said(&body));
     match status {
         status if status.is_success() => Ok(body),

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use vidimus_core::approval::pending::{Escalates, Wanted};
 use vidimus_core::standing::rfc3339;
-use vidimus_query::approvals::{Approval, Approvals as All, Given};
+use vidimus_query::approvals::{Answered, Approval, Approvals as All, Given};
 
 use super::admin_client::{Asking, told};
 use crate::output::{self, Format, printable};
@@ -113,7 +113,7 @@ pub fn run(approvals: &Approvals, format: Format) -> anyhow::Result<ExitCode> {
         Command::Approve(approve) => self::approve(approve, format),
         Command::Deny(deny) => {
             let question = json!({"approval": deny.approval, "why": deny.why});
-            told(&deny.asking.post("/approvals/deny", &question)?, "is denied", format)
+            answered(&deny.asking.post("/approvals/deny", &question)?, format)
         }
         Command::Watch(asking) => watch::run(asking, format),
     }
@@ -143,7 +143,27 @@ fn approve(approve: &Approve, format: Format) -> anyhow::Result<ExitCode> {
     };
     let question =
         json!({"approval": approve.approval, "role": approve.role, "shown": shown, "why": approve.why});
-    told(&approve.asking.post("/approvals/approve", &question)?, "has your approval", format)
+    answered(&approve.asking.post("/approvals/approve", &question)?, format)
+}
+
+/// Says what the answer of a person came to: where others have to approve too, the call is not approved yet.
+fn answered(answered: &Answered, format: Format) -> anyhow::Result<ExitCode> {
+    if format == Format::Json {
+        output::json(answered)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    told(&answered.done, &stands(answered), format)
+}
+
+fn stands(answered: &Answered) -> String {
+    match (answered.state.as_str(), &*answered.lacks) {
+        ("denied", _) => "is denied".to_owned(),
+        ("asked", lacks) => {
+            format!("has your approval, and is not approved yet: {} must approve it too", lacks.join(" and "))
+        }
+        ("", _) => "is answered".to_owned(),
+        (state, _) => format!("is {state}"),
+    }
 }
 
 fn list(asking: &Asking, format: Format) -> anyhow::Result<ExitCode> {
@@ -156,22 +176,71 @@ fn list(asking: &Asking, format: Format) -> anyhow::Result<ExitCode> {
         output::line("nothing waits for people");
         return Ok(ExitCode::SUCCESS);
     }
-    let headers = ["APPROVAL", "STATE", "WHO", "WHAT", "ASKED", "UNTIL"];
-    let mut table = output::table(&headers, &[0], output::width());
-    for one in &all.approvals {
-        let text = |text: &str| output::cell(&printable(text));
-        table.add_row([
-            text(&one.question.approval),
-            output::verdict_cell(&one.state, one.state == "approved"),
-            text(&one.question.principal),
-            text(&one.question.resource),
-            text(&asked(one)),
-            text(&one.until),
-        ]);
-    }
-    output::line(&table.to_string());
+    let text = render(&all.approvals, output::width());
+    text.lines().for_each(|line| output::line(line.trim_end()));
     Ok(ExitCode::SUCCESS)
 }
+
+/// From this width on, each has a column of its own; below, what belongs together is put together.
+const WIDE: u16 = 200;
+
+/// Most characters of a call's arguments in a table; `approvals show` has them all.
+const MAX_ARGUMENTS: usize = 80;
+
+/// The table, as it fits.
+fn render(all: &[Approval], width: Option<u16>) -> String {
+    let text = |text: &str| printable(text).into_owned();
+    let person = |one: &Approval| one.question.user.as_deref().map(text).unwrap_or_default();
+    let state = |one: &Approval| output::verdict_cell(&one.state, one.state == "approved");
+    if width.is_some_and(|width| width < WIDE) {
+        let mut table = output::table(&["UNTIL", "STATE", "APPROVAL, WHO, WHAT, ASKED"], &[0, 1], width);
+        for one in all {
+            let question = &one.question;
+            let person = if person(one).is_empty() { String::new() } else { format!(" for {}", person(one)) };
+            let lines = [
+                text(&question.approval),
+                format!("{}{person}", text(&question.principal)),
+                text(&question.resource),
+                arguments(one),
+                text(&asked(one)),
+            ];
+            let lines: Vec<String> = lines.into_iter().filter(|line| !line.is_empty()).collect();
+            let until = output::when(&one.until, None).replace(' ', "\n");
+            table.add_row([output::cell(&until), state(one), output::cell(&lines.join("\n"))]);
+        }
+        return table.to_string();
+    }
+    let headers = ["APPROVAL", "STATE", "WHO", "FOR", "WHAT", "ARGUMENTS", "ASKED", "UNTIL"];
+    let mut table = output::table(&headers, &[0, 1, 7], width);
+    for one in all {
+        table.add_row([
+            output::cell(&text(&one.question.approval)),
+            state(one),
+            output::cell(&text(&one.question.principal)),
+            output::cell(&person(one)),
+            output::cell(&text(&one.question.resource)),
+            output::cell(&arguments(one)),
+            output::cell(&text(&asked(one))),
+            output::cell(&output::when(&one.until, None)),
+        ]);
+    }
+    table.to_string()
+}
+
+/// The arguments of the call, as far as a table has room for them.
+fn arguments(one: &Approval) -> String {
+    let Some(text) = &one.arguments else {
+        return if one.question.arguments.is_some() { NOT_KNOWN.to_owned() } else { String::new() };
+    };
+    let text = printable(text);
+    match text.char_indices().nth(MAX_ARGUMENTS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.into_owned(),
+    }
+}
+
+/// In place of arguments that nobody has kept.
+const NOT_KNOWN: &str = "(not known since a restart)";
 
 /// How many of how many people of which role approved.
 fn asked(one: &Approval) -> String {
@@ -203,11 +272,7 @@ fn print(one: &Approval) {
     row("endpoint", &question.endpoint);
     row(
         "arguments",
-        one.arguments.as_deref().unwrap_or(if question.arguments.is_some() {
-            "(not known since a restart)"
-        } else {
-            ""
-        }),
+        one.arguments.as_deref().unwrap_or(if question.arguments.is_some() { NOT_KNOWN } else { "" }),
     );
     for wanted in &question.asking {
         row("policy", &format!("{} asks {} of {}", wanted.policy, wanted.quorum, wanted.role));
@@ -220,7 +285,13 @@ fn print(one: &Approval) {
     }
     for given in &one.given {
         let of = given.escalation.as_ref().map(|role| format!(" ({role})")).unwrap_or_default();
-        row("approved", &format!("{} as {}{of} at {}", given.by, given.role, given.time));
+        row(
+            "approved",
+            &format!("{} as {}{of} at {}{}", given.by, given.role, given.time, because(&given.why)),
+        );
+    }
+    if let Some(denied) = &one.denied {
+        row("denied", &format!("{} at {}{}", denied.by, denied.time, because(&denied.why)));
     }
     for made in &one.made {
         row("made", &format!("call {}: {}", made.call, made.result));
@@ -232,3 +303,11 @@ fn print(one: &Approval) {
     row("until", &one.until);
     row("shown", one.shown.as_deref().unwrap_or_default());
 }
+
+/// In the words of a person, where there are any.
+fn because(why: &str) -> String {
+    if why.is_empty() { String::new() } else { format!(": {why}") }
+}
+
+#[cfg(test)]
+mod tests;

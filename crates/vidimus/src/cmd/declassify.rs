@@ -8,6 +8,7 @@ use vidimus_core::act::Subject;
 use vidimus_query::acts::ActDone;
 
 use super::admin_client::{Asking, told};
+use super::quarantine::{agent, is_chain};
 use crate::output::Format;
 
 /// Takes a flow label away from what an agent, or a chain of calls, has read.
@@ -71,10 +72,12 @@ struct Act {
 
 pub fn run(declassify: &Declassify, format: Format) -> anyhow::Result<ExitCode> {
     let (subject, person, act) = match &declassify.of {
-        Of::Agent { name, person, act } => (format!("Agent/{name}"), person.as_deref(), act),
-        Of::Chain { transaction, act } => (format!("Chain/{transaction}"), None, act),
+        Of::Agent { name, person, act } => (agent(name)?, person.as_deref(), act),
+        Of::Chain { transaction, act } => {
+            is_chain(transaction)?;
+            (Subject::Chain(transaction.as_str().into()), None, act)
+        }
     };
-    let subject: Subject = subject.parse()?;
     let mut question = json!({"subject": subject, "label": act.label, "why": act.why});
     if let (Some(members), Some(person)) = (question.as_object_mut(), person) {
         members.insert("person".to_owned(), person.into());

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use clap::{Args, Subcommand};
+use anyhow::{Context as _, ensure};
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::json;
 use vidimus_core::act::{Terms, Thing};
 use vidimus_core::entity::{EntityId, EntityKind};
@@ -12,6 +12,7 @@ use vidimus_query::acts::{ActDone, GrantShown, Grants};
 
 use super::admin_client::Asking;
 use super::quantity::duration;
+use super::quarantine::is_chain;
 use crate::output::{self, Format, printable};
 
 /// Lends an agent what policies do not permit it: for one task, some resources and a time.
@@ -97,6 +98,7 @@ struct Wanted {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("task").args(["uses", "transaction"]).required(true).multiple(true)))]
 struct Of {
     /// The agent: namespace/name.
     agent: String,
@@ -105,7 +107,7 @@ struct Of {
     #[arg(long, required = true)]
     resource: Vec<Thing>,
     /// The one chain in which it may, by its transaction.
-    #[arg(long, required_unless_present = "uses")]
+    #[arg(long)]
     transaction: Option<String>,
     /// How many calls it may make.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
@@ -126,7 +128,12 @@ struct Length {
 
 impl Of {
     fn terms(&self) -> anyhow::Result<Terms> {
-        let agent = Thing(EntityId::new(EntityKind::Agent, self.agent.as_str()));
+        let name = self.agent.strip_prefix("Agent/").unwrap_or(&self.agent);
+        ensure!(name.contains('/'), "'{name}' has no namespace: write namespace/name, as in finance/{name}");
+        if let Some(transaction) = &self.transaction {
+            is_chain(transaction).context("--transaction")?;
+        }
+        let agent = Thing(EntityId::new(EntityKind::Agent, name));
         let (resources, transaction) = (self.resource.clone(), self.transaction.clone());
         let terms = Terms { agent, resources, transaction, uses: self.uses };
         terms.check()?;
@@ -174,6 +181,7 @@ fn given(done: &ActDone, format: Format) -> anyhow::Result<ExitCode> {
 }
 
 fn told(done: &ActDone, what: &str, format: Format) -> anyhow::Result<ExitCode> {
+    done.warnings.iter().for_each(|warning| output::warning(warning));
     match format {
         Format::Json => output::json(done)?,
         Format::Table => output::line(&format!("{} {what}", printable(&done.subject))),
@@ -202,7 +210,7 @@ fn list(grants: &Grants, format: Format) -> anyhow::Result<ExitCode> {
             text(&one.resources.join(", ")),
             text(one.transaction.as_deref().unwrap_or_default()),
             text(&uses(one)),
-            text(&one.until),
+            output::cell(&output::when(&one.until, None)),
             text(&one.actor),
             text(&one.why),
         ]);

@@ -2,9 +2,11 @@
 
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use vidimus_core::act::Subject;
+use vidimus_core::caller::Chain;
 use vidimus_query::acts::{ActDone, Quarantined, QuarantinedBy, Quarantines};
 
 use super::admin_client::{Asking, told};
@@ -107,8 +109,71 @@ impl Kind {
             Self::User => "User",
             Self::Chain => "Chain",
         };
+        // Also as it stands in tables.
+        let name = name.strip_prefix(kind).and_then(|rest| rest.strip_prefix('/')).unwrap_or(name);
+        match self {
+            Self::Agent | Self::Service | Self::Server | Self::Provider => ensure!(
+                name.split('/').filter(|part| !part.is_empty()).count() == 2
+                    && name.matches('/').count() == 1,
+                "'{name}' has no namespace: write namespace/name, as in finance/{}",
+                name.rsplit('/').next().filter(|last| !last.is_empty()).unwrap_or("invoice-bot")
+            ),
+            Self::User => ensure!(
+                name.contains('#'),
+                "'{name}' is nobody: write issuer#subject, as records have it, as in https://login.example#ada"
+            ),
+            Self::Identity | Self::Chain => {}
+        }
         Ok(format!("{kind}/{name}").parse()?)
     }
+
+    /// What is to be quarantined: of what nobody registers, what can be one.
+    fn to_quarantine(self, name: &str) -> anyhow::Result<Subject> {
+        let subject = self.subject(name)?;
+        match &subject {
+            Subject::Identity(identity) => ensure!(
+                is_identity(identity),
+                "'{identity}' is no identity: write it as records have it, spiffe://TRUST-DOMAIN/… or oidc:ISSUER#SUBJECT"
+            ),
+            Subject::Chain(transaction) => is_chain(transaction)?,
+            Subject::Object(_) | Subject::User(_) => {}
+        }
+        Ok(subject)
+    }
+}
+
+/// An agent by its name, `namespace/name` or as it stands in tables.
+///
+/// # Errors
+/// What to write instead.
+pub(super) fn agent(name: &str) -> anyhow::Result<Subject> {
+    Kind::Agent.subject(name)
+}
+
+/// A SPIFFE ID, or a subject of an issuer.
+fn is_identity(text: &str) -> bool {
+    let named = |rest: &str, separator| {
+        rest.split_once(separator).is_some_and(|(one, other)| !one.is_empty() && !other.is_empty())
+    };
+    match (text.strip_prefix("spiffe://"), text.strip_prefix("oidc:")) {
+        (Some(rest), _) => named(rest, '/'),
+        (None, Some(rest)) => named(rest, '#'),
+        (None, None) => false,
+    }
+}
+
+/// That a text can be the transaction of a chain: a UUID, or `ext-…` where another issuer began it.
+///
+/// # Errors
+/// What to write instead.
+pub(super) fn is_chain(text: &str) -> anyhow::Result<()> {
+    let is_one = text.strip_prefix(Chain::ELSEWHERE).is_some_and(|rest| !rest.is_empty())
+        || uuid::Uuid::try_parse(text).is_ok();
+    ensure!(
+        is_one,
+        "'{text}' is no transaction: write it as records have it, a UUID such as 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10, or ext-…"
+    );
+    Ok(())
 }
 
 pub fn run(quarantine: &Quarantine, format: Format) -> anyhow::Result<ExitCode> {
@@ -123,7 +188,7 @@ pub fn run(quarantine: &Quarantine, format: Format) -> anyhow::Result<ExitCode> 
         Command::Lift { kind, named } => return lift(&kind.subject(&named.name)?, named, format),
         Command::List(asking) => return list(asking, format),
     };
-    let question = json!({"subject": kind.subject(&named.name)?, "why": named.why});
+    let question = json!({"subject": kind.to_quarantine(&named.name)?, "why": named.why});
     let done: ActDone = named.asking.post("/quarantine", &question)?;
     told(&done, "is quarantined", format)
 }
@@ -162,7 +227,7 @@ fn list(asking: &Asking, format: Format) -> anyhow::Result<ExitCode> {
         output::line("nothing is quarantined");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = output::table(&["SUBJECT", "BY", "WHO", "SINCE", "WHY"], &[0], output::width());
+    let mut table = output::table(&["SUBJECT", "BY", "WHO", "SINCE", "WHY"], &[0, 1, 3], output::width());
     for one in &quarantines.quarantined {
         let by = match one.by {
             QuarantinedBy::Act => "act",
@@ -173,10 +238,51 @@ fn list(asking: &Asking, format: Format) -> anyhow::Result<ExitCode> {
             output::cell(&printable(&one.subject)),
             output::cell(by),
             text(&one.actor),
-            text(&one.time),
+            output::cell(&one.time.as_deref().map(|time| output::when(time, None)).unwrap_or_default()),
             text(&one.why),
         ]);
     }
     output::line(&table.to_string());
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name that is mistyped quarantines nothing, so it is refused and not reported as done.
+    #[test]
+    fn what_can_be_nothing_is_refused_with_what_to_write() {
+        for (kind, name, says) in [
+            (Kind::Agent, "invoice-bot", "write namespace/name, as in finance/invoice-bot"),
+            (Kind::Agent, "a/b/c", "write namespace/name"),
+            (Kind::Server, "", "write namespace/name, as in finance/invoice-bot"),
+            (Kind::User, "ada", "write issuer#subject"),
+            (Kind::Identity, "garbage", "spiffe://TRUST-DOMAIN/… or oidc:ISSUER#SUBJECT"),
+            (Kind::Identity, "spiffe://", "spiffe://TRUST-DOMAIN/…"),
+            (Kind::Identity, "oidc:https://login.example", "oidc:ISSUER#SUBJECT"),
+            (Kind::Chain, "not-a-uuid", "a UUID such as"),
+            (Kind::Chain, "ext-", "or ext-…"),
+        ] {
+            let said = kind.to_quarantine(name).expect_err(name).to_string();
+            assert!(said.contains(says), "{name}: {said}");
+        }
+        for (kind, name, subject) in [
+            (Kind::Agent, "finance/invoice-bot", "Agent/finance/invoice-bot"),
+            (Kind::Agent, "Agent/finance/invoice-bot", "Agent/finance/invoice-bot"),
+            (Kind::Identity, "spiffe://corp.example/ns/a/sa/b", "Identity/spiffe://corp.example/ns/a/sa/b"),
+            (Kind::Identity, "oidc:https://login.example#6f", "Identity/oidc:https://login.example#6f"),
+            (Kind::User, "https://login.example#ada", "User/https://login.example#ada"),
+            (Kind::Chain, "ext-6f0c", "Chain/ext-6f0c"),
+            (
+                Kind::Chain,
+                "019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10",
+                "Chain/019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10",
+            ),
+        ] {
+            assert_eq!(kind.to_quarantine(name).expect(name).to_string(), subject);
+        }
+        // What was quarantined whatever it is called can be lifted.
+        assert!(Kind::Chain.subject("not-a-uuid").is_ok());
+    }
 }

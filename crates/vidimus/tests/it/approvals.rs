@@ -70,8 +70,17 @@ fn a_held_call_survives_a_kill_is_approved_by_a_person_and_made_once() {
     assert_eq!(all["approvals"][1]["question"]["before"]["approval"], approval.as_str(), "{all}");
 
     let ran = operate(&gateway, &["approvals", "deny", &again, "--why", "once is enough"]);
-    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.code == Some(0) && ran.out.contains("is denied"), "{ran:?}");
     assert_eq!(call(&gateway, &token).0, "approval_denied");
+    // Who said what and why is shown as long as it stands, and on record for good.
+    let all = listed(&gateway);
+    assert_eq!(all["approvals"][0]["given"][0]["why"], "PO-4711", "{all}");
+    assert_eq!(all["approvals"][1]["denied"]["why"], "once is enough", "{all}");
+    assert_eq!(all["approvals"][1]["denied"]["by"], "User/urn:vidimus:local#admin", "{all}");
+    let ran = operate(&gateway, &["approvals", "show", &again]);
+    assert!(ran.out.contains("denied      User/urn:vidimus:local#admin at "), "{ran:?}");
+    assert!(ran.out.contains(": once is enough"), "{ran:?}");
+    who_authorized_it_is_on_record(&gateway, &approval, &again);
     let ran = operate(&gateway, &["approvals", "show", "no-such"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     // Each of it is on record, with who and why.
@@ -103,4 +112,86 @@ fn the_page_of_an_approval_says_nothing_of_it() {
     assert!(page("%3Cscript%3E").contains("404"));
     // What answers is not the page.
     assert!(gateway.admin("POST", &format!("/approvals/{approval}"), "", "{}").unwrap().contains("405"));
+}
+
+/// From the call, from the approval and from the policy, in both directions.
+fn who_authorized_it_is_on_record(gateway: &Gateway, approved: &str, denied: &str) {
+    let data = gateway.path("data");
+    let audit = |words: &[&str]| run(&[&["audit"], words, &["--data", &data]].concat());
+    let search =
+        |line: &str| audit(&[&["search", "-o", "json"], &*line.split(' ').collect::<Vec<_>>()].concat());
+    let rows = |line: &str| -> Vec<Value> {
+        let ran = search(line);
+        assert_eq!(ran.code, Some(0), "{line}: {ran:?}");
+        ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    // The call that was let pass, by the policy that held it.
+    let made = rows("--policy a/hold --outcome allow");
+    assert_eq!(made.len(), 1, "{made:?}");
+    assert_eq!(made[0]["approval"], approved, "{made:?}");
+    let call = made[0]["id"].as_str().unwrap();
+    assert_eq!(rows("--policy a/hold --outcome failed").len(), 1, "and its effect");
+    // As the column RESOURCE has it.
+    let acts = rows(&format!("--kind all --resource Approval/{approved}"));
+    assert!(acts.len() >= 4 && acts.iter().all(|act| act["kind"] == "act"), "{acts:?}");
+    let shown = audit(&["show", call]);
+    for says in [
+        "approval        ",
+        "held by         a/hold asks 1 of payers",
+        "actor           User/urn:vidimus:local#admin",
+        "act             approve",
+        "why             PO-4711",
+        "role            payers",
+    ] {
+        assert!(shown.out.contains(says), "{says}:\n{}", shown.out);
+    }
+    let of_approval = audit(&["show", approved]);
+    assert_eq!(of_approval.code, Some(0), "{of_approval:?}");
+    for says in ["act             ask", "act             approve", "act             use", call] {
+        assert!(of_approval.out.contains(says), "{says}:\n{}", of_approval.out);
+    }
+    // What a person denied is found by what was asked for, as any other refusal.
+    for line in
+        ["--resource tools/get --outcome deny", "--policy a/hold --outcome deny", "--code approval_denied"]
+    {
+        let refused = rows(line);
+        let refused = refused.iter().find(|row| row["code"] == "approval_denied");
+        let refused = refused.unwrap_or_else(|| panic!("{line}"));
+        assert_eq!(refused["asked"]["approval"], denied, "{refused}");
+        assert_eq!(refused["asked"]["resource"], "Tool/a/tools/get", "{refused}");
+        assert_eq!(refused["asked"]["policies"][0], "a/hold", "{refused}");
+        let transaction = refused["asked"]["transaction"].as_str().unwrap();
+        assert_eq!(
+            rows(&format!("--transaction {transaction} --code approval_denied")).len(),
+            1,
+            "{refused}"
+        );
+        let shown = audit(&["show", refused["id"].as_str().unwrap()]);
+        assert!(shown.out.contains("once is enough"), "{shown:?}");
+    }
+}
+
+const TWO: &str = r#"@id("one") @approval("payers") forbid (principal, action == Action::"invokeTool", resource)
+    unless { context has approval && context.approval.role == "payers" };
+    @id("two") @approval("directors") @quorum("2") forbid (principal, action == Action::"invokeTool", resource)
+    unless { context has approval && context.approval.role == "directors" };"#;
+
+/// An approval that is not enough does not read as one that is.
+#[test]
+fn an_approval_that_is_not_enough_says_who_lacks() {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    let token = gateway.token();
+    write(Path::new(&gateway.path("resources")), "d.yaml", &policy("hold", TWO));
+    gateway.wait("held", |gateway| call(gateway, &token).0 == "approval_required");
+    let (_, approval) = call(&gateway, &token);
+    let of = ["approvals", "approve", &approval, "--why", "x"];
+    let ran = operate(&gateway, &of);
+    let says = ran.err.contains("(payers, directors)") && ran.err.contains("--role ROLE");
+    assert!(ran.code == Some(2) && says, "{ran:?}");
+    let ran = operate(&gateway, &[&of[..], &["--role", "payers", "-o", "json"]].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(ran.json()["state"], "asked", "{ran:?}");
+    assert_eq!(ran.json()["lacks"][0], "2 of directors", "{ran:?}");
+    let list = operate(&gateway, &["approvals", "list"]);
+    assert!(list.out.contains("payers 1/1, directors 0/2") && list.out.contains("ARGUMENTS"), "{list:?}");
 }

@@ -246,6 +246,10 @@ fn a_grant_used_twice_is_refused_the_third_time() {
     assert_eq!(listed["grants"][0]["used"], 2, "{listed}");
     let ran = run(&["audit", "search", "--data", &data, "--kind", "act", "-o", "json"]);
     assert_eq!(ran.out.matches("useGrant").count(), 2, "{ran:?}");
+    // What was lent for a task is no use to be permitted for good.
+    let ran = run(&["policy", "suggest", "--data", &data]);
+    let says = ran.err.contains("left out: Agent/a/bot invokeTool Tool/a/tools/get, 2 calls by grants alone");
+    assert!(ran.code == Some(1) && says && !ran.out.contains("permit ("), "{ran:?}");
     // Over: it does not stand any more.
     let ran = operate(&gateway, &[&of[..], &["--uses", "9", "--for", "1s"]].concat());
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -291,6 +295,22 @@ fn an_agent_asks_with_the_call_that_is_refused() {
     gateway.wait("spent", |gateway| gateway.call(Some(&token)).contains("no_permit"));
     let ran = operate(&gateway, &["grant", "approve", id, "--why", "ok"]);
     assert!(ran.code == Some(1) && ran.err.contains("no request"), "{ran:?}");
+    // What is not registered may come later, and is warned of; what can be no chain is refused.
+    let of = ["grant", "give", "a/bot", "--resource", "Tool/a/nobank/x", "--why", "x"];
+    let ran = operate(&gateway, &[&of[..], &["--uses", "1"]].concat());
+    assert!(
+        ran.code == Some(0) && ran.err.contains("nothing is registered as MCPServer/a/nobank"),
+        "{ran:?}"
+    );
+    let ran = operate(&gateway, &[&of[..], &["--transaction", "garbage"]].concat());
+    assert!(ran.code == Some(2) && ran.err.contains("'garbage' is no transaction"), "{ran:?}");
+    let ran = operate(&gateway, &of);
+    assert!(
+        ran.code == Some(2) && ran.err.contains("--uses") && ran.err.contains("--transaction"),
+        "{ran:?}"
+    );
+    let ran = operate(&gateway, &["quarantine", "agent", "a/bot", "--why", " "]);
+    assert!(ran.err.contains("Say why in a few words (--why)"), "{ran:?}");
     let request =
         ["grant", "request", "a/nobody", "--resource", "Tool/a/tools/get", "--uses", "1", "--why", "x"];
     let ran = operate(&gateway, &request);
@@ -356,14 +376,17 @@ fn a_label_is_taken_away_by_whom_policies_permit_it() {
     assert_eq!(ran.json()["subject"], "Agent/a/bot", "{ran:?}");
     for (words, says) in [
         (&["declassify", "agent", "a/nobody", "--label", "x", "--why", "x"][..], "nothing is registered"),
-        (&["declassify", "agent", "nobody", "--label", "x", "--why", "x"], "nothing that can be"),
-        (&["declassify", "chain", "tx-1", "--label", "x", "--why", " "], "why it is done must be said"),
+        (&["declassify", "agent", "nobody", "--label", "x", "--why", "x"], "as in finance/nobody"),
+        (&["declassify", "chain", "tx-1", "--label", "x", "--why", "x"], "is no transaction"),
+        (&["declassify", "chain", "ext-1", "--label", "x", "--why", " "], "why it is done must be said"),
     ] {
         let ran = operate(&gateway, words);
         assert!(ran.code == Some(2) && ran.err.contains(says), "{ran:?}");
     }
-    let ran = operate(&gateway, &["declassify", "chain", "tx-1", "--label", "x", "--why", "x"]);
-    assert!(ran.code == Some(0) && ran.out.contains("Chain/tx-1"), "{ran:?}");
+    let ran = operate(&gateway, &["declassify", "agent", "a/bot", "--label", "nevr-read", "--why", "x"]);
+    assert!(ran.code == Some(0) && ran.err.contains("nothing with the label 'nevr-read'"), "{ran:?}");
+    let ran = operate(&gateway, &["declassify", "chain", "ext-1", "--label", "x", "--why", "x"]);
+    assert!(ran.code == Some(0) && ran.out.contains("Chain/ext-1"), "{ran:?}");
     let ran = run(&["audit", "search", "--data", &gateway.path("data"), "--kind", "act"]);
     assert!(ran.out.contains("declassify") && ran.out.contains("it was published"), "{ran:?}");
 }

@@ -44,8 +44,20 @@ fn a_case_that_fails_is_told_in_words_in_json_and_in_xml() {
     let ran = run(&["policy", "test", &at(""), "-o", "json"]);
     assert_eq!((ran.code, &ran.json()["cases"][0]["verdict"]), (Some(1), &"failed".into()), "{ran:?}");
     write(directory.path(), "y.cases.yaml", "cases: [");
-    let ran = run(&["policy", "test", &at("")]);
+    // A report that was green before does not stay where nothing could be tested.
+    std::fs::write(at("cases.xml"), "<testsuites errors=\"0\"/>").unwrap();
+    let ran = run(&["policy", "test", &at(""), "--junit", &at("cases.xml")]);
     assert!(ran.code == Some(2) && ran.err.contains("y.cases.yaml"), "{ran:?}");
+    let xml = std::fs::read_to_string(at("cases.xml")).unwrap();
+    assert!(xml.contains("errors=\"1\"") && xml.contains("y.cases.yaml"), "{xml}");
+    // What is not said of a case may be anything.
+    write(
+        directory.path(),
+        "y.cases.yaml",
+        "cases:\n  - name: code alone\n    principal: Agent/a/bot\n    resource: Tool/a/tools/get\n    expect: {code: no_permit}\n",
+    );
+    let ran = run(&["policy", "test", &at("")]);
+    assert!(ran.code == Some(1) && ran.out.contains("code is none, not no_permit"), "{ran:?}");
 }
 
 #[test]
@@ -85,7 +97,7 @@ fn what_was_decided_is_decided_again_and_what_was_used_is_suggested() {
     let ran = run(&["policy", "diff", &at("resources"), &proposed, "--data", &data, "-o", "json"]);
     assert!(ran.code == Some(1) && ran.json()["calls"]["allow_to_deny"] == 2, "{ran:?}");
     let none = run(&["policy", "replay", "--data", &data, "--agent", "a/nobody"]);
-    assert!(none.code == Some(0) && none.err.contains("no recorded call fits"), "{none:?}");
+    assert!(none.code == Some(2) && none.err.contains("no recorded call fits"), "{none:?}");
 
     // In the place of all policies it permits what was used.
     let used = run(&["policy", "suggest", "--data", &data]);
@@ -128,6 +140,11 @@ fn two_sets_are_compared() {
     for part in ["changed  Policy a/open", "Tool/a/tools/*", "depends on context.delegation_depth"] {
         assert!(ran.out.contains(part), "{part}: {ran:?}");
     }
+    for (flag, name) in [("--principal", "Agent/a/ghost"), ("--resource", "Tool/a/ghost/x")] {
+        let ran = run(&["policy", "diff", &at("old"), &at("new"), flag, name]);
+        assert!(ran.code == Some(2) && ran.err.contains(&format!("{flag} '{name}'")), "{ran:?}");
+        assert!(ran.err.contains("registered"), "{ran:?}");
+    }
     // What is malformed is no proposal: what it would forbid is not known.
     write(Path::new(&at("new")), "d.yaml", &policy("half", "forbid (principal, action"));
     let malformed = run(&["policy", "diff", &at("old"), &at("new")]);
@@ -156,6 +173,15 @@ fn cedar_is_put_into_form_and_checked_for_it() {
     assert_eq!(run(&["policy", "fmt", "--check", &at]).code, Some(0));
     assert_eq!(run(&["check", &at]).code, Some(0));
     assert_eq!(run(&["policy", "fmt", "/nonexistent"]).code, Some(2));
+    // What a link out of the directory leads to is somebody else's.
+    let elsewhere = tempfile::tempdir().unwrap();
+    write(elsewhere.path(), "z.yaml", &before);
+    let link = directory.path().join("z.yaml");
+    std::os::unix::fs::symlink(elsewhere.path().join("z.yaml"), &link).unwrap();
+    let ran = run(&["policy", "fmt", &at]);
+    assert!(ran.code == Some(0) && ran.err.contains("leads out of"), "{ran:?}");
+    assert_eq!(std::fs::read_to_string(&link).unwrap(), before, "it is as it was");
+    std::fs::remove_file(&link).unwrap();
     let left = std::fs::read_dir(&at).unwrap().count();
     assert_eq!(left, 3, "nothing is left beside them");
 }
@@ -177,6 +203,22 @@ fn a_set_to_begin_with_is_written_once() {
         let tested = run(&["policy", "test", &at]);
         assert_eq!(tested.code, Some(0), "{tested:?}");
     }
+    // Side by side each has its namespace; what would take the place of another is not written.
+    let (one, both) = (directory.path().join("one"), directory.path().join("both"));
+    let (one, both) = (one.display().to_string(), both.display().to_string());
+    let init = |name: &str, at: &str, namespace: &str| {
+        run(&["policy", "init", name, "--dir", at, "--namespace", namespace])
+    };
+    assert_eq!(init("approvals", &one, "a").code, Some(0));
+    let ran = init("finance-limits", &one, "a");
+    assert!(ran.code == Some(2) && ran.err.contains("Agent a/payer is there already"), "{ran:?}");
+    assert_eq!(std::fs::read_dir(&one).unwrap().count(), 3, "nothing was written");
+    for name in ["read-only", "finance-limits", "approvals", "environments", "office-hours"] {
+        assert_eq!(init(name, &both, name).code, Some(0), "{name}");
+    }
+    assert_eq!(run(&["check", "--strict", &both]).code, Some(0));
+    let tested = run(&["policy", "test", &both]);
+    assert_eq!(tested.code, Some(0), "{tested:?}");
     let misspelt = run(&["policy", "init", "readonly"]);
     assert!(misspelt.code == Some(2) && misspelt.err.contains("did you mean read-only?"), "{misspelt:?}");
     assert_eq!(run(&["policy", "init", "read-only", "--namespace", "A"]).code, Some(2));

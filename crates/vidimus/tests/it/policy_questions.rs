@@ -39,6 +39,8 @@ fn who_can_call_is_said_in_both_forms_with_its_status() {
     assert_eq!(rows.len(), 2, "{found}");
     assert_eq!(rows[1]["permits_when"][0]["when"], "context.delegation_depth <= 2", "{found}");
     assert_eq!(rows[0]["implied_by"][0], "invokeTool Tool/a/tools/get", "{found}");
+    let ran = reach(&at, &[]);
+    assert!(ran.err.contains("--principal") && ran.err.contains("--resource"), "{ran:?}");
     let ran = reach(&at, &["--resource", "Tool/a/tools/other"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
     let ran = reach(&at, &["--resource", "Tool/a/tools/other", "--never"]);
@@ -65,6 +67,18 @@ fn policies_are_checked_with_the_line_and_the_status_that_is_denied() {
     let found = check(&["-o", "json"]).json();
     assert_eq!(found["findings"][0]["class"], "over-broad", "{found}");
     assert_eq!(found["findings"][0]["line"], 6, "{found}");
+    // A misspelt annotation is none, and the policy weaker than it reads.
+    let misspelt = policy(
+        "two",
+        r#"@approval("payers") @quorom("2") forbid (principal, action, resource)
+    unless { context has approval && context.approval.role == "payers" };"#,
+    );
+    write(directory.path(), "e.yaml", &misspelt);
+    let ran = run(&["check", "--strict", &at]);
+    let says = ran.out.contains("@quorom says nothing here (did you mean @quorum?)");
+    assert!(ran.code == Some(1) && says, "{ran:?}");
+    assert!(check(&[]).out.contains("did you mean @quorum?"));
+    std::fs::remove_file(directory.path().join("e.yaml")).unwrap();
     write(directory.path(), "d.yaml", &policy("bad", "nonsense"));
     assert_eq!(check(&[]).code, Some(1));
     assert_eq!(run(&["policy", "check", "/nonexistent"]).code, Some(2));

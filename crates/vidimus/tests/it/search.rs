@@ -1,7 +1,7 @@
 //! `audit search`, over a log with a refusal, a decision and its effect.
 
 use super::gateway::{Gateway, damage, upstream_that_hangs_up};
-use super::run;
+use super::{policy, run, write};
 
 #[test]
 fn a_code_finds_refusals_and_effects_and_an_effect_says_who_asked_for_what() {
@@ -107,4 +107,23 @@ fn a_call_is_shown_from_what_can_be_read_of_a_damaged_log() {
     std::fs::remove_file(format!("{data}/ledger/keys/checkpoint.vkey")).unwrap();
     let ran = show(&first, &[]);
     assert!(ran.code == Some(1) && ran.out.contains("public key cannot be used"), "{ran:?}");
+}
+
+/// A policy that is only tried decides nothing, and is found by what it would have changed.
+#[test]
+fn what_a_tried_policy_would_change_is_found_by_its_name() {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    let trial =
+        policy("trial", "forbid (principal, action, resource);").replace("spec:", "spec:\n  mode: observe");
+    write(std::path::Path::new(&gateway.path("resources")), "d.yaml", &trial);
+    let (token, data) = (gateway.token(), gateway.path("data"));
+    let search = |policy: &str| run(&["audit", "search", "-o", "json", "--data", &data, "--policy", policy]);
+    gateway.wait("tried", |gateway| {
+        gateway.call(Some(&token));
+        !search("a/trial").out.is_empty()
+    });
+    let ran = search("trial");
+    let first: serde_json::Value = serde_json::from_str(ran.out.lines().next().unwrap()).unwrap();
+    assert_eq!((&first["outcome"], &first["observed"][0]["policy"]), (&"allow".into(), &"a/trial".into()));
+    assert!(search("a/other").err.contains("no record at all"));
 }

@@ -64,6 +64,7 @@ fn append(ledger: &Ledger) {
 
 fn refusal(id: &str) -> Record<'_> {
     Record::Refusal(RefusalRecord {
+        asked: None,
         code: "token_expired".into(),
         detail: None,
         id: id.into(),

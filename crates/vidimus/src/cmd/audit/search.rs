@@ -41,7 +41,7 @@ pub struct Search {
     /// The person on whose behalf.
     #[arg(long)]
     user: Option<String>,
-    /// A policy that decided, or a permit that was among the closest.
+    /// A policy that decided, held the call or is only tried (`mode: observe`), or a permit that was among the closest.
     #[arg(long)]
     policy: Option<String>,
     /// How it was decided, or how its effect ended.

@@ -12,16 +12,19 @@ use vidimus_query::audit::{self, ShowQuestion, ShownRecord};
 
 use crate::output::{self, Format, printable};
 
-/// Shows every record of one call.
+/// Shows every record of one call, and of the approval that it waited for or was made with: what was asked, who answered and why.
+///
+/// The id may also be that of an approval: then its acts are shown, and the calls that it is about.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus audit show 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10
+  vidimus audit show APPROVAL # who approved it, when and why, and what was made
   vidimus audit show ID --evidence /tmp/evidence # records and proofs as files
 
 Exit codes: 0 shown, 1 the log is damaged and what could be read was shown,
 2 not shown")]
 pub struct Show {
-    /// The call's id: header vidimus-call of its answer, or the last column of `audit search`.
+    /// The call's id: header vidimus-call of its answer, or the last column of `audit search`. Or an approval's.
     id: String,
     /// Write each record (record-N.json) and its proof (record-N.tlog-proof) into this directory.
     #[arg(long)]
@@ -72,9 +75,13 @@ pub fn run(dir: &Path, show: &Show, format: Format) -> anyhow::Result<ExitCode> 
         ));
     }
     match (call.records.is_empty(), call.damage.is_empty()) {
-        (true, true) => anyhow::bail!("no record of call {} in {}", show.id, dir.display()),
+        (true, true) => anyhow::bail!("no record of a call or an approval {} in {}", show.id, dir.display()),
         (true, false) => {
-            anyhow::bail!("no record of call {} in what can be read of {}", show.id, dir.display())
+            anyhow::bail!(
+                "no record of a call or an approval {} in what can be read of {}",
+                show.id,
+                dir.display()
+            )
         }
         (false, true) => Ok(ExitCode::SUCCESS),
         (false, false) => Ok(ExitCode::from(1)),
@@ -105,9 +112,11 @@ fn print(shown: &ShownRecord) {
 /// What an auditor asks, in that order: who did what, how it was decided, what came of it. What else there is follows.
 ///
 /// The labels are the names of the record's members, as they stand in JSON and in the flags of `audit search`.
-const ORDER: [&str; 30] = [
+const ORDER: [&str; 32] = [
     "actor",
+    "act",
     "why",
+    "asked",
     "principal",
     "user",
     "chain",
@@ -161,6 +170,10 @@ fn add(lines: &mut Vec<(String, String)>, name: &str, value: &Value) {
     };
     let label = printable(name).into_owned();
     match value {
+        Value::Object(members) if name == "act" => members.iter().for_each(|(what, about)| {
+            lines.push((label.clone(), printable(what).into_owned()));
+            add_act(lines, about);
+        }),
         Value::Array(items) if name == "chain" && !items.is_empty() => {
             lines.push((label, items.iter().map(plain).collect::<Vec<_>>().join(" → ")));
         }
@@ -173,6 +186,29 @@ fn add(lines: &mut Vec<(String, String)>, name: &str, value: &Value) {
         Value::Number(micros) if name == "duration_us" => lines.push((label, format!("{micros} µs"))),
         Value::Number(index) if name == "decision" => lines.push((label, format!("record {index}"))),
         value => lines.push((label, plain(value))),
+    }
+}
+
+/// The particulars of an act, each by its own name; of what people are asked, a sentence for each policy.
+fn add_act(lines: &mut Vec<(String, String)>, about: &Value) {
+    for (name, value) in about.as_object().into_iter().flatten() {
+        match (name.as_str(), value) {
+            ("asking", Value::Array(all)) => {
+                for wanted in all {
+                    let text = |name| printable(output::text(wanted, name)).into_owned();
+                    let quorum = wanted.get("quorum").and_then(Value::as_u64).unwrap_or(1);
+                    let reason = text("reason");
+                    let reason = if reason.is_empty() { reason } else { format!(": {reason}") };
+                    let sentence = format!("{} asks {quorum} of {}{reason}", text("policy"), text("role"));
+                    lines.push(("held by".to_owned(), sentence));
+                }
+            }
+            ("until" | "until_ms", Value::Number(millis)) => {
+                let time = millis.as_i64().and_then(vidimus_core::standing::rfc3339);
+                lines.push(("until".to_owned(), time.unwrap_or_else(|| millis.to_string())));
+            }
+            _ => add(lines, name, value),
+        }
     }
 }
 
@@ -238,5 +274,21 @@ mod tests {
             json!({"kind": "effect", "result": "ok", "status": 200, "duration_us": 12, "decision": 3});
         let text: Vec<_> = lines(&effect).into_iter().map(|(_, value)| value).collect();
         assert_eq!(text, ["ok", "200", "12 µs", "record 3"]);
+        let act = json!({
+            "kind": "act", "actor": "vidimus", "why": "a policy holds the call",
+            "act": {"ask": {"asking": [{"policy": "a/p", "quorum": 2, "role": "payers", "reason": "money"}], "until": 1_000}},
+        });
+        let text: Vec<_> =
+            lines(&act).into_iter().map(|(label, value)| format!("{label}: {value}")).collect();
+        assert_eq!(
+            text,
+            [
+                "actor: vidimus",
+                "act: ask",
+                "held by: a/p asks 2 of payers: money",
+                "until: 1970-01-01T00:00:01.000Z",
+                "why: a policy holds the call",
+            ]
+        );
     }
 }

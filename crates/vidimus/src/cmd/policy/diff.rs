@@ -65,7 +65,11 @@ pub(super) fn run(asked: &Diff, format: Format) -> anyhow::Result<ExitCode> {
         resource: asked.calls.resource.clone(),
         most: asked.most,
     };
-    let answer = diff::diff(&*proposed(&asked.old)?, &*proposed(&asked.new)?, &question);
+    let (old, new) = (proposed(&asked.old)?, proposed(&asked.new)?);
+    if let Some((flag, name)) = diff::unknown_names(&old, &new, &question).first() {
+        anyhow::bail!("--{flag} '{name}': nothing of this name is registered in either directory");
+    }
+    let answer = diff::diff(&old, &new, &question);
     match format {
         Format::Json => output::json(&answer)?,
         Format::Table => print(&answer),

@@ -39,6 +39,11 @@ pub(super) fn run(asked: &Fmt, format: Format) -> anyhow::Result<ExitCode> {
                 .with_context(|| file.path.display().to_string())?;
         }
     }
+    for link in &answer.outside {
+        output::warning(&format!(
+            "{link} leads out of what is formatted, and what it leads to stays as it is"
+        ));
+    }
     match format {
         Format::Json => output::json(&answer)?,
         Format::Table => print(&answer, asked.check),

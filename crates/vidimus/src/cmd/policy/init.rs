@@ -9,13 +9,15 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use vidimus_core::resource::{check::DEFAULT_NAMESPACE, nearest};
 use vidimus_query::starters::{self, StarterAnswer};
+use vidimus_registry::Loaded;
 
 use crate::output::{self, Format};
 
 /// Writes policies to begin with, with objects to see them work and cases that say what they are to decide.
 ///
-/// Without a name it lists the sets that there are. What is written passes `vidimus check` and `vidimus policy test`; nothing that is
-/// there is written over. Exits 0 when it was written or listed, 2 when not.
+/// Without a name it lists the sets that there are. What is written passes `vidimus check` and `vidimus policy test`. Several sets in one
+/// directory have a namespace each; what would stand in the way of what is there is not written, and nothing is written over. Exits 0 when
+/// it was written or listed, 2 when not.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus policy init                                   # which are there?
@@ -74,6 +76,12 @@ pub(super) fn run(init: &Init, format: Format) -> anyhow::Result<ExitCode> {
     if let Some((there, _)) = files.iter().find(|(name, _)| init.dir.join(name).exists()) {
         bail!("{} is there already, and nothing was written", init.dir.join(there).display());
     }
+    let staged = staged(&files).context("what would be written could not be looked at")?;
+    if let Some(both) = starters::in_the_way(&vidimus_registry::load(&init.dir), &staged) {
+        bail!(
+            "{both}, and nothing was written: of two of one name, or with one identity, neither is in force; give another --namespace, or another --dir"
+        );
+    }
     let mut answer = StarterAnswer::default();
     for (name, text) in files {
         let path = init.dir.join(name);
@@ -88,6 +96,16 @@ pub(super) fn run(init: &Init, format: Format) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the files say, as a gateway would read them by themselves.
+fn staged(files: &[(String, String)]) -> std::io::Result<Loaded> {
+    let directory = std::env::temp_dir().join(format!("vidimus-init-{}", uuid::Uuid::new_v4()));
+    fs::create_dir(&directory)?;
+    let written = files.iter().try_for_each(|(name, text)| write(&directory.join(name), text));
+    let loaded = written.map(|()| vidimus_registry::load(&directory));
+    fs::remove_dir_all(&directory)?;
+    loaded
 }
 
 /// Never over what is there.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use vidimus_core::entity::EntityId;
 use vidimus_query::explain;
 use vidimus_query::reach::{self, ReachAnswer, ReachQuestion, Reached};
@@ -10,6 +10,9 @@ use vidimus_query::reach::{self, ReachAnswer, ReachQuestion, Reached};
 use super::state;
 use crate::cmd;
 use crate::output::{self, Format, printable};
+
+/// From this width on, each has a column of its own.
+const WIDE: u16 = 150;
 
 /// How many names of a row are shown; -o json has all.
 const SHOWN: usize = 4;
@@ -32,11 +35,12 @@ const SHOWN: usize = 4;
     jq -r '.reached[] | select(.outcome == \"always\") | .principals[]'
 
 Exit codes: 0 something can be called, 1 nothing can, 2 could not ask")]
+#[command(group(ArgGroup::new("about").args(["principal", "resource"]).required(true).multiple(true)))]
 pub(super) struct Reach {
     #[command(flatten)]
     source: state::Source,
     /// Who would call: Agent/namespace/name or ServiceIdentity/namespace/name; everybody where it is left out.
-    #[arg(long, value_parser = explain::entity, required_unless_present = "resource")]
+    #[arg(long, value_parser = explain::entity)]
     principal: Option<EntityId>,
     /// What would be called: Tool/…, Prompt/…, Resource/…, Skill/…, Model/…, or all of an MCPServer/…, Agent/… or LLMProvider/…; everything where it is left out.
     #[arg(long, value_parser = explain::entity)]
@@ -69,9 +73,12 @@ pub(super) fn run(asked: &Reach, format: Format) -> anyhow::Result<ExitCode> {
 }
 
 fn print(answer: &ReachAnswer) {
-    if !answer.reached.is_empty() {
+    let width = output::width();
+    if !answer.reached.is_empty() && width.is_some_and(|width| width < WIDE) {
+        render(&answer.reached, width).lines().for_each(|line| output::line(line.trim_end()));
+    } else if !answer.reached.is_empty() {
         let headers = ["OUTCOME", "PRINCIPALS", "ACTION", "RESOURCES", "POLICIES", "WHEN"];
-        let mut table = output::table(&headers, &[0, 2], output::width());
+        let mut table = output::table(&headers, &[0, 2], width);
         for row in &answer.reached {
             // What is written in policies is shown as it is written.
             let cell = |text: &str| output::cell(&printable(text));
@@ -95,6 +102,21 @@ fn print(answer: &ReachAnswer) {
         let agents = vidimus_query::check::counted(answer.without_endpoint, "agent");
         output::line(&format!("{agents} left out: without spec.endpoint nobody can call them"));
     }
+}
+
+/// Where there is no room for six columns: what a row says below each other, no name of it broken.
+fn render(rows: &[Reached], width: Option<u16>) -> String {
+    let headers = ["OUTCOME", "PRINCIPALS, ACTION, RESOURCES, POLICIES, WHEN"];
+    let mut table = output::table(&headers, &[0], width);
+    for row in rows {
+        let lines =
+            [some_of(&row.principals), row.action.clone(), resources(row), policies(row), conditions(row)];
+        let lines: Vec<String> =
+            lines.iter().filter(|line| !line.is_empty()).map(|line| printable(line).into_owned()).collect();
+        let outcome = output::verdict_cell(&row.outcome, row.outcome != "never");
+        table.add_row([outcome, output::cell(&lines.join("\n"))]);
+    }
+    table.to_string()
 }
 
 fn some_of(names: &[String]) -> String {
@@ -135,4 +157,28 @@ fn conditions(row: &Reached) -> String {
     all.extend(row.limits.iter().map(|limit| format!("limit {limit}")));
     all.extend(row.reason.clone());
     all.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_narrow_terminal_breaks_no_name() {
+        let row = Reached {
+            outcome: "conditional".into(),
+            principals: vec!["Agent/finance/invoice-bot".into()],
+            action: "invokeTool".into(),
+            resources: vec!["Tool/finance/ledger/get_invoice".into()],
+            permits: vec!["finance/small-transfers".into()],
+            ..Reached::default()
+        };
+        let text = render(&[row], Some(80));
+        for whole in
+            ["Agent/finance/invoice-bot", "Tool/finance/ledger/get_invoice", "finance/small-transfers"]
+        {
+            assert!(text.contains(whole), "{text}");
+        }
+        assert!(text.lines().all(|line| line.trim_end().chars().count() <= 80), "{text}");
+    }
 }

@@ -125,7 +125,9 @@ pub(super) fn show(answer: &ReplayAnswer, format: Format) -> anyhow::Result<Exit
         Format::Json => output::json(answer)?,
         Format::Table => print(answer),
     }
-    Ok(if answer.holds() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    // Where nothing was decided again, nothing is known to stay.
+    let none = answer.calls.all() == 0 && answer.damage.is_empty();
+    Ok(ExitCode::from(if none { 2 } else { u8::from(!answer.holds()) }))
 }
 
 fn print(answer: &ReplayAnswer) {

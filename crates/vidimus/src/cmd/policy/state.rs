@@ -26,9 +26,11 @@ pub(super) struct Source {
     #[arg(long, env = "VIDIMUS_DATA", default_value = "vidimus-data")]
     data: PathBuf,
     /// Explain what the running gateway with this admin address decides, instead of what one would that starts with --data. It is
-    /// asked with the token in VIDIMUS_OPERATOR_TOKEN, or as `admin` of the built-in issuer in --data.
+    /// asked with the token in VIDIMUS_OPERATOR_TOKEN, or as --as of the built-in issuer in --data.
     #[arg(long, value_name = "ADDRESS", value_parser = admin_client::address)]
     admin: Option<url::Url>,
+    #[command(flatten)]
+    who: admin_client::Who,
 }
 
 /// What a gateway says of its registry; other members are of no interest here.
@@ -64,17 +66,10 @@ impl Source {
     }
 
     fn running(&self, admin: &url::Url) -> anyhow::Result<State> {
-        let token = admin_client::token(&self.data, "admin", &[])?;
+        let token = admin_client::token(&self.data, &self.who)?;
         let asked = |path: &str| {
-            admin_client::exchange(admin, path, &token, None).map_err(|error| {
-                let connecting = error.downcast_ref::<hyper_util::client::legacy::Error>();
-                let what = if connecting.is_some_and(hyper_util::client::legacy::Error::is_connect) {
-                    "reached"
-                } else {
-                    "understood"
-                };
-                error.context(format!("--admin {admin}: the gateway was not {what}"))
-            })
+            let answer = admin_client::exchange(admin, path, &token, None);
+            answer.with_context(|| format!("--admin {admin}: what the gateway decides is not known"))
         };
         let registry: Registry =
             serde_json::from_slice(&asked("/registry")?).context("--admin: the answer of /registry")?;

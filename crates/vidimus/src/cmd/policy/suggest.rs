@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use jiff::Timestamp;
 use vidimus_query::check::counted;
-use vidimus_query::suggest::{self, SuggestQuestion};
+use vidimus_query::suggest::{self, LentEdge, SuggestQuestion};
 
 use super::progress::Progress;
 use crate::cmd::audit::moment;
@@ -17,7 +17,7 @@ use crate::output::{self, Format};
 ///
 /// From the recorded calls that were let through: who, which action, on what. Put in the place of the permits in force, they deny nothing
 /// of that, and everything else that a call can ask for; what the use of something implies (the handshake with its server, the listing
-/// of its provider's models, the card of its agent) stays implied. The conditions of the permits in force are not taken over. Exits 0 when
+/// of its provider's models, the card of its agent) stays implied. What was used by a grant alone is left out, with a remark. The conditions of the permits in force are not taken over. Exits 0 when
 /// anything was used, 1 when nothing was or the log is damaged, 2 when nothing could be read.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -54,6 +54,12 @@ pub(super) fn run(asked: &Suggest, format: Format) -> anyhow::Result<ExitCode> {
     progress.end();
     for damage in &answer.damage {
         output::warning(&format!("what was used in a part that cannot be read is not permitted: {damage}"));
+    }
+    for LentEdge { principal, action, resource, calls } in &answer.lent {
+        let calls = counted(usize::try_from(*calls).unwrap_or(usize::MAX), "call");
+        output::warning(&format!(
+            "left out: {principal} {action} {resource}, {calls} by grants alone, which were for one task"
+        ));
     }
     match format {
         Format::Json => output::json(&answer)?,

@@ -49,7 +49,17 @@ pub(super) struct Test {
     junit: Option<PathBuf>,
 }
 
+/// Where nothing could be tested, the report says so: one of before would say that all is well.
 pub(super) fn run(test: &Test, format: Format) -> anyhow::Result<ExitCode> {
+    let tested = tested(test, format);
+    if let (Err(error), Some(file)) = (&tested, &test.junit) {
+        let xml = cases::junit_of_fault(&test.dir.display().to_string(), &format!("{error:#}"))?;
+        fs::write(file, xml).with_context(|| format!("--junit {}", file.display()))?;
+    }
+    tested
+}
+
+fn tested(test: &Test, format: Format) -> anyhow::Result<ExitCode> {
     let resources = test.resources.as_ref().unwrap_or(&test.dir);
     for directory in [&test.dir, resources] {
         fs::read_dir(directory).with_context(|| format!("{} cannot be read", directory.display()))?;

@@ -7,7 +7,7 @@ use vidimus_core::approval::happened::Mark;
 use vidimus_core::approval::pending::{Approvals, Pending};
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::{Shared, millis, rfc3339};
-use vidimus_query::approvals::{Approval, Given, Made};
+use vidimus_query::approvals::{Approval, Denied, Given, Made};
 
 use crate::clock::SystemClock;
 
@@ -40,6 +40,12 @@ pub(super) fn described(shared: &Shared, pending: &Pending, now: i64) -> Approva
         escalation: vote.escalation.clone(),
         role: vote.role.clone(),
         time: time(vote.at),
+        why: vote.why.clone(),
+    });
+    let denied = pending.denied.as_ref().map(|denial| Denied {
+        by: denial.by.clone(),
+        time: time(denial.at),
+        why: denial.why.clone(),
     });
     let made = pending.uses.iter().map(|(call, result)| Made {
         call: call.clone(),
@@ -48,6 +54,7 @@ pub(super) fn described(shared: &Shared, pending: &Pending, now: i64) -> Approva
     Approval {
         arguments: arguments.map(|text| text.to_string()),
         escalated: pending.escalated(now).into_iter().map(str::to_owned).collect(),
+        denied,
         given: given.collect(),
         made: made.collect(),
         question: question.clone(),

@@ -49,7 +49,10 @@ impl Row {
             Record::Refusal(it) => Self {
                 who: maybe(it.principal.as_deref()),
                 on_behalf: person(it.user.as_deref()),
-                what: text(&it.path),
+                what: match &it.asked {
+                    Some(asked) => text(&format!("{} {}", asked.method, asked.resource)),
+                    None => text(&it.path),
+                },
                 outcome: text(&it.outcome),
                 why: text(&it.code),
                 ..row
@@ -82,12 +85,7 @@ impl Row {
 
     /// To the second, in UTC; without the date where it is today's.
     fn when(&self, today: Option<&str>) -> String {
-        let (date, time) = (self.time.get(..10), self.time.get(11..19));
-        match (date, time) {
-            (Some(date), Some(time)) if Some(date) == today => format!("{time}Z"),
-            (Some(date), Some(time)) => format!("{date} {time}Z"),
-            _ => self.time.clone(),
-        }
+        output::when(&self.time, today)
     }
 
     fn outcome(&self) -> comfy_table::Cell {

@@ -8,13 +8,13 @@ use axum::extract::{Query, State};
 use serde::Deserialize;
 use tokio::time::Instant;
 use vidimus_core::act::Act;
-use vidimus_core::approval::pending::{Approve, OfApproval, Pending, Question};
+use vidimus_core::approval::pending::{self, Approve, OfApproval, Pending, Question, Wanted};
 use vidimus_core::entity::EntityId;
 use vidimus_core::person::{About, ApprovalOf, Operation};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_gateway::Shared;
 use vidimus_query::acts::ActDone;
-use vidimus_query::approvals::Approvals;
+use vidimus_query::approvals::{Answered, Approvals};
 
 use super::super::questions::{described, now, revision};
 use super::people::{Admin, Asks, Refused};
@@ -107,12 +107,11 @@ async fn happened(shared: &Shared, since: &str, wait: Duration) {
 pub(super) async fn approve(
     asks: Asks,
     body: Result<Json<Approving>, JsonRejection>,
-) -> Result<Json<ActDone>, Refused> {
+) -> Result<Json<Answered>, Refused> {
     let Approving { approval, role, shown, why } = asks.body(body).await?;
     let pending = find(&asks, &approval).await?;
     let Some(way) = way(&asks, &pending, role.as_deref()).await? else {
-        let message = "people of several roles are asked: say in which one you approve";
-        return Err(asks.refuse(Refusal::new(Code::MessageInvalid, message)).await);
+        return Err(asks.refuse(several(&pending.question)).await);
     };
     let fault = match asks.admin.shared().questions.shown(&pending.question).1 {
         None => Some("its arguments cannot be shown since a restart; they can when its caller tries again"),
@@ -130,7 +129,7 @@ pub(super) async fn approve(
 pub(super) async fn deny(
     asks: Asks,
     body: Result<Json<Denying>, JsonRejection>,
-) -> Result<Json<ActDone>, Refused> {
+) -> Result<Json<Answered>, Refused> {
     let Denying { approval, why } = asks.body(body).await?;
     let pending = find(&asks, &approval).await?;
     // Whoever could approve it in some role may say no.
@@ -149,10 +148,28 @@ pub(super) async fn deny(
     Err(asks.refuse(refused).await)
 }
 
-async fn done(asks: &Asks, act: Act, why: &str) -> Result<Json<ActDone>, Refused> {
-    let subject = act.subject();
+async fn done(asks: &Asks, act: Act, why: &str) -> Result<Json<Answered>, Refused> {
+    let (subject, approval) = (act.subject(), act.approval().map(str::to_owned));
     let done = asks.done(act, why).await?;
-    Ok(Json(ActDone { act: done.id, record: done.record, subject }))
+    let standing = asks.admin.shared().acts.standing();
+    let pending = approval.and_then(|approval| standing.approvals.get(&approval));
+    Ok(Json(Answered {
+        done: ActDone { act: done.id, record: done.record, subject, warnings: Vec::new() },
+        state: pending.map(|pending| pending.state_at(now()).as_str().to_owned()).unwrap_or_default(),
+        lacks: pending.map(lacking).unwrap_or_default(),
+    }))
+}
+
+/// Who else has to approve a call that is still asked about.
+fn lacking(pending: &Pending) -> Vec<String> {
+    let lacks = |wanted: &Wanted| {
+        let more = wanted.quorum.saturating_sub(pending.given_to(wanted));
+        (more > 0).then(|| format!("{more} of {}", wanted.role))
+    };
+    match pending.state_at(now()) {
+        pending::State::Asked => pending.question.asking.iter().filter_map(lacks).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// The approval, for somebody who may look at all of them.
@@ -166,6 +183,20 @@ async fn find(asks: &Asks, approval: &str) -> Result<Pending, Refused> {
             Err(asks.refuse(refusal).await)
         }
     }
+}
+
+/// Of several roles that are asked a person has to say which.
+fn several(question: &Question) -> Refusal {
+    let mut roles: Vec<&str> = Vec::new();
+    for wanted in &question.asking {
+        if !roles.contains(&wanted.role.as_str()) {
+            roles.push(&wanted.role);
+        }
+    }
+    let roles = roles.join(", ");
+    let message = format!("people of several roles are asked ({roles}): say in which one you approve");
+    Refusal::new(Code::MessageInvalid, message)
+        .with_next("Name the role: `vidimus approvals approve ID --role ROLE`.")
 }
 
 /// In which of the roles that are asked somebody approves, and by which of its own where the question has gone on to that.

@@ -6,8 +6,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use serde::Deserialize;
-use vidimus_core::act::{Act, Granted, OfGrant, Requested, Terms};
+use vidimus_core::act::{Act, Granted, OfGrant, Requested, Subject, Terms, Thing};
 use vidimus_core::clock::Clock as _;
+use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::person::{About, GrantOf, Operation};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::standing::{Placed, rfc3339};
@@ -15,6 +16,7 @@ use vidimus_gateway::millis;
 use vidimus_query::acts::{ActDone, GrantShown, Grants};
 
 use super::people::{Admin, Asks, Refused};
+use super::registered::is_known;
 use crate::clock::SystemClock;
 
 /// Longest life of a grant.
@@ -88,8 +90,9 @@ pub(super) async fn give(
     permitted(&asks, Operation::Grant, &terms, until_ms).await?;
     registered(&asks, &terms).await?;
     let agent = terms.agent.to_string();
+    let warnings = unregistered(&asks, &terms);
     let done = asks.done(Act::Grant(Granted { request, terms, until_ms }), &why).await?;
-    Ok(Json(ActDone { act: done.id, record: done.record, subject: agent }))
+    Ok(Json(ActDone { act: done.id, record: done.record, subject: agent, warnings }))
 }
 
 /// Whoever may be shown what stands may ask; what is asked for is granted by somebody who may grant it.
@@ -103,8 +106,9 @@ pub(super) async fn request(
     registered(&asks, &terms).await?;
     let until_ms = millis(SystemClock.now().wall + REQUEST).0;
     let agent = terms.agent.to_string();
+    let warnings = unregistered(&asks, &terms);
     let done = asks.done(Act::RequestGrant(Requested { terms, until_ms }), &why).await?;
-    Ok(Json(ActDone { act: done.id, record: done.record, subject: agent }))
+    Ok(Json(ActDone { act: done.id, record: done.record, subject: agent, warnings }))
 }
 
 pub(super) async fn revoke(
@@ -121,7 +125,12 @@ pub(super) async fn revoke(
     };
     permitted(&asks, Operation::Revoke, terms, until_ms).await?;
     let done = asks.done(Act::Revoke(OfGrant { of: of.clone() }), &why).await?;
-    Ok(Json(ActDone { act: done.id, record: done.record, subject: format!("Grant/{of}") }))
+    Ok(Json(ActDone {
+        act: done.id,
+        record: done.record,
+        subject: format!("Grant/{of}"),
+        warnings: Vec::new(),
+    }))
 }
 
 async fn checked(asks: &Asks, terms: &Terms) -> Result<(), Refused> {
@@ -140,6 +149,35 @@ async fn registered(asks: &Asks, terms: &Terms) -> Result<(), Refused> {
             Err(asks.refuse(Refusal::new(Code::ResourceUnknown, message)).await)
         }
     }
+}
+
+/// What of the resources belongs to nothing that is registered: it may come later, or be misspelt.
+fn unregistered(asks: &Asks, terms: &Terms) -> Vec<String> {
+    let world = asks.admin.shared().snapshot();
+    let warning = |resource: &Thing| {
+        let owner = owner(&resource.0)?;
+        let known = is_known(&world, &Subject::Object(owner.clone()));
+        (!known).then(|| {
+            format!(
+                "{resource}: nothing is registered as {owner}, so the grant lets nothing pass until it is"
+            )
+        })
+    };
+    terms.resources.iter().filter_map(warning).collect()
+}
+
+/// The registered object that a resource is of.
+fn owner(resource: &EntityId) -> Option<EntityId> {
+    let kind = match resource.kind {
+        EntityKind::Tool | EntityKind::Resource | EntityKind::Prompt | EntityKind::McpServer => {
+            EntityKind::McpServer
+        }
+        EntityKind::Model | EntityKind::LlmProvider => EntityKind::LlmProvider,
+        EntityKind::Skill | EntityKind::Agent => EntityKind::Agent,
+        EntityKind::Service => return None,
+    };
+    let end = resource.id.match_indices('/').nth(1).map_or(resource.id.len(), |(at, _)| at);
+    Some(EntityId::new(kind, resource.id.get(..end)?))
 }
 
 /// Whether the person may do it with each of the resources.

@@ -48,7 +48,12 @@ pub(super) async fn place(
         return Err(asks.refuse(Refusal::new(Code::ResourceUnknown, message)).await);
     }
     let done = asks.done(Act::Quarantine(OfSubject { subject: subject.clone() }), &why).await?;
-    Ok(Json(ActDone { act: done.id, record: done.record, subject: subject.to_string() }))
+    Ok(Json(ActDone {
+        act: done.id,
+        record: done.record,
+        subject: subject.to_string(),
+        warnings: Vec::new(),
+    }))
 }
 
 pub(super) async fn lift(
@@ -58,7 +63,12 @@ pub(super) async fn lift(
     let Lift { subject, of, why } = asks.body(body).await?;
     let act = Act::Lift(Lifted { of, subject: subject.clone() });
     let done = asks.act((Operation::Lift, About::Subject(&subject)), act, &why).await?;
-    Ok(Json(ActDone { act: done.id, record: done.record, subject: subject.to_string() }))
+    Ok(Json(ActDone {
+        act: done.id,
+        record: done.record,
+        subject: subject.to_string(),
+        warnings: Vec::new(),
+    }))
 }
 
 /// Both switches: acts, and what records themselves say.
