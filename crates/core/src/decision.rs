@@ -203,10 +203,14 @@ impl<'c> Decision<'c> {
         observed.map(|(policy, outcome)| Observed { policy, outcome }).collect()
     }
 
-    /// The refusal of a call that is denied, for who counts denials instead of recording each. What allows, or waits for a person, has
-    /// none: it comes about by its record alone ([`Decision::recorded`]).
-    pub fn denial(&self) -> Option<Refusal> {
-        (self.finding.outcome == Outcome::Deny).then(|| self.finding.refusal())
+    /// The verdict on a call that is not made, for who counts such tries instead of recording each: a denial, or one that waits for a person,
+    /// whose question is on record. What allows has none: it comes about by its record alone ([`Decision::recorded`]).
+    pub fn unmade(&self) -> Option<Verdict> {
+        match self.finding.outcome {
+            Outcome::Deny => Some(Verdict::Refused(self.finding.refusal())),
+            Outcome::Hold => Some(Verdict::Held(Held::new(self, None))),
+            Outcome::Allow | Outcome::AllowWithObligations => None,
+        }
     }
 
     /// The record of this decision. It is built from the decision itself, so it cannot be the record of another one.
@@ -279,7 +283,7 @@ impl<'c> Decision<'c> {
             Outcome::Allow | Outcome::AllowWithObligations => {
                 Verdict::Permitted(Permit::new(self, receipt, id))
             }
-            Outcome::Hold => Verdict::Held(Held::new(&self, &receipt)),
+            Outcome::Hold => Verdict::Held(Held::new(&self, Some(&receipt))),
             Outcome::Deny => Verdict::Refused(self.finding.refusal()),
         }
     }

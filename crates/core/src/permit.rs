@@ -248,15 +248,16 @@ impl Permit {
 #[derive(Debug)]
 #[must_use]
 pub struct Held {
-    index: u64,
+    index: Option<u64>,
     asking: Arc<[Arc<Requirement>]>,
     refusal: Refusal,
 }
 
 impl Held {
-    pub(crate) fn new(decision: &Decision<'_>, receipt: &Receipt) -> Self {
+    pub(crate) fn new(decision: &Decision<'_>, receipt: Option<&Receipt>) -> Self {
         let finding = &decision.finding;
-        Self { index: receipt.index, asking: finding.asking.clone(), refusal: finding.refusal() }
+        let index = receipt.map(|receipt| receipt.index);
+        Self { index, asking: finding.asking.clone(), refusal: finding.refusal() }
     }
 
     /// What each policy asks for that holds it, sorted by policy; never empty.
@@ -264,8 +265,8 @@ impl Held {
         &self.asking
     }
 
-    /// Index of the decision's record in the ledger.
-    pub fn index(&self) -> u64 {
+    /// Index of the decision's record in the ledger; `None` of one more try of many, which are only counted.
+    pub fn index(&self) -> Option<u64> {
         self.index
     }
 

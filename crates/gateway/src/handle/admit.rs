@@ -141,7 +141,8 @@ where
     let claims = !matches!(answer, Err(Err(_)));
     let given = given.as_ref().filter(|_| claims);
     let approval = standing(gate, context, &decision, given, &bytes).await?;
-    let sent = Sent { protocol: route.protocol, body: &bytes, approval: approval.approval(), claims };
+    let again = approval.waits_again();
+    let sent = Sent { protocol: route.protocol, body: &bytes, approval: approval.approval(), claims, again };
     let (verdict, grant) = record(gate, context, decision, sent, (&world, moment)).await?;
     let permit = match verdict {
         Verdict::Permitted(permit) => permit,
@@ -313,6 +314,8 @@ struct Sent<'a> {
     approval: Option<&'a str>,
     /// Whether what it is made with is used up by it.
     claims: bool,
+    /// Whether it waits, and has been asked about before.
+    again: bool,
 }
 
 /// Writes the decision, before any effect of it, and gives the grant of which the call takes a use.
@@ -320,18 +323,19 @@ async fn record(
     gate: &Gate,
     context: &mut RequestContext,
     decision: Decision<'_>,
-    Sent { protocol, body, approval, claims }: Sent<'_>,
+    Sent { protocol, body, approval, claims, again }: Sent<'_>,
     (world, moment): (&Snapshot, Moment),
 ) -> Result<(Verdict, Option<Arc<str>>), Refusal> {
     context.describe(&decision);
     end_chain(gate, &decision, moment).await;
-    if decision.outcome() == Outcome::Deny
+    // Of a question that stands, and of a flood of denials, one more try says nothing new.
+    if (decision.outcome() == Outcome::Deny || again)
         && let Some(code) = decision.code()
         && !context.has_record(gate, code)
-        && let Some(refusal) = decision.denial()
+        && let Some(verdict) = decision.unmade()
     {
-        context.decided(gate, Some(refusal.code));
-        return Ok((Verdict::Refused(refusal), None));
+        context.decided(gate, Some(code));
+        return Ok((verdict, None));
     }
     let grant = match claims {
         true => grants::claimed(gate, world, &decision, &context.call, approval).await?,

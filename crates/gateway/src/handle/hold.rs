@@ -33,8 +33,8 @@ pub(super) enum Standing {
     None,
     /// It is made with this one, once that is claimed for it ([`super::grants::claimed`]).
     With(Box<str>),
-    /// It waits for this one.
-    Waits(Awaited),
+    /// It waits for this one; `again` where people were asked for an earlier try.
+    Waits { awaited: Awaited, again: bool },
 }
 
 impl Given {
@@ -79,7 +79,7 @@ impl Standing {
             check_numbers(body)?;
         }
         match (decision.outcome(), given) {
-            (Outcome::Hold, _) => ask(gate, context, decision).await.map(Self::Waits),
+            (Outcome::Hold, _) => ask(gate, context, decision).await,
             (Outcome::Allow | Outcome::AllowWithObligations, Some(given)) => {
                 Ok(Self::With(given.approval.clone()))
             }
@@ -92,7 +92,7 @@ impl Standing {
         match self {
             Self::None => None,
             Self::With(approval) => Some(approval),
-            Self::Waits(awaited) => Some(&awaited.approval),
+            Self::Waits { awaited, .. } => Some(&awaited.approval),
         }
     }
 
@@ -104,10 +104,15 @@ impl Standing {
         }
     }
 
+    /// Whether it is one more try of a call that waits.
+    pub(super) fn waits_again(&self) -> bool {
+        matches!(self, Self::Waits { again: true, .. })
+    }
+
     /// Has the caller of a held call know what it waits for.
     pub(super) fn tell(self, held: Held) -> Held {
         match self {
-            Self::Waits(awaited) => held.awaiting(awaited),
+            Self::Waits { awaited, .. } => held.awaiting(awaited),
             _ => held,
         }
     }
@@ -124,7 +129,7 @@ fn check_numbers(body: &[u8]) -> Result<(), Refusal> {
 }
 
 /// The question about a held call: the one that stands, or a new one.
-async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> Result<Awaited, Refusal> {
+async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> Result<Standing, Refusal> {
     let Some(digest) = decision.to_approve().map(|digest| digest.to_string()) else {
         return Err(Refusal::new(Code::Internal, "the call is not held"));
     };
@@ -142,8 +147,10 @@ async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> 
     let asking = call.principal().entity().to_string();
     let standing = gate.acts.standing();
     let last = standing.approvals.about(&digest);
+    let stands = |last: &&Pending| matches!(last.state_at(call.now.0), State::Asked | State::Approved);
+    let again = last.as_ref().is_some_and(stands);
     let approval = match last.map(|last| (last, last.state_at(call.now.0))) {
-        Some((last, State::Asked | State::Approved)) => last.question.approval.clone(),
+        Some((last, _)) if again => last.question.approval.clone(),
         Some((last, State::Denied)) if call.now.0 < last.question.until => return Err(denied(last)),
         _ => {
             let question = question(context, decision, digest.clone(), arguments.as_deref(), last);
@@ -162,7 +169,8 @@ async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> 
     if let Some(arguments) = arguments {
         gate.questions.keep(&approval, &asking, &arguments, &gate.acts.standing().approvals);
     }
-    Ok(Awaited { approval: approval.into(), retry_after: RETRY_AFTER })
+    let awaited = Awaited { approval: approval.into(), retry_after: RETRY_AFTER };
+    Ok(Standing::Waits { awaited, again })
 }
 
 /// The question that another try of the same call asked at the same time.
