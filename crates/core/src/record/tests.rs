@@ -246,7 +246,7 @@ fn a_newer_record_is_read_where_it_means_the_same_and_refused_where_it_may_not()
 #[test]
 fn the_schema_describes_every_member_that_is_written() {
     // Left out where they are empty.
-    const LISTS: [&str; 2] = ["closest_permits", "observed"];
+    const LISTS: [&str; 3] = ["closest_permits", "labels", "observed"];
     let schema = serde_json::to_value(schema()).expect("JSON");
     let described = |name: &str| schema["$defs"][name].clone();
     let kinds = ["DecisionRecord", "EffectRecord", "RefusalRecord", "ActRecord"].map(described);

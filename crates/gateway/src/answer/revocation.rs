@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use vidimus_core::approval::Approval;
 use vidimus_core::call::{Action, Arguments, Ask, Call, Destination, SoFar};
 use vidimus_core::caller::{Caller, Proven, UnixMillis, User};
@@ -225,6 +225,9 @@ pub fn found(world: &Snapshot, destination: &Destination) -> Option<Destination>
     })
 }
 
+/// Where a timer fired before the clock says so, it is looked at then.
+const SOON: Duration = Duration::from_millis(50);
+
 /// A stream that lasts longer is looked at then.
 const LONGEST_TIMER: Duration = Duration::from_secs(24 * 3600);
 
@@ -303,12 +306,15 @@ impl Revocation {
             let shared = &self.shared;
             let next = self.next.get_or_insert_with(|| Box::pin(changed(shared.world.changes())));
             let polled = next.as_mut().poll(cx);
-            if let Some((_, timer)) = &mut self.grant_ends {
-                // It only wakes: the clock says whether the time is over.
-                let _ = timer.as_mut().poll(cx);
-            }
             if let Some(code) = self.ended() {
                 return Poll::Ready(code);
+            }
+            // The timer only wakes: the clock says whether the time is over, and may be set back.
+            if let Some((_, timer)) = &mut self.grant_ends
+                && timer.as_mut().poll(cx).is_ready()
+            {
+                timer.as_mut().reset(Instant::now() + SOON);
+                let _ = timer.as_mut().poll(cx);
             }
             match polled {
                 Poll::Ready(changes) => self.next = Some(Box::pin(changed(changes))),

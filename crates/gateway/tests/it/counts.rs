@@ -323,7 +323,7 @@ async fn a_stream_ends_with_the_time_of_its_grant() {
         agent: "Agent/t/caller".parse().expect("an agent"),
         resources: vec!["Tool/t/tools/lent".parse().expect("a tool")],
         transaction: None,
-        uses: None,
+        uses: Some(2),
     };
     let until_ms = millis(world.clock.now().wall).0 + 3_600_000;
     let grant = Act::Grant(Granted { request: None, terms, until_ms });
