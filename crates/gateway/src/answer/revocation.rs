@@ -241,8 +241,8 @@ pub struct Revocation {
     destination: Destination,
     /// The configuration by which the call was decided last.
     decided: Arc<Snapshot>,
-    /// When the first grant of the caller ends, which may be what permits the call; with a timer for then.
-    grant_ends: Option<(UnixMillis, Pin<Box<Sleep>>)>,
+    /// When the caller's credential ends, or the first of its grants, which may be what permits the call; with a timer for then.
+    ends: Option<(UnixMillis, Pin<Box<Sleep>>)>,
     /// The next change, waited for while no chunk comes; made on first need.
     next: Option<Change>,
 }
@@ -262,17 +262,18 @@ impl Revocation {
         destination: Destination,
         decided: Arc<Snapshot>,
     ) -> Self {
-        let grant_ends = next_end(&shared, &caller, millis(shared.clock.now().wall));
-        Self { shared, asked, caller, destination, decided, grant_ends, next: None }
+        let ends = next_end(&shared, &caller, millis(shared.clock.now().wall));
+        Self { shared, asked, caller, destination, decided, ends, next: None }
     }
 
-    /// Whether the time of a grant of the caller is over since this was asked last: it need not be on record yet, and may never be.
-    fn has_a_grant_ended(&mut self) -> bool {
-        let Some((until, _)) = &self.grant_ends else { return false };
+    /// Whether the time of the credential, or of a grant of the caller, is over since this was asked last: the end of a grant need not be on
+    /// record yet, and may never be.
+    fn is_something_over(&mut self) -> bool {
+        let Some((until, _)) = &self.ends else { return false };
         let now = millis(self.shared.clock.now().wall);
         let is_over = *until <= now;
         if is_over {
-            self.grant_ends = next_end(&self.shared, &self.caller, now);
+            self.ends = next_end(&self.shared, &self.caller, now);
         }
         is_over
     }
@@ -289,12 +290,15 @@ impl Revocation {
         if is_ended(&self.shared, &self.caller) {
             return Some(Code::ChainEnded);
         }
-        let grant_ended = self.has_a_grant_ended();
-        if !grant_ended && self.shared.world.is(&self.decided) {
+        let is_over = self.is_something_over();
+        if !is_over && self.shared.world.is(&self.decided) {
             return None;
         }
         self.decided = self.shared.snapshot();
         let now = millis(self.shared.clock.now().wall);
+        if credential_ends(&self.caller).is_some_and(|end| end <= now.0) {
+            return Some(Code::TokenExpired);
+        }
         let refused = self.asked.is_refused(&self.decided, &self.caller, &self.destination, now);
         refused.then_some(Code::Revoked)
     }
@@ -310,7 +314,7 @@ impl Revocation {
                 return Poll::Ready(code);
             }
             // The timer only wakes: the clock says whether the time is over, and may be set back.
-            if let Some((_, timer)) = &mut self.grant_ends
+            if let Some((_, timer)) = &mut self.ends
                 && timer.as_mut().poll(cx).is_ready()
             {
                 timer.as_mut().reset(Instant::now() + SOON);
@@ -324,12 +328,19 @@ impl Revocation {
     }
 }
 
-/// When the first grant of the caller ends after `now`, with a timer for then.
+/// Until when the caller is proven. A token that continues a chain is for one call, and says until when that may begin.
+fn credential_ends(caller: &Caller) -> Option<i64> {
+    let continues = caller.proven.delegated.is_some();
+    caller.proven.expires.filter(|_| !continues).map(|end| end.0)
+}
+
+/// When the caller's credential, or the first of its grants, ends after `now`, with a timer for then.
 fn next_end(shared: &Shared, caller: &Caller, now: UnixMillis) -> Option<(UnixMillis, Pin<Box<Sleep>>)> {
     let standing = shared.acts.standing();
     let agent = caller.proven.principal.entity();
     let of_caller = standing.grants.values().filter(|grant| grant.terms.agent.0 == *agent);
-    let until = of_caller.map(|grant| grant.until_ms).filter(|until| *until > now.0).min()?;
+    let ends = of_caller.map(|grant| grant.until_ms).chain(credential_ends(caller));
+    let until = ends.filter(|until| *until > now.0).min()?;
     let left = u64::try_from(until.saturating_sub(now.0)).unwrap_or_default();
     // A timer looks at whole milliseconds, and may be early by one.
     let left = Duration::from_millis(left.saturating_add(1)).min(LONGEST_TIMER);

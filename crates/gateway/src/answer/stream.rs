@@ -8,8 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
+use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body::{Body, Frame};
 use tokio::time::{Instant, Sleep};
 use vidimus_core::refusal::{Code, Refusal};

@@ -325,7 +325,7 @@ async fn a_stream_ends_with_the_time_of_its_grant() {
         transaction: None,
         uses: Some(2),
     };
-    let until_ms = millis(world.clock.now().wall).0 + 3_600_000;
+    let until_ms = millis(world.clock.now().wall).0 + 300_000;
     let grant = Act::Grant(Granted { request: None, terms, until_ms });
     world.gate.shared.act(ADMIN, grant, "CASE-12").await.expect("done");
     let (answer, stream) = Answer::stream("text/event-stream");
@@ -333,9 +333,29 @@ async fn a_stream_ends_with_the_time_of_its_grant() {
     let mut body = world.send(world.tool("lent")).await.into_body();
     assert!(stream.event("{}").await);
     assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
-    world.clock.advance(Duration::from_secs(3601));
+    world.clock.advance(Duration::from_secs(301));
     assert!(stream.event("{}").await);
     assert!(ends(&mut body).await, "cut");
+}
+
+/// Whoever called is proven no longer, and would be refused now; the token of `world.tool` is good for ten minutes.
+#[tokio::test]
+async fn a_stream_ends_with_the_token_that_it_was_asked_with() {
+    let world = World::new().await;
+    let (answer, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let response = world.send(world.tool("echo")).await;
+    let id = call_id(response.headers());
+    let mut body = response.into_body();
+    assert!(stream.event("{}").await);
+    assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
+    world.clock.advance(Duration::from_secs(590));
+    assert!(stream.event("{}").await);
+    assert!(body.frame().await.is_some_and(|frame| frame.is_ok()), "it is good still");
+    world.clock.advance(Duration::from_secs(11));
+    assert!(stream.event("{}").await);
+    assert!(ends(&mut body).await, "cut");
+    assert_eq!(world.records(&id, 2).await[1]["code"], "token_expired");
 }
 
 /// Nothing that people do can be recorded any more, so nothing may go on that they could end.
