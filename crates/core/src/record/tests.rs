@@ -107,7 +107,14 @@ fn effect(text: &str, number: u64) -> Record<'_> {
 
 fn refusal(text: &str) -> Record<'_> {
     Record::Refusal(RefusalRecord {
-        asked: None,
+        asked: Some(Box::new(AskedFor {
+            action: text.into(),
+            approval: Some(text.into()),
+            method: text.into(),
+            policies: vec![Arc::from(text)].into(),
+            resource: text.into(),
+            transaction: text.into(),
+        })),
         code: text.into(),
         detail: Some(text.into()),
         id: text.into(),
@@ -187,6 +194,7 @@ fn samples() -> Vec<Record<'static>> {
         (record.tokens_input, record.tokens_output, record.changed) = (None, None, None);
     }
     if let Record::Refusal(record) = &mut refused {
+        record.asked = None;
         (record.detail, record.identity, record.principal, record.source, record.user) =
             (None, None, None, None, None);
     }

@@ -246,8 +246,9 @@ fn a_grant_used_twice_is_refused_the_third_time() {
     assert_eq!(listed["grants"][0]["used"], 2, "{listed}");
     let ran = run(&["audit", "search", "--data", &data, "--kind", "act", "-o", "json"]);
     assert_eq!(ran.out.matches("useGrant").count(), 2, "{ran:?}");
-    // What was lent for a task is no use to be permitted for good.
-    let ran = run(&["policy", "suggest", "--data", &data]);
+    // What was lent for a task is no use to be permitted for good. Before the grant a policy permitted the same.
+    let given = listed["grants"][0]["time"].as_str().unwrap();
+    let ran = run(&["policy", "suggest", "--data", &data, "--since", given]);
     let says = ran.err.contains("left out: Agent/a/bot invokeTool Tool/a/tools/get, 2 calls by grants alone");
     assert!(ran.code == Some(1) && says && !ran.out.contains("permit ("), "{ran:?}");
     // Over: it does not stand any more.
