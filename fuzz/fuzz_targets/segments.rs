@@ -87,6 +87,7 @@ fn open(dir: &Path) {
     let record = Record::Effect(EffectRecord {
         bytes_in: 0,
         bytes_out: 0,
+        changed: None,
         charged_spend: None,
         charged_tokens: None,
         code: None,

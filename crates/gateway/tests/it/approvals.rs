@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use vidimus_core::act::{Act, BY_ITSELF, Lifted, OfSubject, Subject};
 use vidimus_core::approval::pending::{Approve, OfApproval, State, Use};
 use vidimus_core::refusal::Code;
+use vidimus_gateway::{Limits, Rate};
 use vidimus_testkit::upstream::Answer;
 
 use super::world::{World, call_id, json_of, objects, snapshot};
@@ -310,4 +311,22 @@ async fn a_quarantine_denies_what_waits_and_a_quarantined_approver_approved_noth
     quarantine(BOB, false).await;
     assert_eq!(waits(&world, &json!({"amount": 3})).await, other);
     assert!(world.upstream.received().is_empty());
+}
+
+#[tokio::test]
+async fn a_flood_of_tries_of_one_held_call_is_counted() {
+    const TRIES: usize = 40;
+    let few = Rate { burst: 5, per_second: 1 };
+    let world = World::with(Limits { refused_principal: few, refused: few, ..Limits::default() }).await;
+    world.gate.take_into_use(snapshot(&holding(&world, HOLD)));
+    let approval = waits(&world, &json!({"amount": 5})).await;
+    for _ in 0..TRIES {
+        assert_eq!(waits(&world, &json!({"amount": 5})).await, approval);
+    }
+    let decisions = world.all_records().into_iter().filter(|record| record["kind"] == "decision").count();
+    assert!((2..=7).contains(&decisions), "{decisions} records of {TRIES} tries");
+    approve(&world, BOB, &approval).await.expect("approved");
+    answers(&world);
+    let (code, ..) = make(&world, echo(&world, &json!({"amount": 5}))).await;
+    assert_eq!(code, None);
 }
