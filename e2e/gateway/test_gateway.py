@@ -601,6 +601,15 @@ class Demo(unittest.TestCase):
             self.assertIn(scene, done.stdout)
         self.assertRegex(done.stdout, r"verdict +intact")
 
+    def test_each_scene_plays_to_its_end(self):
+        for scene, says in (("hold", "TASK_STATE_COMPLETED"), ("quarantine", "the stream was cut"),
+                            ("chain", "chain_ended"), ("grant", "each use is an act in the ledger")):
+            with self.subTest(scene):
+                done = subprocess.run([BINARY, "demo", "--components", str(E2E), "--scene", scene],
+                                      capture_output=True, text=True, timeout=300)
+                self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
+                self.assertIn(says, done.stdout)
+
 
 class Crash(unittest.TestCase):
     """kill -9 of the real binary under load loses nothing that was answered."""
