@@ -405,7 +405,7 @@ impl Finding {
             closest_permits: Arc::default(),
             facts: united(&self.facts, &other.facts),
             reason: asking.iter().find_map(|one| one.reason.clone()),
-            obligations: Arc::default(),
+            obligations: self.obligations,
             asking: asking.into(),
             tried: self.tried,
         }

@@ -88,11 +88,6 @@ impl NotBorne {
     pub fn has(&self, of: &'static str, name: &Arc<str>) -> bool {
         self.0.as_ref().is_some_and(|all| all.contains(&(of, name.clone())))
     }
-
-    /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
 }
 
 impl From<BTreeSet<Typed>> for NotBorne {

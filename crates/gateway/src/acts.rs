@@ -141,13 +141,15 @@ impl Shared {
         };
         let intent = Intent { actor: actor.to_owned(), act, why: why.to_owned() };
         let (done, overlay) = self.do_now(vec![intent]).await?;
-        if let Some(overlay) = overlay
-            && tokio::time::timeout(PATIENCE, self.wait_for(overlay)).await.is_err()
-        {
+        let in_force = match overlay {
+            Some(overlay) => tokio::time::timeout(PATIENCE, self.wait_for(overlay)).await.is_ok(),
+            None => true,
+        };
+        self.deny_what_waits(quarantined.as_ref(), actor, why).await;
+        if !in_force {
             let message = format!("act {} is on record and not in force yet", done.id);
             return Err(Refusal::new(Code::Internal, message));
         }
-        self.deny_what_waits(&quarantined, actor, why).await;
         if !done.is_told {
             let message = format!(
                 "act {} is on record and in force at this gateway; the others are told when the store of what gateways share answers again",
@@ -159,8 +161,9 @@ impl Shared {
     }
 
     /// Denies what people are asked about calls by, for or to what was just quarantined, and what they approved of it: when the quarantine is
-    /// lifted, nothing of that is done by itself. It is in force already, so nothing is asked anew meanwhile.
-    async fn deny_what_waits(self: &Arc<Self>, quarantined: &Option<Subject>, actor: &str, why: &str) {
+    /// lifted, nothing of that is done by itself. It is in force by now, so nothing is asked anew meanwhile; where it is not in time, what
+    /// was asked until now is denied all the same.
+    async fn deny_what_waits(self: &Arc<Self>, quarantined: Option<&Subject>, actor: &str, why: &str) {
         let Some(subject) = quarantined else { return };
         let (standing, now) = (self.acts.standing(), millis(self.clock.now().wall).0);
         for approval in standing.approvals.of_subject(subject, now) {

@@ -23,7 +23,7 @@ use http::{HeaderMap, HeaderValue, Response};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 use vidimus_core::call::Destination;
-use vidimus_core::caller::Caller;
+use vidimus_core::caller::{Caller, UnixMillis};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::HeaderRules;
 use vidimus_core::snapshot::Snapshot;
@@ -113,7 +113,7 @@ impl Answering<'_> {
             }
             Ok(Done::Stream(content)) => {
                 let last_words = LastWords { binding: self.binding, id: self.id.clone() };
-                let bounds = self.bounds();
+                let bounds = self.bounds(millis(effect.started.wall));
                 ReplyBody::stream(ResponseStream::new(*content, effect, bounds, last_words))
             }
             Err(refusal) => {
@@ -396,7 +396,8 @@ impl Answering<'_> {
         Ok(())
     }
 
-    fn bounds(self) -> Bounds {
+    /// What ends the stream of an answer to a request that came at `since`.
+    fn bounds(self, since: UnixMillis) -> Bounds {
         let shared = &self.gate.shared;
         let expires = self.caller.proven.expires.filter(|_| self.answer.open_ended);
         let deadline = expires.map(|expires| {
@@ -404,8 +405,8 @@ impl Answering<'_> {
             Instant::now() + Duration::from_millis(u64::try_from(left).unwrap_or_default())
         });
         let idle = shared.limits.idle_stream;
-        let revocation =
-            Revocation::new(shared.clone(), self.asked, self.caller, self.destination, self.world);
+        let decided = (self.world, since);
+        let revocation = Revocation::new(shared.clone(), self.asked, self.caller, self.destination, decided);
         Bounds::new(idle, deadline, revocation)
     }
 }

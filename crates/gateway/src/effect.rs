@@ -69,7 +69,8 @@ pub struct Effect {
     call: Arc<str>,
     /// Index of the decision's record.
     decision: u64,
-    started: Moment,
+    /// When its request came.
+    pub started: Moment,
     /// HTTP status of the upstream; 0 when there was none.
     pub status: u16,
     bytes_in: u64,

@@ -235,15 +235,17 @@ impl Thread {
         let _waits = self.waits.lock();
         // Should one object find a fault of ours, the thread must live on to read its repair.
         let looked = panic::catch_unwind(AssertUnwindSafe(|| {
-            self.source.look(heard, Instant::now(), SystemTime::now())
+            let (next, due) = self.source.look(heard, Instant::now(), SystemTime::now());
+            // It is made anew where something else stands by now.
+            self.in_force.looked(next, self.source.parts());
+            due
         }));
-        let Ok((next, due)) = looked else {
+        let Ok(due) = looked else {
             tracing::error!(directory = %self.directory.display(), "reading panicked; the last configuration stays live");
             // What is there has been looked at; only the next change is worth another try.
             self.source.give_up();
             return None;
         };
-        self.in_force.looked(next, self.source.parts());
         due
     }
 

@@ -207,11 +207,14 @@ impl Pending {
         })
     }
 
-    /// The roles that the question has gone on to, each once.
+    /// The roles that the question has gone on to, each once, in the order in which it did: the place of one stays the same.
     pub fn escalated(&self, now: i64) -> Vec<&str> {
+        let all = self.question.asking.iter().filter_map(|wanted| wanted.escalation.as_ref());
+        let mut open: Vec<&Escalates> = all.filter(|escalation| escalation.at <= now).collect();
+        open.sort_by_key(|escalation| escalation.at);
         let mut roles: Vec<&str> = Vec::new();
-        for escalation in self.question.asking.iter().filter_map(|wanted| wanted.escalation.as_ref()) {
-            if escalation.at <= now && !roles.contains(&escalation.role.as_str()) {
+        for escalation in open {
+            if !roles.contains(&escalation.role.as_str()) {
                 roles.push(&escalation.role);
             }
         }

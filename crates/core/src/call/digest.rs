@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Arguments, Call};
+use super::{Action, Arguments, Call};
 use crate::approval::Requirement;
 use crate::json::Json;
 use crate::obligation::Obligation;
@@ -50,12 +50,13 @@ fn is_a_number_or_uuid(value: &Json<'_>) -> bool {
 }
 
 /// What a message says, without what is another at each try of one call: the id of an A2A message, where it is one that nobody could say
-/// anything in, and what MCP says about the request.
-fn said<'j>(content: &Json<'j>) -> Json<'j> {
+/// anything in, and what MCP says about the request. Elsewhere members of these names are said as any other.
+fn said<'j>(action: Action, content: &Json<'j>) -> Json<'j> {
+    let is_rpc = !matches!(action, Action::CallModel | Action::ListModels);
     let Json::Object(members) = content else { return content.clone() };
     let lasting = members.iter().filter_map(|(name, value)| {
         let value = match (&**name, value) {
-            ("_meta", Json::Object(meta)) => {
+            ("_meta", Json::Object(meta)) if is_rpc => {
                 let says = meta.iter().filter(|(name, value)| !is_of_each_try(name, value));
                 let says: Vec<_> = says.cloned().collect();
                 if says.is_empty() {
@@ -63,12 +64,12 @@ fn said<'j>(content: &Json<'j>) -> Json<'j> {
                 }
                 Json::Object(says)
             }
-            ("message", Json::Object(message)) => {
+            ("message", Json::Object(message)) if action == Action::CallAgent => {
                 let is_id = |name: &str, id| name == "messageId" && is_a_number_or_uuid(id);
                 Json::Object(message.iter().filter(|(name, id)| !is_id(name, id)).cloned().collect())
             }
             // What goes beside them stands beside them.
-            ("params", params) => said(params),
+            ("params", params) => said(action, params),
             (_, value) => value.clone(),
         };
         Some((name.clone(), value))
@@ -142,7 +143,7 @@ impl Call<'_> {
                 members.push(("arguments_unknown".into(), Json::Bool(true)));
             }
         }
-        members.extend(self.ask.content.map(|content| ("content".into(), said(content))));
+        members.extend(self.ask.content.map(|content| ("content".into(), said(self.ask.action, content))));
         // What becomes of one task is not what becomes of another, and news of it go where the caller says.
         members.extend(self.ask.task.map(|task| ("task".into(), borrowed(task))));
         members.extend(self.ask.push_url.map(|url| ("push_url".into(), borrowed(url))));

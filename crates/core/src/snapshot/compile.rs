@@ -51,6 +51,8 @@ pub(crate) enum Problem {
     #[error("{message}")]
     Registers { message: String },
     #[error("{message}")]
+    Windowed { message: String },
+    #[error("{message}")]
     Fault { message: String },
 }
 
@@ -115,6 +117,9 @@ impl Problem {
                 format!("write the name with its namespace: {of}::\"namespace/{name}\"")
             }
             Self::Misannotated(what) => what.fix().to_owned(),
+            Self::Windowed { .. } => {
+                "put it into a policy without a window; for what people do, from and until may stay".to_owned()
+            }
             Self::Registers { .. } => {
                 "put action == Action::\"register\" into a policy of its own, in an object with scope: Cluster and without a window".to_owned()
             }
@@ -136,6 +141,7 @@ impl Problem {
             | Self::TooLong { .. }
             | Self::Template { .. }
             | Self::Registers { .. }
+            | Self::Windowed { .. }
             | Self::Fault { .. } => cedar.trim().to_owned(),
         }
     }
@@ -144,7 +150,7 @@ impl Problem {
 impl From<NotCompiled> for Problem {
     fn from(why: NotCompiled) -> Self {
         match why {
-            NotCompiled::Windowed => Self::Registers { message: why.to_string() },
+            NotCompiled::Windowed => Self::Windowed { message: why.to_string() },
             NotCompiled::Registers => Self::Registers { message: why.to_string() },
             NotCompiled::Fault(_) => Self::Fault { message: why.to_string() },
             NotCompiled::Unclear(unclear) => Self::Unclear(unclear),

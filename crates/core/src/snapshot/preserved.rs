@@ -12,7 +12,7 @@ use super::memory::{Forgotten, Remembered};
 use super::refusing::Refusing;
 use super::withdrawn::Withdrawn;
 use super::world::World;
-use super::{Overlay, Places, Snapshot, coming};
+use super::{Overlay, Places, Snapshot, coming, registration};
 use crate::decide::Policies;
 use crate::resource::{API_VERSION, Kind, Object, ObjectKey, ObjectRef, Policy};
 
@@ -147,7 +147,6 @@ impl Snapshot {
         let (standing, closed) = (Arc::new(beside.standing()?), beside.closed);
         let mut next =
             Self { objects, made, places, refusing, withdrawn, standing, closed, ..Self::default() };
-        next.world = Arc::new(World::of(&next.objects, &next.refusing));
         let refusing = next.forbids_beside();
         next.named = next.named(&refusing);
         let mut faults = Vec::new();
@@ -155,6 +154,9 @@ impl Snapshot {
         if let Some(fault) = faults.into_iter().next() {
             return Err(Forgotten::Malformed { object: fault.object.to_string(), reason: fault.reason });
         }
+        // What may not be borne was said when the configuration was made.
+        registration::apply(&mut next.objects, &statements, &mut Vec::new());
+        next.world = Arc::new(World::of(&next.objects, &next.refusing));
         next.look_at_chains(&statements);
         next.policies = Policies::default().with(statements);
         next.digest = next.digest_of_all();

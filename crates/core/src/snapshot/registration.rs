@@ -31,6 +31,8 @@ pub(super) fn apply(objects: &mut [Object], statements: &[Arc<Statement>], rejec
     let ruling: Vec<&Arc<Statement>> =
         statements.iter().filter(|one| one.actions.register && !one.observes).collect();
     if ruling.is_empty() {
+        // Those of another snapshot have what its policies said.
+        objects.iter_mut().for_each(|object| bear(object, NotBorne::default()));
         return;
     }
     let mut registrations = match Registrations::of(&ruling) {
@@ -47,11 +49,16 @@ pub(super) fn apply(objects: &mut [Object], statements: &[Arc<Statement>], rejec
     };
     for object in objects {
         let not_borne = registrations.not_borne(object, rejected);
-        if !not_borne.is_empty()
-            && let Some(meta) = meta(object)
-        {
-            meta.not_borne = not_borne;
-        }
+        bear(object, not_borne);
+    }
+}
+
+/// What is so already stays the same one in memory.
+fn bear(object: &mut Object, not_borne: NotBorne) {
+    if object.meta().not_borne != not_borne
+        && let Some(meta) = meta(object)
+    {
+        meta.not_borne = not_borne;
     }
 }
 

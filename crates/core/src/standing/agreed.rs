@@ -91,10 +91,15 @@ impl Standing {
                     Some(Agreement { era: era.clone(), number: *number, last: record.id.to_string() });
             }
             None if self.agreed.is_some() && record.act.is_done_alone() => {
-                // Where nobody is ever told, what refuses is kept longest.
+                // Where nobody is ever told, what refuses is kept longest: what came of calls goes first.
+                let came = |told: &ActRecord<'_>| matches!(told.act, Act::Came(_));
                 let goes = |told: &ActRecord<'_>| !matches!(told.act, Act::Quarantine(_));
+                let first = || {
+                    let told = &self.unshared;
+                    told.iter().position(came).or_else(|| told.iter().position(goes))
+                };
                 if self.unshared.len() >= MOST_UNSHARED
-                    && let Some(place) = self.unshared.iter().position(goes)
+                    && let Some(place) = first()
                 {
                     self.unshared.remove(place);
                 }

@@ -142,6 +142,14 @@ fn what_a_message_says_is_part_of_what_is_done() {
     );
     let again = r#"{"message": {"parts": [{"text": "a"}], "messageId": "0c7a2f2e93d14a3c8a54000000000002"}}"#;
     assert_eq!(first, of(again));
+    let of_tool = |text: &str| {
+        let server = Arc::new(server("a", "s"));
+        let content = Json::parse(text.as_bytes()).unwrap();
+        let about = Ask::about("tools/call", Action::InvokeTool, Target::Tool { server: &server, name: "t" });
+        digest_of(&caller, Ask { content: Some(&content), ..about })
+    };
+    let with = |id: u32| format!(r#"{{"message": {{"messageId": "0c7a2f2e-93d1-4a3c-8a54-{id:012}"}}}}"#);
+    assert_ne!(of_tool(&with(1)), of_tool(&with(2)), "only an agent's message has an id of its own");
     for other in [
         // An id that could say something does.
         r#"{"message": {"messageId": "pay M", "parts": [{"text": "a"}]}}"#,

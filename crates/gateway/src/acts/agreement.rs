@@ -20,6 +20,8 @@ use crate::unrecorded::closed;
 
 /// How often it is tried again where others add acts all the time.
 const TRIES: usize = 256;
+/// Bytes of an act in the list: below what a record may have, by what a gateway adds to it.
+const LARGEST: usize = vidimus_ledger::MAX_RECORD - 4096;
 /// So many acts at the end of the list stay whether or not anybody needs them: who was away for no longer goes on where it was.
 const KEPT: u64 = 256;
 /// The list is looked through for what nobody needs whenever it has grown by so many.
@@ -76,6 +78,13 @@ impl Shared {
         };
         let mut own = MultiplexedConnection::clone(&connection);
         let named: Vec<ActRecord<'_>> = records.iter().map(|record| self.named(record, &known.era)).collect();
+        // What is in the list and fits no record could be taken over by nobody, ever.
+        if !named.iter().all(fits_a_record) {
+            return Err(Refusal::new(
+                Code::RecordTooLarge,
+                "what is to be recorded of this does not fit a record that all gateways can keep",
+            ));
+        }
         let error = match acts::append(&mut own, &known, &named).await {
             Ok(Some(first)) => {
                 self.shorten(&own, &known.era, first);
@@ -114,7 +123,7 @@ impl Shared {
             };
             match known(&standing, &head, &list) {
                 Known::Beginning => {
-                    self.take(&head.era, list, &mut last).await.map_err(not_taken)?;
+                    self.take(&head.era, list, false, &mut last).await.map_err(not_taken)?;
                     if self.tell(connection, &mut last).await? {
                         return Ok(());
                     }
@@ -138,13 +147,15 @@ impl Shared {
         Err(RedisError::from((ErrorKind::Client, "gateways do not come to agree")))
     }
 
-    /// Takes over what others did since.
+    /// Takes over what others did since, and tells what was done here alone while the connection was made.
     ///
     /// # Errors
     /// As [`Shared::agree`]; also where the list is another one by now.
     pub(crate) async fn hear(self: &Arc<Self>, connection: &mut MultiplexedConnection) -> RedisResult<()> {
         let mut last = self.acts.one.lock().await;
-        self.catch_up(connection, &mut last).await
+        self.catch_up(connection, &mut last).await?;
+        // Where others were first, the next time.
+        self.tell(connection, &mut last).await.map(drop)
     }
 
     async fn catch_up(&self, connection: &mut MultiplexedConnection, last: &mut u64) -> RedisResult<()> {
@@ -152,17 +163,24 @@ impl Shared {
         let from = standing.agreed.as_ref().map_or(0, |known| known.number);
         match acts::read(connection, from).await? {
             Some((head, list)) if known(&standing, &head, &list) == Known::Beginning => {
-                self.take(&head.era, list, last).await.map_err(not_taken)
+                self.take(&head.era, list, false, last).await.map_err(not_taken)
             }
             _ => Err(RedisError::from((ErrorKind::Client, "the list of acts is another one"))),
         }
     }
 
-    /// Takes over acts of the list, those that are new: each is on record, then they stand.
-    async fn take(&self, era: &str, list: Vec<Numbered>, last: &mut u64) -> Result<(), Refusal> {
+    /// Takes over acts of the list, those that are new: each is on record, then they stand. `decides` where calls may be decided otherwise
+    /// also without them.
+    async fn take(
+        &self,
+        era: &str,
+        list: Vec<Numbered>,
+        mut decides: bool,
+        last: &mut u64,
+    ) -> Result<(), Refusal> {
         let mut standing = (*self.acts.standing()).clone();
         let known = standing.agreed.as_ref().map_or(0, |known| known.number);
-        let (mut decides, mut taken) = (false, Ok(false));
+        let mut taken = Ok(decides);
         for (number, act) in list.into_iter().filter(|(number, _)| *number > known) {
             let from = act.shared.and_then(|place| place.from).filter(|from| from != self.ledger.origin());
             let act = ActRecord {
@@ -216,17 +234,13 @@ impl Shared {
         // Only together with what follows: calls are not decided by half of it.
         let before = self.acts.changed.borrow().overlay.clone();
         self.stand(next, before, *last);
-        self.take(&head.era, list, last).await.map_err(not_taken)?;
-        let standing = self.acts.standing();
-        let overlay = self.overlay_of(&standing, true).map_err(not_taken)?;
-        self.stand((*standing).clone(), overlay, *last);
-        Ok(())
+        self.take(&head.era, list, true, last).await.map_err(not_taken)
     }
 
     /// Tells the others what was done here alone; whether they know all by now.
     async fn tell(&self, connection: &mut MultiplexedConnection, last: &mut u64) -> RedisResult<bool> {
         loop {
-            let mut standing = (*self.acts.standing()).clone();
+            let standing = self.acts.standing();
             let (Some(known), Some(act)) = (standing.agreed.clone(), standing.unshared.first().cloned())
             else {
                 return Ok(true);
@@ -236,10 +250,11 @@ impl Shared {
                 return Ok(false);
             };
             let act = ActRecord { shared: Some(agreed::Place { era: known.era, from: None, number }), ..act };
-            standing.apply(&act);
+            let mut next = (*standing).clone();
+            next.apply(&act);
             *last = self.ledger.record(&Record::Act(act)).await.map_err(closed).map_err(not_taken)? + 1;
             let overlay = self.acts.changed.borrow().overlay.clone();
-            self.stand(standing, overlay, *last);
+            self.stand(next, overlay, *last);
         }
     }
 
@@ -286,6 +301,11 @@ fn known(standing: &Standing, head: &Head, list: &[Numbered]) -> Known {
     let Some(known) = &standing.agreed else { return Known::Other };
     let at = list.first().filter(|(number, _)| *number == known.number).map(|(_, act)| &*act.id);
     known.is_to(&head.era, head.floor, at)
+}
+
+/// Whether every gateway can record the act, wherever it is in the list.
+fn fits_a_record(act: &ActRecord<'_>) -> bool {
+    serde_json::to_vec(act).is_ok_and(|bytes| bytes.len() <= LARGEST)
 }
 
 /// What others did could not be taken over here.

@@ -241,8 +241,10 @@ pub struct Revocation {
     destination: Destination,
     /// The configuration by which the call was decided last.
     decided: Arc<Snapshot>,
-    /// When the caller's credential ends, or the first of its grants, which may be what permits the call; with a timer for then.
-    ends: Option<(UnixMillis, Pin<Box<Sleep>>)>,
+    /// When the caller's credential ends, or the first of its grants, which may be what permits the call.
+    ends: Option<UnixMillis>,
+    /// Wakes then; made on first need, as most answers come without a pause.
+    timer: Option<Pin<Box<Sleep>>>,
     /// The next change, waited for while no chunk comes; made on first need.
     next: Option<Change>,
 }
@@ -254,26 +256,26 @@ impl std::fmt::Debug for Revocation {
 }
 
 impl Revocation {
-    /// Of a call that `decided` allowed.
+    /// Of a call that `decided` allowed, some time after `since`: what ended meanwhile permits nothing any more.
     pub fn new(
         shared: Arc<Shared>,
         asked: Asked,
         caller: Caller,
         destination: Destination,
-        decided: Arc<Snapshot>,
+        (decided, since): (Arc<Snapshot>, UnixMillis),
     ) -> Self {
-        let ends = next_end(&shared, &caller, millis(shared.clock.now().wall));
-        Self { shared, asked, caller, destination, decided, ends, next: None }
+        let ends = next_end(&shared, &caller, since);
+        Self { shared, asked, caller, destination, decided, ends, timer: None, next: None }
     }
 
     /// Whether the time of the credential, or of a grant of the caller, is over since this was asked last: the end of a grant need not be on
     /// record yet, and may never be.
     fn is_something_over(&mut self) -> bool {
-        let Some((until, _)) = &self.ends else { return false };
+        let Some(until) = self.ends else { return false };
         let now = millis(self.shared.clock.now().wall);
-        let is_over = *until <= now;
+        let is_over = until <= now;
         if is_over {
-            self.ends = next_end(&self.shared, &self.caller, now);
+            (self.ends, self.timer) = (next_end(&self.shared, &self.caller, now), None);
         }
         is_over
     }
@@ -313,12 +315,14 @@ impl Revocation {
             if let Some(code) = self.ended() {
                 return Poll::Ready(code);
             }
-            // The timer only wakes: the clock says whether the time is over, and may be set back.
-            if let Some((_, timer)) = &mut self.ends
-                && timer.as_mut().poll(cx).is_ready()
-            {
-                timer.as_mut().reset(Instant::now() + SOON);
-                let _ = timer.as_mut().poll(cx);
+            if let Some(until) = self.ends {
+                let shared = &self.shared;
+                let timer = self.timer.get_or_insert_with(|| Box::pin(timer_until(shared, until)));
+                // The timer only wakes: the clock says whether the time is over, and may be set back.
+                if timer.as_mut().poll(cx).is_ready() {
+                    timer.as_mut().reset(Instant::now() + SOON);
+                    let _ = timer.as_mut().poll(cx);
+                }
             }
             match polled {
                 Poll::Ready(changes) => self.next = Some(Box::pin(changed(changes))),
@@ -334,17 +338,20 @@ fn credential_ends(caller: &Caller) -> Option<i64> {
     caller.proven.expires.filter(|_| !continues).map(|end| end.0)
 }
 
-/// When the caller's credential, or the first of its grants, ends after `now`, with a timer for then.
-fn next_end(shared: &Shared, caller: &Caller, now: UnixMillis) -> Option<(UnixMillis, Pin<Box<Sleep>>)> {
+/// When the caller's credential, or the first of its grants, ends after `since`.
+fn next_end(shared: &Shared, caller: &Caller, since: UnixMillis) -> Option<UnixMillis> {
     let standing = shared.acts.standing();
     let agent = caller.proven.principal.entity();
     let of_caller = standing.grants.values().filter(|grant| grant.terms.agent.0 == *agent);
     let ends = of_caller.map(|grant| grant.until_ms).chain(credential_ends(caller));
-    let until = ends.filter(|until| *until > now.0).min()?;
-    let left = u64::try_from(until.saturating_sub(now.0)).unwrap_or_default();
+    ends.filter(|until| *until > since.0).min().map(UnixMillis)
+}
+
+fn timer_until(shared: &Shared, until: UnixMillis) -> Sleep {
+    let now = millis(shared.clock.now().wall);
+    let left = u64::try_from(until.0.saturating_sub(now.0)).unwrap_or_default();
     // A timer looks at whole milliseconds, and may be early by one.
-    let left = Duration::from_millis(left.saturating_add(1)).min(LONGEST_TIMER);
-    Some((UnixMillis(until), Box::pin(tokio::time::sleep(left))))
+    tokio::time::sleep(Duration::from_millis(left.saturating_add(1)).min(LONGEST_TIMER))
 }
 
 /// The receiver, once there was a change. Nobody changes anything any more when the sender is gone.

@@ -72,7 +72,8 @@ impl<'p> Addressed<'p> {
                 return Ok((self, moment));
             }
             context.unproven();
-            self = Self::now(gate, context, parts, route).await?;
+            // Few calls come here, and what is kept in place is moved with each.
+            self = Box::pin(Self::now(gate, context, parts, route)).await?;
         }
     }
 }

@@ -65,7 +65,6 @@ pub struct Admitted<'p> {
     /// The caller's message, from which all that was parsed of it borrows until here.
     pub(super) body: Bytes,
     /// The room that the message takes until it is answered.
-    #[expect(dead_code, reason = "held for its drop")]
     pub(super) lease: Lease<'p>,
     /// The message is changed on its way ([`Binding::amended`]).
     pub(super) amends: bool,
@@ -123,8 +122,8 @@ where
     let (addressed, moment) = addressed.at_present(gate, context, parts, &route).await?;
     let Addressed { world, caller, credential, destination, binding, operation, .. } = addressed;
     let holder = Holder::new(&gate.seal, &destination, &caller);
-    let message = message(gate, parts, (&route, &destination, &holder), (json.as_ref(), bytes.len()));
-    let parsed = binding.parse(&message)?;
+    let ends = (&route, &destination, &holder);
+    let parsed = binding.parse(&message(gate, parts, ends, (json.as_ref(), bytes.len())))?;
     let rules = destination.endpoint().map(|endpoint| &endpoint.headers);
     let headers = content::headers(parsed.ask.action, &parts.headers, rules);
     let content = content::content(parsed.ask.action, json.as_ref(), parsed.dropped, headers);
@@ -369,7 +368,9 @@ async fn record(
 async fn end_chain(gate: &Gate, decision: &Decision<'_>, moment: Moment) {
     let Some(by) = decision.ends_chain() else { return };
     let (chain, caller) = (decision.call().chain(), decision.call().principal().entity());
-    if let Err(refusal) = gate.standing.end_chain((chain, caller), by, moment.monotonic).await {
+    // Few calls end a chain, and what is kept in place is moved with each.
+    let ended = Box::pin(gate.standing.end_chain((chain, caller), by, moment.monotonic)).await;
+    if let Err(refusal) = ended {
         tracing::error!(transaction = %chain.transaction, by = &**by, %refusal, "not every gateway knows that a chain is ended");
     }
 }

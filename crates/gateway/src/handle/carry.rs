@@ -14,6 +14,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
 use crate::answer::{Answering, Asked};
+use crate::bodies::Lease;
 use crate::changes::{Demands, Tally};
 use crate::credential;
 use crate::effect::{Begun, Effect, Ending};
@@ -30,8 +31,45 @@ pub(super) async fn carry(
     gate: &Gate,
     context: &mut RequestContext,
     parts: &Parts,
-    mut admitted: Admitted<'_>,
+    admitted: Admitted<'_>,
 ) -> Result<Response<ReplyBody>, Refusal> {
+    let Ready { answering, mut effect, outbound, requested, lease: _lease } =
+        ready(gate, context, parts, admitted);
+    let response = match outbound {
+        Ok(outbound) => forward(&gate.upstream, outbound).await,
+        Err(refusal) => Err(refusal),
+    };
+    match response {
+        Ok(response) => {
+            answering.pass(response, effect).await.map_err(|refusal| asked_for(refusal, requested))
+        }
+        Err(refusal) => {
+            // That is said only where nothing was sent.
+            effect.sent &= refusal.code != Code::UpstreamUnreachable;
+            effect.record_refused(&refusal).await.map_err(closed)?;
+            Err(refusal)
+        }
+    }
+}
+
+/// A call, ready to be carried out.
+struct Ready<'g, 'p> {
+    answering: Answering<'g>,
+    effect: Effect,
+    outbound: Result<Outbound, Refusal>,
+    /// What the caller had asked for, where the gateway asks something in its place.
+    requested: Option<Box<str>>,
+    /// The room that the message takes until it is answered.
+    lease: Lease<'p>,
+}
+
+/// All that waits for nothing: what it is done with is not kept while the call is under way.
+fn ready<'g, 'p>(
+    gate: &'g Gate,
+    context: &mut RequestContext,
+    parts: &Parts,
+    mut admitted: Admitted<'p>,
+) -> Ready<'g, 'p> {
     let demands = Demands::of(admitted.permit.obligations());
     let room = admitted.permit.take_room();
     let permit = &admitted.permit;
@@ -79,29 +117,16 @@ pub(super) async fn carry(
         Err(refusal) => Err(refusal),
         Ok(()) => taken_back.and_then(|()| sent.prepared(gate, context, parts, answering.asked.method())),
     };
-    let response = match prepared {
-        Ok(Prepared { outbound, token, changed }) => {
-            effect.token = token;
-            if let Some(tally) = &mut effect.changed {
-                tally.request = changed;
-            }
-            // From here on it counts, whoever leaves.
-            effect.sent = true;
-            forward(&gate.upstream, outbound).await
+    let outbound = prepared.map(|Prepared { outbound, token, changed }| {
+        effect.token = token;
+        if let Some(tally) = &mut effect.changed {
+            tally.request = changed;
         }
-        Err(refusal) => Err(refusal),
-    };
-    match response {
-        Ok(response) => {
-            answering.pass(response, effect).await.map_err(|refusal| asked_for(refusal, requested))
-        }
-        Err(refusal) => {
-            // That is said only where nothing was sent.
-            effect.sent &= refusal.code != Code::UpstreamUnreachable;
-            effect.record_refused(&refusal).await.map_err(closed)?;
-            Err(refusal)
-        }
-    }
+        // From here on it counts, whoever leaves.
+        effect.sent = true;
+        outbound
+    });
+    Ready { answering, effect, outbound, requested, lease: admitted.lease }
 }
 
 /// That nothing took the call back while something of it was being written.

@@ -36,7 +36,7 @@ pub(super) fn content<'a>(
     if beside.is_none() && headers.is_none() {
         return said;
     }
-    let parts = [("headers", headers), ("message", beside), ("params", said.map(Cow::into_owned))];
+    let parts = [("beside", beside), ("headers", headers), ("params", said.map(Cow::into_owned))];
     let parts = parts.into_iter().filter_map(|(name, part)| Some((name.into(), part?)));
     Some(Cow::Owned(Json::Object(parts.collect())))
 }
@@ -167,7 +167,7 @@ mod tests {
         let message = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"},"account":"M","none":null}"#;
         let json = Json::parse(message.as_bytes()).expect("JSON");
         let found = content(Action::InvokeTool, Some(&json), &[], None).map(|found| found.canonical());
-        assert_eq!(found.as_deref(), Some(r#"{"message":{"account":"M"}}"#));
+        assert_eq!(found.as_deref(), Some(r#"{"beside":{"account":"M"}}"#));
         let mut all = HeaderMap::new();
         all.insert("accept", HeaderValue::from_static("application/json"));
         all.insert("openai-project", HeaderValue::from_static("p"));

@@ -79,7 +79,8 @@ impl Standing {
             check_numbers(body)?;
         }
         match (decision.outcome(), given) {
-            (Outcome::Hold, _) => ask(gate, context, decision).await,
+            // Few calls are held, and what is kept in place is moved with each.
+            (Outcome::Hold, _) => Box::pin(ask(gate, context, decision)).await,
             (Outcome::Allow | Outcome::AllowWithObligations, Some(given)) => {
                 Ok(Self::With(given.approval.clone()))
             }

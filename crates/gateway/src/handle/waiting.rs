@@ -24,14 +24,22 @@ pub(super) async fn for_an_answer(gate: &Gate, addressed: &Addressed<'_>, messag
     if !matches!(addressed.destination, Destination::Server(_)) {
         return;
     }
-    let holder = Holder::new(&gate.seal, &addressed.destination, &addressed.caller);
-    let Some(approval) = mcp::held::waits_for(message, &holder) else { return };
+    let Addressed { destination, caller, .. } = addressed;
+    let waits = mcp::held::waits_for(message, &Holder::new(&gate.seal, destination, caller));
+    if let Some(approval) = waits {
+        // Few calls come here, and what is kept in place is moved with each.
+        Box::pin(answered(gate, &approval)).await;
+    }
+}
+
+/// Until people have answered, or it is in vain.
+async fn answered(gate: &Gate, approval: &str) {
     let mut acts = gate.acts.changes();
     let answered = async {
         loop {
             let now = millis(gate.clock.now().wall).0;
             let standing = acts.borrow_and_update().standing.clone();
-            let pending = standing.approvals.get(&approval);
+            let pending = standing.approvals.get(approval);
             if pending.is_none_or(|pending| pending.state_at(now) != State::Asked)
                 || acts.changed().await.is_err()
             {

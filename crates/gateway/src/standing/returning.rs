@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use vidimus_core::call::Collected;
@@ -17,9 +17,17 @@ use super::taken::{Flow, Taken};
 /// what came back.
 #[derive(Debug, Default)]
 pub(super) struct Returning {
-    under_way: Mutex<HashMap<Arc<str>, Vec<Arc<Taken>>>>,
+    under_way: Mutex<HashMap<Arc<str>, Vec<Call>>>,
     /// Whether some label was ever collected.
     collected: AtomicBool,
+}
+
+/// A call to an agent.
+#[derive(Clone, Debug)]
+struct Call {
+    taken: Arc<Taken>,
+    /// Nothing more comes back of it than what its agent knows by now.
+    has_ended: bool,
 }
 
 impl Returning {
@@ -34,7 +42,19 @@ impl Returning {
     pub(super) fn begun(&self, taken: &Arc<Taken>) {
         let Some(flow) = taken.flow.as_ref().filter(|flow| flow.callee.is_some()) else { return };
         let Some(caller) = flow.callers.first() else { return };
-        self.calls().entry(caller.clone()).or_default().push(taken.clone());
+        let call = Call { taken: taken.clone(), has_ended: false };
+        self.calls().entry(caller.clone()).or_default().push(call);
+    }
+
+    /// The call has ended: once what its agent knows has come back, it is over.
+    pub(super) fn ended(&self, taken: &Arc<Taken>) {
+        let Some(caller) = taken.flow.as_ref().and_then(|flow| flow.callers.first()) else { return };
+        let mut calls = self.calls();
+        if let Some(of_caller) = calls.get_mut(caller)
+            && let Some(call) = of_caller.iter_mut().find(|one| Arc::ptr_eq(&one.taken, taken))
+        {
+            call.has_ended = true;
+        }
     }
 
     /// All that came back of it is known.
@@ -42,7 +62,7 @@ impl Returning {
         let Some(caller) = taken.flow.as_ref().and_then(|flow| flow.callers.first()) else { return };
         let mut calls = self.calls();
         if let Some(of_caller) = calls.get_mut(caller) {
-            of_caller.retain(|one| !Arc::ptr_eq(one, taken));
+            of_caller.retain(|one| !Arc::ptr_eq(&one.taken, taken));
             if of_caller.is_empty() {
                 calls.remove(caller);
             }
@@ -50,15 +70,19 @@ impl Returning {
     }
 
     /// The calls that `caller` waits for, and those that they wait for, in turn: what is to come back first is first.
-    fn awaited_by(&self, caller: &str) -> Vec<Arc<Taken>> {
+    fn awaited_by(&self, caller: &str) -> Vec<Call> {
         let calls = self.calls();
+        // So it is of nearly every call.
+        if !calls.contains_key(caller) {
+            return Vec::new();
+        }
         let caller: Arc<str> = Arc::from(caller);
         let (mut awaited, mut seen) = (Vec::new(), BTreeSet::from([caller.clone()]));
         let mut waiting = VecDeque::from([caller]);
         while let Some(who) = waiting.pop_front() {
             for call in calls.get(&who).into_iter().flatten() {
                 awaited.push(call.clone());
-                if let Some(callee) = call.flow.as_ref().and_then(|flow| flow.callee.as_ref())
+                if let Some(callee) = call.taken.flow.as_ref().and_then(|flow| flow.callee.as_ref())
                     && seen.insert(callee.clone())
                 {
                     waiting.push_back(callee.clone());
@@ -69,7 +93,7 @@ impl Returning {
         awaited
     }
 
-    fn calls(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Vec<Arc<Taken>>>> {
+    fn calls(&self) -> MutexGuard<'_, HashMap<Arc<str>, Vec<Call>>> {
         // Each change is whole: nothing is left half done by who panics.
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,9 +111,13 @@ impl StandingState {
     /// `overloaded` where what is known of as many agents as can be is; `standing_unavailable` where a shared store does not answer.
     pub(super) async fn returned(&self, taken: &Taken, now: Instant) -> Result<(), Refusal> {
         let Some(flow) = taken.flow.as_ref().filter(|_| self.has_labels()) else { return Ok(()) };
-        for call in self.returning.awaited_by(flow.caller()) {
-            self.return_here(&call, now)?;
-            self.return_to_store(&call).await?;
+        for Call { taken, has_ended } in self.returning.awaited_by(flow.caller()) {
+            self.return_here(&taken, now)?;
+            self.return_to_store(&taken).await?;
+            // What could not come back at its end has done so now.
+            if has_ended {
+                self.returning.over(&taken);
+            }
         }
         Ok(())
     }

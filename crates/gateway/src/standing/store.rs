@@ -118,7 +118,8 @@ impl Store {
         let Some(connection) = self.connection.load_full() else {
             return Err(unavailable("there is no connection to it"));
         };
-        let answered = script.invoke_async(&mut MultiplexedConnection::clone(&connection)).await;
+        // What is kept in place is moved with each call, also where there is no store.
+        let answered = Box::pin(script.invoke_async(&mut MultiplexedConnection::clone(&connection))).await;
         answered.map_err(|error: RedisError| {
             // What the store itself says came over a connection that is whole.
             let is_broken = !matches!(error.kind(), ErrorKind::Server(_));
@@ -167,12 +168,15 @@ impl Store {
             (Some("ok"), [calls, tokens, spend, fan_out, placed, labels @ ..]) => {
                 let number =
                     |text: &String| text.parse().map_err(|_| unavailable("an answer is not understood"));
+                // A label that is not understood is not one that nobody has.
+                let labels: Option<Vec<Collected>> = labels.chunks(2).map(collected).collect();
+                let labels = labels.ok_or_else(|| unavailable("an answer is not understood"))?;
                 let so_far = SoFar {
                     calls: number(calls)?,
                     tokens: number(tokens)?,
                     spend: number(spend)?,
                     fan_out: number(fan_out)?,
-                    labels: each_once(labels.chunks_exact(2).filter_map(collected).collect()),
+                    labels: each_once(labels),
                     ended: None,
                 };
                 Ok((so_far, placed == "1"))
@@ -368,12 +372,18 @@ fn end(ended: &EndedChain, life: Duration) -> ScriptInvocation<'static> {
     script
 }
 
+fn not_understood() {
+    tracing::error!("what the store of what gateways share says of a chain that was ended is not understood");
+}
+
 /// Another gateway, or this one, ended a chain.
 fn heard(state: &StandingState, message: &str) {
     let parts: Vec<&str> = message.split(BAR).collect();
-    let [transaction, by, began_by, started, life] = *parts.as_slice() else { return };
+    let [transaction, by, began_by, started, life] = *parts.as_slice() else {
+        return not_understood();
+    };
     let (Ok(began_by), Ok(started), Ok(life)) = (began_by.parse(), started.parse(), life.parse()) else {
-        return;
+        return not_understood();
     };
     let now = Instant::now();
     let started = UnixMillis(started);

@@ -101,6 +101,7 @@ impl Tally {
         if self.taken.flow.as_ref().is_none_or(|flow| flow.callee.is_none()) {
             return;
         }
+        self.state.returning.ended(&self.taken);
         let (now, then) = self.at;
         if let Err(refusal) = self.state.return_here(&self.taken, now + then.elapsed()) {
             // It stays among those that are looked at before the next call.

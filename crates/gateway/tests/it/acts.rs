@@ -56,9 +56,7 @@ async fn a_quarantine_cuts_what_is_open_and_refuses_what_is_on_its_way() {
     for subject in ["Agent/t/caller", "MCPServer/t/tools"] {
         let mut open = Vec::new();
         for _ in 0..OPEN {
-            let (answer, stream) = Answer::stream("text/event-stream");
-            world.upstream.next(answer);
-            let response = world.send(world.tool("echo")).await;
+            let (response, stream) = world.streaming("echo").await;
             assert!(stream.event("{}").await);
             open.push((response, stream));
         }

@@ -6,23 +6,22 @@ use std::time::Duration;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use vidimus_core::act::{Act, Declassified, Granted, Lifted, OfGrant, OfSubject, Terms};
-use vidimus_core::approval::pending::{Approve, State};
+use vidimus_core::approval::pending::State;
 use vidimus_core::clock::Clock as _;
 use vidimus_core::refusal::Code;
 use vidimus_gateway::millis;
 use vidimus_testkit::upstream::Answer;
 
 use super::acts::{ADMIN, follow_with};
-use super::approvals::{BOB, HOLD, holding};
-use super::chains::{also, code, estate};
+use super::approvals::{BOB, HOLD, holding, yes};
+use super::chains::{code, estate};
 use super::redis::Redis;
+use super::replicas::{self, kept_apart};
 use super::world::{World, call_id, objects};
 
 /// Two gateways with one store and one estate, whose upstreams are those of the first.
 async fn two(estate: impl Fn(&World) -> Vec<Value>) -> (Redis, World, World) {
-    let redis = Redis::start().await;
-    let one = World::sharing(redis.address(), None).await;
-    let other = World::sharing(redis.address(), Some(&one)).await;
+    let (redis, one, other) = replicas::two().await;
     let all = estate(&one);
     for world in [&one, &other] {
         follow_with(world, &all);
@@ -135,14 +134,7 @@ async fn of_calls_over_two_gateways_with_one_approval_one_is_made() {
         };
         let approval = asked(&other).expect("asked");
         assert_eq!(asked(&one), Some(approval.clone()));
-        let yes = Approve {
-            approval: approval.clone(),
-            email: None,
-            escalation: None,
-            role: "payers".into(),
-            shown: "s".into(),
-        };
-        act(&other, BOB, Act::Approve(yes)).await.expect("approved");
+        act(&other, BOB, yes(&approval, None)).await.expect("approved");
         until("approved at both", || {
             let standing = one.gate.acts.standing();
             standing.approvals.get(&approval).is_some_and(|one| one.state == State::Approved)
@@ -169,16 +161,7 @@ async fn nobody_is_two_of_a_quorum_by_approving_at_two_gateways() {
     assert_eq!(code(&one, one.tool("echo")).await.as_deref(), Some("approval_required"));
     until("asked at both", || other.gate.acts.standing().approvals.all().count() == 1).await;
     let approval = one.gate.acts.standing().approvals.all().next().expect("asked").question.approval.clone();
-    let yes = || {
-        Act::Approve(Approve {
-            approval: approval.clone(),
-            email: None,
-            escalation: None,
-            role: "payers".into(),
-            shown: "s".into(),
-        })
-    };
-    let both = tokio::join!(act(&one, BOB, yes()), act(&other, BOB, yes()));
+    let both = tokio::join!(act(&one, BOB, yes(&approval, None)), act(&other, BOB, yes(&approval, None)));
     let given = [&both.0, &both.1].into_iter().filter(|done| done.is_ok()).count();
     assert_eq!(given, 1, "{both:?}");
     assert_eq!(code(&one, one.tool("echo")).await.as_deref(), Some("approval_required"));
@@ -209,16 +192,7 @@ async fn a_lost_store_opens_nothing_that_people_decide() {
     assert_eq!(code(&one, one.tool("echo")).await.as_deref(), Some("approval_required"));
     let approval = one.gate.acts.standing().approvals.all().next().expect("asked").question.approval.clone();
     until("asked at both", || other.gate.acts.standing().approvals.get(&approval).is_some()).await;
-    let yes = || {
-        Act::Approve(Approve {
-            approval: approval.clone(),
-            email: None,
-            escalation: None,
-            role: "payers".into(),
-            shown: "s".into(),
-        })
-    };
-    act(&other, BOB, yes()).await.expect("approved");
+    act(&other, BOB, yes(&approval, None)).await.expect("approved");
     until("approved at both", || {
         one.gate.acts.standing().approvals.get(&approval).is_some_and(|it| it.state == State::Approved)
     })
@@ -288,19 +262,7 @@ async fn a_store_that_was_emptied_and_a_gateway_that_joins_know_what_is_quaranti
 /// A label that was taken away at one gateway is not refused for at the other, and is not told to a store that lost it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_declassified_at_one_gateway_is_so_at_the_other() {
-    let kept_apart = |world: &World| {
-        estate(world, |all| {
-            all[3]["spec"]["tools"] = json!({
-                "customer": {"labels": {"reads": ["confidential"]}}, "mail": {"labels": {"sends": ["external"]}},
-            });
-            also(
-                all,
-                r#"forbid (principal, action, resource is Tool)
-                   when { context.labels.contains("confidential") && resource.sends.contains("external") };"#,
-            );
-        })
-    };
-    let (mut redis, one, other) = two(kept_apart).await;
+    let (mut redis, one, other) = two(|world| estate(world, kept_apart)).await;
     assert_eq!(code(&one, one.tool("customer")).await, None);
     assert_eq!(code(&other, other.tool("customer")).await, None);
     assert_eq!(code(&other, other.tool("mail")).await.as_deref(), Some("forbidden_by_policy"));

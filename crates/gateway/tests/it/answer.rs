@@ -21,9 +21,7 @@ async fn next(body: &mut Incoming) -> Option<Result<String, hyper::Error>> {
 #[tokio::test]
 async fn events_pass_one_by_one_as_they_come() {
     let world = World::new().await;
-    let (answer, stream) = Answer::stream("text/event-stream");
-    world.upstream.next(answer);
-    let response = world.send(world.tool("echo")).await;
+    let (response, stream) = world.streaming("echo").await;
     let id = call_id(response.headers());
     assert_eq!(response.headers()["x-accel-buffering"], "no");
     let mut body = response.into_body();
@@ -63,9 +61,7 @@ async fn a_stream_whose_call_is_taken_back_ends_at_once() {
     let world = World::new().await;
     for (change, pauses) in [(json!({"quarantined": true}), true), (json!({"quarantined": true}), false)] {
         world.gate.take_into_use(snapshot(&objects(&world.upstream)));
-        let (answer, stream) = Answer::stream("text/event-stream");
-        world.upstream.next(answer);
-        let response = world.send(world.tool("echo")).await;
+        let (response, stream) = world.streaming("echo").await;
         let id = call_id(response.headers());
         let mut body = response.into_body();
         assert!(stream.event("{}").await);
@@ -243,9 +239,7 @@ async fn a_stream_without_an_end_ends_with_the_credential() {
 async fn a_stream_that_pauses_too_long_is_given_up_and_one_that_does_not_goes_on() {
     let limits = Limits { idle_stream: Duration::from_secs(1), ..Limits::default() };
     let world = World::with(limits).await;
-    let (answer, stream) = Answer::stream("text/event-stream");
-    world.upstream.next(answer);
-    let response = world.send(world.tool("echo")).await;
+    let (response, stream) = world.streaming("echo").await;
     let id = call_id(response.headers());
     let mut body = response.into_body();
     for _ in 0..8 {
@@ -344,9 +338,7 @@ async fn a_caller_that_does_not_read_is_felt_by_the_upstream() {
 #[tokio::test]
 async fn a_caller_that_leaves_cancels_upstream_and_is_on_record() {
     let world = World::new().await;
-    let (answer, stream) = Answer::stream("text/event-stream");
-    world.upstream.next(answer);
-    let response = world.send(world.tool("echo")).await;
+    let (response, stream) = world.streaming("echo").await;
     let id = call_id(response.headers());
     drop(response);
     tokio::time::timeout(Duration::from_secs(10), stream.closed()).await.expect("cancelled upstream");

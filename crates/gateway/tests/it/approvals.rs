@@ -63,14 +63,19 @@ async fn approve(world: &World, actor: &str, approval: &str) -> Result<(), Code>
     approve_as(world, actor, approval, None).await
 }
 
+/// The approval of one of the payers.
+pub fn yes(approval: &str, escalation: Option<&str>) -> Act {
+    let (role, shown, escalation) = ("payers".into(), "s".into(), escalation.map(str::to_owned));
+    Act::Approve(Approve { approval: approval.into(), email: None, escalation, role, shown })
+}
+
 async fn approve_as(
     world: &World,
     actor: &str,
     approval: &str,
     escalation: Option<&str>,
 ) -> Result<(), Code> {
-    let (role, shown, escalation) = ("payers".into(), "s".into(), escalation.map(str::to_owned));
-    let act = Act::Approve(Approve { approval: approval.into(), email: None, escalation, role, shown });
+    let act = yes(approval, escalation);
     world.gate.shared.act(actor, act, "looked at").await.map(|_| ()).map_err(|refusal| refusal.code)
 }
 

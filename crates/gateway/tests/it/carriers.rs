@@ -7,9 +7,10 @@ use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use vidimus_core::act::Act;
-use vidimus_core::approval::pending::{Approve, OfApproval};
+use vidimus_core::approval::pending::OfApproval;
 use vidimus_testkit::upstream::Answer;
 
+use super::approvals::{BOB, yes};
 use super::world::{World, call_id, json_of, objects, snapshot};
 
 const HOLD: &str = r#"
@@ -22,7 +23,6 @@ const HOLD: &str = r#"
 "#;
 
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-const BOB: &str = "User/https://login.example#bob";
 
 async fn world() -> World {
     let world = World::new().await;
@@ -82,9 +82,7 @@ fn accepted(told: &Value, action: &str) -> Value {
 }
 
 async fn approve(world: &World, approval: &str) {
-    let (role, shown) = ("payers".into(), "s".into());
-    let act = Act::Approve(Approve { approval: approval.into(), email: None, escalation: None, role, shown });
-    world.gate.shared.act(BOB, act, "looked at").await.expect("approved");
+    world.gate.shared.act(BOB, yes(approval, None), "looked at").await.expect("approved");
 }
 
 async fn deny(world: &World, approval: &str) {

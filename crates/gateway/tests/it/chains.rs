@@ -147,9 +147,7 @@ async fn the_streams_of_an_ended_chain_are_cut() {
     world.upstream.next(answer);
     let second_answer = world.send(with(&token, world.tool("echo"))).await;
     // And one of another chain, which goes on.
-    let (answer, other) = Answer::stream("text/event-stream");
-    world.upstream.next(answer);
-    let other_answer = world.send(world.tool("echo")).await;
+    let (other_answer, other) = world.streaming("echo").await;
     for stream in [&first, &second, &other] {
         assert!(stream.event("{}").await);
     }

@@ -267,9 +267,8 @@ async fn a_stream_ends_where_its_tool_would_be_held_now() {
     });
     for (next, goes_on) in [(&held, false), (&by_argument, true)] {
         world.gate.take_into_use(snapshot(&given));
-        let (answer, stream) = Answer::stream("text/event-stream");
-        world.upstream.next(answer);
-        let mut body = world.send(world.tool("echo")).await.into_body();
+        let (response, stream) = world.streaming("echo").await;
+        let mut body = response.into_body();
         assert!(stream.event("{}").await);
         assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
         world.gate.take_into_use(snapshot(next));
@@ -328,9 +327,8 @@ async fn a_stream_ends_with_the_time_of_its_grant() {
     let until_ms = millis(world.clock.now().wall).0 + 300_000;
     let grant = Act::Grant(Granted { request: None, terms, until_ms });
     world.gate.shared.act(ADMIN, grant, "CASE-12").await.expect("done");
-    let (answer, stream) = Answer::stream("text/event-stream");
-    world.upstream.next(answer);
-    let mut body = world.send(world.tool("lent")).await.into_body();
+    let (response, stream) = world.streaming("lent").await;
+    let mut body = response.into_body();
     assert!(stream.event("{}").await);
     assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
     world.clock.advance(Duration::from_secs(301));
@@ -342,9 +340,7 @@ async fn a_stream_ends_with_the_time_of_its_grant() {
 #[tokio::test]
 async fn a_stream_ends_with_the_token_that_it_was_asked_with() {
     let world = World::new().await;
-    let (answer, stream) = Answer::stream("text/event-stream");
-    world.upstream.next(answer);
-    let response = world.send(world.tool("echo")).await;
+    let (response, stream) = world.streaming("echo").await;
     let id = call_id(response.headers());
     let mut body = response.into_body();
     assert!(stream.event("{}").await);
@@ -363,9 +359,8 @@ async fn a_stream_ends_with_the_token_that_it_was_asked_with() {
 async fn streams_end_when_nothing_can_be_recorded_any_more() {
     let ledger = vidimus_ledger::Config { segment_bytes: 4096, ..Default::default() };
     let world = World::with_ledger(Limits::default(), ledger).await;
-    let (answer, stream) = Answer::stream("text/event-stream");
-    world.upstream.next(answer);
-    let mut body = world.send(world.tool("echo")).await.into_body();
+    let (response, stream) = world.streaming("echo").await;
+    let mut body = response.into_body();
     assert!(stream.event("{}").await);
     assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
     world.lose_ledger();

@@ -151,9 +151,8 @@ async fn a_stream_ends_when_its_model_is_not_registered_any_more() {
 #[tokio::test]
 async fn a_stream_ends_when_the_identity_of_its_caller_is_taken_back() {
     let world = World::new().await;
-    let (answer, stream) = Answer::stream("text/event-stream");
-    world.upstream.next(answer);
-    let mut body = world.send(world.tool("echo")).await.into_body();
+    let (response, stream) = world.streaming("echo").await;
+    let mut body = response.into_body();
     assert!(stream.event("{}").await);
     next(&mut body).await.expect("an event").expect("whole");
     let mut rebound = objects(&world.upstream);
@@ -222,9 +221,7 @@ async fn a_refusal_is_in_the_shape_of_the_path_that_the_sdk_asked_for() {
 async fn what_passed_the_filter_before_a_fault_reaches_the_caller_and_is_counted() {
     let world = World::new().await;
     for _ in 0..30 {
-        let (answer, stream) = Answer::stream("text/event-stream");
-        world.upstream.next(answer);
-        let response = world.send(world.tool("echo")).await;
+        let (response, stream) = world.streaming("echo").await;
         let id = call_id(response.headers());
         let mut body = response.into_body();
         stream.event(r#"{"good":1}"#).await;

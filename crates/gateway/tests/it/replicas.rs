@@ -8,7 +8,7 @@ use super::chains::{also, begin, code, estate, with};
 use super::redis::Redis;
 use super::world::{World, snapshot};
 
-async fn two() -> (Redis, World, World) {
+pub async fn two() -> (Redis, World, World) {
     let redis = Redis::start().await;
     let one = World::sharing(redis.address(), None).await;
     let other = World::sharing(redis.address(), Some(&one)).await;
@@ -22,7 +22,7 @@ fn configure(worlds: [&World; 2], change: impl Fn(&mut [serde_json::Value])) {
 }
 
 /// A tool that reads what is confidential, one that sends to the outside, and a policy that keeps the two apart.
-fn kept_apart(all: &mut [serde_json::Value]) {
+pub fn kept_apart(all: &mut [serde_json::Value]) {
     all[3]["spec"]["tools"] = json!({
         "customer": {"labels": {"reads": ["confidential"]}}, "mail": {"labels": {"sends": ["external"]}},
     });

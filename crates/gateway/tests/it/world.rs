@@ -267,6 +267,13 @@ impl World {
         sender.send_request(request).await.expect("an answer")
     }
 
+    /// Calls one of the server's tools, whose answer is a stream of what the test sends.
+    pub async fn streaming(&self, tool: &str) -> (Response<Incoming>, upstream::AnswerStream) {
+        let (answer, stream) = upstream::Answer::stream("text/event-stream");
+        self.upstream.next(answer);
+        (self.send(self.tool(tool)).await, stream)
+    }
+
     /// Sends a request and reads its answer whole.
     pub async fn call(&self, request: Request<Full<Bytes>>) -> (StatusCode, HeaderMap, Bytes) {
         let (parts, body) = self.send(request).await.into_parts();

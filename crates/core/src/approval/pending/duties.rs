@@ -2,7 +2,7 @@
 
 use super::{Question, Vote};
 use crate::act::Subject;
-use crate::entity::{EntityId, EntityKind};
+use crate::entity::EntityId;
 
 /// Somebody who approves.
 #[derive(Clone, Copy, Debug)]
@@ -40,28 +40,13 @@ impl Question {
     pub(super) fn is_of(&self, subject: &Subject) -> bool {
         match subject {
             Subject::Object(entity) => {
-                let entity = entity.to_string();
-                self.principal == entity
-                    || self.chain.contains(&entity)
-                    || is_part_of(&self.resource, &entity)
+                let id = entity.to_string();
+                let called = self.resource.parse::<EntityId>().ok().and_then(|called| called.registered());
+                self.principal == id || self.chain.contains(&id) || called.as_ref() == Some(entity)
             }
             Subject::User(id) => self.user.as_deref() == Some(&**id),
             // Another try of the same call has another chain, and may come from another copy.
             Subject::Identity(_) | Subject::Chain(_) => false,
         }
     }
-}
-
-/// Whether a resource is this object, or a tool or the like of it.
-fn is_part_of(resource: &str, object: &str) -> bool {
-    let Ok(EntityId { kind, id }) = resource.parse::<EntityId>() else { return false };
-    let of = match kind {
-        EntityKind::Tool | EntityKind::Resource | EntityKind::Prompt => EntityKind::McpServer,
-        EntityKind::Skill => EntityKind::Agent,
-        EntityKind::Model => EntityKind::LlmProvider,
-        kind
-        @ (EntityKind::Agent | EntityKind::Service | EntityKind::McpServer | EntityKind::LlmProvider) => kind,
-    };
-    let name: Vec<&str> = id.splitn(3, '/').take(2).collect();
-    object == EntityId::new(of, name.join("/")).to_string()
 }

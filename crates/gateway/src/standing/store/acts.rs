@@ -40,6 +40,7 @@ pub async fn read(
     mut from: u64,
 ) -> RedisResult<Option<(Head, Vec<Numbered>)>> {
     let mut all = Vec::new();
+    let mut begun: Option<String> = None;
     loop {
         let mut script = READ.prepare_invoke();
         script.key(ACTS).key(LIST).arg(from).arg(PAGE);
@@ -51,8 +52,15 @@ pub async fn read(
             number: number.parse().map_err(|_| foreign())?,
             floor: floor.parse().map_err(|_| foreign())?,
         };
-        for entry in entries.chunks_exact(2) {
-            let [id, act] = entry else { continue };
+        // It may begin anew between two pages: then it is read anew.
+        if *begun.get_or_insert_with(|| head.era.clone()) != head.era {
+            return Err(RedisError::from((
+                ErrorKind::Client,
+                "the list of acts began anew while it was read",
+            )));
+        }
+        for entry in entries.chunks(2) {
+            let [id, act] = entry else { return Err(foreign()) };
             let number = id.strip_suffix("-0").and_then(|number| number.parse().ok()).ok_or_else(foreign)?;
             all.push((number, serde_json::from_str(act).map_err(|_| foreign())?));
             from = number + 1;

@@ -9,7 +9,8 @@ if not born then
   born = now
   redis.call('SET', KEYS[1], born)
 end
-local ended = redis.call('HGET', KEYS[2], 'ended')
+-- Who only asks what somebody knows is no part of the chain.
+local ended = ARGV[11] ~= '' and redis.call('HGET', KEYS[2], 'ended')
 if ended then return { 'ended', ended } end
 -- What such a chain did before is not known here any more.
 if ARGV[1] == '1' and tonumber(ARGV[2]) < tonumber(born) then return { 'lost' } end
