@@ -222,7 +222,7 @@ pub(crate) fn opened<'a>(text: &'a str, head: &str, key: &hmac::Key) -> Option<&
 /// # Errors
 /// When it cannot be written; then nothing is left beside.
 pub fn replace(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-    put(path, bytes.as_ref(), &Permissions::from_mode(0o600))
+    put(path, &path.with_extension("new"), bytes.as_ref(), &Permissions::from_mode(0o600))
 }
 
 /// The same of a file that is there, with the permissions that it has. A link stays one, and what is behind it is written.
@@ -232,24 +232,25 @@ pub fn replace(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
 pub fn rewrite(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     let path = fs::canonicalize(path)?;
     let permissions = fs::metadata(&path)?.permissions();
-    put(&path, bytes.as_ref(), &permissions)
+    // Hidden, so that nobody takes it for a file of resources meanwhile, and of a name that nobody else's file beside it has.
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let beside = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    put(&path, &beside, bytes.as_ref(), &permissions)
 }
 
-fn put(path: &Path, bytes: &[u8], permissions: &Permissions) -> io::Result<()> {
+fn put(path: &Path, beside: &Path, bytes: &[u8], permissions: &Permissions) -> io::Result<()> {
     let directory = path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
-    let beside = path.with_extension("new");
     let write = || {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside)?;
         file.write_all(bytes)?;
         file.set_permissions(permissions.clone())?;
         file.sync_all()?;
-        fs::rename(&beside, path)
+        fs::rename(beside, path)
     };
     if let Err(error) = write() {
         // It takes room from a disk that may have none.
-        let _ = fs::remove_file(&beside);
+        let _ = fs::remove_file(beside);
         return Err(error);
     }
     File::open(directory)?.sync_all()

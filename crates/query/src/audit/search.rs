@@ -1,6 +1,7 @@
 //! Records by what they say, of whatever kind, in their order.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::iter::Peekable;
 use std::path::Path;
 
@@ -239,15 +240,16 @@ pub fn search(
 fn asked_for(dir: &Path, question: &SearchQuestion) -> Result<Vec<String>, SearchError> {
     let Some(policy) = question.policy.clone() else { return Ok(Vec::new()) };
     let asks = Query { policy: Some(policy), kind: Some("act".to_owned()), ..Query::default() };
-    let mut approvals = Vec::new();
+    // Each of its acts names it.
+    let mut approvals = BTreeSet::new();
     for hit in vidimus_ledger::search(dir, &asks)?.flatten() {
         if let Ok(Record::Act(record)) = Kept::read(&hit.record)
             && let Some(approval) = record.act.approval()
         {
-            approvals.push(approval.to_owned());
+            approvals.insert(approval.to_owned());
         }
     }
-    Ok(approvals)
+    Ok(approvals.into_iter().collect())
 }
 
 /// Of the names that were asked for, those that no record has, whatever else it says: they may be misspelt. Each is a member of the

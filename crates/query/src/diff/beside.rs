@@ -1,6 +1,6 @@
 //! What objects decide that is on no edge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use vidimus_core::resource::{Kind, Object};
 use vidimus_core::snapshot::Snapshot;
@@ -10,14 +10,13 @@ pub(super) fn changes(
     worlds: [&Snapshot; 2],
     objects: &BTreeMap<String, String>,
 ) -> BTreeMap<String, Vec<String>> {
+    // Once for all: each of many may differ.
+    let [before, after] = worlds.map(named);
+    let says: BTreeSet<&str> = worlds.into_iter().flat_map(of_people).collect();
     let of = |name: &String| {
-        let changed = match name.strip_prefix(Kind::Policy.as_str()) {
-            Some(key) => {
-                worlds.iter().any(|world| says_what_people_may(world, key.trim_start())).then_some("people")
-            }
-            None => None,
-        };
-        let [old, new] = worlds.map(|world| object(world, name));
+        let policy = name.strip_prefix(Kind::Policy.as_str()).map(str::trim_start);
+        let changed = policy.is_some_and(|key| says.contains(key)).then_some("people");
+        let (old, new) = (before.get(name).copied(), after.get(name).copied());
         let parts: Vec<String> =
             changed.into_iter().chain(differing(old, new)).map(ToOwned::to_owned).collect();
         (!parts.is_empty()).then(|| (name.clone(), parts))
@@ -25,12 +24,13 @@ pub(super) fn changes(
     objects.keys().filter_map(of).collect()
 }
 
-fn object<'s>(world: &'s Snapshot, name: &str) -> Option<&'s Object> {
-    world.objects().iter().find(|object| object.reference().to_string() == name)
+fn named(world: &Snapshot) -> BTreeMap<String, &Object> {
+    world.objects().iter().map(|object| (object.reference().to_string(), object)).collect()
 }
 
-fn says_what_people_may(world: &Snapshot, key: &str) -> bool {
-    world.policies_of_people().any(|id| id.split(['#', '~']).next() == Some(key))
+/// The policies that say what people may, by their keys.
+fn of_people(world: &Snapshot) -> impl Iterator<Item = &str> {
+    world.policies_of_people().filter_map(|id| id.split(['#', '~']).next())
 }
 
 /// What differs of an object that is in both; of another one, every edge does.

@@ -28,7 +28,7 @@ use crate::output::{self, Format, printable};
 /// Maximum bytes of an answer: as many as what is refused may have.
 const MAX: usize = 256 * 1024 * 1024;
 /// From asking to the last byte.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Where a token is, that need not be issued here.
 const TOKEN: &str = "VIDIMUS_OPERATOR_TOKEN";
 /// The life of a token that is issued for one request.
@@ -176,10 +176,18 @@ async fn asked(
     };
     let answered = tokio::time::timeout(PATIENCE, answered).await.map_err(anyhow::Error::from);
     let unreached = |error: anyhow::Error| {
-        Unanswered::Unreached(error.context(format!(
-            "no gateway answers at {}: start `vidimus serve` with this --admin, or say where it is (--admin, VIDIMUS_ADMIN)",
-            admin.authority()
-        )))
+        let connecting = error.downcast_ref::<hyper_util::client::legacy::Error>();
+        let place = admin.authority();
+        let what = if connecting.is_some_and(hyper_util::client::legacy::Error::is_connect) {
+            format!(
+                "no gateway answers at {place}: start `vidimus serve` with this --admin, or say where it is (--admin, VIDIMUS_ADMIN)"
+            )
+        } else {
+            format!(
+                "{place} did not answer in full: where something was to be done it may be done, so look before you try again"
+            )
+        };
+        Unanswered::Unreached(error.context(what))
     };
     let (status, body) = answered.and_then(|answered| answered).map_err(unreached)?;
     let says = || anyhow!("{url} answered {status}{}", said(&body));

@@ -180,6 +180,19 @@ pub struct Serve {
     pub log_json: bool,
 }
 
+impl Serve {
+    /// The gateway as its callers see it: as it is said, or where it listens.
+    fn callers_url(&self, listens: SocketAddr) -> String {
+        let here = || format!("http://{listens}");
+        self.public_url.clone().unwrap_or_else(here).trim_end_matches('/').to_owned()
+    }
+
+    /// The admin address as people reach it, where that is said.
+    fn people_url(&self) -> Option<String> {
+        self.admin_url.as_deref().map(|url| url.trim_end_matches('/').to_owned())
+    }
+}
+
 /// See [`vidimus_ledger::Durability`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DurabilityArg {

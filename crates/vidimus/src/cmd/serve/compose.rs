@@ -90,7 +90,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         .transpose()?;
     let watching = Arc::new(watching);
     standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
-    webhook::begin(&mut supervisor, serve, &shared, given, [Some(plain), Some(admin_address), tls_address])?;
+    webhook::begin(&mut supervisor, serve, &shared, given, (plain, admin_address, tls_address))?;
     let live = configurations::keep(&mut supervisor, &serve.data, shared.snapshot());
     supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live));
     if serve.standing.is_some() {
@@ -124,8 +124,8 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// Keeps to the store that gateways share, and waits until it is known what people did at other gateways meanwhile: calls are not decided by what stood when this one stopped, where
-/// that can be helped.
+/// Keeps to the store that gateways share, and waits until it is known what people did at other gateways meanwhile: calls are not decided
+/// by what stood when this one stopped, where that can be helped.
 async fn agrees(supervisor: &mut Supervisor, shared: &Arc<Shared>) {
     supervisor.essential("standing", shared.clone().follow_store());
     let agrees = async {
@@ -250,9 +250,7 @@ fn shared(
     address: SocketAddr,
 ) -> anyhow::Result<(Arc<Shared>, Arc<Mint>)> {
     let Parts { identity, roots, trust, seal, ledger, stood, limits, vitals, secrets } = parts;
-    let scheme_and_host = || format!("http://{address}");
-    let public_url =
-        serve.public_url.clone().unwrap_or_else(scheme_and_host).trim_end_matches('/').to_owned();
+    let public_url = serve.callers_url(address);
     let mut audiences: Vec<Arc<str>> = vec!["vidimus".into(), public_url.as_str().into()];
     audiences.extend(serve.audience.iter().map(|audience| audience.as_str().into()));
     let mint = Arc::new(
@@ -280,7 +278,7 @@ fn shared(
         limits,
         secrets,
         public_url,
-        admin_url: serve.admin_url.as_deref().map(|url| url.trim_end_matches('/').to_owned()),
+        admin_url: serve.people_url(),
         allowed_origins: serve.allow_origin.clone(),
         clock: Arc::new(SystemClock),
         store: serve.standing.clone(),
@@ -309,11 +307,13 @@ fn people(
 
 /// Takes up what chains had come to, and agents had read, where anything looks at that.
 fn restore(shared: &Shared, ledger: &Path) -> anyhow::Result<()> {
-    restore_ended(shared, ledger)?;
-    if !shared.counts_anything() {
+    let counts = shared.counts_anything();
+    let since = Timestamp::now().checked_sub(SignedDuration::try_from(shared.label_window())?)?;
+    // What is read below says it too.
+    restore_ended(shared, ledger, counts.then_some(since))?;
+    if !counts {
         return Ok(());
     }
-    let since = Timestamp::now().checked_sub(SignedDuration::try_from(shared.label_window())?)?;
     let query = Query { since: Some(since), ..Query::default() };
     let (mut taken, mut damage) = (0_u64, None);
     let records = vidimus_ledger::search(ledger, &query)?.map_while(|hit| match hit {
@@ -332,11 +332,11 @@ fn restore(shared: &Shared, ledger: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes up which chains were ended, for as long as that is kept: also where nothing ends any now.
-fn restore_ended(shared: &Shared, ledger: &Path) -> anyhow::Result<()> {
+/// Takes up which chains were ended, for as long as that is kept, and before `until`: also where nothing ends any now.
+fn restore_ended(shared: &Shared, ledger: &Path, until: Option<Timestamp>) -> anyhow::Result<()> {
     let since = Timestamp::now().checked_sub(SignedDuration::try_from(shared.longest_end())?)?;
     let (kind, outcome) = (Some("decision".to_owned()), Some("deny".to_owned()));
-    let query = Query { kind, outcome, since: Some(since), ..Query::default() };
+    let query = Query { kind, outcome, since: Some(since), until, ..Query::default() };
     // Of many refused calls few are of ended chains.
     let fact = memchr::memmem::Finder::new(ENDED_BY);
     let mut damage = None;

@@ -65,7 +65,7 @@ pub(super) fn begin(
     serve: &Serve,
     shared: &Arc<Shared>,
     secrets: Option<SecretDirectory>,
-    own: [Option<SocketAddr>; 3],
+    (listen, admin, tls): (SocketAddr, SocketAddr, Option<SocketAddr>),
 ) -> anyhow::Result<()> {
     let (Some(WebhookAddress(url)), Some(secret)) = (&serve.webhook, &serve.webhook_secret) else {
         return Ok(());
@@ -79,14 +79,10 @@ pub(super) fn begin(
             denied: serve.deny_upstream.clone().into(),
             allowed: serve.allow_upstream.clone().into(),
         },
-        own: own.into_iter().flatten().collect(),
+        own: [listen, admin].into_iter().chain(tls).collect(),
         persistence: Persistence::default(),
     };
-    let listen = own.into_iter().flatten().next();
-    let here = || listen.map(|address| format!("http://{address}")).unwrap_or_default();
-    let admin = serve.admin_url.as_deref().map(|url| url.trim_end_matches('/').to_owned());
-    let gateway = serve.public_url.clone().unwrap_or_else(here).trim_end_matches('/').to_owned();
-    let here = Arc::new(Here { gateway, admin });
+    let here = Arc::new(Here { gateway: serve.callers_url(listen), admin: serve.people_url() });
     let webhook = Arc::new(Webhook::new(receiver).context("--webhook")?);
     tracing::info!(webhook = webhook.place(), "what people are asked is told to the webhook");
     let shared = shared.clone();
