@@ -1,5 +1,6 @@
 //! Listeners: one accept loop and one single-threaded runtime per core, so that a call stays on one thread from its first byte
-//! to its record. A listening socket is shared by all workers: the one that is idle accepts.
+//! to its record. A listening socket is shared by all workers: the one that is idle accepts, and gives the connection to the one
+//! that has fewest.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -13,13 +14,14 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::watch;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsAcceptor;
 use vidimus_identity::PeerSvid;
 
-use super::connections::{Connections, Open};
+use super::connections::{Arrival, Connections, Open, Seat};
 use super::malformed;
 use super::timed::Timed;
 use crate::gate::Gate;
@@ -65,21 +67,26 @@ pub async fn serve(
     connections: Arc<Connections>,
     stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
-    let graceful = Arc::new(GracefulShutdown::new());
+    let (seat, arriving) = connections.join();
+    let worker = Arc::new(Worker { gate, seat, graceful: GracefulShutdown::new() });
     let mut tasks = JoinSet::new();
     for listener in listeners {
         let socket = tokio::net::TcpListener::from_std(listener.socket)?;
         let thread = std::thread::current();
         let of = format!("accept {} ({})", socket.local_addr()?, thread.name().unwrap_or("a thread"));
-        let pulse = gate.vitals.pulse(of);
-        let worker = Worker { gate: gate.clone(), connections: connections.clone(), tls: listener.tls };
-        let (graceful, stop) = (graceful.clone(), stop.clone());
+        let pulse = worker.gate.vitals.pulse(of);
+        let (worker, tls, stop) = (worker.clone(), listener.tls, stop.clone());
         tasks.spawn(async move {
-            let begin = || accept(&worker, &socket, &pulse, &graceful, stop.clone());
+            let begin = || accept(&worker, &socket, tls.as_ref(), &pulse, stop.clone());
             worker.gate.vitals.again("accept", begin).await;
         });
     }
-    let (counting, until) = (gate.clone(), stop.clone());
+    let (arriving, given, until) = (Mutex::new(arriving), worker.clone(), stop.clone());
+    tasks.spawn(async move {
+        let begin = async || take_over(&given, &mut *arriving.lock().await, until.clone()).await;
+        given.gate.vitals.again("arrivals", begin).await;
+    });
+    let (counting, until) = (worker.gate.clone(), stop.clone());
     tasks.spawn(async move {
         let begin = || refusal_sampler::record_counts(&counting.shared, until.clone());
         counting.vitals.again("counts", begin).await;
@@ -88,7 +95,7 @@ pub async fn serve(
         ended.map_err(io::Error::other)?;
     }
     // Every accept loop has ended, so nobody else holds it.
-    let Some(graceful) = Arc::into_inner(graceful) else { return Ok(()) };
+    let Some(Worker { gate, graceful, .. }) = Arc::into_inner(worker) else { return Ok(()) };
     let grace = gate.limits.grace;
     let mut ended = pin!(graceful.shutdown());
     if tokio::time::timeout(grace, ended.as_mut()).await.is_err() {
@@ -100,40 +107,66 @@ pub async fn serve(
     Ok(())
 }
 
-#[derive(Clone)]
 struct Worker {
     gate: Gate,
-    /// Open over all workers.
-    connections: Arc<Connections>,
+    seat: Seat,
+    graceful: GracefulShutdown,
+}
+
+impl Worker {
+    /// Serves the connection where it is this worker's, or gives it to the one whose it is.
+    fn place(&self, accepted: Accepted, open: Open) -> io::Result<()> {
+        if self.seat.has(&open) {
+            self.begin(accepted, open);
+            return Ok(());
+        }
+        let Accepted { stream, address, tls } = accepted;
+        let arrival = Arrival { stream: stream.into_std()?, address, tls, open };
+        self.seat.give(arrival).or_else(|back| self.take(back))
+    }
+
+    fn take(&self, arrival: Arrival) -> io::Result<()> {
+        let Arrival { stream, address, tls, open } = arrival;
+        self.begin(Accepted { stream: TcpStream::from_std(stream)?, address, tls }, open);
+        Ok(())
+    }
+
+    fn begin(&self, accepted: Accepted, open: Open) {
+        drop(tokio::spawn(connection(Counted::new(&self.gate, open), accepted, self.graceful.watcher())));
+    }
+}
+
+struct Accepted {
+    stream: TcpStream,
+    address: SocketAddr,
     tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 /// One more open connection, for as long as it lives.
 struct Counted {
-    worker: Worker,
+    gate: Gate,
     #[expect(dead_code, reason = "held for its drop")]
     open: Open,
 }
 
 impl Counted {
-    fn new(worker: &Worker, address: SocketAddr) -> Option<Self> {
-        let open = worker.connections.open(address.ip())?;
-        worker.gate.meter.connections().inc();
-        Some(Self { worker: worker.clone(), open })
+    fn new(gate: &Gate, open: Open) -> Self {
+        gate.meter.connections().inc();
+        Self { gate: gate.clone(), open }
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.worker.gate.meter.connections().dec();
+        self.gate.meter.connections().dec();
     }
 }
 
 async fn accept(
     worker: &Worker,
     socket: &tokio::net::TcpListener,
+    tls: Option<&Arc<rustls::ServerConfig>>,
     pulse: &Pulse,
-    graceful: &GracefulShutdown,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut round = tokio::time::interval(ROUND);
@@ -148,33 +181,51 @@ async fn accept(
             }
             _ = stop.changed() => return,
         };
-        match accepted {
-            Ok((stream, address)) => {
+        let placed = accepted.and_then(|(stream, address)| {
+            let Some(open) = worker.seat.open(address.ip()) else {
                 // Over the limit the connection is closed at once: a full house is said, not queued.
-                match Counted::new(worker, address) {
-                    Some(counted) => {
-                        drop(tokio::spawn(connection(counted, stream, address, graceful.watcher())));
-                    }
-                    None => {
-                        worker.gate.meter.connections_refused().inc();
-                    }
-                }
-            }
-            // Out of file descriptors, or the peer is gone already: the next accept may well succeed, but not at once.
-            Err(error) => {
-                tracing::warn!(%error, "accept failed");
-                tokio::time::sleep(PAUSE).await;
-            }
+                worker.gate.meter.connections_refused().inc();
+                return Ok(());
+            };
+            worker.place(Accepted { stream, address, tls: tls.cloned() }, open)
+        });
+        // Out of file descriptors, or the peer is gone already: the next accept may well succeed, but not at once.
+        if let Err(error) = placed {
+            tracing::warn!(%error, "accept failed");
+            tokio::time::sleep(PAUSE).await;
         }
     }
 }
 
-async fn connection(counted: Counted, stream: TcpStream, address: SocketAddr, watcher: Watcher) {
-    counted.worker.gate.vitals.fault_point("connection");
+/// Serves what other workers accepted, to the last of it.
+async fn take_over(
+    worker: &Worker,
+    arriving: &mut UnboundedReceiver<Arrival>,
+    mut stop: watch::Receiver<bool>,
+) {
+    worker.gate.vitals.fault_point("arrivals");
+    loop {
+        let arrival = tokio::select! {
+            biased;
+            arrival = arriving.recv() => arrival,
+            _ = stop.changed() => {
+                arriving.close();
+                continue;
+            }
+        };
+        let Some(arrival) = arrival else { return };
+        if let Err(error) = worker.take(arrival) {
+            tracing::warn!(%error, "accept failed");
+        }
+    }
+}
+
+async fn connection(counted: Counted, accepted: Accepted, watcher: Watcher) {
+    let Accepted { stream, address, tls } = accepted;
+    counted.gate.vitals.fault_point("connection");
     let _ = stream.set_nodelay(true);
-    let (header_time, stuck_time) =
-        (counted.worker.gate.limits.header_time, counted.worker.gate.limits.body_time);
-    let Some(tls) = &counted.worker.tls else {
+    let (header_time, stuck_time) = (counted.gate.limits.header_time, counted.gate.limits.body_time);
+    let Some(tls) = tls else {
         return speak(
             &counted,
             Timed::new(stream, header_time, stuck_time),
@@ -183,7 +234,7 @@ async fn connection(counted: Counted, stream: TcpStream, address: SocketAddr, wa
         )
         .await;
     };
-    match tokio::time::timeout(header_time, TlsAcceptor::from(tls.clone()).accept(stream)).await {
+    match tokio::time::timeout(header_time, TlsAcceptor::from(tls).accept(stream)).await {
         Ok(Ok(stream)) => {
             let svid = match PeerSvid::from_certificates(stream.get_ref().1.peer_certificates()) {
                 Ok(svid) => svid.map(Arc::new),
@@ -204,7 +255,7 @@ async fn speak<S>(counted: &Counted, stream: Timed<S>, peer: Peer, watcher: Watc
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let gate = &counted.worker.gate;
+    let gate = &counted.gate;
     let limits = gate.limits;
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder

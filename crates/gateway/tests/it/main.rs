@@ -35,4 +35,5 @@ mod room;
 mod stop;
 mod tasks;
 mod unseen;
+mod workers;
 mod world;

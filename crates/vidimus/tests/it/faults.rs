@@ -88,15 +88,18 @@ fn a_log_on_a_full_disk_is_lost_and_counted() {
 #[test]
 fn a_task_that_panics_begins_anew() {
     let faults = tempfile::tempdir().unwrap();
+    let inject = |task: &str| fs::write(faults.path().join(task), "").unwrap();
+    // It happens as the worker begins.
+    inject("arrivals");
     let gateway = Gateway::start_with(upstream_that_hangs_up(), |command| {
         command.env("VIDIMUS_TEST_FAULTS", faults.path());
     });
     let token = gateway.token();
-    let inject = |task: &str| fs::write(faults.path().join(task), "").unwrap();
     let restarted = |task: &str| {
         let of = format!("vidimus_task_restarts_total{{task=\"{task}\"}}");
         gateway.wait(task, |gateway| metric(gateway, &of) == 1);
     };
+    restarted("arrivals");
     for task in ["accept", "disk", "admin", "counts"] {
         inject(task);
         restarted(task);
@@ -110,7 +113,7 @@ fn a_task_that_panics_begins_anew() {
     inject("snapshots");
     a_forbid_counts(&gateway, &token);
     restarted("snapshots");
-    assert_eq!(metric(&gateway, "vidimus_panics_total"), 6);
+    assert_eq!(metric(&gateway, "vidimus_panics_total"), 7);
     let log = fs::read_to_string(gateway.path("log")).unwrap();
     assert!(log.contains("a test wants accept to panic") && log.contains("begins anew"), "{log}");
     assert_eq!(gateway.stop().1, Some(0));

@@ -1,0 +1,67 @@
+//! Workers that serve the same sockets: connections are shared out evenly, whoever the kernel wakes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::Full;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use vidimus_gateway::Limits;
+use vidimus_gateway::listener::{self, Connections, Listener};
+
+use super::world::World;
+
+async fn served(world: &World, address: SocketAddr) -> SendRequest<Full<Bytes>> {
+    let stream = TcpStream::connect(address).await.expect("connected");
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("HTTP");
+    tokio::spawn(connection);
+    called(world, &mut sender).await;
+    sender
+}
+
+async fn called(world: &World, sender: &mut SendRequest<Full<Bytes>>) {
+    let response = sender.send_request(world.tool("echo")).await.expect("an answer");
+    assert_eq!(response.status(), StatusCode::OK);
+    sender.ready().await.expect("kept alive");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_worker_has_its_share_whoever_accepts_and_all_of_it_where_it_is_alone() {
+    let world = World::with(Limits { grace: Duration::from_secs(2), ..Limits::default() }).await;
+    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    socket.set_nonblocking(true).expect("non-blocking");
+    let address = socket.local_addr().expect("an address");
+    let connections = Connections::new(1024);
+    let serve = |listeners: Vec<Listener>| {
+        let (stop, stopping) = watch::channel(false);
+        let serving = listener::serve(world.gate.clone(), listeners, connections.clone(), stopping);
+        (stop, tokio::spawn(serving))
+    };
+    // All are accepted by one of the two.
+    let (_stop, _accepting) = serve(vec![Listener { socket, tls: None }]);
+    let (stop_given, given) = serve(Vec::new());
+    let mut senders = Vec::new();
+    for _ in 0..10 {
+        senders.push(served(&world, address).await);
+    }
+
+    stop_given.send_replace(true);
+    given.await.expect("no panic").expect("ended in order");
+    let mut left = Vec::new();
+    for mut sender in senders {
+        if sender.ready().await.is_ok() {
+            left.push(sender);
+        }
+    }
+    assert_eq!(left.len(), 5, "the other half went with its worker");
+    for sender in &mut left {
+        called(&world, sender).await;
+    }
+    for _ in 0..3 {
+        served(&world, address).await;
+    }
+}
