@@ -1,6 +1,7 @@
 //! Everything that policies say about one edge, which is a principal, an action and a resource: what is the same for each call
 //! on it (static), and what depends on the context of the call (residual).
 
+mod acted;
 mod answer;
 mod foreseen;
 
@@ -12,6 +13,7 @@ use cedar_policy::{
     Effect, Entities, EntityUid, PartialEntities, PartialEntityUid, PartialRequest, PolicySet,
 };
 
+pub(crate) use self::acted::OfClass;
 use self::answer::{StaticOutcome, sorted, with_context};
 use super::entities::{EntityFault, EntitySlice};
 use super::facts::{AttributeReference, ContextReference};
@@ -49,6 +51,8 @@ enum Condition {
         /// The arguments that it may look at.
         asked: Box<[Asked]>,
     },
+    /// Whether one of these acted before the caller, and no person approved the call where that lifts it.
+    Acted(OfClass),
 }
 
 /// A policy whose outcome depends on the context.
@@ -259,11 +263,17 @@ impl Residual {
         let seen = self.seen(call);
         let call = seen.as_ref().unwrap_or(call);
         match (&self.condition, call.ask.arguments) {
+            (Condition::Acted(agents), _) => Ok(self.acted(call, agents)),
             (_, Arguments::Recorded(recorded)) => self.foreseen(call, recorded),
             (Condition::Native(expression), _) => expression.holds(call),
             (Condition::Cedar { asked, .. }, _) if view::hides_any(asked, call) => Err(Failed::Unseen),
             (Condition::Cedar { policy, entities, .. }, _) => plain::holds(policy, entities, call),
         }
+    }
+
+    fn acted(&self, call: &Call<'_>, agents: &OfClass) -> bool {
+        let is_lifted = self.asks.is_some() && call.approval().is_some();
+        !is_lifted && acted::acted(call.chain(), agents)
     }
 
     /// What it says of a call, where it is only tried.
@@ -290,7 +300,9 @@ impl Residual {
         match (&self.condition, call.ask.arguments) {
             (Condition::Native(expression), Arguments::Unknown) => expression.possible(call),
             (Condition::Cedar { on_arguments: true, .. }, Arguments::Unknown) => Possible::ANY,
-            (_, Arguments::Recorded(recorded)) => self.possible_of(call, recorded),
+            (Condition::Native(_) | Condition::Cedar { .. }, Arguments::Recorded(recorded)) => {
+                self.possible_of(call, recorded)
+            }
             _ => Possible::only(self.outcome(call)),
         }
     }
@@ -298,6 +310,8 @@ impl Residual {
 
 /// The parts of an edge while it is compiled.
 struct Compilation<'a> {
+    index: &'a Index,
+    registered: &'a Registered,
     call: &'a Call<'a>,
     principal: EntityUid,
     resource: EntityUid,
@@ -307,7 +321,7 @@ struct Compilation<'a> {
 }
 
 impl<'a> Compilation<'a> {
-    fn new(index: &'a Index, registered: &Registered, call: &'a Call<'a>) -> Result<Self, EntityFault> {
+    fn new(index: &'a Index, registered: &'a Registered, call: &'a Call<'a>) -> Result<Self, EntityFault> {
         let resource = call.ask.target.entity();
         let kinds = (call.principal().kind(), resource.kind);
         let (principal, resource) =
@@ -324,7 +338,7 @@ impl<'a> Compilation<'a> {
             true => EntitySlice::of(registered, call.principal(), &call.ask.target, literals)?.entities()?,
         };
         let entities = Arc::new(entities);
-        Ok(Self { call, principal, resource, entities, candidates, closest_permits })
+        Ok(Self { index, registered, call, principal, resource, entities, candidates, closest_permits })
     }
 
     fn edge(&self) -> Result<Edge, EntityFault> {
@@ -374,7 +388,8 @@ impl<'a> Compilation<'a> {
         let mut asking: Vec<Arc<Requirement>> =
             forbidding.iter().filter_map(|statement| statement.asks.clone()).collect();
         asking.sort_unstable();
-        let (mut residuals, mut trials) = (Vec::new(), Vec::new());
+        let (mut residuals, mut trials) =
+            (acted::residuals(self.index, self.registered, self.call), Vec::new());
         for policy in response.residual_policies() {
             let statement = find(policy.id())?;
             let residual = self.residual(statement, &policy).map_err(|e| fault(e.to_string()))?;

@@ -18,6 +18,8 @@ use super::statement::Statement;
 use super::tree;
 use crate::call::Action;
 use crate::entity::EntityKind;
+use crate::resource::AuthorityClass;
+use crate::snapshot::{ACT_WITH_APPROVAL_ID, ADVISE_ID};
 
 /// Maximum number of permits that are looked at for an explanation; the closest of these are named.
 const MAX_LOOKED_AT: usize = 1_024;
@@ -214,6 +216,8 @@ pub(crate) struct Index {
     keys: HashMap<Key, KeyId, RandomState>,
     filed: Vec<Filed>,
     shelves: [Shelf; Action::ALL.len()],
+    /// The built-in policies of authority classes, as far as no policy takes their place.
+    of_classes: Vec<(AuthorityClass, Arc<Statement>)>,
 }
 
 /// The constants that hold on an edge.
@@ -253,10 +257,22 @@ impl Index {
                     .collect()
             };
             let (scope, conditions) = (number(&statement.scope), number(&statement.conditions));
+            let class = [
+                (ADVISE_ID, AuthorityClass::Advise),
+                (ACT_WITH_APPROVAL_ID, AuthorityClass::ActWithApproval),
+            ]
+            .into_iter()
+            .find(|(id, _)| *statement.id == **id);
+            index.of_classes.extend(class.map(|(_, class)| (class, statement.clone())));
             index.filed.push(Filed { statement, scope, conditions });
         }
         index.file(&uses);
         index
+    }
+
+    /// The built-in policies of authority classes that are in force.
+    pub(crate) fn of_classes(&self) -> &[(AuthorityClass, Arc<Statement>)] {
+        &self.of_classes
     }
 
     /// Whether it is of these statements, in this order.

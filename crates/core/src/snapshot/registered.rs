@@ -6,7 +6,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 
 use crate::call::Target;
-use crate::resource::{Agent, LlmProvider, McpServer, Object, Principal, Service};
+use crate::decide::edge::OfClass;
+use crate::resource::{Agent, AuthorityClass, LlmProvider, McpServer, Object, Principal, Service};
 
 /// The registered objects other than policies, each under its `namespace/name`.
 #[derive(Debug, Default)]
@@ -15,13 +16,21 @@ pub(crate) struct Registered {
     pub(crate) services: HashMap<Arc<str>, Arc<Service>, RandomState>,
     pub(crate) mcp_servers: HashMap<Arc<str>, Arc<McpServer>, RandomState>,
     pub(crate) llm_providers: HashMap<Arc<str>, Arc<LlmProvider>, RandomState>,
+    /// The agents whose record says their class, where the class keeps them from something.
+    of_class: HashMap<AuthorityClass, OfClass>,
 }
 
 impl Registered {
     /// Adds an object; policies are not kept here.
     pub(crate) fn insert(&mut self, object: &Object) {
         match object {
-            Object::Agent(agent) => drop(self.agents.insert(agent.id.id.clone(), agent.clone())),
+            Object::Agent(agent) => {
+                if agent.authority_stated && agent.authority_class < AuthorityClass::Act {
+                    let of_class = self.of_class.entry(agent.authority_class).or_default();
+                    Arc::make_mut(of_class).insert(agent.id.id.clone());
+                }
+                drop(self.agents.insert(agent.id.id.clone(), agent.clone()));
+            }
             Object::Service(service) => drop(self.services.insert(service.id.id.clone(), service.clone())),
             Object::McpServer(server) => drop(self.mcp_servers.insert(server.id.id.clone(), server.clone())),
             Object::LlmProvider(provider) => {
@@ -29,6 +38,11 @@ impl Registered {
             }
             Object::Policy(_) => {}
         }
+    }
+
+    /// The agents whose record says that they are of a class which keeps them from something; `None` where there is none.
+    pub(crate) fn of_class(&self, class: AuthorityClass) -> Option<&OfClass> {
+        self.of_class.get(&class)
     }
 
     /// The registered principal that a Cedar literal names.

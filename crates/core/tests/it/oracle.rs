@@ -23,13 +23,13 @@ use vidimus_core::entity::{self, EntityKind};
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::policy::Scope;
 use vidimus_core::resource::{
-    Agent, Labels, LlmProvider, McpServer, Meta, Names, Object, Principal, Service,
+    Agent, AuthorityClass, Labels, LlmProvider, McpServer, Meta, Names, Object, Principal, Service,
 };
 use vidimus_core::snapshot::{ACT_WITH_APPROVAL_ID, ADVISE_ID, QUARANTINE_ID};
 
 use self::arguments::{flatten, seen_by_none};
 
-/// The built-in policies, as `docs/policies.md` describes them.
+/// The built-in policies, as `docs/policies.md` describes them; those of classes with the agents of the class in place of a word.
 pub(crate) const BUILT_IN: [(&str, &str); 3] = [
     (
         QUARANTINE_ID,
@@ -38,14 +38,14 @@ pub(crate) const BUILT_IN: [(&str, &str); 3] = [
     ),
     (
         ADVISE_ID,
-        r#"forbid (principal is Agent, action == Action::"invokeTool", resource)
-           when { principal.authority_stated && principal.authority_class == "advise" }
+        r#"forbid (principal, action == Action::"invokeTool", resource)
+           when { principal is Agent && principal.authority_stated && principal.authority_class == "advise" || context.chain.agents.containsAny(ADVISING) }
            unless { resource.read_only };"#,
     ),
     (
         ACT_WITH_APPROVAL_ID,
-        r#"@approval("approvers") forbid (principal is Agent, action == Action::"invokeTool", resource)
-           when { principal.authority_stated && principal.authority_class == "act-with-approval" }
+        r#"@approval("approvers") forbid (principal, action == Action::"invokeTool", resource)
+           when { principal is Agent && principal.authority_stated && principal.authority_class == "act-with-approval" || context.chain.agents.containsAny(APPROVED) }
            unless { resource.read_only || context has approval };"#,
     ),
 ];
@@ -276,6 +276,21 @@ struct Registered {
     providers: BTreeMap<String, LlmProvider>,
 }
 
+/// The text of a policy with the agents of each class that it speaks of.
+fn of_classes(text: &str, objects: &[Object]) -> String {
+    let agents = |class: AuthorityClass| {
+        let of_class = objects.iter().filter_map(|object| match object {
+            Object::Agent(agent) if agent.authority_stated && agent.authority_class == class => {
+                Some(format!("Agent::{:?}", &*agent.id.id))
+            }
+            _ => None,
+        });
+        format!("[{}]", of_class.collect::<Vec<_>>().join(", "))
+    };
+    text.replace("ADVISING", &agents(AuthorityClass::Advise))
+        .replace("APPROVED", &agents(AuthorityClass::ActWithApproval))
+}
+
 impl Oracle {
     pub(crate) fn new(objects: &[Object]) -> Self {
         let (schema, validator) = &*SCHEMA;
@@ -283,7 +298,9 @@ impl Oracle {
         let mut namespaces: BTreeSet<String> = BTreeSet::new();
         let mut all: Vec<(Option<String>, Policy)> = BUILT_IN
             .iter()
-            .map(|(id, text)| (None, Policy::parse(Some(PolicyId::new(id)), text).unwrap()))
+            .map(|(id, text)| {
+                (None, Policy::parse(Some(PolicyId::new(id)), of_classes(text, objects)).unwrap())
+            })
             .collect();
         let (mut accepted, mut named, mut on_arguments) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for object in objects {

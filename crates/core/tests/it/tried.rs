@@ -157,6 +157,70 @@ fn an_agent_is_kept_to_the_class_that_its_record_says() {
     assert!(facts.authorize(&world, Action::InvokeTool, target).allowed());
 }
 
+/// Attack: an agent whose class is low has another one, of a higher class, do what it may not do itself.
+#[test]
+fn a_chain_has_the_lowest_class_of_those_in_it() {
+    let (advise, held, act) = (AuthorityClass::Advise, AuthorityClass::ActWithApproval, AuthorityClass::Act);
+    let of = |name: &str, class, stated| Agent {
+        authority_class: class,
+        authority_stated: stated,
+        ..agent("a", name)
+    };
+    let agents = || {
+        vec![
+            of("x", act, true),
+            of("advises", advise, true),
+            of("asks", held, true),
+            of("silent", advise, false),
+            of("acts", AuthorityClass::SelfModify, true),
+        ]
+    };
+    let world = |policies| snapshot(objects(agents(), vec![tools()], policies));
+    let through = |world: &Snapshot, caller: &str, before: &[&str], tool: &str| {
+        let mut facts = Facts::of(world, caller);
+        facts.chain.actors = before.iter().map(|id| format!("Agent/a/{id}").parse().unwrap()).collect();
+        let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: tool };
+        let answer = facts.authorize(world, Action::InvokeTool, target);
+        (answer.outcome, answer.policies().into_iter().map(str::to_owned).collect::<Vec<_>>())
+    };
+    let open = world(vec![cluster(ALL)]);
+    let (allow, hold, deny) = (Outcome::Allow, Outcome::Hold, Outcome::Deny);
+    for (caller, before, outcome, by) in [
+        ("a/x", &["acts"][..], allow, &["t/p"][..]),
+        ("a/x", &["silent"], allow, &["t/p"]),
+        ("a/x", &["gone"], allow, &["t/p"]),
+        ("a/x", &["advises"], deny, &[ADVISE_ID]),
+        ("a/x", &["asks"], hold, &[ACT_WITH_APPROVAL_ID]),
+        // However far back, and whoever comes between.
+        ("a/x", &["advises", "acts", "silent"], deny, &[ADVISE_ID]),
+        ("a/x", &["asks", "acts"], hold, &[ACT_WITH_APPROVAL_ID]),
+        ("a/acts", &["asks", "advises"], deny, &[ACT_WITH_APPROVAL_ID, ADVISE_ID]),
+        ("a/asks", &["asks"], hold, &[ACT_WITH_APPROVAL_ID]),
+        ("a/advises", &["advises", "acts"], deny, &[ADVISE_ID]),
+        ("a/asks", &["advises"], deny, &[ACT_WITH_APPROVAL_ID, ADVISE_ID]),
+    ] {
+        let by: Vec<String> = by.iter().map(|id| (*id).to_owned()).collect();
+        assert_eq!(through(&open, caller, before, "pay"), (outcome, by), "{caller} {before:?}");
+        assert_eq!(through(&open, caller, before, "get").0, allow, "{caller} {before:?}");
+    }
+    // As for one's own class: nothing is permitted by it, and a policy may take its place.
+    assert_eq!(through(&world(Vec::new()), "a/x", &["asks"], "pay").0, deny);
+    let replacing =
+        |id: &str| changed(cluster(ALL), |policy| policy.replaces = [Arc::from(id)].into_iter().collect());
+    let replaced = world(vec![replacing(ADVISE_ID)]);
+    assert_eq!(through(&replaced, "a/x", &["advises"], "pay").0, allow);
+    assert_eq!(through(&replaced, "a/x", &["asks"], "pay").0, hold);
+    // A person who approves it may lift the one, and never the other.
+    let by = User { issuer: "https://i".into(), subject: "p".into(), email: None, groups: Arc::default() };
+    for (before, outcome) in [("asks", allow), ("advises", deny)] {
+        let mut facts = Facts::of(&open, "a/x");
+        facts.chain.actors = vec![format!("Agent/a/{before}").parse().unwrap()];
+        facts.approvals = vec![Approval { role: CLASS_APPROVERS.into(), by: by.clone(), at: UnixMillis(0) }];
+        let target = Target::Tool { server: open.mcp_server("a/s").unwrap(), name: "pay" };
+        assert_eq!(facts.authorize(&open, Action::InvokeTool, target).outcome, outcome, "{before}");
+    }
+}
+
 #[test]
 fn a_policy_in_force_takes_the_place_of_a_built_in_one_and_only_of_that() {
     let replacing =

@@ -29,6 +29,8 @@ impl Residual {
                     plain::holds(policy, entities, call)
                 }
             }
+            // Who acted is in the record.
+            Condition::Acted(agents) => Ok(self.acted(call, agents)),
         }
     }
 
@@ -50,7 +52,7 @@ impl Residual {
                 }
             }
             Condition::Cedar { on_arguments: true, .. } => Possible::ANY,
-            Condition::Cedar { .. } => Possible::only(self.foreseen(call, recorded)),
+            Condition::Cedar { .. } | Condition::Acted(_) => Possible::only(self.foreseen(call, recorded)),
         }
     }
 }
