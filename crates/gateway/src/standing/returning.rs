@@ -111,13 +111,17 @@ impl StandingState {
     /// `overloaded` where what is known of as many agents as can be is; `standing_unavailable` where a shared store does not answer.
     pub(super) async fn returned(&self, taken: &Taken, now: Instant) -> Result<(), Refusal> {
         let Some(flow) = taken.flow.as_ref().filter(|_| self.has_labels()) else { return Ok(()) };
-        for Call { taken, has_ended } in self.returning.awaited_by(flow.caller()) {
-            self.return_here(&taken, now)?;
-            self.return_to_store(&taken).await?;
-            // What could not come back at its end has done so now.
-            if has_ended {
-                self.returning.over(&taken);
-            }
+        let awaited = self.returning.awaited_by(flow.caller());
+        if awaited.is_empty() {
+            return Ok(());
+        }
+        for Call { taken, .. } in &awaited {
+            self.return_here(taken, now)?;
+        }
+        self.return_to_store(awaited.iter().map(|call| &*call.taken)).await?;
+        // What could not come back at its end has done so now.
+        for Call { taken, .. } in awaited.iter().filter(|call| call.has_ended) {
+            self.returning.over(taken);
         }
         Ok(())
     }
@@ -141,16 +145,17 @@ impl StandingState {
         chains.permitted(&back, &[], now)
     }
 
-    /// The same as far as a shared store knows.
+    /// The same of some calls as far as a shared store knows, which is asked once for all of them: what comes back first is first.
     ///
     /// # Errors
     /// `standing_unavailable`.
-    pub(super) async fn return_to_store(&self, taken: &Taken) -> Result<(), Refusal> {
-        let (Some(store), Some(asks)) = (&self.store, of_callee(taken)) else { return Ok(()) };
-        let life = self.keeps.quiet_of(taken.began_elsewhere);
-        let (knows, _) = store.reserve(&asks, life, self.keeps.capacity).await?;
-        let Some(back) = brought(taken, knows.labels) else { return Ok(()) };
-        store.permitted(&back, &[], (life, self.keeps.window)).await
+    pub(super) async fn return_to_store<'t>(
+        &self,
+        calls: impl Iterator<Item = &'t Taken>,
+    ) -> Result<(), Refusal> {
+        let Some(store) = &self.store else { return Ok(()) };
+        let life = |taken: &Taken| self.keeps.quiet_of(taken.began_elsewhere);
+        store.returned(calls.map(|taken| (taken, life(taken))), self.keeps.window).await
     }
 }
 

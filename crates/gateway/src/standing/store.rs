@@ -3,8 +3,10 @@
 //! While there is no connection, whoever needs the state is refused at once: nobody waits for a store, and nothing is counted twice.
 
 pub mod acts;
+mod returned;
 
 use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -36,6 +38,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(200);
 /// Between two looks whether the connection lives, while nobody uses it.
 const LOOK: Duration = Duration::from_secs(1);
+/// For so long nothing is asked of a store that has begun anew, while other gateways tell it what they know: each looks once in a [`LOOK`].
+const TOLD: Duration = Duration::from_secs(2);
 /// How much is told in one go.
 const TOGETHER: usize = 256;
 
@@ -83,6 +87,9 @@ pub struct Store {
     client: Client,
     connection: ArcSwapOption<MultiplexedConnection>,
     broken: Notify,
+    /// When the store began that this gateway has told what it knows: milliseconds since 1970, by its own clock; 0 before the first. One that
+    /// began at another time has lost what it had.
+    born: AtomicI64,
 }
 
 /// The client's own form could show a password.
@@ -95,7 +102,12 @@ impl fmt::Debug for Store {
 impl Store {
     /// The store at an address. It is connected to by [`follow`].
     pub fn at(address: StandingAddress) -> Self {
-        Self { client: address.0, connection: ArcSwapOption::empty(), broken: Notify::new() }
+        Self {
+            client: address.0,
+            connection: ArcSwapOption::empty(),
+            broken: Notify::new(),
+            born: AtomicI64::new(0),
+        }
     }
 
     pub fn is_connected(&self) -> bool {
@@ -120,14 +132,15 @@ impl Store {
         };
         // What is kept in place is moved with each call, also where there is no store.
         let answered = Box::pin(script.invoke_async(&mut MultiplexedConnection::clone(&connection))).await;
-        answered.map_err(|error: RedisError| {
-            // What the store itself says came over a connection that is whole.
-            let is_broken = !matches!(error.kind(), ErrorKind::Server(_));
-            if is_broken {
-                self.is_broken(&connection);
-            }
-            unavailable(error)
-        })
+        answered.map_err(|error: RedisError| self.failed(&connection, error))
+    }
+
+    fn failed(&self, connection: &Arc<MultiplexedConnection>, error: RedisError) -> Refusal {
+        // What the store itself says came over a connection that is whole.
+        if !matches!(error.kind(), ErrorKind::Server(_)) {
+            self.is_broken(connection);
+        }
+        unavailable(error)
     }
 
     /// As [`super::chains::Chains::reserve`]; whether the destination has a place is told too.
@@ -161,7 +174,8 @@ impl Store {
             .arg(u8::from(flow.is_some()))
             .arg(flow.and_then(|flow| flow.person.as_deref()).unwrap_or_default())
             .arg(if taken.has_chain() { &**transaction } else { "" })
-            .arg(most_chains);
+            .arg(most_chains)
+            .arg(self.born.load(Ordering::Acquire));
         let found: Vec<String> = self.run(&script).await?;
         let mut found = found.into_iter();
         match (found.next().as_deref(), found.as_slice()) {
@@ -187,6 +201,11 @@ impl Store {
             (Some("lost"), []) => {
                 let message = "the store of what gateways share began anew since this chain did";
                 Err(Refusal::new(Code::StandingUnavailable, message))
+            }
+            // Over a connection that is whole: what was in it is gone, and is told again when it is connected to anew.
+            (Some("anew"), []) => {
+                self.broken.notify_one();
+                Err(unavailable("it has lost what it had"))
             }
             (Some("full"), []) => Err(full(Denied::Empty, most_chains, &taken.began_by)),
             (Some("share"), []) => Err(full(Denied::Share, most_chains, &taken.began_by)),
@@ -291,6 +310,7 @@ impl Store {
         let born = seconds * 1000 + micros / 1000;
         let _: Option<String> =
             redis::cmd("SET").arg(BORN).arg(born).arg("NX").query_async(&mut connection).await?;
+        let born: i64 = redis::cmd("GET").arg(BORN).query_async(&mut connection).await?;
         let kept: Vec<(String, f64)> = redis::cmd("ZRANGE")
             .arg(ENDED)
             .arg(0)
@@ -303,6 +323,11 @@ impl Store {
             heard(state, &format!("{ended}{BAR}{}", left.as_millis()));
         }
         tell(&mut connection, state).await?;
+        // Of what one store had and the next does not, others know a part: each is there again, or gone, after so long.
+        if ![0, born].contains(&self.born.swap(born, Ordering::AcqRel)) {
+            tracing::warn!("the store of what gateways share has lost what it had; they tell it again");
+            tokio::time::sleep(TOLD).await;
+        }
         self.connection.store(Some(Arc::new(connection.clone())));
         tracing::info!("the store of what gateways share is connected");
         let mut messages = listening.on_message();
@@ -315,7 +340,13 @@ impl Store {
                 },
                 () = self.broken.notified() => return Ok(()),
                 // Also where nothing was heard: the store may have begun anew.
-                () = tokio::time::sleep(LOOK) => shared.hear(&mut connection).await?,
+                () = tokio::time::sleep(LOOK) => {
+                    shared.hear(&mut connection).await?;
+                    let now: Option<i64> = redis::cmd("GET").arg(BORN).query_async(&mut connection).await?;
+                    if now != Some(born) {
+                        return Ok(());
+                    }
+                }
             }
         }
     }

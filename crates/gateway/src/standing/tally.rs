@@ -113,7 +113,7 @@ impl Tally {
                 let (state, taken) = (self.state.clone(), self.taken.clone());
                 runtime.spawn(async move {
                     // As above.
-                    if state.return_to_store(&taken).await.is_ok() {
+                    if state.return_to_store(std::iter::once(&*taken)).await.is_ok() {
                         state.returning.over(&taken);
                     }
                 });

@@ -71,6 +71,16 @@ impl Redis {
         assert_eq!(&answer, b"+OK\r\n");
     }
 
+    /// What the server answers to a command, as it says it; its arguments have no spaces.
+    pub async fn says(&self, command: &str) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await;
+        let (mut stream, mut answer) = (stream.expect("connected"), Vec::new());
+        stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).await.expect("sent");
+        stream.read_to_end(&mut answer).await.expect("answered");
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
     pub fn stop(&mut self) {
         if let Some(mut server) = self.server.take() {
             let _ = server.kill();

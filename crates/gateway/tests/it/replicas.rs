@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
+use vidimus_testkit::upstream::Answer;
 
-use super::chains::{also, begin, code, estate, with};
+use super::chains::{also, begin, code, estate, received_token, with};
 use super::redis::Redis;
 use super::world::{World, snapshot};
 
@@ -151,4 +152,52 @@ async fn what_was_read_is_told_to_a_store_that_lost_it() {
         world.until_shared(true).await;
     }
     assert_eq!(code(&other, other.tool("mail")).await.as_deref(), Some("forbidden_by_policy"));
+}
+
+/// Attack: the store is emptied while all are connected, and what was read at one gateway is sent out by another before it is told again.
+#[tokio::test]
+async fn what_was_read_is_not_forgotten_with_a_store_that_is_emptied_under_its_connections() {
+    let (redis, one, other) = two().await;
+    configure([&one, &other], kept_apart);
+    for _round in 0..2 {
+        assert_eq!(code(&one, one.tool("customer")).await, None);
+        assert_eq!(code(&other, other.tool("mail")).await.as_deref(), Some("forbidden_by_policy"));
+        redis.flush().await;
+        // Until it is told again, nobody knows.
+        let mut found = code(&other, other.tool("mail")).await;
+        for _ in 0..1_000 {
+            if found.as_deref() != Some("standing_unavailable") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            found = code(&other, other.tool("mail")).await;
+        }
+        assert_eq!(found.as_deref(), Some("forbidden_by_policy"));
+        one.until_shared(true).await;
+    }
+}
+
+/// What comes back from an agent that is called is known to who called it, and is so no longer because it is looked for before each decision.
+#[tokio::test]
+async fn what_came_back_is_not_kept_longer_by_looking_for_it() {
+    let redis = Redis::start().await;
+    let world = World::sharing(redis.address(), None).await;
+    world.gate.take_into_use(snapshot(&estate(&world, kept_apart)));
+    let message =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": {"message": {}}});
+    let (answer, under_way) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let called = world.send(world.request(http::Method::POST, "/a2a/t/callee", &message)).await;
+    let token = received_token(&world);
+    assert_eq!(code(&world, with(&token, world.tool("customer"))).await, None);
+    let known = async || redis.says("HGETALL vidimus:read:Agent/t/caller").await;
+    assert_eq!(code(&world, world.tool("mail")).await.as_deref(), Some("forbidden_by_policy"));
+    let first = known().await;
+    assert!(first.contains("confidential"), "{first}");
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        assert_eq!(code(&world, world.tool("mail")).await.as_deref(), Some("forbidden_by_policy"));
+    }
+    assert_eq!(known().await, first);
+    drop((called, under_way));
 }

@@ -1,7 +1,7 @@
 -- What a chain comes to with one call, which has its place in it from here on.
 -- KEYS: born, chain, its labels, the agent's destinations, what the caller has read, all chains, those begun by the same
 -- ARGV: continues, started (ms), life of the chain (ms), counted, tokens, spend, destination, limit, flow, person, transaction where the chain
---       has a state, how many chains there may be
+--       has a state, how many chains there may be, when the store began as far as who asks knows
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local born = redis.call('GET', KEYS[1])
@@ -9,6 +9,8 @@ if not born then
   born = now
   redis.call('SET', KEYS[1], born)
 end
+-- What gateways told it is gone: nothing is taken before they have told it again.
+if tonumber(ARGV[13]) ~= tonumber(born) then return { 'anew' } end
 -- Who only asks what somebody knows is no part of the chain.
 local ended = ARGV[11] ~= '' and redis.call('HGET', KEYS[2], 'ended')
 if ended then return { 'ended', ended } end

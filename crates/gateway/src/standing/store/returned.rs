@@ -1,0 +1,61 @@
+//! What agents know that are called comes back to who called them, as far as the store knows: of many calls in one round trip.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{RedisResult, Script, ScriptInvocation};
+use vidimus_core::refusal::Refusal;
+
+use super::super::chains::MOST_LABELS;
+use super::{Store, TOGETHER, labels_key, millis, read_key, unavailable};
+use crate::standing::taken::Taken;
+
+static RETURNED: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("returned.lua")));
+
+impl Store {
+    /// What the agents know that these calls went to comes back to who called them; each with the life of its chain. What comes back first
+    /// is first.
+    ///
+    /// # Errors
+    /// `standing_unavailable`.
+    pub async fn returned<'t>(
+        &self,
+        calls: impl Iterator<Item = (&'t Taken, Duration)>,
+        window: Duration,
+    ) -> Result<(), Refusal> {
+        let all: Vec<_> = calls.filter_map(|(taken, life)| of_call(taken, life, window)).collect();
+        if all.is_empty() {
+            return Ok(());
+        }
+        let Some(connection) = self.connection.load_full() else {
+            return Err(unavailable("there is no connection to it"));
+        };
+        for together in all.chunks(TOGETHER) {
+            let mut pipe = redis::pipe();
+            // It is known there when it was run before; to ask first would be one more round trip.
+            pipe.load_script(&RETURNED).ignore();
+            for script in together {
+                pipe.invoke_script(script).ignore();
+            }
+            let mut own = MultiplexedConnection::clone(&connection);
+            let done: RedisResult<()> = Box::pin(pipe.query_async(&mut own)).await;
+            done.map_err(|error| self.failed(&connection, error))?;
+        }
+        Ok(())
+    }
+}
+
+/// `None` of a call to no agent.
+fn of_call(taken: &Taken, life: Duration, window: Duration) -> Option<ScriptInvocation<'static>> {
+    let flow = taken.flow.as_ref()?;
+    let callee = flow.callee.as_ref()?;
+    let mut script = RETURNED.prepare_invoke();
+    script.key(labels_key(&taken.transaction)).key(read_key(callee));
+    for caller in &flow.callers {
+        script.key(read_key(caller));
+    }
+    script.arg(millis(life)).arg(millis(window)).arg(flow.person.as_deref().unwrap_or_default());
+    script.arg(MOST_LABELS);
+    Some(script)
+}
