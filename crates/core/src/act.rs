@@ -13,7 +13,8 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::approval::pending::{Approve, Came, Deed, OfApproval, Question, Use};
+use crate::approval::pending::{Approve, Came, Deed, OfApproval, Question, Use, Voided};
+use crate::caller::Chain;
 use crate::entity::{EntityId, EntityKind};
 use crate::standing::agreed::Agreed;
 
@@ -40,6 +41,8 @@ pub enum Act {
     Deny(OfApproval),
     /// Nobody answered in time, or the approved call was not made in time.
     Expire(OfApproval),
+    /// What asked for an approval, or where its call goes, is not what it was: the question, and what was answered, is over.
+    Void(Voided),
     /// The approved call is made.
     Use(Use),
     /// It came to an end.
@@ -69,6 +72,7 @@ impl Act {
             Self::Approve(_) => "approve",
             Self::Deny(_) => "deny",
             Self::Expire(_) => "expire",
+            Self::Void(_) => "void",
             Self::Use(_) => "use",
             Self::Came(_) => "came",
             Self::RequestGrant(_) => "request-grant",
@@ -87,6 +91,7 @@ impl Act {
             Self::Approve(approve) => Deed::Approve(approve),
             Self::Deny(of) => Deed::Deny(of),
             Self::Expire(of) => Deed::Expire(of),
+            Self::Void(voided) => Deed::Void(voided),
             Self::Use(used) => Deed::Use(used),
             Self::Came(came) => Deed::Came(came),
             Self::Quarantine(_)
@@ -107,6 +112,7 @@ impl Act {
             Deed::Ask(question) => &question.approval,
             Deed::Approve(approve) => &approve.approval,
             Deed::Deny(of) | Deed::Expire(of) => &of.approval,
+            Deed::Void(voided) => &voided.approval,
             Deed::Use(used) => &used.approval,
             Deed::Came(came) => &came.approval,
         })
@@ -115,7 +121,7 @@ impl Act {
     /// Whether it may be done by a gateway alone, where the store that several share does not answer: it opens nothing, and is told to the
     /// others later.
     pub const fn is_done_alone(&self) -> bool {
-        matches!(self, Self::Quarantine(_) | Self::Deny(_) | Self::Revoke(_) | Self::Came(_))
+        matches!(self, Self::Quarantine(_) | Self::Deny(_) | Self::Void(_) | Self::Revoke(_) | Self::Came(_))
     }
 
     /// What it is about, for tables and searches.
@@ -128,6 +134,7 @@ impl Act {
             Self::Approve(Approve { approval, .. })
             | Self::Deny(OfApproval { approval })
             | Self::Expire(OfApproval { approval })
+            | Self::Void(Voided { approval, .. })
             | Self::Use(Use { approval, .. })
             | Self::Came(Came { approval, .. }) => format!("Approval/{approval}"),
             Self::RequestGrant(Requested { terms, .. }) | Self::Grant(Granted { terms, .. }) => {
@@ -191,6 +198,52 @@ pub enum Subject {
      LLMProvider/namespace/name, Identity/identity, User/issuer#subject or Chain/transaction"
 )]
 pub struct NoSubject(pub String);
+
+/// The text can be nothing that records name so: a mistake in it, and an act about it would be about nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Formless {
+    #[error(
+        "'{0}' is no identity: write it as records have it, spiffe://TRUST-DOMAIN/… or oidc:ISSUER#SUBJECT"
+    )]
+    Identity(Arc<str>),
+    #[error("'{0}' is nobody: write issuer#subject, as records have it, as in https://login.example#ada")]
+    User(Arc<str>),
+    #[error(
+        "'{0}' is no transaction: write it as records have it, a UUID such as 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10, or ext-…"
+    )]
+    Transaction(Arc<str>),
+}
+
+impl Subject {
+    /// That what nobody registers has the form in which records have it: who mistypes it would take nothing out of use, and be told that it is
+    /// done. What stands already may be read and lifted whatever its form is, so reading a subject does not ask for it.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn check(&self) -> Result<(), Formless> {
+        let is_named = |text: &str, separator| {
+            text.split_once(separator).is_some_and(|(one, other)| !one.is_empty() && !other.is_empty())
+        };
+        match self {
+            Self::Object(_) => Ok(()),
+            Self::Identity(text) => match (text.strip_prefix("spiffe://"), text.strip_prefix("oidc:")) {
+                (Some(rest), _) if is_named(rest, '/') => Ok(()),
+                (None, Some(rest)) if is_named(rest, '#') => Ok(()),
+                _ => Err(Formless::Identity(text.clone())),
+            },
+            Self::User(text) if is_named(text, '#') => Ok(()),
+            Self::User(text) => Err(Formless::User(text.clone())),
+            Self::Chain(text) => {
+                let began_elsewhere =
+                    text.strip_prefix(Chain::ELSEWHERE).is_some_and(|rest| !rest.is_empty());
+                match began_elsewhere || uuid::Uuid::try_parse(text).is_ok() {
+                    true => Ok(()),
+                    false => Err(Formless::Transaction(text.clone())),
+                }
+            }
+        }
+    }
+}
 
 /// Longest text of a subject, in bytes.
 const LONGEST: usize = 2048;
@@ -296,6 +349,33 @@ mod tests {
         ] {
             let said = bad.parse::<Subject>().expect_err(bad).to_string();
             assert!(said.contains("Agent/namespace/name"), "{said}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_nothing_is_told_from_what_may_be_something() {
+        for (bad, says) in [
+            ("Identity/garbage", "spiffe://TRUST-DOMAIN/… or oidc:ISSUER#SUBJECT"),
+            ("Identity/spiffe://", "spiffe://TRUST-DOMAIN/…"),
+            ("Identity/spiffe://corp.example", "spiffe://TRUST-DOMAIN/…"),
+            ("Identity/oidc:https://login.example", "oidc:ISSUER#SUBJECT"),
+            ("User/#", "write issuer#subject"),
+            ("User/https://login.example#", "write issuer#subject"),
+            ("Chain/not-a-uuid", "a UUID such as"),
+            ("Chain/ext-", "or ext-…"),
+        ] {
+            let said = bad.parse::<Subject>().expect(bad).check().expect_err(bad).to_string();
+            assert!(said.contains(says), "{bad}: {said}");
+        }
+        for good in [
+            "Agent/finance/invoice-bot",
+            "Identity/spiffe://corp.example/ns/a/sa/b",
+            "Identity/oidc:https://login.example#6f",
+            "User/https://login.example#ada",
+            "Chain/ext-6f0c",
+            "Chain/019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10",
+        ] {
+            assert_eq!(good.parse::<Subject>().expect(good).check(), Ok(()), "{good}");
         }
     }
 }

@@ -58,3 +58,10 @@ pub struct Requirement {
     /// SHA-256 of the policy, so that an approval under another text is none under this one.
     pub digest: [u8; 32],
 }
+
+impl Requirement {
+    /// The digest of the policy in hex.
+    pub fn digest_text(&self) -> String {
+        crate::snapshot::digest::hex(&self.digest)
+    }
+}

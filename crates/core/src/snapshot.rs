@@ -148,6 +148,8 @@ type Places = HashMap<ObjectKey, usize, RandomState>;
 #[derive(Clone, Debug)]
 struct Made {
     digest: Digest,
+    /// Of what its own record says, where an act quarantines it and that does not.
+    own: Option<Digest>,
     /// Of a policy.
     compiled: Option<Arc<Compiled>>,
     /// What is to be said of the names in a policy; `None` until they are looked up in the world of this snapshot.
@@ -196,10 +198,11 @@ impl Snapshot {
         let quarantined = coming::quarantined(coming.iter().chain(&came));
         let quarantined_twice =
             standing::quarantined_by_records(objects.iter().chain(&coming).chain(&came), &standing);
-        let quarantined =
-            doubts.quarantined().into_iter().chain(quarantined).chain(standing.quarantined()).collect();
+        let mut quarantined: HashSet<_> = doubts.quarantined().into_iter().chain(quarantined).collect();
+        let by_acts = standing.by_acts_alone(&quarantined, &quarantined_twice);
+        quarantined.extend(by_acts.iter().cloned());
         coming::quarantine(&mut objects, &quarantined);
-        let made = self.make(&objects);
+        let made = standing::with_own(&objects, self.make(&objects), &by_acts);
         let mut good = Vec::with_capacity(objects.len());
         for (object, made) in objects.into_iter().zip(made) {
             match made {
@@ -290,7 +293,7 @@ impl Snapshot {
                 },
                 _ => None,
             };
-            Ok(Made { digest: digest::of_object(object), compiled, names: None })
+            Ok(Made { digest: digest::of_object(object), own: None, compiled, names: None })
         };
         objects.iter().zip(had).map(make).collect()
     }

@@ -4,6 +4,7 @@
 pub mod agreed;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,27 +14,28 @@ use crate::record::ActRecord;
 
 use self::agreed::Agreement;
 
-/// What stands now. Its serialized form is what is kept, so that a start need not read the whole log.
+/// What stands now. Its serialized form is what is kept, so that a start need not read the whole log. What does not change is shared between
+/// what stood before an act and what stands after it, however much that is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Standing {
     /// What is quarantined, and by whom.
-    pub quarantined: BTreeMap<Subject, Placed>,
+    pub quarantined: BTreeMap<Subject, Arc<Placed>>,
     /// What people are asked, and what they answered.
     #[serde(default, skip_serializing_if = "Approvals::is_empty")]
     pub approvals: Approvals,
     /// What agents may use beside what policies permit them, by the id of the act.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub grants: BTreeMap<String, Grant>,
+    pub grants: BTreeMap<String, Arc<Grant>>,
     /// The grants that are asked for, by the id of the act.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub requests: BTreeMap<String, Request>,
+    pub requests: BTreeMap<String, Arc<Request>>,
     /// How far the acts are known that several gateways agree on; `None` where none ever did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreed: Option<Agreement>,
     /// The acts that were done here alone, and are to be told to the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub unshared: Vec<ActRecord<'static>>,
+    pub unshared: Vec<Arc<ActRecord<'static>>>,
 }
 
 /// Most grants that stand at once.
@@ -132,6 +134,7 @@ impl Standing {
             | Act::Approve(_)
             | Act::Deny(_)
             | Act::Expire(_)
+            | Act::Void(_)
             | Act::Use(_)
             | Act::Came(_) => false,
             Act::UseGrant(Used { of, .. }) => self.grants.get(of).is_some_and(|grant| {
@@ -199,7 +202,7 @@ impl Standing {
         self.note_place(record);
         match &record.act {
             Act::Quarantine(of) => {
-                self.quarantined.entry(of.subject.clone()).or_insert_with(|| Placed::by(record));
+                self.quarantined.entry(of.subject.clone()).or_insert_with(|| Arc::new(Placed::by(record)));
             }
             Act::Lift(lifted) => drop(self.quarantined.remove(&lifted.subject)),
             // Labels are counted where calls are, and no part of a snapshot.
@@ -207,24 +210,31 @@ impl Standing {
             Act::Agree(agreed) => self.agree(agreed),
             Act::RequestGrant(Requested { terms, until_ms }) => {
                 let (placed, terms) = (Placed::by(record), terms.clone());
-                self.requests.insert(placed.id.clone(), Request { placed, terms, until_ms: *until_ms });
+                let request = Request { placed, terms, until_ms: *until_ms };
+                self.requests.insert(request.placed.id.clone(), Arc::new(request));
             }
             Act::Grant(Granted { request, terms, until_ms }) => {
                 request.as_ref().map(|request| self.requests.remove(request));
                 let (placed, terms) = (Placed::by(record), terms.clone());
                 let grant = Grant { placed, terms, until_ms: *until_ms, used: 0 };
-                self.grants.insert(grant.placed.id.clone(), grant);
+                self.grants.insert(grant.placed.id.clone(), Arc::new(grant));
             }
             Act::Revoke(OfGrant { of }) | Act::EndGrant(OfGrant { of }) => {
                 self.requests.remove(of);
                 self.grants.remove(of);
             }
             Act::UseGrant(Used { of, .. }) => {
-                if let Some(grant) = self.grants.get_mut(of) {
+                if let Some(grant) = self.grants.get_mut(of).map(Arc::make_mut) {
                     grant.used = grant.used.saturating_add(1);
                 }
             }
-            Act::Ask(_) | Act::Approve(_) | Act::Deny(_) | Act::Expire(_) | Act::Use(_) | Act::Came(_) => {
+            Act::Ask(_)
+            | Act::Approve(_)
+            | Act::Deny(_)
+            | Act::Expire(_)
+            | Act::Void(_)
+            | Act::Use(_)
+            | Act::Came(_) => {
                 if let Some(deed) = record.act.about_approval() {
                     let said = Said { actor: &record.actor, at: at(record), why: &record.why };
                     self.approvals.apply_said(deed, said);
@@ -263,9 +273,13 @@ impl Standing {
             // What is quarantined already stays so, and a label that nobody has is taken away from nobody.
             Act::Quarantine(_) | Act::Declassify(_) | Act::Agree(_) => Ok(()),
             // They are about an approval.
-            Act::Ask(_) | Act::Approve(_) | Act::Deny(_) | Act::Expire(_) | Act::Use(_) | Act::Came(_) => {
-                Ok(())
-            }
+            Act::Ask(_)
+            | Act::Approve(_)
+            | Act::Deny(_)
+            | Act::Expire(_)
+            | Act::Void(_)
+            | Act::Use(_)
+            | Act::Came(_) => Ok(()),
         }
     }
 }

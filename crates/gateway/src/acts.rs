@@ -2,6 +2,7 @@
 //! that what stands is the fold of the log's acts in their order. Who may act is decided before it comes here.
 
 pub(crate) mod agreement;
+mod void;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
-use vidimus_core::act::{Act, BY_ITSELF, Declassified, Subject};
+use vidimus_core::act::{Act, BY_ITSELF, Declassified, Granted, OfGrant, Requested, Subject};
 use vidimus_core::approval::pending::{self, OfApproval};
 use vidimus_core::caller::User;
 use vidimus_core::entity::EntityKind;
@@ -42,6 +43,7 @@ pub struct Acts {
     one: Mutex<u64>,
     current: ArcSwap<Standing>,
     changed: watch::Sender<Stood>,
+    void: void::Void,
 }
 
 /// What stands, for who brings it into force, and who keeps it.
@@ -94,6 +96,7 @@ impl Acts {
             one: Mutex::new(stood.records),
             current: ArcSwap::new(stood.standing.clone()),
             changed: watch::Sender::new(stood),
+            void: void::Void::default(),
         }
     }
 
@@ -181,7 +184,8 @@ impl Shared {
     }
 
     /// Does all that is intended, or nothing, without waiting until it is in force; gives the first act. It goes on to its end where whoever
-    /// asked has left: what is on record is taken over, or a use of a grant could be had twice.
+    /// asked has left: what is on record is taken over, or a use of a grant could be had twice. So it is too where the ledger takes some of it
+    /// and not the rest: those are done, and it fails all the same.
     pub(crate) async fn do_now(
         self: &Arc<Self>,
         intents: Vec<Intent>,
@@ -201,7 +205,7 @@ impl Shared {
                 let refusal = Refusal::new(Code::MessageInvalid, message);
                 return Err(refusal.with_next("Say why in a few words (--why), and send it again."));
             }
-            check_declassified(act)?;
+            check_subject(act)?;
         }
         let mut last = self.acts.one.lock().await;
         let mut records = self.records_of(intents);
@@ -215,14 +219,24 @@ impl Shared {
         }
         let mut done: Option<Done> = None;
         let mut forgotten = Vec::new();
+        // As far as it is on record.
+        let mut taken: Vec<ActRecord<'_>> = Vec::new();
         for record in records {
-            if let Act::Declassify(of) = &record.act {
+            let record = Record::Act(record);
+            let index = match self.ledger.record(&record).await {
+                Ok(index) => index,
+                Err(error) => {
+                    self.stand_by(&taken, false, *last)?;
+                    return Err(closed(error));
+                }
+            };
+            *last = index + 1;
+            let Record::Act(act) = record else { continue };
+            if let Act::Declassify(of) = &act.act {
                 forgotten.push(of.clone());
             }
-            let id = record.id.to_string();
-            let index = self.ledger.record(&Record::Act(record)).await.map_err(closed)?;
-            *last = index + 1;
-            done.get_or_insert(Done { id, record: index, is_told });
+            done.get_or_insert_with(|| Done { id: act.id.to_string(), record: index, is_told });
+            taken.push(act);
         }
         self.stand(standing, overlay.clone(), *last);
         // Nobody else's act waits for a store.
@@ -277,6 +291,22 @@ impl Shared {
         }
         let next = before.next(standing).map_err(|reason| Refusal::new(Code::Internal, reason))?;
         Ok(if next.is_as(&before) { before } else { Arc::new(next) })
+    }
+
+    /// These acts are on record, of more that were to be done: what stands is what they made it. `decides` where calls may be decided otherwise
+    /// also without them.
+    fn stand_by(&self, taken: &[ActRecord<'_>], mut decides: bool, records: u64) -> Result<(), Refusal> {
+        if taken.is_empty() && !decides {
+            return Ok(());
+        }
+        let mut standing = (*self.acts.standing()).clone();
+        for act in taken {
+            decides |= standing.is_decided_by(&act.act);
+            standing.apply(act);
+        }
+        let overlay = self.overlay_of(&standing, decides)?;
+        self.stand(standing, overlay, records);
+        Ok(())
     }
 
     /// From now on this stands, after so many records of the log.
@@ -342,19 +372,45 @@ impl Shared {
         }
     }
 
-    /// Ends what nobody answered in time, and what was approved and not used in time; each has its record.
+    /// Ends what nobody answered in time, and what was approved and not used in time, and what is void; each has its record.
     pub async fn expire_approvals(self: &Arc<Self>) {
+        self.record_void().await;
         let now = millis(self.clock.now().wall).0;
-        let overdue: Vec<String> =
-            self.acts.standing().approvals.overdue(now).map(ToOwned::to_owned).collect();
-        for approval in overdue {
-            let act = Act::Expire(OfApproval { approval });
-            // Another gateway, or its caller, may have been first.
-            if let Err(refusal) = self.act(BY_ITSELF, act, "its time is over").await
-                && refusal.code != Code::ActUnfit
+        let standing = self.acts.standing();
+        for approval in standing.approvals.overdue(now) {
+            let act = Act::Expire(OfApproval { approval: approval.to_owned() });
+            if !self
+                .is_ended(act, "the end of an approval could not be recorded; it is over all the same")
+                .await
             {
-                tracing::warn!(%refusal, "the end of an approval could not be recorded; it is over all the same");
                 return;
+            }
+        }
+    }
+
+    /// Ends grants, and requests for them, whose time is over: on record, and out of what stands. Each is refused from its time on whether or
+    /// not that is done.
+    pub async fn end_grants(self: &Arc<Self>) {
+        let now = millis(self.clock.now().wall).0;
+        let standing = self.acts.standing();
+        for id in standing.over(now) {
+            let act = Act::EndGrant(OfGrant { of: id.to_owned() });
+            if !self.is_ended(act, "a grant whose time is over still stands").await {
+                return;
+            }
+        }
+    }
+
+    /// Ends by itself what is over; whether it is ended now, be it by whom it may: another gateway, or its caller, may have been first. Who is
+    /// not told why not finds it in the log.
+    async fn is_ended(self: &Arc<Self>, act: Act, otherwise: &str) -> bool {
+        let what = act.subject();
+        match self.act(BY_ITSELF, act, "its time is over").await {
+            Ok(_) => true,
+            Err(refusal) if refusal.code == Code::ActUnfit => true,
+            Err(refusal) => {
+                tracing::warn!(%refusal, what, "{otherwise}");
+                false
             }
         }
     }
@@ -380,21 +436,35 @@ fn shorten(text: &str) -> Cow<'_, str> {
     text.char_indices().nth(MAX_TEXT).and_then(|(end, _)| text.get(..end)).unwrap_or(text).into()
 }
 
-/// That what an act takes a label away from can have one.
+/// That what an act is about can be something: whoever does it, and by whatever way he asks.
 ///
 /// # Errors
-/// `message_invalid`.
-fn check_declassified(act: &Act) -> Result<(), Refusal> {
-    let Act::Declassify(of) = act else { return Ok(()) };
-    match &of.subject {
-        Subject::Chain(_) => Ok(()),
-        Subject::Object(entity) if entity.kind == EntityKind::Agent => Ok(()),
-        other => {
-            let message =
-                format!("{other} collects no labels: write Agent/namespace/name or Chain/transaction");
-            Err(Refusal::new(Code::MessageInvalid, message))
+/// `message_invalid`, with what to write instead.
+fn check_subject(act: &Act) -> Result<(), Refusal> {
+    let checked = match act {
+        Act::Quarantine(of) => of.subject.check(),
+        Act::Declassify(of) => {
+            let collects = match &of.subject {
+                Subject::Chain(_) => true,
+                Subject::Object(entity) => entity.kind == EntityKind::Agent,
+                Subject::Identity(_) | Subject::User(_) => false,
+            };
+            if !collects {
+                let other = &of.subject;
+                let message =
+                    format!("{other} collects no labels: write Agent/namespace/name or Chain/transaction");
+                return Err(Refusal::new(Code::MessageInvalid, message));
+            }
+            let person = of.person.as_deref().map(|person| Subject::User(person.into()));
+            of.subject.check().and_then(|()| person.map_or(Ok(()), |person| person.check()))
         }
-    }
+        Act::Grant(Granted { terms, .. }) | Act::RequestGrant(Requested { terms, .. }) => {
+            let chain = terms.transaction.as_deref().map(|transaction| Subject::Chain(transaction.into()));
+            chain.map_or(Ok(()), |chain| chain.check())
+        }
+        _ => Ok(()),
+    };
+    checked.map_err(|why| Refusal::new(Code::MessageInvalid, why.to_string()))
 }
 
 /// An act that does not fit what stands.

@@ -19,6 +19,7 @@ use vidimus_ledger::Closed;
 
 use crate::access_log::{self, Line};
 use crate::accounts::{Known, Reservation};
+use crate::acts::Intent;
 use crate::answer::Asked;
 use crate::changes::Tally;
 use crate::gate::{Gate, Shared, rfc3339};
@@ -296,12 +297,21 @@ impl Effect {
             result: ending.as_str().to_owned(),
         };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let shared = self.shared.clone();
-        runtime.spawn(async move {
-            if let Err(refusal) = shared.act(BY_ITSELF, Act::Came(came), "the approved call ended").await {
-                tracing::warn!(%refusal, "what came of an approved call is not with its approval");
-            }
-        });
+        runtime.spawn(came_of(self.shared.clone(), came));
+    }
+}
+
+/// Records what came of an approved call.
+async fn came_of(shared: Arc<Shared>, came: Came) {
+    let (actor, why) = (BY_ITSELF.to_owned(), "the approved call ended".to_owned());
+    match shared.do_now(vec![Intent { actor, act: Act::Came(came), why }]).await {
+        // Also where the others are told of it later.
+        Ok(_) => {}
+        // Nobody keeps the approval any more, and so nobody asks.
+        Err(refusal) if refusal.code == Code::ActUnfit => {}
+        Err(refusal) => {
+            tracing::warn!(%refusal, "what came of an approved call is not with its approval");
+        }
     }
 }
 

@@ -211,9 +211,11 @@ impl Shared {
         self.world.current.load_full()
     }
 
-    /// Decides by `next` from now on. Answers that are still being streamed are decided again.
+    /// Decides by `next` from now on. Answers that are still being streamed are decided again, and what people were asked by policies that it
+    /// does not have is void ([`Shared::record_void`]).
     pub fn take_into_use(&self, next: Arc<Snapshot>) {
-        self.world.current.store(next);
+        let before = self.world.current.swap(next);
+        self.void_changed(Some(&before), &self.snapshot());
         self.world.changed.send_modify(|changes| *changes += 1);
     }
 

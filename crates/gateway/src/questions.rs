@@ -79,6 +79,7 @@ mod tests {
             owner: text("o"),
             principal: text(principal),
             resource: text("Tool/a/b/c"),
+            same: None,
             until: i64::MAX,
             user: None,
             user_email: None,

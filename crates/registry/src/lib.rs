@@ -27,5 +27,5 @@ pub use files::{Unlisted, files_below, holds_cases, holds_resources};
 pub use kept::{KEY_LENGTH, Keeping, NoKey, replace, rewrite};
 pub use load::{Loaded, load};
 pub use source::{as_running, as_started};
-pub use standing::StandingFile;
+pub use standing::{StandingFile, Stood, digest_of};
 pub use watch::{Watching, watch};

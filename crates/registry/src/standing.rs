@@ -4,15 +4,34 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::{hkdf, hmac};
 use vidimus_core::standing::Standing;
 
 use crate::kept::{KEY_LENGTH, NoKey, opened, read, replace, sealed};
 
-/// What the file begins with; the seal of the rest follows. Then a line with the number of records, and one with what stands, in JSON.
+/// What the file begins with; the seal of the rest follows. Then a line with the number of records and the digest of the last of them, and
+/// one with what stands, in JSON.
 const HEAD: &str = "vidimus standing ";
 /// Maximum bytes of the file.
 const MAX: u64 = 256 * 1024 * 1024;
+
+/// What stood, and where in which log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stood {
+    /// After so many records of the log.
+    pub records: u64,
+    /// The digest of the last of these ([`digest_of`]); of none where there are none. Another record in its place is of another log, however
+    /// long that is.
+    pub last: String,
+    /// What stood.
+    pub standing: Standing,
+}
+
+/// SHA-256 of a record, in hex.
+pub fn digest_of(record: &[u8]) -> String {
+    digest(&SHA256, record).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// Where what stands is kept, and with what it is sealed.
 pub struct StandingFile {
@@ -37,27 +56,29 @@ impl StandingFile {
         Ok(Self { path: path.to_owned(), key: key.into() })
     }
 
-    /// What stood, and after how many records of the log; `None` where that is not known by this file. The error is why it is not used,
-    /// for the log.
+    /// What stood, and where; `None` where that is not known by this file. Whether it is of the log that is there now is to be asked of that.
+    /// The error is why it is not used, for the log.
     ///
     /// # Errors
     /// When there is a file that cannot be used.
-    pub fn read(&self) -> Result<Option<(u64, Standing)>, String> {
+    pub fn read(&self) -> Result<Option<Stood>, String> {
         let Some(text) = read(&self.path, MAX)? else { return Ok(None) };
         let rest = opened(&text, HEAD, &self.key)
             .and_then(|rest| rest.split_once('\n'))
             .ok_or("it is damaged, or was changed by others")?;
-        let records = rest.0.parse().map_err(|_| "it does not say of how many records it is")?;
-        Ok(Some((records, serde_json::from_str(rest.1).map_err(|error| error.to_string())?)))
+        let of = rest.0.split_once(' ').and_then(|(records, last)| Some((records.parse().ok()?, last)));
+        let (records, last) = of.ok_or("it does not say of which records it is")?;
+        let standing = serde_json::from_str(rest.1).map_err(|error| error.to_string())?;
+        Ok(Some(Stood { records, last: last.to_owned(), standing }))
     }
 
-    /// Writes what stands after so many records: whole, and on disk when this returns.
+    /// Writes what stands: whole, and on disk when this returns.
     ///
     /// # Errors
     /// Why it could not be written.
-    pub fn write(&self, records: u64, standing: &Standing) -> Result<(), String> {
-        let json = serde_json::to_string(standing).map_err(|error| error.to_string())?;
-        let text = sealed(HEAD, &self.key, &format!("{records}\n{json}"));
+    pub fn write(&self, stood: &Stood) -> Result<(), String> {
+        let json = serde_json::to_string(&stood.standing).map_err(|error| error.to_string())?;
+        let text = sealed(HEAD, &self.key, &format!("{} {}\n{json}", stood.records, stood.last));
         replace(&self.path, &text).map_err(|error| error.to_string())
     }
 }
@@ -74,18 +95,23 @@ mod tests {
         let path = root.path().join("deep/standing");
         let file = |key: u8| StandingFile::new(&path, &[key; KEY_LENGTH]).unwrap();
         assert_eq!(file(7).read(), Ok(None));
-        file(7).write(12, &Standing::default()).unwrap();
-        assert_eq!(file(7).read(), Ok(Some((12, Standing::default()))));
+        let stood = Stood { records: 12, last: digest_of(b"twelfth"), standing: Standing::default() };
+        file(7).write(&stood).unwrap();
+        assert_eq!(file(7).read(), Ok(Some(stood)));
         assert!(file(8).read().is_err(), "of another installation");
         let good = fs::read_to_string(&path).unwrap();
         for bad in [
             String::new(),
-            good.replace("\n12\n", "\n13\n"),
+            good.replace("\n12 ", "\n13 "),
+            good.replace(&digest_of(b"twelfth"), &digest_of(b"another")),
             good.replace("{}", "{ }"),
             good.replacen(' ', "", 1),
         ] {
             fs::write(&path, &bad).unwrap();
             assert!(file(7).read().is_err(), "{bad}");
         }
+        // What an earlier version wrote says nothing of which log it is.
+        fs::write(&path, sealed(HEAD, &file(7).key, "12\n{\"quarantined\":{}}")).unwrap();
+        assert!(file(7).read().is_err());
     }
 }

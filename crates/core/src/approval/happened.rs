@@ -83,7 +83,7 @@ impl Mark {
             state: pending.state_at(now),
             votes: pending.votes.len(),
             escalated: pending.escalated(now).into_iter().map(str::to_owned).collect(),
-            uses: pending.uses.keys().cloned().collect(),
+            uses: pending.uses.iter().map(|made| made.call.clone()).collect(),
         }
     }
 

@@ -7,13 +7,17 @@
 //!        └─ expired ──┘
 //! ```
 //!
+//! What asks for it, or where its call goes, may be changed: then it has expired too, for good, also where that is changed back (`void`).
+//!
 //! An approval is used at most once, unless its policies give a window. What was used stays used: where nothing is known of what
 //! became of the call, the same call is a new question, which says so.
 
 mod acts;
+mod answers;
 mod duties;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +25,8 @@ use duties::Approver;
 
 use crate::act::Subject;
 
-pub use acts::{Approve, Before, Came, Deed, Escalates, OfApproval, Question, Use, Wanted};
+pub use acts::{Approve, Before, Came, Deed, Escalates, OfApproval, Question, Use, Voided, Wanted};
+pub use answers::{Denial, Made, Said, Vote};
 
 /// The most questions that stand at once.
 pub const MOST: usize = 4_096;
@@ -37,73 +42,6 @@ const MOST_OVER: usize = 256;
 
 /// The most calls that are kept of those that were made with one approval: the newest.
 const MOST_USES: usize = 64;
-
-/// Somebody who approved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Vote {
-    /// `User/issuer#subject`.
-    pub by: String,
-    /// [`Approve::email`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub email: Option<String>,
-    /// In which of the roles that are asked.
-    pub role: String,
-    /// The role of the person, where the question went on to it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub escalation: Option<String>,
-    /// When: milliseconds since the Unix epoch.
-    pub at: i64,
-    /// In the words of the person; empty where an older version took it over.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub why: String,
-}
-
-/// Who denied a call, when and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Denial {
-    /// `User/issuer#subject`.
-    pub by: String,
-    /// When: milliseconds since the Unix epoch.
-    pub at: i64,
-    /// In the words of the person.
-    pub why: String,
-}
-
-/// Who did an act, when and why.
-#[derive(Clone, Copy, Debug)]
-pub struct Said<'a> {
-    /// As in its record.
-    pub actor: &'a str,
-    /// Milliseconds since the Unix epoch.
-    pub at: i64,
-    /// In the words of who did it.
-    pub why: &'a str,
-}
-
-impl Vote {
-    fn of(approve: &Approve, said: Said<'_>) -> Self {
-        Self {
-            by: said.actor.to_owned(),
-            email: approve.email.clone(),
-            role: approve.role.clone(),
-            escalation: approve.escalation.clone(),
-            at: said.at,
-            why: said.why.to_owned(),
-        }
-    }
-
-    /// Whether it counts for what a policy asks. Where two policies ask in one role and one of them goes on to others, these are no answer to
-    /// the other one.
-    fn counts_for(&self, wanted: &Wanted) -> bool {
-        let may = match &self.escalation {
-            None => true,
-            Some(role) => wanted.is_open_to(role, self.at),
-        };
-        may && self.role == wanted.role
-    }
-}
 
 /// Where a question stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -153,8 +91,11 @@ pub struct Pending {
     /// Who denied it, where somebody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub denied: Option<Denial>,
-    /// The newest calls that were made with it, with what came of each.
-    pub uses: BTreeMap<String, Option<String>>,
+    /// The newest calls that were made with it, in the order in which they were, whatever the clocks said that their ids are of.
+    pub uses: Vec<Made>,
+    /// What was changed since, so that it is good for nothing any more ([`Voided::changed`]).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<String>,
 }
 
 impl Pending {
@@ -266,7 +207,7 @@ pub enum Unfit {
 /// All questions that stand, and those that stood not long ago.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Approvals(BTreeMap<String, Pending>);
+pub struct Approvals(BTreeMap<String, Arc<Pending>>);
 
 impl Approvals {
     /// Whether there is none.
@@ -276,12 +217,26 @@ impl Approvals {
 
     /// One of them.
     pub fn get(&self, approval: &str) -> Option<&Pending> {
-        self.0.get(approval)
+        self.0.get(approval).map(|pending| &**pending)
     }
 
     /// All of them, oldest first.
     pub fn all(&self) -> impl DoubleEndedIterator<Item = &Pending> {
-        self.0.values()
+        self.0.values().map(|pending| &**pending)
+    }
+
+    /// The last call that was made with an approval of the same call ([`Question::same`]), whatever policies held it then.
+    pub fn made_before(&self, same: &str) -> Option<Before> {
+        let is_same =
+            |pending: &&Pending| pending.question.same.as_deref() == Some(same) && !pending.uses.is_empty();
+        let last = self.all().filter(is_same).max_by_key(|pending| pending.number)?;
+        let Made { call, result } = last.uses.last()?.clone();
+        Some(Before { approval: last.question.approval.clone(), call, result })
+    }
+
+    /// Those that people may still answer, or that a call may be made with.
+    pub fn open(&self, now: i64) -> impl Iterator<Item = &Pending> {
+        self.all().filter(move |pending| matches!(pending.state_at(now), State::Asked | State::Approved))
     }
 
     /// Those whose time is over, and which nobody has ended.
@@ -289,23 +244,18 @@ impl Approvals {
         let is_over = move |pending: &&Pending| {
             matches!(pending.state, State::Asked | State::Approved) && pending.question.until <= now
         };
-        self.0.values().filter(is_over).map(|pending| pending.question.approval.as_str())
+        self.all().filter(is_over).map(|pending| pending.question.approval.as_str())
     }
 
     /// The newest that is about a call with this digest.
     pub fn about(&self, digest: &str) -> Option<&Pending> {
-        self.0
-            .values()
-            .filter(|pending| pending.question.digest == digest)
-            .max_by_key(|pending| pending.number)
+        self.all().filter(|pending| pending.question.digest == digest).max_by_key(|pending| pending.number)
     }
 
     /// Those that are neither answered no nor over, of calls by or for or to what is taken out of use.
     pub fn of_subject(&self, subject: &Subject, now: i64) -> impl Iterator<Item = &str> {
-        let is_open = move |pending: &&Pending| {
-            matches!(pending.state_at(now), State::Asked | State::Approved) && pending.question.is_of(subject)
-        };
-        self.0.values().filter(is_open).map(|pending| pending.question.approval.as_str())
+        let of_subject = self.open(now).filter(|pending| pending.question.is_of(subject));
+        of_subject.map(|pending| pending.question.approval.as_str())
     }
 
     /// Whether an act may be done now. Who may approve by policy is asked elsewhere; what holds whatever policies say is held here: a person
@@ -350,10 +300,16 @@ impl Approvals {
                 true => Ok(()),
                 false => Err(Unfit::NotUsable),
             },
-            Deed::Came(came) => match find(&came.approval)?.uses.get(&came.call) {
-                Some(None) => Ok(()),
-                _ => Err(Unfit::Over),
+            Deed::Void(voided) => match find(&voided.approval)?.state_at(now) {
+                State::Asked | State::Approved => Ok(()),
+                State::Denied | State::Expired | State::Used => Err(Unfit::Over),
             },
+            Deed::Came(came) => {
+                match find(&came.approval)?.uses.iter().any(|made| made.is_under_way(&came.call)) {
+                    true => Ok(()),
+                    false => Err(Unfit::Over),
+                }
+            }
         }
     }
 
@@ -365,15 +321,11 @@ impl Approvals {
             State::Expired | State::Used => false,
         };
         if self.0.contains_key(&question.approval)
-            || self.0.values().filter(stands).any(|pending| pending.question.digest == question.digest)
+            || self.all().filter(stands).any(|pending| pending.question.digest == question.digest)
         {
             return Err(Unfit::Standing);
         }
-        let open = || {
-            let is_open =
-                |pending: &&Pending| matches!(pending.state_at(now), State::Asked | State::Approved);
-            self.0.values().filter(is_open)
-        };
+        let open = || self.open(now);
         let of_principal = |pending: &&Pending| pending.question.principal == question.principal;
         let of_one = |pending: &&Pending| of_principal(pending) && pending.question.user == question.user;
         if open().count() >= MOST
@@ -401,16 +353,17 @@ impl Approvals {
                 // What is over is no longer needed when its time is: until then the same call gets the same answer.
                 self.0.retain(|_, pending| at < pending.kept_until());
                 self.forget_over(&question.principal, at);
-                let number = self.0.values().map(|pending| pending.number).max().unwrap_or(0) + 1;
+                let number = self.all().map(|pending| pending.number).max().unwrap_or(0) + 1;
                 let pending = Pending {
                     question: question.clone(),
                     number,
                     votes: Vec::new(),
                     state: State::Asked,
                     denied: None,
-                    uses: BTreeMap::new(),
+                    uses: Vec::new(),
+                    changed: None,
                 };
-                self.0.insert(question.approval.clone(), pending);
+                self.0.insert(question.approval.clone(), Arc::new(pending));
             }
             Deed::Approve(approve) => self.change(&approve.approval, |pending| {
                 pending.votes.push(Vote::of(approve, said));
@@ -423,16 +376,21 @@ impl Approvals {
                 pending.denied = Some(Denial { by: actor.to_owned(), at, why: why.to_owned() });
             }),
             Deed::Expire(of) => self.change(&of.approval, |pending| pending.state = State::Expired),
+            Deed::Void(voided) => self.change(&voided.approval, |pending| {
+                pending.state = State::Expired;
+                pending.changed = Some(voided.changed.clone());
+            }),
             Deed::Use(used) => self.change(&used.approval, |pending| {
                 pending.state = State::Used;
-                pending.uses.insert(used.call.clone(), None);
-                // The ids of calls are in the order of time.
+                pending.uses.push(Made { call: used.call.clone(), result: None });
                 if pending.uses.len() > MOST_USES {
-                    pending.uses.pop_first();
+                    pending.uses.remove(0);
                 }
             }),
             Deed::Came(came) => self.change(&came.approval, |pending| {
-                pending.uses.insert(came.call.clone(), Some(came.result.clone()));
+                if let Some(made) = pending.uses.iter_mut().find(|made| made.is_under_way(&came.call)) {
+                    made.result = Some(came.result.clone());
+                }
             }),
         }
     }
@@ -441,7 +399,7 @@ impl Approvals {
     fn forget_over(&mut self, principal: &str, now: i64) {
         let is_over = |pending: &&Pending| !matches!(pending.state_at(now), State::Asked | State::Approved);
         let of_one = |pending: &&Pending| pending.question.principal == principal;
-        let over = || self.0.values().filter(is_over);
+        let over = || self.all().filter(is_over);
         let first = |pending: &&Pending| (pending.state == State::Denied, pending.number);
         let oldest = match (over().count() >= MOST, over().filter(of_one).count() >= MOST_OVER) {
             (_, true) => over().filter(of_one).min_by_key(first),
@@ -455,7 +413,7 @@ impl Approvals {
 
     fn change(&mut self, approval: &str, change: impl FnOnce(&mut Pending)) {
         if let Some(pending) = self.0.get_mut(approval) {
-            change(pending);
+            change(Arc::make_mut(pending));
         }
     }
 }

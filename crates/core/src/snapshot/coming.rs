@@ -45,7 +45,9 @@ pub(super) fn compiled(last: &Snapshot, mut coming: Vec<Object>) -> Vec<(Object,
 pub(super) fn beside(coming: Vec<(Object, Made)>, in_force: &Snapshot) -> Vec<(Object, Made)> {
     let is_new = |(object, made): &(Object, Made)| {
         let there = in_force.places.get(&ObjectKey::of(object));
-        there.and_then(|place| in_force.made.get(*place)).is_none_or(|there| there.digest != made.digest)
+        there
+            .and_then(|place| in_force.made.get(*place))
+            .is_none_or(|there| there.of_record() != made.of_record())
     };
     coming.into_iter().filter(is_new).collect()
 }

@@ -138,7 +138,7 @@ impl Snapshot {
     fn missing<'a>(&self, memory: &'a Memory) -> Vec<&'a Remembered> {
         let in_force = self.objects.iter().zip(&self.made);
         let in_force =
-            in_force.map(|(object, made)| (object.reference(), &object.meta().origin, made.digest));
+            in_force.map(|(object, made)| (object.reference(), &object.meta().origin, made.of_record()));
         let beside = self.refusing.iter().map(|one| (one.object.clone(), &one.origin, one.digest));
         let mut here: HashMap<Name, usize> = HashMap::with_capacity(self.objects.len());
         for (object, origin, digest) in in_force.chain(beside) {

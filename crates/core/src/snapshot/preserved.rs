@@ -110,14 +110,8 @@ impl Snapshot {
             refusing: refusing.chain(coming).collect(),
             withdrawn: self.withdrawn.policies().map(|(name, left)| (name, left.clone())).collect(),
             closed: self.closed,
-            standing: (!self.standing.is_empty()).then(|| Standing {
-                key: self.standing.key().to_owned(),
-                policies: self
-                    .standing
-                    .statements()
-                    .map(|statement| (statement.id.to_string(), statement.policy.to_string()))
-                    .collect(),
-            }),
+            standing: (!self.standing.is_empty())
+                .then(|| Standing { key: self.standing.key().to_owned(), policies: self.standing.texts() }),
         };
         Ok(Preserved { objects: objects.collect::<Result<_, _>>()?, beside })
     }

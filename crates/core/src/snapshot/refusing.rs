@@ -65,8 +65,15 @@ pub(super) struct Refusing {
     pub(super) identities: Vec<Identity>,
     /// Whether another object has, or had, its name.
     pub(super) contested: bool,
-    /// Whether it is an agent or a service in quarantine.
+    /// Whether it is an agent or a service in quarantine, and not by an act alone.
     pub(super) quarantined: bool,
+}
+
+impl Made {
+    /// The digest of what the object's own record says, whatever acts say of it.
+    pub(super) fn of_record(&self) -> Digest {
+        self.own.unwrap_or(self.digest)
+    }
 }
 
 impl Refusing {
@@ -83,11 +90,11 @@ impl Refusing {
         Self {
             object: object.reference(),
             origin: object.meta().origin.clone(),
-            digest: made.digest,
+            digest: made.of_record(),
             policy,
             identities,
             contested,
-            quarantined: is_quarantined(object),
+            quarantined: is_quarantined(object) && made.own.is_none(),
         }
     }
 
@@ -165,7 +172,7 @@ impl<'a> Held<'a> {
         let Gone { missing, changed } = Gone::of((last, came), good, places);
         for one in missing {
             let now = places.get(&one.key()).and_then(|place| good.get(*place));
-            let moved = now.is_some_and(|(_, made)| made.digest == one.digest);
+            let moved = now.is_some_and(|(_, made)| made.of_record() == one.digest);
             // Even what refuses nothing has its name, which something else may claim later.
             if rejected.iter().any(|fault| may_hide(fault, &one, moved)) {
                 held.hidden.push(one);
@@ -243,7 +250,7 @@ impl Gone {
         let is_there = |object: &Object, made: &Made| {
             let now = places.get(&ObjectKey::of(object)).and_then(|place| good.get(*place));
             now.is_some_and(|(now, is)| {
-                is.digest == made.digest && now.meta().origin.is_same_place(&object.meta().origin)
+                is.of_record() == made.of_record() && now.meta().origin.is_same_place(&object.meta().origin)
             })
         };
         let others = last.objects.iter().zip(&last.made).filter(|(object, made)| !is_there(object, made));
@@ -254,7 +261,7 @@ impl Gone {
             left.iter().map(|one| (one.key(), Vec::new())).collect();
         for (object, made) in good.iter().filter(|_| !left.is_empty()) {
             if let Some(there) = present.get_mut(&ObjectKey::of(object)) {
-                there.push((&object.meta().origin, made.digest));
+                there.push((&object.meta().origin, made.of_record()));
             }
         }
         left.retain(|one| !take(&mut present, one));

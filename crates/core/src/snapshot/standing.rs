@@ -3,14 +3,14 @@
 
 mod grants;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Write as _;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, OnceLock};
 
-use self::grants::Grants;
+use self::grants::{Ends, Lent};
 use super::refusing::OnlyRefusing;
-use super::{Snapshot, builtin, coming};
+use super::{Made, Snapshot, builtin, coming, digest};
 use crate::act::Subject;
+use crate::approval::Requirement;
 use crate::decide::statement::Statement;
 use crate::entity::{EntityId, EntityKind};
 use crate::resource::{Kind, Object, ObjectKey};
@@ -25,9 +25,23 @@ pub struct Overlay {
     key: String,
     quarantined: HashSet<ObjectKey>,
     statements: Vec<Arc<Statement>>,
-    /// The same by their ids, with the texts that they were compiled from.
-    compiled: HashMap<String, (String, Arc<Statement>)>,
-    grants: Grants,
+    /// What each quarantine is made to.
+    quarantines: BTreeMap<Subject, Arc<Part>>,
+    lent: BTreeMap<Arc<str>, Lent>,
+    /// Made when somebody asks.
+    ends: OnceLock<Ends>,
+}
+
+/// What one quarantine or grant is made to; what stands on is not made again.
+#[derive(Debug, Default)]
+struct Part {
+    /// Its line of the text of all.
+    line: String,
+    /// The agent or service that it marks.
+    mark: Option<ObjectKey>,
+    statements: Vec<Arc<Statement>>,
+    /// The same as Cedar, by their ids.
+    texts: Vec<(String, String)>,
 }
 
 impl Overlay {
@@ -40,48 +54,35 @@ impl Overlay {
         Self::default().next(standing)
     }
 
-    /// The same, where this is what stood before: what is as it was is not compiled again.
+    /// The same, where this is what stood before: what is as it was is neither compiled nor written again, so an act costs what it changes, and
+    /// little for each of all others.
     ///
     /// # Errors
     /// As [`Overlay::of`].
     pub fn next(&self, standing: &Standing) -> Result<Self, String> {
+        let quarantines = standing.quarantined.keys().map(|subject| {
+            let part = match self.quarantines.get(subject) {
+                Some(part) => part.clone(),
+                None => Arc::new(Part::quarantine(subject)?),
+            };
+            Ok((subject.clone(), part))
+        });
+        let quarantines = quarantines.collect::<Result<BTreeMap<_, _>, String>>()?;
+        let lent = self.lent_after(&standing.grants)?;
         let mut overlay = Self::default();
-        for subject in standing.quarantined.keys() {
-            // Writing to a text does not fail.
-            let _ = writeln!(overlay.key, "quarantine {subject}");
-            match subject {
-                Subject::Object(EntityId { kind: EntityKind::Agent, id }) => overlay.mark(Kind::Agent, id),
-                Subject::Object(EntityId { kind: EntityKind::Service, id }) => {
-                    overlay.mark(Kind::ServiceIdentity, id);
-                }
-                _ => overlay.forbid(self, subject)?,
-            }
+        let parts = || parts(&quarantines, &lent);
+        overlay.key.reserve(parts().map(|part| part.line.len()).sum());
+        for part in parts() {
+            overlay.key.push_str(&part.line);
+            overlay.quarantined.extend(part.mark.clone());
+            overlay.statements.extend(part.statements.iter().cloned());
         }
-        for (id, grant) in &standing.grants {
-            let spent = if grant.is_spent() { " spent" } else { "" };
-            // It is the terms that count, and they have one form.
-            let terms = serde_json::to_string(&grant.terms).map_err(|error| error.to_string())?;
-            let _ = writeln!(overlay.key, "grant {id} {} {terms}{spent}", grant.until_ms);
-            overlay.grant(self, id, grant)?;
-        }
-        Ok(overlay)
+        Ok(Self { quarantines, lent, ..overlay })
     }
 
     /// Whether both say the same.
     pub fn is_as(&self, other: &Self) -> bool {
         self.key == other.key
-    }
-
-    /// A policy of what stands; `before` is what stood.
-    fn add(&mut self, before: &Self, id: String, text: String) -> Result<(), String> {
-        let had = before.compiled.get(&id).filter(|(had, _)| *had == text);
-        let statement = match had {
-            Some((_, statement)) => statement.clone(),
-            None => builtin::compile(&id, &text).map_err(|reason| format!("{id}: {reason}"))?,
-        };
-        self.statements.push(statement.clone());
-        self.compiled.insert(id, (text, statement));
-        Ok(())
     }
 
     /// Whether nothing stands.
@@ -93,8 +94,26 @@ impl Overlay {
         self.quarantined.iter().cloned()
     }
 
+    /// Those whom nothing else quarantines: neither their own record nor what is being written or in doubt.
+    pub(super) fn by_acts_alone(
+        &self,
+        otherwise: &HashSet<ObjectKey>,
+        twice: &HashSet<ObjectKey>,
+    ) -> HashSet<ObjectKey> {
+        self.quarantined().filter(|key| !otherwise.contains(key) && !twice.contains(key)).collect()
+    }
+
     pub(super) fn statements(&self) -> impl Iterator<Item = &Arc<Statement>> {
         self.statements.iter()
+    }
+
+    /// Its policies as Cedar, by their ids.
+    pub(super) fn texts(&self) -> BTreeMap<String, String> {
+        let made = parts(&self.quarantines, &self.lent).flat_map(|part| part.texts.iter().cloned());
+        // One that was restored has no others.
+        let rest = if self.quarantines.is_empty() && self.lent.is_empty() { &*self.statements } else { &[] };
+        let rest = rest.iter().map(|statement| (statement.id.to_string(), statement.policy.to_string()));
+        made.chain(rest).collect()
     }
 
     /// The same as it was: what its key was, and its policies by their ids.
@@ -104,11 +123,9 @@ impl Overlay {
             .map(|(id, text)| builtin::compile(id, text).map_err(|reason| format!("{id}: {reason}")));
         Ok(Self {
             key: key.to_owned(),
-            quarantined: HashSet::new(),
             statements: compiled.collect::<Result<_, _>>()?,
-            compiled: HashMap::new(),
-            // How often they may be used still is not what a configuration says.
-            grants: Grants::default(),
+            // How often grants may be used still is not what a configuration says.
+            ..Self::default()
         })
     }
 
@@ -116,12 +133,38 @@ impl Overlay {
     pub(super) fn key(&self) -> &str {
         &self.key
     }
+}
 
-    fn mark(&mut self, kind: Kind, id: &str) {
-        self.quarantined.extend(ObjectKey::named(kind, id));
+/// Everything, in its order.
+fn parts<'p>(
+    quarantines: &'p BTreeMap<Subject, Arc<Part>>,
+    lent: &'p BTreeMap<Arc<str>, Lent>,
+) -> impl Iterator<Item = &'p Arc<Part>> {
+    quarantines.values().chain(lent.values().map(Lent::part))
+}
+
+impl Part {
+    fn quarantine(subject: &Subject) -> Result<Self, String> {
+        let mut part = Self { line: format!("quarantine {subject}\n"), ..Self::default() };
+        match subject {
+            Subject::Object(EntityId { kind: EntityKind::Agent, id }) => {
+                part.mark = ObjectKey::named(Kind::Agent, id);
+            }
+            Subject::Object(EntityId { kind: EntityKind::Service, id }) => {
+                part.mark = ObjectKey::named(Kind::ServiceIdentity, id);
+            }
+            _ => part.forbid(subject)?,
+        }
+        Ok(part)
     }
 
-    fn forbid(&mut self, before: &Self, subject: &Subject) -> Result<(), String> {
+    fn add(&mut self, id: &str, text: &str) -> Result<(), String> {
+        self.statements.push(builtin::compile(id, text).map_err(|reason| format!("{id}: {reason}"))?);
+        self.texts.push((id.to_owned(), text.to_owned()));
+        Ok(())
+    }
+
+    fn forbid(&mut self, subject: &Subject) -> Result<(), String> {
         const ACTIONS: &str = r#"[Action::"mcp", Action::"a2a", Action::"llm", Action::"listModels"]"#;
         let (what, scope, condition) = match subject {
             Subject::Object(EntityId { kind: EntityKind::McpServer, id }) => (
@@ -155,20 +198,20 @@ impl Overlay {
             }
         };
         let text = format!("@reason(\"{what} is quarantined\")\nforbid (principal, {scope}){condition};");
-        self.add(before, format!("{}#{subject}", super::QUARANTINE_ID), text)?;
+        self.add(&format!("{}#{subject}", super::QUARANTINE_ID), &text)?;
         match subject {
-            Subject::User(id) => self.forbid_to_operate(before, id),
+            Subject::User(id) => self.forbid_to_operate(id),
             _ => Ok(()),
         }
     }
 
     /// Whose account is taken out of use does nothing itself either, and does not put it back.
-    fn forbid_to_operate(&mut self, before: &Self, user: &str) -> Result<(), String> {
+    fn forbid_to_operate(&mut self, user: &str) -> Result<(), String> {
         let text = format!(
             "@reason(\"the person is quarantined\")\nforbid (principal == User::{}, action in [Action::\"operate\", Action::\"read\"], resource);",
             quoted(user)
         );
-        self.add(before, format!("{}#operator/{user}", super::QUARANTINE_ID), text)
+        self.add(&format!("{}#operator/{user}", super::QUARANTINE_ID), &text)
     }
 }
 
@@ -176,6 +219,11 @@ impl Snapshot {
     /// Whether this is what stands by acts in it.
     pub fn has(&self, standing: &Arc<Overlay>) -> bool {
         Arc::ptr_eq(&self.standing, standing)
+    }
+
+    /// What policies in force ask of people.
+    pub fn requirements(&self) -> impl Iterator<Item = &Arc<Requirement>> {
+        self.policies.statements().filter_map(|statement| statement.asks.as_ref())
     }
 
     /// The objects of which only what they refuse is in force. What is being written is not among them.
@@ -201,6 +249,33 @@ impl Snapshot {
             coming::is_quarantined(object) && (!acts.contains(&key) || self.quarantined_twice.contains(&key))
         })
     }
+}
+
+/// What was made of `objects`, each with what its own record says where acts alone quarantine it: it is that which is looked for when something
+/// else cannot be read, since an act that is done, or undone, changes no record.
+pub(super) fn with_own<E>(
+    objects: &[Object],
+    made: Vec<Result<Made, E>>,
+    by_acts: &HashSet<ObjectKey>,
+) -> Vec<Result<Made, E>> {
+    let own = |object: &Object| {
+        if !by_acts.contains(&ObjectKey::of(object)) {
+            return None;
+        }
+        let mut own = object.clone();
+        match &mut own {
+            Object::Agent(agent) => Arc::make_mut(agent).quarantined = false,
+            Object::Service(service) => Arc::make_mut(service).quarantined = false,
+            Object::McpServer(_) | Object::LlmProvider(_) | Object::Policy(_) => return None,
+        }
+        Some(digest::of_object(&own))
+    };
+    let with = |(object, made): (&Object, Result<Made, E>)| {
+        // Of nearly all objects nothing is to be done.
+        let own = if by_acts.is_empty() { None } else { own(object) };
+        made.map(|made| Made { own, ..made })
+    };
+    objects.iter().zip(made).map(with).collect()
 }
 
 /// Which of the objects that acts quarantine are quarantined by their own records.

@@ -5,6 +5,7 @@
 //! both is part of what stands, so it is the fold of a gateway's own records like all else.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,9 @@ use crate::record::{ActKind, ActRecord, VERSION};
 
 /// How long a label that was taken away is told to gateways that were away: longer than any has what it has read.
 const DECLASSIFIED: i64 = 24 * 3_600_000;
+
+/// Most acts of quarantines that one record says are lifted: they have to fit it. Of more there are several records, one after the other.
+pub const MOST_LIFTED: usize = 1024;
 
 /// Most acts that wait to be told to others, but for quarantines.
 const MOST_UNSHARED: usize = 1024;
@@ -33,13 +37,28 @@ pub struct Place {
 }
 
 /// A gateway takes up another list, or the same one after it was away for too long: what stood by approvals and grants until then does so no
-/// more. Its acts follow.
+/// more. Its acts follow. Where too many quarantines were lifted for one record, others come before it that only lift.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Agreed {
     /// Which list.
     pub era: String,
-    /// The acts of quarantines that the others have lifted meanwhile.
+    /// The acts of quarantines that the others have lifted meanwhile, at most [`MOST_LIFTED`].
     pub lifted: Vec<String>,
+    /// More of them are in the next record: this one only lifts, and the list is not taken up yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+}
+
+impl Agreed {
+    /// The records by which a list is taken up of which the others have lifted all these.
+    pub fn all(era: &str, lifted: &[String]) -> Vec<Self> {
+        let of = |lifted: &[String], more| Self { era: era.to_owned(), lifted: lifted.to_vec(), more };
+        let last = lifted.len().saturating_sub(1) / MOST_LIFTED;
+        match lifted {
+            [] => vec![of(&[], false)],
+            _ => lifted.chunks(MOST_LIFTED).enumerate().map(|(at, part)| of(part, at < last)).collect(),
+        }
+    }
 }
 
 /// How far a gateway knows the list.
@@ -92,8 +111,8 @@ impl Standing {
             }
             None if self.agreed.is_some() && record.act.is_done_alone() => {
                 // Where nobody is ever told, what refuses is kept longest: what came of calls goes first.
-                let came = |told: &ActRecord<'_>| matches!(told.act, Act::Came(_));
-                let goes = |told: &ActRecord<'_>| !matches!(told.act, Act::Quarantine(_));
+                let came = |told: &Arc<ActRecord<'_>>| matches!(told.act, Act::Came(_));
+                let goes = |told: &Arc<ActRecord<'_>>| !matches!(told.act, Act::Quarantine(_));
                 let first = || {
                     let told = &self.unshared;
                     told.iter().position(came).or_else(|| told.iter().position(goes))
@@ -103,22 +122,25 @@ impl Standing {
                 {
                     self.unshared.remove(place);
                 }
-                self.unshared.push(record.clone().into_owned());
+                self.unshared.push(Arc::new(record.clone().into_owned()));
             }
             None => {}
         }
     }
 
     /// Another list is taken up.
-    pub(super) fn agree(&mut self, Agreed { era, lifted }: &Agreed) {
+    pub(super) fn agree(&mut self, Agreed { era, lifted, more }: &Agreed) {
         let lifted: BTreeSet<&str> = lifted.iter().map(String::as_str).collect();
         self.quarantined.retain(|_, placed| !lifted.contains(placed.id.as_str()));
+        if *more {
+            return;
+        }
         self.approvals = Approvals::default();
         self.grants.clear();
         self.requests.clear();
         let known: BTreeSet<String> = self.unshared.iter().map(|record| record.id.to_string()).collect();
         let untold = self.quarantines().filter(|record| !known.contains(&*record.id));
-        let untold: Vec<_> = untold.collect();
+        let untold: Vec<_> = untold.map(Arc::new).collect();
         self.unshared.extend(untold);
         self.agreed = Some(Agreement { era: era.clone(), number: 0, last: String::new() });
     }
@@ -127,8 +149,11 @@ impl Standing {
     /// approval, a grant) is not in it: whether it was used, or taken back, may be what was lost.
     pub fn told_again(&self, now: i64) -> Vec<ActRecord<'static>> {
         let time = super::rfc3339(now).unwrap_or_default();
-        let asked = self.approvals.all().filter(|pending| pending.state_at(now) == State::Asked);
-        let asked = asked.map(|pending| ActRecord {
+        // In the order in which they were asked, whatever the clocks said that their ids are of.
+        let mut asked: Vec<_> =
+            self.approvals.all().filter(|pending| pending.state_at(now) == State::Asked).collect();
+        asked.sort_unstable_by_key(|pending| pending.number);
+        let asked = asked.into_iter().map(|pending| ActRecord {
             act: Act::Ask(Box::new(pending.question.clone())),
             actor: BY_ITSELF.into(),
             id: pending.question.approval.clone().into(),
@@ -155,7 +180,13 @@ impl Standing {
             Act::Grant(_) => self.grants.contains_key(&*record.id),
             Act::UseGrant(used) => self.grants.contains_key(&used.of),
             Act::Lift(_) | Act::Revoke(_) | Act::EndGrant(_) | Act::Agree(_) => false,
-            Act::Ask(_) | Act::Approve(_) | Act::Deny(_) | Act::Expire(_) | Act::Use(_) | Act::Came(_) => {
+            Act::Ask(_)
+            | Act::Approve(_)
+            | Act::Deny(_)
+            | Act::Expire(_)
+            | Act::Void(_)
+            | Act::Use(_)
+            | Act::Came(_) => {
                 record.act.approval().is_some_and(|approval| self.approvals.get(approval).is_some())
             }
         }

@@ -247,7 +247,7 @@ fn whoever_is_quarantined_operates_nothing_and_does_not_lift_it() {
         time: "2026-11-27T18:00:00Z".into(),
         why: "stolen".into(),
     };
-    standing.quarantined.insert(own.clone(), placed);
+    standing.quarantined.insert(own.clone(), Arc::new(placed));
     let overlay = Arc::new(vidimus_core::snapshot::Overlay::of(&standing).unwrap());
     let (world, _) = world.next(vidimus_core::snapshot::Configuration {
         objects: objects(),

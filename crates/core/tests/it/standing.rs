@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
 use vidimus_core::act::{Act, Granted, Lifted, OfGrant, OfSubject, Requested, Subject, Terms, Used};
 use vidimus_core::call::{Action, Target};
 use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::decision::Outcome;
 use vidimus_core::record::{ActKind, ActRecord, VERSION};
 use vidimus_core::refusal::Code;
-use vidimus_core::resource::Object;
+use vidimus_core::resource::{Object, Origin, Rejection, Subject as About};
 use vidimus_core::snapshot::{Configuration, Overlay, Snapshot};
-use vidimus_core::standing::agreed::{Agreed, Agreement, Known, Place};
+use vidimus_core::standing::agreed::{Agreed, Agreement, Known, MOST_LIFTED, Place};
 use vidimus_core::standing::{Standing, Unfit};
 
 use crate::world::{self, Facts};
@@ -324,7 +325,7 @@ fn what_was_done_alone_is_kept_until_it_is_told_and_stands_in_whatever_list() {
     let mut standing = Standing::default();
     standing.apply(&record("0", quarantine("Agent/a/other")));
     assert!(standing.unshared.is_empty(), "nobody shares anything");
-    standing.apply(&record("1", Act::Agree(Agreed { era: "e".into(), lifted: Vec::new() })));
+    standing.apply(&record("1", Act::Agree(Agreed { era: "e".into(), lifted: Vec::new(), more: false })));
     let waiting = |standing: &Standing| -> Vec<String> {
         standing.unshared.iter().map(|act| act.id.to_string()).collect()
     };
@@ -336,7 +337,7 @@ fn what_was_done_alone_is_kept_until_it_is_told_and_stands_in_whatever_list() {
     assert_eq!(standing.agreed.as_ref().map(|known| (known.number, &*known.last)), Some((1, "0")));
     // Another list: what the others lifted is lifted, and what stands is told.
     let lifted = vec!["0".to_owned()];
-    standing.apply(&record("3", Act::Agree(Agreed { era: "f".into(), lifted })));
+    standing.apply(&record("3", Act::Agree(Agreed { era: "f".into(), lifted, more: false })));
     assert_eq!((waiting(&standing), standing.quarantined.len()), (vec!["2".to_owned()], 1));
 }
 
@@ -372,4 +373,156 @@ fn a_list_that_does_not_have_what_is_known_was_lost_or_has_gone_on() {
     assert_eq!(known.is_to("e", 3, None), Known::Lost, "it is shorter");
     assert_eq!(known.is_to("e", 10, None), Known::Other, "it was taken out");
     assert_eq!(Agreement { number: 0, ..known }.is_to("e", 10, Some("one")), Known::Beginning);
+}
+
+/// However many were lifted while a gateway was away, each record of it fits, and a fall between two of them opens and closes nothing.
+#[test]
+fn what_others_lifted_fits_records_however_much_it_is() {
+    let agents = |number: usize| format!("Agent/a/bot-{number}");
+    let mut standing = Standing::default();
+    standing.apply(&record("era", Act::Agree(Agreed { era: "e".into(), lifted: Vec::new(), more: false })));
+    let all = 2 * MOST_LIFTED + 500;
+    for number in 0..all {
+        standing.apply(&shared(number as u64 + 1, &format!("q{number}"), quarantine(&agents(number))));
+    }
+    let lifted: Vec<String> = (0..all - 1).map(|number| format!("q{number}")).collect();
+    let parts = Agreed::all("f", &lifted);
+    assert_eq!(parts.iter().map(|one| one.more).collect::<Vec<_>>(), [true, true, false]);
+    assert!(parts.iter().all(|one| one.lifted.len() <= MOST_LIFTED));
+    for (at, part) in parts.into_iter().enumerate() {
+        let era = |standing: &Standing| standing.agreed.as_ref().map(|known| known.era.clone());
+        assert_eq!(
+            (era(&standing).as_deref(), standing.unshared.len()),
+            (Some("e"), 0),
+            "{at}: taken up at the end"
+        );
+        let is_last = !part.more;
+        standing.apply(&record(&format!("a{at}"), Act::Agree(part)));
+        assert_eq!(is_last, era(&standing).as_deref() == Some("f"));
+    }
+    assert_eq!(standing.quarantined.len(), 1);
+    assert_eq!(standing.unshared.len(), 1, "the others do not have it");
+    for of in [0, 1, MOST_LIFTED, MOST_LIFTED + 1] {
+        let parts = Agreed::all("f", &lifted[..of]);
+        assert_eq!(
+            (parts.len(), parts.iter().map(|one| one.lifted.len()).sum::<usize>()),
+            (1 + of / (MOST_LIFTED + 1), of)
+        );
+    }
+}
+
+/// A list that begins anew has the questions in the order in which they were asked, whatever the clocks said that their ids are of.
+#[test]
+fn what_is_asked_is_told_again_in_its_order() {
+    let mut standing = Standing::default();
+    let ids = ["9", "1", "5"];
+    for id in ids {
+        let question = json!({"action": "invokeTool", "approval": id, "asking": [], "call": "c", "chain": [], "digest": id, "endpoint": "",
+            "method": "tools/call", "owner": "o", "principal": "Agent/a/bot", "resource": "Tool/a/tools/t", "until": NOW + 1000});
+        standing.apply(&record(id, Act::Ask(serde_json::from_value(question).unwrap())));
+    }
+    let told: Vec<String> = standing.told_again(NOW).iter().map(|act| act.id.to_string()).collect();
+    assert_eq!(told, ids);
+}
+
+/// What people do changes no record: a quarantine that was placed, or lifted, is no other object of the name when something cannot be read,
+/// neither at once nor after a start by what was kept before.
+#[test]
+fn what_acts_mark_is_no_other_object_where_something_cannot_be_read() {
+    let unread = || Rejection {
+        origin: Origin::file("", 0),
+        object: About::Source,
+        field: String::new(),
+        value: String::new(),
+        reason: "unreadable".to_owned(),
+        fix: String::new(),
+    };
+    let placed = fold(vec![("1", quarantine("Agent/a/bot")), ("2", quarantine("Service/a/svc"))]);
+    let overlay = |standing: &Standing| Arc::new(Overlay::of(standing).unwrap());
+    let next = |last: &Snapshot, standing: &Standing, rejected: Vec<Rejection>| {
+        let configuration = Configuration {
+            objects: objects(),
+            rejected,
+            standing: overlay(standing),
+            ..Configuration::default()
+        };
+        last.next(configuration)
+    };
+    for (before, after) in [(&placed, &Standing::default()), (&Standing::default(), &placed)] {
+        let (good, _) = next(&Snapshot::default(), before, Vec::new());
+        let (first, _) = next(&Snapshot::default(), after, vec![unread()]);
+        let remembered = first.remembering(&good.memory()).unwrap();
+        assert!(remembered.is_none(), "all of it is there");
+        for last in [&good, &first] {
+            let (now, rejected) = next(last, after, vec![unread()]);
+            assert_eq!(rejected.len(), 1, "{rejected:#?}");
+            assert_eq!(now.only_refusing().count(), 0);
+            let bot = now.agent("a/bot").unwrap();
+            assert_eq!(bot.quarantined, !after.quarantined.is_empty());
+        }
+    }
+}
+
+#[test]
+fn the_end_of_each_agents_grants_is_known() {
+    let lent = |agent: &str, until_ms: i64| {
+        let terms = Terms { agent: agent.parse().unwrap(), ..terms(&["Tool/a/tools/t"], None, Some(2)) };
+        Act::Grant(Granted { request: None, terms, until_ms })
+    };
+    let grants = vec![
+        ("1", lent("Agent/a/bot", NOW + 30)),
+        ("2", lent("Agent/a/bot", NOW + 10)),
+        ("3", lent("Agent/a/other", NOW + 5)),
+        ("4", lent("Agent/a/bot", NOW + 10)),
+    ];
+    let snapshot = under(&fold(grants), Vec::new());
+    let next = |agent: &str, after: i64| {
+        snapshot.next_grant_end(&agent.parse().unwrap(), UnixMillis(NOW + after)).map(|end| end.0 - NOW)
+    };
+    for (after, end) in [(-1, Some(10)), (9, Some(10)), (10, Some(30)), (29, Some(30)), (30, None)] {
+        assert_eq!(next("Agent/a/bot", after), end, "{after}");
+    }
+    assert_eq!(
+        (next("Agent/a/other", 0), next("Agent/a/svc", 0), next("Service/a/bot", 0)),
+        (Some(5), None, None)
+    );
+    assert_eq!(
+        under(&Standing::default(), Vec::new())
+            .next_grant_end(&"Agent/a/bot".parse().unwrap(), UnixMillis(0)),
+        None
+    );
+}
+
+/// What stands on is made once, and what is made of it is as if it were all made anew.
+#[test]
+fn what_stands_after_an_act_is_as_if_all_were_made_anew() {
+    let mut standing = Standing::default();
+    let mut overlay = Overlay::default();
+    let used = |of: &str| Act::UseGrant(Used { call: "c".into(), of: of.into() });
+    let subject = || "User/https://i#ada".parse().unwrap();
+    let acts = [
+        ("1", granted(terms(&["Tool/a/tools/t", "MCPServer/a/more"], None, Some(2)))),
+        ("2", quarantine("User/https://i#ada")),
+        ("3", quarantine("Agent/a/bot")),
+        ("4", granted(terms(&["Tool/a/tools/u"], Some("txn-1"), None))),
+        ("5", used("1")),
+        ("6", used("1")),
+        ("7", Act::Lift(Lifted { of: "2".into(), subject: subject() })),
+        ("8", quarantine("User/https://i#ada")),
+        ("9", Act::Revoke(OfGrant { of: "1".into() })),
+    ];
+    for (id, act) in acts {
+        standing.apply(&record(id, act));
+        overlay = overlay.next(&standing).unwrap();
+        assert!(overlay.is_as(&Overlay::of(&standing).unwrap()), "{id}");
+        let configuration =
+            |standing| Configuration { objects: objects(), standing, ..Configuration::default() };
+        let (one, _) = Snapshot::default().next(configuration(Arc::new(overlay.clone())));
+        let (anew, _) = Snapshot::default().next(configuration(Arc::new(Overlay::of(&standing).unwrap())));
+        assert_eq!(one.digest(), anew.digest(), "{id}");
+        let policies = |world: &Snapshot| world.policies().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(policies(&one), policies(&anew), "{id}");
+        assert_eq!(one.preserved().is_ok(), anew.preserved().is_ok());
+        assert_eq!(one.is_spent("1", UnixMillis(NOW)), anew.is_spent("1", UnixMillis(NOW)), "{id}");
+    }
 }

@@ -77,6 +77,16 @@ impl Shared {
             return without("there is no connection to it");
         };
         let mut own = MultiplexedConnection::clone(&connection);
+        // What was done here alone comes before it: who lifts that lifts what the others have.
+        if !self.acts.standing().unshared.is_empty() {
+            return match self.tell_first(&mut own, last).await {
+                Ok(()) => Ok(None),
+                Err(error) => {
+                    store.is_broken(&connection);
+                    without(&error.to_string())
+                }
+            };
+        }
         let named: Vec<ActRecord<'_>> = records.iter().map(|record| self.named(record, &known.era)).collect();
         // What is in the list and fits no record could be taken over by nobody, ever.
         if !named.iter().all(fits_a_record) {
@@ -158,6 +168,11 @@ impl Shared {
         self.tell(connection, &mut last).await.map(drop)
     }
 
+    /// Tells what was done here alone, where nothing else was done meanwhile; otherwise that is taken over, and it is told the next time.
+    async fn tell_first(&self, connection: &mut MultiplexedConnection, last: &mut u64) -> RedisResult<()> {
+        if self.tell(connection, last).await? { Ok(()) } else { self.catch_up(connection, last).await }
+    }
+
     async fn catch_up(&self, connection: &mut MultiplexedConnection, last: &mut u64) -> RedisResult<()> {
         let standing = self.acts.standing();
         let from = standing.agreed.as_ref().map_or(0, |known| known.number);
@@ -175,38 +190,44 @@ impl Shared {
         &self,
         era: &str,
         list: Vec<Numbered>,
-        mut decides: bool,
+        decides: bool,
         last: &mut u64,
     ) -> Result<(), Refusal> {
-        let mut standing = (*self.acts.standing()).clone();
-        let known = standing.agreed.as_ref().map_or(0, |known| known.number);
-        let mut taken = Ok(decides);
-        for (number, act) in list.into_iter().filter(|(number, _)| *number > known) {
+        let before = self.acts.standing();
+        let known = before.agreed.as_ref().map_or(0, |known| known.number);
+        let new = list.into_iter().filter(|(number, _)| *number > known).map(|(number, act)| {
             let from = act.shared.and_then(|place| place.from).filter(|from| from != self.ledger.origin());
-            let act = ActRecord {
-                shared: Some(agreed::Place { era: era.to_owned(), from, number }),
-                ..ActRecord { shared: None, ..act }
-            };
+            let place = agreed::Place { era: era.to_owned(), from, number };
+            ActRecord { shared: Some(place), ..ActRecord { shared: None, ..act } }
+        });
+        let new: Vec<ActRecord<'static>> = new.collect();
+        if new.is_empty() && !decides {
+            return Ok(());
+        }
+        let (mut standing, mut otherwise) = ((*before).clone(), decides);
+        for act in &new {
+            otherwise |= standing.is_decided_by(&act.act);
+            standing.apply(act);
+        }
+        // As of the gateway's own: what cannot be brought into force is not on record.
+        let overlay = self.overlay_of(&standing, otherwise)?;
+        let mut taken = Vec::with_capacity(new.len());
+        for act in new {
             let record = Record::Act(act);
             match self.ledger.record(&record).await {
                 Ok(index) => *last = index + 1,
                 Err(error) => {
-                    taken = Err(closed(error));
-                    break;
+                    // What is on record stands, also where the next one could not be recorded.
+                    self.stand_by(&taken, decides, *last)?;
+                    return Err(closed(error));
                 }
             }
             let Record::Act(act) = record else { continue };
-            decides |= standing.is_decided_by(&act.act);
-            standing.apply(&act);
             self.standing.declassified(&act, self.clock.now());
-            taken = Ok(true);
+            taken.push(act);
         }
-        // What is on record stands, also where the next one could not be recorded.
-        if !matches!(taken, Ok(false)) {
-            let overlay = self.overlay_of(&standing, decides)?;
-            self.stand(standing, overlay, *last);
-        }
-        taken.map(drop)
+        self.stand(standing, overlay, *last);
+        Ok(())
     }
 
     /// Takes up a list of which this gateway does not know the beginning.
@@ -220,20 +241,23 @@ impl Shared {
             .collect();
         // Of another list it is not known why they are not in it.
         let quarantines = standing.quarantines().filter(|_| is_same).map(|act| act.id.into_owned());
-        let lifted = quarantines.filter(|id| !stays.contains(id.as_str())).collect();
-        let intent = Intent {
+        let lifted: Vec<String> = quarantines.filter(|id| !stays.contains(id.as_str())).collect();
+        let intents = Agreed::all(&head.era, &lifted).into_iter().map(|agreed| Intent {
             actor: BY_ITSELF.to_owned(),
-            act: Act::Agree(Agreed { era: head.era.clone(), lifted }),
+            act: Act::Agree(agreed),
             why: "what gateways agree on is taken up".to_owned(),
-        };
-        let mut next = (*standing).clone();
-        for record in self.records_of(vec![intent]) {
-            next.apply(&record);
-            *last = self.ledger.record(&Record::Act(record)).await.map_err(closed).map_err(not_taken)? + 1;
+        });
+        for record in self.records_of(intents.collect()) {
+            let record = Record::Act(record);
+            *last = self.ledger.record(&record).await.map_err(closed).map_err(not_taken)? + 1;
+            let mut next = (*self.acts.standing()).clone();
+            if let Record::Act(act) = &record {
+                next.apply(act);
+            }
+            // In force only together with what follows: calls are not decided by half of it.
+            let before = self.acts.changed.borrow().overlay.clone();
+            self.stand(next, before, *last);
         }
-        // Only together with what follows: calls are not decided by half of it.
-        let before = self.acts.changed.borrow().overlay.clone();
-        self.stand(next, before, *last);
         self.take(&head.era, list, true, last).await.map_err(not_taken)
     }
 
@@ -249,7 +273,8 @@ impl Shared {
             else {
                 return Ok(false);
             };
-            let act = ActRecord { shared: Some(agreed::Place { era: known.era, from: None, number }), ..act };
+            let place = agreed::Place { era: known.era, from: None, number };
+            let act = ActRecord { shared: Some(place), ..(*act).clone() };
             let mut next = (*standing).clone();
             next.apply(&act);
             *last = self.ledger.record(&Record::Act(act)).await.map_err(closed).map_err(not_taken)? + 1;

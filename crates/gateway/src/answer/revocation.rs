@@ -264,20 +264,16 @@ impl Revocation {
         destination: Destination,
         (decided, since): (Arc<Snapshot>, UnixMillis),
     ) -> Self {
-        let ends = next_end(&shared, &caller, since);
+        let ends = next_end(&decided, &caller, since);
         Self { shared, asked, caller, destination, decided, ends, timer: None, next: None }
     }
 
     /// Whether the time of the credential, or of a grant of the caller, is over since this was asked last: the end of a grant need not be on
     /// record yet, and may never be.
-    fn is_something_over(&mut self) -> bool {
+    fn is_something_over(&self) -> bool {
         let Some(until) = self.ends else { return false };
         let now = millis(self.shared.clock.now().wall);
-        let is_over = until <= now;
-        if is_over {
-            (self.ends, self.timer) = (next_end(&self.shared, &self.caller, now), None);
-        }
-        is_over
+        until <= now
     }
 
     /// Why the answer ends now: what allowed the call is gone, or the gateway stops. The call is decided once for each configuration.
@@ -298,6 +294,8 @@ impl Revocation {
         }
         self.decided = self.shared.snapshot();
         let now = millis(self.shared.clock.now().wall);
+        // Of other grants the ends are others.
+        (self.ends, self.timer) = (next_end(&self.decided, &self.caller, now), None);
         if credential_ends(&self.caller).is_some_and(|end| end <= now.0) {
             return Some(Code::TokenExpired);
         }
@@ -339,12 +337,10 @@ fn credential_ends(caller: &Caller) -> Option<i64> {
 }
 
 /// When the caller's credential, or the first of its grants, ends after `since`.
-fn next_end(shared: &Shared, caller: &Caller, since: UnixMillis) -> Option<UnixMillis> {
-    let standing = shared.acts.standing();
-    let agent = caller.proven.principal.entity();
-    let of_caller = standing.grants.values().filter(|grant| grant.terms.agent.0 == *agent);
-    let ends = of_caller.map(|grant| grant.until_ms).chain(credential_ends(caller));
-    ends.filter(|until| *until > since.0).min().map(UnixMillis)
+fn next_end(decided: &Snapshot, caller: &Caller, since: UnixMillis) -> Option<UnixMillis> {
+    let of_grants = decided.next_grant_end(caller.proven.principal.entity(), since);
+    let of_credential = credential_ends(caller).map(UnixMillis).filter(|until| *until > since);
+    of_grants.into_iter().chain(of_credential).min()
 }
 
 fn timer_until(shared: &Shared, until: UnixMillis) -> Sleep {

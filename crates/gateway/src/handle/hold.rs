@@ -43,6 +43,10 @@ impl Given {
         let digest = decision.to_approve()?.to_string();
         let standing = gate.acts.standing();
         let pending = standing.approvals.about(&digest).filter(|pending| pending.is_usable(now.0))?;
+        // What asked for it was changed since, and may have been changed back: that it is void is being recorded.
+        if gate.acts.is_void(&pending.question.approval) {
+            return None;
+        }
         let approval = |vote: &Vote| {
             let id = vote.by.strip_prefix("User/")?;
             // Whoever is out of use now may not have been itself then.
@@ -146,7 +150,13 @@ async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> 
         }
     };
     let asking = call.principal().entity().to_string();
-    let standing = gate.acts.standing();
+    let mut standing = gate.acts.standing();
+    let is_void = |last: &Pending| gate.acts.is_void(&last.question.approval);
+    if standing.approvals.about(&digest).is_some_and(is_void) {
+        // On record before the same is asked anew.
+        gate.shared.record_void().await;
+        standing = gate.acts.standing();
+    }
     let last = standing.approvals.about(&digest);
     let stands = |last: &&Pending| matches!(last.state_at(call.now.0), State::Asked | State::Approved);
     let again = last.as_ref().is_some_and(stands);
@@ -154,7 +164,9 @@ async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> 
         Some((last, _)) if again => last.question.approval.clone(),
         Some((last, State::Denied)) if call.now.0 < last.question.until => return Err(denied(last)),
         _ => {
-            let question = question(context, decision, digest.clone(), arguments.as_deref(), last);
+            let same = call.digest().to_string();
+            let before = standing.approvals.made_before(&same);
+            let question = question(context, decision, (digest.clone(), same), arguments.as_deref(), before);
             let approval = question.approval.clone();
             // Whoever follows questions finds with this one what it is about.
             if let Some(arguments) = &arguments {
@@ -190,14 +202,15 @@ fn denied(last: &Pending) -> Refusal {
 fn question(
     context: &RequestContext,
     decision: &Decision<'_>,
-    digest: String,
+    (digest, same): (String, String),
     arguments: Option<&str>,
-    last: Option<&Pending>,
+    before: Option<Before>,
 ) -> Question {
     let call: &Call<'_> = decision.call();
     let millis = |time: std::time::Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
     let at = |after| call.now.0.saturating_add(millis(after));
     let wanted = decision.asking().iter().map(|one| Wanted {
+        digest: Some(one.digest_text()),
         escalation: one
             .escalation
             .as_ref()
@@ -210,11 +223,6 @@ fn question(
     let lifetime = decision.asking().iter().map(|one| one.lifetime).min().map_or(0, millis);
     // Only where each of them gives one.
     let windows: Option<Vec<_>> = decision.asking().iter().map(|one| one.window).collect();
-    let before = last.and_then(|last| {
-        let (made, result) = last.uses.iter().next_back()?;
-        let (approval, call) = (last.question.approval.clone(), made.clone());
-        Some(Before { approval, call, result: result.clone() })
-    });
     let owner = match call.principal() {
         Principal::Agent(agent) => &agent.owner,
         Principal::Service(service) => &service.owner,
@@ -234,6 +242,7 @@ fn question(
         owner: owner.to_string(),
         principal: call.principal().entity().to_string(),
         resource: call.ask.target.entity().to_string(),
+        same: Some(same),
         until: call.now.0.saturating_add(lifetime),
         user: call.user().map(User::id),
         user_email: call.user().and_then(|user| user.email.as_deref()).map(str::to_owned),

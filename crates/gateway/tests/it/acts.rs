@@ -1,15 +1,21 @@
 //! Acts of people against calls that are under way.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use serde_json::Value;
-use vidimus_core::act::{Act, Lifted, OfSubject, Terms};
-use vidimus_core::act::{Granted, OfGrant};
+use vidimus_core::act::{Act, Declassified, Granted, Lifted, OfGrant, OfSubject, Terms};
+use vidimus_core::approval::pending::State;
 use vidimus_core::clock::Clock as _;
+use vidimus_core::refusal::Code;
 use vidimus_core::resource::{self, Object, Origin};
 use vidimus_core::snapshot::{Configuration, Overlay, Snapshot};
 use vidimus_gateway::millis;
+use vidimus_ledger::storage::{Disk, Open, Storage, Stored};
 use vidimus_testkit::upstream::Answer;
 
 use super::world::{World, call_id, objects};
@@ -131,4 +137,180 @@ async fn of_many_calls_for_a_last_use_one_gets_it() {
     assert!(body.collect().await.is_err(), "cut");
     let used = world.all_records().iter().filter(|record| record["act"]["useGrant"].is_object()).count();
     assert_eq!(used, 1);
+}
+
+/// A stream goes on by what permits it now, and ends with that, whatever it began by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_goes_on_by_another_grant_ends_with_that_one() {
+    let world = World::new().await;
+    follow(&world);
+    let lend = async |seconds: i64| {
+        let terms = Terms {
+            agent: "Agent/t/caller".parse().expect("an agent"),
+            resources: vec!["Tool/t/tools/lent".parse().expect("a tool")],
+            transaction: None,
+            uses: Some(9),
+        };
+        let until_ms = millis(world.clock.now().wall).0 + seconds * 1_000;
+        let grant = Act::Grant(Granted { request: None, terms, until_ms });
+        world.gate.shared.act(ADMIN, grant, "CASE-12").await.expect("done").id
+    };
+    let longer = lend(500).await;
+    let (answer, stream) = world.streaming("lent").await;
+    let mut body = answer.into_body();
+    lend(300).await;
+    world.gate.shared.act(ADMIN, Act::Revoke(OfGrant { of: longer }), "done").await.expect("done");
+    assert!(stream.event("{}").await);
+    assert!(body.frame().await.is_some_and(|frame| frame.is_ok()), "the other grant permits it");
+    world.clock.advance(Duration::from_secs(301));
+    stream.event("{}").await;
+    assert!(body.collect().await.is_err(), "cut, though nobody has recorded the end of the grant");
+}
+
+/// What is nothing that can be is refused by whatever way it is asked for, and is on no record.
+#[tokio::test]
+async fn nobody_acts_on_what_can_be_nothing() {
+    let world = World::new().await;
+    let act = async |act: Act| {
+        let done =
+            tokio::time::timeout(Duration::from_millis(200), world.gate.shared.act(ADMIN, act, "INC-7"));
+        // What is done waits for who brings it into force.
+        done.await.map_or(Ok(()), |done| done.map(drop)).map_err(|refusal| refusal.code)
+    };
+    let quarantine =
+        |subject: &str| Act::Quarantine(OfSubject { subject: subject.parse().expect("a subject") });
+    for bad in ["Identity/garbage", "Chain/not-a-uuid", "Chain/ext-", "User/#"] {
+        assert_eq!(act(quarantine(bad)).await, Err(Code::MessageInvalid), "{bad}");
+    }
+    for good in ["Identity/oidc:https://i#a", "Chain/ext-1", "User/https://i#a"] {
+        assert_eq!(act(quarantine(good)).await, Ok(()), "{good}");
+    }
+    let declassify = |subject: &str, person: Option<&str>| {
+        let (label, subject) = ("x".into(), subject.parse().expect("a subject"));
+        Act::Declassify(Declassified { label, person: person.map(Into::into), subject })
+    };
+    assert_eq!(act(declassify("Chain/tx-1", None)).await, Err(Code::MessageInvalid));
+    assert_eq!(act(declassify("Agent/t/caller", Some("ada"))).await, Err(Code::MessageInvalid));
+    let lend = |transaction: &str| {
+        let terms = Terms {
+            agent: "Agent/t/caller".parse().expect("an agent"),
+            resources: vec!["Tool/t/tools/lent".parse().expect("a tool")],
+            transaction: Some(transaction.to_owned()),
+            uses: None,
+        };
+        Act::Grant(Granted { request: None, terms, until_ms: i64::MAX / 4 })
+    };
+    assert_eq!(act(lend("tx-1")).await, Err(Code::MessageInvalid));
+    let acts = world.all_records().iter().filter(|record| record["kind"] == "act").count();
+    assert_eq!(acts, 3);
+}
+
+/// Attack: of an approval and a use of a grant, which one call takes together, the disk takes one. What is on record is used.
+#[tokio::test]
+async fn what_the_ledger_took_of_several_acts_is_done() {
+    let disk = FillsUp::default();
+    let world = World::on(Arc::new(disk.clone())).await;
+    let mut all =
+        super::approvals::holding(&world, &super::approvals::HOLD.replace("tools/echo", "tools/lent"));
+    all[5]["spec"]["cedar"] =
+        serde_json::json!("forbid (principal, action, resource == Tool::\"t/tools/none\");");
+    follow_with(&world, &all);
+    let terms = Terms {
+        agent: "Agent/t/caller".parse().expect("an agent"),
+        resources: vec!["Tool/t/tools/lent".parse().expect("a tool")],
+        transaction: None,
+        uses: Some(5),
+    };
+    let until_ms = millis(world.clock.now().wall).0 + 3_600_000;
+    let grant = Act::Grant(Granted { request: None, terms, until_ms });
+    let done = world.gate.shared.act(ADMIN, grant, "CASE-12").await.expect("done");
+    let code = super::chains::code(&world, world.tool("lent")).await;
+    assert_eq!(code.as_deref(), Some("approval_required"));
+    let approval =
+        world.gate.acts.standing().approvals.all().next().expect("asked").question.approval.clone();
+    let yes = super::approvals::yes(&approval, None);
+    world.gate.shared.act(super::approvals::BOB, yes, "looked at").await.expect("approved");
+    disk.takes(1);
+    let code = super::chains::code(&world, world.tool("lent")).await;
+    assert_eq!(code.as_deref(), Some("ledger_closed"));
+    let standing = world.gate.acts.standing();
+    let state = standing.approvals.get(&approval).expect("kept").state;
+    assert_eq!((state, standing.grants[&done.id].used), (State::Used, 0));
+    let acts: Vec<String> = world
+        .all_records()
+        .iter()
+        .filter_map(|record| record["act"].as_object()?.keys().next().cloned())
+        .collect();
+    assert_eq!(acts, ["grant", "ask", "approve", "use"], "as it is on record");
+    assert!(world.upstream.received().is_empty());
+}
+
+/// A disk that takes so many more writes of records.
+#[derive(Clone, Debug)]
+struct FillsUp(Arc<AtomicUsize>);
+
+impl Default for FillsUp {
+    fn default() -> Self {
+        Self(Arc::new(AtomicUsize::new(usize::MAX)))
+    }
+}
+
+impl FillsUp {
+    fn takes(&self, writes: usize) {
+        self.0.store(writes, Ordering::SeqCst);
+    }
+}
+
+#[derive(Debug)]
+struct Filling(Box<dyn Stored>, FillsUp);
+
+impl Storage for FillsUp {
+    fn make_dir(&self, path: &Path) -> io::Result<()> {
+        Disk.make_dir(path)
+    }
+
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn Stored>> {
+        let file = Disk.open(path, how)?;
+        let is_segment = path.extension().is_some_and(|extension| extension == "log");
+        Ok(if is_segment { Box::new(Filling(file, self.clone())) } else { file })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        Disk.remove(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        Disk.sync_dir(path)
+    }
+
+    fn sync_everything(&self, path: &Path) -> io::Result<()> {
+        Disk.sync_everything(path)
+    }
+}
+
+impl Stored for Filling {
+    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let less = |left: usize| Some(if left == usize::MAX { left } else { left.checked_sub(1)? });
+        self.1
+            .0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less)
+            .map_err(|_| io::ErrorKind::StorageFull)?;
+        self.0.write(bytes)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_at(bytes, offset)
+    }
+
+    fn cut(&self, length: u64) -> io::Result<()> {
+        self.0.cut(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
+    }
 }

@@ -15,6 +15,7 @@ use vidimus_testkit::upstream::Answer;
 use super::acts::{ADMIN, follow_with};
 use super::approvals::{BOB, HOLD, holding, yes};
 use super::chains::{code, estate};
+use super::logged::Logged;
 use super::redis::Redis;
 use super::replicas::{self, kept_apart};
 use super::world::{World, call_id, objects};
@@ -270,7 +271,8 @@ async fn what_is_declassified_at_one_gateway_is_so_at_the_other() {
         let subject = "Agent/t/caller".parse().expect("a subject");
         Act::Declassify(Declassified { label: label.into(), person: None, subject })
     };
-    one.clock.advance(Duration::from_secs(1));
+    // The clock of the other is that of its start.
+    one.clock.advance(Duration::from_secs(60));
     act(&one, ADMIN, of("confidential")).await.expect("declassified");
     let number = |world: &World| world.gate.acts.standing().agreed.as_ref().map(|known| known.number);
     until("heard", || number(&other) == Some(1)).await;
@@ -285,4 +287,79 @@ async fn what_is_declassified_at_one_gateway_is_so_at_the_other() {
         world.until_shared(true).await;
         assert_eq!(code(world, world.tool("mail")).await, None);
     }
+}
+
+/// What one gateway has ended the other need not: nobody is warned of that.
+#[tokio::test]
+async fn a_grant_is_ended_by_one_gateway_and_the_other_says_nothing() {
+    let (_redis, one, other) = two(plain).await;
+    let id = act(&one, ADMIN, lend(&one, 2)).await.expect("granted");
+    until("granted at both", || other.gate.acts.standing().grants.contains_key(&id)).await;
+    let logged = Logged::begin();
+    for world in [&one, &other] {
+        world.clock.advance(Duration::from_secs(7_200));
+    }
+    tokio::join!(one.gate.shared.end_grants(), other.gate.shared.end_grants());
+    for world in [&one, &other] {
+        until("ended at both", || !world.gate.acts.standing().grants.contains_key(&id)).await;
+    }
+    assert_eq!(logged.with("still stands"), Vec::<String>::new());
+}
+
+/// What came of an approved call is with its approval also while the store is away: it is told later, and nobody is warned.
+#[tokio::test]
+async fn what_came_of_a_call_is_known_without_the_store() {
+    let (mut redis, one, other) = two(|world| holding(world, HOLD)).await;
+    assert_eq!(code(&one, one.tool("echo")).await.as_deref(), Some("approval_required"));
+    let approval = one.gate.acts.standing().approvals.all().next().expect("asked").question.approval.clone();
+    act(&one, BOB, yes(&approval, None)).await.expect("approved");
+    let (answer, stream) = Answer::stream("text/event-stream");
+    one.upstream.next(answer);
+    let made = one.send(one.tool("echo")).await;
+    assert!(!made.headers().contains_key("vidimus-code"), "{:?}", made.headers());
+    let logged = Logged::begin();
+    redis.stop();
+    one.until_shared(false).await;
+    let end = json!({"jsonrpc": "2.0", "id": 1, "result": {"content": []}}).to_string();
+    assert!(stream.event(&end).await);
+    drop(stream);
+    drop(made.into_body().collect().await);
+    let came = |world: &World| {
+        let standing = world.gate.acts.standing();
+        standing.approvals.get(&approval).and_then(|one| one.uses.first()?.result.clone())
+    };
+    until("known", || came(&one).is_some()).await;
+    assert_eq!(logged.with("what came of an approved call"), Vec::<String>::new());
+    drop((redis, other));
+}
+
+/// What was done alone, while the connection was made, is told before what is done about it: the others do not take it up after it is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_lifted_right_after_it_was_done_alone_is_not_placed_again() {
+    let (mut redis, one, other) = two(plain).await;
+    let era = || one.gate.acts.standing().agreed.as_ref().map(|known| known.era.clone());
+    let before = era();
+    redis.stop();
+    for world in [&one, &other] {
+        world.until_shared(false).await;
+    }
+    redis.restart().await;
+    // They agree already, and nothing is asked of the store yet.
+    until("agreed", || era() != before).await;
+    assert_eq!(act(&one, ADMIN, quarantine("Agent/t/stranger")).await, Err(Code::StandingUnavailable));
+    let of = one.gate.acts.standing().quarantined.values().next().expect("placed").id.clone();
+    let subject = || "Agent/t/stranger".parse().expect("a subject");
+    let mut lifted = Err(Code::StandingUnavailable);
+    for _ in 0..10_000 {
+        if lifted != Err(Code::StandingUnavailable) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        lifted = act(&one, ADMIN, Act::Lift(Lifted { of: of.clone(), subject: subject() })).await;
+    }
+    lifted.expect("lifted");
+    other.until_shared(true).await;
+    let number = |world: &World| world.gate.acts.standing().agreed.as_ref().map(|known| known.number);
+    until("at both", || number(&one) == number(&other)).await;
+    assert!(!is_quarantined(&one) && !is_quarantined(&other));
 }

@@ -143,10 +143,93 @@ async fn an_approval_is_good_for_nothing_else() {
     let (code, ..) = make(&world, echo(&world, &json!({"amount": 5}))).await;
     assert_eq!(code.as_deref(), Some("forbidden_by_policy"));
     assert!(world.upstream.received().is_empty());
-    // And what was approved still is.
-    world.gate.take_into_use(snapshot(&holding(&world, HOLD)));
+}
+
+/// Attack: what holds a call is changed, and changed back once it was approved; or where it goes is.
+#[tokio::test]
+async fn an_approval_does_not_come_back_with_what_asked_for_it() {
+    let world = world(HOLD).await;
+    let other_text = holding(&world, &HOLD.replace("unless {", "unless { true &&"));
+    let mut moved = holding(&world, HOLD);
+    moved[3]["spec"]["endpoint"]["url"] = json!(world.upstream.url("/other"));
+    let mut without = holding(&world, HOLD);
+    without.pop();
+    for (round, between) in [other_text, moved, without].iter().enumerate() {
+        let arguments = json!({"round": round});
+        let approval = waits(&world, &arguments).await;
+        approve(&world, BOB, &approval).await.expect("approved");
+        // What has nothing to do with it changes nothing of it.
+        let mut beside = holding(&world, HOLD);
+        beside[0]["spec"]["purpose"] = json!("calls often");
+        world.gate.take_into_use(snapshot(&beside));
+        world.gate.take_into_use(snapshot(between));
+        world.gate.take_into_use(snapshot(&holding(&world, HOLD)));
+        // From the first moment on, whether or not it is on record.
+        let again = waits(&world, &arguments).await;
+        assert_ne!(again, approval);
+        assert!(world.upstream.received().is_empty());
+        let standing = world.gate.acts.standing();
+        let pending = standing.approvals.get(&approval).expect("kept");
+        let changed = if round == 1 { "Tool/t/tools/echo" } else { "t/hold" };
+        assert_eq!((pending.state, pending.changed.as_deref()), (State::Expired, Some(changed)));
+        let records = world.all_records();
+        let about = records.iter().filter_map(|record| record["act"].as_object()?.iter().next());
+        let about = about.filter(|(_, act)| act["approval"] == json!(approval));
+        let about: Vec<(&str, &Value)> = about.map(|(what, act)| (what.as_str(), &act["changed"])).collect();
+        assert_eq!(about, [("ask", &Value::Null), ("approve", &Value::Null), ("void", &json!(changed))]);
+    }
+    // And as a configuration that had never been anything else: an approval that was not touched is good.
+    let approval = waits(&world, &json!({"round": 9})).await;
+    approve(&world, BOB, &approval).await.expect("approved");
     answers(&world);
-    assert_eq!(make(&world, echo(&world, &json!({"amount": 5}))).await.0, None);
+    assert_eq!(make(&world, echo(&world, &json!({"round": 9}))).await.0, None);
+}
+
+/// What was changed while the gateway did not run voids it too; what an earlier version asked says not of what it is.
+#[tokio::test]
+async fn an_approval_does_not_outlive_its_policy_over_a_start() {
+    let world = world(HOLD).await;
+    let approval = waits(&world, &json!({})).await;
+    world.gate.void_since_start();
+    world.gate.shared.record_void().await;
+    let state = || world.gate.acts.standing().approvals.get(&approval).expect("kept").state;
+    assert_eq!(state(), State::Asked);
+    // As a start with another text has it.
+    let other = world.again(snapshot(&holding(&world, &HOLD.replace("unless {", "unless { true &&")))).await;
+    for record in world.all_records().iter().filter(|record| record["act"]["ask"].is_object()) {
+        let question = serde_json::from_value(record["act"]["ask"].clone()).expect("a question");
+        other
+            .gate
+            .shared
+            .act(BY_ITSELF, Act::Ask(Box::new(question)), "a policy holds the call")
+            .await
+            .expect("asked");
+    }
+    other.gate.void_since_start();
+    other.gate.shared.record_void().await;
+    let standing = other.gate.acts.standing();
+    assert_eq!(standing.approvals.get(&approval).map(|one| one.state), Some(State::Expired));
+}
+
+/// Who is asked is told what the same call came to before, also where another policy held it then.
+#[tokio::test]
+async fn what_a_call_came_to_before_is_told_under_another_policy_too() {
+    let world = world(HOLD).await;
+    let approval = waits(&world, &json!({"amount": 5})).await;
+    approve(&world, BOB, &approval).await.expect("approved");
+    answers(&world);
+    let (code, _, headers) = make(&world, echo(&world, &json!({"amount": 5}))).await;
+    assert_eq!(code, None);
+    settled(&world, &["ask", "approve", "use", "came"]).await;
+    let other = HOLD.replace("unless {", "unless { true &&");
+    world.gate.take_into_use(snapshot(&holding(&world, &other)));
+    for (arguments, is_told) in [(json!({"amount": 5.0}), true), (json!({"amount": 6}), false)] {
+        let again = waits(&world, &arguments).await;
+        let before = world.gate.acts.standing().approvals.get(&again).expect("asked").question.before.clone();
+        let told = before.map(|before| (before.approval, before.call, before.result));
+        let of_call = (approval.clone(), call_id(&headers), Some("ok".to_owned()));
+        assert_eq!(told, is_told.then_some(of_call), "{arguments}");
+    }
 }
 
 #[tokio::test]

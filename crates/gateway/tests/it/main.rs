@@ -27,6 +27,7 @@ mod handle;
 mod header_fields;
 mod http;
 mod lists;
+mod logged;
 mod present;
 mod redis;
 mod regressions;

@@ -23,6 +23,7 @@ use vidimus_gateway::{
     Upstream, Vitals, millis,
 };
 use vidimus_identity::{Authenticator, LOCAL_ISSUER, LocalIdentity, Mint, TokenRequest};
+use vidimus_ledger::storage::{Disk, Storage};
 use vidimus_ledger::{Durability, Ledger, Query};
 use vidimus_testkit::clock::ManualClock;
 use vidimus_testkit::upstream;
@@ -87,6 +88,10 @@ pub fn snapshot(objects: &[Value]) -> Arc<Snapshot> {
     Arc::new(snapshot)
 }
 
+fn on_disk() -> Arc<dyn Storage> {
+    Arc::new(Disk)
+}
+
 /// A running gateway.
 pub struct World {
     pub upstream: upstream::Upstream,
@@ -122,12 +127,21 @@ impl World {
         let keys = other.map_or(directory.path(), |other| other.directory.path()).to_owned();
         let limits = Limits::default();
         let ledger = vidimus_ledger::Config::default();
+        let ledger = (ledger, on_disk());
         let world = Self::of(limits, ledger, KeepAlive::default(), (directory, &keys), Some(store)).await;
         tokio::spawn(world.gate.shared.clone().follow_store());
         world.until_shared(true).await;
         // Chains begin after the store did.
         world.clock.set_wall(std::time::SystemTime::now());
         world
+    }
+
+    /// One whose log is kept there.
+    pub async fn on(storage: Arc<dyn Storage>) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let keys = directory.path().to_owned();
+        let ledger = (vidimus_ledger::Config::default(), storage);
+        Self::of(Limits::default(), ledger, KeepAlive::default(), (directory, &keys), None).await
     }
 
     /// Another gateway with the same keys and configuration, that begins with the records of this one.
@@ -140,6 +154,7 @@ impl World {
         let directory = tempfile::tempdir().expect("a directory");
         let (limits, ledger) = (Limits::default(), vidimus_ledger::Config::default());
         let keys = self.directory.path().to_owned();
+        let ledger = (ledger, on_disk());
         let next = Self::of(limits, ledger, KeepAlive::default(), (directory, &keys), None).await;
         next.gate.take_into_use(with);
         let records =
@@ -167,12 +182,12 @@ impl World {
     async fn with_all(limits: Limits, ledger: vidimus_ledger::Config, keep_alive: KeepAlive) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let keys = directory.path().to_owned();
-        Self::of(limits, ledger, keep_alive, (directory, &keys), None).await
+        Self::of(limits, (ledger, on_disk()), keep_alive, (directory, &keys), None).await
     }
 
     async fn of(
         limits: Limits,
-        ledger: vidimus_ledger::Config,
+        (ledger, storage): (vidimus_ledger::Config, Arc<dyn Storage>),
         keep_alive: KeepAlive,
         (directory, keys): (tempfile::TempDir, &Path),
         store: Option<StandingAddress>,
@@ -201,7 +216,7 @@ impl World {
             snapshot: snapshot(&objects(&upstream)),
             authenticator: authenticator.expect("an authenticator"),
             mint,
-            ledger: Ledger::open(ledger).expect("a ledger"),
+            ledger: Ledger::open_on(storage, ledger).expect("a ledger"),
             stood: vidimus_gateway::Stood::default(),
             seal: Seal::new(&[7; KEY_LENGTH]).expect("a seal"),
             telemetry: Telemetry::default(),

@@ -153,7 +153,7 @@ fn what_stands_in_no_object_is_kept_too() {
     for subject in ["Agent/a/bot", "User/urn:x#\"ada\"", "Chain/t", "Identity/oidc:x#y", "MCPServer/a/none"] {
         let placed =
             Placed { id: String::new(), actor: "User/x#y".into(), time: String::new(), why: "to see".into() };
-        acts.quarantined.insert(subject.parse().unwrap(), placed);
+        acts.quarantined.insert(subject.parse().unwrap(), Arc::new(placed));
     }
     let (acted, _) = good.next(Configuration {
         objects: good.objects().to_vec(),

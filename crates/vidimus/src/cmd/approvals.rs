@@ -39,7 +39,8 @@ enum Command {
   vidimus approvals list
   vidimus approvals list -o json | jq '.approvals[].question.resource'")]
     List(#[command(flatten)] Asking),
-    /// All of one: the exact call, the policies that hold it, the chain it came through, who approved.
+    /// All of one: the exact call, the policies that hold it, the chain it came through, who approved. Of arguments longer than 4,096
+    /// characters the beginning; -o json has all of them.
     #[command(after_help = "Example:
   vidimus approvals show 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10")]
     Show(Show),
@@ -135,6 +136,13 @@ fn approve(approve: &Approve, format: Format) -> anyhow::Result<ExitCode> {
             let Some(one) = find(&approve.asking, &approve.approval)? else { return Ok(ExitCode::from(1)) };
             if format == Format::Table {
                 print(&one);
+                // Nobody approves what he was not shown.
+                if one.arguments.as_deref().is_some_and(|arguments| shortened(arguments).1.is_some()) {
+                    return Err(anyhow!(
+                        "not all of its arguments fit here: look at all of them (vidimus approvals show {} -o json), and approve with --shown and the digest that you find there",
+                        one.question.approval
+                    ));
+                }
             }
             one.shown.ok_or_else(|| {
                 anyhow!("its arguments cannot be shown since a restart; they can when its caller tries again")
@@ -239,6 +247,26 @@ fn arguments(one: &Approval) -> String {
     }
 }
 
+/// Most characters of a call's arguments that are printed at once: what is longer would drive the rest of what is to be looked at off a screen.
+const MOST_PRINTED: usize = 4_096;
+
+/// The beginning of a text that is too long to be printed, and what is said of the rest.
+fn shortened(text: &str) -> (&str, Option<String>) {
+    match text.char_indices().nth(MOST_PRINTED).and_then(|(end, _)| text.split_at_checked(end)) {
+        Some((shown, rest)) => {
+            let rest = rest.chars().count();
+            (
+                shown,
+                Some(format!(
+                    "these are {MOST_PRINTED} characters of {}; {rest} are not shown here",
+                    MOST_PRINTED + rest
+                )),
+            )
+        }
+        None => (text, None),
+    }
+}
+
 /// In place of arguments that nobody has kept.
 const NOT_KNOWN: &str = "(not known since a restart)";
 
@@ -270,10 +298,18 @@ fn print(one: &Approval) {
     row("method", &question.method);
     row("resource", &question.resource);
     row("endpoint", &question.endpoint);
-    row(
-        "arguments",
-        one.arguments.as_deref().unwrap_or(if question.arguments.is_some() { NOT_KNOWN } else { "" }),
-    );
+    let arguments =
+        one.arguments.as_deref().unwrap_or(if question.arguments.is_some() { NOT_KNOWN } else { "" });
+    let (shown, cut) = shortened(arguments);
+    row("arguments", shown);
+    if let Some(cut) = cut {
+        output::line(&format!("{:<12}{cut}", "CUT"));
+        output::line(&format!(
+            "{:<12}all of it: vidimus approvals show {} -o json",
+            "",
+            printable(&question.approval)
+        ));
+    }
     for wanted in &question.asking {
         row("policy", &format!("{} asks {} of {}", wanted.policy, wanted.quorum, wanted.role));
         row("reason", wanted.reason.as_deref().unwrap_or_default());
@@ -288,6 +324,12 @@ fn print(one: &Approval) {
         row(
             "approved",
             &format!("{} as {}{of} at {}{}", given.by, given.role, given.time, because(&given.why)),
+        );
+    }
+    if let Some(changed) = &one.changed {
+        row(
+            "void",
+            &format!("{changed} is not what it was when this was asked; the call is asked about anew"),
         );
     }
     if let Some(denied) = &one.denied {

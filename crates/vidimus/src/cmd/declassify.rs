@@ -8,7 +8,7 @@ use vidimus_core::act::Subject;
 use vidimus_query::acts::ActDone;
 
 use super::admin_client::{Asking, told};
-use super::quarantine::{agent, is_chain};
+use super::quarantine::agent;
 use crate::output::Format;
 
 /// Takes a flow label away from what an agent, or a chain of calls, has read.
@@ -74,8 +74,9 @@ pub fn run(declassify: &Declassify, format: Format) -> anyhow::Result<ExitCode> 
     let (subject, person, act) = match &declassify.of {
         Of::Agent { name, person, act } => (agent(name)?, person.as_deref(), act),
         Of::Chain { transaction, act } => {
-            is_chain(transaction)?;
-            (Subject::Chain(transaction.as_str().into()), None, act)
+            let chain = Subject::Chain(transaction.as_str().into());
+            chain.check()?;
+            (chain, None, act)
         }
     };
     let mut question = json!({"subject": subject, "label": act.label, "why": act.why});

@@ -6,13 +6,12 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::json;
-use vidimus_core::act::{Terms, Thing};
+use vidimus_core::act::{Subject, Terms, Thing};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_query::acts::{ActDone, GrantShown, Grants};
 
 use super::admin_client::Asking;
 use super::quantity::duration;
-use super::quarantine::is_chain;
 use crate::output::{self, Format, printable};
 
 /// Lends an agent what policies do not permit it: for one task, some resources and a time.
@@ -131,7 +130,7 @@ impl Of {
         let name = self.agent.strip_prefix("Agent/").unwrap_or(&self.agent);
         ensure!(name.contains('/'), "'{name}' has no namespace: write namespace/name, as in finance/{name}");
         if let Some(transaction) = &self.transaction {
-            is_chain(transaction).context("--transaction")?;
+            Subject::Chain(transaction.as_str().into()).check().context("--transaction")?;
         }
         let agent = Thing(EntityId::new(EntityKind::Agent, name));
         let (resources, transaction) = (self.resource.clone(), self.transaction.clone());

@@ -6,7 +6,6 @@ use anyhow::ensure;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use vidimus_core::act::Subject;
-use vidimus_core::caller::Chain;
 use vidimus_query::acts::{ActDone, Quarantined, QuarantinedBy, Quarantines};
 
 use super::admin_client::{Asking, told};
@@ -130,14 +129,7 @@ impl Kind {
     /// What is to be quarantined: of what nobody registers, what can be one.
     fn to_quarantine(self, name: &str) -> anyhow::Result<Subject> {
         let subject = self.subject(name)?;
-        match &subject {
-            Subject::Identity(identity) => ensure!(
-                is_identity(identity),
-                "'{identity}' is no identity: write it as records have it, spiffe://TRUST-DOMAIN/… or oidc:ISSUER#SUBJECT"
-            ),
-            Subject::Chain(transaction) => is_chain(transaction)?,
-            Subject::Object(_) | Subject::User(_) => {}
-        }
+        subject.check()?;
         Ok(subject)
     }
 }
@@ -148,32 +140,6 @@ impl Kind {
 /// What to write instead.
 pub(super) fn agent(name: &str) -> anyhow::Result<Subject> {
     Kind::Agent.subject(name)
-}
-
-/// A SPIFFE ID, or a subject of an issuer.
-fn is_identity(text: &str) -> bool {
-    let named = |rest: &str, separator| {
-        rest.split_once(separator).is_some_and(|(one, other)| !one.is_empty() && !other.is_empty())
-    };
-    match (text.strip_prefix("spiffe://"), text.strip_prefix("oidc:")) {
-        (Some(rest), _) => named(rest, '/'),
-        (None, Some(rest)) => named(rest, '#'),
-        (None, None) => false,
-    }
-}
-
-/// That a text can be the transaction of a chain: a UUID, or `ext-…` where another issuer began it.
-///
-/// # Errors
-/// What to write instead.
-pub(super) fn is_chain(text: &str) -> anyhow::Result<()> {
-    let is_one = text.strip_prefix(Chain::ELSEWHERE).is_some_and(|rest| !rest.is_empty())
-        || uuid::Uuid::try_parse(text).is_ok();
-    ensure!(
-        is_one,
-        "'{text}' is no transaction: write it as records have it, a UUID such as 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10, or ext-…"
-    );
-    Ok(())
 }
 
 pub fn run(quarantine: &Quarantine, format: Format) -> anyhow::Result<ExitCode> {

@@ -192,6 +192,8 @@ fn policies_say_who_may_and_odd_acts_are_refused() {
         (r#"{"subject":"Agent/a/bot","why":" "}"#, "message_invalid"),
         (r#"{"subject":"Tool/a/b/c","why":"x"}"#, "message_invalid"),
         (r#"{"subject":"User/i#\u0000","why":"x"}"#, "message_invalid"),
+        (r#"{"subject":"Identity/garbage","why":"x"}"#, "message_invalid"),
+        (r#"{"subject":"Chain/not-a-uuid","why":"x"}"#, "message_invalid"),
         (r#"{"subject":"Agent/a/bot","why":"x","force":true}"#, "message_invalid"),
         (r#"{"subject":"Agent/a/bot","subject":"Agent/a/other","why":"x"}"#, "message_invalid"),
         (&huge, "message_invalid"),
@@ -203,7 +205,7 @@ fn policies_say_who_may_and_odd_acts_are_refused() {
     }
     // Odd names are as good as others, and stand for themselves alone.
     for odd in
-        ["User/https://i.example#a\\\"b' || true", "Identity/spiffe://a/\u{202e}b", "Chain/${x}\\u{41}"]
+        ["User/https://i.example#a\\\"b' || true", "Identity/spiffe://a/\u{202e}b", "Chain/ext-${x}\\u{41}"]
     {
         let body = serde_json::json!({"subject": odd, "why": "odd"}).to_string();
         let answer = gateway.admin("POST", "/quarantine", &head, &body).unwrap();

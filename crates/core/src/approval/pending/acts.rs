@@ -17,6 +17,9 @@ pub struct Escalates {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Wanted {
+    /// SHA-256 of the policy in hex; absent where an earlier version asked. Under another text the policy has not asked for this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// Who else may approve later on; absent where nobody else ever may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub escalation: Option<Escalates>,
@@ -52,7 +55,7 @@ pub struct Question {
     pub arguments: Option<String>,
     /// What the policies ask for, sorted by policy.
     pub asking: Vec<Wanted>,
-    /// An earlier approval of the same call that was used.
+    /// An earlier approval of the same call that was used, also where other policies held it then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Before>,
     /// The call that was held.
@@ -71,6 +74,9 @@ pub struct Question {
     pub principal: String,
     /// What is called.
     pub resource: String,
+    /// Digest of the call itself, whatever policies hold it and wherever it goes: by it the same call before is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same: Option<String>,
     /// Until when the question stands, and after it the answer: milliseconds since the Unix epoch.
     pub until: i64,
     /// `issuer#subject` of the person on whose behalf.
@@ -123,6 +129,16 @@ pub struct OfApproval {
     pub approval: String,
 }
 
+/// An approval is good for nothing any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Voided {
+    /// Which approval.
+    pub approval: String,
+    /// What is not what it was: the id of the policy that asks, or the destination of the call.
+    pub changed: String,
+}
+
 /// A call is made with an approval.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -156,6 +172,8 @@ pub enum Deed<'a> {
     Deny(&'a OfApproval),
     /// The time is over.
     Expire(&'a OfApproval),
+    /// What asks was changed.
+    Void(&'a Voided),
     /// The call is made.
     Use(&'a Use),
     /// It was.

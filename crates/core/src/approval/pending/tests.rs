@@ -19,6 +19,7 @@ fn question(approval: &str, digest: &str) -> Question {
         owner: "o@example.com".into(),
         principal: "Agent/a/x".into(),
         resource: "Tool/a/s/pay".into(),
+        same: None,
         until: HOUR,
         user: Some("https://i#alice".into()),
         user_email: Some("alice@example.com".into()),
@@ -27,7 +28,14 @@ fn question(approval: &str, digest: &str) -> Question {
 }
 
 fn wants(role: &str, quorum: u32) -> Wanted {
-    Wanted { escalation: None, policy: format!("t/{role}"), quorum, reason: None, role: role.to_owned() }
+    Wanted {
+        digest: None,
+        escalation: None,
+        policy: format!("t/{role}"),
+        quorum,
+        reason: None,
+        role: role.to_owned(),
+    }
 }
 
 fn wanting(wanted: &[(&str, u32)]) -> Question {
@@ -88,7 +96,8 @@ fn an_approval_is_given_by_another_person_and_used_once() {
             ("came", "vidimus", "c1", 7, Err(Unfit::Over)),
         ],
     );
-    assert_eq!(approvals.get("1").unwrap().uses["c1"].as_deref(), Some("ok"));
+    let made = &approvals.get("1").unwrap().uses;
+    assert_eq!(*made, [Made { call: "c1".into(), result: Some("ok".into()) }]);
 }
 
 #[test]
@@ -229,12 +238,15 @@ fn the_newest_calls_of_a_window_are_kept() {
         shown: "s".into(),
     };
     approvals.apply(Deed::Approve(&approve), "User/i#b", 1);
+    // The ids are of clocks, of which one is behind the others.
     for number in 0..100 {
-        let used = Use { approval: "1".into(), call: format!("{number:03}") };
+        let used = Use { approval: "1".into(), call: format!("{:03}", 100 - number) };
         approvals.apply(Deed::Use(&used), "vidimus", 2);
     }
-    let uses = &approvals.get("1").unwrap().uses;
-    assert_eq!((uses.len(), uses.keys().next().map(String::as_str)), (MOST_USES, Some("036")));
+    let uses: Vec<&str> = approvals.get("1").unwrap().uses.iter().map(|made| &*made.call).collect();
+    assert_eq!((uses.len(), uses.first(), uses.last()), (MOST_USES, Some(&"064"), Some(&"001")));
+    let came = Came { approval: "1".into(), call: "100".into(), result: "ok".into() };
+    assert_eq!(approvals.check(Deed::Came(&came), "vidimus", 3), Err(Unfit::Over), "it is not kept any more");
 }
 
 #[test]
@@ -425,4 +437,60 @@ fn whatever_comes_nothing_is_used_that_was_not_approved_for_it() {
         }
     }
     assert!(uses_seen > 200 && escalated_seen > 200, "{uses_seen} {escalated_seen}");
+}
+
+/// Attack: what asks is changed, and changed back once it was approved.
+#[test]
+fn what_is_void_stays_so_and_is_asked_anew() {
+    let void = |changed: &str| Voided { approval: "1".into(), changed: changed.into() };
+    let approved = || {
+        let mut approvals = Approvals::default();
+        approvals.apply(Deed::Ask(&Question { window: Some(HOUR), ..question("1", "d") }), "vidimus", 0);
+        let (approval, role, shown) = ("1".into(), "payers".into(), "s".into());
+        let approve = Approve { approval, email: None, escalation: None, role, shown };
+        approvals.apply(Deed::Approve(&approve), "User/i#b", 1);
+        approvals
+    };
+    for used in [false, true] {
+        let mut approvals = approved();
+        let call = Use { approval: "1".into(), call: "c1".into() };
+        if used {
+            approvals.apply(Deed::Use(&call), "vidimus", 2);
+        }
+        assert_eq!(approvals.check(Deed::Void(&void("t/p")), "vidimus", 3), Ok(()));
+        approvals.apply(Deed::Void(&void("t/p")), "vidimus", 3);
+        assert_eq!(approvals.check(Deed::Use(&call), "vidimus", 4), Err(Unfit::NotUsable));
+        assert_eq!(approvals.check(Deed::Void(&void("t/q")), "vidimus", 4), Err(Unfit::Over));
+        let pending = approvals.get("1").unwrap();
+        assert_eq!((pending.state_at(4), pending.changed.as_deref()), (State::Expired, Some("t/p")));
+        // What comes of a call that is under way is known all the same.
+        let came = Came { approval: "1".into(), call: "c1".into(), result: "ok".into() };
+        assert_eq!(approvals.check(Deed::Came(&came), "vidimus", 4).is_ok(), used);
+        assert_eq!(approvals.check(Deed::Ask(&question("2", "d")), "vidimus", 4), Ok(()));
+    }
+    // What was answered no, or is over by itself, is so for that.
+    let mut approvals = approved();
+    approvals.apply(Deed::Deny(&OfApproval { approval: "1".into() }), "User/i#b", 2);
+    assert_eq!(approvals.check(Deed::Void(&void("t/p")), "vidimus", 3), Err(Unfit::Over));
+    assert_eq!(approved().check(Deed::Void(&void("t/p")), "vidimus", HOUR), Err(Unfit::Over));
+}
+
+/// The same call before is known by what it does, whatever policies held it then, and by the last call that was made.
+#[test]
+fn what_the_same_call_came_to_before_is_told_whatever_held_it() {
+    let mut approvals = Approvals::default();
+    let of = |id: &str, digest: &str| Question { same: Some("call".into()), ..question(id, digest) };
+    assert_eq!(approvals.made_before("call"), None);
+    for (id, digest, call) in [("9", "d", Some("c9")), ("1", "e", Some("c1")), ("5", "f", None)] {
+        approvals.apply(Deed::Ask(&of(id, digest)), "vidimus", 1);
+        let (approval, role, shown) = (id.to_owned(), "payers".into(), "s".into());
+        let approve = Approve { approval, email: None, escalation: None, role, shown };
+        approvals.apply(Deed::Approve(&approve), "User/i#b", 2);
+        if let Some(call) = call {
+            approvals.apply(Deed::Use(&Use { approval: id.into(), call: call.into() }), "vidimus", 3);
+        }
+    }
+    let before = approvals.made_before("call").unwrap();
+    assert_eq!((&*before.approval, &*before.call, before.result), ("1", "c1", None));
+    assert_eq!(approvals.made_before("another"), None);
 }

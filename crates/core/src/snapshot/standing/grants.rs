@@ -1,9 +1,9 @@
 //! Grants as permits: each resource of one is a policy `vidimus/grant#ID`, from the second on `vidimus/grant#ID~2`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{Overlay, quoted};
+use super::{Overlay, Part, quoted};
 use crate::act::Terms;
 use crate::call::Action;
 use crate::caller::UnixMillis;
@@ -15,23 +15,64 @@ use crate::standing::Grant;
 /// What the ids of grants' policies begin with.
 pub const GRANT_ID: &str = "vidimus/grant";
 
-/// What a snapshot knows of grants beside their policies.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Grants {
-    /// Whether each has a number of uses.
-    counted: HashMap<Arc<str>, bool>,
-    /// Those without uses left, and when they end: they permit no call that was not permitted before.
-    spent: HashMap<Arc<str>, UnixMillis>,
+/// A grant, and what it is made to.
+#[derive(Clone, Debug)]
+pub(super) struct Lent {
+    grant: Arc<Grant>,
+    part: Arc<Part>,
+}
+
+impl Lent {
+    pub(super) const fn part(&self) -> &Arc<Part> {
+        &self.part
+    }
+
+    /// Whether it is made to the same: how often it was used counts only when it is spent.
+    fn is_as(&self, grant: &Arc<Grant>) -> bool {
+        let had = &self.grant;
+        let is_same = || {
+            had.terms == grant.terms && had.until_ms == grant.until_ms && had.is_spent() == grant.is_spent()
+        };
+        Arc::ptr_eq(had, grant) || is_same()
+    }
+
+    /// Whether it has a number of uses, of which some are left.
+    fn is_counted(&self) -> bool {
+        self.grant.terms.uses.is_some() && !self.grant.is_spent()
+    }
 }
 
 impl Overlay {
-    pub(super) fn grant(&mut self, before: &Self, id: &str, grant: &Grant) -> Result<(), String> {
-        let Terms { agent, resources, transaction, uses } = &grant.terms;
+    /// Those that stand now, where `self` is what stood before.
+    pub(super) fn lent_after(
+        &self,
+        grants: &BTreeMap<String, Arc<Grant>>,
+    ) -> Result<BTreeMap<Arc<str>, Lent>, String> {
+        let lent = grants.iter().map(|(id, grant)| {
+            let had = self.lent.get_key_value(id.as_str());
+            Ok(match had.filter(|(_, lent)| lent.is_as(grant)) {
+                Some((id, lent)) => (id.clone(), lent.clone()),
+                None => {
+                    let part = Arc::new(Part::grant(id, grant)?);
+                    (id.as_str().into(), Lent { grant: grant.clone(), part })
+                }
+            })
+        });
+        lent.collect()
+    }
+}
+
+impl Part {
+    fn grant(id: &str, grant: &Grant) -> Result<Self, String> {
+        let Terms { agent, resources, transaction, .. } = &grant.terms;
+        let spent = if grant.is_spent() { " spent" } else { "" };
+        // It is the terms that count, and they have one form.
+        let terms = serde_json::to_string(&grant.terms).map_err(|error| error.to_string())?;
+        let line = format!("grant {id} {} {terms}{spent}\n", grant.until_ms);
+        let mut part = Self { line, ..Self::default() };
         if grant.is_spent() {
-            self.grants.spent.insert(id.into(), UnixMillis(grant.until_ms));
-            return Ok(());
+            return Ok(part);
         }
-        self.grants.counted.insert(id.into(), uses.is_some());
         let until = crate::standing::rfc3339(grant.until_ms).ok_or("a grant ends at no time")?;
         let in_chain =
             transaction.as_ref().map(|text| format!(" && context.transaction == {}", quoted(text)));
@@ -47,9 +88,9 @@ impl Overlay {
                 quoted(&until),
                 in_chain.as_deref().unwrap_or_default(),
             );
-            self.add(before, id, text)?;
+            part.add(&id, &text)?;
         }
-        Ok(())
+        Ok(part)
     }
 }
 
@@ -68,6 +109,18 @@ fn scope(resource: &EntityId) -> String {
     format!("{actions}, resource {relation} {}::{}", resource.kind.as_str(), quoted(&resource.id))
 }
 
+/// When the grants of each agent end, in order.
+pub(super) type Ends = HashMap<Arc<str>, Vec<i64>>;
+
+fn ends(lent: &BTreeMap<Arc<str>, Lent>) -> Ends {
+    let mut ends = Ends::new();
+    for Lent { grant, .. } in lent.values() {
+        ends.entry(grant.terms.agent.0.id.clone()).or_default().push(grant.until_ms);
+    }
+    ends.values_mut().for_each(|of_agent| of_agent.sort_unstable());
+    ends
+}
+
 /// The grant whose policy this is.
 fn grant_of(policy: &str) -> Option<&str> {
     let rest = policy.strip_prefix(GRANT_ID)?.strip_prefix('#')?;
@@ -78,8 +131,7 @@ impl Snapshot {
     /// The grant of which an allowed call takes a use: where nothing else permits it than grants whose uses are counted. What only
     /// opens, lists or looks after something else takes none, nor does what is about a task that was made.
     pub fn grant_to_claim(&self, decision: &Decision<'_>) -> Option<Arc<str>> {
-        let grants = &self.standing.grants;
-        if grants.counted.is_empty() || decision.code().is_some() {
+        if self.standing.lent.is_empty() || decision.code().is_some() {
             return None;
         }
         let ask = &decision.call().ask;
@@ -95,8 +147,8 @@ impl Snapshot {
     fn counted_grant(&self, policies: &[Arc<str>]) -> Option<Arc<str>> {
         let mut first = None;
         for policy in policies {
-            let (id, counted) = self.standing.grants.counted.get_key_value(grant_of(policy)?)?;
-            if !*counted {
+            let (id, lent) = self.standing.lent.get_key_value(grant_of(policy)?)?;
+            if !lent.is_counted() {
                 return None;
             }
             first.get_or_insert(id);
@@ -106,11 +158,23 @@ impl Snapshot {
 
     /// Whether what permits something are grants alone, each for so many uses.
     pub(crate) fn takes_a_use(&self, permits: &[Arc<str>]) -> bool {
-        !self.standing.grants.counted.is_empty() && self.counted_grant(permits).is_some()
+        !self.standing.lent.is_empty() && self.counted_grant(permits).is_some()
+    }
+
+    /// When the first of an agent's grants ends, of those that end after a time: what they permit ends then. Told at once, however many
+    /// grants there are.
+    pub fn next_grant_end(&self, agent: &EntityId, after: UnixMillis) -> Option<UnixMillis> {
+        if self.standing.lent.is_empty() || agent.kind != EntityKind::Agent {
+            return None;
+        }
+        let ends = self.standing.ends.get_or_init(|| ends(&self.standing.lent));
+        let of_agent = ends.get(&agent.id)?;
+        of_agent.get(of_agent.partition_point(|until| *until <= after.0)).copied().map(UnixMillis)
     }
 
     /// Whether a grant has no uses left and is neither revoked nor over: a call that took one of its uses goes on.
     pub fn is_spent(&self, grant: &str, now: UnixMillis) -> bool {
-        self.standing.grants.spent.get(grant).is_some_and(|until| now < *until)
+        let lent = self.standing.lent.get(grant);
+        lent.is_some_and(|lent| lent.grant.is_spent() && now < UnixMillis(lent.grant.until_ms))
     }
 }

@@ -73,8 +73,11 @@ impl Stands {
                 (Self::Approved, "is approved; send the same message again, with the id of this task")
             }
             State::Denied => (Self::Denied, "was denied"),
+            State::Expired if pending.changed.is_some() => {
+                (Self::Failed, "is void: what asked for it has changed; send the message again to ask anew")
+            }
             State::Expired => (Self::Failed, "has expired; send the message again to ask anew"),
-            State::Used => match pending.uses.values().next_back().map(Option::as_deref) {
+            State::Used => match pending.uses.last().map(|made| made.result.as_deref()) {
                 Some(None) | None => (
                     Self::Made,
                     "is used: the message was sent to the agent, and nothing is known of its answer yet",

@@ -56,3 +56,13 @@ fn an_approval_that_is_not_complete_says_who_lacks() {
     let json = serde_json::to_value(answered("asked", &["2 of directors"])).expect("JSON");
     assert_eq!((&json["state"], &json["act"]), (&"asked".into(), &"a".into()), "{json}");
 }
+
+#[test]
+fn what_is_cut_says_so_and_how_much() {
+    assert_eq!(shortened("short"), ("short", None));
+    let whole = "ü".repeat(MOST_PRINTED);
+    assert_eq!(shortened(&whole), (&*whole, None));
+    let (shown, cut) = (whole.clone(), shortened(&format!("{whole}xyz")).1);
+    assert_eq!(shortened(&format!("{whole}xyz")).0, shown);
+    assert_eq!(cut.as_deref(), Some("these are 4096 characters of 4099; 3 are not shown here"));
+}

@@ -372,6 +372,11 @@ fn turn_keys(supervisor: &mut Supervisor, mint: Arc<Mint>) -> anyhow::Result<()>
 
 /// Takes every new snapshot into use. It ends when no more can come: what reads the directory has ended.
 async fn reload(shared: Arc<Shared>, mut loaded: watch::Receiver<Arc<Loaded>>, live: configurations::Live) {
+    // What was changed while nothing ran is known when all that is configured is there.
+    let mut begun = loaded.borrow().not_ready.is_none();
+    if begun {
+        shared.void_since_start();
+    }
     while loaded.changed().await.is_ok() {
         let now = loaded.borrow_and_update().clone();
         let done = catch_unwind(AssertUnwindSafe(|| {
@@ -386,7 +391,13 @@ async fn reload(shared: Arc<Shared>, mut loaded: watch::Receiver<Arc<Loaded>>, l
             shared.vitals.restarted("snapshots");
             tokio::time::sleep(AGAIN).await;
             loaded.mark_changed();
+        } else if !begun && now.not_ready.is_none() {
+            begun = true;
+            shared.void_since_start();
         }
+        // Beside it: what is brought into force waits for no store.
+        let voiding = shared.clone();
+        tokio::spawn(async move { voiding.record_void().await });
     }
 }
 

@@ -47,12 +47,13 @@ pub(super) fn described(shared: &Shared, pending: &Pending, now: i64) -> Approva
         time: time(denial.at),
         why: denial.why.clone(),
     });
-    let made = pending.uses.iter().map(|(call, result)| Made {
-        call: call.clone(),
-        result: result.clone().unwrap_or_else(|| "unknown".to_owned()),
+    let made = pending.uses.iter().map(|made| Made {
+        call: made.call.clone(),
+        result: made.result.clone().unwrap_or_else(|| "unknown".to_owned()),
     });
     Approval {
         arguments: arguments.map(|text| text.to_string()),
+        changed: pending.changed.clone(),
         escalated: pending.escalated(now).into_iter().map(str::to_owned).collect(),
         denied,
         given: given.collect(),

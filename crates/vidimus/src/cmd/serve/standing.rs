@@ -5,17 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use vidimus_core::act::{Act, BY_ITSELF, OfGrant};
-use vidimus_core::clock::Clock as _;
 use vidimus_core::record::{ActRecord, Kept, Record};
 use vidimus_core::snapshot::Overlay;
 use vidimus_core::standing::Standing;
-use vidimus_gateway::{KEY_LENGTH, Shared, Stood, millis};
-use vidimus_ledger::{Ledger, Reading};
-use vidimus_registry::{StandingFile, Watching};
+use vidimus_gateway::{KEY_LENGTH, Shared, Stood};
+use vidimus_ledger::{Ledger, Reading, SearchError};
+use vidimus_registry::{StandingFile, Watching, digest_of};
 
 use super::supervisor::Supervisor;
-use crate::clock::SystemClock;
 
 /// How often what stands is written down although nothing was done, so that a start has little of the log to read.
 const KEEP: Duration = Duration::from_secs(60);
@@ -44,14 +41,16 @@ pub(super) fn open(
         tracing::warn!(reason, "{} is not used; the whole log is read instead", path.display());
         None
     });
-    // A log that is shorter than what was kept of it is another one.
-    let known = known.filter(|(records, _)| *records <= ledger.size());
-    let (begun, mut standing) = known.unwrap_or_default();
+    let kept = known.as_ref().is_some_and(|known| known.records > 0);
+    let (begun, mut standing, reading) = begun(known, |from| ledger.read_from(from))?;
+    if kept && begun == 0 {
+        tracing::warn!("{} is of another log, and not used; the whole log is read instead", path.display());
+    }
     let size = ledger.size();
-    if size - begun > 1_000_000 {
+    if size.saturating_sub(begun) > 1_000_000 {
         tracing::info!(records = size - begun, "looking for acts in the log");
     }
-    let records = fold(&mut standing, begun, ledger.read_from(begun).context("the acts in the ledger")?)?;
+    let records = fold(&mut standing, begun, reading)?;
     if records < size {
         return Err(anyhow!("the ledger has {size} records, and {records} of them could be read for acts"));
     }
@@ -63,6 +62,25 @@ fn file(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::Result<(PathBuf, Standin
     let path = data.join("registry").join("standing");
     let file = StandingFile::new(&path, key)?;
     Ok((path, file))
+}
+
+/// From where on a log is to be read for acts: where what was kept of it ended, if it was kept of this very log. That is one which has the
+/// last record of then in its place; a longer one may have been begun since, or brought back from a copy.
+fn begun(
+    known: Option<vidimus_registry::Stood>,
+    read: impl Fn(u64) -> Result<Reading, SearchError>,
+) -> anyhow::Result<(u64, Standing, Reading)> {
+    const WHAT: &str = "the acts in the ledger";
+    if let Some(known) = known
+        && let Some(last) = known.records.checked_sub(1)
+    {
+        let mut reading = read(last).context(WHAT)?;
+        let there = reading.next().transpose().context(WHAT)?;
+        if there.is_some_and(|hit| hit.index == last && digest_of(&hit.record) == known.last) {
+            return Ok((known.records, known.standing, reading));
+        }
+    }
+    Ok((0, Standing::default(), read(0).context(WHAT)?))
 }
 
 /// Takes over the acts among `reading`, which begins after `records` records; gives how many there were in the end.
@@ -89,13 +107,8 @@ pub(in crate::cmd) fn of_reader(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::
     if !ledger.join("segments").exists() {
         return Ok(Arc::default());
     }
-    let (begun, mut standing) = file(data, key)?.1.read().ok().flatten().unwrap_or_default();
-    let read = |from| vidimus_ledger::read_from(&ledger, from).context("the acts in the ledger");
-    let mut reading = read(begun.saturating_sub(1))?;
-    // A log that is shorter than what was kept of it is another one.
-    if begun > 0 && reading.next().transpose().context("the acts in the ledger")?.is_none() {
-        (reading, standing) = (read(0)?, Standing::default());
-    }
+    let known = file(data, key)?.1.read().ok().flatten();
+    let (begun, mut standing, reading) = begun(known, |from| vidimus_ledger::read_from(&ledger, from))?;
     fold(&mut standing, begun, reading)?;
     Ok(stood(begun, standing)?.overlay)
 }
@@ -112,7 +125,11 @@ pub(super) fn follow(
     watching: Arc<Watching>,
     file: StandingFile,
 ) {
-    end_grants(supervisor, shared.clone());
+    let ending = shared.clone();
+    supervisor.repeated("grants", LOOK, move || {
+        let ending = ending.clone();
+        async move { ending.end_grants().await }
+    });
     cut_unrecorded(supervisor, shared.clone());
     let file = Arc::new(file);
     let approving = shared.clone();
@@ -138,28 +155,10 @@ pub(super) fn follow(
         let mut changes = shared.acts.changes();
         let mut kept = None;
         loop {
-            keep(&file, shared.stood().await, &mut kept).await;
+            keep(&file, &shared.ledger, shared.stood().await, &mut kept).await;
             tokio::time::sleep(LEAST).await;
             if let Ok(Err(_)) = tokio::time::timeout(KEEP, changes.changed()).await {
                 return;
-            }
-        }
-    });
-}
-
-/// Ends grants, and requests for them, whose time is over: on record, and out of what stands. Each is refused from its time on whether or
-/// not that is done.
-fn end_grants(supervisor: &mut Supervisor, shared: Arc<Shared>) {
-    supervisor.repeated("grants", LOOK, move || {
-        let shared = shared.clone();
-        async move {
-            let now = millis(SystemClock.now().wall).0;
-            let standing = shared.acts.standing();
-            for id in standing.over(now) {
-                let act = Act::EndGrant(OfGrant { of: id.to_owned() });
-                if let Err(refusal) = shared.act(BY_ITSELF, act, "its time is over").await {
-                    tracing::warn!(%refusal, grant = id, "a grant whose time is over still stands");
-                }
             }
         }
     });
@@ -176,17 +175,94 @@ fn cut_unrecorded(supervisor: &mut Supervisor, shared: Arc<Shared>) {
 }
 
 /// Writes it down, where it differs from what was written last. Failing costs the next start some time, and nothing else.
-async fn keep(file: &Arc<StandingFile>, stood: Stood, kept: &mut Option<u64>) {
+async fn keep(file: &Arc<StandingFile>, ledger: &Ledger, stood: Stood, kept: &mut Option<u64>) {
     if *kept == Some(stood.records) {
         return;
     }
-    let (file, records) = (file.clone(), stood.records);
-    let written = tokio::task::spawn_blocking(move || file.write(stood.records, &stood.standing)).await;
+    let (file, ledger, records) = (file.clone(), ledger.clone(), stood.records);
+    let written = tokio::task::spawn_blocking(move || {
+        let last = last_of(&ledger, records)?;
+        file.write(&vidimus_registry::Stood { records, last, standing: (*stood.standing).clone() })
+    });
+    let written = written.await;
     match written.map_err(|error| error.to_string()).and_then(|written| written) {
         Ok(()) => *kept = Some(records),
         Err(reason) => tracing::warn!(
             reason,
             "what stands could not be kept for the next start, which will read the log instead"
         ),
+    }
+}
+
+/// The digest of the last of so many records of the log.
+fn last_of(ledger: &Ledger, records: u64) -> Result<String, String> {
+    let Some(last) = records.checked_sub(1) else { return Ok(String::new()) };
+    let mut reading = ledger.read_from(last).map_err(|error| error.to_string())?;
+    match reading.next() {
+        Some(Ok(hit)) if hit.index == last => Ok(digest_of(&hit.record)),
+        Some(Err(error)) => Err(error.to_string()),
+        _ => Err(format!("record {last} of the log cannot be read")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::json;
+
+    use super::*;
+
+    const KEY: [u8; KEY_LENGTH] = [7; KEY_LENGTH];
+
+    /// A log with a quarantine for each of these names, instead of what is there.
+    fn log(data: &Path, names: &[&str]) -> Ledger {
+        let dir = data.join("ledger");
+        if dir.exists() {
+            fs::remove_dir_all(&dir).expect("removed");
+        }
+        let config = vidimus_ledger::Config { dir, ..vidimus_ledger::Config::default() };
+        let ledger = Ledger::open(config).expect("a log");
+        for (number, name) in names.iter().enumerate() {
+            let record = json!({"act": {"quarantine": {"subject": format!("Agent/a/{name}")}}, "actor": "User/i#b",
+                "id": format!("{name}-{number}"), "kind": "act", "time": "2026-11-27T00:00:00.000000Z", "version": 1, "why": "w"});
+            let record = Kept::read(record.to_string().as_bytes()).expect("a record");
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(ledger.record(&record)).expect("kept");
+        }
+        ledger
+    }
+
+    /// What was kept of one log says nothing of another, be it as long or longer.
+    #[test]
+    fn what_stood_by_one_log_does_not_stand_by_another() {
+        let root = tempfile::tempdir().expect("a directory");
+        let data = root.path();
+        let names = |stood: &Stood| -> Vec<String> {
+            let quarantined = stood.standing.quarantined.keys();
+            quarantined.map(|subject| subject.to_string().replace("Agent/a/", "")).collect()
+        };
+        let keep = |ledger: &Ledger| {
+            let (stood, file) = open(data, &KEY, ledger).expect("what stands");
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(keep(&Arc::new(file), ledger, stood.clone(), &mut None));
+            names(&stood)
+        };
+        assert_eq!(keep(&log(data, &["x", "y"])), ["x", "y"]);
+        for other in [&["p", "q"][..], &["p", "q", "r"], &["x", "q", "r"], &["p"], &[]] {
+            assert_eq!(keep(&log(data, &["x", "y"])), ["x", "y"]);
+            let (ledger, mut other) = (log(data, other), other.to_vec());
+            other.sort_unstable();
+            let by_reader = of_reader(data, &KEY).expect("what stands");
+            assert_eq!(names(&open(data, &KEY, &ledger).expect("what stands").0), other);
+            let whole =
+                Overlay::of(&open(data, &KEY, &ledger).expect("what stands").0.standing).expect("compiled");
+            assert!(by_reader.is_as(&whole), "{other:?}");
+        }
+        // Of its own log nothing is read twice.
+        let ledger = log(data, &["x", "y"]);
+        keep(&ledger);
+        let known = file(data, &KEY).expect("a file").1.read().expect("read");
+        assert_eq!(begun(known, |from| ledger.read_from(from)).expect("read").0, 2);
     }
 }

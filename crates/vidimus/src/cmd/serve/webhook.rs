@@ -197,6 +197,7 @@ mod tests {
             approval: approval.into(),
             arguments: None,
             asking: vec![Wanted {
+                digest: None,
                 escalation,
                 policy: "t/p".into(),
                 quorum: 1,
@@ -212,6 +213,7 @@ mod tests {
             owner: "o@example.com".into(),
             principal: "Agent/a/x".into(),
             resource: "Tool/a/s/pay".into(),
+            same: None,
             until: 100,
             user: None,
             user_email: None,
