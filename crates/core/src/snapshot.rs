@@ -55,6 +55,7 @@ pub use self::builtin::{
     ACT_WITH_APPROVAL_ID, ADVISE_ID, CLASS_APPROVERS, CLOSED_ID, FIRST_ADMINISTRATOR_ID, QUARANTINE_ID,
 };
 pub use self::compile::MAX_CEDAR;
+pub use self::digest::Parts;
 pub use self::doubt::Doubt;
 pub use self::memory::{Forgotten, Memory};
 pub use self::preserved::{Beside, NotPreserved, Preserved, PreservedObject};
@@ -406,7 +407,7 @@ impl Snapshot {
         digest::of_all(in_force.chain(beside).collect())
     }
 
-    /// Digest of the configuration: `sha256:` and hex, the same for the same objects in any order.
+    /// Digest of the configuration: `sha256:` and hex, the same for the same objects in any order; [`Parts`] says of what it is.
     pub fn digest(&self) -> &str {
         &self.digest
     }

@@ -29,7 +29,9 @@ use self::lists::Entry;
 use self::store::{Digest, Store};
 
 /// The form of what is kept of a configuration; another one is not understood.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// In this form too, and its digest was made otherwise: nobody but the version that made it can compute it.
+const OTHER_DIGEST: u32 = 1;
 
 /// What is kept of one configuration, beside the texts that it names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,6 +208,15 @@ pub struct Restored {
     pub verified: bool,
 }
 
+/// The texts that a configuration is kept as, by their SHA-256 in hexadecimal.
+#[derive(Clone, Debug)]
+pub struct Texts {
+    /// Each is a list of objects, one a line: the SHA-256 of its text, and ` quarantined` where it is.
+    pub lists: Vec<String>,
+    /// What of it stands in no object.
+    pub beside: Beside,
+}
+
 /// The configurations that are kept in a directory, for who reads them.
 pub struct Archive {
     store: Store,
@@ -238,6 +249,24 @@ impl Archive {
         Ok((self.objects_of(&manifest)?, standing))
     }
 
+    /// The texts of a configuration, to be handed to others.
+    ///
+    /// # Errors
+    /// See [`Unusable`].
+    pub fn texts(&self, digest: &str) -> Result<Texts, Unusable> {
+        let manifest = manifest(&self.store, digest)?;
+        let lists = manifest.lists.iter().map(ToString::to_string).collect();
+        Ok(Texts { lists, beside: manifest.beside })
+    }
+
+    /// A text of a configuration, held to its digest.
+    ///
+    /// # Errors
+    /// See [`Unusable`]; of what is no digest, nothing is kept.
+    pub fn text(&self, digest: &str) -> Result<Vec<u8>, Unusable> {
+        self.store.read_text(digest.parse().map_err(|_| Unusable::Missing)?)
+    }
+
     /// A configuration, sharing with `last` what both have.
     ///
     /// # Errors
@@ -252,7 +281,7 @@ impl Archive {
         let restored = last.restored(objects, &manifest.beside);
         let snapshot = restored.map_err(|forgotten: Forgotten| damaged(forgotten.to_string()))?;
         let verified = snapshot.digest() == manifest.snapshot;
-        if !verified && manifest.made_by == env!("CARGO_PKG_VERSION") {
+        if !verified && manifest.version == VERSION && manifest.made_by == env!("CARGO_PKG_VERSION") {
             let reason = format!("its objects have the digest {}, which is another one", snapshot.digest());
             return Err(damaged(reason));
         }
@@ -299,7 +328,7 @@ fn manifest(store: &Store, digest: &str) -> Result<Manifest, Unusable> {
     let damaged = |reason: String| Unusable::Damaged { path: path.display().to_string(), reason };
     let text = store.read_manifest(digest)?;
     let manifest: Manifest = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-    if manifest.version != VERSION {
+    if ![VERSION, OTHER_DIGEST].contains(&manifest.version) {
         return Err(damaged(format!("it is of version {}, and this is {VERSION}", manifest.version)));
     }
     if manifest.snapshot != digest {

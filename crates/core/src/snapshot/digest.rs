@@ -1,20 +1,30 @@
 //! The digest of a configuration.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::resource::{Object, ObjectKey};
+use super::coming::is_quarantined;
+use super::preserved::text;
+use crate::resource::Object;
 
 /// SHA-256.
 pub(crate) type Digest = [u8; 32];
 
-/// The digest of one object. Where it came from does not count.
+/// The digest of one object of a configuration. Where it came from does not count.
 ///
-/// An object is digested in its `Debug` form: it lists every field, in order, and all its maps are sorted. The form may change
-/// with a version of Vidimus; a digest says "the same configuration in the same version".
+/// It is of the object's text and of whether it is in quarantine, so that whoever has the texts can compute it (docs/ledger-format.md).
+/// One that was not read from a document is digested in its `Debug` form, which lists every field, in order; all its maps are sorted.
 pub(crate) fn of_object(object: &Object) -> Digest {
+    let text = match text(object) {
+        Some(text) => Sha256::digest(text.as_bytes()).into(),
+        None => of_debug(object),
+    };
+    of_text(text, is_quarantined(object))
+}
+
+fn of_debug(object: &Object) -> Digest {
     let mut text = Hashed(Sha256::new());
     // Hashing never fails, and so writing does not.
     let _ = match object {
@@ -27,17 +37,21 @@ pub(crate) fn of_object(object: &Object) -> Digest {
     text.0.finalize().into()
 }
 
+/// The digest of an object, given that of its text.
+fn of_text(text: Digest, quarantined: bool) -> Digest {
+    let kind = if quarantined { "quarantined " } else { "object " };
+    Sha256::new().chain_update(kind).chain_update(text).finalize().into()
+}
+
 /// The digest of what an object refuses that is not in force, given the object's own.
 pub(crate) fn of_refusing(object: Digest) -> Digest {
     Sha256::new().chain_update("refusing ").chain_update(object).finalize().into()
 }
 
-/// The digest of a policy of which only these permits are left.
-pub(crate) fn of_withdrawn(policy: &ObjectKey, standing: &BTreeSet<String>) -> Digest {
-    let mut text = Hashed(Sha256::new());
-    // Hashing never fails, and so writing does not.
-    let _ = write!(text, "withdrawn {policy:?} {standing:?}");
-    text.0.finalize().into()
+/// The digest of a policy, `namespace/name`, of which only these permits are left.
+pub(crate) fn of_withdrawn(policy: &str, standing: &BTreeSet<String>) -> Digest {
+    let text = serde_json::json!([policy, standing]).to_string();
+    Sha256::new().chain_update("withdrawn ").chain_update(text).finalize().into()
 }
 
 /// Stands for a configuration in which everything is refused.
@@ -45,10 +59,34 @@ pub(crate) const CLOSED: Digest = [0xff; 32];
 
 /// The digest of what stands by acts, given a text of all of it.
 pub(crate) fn of_standing(key: &str) -> Digest {
-    let mut text = Sha256::new();
-    text.update(b"standing\0");
-    text.update(key);
-    text.finalize().into()
+    Sha256::new().chain_update("standing ").chain_update(key).finalize().into()
+}
+
+/// What the digest of a configuration is of, for who has its texts and not the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Of each object in force: SHA-256 of its text, and whether it is in quarantine.
+    pub objects: Vec<([u8; 32], bool)>,
+    /// The digests of the objects that only refuse.
+    pub refusing: Vec<[u8; 32]>,
+    /// The policies, by `namespace/name`, of which only these permits are left.
+    pub withdrawn: BTreeMap<String, BTreeSet<String>>,
+    /// Whether everything is refused.
+    pub closed: bool,
+    /// The text of what stands by acts, where anything does.
+    pub standing: Option<String>,
+}
+
+impl Parts {
+    /// The digest of the configuration, as records have it.
+    pub fn digest(&self) -> String {
+        let objects = self.objects.iter().map(|(text, quarantined)| of_text(*text, *quarantined));
+        let refusing = self.refusing.iter().copied().map(of_refusing);
+        let withdrawn = self.withdrawn.iter().map(|(policy, standing)| of_withdrawn(policy, standing));
+        let beside =
+            withdrawn.chain(self.closed.then_some(CLOSED)).chain(self.standing.as_deref().map(of_standing));
+        of_all(objects.chain(refusing).chain(beside).collect())
+    }
 }
 
 /// `sha256:` and hex over the digests of all parts, sorted, so that their order does not count.

@@ -263,12 +263,17 @@ impl Remembered {
                 generation: self.generation,
             },
             origin: self.place.origin(),
-            digest: digest(&self.digest).ok_or_else(|| self.malformed("not a digest"))?,
+            digest: self.digest()?,
             policy,
             identities: self.identities()?,
             contested: self.contested,
             quarantined: self.quarantined,
         })
+    }
+
+    /// That of the object.
+    pub(super) fn digest(&self) -> Result<Digest, Forgotten> {
+        digest(&self.digest).ok_or_else(|| self.malformed("not a digest"))
     }
 
     fn malformed(&self, reason: &str) -> Forgotten {

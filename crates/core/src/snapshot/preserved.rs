@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::digest::Parts;
 use super::memory::{Forgotten, Remembered};
 use super::refusing::Refusing;
 use super::withdrawn::Withdrawn;
@@ -73,6 +74,20 @@ impl Default for Beside {
 }
 
 impl Beside {
+    /// What its part of the digest of a configuration is of; the objects in force are not in it.
+    ///
+    /// # Errors
+    /// When it is not as it was written.
+    pub fn parts(&self) -> Result<Parts, Forgotten> {
+        Ok(Parts {
+            objects: Vec::new(),
+            refusing: self.refusing.iter().map(Remembered::digest).collect::<Result<_, _>>()?,
+            withdrawn: self.withdrawn.clone(),
+            closed: self.closed,
+            standing: self.standing.as_ref().map(|standing| standing.key.clone()),
+        })
+    }
+
     /// What stood by acts. Whom it quarantined is so by the objects.
     ///
     /// # Errors
@@ -172,7 +187,7 @@ impl Object {
 }
 
 /// The document of an object; `None` where it was made otherwise, and cannot be written as one.
-fn text(object: &Object) -> Option<Cow<'_, str>> {
+pub(super) fn text(object: &Object) -> Option<Cow<'_, str>> {
     match (&*object.meta().document, object) {
         ("", Object::Policy(policy)) => Some(Cow::Owned(of_policy(policy))),
         ("", _) => None,

@@ -78,6 +78,6 @@ impl Withdrawn {
 
     /// Stands for what is withdrawn of the policies, in the digest of a configuration.
     pub(super) fn digests(&self) -> impl Iterator<Item = Digest> {
-        self.policies.iter().map(|(policy, standing)| digest::of_withdrawn(policy, standing))
+        self.policies().map(|(policy, standing)| digest::of_withdrawn(&policy, standing))
     }
 }
