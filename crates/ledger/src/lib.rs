@@ -12,6 +12,8 @@
 //! | `keys/` | the key that signs checkpoints (mode 0600) and its public half, a C2SP vkey |
 //! | `aside/` | what a start took from the log's end because nothing says that the log's writer wrote it |
 //!
+//! Its form, byte by byte and with an example, is in `docs/ledger-format.md`.
+//!
 //! Writing: [`Ledger`]. Reading, while or after it is written, by any process: [`verify`], [`search`], [`show`],
 //! [`read_from`].
 
@@ -22,6 +24,7 @@ mod config;
 mod file;
 mod frame;
 mod growth;
+mod nodes;
 mod note;
 mod open;
 mod primitives;
@@ -64,7 +67,7 @@ pub use file::FileError;
 pub use frame::{Broken, MAX_RECORD};
 pub use note::{KeyError, NoteError, VerifierKey};
 pub use open::OpenError;
-pub use proof::{Proof, ProofError, ProveError};
+pub use proof::{Proof, ProofError, ProveError, Prover};
 pub use read::{Reading, Watermark, read_from};
 pub use search::{
     Hit, Query, Search, SearchError, Shown, ShownIntact, search, show, show_intact, show_those,
@@ -77,6 +80,8 @@ use open::Opened;
 use queue::{Purpose, Shared, Submitted, lock};
 use storage::{Disk, Storage};
 
+#[cfg(test)]
+mod format_page;
 // Here and not in `queue.rs`, which `tests/interleavings` includes.
 #[cfg(test)]
 #[path = "queue/tests.rs"]

@@ -10,7 +10,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::checkpoint::{self, Checkpoint, CheckpointError, SignedCheckpoint};
 use crate::file::{self, FileError};
+use crate::nodes::Nodes;
 use crate::note::VerifierKey;
+use crate::search::own_key;
 use crate::segment::{self, SegmentError};
 use crate::tile;
 use crate::tree::{self, Hash, TILE};
@@ -120,6 +122,12 @@ pub enum ProveError {
     Unprovable(Arc<Self>),
     #[error("the log's tiles and records do not fit its checkpoint; `audit verify` tells more")]
     Inconsistent,
+    #[error(
+        "the log has a checkpoint of {size} records, and one of {issued} has been issued: it was rolled back"
+    )]
+    RolledBack { size: u64, issued: u64 },
+    #[error("the log's first {size} records are not those that the older checkpoint is of")]
+    Altered { size: u64 },
 }
 
 impl From<FileError> for ProveError {
@@ -134,17 +142,21 @@ impl From<SegmentError> for ProveError {
     }
 }
 
-/// Makes proofs against one checkpoint, the latest when it was made.
+/// Makes proofs against one checkpoint, the latest when it was made. Proofs of records in their order read each tile once.
 #[derive(Debug)]
-pub(crate) struct Prover<'a> {
-    dir: &'a Path,
+pub struct Prover {
     key: VerifierKey,
     signed: SignedCheckpoint,
-    tree: tree::Tree,
+    nodes: Nodes,
 }
 
-impl<'a> Prover<'a> {
-    pub(crate) fn new(dir: &'a Path, key: VerifierKey) -> Result<Self, ProveError> {
+impl Prover {
+    /// For the log in `dir`, by the key that stands in it.
+    ///
+    /// # Errors
+    /// See [`ProveError`].
+    pub fn latest(dir: &Path) -> Result<Self, ProveError> {
+        let key = own_key(dir).map_err(|error| ProveError::Key(error.to_string()))?;
         let signed = SignedCheckpoint::open(&file::read(&checkpoint::path(dir))?, &key)?;
         let size = signed.checkpoint.size;
         let from = size - size % TILE as u64;
@@ -158,25 +170,71 @@ impl<'a> Prover<'a> {
             }
         }
         let tree = tile::restore(dir, size, last)?.ok_or(ProveError::Inconsistent)?;
-        Ok(Self { dir, key, signed, tree })
+        Ok(Self { key, signed, nodes: Nodes::new(dir.to_owned(), tree) })
+    }
+
+    /// The log's key.
+    pub fn key(&self) -> &VerifierKey {
+        &self.key
+    }
+
+    /// The checkpoint that is proven to.
+    pub fn signed(&self) -> &SignedCheckpoint {
+        &self.signed
     }
 
     /// The proof for record `index`, checked.
-    pub(crate) fn prove(&self, index: u64, record: &[u8]) -> Result<Proof, ProveError> {
-        let size = self.signed.checkpoint.size;
+    ///
+    /// # Errors
+    /// See [`ProveError`].
+    pub fn prove(&mut self, index: u64, record: &[u8]) -> Result<Proof, ProveError> {
+        let hashes = self.inclusion(index, record)?;
+        Ok(Proof { index, hashes, checkpoint: self.signed.note.clone() })
+    }
+
+    /// The hashes of the proof for record `index`, lowest first, checked.
+    ///
+    /// # Errors
+    /// See [`ProveError`].
+    pub fn inclusion(&mut self, index: u64, record: &[u8]) -> Result<Vec<Hash>, ProveError> {
+        let Checkpoint { size, root, .. } = self.signed.checkpoint;
         if index >= size {
             return Err(ProveError::NotCovered { index, size });
         }
-        let hashes = tree::inclusion(index, size, |level, tile| {
-            if tile == tree::full_tiles(size, u32::from(level)) {
-                return Ok(self.tree.partial(level).to_vec());
-            }
-            tile::read(self.dir, level, tile)?.ok_or(ProveError::Inconsistent)
-        })?;
-        let proof = Proof { index, hashes, checkpoint: self.signed.note.clone() };
-        match proof.verify(record, &self.key) {
-            Ok(_) => Ok(proof),
-            Err(_) => Err(ProveError::Inconsistent),
+        let hashes = tree::inclusion(index, size, |height, at| self.nodes.complete(height, at))?;
+        if tree::root_of_proof(index, size, tree::leaf(record), &hashes) == Some(root) {
+            Ok(hashes)
+        } else {
+            Err(ProveError::Inconsistent)
         }
+    }
+
+    /// The hashes that show that the log begins with what `older` is of, checked.
+    ///
+    /// # Errors
+    /// See [`ProveError`]; also where it does not.
+    pub fn consistency(&mut self, older: &Checkpoint) -> Result<Vec<Hash>, ProveError> {
+        let Checkpoint { size, root, .. } = self.signed.checkpoint;
+        if older.size > size {
+            return Err(ProveError::RolledBack { size, issued: older.size });
+        }
+        let hashes = tree::consistency(older.size, size, |height, at| self.nodes.complete(height, at))?;
+        if tree::is_consistent((older.size, &older.root), (size, &root), &hashes) {
+            Ok(hashes)
+        } else {
+            Err(ProveError::Altered { size: older.size })
+        }
+    }
+}
+
+impl Checkpoint {
+    /// Whether `record` is record `index` of those that this commits to, by a proof's hashes, lowest first.
+    pub fn includes(&self, index: u64, record: &[u8], hashes: &[Hash]) -> bool {
+        tree::root_of_proof(index, self.size, tree::leaf(record), hashes) == Some(self.root)
+    }
+
+    /// Whether what this commits to begins with what `older` does, by a proof's hashes, lowest first.
+    pub fn continues(&self, older: &Self, hashes: &[Hash]) -> bool {
+        tree::is_consistent((older.size, &older.root), (self.size, &self.root), hashes)
     }
 }

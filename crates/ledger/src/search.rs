@@ -304,10 +304,8 @@ pub fn show_those(dir: &Path, query: &Query) -> Result<ShownIntact, SearchError>
             Err(error) => damage.push(error),
         }
     }
-    // The search has told it.
-    let key = own_key(dir).map_err(|error| ProveError::Key(error.to_string()));
-    let prover = key.and_then(|key| Prover::new(dir, key)).map_err(Arc::new);
-    let proof = |index, record: &[u8]| match &prover {
+    let mut prover = Prover::latest(dir).map_err(Arc::new);
+    let mut proof = |index, record: &[u8]| match &mut prover {
         Ok(prover) => prover.prove(index, record),
         Err(error) => Err(ProveError::Unprovable(error.clone())),
     };
@@ -317,7 +315,7 @@ pub fn show_those(dir: &Path, query: &Query) -> Result<ShownIntact, SearchError>
 }
 
 /// The public key that stands in the log.
-fn own_key(dir: &Path) -> Result<VerifierKey, SearchError> {
+pub(crate) fn own_key(dir: &Path) -> Result<VerifierKey, SearchError> {
     let path = public_key_path(dir);
     let text = file::read(&path)?;
     let text = String::from_utf8_lossy(&text);

@@ -143,7 +143,7 @@ fn first_of(path: &Path) -> Option<u64> {
     if digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
 }
 
-fn header(first: u64, version: Version) -> Vec<u8> {
+pub(crate) fn header(first: u64, version: Version) -> Vec<u8> {
     let mut bytes = b"VIDIMUS".to_vec();
     bytes.push(version as u8);
     bytes.extend_from_slice(&first.to_le_bytes());

@@ -7,7 +7,7 @@ pub type Hash = [u8; 32];
 
 /// Hashes in a full tile, and the logarithm of it (C2SP tlog-tiles, "Merkle Tree").
 pub(crate) const TILE: usize = 256;
-const TILE_HEIGHT: u32 = 8;
+pub(crate) const TILE_HEIGHT: u32 = 8;
 
 /// The hash of a record as a leaf.
 pub(crate) fn leaf(record: &[u8]) -> Hash {
@@ -152,11 +152,11 @@ pub(crate) fn full_tiles(size: u64, level: u32) -> u64 {
 
 /// The inclusion proof of leaf `index` in the tree of `size` leaves (RFC 6962 section 2.1.1), lowest hash first.
 ///
-/// `tile` gives the hashes of tile `(level, index)` as far as they exist in that tree.
+/// `complete` gives the root over the 2^`height` leaves from `at * 2^height` on, all of which are in that tree.
 pub(crate) fn inclusion<E>(
     index: u64,
     size: u64,
-    mut tile: impl FnMut(u8, u64) -> Result<Vec<Hash>, E>,
+    mut complete: impl FnMut(u32, u64) -> Result<Hash, E>,
 ) -> Result<Vec<Hash>, E> {
     let mut siblings = Vec::new();
     let (mut from, mut to) = (0, size);
@@ -165,11 +165,43 @@ pub(crate) fn inclusion<E>(
         let middle = from + half(to - from);
         let (keep, sibling) =
             if index < middle { ((from, middle), (middle, to)) } else { ((middle, to), (from, middle)) };
-        siblings.push(subtree(sibling.0, sibling.1, &mut tile)?);
+        siblings.push(subtree(sibling.0, sibling.1, &mut complete)?);
         (from, to) = keep;
     }
     siblings.reverse();
     Ok(siblings)
+}
+
+/// The proof that the tree of `size` leaves begins with that of `older` (RFC 6962 section 2.1.2), lowest hash first; without a hash
+/// where one of both is empty or they are the same.
+///
+/// `complete` is that of [`inclusion`].
+pub(crate) fn consistency<E>(
+    older: u64,
+    size: u64,
+    mut complete: impl FnMut(u32, u64) -> Result<Hash, E>,
+) -> Result<Vec<Hash>, E> {
+    let mut hashes = Vec::new();
+    if older == 0 || older >= size {
+        return Ok(hashes);
+    }
+    let (mut from, mut to) = (0, size);
+    while older < to {
+        let middle = from + half(to - from);
+        if older <= middle {
+            hashes.push(subtree(middle, to, &mut complete)?);
+            to = middle;
+        } else {
+            hashes.push(subtree(from, middle, &mut complete)?);
+            from = middle;
+        }
+    }
+    // Where the older tree is one that this one falls into, its root is known.
+    if from > 0 {
+        hashes.push(subtree(from, to, &mut complete)?);
+    }
+    hashes.reverse();
+    Ok(hashes)
 }
 
 /// The largest power of two below `count` (RFC 6962 section 2.1), for `count` > 1.
@@ -178,18 +210,14 @@ fn half(count: u64) -> u64 {
 }
 
 /// The root over leaves `from..to`, where `from` is a multiple of the largest power of two that is not above `to - from`.
-fn subtree<E>(from: u64, to: u64, tile: &mut impl FnMut(u8, u64) -> Result<Vec<Hash>, E>) -> Result<Hash, E> {
+fn subtree<E>(from: u64, to: u64, complete: &mut impl FnMut(u32, u64) -> Result<Hash, E>) -> Result<Hash, E> {
     let count = to - from;
-    if !count.is_power_of_two() {
-        let middle = from + half(count);
-        return Ok(node(&subtree(from, middle, tile)?, &subtree(middle, to, tile)?));
+    if count.is_power_of_two() {
+        let height = count.ilog2();
+        return complete(height, from >> height);
     }
-    let height = count.ilog2();
-    let (level, inner) = (height / TILE_HEIGHT, height % TILE_HEIGHT);
-    let first = from >> (TILE_HEIGHT * level);
-    let hashes = tile(u8::try_from(level).unwrap_or(u8::MAX), first / TILE as u64)?;
-    let start = usize::try_from(first % TILE as u64).unwrap_or(0);
-    Ok(complete(hashes.get(start..start + (1 << inner)).unwrap_or(&[])))
+    let middle = from + half(count);
+    Ok(node(&subtree(from, middle, complete)?, &subtree(middle, to, complete)?))
 }
 
 /// The root that a leaf and its inclusion proof lead to (RFC 9162 section 2.1.3.2); `None` where the proof has the wrong length
@@ -216,6 +244,41 @@ pub(crate) fn root_of_proof(index: u64, size: u64, leaf: Hash, proof: &[Hash]) -
         last >>= 1;
     }
     (last == 0).then_some(hash)
+}
+
+/// Whether a consistency proof leads from the root of `older` leaves to that of `size` (RFC 9162 section 2.1.4.2).
+pub(crate) fn is_consistent(
+    (older, older_root): (u64, &Hash),
+    (size, root): (u64, &Hash),
+    proof: &[Hash],
+) -> bool {
+    if older == 0 || older >= size {
+        let fits = older == size || older == 0 && *older_root == complete(&[]);
+        return fits && proof.is_empty() && (older < size || older_root == root);
+    }
+    let first = if older.is_power_of_two() { Some(older_root) } else { None };
+    let mut hashes = first.into_iter().chain(proof);
+    let Some(begin) = hashes.next() else { return false };
+    let (mut at, mut last) = (older - 1, size - 1);
+    while at & 1 == 1 {
+        (at, last) = (at >> 1, last >> 1);
+    }
+    let (mut old, mut new) = (*begin, *begin);
+    for hash in hashes {
+        if last == 0 {
+            return false;
+        }
+        if at & 1 == 1 || at == last {
+            (old, new) = (node(hash, &old), node(hash, &new));
+            while at & 1 == 0 && at != 0 {
+                (at, last) = (at >> 1, last >> 1);
+            }
+        } else {
+            new = node(&new, hash);
+        }
+        (at, last) = (at >> 1, last >> 1);
+    }
+    last == 0 && old == *older_root && new == *root
 }
 
 #[cfg(test)]

@@ -102,19 +102,23 @@ fn a_tree_that_was_restored_goes_on_as_if_nothing_had_been() {
     assert!(Tree::restore(1, vec![vec![[0; 32], [0; 32]]]).is_none(), "a hash too many");
 }
 
+/// The roots over complete parts of `leaves`.
+fn of(leaves: &[Hash]) -> impl FnMut(u32, u64) -> Result<Hash, Infallible> {
+    move |height, at| {
+        let first = usize::try_from(at << height).expect("small");
+        Ok(mth(&leaves[first..first + (1 << height)]))
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn proofs_hold_for_their_record_and_for_nothing_else(size in 1usize..1200, at: prop::sample::Index, other: prop::sample::Index) {
         let leaves = leaves(size);
-        let (tree, tiles) = grown(&leaves);
+        let (tree, _) = grown(&leaves);
         let index = at.index(size) as u64;
-        let tile = |level: u8, index: u64| {
-            let full = tiles.iter().find(|(place, _)| *place == (level, index));
-            Ok::<_, Infallible>(full.map_or_else(|| tree.partial(level).to_vec(), |(_, hashes)| hashes.clone()))
-        };
-        let Ok(proof) = inclusion(index, size as u64, tile);
+        let Ok(proof) = inclusion(index, size as u64, of(&leaves));
         let leaf = leaves[at.index(size)];
         let root = |index, size, leaf, proof: &[Hash]| root_of_proof(index, size, leaf, proof);
         prop_assert_eq!(root(index, size as u64, leaf, &proof), Some(tree.root()));
@@ -128,6 +132,30 @@ proptest! {
         prop_assert_ne!(root(index, size as u64, leaf, &longer), Some(tree.root()));
         if let Some((_, shorter)) = proof.split_last() {
             prop_assert_ne!(root(index, size as u64, leaf, shorter), Some(tree.root()));
+        }
+    }
+
+    #[test]
+    fn a_tree_is_shown_to_begin_with_an_older_one_and_with_no_other(size in 0usize..700, at: prop::sample::Index, wrong: prop::sample::Index) {
+        let leaves = leaves(size);
+        let older = at.index(size + 1);
+        let (root, old) = (mth(&leaves), mth(&leaves[..older]));
+        let Ok(proof) = consistency(older as u64, size as u64, of(&leaves));
+        let holds = |older: usize, old: &Hash, size: usize, root: &Hash, proof: &[Hash]| {
+            is_consistent((older as u64, old), (size as u64, root), proof)
+        };
+        prop_assert!(holds(older, &old, size, &root, &proof));
+        prop_assert!(!holds(older, &[7; 32], size, &root, &proof));
+        prop_assert!(!holds(size + 1, &old, size, &root, &proof));
+        prop_assert!(!holds(older, &old, size, &root, &[proof.clone(), vec![[0; 32]]].concat()));
+        if older > 0 {
+            prop_assert!(!holds(older, &old, size, &[7; 32], &proof));
+        }
+        if !proof.is_empty() {
+            prop_assert!(!holds(older, &old, size, &root, &proof[1..]));
+            let mut bent = proof.clone();
+            bent[wrong.index(proof.len())][0] ^= 1;
+            prop_assert!(!holds(older, &old, size, &root, &bent));
         }
     }
 }

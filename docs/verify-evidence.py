@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""Checks evidence that `vidimus audit export` wrote, without Vidimus; verify-ledger.py beside it checks a whole ledger.
+
+    python3 verify-evidence.py evidence.jsonl --key 'NAME+ID+BASE64' [--checkpoint OLDER]... [--witness KEY]... [--quorum N]
+
+Written from docs/ledger-format.md alone. Needs Python 3.9 and `cryptography`. Exit status: 0 proven, 1 not proven, 2 not checked."""
+import argparse, base64, hashlib, json, sys
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+class Wrong(ValueError):
+    """Why it is not believed."""
+
+def require(holds, why):
+    if not holds:
+        raise Wrong(why)
+
+def sha(*parts): return hashlib.sha256(b"".join(parts)).digest()
+def node(left, right): return sha(b"\x01", left, right)
+def dumped(value): return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+def b64(text, length=None):
+    """Base64 in its one form: what decodes to the same and is written otherwise is refused."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (ValueError, TypeError):
+        raise Wrong("not base64") from None
+    require(base64.b64encode(raw).decode() == text and length in (None, len(raw)), "not base64 of that length")
+    return raw
+
+class Key:
+    """A C2SP vkey, `name+id+base64`: of a log (kind 1), or of a witness (kind 4)."""
+    def __init__(self, text, kind=1):
+        name, number, encoded = (text.strip().split("+", 2) + ["", ""])[:3]
+        raw = b64(encoded, 33)
+        self.text, self.name, self.kind, self.id = text.strip(), name, kind, sha(name.encode(), b"\n", raw)[:4]
+        require(name and raw[0] == kind and self.id.hex() == number, "not a key of this kind, or its id is another one")
+        self.public = Ed25519PublicKey.from_public_bytes(raw[1:])
+
+    def signed(self, note):
+        """The text of a signed note; None where this key did not sign it. Lines of other keys are passed over."""
+        fits = note.endswith("\n") and "\n\n" in note[:-1] and all(c >= " " or c == "\n" for c in note)
+        require(fits and len(note.encode()) <= 128 * 1024, "not a signed note")
+        head, _, lines = note[:-1].rpartition("\n\n")
+        found = False
+        for line in lines.split("\n"):
+            dash, name, encoded = (line.split(" ", 2) + ["", ""])[:3]
+            raw = b64(encoded)
+            require(dash == "\u2014" and len(raw) >= 4, "not a signature line")
+            if (name, raw[:4]) == (self.name, self.id):
+                message, signature = (head + "\n").encode(), raw[4:]
+                if self.kind == 4:  # a cosignature: its time, then the signature
+                    time, signature = int.from_bytes(signature[:8], "big"), signature[8:]
+                    message = b"cosignature/v1\ntime %d\n" % time + message
+                try:
+                    self.public.verify(signature, message)
+                except InvalidSignature:
+                    raise Wrong(f"the signature of {self.name} is wrong") from None
+                found = True
+        return head + "\n" if found else None
+
+def checkpoint(note, key):
+    """(size, root) of a checkpoint that the log signed."""
+    lines = (key.signed(note) or "").split("\n")
+    require(len(lines) >= 4 and lines[0] == key.name and all(lines[3:-1]), "not a checkpoint of this log")
+    require(lines[1].isascii() and lines[1].isdigit() and str(int(lines[1])) == lines[1], "not a size")
+    return int(lines[1]), b64(lines[2], 32)
+
+def climb(at, last, first, second, path):
+    """Up a tree by the hashes of a proof: of `first` only what is to the left of it, of `second` all (RFC 9162, 2.1.3.2, 2.1.4.2)."""
+    for sibling in path:
+        require(last > 0, "the proof is too long")
+        if at & 1 or at == last:
+            first, second = node(sibling, first), node(sibling, second)
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
+        else:
+            second = node(second, sibling)
+        at, last = at >> 1, last >> 1
+    require(last == 0, "the proof is too short")
+    return first, second
+
+def root_of(index, size, record, proof):
+    require(0 <= index < size, "the index is not in the tree")
+    return climb(index, size - 1, b"", sha(b"\x00", record), proof)[1]
+
+def continues(older, newer, proof):
+    """Whether the tree `newer` begins with `older`, each (size, root)."""
+    if older[0] == 0 or older[0] >= newer[0]:
+        return not proof and (older == newer or older[0] == 0 < newer[0] and older[1] == sha())
+    path, at, last = ([] if older[0] & (older[0] - 1) else [older[1]]) + proof, older[0] - 1, newer[0] - 1
+    while at & 1:
+        at, last = at >> 1, last >> 1
+    return climb(at, last, path[0], path[0], path[1:]) == (older[1], newer[1])
+
+def snapshot(objects, beside):
+    """The digest of a configuration, as records name it. `objects` are lines of its lists."""
+    parts = [sha(b"quarantined " if one[64:] else b"object ", bytes.fromhex(one[:64])) for one in objects]
+    parts += [sha(b"refusing ", bytes.fromhex(one["digest"])) for one in beside["refusing"]]
+    parts += [sha(b"withdrawn ", dumped([name, sorted(left)]).encode()) for name, left in beside["withdrawn"].items()]
+    parts += [] if beside["closed"] is False else [b"\xff" * 32]
+    parts += [sha(b"standing ", beside["standing"]["key"].encode())] if beside.get("standing") else []
+    require(set(beside) <= {"version", "refusing", "withdrawn", "closed", "standing"}, "more beside than there can be")
+    return "sha256:" + sha(*sorted(parts)).hex()
+
+KINDS = "evidence", "since", "record", "object", "list", "configuration", "end"
+
+class Evidence:
+    """What a file proves. Wrong says what it does not, and in which line; `given` are checkpoints that are known from elsewhere."""
+
+    def __init__(self, file, key=None, given=(), witnesses=(), quorum=None):
+        self.file, self.key, self.number, self.hash, self.before = file, key, 0, hashlib.sha256(), ""
+        self.newer, self.older, self.missing, self.first, self.last, self.records = None, [], {}, None, None, 0
+        self.proof, self.named, self.met, self.objects, self.lists, self.used = [], set(), [], {}, {}, set()
+        self.witnesses, self.key_given, place = witnesses, key is not None, -1
+        self.quorum = len(witnesses) if quorum is None else quorum
+        try:
+            while place < len(KINDS) - 1:
+                line = json.loads(raw := self.line())
+                require(dumped(line).encode() == raw and len(line) == 1, "not canonical JSON, or not a line of evidence")
+                (kind, it), = line.items()
+                require((place < 0) == (kind == "evidence") and KINDS.index(kind) >= place, "it does not belong here")
+                place = KINDS.index(kind)
+                getattr(self, kind)(**it)
+            require(not file.read(1), "something follows the end")
+            require(set(self.met) == self.named and self.used == {*self.objects, *self.lists}, "texts are missing, or too many")
+            for note in given:
+                require(checkpoint(note, self.key) in [self.newer, *self.older], "that the log continues a given checkpoint")
+        except (Wrong, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            raise Wrong(f"line {self.number}: {error if isinstance(error, Wrong) else 'malformed: ' + repr(error)}") from None
+
+    def line(self):
+        self.number, self.before, raw = self.number + 1, self.hash.hexdigest(), self.file.readline()
+        require(raw.endswith(b"\n"), "the file is cut off here")
+        self.hash.update(raw)
+        return raw[:-1]
+
+    def evidence(self, asked, checkpoint, exported, format, key):
+        require(format == "vidimus-evidence@v1" and set(exported) == {"at", "by"}, "another format")
+        require(self.key is None or self.key.text == key, "it is of a log with another key")
+        self.asked, self.exported, self.key = asked, exported, Key(key)
+        self.newer = globals()["checkpoint"](checkpoint, self.key)
+        self.cosigned = sum(witness.signed(checkpoint) is not None for witness in self.witnesses)
+        require(self.cosigned >= self.quorum, f"{self.cosigned} of the witnesses cosigned it, not {self.quorum}")
+
+    def since(self, checkpoint, proof):
+        self.older += [globals()["checkpoint"](checkpoint, self.key)]
+        require(continues(self.older[-1], self.newer, [b64(one, 32) for one in proof]), "the log does not continue it")
+
+    def record(self, index, proof, shared):
+        require(type(index) is int and type(shared) is int and 0 <= shared <= len(self.proof), "not an index")
+        require(self.last is None or self.last < index, "not in the order of the log")
+        self.proof = [b64(one, 32) for one in proof] + self.proof[len(self.proof) - shared:]
+        raw = self.line()
+        require(root_of(index, self.newer[0], raw, self.proof) == self.newer[1], f"this is not record {index} of the log")
+        record, self.first, self.last = json.loads(raw), index if self.first is None else self.first, index
+        self.records += 1
+        self.named.update([record["snapshot"]] if record["kind"] == "decision" else [])
+
+    def object(self, sha256):
+        require(sha256 > next(reversed(self.objects), "") and sha(self.line()).hex() == sha256, "not in order, or not that text")
+        self.objects[sha256] = True
+
+    def list(self, objects, sha256):
+        lines = "".join(one + "\n" for one in objects)
+        require(sha256 > next(reversed(self.lists), "") and sha(lines.encode()).hex() == sha256, "not in order, or not that list")
+        require(all(one[:64] in self.objects and one[64:] in ("", " quarantined") for one in objects), "not a list")
+        self.lists[sha256] = objects
+        self.used.update(one[:64] for one in objects)
+
+    def configuration(self, snapshot, lists=None, beside=None, missing=None):
+        require(snapshot in self.named and snapshot > "".join(self.met[-1:]), "no record names it, or not in order")
+        self.met.append(snapshot)
+        if lists is None and beside is None and isinstance(missing, str):
+            self.missing[snapshot] = missing
+            return
+        digest = globals()["snapshot"]([one for name in lists for one in self.lists[name]], beside)
+        require(missing is None and digest == snapshot, "these are not the texts of that configuration")
+        self.used.update(lists)
+
+    def end(self, records, sha256): require((records, sha256) == (self.records, self.before), "it is not as it was written")
+
+def main():
+    flags, text = argparse.ArgumentParser(description="Checks a file of `vidimus audit export`."), argparse.FileType(encoding="utf-8")
+    flags.add_argument("file", type=argparse.FileType("rb"))
+    flags.add_argument("--key", type=Key, help="the log's public key, from somebody you trust")
+    flags.add_argument("--checkpoint", action="append", type=text, default=[], help="an older checkpoint that the log must continue")
+    flags.add_argument("--witness", action="append", type=lambda key: Key(key, 4), default=[], help="the key of a witness")
+    flags.add_argument("--quorum", type=int, help="so many witnesses must have cosigned [all]")
+    flags = flags.parse_args()
+    try:
+        it = Evidence(flags.file, flags.key, [file.read() for file in flags.checkpoint], flags.witness, flags.quorum)
+    except Wrong as wrong:
+        sys.exit(print(f"NOT PROVEN: {wrong}") or 1)
+    print(f"log       {it.key.name}\nkey       {it.key.text}{'' if it.key_given else ' (the file says so itself; give --key)'}")
+    print(f"asked     {dumped(it.asked)}\nexported  {it.exported['at']} by {it.exported['by']}, as the file says")
+    print(f"records   {it.records}, from {it.first} to {it.last}, of {it.newer[0]}; continues {[size for size, _ in it.older]}")
+    print(f"decided   by {len(it.met)} configurations; not in the file: {it.missing or 'none'}\nproven")
+
+if __name__ == "__main__": main()

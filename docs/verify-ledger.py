@@ -1,0 +1,131 @@
+#!/usr/bin/env python3
+"""Checks a whole ledger directory, without Vidimus: every record against every signed checkpoint. Needs verify-evidence.py beside it.
+
+    python3 verify-ledger.py DATA/ledger --key 'NAME+ID+BASE64' [--checkpoint SAVED]...
+
+Written from docs/ledger-format.md alone. Exit status: 0 intact, 1 not intact, 2 not checked. It reads one segment at a time.
+Checksums and seals of the last second, which only the log's private key can tell, are left to `vidimus audit verify`."""
+import argparse, importlib.util, os, struct, sys
+
+there = os.path.join(os.path.dirname(os.path.abspath(__file__)), "verify-evidence.py")
+spec = importlib.util.spec_from_file_location("verify_evidence", there)
+proof = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(proof)
+Key, Wrong, checkpoint, node, require, sha = proof.Key, proof.Wrong, proof.checkpoint, proof.node, proof.require, proof.sha
+
+class Tree:
+    """Grows leaf by leaf. By level, the hashes of the tile that is not full yet; a full one must be the file in `tile/`."""
+    def __init__(self, directory):
+        self.size, self.levels, self.directory, self.tiles = 0, [[]], directory, 0
+
+    def append(self, record, signed):
+        self.levels[0].append(sha(b"\x00", record))
+        self.size += 1
+        for level in range(8):
+            if len(self.levels[level]) < 256:
+                break
+            self.check(level, (self.size >> 8 * (level + 1)) - 1, signed)
+            self.levels += [[]] if level + 1 == len(self.levels) else []
+            self.levels[level + 1].append(self.complete(self.levels[level]))
+            self.levels[level] = []
+
+    def check(self, level, index, signed):
+        groups = [f"{index % 1000:03}"]
+        while index >= 1000:
+            index //= 1000
+            groups.insert(0, f"x{index % 1000:03}")
+        path = os.path.join(self.directory, "tile", str(level), *groups)
+        if self.size <= signed:  # of what is not signed for yet, a crash may have left anything
+            require(read(path) == b"".join(self.levels[level]), f"{path} is not the tile of the records")
+            self.tiles += 1
+
+    def complete(self, hashes):
+        while len(hashes) > 1:
+            hashes = [node(*pair) for pair in zip(hashes[::2], hashes[1::2])]
+        return hashes[0]
+
+    def root(self):
+        peaks = []
+        for hashes in reversed(self.levels):
+            at = 0
+            while at < len(hashes):
+                width = 1 << (len(hashes) - at).bit_length() - 1
+                peaks.append(self.complete(hashes[at:at + width]))
+                at += width
+        while len(peaks) > 1:
+            peaks[-2:] = [node(*peaks[-2:])]
+        return peaks[0] if peaks else sha()
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+def items(path, first, end):
+    """What is in a segment: (record, None), or (None, how many are signed for) of a seal. Behind record `end` a write may be unfinished."""
+    data, at, index = read(path), 24, first
+    require(data[:7] == b"VIDIMUS" and data[7] in (1, 2) and data[8:20] == struct.pack("<QI", first, 0), f"{path}: not a segment")
+    while at < len(data):
+        unfinished = index >= end
+        if data[at:at + 4] == b"SEAL" and len(data) - at >= 48:
+            _, _, sequence, signed = struct.unpack_from("<4sIQQ", data, at)
+            require(sequence == index and signed <= index, f"{path} at byte {at}: a seal of other records")
+            yield None, signed
+            at += 48
+            continue
+        length, _, sequence = struct.unpack_from("<IIQ", data, at) if len(data) - at >= 20 else (0, 0, index)
+        whole = 0 < length <= min(65_535, len(data) - at - 20)
+        if unfinished and not (whole and sequence == index):
+            return
+        require(whole and sequence == index, f"{path} at byte {at}: not the frame of record {index}")
+        yield data[at + 20:at + 20 + length], None
+        at, index = at + 20 + length, index + 1
+
+def ledger(directory, key=None, given=()):
+    """(records that are signed for, records behind them, tiles) of a log that is whole; Wrong says what is not."""
+    own = Key(read(os.path.join(directory, "keys", "checkpoint.vkey")).decode())
+    require(key is None or key.text == own.text, "it is a log with another key")
+    latest = checkpoint(read(os.path.join(directory, "checkpoint")).decode(), own)
+    parts = read(os.path.join(directory, "checkpoints")).decode().split("\n\n")
+    history = [checkpoint(f"{text}\n\n{lines}\n", own) for text, lines in zip(parts[::2], parts[1::2])]
+    require(parts[-1] == "" and history and history[0][0] == 0, "the history does not begin with no records, or is cut")
+    require(all(one[0] < other[0] for one, other in zip(history, history[1:])), "the history is not in order")
+    require(history[-1] == latest or history[-1][0] < latest[0], "the newest checkpoint is older than the history's last")
+    anchors = sorted({*history, latest, *(checkpoint(note, own) for note in given)}, reverse=True)
+    require(anchors[0] == latest, "the newest checkpoint is older than the one that was given")
+    names = sorted(name for name in os.listdir(os.path.join(directory, "segments")) if name.endswith(".log"))
+    tree, said = Tree(directory), 0
+
+    def roots():
+        while anchors and anchors[-1][0] == tree.size:
+            require(anchors.pop()[1] == tree.root(), f"the first {tree.size} records are not those that were signed for")
+
+    roots()
+    for name in names:
+        require(int(name[:-4]) == tree.size, f"{name} does not follow record {tree.size - 1}")
+        end = latest[0] if name == names[-1] else 1 << 64
+        for record, signed in items(os.path.join(directory, "segments", name), tree.size, end):
+            if record is None:
+                said = max(said, signed)
+            else:
+                tree.append(record, latest[0])
+                roots()
+    require(not anchors, f"{tree.size} records are there, and {latest[0]} were signed for")
+    require(said <= latest[0] and said <= max(history[-1][0], 0), "checkpoints were taken away")
+    return own, latest[0], tree.size - latest[0], tree.tiles
+
+def main():
+    flags = argparse.ArgumentParser(description="Checks a whole ledger directory.")
+    flags.add_argument("directory")
+    flags.add_argument("--key", type=Key, help="the log's public key, from somebody you trust")
+    flags.add_argument("--checkpoint", action="append", default=[], type=argparse.FileType(encoding="utf-8"), help="one that was saved")
+    flags = flags.parse_args()
+    try:
+        key, signed, behind, tiles = ledger(flags.directory, flags.key, [file.read() for file in flags.checkpoint])
+    except OSError as error:
+        sys.exit(print(f"not checked: {error}", file=sys.stderr) or 2)
+    except (Wrong, struct.error, ValueError) as wrong:
+        sys.exit(print(f"NOT INTACT: {wrong}") or 1)
+    print(f"log       {key.name}\nkey       {key.text}{'' if flags.key else ' (the log says so itself; give --key)'}")
+    print(f"records   {signed} are what they were when they were signed for; {behind} behind them are not signed for yet\nintact")
+
+if __name__ == "__main__": main()
