@@ -4,7 +4,7 @@
 SHELL := /bin/bash -euo pipefail
 CARGO ?= cargo
 
-.PHONY: help demo test bench bench-peers build lint unit e2e kube fuzz crash mutants crds redteam soak conformance
+.PHONY: help demo test bench bench-peers build lint unit e2e evidence kube fuzz crash mutants crds redteam soak conformance
 
 help: ## What can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,10 @@ lint: ## Formatting, clippy, licences and bans (crate arrows and sizes are tests
 
 unit: ## Unit, property and integration tests in Rust
 	$(CARGO) test --workspace
+
+evidence: ## 1000 exports of a real run, each changed in one place: refused by `audit verify` and by docs/verify-evidence.py
+	$(CARGO) build --workspace --all-targets
+	VIDIMUS_MUTATIONS=$(or $(MUTATIONS),1000) e2e/test.sh test_evidence
 
 kube: ## The CRDs against a real Kubernetes API server
 	e2e/kube/test.sh

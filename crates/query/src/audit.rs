@@ -2,6 +2,7 @@
 //!
 //! Damage ends no reading: what can be read is, and what cannot is told with it.
 
+mod evidence;
 mod found;
 mod joined;
 mod search;
@@ -10,6 +11,10 @@ mod show;
 use vidimus_core::record::Unreadable;
 use vidimus_ledger::SearchError;
 
+pub use evidence::{
+    EvidenceAsked, EvidenceFinding, EvidenceReport, ExportAnswer, ExportError, ExportQuestion, Exported,
+    VerifyOptions, export, verify,
+};
 pub use found::{Asked, Found};
 pub use search::{Kind, Outcome, SearchQuestion, search, unknown_names};
 pub use show::{ShowQuestion, ShownCall, ShownRecord, show};

@@ -15,6 +15,8 @@
 //! | [`starters`] | a name | [`Starter`](starters::Starter): policies to begin with |
 //! | [`audit`] | [`SearchQuestion`](audit::SearchQuestion) | [`Found`](audit::Found), one by one: who did what? |
 //! | [`audit`] | [`ShowQuestion`](audit::ShowQuestion) | [`ShownCall`](audit::ShownCall): everything about one call |
+//! | [`audit`] | [`ExportQuestion`](audit::ExportQuestion) | [`ExportAnswer`](audit::ExportAnswer), and a file: prove it |
+//! | [`audit`] | a file of evidence | [`EvidenceReport`](audit::EvidenceReport): is all in it proven? |
 //! | [`approvals`] | what waits for people | [`Approvals`](approvals::Approvals): which call, who is asked, what became of it? |
 //! | [`acts`] | what stands by acts of people | [`Quarantines`](acts::Quarantines): what is out of use, by whom and why? |
 //! | [`acts`] | what agents are lent | [`Grants`](acts::Grants): to whom, until when, and what is asked for? |

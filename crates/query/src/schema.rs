@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use crate::acts::{ActDone, Grants, Me, Quarantines};
 use crate::approvals::{Answered, ApprovalEvent, Approvals};
-use crate::audit::{Found, SearchQuestion, ShowQuestion, ShownCall};
+use crate::audit::{
+    EvidenceReport, ExportAnswer, ExportQuestion, Found, SearchQuestion, ShowQuestion, ShownCall,
+};
 use crate::cases::{CaseFile, TestReport};
 use crate::check::CheckReport;
 use crate::diff::{DiffAnswer, DiffQuestion};
@@ -24,6 +26,7 @@ pub fn schema() -> Value {
     let reach = asked.subschema_for::<ReachQuestion>();
     let search = asked.subschema_for::<SearchQuestion>();
     let show = asked.subschema_for::<ShowQuestion>();
+    let export = asked.subschema_for::<ExportQuestion>();
     let replay = asked.subschema_for::<ReplayQuestion>();
     let suggest = asked.subschema_for::<SuggestQuestion>();
     let diff = asked.subschema_for::<DiffQuestion>();
@@ -34,6 +37,8 @@ pub fn schema() -> Value {
     let reached = answered.subschema_for::<ReachAnswer>();
     let found = answered.subschema_for::<Found>();
     let shown = answered.subschema_for::<ShownCall>();
+    let exported = answered.subschema_for::<ExportAnswer>();
+    let evidence = answered.subschema_for::<EvidenceReport>();
     let done = answered.subschema_for::<ActDone>();
     let quarantined = answered.subschema_for::<Quarantines>();
     let approvals = answered.subschema_for::<Approvals>();
@@ -60,6 +65,8 @@ pub fn schema() -> Value {
             "approvals-answer": {"properties": {"answer": answer}},
             "approvals-watch": {"properties": {"answer": event}},
             "check": {"properties": {"answer": checked}},
+            "evidence": {"properties": {"answer": evidence}},
+            "export": {"properties": {"question": export, "answer": exported}},
             "explain": {"properties": {"question": explain, "answer": explained}},
             "grants": {"properties": {"answer": granted}},
             "me": {"properties": {"answer": me}},

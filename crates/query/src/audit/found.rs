@@ -19,6 +19,9 @@ pub struct Found {
     /// Of an effect: who asked for what, from its decision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided: Option<Asked>,
+    /// As it stands in the log, byte for byte.
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
 }
 
 /// Who asked for what.
@@ -56,10 +59,11 @@ impl From<&DecisionRecord<'_>> for Asked {
 }
 
 impl Found {
-    pub(super) fn of(hit: &Hit) -> Result<Self, Damage> {
-        match Kept::read(&hit.record) {
-            Ok(record) => Ok(Self { index: hit.index, record, decided: None }),
-            Err(error) => Err(Damage::Record { index: hit.index, error }),
+    pub(super) fn of(hit: Hit) -> Result<Self, Damage> {
+        let Hit { index, record: bytes } = hit;
+        match Kept::read(&bytes) {
+            Ok(record) => Ok(Self { index, record, decided: None, bytes }),
+            Err(error) => Err(Damage::Record { index, error }),
         }
     }
 }

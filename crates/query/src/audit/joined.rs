@@ -87,7 +87,7 @@ impl Iterator for Effects {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let mut found = match self.effects.next()?.map_err(Damage::from).and_then(|hit| Found::of(&hit)) {
+            let mut found = match self.effects.next()?.map_err(Damage::from).and_then(Found::of) {
                 Ok(found) => found,
                 Err(damage) => return Some(Err(damage)),
             };

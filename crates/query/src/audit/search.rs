@@ -304,7 +304,7 @@ fn decided(
         kind,
         ..question.asked(approvals)
     };
-    let hits = vidimus_ledger::search(dir, &query)?.map(|hit| Found::of(&hit?));
+    let hits = vidimus_ledger::search(dir, &query)?.map(|hit| Found::of(hit?));
     Ok(hits.filter(move |found| match found {
         Ok(Found { record: Record::Effect(_), .. }) => false,
         Ok(Found { record: Record::Act(_), .. }) => which != Decided::Calls,

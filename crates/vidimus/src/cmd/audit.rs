@@ -1,5 +1,6 @@
 //! `vidimus audit`: what happened, and the proof of it. Reads only; works beside a running gateway and without one.
 
+mod export;
 mod search;
 mod show;
 mod verify;
@@ -16,11 +17,13 @@ pub(crate) use self::search::moment;
 use super::data_directory;
 use crate::output::Format;
 
-/// Searches, shows and verifies the ledger.
+/// Searches, shows, exports and verifies the ledger.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus audit search --data DIR --outcome deny # who was refused, and why
   vidimus audit show --data DIR CALL # everything about one call
+  vidimus audit export --data DIR --call CALL --out FILE # proof of it, to take
+  vidimus audit verify FILE # is it proven? anywhere, without the log
   vidimus audit verify --data DIR # is the log what it was?")]
 pub struct Audit {
     /// The data directory, the same as of `vidimus serve`.
@@ -34,6 +37,7 @@ pub struct Audit {
 enum Command {
     Search(Box<search::Search>),
     Show(show::Show),
+    Export(Box<export::Export>),
     Verify(verify::Verify),
     Prove(show::Prove),
 }
@@ -43,7 +47,9 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
     match &audit.command {
         Command::Search(search) => search::run(&ledger()?, search, format),
         Command::Show(show) => show::run(&ledger()?, show, format),
-        Command::Verify(verify) => verify::run(&ledger()?, verify, format),
+        Command::Export(export) => export::run(&audit.data, &ledger()?, export, format),
+        Command::Verify(verify) if verify.files().is_empty() => verify::run(&ledger()?, verify, format),
+        Command::Verify(verify) => verify::run_evidence(verify, format),
         Command::Prove(prove) => show::run_prove(prove, format),
     }
 }

@@ -5,6 +5,7 @@
 mod access_log;
 mod approvals;
 mod check;
+mod evidence;
 mod exit_status;
 mod faults;
 mod flags;

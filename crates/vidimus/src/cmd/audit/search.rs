@@ -35,6 +35,22 @@ use crate::output::{self, Format};
 Exit codes: 0 searched (also when nothing was found), 1 the log is damaged and
 what could be read was searched, 2 not searched.")]
 pub struct Search {
+    #[command(flatten)]
+    filters: Filters,
+    /// Which records [default: decided; effect where --outcome is that of an effect; all with --code].
+    #[arg(long, value_parser = kind())]
+    kind: Option<Kind>,
+    /// At most so many records; 0 for all.
+    #[arg(long, default_value_t = 50)]
+    limit: usize,
+    /// Oldest first.
+    #[arg(long)]
+    oldest_first: bool,
+}
+
+/// What records must fit, all of it.
+#[derive(Debug, Args)]
+pub(super) struct Filters {
     /// Who called: an Agent or ServiceIdentity.
     #[arg(long, visible_alias = "agent")]
     principal: Option<String>,
@@ -53,9 +69,6 @@ pub struct Search {
     /// Stable code of a refusal, or of how an effect ended, e.g. no_permit: docs/codes.md has them all.
     #[arg(long, value_parser = code)]
     code: Option<String>,
-    /// Which records [default: decided; effect where --outcome is that of an effect; all with --code].
-    #[arg(long, value_parser = kind())]
-    kind: Option<Kind>,
     /// The transaction that the hops of one chain share.
     #[arg(long)]
     transaction: Option<String>,
@@ -65,16 +78,10 @@ pub struct Search {
     /// Before: a time, a day (its beginning, UTC), or how long ago.
     #[arg(long, value_parser = moment)]
     until: Option<Timestamp>,
-    /// At most so many records; 0 for all.
-    #[arg(long, default_value_t = 50)]
-    limit: usize,
-    /// Oldest first.
-    #[arg(long)]
-    oldest_first: bool,
 }
 
-impl Search {
-    fn question(&self) -> SearchQuestion {
+impl Filters {
+    pub(super) fn question(&self, kind: Option<Kind>, oldest_first: bool) -> SearchQuestion {
         SearchQuestion {
             principal: self.principal.clone(),
             user: self.user.clone(),
@@ -82,11 +89,11 @@ impl Search {
             outcome: self.outcome,
             resource: self.resource.clone(),
             code: self.code.clone(),
-            kind: self.kind,
+            kind,
             transaction: self.transaction.clone(),
             since: self.since,
             until: self.until,
-            oldest_first: self.oldest_first,
+            oldest_first,
         }
     }
 }
@@ -95,7 +102,7 @@ fn outcome() -> impl TypedValueParser<Value = Outcome> {
     one_of(Outcome::ALL, |outcome| (outcome.as_str(), outcome.meaning()))
 }
 
-fn kind() -> impl TypedValueParser<Value = Kind> {
+pub(super) fn kind() -> impl TypedValueParser<Value = Kind> {
     one_of(Kind::ALL, |kind| (kind.as_str(), kind.meaning()))
 }
 
@@ -115,7 +122,7 @@ fn one_of<T: Copy + Send + Sync + 'static>(
 }
 
 pub fn run(dir: &Path, search: &Search, format: Format) -> anyhow::Result<ExitCode> {
-    let question = search.question();
+    let question = search.filters.question(search.kind, search.oldest_first);
     let limit = if search.limit == 0 { usize::MAX } else { search.limit };
     let (mut rows, mut found, mut more, mut damaged) = (Vec::new(), 0, false, false);
     let hits = audit::search(dir, &question).map_err(|error| match error {

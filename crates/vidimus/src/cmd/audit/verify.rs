@@ -1,6 +1,7 @@
-//! The whole log, checked by reading alone.
+//! The whole log, checked by reading alone; or a file of evidence.
 
 use std::fs;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,10 +9,12 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 use vidimus_ledger::{Checkpoint, Finding, Options, Report, VerifyError, default_memory};
+use vidimus_query::audit::{self, EvidenceReport, VerifyOptions};
 
 use crate::output::{self, Format, printable};
 
-/// Recomputes the log from its records and holds it against every signed checkpoint; exits 1 when something is wrong.
+/// Recomputes the log from its records and holds it against every signed checkpoint; exits 1 when something is wrong. Or, given a FILE of
+/// `audit export`, checks that all in it is proven, with nothing but the file and the log's key.
 ///
 /// It finds a flipped byte anywhere, a record removed, added or reordered, a log cut below what was signed, checkpoints taken
 /// away, a rollback, and another log in its place: the last checkpoint verified, and which log was where, are remembered outside
@@ -24,14 +27,19 @@ use crate::output::{self, Format, printable};
   vidimus audit verify --data /var/lib/vidimus
   vidimus audit verify --data DIR --checkpoint saved-last-month \\
     --key \"$(cat checkpoint.vkey)\" # trusting nothing in the directory
+  vidimus audit verify evidence.jsonl --key \"$(cat checkpoint.vkey)\"
 
-Exit codes: 0 intact, 1 not intact or another log than before, 2 not checked.")]
+Exit codes: 0 intact or proven, 1 not, or another log than before,
+2 not checked.")]
 pub struct Verify {
+    /// Evidence that `audit export` wrote, each by itself; without any, the log in --data is checked.
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
     /// The ledger's public key (C2SP vkey), if known from elsewhere; otherwise the log's own is taken. It is in
     /// DATA/ledger/keys/checkpoint.vkey, and at /ledger of the gateway's admin address.
     #[arg(long)]
     key: Option<String>,
-    /// A checkpoint saved earlier; the log must be a continuation of it. May be given several times.
+    /// A checkpoint saved earlier; the log must be a continuation of it, which evidence must prove. May be given several times.
     #[arg(long)]
     checkpoint: Vec<PathBuf>,
     /// Where is remembered what was verified last [default: ~/.local/state/vidimus/verified].
@@ -45,15 +53,27 @@ pub struct Verify {
     accept_new_log: bool,
 }
 
+impl Verify {
+    /// The evidence to verify, instead of a log.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
+    }
+
+    fn trusted(&self) -> anyhow::Result<Vec<String>> {
+        self.checkpoint.iter().map(|path| note(path, "--checkpoint")).collect()
+    }
+}
+
+/// The checkpoint in a file, whoever signed it: by whom is what is verified.
+pub(super) fn note(path: &Path, flag: &str) -> anyhow::Result<String> {
+    let flag = || format!("{flag} {}", path.display());
+    let text = fs::read_to_string(path).with_context(flag)?;
+    Checkpoint::unverified(&text).with_context(flag)?;
+    Ok(text)
+}
+
 pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCode> {
-    let trusted = verify.checkpoint.iter().map(|path| {
-        let flag = || format!("--checkpoint {}", path.display());
-        let text = fs::read_to_string(path).with_context(flag)?;
-        // Whoever signed it: by whom is what is verified.
-        Checkpoint::unverified(&text).with_context(flag)?;
-        Ok(text)
-    });
-    let trusted = trusted.collect::<anyhow::Result<_>>()?;
+    let trusted = verify.trusted()?;
     let memory =
         if verify.forget { None } else { Some(memory(verify.memory.clone().or_else(default_memory))?) };
     let options = Options {
@@ -80,6 +100,74 @@ pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCo
     Ok(if report.intact() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
+/// Evidence, with what is given about its log.
+pub fn run_evidence(verify: &Verify, format: Format) -> anyhow::Result<ExitCode> {
+    if verify.accept_new_log {
+        anyhow::bail!("--accept-new-log is about a log; of a FILE nothing is remembered");
+    }
+    let options = VerifyOptions {
+        key: verify.key.as_deref().map(super::key).transpose()?,
+        checkpoints: verify.trusted()?,
+    };
+    let mut all = true;
+    for file in &verify.files {
+        let shown = || file.display().to_string();
+        let from = BufReader::with_capacity(256 * 1024, fs::File::open(file).with_context(shown)?);
+        let report = audit::verify(from, &options).with_context(shown)?;
+        match format {
+            Format::Json => output::json(&report)?,
+            Format::Table => print_evidence(file, &report),
+        }
+        all &= report.proven;
+    }
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn print_evidence(file: &Path, report: &EvidenceReport) {
+    let row = |label: &str, text: &str| output::line(&format!("{label:<15}{}", printable(text)));
+    row("file", &file.display().to_string());
+    row("log", &report.log);
+    row("key", &report.key);
+    row("asked", &report.asked.to_string());
+    if let Some(exported) = &report.exported {
+        row("exported", &format!("{} by {}, as the file says", exported.at, exported.by));
+    }
+    row("checkpoint", &counted(report.size, "record"));
+    for size in &report.continues {
+        row("continues", &format!("the checkpoint of {}", counted(*size, "record")));
+    }
+    let records = match (report.first, report.last) {
+        (Some(first), Some(last)) if report.gapless => {
+            format!(", {first} to {last}: all of the log from the one to the other")
+        }
+        (Some(first), Some(last)) => {
+            format!(", between {first} and {last}: the log has others that were not asked for")
+        }
+        _ => String::new(),
+    };
+    row("records", &format!("{}{records}", report.records));
+    row("configurations", &report.configurations.to_string());
+    for finding in &report.findings {
+        let text = format!("line {}: {}", finding.line, printable(&finding.what));
+        output::line(&format!("{:<15}{}", "WRONG", output::verdict(&text, false)));
+    }
+    for (snapshot, why) in &report.missing {
+        row("note", &format!("the configuration {snapshot} is not in the file: {why}"));
+    }
+    if !report.key_given {
+        row(
+            "note",
+            "the key is the file's own: whoever made the file may have made the log too; --key says which to believe",
+        );
+    }
+    let verdict = if report.proven { "proven" } else { "NOT PROVEN" };
+    output::line(&format!("{:<15}{}", "verdict", output::verdict(verdict, report.proven)));
+}
+
+fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Where to remember. Without a place another log than the one that was verified before would be intact, and nobody would know that
 /// this was not looked at.
 fn memory(found: Option<PathBuf>) -> anyhow::Result<PathBuf> {
@@ -91,7 +179,6 @@ fn memory(found: Option<PathBuf>) -> anyhow::Result<PathBuf> {
 
 fn print(report: &Report) {
     let row = |label: &str, text: &str| output::line(&format!("{label:<13}{text}"));
-    let counted = |count: u64, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
     row("log", &printable(&report.origin));
     row("key", &printable(&report.key));
     row("records", &format!("{} in {}", report.records, counted(report.segments as u64, "segment")));

@@ -13,7 +13,7 @@ struct Line {
 
 fn parsed(line: &str) -> Result<SearchQuestion, String> {
     let line = Line::try_parse_from(line.split(' ')).map_err(|error| error.to_string())?;
-    Ok(line.search.question())
+    Ok(line.search.filters.question(line.search.kind, line.search.oldest_first))
 }
 
 /// Each flag is a member of the question, by the same name.

@@ -1,0 +1,358 @@
+use std::collections::BTreeMap;
+use std::fs;
+
+use vidimus_core::snapshot::Snapshot;
+
+use super::*;
+use crate::recordings::{Made, Recordings};
+
+const OBJECTS: &str = r#"
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {name: bot, namespace: a}
+spec: {owner: ada.l@example.com, team: t, purpose: p, riskLevel: low, identities: [{oidc: {issuer: "urn:vidimus:local", subject: bot}}]}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: MCPServer
+metadata: {name: bank, namespace: a}
+spec: {owner: ada.l@example.com, team: t, riskLevel: low, endpoint: {url: "http://127.0.0.1:1/mcp"}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {name: p, namespace: a}
+spec: {description: d, cedar: "permit (principal, action, resource) when {context.numbers.hasTag(\"/amount\") && context.numbers.getTag(\"/amount\") <= LIMIT};"}
+"#;
+
+fn world(limit: usize) -> std::sync::Arc<Snapshot> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = OBJECTS.replace("LIMIT", &limit.to_string());
+    fs::write(directory.path().join("a.yaml"), text).expect("written");
+    let loaded = vidimus_registry::load(directory.path());
+    assert!(loaded.rejections.is_empty(), "{:#?}", loaded.rejections);
+    loaded.snapshot
+}
+
+/// A log of 40 calls under two configurations.
+fn recorded() -> Recordings {
+    let mut recordings = Recordings::begin();
+    for limit in [10, 20] {
+        let world = world(limit);
+        recordings.keep(&world);
+        for amount in 0..20 {
+            let args = format!("{{\"amount\": {amount}, \"to\": \"q\\\"\\u00e9\"}}");
+            let resource = if amount % 2 == 0 { "Tool/a/bank/pay" } else { "Tool/a/bank/look" };
+            recordings.call(&world, Made { args: &args, ..Made::by("Agent/a/bot", resource) });
+        }
+    }
+    recordings.end();
+    recordings
+}
+
+fn question(members: Value) -> ExportQuestion {
+    let asked = EvidenceAsked::Search(serde_json::from_value(members).expect("a question"));
+    let exported = Exported { at: "2026-11-27T12:00:00Z".into(), by: "ada".into() };
+    ExportQuestion { asked, since_checkpoints: Vec::new(), exported }
+}
+
+fn exported(recordings: &Recordings, question: &ExportQuestion) -> (Vec<u8>, ExportAnswer) {
+    let mut file = Vec::new();
+    let answer = export(&recordings.ledger(), &recordings.archive(), question, &mut file).expect("exported");
+    (file, answer)
+}
+
+fn verified(file: &[u8]) -> EvidenceReport {
+    verify(file, &VerifyOptions::default()).expect("read")
+}
+
+fn lines(file: &[u8]) -> Vec<String> {
+    String::from_utf8(file.to_vec()).expect("text").lines().map(str::to_owned).collect()
+}
+
+/// The file of these lines, whose end says what they are.
+fn resealed(lines: &[String]) -> Vec<u8> {
+    let mut lines = lines.to_vec();
+    let mut end: Value = serde_json::from_str(&lines.pop().expect("an end")).expect("JSON");
+    let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
+    let records = lines.iter().filter(|line| line.starts_with("{\"record\":")).count();
+    end["end"] = serde_json::json!({"records": records, "sha256": sha256(text.as_bytes())});
+    format!("{text}{}\n", canonical(end)).into_bytes()
+}
+
+#[test]
+fn evidence_is_believed_and_the_same_question_makes_the_same() {
+    let recordings = recorded();
+    for (members, records, gapless, configurations) in [
+        (serde_json::json!({}), 40, true, 2),
+        (serde_json::json!({"resource": "pay", "outcome": "allow"}), 16, false, 2),
+        (serde_json::json!({"outcome": "deny"}), 10, true, 1),
+        (serde_json::json!({"principal": "a/nobody"}), 0, false, 0),
+    ] {
+        let (file, answer) = exported(&recordings, &question(members.clone()));
+        assert_eq!((answer.records, answer.size, answer.younger), (records, 40, 0), "{members}");
+        assert_eq!((answer.missing.len(), &answer.damage[..]), (0, &[][..]), "{members}");
+        assert_eq!(exported(&recordings, &question(members.clone())).0, file, "{members}");
+        let report = verified(&file);
+        assert!(report.proven && !report.key_given, "{members}: {report:#?}");
+        assert_eq!(
+            (report.records, report.gapless, report.configurations),
+            (records, gapless, configurations),
+            "{members}"
+        );
+        assert_eq!(report.exported.map(|exported| exported.by), Some("ada".to_owned()));
+        assert_eq!(resealed(&lines(&file)), file, "{members}");
+        // Every record stands in it as in the log.
+        let kept = lines(&file).iter().filter(|line| line.starts_with("{\"action\":")).count();
+        assert_eq!(kept as u64, records, "{members}");
+    }
+}
+
+#[test]
+fn no_byte_of_it_can_be_changed() {
+    let recordings = recorded();
+    let (file, _) =
+        exported(&recordings, &question(serde_json::json!({"resource": "pay", "outcome": "deny"})));
+    for at in 0..file.len() {
+        let mut bent = file.clone();
+        bent[at] ^= 1 << (at % 7);
+        let report = verified(&bent);
+        assert!(!report.proven, "byte {at}: {report:#?}");
+    }
+    for length in (0..file.len()).step_by(7) {
+        assert!(!verified(&file[..length]).proven, "{length}");
+    }
+    assert!(!verified(&[&file[..], b"\n"].concat()).proven);
+}
+
+/// The lines in which `bend` is done to the texts of objects and to how lists name them, and all digests are made right again but that
+/// in the records.
+fn forged(lines: &[String], bend: impl Fn(&str) -> (String, bool)) -> Vec<String> {
+    let json = |line: &str| serde_json::from_str::<Value>(line).expect("JSON");
+    let begin = lines.iter().position(|line| line.starts_with("{\"object\"")).expect("an object");
+    let (mut objects, mut lists, mut configurations) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+    let mut names = BTreeMap::new();
+    let mut rest = lines[begin..lines.len() - 1].iter();
+    while let Some(line) = rest.next() {
+        let mut value = json(line);
+        if let Some(of) = value.get("object") {
+            let (text, quarantined) = bend(rest.next().expect("a text"));
+            let name = sha256(text.as_bytes());
+            let listed = format!("{name}{}", if quarantined { QUARANTINED } else { "" });
+            names.insert(of["sha256"].as_str().expect("text").to_owned(), listed);
+            objects.insert(name, text);
+        } else if let Some(list) = value.get("list") {
+            let old = |name: &Value| names[name.as_str().expect("text")].clone();
+            let all: Vec<String> = list["objects"].as_array().expect("all").iter().map(old).collect();
+            let name = sha256(list_text(&all).as_bytes());
+            names.insert(list["sha256"].as_str().expect("text").to_owned(), name.clone());
+            lists.insert(
+                name.clone(),
+                canonical(serde_json::json!({"list": {"objects": all, "sha256": name}})),
+            );
+        } else {
+            for list in value["configuration"]["lists"].as_array_mut().expect("lists") {
+                *list = names[list.as_str().expect("text")].clone().into();
+            }
+            configurations.push(canonical(value));
+        }
+    }
+    let objects = objects
+        .into_iter()
+        .flat_map(|(name, text)| [canonical(serde_json::json!({"object": {"sha256": name}})), text]);
+    let end = lines.last().cloned();
+    lines[..begin]
+        .iter()
+        .cloned()
+        .chain(objects)
+        .chain(lists.into_values())
+        .chain(configurations)
+        .chain(end)
+        .collect()
+}
+
+/// Whoever makes the digests in the file right again changes nothing that the log says.
+#[test]
+fn what_is_proven_cannot_be_changed_whatever_the_end_says() {
+    let recordings = recorded();
+    let (file, _) = exported(&recordings, &question(serde_json::json!({})));
+    let whole = lines(&file);
+    let at = |begins: &str, number: usize| {
+        let mut found = whole.iter().enumerate().filter(|(_, line)| line.starts_with(begins));
+        found.nth(number).map(|(at, _)| at).unwrap_or_else(|| panic!("{begins}"))
+    };
+    let (record, configuration) = (at("{\"record\"", 7), at("{\"configuration\"", 0));
+    let policy = whole.iter().position(|line| line.contains("<= 10}")).expect("a policy");
+    let refused = |says: &str, change: &dyn Fn(&mut Vec<String>)| {
+        let mut lines = whole.clone();
+        change(&mut lines);
+        let report = verified(&resealed(&lines));
+        let found = report.findings.first().unwrap_or_else(|| panic!("{says}: believed"));
+        assert!(found.what.contains(says), "{says}: {report:#?}");
+        found.line as usize - 1
+    };
+    assert_eq!(forged(&whole, |text| (text.to_owned(), false)), whole);
+    let line =
+        refused("not record 7", &|lines| lines[record + 1] = lines[record + 1].replace("Tool/", "Pool/"));
+    assert_eq!(line, record + 1);
+    refused("not record 7", &|lines| lines.swap(record + 1, record + 3));
+    refused("not in the order", &|lines| {
+        lines.swap(record, record + 2);
+        lines.swap(record + 1, record + 3);
+    });
+    refused("not in the order", &|lines| lines[record] = lines[record].replace("\"index\":7", "\"index\":6"));
+    refused("not record 39", &|lines| {
+        let last = at("{\"record\"", 39);
+        lines[last] = lines[last]
+            .replace("\"proof\":[", "\"proof\":[\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\",");
+    });
+    let changed = |text: &str| (text.replace("<= 10}", "<= 99}"), false);
+    assert_eq!(
+        refused("not the text of the object", &|lines| lines[policy] = changed(&lines[policy]).0),
+        policy
+    );
+    refused("not the texts of the configuration", &|lines| *lines = forged(lines, changed));
+    refused("not the texts of the configuration", &|lines| {
+        *lines = forged(lines, |text| (text.to_owned(), text.contains("\"Agent\"")));
+    });
+    refused("of which the file says nothing", &|lines| drop(lines.remove(configuration)));
+    refused("no record names", &|lines| {
+        lines[configuration] = lines[configuration].replace("\"sha256:", "\"sha256:0");
+    });
+    refused("neither in the file nor missing", &|lines| {
+        lines[configuration] = format!("{{\"configuration\":{{\"snapshot\":\"{}\"}}}}", world(10).digest());
+    });
+    refused("does not belong here", &|lines| lines.swap(configuration, at("{\"list\"", 0)));
+    refused("is of no configuration", &|lines| {
+        let text = "{\"more\":1}".to_owned();
+        let first = at("{\"object\"", 0);
+        let names: Vec<String> = (0..).map(|n| format!("{{\"more\":{n}}}")).take(64).collect();
+        let first_name = sha256(lines[first + 1].as_bytes());
+        let text = names.into_iter().find(|text| sha256(text.as_bytes()) < first_name).unwrap_or(text);
+        lines.insert(first, text.clone());
+        lines.insert(first, canonical(serde_json::json!({"object": {"sha256": sha256(text.as_bytes())}})));
+    });
+}
+
+#[test]
+fn it_shows_that_the_log_continues_what_was_signed_before_and_names_the_key_that_was_believed() {
+    let (recordings, others) = (recorded(), recorded());
+    let ledger = recordings.ledger();
+    let history = fs::read_to_string(ledger.join("checkpoints")).expect("read");
+    let signed = history.split_inclusive("\n\n").collect::<Vec<_>>();
+    // A note has a blank line in it, and one after it.
+    let oldest = signed.chunks(2).next().map(|note| note.concat().trim_end().to_owned() + "\n").expect("one");
+    let latest = fs::read_to_string(ledger.join("checkpoint")).expect("read");
+    let key = fs::read_to_string(ledger.join("keys/checkpoint.vkey")).expect("read");
+    let since = [oldest.clone(), latest.clone()].to_vec();
+    let (file, _) = exported(
+        &recordings,
+        &ExportQuestion { since_checkpoints: since, ..question(serde_json::json!({})) },
+    );
+    let options = |key: &str, checkpoints: &[&String]| VerifyOptions {
+        key: Some(key.trim().parse().expect("a key")),
+        checkpoints: checkpoints.iter().map(|note| (*note).clone()).collect(),
+    };
+    let report = verify(&file[..], &options(&key, &[&oldest, &latest])).expect("read");
+    assert!(report.proven && report.key_given, "{report:#?}");
+    assert_eq!(report.continues, [0, 40]);
+
+    let other_key = fs::read_to_string(others.ledger().join("keys/checkpoint.vkey")).expect("read");
+    let report = verify(&file[..], &options(&other_key, &[])).expect("read");
+    assert!(!report.proven && report.findings[0].what.contains("not of that with"), "{report:#?}");
+    let (without, _) = exported(&recordings, &question(serde_json::json!({})));
+    let report = verify(&without[..], &options(&key, &[&oldest])).expect("read");
+    assert!(!report.proven && report.findings[0].what.contains("--since-checkpoint"), "{report:#?}");
+    let theirs = fs::read_to_string(others.ledger().join("checkpoint")).expect("read");
+    let asked = ExportQuestion { since_checkpoints: vec![theirs], ..question(serde_json::json!({})) };
+    let error = export(&ledger, &recordings.archive(), &asked, Vec::new()).expect_err("refused").to_string();
+    assert!(error.contains("older checkpoint 1 is not one of this log"), "{error}");
+}
+
+#[test]
+fn what_is_not_kept_or_not_proven_yet_is_said() {
+    let mut recordings = Recordings::begin();
+    let (kept, lost) = (world(10), world(20));
+    recordings.keep(&kept);
+    recordings.call(&kept, Made::by("Agent/a/bot", "Tool/a/bank/pay"));
+    recordings.call(&lost, Made::by("Agent/a/bot", "Tool/a/bank/pay"));
+    recordings.end();
+    let (file, answer) = exported(&recordings, &question(serde_json::json!({})));
+    assert_eq!(answer.missing.keys().collect::<Vec<_>>(), [lost.digest()]);
+    let report = verified(&file);
+    assert!(report.proven, "{report:#?}");
+    assert_eq!((report.configurations, report.missing), (1, answer.missing));
+    // A call by its id, and nothing else.
+    let asked = EvidenceAsked::Show(ShowQuestion { id: "call-2".to_owned() });
+    let (file, answer) = exported(&recordings, &ExportQuestion { asked, ..question(serde_json::json!({})) });
+    let report = verified(&file);
+    assert_eq!((report.proven, report.first, answer.records), (true, Some(1), 1), "{report:#?}");
+    // As a process leaves it that is killed before it signs: the records are there, and nothing proves them.
+    let ledger = recordings.ledger();
+    let history = fs::read_to_string(ledger.join("checkpoints")).expect("read");
+    let first: Vec<&str> = history.split_inclusive("\n\n").take(2).collect();
+    fs::write(ledger.join("checkpoint"), first.concat().trim_end().to_owned() + "\n").expect("written");
+    let (file, answer) = exported(&recordings, &question(serde_json::json!({})));
+    assert_eq!((answer.size, answer.records, answer.younger), (0, 0, 2));
+    assert!(verified(&file).proven);
+}
+
+/// docs/ledger-format.md: its example is what is written and believed.
+#[test]
+fn the_example_of_the_page_is_evidence() {
+    const PAGE: &str = include_str!("../../../../../docs/ledger-format.md");
+    let block = |kind: &str| {
+        let (_, rest) = PAGE.split_once(&format!("```text {kind}\n")).expect(kind);
+        rest.split_once("```").expect(kind).0
+    };
+    let file = block("evidence");
+    let report = verified(file.as_bytes());
+    assert!(report.proven, "{report:#?}");
+    assert_eq!((report.records, report.size, &report.continues[..]), (2, 3, &[0][..]));
+    // The log of the page, and the texts of the configuration, which are all in the file.
+    let data = tempfile::tempdir().expect("a directory");
+    let write = |path: String, bytes: &[u8]| {
+        let path = data.path().join(path);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+        fs::write(path, bytes).expect("written");
+    };
+    let digits: Vec<u32> = block("segment").chars().filter_map(|digit| digit.to_digit(16)).collect();
+    let segment: Vec<u8> =
+        digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).expect("a byte")).collect();
+    write("ledger/segments/00000000000000000000.log".to_owned(), &segment);
+    write("ledger/keys/checkpoint.vkey".to_owned(), block("key").as_bytes());
+    let history = block("checkpoints");
+    let (older, latest) = history
+        .trim_end()
+        .split_once("\n\nexample")
+        .map(|(older, note)| (format!("{older}\n"), format!("example{note}\n")))
+        .expect("two");
+    write("ledger/checkpoint".to_owned(), latest.as_bytes());
+    let lines = lines(file.as_bytes());
+    let mut texts: Vec<String> = lines
+        .iter()
+        .zip(lines.iter().skip(1))
+        .filter(|(line, _)| line.starts_with("{\"object\""))
+        .map(|(_, text)| text.clone())
+        .collect();
+    let list: String = texts.iter().map(|text| format!("{}\n", sha256(text.as_bytes()))).collect();
+    texts.push(list.clone());
+    for text in &texts {
+        let name = sha256(text.as_bytes());
+        let (first, _) = name.split_at(2);
+        write(format!("configurations/objects/{first}/{name}"), text.as_bytes());
+    }
+    let decision: Value = serde_json::from_str(&lines[3]).expect("JSON");
+    let snapshot = decision["snapshot"].as_str().expect("a digest");
+    let manifest = serde_json::json!({
+        "version": 2, "snapshot": snapshot, "madeBy": "the page", "lists": [sha256(list.as_bytes())],
+        "beside": {"version": 1, "refusing": [], "withdrawn": {}, "closed": false},
+    });
+    let name = snapshot.trim_start_matches("sha256:");
+    write(format!("configurations/{name}"), manifest.to_string().as_bytes());
+    let asked = EvidenceAsked::Show(ShowQuestion { id: "call-1".to_owned() });
+    let exported = Exported { at: "2026-11-27T12:00:02Z".to_owned(), by: "ada".to_owned() };
+    let question = ExportQuestion { asked, since_checkpoints: vec![older], exported };
+    let archive = vidimus_registry::configurations::Archive::at(&data.path().join("configurations"));
+    let mut written = Vec::new();
+    export(&data.path().join("ledger"), &archive, &question, &mut written).expect("exported");
+    assert_eq!(String::from_utf8(written).expect("text"), file);
+}

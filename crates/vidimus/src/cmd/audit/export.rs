@@ -1,0 +1,159 @@
+//! `vidimus audit export`: records, with all that it takes to believe them.
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use jiff::Timestamp;
+use vidimus_core::clock::Clock as _;
+use vidimus_ledger::read_from;
+use vidimus_query::audit::{
+    self, EvidenceAsked, ExportAnswer, ExportError, ExportQuestion, Exported, Kind, ShowQuestion, Unsearched,
+};
+use vidimus_registry::configurations::Archive;
+
+use super::search::{Filters, kind, moment};
+use super::verify::note;
+use crate::clock::SystemClock;
+use crate::cmd::data_directory;
+use crate::output::{self, Format};
+
+/// How long a checkpoint is waited for that covers the youngest records: of a gateway that runs there is one each second.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Writes one file of evidence: the records that fit, each with its proof, the signed checkpoint that they are proven to, and every
+/// policy and resource that was in force when they were decided.
+///
+/// `vidimus audit verify FILE` checks it anywhere, and so does docs/verify-evidence.py, without Vidimus. The records come in the order of
+/// the log. The same question makes the same bytes, as long as the log has the same checkpoint and --at and --by are the same.
+///
+/// It proves that each record is in the log, word for word; with no filter, or times alone, also that none between the first and
+/// the last was left out.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vidimus audit export --call CALL --out evidence.jsonl # one call, whole
+  vidimus audit export --principal finance/invoice-bot --since 30d \\
+    --out evidence.jsonl
+  vidimus audit export --since 2026-11-01 --until 2026-12-01 \\
+    --since-checkpoint october.checkpoint --out november.jsonl
+
+Exit codes: 0 written, 1 written, and the log is damaged or has younger records
+that no checkpoint covers, 2 not written.")]
+pub struct Export {
+    #[command(flatten)]
+    filters: Filters,
+    /// Which records [default: all].
+    #[arg(long, value_parser = kind())]
+    kind: Option<Kind>,
+    /// One call whole, or one approval, by its id; as `audit show` has it.
+    #[arg(long, conflicts_with_all = ["principal", "user", "policy", "outcome", "resource", "code", "kind", "transaction", "since", "until"])]
+    call: Option<String>,
+    /// An older checkpoint of the log (a copy of DATA/ledger/checkpoint): the file then proves that the log continues it. May be given
+    /// several times.
+    #[arg(long)]
+    since_checkpoint: Vec<PathBuf>,
+    /// The file to write.
+    #[arg(long)]
+    out: PathBuf,
+    /// Who exports, as the file says [default: the user that runs this].
+    #[arg(long)]
+    by: Option<String>,
+    /// When, as the file says [default: now].
+    #[arg(long, value_parser = moment)]
+    at: Option<Timestamp>,
+}
+
+impl Export {
+    fn question(&self) -> anyhow::Result<ExportQuestion> {
+        let asked = match &self.call {
+            Some(id) => EvidenceAsked::Show(ShowQuestion { id: id.clone() }),
+            None => EvidenceAsked::Search(self.filters.question(Some(self.kind.unwrap_or(Kind::All)), true)),
+        };
+        let since = self.since_checkpoint.iter().map(|path| note(path, "--since-checkpoint"));
+        let now = || Timestamp::try_from(SystemClock.now().wall).context("the clock has no time");
+        let at = self.at.map_or_else(now, Ok)?;
+        let exported = Exported { at: format!("{at:.0}"), by: self.by.clone().unwrap_or_else(user) };
+        Ok(ExportQuestion { asked, since_checkpoints: since.collect::<anyhow::Result<_>>()?, exported })
+    }
+}
+
+/// The user that runs this, as the system knows it.
+fn user() -> String {
+    let number = format!("uid {}", rustix::process::getuid().as_raw());
+    std::env::var("USER").map_or(number.clone(), |name| format!("{name} ({number})"))
+}
+
+pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::Result<ExitCode> {
+    let question = export.question()?;
+    wait_for_checkpoint(dir);
+    // Beside it: what is not finished is no evidence.
+    let beside = export.out.with_added_extension("tmp");
+    let written = write(data, dir, &question, &beside).and_then(|answer| {
+        fs::rename(&beside, &export.out).with_context(|| format!("--out {}", export.out.display()))?;
+        Ok(answer)
+    });
+    if written.is_err() {
+        // Why it could not be written is told.
+        let _ = fs::remove_file(&beside);
+    }
+    let answer = written?;
+    for damage in &answer.damage {
+        output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
+    }
+    if answer.younger > 0 {
+        output::warning(&format!(
+            "{} younger records fit and are not in the file: no checkpoint covers them; a gateway that runs, or is started, signs one",
+            answer.younger
+        ));
+    }
+    for (snapshot, why) in &answer.missing {
+        output::warning(&format!("the configuration {snapshot} is not in the file: {why}"));
+    }
+    match format {
+        Format::Json => output::json(&answer)?,
+        Format::Table => print(&answer, &export.out),
+    }
+    let whole = answer.damage.is_empty() && answer.younger == 0;
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+fn write(data: &Path, dir: &Path, question: &ExportQuestion, to: &Path) -> anyhow::Result<ExportAnswer> {
+    let flag = || format!("--out {}", to.display());
+    let file = File::create(to).with_context(flag)?;
+    let archive = Archive::at(&data_directory::configurations(data));
+    let mut buffered = BufWriter::with_capacity(256 * 1024, &file);
+    let answer = audit::export(dir, &archive, question, &mut buffered).map_err(|error| match error {
+        ExportError::Unsearched(Unsearched::Misasked(misasked)) => crate::cmd::misasked(&misasked),
+        error => error.into(),
+    })?;
+    drop(buffered);
+    file.sync_all().with_context(flag)?;
+    Ok(answer)
+}
+
+fn print(answer: &ExportAnswer, out: &Path) {
+    let ExportAnswer { records, size, configurations, .. } = answer;
+    output::line(&format!(
+        "{records} records and {configurations} configurations that decided them, proven to the checkpoint of {size} records"
+    ));
+    output::line(&format!("written to {}; anybody can check it:", out.display()));
+    output::line(&format!("  vidimus audit verify {} --key KEY", out.display()));
+    output::line(&format!("  python3 docs/verify-evidence.py {} --key KEY", out.display()));
+}
+
+/// Waits until a checkpoint covers the records that are there now. Where none comes, nobody writes the log.
+fn wait_for_checkpoint(dir: &Path) {
+    let signed = || read_from(dir, 0).map(|reading| reading.watermark().signed);
+    let Ok(mut reading) = signed().and_then(|signed| read_from(dir, signed)) else { return };
+    while let Some(Ok(_)) = reading.next() {}
+    let step = Duration::from_millis(50);
+    let mut waited = Duration::ZERO;
+    while waited < PATIENCE && signed().is_ok_and(|signed| signed < reading.index()) {
+        std::thread::sleep(step);
+        waited += step;
+    }
+}

@@ -1,0 +1,70 @@
+//! `audit export`, and `audit verify` of what it wrote.
+
+use std::fs;
+
+use super::gateway::{Gateway, damage, upstream_that_hangs_up};
+use super::run;
+
+#[test]
+fn what_is_exported_is_verified_anywhere_and_what_was_changed_is_not() {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    gateway.call(None);
+    let failed = gateway.call(Some(&gateway.token()));
+    let id = failed.lines().find_map(|line| line.strip_prefix("vidimus-call: ")).unwrap().trim().to_owned();
+    let at = |name: &str| gateway.directory.path().join(name).display().to_string();
+    let data = at("data");
+    let key = fs::read_to_string(at("data/ledger/keys/checkpoint.vkey")).unwrap();
+    let export = |out: &str, more: &[&str]| {
+        run(&[&["audit", "export", "--data", &data, "--out", &at(out), "-o", "json"], more].concat())
+    };
+    // Beside the gateway, which signs within a second: that is waited for.
+    let ran = export("all", &["--at", "2026-11-27", "--by", "ada"]);
+    assert_eq!((ran.code, &*ran.err), (Some(0), ""), "{ran:?}");
+    let answer = ran.json();
+    assert_eq!(
+        (&answer["records"], &answer["size"], &answer["configurations"]),
+        (&3.into(), &3.into(), &1.into())
+    );
+    let again = export("again", &["--at", "2026-11-27", "--by", "ada"]);
+    assert_eq!((again.code, fs::read(at("again")).unwrap()), (Some(0), fs::read(at("all")).unwrap()));
+    assert_eq!(export("call", &["--call", &id]).json()["records"], 2);
+    for (flags, says) in [
+        (&["--since", "2026-01-02", "--until", "2026-01-01"][..], "--since"),
+        (&["--call", &id, "--code", "no_permit"], "--call"),
+        (&["--since-checkpoint", "/nonexistent"], "--since-checkpoint /nonexistent"),
+    ] {
+        let ran = export("none", flags);
+        assert!(ran.code == Some(2) && ran.err.contains(says), "{ran:?}");
+    }
+    assert!(!fs::exists(at("none")).unwrap() && !fs::exists(at("none.tmp")).unwrap());
+
+    let verify = |files: &[&str], more: &[&str]| {
+        let files: Vec<String> = files.iter().map(|name| at(name)).collect();
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        run(&[&["audit", "verify"], &files[..], more].concat())
+    };
+    let ran = verify(&["all", "call"], &["--key", key.trim()]);
+    assert_eq!((ran.code, ran.out.matches("verdict        proven").count()), (Some(0), 2), "{ran:?}");
+    assert!(ran.out.contains("0 to 2: all of the log") && !ran.out.contains("file's own"), "{ran:?}");
+    let ran = verify(&["all"], &["--checkpoint", &at("data/ledger/checkpoint")]);
+    assert!(ran.code == Some(0) && ran.out.contains("file's own"), "{ran:?}");
+    let bent =
+        fs::read_to_string(at("all")).unwrap().replacen("\"outcome\":\"deny\"", "\"outcome\":\"allow\"", 1);
+    fs::write(at("bent"), bent).unwrap();
+    let ran = verify(&["all", "bent"], &["--key", key.trim()]);
+    assert!(ran.code == Some(1) && ran.out.contains("NOT PROVEN"), "{ran:?}");
+    assert!(ran.out.contains("line 3: this is not record 0 of the log"), "{ran:?}");
+    assert_eq!(verify(&["none"], &[]).code, Some(2));
+    assert_eq!(verify(&["all"], &["--accept-new-log"]).code, Some(2));
+
+    let (directory, _) = gateway.stop();
+    damage(&directory.path().join("data"));
+    let ran = export_of(&directory.path().display().to_string());
+    assert!(ran.code == Some(2) && ran.err.contains("record 1: the checksum does not match"), "{ran:?}");
+    assert!(!fs::exists(directory.path().join("damaged")).unwrap());
+}
+
+fn export_of(directory: &str) -> super::Ran {
+    let (data, out) = (format!("{directory}/data"), format!("{directory}/damaged"));
+    run(&["audit", "export", "--data", &data, "--out", &out])
+}

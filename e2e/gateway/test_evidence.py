@@ -1,0 +1,400 @@
+"""Evidence of a real run: believed by `audit verify` and by the Python of docs/, which refuse whatever was changed; and docs/audit.md, pasted.
+
+VIDIMUS_MUTATIONS (100; `make evidence`: 1000) files are bent, one way each.
+"""
+
+import base64
+import hashlib
+import importlib.util
+import io
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import subprocess
+import sys
+import unittest
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from message import call, modern
+from stage import BINARY, POLICIES, Stage
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MUTATIONS = int(os.environ.get("VIDIMUS_MUTATIONS", "100"))
+LEDGER = "/mcp/finance/ledger"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name.replace("-", "_"), ROOT / f"docs/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+VERIFIER, LEDGER_VERIFIER = load("verify-evidence"), load("verify-ledger")
+STAGE = None
+
+
+def ask(name, arguments, *flags, agent="invoice-bot"):
+    message, headers = modern(call(name, arguments))
+    return STAGE.post(LEDGER, message, STAGE.token(agent, *flags), headers, raw=True)
+
+
+def limit(amount):
+    STAGE.add("policies", POLICIES.replace("<= 10000 }", f"<= {amount} }}"))
+
+
+def setUpModule():
+    """Calls under two configurations, with people and without, allowed and denied, and a token that is none."""
+    global STAGE
+    STAGE = Stage("ledger")
+    STAGE.serve()
+    ask("get_invoice", {"id": "INV-0"})
+    STAGE.until(lambda: b"\n0\n" not in (STAGE.data / "ledger/checkpoint").read_bytes())
+    shutil.copy(STAGE.data / "ledger/checkpoint", STAGE.root / "saved.checkpoint")
+    shutil.copy(STAGE.data / "ledger/keys/checkpoint.vkey", STAGE.root / "checkpoint.vkey")
+    for number in range(12):
+        ask("get_invoice", {"id": f"INV-{number}"})
+        ask("transfer", {"amount": 20_000 + number, "to": "acme \"é\""})
+    ask("transfer", {"amount": 9_000, "to": "acme"}, "--user", "grace@example.com")
+    STAGE.post(LEDGER, call("get_invoice", {"id": "1"}), "no token")
+    ask("get_invoice", {"id": "1"}, agent="stranger")
+    limit(100)
+    grace = {"amount": 9_000, "to": "acme"}, "--user", "grace@example.com"
+    STAGE.until(lambda: b"no_permit" in ask("transfer", *grace)[2])
+    for number in range(4):
+        ask("get_invoice", {"id": f"INV-{number}"})
+
+
+def tearDownModule():
+    STAGE.close()
+
+
+def export(out, *flags, check=True):
+    path = STAGE.root / out
+    STAGE.vidimus("audit", "export", "--data", str(STAGE.data), "--out", str(path), "--by", "ada", "--at", "2026-11-27", *flags, check=check)
+    return path
+
+
+def key():
+    return (STAGE.root / "checkpoint.vkey").read_text().strip()
+
+
+def by_rust(paths):
+    """What `audit verify` says of each file, by one process."""
+    done = STAGE.vidimus("audit", "verify", "-o", "json", "--key", key(), *map(str, paths), check=False)
+    said = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(said) == len(paths) and done.returncode == (0 if all(one["proven"] for one in said) else 1), done
+    return said
+
+
+def by_python(raw):
+    """Why the Python does not believe a file; None where it does."""
+    try:
+        VERIFIER.Evidence(io.BytesIO(raw), VERIFIER.Key(key()))
+    except VERIFIER.Wrong as wrong:
+        return str(wrong)
+    return None
+
+
+def resealed(lines):
+    """The file of these lines with an end that fits them: by somebody who knows the format."""
+    text = "".join(line + "\n" for line in lines[:-1]).encode()
+    end = {"end": {"records": sum(line.startswith('{"record":') for line in lines), "sha256": hashlib.sha256(text).hexdigest()}}
+    return text + VERIFIER.dumped(end).encode() + b"\n"
+
+
+def forged(lines, old, new):
+    """A policy's text is another one, with the digests of texts and lists in the file made right, all but that in the records."""
+    begin = next(at for at, line in enumerate(lines) if line.startswith('{"object":'))
+    texts = [new if text == old else text for text in lines[begin:] if text.startswith('{"apiVersion"')]
+    name = lambda text: hashlib.sha256(text.encode()).hexdigest()
+    renamed, rest = {name(old): name(new)}, [json.loads(line) for line in lines[begin:-1] if not line.startswith(('{"apiVersion"', '{"object"'))]
+    lists = {}
+    for one in (line["list"] for line in rest if "list" in line):
+        objects = [renamed.get(text[:64], text[:64]) + text[64:] for text in one["objects"]]
+        renamed[one["sha256"]] = name("".join(text + "\n" for text in objects))
+        lists[renamed[one["sha256"]]] = objects
+    out = lines[:begin]
+    for text in sorted(texts, key=name):
+        out += [VERIFIER.dumped({"object": {"sha256": name(text)}}), text]
+    out += [VERIFIER.dumped({"list": {"objects": lists[one], "sha256": one}}) for one in sorted(lists)]
+    for line in (line for line in rest if "configuration" in line):
+        line["configuration"]["lists"] = [renamed[one] for one in line["configuration"]["lists"]]
+        out.append(VERIFIER.dumped(line))
+    return out + [""]
+
+
+def another_key(head):
+    """The head, as the log of the same name of somebody else would have it, who signed the same checkpoint."""
+    private = Ed25519PrivateKey.generate()
+    public = b"\x01" + private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    text, name = head["checkpoint"].split("\n\n")[0] + "\n", head["checkpoint"].split("\n")[0]
+    number = hashlib.sha256(name.encode() + b"\n" + public).digest()[:4]
+    head["key"] = f"{name}+{number.hex()}+{base64.b64encode(public).decode()}"
+    head["checkpoint"] = f"{text}\n\u2014 {name} {base64.b64encode(number + private.sign(text.encode())).decode()}\n"
+
+
+class Bend:
+    """Ways to bend a file, each said by its name. All but those of `raw` make its end right again."""
+
+    def __init__(self, dice, raw):
+        self.dice, self.raw, self.lines = dice, raw, raw.decode().splitlines()
+
+    def at(self, begins):
+        return self.dice.choice([at for at, line in enumerate(self.lines) if line.startswith(begins)])
+
+    def change(self, begins, change):
+        """A control line of this kind, changed as JSON."""
+        at = self.at(f'{{"{begins}":')
+        value = json.loads(self.lines[at])
+        change(value[begins])
+        self.lines[at] = VERIFIER.dumped(value)
+        return resealed(self.lines)
+
+    def raw_byte(self):
+        at = self.dice.randrange(len(self.raw))
+        return self.raw[:at] + bytes([self.raw[at] ^ self.dice.randrange(1, 256)]) + self.raw[at + 1:]
+
+    def raw_cut(self):
+        return self.raw[:self.dice.randrange(len(self.raw))]
+
+    def raw_line_gone(self):
+        del self.lines[self.dice.randrange(len(self.lines))]
+        return "".join(line + "\n" for line in self.lines).encode()
+
+    def raw_record_gone(self):
+        at = self.at('{"record":')
+        return "".join(line + "\n" for line in self.lines[:at] + self.lines[at + 2:]).encode()
+
+    def record_byte(self):
+        at = self.at('{"record":') + 1
+        place = self.dice.randrange(len(self.lines[at]))
+        other = self.dice.choice("abcxyz0189 {}\",:")
+        line = self.lines[at][:place] + other + self.lines[at][place + 1:]
+        self.lines[at] = line if line != self.lines[at] else line + "}"
+        return resealed(self.lines)
+
+    def record_outcome(self):
+        at = next(at for at, line in enumerate(self.lines) if '"outcome":"deny"' in line)
+        self.lines[at] = self.lines[at].replace('"outcome":"deny"', '"outcome":"allow"')
+        return resealed(self.lines)
+
+    def record_twice(self):
+        at = self.at('{"record":')
+        return resealed(self.lines[:at] + self.lines[at:at + 2] + self.lines[at:])
+
+    def record_elsewhere(self):
+        one, other = self.at('{"record":'), self.at('{"record":')
+        while one == other:
+            other = self.at('{"record":')
+        self.lines[one + 1], self.lines[other + 1] = self.lines[other + 1], self.lines[one + 1]
+        return resealed(self.lines)
+
+    def order(self):
+        one, other = self.at('{"record":'), self.at('{"record":')
+        while one == other:
+            other = self.at('{"record":')
+        self.lines[one:one + 2], self.lines[other:other + 2] = self.lines[other:other + 2], self.lines[one:one + 2]
+        return resealed(self.lines)
+
+    def index(self):
+        return self.change("record", lambda it: it.update(index=it["index"] + self.dice.choice([-1, 1, 256])))
+
+    def proof_hash(self):
+        def change(it):
+            path = it["proof"]
+            if not path or self.dice.random() < 0.2:
+                it["shared"] += self.dice.choice([-1, 1])
+                return
+            at = self.dice.randrange(len(path))
+            raw = bytearray(base64.b64decode(path[at]))
+            raw[self.dice.randrange(32)] ^= 1
+            path[at] = base64.b64encode(raw).decode()
+        return self.change("record", change)
+
+    def checkpoint_size(self):
+        def change(it):
+            lines = it["checkpoint"].split("\n")
+            lines[1] = str(int(lines[1]) + self.dice.choice([-1, 1]))
+            it["checkpoint"] = "\n".join(lines)
+        return self.change("evidence", change)
+
+    def checkpoint_byte(self):
+        def change(it):
+            note = it["checkpoint"]
+            at = self.dice.randrange(len(note))
+            it["checkpoint"] = note[:at] + ("A" if note[at] != "A" else "B") + note[at + 1:]
+        return self.change("evidence", change)
+
+    def key(self):
+        return self.change("evidence", another_key)
+
+    def older_checkpoint(self):
+        def change(it):
+            at = self.dice.randrange(len(it["checkpoint"]))
+            it["checkpoint"] = it["checkpoint"][:at] + "\u00e9" + it["checkpoint"][at + 1:]
+        return self.change("since", change)
+
+    def consistency(self):
+        def change(it):
+            it["proof"] = it["proof"][1:] if self.dice.random() < 0.5 else it["proof"][::-1] + it["proof"][:1]
+        return self.change("since", change)
+
+    def policy_text(self):
+        at = self.at('{"object":') + 1
+        self.lines[at] = self.lines[at].replace('"spec":', '"Spec":')
+        return resealed(self.lines)
+
+    def policy_forged(self):
+        texts = [line for line in self.lines if line.startswith('{"apiVersion"') and '"name":"small-transfers"' in line]
+        old = self.dice.choice(texts)
+        return resealed(forged(self.lines, old, re.sub(r"<= \d+", f"<= {self.dice.randrange(10**6, 10**7)}", old)))
+
+    def quarantine(self):
+        def change(it):
+            at = self.dice.randrange(len(it["objects"]))
+            it["objects"][at] = it["objects"][at][:64] + ("" if it["objects"][at][64:] else " quarantined")
+        return self.change("list", change)
+
+    def configuration_gone(self):
+        del self.lines[self.at('{"configuration":')]
+        return resealed(self.lines)
+
+    def configuration_other(self):
+        def change(it):
+            it["snapshot"] = "sha256:" + hashlib.sha256(self.dice.randbytes(8)).hexdigest()
+        return self.change("configuration", change)
+
+    def configuration_closed(self):
+        return self.change("configuration", lambda it: it["beside"].update(closed=True))
+
+    def member(self):
+        kind = self.dice.choice(["evidence", "record", "object", "list", "configuration"])
+        return self.change(kind, lambda it: it.update(more=1))
+
+    def white_space(self):
+        at = self.at("{")
+        while not re.match(r'\{"(evidence|record|object|list|configuration)":', self.lines[at]):
+            at = self.at("{")
+        self.lines[at] = self.lines[at].replace(":", ": ", 1)
+        return resealed(self.lines)
+
+    WAYS = [name for name in dir() if not name.startswith("_") and name not in ("at", "change")]
+
+
+class Evidence(unittest.TestCase):
+    def test_a_good_export_is_believed_by_both_and_the_same_question_makes_the_same(self):
+        questions = [[], ["--outcome", "deny"], ["--kind", "decision"], ["--kind", "effect"], ["--principal", "finance/invoice-bot"],
+                     ["--user", "grace@example.com"], ["--principal", "nobody"], ["--since", "1h"], ["--code", "no_permit"],
+                     ["--call", STAGE.records("--user", "grace@example.com", "--outcome", "allow")[0]["id"]]]
+        files = []
+        for number, question in enumerate(questions):
+            flags = [*question, "--since-checkpoint", str(STAGE.root / "saved.checkpoint")]
+            files.append(export(f"good-{number}.jsonl", *flags))
+            self.assertIsNone(by_python(files[-1].read_bytes()), question)
+            if number % 3 == 0:
+                again = export("again.jsonl", *flags)
+                if not question or question[0] != "--since":
+                    self.assertEqual(again.read_bytes(), files[-1].read_bytes(), question)
+        said = by_rust(files)
+        self.assertEqual([one["proven"] for one in said], [True] * len(files), said)
+        self.assertTrue(said[0]["gapless"] and said[0]["first"] == 0 and said[0]["configurations"] == 2, said[0])
+        self.assertEqual(said[0]["records"], said[0]["size"])
+        self.assertTrue(said[0]["continues"][0] > 0 and not said[0]["missing"], said[0])
+        self.assertEqual(said[-1]["records"], 2, said[-1])
+
+    def test_what_was_changed_is_refused_by_both(self):
+        dice, here = random.Random(13), STAGE.root / "bent"
+        here.mkdir()
+        flags = ["--since-checkpoint", str(STAGE.root / "saved.checkpoint")]
+        goods = [export("all.jsonl", *flags).read_bytes(), export("denied.jsonl", "--kind", "decision", *flags).read_bytes()]
+        bent = []
+        for number in range(MUTATIONS):
+            way, good = Bend.WAYS[number % len(Bend.WAYS)], goods[number % 2]
+            raw = getattr(Bend(dice, good), way)()
+            self.assertNotEqual(raw, good, way)
+            path = here / f"{number:04}-{way}.jsonl"
+            path.write_bytes(raw)
+            self.assertIsNotNone(by_python(raw), f"{path.name} was believed by the Python")
+            bent.append(path)
+        for begin in range(0, len(bent), 250):
+            for path, said in zip(bent[begin:begin + 250], by_rust(bent[begin:begin + 250])):
+                self.assertFalse(said["proven"], f"{path.name} was believed by vidimus")
+                self.assertTrue(said["findings"][0]["what"] and said["findings"][0]["line"] > 0)
+
+    def test_the_python_reads_the_ledger_and_finds_what_was_changed_in_it(self):
+        copy = STAGE.root / "copy"
+        size = lambda: int((STAGE.data / "ledger/checkpoint").read_text().split("\n")[1])
+        STAGE.until(lambda: size() == len(STAGE.records("--kind", "all")))
+        shutil.copytree(STAGE.data / "ledger", copy)
+        _, signed, behind, _ = LEDGER_VERIFIER.ledger(str(copy), LEDGER_VERIFIER.Key(key()))
+        self.assertEqual((signed, behind), (size(), 0))
+        dice, segment = random.Random(7), next((copy / "segments").iterdir())
+        good, refused = segment.read_bytes(), 0
+        for _ in range(60):
+            at = dice.randrange(72, len(good))
+            segment.write_bytes(good[:at] + bytes([good[at] ^ 1 << dice.randrange(8)]) + good[at + 1:])
+            try:
+                LEDGER_VERIFIER.ledger(str(copy))
+            except ValueError:
+                refused += 1
+        # Of a frame's checksum, what was not on disk, and a seal's tag and times it says nothing: they are not what is signed.
+        self.assertGreater(refused, 45)
+        segment.write_bytes(good)
+        for name in ("checkpoint", "checkpoints", "keys/checkpoint.vkey"):
+            raw = (copy / name).read_bytes()
+            (copy / name).write_bytes(raw[:10] + b"A" + raw[11:])
+            with self.assertRaises(ValueError, msg=name):
+                LEDGER_VERIFIER.ledger(str(copy))
+            (copy / name).write_bytes(raw)
+        LEDGER_VERIFIER.ledger(str(copy))
+
+    def test_the_example_of_the_page_is_believed(self):
+        page = (ROOT / "docs/ledger-format.md").read_text()
+        block = lambda kind: page.split(f"```text {kind}\n")[1].split("```")[0]
+        it = VERIFIER.Evidence(io.BytesIO(block("evidence").encode()), VERIFIER.Key(block("key")))
+        self.assertEqual((it.records, it.newer[0], [size for size, _ in it.older]), (2, 3, [0]))
+
+    def test_the_verifier_is_as_small_as_promised(self):
+        text = (ROOT / "docs/verify-evidence.py").read_text()
+        self.assertLessEqual(len(text.splitlines()), 200)
+        imported = re.findall(r"^import (.*)$", text, re.M) + re.findall(r"^from (\S+) import", text, re.M)
+        modules = {name.split(".")[0] for names in imported for name in names.split(", ")}
+        self.assertEqual(modules - sys.stdlib_module_names, {"cryptography"})
+
+    def test_the_walk_of_the_page(self):
+        script = "\n".join(re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs/audit.md").read_text(), re.M | re.S))
+        place = STAGE.root / "walk"
+        place.mkdir()
+        (place / "data").symlink_to(STAGE.data)
+        for name in ("saved.checkpoint", "checkpoint.vkey"):
+            shutil.copy(STAGE.root / name, place)
+        shutil.copy(ROOT / "docs/verify-evidence.py", place)
+        (place / "bin").mkdir()
+        (place / "bin/vidimus").symlink_to(BINARY)
+        (place / "bin/python3").symlink_to(sys.executable)
+        environment = {"PATH": f"{place / 'bin'}:/usr/bin:/bin", "HOME": str(place)}
+        ran = subprocess.run(["bash", "-e"], input=script, cwd=place, env=environment, capture_output=True, text=True, timeout=120)
+        self.assertEqual(ran.returncode, 0, ran.stdout + ran.stderr)
+        for says in ("Agent/finance/invoice-bot", "#grace@example.com", "finance/small-transfers", "context.numbers", "<= 10000",
+                     "verdict        proven", "all of the log from the one to the other", "by A. Auditor", "\nproven\n",
+                     "NOT PROVEN: line", "refused, as it should be"):
+            self.assertIn(says, ran.stdout)
+        self.assertNotIn("the key is the file's own", ran.stdout)
+        # On a machine that has neither Vidimus nor the log.
+        bare = STAGE.root / "bare"
+        bare.mkdir()
+        for name in ("everything.jsonl", "checkpoint.vkey", "verify-evidence.py"):
+            shutil.copy(place / name, bare)
+        command = [sys.executable, "-I", "verify-evidence.py", "everything.jsonl", "--key", key()]
+        ran = subprocess.run(command, cwd=bare, env={"PATH": ""}, capture_output=True, text=True)
+        self.assertEqual((ran.returncode, ran.stderr), (0, ""), ran)
+
+
+if __name__ == "__main__":
+    unittest.main()
