@@ -64,6 +64,7 @@ fn everything() -> Object {
         replaces: Default::default(),
         members: Members::default(),
         window: None,
+        plan: None,
         cedar: "permit (principal, action, resource);".into(),
     }))
 }
