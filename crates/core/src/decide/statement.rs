@@ -217,7 +217,7 @@ impl Statement {
         let narrow = pst::StaticPolicy::try_from(body.clone());
         let narrow = narrow.map_err(|error| NotCompiled::Fault(error.to_string()))?;
         let whole = cedar_policy::Policy::from_pst(pst::Policy::Static(narrow)).map_err(fault)?;
-        let asks = annotation::requirement(policy, &whole, &id)?;
+        let asks = annotation::requirement(policy, (&whole, actions), &id)?;
         let changes = changes::of(policy, actions, &id)?;
         let policy = whole;
         Ok(Self {
