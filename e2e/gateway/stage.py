@@ -210,6 +210,7 @@ class Stage:
 
     def __init__(self, *only, flags=(), bare=False):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="vidimus-e2e-"))
+        self.restated = self.root / "restated"  # what the ledger server says of transfer instead, where it is there
         self.resources, self.data = self.root / "resources", self.root / "data"
         self.resources.mkdir()
         self.processes = contextlib.ExitStack()
@@ -229,7 +230,7 @@ class Stage:
         two = ("--next-a2a", f"{self.url}/a2a/finance/hop-one", "--mcp", f"{self.url}/mcp/finance/ledger")
         one = ("--next-a2a", f"{self.url}/a2a/finance/hop-two", "--mcp", f"{self.url}/mcp/finance/ledger")
         parts = {
-            "ledger": ("dual_era_server",),
+            "ledger": ("dual_era_server", "--restate", str(self.restated)),
             "everything": ("everything",),
             "hop_one": ("a2a_agent", "--kind", "invoice", "--name", "hop-one", *one),
             "hop_two": ("a2a_agent", "--kind", "invoice", "--name", "hop-two", *two),

@@ -34,6 +34,7 @@ pub(crate) fn complaints(page: &str, schema: &str) -> Vec<String> {
             replaces: Default::default(),
             members: Members::default(),
             window: None,
+            plan: None,
             cedar: text.into(),
         }))
     });

@@ -53,6 +53,9 @@ pub struct Requirement {
     pub window: Option<Duration>,
     /// Who else may approve, and after how long; `None` where nobody else ever may.
     pub escalation: Option<Escalation>,
+    /// Values of the arguments that are not shown to who is asked (`@redact_shown("/ssn")`): JSON pointers, sorted; `*` is every member and
+    /// every element.
+    pub redact_shown: Arc<[Arc<str>]>,
     /// `@reason("…")`: public words of the policy's author.
     pub reason: Option<Arc<str>>,
     /// SHA-256 of the policy, so that an approval under another text is none under this one.

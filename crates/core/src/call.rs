@@ -2,6 +2,7 @@
 
 mod digest;
 mod so_far;
+mod step;
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -16,6 +17,7 @@ use crate::resource::{Agent, Endpoint, Labels, LlmProvider, McpServer, Principal
 
 pub use self::digest::{CallDigest, is_of_each_try};
 pub use self::so_far::{Collected, SoFar};
+pub use self::step::step_digest;
 
 /// The governed actions of the three protocols. Their Cedar names are [`Action::as_str`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -136,6 +136,8 @@ pub struct About<'a> {
     pub snapshot: &'a str,
     /// The approval that the call waits for, or is made with.
     pub approval: Option<&'a str>,
+    /// The call on account of which the gateway itself asks this.
+    pub on_account_of: Option<&'a str>,
 }
 
 impl<'c> Decision<'c> {
@@ -238,6 +240,7 @@ impl<'c> Decision<'c> {
             method: ask.method.into(),
             obligations: self.finding.obligations.iter().map(Demanded::of).collect(),
             observed: self.observed().iter().map(ObservedOutcome::of).collect(),
+            on_account_of: about.on_account_of.map(Cow::Borrowed),
             outcome: self.finding.outcome.as_str().into(),
             policies: Cow::Borrowed(&self.finding.policies),
             principal: self.call.principal().entity().to_string().into(),

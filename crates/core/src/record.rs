@@ -129,6 +129,10 @@ pub struct DecisionRecord<'a> {
     /// What policies that are only tried (`mode: observe`) would have changed, each by itself.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub observed: Vec<ObservedOutcome>,
+    /// The call on account of which the gateway asks this, where nobody sent it: what a server says of a tool, before people are asked about a
+    /// call of it, and before that is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_account_of: Option<Cow<'a, str>>,
     /// `allow`, `allow-with-obligations`, `hold` or `deny`.
     #[schemars(extend("enum" = ["allow", "allow-with-obligations", "hold", "deny"]))]
     pub outcome: Cow<'a, str>,

@@ -116,6 +116,11 @@ impl Recorded {
         self.fact("context.streaming")?.parse().ok()
     }
 
+    /// Which step of a plan the call was, where the facts say it.
+    pub(crate) fn call_digest(&self) -> Option<&str> {
+        self.fact("context.call_digest").filter(|digest| *digest != ABSENT)
+    }
+
     /// What `snapshot` makes of the call, whose arguments are those of the record.
     pub fn foresee(&self, snapshot: &Snapshot, call: &Call<'_>) -> Foreseen {
         let ask = Ask { arguments: Arguments::Recorded(self), ..call.ask };
@@ -180,6 +185,7 @@ impl Recorded {
             Field::TokensEstimated => {
                 self.action == Some(Action::CallModel) && self.tokens_estimated().is_none()
             }
+            Field::CallDigest => self.call_digest().is_none(),
             Field::Streaming => self.action == Some(Action::CallModel) && self.streaming().is_none(),
             field => !matches!(
                 field,

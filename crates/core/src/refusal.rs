@@ -177,6 +177,10 @@ codes! {
     ApprovalRequired = "approval_required", Forbidden, "A policy asks for the approval of a person; get it approved, then make the same call again.";
     /// A person denied this very call.
     ApprovalDenied = "approval_denied", Forbidden, "A person looked at this call and denied it; make another one, or ask who denied it. It may be asked again when the question's time is over.";
+    /// The server says something else of the tool than it said when people were asked about the call, so their approval is void.
+    ToolChanged = "tool_changed", Forbidden, "The server changed the tool after people were asked about this call, and their approval is void; make the same call again: they are asked anew, with what the server says now.";
+    /// What the server says of the tool could not be found out, so people can neither be asked about the call, nor what they approved be made.
+    ToolUnverified = "tool_unverified", BadUpstream, "A call that people approve is bound to what the server says of the tool (tools/list), and it did not say; look at the server, and at what policies let the caller do there (connectServer), then make the call again.";
     /// A policy that may decide the call could not be evaluated.
     PolicyError = "policy_error", Forbidden, "A policy failed to evaluate, which denies; fix the policy named here.";
     /// An argument is there in a form that policies cannot see exactly, and must not pass as if it were absent.

@@ -18,6 +18,7 @@ pub mod identity;
 pub mod labels;
 pub mod llm_provider;
 pub mod mcp_server;
+pub mod plan;
 pub mod policy;
 mod problem;
 mod reference;
@@ -25,6 +26,7 @@ mod rejection;
 pub mod service_identity;
 mod shape;
 pub mod window;
+mod zone;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -309,7 +309,8 @@ impl Snapshot {
                     && last.scope == policy.scope
                     && last.mode == policy.mode
                     && last.members == policy.members
-                    && last.window == policy.window =>
+                    && last.window == policy.window
+                    && last.plan == policy.plan =>
             {
                 Had::Compiled(compiled)
             }

@@ -446,13 +446,14 @@ fn check_subject(act: &Act) -> Result<(), Refusal> {
         Act::Declassify(of) => {
             let collects = match &of.subject {
                 Subject::Chain(_) => true,
-                Subject::Object(entity) => entity.kind == EntityKind::Agent,
+                Subject::Object(entity) => matches!(entity.kind, EntityKind::Agent | EntityKind::Service),
                 Subject::Identity(_) | Subject::User(_) => false,
             };
             if !collects {
                 let other = &of.subject;
-                let message =
-                    format!("{other} collects no labels: write Agent/namespace/name or Chain/transaction");
+                let message = format!(
+                    "{other} collects no labels: write Agent/namespace/name, Service/namespace/name or Chain/transaction"
+                );
                 return Err(Refusal::new(Code::MessageInvalid, message));
             }
             let person = of.person.as_deref().map(|person| Subject::User(person.into()));

@@ -67,6 +67,22 @@ impl Tally {
     }
 }
 
+/// A text of arguments as it is shown to people, without the values that these pointers lead to.
+///
+/// # Errors
+/// `change_impossible` where they could not be found: nobody is shown what may be among them.
+pub fn shown<'p>(arguments: String, hidden: impl Iterator<Item = &'p str>) -> Result<String, Refusal> {
+    let mut pointers = Pointers::default();
+    hidden.for_each(|pointer| pointers.add(pointer));
+    if pointers.is_empty() {
+        return Ok(arguments);
+    }
+    let redacted = pointers.redacted(&arguments, &mut 0);
+    let redacted =
+        redacted.map_err(|_| unmet("what people are not to be shown could not be found in the arguments"))?;
+    Ok(redacted.unwrap_or(arguments))
+}
+
 /// That a change which a policy demands could not be made.
 fn unmet(message: impl Into<std::borrow::Cow<'static, str>>) -> Refusal {
     Refusal::new(Code::ChangeImpossible, message)

@@ -48,6 +48,8 @@ pub struct Limits {
     pub header_time: Duration,
     /// From complete headers to a complete body. Also how long a caller may take nothing of what is written to it.
     pub body_time: Duration,
+    /// For a server to say what one of its tools is, when a call of it is held, and when it was approved.
+    pub definition_time: Duration,
     /// Between two chunks of an upstream's streamed answer.
     pub idle_stream: Duration,
     /// How long running calls may take to end when the gateway stops.
@@ -93,6 +95,7 @@ impl Default for Limits {
             headers: 64 * 1024,
             header_time: Duration::from_secs(10),
             body_time: Duration::from_secs(30),
+            definition_time: Duration::from_secs(10),
             idle_stream: Duration::from_secs(300),
             grace: Duration::from_secs(10),
             connections: 16_384,

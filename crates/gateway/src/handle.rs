@@ -5,6 +5,7 @@ mod admit;
 mod authenticate;
 mod carry;
 mod content;
+mod definition;
 mod grants;
 mod hold;
 mod waiting;

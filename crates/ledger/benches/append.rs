@@ -45,6 +45,7 @@ fn decision<'a>(
         obligations: Vec::new(),
         observed: Vec::new(),
         approval: None,
+        on_account_of: None,
         outcome: "allow".into(),
         policies: Cow::Borrowed(policies),
         principal: "Agent/finance/invoice-bot".into(),

@@ -190,6 +190,7 @@ fn record(
             body: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             snapshot: world.digest(),
             approval: None,
+            on_account_of: None,
         };
         runtime.block_on(ledger.record(&Record::Decision(decision.record(&about))))?;
     }

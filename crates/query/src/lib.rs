@@ -34,6 +34,7 @@ pub mod check;
 pub mod diff;
 pub mod explain;
 pub mod format;
+pub mod plan;
 pub mod reach;
 #[cfg(test)]
 mod recordings;

@@ -110,6 +110,7 @@ impl Recordings {
             body: "",
             snapshot: world.digest(),
             approval: None,
+            on_account_of: None,
         };
         let record = Record::Decision(decision.record(&about));
         let ledger = self.ledger.as_ref().expect("open");

@@ -13,6 +13,7 @@ use crate::check::CheckReport;
 use crate::diff::{DiffAnswer, DiffQuestion};
 use crate::explain::{ExplainQuestion, Explanation};
 use crate::format::FormatAnswer;
+use crate::plan::{PlanAnswer, PlanFile};
 use crate::reach::{ReachAnswer, ReachQuestion};
 use crate::replay::{ReplayAnswer, ReplayQuestion};
 use crate::review::Review;
@@ -31,6 +32,7 @@ pub fn schema() -> Value {
     let suggest = asked.subschema_for::<SuggestQuestion>();
     let diff = asked.subschema_for::<DiffQuestion>();
     let cases = asked.subschema_for::<CaseFile>();
+    let plan = asked.subschema_for::<PlanFile>();
     let mut answered = SchemaSettings::draft2020_12().for_serialize().into_generator();
     let explained = answered.subschema_for::<Explanation>();
     let reviewed = answered.subschema_for::<Review>();
@@ -52,6 +54,7 @@ pub fn schema() -> Value {
     let tested = answered.subschema_for::<TestReport>();
     let granted = answered.subschema_for::<Grants>();
     let me = answered.subschema_for::<Me>();
+    let planned = answered.subschema_for::<PlanAnswer>();
     let checked = answered.subschema_for::<CheckReport>();
     let mut defs = asked.take_definitions(true);
     defs.extend(answered.take_definitions(true));
@@ -70,6 +73,7 @@ pub fn schema() -> Value {
             "explain": {"properties": {"question": explain, "answer": explained}},
             "grants": {"properties": {"answer": granted}},
             "me": {"properties": {"answer": me}},
+            "plan": {"properties": {"question": plan, "answer": planned}},
             "quarantine": {"properties": {"answer": quarantined}},
             "reach": {"properties": {"question": reach, "answer": reached}},
             "review": {"properties": {"answer": reviewed}},

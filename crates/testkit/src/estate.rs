@@ -355,6 +355,7 @@ fn policy(dice: &mut Dice, size: Size, number: usize) -> Policy {
         replaces: Default::default(),
         members: Members::default(),
         window: None,
+        plan: None,
         cedar: cedar(dice, size, number).into(),
     }
 }

@@ -64,6 +64,7 @@ fn everything() -> Object {
         replaces: Default::default(),
         members: Members::default(),
         window: None,
+        plan: None,
         cedar: "permit (principal, action, resource);".into(),
     }))
 }
@@ -85,6 +86,7 @@ pub fn verdict(snapshot: &Snapshot, call: &Call<'_>, id: &str) -> Verdict {
         body: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
         snapshot: snapshot.digest(),
         approval: None,
+        on_account_of: None,
     };
     let recorded = pin!(ledger.decide(snapshot.authorize(call), &about));
     // A ledger's only caller writes its record by itself, so there is nothing to wait for.

@@ -88,6 +88,10 @@ struct Script {
     /// What requests after those are answered with.
     otherwise: Otherwise,
     received: Vec<Received>,
+    /// The tools that it lists when a gateway asks by itself; `None` where it answers that as any other request.
+    tools: Option<serde_json::Value>,
+    /// Such questions.
+    asked: Vec<Received>,
 }
 
 impl State {
@@ -113,6 +117,8 @@ impl Upstream {
             next: VecDeque::new(),
             otherwise: Box::new(|received| Answer::json(&answered(&received.json()))),
             received: Vec::new(),
+            tools: Some(serde_json::Value::Array(Vec::new())),
+            asked: Vec::new(),
         };
         let state = Arc::new(State {
             address: listener.local_addr().expect("the bound address"),
@@ -155,6 +161,17 @@ impl Upstream {
         self.state.script().otherwise = Box::new(answer);
     }
 
+    /// Lists these tools when a gateway asks by itself what they are (of a call that people approve), which is not among what it received;
+    /// at first none. With `None` that is a request like any other.
+    pub fn lists(&self, tools: Option<serde_json::Value>) {
+        self.state.script().tools = tools;
+    }
+
+    /// What a gateway asked by itself so far, in order.
+    pub fn asked(&self) -> Vec<Received> {
+        self.state.script().asked.clone()
+    }
+
     /// What it received so far, in order.
     pub fn received(&self) -> Vec<Received> {
         self.state.script().received.clone()
@@ -189,6 +206,13 @@ impl Upstream {
     }
 }
 
+/// The id of a message by which a gateway asks by itself which tools there are.
+fn own_question(received: &Received) -> Option<String> {
+    let message = received.json();
+    let id = message.get("id")?.as_str().filter(|id| id.starts_with("vidimus-"))?;
+    (message.get("method")?.as_str()? == "tools/list").then(|| id.to_owned())
+}
+
 /// An answer to a message, by OpenAI's and Anthropic's APIs where it is none of JSON-RPC.
 fn answered(message: &serde_json::Value) -> serde_json::Value {
     match message.get("id") {
@@ -219,12 +243,20 @@ async fn answer(state: &State, request: Request<Incoming>) -> Result<Response<An
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let received = Received { method: head.method, uri: head.uri, headers: head.headers, body };
-    let answer = {
-        let mut script = state.script();
-        let answer = script.next.pop_front().unwrap_or_else(|| (script.otherwise)(&received));
-        script.received.push(received);
-        answer
-    };
+    let answer = next_answer(state, received);
     state.arrived.notify_waiters();
     answer.response().await
+}
+
+/// What is answered, and that it was received.
+fn next_answer(state: &State, received: Received) -> Answer {
+    let mut script = state.script();
+    if let (Some(tools), Some(id)) = (&script.tools, own_question(&received)) {
+        let answer = serde_json::json!({"jsonrpc": "2.0", "id": id, "result": {"tools": tools}});
+        script.asked.push(received);
+        return Answer::json(&answer);
+    }
+    let answer = script.next.pop_front().unwrap_or_else(|| (script.otherwise)(&received));
+    script.received.push(received);
+    answer
 }

@@ -7,7 +7,8 @@
 //!        └─ expired ──┘
 //! ```
 //!
-//! What asks for it, or where its call goes, may be changed: then it has expired too, for good, also where that is changed back (`void`).
+//! What asks for it, where its call goes, or the tool that is called may be changed: then it has expired too, for good, also where that is
+//! changed back (`void`).
 //!
 //! An approval is used at most once, unless its policies give a window. What was used stays used: where nothing is known of what
 //! became of the call, the same call is a new question, which says so.
@@ -25,7 +26,9 @@ use duties::Approver;
 
 use crate::act::Subject;
 
-pub use acts::{Approve, Before, Came, Deed, Escalates, OfApproval, Question, Use, Voided, Wanted};
+pub use acts::{
+    Approve, Before, Came, Deed, Definition, Escalates, OfApproval, Question, Use, Voided, Wanted,
+};
 pub use answers::{Denial, Made, Said, Vote};
 
 /// The most questions that stand at once.

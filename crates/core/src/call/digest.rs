@@ -51,7 +51,7 @@ fn is_a_number_or_uuid(value: &Json<'_>) -> bool {
 
 /// What a message says, without what is another at each try of one call: the id of an A2A message, where it is one that nobody could say
 /// anything in, and what MCP says about the request. Elsewhere members of these names are said as any other.
-fn said<'j>(action: Action, content: &Json<'j>) -> Json<'j> {
+pub(super) fn said<'j>(action: Action, content: &Json<'j>) -> Json<'j> {
     let is_rpc = !matches!(action, Action::CallModel | Action::ListModels);
     let Json::Object(members) = content else { return content.clone() };
     let lasting = members.iter().filter_map(|(name, value)| {

@@ -9,8 +9,10 @@ use cedar_policy::Effect;
 use cedar_policy::pst::{self, Clause, Expr, Var};
 use sha2::{Digest as _, Sha256};
 
-use super::tree;
+use super::statement::Actions;
+use super::{changes, tree};
 use crate::approval::{DEFAULT_LIFETIME, Escalation, MAX_LIFETIME, MAX_QUORUM, Requirement};
+use crate::call::Action;
 use crate::obligation::{MAX_POINTER, MAX_POINTERS};
 use crate::quantity;
 
@@ -18,7 +20,8 @@ use crate::quantity;
 const MAX_ROLE: usize = 128;
 
 /// The annotations that say more of an `@approval`, and nothing without one.
-const OF_APPROVAL: [&str; 5] = ["quorum", "lifetime", "window", "escalation", "escalate_after"];
+const OF_APPROVAL: [&str; 6] =
+    ["quorum", "lifetime", "window", "escalation", "escalate_after", "redact_shown"];
 
 /// An annotation that does not say what it is there for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,7 +81,7 @@ impl Misannotated {
                 "put it on a forbid, which then changes the calls that it is about instead of refusing them"
             }
             Self::ChangesOther { .. } => {
-                "name the action in the head: @redact and @redact_answer with action == Action::\"invokeTool\", @cap_tokens with action == Action::\"callModel\""
+                "name the action in the head: @redact, @redact_answer and @redact_shown with action == Action::\"invokeTool\", @cap_tokens with action == Action::\"callModel\""
             }
             Self::ChangesBeside { .. } => {
                 "write two policies: one that changes the call, and one that holds or refuses it"
@@ -111,7 +114,7 @@ impl Misannotated {
 /// What a policy asks of people; `None` where it asks nobody. `policy` has the annotations, `compiled` is what it is in force.
 pub(crate) fn requirement(
     policy: &cedar_policy::Policy,
-    compiled: &cedar_policy::Policy,
+    (compiled, actions): (&cedar_policy::Policy, Actions),
     id: &Arc<str>,
 ) -> Result<Option<Arc<Requirement>>, Misannotated> {
     let Some(role) = policy.annotation("approval") else {
@@ -128,11 +131,15 @@ pub(crate) fn requirement(
     let lifetime = time(policy, "lifetime")?.unwrap_or(DEFAULT_LIFETIME);
     let window = time(policy, "window")?;
     let escalation = escalation(policy, role, lifetime)?;
+    let redact_shown = redact_shown(policy, actions)?;
     let reason = policy.annotation("reason").filter(|text| !text.is_empty()).map(Arc::from);
     let mut said = format!("{compiled}\n{role:?} {quorum} {lifetime:?} {window:?} {reason:?}");
     if let Some(Escalation { role, after }) = &escalation {
         // What escalates to nobody has the digest that it had before there was any of this.
         let _ = write!(said, " {role:?} {after:?}");
+    }
+    if !redact_shown.is_empty() {
+        let _ = write!(said, " shown without {redact_shown:?}");
     }
     Ok(Some(Arc::new(Requirement {
         policy: id.clone(),
@@ -141,6 +148,7 @@ pub(crate) fn requirement(
         lifetime,
         window,
         escalation,
+        redact_shown,
         reason,
         digest: Sha256::digest(said).into(),
     })))
@@ -176,6 +184,21 @@ fn escalation(
         true => Ok(Some(Escalation { role: role.into(), after })),
         false => Err(Misannotated::AfterTheEnd { value: value.to_owned(), lifetime }),
     }
+}
+
+/// What of the arguments is not shown, sorted: of calls of tools, which alone have arguments with places.
+fn redact_shown(policy: &cedar_policy::Policy, actions: Actions) -> Result<Arc<[Arc<str>]>, Misannotated> {
+    const ANNOTATION: &str = "redact_shown";
+    let Some(value) = policy.annotation(ANNOTATION) else { return Ok(Arc::default()) };
+    if !actions.are_only(Action::InvokeTool) {
+        let (annotation, action) = (ANNOTATION, Action::InvokeTool.as_str());
+        return Err(Misannotated::ChangesOther { annotation, action, value: value.to_owned() });
+    }
+    let mut pointers: Vec<Arc<str>> =
+        changes::pointers(ANNOTATION, value)?.into_iter().map(Arc::from).collect();
+    pointers.sort_unstable();
+    pointers.dedup();
+    Ok(pointers.into())
 }
 
 fn quorum(value: &str) -> Result<u32, Misannotated> {
@@ -216,7 +239,8 @@ mod tests {
 
     fn read(text: &str) -> Result<Option<Arc<Requirement>>, Misannotated> {
         let policy = cedar_policy::Policy::parse(None, text).unwrap();
-        requirement(&policy, &policy, &"a/p".into())
+        let actions = Actions::of(&policy.to_pst().unwrap().body().action);
+        requirement(&policy, (&policy, actions), &"a/p".into())
     }
 
     fn asked(text: &str) -> Requirement {
@@ -242,6 +266,31 @@ mod tests {
         assert_eq!(escalates.escalation, Some(Escalation { role: "managers".into(), after }));
         assert_eq!((plain.escalation, all.escalation), (None, None));
         assert_eq!(read("forbid (principal, action, resource);"), Ok(None));
+    }
+
+    #[test]
+    fn what_is_not_shown_is_read_and_is_of_tools_alone() {
+        const TOOLS: &str = "forbid (principal, action == Action::\"invokeTool\", resource);";
+        let of = |annotation: &str| {
+            read(&format!("@approval(\"a\") {annotation} {TOOLS}")).map(|asked| asked.unwrap())
+        };
+        let asked = of("@redact_shown(\"/ssn /cards/*/number /ssn\")").unwrap();
+        assert_eq!(
+            asked.redact_shown.iter().map(|one| &**one).collect::<Vec<_>>(),
+            ["/cards/*/number", "/ssn"]
+        );
+        let digests = ["", "@redact_shown(\"/a\")", "@redact_shown(\"/b\")", "@redact_shown(\"/a /b\")"];
+        let digests: std::collections::HashSet<_> =
+            digests.iter().map(|one| of(one).unwrap().digest).collect();
+        assert_eq!(digests.len(), 4, "another redaction is another question");
+        for bad in ["@redact_shown", "@redact_shown(\"ssn\")", "@redact_shown(\"/\")"] {
+            let wrong = of(bad).unwrap_err().to_string();
+            assert!(wrong.contains("names no values"), "{wrong}");
+        }
+        let other = read("@approval(\"a\") @redact_shown(\"/a\") forbid (principal, action, resource);");
+        assert!(other.unwrap_err().to_string().contains("about invokeTool"));
+        let alone = read(&format!("@redact_shown(\"/a\") {TOOLS}"));
+        assert!(alone.unwrap_err().to_string().contains("there is none"));
     }
 
     /// An approval under another text, another role or other terms is none.

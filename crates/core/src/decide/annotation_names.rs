@@ -6,7 +6,7 @@ use super::tree;
 use crate::resource::nearest;
 
 /// The names that say something here.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "id",
     "approval",
     "quorum",
@@ -19,6 +19,7 @@ const KNOWN: [&str; 12] = [
     "cap_tokens",
     "redact",
     "redact_answer",
+    "redact_shown",
 ];
 
 /// Other names of the same purpose, which are no misspelling: they say something to people, or to other readers of Cedar.

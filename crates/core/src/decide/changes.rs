@@ -27,11 +27,7 @@ pub(super) fn of(
     ] {
         let Some(value) = policy.annotation(annotation) else { continue };
         check(policy, (annotation, value), actions, Action::InvokeTool)?;
-        let pointers: Vec<&str> = value.split_whitespace().collect();
-        let fits = |pointer: &&str| pointer.len() <= MAX_POINTER && is_pointer(pointer);
-        if !(1..=MAX_POINTERS).contains(&pointers.len()) || !pointers.iter().all(fits) {
-            return Err(Misannotated::Pointers { annotation, value: value.to_owned() });
-        }
+        let pointers = pointers(annotation, value)?;
         changes.extend(pointers.into_iter().map(|pointer| of(pointer.into())));
     }
     if let Some(value) = policy.annotation("cap_tokens") {
@@ -45,6 +41,16 @@ pub(super) fn of(
     let demanded = changes.into_iter().map(|change| Obligation { change, policy: id.clone() });
     let demanded: Arc<[Obligation]> = demanded.collect();
     Ok((!demanded.is_empty()).then_some(demanded))
+}
+
+/// The JSON pointers that an annotation names.
+pub(super) fn pointers<'v>(annotation: &'static str, value: &'v str) -> Result<Vec<&'v str>, Misannotated> {
+    let pointers: Vec<&str> = value.split_whitespace().collect();
+    let fits = |pointer: &&str| pointer.len() <= MAX_POINTER && is_pointer(pointer);
+    match (1..=MAX_POINTERS).contains(&pointers.len()) && pointers.iter().all(fits) {
+        true => Ok(pointers),
+        false => Err(Misannotated::Pointers { annotation, value: value.to_owned() }),
+    }
 }
 
 /// That the policy is a forbid, on calls that can be changed so, and says nothing else of them.

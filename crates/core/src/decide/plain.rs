@@ -104,6 +104,7 @@ fn context(call: &Call<'_>) -> Result<Vec<(String, RestrictedExpression)>, Entit
         Action::InvokeTool => {
             pairs.push(("args", RestrictedExpression::new_entity_uid(named(Type::Arguments, OF_CALL)?)));
             pairs.push(("numbers", RestrictedExpression::new_entity_uid(named(Type::Numbers, OF_CALL)?)));
+            pairs.push(("call_digest", text(&call.step().unwrap_or_default())));
         }
         Action::CallModel | Action::ListModels => {
             pairs.push(("tokens_estimated", RestrictedExpression::new_long(ask.tokens_estimated)));

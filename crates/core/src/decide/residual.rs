@@ -101,8 +101,8 @@ impl Expression {
     pub(crate) fn on_arguments(&self) -> bool {
         match self {
             // `args` and `numbers` by themselves are entities of one name; what depends on the call are their tags.
+            Self::HasTag(..) | Self::GetTag(..) | Self::Field(Field::CallDigest) => true,
             Self::Constant(_) | Self::Field(_) | Self::Has(_) | Self::Failure => false,
-            Self::HasTag(..) | Self::GetTag(..) => true,
             Self::And(both) | Self::Or(both) | Self::Binary(_, both) => both.iter().any(Self::on_arguments),
             Self::If(three) => three.iter().any(Self::on_arguments),
             Self::Unary(_, one) | Self::ConstantIn(_, one) | Self::Like(one, _) => one.on_arguments(),

@@ -21,6 +21,7 @@ use crate::decision::Says;
 use crate::entity::EntityKind;
 use crate::obligation::Obligation;
 use crate::person::Operation;
+use crate::resource::plan::Plan;
 use crate::resource::policy::{Members, Scope};
 use crate::resource::window::Window;
 
@@ -146,6 +147,8 @@ pub(crate) struct Reach<'a> {
     pub(crate) members: &'a Members,
     /// When what it permits is permitted.
     pub(crate) window: Option<&'a Window>,
+    /// Which calls it permits of those that it would.
+    pub(crate) plan: Option<&'a Plan>,
 }
 
 /// Why a parsed and validated policy is not compiled.
@@ -160,6 +163,8 @@ pub(crate) enum NotCompiled {
     Misannotated(#[from] Misannotated),
     #[error("the window says a day or an hour, which is known of calls, and of names no time is known")]
     Windowed,
+    #[error("a plan is of calls of tools, and this permits something else as well")]
+    Planned,
     #[error("who may bear a name is said by a cluster-wide policy, and nothing else in the same")]
     Registers,
 }
@@ -180,7 +185,7 @@ impl Statement {
         id: Arc<str>,
         reach: Reach<'_>,
     ) -> Result<Self, NotCompiled> {
-        let Reach { scope, namespace, members, window } = reach;
+        let Reach { scope, namespace, members, window, plan } = reach;
         let fault = |error: pst::PstConstructionError| NotCompiled::Fault(error.to_string());
         let pst = policy.new_id(PolicyId::new(&id)).to_pst().map_err(fault)?;
         let actions = Actions::of(&pst.body().action);
@@ -201,12 +206,18 @@ impl Statement {
             if actions.register || actions.of_people(None) && window.is_of_calls() {
                 return Err(NotCompiled::Windowed);
             }
-            body = within(&body, window)?;
+            body = within(&body, &window.condition())?;
+        }
+        if let Some(plan) = plan.filter(|_| policy.effect() == Effect::Permit) {
+            if !actions.are_only(Action::InvokeTool) {
+                return Err(NotCompiled::Planned);
+            }
+            body = within(&body, &plan.condition())?;
         }
         let narrow = pst::StaticPolicy::try_from(body.clone());
         let narrow = narrow.map_err(|error| NotCompiled::Fault(error.to_string()))?;
         let whole = cedar_policy::Policy::from_pst(pst::Policy::Static(narrow)).map_err(fault)?;
-        let asks = annotation::requirement(policy, &whole, &id)?;
+        let asks = annotation::requirement(policy, (&whole, actions), &id)?;
         let changes = changes::of(policy, actions, &id)?;
         let policy = whole;
         Ok(Self {
@@ -268,9 +279,9 @@ impl Statement {
     }
 }
 
-/// Appends the condition that keeps a permit to its window.
-fn within(body: &pst::Template, window: &Window) -> Result<pst::Template, NotCompiled> {
-    let text = format!("permit (principal, action, resource) when {{ {} }};", window.condition());
+/// Appends the condition that keeps a permit to its window, or to its plan.
+fn within(body: &pst::Template, condition: &str) -> Result<pst::Template, NotCompiled> {
+    let text = format!("permit (principal, action, resource) when {{ {condition} }};");
     let fault = |reason: &dyn ToString| NotCompiled::Fault(reason.to_string());
     let parsed = cedar_policy::Policy::parse(None, text).map_err(|error| fault(&error))?;
     let parsed = parsed.to_pst().map_err(|error| fault(&error))?;

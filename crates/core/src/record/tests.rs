@@ -62,6 +62,7 @@ fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a 
         obligations: vec![Demanded { change: "redact".into(), policy: text.into(), value: text.to_owned() }],
         observed: Vec::new(),
         approval: Some(text.into()),
+        on_account_of: Some(text.into()),
         outcome: text.into(),
         policies: Cow::Borrowed(policies),
         principal: text.into(),
@@ -186,7 +187,7 @@ fn samples() -> Vec<Record<'static>> {
     if let Record::Decision(record) = &mut bare {
         (record.code, record.push_url, record.source, record.task, record.user) =
             (None, None, None, None, None);
-        record.approval = None;
+        (record.approval, record.on_account_of) = (None, None);
         (record.reserved_spend, record.reserved_tokens) = (None, None);
         record.obligations.clear();
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::check::Document;
 use super::crd::Status;
 use super::field::name;
+use super::plan::Plan;
 use super::problem::{At, Fault, Problems};
 use super::window::{Window, WindowSpec};
 use super::*;
@@ -89,6 +90,8 @@ pub struct Policy {
     pub members: Members,
     /// When what it permits is permitted; at all times where there is none.
     pub window: Option<Window>,
+    /// Which calls it permits of those that it would; all of them where there is none.
+    pub plan: Option<Plan>,
     /// One or more Cedar policies. The id of the only one is `namespace/name`; of several `namespace/name#N` (from 0) or `namespace/name#<@id>`.
     pub cedar: Arc<str>,
 }
@@ -140,6 +143,12 @@ pub struct PolicySpec {
     /// When what it permits is permitted (at all times, when it is left out). What it forbids is forbidden at all times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<WindowSpec>,
+    /// The steps of a plan, each as `vidimus policy plan` prints it: the digest of one tool with exactly its arguments. Of what it permits, which
+    /// has to be invokeTool alone, only these calls are permitted (all, when it is left out). What it forbids is forbidden whatever the
+    /// plan is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256), inner(length(max = 71)))]
+    pub plan: Option<Vec<String>>,
     /// The Cedar policies.
     #[schemars(length(min = 1, max = 65_536))]
     pub cedar: String,
@@ -191,6 +200,7 @@ impl PolicySpec {
         self.check_replaces(document, problems);
         let at = document.spec();
         let window = self.window.as_ref().and_then(|window| window.check(at.key("window"), problems));
+        let plan = self.plan.as_deref().map(|steps| Plan::check(steps, at.key("plan"), problems));
         Some(Policy {
             meta,
             mode: self.mode,
@@ -199,6 +209,7 @@ impl PolicySpec {
             description: self.description.into(),
             scope: self.scope,
             window,
+            plan,
             cedar: self.cedar.into(),
         })
     }

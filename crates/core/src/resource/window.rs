@@ -8,8 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problem::{At, Fault, Problems};
+use super::zone::{NoZone, Zone};
 
-/// A day of the week, in UTC.
+/// A day of the week.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Day {
@@ -25,7 +26,7 @@ pub enum Day {
 
 impl Day {
     /// As in `context.weekday`.
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Monday => "monday",
             Self::Tuesday => "tuesday",
@@ -34,6 +35,32 @@ impl Day {
             Self::Friday => "friday",
             Self::Saturday => "saturday",
             Self::Sunday => "sunday",
+        }
+    }
+
+    /// The day before it.
+    pub(super) const fn before(self) -> Self {
+        match self {
+            Self::Monday => Self::Sunday,
+            Self::Tuesday => Self::Monday,
+            Self::Wednesday => Self::Tuesday,
+            Self::Thursday => Self::Wednesday,
+            Self::Friday => Self::Thursday,
+            Self::Saturday => Self::Friday,
+            Self::Sunday => Self::Saturday,
+        }
+    }
+
+    /// The day after it.
+    pub(super) const fn after(self) -> Self {
+        match self {
+            Self::Monday => Self::Tuesday,
+            Self::Tuesday => Self::Wednesday,
+            Self::Wednesday => Self::Thursday,
+            Self::Thursday => Self::Friday,
+            Self::Friday => Self::Saturday,
+            Self::Saturday => Self::Sunday,
+            Self::Sunday => Self::Monday,
         }
     }
 }
@@ -50,13 +77,17 @@ pub struct WindowSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub until: Option<String>,
-    /// On these days of the week, in UTC; on all when they are left out.
+    /// On these days of the week, by the clocks of the zone; on all when they are left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 7))]
     pub days: Vec<Day>,
-    /// In these hours of the day, in UTC; in all when they are left out.
+    /// In these hours of the day, by the clocks of the zone; in all when they are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hours: Option<HoursSpec>,
+    /// Where the clocks are by which days and hours are: a name of the IANA time zone database (Europe/Berlin). UTC when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub zone: Option<String>,
 }
 
 /// Hours of the day: 8 and 18 are from 08:00 to 17:59; 22 and 4 go over midnight.
@@ -78,19 +109,26 @@ pub struct Window {
     until: Option<Timestamp>,
     days: BTreeSet<Day>,
     hours: Option<HoursSpec>,
+    zone: Option<Zone>,
 }
+
+/// The first time that Cedar can write, in milliseconds since the Unix epoch: the beginning of the year 0000.
+const FIRST: i64 = -62_167_219_200_000;
 
 impl WindowSpec {
     /// The window, where it is one in which something could be permitted.
     pub(super) fn check(&self, at: At<'_>, problems: &mut Problems) -> Option<Window> {
         let mut time = |name: &'static str, text: &Option<String>| {
             let text = text.as_deref()?;
-            let time = text.parse::<Timestamp>();
-            if time.is_err() {
-                let fault = Fault::new("not a time", "write RFC 3339 with a zone: 2026-12-01T22:00:00Z");
+            let time = text.parse::<Timestamp>().ok().filter(|time| time.as_millisecond() >= FIRST);
+            if time.is_none() {
+                let fault = Fault::new(
+                    "not a time of the years 0000 to 9999",
+                    "write RFC 3339 with a zone: 2026-12-01T22:00:00Z",
+                );
                 problems.report(at.key(name), text, fault);
             }
-            time.ok()
+            time
         };
         let (from, until) = (time("from", &self.from), time("until", &self.until));
         if let (Some(from), Some(until)) = (from, until)
@@ -110,7 +148,30 @@ impl WindowSpec {
             let fault = Fault::new("it says no time", "write from, until, days or hours, or leave it out");
             problems.report(at, "", fault);
         }
-        Some(Window { from, until, days: self.days.iter().copied().collect(), hours: self.hours })
+        let zone = self.zone.as_deref().and_then(|name| self.zone(name, at, problems));
+        let days = self.days.iter().copied().collect();
+        Some(Window { from, until, days, hours: self.hours, zone })
+    }
+}
+
+impl WindowSpec {
+    /// The zone, where there is one of this name, and something that it is of.
+    fn zone(&self, name: &str, at: At<'_>, problems: &mut Problems) -> Option<Zone> {
+        let fault = match Zone::named(name) {
+            Ok(_) if self.days.is_empty() && self.hours.is_none() => Fault::new(
+                "it is of days and hours, and there are none",
+                "write days or hours, or leave it out",
+            ),
+            Ok(zone) => return Some(zone),
+            Err(NoZone::Unknown) => {
+                Fault::new("no time zone of the IANA database", "write a name as in it: Europe/Berlin, UTC")
+            }
+            Err(NoZone::Misspelled(name)) => {
+                Fault::new("the time zone is spelled in another way", format!("write {name}"))
+            }
+        };
+        problems.report(at.key("zone"), name, fault);
+        None
     }
 }
 
@@ -126,6 +187,11 @@ impl Window {
         let time = |time: &Timestamp| format!("datetime(\"{time:.3}\")");
         parts.extend(self.from.iter().map(|from| format!("context.now >= {}", time(from))));
         parts.extend(self.until.iter().map(|until| format!("context.now < {}", time(until))));
+        if let Some(zone) = &self.zone {
+            let days: Vec<Day> = self.days.iter().copied().collect();
+            parts.push(zone.condition(&days, self.hours));
+            return parts.join(" && ");
+        }
         if !self.days.is_empty() {
             let mut days = String::new();
             for day in &self.days {

@@ -89,6 +89,7 @@ pub(super) fn compile(id: &str, text: &str) -> Result<Arc<Statement>, String> {
         namespace: RESERVED_NAMESPACE,
         members: &Members::default(),
         window: None,
+        plan: None,
     };
     let compiled = Statement::compile(&policy, id.into(), reach);
     compiled.map(Arc::new).map_err(|error| error.to_string())

@@ -53,6 +53,8 @@ pub(crate) enum Problem {
     #[error("{message}")]
     Windowed { message: String },
     #[error("{message}")]
+    Planned { message: String },
+    #[error("{message}")]
     Fault { message: String },
 }
 
@@ -120,6 +122,9 @@ impl Problem {
             Self::Windowed { .. } => {
                 "put it into a policy without a window; for what people do, from and until may stay".to_owned()
             }
+            Self::Planned { .. } => {
+                "write permit (principal, action == Action::\"invokeTool\", resource), and put the others into a policy without a plan".to_owned()
+            }
             Self::Registers { .. } => {
                 "put action == Action::\"register\" into a policy of its own, in an object with scope: Cluster and without a window".to_owned()
             }
@@ -142,6 +147,7 @@ impl Problem {
             | Self::Template { .. }
             | Self::Registers { .. }
             | Self::Windowed { .. }
+            | Self::Planned { .. }
             | Self::Fault { .. } => cedar.trim().to_owned(),
         }
     }
@@ -151,6 +157,7 @@ impl From<NotCompiled> for Problem {
     fn from(why: NotCompiled) -> Self {
         match why {
             NotCompiled::Windowed => Self::Windowed { message: why.to_string() },
+            NotCompiled::Planned => Self::Planned { message: why.to_string() },
             NotCompiled::Registers => Self::Registers { message: why.to_string() },
             NotCompiled::Fault(_) => Self::Fault { message: why.to_string() },
             NotCompiled::Unclear(unclear) => Self::Unclear(unclear),
@@ -202,6 +209,7 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
         namespace: &policy.meta.namespace,
         members: &policy.members,
         window: policy.window.as_ref(),
+        plan: policy.plan.as_ref(),
     };
     let mut ids = HashSet::new();
     let mut statements = Vec::new();
@@ -226,6 +234,10 @@ pub(crate) fn compile(policy: &Policy) -> Result<Compiled, Problem> {
         if policy.window.is_some() && statement.effect == cedar_policy::Effect::Forbid {
             let id = &statement.id;
             remarks.push(format!("{id}: spec.window is about what is permitted, and this is forbidden at all times; say in a condition when it is, as in context.now"));
+        }
+        if policy.plan.is_some() && statement.effect == cedar_policy::Effect::Forbid {
+            let id = &statement.id;
+            remarks.push(format!("{id}: spec.plan is about what is permitted, and this is forbidden whatever the plan is; say in a condition which calls it means, as in context.call_digest"));
         }
         if statement.loosens {
             let id = &statement.id;

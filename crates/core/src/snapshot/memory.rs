@@ -249,6 +249,7 @@ impl Remembered {
             scope,
             members,
             window: None,
+            plan: None,
             cedar,
         }))
     }

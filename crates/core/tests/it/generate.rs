@@ -619,7 +619,9 @@ impl<'a> Writer<'a> {
     fn about_arguments(&mut self) -> String {
         let (pointer, (op, level)) = (self.dice.one(POINTERS), self.level());
         let limit = level * 3;
-        match self.dice.below(7) {
+        match self.dice.below(8) {
+            // Of some calls.
+            7 => "context.call_digest like \"*00*\"".to_owned(),
             0 => format!("context.args.hasTag({pointer:?})"),
             1 => format!("context.numbers.hasTag({pointer:?})"),
             2 | 3 => format!(

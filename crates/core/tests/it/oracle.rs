@@ -15,11 +15,13 @@ use cedar_policy::{
     RestrictedExpression as Expression, Schema, ValidationMode, ValidationWarning, Validator,
 };
 use serde_json::{Value, json};
+use sha2::Digest as _;
 use vidimus_core::approval::Approval;
-use vidimus_core::call::{Action, Call, Target};
+use vidimus_core::call::{Action, Arguments, Call, Target};
 use vidimus_core::caller::User;
 use vidimus_core::decide::schema::TEXT;
 use vidimus_core::entity::{self, EntityKind};
+use vidimus_core::json::Json;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::policy::Scope;
 use vidimus_core::resource::{
@@ -761,6 +763,36 @@ fn is_cycle(call: &Call<'_>) -> bool {
     acted(&caller) || called.is_some_and(|called| called == caller || acted(&called))
 }
 
+/// What `context.call_digest` is of a call of a tool: `docs/policies.md`, Plans.
+fn step(call: &Call<'_>, thing: &Thing) -> String {
+    fn is_exact(value: &Json<'_>) -> bool {
+        let within = -(1_i128 << 53)..=1_i128 << 53;
+        match value {
+            Json::Int(number) => within.contains(&i128::from(*number)),
+            Json::UInt(number) => within.contains(&i128::from(*number)),
+            Json::Array(items) => items.iter().all(is_exact),
+            Json::Object(members) => members.iter().all(|(_, value)| is_exact(value)),
+            _ => true,
+        }
+    }
+    let arguments = match call.ask.arguments {
+        Arguments::Known(arguments) => Some(arguments),
+        _ => None,
+    };
+    let arguments = arguments.filter(|given| !["{}", "null"].contains(&given.canonical().as_str()));
+    if !arguments.is_none_or(is_exact) {
+        return "unrepresentable".to_owned();
+    }
+    let arguments =
+        arguments.map(|given| format!("\"arguments\":{},", given.canonical())).unwrap_or_default();
+    let target = json!(format!("{}/{}", thing.kind, thing.id()));
+    let method = json!(call.ask.method);
+    let text = format!("{{{arguments}\"method\":{method},\"target\":{target},\"version\":1}}");
+    let digest = sha2::Sha256::digest(text);
+    let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digits}")
+}
+
 /// The context of an action, as `docs/policies.md` lists it.
 fn context(call: &Call<'_>, action: Action, thing: &Thing) -> Context {
     let (chain, caller) = (call.chain(), (call.principal().kind().as_str(), call.principal().meta().key()));
@@ -816,6 +848,7 @@ fn context(call: &Call<'_>, action: Action, thing: &Thing) -> Context {
     match action {
         Action::InvokeTool => {
             pairs.extend([("args", entity("Arguments", "call")), ("numbers", entity("Numbers", "call"))]);
+            pairs.push(("call_digest", text(&step(call, thing))));
         }
         Action::CallModel | Action::ListModels => pairs.extend([
             ("tokens_estimated", Expression::new_long(call.ask.tokens_estimated)),

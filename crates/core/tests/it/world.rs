@@ -138,6 +138,7 @@ pub(crate) fn policy(namespace: &str, name: &str, scope: Scope, cedar: &str) -> 
         // So that a name means what it says: membership.rs is about the rest.
         members: Members::from_iter([Members::ALL]),
         window: None,
+        plan: None,
         cedar: cedar.into(),
     }))
 }

@@ -73,6 +73,10 @@ impl Accounts {
         if self.end_restored(decision, &chain, at) {
             return None;
         }
+        // What the gateway asked by itself counted for nobody.
+        if decision.on_account_of.is_some() {
+            return None;
+        }
         let allowed = [Outcome::Allow, Outcome::AllowWithObligations].map(Outcome::as_str);
         if !allowed.contains(&&*decision.outcome) {
             return None;

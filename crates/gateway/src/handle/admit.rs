@@ -19,6 +19,7 @@ use vidimus_core::snapshot::Snapshot;
 use super::addressed::Addressed;
 use super::authenticate::authenticate;
 use super::content;
+use super::definition::Source;
 use super::grants;
 use super::hold::{Given, Standing};
 use super::waiting::{self, told};
@@ -139,9 +140,9 @@ where
     // What cannot be carried out uses nothing up.
     let claims = !matches!(answer, Err(Err(_)));
     let given = given.as_ref().filter(|_| claims);
-    let approval = standing(gate, context, &decision, given, &bytes).await?;
-    let again = approval.waits_again();
-    let sent = Sent { protocol: route.protocol, body: &bytes, approval: approval.approval(), claims, again };
+    let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
+    let approval = standing(gate, context, &decision, given, (&bytes, &source)).await?;
+    let sent = Sent::of(route.protocol, &bytes, &approval, claims);
     let (verdict, grant) = record(gate, context, decision, sent, (&world, moment)).await?;
     let permit = match verdict {
         Verdict::Permitted(permit) => permit,
@@ -185,15 +186,18 @@ async fn standing(
     context: &mut RequestContext,
     decision: &Decision<'_>,
     given: Option<&Given>,
-    body: &[u8],
+    (body, source): (&[u8], &Source<'_>),
 ) -> Result<Standing, Refusal> {
+    if let Some(given) = given {
+        context.held(decision, Some(given.approval().to_owned()));
+    }
     if decision.outcome() == Outcome::Hold {
         let digest = decision.to_approve().map(|digest| digest.to_string());
         let standing = gate.acts.standing();
         let asked = digest.and_then(|digest| standing.approvals.about(&digest));
         context.held(decision, asked.map(|pending| pending.question.approval.clone()));
     }
-    Standing::of(gate, context, decision, given, body).await
+    Standing::of(gate, context, decision, given, (body, source)).await
 }
 
 /// The call that a message makes.
@@ -317,6 +321,13 @@ struct Sent<'a> {
     again: bool,
 }
 
+impl<'a> Sent<'a> {
+    fn of(protocol: Protocol, body: &'a [u8], approval: &'a Standing, claims: bool) -> Self {
+        let again = approval.waits_again();
+        Self { protocol, body, approval: approval.approval(), claims, again }
+    }
+}
+
 /// Writes the decision, before any effect of it, and gives the grant of which the call takes a use.
 async fn record(
     gate: &Gate,
@@ -349,6 +360,7 @@ async fn record(
         body: &sha256(body),
         snapshot: world.digest(),
         approval,
+        on_account_of: None,
     };
     let (call_id, started) = (&context.call, context.started);
     let begun = Begun { call: call_id, caller: call.caller, started, bytes_in: body.len() };
@@ -365,7 +377,7 @@ async fn record(
 }
 
 /// Where the decision ends its chain, that is so before it is on record, and whether it ever is.
-async fn end_chain(gate: &Gate, decision: &Decision<'_>, moment: Moment) {
+pub(super) async fn end_chain(gate: &Gate, decision: &Decision<'_>, moment: Moment) {
     let Some(by) = decision.ends_chain() else { return };
     let (chain, caller) = (decision.call().chain(), decision.call().principal().entity());
     // Few calls end a chain, and what is kept in place is moved with each.

@@ -130,7 +130,12 @@ fn ready<'g, 'p>(
 }
 
 /// That nothing took the call back while something of it was being written.
-fn taken_back(gate: &Gate, asked: &Asked, world: &Arc<Snapshot>, permit: &Permit) -> Result<(), Refusal> {
+pub(super) fn taken_back(
+    gate: &Gate,
+    asked: &Asked,
+    world: &Arc<Snapshot>,
+    permit: &Permit,
+) -> Result<(), Refusal> {
     let Some(code) = asked.taken_back(&gate.shared, world, permit.caller(), permit.destination()) else {
         return Ok(());
     };

@@ -3,7 +3,9 @@
 use uuid::Uuid;
 use vidimus_core::act::{Act, BY_ITSELF, Subject};
 use vidimus_core::approval::Approval;
-use vidimus_core::approval::pending::{Before, Escalates, Pending, Question, State, Vote, Wanted};
+use vidimus_core::approval::pending::{
+    Before, Definition, Escalates, Pending, Question, State, Vote, Wanted,
+};
 use vidimus_core::call::{Arguments, Call};
 use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::decision::{Decision, Outcome};
@@ -13,6 +15,8 @@ use vidimus_core::refusal::{Awaited, Code, Refusal};
 use vidimus_core::resource::Principal;
 
 use super::admit::sha256;
+use super::definition::{self, Source};
+use crate::changes;
 use crate::gate::Gate;
 use crate::request_context::RequestContext;
 
@@ -24,6 +28,8 @@ pub(super) const RETRY_AFTER: u32 = 10;
 pub(super) struct Given {
     approval: Box<str>,
     approvals: Vec<Approval>,
+    /// What the server said of the tool when they were asked.
+    definition: Option<Definition>,
 }
 
 /// How a call stands to approvals, when it is decided for good.
@@ -57,7 +63,14 @@ impl Given {
             Some(Approval { role: vote.role.as_str().into(), by, at: UnixMillis(vote.at) })
         };
         let approvals: Option<Vec<Approval>> = pending.given().map(approval).collect();
-        Some(Self { approval: pending.question.approval.as_str().into(), approvals: approvals? })
+        let Question { approval, definition, .. } = &pending.question;
+        let (approval, definition) = (approval.as_str().into(), definition.clone());
+        Some(Self { approval, approvals: approvals?, definition })
+    }
+
+    /// Which approval it is.
+    pub(super) fn approval(&self) -> &str {
+        &self.approval
     }
 
     /// As policies see them.
@@ -70,22 +83,27 @@ impl Standing {
     /// Finds out which approval lets the call pass, or asks people about a call that is held.
     ///
     /// # Errors
-    /// `approval_denied`; `unrepresentable` where what is approved could be read as something else; `overloaded` where too many questions
-    /// stand; those of acts.
+    /// `approval_denied`; `unrepresentable` where what is approved could be read as something else; `tool_changed` and `tool_unverified`,
+    /// where the server says something else of the tool than it did, or nothing; `overloaded` where too many questions stand; those of acts.
     pub(super) async fn of(
         gate: &Gate,
         context: &RequestContext,
         decision: &Decision<'_>,
         given: Option<&Given>,
-        body: &[u8],
+        (body, source): (&[u8], &Source<'_>),
     ) -> Result<Self, Refusal> {
         if decision.outcome() == Outcome::Hold || given.is_some() {
             check_numbers(body)?;
         }
         match (decision.outcome(), given) {
             // Few calls are held, and what is kept in place is moved with each.
-            (Outcome::Hold, _) => Box::pin(ask(gate, context, decision)).await,
+            (Outcome::Hold, _) => Box::pin(ask(gate, context, decision, source)).await,
             (Outcome::Allow | Outcome::AllowWithObligations, Some(given)) => {
+                let call = decision.call();
+                if definition::is_bound(call) {
+                    let approved = (&*given.approval, given.definition.as_ref());
+                    Box::pin(definition::check(gate, context, call, source, approved)).await?;
+                }
                 Ok(Self::With(given.approval.clone()))
             }
             _ => Ok(Self::None),
@@ -134,16 +152,24 @@ fn check_numbers(body: &[u8]) -> Result<(), Refusal> {
 }
 
 /// The question about a held call: the one that stands, or a new one.
-async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> Result<Standing, Refusal> {
+async fn ask(
+    gate: &Gate,
+    context: &RequestContext,
+    decision: &Decision<'_>,
+    source: &Source<'_>,
+) -> Result<Standing, Refusal> {
     let Some(digest) = decision.to_approve().map(|digest| digest.to_string()) else {
         return Err(Refusal::new(Code::Internal, "the call is not held"));
     };
     let call = decision.call();
+    let hidden = hidden(decision);
+    let shown =
+        |arguments: &Json<'_>| changes::shown(arguments.canonical(), hidden.iter().map(String::as_str));
     let arguments = match (call.ask.arguments, call.ask.content) {
-        (Arguments::Known(arguments), None) => Some(arguments.canonical()),
+        (Arguments::Known(arguments), None) => Some(shown(arguments)?),
+        // Canonical too: both are, and in order.
         (Arguments::Known(arguments), Some(content)) => {
-            let both = [("arguments", arguments), ("beside", content)];
-            Some(Json::Object(both.map(|(name, value)| (name.into(), value.clone())).into()).canonical())
+            Some(format!(r#"{{"arguments":{},"beside":{}}}"#, shown(arguments)?, content.canonical()))
         }
         (Arguments::None | Arguments::Unknown | Arguments::Recorded(_), content) => {
             content.map(Json::canonical)
@@ -166,7 +192,12 @@ async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> 
         _ => {
             let same = call.digest().to_string();
             let before = standing.approvals.made_before(&same);
-            let question = question(context, decision, (digest.clone(), same), arguments.as_deref(), before);
+            let mut question =
+                question(context, decision, (digest.clone(), same), arguments.as_deref(), before);
+            question.redacted = hidden;
+            if definition::is_bound(call) {
+                question.definition = Some(definition::of(gate, context, call, source).await?);
+            }
             let approval = question.approval.clone();
             // Whoever follows questions finds with this one what it is about.
             if let Some(arguments) = &arguments {
@@ -184,6 +215,15 @@ async fn ask(gate: &Gate, context: &RequestContext, decision: &Decision<'_>) -> 
     }
     let awaited = Awaited { approval: approval.into(), retry_after: RETRY_AFTER };
     Ok(Standing::Waits { awaited, again })
+}
+
+/// What of the arguments is not shown to people, by any of the policies that ask them; sorted.
+fn hidden(decision: &Decision<'_>) -> Vec<String> {
+    let mut hidden: Vec<String> =
+        decision.asking().iter().flat_map(|one| one.redact_shown.iter().map(ToString::to_string)).collect();
+    hidden.sort_unstable();
+    hidden.dedup();
+    hidden
 }
 
 /// The question that another try of the same call asked at the same time.
@@ -236,11 +276,13 @@ fn question(
         before,
         call: context.call.to_string(),
         chain: call.chain().actors.iter().map(ToString::to_string).collect(),
+        definition: None,
         digest,
         endpoint: destination.endpoint().map(|endpoint| endpoint.url.to_string()).unwrap_or_default(),
         method: call.ask.method.to_owned(),
         owner: owner.to_string(),
         principal: call.principal().entity().to_string(),
+        redacted: Vec::new(),
         resource: call.ask.target.entity().to_string(),
         same: Some(same),
         until: call.now.0.saturating_add(lifetime),

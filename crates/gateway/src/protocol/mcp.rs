@@ -2,6 +2,7 @@
 //!
 //! Every method of every era is listed here. One that is not is refused: what cannot be understood cannot be governed.
 
+pub mod definition;
 pub mod held;
 pub mod labels;
 pub mod listing;

@@ -232,6 +232,42 @@ async fn what_a_call_came_to_before_is_told_under_another_policy_too() {
     }
 }
 
+/// Who approves sees what the policy lets people see, and approves the whole call; under another redaction it is another question.
+#[tokio::test]
+async fn what_is_redacted_is_not_shown_and_approved_all_the_same() {
+    let redacting =
+        |pointers: &str| HOLD.replace("@approval", &format!("@redact_shown(\"{pointers}\") @approval"));
+    let world = world(&redacting("/ssn /cards/*/number")).await;
+    let arguments =
+        |ssn: &str| json!({"SSN": ssn, "amount": 5, "cards": [{"name": "a", "number": {"n": "4111"}}]});
+    let approval = waits(&world, &arguments("123-45-6789")).await;
+    let shown = world.gate.questions.arguments(&approval).expect("what is asked");
+    assert_eq!(&*shown, r#"{"SSN":"[redacted]","amount":5,"cards":[{"name":"a","number":"[redacted]"}]}"#);
+    let question = world.gate.acts.standing().approvals.get(&approval).expect("asked").question.clone();
+    assert_eq!(question.redacted, ["/cards/*/number", "/ssn"]);
+    assert_eq!(question.arguments, Some(sha256_of(&shown)), "what is on record is what was shown");
+    approve(&world, BOB, &approval).await.expect("approved");
+    // It looks the same, and is another call.
+    assert_ne!(waits(&world, &arguments("987-65-4321")).await, approval);
+    // Another redaction, of the same call.
+    world.gate.take_into_use(snapshot(&holding(&world, &redacting("/ssn"))));
+    let other = waits(&world, &arguments("123-45-6789")).await;
+    assert_ne!(other, approval);
+    let shown = world.gate.questions.arguments(&other).expect("what is asked");
+    assert!(shown.contains("4111") && !shown.contains("6789"), "{shown}");
+    approve(&world, BOB, &other).await.expect("approved");
+    answers(&world);
+    assert_eq!(make(&world, echo(&world, &arguments("123-45-6789"))).await.0, None);
+    let sent = &world.upstream.received()[0].json()["params"]["arguments"];
+    assert_eq!(sent["SSN"], "123-45-6789", "the call is made as it was asked");
+}
+
+fn sha256_of(text: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256:{digits}")
+}
+
 #[tokio::test]
 async fn who_may_not_approve_does_not_and_what_is_denied_stays_so() {
     let world = world(HOLD).await;

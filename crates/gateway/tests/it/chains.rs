@@ -430,3 +430,30 @@ async fn a_label_is_taken_away_by_an_act() {
         "nor does it come back by a start"
     );
 }
+
+/// A service reads as an agent does, and what it has read is taken away from it as from an agent.
+#[tokio::test]
+async fn a_label_of_a_service_is_taken_away_by_an_act() {
+    use vidimus_core::act::{Act, Declassified};
+    use vidimus_identity::LOCAL_ISSUER;
+    let world = World::new().await;
+    let mut all = estate(&world, |all| {
+        labelled(all);
+        also(all, r#" permit (principal == Service::"t/report", action, resource);"#);
+    });
+    all.push(json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "ServiceIdentity",
+        "metadata": {"namespace": "t", "name": "report"}, "spec": {"owner": "ada.lovelace@example.com", "team": "t",
+        "identities": [{"oidc": {"issuer": LOCAL_ISSUER, "subject": "report"}}]}}));
+    world.gate.take_into_use(snapshot(&all));
+    let token = world.token("report", Duration::from_secs(600));
+    for tool in ["customer", "fetch"] {
+        assert_eq!(code(&world, with(&token, world.tool(tool))).await, None);
+    }
+    assert_eq!(code(&world, with(&token, world.tool("mail"))).await.as_deref(), Some("forbidden_by_policy"));
+    let subject = "Service/t/report".parse().expect("a subject");
+    let act = Act::Declassify(Declassified { label: "confidential".into(), person: None, subject });
+    // It is on record at once; that a snapshot follows is for who brings acts into force.
+    let done = world.gate.shared.act("User/https://idp.example#ada", act, "the customer agreed");
+    let _ = tokio::time::timeout(Duration::from_millis(300), done).await;
+    assert_eq!(code(&world, with(&token, world.tool("mail"))).await, None);
+}

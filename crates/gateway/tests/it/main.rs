@@ -20,6 +20,7 @@ mod chains;
 mod changes;
 mod connections;
 mod counts;
+mod definitions;
 mod delivered;
 mod facts;
 mod forward;

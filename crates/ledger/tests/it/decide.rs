@@ -75,6 +75,7 @@ pub(crate) async fn decide(
         body: "sha256:00",
         snapshot: snapshot.digest(),
         approval: None,
+        on_account_of: None,
     };
     ledger.decide(snapshot.authorize(&call), &about).await
 }

@@ -73,6 +73,7 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
         obligations: Vec::new(),
         observed: Vec::new(),
         approval: None,
+        on_account_of: None,
         outcome: asked.outcome.into(),
         policies: Cow::Borrowed(&policies),
         principal: asked.agent.into(),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use vidimus_core::approval::pending::{Escalates, Wanted};
+use vidimus_core::approval::pending::{Definition, Escalates, Wanted};
 use vidimus_core::standing::rfc3339;
 use vidimus_query::approvals::{Answered, Approval, Approvals as All, Given};
 
@@ -310,6 +310,12 @@ fn print(one: &Approval) {
             printable(&question.approval)
         ));
     }
+    row("not shown", &question.redacted.join(" "));
+    if let Some(definition) = &question.definition {
+        let (said, digest) = defined(definition);
+        row("tool", &said);
+        row("definition", digest);
+    }
     for wanted in &question.asking {
         row("policy", &format!("{} asks {} of {}", wanted.policy, wanted.quorum, wanted.role));
         row("reason", wanted.reason.as_deref().unwrap_or_default());
@@ -344,6 +350,18 @@ fn print(one: &Approval) {
     }
     row("until", &one.until);
     row("shown", one.shown.as_deref().unwrap_or_default());
+}
+
+/// What the server says of the tool, in quotes: these are its own words, and nobody has looked at them; and the digest of all of it.
+fn defined(definition: &Definition) -> (String, &str) {
+    let Some(digest) = &definition.digest else {
+        return ("the server lists no tool of this name".to_owned(), "");
+    };
+    let said = match &definition.description {
+        Some(description) => format!("the server says: {description:?}"),
+        None => "the server says nothing of what it does".to_owned(),
+    };
+    (said, digest)
 }
 
 /// In the words of a person, where there are any.

@@ -8,10 +8,10 @@ use vidimus_core::act::Subject;
 use vidimus_query::acts::ActDone;
 
 use super::admin_client::{Asking, told};
-use super::quarantine::agent;
+use super::quarantine::{agent, service};
 use crate::output::Format;
 
-/// Takes a flow label away from what an agent, or a chain of calls, has read.
+/// Takes a flow label away from what an agent or a service, or a chain of calls, has read.
 ///
 /// Labels (`context.labels`) are added by what is read and never go away by a call; an agent has them for an hour, a chain as long as
 /// it lasts. It is an act of yours, on record with your name and why; whether you may is in policies (Action::"declassify"). What is
@@ -46,6 +46,19 @@ enum Of {
         #[command(flatten)]
         act: Act,
     },
+    /// Of what a service has read, as of an agent.
+    #[command(after_help = "Example:
+  vidimus declassify service finance/nightly-report --label personal \\
+    --why 'INC-7: ada agreed'")]
+    Service {
+        /// The service: namespace/name.
+        name: String,
+        /// Only of what it read for this person: issuer#subject.
+        #[arg(long, value_name = "PERSON")]
+        person: Option<String>,
+        #[command(flatten)]
+        act: Act,
+    },
     /// Of what a chain has read, by its transaction, as records have it. The agents in it keep what they read.
     #[command(after_help = "Example:
   vidimus declassify chain 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 \\
@@ -73,6 +86,7 @@ struct Act {
 pub fn run(declassify: &Declassify, format: Format) -> anyhow::Result<ExitCode> {
     let (subject, person, act) = match &declassify.of {
         Of::Agent { name, person, act } => (agent(name)?, person.as_deref(), act),
+        Of::Service { name, person, act } => (service(name)?, person.as_deref(), act),
         Of::Chain { transaction, act } => {
             let chain = Subject::Chain(transaction.as_str().into());
             chain.check()?;

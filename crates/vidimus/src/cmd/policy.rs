@@ -5,6 +5,7 @@ mod diff;
 mod explain;
 mod fmt;
 mod init;
+mod plan;
 mod progress;
 mod reach;
 mod replay;
@@ -42,6 +43,7 @@ enum Command {
     Diff(diff::Diff),
     Fmt(fmt::Fmt),
     Init(init::Init),
+    Plan(plan::Plan),
     Test(test::Test),
     /// Prints the vocabulary of policies, a Cedar schema: actions, principals, resources, their attributes and the context. With -o
     /// json it is Cedar's JSON form of it.
@@ -61,6 +63,7 @@ pub fn run(policy: &Policy, format: Format) -> anyhow::Result<ExitCode> {
         Command::Diff(diff) => diff::run(diff, format),
         Command::Fmt(fmt) => fmt::run(fmt, format),
         Command::Init(init) => init::run(init, format),
+        Command::Plan(plan) => plan::run(plan, format),
         Command::Test(test) => test::run(test, format),
         Command::Schema => {
             match format {

@@ -142,6 +142,11 @@ pub(super) fn agent(name: &str) -> anyhow::Result<Subject> {
     Kind::Agent.subject(name)
 }
 
+/// A service: `namespace/name`.
+pub(super) fn service(name: &str) -> anyhow::Result<Subject> {
+    Kind::Service.subject(name)
+}
+
 pub fn run(quarantine: &Quarantine, format: Format) -> anyhow::Result<ExitCode> {
     let (kind, named) = match &quarantine.command {
         Command::Agent(named) => (Kind::Agent, named),

@@ -223,14 +223,24 @@ fn limited(files: u32) -> Command {
     outer
 }
 
-/// An upstream that takes a request and hangs up.
+/// An upstream that takes a request and hangs up, but says that it lists no tools where the gateway asks that by itself.
 pub(crate) fn upstream_that_hangs_up() -> u16 {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = socket.local_addr().unwrap().port();
     std::thread::spawn(move || {
         for stream in socket.incoming() {
-            let mut request = [0; 65536];
-            let _ = stream.unwrap().read(&mut request);
+            let (mut request, mut stream) = ([0; 65536], stream.unwrap());
+            let read = stream.read(&mut request).unwrap_or_default();
+            let request = String::from_utf8_lossy(&request[..read]);
+            // Head and body are sent as one.
+            let Some((_, rest)) = request.split_once(r#""id":"vidimus-"#) else { continue };
+            let id = rest.split('"').next().unwrap();
+            let body = format!(r#"{{"jsonrpc":"2.0","id":"vidimus-{id}","result":{{"tools":[]}}}}"#);
+            let length = body.len();
+            let _ = write!(
+                stream,
+                "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
         }
     });
     port

@@ -41,6 +41,24 @@ impl Wanted {
     }
 }
 
+/// What a server says of a tool of its own: it is asked when a call of the tool is held, and again when the approved call is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Definition {
+    /// How the server describes the tool, in its own words, at most [`Definition::MAX_DESCRIPTION`] bytes of them; absent where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Digest of all that its listing says of the tool but `_meta` and `icons` (name, description, schemas, annotations), in canonical JSON
+    /// (RFC 8785), `sha256:` and hex; absent where it lists no tool of this name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+impl Definition {
+    /// How much of a description is kept, in bytes.
+    pub const MAX_DESCRIPTION: usize = 1_024;
+}
+
 /// A question to people: may this very call be made?
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -49,8 +67,8 @@ pub struct Question {
     pub action: String,
     /// Of the approval that is asked for (UUIDv7).
     pub approval: String,
-    /// Digest of the arguments of a tool, or of what else the message says, in canonical JSON (RFC 8785), `sha256:` and hex: what is shown to
-    /// the approver. Payloads are not recorded.
+    /// Digest of the arguments of a tool, or of what else the message says, in canonical JSON (RFC 8785), `sha256:` and hex, as they are shown
+    /// to the approver: without what is redacted. Payloads are not recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,
     /// What the policies ask for, sorted by policy.
@@ -62,6 +80,9 @@ pub struct Question {
     pub call: String,
     /// Principals that acted before the caller, oldest first.
     pub chain: Vec<String>,
+    /// What the server says of the tool that is called. Where it says something else when the approved call is made, the approval is void.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<Definition>,
     /// Digest of what is to be approved: the exact call, where it goes, and the policies that hold it.
     pub digest: String,
     /// Where it goes.
@@ -72,6 +93,9 @@ pub struct Question {
     pub owner: String,
     /// Who calls.
     pub principal: String,
+    /// Values of the arguments that are not shown to who is asked, by JSON pointer: `[redacted]` stands in their places.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redacted: Vec<String>,
     /// What is called.
     pub resource: String,
     /// Digest of the call itself, whatever policies hold it and wherever it goes: by it the same call before is known.
@@ -135,7 +159,7 @@ pub struct OfApproval {
 pub struct Voided {
     /// Which approval.
     pub approval: String,
-    /// What is not what it was: the id of the policy that asks, or the destination of the call.
+    /// What is not what it was: the id of the policy that asks, the destination of the call, or the tool that is called.
     pub changed: String,
 }
 

@@ -13,11 +13,13 @@ fn question(approval: &str, digest: &str) -> Question {
         before: None,
         call: "call-1".into(),
         chain: Vec::new(),
+        definition: None,
         digest: digest.into(),
         endpoint: "http://bank/".into(),
         method: "tools/call".into(),
         owner: "o@example.com".into(),
         principal: "Agent/a/x".into(),
+        redacted: Vec::new(),
         resource: "Tool/a/s/pay".into(),
         same: None,
         until: HOUR,
@@ -58,12 +60,14 @@ fn steps(question: &Question, steps: &[Step<'_>]) -> Approvals {
         let escalation = escalation.map(str::to_owned);
         let approve =
             Approve { approval: "1".into(), email: None, escalation, role: role.into(), shown: "s".into() };
+        let void = Voided { approval: "1".into(), changed: "Tool/a/s/pay".into() };
         let used = Use { approval: "1".into(), call: role.into() };
         let came = Came { approval: "1".into(), call: role.into(), result: "ok".into() };
         let deed = match *what {
             "approve" => Deed::Approve(&approve),
             "deny" => Deed::Deny(&of),
             "expire" => Deed::Expire(&of),
+            "void" => Deed::Void(&void),
             "use" => Deed::Use(&used),
             _ => Deed::Came(&came),
         };
@@ -98,6 +102,31 @@ fn an_approval_is_given_by_another_person_and_used_once() {
     );
     let made = &approvals.get("1").unwrap().uses;
     assert_eq!(*made, [Made { call: "c1".into(), result: Some("ok".into()) }]);
+}
+
+#[test]
+fn what_is_void_is_good_for_nothing_and_the_same_call_is_a_new_question() {
+    let windowed = Question { window: Some(100), ..question("1", "d") };
+    let approvals = steps(
+        &windowed,
+        &[
+            ("approve", "User/https://i#bob", "payers", 2, Ok(())),
+            ("use", "vidimus", "c1", 3, Ok(())),
+            ("void", "vidimus", "", 4, Ok(())),
+            ("use", "vidimus", "c2", 5, Err(Unfit::NotUsable)),
+            ("void", "vidimus", "", 5, Err(Unfit::Over)),
+            ("deny", "User/https://i#bob", "", 5, Err(Unfit::TooLate)),
+            ("approve", "User/https://i#carol", "payers", 5, Err(Unfit::Over)),
+            ("came", "vidimus", "c1", 6, Ok(())),
+        ],
+    );
+    let void = approvals.get("1").unwrap();
+    assert_eq!((void.state_at(7), void.changed.as_deref()), (State::Expired, Some("Tool/a/s/pay")));
+    assert_eq!(approvals.check(Deed::Ask(&question("2", "d")), "vidimus", 7), Ok(()));
+    steps(
+        &question("1", "d"),
+        &[("void", "vidimus", "", 1, Ok(())), ("use", "vidimus", "c", 2, Err(Unfit::NotUsable))],
+    );
 }
 
 #[test]

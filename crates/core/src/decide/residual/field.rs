@@ -43,6 +43,7 @@ pub(crate) enum Field {
     Identity,
     Args,
     Numbers,
+    CallDigest,
     TokensEstimated,
     Streaming,
     PushUrl,
@@ -81,6 +82,7 @@ impl Field {
             ["identity"] => Self::Identity,
             ["args"] => Self::Args,
             ["numbers"] => Self::Numbers,
+            ["call_digest"] => Self::CallDigest,
             ["tokens_estimated"] => Self::TokensEstimated,
             ["streaming"] => Self::Streaming,
             ["push_notification_url"] => Self::PushUrl,
@@ -130,6 +132,7 @@ impl Field {
             Self::Identity => text(call.identity()),
             Self::Args => Value::Entity(Entity::Arguments),
             Self::Numbers => Value::Entity(Entity::Numbers),
+            Self::CallDigest => Value::Text(Cow::Owned(call.step().ok_or(Failed::Evaluation)?.into_owned())),
             Self::TokensEstimated => Value::Long(call.ask.tokens_estimated),
             Self::Streaming => Value::Bool(call.ask.streaming),
             Self::PushUrl => text(call.ask.push_url.ok_or(Failed::Evaluation)?),
@@ -211,7 +214,8 @@ impl Presence {
             (["on_behalf_of"], ["email"]) => Some(Expression::Has(Self::EmailOfUser)),
             // What every context of the action's type has; Cedar's schema has no other optional attribute.
             ([], names) => Field::at(names).and_then(|field| match field {
-                Field::Args | Field::Numbers | Field::TokensEstimated | Field::Streaming => None,
+                Field::Args | Field::Numbers | Field::CallDigest => None,
+                Field::TokensEstimated | Field::Streaming => None,
                 _ => known(true),
             }),
             _ => None,

@@ -53,8 +53,8 @@ pub(super) fn described(shared: &Shared, pending: &Pending, now: i64) -> Approva
     });
     Approval {
         arguments: arguments.map(|text| text.to_string()),
-        changed: pending.changed.clone(),
         escalated: pending.escalated(now).into_iter().map(str::to_owned).collect(),
+        changed: pending.changed.clone(),
         denied,
         given: given.collect(),
         made: made.collect(),

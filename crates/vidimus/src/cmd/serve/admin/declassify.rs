@@ -33,12 +33,12 @@ pub(super) async fn declassify(
     // Before the policies are asked, which know of no other kinds.
     let collects = match &subject {
         Subject::Chain(_) => true,
-        Subject::Object(object) => object.kind == EntityKind::Agent,
+        Subject::Object(object) => matches!(object.kind, EntityKind::Agent | EntityKind::Service),
         Subject::Identity(_) | Subject::User(_) => false,
     };
     if !collects {
         let message = format!(
-            "labels are taken away from agents and chains, and {subject} is neither: write Agent/namespace/name or Chain/transaction"
+            "{subject} collects no labels: write Agent/namespace/name, Service/namespace/name or Chain/transaction"
         );
         return Err(asks.refuse(Refusal::new(Code::MessageInvalid, message)).await);
     }

@@ -1,0 +1,175 @@
+//! A plan: the very calls of tools that somebody is to be permitted, and the digests by which a policy names them (`spec.plan`).
+
+use std::fs;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use vidimus_core::call::step_digest;
+use vidimus_core::json::Json;
+use vidimus_core::resource::plan::MAX_STEPS;
+
+use crate::Misasked;
+
+/// Maximum bytes of a file.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+
+/// What a plan is written as, in YAML or JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanFile {
+    /// The steps. Nothing is said of their order, nor of how often each is taken.
+    pub steps: Vec<PlanStep>,
+}
+
+/// One call of a tool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlanStep {
+    /// The tool: `namespace/server/tool`, with or without `Tool/` before it.
+    pub tool: String,
+    /// Exactly its arguments; none, when they are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Value>,
+    /// What the message says beside the arguments, as `vidimus approvals show` has it under `beside`; nothing, when it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Value>,
+}
+
+/// The digests of the steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlanAnswer {
+    /// One for each step, in their order.
+    pub steps: Vec<PlannedStep>,
+}
+
+/// A step and its digest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedStep {
+    /// Exactly its arguments, in canonical JSON (RFC 8785); empty where it has none.
+    pub arguments: String,
+    /// The digest, as `spec.plan` of a Policy has it and `context.call_digest` of the call is: `sha256:` and hex.
+    pub digest: String,
+    /// `Tool/namespace/server/tool`.
+    pub tool: String,
+}
+
+/// Why a plan cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}: {reason}")]
+pub struct PlanFault {
+    /// The file.
+    pub file: String,
+    /// What is the matter, with its line where that is known.
+    pub reason: String,
+}
+
+/// Reads a plan.
+///
+/// # Errors
+/// For what cannot be read, or is no plan.
+pub fn read(path: &Path) -> Result<PlanFile, PlanFault> {
+    let fault =
+        |reason: &dyn ToString| PlanFault { file: path.display().to_string(), reason: reason.to_string() };
+    let metadata = fs::metadata(path).map_err(|error| fault(&error))?;
+    if !metadata.is_file() || metadata.len() > MAX_FILE {
+        return Err(fault(&format!("not a regular file of at most {MAX_FILE} bytes")));
+    }
+    let text = fs::read_to_string(path).map_err(|error| fault(&error))?;
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options(&text, options).map_err(|error| {
+        let error = error.without_snippet();
+        match error.location() {
+            Some(location) => fault(&format!("line {}: {error}", location.line())),
+            None => fault(&error),
+        }
+    })
+}
+
+/// The digests of the steps of a plan.
+///
+/// # Errors
+/// For a step that names no tool, or has a number that canonical JSON does not say as it is.
+pub fn plan(file: &PlanFile) -> Result<PlanAnswer, Misasked> {
+    if !(1..=MAX_STEPS).contains(&file.steps.len()) {
+        let reason = format!("a plan has 1 to {MAX_STEPS} steps; divide a longer one into several policies");
+        return Err(Misasked::new("steps", &file.steps.len(), reason));
+    }
+    Ok(PlanAnswer { steps: file.steps.iter().map(planned).collect::<Result<_, _>>()? })
+}
+
+fn parsed(text: Option<&str>) -> Option<Json<'_>> {
+    Json::parse(text?.as_bytes()).ok()
+}
+
+fn planned(step: &PlanStep) -> Result<PlannedStep, Misasked> {
+    let name = step.tool.strip_prefix("Tool/").unwrap_or(&step.tool);
+    let mut parts = name.splitn(3, '/');
+    if !(0..3).all(|_| parts.next().is_some_and(|part| !part.is_empty())) {
+        return Err(Misasked::new("tool", &step.tool, "write namespace/server/tool"));
+    }
+    let tool = format!("Tool/{name}");
+    if !matches!(step.arguments, None | Some(Value::Null | Value::Object(_))) {
+        return Err(Misasked::new("arguments", &tool, "arguments are an object"));
+    }
+    let text = |value: &Option<Value>| value.as_ref().map(Value::to_string);
+    let (arguments, beside) = (text(&step.arguments), text(&step.beside));
+    let json = |member: &'static str, text: &Option<String>| -> Result<(), Misasked> {
+        let Some(text) = text else { return Ok(()) };
+        Json::parse(text.as_bytes())
+            .map(drop)
+            .map_err(|error| Misasked::new(member, &tool, error.to_string()))
+    };
+    json("arguments", &arguments)?;
+    json("beside", &beside)?;
+    // Both were parsed just now.
+    let (arguments, beside) = (parsed(arguments.as_deref()), parsed(beside.as_deref()));
+    let digest = step_digest(&tool, arguments.as_ref(), beside.as_ref());
+    if !digest.starts_with("sha256:") {
+        let reason =
+            "a whole number beyond 2^53 may be read as another one, so no plan has it; write it as a text";
+        return Err(Misasked::new("arguments", &tool, reason));
+    }
+    let arguments = arguments.map(|arguments| arguments.canonical()).unwrap_or_default();
+    Ok(PlannedStep { arguments, digest, tool })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(steps: &Value) -> Result<PlanAnswer, Misasked> {
+        plan(&serde_json::from_value(json!({ "steps": steps })).expect("a plan"))
+    }
+
+    #[test]
+    fn a_step_has_its_digest_however_it_is_written() {
+        let answer = of(&json!([
+            {"tool": "finance/bank/transfer", "arguments": {"to": "acme", "amount": 5}},
+            {"tool": "Tool/finance/bank/transfer", "arguments": {"amount": 5.0, "to": "acme"}},
+            {"tool": "finance/bank/a/b"},
+        ]))
+        .expect("a plan");
+        assert_eq!(answer.steps[0], answer.steps[1]);
+        assert_eq!(answer.steps[0].arguments, r#"{"amount":5,"to":"acme"}"#);
+        assert_eq!((&*answer.steps[2].tool, &*answer.steps[2].arguments), ("Tool/finance/bank/a/b", ""));
+        assert_eq!(answer.steps[2].digest, step_digest("Tool/finance/bank/a/b", None, None));
+    }
+
+    #[test]
+    fn what_is_no_step_is_refused() {
+        for (steps, member) in [
+            (json!([]), "steps"),
+            (json!([{"tool": "finance/bank"}]), "tool"),
+            (json!([{"tool": "Tool/finance//x"}]), "tool"),
+            (json!([{"tool": "a/b/c", "arguments": [1]}]), "arguments"),
+            (json!([{"tool": "a/b/c", "arguments": {"x": 9_007_199_254_740_993_u64}}]), "arguments"),
+            (json!([{"tool": "a/b/c", "arguments": {"x": 1, "X": 2}}]), "arguments"),
+        ] {
+            assert_eq!(of(&steps).map_err(|fault| fault.member), Err(member), "{steps}");
+        }
+    }
+}
