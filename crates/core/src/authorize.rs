@@ -87,9 +87,7 @@ impl Snapshot {
     fn ends_chain(&self, finding: &Finding) -> Option<Arc<str>> {
         match finding.code? {
             Code::ChainLimit => finding.policies.first().cloned(),
-            Code::ForbiddenByPolicy if finding.outcome == Outcome::Deny => {
-                finding.policies.iter().find(|policy| self.is_ending(policy)).cloned()
-            }
+            Code::ForbiddenByPolicy => finding.policies.iter().find(|policy| self.is_ending(policy)).cloned(),
             _ => None,
         }
     }
@@ -232,17 +230,13 @@ fn uses_of_provider(provider: &Arc<LlmProvider>) -> impl Iterator<Item = Use<'_>
 
 impl Finding {
     /// What is found of a call that no arguments could make allowed: never an allowance, whatever was found of it without any.
-    fn denied(self) -> Self {
+    fn denied(mut self) -> Self {
         if self.code.is_some() && self.outcome == Outcome::Deny {
             return self;
         }
-        Self {
-            outcome: Outcome::Deny,
-            code: Some(Code::NoPermit),
-            obligations: Arc::default(),
-            asking: Arc::default(),
-            ..self
-        }
+        (self.outcome, self.code) = (Outcome::Deny, Some(Code::NoPermit));
+        (self.obligations, self.asking) = (Arc::default(), Arc::default());
+        self
     }
 
     /// What is found of a use, as what it says of the whole: which use it is stands among the facts.

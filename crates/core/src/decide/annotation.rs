@@ -265,6 +265,21 @@ mod tests {
         let after = Duration::from_secs(900);
         assert_eq!(escalates.escalation, Some(Escalation { role: "managers".into(), after }));
         assert_eq!((plain.escalation, all.escalation), (None, None));
+        // The first and the last of each.
+        let longest = format!("@approval(\"{}\")", "r".repeat(MAX_ROLE));
+        for fits in [
+            longest.as_str(),
+            "@approval(\"a\") @quorum(\"1\")",
+            "@approval(\"a\") @quorum(\"16\")",
+            "@approval(\"a\") @lifetime(\"1s\")",
+            "@approval(\"a\") @lifetime(\"30d\")",
+            "@approval(\"a\") @escalation(\"m\") @escalate_after(\"3599s\")",
+        ] {
+            asked(fits);
+        }
+        let longer =
+            format!("@approval(\"{}\") forbid (principal, action, resource);", "r".repeat(MAX_ROLE + 1));
+        assert!(matches!(read(&longer), Err(Misannotated::NoRole { .. })));
         assert_eq!(read("forbid (principal, action, resource);"), Ok(None));
     }
 

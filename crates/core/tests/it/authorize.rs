@@ -75,6 +75,17 @@ fn who_may_use_something_may_connect_and_the_record_says_what_implies_it() {
     }
 }
 
+#[test]
+fn what_is_changed_of_a_use_is_nothing_of_the_whole() {
+    let decision = connect(&world(
+        r#"@id("use") permit (principal, action == Action::"invokeTool", resource == Tool::"a/s/pay");
+           @id("less") @redact("/card") forbid (principal, action == Action::"invokeTool", resource == Tool::"a/s/pay");"#,
+    ));
+    assert!(decision.allowed(), "{decision:?}");
+    let Verdict::Permitted(permit) = decision.verdict else { panic!() };
+    assert!(permit.obligations().is_empty());
+}
+
 /// A record may list 64 sets of 256 tools. What is looked at for one message is bounded, and finds what may be used.
 #[test]
 fn connecting_to_a_server_of_many_tools_is_bounded_work() {
@@ -136,6 +147,16 @@ fn a_skill_narrows_and_never_escapes() {
         assert_eq!(skill(&world, "s").code, named, "{policy}");
         assert_eq!(skill(&world, "t").code, other, "{policy}");
     }
+}
+
+/// Where both are permitted, the record says by what the skill is.
+#[test]
+fn what_permits_the_skill_is_named_before_what_permits_the_agent() {
+    let both = r#"@id("part") permit (principal, action, resource == Skill::"b/y/s");
+        @id("whole") permit (principal, action, resource == Agent::"b/y");"#;
+    let world = world(both);
+    assert_eq!(skill(&world, "s").policies(), ["t/p#part"]);
+    assert_eq!(skill(&world, "t").policies(), ["t/p#whole"]);
 }
 
 #[test]

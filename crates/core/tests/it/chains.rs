@@ -5,6 +5,7 @@ use std::sync::Arc;
 use vidimus_core::call::{Action, Ask, Call, Collected, SoFar, Target};
 use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::decide::chain_reads::ChainReads;
+use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::llm_provider::Price;
 use vidimus_core::resource::{DelegationLimits, Object};
@@ -85,6 +86,61 @@ fn an_agents_own_record_limits_what_its_chains_come_to_and_ends_them() {
         if limit != "maxAge" {
             assert!(ask(&world, "a/limited", SoFar::default()).allowed(), "{limit}");
             assert_eq!(ends(&world, &SoFar::default()), None);
+        }
+    }
+}
+
+#[test]
+fn what_comes_to_just_the_limit_fits() {
+    let (none, so_far) = (DelegationLimits::default(), SoFar::default());
+    for (limits, so_far) in [
+        (DelegationLimits { max_calls: Some(2), ..none }, SoFar { calls: 2, ..so_far.clone() }),
+        (DelegationLimits { max_tokens: Some(100), ..none }, SoFar { tokens: 100, ..so_far.clone() }),
+        (DelegationLimits { max_spend: Some(5), ..none }, SoFar { spend: 5, ..so_far.clone() }),
+        (DelegationLimits { max_age: Some(500), ..none }, so_far.clone()),
+        (DelegationLimits { max_calls: Some(2), no_cycles: true, ..none }, so_far),
+    ] {
+        assert!(ask(&world(limits, ALL), "a/limited", so_far).allowed(), "{limits:?}");
+    }
+}
+
+/// Who acted before acts again, or is called again, or calls itself.
+#[test]
+fn an_agents_own_record_may_allow_no_circle() {
+    let none = DelegationLimits::default();
+    let by = "Agent/a/limited spec.delegation.allowCycles";
+    for (actors, called, circle) in [
+        (&["a/y"][..], None, false),
+        (&["a/y", "a/limited"], None, true),
+        (&["a/y"], Some("a/x"), false),
+        (&["a/x", "a/y"], Some("a/x"), true),
+        (&[], Some("a/limited"), true),
+        (&[], Some("a/x"), false),
+    ] {
+        for (no_cycles, skill) in [(true, None), (true, Some("s")), (false, None)] {
+            let world = world(DelegationLimits { no_cycles, ..none }, ALL);
+            let (action, target) = match (called.map(|name| world.agent(name).unwrap()), skill) {
+                (None, _) => {
+                    let server = world.mcp_server("a/s").unwrap();
+                    (Action::InvokeTool, Target::Tool { server, name: "get" })
+                }
+                (Some(agent), None) => (Action::CallAgent, Target::Agent(agent)),
+                (Some(agent), Some(name)) => (Action::CallAgent, Target::Skill { agent, name }),
+            };
+            let mut facts = Facts::of(&world, "a/limited");
+            facts.chain.actors = actors.iter().map(|id| EntityId::new(EntityKind::Agent, *id)).collect();
+            let found = facts.authorize(&world, action, target);
+            if circle && no_cycles {
+                assert_eq!((found.code, found.policies()), (Some(Code::ChainLimit), vec![by]), "{actors:?}");
+                let facts = [
+                    ("chain.ended_by", by),
+                    ("context.chain.cycle", "true"),
+                    ("principal.delegation.allowCycles", "false"),
+                ];
+                assert_eq!(found.facts(), facts);
+            } else {
+                assert!(found.allowed(), "{actors:?} {called:?}");
+            }
         }
     }
 }

@@ -168,6 +168,34 @@ fn a_listing_shows_what_can_be_held() {
     assert!(facts.asked(&world, Ask { method: "tasks/get", task: Some("1"), ..unknown }).allowed());
 }
 
+/// A call under way has the approvals that it has: it does not wait for others, and may not go on without them.
+#[test]
+fn what_is_under_way_goes_on_with_the_approvals_that_it_has() {
+    let hold =
+        r#"@id("hold") @approval("owners") forbid (principal, action == Action::"invokeTool", resource)"#;
+    let lifted = format!("{hold} unless {{ context has approval && context.approval.role == \"owners\" }};");
+    for (text, approved, could_allow, could_go_on) in [
+        (String::new(), false, false, false),
+        (PERMIT.to_owned(), false, true, true),
+        ([PERMIT, &lifted].concat(), false, true, false),
+        ([PERMIT, &lifted].concat(), true, true, true),
+        (format!("{PERMIT} {hold};"), true, true, false),
+        (format!("{PERMIT} forbid (principal, action, resource);"), false, false, false),
+    ] {
+        let policies = if text.is_empty() { Vec::new() } else { vec![cluster(&text)] };
+        let world = snapshot(objects(vec![agent("a", "x")], vec![server("a", "s")], policies));
+        let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "pay" };
+        let mut facts = Facts::of(&world, "a/x");
+        facts.approvals = if approved { vec![approval("owners", "o")] } else { Vec::new() };
+        let found = facts.ask(Action::InvokeTool, target, |call| {
+            let ask = Ask { arguments: Arguments::Unknown, ..call.ask };
+            let call = vidimus_core::call::Call { ask, ..*call };
+            (world.could_allow(&call), world.could_go_on(&call))
+        });
+        assert_eq!(found, (could_allow, could_go_on), "{text} {approved}");
+    }
+}
+
 #[test]
 fn a_skill_is_held_by_what_holds_it_or_its_agent() {
     let hold = |resource: &str| {
@@ -200,6 +228,26 @@ fn a_skill_is_held_by_what_holds_it_or_its_agent() {
         let approved = if expected == Outcome::Hold { Outcome::Allow } else { expected };
         assert_eq!(ask(&text, "SendMessage", None, true), approved, "{text}");
         assert_eq!(ask(&text, "GetTask", Some("1"), false), approved, "{text}");
+    }
+}
+
+/// Also of a call that names no skill.
+#[test]
+fn what_asks_for_the_task_of_an_approved_call_is_not_held_again() {
+    let hold = r#"@id("hold") @approval("owners") forbid (principal, action == Action::"callAgent", resource == Agent::"b/y")
+        unless { context has approval && context.approval.role == "owners" };"#;
+    let world = world(&[PERMIT, hold].concat());
+    let target = Target::Agent(world.agent("b/y").unwrap());
+    for (method, task, expected) in [
+        ("SendMessage", None, Outcome::Hold),
+        ("SendMessage", Some("1"), Outcome::Hold),
+        ("GetTask", None, Outcome::Hold),
+        ("GetTask", Some("1"), Outcome::Allow),
+        ("CancelTask", Some("1"), Outcome::Allow),
+    ] {
+        let ask = Ask { task, ..Ask::about(method, Action::CallAgent, target) };
+        let answer = Facts::of(&world, "a/x").asked(&world, ask);
+        assert_eq!(answer.outcome, expected, "{method} {task:?}");
     }
 }
 

@@ -158,6 +158,13 @@ fn an_argument_is_known_as_far_as_it_was_looked_at() {
         // What a policy cannot see is not what its words say.
         (text("x"), text("a list"), "{\"a\": [1]}", None),
         (number("== 5"), number("== 5"), "{\"a\": \"5\"}", None),
+        // What Cedar itself evaluates would have to see the arguments.
+        (
+            text("x"),
+            permit("context.args.hasTag(\"/a\") && {a: context.args.getTag(\"/a\")} == {a: \"x\"}"),
+            "{\"a\": \"x\"}",
+            None,
+        ),
         // Nobody looked.
         ("permit (principal, action, resource);".to_owned(), text("x"), "{\"a\": \"x\"}", None),
         (text("x"), text("x").replace("/a", "/b"), "{\"a\": \"x\"}", None),
@@ -195,4 +202,65 @@ fn what_is_decided_either_way_is_known_and_what_is_open_says_by_what() {
     };
     assert_eq!(lacks.iter().map(|name| &**name).collect::<Vec<_>>(), ["context.numbers[\"/amount\"]"]);
     assert_eq!(policies.iter().map(|name| &**name).collect::<Vec<_>>(), ["t/p"]);
+}
+
+/// What a chain had come to does not stand in the record of a call that continued it; of one that begins a chain it is known.
+#[test]
+fn only_a_chain_that_begins_is_held_to_its_limits() {
+    let world = |max_calls| {
+        let mut bot = agent("a", "bot");
+        bot.delegation.max_calls = max_calls;
+        let all = cluster("permit (principal, action, resource);");
+        snapshot(objects(vec![bot], vec![server("a", "tools")], vec![all]))
+    };
+    let (old, new) = (world(None), world(Some(0)));
+    for (depth, denied) in [(1, Some(Code::ChainLimit)), (2, None)] {
+        let facts = Facts::of(&old, "a/bot").at_depth(depth);
+        let target = Target::Tool { server: old.mcp_server("a/tools").unwrap(), name: "t" };
+        let record = facts.ask(Action::InvokeTool, target, |call| recorded(&old, call));
+        let facts = Facts::of(&new, "a/bot").at_depth(depth);
+        let target = Target::Tool { server: new.mcp_server("a/tools").unwrap(), name: "t" };
+        let found = facts.ask(Action::InvokeTool, target, |call| record.foresee(&new, call));
+        let Foreseen::Certain { code, .. } = found else { panic!("open at {depth}") };
+        assert_eq!(code, denied, "{depth}");
+    }
+}
+
+/// By Cedar's own evaluator, as by ours: what stands in no record is open.
+#[test]
+fn what_a_chain_has_come_to_is_open_where_it_goes_on() {
+    let all = "permit (principal, action, resource);";
+    let world = |cedar: &str| {
+        snapshot(objects(vec![agent("a", "bot")], vec![server("a", "tools")], vec![cluster(cedar)]))
+    };
+    let old = world(all);
+    for condition in ["context.chain.calls == 1", "{calls: context.chain.calls} == {calls: 1}"] {
+        let new = world(&permit(condition));
+        for (depth, certain) in [(1, true), (2, false)] {
+            let target = Target::Tool { server: old.mcp_server("a/tools").unwrap(), name: "t" };
+            let facts = Facts::of(&old, "a/bot").at_depth(depth);
+            let record = facts.ask(Action::InvokeTool, target, |call| recorded(&old, call));
+            let target = Target::Tool { server: new.mcp_server("a/tools").unwrap(), name: "t" };
+            let facts = Facts::of(&new, "a/bot").at_depth(depth);
+            let found = facts.ask(Action::InvokeTool, target, |call| record.foresee(&new, call));
+            assert_eq!(matches!(found, Foreseen::Certain { .. }), certain, "{condition} at {depth}");
+        }
+    }
+}
+
+/// To connect, some call of a tool is enough: which arguments it would have is not open, but any.
+#[test]
+fn who_could_call_a_tool_is_foreseen_to_connect() {
+    let world = |cedar: &str| {
+        snapshot(objects(vec![agent("a", "bot")], vec![server("a", "tools")], vec![cluster(cedar)]))
+    };
+    let old = world("permit (principal, action, resource);");
+    let new = world(&permit("context.args.hasTag(\"/a\")"));
+    let target = Target::Server(old.mcp_server("a/tools").unwrap());
+    let record = Facts::of(&old, "a/bot").ask(Action::ConnectServer, target, |call| recorded(&old, call));
+    let target = Target::Server(new.mcp_server("a/tools").unwrap());
+    let found =
+        Facts::of(&new, "a/bot").ask(Action::ConnectServer, target, |call| record.foresee(&new, call));
+    let Foreseen::Certain { outcome, .. } = found else { panic!("open") };
+    assert_eq!(outcome, Outcome::Allow);
 }

@@ -243,3 +243,16 @@ fn a_policy_in_force_takes_the_place_of_a_built_in_one_and_only_of_that() {
     let answer = Facts::of(&world, "a/x").authorize(&world, Action::InvokeTool, target);
     assert_eq!(answer.code, Some(Code::ForbiddenByPolicy));
 }
+
+#[test]
+fn a_permit_that_is_only_tried_is_none_that_comes_close() {
+    let near = format!("permit ({TOOLS}) when {{ principal.team == \"other\" }};");
+    for (object, named) in
+        [(policy("t", "near", Scope::Cluster, &near), &["t/near"][..]), (tried("near", &near), &[])]
+    {
+        let world = world(vec![object]);
+        let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "t" };
+        let answer = Facts::of(&world, "a/x").authorize(&world, Action::InvokeTool, target);
+        assert_eq!((answer.code, answer.closest_permits()), (Some(Code::NoPermit), named.to_vec()));
+    }
+}

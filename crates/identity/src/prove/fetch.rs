@@ -175,4 +175,21 @@ mod tests {
             assert_eq!(checked.is_ok(), good, "{address} {https_only} {allowed}: {checked:?}");
         }
     }
+
+    #[tokio::test]
+    async fn an_answer_that_ends_early_is_not_one_that_is_too_large() {
+        use std::io::{Read as _, Write as _};
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let answering = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{").unwrap();
+        });
+        let fetcher = Fetcher::new(RootCertStore::empty(), Duration::from_secs(10), false).unwrap();
+        let found = fetcher.get(&url).await;
+        assert!(matches!(found, Err(FetchError::Transport { .. })), "{found:?}");
+        answering.join().unwrap();
+    }
 }

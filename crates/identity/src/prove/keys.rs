@@ -192,10 +192,25 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
+    /// Keys by these names, or without one.
+    fn set(names: &[Option<&str>]) -> KeySet {
+        let point = URL_SAFE_NO_PAD.encode([7; 32]);
+        let key = |name: &Option<&str>| {
+            let name = name.map(|name| format!(r#","kid":"{name}""#)).unwrap_or_default();
+            format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{point}"{name}}}"#)
+        };
+        let keys: Vec<String> = names.iter().map(key).collect();
+        KeySet::parse(format!(r#"{{"keys":[{}]}}"#, keys.join(",")).as_bytes()).unwrap()
+    }
+
     #[test]
     fn a_set_shows_the_names_of_its_keys() {
-        let point = URL_SAFE_NO_PAD.encode([7; 32]);
-        let set = format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","x":"{point}","kid":"k-1"}}]}}"#);
-        assert_eq!(format!("{:?}", KeySet::parse(set.as_bytes()).unwrap()), r#"["k-1"]"#);
+        assert_eq!(format!("{:?}", set(&[Some("k-1")])), r#"["k-1"]"#);
+    }
+
+    #[test]
+    fn of_two_keys_of_one_name_the_first_stays_and_what_has_none_is_another_key() {
+        let both = set(&[Some("a"), None]).with(&set(&[Some("a"), Some("b"), None]));
+        assert_eq!(format!("{both:?}"), r#"["a", "(no kid)", "b", "(no kid)"]"#);
     }
 }

@@ -7,7 +7,7 @@ use vidimus_core::refusal::Code;
 use vidimus_identity::{TrustBundle, TrustDomain, TrustStore};
 use vidimus_testkit::issuer::{Algorithm, IssuerKey, now_seconds};
 
-use crate::world::{BOT, GATEWAY, World, authority_der, code, merged, now, peer};
+use crate::world::{BOT, GATEWAY, HOPS, World, authority_der, code, merged, now, peer};
 
 const SUMMARIZER: &str = "spiffe://corp.example/summarizer";
 
@@ -155,6 +155,19 @@ async fn a_subject_that_is_registered_with_its_issuer_stays_that_issuers() {
     let token = world.issuer.token(claims);
     assert_eq!(code(&world.bearer(&token).await), Ok("Agent/finance/discovered".to_owned()));
     let _ = now();
+}
+
+/// Nor is what says that it is ours.
+#[tokio::test]
+async fn a_token_of_our_own_is_no_svid_whatever_its_subject() {
+    let store = TrustStore::default();
+    let world = world(&store);
+    store.update(vec![bundle("corp.example", &[&IssuerKey::generate(Algorithm::Es256)])]);
+    let subject = "spiffe://corp.example/x";
+    let own = world.local_token(subject, None);
+    assert_eq!(code(&world.bearer(&own).await), Err(Code::PrincipalUnknown));
+    let hop = world.issuer.token(json!({ "iss": HOPS, "sub": subject, "aud": GATEWAY }));
+    assert_eq!(code(&world.bearer(&hop).await), Err(Code::TokenKeyUnknown));
 }
 
 /// What a bundle says is the truth, also that nothing is trusted: a domain revokes its authorities by leaving them out.

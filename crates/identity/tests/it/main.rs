@@ -15,5 +15,6 @@ mod issuer;
 mod jwt_svid;
 mod local;
 mod mtls;
+mod people;
 mod property;
 mod world;

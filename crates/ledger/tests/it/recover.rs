@@ -406,3 +406,15 @@ async fn what_was_never_finished_is_removed_at_the_next_start() {
     assert!(left.iter().all(|path| !dir.path().join(path).exists()));
     assert_whole(dir.path(), 3);
 }
+
+/// What was set aside and cannot be listed is not said to be nothing.
+#[tokio::test]
+async fn a_directory_that_cannot_be_listed_is_not_one_that_is_missing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    grow(config(dir.path()), 3).await;
+    assert_whole(dir.path(), 3);
+    // A link to itself.
+    std::os::unix::fs::symlink(dir.path().join("aside"), dir.path().join("aside")).expect("linked");
+    let refused = vidimus_ledger::verify(dir.path(), &vidimus_ledger::Options::default());
+    assert!(refused.expect_err("refused").to_string().contains("cannot list"));
+}
