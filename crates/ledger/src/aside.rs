@@ -89,3 +89,6 @@ fn count(mut bytes: &[u8]) -> u64 {
         bytes = bytes.get(length..).unwrap_or_default();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -168,6 +168,12 @@ mod tests {
                 "permit (principal is Agent, action, resource) when { principal has trust_score && principal.trust_score + 1 > 50 };",
                 true,
             ),
+            (
+                "permit (principal is Agent, action, resource) when { (if principal has trust_score then principal else principal) has trust_score };",
+                true,
+            ),
+            ("forbid (principal is Agent, action, resource) when { principal.trust_score < 50 };", false),
+            ("forbid (principal is Agent, action, resource) when { 50 >= principal.trust_score };", false),
         ] {
             let parsed = Policy::parse(None, policy).unwrap();
             let found = loosens(parsed.to_pst().unwrap().body(), parsed.effect());

@@ -335,11 +335,14 @@ fn an_edge_is_compiled_once() {
 #[test]
 fn a_forbid_is_no_closest_permit() {
     for scope in ["principal == Agent::\"a/x\"", "principal"] {
-        let forbid = format!(
-            "forbid ({scope}, action == Action::\"invokeTool\", resource) when {{ context.delegation_depth > 5 }};"
-        );
-        let decision = invoke(&world(vec![cluster(&forbid)]), "a/s", "t", "{}");
-        assert_eq!((decision.code, decision.closest_permits().len()), (Some(Code::NoPermit), 0), "{scope}");
+        for condition in ["context.delegation_depth > 5", "principal.team == \"other\""] {
+            let forbid = format!(
+                "forbid ({scope}, action == Action::\"invokeTool\", resource) when {{ {condition} }};"
+            );
+            let decision = invoke(&world(vec![cluster(&forbid)]), "a/s", "t", "{}");
+            let found = (decision.code, decision.closest_permits().len());
+            assert_eq!(found, (Some(Code::NoPermit), 0), "{scope} {condition}");
+        }
     }
 }
 

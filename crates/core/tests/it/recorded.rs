@@ -263,4 +263,39 @@ fn who_could_call_a_tool_is_foreseen_to_connect() {
         Facts::of(&new, "a/bot").ask(Action::ConnectServer, target, |call| record.foresee(&new, call));
     let Foreseen::Certain { outcome, .. } = found else { panic!("open") };
     assert_eq!(outcome, Outcome::Allow);
+    // What the chain has come to is.
+    let new = world(&permit("context.args.hasTag(\"/a\") && context.chain.calls == 1"));
+    let target = Target::Server(old.mcp_server("a/tools").unwrap());
+    let facts = Facts::of(&old, "a/bot").at_depth(2);
+    let record = facts.ask(Action::ConnectServer, target, |call| recorded(&old, call));
+    let target = Target::Server(new.mcp_server("a/tools").unwrap());
+    let facts = Facts::of(&new, "a/bot").at_depth(2);
+    let found = facts.ask(Action::ConnectServer, target, |call| record.foresee(&new, call));
+    assert!(matches!(found, Foreseen::Open { .. }));
+}
+
+/// Which groups a person is in stands in no record.
+#[test]
+fn what_looks_at_the_groups_of_a_person_is_open() {
+    let world = |cedar: &str| {
+        snapshot(objects(vec![agent("a", "bot")], vec![server("a", "tools")], vec![cluster(cedar)]))
+    };
+    let old = world("permit (principal, action, resource);");
+    let user = User {
+        issuer: "https://i".into(),
+        subject: "anna".into(),
+        email: None,
+        groups: ["staff".into()].into(),
+    };
+    for (of, certain) in [("UserGroup::\"https://i#staff\"", false), ("User::\"https://i#anna\"", true)] {
+        let is = if certain { "==" } else { "in" };
+        let new = world(&permit(&format!("context has on_behalf_of && context.on_behalf_of {is} {of}")));
+        let target = Target::Tool { server: old.mcp_server("a/tools").unwrap(), name: "t" };
+        let facts = Facts { user: Some(user.clone()), ..Facts::of(&old, "a/bot") };
+        let record = facts.ask(Action::InvokeTool, target, |call| recorded(&old, call));
+        let target = Target::Tool { server: new.mcp_server("a/tools").unwrap(), name: "t" };
+        let facts = Facts { user: Some(user.clone()), ..Facts::of(&new, "a/bot") };
+        let found = facts.ask(Action::InvokeTool, target, |call| record.foresee(&new, call));
+        assert_eq!(matches!(found, Foreseen::Certain { .. }), certain, "{of}");
+    }
 }

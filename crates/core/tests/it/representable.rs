@@ -19,6 +19,13 @@ const SEVEN: &str = r#"@id("all") permit (principal, action, resource);
 const SEVEN_BY_CEDAR: &str = r#"@id("all") permit (principal, action, resource);
     @id("seven") forbid (principal, action == Action::"invokeTool", resource)
     when { context.args.hasTag("/id") && {id: context.args.getTag("/id")} == {id: "7"} };"#;
+const LARGE_BY_CEDAR: &str = r#"@id("all") permit (principal, action, resource);
+    @id("large") forbid (principal, action == Action::"invokeTool", resource)
+    when { context.numbers.hasTag("/amount") && {amount: context.numbers.getTag("/amount")} == {amount: 101} };"#;
+/// Which number is looked at depends on the call.
+const SOMEWHERE: &str = r#"@id("all") permit (principal, action, resource);
+    @id("any") forbid (principal, action == Action::"invokeTool", resource)
+    when { {there: context.numbers.hasTag(context.method)} == {there: true} };"#;
 
 fn world(policy: &str) -> Snapshot {
     let loose =
@@ -66,6 +73,12 @@ fn a_limit_holds_whatever_the_notation_and_the_range() {
         (SEVEN_BY_CEDAR, r#"{"id": 7.0}"#, FORBIDDEN),
         (SEVEN_BY_CEDAR, r#"{"id": [7]}"#, UNSEEN),
         (SEVEN_BY_CEDAR, r#"{"Id": 7}"#, UNSEEN),
+        (LARGE_BY_CEDAR, r#"{"amount": 100}"#, None),
+        (LARGE_BY_CEDAR, r#"{"amount": 101}"#, FORBIDDEN),
+        (LARGE_BY_CEDAR, r#"{"amount": "101"}"#, UNSEEN),
+        (SOMEWHERE, r#"{"amount": 101, "unit": "x"}"#, None),
+        (SOMEWHERE, r#"{"amount": 101.0}"#, None),
+        (SOMEWHERE, r#"{"amounts": [{"of": 100.5}]}"#, UNSEEN),
         // Whatever the policies.
         (ALL, r#"{"anything": [0, 0.5, 9007199254740992]}"#, None),
         (ALL, r#"{"anything": [0, 9007199254740993]}"#, UNSEEN),
@@ -105,6 +118,7 @@ fn a_tool_is_opted_out_by_its_name_alone() {
         (LARGE, r#"{"Amount": 101}"#),
         (SEVEN, r#"{"id": [7]}"#),
         (SEVEN_BY_CEDAR, r#"{"id": [7]}"#),
+        (SOMEWHERE, r#"{"amount": 100.5}"#),
         (ALL, "[101]"),
     ] {
         let world = world(policy);

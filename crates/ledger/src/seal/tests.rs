@@ -39,7 +39,7 @@ fn a_seal_is_for_these_bytes_behind_that_seal_by_this_key() {
     let mut chain = Chain::new(secret.clone(), [7; 16], 0);
     let one = Seal::parse(&sealed(&mut chain, b"frames", 3)[6..], 3).expect("whole");
     let two = Seal::parse(&sealed(&mut chain, b"", 3), 3).expect("whole");
-    assert_eq!(chain.said(), 1);
+    assert_eq!((chain.said(), Chain::new(secret.clone(), [7; 16], 4).said()), (1, 4));
     assert!(one.made_with(&secret, [7; 16], &mut b"frames".to_vec()));
     assert!(two.made_with(&secret, one.tag, &mut Vec::new()));
     for (what, right) in [
@@ -67,6 +67,8 @@ fn what_is_not_the_expected_seal_is_named_and_one_byte_is_found() {
     assert_eq!(Seal::parse(&good[..47], 6), Err(Broken::Incomplete { have: 47, need: 48 }));
     let boasting = Seal { sequence: 6, signed: 7, times: TIMES, tag: [0; 16] }.bytes();
     assert_eq!(Seal::parse(&boasting, 6), Err(Broken::Signed { found: 7 }));
+    let all_signed = Seal { sequence: 6, signed: 6, times: TIMES, tag: [0; 16] };
+    assert_eq!(Seal::parse(&all_signed.bytes(), 6), Ok(all_signed));
     assert_eq!(whole_but_for_one_byte(&good, 6), None, "nothing is wrong");
     for at in 0..SEAL {
         for byte in [0, good[at] ^ 1, 0xff] {

@@ -22,6 +22,13 @@ fn parts_end_at_sectors() {
 }
 
 #[test]
+fn a_border_is_where_a_sector_ends() {
+    for (offset, border) in [(0, true), (1, false), (511, false), (512, true), (513, false), (1024, true)] {
+        assert_eq!(is_border(offset), border, "{offset}");
+    }
+}
+
+#[test]
 fn what_is_left_is_told_from_what_was_altered() {
     let written = [b'x'; 1000];
     let with = |zeros: Range<usize>, length: usize| {

@@ -83,6 +83,16 @@ async fn what_is_left_of_a_log_is_never_taken_for_a_new_one() {
     assert_whole(dir.path(), 2);
 }
 
+/// The first checkpoint, of no records, stands in its own file before it stands in the history.
+#[tokio::test]
+async fn a_first_start_that_was_killed_before_its_history_goes_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    grow(config(dir.path()), 0).await;
+    std::fs::remove_file(dir.path().join("checkpoints")).expect("removed");
+    grow(config(dir.path()), 2).await;
+    assert_whole(dir.path(), 2);
+}
+
 #[tokio::test]
 async fn a_checkpoint_of_the_same_size_but_another_log_is_refused() {
     let (dir, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));

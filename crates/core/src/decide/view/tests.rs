@@ -241,6 +241,9 @@ fn what_fits_no_policy_is_named() {
         ("7", Some("")),
         (&deep(MAX_LEVELS), None),
         (&deep(MAX_LEVELS + 1), Some(&"/a".repeat(MAX_LEVELS))),
+        // What is empty holds nothing deeper.
+        (&deep(MAX_LEVELS).replace('1', "[]"), None),
+        (&deep(MAX_LEVELS).replace('1', "{}"), None),
         (&long, Some(&format!("/{}", "k".repeat(255)))),
     ] {
         let arguments = Json::parse(text.as_bytes()).unwrap();
@@ -293,13 +296,16 @@ fn what_is_asked_for_is_there_or_absent_or_unseen() {
 
 #[test]
 fn the_room_of_arguments_is_bounded_whatever_a_record_says() {
-    let name = "k".repeat(MAX_POINTERS / 1_000);
+    let name = "k".repeat(16_000);
     let leaves = |many: usize| format!(r#"{{"{name}":[{}1e300]}}"#, "0,".repeat(many));
     for (text, whole, room) in [
         (leaves(2_000), true, true),
         (leaves(100), true, false),
         (format!(r#"[1e300,{}1{}]"#, "[".repeat(MAX_LEVELS), "]".repeat(MAX_LEVELS)), true, false),
         (r#"{"a":1}"#.to_owned(), false, false),
+        // The last byte that there is room for: a slash and a name, a slash and an index of at most six digits.
+        (format!(r#"{{"{}":[0]}}"#, "k".repeat(MAX_POINTERS - 8)), false, false),
+        (format!(r#"{{"{}":[0]}}"#, "k".repeat(MAX_POINTERS - 7)), true, true),
     ] {
         let arguments = Json::parse(text.as_bytes()).unwrap();
         let found = [Looked::Whole, Looked::Room].map(|looked| first_misfit(&arguments, looked).is_some());
