@@ -25,13 +25,13 @@ pub struct Approval {
     /// again, and until then nobody can approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,
-    /// The roles that the question has gone on to by now, since nobody answered in time: people of them may approve as well.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub escalated: Vec<String>,
     /// Of one that is void, what was changed since: the policy that asked, the destination of the call, or the tool. It is `expired` then, and
     /// stays so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<String>,
+    /// The roles that the question has gone on to by now, since nobody answered in time: people of them may approve as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalated: Vec<String>,
     /// Who denied it, where somebody did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub denied: Option<Denied>,
