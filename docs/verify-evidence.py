@@ -10,11 +10,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 class Wrong(ValueError):
     """Why it is not believed."""
-
 def require(holds, why):
     if not holds:
         raise Wrong(why)
-
+def array(it): return require(type(it) is list, "not an array") or it
+def shown(text): return "".join(c if c.isprintable() else "\ufffd" for c in text)  # what a file says draws nothing
 def sha(*parts): return hashlib.sha256(b"".join(parts)).digest()
 def node(left, right): return sha(b"\x01", left, right)
 def dumped(value): return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -34,7 +34,8 @@ class Key:
         name, number, encoded = (text.strip().split("+", 2) + ["", ""])[:3]
         raw = b64(encoded, 33)
         self.text, self.name, self.kind, self.id = text.strip(), name, kind, sha(name.encode(), b"\n", raw)[:4]
-        require(name and raw[0] == kind and self.id.hex() == number, "not a key of this kind, or its id is another one")
+        require(name and name.isprintable() and " " not in name, "not a key's name")
+        require(raw[0] == kind and self.id.hex() == number, "not a key of this kind, or its id is another one")
         self.public = Ed25519PublicKey.from_public_bytes(raw[1:])
 
     def signed(self, note):
@@ -83,7 +84,6 @@ def climb(at, last, first, second, path):
 def root_of(index, size, record, proof):
     require(0 <= index < size, "the index is not in the tree")
     return climb(index, size - 1, b"", sha(b"\x00", record), proof)[1]
-
 def continues(older, newer, proof):
     """Whether the tree `newer` begins with `older`, each (size, root)."""
     if older[0] == 0 or older[0] >= newer[0]:
@@ -95,25 +95,27 @@ def continues(older, newer, proof):
 
 def snapshot(objects, beside):
     """The digest of a configuration, as records name it. `objects` are lines of its lists."""
-    parts = [sha(b"quarantined " if one[64:] else b"object ", bytes.fromhex(one[:64])) for one in objects]
-    parts += [sha(b"refusing ", bytes.fromhex(one["digest"])) for one in beside["refusing"]]
-    parts += [sha(b"withdrawn ", dumped([name, sorted(left)]).encode()) for name, left in beside["withdrawn"].items()]
-    parts += [] if beside["closed"] is False else [b"\xff" * 32]
-    parts += [sha(b"standing ", beside["standing"]["key"].encode())] if beside.get("standing") else []
+    version, closed, standing = beside["version"], beside["closed"], beside.get("standing", {"key": "", "policies": {}})
+    refusing, withdrawn = [one["digest"] for one in array(beside["refusing"])], beside["withdrawn"].items()
     require(set(beside) <= {"version", "refusing", "withdrawn", "closed", "standing"}, "more beside than there can be")
+    exact = all(bytes.fromhex(one).hex() == one for one in refusing) and all(left == sorted({*left}) for _, left in withdrawn)
+    require(exact and dumped(version) == "1" and type(closed) is bool and set(standing) == {"key", "policies"}, "of another form")
+    parts = [sha(b"quarantined " if one[64:] else b"object ", bytes.fromhex(one[:64])) for one in objects]
+    parts += [sha(b"refusing ", bytes.fromhex(one)) for one in refusing]
+    parts += [sha(b"withdrawn ", dumped([name, left]).encode()) for name, left in withdrawn] + [b"\xff" * 32] * closed
+    parts += [sha(b"standing ", standing["key"].encode())] if "standing" in beside else []
     return "sha256:" + sha(*sorted(parts)).hex()
 
 KINDS = "evidence", "since", "record", "object", "list", "configuration", "end"
-
 class Evidence:
     """What a file proves. Wrong says what it does not, and in which line; `given` are checkpoints that are known from elsewhere."""
-
     def __init__(self, file, key=None, given=(), witnesses=(), quorum=None):
         self.file, self.key, self.number, self.hash, self.before = file, key, 0, hashlib.sha256(), ""
-        self.newer, self.older, self.missing, self.first, self.last, self.records = None, [], {}, None, None, 0
+        self.newer, self.older, self.missing, self.first, self.last = None, [], {}, None, None
+        self.records = self.restated = 0
         self.proof, self.named, self.met, self.objects, self.lists, self.used = [], set(), [], {}, {}, set()
-        self.witnesses, self.key_given, place = witnesses, key is not None, -1
-        self.quorum = len(witnesses) if quorum is None else quorum
+        self.witnesses, self.quorum = witnesses, len(witnesses) if quorum is None else quorum
+        self.key_given, place = key is not None, -1
         try:
             while place < len(KINDS) - 1:
                 line = json.loads(raw := self.line())
@@ -136,50 +138,48 @@ class Evidence:
         return raw[:-1]
 
     def evidence(self, asked, checkpoint, exported, format, key):
-        require(format == "vidimus-evidence@v1" and set(exported) == {"at", "by"}, "another format")
-        require(self.key is None or self.key.text == key, "it is of a log with another key")
-        self.asked, self.exported, self.key = asked, exported, Key(key)
+        fits = set(exported) == {"at", "by"} and all(type(exported[one]) is str for one in exported)
+        require(fits and format == "vidimus-evidence@v1", "another format")
+        self.asked, self.exported, self.key = asked, exported, self.key or Key(key)
+        require(self.key.text == key, "it is of a log with another key")
         self.newer = globals()["checkpoint"](checkpoint, self.key)
         self.cosigned = sum(witness.signed(checkpoint) is not None for witness in self.witnesses)
         require(self.cosigned >= self.quorum, f"{self.cosigned} of the witnesses cosigned it, not {self.quorum}")
 
     def since(self, checkpoint, proof):
         self.older += [globals()["checkpoint"](checkpoint, self.key)]
-        require(continues(self.older[-1], self.newer, [b64(one, 32) for one in proof]), "the log does not continue it")
+        require(continues(self.older[-1], self.newer, [b64(one, 32) for one in array(proof)]), "the log does not continue it")
 
     def record(self, index, proof, shared):
         require(type(index) is int and type(shared) is int and 0 <= shared <= len(self.proof), "not an index")
         require(self.last is None or self.last < index, "not in the order of the log")
-        self.proof = [b64(one, 32) for one in proof] + self.proof[len(self.proof) - shared:]
+        self.proof = [b64(one, 32) for one in array(proof)] + self.proof[len(self.proof) - shared:]
         raw = self.line()
         require(root_of(index, self.newer[0], raw, self.proof) == self.newer[1], f"this is not record {index} of the log")
         record, self.first, self.last = json.loads(raw), index if self.first is None else self.first, index
-        self.records += 1
-        self.named.update([record["snapshot"]] if record["kind"] == "decision" else [])
+        self.records, _ = self.records + 1, self.named.update([record["snapshot"]] if record["kind"] == "decision" else [])
 
     def object(self, sha256):
         require(sha256 > next(reversed(self.objects), "") and sha(self.line()).hex() == sha256, "not in order, or not that text")
         self.objects[sha256] = True
 
     def list(self, objects, sha256):
-        lines = "".join(one + "\n" for one in objects)
+        lines = "".join(one + "\n" for one in array(objects))
         require(sha256 > next(reversed(self.lists), "") and sha(lines.encode()).hex() == sha256, "not in order, or not that list")
         require(all(one[:64] in self.objects and one[64:] in ("", " quarantined") for one in objects), "not a list")
         self.lists[sha256] = objects
         self.used.update(one[:64] for one in objects)
 
-    def configuration(self, snapshot, lists=None, beside=None, missing=None):
+    def configuration(self, snapshot, **its):
         require(snapshot in self.named and snapshot > "".join(self.met[-1:]), "no record names it, or not in order")
+        require(set(its) == {"lists", "beside"} or set(its) == {"missing"} and type(its["missing"]) is str, "neither here nor missing")
         self.met.append(snapshot)
-        if lists is None and beside is None and isinstance(missing, str):
-            self.missing[snapshot] = missing
-            return
-        digest = globals()["snapshot"]([one for name in lists for one in self.lists[name]], beside)
-        require(missing is None and digest == snapshot, "these are not the texts of that configuration")
-        self.used.update(lists)
-
-    def end(self, records, sha256): require((records, sha256) == (self.records, self.before), "it is not as it was written")
-
+        if "missing" in its: return self.missing.update({snapshot: its["missing"]})
+        digest = globals()["snapshot"]([one for name in array(its["lists"]) for one in self.lists[name]], its["beside"])
+        require(digest == snapshot, "these are not the texts of that configuration")
+        self.restated += bool(its["beside"]["refusing"] or "standing" in its["beside"])
+        self.used.update(its["lists"])
+    def end(self, records, sha256): require(dumped([records, sha256]) == dumped([self.records, self.before]), "it is not as it was written")
 def main():
     flags, text = argparse.ArgumentParser(description="Checks a file of `vidimus audit export`."), argparse.FileType(encoding="utf-8")
     flags.add_argument("file", type=argparse.FileType("rb"))
@@ -193,8 +193,8 @@ def main():
     except Wrong as wrong:
         sys.exit(print(f"NOT PROVEN: {wrong}") or 1)
     print(f"log       {it.key.name}\nkey       {it.key.text}{'' if it.key_given else ' (the file says so itself; give --key)'}")
-    print(f"asked     {dumped(it.asked)}\nexported  {it.exported['at']} by {it.exported['by']}, as the file says")
+    print(f"asked     {shown(dumped(it.asked))}\nexported  {shown(it.exported['at'])} by {shown(it.exported['by'])}, as the file says")
     print(f"records   {it.records}, from {it.first} to {it.last}, of {it.newer[0]}; continues {[size for size, _ in it.older]}")
-    print(f"decided   by {len(it.met)} configurations; not in the file: {it.missing or 'none'}\nproven")
-
+    print(f"decided   by {len(it.met)} configurations; not in the file: {it.missing or 'none'}")
+    print(f"proven{f', but the words beside what {it.restated} of these name: they are restated' if it.restated else ''}")
 if __name__ == "__main__": main()

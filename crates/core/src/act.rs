@@ -214,7 +214,24 @@ pub enum Formless {
     Transaction(Arc<str>),
 }
 
+/// Nothing that it has read is kept, and so no label can be taken away from it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} collects no labels: write Agent/namespace/name, Service/namespace/name or Chain/transaction")]
+pub struct CollectsNone(pub Subject);
+
 impl Subject {
+    /// That it collects labels, which can be taken away from it.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn check_collects(&self) -> Result<(), CollectsNone> {
+        match self {
+            Self::Chain(_) => Ok(()),
+            Self::Object(entity) if matches!(entity.kind, EntityKind::Agent | EntityKind::Service) => Ok(()),
+            Self::Object(_) | Self::Identity(_) | Self::User(_) => Err(CollectsNone(self.clone())),
+        }
+    }
+
     /// That what nobody registers has the form in which records have it: who mistypes it would take nothing out of use, and be told that it is
     /// done. What stands already may be read and lifted whatever its form is, so reading a subject does not ask for it.
     ///

@@ -103,8 +103,8 @@ pub struct Outlook {
 pub const MAX_IMPLIED: usize = 8;
 
 impl Outlook {
-    /// What follows for the calls. Refused all the same are arguments that no policy can see exactly, chains deeper than any may be, and
-    /// chains that have ended.
+    /// What follows for the calls. Refused all the same are arguments that no policy can see exactly, chains deeper than any may be,
+    /// chains that have ended, and what the authority class of somebody through whom a call came does not let it do.
     pub fn answered(&self) -> Answered {
         let may_be_permitted =
             self.is_permitted() || !self.permits_when.is_empty() || !self.implied.is_empty();

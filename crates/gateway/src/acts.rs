@@ -15,7 +15,6 @@ use uuid::Uuid;
 use vidimus_core::act::{Act, BY_ITSELF, Declassified, Granted, OfGrant, Requested, Subject};
 use vidimus_core::approval::pending::{self, OfApproval};
 use vidimus_core::caller::User;
-use vidimus_core::entity::EntityKind;
 use vidimus_core::record::{ActKind, ActRecord, Record, RefusalKind, RefusalRecord, VERSION};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Overlay;
@@ -444,18 +443,8 @@ fn check_subject(act: &Act) -> Result<(), Refusal> {
     let checked = match act {
         Act::Quarantine(of) => of.subject.check(),
         Act::Declassify(of) => {
-            let collects = match &of.subject {
-                Subject::Chain(_) => true,
-                Subject::Object(entity) => matches!(entity.kind, EntityKind::Agent | EntityKind::Service),
-                Subject::Identity(_) | Subject::User(_) => false,
-            };
-            if !collects {
-                let other = &of.subject;
-                let message = format!(
-                    "{other} collects no labels: write Agent/namespace/name, Service/namespace/name or Chain/transaction"
-                );
-                return Err(Refusal::new(Code::MessageInvalid, message));
-            }
+            let collects = of.subject.check_collects();
+            collects.map_err(|why| Refusal::new(Code::MessageInvalid, why.to_string()))?;
             let person = of.person.as_deref().map(|person| Subject::User(person.into()));
             of.subject.check().and_then(|()| person.map_or(Ok(()), |person| person.check()))
         }

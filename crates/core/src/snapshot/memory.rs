@@ -37,7 +37,7 @@ pub struct Memory {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Forgotten {
     /// It was written by another version of Vidimus.
-    #[error("it is of version {0}, and this is {VERSION}")]
+    #[error("it is of version {0}, which this program does not know")]
     Version(u32),
     /// It was damaged, or changed by hand.
     #[error("{object} in it is malformed: {reason}")]
@@ -339,7 +339,7 @@ fn identity(spec: &IdentitySpec) -> Option<Identity> {
 
 fn digest(hex: &str) -> Option<Digest> {
     let mut digest = Digest::default();
-    if hex.len() != 2 * digest.len() || !hex.is_ascii() {
+    if hex.len() != 2 * digest.len() || !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         return None;
     }
     for (place, byte) in digest.iter_mut().enumerate() {

@@ -77,8 +77,11 @@ impl Beside {
     /// What its part of the digest of a configuration is of; the objects in force are not in it.
     ///
     /// # Errors
-    /// When it is not as it was written.
+    /// When it is not as it was written, or of another form.
     pub fn parts(&self) -> Result<Parts, Forgotten> {
+        if self.version != VERSION {
+            return Err(Forgotten::Version(self.version));
+        }
         Ok(Parts {
             objects: Vec::new(),
             refusing: self.refusing.iter().map(Remembered::digest).collect::<Result<_, _>>()?,

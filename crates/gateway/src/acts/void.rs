@@ -1,5 +1,5 @@
-//! Approvals that are void: what asked for them is not what it was, or where their calls go. They are so from the moment at which another
-//! configuration decides, and stay so when it is changed back: each has its record.
+//! Approvals that are void: what asked for them is not what it was, where their calls go, or the tool that they are of. They are so from the
+//! moment at which another configuration decides, or the server says it otherwise, and stay so when that is changed back: each has its record.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,19 +7,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vidimus_core::act::{Act, BY_ITSELF};
 use vidimus_core::approval::pending::{Question, Voided, Wanted};
 use vidimus_core::entity::{EntityId, EntityKind};
-use vidimus_core::refusal::Code;
+use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
 use vidimus_core::snapshot::Snapshot;
 
 use super::{Acts, Intent};
 use crate::gate::{Shared, millis};
 
-/// The approvals that are void, and not on record as such yet, with what was changed.
+/// So much of the name of what was changed is in the words of a record, in bytes: a name may be longer than they may be.
+const MAX_NAMED: usize = 512;
+
+/// The approvals that are void, and not on record as such yet.
 #[derive(Debug, Default)]
-pub(super) struct Void(Mutex<BTreeMap<String, String>>);
+pub(super) struct Void(Mutex<BTreeMap<String, Because>>);
+
+/// What was changed, and the words of the record.
+#[derive(Clone, Debug)]
+struct Because {
+    changed: String,
+    why: String,
+}
 
 impl Void {
-    fn all(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, Because>> {
         // Each change is whole: nothing is left half done by who panics.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -53,7 +63,7 @@ impl<'s> Asked<'s> {
 
     /// Whether the call goes where it went.
     fn leads_there(&self, question: &Question) -> bool {
-        endpoint(self.world, &question.resource).is_some_and(|url| url == question.endpoint)
+        endpoint(self.world, &question.resource).unwrap_or_default() == question.endpoint
     }
 }
 
@@ -91,7 +101,9 @@ impl Shared {
         let (before, next) = (before.map(Asked::of), Asked::of(next));
         for pending in open {
             if let Some(changed) = changed(&pending.question, before.as_ref(), &next) {
-                self.acts.void.all().insert(pending.question.approval.clone(), changed);
+                let named = changed.get(..changed.floor_char_boundary(MAX_NAMED)).unwrap_or_default();
+                let why = format!("{named} is not what it was when this was asked");
+                self.acts.void.all().insert(pending.question.approval.clone(), Because { changed, why });
             }
         }
     }
@@ -101,23 +113,45 @@ impl Shared {
         self.void_changed(None, &self.snapshot());
     }
 
+    /// An approval is void from now on, and stays so where that cannot be recorded yet.
+    ///
+    /// # Errors
+    /// Why it is not on record; it is tried again.
+    pub(crate) async fn void(
+        self: &Arc<Self>,
+        approval: &str,
+        changed: String,
+        why: String,
+    ) -> Result<(), Refusal> {
+        let because = Because { changed, why };
+        self.acts.void.all().insert(approval.to_owned(), because.clone());
+        self.voided(approval, because).await
+    }
+
     /// Has it on record which approvals are void. Each is good for nothing whether or not that is done.
     pub async fn record_void(self: &Arc<Self>) {
         let all = self.acts.void.all().clone();
-        for (approval, changed) in all {
-            let why = format!("{changed} is not what it was when this was asked");
-            let act = Act::Void(Voided { approval: approval.clone(), changed });
-            let done = self.do_now(vec![Intent { actor: BY_ITSELF.to_owned(), act, why }]).await;
-            match done {
-                Ok(_) => {}
-                // It is over, or another gateway was first.
-                Err(refusal) if refusal.code == Code::ActUnfit => {}
-                Err(refusal) => {
-                    tracing::warn!(%refusal, "that an approval is void could not be recorded; it is tried again");
-                    return;
-                }
+        for (approval, because) in all {
+            if let Err(refusal) = self.voided(&approval, because).await {
+                tracing::warn!(%refusal, "that an approval is void could not be recorded; it is tried again");
+                return;
             }
-            self.acts.void.all().remove(&approval);
         }
+    }
+
+    async fn voided(
+        self: &Arc<Self>,
+        approval: &str,
+        Because { changed, why }: Because,
+    ) -> Result<(), Refusal> {
+        let act = Act::Void(Voided { approval: approval.to_owned(), changed });
+        match self.do_now(vec![Intent { actor: BY_ITSELF.to_owned(), act, why }]).await {
+            Ok(_) => {}
+            // It is over, or another gateway was first.
+            Err(refusal) if refusal.code == Code::ActUnfit => {}
+            Err(refusal) => return Err(refusal),
+        }
+        self.acts.void.all().remove(approval);
+        Ok(())
     }
 }

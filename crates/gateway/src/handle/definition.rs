@@ -12,8 +12,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
-use vidimus_core::act::{Act, BY_ITSELF};
-use vidimus_core::approval::pending::{Definition, Voided};
+use vidimus_core::approval::pending::Definition;
 use vidimus_core::call::{Action, Ask, Call, Target};
 use vidimus_core::decision::About;
 use vidimus_core::json::Json;
@@ -71,7 +70,7 @@ pub(super) fn is_bound(call: &Call<'_>) -> bool {
 /// That the server says of the tool what it said when people were asked. Where it does not, their approval is void for good.
 ///
 /// # Errors
-/// `tool_changed`; those of [`of`].
+/// `tool_changed`; those of [`of`], and of acts.
 pub(super) async fn check(
     gate: &Gate,
     context: &RequestContext,
@@ -92,13 +91,7 @@ pub(super) async fn check(
     let why =
         format!("the tool's definition changed: it was {}, and is {}", digest(approved), digest(Some(&said)));
     let changed = call.ask.target.entity().to_string();
-    let act = Act::Void(Voided { approval: approval.to_owned(), changed });
-    match gate.shared.act(BY_ITSELF, act, &why).await {
-        Ok(_) => {}
-        // It was used up or answered otherwise meanwhile; or others are told later. Nothing is made with it here either way.
-        Err(refusal) if matches!(refusal.code, Code::ActUnfit | Code::StandingUnavailable) => {}
-        Err(refusal) => return Err(refusal),
-    }
+    gate.shared.void(approval, changed, why.clone()).await?;
     let message =
         "the tool's definition changed since people were asked about this call, so their approval is void";
     Err(Refusal::new(Code::ToolChanged, message).with_detail(format!("approval {approval}: {why}")))
@@ -171,7 +164,12 @@ async fn page(
             drop(Effect::begin(gate, begun, (index, room, &destination), Protocol::Mcp, &asked));
         }
     };
-    let verdict = gate.ledger.decide_or(decision, &about, left).await.map_err(closed)?;
+    // Of a flood of refusals one more says nothing new.
+    let unmade = code.filter(|one| !context.has_record(gate, *one)).and_then(|_| decision.unmade());
+    let verdict = match unmade {
+        Some(verdict) => verdict,
+        None => gate.ledger.decide_or(decision, &about, left).await.map_err(closed)?,
+    };
     gate.meter.decided(Some(Protocol::Mcp), code);
     let mut permit = match verdict {
         Verdict::Permitted(permit) => permit,

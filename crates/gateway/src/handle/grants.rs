@@ -27,7 +27,7 @@ const LONGEST_WHY: usize = 512;
 /// them, one gets it.
 ///
 /// # Errors
-/// `approval_required` where another call was made with the approval meanwhile; `grant_spent`; those of acts.
+/// `approval_required` where another call was made with the approval meanwhile, or it is void; `grant_spent`; those of acts.
 pub(super) async fn claimed(
     gate: &Gate,
     world: &Snapshot,
@@ -35,6 +35,11 @@ pub(super) async fn claimed(
     call: &str,
     approval: Option<&str>,
 ) -> Result<Option<Arc<str>>, Refusal> {
+    // The server was asked since it was found.
+    if approval.is_some_and(|approval| gate.acts.is_void(approval)) {
+        let message = "what asked for the approval of this call was changed just now";
+        return Err(Refusal::new(Code::ApprovalRequired, message));
+    }
     let grant = world.grant_to_claim(decision);
     let used = approval.map(|approval| Intent {
         actor: BY_ITSELF.to_owned(),

@@ -17,7 +17,7 @@ use vidimus_core::resource::Principal;
 use super::admit::sha256;
 use super::definition::{self, Source};
 use crate::changes;
-use crate::gate::Gate;
+use crate::gate::{Gate, millis};
 use crate::request_context::RequestContext;
 
 /// When a caller that waits for an approval may look again, in seconds.
@@ -103,6 +103,7 @@ impl Standing {
                 if definition::is_bound(call) {
                     let approved = (&*given.approval, given.definition.as_ref());
                     Box::pin(definition::check(gate, context, call, source, approved)).await?;
+                    still_allowed(gate, call, source)?;
                 }
                 Ok(Self::With(given.approval.clone()))
             }
@@ -137,6 +138,25 @@ impl Standing {
         match self {
             Self::Waits { awaited, .. } => held.awaiting(awaited),
             _ => held,
+        }
+    }
+}
+
+/// That the call may be made now: its server had time to say what the tool is, and meanwhile a token, or what permits it, may have ended.
+fn still_allowed(gate: &Gate, call: &Call<'_>, source: &Source<'_>) -> Result<(), Refusal> {
+    let now = millis(gate.clock.now().wall);
+    if call.caller.proven.expires.is_some_and(|end| end <= now) {
+        return Err(Refusal::new(
+            Code::TokenExpired,
+            "the token ended while the tool's server was asked about it",
+        ));
+    }
+    let decision = source.world.authorize(&Call { now, ..*call });
+    match decision.outcome() {
+        Outcome::Allow | Outcome::AllowWithObligations => Ok(()),
+        Outcome::Deny | Outcome::Hold => {
+            let message = "what permitted the call ended while the tool's server was asked about it";
+            Err(Refusal::new(decision.code().unwrap_or(Code::NoPermit), message))
         }
     }
 }
@@ -204,7 +224,13 @@ async fn ask(
                 gate.questions.keep(&approval, &asking, arguments, &standing.approvals);
             }
             match gate.shared.act(BY_ITSELF, Act::Ask(Box::new(question)), "a policy holds the call").await {
-                Ok(_done) => approval,
+                Ok(_done) => {
+                    // One that decides only by now has not found this among what it makes void.
+                    if !gate.shared.world.is(source.world) {
+                        gate.shared.void_changed(Some(source.world), &gate.shared.snapshot());
+                    }
+                    approval
+                }
                 Err(refusal) => asked_meanwhile(gate, &digest, refusal)?,
             }
         }

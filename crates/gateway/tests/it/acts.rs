@@ -230,7 +230,8 @@ async fn what_the_ledger_took_of_several_acts_is_done() {
         world.gate.acts.standing().approvals.all().next().expect("asked").question.approval.clone();
     let yes = super::approvals::yes(&approval, None);
     world.gate.shared.act(super::approvals::BOB, yes, "looked at").await.expect("approved");
-    disk.takes(1);
+    // That the gateway asks the server about the tool, how that ended, and the use.
+    disk.takes(3);
     let code = super::chains::code(&world, world.tool("lent")).await;
     assert_eq!(code.as_deref(), Some("ledger_closed"));
     let standing = world.gate.acts.standing();

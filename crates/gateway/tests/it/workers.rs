@@ -32,20 +32,21 @@ async fn called(world: &World, sender: &mut SendRequest<Full<Bytes>>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_worker_has_its_share_whoever_accepts_and_all_of_it_where_it_is_alone() {
     let world = World::with(Limits { grace: Duration::from_secs(2), ..Limits::default() }).await;
-    let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
-    socket.set_nonblocking(true).expect("non-blocking");
-    let address = socket.local_addr().expect("an address");
     let connections = Connections::new(1024);
-    let serve = |listeners: Vec<Listener>| {
+    let serve = || {
+        let socket = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        socket.set_nonblocking(true).expect("non-blocking");
+        let address = socket.local_addr().expect("an address");
         let (stop, stopping) = watch::channel(false);
+        let listeners = vec![Listener { socket, tls: None }];
         let serving = listener::serve(world.gate.clone(), listeners, connections.clone(), stopping);
-        (stop, tokio::spawn(serving))
+        (address, stop, tokio::spawn(serving))
     };
-    // All are accepted by one of the two.
-    let (_stop, _accepting) = serve(vec![Listener { socket, tls: None }]);
-    let (stop_given, given) = serve(Vec::new());
-    let mut senders = Vec::new();
-    for _ in 0..10 {
+    let (address, _stop, _accepting) = serve();
+    let (of_given, stop_given, given) = serve();
+    // Whoever has answered has joined. All others are accepted by one of the two.
+    let mut senders = vec![served(&world, of_given).await, served(&world, address).await];
+    for _ in 0..8 {
         senders.push(served(&world, address).await);
     }
 

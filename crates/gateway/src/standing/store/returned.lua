@@ -1,6 +1,10 @@
 -- What an agent knows that is called comes back to who called it, as far as that does not have it already: what is there is kept no longer by it.
--- KEYS: chain's labels, what the agent has read that is called, then what each of its callers has read, who called it first
--- ARGV: life of the chain (ms), window (ms), person, most labels
+-- KEYS: born, chain's labels, what the agent has read that is called, then what each of its callers has read, who called it first
+-- ARGV: life of the chain (ms), window (ms), person, most labels, when the store began as far as who asks knows
+-- What gateways told it is gone: nothing has come back before they have told it again.
+if tonumber(ARGV[5]) ~= tonumber(redis.call('GET', KEYS[1]) or '') then
+  return redis.error_reply('ERR it has lost what it had')
+end
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local life, window, person, most = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
@@ -16,12 +20,12 @@ local function known(key)
   end
   return labels
 end
-local brings, had = known(KEYS[2]), known(KEYS[3])
+local brings, had = known(KEYS[3]), known(KEYS[4])
 for label, from in pairs(brings) do
-  if not had[label] and redis.call('HEXISTS', KEYS[1], label) == 0 then
-    redis.call('HSET', KEYS[1], label, from)
-    redis.call('PEXPIRE', KEYS[1], life)
-    for place = 3, #KEYS do
+  if not had[label] and redis.call('HEXISTS', KEYS[2], label) == 0 then
+    redis.call('HSET', KEYS[2], label, from)
+    redis.call('PEXPIRE', KEYS[2], life)
+    for place = 4, #KEYS do
       local whose = person
       if redis.call('HLEN', KEYS[place]) >= most then whose = '' end
       local field, till, origin = label .. '\31' .. whose, now + window, from

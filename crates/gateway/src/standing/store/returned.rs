@@ -1,6 +1,7 @@
 //! What agents know that are called comes back to who called them, as far as the store knows: of many calls in one round trip.
 
 use std::sync::LazyLock;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -8,7 +9,7 @@ use redis::{RedisResult, Script, ScriptInvocation};
 use vidimus_core::refusal::Refusal;
 
 use super::super::chains::MOST_LABELS;
-use super::{Store, TOGETHER, labels_key, millis, read_key, unavailable};
+use super::{BORN, Store, TOGETHER, labels_key, millis, read_key, unavailable};
 use crate::standing::taken::Taken;
 
 static RETURNED: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("returned.lua")));
@@ -18,13 +19,14 @@ impl Store {
     /// is first.
     ///
     /// # Errors
-    /// `standing_unavailable`.
+    /// `standing_unavailable`; also where the store has lost what it had, so what the agents know is not in it.
     pub async fn returned<'t>(
         &self,
         calls: impl Iterator<Item = (&'t Taken, Duration)>,
         window: Duration,
     ) -> Result<(), Refusal> {
-        let all: Vec<_> = calls.filter_map(|(taken, life)| of_call(taken, life, window)).collect();
+        let born = self.born.load(Ordering::Acquire);
+        let all: Vec<_> = calls.filter_map(|(taken, life)| of_call(taken, (life, window), born)).collect();
         if all.is_empty() {
             return Ok(());
         }
@@ -47,15 +49,19 @@ impl Store {
 }
 
 /// `None` of a call to no agent.
-fn of_call(taken: &Taken, life: Duration, window: Duration) -> Option<ScriptInvocation<'static>> {
+fn of_call(
+    taken: &Taken,
+    (life, window): (Duration, Duration),
+    born: i64,
+) -> Option<ScriptInvocation<'static>> {
     let flow = taken.flow.as_ref()?;
     let callee = flow.callee.as_ref()?;
     let mut script = RETURNED.prepare_invoke();
-    script.key(labels_key(&taken.transaction)).key(read_key(callee));
+    script.key(BORN).key(labels_key(&taken.transaction)).key(read_key(callee));
     for caller in &flow.callers {
         script.key(read_key(caller));
     }
     script.arg(millis(life)).arg(millis(window)).arg(flow.person.as_deref().unwrap_or_default());
-    script.arg(MOST_LABELS);
+    script.arg(MOST_LABELS).arg(born);
     Some(script)
 }

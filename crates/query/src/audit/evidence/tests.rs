@@ -20,7 +20,7 @@ spec: {owner: ada.l@example.com, team: t, riskLevel: low, endpoint: {url: "http:
 apiVersion: vidimus.dev/v1alpha1
 kind: Policy
 metadata: {name: p, namespace: a}
-spec: {description: d, cedar: "permit (principal, action, resource) when {context.numbers.hasTag(\"/amount\") && context.numbers.getTag(\"/amount\") <= LIMIT};"}
+spec: {description: d, cedar: "permit (principal, action == Action::\"invokeTool\", resource) when {context.numbers.hasTag(\"/amount\") && context.numbers.getTag(\"/amount\") <= LIMIT};"}
 "#;
 
 fn world(limit: usize) -> std::sync::Arc<Snapshot> {
@@ -219,6 +219,21 @@ fn what_is_proven_cannot_be_changed_whatever_the_end_says() {
     });
     refused("neither in the file nor missing", &|lines| {
         lines[configuration] = format!("{{\"configuration\":{{\"snapshot\":\"{}\"}}}}", world(10).digest());
+    });
+    // What can be read as the same, and is written otherwise.
+    refused("a line of evidence", &|lines| {
+        lines[configuration] =
+            lines[configuration].replace(",\"snapshot\"", ",\"missing\":null,\"snapshot\"");
+    });
+    refused("a line of evidence", &|lines| {
+        let members = lines[record].replace("{\"index\":7,\"proof\":", "[7,").replace(",\"shared\":", ",");
+        lines[record] = members.replace("}}", "]}");
+    });
+    refused("not of the form", &|lines| {
+        lines[configuration] = lines[configuration].replace("\"version\":1", "\"version\":2");
+    });
+    refused("not record 18446744073709551615", &|lines| {
+        lines[record] = lines[record].replace("\"index\":7", "\"index\":18446744073709551615");
     });
     refused("does not belong here", &|lines| lines.swap(configuration, at("{\"list\"", 0)));
     refused("is of no configuration", &|lines| {

@@ -33,7 +33,7 @@ pub struct VerifyOptions {
 /// Whether a file is evidence, and of what.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EvidenceReport {
-    /// Whether all in it is proven, but for what was asked, and who exported it when, which nobody can prove.
+    /// Whether all in it is proven, but for what nobody can prove: what was asked, who exported it when, why a configuration is missing.
     pub proven: bool,
     /// What is wrong.
     pub findings: Vec<EvidenceFinding>,
@@ -55,6 +55,9 @@ pub struct EvidenceReport {
     pub gapless: bool,
     /// How many configurations that decided them are in the file, text by text.
     pub configurations: usize,
+    /// How many of these restate the words of what refuses without being in force, or of what stands by acts: digests are of what these are
+    /// about, and nothing proves the words.
+    pub restated: usize,
     /// Those that are not, each with why.
     pub missing: BTreeMap<String, String>,
     /// The sizes of older checkpoints that the log continues.
@@ -210,17 +213,15 @@ impl<'o, R: BufRead> Check<'o, R> {
             if !self.next()? {
                 return form("the file has no end line: it is cut off");
             }
-            let value: Value = match serde_json::from_slice(self.text()) {
-                Ok(value) => value,
-                Err(error) => return form(&format!("not JSON: {error}")),
-            };
-            if canonical(value.clone()).as_bytes() != self.text() {
-                return form("not canonical JSON (RFC 8785)");
-            }
-            let line: Line = match serde_json::from_value(value) {
+            let line: Line = match serde_json::from_slice(self.text()) {
                 Ok(line) => line,
                 Err(error) => return form(&format!("not a line of evidence: {error}")),
             };
+            // As it would be written: what else can be read as the same, like an array of the members or one that is null, is refused.
+            let written = serde_json::to_value(&line).map(canonical);
+            if written.ok().as_deref().map(str::as_bytes) != Some(self.text()) {
+                return form("not canonical JSON (RFC 8785) of a line of evidence");
+            }
             let part = Part::of(&line);
             let fits = match self.part {
                 None => part == Part::Head,
@@ -320,7 +321,8 @@ impl<'o, R: BufRead> Check<'o, R> {
         report.first.get_or_insert(*index);
         report.last = Some(*index);
         report.records += 1;
-        report.gapless = report.first.is_some_and(|first| index - first + 1 == report.records);
+        // As one less than both: an index that nothing proves may be the largest number there is.
+        report.gapless = report.first.is_some_and(|first| index - first == report.records - 1);
         Ok(())
     }
 
@@ -370,7 +372,7 @@ impl<'o, R: BufRead> Check<'o, R> {
         }
         match (beside, lists, missing) {
             (Some(beside), Some(lists), None) => {
-                let Some(digest) = self.digest(beside, &lists) else {
+                let Some(digest) = self.digest(&beside, &lists) else {
                     return form(
                         "the configuration is not of the form, or names a list that is not in the file",
                     );
@@ -379,6 +381,9 @@ impl<'o, R: BufRead> Check<'o, R> {
                     self.find(format!("these are not the texts of the configuration {snapshot}"));
                 }
                 self.report.configurations += 1;
+                let refuses =
+                    beside.get("refusing").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
+                self.report.restated += usize::from(refuses || beside.get("standing").is_some());
             }
             (None, None, Some(why)) => drop(self.report.missing.insert(snapshot.clone(), why)),
             _ => return form("the configuration is neither in the file nor missing"),
@@ -388,9 +393,13 @@ impl<'o, R: BufRead> Check<'o, R> {
     }
 
     /// The digest of a configuration, as records have it.
-    fn digest(&mut self, beside: Value, lists: &[String]) -> Option<String> {
-        let beside: Beside = serde_json::from_value(beside).ok()?;
-        let mut parts: Parts = beside.parts().ok()?;
+    fn digest(&mut self, beside: &Value, lists: &[String]) -> Option<String> {
+        let read = Beside::deserialize(beside).ok()?;
+        // The digest is of what is read: all that is written must be that.
+        if serde_json::to_value(&read).ok().as_ref() != Some(beside) {
+            return None;
+        }
+        let mut parts: Parts = read.parts().ok()?;
         for list in lists {
             let (objects, used) = self.lists.get_mut(list)?;
             *used = true;

@@ -89,7 +89,7 @@ fn user() -> String {
 
 pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::Result<ExitCode> {
     let question = export.question()?;
-    wait_for_checkpoint(dir);
+    let covered = wait_for_checkpoint(dir);
     // Beside it: what is not finished is no evidence.
     let beside = export.out.with_added_extension("tmp");
     let written = write(data, dir, &question, &beside).and_then(|answer| {
@@ -104,11 +104,16 @@ pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::
     for damage in &answer.damage {
         output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
     }
-    if answer.younger > 0 {
+    // What came after this began is not what was asked for.
+    let behind = answer.younger > 0 && !covered;
+    if behind {
         output::warning(&format!(
             "{} younger records fit and are not in the file: no checkpoint covers them; a gateway that runs, or is started, signs one",
             answer.younger
         ));
+    }
+    if answer.records == 0 && answer.younger == 0 {
+        output::warning("no record fits: the file proves nothing, nor that there is none");
     }
     for (snapshot, why) in &answer.missing {
         output::warning(&format!("the configuration {snapshot} is not in the file: {why}"));
@@ -117,7 +122,7 @@ pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::
         Format::Json => output::json(&answer)?,
         Format::Table => print(&answer, &export.out),
     }
-    let whole = answer.damage.is_empty() && answer.younger == 0;
+    let whole = answer.damage.is_empty() && !behind;
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
@@ -145,10 +150,10 @@ fn print(answer: &ExportAnswer, out: &Path) {
     output::line(&format!("  python3 docs/verify-evidence.py {} --key KEY", out.display()));
 }
 
-/// Waits until a checkpoint covers the records that are there now. Where none comes, nobody writes the log.
-fn wait_for_checkpoint(dir: &Path) {
+/// Waits until a checkpoint covers the records that are there now, and says whether one does. Where none comes, nobody writes the log.
+fn wait_for_checkpoint(dir: &Path) -> bool {
     let signed = || read_from(dir, 0).map(|reading| reading.watermark().signed);
-    let Ok(mut reading) = signed().and_then(|signed| read_from(dir, signed)) else { return };
+    let Ok(mut reading) = signed().and_then(|signed| read_from(dir, signed)) else { return false };
     while let Some(Ok(_)) = reading.next() {}
     let step = Duration::from_millis(50);
     let mut waited = Duration::ZERO;
@@ -156,4 +161,5 @@ fn wait_for_checkpoint(dir: &Path) {
         std::thread::sleep(step);
         waited += step;
     }
+    signed().is_ok_and(|signed| signed >= reading.index())
 }

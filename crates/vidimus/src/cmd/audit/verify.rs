@@ -141,7 +141,9 @@ fn print_evidence(file: &Path, report: &EvidenceReport) {
             format!(", {first} to {last}: all of the log from the one to the other")
         }
         (Some(first), Some(last)) => {
-            format!(", between {first} and {last}: the log has others that were not asked for")
+            format!(
+                ", between {first} and {last}: the log has others there, of which the file does not say whether they fit"
+            )
         }
         _ => String::new(),
     };
@@ -153,6 +155,15 @@ fn print_evidence(file: &Path, report: &EvidenceReport) {
     }
     for (snapshot, why) in &report.missing {
         row("note", &format!("the configuration {snapshot} is not in the file: {why}"));
+    }
+    if report.restated > 0 {
+        let of = counted(report.restated as u64, "configuration");
+        row(
+            "note",
+            &format!(
+                "of {of} the words of what stood by acts, or refused without being in force, are restated: nothing proves them"
+            ),
+        );
     }
     if !report.key_given {
         row(

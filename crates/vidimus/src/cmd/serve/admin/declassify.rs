@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use serde::Deserialize;
 use vidimus_core::act::{Act, Declassified, Subject};
-use vidimus_core::entity::EntityKind;
 use vidimus_core::person::{About, Operation};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_query::acts::ActDone;
@@ -31,16 +30,8 @@ pub(super) async fn declassify(
 ) -> Result<Json<ActDone>, Refused> {
     let Declassify { subject, label, person, why } = asks.body(body).await?;
     // Before the policies are asked, which know of no other kinds.
-    let collects = match &subject {
-        Subject::Chain(_) => true,
-        Subject::Object(object) => matches!(object.kind, EntityKind::Agent | EntityKind::Service),
-        Subject::Identity(_) | Subject::User(_) => false,
-    };
-    if !collects {
-        let message = format!(
-            "{subject} collects no labels: write Agent/namespace/name, Service/namespace/name or Chain/transaction"
-        );
-        return Err(asks.refuse(Refusal::new(Code::MessageInvalid, message)).await);
+    if let Err(why) = subject.check_collects() {
+        return Err(asks.refuse(Refusal::new(Code::MessageInvalid, why.to_string())).await);
     }
     asks.may(Operation::Declassify, About::Subject(&subject)).await?;
     // After the policies were asked: who may not declassify it is not told whether it exists.
