@@ -285,11 +285,9 @@ impl Latest {
         if size < said {
             return Err(OpenError::RolledBack { size, issued: said });
         }
-        match self.issued {
-            Some(issued) if issued >= said => Ok(()),
-            None if said == 0 => Ok(()),
-            issued => Err(OpenError::HistoryShort { issued: issued.unwrap_or(0), said }),
-        }
+        // Without a history, nothing but the checkpoint of no records is there.
+        let issued = self.issued.unwrap_or(0);
+        if issued < said { Err(OpenError::HistoryShort { issued, said }) } else { Ok(()) }
     }
 
     /// The history ends with the checkpoint when this returns.

@@ -395,6 +395,8 @@ mod tests {
             ("unless { context has approval && context.approval.role == \"a\" }", true),
             ("when { !(context has approval) || context.approval.by.email != \"x\" }", true),
             ("unless { context has approval }", true),
+            ("unless { context.approval.role == \"a\" }", true),
+            ("unless { context.chain has approval || principal has approval }", false),
             ("when { context.method == \"a\" }", false),
         ] {
             let text = format!("forbid (principal, action, resource) {conditions};");

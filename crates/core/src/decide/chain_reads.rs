@@ -125,11 +125,26 @@ mod tests {
             ("context has labels", ChainReads { labels: true, ..none }),
             ("context == context", ChainReads::ALL),
             ("[context.chain].contains(context.chain)", ChainReads::ALL),
+            ("[context.chain] == [context.chain]", ChainReads::ALL),
             ("{a: context.chain} == {a: context.chain}", ChainReads::ALL),
         ] {
             let text = format!("permit (principal, action, resource) unless {{ {condition} }};");
             let pst = Policy::parse(None, text).unwrap().to_pst().unwrap();
             assert_eq!(ChainReads::of_policy(pst.body()), reads, "{condition}");
+        }
+    }
+
+    /// What ends a chain, and what is kept of others, has nothing to be counted.
+    #[test]
+    fn what_looks_at_nothing_is_known() {
+        let none = ChainReads::default();
+        assert!(none.is_nothing() && ChainReads { labels_kept: true, ends: true, ..none }.is_nothing());
+        for one in [
+            ChainReads { counts: true, ..none },
+            ChainReads { fan_out: true, ..none },
+            ChainReads { labels: true, ..none },
+        ] {
+            assert!(!one.is_nothing(), "{one:?}");
         }
     }
 }

@@ -433,6 +433,7 @@ mod tests {
         for condition in [
             r#"(principal in Group::"g") == context.chain.cycle"#,
             r#"if principal in Group::"g" then true else false"#,
+            r#"if principal in [Group::"g", Group::"h"] then true else false"#,
             r#"(principal in [Group::"g", Group::"h"]) == context.chain.cycle"#,
             r#"[Group::"g"].contains(Group::"g")"#,
             r#"principal in (if context.chain.cycle then Group::"g" else Group::"h")"#,

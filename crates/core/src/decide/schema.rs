@@ -123,4 +123,11 @@ mod tests {
         }
         assert!(uid(Type::Action, "invokeTool").is_some());
     }
+
+    #[test]
+    fn which_types_have_an_attribute_is_known() {
+        assert_eq!(types_with("trust_score").unwrap(), ["Agent"]);
+        assert_eq!(types_with("server").unwrap(), ["Prompt", "Resource", "Tool"]);
+        assert!(types_with("nothing").unwrap().is_empty());
+    }
 }

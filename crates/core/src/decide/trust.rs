@@ -172,6 +172,10 @@ mod tests {
                 "permit (principal is Agent, action, resource) when { (if principal has trust_score then principal else principal) has trust_score };",
                 true,
             ),
+            (
+                "permit (principal is Agent, action, resource) when { if principal has trust_score then false else true };",
+                true,
+            ),
             ("forbid (principal is Agent, action, resource) when { principal.trust_score < 50 };", false),
             ("forbid (principal is Agent, action, resource) when { 50 >= principal.trust_score };", false),
         ] {

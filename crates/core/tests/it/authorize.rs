@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vidimus_core::call::{Action, Arguments, Ask, SoFar, Target};
+use vidimus_core::call::{Action, Arguments, Ask, Call, SoFar, Target};
 use vidimus_core::permit::Verdict;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::mcp_server::Tool;
@@ -157,6 +157,27 @@ fn what_permits_the_skill_is_named_before_what_permits_the_agent() {
     let world = world(both);
     assert_eq!(skill(&world, "s").policies(), ["t/p#part"]);
     assert_eq!(skill(&world, "t").policies(), ["t/p#whole"]);
+}
+
+/// Whether an agent is to tell somebody of what comes later, and whom.
+#[test]
+fn where_notifications_go_is_part_of_the_call() {
+    let world = world(
+        r#"permit (principal, action == Action::"callAgent", resource) unless {
+            context has push_notification_url && !(context.push_notification_url like "https://hooks.example/*") };"#,
+    );
+    for (push_url, code) in [
+        (None, None),
+        (Some("https://hooks.example/a"), None),
+        (Some("https://elsewhere.example/a"), Some(Code::NoPermit)),
+    ] {
+        let target = Target::Agent(world.agent("b/y").unwrap());
+        let found = Facts::of(&world, "a/x").ask(Action::CallAgent, target, |call| {
+            let ask = Ask { push_url, ..call.ask };
+            world.authorize(&Call { ask, ..*call }).code()
+        });
+        assert_eq!(found, code, "{push_url:?}");
+    }
 }
 
 #[test]

@@ -252,6 +252,17 @@ fn a_snapshot_knows_what_has_to_be_counted() {
     // Where nothing brings a label there is none to collect, but what was collected counts.
     let unlabelled = snapshot(objects(vec![agent("a", "x")], vec![server("a", "s")], vec![cluster(labels)]));
     assert_eq!(unlabelled.chain_reads(), ChainReads { labels_kept: true, ..none });
+    for brings in 0..3 {
+        let (mut who, mut tools, mut models) = (agent("a", "x"), server("a", "s"), provider("a", "llm", &[]));
+        let all = [&mut who.labels.reads, &mut tools.labels.server.reads, &mut models.labels.reads];
+        if let Some(reads) = all.into_iter().nth(brings) {
+            *reads = names(&["x"]);
+        }
+        let mut all = objects(vec![who], vec![tools], vec![cluster(labels)]);
+        all.push(Object::LlmProvider(Arc::new(models)));
+        let reads = ChainReads { labels: true, labels_kept: true, ..none };
+        assert_eq!(snapshot(all).chain_reads(), reads, "object {brings}");
+    }
     let ends =
         "@ends_chain forbid (principal, action in Action::\"mcp\", resource) when { context.chain.cycle };";
     assert_eq!(of(limits, ends), ChainReads { ends: true, ..none });

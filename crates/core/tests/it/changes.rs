@@ -78,6 +78,17 @@ fn what_is_permitted_passes_as_changed() {
     assert_eq!(permit.obligations().len(), 3);
 }
 
+/// Why something is changed is told, also where that is the same for all calls.
+#[test]
+fn what_a_change_looks_at_is_told() {
+    let of_team = r#"@redact("/card") forbid (principal, action == Action::"invokeTool", resource)
+        when { principal.team == "finance" };"#;
+    let world = world(&[PERMIT, of_team]);
+    let answer = Facts::of(&world, "a/x").authorize(&world, Action::InvokeTool, pay(&world));
+    assert_eq!(answer.outcome, Outcome::AllowWithObligations);
+    assert!(answer.facts().contains(&("principal.team", "finance")), "{answer:?}");
+}
+
 /// A change permits nothing, and undoes no refusal.
 #[test]
 fn a_change_permits_nothing() {

@@ -277,7 +277,7 @@ fn sets() {
         |facts| facts.chain.actors = vec![EntityId::new(EntityKind::Agent, "a/x")],
         &[("principal in context.chain.agents", T), ("context.chain.cycle", T)],
     );
-    each(depth(3), &[("context.chain.cycle", F)]);
+    each(depth(3), &[("context.chain.cycle", F), ("(!context.chain.cycle) == true", T)]);
 }
 
 #[test]
@@ -366,6 +366,16 @@ fn an_approval() {
             comes_to(condition, approved(Some("a@example.com"))),
         ];
         assert_eq!(found, [none, without, with], "{condition}");
+    }
+    // Who acts and who approves, as Cedar's own evaluator sees them: two, or one where it is so all the same.
+    let by_cedar = "context has approval && {by: context.approval.by.subject} == {by: \"b0\"}";
+    for subject in ["anna", "b0"] {
+        let acts = |facts: &mut Facts| {
+            approved(None)(facts);
+            facts.user =
+                facts.approvals.first().map(|one| User { subject: subject.into(), ..one.by.clone() });
+        };
+        assert_eq!(comes_to(by_cedar, acts), T, "{subject}");
     }
 }
 

@@ -268,6 +268,9 @@ fn at_most_eight_closest_permits_are_named() {
     assert_eq!((decision.closest_permits().len(), decision.closest_permits()[0]), (8, "t/zz"));
     assert!(decision.facts().contains(&("principal.team", "finance")));
     assert!(decision.facts().contains(&("context.chain.depth", "1")));
+    // Eight are just as many.
+    let eight = crate::policies::world((0..8).map(some).collect());
+    assert_eq!(invoke(&eight, "a/s", "t", "{}").closest_permits().len(), 8);
 }
 
 #[test]

@@ -287,15 +287,19 @@ fn what_looks_at_the_groups_of_a_person_is_open() {
         email: None,
         groups: ["staff".into()].into(),
     };
-    for (of, certain) in [("UserGroup::\"https://i#staff\"", false), ("User::\"https://i#anna\"", true)] {
-        let is = if certain { "==" } else { "in" };
-        let new = world(&permit(&format!("context has on_behalf_of && context.on_behalf_of {is} {of}")));
+    for (condition, certain) in [
+        ("context has on_behalf_of && context.on_behalf_of in UserGroup::\"https://i#staff\"", false),
+        ("context has on_behalf_of && context.on_behalf_of == User::\"https://i#anna\"", true),
+        // Who acted before is known, whoever the person is.
+        ("!(Agent::\"a/other\" in context.chain.agents)", true),
+    ] {
+        let new = world(&permit(condition));
         let target = Target::Tool { server: old.mcp_server("a/tools").unwrap(), name: "t" };
         let facts = Facts { user: Some(user.clone()), ..Facts::of(&old, "a/bot") };
         let record = facts.ask(Action::InvokeTool, target, |call| recorded(&old, call));
         let target = Target::Tool { server: new.mcp_server("a/tools").unwrap(), name: "t" };
         let facts = Facts { user: Some(user.clone()), ..Facts::of(&new, "a/bot") };
         let found = facts.ask(Action::InvokeTool, target, |call| record.foresee(&new, call));
-        assert_eq!(matches!(found, Foreseen::Certain { .. }), certain, "{of}");
+        assert_eq!(matches!(found, Foreseen::Certain { .. }), certain, "{condition}");
     }
 }

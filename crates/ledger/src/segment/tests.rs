@@ -412,6 +412,15 @@ fn a_seal_is_torn_by_a_power_loss_and_by_nothing_else() {
             }
         }
     }
+    // With another marker it is no seal, and with all its bytes it has no end to be missing.
+    for at in 0..4 {
+        let mut altered = seal[..30].to_vec();
+        altered[at] ^= 1;
+        assert_eq!(ends(300, &altered), Ending::Damaged, "byte {at}");
+    }
+    let mut altered = seal.clone();
+    altered[40..42].iter_mut().for_each(|byte| *byte ^= 1);
+    assert_eq!(ends(300, &altered), Ending::Damaged, "two bytes");
     // A later seal says that the record was signed for.
     let mut later = Vec::new();
     chain().seal(&mut later, 9, 7, Span::default()).expect("sealed");

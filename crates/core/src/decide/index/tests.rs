@@ -2,6 +2,8 @@ use cedar_policy::Policy;
 use cedar_policy::pst::Clause;
 
 use super::*;
+use crate::decide::statement::Reach;
+use crate::resource::policy::{Members, Scope};
 
 fn key_of(condition: &str) -> Option<Key> {
     let text = format!("permit (principal, action, resource) when {{ {condition} }};");
@@ -106,4 +108,31 @@ fn what_follows_from_a_key_is_what_holds_wherever_it_does() {
 #[test]
 fn an_index_is_of_its_own_statements() {
     assert!(Index::new(Vec::new()).is_of(&[]));
+}
+
+/// All, those on one action, and what holds of who may be meant.
+#[test]
+fn the_statements_of_an_index_are_told_by_action() {
+    let statement = |id: &str, text: &str| {
+        let (scope, members) = (Scope::Cluster, Members::default());
+        let reach = Reach { scope, namespace: "n", members: &members, window: None, plan: None };
+        Arc::new(Statement::compile(&Policy::parse(None, text).unwrap(), id.into(), reach).unwrap())
+    };
+    let index = Index::new(vec![
+        statement("all", "permit (principal, action, resource) when { principal.team == \"red\" };"),
+        statement(
+            "tools",
+            "permit (principal, action == Action::\"invokeTool\", resource in ToolSet::\"n/s\");",
+        ),
+    ]);
+    let ids = |statements: Vec<&Arc<Statement>>| -> Vec<String> {
+        statements.into_iter().map(|statement| statement.id.to_string()).collect()
+    };
+    assert_eq!(ids(index.statements().collect()), ["all", "tools"]);
+    assert_eq!(ids(index.on(Action::InvokeTool).collect()), ["all", "tools"]);
+    assert_eq!(ids(index.on(Action::CallModel).collect()), ["all"]);
+    let key = Key::new(Side::Principal, Test::Equals, "team", "red");
+    let held = index.holding_by([&key, &Key::new(Side::Principal, Test::Equals, "team", "blue")]);
+    assert_eq!(held.ids().collect::<Vec<_>>(), index.number(&key).into_iter().collect::<Vec<_>>());
+    assert_eq!(held.ids().count(), 1);
 }
