@@ -52,14 +52,15 @@ async fn each_worker_has_its_share_whoever_accepts_and_all_of_it_where_it_is_alo
 
     stop_given.send_replace(true);
     given.await.expect("no panic").expect("ended in order");
-    let mut left = Vec::new();
-    for mut sender in senders {
-        if sender.ready().await.is_ok() {
-            left.push(sender);
+    // The other half goes with its worker, as soon as it is heard of.
+    let closed = async {
+        while senders.iter().filter(|sender| sender.is_closed()).count() != 5 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    }
-    assert_eq!(left.len(), 5, "the other half went with its worker");
-    for sender in &mut left {
+    };
+    tokio::time::timeout(Duration::from_secs(20), closed).await.expect("half of them closed");
+    senders.retain(|sender| !sender.is_closed());
+    for sender in &mut senders {
         called(&world, sender).await;
     }
     for _ in 0..3 {
