@@ -11,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 class Wrong(ValueError):
     """Why it is not believed."""
 def require(holds, why):
-    if not holds:
-        raise Wrong(why)
+    if not holds: raise Wrong(why)
 def array(it): return require(type(it) is list, "not an array") or it
 def shown(text): return "".join(c if c.isprintable() else "\ufffd" for c in text)  # what a file says draws nothing
+def text(path): return argparse.FileType(encoding="utf-8")(path).read()  # what cannot be read as text is told by argparse
 def sha(*parts): return hashlib.sha256(b"".join(parts)).digest()
 def node(left, right): return sha(b"\x01", left, right)
 def dumped(value): return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -89,8 +89,7 @@ def continues(older, newer, proof):
     if older[0] == 0 or older[0] >= newer[0]:
         return not proof and (older == newer or older[0] == 0 < newer[0] and older[1] == sha())
     path, at, last = ([] if older[0] & (older[0] - 1) else [older[1]]) + proof, older[0] - 1, newer[0] - 1
-    while at & 1:
-        at, last = at >> 1, last >> 1
+    while at & 1: at, last = at >> 1, last >> 1
     return climb(at, last, path[0], path[0], path[1:]) == (older[1], newer[1])
 
 def snapshot(objects, beside):
@@ -110,12 +109,12 @@ KINDS = "evidence", "since", "record", "object", "list", "configuration", "end"
 class Evidence:
     """What a file proves. Wrong says what it does not, and in which line; `given` are checkpoints that are known from elsewhere."""
     def __init__(self, file, key=None, given=(), witnesses=(), quorum=None):
-        self.file, self.key, self.number, self.hash, self.before = file, key, 0, hashlib.sha256(), ""
+        self.file, self.key, self.key_given, self.number, self.hash, self.before = file, key, key is not None, 0, hashlib.sha256(), ""
         self.newer, self.older, self.missing, self.first, self.last = None, [], {}, None, None
-        self.records = self.restated = 0
+        self.records, self.restated, place = 0, 0, -1
         self.proof, self.named, self.met, self.objects, self.lists, self.used = [], set(), [], {}, {}, set()
-        self.witnesses, self.quorum = witnesses, len(witnesses) if quorum is None else quorum
-        self.key_given, place = key is not None, -1
+        self.witnesses = {one.text: one for one in witnesses}.values()  # given twice, it counts once
+        self.quorum = len(self.witnesses) if quorum is None else quorum
         try:
             while place < len(KINDS) - 1:
                 line = json.loads(raw := self.line())
@@ -132,7 +131,7 @@ class Evidence:
             raise Wrong(f"line {self.number}: {error if isinstance(error, Wrong) else 'malformed: ' + repr(error)}") from None
 
     def line(self):
-        self.number, self.before, raw = self.number + 1, self.hash.hexdigest(), self.file.readline()
+        self.number, self.before, raw = self.number + 1, self.hash.hexdigest(), self.file.readline(256 << 20)
         require(raw.endswith(b"\n"), "the file is cut off here")
         self.hash.update(raw)
         return raw[:-1]
@@ -181,7 +180,7 @@ class Evidence:
         self.used.update(its["lists"])
     def end(self, records, sha256): require(dumped([records, sha256]) == dumped([self.records, self.before]), "it is not as it was written")
 def main():
-    flags, text = argparse.ArgumentParser(description="Checks a file of `vidimus audit export`."), argparse.FileType(encoding="utf-8")
+    flags = argparse.ArgumentParser(description="Checks a file of `vidimus audit export`.")
     flags.add_argument("file", type=argparse.FileType("rb"))
     flags.add_argument("--key", type=Key, help="the log's public key, from somebody you trust")
     flags.add_argument("--checkpoint", action="append", type=text, default=[], help="an older checkpoint that the log must continue")
@@ -189,9 +188,10 @@ def main():
     flags.add_argument("--quorum", type=int, help="so many witnesses must have cosigned [all]")
     flags = flags.parse_args()
     try:
-        it = Evidence(flags.file, flags.key, [file.read() for file in flags.checkpoint], flags.witness, flags.quorum)
+        it = Evidence(flags.file, flags.key, flags.checkpoint, flags.witness, flags.quorum)
     except Wrong as wrong:
         sys.exit(print(f"NOT PROVEN: {wrong}") or 1)
+    except OSError as error: sys.exit(print(f"not checked: {error}", file=sys.stderr) or 2)
     print(f"log       {it.key.name}\nkey       {it.key.text}{'' if it.key_given else ' (the file says so itself; give --key)'}")
     print(f"asked     {shown(dumped(it.asked))}\nexported  {shown(it.exported['at'])} by {shown(it.exported['by'])}, as the file says")
     print(f"records   {it.records}, from {it.first} to {it.last}, of {it.newer[0]}; continues {[size for size, _ in it.older]}")

@@ -36,7 +36,8 @@ class Tree:
             groups.insert(0, f"x{index % 1000:03}")
         path = os.path.join(self.directory, "tile", str(level), *groups)
         if self.size <= signed:  # of what is not signed for yet, a crash may have left anything
-            require(read(path) == b"".join(self.levels[level]), f"{path} is not the tile of the records")
+            stored = read(path) if os.path.exists(path) else b""
+            require(stored == b"".join(self.levels[level]), f"{path} is not the tile of the records")
             self.tiles += 1
 
     def complete(self, hashes):
@@ -61,14 +62,18 @@ def read(path):
         return file.read()
 
 def items(path, first, end):
-    """What is in a segment: (record, None), or (None, how many are signed for) of a seal. Behind record `end` a write may be unfinished."""
-    data, at, index = read(path), 24, first
-    require(data[:7] == b"VIDIMUS" and data[7] in (1, 2) and data[8:20] == struct.pack("<QI", first, 0), f"{path}: not a segment")
+    """What is in a segment: (record, None), or (None, how many are signed for) of a seal. Records that no seal follows are none (but in
+    version 1, which has no seals). Behind record `end` a write may be unfinished."""
+    data, at, index, unsealed = read(path), 24, first, []
+    fits = len(data) >= 24 and data[:7] == b"VIDIMUS" and data[7] in (1, 2) and data[8:20] == struct.pack("<QI", first, 0)
+    require(fits, f"{path}: not a segment")
     while at < len(data):
         unfinished = index >= end
         if data[at:at + 4] == b"SEAL" and len(data) - at >= 48:
             _, _, sequence, signed = struct.unpack_from("<4sIQQ", data, at)
             require(sequence == index and signed <= index, f"{path} at byte {at}: a seal of other records")
+            yield from unsealed
+            unsealed = []
             yield None, signed
             at += 48
             continue
@@ -77,17 +82,22 @@ def items(path, first, end):
         if unfinished and not (whole and sequence == index):
             return
         require(whole and sequence == index, f"{path} at byte {at}: not the frame of record {index}")
-        yield data[at + 20:at + 20 + length], None
+        unsealed.append((data[at + 20:at + 20 + length], None))
         at, index = at + 20 + length, index + 1
+        if data[7] == 1:
+            yield unsealed.pop()
 
 def ledger(directory, key=None, given=()):
     """(records that are signed for, records behind them, tiles) of a log that is whole; Wrong says what is not."""
     own = Key(read(os.path.join(directory, "keys", "checkpoint.vkey")).decode())
     require(key is None or key.text == own.text, "it is a log with another key")
-    latest = checkpoint(read(os.path.join(directory, "checkpoint")).decode(), own)
-    parts = read(os.path.join(directory, "checkpoints")).decode().split("\n\n")
-    history = [checkpoint(f"{text}\n\n{lines}\n", own) for text, lines in zip(parts[::2], parts[1::2])]
-    require(parts[-1] == "" and history and history[0][0] == 0, "the history does not begin with no records, or is cut")
+    newest = read(os.path.join(directory, "checkpoint"))
+    latest, parts = checkpoint(newest.decode(), own), read(os.path.join(directory, "checkpoints")).split(b"\n\n")
+    whole = (len(parts) - 1) // 2 * 2
+    history = [checkpoint((text + b"\n\n" + lines + b"\n").decode(), own) for text, lines in zip(parts[:whole:2], parts[1:whole:2])]
+    require(history and history[0][0] == 0, "the history does not begin with no records")
+    rest = b"\n\n".join(parts[whole:])  # a crash may have cut the entry of the newest
+    require((newest + b"\n").startswith(rest), "the history ends with what is no checkpoint")
     require(all(one[0] < other[0] for one, other in zip(history, history[1:])), "the history is not in order")
     require(history[-1] == latest or history[-1][0] < latest[0], "the newest checkpoint is older than the history's last")
     anchors = sorted({*history, latest, *(checkpoint(note, own) for note in given)}, reverse=True)
@@ -110,17 +120,17 @@ def ledger(directory, key=None, given=()):
                 tree.append(record, latest[0])
                 roots()
     require(not anchors, f"{tree.size} records are there, and {latest[0]} were signed for")
-    require(said <= latest[0] and said <= max(history[-1][0], 0), "checkpoints were taken away")
+    require(said <= latest[0] and said <= history[-1][0], "checkpoints were taken away")
     return own, latest[0], tree.size - latest[0], tree.tiles
 
 def main():
     flags = argparse.ArgumentParser(description="Checks a whole ledger directory.")
     flags.add_argument("directory")
     flags.add_argument("--key", type=Key, help="the log's public key, from somebody you trust")
-    flags.add_argument("--checkpoint", action="append", default=[], type=argparse.FileType(encoding="utf-8"), help="one that was saved")
+    flags.add_argument("--checkpoint", action="append", default=[], type=proof.text, help="one that was saved")
     flags = flags.parse_args()
     try:
-        key, signed, behind, tiles = ledger(flags.directory, flags.key, [file.read() for file in flags.checkpoint])
+        key, signed, behind, tiles = ledger(flags.directory, flags.key, flags.checkpoint)
     except OSError as error:
         sys.exit(print(f"not checked: {error}", file=sys.stderr) or 2)
     except (Wrong, struct.error, ValueError) as wrong:

@@ -69,9 +69,7 @@ pub use note::{KeyError, NoteError, VerifierKey};
 pub use open::OpenError;
 pub use proof::{Proof, ProofError, ProveError, Prover};
 pub use read::{Reading, Watermark, read_from};
-pub use search::{
-    Hit, Query, Search, SearchError, Shown, ShownIntact, search, show, show_intact, show_those,
-};
+pub use search::{Hit, Query, Search, SearchError, Shown, ShownIntact, search, show, show_intact};
 pub use segment::{SegmentError, Unauthenticated};
 pub use tree::Hash;
 pub use verify::{Finding, MemoryError, Note, Options, Report, Source, VerifyError, default_memory, verify};

@@ -56,8 +56,7 @@ impl Proof {
     /// See [`ProofError`].
     pub fn verify(&self, record: &[u8], key: &VerifierKey) -> Result<Checkpoint, ProofError> {
         let signed = SignedCheckpoint::open(self.checkpoint.as_bytes(), key)?.checkpoint;
-        let root = tree::root_of_proof(self.index, signed.size, tree::leaf(record), &self.hashes);
-        if root == Some(signed.root) {
+        if signed.includes(self.index, record, &self.hashes) {
             Ok(signed)
         } else {
             Err(ProofError::NotIncluded { index: self.index, size: signed.size })
@@ -197,12 +196,12 @@ impl Prover {
     /// # Errors
     /// See [`ProveError`].
     pub fn inclusion(&mut self, index: u64, record: &[u8]) -> Result<Vec<Hash>, ProveError> {
-        let Checkpoint { size, root, .. } = self.signed.checkpoint;
+        let size = self.signed.checkpoint.size;
         if index >= size {
             return Err(ProveError::NotCovered { index, size });
         }
         let hashes = tree::inclusion(index, size, |height, at| self.nodes.complete(height, at))?;
-        if tree::root_of_proof(index, size, tree::leaf(record), &hashes) == Some(root) {
+        if self.signed.checkpoint.includes(index, record, &hashes) {
             Ok(hashes)
         } else {
             Err(ProveError::Inconsistent)
@@ -214,12 +213,12 @@ impl Prover {
     /// # Errors
     /// See [`ProveError`]; also where it does not.
     pub fn consistency(&mut self, older: &Checkpoint) -> Result<Vec<Hash>, ProveError> {
-        let Checkpoint { size, root, .. } = self.signed.checkpoint;
+        let size = self.signed.checkpoint.size;
         if older.size > size {
             return Err(ProveError::RolledBack { size, issued: older.size });
         }
         let hashes = tree::consistency(older.size, size, |height, at| self.nodes.complete(height, at))?;
-        if tree::is_consistent((older.size, &older.root), (size, &root), &hashes) {
+        if self.signed.checkpoint.continues(older, &hashes) {
             Ok(hashes)
         } else {
             Err(ProveError::Altered { size: older.size })

@@ -289,16 +289,8 @@ pub fn show(dir: &Path, id: &str) -> Result<Vec<Shown>, SearchError> {
 /// # Errors
 /// When nothing can: see [`SearchError`].
 pub fn show_intact(dir: &Path, id: &str) -> Result<ShownIntact, SearchError> {
-    show_those(dir, &Query { id: Some(id.to_owned()), ..Query::default() })
-}
-
-/// The records that fit `query` and can be read, each with its proof, in the order of the query.
-///
-/// # Errors
-/// As [`show_intact`].
-pub fn show_those(dir: &Path, query: &Query) -> Result<ShownIntact, SearchError> {
     let (mut hits, mut damage) = (Vec::new(), Vec::new());
-    for hit in search(dir, query)? {
+    for hit in search(dir, &Query { id: Some(id.to_owned()), ..Query::default() })? {
         match hit {
             Ok(hit) => hits.push(hit),
             Err(error) => damage.push(error),

@@ -32,6 +32,7 @@ pub mod audit;
 pub mod cases;
 pub mod check;
 pub mod diff;
+mod document;
 pub mod explain;
 pub mod format;
 pub mod plan;

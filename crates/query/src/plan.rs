@@ -1,6 +1,5 @@
 //! A plan: the very calls of tools that somebody is to be permitted, and the digests by which a policy names them (`spec.plan`).
 
-use std::fs;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -10,10 +9,7 @@ use vidimus_core::call::step_digest;
 use vidimus_core::json::Json;
 use vidimus_core::resource::plan::MAX_STEPS;
 
-use crate::Misasked;
-
-/// Maximum bytes of a file.
-const MAX_FILE: u64 = 4 * 1024 * 1024;
+use crate::{Misasked, document};
 
 /// What a plan is written as, in YAML or JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,21 +66,7 @@ pub struct PlanFault {
 /// # Errors
 /// For what cannot be read, or is no plan.
 pub fn read(path: &Path) -> Result<PlanFile, PlanFault> {
-    let fault =
-        |reason: &dyn ToString| PlanFault { file: path.display().to_string(), reason: reason.to_string() };
-    let metadata = fs::metadata(path).map_err(|error| fault(&error))?;
-    if !metadata.is_file() || metadata.len() > MAX_FILE {
-        return Err(fault(&format!("not a regular file of at most {MAX_FILE} bytes")));
-    }
-    let text = fs::read_to_string(path).map_err(|error| fault(&error))?;
-    let options = serde_saphyr::options! { with_snippet: false };
-    serde_saphyr::from_str_with_options(&text, options).map_err(|error| {
-        let error = error.without_snippet();
-        match error.location() {
-            Some(location) => fault(&format!("line {}: {error}", location.line())),
-            None => fault(&error),
-        }
-    })
+    document::read(path).map_err(|reason| PlanFault { file: path.display().to_string(), reason })
 }
 
 /// The digests of the steps of a plan.
@@ -99,8 +81,10 @@ pub fn plan(file: &PlanFile) -> Result<PlanAnswer, Misasked> {
     Ok(PlanAnswer { steps: file.steps.iter().map(planned).collect::<Result<_, _>>()? })
 }
 
-fn parsed(text: Option<&str>) -> Option<Json<'_>> {
-    Json::parse(text?.as_bytes()).ok()
+fn parsed<'t>(member: &'static str, tool: &str, text: Option<&'t str>) -> Result<Option<Json<'t>>, Misasked> {
+    text.map(|text| Json::parse(text.as_bytes()))
+        .transpose()
+        .map_err(|error| Misasked::new(member, &tool, error.to_string()))
 }
 
 fn planned(step: &PlanStep) -> Result<PlannedStep, Misasked> {
@@ -115,16 +99,8 @@ fn planned(step: &PlanStep) -> Result<PlannedStep, Misasked> {
     }
     let text = |value: &Option<Value>| value.as_ref().map(Value::to_string);
     let (arguments, beside) = (text(&step.arguments), text(&step.beside));
-    let json = |member: &'static str, text: &Option<String>| -> Result<(), Misasked> {
-        let Some(text) = text else { return Ok(()) };
-        Json::parse(text.as_bytes())
-            .map(drop)
-            .map_err(|error| Misasked::new(member, &tool, error.to_string()))
-    };
-    json("arguments", &arguments)?;
-    json("beside", &beside)?;
-    // Both were parsed just now.
-    let (arguments, beside) = (parsed(arguments.as_deref()), parsed(beside.as_deref()));
+    let arguments = parsed("arguments", &tool, arguments.as_deref())?;
+    let beside = parsed("beside", &tool, beside.as_deref())?;
     let digest = step_digest(&tool, arguments.as_ref(), beside.as_ref());
     if !digest.starts_with("sha256:") {
         let reason =

@@ -445,12 +445,15 @@ impl<'a> Compilation<'a> {
             [Clause::When(condition)] => Expression::compile(condition, &self.entities),
             _ => None,
         };
+        let references: Box<[ContextReference]> =
+            conditions.iter().flat_map(|condition| ContextReference::all(condition)).collect();
         let condition = match native {
             Some(expression) => Condition::Native(expression),
             None => Condition::Cedar {
                 policy: Box::new(PolicySet::from_policies([statement.policy.clone()])?),
                 entities: self.entities.clone(),
-                on_arguments: conditions.iter().any(|condition| tree::on_arguments(condition)),
+                on_arguments: conditions.iter().any(|condition| tree::on_arguments(condition))
+                    || references.iter().any(ContextReference::is_argument),
                 asked: conditions.iter().flat_map(|condition| Asked::all(condition)).collect(),
             },
         };
@@ -459,7 +462,7 @@ impl<'a> Compilation<'a> {
             effect: statement.effect,
             condition,
             facts: self.facts(&statement.references).into(),
-            references: conditions.iter().flat_map(|condition| ContextReference::all(condition)).collect(),
+            references,
             reason: statement.reason.clone(),
             says: statement.says(),
             asks: statement.asks.clone(),

@@ -277,9 +277,9 @@ impl ContextReference {
         }
     }
 
-    /// Whether it is an argument.
+    /// Whether it is an argument, or what is worked out from all of them.
     pub(crate) const fn is_argument(&self) -> bool {
-        matches!(self.what, InContext::Argument(..))
+        matches!(self.what, InContext::Argument(..) | InContext::Field(Field::CallDigest))
     }
 
     /// As in the policy: `context.numbers["/amount"]`.

@@ -152,9 +152,7 @@ impl WindowSpec {
         let days = self.days.iter().copied().collect();
         Some(Window { from, until, days, hours: self.hours, zone })
     }
-}
 
-impl WindowSpec {
     /// The zone, where there is one of this name, and something that it is of.
     fn zone(&self, name: &str, at: At<'_>, problems: &mut Problems) -> Option<Zone> {
         let fault = match Zone::named(name) {

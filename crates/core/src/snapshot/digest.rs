@@ -92,11 +92,7 @@ impl Parts {
 /// `sha256:` and hex over the digests of all parts, sorted, so that their order does not count.
 pub(crate) fn of_all(mut parts: Vec<Digest>) -> String {
     parts.sort_unstable();
-    let mut text = "sha256:".to_owned();
-    for byte in Sha256::digest(parts.as_flattened()) {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
+    format!("sha256:{}", hex(&Sha256::digest(parts.as_flattened())))
 }
 
 /// Bytes in hex.

@@ -192,7 +192,10 @@ impl Object {
 /// The document of an object; `None` where it was made otherwise, and cannot be written as one.
 pub(super) fn text(object: &Object) -> Option<Cow<'_, str>> {
     match (&*object.meta().document, object) {
-        ("", Object::Policy(policy)) => Some(Cow::Owned(of_policy(policy))),
+        // Of one with a window or a plan, which none has that is not read, it would not be all.
+        ("", Object::Policy(policy)) if policy.window.is_none() && policy.plan.is_none() => {
+            Some(Cow::Owned(of_policy(policy)))
+        }
         ("", _) => None,
         (text, _) => Some(Cow::Borrowed(text)),
     }

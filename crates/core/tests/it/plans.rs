@@ -84,6 +84,20 @@ fn a_plan_permits_its_steps_and_nothing_else() {
     assert_eq!(made(&world, unknown).0, None);
 }
 
+/// Also where Cedar itself evaluates the policy.
+#[test]
+fn who_may_take_some_step_may_look_whoever_evaluates_the_policy() {
+    let by_cedar = TOOLS.replace(';', " when { {cycle: context.chain.cycle} == {cycle: false} };");
+    let world = world(&[policy("p", &by_cedar, &json!([digest("Tool/a/s/close", "{}")]))]);
+    let server = world.mcp_server("a/s").unwrap();
+    let close = Ask::about("tools/call", Action::InvokeTool, Target::Tool { server, name: "close" });
+    assert_eq!(made(&world, close).0, None);
+    let other = Ask { target: Target::Tool { server, name: "open" }, ..close };
+    assert_eq!(made(&world, other).0, Some(Code::NoPermit));
+    let list = Ask::about("tools/list", Action::ConnectServer, Target::Server(server));
+    assert_eq!(made(&world, list).0, None);
+}
+
 #[test]
 fn a_number_that_may_be_read_as_another_is_in_no_plan() {
     let near = digest("Tool/a/s/pay", r#"{"amount":9007199254740992}"#);

@@ -255,14 +255,16 @@ fn who_could_call_a_tool_is_foreseen_to_connect() {
         snapshot(objects(vec![agent("a", "bot")], vec![server("a", "tools")], vec![cluster(cedar)]))
     };
     let old = world("permit (principal, action, resource);");
-    let new = world(&permit("context.args.hasTag(\"/a\")"));
-    let target = Target::Server(old.mcp_server("a/tools").unwrap());
-    let record = Facts::of(&old, "a/bot").ask(Action::ConnectServer, target, |call| recorded(&old, call));
-    let target = Target::Server(new.mcp_server("a/tools").unwrap());
-    let found =
-        Facts::of(&new, "a/bot").ask(Action::ConnectServer, target, |call| record.foresee(&new, call));
-    let Foreseen::Certain { outcome, .. } = found else { panic!("open") };
-    assert_eq!(outcome, Outcome::Allow);
+    for condition in ["context.args.hasTag(\"/a\")", "context.call_digest like \"*00*\""] {
+        let new = world(&permit(condition));
+        let target = Target::Server(old.mcp_server("a/tools").unwrap());
+        let record = Facts::of(&old, "a/bot").ask(Action::ConnectServer, target, |call| recorded(&old, call));
+        let target = Target::Server(new.mcp_server("a/tools").unwrap());
+        let found =
+            Facts::of(&new, "a/bot").ask(Action::ConnectServer, target, |call| record.foresee(&new, call));
+        let Foreseen::Certain { outcome, .. } = found else { panic!("open: {condition}") };
+        assert_eq!(outcome, Outcome::Allow, "{condition}");
+    }
     // What the chain has come to is.
     let new = world(&permit("context.args.hasTag(\"/a\") && context.chain.calls == 1"));
     let target = Target::Server(old.mcp_server("a/tools").unwrap());

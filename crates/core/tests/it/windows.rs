@@ -35,6 +35,17 @@ fn code(world: &Snapshot, at: &str) -> Option<Code> {
     facts.authorize(world, Action::InvokeTool, target).code
 }
 
+#[track_caller]
+fn assert_permits(window: &Value, within: &[&str], outside: &[&str]) {
+    let world = world(&[policy("w", TOOLS, &json!({"window": window}))]);
+    for at in within {
+        assert_eq!(code(&world, at), None, "{window} {at}");
+    }
+    for at in outside {
+        assert_eq!(code(&world, at), Some(Code::NoPermit), "{window} {at}");
+    }
+}
+
 #[test]
 fn what_is_permitted_is_permitted_in_its_window() {
     // A Monday.
@@ -61,14 +72,7 @@ fn what_is_permitted_is_permitted_in_its_window() {
             &["2026-11-30T07:59:59Z", "2026-12-01T09:00:00Z"],
         ),
     ] {
-        let windowed = policy("w", TOOLS, &json!({"window": window}));
-        let world = world(std::slice::from_ref(&windowed));
-        for at in within {
-            assert_eq!(code(&world, at), None, "{window} {at}");
-        }
-        for at in outside {
-            assert_eq!(code(&world, at), Some(Code::NoPermit), "{window} {at}");
-        }
+        assert_permits(&window, within, outside);
     }
 }
 
@@ -131,14 +135,7 @@ fn a_window_is_by_the_clocks_of_its_zone() {
             &["9999-06-01T03:29:00Z"],
         ),
     ] {
-        let windowed = policy("w", TOOLS, &json!({"window": window}));
-        let world = world(std::slice::from_ref(&windowed));
-        for at in within {
-            assert_eq!(code(&world, at), None, "{window} {at}");
-        }
-        for at in outside {
-            assert_eq!(code(&world, at), Some(Code::NoPermit), "{window} {at}");
-        }
+        assert_permits(&window, within, outside);
     }
 }
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use http::header::{CONTENT_TYPE, LOCATION, UPGRADE};
+use http::header::{LOCATION, UPGRADE};
 use http::response::Parts;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::encoding::Encoding;
 use crate::gate::Limits;
+use crate::protocol::sse::is_events;
 use crate::protocol::{Answer, DocumentChange, EventChange};
 
 /// An answer that says that it is of this size at most is read whole: one record, one write, no stream.
@@ -92,11 +93,6 @@ impl Plan {
     }
 }
 
-fn is_events(headers: &HeaderMap) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
-}
-
 /// What must change on its way must be what it looks like, or be decoded.
 fn readable(headers: &HeaderMap) -> Result<(), Refusal> {
     if Encoding::of(headers) == Encoding::Other {
@@ -108,7 +104,7 @@ fn readable(headers: &HeaderMap) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use http::header::CONTENT_ENCODING;
+    use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
     use super::*;
     use crate::protocol::mcp::listing::Listing;

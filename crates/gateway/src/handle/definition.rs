@@ -189,7 +189,8 @@ async fn page(
         }
         Err(refusal) => Err(refusal),
     };
-    match answer.and_then(|answer| found.read(&answer, (question.id, tool))) {
+    let status = effect.status;
+    match answer.and_then(|answer| found.read(&answer, status, (question.id, tool))) {
         Ok(next) => {
             effect.record(Ending::Ok).await.map_err(closed)?;
             Ok(next)
@@ -214,7 +215,7 @@ fn outbound(
     let (mut sent, dropped) =
         headers::passed(&source.parts.headers, &PASSED_HEADERS, rules, source.credential);
     dropped.report(&gate.meter, &context.call);
-    for (name, value) in source.opened.iter().map(|(name, value)| (name, value)) {
+    for (name, value) in source.opened {
         sent.insert(name.clone(), value.clone());
     }
     sent.extend(question.headers.clone());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 use vidimus_core::act::{Act, BY_ITSELF, Requested, Terms, Thing, Used};
-use vidimus_core::approval::pending::Use;
+use vidimus_core::approval::pending::{State, Use};
 use vidimus_core::call::Call;
 use vidimus_core::decision::Decision;
 use vidimus_core::entity::EntityKind;
@@ -19,6 +19,8 @@ use crate::gate::{Gate, millis};
 const REQUEST: &str = "vidimus-request-grant";
 /// How long a request waits for a person.
 const PATIENCE: Duration = Duration::from_secs(3600);
+/// That an approval is good for nothing any more, by what was changed since the call was decided.
+const VOID: &str = "what asked for the approval of this call was changed just now";
 /// Longest reason in a request, in bytes.
 const LONGEST_WHY: usize = 512;
 
@@ -27,7 +29,7 @@ const LONGEST_WHY: usize = 512;
 /// them, one gets it.
 ///
 /// # Errors
-/// `approval_required` where another call was made with the approval meanwhile, or it is void; `grant_spent`; those of acts.
+/// `approval_required` where another call was made with the approval meanwhile, or it is void, denied or over; `grant_spent`; those of acts.
 pub(super) async fn claimed(
     gate: &Gate,
     world: &Snapshot,
@@ -37,8 +39,7 @@ pub(super) async fn claimed(
 ) -> Result<Option<Arc<str>>, Refusal> {
     // The server was asked since it was found.
     if approval.is_some_and(|approval| gate.acts.is_void(approval)) {
-        let message = "what asked for the approval of this call was changed just now";
-        return Err(Refusal::new(Code::ApprovalRequired, message));
+        return Err(Refusal::new(Code::ApprovalRequired, VOID));
     }
     let grant = world.grant_to_claim(decision);
     let used = approval.map(|approval| Intent {
@@ -58,19 +59,30 @@ pub(super) async fn claimed(
     match gate.shared.do_now(intents).await {
         Ok(_) => Ok(grant),
         Err(refusal) if refusal.code == Code::ActUnfit => {
-            let standing = gate.acts.standing();
-            let now = decision.call().now.0;
-            let is_usable = |id: &str| standing.approvals.get(id).is_some_and(|one| one.is_usable(now));
-            Err(match approval.is_none_or(is_usable) {
-                true => Refusal::new(Code::GrantSpent, refusal.message),
-                false => Refusal::new(
-                    Code::ApprovalRequired,
-                    "another call was made with the approval of this one just now",
-                ),
+            Err(match approval.and_then(|approval| unusable(gate, approval)) {
+                None => Refusal::new(Code::GrantSpent, refusal.message),
+                Some(why) => Refusal::new(Code::ApprovalRequired, why),
             })
         }
         Err(refusal) => Err(refusal),
     }
+}
+
+/// Why no call can be made with the approval by now, which may be some time after the call was decided; `None` where one can.
+fn unusable(gate: &Gate, approval: &str) -> Option<&'static str> {
+    let (standing, now) = (gate.acts.standing(), millis(gate.clock.now().wall).0);
+    let pending = standing.approvals.get(approval);
+    if pending.is_some_and(|pending| pending.is_usable(now)) {
+        return None;
+    }
+    Some(match pending {
+        Some(pending) if pending.changed.is_some() => VOID,
+        Some(pending) if pending.state == State::Denied => "the approval of this call was denied just now",
+        Some(pending) if pending.state == State::Used && pending.question.window.is_none() => {
+            "another call was made with the approval of this one just now"
+        }
+        _ => "the time of the approval of this call was over just now",
+    })
 }
 
 /// The refusal, with the request for a grant that the caller made with the call.

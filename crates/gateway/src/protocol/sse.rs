@@ -6,9 +6,17 @@ mod reader;
 use std::fmt::Debug;
 
 use bytes::Bytes;
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use vidimus_core::refusal::{Code, Refusal};
 
 pub use reader::{Piece, Reader};
+
+/// Whether an answer with these headers says that it is a stream of events.
+pub fn is_events(headers: &HeaderMap) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("text/event-stream"))
+}
 
 /// The value of a line whose field has this name; `None` for every other line. A field without a colon has an empty value.
 pub fn value_of<'l>(line: &'l str, name: &str) -> Option<&'l str> {

@@ -18,6 +18,7 @@ use redis::{
     ScriptInvocation,
 };
 use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
 use vidimus_core::call::{Collected, SoFar};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::refusal::{Code, Refusal};
@@ -36,7 +37,7 @@ const ANSWER: Duration = Duration::from_millis(500);
 const CONNECT: Duration = Duration::from_secs(2);
 /// Between two tries to connect.
 const RETRY: Duration = Duration::from_millis(200);
-/// Between two looks whether the connection lives, while nobody uses it.
+/// Between two looks whether the connection lives, and the store is what it was; also while others tell things all the time.
 const LOOK: Duration = Duration::from_secs(1);
 /// For so long nothing is asked of a store that has begun anew, while other gateways tell it what they know: each looks once in a [`LOOK`].
 const TOLD: Duration = Duration::from_secs(2);
@@ -54,7 +55,9 @@ const NONE: &str = "vidimus:none";
 const BAR: char = '\u{1f}';
 
 static RESERVE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store/reserve.lua")));
-static PERMITTED: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store/permitted.lua")));
+static PERMITTED: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(concat!(include_str!("store/remember.lua"), include_str!("store/permitted.lua")))
+});
 static CLOSED: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store/closed.lua")));
 static END: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store/end.lua")));
 
@@ -205,7 +208,7 @@ impl Store {
             // Over a connection that is whole: what was in it is gone, and is told again when it is connected to anew.
             (Some("anew"), []) => {
                 self.broken.notify_one();
-                Err(unavailable("it has lost what it had"))
+                Err(lost())
             }
             (Some("full"), []) => Err(full(Denied::Empty, most_chains, &taken.began_by)),
             (Some("share"), []) => Err(full(Denied::Share, most_chains, &taken.began_by)),
@@ -331,6 +334,8 @@ impl Store {
         self.connection.store(Some(Arc::new(connection.clone())));
         tracing::info!("the store of what gateways share is connected");
         let mut messages = listening.on_message();
+        let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 message = messages.next() => match message {
@@ -340,7 +345,7 @@ impl Store {
                 },
                 () = self.broken.notified() => return Ok(()),
                 // Also where nothing was heard: the store may have begun anew.
-                () = tokio::time::sleep(LOOK) => {
+                _ = look.tick() => {
                     shared.hear(&mut connection).await?;
                     let now: Option<i64> = redis::cmd("GET").arg(BORN).query_async(&mut connection).await?;
                     if now != Some(born) {
@@ -401,6 +406,11 @@ fn end(ended: &EndedChain, life: Duration) -> ScriptInvocation<'static> {
     script.key(chain_key(&ended.transaction)).key(ENDED).arg(&*ended.transaction).arg(&*ended.by);
     script.arg(millis(life)).arg(ended.began_by.to_string()).arg(ended.started.0);
     script
+}
+
+/// It began anew since this gateway told it what it knows.
+fn lost() -> Refusal {
+    unavailable("it has lost what it had")
 }
 
 fn not_understood() {

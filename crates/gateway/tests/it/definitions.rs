@@ -7,7 +7,8 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::Full;
 use serde_json::{Value, json};
 use vidimus_core::approval::pending::State;
-use vidimus_gateway::Limits;
+use vidimus_core::clock::Clock as _;
+use vidimus_gateway::{Limits, rfc3339};
 use vidimus_testkit::upstream::Answer;
 
 use super::approvals::{BOB, HOLD, holding, yes};
@@ -179,6 +180,41 @@ async fn a_server_that_does_not_say_it_has_nothing_asked_and_nothing_made() {
     assert!(world.upstream.received().iter().all(|one| one.json()["method"] == "tools/list"));
     world.upstream.lists(Some(described("Echoes.")));
     assert_eq!(make(&world, echo(&world)).await.0, None);
+}
+
+/// The server takes its time to say what the tool is; what ends meanwhile permits nothing.
+#[tokio::test]
+async fn what_ends_while_the_server_is_asked_permits_nothing() {
+    for (life, forbids_later, code) in [(60, false, "token_expired"), (600, true, "forbidden_by_policy")] {
+        let world = world(HOLD, Limits::default()).await;
+        let mut all = holding(&world, HOLD);
+        if forbids_later {
+            let end = rfc3339(world.clock.now().wall + Duration::from_secs(60));
+            let cedar = format!(
+                "forbid (principal, action == Action::\"invokeTool\", resource) when {{ context.now > datetime(\"{}Z\") }};",
+                end.get(..19).expect("to the second")
+            );
+            all.push(json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "Policy", "metadata": {"namespace": "t", "name": "later"}, "spec": {"description": "later", "cedar": cedar}}));
+        }
+        world.gate.take_into_use(snapshot(&all));
+        let approval = waits(&world).await;
+        approve(&world, &approval).await;
+        world.upstream.lists(None);
+        let clock = world.clock.clone();
+        world.upstream.otherwise(move |received| {
+            clock.advance(Duration::from_secs(120));
+            let id = received.json()["id"].clone();
+            Answer::json(&json!({"jsonrpc": "2.0", "id": id, "result": {"tools": described("Echoes.")}}))
+        });
+        let mut request = echo(&world);
+        let token = world.token("caller", Duration::from_secs(life));
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().expect("text"));
+        let (refused, _, headers) = make(&world, request).await;
+        assert_eq!((refused.as_deref(), state(&world, &approval)), (Some(code), State::Approved));
+        assert!(world.upstream.received().iter().all(|one| one.json()["method"] == "tools/list"));
+        let record = &world.records(&call_id(&headers), 1).await[0];
+        assert_eq!(record["code"], code, "{record}");
+    }
 }
 
 /// The question is the caller's own call, decided and recorded, and says on whose account it is.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vidimus_core::act::Act;
 use vidimus_core::record::{ActRecord, Kept, Record};
-use vidimus_ledger::{Query, SearchError, Shown};
+use vidimus_ledger::{Prover, Query, SearchError};
 
 use super::Damage;
 
@@ -55,24 +55,7 @@ pub struct ShownRecord {
 /// # Errors
 /// See [`SearchError`]; never of a part of the log, which is told with the rest.
 pub fn show(dir: &Path, question: &ShowQuestion) -> Result<ShownCall, SearchError> {
-    let mut found = Gathered::default();
-    found.add(dir, &Query { id: Some(question.id.clone()), ..Query::default() })?;
-    let mut approvals: BTreeSet<String> = found.kept().filter_map(approval).collect();
-    if found.records.is_empty() {
-        // What is no call may be an approval.
-        approvals.insert(question.id.clone());
-    }
-    for approval in &approvals {
-        let (kind, resource) = (Some("act".to_owned()), Some(format!("Approval/{approval}")));
-        found.add(dir, &Query { kind, resource, ..Query::default() })?;
-    }
-    if approvals.contains(&question.id) {
-        let calls: BTreeSet<String> = found.kept().filter_map(call).collect();
-        for id in calls {
-            found.add(dir, &Query { id: Some(id), ..Query::default() })?;
-        }
-    }
-    Ok(found.shown())
+    Ok(Gathered::of(dir, question)?.shown(dir))
 }
 
 /// The approval that a record of a call is about.
@@ -94,37 +77,76 @@ fn call(record: Kept) -> Option<String> {
     }
 }
 
-/// Records of several searches, each once.
+/// Records of several searches, each once, by their index.
 #[derive(Debug, Default)]
-struct Gathered {
-    records: BTreeMap<u64, Shown>,
-    damage: BTreeSet<String>,
+pub(super) struct Gathered {
+    pub(super) records: BTreeMap<u64, Vec<u8>>,
+    /// What of the log could not be read.
+    pub(super) damage: BTreeSet<String>,
 }
 
 impl Gathered {
+    /// As [`show`], without proofs.
+    pub(super) fn of(dir: &Path, question: &ShowQuestion) -> Result<Self, SearchError> {
+        let mut found = Self::default();
+        found.add(dir, &Query { id: Some(question.id.clone()), ..Query::default() })?;
+        let mut approvals: BTreeSet<String> = found.kept().filter_map(approval).collect();
+        if found.records.is_empty() {
+            // What is no call may be an approval.
+            approvals.insert(question.id.clone());
+        }
+        for approval in &approvals {
+            let (kind, resource) = (Some("act".to_owned()), Some(format!("Approval/{approval}")));
+            found.add(dir, &Query { kind, resource, ..Query::default() })?;
+        }
+        if approvals.contains(&question.id) {
+            let calls: BTreeSet<String> = found.kept().filter_map(call).collect();
+            for id in calls {
+                found.add(dir, &Query { id: Some(id), ..Query::default() })?;
+            }
+        }
+        Ok(found)
+    }
+
     fn add(&mut self, dir: &Path, query: &Query) -> Result<(), SearchError> {
-        let intact = vidimus_ledger::show_those(dir, query)?;
-        self.damage.extend(intact.damage.iter().map(ToString::to_string));
-        self.records.extend(intact.records.into_iter().map(|shown| (shown.index, shown)));
+        for hit in vidimus_ledger::search(dir, query)? {
+            match hit {
+                Ok(hit) => {
+                    self.records.insert(hit.index, hit.record);
+                }
+                Err(error) => {
+                    self.damage.insert(error.to_string());
+                }
+            }
+        }
         Ok(())
     }
 
     fn kept(&self) -> impl Iterator<Item = Kept> {
-        self.records.values().filter_map(|shown| Kept::read(&shown.record).ok())
+        self.records.values().filter_map(|record| Kept::read(record).ok())
     }
 
-    fn shown(self) -> ShownCall {
+    fn shown(self, dir: &Path) -> ShownCall {
         let mut damage: Vec<String> = self.damage.into_iter().collect();
-        let records = self.records.into_values().map(|shown| {
-            let read =
-                Kept::read(&shown.record).map_err(|error| Damage::Record { index: shown.index, error });
+        // One for all.
+        let mut prover = Prover::latest(dir).map_err(|error| error.to_string());
+        let mut prove = |index, record: &[u8]| match &mut prover {
+            Ok(prover) => prover.prove(index, record).map_err(|error| error.to_string()),
+            Err(error) => Err(error.clone()),
+        };
+        let records = self.records.into_iter().map(|(index, bytes)| {
+            let read = Kept::read(&bytes).map_err(|error| Damage::Record { index, error });
+            let (proof, unproven) = match prove(index, &bytes) {
+                Ok(proof) => (Some(proof.to_string()), None),
+                Err(error) => (None, Some(error)),
+            };
             ShownRecord {
-                index: shown.index,
-                record: serde_json::from_slice(&shown.record).unwrap_or_default(),
-                proof: shown.proof.as_ref().ok().map(ToString::to_string),
-                unproven: shown.proof.as_ref().err().map(ToString::to_string),
+                index,
+                record: serde_json::from_slice(&bytes).unwrap_or_default(),
+                proof,
+                unproven,
                 kept: read.map_err(|error| damage.push(error.to_string())).ok(),
-                bytes: shown.record,
+                bytes,
             }
         });
         let records = records.collect();

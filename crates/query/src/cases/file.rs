@@ -1,6 +1,5 @@
 //! Files of cases.
 
-use std::fs;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -10,9 +9,7 @@ use serde_saphyr::Spanned;
 use vidimus_registry::Unlisted;
 
 use super::Case;
-
-/// Maximum bytes of a file.
-const MAX_FILE: u64 = 4 * 1024 * 1024;
+use crate::document;
 
 /// What a file of cases says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -77,20 +74,7 @@ pub fn read(directory: &Path) -> Result<Vec<ReadCase>, Vec<CaseFault>> {
 }
 
 fn of_file(path: &Path) -> Result<Vec<ReadCase>, CaseFault> {
-    let fault = |reason: &dyn ToString| CaseFault::new(path, reason);
-    let metadata = fs::metadata(path).map_err(|error| fault(&error))?;
-    if !metadata.is_file() || metadata.len() > MAX_FILE {
-        return Err(fault(&format!("not a regular file of at most {MAX_FILE} bytes")));
-    }
-    let text = fs::read_to_string(path).map_err(|error| fault(&error))?;
-    let options = serde_saphyr::options! { with_snippet: false };
-    let placed: Placed = serde_saphyr::from_str_with_options(&text, options).map_err(|error| {
-        let error = error.without_snippet();
-        match error.location() {
-            Some(location) => fault(&format!("line {}: {error}", location.line())),
-            None => fault(&error),
-        }
-    })?;
+    let placed: Placed = document::read(path).map_err(|reason| CaseFault::new(path, &reason))?;
     let file = path.display().to_string();
     let cases = placed.cases.into_iter().map(|Spanned { value, referenced, .. }| ReadCase {
         file: file.clone(),

@@ -1,6 +1,7 @@
 //! `audit export`, and `audit verify` of what it wrote.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use super::gateway::{Gateway, damage, upstream_that_hangs_up};
 use super::run;
@@ -36,7 +37,9 @@ fn what_is_exported_is_verified_anywhere_and_what_was_changed_is_not() {
         let ran = export("none", flags);
         assert!(ran.code == Some(2) && ran.err.contains(says), "{ran:?}");
     }
-    assert!(!fs::exists(at("none")).unwrap() && !fs::exists(at("none.tmp")).unwrap());
+    let written = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("none");
+    assert!(!fs::read_dir(gateway.directory.path()).unwrap().any(|entry| written(entry.unwrap())));
+    assert_eq!(fs::metadata(at("all")).unwrap().permissions().mode() & 0o777, 0o600);
 
     let verify = |files: &[&str], more: &[&str]| {
         let files: Vec<String> = files.iter().map(|name| at(name)).collect();
@@ -55,7 +58,9 @@ fn what_is_exported_is_verified_anywhere_and_what_was_changed_is_not() {
     assert!(ran.code == Some(1) && ran.out.contains("NOT PROVEN"), "{ran:?}");
     assert!(ran.out.contains("line 3: this is not record 0 of the log"), "{ran:?}");
     assert_eq!(verify(&["none"], &[]).code, Some(2));
-    assert_eq!(verify(&["all"], &["--accept-new-log"]).code, Some(2));
+    for of_a_log in ["--accept-new-log", "--forget"] {
+        assert_eq!(verify(&["all"], &[of_a_log]).code, Some(2));
+    }
 
     let (directory, _) = gateway.stop();
     damage(&directory.path().join("data"));

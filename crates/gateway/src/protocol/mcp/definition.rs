@@ -11,7 +11,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use super::{META_VERSION, METHOD_HEADER, MODERN, body_version, is_modern};
 use crate::handle::sha256;
 use crate::protocol::members::{Members, quoted, text};
-use crate::protocol::sse::{Piece, Reader};
+use crate::protocol::sse::{Piece, Reader, is_events};
 
 /// The method that asks.
 pub const LISTING: &str = "tools/list";
@@ -62,8 +62,7 @@ pub enum Answering {
 impl Answering {
     /// Of an answer with these headers.
     pub fn of(headers: &HeaderMap) -> Self {
-        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        match kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream") {
+        match is_events(headers) {
             true => Self::Events { reader: Reader::default(), data: Vec::new(), answer: None },
             false => Self::Document(Vec::new()),
         }
@@ -114,11 +113,16 @@ fn is_answer(event: &[u8], id: &str) -> bool {
 pub struct Found(Option<Definition>);
 
 impl Found {
-    /// Reads the answer to a question, and gives where the next page begins, where there is one.
+    /// Reads the answer to a question, which came with this HTTP status, and gives where the next page begins, where there is one.
     ///
     /// # Errors
     /// `upstream_invalid` for what is no listing, or says of the tool what could be read in two ways, or twice.
-    pub fn read(&mut self, answer: &[u8], (id, tool): (&str, &str)) -> Result<Option<String>, Refusal> {
+    pub fn read(
+        &mut self,
+        answer: &[u8],
+        status: u16,
+        (id, tool): (&str, &str),
+    ) -> Result<Option<String>, Refusal> {
         let answer = std::str::from_utf8(answer).map_err(unreadable)?;
         let whole = Members::unique(answer).map_err(unreadable)?;
         if whole.misspells(&["result", "error", "id"])
@@ -132,6 +136,10 @@ impl Found {
             let none = error.get("code").is_some_and(|code| code.get() == "-32601");
             return if none { Ok(None) } else { Err(no_listing()) };
         }
+        // Under the status of an error only errors count, as in every answer.
+        if status >= 400 {
+            return Err(no_listing());
+        }
         let result = whole.object("result").map_err(unreadable)?.ok_or_else(no_listing)?;
         if result.misspells(&["tools", "nextCursor"]) {
             return Err(no_listing());
@@ -140,7 +148,9 @@ impl Found {
         let tools: Vec<&RawValue> = serde_json::from_str(tools.get()).map_err(unreadable)?;
         for entry in tools {
             let members = Members::unique(entry.get()).map_err(unreadable)?;
-            if members.get("name").and_then(text).as_deref() != Some(tool) {
+            let is_named = members.get("name").and_then(text).as_deref() == Some(tool);
+            // Who ignores case may take another name for this one.
+            if !is_named && !members.misspells(&["name"]) {
                 continue;
             }
             if self.0.is_some() || members.misspells(&["name", "description"]) {
@@ -149,8 +159,12 @@ impl Found {
             }
             self.0 = Some(definition(entry.get())?);
         }
-        let next = result.get("nextCursor").and_then(text);
-        Ok(next.filter(|next| !next.is_empty()))
+        let Some(next) = result.get("nextCursor").filter(|next| next.get() != "null") else {
+            return Ok(None);
+        };
+        // Who says that there is more, and not where, has not said all.
+        let next = text(next).ok_or_else(no_listing)?;
+        Ok(Some(next).filter(|next| !next.is_empty()))
     }
 
     /// What the server says, now that all of its listing was read.
@@ -192,7 +206,8 @@ mod tests {
         let mut found = Found::default();
         let mut next = None;
         for page in pages {
-            next = found.read(page.to_string().as_bytes(), ("q", tool)).map_err(|refusal| refusal.code)?;
+            next =
+                found.read(page.to_string().as_bytes(), 200, ("q", tool)).map_err(|refusal| refusal.code)?;
         }
         Ok((found.definition(), next))
     }
@@ -265,13 +280,19 @@ mod tests {
             json!({"jsonrpc": "2.0", "id": "other", "result": {"tools": []}}),
             json!({"jsonrpc": "2.0", "id": "q", "error": {"code": -32603, "message": "busy"}}),
             json!({"jsonrpc": "2.0", "id": "q", "result": {"tools": {"name": "pay"}}}),
+            json!({"jsonrpc": "2.0", "id": "q", "result": {"tools": [], "nextCursor": 2}}),
             listing(&json!([{"name": "pay"}, {"name": "pay", "description": "another"}])),
             listing(&json!([{"name": "pay", "Description": "another"}])),
+            listing(&json!([{"Name": "pay"}])),
+            listing(&json!([{"name": "other", "NAME": "pay"}])),
             listing(&json!([7])),
             json!([]),
         ] {
             assert_eq!(read(std::slice::from_ref(&bad), "pay"), Err(Code::UpstreamInvalid), "{bad}");
         }
+        let listed = listing(&json!([])).to_string();
+        let under_an_error = Found::default().read(listed.as_bytes(), 503, ("q", "pay"));
+        assert_eq!(under_an_error.map_err(|refusal| refusal.code), Err(Code::UpstreamInvalid));
     }
 
     #[test]

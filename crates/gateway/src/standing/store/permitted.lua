@@ -1,4 +1,4 @@
--- A call was permitted: its destination counts for good, and what it brings is known.
+-- A call was permitted: its destination counts for good, and what it brings is known. After remember.lua.
 -- KEYS: chain's labels, the agent's destinations, then what each of some agents has read
 -- ARGV: life of the chain (ms), destination, has a chain, how many labels of the chain, each with its origin, then window (ms), person, most,
 --       and for each agent how many labels, each with its origin
@@ -30,19 +30,7 @@ local window, person, most = tonumber(take()), take(), tonumber(take())
 for place = 3, #KEYS do
   for _ = 1, tonumber(take()) do
     local label, from = take(), take()
-    local whose = person
-    if redis.call('HLEN', KEYS[place]) >= most then whose = '' end
-    local field, till = label .. '\31' .. whose, now + window
-    local had = redis.call('HGET', KEYS[place], field)
-    if had then
-      local bar = string.find(had, '\31', 1, true)
-      local had_till = tonumber(string.sub(had, 1, bar - 1))
-      -- Where it first came from stays.
-      if had_till > now then from = string.sub(had, bar + 1) end
-      if had_till > till then till = had_till end
-    end
-    redis.call('HSET', KEYS[place], field, string.format('%.0f', till) .. '\31' .. from)
-    if redis.call('PTTL', KEYS[place]) < window then redis.call('PEXPIRE', KEYS[place], window) end
+    remember(KEYS[place], label, from, person, now, window, most)
   end
 end
 return 1

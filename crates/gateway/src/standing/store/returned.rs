@@ -9,10 +9,11 @@ use redis::{RedisResult, Script, ScriptInvocation};
 use vidimus_core::refusal::Refusal;
 
 use super::super::chains::MOST_LABELS;
-use super::{BORN, Store, TOGETHER, labels_key, millis, read_key, unavailable};
+use super::{BORN, Store, TOGETHER, labels_key, lost, millis, read_key, unavailable};
 use crate::standing::taken::Taken;
 
-static RETURNED: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("returned.lua")));
+static RETURNED: LazyLock<Script> =
+    LazyLock::new(|| Script::new(concat!(include_str!("remember.lua"), include_str!("returned.lua"))));
 
 impl Store {
     /// What the agents know that these calls went to comes back to who called them; each with the life of its chain. What comes back first
@@ -38,11 +39,16 @@ impl Store {
             // It is known there when it was run before; to ask first would be one more round trip.
             pipe.load_script(&RETURNED).ignore();
             for script in together {
-                pipe.invoke_script(script).ignore();
+                pipe.invoke_script(script);
             }
             let mut own = MultiplexedConnection::clone(&connection);
-            let done: RedisResult<()> = Box::pin(pipe.query_async(&mut own)).await;
-            done.map_err(|error| self.failed(&connection, error))?;
+            let done: RedisResult<Vec<i64>> = Box::pin(pipe.query_async(&mut own)).await;
+            let done = done.map_err(|error| self.failed(&connection, error))?;
+            // Over a connection that is whole: it is connected to anew, and told again what it had.
+            if done.len() != together.len() || done.iter().any(|one| *one != 1) {
+                self.is_broken(&connection);
+                return Err(lost());
+            }
         }
         Ok(())
     }

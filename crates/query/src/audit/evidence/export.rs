@@ -16,7 +16,8 @@ use super::{
     Configuration, End, EvidenceAsked, Exported, FORMAT, Head, Line, List, OfText, Place, Since, base64,
     canonical, hex, list_text, listed,
 };
-use crate::audit::{SearchQuestion, ShowQuestion, Unsearched, search, show};
+use crate::audit::show::Gathered;
+use crate::audit::{Damage, SearchQuestion, Unsearched, search};
 
 /// What evidence is asked of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -102,12 +103,13 @@ pub fn export(
                 }
             }
         }
-        EvidenceAsked::Show(ShowQuestion { id }) => {
-            let shown = show(dir, &ShowQuestion { id: id.clone() })?;
-            writer.damage.extend(shown.damage);
-            for one in shown.records {
-                if let Some(kept) = &one.kept {
-                    writer.record(one.index, &one.bytes, kept)?;
+        EvidenceAsked::Show(asked) => {
+            let Gathered { records, damage } = Gathered::of(dir, asked)?;
+            writer.damage.extend(damage);
+            for (index, bytes) in records {
+                match Kept::read(&bytes) {
+                    Ok(record) => writer.record(index, &bytes, &record)?,
+                    Err(error) => writer.damage.push(Damage::Record { index, error }.to_string()),
                 }
             }
         }

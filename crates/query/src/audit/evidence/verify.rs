@@ -84,15 +84,11 @@ pub struct EvidenceFinding {
 pub fn verify(from: impl BufRead, options: &VerifyOptions) -> io::Result<EvidenceReport> {
     let mut check = Check::new(from, options);
     // What is not of the form ends the reading: what follows cannot be told.
-    let ended = match check.all() {
-        Ok(()) => Ok(()),
-        Err(Stop::File(error)) => Err(error),
-        Err(Stop::Form(what)) => {
-            check.find(what);
-            Ok(())
-        }
-    };
-    ended?;
+    match check.all() {
+        Ok(()) => {}
+        Err(Stop::File(error)) => return Err(error),
+        Err(Stop::Form(what)) => check.find(what),
+    }
     let mut report = check.report;
     report.proven = report.findings.is_empty();
     Ok(report)

@@ -1,7 +1,8 @@
 //! `vidimus audit export`: records, with all that it takes to believe them.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::BufWriter;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -56,7 +57,7 @@ pub struct Export {
     /// several times.
     #[arg(long)]
     since_checkpoint: Vec<PathBuf>,
-    /// The file to write.
+    /// The file to write, for its owner alone.
     #[arg(long)]
     out: PathBuf,
     /// Who exports, as the file says [default: the user that runs this].
@@ -90,8 +91,8 @@ fn user() -> String {
 pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::Result<ExitCode> {
     let question = export.question()?;
     let covered = wait_for_checkpoint(dir);
-    // Beside it: what is not finished is no evidence.
-    let beside = export.out.with_added_extension("tmp");
+    // Beside it, under a name that nobody else has: what is not finished is no evidence.
+    let beside = export.out.with_added_extension(format!("{}.tmp", uuid::Uuid::new_v4()));
     let written = write(data, dir, &question, &beside).and_then(|answer| {
         fs::rename(&beside, &export.out).with_context(|| format!("--out {}", export.out.display()))?;
         Ok(answer)
@@ -128,7 +129,7 @@ pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::
 
 fn write(data: &Path, dir: &Path, question: &ExportQuestion, to: &Path) -> anyhow::Result<ExportAnswer> {
     let flag = || format!("--out {}", to.display());
-    let file = File::create(to).with_context(flag)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).with_context(flag)?;
     let archive = Archive::at(&data_directory::configurations(data));
     let mut buffered = BufWriter::with_capacity(256 * 1024, &file);
     let answer = audit::export(dir, &archive, question, &mut buffered).map_err(|error| match error {

@@ -32,8 +32,8 @@ use crate::output::{self, Format, printable};
 Exit codes: 0 intact or proven, 1 not, or another log than before,
 2 not checked.")]
 pub struct Verify {
-    /// Evidence that `audit export` wrote, each by itself; without any, the log in --data is checked.
-    #[arg(value_name = "FILE")]
+    /// Evidence that `audit export` wrote, each by itself; without any, the log in --data is checked. Of evidence nothing is remembered.
+    #[arg(value_name = "FILE", conflicts_with_all = ["forget", "accept_new_log"])]
     files: Vec<PathBuf>,
     /// The ledger's public key (C2SP vkey), if known from elsewhere; otherwise the log's own is taken. It is in
     /// DATA/ledger/keys/checkpoint.vkey, and at /ledger of the gateway's admin address.
@@ -102,9 +102,6 @@ pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCo
 
 /// Evidence, with what is given about its log.
 pub fn run_evidence(verify: &Verify, format: Format) -> anyhow::Result<ExitCode> {
-    if verify.accept_new_log {
-        anyhow::bail!("--accept-new-log is about a log; of a FILE nothing is remembered");
-    }
     let options = VerifyOptions {
         key: verify.key.as_deref().map(super::key).transpose()?,
         checkpoints: verify.trusted()?,
