@@ -152,10 +152,11 @@ impl Gateway {
         Self::serve(directory, command(&["serve"]), |_| ())
     }
 
-    /// Kills it, and starts another one at the same addresses.
-    pub(crate) fn killed_and_started_there(mut self) -> Self {
+    /// Kills it, and starts another one at the same addresses, after something was seen of it being away.
+    pub(crate) fn killed_and_started_there(mut self, seen: impl FnOnce(&Self)) -> Self {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
+        seen(&self);
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
         let addresses = [self.listen.clone(), self.admin.clone()];
         Self::spawn_at(addresses, directory, command(&["serve"]), |_| ()).ready()

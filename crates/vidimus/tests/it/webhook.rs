@@ -291,7 +291,9 @@ fn questions_are_followed_over_a_fall_until_somebody_stops_it() {
     gateway.wait("seen", |gateway| has(gateway, "asked") && has(gateway, "escalated"));
     assert_eq!(lines(&gateway)[0]["data"]["arguments"], "{}");
 
-    let gateway = gateway.killed_and_started_there();
+    let asks_again =
+        |gateway: &Gateway| fs::read_to_string(gateway.path("watched-err")).unwrap().contains("asked again");
+    let gateway = gateway.killed_and_started_there(|away| away.wait("asked again", asks_again));
     assert!(gateway.call(Some(&token)).contains("approval_required"));
     assert_eq!(operate(&gateway, &["approvals", "approve", &approval, "--why", "x"]).code, Some(0));
     gateway.wait("seen", |gateway| has(gateway, "voted") && has(gateway, "approved"));
@@ -308,7 +310,6 @@ fn questions_are_followed_over_a_fall_until_somebody_stops_it() {
         std::process::Command::new("kill").args(["-s", "INT", &watching.id().to_string()]).status().unwrap();
     assert!(told.success());
     assert_eq!(watching.wait().unwrap().code(), Some(0));
-    assert!(fs::read_to_string(gateway.path("watched-err")).unwrap().contains("asked again"));
     // Whom no policy permits it sees nothing; nor does it wait.
     let ran = operate(&gateway, &["approvals", "watch", "--as", "bob"]);
     assert!(ran.code == Some(2) && ran.err.contains("no policy permits"), "{ran:?}");
