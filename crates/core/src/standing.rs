@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::act::{Act, BadTerms, Granted, OfGrant, Requested, Subject, Terms, Used};
-use crate::approval::pending::{self, Approvals, Said};
+use crate::act::{Act, BadTerms, Granted, OfGrant, OfSubject, Requested, Subject, Terms, Used};
+use crate::approval::pending::{self, Approvals, Deed, Pending, Said};
+use crate::person::Names;
 use crate::record::ActRecord;
 
 use self::agreed::Agreement;
@@ -201,8 +202,11 @@ impl Standing {
     pub fn apply(&mut self, record: &ActRecord<'_>) {
         self.note_place(record);
         match &record.act {
-            Act::Quarantine(of) => {
-                self.quarantined.entry(of.subject.clone()).or_insert_with(|| Arc::new(Placed::by(record)));
+            Act::Quarantine(OfSubject { subject }) => {
+                self.quarantined.entry(subject.clone()).or_insert_with(|| Arc::new(Placed::by(record)));
+                if let Subject::User(person) = subject {
+                    self.approvals.void_votes_of(person, at(record));
+                }
             }
             Act::Lift(lifted) => drop(self.quarantined.remove(&lifted.subject)),
             // Labels are counted where calls are, and no part of a snapshot.
@@ -235,7 +239,8 @@ impl Standing {
             | Act::Void(_)
             | Act::Use(_)
             | Act::Came(_) => {
-                if let Some(deed) = record.act.about_approval() {
+                let deed = record.act.about_approval();
+                if let Some(deed) = deed.filter(|deed| self.check_voter(*deed, &record.actor).is_ok()) {
                     let said = Said { actor: &record.actor, at: at(record), why: &record.why };
                     self.approvals.apply_said(deed, said);
                 }
@@ -249,6 +254,7 @@ impl Standing {
     /// Why it does not.
     pub fn check(&self, record: &ActRecord<'_>) -> Result<(), Unfit> {
         if let Some(deed) = record.act.about_approval() {
+            self.check_voter(deed, &record.actor)?;
             return Ok(self.approvals.check(deed, &record.actor, at(record))?);
         }
         match &record.act {
@@ -280,6 +286,31 @@ impl Standing {
             | Act::Void(_)
             | Act::Use(_)
             | Act::Came(_) => Ok(()),
+        }
+    }
+}
+
+impl Standing {
+    /// Whether this may be somebody who is quarantined.
+    fn has_quarantined(&self, person: &Names) -> bool {
+        self.quarantined.keys().any(|subject| match subject {
+            Subject::User(id) => Names::of(id).may_be(person),
+            Subject::Object(_) | Subject::Identity(_) | Subject::Chain(_) => false,
+        })
+    }
+
+    /// Whether any of those who approved it, also the first of several, is quarantined now, and may not have been itself then.
+    pub fn is_approved_in_doubt(&self, pending: &Pending) -> bool {
+        pending.votes.iter().any(|vote| self.has_quarantined(&vote.names()))
+    }
+
+    /// Whoever was permitted to approve may be quarantined by the time that its act is taken over.
+    fn check_voter(&self, deed: Deed<'_>, actor: &str) -> Result<(), pending::Unfit> {
+        match deed {
+            Deed::Approve(approve) if self.has_quarantined(&approve.names(actor)) => {
+                Err(pending::Unfit::Quarantined)
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -73,6 +73,7 @@ mod tests {
             before: None,
             call: text("c"),
             chain: Vec::new(),
+            chain_owners: Vec::new(),
             definition: None,
             digest: format!("{principal}-{number}"),
             endpoint: text("https://a.example"),

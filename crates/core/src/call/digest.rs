@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Action, Arguments, Call};
 use crate::approval::Requirement;
+use crate::entity::EntityId;
 use crate::json::Json;
 use crate::obligation::Obligation;
 use crate::snapshot::digest::hex;
@@ -98,8 +99,9 @@ impl Call<'_> {
         CallDigest(Sha256::digest(self.exact_action().canonical()).into())
     }
 
-    /// The digest of what a person approves: the same, as the caller asked it, where it goes, the very policies that ask for it, and what
-    /// others demand that is changed of it. Whatever of this changes, the approval is of another call.
+    /// The digest of what a person approves: the same, as the caller asked it, where it goes, the very policies that ask for it, what others
+    /// demand that is changed of it, and through whom it comes: who answers for them does not approve it. Whatever of this changes, the
+    /// approval is of another call.
     pub(crate) fn digest_to_approve(
         &self,
         asking: &[Arc<Requirement>],
@@ -120,6 +122,11 @@ impl Call<'_> {
             let change =
                 |one: &Obligation| Json::String(Cow::Owned(format!("{} {}", one.policy, one.change)));
             whole.push(("changes".into(), Json::Array(obligations.iter().map(change).collect())));
+        }
+        let actors = &self.chain().actors;
+        if !actors.is_empty() {
+            let actor = |actor: &EntityId| Json::String(Cow::Owned(actor.to_string()));
+            whole.push(("chain".into(), Json::Array(actors.iter().map(actor).collect())));
         }
         CallDigest(Sha256::digest(Json::Object(whole).canonical()).into())
     }

@@ -1,7 +1,9 @@
 //! A call that policies hold: people are asked, and once they approved it, it is decided again with their approval, and made once.
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
-use vidimus_core::act::{Act, BY_ITSELF, Subject};
+use vidimus_core::act::{Act, BY_ITSELF};
 use vidimus_core::approval::Approval;
 use vidimus_core::approval::pending::{
     Before, Definition, Escalates, Pending, Question, State, Vote, Wanted,
@@ -9,10 +11,12 @@ use vidimus_core::approval::pending::{
 use vidimus_core::call::{Arguments, Call};
 use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::decision::{Decision, Outcome};
+use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::{Json, inexact_number};
 use vidimus_core::permit::Held;
 use vidimus_core::refusal::{Awaited, Code, Refusal};
 use vidimus_core::resource::Principal;
+use vidimus_core::snapshot::Snapshot;
 
 use super::admit::sha256;
 use super::definition::{self, Source};
@@ -53,13 +57,12 @@ impl Given {
         if gate.acts.is_void(&pending.question.approval) {
             return None;
         }
+        // A quarantine makes it void; what an earlier version kept may be older than that.
+        if standing.is_approved_in_doubt(pending) {
+            return None;
+        }
         let approval = |vote: &Vote| {
-            let id = vote.by.strip_prefix("User/")?;
-            // Whoever is out of use now may not have been itself then.
-            if standing.quarantined.contains_key(&Subject::User(id.into())) {
-                return None;
-            }
-            let by = User::of_id(id)?;
+            let by = User::of_id(vote.by.strip_prefix("User/")?)?;
             Some(Approval { role: vote.role.as_str().into(), by, at: UnixMillis(vote.at) })
         };
         let approvals: Option<Vec<Approval>> = pending.given().map(approval).collect();
@@ -214,6 +217,7 @@ async fn ask(
             let before = standing.approvals.made_before(&same);
             let mut question =
                 question(context, decision, (digest.clone(), same), arguments.as_deref(), before);
+            question.chain_owners = owners(source.world, call);
             question.redacted = hidden;
             if definition::is_bound(call) {
                 question.definition = Some(definition::of(gate, context, call, source).await?);
@@ -265,6 +269,17 @@ fn denied(last: &Pending) -> Refusal {
     Refusal { policies, ..Refusal::new(Code::ApprovalDenied, message) }
 }
 
+/// Who answers for those that acted before the caller; sorted, each once. All of these are registered, or the call would be denied.
+fn owners(world: &Snapshot, call: &Call<'_>) -> Vec<String> {
+    let owner = |actor: &EntityId| match actor.kind {
+        EntityKind::Agent => world.agent(&actor.id).map(|agent| agent.owner.to_string()),
+        EntityKind::Service => world.service(&actor.id).map(|service| service.owner.to_string()),
+        _ => None,
+    };
+    let owners: BTreeSet<String> = call.chain().actors.iter().filter_map(owner).collect();
+    owners.into_iter().collect()
+}
+
 fn question(
     context: &RequestContext,
     decision: &Decision<'_>,
@@ -302,6 +317,7 @@ fn question(
         before,
         call: context.call.to_string(),
         chain: call.chain().actors.iter().map(ToString::to_string).collect(),
+        chain_owners: Vec::new(),
         definition: None,
         digest,
         endpoint: destination.endpoint().map(|endpoint| endpoint.url.to_string()).unwrap_or_default(),

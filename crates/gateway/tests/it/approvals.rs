@@ -66,7 +66,8 @@ async fn approve(world: &World, actor: &str, approval: &str) -> Result<(), Code>
 /// The approval of one of the payers.
 pub fn yes(approval: &str, escalation: Option<&str>) -> Act {
     let (role, shown, escalation) = ("payers".into(), "s".into(), escalation.map(str::to_owned));
-    Act::Approve(Approve { approval: approval.into(), email: None, escalation, role, shown })
+    let approval = approval.into();
+    Act::Approve(Approve { approval, email: None, escalation, role, shown, unverified_email: None })
 }
 
 async fn approve_as(
@@ -433,7 +434,8 @@ async fn a_quarantine_denies_what_waits_and_a_quarantined_approver_approved_noth
     let other = waits(&world, &json!({"amount": 3})).await;
     approve(&world, BOB, &other).await.expect("approved");
     quarantine(BOB, false).await;
-    assert_eq!(waits(&world, &json!({"amount": 3})).await, other);
+    assert_ne!(waits(&world, &json!({"amount": 3})).await, other, "it is asked anew");
+    assert_eq!(state(&other), State::Expired);
     assert!(world.upstream.received().is_empty());
 }
 
