@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use vidimus_core::act::{Act, Granted, Lifted, OfGrant, OfSubject, Requested, Subject, Terms, Used};
-use vidimus_core::call::{Action, Target};
+use vidimus_core::call::{Action, Ask, Call, Target};
 use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::decision::Outcome;
 use vidimus_core::record::{ActKind, ActRecord, VERSION};
@@ -257,6 +257,31 @@ fn a_skill_of_an_agent_that_may_be_called_takes_no_use() {
             snapshot.grant_to_claim(&decision)
         });
         assert_eq!(grant.as_deref(), claimed, "{open:?}");
+    }
+}
+
+/// Attack: one message makes a task, and all others name it. Each asks for new work; what asks for that, or ends it, takes no use.
+#[test]
+fn a_message_to_a_task_takes_a_use() {
+    let snapshot = under(&fold(vec![("g1", granted(terms(&["Agent/a/other"], None, Some(2))))]), Vec::new());
+    let facts = Facts::of(&snapshot, "a/bot");
+    for (method, claimed) in [
+        ("SendMessage", Some("g1")),
+        ("SendStreamingMessage", Some("g1")),
+        ("CreateTaskPushNotificationConfig", Some("g1")),
+        ("GetTask", None),
+        ("SubscribeToTask", None),
+        ("CancelTask", None),
+    ] {
+        let target = Target::Agent(snapshot.agent("a/other").unwrap());
+        let grant = facts.ask(Action::CallAgent, target, |call| {
+            let ask = Ask { task: Some("task-1"), ..Ask::about(method, Action::CallAgent, target) };
+            let call = Call { ask, ..*call };
+            let decision = snapshot.authorize(&call);
+            assert_eq!(decision.outcome(), Outcome::Allow, "{decision:#?}");
+            snapshot.grant_to_claim(&decision)
+        });
+        assert_eq!(grant.as_deref(), claimed, "{method}");
     }
 }
 

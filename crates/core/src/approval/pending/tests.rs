@@ -363,6 +363,63 @@ fn nobody_approves_what_he_has_a_part_in_and_nobody_is_two() {
     assert_eq!(approvals.get("1").map(|pending| pending.state), Some(State::Approved));
 }
 
+/// Attack: one person by two issuers, of which one has the address for the subject, whichever comes first.
+#[test]
+fn one_person_is_one_in_whatever_order_and_by_whatever_address() {
+    let by = |(id, email, unverified): (&str, Option<&str>, Option<&str>)| {
+        let (email, unverified_email) = (email.map(str::to_owned), unverified.map(str::to_owned));
+        (format!("User/{id}"), Approve { email, unverified_email, ..approve("1", "payers") })
+    };
+    let carol = [
+        ("https://a#carol@example.com", None, None),
+        ("https://b#7731", Some("carol@example.com"), None),
+        ("https://c#c", None, Some("Carol@example.com.")),
+    ];
+    for first in carol {
+        for second in carol {
+            let mut approvals = Approvals::default();
+            approvals.apply(Deed::Ask(&wanting(&[("payers", 2)])), "vidimus", 0);
+            let (actor, approve) = by(first);
+            approvals.apply(Deed::Approve(&approve), &actor, 1);
+            let (actor, approve) = by(second);
+            let again = approvals.check(Deed::Approve(&approve), &actor, 2);
+            assert_eq!(again, Err(Unfit::Again), "{first:?} {second:?}");
+        }
+    }
+    let mut approvals = Approvals::default();
+    let asked = Question {
+        chain: vec!["Agent/a/front".into()],
+        chain_owners: vec!["mallory@example.com".into()],
+        user: Some("urn:vidimus:local#dave@example.com".into()),
+        user_email: None,
+        ..question("1", "d")
+    };
+    approvals.apply(Deed::Ask(&asked), "vidimus", 0);
+    for own in [
+        ("https://b#99", Some("dave@example.com"), None),
+        ("https://b#99", None, Some("dave@example.com")),
+        // Whoever answers for an agent earlier in the chain, and for the caller.
+        ("https://b#m-7", Some("Mallory@example.com"), None),
+        ("urn:vidimus:local#mallory@example.com", None, None),
+        ("https://b#100", Some("o@example.com."), None),
+        ("https://b#101", None, Some("O@example.com")),
+    ] {
+        let (actor, approve) = by(own);
+        assert_eq!(approvals.check(Deed::Approve(&approve), &actor, 1), Err(Unfit::OwnCall), "{own:?}");
+    }
+    let (actor, approve) = by(("https://b#102", Some("bob@example.com"), None));
+    assert_eq!(approvals.check(Deed::Approve(&approve), &actor, 1), Ok(()));
+}
+
+/// A question that an earlier version recorded is read, and has no owners but one.
+#[test]
+fn what_was_asked_before_owners_of_chains_were_known_is_read() {
+    let mut old = serde_json::to_value(question("1", "d")).unwrap();
+    assert!(old.get("chainOwners").is_none(), "{old}");
+    old["chain"] = serde_json::json!(["Agent/a/front"]);
+    assert!(serde_json::from_value::<Question>(old).unwrap().chain_owners.is_empty());
+}
+
 #[test]
 fn what_is_asked_of_something_is_known_by_all_its_parts() {
     let approvals = steps(&Question { chain: vec!["Agent/a/first".into()], ..question("1", "d") }, &[]);
