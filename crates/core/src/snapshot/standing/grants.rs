@@ -130,8 +130,7 @@ fn grant_of(policy: &str) -> Option<&str> {
 
 impl Snapshot {
     /// The grant of which an allowed call takes a use: where nothing else permits it than grants whose uses are counted. What only
-    /// opens, lists or looks after something else takes none, nor does what asks for what an earlier call made, or ends it
-    /// ([`asks_of_made`]).
+    /// opens, lists or looks after something else takes none, nor does what asks for what an earlier call made, or ends it.
     pub fn grant_to_claim(&self, decision: &Decision<'_>) -> Option<Arc<str>> {
         if self.standing.lent.is_empty() || decision.code().is_some() {
             return None;
