@@ -295,7 +295,7 @@ fn print(one: &Approval) {
     row("owner", &question.owner);
     row("user", question.user.as_deref().unwrap_or_default());
     row("chain", &question.chain.join(" → "));
-    row("of", &question.chain_owners.join(", "));
+    row("chain of", &question.chain_owners.join(", "));
     row("method", &question.method);
     row("resource", &question.resource);
     row("endpoint", &question.endpoint);
