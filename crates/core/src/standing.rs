@@ -2,13 +2,14 @@
 //! acts of the log over what was kept last.
 
 pub mod agreed;
+mod quarantines;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::act::{Act, BadTerms, Granted, OfGrant, OfSubject, Requested, Subject, Terms, Used};
+use crate::act::{Act, BadTerms, Granted, Lifted, OfGrant, OfSubject, Requested, Subject, Terms, Used};
 use crate::approval::pending::{self, Approvals, Deed, Pending, Said};
 use crate::person::Names;
 use crate::record::ActRecord;
@@ -20,8 +21,11 @@ use self::agreed::Agreement;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Standing {
-    /// What is quarantined, and by whom.
+    /// What is quarantined, and by whom first.
     pub quarantined: BTreeMap<Subject, Arc<Placed>>,
+    /// By whom else, of what is quarantined: each act suffices. In their order.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    quarantined_too: BTreeMap<Subject, Vec<Arc<Placed>>>,
     /// What people are asked, and what they answered.
     #[serde(default, skip_serializing_if = "Approvals::is_empty")]
     pub approvals: Approvals,
@@ -197,18 +201,17 @@ impl Placed {
 }
 
 impl Standing {
-    /// Takes one act over that is on record. One about an approval changes nothing where it does not fit; any other is taken all the same,
-    /// and what is quarantined already keeps who did it first.
+    /// Takes one act over that is on record. One about an approval changes nothing where it does not fit; any other is taken all the same.
     pub fn apply(&mut self, record: &ActRecord<'_>) {
         self.note_place(record);
         match &record.act {
             Act::Quarantine(OfSubject { subject }) => {
-                self.quarantined.entry(subject.clone()).or_insert_with(|| Arc::new(Placed::by(record)));
+                self.quarantine(subject, Placed::by(record));
                 if let Subject::User(person) = subject {
                     self.approvals.void_votes_of(person, at(record));
                 }
             }
-            Act::Lift(lifted) => drop(self.quarantined.remove(&lifted.subject)),
+            Act::Lift(Lifted { of, subject }) => self.lift(subject, |id| id == of),
             // Labels are counted where calls are, and no part of a snapshot.
             Act::Declassify(_) => {}
             Act::Agree(agreed) => self.agree(agreed),
@@ -269,15 +272,10 @@ impl Standing {
                 Some(_) => Err(Unfit::Spent { id: of.clone() }),
                 None => Err(Unfit::NoGrant { id: of.clone() }),
             },
-            Act::Lift(lifted) => match self.quarantined.get(&lifted.subject) {
-                Some(placed) if placed.id == lifted.of => Ok(()),
-                Some(placed) => {
-                    Err(Unfit::Other { what: lifted.subject.to_string(), act: placed.id.clone() })
-                }
-                None => Err(Unfit::Nothing { what: lifted.subject.to_string() }),
-            },
-            // What is quarantined already stays so, and a label that nobody has is taken away from nobody.
-            Act::Quarantine(_) | Act::Declassify(_) | Act::Agree(_) => Ok(()),
+            Act::Quarantine(of) => self.check_quarantine(&of.subject),
+            Act::Lift(lifted) => self.check_lift(lifted),
+            // A label that nobody has is taken away from nobody.
+            Act::Declassify(_) | Act::Agree(_) => Ok(()),
             // They are about an approval.
             Act::Ask(_)
             | Act::Approve(_)

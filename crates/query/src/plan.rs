@@ -78,7 +78,11 @@ pub fn plan(file: &PlanFile) -> Result<PlanAnswer, Misasked> {
         let reason = format!("a plan has 1 to {MAX_STEPS} steps; divide a longer one into several policies");
         return Err(Misasked::new("steps", &file.steps.len(), reason));
     }
-    Ok(PlanAnswer { steps: file.steps.iter().map(planned).collect::<Result<_, _>>()? })
+    let of_step = |(at, step): (usize, &PlanStep)| {
+        planned(step)
+            .map_err(|wrong| Misasked { reason: format!("{} (step {})", wrong.reason, at + 1), ..wrong })
+    };
+    Ok(PlanAnswer { steps: file.steps.iter().enumerate().map(of_step).collect::<Result<_, _>>()? })
 }
 
 fn parsed<'t>(member: &'static str, tool: &str, text: Option<&'t str>) -> Result<Option<Json<'t>>, Misasked> {
@@ -147,5 +151,7 @@ mod tests {
         ] {
             assert_eq!(of(&steps).map_err(|fault| fault.member), Err(member), "{steps}");
         }
+        let second = of(&json!([{"tool": "a/b/c"}, {"tool": "a/b"}])).expect_err("no tool");
+        assert_eq!(second.to_string(), "tool a/b: write namespace/server/tool (step 2)");
     }
 }

@@ -120,6 +120,38 @@ fn each_subject_is_refused_and_nothing_else() {
     }
 }
 
+/// Two people quarantine one agent, each for a reason of their own: who lifts the one leaves the other.
+#[test]
+fn each_act_of_quarantine_suffices() {
+    let subject = || "Agent/a/bot".parse().unwrap();
+    let lift = |of: &str| Act::Lift(Lifted { of: of.into(), subject: subject() });
+    let by = |standing: &Standing| -> Vec<String> {
+        standing.quarantined_by(&subject()).map(|placed| placed.id.clone()).collect()
+    };
+    for order in [["1", "2", "3"], ["3", "2", "1"], ["2", "1", "3"], ["2", "3", "1"]] {
+        let mut standing = fold(["1", "2", "3"].map(|id| (id, quarantine("Agent/a/bot"))).into());
+        // Told again, it is the same act.
+        standing.apply(&record("2", quarantine("Agent/a/bot")));
+        assert_eq!(by(&standing), ["1", "2", "3"]);
+        let kept: Standing = serde_json::from_str(&serde_json::to_string(&standing).unwrap()).unwrap();
+        assert_eq!(kept, standing);
+        let told: Vec<_> = standing.quarantines().map(|act| act.id.into_owned()).collect();
+        assert_eq!(told, ["1", "2", "3"]);
+        for (nth, of) in order.into_iter().enumerate() {
+            assert!(under(&standing, everything()).agent("a/bot").unwrap().quarantined);
+            assert_eq!(standing.check(&record("x", lift(of))), Ok(()));
+            assert!(standing.needs(&record(of, quarantine("Agent/a/bot")), 0));
+            standing.apply(&record("x", lift(of)));
+            assert_eq!(by(&standing).len(), 2 - nth);
+            assert!(standing.check(&record("x", lift(of))).is_err());
+        }
+        assert!(!under(&standing, everything()).agent("a/bot").unwrap().quarantined);
+    }
+    let all: Vec<String> = (0..64).map(|id| id.to_string()).collect();
+    let standing = fold(all.iter().map(|id| (&**id, quarantine("Agent/a/bot"))).collect());
+    assert!(matches!(standing.check(&record("x", quarantine("Agent/a/bot"))), Err(Unfit::Full)));
+}
+
 #[test]
 fn odd_names_stand_for_themselves_alone() {
     for odd in ODD {

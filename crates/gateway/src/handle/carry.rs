@@ -13,7 +13,7 @@ use vidimus_core::resource::HeaderRules;
 use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
-use crate::answer::{Answering, Asked};
+use crate::answer::{Answering, Asked, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{Demands, Tally};
 use crate::credential;
@@ -139,11 +139,7 @@ pub(super) fn taken_back(
     let Some(code) = asked.taken_back(&gate.shared, world, permit.caller(), permit.destination()) else {
         return Ok(());
     };
-    let message = match code {
-        Code::ChainEnded => "the chain was ended before the call was carried out",
-        _ => "the configuration changed before the call was carried out, and does not allow it any more",
-    };
-    Err(Refusal::new(code, message))
+    Err(taken_back_before("it was carried out", code, &gate.shared, permit.caller()))
 }
 
 /// The fault that the gateway asked the upstream about, with what the caller had asked for.

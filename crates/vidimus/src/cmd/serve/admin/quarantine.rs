@@ -142,13 +142,15 @@ fn elsewhere(world: &Snapshot, quarantined: &EntityId) -> Vec<String> {
 pub(super) fn stands(admin: &Admin) -> Quarantines {
     let shared = admin.shared();
     let standing = shared.acts.standing();
-    let by_act = standing.quarantined.iter().map(|(subject, placed)| Quarantined {
-        subject: subject.to_string(),
-        by: QuarantinedBy::Act,
-        act: Some(placed.id.clone()),
-        actor: Some(placed.actor.clone()),
-        time: Some(placed.time.clone()),
-        why: Some(placed.why.clone()),
+    let by_act = standing.quarantined.keys().flat_map(|subject| {
+        standing.quarantined_by(subject).map(move |placed| Quarantined {
+            subject: subject.to_string(),
+            by: QuarantinedBy::Act,
+            act: Some(placed.id.clone()),
+            actor: Some(placed.actor.clone()),
+            time: Some(placed.time.clone()),
+            why: Some(placed.why.clone()),
+        })
     });
     let snapshot = shared.snapshot();
     let by_record = snapshot.quarantined_by_record().filter_map(|object| {
