@@ -72,14 +72,11 @@ fn says(action: Action, name: &str) -> bool {
     match action {
         Action::CallModel => OF_MODELS.contains(&name),
         Action::ListModels => false,
-        Action::CallAgent => {
-            let of_protocol = name.starts_with("a2a-") && name != "a2a-version";
-            of_protocol || matches!(name, "x-a2a-extensions" | "baggage")
-        }
+        Action::CallAgent => name.starts_with("a2a-") && name != "a2a-version" || name == "x-a2a-extensions",
         Action::InvokeTool | Action::ReadResource | Action::GetPrompt | Action::ConnectServer => {
-            let of_protocol = name.starts_with("mcp-") && !SAID_BY_MCP.contains(&name);
             // An argument in a header is held to the argument.
-            of_protocol && !name.starts_with("mcp-param-") || name == "baggage"
+            let is_said = SAID_BY_MCP.contains(&name) || name.starts_with("mcp-param-");
+            name.starts_with("mcp-") && !is_said
         }
     }
 }

@@ -94,9 +94,8 @@ async fn what_is_left_out_of_what_is_approved_has_room_for_nothing() {
     for beside in [json!({"pay mallory": null}), json!({"id": "pay mallory"})] {
         assert_ne!(held(&world, tool(&world, (&none, &beside), &[])).await, approval, "{beside}");
     }
-    for header in [("mcp-account", "mallory"), ("baggage", "account=mallory")] {
-        assert_ne!(held(&world, tool(&world, (&none, &none), &[header])).await, approval, "{header:?}");
-    }
+    let header = [("mcp-account", "mallory")];
+    assert_ne!(held(&world, tool(&world, (&none, &none), &header)).await, approval);
     assert!(world.upstream.received().is_empty());
     // What is another at each try, in its form.
     world.upstream.next(Answer::json(&json!({"jsonrpc": "2.0", "id": "c-2", "result": {"content": []}})));
