@@ -11,6 +11,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use vidimus_core::json::Json;
 use vidimus_core::obligation::{Change, Changed, Obligation};
 use vidimus_core::refusal::{Code, Refusal};
 
@@ -67,20 +68,26 @@ impl Tally {
     }
 }
 
-/// A text of arguments as it is shown to people, without the values that these pointers lead to.
+/// Arguments as they are shown to people, in canonical JSON, without the values that these pointers lead to.
 ///
 /// # Errors
-/// `change_impossible` where they could not be found: nobody is shown what may be among them.
-pub fn shown<'p>(arguments: String, hidden: impl Iterator<Item = &'p str>) -> Result<String, Refusal> {
-    let mut pointers = Pointers::default();
+/// `change_impossible` where they could not be found, and nobody is shown what may be among them; or where a text stands on their way: all of
+/// it would be hidden, whatever it says.
+pub fn shown<'p>(arguments: &Json<'_>, hidden: impl Iterator<Item = &'p str>) -> Result<String, Refusal> {
+    let (mut pointers, text) = (Pointers::default(), arguments.canonical());
     hidden.for_each(|pointer| pointers.add(pointer));
     if pointers.is_empty() {
-        return Ok(arguments);
+        return Ok(text);
     }
-    let redacted = pointers.redacted(&arguments, &mut 0);
+    if pointers.end_in_text(arguments) {
+        return Err(unmet(
+            "what people are not to be shown may stand in a text here, of which they would see nothing; send an object in its place",
+        ));
+    }
+    let redacted = pointers.redacted(&text, &mut 0);
     let redacted =
         redacted.map_err(|_| unmet("what people are not to be shown could not be found in the arguments"))?;
-    Ok(redacted.unwrap_or(arguments))
+    Ok(redacted.unwrap_or(text))
 }
 
 /// That a change which a policy demands could not be made.

@@ -226,10 +226,14 @@ impl Sent<'_> {
 /// The path of an operation, with what of the caller's query goes on: the pairs that are passed, each once. A value of the caller's own
 /// may be its credential.
 fn below<'p>(path: Cow<'p, str>, query: Option<&str>, passed: &[&str]) -> Cow<'p, str> {
-    let query = query.unwrap_or_default();
-    let pairs: Vec<&str> =
-        passed.iter().copied().filter(|passed| query.split('&').any(|pair| pair == *passed)).collect();
+    let pairs = passed_pairs(query, passed);
     if pairs.is_empty() { path } else { Cow::Owned(format!("{path}?{}", pairs.join("&"))) }
+}
+
+/// The pairs of a caller's query that go on, each once.
+pub(super) fn passed_pairs<'p>(query: Option<&str>, passed: &[&'p str]) -> Vec<&'p str> {
+    let query = query.unwrap_or_default();
+    passed.iter().copied().filter(|passed| query.split('&').any(|pair| pair == *passed)).collect()
 }
 
 /// The message with the ids that its upstream knows.

@@ -8,19 +8,18 @@ use vidimus_core::approval::Approval;
 use vidimus_core::approval::pending::{
     Before, Definition, Escalates, Pending, Question, State, Vote, Wanted,
 };
-use vidimus_core::call::{Arguments, Call};
+use vidimus_core::call::Call;
 use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::entity::{EntityId, EntityKind};
-use vidimus_core::json::{Json, inexact_number};
 use vidimus_core::permit::Held;
 use vidimus_core::refusal::{Awaited, Code, Refusal};
 use vidimus_core::resource::Principal;
 use vidimus_core::snapshot::Snapshot;
 
 use super::admit::sha256;
+use super::content;
 use super::definition::{self, Source};
-use crate::changes;
 use crate::gate::{Gate, millis};
 use crate::request_context::RequestContext;
 
@@ -86,17 +85,18 @@ impl Standing {
     /// Finds out which approval lets the call pass, or asks people about a call that is held.
     ///
     /// # Errors
-    /// `approval_denied`; `unrepresentable` where what is approved could be read as something else; `tool_changed` and `tool_unverified`,
-    /// where the server says something else of the tool than it did, or nothing; `overloaded` where too many questions stand; those of acts.
+    /// `approval_denied`; `unrepresentable` where what is approved could be read as something else; `change_impossible` where what people are
+    /// not to be shown cannot be told from what they are; `tool_changed` and `tool_unverified`, where the server says something else of the
+    /// tool than it did, or nothing; `overloaded` where too many questions stand; those of acts.
     pub(super) async fn of(
         gate: &Gate,
         context: &RequestContext,
         decision: &Decision<'_>,
         given: Option<&Given>,
-        (body, source): (&[u8], &Source<'_>),
+        source: &Source<'_>,
     ) -> Result<Self, Refusal> {
         if decision.outcome() == Outcome::Hold || given.is_some() {
-            check_numbers(body)?;
+            check_numbers(decision.call())?;
         }
         match (decision.outcome(), given) {
             // Few calls are held, and what is kept in place is moved with each.
@@ -165,8 +165,8 @@ fn still_allowed(gate: &Gate, call: &Call<'_>, source: &Source<'_>) -> Result<()
 }
 
 /// That each number of what is approved is one, however it is read: the digest of it knows numbers as doubles.
-fn check_numbers(body: &[u8]) -> Result<(), Refusal> {
-    let Some(number) = inexact_number(body) else { return Ok(()) };
+fn check_numbers(call: &Call<'_>) -> Result<(), Refusal> {
+    let Some(number) = call.inexact_number() else { return Ok(()) };
     let shown: String = number.chars().take(64).collect();
     let message = format!(
         "the number {shown} can be taken for others, so nobody can approve just it; send it as a text, or rounded"
@@ -186,18 +186,7 @@ async fn ask(
     };
     let call = decision.call();
     let hidden = hidden(decision);
-    let shown =
-        |arguments: &Json<'_>| changes::shown(arguments.canonical(), hidden.iter().map(String::as_str));
-    let arguments = match (call.ask.arguments, call.ask.content) {
-        (Arguments::Known(arguments), None) => Some(shown(arguments)?),
-        // Canonical too: both are, and in order.
-        (Arguments::Known(arguments), Some(content)) => {
-            Some(format!(r#"{{"arguments":{},"beside":{}}}"#, shown(arguments)?, content.canonical()))
-        }
-        (Arguments::None | Arguments::Unknown | Arguments::Recorded(_), content) => {
-            content.map(Json::canonical)
-        }
-    };
+    let arguments = content::shown(call, &hidden)?;
     let asking = call.principal().entity().to_string();
     let mut standing = gate.acts.standing();
     let is_void = |last: &Pending| gate.acts.is_void(&last.question.approval);
