@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use super::{Action, Arguments, Call, Content};
 use crate::json::Json;
-use crate::snapshot::digest::hex;
 
 /// The method of a step.
 const METHOD: &str = "tools/call";
@@ -31,7 +31,15 @@ pub fn step_digest(tool: &str, arguments: Option<&Json<'_>>, content: Content<'_
     of(METHOD, tool, (arguments, content))
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How many were made.
+    pub(crate) static STEPS_DIGESTED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
 fn of(method: &str, tool: &str, (arguments, content): (Option<&Json<'_>>, Content<'_>)) -> String {
+    #[cfg(test)]
+    STEPS_DIGESTED.set(STEPS_DIGESTED.get() + 1);
     let arguments =
         arguments.filter(|given| !matches!(given, Json::Null) && **given != Json::Object(Vec::new()));
     let said = content.said(Action::InvokeTool);
@@ -47,7 +55,7 @@ fn of(method: &str, tool: &str, (arguments, content): (Option<&Json<'_>>, Conten
     ];
     members.extend(arguments.map(|arguments| ("arguments".into(), arguments.clone())));
     members.extend(said.map(|said| ("content".into(), said)));
-    format!("sha256:{}", hex(&Sha256::digest(Json::Object(members).canonical())))
+    format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(Json::Object(members).canonical())))
 }
 
 /// Whether canonical JSON says each number in it as it is, whoever reads it. How a fraction is written is not known here any more.
@@ -99,7 +107,8 @@ mod tests {
             digest("Tool/a/b/c", "{}", None),
             format!(
                 "sha256:{}",
-                hex(&Sha256::digest(r#"{"method":"tools/call","target":"Tool/a/b/c","version":2}"#))
+                HEXLOWER
+                    .encode(&Sha256::digest(r#"{"method":"tools/call","target":"Tool/a/b/c","version":2}"#))
             )
         );
         assert_eq!(digest("Tool/a/b/c", r#"{"y":[true,null],"x":1e0}"#, None), one);
