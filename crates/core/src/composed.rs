@@ -133,15 +133,22 @@ impl Snapshot {
             AskedBy::Name => statement.actions.register,
             AskedBy::Nobody => statement.actions.kernel,
         };
-        let in_force = self.statements_in_force().filter(|one| !one.observes && is_about(one));
-        let mut all = in_force.map(|one| Composed::of(one, asked_by)).collect::<Result<Vec<_>, _>>()?;
+        let mut all = Vec::new();
+        // Where a policy permits one name, none is free, of whatever type it is.
+        let mut permits = false;
+        for statement in self.statements_in_force().filter(|one| !one.observes && is_about(one)) {
+            permits |= statement.effect == Effect::Permit;
+            let (one, fits) = Composed::of(statement, of)?;
+            // What a built-in policy of a class says of those who acted before is not in its scope.
+            if fits || one.of_class {
+                all.push(one);
+            }
+        }
         match asked_by {
             AskedBy::Person(_) if self.has_first_administrator() => {
-                all.push(Composed::of(&*self.first_administrator()?, asked_by)?);
+                all.push(Composed::of(&*self.first_administrator()?, of)?.0);
             }
-            AskedBy::Name if all.iter().all(|one| one.policy.effect() == Effect::Forbid) => {
-                all.push(Composed::free_names()?);
-            }
+            AskedBy::Name if !permits => all.push(Composed::free_names()?),
             _ => {}
         }
         all.sort_by(|one, other| one.id.cmp(&other.id));
@@ -169,7 +176,8 @@ impl Composed {
         }
     }
 
-    fn of(statement: &Statement, asked_by: AskedBy) -> Result<Self, String> {
+    /// With whether its scope can fit a request of the type.
+    fn of(statement: &Statement, request: &RequestType) -> Result<(Self, bool), String> {
         let fault = |error: &dyn ToString| format!("{}: {}", statement.id, error.to_string());
         let mut json = statement.policy.to_json().map_err(|error| fault(&error))?;
         json.as_object_mut().map(|members| members.remove("annotations"));
@@ -185,8 +193,8 @@ impl Composed {
         let changes: Vec<String> = changes.collect();
         let text = format!("{json} {asked:?} {changes:?} {} {of_class}", statement.ends_chain);
         let pst = statement.policy.to_pst().map_err(|error| fault(&error))?;
-        let of_person = matches!(asked_by, AskedBy::Person(_));
-        Ok(Self {
+        let of_person = matches!(request.asked_by(), AskedBy::Person(_));
+        let composed = Self {
             id: statement.id.clone(),
             policy: statement.policy.clone(),
             text,
@@ -195,7 +203,8 @@ impl Composed {
             of_class,
             on_arguments: conditions(pst.body()).any(on_arguments),
             on_unregistered: conditions(pst.body()).any(|one| on_unregistered(one, of_person)),
-        })
+        };
+        Ok((composed, fits(pst.body(), request)))
     }
 
     /// What the registry does where no policy permits a name.
@@ -249,6 +258,8 @@ impl Composed {
         for condition in conditions(body) {
             tree::walk(condition, &mut |part| found.extend(looked_at(part)));
         }
+        // Entities that nobody names; what is in them is looked at by itself.
+        found.retain(|name| name != "context.args" && name != "context.numbers");
         found
     }
 }
@@ -257,6 +268,25 @@ fn conditions(body: &pst::Template) -> impl Iterator<Item = &Expr> {
     body.clauses().iter().map(|clause| match clause {
         Clause::When(condition) | Clause::Unless(condition) => &**condition,
     })
+}
+
+/// Whether the types that a scope asks for are those of a request.
+fn fits(body: &pst::Template, of: &RequestType) -> bool {
+    let is_of = |entity: &EntityOrSlot, kind: &str| match entity {
+        EntityOrSlot::Entity(uid) => uid.ty.to_string() == kind,
+        EntityOrSlot::Slot(_) => true,
+    };
+    let principal = match &body.principal {
+        PrincipalConstraint::Any | PrincipalConstraint::In(_) => true,
+        PrincipalConstraint::Is(ty) | PrincipalConstraint::IsIn(ty, _) => ty.to_string() == of.principal,
+        PrincipalConstraint::Eq(entity) => is_of(entity, &of.principal),
+    };
+    let resource = match &body.resource {
+        ResourceConstraint::Any | ResourceConstraint::In(_) => true,
+        ResourceConstraint::Is(ty) | ResourceConstraint::IsIn(ty, _) => ty.to_string() == of.resource,
+        ResourceConstraint::Eq(entity) => is_of(entity, &of.resource),
+    };
+    principal && resource
 }
 
 fn on_arguments(condition: &Expr) -> bool {

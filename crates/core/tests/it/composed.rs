@@ -4,7 +4,9 @@ use cedar_policy::{PolicySet, Schema};
 use serde_json::{Value, json};
 use vidimus_core::composed::{AskedBy, Composed, Does, FREE_NAMES_ID, RequestType, schema};
 use vidimus_core::resource::{self, Object, Origin};
-use vidimus_core::snapshot::{ACT_WITH_APPROVAL_ID, ADVISE_ID, FIRST_ADMINISTRATOR_ID, QUARANTINE_ID};
+use vidimus_core::snapshot::{
+    ACT_WITH_APPROVAL_ID, ADVISE_ID, FIRST_ADMINISTRATOR_ID, QUARANTINE_ID, Snapshot,
+};
 
 use crate::world::{agent, objects, server, snapshot};
 
@@ -71,6 +73,20 @@ fn what_decides_is_what_is_in_force_and_nothing_that_is_only_tried() {
 }
 
 #[test]
+fn what_cannot_fit_a_type_is_not_among_its_policies_but_for_what_is_said_of_a_chain() {
+    let bot = LOOK.replace("(principal,", "(principal == Agent::\"a/x\",");
+    let of_service = || of("Service", "invokeTool", "Tool");
+    let all = composed(&of_service(), vec![policy("p", &bot, &json!({}))]);
+    assert_eq!(ids(&all), [ACT_WITH_APPROVAL_ID, ADVISE_ID, QUARANTINE_ID]);
+    let is = LOOK.replace("(principal,", "(principal is Service,");
+    assert!(ids(&composed(&of_service(), vec![policy("p", &is, &json!({}))])).contains(&"t/p"));
+    assert!(!ids(&composed(&tools(), vec![policy("p", &is, &json!({}))])).contains(&"t/p"));
+    let models =
+        r#"permit (principal, action in [Action::"invokeTool", Action::"callModel"], resource is Model);"#;
+    assert!(!ids(&composed(&tools(), vec![policy("p", models, &json!({}))])).contains(&"t/p"));
+}
+
+#[test]
 fn what_leaves_the_action_open_is_about_calls_and_not_about_people_or_names() {
     let open = || vec![policy("open", "permit (principal, action, resource);", &json!({}))];
     assert!(ids(&composed(&tools(), open())).contains(&"t/open"));
@@ -83,10 +99,14 @@ fn what_leaves_the_action_open_is_about_calls_and_not_about_people_or_names() {
     assert_eq!(ids(&composed(&names, open())), [FREE_NAMES_ID]);
     let named = |effect: &str| {
         let cedar = format!(r#"{effect} (principal, action == Action::"register", resource == Group::"g");"#);
-        composed(&names, vec![policy("p", &cedar, &json!({}))])
+        Snapshot::build(vec![policy("p", &cedar, &json!({}))]).0.composed(&names).unwrap()
     };
     assert_eq!(ids(&named("forbid")), ["t/p", FREE_NAMES_ID]);
     assert_eq!(ids(&named("permit")), ["t/p"]);
+    // Where one name is permitted, others are not free either.
+    let permit = r#"permit (principal, action == Action::"register", resource == Group::"g");"#;
+    let world = Snapshot::build(vec![policy("p", permit, &json!({}))]).0;
+    assert!(world.composed(&of("Namespace", "register", "Team")).unwrap().is_empty());
 }
 
 /// What a text says is all that a decision depends on, and no more.
