@@ -73,6 +73,52 @@ fn an_answer_is_capped_in_every_form_of_its_limit() {
         (OpenAi, r#"{"max_tokens":-1}"#, Err("must be a whole number")),
         (OpenAi, r#"{"n":"9"}"#, Err("must be a whole number")),
         (OpenAi, r#"{"Max_Tokens":5000}"#, Err("spelled in another way")),
+        (OpenAiCompatible, r#"{"maxOutputTokens":5000}"#, Err("spelled in another way")),
+        // OpenAI keeps to either, and refuses both together.
+        (OpenAi, r#"{"max_completion_tokens":50}"#, Ok(None)),
+        (OpenAi, r#"{"max_tokens":50,"max_completion_tokens":null}"#, Ok(None)),
+        // What only resembles it may know the older one alone, and is told no more than was asked for.
+        (
+            OpenAiCompatible,
+            r#"{"max_completion_tokens":50}"#,
+            Ok(Some((r#"{"max_tokens":50,"max_completion_tokens":50}"#, 1))),
+        ),
+        (
+            OpenAiCompatible,
+            r#"{"max_completion_tokens":5000}"#,
+            Ok(Some((r#"{"max_tokens":100,"max_completion_tokens":100}"#, 2))),
+        ),
+        (
+            OpenAiCompatible,
+            r#"{"max_tokens":null,"max_completion_tokens":50}"#,
+            Ok(Some((r#"{"max_tokens":50,"max_completion_tokens":50}"#, 1))),
+        ),
+        (
+            Anthropic,
+            r#"{"max_completion_tokens":50}"#,
+            Ok(Some((r#"{"max_tokens":50,"max_completion_tokens":50}"#, 1))),
+        ),
+        // By every other name that is known.
+        (
+            OpenAiCompatible,
+            r#"{"max_tokens":10,"max_output_tokens":500,"max_new_tokens":500,"n_predict":50}"#,
+            Ok(Some((r#"{"max_tokens":10,"max_output_tokens":100,"max_new_tokens":100,"n_predict":50}"#, 2))),
+        ),
+        (OpenAiCompatible, r#"{"max_tokens":10,"n_predict":-1}"#, Err("must be a whole number")),
+        // Of all that are made to choose among.
+        (
+            OpenAiCompatible,
+            r#"{"n":2,"best_of":50,"max_tokens":100}"#,
+            Ok(Some((r#"{"n":2,"best_of":50,"max_tokens":2}"#, 1))),
+        ),
+        (OpenAiCompatible, r#"{"best_of":101}"#, Err("more answers are asked for")),
+        (OpenAiCompatible, r#"{"num_return_sequences":101}"#, Err("more answers are asked for")),
+        // Where nobody lowers it.
+        (OpenAiCompatible, r#"{"options":{"num_predict":9}}"#, Err("\"options\" may hold a limit")),
+        (OpenAiCompatible, r#"{"options":null,"max_tokens":10}"#, Ok(None)),
+        (OpenAiCompatible, r#"{"generationConfig":{}}"#, Err("\"generationConfig\" may hold a limit")),
+        (OpenAiCompatible, r#"{"some":{"maxNewTokens":9}}"#, Err("\"some\" may hold a limit")),
+        (OpenAiCompatible, r#"{"max_tokens":10,"metadata":{"n":"9"},"stream_options":{}}"#, Ok(None)),
     ] {
         let capped = cap::capped(body, 100, provider).map_err(|refusal| refusal.message.to_string());
         match (capped, expected) {

@@ -96,9 +96,14 @@ async fn models_answer_with_as_many_tokens_as_they_may() {
         world.request(Method::POST, "/llm/t/models/v1/chat/completions", &chat)
     };
     let answer = json!({"object": "chat.completion", "choices": [{}]});
-    for (more, expected, changed) in
-        [(json!({"max_tokens": 4000}), 50, 1), (json!({}), 50, 1), (json!({"max_tokens": 10}), 10, 0)]
-    {
+    for (more, expected, changed) in [
+        (json!({"max_tokens": 4000}), 50, 1),
+        (json!({}), 50, 1),
+        (json!({"max_tokens": 10}), 10, 0),
+        // Attack: a limit by a name that the server may not know, and answers that are made and not shown.
+        (json!({"max_completion_tokens": 20}), 20, 1),
+        (json!({"best_of": 50, "max_tokens": 40}), 1, 1),
+    ] {
         world.upstream.next(Answer::json(&answer));
         let (status, headers, _) = world.call(ask(more)).await;
         assert_eq!(status, 200);
@@ -109,8 +114,10 @@ async fn models_answer_with_as_many_tokens_as_they_may() {
         assert_eq!(records[1]["changed"].get("cap_tokens").cloned().unwrap_or(json!(0)), changed);
     }
     let before = world.upstream.received().len();
-    let (_, _, body) = world.call(ask(json!({"max_tokens": "many"}))).await;
-    assert_eq!(json_of(&body)["error"]["code"], "change_impossible");
+    for more in [json!({"max_tokens": "many"}), json!({"options": {"num_predict": 4000}})] {
+        let (_, _, body) = world.call(ask(more)).await;
+        assert_eq!(json_of(&body)["error"]["code"], "change_impossible");
+    }
     assert_eq!(world.upstream.received().len(), before);
 }
 
