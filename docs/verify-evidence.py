@@ -3,7 +3,8 @@
 
     python3 verify-evidence.py evidence.jsonl --key 'NAME+ID+BASE64' [--checkpoint OLDER]... [--witness KEY]... [--quorum N]
 
-Written from docs/ledger-format.md alone. Needs Python 3.9 and `cryptography`. Exit status: 0 proven, 1 not proven, 2 not checked."""
+Written from docs/ledger-format.md alone. Needs Python 3.9 and `cryptography`. Exit status: 0 proven, 1 not proven, 2 not checked,
+3 proven but for configurations that are not in the file: that they are not is the word of whoever made it."""
 import argparse, base64, hashlib, json, sys
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -82,8 +83,7 @@ def climb(at, last, first, second, path):
     return first, second
 
 def root_of(index, size, record, proof):
-    require(0 <= index < size, "the index is not in the tree")
-    return climb(index, size - 1, b"", sha(b"\x00", record), proof)[1]
+    return require(0 <= index < size, "the index is not in the tree") or climb(index, size - 1, b"", sha(b"\x00", record), proof)[1]
 def continues(older, newer, proof):
     """Whether the tree `newer` begins with `older`, each (size, root)."""
     if older[0] == 0 or older[0] >= newer[0]:
@@ -189,12 +189,12 @@ def main():
     flags = flags.parse_args()
     try:
         it = Evidence(flags.file, flags.key, flags.checkpoint, flags.witness, flags.quorum)
-    except Wrong as wrong:
-        sys.exit(print(f"NOT PROVEN: {wrong}") or 1)
+    except Wrong as wrong: sys.exit(print(f"NOT PROVEN: {wrong}") or 1)
     except OSError as error: sys.exit(print(f"not checked: {error}", file=sys.stderr) or 2)
     print(f"log       {it.key.name}\nkey       {it.key.text}{'' if it.key_given else ' (the file says so itself; give --key)'}")
     print(f"asked     {shown(dumped(it.asked))}\nexported  {shown(it.exported['at'])} by {shown(it.exported['by'])}, as the file says")
     print(f"records   {it.records}, from {it.first} to {it.last}, of {it.newer[0]}; continues {[size for size, _ in it.older]}")
-    print(f"decided   by {len(it.met)} configurations; not in the file: {it.missing or 'none'}")
+    print(f"decided   by {len(it.met)} configurations; not in the file, as it says: {shown(dumped(it.missing)) if it.missing else 'none'}")
     print(f"proven{f', but the words beside what {it.restated} of these name: they are restated' if it.restated else ''}")
+    if it.missing: sys.exit(print(f"but for {len(it.missing)} configurations that decided: no text of them is in the file") or 3)
 if __name__ == "__main__": main()

@@ -61,16 +61,17 @@ def read(path):
     with open(path, "rb") as file:
         return file.read()
 
-def items(path, first, end):
+def items(path, data, first, end):
     """What is in a segment: (record, None), or (None, how many are signed for) of a seal. Records that no seal follows are none (but in
-    version 1, which has no seals). Behind record `end` a write may be unfinished."""
-    data, at, index, unsealed = read(path), 24, first, []
-    fits = len(data) >= 24 and data[:7] == b"VIDIMUS" and data[7] in (1, 2) and data[8:20] == struct.pack("<QI", first, 0)
-    require(fits, f"{path}: not a segment")
+    version 1, which has no seals). Behind record `end` a write may be unfinished, but not the header and the first seal of version 2."""
+    at, index, unsealed = 24, first, []
+    require(data[7] == 1 or data[24:28] == b"SEAL" and len(data) >= 72, f"{path}: its first seal is missing")
     while at < len(data):
-        unfinished = index >= end
-        if data[at:at + 4] == b"SEAL" and len(data) - at >= 48:
+        unfinished = index >= end and (data[7] == 1 or at > 24)
+        if data[at:at + 4] == b"SEAL" and len(data) - at >= 48 and data[7] == 2:
             _, _, sequence, signed = struct.unpack_from("<4sIQQ", data, at)
+            if unfinished and not (sequence == index and signed <= index):
+                return
             require(sequence == index and signed <= index, f"{path} at byte {at}: a seal of other records")
             yield from unsealed
             unsealed = []
@@ -86,6 +87,12 @@ def items(path, first, end):
         at, index = at + 20 + length, index + 1
         if data[7] == 1:
             yield unsealed.pop()
+
+def version(path, data, first):
+    """The version of a segment, by its header."""
+    fits = len(data) >= 24 and data[:7] == b"VIDIMUS" and data[7] in (1, 2) and data[8:20] == struct.pack("<QI", first, 0)
+    require(fits, f"{path}: not a segment")
+    return data[7]
 
 def ledger(directory, key=None, given=()):
     """(records that are signed for, records behind them, tiles) of a log that is whole; Wrong says what is not."""
@@ -103,7 +110,7 @@ def ledger(directory, key=None, given=()):
     anchors = sorted({*history, latest, *(checkpoint(note, own) for note in given)}, reverse=True)
     require(anchors[0] == latest, "the newest checkpoint is older than the one that was given")
     names = sorted(name for name in os.listdir(os.path.join(directory, "segments")) if name.endswith(".log"))
-    tree, said = Tree(directory), 0
+    tree, said, newest_version = Tree(directory), 0, 1
 
     def roots():
         while anchors and anchors[-1][0] == tree.size:
@@ -112,8 +119,11 @@ def ledger(directory, key=None, given=()):
     roots()
     for name in names:
         require(int(name[:-4]) == tree.size, f"{name} does not follow record {tree.size - 1}")
-        end = latest[0] if name == names[-1] else 1 << 64
-        for record, signed in items(os.path.join(directory, "segments", name), tree.size, end):
+        end, path = latest[0] if name == names[-1] else 1 << 64, os.path.join(directory, "segments", name)
+        data = read(path)
+        require(version(path, data, tree.size) >= newest_version, f"{name} has no seals, and follows one that has")
+        newest_version = data[7]
+        for record, signed in items(path, data, tree.size, end):
             if record is None:
                 said = max(said, signed)
             else:

@@ -14,7 +14,9 @@ import random
 import re
 import shutil
 import subprocess
+import struct
 import sys
+import tempfile
 import unittest
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -80,6 +82,32 @@ def export(out, *flags, check=True):
     return path
 
 
+def ledger_of_the_page(segments, signed):
+    """What the Python says of the page's log with these segments, by the index of their first record: (signed for, behind), or why not."""
+    page = (ROOT / "docs/ledger-format.md").read_text()
+    block = lambda kind: page.split(f"```text {kind}\n")[1].split("```")[0]
+    notes = block("checkpoints").split("\n\n")
+    history = ["\n\n".join(notes[at:at + 2]) + "\n" for at in (0, 2)[:2 if signed else 1]]
+    with tempfile.TemporaryDirectory() as root:
+        root = pathlib.Path(root)
+        (root / "segments").mkdir()
+        (root / "keys").mkdir()
+        (root / "keys/checkpoint.vkey").write_text(block("key"))
+        (root / "checkpoints").write_text("".join(note + "\n" for note in history))
+        (root / "checkpoint").write_text(history[-1])
+        for first, raw in segments.items():
+            (root / f"segments/{first:020}.log").write_bytes(raw)
+        try:
+            return LEDGER_VERIFIER.ledger(str(root))[1:3]
+        except ValueError as wrong:
+            return str(wrong)
+
+
+def segment_of_the_page():
+    page = (ROOT / "docs/ledger-format.md").read_text()
+    return bytes.fromhex(page.split("```text segment\n")[1].split("```")[0].replace("\n", ""))
+
+
 def key():
     return (STAGE.root / "checkpoint.vkey").read_text().strip()
 
@@ -89,6 +117,7 @@ def by_rust(paths):
     done = STAGE.vidimus("audit", "verify", "-o", "json", "--key", key(), *map(str, paths), check=False)
     said = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(said) == len(paths) and done.returncode == (0 if all(one["proven"] for one in said) else 1), done
+    assert [one["file"] for one in said] == [str(path) for path in paths], done
     return said
 
 
@@ -353,6 +382,49 @@ class Evidence(unittest.TestCase):
                 LEDGER_VERIFIER.ledger(str(copy))
             (copy / name).write_bytes(raw)
         LEDGER_VERIFIER.ledger(str(copy))
+
+    def test_what_a_crash_leaves_behind_the_last_seal_is_no_damage(self):
+        raw = segment_of_the_page()
+        self.assertEqual(ledger_of_the_page({0: raw}, signed=True), (3, 0))
+        # Cut anywhere, or with zeros where it was not on disk.
+        for cut in range(72, len(raw)):
+            for rest in (b"", bytes(len(raw) - cut)):
+                said = ledger_of_the_page({0: raw[:cut] + rest}, signed=False)
+                self.assertIsInstance(said, tuple, (cut, rest, said))
+        # What a segment gets its name with is not among it, nor is what was signed for.
+        for cut in (0, 23, 24, 71):
+            self.assertIsInstance(ledger_of_the_page({0: raw[:cut]}, signed=False), str, cut)
+        for cut in range(72, len(raw)):
+            self.assertIsInstance(ledger_of_the_page({0: raw[:cut]}, signed=True), str, cut)
+
+    def test_a_segment_without_seals_behind_one_that_has_is_no_part_of_the_log(self):
+        older = b"VIDIMUS\x01" + struct.pack("<QI", 3, 0) + bytes(4) + struct.pack("<IIQI", 2, 0, 3, 0) + b"{}"
+        self.assertIn("has no seals", ledger_of_the_page({0: segment_of_the_page(), 3: older}, signed=True))
+
+    def test_a_configuration_that_is_said_to_be_missing_is_not_passed_over_in_silence(self):
+        raw = export("left-out.jsonl").read_bytes().decode().split("\n")[:-1]
+        at = next(at for at, line in enumerate(raw) if line.startswith('{"configuration"'))
+        snapshot = json.loads(raw[at])["configuration"]["snapshot"]
+        kept = [json.loads(line)["configuration"] for line in raw if line.startswith('{"configuration"')]
+        kept = {name for one in kept if one["snapshot"] != snapshot for name in one["lists"]}
+        lists = {one["sha256"]: one["objects"] for one in (json.loads(line)["list"] for line in raw if line.startswith('{"list"'))}
+        texts = {text[:64] for name in kept for text in lists[name]}
+        begin, lines = next(n for n, line in enumerate(raw) if line.startswith('{"object"')), []
+        lines += raw[:begin]
+        for number, line in enumerate(raw[begin:-1], begin):
+            of = {} if line.startswith('{"apiVersion"') else json.loads(line)
+            if "object" in of and of["object"]["sha256"] in texts:
+                lines += raw[number:number + 2]
+            elif "list" in of and of["list"]["sha256"] in kept or "configuration" in of and number != at:
+                lines.append(line)
+            elif number == at:
+                lines.append(VERIFIER.dumped({"configuration": {"missing": "it is not kept any more", "snapshot": snapshot}}))
+        path = STAGE.root / "left-out-since.jsonl"
+        path.write_bytes(resealed([*lines, raw[-1]]))
+        by_us = STAGE.vidimus("audit", "verify", "--key", key(), str(path), check=False)
+        self.assertEqual((by_us.returncode, "but for 1 configuration" in by_us.stdout), (3, True), by_us)
+        by_it = subprocess.run([sys.executable, str(ROOT / "docs/verify-evidence.py"), str(path), "--key", key()], capture_output=True, text=True)
+        self.assertEqual((by_it.returncode, "but for 1 configuration" in by_it.stdout), (3, True), by_it)
 
     def test_the_example_of_the_page_is_believed(self):
         page = (ROOT / "docs/ledger-format.md").read_text()

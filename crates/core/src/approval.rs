@@ -6,6 +6,8 @@ pub mod pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
+
 use crate::caller::{UnixMillis, User};
 
 /// An approval that a person gave, as policies see it: `context.approval`.
@@ -65,6 +67,6 @@ pub struct Requirement {
 impl Requirement {
     /// The digest of the policy in hex.
     pub fn digest_text(&self) -> String {
-        crate::snapshot::digest::hex(&self.digest)
+        HEXLOWER.encode(&self.digest)
     }
 }

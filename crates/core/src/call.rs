@@ -19,6 +19,9 @@ pub use self::digest::{CallDigest, is_of_each_try};
 pub use self::so_far::{Collected, SoFar};
 pub use self::step::step_digest;
 
+#[cfg(test)]
+pub(crate) use self::step::STEPS_DIGESTED;
+
 /// The governed actions of the three protocols. Their Cedar names are [`Action::as_str`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {

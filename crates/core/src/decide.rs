@@ -5,6 +5,7 @@ pub(crate) mod annotation;
 pub(crate) mod annotation_names;
 pub mod chain_reads;
 pub(crate) mod changes;
+pub(crate) mod deciding;
 pub(crate) mod edge;
 pub mod edges;
 pub(crate) mod entities;
@@ -26,6 +27,7 @@ pub(crate) mod ways;
 
 use std::sync::Arc;
 
+use self::deciding::{Deciding, Step};
 use self::edge::Edge;
 use self::edges::Edges;
 use self::entities::EntityFault;
@@ -57,19 +59,19 @@ impl Policies {
     }
 
     pub(crate) fn decide(&self, registered: &Registered, call: &Call<'_>) -> Finding {
-        self.edge(registered, call).decide(call)
+        self.edge(registered, call).decide(&Deciding::of(*call, &Step::new()))
     }
 
     pub(crate) fn could_go_on(&self, registered: &Registered, call: &Call<'_>) -> bool {
-        self.edge(registered, call).could_go_on(call)
+        self.edge(registered, call).could_go_on(&Deciding::of(*call, &Step::new()))
     }
 
     pub(crate) fn could_allow(&self, registered: &Registered, call: &Call<'_>) -> bool {
-        self.edge(registered, call).could_allow(call)
+        self.edge(registered, call).could_allow(&Deciding::of(*call, &Step::new()))
     }
 
     pub(crate) fn possible_allowance(&self, registered: &Registered, call: &Call<'_>) -> Option<Finding> {
-        self.edge(registered, call).possible_allowance(call)
+        self.edge(registered, call).possible_allowance(&Deciding::of(*call, &Step::new()))
     }
 
     pub(crate) fn statements(&self) -> impl Iterator<Item = &Arc<Statement>> {

@@ -279,6 +279,10 @@ impl Shared {
             standing.apply(record);
         }
         let overlay = self.overlay_of(&standing, decides)?;
+        let is_done = |grant: &str| records.iter().any(|record| *record.id == *grant);
+        if let Some((_, reason)) = overlay.void_grants().find(|(grant, _)| is_done(grant)) {
+            return Err(Refusal::new(Code::Internal, reason.to_owned()));
+        }
         Ok((standing, overlay, decides))
     }
 

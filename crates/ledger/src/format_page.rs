@@ -12,7 +12,7 @@ use crate::seal::Chain;
 use crate::segment::{Version, header};
 use crate::times::Span;
 use crate::tree::{Hash, Tree, leaf, node};
-use crate::{Options, frame, note, verify};
+use crate::{Options, frame, verify};
 
 const PAGE: &str = include_str!("../../../docs/ledger-format.md");
 const ORIGIN: &str = "example.com/log";
@@ -28,11 +28,15 @@ fn private() -> String {
     let public =
         STANDARD.decode(block("key").trim_end().splitn(3, '+').nth(2).expect("a key")).expect("base64");
     let id = Sha256::new().chain_update(ORIGIN).chain_update(b"\n").chain_update(public).finalize();
-    format!("PRIVATE+KEY+{ORIGIN}+{}+{}", note::hex(&id[..4]), STANDARD.encode([&[1], &seed[..]].concat()))
+    format!(
+        "PRIVATE+KEY+{ORIGIN}+{}+{}",
+        data_encoding::HEXLOWER.encode(&id[..4]),
+        STANDARD.encode([&[1], &seed[..]].concat())
+    )
 }
 
 fn hexed(bytes: &[u8]) -> String {
-    bytes.chunks(32).flat_map(|line| [note::hex(line), "\n".to_owned()]).collect()
+    bytes.chunks(32).flat_map(|line| [data_encoding::HEXLOWER.encode(line), "\n".to_owned()]).collect()
 }
 
 #[test]
@@ -59,7 +63,11 @@ fn the_example_is_what_is_written() {
     assert_eq!(hexed(&segment), block("segment"));
     assert!(PAGE.contains(&format!("{} bytes in hex", segment.len())));
     for hash in leaves.iter().chain([&node(&leaves[0], &leaves[1])]) {
-        assert!(PAGE.contains(&format!("`{}`", note::hex(hash))), "{}", note::hex(hash));
+        assert!(
+            PAGE.contains(&format!("`{}`", data_encoding::HEXLOWER.encode(hash))),
+            "{}",
+            data_encoding::HEXLOWER.encode(hash)
+        );
     }
     let note = |size, root| Checkpoint { origin: ORIGIN.to_owned(), size, root }.sign(&key).entry();
     let history = [note(0, Tree::default().root()), note(3, tree.root())].concat();

@@ -1,12 +1,13 @@
 //! Signed notes with Ed25519 (C2SP signed-note), and the keys for them.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::str::FromStr;
 
 use aws_lc_rs::encoding::AsBigEndian as _;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use crate::seal::SealKey;
@@ -119,7 +120,7 @@ pub(crate) fn text(note: &str) -> Result<&str, NoteError> {
 impl fmt::Display for VerifierKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = [&[ED25519_TYPE], self.public.as_slice()].concat();
-        write!(f, "{}+{}+{}", self.name, hex(&self.id()), STANDARD.encode(key))
+        write!(f, "{}+{}+{}", self.name, HEXLOWER.encode(&self.id()), STANDARD.encode(key))
     }
 }
 
@@ -170,7 +171,7 @@ impl SigningKey {
         let seed = self.key.seed().and_then(|seed| seed.as_be_bytes()).map_err(|_| KeyError::Rejected)?;
         let key = [&[ED25519_TYPE], seed.as_ref()].concat();
         let VerifierKey { name, .. } = &self.verifier;
-        Ok(format!("{PRIVATE}{name}+{}+{}", hex(&self.verifier.id()), STANDARD.encode(key)))
+        Ok(format!("{PRIVATE}{name}+{}+{}", HEXLOWER.encode(&self.verifier.id()), STANDARD.encode(key)))
     }
 
     pub(crate) fn parse(text: &str) -> Result<Self, KeyError> {
@@ -210,7 +211,7 @@ fn parts(text: &str) -> Result<(String, &str, [u8; 32]), KeyError> {
 }
 
 fn checked(id: &str, key: &VerifierKey) -> Result<(), KeyError> {
-    let expected = hex(&key.id());
+    let expected = HEXLOWER.encode(&key.id());
     if id == expected { Ok(()) } else { Err(KeyError::Id { found: id.to_owned(), expected }) }
 }
 
@@ -218,14 +219,6 @@ fn checked(id: &str, key: &VerifierKey) -> Result<(), KeyError> {
 pub(crate) fn checked_name(name: &str) -> Result<(), KeyError> {
     let bad = name.is_empty() || name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '+');
     if bad { Err(KeyError::Name(name.to_owned())) } else { Ok(()) }
-}
-
-/// Lower-case hexadecimal.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::aside::{self, SetAside};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, SignedCheckpoint};
 use crate::file::{self, FileError};
 use crate::growth::{self, Growth};
-use crate::note::{self, KeyError, SigningKey};
+use crate::note::{KeyError, SigningKey};
 use crate::seal::{Chain, SealKey};
 use crate::segment::{self, Check, Reader, Segment, SegmentError, Unauthenticated, Version};
 use crate::storage::Storage;
@@ -227,7 +227,7 @@ fn random_origin() -> Result<String, OpenError> {
     let mut bytes = [0; 8];
     aws_lc_rs::rand::fill(&mut bytes)
         .map_err(|_| OpenError::Key { path: PathBuf::from("random numbers"), source: KeyError::Rejected })?;
-    Ok(format!("vidimus.local/{}", note::hex(&bytes)))
+    Ok(format!("vidimus.local/{}", data_encoding::HEXLOWER.encode(&bytes)))
 }
 
 /// The latest checkpoint, and what is to be done to the history so that it ends with it.

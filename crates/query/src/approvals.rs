@@ -66,11 +66,11 @@ pub struct ApprovalEvent {
     pub page: Option<String>,
     /// When it was noticed, and of a vote when it was given: RFC 3339 UTC.
     pub timestamp: String,
-    /// What happened.
+    /// What happened. Of `approval.void`, [`Approval::changed`] says what was changed.
     #[serde(rename = "type")]
     #[schemars(extend("enum" = [
         "approval.asked", "approval.voted", "approval.escalated", "approval.approved", "approval.denied", "approval.expired",
-        "approval.used",
+        "approval.void", "approval.used",
     ]))]
     pub what: String,
 }
@@ -83,6 +83,7 @@ impl Approval {
             votes: self.given.len(),
             escalated: self.escalated.clone(),
             uses: self.made.iter().map(|made| made.call.clone()).collect(),
+            changed: self.changed.clone(),
         })
     }
 }

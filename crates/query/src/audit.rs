@@ -12,11 +12,12 @@ use vidimus_core::record::Unreadable;
 use vidimus_ledger::SearchError;
 
 pub use evidence::{
-    EvidenceAsked, EvidenceFinding, EvidenceReport, ExportAnswer, ExportError, ExportQuestion, Exported,
-    VerifyOptions, export, verify,
+    EvidenceAsked, EvidenceFinding, EvidenceReport, EvidenceVerified, ExportAnswer, ExportError,
+    ExportQuestion, Exported, VerifyOptions, export, verify,
 };
 pub use found::{Asked, Found};
 pub use search::{Kind, Outcome, SearchQuestion, search, unknown_names};
+pub(crate) use show::Gathered;
 pub use show::{ShowQuestion, ShownCall, ShownRecord, show};
 
 /// What of a log could not be read.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::acts::{ActDone, Grants, Me, Quarantines};
 use crate::approvals::{Answered, ApprovalEvent, Approvals};
 use crate::audit::{
-    EvidenceReport, ExportAnswer, ExportQuestion, Found, SearchQuestion, ShowQuestion, ShownCall,
+    EvidenceVerified, ExportAnswer, ExportQuestion, Found, SearchQuestion, ShowQuestion, ShownCall,
 };
 use crate::cases::{CaseFile, TestReport};
 use crate::check::CheckReport;
@@ -40,7 +40,7 @@ pub fn schema() -> Value {
     let found = answered.subschema_for::<Found>();
     let shown = answered.subschema_for::<ShownCall>();
     let exported = answered.subschema_for::<ExportAnswer>();
-    let evidence = answered.subschema_for::<EvidenceReport>();
+    let evidence = answered.subschema_for::<EvidenceVerified>();
     let done = answered.subschema_for::<ActDone>();
     let quarantined = answered.subschema_for::<Quarantines>();
     let approvals = answered.subschema_for::<Approvals>();

@@ -10,6 +10,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::{hkdf, hmac};
+use data_encoding::HEXLOWER;
 use vidimus_core::snapshot::{Memory, Snapshot};
 
 use crate::files;
@@ -200,19 +201,14 @@ pub(crate) fn read(path: &Path, max: u64) -> Result<Option<String>, String> {
 }
 
 pub(crate) fn sealed(head: &str, key: &hmac::Key, rest: &str) -> String {
-    let tag: String =
-        hmac::sign(key, rest.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let tag = HEXLOWER.encode(hmac::sign(key, rest.as_bytes()).as_ref());
     format!("{head}{tag}\n{rest}")
 }
 
 /// What was sealed; `None` when it was not, or not so.
 pub(crate) fn opened<'a>(text: &'a str, head: &str, key: &hmac::Key) -> Option<&'a str> {
     let (tag, rest) = text.strip_prefix(head)?.split_once('\n')?;
-    let digits = tag
-        .as_bytes()
-        .chunks_exact(2)
-        .map(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
-    let tag: Vec<u8> = digits.collect::<Option<_>>()?;
+    let tag = HEXLOWER.decode(tag.as_bytes()).ok()?;
     hmac::verify(key, rest.as_bytes(), &tag).ok()?;
     Some(rest)
 }
@@ -232,7 +228,7 @@ pub fn replace(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
 pub fn rewrite(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
     let path = fs::canonicalize(path)?;
     let permissions = fs::metadata(&path)?.permissions();
-    // Hidden, so that nobody takes it for a file of resources meanwhile, and of a name that nobody else's file beside it has.
+    // Hidden, so that nobody takes it for a file of resources meanwhile, and of a name that no other file beside it has.
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let beside = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     put(&path, &beside, bytes.as_ref(), &permissions)
@@ -241,8 +237,13 @@ pub fn rewrite(path: &Path, bytes: impl AsRef<[u8]>) -> io::Result<()> {
 fn put(path: &Path, beside: &Path, bytes: &[u8], permissions: &Permissions) -> io::Result<()> {
     let directory = path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
+    // What a crash has left there means nothing; and what somebody puts there, such as a link to another file, is not written to.
+    match fs::remove_file(beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(beside)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(beside)?;
         file.write_all(bytes)?;
         file.set_permissions(permissions.clone())?;
         file.sync_all()?;
@@ -359,6 +360,25 @@ mod tests {
         let (next, _) = write(&["d"]);
         assert!(String::from_utf8(next).unwrap().contains("\n3\n"));
         assert_eq!(begin().read(), Ok(Some(memory(&["d"]))));
+    }
+
+    /// Attack: a link lies where the file is written first, beside the one that is written.
+    #[test]
+    fn a_link_that_lies_beside_a_file_is_not_written_through() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        let link = |name: &str| std::os::unix::fs::symlink(at("other"), at(name)).unwrap();
+        fs::write(at("other"), "theirs").unwrap();
+        fs::write(at("a.yaml"), "before").unwrap();
+        link(&format!(".a.yaml.{}.tmp", std::process::id()));
+        link("kept.new");
+        rewrite(&at("a.yaml"), "ours").unwrap();
+        replace(&at("kept"), "ours").unwrap();
+        for (name, text) in [("other", "theirs"), ("a.yaml", "ours"), ("kept", "ours")] {
+            assert_eq!(fs::read_to_string(at(name)).unwrap(), text, "{name}");
+            assert!(!fs::symlink_metadata(at(name)).unwrap().is_symlink(), "{name}");
+        }
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 3);
     }
 
     /// A start that finds all as it was writes nothing; what an older version wrote is read, and written anew.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::{hkdf, hmac};
+use data_encoding::HEXLOWER;
 use vidimus_core::standing::Standing;
 
 use crate::kept::{KEY_LENGTH, NoKey, opened, read, replace, sealed};
@@ -30,7 +31,7 @@ pub struct Stood {
 
 /// SHA-256 of a record, in hex.
 pub fn digest_of(record: &[u8]) -> String {
-    digest(&SHA256, record).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(digest(&SHA256, record).as_ref())
 }
 
 /// Where what stands is kept, and with what it is sealed.

@@ -13,6 +13,8 @@ pub struct Mark {
     pub escalated: Vec<String>,
     /// The calls that were made with it.
     pub uses: Vec<String>,
+    /// What was changed since, so that it is void.
+    pub changed: Option<String>,
 }
 
 /// What happened.
@@ -30,14 +32,24 @@ pub enum Happening {
     Denied,
     /// Nobody answered in time, or the approved call was not made in time.
     Expired,
+    /// What asked for it, where its call goes or what is called was changed ([`Mark::changed`]), so it is good for nothing.
+    Void,
     /// A call was made with it.
     Used,
 }
 
 impl Happening {
     /// All of them, in the order in which they may come.
-    pub const ALL: [Self; 7] =
-        [Self::Asked, Self::Voted, Self::Escalated, Self::Approved, Self::Denied, Self::Expired, Self::Used];
+    pub const ALL: [Self; 8] = [
+        Self::Asked,
+        Self::Voted,
+        Self::Escalated,
+        Self::Approved,
+        Self::Denied,
+        Self::Expired,
+        Self::Void,
+        Self::Used,
+    ];
 
     /// Its name.
     pub const fn as_str(self) -> &'static str {
@@ -48,6 +60,7 @@ impl Happening {
             Self::Approved => "approved",
             Self::Denied => "denied",
             Self::Expired => "expired",
+            Self::Void => "void",
             Self::Used => "used",
         }
     }
@@ -84,7 +97,13 @@ impl Mark {
             votes: pending.votes.len(),
             escalated: pending.escalated(now).into_iter().map(str::to_owned).collect(),
             uses: pending.uses.iter().map(|made| made.call.clone()).collect(),
+            changed: pending.changed.clone(),
         }
+    }
+
+    /// Why it has expired, where it has.
+    const fn over(&self) -> Happening {
+        if self.changed.is_some() { Happening::Void } else { Happening::Expired }
     }
 
     /// What happened since `before`; since there was no such question, where that is `None`. In order.
@@ -110,7 +129,7 @@ impl Mark {
                 // Used before, and good for more calls: it was approved all the time.
                 State::Approved => {}
                 State::Denied => all.push(Happened::plain(Happening::Denied)),
-                State::Expired => all.push(Happened::plain(Happening::Expired)),
+                State::Expired => all.push(Happened::plain(self.over())),
                 State::Used if through => all.push(Happened::plain(Happening::Approved)),
                 State::Used => {}
             }
@@ -131,7 +150,7 @@ impl Mark {
             State::Asked => last(Happening::Asked),
             State::Approved => last(Happening::Approved),
             State::Denied => last(Happening::Denied),
-            State::Expired => last(Happening::Expired),
+            State::Expired => last(self.over()),
             State::Used => {
                 Happened { what: Happening::Used, which: self.uses.last().cloned().unwrap_or_default() }
             }
@@ -150,7 +169,7 @@ mod tests {
 
     fn mark(state: State, votes: usize, escalated: &[&str], uses: &[&str]) -> Mark {
         let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Mark { state, votes, escalated: owned(escalated), uses: owned(uses) }
+        Mark { state, votes, escalated: owned(escalated), uses: owned(uses), changed: None }
     }
 
     #[test]
@@ -161,6 +180,8 @@ mod tests {
         let approved = mark(State::Approved, 2, &["m"], &[]);
         let used = mark(State::Used, 2, &["m"], &["c1"]);
         let again = mark(State::Approved, 2, &["m"], &["c1", "c2"]);
+        let changed = Some("Policy/t/p".to_owned());
+        let void = Mark { changed, ..mark(State::Expired, 2, &["m"], &[]) };
         for (before, after, happened) in [
             (None, &asked, "1-asked"),
             (Some(&asked), &asked, ""),
@@ -173,6 +194,9 @@ mod tests {
             (Some(&asked), &mark(State::Denied, 0, &["m"], &[]), "1-denied"),
             (Some(&asked), &mark(State::Expired, 0, &["m"], &[]), "1-expired"),
             (Some(&approved), &mark(State::Expired, 2, &["m"], &[]), "1-expired"),
+            // Nobody let it pass: what it was of was changed.
+            (Some(&approved), &void, "1-void"),
+            (Some(&void), &void, ""),
             // All at once.
             (None, &used, "1-asked 1-voted-1 1-voted-2 1-approved 1-used-c1"),
             (None, &mark(State::Denied, 0, &[], &[]), "1-asked 1-denied"),
@@ -185,6 +209,7 @@ mod tests {
             ("1-escalated-1", Some("1-expired"), &later),
             ("1-approved", Some("1-expired"), &approved),
             ("1-used-c1", None, &used),
+            ("1-void", None, &void),
         ] {
             assert_eq!(mark.stands().id("1"), stands);
             assert_eq!(mark.gone().map(|gone| gone.id("1")).as_deref(), gone);

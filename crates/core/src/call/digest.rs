@@ -4,13 +4,13 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use super::{Action, Arguments, Call};
 use crate::approval::Requirement;
 use crate::json::Json;
 use crate::obligation::Obligation;
-use crate::snapshot::digest::hex;
 
 /// SHA-256 of the exact action of a call. Its text form is `sha256:` and hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,7 +79,7 @@ pub(super) fn said<'j>(action: Action, content: &Json<'j>) -> Json<'j> {
 
 impl fmt::Display for CallDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "sha256:{}", hex(&self.0))
+        write!(f, "sha256:{}", HEXLOWER.encode(&self.0))
     }
 }
 
@@ -106,7 +106,7 @@ impl Call<'_> {
         obligations: &[Obligation],
     ) -> CallDigest {
         let policy = |one: &Arc<Requirement>| {
-            let (id, digest) = (Cow::Owned(one.policy.to_string()), Cow::Owned(hex(&one.digest)));
+            let (id, digest) = (Cow::Owned(one.policy.to_string()), Cow::Owned(HEXLOWER.encode(&one.digest)));
             Json::Object(vec![("digest".into(), Json::String(digest)), ("id".into(), Json::String(id))])
         };
         let destination = self.ask.target.destination();

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use super::digest::said;
 use super::{Action, Arguments, Call};
 use crate::json::Json;
-use crate::snapshot::digest::hex;
 
 /// The method of a step.
 const METHOD: &str = "tools/call";
@@ -32,7 +32,15 @@ pub fn step_digest(tool: &str, arguments: Option<&Json<'_>>, content: Option<&Js
     of(METHOD, tool, (arguments, content))
 }
 
+#[cfg(test)]
+thread_local! {
+    /// How many were made.
+    pub(crate) static STEPS_DIGESTED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
 fn of(method: &str, tool: &str, (arguments, content): (Option<&Json<'_>>, Option<&Json<'_>>)) -> String {
+    #[cfg(test)]
+    STEPS_DIGESTED.set(STEPS_DIGESTED.get() + 1);
     let arguments =
         arguments.filter(|given| !matches!(given, Json::Null) && **given != Json::Object(Vec::new()));
     if !arguments.is_none_or(is_exact) || !content.is_none_or(is_exact) {
@@ -47,7 +55,7 @@ fn of(method: &str, tool: &str, (arguments, content): (Option<&Json<'_>>, Option
     ];
     members.extend(arguments.map(|arguments| ("arguments".into(), arguments.clone())));
     members.extend(content.map(|content| ("content".into(), said(Action::InvokeTool, content))));
-    format!("sha256:{}", hex(&Sha256::digest(Json::Object(members).canonical())))
+    format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(Json::Object(members).canonical())))
 }
 
 /// Whether canonical JSON says each whole number in it as it is.
@@ -94,7 +102,8 @@ mod tests {
             digest("Tool/a/b/c", "{}", None),
             format!(
                 "sha256:{}",
-                hex(&Sha256::digest(r#"{"method":"tools/call","target":"Tool/a/b/c","version":1}"#))
+                HEXLOWER
+                    .encode(&Sha256::digest(r#"{"method":"tools/call","target":"Tool/a/b/c","version":1}"#))
             )
         );
         assert_eq!(digest("Tool/a/b/c", r#"{"y":[true,null],"x":1e0}"#, None), one);

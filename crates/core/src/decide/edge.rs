@@ -15,6 +15,7 @@ use cedar_policy::{
 
 pub(crate) use self::acted::OfClass;
 use self::answer::{StaticOutcome, sorted, with_context};
+use super::deciding::Deciding;
 use super::entities::{EntityFault, EntitySlice};
 use super::facts::{AttributeReference, ContextReference};
 use super::index::Index;
@@ -119,7 +120,7 @@ impl Edge {
     /// held is changed as those forbids demand that change calls instead of refusing them.
     ///
     /// Every residual is evaluated: whether some policy fails must not depend on the order.
-    pub(crate) fn decide(&self, call: &Call<'_>) -> Finding {
+    pub(crate) fn decide(&self, call: &Deciding<'_>) -> Finding {
         let found = self.decided(call);
         if self.tried.is_empty() && self.trials.is_empty() {
             return found;
@@ -128,7 +129,7 @@ impl Edge {
         found.and_tried(&self.tried).and_tried(&of_call)
     }
 
-    fn decided(&self, call: &Call<'_>) -> Finding {
+    fn decided(&self, call: &Deciding<'_>) -> Finding {
         let (mut permits, mut forbids) = (Vec::new(), Vec::new());
         let (mut errors, mut unseen) = (Vec::new(), Vec::new());
         let mut refused = self.refuses;
@@ -170,7 +171,7 @@ impl Edge {
     }
 
     /// What is found, with what the forbids demand that is changed.
-    fn changed(&self, found: Finding, changing: &[&Residual], call: &Call<'_>) -> Finding {
+    fn changed(&self, found: Finding, changing: &[&Residual], call: &Deciding<'_>) -> Finding {
         let of_call = changing.iter().filter_map(|residual| residual.changes.as_ref());
         let demands = match changing {
             [] => self.demands.clone(),
@@ -182,7 +183,7 @@ impl Edge {
     }
 
     /// What is found where every forbid that is satisfied asks for the approval of a person.
-    fn held(&self, forbids: &[&Residual], call: &Call<'_>) -> Finding {
+    fn held(&self, forbids: &[&Residual], call: &Deciding<'_>) -> Finding {
         let of_call = forbids.iter().filter_map(|residual| residual.asks.as_ref());
         let mut asking: Vec<Arc<Requirement>> = self.asking.iter().chain(of_call).cloned().collect();
         asking.sort_unstable();
@@ -190,7 +191,7 @@ impl Edge {
         Finding { asking: asking.into(), ..found }
     }
 
-    fn deny_by_default(&self, call: &Call<'_>) -> Finding {
+    fn deny_by_default(&self, call: &Deciding<'_>) -> Finding {
         let closest = self.closest_residuals.iter().filter_map(|place| self.residuals.get(*place));
         let references = closest.flat_map(|residual| &residual.references);
         let facts = with_context(&self.closest_permits.facts, &[], references, call);
@@ -208,17 +209,17 @@ impl Edge {
     }
 
     /// Whether some arguments could be allowed, where the call's are unknown.
-    pub(crate) fn could_allow(&self, call: &Call<'_>) -> bool {
+    pub(crate) fn could_allow(&self, call: &Deciding<'_>) -> bool {
         self.possible_permits(call, true).is_some()
     }
 
     /// The same of a call under way: it has the approvals that it has, and may not wait for others.
-    pub(crate) fn could_go_on(&self, call: &Call<'_>) -> bool {
+    pub(crate) fn could_go_on(&self, call: &Deciding<'_>) -> bool {
         self.asking.is_empty() && self.possible_permits(call, false).is_some()
     }
 
     /// What allows the call for some arguments, where the call's are unknown; `None` where nothing does.
-    pub(crate) fn possible_allowance(&self, call: &Call<'_>) -> Option<Finding> {
+    pub(crate) fn possible_allowance(&self, call: &Deciding<'_>) -> Option<Finding> {
         let permits = self.possible_permits(call, true)?;
         let found = self.permits.answer(Outcome::Allow, None, &permits, call);
         let may_change = |residual: &&Residual| residual.changes.is_some() && residual.possible(call).holds;
@@ -228,7 +229,7 @@ impl Edge {
     }
 
     /// The residual permits that some arguments could satisfy; `None` where no arguments could be allowed. `may_wait`: for a person.
-    fn possible_permits(&self, call: &Call<'_>, may_wait: bool) -> Option<Vec<&Residual>> {
+    fn possible_permits(&self, call: &Deciding<'_>, may_wait: bool) -> Option<Vec<&Residual>> {
         if !self.errors.policies.is_empty() || self.refuses {
             return None;
         }
@@ -259,7 +260,7 @@ impl Edge {
 }
 
 impl Residual {
-    fn outcome(&self, call: &Call<'_>) -> Result<bool, Failed> {
+    fn outcome(&self, call: &Deciding<'_>) -> Result<bool, Failed> {
         let seen = self.seen(call);
         let call = seen.as_ref().unwrap_or(call);
         match (&self.condition, call.ask.arguments) {
@@ -277,7 +278,7 @@ impl Residual {
     }
 
     /// What it says of a call, where it is only tried.
-    fn tried(&self, call: &Call<'_>) -> Option<Tried> {
+    fn tried(&self, call: &Deciding<'_>) -> Option<Tried> {
         // What a recorded call comes to does not depend on it.
         let is_recorded = matches!(call.ask.arguments, Arguments::Recorded(_));
         let says = match if is_recorded { Ok(false) } else { self.outcome(call) } {
@@ -289,12 +290,12 @@ impl Residual {
     }
 
     /// The call as this policy sees it; `None` where that is as every policy does.
-    fn seen<'c>(&self, call: &Call<'c>) -> Option<Call<'c>> {
+    fn seen<'c>(&self, call: &Deciding<'c>) -> Option<Deciding<'c>> {
         let asks = self.asks.as_ref().filter(|_| call.approvals.len() > 1)?;
         Some(call.seen_by(&asks.role))
     }
 
-    fn possible(&self, call: &Call<'_>) -> Possible {
+    fn possible(&self, call: &Deciding<'_>) -> Possible {
         let seen = self.seen(call);
         let call = seen.as_ref().unwrap_or(call);
         match (&self.condition, call.ask.arguments) {

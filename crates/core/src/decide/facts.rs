@@ -8,6 +8,7 @@ use cedar_policy::pst::{
 };
 use cedar_policy::{Entities, EntityUid, EvalResult};
 
+use super::deciding::Deciding;
 use super::index::Side;
 use super::membership::is_unlawful;
 use super::residual::View;
@@ -288,11 +289,11 @@ impl ContextReference {
     }
 
     /// The facts on a call: the value, and where what is in it came from.
-    pub(crate) fn facts<'c>(&self, call: &Call<'c>) -> impl Iterator<Item = Fact> + use<'c> {
+    pub(crate) fn facts<'c>(&self, call: &Deciding<'c>) -> impl Iterator<Item = Fact> + use<'c> {
         std::iter::once(self.fact(call)).chain(self.origins(call))
     }
 
-    fn fact(&self, call: &Call<'_>) -> Fact {
+    fn fact(&self, call: &Deciding<'_>) -> Fact {
         let value = match &self.what {
             InContext::Field(field) => field.read(call).ok(),
             InContext::Argument(view, pointer) => match look(*view, pointer, call) {

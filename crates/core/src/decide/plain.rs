@@ -6,6 +6,7 @@ use cedar_policy::{
     Authorizer, Context, Entities, Entity, EntityUid, PolicySet, Request, RestrictedExpression,
 };
 
+use super::deciding::Deciding;
 use super::entities::EntityFault;
 use super::residual::evaluate::Failed;
 use super::residual::field::{cycle, hour, weekday};
@@ -46,7 +47,7 @@ pub(crate) fn fault(what: &str, reason: &dyn std::fmt::Display) -> EntityFault {
 }
 
 /// The request, validated against the schema.
-pub(crate) fn request(call: &Call<'_>) -> Result<Request, EntityFault> {
+pub(crate) fn request(call: &Deciding<'_>) -> Result<Request, EntityFault> {
     let context = Context::from_pairs(context(call)?).map_err(|e| fault("the context", &e))?;
     let schema = schema().map_err(|e| fault("the schema", &e))?;
     let (principal, resource) =
@@ -59,7 +60,7 @@ fn text(value: &str) -> RestrictedExpression {
     RestrictedExpression::new_string(value.to_owned())
 }
 
-fn context(call: &Call<'_>) -> Result<Vec<(String, RestrictedExpression)>, EntityFault> {
+fn context(call: &Deciding<'_>) -> Result<Vec<(String, RestrictedExpression)>, EntityFault> {
     let (ask, chain) = (&call.ask, call.chain());
     let agents = chain.actors.iter().filter(|actor| actor.kind == EntityKind::Agent);
     let agents: Result<Vec<_>, _> =
@@ -104,7 +105,7 @@ fn context(call: &Call<'_>) -> Result<Vec<(String, RestrictedExpression)>, Entit
         Action::InvokeTool => {
             pairs.push(("args", RestrictedExpression::new_entity_uid(named(Type::Arguments, OF_CALL)?)));
             pairs.push(("numbers", RestrictedExpression::new_entity_uid(named(Type::Numbers, OF_CALL)?)));
-            pairs.push(("call_digest", text(&call.step().unwrap_or_default())));
+            pairs.push(("call_digest", text(call.step().unwrap_or_default())));
         }
         Action::CallModel | Action::ListModels => {
             pairs.push(("tokens_estimated", RestrictedExpression::new_long(ask.tokens_estimated)));
@@ -166,7 +167,7 @@ pub(crate) fn user(user: &User, groups: Vec<EntityUid>) -> Result<Entity, Entity
 }
 
 /// Whether the one policy of `policy` is satisfied, by Cedar's own evaluator.
-pub(crate) fn holds(policy: &PolicySet, entities: &Entities, call: &Call<'_>) -> Result<bool, Failed> {
+pub(crate) fn holds(policy: &PolicySet, entities: &Entities, call: &Deciding<'_>) -> Result<bool, Failed> {
     let request = request(call).map_err(|_| Failed::Evaluation)?;
     let of_call = self::entities(call).map_err(|_| Failed::Evaluation)?;
     let entities = entities.clone().add_entities(of_call, None).map_err(|_| Failed::Evaluation)?;

@@ -10,6 +10,7 @@ use cedar_policy::pst::{
 };
 use cedar_policy::{Effect, Entities, EvalResult, Expression, Request, eval_expression};
 
+use super::deciding::{Deciding, Step};
 use super::entities::{EntityFault, EntitySlice};
 use super::index::{Index, Side};
 use super::plain;
@@ -56,7 +57,7 @@ pub(crate) fn proposed(
     let literals = all.iter().flat_map(|statement| &statement.literals);
     let entities = EntitySlice::of(registered, call.principal(), &call.ask.target, literals)?.entities()?;
     let entities = entities.add_entities(plain::entities(call)?, None).map_err(|error| fault(&error))?;
-    let ways = Ways { request: &plain::request(call)?, entities: &entities };
+    let ways = Ways { request: &plain::request(&Deciding::of(*call, &Step::new()))?, entities: &entities };
     let mut permits = Vec::new();
     let mut forbids = Vec::new();
     for statement in all {

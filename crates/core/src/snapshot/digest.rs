@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use super::coming::is_quarantined;
@@ -92,17 +93,7 @@ impl Parts {
 /// `sha256:` and hex over the digests of all parts, sorted, so that their order does not count.
 pub(crate) fn of_all(mut parts: Vec<Digest>) -> String {
     parts.sort_unstable();
-    format!("sha256:{}", hex(&Sha256::digest(parts.as_flattened())))
-}
-
-/// Bytes in hex.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(2 * bytes.len());
-    for byte in bytes {
-        // Writing to a text does not fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(parts.as_flattened())))
 }
 
 /// Text that is hashed as it is written.

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
 use super::Snapshot;
 use super::compile::{self, Compiled};
-use super::digest::{Digest, hex};
+use super::digest::Digest;
 use super::doubt::claimed_by_several;
 use super::refusing::Refusing;
 use crate::resource::identity::{IdentitySpec, OidcSpec, ServiceAccountSpec};
@@ -143,7 +144,7 @@ impl Snapshot {
         let mut here: HashMap<Name, usize> = HashMap::with_capacity(self.objects.len());
         for (object, origin, digest) in in_force.chain(beside) {
             let name = (object.kind.as_str().to_owned(), object.namespace, object.name);
-            *here.entry((name, Place::of(origin), hex(&digest))).or_default() += 1;
+            *here.entry((name, Place::of(origin), HEXLOWER.encode(&digest))).or_default() += 1;
         }
         let is_missing = |one: &&Remembered| {
             let name = (one.kind.clone(), one.namespace.clone(), one.name.clone());
@@ -227,7 +228,7 @@ impl Remembered {
             namespace: namespace.clone(),
             name: name.clone(),
             place: Place::of(&refusing.origin),
-            digest: hex(&refusing.digest),
+            digest: HEXLOWER.encode(&refusing.digest),
             contested: refusing.contested,
             quarantined: refusing.quarantined,
             generation: *generation,
@@ -338,12 +339,5 @@ fn identity(spec: &IdentitySpec) -> Option<Identity> {
 }
 
 fn digest(hex: &str) -> Option<Digest> {
-    let mut digest = Digest::default();
-    if hex.len() != 2 * digest.len() || !hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
-        return None;
-    }
-    for (place, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(hex.get(2 * place..2 * place + 2)?, 16).ok()?;
-    }
-    Some(digest)
+    HEXLOWER.decode(hex.as_bytes()).ok()?.try_into().ok()
 }

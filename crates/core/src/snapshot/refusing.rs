@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use serde::ser::{Serialize, SerializeStruct as _, Serializer};
 
 use super::coming::is_quarantined;
@@ -139,11 +140,7 @@ pub(super) fn forbids(refusing: &[Refusing], in_force: &Places) -> Vec<Arc<State
 
 /// `namespace/name~` and eight bytes of the digest of the object: which of several of one name.
 fn version_id(id: &str, digest: &Digest) -> String {
-    let mut text = format!("{id}~");
-    for byte in digest.iter().take(8) {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
+    format!("{id}~{}", HEXLOWER.encode(digest.get(..8).unwrap_or_default()))
 }
 
 /// What is held of the last snapshot.

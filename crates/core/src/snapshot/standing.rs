@@ -42,14 +42,16 @@ struct Part {
     statements: Vec<Arc<Statement>>,
     /// The same as Cedar, by their ids.
     texts: Vec<(String, String)>,
+    /// Why it could be made to nothing.
+    void: Option<String>,
 }
 
 impl Overlay {
     /// Compiles what stands.
     ///
     /// # Errors
-    /// The policy that could not be made of an act, and why. It is a fault of this crate; what stands must then not be taken for
-    /// nothing.
+    /// The policy that could not be made of a quarantine, and why. It is a fault of this crate; what stands must then not be taken for
+    /// nothing. A grant that no policy can be made of permits nothing ([`Overlay::void_grants`]).
     pub fn of(standing: &Standing) -> Result<Self, String> {
         Self::default().next(standing)
     }
@@ -68,7 +70,7 @@ impl Overlay {
             Ok((subject.clone(), part))
         });
         let quarantines = quarantines.collect::<Result<BTreeMap<_, _>, String>>()?;
-        let lent = self.lent_after(&standing.grants)?;
+        let lent = self.lent_after(&standing.grants);
         let mut overlay = Self::default();
         let parts = || parts(&quarantines, &lent);
         overlay.key.reserve(parts().map(|part| part.line.len()).sum());

@@ -493,6 +493,31 @@ fn the_end_of_each_agents_grants_is_known() {
     );
 }
 
+/// A grant of which no permit can be made, as one that ends at no time, permits nothing, and holds up nothing else: it stands, and goes by its id.
+#[test]
+fn a_grant_that_makes_no_permit_permits_nothing_and_stops_nothing() {
+    let never = Act::Grant(Granted {
+        request: None,
+        terms: terms(&["Tool/a/tools/t"], None, Some(2)),
+        until_ms: i64::MAX,
+    });
+    let mut standing = fold(vec![
+        ("1", never),
+        ("2", quarantine("MCPServer/a/more")),
+        ("3", granted(terms(&["Tool/a/tools/u"], None, Some(2)))),
+    ]);
+    let overlay = Overlay::of(&standing).unwrap();
+    let void: Vec<_> = overlay.void_grants().map(|(id, why)| (id, why.contains("no time"))).collect();
+    assert_eq!(void, [("1", true)]);
+    let world = under(&standing, Vec::new());
+    let bot = Facts::of(&world, "a/bot");
+    assert_eq!(tool(&world, &bot, "a/tools", "t").0, Some(Code::NoPermit));
+    assert_eq!(tool(&world, &bot, "a/tools", "u").0, None);
+    assert_eq!(tool(&world, &bot, "a/more", "t").0, Some(Code::ForbiddenByPolicy));
+    standing.apply(&record("4", Act::Revoke(OfGrant { of: "1".into() })));
+    assert_eq!(overlay.next(&standing).unwrap().void_grants().count(), 0);
+}
+
 /// What stands on is made once, and what is made of it is as if it were all made anew.
 #[test]
 fn what_stands_after_an_act_is_as_if_all_were_made_anew() {

@@ -203,6 +203,13 @@ fn a_chain_has_the_lowest_class_of_those_in_it() {
         assert_eq!(through(&open, caller, before, "pay"), (outcome, by), "{caller} {before:?}");
         assert_eq!(through(&open, caller, before, "get").0, allow, "{caller} {before:?}");
     }
+    // The class of who is not registered, as where its record is malformed, is not known: nothing passes through it at all.
+    for (before, is_refused) in [("gone", true), ("advises", false)] {
+        let mut facts = Facts::of(&open, "a/x");
+        facts.chain.actors = vec![format!("Agent/a/{before}").parse().unwrap()];
+        let checked = open.check_chain(&facts.chain).map_err(|refusal| refusal.code);
+        assert_eq!(checked == Err(Code::ActorRevoked), is_refused, "{before}: {checked:?}");
+    }
     // As for one's own class: nothing is permitted by it, and a policy may take its place.
     assert_eq!(through(&world(Vec::new()), "a/x", &["asks"], "pay").0, deny);
     let replacing =

@@ -15,7 +15,7 @@ use vidimus_core::standing::agreed::{self, Agreed, Known};
 
 use super::{Intent, Ready};
 use crate::gate::{Shared, millis};
-use crate::standing::store::acts::{self, Head, Numbered};
+use crate::standing::store::acts::{self, ACTS, BEGIN_ANEW, Head, Numbered};
 use crate::unrecorded::closed;
 
 /// How often it is tried again where others add acts all the time.
@@ -72,17 +72,16 @@ impl Shared {
             )
             .with_detail(detail)),
         };
-        let (Some(connection), Some(known)) = (store.connection(), self.acts.standing().agreed.clone())
-        else {
+        let (Ok(live), Some(known)) = (store.live(), self.acts.standing().agreed.clone()) else {
             return without("there is no connection to it");
         };
-        let mut own = MultiplexedConnection::clone(&connection);
+        let mut own = live.connection();
         // What was done here alone comes before it: who lifts that lifts what the others have.
         if !self.acts.standing().unshared.is_empty() {
             return match self.tell_first(&mut own, last).await {
                 Ok(()) => Ok(None),
                 Err(error) => {
-                    store.is_broken(&connection);
+                    live.is_broken();
                     without(&error.to_string())
                 }
             };
@@ -107,7 +106,7 @@ impl Shared {
             Err(error) => error,
         };
         // Whether it was added is not known: if it was, it comes back as what another did.
-        store.is_broken(&connection);
+        live.is_broken();
         without(&error.to_string())
     }
 
@@ -209,8 +208,16 @@ impl Shared {
             otherwise |= standing.is_decided_by(&act.act);
             standing.apply(act);
         }
-        // As of the gateway's own: what cannot be brought into force is not on record.
-        let overlay = self.overlay_of(&standing, otherwise)?;
+        // As of the gateway's own: what cannot be brought into force is not on record. A grant permits nothing then, and goes on record like the
+        // others, so that it can be revoked.
+        let overlay = self.overlay_of(&standing, otherwise).map_err(|why| self.not_in_force(&new, why))?;
+        for (act, reason) in overlay.void_grants().filter(|(act, _)| new.iter().any(|one| one.id == *act)) {
+            tracing::error!(
+                act,
+                reason,
+                "a grant that another gateway gave is none here, and permits nothing; revoke it, and have all gateways be of one version"
+            );
+        }
         let mut taken = Vec::with_capacity(new.len());
         for act in new {
             let record = Record::Act(act);
@@ -228,6 +235,23 @@ impl Shared {
         }
         self.stand(standing, overlay, *last);
         Ok(())
+    }
+
+    /// Says which act it is that cannot be brought into force. What comes after it is not taken over either, and what needs the store is refused:
+    /// such an act refuses something, and what it would refuse must not pass as if it had not been done.
+    fn not_in_force(&self, new: &[ActRecord<'_>], why: Refusal) -> Refusal {
+        let mut standing = (*self.acts.standing()).clone();
+        let is_it = |act: &&ActRecord<'_>| {
+            standing.apply(act);
+            self.overlay_of(&standing, true).is_err()
+        };
+        let Some(act) = new.iter().find(is_it) else { return why };
+        let number = act.shared.as_ref().map(|place| place.number).unwrap_or_default();
+        let message = format!(
+            "act {} by {} (number {number} of {ACTS}) cannot be brought into force: {}; {BEGIN_ANEW}",
+            act.id, act.actor, why.message
+        );
+        Refusal { message: message.into(), ..why }
     }
 
     /// Takes up a list of which this gateway does not know the beginning.

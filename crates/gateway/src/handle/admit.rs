@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use http_body::Body;
@@ -389,13 +390,8 @@ pub(super) async fn end_chain(gate: &Gate, decision: &Decision<'_>, moment: Mome
 
 /// `sha256:` and hex.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| DIGITS.get(usize::from(value & 15)).copied().map_or('0', char::from);
     let mut text = String::with_capacity(71);
     text.push_str("sha256:");
-    for byte in digest::digest(&digest::SHA256, bytes).as_ref() {
-        text.push(digit(byte >> 4));
-        text.push(digit(*byte));
-    }
+    HEXLOWER.encode_append(digest::digest(&digest::SHA256, bytes).as_ref(), &mut text);
     text
 }

@@ -33,6 +33,16 @@ use crate::request_context::RequestContext;
 use crate::route::Protocol;
 use crate::unrecorded::closed;
 
+<<<<<<< HEAD
+=======
+/// What the id of a question begins with, so that nobody takes it for one of the caller's.
+const OWN: &str = "vidimus-";
+
+/// What to do where a policy holds the question itself.
+const HELD: &str = "A policy holds what it takes to ask people about the tool (connectServer), so nobody can be asked: have it name invokeTool, or \
+     context.method.";
+
+>>>>>>> mend
 /// The most pages of a listing that are asked for. All are read: what a tool is said to be twice is not known.
 const MOST_PAGES: usize = 32;
 
@@ -171,7 +181,8 @@ async fn page(
     gate.meter.decided(Some(Protocol::Mcp), code);
     let mut permit = match verdict {
         Verdict::Permitted(permit) => permit,
-        Verdict::Held(held) => return Err(unverified(held.refusal())),
+        // What people approve of the call comes after it: nobody can approve the look.
+        Verdict::Held(held) => return Err(unverified(held.refusal()).with_next(HELD)),
         Verdict::Refused(refusal) => return Err(unverified(refusal)),
     };
     let room = permit.take_room();

@@ -118,7 +118,7 @@ impl StandingState {
         for Call { taken, .. } in &awaited {
             self.return_here(taken, now)?;
         }
-        self.return_to_store(awaited.iter().map(|call| &*call.taken)).await?;
+        self.return_to_store(awaited.iter().map(|call| &*call.taken), now).await?;
         // What could not come back at its end has done so now.
         for Call { taken, .. } in awaited.iter().filter(|call| call.has_ended) {
             self.returning.over(taken);
@@ -132,11 +132,16 @@ impl StandingState {
     /// `overloaded`.
     pub(super) fn return_here(&self, taken: &Taken, now: Instant) -> Result<(), Refusal> {
         let Some(asks) = of_callee(taken) else { return Ok(()) };
-        let mut chains = self.chains()?;
-        let mut knows = chains.known(&asks, now);
+        let knows = self.chains()?.known(&asks, now);
+        self.bring(taken, knows, now)
+    }
+
+    /// What the agent knows that was called is known to who called it, here, where a store cannot lose it.
+    fn bring(&self, taken: &Taken, mut knows: Vec<Collected>, now: Instant) -> Result<(), Refusal> {
         if knows.is_empty() {
             return Ok(());
         }
+        let mut chains = self.chains()?;
         // What the caller has already it does not get anew: that would be kept for longer.
         let had: BTreeSet<Arc<str>> = chains.known(taken, now).into_iter().map(|one| one.label).collect();
         knows.retain(|one| !had.contains(&one.label));
@@ -145,17 +150,20 @@ impl StandingState {
         chains.permitted(&back, &[], now)
     }
 
-    /// The same of some calls as far as a shared store knows, which is asked once for all of them: what comes back first is first.
+    /// The same of some calls as far as a shared store knows, which is asked once for all of them: what comes back first is first. What came
+    /// back is known here as well from then on: no other gateway need know it, and a store may lose it.
     ///
     /// # Errors
-    /// `standing_unavailable`.
+    /// `standing_unavailable`; `overloaded`.
     pub(super) async fn return_to_store<'t>(
         &self,
         calls: impl Iterator<Item = &'t Taken>,
+        now: Instant,
     ) -> Result<(), Refusal> {
         let Some(store) = &self.store else { return Ok(()) };
         let life = |taken: &Taken| self.keeps.quiet_of(taken.began_elsewhere);
-        store.returned(calls.map(|taken| (taken, life(taken))), self.keeps.window).await
+        let found = store.returned(calls.map(|taken| (taken, life(taken))), self.keeps.window).await?;
+        found.into_iter().try_for_each(|(taken, knows)| self.bring(taken, knows, now))
     }
 }
 

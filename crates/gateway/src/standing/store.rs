@@ -3,6 +3,7 @@
 //! While there is no connection, whoever needs the state is refused at once: nobody waits for a store, and nothing is counted twice.
 
 pub mod acts;
+mod live;
 mod returned;
 
 use std::fmt;
@@ -17,13 +18,13 @@ use redis::{
     AsyncConnectionConfig, Client, ErrorKind, FromRedisValue, RedisError, RedisResult, Script,
     ScriptInvocation,
 };
-use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
 use vidimus_core::call::{Collected, SoFar};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::refusal::{Code, Refusal};
 
 use self::acts::ACTS;
+use self::live::Live;
 use super::chains::{each_once, full};
 use super::ended::EndedChain;
 use super::taken::{Taken, Used};
@@ -39,7 +40,7 @@ const CONNECT: Duration = Duration::from_secs(2);
 const RETRY: Duration = Duration::from_millis(200);
 /// Between two looks whether the connection lives, and the store is what it was; also while others tell things all the time.
 const LOOK: Duration = Duration::from_secs(1);
-/// For so long nothing is asked of a store that has begun anew, while other gateways tell it what they know: each looks once in a [`LOOK`].
+/// For so long after it began nothing is asked of a store, while other gateways tell it what they know: each looks once in a [`LOOK`].
 const TOLD: Duration = Duration::from_secs(2);
 /// How much is told in one go.
 const TOGETHER: usize = 256;
@@ -88,10 +89,8 @@ impl std::str::FromStr for StandingAddress {
 /// A store, and the connection to it.
 pub struct Store {
     client: Client,
-    connection: ArcSwapOption<MultiplexedConnection>,
-    broken: Notify,
-    /// When the store began that this gateway has told what it knows: milliseconds since 1970, by its own clock; 0 before the first. One that
-    /// began at another time has lost what it had.
+    live: ArcSwapOption<Live>,
+    /// [`Live::born`] of the last connection; 0 before the first.
     born: AtomicI64,
 }
 
@@ -105,45 +104,24 @@ impl fmt::Debug for Store {
 impl Store {
     /// The store at an address. It is connected to by [`follow`].
     pub fn at(address: StandingAddress) -> Self {
-        Self {
-            client: address.0,
-            connection: ArcSwapOption::empty(),
-            broken: Notify::new(),
-            born: AtomicI64::new(0),
-        }
+        Self { client: address.0, live: ArcSwapOption::empty(), born: AtomicI64::new(0) }
     }
 
     pub fn is_connected(&self) -> bool {
-        self.connection.load().is_some()
+        self.live.load().is_some()
     }
 
     /// The connection, where there is one, and what gateways agree on is known.
-    pub fn connection(&self) -> Option<Arc<MultiplexedConnection>> {
-        self.connection.load_full()
-    }
-
-    /// Nothing more is to be expected of this connection. A call that waited on an earlier one says nothing of the present one.
-    pub fn is_broken(&self, connection: &Arc<MultiplexedConnection>) {
-        if self.connection.load_full().is_some_and(|current| Arc::ptr_eq(&current, connection)) {
-            self.broken.notify_one();
-        }
+    ///
+    /// # Errors
+    /// `standing_unavailable`.
+    pub fn live(&self) -> Result<Arc<Live>, Refusal> {
+        self.live.load_full().ok_or_else(|| unavailable("there is no connection to it"))
     }
 
     async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, Refusal> {
-        let Some(connection) = self.connection.load_full() else {
-            return Err(unavailable("there is no connection to it"));
-        };
-        // What is kept in place is moved with each call, also where there is no store.
-        let answered = Box::pin(script.invoke_async(&mut MultiplexedConnection::clone(&connection))).await;
-        answered.map_err(|error: RedisError| self.failed(&connection, error))
-    }
-
-    fn failed(&self, connection: &Arc<MultiplexedConnection>, error: RedisError) -> Refusal {
-        // What the store itself says came over a connection that is whole.
-        if !matches!(error.kind(), ErrorKind::Server(_)) {
-            self.is_broken(connection);
-        }
-        unavailable(error)
+        let live = self.live()?;
+        live.run(script).await
     }
 
     /// As [`super::chains::Chains::reserve`]; whether the destination has a place is told too.
@@ -153,6 +131,7 @@ impl Store {
         life: Duration,
         most_chains: usize,
     ) -> Result<(SoFar, bool), Refusal> {
+        let live = self.live()?;
         let transaction = &taken.transaction;
         let flow = taken.flow.as_ref();
         let counted = taken.counted.filter(|_| taken.has_chain());
@@ -178,16 +157,15 @@ impl Store {
             .arg(flow.and_then(|flow| flow.person.as_deref()).unwrap_or_default())
             .arg(if taken.has_chain() { &**transaction } else { "" })
             .arg(most_chains)
-            .arg(self.born.load(Ordering::Acquire));
-        let found: Vec<String> = self.run(&script).await?;
+            .arg(live.born());
+        let found: Vec<String> = live.run(&script).await?;
         let mut found = found.into_iter();
         match (found.next().as_deref(), found.as_slice()) {
             (Some("ok"), [calls, tokens, spend, fan_out, placed, labels @ ..]) => {
-                let number =
-                    |text: &String| text.parse().map_err(|_| unavailable("an answer is not understood"));
+                let number = |text: &String| text.parse().map_err(|_| not_understood());
                 // A label that is not understood is not one that nobody has.
                 let labels: Option<Vec<Collected>> = labels.chunks(2).map(collected).collect();
-                let labels = labels.ok_or_else(|| unavailable("an answer is not understood"))?;
+                let labels = labels.ok_or_else(not_understood)?;
                 let so_far = SoFar {
                     calls: number(calls)?,
                     tokens: number(tokens)?,
@@ -207,12 +185,12 @@ impl Store {
             }
             // Over a connection that is whole: what was in it is gone, and is told again when it is connected to anew.
             (Some("anew"), []) => {
-                self.broken.notify_one();
+                live.is_broken();
                 Err(lost())
             }
             (Some("full"), []) => Err(full(Denied::Empty, most_chains, &taken.began_by)),
             (Some("share"), []) => Err(full(Denied::Share, most_chains, &taken.began_by)),
-            _ => Err(unavailable("an answer is not understood")),
+            _ => Err(not_understood()),
         }
     }
 
@@ -307,13 +285,26 @@ impl Store {
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         // What others did while nobody listened here, before anything is told: what was taken away meanwhile is not told again.
         shared.agree(&mut connection).await?;
-        // What was ended.
         let (seconds, micros): (i64, i64) = redis::cmd("TIME").query_async(&mut connection).await?;
         // A store that has nothing begins now: what was counted before is not known here.
         let born = seconds * 1000 + micros / 1000;
         let _: Option<String> =
             redis::cmd("SET").arg(BORN).arg(born).arg("NX").query_async(&mut connection).await?;
         let born: i64 = redis::cmd("GET").arg(BORN).query_async(&mut connection).await?;
+        tell(&mut connection, state).await?;
+        // Of what one store had and the next does not, others know a part: each is there again, or gone, after so long. That it began just now
+        // may be all that a gateway sees which was just started.
+        let age = Duration::from_millis(u64::try_from(seconds * 1000 + micros / 1000 - born).unwrap_or(0));
+        let is_new = ![0, born].contains(&self.born.swap(born, Ordering::AcqRel));
+        if is_new {
+            tracing::warn!("the store of what gateways share has lost what it had; they tell it again");
+        }
+        if let Some(left) = TOLD.checked_sub(age) {
+            tokio::time::sleep(left).await;
+            shared.agree(&mut connection).await?;
+        }
+        // What was ended.
+        let (seconds, _): (i64, i64) = redis::cmd("TIME").query_async(&mut connection).await?;
         let kept: Vec<(String, f64)> = redis::cmd("ZRANGE")
             .arg(ENDED)
             .arg(0)
@@ -325,13 +316,8 @@ impl Store {
             let left = Duration::try_from_secs_f64(until / 1000.0 - seconds as f64).unwrap_or_default();
             heard(state, &format!("{ended}{BAR}{}", left.as_millis()));
         }
-        tell(&mut connection, state).await?;
-        // Of what one store had and the next does not, others know a part: each is there again, or gone, after so long.
-        if ![0, born].contains(&self.born.swap(born, Ordering::AcqRel)) {
-            tracing::warn!("the store of what gateways share has lost what it had; they tell it again");
-            tokio::time::sleep(TOLD).await;
-        }
-        self.connection.store(Some(Arc::new(connection.clone())));
+        let live = Arc::new(Live::over(connection.clone(), born));
+        self.live.store(Some(live.clone()));
         tracing::info!("the store of what gateways share is connected");
         let mut messages = listening.on_message();
         let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
@@ -343,7 +329,7 @@ impl Store {
                     Some(message) => heard(state, &message.get_payload::<String>()?),
                     None => return Ok(()),
                 },
-                () = self.broken.notified() => return Ok(()),
+                () = live.until_broken() => return Ok(()),
                 // Also where nothing was heard: the store may have begun anew.
                 _ = look.tick() => {
                     shared.hear(&mut connection).await?;
@@ -360,17 +346,17 @@ impl Store {
 /// Keeps the connection to the store for as long as the process lives: to be run by one task. Does nothing where there is no store.
 pub async fn follow(shared: Arc<Shared>) {
     let Some(store) = shared.standing.store() else { return };
-    let mut told = false;
+    // Why it was lost, as the log was told.
+    let mut told: Option<String> = None;
     loop {
-        let broken = store.connected(&shared).await;
-        let was_connected = store.connection.swap(None).is_some();
-        if was_connected || !told {
-            let error = broken.err().map(|error| error.to_string()).unwrap_or_default();
+        let error = store.connected(&shared).await.err().map(|error| error.to_string()).unwrap_or_default();
+        let was_connected = store.live.swap(None).is_some();
+        if was_connected || told.as_ref() != Some(&error) {
             tracing::error!(
                 error,
                 "the store of what gateways share is lost: calls that it must be asked for are refused"
             );
-            told = true;
+            told = Some(error);
         }
         tokio::time::sleep(RETRY).await;
     }
@@ -413,7 +399,11 @@ fn lost() -> Refusal {
     unavailable("it has lost what it had")
 }
 
-fn not_understood() {
+fn not_understood() -> Refusal {
+    unavailable("an answer is not understood")
+}
+
+fn misheard() {
     tracing::error!("what the store of what gateways share says of a chain that was ended is not understood");
 }
 
@@ -421,10 +411,10 @@ fn not_understood() {
 fn heard(state: &StandingState, message: &str) {
     let parts: Vec<&str> = message.split(BAR).collect();
     let [transaction, by, began_by, started, life] = *parts.as_slice() else {
-        return not_understood();
+        return misheard();
     };
     let (Ok(began_by), Ok(started), Ok(life)) = (began_by.parse(), started.parse(), life.parse()) else {
-        return not_understood();
+        return misheard();
     };
     let now = Instant::now();
     let started = UnixMillis(started);

@@ -103,7 +103,8 @@ impl Tally {
         }
         self.state.returning.ended(&self.taken);
         let (now, then) = self.at;
-        if let Err(refusal) = self.state.return_here(&self.taken, now + then.elapsed()) {
+        let now = now + then.elapsed();
+        if let Err(refusal) = self.state.return_here(&self.taken, now) {
             // It stays among those that are looked at before the next call.
             tracing::error!(%refusal, transaction = %self.taken.transaction, "what came back from an agent is not known");
             return;
@@ -113,7 +114,7 @@ impl Tally {
                 let (state, taken) = (self.state.clone(), self.taken.clone());
                 runtime.spawn(async move {
                     // As above.
-                    if state.return_to_store(std::iter::once(&*taken)).await.is_ok() {
+                    if state.return_to_store(std::iter::once(&*taken), now).await.is_ok() {
                         state.returning.over(&taken);
                     }
                 });

@@ -260,6 +260,66 @@ async fn a_store_that_was_emptied_and_a_gateway_that_joins_know_what_is_quaranti
     assert_eq!(acts, ["agree", "quarantine", "quarantine"]);
 }
 
+/// Attack: a gateway is started just after the store was emptied, before the others have told it what is quarantined.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_starts_on_an_emptied_store_knows_what_is_quarantined() {
+    let (redis, one, other) = two(plain).await;
+    act(&one, ADMIN, quarantine("Agent/t/caller")).await.expect("done");
+    until("at both", || is_quarantined(&other)).await;
+    redis.flush().await;
+    let third = World::sharing(redis.address(), Some(&one)).await;
+    assert!(is_quarantined(&third));
+}
+
+/// What others did and no gateway can bring into force does not keep it from all else that they did, where it is a grant; where what an act
+/// refuses is not known, nothing goes on, and the log says which act it is and what to do.
+#[tokio::test]
+async fn an_act_that_no_gateway_can_take_over_opens_nothing_and_is_named() {
+    let (redis, one, other) = two(plain).await;
+    let Act::Grant(granted) = lend(&one, 1) else { panic!("a grant") };
+    let logged = Logged::begin();
+    let never = act(&one, ADMIN, Act::Grant(Granted { until_ms: i64::MAX, ..granted.clone() })).await;
+    assert_eq!(never, Err(Code::Internal), "nobody gives it here");
+    // As a gateway of another version might write it.
+    let id = act(&one, ADMIN, Act::Grant(granted)).await.expect("granted");
+    until("granted at both", || other.gate.acts.standing().grants.contains_key(&id)).await;
+    let head = redis.says("HGET vidimus:acts era").await;
+    let era = head.lines().nth(1).expect("an era").to_owned();
+    let record = |id: &str, act: Value| {
+        let place = json!({"era": era, "from": "elsewhere", "number": 0});
+        json!({"act": act, "actor": ADMIN, "id": id, "kind": "act", "shared": place,
+            "time": "2026-11-28T00:00:00.000000Z", "version": 1, "why": "INC-8"})
+        .to_string()
+    };
+    let terms = json!({"agent": "Agent/t/caller", "resources": ["Tool/t/tools/never"], "uses": 1});
+    let grant = record("g-never", json!({"grant": {"terms": terms, "until_ms": i64::MAX}}));
+    let subject = json!({"quarantine": {"subject": "Agent/t/stranger"}});
+    redis.add_act(&era, &id, "g-never", &grant).await;
+    redis.add_act(&era, "g-never", "q", &record("q", subject)).await;
+    for world in [&one, &other] {
+        until("quarantined at both", || is_quarantined(world)).await;
+        in_force(world).await;
+        assert_eq!(code(world, world.tool("never")).await.as_deref(), Some("no_permit"));
+        assert_eq!(code(world, world.tool("echo")).await, None);
+    }
+    assert_eq!(logged.with("g-never").len(), 2, "{:?}", logged.with("grant"));
+    act(&other, ADMIN, Act::Revoke(OfGrant { of: "g-never".into() })).await.expect("revoked");
+    until("revoked at both", || one.gate.acts.standing().grants.len() == 1).await;
+    // What is not even understood may refuse anything.
+    let last = redis.says("HGET vidimus:acts head").await.lines().nth(1).expect("a head").to_owned();
+    redis.add_act(&era, &last, "x", "{}").await;
+    for world in [&one, &other] {
+        world.until_shared(false).await;
+    }
+    until("said", || !logged.with("number 5 of vidimus:acts").is_empty()).await;
+    assert!(logged.with("number 5").iter().all(|line| line.contains("delete vidimus:acts")));
+    redis.says("DEL vidimus:acts vidimus:acts:list").await;
+    for world in [&one, &other] {
+        world.until_shared(true).await;
+        assert!(is_quarantined(world));
+    }
+}
+
 /// A label that was taken away at one gateway is not refused for at the other, and is not told to a store that lost it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_declassified_at_one_gateway_is_so_at_the_other() {

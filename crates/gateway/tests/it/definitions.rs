@@ -250,6 +250,19 @@ async fn what_the_gateway_asks_is_a_call_on_record() {
     assert!(world.upstream.received().is_empty());
 }
 
+/// A policy that holds what it takes to ask people about a tool holds the tool for good: the refusal says so.
+#[tokio::test]
+async fn a_policy_that_holds_the_look_at_the_tool_has_nobody_asked_and_says_why() {
+    let text = r#"@approval("payers") forbid (principal, action in Action::"mcp", resource in MCPServer::"t/tools")
+        unless { context has approval && context.approval.role == "payers" };"#;
+    let world = world(text, Limits::default()).await;
+    let (_, _, body) = world.call(echo(&world)).await;
+    let text = String::from_utf8(body.to_vec()).expect("text");
+    assert!(text.contains("tool_unverified") && text.contains("name invokeTool"), "{text}");
+    assert!(acts(&world).is_empty() && world.upstream.asked().is_empty());
+    assert!(world.upstream.received().is_empty());
+}
+
 /// In the session of the caller, or as a request of the stateless version; with a token of its own.
 #[tokio::test]
 async fn the_server_is_asked_in_the_words_of_the_callers_era() {

@@ -73,10 +73,26 @@ impl Redis {
 
     /// What the server answers to a command, as it says it; its arguments have no spaces.
     pub async fn says(&self, command: &str) -> String {
+        self.exchange(format!("{command}\r\n")).await
+    }
+
+    /// Adds an act to the list that gateways agree on, behind the one with the id `last`: as a gateway does, and without looking at it.
+    pub async fn add_act(&self, era: &str, last: &str, id: &str, act: &str) {
+        let script = include_str!("../../src/standing/store/acts_append.lua");
+        let arguments = ["EVAL", script, "2", "vidimus:acts", "vidimus:acts:list", era, last, act, id];
+        let mut sent = format!("*{}\r\n", arguments.len());
+        for argument in arguments {
+            sent.push_str(&format!("${}\r\n{argument}\r\n", argument.len()));
+        }
+        let answer = self.exchange(sent).await;
+        assert!(answer.starts_with(':') && !answer.starts_with(":0"), "{answer}");
+    }
+
+    async fn exchange(&self, sent: String) -> String {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let stream = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).await;
         let (mut stream, mut answer) = (stream.expect("connected"), Vec::new());
-        stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).await.expect("sent");
+        stream.write_all(format!("{sent}QUIT\r\n").as_bytes()).await.expect("sent");
         stream.read_to_end(&mut answer).await.expect("answered");
         String::from_utf8_lossy(&answer).into_owned()
     }

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use serde_json::json;
+use vidimus_identity::LOCAL_ISSUER;
 use vidimus_testkit::upstream::Answer;
 
 use super::chains::{also, begin, code, estate, received_token, with};
+use super::logged::Logged;
 use super::redis::Redis;
-use super::world::{World, snapshot};
+use super::world::{World, call_id, snapshot};
 
 pub async fn two() -> (Redis, World, World) {
     let redis = Redis::start().await;
@@ -164,17 +166,91 @@ async fn what_was_read_is_not_forgotten_with_a_store_that_is_emptied_under_its_c
         assert_eq!(code(&other, other.tool("mail")).await.as_deref(), Some("forbidden_by_policy"));
         redis.flush().await;
         // Until it is told again, nobody knows.
-        let mut found = code(&other, other.tool("mail")).await;
-        for _ in 0..1_000 {
-            if found.as_deref() != Some("standing_unavailable") {
+        assert_eq!(sent_out(&other).await.as_deref(), Some("forbidden_by_policy"));
+        one.until_shared(true).await;
+    }
+}
+
+/// What becomes of sending to the outside, once the store can say what the caller has read.
+async fn sent_out(world: &World) -> Option<String> {
+    let mut found = code(world, world.tool("mail")).await;
+    for _ in 0..1_000 {
+        if found.as_deref() != Some("standing_unavailable") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        found = code(world, world.tool("mail")).await;
+    }
+    found
+}
+
+/// Attack: an agent reads, with a credential of its own and at another gateway, what comes back to who called it by way of the store alone;
+/// then the store is emptied.
+#[tokio::test]
+async fn what_came_back_by_way_of_the_store_is_not_lost_with_it() {
+    let message =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "SendStreamingMessage", "params": {"message": {}}});
+    for is_asked_meanwhile in [true, false] {
+        let (redis, one, other) = two().await;
+        configure([&one, &other], |all| {
+            kept_apart(all);
+            all[2]["spec"]["identities"] = json!([{"oidc": {"issuer": LOCAL_ISSUER, "subject": "callee"}}]);
+        });
+        let (answer, under_way) = Answer::stream("text/event-stream");
+        one.upstream.next(answer);
+        let called = one.send(one.request(http::Method::POST, "/a2a/t/callee", &message)).await;
+        let call = call_id(called.headers());
+        let own = other.token("callee", Duration::from_secs(600));
+        assert_eq!(code(&other, with(&own, other.tool("customer"))).await, None);
+        if is_asked_meanwhile {
+            assert_eq!(code(&one, one.tool("mail")).await.as_deref(), Some("forbidden_by_policy"));
+        }
+        drop((called, under_way));
+        one.records(&call, 2).await;
+        // What came back is told to the store beside the path.
+        for _ in 0..500 {
+            if code(&other, other.tool("mail")).await.is_some() {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
-            found = code(&other, other.tool("mail")).await;
         }
-        assert_eq!(found.as_deref(), Some("forbidden_by_policy"));
-        one.until_shared(true).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        redis.flush().await;
+        for world in [&one, &other] {
+            assert_eq!(sent_out(world).await.as_deref(), Some("forbidden_by_policy"), "{is_asked_meanwhile}");
+        }
     }
+}
+
+/// Attack: a gateway is started just after the store was emptied, and asked before the others have told the store again what was read.
+#[tokio::test]
+async fn a_gateway_that_starts_on_an_emptied_store_waits_for_what_others_know() {
+    let (redis, one, other) = two().await;
+    configure([&one, &other], kept_apart);
+    assert_eq!(code(&one, one.tool("customer")).await, None);
+    redis.flush().await;
+    let third = World::sharing(redis.address(), Some(&one)).await;
+    configure([&third, &other], kept_apart);
+    assert_eq!(sent_out(&third).await.as_deref(), Some("forbidden_by_policy"));
+}
+
+/// What is answered over a connection says nothing of the next one.
+#[tokio::test]
+async fn many_calls_that_find_the_store_emptied_have_it_connected_to_anew_once() {
+    let redis = Redis::start().await;
+    let world = World::sharing(redis.address(), None).await;
+    world.gate.take_into_use(snapshot(&estate(&world, kept_apart)));
+    let logged = Logged::begin();
+    redis.flush().await;
+    let calls = (0..16).map(|_| code(&world, world.tool("mail")));
+    for found in futures_util::future::join_all(calls).await {
+        assert_eq!(found.as_deref(), Some("standing_unavailable"));
+    }
+    world.until_shared(false).await;
+    world.until_shared(true).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let lost = logged.with("the store of what gateways share is lost");
+    assert_eq!(lost.len(), 1, "{lost:?}");
 }
 
 /// What comes back from an agent that is called is known to who called it, and is so no longer because it is looked for before each decision.

@@ -10,10 +10,10 @@
 //! - a chain goes on only while everybody who acted in it may still act;
 //! - what is proven ends when the first credential that was needed to prove it ends.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 use vidimus_core::caller::{Chain, Proven, UnixMillis, User};
 use vidimus_core::entity::EntityKind;
 use vidimus_core::refusal::{self, Code, Refusal};
@@ -318,9 +318,7 @@ fn transaction(claims: &Claims) -> Arc<str> {
     let text = format!("{}\n{}\n{}\n{}", claims.issuer, claims.subject, issued.0, actors.join("\n"));
     let digest = digest(&SHA256, text.as_bytes());
     let mut id = String::from(Chain::ELSEWHERE);
-    for byte in digest.as_ref().iter().take(16) {
-        let _ = write!(id, "{byte:02x}");
-    }
+    HEXLOWER.encode_append(digest.as_ref().get(..16).unwrap_or_default(), &mut id);
     id.into()
 }
 

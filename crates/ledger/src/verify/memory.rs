@@ -10,11 +10,12 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::SignedCheckpoint;
 use crate::file::{self, FileError};
-use crate::note::{KeyError, VerifierKey, hex};
+use crate::note::{KeyError, VerifierKey};
 use crate::storage::Disk;
 
 /// The memory cannot be used.
@@ -47,7 +48,7 @@ fn place_path(memory: &Path, place: &Path) -> PathBuf {
 }
 
 fn short(bytes: &[u8]) -> String {
-    let mut hash = hex(&Sha256::digest(bytes));
+    let mut hash = HEXLOWER.encode(&Sha256::digest(bytes));
     hash.truncate(32);
     hash
 }

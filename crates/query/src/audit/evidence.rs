@@ -6,10 +6,9 @@
 mod export;
 mod verify;
 
-use std::fmt::Write as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use data_encoding::HEXLOWER;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -19,7 +18,7 @@ use vidimus_ledger::Hash;
 use super::{SearchQuestion, ShowQuestion};
 
 pub use export::{ExportAnswer, ExportError, ExportQuestion, export};
-pub use verify::{EvidenceFinding, EvidenceReport, VerifyOptions, verify};
+pub use verify::{EvidenceFinding, EvidenceReport, EvidenceVerified, VerifyOptions, verify};
 
 /// The form of the file; a reader refuses another one.
 const FORMAT: &str = "vidimus-evidence@v1";
@@ -139,27 +138,12 @@ fn canonical(mut value: Value) -> String {
 }
 
 fn sha256(text: &[u8]) -> String {
-    hex(&Sha256::digest(text))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a text does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    HEXLOWER.encode(&Sha256::digest(text))
 }
 
 /// 32 bytes of 64 hexadecimal digits in lower case.
 fn unhex(text: &str) -> Option<Hash> {
-    let mut bytes = [0; 32];
-    if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-        return None;
-    }
-    for (byte, place) in bytes.iter_mut().zip((0..64).step_by(2)) {
-        *byte = u8::from_str_radix(text.get(place..place + 2)?, 16).ok()?;
-    }
-    Some(bytes)
+    HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 fn base64(hash: &Hash) -> String {

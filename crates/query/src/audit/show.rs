@@ -79,15 +79,15 @@ fn call(record: Kept) -> Option<String> {
 
 /// Records of several searches, each once, by their index.
 #[derive(Debug, Default)]
-pub(super) struct Gathered {
+pub(crate) struct Gathered {
     pub(super) records: BTreeMap<u64, Vec<u8>>,
     /// What of the log could not be read.
-    pub(super) damage: BTreeSet<String>,
+    pub(crate) damage: BTreeSet<String>,
 }
 
 impl Gathered {
     /// As [`show`], without proofs.
-    pub(super) fn of(dir: &Path, question: &ShowQuestion) -> Result<Self, SearchError> {
+    pub(crate) fn of(dir: &Path, question: &ShowQuestion) -> Result<Self, SearchError> {
         let mut found = Self::default();
         found.add(dir, &Query { id: Some(question.id.clone()), ..Query::default() })?;
         let mut approvals: BTreeSet<String> = found.kept().filter_map(approval).collect();
@@ -122,8 +122,14 @@ impl Gathered {
         Ok(())
     }
 
+    /// Each of them, or what is wrong with it.
+    pub(crate) fn read(&self) -> impl Iterator<Item = Result<Kept, Damage>> {
+        let all = self.records.iter();
+        all.map(|(index, record)| Kept::read(record).map_err(|error| Damage::Record { index: *index, error }))
+    }
+
     fn kept(&self) -> impl Iterator<Item = Kept> {
-        self.records.values().filter_map(|record| Kept::read(record).ok())
+        self.read().filter_map(Result::ok)
     }
 
     fn shown(self, dir: &Path) -> ShownCall {

@@ -16,7 +16,7 @@ use vidimus_ledger::SearchError;
 
 use super::{Explanation, can_prove, entity, may_act_for, principal, target};
 use crate::Misasked;
-use crate::audit::{self, ShowQuestion};
+use crate::audit::{Gathered, ShowQuestion};
 use crate::replay::Parts;
 use crate::state::State;
 
@@ -71,12 +71,13 @@ pub const UNKNOWN: &str = "unknown";
 /// # Errors
 /// When there is no such decision, or nobody could make the call now; and where the log cannot be read.
 pub fn recorded(state: &State, dir: &Path, question: &RecordedQuestion) -> Result<Explanation, NotExplained> {
-    let shown = audit::show(dir, &ShowQuestion { id: question.call.clone() })?;
+    let found = Gathered::of(dir, &ShowQuestion { id: question.call.clone() })?;
+    let (records, unread): (Vec<_>, Vec<_>) = found.read().partition(Result::is_ok);
     let misasked = |reason: String| Misasked::new("call", &question.call, reason);
     let mut refused = None;
-    let decided = shown.records.iter().find_map(|record| match &record.kept {
-        Some(Record::Decision(decision)) => Some(decision),
-        Some(Record::Refusal(refusal)) => {
+    let decided = records.into_iter().flatten().find_map(|record| match record {
+        Record::Decision(decision) => Some(decision),
+        Record::Refusal(refusal) => {
             refused =
                 Some(format!("it was refused before it was decided: {} ({})", refusal.code, refusal.message));
             None
@@ -84,13 +85,14 @@ pub fn recorded(state: &State, dir: &Path, question: &RecordedQuestion) -> Resul
         _ => None,
     });
     let Some(record) = decided else {
-        let none = || match shown.damage.first() {
+        let unread = unread.into_iter().filter_map(Result::err).map(|damage| damage.to_string()).next();
+        let none = || match found.damage.first().or(unread.as_ref()) {
             Some(damage) => format!("no decision of it in what can be read of {}: {damage}", dir.display()),
             None => format!("no decision of it in {}", dir.display()),
         };
         return Err(misasked(refused.unwrap_or_else(none)).into());
     };
-    of(state, record).map_err(|error| match error {
+    of(state, &record).map_err(|error| match error {
         NotExplained::Misasked(wrong) => misasked(wrong.to_string()).into(),
         other => other,
     })

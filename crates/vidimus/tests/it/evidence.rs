@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use vidimus_registry::digest_of;
+
 use super::gateway::{Gateway, damage, upstream_that_hangs_up};
 use super::run;
 
@@ -49,6 +51,15 @@ fn what_is_exported_is_verified_anywhere_and_what_was_changed_is_not() {
     let ran = verify(&["all", "call"], &["--key", key.trim()]);
     assert_eq!((ran.code, ran.out.matches("verdict        proven").count()), (Some(0), 2), "{ran:?}");
     assert!(ran.out.contains("0 to 2: all of the log") && !ran.out.contains("file's own"), "{ran:?}");
+    let ran = verify(&["all", "call"], &["--key", key.trim(), "-o", "json"]);
+    let files: Vec<serde_json::Value> =
+        ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(files.iter().map(|one| one["file"].clone()).collect::<Vec<_>>(), [at("all"), at("call")]);
+    assert!(ran.code == Some(0) && files.iter().all(|one| one["proven"] == true), "{ran:?}");
+    // Attack: whoever passes the file on takes the configuration out of it, and says that it was missing.
+    fs::write(at("without"), without_configurations(&fs::read_to_string(at("all")).unwrap())).unwrap();
+    let ran = verify(&["without"], &["--key", key.trim()]);
+    assert!(ran.code == Some(3) && ran.out.contains("but for 1 configuration that decided"), "{ran:?}");
     let ran = verify(&["all"], &["--checkpoint", &at("data/ledger/checkpoint")]);
     assert!(ran.code == Some(0) && ran.out.contains("file's own"), "{ran:?}");
     let bent =
@@ -56,6 +67,7 @@ fn what_is_exported_is_verified_anywhere_and_what_was_changed_is_not() {
     fs::write(at("bent"), bent).unwrap();
     let ran = verify(&["all", "bent"], &["--key", key.trim()]);
     assert!(ran.code == Some(1) && ran.out.contains("NOT PROVEN"), "{ran:?}");
+    assert_eq!(verify(&["without", "bent"], &["--key", key.trim()]).code, Some(1));
     assert!(ran.out.contains("line 3: this is not record 0 of the log"), "{ran:?}");
     assert_eq!(verify(&["none"], &[]).code, Some(2));
     for of_a_log in ["--accept-new-log", "--forget"] {
@@ -67,6 +79,29 @@ fn what_is_exported_is_verified_anywhere_and_what_was_changed_is_not() {
     let ran = export_of(&directory.path().display().to_string());
     assert!(ran.code == Some(2) && ran.err.contains("record 1: the checksum does not match"), "{ran:?}");
     assert!(!fs::exists(directory.path().join("damaged")).unwrap());
+}
+
+/// The evidence with each configuration said to be missing, and all digests right.
+fn without_configurations(file: &str) -> String {
+    let mut text = String::new();
+    let mut lines = file.lines();
+    while let Some(line) = lines.next() {
+        if line.starts_with("{\"object\":") {
+            lines.next();
+        } else if line.starts_with("{\"configuration\":") {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let snapshot = &line["configuration"]["snapshot"];
+            text +=
+                &format!("{{\"configuration\":{{\"missing\":\"it is gone\",\"snapshot\":{snapshot}}}}}\n");
+        } else if line.starts_with("{\"end\":") {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let (records, sha256) = (&line["end"]["records"], digest_of(text.as_bytes()));
+            text += &format!("{{\"end\":{{\"records\":{records},\"sha256\":\"{sha256}\"}}}}\n");
+        } else if !line.starts_with("{\"list\":") {
+            text += &format!("{line}\n");
+        }
+    }
+    text
 }
 
 fn export_of(directory: &str) -> super::Ran {

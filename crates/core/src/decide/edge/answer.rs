@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Residual;
-use crate::call::Call;
+use crate::decide::deciding::Deciding;
 use crate::decide::facts::ContextReference;
 use crate::decision::{Fact, Finding, Outcome};
 use crate::refusal::Code;
@@ -24,7 +24,7 @@ impl StaticOutcome {
         outcome: Outcome,
         code: Option<Code>,
         met: &[&Residual],
-        call: &Call<'_>,
+        call: &Deciding<'_>,
     ) -> Finding {
         let reason =
             || self.reason.clone().or_else(|| met.iter().find_map(|residual| residual.reason.clone()));
@@ -60,7 +60,7 @@ pub(super) fn with_context<'m>(
     of_edge: &Arc<[Fact]>,
     met: &[&Residual],
     references: impl Iterator<Item = &'m ContextReference>,
-    call: &Call<'_>,
+    call: &Deciding<'_>,
 ) -> Arc<[Fact]> {
     let mut facts: Vec<Fact> = Vec::new();
     facts.extend(met.iter().flat_map(|residual| &residual.facts).cloned());

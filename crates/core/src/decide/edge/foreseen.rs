@@ -1,7 +1,7 @@
 //! What a policy comes to on a call of which only the record is known.
 
 use super::{Condition, Residual};
-use crate::call::Call;
+use crate::decide::deciding::Deciding;
 use crate::decide::facts::ContextReference;
 use crate::decide::plain;
 use crate::decide::residual::Expression;
@@ -12,7 +12,7 @@ use crate::recorded::Recorded;
 impl Residual {
     /// The outcome as far as the record of the call says it, and otherwise one that is assumed. Policies are checked to look at nothing
     /// that may be missing before they have asked for it, so what lacks is not taken to make them fail.
-    pub(super) fn foreseen(&self, call: &Call<'_>, recorded: &Recorded) -> Result<bool, Failed> {
+    pub(super) fn foreseen(&self, call: &Deciding<'_>, recorded: &Recorded) -> Result<bool, Failed> {
         let beyond = |expression: &Expression| expression.is_beyond(recorded);
         match &self.condition {
             Condition::Native(expression) => match expression.possible_where(call, &beyond) {
@@ -40,7 +40,7 @@ impl Residual {
     }
 
     /// The outcomes that some arguments could lead to. What else its record lacks is one thing or the other.
-    pub(super) fn possible_of(&self, call: &Call<'_>, recorded: &Recorded) -> Possible {
+    pub(super) fn possible_of(&self, call: &Deciding<'_>, recorded: &Recorded) -> Possible {
         match &self.condition {
             Condition::Native(expression) => {
                 let unknown = |part: &Expression| part.on_arguments() || part.is_beyond(recorded);

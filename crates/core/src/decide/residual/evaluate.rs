@@ -8,6 +8,7 @@ use cedar_policy::pst::PatternElem;
 use super::value::{Entity, Set, Value};
 use super::{Expression, Operator, Unary, View};
 use crate::call::Call;
+use crate::decide::deciding::Deciding;
 use crate::decide::view::{Seen, look};
 
 /// Why a condition has no value.
@@ -24,7 +25,7 @@ pub(super) const DAY: i64 = 86_400_000;
 
 impl Expression {
     /// Whether the condition holds.
-    pub(crate) fn holds(&self, call: &Call<'_>) -> Result<bool, Failed> {
+    pub(crate) fn holds(&self, call: &Deciding<'_>) -> Result<bool, Failed> {
         match self {
             Self::And(both) => {
                 let [left, right] = &**both;
@@ -46,7 +47,7 @@ impl Expression {
         }
     }
 
-    fn value<'a>(&'a self, call: &Call<'a>) -> Result<Value<'a>, Failed> {
+    fn value<'a>(&'a self, call: &Deciding<'a>) -> Result<Value<'a>, Failed> {
         match self {
             Self::Constant(constant) => Ok(constant.value()),
             Self::Field(field) => field.read(call),
@@ -76,7 +77,7 @@ impl Expression {
         }
     }
 
-    fn text<'a>(&'a self, call: &Call<'a>) -> Result<Cow<'a, str>, Failed> {
+    fn text<'a>(&'a self, call: &Deciding<'a>) -> Result<Cow<'a, str>, Failed> {
         match self.value(call)? {
             Value::Text(text) => Ok(text),
             _ => Err(Failed::Evaluation),

@@ -6,6 +6,7 @@ use super::Expression;
 use super::evaluate::{DAY, Failed};
 use super::value::{Constant, Entity, Net, Set, Value};
 use crate::call::{Call, Target};
+use crate::decide::deciding::Deciding;
 use crate::entity::EntityId;
 
 /// In milliseconds, as [`DAY`].
@@ -98,7 +99,7 @@ impl Field {
     ///
     /// # Errors
     /// An optional attribute that the call does not have.
-    pub(crate) fn read<'a>(self, call: &Call<'a>) -> Result<Value<'a>, Failed> {
+    pub(crate) fn read<'a>(self, call: &Deciding<'a>) -> Result<Value<'a>, Failed> {
         let chain = call.chain();
         let user = || call.user().ok_or(Failed::Evaluation);
         let approval = || call.approval().ok_or(Failed::Evaluation);
@@ -132,7 +133,7 @@ impl Field {
             Self::Identity => text(call.identity()),
             Self::Args => Value::Entity(Entity::Arguments),
             Self::Numbers => Value::Entity(Entity::Numbers),
-            Self::CallDigest => Value::Text(Cow::Owned(call.step().ok_or(Failed::Evaluation)?.into_owned())),
+            Self::CallDigest => text(call.step().ok_or(Failed::Evaluation)?),
             Self::TokensEstimated => Value::Long(call.ask.tokens_estimated),
             Self::Streaming => Value::Bool(call.ask.streaming),
             Self::PushUrl => text(call.ask.push_url.ok_or(Failed::Evaluation)?),

@@ -1,7 +1,7 @@
 //! What a residual can come to while something of the call is unknown.
 
 use super::{Expression, Unary};
-use crate::call::Call;
+use crate::decide::deciding::Deciding;
 
 /// The outcomes that some arguments could lead to, besides failing. May say more than are possible, never fewer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +32,13 @@ impl Possible {
 
 impl Expression {
     /// The outcomes of the condition over all arguments.
-    pub(crate) fn possible(&self, call: &Call<'_>) -> Possible {
+    pub(crate) fn possible(&self, call: &Deciding<'_>) -> Possible {
         self.possible_where(call, &Self::on_arguments)
     }
 
     /// The outcomes of the condition where the value of each part is unknown of which `unknown` says so. What a part is unknown for, the
     /// whole is.
-    pub(crate) fn possible_where<U: Fn(&Self) -> bool>(&self, call: &Call<'_>, unknown: &U) -> Possible {
+    pub(crate) fn possible_where<U: Fn(&Self) -> bool>(&self, call: &Deciding<'_>, unknown: &U) -> Possible {
         if !unknown(self) {
             return Possible::only(self.holds(call));
         }

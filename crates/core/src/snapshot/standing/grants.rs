@@ -44,25 +44,32 @@ impl Lent {
 
 impl Overlay {
     /// Those that stand now, where `self` is what stood before.
-    pub(super) fn lent_after(
-        &self,
-        grants: &BTreeMap<String, Arc<Grant>>,
-    ) -> Result<BTreeMap<Arc<str>, Lent>, String> {
+    pub(super) fn lent_after(&self, grants: &BTreeMap<String, Arc<Grant>>) -> BTreeMap<Arc<str>, Lent> {
         let lent = grants.iter().map(|(id, grant)| {
             let had = self.lent.get_key_value(id.as_str());
-            Ok(match had.filter(|(_, lent)| lent.is_as(grant)) {
+            match had.filter(|(_, lent)| lent.is_as(grant)) {
                 Some((id, lent)) => (id.clone(), lent.clone()),
                 None => {
-                    let part = Arc::new(Part::grant(id, grant)?);
-                    (id.as_str().into(), Lent { grant: grant.clone(), part })
+                    let part = Part::grant(id, grant).unwrap_or_else(|reason| Part::void(id, reason));
+                    (id.as_str().into(), Lent { grant: grant.clone(), part: Arc::new(part) })
                 }
-            })
+            }
         });
         lent.collect()
+    }
+
+    /// The grants of which no permit could be made, each with why. They stand, permit nothing, and can be revoked.
+    pub fn void_grants(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.lent.iter().filter_map(|(id, lent)| Some((&**id, lent.part.void.as_deref()?)))
     }
 }
 
 impl Part {
+    /// What no permit can be made of permits nothing, and nothing else waits for it.
+    fn void(id: &str, reason: String) -> Self {
+        Self { line: format!("grant {id} void\n"), void: Some(reason), ..Self::default() }
+    }
+
     fn grant(id: &str, grant: &Grant) -> Result<Self, String> {
         let Terms { agent, resources, transaction, .. } = &grant.terms;
         let spent = if grant.is_spent() { " spent" } else { "" };

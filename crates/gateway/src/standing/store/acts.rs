@@ -11,6 +11,10 @@ use vidimus_core::standing::agreed::Agreement;
 pub const ACTS: &str = "vidimus:acts";
 const LIST: &str = "vidimus:acts:list";
 
+/// What to do where an act in the list is not one that this gateway can take over.
+pub const BEGIN_ANEW: &str = "bring all gateways to one version; where no gateway did it, delete vidimus:acts and vidimus:acts:list in the store, which \
+     begin anew with what gateways refuse and what is asked";
+
 /// How many are read at once.
 const PAGE: usize = 512;
 
@@ -61,8 +65,9 @@ pub async fn read(
         }
         for entry in entries.chunks(2) {
             let [id, act] = entry else { return Err(foreign()) };
-            let number = id.strip_suffix("-0").and_then(|number| number.parse().ok()).ok_or_else(foreign)?;
-            all.push((number, serde_json::from_str(act).map_err(|_| foreign())?));
+            let number: u64 =
+                id.strip_suffix("-0").and_then(|number| number.parse().ok()).ok_or_else(foreign)?;
+            all.push((number, serde_json::from_str(act).map_err(|error| unread(number, &error))?));
             from = number + 1;
         }
         if entries.len() < PAGE * 2 {
@@ -120,6 +125,12 @@ pub async fn shorten(
 
 fn json(act: &ActRecord<'_>) -> RedisResult<String> {
     serde_json::to_string(act).map_err(|_| foreign())
+}
+
+/// An act of the list is not understood: what it would refuse is not known, so nothing goes on without it.
+fn unread(number: u64, error: &serde_json::Error) -> RedisError {
+    let detail = format!("number {number} of {ACTS}: {error}; {BEGIN_ANEW}");
+    RedisError::from((ErrorKind::Parse, "an act in the store is not understood", detail))
 }
 
 /// What is there is not what a gateway wrote, or not one of this version.

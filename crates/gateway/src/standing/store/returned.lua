@@ -1,10 +1,11 @@
 -- What an agent knows that is called comes back to who called it, as far as that does not have it already: what is there is kept no longer by
--- it. After remember.lua. Gives 1, or 0 where the store has lost what it had.
+-- it. After remember.lua. Gives all that the agent knows, each label with where it came from, also where it was there; 'lost' where the store
+-- has lost what it had.
 -- KEYS: born, chain's labels, what the agent has read that is called, then what each of its callers has read, who called it first
 -- ARGV: life of the chain (ms), window (ms), person, most labels, when the store began as far as who asks knows
 -- What gateways told it is gone: nothing has come back before they have told it again.
 if tonumber(ARGV[5]) ~= tonumber(redis.call('GET', KEYS[1]) or '') then
-  return 0
+  return { 'lost' }
 end
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
@@ -21,8 +22,10 @@ local function known(key)
   end
   return labels
 end
-local brings, had = known(KEYS[3]), known(KEYS[4])
+local brings, had, found = known(KEYS[3]), known(KEYS[4]), { 'ok' }
 for label, from in pairs(brings) do
+  found[#found + 1] = label
+  found[#found + 1] = from
   if not had[label] and redis.call('HEXISTS', KEYS[2], label) == 0 then
     redis.call('HSET', KEYS[2], label, from)
     redis.call('PEXPIRE', KEYS[2], life)
@@ -31,4 +34,4 @@ for label, from in pairs(brings) do
     end
   end
 end
-return 1
+return found

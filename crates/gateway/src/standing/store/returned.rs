@@ -1,15 +1,14 @@
 //! What agents know that are called comes back to who called them, as far as the store knows: of many calls in one round trip.
 
 use std::sync::LazyLock;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Script, ScriptInvocation};
+use vidimus_core::call::Collected;
 use vidimus_core::refusal::Refusal;
 
 use super::super::chains::MOST_LABELS;
-use super::{BORN, Store, TOGETHER, labels_key, lost, millis, read_key, unavailable};
+use super::{BORN, Store, TOGETHER, collected, labels_key, lost, millis, not_understood, read_key};
 use crate::standing::taken::Taken;
 
 static RETURNED: LazyLock<Script> =
@@ -17,7 +16,7 @@ static RETURNED: LazyLock<Script> =
 
 impl Store {
     /// What the agents know that these calls went to comes back to who called them; each with the life of its chain. What comes back first
-    /// is first.
+    /// is first. Gives the calls to agents, each with what that knows.
     ///
     /// # Errors
     /// `standing_unavailable`; also where the store has lost what it had, so what the agents know is not in it.
@@ -25,32 +24,40 @@ impl Store {
         &self,
         calls: impl Iterator<Item = (&'t Taken, Duration)>,
         window: Duration,
-    ) -> Result<(), Refusal> {
-        let born = self.born.load(Ordering::Acquire);
-        let all: Vec<_> = calls.filter_map(|(taken, life)| of_call(taken, (life, window), born)).collect();
-        if all.is_empty() {
-            return Ok(());
-        }
-        let Some(connection) = self.connection.load_full() else {
-            return Err(unavailable("there is no connection to it"));
-        };
+    ) -> Result<Vec<(&'t Taken, Vec<Collected>)>, Refusal> {
+        let live = self.live()?;
+        let script = |(taken, life)| Some((taken, of_call(taken, (life, window), live.born())?));
+        let all: Vec<_> = calls.filter_map(script).collect();
+        let mut found = Vec::with_capacity(all.len());
         for together in all.chunks(TOGETHER) {
             let mut pipe = redis::pipe();
             // It is known there when it was run before; to ask first would be one more round trip.
             pipe.load_script(&RETURNED).ignore();
-            for script in together {
+            for (_, script) in together {
                 pipe.invoke_script(script);
             }
-            let mut own = MultiplexedConnection::clone(&connection);
-            let done: RedisResult<Vec<i64>> = Box::pin(pipe.query_async(&mut own)).await;
-            let done = done.map_err(|error| self.failed(&connection, error))?;
-            // Over a connection that is whole: it is connected to anew, and told again what it had.
-            if done.len() != together.len() || done.iter().any(|one| *one != 1) {
-                self.is_broken(&connection);
-                return Err(lost());
+            let mut own = live.connection();
+            let done: RedisResult<Vec<Vec<String>>> = Box::pin(pipe.query_async(&mut own)).await;
+            let done = done.map_err(|error| live.failed(error))?;
+            if done.len() != together.len() {
+                return Err(not_understood());
+            }
+            for ((taken, _), answer) in together.iter().zip(done) {
+                match answer.split_first().map(|(says, knows)| (says.as_str(), knows)) {
+                    Some(("ok", knows)) => {
+                        let knows: Option<Vec<Collected>> = knows.chunks(2).map(collected).collect();
+                        found.push((*taken, knows.ok_or_else(not_understood)?));
+                    }
+                    // Over a connection that is whole: it is connected to anew, and told again what it had.
+                    Some(("lost", [])) => {
+                        live.is_broken();
+                        return Err(lost());
+                    }
+                    _ => return Err(not_understood()),
+                }
             }
         }
-        Ok(())
+        Ok(found)
     }
 }
 

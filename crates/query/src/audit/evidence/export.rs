@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
 
+use data_encoding::HEXLOWER;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -14,7 +15,7 @@ use vidimus_registry::configurations::Archive;
 
 use super::{
     Configuration, End, EvidenceAsked, Exported, FORMAT, Head, Line, List, OfText, Place, Since, base64,
-    canonical, hex, list_text, listed,
+    canonical, list_text, listed,
 };
 use crate::audit::show::Gathered;
 use crate::audit::{Damage, SearchQuestion, Unsearched, search};
@@ -222,7 +223,7 @@ impl<W: Write> Writer<W> {
             }
             self.line(&Line::Configuration(Configuration { beside, lists, missing: why, snapshot }))?;
         }
-        let (records, sha256) = (self.records, hex(&self.hash.clone().finalize()));
+        let (records, sha256) = (self.records, HEXLOWER.encode(&self.hash.clone().finalize()));
         self.line(&Line::End(End { records, sha256: sha256.clone() }))?;
         self.to.flush()?;
         let Self { younger, damage, prover, .. } = self;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read as _};
 
+use data_encoding::HEXLOWER;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -11,7 +12,7 @@ use vidimus_core::snapshot::{Beside, Parts};
 use vidimus_ledger::{Checkpoint, Hash, SignedCheckpoint, VerifierKey};
 
 use super::{
-    Configuration, End, Exported, FORMAT, Head, Line, List, Place, Since, canonical, hex, list_text, listed,
+    Configuration, End, Exported, FORMAT, Head, Line, List, Place, Since, canonical, list_text, listed,
     sha256, unbase64,
 };
 
@@ -58,7 +59,8 @@ pub struct EvidenceReport {
     /// How many of these restate the words of what refuses without being in force, or of what stands by acts: digests are of what these are
     /// about, and nothing proves the words.
     pub restated: usize,
-    /// Those that are not, each with why.
+    /// Those that are not, each with why, as the file says. Records bind the digest of a configuration and not that it is kept, so whoever made
+    /// the file may have left it out: where there is one, the file is not all of the evidence, and `audit verify` exits with 3.
     pub missing: BTreeMap<String, String>,
     /// The sizes of older checkpoints that the log continues.
     pub continues: Vec<u64>,
@@ -66,6 +68,16 @@ pub struct EvidenceReport {
     pub asked: Value,
     /// By whom and when, as the file says.
     pub exported: Option<Exported>,
+}
+
+/// What [`verify`] says of one file of several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EvidenceVerified {
+    /// The file, as it was named.
+    pub file: String,
+    /// What is said of it.
+    #[serde(flatten)]
+    pub report: EvidenceReport,
 }
 
 /// What is wrong in a file.
@@ -405,7 +417,7 @@ impl<'o, R: BufRead> Check<'o, R> {
     }
 
     fn end(&mut self, end: &End) {
-        if end.sha256 != hex(&self.before.clone().finalize()) {
+        if end.sha256 != HEXLOWER.encode(&self.before.clone().finalize()) {
             self.find("the file is not as it was written: its digest is another one".to_owned());
         }
         if end.records != self.report.records {

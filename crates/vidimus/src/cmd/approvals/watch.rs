@@ -118,6 +118,8 @@ fn line(event: &ApprovalEvent) -> String {
         given.map(|given| format!("{} as {}{}", given.by, given.role, of(given))).unwrap_or_default()
     } else if last(Happening::Escalated) {
         format!("also {}", one.escalated.join(", "))
+    } else if last(Happening::Void) {
+        one.changed.as_ref().map(|changed| format!("{changed} was changed")).unwrap_or_default()
     } else if last(Happening::Used) {
         one.made.last().map(|made| format!("call {}", made.call)).unwrap_or_default()
     } else {
@@ -162,6 +164,9 @@ mod tests {
             one("3", "asked", &json!([]), &[])
         ]));
         let third = list(&json!([one("2", "denied", &json!([]), &[]), one("3", "denied", &json!([]), &[])]));
+        let mut void = one("1", "expired", &vote, &["managers"]);
+        void["changed"] = json!("Tool/a/s/pay");
+        let changed = list(&json!([void]));
         let ids = |before: Option<&All>, now: &All| {
             let events = happened(before, now, "t");
             events.into_iter().map(|event| event.id).collect::<Vec<_>>().join(" ")
@@ -170,6 +175,9 @@ mod tests {
         assert_eq!(ids(Some(&first), &first), "");
         assert_eq!(ids(Some(&first), &second), "1-voted-1 1-escalated-1 3-asked");
         assert_eq!(ids(Some(&second), &third), "3-denied 1-expired");
+        assert_eq!(ids(Some(&second), &changed), "1-void 3-expired");
+        let rows: Vec<String> = happened(Some(&second), &changed, "t").iter().map(line).collect();
+        assert!(rows[0].contains("void") && rows[0].ends_with("Tool/a/s/pay was changed"), "{rows:?}");
         let rows: Vec<String> = happened(Some(&first), &second, "t").iter().map(line).collect();
         assert!(
             rows[0].starts_with("2026-01-01T00:00:01Z") && rows[0].ends_with("User/i#b as payers"),

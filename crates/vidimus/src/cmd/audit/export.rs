@@ -1,11 +1,11 @@
 //! `vidimus audit export`: records, with all that it takes to believe them.
 
-use std::fs::{self, OpenOptions};
-use std::io::BufWriter;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -94,7 +94,7 @@ pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::
     // Beside it, under a name that nobody else has: what is not finished is no evidence.
     let beside = export.out.with_added_extension(format!("{}.tmp", uuid::Uuid::new_v4()));
     let written = write(data, dir, &question, &beside).and_then(|answer| {
-        fs::rename(&beside, &export.out).with_context(|| format!("--out {}", export.out.display()))?;
+        put(&beside, &export.out).with_context(|| format!("--out {}", export.out.display()))?;
         Ok(answer)
     });
     if written.is_err() {
@@ -109,8 +109,9 @@ pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::
     let behind = answer.younger > 0 && !covered;
     if behind {
         output::warning(&format!(
-            "{} younger records fit and are not in the file: no checkpoint covers them; a gateway that runs, or is started, signs one",
-            answer.younger
+            "{} younger records fit and are not in the file: no checkpoint covered them within {} s; a gateway that runs, or is started, signs one each second: export again then",
+            answer.younger,
+            PATIENCE.as_secs()
         ));
     }
     if answer.records == 0 && answer.younger == 0 {
@@ -141,6 +142,13 @@ fn write(data: &Path, dir: &Path, question: &ExportQuestion, to: &Path) -> anyho
     Ok(answer)
 }
 
+/// Gives the file its name, which is on disk when this returns.
+fn put(beside: &Path, out: &Path) -> io::Result<()> {
+    fs::rename(beside, out)?;
+    let directory = out.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
+}
+
 fn print(answer: &ExportAnswer, out: &Path) {
     let ExportAnswer { records, size, configurations, .. } = answer;
     output::line(&format!(
@@ -151,16 +159,19 @@ fn print(answer: &ExportAnswer, out: &Path) {
     output::line(&format!("  python3 docs/verify-evidence.py {} --key KEY", out.display()));
 }
 
-/// Waits until a checkpoint covers the records that are there now, and says whether one does. Where none comes, nobody writes the log.
+/// Waits until a checkpoint covers the records that are there now, and says whether one does. Where none comes, nobody writes the log, or it
+/// is written faster than it is read.
 fn wait_for_checkpoint(dir: &Path) -> bool {
+    let until = Instant::now() + PATIENCE;
     let signed = || read_from(dir, 0).map(|reading| reading.watermark().signed);
     let Ok(mut reading) = signed().and_then(|signed| read_from(dir, signed)) else { return false };
-    while let Some(Ok(_)) = reading.next() {}
-    let step = Duration::from_millis(50);
-    let mut waited = Duration::ZERO;
-    while waited < PATIENCE && signed().is_ok_and(|signed| signed < reading.index()) {
-        std::thread::sleep(step);
-        waited += step;
+    while let Some(Ok(_)) = reading.next() {
+        if Instant::now() >= until {
+            return false;
+        }
+    }
+    while Instant::now() < until && signed().is_ok_and(|signed| signed < reading.index()) {
+        std::thread::sleep(Duration::from_millis(50));
     }
     signed().is_ok_and(|signed| signed >= reading.index())
 }

@@ -9,9 +9,12 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 use vidimus_ledger::{Checkpoint, Finding, Options, Report, VerifyError, default_memory};
-use vidimus_query::audit::{self, EvidenceReport, VerifyOptions};
+use vidimus_query::audit::{self, EvidenceReport, EvidenceVerified, VerifyOptions};
 
 use crate::output::{self, Format, printable};
+
+/// The exit status where all that is in a file is proven, and a configuration that decided is not in it.
+const INCOMPLETE: u8 = 3;
 
 /// Recomputes the log from its records and holds it against every signed checkpoint; exits 1 when something is wrong. Or, given a FILE of
 /// `audit export`, checks that all in it is proven, with nothing but the file and the log's key.
@@ -30,7 +33,7 @@ use crate::output::{self, Format, printable};
   vidimus audit verify evidence.jsonl --key \"$(cat checkpoint.vkey)\"
 
 Exit codes: 0 intact or proven, 1 not, or another log than before,
-2 not checked.")]
+2 not checked, 3 proven, and configurations that decided are not in the file.")]
 pub struct Verify {
     /// Evidence that `audit export` wrote, each by itself; without any, the log in --data is checked. Of evidence nothing is remembered.
     #[arg(value_name = "FILE", conflicts_with_all = ["forget", "accept_new_log"])]
@@ -106,23 +109,29 @@ pub fn run_evidence(verify: &Verify, format: Format) -> anyhow::Result<ExitCode>
         key: verify.key.as_deref().map(super::key).transpose()?,
         checkpoints: verify.trusted()?,
     };
-    let mut all = true;
+    let (mut proven, mut whole) = (true, true);
     for file in &verify.files {
-        let shown = || file.display().to_string();
+        let name = file.display().to_string();
+        let shown = || name.clone();
         let from = BufReader::with_capacity(256 * 1024, fs::File::open(file).with_context(shown)?);
         let report = audit::verify(from, &options).with_context(shown)?;
+        (proven, whole) = (proven && report.proven, whole && report.missing.is_empty());
         match format {
-            Format::Json => output::json(&report)?,
-            Format::Table => print_evidence(file, &report),
+            Format::Json => output::json(&EvidenceVerified { file: name, report })?,
+            Format::Table => print_evidence(&name, &report),
         }
-        all &= report.proven;
     }
-    Ok(if all { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    // That a configuration is not there is the word of whoever made the file: also who took one out of it may say so.
+    Ok(match (proven, whole) {
+        (true, true) => ExitCode::SUCCESS,
+        (true, false) => ExitCode::from(INCOMPLETE),
+        (false, _) => ExitCode::from(1),
+    })
 }
 
-fn print_evidence(file: &Path, report: &EvidenceReport) {
+fn print_evidence(file: &str, report: &EvidenceReport) {
     let row = |label: &str, text: &str| output::line(&format!("{label:<15}{}", printable(text)));
-    row("file", &file.display().to_string());
+    row("file", file);
     row("log", &report.log);
     row("key", &report.key);
     row("asked", &report.asked.to_string());
@@ -151,7 +160,7 @@ fn print_evidence(file: &Path, report: &EvidenceReport) {
         output::line(&format!("{:<15}{}", "WRONG", output::verdict(&text, false)));
     }
     for (snapshot, why) in &report.missing {
-        row("note", &format!("the configuration {snapshot} is not in the file: {why}"));
+        row("note", &format!("the configuration {snapshot} is not in the file, which says: {why}"));
     }
     if report.restated > 0 {
         let of = counted(report.restated as u64, "configuration");
@@ -168,8 +177,16 @@ fn print_evidence(file: &Path, report: &EvidenceReport) {
             "the key is the file's own: whoever made the file may have made the log too; --key says which to believe",
         );
     }
-    let verdict = if report.proven { "proven" } else { "NOT PROVEN" };
-    output::line(&format!("{:<15}{}", "verdict", output::verdict(verdict, report.proven)));
+    let verdict = match (report.proven, report.missing.len()) {
+        (true, 0) => "proven".to_owned(),
+        (true, missing) => {
+            let missing = counted(missing as u64, "configuration");
+            format!("proven, but for {missing} that decided: no text of it is in the file")
+        }
+        (false, _) => "NOT PROVEN".to_owned(),
+    };
+    let is_whole = report.proven && report.missing.is_empty();
+    output::line(&format!("{:<15}{}", "verdict", output::verdict(&verdict, is_whole)));
 }
 
 fn counted(count: u64, noun: &str) -> String {

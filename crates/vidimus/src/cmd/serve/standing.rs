@@ -115,6 +115,9 @@ pub(in crate::cmd) fn of_reader(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::
 
 fn stood(records: u64, standing: Standing) -> anyhow::Result<Stood> {
     let overlay = Overlay::of(&standing).map_err(|reason| anyhow!(reason))?;
+    for (grant, reason) in overlay.void_grants() {
+        tracing::error!(grant, reason, "a grant is none in this version, and permits nothing; revoke it");
+    }
     Ok(Stood { records, standing: Arc::new(standing), overlay: Arc::new(overlay) })
 }
 

@@ -186,7 +186,7 @@ fn said(
 
 #[cfg(test)]
 mod tests {
-    use vidimus_core::approval::pending::{Approve, Deed, Escalates, OfApproval, Question, Wanted};
+    use vidimus_core::approval::pending::{Approve, Deed, Escalates, OfApproval, Question, Voided, Wanted};
 
     use super::*;
 
@@ -258,9 +258,14 @@ mod tests {
             .map(|(happened, pending)| happened.id(&pending.question.approval))
             .collect();
         assert_eq!(stands, ["1-approved", "2-denied"]);
+        let changed = Voided { approval: "1".into(), changed: "Policy/t/p".into() };
+        standing.approvals.apply(Deed::Void(&changed), "vidimus", 20);
+        assert_eq!(told(&standing, 20), "1-void");
         // What is forgotten before anybody says that it is over, is.
         standing.approvals.apply(Deed::Ask(&Question { until: 300, ..question("3") }), "vidimus", 200);
-        assert_eq!(told(&standing, 200), "3-asked 3-escalated-1 1-expired");
+        assert_eq!(told(&standing, 200), "3-asked 3-escalated-1");
+        standing.approvals.apply(Deed::Ask(&Question { until: 900, ..question("4") }), "vidimus", 400);
+        assert_eq!(told(&standing, 400), "4-asked 4-escalated-1 3-expired");
     }
 
     #[test]
