@@ -86,6 +86,9 @@ impl Answering<'_> {
         effect.status = parts.status.as_u16();
         let (mut head, dropped) = headers::to_caller(&parts.headers, body.size_hint().exact(), self.rules());
         dropped.report(&self.gate.meter, effect.call());
+        if self.redaction.is_some() {
+            head = headers::bare(&head);
+        }
         let planned = self
             .seal(&parts.headers, &mut head)
             .and_then(|()| Plan::of(self.answer, &parts, body.size_hint().exact(), &self.gate.limits));
@@ -117,7 +120,8 @@ impl Answering<'_> {
                 ReplyBody::stream(ResponseStream::new(*content, effect, bounds, last_words))
             }
             Err(refusal) => {
-                let refusal = judge::with_answer(refusal, &parts);
+                let told = judge::with_answer(refusal, &parts);
+                let refusal = if self.redaction.is_some() { Redaction::without_words(told) } else { told };
                 effect.record_refused(&refusal).await.map_err(closed)?;
                 return Err(refusal);
             }
@@ -363,7 +367,9 @@ impl Answering<'_> {
                 let (listings, handles) = (self.listing_filter()?, handles.ok_or_else(no_handles)?);
                 let filter = Box::new(ServerEvents { listings, handles });
                 match self.redaction.clone() {
-                    Some(redaction) => EventStream::new(redaction.after(filter), held, TooLong::EndsStream),
+                    Some(redaction) => {
+                        EventStream::new(redaction.after(filter, self.own()), held, TooLong::EndsStream)
+                    }
                     None => EventStream::new(filter, held, too_long),
                 }
             }

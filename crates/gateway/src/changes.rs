@@ -15,7 +15,7 @@ use vidimus_core::json::Json;
 use vidimus_core::obligation::{Change, Changed, Obligation};
 use vidimus_core::refusal::{Code, Refusal};
 
-pub use answer::Redaction;
+pub use answer::{Own, Redaction};
 use pointers::Pointers;
 
 /// What is demanded of one call.
@@ -71,22 +71,23 @@ impl Tally {
 /// Arguments as they are shown to people, in canonical JSON, without the values that these pointers lead to.
 ///
 /// # Errors
-/// `change_impossible` where they could not be found, and nobody is shown what may be among them; or where a text stands on their way: all of
-/// it would be hidden, whatever it says.
+/// `change_impossible` where they could not be found: nobody is shown what may be among them. Nor is anybody asked about a text that
+/// would be hidden as a whole because a pointer leads into it: whoever calls could hide in it what people have to see.
 pub fn shown<'p>(arguments: &Json<'_>, hidden: impl Iterator<Item = &'p str>) -> Result<String, Refusal> {
+    const IN_TEXT: &str = "Give the argument as JSON instead of text that has JSON in it; or have @redact_shown of the policy name all of it.";
     let (mut pointers, text) = (Pointers::default(), arguments.canonical());
     hidden.for_each(|pointer| pointers.add(pointer));
     if pointers.is_empty() {
         return Ok(text);
     }
-    if pointers.end_in_text(arguments) {
-        return Err(unmet(
-            "what people are not to be shown may stand in a text here, of which they would see nothing; send an object in its place",
-        ));
+    let (redacted, found) = pointers
+        .redacted(&text)
+        .map_err(|_| unmet("what people are not to be shown could not be found in the arguments"))?;
+    if found.texts > 0 {
+        let message =
+            "what people are not to be shown would be a part of a text, and nothing of that could be shown";
+        return Err(unmet(message).with_next(IN_TEXT));
     }
-    let redacted = pointers.redacted(&text, &mut 0);
-    let redacted =
-        redacted.map_err(|_| unmet("what people are not to be shown could not be found in the arguments"))?;
     Ok(redacted.unwrap_or(text))
 }
 

@@ -1,11 +1,15 @@
 //! An answer of which a policy redacts something: it is read whole, or event by event, and what cannot be read does not pass.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::plan::Plan;
 use super::{Answering, Done};
+use crate::changes::Own;
 use crate::protocol::DocumentChange;
+use crate::seal::{self, Kind};
 
 impl Answering<'_> {
     /// How an answer is read of which something is redacted.
@@ -16,6 +20,13 @@ impl Answering<'_> {
             }
             plan => plan,
         }
+    }
+
+    /// What in the answer is not the server's own word: the caller's id, and ids that were sealed.
+    pub(super) fn own(&self) -> Own {
+        let (shared, holder) = (self.gate.shared.clone(), seal::binding(&self.destination, &self.caller));
+        let is_task = move |id: &str| shared.seal.open(Kind::Task, &holder, id).is_some();
+        Own { id: self.id.clone(), is_task: Arc::new(is_task) }
     }
 
     /// What of an answer reaches the caller.
@@ -35,7 +46,9 @@ impl Answering<'_> {
             Done::Whole(bytes) => {
                 let not_text = |_| Refusal::new(Code::UpstreamInvalid, "the upstream's answer is not UTF-8");
                 let text = std::str::from_utf8(&bytes).map_err(not_text)?;
-                Ok(Done::Whole(redaction.message(text)?.map_or_else(|| bytes.clone(), Bytes::from)))
+                Ok(Done::Whole(
+                    redaction.message(text, &self.own())?.map_or_else(|| bytes.clone(), Bytes::from),
+                ))
             }
         }
     }

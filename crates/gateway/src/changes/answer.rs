@@ -1,10 +1,14 @@
 //! What an MCP tool answers, without what is redacted of it. It is read as the protocol has it: `structuredContent`, and each text of
-//! `content`, which has to be a JSON object or list. What is of another form may hold anything, and so does not pass.
+//! `content`, which has to be a JSON object or list. Every other member is held to the form that it is known by, and words are taken out.
+//! What is of another form may hold anything, and so does not pass.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde_json::Value;
 use serde_json::value::RawValue;
+use vidimus_core::obligation::REDACTED;
 use vidimus_core::refusal::Refusal;
 
 use super::pointers::Pointers;
@@ -13,24 +17,41 @@ use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::members::{Edits, Members, quoted, text};
 use crate::protocol::sse::EventFilter;
 
-/// The members of a message that are read.
-const OF_MESSAGE: [&str; 4] = ["jsonrpc", "id", "result", "error"];
-/// Of a result, and of the task that it may be: what holds no data of the tool's. Each is a number, a text or the like.
-const OF_RESULT: [&str; 13] = [
+/// The members that a refusal may name: of others the name is the server's, and may say what is redacted.
+const NAMED: [&str; 17] = [
+    "annotations",
+    "code",
+    "content",
+    "createdAt",
+    "data",
+    "inputRequests",
     "isError",
+    "jsonrpc",
+    "lastUpdatedAt",
+    "requestState",
+    "resource",
     "resultType",
-    "taskId",
     "status",
     "statusMessage",
-    "createdAt",
-    "lastUpdatedAt",
-    "ttl",
-    "ttlMs",
-    "ttlSeconds",
-    "pollInterval",
-    "pollIntervalMs",
-    "pollFrequency",
+    "structuredContent",
+    "taskId",
+    "text",
 ];
+/// What a result says that it is, as JSON (MCP 2026-07-28 and its tasks). One that asks for input does not pass.
+const RESULTS: [&str; 2] = [r#""complete""#, r#""task""#];
+/// How a task is, as JSON.
+const STATUSES: [&str; 5] =
+    [r#""working""#, r#""input_required""#, r#""completed""#, r#""failed""#, r#""cancelled""#];
+/// The longest time that a task is kept, or between two questions about it: a year, in milliseconds. A larger number may be of anything.
+const LONGEST: u64 = 366 * 24 * 3_600_000;
+/// The longest time by RFC 3339, in bytes.
+const TIME: usize = 35;
+/// What stands in the place of an error's words.
+const ERROR: &str =
+    "the server answered with an error; a policy redacts the tool's answers, so its words are left out";
+/// The codes of JSON-RPC's own errors and of those of servers (JSON-RPC 2.0, section 5.1), and the one that stands in the place of others.
+const CODES: std::ops::RangeInclusive<i64> = -32768..=SERVER_ERROR;
+const SERVER_ERROR: i64 = -32000;
 /// How deep results are in tasks.
 const MAX_DEPTH: u8 = 2;
 
@@ -42,6 +63,37 @@ pub struct Redaction {
     pub(super) count: Arc<AtomicU64>,
 }
 
+/// What in an answer is not the server's.
+#[derive(Clone)]
+pub struct Own {
+    /// The id of the request that is answered, as JSON.
+    pub id: Option<Arc<str>>,
+    /// Whether a text is the id of a task as it was sealed to the caller.
+    pub is_task: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Own").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Own {
+    /// Whether a message answers the request. An error may be of one that could not be read.
+    fn is_answered_by(&self, message: &Members<'_>) -> bool {
+        match message.get("id").map(RawValue::get) {
+            None | Some("null") => message.get("error").is_some() && message.get("result").is_none(),
+            Some(id) => self.id.as_deref().is_some_and(|asked| id == asked || is_same(id, asked)),
+        }
+    }
+}
+
+/// Whether two JSON documents say the same.
+fn is_same(one: &str, other: &str) -> bool {
+    let value = |text| serde_json::from_str::<Value>(text).ok();
+    value(one).is_some_and(|one| value(other) == Some(one))
+}
+
 impl Redaction {
     pub(super) fn new(pointers: Pointers) -> Self {
         Self { pointers: Arc::new(pointers), count: Arc::default() }
@@ -50,27 +102,50 @@ impl Redaction {
     /// A message without what is redacted; `None` where it stays as it is.
     ///
     /// # Errors
-    /// `change_impossible` for what cannot be read.
-    pub fn message(&self, message: &str) -> Result<Option<String>, Refusal> {
-        let mut reading = Reading { pointers: &self.pointers, edits: Edits::of(message), count: 0 };
-        reading.message(Members::unique(message).map_err(unread)?)?;
+    /// `change_impossible` for what cannot be read, and for what does not answer.
+    pub fn message(&self, message: &str, own: &Own) -> Result<Option<String>, Refusal> {
+        let members = Members::unique(message).map_err(unread)?;
+        if !own.is_answered_by(&members) {
+            return Err(no_answer());
+        }
+        let mut reading = Reading { pointers: &self.pointers, own, edits: Edits::of(message), count: 0 };
+        reading.message(members)?;
         self.count.fetch_add(reading.count, Ordering::Relaxed);
         reading.edits.finish().map_err(|_| unmet("what a policy redacts could not be replaced in the answer"))
     }
 
-    /// The events of an answer behind those of another filter.
-    pub fn after(self, filter: Box<dyn EventFilter>) -> Box<dyn EventFilter> {
-        Box::new(RedactedEvents { filter, redaction: self })
+    /// A refusal of an answer of which something is redacted: what the upstream said is neither told nor recorded.
+    pub fn without_words(refusal: Refusal) -> Refusal {
+        /// The longest number of seconds, in digits.
+        const LONGEST: usize = 5;
+        let is_seconds =
+            |after: &Box<str>| after.len() <= LONGEST && after.bytes().all(|b| b.is_ascii_digit());
+        let mut refusal = Refusal { detail: None, ..refusal };
+        if let Some(upstream) = &mut refusal.upstream {
+            upstream.retry_after = upstream.retry_after.take().filter(|after| is_seconds(after));
+        }
+        refusal
+    }
+
+    /// The events of an answer behind those of another filter, which seals their ids.
+    pub fn after(self, filter: Box<dyn EventFilter>, own: Own) -> Box<dyn EventFilter> {
+        Box::new(RedactedEvents { filter, redaction: self, own })
     }
 }
 
-fn unread(error: serde_json::Error) -> Refusal {
-    unmet("a policy redacts what is in the answer, and that could not be read").with_detail(error)
+/// Why something could not be read is told by what was read, so it is not told.
+fn unread(_: serde_json::Error) -> Refusal {
+    unmet("a policy redacts what is in the answer, and that could not be read")
+}
+
+fn no_answer() -> Refusal {
+    unmet("a policy redacts what is in the answer, and this is no answer")
 }
 
 /// A message while it is read.
 struct Reading<'p, 'd> {
     pointers: &'p Pointers,
+    own: &'p Own,
     edits: Edits<'d>,
     count: u64,
 }
@@ -81,20 +156,23 @@ impl<'d> Reading<'_, 'd> {
             match &*name {
                 "result" => self.result(value, 0)?,
                 "error" => self.error(value)?,
-                name if OF_MESSAGE.contains(&name) => {}
-                _ => return Err(unmet("a policy redacts what is in the answer, and this is no answer")),
+                "id" => {}
+                "jsonrpc" if value.get() == r#""2.0""# => {}
+                _ => return Err(no_answer()),
             }
         }
         Ok(())
     }
 
-    /// An error of the protocol: its code and its words pass.
+    /// An error of the protocol: what it has beside its words is data.
     fn error(&mut self, error: &'d RawValue) -> Result<(), Refusal> {
         for (name, value) in Members::unique(error.get()).map_err(unread)?.0 {
             match &*name {
                 "data" => self.data(value)?,
-                "code" | "message" => {}
-                _ => return Err(not_of_form(&name)),
+                "code" if value.get().parse::<i64>().is_ok_and(|code| CODES.contains(&code)) => {}
+                "code" => self.edits.put(value, SERVER_ERROR.to_string()),
+                "message" => self.edits.put(value, quoted(ERROR)),
+                name => return Err(not_of_form(name)),
             }
         }
         Ok(())
@@ -109,11 +187,29 @@ impl<'d> Reading<'_, 'd> {
                     items.into_iter().try_for_each(|item| self.item(item))?;
                 }
                 "result" | "task" if depth < MAX_DEPTH => self.result(value, depth + 1)?,
-                name if OF_RESULT.contains(&name) && !holds_others(value) => {}
+                "statusMessage" if value.get().starts_with('"') => self.edits.put(value, quoted(REDACTED)),
+                name if self.is_of_form(name, value) => {}
                 name => return Err(not_of_form(name)),
             }
         }
         Ok(())
+    }
+
+    /// Whether a member of a result, or of the task that it may be, says no more than it is for.
+    fn is_of_form(&self, name: &str, value: &RawValue) -> bool {
+        let json = value.get();
+        match name {
+            "isError" => matches!(json, "true" | "false"),
+            "resultType" => RESULTS.contains(&json),
+            "status" => STATUSES.contains(&json),
+            "statusMessage" => json == "null",
+            "taskId" => text(value).is_some_and(|id| (self.own.is_task)(&id)),
+            "createdAt" | "lastUpdatedAt" => text(value).is_some_and(|time| is_time(&time)),
+            "ttl" | "ttlMs" | "ttlSeconds" | "pollInterval" | "pollIntervalMs" | "pollFrequency" => {
+                json == "null" || json.parse::<u64>().is_ok_and(|time| time <= LONGEST)
+            }
+            _ => false,
+        }
     }
 
     /// One item of `content`.
@@ -134,7 +230,9 @@ impl<'d> Reading<'_, 'd> {
     fn text(&mut self, value: &'d RawValue) -> Result<(), Refusal> {
         let document = text(value).filter(|text| text.trim_start().starts_with(['{', '[']));
         let document = document.ok_or_else(|| not_of_form("text"))?;
-        if let Some(redacted) = self.pointers.redacted(&document, &mut self.count).map_err(unread)? {
+        let (redacted, found) = self.pointers.redacted(&document).map_err(unread)?;
+        self.count += found.values;
+        if let Some(redacted) = redacted {
             self.edits.put(value, quoted(&redacted));
         }
         Ok(())
@@ -145,7 +243,7 @@ impl<'d> Reading<'_, 'd> {
         if !holds_others(value) && value.get() != "null" {
             return Err(not_of_form("data"));
         }
-        self.count += self.pointers.redact(value, &mut self.edits).map_err(unread)?;
+        self.count += self.pointers.redact(value, &mut self.edits).map_err(unread)?.values;
         Ok(())
     }
 }
@@ -154,10 +252,17 @@ fn holds_others(value: &RawValue) -> bool {
     value.get().starts_with(['{', '['])
 }
 
+fn is_time(text: &str) -> bool {
+    let is_of_time =
+        |byte: u8| byte.is_ascii_digit() || matches!(byte, b'-' | b':' | b'T' | b'Z' | b'.' | b'+');
+    text.len() <= TIME && text.bytes().all(is_of_time) && text.parse::<jiff::Timestamp>().is_ok()
+}
+
 fn not_of_form(member: &str) -> Refusal {
-    let shown: String = member.chars().take(64).collect();
+    let named = NAMED.iter().find(|named| **named == member);
+    let shown = named.map_or_else(|| "a member of it".to_owned(), |named| format!("its member {named:?}"));
     unmet(format!(
-        "a policy redacts what is in the answer, and its member {shown:?} is not JSON that can be redacted"
+        "a policy redacts what is in the answer, and {shown} is not of a form that can be redacted"
     ))
 }
 
@@ -166,20 +271,21 @@ fn not_of_form(member: &str) -> Refusal {
 struct RedactedEvents {
     filter: Box<dyn EventFilter>,
     redaction: Redaction,
+    own: Own,
 }
 
 impl EventFilter for RedactedEvents {
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
-        let first = self.filter.filter(event)?;
-        let then = event::rewrite(first.as_deref().unwrap_or(event), self)?;
-        Ok(then.or(first))
+        let first = self.filter.filter(event).map_err(Redaction::without_words)?;
+        let event = first.as_deref().unwrap_or(event);
+        event::bare(event, self).map(Some).map_err(Redaction::without_words)
     }
 }
 
 impl Rewrite for RedactedEvents {
     fn data(&mut self, data: &str) -> Result<Change, Refusal> {
         if data.trim().is_empty() {
-            return Ok(Change::Same);
+            return Ok(Change::To(String::new()));
         }
         let message = Members::unique(data).map_err(unread)?;
         if message.get("method").is_some() {
@@ -191,7 +297,11 @@ impl Rewrite for RedactedEvents {
                 }
             };
         }
-        Ok(self.redaction.message(data)?.map_or(Change::Same, Change::To))
+        // What answers something else is of a call that nobody made on this stream.
+        if !self.own.is_answered_by(&message) {
+            return Ok(Change::Drop);
+        }
+        Ok(self.redaction.message(data, &self.own)?.map_or(Change::Same, Change::To))
     }
 
     fn id(&mut self, _id: &str) -> Result<Option<String>, Refusal> {

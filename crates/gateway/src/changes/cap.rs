@@ -5,12 +5,27 @@ use vidimus_core::refusal::Refusal;
 use vidimus_core::resource::llm_provider::ProviderType;
 
 use super::unmet;
+use crate::protocol::beside::{is_plain_of, plain};
+use crate::protocol::llm::{CHOICES, MOST};
 use crate::protocol::members::{Edits, Members, first_member};
 
-/// The members that limit it, old and new.
-const LIMITS: [&str; 2] = ["max_tokens", "max_completion_tokens"];
-/// How many answers are asked for.
-const CHOICES: &str = "n";
+/// Objects in which servers take limits of their own beside those of the protocol (Ollama, Gemini, Bedrock, TGI, SGLang, NVIDIA), in lower
+/// case without separators.
+const HOLDERS: [&str; 10] = [
+    "options",
+    "parameters",
+    "samplingparams",
+    "samplingparameters",
+    "generationconfig",
+    "inferenceconfig",
+    "textgenerationconfig",
+    "completionoptions",
+    "additionalmodelrequestfields",
+    "nvext",
+];
+/// What to do about one.
+const HELD: &str = "Leave it out and write the limit as max_tokens, at the top of the request: a policy caps tokens, and can only lower a \
+    limit there.";
 
 /// The member by which a provider is told a limit that the caller did not give.
 const fn limit_of(provider: ProviderType) -> &'static str {
@@ -22,32 +37,51 @@ const fn limit_of(provider: ProviderType) -> &'static str {
     }
 }
 
+/// Whether a provider keeps to a limit by this name, so that no other has to be there. OpenAI refuses its two together.
+fn suffices(name: &str, provider: ProviderType) -> bool {
+    match provider {
+        ProviderType::OpenAi => matches!(name, "max_tokens" | "max_completion_tokens"),
+        ProviderType::Anthropic | ProviderType::OpenAiCompatible => name == limit_of(provider),
+    }
+}
+
 /// The request with limits of at most `most` tokens, over all the answers that it asks for; and how many of its limits were changed or
 /// added.
 ///
 /// # Errors
-/// `change_impossible` for limits that are no whole numbers, or are spelled in another way, and for more answers than tokens.
+/// `change_impossible` for limits that are no whole numbers, are spelled in another way, or stand in an object where nobody lowers them,
+/// and for more answers than tokens.
 pub fn capped(body: &str, most: u32, provider: ProviderType) -> Result<Option<(String, u64)>, Refusal> {
     let unread = |_| unmet("the request's limit of tokens could not be read");
     let request = Members::unique(body).map_err(unread)?;
-    if request.misspells(&[LIMITS[0], LIMITS[1], CHOICES]) {
+    let read = |name: &str| MOST.contains(&name) || CHOICES.contains(&name);
+    if request.0.iter().any(|(name, _)| !read(name) && (is_one_of(name, &MOST) || is_one_of(name, &CHOICES)))
+    {
         return Err(unmet("a limit of tokens is spelled in another way; write it as the protocol does"));
     }
-    let choices = request.get(CHOICES).map(|value| number(CHOICES, value)).transpose()?.flatten();
-    let each = u64::from(most) / choices.unwrap_or(1).max(1);
+    check_objects(&request)?;
+    let each = u64::from(most) / choices(&request)?;
     if each == 0 {
         return Err(unmet(format!(
             "more answers are asked for than the {most} tokens that a policy lets them have"
         )));
     }
-    let (mut edits, mut count, mut limited) = (Edits::of(body), 0, false);
-    for name in LIMITS {
+    // What is added is no more than what the caller asks for by another name.
+    let (mut edits, mut count, mut limited, mut least) = (Edits::of(body), 0, false, each);
+    for name in MOST {
+        let Some(given) = request.get(name).map(|value| number(name, value)).transpose()? else { continue };
+        limited |= given.is_some() && suffices(name, provider);
+        least = given.map_or(least, |given| given.min(least));
+    }
+    for name in MOST {
         let Some(value) = request.get(name) else { continue };
         let given = number(name, value)?;
-        limited |= given.is_some();
-        if given.is_some_and(|given| given > each) || given.is_none() && name == limit_of(provider) {
-            limited = true;
+        if given.is_some_and(|given| given > each) {
             edits.put(value, each.to_string());
+            count += 1;
+        } else if given.is_none() && !limited && name == limit_of(provider) {
+            limited = true;
+            edits.put(value, least.to_string());
             count += 1;
         }
     }
@@ -56,11 +90,53 @@ pub fn capped(body: &str, most: u32, provider: ProviderType) -> Result<Option<(S
     if limited {
         return Ok(changed.map(|body| (body, count)));
     }
-    let (at, member) = first_member(body, format!("\"{}\":{each}", limit_of(provider)));
-    let parts = body.get(..at.start).zip(body.get(at.end..));
+    let text = changed.as_deref().unwrap_or(body);
+    let (at, member) = first_member(text, format!("\"{}\":{least}", limit_of(provider)));
+    let parts = text.get(..at.start).zip(text.get(at.end..));
     let (before, after) =
         parts.ok_or_else(|| unmet("a limit of tokens could not be added to the request"))?;
-    Ok(Some(([before, &member, after].concat(), 1)))
+    Ok(Some(([before, &member, after].concat(), count + 1)))
+}
+
+/// How many answers are made, at least one: by the greatest of the members that say so.
+fn choices(request: &Members<'_>) -> Result<u64, Refusal> {
+    let mut most = 1;
+    for name in CHOICES {
+        if let Some(value) = request.get(name) {
+            most = number(name, value)?.unwrap_or(1).max(most);
+        }
+    }
+    Ok(most)
+}
+
+/// That no limit stands where it is not lowered: in an object that is known to hold some, or that has a member by the name of one.
+fn check_objects(request: &Members<'_>) -> Result<(), Refusal> {
+    let unread = |_| unmet("the request's limit of tokens could not be read");
+    for (name, value) in &request.0 {
+        if value.get() == "null" {
+            continue;
+        }
+        let is_holder = HOLDERS.contains(&&*plain(name));
+        let holds = || -> Result<bool, Refusal> {
+            if !value.get().starts_with('{') {
+                return Ok(false);
+            }
+            let members = Members::unique(value.get()).map_err(unread)?;
+            Ok(members.0.iter().any(|(key, _)| is_one_of(key, &MOST)))
+        };
+        if is_holder || holds()? {
+            let shown: String = name.chars().take(64).collect();
+            let message = format!("member {shown:?} may hold a limit of tokens that is not lowered there");
+            return Err(unmet(message).with_next(HELD));
+        }
+    }
+    Ok(())
+}
+
+/// Whether some reader takes a name for one of these.
+fn is_one_of(name: &str, names: &[&str]) -> bool {
+    let name = plain(name);
+    names.iter().any(|one| is_plain_of(one, &name))
 }
 
 /// A whole number; `None` of `null`, which is no limit.

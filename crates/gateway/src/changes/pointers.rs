@@ -1,7 +1,7 @@
 //! JSON pointers into a document, and what stands where they lead taken out of it.
 
 use serde_json::value::RawValue;
-use vidimus_core::json::{Json, segments};
+use vidimus_core::json::segments;
 use vidimus_core::obligation::{EVERY, REDACTED};
 
 use crate::protocol::is_same_member;
@@ -24,82 +24,84 @@ impl Pointers {
         self.0.is_empty()
     }
 
-    /// Puts [`REDACTED`] in the place of each value that some pointer leads to, and gives their number. `null` stays: there is nothing.
-    /// A text on the way is taken to hold what the pointer leads to.
+    /// Puts [`REDACTED`] in the place of each value that some pointer leads to. `null` stays: there is nothing. A text on the way is taken
+    /// to hold what the pointer leads to, and a list where the pointer has none to be several of what it leads through.
     ///
     /// # Errors
     /// For what is no JSON.
-    pub fn redact<'d>(&self, value: &'d RawValue, edits: &mut Edits<'d>) -> serde_json::Result<u64> {
-        below(value, &self.paths(), edits)
+    pub fn redact<'d>(&self, value: &'d RawValue, edits: &mut Edits<'d>) -> serde_json::Result<Found> {
+        let paths: Vec<&[Box<str>]> = self.0.iter().map(|path| &**path).collect();
+        let mut found = Found::default();
+        below(value, &paths, (edits, &mut found))?;
+        Ok(found)
     }
 
-    /// Whether a text stands where some pointer leads further: it may hold what that leads to, and anything else.
-    pub fn end_in_text(&self, value: &Json<'_>) -> bool {
-        has_text_below(value, &self.paths())
-    }
-
-    fn paths(&self) -> Vec<&[Box<str>]> {
-        self.0.iter().map(|path| &**path).collect()
-    }
-
-    /// A document without those values; `None` where it has none. What it redacts is added to `count`.
+    /// A document without those values, and what was found; `None` where it has none.
     ///
     /// # Errors
     /// For what is no JSON.
-    pub fn redacted(&self, document: &str, count: &mut u64) -> serde_json::Result<Option<String>> {
+    pub fn redacted(&self, document: &str) -> serde_json::Result<(Option<String>, Found)> {
         let value: &RawValue = serde_json::from_str(document)?;
         let mut edits = Edits::of(document);
-        *count += self.redact(value, &mut edits)?;
-        edits.finish().map_err(|_| serde::de::Error::custom("a value is not of its document"))
+        let found = self.redact(value, &mut edits)?;
+        let redacted = edits.finish();
+        let misplaced = |_| <serde_json::Error as serde::de::Error>::custom("a value is not of its document");
+        Ok((redacted.map_err(misplaced)?, found))
     }
 }
 
-fn below<'d>(value: &'d RawValue, paths: &[&[Box<str>]], edits: &mut Edits<'d>) -> serde_json::Result<u64> {
+/// What was taken out of a document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// How many values.
+    pub values: u64,
+    /// How many of them are texts on the way of a pointer, of which the pointer names only a part.
+    pub texts: u64,
+}
+
+fn below<'d>(
+    value: &'d RawValue,
+    paths: &[&[Box<str>]],
+    (edits, found): (&mut Edits<'d>, &mut Found),
+) -> serde_json::Result<()> {
     let text = value.get();
     if paths.is_empty() || text == "null" {
-        return Ok(0);
+        return Ok(());
     }
-    if text.starts_with('"') || paths.iter().any(|path| path.is_empty()) {
+    let ends_here = paths.iter().any(|path| path.is_empty());
+    if text.starts_with('"') || ends_here {
         edits.put(value, quoted(REDACTED));
-        return Ok(1);
+        found.values += 1;
+        found.texts += u64::from(!ends_here);
+        return Ok(());
     }
-    let mut count = 0;
     if text.starts_with('{') {
         let members: Members<'d> = serde_json::from_str(text)?;
         for (key, value) in members.0 {
+            let steps = paths.iter().filter_map(|path| path.split_first());
             // Also by another spelling: some readers take it for the same.
-            count += below(value, &further(paths, |name| is_same_member(&key, name)), edits)?;
+            let further = steps.filter(|(name, _)| ***name == *EVERY || is_same_member(&key, name));
+            let further: Vec<&[Box<str>]> = further.map(|(_, rest)| rest).collect();
+            below(value, &further, (&mut *edits, &mut *found))?;
         }
     } else if text.starts_with('[') {
         let elements: Vec<&'d RawValue> = serde_json::from_str(text)?;
         for (place, value) in elements.into_iter().enumerate() {
-            count += below(value, &further(paths, |name| name.parse() == Ok(place)), edits)?;
+            let further: Vec<&[Box<str>]> = paths.iter().filter_map(|path| in_list(path, place)).collect();
+            below(value, &further, (&mut *edits, &mut *found))?;
         }
     }
-    Ok(count)
+    Ok(())
 }
 
-/// [`Pointers::end_in_text`], of the pointers that lead to `value`.
-fn has_text_below(value: &Json<'_>, paths: &[&[Box<str>]]) -> bool {
-    // Where one ends, all that is there is meant to be hidden.
-    if paths.is_empty() || paths.iter().any(|path| path.is_empty()) {
-        return false;
+/// Where a pointer leads from an element of a list: an index and `*` name it, and every other name is of a member of each element.
+fn in_list(path: &[Box<str>], place: usize) -> Option<&[Box<str>]> {
+    let (name, rest) = path.split_first()?;
+    if **name == *EVERY {
+        return Some(rest);
     }
-    match value {
-        Json::String(_) => true,
-        Json::Object(members) => members
-            .iter()
-            .any(|(key, value)| has_text_below(value, &further(paths, |name| is_same_member(key, name)))),
-        Json::Array(elements) => elements
-            .iter()
-            .enumerate()
-            .any(|(place, value)| has_text_below(value, &further(paths, |name| name.parse() == Ok(place)))),
-        Json::Null | Json::Bool(_) | Json::Int(_) | Json::UInt(_) | Json::Float(_) => false,
+    match name.parse::<usize>() {
+        Ok(index) => (index == place).then_some(rest),
+        Err(_) => Some(path),
     }
-}
-
-/// What of the pointers leads on from a member, or an element, that is named like this.
-fn further<'p>(paths: &[&'p [Box<str>]], is_named: impl Fn(&str) -> bool) -> Vec<&'p [Box<str>]> {
-    let steps = paths.iter().filter_map(|path| path.split_first());
-    steps.filter(|(name, _)| ***name == *EVERY || is_named(name)).map(|(_, rest)| rest).collect()
 }

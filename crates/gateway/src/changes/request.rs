@@ -52,10 +52,10 @@ impl Demands {
         let mut edits = Edits::of(message);
         // `get` borrows of the members, and what is edited of the message.
         let arguments = params.0.iter().find(|(name, _)| name == "arguments").map(|(_, value)| *value);
-        let count = arguments.map_or(Ok(0), |arguments| self.arguments.redact(arguments, &mut edits));
-        let count = count.map_err(unread)?;
+        let Some(arguments) = arguments else { return Ok((None, 0)) };
+        let found = self.arguments.redact(arguments, &mut edits).map_err(unread)?;
         let misplaced = |_| unmet("what a policy redacts could not be replaced in the arguments");
-        Ok((edits.finish().map_err(misplaced)?, count))
+        Ok((edits.finish().map_err(misplaced)?, found.values))
     }
 }
 

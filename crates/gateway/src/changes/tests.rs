@@ -6,7 +6,7 @@ use vidimus_core::json::Json;
 use vidimus_core::resource::llm_provider::ProviderType;
 
 use super::pointers::Pointers;
-use super::{Demands, Redaction, cap};
+use super::{Demands, Own, Redaction, cap};
 use crate::protocol::sse::EventFilter;
 use crate::protocol::tests::server;
 
@@ -38,9 +38,99 @@ fn what_a_pointer_leads_to_is_taken_out_and_nothing_else_changes() {
         // What a text on the way holds is not looked for.
         (&["/a~1b/number"], Some(document.replace("\"s\"", "\"[redacted]\"")), 1),
     ] {
-        let mut found = 0;
-        let redacted = pointers(leads).redacted(document, &mut found).expect("JSON");
-        assert_eq!((redacted, found), (expected, count), "{leads:?}");
+        let (redacted, found) = pointers(leads).redacted(document).expect("JSON");
+        assert_eq!((redacted, found.values), (expected, count), "{leads:?}");
+    }
+}
+
+/// Attack: another shape than the policy's author had in mind, of which the tool makes the same.
+#[test]
+fn a_list_on_the_way_of_a_pointer_is_several_of_what_it_leads_through() {
+    for (pointer, document, expected) in [
+        (
+            "/customer/ssn",
+            r#"{"customer":[{"ssn":1},{"ssn":"2","to":3}]}"#,
+            r#"{"customer":[{"ssn":R},{"ssn":R,"to":3}]}"#,
+        ),
+        ("/card", r#"[{"card":1},[{"Card":2}],7]"#, r#"[{"card":R},[{"Card":R}],7]"#),
+        (
+            "/items/*/cvv",
+            r#"{"items":[[{"cvv":1}],{"cvv":{"x":2}}]}"#,
+            r#"{"items":[[{"cvv":R}],{"cvv":R}]}"#,
+        ),
+        ("/items/0/cvv", r#"{"items":[{"cvv":1},{"cvv":2}]}"#, r#"{"items":[{"cvv":R},{"cvv":2}]}"#),
+        ("/customer/ssn", r#"{"customer":["a",null]}"#, r#"{"customer":[R,null]}"#),
+    ] {
+        let (redacted, _) = pointers(&[pointer]).redacted(document).expect("JSON");
+        assert_eq!(
+            redacted.as_deref(),
+            Some(&*expected.replace('R', "\"[redacted]\"")),
+            "{pointer} {document}"
+        );
+    }
+}
+
+/// Documents of every shape so deep: numbers, texts, nothing, lists and objects of some names.
+fn shapes(depth: usize) -> Vec<Value> {
+    let mut all = vec![json!(4111), json!("4111"), Value::Null];
+    if depth > 0 {
+        for inner in shapes(depth - 1) {
+            all.push(json!([inner]));
+            all.push(json!([7, inner]));
+            all.push(json!({"a": inner, "z": 1}));
+            all.push(json!({"B": inner}));
+            all.push(json!({"c": inner}));
+        }
+    }
+    all
+}
+
+/// Whether something is left where a pointer leads, in whatever lists it stands.
+fn is_left(value: &Value, path: &[&str]) -> bool {
+    match (value, path) {
+        (Value::Null, _) => false,
+        (value, []) => value != "[redacted]",
+        (Value::String(text), _) => text != "[redacted]",
+        (Value::Array(elements), ["*", rest @ ..]) => elements.iter().any(|one| is_left(one, rest)),
+        (Value::Array(elements), path) => elements.iter().any(|one| is_left(one, path)),
+        (Value::Object(members), [name, rest @ ..]) => members
+            .iter()
+            .filter(|(key, _)| *name == "*" || key.eq_ignore_ascii_case(name))
+            .any(|(_, value)| is_left(value, rest)),
+        _ => false,
+    }
+}
+
+/// A property: nothing is left under the names of a pointer, whatever the shape.
+#[test]
+fn whatever_the_shape_nothing_is_left_where_a_pointer_leads() {
+    let all = shapes(4);
+    let mut changed = 0;
+    for path in [&["a"][..], &["a", "b"], &["b", "a", "b"], &["a", "*", "b"], &["*", "a"]] {
+        let pointers = pointers(&[&format!("/{}", path.join("/"))]);
+        for document in &all {
+            let (redacted, found) = pointers.redacted(&document.to_string()).expect("JSON");
+            let read: Value = redacted.map_or_else(|| document.clone(), |text| text.parse().expect("JSON"));
+            assert!(!is_left(&read, path), "{path:?} {document}: {read}");
+            assert_eq!(found.values > 0, is_left(document, path), "{path:?} {document}");
+            changed += found.values;
+        }
+    }
+    assert!(changed > 1_000, "{changed}");
+}
+
+/// Attack: an argument as text that has JSON in it, all of which would be hidden from who approves.
+#[test]
+fn people_are_asked_about_nothing_that_a_pointer_would_hide_as_a_whole() {
+    let shown = |arguments: &str| super::shown(arguments.to_owned(), ["/payment/card"].into_iter());
+    let seen = |arguments: &str| shown(arguments).map_err(|refusal| refusal.code);
+    assert_eq!(
+        seen(r#"{"payment":[{"card":"1","to":"acme"}]}"#).as_deref(),
+        Ok(r#"{"payment":[{"card":"[redacted]","to":"acme"}]}"#)
+    );
+    assert_eq!(seen(r#"{"payment":{"card":"1"}}"#).as_deref(), Ok(r#"{"payment":{"card":"[redacted]"}}"#));
+    for hidden in [r#"{"payment":"{\"card\":1,\"to\":\"mallory\"}"}"#, r#"{"payment":["to mallory"]}"#] {
+        assert_eq!(seen(hidden), Err(vidimus_core::refusal::Code::ChangeImpossible), "{hidden}");
     }
 }
 
@@ -103,6 +193,52 @@ fn an_answer_is_capped_in_every_form_of_its_limit() {
         (OpenAi, r#"{"max_tokens":-1}"#, Err("must be a whole number")),
         (OpenAi, r#"{"n":"9"}"#, Err("must be a whole number")),
         (OpenAi, r#"{"Max_Tokens":5000}"#, Err("spelled in another way")),
+        (OpenAiCompatible, r#"{"maxOutputTokens":5000}"#, Err("spelled in another way")),
+        // OpenAI keeps to either, and refuses both together.
+        (OpenAi, r#"{"max_completion_tokens":50}"#, Ok(None)),
+        (OpenAi, r#"{"max_tokens":50,"max_completion_tokens":null}"#, Ok(None)),
+        // What only resembles it may know the older one alone, and is told no more than was asked for.
+        (
+            OpenAiCompatible,
+            r#"{"max_completion_tokens":50}"#,
+            Ok(Some((r#"{"max_tokens":50,"max_completion_tokens":50}"#, 1))),
+        ),
+        (
+            OpenAiCompatible,
+            r#"{"max_completion_tokens":5000}"#,
+            Ok(Some((r#"{"max_tokens":100,"max_completion_tokens":100}"#, 2))),
+        ),
+        (
+            OpenAiCompatible,
+            r#"{"max_tokens":null,"max_completion_tokens":50}"#,
+            Ok(Some((r#"{"max_tokens":50,"max_completion_tokens":50}"#, 1))),
+        ),
+        (
+            Anthropic,
+            r#"{"max_completion_tokens":50}"#,
+            Ok(Some((r#"{"max_tokens":50,"max_completion_tokens":50}"#, 1))),
+        ),
+        // By every other name that is known.
+        (
+            OpenAiCompatible,
+            r#"{"max_tokens":10,"max_output_tokens":500,"max_new_tokens":500,"n_predict":50}"#,
+            Ok(Some((r#"{"max_tokens":10,"max_output_tokens":100,"max_new_tokens":100,"n_predict":50}"#, 2))),
+        ),
+        (OpenAiCompatible, r#"{"max_tokens":10,"n_predict":-1}"#, Err("must be a whole number")),
+        // Of all that are made to choose among.
+        (
+            OpenAiCompatible,
+            r#"{"n":2,"best_of":50,"max_tokens":100}"#,
+            Ok(Some((r#"{"n":2,"best_of":50,"max_tokens":2}"#, 1))),
+        ),
+        (OpenAiCompatible, r#"{"best_of":101}"#, Err("more answers are asked for")),
+        (OpenAiCompatible, r#"{"num_return_sequences":101}"#, Err("more answers are asked for")),
+        // Where nobody lowers it.
+        (OpenAiCompatible, r#"{"options":{"num_predict":9}}"#, Err("\"options\" may hold a limit")),
+        (OpenAiCompatible, r#"{"options":null,"max_tokens":10}"#, Ok(None)),
+        (OpenAiCompatible, r#"{"generationConfig":{}}"#, Err("\"generationConfig\" may hold a limit")),
+        (OpenAiCompatible, r#"{"some":{"maxNewTokens":9}}"#, Err("\"some\" may hold a limit")),
+        (OpenAiCompatible, r#"{"max_tokens":10,"metadata":{"n":"9"},"stream_options":{}}"#, Ok(None)),
     ] {
         let capped = cap::capped(body, 100, provider).map_err(|refusal| refusal.message.to_string());
         match (capped, expected) {
@@ -146,10 +282,15 @@ fn headers_do_not_repeat_what_is_redacted() {
     }
 }
 
+/// Of the request 1, and one task, `sealed`.
+fn own() -> Own {
+    Own { id: Some("1".into()), is_task: std::sync::Arc::new(|id: &str| id == "sealed") }
+}
+
 fn of_result(result: &Value) -> Result<Value, String> {
     let redaction = Redaction::new(pointers(&["/card", "/rows/*/iban"]));
     let message = json!({"jsonrpc": "2.0", "id": 1, "result": result}).to_string();
-    let redacted = redaction.message(&message).map_err(|refusal| refusal.message.to_string())?;
+    let redacted = redaction.message(&message, &own()).map_err(|refusal| refusal.message.to_string())?;
     let answer: Value = serde_json::from_str(&redacted.unwrap_or(message)).expect("JSON");
     Ok(answer["result"].clone())
 }
@@ -166,24 +307,27 @@ fn what_a_tool_answers_is_redacted_in_every_place_that_has_it() {
     assert_eq!(of_result(&result(&data)), Ok(result(&without)));
     // Also in the task that the call became.
     let task =
-        |data: &Value| json!({"taskId": "t", "status": "completed", "ttlMs": 5, "result": result(data)});
+        |data: &Value| json!({"taskId": "sealed", "status": "completed", "ttlMs": 5, "result": result(data)});
     assert_eq!(of_result(&task(&data)), Ok(task(&without)));
     for (result, expected) in [
         (json!({"content": []}), ""),
-        (json!({"content": [{"type": "text", "text": "card 4111"}]}), "\"text\" is not JSON"),
-        (json!({"content": [{"type": "text", "text": "4111"}]}), "\"text\" is not JSON"),
+        (json!({"content": [{"type": "text", "text": "card 4111"}]}), "\"text\" is not of a form"),
+        (json!({"content": [{"type": "text", "text": "4111"}]}), "\"text\" is not of a form"),
         (json!({"content": [{"type": "text", "text": "{\"card\": 1"}]}), "could not be read"),
         (
             json!({"content": [{"type": "image", "data": "AAAA", "mimeType": "image/png"}]}),
-            "\"data\" is not JSON",
+            "\"data\" is not of a form",
         ),
-        (json!({"content": [{"type": "resource", "resource": {"text": "{}"}}]}), "\"resource\" is not JSON"),
-        (json!({"content": [{"text": "{}"}]}), "\"content\" is not JSON"),
+        (
+            json!({"content": [{"type": "resource", "resource": {"text": "{}"}}]}),
+            "\"resource\" is not of a form",
+        ),
+        (json!({"content": [{"text": "{}"}]}), "\"content\" is not of a form"),
         (json!({"content": {"type": "text"}}), "could not be read"),
-        (json!({"structuredContent": "4111"}), "\"data\" is not JSON"),
-        (json!({"StructuredContent": {"card": 1}}), "\"StructuredContent\" is not JSON"),
-        (json!({"status": {"card": 1}}), "\"status\" is not JSON"),
-        (json!({"inputRequests": {}}), "\"inputRequests\" is not JSON"),
+        (json!({"structuredContent": "4111"}), "\"data\" is not of a form"),
+        (json!({"StructuredContent": {"card": 1}}), "a member of it is not of a form"),
+        (json!({"status": {"card": 1}}), "\"status\" is not of a form"),
+        (json!({"inputRequests": {}}), "\"inputRequests\" is not of a form"),
         (json!([1]), "could not be read"),
     ] {
         let message = of_result(&result).err().unwrap_or_default();
@@ -192,19 +336,87 @@ fn what_a_tool_answers_is_redacted_in_every_place_that_has_it() {
             "{result}: {message}"
         );
     }
-    // An error has its words; what it has beside them is data.
-    let redaction = Redaction::new(pointers(&["/card"]));
-    let error = |data: &str| format!(r#"{{"id":1,"error":{{"code":-1,"message":"no","data":{data}}}}}"#);
-    let redacted = redaction.message(&error(r#"{"card":1}"#)).expect("an error");
-    assert_eq!(redacted, Some(error(r#"{"card":"[redacted]"}"#)));
-    assert!(redaction.message(&error("\"4111\"")).is_err());
-    for other in [
-        r#"[{"id":1,"result":{}}]"#,
-        r#"{"id":1,"result":{},"Result":{}}"#,
-        r#"{"id":1,"method":"x"}"#,
-        "data",
+}
+
+/// Attack: words in members that are of another form.
+#[test]
+fn what_a_member_is_not_for_does_not_pass_in_it() {
+    for (name, value, passes) in [
+        ("isError", json!(true), true),
+        ("isError", json!("4111"), false),
+        ("resultType", json!("complete"), true),
+        ("resultType", json!("4111"), false),
+        ("status", json!("working"), true),
+        ("status", json!("4111"), false),
+        ("taskId", json!("sealed"), true),
+        ("taskId", json!("4111"), false),
+        ("createdAt", json!("2026-11-28T01:02:03.000Z"), true),
+        ("createdAt", json!("2026-11-28T01:02:03Z[4111]"), false),
+        ("lastUpdatedAt", json!("4111"), false),
+        ("ttl", json!(60_000), true),
+        ("ttl", Value::Null, true),
+        ("ttl", json!("4111"), false),
+        ("ttlMs", json!(4_111_111_111_111_111_u64), false),
+        ("pollInterval", json!(1.5), false),
+        ("4111", json!(1), false),
     ] {
-        assert!(redaction.message(other).is_err(), "{other}");
+        let redacted = of_result(&json!({"content": [], name: value}));
+        assert_eq!(redacted.is_ok(), passes, "{name} {value}");
+        // A refusal says nothing that the server said.
+        assert!(!redacted.is_err_and(|message| message.contains("4111")), "{name} {value}");
+    }
+    let words = of_result(&json!({"status": "failed", "statusMessage": "card 4111"}));
+    assert_eq!(words, Ok(json!({"status": "failed", "statusMessage": "[redacted]"})));
+}
+
+/// An error has its code, where it is of a known range; what it has beside its words is data.
+#[test]
+fn an_error_has_no_words() {
+    let redaction = Redaction::new(pointers(&["/card"]));
+    let of = |message: &str| {
+        let redacted = redaction.message(message, &own()).map_err(|refusal| refusal.to_string())?;
+        Ok::<Value, String>(redacted.as_deref().unwrap_or(message).parse().expect("JSON"))
+    };
+    for (code, told) in
+        [("-32602", -32602), ("-32000", -32000), ("4111", -32000), ("\"4111\"", -32000), ("1.5", -32000)]
+    {
+        let message =
+            format!(r#"{{"id":1,"error":{{"code":{code},"message":"no 4111","data":{{"card":1}}}}}}"#);
+        let error = of(&message).expect("an error")["error"].clone();
+        assert_eq!((&error["code"], &error["data"]), (&json!(told), &json!({"card": "[redacted]"})));
+        assert!(!error.to_string().contains("4111"), "{error}");
+    }
+    for (other, passes) in [
+        (r#"{"id":null,"error":{"code":-32700,"message":"x"}}"#, true),
+        (r#"{"error":{"code":-32700,"message":"x"}}"#, true),
+        (r#"{"id":1,"error":{"code":-32000,"message":"x","data":"4111"}}"#, false),
+        (r#"{"id":1,"error":{"code":-32000,"message":"x","4111":1}}"#, false),
+        (r#"{"id":"4111","error":{"code":-32000,"message":"x"}}"#, false),
+        (r#"{"id":2,"result":{}}"#, false),
+        (r#"{"result":{}}"#, false),
+        (r#"{"jsonrpc":"4111","id":1,"result":{}}"#, false),
+        (r#"[{"id":1,"result":{}}]"#, false),
+        (r#"{"id":1,"result":{},"Result":{}}"#, false),
+        (r#"{"id":1,"method":"x"}"#, false),
+        ("data", false),
+    ] {
+        let of_other = of(other);
+        assert_eq!(of_other.is_ok(), passes, "{other}");
+        assert!(!of_other.is_err_and(|said| said.contains("4111")), "{other}");
+    }
+}
+
+/// Attack: words in what a refusal says of the upstream.
+#[test]
+fn a_refusal_has_no_words_of_the_upstream() {
+    use vidimus_core::refusal::{Answered, Code, Refusal};
+    for (after, told) in [("120", Some("120")), ("4111-1111", None), ("Fri, 27 Nov 2026 12:00:00 GMT", None)]
+    {
+        let mut refusal = Refusal::new(Code::UpstreamInvalid, "x").with_detail("card 4111");
+        refusal.upstream = Some(Box::new(Answered { status: 500, retry_after: Some(after.into()) }));
+        let refusal = Redaction::without_words(refusal);
+        let upstream = refusal.upstream.expect("an answer");
+        assert_eq!((upstream.status, upstream.retry_after.as_deref(), refusal.detail), (500, told, None));
     }
 }
 
@@ -221,15 +433,18 @@ impl EventFilter for Passes {
 #[test]
 fn of_events_only_the_answer_passes() {
     let redaction = Redaction::new(pointers(&["/card"]));
-    let mut events = redaction.clone().after(Box::new(Passes));
+    let mut events = redaction.after(Box::new(Passes), own());
     for (event, expected) in [
-        (": ping\n\n", None),
+        (": ping 4111\n\n", Some(":\n\n")),
+        ("event: 4111\nretry: 4111\n4111: 4111\ndata: \n\n", Some("data: \n\n")),
+        ("data: {\"id\":\"4111\",\"result\":{\"x\":\"4111\"}}\n\n", Some("")),
         (
             "id: 1\ndata: {\"id\":1,\"result\":{\"structuredContent\":{\"card\":1}}}\n\n",
             Some("id: 1\ndata: {\"id\":1,\"result\":{\"structuredContent\":{\"card\":\"[redacted]\"}}}\n\n"),
         ),
         ("data: {\"method\":\"notifications/message\",\"params\":{\"data\":\"4111\"}}\n\n", Some("")),
-        ("data: {\"id\":1,\"result\":{}}\n\n", None),
+        ("data: {\"id\":1,\"result\":{}}\n\n", Some("data: {\"id\":1,\"result\":{}}\n\n")),
+        ("", Some("")),
     ] {
         let passed = events.filter(event.as_bytes()).expect("an event");
         assert_eq!(

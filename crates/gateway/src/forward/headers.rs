@@ -10,6 +10,7 @@ use vidimus_core::resource::HeaderRules;
 use vidimus_core::resource::field::header;
 
 use crate::meter::{Direction, Meter};
+use crate::protocol::sse::is_events;
 use crate::trace::TraceContext;
 
 /// The fields of any upstream's answer that the caller gets, by name, or by prefix where one ends in `-`.
@@ -83,6 +84,20 @@ pub fn to_caller(
         out.insert(CONTENT_LENGTH, length.into());
     }
     (out, dropped)
+}
+
+/// What is left of these headers where a policy redacts something of the answer: what the body is, in words of our own. A value of any
+/// other, also of those that the record passes, may say what is redacted.
+pub fn bare(headers: &HeaderMap) -> HeaderMap {
+    let mut out = HeaderMap::new();
+    if headers.contains_key(CONTENT_TYPE) {
+        let kind = if is_events(headers) { "text/event-stream" } else { "application/json" };
+        out.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    if let Some(length) = headers.get(CONTENT_LENGTH) {
+        out.insert(CONTENT_LENGTH, length.clone());
+    }
+    out
 }
 
 /// Sets what the record has set, continues the trace, asks for an answer that can be read on its way back, and says of a body what it
@@ -308,6 +323,32 @@ mod tests {
             let tenants: Vec<_> = sent.get_all("x-tenant").iter().collect();
             assert_eq!(tenants, ["a b"]);
         }
+    }
+
+    #[test]
+    fn of_a_redacted_answer_no_header_has_words() {
+        for (kind, expected) in [
+            ("application/json; note=4111", "application/json"),
+            ("text/4111", "application/json"),
+            ("Text/Event-Stream;note=4111", "text/event-stream"),
+        ] {
+            let given = headers(&[
+                ("content-type", kind),
+                ("content-length", "3"),
+                ("content-encoding", "4111"),
+                ("cache-control", "4111"),
+                ("retry-after", "4111"),
+                ("x-request-id", "4111"),
+                ("x-ratelimit-remaining", "4111"),
+                ("server-timing", "4111"),
+                ("content-language", "4111"),
+                ("mcp-protocol-version", "4111"),
+                ("x-tenant", "4111"),
+            ]);
+            let expected = headers(&[("content-type", expected), ("content-length", "3")]);
+            assert_eq!(bare(&given), expected, "{kind}");
+        }
+        assert!(bare(&headers(&[("x-request-id", "4111")])).is_empty());
     }
 
     #[test]

@@ -33,6 +33,8 @@ use crate::request_context::RequestContext;
 use crate::route::Protocol;
 use crate::unrecorded::closed;
 
+<<<<<<< HEAD
+=======
 /// What the id of a question begins with, so that nobody takes it for one of the caller's.
 const OWN: &str = "vidimus-";
 
@@ -40,6 +42,7 @@ const OWN: &str = "vidimus-";
 const HELD: &str = "A policy holds what it takes to ask people about the tool (connectServer), so nobody can be asked: have it name invokeTool, or \
      context.method.";
 
+>>>>>>> mend
 /// The most pages of a listing that are asked for. All are read: what a tool is said to be twice is not known.
 const MOST_PAGES: usize = 32;
 
@@ -119,7 +122,8 @@ pub(super) async fn of(
     let until = Instant::now() + gate.limits.definition_time;
     let (mut found, mut cursor) = (Found::default(), None);
     for _ in 0..MOST_PAGES {
-        let id = format!("{OWN}{}", Uuid::new_v4().hyphenated());
+        // As clients choose them: a server is not told by it who asks, to whom it could describe the tool in another way.
+        let id = Uuid::new_v4().hyphenated().to_string();
         let params = source.message.and_then(|message| message.get("params"));
         let question = definition::question(&source.parts.headers, params, (&id, cursor.as_deref()));
         let asked = Question { id: &id, headers: question.0, body: question.1 };

@@ -7,7 +7,7 @@ use vidimus_core::json::{Json, folded};
 use vidimus_core::refusal::{Code, Refusal};
 
 /// The name by which members are compared: what some reader takes for one is one. Most names are as they are.
-fn plain(name: &str) -> Cow<'_, str> {
+pub fn plain(name: &str) -> Cow<'_, str> {
     if name.bytes().any(|b| b == b'_' || b == b'-') {
         folded(name.chars().filter(|c| !is_separator(*c)).collect::<String>().into())
     } else {
@@ -20,7 +20,7 @@ fn is_separator(c: char) -> bool {
 }
 
 /// Whether [`plain`] of a name of the protocol's, which is ASCII, is this.
-fn is_plain_of(name: &str, plain: &str) -> bool {
+pub fn is_plain_of(name: &str, plain: &str) -> bool {
     let letters = name.bytes().filter(|b| !is_separator(char::from(*b)));
     letters.map(|b| b.to_ascii_lowercase()).eq(plain.bytes())
 }

@@ -33,9 +33,7 @@ pub trait Rewrite {
 /// # Errors
 /// As those of [`Rewrite`], and `upstream_invalid` for an event that is not UTF-8.
 pub fn rewrite(event: &[u8], by: &mut dyn Rewrite) -> Result<Option<Vec<u8>>, Refusal> {
-    let text = std::str::from_utf8(event).map_err(|error| {
-        Refusal::new(Code::UpstreamInvalid, "the upstream's events are not UTF-8").with_detail(error)
-    })?;
+    let text = read(event)?;
     let event = Event::read(text);
     let data = match &event.data {
         Some(data) => by.data(data)?,
@@ -52,6 +50,38 @@ pub fn rewrite(event: &[u8], by: &mut dyn Rewrite) -> Result<Option<Vec<u8>>, Re
         (Change::To(data), _) => Some(std::borrow::Cow::Owned(data)),
     };
     Ok(Some(event.write(data.as_deref(), id.as_deref(), text.len())))
+}
+
+/// An event of its data and its id alone, both as [`rewrite`] has them: whatever the server writes beside them is taken out. What has neither
+/// becomes a comment that says nothing, and keeps the connection alive; what is not passed on, and no event at all, nothing.
+///
+/// # Errors
+/// As [`rewrite`].
+pub fn bare(event: &[u8], by: &mut dyn Rewrite) -> Result<Vec<u8>, Refusal> {
+    let event = Event::read(read(event)?);
+    if event.fields.is_empty() && event.data.is_none() {
+        return Ok(Vec::new());
+    }
+    let data = match event.data.as_deref().map(|data| by.data(data)).transpose()? {
+        Some(Change::Drop) => return Ok(Vec::new()),
+        Some(Change::To(data)) => Some(data),
+        Some(Change::Same) | None => event.data.clone(),
+    };
+    let id = match event.id() {
+        Some(id) => Some(by.id(id)?.unwrap_or_else(|| id.to_owned())),
+        None => None,
+    };
+    if data.is_none() && id.is_none() {
+        return Ok(b":\n\n".to_vec());
+    }
+    let others = Event { fields: Vec::new(), data: None };
+    Ok(others.write(data.as_deref(), id.as_deref(), 0))
+}
+
+fn read(event: &[u8]) -> Result<&str, Refusal> {
+    std::str::from_utf8(event).map_err(|error| {
+        Refusal::new(Code::UpstreamInvalid, "the upstream's events are not UTF-8").with_detail(error)
+    })
 }
 
 /// One event, read: its data, and the lines of all else.
@@ -155,6 +185,26 @@ mod tests {
             let written = written.map(|bytes| String::from_utf8(bytes).expect("UTF-8"));
             assert_eq!(written.as_deref(), expected, "{event:?}");
         }
+        assert_eq!(bare(b"data: \xff\n\n", &mut Loud).map_err(|r| r.code), Err(Code::UpstreamInvalid));
         assert_eq!(rewrite(b"data: \xff\n\n", &mut Loud).map_err(|r| r.code), Err(Code::UpstreamInvalid));
+    }
+
+    /// Attack: words in all that is no data and no id.
+    #[test]
+    fn a_bare_event_has_its_data_and_its_id_and_no_words_beside_them() {
+        for (event, expected) in [
+            (": 4111\nevent: 4111\nretry: 4111\nfoo: 4111\nid: 1\ndata: a\n\n", "id: [1]\ndata: A\n\n"),
+            ("data: A\r\ndata: B\r\n\r\n", "data: A\ndata: B\n\n"),
+            (": 4111\n\n", ":\n\n"),
+            ("retry: 4111\nevent: 4111\n\n", ":\n\n"),
+            ("id: 4111\0\ndata: A\n\n", "data: A\n\n"),
+            ("id: 4111\nid: 1\n\n", "id: [1]\n\n"),
+            ("id: 1\ndata: drop\n\n", ""),
+            ("\n", ""),
+            ("", ""),
+        ] {
+            let written = bare(event.as_bytes(), &mut Loud).expect("an event");
+            assert_eq!(String::from_utf8_lossy(&written), expected, "{event:?}");
+        }
     }
 }

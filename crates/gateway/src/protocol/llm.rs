@@ -16,6 +16,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::LlmProvider;
 use vidimus_core::snapshot::Snapshot;
 
+use super::beside::check_spelled;
 use super::{Answer, Expected, MAX_NAME, Message, Operation, Parsed, check_spelling};
 
 /// The listing of models, which every binding has at the same path: answered from the registry, nothing goes upstream.
@@ -24,8 +25,23 @@ const MODELS_METHOD: &str = "models.list";
 /// Counts the tokens of a question, and answers nothing else.
 pub const COUNT_TOKENS: &str = "messages.count_tokens";
 
-/// Members that say how many tokens an answer may have: of OpenAI, of its newer models, of its responses; Anthropic has the first.
-const MOST: [&str; 3] = ["max_tokens", "max_completion_tokens", "max_output_tokens"];
+/// Members that say how many tokens an answer may have: of OpenAI and Anthropic, of OpenAI's newer models, of its responses; and of servers
+/// that resemble them (vLLM, TGI, llama.cpp, Ollama, Bedrock), which take more than they document.
+pub const MOST: [&str; 10] = [
+    "max_tokens",
+    "max_completion_tokens",
+    "max_output_tokens",
+    "max_new_tokens",
+    "max_tokens_to_sample",
+    "max_gen_len",
+    "max_length",
+    "max_token_count",
+    "n_predict",
+    "num_predict",
+];
+
+/// Members that say how many answers are made: of OpenAI, of its completions and vLLM (it chooses among so many), of TGI, of Gemini.
+pub const CHOICES: [&str; 4] = ["n", "best_of", "num_return_sequences", "candidate_count"];
 
 /// So many tokens are assumed where a request does not say.
 const UNSAID: i64 = 4096;
@@ -84,8 +100,9 @@ fn parse<'a>(
     let method = endpoints.iter().find(|endpoint| endpoint.path == message.path);
     let method = method.ok_or_else(|| Refusal::new(Code::RouteUnknown, "not a governed path"))?.method;
     let body = message.body()?;
-    check_spelling(body, &["model", "stream", "stream_options", "n"])?;
-    check_spelling(body, &MOST)?;
+    check_spelling(body, &["model", "stream", "stream_options"])?;
+    check_spelled(body, &MOST)?;
+    check_spelled(body, &CHOICES)?;
     let name = model(provider, body)?;
     extras::check(body)?;
     let streaming = match body.get("stream") {
@@ -102,11 +119,11 @@ fn parse<'a>(
     Ok(Parsed::new(ask, answer(body, streaming)?))
 }
 
-/// The most tokens that the answer may have, by the greatest that the request says, for each of the answers that it asks for.
+/// The most tokens that the answer may have, by the greatest that the request says, for each of the answers that it has made.
 fn most(body: &Json<'_>) -> i64 {
     let number = |name: &str| body.get(name).and_then(Json::as_integer).filter(|number| *number > 0);
     let each = MOST.iter().filter_map(|name| number(name)).max().unwrap_or(UNSAID);
-    each.saturating_mul(number("n").unwrap_or(1))
+    each.saturating_mul(CHOICES.iter().filter_map(|name| number(name)).max().unwrap_or(1))
 }
 
 /// The model that a request names, which must be registered.

@@ -91,38 +91,39 @@ impl EventStream {
     /// `upstream_invalid` for an event that had to be read and could not be: the stream must end there.
     pub fn push(&mut self, chunk: &Bytes) -> Result<Bytes, Refusal> {
         let simple = self.event.is_empty() && !self.passing && !self.after_cr && self.line_feed.is_none();
-        if simple
-            && self.blank
-            && chunk.len() <= self.max_event
-            && memchr::memchr(b'\r', chunk).is_none()
-            && let Some(passes) = self.unchanged(chunk)?
-        {
-            return Ok(chunk.slice(..passes));
+        let fits = self.blank && chunk.len() <= self.max_event && memchr::memchr(b'\r', chunk).is_none();
+        if !(simple && fits) {
+            return self.push_any(chunk, Vec::with_capacity(self.event.len() + chunk.len()));
         }
-        self.push_any(chunk)
+        let (passes, changed) = self.unchanged(chunk)?;
+        let Some((changed, end)) = changed else { return Ok(chunk.slice(..passes)) };
+        let mut out = Vec::with_capacity(chunk.len());
+        out.extend_from_slice(chunk.get(..passes).unwrap_or_default());
+        out.extend_from_slice(&changed);
+        self.push_any(chunk.get(end..).unwrap_or_default(), out)
     }
 
-    /// How much of a chunk that begins with an event passes, where all its events pass as they came; what is left of it is held.
-    /// `None` where one does not, and then nothing has happened.
-    fn unchanged(&mut self, chunk: &[u8]) -> Result<Option<usize>, Refusal> {
+    /// How much of a chunk that begins with an event passes as it came; and what stands for the event behind that which does not, with
+    /// where this ends. Where all do, what is left of the chunk is held.
+    fn unchanged(&mut self, chunk: &[u8]) -> Result<(usize, Option<(Vec<u8>, usize)>), Refusal> {
         let mut passes = 0;
         while let Some(rest) = chunk.get(passes..)
             && let Some(end) = self.event_end(rest)
         {
             let event = rest.get(..end).unwrap_or_default();
-            if self.filtered(event, self.first && passes == 0)?.is_some() {
-                (self.blank, self.after_cr) = (true, false);
-                return Ok(None);
+            let changed = self.filtered(event, self.first)?;
+            self.first = false;
+            if let Some(changed) = changed {
+                return Ok((passes, Some((changed, passes + end))));
             }
             passes += end;
         }
-        self.first &= passes == 0;
         self.event.extend_from_slice(chunk.get(passes..).unwrap_or_default());
-        Ok(Some(passes))
+        Ok((passes, None))
     }
 
-    fn push_any(&mut self, mut chunk: &[u8]) -> Result<Bytes, Refusal> {
-        let mut out = Vec::with_capacity(self.event.len() + chunk.len());
+    /// As [`EventStream::push`], behind what passes already.
+    fn push_any(&mut self, mut chunk: &[u8], mut out: Vec<u8>) -> Result<Bytes, Refusal> {
         loop {
             chunk = self.rest_of_line_end(chunk, &mut out);
             let Some(end) = self.event_end(chunk) else { break };

@@ -1,6 +1,6 @@
 //! What policies change of a call and of its answer, on the wire and on record.
 
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use vidimus_testkit::upstream::Answer;
 
@@ -66,6 +66,61 @@ async fn events_are_redacted_one_by_one() {
     assert_eq!((&records[1]["result"], &records[1]["changed"]), (&json!("ok"), &json!({"redact_answer": 2})));
 }
 
+/// Attack: the words of an error, in all that an upstream can say beside an answer; and of the record only what is known of it.
+#[tokio::test]
+async fn no_words_of_the_upstream_come_beside_what_is_redacted() {
+    let world = world(&format!("@redact_answer(\"/card\") {TOOLS};")).await;
+    let error = json!({"jsonrpc": "2.0", "id": 1, "error": {"code": 4_111_111_111_111_111_u64, "message": format!("declined: {CARD}")}});
+    let done = result(&json!({"ok": true}));
+    let task = json!({"jsonrpc": "2.0", "id": 1, "result": {"content": [], "ttl": CARD}});
+    let events = format!(
+        ": {CARD}\n\nevent: {CARD}\nretry: {CARD}\n{CARD}: {CARD}\ndata: {done}\n\ndata: {{\"id\":\"{CARD}\",\"result\":{{}}}}\n\n"
+    );
+    for (answer, passes) in [
+        (Answer::json(&error), true),
+        (Answer::json(&error).with_status(StatusCode::BAD_REQUEST), true),
+        (
+            Answer::whole("text/plain", format!("declined: {CARD}")).with_status(StatusCode::BAD_GATEWAY),
+            false,
+        ),
+        (Answer::json(&json!({"card": CARD})).with_status(StatusCode::BAD_REQUEST), false),
+        (Answer::json(&task), false),
+        (Answer::whole("text/event-stream", events), true),
+        (
+            Answer::json(&done).with_header("x-request-id", CARD).with_header("x-ratelimit-remaining", CARD),
+            true,
+        ),
+        (
+            Answer::json(&task).with_header("retry-after", CARD).with_status(StatusCode::SERVICE_UNAVAILABLE),
+            false,
+        ),
+    ] {
+        world.upstream.next(answer);
+        let (_, headers, body) = world.call(pay(&world)).await;
+        let said = format!("{headers:?} {}", String::from_utf8_lossy(&body));
+        assert!(!said.contains(CARD), "{said}");
+        let refused = said.contains("change_impossible") || said.contains("upstream_invalid");
+        assert_eq!(refused, !passes, "{said}");
+        let records = world.records(&call_id(&headers), 2).await;
+        assert!(!json!(records).to_string().contains(CARD), "{records:?}");
+    }
+}
+
+/// Attack: a list where the policy's author thought of one.
+#[tokio::test]
+async fn a_list_is_redacted_in_each_of_its_elements() {
+    let world = world(&format!("@redact(\"/customer/ssn\") @redact_answer(\"/card\") {TOOLS};")).await;
+    world.upstream.next(Answer::json(&result(&json!([{"card": CARD}, {"card": CARD}]))));
+    let arguments = json!({"customer": [{"ssn": CARD}, {"ssn": "2"}]});
+    let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": arguments}});
+    let (status, _, body) = world.call(world.request(Method::POST, "/mcp/t/tools", &call)).await;
+    assert_eq!(status, 200);
+    let [sent] = &world.upstream.received()[..] else { panic!("one request") };
+    let redacted = json!({"customer": [{"ssn": "[redacted]"}, {"ssn": "[redacted]"}]});
+    assert_eq!(json_of(&sent.body)["params"]["arguments"], redacted);
+    assert!(!String::from_utf8_lossy(&body).contains(CARD), "{body:?}");
+}
+
 /// What cannot be read may hold anything.
 #[tokio::test]
 async fn what_cannot_be_redacted_does_not_pass() {
@@ -96,9 +151,14 @@ async fn models_answer_with_as_many_tokens_as_they_may() {
         world.request(Method::POST, "/llm/t/models/v1/chat/completions", &chat)
     };
     let answer = json!({"object": "chat.completion", "choices": [{}]});
-    for (more, expected, changed) in
-        [(json!({"max_tokens": 4000}), 50, 1), (json!({}), 50, 1), (json!({"max_tokens": 10}), 10, 0)]
-    {
+    for (more, expected, changed) in [
+        (json!({"max_tokens": 4000}), 50, 1),
+        (json!({}), 50, 1),
+        (json!({"max_tokens": 10}), 10, 0),
+        // Attack: a limit by a name that the server may not know, and answers that are made and not shown.
+        (json!({"max_completion_tokens": 20}), 20, 1),
+        (json!({"best_of": 50, "max_tokens": 40}), 1, 1),
+    ] {
         world.upstream.next(Answer::json(&answer));
         let (status, headers, _) = world.call(ask(more)).await;
         assert_eq!(status, 200);
@@ -109,8 +169,10 @@ async fn models_answer_with_as_many_tokens_as_they_may() {
         assert_eq!(records[1]["changed"].get("cap_tokens").cloned().unwrap_or(json!(0)), changed);
     }
     let before = world.upstream.received().len();
-    let (_, _, body) = world.call(ask(json!({"max_tokens": "many"}))).await;
-    assert_eq!(json_of(&body)["error"]["code"], "change_impossible");
+    for more in [json!({"max_tokens": "many"}), json!({"options": {"num_predict": 4000}})] {
+        let (_, _, body) = world.call(ask(more)).await;
+        assert_eq!(json_of(&body)["error"]["code"], "change_impossible");
+    }
     assert_eq!(world.upstream.received().len(), before);
 }
 

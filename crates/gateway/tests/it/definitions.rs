@@ -153,7 +153,7 @@ async fn a_server_that_does_not_say_it_has_nothing_asked_and_nothing_made() {
         [
             Answer::hang(),
             Answer::reset(),
-            json(json!({"jsonrpc": "2.0", "id": "vidimus-1", "result": {"tools": []}})),
+            json(json!({"jsonrpc": "2.0", "id": "another", "result": {"tools": []}})),
             json(json!({"tools": []})),
             Answer::redirect("https://elsewhere.example/mcp"),
             Answer::whole("text/event-stream", "data: {}\n\n"),
@@ -284,6 +284,9 @@ async fn the_server_is_asked_in_the_words_of_the_callers_era() {
     assert_eq!(of_session.header("mcp-protocol-version"), Some("2025-06-18"));
     assert_eq!((of_session.header("mcp-method"), of_session.json()["params"].clone()), (None, json!({})));
     assert_ne!(of_session.headers["authorization"], token);
+    // Attack: a server that describes the tool in another way to who asks like this.
+    let said = String::from_utf8_lossy(&of_session.body);
+    assert!(!said.contains("vidimus"), "{said}");
     // It is one call, in whichever session or version it is made.
     let approval = waits(&world).await;
     approve(&world, &approval).await;

@@ -233,10 +233,10 @@ pub(crate) fn upstream_that_hangs_up() -> u16 {
             let (mut request, mut stream) = ([0; 65536], stream.unwrap());
             let read = stream.read(&mut request).unwrap_or_default();
             let request = String::from_utf8_lossy(&request[..read]);
-            // Head and body are sent as one.
-            let Some((_, rest)) = request.split_once(r#""id":"vidimus-"#) else { continue };
-            let id = rest.split('"').next().unwrap();
-            let body = format!(r#"{{"jsonrpc":"2.0","id":"vidimus-{id}","result":{{"tools":[]}}}}"#);
+            // Head and body are sent as one; an id that is text is the gateway's.
+            let Some((before, _)) = request.split_once(r#"","method":"tools/list""#) else { continue };
+            let Some((_, id)) = before.rsplit_once(r#""id":""#) else { continue };
+            let body = format!(r#"{{"jsonrpc":"2.0","id":"{id}","result":{{"tools":[]}}}}"#);
             let length = body.len();
             let _ = write!(
                 stream,

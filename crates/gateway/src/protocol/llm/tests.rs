@@ -69,7 +69,12 @@ fn what_an_answer_may_have_is_the_greatest_that_is_said() {
         (r#","max_tokens":-1,"n":0"#, Ok("4096")),
         (r#","max_tokens":"9","max_completion_tokens":null"#, Ok("4096")),
         (r#","max_tokens":9223372036854775807,"n":2"#, Ok("9223372036854775807")),
+        // Also by the names of servers that resemble them, and of all that are made to choose among.
+        (r#","max_tokens":1,"max_new_tokens":900"#, Ok("900")),
+        (r#","max_tokens":10,"n":2,"best_of":5"#, Ok("50")),
         (r#","Max_Tokens":10"#, Err(Code::MessageInvalid)),
+        (r#","maxNewTokens":10"#, Err(Code::MessageInvalid)),
+        (r#","bestOf":10"#, Err(Code::MessageInvalid)),
     ] {
         let text = format!(r#"{{"model":"sim-small"{more}}}"#);
         let asked = asked(OPENAI, "/v1/chat/completions", &text, |parsed| parsed.ask.tokens_most.to_string());

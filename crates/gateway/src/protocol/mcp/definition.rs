@@ -1,6 +1,8 @@
 //! What a server says of one of its tools, asked for by the gateway itself: `tools/list`, page by page, in the words of whichever era the
 //! caller speaks. What people approve is bound to it (ADR 41).
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::value::RawValue;
@@ -20,7 +22,11 @@ pub const LISTING: &str = "tools/list";
 pub const PASSED_HEADERS: [&str; 4] = ["accept-language", "mcp-protocol-version", "tracestate", "user-agent"];
 
 /// What a listing says of a tool that says nothing of what the tool does.
-const SAYS_NOTHING: [&str; 2] = ["_meta", "icons"];
+const SAYS_NOTHING: &str = "icons";
+
+/// Members of an entry's `_meta` that are of the answer it comes in, and differ with each (MCP, "`_meta`"; W3C Trace Context). Clients act
+/// on others: what a tool needs, or asks of whoever calls it.
+const OF_ANSWER: [&str; 4] = ["baggage", "progressToken", "traceparent", "tracestate"];
 
 /// What a client says of itself with each request of the stateless era: a server may list tools by it.
 const OF_CLIENT: [&str; 3] =
@@ -183,9 +189,21 @@ fn definition(entry: &str) -> Result<Definition, Refusal> {
         let end = text.floor_char_boundary(Definition::MAX_DESCRIPTION);
         text.get(..end).unwrap_or_default().to_owned()
     });
-    let says = members.into_iter().filter(|(name, _)| !SAYS_NOTHING.contains(&&**name)).collect();
+    let says = members.into_iter().filter_map(|(name, value)| bound(name, value)).collect();
     let digest = sha256(Json::Object(says).canonical().as_bytes());
     Ok(Definition { description, digest: Some(digest) })
+}
+
+/// What of a member of an entry is bound, if anything is.
+fn bound<'a>(name: Cow<'a, str>, value: Json<'a>) -> Option<(Cow<'a, str>, Json<'a>)> {
+    match value {
+        _ if name == SAYS_NOTHING => None,
+        Json::Object(meta) if name == "_meta" => {
+            let kept: Vec<_> = meta.into_iter().filter(|(name, _)| !OF_ANSWER.contains(&&**name)).collect();
+            (!kept.is_empty()).then_some((name, Json::Object(kept)))
+        }
+        value => Some((name, value)),
+    }
 }
 
 fn no_listing() -> Refusal {
@@ -230,7 +248,8 @@ mod tests {
             tool[name] = value;
             digest(&tool)
         };
-        assert_eq!(with("_meta", json!({"at": 7})), one);
+        assert_eq!(with("_meta", json!({"traceparent": "00-1", "progressToken": 7})), one);
+        assert_eq!(with("_meta", json!({})), one);
         assert_eq!(with("icons", json!([{"src": "https://i.example/1"}])), one);
         assert_eq!(
             digest(
@@ -247,6 +266,8 @@ mod tests {
             ("title", json!("Pay")),
             ("outputSchema", json!({})),
             ("something", json!(1)),
+            ("_meta", json!({"openai/securitySchemes": [{"type": "noauth"}]})),
+            ("_meta", json!("noauth")),
         ] {
             assert_ne!(with(name, value), one, "{name}");
         }

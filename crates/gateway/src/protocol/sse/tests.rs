@@ -184,3 +184,28 @@ fn what_could_hide_a_listing_ends_the_stream() {
     let passes = EventStream::new(Box::new(OnlyB), 1000, TooLong::Passes);
     assert_eq!(changed(passes, &long, 100).as_deref(), Ok(&*long));
 }
+
+/// Writes each event anew, and counts them.
+#[derive(Debug)]
+struct Anew(std::sync::Arc<std::sync::atomic::AtomicUsize>);
+
+impl EventFilter for Anew {
+    fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+        let is_event = !event.is_empty();
+        self.0.fetch_add(usize::from(is_event), std::sync::atomic::Ordering::Relaxed);
+        Ok(is_event.then(|| b": x\n\n".to_vec()))
+    }
+}
+
+/// What is counted of an event is counted once.
+#[test]
+fn an_event_is_looked_at_once_however_the_stream_is_cut() {
+    let stream = "data: a\n\ndata: b\n\n: c\n\ndata: d\n\n";
+    for size in 1..=stream.len() {
+        let count = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let events = EventStream::new(Box::new(Anew(count.clone())), 1000, TooLong::EndsStream);
+        let written = changed(events, stream, size).expect("events");
+        assert_eq!(written, ": x\n\n".repeat(4), "chunks of {size}");
+        assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 4, "chunks of {size}");
+    }
+}
