@@ -118,8 +118,7 @@ impl Redaction {
     pub fn without_words(refusal: Refusal) -> Refusal {
         /// The longest number of seconds, in digits.
         const LONGEST: usize = 5;
-        let is_seconds =
-            |after: &Box<str>| after.len() <= LONGEST && after.bytes().all(|b| b.is_ascii_digit());
+        let is_seconds = |after: &str| after.len() <= LONGEST && after.bytes().all(|b| b.is_ascii_digit());
         let mut refusal = Refusal { detail: None, ..refusal };
         if let Some(upstream) = &mut refusal.upstream {
             upstream.retry_after = upstream.retry_after.take().filter(|after| is_seconds(after));
