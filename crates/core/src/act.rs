@@ -238,8 +238,10 @@ impl Subject {
     /// # Errors
     /// What to write instead.
     pub fn check(&self) -> Result<(), Formless> {
+        // What was copied with blanks around it is something else than was meant.
+        let is_bare = |text: &str| !text.is_empty() && text.trim() == text;
         let is_named = |text: &str, separator| {
-            text.split_once(separator).is_some_and(|(one, other)| !one.is_empty() && !other.is_empty())
+            text.split_once(separator).is_some_and(|(one, other)| is_bare(one) && is_bare(other))
         };
         match self {
             Self::Object(_) => Ok(()),
@@ -251,8 +253,7 @@ impl Subject {
             Self::User(text) if is_named(text, '#') => Ok(()),
             Self::User(text) => Err(Formless::User(text.clone())),
             Self::Chain(text) => {
-                let began_elsewhere =
-                    text.strip_prefix(Chain::ELSEWHERE).is_some_and(|rest| !rest.is_empty());
+                let began_elsewhere = text.strip_prefix(Chain::ELSEWHERE).is_some_and(is_bare);
                 match began_elsewhere || uuid::Uuid::try_parse(text).is_ok() {
                     true => Ok(()),
                     false => Err(Formless::Transaction(text.clone())),
@@ -378,6 +379,10 @@ mod tests {
             ("Identity/oidc:https://login.example", "oidc:ISSUER#SUBJECT"),
             ("User/#", "write issuer#subject"),
             ("User/https://login.example#", "write issuer#subject"),
+            ("User/https://login.example#ada ", "write issuer#subject"),
+            ("User/ https://login.example#ada", "write issuer#subject"),
+            ("Identity/oidc:https://login.example#6f\u{a0}", "oidc:ISSUER#SUBJECT"),
+            ("Chain/ext-6f ", "or ext-…"),
             ("Chain/not-a-uuid", "a UUID such as"),
             ("Chain/ext-", "or ext-…"),
         ] {

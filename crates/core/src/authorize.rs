@@ -40,6 +40,12 @@ const OF_MADE_TASKS: [&str; 6] = [
     "DeleteTaskPushNotificationConfig",
 ];
 
+/// Whether a method asks for what an earlier call made, or ends it: it takes no use of a grant, as that call took one. A message to a task, and
+/// news of it to a new address, are nothing of that kind; a task of MCP is one call of a tool, whatever is said to it (`tasks/update`).
+pub(crate) fn asks_of_made(method: &str) -> bool {
+    OF_MADE_TASKS.contains(&method) || method.starts_with("tasks/")
+}
+
 impl Snapshot {
     /// Decides a call as it came in. Principal and target must be of this snapshot.
     ///

@@ -1,5 +1,6 @@
 //! What is asked: principal, action, resource, context. Every protocol's message becomes one of these.
 
+mod content;
 mod digest;
 mod so_far;
 mod step;
@@ -11,11 +12,12 @@ use std::sync::Arc;
 use crate::approval::Approval;
 use crate::caller::{Caller, Chain, UnixMillis, User};
 use crate::entity::{EntityId, EntityKind};
-use crate::json::Json;
+use crate::json::{Json, inexact_number};
 use crate::recorded::Recorded;
 use crate::resource::{Agent, Endpoint, Labels, LlmProvider, McpServer, Principal};
 
-pub use self::digest::{CallDigest, is_of_each_try};
+pub use self::content::{Content, is_id, is_of_each_try};
+pub use self::digest::CallDigest;
 pub use self::so_far::{Collected, SoFar};
 pub use self::step::step_digest;
 
@@ -228,7 +230,9 @@ pub struct Ask<'a> {
     pub push_url: Option<&'a str>,
     /// What the message says beside the arguments of a tool: the question to a model, the message to an agent, answers to what a server
     /// asked. No policy sees it; it is part of what a person approves.
-    pub content: Option<&'a Json<'a>>,
+    pub content: Content<'a>,
+    /// The message byte for byte, in which a number stands as it is written; empty where there is none.
+    pub body: &'a [u8],
 }
 
 impl<'a> Ask<'a> {
@@ -244,7 +248,8 @@ impl<'a> Ask<'a> {
             streaming: false,
             task: None,
             push_url: None,
-            content: None,
+            content: Content::default(),
+            body: &[],
         }
     }
 }
@@ -286,6 +291,11 @@ impl<'a> Call<'a> {
     /// The person for whom the principal calls.
     pub fn user(&self) -> Option<&'a User> {
         self.caller.proven.user.as_ref()
+    }
+
+    /// The first number of its message that can be taken for another: no digest is of just that one. A plan and an approval know no such call.
+    pub fn inexact_number(&self) -> Option<&'a str> {
+        inexact_number(self.ask.body)
     }
 
     /// How the call came here.

@@ -10,6 +10,7 @@ pub mod authorize;
 pub mod call;
 pub mod caller;
 pub mod clock;
+pub mod composed;
 pub mod decide;
 pub mod decision;
 pub mod entity;

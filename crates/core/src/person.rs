@@ -1,6 +1,8 @@
 //! People who operate an installation: what they do and look at is decided by the same policies as calls
 //! ([`crate::snapshot::Snapshot::authorize_person`]).
 
+mod names;
+
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,6 +11,8 @@ use crate::act::Subject;
 use crate::caller::{UnixMillis, User};
 use crate::entity::EntityId;
 
+pub use names::Names;
+
 /// Somebody whose own credential was verified. Never a workload, also not one that acts for a person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
@@ -16,9 +20,16 @@ pub struct Person {
     pub user: User,
     /// The groups that the credential names. In policies each is `UserGroup::"name"` and `UserGroup::"issuer#name"`.
     pub groups: Box<[Arc<str>]>,
+    /// The address that its issuer says is not verified. It permits nothing, and what nobody does for himself is refused by it.
+    pub unverified_email: Option<Arc<str>>,
 }
 
 impl Person {
+    /// All that it is known by.
+    pub fn names(&self) -> Names {
+        Names::of(&self.user.id()).and(self.user.email.as_deref()).and(self.unverified_email.as_deref())
+    }
+
     /// As in records: `User/issuer#subject`.
     pub fn actor(&self) -> String {
         format!("User/{}", self.user.id())

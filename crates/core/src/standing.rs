@@ -2,14 +2,16 @@
 //! acts of the log over what was kept last.
 
 pub mod agreed;
+mod quarantines;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::act::{Act, BadTerms, Granted, OfGrant, Requested, Subject, Terms, Used};
-use crate::approval::pending::{self, Approvals, Said};
+use crate::act::{Act, BadTerms, Granted, Lifted, OfGrant, OfSubject, Requested, Subject, Terms, Used};
+use crate::approval::pending::{self, Approvals, Deed, Pending, Said};
+use crate::person::Names;
 use crate::record::ActRecord;
 
 use self::agreed::Agreement;
@@ -19,8 +21,11 @@ use self::agreed::Agreement;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Standing {
-    /// What is quarantined, and by whom.
+    /// What is quarantined, and by whom first.
     pub quarantined: BTreeMap<Subject, Arc<Placed>>,
+    /// By whom else, of what is quarantined: each act suffices. In their order.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    quarantined_too: BTreeMap<Subject, Vec<Arc<Placed>>>,
     /// What people are asked, and what they answered.
     #[serde(default, skip_serializing_if = "Approvals::is_empty")]
     pub approvals: Approvals,
@@ -196,15 +201,17 @@ impl Placed {
 }
 
 impl Standing {
-    /// Takes one act over that is on record. One about an approval changes nothing where it does not fit; any other is taken all the same,
-    /// and what is quarantined already keeps who did it first.
+    /// Takes one act over that is on record. One about an approval changes nothing where it does not fit; any other is taken all the same.
     pub fn apply(&mut self, record: &ActRecord<'_>) {
         self.note_place(record);
         match &record.act {
-            Act::Quarantine(of) => {
-                self.quarantined.entry(of.subject.clone()).or_insert_with(|| Arc::new(Placed::by(record)));
+            Act::Quarantine(OfSubject { subject }) => {
+                self.quarantine(subject, Placed::by(record));
+                if let Subject::User(person) = subject {
+                    self.approvals.void_votes_of(person, at(record));
+                }
             }
-            Act::Lift(lifted) => drop(self.quarantined.remove(&lifted.subject)),
+            Act::Lift(Lifted { of, subject }) => self.lift(subject, |id| id == of),
             // Labels are counted where calls are, and no part of a snapshot.
             Act::Declassify(_) => {}
             Act::Agree(agreed) => self.agree(agreed),
@@ -235,7 +242,8 @@ impl Standing {
             | Act::Void(_)
             | Act::Use(_)
             | Act::Came(_) => {
-                if let Some(deed) = record.act.about_approval() {
+                let deed = record.act.about_approval();
+                if let Some(deed) = deed.filter(|deed| self.check_voter(*deed, &record.actor).is_ok()) {
                     let said = Said { actor: &record.actor, at: at(record), why: &record.why };
                     self.approvals.apply_said(deed, said);
                 }
@@ -249,6 +257,7 @@ impl Standing {
     /// Why it does not.
     pub fn check(&self, record: &ActRecord<'_>) -> Result<(), Unfit> {
         if let Some(deed) = record.act.about_approval() {
+            self.check_voter(deed, &record.actor)?;
             return Ok(self.approvals.check(deed, &record.actor, at(record))?);
         }
         match &record.act {
@@ -263,15 +272,10 @@ impl Standing {
                 Some(_) => Err(Unfit::Spent { id: of.clone() }),
                 None => Err(Unfit::NoGrant { id: of.clone() }),
             },
-            Act::Lift(lifted) => match self.quarantined.get(&lifted.subject) {
-                Some(placed) if placed.id == lifted.of => Ok(()),
-                Some(placed) => {
-                    Err(Unfit::Other { what: lifted.subject.to_string(), act: placed.id.clone() })
-                }
-                None => Err(Unfit::Nothing { what: lifted.subject.to_string() }),
-            },
-            // What is quarantined already stays so, and a label that nobody has is taken away from nobody.
-            Act::Quarantine(_) | Act::Declassify(_) | Act::Agree(_) => Ok(()),
+            Act::Quarantine(of) => self.check_quarantine(&of.subject),
+            Act::Lift(lifted) => self.check_lift(lifted),
+            // A label that nobody has is taken away from nobody.
+            Act::Declassify(_) | Act::Agree(_) => Ok(()),
             // They are about an approval.
             Act::Ask(_)
             | Act::Approve(_)
@@ -280,6 +284,31 @@ impl Standing {
             | Act::Void(_)
             | Act::Use(_)
             | Act::Came(_) => Ok(()),
+        }
+    }
+}
+
+impl Standing {
+    /// Whether this may be somebody who is quarantined.
+    fn has_quarantined(&self, person: &Names) -> bool {
+        self.quarantined.keys().any(|subject| match subject {
+            Subject::User(id) => Names::of(id).may_be(person),
+            Subject::Object(_) | Subject::Identity(_) | Subject::Chain(_) => false,
+        })
+    }
+
+    /// Whether any of those who approved it, also the first of several, is quarantined now, and may not have been itself then.
+    pub fn is_approved_in_doubt(&self, pending: &Pending) -> bool {
+        pending.votes.iter().any(|vote| self.has_quarantined(&vote.names()))
+    }
+
+    /// Whoever was permitted to approve may be quarantined by the time that its act is taken over.
+    fn check_voter(&self, deed: Deed<'_>, actor: &str) -> Result<(), pending::Unfit> {
+        match deed {
+            Deed::Approve(approve) if self.has_quarantined(&approve.names(actor)) => {
+                Err(pending::Unfit::Quarantined)
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -49,7 +49,7 @@ use cooperative::Cooperative;
 use encoding::{Decoder, Encoding};
 use plan::Plan;
 use revocation::Revocation;
-pub use revocation::{Asked, found, rebound};
+pub use revocation::{Asked, found, rebound, taken_back_before};
 pub use stream::ResponseStream;
 use stream::{Bounds, Content, LastWords};
 
@@ -301,11 +301,9 @@ impl Answering<'_> {
         let (shared, world) = (&self.gate.shared, &self.world);
         let code = self.asked.taken_back(shared, world, &self.caller, &self.destination);
         let Some(code) = code else { return Ok(()) };
-        let what = match code {
-            Code::ChainEnded => "the chain was ended before the answer had come",
-            _ => "the configuration changed before the answer had come, and does not allow the call any more",
-        };
-        Err(Refusal::new(code, format!("{what}; it may have been carried out")))
+        let mut refusal = taken_back_before("the answer had come", code, shared, &self.caller);
+        refusal.message = format!("{}; it may have been carried out", refusal.message).into();
+        Err(refusal)
     }
 
     /// Who holds the ids in an answer, where it is planned that ids in it are changed. Most answers have none.

@@ -11,6 +11,7 @@ mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use vidimus_core::json::Json;
 use vidimus_core::obligation::{Change, Changed, Obligation};
 use vidimus_core::refusal::{Code, Refusal};
 
@@ -67,27 +68,27 @@ impl Tally {
     }
 }
 
-/// A text of arguments as it is shown to people, without the values that these pointers lead to.
+/// Arguments as they are shown to people, in canonical JSON, without the values that these pointers lead to.
 ///
 /// # Errors
 /// `change_impossible` where they could not be found: nobody is shown what may be among them. Nor is anybody asked about a text that
 /// would be hidden as a whole because a pointer leads into it: whoever calls could hide in it what people have to see.
-pub fn shown<'p>(arguments: String, hidden: impl Iterator<Item = &'p str>) -> Result<String, Refusal> {
+pub fn shown<'p>(arguments: &Json<'_>, hidden: impl Iterator<Item = &'p str>) -> Result<String, Refusal> {
     const IN_TEXT: &str = "Give the argument as JSON instead of text that has JSON in it; or have @redact_shown of the policy name all of it.";
-    let mut pointers = Pointers::default();
+    let (mut pointers, text) = (Pointers::default(), arguments.canonical());
     hidden.for_each(|pointer| pointers.add(pointer));
     if pointers.is_empty() {
-        return Ok(arguments);
+        return Ok(text);
     }
     let (redacted, found) = pointers
-        .redacted(&arguments)
+        .redacted(&text)
         .map_err(|_| unmet("what people are not to be shown could not be found in the arguments"))?;
     if found.texts > 0 {
         let message =
             "what people are not to be shown would be a part of a text, and nothing of that could be shown";
         return Err(unmet(message).with_next(IN_TEXT));
     }
-    Ok(redacted.unwrap_or(arguments))
+    Ok(redacted.unwrap_or(text))
 }
 
 /// That a change which a policy demands could not be made.

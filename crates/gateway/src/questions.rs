@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use vidimus_core::approval::pending::{Approvals, Question};
+use vidimus_core::approval::pending::{Approvals, Pending, Question};
 
 use crate::handle::sha256;
 
@@ -19,10 +19,12 @@ pub struct Questions {
 
 impl Questions {
     /// Keeps the arguments of a call that waits for `approval`, where there is room; those of calls that wait no more make room.
-    /// `asking` is who calls: the question may not stand yet.
+    /// `asking` is who calls: the question may not stand yet. Of one that stands, nothing but what its record has the digest of is kept.
     pub fn keep(&self, approval: &str, asking: &str, arguments: &str, standing: &Approvals) {
         let Ok(mut shown) = self.shown.lock() else { return };
-        if shown.contains_key(approval) {
+        let is_asked =
+            |other: &Pending| other.question.arguments.as_deref() == Some(&*sha256(arguments.as_bytes()));
+        if shown.contains_key(approval) || standing.get(approval).is_some_and(|other| !is_asked(other)) {
             return;
         }
         shown.retain(|approval, _| standing.get(approval).is_some());
@@ -63,16 +65,17 @@ mod tests {
 
     use super::*;
 
-    fn question(number: usize, principal: &str) -> Question {
+    fn question(number: usize, principal: &str, arguments: &str) -> Question {
         let text = |text: &str| text.to_owned();
         Question {
             action: text("invokeTool"),
             approval: format!("{principal}-{number}"),
-            arguments: None,
+            arguments: Some(sha256(arguments.as_bytes())),
             asking: Vec::new(),
             before: None,
             call: text("c"),
             chain: Vec::new(),
+            chain_owners: Vec::new(),
             definition: None,
             digest: format!("{principal}-{number}"),
             endpoint: text("https://a.example"),
@@ -96,7 +99,7 @@ mod tests {
         let mut kept = |principal: &str| {
             (0..16)
                 .filter(|number| {
-                    let question = question(*number, principal);
+                    let question = question(*number, principal, &megabyte);
                     standing.apply(Deed::Ask(&question), "vidimus", 0);
                     questions.keep(&question.approval, principal, &megabyte, &standing);
                     questions.arguments(&question.approval).is_some()
@@ -104,5 +107,19 @@ mod tests {
                 .count()
         };
         assert_eq!((kept("Agent/a/greedy"), kept("Agent/a/modest"), kept("Agent/a/third")), (8, 4, 2));
+    }
+
+    #[test]
+    fn nothing_is_shown_but_what_was_asked() {
+        let (questions, mut standing) = (Questions::default(), Approvals::default());
+        let question = question(1, "Agent/a/x", r#"{"amount":5}"#);
+        standing.apply(Deed::Ask(&question), "vidimus", 0);
+        let keep = |arguments: &str| {
+            questions.keep(&question.approval, &question.principal, arguments, &standing);
+            questions.arguments(&question.approval)
+        };
+        assert_eq!(keep(r#"{"amount":5,"note":"checked by the CFO"}"#), None);
+        assert_eq!(questions.shown(&question), (None, None), "nobody can approve it");
+        assert_eq!(keep(r#"{"amount":5}"#).as_deref(), Some(r#"{"amount":5}"#));
     }
 }

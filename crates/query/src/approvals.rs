@@ -25,8 +25,8 @@ pub struct Approval {
     /// again, and until then nobody can approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,
-    /// Of one that is void, what was changed since: the policy that asked, the destination of the call, or the tool. It is `expired` then, and
-    /// stays so.
+    /// Of one that is void, what was changed since: the policy that asked, the destination of the call, or the tool; or who approved it and
+    /// was quarantined since (`User/issuer#subject`). It is `expired` then, and stays so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<String>,
     /// The roles that the question has gone on to by now, since nobody answered in time: people of them may approve as well.

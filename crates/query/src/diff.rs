@@ -21,6 +21,7 @@ use vidimus_core::resource::{Kind, Object, Principal};
 use vidimus_core::snapshot::Snapshot;
 
 use self::edges::Edges;
+use crate::prove::{Compared, Proof};
 
 /// Which sets of resources, and which edges of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -69,6 +70,9 @@ pub struct DiffAnswer {
     pub old: String,
     /// Digest of the new one.
     pub new: String,
+    /// What is proven of the policies, where that was asked for. What is proven not to change is not among `changed` and `beside`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
 }
 
 /// An edge that changes.
@@ -106,9 +110,13 @@ const DENY: &str = Outcome::Deny.as_str();
 const ALLOW: &str = Outcome::Allow.as_str();
 
 impl DiffAnswer {
-    /// Whether nothing changes, and all was looked at.
+    /// Whether nothing changes, and all was looked at. Where a proof was asked for, there is one of each type of request.
     pub fn holds(&self) -> bool {
-        self.changed.is_empty() && self.beside.is_empty() && self.complete
+        let is_proven = |proof: &Proof| proof.types.iter().all(|one| one.outcome == Compared::Equivalent);
+        self.changed.is_empty()
+            && self.beside.is_empty()
+            && self.complete
+            && self.proof.as_ref().is_none_or(is_proven)
     }
 }
 
@@ -154,6 +162,7 @@ pub fn diff(old: &Snapshot, new: &Snapshot, question: &DiffQuestion) -> DiffAnsw
         objects,
         old: old.digest().to_owned(),
         new: new.digest().to_owned(),
+        proof: None,
     }
 }
 

@@ -198,6 +198,9 @@ fn may_act_for(world: &Snapshot, principal: &Principal, user: &User) -> Result<(
     Err(Refusal::new(Code::UserNotAllowed, message))
 }
 
+/// The method by which a tool is called.
+const CALL: &str = "tools/call";
+
 fn decide(
     world: &Snapshot,
     principal: &Principal,
@@ -223,7 +226,9 @@ fn decide(
     };
     let caller = Caller { proven: Arc::new(proven), chain: Arc::new(chain) };
     let arguments = if action == Action::InvokeTool { Arguments::Known(arguments) } else { Arguments::None };
-    let ask = Ask { arguments, ..Ask::about("", action, target) };
+    // What a tool is called by is in its digest.
+    let method = if action == Action::InvokeTool { CALL } else { "" };
+    let ask = Ask { arguments, ..Ask::about(method, action, target) };
     let call = Call { caller: &caller, ask, now, source_ip: None, so_far: SoFar::nothing(), approvals: &[] };
     let decision = world.authorize(&call);
     let would_change = would_change(world, &call, &decision);

@@ -11,6 +11,7 @@
 //! | [`replay`] | [`ReplayQuestion`](replay::ReplayQuestion) | [`ReplayAnswer`](replay::ReplayAnswer): what would others have decided? |
 //! | [`suggest`] | [`SuggestQuestion`](suggest::SuggestQuestion) | [`SuggestAnswer`](suggest::SuggestAnswer): what would permit what was used? |
 //! | [`diff`] | [`DiffQuestion`](diff::DiffQuestion) | [`DiffAnswer`](diff::DiffAnswer): what changes between two sets? |
+//! | [`prove`] | two configurations | [`Proof`](prove::Proof): do their policies let the same pass, whatever is registered? |
 //! | [`format`](mod@format) | files of resources | [`FormatAnswer`](format::FormatAnswer): is the Cedar in them in the one form? |
 //! | [`starters`] | a name | [`Starter`](starters::Starter): policies to begin with |
 //! | [`audit`] | [`SearchQuestion`](audit::SearchQuestion) | [`Found`](audit::Found), one by one: who did what? |
@@ -36,6 +37,7 @@ mod document;
 pub mod explain;
 pub mod format;
 pub mod plan;
+pub mod prove;
 pub mod reach;
 #[cfg(test)]
 mod recordings;

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! What asks for it, where its call goes, or the tool that is called may be changed: then it has expired too, for good, also where that is
-//! changed back (`void`).
+//! changed back (`void`). So it has from the moment at which somebody who approved it is quarantined.
 //!
 //! An approval is used at most once, unless its policies give a window. What was used stays used: where nothing is known of what
 //! became of the call, the same call is a new question, which says so.
@@ -22,9 +22,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use duties::Approver;
-
 use crate::act::Subject;
+use crate::person::Names;
 
 pub use acts::{
     Approve, Before, Came, Deed, Definition, Escalates, OfApproval, Question, Use, Voided, Wanted,
@@ -96,7 +95,7 @@ pub struct Pending {
     pub denied: Option<Denial>,
     /// The newest calls that were made with it, in the order in which they were, whatever the clocks said that their ids are of.
     pub uses: Vec<Made>,
-    /// What was changed since, so that it is good for nothing any more ([`Voided::changed`]).
+    /// What was changed since, so that it is good for nothing any more ([`Voided::changed`]); or who approved it and was quarantined since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<String>,
 }
@@ -201,8 +200,10 @@ pub enum Unfit {
     Again,
     #[error("only a person approves")]
     NoPerson,
-    #[error("nobody approves what is done for himself, or by what he answers for")]
+    #[error("nobody approves what is done for himself, or by what he answers for, also earlier in the chain")]
     OwnCall,
+    #[error("whoever is quarantined, by whatever name, approves nothing")]
+    Quarantined,
     #[error("the approval is not, or no longer, good for a call")]
     NotUsable,
 }
@@ -272,13 +273,13 @@ impl Approvals {
             Deed::Ask(question) => self.check_ask(question, now),
             Deed::Approve(approve) => {
                 let pending = find(&approve.approval)?;
-                let person = actor.strip_prefix("User/").ok_or(Unfit::NoPerson)?;
-                let approver = Approver { id: person, email: approve.email.as_deref() };
-                if approver.has_part_in(&pending.question) {
+                actor.strip_prefix("User/").ok_or(Unfit::NoPerson)?;
+                let person = approve.names(actor);
+                if pending.question.is_own_of(&person) {
                     return Err(Unfit::OwnCall);
                 }
                 open(pending, now)?;
-                if pending.votes.iter().any(|vote| approver.gave(vote)) {
+                if pending.votes.iter().any(|vote| vote.names().may_be(&person)) {
                     return Err(Unfit::Again);
                 }
                 let lacks = pending.lacks(&approve.role, approve.escalation.as_deref(), now);
@@ -395,6 +396,19 @@ impl Approvals {
                     made.result = Some(came.result.clone());
                 }
             }),
+        }
+    }
+
+    /// Somebody is quarantined, who may not have been itself before: what it approved, with whomever, is void. What was made with it was made.
+    pub(crate) fn void_votes_of(&mut self, person: &str, at: i64) {
+        let names = Names::of(person);
+        for pending in self.0.values_mut() {
+            let is_good = matches!(pending.state, State::Asked | State::Approved) || pending.is_usable(at);
+            if is_good && pending.votes.iter().any(|vote| vote.names().may_be(&names)) {
+                let pending = Arc::make_mut(pending);
+                pending.state = State::Expired;
+                pending.changed = Some(format!("User/{person}"));
+            }
         }
     }
 

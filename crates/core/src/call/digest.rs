@@ -7,8 +7,9 @@ use std::sync::Arc;
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
-use super::{Action, Arguments, Call};
+use super::{Arguments, Call};
 use crate::approval::Requirement;
+use crate::entity::EntityId;
 use crate::json::Json;
 use crate::obligation::Obligation;
 
@@ -21,60 +22,6 @@ impl CallDigest {
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
-}
-
-/// Whether a member of MCP's `_meta` is about the request and not about what is done: which version its client speaks, and by which
-/// number it is told of progress.
-pub fn is_of_each_try(name: &str, value: &Json<'_>) -> bool {
-    const ABOUT_THE_REQUEST: [&str; 6] = [
-        "io.modelcontextprotocol/protocolVersion",
-        "io.modelcontextprotocol/clientInfo",
-        "io.modelcontextprotocol/clientCapabilities",
-        "io.modelcontextprotocol/logLevel",
-        "traceparent",
-        "tracestate",
-    ];
-    match name {
-        "progressToken" => is_a_number_or_uuid(value),
-        name => ABOUT_THE_REQUEST.contains(&name),
-    }
-}
-
-/// What has no room for a message to whom it is sent.
-fn is_a_number_or_uuid(value: &Json<'_>) -> bool {
-    match value {
-        Json::Int(_) => true,
-        Json::String(text) => uuid::Uuid::try_parse(text).is_ok(),
-        _ => false,
-    }
-}
-
-/// What a message says, without what is another at each try of one call: the id of an A2A message, where it is one that nobody could say
-/// anything in, and what MCP says about the request. Elsewhere members of these names are said as any other.
-pub(super) fn said<'j>(action: Action, content: &Json<'j>) -> Json<'j> {
-    let is_rpc = !matches!(action, Action::CallModel | Action::ListModels);
-    let Json::Object(members) = content else { return content.clone() };
-    let lasting = members.iter().filter_map(|(name, value)| {
-        let value = match (&**name, value) {
-            ("_meta", Json::Object(meta)) if is_rpc => {
-                let says = meta.iter().filter(|(name, value)| !is_of_each_try(name, value));
-                let says: Vec<_> = says.cloned().collect();
-                if says.is_empty() {
-                    return None;
-                }
-                Json::Object(says)
-            }
-            ("message", Json::Object(message)) if action == Action::CallAgent => {
-                let is_id = |name: &str, id| name == "messageId" && is_a_number_or_uuid(id);
-                Json::Object(message.iter().filter(|(name, id)| !is_id(name, id)).cloned().collect())
-            }
-            // What goes beside them stands beside them.
-            ("params", params) => said(action, params),
-            (_, value) => value.clone(),
-        };
-        Some((name.clone(), value))
-    });
-    Json::Object(lasting.collect())
 }
 
 impl fmt::Display for CallDigest {
@@ -98,8 +45,9 @@ impl Call<'_> {
         CallDigest(Sha256::digest(self.exact_action().canonical()).into())
     }
 
-    /// The digest of what a person approves: the same, as the caller asked it, where it goes, the very policies that ask for it, and what
-    /// others demand that is changed of it. Whatever of this changes, the approval is of another call.
+    /// The digest of what a person approves: the same, as the caller asked it, where it goes, the very policies that ask for it, what others
+    /// demand that is changed of it, and through whom it comes: who answers for them does not approve it. Whatever of this changes, the
+    /// approval is of another call.
     pub(crate) fn digest_to_approve(
         &self,
         asking: &[Arc<Requirement>],
@@ -121,6 +69,11 @@ impl Call<'_> {
                 |one: &Obligation| Json::String(Cow::Owned(format!("{} {}", one.policy, one.change)));
             whole.push(("changes".into(), Json::Array(obligations.iter().map(change).collect())));
         }
+        let actors = &self.chain().actors;
+        if !actors.is_empty() {
+            let actor = |actor: &EntityId| Json::String(Cow::Owned(actor.to_string()));
+            whole.push(("chain".into(), Json::Array(actors.iter().map(actor).collect())));
+        }
         CallDigest(Sha256::digest(Json::Object(whole).canonical()).into())
     }
 
@@ -133,7 +86,7 @@ impl Call<'_> {
             ("principal".into(), text(self.principal().entity().to_string())),
             ("target".into(), text(self.ask.target.entity().to_string())),
             // Raised when what is digested changes, so that an old digest fits no new call.
-            ("version".into(), Json::Int(2)),
+            ("version".into(), Json::Int(3)),
         ];
         match self.ask.arguments {
             Arguments::None => {}
@@ -143,7 +96,7 @@ impl Call<'_> {
                 members.push(("arguments_unknown".into(), Json::Bool(true)));
             }
         }
-        members.extend(self.ask.content.map(|content| ("content".into(), said(self.ask.action, content))));
+        members.extend(self.ask.content.said(self.ask.action).map(|said| ("content".into(), said)));
         // What becomes of one task is not what becomes of another, and news of it go where the caller says.
         members.extend(self.ask.task.map(|task| ("task".into(), borrowed(task))));
         members.extend(self.ask.push_url.map(|url| ("push_url".into(), borrowed(url))));

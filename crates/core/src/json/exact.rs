@@ -2,6 +2,11 @@
 
 use super::canonical::double_text;
 
+/// From here on not every whole number is a double.
+const TWO_TO_53: f64 = 9_007_199_254_740_992.0;
+/// Up to here whole numbers are held as they are.
+const TWO_TO_64: f64 = 18_446_744_073_709_551_616.0;
+
 /// The first number of a JSON text that is written more exactly than a double holds it: `12345678901234567890123`, `1e-400`. Whole numbers
 /// of 64 bits are held as they are. The text must have been parsed.
 pub fn inexact_number(text: &[u8]) -> Option<&str> {
@@ -41,7 +46,12 @@ fn is_exact(number: &str) -> bool {
         return true;
     }
     let Ok(double) = number.parse::<f64>() else { return false };
-    double.is_finite() && decimal(number) == decimal(&double_text(double))
+    // Beside whole numbers of 64 bits a double is the one that it is: its shortest text may be that of another one.
+    let meant = match (TWO_TO_53..TWO_TO_64).contains(&double.abs()) {
+        true => format!("{double:.0}"),
+        false => double_text(double),
+    };
+    double.is_finite() && decimal(number) == decimal(&meant)
 }
 
 /// Its digits without zeros around them, and the power of ten of the last one; `None` where that has no end that could be told.
@@ -86,6 +96,10 @@ mod tests {
             "9223372036854775807",
             "18446744073709551615",
             "12345678901234568000000",
+            "1152921504606846976",
+            "1152921504606846976.0",
+            "1152921504606847000",
+            "9007199254740992.0",
             "5e-324",
             r#"{"a":[1,2.5,"12345678901234567890123 \" 1e-400"],"1e-400":0}"#,
         ] {
@@ -95,7 +109,11 @@ mod tests {
             ("12345678901234567890123", "12345678901234567890123"),
             (r#"{"a":[1,1e-400]}"#, "1e-400"),
             ("100.00000000000000000001", "100.00000000000000000001"),
+            ("18446744073709551616", "18446744073709551616"),
             ("18446744073709551617", "18446744073709551617"),
+            // The shortest text of 1152921504606846976, which is another whole number.
+            ("1152921504606847000.0", "1152921504606847000.0"),
+            ("1.152921504606847e18", "1.152921504606847e18"),
             ("-9223372036854775809", "-9223372036854775809"),
             ("0.1000000000000000055511151231257827", "0.1000000000000000055511151231257827"),
             (r#"["\\",1e999999999999999999999]"#, "1e999999999999999999999"),

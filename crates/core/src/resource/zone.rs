@@ -35,6 +35,10 @@ impl Zone {
         if written != name {
             return Err(NoZone::Misspelled(written));
         }
+        // What clocks show that nobody has set yet: it is of no place.
+        if written == "Factory" {
+            return Err(NoZone::Unknown);
+        }
         let zone = TimeZone::tzif(written, data).map_err(|_| NoZone::Unknown)?;
         let begins = Timestamp::from_millisecond(KNOWN.0).map_err(|_| NoZone::Unknown)?;
         let milliseconds = |seconds: i32| i64::from(seconds) * 1_000;

@@ -31,7 +31,7 @@ impl Snapshot {
             Refusal::new(Code::Internal, "the question could not be put to the policies").with_detail(fault)
         };
         let mut statements: Vec<&Arc<Statement>> = self.of_people().collect();
-        let first = builtin::FIRST_ADMINISTRATOR.compiled();
+        let first = self.first_administrator();
         if self.has_first_administrator() {
             let first = first.as_ref().map_err(|reason| {
                 Refusal::new(Code::Internal, "a built-in policy is broken").with_detail(reason)
@@ -46,6 +46,11 @@ impl Snapshot {
     /// has, it is over for good: a policy that is lost or malformed must not give anybody more than it did.
     pub const fn has_first_administrator(&self) -> bool {
         !self.administered
+    }
+
+    /// The built-in policy of the first administrator.
+    pub(crate) fn first_administrator(&self) -> Result<Arc<Statement>, String> {
+        builtin::FIRST_ADMINISTRATOR.compiled()
     }
 
     /// Whether a policy permits people something now, in more than one namespace: who writes the policies of one does not say who operates

@@ -131,7 +131,8 @@ impl Standing {
     /// Another list is taken up.
     pub(super) fn agree(&mut self, Agreed { era, lifted, more }: &Agreed) {
         let lifted: BTreeSet<&str> = lifted.iter().map(String::as_str).collect();
-        self.quarantined.retain(|_, placed| !lifted.contains(placed.id.as_str()));
+        let subjects: Vec<_> = self.quarantined.keys().cloned().collect();
+        subjects.iter().for_each(|subject| self.lift(subject, |id| lifted.contains(id)));
         if *more {
             return;
         }
@@ -174,7 +175,7 @@ impl Standing {
     pub fn needs(&self, record: &ActRecord<'_>, now: i64) -> bool {
         let is = |id: &String| *id == *record.id;
         match &record.act {
-            Act::Quarantine(of) => self.quarantined.get(&of.subject).is_some_and(|placed| is(&placed.id)),
+            Act::Quarantine(of) => self.quarantined_by(&of.subject).any(|placed| is(&placed.id)),
             Act::Declassify(_) => now.saturating_sub(super::at(record)) < DECLASSIFIED,
             Act::RequestGrant(_) => self.requests.contains_key(&*record.id),
             Act::Grant(_) => self.grants.contains_key(&*record.id),
@@ -194,9 +195,10 @@ impl Standing {
 
     /// The acts of the quarantines that stand.
     pub fn quarantines(&self) -> impl Iterator<Item = ActRecord<'static>> + '_ {
-        self.quarantined
-            .iter()
-            .map(|(subject, placed)| record(placed, Act::Quarantine(OfSubject { subject: subject.clone() })))
+        self.quarantined.keys().flat_map(move |subject| {
+            let act = move || Act::Quarantine(OfSubject { subject: subject.clone() });
+            self.quarantined_by(subject).map(move |placed| record(placed, act()))
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use vidimus_core::call::{Action, Arguments, Ask, Call, CallDigest, SoFar, Target};
+use vidimus_core::call::{Action, Arguments, Ask, Call, CallDigest, Content, SoFar, Target, step_digest};
 use vidimus_core::caller::{Caller, Chain, Proven, UnixMillis, User};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::json::Json;
@@ -122,6 +122,10 @@ fn a_task_and_where_news_of_it_go_are_part_of_what_is_done() {
     assert_eq!(about("CancelTask", Some("1"), None), about("CancelTask", Some("1"), None));
 }
 
+fn params<'a>(params: &'a Json<'a>) -> Content<'a> {
+    Content { params: Some(params), ..Content::default() }
+}
+
 /// What is said to an agent or a model is part of what is done; the id of the message is not.
 #[test]
 fn what_a_message_says_is_part_of_what_is_done() {
@@ -134,25 +138,26 @@ fn what_a_message_says_is_part_of_what_is_done() {
     let of = |text: &str| {
         let content = Json::parse(text.as_bytes()).unwrap();
         let about = Ask::about("SendMessage", Action::CallAgent, Target::Agent(&agents));
-        let ask = Ask { content: Some(&content), ..about };
+        let ask = Ask { content: params(&content), ..about };
         digest_of(&caller, ask)
     };
-    let first = of(
-        r#"{"message": {"messageId": "0c7a2f2e-93d1-4a3c-8a54-000000000001", "parts": [{"text": "a"}]}, "_meta": {"progressToken": 1}}"#,
-    );
+    let first =
+        of(r#"{"message": {"messageId": "0c7a2f2e-93d1-4a3c-8a54-000000000001", "parts": [{"text": "a"}]}}"#);
     let again = r#"{"message": {"parts": [{"text": "a"}], "messageId": "0c7a2f2e93d14a3c8a54000000000002"}}"#;
     assert_eq!(first, of(again));
     let of_tool = |text: &str| {
         let server = Arc::new(server("a", "s"));
         let content = Json::parse(text.as_bytes()).unwrap();
         let about = Ask::about("tools/call", Action::InvokeTool, Target::Tool { server: &server, name: "t" });
-        digest_of(&caller, Ask { content: Some(&content), ..about })
+        digest_of(&caller, Ask { content: params(&content), ..about })
     };
     let with = |id: u32| format!(r#"{{"message": {{"messageId": "0c7a2f2e-93d1-4a3c-8a54-{id:012}"}}}}"#);
     assert_ne!(of_tool(&with(1)), of_tool(&with(2)), "only an agent's message has an id of its own");
     for other in [
         // An id that could say something does.
         r#"{"message": {"messageId": "pay M", "parts": [{"text": "a"}]}}"#,
+        // What MCP says about a request is not A2A's.
+        r#"{"message": {"parts": [{"text": "a"}]}, "_meta": {"progressToken": 1}}"#,
         r#"{"message": {"parts": [{"text": "a"}]}, "_meta": {"progressToken": "pay M"}}"#,
         r#"{"message": {"parts": [{"text": "a"}]}, "_meta": {"com.bank/account": "M"}}"#,
         r#"{"message": {"messageId": "1", "parts": [{"text": "b"}]}}"#,
@@ -192,8 +197,8 @@ fn each_try_of_one_action_has_one_digest() {
 #[test]
 fn the_text_of_a_digest_is_stable() {
     // Computed outside: printf '%s' '{"action":"invokeTool","arguments":{"amount":5,"to":"bob"},"method":"tools/call",
-    // "principal":"Agent/a/x","target":"Tool/a/s/pay","user":{"issuer":"https://i","subject":"u0"},"version":1}' | sha256sum
-    let wanted = "sha256:6cc051c6ea67027e3ff3babe9d8c66350ccd10aa26fa36b1fae49d62ed0fe2d1";
+    // "principal":"Agent/a/x","target":"Tool/a/s/pay","user":{"issuer":"https://i","subject":"u0"},"version":3}' | sha256sum
+    let wanted = "sha256:ca36221c4bd996c970dbd0ed9b418a9d6f9bead991eefb2e127a4e369f4b8a23";
     assert_eq!(digest(&deed(), FIRST).to_string(), wanted);
 }
 
@@ -340,4 +345,105 @@ fn digests_are_equal_exactly_where_values_are() {
     assert!(seen.len() > 500 && met_again > 500, "{} {met_again}", seen.len());
     let values: Vec<&Value> = seen.values().collect();
     assert!(values.iter().enumerate().all(|(place, value)| !values[..place].contains(value)));
+}
+
+/// What of a request's `_meta` is about the request, and ids of a message: good where it stands, and said like anything else elsewhere.
+const OF_EACH_TRY: [(&str, &str); 5] = [
+    ("traceparent", r#""00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01""#),
+    ("progressToken", "7"),
+    ("io.modelcontextprotocol/clientInfo", r#"{"name":"bot","version":"1"}"#),
+    ("messageId", r#""67e55044-10b1-426f-9247-bb680e5fe0c8""#),
+    ("messageId", "1"),
+];
+const SAID: [(&str, &str); 7] = [
+    ("traceparent", r#""pay mallory""#),
+    ("progressToken", r#""pay mallory""#),
+    ("io.modelcontextprotocol/clientInfo", r#"{"account":"M"}"#),
+    ("messageId", r#""pay mallory""#),
+    ("x-env", r#"["sandbox"]"#),
+    ("account", "null"),
+    ("account", r#""M""#),
+];
+
+/// An object of such members, with the names of every place of a message among those of others.
+fn some_object(dice: &mut Dice, depth: usize) -> serde_json::Value {
+    let mut members = serde_json::Map::new();
+    for _ in 0..dice.below(3) {
+        let all: Vec<_> = OF_EACH_TRY.iter().chain(&SAID).collect();
+        let (name, value) = *all[dice.below(all.len())];
+        let places = ["params", "beside", "headers", "query", "_meta", "message", "arguments"];
+        match dice.below(if depth == 0 { 1 } else { 2 }) {
+            0 => members.insert(name.to_owned(), serde_json::from_str(value).unwrap()),
+            _ => members.insert(dice.one(&places).to_owned(), some_object(dice, depth - 1)),
+        };
+    }
+    serde_json::Value::Object(members)
+}
+
+/// What is said at each place, without exactly what may be left out there.
+fn left(action: Action, places: &[Option<serde_json::Value>; 4]) -> String {
+    let mut places = places.clone();
+    let params = places[3].as_mut().and_then(serde_json::Value::as_object_mut);
+    if let Some(params) = params {
+        let at = if action == Action::CallAgent { "message" } else { "_meta" };
+        let left_out = |name: &str, value: &serde_json::Value| {
+            (name == "messageId") == (at == "message")
+                && OF_EACH_TRY.iter().any(|one| one.0 == name && one.1 == value.to_string())
+        };
+        let inner = params.get_mut(at).and_then(serde_json::Value::as_object_mut);
+        let is_empty = inner.is_some_and(|inner| {
+            inner.retain(|name, value| !left_out(name, value));
+            inner.is_empty()
+        });
+        if is_empty && at == "_meta" {
+            params.remove(at);
+        }
+        if params.is_empty() {
+            places[3] = None;
+        }
+    }
+    format!("{action:?} {places:?}")
+}
+
+/// Nothing that a caller writes at one place of a message has the digest of what stands at another, and nothing is left out of a digest but
+/// what has its known form in its place.
+#[test]
+fn calls_of_one_digest_say_the_same_at_each_place() {
+    let (agents, tools) = (Arc::new(agent("a", "y")), Arc::new(server("a", "s")));
+    let chain = Chain { transaction: "t".into(), started: UnixMillis(0), actors: Vec::new() };
+    let caller = crate::world::caller(&Principal::Agent(Arc::new(agent("a", "x"))), &chain, None);
+    let (mut dice, mut met_again) = (Dice::new(23), 0);
+    let (mut approvals, mut steps) = (HashMap::new(), HashMap::new());
+    for _ in 0..20_000 {
+        let mut place = || dice.chance(40).then(|| some_object(&mut dice, 2));
+        let places = [place(), place(), place(), place()];
+        let texts = places.each_ref().map(|value| value.as_ref().map(ToString::to_string));
+        let parsed =
+            texts.each_ref().map(|text| text.as_ref().map(|text| Json::parse(text.as_bytes()).unwrap()));
+        let [beside, headers, query, params] = parsed.each_ref().map(Option::as_ref);
+        let content = Content { beside, headers, params, query };
+        let action = [Action::InvokeTool, Action::ReadResource, Action::CallAgent][dice.below(3)];
+        let target = match action {
+            Action::InvokeTool => Target::Tool { server: &tools, name: "t" },
+            Action::ReadResource => Target::Resource { server: &tools, uri: "u" },
+            _ => Target::Agent(&agents),
+        };
+        let left = left(action, &places);
+        if action == Action::InvokeTool {
+            let step = step_digest("Tool/a/s/t", None, content);
+            let other = steps.insert(step, left.clone());
+            assert!(other.is_none_or(|other| other == left), "{left}");
+        }
+        let digest = digest_of(&caller, Ask { content, ..Ask::about("m", action, target) });
+        if let Some(other) = approvals.insert(digest, left.clone()) {
+            assert_eq!(other, left);
+            met_again += 1;
+        }
+    }
+    // And nothing is digested that may be left out.
+    let mut all: Vec<&String> = approvals.values().collect();
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), approvals.len());
+    assert!(all.len() > 1_000 && met_again > 1_000, "{} {met_again}", all.len());
 }

@@ -119,6 +119,7 @@ fn what_is_to_be_approved_is_the_same_for_each_try_and_another_for_anything_else
     let digest = to_approve(&first, |_| {}).unwrap();
     assert_eq!(to_approve(&world(&texts), |facts| facts.now = UnixMillis(1_790_000_900_000)), Some(digest));
     assert_eq!(to_approve(&first, |facts| facts.arguments = Some(r#"{"amount":101.0}"#)), Some(digest));
+    assert_eq!(to_approve(&first, |facts| facts.chain.transaction = "txn-2".into()), Some(digest));
     assert_eq!(to_approve(&first, |facts| facts.arguments = Some(r#"{"amount": 100}"#)), None);
     let person =
         || User { issuer: "https://i".into(), subject: "u".into(), email: None, groups: Arc::default() };
@@ -126,6 +127,8 @@ fn what_is_to_be_approved_is_the_same_for_each_try_and_another_for_anything_else
         &(|facts: &mut Facts| facts.arguments = Some(r#"{"amount": 102}"#)) as &dyn Fn(&mut Facts),
         &|facts| facts.arguments = Some(r#"{"amount": 101, "to": "x"}"#),
         &|facts| facts.user = Some(person()),
+        // Who answers for these does not approve it.
+        &|facts| facts.chain.actors = vec!["Agent/b/y".parse().unwrap()],
         &|facts| {
             facts.principal = vidimus_core::resource::Principal::Agent(Arc::new(agent("b", "y")));
         },

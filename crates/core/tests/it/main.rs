@@ -12,6 +12,7 @@ mod authorize;
 mod canonical;
 mod chains;
 mod changes;
+mod composed;
 mod conditions;
 mod contest;
 mod digest;

@@ -770,6 +770,7 @@ fn step(call: &Call<'_>, thing: &Thing) -> String {
         match value {
             Json::Int(number) => within.contains(&i128::from(*number)),
             Json::UInt(number) => within.contains(&i128::from(*number)),
+            Json::Float(number) => number.abs() < 9_007_199_254_740_992.0,
             Json::Array(items) => items.iter().all(is_exact),
             Json::Object(members) => members.iter().all(|(_, value)| is_exact(value)),
             _ => true,
@@ -787,7 +788,7 @@ fn step(call: &Call<'_>, thing: &Thing) -> String {
         arguments.map(|given| format!("\"arguments\":{},", given.canonical())).unwrap_or_default();
     let target = json!(format!("{}/{}", thing.kind, thing.id()));
     let method = json!(call.ask.method);
-    let text = format!("{{{arguments}\"method\":{method},\"target\":{target},\"version\":1}}");
+    let text = format!("{{{arguments}\"method\":{method},\"target\":{target},\"version\":2}}");
     let digest = sha2::Sha256::digest(text);
     let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{digits}")

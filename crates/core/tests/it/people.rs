@@ -43,7 +43,8 @@ fn person(id: &str, groups: &[&str]) -> Person {
     let (issuer, subject) = id.split_once('#').unwrap();
     let email = Some(format!("{subject}@example.com").into());
     let user = User { issuer: issuer.into(), subject: subject.into(), email, groups: Arc::default() };
-    Person { user, groups: groups.iter().map(|group| (*group).into()).collect() }
+    let groups = groups.iter().map(|group| (*group).into()).collect();
+    Person { user, groups, unverified_email: None }
 }
 
 fn may(world: &Snapshot, person: &Person, operation: Operation, about: About<'_>) -> Result<String, Code> {

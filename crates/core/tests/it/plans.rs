@@ -1,7 +1,7 @@
 //! Policies that permit the steps of a plan, and nothing else.
 
 use serde_json::{Value, json};
-use vidimus_core::call::{Action, Arguments, Ask, Call, Target, step_digest};
+use vidimus_core::call::{Action, Arguments, Ask, Call, Content, Target, step_digest};
 use vidimus_core::json::Json;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::mcp_server::Tool;
@@ -19,7 +19,7 @@ fn policy(name: &str, cedar: &str, plan: &Value) -> Value {
 }
 
 fn digest(tool: &str, arguments: &str) -> String {
-    step_digest(tool, Some(&Json::parse(arguments.as_bytes()).unwrap()), None)
+    step_digest(tool, Some(&Json::parse(arguments.as_bytes()).unwrap()), Content::default())
 }
 
 fn object(policy: &Value) -> Object {
@@ -70,7 +70,8 @@ fn a_plan_permits_its_steps_and_nothing_else() {
     assert_eq!(made(&world, close).0, None);
     // What goes beside the arguments is another step.
     let beside = Json::parse(br#"{"requestState":"s"}"#).unwrap();
-    assert_eq!(made(&world, Ask { content: Some(&beside), ..close }).0, Some(Code::NoPermit));
+    let content = Content { params: Some(&beside), ..Content::default() };
+    assert_eq!(made(&world, Ask { content, ..close }).0, Some(Code::NoPermit));
     let other = Ask { target: Target::Tool { server, name: "open" }, ..close };
     assert_eq!(made(&world, other).0, Some(Code::NoPermit));
     // Who may take some step may look at what there is.
@@ -105,15 +106,27 @@ fn a_number_that_may_be_read_as_another_is_in_no_plan() {
     let pay =
         Tool { risk_level: RiskLevel::Low, read_only: false, destructive: true, unseen_arguments: true };
     lenient.tools.insert("pay".into(), pay);
-    let policies = vec![object(&policy("p", TOOLS, &json!([near])))];
+    let fraction = digest("Tool/a/s/pay", r#"{"amount":0.1}"#);
+    let policies = vec![object(&policy("p", TOOLS, &json!([near, fraction])))];
     let world = snapshot(objects(vec![agent("a", "x")], vec![lenient], policies));
     let server = world.mcp_server("a/s").unwrap();
-    for (amount, code) in [("9007199254740992", None), ("9007199254740993", Some(Code::NoPermit))] {
-        let arguments = format!("{{\"amount\":{amount}}}");
-        let arguments = Json::parse(arguments.as_bytes()).unwrap();
+    let no = Some(Code::NoPermit);
+    for (amount, code) in [
+        ("9007199254740992", None),
+        ("9007199254740993", no),
+        ("9007199254740993.0", no),
+        ("18446744073709551616", no),
+        ("0.1", None),
+        ("1e-1", None),
+        // The same double; how it is written is known of the message alone.
+        ("0.10000000000000000001", no),
+    ] {
+        let body = format!("{{\"amount\":{amount}}}");
+        let arguments = Json::parse(body.as_bytes()).unwrap();
         let target = Target::Tool { server, name: "pay" };
         let ask = Ask {
             arguments: Arguments::Known(&arguments),
+            body: body.as_bytes(),
             ..Ask::about("tools/call", Action::InvokeTool, target)
         };
         assert_eq!(made(&world, ask).0, code, "{amount}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use vidimus_core::act::{Act, Granted, Lifted, OfGrant, OfSubject, Requested, Subject, Terms, Used};
-use vidimus_core::call::{Action, Target};
+use vidimus_core::call::{Action, Ask, Call, Target};
 use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::decision::Outcome;
 use vidimus_core::record::{ActKind, ActRecord, VERSION};
@@ -118,6 +118,38 @@ fn each_subject_is_refused_and_nothing_else() {
         standing.apply(&record("3", quarantine(subject)));
         assert!(matches!(standing.check(&record("x", lifted.clone())), Err(Unfit::Other { .. })));
     }
+}
+
+/// Two people quarantine one agent, each for a reason of their own: who lifts the one leaves the other.
+#[test]
+fn each_act_of_quarantine_suffices() {
+    let subject = || "Agent/a/bot".parse().unwrap();
+    let lift = |of: &str| Act::Lift(Lifted { of: of.into(), subject: subject() });
+    let by = |standing: &Standing| -> Vec<String> {
+        standing.quarantined_by(&subject()).map(|placed| placed.id.clone()).collect()
+    };
+    for order in [["1", "2", "3"], ["3", "2", "1"], ["2", "1", "3"], ["2", "3", "1"]] {
+        let mut standing = fold(["1", "2", "3"].map(|id| (id, quarantine("Agent/a/bot"))).into());
+        // Told again, it is the same act.
+        standing.apply(&record("2", quarantine("Agent/a/bot")));
+        assert_eq!(by(&standing), ["1", "2", "3"]);
+        let kept: Standing = serde_json::from_str(&serde_json::to_string(&standing).unwrap()).unwrap();
+        assert_eq!(kept, standing);
+        let told: Vec<_> = standing.quarantines().map(|act| act.id.into_owned()).collect();
+        assert_eq!(told, ["1", "2", "3"]);
+        for (nth, of) in order.into_iter().enumerate() {
+            assert!(under(&standing, everything()).agent("a/bot").unwrap().quarantined);
+            assert_eq!(standing.check(&record("x", lift(of))), Ok(()));
+            assert!(standing.needs(&record(of, quarantine("Agent/a/bot")), 0));
+            standing.apply(&record("x", lift(of)));
+            assert_eq!(by(&standing).len(), 2 - nth);
+            assert!(standing.check(&record("x", lift(of))).is_err());
+        }
+        assert!(!under(&standing, everything()).agent("a/bot").unwrap().quarantined);
+    }
+    let all: Vec<String> = (0..64).map(|id| id.to_string()).collect();
+    let standing = fold(all.iter().map(|id| (&**id, quarantine("Agent/a/bot"))).collect());
+    assert!(matches!(standing.check(&record("x", quarantine("Agent/a/bot"))), Err(Unfit::Full)));
 }
 
 #[test]
@@ -257,6 +289,31 @@ fn a_skill_of_an_agent_that_may_be_called_takes_no_use() {
             snapshot.grant_to_claim(&decision)
         });
         assert_eq!(grant.as_deref(), claimed, "{open:?}");
+    }
+}
+
+/// Attack: one message makes a task, and all others name it. Each asks for new work; what asks for that, or ends it, takes no use.
+#[test]
+fn a_message_to_a_task_takes_a_use() {
+    let snapshot = under(&fold(vec![("g1", granted(terms(&["Agent/a/other"], None, Some(2))))]), Vec::new());
+    let facts = Facts::of(&snapshot, "a/bot");
+    for (method, claimed) in [
+        ("SendMessage", Some("g1")),
+        ("SendStreamingMessage", Some("g1")),
+        ("CreateTaskPushNotificationConfig", Some("g1")),
+        ("GetTask", None),
+        ("SubscribeToTask", None),
+        ("CancelTask", None),
+    ] {
+        let target = Target::Agent(snapshot.agent("a/other").unwrap());
+        let grant = facts.ask(Action::CallAgent, target, |call| {
+            let ask = Ask { task: Some("task-1"), ..Ask::about(method, Action::CallAgent, target) };
+            let call = Call { ask, ..*call };
+            let decision = snapshot.authorize(&call);
+            assert_eq!(decision.outcome(), Outcome::Allow, "{decision:#?}");
+            snapshot.grant_to_claim(&decision)
+        });
+        assert_eq!(grant.as_deref(), claimed, "{method}");
     }
 }
 

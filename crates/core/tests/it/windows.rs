@@ -207,6 +207,7 @@ fn a_window_that_is_none_is_refused() {
         (json!({"zone": "Europe/Bonn", "days": ["monday"]}), "spec.window.zone"),
         (json!({"zone": "europe/berlin", "days": ["monday"]}), "spec.window.zone"),
         (json!({"zone": "", "days": ["monday"]}), "spec.window.zone"),
+        (json!({"zone": "Factory", "days": ["monday"]}), "spec.window.zone"),
         (json!({"from": "-000001-01-01T00:00:00Z"}), "spec.window.from"),
         (json!({"until": "+010000-01-01T00:00:00Z"}), "spec.window.until"),
     ] {

@@ -318,9 +318,10 @@ impl Shared {
         let era = Uuid::now_v7().to_string();
         let mut theirs = Standing::default();
         list.iter().for_each(|(_, act)| theirs.apply(act));
-        theirs.quarantined.retain(|subject, _| !standing.quarantined.contains_key(subject));
-        let told = standing.told_again(millis(self.clock.now().wall).0).into_iter();
-        let all: Vec<_> = told.chain(theirs.quarantines()).map(|act| self.named(&act, &era)).collect();
+        let mut all = standing.told_again(millis(self.clock.now().wall).0);
+        let known: BTreeSet<_> = standing.quarantines().map(|act| act.id).collect();
+        all.extend(theirs.quarantines().filter(|act| !known.contains(&act.id)));
+        let all: Vec<_> = all.iter().map(|act| self.named(act, &era)).collect();
         // Where another gateway was first its list is taken up.
         acts::renew(connection, head, &era, &all).await.map(drop)
     }

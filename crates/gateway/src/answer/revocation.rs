@@ -17,7 +17,7 @@ use vidimus_core::decision::Outcome;
 use vidimus_core::entity::EntityKind;
 use vidimus_core::obligation::Obligation;
 use vidimus_core::permit::Permit;
-use vidimus_core::refusal::Code;
+use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Identity, Principal};
 use vidimus_core::snapshot::Snapshot;
 
@@ -165,6 +165,22 @@ impl Asked {
         }
         let now = millis(shared.clock.now().wall);
         self.is_refused(&shared.snapshot(), caller, destination, now).then_some(Code::Revoked)
+    }
+}
+
+/// That a call which was allowed is taken back `before` something of it had come about, by this code ([`Asked::taken_back`]).
+pub fn taken_back_before(before: &str, code: Code, shared: &Shared, caller: &Caller) -> Refusal {
+    if code != Code::ChainEnded {
+        let message =
+            format!("the configuration changed before {before}, and does not allow the call any more");
+        return Refusal::new(code, message);
+    }
+    match shared.standing.ended(&caller.chain, caller.proven.principal.entity()) {
+        Ok(Some(by)) => {
+            let message = format!("the chain was ended by {by} before {before}");
+            Refusal { policies: vec![by], ..Refusal::new(code, message) }
+        }
+        _ => Refusal::new(code, format!("the chain was ended before {before}")),
     }
 }
 

@@ -2,6 +2,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use vidimus_core::call::Destination;
+use vidimus_core::json::Json;
 use vidimus_core::resource::llm_provider::ProviderType;
 
 use super::pointers::Pointers;
@@ -130,6 +131,35 @@ fn people_are_asked_about_nothing_that_a_pointer_would_hide_as_a_whole() {
     assert_eq!(seen(r#"{"payment":{"card":"1"}}"#).as_deref(), Ok(r#"{"payment":{"card":"[redacted]"}}"#));
     for hidden in [r#"{"payment":"{\"card\":1,\"to\":\"mallory\"}"}"#, r#"{"payment":["to mallory"]}"#] {
         assert_eq!(seen(hidden), Err(vidimus_core::refusal::Code::ChangeImpossible), "{hidden}");
+    }
+}
+
+/// A text where a part of an object is hidden would be hidden whole, and could say anything to who approves nothing of it.
+#[test]
+fn what_is_hidden_of_a_text_is_not_shown_to_people_at_all() {
+    let shown = |arguments: &str, hidden: &[&str]| {
+        let arguments = Json::parse(arguments.as_bytes()).expect("JSON");
+        super::shown(&arguments, hidden.iter().copied()).map_err(|refusal| refusal.code.as_str())
+    };
+    let (card, cards) = (&["/payment/card"][..], &["/cards/*/number"][..]);
+    for (arguments, hidden, expected) in [
+        (r#"{"payment":{"card":"1"}}"#, card, Ok(r#"{"payment":{"card":"[redacted]"}}"#)),
+        (r#"{"payment":{"to":"a"}}"#, card, Ok(r#"{"payment":{"to":"a"}}"#)),
+        (r#"{"payment":7}"#, card, Ok(r#"{"payment":7}"#)),
+        (r#"{"payment":"to mallory"}"#, card, Err("change_impossible")),
+        (r#"{"Payment":"to mallory"}"#, card, Err("change_impossible")),
+        (r#""to mallory""#, card, Err("change_impossible")),
+        (r#"{"cards":[{"number":"1"},"to mallory"]}"#, cards, Err("change_impossible")),
+        (
+            r#"{"cards":[{"number":"1"}],"note":"x"}"#,
+            cards,
+            Ok(r#"{"cards":[{"number":"[redacted]"}],"note":"x"}"#),
+        ),
+        // All of it is hidden by another pointer.
+        (r#"{"payment":"x"}"#, &["/payment", "/payment/card"], Ok(r#"{"payment":"[redacted]"}"#)),
+        (r#"{"payment":"x"}"#, &[], Ok(r#"{"payment":"x"}"#)),
+    ] {
+        assert_eq!(shown(arguments, hidden), expected.map(str::to_owned), "{arguments}");
     }
 }
 

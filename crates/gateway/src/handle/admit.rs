@@ -19,7 +19,7 @@ use vidimus_core::snapshot::Snapshot;
 
 use super::addressed::Addressed;
 use super::authenticate::authenticate;
-use super::content;
+use super::content::{Beside, Said};
 use super::definition::Source;
 use super::grants;
 use super::hold::{Given, Standing};
@@ -126,10 +126,10 @@ where
     let holder = Holder::new(&gate.seal, &destination, &caller);
     let ends = (&route, &destination, &holder);
     let parsed = binding.parse(&message(gate, parts, ends, (json.as_ref(), bytes.len())))?;
-    let rules = destination.endpoint().map(|endpoint| &endpoint.headers);
-    let headers = content::headers(parsed.ask.action, &parts.headers, rules);
-    let content = content::content(parsed.ask.action, json.as_ref(), parsed.dropped, headers);
-    let mut call = call_of(&caller, Ask { content: content.as_deref(), ..parsed.ask }, (context, moment));
+    let beside = Beside::of(parts, binding, (&destination, credential));
+    let said = Said::of((parsed.ask.action, parsed.dropped), json.as_ref(), &beside);
+    let ask = Ask { content: said.content(), body: &bytes, ..parsed.ask };
+    let mut call = call_of(&caller, ask, (context, moment));
     let mut reservation = gate.accounts.reserve(&call, &context.call, place, &world, moment).await?;
     let so_far = reservation.so_far();
     call.so_far = so_far.as_deref().unwrap_or(SoFar::nothing());
@@ -142,7 +142,7 @@ where
     let claims = !matches!(answer, Err(Err(_)));
     let given = given.as_ref().filter(|_| claims);
     let source = Source::of(parts, json.as_ref(), (&parsed.headers, credential), &world);
-    let approval = standing(gate, context, &decision, given, (&bytes, &source)).await?;
+    let approval = standing(gate, context, &decision, given, &source).await?;
     let sent = Sent::of(route.protocol, &bytes, &approval, claims);
     let (verdict, grant) = record(gate, context, decision, sent, (&world, moment)).await?;
     let permit = match verdict {
@@ -187,7 +187,7 @@ async fn standing(
     context: &mut RequestContext,
     decision: &Decision<'_>,
     given: Option<&Given>,
-    (body, source): (&[u8], &Source<'_>),
+    source: &Source<'_>,
 ) -> Result<Standing, Refusal> {
     if let Some(given) = given {
         context.held(decision, Some(given.approval().to_owned()));
@@ -198,7 +198,7 @@ async fn standing(
         let asked = digest.and_then(|digest| standing.approvals.about(&digest));
         context.held(decision, asked.map(|pending| pending.question.approval.clone()));
     }
-    Standing::of(gate, context, decision, given, (body, source)).await
+    Standing::of(gate, context, decision, given, source).await
 }
 
 /// The call that a message makes.

@@ -13,7 +13,7 @@ use vidimus_core::resource::HeaderRules;
 use vidimus_core::snapshot::Snapshot;
 
 use super::admit::{Admitted, OwnPermit};
-use crate::answer::{Answering, Asked};
+use crate::answer::{Answering, Asked, taken_back_before};
 use crate::bodies::Lease;
 use crate::changes::{Demands, Tally};
 use crate::credential;
@@ -139,11 +139,7 @@ pub(super) fn taken_back(
     let Some(code) = asked.taken_back(&gate.shared, world, permit.caller(), permit.destination()) else {
         return Ok(());
     };
-    let message = match code {
-        Code::ChainEnded => "the chain was ended before the call was carried out",
-        _ => "the configuration changed before the call was carried out, and does not allow it any more",
-    };
-    Err(Refusal::new(code, message))
+    Err(taken_back_before("it was carried out", code, &gate.shared, permit.caller()))
 }
 
 /// The fault that the gateway asked the upstream about, with what the caller had asked for.
@@ -230,10 +226,14 @@ impl Sent<'_> {
 /// The path of an operation, with what of the caller's query goes on: the pairs that are passed, each once. A value of the caller's own
 /// may be its credential.
 fn below<'p>(path: Cow<'p, str>, query: Option<&str>, passed: &[&str]) -> Cow<'p, str> {
-    let query = query.unwrap_or_default();
-    let pairs: Vec<&str> =
-        passed.iter().copied().filter(|passed| query.split('&').any(|pair| pair == *passed)).collect();
+    let pairs = passed_pairs(query, passed);
     if pairs.is_empty() { path } else { Cow::Owned(format!("{path}?{}", pairs.join("&"))) }
+}
+
+/// The pairs of a caller's query that go on, each once.
+pub(super) fn passed_pairs<'p>(query: Option<&str>, passed: &[&'p str]) -> Vec<&'p str> {
+    let query = query.unwrap_or_default();
+    passed.iter().copied().filter(|passed| query.split('&').any(|pair| pair == *passed)).collect()
 }
 
 /// The message with the ids that its upstream knows.

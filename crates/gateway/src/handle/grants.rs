@@ -21,6 +21,8 @@ const REQUEST: &str = "vidimus-request-grant";
 const PATIENCE: Duration = Duration::from_secs(3600);
 /// That an approval is good for nothing any more, by what was changed since the call was decided.
 const VOID: &str = "what asked for the approval of this call was changed just now";
+/// That an approval is good for nothing any more, by who gave it.
+const IN_DOUBT: &str = "somebody who approved this call was quarantined just now";
 /// Longest reason in a request, in bytes.
 const LONGEST_WHY: usize = 512;
 
@@ -76,6 +78,9 @@ fn unusable(gate: &Gate, approval: &str) -> Option<&'static str> {
         return None;
     }
     Some(match pending {
+        Some(pending) if pending.changed.as_deref().is_some_and(|changed| changed.starts_with("User/")) => {
+            IN_DOUBT
+        }
         Some(pending) if pending.changed.is_some() => VOID,
         Some(pending) if pending.state == State::Denied => "the approval of this call was denied just now",
         Some(pending) if pending.state == State::Used && pending.question.window.is_none() => {

@@ -1,22 +1,25 @@
 //! A call that policies hold: people are asked, and once they approved it, it is decided again with their approval, and made once.
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
-use vidimus_core::act::{Act, BY_ITSELF, Subject};
+use vidimus_core::act::{Act, BY_ITSELF};
 use vidimus_core::approval::Approval;
 use vidimus_core::approval::pending::{
     Before, Definition, Escalates, Pending, Question, State, Vote, Wanted,
 };
-use vidimus_core::call::{Arguments, Call};
+use vidimus_core::call::Call;
 use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::decision::{Decision, Outcome};
-use vidimus_core::json::{Json, inexact_number};
+use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::permit::Held;
 use vidimus_core::refusal::{Awaited, Code, Refusal};
 use vidimus_core::resource::Principal;
+use vidimus_core::snapshot::Snapshot;
 
 use super::admit::sha256;
+use super::content;
 use super::definition::{self, Source};
-use crate::changes;
 use crate::gate::{Gate, millis};
 use crate::request_context::RequestContext;
 
@@ -53,13 +56,12 @@ impl Given {
         if gate.acts.is_void(&pending.question.approval) {
             return None;
         }
+        // A quarantine makes it void; what an earlier version kept may be older than that.
+        if standing.is_approved_in_doubt(pending) {
+            return None;
+        }
         let approval = |vote: &Vote| {
-            let id = vote.by.strip_prefix("User/")?;
-            // Whoever is out of use now may not have been itself then.
-            if standing.quarantined.contains_key(&Subject::User(id.into())) {
-                return None;
-            }
-            let by = User::of_id(id)?;
+            let by = User::of_id(vote.by.strip_prefix("User/")?)?;
             Some(Approval { role: vote.role.as_str().into(), by, at: UnixMillis(vote.at) })
         };
         let approvals: Option<Vec<Approval>> = pending.given().map(approval).collect();
@@ -83,17 +85,18 @@ impl Standing {
     /// Finds out which approval lets the call pass, or asks people about a call that is held.
     ///
     /// # Errors
-    /// `approval_denied`; `unrepresentable` where what is approved could be read as something else; `tool_changed` and `tool_unverified`,
-    /// where the server says something else of the tool than it did, or nothing; `overloaded` where too many questions stand; those of acts.
+    /// `approval_denied`; `unrepresentable` where what is approved could be read as something else; `change_impossible` where what people are
+    /// not to be shown cannot be told from what they are; `tool_changed` and `tool_unverified`, where the server says something else of the
+    /// tool than it did, or nothing; `overloaded` where too many questions stand; those of acts.
     pub(super) async fn of(
         gate: &Gate,
         context: &RequestContext,
         decision: &Decision<'_>,
         given: Option<&Given>,
-        (body, source): (&[u8], &Source<'_>),
+        source: &Source<'_>,
     ) -> Result<Self, Refusal> {
         if decision.outcome() == Outcome::Hold || given.is_some() {
-            check_numbers(body)?;
+            check_numbers(decision.call())?;
         }
         match (decision.outcome(), given) {
             // Few calls are held, and what is kept in place is moved with each.
@@ -162,8 +165,8 @@ fn still_allowed(gate: &Gate, call: &Call<'_>, source: &Source<'_>) -> Result<()
 }
 
 /// That each number of what is approved is one, however it is read: the digest of it knows numbers as doubles.
-fn check_numbers(body: &[u8]) -> Result<(), Refusal> {
-    let Some(number) = inexact_number(body) else { return Ok(()) };
+fn check_numbers(call: &Call<'_>) -> Result<(), Refusal> {
+    let Some(number) = call.inexact_number() else { return Ok(()) };
     let shown: String = number.chars().take(64).collect();
     let message = format!(
         "the number {shown} can be taken for others, so nobody can approve just it; send it as a text, or rounded"
@@ -183,18 +186,7 @@ async fn ask(
     };
     let call = decision.call();
     let hidden = hidden(decision);
-    let shown =
-        |arguments: &Json<'_>| changes::shown(arguments.canonical(), hidden.iter().map(String::as_str));
-    let arguments = match (call.ask.arguments, call.ask.content) {
-        (Arguments::Known(arguments), None) => Some(shown(arguments)?),
-        // Canonical too: both are, and in order.
-        (Arguments::Known(arguments), Some(content)) => {
-            Some(format!(r#"{{"arguments":{},"beside":{}}}"#, shown(arguments)?, content.canonical()))
-        }
-        (Arguments::None | Arguments::Unknown | Arguments::Recorded(_), content) => {
-            content.map(Json::canonical)
-        }
-    };
+    let arguments = content::shown(call, &hidden)?;
     let asking = call.principal().entity().to_string();
     let mut standing = gate.acts.standing();
     let is_void = |last: &Pending| gate.acts.is_void(&last.question.approval);
@@ -214,6 +206,7 @@ async fn ask(
             let before = standing.approvals.made_before(&same);
             let mut question =
                 question(context, decision, (digest.clone(), same), arguments.as_deref(), before);
+            question.chain_owners = owners(source.world, call);
             question.redacted = hidden;
             if definition::is_bound(call) {
                 question.definition = Some(definition::of(gate, context, call, source).await?);
@@ -265,6 +258,17 @@ fn denied(last: &Pending) -> Refusal {
     Refusal { policies, ..Refusal::new(Code::ApprovalDenied, message) }
 }
 
+/// Who answers for those that acted before the caller; sorted, each once. All of these are registered, or the call would be denied.
+fn owners(world: &Snapshot, call: &Call<'_>) -> Vec<String> {
+    let owner = |actor: &EntityId| match actor.kind {
+        EntityKind::Agent => world.agent(&actor.id).map(|agent| agent.owner.to_string()),
+        EntityKind::Service => world.service(&actor.id).map(|service| service.owner.to_string()),
+        _ => None,
+    };
+    let owners: BTreeSet<String> = call.chain().actors.iter().filter_map(owner).collect();
+    owners.into_iter().collect()
+}
+
 fn question(
     context: &RequestContext,
     decision: &Decision<'_>,
@@ -302,6 +306,7 @@ fn question(
         before,
         call: context.call.to_string(),
         chain: call.chain().actors.iter().map(ToString::to_string).collect(),
+        chain_owners: Vec::new(),
         definition: None,
         digest,
         endpoint: destination.endpoint().map(|endpoint| endpoint.url.to_string()).unwrap_or_default(),

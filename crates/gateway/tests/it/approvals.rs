@@ -13,6 +13,7 @@ use vidimus_core::refusal::Code;
 use vidimus_gateway::{Limits, Rate};
 use vidimus_testkit::upstream::Answer;
 
+use super::chains;
 use super::world::{World, call_id, json_of, objects, snapshot};
 
 pub const HOLD: &str = r#"@approval("payers") forbid (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo")
@@ -66,7 +67,8 @@ async fn approve(world: &World, actor: &str, approval: &str) -> Result<(), Code>
 /// The approval of one of the payers.
 pub fn yes(approval: &str, escalation: Option<&str>) -> Act {
     let (role, shown, escalation) = ("payers".into(), "s".into(), escalation.map(str::to_owned));
-    Act::Approve(Approve { approval: approval.into(), email: None, escalation, role, shown })
+    let approval = approval.into();
+    Act::Approve(Approve { approval, email: None, escalation, role, shown, unverified_email: None })
 }
 
 async fn approve_as(
@@ -433,8 +435,92 @@ async fn a_quarantine_denies_what_waits_and_a_quarantined_approver_approved_noth
     let other = waits(&world, &json!({"amount": 3})).await;
     approve(&world, BOB, &other).await.expect("approved");
     quarantine(BOB, false).await;
-    assert_eq!(waits(&world, &json!({"amount": 3})).await, other);
+    assert_ne!(waits(&world, &json!({"amount": 3})).await, other, "it is asked anew");
+    assert_eq!(state(&other), State::Expired);
     assert!(world.upstream.received().is_empty());
+}
+
+/// Attack: of two who approve, the first is caught, before the second approves or after. What it approved is void, and nobody else's vote is
+/// taken for two.
+#[tokio::test]
+async fn the_vote_of_somebody_who_is_quarantined_counts_for_no_quorum() {
+    const CAROL: &str = "User/https://login.example#carol";
+    let two = HOLD.replace("@approval(\"payers\")", "@approval(\"payers\") @quorum(\"2\")");
+    let world = world(&two).await;
+    super::acts::follow_with(&world, &holding(&world, &two));
+    let subject: Subject = BOB.parse().expect("a subject");
+    for between in [true, false] {
+        let arguments = json!({"between": between});
+        let approval = waits(&world, &arguments).await;
+        approve(&world, BOB, &approval).await.expect("approved");
+        if !between {
+            approve(&world, CAROL, &approval).await.expect("approved");
+        }
+        let act = Act::Quarantine(OfSubject { subject: subject.clone() });
+        let done = world.gate.shared.act(super::acts::ADMIN, act, "caught").await.expect("done");
+        assert_eq!(approve(&world, CAROL, &approval).await, Err(Code::ActUnfit), "{between}");
+        let again = waits(&world, &arguments).await;
+        assert_ne!(again, approval, "{between}");
+        assert!(world.upstream.received().is_empty());
+        let standing = world.gate.acts.standing();
+        let void = standing.approvals.get(&approval).expect("kept");
+        assert_eq!((void.state, void.changed.as_deref()), (State::Expired, Some(BOB)), "{between}");
+        // Neither does it vote now, nor is what it voted good again when it is back.
+        assert_eq!(approve(&world, BOB, &again).await, Err(Code::ActUnfit));
+        let lift = Act::Lift(Lifted { of: done.id, subject: subject.clone() });
+        world.gate.shared.act(super::acts::ADMIN, lift, "it was not").await.expect("done");
+        assert_eq!(waits(&world, &arguments).await, again);
+    }
+    let approval = waits(&world, &json!({"between": false})).await;
+    approve(&world, BOB, &approval).await.expect("approved");
+    approve(&world, CAROL, &approval).await.expect("approved");
+    answers(&world);
+    assert_eq!(make(&world, echo(&world, &json!({"between": false}))).await.0, None);
+}
+
+/// Attack: whoever answers for an agent earlier in the chain approves what that set off; or approves the same in the chain of somebody else, and
+/// has its own agent use that.
+#[tokio::test]
+async fn nobody_approves_what_his_agent_set_off_earlier_in_the_chain() {
+    let world = World::new().await;
+    let all = chains::estate(&world, |all| {
+        all[0]["spec"]["owner"] = json!("mallory@example.com");
+        chains::also(all, r#"permit (principal == Agent::"t/stranger", action, resource);"#);
+        chains::also(all, HOLD);
+    });
+    world.gate.take_into_use(snapshot(&all));
+    let own = chains::begin(&world).await;
+    let other = chains::begin_as(&world, "stranger").await;
+    let held = async |token: &str| {
+        let call = chains::with(token, echo(&world, &json!({"amount": 5})));
+        let (code, approval, _) = make(&world, call).await;
+        assert_eq!(code.as_deref(), Some("approval_required"));
+        approval.expect("the id of an approval")
+    };
+    let by_mallory = async |approval: &str| {
+        let (approval, email, shown) = (approval.into(), Some("Mallory@example.com".into()), "s".into());
+        let act = Act::Approve(Approve {
+            approval,
+            email,
+            escalation: None,
+            role: "payers".into(),
+            shown,
+            unverified_email: None,
+        });
+        let done = world.gate.shared.act("User/https://login.example#m-7", act, "looked at").await;
+        done.map(drop).map_err(|refusal| refusal.code)
+    };
+    let asked = held(&own).await;
+    let question = world.gate.acts.standing().approvals.get(&asked).expect("asked").question.clone();
+    assert_eq!(
+        (question.chain, question.chain_owners),
+        (vec!["Agent/t/caller".to_owned()], vec!["mallory@example.com".to_owned()],)
+    );
+    assert_eq!(by_mallory(&asked).await, Err(Code::ActUnfit));
+    let of_other = held(&other).await;
+    assert_ne!(of_other, asked);
+    assert_eq!(by_mallory(&of_other).await, Ok(()));
+    assert_eq!(held(&own).await, asked, "the approval of another chain is none of this one");
 }
 
 #[tokio::test]

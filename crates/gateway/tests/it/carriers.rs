@@ -222,7 +222,7 @@ async fn what_answers_a_server_is_part_of_what_is_approved() {
     let approval = newest(&world);
     assert_ne!(approval, plain);
     let shown = world.gate.questions.arguments(&approval).expect("what is asked");
-    assert_eq!(json_of(shown.as_bytes()), json!({"arguments": arguments, "beside": answers}));
+    assert_eq!(json_of(shown.as_bytes()), json!({"arguments": arguments, "beside": {"params": answers}}));
     let state_only = json!({"requestState": "of the server"});
     said(&world, echo(&world, &arguments, &state_only)).await;
     assert_eq!((asked(&world), world.upstream.received().len()), (3, 0));

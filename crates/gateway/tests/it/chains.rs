@@ -37,7 +37,7 @@ pub async fn begin(world: &World) -> String {
 }
 
 /// The same by the subject of a token.
-async fn begin_as(world: &World, subject: &str) -> String {
+pub async fn begin_as(world: &World, subject: &str) -> String {
     let message = json!({"jsonrpc": "2.0", "id": 1, "method": "SendMessage", "params": {"message": {}}});
     let own = world.token(subject, Duration::from_secs(600));
     let request = with(&own, world.request(Method::POST, "/a2a/t/callee", &message));

@@ -13,6 +13,7 @@ mod admit;
 mod agreed;
 mod answer;
 mod approvals;
+mod approved_whole;
 mod broken;
 mod browsers;
 mod carriers;

@@ -72,6 +72,8 @@ pub(crate) struct Claims {
     pub(crate) subject: Arc<str>,
     pub(crate) times: Times,
     pub(crate) email: Option<Arc<str>>,
+    /// One that the issuer says is not verified: it proves nothing.
+    pub(crate) unverified_email: Option<Arc<str>>,
     /// Sorted, each once; `None` where there are too many.
     groups: Option<Arc<[Arc<str>]>>,
     /// The current actor first, at most [`MAX_DEPTH`].
@@ -87,7 +89,8 @@ impl Claims {
             issuer: name(json, "iss")?.into(),
             subject: name(json, "sub")?.into(),
             times: Times::read(json)?,
-            email: email(json),
+            email: email(json, true),
+            unverified_email: email(json, false),
             groups: groups(json),
             actors: actors(json)?,
             issued: date(json, "iat")?,
@@ -128,12 +131,12 @@ fn numeric_date(name: &str, value: &Json<'_>) -> Result<UnixMillis, Refusal> {
     }
 }
 
-/// The e-mail address, unless the issuer says that it is not verified (OpenID Connect Core section 5.1).
-fn email(json: &Json<'_>) -> Option<Arc<str>> {
+/// The e-mail address, where it is verified, or where the issuer says that it is not (OpenID Connect Core section 5.1), as is wanted.
+fn email(json: &Json<'_>, wanted: bool) -> Option<Arc<str>> {
     let verified =
         json.get("email_verified").is_none_or(|v| v.as_bool() == Some(true) || v.as_str() == Some("true"));
     let email = json.get("email").and_then(Json::as_str)?;
-    (verified && !email.chars().any(char::is_control)).then(|| email.into())
+    (verified == wanted && !email.chars().any(char::is_control)).then(|| email.into())
 }
 
 /// The groups that the issuer says the subject is in: `groups`, as issuers have it where no standard does. What is no list of names is

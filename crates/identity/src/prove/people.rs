@@ -68,6 +68,11 @@ impl People {
         Ok(Self { issuers: sources, audiences, groups_claim })
     }
 
+    /// Whether people of this issuer operate the installation.
+    pub fn has_issuer(&self, issuer: &str) -> bool {
+        self.issuers.iter().any(|(listed, _)| **listed == *issuer)
+    }
+
     /// Whom `bearer` names, under the configuration in `snapshot`. Needs a Tokio runtime when an issuer's keys are fetched.
     ///
     /// # Errors
@@ -101,7 +106,8 @@ impl People {
             email: claims.email,
             groups: Arc::default(),
         };
-        Ok(Person { user, groups: groups(&payload, &self.groups_claim)? })
+        let groups = groups(&payload, &self.groups_claim)?;
+        Ok(Person { user, groups, unverified_email: claims.unverified_email })
     }
 
     fn check_audience(&self, payload: &Json<'_>) -> Result<(), Refusal> {

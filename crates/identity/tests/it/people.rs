@@ -43,6 +43,15 @@ async fn a_person_is_who_its_own_token_says() {
     let person = presented(&world, &token(&world, claims)).await.unwrap();
     assert_eq!(person.actor(), format!("User/{}#anna", world.issuer.issuer()));
     assert_eq!(person.user.email.as_deref(), Some("anna@corp.example"));
+    assert_eq!(person.unverified_email, None);
+    // What is not verified proves nothing, and is known all the same.
+    let unverified = token(&world, json!({ "email": "anna@corp.example", "email_verified": false }));
+    let doubtful = presented(&world, &unverified).await.unwrap();
+    assert_eq!(
+        (doubtful.user.email.as_deref(), doubtful.unverified_email.as_deref()),
+        (None, Some("anna@corp.example"))
+    );
+    assert!(doubtful.names().may_be(&person.names()));
     assert_eq!(*person.groups, ["soc".into(), "admins".into()]);
     assert!(person.user.groups.is_empty(), "they are those of whom somebody acts for");
 }

@@ -1,5 +1,7 @@
 use std::fs;
 
+use serde_json::json;
+
 use super::*;
 
 const ESTATE: &str = r#"
@@ -159,5 +161,34 @@ fn a_file_that_cannot_be_read_is_said_and_nothing_passes() {
         assert_eq!(faults.len(), 1, "{faults:?}");
         let said = faults.iter().map(ToString::to_string).collect::<String>();
         assert!(said.contains("x.cases.yaml") && said.contains(says), "{text}: {said}");
+    }
+}
+
+/// A plan is tested before it goes live: the digest of a described call is that of the call.
+#[test]
+fn what_a_plan_permits_is_permitted_in_a_case() {
+    let steps = json!({"steps": [{"tool": "a/bank/pay", "arguments": {"to": "acme", "amount": 5}}]});
+    let plan = crate::plan::plan(&serde_json::from_value(steps).expect("a plan")).expect("digests");
+    let policy = format!(
+        "---\napiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {{name: planned, namespace: a}}\nspec:\n  description: d\n  \
+         plan: ['{}']\n  cedar: permit (principal, action == Action::\"invokeTool\", resource);\n",
+        plan.steps[0].digest
+    );
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("a.yaml"), format!("{ESTATE}{policy}")).expect("written");
+    let loaded = vidimus_registry::load(directory.path());
+    assert!(loaded.rejections.is_empty(), "{:#?}", loaded.rejections);
+    let case = |args: &str, outcome: &str| {
+        format!(
+            "- {{name: x, principal: Agent/a/bot, resource: Tool/a/bank/pay, args: {args}, expect: {{outcome: {outcome}}}}}\n"
+        )
+    };
+    let cases =
+        [case("{amount: 5.0, to: acme}", "allow"), case("{amount: 6, to: acme}", "deny"), case("{}", "deny")];
+    fs::write(directory.path().join("a.cases.yaml"), format!("cases:\n{}", cases.concat())).expect("written");
+    let read = read(directory.path()).expect("read");
+    let report = test(&State::new(loaded, String::new()), read, UnixMillis(0));
+    for case in report.cases {
+        assert_eq!(case.verdict, CaseVerdict::Passed, "{case:#?}");
     }
 }

@@ -164,6 +164,11 @@ fn decided(
     }
     let decision = world.authorize(&call);
     let mut explained = Explanation::decided(&decision);
+    // Of the arguments as far as the record says them there is another digest than of the call.
+    match facts.get(DIGEST) {
+        Some(digest) => explained.facts.insert(DIGEST.to_owned(), (*digest).to_owned()),
+        None => explained.facts.remove(DIGEST),
+    };
     let lacks = match foreseen {
         Foreseen::Certain { outcome, code, policies, lacks } => {
             let is_same = decision.outcome() == outcome;
@@ -188,6 +193,9 @@ fn decided(
     };
     (explained, lacks.iter().map(ToString::to_string).collect())
 }
+
+/// Which step of a plan the call was.
+const DIGEST: &str = "context.call_digest";
 
 /// The value of a fact that is not there.
 const ABSENT: &str = "absent";

@@ -295,6 +295,7 @@ fn print(one: &Approval) {
     row("owner", &question.owner);
     row("user", question.user.as_deref().unwrap_or_default());
     row("chain", &question.chain.join(" → "));
+    row("chain of", &question.chain_owners.join(", "));
     row("method", &question.method);
     row("resource", &question.resource);
     row("endpoint", &question.endpoint);
@@ -333,10 +334,11 @@ fn print(one: &Approval) {
         );
     }
     if let Some(changed) = &one.changed {
-        row(
-            "void",
-            &format!("{changed} is not what it was when this was asked; the call is asked about anew"),
-        );
+        let what = match changed.starts_with("User/") {
+            true => "was quarantined after approving",
+            false => "is not what it was when this was asked",
+        };
+        row("void", &format!("{changed} {what}; the call is asked about anew"));
     }
     if let Some(denied) = &one.denied {
         row("denied", &format!("{} at {}{}", denied.by, denied.time, because(&denied.why)));

@@ -7,6 +7,7 @@ mod fmt;
 mod init;
 mod plan;
 mod progress;
+mod proof;
 mod reach;
 mod replay;
 mod state;

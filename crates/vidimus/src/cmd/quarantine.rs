@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 use vidimus_core::act::Subject;
@@ -57,13 +57,17 @@ enum Command {
         after_help = "Example:\n  vidimus quarantine chain 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why x"
     )]
     Chain(Named),
-    /// Ends a quarantine. What its own record says (spec.quarantined) stays.
-    #[command(after_help = "Example:
-  vidimus quarantine lift agent finance/invoice-bot --why 'INC-7 closed'")]
+    /// Undoes one act of quarantine. What others did stays, and what its own record says (spec.quarantined).
+    #[command(after_help = "Examples:
+  vidimus quarantine lift agent finance/invoice-bot --why 'INC-7 closed'
+  vidimus quarantine lift agent finance/invoice-bot --act 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'INC-7 closed'")]
     Lift {
         /// What kind of thing it is.
         #[arg(value_enum)]
         kind: Kind,
+        /// The act that is undone, where there are several: each suffices, and is lifted alone.
+        #[arg(long)]
+        act: Option<String>,
         #[command(flatten)]
         named: Named,
     },
@@ -156,7 +160,9 @@ pub fn run(quarantine: &Quarantine, format: Format) -> anyhow::Result<ExitCode> 
         Command::Identity(named) => (Kind::Identity, named),
         Command::User(named) => (Kind::User, named),
         Command::Chain(named) => (Kind::Chain, named),
-        Command::Lift { kind, named } => return lift(&kind.subject(&named.name)?, named, format),
+        Command::Lift { kind, act, named } => {
+            return lift(&kind.subject(&named.name)?, act.as_deref(), named, format);
+        }
         Command::List(asking) => return list(asking, format),
     };
     let question = json!({"subject": kind.to_quarantine(&named.name)?, "why": named.why});
@@ -164,14 +170,18 @@ pub fn run(quarantine: &Quarantine, format: Format) -> anyhow::Result<ExitCode> 
     told(&done, "is quarantined", format)
 }
 
-fn lift(subject: &Subject, named: &Named, format: Format) -> anyhow::Result<ExitCode> {
+fn lift(subject: &Subject, act: Option<&str>, named: &Named, format: Format) -> anyhow::Result<ExitCode> {
     let subject = subject.to_string();
     let quarantines: Quarantines = named.asking.get("/quarantine")?;
     let of_subject = |one: &&Quarantined| one.subject == subject;
-    let placed = quarantines.quarantined.iter().filter(of_subject).find_map(|one| one.act.clone());
-    let by_record =
-        quarantines.quarantined.iter().filter(of_subject).any(|one| one.by == QuarantinedBy::Record);
-    let Some(of) = placed else {
+    let stands = || quarantines.quarantined.iter().filter(of_subject);
+    let acts: Vec<&Quarantined> = stands().filter(|one| one.act.is_some()).collect();
+    let by_record = stands().any(|one| one.by == QuarantinedBy::Record);
+    let chosen = acts.iter().find(|one| act.is_none() || one.act.as_deref() == act);
+    if acts.len() > 1 && act.is_none() || !acts.is_empty() && chosen.is_none() {
+        bail!("say with --act which act is lifted; each suffices: {}", listed(&acts));
+    }
+    let Some(of) = chosen.and_then(|one| one.act.as_deref()) else {
         output::warning(&match by_record {
             true => format!(
                 "{subject} is quarantined by its own record (spec.quarantined) alone, which no act lifts"
@@ -185,7 +195,21 @@ fn lift(subject: &Subject, named: &Named, format: Format) -> anyhow::Result<Exit
     if by_record {
         output::warning(&format!("{subject} stays quarantined by its own record (spec.quarantined)"));
     }
-    told(&done, "is not quarantined by an act any more", format)
+    let others: Vec<&Quarantined> =
+        acts.iter().copied().filter(|one| one.act.as_deref() != Some(of)).collect();
+    if others.is_empty() {
+        return told(&done, "is not quarantined by an act any more", format);
+    }
+    output::warning(&format!("{subject} stays quarantined: {}", listed(&others)));
+    told(&done, "is not quarantined by that act any more", format)
+}
+
+/// Acts in words.
+fn listed(acts: &[&Quarantined]) -> String {
+    let text = |text: &Option<String>| printable(text.as_deref().unwrap_or_default()).into_owned();
+    let each =
+        acts.iter().map(|one| format!("{} (by {}: {})", text(&one.act), text(&one.actor), text(&one.why)));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 fn list(asking: &Asking, format: Format) -> anyhow::Result<ExitCode> {

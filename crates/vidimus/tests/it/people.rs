@@ -218,6 +218,62 @@ fn policies_say_who_may_and_odd_acts_are_refused() {
     assert!(ran.err.contains("no_permit"), "to read is another action: {ran:?}");
 }
 
+/// Attack: what was mistyped is said to be quarantined, what is quarantined is called by another record, and whoever has two issuers puts
+/// itself back.
+#[test]
+fn a_quarantine_says_where_it_may_be_about_nothing_or_not_about_all() {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    let copy = std::fs::read_to_string(format!("{}/b.yaml", gateway.path("resources"))).unwrap();
+    write(gateway.path("resources").as_ref(), "copy.yaml", &copy.replace("name: tools", "name: copy"));
+    gateway.wait("registered", |gateway| {
+        operate(gateway, &["quarantine", "server", "a/copy", "--why", "x"]).code == Some(0)
+    });
+    for (words, says) in [
+        (["user", "https://nowhere.example#dave"], "is no issuer here"),
+        (["user", "urn:vidimus:local/#dave"], "is no issuer here"),
+        (["identity", "oidc:urn:vidimus:local#bto"], "nothing that is registered has this identity"),
+        (["server", "a/tools"], "is called by MCPServer/a/copy too"),
+        (["user", "urn:vidimus:local#dave"], ""),
+        (["identity", "oidc:urn:vidimus:local#bot"], ""),
+        (["agent", "a/bot"], ""),
+    ] {
+        let ran = operate(&gateway, &[&["quarantine"][..], &words, &["--why", "x"]].concat());
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+        assert_eq!(
+            (ran.err.contains(says), ran.err.contains("warning")),
+            (true, !says.is_empty()),
+            "{ran:?}"
+        );
+    }
+    let ran = operate(&gateway, &["quarantine", "user", "urn:vidimus:local#dave ", "--why", "x"]);
+    assert!(ran.code != Some(0) && ran.err.contains("issuer#subject"), "{ran:?}");
+    // Another issuer knows the administrator by the same name.
+    let other = ["user", "https://nowhere.example#admin", "--why", "x"];
+    assert_eq!(operate(&gateway, &[&["quarantine"][..], &other].concat()).code, Some(0));
+    let ran = operate(&gateway, &[&["quarantine", "lift"][..], &other].concat());
+    assert!(ran.code != Some(0) && ran.err.contains("act_unfit"), "{ran:?}");
+}
+
+/// Attack: whoever may grant grants it to an agent of its own.
+#[test]
+fn nobody_grants_anything_to_what_he_answers_for() {
+    let gateway = without_permits();
+    let permit = "permit (principal in UserGroup::\"soc\", action in [Action::\"operate\", Action::\"read\"], resource);";
+    write(
+        gateway.path("resources").as_ref(),
+        "p.yaml",
+        &policy("people", permit).replace("spec:", "spec:\n  scope: Cluster"),
+    );
+    let grant = |gateway: &Gateway, by: &str| {
+        let of =
+            ["grant", "give", "a/bot", "--resource", "Tool/a/tools/get", "--uses", "1", "--why", "CASE-12"];
+        operate(gateway, &[&of[..], &["--as", by, "--as-group", "soc"]].concat())
+    };
+    gateway.wait("in force", |gateway| grant(gateway, "bob").code == Some(0));
+    let ran = grant(&gateway, "Ada.L@example.com");
+    assert!(ran.code != Some(0) && ran.err.contains("act_unfit"), "{ran:?}");
+}
+
 /// The tool is not permitted until somebody grants it.
 fn without_permits() -> Gateway {
     let gateway = Gateway::start(upstream_that_hangs_up());

@@ -80,6 +80,10 @@ pub struct Question {
     pub call: String,
     /// Principals that acted before the caller, oldest first.
     pub chain: Vec<String>,
+    /// The people who answer for these, each once: they have a part in the call as its caller's owner has. Absent where nobody acted before,
+    /// or an earlier version asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain_owners: Vec<String>,
     /// What the server says of the tool that is called. Where it says something else when the approved call is made, the approval is void.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub definition: Option<Definition>,
@@ -143,6 +147,9 @@ pub struct Approve {
     pub role: String,
     /// Digest of the text that was shown.
     pub shown: String,
+    /// The e-mail address of the person that its issuer says is not verified: by it too somebody is known again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unverified_email: Option<String>,
 }
 
 /// An act that says nothing but which approval it is about.

@@ -13,6 +13,9 @@ pub struct Vote {
     /// [`Approve::email`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+    /// [`Approve::unverified_email`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unverified_email: Option<String>,
     /// In which of the roles that are asked.
     pub role: String,
     /// The role of the person, where the question went on to it.
@@ -53,6 +56,7 @@ impl Vote {
         Self {
             by: said.actor.to_owned(),
             email: approve.email.clone(),
+            unverified_email: approve.unverified_email.clone(),
             role: approve.role.clone(),
             escalation: approve.escalation.clone(),
             at: said.at,

@@ -13,6 +13,7 @@ fn question(approval: &str, digest: &str) -> Question {
         before: None,
         call: "call-1".into(),
         chain: Vec::new(),
+        chain_owners: Vec::new(),
         definition: None,
         digest: digest.into(),
         endpoint: "http://bank/".into(),
@@ -26,6 +27,17 @@ fn question(approval: &str, digest: &str) -> Question {
         user: Some("https://i#alice".into()),
         user_email: Some("alice@example.com".into()),
         window: None,
+    }
+}
+
+fn approve(approval: &str, role: &str) -> Approve {
+    Approve {
+        approval: approval.into(),
+        email: None,
+        escalation: None,
+        role: role.into(),
+        shown: "s".into(),
+        unverified_email: None,
     }
 }
 
@@ -58,8 +70,7 @@ fn steps(question: &Question, steps: &[Step<'_>]) -> Approvals {
         let (role, escalation) =
             role.split_once('<').map_or((*role, None), |(role, other)| (role, Some(other)));
         let escalation = escalation.map(str::to_owned);
-        let approve =
-            Approve { approval: "1".into(), email: None, escalation, role: role.into(), shown: "s".into() };
+        let approve = Approve { escalation, ..approve("1", role) };
         let void = Voided { approval: "1".into(), changed: "Tool/a/s/pay".into() };
         let used = Use { approval: "1".into(), call: role.into() };
         let came = Came { approval: "1".into(), call: role.into(), result: "ok".into() };
@@ -259,13 +270,7 @@ fn the_newest_calls_of_a_window_are_kept() {
     let mut approvals = Approvals::default();
     let asked = Question { window: Some(HOUR), ..question("1", "d") };
     approvals.apply(Deed::Ask(&asked), "vidimus", 0);
-    let approve = Approve {
-        approval: "1".into(),
-        email: None,
-        escalation: None,
-        role: "payers".into(),
-        shown: "s".into(),
-    };
+    let approve = approve("1", "payers");
     approvals.apply(Deed::Approve(&approve), "User/i#b", 1);
     // The ids are of clocks, of which one is behind the others.
     for number in 0..100 {
@@ -336,13 +341,7 @@ fn nobody_approves_what_he_has_a_part_in_and_nobody_is_two() {
     let mut approvals = Approvals::default();
     approvals.apply(Deed::Ask(&asked), "vidimus", 0);
     let by = |id: &str, email: Option<&str>| {
-        let approve = Approve {
-            approval: "1".into(),
-            email: email.map(str::to_owned),
-            escalation: None,
-            role: "payers".into(),
-            shown: "s".into(),
-        };
+        let approve = Approve { email: email.map(str::to_owned), ..approve("1", "payers") };
         (format!("User/{id}"), approve)
     };
     for (id, email, expected) in [
@@ -362,6 +361,63 @@ fn nobody_approves_what_he_has_a_part_in_and_nobody_is_two() {
         approvals.apply(Deed::Approve(&approve), &actor, 1);
     }
     assert_eq!(approvals.get("1").map(|pending| pending.state), Some(State::Approved));
+}
+
+/// Attack: one person by two issuers, of which one has the address for the subject, whichever comes first.
+#[test]
+fn one_person_is_one_in_whatever_order_and_by_whatever_address() {
+    let by = |(id, email, unverified): (&str, Option<&str>, Option<&str>)| {
+        let (email, unverified_email) = (email.map(str::to_owned), unverified.map(str::to_owned));
+        (format!("User/{id}"), Approve { email, unverified_email, ..approve("1", "payers") })
+    };
+    let carol = [
+        ("https://a#carol@example.com", None, None),
+        ("https://b#7731", Some("carol@example.com"), None),
+        ("https://c#c", None, Some("Carol@example.com.")),
+    ];
+    for first in carol {
+        for second in carol {
+            let mut approvals = Approvals::default();
+            approvals.apply(Deed::Ask(&wanting(&[("payers", 2)])), "vidimus", 0);
+            let (actor, approve) = by(first);
+            approvals.apply(Deed::Approve(&approve), &actor, 1);
+            let (actor, approve) = by(second);
+            let again = approvals.check(Deed::Approve(&approve), &actor, 2);
+            assert_eq!(again, Err(Unfit::Again), "{first:?} {second:?}");
+        }
+    }
+    let mut approvals = Approvals::default();
+    let asked = Question {
+        chain: vec!["Agent/a/front".into()],
+        chain_owners: vec!["mallory@example.com".into()],
+        user: Some("urn:vidimus:local#dave@example.com".into()),
+        user_email: None,
+        ..question("1", "d")
+    };
+    approvals.apply(Deed::Ask(&asked), "vidimus", 0);
+    for own in [
+        ("https://b#99", Some("dave@example.com"), None),
+        ("https://b#99", None, Some("dave@example.com")),
+        // Whoever answers for an agent earlier in the chain, and for the caller.
+        ("https://b#m-7", Some("Mallory@example.com"), None),
+        ("urn:vidimus:local#mallory@example.com", None, None),
+        ("https://b#100", Some("o@example.com."), None),
+        ("https://b#101", None, Some("O@example.com")),
+    ] {
+        let (actor, approve) = by(own);
+        assert_eq!(approvals.check(Deed::Approve(&approve), &actor, 1), Err(Unfit::OwnCall), "{own:?}");
+    }
+    let (actor, approve) = by(("https://b#102", Some("bob@example.com"), None));
+    assert_eq!(approvals.check(Deed::Approve(&approve), &actor, 1), Ok(()));
+}
+
+/// A question that an earlier version recorded is read, and has no owners but one.
+#[test]
+fn what_was_asked_before_owners_of_chains_were_known_is_read() {
+    let mut old = serde_json::to_value(question("1", "d")).unwrap();
+    assert!(old.get("chainOwners").is_none(), "{old}");
+    old["chain"] = serde_json::json!(["Agent/a/front"]);
+    assert!(serde_json::from_value::<Question>(old).unwrap().chain_owners.is_empty());
 }
 
 #[test]
@@ -428,9 +484,7 @@ fn whatever_comes_nothing_is_used_that_was_not_approved_for_it() {
                 2..5 => {
                     let escalation = (dice.below(3) == 0).then(|| "managers".to_owned());
                     let escalates = escalation.is_some();
-                    let (approval_id, shown) = (approval.clone(), "s".to_owned());
-                    let approve =
-                        Approve { approval: approval_id, email: None, escalation, role: role.clone(), shown };
+                    let approve = Approve { escalation, ..approve(&approval, &role) };
                     if approvals.check(Deed::Approve(&approve), &actor, now).is_ok() {
                         assert!(!actor.ends_with("alice"));
                         let until = approvals.get(&approval).unwrap().question.until;
@@ -475,9 +529,7 @@ fn what_is_void_stays_so_and_is_asked_anew() {
     let approved = || {
         let mut approvals = Approvals::default();
         approvals.apply(Deed::Ask(&Question { window: Some(HOUR), ..question("1", "d") }), "vidimus", 0);
-        let (approval, role, shown) = ("1".into(), "payers".into(), "s".into());
-        let approve = Approve { approval, email: None, escalation: None, role, shown };
-        approvals.apply(Deed::Approve(&approve), "User/i#b", 1);
+        approvals.apply(Deed::Approve(&approve("1", "payers")), "User/i#b", 1);
         approvals
     };
     for used in [false, true] {
@@ -512,9 +564,7 @@ fn what_the_same_call_came_to_before_is_told_whatever_held_it() {
     assert_eq!(approvals.made_before("call"), None);
     for (id, digest, call) in [("9", "d", Some("c9")), ("1", "e", Some("c1")), ("5", "f", None)] {
         approvals.apply(Deed::Ask(&of(id, digest)), "vidimus", 1);
-        let (approval, role, shown) = (id.to_owned(), "payers".into(), "s".into());
-        let approve = Approve { approval, email: None, escalation: None, role, shown };
-        approvals.apply(Deed::Approve(&approve), "User/i#b", 2);
+        approvals.apply(Deed::Approve(&approve(id, "payers")), "User/i#b", 2);
         if let Some(call) = call {
             approvals.apply(Deed::Use(&Use { approval: id.into(), call: call.into() }), "vidimus", 3);
         }

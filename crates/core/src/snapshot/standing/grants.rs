@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Overlay, Part, quoted};
 use crate::act::Terms;
+use crate::authorize::asks_of_made;
 use crate::call::Action;
 use crate::caller::UnixMillis;
 use crate::decision::Decision;
@@ -136,7 +137,7 @@ fn grant_of(policy: &str) -> Option<&str> {
 
 impl Snapshot {
     /// The grant of which an allowed call takes a use: where nothing else permits it than grants whose uses are counted. What only
-    /// opens, lists or looks after something else takes none, nor does what is about a task that was made.
+    /// opens, lists or looks after something else takes none, nor does what asks for what an earlier call made, or ends it.
     pub fn grant_to_claim(&self, decision: &Decision<'_>) -> Option<Arc<str>> {
         if self.standing.lent.is_empty() || decision.code().is_some() {
             return None;
@@ -144,7 +145,8 @@ impl Snapshot {
         let ask = &decision.call().ask;
         let is_implied = decision.facts().iter().any(|(name, _)| &**name == "implied_by");
         let opens = matches!(ask.action, Action::ConnectServer | Action::ListModels);
-        if is_implied || opens || ask.task.is_some() {
+        // What is said to a task is new work, as what makes one is.
+        if is_implied || opens || asks_of_made(ask.method) {
             return None;
         }
         self.counted_grant(decision.policies())

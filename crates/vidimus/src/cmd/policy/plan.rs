@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::Args;
 use vidimus_query::plan;
 
@@ -22,15 +23,17 @@ A plan:
   steps:
     - tool: finance/bank/transfer
       arguments: {to: acme, amount: 100}
+      beside: {…}        # what the message says beside the arguments, as `approvals show` has it; seldom anything
 
 Exit codes: 0 printed, 2 it is no plan")]
 pub(super) struct Plan {
-    /// The file, YAML or JSON.
+    /// The file, YAML or JSON; - for standard input.
     file: PathBuf,
 }
 
 pub(super) fn run(asked: &Plan, format: Format) -> anyhow::Result<ExitCode> {
-    let answer = plan::plan(&plan::read(&asked.file)?)?;
+    let file = plan::read(&asked.file)?;
+    let answer = plan::plan(&file).with_context(|| asked.file.display().to_string())?;
     match format {
         Format::Json => output::json(&answer)?,
         Format::Table => {

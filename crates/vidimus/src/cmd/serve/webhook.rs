@@ -207,6 +207,7 @@ mod tests {
             before: None,
             call: "call-1".into(),
             chain: Vec::new(),
+            chain_owners: Vec::new(),
             definition: None,
             digest: approval.into(),
             endpoint: "http://bank/".into(),
@@ -245,6 +246,7 @@ mod tests {
             escalation: None,
             role: "payers".into(),
             shown: "s".into(),
+            unverified_email: None,
         };
         standing.approvals.apply(Deed::Approve(&approve), "User/i#b", 12);
         standing.approvals.apply(Deed::Ask(&question("2")), "vidimus", 12);

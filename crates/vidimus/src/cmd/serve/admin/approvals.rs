@@ -123,7 +123,9 @@ pub(super) async fn approve(
     }
     let Way { role, escalation } = way;
     let email = asks.person.user.email.as_deref().map(str::to_owned);
-    done(&asks, Act::Approve(Approve { approval, email, escalation, role, shown }), &why).await
+    let unverified_email = asks.person.unverified_email.as_deref().map(str::to_owned);
+    done(&asks, Act::Approve(Approve { approval, email, escalation, role, shown, unverified_email }), &why)
+        .await
 }
 
 pub(super) async fn deny(

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use vidimus_core::act::{Act, Granted, OfGrant, Requested, Subject, Terms, Thing};
 use vidimus_core::clock::Clock as _;
 use vidimus_core::entity::{EntityId, EntityKind};
-use vidimus_core::person::{About, GrantOf, Operation};
+use vidimus_core::person::{About, GrantOf, Names, Operation};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::standing::{Placed, rfc3339};
 use vidimus_gateway::millis;
@@ -89,6 +89,7 @@ pub(super) async fn give(
     let until_ms = millis(SystemClock.now().wall + life).0;
     permitted(&asks, Operation::Grant, &terms, until_ms).await?;
     registered(&asks, &terms).await?;
+    of_another(&asks, &terms).await?;
     let agent = terms.agent.to_string();
     let warnings = unregistered(&asks, &terms);
     let done = asks.done(Act::Grant(Granted { request, terms, until_ms }), &why).await?;
@@ -149,6 +150,20 @@ async fn registered(asks: &Asks, terms: &Terms) -> Result<(), Refused> {
             Err(asks.refuse(Refusal::new(Code::ResourceUnknown, message)).await)
         }
     }
+}
+
+/// Nobody grants anything to what he answers for, whatever policies say, as nobody approves its calls (ADR 35).
+async fn of_another(asks: &Asks, terms: &Terms) -> Result<(), Refused> {
+    let world = asks.admin.shared().snapshot();
+    let owner = world.agent(&terms.agent.0.id).map(|agent| Names::default().and(Some(&*agent.owner)));
+    drop(world);
+    if owner.is_some_and(|owner| owner.may_be(&asks.person.names())) {
+        let message =
+            format!("you answer for {}, and nobody grants anything to what he answers for", terms.agent);
+        let refusal = Refusal::new(Code::ActUnfit, message);
+        return Err(asks.refuse(refusal.with_next("Have somebody else who may grant it do so.")).await);
+    }
+    Ok(())
 }
 
 /// What of the resources belongs to nothing that is registered: it may come later, or be misspelt.

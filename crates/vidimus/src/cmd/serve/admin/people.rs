@@ -1,8 +1,8 @@
 //! Who asks at the admin address, and whether it may.
 //!
 //! To add an endpoint: a handler that takes an [`Asks`], which is there only where somebody proved who it is; then
-//! [`Asks::may`] before anything is shown, or [`Asks::act`], which asks the policies itself. What is refused by either is on record.
-//! What a handler refuses by itself goes through [`Asks::refuse`].
+//! [`Asks::may`] before anything is shown or done ([`Asks::done`]). What is refused by either is on record. What a handler refuses by itself
+//! goes through [`Asks::refuse`].
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -47,6 +47,11 @@ impl Admin {
         &self.health.shared
     }
 
+    /// Whether people of this issuer may ask here.
+    pub(super) fn has_issuer(&self, issuer: &str) -> bool {
+        self.people.has_issuer(issuer)
+    }
+
     /// Records the refusal, and makes an answer of it.
     async fn refused(&self, refusal: Refusal, path: &str, user: Option<&User>, source: IpAddr) -> Refused {
         let about = RefusedRequest { refusal: &refusal, path, user, source };
@@ -83,21 +88,10 @@ impl Asks {
         shared.snapshot().authorize_person(&asked)
     }
 
-    /// Does what the person may do. When this returns it is on record and in force.
+    /// Does what the person was found to be allowed to do. When this returns it is on record and in force.
     ///
     /// # Errors
-    /// What the policies refuse, and what [`Shared::act`] does.
-    pub(super) async fn act(
-        &self,
-        (operation, about): (Operation, About<'_>),
-        act: Act,
-        why: &str,
-    ) -> Result<Done, Refused> {
-        self.may(operation, about).await?;
-        self.done(act, why).await
-    }
-
-    /// Does what the person was found to be allowed to do.
+    /// What [`Shared::act`] refuses, which is then on record.
     pub(super) async fn done(&self, act: Act, why: &str) -> Result<Done, Refused> {
         let what = (act.as_str(), act.subject());
         match self.admin.shared().act(&self.person.actor(), act, why).await {

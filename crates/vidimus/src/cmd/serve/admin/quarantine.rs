@@ -5,9 +5,11 @@ use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use serde::Deserialize;
 use vidimus_core::act::{Act, Lifted, OfSubject, Subject};
-use vidimus_core::person::{About, Operation};
+use vidimus_core::entity::{EntityId, EntityKind};
+use vidimus_core::person::{About, Names, Operation};
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::resource::Object;
+use vidimus_core::resource::{Endpoint, Object};
+use vidimus_core::snapshot::Snapshot;
 use vidimus_query::acts::{ActDone, Quarantined, QuarantinedBy, Quarantines};
 
 use super::people::{Admin, Asks, Refused};
@@ -47,13 +49,9 @@ pub(super) async fn place(
         let message = format!("nothing is registered as {subject}");
         return Err(asks.refuse(Refusal::new(Code::ResourceUnknown, message)).await);
     }
+    let warnings = in_doubt(&asks.admin, &subject);
     let done = asks.done(Act::Quarantine(OfSubject { subject: subject.clone() }), &why).await?;
-    Ok(Json(ActDone {
-        act: done.id,
-        record: done.record,
-        subject: subject.to_string(),
-        warnings: Vec::new(),
-    }))
+    Ok(Json(ActDone { act: done.id, record: done.record, subject: subject.to_string(), warnings }))
 }
 
 pub(super) async fn lift(
@@ -61,8 +59,14 @@ pub(super) async fn lift(
     body: Result<Json<Lift>, JsonRejection>,
 ) -> Result<Json<ActDone>, Refused> {
     let Lift { subject, of, why } = asks.body(body).await?;
+    asks.may(Operation::Lift, About::Subject(&subject)).await?;
+    // Who is quarantined by this very id may nothing; another issuer may know it by another one.
+    if matches!(&subject, Subject::User(id) if Names::of(id).may_be(&asks.person.names())) {
+        let refusal = Refusal::new(Code::ActUnfit, "nobody lifts a quarantine of himself");
+        return Err(asks.refuse(refusal.with_next("Have somebody else who may lift it do so.")).await);
+    }
     let act = Act::Lift(Lifted { of, subject: subject.clone() });
-    let done = asks.act((Operation::Lift, About::Subject(&subject)), act, &why).await?;
+    let done = asks.done(act, &why).await?;
     Ok(Json(ActDone {
         act: done.id,
         record: done.record,
@@ -71,17 +75,82 @@ pub(super) async fn lift(
     }))
 }
 
+/// What may not be as it was meant: nobody and nothing has the name, or it is not all that has to be taken out of use.
+fn in_doubt(admin: &Admin, subject: &Subject) -> Vec<String> {
+    let world = admin.shared().snapshot();
+    match subject {
+        Subject::Object(entity) => elsewhere(&world, entity),
+        Subject::User(id) => {
+            let issuer = id.split_once('#').map_or(&**id, |(issuer, _)| issuer);
+            let known = admin.has_issuer(issuer) || world.issuers().any(|known| known == issuer);
+            let warning = || {
+                format!(
+                    "{subject}: {issuer} is no issuer here, neither of people who operate (--operator-issuer) nor one that an identity or \
+                     actsFor names, so this may be nobody"
+                )
+            };
+            (!known).then(warning).into_iter().collect()
+        }
+        Subject::Identity(identity) if !is_borne(&world, identity) => {
+            vec![format!("{subject}: nothing that is registered has this identity, so this may be nothing")]
+        }
+        Subject::Identity(_) | Subject::Chain(_) => Vec::new(),
+    }
+}
+
+/// Whether something is registered by an identity, also where more than one claim it.
+fn is_borne(world: &Snapshot, identity: &str) -> bool {
+    let Some((issuer, subject)) = identity.strip_prefix("oidc:").and_then(|rest| rest.split_once('#')) else {
+        return world.principal_by_spiffe(identity).is_some() || !world.claims_on_spiffe(identity).is_empty();
+    };
+    let account = subject.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+    let by_account = account.is_some_and(|(namespace, name)| {
+        world.principal_by_service_account(namespace, name).is_some()
+            || !world.claims_on_service_account(namespace, name).is_empty()
+    });
+    by_account
+        || world.principal_by_oidc(issuer, subject).is_some()
+        || !world.claims_on_oidc(issuer, subject).is_empty()
+}
+
+/// The other objects by which the endpoint of this one can be called: they are not taken out of use with it.
+fn elsewhere(world: &Snapshot, quarantined: &EntityId) -> Vec<String> {
+    let called = |object: &Object| -> Option<(EntityId, String)> {
+        let (id, endpoint): (&EntityId, &Endpoint) = match object {
+            Object::Agent(agent) => (&agent.id, agent.endpoint.as_ref()?),
+            Object::McpServer(server) => (&server.id, &server.endpoint),
+            Object::LlmProvider(provider) => (&provider.id, &provider.endpoint),
+            Object::Service(_) | Object::Policy(_) => return None,
+        };
+        Some((id.clone(), endpoint.url.to_string()))
+    };
+    if quarantined.kind == EntityKind::Service {
+        return Vec::new();
+    }
+    let all: Vec<(EntityId, String)> = world.objects().iter().filter_map(called).collect();
+    let Some((_, url)) = all.iter().find(|(id, _)| id == quarantined) else { return Vec::new() };
+    let others = all.iter().filter(|(id, at)| id != quarantined && at == url);
+    let warning = |(id, url): &(EntityId, String)| {
+        format!(
+            "{url} is called by {id} too, which is not quarantined with {quarantined}: quarantine it as well"
+        )
+    };
+    others.map(warning).collect()
+}
+
 /// Both switches: acts, and what records themselves say.
 pub(super) fn stands(admin: &Admin) -> Quarantines {
     let shared = admin.shared();
     let standing = shared.acts.standing();
-    let by_act = standing.quarantined.iter().map(|(subject, placed)| Quarantined {
-        subject: subject.to_string(),
-        by: QuarantinedBy::Act,
-        act: Some(placed.id.clone()),
-        actor: Some(placed.actor.clone()),
-        time: Some(placed.time.clone()),
-        why: Some(placed.why.clone()),
+    let by_act = standing.quarantined.keys().flat_map(|subject| {
+        standing.quarantined_by(subject).map(move |placed| Quarantined {
+            subject: subject.to_string(),
+            by: QuarantinedBy::Act,
+            act: Some(placed.id.clone()),
+            actor: Some(placed.actor.clone()),
+            time: Some(placed.time.clone()),
+            why: Some(placed.why.clone()),
+        })
     });
     let snapshot = shared.snapshot();
     let by_record = snapshot.quarantined_by_record().filter_map(|object| {
