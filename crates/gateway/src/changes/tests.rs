@@ -383,6 +383,7 @@ fn an_error_has_no_words() {
         (r#"{"error":{"code":-32700,"message":"x"}}"#, true),
         (r#"{"id":1,"error":{"code":-32000,"message":"x","data":"4111"}}"#, false),
         (r#"{"id":1,"error":{"code":-32000,"message":"x","4111":1}}"#, false),
+        (r#"{"id":1,"error":{"code":-32042,"message":"x","data":{"elicitations":[]}}}"#, false),
         (r#"{"id":"4111","error":{"code":-32000,"message":"x"}}"#, false),
         (r#"{"id":2,"result":{}}"#, false),
         (r#"{"result":{}}"#, false),
