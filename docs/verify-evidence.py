@@ -4,7 +4,7 @@
     python3 verify-evidence.py evidence.jsonl --key 'NAME+ID+BASE64' [--checkpoint OLDER]... [--witness KEY]... [--quorum N]
 
 Written from docs/ledger-format.md alone. Needs Python 3.9 and `cryptography`. Exit status: 0 proven, 1 not proven, 2 not checked,
-3 proven but for configurations that are not in the file: that they are not is the word of whoever made it."""
+3 nothing is wrong, but it has no records, or not all configurations: that these are missing is the word of whoever made it."""
 import argparse, base64, hashlib, json, sys
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -22,10 +22,8 @@ def dumped(value): return json.dumps(value, sort_keys=True, separators=(",", ":"
 
 def b64(text, length=None):
     """Base64 in its one form: what decodes to the same and is written otherwise is refused."""
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except (ValueError, TypeError):
-        raise Wrong("not base64") from None
+    try: raw = base64.b64decode(text, validate=True)
+    except (ValueError, TypeError): raise Wrong("not base64") from None
     require(base64.b64encode(raw).decode() == text and length in (None, len(raw)), "not base64 of that length")
     return raw
 
@@ -54,10 +52,8 @@ class Key:
                 if self.kind == 4:  # a cosignature: its time, then the signature
                     time, signature = int.from_bytes(signature[:8], "big"), signature[8:]
                     message = b"cosignature/v1\ntime %d\n" % time + message
-                try:
-                    self.public.verify(signature, message)
-                except InvalidSignature:
-                    raise Wrong(f"the signature of {self.name} is wrong") from None
+                try: self.public.verify(signature, message)
+                except InvalidSignature: raise Wrong(f"the signature of {self.name} is wrong") from None
                 found = True
         return head + "\n" if found else None
 
@@ -99,6 +95,10 @@ def snapshot(objects, beside):
     require(set(beside) <= {"version", "refusing", "withdrawn", "closed", "standing"}, "more beside than there can be")
     exact = all(bytes.fromhex(one).hex() == one for one in refusing) and all(left == sorted({*left}) for _, left in withdrawn)
     require(exact and dumped(version) == "1" and type(closed) is bool and set(standing) == {"key", "policies"}, "of another form")
+    lines, stood = "\n" + standing["key"], standing["policies"].items()  # each policy that stood is of one of these lines
+    named = lambda kind, of: {"vidimus/grant": f"\ngrant {of.partition('~')[0]} ", "vidimus/quarantine": f"\nquarantine {of}\n"}.get(kind, "\n\n") in lines
+    ids = [name.replace("vidimus/quarantine#operator/", "vidimus/quarantine#User/", 1) for name, words in stood if type(words) is str]
+    require(len(ids) == len(stood) and all(named(*name.partition("#")[::2]) for name in ids), "what stood has a policy that its key does not name")
     parts = [sha(b"quarantined " if one[64:] else b"object ", bytes.fromhex(one[:64])) for one in objects]
     parts += [sha(b"refusing ", bytes.fromhex(one)) for one in refusing]
     parts += [sha(b"withdrawn ", dumped([name, left]).encode()) for name, left in withdrawn] + [b"\xff" * 32] * closed
@@ -187,14 +187,14 @@ def main():
     flags.add_argument("--witness", action="append", type=lambda key: Key(key, 4), default=[], help="the key of a witness")
     flags.add_argument("--quorum", type=int, help="so many witnesses must have cosigned [all]")
     flags = flags.parse_args()
-    try:
-        it = Evidence(flags.file, flags.key, flags.checkpoint, flags.witness, flags.quorum)
+    try: it = Evidence(flags.file, flags.key, flags.checkpoint, flags.witness, flags.quorum)
     except Wrong as wrong: sys.exit(print(f"NOT PROVEN: {wrong}") or 1)
     except OSError as error: sys.exit(print(f"not checked: {error}", file=sys.stderr) or 2)
     print(f"log       {it.key.name}\nkey       {it.key.text}{'' if it.key_given else ' (the file says so itself; give --key)'}")
     print(f"asked     {shown(dumped(it.asked))}\nexported  {shown(it.exported['at'])} by {shown(it.exported['by'])}, as the file says")
     print(f"records   {it.records}, from {it.first} to {it.last}, of {it.newer[0]}; continues {[size for size, _ in it.older]}")
     print(f"decided   by {len(it.met)} configurations; not in the file, as it says: {shown(dumped(it.missing)) if it.missing else 'none'}")
-    print(f"proven{f', but the words beside what {it.restated} of these name: they are restated' if it.restated else ''}")
-    if it.missing: sys.exit(print(f"but for {len(it.missing)} configurations that decided: no text of them is in the file") or 3)
+    left = f", but for {len(it.missing)} configurations (of {len(it.met)}) that decided: no text of them is in the file" if it.missing else ""
+    left += f", but the words beside what {it.restated} of these name: they are restated" if it.restated else ""
+    print(f"proven{left}" if it.records else "nothing is proven: no records") or sys.exit(3 if it.missing or not it.records else 0)
 if __name__ == "__main__": main()

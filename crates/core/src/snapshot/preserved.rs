@@ -13,7 +13,7 @@ use super::memory::{Forgotten, Remembered};
 use super::refusing::Refusing;
 use super::withdrawn::Withdrawn;
 use super::world::World;
-use super::{Overlay, Places, Snapshot, coming, registration};
+use super::{GRANT_ID, Overlay, Places, QUARANTINE_ID, Snapshot, coming, registration};
 use crate::decide::Policies;
 use crate::resource::{API_VERSION, Kind, Object, ObjectKey, ObjectRef, Policy};
 
@@ -88,6 +88,24 @@ impl Beside {
             withdrawn: self.withdrawn.clone(),
             closed: self.closed,
             standing: self.standing.as_ref().map(|standing| standing.key.clone()),
+        })
+    }
+
+    /// Whether each policy that stood by acts is of something that its key names. What stood is proven by the key; of the words of its policies
+    /// nothing is.
+    pub fn names_what_stood(&self) -> bool {
+        let Some(Standing { key, policies }) = &self.standing else { return true };
+        let lines = format!("\n{key}");
+        policies.keys().all(|id| match id.split_once('#') {
+            Some((GRANT_ID, of)) => {
+                let grant = of.split_once('~').map_or(of, |(grant, _)| grant);
+                lines.contains(&format!("\ngrant {grant} "))
+            }
+            Some((QUARANTINE_ID, of)) => {
+                let names = |subject: &str| lines.contains(&format!("\nquarantine {subject}\n"));
+                names(of) || of.strip_prefix("operator/").is_some_and(|user| names(&format!("User/{user}")))
+            }
+            _ => false,
         })
     }
 
@@ -218,4 +236,37 @@ fn of_policy(policy: &Policy) -> String {
     });
     document.sort_all_objects();
     document.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Attack: evidence with a policy among what stood that no act made.
+    #[test]
+    fn what_stood_has_no_policy_that_its_key_does_not_name() {
+        let key = "quarantine Identity/oidc:a#b\nquarantine User/i#ada\ngrant 01a2 9 {}\n";
+        for (id, is_named) in [
+            ("vidimus/grant#01a2", true),
+            ("vidimus/grant#01a2~2", true),
+            ("vidimus/quarantine#Identity/oidc:a#b", true),
+            ("vidimus/quarantine#User/i#ada", true),
+            ("vidimus/quarantine#operator/i#ada", true),
+            ("vidimus/grant#01a3", false),
+            ("vidimus/grant#01", false),
+            ("vidimus/grant#", false),
+            ("vidimus/grant", false),
+            ("vidimus/quarantine#User/i#ad", false),
+            ("vidimus/quarantine#operator/i#eve", false),
+            ("vidimus/quarantine", false),
+            ("finance/p#0", false),
+        ] {
+            let standing = json!({"key": key, "policies": {id: "permit (principal, action, resource);"}});
+            let beside =
+                json!({"version": 1, "refusing": [], "withdrawn": {}, "closed": false, "standing": standing});
+            let beside: Beside = serde_json::from_value(beside).expect("of the form");
+            assert_eq!(beside.names_what_stood(), is_named, "{id}");
+        }
+        assert!(Beside::default().names_what_stood());
+    }
 }

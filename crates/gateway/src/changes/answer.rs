@@ -52,6 +52,8 @@ const ERROR: &str =
 /// The codes of JSON-RPC's own errors and of those of servers (JSON-RPC 2.0, section 5.1), and the one that stands in the place of others.
 const CODES: std::ops::RangeInclusive<i64> = -32768..=SERVER_ERROR;
 const SERVER_ERROR: i64 = -32000;
+/// The code of an error that asks the user something (MCP 2025-11-25, "URL elicitation required").
+const ASKS: i64 = -32042;
 /// How deep results are in tasks.
 const MAX_DEPTH: u8 = 2;
 
@@ -118,8 +120,7 @@ impl Redaction {
     pub fn without_words(refusal: Refusal) -> Refusal {
         /// The longest number of seconds, in digits.
         const LONGEST: usize = 5;
-        let is_seconds =
-            |after: &Box<str>| after.len() <= LONGEST && after.bytes().all(|b| b.is_ascii_digit());
+        let is_seconds = |after: &str| after.len() <= LONGEST && after.bytes().all(|b| b.is_ascii_digit());
         let mut refusal = Refusal { detail: None, ..refusal };
         if let Some(upstream) = &mut refusal.upstream {
             upstream.retry_after = upstream.retry_after.take().filter(|after| is_seconds(after));
@@ -140,6 +141,10 @@ fn unread(_: serde_json::Error) -> Refusal {
 
 fn no_answer() -> Refusal {
     unmet("a policy redacts what is in the answer, and this is no answer")
+}
+
+fn asks() -> Refusal {
+    unmet("a policy redacts what is in the answer, and the server asks something in it")
 }
 
 /// A message while it is read.
@@ -169,6 +174,7 @@ impl<'d> Reading<'_, 'd> {
         for (name, value) in Members::unique(error.get()).map_err(unread)?.0 {
             match &*name {
                 "data" => self.data(value)?,
+                "code" if value.get().parse() == Ok(ASKS) => return Err(asks()),
                 "code" if value.get().parse::<i64>().is_ok_and(|code| CODES.contains(&code)) => {}
                 "code" => self.edits.put(value, SERVER_ERROR.to_string()),
                 "message" => self.edits.put(value, quoted(ERROR)),
@@ -292,9 +298,7 @@ impl Rewrite for RedactedEvents {
             // What asks waits for an answer, so it cannot be left out.
             return match message.get("id") {
                 None => Ok(Change::Drop),
-                Some(_) => {
-                    Err(unmet("a policy redacts what is in the answer, and the server asks something in it"))
-                }
+                Some(_) => Err(asks()),
             };
         }
         // What answers something else is of a call that nobody made on this stream.

@@ -119,21 +119,6 @@ fn whatever_the_shape_nothing_is_left_where_a_pointer_leads() {
     assert!(changed > 1_000, "{changed}");
 }
 
-/// Attack: an argument as text that has JSON in it, all of which would be hidden from who approves.
-#[test]
-fn people_are_asked_about_nothing_that_a_pointer_would_hide_as_a_whole() {
-    let shown = |arguments: &str| super::shown(arguments.to_owned(), ["/payment/card"].into_iter());
-    let seen = |arguments: &str| shown(arguments).map_err(|refusal| refusal.code);
-    assert_eq!(
-        seen(r#"{"payment":[{"card":"1","to":"acme"}]}"#).as_deref(),
-        Ok(r#"{"payment":[{"card":"[redacted]","to":"acme"}]}"#)
-    );
-    assert_eq!(seen(r#"{"payment":{"card":"1"}}"#).as_deref(), Ok(r#"{"payment":{"card":"[redacted]"}}"#));
-    for hidden in [r#"{"payment":"{\"card\":1,\"to\":\"mallory\"}"}"#, r#"{"payment":["to mallory"]}"#] {
-        assert_eq!(seen(hidden), Err(vidimus_core::refusal::Code::ChangeImpossible), "{hidden}");
-    }
-}
-
 /// A text where a part of an object is hidden would be hidden whole, and could say anything to who approves nothing of it.
 #[test]
 fn what_is_hidden_of_a_text_is_not_shown_to_people_at_all() {
@@ -146,6 +131,13 @@ fn what_is_hidden_of_a_text_is_not_shown_to_people_at_all() {
         (r#"{"payment":{"card":"1"}}"#, card, Ok(r#"{"payment":{"card":"[redacted]"}}"#)),
         (r#"{"payment":{"to":"a"}}"#, card, Ok(r#"{"payment":{"to":"a"}}"#)),
         (r#"{"payment":7}"#, card, Ok(r#"{"payment":7}"#)),
+        (
+            r#"{"payment":[{"card":"1","to":"acme"}]}"#,
+            card,
+            Ok(r#"{"payment":[{"card":"[redacted]","to":"acme"}]}"#),
+        ),
+        (r#"{"payment":["to mallory"]}"#, card, Err("change_impossible")),
+        (r#"{"payment":"{\"card\":1,\"to\":\"mallory\"}"}"#, card, Err("change_impossible")),
         (r#"{"payment":"to mallory"}"#, card, Err("change_impossible")),
         (r#"{"Payment":"to mallory"}"#, card, Err("change_impossible")),
         (r#""to mallory""#, card, Err("change_impossible")),
@@ -391,6 +383,7 @@ fn an_error_has_no_words() {
         (r#"{"error":{"code":-32700,"message":"x"}}"#, true),
         (r#"{"id":1,"error":{"code":-32000,"message":"x","data":"4111"}}"#, false),
         (r#"{"id":1,"error":{"code":-32000,"message":"x","4111":1}}"#, false),
+        (r#"{"id":1,"error":{"code":-32042,"message":"x","data":{"elicitations":[]}}}"#, false),
         (r#"{"id":"4111","error":{"code":-32000,"message":"x"}}"#, false),
         (r#"{"id":2,"result":{}}"#, false),
         (r#"{"result":{}}"#, false),

@@ -33,16 +33,10 @@ use crate::request_context::RequestContext;
 use crate::route::Protocol;
 use crate::unrecorded::closed;
 
-<<<<<<< HEAD
-=======
-/// What the id of a question begins with, so that nobody takes it for one of the caller's.
-const OWN: &str = "vidimus-";
-
 /// What to do where a policy holds the question itself.
 const HELD: &str = "A policy holds what it takes to ask people about the tool (connectServer), so nobody can be asked: have it name invokeTool, or \
      context.method.";
 
->>>>>>> mend
 /// The most pages of a listing that are asked for. All are read: what a tool is said to be twice is not known.
 const MOST_PAGES: usize = 32;
 

@@ -60,6 +60,10 @@ fn what_is_exported_is_verified_anywhere_and_what_was_changed_is_not() {
     fs::write(at("without"), without_configurations(&fs::read_to_string(at("all")).unwrap())).unwrap();
     let ran = verify(&["without"], &["--key", key.trim()]);
     assert!(ran.code == Some(3) && ran.out.contains("but for 1 configuration that decided"), "{ran:?}");
+    // Nor is a file believed to show something that has nothing in it.
+    assert_eq!(export("nothing", &["--principal", "t/nobody"]).json()["records"], 0);
+    let ran = verify(&["all", "nothing"], &["--key", key.trim()]);
+    assert!(ran.code == Some(3) && ran.out.contains("nothing is proven: no records"), "{ran:?}");
     let ran = verify(&["all"], &["--checkpoint", &at("data/ledger/checkpoint")]);
     assert!(ran.code == Some(0) && ran.out.contains("file's own"), "{ran:?}");
     let bent =

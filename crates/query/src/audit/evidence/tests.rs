@@ -232,6 +232,10 @@ fn what_is_proven_cannot_be_changed_whatever_the_end_says() {
     refused("not of the form", &|lines| {
         lines[configuration] = lines[configuration].replace("\"version\":1", "\"version\":2");
     });
+    refused("not of the form", &|lines| {
+        let policy = r#""standing":{"key":"","policies":{"a/p#0":"permit (principal, action, resource);"}},"version":1"#;
+        lines[configuration] = lines[configuration].replace("\"version\":1", policy);
+    });
     refused("not record 18446744073709551615", &|lines| {
         lines[record] = lines[record].replace("\"index\":7", "\"index\":18446744073709551615");
     });

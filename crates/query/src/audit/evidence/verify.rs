@@ -34,7 +34,8 @@ pub struct VerifyOptions {
 /// Whether a file is evidence, and of what.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EvidenceReport {
-    /// Whether all in it is proven, but for what nobody can prove: what was asked, who exported it when, why a configuration is missing.
+    /// Whether all in it is proven, but for what nobody can prove: what was asked, who exported it when, why a configuration is missing. Of a file
+    /// without `records` that is nothing.
     pub proven: bool,
     /// What is wrong.
     pub findings: Vec<EvidenceFinding>,
@@ -404,7 +405,7 @@ impl<'o, R: BufRead> Check<'o, R> {
     fn digest(&mut self, beside: &Value, lists: &[String]) -> Option<String> {
         let read = Beside::deserialize(beside).ok()?;
         // The digest is of what is read: all that is written must be that.
-        if serde_json::to_value(&read).ok().as_ref() != Some(beside) {
+        if serde_json::to_value(&read).ok().as_ref() != Some(beside) || !read.names_what_stood() {
             return None;
         }
         let mut parts: Parts = read.parts().ok()?;

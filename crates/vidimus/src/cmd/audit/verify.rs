@@ -13,7 +13,7 @@ use vidimus_query::audit::{self, EvidenceReport, EvidenceVerified, VerifyOptions
 
 use crate::output::{self, Format, printable};
 
-/// The exit status where all that is in a file is proven, and a configuration that decided is not in it.
+/// The exit status where all that is in a file is proven, and it has no records, or not all the configurations that decided.
 const INCOMPLETE: u8 = 3;
 
 /// Recomputes the log from its records and holds it against every signed checkpoint; exits 1 when something is wrong. Or, given a FILE of
@@ -33,7 +33,8 @@ const INCOMPLETE: u8 = 3;
   vidimus audit verify evidence.jsonl --key \"$(cat checkpoint.vkey)\"
 
 Exit codes: 0 intact or proven, 1 not, or another log than before,
-2 not checked, 3 proven, and configurations that decided are not in the file.")]
+2 not checked, 3 nothing is wrong, and the file has no records, or not all
+configurations that decided.")]
 pub struct Verify {
     /// Evidence that `audit export` wrote, each by itself; without any, the log in --data is checked. Of evidence nothing is remembered.
     #[arg(value_name = "FILE", conflicts_with_all = ["forget", "accept_new_log"])]
@@ -115,7 +116,7 @@ pub fn run_evidence(verify: &Verify, format: Format) -> anyhow::Result<ExitCode>
         let shown = || name.clone();
         let from = BufReader::with_capacity(256 * 1024, fs::File::open(file).with_context(shown)?);
         let report = audit::verify(from, &options).with_context(shown)?;
-        (proven, whole) = (proven && report.proven, whole && report.missing.is_empty());
+        (proven, whole) = (proven && report.proven, whole && is_whole(&report));
         match format {
             Format::Json => output::json(&EvidenceVerified { file: name, report })?,
             Format::Table => print_evidence(&name, &report),
@@ -127,6 +128,11 @@ pub fn run_evidence(verify: &Verify, format: Format) -> anyhow::Result<ExitCode>
         (true, false) => ExitCode::from(INCOMPLETE),
         (false, _) => ExitCode::from(1),
     })
+}
+
+/// Whether a file has what there is to prove: some records, and each configuration that decided them.
+fn is_whole(report: &EvidenceReport) -> bool {
+    report.records > 0 && report.missing.is_empty()
 }
 
 fn print_evidence(file: &str, report: &EvidenceReport) {
@@ -177,7 +183,11 @@ fn print_evidence(file: &str, report: &EvidenceReport) {
             "the key is the file's own: whoever made the file may have made the log too; --key says which to believe",
         );
     }
+    if report.records == 0 {
+        row("note", "the file has no records: nothing of the log is in it, whatever was asked for");
+    }
     let verdict = match (report.proven, report.missing.len()) {
+        (true, 0) if report.records == 0 => "nothing is proven: no records".to_owned(),
         (true, 0) => "proven".to_owned(),
         (true, missing) => {
             let missing = counted(missing as u64, "configuration");
@@ -185,8 +195,11 @@ fn print_evidence(file: &str, report: &EvidenceReport) {
         }
         (false, _) => "NOT PROVEN".to_owned(),
     };
-    let is_whole = report.proven && report.missing.is_empty();
-    output::line(&format!("{:<15}{}", "verdict", output::verdict(&verdict, is_whole)));
+    output::line(&format!(
+        "{:<15}{}",
+        "verdict",
+        output::verdict(&verdict, report.proven && is_whole(report))
+    ));
 }
 
 fn counted(count: u64, noun: &str) -> String {
