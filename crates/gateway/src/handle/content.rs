@@ -350,7 +350,7 @@ mod tests {
             };
             let (now, so_far) = (UnixMillis(0), SoFar::nothing());
             let call = Call { caller: &caller, ask, now, source_ip: None, so_far, approvals: &[] };
-            super::shown(&call, &[]).expect("nothing is hidden").expect("something is said")
+            shown(&call, &[]).expect("nothing is hidden").expect("something is said")
         };
         let tool = Action::InvokeTool;
         assert_eq!(shown(Some(r#"{"amount":5}"#), None, tool), r#"{"amount":5}"#);

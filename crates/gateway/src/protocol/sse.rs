@@ -69,6 +69,12 @@ pub struct EventStream {
     first: bool,
 }
 
+/// What stands for an event that does not pass as it came, and where that ended in its chunk.
+struct Changed {
+    event: Vec<u8>,
+    end: usize,
+}
+
 impl EventStream {
     /// At most `max_event` bytes are held.
     pub fn new(filter: Box<dyn EventFilter>, max_event: usize, too_long: TooLong) -> Self {
@@ -96,16 +102,16 @@ impl EventStream {
             return self.push_any(chunk, Vec::with_capacity(self.event.len() + chunk.len()));
         }
         let (passes, changed) = self.unchanged(chunk)?;
-        let Some((changed, end)) = changed else { return Ok(chunk.slice(..passes)) };
+        let Some(Changed { event, end }) = changed else { return Ok(chunk.slice(..passes)) };
         let mut out = Vec::with_capacity(chunk.len());
         out.extend_from_slice(chunk.get(..passes).unwrap_or_default());
-        out.extend_from_slice(&changed);
+        out.extend_from_slice(&event);
         self.push_any(chunk.get(end..).unwrap_or_default(), out)
     }
 
-    /// How much of a chunk that begins with an event passes as it came; and what stands for the event behind that which does not, with
-    /// where this ends. Where all do, what is left of the chunk is held.
-    fn unchanged(&mut self, chunk: &[u8]) -> Result<(usize, Option<(Vec<u8>, usize)>), Refusal> {
+    /// How much of a chunk that begins with an event passes as it came; and what becomes of the event behind that which does not.
+    /// Where all do, what is left of the chunk is held.
+    fn unchanged(&mut self, chunk: &[u8]) -> Result<(usize, Option<Changed>), Refusal> {
         let mut passes = 0;
         while let Some(rest) = chunk.get(passes..)
             && let Some(end) = self.event_end(rest)
@@ -114,7 +120,7 @@ impl EventStream {
             let changed = self.filtered(event, self.first)?;
             self.first = false;
             if let Some(changed) = changed {
-                return Ok((passes, Some((changed, passes + end))));
+                return Ok((passes, Some(Changed { event: changed, end: passes + end })));
             }
             passes += end;
         }
