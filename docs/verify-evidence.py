@@ -3,12 +3,11 @@
 
     python3 verify-evidence.py evidence.jsonl --key 'NAME+ID+BASE64' [--checkpoint OLDER]... [--witness KEY]... [--quorum N]
 
-Written from docs/ledger-format.md alone. Needs Python 3.9 and `cryptography`. Exit status: 0 proven, 1 not proven, 2 not checked,
+Written from docs/ledger-format.md alone. Needs Python 3.9 and `cryptography` (48: ML-DSA). Exit status: 0 proven, 1 not proven, 2 not checked,
 3 nothing is wrong, but it has no records, or not all configurations: that these are missing is the word of whoever made it."""
 import argparse, base64, hashlib, json, sys
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 class Wrong(ValueError):
     """Why it is not believed."""
 def require(holds, why):
@@ -19,7 +18,6 @@ def text(path): return argparse.FileType(encoding="utf-8")(path).read()  # what 
 def sha(*parts): return hashlib.sha256(b"".join(parts)).digest()
 def node(left, right): return sha(b"\x01", left, right)
 def dumped(value): return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
 def b64(text, length=None):
     """Base64 in its one form: what decodes to the same and is written otherwise is refused."""
     try: raw = base64.b64decode(text, validate=True)
@@ -27,15 +25,17 @@ def b64(text, length=None):
     require(base64.b64encode(raw).decode() == text and length in (None, len(raw)), "not base64 of that length")
     return raw
 
+def ml_dsa(raw): from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey as its; return its.from_public_bytes(raw)
+WITNESS = {4: 33, 6: 1313}  # kinds of keys (Ed25519, ML-DSA-44), with their lengths, that of the kind included
 class Key:
-    """A C2SP vkey, `name+id+base64`: of a log (kind 1), or of a witness (kind 4)."""
-    def __init__(self, text, kind=1):
+    """A C2SP vkey, `name+id+base64`: of a log (kind 1), or of a witness."""
+    def __init__(self, text, kinds={1: 33}):
         name, number, encoded = (text.strip().split("+", 2) + ["", ""])[:3]
-        raw = b64(encoded, 33)
-        self.text, self.name, self.kind, self.id = text.strip(), name, kind, sha(name.encode(), b"\n", raw)[:4]
+        raw = b64(encoded) or b"\0"
+        self.text, self.name, self.kind, self.id = text.strip(), name, raw[0], sha(name.encode(), b"\n", raw)[:4]
         require(name and name.isprintable() and " " not in name, "not a key's name")
-        require(raw[0] == kind and self.id.hex() == number, "not a key of this kind, or its id is another one")
-        self.public = Ed25519PublicKey.from_public_bytes(raw[1:])
+        require(kinds.get(raw[0]) == len(raw) and self.id.hex() == number, "not a key of this kind, or its id is another one")
+        self.public = ml_dsa(raw[1:]) if raw[0] == 6 else Ed25519PublicKey.from_public_bytes(raw[1:])
 
     def signed(self, note):
         """The text of a signed note; None where this key did not sign it. Lines of other keys are passed over."""
@@ -49,9 +49,13 @@ class Key:
             require(dash == "\u2014" and len(raw) >= 4, "not a signature line")
             if (name, raw[:4]) == (self.name, self.id):
                 message, signature = (head + "\n").encode(), raw[4:]
-                if self.kind == 4:  # a cosignature: its time, then the signature
-                    time, signature = int.from_bytes(signature[:8], "big"), signature[8:]
-                    message = b"cosignature/v1\ntime %d\n" % time + message
+                if self.kind > 1:  # a cosignature: its time, then the signature
+                    time, signature = signature[:8], signature[8:]
+                    require(bytes(8) < time < b"\x80", "not a time")
+                if self.kind == 4: message = b"cosignature/v1\ntime %d\n" % int.from_bytes(time, "big") + message
+                if self.kind == 6:
+                    (origin, size, root), sized = head.split("\n"), lambda name: bytes([len(name.encode())]) + name.encode()
+                    message = b"subtree/v1\n\0" + sized(self.name) + time + sized(origin) + bytes(8) + int(size).to_bytes(8, "big") + b64(root, 32)
                 try: self.public.verify(signature, message)
                 except InvalidSignature: raise Wrong(f"the signature of {self.name} is wrong") from None
                 found = True
@@ -63,7 +67,6 @@ def checkpoint(note, key):
     require(len(lines) >= 4 and lines[0] == key.name and all(lines[3:-1]), "not a checkpoint of this log")
     require(lines[1].isascii() and lines[1].isdigit() and str(int(lines[1])) == lines[1], "not a size")
     return int(lines[1]), b64(lines[2], 32)
-
 def climb(at, last, first, second, path):
     """Up a tree by the hashes of a proof: of `first` only what is to the left of it, of `second` all (RFC 9162, 2.1.3.2, 2.1.4.2)."""
     for sibling in path:
@@ -77,7 +80,6 @@ def climb(at, last, first, second, path):
         at, last = at >> 1, last >> 1
     require(last == 0, "the proof is too short")
     return first, second
-
 def root_of(index, size, record, proof):
     return require(0 <= index < size, "the index is not in the tree") or climb(index, size - 1, b"", sha(b"\x00", record), proof)[1]
 def continues(older, newer, proof):
@@ -87,7 +89,6 @@ def continues(older, newer, proof):
     path, at, last = ([] if older[0] & (older[0] - 1) else [older[1]]) + proof, older[0] - 1, newer[0] - 1
     while at & 1: at, last = at >> 1, last >> 1
     return climb(at, last, path[0], path[0], path[1:]) == (older[1], newer[1])
-
 def snapshot(objects, beside):
     """The digest of a configuration, as records name it. `objects` are lines of its lists."""
     version, closed, standing = beside["version"], beside["closed"], beside.get("standing", {"key": "", "policies": {}})
@@ -113,7 +114,7 @@ class Evidence:
         self.newer, self.older, self.missing, self.first, self.last = None, [], {}, None, None
         self.records, self.restated, place = 0, 0, -1
         self.proof, self.named, self.met, self.objects, self.lists, self.used = [], set(), [], {}, {}, set()
-        self.witnesses = {one.text: one for one in witnesses}.values()  # given twice, it counts once
+        self.witnesses = {one.text.split("+", 2)[2]: one for one in witnesses}.values()  # given twice, a key counts once
         self.quorum = len(self.witnesses) if quorum is None else quorum
         try:
             while place < len(KINDS) - 1:
@@ -157,11 +158,9 @@ class Evidence:
         require(root_of(index, self.newer[0], raw, self.proof) == self.newer[1], f"this is not record {index} of the log")
         record, self.first, self.last = json.loads(raw), index if self.first is None else self.first, index
         self.records, _ = self.records + 1, self.named.update([record["snapshot"]] if record["kind"] == "decision" else [])
-
     def object(self, sha256):
         require(sha256 > next(reversed(self.objects), "") and sha(self.line()).hex() == sha256, "not in order, or not that text")
         self.objects[sha256] = True
-
     def list(self, objects, sha256):
         lines = "".join(one + "\n" for one in array(objects))
         require(sha256 > next(reversed(self.lists), "") and sha(lines.encode()).hex() == sha256, "not in order, or not that list")
@@ -184,7 +183,7 @@ def main():
     flags.add_argument("file", type=argparse.FileType("rb"))
     flags.add_argument("--key", type=Key, help="the log's public key, from somebody you trust")
     flags.add_argument("--checkpoint", action="append", type=text, default=[], help="an older checkpoint that the log must continue")
-    flags.add_argument("--witness", action="append", type=lambda key: Key(key, 4), default=[], help="the key of a witness")
+    flags.add_argument("--witness", action="append", type=lambda key: Key(key, WITNESS), default=[], help="the key of a witness")
     flags.add_argument("--quorum", type=int, help="so many witnesses must have cosigned [all]")
     flags = flags.parse_args()
     try: it = Evidence(flags.file, flags.key, flags.checkpoint, flags.witness, flags.quorum)

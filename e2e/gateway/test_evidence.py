@@ -112,9 +112,36 @@ def key():
     return (STAGE.root / "checkpoint.vkey").read_text().strip()
 
 
-def by_rust(paths):
+class Witness:
+    """Somebody who cosigns a checkpoint, as real ones do (e2e/tlog has those)."""
+
+    def __init__(self, name):
+        self.name, self.private = name, Ed25519PrivateKey.generate()
+        raw = b"\x04" + self.private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.id = hashlib.sha256(name.encode() + b"\n" + raw).digest()[:4]
+        self.key = f"{name}+{self.id.hex()}+{base64.b64encode(raw).decode()}"
+
+    def line(self, note, at=1_700_000_000):
+        text = note.split("\n\n")[0] + "\n"
+        signature = self.private.sign(f"cosignature/v1\ntime {at}\n{text}".encode())
+        return f"\u2014 {self.name} {base64.b64encode(self.id + at.to_bytes(8, 'big') + signature).decode()}\n"
+
+
+WITNESSES = [Witness("witness.example/a"), Witness("witness.example/b")]
+
+
+def cosigned(raw):
+    """The file, as it is where two witnesses cosigned its checkpoint."""
+    lines = raw.decode().splitlines()
+    head = json.loads(lines[0])
+    note = head["evidence"]["checkpoint"]
+    head["evidence"]["checkpoint"] += "".join(witness.line(note) for witness in WITNESSES)
+    return resealed([VERIFIER.dumped(head), *lines[1:]])
+
+
+def by_rust(paths, *demands):
     """What `audit verify` says of each file, by one process."""
-    done = STAGE.vidimus("audit", "verify", "-o", "json", "--key", key(), *map(str, paths), check=False)
+    done = STAGE.vidimus("audit", "verify", "-o", "json", "--key", key(), *demands, *map(str, paths), check=False)
     said = [json.loads(line) for line in done.stdout.splitlines()]
     whole = all(one["records"] and not one["missing"] for one in said)
     status = 1 if not all(one["proven"] for one in said) else 0 if whole else 3
@@ -123,10 +150,11 @@ def by_rust(paths):
     return said
 
 
-def by_python(raw):
+def by_python(raw, witnesses=()):
     """Why the Python does not believe a file; None where it does."""
     try:
-        VERIFIER.Evidence(io.BytesIO(raw), VERIFIER.Key(key()))
+        keys = [VERIFIER.Key(witness.key, VERIFIER.WITNESS) for witness in witnesses]
+        VERIFIER.Evidence(io.BytesIO(raw), VERIFIER.Key(key()), (), keys)
     except VERIFIER.Wrong as wrong:
         return str(wrong)
     return None
@@ -265,6 +293,50 @@ class Bend:
     def key(self):
         return self.change("evidence", another_key)
 
+    def witness(self, change):
+        """The line of one witness, changed: it has the rest of the note, and which witness it is."""
+        def change_note(it):
+            note, which = it["checkpoint"], self.dice.randrange(2)
+            lines = note.splitlines(keepends=True)
+            place = len(lines) - 2 + which
+            lines[place] = change(lines[place], note, WITNESSES[which], WITNESSES[1 - which])
+            it["checkpoint"] = "".join(lines)
+        return self.change("evidence", change_note)
+
+    def witness_byte(self):
+        def change(line, *_):
+            at = self.dice.randrange(2, len(line) - 1)
+            return line[:at] + ("A" if line[at] != "A" else "B") + line[at + 1:]
+        return self.witness(change)
+
+    def witness_gone(self):
+        return self.witness(lambda *_: "")
+
+    def witness_twice(self):
+        return self.witness(lambda _, note, __, other: other.line(note))
+
+    def witness_renamed(self):
+        return self.witness(lambda line, _, own, other: line.replace(own.name, other.name))
+
+    def witness_time(self):
+        def change(line, note, own, _):
+            at = self.dice.choice([0, 1 << 63, 1_700_000_001])
+            if at != 1_700_000_001:
+                return own.line(note, at)
+            raw = base64.b64decode(line.split(" ")[2])
+            return f"\u2014 {own.name} {base64.b64encode(raw[:4] + at.to_bytes(8, 'big') + raw[12:]).decode()}\n"
+        return self.witness(change)
+
+    def witness_of_another_checkpoint(self):
+        def change(_, note, own, __):
+            lines = note.split("\n")
+            lines[1] = str(int(lines[1]) + self.dice.choice([-1, 1]))
+            return own.line("\n".join(lines))
+        return self.witness(change)
+
+    def witness_by_another_key(self):
+        return self.witness(lambda _, note, own, __: Witness(own.name).line(note))
+
     def older_checkpoint(self):
         def change(it):
             at = self.dice.randrange(len(it["checkpoint"]))
@@ -315,7 +387,7 @@ class Bend:
         self.lines[at] = self.lines[at].replace(":", ": ", 1)
         return resealed(self.lines)
 
-    WAYS = [name for name in dir() if not name.startswith("_") and name not in ("at", "change")]
+    WAYS = [name for name in dir() if not name.startswith("_") and name not in ("at", "change", "witness")]
 
 
 class Evidence(unittest.TestCase):
@@ -344,6 +416,12 @@ class Evidence(unittest.TestCase):
         here.mkdir()
         flags = ["--since-checkpoint", str(STAGE.root / "saved.checkpoint")]
         goods = [export("all.jsonl", *flags).read_bytes(), export("denied.jsonl", "--kind", "decision", *flags).read_bytes()]
+        goods = [cosigned(good) for good in goods]
+        demands = [flag for witness in WITNESSES for flag in ("--witness", witness.key)]
+        for number, good in enumerate(goods):
+            path = here / f"good-{number}.jsonl"
+            path.write_bytes(good)
+            self.assertTrue(by_rust([path], *demands)[0]["proven"] and by_python(good, WITNESSES) is None)
         bent = []
         for number in range(MUTATIONS):
             way, good = Bend.WAYS[number % len(Bend.WAYS)], goods[number % 2]
@@ -351,10 +429,10 @@ class Evidence(unittest.TestCase):
             self.assertNotEqual(raw, good, way)
             path = here / f"{number:04}-{way}.jsonl"
             path.write_bytes(raw)
-            self.assertIsNotNone(by_python(raw), f"{path.name} was believed by the Python")
+            self.assertIsNotNone(by_python(raw, WITNESSES), f"{path.name} was believed by the Python")
             bent.append(path)
         for begin in range(0, len(bent), 250):
-            for path, said in zip(bent[begin:begin + 250], by_rust(bent[begin:begin + 250])):
+            for path, said in zip(bent[begin:begin + 250], by_rust(bent[begin:begin + 250], *demands)):
                 self.assertFalse(said["proven"], f"{path.name} was believed by vidimus")
                 self.assertTrue(said["findings"][0]["what"] and said["findings"][0]["line"] > 0)
 

@@ -186,7 +186,7 @@ impl Upstream {
     }
 }
 
-/// A client for what is no upstream and no part of a call ([`crate::webhook`]), and held to the same addresses.
+/// A client for what is no upstream and no part of a call ([`crate::webhook`], [`crate::witnesses`]), and held to the same addresses.
 ///
 /// # Errors
 /// When the system's roots cannot be loaded.

@@ -12,6 +12,7 @@ mod access_log;
 mod accounts;
 mod acts;
 mod answer;
+mod beside;
 mod bodies;
 mod changes;
 mod credential;
@@ -44,6 +45,7 @@ mod trace;
 mod unrecorded;
 mod vitals;
 mod webhook;
+mod witnesses;
 
 pub use acts::{Acts, Done, RefusedRequest, Stood};
 pub use forward::{AddressGuard, KeepAlive, Outbound, Upstream, forward};
@@ -63,6 +65,7 @@ pub use standing::store::StandingAddress;
 pub use telemetry::{BadEndpoint, Telemetry};
 pub use vitals::{Pulse, Silent, Vitals};
 pub use webhook::{NoWebhook, Persistence, Receiver, Webhook};
+pub use witnesses::{Cosigning, CosigningConfig, NoWitness, Patience, WitnessAt};
 
 /// The parsers of foreign bytes, for the fuzz targets (`cargo fuzz` sets `--cfg fuzzing`).
 #[cfg(fuzzing)]

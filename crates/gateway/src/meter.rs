@@ -61,6 +61,12 @@ struct Sent {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Asked {
+    witness: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Spoken {
     protocol: &'static str,
 }
@@ -93,6 +99,8 @@ pub struct Meter {
     ledger_unsynced_max: Seconds,
     webhooks: Family<Sent, Counter>,
     webhooks_waiting: Gauge,
+    witnesses: Family<Asked, Counter>,
+    uncosigned: Seconds,
 }
 
 /// A gauge of seconds.
@@ -125,6 +133,8 @@ impl Meter {
             ledger_unsynced_max: Gauge::default(),
             webhooks: Family::default(),
             webhooks_waiting: Gauge::default(),
+            witnesses: Family::default(),
+            uncosigned: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register("decisions", "Calls decided or refused, by stable code", meter.decisions.clone());
@@ -161,6 +171,7 @@ impl Meter {
         registry.register("registry_reloads", "Snapshots taken into use", meter.reloads.clone());
         meter.register_ledger(&mut registry);
         meter.register_webhooks(&mut registry);
+        meter.register_witnesses(&mut registry);
         registry.register(
             "task_restarts",
             "Tasks beside the calls that ended by a panic and were begun anew",
@@ -202,6 +213,36 @@ impl Meter {
             "Events that the webhook has not taken yet",
             self.webhooks_waiting.clone(),
         );
+    }
+
+    /// Shows whether witnesses cosign.
+    fn register_witnesses(&self, registry: &mut Registry) {
+        registry.register(
+            "witness_requests",
+            "Checkpoints offered, by witness and what came of it",
+            self.witnesses.clone(),
+        );
+        registry.register(
+            "ledger_uncosigned_seconds",
+            "How long there has been a checkpoint that not enough witnesses have cosigned",
+            self.uncosigned.clone(),
+        );
+    }
+
+    /// What came of offering a checkpoint to a witness, by its configured name.
+    pub(crate) fn witness(&self, witness: &str, result: &'static str) {
+        self.witnesses.get_or_create(&Asked { witness: witness.to_owned(), result }).inc();
+    }
+
+    /// How often that came of it.
+    #[cfg(test)]
+    pub(crate) fn witnesses_of(&self, witness: &str, result: &'static str) -> u64 {
+        self.witnesses.get_or_create(&Asked { witness: witness.to_owned(), result }).get()
+    }
+
+    /// How long there has been a checkpoint that not enough witnesses have cosigned.
+    pub(crate) fn uncosigned(&self, age: Duration) {
+        self.uncosigned.set(age.as_secs_f64());
     }
 
     /// What came of telling the webhook of something.

@@ -5,22 +5,21 @@ mod signature;
 mod waiting;
 
 use std::convert::Infallible;
-use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use http::header::{CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::Full;
-use rand::RngExt as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use url::{Position, Url};
 use vidimus_core::resource::Network;
 
+use crate::beside::{chain, pause, retry_after};
 use crate::forward::{AddressGuard, Client, client_beside};
 use crate::meter::Meter;
 use crate::secrets::SecretDirectory;
@@ -196,7 +195,7 @@ impl Webhook {
     }
 
     async fn settle(&self, mut item: Item, meter: &Meter) {
-        let Persistence { life, .. } = self.persistence;
+        let Persistence { life, first, longest, .. } = self.persistence;
         let failed = match item.since.elapsed() < life {
             true => self.attempt(&item).await,
             false => Err(Failed::ForGood("it could not be told in time".to_owned())),
@@ -212,7 +211,7 @@ impl Webhook {
                 meter.webhook("failed");
                 self.log(&why);
                 item.failures = item.failures.saturating_add(1);
-                item.due = Instant::now() + self.pause(item.failures, after);
+                item.due = Instant::now() + pause(item.failures, after, (first, longest));
                 if !self.waiting().put_back(item) {
                     meter.webhook("given_up");
                 }
@@ -263,14 +262,6 @@ impl Webhook {
             .body(Full::new(item.body.clone()))
     }
 
-    /// Before the next try after so many failures, by a part more or less, so that many do not come at once.
-    fn pause(&self, failures: u32, after: Option<Duration>) -> Duration {
-        let Persistence { first, longest, .. } = self.persistence;
-        let grown = first.saturating_mul(4_u32.saturating_pow(failures.saturating_sub(1)));
-        let pause = grown.max(after.unwrap_or_default()).min(longest);
-        pause.mul_f64(rand::rng().random_range(0.75..1.25))
-    }
-
     fn show(&self, meter: &Meter) {
         meter.webhooks_waiting(self.waiting().len());
     }
@@ -293,20 +284,7 @@ fn judged(status: StatusCode, headers: &HeaderMap) -> Result<(), Failed> {
     if status == StatusCode::GONE {
         return Err(Failed::ForGood(why));
     }
-    let seconds = headers.get(RETRY_AFTER).map(HeaderValue::to_str).and_then(Result::ok);
-    let seconds = seconds.and_then(|text| text.parse().ok()).map(Duration::from_secs);
-    Err(Failed::Again(why, seconds))
-}
-
-/// An error with what led to it. None of it has the path of the receiver.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
+    Err(Failed::Again(why, retry_after(headers)))
 }
 
 #[cfg(test)]

@@ -64,6 +64,11 @@ impl Checkpoint {
         Self::parse(note::text(note)?)
     }
 
+    /// The text of a note that has nothing but the three lines.
+    pub(crate) fn exactly(text: &str) -> Option<Self> {
+        Self::parse(text).ok().filter(|checkpoint| checkpoint.text() == text)
+    }
+
     /// The text of a note. Extension lines are allowed and ignored.
     fn parse(text: &str) -> Result<Self, CheckpointError> {
         let bad = |line, expected| CheckpointError::Line { line, expected };
@@ -93,6 +98,11 @@ impl SignedCheckpoint {
             });
         }
         Ok(Self { checkpoint, note: note.to_owned() })
+    }
+
+    /// The names on the signatures of others than `key`: of witnesses, as they say.
+    pub fn others(&self, key: &VerifierKey) -> Vec<String> {
+        note::others(&self.note, key)
     }
 
     /// The bytes in the history: the note and a blank line.

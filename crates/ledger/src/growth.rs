@@ -1,7 +1,7 @@
 //! The thread that grows the tree over what is on disk and signs checkpoints, so that a checkpoint never covers what a power loss can
 //! take.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::checkpoint::{self, Checkpoint, SignedCheckpoint};
@@ -17,6 +17,31 @@ use crate::tree::{self, Tree};
 /// How many records the tree takes at once, unless a checkpoint is due before there are so many.
 const MIN_BATCH: u64 = 1024;
 
+/// A checkpoint that was issued, and the tree that it is of.
+#[derive(Debug)]
+pub(crate) struct Issued {
+    pub(crate) signed: SignedCheckpoint,
+    pub(crate) tree: Tree,
+}
+
+/// The newest checkpoint, for who shows it to others: held for moments.
+#[derive(Debug)]
+pub(crate) struct Newest(Mutex<Arc<Issued>>);
+
+impl Newest {
+    pub(crate) fn new(issued: Arc<Issued>) -> Self {
+        Self(Mutex::new(issued))
+    }
+
+    pub(crate) fn get(&self) -> Arc<Issued> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, issued: Arc<Issued>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = issued;
+    }
+}
+
 /// The right edge of the tree, and what follows it in the log.
 #[derive(Debug)]
 pub(crate) struct Growth {
@@ -24,7 +49,9 @@ pub(crate) struct Growth {
     pub(crate) tree: Tree,
     /// Stands at the first record that is not in the tree.
     pub(crate) reader: Reader,
-    pub(crate) latest: Arc<SignedCheckpoint>,
+    pub(crate) newest: Arc<Newest>,
+    /// The size of the newest checkpoint.
+    pub(crate) signed: u64,
 }
 
 /// Why the tree cannot grow.
@@ -44,7 +71,7 @@ pub(crate) fn grow(shared: &Shared, mut growth: Growth) {
     let mut issued = Instant::now();
     let mut flushed = false;
     while !flushed {
-        let behind = !shared.failed() && shared.synced() > growth.latest.checkpoint.size;
+        let behind = !shared.failed() && shared.synced() > growth.signed;
         let due = behind.then(|| issued + shared.config.checkpoint_interval);
         flushed = shared.wake_ups.wait_for_growth(due);
         if shared.failed() {
@@ -55,7 +82,7 @@ pub(crate) fn grow(shared: &Shared, mut growth: Growth) {
         let grown = if sign || enough { growth.grow(shared) } else { Ok(()) };
         let signed = grown.and_then(|()| if sign { growth.sign(shared) } else { Ok(false) });
         // The log itself says what is signed for, so that nobody takes the checkpoints away unnoticed.
-        let size = growth.latest.checkpoint.size;
+        let size = growth.signed;
         let said = signed.and_then(|signed| {
             match flushed {
                 true => shared.issued_last(size)?,
@@ -102,13 +129,14 @@ impl Growth {
     /// Issues a checkpoint, if there is something new to sign.
     fn sign(&mut self, shared: &Shared) -> Result<bool, GrowthError> {
         let size = self.tree.size();
-        if size == self.latest.checkpoint.size {
+        if size == self.signed {
             return Ok(false);
         }
         let origin = self.key.verifier().name().to_owned();
         let signed = Checkpoint { origin, size, root: self.tree.root() }.sign(&self.key);
         issue(&*shared.storage, &shared.config.dir, &signed)?;
-        self.latest = Arc::new(signed);
+        self.signed = size;
+        self.newest.set(Arc::new(Issued { signed, tree: self.tree.clone() }));
         Ok(true)
     }
 }

@@ -8,6 +8,7 @@
 //! | `segments/<first index>.log` | the records, in frames with length, CRC32C and sequence number; behind each write a seal by the log's key |
 //! | `checkpoint` | size and Merkle root, signed (C2SP tlog-checkpoint); issued every second while there is something new |
 //! | `checkpoints` | every checkpoint ever issued: an older `checkpoint` put back is noticed |
+//! | `cosigned` | the newest checkpoint that enough witnesses cosigned, with their lines (C2SP tlog-cosignature) |
 //! | `tile/<L>/<N>` | full tiles of the tree (C2SP tlog-tiles), made again from the records when they are missing |
 //! | `keys/` | the key that signs checkpoints (mode 0600) and its public half, a C2SP vkey |
 //! | `aside/` | what a start took from the log's end because nothing says that the log's writer wrote it |
@@ -21,6 +22,7 @@ mod aside;
 mod checkpoint;
 mod closed;
 mod config;
+mod cosignature;
 mod file;
 mod frame;
 mod growth;
@@ -40,6 +42,7 @@ mod submission;
 mod tail;
 mod threads;
 mod tile;
+mod tiles;
 mod times;
 mod tree;
 mod verify;
@@ -63,6 +66,7 @@ pub use aside::SetAside;
 pub use checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 pub use closed::Closed;
 pub use config::{Config, Durability};
+pub use cosignature::{Cosignature, KeepError, WitnessKey, Witnesses, cosigned};
 pub use file::FileError;
 pub use frame::{Broken, MAX_RECORD};
 pub use note::{KeyError, NoteError, VerifierKey};
@@ -71,9 +75,14 @@ pub use proof::{Proof, ProofError, ProveError, Prover};
 pub use read::{Reading, Watermark, read_from};
 pub use search::{Hit, Query, Search, SearchError, Shown, ShownIntact, search, show, show_intact};
 pub use segment::{SegmentError, Unauthenticated};
+pub use tiles::{TilePath, Tiles, TilesError};
 pub use tree::Hash;
-pub use verify::{Finding, MemoryError, Note, Options, Report, Source, VerifyError, default_memory, verify};
+pub use verify::{
+    Cosigned, CosignedBy, Finding, MemoryError, Note, Options, Report, Source, VerifyError, default_memory,
+    verify,
+};
 
+use growth::Newest;
 use open::Opened;
 use queue::{Purpose, Shared, Submitted, lock};
 use storage::{Disk, Storage};
@@ -108,6 +117,8 @@ struct Handle {
     key: VerifierKey,
     cut: u64,
     aside: Vec<SetAside>,
+    newest: Arc<Newest>,
+    cosigned: Mutex<Option<Arc<SignedCheckpoint>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -132,10 +143,11 @@ impl Ledger {
     /// # Errors
     /// See [`OpenError`].
     pub fn open_on(storage: Arc<dyn Storage>, config: Config) -> Result<Self, OpenError> {
-        let Opened { lock, size, end, growth, cut, aside } = open::open(&config, &*storage)?;
-        let key = growth.key.verifier().clone();
+        let Opened { lock, size, end, growth, cut, aside, cosigned } = open::open(&config, &*storage)?;
+        let (key, newest) = (growth.key.verifier().clone(), growth.newest.clone());
+        let cosigned = Mutex::new(cosigned.map(Arc::new));
         let shared = Arc::new(Shared::new(config, storage, size, end));
-        let handle = Handle { shared, key, cut, aside, threads: Mutex::default() };
+        let handle = Handle { shared, key, cut, aside, newest, cosigned, threads: Mutex::default() };
         handle.spawn("ledger-write", threads::write)?;
         handle.spawn("ledger-sync", threads::sync)?;
         handle.spawn("ledger-tree", move |shared| {
@@ -338,6 +350,40 @@ impl Ledger {
     /// See [`SearchError`].
     pub fn read_from(&self, index: u64) -> Result<Reading, SearchError> {
         read_from(&self.handle.shared.config.dir, index)
+    }
+
+    /// Proofs against the newest checkpoint.
+    pub fn prover(&self) -> Prover {
+        Prover::of(&self.handle.shared.config.dir, self.handle.key.clone(), &self.handle.newest.get())
+    }
+
+    /// What clients of C2SP tlog-tiles read of the log, up to the newest checkpoint.
+    pub fn tiles(&self) -> Tiles {
+        Tiles::new(&self.handle.shared.config.dir, self.handle.newest.get())
+    }
+
+    /// The newest checkpoint that enough witnesses cosigned, their lines behind the log's own.
+    pub fn cosigned(&self) -> Option<Arc<SignedCheckpoint>> {
+        lock(&self.handle.cosigned).clone()
+    }
+
+    /// Keeps a checkpoint that enough witnesses cosigned, durably. This waits for the disk.
+    ///
+    /// # Errors
+    /// See [`KeepError`].
+    pub fn keep_cosigned(&self, note: &str) -> Result<(), KeepError> {
+        let Handle { shared, key, newest, .. } = &*self.handle;
+        let cosigned = SignedCheckpoint::open(note.as_bytes(), key)?;
+        let (size, signed) = (cosigned.checkpoint.size, newest.get().signed.checkpoint.size);
+        if size > signed {
+            return Err(KeepError::Newer { size, signed });
+        }
+        if !shared.is_open() {
+            return Err(KeepError::Closed);
+        }
+        cosignature::keep(&*shared.storage, &shared.config.dir, &cosigned)?;
+        *lock(&self.handle.cosigned) = Some(Arc::new(cosigned));
+        Ok(())
     }
 
     /// The key that checkpoints are signed with, as a C2SP vkey.

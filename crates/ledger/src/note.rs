@@ -1,4 +1,4 @@
-//! Signed notes with Ed25519 (C2SP signed-note), and the keys for them.
+//! Signed notes with Ed25519 (C2SP signed-note), and the keys for them. The keys of witnesses are in [`crate::cosignature`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,6 +27,9 @@ pub enum KeyError {
     Name(String),
     #[error("the key is not an Ed25519 key")]
     Type,
+    /// Another type than the log's, so that nobody takes a log's key for a witness's.
+    #[error("the key is not one of a witness, which is of type 4 (Ed25519) or 6 (ML-DSA-44)")]
+    NotAWitness,
     #[error("the key id is {found} but the key's own is {expected}")]
     Id { found: String, expected: String },
     #[error("the key was not accepted")]
@@ -57,14 +60,8 @@ impl VerifierKey {
         &self.name
     }
 
-    /// The first four bytes of SHA-256 over name, newline, type and key.
     fn id(&self) -> [u8; 4] {
-        let hash = Sha256::new()
-            .chain_update(&self.name)
-            .chain_update([b'\n', ED25519_TYPE])
-            .chain_update(self.public)
-            .finalize();
-        hash.first_chunk().copied().unwrap_or_default()
+        id(&self.name, ED25519_TYPE, &self.public)
     }
 
     /// The text of `note`, if this key signed it. Signatures of other keys are ignored, as the format demands.
@@ -82,23 +79,46 @@ impl VerifierKey {
 
     /// Whether a signature line is this key's and right.
     fn signed(&self, text: &str, line: &str) -> Result<bool, NoteError> {
-        let malformed = NoteError::Form("malformed signature line");
-        let (name, encoded) =
-            line.strip_prefix("— ").and_then(|rest| rest.split_once(' ')).ok_or(malformed.clone())?;
-        let bytes = STANDARD.decode(encoded).map_err(|_| malformed.clone())?;
-        let (id, signature) = bytes.split_first_chunk::<4>().ok_or(malformed)?;
-        if name != self.name || *id != self.id() {
+        let line = Line::parse(line)?;
+        if line.name != self.name || line.id != self.id() {
             return Ok(false);
         }
         UnparsedPublicKey::new(&ED25519, self.public)
-            .verify(text.as_bytes(), signature)
+            .verify(text.as_bytes(), &line.signature)
             .map_err(|_| NoteError::Signature(self.to_string()))?;
         Ok(true)
     }
 }
 
+/// A signature line of a note.
+pub(crate) struct Line<'a> {
+    /// The name of the key.
+    pub(crate) name: &'a str,
+    /// The key's id.
+    pub(crate) id: [u8; 4],
+    /// What follows: the signature, in the form of the key's type.
+    pub(crate) signature: Vec<u8>,
+}
+
+impl<'a> Line<'a> {
+    pub(crate) fn parse(line: &'a str) -> Result<Self, NoteError> {
+        let malformed = || NoteError::Form("malformed signature line");
+        let named = line.strip_prefix("— ").and_then(|rest| rest.split_once(' '));
+        let (name, encoded) = named.ok_or_else(malformed)?;
+        let bytes = STANDARD.decode(encoded).map_err(|_| malformed())?;
+        let (id, signature) = bytes.split_first_chunk::<4>().ok_or_else(malformed)?;
+        Ok(Self { name, id: *id, signature: signature.to_vec() })
+    }
+}
+
+/// The id of a key: the first four bytes of SHA-256 over name, newline, type and key.
+pub(crate) fn id(name: &str, kind: u8, public: &[u8]) -> [u8; 4] {
+    let hash = Sha256::new().chain_update(name).chain_update([b'\n', kind]).chain_update(public).finalize();
+    hash.first_chunk().copied().unwrap_or_default()
+}
+
 /// The text of a note, and the lines of its signatures.
-fn text_and_signatures(note: &str) -> Result<(&str, &str), NoteError> {
+pub(crate) fn text_and_signatures(note: &str) -> Result<(&str, &str), NoteError> {
     if note.len() > MAX_NOTE {
         return Err(NoteError::Form("too long"));
     }
@@ -110,6 +130,16 @@ fn text_and_signatures(note: &str) -> Result<(&str, &str), NoteError> {
     let text = note.get(..text.len() + 1).unwrap_or(text);
     let lines = signatures.strip_suffix('\n').ok_or(NoteError::Form("no newline at the end"))?;
     Ok((text, lines))
+}
+
+/// The names of who signed a note beside `key`, whoever they are.
+pub(crate) fn others(note: &str, key: &VerifierKey) -> Vec<String> {
+    let lines = text_and_signatures(note).map_or("", |(_, lines)| lines);
+    let signers = lines.split('\n').filter_map(|line| Line::parse(line).ok());
+    signers
+        .filter(|line| line.name != key.name || line.id != key.id())
+        .map(|line| line.name.to_owned())
+        .collect()
 }
 
 /// The text of a note, whoever signed it.
@@ -128,9 +158,9 @@ impl FromStr for VerifierKey {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let (name, id, public) = parts(text)?;
-        let key = Self { name, public };
-        checked(id, &key)?;
+        let Parts { name, id, kind, key } = Parts::of(text)?;
+        let key = Self { name, public: ed25519(kind, &key)? };
+        checked(id, key.id())?;
         Ok(key)
     }
 }
@@ -175,10 +205,10 @@ impl SigningKey {
     }
 
     pub(crate) fn parse(text: &str) -> Result<Self, KeyError> {
-        let (name, id, seed) = parts(text.strip_prefix(PRIVATE).ok_or(KeyError::Form)?)?;
-        let key = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| KeyError::Rejected)?;
-        let key = Self::new(name, key)?;
-        checked(id, &key.verifier)?;
+        let Parts { name, id, kind, key } = Parts::of(text.strip_prefix(PRIVATE).ok_or(KeyError::Form)?)?;
+        let key = Ed25519KeyPair::from_seed_unchecked(&ed25519(kind, &key)?);
+        let key = Self::new(name, key.map_err(|_| KeyError::Rejected)?)?;
+        checked(id, key.verifier.id())?;
         Ok(key)
     }
 
@@ -195,23 +225,36 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Name, id and 32 key bytes of `name+id+base64(0x01 || key)`.
-fn parts(text: &str) -> Result<(String, &str, [u8; 32]), KeyError> {
-    // The base64 part may itself contain '+', the name may not.
-    let mut parts = text.splitn(3, '+');
-    let (Some(name), Some(id), Some(encoded)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(KeyError::Form);
-    };
-    checked_name(name)?;
-    let bytes = STANDARD.decode(encoded).map_err(|_| KeyError::Form)?;
-    match bytes.split_first() {
-        Some((&ED25519_TYPE, key)) => Ok((name.to_owned(), id, key.try_into().map_err(|_| KeyError::Form)?)),
-        _ => Err(KeyError::Type),
+/// The parts of `name+id+base64(type || key)`.
+pub(crate) struct Parts<'a> {
+    pub(crate) name: String,
+    pub(crate) id: &'a str,
+    pub(crate) kind: u8,
+    pub(crate) key: Vec<u8>,
+}
+
+impl<'a> Parts<'a> {
+    pub(crate) fn of(text: &'a str) -> Result<Self, KeyError> {
+        // The base64 part may itself contain '+', the name may not.
+        let mut parts = text.splitn(3, '+');
+        let (Some(name), Some(id), Some(encoded)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(KeyError::Form);
+        };
+        checked_name(name)?;
+        let bytes = STANDARD.decode(encoded).map_err(|_| KeyError::Form)?;
+        let (kind, key) = bytes.split_first().ok_or(KeyError::Type)?;
+        Ok(Self { name: name.to_owned(), id, kind: *kind, key: key.to_vec() })
     }
 }
 
-fn checked(id: &str, key: &VerifierKey) -> Result<(), KeyError> {
-    let expected = HEXLOWER.encode(&key.id());
+/// The 32 bytes of a key of the log's type.
+fn ed25519(kind: u8, key: &[u8]) -> Result<[u8; 32], KeyError> {
+    if kind == ED25519_TYPE { key.try_into().map_err(|_| KeyError::Form) } else { Err(KeyError::Type) }
+}
+
+/// Whether a key's text has the key's own id.
+pub(crate) fn checked(id: &str, own: [u8; 4]) -> Result<(), KeyError> {
+    let expected = HEXLOWER.encode(&own);
     if id == expected { Ok(()) } else { Err(KeyError::Id { found: id.to_owned(), expected }) }
 }
 

@@ -9,8 +9,9 @@ use base64::Engine as _;
 use crate::Config;
 use crate::aside::{self, SetAside};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, SignedCheckpoint};
+use crate::cosignature;
 use crate::file::{self, FileError};
-use crate::growth::{self, Growth};
+use crate::growth::{self, Growth, Issued, Newest};
 use crate::note::{KeyError, SigningKey};
 use crate::seal::{Chain, SealKey};
 use crate::segment::{self, Check, Reader, Segment, SegmentError, Unauthenticated, Version};
@@ -89,6 +90,8 @@ pub(crate) struct Opened {
     /// Bytes of an unfinished write that were cut from the end.
     pub(crate) cut: u64,
     pub(crate) aside: Vec<SetAside>,
+    /// The newest checkpoint that witnesses cosigned.
+    pub(crate) cosigned: Option<SignedCheckpoint>,
 }
 
 /// The path of the private key.
@@ -111,6 +114,7 @@ pub(crate) fn open(config: &Config, storage: &dyn Storage) -> Result<Opened, Ope
     let seals = Arc::new(seals);
     let latest = latest(storage, dir, &key, segments.is_empty())?;
     let size = latest.signed.checkpoint.size;
+    let cosigned = cosignature::open(dir, key.verifier(), &latest.signed.checkpoint)?;
     let begun = |segments: Vec<Segment>| match segments {
         none if none.is_empty() && size == 0 => {
             let first = Segment::new(dir, 0);
@@ -156,7 +160,7 @@ pub(crate) fn open(config: &Config, storage: &dyn Storage) -> Result<Opened, Ope
         file::remove_unfinished(storage, dir)?;
     }
     let opened = end.ready(storage, dir, lock, (key, seals), latest.signed)?;
-    Ok(Opened { aside, ..opened })
+    Ok(Opened { aside, cosigned, ..opened })
 }
 
 /// Makes the log's directories. Their names are durable before anything is in them; also of those that were there, since who made
@@ -427,14 +431,16 @@ impl End {
             tracing::warn!(%path, offset = torn.offset, bytes = cut, "cut a write that did not finish");
             file::cut(storage, &torn.segment.path, torn.offset)?;
         }
+        let signed = latest.checkpoint.size;
+        let newest = Newest::new(Arc::new(Issued { signed: latest, tree: self.tree.clone() }));
         for leaf in self.leaves {
             self.tree.append(leaf, |full| tile::write(storage, dir, full))?;
         }
-        let (size, signed) = (self.walk.sealed(), latest.checkpoint.size);
+        let size = self.walk.sealed();
         let reader = self.walk.into_reader().ok_or(OpenError::Shorter { records: size, signed })?;
         let (end, reader) = go_on(storage, dir, reader, seals, signed)?;
-        let growth = Growth { key, tree: self.tree, reader, latest: Arc::new(latest) };
-        Ok(Opened { lock, size, end, growth, cut, aside: Vec::new() })
+        let growth = Growth { key, tree: self.tree, reader, newest: Arc::new(newest), signed };
+        Ok(Opened { lock, size, end, growth, cut, aside: Vec::new(), cosigned: None })
     }
 }
 

@@ -9,7 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::checkpoint::{self, Checkpoint, CheckpointError, SignedCheckpoint};
+use crate::cosignature;
 use crate::file::{self, FileError};
+use crate::growth::Issued;
 use crate::nodes::Nodes;
 use crate::note::VerifierKey;
 use crate::search::own_key;
@@ -119,6 +121,8 @@ pub enum ProveError {
     /// The same for every record of the log.
     #[error(transparent)]
     Unprovable(Arc<Self>),
+    #[error("no witnesses have cosigned a checkpoint of the log, or their gateway has not kept it yet")]
+    Uncosigned,
     #[error("the log's tiles and records do not fit its checkpoint; `audit verify` tells more")]
     Inconsistent,
     #[error(
@@ -141,7 +145,7 @@ impl From<SegmentError> for ProveError {
     }
 }
 
-/// Makes proofs against one checkpoint, the latest when it was made. Proofs of records in their order read each tile once.
+/// Makes proofs against one checkpoint. Proofs of records in their order read each tile once.
 #[derive(Debug)]
 pub struct Prover {
     key: VerifierKey,
@@ -150,13 +154,38 @@ pub struct Prover {
 }
 
 impl Prover {
-    /// For the log in `dir`, by the key that stands in it.
+    /// For the log in `dir`, by the key that stands in it. Where witnesses cosigned just that checkpoint, their lines are with it.
     ///
     /// # Errors
     /// See [`ProveError`].
     pub fn latest(dir: &Path) -> Result<Self, ProveError> {
         let key = own_key(dir).map_err(|error| ProveError::Key(error.to_string()))?;
-        let signed = SignedCheckpoint::open(&file::read(&checkpoint::path(dir))?, &key)?;
+        let mut signed = SignedCheckpoint::open(&file::read(&checkpoint::path(dir))?, &key)?;
+        if let Some(Ok(cosigned)) = cosignature::read(dir, &key)?
+            && cosigned.checkpoint == signed.checkpoint
+        {
+            signed = cosigned;
+        }
+        Self::to(dir, key, signed)
+    }
+
+    /// As [`Prover::latest`], against the newest checkpoint that enough witnesses cosigned.
+    ///
+    /// # Errors
+    /// See [`ProveError`]; also where there is none.
+    pub fn cosigned(dir: &Path) -> Result<Self, ProveError> {
+        let key = own_key(dir).map_err(|error| ProveError::Key(error.to_string()))?;
+        let signed = cosignature::read(dir, &key)?.ok_or(ProveError::Uncosigned)??;
+        Self::to(dir, key, signed)
+    }
+
+    /// Against a checkpoint whose tree is at hand.
+    pub(crate) fn of(dir: &Path, key: VerifierKey, issued: &Issued) -> Self {
+        let nodes = Nodes::new(dir.to_owned(), issued.tree.clone());
+        Self { key, signed: issued.signed.clone(), nodes }
+    }
+
+    fn to(dir: &Path, key: VerifierKey, signed: SignedCheckpoint) -> Result<Self, ProveError> {
         let size = signed.checkpoint.size;
         let from = size - size % TILE as u64;
         let mut walk = Walk::new(&segment::list(dir)?.0, from);
@@ -217,12 +246,24 @@ impl Prover {
         if older.size > size {
             return Err(ProveError::RolledBack { size, issued: older.size });
         }
-        let hashes = tree::consistency(older.size, size, |height, at| self.nodes.complete(height, at))?;
+        let hashes = self.consistency_from(older.size)?;
         if self.signed.checkpoint.continues(older, &hashes) {
             Ok(hashes)
         } else {
             Err(ProveError::Altered { size: older.size })
         }
+    }
+
+    /// The hashes that show that the log begins with what its first `older` records were, for who knows their root and checks it.
+    ///
+    /// # Errors
+    /// See [`ProveError`].
+    pub fn consistency_from(&mut self, older: u64) -> Result<Vec<Hash>, ProveError> {
+        let size = self.signed.checkpoint.size;
+        if older > size {
+            return Err(ProveError::RolledBack { size, issued: older });
+        }
+        tree::consistency(older, size, |height, at| self.nodes.complete(height, at))
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::aside;
 use crate::checkpoint::{self, History, SignedCheckpoint};
+use crate::cosignature::{self, Witnesses};
 use crate::file::{self, FileError};
 use crate::note::{SigningKey, VerifierKey};
 use crate::open::{key_path, public_key_path};
@@ -25,11 +26,12 @@ use crate::walk::{Torn, Walk};
 mod history;
 mod memory;
 mod report;
+mod witnessed;
 
 use history::{HistoryError, PastCheckpoints};
 use memory::Recalled;
 pub use memory::{MemoryError, default_memory};
-pub use report::{Finding, Note, Report, Source};
+pub use report::{Cosigned, CosignedBy, Finding, Note, Report, Source};
 
 /// What to hold a log against, beside itself.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +44,8 @@ pub struct Options {
     /// A directory outside of the log where is remembered what was verified last, see [`default_memory`]. `None`: nothing is
     /// remembered, and a log that was rolled back or replaced as a whole is not noticed.
     pub memory: Option<PathBuf>,
+    /// Who must have cosigned a checkpoint of the log (C2SP tlog-cosignature).
+    pub witnesses: Witnesses,
     /// That another log than the remembered one is there is right. If it is whole, it is remembered from now on.
     pub accept_new: bool,
 }
@@ -76,9 +80,12 @@ pub fn verify(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
         (Some(memory), Some(key)) => Some(Recalled::of(memory, dir, key.name())?),
         _ => None,
     };
-    // The checkpoint before the records: of a log that grows meanwhile, everything signed is then read.
+    // What witnesses cosigned before the checkpoint, which is never older, and that before the records: of a log that grows meanwhile,
+    // everything signed is then read.
     if let Some(key) = &key {
+        let cosigned = file::read_if_there(&cosignature::path(dir))?;
         check.checkpoints(key)?;
+        check.cosigned(key, cosigned, &options.witnesses);
         check.trusted(key, recalled.as_ref(), options);
     }
     let (segments, strangers) = match segment::list(dir) {

@@ -12,7 +12,7 @@ use vidimus_core::record::Unreadable;
 use vidimus_ledger::SearchError;
 
 pub use evidence::{
-    EvidenceAsked, EvidenceFinding, EvidenceReport, EvidenceVerified, ExportAnswer, ExportError,
+    EvidenceAsked, EvidenceCosigned, EvidenceFinding, EvidenceReport, EvidenceVerified, ExportAnswer, ExportError,
     ExportQuestion, Exported, VerifyOptions, export, verify,
 };
 pub use found::{Asked, Found};

@@ -29,6 +29,8 @@ pub struct Report {
     pub tiles: u64,
     /// The latest checkpoint.
     pub checkpoint: Option<CheckpointText>,
+    /// The newest checkpoint that witnesses cosigned, and which of those who were asked for did.
+    pub cosigned: Option<Cosigned>,
     /// The size of the largest checkpoint that the records agree with: these records are what they were when it was signed.
     pub confirmed: u64,
     /// What is wrong. Empty: nothing.
@@ -46,6 +48,24 @@ pub struct CheckpointText {
     pub size: u64,
     /// The Merkle root, in base64.
     pub root: String,
+}
+
+/// What witnesses say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cosigned {
+    /// The number of records of the checkpoint.
+    pub size: u64,
+    /// Whose cosignatures were asked for, and found right.
+    pub by: Vec<CosignedBy>,
+}
+
+/// One cosignature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CosignedBy {
+    /// The witness, by the name of its key.
+    pub witness: String,
+    /// When, in Unix seconds, as it says.
+    pub time: u64,
 }
 
 impl From<Checkpoint> for CheckpointText {
@@ -87,6 +107,8 @@ pub enum Source {
     Given,
     /// [`super::Options::memory`].
     Remembered,
+    /// The file `cosigned`.
+    Cosigned,
 }
 
 impl fmt::Display for Source {
@@ -96,6 +118,7 @@ impl fmt::Display for Source {
             Self::History { offset } => write!(f, "the checkpoint at byte {offset} of the history"),
             Self::Given => f.write_str("the given checkpoint"),
             Self::Remembered => f.write_str("the checkpoint remembered from an earlier verification"),
+            Self::Cosigned => f.write_str("the newest checkpoint that witnesses cosigned"),
         }
     }
 }
@@ -132,6 +155,9 @@ pub enum Finding {
     HistoryShort { issued: u64, said: u64 },
     #[error("{by} cannot be used: {reason}")]
     Trusted { by: Source, reason: String },
+    /// Not so many of the witnesses that were asked for as there had to be.
+    #[error("{cosigned} of the witnesses cosigned the newest checkpoint that has cosignatures, not {quorum}")]
+    Uncosigned { cosigned: usize, quorum: usize },
     #[error("{} is damaged; records from {index} on were not read: {reason}", path.display())]
     Segment { path: PathBuf, offset: Option<u64>, index: u64, reason: String },
     /// Whole records that the log's writer did not write.
@@ -173,6 +199,14 @@ impl Finding {
     }
 }
 
+/// Records from one to before another.
+fn of_records(from: u64, to: u64) -> String {
+    match to.saturating_sub(1) {
+        last if last == from => format!("record {from}"),
+        last => format!("records {from} to {last}"),
+    }
+}
+
 /// Something that is not wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "note")]
@@ -197,6 +231,10 @@ pub enum Note {
     NotSeenBefore,
     /// Another log was known by this path or name, and this one was accepted in its place.
     Accepted { expected: String, found: String },
+    /// No witness that was asked for has cosigned these records yet.
+    Unwitnessed { from: u64, to: u64 },
+    /// There are cosignatures of witnesses, and nobody said whose are to be believed.
+    WitnessesNotAsked { size: u64 },
     /// A file that is none of the log's.
     Unexpected { path: PathBuf },
 }
@@ -216,10 +254,14 @@ impl fmt::Display for Note {
             Self::Unchecked { from, to } => write!(
                 f,
                 "that the log's writer wrote {} is not checked: that takes the log's private key",
-                match to.saturating_sub(1) {
-                    last if last == *from => format!("record {from}"),
-                    last => format!("records {from} to {last}"),
-                }
+                of_records(*from, *to)
+            ),
+            Self::Unwitnessed { from, to } => {
+                write!(f, "no witness that was asked for has cosigned {} yet", of_records(*from, *to))
+            }
+            Self::WitnessesNotAsked { size } => write!(
+                f,
+                "the checkpoint of {size} records has cosignatures, which are not checked: give the keys of witnesses"
             ),
             Self::Unsealed { path, offset, index } => write!(
                 f,

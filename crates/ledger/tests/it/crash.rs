@@ -63,9 +63,18 @@ fn run(root: &Path, durability: Durability, records: u64) -> Run {
     let ledger = Ledger::open_on(Arc::new(recorder.clone()), small(&log(root), durability)).expect("opened");
     let before = ledger.size();
     let acknowledged = Mutex::new(Vec::new());
+    let writing = std::sync::atomic::AtomicU64::new(CALLERS);
     std::thread::scope(|scope| {
+        // Beside the callers: what witnesses cosign is kept. That nobody cosigned is no matter to the log.
+        let (cosigning, busy) = (&ledger, &writing);
+        scope.spawn(move || {
+            while busy.load(std::sync::atomic::Ordering::SeqCst) > 0 {
+                cosigning.keep_cosigned(cosigning.tiles().checkpoint()).expect("kept");
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        });
         for caller in 0..CALLERS {
-            let (ledger, recorder, acknowledged) = (&ledger, &recorder, &acknowledged);
+            let (ledger, recorder, acknowledged, writing) = (&ledger, &recorder, &acknowledged, &writing);
             scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
                 for number in 0..records / CALLERS {
@@ -76,6 +85,7 @@ fn run(root: &Path, durability: Durability, records: u64) -> Run {
                         acknowledged.lock().expect("not poisoned").push((done, index));
                     }
                 }
+                writing.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
             });
         }
     });

@@ -9,6 +9,7 @@
 #![expect(clippy::print_stdout, reason = "the kill tests say what they met")]
 
 mod append;
+mod cosigned;
 mod crash;
 mod decide;
 mod kill;

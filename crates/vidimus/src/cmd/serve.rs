@@ -17,6 +17,7 @@ mod supervisor;
 mod taken;
 mod tls;
 mod webhook;
+mod witnesses;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -27,7 +28,7 @@ use anyhow::Context as _;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use vidimus_core::resource::Network;
-use vidimus_gateway::{StandingAddress, Vitals};
+use vidimus_gateway::{StandingAddress, Vitals, WitnessAt};
 
 use super::quantity;
 use crate::log;
@@ -79,7 +80,7 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_TRUST_BUNDLE", value_delimiter = ',', value_name = "TRUST-DOMAIN=FILE")]
     pub trust_bundle: Vec<String>,
     /// Address for health, metrics and status, plain HTTP: / (lists the others), /healthz, /readyz, /metrics, /registry,
-    /// /registry/refused, /registry/standing, /ledger, /quarantine, /quarantine/lift, /declassify, /grants, /grants/requests,
+    /// /registry/refused, /registry/standing, /ledger, /ledger/checkpoint, /ledger/tile/{tile}, /quarantine, /quarantine/lift, /declassify, /grants, /grants/requests,
     /// /grants/revoke, /me, /approvals, /approvals/{approval}, /approvals/approve, /approvals/deny. All but the first four and the page of an
     /// approval want a person's token, and policies decide what the person may do.
     #[arg(long, env = "VIDIMUS_ADMIN", default_value = "127.0.0.1:9901", value_parser = quantity::socket)]
@@ -150,6 +151,14 @@ pub struct Serve {
     /// each request; while it is replaced, the former one may stand on a second line.
     #[arg(long, env = "VIDIMUS_WEBHOOK_SECRET", value_name = "FILE", requires_all = ["webhook", "secrets"])]
     pub webhook_secret: Option<String>,
+    /// A witness of the ledger: its key (C2SP vkey of type 4 or 6), a space, and the address that has add-checkpoint below it (C2SP
+    /// tlog-witness). It is offered each new checkpoint and cosigns that the ledger continues what it saw before; whoever runs it has to
+    /// add the ledger's key first. May be given several times. No call waits for it.
+    #[arg(long, env = "VIDIMUS_WITNESS", value_delimiter = ',', value_name = "KEY URL", value_parser = witnesses::witness)]
+    pub witness: Vec<WitnessAt>,
+    /// So many witnesses must cosign the same checkpoint for it to be kept as cosigned [default: all].
+    #[arg(long, env = "VIDIMUS_WITNESS_QUORUM", value_name = "N", requires = "witness")]
+    pub witness_quorum: Option<usize>,
     /// Room on the disk of --data that is for the records of what is allowed: when less is left, refusals are counted and not recorded
     /// one by one. 1GiB where not given, of a small disk a tenth.
     #[arg(long, env = "VIDIMUS_DISK_RESERVE", value_name = "SIZE", value_parser = quantity::disk_size)]

@@ -42,6 +42,13 @@ fn what_is_exported_is_verified_anywhere_and_what_was_changed_is_not() {
     let written = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("none");
     assert!(!fs::read_dir(gateway.directory.path()).unwrap().any(|entry| written(entry.unwrap())));
     assert_eq!(fs::metadata(at("all")).unwrap().permissions().mode() & 0o777, 0o600);
+    // What is no file stays what it is.
+    std::os::unix::fs::symlink(at("all"), at("link")).unwrap();
+    for not_a_file in ["link", "data"] {
+        let ran = export(not_a_file, &[]);
+        assert!(ran.code == Some(2) && ran.err.contains("is no regular file"), "{ran:?}");
+    }
+    assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
 
     let verify = |files: &[&str], more: &[&str]| {
         let files: Vec<String> = files.iter().map(|name| at(name)).collect();

@@ -8,7 +8,7 @@ use super::people::operate;
 use super::{policy, write};
 
 /// What people can be permitted.
-const EVERY: [&str; 10] = [
+const EVERY: [&str; 11] = [
     "approve",
     "declassify",
     "grant",
@@ -19,6 +19,7 @@ const EVERY: [&str; 10] = [
     "read-registry",
     "read-standing",
     "read-ledger",
+    "read-records",
 ];
 
 /// Who is in the group `may-X` may do X, and nothing else.
@@ -50,6 +51,9 @@ fn routes(approval: &str, grant: &str, act: &str) -> Vec<Route> {
         route("GET", "/registry/refused", json!(null), &["read-registry"]),
         route("GET", "/registry/standing", json!(null), &["read-standing"]),
         route("GET", "/ledger", json!(null), &["read-ledger"]),
+        route("GET", "/ledger/checkpoint", json!(null), &["read-ledger"]),
+        route("GET", "/ledger/tile/0/000.p/1", json!(null), &["read-ledger"]),
+        route("GET", "/ledger/tile/entries/000.p/1", json!(null), &["read-records"]),
         route("GET", "/quarantine", json!(null), &["read-standing"]),
         route("GET", "/approvals", json!(null), &["read-approvals"]),
         route("GET", "/grants", json!(null), &["read-standing"]),
@@ -80,7 +84,7 @@ fn code_of(answer: &str) -> String {
     body["vidimus"]["code"].as_str().unwrap_or_default().to_owned()
 }
 
-const VIEWS: [&str; 3] = ["registry", "standing", "ledger"];
+const VIEWS: [&str; 4] = ["registry", "standing", "ledger", "records"];
 
 #[test]
 fn every_route_asks_for_its_action_and_for_no_other() {
@@ -160,7 +164,8 @@ fn every_route_asks_for_its_action_and_for_no_other() {
     for path in index["endpoints"].as_object().unwrap().keys() {
         let is_known = ["/me", "/approvals/{approval}"].contains(&&**path)
             || open.contains(&&**path)
-            || routes.iter().any(|route| route.path == path);
+            || routes.iter().any(|route| route.path == path)
+            || path == "/ledger/tile/{tile}";
         assert!(is_known, "{path} is in no row of this test");
     }
     for method in ["POST", "PUT", "DELETE", "PATCH"] {

@@ -28,6 +28,9 @@ pub struct ExportQuestion {
     /// Older checkpoints of the log, signed notes: that it continues each is proven.
     #[serde(default)]
     pub since_checkpoints: Vec<String>,
+    /// Whether all is proven to the newest checkpoint that witnesses cosigned, also where the log has a newer one.
+    #[serde(default)]
+    pub cosigned: bool,
     /// By whom and when.
     pub exported: Exported,
 }
@@ -39,6 +42,8 @@ pub struct ExportAnswer {
     pub records: u64,
     /// The number of records of the checkpoint that they are proven to.
     pub size: u64,
+    /// The names on signatures of others than the log on that checkpoint: of witnesses, as they say. Whose they are, verifying tells.
+    pub witnesses: Vec<String>,
     /// How many records fit and are younger than the checkpoint, so that nothing proves them yet and they are not in the file.
     pub younger: u64,
     /// How many configurations decided them and are in the file.
@@ -90,7 +95,8 @@ pub fn export(
     question: &ExportQuestion,
     to: impl Write,
 ) -> Result<ExportAnswer, ExportError> {
-    let prover = Prover::latest(dir).map_err(ExportError::Unprovable)?;
+    let prover = if question.cosigned { Prover::cosigned(dir) } else { Prover::latest(dir) };
+    let prover = prover.map_err(ExportError::Unprovable)?;
     let mut writer = Writer::new(to, prover);
     writer.head(question)?;
     match &question.asked {
@@ -227,8 +233,8 @@ impl<W: Write> Writer<W> {
         self.line(&Line::End(End { records, sha256: sha256.clone() }))?;
         self.to.flush()?;
         let Self { younger, damage, prover, .. } = self;
-        let size = prover.signed().checkpoint.size;
-        Ok(ExportAnswer { records, size, younger, configurations: kept, missing, damage, sha256 })
+        let (size, witnesses) = (prover.signed().checkpoint.size, prover.signed().others(prover.key()));
+        Ok(ExportAnswer { records, size, witnesses, younger, configurations: kept, missing, damage, sha256 })
     }
 }
 

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use vidimus_core::snapshot::Snapshot;
+use vidimus_ledger::{WitnessKey, Witnesses};
 
 use super::*;
 use crate::recordings::{Made, Recordings};
@@ -51,7 +52,7 @@ fn recorded() -> Recordings {
 fn question(members: Value) -> ExportQuestion {
     let asked = EvidenceAsked::Search(serde_json::from_value(members).expect("a question"));
     let exported = Exported { at: "2026-11-27T12:00:00Z".into(), by: "ada".into() };
-    ExportQuestion { asked, since_checkpoints: Vec::new(), exported }
+    ExportQuestion { asked, since_checkpoints: Vec::new(), cosigned: false, exported }
 }
 
 fn exported(recordings: &Recordings, question: &ExportQuestion) -> (Vec<u8>, ExportAnswer) {
@@ -269,6 +270,7 @@ fn it_shows_that_the_log_continues_what_was_signed_before_and_names_the_key_that
     let options = |key: &str, checkpoints: &[&String]| VerifyOptions {
         key: Some(key.trim().parse().expect("a key")),
         checkpoints: checkpoints.iter().map(|note| (*note).clone()).collect(),
+        ..VerifyOptions::default()
     };
     let report = verify(&file[..], &options(&key, &[&oldest, &latest])).expect("read");
     assert!(report.proven && report.key_given, "{report:#?}");
@@ -369,9 +371,87 @@ fn the_example_of_the_page_is_evidence() {
     write(format!("configurations/{name}"), manifest.to_string().as_bytes());
     let asked = EvidenceAsked::Show(ShowQuestion { id: "call-1".to_owned() });
     let exported = Exported { at: "2026-11-27T12:00:02Z".to_owned(), by: "ada".to_owned() };
-    let question = ExportQuestion { asked, since_checkpoints: vec![older], exported };
+    let question = ExportQuestion { asked, since_checkpoints: vec![older], cosigned: false, exported };
     let archive = vidimus_registry::configurations::Archive::at(&data.path().join("configurations"));
     let mut written = Vec::new();
     export(&data.path().join("ledger"), &archive, &question, &mut written).expect("exported");
     assert_eq!(String::from_utf8(written).expect("text"), file);
+}
+
+/// Of the log's checkpoint, with the line of a witness (`ledger/src/cosignature/tests.rs` has the form).
+struct Witness(aws_lc_rs::signature::Ed25519KeyPair);
+
+impl Witness {
+    fn new() -> Self {
+        Self(aws_lc_rs::signature::Ed25519KeyPair::generate().expect("a key"))
+    }
+
+    fn public(&self) -> Vec<u8> {
+        use aws_lc_rs::signature::KeyPair as _;
+        [&[4], self.0.public_key().as_ref()].concat()
+    }
+
+    fn id(&self) -> String {
+        let digest = sha256(&[&b"w.example/1\n"[..], &self.public()].concat());
+        digest.get(..8).expect("digits").to_owned()
+    }
+
+    fn key(&self) -> WitnessKey {
+        format!("w.example/1+{}+{}", self.id(), STANDARD.encode(self.public())).parse().expect("a key")
+    }
+
+    fn cosign(&self, note: &str) -> String {
+        let text = format!("{}\n", note.split("\n\n").next().expect("a note"));
+        let signature = self.0.sign(format!("cosignature/v1\ntime 1700000000\n{text}").as_bytes());
+        let id = u32::from_str_radix(&self.id(), 16).expect("hex").to_be_bytes();
+        let bytes = [&id, &1_700_000_000_u64.to_be_bytes()[..], signature.as_ref()].concat();
+        format!("{note}— w.example/1 {}\n", STANDARD.encode(bytes))
+    }
+}
+
+#[test]
+fn it_takes_cosignatures_along_and_whoever_asks_for_witnesses_believes_no_file_without() {
+    let (recordings, one, other) = (recorded(), Witness::new(), Witness::new());
+    let ledger = recordings.ledger();
+    let demand = |keys: &[&Witness], quorum| VerifyOptions {
+        witnesses: Witnesses::new(keys.iter().map(|witness| witness.key()), Some(quorum)),
+        ..VerifyOptions::default()
+    };
+    let said = |file: &[u8], options: &VerifyOptions| verify(file, options).expect("read");
+    let (without, answer) = exported(&recordings, &question(serde_json::json!({})));
+    assert!(answer.witnesses.is_empty());
+    let report = said(&without, &demand(&[&one], 1));
+    assert!(!report.proven && report.findings[0].what.starts_with("0 of the witnesses"), "{report:#?}");
+    let asked = ExportQuestion { cosigned: true, ..question(serde_json::json!({})) };
+    let error = export(&ledger, &recordings.archive(), &asked, Vec::new()).expect_err("none").to_string();
+    assert!(error.contains("no witnesses have cosigned"), "{error}");
+
+    let note = fs::read_to_string(ledger.join("checkpoint")).expect("read");
+    fs::write(ledger.join("cosigned"), one.cosign(&note)).expect("written");
+    let (file, answer) = exported(&recordings, &asked);
+    assert_eq!((answer.size, answer.witnesses), (40, vec!["w.example/1".to_owned()]));
+    // The newest checkpoint is the cosigned one.
+    assert_eq!(exported(&recordings, &question(serde_json::json!({}))).0, file);
+    let report = said(&file, &demand(&[&one], 1));
+    assert!(report.proven, "{report:#?}");
+    let by = EvidenceCosigned { witness: "w.example/1".to_owned(), time: 1_700_000_000 };
+    assert_eq!(report.cosigned, [by]);
+    assert!(said(&file, &demand(&[&one, &other], 1)).proven && verified(&file).proven);
+    for (witnesses, quorum) in [(&[&one, &other][..], 2), (&[&other][..], 1), (&[&one, &one][..], 2)] {
+        let report = said(&file, &demand(witnesses, quorum));
+        assert!(
+            !report.proven && report.findings[0].what.contains("of the witnesses cosigned"),
+            "{report:#?}"
+        );
+    }
+    // The line of the witness, bent in each of its characters, the end of the file made right again.
+    let head = lines(&file);
+    let begin = head[0].find("— w.example/1 ").expect("its line");
+    let end = head[0][begin..].find("\\n").map(|length| begin + length).expect("its end");
+    for at in (begin + "— w.example/1 ".len()..end).step_by(3) {
+        let mut bent = head.clone();
+        let old = bent[0].as_bytes()[at];
+        bent[0].replace_range(at..=at, if old == b'A' { "B" } else { "A" });
+        assert!(!said(&resealed(&bent), &demand(&[&one], 1)).proven, "{at}");
+    }
 }

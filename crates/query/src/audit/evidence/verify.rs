@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use vidimus_core::snapshot::{Beside, Parts};
-use vidimus_ledger::{Checkpoint, Hash, SignedCheckpoint, VerifierKey};
+use vidimus_ledger::{Checkpoint, Hash, SignedCheckpoint, VerifierKey, Witnesses};
 
 use super::{
     Configuration, End, Exported, FORMAT, Head, Line, List, Place, Since, canonical, list_text, listed,
@@ -29,6 +29,8 @@ pub struct VerifyOptions {
     pub key: Option<VerifierKey>,
     /// Older checkpoints of the log, signed notes: the file must prove that the log continues each.
     pub checkpoints: Vec<String>,
+    /// Who must have cosigned the checkpoint that all is proven to.
+    pub witnesses: Witnesses,
 }
 
 /// Whether a file is evidence, and of what.
@@ -47,6 +49,8 @@ pub struct EvidenceReport {
     pub key_given: bool,
     /// The number of records of the checkpoint that all are proven to.
     pub size: u64,
+    /// Which of the witnesses that were asked for cosigned that checkpoint.
+    pub cosigned: Vec<EvidenceCosigned>,
     /// How many records are in the file.
     pub records: u64,
     /// The index of the first one.
@@ -79,6 +83,15 @@ pub struct EvidenceVerified {
     /// What is said of it.
     #[serde(flatten)]
     pub report: EvidenceReport,
+}
+
+/// That a witness saw the log continue what it had seen of it, up to the checkpoint of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EvidenceCosigned {
+    /// The witness, by the name of its key.
+    pub witness: String,
+    /// When, in Unix seconds, as it says.
+    pub time: u64,
 }
 
 /// What is wrong in a file.
@@ -280,8 +293,28 @@ impl<'o, R: BufRead> Check<'o, R> {
             Ok(signed) => signed.checkpoint,
             Err(error) => return form(&format!("the checkpoint is not the log's: {error}")),
         };
+        self.witnessed(&head.checkpoint)?;
         self.report.size = signed.size;
         (self.checkpoint, self.key) = (Some(signed), Some(key));
+        Ok(())
+    }
+
+    /// What witnesses say of the checkpoint.
+    fn witnessed(&mut self, note: &str) -> Result<(), Stop> {
+        let witnesses = &self.options.witnesses;
+        let by = match witnesses.cosigned(note) {
+            Ok(by) => by,
+            Err(error) => return form(&format!("the checkpoint is not what a witness cosigned: {error}")),
+        };
+        if by.len() < witnesses.quorum() {
+            self.find(format!(
+                "{} of the witnesses cosigned the checkpoint, not {}",
+                by.len(),
+                witnesses.quorum()
+            ));
+        }
+        let by = by.into_iter().map(|one| EvidenceCosigned { witness: one.witness, time: one.time });
+        self.report.cosigned = by.collect();
         Ok(())
     }
 

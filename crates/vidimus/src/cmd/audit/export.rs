@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use jiff::Timestamp;
 use vidimus_core::clock::Clock as _;
-use vidimus_ledger::read_from;
+use vidimus_ledger::{cosigned, read_from};
 use vidimus_query::audit::{
     self, EvidenceAsked, ExportAnswer, ExportError, ExportQuestion, Exported, Kind, ShowQuestion, Unsearched,
 };
@@ -21,9 +21,9 @@ use super::search::{Filters, kind, moment};
 use super::verify::note;
 use crate::clock::SystemClock;
 use crate::cmd::data_directory;
-use crate::output::{self, Format};
+use crate::output::{self, Format, printable};
 
-/// How long a checkpoint is waited for that covers the youngest records: of a gateway that runs there is one each second.
+/// How long a checkpoint is waited for, and that witnesses cosign it, that covers the youngest records: of a gateway that runs there is one each second.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Writes one file of evidence: the records that fit, each with its proof, the signed checkpoint that they are proven to, and every
@@ -39,6 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
   vidimus audit export --call CALL --out evidence.jsonl # one call, whole
   vidimus audit export --principal finance/invoice-bot --since 30d \\
     --out evidence.jsonl
+  vidimus audit export --cosigned --out witnessed.jsonl # to what witnesses cosigned
   vidimus audit export --since 2026-11-01 --until 2026-12-01 \\
     --since-checkpoint october.checkpoint --out november.jsonl
 
@@ -57,6 +58,10 @@ pub struct Export {
     /// several times.
     #[arg(long)]
     since_checkpoint: Vec<PathBuf>,
+    /// Prove all to the newest checkpoint that witnesses cosigned, also where the log has a newer one: younger records are left out.
+    /// Without it that is taken where it covers all, which is waited for for 5 s where the log has witnesses.
+    #[arg(long)]
+    cosigned: bool,
     /// The file to write, for its owner alone.
     #[arg(long)]
     out: PathBuf,
@@ -78,7 +83,8 @@ impl Export {
         let now = || Timestamp::try_from(SystemClock.now().wall).context("the clock has no time");
         let at = self.at.map_or_else(now, Ok)?;
         let exported = Exported { at: format!("{at:.0}"), by: self.by.clone().unwrap_or_else(user) };
-        Ok(ExportQuestion { asked, since_checkpoints: since.collect::<anyhow::Result<_>>()?, exported })
+        let since_checkpoints = since.collect::<anyhow::Result<_>>()?;
+        Ok(ExportQuestion { asked, since_checkpoints, cosigned: self.cosigned, exported })
     }
 }
 
@@ -89,8 +95,17 @@ fn user() -> String {
 }
 
 pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::Result<ExitCode> {
-    let question = export.question()?;
+    let mut question = export.question()?;
+    // What is renamed into its place would take the place of a device, a pipe or a link, and not write to it.
+    let is_file = |metadata: fs::Metadata| metadata.is_file();
+    ensure!(
+        fs::symlink_metadata(&export.out).map_or(true, is_file),
+        "--out {}: it is there and is no regular file; name a file",
+        export.out.display()
+    );
     let covered = wait_for_checkpoint(dir);
+    let unwitnessed = covered.and_then(|covered| wait_for_witnesses(dir, covered));
+    question.cosigned |= covered.is_some() && unwitnessed.is_none() && cosigned(dir).is_some();
     // Beside it, under a name that nobody else has: what is not finished is no evidence.
     let beside = export.out.with_added_extension(format!("{}.tmp", uuid::Uuid::new_v4()));
     let written = write(data, dir, &question, &beside).and_then(|answer| {
@@ -106,8 +121,20 @@ pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::
         output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
     }
     // What came after this began is not what was asked for.
-    let behind = answer.younger > 0 && !covered;
-    if behind {
+    let uncosigned = export.cosigned && unwitnessed.is_some();
+    let behind = answer.younger > 0 && (covered.is_none() || uncosigned);
+    if let Some(size) = unwitnessed.filter(|_| !question.cosigned) {
+        output::warning(&format!(
+            "the newest checkpoint that witnesses cosigned is of {size} records and does not cover all: the file is proven to one that they \
+             have not cosigned; --cosigned takes theirs"
+        ));
+    }
+    if behind && uncosigned {
+        output::warning(&format!(
+            "{} younger records fit and are not in the file: witnesses have not cosigned a checkpoint that covers them",
+            answer.younger
+        ));
+    } else if behind {
         output::warning(&format!(
             "{} younger records fit and are not in the file: no checkpoint covered them within {} s; a gateway that runs, or is started, signs one each second: export again then",
             answer.younger,
@@ -154,24 +181,40 @@ fn print(answer: &ExportAnswer, out: &Path) {
     output::line(&format!(
         "{records} records and {configurations} configurations that decided them, proven to the checkpoint of {size} records"
     ));
+    for witness in &answer.witnesses {
+        output::line(&format!("cosigned by {}, as that says", printable(witness)));
+    }
     output::line(&format!("written to {}; anybody can check it:", out.display()));
     output::line(&format!("  vidimus audit verify {} --key KEY", out.display()));
     output::line(&format!("  python3 docs/verify-evidence.py {} --key KEY", out.display()));
 }
 
-/// Waits until a checkpoint covers the records that are there now, and says whether one does. Where none comes, nobody writes the log, or it
-/// is written faster than it is read.
-fn wait_for_checkpoint(dir: &Path) -> bool {
+/// Waits until a checkpoint covers the records that are there now; how many these are, where one does. Where none comes, nobody writes
+/// the log, or it is written faster than it is read.
+fn wait_for_checkpoint(dir: &Path) -> Option<u64> {
     let until = Instant::now() + PATIENCE;
     let signed = || read_from(dir, 0).map(|reading| reading.watermark().signed);
-    let Ok(mut reading) = signed().and_then(|signed| read_from(dir, signed)) else { return false };
+    let mut reading = signed().and_then(|signed| read_from(dir, signed)).ok()?;
     while let Some(Ok(_)) = reading.next() {
         if Instant::now() >= until {
-            return false;
+            return None;
         }
     }
-    while Instant::now() < until && signed().is_ok_and(|signed| signed < reading.index()) {
+    let all = reading.index();
+    wait_until(until, || !signed().is_ok_and(|signed| signed < all));
+    signed().is_ok_and(|signed| signed >= all).then_some(all)
+}
+
+/// Waits until witnesses have cosigned a checkpoint of `all` records, if they ever cosigned one; of how many the newest is, where it is
+/// of fewer.
+fn wait_for_witnesses(dir: &Path, all: u64) -> Option<u64> {
+    let size = || cosigned(dir).map(|cosigned| cosigned.checkpoint.size);
+    wait_until(Instant::now() + PATIENCE, || size().is_none_or(|size| size >= all));
+    size().filter(|size| *size < all)
+}
+
+fn wait_until(until: Instant, holds: impl Fn() -> bool) {
+    while Instant::now() < until && !holds() {
         std::thread::sleep(Duration::from_millis(50));
     }
-    signed().is_ok_and(|signed| signed >= reading.index())
 }

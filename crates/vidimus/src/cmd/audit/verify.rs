@@ -7,8 +7,11 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::json;
-use vidimus_ledger::{Checkpoint, Finding, Options, Report, VerifyError, default_memory};
+use vidimus_ledger::{
+    Checkpoint, Finding, Options, Report, VerifyError, WitnessKey, Witnesses, default_memory,
+};
 use vidimus_query::audit::{self, EvidenceReport, EvidenceVerified, VerifyOptions};
 
 use crate::output::{self, Format, printable};
@@ -31,6 +34,8 @@ const INCOMPLETE: u8 = 3;
   vidimus audit verify --data DIR --checkpoint saved-last-month \\
     --key \"$(cat checkpoint.vkey)\" # trusting nothing in the directory
   vidimus audit verify evidence.jsonl --key \"$(cat checkpoint.vkey)\"
+  vidimus audit verify evidence.jsonl --key \"$(cat checkpoint.vkey)\" \\
+    --witness \"$(cat ada.vkey)\" --witness \"$(cat bob.vkey)\" --quorum 1
 
 Exit codes: 0 intact or proven, 1 not, or another log than before,
 2 not checked, 3 nothing is wrong, and the file has no records, or not all
@@ -46,6 +51,13 @@ pub struct Verify {
     /// A checkpoint saved earlier; the log must be a continuation of it, which evidence must prove. May be given several times.
     #[arg(long)]
     checkpoint: Vec<PathBuf>,
+    /// The key of a witness (C2SP vkey of type 4 or 6), from somebody you trust: whether it cosigned the log's newest cosigned checkpoint,
+    /// or that of the evidence. May be given several times.
+    #[arg(long, value_name = "KEY", value_parser = witness)]
+    witness: Vec<WitnessKey>,
+    /// So many of the witnesses must have cosigned it [default: all].
+    #[arg(long, value_name = "N", requires = "witness")]
+    quorum: Option<usize>,
     /// Where is remembered what was verified last [default: ~/.local/state/vidimus/verified].
     #[arg(long, env = "VIDIMUS_VERIFIED")]
     memory: Option<PathBuf>,
@@ -66,6 +78,15 @@ impl Verify {
     fn trusted(&self) -> anyhow::Result<Vec<String>> {
         self.checkpoint.iter().map(|path| note(path, "--checkpoint")).collect()
     }
+
+    fn witnesses(&self) -> Witnesses {
+        Witnesses::new(self.witness.iter().cloned(), self.quorum)
+    }
+}
+
+/// What is no key of a witness would be one that never signs.
+fn witness(text: &str) -> anyhow::Result<WitnessKey> {
+    Ok(text.trim().parse()?)
 }
 
 /// The checkpoint in a file, whoever signed it: by whom is what is verified.
@@ -84,6 +105,7 @@ pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCo
         key: verify.key.as_deref().map(super::key).transpose()?,
         trusted,
         memory,
+        witnesses: verify.witnesses(),
         accept_new: verify.accept_new_log,
     };
     let report = vidimus_ledger::verify(dir, &options).map_err(|error| match error {
@@ -109,6 +131,7 @@ pub fn run_evidence(verify: &Verify, format: Format) -> anyhow::Result<ExitCode>
     let options = VerifyOptions {
         key: verify.key.as_deref().map(super::key).transpose()?,
         checkpoints: verify.trusted()?,
+        witnesses: verify.witnesses(),
     };
     let (mut proven, mut whole) = (true, true);
     for file in &verify.files {
@@ -145,6 +168,9 @@ fn print_evidence(file: &str, report: &EvidenceReport) {
         row("exported", &format!("{} by {}, as the file says", exported.at, exported.by));
     }
     row("checkpoint", &counted(report.size, "record"));
+    for one in &report.cosigned {
+        row("cosigned", &by(&one.witness, one.time));
+    }
     for size in &report.continues {
         row("continues", &format!("the checkpoint of {}", counted(*size, "record")));
     }
@@ -202,6 +228,11 @@ fn print_evidence(file: &str, report: &EvidenceReport) {
     ));
 }
 
+fn by(witness: &str, time: u64) -> String {
+    let at = i64::try_from(time).ok().and_then(|time| Timestamp::from_second(time).ok());
+    format!("by {witness} at {}", at.map_or_else(|| time.to_string(), |at| at.to_string()))
+}
+
 fn counted(count: u64, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
@@ -222,6 +253,12 @@ fn print(report: &Report) {
     row("records", &format!("{} in {}", report.records, counted(report.segments as u64, "segment")));
     if let Some(checkpoint) = &report.checkpoint {
         row("checkpoint", &format!("{}, root {}", counted(checkpoint.size, "record"), checkpoint.root));
+    }
+    if let Some(cosigned) = report.cosigned.as_ref().filter(|cosigned| !cosigned.by.is_empty()) {
+        for one in &cosigned.by {
+            let text = format!("{}, {}", counted(cosigned.size, "record"), by(&one.witness, one.time));
+            row("cosigned", &printable(&text));
+        }
     }
     let confirmed = match report.confirmed {
         1 => "1 record is what it was when it was signed for".to_owned(),

@@ -8,6 +8,7 @@ mod me;
 pub(super) mod people;
 mod quarantine;
 mod registered;
+mod tiles;
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use super::admin_listener;
 use super::supervisor::Supervisor;
 
 /// What is served here. docs/admin.md has a row for each.
-const ENDPOINTS: [(&str, &str); 18] = [
+const ENDPOINTS: [(&str, &str); 20] = [
     ("/healthz", "ok, while the process answers"),
     ("/readyz", "200 while a permitted call would be let through, else 503 and why"),
     ("/metrics", "OpenMetrics text"),
@@ -38,6 +39,11 @@ const ENDPOINTS: [(&str, &str); 18] = [
     ("/registry/refused", "what is refused, as it is kept for the next start"),
     ("/registry/standing", "what stands by acts of people"),
     ("/ledger", "whether the ledger takes records, how many it has, and the key that verifies it"),
+    (
+        "/ledger/checkpoint",
+        "the newest checkpoint of the ledger; cosigned, where it has witnesses (C2SP tlog-checkpoint)",
+    ),
+    ("/ledger/tile/{tile}", "tiles of hashes, and records as tile/entries/… (C2SP tlog-tiles)"),
     ("/quarantine", "what is out of use, by whom and why; POST quarantines"),
     ("/quarantine/lift", "POST ends a quarantine"),
     ("/declassify", "POST takes a label away from what an agent or a chain has read"),
@@ -70,6 +76,8 @@ pub(super) fn serve(
         .route("/registry/refused", get(refused))
         .route("/registry/standing", get(standing))
         .route("/ledger", get(ledger))
+        .route("/ledger/checkpoint", get(tiles::checkpoint))
+        .route("/ledger/tile/{*tile}", get(tiles::tile))
         .route("/quarantine", get(quarantine::list).post(quarantine::place))
         .route("/quarantine/lift", post(quarantine::lift))
         .route("/declassify", post(declassify::declassify))
@@ -164,7 +172,14 @@ async fn standing(State(admin): State<Admin>, asks: Asks) -> Result<Json<Standin
 async fn ledger(State(admin): State<Admin>, asks: Asks) -> Result<Json<Value>, Refused> {
     asks.may(Operation::Read, About::View("ledger")).await?;
     let ledger = &admin.health.shared.ledger;
-    Ok(Json(json!({"open": ledger.is_open(), "size": ledger.size(), "key": ledger.public_key()})))
+    let cosigned = ledger.cosigned().map(|cosigned| cosigned.checkpoint.size);
+    Ok(Json(json!({
+        "open": ledger.is_open(),
+        "size": ledger.size(),
+        "signed": ledger.watermark().signed,
+        "cosigned": cosigned,
+        "key": ledger.public_key(),
+    })))
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ use super::issuer_roots::IssuerRoots;
 use super::supervisor::Supervisor;
 use super::{
     DurabilityArg, Serve, admin, configurations, descriptors, disk, issuer_roots, standing, taken, tls,
-    webhook,
+    webhook, witnesses,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
@@ -91,18 +91,18 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let watching = Arc::new(watching);
     standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
     webhook::begin(&mut supervisor, serve, &shared, given, (plain, admin_address, tls_address))?;
+    let witnessed = witnesses::begin(&mut supervisor, serve, &shared)?;
     let live = configurations::keep(&mut supervisor, &serve.data, shared.snapshot());
     supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live));
-    if serve.standing.is_some() {
-        control.block_on(agrees(&mut supervisor, &shared));
-    }
+    control.block_on(agrees(&mut supervisor, serve, &shared));
     disk::watch(&mut supervisor, shared.clone(), serve.data.clone(), serve.disk_reserve);
     let (stop, stopping) = watch::channel(false);
     let listeners: Vec<Listener> =
         [Some(Listener { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
     let loops = workers * listeners.len();
     let health = Health { shared: shared.clone(), loaded, stopping: stopping.clone(), watching, loops };
-    admin::serve(&mut supervisor, (sockets.admin, &serve.admin_name), Admin::new(health, people))?;
+    let admin = Admin::new(health, people, witnessed);
+    admin::serve(&mut supervisor, (sockets.admin, &serve.admin_name), admin)?;
     let workers = start_workers(&mut supervisor, serve, (workers, &shared, &stopping), &listeners)?;
     // Each worker has its own, so that the sockets are closed when the workers stop listening.
     drop(listeners);
@@ -124,9 +124,12 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// Keeps to the store that gateways share, and waits until it is known what people did at other gateways meanwhile: calls are not decided
+/// Keeps to the store that gateways share, if they do, and waits until it is known what people did at other gateways meanwhile: calls are not decided
 /// by what stood when this one stopped, where that can be helped.
-async fn agrees(supervisor: &mut Supervisor, shared: &Arc<Shared>) {
+async fn agrees(supervisor: &mut Supervisor, serve: &Serve, shared: &Arc<Shared>) {
+    if serve.standing.is_none() {
+        return;
+    }
     supervisor.essential("standing", shared.clone().follow_store());
     let agrees = async {
         while !shared.has_store() {

@@ -159,6 +159,8 @@ mod tests {
             ("--webhook http://chat.example/x --webhook-secret a --secrets b", "an https URL"),
             ("--webhook https://chat.example/x --webhook-secret a", "--secrets"),
             ("--webhook-secret a --secrets b", "--webhook"),
+            ("--witness https://witness.example/", "write its key, a space and its address"),
+            ("--witness-quorum 2", "--witness"),
             ("--standing 127.0.0.1:6379", "redis://"),
             ("--standing redis://a:b@", "redis://"),
             ("--log verbose", "is not a level"),

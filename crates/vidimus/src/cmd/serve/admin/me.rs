@@ -12,7 +12,7 @@ use vidimus_query::acts::{May, Me};
 use super::people::{Asks, Refused};
 
 /// What is shown at this address.
-const VIEWS: [&str; 4] = ["registry", "ledger", "standing", "approvals"];
+const VIEWS: [&str; 5] = ["registry", "ledger", "records", "standing", "approvals"];
 
 /// What is asked about.
 #[derive(Debug, Deserialize)]

@@ -24,6 +24,7 @@ use vidimus_identity::People;
 
 use super::super::admin_listener::{CONNECTIONS, Peer};
 use super::super::health::Health;
+use super::tiles::Shelf;
 use crate::clock::SystemClock;
 
 /// What the endpoints of the admin address have.
@@ -33,14 +34,18 @@ pub(in crate::cmd::serve) struct Admin {
     people: Arc<People>,
     /// Places for requests that wait for something to happen: of the connections here, so many.
     pub(super) watchers: Arc<Semaphore>,
+    /// The ledger, as clients of tiled logs read it.
+    pub(super) tiles: Arc<Shelf>,
 }
 
 /// Requests that wait for something to happen at once.
 const WATCHERS: usize = CONNECTIONS / 2;
 
 impl Admin {
-    pub(in crate::cmd::serve) fn new(health: Health, people: Arc<People>) -> Self {
-        Self { health, people, watchers: Arc::new(Semaphore::new(WATCHERS)) }
+    /// `witnessed`: whether somebody is to cosign the ledger's checkpoints.
+    pub(in crate::cmd::serve) fn new(health: Health, people: Arc<People>, witnessed: bool) -> Self {
+        let tiles = Arc::new(Shelf::new(witnessed));
+        Self { health, people, watchers: Arc::new(Semaphore::new(WATCHERS)), tiles }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {

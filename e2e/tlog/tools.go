@@ -1,0 +1,7 @@
+//go:build tools
+
+package tlog
+
+import (
+	_ "filippo.io/torchwood/cmd/litewitness"
+)
