@@ -34,10 +34,21 @@ impl Person {
     pub fn actor(&self) -> String {
         format!("User/{}", self.user.id())
     }
+
+    /// The Cedar ids of its groups, each by its name alone and as one of its issuer. A name that looks as one of an issuer is not taken
+    /// alone: another issuer could write it.
+    pub fn group_ids(&self) -> Vec<String> {
+        let of_issuer = self.groups.iter().map(|group| self.user.group_id(group));
+        let alone = self.groups.iter().filter(|group| !group.contains('#')).map(ToString::to_string);
+        of_issuer.chain(alone).collect()
+    }
 }
 
+/// What is shown to people: [`About::View`].
+pub const VIEWS: [&str; 5] = ["registry", "ledger", "records", "standing", "approvals"];
+
 /// What people do, as Cedar's actions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {
     Quarantine,
     Lift,

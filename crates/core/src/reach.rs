@@ -2,6 +2,8 @@
 //! [`Snapshot::authorize`] decides of one call is said here of all calls of a principal on a resource, from the same index and the
 //! same partial evaluation; a property test holds the two together.
 
+pub mod people;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 

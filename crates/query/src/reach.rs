@@ -1,7 +1,10 @@
 //! Who can call what, over all calls at once: answered from the policies in force, not from what was called.
 //!
 //! As the gateway goes: who cannot prove who it is calls nothing, and what has no address is not called; the rest is said by
-//! [`Snapshot::reach`].
+//! [`Snapshot::reach`]. And who may operate what, as the admin address goes: by [`Snapshot::reach_people`].
+
+mod named;
+mod people;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +12,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vidimus_core::call::{Action, Target};
-use vidimus_core::entity::EntityId;
+use vidimus_core::person::Operation;
 use vidimus_core::reach::{Access, Answered, Condition, NotSurveyed, Outlook, Pairs};
 use vidimus_core::refusal::Refusal;
 use vidimus_core::resource::{DelegationLimits, Principal, nearest};
@@ -18,24 +21,33 @@ use vidimus_core::snapshot::Snapshot;
 use crate::Misasked;
 use crate::explain::{can_prove, principal, target, told};
 use crate::state::{State, StateOf};
-use crate::text;
 
-/// Which pairs of principals and resources. At least one of the two sides is named.
+pub use self::named::{Unnamed, What, Who};
+
+/// Which pairs of principals and resources. At least one of the two sides is named, or something that people do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReachQuestion {
-    /// Who would call: `Agent/namespace/name` or `ServiceIdentity/namespace/name`; everybody where it is left out.
-    #[serde(default, with = "text::some_entity", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    pub principal: Option<EntityId>,
-    /// What would be called, as in an explanation; of an `MCPServer/…`, `Agent/…` or `LLMProvider/…` all that can be called of it.
-    /// Everything where it is left out.
-    #[serde(default, with = "text::some_entity", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    pub resource: Option<EntityId>,
+    /// Who would call: `Agent/namespace/name` or `ServiceIdentity/namespace/name`. Who would do what people do: `User/issuer#subject`, or
+    /// `UserGroup/group` for somebody of that group whom no policy names, and of no other that one names. Everybody where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<Who>,
+    /// The groups that the token of a `User/…` names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
+    /// Its e-mail address; any, or none, where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// What would be called, as in an explanation; of an `MCPServer/…`, `Agent/…` or `LLMProvider/…` all that can be called of it. To what
+    /// people would do something: these too, and `Service/…`, `View/…`, `User/…`, `Identity/…` and `Chain/…`. Everything where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<What>,
     /// Only this Cedar action.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["invokeTool", "readResource", "getPrompt", "connectServer", "callAgent", "callModel", "listModels", null]))]
+    #[schemars(extend("enum" = [
+        "invokeTool", "readResource", "getPrompt", "connectServer", "callAgent", "callModel", "listModels", "quarantine", "lift",
+        "declassify", "grant", "revoke", "approve", "read", null
+    ]))]
     pub action: Option<String>,
     /// Whether those are listed too that can never call.
     #[serde(default)]
@@ -77,9 +89,10 @@ pub struct Reached {
     pub outcome: String,
     /// The Cedar action.
     pub action: String,
-    /// Who, `Kind/namespace/name`, sorted.
+    /// Who, `Kind/namespace/name`, sorted. Of what people do: those whom policies tell apart, `User/issuer#subject`, `UserGroup/group` for somebody of
+    /// that group alone, and `User/*` for all others.
     pub principals: Vec<String>,
-    /// What, `Kind/id`, sorted.
+    /// What, `Kind/id`, sorted. Of what people do `…/*` is all that neither a record nor a policy names.
     pub resources: Vec<String>,
     /// Of which servers and agents it is every tool, resource, prompt or skill that neither their record nor a policy names; sorted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -139,6 +152,20 @@ pub enum NotReached {
     Fault(#[from] NotSurveyed),
 }
 
+impl ReachCounts {
+    /// Counts pairs of one answer, which is returned.
+    fn count(&mut self, pairs: &Pairs) -> Answered {
+        let outcome = pairs.outlook.answered();
+        *match outcome {
+            Answered::Always => &mut self.always,
+            Answered::Conditionally => &mut self.conditional,
+            Answered::Held => &mut self.held,
+            Answered::Never => &mut self.never,
+        } += pairs.principals.len() * pairs.accesses.len();
+        outcome
+    }
+}
+
 impl ReachAnswer {
     /// Whether anybody could be allowed anything of it.
     pub const fn any(&self) -> bool {
@@ -152,16 +179,23 @@ impl ReachAnswer {
 /// When it names nobody and nothing, or what is not there; and see [`NotSurveyed`].
 pub fn reach(state: &State, question: &ReachQuestion) -> Result<ReachAnswer, NotReached> {
     let world = &*state.loaded.snapshot;
+    if let Some(asked) = people::asked(question)? {
+        return asked.answer(state, question);
+    }
     let action = question.action.as_deref().map(named_action).transpose()?;
-    let principals = match (&question.principal, &question.resource) {
-        (Some(one), _) => vec![principal(state, one)?],
-        (None, Some(_)) => world.principals(),
-        (None, None) => {
+    let called = match &question.resource {
+        Some(What::Called(id)) => Some(id),
+        _ => None,
+    };
+    let principals = match (&question.principal, called) {
+        (Some(Who::Workload(one)), _) => vec![principal(state, one)?],
+        (_, Some(_)) => world.principals(),
+        (_, None) => {
             let reason = "name who calls or what is called: of everybody with everything there is no end";
             return Err(Misasked::new("principal", &"-", reason).into());
         }
     };
-    let (mut accesses, mut without_endpoint) = match &question.resource {
+    let (mut accesses, mut without_endpoint) = match called {
         Some(id) => {
             let found = target::target(state, id)?;
             let found = found.map_err(|refusal| Misasked::new("resource", id, told(&refusal)))?;
@@ -191,14 +225,7 @@ pub fn reach(state: &State, question: &ReachQuestion) -> Result<ReachAnswer, Not
         state: state.described(),
     };
     for pairs in world.reach(&proving, &accesses)? {
-        let outcome = pairs.outlook.answered();
-        let many = pairs.principals.len() * pairs.accesses.len();
-        *match outcome {
-            Answered::Always => &mut answer.counts.always,
-            Answered::Conditionally => &mut answer.counts.conditional,
-            Answered::Held => &mut answer.counts.held,
-            Answered::Never => &mut answer.counts.never,
-        } += many;
+        let outcome = answer.counts.count(&pairs);
         if outcome != Answered::Never || question.never {
             answer.reached.extend(rows(&pairs, &proving, &accesses));
         }
@@ -210,7 +237,8 @@ pub fn reach(state: &State, question: &ReachQuestion) -> Result<ReachAnswer, Not
 }
 
 fn named_action(name: &str) -> Result<Action, Misasked> {
-    let all = || Action::ALL.iter().map(|action| action.as_str());
+    let of_people = Operation::ALL.iter().map(|operation| operation.as_str());
+    let all = || Action::ALL.iter().map(|action| action.as_str()).chain(of_people.clone());
     Action::ALL.into_iter().find(|action| action.as_str() == name).ok_or_else(|| {
         let reason = match nearest(all(), name) {
             Some(near) => format!("there is no such action; did you mean {near}?"),
@@ -233,14 +261,17 @@ fn everything(world: &Snapshot) -> (Vec<Access<'_>>, usize) {
 fn rows(pairs: &Pairs, principals: &[Principal], accesses: &[Access<'_>]) -> Vec<Reached> {
     let who = pairs.principals.iter().filter_map(|place| principals.get(*place));
     let who: Vec<String> = who.map(|one| one.entity().to_string()).collect();
-    let Outlook {
-        permits, refusals, permits_when, refusals_when, holds, holds_when, implied, limits, ..
-    } = &pairs.outlook;
-    let Outlook { changes, changes_when, .. } = &pairs.outlook;
+    let of_all = Reached { principals: who, ..row(&pairs.outlook) };
+    by_action(&of_all, pairs.accesses.iter().filter_map(|place| accesses.get(*place)))
+}
+
+/// What is said of pairs with one answer, before who and what.
+fn row(outlook: &Outlook) -> Reached {
+    let Outlook { permits, refusals, permits_when, refusals_when, holds, holds_when, .. } = outlook;
+    let Outlook { changes, changes_when, implied, limits, .. } = outlook;
     let texts = |ids: &[Arc<str>]| ids.iter().map(ToString::to_string).collect();
-    let of_all = Reached {
-        outcome: pairs.outlook.answered().as_str().to_owned(),
-        principals: who,
+    Reached {
+        outcome: outlook.answered().as_str().to_owned(),
         permits: texts(permits),
         permits_when: permits_when.iter().map(When::from).collect(),
         refusals: texts(refusals),
@@ -252,8 +283,7 @@ fn rows(pairs: &Pairs, principals: &[Principal], accesses: &[Access<'_>]) -> Vec
         implied_by: implied.iter().map(|one| one.by.to_string()).collect(),
         limits: limited(limits),
         ..Reached::default()
-    };
-    by_action(&of_all, pairs.accesses.iter().filter_map(|place| accesses.get(*place)))
+    }
 }
 
 /// The limits of an agent's own record, as conditions.

@@ -15,23 +15,6 @@ pub(crate) mod entity {
     }
 }
 
-pub(crate) mod some_entity {
-    use serde::de::Error as _;
-    use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
-    use vidimus_core::entity::EntityId;
-
-    pub(crate) fn serialize<S: Serializer>(id: &Option<EntityId>, serializer: S) -> Result<S::Ok, S::Error> {
-        id.as_ref().map(ToString::to_string).serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<EntityId>, D::Error> {
-        let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| crate::explain::entity(&text).map_err(D::Error::custom)).transpose()
-    }
-}
-
 pub(crate) mod user {
     use serde::de::Error as _;
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};

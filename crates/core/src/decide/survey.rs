@@ -326,7 +326,7 @@ impl<'a> Survey<'a> {
 }
 
 /// What these policies look at on one side, and those that look at what their callers call a resource.
-fn looked_at<'s>(
+pub(super) fn looked_at<'s>(
     statements: &[&'s Arc<Statement>],
     side: Side,
     other: Option<&EntityUid>,
@@ -351,6 +351,24 @@ fn partially(
     entities: &PartialEntities,
     outlook: &mut Outlook,
 ) -> Result<(), EntityFault> {
+    let schema = schema().map_err(|error| fault(&error))?;
+    let resource = match by_its_id {
+        true => PartialEntityUid::from_concrete(resource.clone()),
+        false => PartialEntityUid::new(resource.type_name().clone(), None),
+    };
+    let principal = PartialEntityUid::from_concrete(principal.clone());
+    let request = PartialRequest::new(principal, plain::action_uid(action)?, resource, None, schema)
+        .map_err(|error| fault(&error))?;
+    answered(&request, statements, entities, outlook)
+}
+
+/// Evaluates policies on a request of which something is unknown.
+pub(super) fn answered(
+    request: &PartialRequest,
+    statements: &[&Arc<Statement>],
+    entities: &PartialEntities,
+    outlook: &mut Outlook,
+) -> Result<(), EntityFault> {
     // Those that are only tried decide nothing.
     let deciding: Vec<&&Arc<Statement>> = statements.iter().filter(|statement| !statement.observes).collect();
     if deciding.is_empty() {
@@ -363,14 +381,7 @@ fn partially(
         policies.add(statement.policy.clone()).map_err(|error| fault(&error))?;
     }
     let schema = schema().map_err(|error| fault(&error))?;
-    let resource = match by_its_id {
-        true => PartialEntityUid::from_concrete(resource.clone()),
-        false => PartialEntityUid::new(resource.type_name().clone(), None),
-    };
-    let principal = PartialEntityUid::from_concrete(principal.clone());
-    let request = PartialRequest::new(principal, plain::action_uid(action)?, resource, None, schema)
-        .map_err(|error| fault(&error))?;
-    let response = policies.tpe(&request, entities, schema).map_err(|error| fault(&error))?;
+    let response = policies.tpe(request, entities, schema).map_err(|error| fault(&error))?;
     let name = |id: &cedar_policy::PolicyId| -> Arc<str> { AsRef::<str>::as_ref(id).into() };
     outlook.permits.extend(response.true_permits().map(name));
     let failing = response.error_permits().chain(response.error_forbids());

@@ -15,7 +15,7 @@ use crate::decide::index::Key;
 use crate::decide::plain::{datetime, entity_uid, fault, user};
 use crate::decide::schema::{Type, actions, schema, uid};
 use crate::decide::statement::Statement;
-use crate::person::{About, Asked, Person};
+use crate::person::{About, Asked, Operation, Person};
 use crate::refusal::{Code, Refusal};
 
 impl Snapshot {
@@ -30,15 +30,9 @@ impl Snapshot {
         let fault = |fault: EntityFault| {
             Refusal::new(Code::Internal, "the question could not be put to the policies").with_detail(fault)
         };
-        let mut statements: Vec<&Arc<Statement>> = self.of_people().collect();
-        let first = self.first_administrator();
-        if self.has_first_administrator() {
-            let first = first.as_ref().map_err(|reason| {
-                Refusal::new(Code::Internal, "a built-in policy is broken").with_detail(reason)
-            })?;
-            statements.push(first);
-        }
-        statements.retain(|statement| statement.actions.of_people(Some(asked.operation)));
+        let statements = self.said_of(Some(asked.operation)).map_err(|reason| {
+            Refusal::new(Code::Internal, "a built-in policy is broken").with_detail(reason)
+        })?;
         self.evaluated(asked, &statements).map_err(fault)?.map_err(|refused| refused.told(asked, &statements))
     }
 
@@ -65,6 +59,19 @@ impl Snapshot {
         self.of_people().map(|statement| &*statement.id)
     }
 
+    /// What is in force about one thing that people do, or about any of it, the built-in policy for a first administrator included.
+    ///
+    /// # Errors
+    /// When that does not compile: a fault of this crate.
+    pub(crate) fn said_of(&self, operation: Option<Operation>) -> Result<Vec<Arc<Statement>>, String> {
+        let mut statements: Vec<Arc<Statement>> = self.of_people().cloned().collect();
+        if self.has_first_administrator() {
+            statements.push(self.first_administrator()?);
+        }
+        statements.retain(|statement| statement.actions.of_people(operation));
+        Ok(statements)
+    }
+
     fn of_people(&self) -> impl Iterator<Item = &Arc<Statement>> {
         self.policies
             .statements()
@@ -74,7 +81,7 @@ impl Snapshot {
     fn evaluated(
         &self,
         asked: &Asked<'_>,
-        statements: &[&Arc<Statement>],
+        statements: &[Arc<Statement>],
     ) -> Result<Result<Vec<Arc<str>>, Refused>, EntityFault> {
         let schema = schema().map_err(|e| fault("the schema", &e))?;
         let resource = resource_uid(asked.about)?;
@@ -156,7 +163,7 @@ struct Refused {
 }
 
 impl Refused {
-    fn told(self, asked: &Asked<'_>, statements: &[&Arc<Statement>]) -> Refusal {
+    fn told(self, asked: &Asked<'_>, statements: &[Arc<Statement>]) -> Refusal {
         let (who, what) = (asked.person.actor(), asked.operation.as_str());
         let about = asked.about;
         let said = statements.iter().filter(|statement| self.policies.contains(&statement.id));
@@ -209,14 +216,8 @@ fn context(asked: &Asked<'_>) -> Result<Vec<(String, RestrictedExpression)>, Ent
     Ok(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// The person with its groups, each by its name alone and as one of its issuer. A name that looks as one of an issuer is not taken
-/// alone: another issuer could write it.
 fn person(person: &Person) -> Result<Entity, EntityFault> {
-    let of_issuer =
-        person.groups.iter().map(|group| uid(Type::UserGroup, format!("{}#{group}", person.user.issuer)));
-    let alone =
-        person.groups.iter().filter(|group| !group.contains('#')).map(|group| uid(Type::UserGroup, group));
-    let groups = of_issuer.chain(alone);
-    let groups: Option<Vec<EntityUid>> = groups.collect();
+    let groups: Option<Vec<EntityUid>> =
+        person.group_ids().into_iter().map(|group| uid(Type::UserGroup, group)).collect();
     user(&person.user, groups.ok_or_else(|| fault("the groups", &"unknown type"))?)
 }

@@ -1,14 +1,20 @@
 //! All edges at once, and the policies themselves: for [`crate::reach`] and [`crate::review`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use cedar_policy::EntityUid;
 
 use super::{Configuration, Snapshot};
 use crate::call::Call;
 use crate::decide::entities::EntityFault;
+use crate::decide::people;
+use crate::decide::plain::fault;
 use crate::decide::statement::Statement;
 use crate::decide::survey::Table;
 use crate::decide::ways::Way;
 use crate::reach::Access;
+use crate::reach::people::{Deed, Somebody};
 use crate::resource::{Object, Policy, Principal};
 use crate::review::Flaw;
 
@@ -20,6 +26,22 @@ impl Snapshot {
         accesses: &'a [Access<'a>],
     ) -> Result<Table, EntityFault> {
         self.policies.survey(&self.world.registered, principals, accesses)
+    }
+
+    /// How the policies stand to what these people do: of each what is answered, and of which of `deeds`.
+    pub(crate) fn survey_people(
+        &self,
+        who: &[Somebody],
+        deeds: &[Deed],
+    ) -> Result<Vec<people::Answers>, EntityFault> {
+        let statements = self.said_of(None).map_err(|reason| fault("a built-in policy", &reason))?;
+        people::Survey::new(&self.world.registered, &statements).of(who, deeds)
+    }
+
+    /// What policies name of what people do, and to whom or what.
+    pub(crate) fn named_by_people(&self) -> Result<BTreeSet<EntityUid>, EntityFault> {
+        let statements = self.said_of(None).map_err(|reason| fault("a built-in policy", &reason))?;
+        Ok(statements.iter().flat_map(|statement| &statement.literals).cloned().collect())
     }
 
     /// What is found of some policies.

@@ -24,6 +24,7 @@ mod membership;
 #[expect(dead_code, reason = "the benchmark asks for more")]
 mod oracle;
 mod people;
+mod people_reach;
 mod plans;
 mod policies;
 mod property;

@@ -100,6 +100,90 @@ fn what_cannot_be_asked_says_why() {
     }
 }
 
+/// Whom policies name, one of each group that they name, and all others; or one person with its groups.
+#[test]
+fn who_may_do_what_people_do() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let text = r#"apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {name: people, namespace: ops}
+spec:
+  description: d
+  scope: Cluster
+  cedar: |
+    @id("pay") permit (principal in UserGroup::"https://login.example#payers", action == Action::"approve", resource)
+    when { context.role == "payers" };
+    @id("soc") permit (principal == User::"https://login.example#sam", action in Action::"operate", resource);
+    @id("see") permit (principal in UserGroup::"https://login.example#payers", action == Action::"read", resource == View::"ledger");
+    @id("own") permit (principal, action == Action::"quarantine", resource is Agent)
+    when { principal has email && principal.email == resource.owner };
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {name: bot, namespace: a}
+spec:
+  {owner: ada.l@example.com, team: t, purpose: p, riskLevel: low, identities: [{oidc: {issuer: "urn:vidimus:local", subject: bot}}]}
+"#;
+    fs::write(directory.path().join("a.yaml"), text).expect("written");
+    let state = State::new(vidimus_registry::load(directory.path()), String::new());
+    assert!(state.loaded.rejections.is_empty(), "{:?}", state.loaded.rejections);
+    let said = |question: serde_json::Value| lines(&reach(&state, &asked(&question)).expect("an answer"));
+    let payers = "UserGroup/https://login.example#payers";
+    assert_eq!(
+        said(json!({"action": "approve", "resource": "Skill/a/bot/pay"})),
+        [
+            "always approve | User/https://login.example#sam | Skill/a/bot/pay | ops/people#soc | "
+                .to_owned(),
+            format!("conditional approve | {payers} | Skill/a/bot/pay | ops/people#pay? | "),
+        ]
+    );
+    assert_eq!(
+        said(json!({"action": "read"})),
+        [format!("always read | {payers} | View/ledger | ops/people#see | ")]
+    );
+    // Ada may be her agent's owner, and is when her address is known.
+    let ada = "User/https://login.example#ada";
+    let quarantine = |more: serde_json::Value| {
+        let mut question = json!({"principal": ada, "action": "quarantine"});
+        question.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        said(question)
+    };
+    let row =
+        |outcome: &str, how: &str| vec![format!("{outcome} quarantine | {ada} | Agent/a/bot | {how}| ")];
+    assert_eq!(quarantine(json!({})), row("conditional", "ops/people#own? "));
+    assert_eq!(quarantine(json!({"email": "ada.l@example.com"})), row("always", "ops/people#own "));
+    assert_eq!(quarantine(json!({"email": "bob@example.com"})), Vec::<String>::new());
+    let of_payers = said(json!({"principal": ada, "groups": ["payers"], "email": "x@example.com"}));
+    assert_eq!(of_payers.len(), 2, "{of_payers:?}");
+    assert!(
+        of_payers[1].starts_with("always read | User/https://login.example#ada | View/ledger"),
+        "{of_payers:?}"
+    );
+    let sam =
+        reach(&state, &asked(&json!({"principal": "User/https://login.example#sam"}))).expect("an answer");
+    let quarantines = sam.reached.iter().find(|row| row.action == "quarantine").expect("a row");
+    for thing in ["User/*", "Identity/*", "Chain/*", "User/https://login.example#sam", "Agent/a/bot"] {
+        assert!(
+            sam.reached.iter().any(|row| row.resources.iter().any(|one| one == thing)),
+            "{thing}: {sam:#?}"
+        );
+    }
+    assert!(!quarantines.resources.iter().any(|one| one.starts_with("Skill/")), "{quarantines:#?}");
+    for (question, part) in [
+        (json!({"principal": "Agent/a/bot", "action": "approve"}), "people do this, and no workload"),
+        (json!({"principal": ada, "action": "invokeTool"}), "no person does this"),
+        (json!({"principal": ada, "action": "aprove"}), "did you mean approve?"),
+        (json!({"principal": ada, "resource": "View/secrets"}), "nothing is shown by that name"),
+        (json!({"principal": ada, "resource": "Agent/a/none"}), "not registered"),
+        (json!({"action": "read", "resource": "Agent/a/bot"}), "(read) is done to it"),
+        (json!({"principal": "UserGroup/x", "groups": ["y"]}), "it is of one person"),
+        (json!({"resource": "Agent/a/bot", "email": "x"}), "it is of one person"),
+    ] {
+        let said = reach(&state, &asked(&question)).expect_err("misasked").to_string();
+        assert!(said.contains(part), "{question}: {said}");
+    }
+}
+
 /// Two agents that claim one identity call nothing, and it is said why.
 #[test]
 fn who_proves_nothing_calls_nothing() {

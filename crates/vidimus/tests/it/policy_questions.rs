@@ -53,6 +53,28 @@ fn who_can_call_is_said_in_both_forms_with_its_status() {
 }
 
 #[test]
+fn who_may_approve_is_said_with_its_status() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().display().to_string();
+    resources(directory.path(), 1);
+    let text = r#"permit (principal in UserGroup::"payers", action == Action::"approve", resource) when { context.role == "payers" };"#;
+    write(directory.path(), "c.yaml", &policy("people", text));
+    let ran = reach(&at, &["--action", "approve", "--resource", "Tool/a/tools/get"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    for part in ["UserGroup/payers", "a/people", r#"context.role == "payers""#, "1 conditional"] {
+        assert!(ran.out.contains(part), "{part}: {}", ran.out);
+    }
+    let ada = ["--principal", "User/https://login.example#ada"];
+    assert_eq!(reach(&at, &ada).code, Some(1));
+    let found = reach(&at, &[&ada[..], &["--group", "payers", "-o", "json"]].concat());
+    assert_eq!(found.code, Some(0), "{found:?}");
+    assert_eq!(found.json()["reached"][0]["action"], "approve");
+    for wrong in [&["--action", "approve", "--principal", "Agent/a/bot"][..], &["--principal", "User/ada"]] {
+        assert_eq!(reach(&at, wrong).code, Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
 fn policies_are_checked_with_the_line_and_the_status_that_is_denied() {
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path().display().to_string();

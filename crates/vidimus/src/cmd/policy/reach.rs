@@ -1,11 +1,9 @@
-//! `vidimus policy reach`: who can call what, over all calls at once.
+//! `vidimus policy reach`: who can call what, and who may operate what, over all calls and requests at once.
 
 use std::process::ExitCode;
 
 use clap::{ArgGroup, Args};
-use vidimus_core::entity::EntityId;
-use vidimus_query::explain;
-use vidimus_query::reach::{self, ReachAnswer, ReachQuestion, Reached};
+use vidimus_query::reach::{self, ReachAnswer, ReachQuestion, Reached, What, Who};
 
 use super::state;
 use crate::cmd;
@@ -17,11 +15,15 @@ const WIDE: u16 = 150;
 /// How many names of a row are shown; -o json has all.
 const SHOWN: usize = 4;
 
-/// Says who can call something, or what somebody can call, from the policies and not from what was called.
+/// Says who can call something, or what somebody can call, from the policies and not from what was called; and who may approve, quarantine, grant or read.
 ///
 /// Each row is of principals and resources with one answer: always, conditional (with what is left of the policies, in Cedar's
 /// words), held (for the approval of a person), or with --never also never. Of a server, an agent or a provider it is all that can be called of it; "any other" is what
-/// neither its record nor a policy names. The state that is asked is that of the running gateway with --admin, or of one that starts
+/// neither its record nor a policy names.
+///
+/// What people do is asked with an action of theirs (quarantine, lift, declassify, grant, revoke, approve, read), or with a User/… or UserGroup/… as
+/// --principal. People are in no record, so those are listed whom policies tell apart: who is named, somebody of each group that is named and of no
+/// other, and User/* for all others. Nobody approves what is done for himself, whatever policies say. The state that is asked is that of the running gateway with --admin, or of one that starts
 /// with --resources and --data. Exits 0 when something of it can be called by somebody, 1 when nothing can, 2 when the question could
 /// not be asked.
 #[derive(Debug, Args)]
@@ -31,21 +33,30 @@ const SHOWN: usize = 4;
   vidimus policy reach --resources examples/demo \\
     --principal Agent/finance/invoice-bot            # what can it call?
   vidimus policy reach --resources DIR --resource MCPServer/bank/pay --never
+  vidimus policy reach --resources DIR --action approve --resource Tool/finance/ledger/transfer
+  vidimus policy reach --resources DIR --principal User/https://login.example#alice \\
+    --group payers                                   # what may she do?
   vidimus policy reach --resources DIR --resource Agent/a/b -o json | \\
     jq -r '.reached[] | select(.outcome == \"always\") | .principals[]'
 
 Exit codes: 0 something can be called, 1 nothing can, 2 could not ask")]
-#[command(group(ArgGroup::new("about").args(["principal", "resource"]).required(true).multiple(true)))]
+#[command(group(ArgGroup::new("about").args(["principal", "resource", "action"]).required(true).multiple(true)))]
 pub(super) struct Reach {
     #[command(flatten)]
     source: state::Source,
-    /// Who would call: Agent/namespace/name or ServiceIdentity/namespace/name; everybody where it is left out.
-    #[arg(long, value_parser = explain::entity)]
-    principal: Option<EntityId>,
-    /// What would be called: Tool/…, Prompt/…, Resource/…, Skill/…, Model/…, or all of an MCPServer/…, Agent/… or LLMProvider/…; everything where it is left out.
-    #[arg(long, value_parser = explain::entity)]
-    resource: Option<EntityId>,
-    /// Only this Cedar action, such as invokeTool or callAgent.
+    /// Who: Agent/namespace/name or ServiceIdentity/namespace/name; of people User/issuer#subject or UserGroup/group; everybody where it is left out.
+    #[arg(long)]
+    principal: Option<Who>,
+    /// A group that the token of the User/… names (may be repeated).
+    #[arg(long = "group")]
+    groups: Vec<String>,
+    /// The e-mail address of the User/…; any, or none, where it is left out.
+    #[arg(long)]
+    email: Option<String>,
+    /// What: Tool/…, Prompt/…, Resource/…, Skill/…, Model/…, or all of an MCPServer/…, Agent/… or LLMProvider/…; of what people do also Service/…, View/…, User/…, Identity/… or Chain/…; everything where it is left out.
+    #[arg(long)]
+    resource: Option<What>,
+    /// Only this Cedar action, such as invokeTool, callAgent or approve.
     #[arg(long)]
     action: Option<String>,
     /// List also who can never call, and what refuses it.
@@ -58,6 +69,8 @@ pub(super) fn run(asked: &Reach, format: Format) -> anyhow::Result<ExitCode> {
         principal: asked.principal.clone(),
         resource: asked.resource.clone(),
         action: asked.action.clone(),
+        groups: asked.groups.clone(),
+        email: asked.email.clone(),
         never: asked.never,
     };
     let state = asked.source.read_and_warn()?;

@@ -5,14 +5,11 @@ use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
 use serde::Deserialize;
 use vidimus_core::act::Subject;
-use vidimus_core::person::{About, Operation};
+use vidimus_core::person::{About, Operation, VIEWS};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_query::acts::{May, Me};
 
 use super::people::{Asks, Refused};
-
-/// What is shown at this address.
-const VIEWS: [&str; 5] = ["registry", "ledger", "records", "standing", "approvals"];
 
 /// What is asked about.
 #[derive(Debug, Deserialize)]
