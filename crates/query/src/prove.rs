@@ -207,7 +207,7 @@ fn told(of: &RequestType, own: &Own, all: &BTreeMap<RequestType, Own>, same_part
     let why = own.open.clone().or_else(|| rules::why_not(own, &with, same_parts));
     let (outcome, why) = match own.open {
         Some(_) => (Compared::NotProven, why),
-        None => compared(own, why, [own.kept(&with), own.bounded(&with)]),
+        None => compared(own, why.as_ref(), [own.kept(&with), own.bounded(&with)]),
     };
     let by = if why.is_none() { Ground::Proven } else { Ground::Enumeration };
     let of = of_which(of, own, looks_for_parts, outcome).filter(|_| why.is_none());
@@ -225,9 +225,9 @@ fn of_which(of: &RequestType, own: &Own, follows: bool, outcome: Compared) -> Op
 
 /// How the new set stands to the old one, and why no more is known. `why` nothing is known of all requests of the type; `sides`: whether all
 /// that passed passes, and whether nothing passes that did not.
-fn compared(own: &Own, why: Option<String>, sides: [Result<(), String>; 2]) -> (Compared, Option<String>) {
+fn compared(own: &Own, why: Option<&String>, sides: [Result<(), String>; 2]) -> (Compared, Option<String>) {
     let is_shown = |implied: &Implied| matches!(implied, Implied::Fails(_));
-    let [kept, bounded] = sides.map(|side| why.clone().map_or(side, Err));
+    let [kept, bounded] = sides.map(|side| why.map_or(side, |why| Err(why.clone())));
     match (is_shown(&own.kept), is_shown(&own.bounded)) {
         (true, true) => (Compared::Incomparable, None),
         (true, false) => match bounded {
