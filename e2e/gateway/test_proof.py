@@ -181,7 +181,15 @@ class Proofs(TwoSets):
         answer, types = self.proven(skill, f'{skill}\nforbid (principal, action == Action::"callAgent", resource is Agent);')
         for resource in ("Skill", "Agent"):
             self.assert_is(types["Agent", "callAgent", resource], "not-proven", "enumeration")
+        self.assertIn("refuses what the other only does not permit", types["Agent", "callAgent", "Agent"]["why"])
         self.assertEqual(answer["code"], 1)
+        calls = '(principal, action == Action::"callAgent", resource)'
+        _, types = self.proven(
+            f"permit {calls} when {{ context.delegation_depth <= 3 }};\nforbid {calls} when {{ principal.risk > 2 }};",
+            f"permit {calls} unless {{ context.delegation_depth > 3 }};\nforbid {calls} unless {{ principal.risk <= 2 }};",
+        )
+        for resource in ("Skill", "Agent"):
+            self.assert_is(types["Agent", "callAgent", resource], "equivalent")
         # A tool more, and who may connect follows from it.
         _, types = self.proven(f"{LOOK};", f'{LOOK};\n{LOOK.replace("bank/look", "bank/pay")};')
         self.assert_is(types[AGENT], "more-permissive")

@@ -1,6 +1,8 @@
 //! Of which policies requests of a type are decided, as whoever compares configurations gets them.
 
-use cedar_policy::{PolicySet, Schema};
+use std::collections::BTreeSet;
+
+use cedar_policy::{PolicySet, RequestEnv, Schema};
 use serde_json::{Value, json};
 use vidimus_core::composed::{AskedBy, Composed, Does, FREE_NAMES_ID, RequestType, schema};
 use vidimus_core::resource::{self, Object, Origin};
@@ -47,12 +49,11 @@ const LOOK: &str = r#"permit (principal, action == Action::"invokeTool", resourc
 fn every_type_of_request_of_the_schema_is_one_that_somebody_asks_about() {
     let all = RequestType::all().unwrap();
     let schema: &Schema = schema().unwrap();
-    let mut known: Vec<String> = schema.request_envs().map(|env| format!("{env:?}")).collect();
-    let mut found: Vec<String> = all.iter().map(|one| format!("{:?}", one.env().unwrap())).collect();
-    known.sort();
-    known.dedup();
-    found.sort();
+    let text = |env: &RequestEnv| format!("{} {} {}", env.principal(), env.action(), env.resource());
+    let known: BTreeSet<String> = schema.request_envs().map(|env| text(&env)).collect();
+    let found: BTreeSet<String> = all.iter().map(|one| text(&one.env().unwrap())).collect();
     assert_eq!(found, known);
+    assert_eq!(found.len(), all.len());
     let nobody = all.iter().filter(|one| one.asked_by() == AskedBy::Nobody).map(|one| &*one.action);
     let mut nobody: Vec<&str> = nobody.collect();
     nobody.sort_unstable();
@@ -132,7 +133,7 @@ fn two_policies_have_one_text_where_they_decide_the_same() {
         holds("", "other"),
         holds(r#"@quorum("2")"#, "one"),
     ];
-    let texts: std::collections::BTreeSet<String> = different.iter().map(|cedar| text(cedar)).collect();
+    let texts: BTreeSet<String> = different.iter().map(|cedar| text(cedar)).collect();
     assert_eq!(texts.len(), different.len());
     let windowed = policy("p", LOOK, &json!({"window": {"from": "2026-11-30T22:00:00Z"}}));
     let windowed = composed(&tools(), vec![windowed]).into_iter().find(|one| &*one.id == "t/p").unwrap();
@@ -197,12 +198,7 @@ fn a_forbid_turned_round_permits_what_it_refused_and_says_what_it_looks_at() {
     let turned = one.as_permit().unwrap();
     assert_eq!(turned.effect(), cedar_policy::Effect::Permit);
     let looks: Vec<String> = one.looks_at().into_iter().collect();
-    let expected = [
-        "context.args",
-        "context.args.getTag(\"/to\")",
-        "context.delegation_depth",
-        "principal in Group::\"g\"",
-    ];
+    let expected = ["context.args.getTag(\"/to\")", "context.delegation_depth", "principal in Group::\"g\""];
     assert_eq!(looks, expected);
 }
 
