@@ -404,4 +404,24 @@ mod tests {
             assert_eq!(looks_at_approval(pst.body()), looks, "{conditions}");
         }
     }
+
+    /// Who has approved is asked anew where other values are kept from him, and not where they are named in another order.
+    #[test]
+    fn what_is_not_shown_is_part_of_what_is_asked() {
+        let text = "forbid (principal, action == Action::\"invokeTool\", resource);";
+        let plain = cedar_policy::Policy::parse(None, text).unwrap();
+        let actions = Actions::of(&plain.to_pst().unwrap().body().action);
+        let digest = |annotation: &str| {
+            let text = format!("@approval(\"p\") {annotation} {text}");
+            let policy = cedar_policy::Policy::parse(None, text).unwrap();
+            requirement(&policy, (&plain, actions), &"a/p".into()).unwrap().unwrap().digest
+        };
+        let [none, one, other, both, turned] =
+            ["", "/a", "/b", "/a /b", "/b /a"].map(|pointers| match pointers {
+                "" => digest(""),
+                some => digest(&format!("@redact_shown(\"{some}\")")),
+            });
+        assert!(none != one && one != other && other != both, "{none:?} {one:?} {other:?} {both:?}");
+        assert_eq!(both, turned);
+    }
 }

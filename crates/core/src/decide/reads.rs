@@ -277,6 +277,8 @@ mod tests {
                 "itself .team",
                 "itself",
             ),
+            // What is compared with itself is not compared with the other side.
+            ("permit (principal, action, resource) when { principal == principal };", "itself", ""),
             (
                 "permit (principal, action, resource) when { principal in resource.server };",
                 "itself",
@@ -291,6 +293,23 @@ mod tests {
         ] {
             assert_eq!(reads(policy, Side::Principal), principal, "{policy}");
             assert_eq!(reads(policy, Side::Resource), resource, "{policy}");
+        }
+    }
+
+    #[test]
+    fn which_reads_tell_apart_by_name() {
+        let group: EntityUid = "ToolSet::\"s\"".parse().unwrap();
+        for (read, is_of_name) in [
+            (Read::Itself, true),
+            (Read::Attribute("name".into()), true),
+            (Read::Attribute("uri".into()), true),
+            (Read::Attribute("server".into()), false),
+            (Read::Tag("name".into()), false),
+            (Read::Tags, false),
+            (Read::Is(group.clone()), false),
+            (Read::Member(group), false),
+        ] {
+            assert_eq!(read.is_of_name(), is_of_name, "{read:?}");
         }
     }
 }

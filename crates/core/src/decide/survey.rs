@@ -201,7 +201,8 @@ impl<'a> Survey<'a> {
         let fitting = self.index.on(action).filter(|one| self.index.fits(one, &known.holding, of_caller));
         let fitting: Vec<&Arc<Statement>> = fitting.collect();
         let (looked, by_name) = looked_at(&fitting, Side::Resource, Some(&known.uid))?;
-        let alike = self.alike(&self.called, places, &looked);
+        let is_any_other = |place: usize| self.accesses.get(place).is_some_and(|access| access.any_other);
+        let alike = Self::alike(&self.called, places, &looked, is_any_other);
         let edges: Vec<(usize, usize)> =
             alike.iter().filter_map(|some| Some((caller, *some.first()?))).collect();
         for (some, outlook) in alike.iter().zip(self.outlooks(&edges, &fitting, &by_name)?) {
@@ -227,7 +228,7 @@ impl<'a> Survey<'a> {
         let by_name =
             if access.any_other { looked_at(&fitting, Side::Resource, None)?.1 } else { Vec::new() };
         let everybody: Vec<usize> = (0..self.callers.len()).collect();
-        let alike = self.alike(&self.callers, &everybody, &looked);
+        let alike = Self::alike(&self.callers, &everybody, &looked, |_| false);
         let edges: Vec<(usize, usize)> =
             alike.iter().filter_map(|some| Some((*some.first()?, called))).collect();
         for (some, outlook) in alike.iter().zip(self.outlooks(&edges, &fitting, &by_name)?) {
@@ -242,19 +243,17 @@ impl<'a> Survey<'a> {
         Ok(())
     }
 
-    /// Those of `places` that are equal in what is looked at, together; in the order of their first ones.
-    fn alike(&self, known: &[Known], places: &[usize], looked: &Looked) -> Alike {
+    /// Those of `places` that are equal in what is looked at, together; in the order of their first ones. Those that are `apart` are
+    /// equal to each other alone.
+    fn alike(known: &[Known], places: &[usize], looked: &Looked, apart: impl Fn(usize) -> bool) -> Alike {
         let seen = in_parallel(places, |place| {
             known.get(*place).map(|one| looked.seen(&one.uid, &one.entities)).unwrap_or_default()
         });
-        let is_of_called = std::ptr::eq(known, &*self.called);
-        let any_other =
-            |place: usize| is_of_called && self.accesses.get(place).is_some_and(|access| access.any_other);
         let mut groups: HashMap<(bool, String), usize> = HashMap::new();
         let mut alike: Alike = Vec::new();
         for (place, seen) in places.iter().zip(seen) {
             let next = alike.len();
-            match alike.get_mut(*groups.entry((any_other(*place), seen)).or_insert(next)) {
+            match alike.get_mut(*groups.entry((apart(*place), seen)).or_insert(next)) {
                 Some(some) => some.push(*place),
                 None => alike.push(vec![*place]),
             }
@@ -488,3 +487,6 @@ fn in_shares<T: Sync, R: Send>(all: &[T], of: impl Fn(&[T]) -> R + Sync) -> Vec<
         done
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -325,6 +325,16 @@ fn the_person() {
         ];
         assert_eq!(found, expected, "{condition}");
     }
+    // The groups of his token, by ours and as Cedar's own evaluator sees them.
+    let in_group = "context has on_behalf_of && context.on_behalf_of in UserGroup::\"https://i#staff\"";
+    let by_cedar = "context has on_behalf_of && {in_it: context.on_behalf_of in UserGroup::\"https://i#staff\"} == {in_it: true}";
+    for (group, expected) in [("staff", T), ("others", F)] {
+        let grouped = |facts: &mut Facts| {
+            anna(None)(facts);
+            facts.user = facts.user.take().map(|user| User { groups: [group.into()].into(), ..user });
+        };
+        assert_eq!([in_group, by_cedar].map(|one| comes_to(one, grouped)), [expected; 2], "{group}");
+    }
 }
 
 #[test]

@@ -287,6 +287,7 @@ fn what_is_left_is_said_in_cedars_words() {
         Object::Agent(limited.into()),
         Object::Agent(gone.into()),
         Object::Agent(agent("a", "other").into()),
+        Object::Agent(agent("a", "wide").into()),
         Object::McpServer(tools.into()),
         cluster(
             "read",
@@ -301,6 +302,14 @@ fn what_is_left_is_said_in_cedars_words() {
             "list",
             r#"permit (principal in Group::"readers", action == Action::"invokeTool", resource) when { resource.name like "list_*" };"#,
         ),
+        cluster(
+            "open",
+            r#"permit (principal == Agent::"a/wide", action == Action::"invokeTool", resource);"#,
+        ),
+        cluster(
+            "named",
+            r#"forbid (principal == Agent::"a/wide", action == Action::"invokeTool", resource) when { resource.name == "named" };"#,
+        ),
     ];
     let (snapshot, rejected) = Snapshot::build(objects.clone());
     assert!(rejected.is_empty(), "{rejected:?}");
@@ -309,6 +318,8 @@ fn what_is_left_is_said_in_cedars_words() {
         let place =
             accesses.iter().position(|one| one.to_string() == access && one.any_other == any_other).unwrap();
         let outlook = &reached(&snapshot, &principals, &accesses)[&(principal, place)];
+        // Also where this one is asked about for everybody.
+        assert_eq!(reached(&snapshot, &principals, &[accesses[place]])[&(principal, 0)], *outlook);
         let all = |conditions: &[vidimus_core::reach::Condition]| {
             let all: Vec<String> =
                 conditions.iter().map(|one| format!(" {} when {}", one.policy, one.when)).collect();
@@ -339,6 +350,13 @@ fn what_is_left_is_said_in_cedars_words() {
             r#"conditional:  |  a/list when resource.name like "list_*""#.to_owned(),
         ),
         (3, "invokeTool Tool/a/tools/*", true, "never:  | ".to_owned()),
+        (4, "invokeTool Tool/a/tools/get", false, "always: a/open | ".to_owned()),
+        (
+            4,
+            "invokeTool Tool/a/tools/*",
+            true,
+            r#"conditional: a/open |  a/named when resource.name == "named""#.to_owned(),
+        ),
         (
             0,
             "connectServer MCPServer/a/tools",

@@ -131,8 +131,11 @@ fn the_statements_of_an_index_are_told_by_action() {
     assert_eq!(ids(index.statements().collect()), ["all", "tools"]);
     assert_eq!(ids(index.on(Action::InvokeTool).collect()), ["all", "tools"]);
     assert_eq!(ids(index.on(Action::CallModel).collect()), ["all"]);
-    let key = Key::new(Side::Principal, Test::Equals, "team", "red");
-    let held = index.holding_by([&key, &Key::new(Side::Principal, Test::Equals, "team", "blue")]);
-    assert_eq!(held.ids().collect::<Vec<_>>(), index.number(&key).into_iter().collect::<Vec<_>>());
-    assert_eq!(held.ids().count(), 1);
+    let [red, blue] = ["red", "blue"].map(|team| Key::new(Side::Principal, Test::Equals, "team", team));
+    for (place, key) in [red, Key::member(Side::Resource, "ToolSet", "n/s")].into_iter().enumerate() {
+        let held = index.holding_by([&key, &blue]);
+        assert_eq!(held.ids().collect::<Vec<_>>(), [u32::try_from(place).unwrap()], "{key:?}");
+        assert_eq!(index.number(&key), held.ids().next());
+    }
+    assert_eq!(index.number(&blue), None);
 }

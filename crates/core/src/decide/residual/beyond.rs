@@ -1,6 +1,5 @@
 //! What a residual looks at that the record of a call does not say.
 
-use super::field::Field;
 use super::value::Constant;
 use super::{Expression, Operator};
 use crate::recorded::Recorded;
@@ -18,10 +17,8 @@ impl Expression {
                 // Which one it is, is worked out per call.
                 _ => true,
             },
-            Self::Binary(Operator::In, both) => {
-                let of_person = matches!(&**both, [Self::Field(Field::OnBehalfOf), _]);
-                of_person && recorded.lacks_groups() || any(&**both)
-            }
+            // Of nothing but the person it is worked out here what it is in.
+            Self::Binary(Operator::In, both) => recorded.lacks_groups() || any(&**both),
             Self::And(both) | Self::Or(both) | Self::Binary(_, both) => any(&**both),
             Self::If(three) => any(&**three),
             Self::Unary(_, one) | Self::ConstantIn(_, one) | Self::Like(one, _) => one.is_beyond(recorded),

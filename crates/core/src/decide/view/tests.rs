@@ -287,6 +287,7 @@ fn what_is_asked_for_is_there_or_absent_or_unseen() {
         (r#"{"a":7}"#, "a", Seen::Absent, Seen::Absent),
         (r#"{"a~b":7}"#, "/a~b", Seen::Absent, Seen::Absent),
         (r#"{"a":7}"#, "", Seen::Absent, Seen::Absent),
+        ("{}", "", Seen::Absent, Seen::Absent),
     ] {
         let arguments = Json::parse(text.as_bytes()).unwrap();
         assert_eq!(look_in(View::Text, pointer, &arguments), as_text, "{pointer} of {text}");
