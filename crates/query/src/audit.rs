@@ -12,8 +12,8 @@ use vidimus_core::record::Unreadable;
 use vidimus_ledger::SearchError;
 
 pub use evidence::{
-    EvidenceAsked, EvidenceCosigned, EvidenceFinding, EvidenceReport, EvidenceVerified, ExportAnswer, ExportError,
-    ExportQuestion, Exported, VerifyOptions, export, verify,
+    EvidenceAsked, EvidenceCosigned, EvidenceFinding, EvidenceReport, EvidenceVerified, ExportAnswer,
+    ExportError, ExportQuestion, Exported, VerifyOptions, export, verify,
 };
 pub use found::{Asked, Found};
 pub use search::{Kind, Outcome, SearchQuestion, search, unknown_names};

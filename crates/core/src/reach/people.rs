@@ -145,9 +145,8 @@ impl Snapshot {
     pub fn people(&self) -> Result<Vec<Somebody>, NotSurveyed> {
         let named = self.named_by_people().map_err(|fault| NotSurveyed::new(&fault))?;
         let somebody = |uid: &EntityUid| match (uid.type_name().basename(), uid.id().unescaped()) {
-            ("User", id) => {
-                User::of_id(id).map(|user| Somebody::One(Person { user, groups: Box::default() }))
-            }
+            ("User", id) => User::of_id(id)
+                .map(|user| Somebody::One(Person { user, groups: Box::default(), unverified_email: None })),
             ("UserGroup", id) => Some(Somebody::InGroup(id.into())),
             _ => None,
         };

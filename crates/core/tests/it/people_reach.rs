@@ -143,12 +143,16 @@ fn of(somebody: &Somebody, dice: &mut Dice) -> Person {
             person
         }
         Somebody::InGroup(group) => match group.split_once('#') {
-            Some((issuer, name)) => Person { user: fresh(issuer), groups: [name.into()].into() },
-            None => Person { user: fresh("urn:others"), groups: [group.clone()].into() },
+            Some((issuer, name)) => {
+                Person { user: fresh(issuer), groups: [name.into()].into(), unverified_email: None }
+            }
+            None => {
+                Person { user: fresh("urn:others"), groups: [group.clone()].into(), unverified_email: None }
+            }
         },
         Somebody::AnyOther => {
             let issuer = dice.one(&["urn:others", "https://a.test"]);
-            Person { user: fresh(issuer), groups: ["unheard-of".into()].into() }
+            Person { user: fresh(issuer), groups: ["unheard-of".into()].into(), unverified_email: None }
         }
     }
 }
@@ -226,7 +230,11 @@ fn configuration(seed: u64, seen: &mut Seen) {
             email: email.map(Into::into),
             groups: Arc::default(),
         };
-        who.push(Somebody::One(Person { user, groups: groups.into_iter().map(Into::into).collect() }));
+        who.push(Somebody::One(Person {
+            user,
+            groups: groups.into_iter().map(Into::into).collect(),
+            unverified_email: None,
+        }));
     }
     let things = world.things().unwrap();
     assert!(things.is_sorted() && things.iter().collect::<BTreeSet<_>>().len() == things.len());

@@ -18,7 +18,9 @@ use vidimus_ledger::Hash;
 use super::{SearchQuestion, ShowQuestion};
 
 pub use export::{ExportAnswer, ExportError, ExportQuestion, export};
-pub use verify::{EvidenceCosigned, EvidenceFinding, EvidenceReport, EvidenceVerified, VerifyOptions, verify};
+pub use verify::{
+    EvidenceCosigned, EvidenceFinding, EvidenceReport, EvidenceVerified, VerifyOptions, verify,
+};
 
 /// The form of the file; a reader refuses another one.
 const FORMAT: &str = "vidimus-evidence@v1";

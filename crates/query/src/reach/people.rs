@@ -102,7 +102,7 @@ fn who(world: &Snapshot, question: &ReachQuestion) -> Result<Vec<Somebody>, NotR
             let mut user = user.clone();
             user.email = question.email.as_deref().map(Into::into);
             let groups = question.groups.iter().map(|group| group.as_str().into()).collect();
-            vec![Somebody::One(Person { user, groups })]
+            vec![Somebody::One(Person { user, groups, unverified_email: None })]
         }
         Some(Who::UserGroup(group)) => vec![Somebody::InGroup(group.clone())],
         Some(Who::Workload(_)) | None => world.people()?,
