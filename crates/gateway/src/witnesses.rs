@@ -68,11 +68,16 @@ impl Default for Patience {
     }
 }
 
+/// A note has at most so many signatures that every verifier accepts, the log's own among them (C2SP signed-note, "Format").
+const MAX_SIGNATURES: usize = 16;
+
 /// Witnesses that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NoWitness {
     #[error("the key of {0} is given twice; a witness counts once")]
     Twice(String),
+    #[error("{0} witnesses are more than every verifier accepts; give at most {most}", most = MAX_SIGNATURES - 1)]
+    Many(usize),
     #[error("{quorum} of {witnesses} witnesses cannot be; give a number from 1 to {witnesses}")]
     Quorum { quorum: usize, witnesses: usize },
     #[error(
@@ -131,6 +136,9 @@ impl Cosigning {
             !trusted.keys().contains(&one.key) || all.iter().filter(|other| other.key == one.key).count() > 1
         }) {
             return Err(NoWitness::Twice(twice.key.name().to_owned()));
+        }
+        if all.len() >= MAX_SIGNATURES {
+            return Err(NoWitness::Many(all.len()));
         }
         if trusted.quorum() == 0 || trusted.quorum() > all.len() {
             return Err(NoWitness::Quorum { quorum: trusted.quorum(), witnesses: all.len() });

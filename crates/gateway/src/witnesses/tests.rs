@@ -14,6 +14,9 @@ use crate::vitals::Vitals;
 
 const TEXT: &str = "text/plain";
 
+/// What a witness answers that does not do what it should.
+type Lie = Box<dyn Fn(&Received) -> Answer + Send>;
+
 /// A witness by the book: it cosigns what continues what it saw, and says what it saw where something else is said.
 struct Book {
     pair: Ed25519KeyPair,
@@ -238,7 +241,7 @@ async fn what_a_witness_answers_is_believed_only_where_it_is_right() {
     let offered = move |received: &Received| {
         str::from_utf8(&received.body).unwrap().split_once("\n\n").map(|(_, note)| text(note)).unwrap()
     };
-    let lies: Vec<(&str, Box<dyn Fn(&Received) -> Answer + Send>)> = vec![
+    let lies: Vec<(&str, Lie)> = vec![
         ("nothing", Box::new(|_| status(StatusCode::OK, ""))),
         ("no line", Box::new(|_| status(StatusCode::OK, "cosigned!\n"))),
         ("no newline", {
@@ -331,6 +334,7 @@ async fn a_ledger_that_was_put_back_or_signed_anew_finds_no_witness() {
 #[tokio::test]
 async fn what_can_be_no_witness_is_refused_and_one_that_does_not_know_the_log_says_so() {
     let book = Book::new("w/1");
+    let many = || (0..16).map(|_| at(&Book::new("w/n"), "https://w/n")).collect();
     let made = |witnesses, quorum| {
         Cosigning::new(CosigningConfig { quorum, ..config(witnesses, 1) })
             .map(drop)
@@ -341,6 +345,7 @@ async fn what_can_be_no_witness_is_refused_and_one_that_does_not_know_the_log_sa
         (vec![at(&book, "https://w/a")], Some(2), "from 1 to 1"),
         (vec![at(&book, "https://w/a")], Some(0), "from 1 to 1"),
         (vec![at(&book, "http://169.254.169.254/latest")], None, "never called"),
+        (many(), Some(2), "at most 15"),
     ] {
         let error = made(witnesses, quorum).unwrap_err();
         assert!(error.contains(says), "{error}");
