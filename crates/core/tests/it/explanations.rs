@@ -108,6 +108,7 @@ fn everything_that_was_looked_at_is_told_once() {
             &[("resource in ToolSet::readers", "true"), ("resource in ToolSet::writers", "false")],
         ),
         (anywhere, "principal is Agent in Group::\"g\"", &[("principal in Group::g", "true")]),
+        (anywhere, "principal is Agent in Namespace::\"a\"", &[("principal in Namespace::a", "true")]),
         // The context.
         (anywhere, "context.method == \"tools/call\"", &[("context.method", "tools/call")]),
         (anywhere, "context.delegation_depth == 1", &[("context.delegation_depth", "1")]),
