@@ -388,7 +388,7 @@ fn left(action: Action, places: &[Option<serde_json::Value>; 4]) -> String {
         let at = if action == Action::CallAgent { "message" } else { "_meta" };
         let left_out = |name: &str, value: &serde_json::Value| {
             (name == "messageId") == (at == "message")
-                && OF_EACH_TRY.iter().any(|one| one.0 == name && one.1 == value.to_string())
+                && OF_EACH_TRY.contains(&(name, value.to_string().as_str()))
         };
         let inner = params.get_mut(at).and_then(serde_json::Value::as_object_mut);
         let is_empty = inner.is_some_and(|inner| {
