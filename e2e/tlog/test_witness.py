@@ -99,6 +99,7 @@ def setUpModule():
     """The gateway runs before any witness knows its log: each refuses, is told of it, and cosigns when it is asked again."""
     global STAGE, ALL
     STAGE = Stage("ledger")
+    unittest.addModuleCleanup(STAGE.close)  # also where what follows fails
     ALL = [Witness(STAGE, name) for name in "abc"]
     STAGE.flags = [flag for witness in ALL for flag in ("--witness", witness.flag)] + ["--witness-quorum", "2"]
     STAGE.add("who-reads", AUDITOR)
@@ -108,10 +109,6 @@ def setUpModule():
     for witness in ALL:
         witness.know(key().split("+")[0], key())
     STAGE.until(settled, 60)
-
-
-def tearDownModule():
-    STAGE.close()
 
 
 def ask():
