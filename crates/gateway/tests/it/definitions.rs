@@ -34,7 +34,7 @@ fn echo(world: &World) -> Request<Full<Bytes>> {
 
 /// The same in the stateless version.
 fn modern(world: &World) -> Request<Full<Bytes>> {
-    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {"x": {}}});
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {"roots": {}}});
     let params = json!({"name": "echo", "arguments": {"amount": 5}, "_meta": meta});
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
     let mut request = world.request(Method::POST, "/mcp/t/tools", &call);
@@ -302,5 +302,5 @@ async fn the_server_is_asked_in_the_words_of_the_callers_era() {
         [Some("tools/list"), None, Some("2026-07-28")]
     );
     let meta = &stateless.json()["params"]["_meta"];
-    assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], json!({"x": {}}), "{meta}");
+    assert_eq!(meta["io.modelcontextprotocol/clientCapabilities"], json!({"roots": {}}), "{meta}");
 }

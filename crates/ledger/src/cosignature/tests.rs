@@ -128,11 +128,12 @@ fn a_key_that_is_none_of_a_witness_is_named_and_one_given_twice_counts_once() {
     let (key, log) = (signer.key("w"), SigningKey::generate("log.example/a").expect("a key"));
     assert_eq!(log.verifier().to_string().parse::<WitnessKey>(), Err(KeyError::NotAWitness));
     assert!(key.to_string().parse::<VerifierKey>().is_err_and(|error| error == KeyError::Type));
-    let (head, encoded) =
-        key.to_string().rsplit_once('+').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("a key");
-    assert!(matches!(format!("w+00000000+{encoded}").parse::<WitnessKey>(), Err(KeyError::Id { .. })));
+    // Base64 may have a plus, too.
+    let text = key.to_string();
+    let (name_and_id, encoded) = text.split_at(text.match_indices('+').nth(1).expect("a key").0);
+    assert!(matches!(format!("w+00000000{encoded}").parse::<WitnessKey>(), Err(KeyError::Id { .. })));
     let short = STANDARD.encode([&[6][..], &[0; 32]].concat());
-    assert_eq!(format!("{head}+{short}").parse::<WitnessKey>(), Err(KeyError::Form));
+    assert_eq!(format!("{name_and_id}+{short}").parse::<WitnessKey>(), Err(KeyError::Form));
 
     let other = Signer::ed25519().key("v");
     let all = Witnesses::new([key.clone(), key.clone(), signer.key("alias"), other.clone()], None);

@@ -4,6 +4,7 @@
 //! written and read in one pass, so that its size needs no memory but for the configurations in it.
 
 mod export;
+mod report;
 mod verify;
 
 use base64::Engine as _;
@@ -18,9 +19,8 @@ use vidimus_ledger::Hash;
 use super::{SearchQuestion, ShowQuestion};
 
 pub use export::{ExportAnswer, ExportError, ExportQuestion, export};
-pub use verify::{
-    EvidenceCosigned, EvidenceFinding, EvidenceReport, EvidenceVerified, VerifyOptions, verify,
-};
+pub use report::{EvidenceCosigned, EvidenceFinding, EvidenceReport, EvidenceVerified};
+pub use verify::{VerifyOptions, verify};
 
 /// The form of the file; a reader refuses another one.
 const FORMAT: &str = "vidimus-evidence@v1";

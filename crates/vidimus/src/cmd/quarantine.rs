@@ -60,7 +60,8 @@ enum Command {
     /// Undoes one act of quarantine. What others did stays, and what its own record says (spec.quarantined).
     #[command(after_help = "Examples:
   vidimus quarantine lift agent finance/invoice-bot --why 'INC-7 closed'
-  vidimus quarantine lift agent finance/invoice-bot --act 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'INC-7 closed'")]
+  vidimus quarantine lift agent finance/invoice-bot --why 'INC-7 closed' \\
+    --act 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10")]
     Lift {
         /// What kind of thing it is.
         #[arg(value_enum)]

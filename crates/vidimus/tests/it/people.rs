@@ -388,7 +388,7 @@ fn a_person_is_told_what_it_may() {
     );
     for (who, allowed) in [(&admin, true), (&bob, false)] {
         let may = who["may"].as_array().unwrap();
-        assert_eq!(may.len(), 6, "{who}");
+        assert_eq!(may.len(), 7, "{who}");
         assert!(may.iter().all(|one| one["allowed"] == allowed), "{who}");
     }
 }

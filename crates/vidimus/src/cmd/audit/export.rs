@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
   vidimus audit export --call CALL --out evidence.jsonl # one call, whole
   vidimus audit export --principal finance/invoice-bot --since 30d \\
     --out evidence.jsonl
-  vidimus audit export --cosigned --out witnessed.jsonl # to what witnesses cosigned
+  vidimus audit export --cosigned --out seen.jsonl # what witnesses cosigned
   vidimus audit export --since 2026-11-01 --until 2026-12-01 \\
     --since-checkpoint october.checkpoint --out november.jsonl
 

@@ -23,7 +23,7 @@ A plan:
   steps:
     - tool: finance/bank/transfer
       arguments: {to: acme, amount: 100}
-      beside: {…}        # what the message says beside the arguments, as `approvals show` has it; seldom anything
+      beside: {…}   # what else the message says, as `approvals show` has it
 
 Exit codes: 0 printed, 2 it is no plan")]
 pub(super) struct Plan {

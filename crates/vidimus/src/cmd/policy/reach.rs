@@ -33,9 +33,10 @@ const SHOWN: usize = 4;
   vidimus policy reach --resources examples/demo \\
     --principal Agent/finance/invoice-bot            # what can it call?
   vidimus policy reach --resources DIR --resource MCPServer/bank/pay --never
-  vidimus policy reach --resources DIR --action approve --resource Tool/finance/ledger/transfer
-  vidimus policy reach --resources DIR --principal User/https://login.example#alice \\
-    --group payers                                   # what may she do?
+  vidimus policy reach --resources DIR --action approve \\
+    --resource Tool/finance/ledger/transfer          # who may?
+  vidimus policy reach --resources DIR --group payers \\
+    --principal User/https://login.example#alice     # what may she do?
   vidimus policy reach --resources DIR --resource Agent/a/b -o json | \\
     jq -r '.reached[] | select(.outcome == \"always\") | .principals[]'
 
