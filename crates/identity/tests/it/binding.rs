@@ -340,6 +340,15 @@ async fn service_account_tokens_bind_by_namespace_and_name() {
     let proven = world.bearer(&token).await.unwrap();
     assert_eq!(proven.principal.entity().to_string(), AGENT);
     assert_eq!(*proven.identity, format!("oidc:{}#{subject}", world.foreign.issuer()));
+    // One that is registered in both ways is one, and not two that claim it.
+    let both = json!([
+        { "serviceAccount": { "namespace": "finance", "name": "both" } },
+        { "oidc": { "issuer": world.foreign.issuer(), "subject": "system:serviceaccount:finance:both" } },
+    ]);
+    let both = [agent("both", both, json!([]))];
+    world.snapshot = crate::world::snapshot(&[unambiguous, both.into()].concat());
+    let of_both = json!({ "sub": "system:serviceaccount:finance:both", "aud": [GATEWAY] });
+    assert_eq!(code(&world.bearer(&world.foreign.token(of_both)).await), Ok("Agent/finance/both".to_owned()));
     // The same subject of another issuer is only a subject.
     let token = world.issuer.token(json!({ "sub": subject, "aud": GATEWAY }));
     assert_eq!(code(&world.bearer(&token).await), Err(Code::PrincipalUnknown));
