@@ -201,7 +201,7 @@ impl Composed {
             does,
             ends_chain: statement.ends_chain,
             of_class,
-            on_arguments: conditions(pst.body()).any(on_arguments),
+            on_arguments: conditions(pst.body()).any(tree::follows_arguments),
             on_unregistered: conditions(pst.body()).any(|one| on_unregistered(one, of_person)),
         };
         Ok((composed, fits(pst.body(), request)))
@@ -287,14 +287,6 @@ fn fits(body: &pst::Template, of: &RequestType) -> bool {
         ResourceConstraint::Eq(entity) => is_of(entity, &of.resource),
     };
     principal && resource
-}
-
-fn on_arguments(condition: &Expr) -> bool {
-    let mut looks = tree::on_arguments(condition);
-    tree::walk(condition, &mut |part| {
-        looks |= matches!(part, Expr::GetAttr { attr, .. } if &**attr == "call_digest");
-    });
-    looks
 }
 
 /// Whether an attribute or a tag may be looked at of what need not be there. Careful: `true` where in doubt. Of a call, who calls and

@@ -446,15 +446,12 @@ impl<'a> Compilation<'a> {
             [Clause::When(condition)] => Expression::compile(condition, &self.entities),
             _ => None,
         };
-        let references: Box<[ContextReference]> =
-            conditions.iter().flat_map(|condition| ContextReference::all(condition)).collect();
         let condition = match native {
             Some(expression) => Condition::Native(expression),
             None => Condition::Cedar {
                 policy: Box::new(PolicySet::from_policies([statement.policy.clone()])?),
                 entities: self.entities.clone(),
-                on_arguments: conditions.iter().any(|condition| tree::on_arguments(condition))
-                    || references.iter().any(ContextReference::is_argument),
+                on_arguments: conditions.iter().any(|condition| tree::follows_arguments(condition)),
                 asked: conditions.iter().flat_map(|condition| Asked::all(condition)).collect(),
             },
         };
@@ -463,7 +460,7 @@ impl<'a> Compilation<'a> {
             effect: statement.effect,
             condition,
             facts: self.facts(&statement.references).into(),
-            references,
+            references: conditions.iter().flat_map(|condition| ContextReference::all(condition)).collect(),
             reason: statement.reason.clone(),
             says: statement.says(),
             asks: statement.asks.clone(),

@@ -108,6 +108,15 @@ pub(crate) fn on_arguments(expr: &Expr) -> bool {
     looks
 }
 
+/// Whether an expression may look at the arguments of the call, or at what is worked out from all of them. Careful: `true` where in doubt.
+pub(crate) fn follows_arguments(expr: &Expr) -> bool {
+    let mut looks = on_arguments(expr);
+    walk(expr, &mut |part| {
+        looks |= matches!(part, Expr::GetAttr { attr, .. } if attr.as_str() == "call_digest");
+    });
+    looks
+}
+
 fn is_context(expr: &Expr) -> bool {
     matches!(expr, Expr::Var(Var::Context))
 }
@@ -177,6 +186,9 @@ mod tests {
             ("(if principal.quarantined then {a: 1} else context).a == 1", true),
         ] {
             assert_eq!(of_condition(condition, on_arguments), looks, "{condition}");
+            assert_eq!(of_condition(condition, follows_arguments), looks, "{condition}");
         }
+        let step = "[\"sha256:00\"].contains(context.call_digest)";
+        assert!(!of_condition(step, on_arguments) && of_condition(step, follows_arguments));
     }
 }
