@@ -14,6 +14,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vidimus-ledger", &["vidimus-core"]),
     ("vidimus-gateway", &["vidimus-core", "vidimus-identity", "vidimus-ledger"]),
     ("vidimus-query", &["vidimus-core", "vidimus-registry", "vidimus-ledger"]),
+    // DataFusion stays behind it: nothing but the binary is built with that.
+    ("vidimus-readmodel", &["vidimus-core", "vidimus-ledger"]),
     (
         "vidimus",
         &[
@@ -23,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "vidimus-gateway",
             "vidimus-ledger",
             "vidimus-query",
+            "vidimus-readmodel",
         ],
     ),
     // The ledger: without recording a decision there is no permit, in tests neither.

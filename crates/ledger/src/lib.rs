@@ -73,9 +73,11 @@ pub use note::{KeyError, NoteError, VerifierKey};
 pub use open::OpenError;
 pub use proof::{Proof, ProofError, ProveError, Prover};
 pub use read::{Reading, Watermark, read_from};
-pub use search::{Hit, Query, Search, SearchError, Shown, ShownIntact, search, show, show_intact};
+pub use search::{
+    Hit, Matcher, Query, Search, SearchError, Shown, ShownIntact, own_key, search, show, show_intact,
+};
 pub use segment::{SegmentError, Unauthenticated};
-pub use tiles::{TilePath, Tiles, TilesError};
+pub use tiles::{BUNDLE, TilePath, Tiles, TilesError, bundle_root, root_of_bundle};
 pub use tree::Hash;
 pub use verify::{
     Cosigned, CosignedBy, Finding, MemoryError, Note, Options, Report, Source, VerifyError, default_memory,

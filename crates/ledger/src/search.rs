@@ -12,8 +12,7 @@ use crate::segment::{self, Ending, Reader, Segment, SegmentError};
 
 mod query;
 
-use query::Matcher;
-pub use query::Query;
+pub use query::{Matcher, Query};
 
 /// Why a log, or a part of it, cannot be searched.
 #[derive(Debug, thiserror::Error)]
@@ -307,7 +306,10 @@ pub fn show_intact(dir: &Path, id: &str) -> Result<ShownIntact, SearchError> {
 }
 
 /// The public key that stands in the log.
-pub(crate) fn own_key(dir: &Path) -> Result<VerifierKey, SearchError> {
+///
+/// # Errors
+/// See [`SearchError`].
+pub fn own_key(dir: &Path) -> Result<VerifierKey, SearchError> {
     let path = public_key_path(dir);
     let text = file::read(&path)?;
     let text = String::from_utf8_lossy(&text);

@@ -5,6 +5,7 @@
 mod evidence;
 mod found;
 mod joined;
+mod judged;
 mod search;
 mod show;
 
@@ -16,6 +17,7 @@ pub use evidence::{
     ExportError, ExportQuestion, Exported, VerifyOptions, export, verify,
 };
 pub use found::{Asked, Found};
+pub use judged::Judge;
 pub use search::{Kind, Outcome, SearchQuestion, search, unknown_names};
 pub(crate) use show::Gathered;
 pub use show::{ShowQuestion, ShownCall, ShownRecord, show};

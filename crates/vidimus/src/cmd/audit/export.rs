@@ -52,7 +52,7 @@ pub struct Export {
     #[arg(long, value_parser = kind())]
     kind: Option<Kind>,
     /// One call whole, or one approval, by its id; as `audit show` has it.
-    #[arg(long, conflicts_with_all = ["principal", "user", "policy", "outcome", "resource", "code", "kind", "transaction", "since", "until"])]
+    #[arg(long, conflicts_with_all = ["principal", "user", "policy", "outcome", "resource", "code", "kind", "transaction", "trace", "text", "since", "until"])]
     call: Option<String>,
     /// An older checkpoint of the log (a copy of DATA/ledger/checkpoint): the file then proves that the log continues it. May be given
     /// several times.

@@ -1,5 +1,7 @@
 //! `vidimus audit search`: records by what they say.
 
+mod follow;
+mod indexed;
 mod table;
 
 use std::path::Path;
@@ -13,8 +15,9 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use vidimus_core::clock::Clock as _;
 use vidimus_core::record::NOT_RECORDED;
-use vidimus_query::audit::{self, Kind, Outcome, SearchQuestion, Unsearched};
+use vidimus_query::audit::{self, Kind, Outcome, SearchQuestion};
 
+pub(super) use self::indexed::is_denied;
 use self::table::Row;
 use crate::clock::SystemClock;
 use crate::cmd::codes;
@@ -31,6 +34,11 @@ use crate::output::{self, Format};
   vidimus audit search --principal finance/invoice-bot --resource transfer
   vidimus audit search --user ada@example.com -o json \\
     | jq -r '.policies[]?' | sort | uniq -c
+  vidimus audit search --text 'INV-1042' --kind all # anywhere in the record
+  vidimus audit search --limit 100 --after 81234 # the next page
+  vidimus audit search --outcome deny --follow # as they come
+
+Where there is an index (vidimus audit index), it is used, with the same answer.
 
 Exit codes: 0 searched (also when nothing was found), 1 the log is damaged and
 what could be read was searched, 2 not searched.")]
@@ -46,6 +54,12 @@ pub struct Search {
     /// Oldest first.
     #[arg(long)]
     oldest_first: bool,
+    /// Only what follows this record in the order asked for: the `index` of the last one of the page before.
+    #[arg(long)]
+    after: Option<u64>,
+    /// Wait for what comes, and show it as it does; with --after, from there on.
+    #[arg(long, conflicts_with_all = ["limit", "oldest_first", "until"])]
+    follow: bool,
 }
 
 /// What records must fit, all of it.
@@ -55,7 +69,7 @@ pub(super) struct Filters {
     #[arg(long, visible_alias = "agent")]
     principal: Option<String>,
     /// The person on whose behalf.
-    #[arg(long)]
+    #[arg(long, visible_alias = "person")]
     user: Option<String>,
     /// A policy that decided, held the call or is only tried (`mode: observe`), or a permit that was among the closest.
     #[arg(long)]
@@ -64,14 +78,20 @@ pub(super) struct Filters {
     #[arg(long, visible_alias = "result", value_parser = outcome())]
     outcome: Option<Outcome>,
     /// What was asked for: a tool, agent, skill, model, resource or prompt.
-    #[arg(long, visible_alias = "tool")]
+    #[arg(long, visible_aliases = ["tool", "model"])]
     resource: Option<String>,
     /// Stable code of a refusal, or of how an effect ended, e.g. no_permit: docs/codes.md has them all.
     #[arg(long, value_parser = code)]
     code: Option<String>,
     /// The transaction that the hops of one chain share.
-    #[arg(long)]
+    #[arg(long, visible_alias = "chain")]
     transaction: Option<String>,
+    /// The W3C trace of the call, with or without the id of a span.
+    #[arg(long)]
+    trace: Option<String>,
+    /// What stands somewhere in the record's JSON text, as it stands there; of an effect, in its own.
+    #[arg(long)]
+    text: Option<String>,
     /// Not before: a time (RFC 3339), a day (its beginning, UTC), or how long ago (15m, 8h, 1h30m, 7d).
     #[arg(long, value_parser = moment)]
     since: Option<Timestamp>,
@@ -91,6 +111,8 @@ impl Filters {
             code: self.code.clone(),
             kind,
             transaction: self.transaction.clone(),
+            trace: self.trace.clone(),
+            text: self.text.clone(),
             since: self.since,
             until: self.until,
             oldest_first,
@@ -121,15 +143,14 @@ fn one_of<T: Copy + Send + Sync + 'static>(
     })
 }
 
-pub fn run(dir: &Path, search: &Search, format: Format) -> anyhow::Result<ExitCode> {
+pub fn run(dir: &Path, index: &Path, search: &Search, format: Format) -> anyhow::Result<ExitCode> {
     let question = search.filters.question(search.kind, search.oldest_first);
+    if search.follow {
+        return follow::run(dir, index, &question, search.after, format);
+    }
     let limit = if search.limit == 0 { usize::MAX } else { search.limit };
-    let (mut rows, mut found, mut more, mut damaged) = (Vec::new(), 0, false, false);
-    let hits = audit::search(dir, &question).map_err(|error| match error {
-        Unsearched::Misasked(misasked) => crate::cmd::misasked(&misasked),
-        error @ Unsearched::Log(_) => error.into(),
-    })?;
-    for hit in hits {
+    let (mut rows, mut last, mut found, mut more, mut damaged) = (Vec::new(), 0, 0, false, false);
+    for hit in indexed::records(dir, index, &question, search.after, limit)? {
         let found_one = match hit {
             Ok(found_one) => found_one,
             Err(damage) => {
@@ -143,7 +164,7 @@ pub fn run(dir: &Path, search: &Search, format: Format) -> anyhow::Result<ExitCo
             more = true;
             break;
         }
-        found += 1;
+        (found, last) = (found + 1, found_one.index);
         match format {
             Format::Json => output::json(&found_one)?,
             Format::Table => rows.push(Row::of(&found_one)),
@@ -152,14 +173,16 @@ pub fn run(dir: &Path, search: &Search, format: Format) -> anyhow::Result<ExitCo
     if format == Format::Table {
         table::print(&rows, output::width());
     }
-    if found == 0 {
+    if found == 0 && search.after.is_none() {
         for (member, value) in audit::unknown_names(dir, &question)? {
             output::warning(&format!("no record at all has the --{member} {value}"));
         }
     }
     if more {
         let which = if search.oldest_first { "oldest" } else { "newest" };
-        output::warning(&format!("only the {which} {found} are shown, there are more; --limit 0 shows all"));
+        output::warning(&format!(
+            "only the {which} {found} are shown, there are more; --after {last} shows the next ones, --limit 0 all"
+        ));
     }
     Ok(if damaged { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }

@@ -1,0 +1,89 @@
+//! Sums: who called what how often, what was denied, and what it cost. They come from the sums by hour that are kept, and read no record.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::sql::Bounds;
+use crate::{Model, ModelError};
+
+/// What the sums are by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Who called.
+    Agent,
+    /// Tools.
+    Tool,
+    /// Models.
+    Model,
+    /// Hours.
+    Hour,
+    /// Who called, in each hour.
+    AgentHour,
+}
+
+/// By what the largest are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Calls; of hours their time.
+    Usual,
+    /// What it cost.
+    Cost,
+    /// Tokens.
+    Tokens,
+    /// What was denied or refused.
+    Denied,
+}
+
+/// Which sums.
+#[derive(Clone, Copy, Debug)]
+pub struct StatsQuestion {
+    /// What they are by.
+    pub by: By,
+    /// The largest first, by this.
+    pub order: Order,
+    /// Not before the hour that this is in.
+    pub since: Option<Timestamp>,
+    /// Before the end of the hour that this is in; where it is the beginning of one, before that.
+    pub until: Option<Timestamp>,
+    /// At most so many rows.
+    pub limit: usize,
+}
+
+impl Model {
+    /// The sums, the largest first.
+    ///
+    /// # Errors
+    /// See [`ModelError`].
+    pub fn stats(&self, question: &StatsQuestion) -> Result<Vec<Map<String, Value>>, ModelError> {
+        let (names, groups, which) = match question.by {
+            By::Agent => ("name AS agent", "name", "what = 'principal'"),
+            By::Tool => ("substr(name, 6) AS tool", "name", "what = 'resource' AND name LIKE 'Tool/%'"),
+            By::Model => ("substr(name, 7) AS model", "name", "what = 'resource' AND name LIKE 'Model/%'"),
+            By::Hour => ("hour", "hour", "what = 'principal'"),
+            By::AgentHour => ("hour, name AS agent", "hour, name", "what = 'principal'"),
+        };
+        let order = match question.order {
+            Order::Usual if matches!(question.by, By::Hour | By::AgentHour) => "hour DESC, sum(calls) DESC",
+            Order::Usual => "sum(calls) DESC, sum(effects) DESC",
+            Order::Cost => "sum(cost) DESC",
+            Order::Tokens => "sum(tokens_input) + sum(tokens_output) DESC",
+            Order::Denied => "sum(denied) DESC",
+        };
+        let hour = |time: Timestamp| {
+            let seconds = time.as_second().div_euclid(3600) * 3600;
+            Timestamp::from_second(seconds).unwrap_or(time)
+        };
+        let since = question.since.map(|since| format!(" AND hour >= '{}'", hour(since))).unwrap_or_default();
+        let until = question.until.map(|until| format!(" AND hour < '{until}'")).unwrap_or_default();
+        let query = format!(
+            "SELECT {names}, sum(calls) AS calls, sum(allowed) AS allowed, sum(held) AS held, sum(denied) AS denied, sum(effects) AS effects, \
+             sum(ok) AS ok, sum(tokens_input) AS tokens_input, sum(tokens_output) AS tokens_output, sum(cost) AS cost, \
+             sum(latency_us) / CASE WHEN sum(effects) = 0 THEN 1 ELSE sum(effects) END AS latency_us \
+             FROM hours WHERE {which}{since}{until} GROUP BY {groups} ORDER BY {order}, {groups}"
+        );
+        let bounds = Bounds { rows: question.limit, time: Duration::from_secs(60) };
+        Ok(self.sql(&query, bounds)?.rows)
+    }
+}
