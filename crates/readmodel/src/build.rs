@@ -12,7 +12,7 @@ use vidimus_core::record::{Kept, Record};
 use vidimus_ledger::{BUNDLE, Hit, Reading};
 
 use crate::ModelError;
-use crate::file::{DamagedFile, FileWriter, Sealed};
+use crate::file::{FileWriter, Sealed};
 use crate::hours::{self, Hours};
 use crate::manifest::{self, Manifest, Range};
 use crate::row::{self, Asked, Rows};

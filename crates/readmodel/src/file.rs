@@ -71,8 +71,7 @@ impl FileWriter {
     }
 
     /// Everything is on disk, under its name.
-    pub(crate) fn finish(mut self) -> Result<Written, ModelError> {
-        self.to.finish()?;
+    pub(crate) fn finish(self) -> Result<Written, ModelError> {
         let Summing { file, mut sums, sum, filled, bytes } = self.to.into_inner()?;
         if filled > 0 {
             sums.push(sum);

@@ -18,6 +18,9 @@ use crate::{Model, ModelError, row};
 /// Rows that are looked through at once at first; each further step has four times as many.
 const FIRST_STEP: u64 = 1 << 17;
 
+/// Of more rows than these, no newest are kept apart: all are sorted.
+const MOST: usize = 1 << 16;
+
 /// What is looked for.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
@@ -130,7 +133,9 @@ impl Model {
                 None => frame,
             };
             let order = col("index").sort(!wanted.query.newest_first, false);
-            frame.select_columns(&["index", "decision"])?.sort(vec![order])?.limit(0, Some(limit))?.collect().await
+            let frame = frame.select_columns(&["index", "decision"])?.sort(vec![order])?;
+            // More are all that there are.
+            if limit > MOST { frame.collect().await } else { frame.limit(0, Some(limit))?.collect().await }
         })?;
         let mut places = Vec::new();
         for batch in batches {

@@ -250,7 +250,7 @@ fn a_damaged_file_is_made_again_and_never_believed() {
         }
     }
     assert!(noticed > 40, "{noticed}");
-    for change in [truncate as fn(&std::path::Path), |path| fs::remove_file(path).expect("removed")] {
+    for change in [truncate as fn(&Path), |path| fs::remove_file(path).expect("removed")] {
         for entry in fs::read_dir(place.dir()).expect("read").flatten() {
             if entry.file_name().to_str().is_some_and(|name| name.ends_with(".parquet")) {
                 change(&entry.path());
@@ -272,7 +272,7 @@ fn a_damaged_file_is_made_again_and_never_believed() {
     assert_eq!(find(&place.model(), query()), right);
 }
 
-fn truncate(path: &std::path::Path) {
+fn truncate(path: &Path) {
     let length = fs::metadata(path).expect("there").len();
     fs::File::options().write(true).open(path).expect("opened").set_len(length / 2).expect("cut");
 }
@@ -295,7 +295,7 @@ fn a_model_is_of_one_log_alone() {
     assert!(Model::open(&one.dir(), &other.log()).expect("read").is_none());
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).expect("made");
     for entry in fs::read_dir(from).expect("read").flatten() {
         let to = to.join(entry.file_name());

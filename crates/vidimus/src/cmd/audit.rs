@@ -47,7 +47,7 @@ pub struct Audit {
 enum Command {
     Search(Box<search::Search>),
     Stats(stats::Stats),
-    Sql(sql::Sql),
+    Sql(Sql),
     Index(index::Index),
     Show(show::Show),
     Export(Box<export::Export>),
