@@ -34,7 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let number = |name: &str, usual: u64| std::env::var(name).map_or(Ok(usual), |text| text.parse());
     let records = number("VIDIMUS_READ_RECORDS", 1_000_000)?;
     let temporary = tempfile::tempdir()?;
-    let root = std::env::var_os("VIDIMUS_READ_DIR").map_or_else(|| temporary.path().to_owned(), PathBuf::from);
+    let root =
+        std::env::var_os("VIDIMUS_READ_DIR").map_or_else(|| temporary.path().to_owned(), PathBuf::from);
     let (log, index) = (root.join("ledger"), root.join("index"));
     if !log.exists() {
         let begun = Instant::now();
@@ -44,8 +45,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let bytes = |directory: &Path| size(directory).map(|bytes| bytes as f64 / records as f64);
     let begun = Instant::now();
     let made = vidimus_readmodel::extend(&index, &log, &mut |_, _| {})?;
-    say("build", records, json!({ "records_a_second": rate(made.added, begun), "seconds": begun.elapsed().as_secs_f64() }));
-    say("bytes_a_record", records, json!({ "log": bytes(&log.join("segments"))?, "parquet": bytes(&index)? }));
+    say(
+        "build",
+        records,
+        json!({ "records_a_second": rate(made.added, begun), "seconds": begun.elapsed().as_secs_f64() }),
+    );
+    say(
+        "bytes_a_record",
+        records,
+        json!({ "log": bytes(&log.join("segments"))?, "parquet": bytes(&index)? }),
+    );
     ask_model(&log, &index, records)?;
     append_and_find(&log, &index, records)?;
     if number("VIDIMUS_READ_SQLITE", 1)? != 0 {
@@ -53,7 +62,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         let begun = Instant::now();
         let database = fill(&path, &log)?;
         say("sqlite_build", records, json!({ "records_a_second": rate(records, begun) }));
-        say("sqlite_bytes_a_record", records, json!({ "database": fs::metadata(&path)?.len() as f64 / records as f64 }));
+        say(
+            "sqlite_bytes_a_record",
+            records,
+            json!({ "database": fs::metadata(&path)?.len() as f64 / records as f64 }),
+        );
         ask_sqlite(&database, records)?;
     }
     Ok(())
@@ -101,7 +114,8 @@ fn text(index: u64, records: u64) -> String {
     let mut next = || r.next().unwrap_or_default();
     let id = format!("{:016x}-{:016x}", call + (1 << 48), next());
     let (agent, tool, person) = (next() % AGENTS, next() % TOOLS, next() % PEOPLE);
-    let (body, policy, trace) = (format!("{:016x}{:016x}{:016x}{:016x}", next(), next(), next(), next()), next() % POLICIES, next());
+    let (body, policy, trace) =
+        (format!("{:016x}{:016x}{:016x}{:016x}", next(), next(), next(), next()), next() % POLICIES, next());
     let transaction = format!("{:016x}-{:016x}", next(), next());
     match kind {
         0..5 => {
@@ -109,7 +123,11 @@ fn text(index: u64, records: u64) -> String {
                 4 => ("deny", r#""code":"no_permit","#, String::new()),
                 _ => ("allow", "", format!("\"estate/policy-{policy}\"")),
             };
-            let denies = if kind == 4 { format!("\"closest_permits\":[\"estate/policy-{policy}\"],") } else { String::new() };
+            let denies = if kind == 4 {
+                format!("\"closest_permits\":[\"estate/policy-{policy}\"],")
+            } else {
+                String::new()
+            };
             format!(
                 r#"{{"action":"invokeTool","body":"sha256:{body}","chain":[],{denies}{code}"depth":1,"facts":{{"context.delegation_depth":"1","principal.risk_level":"low"}},"id":"{id}","identity":"spiffe:spiffe://estate.test/agent-{agent}","kind":"decision","method":"tools/call","outcome":"{outcome}","policies":[{policies}],"principal":"Agent/estate/agent-{agent}","protocol":"mcp","resource":"Tool/estate/server-{}/tool-{}","snapshot":"sha256:0af80b62b0ec9d7c9e18cb1de20a885d2103f98a1532cc8856e465d7bfafa4a9","source":"10.0.{}.{}","time":"{time}","trace":"{trace:016x}{trace:016x}-{trace:016x}","transaction":"{transaction}","user":"https://login.example#person-{person}","version":1}}"#,
                 tool / 20,
@@ -180,38 +198,86 @@ fn ask_model(log: &Path, index: &Path, records: u64) -> Result<(), Box<dyn Error
     let begun = Instant::now();
     let mut model = Model::open(index, log)?.ok_or("no model")?;
     model.refresh()?;
-    say("open", records, json!({ "ms": begun.elapsed().as_secs_f64() * 1000.0, "in_memory": model.extent().1 - model.extent().0 }));
+    say(
+        "open",
+        records,
+        json!({ "ms": begun.elapsed().as_secs_f64() * 1000.0, "in_memory": model.extent().1 - model.extent().0 }),
+    );
     let find = |kinds: &[&'static str], query: Query| -> Result<usize, Box<dyn Error>> {
         let query = Query { newest_first: true, ..query };
         Ok(model.find(&Wanted { kinds: kinds.to_vec(), query, after: None }, 100)?.len())
     };
     let agent = |random: u64| Some(format!("estate/agent-{}", random % AGENTS));
     let policy = |random: u64| Some(format!("estate/policy-{}", random % POLICIES));
-    say("agent_and_time", records, times(51, |random| {
-        let (since, until) = window(random, records);
-        find(&ALL, Query { agent: agent(random), since: Some(since), until: Some(until), ..Query::default() })
-    })?);
-    say("policy_and_outcome", records, times(51, |random| {
-        let outcome = Some(if random.is_multiple_of(2) { "allow" } else { "deny" }.to_owned());
-        find(&["decision", "refusal"], Query { policy: policy(random), outcome, ..Query::default() })
-    })?);
+    say(
+        "agent_and_time",
+        records,
+        times(51, |random| {
+            let (since, until) = window(random, records);
+            find(
+                &ALL,
+                Query { agent: agent(random), since: Some(since), until: Some(until), ..Query::default() },
+            )
+        })?,
+    );
+    say(
+        "policy_and_outcome",
+        records,
+        times(51, |random| {
+            let outcome = Some(if random.is_multiple_of(2) { "allow" } else { "deny" }.to_owned());
+            find(&["decision", "refusal"], Query { policy: policy(random), outcome, ..Query::default() })
+        })?,
+    );
     say("latest_100", records, times(51, |_| find(&["decision", "refusal"], Query::default()))?);
-    say("latest_100_of_an_agent", records, times(51, |random| find(&ALL, Query { agent: agent(random), ..Query::default() }))?);
-    say("trace", records, times(21, |random| {
-        let record: Value = serde_json::from_str(&text(random % records / 10 * 10, records))?;
-        let trace = record["trace"].as_str().map(str::to_owned);
-        find(&ALL, Query { trace, ..Query::default() })
-    })?);
-    say("free_text_rare", records, times(7, |_| find(&ALL, Query { text: Some(RARE.to_owned()), ..Query::default() }))?);
-    say("free_text_nowhere", records, times(7, |_| find(&ALL, Query { text: Some("such a thing is nowhere".to_owned()), ..Query::default() }))?);
-    say("by_agent_per_hour", records, times(21, |_| {
-        let question = StatsQuestion { by: By::AgentHour, order: Order::Usual, since: None, until: None, limit: 1000 };
-        Ok(model.stats(&question)?.len())
-    })?);
-    say("by_agent", records, times(21, |_| {
-        let question = StatsQuestion { by: By::Agent, order: Order::Usual, since: None, until: None, limit: 1000 };
-        Ok(model.stats(&question)?.len())
-    })?);
+    say(
+        "latest_100_of_an_agent",
+        records,
+        times(51, |random| find(&ALL, Query { agent: agent(random), ..Query::default() }))?,
+    );
+    say(
+        "trace",
+        records,
+        times(21, |random| {
+            let record: Value = serde_json::from_str(&text(random % records / 10 * 10, records))?;
+            let trace = record["trace"].as_str().map(str::to_owned);
+            find(&ALL, Query { trace, ..Query::default() })
+        })?,
+    );
+    say(
+        "free_text_rare",
+        records,
+        times(7, |_| find(&ALL, Query { text: Some(RARE.to_owned()), ..Query::default() }))?,
+    );
+    say(
+        "free_text_nowhere",
+        records,
+        times(7, |_| {
+            find(&ALL, Query { text: Some("such a thing is nowhere".to_owned()), ..Query::default() })
+        })?,
+    );
+    say(
+        "by_agent_per_hour",
+        records,
+        times(21, |_| {
+            let question = StatsQuestion {
+                by: By::AgentHour,
+                order: Order::Usual,
+                since: None,
+                until: None,
+                limit: 1000,
+            };
+            Ok(model.stats(&question)?.len())
+        })?,
+    );
+    say(
+        "by_agent",
+        records,
+        times(21, |_| {
+            let question =
+                StatsQuestion { by: By::Agent, order: Order::Usual, since: None, until: None, limit: 1000 };
+            Ok(model.stats(&question)?.len())
+        })?,
+    );
     Ok(())
 }
 
@@ -261,12 +327,16 @@ fn fill(path: &Path, log: &Path) -> Result<Connection, Box<dyn Error>> {
             let mut policies: Vec<String> = Vec::new();
             match &record {
                 Record::Decision(it) => {
-                    (principal, person) = (Some(it.principal.to_string()), it.user.as_ref().map(ToString::to_string));
+                    (principal, person) =
+                        (Some(it.principal.to_string()), it.user.as_ref().map(ToString::to_string));
                     (resource, trans) = (Some(it.resource.to_string()), Some(it.transaction.to_string()));
                     (trace, outcome) = (Some(it.trace.to_string()), Some(it.outcome.to_string()));
                     code = it.code.as_ref().map(ToString::to_string);
                     policies.extend(it.policies.iter().chain(&*it.closest_permits).map(ToString::to_string));
-                    decisions.insert(hit.index, (principal.clone(), person.clone(), resource.clone(), trans.clone(), trace.clone()));
+                    decisions.insert(
+                        hit.index,
+                        (principal.clone(), person.clone(), resource.clone(), trans.clone(), trace.clone()),
+                    );
                 }
                 Record::Effect(it) => {
                     if let Some(of) = decisions.remove(&it.decision) {
@@ -275,18 +345,34 @@ fn fill(path: &Path, log: &Path) -> Result<Connection, Box<dyn Error>> {
                     (outcome, latency) = (Some(it.result.to_string()), i64::try_from(it.duration_us).ok());
                 }
                 Record::Refusal(it) => {
-                    (outcome, code, trace) = (Some(it.outcome.to_string()), Some(it.code.to_string()), Some(it.trace.to_string()));
+                    (outcome, code, trace) =
+                        (Some(it.outcome.to_string()), Some(it.code.to_string()), Some(it.trace.to_string()));
                 }
                 Record::Act(_) => {}
             }
             let index = i64::try_from(hit.index)?;
             for policy in policies {
-                transaction.prepare_cached("INSERT OR IGNORE INTO policies VALUES (?1, ?2, ?3)")?.execute(params![policy, outcome, index])?;
+                transaction
+                    .prepare_cached("INSERT OR IGNORE INTO policies VALUES (?1, ?2, ?3)")?
+                    .execute(params![policy, outcome, index])?;
             }
             transaction
-                .prepare_cached("INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)")?
+                .prepare_cached(
+                    "INSERT INTO records VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                )?
                 .execute(params![
-                    index, time, record.kind(), record.id(), outcome, code, principal, person, resource, trans, trace, latency,
+                    index,
+                    time,
+                    record.kind(),
+                    record.id(),
+                    outcome,
+                    code,
+                    principal,
+                    person,
+                    resource,
+                    trans,
+                    trace,
+                    latency,
                     String::from_utf8(hit.record)?
                 ])?;
         }
@@ -307,33 +393,59 @@ fn ask_sqlite(database: &Connection, records: u64) -> Result<(), Box<dyn Error>>
         }
         Ok(count)
     };
-    say("sqlite_agent_and_time", records, times(51, |random| {
-        let (since, until) = window(random, records);
-        let agent = format!("Agent/estate/agent-{}", random % AGENTS);
-        rows(
-            "SELECT record FROM records WHERE principal = ?1 AND time >= ?2 AND time < ?3 ORDER BY time DESC LIMIT 100",
-            &[&agent, &since.as_microsecond(), &until.as_microsecond()],
-        )
-    })?);
-    say("sqlite_policy_and_outcome", records, times(51, |random| {
-        let outcome = if random.is_multiple_of(2) { "allow" } else { "deny" };
-        rows(
-            "SELECT record FROM policies JOIN records USING (idx) WHERE policy = ?1 AND policies.outcome = ?2 ORDER BY idx DESC LIMIT 100",
-            &[&format!("estate/policy-{}", random % POLICIES), &outcome],
-        )
-    })?);
-    say("sqlite_latest_100", records, times(51, |_| {
-        rows("SELECT record FROM records WHERE kind IN ('decision', 'refusal') ORDER BY idx DESC LIMIT 100", &[])
-    })?);
-    say("sqlite_free_text_nowhere", records, times(3, |_| {
-        rows("SELECT record FROM records WHERE instr(record, 'such a thing is nowhere') > 0 ORDER BY idx DESC LIMIT 100", &[])
-    })?);
-    say("sqlite_by_agent_per_hour", records, times(3, |_| {
-        rows(
-            "SELECT principal, time / 3600000000 AS hour, count(*) FROM records WHERE principal IS NOT NULL GROUP BY principal, hour \
+    say(
+        "sqlite_agent_and_time",
+        records,
+        times(51, |random| {
+            let (since, until) = window(random, records);
+            let agent = format!("Agent/estate/agent-{}", random % AGENTS);
+            rows(
+                "SELECT record FROM records WHERE principal = ?1 AND time >= ?2 AND time < ?3 ORDER BY time DESC LIMIT 100",
+                &[&agent, &since.as_microsecond(), &until.as_microsecond()],
+            )
+        })?,
+    );
+    say(
+        "sqlite_policy_and_outcome",
+        records,
+        times(51, |random| {
+            let outcome = if random.is_multiple_of(2) { "allow" } else { "deny" };
+            rows(
+                "SELECT record FROM policies JOIN records USING (idx) WHERE policy = ?1 AND policies.outcome = ?2 ORDER BY idx DESC LIMIT 100",
+                &[&format!("estate/policy-{}", random % POLICIES), &outcome],
+            )
+        })?,
+    );
+    say(
+        "sqlite_latest_100",
+        records,
+        times(51, |_| {
+            rows(
+                "SELECT record FROM records WHERE kind IN ('decision', 'refusal') ORDER BY idx DESC LIMIT 100",
+                &[],
+            )
+        })?,
+    );
+    say(
+        "sqlite_free_text_nowhere",
+        records,
+        times(3, |_| {
+            rows(
+                "SELECT record FROM records WHERE instr(record, 'such a thing is nowhere') > 0 ORDER BY idx DESC LIMIT 100",
+                &[],
+            )
+        })?,
+    );
+    say(
+        "sqlite_by_agent_per_hour",
+        records,
+        times(3, |_| {
+            rows(
+                "SELECT principal, time / 3600000000 AS hour, count(*) FROM records WHERE principal IS NOT NULL GROUP BY principal, hour \
              ORDER BY hour DESC LIMIT 1000",
-            &[],
-        )
-    })?);
+                &[],
+            )
+        })?,
+    );
     Ok(())
 }

@@ -70,7 +70,7 @@ impl OpenRange {
         let batches = reader.with_projection(record).with_row_selection(selection).build()?;
         let mut texts = Vec::with_capacity(indices.len());
         for batch in batches {
-            let batch = batch?;
+            let batch = batch.map_err(|error| self.rows.said(error))?;
             let column = batch.column_by_name("record").and_then(|column| column.as_string_view_opt());
             texts.extend(column.into_iter().flatten().map(|text| text.unwrap_or_default().to_owned()));
         }
@@ -253,8 +253,12 @@ impl Work<'_> {
             self.manifest.ranges.push(range);
             self.manifest.write(self.dir)?;
             while self.merge()? {
-                builder.ranges =
-                    self.manifest.ranges.iter().map(|range| OpenRange::open(self.dir, range)).collect::<Result<_, _>>()?;
+                builder.ranges = self
+                    .manifest
+                    .ranges
+                    .iter()
+                    .map(|range| OpenRange::open(self.dir, range))
+                    .collect::<Result<_, _>>()?;
             }
         }
         Ok(())
@@ -299,12 +303,7 @@ impl Work<'_> {
         Ok(Some(Range { first, records, unreadable: builder.unreadable, times, last_bundle, rows, hours }))
     }
 
-    fn write_hours(
-        &self,
-        hours: &Hours,
-        first: u64,
-        end: u64,
-    ) -> Result<crate::file::Written, ModelError> {
+    fn write_hours(&self, hours: &Hours, first: u64, end: u64) -> Result<crate::file::Written, ModelError> {
         let mut to = FileWriter::create(self.dir, name(first, end, "hours"), hours::schema())?;
         to.write(&hours.batch()?)?;
         to.finish()
@@ -318,7 +317,11 @@ impl Work<'_> {
         let size = first.records;
         let whole = size * MERGED as u64;
         let of_one_size = ranges.iter().skip(from).all(|range| range.records == size);
-        if !of_one_size || last.end() - first.first != whole || !first.first.is_multiple_of(whole) || !SIZES.contains(&whole) {
+        if !of_one_size
+            || last.end() - first.first != whole
+            || !first.first.is_multiple_of(whole)
+            || !SIZES.contains(&whole)
+        {
             return Ok(false);
         }
         let (begins, end, last_bundle) = (first.first, last.end(), last.last_bundle.clone());
@@ -327,10 +330,10 @@ impl Work<'_> {
         for range in ranges.iter().skip(from) {
             let open = OpenRange::open(self.dir, range)?;
             for batch in open.rows.reader()?.with_batch_size(BATCH).build()? {
-                to.write(&batch?)?;
+                to.write(&batch.map_err(|error| open.rows.said(error))?)?;
             }
             for batch in open.hours.reader()?.build()? {
-                sums.merge(&batch?);
+                sums.merge(&batch.map_err(|error| open.hours.said(error))?);
             }
             unreadable += range.unreadable;
             times = match (times, range.times) {
@@ -363,7 +366,8 @@ impl Work<'_> {
     /// Makes the files of one range again from the log; inside, why it could not be done yet.
     fn make_again(&mut self, error: &ModelError) -> Result<Result<(), ModelError>, ModelError> {
         let name = error.damaged().and_then(|damaged| damaged.path.file_name()?.to_str());
-        let has = |range: &Range| name.is_some_and(|name| range.rows.name == name || range.hours.name == name);
+        let has =
+            |range: &Range| name.is_some_and(|name| range.rows.name == name || range.hours.name == name);
         let at = self.manifest.ranges.iter().position(has);
         let Some((at, old)) = at.and_then(|at| Some((at, self.manifest.ranges.get(at)?.clone()))) else {
             return Err(ModelError::Query(error.to_string()));
@@ -395,10 +399,7 @@ fn name(first: u64, end: u64, what: &str) -> String {
 }
 
 /// The times of some rows, too; `None` where one has none.
-fn widened(
-    times: Option<(i64, i64)>,
-    batch: &datafusion::arrow::array::RecordBatch,
-) -> Option<(i64, i64)> {
+fn widened(times: Option<(i64, i64)>, batch: &datafusion::arrow::array::RecordBatch) -> Option<(i64, i64)> {
     let column = batch.column_by_name("time")?;
     let column = column.as_primitive_opt::<datafusion::arrow::datatypes::TimestampMicrosecondType>()?;
     column.iter().try_fold(times?, |(first, last), time| Some((first.min(time?), last.max(time?))))

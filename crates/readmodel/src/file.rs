@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::{Buf as _, Bytes};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::error::ArrowError;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
 use datafusion::error::DataFusionError;
@@ -20,7 +21,9 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -160,6 +163,8 @@ pub(crate) struct Sealed {
     bytes: u64,
     sums: Vec<u32>,
     metadata: OnceLock<Arc<ParquetMetaData>>,
+    /// What was found to be wrong with it.
+    damage: OnceLock<DamagedFile>,
 }
 
 impl Sealed {
@@ -167,7 +172,9 @@ impl Sealed {
         let path = dir.join(&written.name);
         let damaged = |why: &str| DamagedFile { path: path.clone(), why: why.to_owned() };
         let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(damaged("it is missing").into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(damaged("it is missing").into());
+            }
             file => file.map_err(ModelError::io("open", &path))?,
         };
         let length = file.metadata().map_err(ModelError::io("read", &path))?.len();
@@ -177,11 +184,22 @@ impl Sealed {
         if length != written.bytes || blocks != Some(sums.len()) {
             return Err(damaged("it has another length than was written").into());
         }
-        Ok(Self { path, file, bytes: length, sums, metadata: OnceLock::new() })
+        Ok(Self { path, file, bytes: length, sums, metadata: OnceLock::new(), damage: OnceLock::new() })
+    }
+
+    /// What a reader of it said, which keeps of an error of ours the text alone.
+    pub(crate) fn said(&self, error: ArrowError) -> ModelError {
+        self.damage.get().cloned().map_or_else(|| error.into(), ModelError::Damaged)
     }
 
     /// Bytes of the file, which are those that were written.
     fn read(&self, range: Range<u64>) -> Result<Bytes, DamagedFile> {
+        self.read_checked(range).inspect_err(|damaged| {
+            let _ = self.damage.set(damaged.clone());
+        })
+    }
+
+    fn read_checked(&self, range: Range<u64>) -> Result<Bytes, DamagedFile> {
         let damaged = |why: String| DamagedFile { path: self.path.clone(), why };
         let block = BLOCK as u64;
         let (start, end) = (range.start / block * block, range.end.div_ceil(block).saturating_mul(block));

@@ -61,9 +61,7 @@ impl Model {
         all.sort_unstable();
         all.dedup();
         let texts = self.texts(&all)?;
-        let hit = |index: u64| {
-            texts.get(&index).map(|text| Hit { index, record: text.clone().into_bytes() })
-        };
+        let hit = |index: u64| texts.get(&index).map(|text| Hit { index, record: text.clone().into_bytes() });
         let candidates = indices.into_iter().zip(decisions).filter_map(|(index, decision)| {
             Some(Candidate { hit: hit(index)?, decision: decision.and_then(hit) })
         });
@@ -93,7 +91,10 @@ impl Model {
             }
         }
         if is_before(self.tail.first, self.tail.next) {
-            parts.push((self.tail.next - self.tail.first, Table { batches: self.tail.batches.clone(), ..empty }));
+            parts.push((
+                self.tail.next - self.tail.first,
+                Table { batches: self.tail.batches.clone(), ..empty },
+            ));
         }
         if newest_first {
             parts.reverse();
@@ -169,8 +170,21 @@ impl Model {
 
 /// What all columns of a row must be for it to fit; `None` where any may.
 fn filter(wanted: &Wanted, all_readable: bool) -> Option<Expr> {
-    let Query { agent, user, policy, approvals, outcome, resource, code, transaction, trace, text, since, until, .. } =
-        &wanted.query;
+    let Query {
+        agent,
+        user,
+        policy,
+        approvals,
+        outcome,
+        resource,
+        code,
+        transaction,
+        trace,
+        text,
+        since,
+        until,
+        ..
+    } = &wanted.query;
     let is = |name: &str, value: &str| col(name).eq(lit(value));
     let ends = |name: &str, value: &str| ends_with(col(name), lit(value));
     let refused = |value: &str| is("kind", "refusal").and(ends("identity", value));
@@ -184,7 +198,9 @@ fn filter(wanted: &Wanted, all_readable: bool) -> Option<Expr> {
     all.extend(transaction.as_deref().map(|transaction| is("transaction", transaction)));
     all.extend(since.map(|since| col("time").gt_eq(lit(time(since, 0)))));
     all.extend(until.map(|until| col("time").lt_eq(lit(time(until, 1)))));
-    all.extend(agent.as_deref().map(|name| ends("principal", name).or(refused(name)).or(acted("person", name))));
+    all.extend(
+        agent.as_deref().map(|name| ends("principal", name).or(refused(name)).or(acted("person", name))),
+    );
     all.extend(user.as_deref().map(|name| ends("person", name).or(refused(name))));
     all.extend(resource.as_deref().map(|name| ends("resource", name).or(acted("subject", name))));
     all.extend(policy.as_deref().map(|policy| {

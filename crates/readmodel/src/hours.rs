@@ -6,9 +6,7 @@ use std::sync::{Arc, LazyLock};
 use datafusion::arrow::array::{
     Array as _, ArrayRef, AsArray as _, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray,
 };
-use datafusion::arrow::datatypes::{
-    DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType,
-};
+use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use datafusion::arrow::error::ArrowError;
 use jiff::Timestamp;
 use vidimus_core::record::{Kept, Record};

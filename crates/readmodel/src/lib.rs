@@ -50,7 +50,7 @@ use build::{Builder, OpenRange};
 use manifest::Manifest;
 
 /// Bytes that the queries of a model hold at most, beside what they read.
-const MEMORY: usize = 512 << 20;
+const MEMORY: usize = if cfg!(test) { 64 << 20 } else { 512 << 20 };
 
 /// Rows of a batch in memory.
 const TAIL_BATCH: usize = 4096;
@@ -67,7 +67,9 @@ pub enum ModelError {
     Damaged(#[from] DamagedFile),
     #[error("record {index} is signed for and not in the log")]
     Short { index: u64 },
-    #[error("the records before {index} are not those that were signed for; `vidimus audit verify` tells more")]
+    #[error(
+        "the records before {index} are not those that were signed for; `vidimus audit verify` tells more"
+    )]
     Altered { index: u64 },
     #[error("record {index} is no text, so it is in no table")]
     NotText { index: u64 },
@@ -121,7 +123,7 @@ fn damaged<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e Damag
                 Some(&**inner as &(dyn std::error::Error + 'static))
             }
             (_, _, Some(ArrowError::ExternalError(inner))) => Some(&**inner as _),
-            _ => None,
+            _ => error.downcast_ref().and_then(io::Error::get_ref).map(|inner| inner as _),
         };
         cause = inner.or_else(|| error.source());
     }
@@ -181,7 +183,10 @@ impl Tail {
 
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Model").field("ranges", &self.builder.ranges.len()).field("tail", &self.tail.next).finish()
+        f.debug_struct("Model")
+            .field("ranges", &self.builder.ranges.len())
+            .field("tail", &self.tail.next)
+            .finish()
     }
 }
 
@@ -194,7 +199,9 @@ impl Model {
     /// See [`ModelError`].
     pub fn open(dir: &Path, log: &Path) -> Result<Option<Self>, ModelError> {
         let key = vidimus_ledger::own_key(log)?.to_string();
-        let Some(manifest) = Manifest::read(dir)?.filter(|manifest| manifest.key == key) else { return Ok(None) };
+        let Some(manifest) = Manifest::read(dir)?.filter(|manifest| manifest.key == key) else {
+            return Ok(None);
+        };
         if !build::is_of(&manifest, log)? {
             return Ok(None);
         }
@@ -211,20 +218,11 @@ impl Model {
     }
 
     fn new(ranges: Vec<OpenRange>, next: u64, log: &Path) -> Result<Self, ModelError> {
-        let mut config = SessionConfig::new().with_information_schema(false).with_create_default_catalog_and_schema(true);
-        let options = config.options_mut();
-        options.execution.parquet.pushdown_filters = true;
-        options.execution.parquet.reorder_filters = true;
-        options.execution.time_zone = Some("UTC".to_owned());
-        // Nothing is written anywhere, not even what does not fit into memory.
-        let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
-        let runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(disk).with_memory_limit(MEMORY, 1.0);
-        let runtime = runtime.build_arc().map_err(ModelError::query)?;
         Ok(Self {
             builder: Builder::new(ranges),
             tail: Tail { batches: Vec::new(), first: next, next },
             reading: vidimus_ledger::read_from(log, next)?,
-            session: SessionContext::new_with_config_rt(config, runtime),
+            session: session()?,
             runtime: tokio::runtime::Builder::new_multi_thread()
                 .enable_time()
                 .build()
@@ -282,12 +280,23 @@ impl Model {
     }
 
     /// Carries out a query of our own.
-    fn run<T>(
-        &self,
-        query: impl Future<Output = Result<T, DataFusionError>>,
-    ) -> Result<T, ModelError> {
+    fn run<T>(&self, query: impl Future<Output = Result<T, DataFusionError>>) -> Result<T, ModelError> {
         self.runtime.block_on(query).map_err(ModelError::of_query)
     }
+}
+
+/// What queries are planned and carried out with: a pool of memory of its own, and no disk.
+fn session() -> Result<SessionContext, ModelError> {
+    let mut config =
+        SessionConfig::new().with_information_schema(false).with_create_default_catalog_and_schema(true);
+    let options = config.options_mut();
+    options.execution.parquet.pushdown_filters = true;
+    options.execution.parquet.reorder_filters = true;
+    options.execution.time_zone = Some("UTC".to_owned());
+    // Nothing is written anywhere, not even what does not fit into memory.
+    let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+    let runtime = RuntimeEnvBuilder::new().with_disk_manager_builder(disk).with_memory_limit(MEMORY, 1.0);
+    Ok(SessionContext::new_with_config_rt(config, runtime.build_arc().map_err(ModelError::query)?))
 }
 
 /// The directory of a model in a gateway's data directory.

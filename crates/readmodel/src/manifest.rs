@@ -77,8 +77,9 @@ impl Manifest {
 
     fn parse(text: &str) -> Option<Self> {
         let (json, sum) = text.strip_suffix('\n')?.rsplit_once('\n')?;
-        let manifest: Self =
-            serde_json::from_str(json).ok().filter(|_| sum == format!("{:08x}", crc32c::crc32c(json.as_bytes())))?;
+        let manifest: Self = serde_json::from_str(json)
+            .ok()
+            .filter(|_| sum == format!("{:08x}", crc32c::crc32c(json.as_bytes())))?;
         let mut next = 0;
         let is_whole = manifest.ranges.iter().all(|range| {
             let follows = range.first == next && range.records > 0;
@@ -113,7 +114,11 @@ impl Manifest {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let Some(name) = name.to_str() else { continue };
-            let is_ours = name.ends_with(".parquet") || name.ends_with(".tmp");
+            // Whoever names a directory of other files loses none of them.
+            let whole = name.strip_suffix(".tmp").unwrap_or(name);
+            let is_ours = whole.ends_with(".records.parquet")
+                || whole.ends_with(".hours.parquet")
+                || name == "manifest.tmp";
             if is_ours && !named.contains(name) {
                 let _ = fs::remove_file(entry.path());
             }

@@ -18,7 +18,11 @@ pub(crate) const COLUMNS: [(&str, Type, &str); 34] = [
     ("time", Type::Time, "when it was made (UTC)"),
     ("kind", Type::Text, "decision, effect, refusal or act; nothing where the record cannot be read"),
     ("id", Type::Text, "the call; of an act its own"),
-    ("outcome", Type::Text, "allow, allow-with-obligations, hold, deny; of an effect ok, error, unknown, failed, cancelled"),
+    (
+        "outcome",
+        Type::Text,
+        "allow, allow-with-obligations, hold, deny; of an effect ok, error, unknown, failed, cancelled",
+    ),
     ("code", Type::Text, "stable code of a refusal, or of how an effect ended; of an act what was done"),
     ("principal", Type::Text, "who called: Agent/finance/bot"),
     ("identity", Type::Text, "which of its identities was used; of a refusal what was proven"),

@@ -1,9 +1,10 @@
 //! SQL over the records, for reading alone and within bounds: `SELECT` and `EXPLAIN`, of the model's own tables.
 
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use datafusion::arrow::json::writer::{JsonArray, WriterBuilder};
-use datafusion::execution::context::SQLOptions;
+use datafusion::execution::context::{SQLOptions, SessionContext};
 use datafusion::sql::parser::{ExplainStatement, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures_util::StreamExt as _;
@@ -23,6 +24,10 @@ pub struct Bounds {
 
 /// Bytes of an answer as JSON, whatever rows it has.
 const MOST_BYTES: usize = 64 << 20;
+
+/// Functions that make much of little, in one step that no limit of memory sees. Others can too (`replace`), by longer ways.
+const GROWING: [&str; 7] =
+    ["repeat", "lpad", "rpad", "array_repeat", "array_resize", "range", "generate_series"];
 
 /// What was asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,31 +57,36 @@ impl Model {
     /// # Errors
     /// See [`ModelError`].
     pub fn sql(&self, query: &str, bounds: Bounds) -> Result<Answer, ModelError> {
-        let state = self.session.state();
+        let session = crate::session()?;
+        for name in GROWING {
+            session.deregister_udf(name);
+            session.deregister_udtf(name);
+        }
+        let state = session.state();
         let parsed = state.sql_to_statement(query, &state.config_options().sql_parser.dialect);
         let parsed = parsed.map_err(ModelError::query)?;
         if !only_reads(&parsed) {
             return Err(ModelError::NotRead);
         }
         for (name, table) in [("records", self.records()), ("hours", self.hours()?)] {
-            let _ = self.session.deregister_table(name).map_err(ModelError::query)?;
-            self.session.register_table(name, std::sync::Arc::new(table)).map_err(ModelError::query)?;
+            session.register_table(name, std::sync::Arc::new(table)).map_err(ModelError::query)?;
         }
-        let answer = self.runtime.block_on(async {
-            // Its plan once more: whatever it is called, nothing that writes or sets is carried out.
-            let plan = self.session.state().statement_to_plan(parsed).await?;
-            let options =
-                SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-            options.verify_plan(&plan)?;
-            let running = async {
-                let frame = self.session.execute_logical_plan(plan).await?;
-                read(frame.execute_stream().await?, bounds.rows).await
-            };
-            Ok(tokio::time::timeout(bounds.time, running).await)
+        // Threads of its own, which are left to themselves when the time is up: a query can be stopped only between two batches, and a join
+        // may never come to an end of one. What does not stop then ends with the process.
+        let threads = tokio::runtime::Builder::new_multi_thread().enable_time().build();
+        let threads = threads.map_err(ModelError::io("start threads", std::path::Path::new("vidimus")))?;
+        let (tell, told) = mpsc::sync_channel(1);
+        threads.spawn(async move {
+            let _ = tell.send(carry_out(&session, parsed, bounds.rows).await);
         });
-        match answer.map_err(ModelError::of_query)? {
+        let answer = told.recv_timeout(bounds.time);
+        threads.shutdown_background();
+        match answer {
             Ok(answer) => answer.map_err(ModelError::of_query),
-            Err(_) => Err(ModelError::TooLong { after: bounds.time }),
+            Err(RecvTimeoutError::Timeout) => Err(ModelError::TooLong { after: bounds.time }),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(ModelError::Query("it ended without an answer".to_owned()))
+            }
         }
     }
 
@@ -104,6 +114,19 @@ fn only_reads(parsed: &Parsed) -> bool {
         Parsed::Explain(ExplainStatement { statement, .. }) => only_reads(statement),
         _ => false,
     }
+}
+
+async fn carry_out(
+    session: &SessionContext,
+    parsed: Parsed,
+    most: usize,
+) -> datafusion::error::Result<Answer> {
+    // Its plan once more: whatever it is called, nothing that writes or sets is carried out.
+    let plan = session.state().statement_to_plan(parsed).await?;
+    let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    options.verify_plan(&plan)?;
+    let frame = session.execute_logical_plan(plan).await?;
+    read(frame.execute_stream().await?, most).await
 }
 
 async fn read(

@@ -58,18 +58,23 @@ impl Model {
     /// See [`ModelError`].
     pub fn stats(&self, question: &StatsQuestion) -> Result<Vec<Map<String, Value>>, ModelError> {
         let (names, groups, which) = match question.by {
-            By::Agent => ("name AS agent", "name", "what = 'principal'"),
-            By::Tool => ("substr(name, 6) AS tool", "name", "what = 'resource' AND name LIKE 'Tool/%'"),
-            By::Model => ("substr(name, 7) AS model", "name", "what = 'resource' AND name LIKE 'Model/%'"),
+            By::Agent => ("name AS agent", "agent", "what = 'principal'"),
+            By::Tool => ("name AS tool", "tool", "what = 'resource' AND name LIKE 'Tool/%'"),
+            By::Model => ("name AS model", "model", "what = 'resource' AND name LIKE 'Model/%'"),
             By::Hour => ("hour", "hour", "what = 'principal'"),
-            By::AgentHour => ("hour, name AS agent", "hour, name", "what = 'principal'"),
+            By::AgentHour => ("hour, name AS agent", "hour, agent", "what = 'principal'"),
+        };
+        let by = match question.by {
+            By::Hour => "hour",
+            By::AgentHour => "hour, name",
+            By::Agent | By::Tool | By::Model => "name",
         };
         let order = match question.order {
-            Order::Usual if matches!(question.by, By::Hour | By::AgentHour) => "hour DESC, sum(calls) DESC",
-            Order::Usual => "sum(calls) DESC, sum(effects) DESC",
-            Order::Cost => "sum(cost) DESC",
-            Order::Tokens => "sum(tokens_input) + sum(tokens_output) DESC",
-            Order::Denied => "sum(denied) DESC",
+            Order::Usual if matches!(question.by, By::Hour | By::AgentHour) => "hour DESC, calls DESC",
+            Order::Usual => "calls DESC, effects DESC",
+            Order::Cost => "cost DESC",
+            Order::Tokens => "tokens_input + tokens_output DESC",
+            Order::Denied => "denied DESC",
         };
         let hour = |time: Timestamp| {
             let seconds = time.as_second().div_euclid(3600) * 3600;
@@ -78,12 +83,21 @@ impl Model {
         let since = question.since.map(|since| format!(" AND hour >= '{}'", hour(since))).unwrap_or_default();
         let until = question.until.map(|until| format!(" AND hour < '{until}'")).unwrap_or_default();
         let query = format!(
-            "SELECT {names}, sum(calls) AS calls, sum(allowed) AS allowed, sum(held) AS held, sum(denied) AS denied, sum(effects) AS effects, \
+            "SELECT * FROM (SELECT {names}, sum(calls) AS calls, sum(allowed) AS allowed, sum(held) AS held, sum(denied) AS denied, sum(effects) AS effects, \
              sum(ok) AS ok, sum(tokens_input) AS tokens_input, sum(tokens_output) AS tokens_output, sum(cost) AS cost, \
              sum(latency_us) / CASE WHEN sum(effects) = 0 THEN 1 ELSE sum(effects) END AS latency_us \
-             FROM hours WHERE {which}{since}{until} GROUP BY {groups} ORDER BY {order}, {groups}"
+             FROM hours WHERE {which}{since}{until} GROUP BY {by}) AS sums ORDER BY {order}, {groups}"
         );
         let bounds = Bounds { rows: question.limit, time: Duration::from_secs(60) };
-        Ok(self.sql(&query, bounds)?.rows)
+        let mut rows = self.sql(&query, bounds)?.rows;
+        // Of a tool or a model its name alone.
+        for (column, kind) in [("tool", "Tool/"), ("model", "Model/")] {
+            for name in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+                if let Some(part) = name.as_str().and_then(|name| name.strip_prefix(kind)) {
+                    *name = part.into();
+                }
+            }
+        }
+        Ok(rows)
     }
 }

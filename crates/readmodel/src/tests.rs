@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 
@@ -129,27 +129,42 @@ fn what_is_sealed_and_what_is_newer_is_one() {
     for Candidate { hit: Hit { index, record }, decision } in &all {
         let kept = Kept::read(record).expect("a record");
         assert_eq!(kept, Kept::read(text(*index).to_string().as_bytes()).expect("a record"), "{index}");
-        let expected = (index % 4 == 1).then_some(index - 1);
+        let expected = (index % 4 == 1).then(|| index - 1);
         assert_eq!(decision.as_ref().map(|decision| decision.index), expected, "{index}");
     }
     for (query, fits) in [
-        (Query { agent: Some("a/bot-2".into()), ..Query::default() }, (|index| match index % 4 {
-            0 | 2 => index % 5 == 2,
-            1 => (index - 1) % 5 == 2,
-            _ => false,
-        }) as fn(u64) -> bool),
+        (
+            Query { agent: Some("a/bot-2".into()), ..Query::default() },
+            (|index| match index % 4 {
+                0 | 2 => index % 5 == 2,
+                1 => (index - 1) % 5 == 2,
+                _ => false,
+            }) as fn(u64) -> bool,
+        ),
         (Query { user: Some("ada".into()), ..Query::default() }, |index| index % 4 == 2),
         (Query { user: Some("eve".into()), ..Query::default() }, |index| index % 4 == 3),
-        (Query { policy: Some("p-3".into()), ..Query::default() }, |index| index % 4 != 3 && (index - index % 2) % 7 == 3),
-        (Query { outcome: Some("ok".into()), resource: Some("tool-1".into()), ..Query::default() }, |index| {
-            index % 4 == 1 && (index - 1) % 3 == 1
+        (Query { policy: Some("p-3".into()), ..Query::default() }, |index| {
+            index % 4 != 3 && (index - index % 2) % 7 == 3
         }),
-        (Query { code: Some("token_expired".into()), newest_first: true, ..Query::default() }, |index| index % 4 == 3),
-        (Query { transaction: Some("t-4100".into()), ..Query::default() }, |index| index == 4100 || index == 4101),
-        (Query { trace: Some(format!("{:032x}", 4960)), ..Query::default() }, |index| index == 4960 || index == 4961),
+        (
+            Query { outcome: Some("ok".into()), resource: Some("tool-1".into()), ..Query::default() },
+            |index| index % 4 == 1 && (index - 1) % 3 == 1,
+        ),
+        (Query { code: Some("token_expired".into()), newest_first: true, ..Query::default() }, |index| {
+            index % 4 == 3
+        }),
+        (Query { transaction: Some("t-4100".into()), ..Query::default() }, |index| {
+            index == 4100 || index == 4101
+        }),
+        (Query { trace: Some(format!("{:032x}", 4960)), ..Query::default() }, |index| {
+            index == 4960 || index == 4961
+        }),
         (Query { text: Some("\"id\":\"call-4903\"".into()), ..Query::default() }, |index| index == 4903),
         (Query { since: "2026-11-24T00:00:00Z".parse().ok(), ..Query::default() }, |index| index >= 4000),
-        (Query { until: "2026-11-21T00:00:00Z".parse().ok(), newest_first: true, ..Query::default() }, |index| index < 1000),
+        (
+            Query { until: "2026-11-21T00:00:00Z".parse().ok(), newest_first: true, ..Query::default() },
+            |index| index < 1000,
+        ),
     ] {
         let mut expected: Vec<u64> = (0..4964).filter(|index| fits(*index)).collect();
         if query.newest_first {
@@ -177,8 +192,14 @@ fn files_become_larger_as_the_log_grows_and_residue_goes() {
     let mut place = Place::new();
     fs::create_dir(place.dir()).expect("made");
     // Of processes that were killed: while they wrote, and before they said that they had.
-    for name in ["manifest.tmp", "x.records.parquet.tmp", "00000000000000000000-00000000000000000256.records.parquet"] {
+    for name in
+        ["manifest.tmp", "x.records.parquet.tmp", "00000000000000000000-00000000000000000256.records.parquet"]
+    {
         fs::write(place.dir().join(name), b"residue").expect("written");
+    }
+    // Of somebody else.
+    for name in ["mine.parquet", "mine.tmp"] {
+        fs::write(place.dir().join(name), b"mine").expect("written");
     }
     for round in 1..=17 {
         place.append(256);
@@ -195,9 +216,14 @@ fn files_become_larger_as_the_log_grows_and_residue_goes() {
     };
     let quarter = 17 * 64;
     assert_eq!((count("calls"), count("allowed"), count("denied")), (quarter * 3, quarter, quarter * 2));
-    assert_eq!((count("effects"), count("cost"), count("tokens_output")), (quarter, quarter * 5, quarter * 4));
-    let mut names: Vec<_> =
-        fs::read_dir(place.dir()).expect("read").map(|entry| entry.expect("read").file_name().into_string().expect("text")).collect();
+    assert_eq!(
+        (count("effects"), count("cost"), count("tokens_output")),
+        (quarter, quarter * 5, quarter * 4)
+    );
+    let mut names: Vec<_> = fs::read_dir(place.dir())
+        .expect("read")
+        .map(|entry| entry.expect("read").file_name().into_string().expect("text"))
+        .collect();
     names.sort();
     let of = |first: u64, end: u64, what: &str| format!("{first:020}-{end:020}.{what}.parquet");
     let expected = [
@@ -207,6 +233,8 @@ fn files_become_larger_as_the_log_grows_and_residue_goes() {
         of(4096, 4352, "records"),
         "lock".to_owned(),
         "manifest".to_owned(),
+        "mine.parquet".to_owned(),
+        "mine.tmp".to_owned(),
     ];
     assert_eq!(names, expected);
 }
@@ -232,7 +260,8 @@ fn a_damaged_file_is_made_again_and_never_believed() {
             bad[at] ^= 0x40;
             fs::write(&path, &bad).expect("written");
             let asked = |model: &Model| -> Result<(), ModelError> {
-                let found = model.find(&Wanted { kinds: ALL.to_vec(), query: query(), after: None }, usize::MAX)?;
+                let found =
+                    model.find(&Wanted { kinds: ALL.to_vec(), query: query(), after: None }, usize::MAX)?;
                 assert_eq!(found, right, "{} at {at}", path.display());
                 assert_eq!(sums(model)?, right_sums, "{} at {at}", path.display());
                 Ok(())
@@ -349,11 +378,18 @@ fn only_what_reads_is_answered_and_only_so_much() {
     assert!(!place.directory.path().join("outside.csv.copy").exists());
     let rows = |query: &str| model.sql(query, BOUNDS).unwrap_or_else(|error| panic!("{query}: {error}")).rows;
     assert_eq!(rows("SELECT count(*) AS n FROM records")[0]["n"], 4964);
-    assert_eq!(rows("SELECT max(index) AS n, count(policies) AS p FROM records WHERE kind = 'effect'")[0]["n"], 4961);
+    assert_eq!(
+        rows("SELECT max(index) AS n, count(policies) AS p FROM records WHERE kind = 'effect'")[0]["n"],
+        4961
+    );
     assert_eq!(rows("SELECT tool FROM records WHERE index = 4900")[0]["tool"], "tool-1");
-    assert_eq!(rows("SELECT index FROM records WHERE array_has(policies, 'a/p-3') ORDER BY index LIMIT 2").len(), 2);
+    assert_eq!(
+        rows("SELECT index FROM records WHERE array_has(policies, 'a/p-3') ORDER BY index LIMIT 2").len(),
+        2
+    );
     assert_eq!(rows("SELECT record FROM records WHERE index = 7")[0]["record"], json!(text(7).to_string()));
-    let hours = rows("SELECT date_trunc('hour', time) AS h, count(*) AS n FROM records GROUP BY h ORDER BY h");
+    let hours =
+        rows("SELECT date_trunc('hour', time) AS h, count(*) AS n FROM records GROUP BY h ORDER BY h");
     assert_eq!((hours.len(), &hours[0]["n"]), (5, &json!(1000)));
     assert!(rows("EXPLAIN SELECT * FROM records").len() > 1);
     assert!(!rows("EXPLAIN ANALYZE SELECT count(*) FROM records").is_empty());
@@ -363,7 +399,22 @@ fn only_what_reads_is_answered_and_only_so_much() {
     let long = "SELECT count(*) FROM records a, records b, records c WHERE a.latency_us + b.latency_us = c.latency_us * 3";
     let error = model.sql(long, Bounds { time: Duration::from_millis(50), ..BOUNDS }).expect_err("ended");
     assert!(matches!(error, ModelError::TooLong { .. }), "{error}");
-    let large = "SELECT array_agg(repeat(a.record, 1000)) FROM records a, records b";
+    let endless = "WITH RECURSIVE t AS (SELECT 1 AS n UNION ALL SELECT n + 1 FROM t) SELECT max(n) FROM t";
+    let error = model.sql(endless, Bounds { time: Duration::from_millis(50), ..BOUNDS }).expect_err("ended");
+    assert!(matches!(error, ModelError::TooLong { .. }), "{error}");
+    for grown in [
+        "repeat('x', 1000000000000)",
+        "lpad('', 2000000000, 'x')",
+        "range(0, 10000000000)",
+        "list_repeat(1, 10000000000)",
+    ] {
+        assert!(
+            matches!(model.sql(&format!("SELECT {grown}"), BOUNDS), Err(ModelError::Query(_))),
+            "{grown}"
+        );
+    }
+    assert!(model.sql("SELECT * FROM generate_series(1, 10)", BOUNDS).is_err());
+    let large = "SELECT array_agg(a.record || b.record) FROM records a, records b";
     let error = model.sql(large, BOUNDS).expect_err("too much memory").to_string();
     assert!(error.contains("exhausted") || error.contains("memory"), "{error}");
     assert_eq!(rows("SELECT count(*) AS n FROM records")[0]["n"], 4964);
@@ -388,7 +439,9 @@ fn sums_are_those_of_the_records() {
     assert_eq!(found, expected);
     // Refusals are nobody's.
     assert_eq!(by_agent.iter().find(|row| !row.contains_key("agent")).expect("a row")["calls"], 4964 / 4);
-    assert_eq!(model.stats(&question(By::Tool)).expect("answered").len(), 3);
+    let tools = model.stats(&question(By::Tool)).expect("answered");
+    let tools: BTreeSet<_> = tools.iter().filter_map(|row| row["tool"].as_str()).collect();
+    assert_eq!(tools, BTreeSet::from(["a/server/tool-0", "a/server/tool-1", "a/server/tool-2"]));
     assert_eq!(model.stats(&question(By::Hour)).expect("answered").len(), 5);
     let since = "2026-11-23T12:30:00Z".parse().ok();
     let late = model.stats(&StatsQuestion { since, ..question(By::Hour) }).expect("answered");

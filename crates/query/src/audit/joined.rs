@@ -107,7 +107,9 @@ impl Iterator for Effects {
             };
             let Record::Effect(effect) = &found.record else { continue };
             let decision = self.decision(found.index, effect);
-            if self.question.asks_for(effect, &found.bytes) && (decision.is_some() || !self.question.asks_who()) {
+            if self.question.asks_for(effect, &found.bytes)
+                && (decision.is_some() || !self.question.asks_who())
+            {
                 found.decided = decision.as_ref().map(Asked::from);
                 return Some(Ok(found));
             }

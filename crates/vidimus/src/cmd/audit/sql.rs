@@ -67,12 +67,17 @@ pub fn run(ledger: &Path, index: &Path, sql: &Sql, format: Format) -> anyhow::Re
             vidimus_readmodel::repair(index, ledger, &error)?;
             index::made(ledger, index)?.sql(query, bounds)?
         }
-        Err(ModelError::Query(said)) => anyhow::bail!("{said}; `vidimus audit sql` without a query lists the columns"),
+        Err(ModelError::Query(said)) => {
+            anyhow::bail!("{said}; `vidimus audit sql` without a query lists the columns")
+        }
         answer => answer?,
     };
     print(&answer.columns, &answer.rows, format)?;
     if answer.more {
-        output::warning(&format!("only {} rows are shown, there are more; --limit N shows N", answer.rows.len()));
+        output::warning(&format!(
+            "only {} rows are shown, there are more; --limit N shows N",
+            answer.rows.len()
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -89,7 +94,8 @@ pub(super) fn print(columns: &[String], rows: &[Map<String, Value>], format: For
             None | Some(Value::Null) => output::cell(""),
             Some(Value::String(text)) => output::cell(&output::printable(text)),
             Some(Value::Array(list)) => {
-                let texts = list.iter().map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned));
+                let texts =
+                    list.iter().map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned));
                 output::cell(&output::printable(&texts.collect::<Vec<_>>().join(", ")))
             }
             Some(other) => output::cell(&output::printable(&other.to_string())),
@@ -99,4 +105,3 @@ pub(super) fn print(columns: &[String], rows: &[Map<String, Value>], format: For
     output::line(&table.trim_fmt());
     Ok(())
 }
-

@@ -70,7 +70,16 @@ enum Largest {
 
 /// The columns, the names of the rows before.
 const NUMBERS: [&str; 10] = [
-    "calls", "allowed", "held", "denied", "effects", "ok", "tokens_input", "tokens_output", "cost", "latency_us",
+    "calls",
+    "allowed",
+    "held",
+    "denied",
+    "effects",
+    "ok",
+    "tokens_input",
+    "tokens_output",
+    "cost",
+    "latency_us",
 ];
 
 pub fn run(ledger: &Path, index: &Path, stats: &Stats, format: Format) -> anyhow::Result<ExitCode> {

@@ -60,7 +60,12 @@ pub(super) fn model(ledger: &Path, index: &Path) -> anyhow::Result<Option<Model>
     let opened = vidimus_readmodel::extend(index, ledger, &mut |_, _| {}).map(|_| ());
     // Who may only read it can use it as it is.
     let opened = opened.or_else(|error| if is_denied(&error) { Ok(()) } else { Err(error) });
-    match opened.and_then(|()| current(ledger, index)) {
+    let model = match opened.and_then(|()| current(ledger, index)) {
+        // An effect that is newer than the files has its decision in one of them.
+        Err(error) if error.damaged().is_some() => repaired(ledger, index, &error).map(Some),
+        model => model,
+    };
+    match model {
         Ok(model) => Ok(model),
         Err(error) => {
             told(&error);

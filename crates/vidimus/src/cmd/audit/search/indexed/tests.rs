@@ -27,9 +27,7 @@ fn text(index: u64) -> Value {
         }
         record
     };
-    let act = |act: Value, actor: &str| {
-        json!({"act": act, "actor": actor, "id": format!("act-{index}"), "kind": "act", "time": time, "version": 1, "why": "because"})
-    };
+    let act = |act: Value, actor: &str| json!({"act": act, "actor": actor, "id": format!("act-{index}"), "kind": "act", "time": time, "version": 1, "why": "because"});
     let effect = |decision: u64, result: &str| {
         json!({
             "bytes_in": 1, "bytes_out": 2, "decision": decision, "duration_us": 10, "id": format!("call-{}", decision / 10 * 10), "kind": "effect",
@@ -39,15 +37,20 @@ fn text(index: u64) -> Value {
     match index % 10 {
         1 => effect(call, "failed"),
         // Of a call long before.
-        2 => effect(call.saturating_sub(900) + 3, "ok"),
+        2 if call >= 900 => effect(call - 897, "ok"),
         3 => decision(json!({"approval": format!("ap-{}", call % 50), "policies": ["a/other"]})),
-        4 => decision(json!({"outcome": "deny", "code": "no_permit", "closest_permits": ["a/near"], "policies": []})),
+        4 => decision(
+            json!({"outcome": "deny", "code": "no_permit", "closest_permits": ["a/near"], "policies": []}),
+        ),
         5 => decision(json!({"outcome": "hold", "observed": [{"outcome": "deny", "policy": "a/tried"}]})),
         6 => json!({
             "code": "token_expired", "id": format!("call-{index}"), "identity": "oidc:https://login.example#eve",
             "kind": "refusal", "message": "no", "outcome": "deny", "path": "/mcp", "time": time, "trace": trace, "version": 1,
         }),
-        7 => act(json!({"quarantine": {"subject": format!("Agent/a/bot-{}", call % 5)}}), "User/https://login.example#grace"),
+        7 => act(
+            json!({"quarantine": {"subject": format!("Agent/a/bot-{}", call % 5)}}),
+            "User/https://login.example#grace",
+        ),
         8 => act(
             json!({"ask": {
                 "action": "invokeTool", "approval": format!("ap-{}", call % 50), "asking": [{"policy": "a/held#1", "quorum": 1, "role": "owner", "timeout": 1}], "call": id,
@@ -106,12 +109,21 @@ fn questions() -> Vec<SearchQuestion> {
         json!({"text": "\"decision\":4093", "kind": "effect", "principal": "bot-3"}),
         json!({"principal": "a/nobody", "kind": "all"}),
     ];
-    let both = |question: SearchQuestion| [false, true].map(|oldest_first| SearchQuestion { oldest_first, ..question.clone() });
+    let both = |question: SearchQuestion| {
+        [false, true].map(|oldest_first| SearchQuestion { oldest_first, ..question.clone() })
+    };
     asked.into_iter().map(of).flat_map(both).collect()
 }
 
 fn told(records: Records) -> Vec<String> {
-    records.map(|found| found.map_or_else(|damage| damage.to_string(), |found| serde_json::to_string(&found).expect("JSON"))).collect()
+    records
+        .map(|found| {
+            found.map_or_else(
+                |damage| damage.to_string(),
+                |found| serde_json::to_string(&found).expect("JSON"),
+            )
+        })
+        .collect()
 }
 
 /// What the log says; by the index, which is damaged on the way; and by the index in pages.
@@ -129,12 +141,18 @@ fn each_question_has_the_same_answer_with_and_without_an_index() {
             break_files(&index, number);
         }
         assert!(model(&ledger, &index).expect("read").is_some(), "the index is used");
-        assert_eq!(told(records(&ledger, &index, &question, None, usize::MAX).expect("searched")), expected, "{question:?}");
+        assert_eq!(
+            told(records(&ledger, &index, &question, None, usize::MAX).expect("searched")),
+            expected,
+            "{question:?}"
+        );
         let (mut pages, mut after) = (Vec::new(), None);
         // Few pages are enough of what takes long without them.
         while pages.len() < 900 {
-            let page: Vec<_> = records(&ledger, &index, &question, after, 300).expect("searched").take(300).collect();
-            let (page, is_last) = (page.into_iter().map(|found| found.expect("whole")).collect::<Vec<_>>(), pages.len());
+            let page: Vec<_> =
+                records(&ledger, &index, &question, after, 300).expect("searched").take(300).collect();
+            let (page, is_last) =
+                (page.into_iter().map(|found| found.expect("whole")).collect::<Vec<_>>(), pages.len());
             after = page.last().map(|found| found.index).or(after);
             pages.extend(page.iter().map(|found| serde_json::to_string(found).expect("JSON")));
             if pages.len() < is_last + 300 {
