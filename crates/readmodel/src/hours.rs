@@ -112,7 +112,8 @@ impl Hours {
         let [by, hour, name, numbers @ ..] = batch.columns() else { return };
         let by = by.as_string_view();
         let (hour, name) = (hour.as_primitive::<TimestampMicrosecondType>(), name.as_string_view());
-        let numbers: Vec<_> = numbers.iter().map(|column| column.as_primitive::<Int64Type>()).collect();
+        let numbers: Vec<_> =
+            numbers.iter().map(datafusion::arrow::array::AsArray::as_primitive::<Int64Type>).collect();
         for row in 0..batch.num_rows() {
             let of = if by.value(row) == By::Principal.as_str() { By::Principal } else { By::Resource };
             let mut sums = Sums::default();

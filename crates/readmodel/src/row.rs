@@ -351,7 +351,7 @@ impl Rows {
 }
 
 /// How it was decided or ended, and by which code.
-pub(crate) fn outcome_and_code<'r>(record: &'r Kept) -> (Option<&'r str>, Option<&'r str>) {
+pub(crate) fn outcome_and_code(record: &Kept) -> (Option<&str>, Option<&str>) {
     match record {
         Record::Decision(it) => (Some(&it.outcome), it.code.as_deref()),
         Record::Effect(it) => (Some(&it.result), it.code.as_deref()),
