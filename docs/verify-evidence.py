@@ -6,8 +6,8 @@
 Written from docs/ledger-format.md alone. Needs Python 3.9 and `cryptography` (48: ML-DSA). Exit status: 0 proven, 1 not proven, 2 not checked,
 3 nothing is wrong, but it has no records, or not all configurations: that these are missing is the word of whoever made it."""
 import argparse, base64, hashlib, json, sys
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+try: from cryptography.exceptions import InvalidSignature; from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+except ImportError as missing: sys.exit(print(f"not checked: {missing}; install it: pip install 'cryptography>=48'", file=sys.stderr) or 2)
 class Wrong(ValueError):
     """Why it is not believed."""
 def require(holds, why):

@@ -10,6 +10,8 @@ import argparse, importlib.util, os, struct, sys
 there = os.path.join(os.path.dirname(os.path.abspath(__file__)), "verify-evidence.py")
 spec = importlib.util.spec_from_file_location("verify_evidence", there)
 proof = importlib.util.module_from_spec(spec)
+if not os.path.isfile(there):
+    sys.exit(print(f"not checked: {there} is missing; put it beside this file", file=sys.stderr) or 2)
 spec.loader.exec_module(proof)
 Key, Wrong, checkpoint, node, require, sha = proof.Key, proof.Wrong, proof.checkpoint, proof.node, proof.require, proof.sha
 
@@ -139,6 +141,8 @@ def main():
     flags.add_argument("--key", type=Key, help="the log's public key, from somebody you trust")
     flags.add_argument("--checkpoint", action="append", default=[], type=proof.text, help="one that was saved")
     flags = flags.parse_args()
+    if not os.path.isfile(os.path.join(flags.directory, "keys", "checkpoint.vkey")):
+        sys.exit(print(f"not checked: {flags.directory} is no ledger: it has no keys/checkpoint.vkey; give DATA/ledger", file=sys.stderr) or 2)
     try:
         key, signed, behind, tiles = ledger(flags.directory, flags.key, flags.checkpoint)
     except OSError as error:

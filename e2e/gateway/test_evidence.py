@@ -512,10 +512,32 @@ class Evidence(unittest.TestCase):
         it = VERIFIER.Evidence(io.BytesIO(block("evidence").encode()), VERIFIER.Key(block("key")))
         self.assertEqual((it.records, it.newer[0], [size for size, _ in it.older]), (2, 3, [0]))
 
+    def test_what_cannot_be_checked_is_said_in_one_line(self):
+        """Without `cryptography`, without the other file, and of what is no ledger: what to do, and no traceback."""
+        place = STAGE.root / "unchecked"
+        (place / "none").mkdir(parents=True)
+        (place / "none/cryptography.py").write_text("raise ImportError(\"No module named 'cryptography'\")\n")
+        shutil.copy(ROOT / "docs/verify-ledger.py", place)
+        ledger, evidence, alone = ROOT / "docs/verify-ledger.py", ROOT / "docs/verify-evidence.py", place / "verify-ledger.py"
+        for script, of, environment, says in (
+            (ledger, STAGE.data / "ledger", {"PYTHONPATH": str(place / "none")}, "pip install 'cryptography"),
+            (evidence, place / "any", {"PYTHONPATH": str(place / "none")}, "pip install 'cryptography"),
+            (alone, STAGE.data / "ledger", {}, "verify-evidence.py is missing"),
+            (ledger, place, {}, f"{place} is no ledger"),
+            (ledger, STAGE.data, {}, "give DATA/ledger"),
+            (ledger, place / "nowhere", {}, "is no ledger"),
+            (ledger, alone, {}, "is no ledger"),
+        ):
+            with self.subTest(script=script.name, of=of):
+                ran = subprocess.run([sys.executable, str(script), str(of)], env=environment, capture_output=True, text=True)
+                self.assertEqual((ran.returncode, ran.stdout), (2, ""), ran)
+                self.assertIn(says, ran.stderr)
+                self.assertEqual(len(ran.stderr.splitlines()), 1, ran.stderr)
+
     def test_the_verifier_is_as_small_as_promised(self):
         text = (ROOT / "docs/verify-evidence.py").read_text()
         self.assertLessEqual(len(text.splitlines()), 200)
-        imported = re.findall(r"^import (.*)$", text, re.M) + re.findall(r"^from (\S+) import", text, re.M)
+        imported = re.findall(r"^import (.*)$", text, re.M) + re.findall(r"^(?:try: )?from (\S+) import", text, re.M)
         modules = {name.split(".")[0] for names in imported for name in names.split(", ")}
         self.assertEqual(modules - sys.stdlib_module_names, {"cryptography"})
 

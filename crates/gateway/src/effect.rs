@@ -308,7 +308,7 @@ async fn came_of(shared: Arc<Shared>, came: Came) {
         // Also where the others are told of it later.
         Ok(_) => {}
         // Nobody keeps the approval any more, and so nobody asks.
-        Err(refusal) if refusal.code == Code::ActUnfit => {}
+        Err(refusal) if refusal.code.is_of_standing() => {}
         Err(refusal) => {
             tracing::warn!(%refusal, "what came of an approved call is not with its approval");
         }

@@ -139,6 +139,7 @@ impl Standing {
         self.approvals = Approvals::default();
         self.grants.clear();
         self.requests.clear();
+        self.ended.clear();
         let known: BTreeSet<String> = self.unshared.iter().map(|record| record.id.to_string()).collect();
         let untold = self.quarantines().filter(|record| !known.contains(&*record.id));
         let untold: Vec<_> = untold.map(Arc::new).collect();

@@ -108,8 +108,8 @@ pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::
     question.cosigned |= covered.is_some() && unwitnessed.is_none() && cosigned(dir).is_some();
     // Beside it, under a name that nobody else has: what is not finished is no evidence.
     let beside = export.out.with_added_extension(format!("{}.tmp", uuid::Uuid::new_v4()));
-    let written = write(data, dir, &question, &beside).and_then(|answer| {
-        put(&beside, &export.out).with_context(|| format!("--out {}", export.out.display()))?;
+    let written = write(data, dir, &question, (&beside, &export.out)).and_then(|answer| {
+        put(&beside, &export.out).with_context(|| unwritten(&export.out))?;
         Ok(answer)
     });
     if written.is_err() {
@@ -155,8 +155,19 @@ pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn write(data: &Path, dir: &Path, question: &ExportQuestion, to: &Path) -> anyhow::Result<ExportAnswer> {
-    let flag = || format!("--out {}", to.display());
+/// Of the file that was asked for, whatever it is called until it is whole.
+fn unwritten(out: &Path) -> String {
+    format!("--out {} cannot be written", out.display())
+}
+
+/// Writes `to`, which is to become `out`.
+fn write(
+    data: &Path,
+    dir: &Path,
+    question: &ExportQuestion,
+    (to, out): (&Path, &Path),
+) -> anyhow::Result<ExportAnswer> {
+    let flag = || unwritten(out);
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).with_context(flag)?;
     let archive = Archive::at(&data_directory::configurations(data));
     let mut buffered = BufWriter::with_capacity(256 * 1024, &file);

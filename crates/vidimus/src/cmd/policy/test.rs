@@ -49,17 +49,39 @@ pub(super) struct Test {
     junit: Option<PathBuf>,
 }
 
-/// Where nothing could be tested, the report says so: one of before would say that all is well.
 pub(super) fn run(test: &Test, format: Format) -> anyhow::Result<ExitCode> {
-    let tested = tested(test, format);
-    if let (Err(error), Some(file)) = (&tested, &test.junit) {
-        let xml = cases::junit_of_fault(&test.dir.display().to_string(), &format!("{error:#}"))?;
-        fs::write(file, xml).with_context(|| format!("--junit {}", file.display()))?;
+    let tested = tested(test);
+    // What came of the cases is told whatever becomes of the file.
+    if let Ok(report) = &tested {
+        match format {
+            Format::Json => output::json(report)?,
+            Format::Table => print(report),
+        }
     }
-    tested
+    let written = written(test, &tested);
+    match (tested, written) {
+        (Ok(report), Ok(())) => Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::from(1) }),
+        (Ok(_), Err(unwritten)) => Err(unwritten),
+        (Err(error), written) => {
+            if let Err(unwritten) = written {
+                output::warning(&format!("{unwritten:#}"));
+            }
+            Err(error)
+        }
+    }
 }
 
-fn tested(test: &Test, format: Format) -> anyhow::Result<ExitCode> {
+/// Where nothing could be tested, the report says so: one of before would say that all is well.
+fn written(test: &Test, tested: &anyhow::Result<TestReport>) -> anyhow::Result<()> {
+    let Some(file) = &test.junit else { return Ok(()) };
+    let xml = match tested {
+        Ok(report) => cases::junit(report)?,
+        Err(error) => cases::junit_of_fault(&test.dir.display().to_string(), &format!("{error:#}"))?,
+    };
+    fs::write(file, xml).with_context(|| format!("--junit {} cannot be written", file.display()))
+}
+
+fn tested(test: &Test) -> anyhow::Result<TestReport> {
     let resources = test.resources.as_ref().unwrap_or(&test.dir);
     for directory in [&test.dir, resources] {
         fs::read_dir(directory).with_context(|| format!("{} cannot be read", directory.display()))?;
@@ -75,16 +97,7 @@ fn tested(test: &Test, format: Format) -> anyhow::Result<ExitCode> {
     if let Some(left_out) = state.left_out() {
         output::warning(&format!("{left_out}; `vidimus check` tells why"));
     }
-    let report = cases::test(&state, cases, millis(SystemClock.now().wall));
-    if let Some(file) = &test.junit {
-        let xml = cases::junit(&report)?;
-        fs::write(file, xml).with_context(|| format!("--junit {}", file.display()))?;
-    }
-    match format {
-        Format::Json => output::json(&report)?,
-        Format::Table => print(&report),
-    }
-    Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(cases::test(&state, cases, millis(SystemClock.now().wall)))
 }
 
 fn print(report: &TestReport) {

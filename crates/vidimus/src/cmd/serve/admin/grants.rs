@@ -11,7 +11,7 @@ use vidimus_core::clock::Clock as _;
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::person::{About, GrantOf, Names, Operation};
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::standing::{Placed, rfc3339};
+use vidimus_core::standing::{Placed, Unfit, rfc3339};
 use vidimus_gateway::millis;
 use vidimus_query::acts::{ActDone, GrantShown, Grants};
 
@@ -71,6 +71,7 @@ pub(super) async fn list(State(admin): State<Admin>, asks: Asks) -> Result<Json<
     let grants = standing.grants.values();
     let requests = standing.requests.values();
     Ok(Json(Grants {
+        ended: standing.all_ended().cloned().collect(),
         grants: grants.map(|one| shown((&one.placed, &one.terms, one.until_ms), one.used)).collect(),
         requests: requests.map(|one| shown((&one.placed, &one.terms, one.until_ms), 0)).collect(),
     }))
@@ -121,15 +122,22 @@ pub(super) async fn revoke(
     let grant = standing.grants.get(&of).map(|grant| (&grant.terms, grant.until_ms));
     let found = grant.or_else(|| standing.requests.get(&of).map(|one| (&one.terms, one.until_ms)));
     let Some((terms, until_ms)) = found else {
-        let refusal = Refusal::new(Code::ActUnfit, format!("no grant or request {of:.100} stands"));
-        return Err(asks.refuse(refusal).await);
+        // What ended it is told to who may see what stands.
+        let may_see = || asks.decided(Operation::Read, About::View("standing")).is_ok();
+        let ended = standing.ended(&of).filter(|_| may_see());
+        let unfit = match ended {
+            Some(ended) => Unfit::Ended(ended.clone()),
+            None => Unfit::NoGrant { id: of.chars().take(100).collect() },
+        };
+        return Err(asks.refuse(unfit.refusal()).await);
     };
     permitted(&asks, Operation::Revoke, terms, until_ms).await?;
+    let kind = if standing.grants.contains_key(&of) { "Grant" } else { "Request" };
     let done = asks.done(Act::Revoke(OfGrant { of: of.clone() }), &why).await?;
     Ok(Json(ActDone {
         act: done.id,
         record: done.record,
-        subject: format!("Grant/{of}"),
+        subject: format!("{kind}/{of}"),
         warnings: Vec::new(),
     }))
 }
