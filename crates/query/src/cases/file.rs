@@ -109,10 +109,12 @@ fn of_file(path: &Path) -> Result<Vec<ReadCase>, CaseFault> {
 
 /// A case by itself.
 fn case(value: Value) -> Result<Case, UnreadCase> {
-    let Value::Object(mut members) = value else {
-        let error =
-            format!("{value}: a case is a mapping, as in {{name: …, principal: …, resource: …, expect: …}}");
-        return Err(UnreadCase { name: String::new(), error });
+    let mut members = match value {
+        Value::Object(members) => members,
+        other => {
+            let fix = "a case is a mapping, as in {name: …, principal: …, resource: …, expect: …}";
+            return Err(UnreadCase { name: String::new(), error: format!("{other}: {fix}") });
+        }
     };
     // In YAML a number is a text too where one is wanted.
     if let Some(name) = members.get_mut("name").filter(|name| name.is_number() || name.is_boolean()) {
