@@ -15,7 +15,7 @@ impl Residual {
     /// that may be missing before they have asked for it, so what lacks is not taken to make them fail.
     pub(super) fn foreseen(&self, call: &Deciding<'_>, recorded: &Recorded) -> Result<bool, Failed> {
         match self.known(call, recorded) {
-            Possible::ANY => Ok(self.assumed(recorded)),
+            Possible::ANY => Ok(self.assumed(recorded, "holds")),
             Possible { holds: true, .. } => Ok(true),
             Possible { fails_to_hold: true, .. } => Ok(false),
             Possible { .. } => Err(Failed::Evaluation),
@@ -50,9 +50,20 @@ impl Residual {
         }
     }
 
-    fn assumed(&self, recorded: &Recorded) -> bool {
+    fn assumed(&self, recorded: &Recorded, what: &str) -> bool {
         let lacks = self.references.iter().filter(|reference| reference.is_beyond(recorded));
-        recorded.assume(&self.id, lacks.map(ContextReference::name))
+        recorded.assume(&self.id, format!("{what}: {}", self.said()), lacks.map(ContextReference::name))
+    }
+
+    /// What its condition is, in words that say the same of the same condition in another configuration too. What Cedar evaluates looks at
+    /// its entities as well, so it is only the same as itself.
+    fn said(&self) -> String {
+        let window = self.window.as_ref().map(|window| window.spec());
+        let role = self.asks.as_ref().map(|asks| &asks.role);
+        match &self.condition {
+            Condition::Native(expression) => format!("{expression:?} in {window:?} as {role:?}"),
+            Condition::Cedar { .. } | Condition::Acted(_) => format!("{} at {self:p}", self.id),
+        }
     }
 
     /// The outcomes that some arguments could lead to. What else its record lacks is one thing or the other.
@@ -65,7 +76,7 @@ impl Residual {
                 let possible = expression.possible_where(call, &unknown);
                 let possible = self.at_its_time(possible, call, recorded);
                 match (possible, self.references.iter().find(lacks)) {
-                    (Possible::ANY, Some(_)) => Possible::only(Ok(self.assumed(recorded))),
+                    (Possible::ANY, Some(_)) => Possible::only(Ok(self.assumed(recorded, "may hold"))),
                     (possible, _) => possible,
                 }
             }
