@@ -72,7 +72,8 @@ pub struct Explanation {
     pub code: Option<String>,
     /// The Cedar action.
     pub action: String,
-    /// Of a refusal before a decision: what is the matter.
+    /// Of a refusal before a decision: what is the matter. Of what is permitted at other times only: in which window of which policy, and
+    /// when that opens next.
     pub reason: String,
     /// The policies that decided.
     pub policies: Vec<String>,
@@ -260,8 +261,10 @@ impl Explanation {
     fn decided(decision: &Decision<'_>) -> Self {
         let texts = |ids: &[Arc<str>]| ids.iter().map(ToString::to_string).collect();
         let code = decision.code();
+        let shut = decision.reason().filter(|_| code == Some(Code::NoPermit));
         Self {
             outcome: decision.outcome().as_str().to_owned(),
+            reason: shut.map(ToString::to_string).unwrap_or_default(),
             action: decision.call().ask.action.as_str().to_owned(),
             code: code.map(|code| code.as_str().to_owned()),
             policies: texts(decision.policies()),
@@ -303,6 +306,9 @@ fn next(code: Code, decision: &Decision<'_>) -> &'static str {
     match code {
         Code::NoPermit if decision.closest_permits().is_empty() => {
             "Write a policy that permits it; none comes close."
+        }
+        Code::NoPermit if decision.reason().is_some() => {
+            "Call again when the window is open, or change the window of the policy."
         }
         Code::NoPermit => {
             "Compare the facts with the closest permits; change the record, the call or the policy."

@@ -15,6 +15,7 @@ use vidimus_core::call::{Action, Target};
 use vidimus_core::person::Operation;
 use vidimus_core::reach::{Access, Answered, Condition, NotSurveyed, Outlook, Pairs};
 use vidimus_core::refusal::Refusal;
+use vidimus_core::resource::window::WindowSpec;
 use vidimus_core::resource::{DelegationLimits, Principal, nearest};
 use vidimus_core::snapshot::Snapshot;
 
@@ -133,13 +134,24 @@ pub struct Reached {
 pub struct When {
     /// Its id.
     pub policy: String,
-    /// What is left of it, in Cedar's words.
+    /// What is left of it, in Cedar's words; and last, of a permit with a window, that it is open.
     pub when: String,
+    /// The window, as the policy's record has it (`spec.window`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowSpec>,
 }
 
 impl From<&Condition> for When {
     fn from(condition: &Condition) -> Self {
-        Self { policy: condition.policy.to_string(), when: condition.when.to_string() }
+        let Condition { policy, when, window, .. } = condition;
+        let object = policy.split('#').next().unwrap_or(policy);
+        let within = window.as_ref().map(|window| format!("within the window of {object} ({window})"));
+        let when = match within {
+            None => when.to_string(),
+            Some(within) if &**when == "true" => within,
+            Some(within) => format!("{when}, {within}"),
+        };
+        Self { policy: policy.to_string(), when, window: window.clone() }
     }
 }
 

@@ -213,3 +213,39 @@ fn who_proves_nothing_calls_nothing() {
     );
     assert!(found.reached[1].reason.as_ref().is_some_and(|why| why.contains("claim")), "{found:#?}");
 }
+
+const WINDOWED: &str = r#"apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {name: bot, namespace: a}
+spec: {owner: ada.l@example.com, team: t, purpose: p, riskLevel: low, identities: [{oidc: {issuer: "urn:vidimus:local", subject: bot}}]}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: MCPServer
+metadata: {name: bank, namespace: a}
+spec: {owner: ada.l@example.com, team: t, riskLevel: low, endpoint: {url: "http://127.0.0.1:1/mcp"}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {name: office, namespace: a}
+spec:
+  description: d
+  window: {zone: Europe/Berlin, days: [monday, tuesday, wednesday], hours: {from: 9, until: 17}}
+  cedar: |
+    permit (principal, action == Action::"invokeTool", resource == Tool::"a/bank/pay")
+    when { context.delegation_depth <= 3 };
+"#;
+
+/// A window in a zone is said as a person says it, and is there as data; how the clocks change over fifty years is not told.
+#[test]
+fn a_window_is_said_in_words() {
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("a.yaml"), WINDOWED).expect("written");
+    let state = State::new(vidimus_registry::load(directory.path()), String::new());
+    let found = reach(&state, &asked(&json!({"resource": "Tool/a/bank/pay"}))).expect("an answer");
+    let when = &found.reached[0].permits_when[0];
+    let told = ", within the window of a/office (monday to wednesday, 09:00 to 17:00 in Europe/Berlin)";
+    assert!(when.when.contains("delegation_depth") && when.when.ends_with(told), "{}", when.when);
+    let window = when.window.as_ref().expect("a window");
+    assert_eq!(window.zone.as_deref(), Some("Europe/Berlin"));
+    assert!(serde_json::to_string(&found).expect("JSON").len() < 4_096);
+}

@@ -243,6 +243,24 @@ fn a_set_to_begin_with_is_written_once() {
     assert_eq!(run(&["check", &both]).code, Some(0));
     let tested = run(&["policy", "test", &both]);
     assert_eq!(tested.code, Some(0), "{tested:?}");
+    // What is there already would decide the cases of the set otherwise.
+    let open = directory.path().join("open");
+    std::fs::create_dir(&open).unwrap();
+    write(
+        &open,
+        "a.yaml",
+        "apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {name: open, namespace: a}\nspec:\n  description: d\n  cedar: permit \
+         (principal, action == Action::\"invokeTool\", resource);\n",
+    );
+    let open = open.display().to_string();
+    let ran = init("finance-limits", &open, "a");
+    assert!(
+        ran.code == Some(2) && ran.err.contains("by a/open") && ran.err.contains("--namespace"),
+        "{ran:?}"
+    );
+    assert_eq!(std::fs::read_dir(&open).unwrap().count(), 1, "nothing was written");
+    assert_eq!(init("finance-limits", &open, "b").code, Some(0));
+    assert_eq!(run(&["policy", "test", &open]).code, Some(0));
     let misspelt = run(&["policy", "init", "readonly"]);
     assert!(misspelt.code == Some(2) && misspelt.err.contains("did you mean read-only?"), "{misspelt:?}");
     assert_eq!(run(&["policy", "init", "read-only", "--namespace", "A"]).code, Some(2));

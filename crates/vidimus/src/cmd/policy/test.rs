@@ -19,7 +19,7 @@ use crate::output::{self, Format};
 ///
 /// A case is a call that nobody makes, with what is to be decided of it. Cases are in files *.cases.yaml below DIR, which a gateway does
 /// not read as resources. What is not expected may be anything. A case that fails says what is otherwise, and what comes nearest.
-/// Exits 0 when all pass, 1 when one fails or cannot be asked, 2 when there is none or a file cannot be read.
+/// Exits 0 when all pass, 1 when one fails, or cannot be read or asked, 2 when there is none or a file cannot be read.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus policy test examples/demo
@@ -103,12 +103,7 @@ fn tested(test: &Test) -> anyhow::Result<TestReport> {
 fn print(report: &TestReport) {
     for case in &report.cases {
         let verdict = output::verdict(case.verdict.as_str(), case.verdict == CaseVerdict::Passed);
-        output::line(&format!(
-            "{verdict} {}:{} {}",
-            case.file,
-            case.line,
-            output::printable(&case.case.name)
-        ));
+        output::line(&format!("{verdict} {}:{} {}", case.file, case.line, output::printable(&case.name)));
         print_failure(case);
     }
     let mut summary = vec![format!("{} passed", counted(report.passed, "case"))];
@@ -125,7 +120,9 @@ fn print_failure(case: &TestedCase) {
     if case.verdict == CaseVerdict::Passed {
         return;
     }
-    output::line(&format!("  call     {} {}", case.case.principal, case.case.resource));
+    if let Some(call) = &case.case {
+        output::line(&format!("  call     {} {}", call.principal, call.resource));
+    }
     let rows = [("differs", &case.differences), ("nearest", &case.nearest)];
     for (label, sentences) in rows {
         for sentence in sentences {
