@@ -70,6 +70,35 @@ fn a_list_on_the_way_of_a_pointer_is_several_of_what_it_leads_through() {
     }
 }
 
+/// Attack: lists within lists, by which a server would have the gateway's stack, and its core for seconds. Each is one that the pointer
+/// could lead through.
+#[test]
+fn lists_in_lists_are_followed_so_far_and_not_until_the_stack_ends() {
+    let nested = |lists: usize, inner: &str| format!("{}{inner}{}", "[".repeat(lists), "]".repeat(lists));
+    let redacted = |pointer: &str, document: &str| pointers(&[pointer]).redacted(document).map(|done| done.0);
+    let card = r#"{"card":4111}"#;
+    let hidden = nested(16, r#"{"card":"[redacted]"}"#);
+    assert_eq!(redacted("/card", &nested(16, card)).expect("JSON"), Some(hidden));
+    for lists in [17, 100_000] {
+        for inner in [card, ""] {
+            assert!(redacted("/card", &nested(lists, inner)).is_err(), "{lists} {inner}");
+            assert!(redacted("/a/card", &format!("{{\"a\":{}}}", nested(lists, inner))).is_err());
+        }
+        // Nobody looks for anything in these.
+        assert!(
+            redacted("/card", &format!("{{\"a\":{}}}", nested(lists, card))).is_ok_and(|done| done.is_none())
+        );
+    }
+    // What a pointer names it leads through, however deep.
+    let named = format!("{}/card", "/*/0".repeat(20));
+    assert!(redacted(&named, &nested(40, card)).is_ok_and(|done| done.is_some()));
+    let text = json!({"content": [{"type": "text", "text": nested(100_000, "")}]});
+    for result in [text, json!({"content": [], "_meta": {"card": 1, "rows": [[]]}})] {
+        let message = of_result(&result).err().unwrap_or_default();
+        assert_eq!(message.contains("could not be read"), result["_meta"].is_null(), "{message}");
+    }
+}
+
 /// Documents of every shape so deep: numbers, texts, nothing, lists and objects of some names.
 fn shapes(depth: usize) -> Vec<Value> {
     let mut all = vec![json!(4111), json!("4111"), Value::Null];
@@ -184,6 +213,10 @@ fn an_answer_is_capped_in_every_form_of_its_limit() {
         (OpenAi, r#"{"max_tokens":1e9}"#, Err("must be a whole number")),
         (OpenAi, r#"{"max_tokens":-1}"#, Err("must be a whole number")),
         (OpenAi, r#"{"n":"9"}"#, Err("must be a whole number")),
+        // To some no limit at all, also where the limit that counts is added beside it.
+        (OpenAiCompatible, r#"{"max_tokens":0}"#, Err("\"max_tokens\" must be above 0")),
+        (OpenAiCompatible, r#"{"max_tokens":9,"n_predict":0}"#, Err("\"n_predict\" must be above 0")),
+        (Anthropic, r#"{"max_completion_tokens":-0}"#, Err("must be")),
         (OpenAi, r#"{"Max_Tokens":5000}"#, Err("spelled in another way")),
         (OpenAiCompatible, r#"{"maxOutputTokens":5000}"#, Err("spelled in another way")),
         // OpenAI keeps to either, and refuses both together.
