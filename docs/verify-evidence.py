@@ -100,7 +100,7 @@ def snapshot(objects, beside):
     exact = all(bytes.fromhex(one).hex() == one for one in refusing) and all(left == sorted({*left}) for _, left in withdrawn)
     require(exact and dumped(version) == "1" and type(closed) is bool and set(standing) == {"key", "policies"}, "of another form")
     lines, stood = "\n" + standing["key"], standing["policies"].items()  # each policy that stood is of one of these lines
-    named = lambda kind, of: {"vidimus/grant": f"\ngrant {of.partition('~')[0]} ", "vidimus/quarantine": f"\nquarantine {of}\n"}.get(kind, "\n\n") in lines
+    named = lambda kind, of: {"vidimus/grant": f"\ngrant {of.partition('~')[0]} ", "vidimus/quarantine": f"\nquarantine {of}\n"}.get(kind, lines + ".") in lines
     ids = [name.replace("vidimus/quarantine#operator/", "vidimus/quarantine#User/", 1) for name, words in stood if type(words) is str]
     require(len(ids) == len(stood) and all(named(*name.partition("#")[::2]) for name in ids), "what stood has a policy that its key does not name")
     parts = [sha(b"quarantined " if one[64:] else b"object ", bytes.fromhex(one[:64])) for one in objects]
