@@ -111,7 +111,12 @@ fn print(answer: &ReachAnswer) {
     let counts = &answer.counts;
     output::line(&format!(
         "{} always, {} conditional, {} held, {} never  ({}, snapshot {})",
-        counts.always, counts.conditional, counts.held, counts.never, answer.state.of, answer.state.snapshot
+        counts.always,
+        counts.conditional,
+        counts.held,
+        counts.never,
+        printable(&answer.state.of),
+        answer.state.snapshot
     ));
     if answer.without_endpoint > 0 {
         let agents = vidimus_query::check::counted(answer.without_endpoint, "agent");
