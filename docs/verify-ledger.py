@@ -4,7 +4,7 @@
     python3 verify-ledger.py DATA/ledger --key 'NAME+ID+BASE64' [--checkpoint SAVED]...
 
 Written from docs/ledger-format.md alone. Exit status: 0 intact, 1 not intact, 2 not checked. It reads one segment at a time.
-Checksums and seals of the last second, which only the log's private key can tell, are left to `vidimus audit verify`."""
+Checksums, seals of the last second, which only the log's private key can tell, and whose the cosignatures are, are left to `vidimus audit verify`."""
 import argparse, importlib.util, os, struct, sys
 
 there = os.path.join(os.path.dirname(os.path.abspath(__file__)), "verify-evidence.py")
@@ -100,6 +100,8 @@ def ledger(directory, key=None, given=()):
     """(records that are signed for, records behind them, tiles) of a log that is whole; Wrong says what is not."""
     own = Key(read(os.path.join(directory, "keys", "checkpoint.vkey")).decode())
     require(key is None or key.text == own.text, "it is a log with another key")
+    path = os.path.join(directory, "cosigned")  # before the newest, which is never older; whose the lines are is for who knows witnesses
+    cosigned = [read(path).decode()] if os.path.exists(path) else []
     newest = read(os.path.join(directory, "checkpoint"))
     latest, parts = checkpoint(newest.decode(), own), read(os.path.join(directory, "checkpoints")).split(b"\n\n")
     whole = (len(parts) - 1) // 2 * 2
@@ -109,8 +111,8 @@ def ledger(directory, key=None, given=()):
     require((newest + b"\n").startswith(rest), "the history ends with what is no checkpoint")
     require(all(one[0] < other[0] for one, other in zip(history, history[1:])), "the history is not in order")
     require(history[-1] == latest or history[-1][0] < latest[0], "the newest checkpoint is older than the history's last")
-    anchors = sorted({*history, latest, *(checkpoint(note, own) for note in given)}, reverse=True)
-    require(anchors[0] == latest, "the newest checkpoint is older than the one that was given")
+    anchors = sorted({*history, latest, *(checkpoint(note, own) for note in [*cosigned, *given])}, reverse=True)
+    require(anchors[0] == latest, "the newest checkpoint is older than one that was given, or that witnesses cosigned")
     names = sorted(name for name in os.listdir(os.path.join(directory, "segments")) if name.endswith(".log"))
     tree, said, newest_version = Tree(directory), 0, 1
 
@@ -148,8 +150,8 @@ def main():
     except OSError as error:
         sys.exit(print(f"not checked: {error}", file=sys.stderr) or 2)
     except (Wrong, struct.error, ValueError) as wrong:
-        sys.exit(print(f"NOT INTACT: {wrong}") or 1)
-    print(f"log       {key.name}\nkey       {key.text}{'' if flags.key else ' (the log says so itself; give --key)'}")
+        sys.exit(print(f"NOT INTACT: {proof.shown(str(wrong))}") or 1)
+    print(f"log       {proof.shown(key.name)}\nkey       {proof.shown(key.text)}{'' if flags.key else ' (the log says so itself; give --key)'}")
     print(f"records   {signed} are what they were when they were signed for; {behind} behind them are not signed for yet\nintact")
 
 if __name__ == "__main__": main()

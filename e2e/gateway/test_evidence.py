@@ -380,6 +380,12 @@ class Bend:
         kind = self.dice.choice(["evidence", "record", "object", "list", "configuration"])
         return self.change(kind, lambda it: it.update(more=1))
 
+    def number(self):
+        """What readers of JSON read as different numbers, or write differently, and what not all read at all."""
+        odd = self.dice.choice(["1.0", "1.5", "1e-07", "1e-7", "1e+21", "-0.0", str(1 << 53), str(1 << 64), "[" * 100 + "]" * 100])
+        self.lines[0] = self.lines[0].replace('"asked":{', f'"asked":{{"a":{odd},', 1)
+        return resealed(self.lines)
+
     def white_space(self):
         at = self.at("{")
         while not re.match(r'\{"(evidence|record|object|list|configuration)":', self.lines[at]):
@@ -455,13 +461,62 @@ class Evidence(unittest.TestCase):
         # Of a frame's checksum, what was not on disk, and a seal's tag and times it says nothing: they are not what is signed.
         self.assertGreater(refused, 45)
         segment.write_bytes(good)
-        for name in ("checkpoint", "checkpoints", "keys/checkpoint.vkey"):
+        newest = (copy / "checkpoint").read_text()
+        (copy / "cosigned").write_text(newest + WITNESSES[0].line(newest))
+        for name in ("checkpoint", "checkpoints", "cosigned", "keys/checkpoint.vkey"):
             raw = (copy / name).read_bytes()
             (copy / name).write_bytes(raw[:10] + b"A" + raw[11:])
             with self.assertRaises(ValueError, msg=name):
                 LEDGER_VERIFIER.ledger(str(copy))
             (copy / name).write_bytes(raw)
         LEDGER_VERIFIER.ledger(str(copy))
+
+    def test_a_log_that_was_put_back_is_told_by_what_witnesses_cosigned_of_it_by_both(self):
+        page = (ROOT / "docs/ledger-format.md").read_text()
+        block = lambda kind: page.split(f"```text {kind}\n")[1].split("```")[0]
+        old, newest = (note + "\n" for note in re.findall(r"(example\.com/log\n.*?\n\n.*?)\n\n", block("checkpoints"), re.S))
+        with tempfile.TemporaryDirectory() as data:
+            ledger = pathlib.Path(data) / "ledger"
+            for name, raw in (
+                ("segments/00000000000000000000.log", segment_of_the_page()[:72]), ("keys/checkpoint.vkey", block("key").encode()),
+                ("checkpoint", old.encode()), ("checkpoints", f"{old}\n".encode()),
+            ):
+                (ledger / name).parent.mkdir(parents=True, exist_ok=True)
+                (ledger / name).write_bytes(raw)
+            def said():
+                by_us = STAGE.vidimus("audit", "verify", "--data", data, "--forget", check=False)
+                by_it = [sys.executable, str(ROOT / "docs/verify-ledger.py"), str(ledger)]
+                return by_us.returncode, subprocess.run(by_it, capture_output=True, text=True).returncode
+            self.assertEqual(said(), (0, 0))
+            (ledger / "cosigned").write_text(old + WITNESSES[0].line(old))
+            self.assertEqual(said(), (0, 0))
+            (ledger / "cosigned").write_text(newest + WITNESSES[0].line(newest))
+            self.assertEqual(said(), (1, 1))
+            (ledger / "cosigned").write_text("no checkpoint\n")
+            self.assertEqual(said(), (1, 1))
+
+    def test_witnesses_who_cannot_be_are_told_before_anything_is_verified_by_both(self):
+        path = STAGE.root / "cosigned.jsonl"
+        odd = Witness("witness.example/\u00ad\u202e")
+        raw = export("to-cosign.jsonl").read_bytes().decode().splitlines()
+        head = json.loads(raw[0])
+        head["evidence"]["checkpoint"] += odd.line(head["evidence"]["checkpoint"])
+        path.write_bytes(resealed([VERIFIER.dumped(head), *raw[1:]]))
+        for demand, status, says in (
+            (["--witness", odd.key], 0, "proven"),
+            (["--witness", odd.key, "--quorum", "1"], 0, "proven"),
+            (["--witness", odd.key, "--witness", odd.key, "--quorum", "2"], 2, "--quorum 2"),
+            (["--witness", odd.key, "--quorum", "0"], 2, "--quorum 0"),
+            (["--witness", key()], 2, "key"),
+            (["--key", "a+b+c"], 2, "--key"),
+        ):
+            by_us = STAGE.vidimus("audit", "verify", str(path), *demand, check=False)
+            by_it = [sys.executable, str(ROOT / "docs/verify-evidence.py"), str(path), *demand]
+            by_it = subprocess.run(by_it, capture_output=True, text=True)
+            for by in (by_us, by_it):
+                self.assertEqual(by.returncode, status, (demand, by))
+                self.assertIn(says, by.stdout + by.stderr)
+                self.assertNotIn("\u202e", by.stdout + by.stderr)
 
     def test_what_a_crash_leaves_behind_the_last_seal_is_no_damage(self):
         raw = segment_of_the_page()

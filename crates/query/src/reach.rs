@@ -64,6 +64,9 @@ pub struct ReachAnswer {
     pub counts: ReachCounts,
     /// How many agents were left out because their record names no endpoint, so that nobody can call them.
     pub without_endpoint: usize,
+    /// Whether people are not told of who are in several of the groups that policies name, or are named and in one: they may do more, or less,
+    /// and are asked about by name.
+    pub in_several_groups: bool,
     /// What this is the answer of.
     pub state: StateOf,
 }
@@ -179,7 +182,7 @@ impl ReachCounts {
 }
 
 impl ReachAnswer {
-    /// Whether anybody could be allowed anything of it.
+    /// Whether anybody could be allowed anything of it, of those who are told of.
     pub const fn any(&self) -> bool {
         self.counts.always + self.counts.conditional + self.counts.held > 0
     }
@@ -234,6 +237,7 @@ pub fn reach(state: &State, question: &ReachQuestion) -> Result<ReachAnswer, Not
         reached: Vec::new(),
         counts: ReachCounts { never: unproven.len() * accesses.len(), ..ReachCounts::default() },
         without_endpoint,
+        in_several_groups: false,
         state: state.described(),
     };
     for pairs in world.reach(&proving, &accesses)? {

@@ -95,6 +95,11 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     }))
 }
 
+/// The lines of a text, each as [`printable`]: an error may quote a file that somebody else wrote.
+fn shown(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}
+
 /// Control characters, line and paragraph separators, and format characters (Unicode general category Cf) with the fillers and
 /// variation selectors that are not seen either.
 fn misleading(c: char) -> bool {
@@ -190,7 +195,8 @@ fn say(text: &str, because: &[String], what: &str) {
             because => json!({ what: text, "because": because }).to_string(),
         }
     } else {
-        because.iter().fold(format!("{what}: {text}"), |said, cause| format!("{said}\n  because: {cause}"))
+        let first = format!("{what}: {}", shown(text));
+        because.iter().fold(first, |said, cause| format!("{said}\n  because: {}", shown(cause)))
     };
     // Nothing can be done when standard error is gone.
     let _ = writeln!(io::stderr().lock(), "{said}");
@@ -198,7 +204,7 @@ fn say(text: &str, because: &[String], what: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{printable, when};
+    use super::{printable, shown, when};
 
     #[test]
     fn times_have_one_form() {
@@ -225,6 +231,7 @@ mod tests {
         ] {
             assert_eq!(printable(text), shown);
         }
+        assert_eq!(shown("a\u{1b}[31m\nb\u{9b}\r\n"), "a\\u{1b}[31m\nb\\u{9b}");
         for text in ["", "Tool/finance/ledger/get_invoice", "Grüße, 世界 — \"ok\" 🙂", r"C:\dir"] {
             assert_eq!(printable(text), text);
         }

@@ -249,3 +249,39 @@ fn a_window_is_said_in_words() {
     assert_eq!(window.zone.as_deref(), Some("Europe/Berlin"));
     assert!(serde_json::to_string(&found).expect("JSON").len() < 4_096);
 }
+
+/// "Nobody" is no answer where a policy asks for two groups, or another asks for a second one.
+#[test]
+fn whoever_is_in_several_groups_is_not_told_of_and_that_is_said() {
+    let said = |cedar: &str, question: &serde_json::Value| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let policy = format!(
+            "apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {{name: p, namespace: a}}\nspec:\n  description: d\n  \
+             scope: Cluster\n  cedar: |\n    {cedar}\n"
+        );
+        fs::write(directory.path().join("a.yaml"), policy).expect("written");
+        let state = State::new(vidimus_registry::load(directory.path()), String::new());
+        assert!(state.loaded.rejections.is_empty(), "{:?}", state.loaded.rejections);
+        let answer = reach(&state, &asked(question)).expect("an answer");
+        (answer.any(), answer.in_several_groups)
+    };
+    let one = r#"permit (principal in UserGroup::"i#a", action == Action::"read", resource);"#;
+    let both = one.replace(';', r#" when { principal in UserGroup::"i#b" };"#);
+    let unless = format!(
+        r#"{one} forbid (principal, action == Action::"read", resource) unless {{ principal in UserGroup::"i#b" }};"#
+    );
+    let named = r#"permit (principal == User::"i#x", action == Action::"read", resource) when { principal in UserGroup::"i#a" };"#;
+    let read = json!({"action": "read"});
+    assert_eq!(said(one, &read), (true, false));
+    for cedar in [&*both, &*unless, named] {
+        assert_eq!(said(cedar, &read), (false, true), "{cedar}");
+    }
+    // By name there is an answer.
+    let by_name = json!({"principal": "User/i#x", "groups": ["a", "b"], "action": "read"});
+    for cedar in [&*both, &*unless, named] {
+        assert_eq!(said(cedar, &by_name), (true, false), "{cedar}");
+    }
+    let of_group = |group: &str| json!({"principal": group, "action": "read"});
+    assert_eq!(said(&both, &of_group("UserGroup/i#a")), (false, true));
+    assert_eq!(said(one, &of_group("UserGroup/i#a")), (true, false));
+}

@@ -88,6 +88,13 @@ fn what_is_exported_is_verified_anywhere_and_what_was_changed_is_not() {
     assert_eq!(verify(&["without", "bent"], &["--key", key.trim()]).code, Some(1));
     assert!(ran.out.contains("line 3: this is not record 0 of the log"), "{ran:?}");
     assert_eq!(verify(&["none"], &[]).code, Some(2));
+    // So many of so few cannot be, which is no verdict.
+    let witness = "w.example/1+bcd5f9c1+BAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+    assert_eq!(verify(&["all"], &["--witness", witness]).code, Some(1));
+    for quorum in ["0", "2"] {
+        let ran = verify(&["all"], &["--witness", witness, "--witness", witness, "--quorum", quorum]);
+        assert!(ran.code == Some(2) && ran.err.contains(&format!("--quorum {quorum}")), "{ran:?}");
+    }
     for of_a_log in ["--accept-new-log", "--forget"] {
         assert_eq!(verify(&["all"], &[of_a_log]).code, Some(2));
     }

@@ -177,3 +177,18 @@ fn errors_are_json_where_results_are() {
     let schema = run(&["policy", "schema", "-o", "json"]).json();
     assert!(schema[""]["actions"]["invokeTool"].is_object(), "{schema}");
 }
+
+/// Attack: a plan, or the key of a ledger, that somebody else wrote, to write to the screen of whoever reads it.
+#[test]
+fn an_error_writes_nothing_to_a_terminal_that_steers_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    write(directory.path(), "plan.yaml", "steps: [{tool: \"a\\e[31mRED\\e]0;title\\a\\u202e\"}]");
+    let ran = run(&["policy", "plan", &at("plan.yaml")]);
+    assert!(ran.code == Some(2) && ran.err.contains(r"a\u{1b}[31mRED\u{1b}]0;title"), "{ran:?}");
+    assert!(!ran.err.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{ran:?}");
+    fs::create_dir_all(directory.path().join("data/ledger/keys")).unwrap();
+    write(&directory.path().join("data/ledger/keys"), "checkpoint.vkey", "x\u{1b}[31my+00000000+AQAA\n");
+    let ran = run(&["audit", "export", "--data", &at("data"), "--out", &at("none")]);
+    assert!(ran.code == Some(2) && !ran.err.contains('\u{1b}'), "{ran:?}");
+}

@@ -237,9 +237,16 @@ fn what_is_proven_cannot_be_changed_whatever_the_end_says() {
         let policy = r#""standing":{"key":"","policies":{"a/p#0":"permit (principal, action, resource);"}},"version":1"#;
         lines[configuration] = lines[configuration].replace("\"version\":1", policy);
     });
-    refused("not record 18446744073709551615", &|lines| {
-        lines[record] = lines[record].replace("\"index\":7", "\"index\":18446744073709551615");
+    refused("not record 9007199254740991", &|lines| {
+        lines[record] = lines[record].replace("\"index\":7", "\"index\":9007199254740991");
     });
+    // What readers of JSON read or write differently, or not at all.
+    let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+    for odd in ["1.0", "1.5", "1e-7", "1e21", "-0.0", "9007199254740992", "18446744073709551615", &*deep] {
+        refused("not canonical JSON", &|lines| {
+            lines[0] = lines[0].replacen("\"asked\":{", &format!("\"asked\":{{\"a\":{odd},"), 1);
+        });
+    }
     refused("names a list that is not in the file", &|lines| lines.swap(configuration, at("{\"list\"", 0)));
     refused("is of no configuration", &|lines| {
         let text = "{\"more\":1}".to_owned();
@@ -444,6 +451,16 @@ fn it_takes_cosignatures_along_and_whoever_asks_for_witnesses_believes_no_file_w
             "{report:#?}"
         );
     }
+    // That witnesses are behind is no word that the log was put back.
+    let history = fs::read_to_string(ledger.join("checkpoints")).expect("read");
+    let oldest: String = history.split_inclusive("\n\n").take(2).collect();
+    let oldest = format!("{}\n", oldest.trim_end());
+    fs::write(ledger.join("cosigned"), one.cosign(&oldest)).expect("written");
+    let later = ExportQuestion { since_checkpoints: vec![note], ..asked.clone() };
+    let error = export(&ledger, &recordings.archive(), &later, Vec::new()).expect_err("behind").to_string();
+    assert!(error.contains("cosigned is of 0 records") && error.contains("1 of 40"), "{error}");
+    assert!(!error.contains("rolled back"), "{error}");
+
     // The line of the witness, bent in each of its characters, the end of the file made right again.
     let head = lines(&file);
     let begin = head[0].find("— w.example/1 ").expect("its line");

@@ -195,9 +195,11 @@ fn print(answer: &ExportAnswer, out: &Path) {
     for witness in &answer.witnesses {
         output::line(&format!("cosigned by {}, as that says", printable(witness)));
     }
-    output::line(&format!("written to {}; anybody can check it:", out.display()));
-    output::line(&format!("  vidimus audit verify {} --key KEY", out.display()));
-    output::line(&format!("  python3 docs/verify-evidence.py {} --key KEY", out.display()));
+    let out = out.display().to_string();
+    let out = printable(&out);
+    output::line(&format!("written to {out}; anybody can check it:"));
+    output::line(&format!("  vidimus audit verify {out} --key KEY"));
+    output::line(&format!("  python3 docs/verify-evidence.py {out} --key KEY"));
 }
 
 /// Waits until a checkpoint covers the records that are there now; how many these are, where one does. Where none comes, nobody writes

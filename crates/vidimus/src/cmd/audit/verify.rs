@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
@@ -79,8 +79,17 @@ impl Verify {
         self.checkpoint.iter().map(|path| note(path, "--checkpoint")).collect()
     }
 
-    fn witnesses(&self) -> Witnesses {
-        Witnesses::new(self.witness.iter().cloned(), self.quorum)
+    /// A number of them that nobody can have, or that says nothing, is none to verify with.
+    fn witnesses(&self) -> anyhow::Result<Witnesses> {
+        let witnesses = Witnesses::new(self.witness.iter().cloned(), self.quorum);
+        let all = witnesses.keys().len();
+        if let Some(quorum) = self.quorum {
+            ensure!(
+                (1..=all).contains(&quorum),
+                "--quorum {quorum}: write a number from 1 to {all}, which is how many keys of witnesses are given, each once"
+            );
+        }
+        Ok(witnesses)
     }
 }
 
@@ -105,7 +114,7 @@ pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCo
         key: verify.key.as_deref().map(super::key).transpose()?,
         trusted,
         memory,
-        witnesses: verify.witnesses(),
+        witnesses: verify.witnesses()?,
         accept_new: verify.accept_new_log,
     };
     let report = vidimus_ledger::verify(dir, &options).map_err(|error| match error {
@@ -131,7 +140,7 @@ pub fn run_evidence(verify: &Verify, format: Format) -> anyhow::Result<ExitCode>
     let options = VerifyOptions {
         key: verify.key.as_deref().map(super::key).transpose()?,
         checkpoints: verify.trusted()?,
-        witnesses: verify.witnesses(),
+        witnesses: verify.witnesses()?,
     };
     let (mut proven, mut whole) = (true, true);
     for file in &verify.files {
