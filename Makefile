@@ -40,6 +40,7 @@ e2e: ## The gateway binary between real clients and real servers
 	e2e/otel/test.sh
 	e2e/spire/test.sh
 	e2e/tlog/test.sh
+	e2e/prometheus/test.sh
 
 conformance: ## The protocols' own suites against an upstream alone and through the gateway; what differs, as a table (npm, PyPI)
 	$(CARGO) build --workspace --all-targets

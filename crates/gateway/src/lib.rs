@@ -52,7 +52,7 @@ pub use forward::{AddressGuard, KeepAlive, Outbound, Upstream, forward};
 pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
 pub use handle::{Admission, Admitted, Peer, admit, handle};
 pub use local_files::unusable;
-pub use meter::Meter;
+pub use meter::{Described, Kind as MetricKind, LABELS, METRICS, Meter};
 pub use provider_credentials::ProviderCredentials;
 pub use questions::Questions;
 pub use refusal_sampler::{Rate, record_count};
