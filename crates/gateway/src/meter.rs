@@ -1,5 +1,7 @@
 //! Metrics for Prometheus. The list with meanings is `docs/metrics.md`.
 
+mod sinks;
+
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ use vidimus_ledger::Ledger;
 use crate::protocol::observe::Usage;
 use crate::route::Protocol;
 use crate::vitals::Vitals;
+use sinks::SinkMeter;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Decided {
@@ -101,6 +104,7 @@ pub struct Meter {
     webhooks_waiting: Gauge,
     witnesses: Family<Asked, Counter>,
     uncosigned: Seconds,
+    sinks: SinkMeter,
 }
 
 /// A gauge of seconds.
@@ -135,6 +139,7 @@ impl Meter {
             webhooks_waiting: Gauge::default(),
             witnesses: Family::default(),
             uncosigned: Gauge::default(),
+            sinks: SinkMeter::default(),
             registry: Registry::default(),
         };
         registry.register("decisions", "Calls decided or refused, by stable code", meter.decisions.clone());
@@ -172,6 +177,7 @@ impl Meter {
         meter.register_ledger(&mut registry);
         meter.register_webhooks(&mut registry);
         meter.register_witnesses(&mut registry);
+        meter.sinks.register(&mut registry);
         registry.register(
             "task_restarts",
             "Tasks beside the calls that ended by a panic and were begun anew",
@@ -227,6 +233,11 @@ impl Meter {
             "How long there has been a checkpoint that not enough witnesses have cosigned",
             self.uncosigned.clone(),
         );
+    }
+
+    /// What is counted of sinks.
+    pub(crate) fn sinks(&self) -> &SinkMeter {
+        &self.sinks
     }
 
     /// What came of offering a checkpoint to a witness, by its configured name.
