@@ -330,8 +330,8 @@ impl Sink {
             let late = || Failed::again(format!("no answer within {} ms", self.pace.deadline.as_millis()));
             match sent.unwrap_or_else(|_| Err(late())) {
                 Ok(taken) => {
+                    self.acknowledged(batch, taken, meter);
                     self.keep(batch, standing, around).await;
-                    self.acknowledged(batch, taken, standing, around);
                     return true;
                 }
                 Err(Failed::TooLarge) if count > 1 => {
@@ -354,7 +354,14 @@ impl Sink {
             let this = self.clone();
             let kept = tokio::task::spawn_blocking(move || this.position.advance(next)).await;
             match kept.map_err(io::Error::other).and_then(|kept| kept) {
-                Ok(()) => return,
+                Ok(()) => {
+                    if standing.told.take().is_some() {
+                        tracing::info!(sink = self.place, next, "a sink takes records again");
+                    }
+                    *standing = Standing::default();
+                    self.show(standing, around);
+                    return;
+                }
                 Err(error) => {
                     self.failed(format!("its position cannot be kept: {error}"), None, standing, around)
                         .await;
@@ -363,8 +370,7 @@ impl Sink {
         }
     }
 
-    fn acknowledged(&self, batch: &Batch, taken: Taken, standing: &mut Standing, around: (&Ledger, &Meter)) {
-        let (_, meter) = around;
+    fn acknowledged(&self, batch: &Batch, taken: Taken, meter: &Meter) {
         let rejected = taken.rejected.min(batch.next - batch.first);
         meter.sinks().request(&self.place, "acknowledged");
         meter.sinks().records(&self.place, (batch.next - batch.first - rejected, rejected));
@@ -377,11 +383,6 @@ impl Sink {
                 "a sink does not want some of these records; they are in the ledger alone"
             );
         }
-        if standing.told.take().is_some() {
-            tracing::info!(sink = self.place, next = batch.next, "a sink takes records again");
-        }
-        (standing.failures, standing.oldest) = (0, None);
-        self.show(standing, around);
     }
 
     /// Says why it fails, once until it is for another reason, and waits.

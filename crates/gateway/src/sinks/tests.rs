@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::{
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use prost::Message as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use vidimus_core::record::{Record, RefusalKind, RefusalRecord};
 use vidimus_ledger::{Config, Durability};
@@ -298,7 +298,7 @@ enum Way {
     Takes,
     /// Reads a part, and is killed: what it did not read is answered by a reset.
     Killed,
-    /// Ends it at once, before anything was read.
+    /// Closes it at once, and reads nothing.
     Ends,
     /// Reads all, and never ends it.
     Hangs,
@@ -325,7 +325,7 @@ async fn siem(mut ways: Vec<Way>) -> (String, Arc<Mutex<Vec<Vec<u8>>>>) {
                     let _ = stream.read(&mut [0; 10]).await;
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                Way::Ends => stream.shutdown().await.unwrap(),
+                Way::Ends => drop(stream),
                 Way::Hangs => {
                     stream.read_to_end(&mut read).await.unwrap();
                     hanging.push(stream);
