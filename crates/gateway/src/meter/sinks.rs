@@ -76,3 +76,39 @@ impl SinkMeter {
         self.lag_seconds.get_or_create(&named).set(age.as_secs_f64());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_of_metrics_has_each() {
+        let (meter, mut registry) = (SinkMeter::default(), Registry::with_prefix("vidimus"));
+        meter.register(&mut registry);
+        meter.records("s", (3, 1));
+        meter.request("s", "failed");
+        meter.retried("s");
+        meter.lag("s", 7, Duration::from_millis(1_500));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let page = include_str!("../../../../docs/metrics.md");
+        let values = text.lines().filter(|line| !line.starts_with('#'));
+        let mut all: Vec<&str> = values.collect();
+        all.sort_unstable();
+        assert_eq!(
+            all,
+            [
+                "vidimus_sink_lag_records{sink=\"s\"} 7",
+                "vidimus_sink_lag_seconds{sink=\"s\"} 1.5",
+                "vidimus_sink_records_total{sink=\"s\",result=\"rejected\"} 1",
+                "vidimus_sink_records_total{sink=\"s\",result=\"sent\"} 3",
+                "vidimus_sink_requests_total{sink=\"s\",result=\"failed\"} 1",
+                "vidimus_sink_retries_total{sink=\"s\"} 1",
+            ]
+        );
+        for line in all {
+            let name = line.split('{').next().unwrap();
+            assert!(page.contains(&format!("| `{name}` |")), "docs/metrics.md does not say {name}");
+        }
+    }
+}
