@@ -475,7 +475,8 @@ fn next_records(
 ) -> Result<Vec<Hit>, String> {
     let (mut hits, mut length) = (Vec::new(), 0);
     while hits.len() < most && length < bytes && reading.index() < durable {
-        let Some(hit) = reading.next() else { break };
+        // All of these are there: what stood at the end of a write that has gone on since looks again.
+        let Some(hit) = reading.next().or_else(|| reading.next()) else { break };
         let hit = hit.map_err(|error| chain(&error))?;
         length += hit.record.len();
         hits.push(hit);
