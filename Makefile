@@ -38,6 +38,7 @@ e2e: ## The gateway binary between real clients and real servers
 	$(CARGO) build --workspace --all-targets # the same features as the tests, so nothing is built twice
 	e2e/test.sh
 	e2e/otel/test.sh
+	e2e/sinks/test.sh
 	e2e/spire/test.sh
 	e2e/tlog/test.sh
 	e2e/prometheus/test.sh

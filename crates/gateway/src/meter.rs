@@ -1,6 +1,7 @@
 //! Metrics for Prometheus. The list with meanings is [`METRICS`], and `docs/metrics.md` is made of it.
 
 mod list;
+mod sinks;
 
 use std::fmt::{self, Write as _};
 use std::sync::atomic::AtomicU64;
@@ -18,6 +19,7 @@ use vidimus_ledger::Ledger;
 use crate::protocol::observe::Usage;
 use crate::route::Protocol;
 use crate::vitals::Vitals;
+use sinks::SinkMeter;
 
 pub use list::{Described, Kind, LABELS, METRICS};
 
@@ -131,6 +133,7 @@ pub struct Meter {
     webhooks_waiting: Gauge,
     witnesses: Family<Asked, Counter>,
     uncosigned: Seconds,
+    sinks: SinkMeter,
 }
 
 /// A gauge of seconds.
@@ -163,6 +166,7 @@ impl Meter {
             webhooks_waiting: Gauge::default(),
             witnesses: Family::default(),
             uncosigned: Gauge::default(),
+            sinks: SinkMeter::default(),
             registry: Listed(Registry::with_prefix("vidimus")),
         };
         let registry = &mut meter.registry;
@@ -185,10 +189,16 @@ impl Meter {
         registry.add(&list::WEBHOOKS_WAITING, meter.webhooks_waiting.clone());
         registry.add(&list::WITNESS_REQUESTS, meter.witnesses.clone());
         registry.add(&list::UNCOSIGNED, meter.uncosigned.clone());
+        meter.sinks.register(registry);
         registry.add(&list::TASK_RESTARTS, vitals.restarts().clone());
         registry.add(&list::PANICS, vitals.panics().clone());
         registry.add(&list::LOG_LINES_LOST, vitals.log_lines_lost().clone());
         meter
+    }
+
+    /// What is counted of sinks.
+    pub(crate) fn sinks(&self) -> &SinkMeter {
+        &self.sinks
     }
 
     /// What came of offering a checkpoint to a witness, by its configured name.

@@ -56,6 +56,7 @@ pub const LABELS: &[(&str, &str)] = &[
     ("protocol", "`mcp`, `a2a` or `llm`; `none` where a call was refused before that was known"),
     ("provider", "names of providers in the registry"),
     ("result", "words of the metric's meaning"),
+    ("sink", "schemes, hosts and ports that `--sink` gives"),
     ("task", "words of the metric's meaning"),
     ("witness", "names of the keys that `--witness` gives"),
 ];
@@ -114,8 +115,18 @@ metrics! {
         "requests to `--webhook`: `delivered`; `failed`, and tried again; `given_up`, events that it was not told";
     WEBHOOKS_WAITING: "webhooks_waiting", Gauge, "events", [],
         "events that the webhook has not taken yet";
+    SINK_RECORDS: "sink_records", Counter, "records", ["sink", "result"],
+        "records of the ledger that a `--sink` has acknowledged, by its scheme, host and port: `sent`; `rejected`, which it does not want (OTLP's partial success: alert on any)";
+    SINK_REQUESTS: "sink_requests", Counter, "batches", ["sink", "result"],
+        "batches sent to a sink: `acknowledged`; `failed`, and tried again";
+    SINK_RETRIES: "sink_retries", Counter, "batches", ["sink"],
+        "batches sent to a sink after a failure";
+    SINK_LAG_RECORDS: "sink_lag_records", Gauge, "records", ["sink"],
+        "records on disk that a sink has not acknowledged";
+    SINK_LAG_SECONDS: "sink_lag_seconds", Gauge, "seconds", ["sink"],
+        "age of the oldest of them, once it was read; 0 where there is none. Alert on minutes";
     TASK_RESTARTS: "task_restarts", Counter, "restarts", ["task"],
-        "what ended by a panic and was begun anew: `accept`, `arrivals`, `admin`, `snapshots`, `counts`, `disk`, `keys`, `certificate`, `bundles`, `webhook`, `witnesses`, `grants`, `approvals`, `unrecorded`. Each is a fault of Vidimus";
+        "what ended by a panic and was begun anew: `accept`, `arrivals`, `admin`, `snapshots`, `counts`, `disk`, `keys`, `certificate`, `bundles`, `webhook`, `witnesses`, `sink`, `grants`, `approvals`, `unrecorded`. Each is a fault of Vidimus";
     PANICS: "panics", Counter, "panics", [],
         "panics of any thread, also of one connection. Each is a fault of Vidimus; report it with its line of the log";
     LOG_LINES_LOST: "log_lines_lost", Counter, "lines", [],

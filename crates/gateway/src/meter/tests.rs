@@ -14,6 +14,10 @@ fn touched() -> Meter {
     meter.headers_dropped(Direction::Request, 1);
     meter.webhook("delivered");
     meter.witness("witness.example/a", "cosigned");
+    meter.sinks().records("s", (3, 1));
+    meter.sinks().request("s", "failed");
+    meter.sinks().retried("s");
+    meter.sinks().lag("s", 7, Duration::from_millis(1_500));
     vitals.restarted("disk");
     meter
 }

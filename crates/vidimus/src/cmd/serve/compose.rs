@@ -34,8 +34,8 @@ use super::health::Health;
 use super::issuer_roots::IssuerRoots;
 use super::supervisor::Supervisor;
 use super::{
-    DurabilityArg, Serve, admin, configurations, descriptors, disk, issuer_roots, standing, taken, tls,
-    webhook, witnesses,
+    DurabilityArg, Serve, admin, configurations, descriptors, disk, issuer_roots, sinks, standing, taken,
+    tls, webhook, witnesses,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
@@ -90,8 +90,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         .transpose()?;
     let watching = Arc::new(watching);
     standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
-    webhook::begin(&mut supervisor, serve, &shared, given, (plain, admin_address, tls_address))?;
-    let witnessed = witnesses::begin(&mut supervisor, serve, &shared)?;
+    let witnessed = tell(&mut supervisor, serve, &shared, given, (plain, admin_address, tls_address))?;
     let live = configurations::keep(&mut supervisor, &serve.data, shared.snapshot());
     supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live));
     control.block_on(agrees(&mut supervisor, serve, &shared));
@@ -122,6 +121,19 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     // What looks at files may be waiting for one.
     control.shutdown_timeout(Duration::from_secs(1));
     Ok(code)
+}
+
+/// Begins what others outside are told, where any are; whether the ledger has witnesses.
+fn tell(
+    supervisor: &mut Supervisor,
+    serve: &Serve,
+    shared: &Arc<Shared>,
+    secrets: Option<SecretDirectory>,
+    own: (SocketAddr, SocketAddr, Option<SocketAddr>),
+) -> anyhow::Result<bool> {
+    webhook::begin(supervisor, serve, shared, secrets.clone(), own)?;
+    sinks::begin(supervisor, serve, shared, secrets, own)?;
+    witnesses::begin(supervisor, serve, shared)
 }
 
 /// Keeps to the store that gateways share, if they do, and waits until it is known what people did at other gateways meanwhile: calls are not decided
