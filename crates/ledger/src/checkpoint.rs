@@ -13,6 +13,9 @@ use crate::sectors;
 use crate::storage::{Open, Storage};
 use crate::tree::Hash;
 
+/// The further line of the checkpoint of an archive ([`crate::archive`]): it is of what was copied there, and the log goes on elsewhere.
+const ARCHIVE: &str = "archive";
+
 /// What a log commits to: its first `size` records have the Merkle root `root`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -53,6 +56,12 @@ impl Checkpoint {
 
     pub(crate) fn sign(self, key: &SigningKey) -> SignedCheckpoint {
         let note = key.sign(&self.text());
+        SignedCheckpoint { checkpoint: self, note }
+    }
+
+    /// As [`Checkpoint::sign`], for an archive that ends with this.
+    pub(crate) fn sign_archive(self, key: &SigningKey) -> SignedCheckpoint {
+        let note = key.sign(&format!("{}{ARCHIVE}\n", self.text()));
         SignedCheckpoint { checkpoint: self, note }
     }
 
@@ -98,6 +107,11 @@ impl SignedCheckpoint {
             });
         }
         Ok(Self { checkpoint, note: note.to_owned() })
+    }
+
+    /// Whether it is that of an archive.
+    pub(crate) fn is_archive(&self) -> bool {
+        note::text(&self.note).is_ok_and(|text| text.lines().skip(3).any(|line| line == ARCHIVE))
     }
 
     /// The names on the signatures of others than `key`: of witnesses, as they say.

@@ -1,0 +1,158 @@
+//! An archive: what was pruned from the front of a log, in the form of a log, in a directory of its own. Whatever reads a log reads it.
+//!
+//! It ends where what was copied ends, with a checkpoint of just so many records, which has the further line `archive`: nobody takes it for
+//! the log itself. It has the log's public key and no private one, so nothing is ever appended to it but by whoever prunes.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::checkpoint::{self, Checkpoint, CheckpointError, SignedCheckpoint};
+use crate::file::{self, FileError};
+use crate::note::{KeyError, SigningKey, VerifierKey};
+use crate::open::{key_path, public_key_path};
+use crate::pruned::{self, Pruned};
+use crate::segment::{self, Segment};
+use crate::storage::Storage;
+use crate::tile;
+use crate::tree::{self, FullTile, Hash, TILE, Tree};
+
+/// Why nothing was archived, and so nothing pruned.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    #[error("the archive: {}", .0.story())]
+    File(FileError),
+    #[error("the archive {} is of another log", dir.display())]
+    OtherLog { dir: PathBuf },
+    #[error("the checkpoint of the archive {}: {source}", dir.display())]
+    Checkpoint { dir: PathBuf, source: CheckpointError },
+    #[error(
+        "the archive {} has the records before {archived}, and those before {minimum} were pruned without it; take another directory",
+        dir.display()
+    )]
+    Gap { dir: PathBuf, archived: u64, minimum: u64 },
+    #[error("{} is not what was copied there", path.display())]
+    Copied { path: PathBuf },
+    #[error("the log's private key: {0}")]
+    Key(#[from] KeyError),
+    #[error("the log's tiles are incomplete; `audit verify` tells more")]
+    Tiles,
+}
+
+impl From<FileError> for ArchiveError {
+    fn from(error: FileError) -> Self {
+        Self::File(error)
+    }
+}
+
+/// An archive that is added to.
+pub(crate) struct Archive<'a> {
+    storage: &'a dyn Storage,
+    dir: &'a Path,
+    log: &'a Path,
+    key: &'a VerifierKey,
+    /// It has the records before this one.
+    archived: u64,
+}
+
+impl<'a> Archive<'a> {
+    /// The archive in `dir` of the log in `log`, of which `gone` was pruned before; begun where it is not there.
+    pub(crate) fn open(
+        storage: &'a dyn Storage,
+        dir: &'a Path,
+        log: &'a Path,
+        key: &'a VerifierKey,
+        gone: Option<&Pruned>,
+    ) -> Result<Self, ArchiveError> {
+        for dir in [dir.to_owned(), dir.join("keys"), segment::dir(dir)] {
+            file::make_dir(storage, &dir)?;
+        }
+        let mut archive = Self { storage, dir, log, key, archived: 0 };
+        let text = format!("{key}\n");
+        let public = public_key_path(dir);
+        match file::read_if_there(&public)? {
+            Some(found) if found == text.as_bytes() => {}
+            // Where a log is, its private key is, and nothing is archived into that.
+            Some(_) => return Err(ArchiveError::OtherLog { dir: dir.to_owned() }),
+            None => file::replace(storage, &public, text.as_bytes(), 0o644)?,
+        }
+        let minimum = gone.map_or(0, Pruned::minimum);
+        match file::read_if_there(&checkpoint::path(dir))? {
+            Some(note) => {
+                let signed = SignedCheckpoint::open(&note, key);
+                let signed =
+                    signed.map_err(|source| ArchiveError::Checkpoint { dir: dir.to_owned(), source })?;
+                if !signed.is_archive() {
+                    return Err(ArchiveError::OtherLog { dir: dir.to_owned() });
+                }
+                archive.archived = signed.checkpoint.size;
+            }
+            None => archive.begin(minimum)?,
+        }
+        if archive.archived < minimum {
+            let Self { archived, .. } = archive;
+            return Err(ArchiveError::Gap { dir: dir.to_owned(), archived, minimum });
+        }
+        Ok(archive)
+    }
+
+    /// What went without an archive is proven gone as it is in the log; the hashes of it are in the tiles.
+    fn begin(&mut self, minimum: u64) -> Result<(), ArchiveError> {
+        self.archived = minimum;
+        let Some(pruned) = file::read_if_there(&pruned::path(self.log))?.filter(|_| minimum > 0) else {
+            return Ok(());
+        };
+        for level in 0u8..8 {
+            let full = tree::full_tiles(minimum, level.into());
+            // Of level 0 also the one that has what comes next.
+            let more = u64::from(level == 0 && minimum % TILE as u64 > 0);
+            for index in 0..full + more {
+                let hashes = tile::read(self.log, level, index)?.ok_or(ArchiveError::Tiles)?;
+                self.tile(FullTile { level, index, hashes: &hashes })?;
+            }
+        }
+        file::replace(self.storage, &pruned::path(self.dir), &pruned, 0o600)?;
+        Ok(())
+    }
+
+    pub(crate) fn tile(&self, full: FullTile<'_>) -> Result<(), ArchiveError> {
+        Ok(tile::write(self.storage, self.dir, full)?)
+    }
+
+    /// Copies the segments that it does not have, and ends it before record `minimum`, with this root. When this returns, all is on disk, and
+    /// what was copied was read again.
+    pub(crate) fn end(self, segments: &[Segment], minimum: u64, root: Hash) -> Result<(), ArchiveError> {
+        let Self { storage, dir, archived, .. } = self;
+        for segment in segments.iter().filter(|segment| segment.first >= archived) {
+            let bytes = file::read(&segment.path)?;
+            let digest = Sha256::digest(&bytes);
+            let Segment { path, .. } = Segment::new(dir, segment.first);
+            file::replace(storage, &path, &bytes, 0o600)?;
+            drop(bytes);
+            if Sha256::digest(file::read(&path)?) != digest {
+                return Err(ArchiveError::Copied { path });
+            }
+        }
+        if minimum <= archived {
+            return Ok(());
+        }
+        tile::settle(storage, dir)?;
+        let text = file::read(&key_path(self.log))?;
+        let key = SigningKey::parse(String::from_utf8_lossy(&text).trim_end())?;
+        let origin = self.key.name().to_owned();
+        let history = checkpoint::history_path(dir);
+        let mut all = match file::read_if_there(&history)? {
+            Some(entries) => entries,
+            None => {
+                let none = Tree::default().root();
+                Checkpoint { origin: origin.clone(), size: 0, root: none }.sign(&key).entry()
+            }
+        };
+        let signed = Checkpoint { origin, size: minimum, root }.sign_archive(&key);
+        all.extend_from_slice(&signed.entry());
+        // As in a log: the history is never ahead of the checkpoint.
+        file::replace(storage, &checkpoint::path(dir), signed.note.as_bytes(), 0o600)?;
+        file::replace(storage, &history, &all, 0o600)?;
+        Ok(())
+    }
+}
