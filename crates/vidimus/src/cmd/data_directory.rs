@@ -142,6 +142,14 @@ pub fn ledger(data: &Path) -> anyhow::Result<PathBuf> {
     Ok(ledger)
 }
 
+/// A ledger elsewhere, to be read.
+pub fn ledger_at(ledger: &Path) -> anyhow::Result<PathBuf> {
+    if !is_there("the ledger", &ledger.join("segments"))? {
+        bail!("--ledger {}: no ledger is there; give an archive, or a copy of DATA/ledger", ledger.display());
+    }
+    Ok(ledger.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;

@@ -89,7 +89,7 @@ impl Export {
 }
 
 /// The user that runs this, as the system knows it.
-fn user() -> String {
+pub(super) fn user() -> String {
     let number = format!("uid {}", rustix::process::getuid().as_raw());
     std::env::var("USER").map_or(number.clone(), |name| format!("{name} ({number})"))
 }
@@ -119,6 +119,9 @@ pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::
     let answer = written?;
     for damage in &answer.damage {
         output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
+    }
+    if let EvidenceAsked::Search(asked) = &question.asked {
+        super::warn_of_pruned(dir, asked.since)?;
     }
     // What came after this began is not what was asked for.
     let uncosigned = export.cosigned && unwitnessed.is_some();
