@@ -53,6 +53,8 @@ pub(crate) struct Archive<'a> {
     key: &'a VerifierKey,
     /// It has the records before this one.
     archived: u64,
+    /// As this says, once it has any.
+    signed: Option<SignedCheckpoint>,
 }
 
 impl<'a> Archive<'a> {
@@ -67,7 +69,7 @@ impl<'a> Archive<'a> {
         for dir in [dir.to_owned(), dir.join("keys"), segment::dir(dir)] {
             file::make_dir(storage, &dir)?;
         }
-        let mut archive = Self { storage, dir, log, key, archived: 0 };
+        let mut archive = Self { storage, dir, log, key, archived: 0, signed: None };
         let text = format!("{key}\n");
         let public = public_key_path(dir);
         match file::read_if_there(&public)? {
@@ -86,6 +88,7 @@ impl<'a> Archive<'a> {
                     return Err(ArchiveError::OtherLog { dir: dir.to_owned() });
                 }
                 archive.archived = signed.checkpoint.size;
+                archive.signed = Some(signed);
             }
             None => archive.begin(minimum)?,
         }
@@ -115,8 +118,12 @@ impl<'a> Archive<'a> {
         Ok(())
     }
 
+    /// Stores a full tile; one that is there stays as it is, whatever becomes of this process.
     pub(crate) fn tile(&self, full: FullTile<'_>) -> Result<(), ArchiveError> {
-        Ok(tile::write(self.storage, self.dir, full)?)
+        match tile::read(self.dir, full.level, full.index)? {
+            Some(stored) if stored == full.hashes => Ok(()),
+            _ => Ok(tile::write(self.storage, self.dir, full)?),
+        }
     }
 
     /// Copies the segments that it does not have, and ends it before record `minimum`, with this root. When this returns, all is on disk, and
@@ -133,26 +140,26 @@ impl<'a> Archive<'a> {
                 return Err(ArchiveError::Copied { path });
             }
         }
-        if minimum <= archived {
-            return Ok(());
-        }
         tile::settle(storage, dir)?;
-        let text = file::read(&key_path(self.log))?;
-        let key = SigningKey::parse(String::from_utf8_lossy(&text).trim_end())?;
+        let key = SigningKey::parse(String::from_utf8_lossy(&file::read(&key_path(self.log))?).trim_end())?;
         let origin = self.key.name().to_owned();
-        let history = checkpoint::history_path(dir);
-        let mut all = match file::read_if_there(&history)? {
-            Some(entries) => entries,
-            None => {
-                let none = Tree::default().root();
-                Checkpoint { origin: origin.clone(), size: 0, root: none }.sign(&key).entry()
+        let signed = match self.signed {
+            // A process that was killed had come so far.
+            Some(signed) if minimum <= archived => signed,
+            _ => {
+                let signed = Checkpoint { origin: origin.clone(), size: minimum, root }.sign_archive(&key);
+                // As in a log: the history is never ahead of the checkpoint.
+                file::replace(storage, &checkpoint::path(dir), signed.note.as_bytes(), 0o600)?;
+                signed
             }
         };
-        let signed = Checkpoint { origin, size: minimum, root }.sign_archive(&key);
-        all.extend_from_slice(&signed.entry());
-        // As in a log: the history is never ahead of the checkpoint.
-        file::replace(storage, &checkpoint::path(dir), signed.note.as_bytes(), 0o600)?;
-        file::replace(storage, &history, &all, 0o600)?;
+        let history = checkpoint::history_path(dir);
+        let first = || Checkpoint { origin, size: 0, root: Tree::default().root() }.sign(&key).entry();
+        let mut all = file::read_if_there(&history)?.unwrap_or_else(first);
+        if !all.ends_with(&signed.entry()) {
+            all.extend_from_slice(&signed.entry());
+            file::replace(storage, &history, &all, 0o600)?;
+        }
         Ok(())
     }
 }

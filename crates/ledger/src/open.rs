@@ -140,6 +140,9 @@ pub(crate) fn open(config: &Config, storage: &dyn Storage) -> Result<Opened, Ope
         some => Ok(some),
     };
     let mut segments = begun(pruned::remaining(segments, minimum))?;
+    if let Some(Segment { path, first }) = segments.first().filter(|segment| segment.first > minimum) {
+        return Err(SegmentError::Gap { path: path.clone(), expected: minimum, found: *first }.into());
+    }
     let mut aside = Vec::new();
     let end = loop {
         let check = Check { from: size, key: Some(seals.clone()), times: false };

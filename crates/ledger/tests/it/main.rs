@@ -14,6 +14,7 @@ mod crash;
 mod decide;
 mod kill;
 mod proof;
+mod prune;
 mod read;
 mod recover;
 mod reopen;
