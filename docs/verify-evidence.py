@@ -8,8 +8,7 @@ Written from docs/ledger-format.md alone. Needs Python 3.9 and `cryptography` (4
 import argparse, base64, hashlib, json, sys
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-class Wrong(ValueError):
-    """Why it is not believed."""
+class Wrong(ValueError): """Why it is not believed."""
 def require(holds, why):
     if not holds: raise Wrong(why)
 def array(it): return require(type(it) is list, "not an array") or it
@@ -112,7 +111,7 @@ class Evidence:
     def __init__(self, file, key=None, given=(), witnesses=(), quorum=None):
         self.file, self.key, self.key_given, self.number, self.hash, self.before = file, key, key is not None, 0, hashlib.sha256(), ""
         self.newer, self.older, self.missing, self.first, self.last = None, [], {}, None, None
-        self.records, self.restated, place = 0, 0, -1
+        self.records, self.restated, self.pruned, place = 0, 0, None, -1
         self.proof, self.named, self.met, self.objects, self.lists, self.used = [], set(), [], {}, {}, set()
         self.witnesses = {one.text.split("+", 2)[2]: one for one in witnesses}.values()  # given twice, a key counts once
         self.quorum = len(self.witnesses) if quorum is None else quorum
@@ -157,6 +156,7 @@ class Evidence:
         raw = self.line()
         require(root_of(index, self.newer[0], raw, self.proof) == self.newer[1], f"this is not record {index} of the log")
         record, self.first, self.last = json.loads(raw), index if self.first is None else self.first, index
+        if record["kind"] == "act" and "shared" not in record: self.pruned = record["act"].get("prune", self.pruned)
         self.records, _ = self.records + 1, self.named.update([record["snapshot"]] if record["kind"] == "decision" else [])
     def object(self, sha256):
         require(sha256 > next(reversed(self.objects), "") and sha(self.line()).hex() == sha256, "not in order, or not that text")
@@ -191,7 +191,8 @@ def main():
     except OSError as error: sys.exit(print(f"not checked: {error}", file=sys.stderr) or 2)
     print(f"log       {it.key.name}\nkey       {it.key.text}{'' if it.key_given else ' (the file says so itself; give --key)'}")
     print(f"asked     {shown(dumped(it.asked))}\nexported  {shown(it.exported['at'])} by {shown(it.exported['by'])}, as the file says")
-    print(f"records   {it.records}, from {it.first} to {it.last}, of {it.newer[0]}; continues {[size for size, _ in it.older]}")
+    pruned = f", where those before {shown(dumped(it.pruned['minimum']))} were pruned, as one of them says" if it.pruned else ""
+    print(f"records   {it.records}, from {it.first} to {it.last}, of {it.newer[0]}{pruned}; continues {[size for size, _ in it.older]}")
     print(f"decided   by {len(it.met)} configurations; not in the file, as it says: {shown(dumped(it.missing)) if it.missing else 'none'}")
     left = f", but for {len(it.missing)} configurations (of {len(it.met)}) that decided: no text of them is in the file" if it.missing else ""
     left += f", but the words beside what {it.restated} of these name: they are restated" if it.restated else ""

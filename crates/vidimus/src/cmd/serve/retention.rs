@@ -85,3 +85,70 @@ pub(in crate::cmd) fn prune(
     let by = PrunedBy { actor: &pruning.actor, id: &id, time: &time, why: &pruning.why };
     Ok(ledger.prune(&retention, &by)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::json;
+    use vidimus_core::record::Kept;
+    use vidimus_ledger::{Config, Query, search};
+
+    use super::*;
+
+    const KEY: [u8; KEY_LENGTH] = [7; KEY_LENGTH];
+
+    fn open(data: &Path) -> Ledger {
+        let (dir, checkpoint_interval) = (data.join("ledger"), Duration::from_millis(5));
+        let config = Config { dir, checkpoint_interval, segment_bytes: 20_000, ..Config::default() };
+        Ledger::open(config).expect("a log")
+    }
+
+    fn record(ledger: &Ledger, record: &serde_json::Value) {
+        let record = Kept::read(record.to_string().as_bytes()).expect("a record");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(ledger.record(&record)).expect("kept");
+    }
+
+    fn pruning() -> Pruning {
+        let (actor, why) = ("User/local#ada".to_owned(), "policy 4.2".to_owned());
+        let before = "2026-11-27T00:00:01Z".parse().expect("a time");
+        Pruning { before, witnessed: false, archive: None, actor, why }
+    }
+
+    /// Whose quarantine went with the records stays in quarantine, whatever becomes of what is written down since.
+    #[test]
+    fn what_stands_by_records_that_went_stands() {
+        let root = tempfile::tempdir().expect("a directory");
+        let data = root.path();
+        let ledger = open(data);
+        let time = "2026-11-27T00:00:00.000000Z";
+        record(
+            &ledger,
+            &json!({"act": {"quarantine": {"subject": "Agent/a/b"}}, "actor": "User/i#b", "id": "q", "kind": "act", "time": time,
+                "version": 1, "why": "w"}),
+        );
+        for number in 0..700 {
+            record(
+                &ledger,
+                &json!({"code": "token_expired", "id": format!("n-{number}"), "kind": "refusal", "message": "m", "outcome": "deny",
+                    "path": "/mcp/a/b", "time": time, "trace": "", "version": 1}),
+            );
+        }
+        let (stood, _) = standing::open(data, &KEY, &ledger).expect("what stands");
+        let pruned = prune(data, &KEY, &ledger, stood, &pruning()).expect("pruned").expect("some");
+        assert!(pruned.minimum() > 100, "{pruned}");
+        let quarantine = Query { id: Some("q".to_owned()), ..Query::default() };
+        assert_eq!(search(&data.join("ledger"), &quarantine).expect("searched").count(), 0, "it went");
+        let stands = |ledger: &Ledger| {
+            let (stood, _) = standing::open(data, &KEY, ledger)?;
+            anyhow::Ok((stood.records, stood.standing.quarantined.len()))
+        };
+        assert_eq!(stands(&ledger).expect("what stands"), (702, 1));
+        assert!(standing::of_reader(data, &KEY).is_ok());
+        // Where nobody knows what stood, nothing is let through.
+        fs::remove_file(data.join("registry/standing.base")).expect("removed");
+        let error = format!("{:#}", stands(&ledger).expect_err("refused"));
+        assert!(error.contains("standing.base") && error.contains("were pruned"), "{error}");
+    }
+}
