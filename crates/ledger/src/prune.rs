@@ -273,7 +273,8 @@ fn wait_for<T>(future: impl Future<Output = T>) -> T {
     }
 
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let (mut future, mut cx) = (pin!(future), Context::from_waker(&waker));
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(future);
     loop {
         if let Poll::Ready(done) = future.as_mut().poll(&mut cx) {
             return done;

@@ -124,9 +124,8 @@ impl Reading {
         }
     }
 
-    /// That the next record was not pruned, nor is missing.
-    fn is_there(&self, segments: &[Segment]) -> Result<(), SearchError> {
-        let index = self.next;
+    /// That record `index` was not pruned, nor is missing.
+    fn is_there(&self, segments: &[Segment], index: u64) -> Result<(), SearchError> {
         match (pruned(&self.dir)?, segments.first()) {
             (Some(pruned), _) if index < pruned.minimum() => {
                 Err(SearchError::Pruned { index, pruned: Box::new(pruned) })
@@ -142,8 +141,9 @@ impl Reading {
     /// Goes on in the last segment whose first record fits.
     fn open(&mut self, fits: impl Fn(u64, u64) -> bool, from: u64) -> Result<bool, SearchError> {
         let all = segments(&self.dir)?;
-        if self.reader.is_none() {
-            self.is_there(&all)?;
+        // What comes next may have gone since it was looked for last.
+        if self.reader.is_none() || all.first().is_some_and(|first| first.first > from) {
+            self.is_there(&all, from)?;
         }
         let found = all.into_iter().rev().find(|Segment { first, .. }| fits(*first, from));
         let Some(segment) = found else { return Ok(false) };

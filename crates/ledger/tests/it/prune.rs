@@ -148,6 +148,40 @@ async fn what_is_damaged_is_not_pruned() {
     }
 }
 
+#[tokio::test]
+async fn who_reads_while_a_log_is_pruned_meets_no_damage() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    grow(small(dir), 1000).await;
+    let ledger = Ledger::open(small(dir)).expect("opened");
+    let mut oldest = search(dir, &Query::default()).expect("searched");
+    let mut newest = search(dir, &Query { newest_first: true, ..Query::default() }).expect("searched");
+    let mut reading = read_from(dir, 0).expect("read");
+    for begun in [oldest.next(), newest.next(), reading.next()] {
+        begun.expect("a record").expect("read");
+    }
+    let verifying = std::thread::scope(|scope| {
+        let verifying = scope.spawn(|| (0..20).all(|_| report(dir).intact()));
+        ledger.prune(&kept_long_enough(), &BY).expect("pruned").expect("some");
+        verifying.join().expect("verified")
+    });
+    assert!(verifying, "a log that is pruned meanwhile is whole at any moment");
+    let minimum = pruned(dir).expect("read").expect("some").minimum();
+    for searched in [oldest, newest] {
+        let found: Vec<u64> = searched.map(|hit| hit.expect("no damage").index).collect();
+        assert!((minimum..999).all(|index| found.contains(&index)), "all that is left is found");
+    }
+    // Who reads one after the other is told where it goes on, and not that this is the end.
+    let told: Vec<_> = reading.collect();
+    let (gone, read) = told.split_last().expect("told");
+    assert!(!read.is_empty() && read.iter().all(Result::is_ok), "what is open is read to its end");
+    assert!(
+        matches!(gone, Err(SearchError::Pruned { index, .. }) if *index == 1 + read.len() as u64),
+        "{gone:?}"
+    );
+    ledger.close().await;
+}
+
 /// Whoever may delete files is not whoever may prune.
 #[tokio::test]
 async fn segments_that_somebody_deleted_are_missing_and_not_pruned() {

@@ -106,6 +106,8 @@ fn cases(directory: &Path) -> (Vec<Case>, tempfile::TempDir) {
         case(&format!("audit show none --data {data}"), 2),
         case(&format!("audit verify --forget --data {data}"), 0),
         case(&format!("audit verify --forget --data {damaged}"), 1),
+        case(&format!("audit prune --keep 30d --why w --data {data}"), 0),
+        case(&format!("audit prune --keep 30d --why w --data {none}"), 2),
     ];
     // Usage, and what is not there, are errors however they are asked for.
     let wrong = [
