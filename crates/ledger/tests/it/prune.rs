@@ -108,7 +108,7 @@ async fn only_whole_old_segments_that_are_signed_for_go() {
     let ledger = Ledger::open(small(dir.path())).expect("opened");
     let prunable = |retention: Retention<'_>| ledger.prunable(&retention).expect("looked");
     let all = prunable(kept_long_enough()).expect("some");
-    let at = |second: u32| crate::support::time(second).parse().expect("a time");
+    let at = |second: u32| -> jiff::Timestamp { crate::support::time(second).parse().expect("a time") };
     assert_eq!(prunable(Retention { before: at(0), ..kept_long_enough() }), None);
     let some = prunable(Retention { before: at(300), ..kept_long_enough() }).expect("some");
     assert!(some <= 300 && some < all, "{some} of {all}");

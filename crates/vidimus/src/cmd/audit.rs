@@ -47,6 +47,14 @@ enum Command {
     Prove(show::Prove),
 }
 
+impl Audit {
+    /// The configurations that decided: an archive has those of its records.
+    fn configurations(&self) -> PathBuf {
+        let archived = self.ledger.as_deref().map(data_directory::archived_configurations);
+        archived.filter(|path| path.is_dir()).unwrap_or_else(|| data_directory::configurations(&self.data))
+    }
+}
+
 pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
     let ledger = || match &audit.ledger {
         Some(ledger) => data_directory::ledger_at(ledger),
@@ -55,7 +63,7 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
     match &audit.command {
         Command::Search(search) => search::run(&ledger()?, search, format),
         Command::Show(show) => show::run(&ledger()?, show, format),
-        Command::Export(export) => export::run(&audit.data, &ledger()?, export, format),
+        Command::Export(export) => export::run(&audit.configurations(), &ledger()?, export, format),
         Command::Prune(prune) => {
             ensure!(
                 audit.ledger.is_none(),

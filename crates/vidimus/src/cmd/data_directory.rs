@@ -133,6 +133,11 @@ pub fn configurations(data: &Path) -> PathBuf {
     data.join("configurations")
 }
 
+/// Where those are that decided what is in an archive of its ledger.
+pub fn archived_configurations(archive: &Path) -> PathBuf {
+    archive.join("configurations")
+}
+
 /// The ledger in it, to be read.
 pub fn ledger(data: &Path) -> anyhow::Result<PathBuf> {
     let ledger = data.join("ledger");

@@ -20,7 +20,6 @@ use vidimus_registry::configurations::Archive;
 use super::search::{Filters, kind, moment};
 use super::verify::note;
 use crate::clock::SystemClock;
-use crate::cmd::data_directory;
 use crate::output::{self, Format, printable};
 
 /// How long a checkpoint is waited for, and that witnesses cosign it, that covers the youngest records: of a gateway that runs there is one each second.
@@ -94,7 +93,7 @@ pub(super) fn user() -> String {
     std::env::var("USER").map_or(number.clone(), |name| format!("{name} ({number})"))
 }
 
-pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::Result<ExitCode> {
+pub fn run(configurations: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::Result<ExitCode> {
     let mut question = export.question()?;
     // What is renamed into its place would take the place of a device, a pipe or a link, and not write to it.
     let is_file = |metadata: fs::Metadata| metadata.is_file();
@@ -108,7 +107,7 @@ pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::
     question.cosigned |= covered.is_some() && unwitnessed.is_none() && cosigned(dir).is_some();
     // Beside it, under a name that nobody else has: what is not finished is no evidence.
     let beside = export.out.with_added_extension(format!("{}.tmp", uuid::Uuid::new_v4()));
-    let written = write(data, dir, &question, &beside).and_then(|answer| {
+    let written = write(configurations, dir, &question, &beside).and_then(|answer| {
         put(&beside, &export.out).with_context(|| format!("--out {}", export.out.display()))?;
         Ok(answer)
     });
@@ -158,10 +157,15 @@ pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn write(data: &Path, dir: &Path, question: &ExportQuestion, to: &Path) -> anyhow::Result<ExportAnswer> {
+fn write(
+    configurations: &Path,
+    dir: &Path,
+    question: &ExportQuestion,
+    to: &Path,
+) -> anyhow::Result<ExportAnswer> {
     let flag = || format!("--out {}", to.display());
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).with_context(flag)?;
-    let archive = Archive::at(&data_directory::configurations(data));
+    let archive = Archive::at(configurations);
     let mut buffered = BufWriter::with_capacity(256 * 1024, &file);
     let answer = audit::export(dir, &archive, question, &mut buffered).map_err(|error| match error {
         ExportError::Unsearched(Unsearched::Misasked(misasked)) => crate::cmd::misasked(&misasked),
