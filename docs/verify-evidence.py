@@ -27,8 +27,10 @@ def b64(text, length=None):
 def ml_dsa(raw): from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey as its; return its.from_public_bytes(raw)
 WITNESS = {4: 33, 6: 1313}  # kinds of keys (Ed25519, ML-DSA-44), with their lengths, that of the kind included
 class Key:
-    """A C2SP vkey, `name+id+base64`: of a log (kind 1), or of a witness."""
+    """A C2SP vkey, `name+id+base64`: of a log (kind 1), or of a witness. Keys that it followed are on further lines, `vkey until N`."""
     def __init__(self, text, kinds={1: 33}):
+        text, *older = text.strip().split("\n")
+        self.former = [(Key(one.partition(" until ")[0]), int(one.partition(" until ")[2])) for one in older]
         name, number, encoded = (text.strip().split("+", 2) + ["", ""])[:3]
         raw = b64(encoded) or b"\0"
         self.text, self.name, self.kind, self.id = text.strip(), name, raw[0], sha(name.encode(), b"\n", raw)[:4]
@@ -61,10 +63,11 @@ class Key:
         return head + "\n" if found else None
 
 def checkpoint(note, key):
-    """(size, root) of a checkpoint that the log signed."""
-    lines = (key.signed(note) or "").split("\n")
+    """(size, root) of a checkpoint that the log signed: of a former key, none of more records than were there."""
+    head, most = next(((one.signed(note), most) for one, most in [(key, 1 << 64), *key.former] if one.signed(note)), ("", 0))
+    lines = head.split("\n")
     require(len(lines) >= 4 and lines[0] == key.name and all(lines[3:-1]), "not a checkpoint of this log")
-    require(lines[1].isascii() and lines[1].isdigit() and str(int(lines[1])) == lines[1], "not a size")
+    require(lines[1].isascii() and lines[1].isdigit() and str(int(lines[1])) == lines[1] and int(lines[1]) <= most, "not a size of this key")
     return int(lines[1]), b64(lines[2], 32)
 def climb(at, last, first, second, path):
     """Up a tree by the hashes of a proof: of `first` only what is to the left of it, of `second` all (RFC 9162, 2.1.3.2, 2.1.4.2)."""
@@ -79,8 +82,7 @@ def climb(at, last, first, second, path):
         at, last = at >> 1, last >> 1
     require(last == 0, "the proof is too short")
     return first, second
-def root_of(index, size, record, proof):
-    return require(0 <= index < size, "the index is not in the tree") or climb(index, size - 1, b"", sha(b"\x00", record), proof)[1]
+def root_of(index, size, record, proof): return require(0 <= index < size, "the index is not in the tree") or climb(index, size - 1, b"", sha(b"\x00", record), proof)[1]
 def continues(older, newer, proof):
     """Whether the tree `newer` begins with `older`, each (size, root)."""
     if older[0] == 0 or older[0] >= newer[0]:
@@ -102,7 +104,7 @@ def snapshot(objects, beside):
     parts = [sha(b"quarantined " if one[64:] else b"object ", bytes.fromhex(one[:64])) for one in objects]
     parts += [sha(b"refusing ", bytes.fromhex(one)) for one in refusing]
     parts += [sha(b"withdrawn ", dumped([name, left]).encode()) for name, left in withdrawn] + [b"\xff" * 32] * closed
-    parts += [sha(b"standing ", standing["key"].encode())] if "standing" in beside else []
+    if "standing" in beside: parts += [sha(b"standing ", standing["key"].encode())]
     return "sha256:" + sha(*sorted(parts)).hex()
 
 KINDS = "evidence", "since", "record", "object", "list", "configuration", "end"
@@ -125,8 +127,7 @@ class Evidence:
                 getattr(self, kind)(**it)
             require(not file.read(1), "something follows the end")
             require(set(self.met) == self.named and self.used == {*self.objects, *self.lists}, "texts are missing, or too many")
-            for note in given:
-                require(checkpoint(note, self.key) in [self.newer, *self.older], "that the log continues a given checkpoint")
+            for note in given: require(checkpoint(note, self.key) in [self.newer, *self.older], "that the log continues a given checkpoint")
         except (Wrong, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise Wrong(f"line {self.number}: {error if isinstance(error, Wrong) else 'malformed: ' + repr(error)}") from None
 
@@ -194,7 +195,6 @@ def main():
     pruned = f", where those before {shown(dumped(it.pruned['minimum']))} were pruned, as one of them says" if it.pruned else ""
     print(f"records   {it.records}, from {it.first} to {it.last}, of {it.newer[0]}{pruned}; continues {[size for size, _ in it.older]}")
     print(f"decided   by {len(it.met)} configurations; not in the file, as it says: {shown(dumped(it.missing)) if it.missing else 'none'}")
-    left = f", but for {len(it.missing)} configurations (of {len(it.met)}) that decided: no text of them is in the file" if it.missing else ""
-    left += f", but the words beside what {it.restated} of these name: they are restated" if it.restated else ""
+    left = f", but for {len(it.missing)} configurations (of {len(it.met)}) that decided: no text of them is in the file" * bool(it.missing) + f", but the words beside what {it.restated} of these name: they are restated" * bool(it.restated)
     print(f"proven{left}" if it.records else "nothing is proven: no records") or sys.exit(3 if it.missing or not it.records else 0)
 if __name__ == "__main__": main()

@@ -88,19 +88,40 @@ class Stored(Tree):
             self.roots[level, n] = self.complete(self.tile(level - 1, n))
         return self.roots[level, n]
 
+def proven(path, key=None):
+    """(act, size of the checkpoint, its note) of a file with the record of an act of this log, and its proof; `key` may depend on the act."""
+    record, _, text = read(path).decode().partition("\n")
+    head, _, note = text.partition("\n\n")
+    lines, act = head.split("\n"), json.loads(record)
+    require(lines[0] == "c2sp.org/tlog-proof@v1" and len(lines) > 1 and lines[1].startswith("index "), f"{path}: not a proof")
+    require(type(act) is dict and type(act.get("act")) is dict and "shared" not in act, f"{path}: its record is not of an act of this log")
+    index, hashes = lines[1][6:], [proof.b64(line, 32) for line in lines[2:]]
+    size, root = checkpoint(note, key or Key(act["act"]["rotateKey"]["to"]))
+    require(index == str(int(index)), f"{path}: not an index")
+    require(proof.root_of(int(index), size, record.encode(), hashes) == root, f"{path}: its record is not in the log")
+    return act, size, note
+
+def followed(directory, newest):
+    """The keys that `newest` followed, each with the number of records that it may have signed alone; what does not prove it counts nothing."""
+    place, former, last = os.path.join(directory, "keys", "succession"), [], newest
+    for name in sorted(os.listdir(place) if os.path.isdir(place) else [], reverse=True):
+        try:
+            act, size, note = proven(os.path.join(place, name))
+            before = Key(act["act"]["rotateKey"]["from"])
+            require(act["act"]["rotateKey"]["to"] == last.text and before.name == last.name and before.signed(note), "another step")
+        except (LookupError, TypeError, ValueError):
+            continue
+        former.append((before, size))
+        last = before
+    return former
+
 def pruned(directory, key):
     """(minimum index, root, size of the checkpoint that proves it, the record) of what went from the front; None where nothing did."""
     path = os.path.join(directory, "pruned")
     if not os.path.exists(path):
         return None
-    record, _, text = read(path).decode().partition("\n")
-    head, _, note = text.partition("\n\n")
-    lines, act = head.split("\n"), json.loads(record)
-    require(lines[0] == "c2sp.org/tlog-proof@v1" and len(lines) > 1 and lines[1].startswith("index "), f"{path}: not a proof")
-    index, hashes, (size, root) = lines[1][6:], [proof.b64(line, 32) for line in lines[2:]], checkpoint(note, key)
-    require(index == str(int(index)), f"{path}: not an index")
-    require(proof.root_of(int(index), size, record.encode(), hashes) == root, f"{path}: its record is not in the log")
-    prune = act["act"].get("prune") if type(act.get("act")) is dict and "shared" not in act else None
+    act, size, _ = proven(path, key)
+    prune = act["act"].get("prune")
     require(prune, f"{path}: its record is not of an act of this log that prunes")
     minimum = prune["minimum"]
     require(type(minimum) is int and 0 < minimum <= -(-minimum // 256) * 256 <= size, f"{path}: it prunes what cannot have been pruned")
@@ -146,7 +167,9 @@ def version(path, data, first):
 def ledger(directory, key=None, given=()):
     """(key, records that are signed for, records behind them, tree) of a log that is whole; Wrong says what is not."""
     own = Key(read(os.path.join(directory, "keys", "checkpoint.vkey")).decode())
-    require(key is None or key.text == own.text, "it is a log with another key")
+    require(not own.former, "keys/checkpoint.vkey has more than one line")
+    own.former = followed(directory, own)
+    require(key is None or key.text in [own.text, *(one.text for one, _ in own.former)], "it is a log with another key")
     newest = read(os.path.join(directory, "checkpoint"))
     latest, parts = checkpoint(newest.decode(), own), read(os.path.join(directory, "checkpoints")).split(b"\n\n")
     whole = (len(parts) - 1) // 2 * 2

@@ -5,6 +5,7 @@
 
 mod grant;
 mod prune;
+mod rotate;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -21,6 +22,7 @@ use crate::standing::agreed::Agreed;
 
 pub use grant::{BadTerms, Granted, MOST_RESOURCES, OfGrant, Requested, Terms, Thing, Used};
 pub use prune::Prune;
+pub use rotate::RotateKey;
 
 /// The actor of what the gateway does by itself, such as an expiry.
 pub const BY_ITSELF: &str = "vidimus";
@@ -63,6 +65,8 @@ pub enum Act {
     Agree(Agreed),
     /// Records that were kept long enough go from the front of the ledger.
     Prune(Prune),
+    /// Another key signs for the ledger.
+    RotateKey(RotateKey),
 }
 
 impl Act {
@@ -86,6 +90,7 @@ impl Act {
             Self::EndGrant(_) => "end-grant",
             Self::Agree(_) => "agree",
             Self::Prune(_) => "prune",
+            Self::RotateKey(_) => "rotate-key",
         }
     }
 
@@ -108,7 +113,8 @@ impl Act {
             | Self::UseGrant(_)
             | Self::EndGrant(_)
             | Self::Agree(_)
-            | Self::Prune(_) => return None,
+            | Self::Prune(_)
+            | Self::RotateKey(_) => return None,
         })
     }
 
@@ -155,6 +161,7 @@ impl Act {
             Self::Prune(Prune { from, minimum, .. }) => {
                 format!("Records/{from}-{}", minimum.saturating_sub(1))
             }
+            Self::RotateKey(RotateKey { to, .. }) => format!("Key/{to}"),
         }
     }
 }

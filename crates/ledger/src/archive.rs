@@ -14,6 +14,7 @@ use crate::open::{key_path, public_key_path};
 use crate::pruned::{self, Pruned};
 use crate::segment::{self, Segment};
 use crate::storage::Storage;
+use crate::succession;
 use crate::tile;
 use crate::tree::{self, FullTile, Hash, TILE, Tree};
 
@@ -72,12 +73,18 @@ impl<'a> Archive<'a> {
         let mut archive = Self { storage, dir, log, key, archived: 0, signed: None };
         let text = format!("{key}\n");
         let public = public_key_path(dir);
+        let is_former = |found: &[u8]| {
+            let found = str::from_utf8(found).ok().and_then(|text| text.trim_end().parse().ok());
+            found.is_some_and(|found: VerifierKey| key.follows(&found))
+        };
         match file::read_if_there(&public)? {
             Some(found) if found == text.as_bytes() => {}
+            Some(found) if is_former(&found) => file::replace(storage, &public, text.as_bytes(), 0o644)?,
             // Where a log is, its private key is, and nothing is archived into that.
             Some(_) => return Err(ArchiveError::OtherLog { dir: dir.to_owned() }),
             None => file::replace(storage, &public, text.as_bytes(), 0o644)?,
         }
+        archive.keys()?;
         let minimum = gone.map_or(0, Pruned::minimum);
         match file::read_if_there(&checkpoint::path(dir))? {
             Some(note) => {
@@ -97,6 +104,16 @@ impl<'a> Archive<'a> {
             return Err(ArchiveError::Gap { dir: dir.to_owned(), archived, minimum });
         }
         Ok(archive)
+    }
+
+    /// Which keys followed which: what is there is signed by any of them.
+    fn keys(&self) -> Result<(), FileError> {
+        for path in succession::files(self.log)? {
+            let Some(name) = path.file_name() else { continue };
+            file::make_dir(self.storage, &succession::dir(self.dir))?;
+            file::replace(self.storage, &succession::dir(self.dir).join(name), &file::read(&path)?, 0o600)?;
+        }
+        Ok(())
     }
 
     /// What went without an archive is proven gone as it is in the log; the hashes of it are in the tiles.

@@ -47,6 +47,8 @@ pub enum CheckpointError {
     Line { line: u8, expected: &'static str },
     #[error("the checkpoint is of log '{found}', not of '{expected}'")]
     Origin { expected: String, found: String },
+    #[error("it is signed for {size} records by a key that another one followed after {until}")]
+    Former { size: u64, until: u64 },
 }
 
 impl Checkpoint {
@@ -99,7 +101,17 @@ impl SignedCheckpoint {
     /// See [`CheckpointError`].
     pub fn open(note: &[u8], key: &VerifierKey) -> Result<Self, CheckpointError> {
         let note = str::from_utf8(note).map_err(|_| CheckpointError::NotUtf8)?;
-        let checkpoint = Checkpoint::parse(key.open(note)?)?;
+        let checkpoint = match key.open(note) {
+            Err(NoteError::Unsigned(_)) => {
+                let (text, until) = key.open_former(note)?;
+                let checkpoint = Checkpoint::parse(text)?;
+                if checkpoint.size > until {
+                    return Err(CheckpointError::Former { size: checkpoint.size, until });
+                }
+                checkpoint
+            }
+            text => Checkpoint::parse(text?)?,
+        };
         if checkpoint.origin != key.name() {
             return Err(CheckpointError::Origin {
                 expected: key.name().to_owned(),

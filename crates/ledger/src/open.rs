@@ -12,11 +12,13 @@ use crate::checkpoint::{self, Checkpoint, CheckpointError, SignedCheckpoint};
 use crate::cosignature;
 use crate::file::{self, FileError};
 use crate::growth::{Growth, Issued, Newest};
-use crate::note::{KeyError, SigningKey};
+use crate::note::{KeyError, SigningKey, VerifierKey};
 use crate::pruned::{self, Pruned, PrunedError};
+use crate::rotate;
 use crate::seal::{Chain, SealKey};
 use crate::segment::{self, Check, Reader, Segment, SegmentError, Unauthenticated, Version};
 use crate::storage::Storage;
+use crate::succession;
 use crate::tail::{self, SegmentFile};
 use crate::tile;
 use crate::tree::{self, TILE, Tree};
@@ -233,9 +235,18 @@ fn key(config: &Config, storage: &dyn Storage, new: bool) -> Result<SigningKey, 
         }
         None => return Err(OpenError::KeyMissing { path: private }),
     };
+    let verifier = succession::known(dir, key.verifier().clone())?;
+    let former = rotate::former(storage, dir, &key)?;
+    let key = key.behind(verifier, former);
     let text = format!("{}\n", key.verifier());
+    let is_former = |bytes: &[u8]| {
+        let public = str::from_utf8(bytes).ok().and_then(|text| text.trim_end().parse::<VerifierKey>().ok());
+        public.is_some_and(|public| key.verifier().follows(&public))
+    };
     match file::read_if_there(&public)? {
         Some(bytes) if bytes == text.as_bytes() => {}
+        // A process was killed when the private key had followed.
+        Some(bytes) if is_former(&bytes) => file::replace(storage, &public, text.as_bytes(), 0o644)?,
         Some(_) => return Err(OpenError::KeyPair { public, private }),
         None => file::replace(storage, &public, text.as_bytes(), 0o644)?,
     }

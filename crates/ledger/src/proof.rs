@@ -52,6 +52,16 @@ impl Proof {
         self.index
     }
 
+    /// The checkpoint that it is to.
+    pub(crate) fn note(&self) -> &str {
+        &self.checkpoint
+    }
+
+    /// The same to that checkpoint with other signatures.
+    pub(crate) fn to(self, checkpoint: String) -> Self {
+        Self { checkpoint, ..self }
+    }
+
     /// Checks that `record` is in the log whose key is `key`; the checkpoint that says so.
     ///
     /// # Errors

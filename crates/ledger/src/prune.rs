@@ -222,10 +222,11 @@ impl Ledger {
         Ok(root)
     }
 
-    fn wait_until_signed(&self, index: u64) -> Result<(), PruneError> {
+    /// Waits until a checkpoint covers record `index`.
+    pub(crate) fn wait_until_signed(&self, index: u64) -> Result<(), Closed> {
         while self.handle.newest.get().signed.checkpoint.size <= index {
             if !self.is_open() {
-                return Err(self.handle.shared.closed().into());
+                return Err(self.handle.shared.closed());
             }
             std::thread::sleep(LOOK);
         }
@@ -263,7 +264,7 @@ fn are_older(segment: &Segment, end: u64, before: Timestamp) -> Result<bool, Fil
 }
 
 /// Waits on this thread.
-fn wait_for<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn wait_for<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
 
     impl Wake for Unpark {

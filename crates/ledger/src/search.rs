@@ -10,6 +10,7 @@ use crate::open::public_key_path;
 use crate::proof::{Proof, ProveError, Prover};
 use crate::pruned::{self, Pruned, PrunedError, pruned};
 use crate::segment::{self, Ending, Reader, Segment, SegmentError};
+use crate::succession;
 
 mod query;
 
@@ -322,10 +323,22 @@ pub fn show_intact(dir: &Path, id: &str) -> Result<ShownIntact, SearchError> {
     Ok(ShownIntact { records: records.collect(), damage })
 }
 
+/// The public key that stands in the log in `dir`, which knows the keys that it followed.
+///
+/// # Errors
+/// See [`SearchError`].
+pub fn known_key(dir: &Path) -> Result<VerifierKey, SearchError> {
+    own_key(dir)
+}
+
 /// The public key that stands in the log.
 pub(crate) fn own_key(dir: &Path) -> Result<VerifierKey, SearchError> {
     let path = public_key_path(dir);
     let text = file::read(&path)?;
     let text = String::from_utf8_lossy(&text);
-    text.trim_end().parse().map_err(|source| SearchError::Key { path, source })
+    let text = text.trim_end();
+    // What it followed is proven elsewhere.
+    let key = if text.contains('\n') { Err(KeyError::Form) } else { text.parse() };
+    let key = key.map_err(|source| SearchError::Key { path, source })?;
+    Ok(succession::known(dir, key)?)
 }

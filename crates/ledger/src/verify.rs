@@ -7,17 +7,14 @@
 //! Of records that no checkpoint covers yet, the seals must be by the log's key. Who may not read that key can check their form only.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::aside;
 use crate::checkpoint::{self, History, SignedCheckpoint};
 use crate::cosignature::{self, Witnesses};
 use crate::file::{self, FileError};
-use crate::note::{SigningKey, VerifierKey};
-use crate::open::{key_path, public_key_path};
+use crate::note::VerifierKey;
 use crate::pruned;
-use crate::seal::SealKey;
 use crate::sectors;
 use crate::segment::{self, Segment, SegmentError, Unauthenticated};
 use crate::tree::{self, Hash, Tree};
@@ -25,6 +22,7 @@ use crate::walk::{Torn, Walk};
 
 mod front;
 mod history;
+mod key;
 mod memory;
 mod report;
 mod witnessed;
@@ -197,37 +195,6 @@ impl Check<'_> {
         self.report.find(finding);
     }
 
-    /// The key to trust, if there is one.
-    fn key(&mut self, options: &Options) -> Result<Option<VerifierKey>, VerifyError> {
-        let path = public_key_path(self.dir);
-        let own = file::read_if_there(&path)?.ok_or_else(|| "it is missing".to_owned()).and_then(|bytes| {
-            let text = str::from_utf8(&bytes).map_err(|error| error.to_string())?;
-            let line = text.strip_suffix('\n').ok_or("it does not end with a newline")?;
-            line.parse::<VerifierKey>().map_err(|error| error.to_string())
-        });
-        let key = match (&options.key, own) {
-            (Some(given), Ok(own)) if *given != own => {
-                self.find(Finding::WrongKey { expected: given.to_string(), found: own.to_string() });
-                Some(given.clone())
-            }
-            (given, Ok(own)) => {
-                if given.is_none() {
-                    self.report.notes.push(Note::KeyOfTheLog);
-                }
-                Some(own)
-            }
-            (given, Err(reason)) => {
-                self.find(Finding::Key { path, reason });
-                given.clone()
-            }
-        };
-        if let Some(key) = &key {
-            self.report.origin = key.name().to_owned();
-            self.report.key = key.to_string();
-        }
-        Ok(key)
-    }
-
     /// The latest checkpoint, and that the history ends with it.
     fn checkpoints(&mut self, key: &VerifierKey) -> Result<(), VerifyError> {
         /// A writer may be between the two files; it is not twice in a row at the same place.
@@ -303,13 +270,13 @@ impl Check<'_> {
     /// What the verifier remembers: the log at this path, and the last checkpoint under this name.
     fn remembered(&mut self, key: &VerifierKey, recalled: &Recalled, accept: bool) {
         for (path, known) in &recalled.places {
-            if let Some(known) = known.as_ref().filter(|known| *known != key) {
+            if let Some(known) = known.as_ref().filter(|known| *known != key && !key.follows(known)) {
                 let (expected, found) = (known.to_string(), key.to_string());
                 self.changed(accept, Finding::Replaced { path: path.clone(), expected, found });
             }
         }
         match &recalled.last {
-            Some((known, _)) if known != key => {
+            Some((known, _)) if known != key && !key.follows(known) => {
                 let (expected, found) = (known.to_string(), key.to_string());
                 self.changed(accept, Finding::Rekeyed { expected, found });
             }
@@ -403,14 +370,6 @@ impl Check<'_> {
             }
         }
         Ok(())
-    }
-
-    /// The key of the seals, where whoever verifies may read the log's private key.
-    fn seal_key(&self, key: &VerifierKey) -> Option<Arc<SealKey>> {
-        let text = file::read_if_there(&key_path(self.dir)).ok()??;
-        let private = SigningKey::parse(str::from_utf8(&text).ok()?.trim_end()).ok()?;
-        let seals = private.seal_key().ok().filter(|_| private.verifier() == key);
-        seals.map(Arc::new)
     }
 
     /// Something is wrong from here on: it is not read. Records that an earlier version left are nothing wrong, but not known to be

@@ -253,6 +253,8 @@ pub enum Note {
     Unexpected { path: PathBuf },
     /// Records are not there any more, and that is on record. All others are checked as ever.
     Pruned(Box<Pruned>),
+    /// The key that was given is one that the log's key followed, which both signed for.
+    Succeeded { from: String, to: String },
     /// It is an archive of the first records of a log.
     Archive { records: u64 },
 }
@@ -307,6 +309,10 @@ impl fmt::Display for Note {
                 write!(f, "accepted as a new log: its key was {expected}, now it is {found}")
             }
             Self::Unexpected { path } => write!(f, "{} does not belong to the log", path.display()),
+            Self::Succeeded { from, to } => write!(
+                f,
+                "the key that was given, {from}, signed that {to} follows it; give that from now on, with the former ones"
+            ),
             Self::Pruned(pruned) => write!(f, "{pruned}"),
             Self::Archive { records } => {
                 write!(

@@ -18,6 +18,7 @@ mod prune;
 mod read;
 mod recover;
 mod reopen;
+mod rotate;
 mod search;
 mod stall;
 mod support;

@@ -1,7 +1,8 @@
-//! `vidimus audit`: what happened, and the proof of it. Reads only, but for `prune`; works beside a running gateway and without one.
+//! `vidimus audit`: what happened, and the proof of it. Reads only, but for `prune` and `rotate-key`; works beside a running gateway and without one.
 
 mod export;
 mod prune;
+mod rotate_key;
 mod search;
 mod show;
 mod verify;
@@ -43,6 +44,7 @@ enum Command {
     Show(show::Show),
     Export(Box<export::Export>),
     Prune(prune::Prune),
+    RotateKey(rotate_key::RotateKey),
     Verify(verify::Verify),
     Prove(show::Prove),
 }
@@ -71,6 +73,10 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
             );
             prune::run(&audit.data, &ledger()?, prune, format)
         }
+        Command::RotateKey(asked) => {
+            ensure!(audit.ledger.is_none(), "--ledger: nobody writes there; give the --data of a gateway");
+            rotate_key::run(&audit.data, &ledger()?, asked, format)
+        }
         Command::Verify(verify) if verify.files().is_empty() => {
             verify::run(&ledger()?, audit.ledger.is_some(), verify, format)
         }
@@ -82,7 +88,9 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
 /// The key that `--key` gives.
 fn key(text: &str) -> anyhow::Result<VerifierKey> {
     let key = text.trim().parse::<VerifierKey>();
-    key.context("--key is not the ledger's public key, which stands in DATA/ledger/keys/checkpoint.vkey")
+    key.context(
+        "--key is not the ledger's public key, which stands in DATA/ledger/keys/checkpoint.vkey, with the keys that it followed on further lines",
+    )
 }
 
 /// What is not there any more of a log that is searched, where that was asked for: no record of before is found, and that is not because nothing
