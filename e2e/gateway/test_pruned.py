@@ -1,4 +1,4 @@
-"""A log from the front of which records went, written here from docs/ledger-format.md: believed by `audit verify` and by the Python of docs/, and
+"""A log from the front of which records went, and one of which a key followed another, written here from docs/ledger-format.md: believed by `audit verify` and by the Python of docs/, and
 refused by both where more is missing than was pruned, or nothing proves it."""
 
 import base64
@@ -21,9 +21,17 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 NAME, RECORDS, SEGMENT = "example.com/pruned", 700, 100
 MINIMUM = 400
 TIME = "2026-11-27T12:00:00.000000Z"
-KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-RAW = b"\x01" + KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-ID = hashlib.sha256(NAME.encode() + b"\n" + RAW).digest()[:4]
+
+
+class Signer:
+    def __init__(self, seed):
+        self.private = Ed25519PrivateKey.from_private_bytes(seed)
+        raw = b"\x01" + self.private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.id = hashlib.sha256(NAME.encode() + b"\n" + raw).digest()[:4]
+        self.public = f"{NAME}+{self.id.hex()}+{base64.b64encode(raw).decode()}"
+
+
+KEY, NEXT = Signer(bytes(range(32))), Signer(bytes(range(1, 33)))
 
 
 def load(name):
@@ -69,9 +77,10 @@ def inclusion(index, leaves):
     return inclusion(index - at, leaves[at:]) + [root(leaves[:at])]
 
 
-def note(leaves, size, further=""):
-    text = f"{NAME}\n{size}\n{b64(root(leaves[:size]))}\n{further}"
-    return f"{text}\n\u2014 {NAME} {b64(ID + KEY.sign(text.encode()))}\n"
+def note(leaves, size, keys=(KEY,)):
+    text = f"{NAME}\n{size}\n{b64(root(leaves[:size]))}\n"
+    lines = "".join(f"\u2014 {NAME} {b64(key.id + key.private.sign(text.encode()))}\n" for key in keys)
+    return f"{text}\n{lines}"
 
 
 def sealed(sequence, signed):
@@ -90,30 +99,61 @@ def segment(first, records):
     return out + sealed(first + len(records), 0)
 
 
-def written(to, act=None):
-    """A log of RECORDS records and the act that pruned those before MINIMUM, which are still there."""
+def refusals():
     refusal = lambda index: dumped({"code": "token_expired", "id": f"c-{index}", "kind": "refusal", "message": "m", "outcome": "deny",
                                     "path": "/", "time": TIME, "trace": "", "version": 1})
-    records = [refusal(index) for index in range(RECORDS)]
-    leaf = lambda record: sha(b"\x00", record)
-    went = root([leaf(record) for record in records[:MINIMUM]]).hex()
-    prune = {"before": TIME, "from": 0, "minimum": MINIMUM, "root": went}
-    act = dumped({"act": {"prune": {**prune, **(act or {})}}, "actor": "User/local#ada", "id": "p", "kind": "act", "time": TIME,
-                  "version": 1, "why": "policy 4.2"})
-    leaves = [leaf(record) for record in records + [act]]
+    return [refusal(index) for index in range(RECORDS)]
+
+
+def leaf(record):
+    return sha(b"\x00", record)
+
+
+def act_of(what, why):
+    return dumped({"act": what, "actor": "User/local#ada", "id": "p", "kind": "act", "time": TIME, "version": 1, "why": why})
+
+
+def proof(act, leaves, keys=(KEY,)):
+    hashes = "".join(b64(one) + "\n" for one in inclusion(RECORDS, leaves))
+    return f"{act.decode()}\nc2sp.org/tlog-proof@v1\nindex {RECORDS}\n{hashes}\n{note(leaves, len(leaves), keys)}"
+
+
+def files(to, records, public):
+    """Segments, tiles and the key of a log; its leaves."""
+    leaves = [leaf(record) for record in records]
     for name in ("keys", "segments", "tile/0"):
         (to / name).mkdir(parents=True)
-    (to / "keys/checkpoint.vkey").write_text(f"{NAME}+{ID.hex()}+{b64(RAW)}\n")
+    (to / "keys/checkpoint.vkey").write_text(f"{public}\n")
     for first in range(0, RECORDS, SEGMENT):
-        last = first + SEGMENT + (first + SEGMENT == RECORDS)
-        (to / f"segments/{first:020}.log").write_bytes(segment(first, (records + [act])[first:last]))
+        last = first + SEGMENT if first + SEGMENT < RECORDS else len(records)
+        (to / f"segments/{first:020}.log").write_bytes(segment(first, records[first:last]))
     for number in range(len(leaves) // 256):
         (to / f"tile/0/{number:03}").write_bytes(b"".join(leaves[256 * number:256 * number + 256]))
+    return leaves
+
+
+def written(to, act=None):
+    """A log of RECORDS records and the act that pruned those before MINIMUM, which are still there."""
+    records = refusals()
+    went = root([leaf(record) for record in records[:MINIMUM]]).hex()
+    prune = {"before": TIME, "from": 0, "minimum": MINIMUM, "root": went}
+    act = act_of({"prune": {**prune, **(act or {})}}, "policy 4.2")
+    leaves = files(to, records + [act], KEY.public)
     sizes = [0, 5, 256, 300, MINIMUM, 600, len(leaves)]
     (to / "checkpoints").write_text("".join(note(leaves, size) + "\n" for size in sizes))
     (to / "checkpoint").write_text(note(leaves, len(leaves)))
-    hashes = "".join(b64(one) + "\n" for one in inclusion(RECORDS, leaves))
-    (to / "pruned").write_text(f"{act.decode()}\nc2sp.org/tlog-proof@v1\nindex {RECORDS}\n{hashes}\n{note(leaves, len(leaves))}")
+    (to / "pruned").write_text(proof(act, leaves))
+
+
+def rotated(to, signed_by=(NEXT, KEY)):
+    """A log whose key was followed; all but the last checkpoint are signed by the former one."""
+    act = act_of({"rotateKey": {"from": KEY.public, "to": NEXT.public}}, "yearly")
+    leaves = files(to, refusals() + [act], NEXT.public)
+    sizes = [0, 5, 600, len(leaves)]
+    (to / "checkpoints").write_text("".join(note(leaves, size) + "\n" for size in sizes))
+    (to / "checkpoint").write_text(note(leaves, len(leaves), (NEXT, KEY)))
+    (to / "keys/succession").mkdir()
+    (to / f"keys/succession/{len(leaves):020}").write_text(proof(act, leaves, signed_by))
 
 
 def remove(to, *firsts):
@@ -121,11 +161,10 @@ def remove(to, *firsts):
         (to / f"segments/{first:020}.log").unlink()
 
 
-class Pruned(unittest.TestCase):
+class Believed(unittest.TestCase):
     def setUp(self):
         self.place = tempfile.TemporaryDirectory()
         self.log = pathlib.Path(self.place.name) / "log"
-        written(self.log)
 
     def tearDown(self):
         self.place.cleanup()
@@ -143,6 +182,12 @@ class Pruned(unittest.TestCase):
         self.out = done.stdout
         self.assertEqual(by_python, done.returncode == 0, f"{done.stdout}\n{getattr(self, 'why', '')}")
         return by_python
+
+
+class Pruned(Believed):
+    def setUp(self):
+        super().setUp()
+        written(self.log)
 
     def test_what_was_pruned_is_said_and_the_rest_is_proven(self):
         self.assertTrue(self.said(), "a process that was killed may leave segments that went")
@@ -183,6 +228,31 @@ class Pruned(unittest.TestCase):
         act = self.log / "pruned"
         act.write_text(act.read_text().replace('"kind":"act"', '"kind":"act","shared":{}', 1))
         self.assertFalse(self.said())
+
+
+class Rotated(Believed):
+    def test_a_key_that_follows_is_believed_by_who_knows_either(self):
+        rotated(self.log)
+        self.assertTrue(self.said())
+        key, signed, _, _ = VERIFIER.ledger(str(self.log), VERIFIER.Key(KEY.public))
+        self.assertEqual((key.text, signed), (NEXT.public, RECORDS + 1))
+        # As it is handed on.
+        keys = VERIFIER.Key(f"{NEXT.public}\n{KEY.public} until {RECORDS + 1}")
+        self.assertEqual(VERIFIER.checkpoint(note([sha()] * 5, 5), keys)[0], 5)
+        with self.assertRaises(ValueError):
+            VERIFIER.checkpoint(note([sha()] * (RECORDS + 2), RECORDS + 2), keys)
+
+    def test_without_the_record_it_follows_nothing(self):
+        rotated(self.log)
+        (self.log / f"keys/succession/{RECORDS + 1:020}").unlink()
+        self.assertFalse(self.said(), "nobody knows who signed the history")
+
+    def test_both_keys_have_to_sign_for_it(self):
+        for by in ((NEXT,), (KEY,)):
+            with self.subTest(len(by)), tempfile.TemporaryDirectory() as place:
+                log = pathlib.Path(place) / "log"
+                rotated(log, by)
+                self.assertFalse(self.said(log))
 
 
 if __name__ == "__main__":
