@@ -38,3 +38,31 @@ fn a_ledger_is_pruned_by_who_may_write_it_and_what_is_young_stays() {
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.err.contains("--ledger"), "{ran:?}");
 }
+
+#[test]
+fn a_key_that_follows_is_believed_by_who_knows_the_former_one() {
+    let gateway = Gateway::start(1);
+    gateway.call(None);
+    let running = run(&["audit", "rotate-key", "--data", &gateway.path("data"), "--why", "yearly"]);
+    assert_eq!(running.code, Some(2), "{running:?}");
+    assert!(running.err.contains("stop the gateway"), "{running:?}");
+    let (directory, _) = gateway.stop();
+    let data = directory.path().join("data").display().to_string();
+    let public =
+        || std::fs::read_to_string(directory.path().join("data/ledger/keys/checkpoint.vkey")).unwrap();
+    let before = public();
+    let rotated = run(&["audit", "rotate-key", "--data", &data, "--why", "yearly"]);
+    assert_eq!(rotated.code, Some(0), "{rotated:?}");
+    assert!(rotated.out.starts_with(&public()) && rotated.out.contains(" until "), "{rotated:?}");
+    assert_ne!(public(), before);
+    for key in [&*before, &*public(), &*rotated.out] {
+        let ran = run(&["audit", "verify", "--forget", "--data", &data, "--key", key]);
+        assert_eq!(ran.code, Some(0), "{key}: {ran:?}");
+        assert_eq!(ran.out.contains("follows it"), key == before, "{key}: {ran:?}");
+    }
+    let evidence = directory.path().join("evidence.jsonl").display().to_string();
+    let ran = run(&["audit", "export", "--data", &data, "--out", &evidence]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = run(&["audit", "verify", &evidence, "--key", &rotated.out]);
+    assert!(ran.code.is_some_and(|code| code == 0 || code == 3), "{ran:?}");
+}
