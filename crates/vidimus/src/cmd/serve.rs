@@ -12,6 +12,7 @@ mod flags;
 mod health;
 mod issuer_roots;
 mod questions;
+pub(super) mod retention;
 mod sinks;
 pub(super) mod standing;
 mod supervisor;
@@ -177,6 +178,15 @@ pub struct Serve {
     /// one by one. 1GiB where not given, of a small disk a tenth.
     #[arg(long, env = "VIDIMUS_DISK_RESERVE", value_name = "SIZE", value_parser = quantity::disk_size)]
     pub disk_reserve: Option<u64>,
+    /// How long records are kept: 90d, 365d; 1d at least. Whole segments of the ledger that are older go from its front, which is on
+    /// record (`prune`); all that is left is proven as before, and what people did stays in force. With witnesses only what they cosigned
+    /// goes [default: for ever].
+    #[arg(long, env = "VIDIMUS_KEEP_RECORDS", value_name = "DURATION", value_parser = quantity::retention)]
+    pub keep_records: Option<Duration>,
+    /// Directory that what goes from the ledger is copied to before, synced and read again: a ledger of its own, for `vidimus audit
+    /// --ledger DIR`. Without it what goes is gone.
+    #[arg(long, env = "VIDIMUS_ARCHIVE", value_name = "DIR", requires = "keep_records")]
+    pub archive: Option<PathBuf>,
     /// Networks that no upstream may be in, besides those of IANA's special-purpose registries (link-local, shared, multicast and
     /// others; loopback and private addresses may be called) and the metadata services of clouds. Wins over --allow-upstream.
     #[arg(long, env = "VIDIMUS_DENY_UPSTREAM", value_delimiter = ',', value_name = "CIDR", value_parser = flags::network)]

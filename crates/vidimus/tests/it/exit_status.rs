@@ -108,6 +108,8 @@ fn cases(directory: &Path) -> (Vec<Case>, tempfile::TempDir) {
         case(&format!("audit evidence --framework soc2 --from 2020-01-01 --to 2020-01-02 --data {data}"), 3),
         case(&format!("audit verify --forget --data {data}"), 0),
         case(&format!("audit verify --forget --data {damaged}"), 1),
+        case(&format!("audit prune --keep 30d --why w --data {data}"), 0),
+        case(&format!("audit prune --keep 30d --why w --data {none}"), 2),
     ];
     // Usage, and what is not there, are errors however they are asked for.
     let wrong = [

@@ -20,7 +20,6 @@ use vidimus_registry::configurations::Archive;
 use super::search::{Filters, kind, moment};
 use super::verify::note;
 use crate::clock::SystemClock;
-use crate::cmd::data_directory;
 use crate::output::{self, Format, printable};
 
 /// How long a checkpoint is waited for, and that witnesses cosign it, that covers the youngest records: of a gateway that runs there is one each second.
@@ -94,15 +93,18 @@ pub(super) fn user() -> String {
     std::env::var("USER").map_or(number.clone(), |name| format!("{name} ({number})"))
 }
 
-pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::Result<ExitCode> {
+pub fn run(configurations: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::Result<ExitCode> {
     let mut question = export.question()?;
     regular(&export.out)?;
     let covered = wait_for_checkpoint(dir);
     let unwitnessed = covered.and_then(|covered| wait_for_witnesses(dir, covered));
     question.cosigned |= covered.is_some() && unwitnessed.is_none() && cosigned(dir).is_some();
-    let answer = whole(&export.out, |file| write(data, dir, &question, file))?;
+    let answer = whole(&export.out, |file| write(configurations, dir, &question, file))?;
     for damage in &answer.damage {
         output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
+    }
+    if let EvidenceAsked::Search(asked) = &question.asked {
+        super::warn_of_pruned(dir, asked.since)?;
     }
     // What came after this began is not what was asked for.
     let uncosigned = export.cosigned && unwitnessed.is_some();
@@ -144,8 +146,13 @@ fn unwritten(out: &Path) -> String {
     format!("--out {} cannot be written", out.display())
 }
 
-fn write(data: &Path, dir: &Path, question: &ExportQuestion, file: &File) -> anyhow::Result<ExportAnswer> {
-    let archive = Archive::at(&data_directory::configurations(data));
+fn write(
+    configurations: &Path,
+    dir: &Path,
+    question: &ExportQuestion,
+    file: &File,
+) -> anyhow::Result<ExportAnswer> {
+    let archive = Archive::at(configurations);
     let mut buffered = BufWriter::with_capacity(256 * 1024, file);
     audit::export(dir, &archive, question, &mut buffered).map_err(|error| match error {
         ExportError::Unsearched(Unsearched::Misasked(misasked)) => crate::cmd::misasked(&misasked),
