@@ -168,7 +168,7 @@ mod tests {
                 let read = cases::read(directory.path()).expect("cases");
                 let report = cases::test(&State::new(loaded.clone(), String::new()), read, UnixMillis(0));
                 let wrong: Vec<_> =
-                    report.cases.iter().filter(|case| case.verdict != cases::CaseVerdict::Passed).collect();
+                    report.cases.iter().filter(|case| case.verdict != CaseVerdict::Passed).collect();
                 assert!(report.holds() && report.passed >= 4, "{}: {wrong:#?}", starter.name);
                 for policy in loaded.snapshot.policies().filter(|policy| !policy.starts_with("vidimus/")) {
                     let mut found = report.cases.iter().filter_map(|case| case.found.as_ref());
@@ -196,7 +196,7 @@ mod tests {
         let disturbed = |there: &std::path::Path| {
             let cases = cases::read(own.path()).expect("cases");
             let more = vidimus_registry::load(own.path());
-            super::disturbed(&vidimus_registry::load(there), &more, cases, UnixMillis(0))
+            disturbed(&vidimus_registry::load(there), &more, cases, UnixMillis(0))
         };
         assert_eq!(disturbed(there.path()), Vec::<String>::new());
         for (effect, said) in [
