@@ -10,11 +10,11 @@ use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 use vidimus_core::act::BY_ITSELF;
 use vidimus_core::clock::Clock as _;
-use vidimus_gateway::{KEY_LENGTH, Shared, Stood, rfc3339};
+use vidimus_gateway::{KEY_LENGTH, Shared, Stood, least_position, rfc3339};
 use vidimus_ledger::{Ledger, Pruned, PrunedBy, Retention};
 
 use super::supervisor::Supervisor;
-use super::{Serve, standing};
+use super::{Serve, sinks, standing};
 use crate::clock::SystemClock;
 use crate::cmd::data_directory;
 
@@ -73,10 +73,11 @@ pub(in crate::cmd) fn prune(
     stood: Stood,
     pruning: &Pruning,
 ) -> anyhow::Result<Option<Pruned>> {
+    let taken = least_position(&sinks::positions(data)).context("what sinks have taken")?;
     let retention = Retention {
         before: pruning.before,
-        // A start looks for the last record of what was written down.
-        stands: stood.records.saturating_sub(1),
+        // A start looks for the last record of what was written down, and a sink for the first that it has not taken.
+        stands: stood.records.saturating_sub(1).min(taken.unwrap_or(u64::MAX)),
         witnessed: pruning.witnessed,
         archive: pruning.archive.as_deref(),
     };
@@ -186,6 +187,13 @@ mod tests {
             );
         }
         let (stood, _) = standing::open(data, &KEY, &ledger).expect("what stands");
+        // What a sink has not taken stays.
+        let position = data.join("sinks").join("0123.json");
+        fs::create_dir(data.join("sinks")).expect("made");
+        fs::write(&position, r#"{"next":0,"origin":"o","place":"syslog+tcp://127.0.0.1:601","version":1}"#).expect("written");
+        let again = stood.clone();
+        assert!(prune(data, &KEY, &ledger, again, &pruning()).expect("nothing").is_none());
+        fs::remove_file(position).expect("removed");
         let pruned = prune(data, &KEY, &ledger, stood, &pruning()).expect("pruned").expect("some");
         assert!(pruned.minimum() > 100, "{pruned}");
         let quarantine = Query { id: Some("q".to_owned()), ..Query::default() };
