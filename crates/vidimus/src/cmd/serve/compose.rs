@@ -35,8 +35,7 @@ use super::issuer_roots::IssuerRoots;
 use super::supervisor::Supervisor;
 use super::{
     DurabilityArg, Serve, admin, configurations, descriptors, disk, issuer_roots, retention, sinks, standing,
-    taken,
-    tls, webhook, witnesses,
+    taken, tls, webhook, witnesses,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.

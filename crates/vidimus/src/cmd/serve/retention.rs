@@ -190,7 +190,8 @@ mod tests {
         // What a sink has not taken stays.
         let position = data.join("sinks").join("0123.json");
         fs::create_dir(data.join("sinks")).expect("made");
-        fs::write(&position, r#"{"next":0,"origin":"o","place":"syslog+tcp://127.0.0.1:601","version":1}"#).expect("written");
+        fs::write(&position, r#"{"next":0,"origin":"o","place":"syslog+tcp://127.0.0.1:601","version":1}"#)
+            .expect("written");
         let again = stood.clone();
         assert!(prune(data, &KEY, &ledger, again, &pruning()).expect("nothing").is_none());
         fs::remove_file(position).expect("removed");
