@@ -8,8 +8,7 @@ Written from docs/ledger-format.md alone. Needs Python 3.9 and `cryptography` (4
 import argparse, base64, hashlib, json, sys
 try: from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm; from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 except ImportError as missing: sys.exit(print(f"not checked: {missing}; install it: pip install 'cryptography>=48'", file=sys.stderr) or 2)
-class Wrong(ValueError, argparse.ArgumentTypeError):
-    """Why it is not believed; of a flag, what is wrong with it."""
+class Wrong(ValueError, argparse.ArgumentTypeError): """Why it is not believed; of a flag, what is wrong with it."""
 def require(holds, why):
     if not holds: raise Wrong(why)
 def array(it): return require(type(it) is list, "not an array") or it
@@ -22,8 +21,7 @@ def plain(it, deep=0):
     """Whether there are no numbers but whole ones below 2^53, which all readers read as the same, and nothing is nested 64 deep."""
     inner = it.values() if type(it) is dict else it if type(it) is list else None
     return type(it) is not float and (type(it) is not int or abs(it) < 1 << 53) if inner is None else deep < 64 and all(plain(one, deep + 1) for one in inner)
-def b64(text, length=None):
-    """Base64 in its one form: what decodes to the same and is written otherwise is refused."""
+def b64(text, length=None):  # in its one form: what decodes to the same and is written otherwise is refused
     try: raw = base64.b64decode(text, validate=True)
     except (ValueError, TypeError): raise Wrong("not base64") from None
     require(base64.b64encode(raw).decode() == text and length in (None, len(raw)), "not base64 of that length")
@@ -33,8 +31,10 @@ def ml_dsa(raw):
     except (ImportError, UnsupportedAlgorithm): raise Wrong("for a key of ML-DSA this needs cryptography 48") from None
 WITNESS = {4: 33, 6: 1313}  # kinds of keys (Ed25519, ML-DSA-44), with their lengths, that of the kind included
 class Key:
-    """A C2SP vkey, `name+id+base64`: of a log (kind 1), or of a witness."""
+    """A C2SP vkey, `name+id+base64`: of a log (kind 1), or of a witness. Keys that it followed are on further lines, `vkey until N`."""
     def __init__(self, text, kinds={1: 33}):
+        text, *older = text.strip().split("\n")
+        self.former = [(Key(one.partition(" until ")[0]), int(one.partition(" until ")[2])) for one in older]
         name, number, encoded = (text.strip().split("+", 2) + ["", ""])[:3]
         raw = b64(encoded) or b"\0"
         self.text, self.name, self.kind, self.id = text.strip(), name, raw[0], sha(name.encode(), b"\n", raw)[:4]
@@ -65,10 +65,11 @@ class Key:
                 found = True
         return head + "\n" if found else None
 def checkpoint(note, key):
-    """(size, root) of a checkpoint that the log signed."""
-    lines = (key.signed(note) or "").split("\n")
+    """(size, root) of a checkpoint that the log signed: of a former key, none of more records than were there."""
+    signed = ((one.signed(note), most) for one, most in [(key, (1 << 64) - 1), *key.former])
+    lines, most = next(((head.split("\n"), most) for head, most in signed if head), ([""], 0))
     require(len(lines) >= 4 and lines[0] == key.name and all(lines[3:-1]), "not a checkpoint of this log")
-    require(lines[1].isascii() and lines[1].isdigit() and str(int(lines[1])) == lines[1] and int(lines[1]) < 1 << 64, "not a size")
+    require(lines[1].isascii() and lines[1].isdigit() and str(int(lines[1])) == lines[1] and int(lines[1]) <= most, "not a size of this key")
     return int(lines[1]), b64(lines[2], 32)
 def climb(at, last, first, second, path):
     """Up a tree by the hashes of a proof: of `first` only what is to the left of it, of `second` all (RFC 9162, 2.1.3.2, 2.1.4.2)."""
@@ -83,8 +84,7 @@ def climb(at, last, first, second, path):
         at, last = at >> 1, last >> 1
     require(last == 0, "the proof is too short")
     return first, second
-def root_of(index, size, record, proof):
-    return require(0 <= index < size, "the index is not in the tree") or climb(index, size - 1, b"", sha(b"\x00", record), proof)[1]
+def root_of(index, size, record, proof): return require(0 <= index < size, "the index is not in the tree") or climb(index, size - 1, b"", sha(b"\x00", record), proof)[1]
 def continues(older, newer, proof):
     """Whether the tree `newer` begins with `older`, each (size, root)."""
     if older[0] == 0 or older[0] >= newer[0]:
@@ -106,7 +106,7 @@ def snapshot(objects, beside):
     parts = [sha(b"quarantined " if one[64:] else b"object ", bytes.fromhex(one[:64])) for one in objects]
     parts += [sha(b"refusing ", bytes.fromhex(one)) for one in refusing]
     parts += [sha(b"withdrawn ", dumped([name, left]).encode()) for name, left in withdrawn] + [b"\xff" * 32] * closed
-    parts += [sha(b"standing ", standing["key"].encode())] if "standing" in beside else []
+    if "standing" in beside: parts += [sha(b"standing ", standing["key"].encode())]
     return "sha256:" + sha(*sorted(parts)).hex()
 KINDS = "evidence", "since", "record", "object", "list", "configuration", "end"
 class Evidence:
@@ -114,7 +114,7 @@ class Evidence:
     def __init__(self, file, key=None, given=(), witnesses=(), quorum=None):
         self.file, self.key, self.key_given, self.number, self.hash, self.before = file, key, key is not None, 0, hashlib.sha256(), ""
         self.newer, self.older, self.missing, self.first, self.last = None, [], {}, None, None
-        self.records, self.restated, place = 0, 0, -1
+        self.records, self.restated, self.pruned, place = 0, 0, None, -1
         self.proof, self.named, self.met, self.objects, self.lists, self.used = [], set(), [], {}, {}, set()
         self.witnesses = {one.text.split("+", 2)[2]: one for one in witnesses}.values()  # given twice, a key counts once
         self.quorum = len(self.witnesses) if quorum is None else quorum
@@ -128,8 +128,7 @@ class Evidence:
                 getattr(self, kind)(**it)
             require(not file.read(1), "something follows the end")
             require(set(self.met) == self.named and self.used == {*self.objects, *self.lists}, "texts are missing, or too many")
-            for note in given:
-                require(checkpoint(note, self.key) in [self.newer, *self.older], "that the log continues a given checkpoint")
+            for note in given: require(checkpoint(note, self.key) in [self.newer, *self.older], "that the log continues a given checkpoint")
         except (Wrong, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise Wrong(f"line {self.number}: {error if isinstance(error, Wrong) else 'malformed: ' + repr(error)}") from None
     def line(self):
@@ -156,6 +155,7 @@ class Evidence:
         raw = self.line()
         require(root_of(index, self.newer[0], raw, self.proof) == self.newer[1], f"this is not record {index} of the log")
         record, self.first, self.last = json.loads(raw), index if self.first is None else self.first, index
+        if record["kind"] == "act" and "shared" not in record: self.pruned = record["act"].get("prune", self.pruned)
         self.records, _ = self.records + 1, self.named.update([record["snapshot"]] if record["kind"] == "decision" else [])
     def object(self, sha256):
         require(sha256 > next(reversed(self.objects), "") and sha(self.line()).hex() == sha256, "not in order, or not that text")
@@ -192,9 +192,9 @@ def main():
     except OSError as error: sys.exit(print(f"not checked: {error}", file=sys.stderr) or 2)
     print(f"log       {shown(it.key.name)}\nkey       {shown(it.key.text)}{'' if it.key_given else ' (the file says so itself; give --key)'}")
     print(f"asked     {shown(dumped(it.asked))}\nexported  {shown(it.exported['at'])} by {shown(it.exported['by'])}, as the file says")
-    print(f"records   {it.records}, from {it.first} to {it.last}, of {it.newer[0]}; continues {[size for size, _ in it.older]}")
+    pruned = f", where those before {shown(dumped(it.pruned['minimum']))} were pruned, as one of them says" if it.pruned else ""
+    print(f"records   {it.records}, from {it.first} to {it.last}, of {it.newer[0]}{pruned}; continues {[size for size, _ in it.older]}")
     print(f"decided   by {len(it.met)} configurations; not in the file, as it says: {shown(dumped(it.missing)) if it.missing else 'none'}")
-    left = f", but for {len(it.missing)} configurations (of {len(it.met)}) that decided: no text of them is in the file" if it.missing else ""
-    left += f", but the words beside what {it.restated} of these name: they are restated" if it.restated else ""
+    left = f", but for {len(it.missing)} configurations (of {len(it.met)}) that decided: no text of them is in the file" * bool(it.missing) + f", but the words beside what {it.restated} of these name: they are restated" * bool(it.restated)
     print(f"proven{left}" if it.records else "nothing is proven: no records") or sys.exit(3 if it.missing or not it.records else 0)
 if __name__ == "__main__": main()

@@ -1,10 +1,13 @@
-"""Evidence of a real run: believed by `audit verify` and by the Python of docs/, which refuse whatever was changed; and docs/audit.md, pasted.
+"""Evidence of a real run: believed by `audit verify` and by the Python of docs/, which refuse whatever was changed; reports for frameworks
+(`audit evidence`), whose OSCAL is held to the schema of the NIST; and docs/audit.md, pasted.
 
 VIDIMUS_MUTATIONS (100; `make evidence`: 1000) files are bent, one way each.
 """
 
 import base64
+import datetime
 import hashlib
+import html.parser
 import importlib.util
 import io
 import json
@@ -19,6 +22,7 @@ import sys
 import tempfile
 import unittest
 
+import jsonschema
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -396,6 +400,97 @@ class Bend:
     WAYS = [name for name in dir() if not name.startswith("_") and name not in ("at", "change", "witness")]
 
 
+FRAMEWORKS = ["soc2", "hipaa", "gdpr", "pci-dss", "dora", "eu-ai-act"]
+
+
+def report(framework, out, *flags, window=("--from", "1d"), check=True):
+    """A report of the run; by whom and when is said, so that the same question makes the same bytes."""
+    path = STAGE.root / out
+    made = "--by", "ada", "--at", "2026-11-28"
+    STAGE.vidimus("audit", "evidence", "--data", str(STAGE.data), "--framework", framework, "--out", str(path), *made, *window, *flags, check=check)
+    return path
+
+
+class Page(html.parser.HTMLParser):
+    """What of a page is markup, and what is text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.attributes, self.open, self.text = set(), set(), [], []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attributes}
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+class Report(unittest.TestCase):
+    def test_oscal_is_what_its_schema_says_and_each_sample_in_it_is_proven(self):
+        schema = json.loads((ROOT / "e2e/gateway/oscal-assessment-results.schema.json").read_text())
+        validator = jsonschema.Draft7Validator(schema)
+        self.assertFalse(validator.is_valid({"assessment-results": {}}), "it says what is wrong")
+        place = STAGE.root / "samples"
+        place.mkdir()
+        for framework in FRAMEWORKS:
+            flags = "--format", "oscal", "--samples", "5", "--key", key()
+            document = json.loads(report(framework, f"{framework}.json", *flags).read_text())
+            self.assertEqual([error.message for error in validator.iter_errors(document)], [], framework)
+            resources = document["assessment-results"]["back-matter"]["resources"]
+            files = {one["base64"]["filename"]: base64.b64decode(one["base64"]["value"]) for one in resources if "base64" in one}
+            records = [name for name in files if name.endswith(".json")]
+            self.assertGreater(len(records), 5, framework)
+            for name in records[:6]:
+                record, proof = place / name, place / name.replace(".json", ".tlog-proof")
+                record.write_bytes(files[name])
+                proof.write_bytes(files[proof.name])
+                STAGE.vidimus("audit", "prove", "--record", str(record), "--proof", str(proof), "--key", key())
+
+    def test_the_queries_find_what_was_counted_and_the_same_question_makes_the_same(self):
+        window = "--from", "1d", "--to", datetime.datetime.now(datetime.UTC).isoformat()
+        for framework in FRAMEWORKS:
+            question = "--data", str(STAGE.data), "--framework", framework, *window, "--by", "ada", "--at", "2026-11-28"
+            said = json.loads(STAGE.vidimus("audit", "evidence", *question, "-o", "json").stdout)
+            self.assertTrue(said["sound"] and said["log"]["records"] == said["log"]["proven"] > 0, said["log"])
+            for name, kind in said["evidence"].items():
+                # What stands behind a pipe narrows it, and takes another program.
+                words = kind["query"].split(" | ")[0].split()
+                self.assertEqual(words[0], "vidimus")
+                found = STAGE.vidimus(*words[1:], "--data", str(STAGE.data)).stdout.splitlines()
+                indexes = {json.loads(line)["index"] for line in found}
+                (self.assertGreaterEqual if "|" in kind["query"] else self.assertEqual)(len(found), kind["count"], (framework, name))
+                self.assertLessEqual(set(kind["samples"]), indexes, (framework, name))
+            for form in ("html", "oscal", "ocsf"):
+                one, other = (report(framework, out, "--format", form, window=window).read_bytes() for out in ("one", "other"))
+                self.assertEqual(one, other, (framework, form))
+        denied = len(STAGE.records("--kind", "decision", "--outcome", "deny"))
+        self.assertGreater(denied, 10)
+
+    def test_what_an_agent_calls_its_tool_is_text_on_the_page_and_in_every_form(self):
+        before = datetime.datetime.now(datetime.UTC).isoformat()
+        hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+        ask(hostile, {})
+        window = "--from", before
+        page = Page(report("pci-dss", "hostile.html", "--samples", "20", window=window).read_text())
+        self.assertEqual(page.open, [])
+        ours = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "table", "tr", "th", "td", "pre", "code", "strong",
+                "section", "div", "ul", "li", "br", "a"}
+        self.assertLessEqual(page.tags, ours)
+        self.assertFalse(page.attributes & {"src", "onerror", "onload", "onclick"}, page.attributes)
+        self.assertIn(hostile, "".join(page.text))
+        events = [json.loads(line) for line in report("pci-dss", "hostile.ocsf", "--format", "ocsf", window=window).read_text().splitlines()]
+        self.assertTrue(any(hostile in json.dumps(event["resources"]) for event in events if event["class_uid"] == 6003), events)
+        self.assertEqual(sum(event["class_uid"] == 2003 for event in events), 12)
+
+
 class Evidence(unittest.TestCase):
     def test_a_good_export_is_believed_by_both_and_the_same_question_makes_the_same(self):
         questions = [[], ["--outcome", "deny"], ["--kind", "decision"], ["--kind", "effect"], ["--principal", "finance/invoice-bot"],
@@ -612,9 +707,10 @@ class Evidence(unittest.TestCase):
         self.assertEqual(ran.returncode, 0, ran.stdout + ran.stderr)
         for says in ("Agent/finance/invoice-bot", "#grace@example.com", "finance/small-transfers", "context.numbers", "<= 10000",
                      "verdict        proven", "all of the log from the one to the other", "by A. Auditor", "\nproven\n",
-                     "NOT PROVEN: line", "refused, as it should be"):
+                     "NOT PROVEN: line", "refused, as it should be", "SOC 2: 10 controls"):
             self.assertIn(says, ran.stdout)
         self.assertNotIn("the key is the file's own", ran.stdout)
+        self.assertIn("records of the window are proven", (place / "soc2.html").read_text())
         # On a machine that has neither Vidimus nor the log.
         bare = STAGE.root / "bare"
         bare.mkdir()

@@ -118,6 +118,12 @@ impl Recordings {
         decision.outcome()
     }
 
+    /// Records something else than a decision.
+    pub(crate) fn record(&mut self, record: &Record<'_>) {
+        let ledger = self.ledger.as_ref().expect("open");
+        self.runtime.block_on(ledger.record(record)).expect("recorded");
+    }
+
     /// All of it is on disk.
     pub(crate) fn end(&mut self) {
         let ledger = self.ledger.take().expect("open");

@@ -181,7 +181,12 @@ impl Standing {
             Act::RequestGrant(_) => self.requests.contains_key(&*record.id),
             Act::Grant(_) => self.grants.contains_key(&*record.id),
             Act::UseGrant(used) => self.grants.contains_key(&used.of),
-            Act::Lift(_) | Act::Revoke(_) | Act::EndGrant(_) | Act::Agree(_) => false,
+            Act::Lift(_)
+            | Act::Revoke(_)
+            | Act::EndGrant(_)
+            | Act::Agree(_)
+            | Act::Prune(_)
+            | Act::RotateKey(_) => false,
             Act::Ask(_)
             | Act::Approve(_)
             | Act::Deny(_)

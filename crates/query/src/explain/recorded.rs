@@ -89,7 +89,10 @@ pub fn recorded(state: &State, dir: &Path, question: &RecordedQuestion) -> Resul
         let unread = unread.into_iter().filter_map(Result::err).map(|damage| damage.to_string()).next();
         let none = || match found.damage.first().or(unread.as_ref()) {
             Some(damage) => format!("no decision of it in what can be read of {}: {damage}", dir.display()),
-            None => format!("no decision of it in {}", dir.display()),
+            None => match vidimus_ledger::pruned(dir) {
+                Ok(Some(pruned)) => format!("no decision of it in {}: {pruned}", dir.display()),
+                _ => format!("no decision of it in {}", dir.display()),
+            },
         };
         return Err(misasked(refused.unwrap_or_else(none)).into());
     };

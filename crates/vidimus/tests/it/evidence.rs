@@ -8,6 +8,75 @@ use vidimus_registry::digest_of;
 use super::gateway::{Gateway, damage, upstream_that_hangs_up};
 use super::run;
 
+/// The report of a gateway that runs, and the exit status of each verdict.
+#[test]
+fn a_report_for_a_framework_is_made_in_every_form_and_its_status_is_its_verdict() {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    gateway.call(None);
+    gateway.call(Some(&gateway.token()));
+    let at = |name: &str| gateway.directory.path().join(name).display().to_string();
+    let data = at("data");
+    let key = fs::read_to_string(at("data/ledger/keys/checkpoint.vkey")).unwrap();
+    let to = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1)).to_string();
+    let evidence = |more: &[&str]| {
+        let window = ["--from", "1d", "--to", &to, "--at", "2026-11-28", "--by", "ada"];
+        run(&[&["audit", "evidence", "--data", &data, "--framework", "soc2"], &window[..], more].concat())
+    };
+    for (form, begins) in [("html", "<!DOCTYPE html>"), ("oscal", "{\n"), ("ocsf", "{\"activity_id\"")] {
+        let out = at(form);
+        let ran = evidence(&["--format", form, "--out", &out, "--key", key.trim()]);
+        assert!(ran.code == Some(0) && ran.out.contains("3 of them proven"), "{ran:?}");
+        let written = fs::read_to_string(&out).unwrap();
+        assert!(written.starts_with(begins) && written.ends_with('\n'), "{form}: {written}");
+        assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
+        // To standard output the same.
+        let ran = evidence(&["--format", form, "--key", key.trim()]);
+        assert_eq!((ran.code, ran.out, ran.err.as_str()), (Some(0), written, ""), "{form}");
+    }
+    let all = evidence(&["-o", "json"]).json();
+    assert_eq!(
+        (&all["sound"], &all["log"]["records"], &all["log"]["key_given"]),
+        (&true.into(), &3.into(), &false.into())
+    );
+    assert_eq!(all["evidence"]["refused"]["count"], 1);
+    // Nothing in the window is no success, and is said.
+    let none = [
+        "audit",
+        "evidence",
+        "--data",
+        &data,
+        "--framework",
+        "dora",
+        "--from",
+        "2020-01-01",
+        "--to",
+        "2020-01-02",
+    ];
+    let ran = run(&[&none[..], &["--out", &at("none.html")]].concat());
+    assert!(ran.code == Some(3) && ran.err.contains("the window has no records"), "{ran:?}");
+    for (flags, says) in [
+        (&["--framework", "iso", "--from", "1d"][..], "pci-dss"),
+        (&["--framework", "soc2", "--from", "2026-01-02", "--to", "2026-01-01"], "--from"),
+        (&["--framework", "soc2", "--from", "1d", "--samples", "21"], "--samples"),
+        (&["--framework", "soc2", "--from", "1d", "--key", "nonsense"], "--key"),
+        (&["--framework", "soc2", "--from", "1d", "--out", &data], "no regular file"),
+        (&["--framework", "soc2"], "--from"),
+    ] {
+        let ran = run(&[&["audit", "evidence", "--data", &data], flags].concat());
+        assert!(ran.code == Some(2) && ran.err.contains(says), "{ran:?}");
+    }
+    // Attack: another log's key is not the one that the auditor has.
+    let other = "example.com/log+d455c521+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4";
+    let ran = evidence(&["--key", other, "--out", &at("other.html")]);
+    assert!(ran.code == Some(1) && ran.err.contains("not one of the key that was given"), "{ran:?}");
+    let (served, _) = gateway.stop();
+    damage(&served.path().join("data"));
+    let damaged = served.path().join("data").display().to_string();
+    let ran =
+        run(&["audit", "evidence", "--data", &damaged, "--framework", "soc2", "--from", "1d", "-o", "json"]);
+    assert!(ran.code == Some(1) || ran.code == Some(2), "{ran:?}");
+}
+
 #[test]
 fn what_is_exported_is_verified_anywhere_and_what_was_changed_is_not() {
     let gateway = Gateway::start(upstream_that_hangs_up());

@@ -212,7 +212,8 @@ impl<'o, R: BufRead> Check<'o, R> {
         if head.format != FORMAT {
             return form(&format!("the file is of the form '{}', and this reads {FORMAT}", head.format));
         }
-        let Ok(own) = head.key.parse::<VerifierKey>() else { return form("the key in the file is none") };
+        let own = head.key.parse::<VerifierKey>().ok().filter(|_| !head.key.contains('\n'));
+        let Some(own) = own else { return form("the key in the file is none") };
         let key = self.options.key.clone().unwrap_or_else(|| own.clone());
         self.report.key_given = self.options.key.is_some();
         (self.report.log, self.report.key) = (key.name().to_owned(), key.to_string());

@@ -161,6 +161,9 @@ pub fn run(dir: &Path, search: &Search, format: Format) -> anyhow::Result<ExitCo
         let which = if search.oldest_first { "oldest" } else { "newest" };
         output::warning(&format!("only the {which} {found} are shown, there are more; --limit 0 shows all"));
     }
+    if !more || search.oldest_first {
+        super::warn_of_pruned(dir, search.filters.since)?;
+    }
     Ok(if damaged { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 

@@ -10,7 +10,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 use vidimus_ledger::{
-    Checkpoint, Finding, Options, Report, VerifyError, WitnessKey, Witnesses, default_memory,
+    Checkpoint, Finding, Note, Options, Report, VerifyError, WitnessKey, Witnesses, default_memory,
 };
 use vidimus_query::audit::{self, EvidenceReport, EvidenceVerified, VerifyOptions};
 
@@ -31,6 +31,7 @@ const INCOMPLETE: u8 = 3;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus audit verify --data /var/lib/vidimus
+  vidimus audit verify --ledger /mnt/archive # what was pruned, as it was
   vidimus audit verify --data DIR --checkpoint saved-last-month \\
     --key \"$(cat checkpoint.vkey)\" # trusting nothing in the directory
   vidimus audit verify evidence.jsonl --key \"$(cat checkpoint.vkey)\"
@@ -106,7 +107,7 @@ pub(super) fn note(path: &Path, flag: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
-pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCode> {
+pub fn run(dir: &Path, archive: bool, verify: &Verify, format: Format) -> anyhow::Result<ExitCode> {
     let trusted = verify.trusted()?;
     let memory =
         if verify.forget { None } else { Some(memory(verify.memory.clone().or_else(default_memory))?) };
@@ -116,6 +117,7 @@ pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCo
         memory,
         witnesses: verify.witnesses()?,
         accept_new: verify.accept_new_log,
+        archive,
     };
     let report = vidimus_ledger::verify(dir, &options).map_err(|error| match error {
         VerifyError::Memory(error) => anyhow::Error::from(error).context(
@@ -259,7 +261,13 @@ fn print(report: &Report) {
     let row = |label: &str, text: &str| output::line(&format!("{label:<13}{text}"));
     row("log", &printable(&report.origin));
     row("key", &printable(&report.key));
-    row("records", &format!("{} in {}", report.records, counted(report.segments as u64, "segment")));
+    let pruned = report.notes.iter().find_map(|note| match note {
+        Note::Pruned(pruned) => Some(pruned.minimum()),
+        _ => None,
+    });
+    let from =
+        pruned.map_or(String::new(), |minimum| format!(", of which those before {minimum} were pruned"));
+    row("records", &format!("{} in {}{from}", report.records, counted(report.segments as u64, "segment")));
     if let Some(checkpoint) = &report.checkpoint {
         row("checkpoint", &format!("{}, root {}", counted(checkpoint.size, "record"), checkpoint.root));
     }

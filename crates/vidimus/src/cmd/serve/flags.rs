@@ -5,8 +5,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use url::{Host, Url};
 use vidimus_core::resource::{Network, may_be_allowed};
-use vidimus_gateway::StandingAddress;
 use vidimus_gateway::listener::authority;
+use vidimus_gateway::{SinkAddress, StandingAddress};
 
 /// Kept as it is written: it is compared with what tokens say.
 pub(super) fn public_url(text: &str) -> anyhow::Result<String> {
@@ -61,6 +61,11 @@ pub(super) fn standing(text: &str) -> anyhow::Result<StandingAddress> {
     const WRITE: &str = "write redis://[user:password@]host[:port][/database]";
     // Its own words could show the password.
     text.parse().map_err(|_| anyhow::anyhow!("it is not the address of a Redis or Valkey; {WRITE}"))
+}
+
+/// Who is sent the ledger's records.
+pub(super) fn sink(text: &str) -> anyhow::Result<SinkAddress> {
+    Ok(text.trim().parse()?)
 }
 
 /// What a ServiceAccount's token says of its issuer, and where its keys are fetched.
@@ -128,6 +133,9 @@ mod tests {
             ("--issuer-ca /etc/ca.crt", "ISSUER=FILE"),
             ("--issuer-ca http://127.0.0.1:1=a", "only an https issuer"),
             ("--otlp-endpoint collector:4318", "http://collector:4318/v1/traces"),
+            ("--sink kafka://broker:9092", "write otlp+https://HOST"),
+            ("--sink otlp+https://user:word@collector", "belong into a file"),
+            ("--sink-from 7", "--sink"),
             ("--otlp-endpoint collector", "http://collector:4318/v1/traces"),
             ("--otlp-endpoint ftp://collector", "http://collector:4318/v1/traces"),
             ("--allow-origin app.example", "https://app.example"),
@@ -152,6 +160,9 @@ mod tests {
             ("--allow-upstream pods", "not a network"),
             ("--deny-upstream pods", "not a network"),
             ("--header-time 30", "write 30s"),
+            ("--keep-records 365", "write 365s"),
+            ("--keep-records 2h", "write 1d or more"),
+            ("--archive a", "--keep-records"),
             ("--max-body 4X", "such as 4MB"),
             ("--listen 8080", "127.0.0.1:8080"),
             ("--standing rediss://127.0.0.1", "redis://"),
