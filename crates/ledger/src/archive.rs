@@ -125,7 +125,7 @@ impl<'a> Archive<'a> {
         for level in 0u8..8 {
             let full = tree::full_tiles(minimum, level.into());
             // Of level 0 also the one that has what comes next.
-            let more = u64::from(level == 0 && minimum % TILE as u64 > 0);
+            let more = u64::from(level == 0 && !minimum.is_multiple_of(TILE as u64));
             for index in 0..full + more {
                 let hashes = tile::read(self.log, level, index)?.ok_or(ArchiveError::Tiles)?;
                 self.tile(FullTile { level, index, hashes: &hashes })?;
