@@ -26,7 +26,7 @@ spec: {description: d, cedar: "permit (principal, action == Action::\"invokeTool
 /// A path that an agent asks for, to be markup on an auditor's screen.
 const HOSTILE: &str = "/mcp/<script>alert(1)</script>\"'&amp;<img src=x onerror=alert(2)>\u{202e}gnp";
 
-fn kept(members: Value) -> Kept {
+fn kept(members: &Value) -> Kept {
     Kept::read(members.to_string().as_bytes()).expect("a record")
 }
 
@@ -47,16 +47,16 @@ fn recorded() -> Recordings {
         }
     }
     let time = "2026-11-27T13:00:00.000000Z";
-    recordings.record(&kept(json!({
+    recordings.record(&kept(&json!({
         "kind": "refusal", "version": 1, "id": "r-1", "code": "token_expired", "message": "no", "outcome": "deny", "path": HOSTILE,
         "time": time, "trace": "", "identity": "oidc:<b>x</b>#y",
     })));
-    recordings.record(&kept(json!({
+    recordings.record(&kept(&json!({
         "kind": "refusal", "version": 1, "id": "r-2", "code": "refusals_not_recorded", "message": "9 token_expired", "outcome": "deny",
         "path": "", "time": time, "trace": "",
     })));
     for (decision, result) in [(0, "ok"), (1, "failed")] {
-        recordings.record(&kept(json!({
+        recordings.record(&kept(&json!({
             "kind": "effect", "version": 1, "id": format!("call-{}", decision + 1), "decision": decision, "result": result, "status": 200,
             "bytes_in": 1, "bytes_out": 2, "duration_us": 3, "time": time,
         })));
@@ -67,11 +67,11 @@ fn recorded() -> Recordings {
         ("a-2", json!({"approve": {"approval": "x", "role": "payers", "shown": ""}}), grace),
         ("a-3", json!({"expire": {"approval": "y"}}), "vidimus"),
     ] {
-        recordings.record(&kept(json!({
+        recordings.record(&kept(&json!({
             "kind": "act", "version": 1, "id": id, "act": act, "actor": actor, "time": time, "why": "because",
         })));
     }
-    recordings.record(&kept(json!({
+    recordings.record(&kept(&json!({
         "kind": "refusal", "version": 1, "id": "r-3", "code": "token_expired", "message": "no", "outcome": "deny", "path": "/x",
         "time": "2026-11-28T00:00:00.000000Z", "trace": "",
     })));
