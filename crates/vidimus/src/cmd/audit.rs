@@ -26,7 +26,7 @@ use crate::output::{self, Format};
   vidimus audit search --data DIR --outcome deny # who was refused, and why
   vidimus audit show --data DIR CALL # everything about one call
   vidimus audit export --data DIR --call CALL --out FILE # proof of it, to take
-  vidimus audit evidence --data DIR --framework soc2 --from 90d \
+  vidimus audit evidence --data DIR --framework soc2 --from 90d \\
     --out soc2.html # a report for an auditor
   vidimus audit verify FILE # is it proven? anywhere, without the log
   vidimus audit verify --data DIR # is the log what it was?")]

@@ -17,9 +17,10 @@ fn a_report_for_a_framework_is_made_in_every_form_and_its_status_is_its_verdict(
     let at = |name: &str| gateway.directory.path().join(name).display().to_string();
     let data = at("data");
     let key = fs::read_to_string(at("data/ledger/keys/checkpoint.vkey")).unwrap();
-    let to = (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1)).to_string();
+    let beside = |hours| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours)).to_string();
+    let (from, to) = (beside(-24), beside(1));
     let evidence = |more: &[&str]| {
-        let window = ["--from", "1d", "--to", &to, "--at", "2026-11-28", "--by", "ada"];
+        let window = ["--from", &from, "--to", &to, "--at", "2026-11-28", "--by", "ada"];
         run(&[&["audit", "evidence", "--data", &data, "--framework", "soc2"], &window[..], more].concat())
     };
     for (form, begins) in [("html", "<!DOCTYPE html>"), ("oscal", "{\n"), ("ocsf", "{\"activity_id\"")] {
