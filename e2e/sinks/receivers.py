@@ -141,6 +141,8 @@ class Siem:
         if self.breaks:
             connection.recv(100)
             self.broken += 1
+            # At once, as the system does for a process that is killed; `socketserver` would end its side in good order before.
+            connection.close()
             return
         if self.tls:
             connection = self.tls.wrap_socket(connection, server_side=True)

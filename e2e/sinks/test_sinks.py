@@ -74,7 +74,11 @@ class Sinks(unittest.TestCase):
     def has_all(self, stage, receiver, seconds=60):
         """Waits until it has every record, and sees that one index is one record; how many it has twice."""
         size = self.size(stage)
-        stage.until(lambda: len({index for index, _ in receiver.taken()}) >= size, seconds)
+        try:
+            stage.until(lambda: len({index for index, _ in receiver.taken()}) >= size, seconds)
+        except AssertionError as late:
+            lacks = sorted(set(range(size)) - {index for index, _ in receiver.taken()})
+            raise AssertionError(f"{receiver} lacks {len(lacks)} of {size}: {lacks[:20]}; {late}") from None
         taken = list(receiver.taken())
         self.assertEqual({index for index, _ in taken}, set(range(size)), "all, and no other")
         self.assertEqual(len(set(taken)), size, "one index is one record")
