@@ -104,8 +104,9 @@ def proven(path, key=None):
     return act, size, note
 
 def followed(directory, newest):
-    """The keys that `newest` followed, each with the number of records that it may have signed alone; what does not prove it counts nothing."""
-    place, former, last = os.path.join(directory, "keys", "succession"), [], newest
+    """The keys that `newest` followed, each with the number of records that it may have signed alone, and the checkpoints that both signed, which
+    the log continues; what does not prove it counts nothing."""
+    place, former, signed, last = os.path.join(directory, "keys", "succession"), [], [], newest
     for name in sorted(os.listdir(place) if os.path.isdir(place) else [], reverse=True):
         try:
             act, size, note = proven(os.path.join(place, name))
@@ -113,9 +114,10 @@ def followed(directory, newest):
             require(act["act"]["rotateKey"]["to"] == last.text and before.name == last.name and before.signed(note), "another step")
         except (LookupError, TypeError, ValueError):
             continue
+        signed.append(checkpoint(note, last))
         former.append((before, size))
         last = before
-    return former
+    return former, signed
 
 def pruned(directory, key):
     """(minimum index, root, size of the checkpoint that proves it, the record) of what went from the front; None where nothing did."""
@@ -170,7 +172,7 @@ def ledger(directory, key=None, given=()):
     """(key, records that are signed for, records behind them, tree) of a log that is whole; Wrong says what is not."""
     own = Key(read(os.path.join(directory, "keys", "checkpoint.vkey")).decode())
     require(not own.former, "keys/checkpoint.vkey has more than one line")
-    own.former = followed(directory, own)
+    own.former, both = followed(directory, own)
     require(key is None or key.text in [own.text, *(one.text for one, _ in own.former)], "it is a log with another key")
     path = os.path.join(directory, "cosigned")  # before the newest, which is never older; whose the lines are is for who knows witnesses
     cosigned = [read(path).decode()] if os.path.exists(path) else []
@@ -186,7 +188,8 @@ def ledger(directory, key=None, given=()):
     is_archive = "archive" in newest.decode().partition("\n\n")[0].split("\n")[3:]
     gone = pruned(directory, own)
     require(not gone or is_archive or gone[2] <= latest[0], "the newest checkpoint is older than one that proves what was pruned")
-    anchors = sorted({*history, latest, *(checkpoint(note, own) for note in [*cosigned, *given])}, reverse=True)
+    both = both if not is_archive else [one for one in both if one[0] <= latest[0]]
+    anchors = sorted({*history, latest, *both, *(checkpoint(note, own) for note in [*cosigned, *given])}, reverse=True)
     require(anchors[0] == latest, "the newest checkpoint is older than one that was given, or that witnesses cosigned")
     names = sorted(name for name in os.listdir(os.path.join(directory, "segments")) if name.endswith(".log"))
     tree, said, newest_version, roots_of = Tree(directory), 0, 1, {}

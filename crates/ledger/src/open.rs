@@ -150,6 +150,7 @@ pub(crate) fn open(config: &Config, storage: &dyn Storage) -> Result<Opened, Ope
         let check = Check { from: size, key: Some(seals.clone()), times: false };
         let (tree, walk) =
             tree_at(config, storage, &segments, pruned.as_ref(), &latest.signed.checkpoint, check)?;
+        succession::check(dir, key.verifier(), (&latest.signed.checkpoint, &tree))?;
         let end = End::find(tree, walk, size)?;
         latest.fits(end.walk.said())?;
         match &end.found {

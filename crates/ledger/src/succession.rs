@@ -9,9 +9,13 @@ use std::path::{Path, PathBuf};
 use vidimus_core::act::{Act, RotateKey};
 use vidimus_core::record::{ActRecord, Kept, Record};
 
+use crate::checkpoint::Checkpoint;
 use crate::file::{self, FileError};
+use crate::nodes::Nodes;
 use crate::note::{Former, VerifierKey};
+use crate::open::OpenError;
 use crate::proof::Proof;
+use crate::tree::{self, Tree};
 
 /// Where it stands.
 pub(crate) fn dir(log: &Path) -> PathBuf {
@@ -22,8 +26,9 @@ pub(crate) fn dir(log: &Path) -> PathBuf {
 struct Step {
     from: VerifierKey,
     to: VerifierKey,
-    /// Of so many records is the checkpoint that both signed.
-    until: u64,
+    /// The checkpoint that both signed, and its text.
+    signed: Checkpoint,
+    note: String,
 }
 
 impl Step {
@@ -37,9 +42,10 @@ impl Step {
             return None;
         };
         let (from, to): (VerifierKey, VerifierKey) = (from.parse().ok()?, to.parse().ok()?);
-        let until = proof.verify(bytes.as_bytes(), &to).ok()?.size;
+        let signed = proof.verify(bytes.as_bytes(), &to).ok()?;
         from.open(proof.note()).ok()?;
-        (from.name() == to.name()).then_some(Self { from, to, until })
+        let note = proof.note().to_owned();
+        (from.name() == to.name()).then_some(Self { from, to, signed, note })
     }
 }
 
@@ -57,15 +63,50 @@ pub(crate) fn files(log: &Path) -> Result<Vec<PathBuf>, FileError> {
     Ok(paths)
 }
 
-/// The key with all that it followed. What does not prove that it did is passed over: nothing that such a key signed counts.
-pub(crate) fn known(log: &Path, newest: VerifierKey) -> Result<VerifierKey, FileError> {
-    let (mut former, mut last) = (Vec::new(), newest.clone());
+/// The steps that lead to the newest key, that one first. What does not prove that a key was followed is passed over: nothing that such a
+/// key signed counts.
+fn steps(log: &Path, newest: &VerifierKey) -> Result<Vec<Step>, FileError> {
+    let (mut steps, mut last) = (Vec::new(), newest.clone());
     // The newest first: each key follows one, and none that follows it.
     for path in files(log)?.iter().rev() {
         if let Some(step) = Step::of(&file::read(path)?).filter(|step| step.to == last) {
-            former.push(Former::new(&step.from, step.until));
-            last = step.from;
+            last = step.from.clone();
+            steps.push(step);
         }
     }
+    Ok(steps)
+}
+
+/// The key with all that it followed.
+pub(crate) fn known(log: &Path, newest: VerifierKey) -> Result<VerifierKey, FileError> {
+    let former = steps(log, &newest)?.iter().map(|step| Former::new(&step.from, step.signed.size)).collect();
     Ok(newest.followed(former))
+}
+
+/// The checkpoints at which keys followed each other. A log continues each of them: who has a former key cannot write its past anew.
+pub(crate) fn notes(log: &Path, newest: &VerifierKey) -> Result<Vec<String>, FileError> {
+    Ok(steps(log, newest)?.into_iter().map(|step| step.note).collect())
+}
+
+/// That a log which was signed for, with its tree, continues each of these checkpoints.
+///
+/// # Errors
+/// See [`OpenError`].
+pub(crate) fn check(
+    log: &Path,
+    newest: &VerifierKey,
+    (signed, tree): (&Checkpoint, &Tree),
+) -> Result<(), OpenError> {
+    for Step { signed: older, .. } in steps(log, newest)? {
+        let size = older.size;
+        if size > signed.size {
+            return Err(OpenError::RolledBack { size: signed.size, issued: size });
+        }
+        let mut nodes = Nodes::new(log.to_owned(), tree.clone());
+        let hashes = tree::consistency(size, signed.size, |height, at| nodes.complete(height, at));
+        if !hashes.is_ok_and(|hashes| signed.continues(&older, &hashes)) {
+            return Err(OpenError::Altered { size });
+        }
+    }
+    Ok(())
 }

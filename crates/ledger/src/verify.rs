@@ -17,6 +17,7 @@ use crate::note::VerifierKey;
 use crate::pruned;
 use crate::sectors;
 use crate::segment::{self, Segment, SegmentError, Unauthenticated};
+use crate::succession;
 use crate::tree::{self, Hash, Tree};
 use crate::walk::{Torn, Walk};
 
@@ -102,6 +103,9 @@ fn check(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
             check.find(Finding::Archive);
         }
         check.cosigned(key, cosigned, &options.witnesses);
+        for note in succession::notes(dir, key)? {
+            check.anchor(key, &note, Source::Succession);
+        }
         check.trusted(key, recalled.as_ref(), options);
     }
     let (segments, strangers) = match segment::list(dir) {

@@ -212,7 +212,8 @@ fn decide(
     let actor = &question.principal;
     let chain = Chain {
         transaction: "explain".into(),
-        started: UnixMillis(0),
+        // It begins with the call: what is described has no past.
+        started: now,
         // The agents in between are not known; others than the caller stand for them.
         actors: (1..question.depth)
             .map(|hop| EntityId::new(actor.kind, format!("explain/hop-{hop}")))

@@ -110,6 +110,8 @@ pub enum Source {
     Remembered,
     /// The file `cosigned`.
     Cosigned,
+    /// A file of `keys/succession`.
+    Succession,
 }
 
 impl fmt::Display for Source {
@@ -120,6 +122,7 @@ impl fmt::Display for Source {
             Self::Given => f.write_str("the given checkpoint"),
             Self::Remembered => f.write_str("the checkpoint remembered from an earlier verification"),
             Self::Cosigned => f.write_str("the newest checkpoint that witnesses cosigned"),
+            Self::Succession => f.write_str("the checkpoint at which the log's key followed another"),
         }
     }
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use vidimus_ledger::{
-    Checkpoint, CheckpointError, Config, Ledger, Note, Options, Prover, Report, SignedCheckpoint,
+    Checkpoint, CheckpointError, Config, Ledger, Note, OpenError, Options, Prover, Report, SignedCheckpoint,
     VerifierKey, known_key, verify,
 };
 
-use crate::support::{BY, assert_whole, config, copy, grow, kept_long_enough, report};
+use crate::support::{Asked, BY, assert_whole, config, copy, decide, grow, kept_long_enough, report};
 
 fn small(dir: &Path) -> Config {
     Config { segment_bytes: 20_000, checkpoint_interval: Duration::from_millis(5), ..config(dir) }
@@ -104,6 +104,40 @@ async fn of_a_former_key_nothing_counts_that_came_after_it() {
     let mine = stolen.path().join("keys/checkpoint.vkey");
     fs::write(mine, format!("{}\n", key.with_former())).expect("written");
     assert!(!report(stolen.path()).intact(), "a log says of no key that it is a former one");
+}
+
+/// Whoever finds a former key has not the past by it: the log goes on from what both keys signed for.
+#[tokio::test]
+async fn with_a_former_key_nobody_writes_the_past_anew() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    grow(small(dir), 0).await;
+    let forged: Vec<_> = [11, 5].map(|records| (records, tempfile::tempdir().expect("a directory"))).into();
+    for (records, forged) in &forged {
+        copy(dir, forged.path());
+        let ledger = Ledger::open(small(forged.path())).expect("opened");
+        for index in 0..*records {
+            decide(&ledger, &Asked { id: format!("forged-{index}"), ..Asked::default() }).await;
+        }
+        ledger.close().await;
+    }
+    grow(small(dir), 10).await;
+    rotate(dir, "2026-01-01T00:00:00Z").await;
+    for (records, forged) in &forged {
+        let forged = forged.path();
+        fs::remove_dir_all(forged.join("keys")).expect("removed");
+        fs::create_dir(forged.join("keys")).expect("made");
+        copy(&dir.join("keys"), &forged.join("keys"));
+        let checked = report(forged);
+        assert!(!checked.intact(), "{records}: {:?}", checked.notes);
+        let refused = Ledger::open(small(forged)).map(drop).expect_err("refused");
+        let as_it_is = match refused {
+            OpenError::Altered { size: 11 } => *records == 11,
+            OpenError::RolledBack { size: 5, issued: 11 } => *records == 5,
+            _ => false,
+        };
+        assert!(as_it_is, "{records}: {refused}");
+    }
 }
 
 #[tokio::test]

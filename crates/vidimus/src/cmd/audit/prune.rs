@@ -52,8 +52,9 @@ pub struct Prune {
 
 impl Prune {
     fn before(&self) -> anyhow::Result<Timestamp> {
+        let now = Timestamp::now();
         let ago = |keep: Duration| {
-            let before = Timestamp::now().checked_sub(SignedDuration::try_from(keep)?);
+            let before = now.checked_sub(SignedDuration::try_from(keep)?);
             before.context("--keep: that long ago is before all times")
         };
         let latest = ago(quantity::LEAST_KEPT)?;
