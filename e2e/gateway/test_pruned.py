@@ -197,6 +197,15 @@ class Pruned(Believed):
         key, signed, behind, tree = VERIFIER.ledger(str(self.log))
         self.assertEqual((signed, behind, tree.gone[0]), (RECORDS + 1, 0, MINIMUM))
 
+    def test_a_report_says_what_it_did_not_look_at(self):
+        remove(self.log, 0, 100, 200, 300)
+        window = "--from", "2020-01-01", "--to", "2099-01-01"
+        done = subprocess.run([BINARY, "audit", "evidence", "--ledger", str(self.log), "--framework", "soc2", *window],
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 3, done.stderr)
+        for told in (done.stdout, done.stderr):
+            self.assertIn("records 0 to 399 were pruned", told)
+
     def test_what_is_missing_otherwise_is_missing(self):
         remove(self.log, 0, 100, 200, 300)
         bend = lambda name, old, new: lambda to: (to / name).write_bytes((to / name).read_bytes().replace(old, new, 1))

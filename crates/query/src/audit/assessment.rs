@@ -195,9 +195,9 @@ pub enum AssessmentError {
 }
 
 impl Assessment {
-    /// Whether there is something to show, all of it signed for.
+    /// Whether there is something to show, all of it signed for, and nothing of the window may have been pruned.
     pub fn is_whole(&self) -> bool {
-        self.log.records > 0 && self.gaps.younger == 0
+        self.log.records > 0 && self.gaps.younger == 0 && self.gaps.pruned.is_none()
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Gaps {
     pub unproven: u64,
     /// Records that no checkpoint covers yet.
     pub younger: u64,
+    /// What was pruned of the log, of which records may have been of the window.
+    pub pruned: Option<String>,
     /// Records between the first and the last of the window that are not of it by their time, or could not be read.
     pub elsewhere: u64,
     /// Records that stand for many refusals, which are summed in their messages.

@@ -176,6 +176,7 @@ fn gaps(page: &mut String, it: &Assessment) -> fmt::Result {
     row(page, "Places that could not be read", &gaps.damaged)?;
     row(page, "Records that are not proven", &gaps.unproven)?;
     row(page, "Records that are not signed for yet", &gaps.younger)?;
+    row(page, "Pruned, and not looked at", &gaps.pruned.as_deref().unwrap_or("nothing of this time"))?;
     row(page, "Records between the first and the last that are of another time", &gaps.elsewhere)?;
     row(page, "Records that stand for many refusals", &gaps.refusals_not_recorded)?;
     row(page, "Permitted calls without an end in the window", &gaps.without_end)?;

@@ -81,6 +81,7 @@ fn properties(it: &Assessment) -> Vec<Value> {
         property("gap-damaged", &gaps.damaged.to_string()),
         property("gap-unproven", &gaps.unproven.to_string()),
         property("gap-not-signed-yet", &gaps.younger.to_string()),
+        property("gap-pruned", gaps.pruned.as_deref().unwrap_or("none")),
         property("gap-of-another-time", &gaps.elsewhere.to_string()),
         property("gap-refusals-not-recorded", &gaps.refusals_not_recorded.to_string()),
         property("gap-without-end", &gaps.without_end.to_string()),

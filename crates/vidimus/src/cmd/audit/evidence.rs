@@ -35,8 +35,8 @@ const INCOMPLETE: u8 = 3;
   vidimus audit evidence --framework hipaa --from 1h --format ocsf | wc -l
 
 Exit codes: 0 made, and nothing is wrong, 1 made, and something is wrong with
-the log, 2 not made, 3 nothing is wrong, and the window has no records, or not
-all are signed for yet.")]
+the log, 2 not made, 3 nothing is wrong, and the window has no records, not all
+are signed for yet, or some may have been pruned.")]
 pub struct Evidence {
     /// Of which framework.
     #[arg(long, value_parser = framework())]
@@ -123,6 +123,9 @@ pub fn run(dir: &Path, evidence: &Evidence, format: Format) -> anyhow::Result<Ex
     }
     if assessment.log.records == 0 {
         output::warning("the window has no records: nothing is shown, nor that nothing happened");
+    }
+    if let Some(pruned) = &assessment.gaps.pruned {
+        output::warning(&format!("{pruned}; they are not looked at, an archive of them is with --ledger"));
     }
     if assessment.gaps.younger > 0 {
         let text = format!("{} records of the window are not signed for yet", assessment.gaps.younger);

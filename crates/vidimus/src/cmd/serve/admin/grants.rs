@@ -91,6 +91,11 @@ pub(super) async fn give(
     permitted(&asks, Operation::Grant, &terms, until_ms).await?;
     registered(&asks, &terms).await?;
     of_another(&asks, &terms).await?;
+    let standing = asks.admin.shared().acts.standing();
+    if let Some(request) = request.as_ref().filter(|request| !standing.requests.contains_key(*request)) {
+        return Err(asks.refuse(gone(&asks, request)).await);
+    }
+    drop(standing);
     let agent = terms.agent.to_string();
     let warnings = unregistered(&asks, &terms);
     let done = asks.done(Act::Grant(Granted { request, terms, until_ms }), &why).await?;
@@ -122,14 +127,7 @@ pub(super) async fn revoke(
     let grant = standing.grants.get(&of).map(|grant| (&grant.terms, grant.until_ms));
     let found = grant.or_else(|| standing.requests.get(&of).map(|one| (&one.terms, one.until_ms)));
     let Some((terms, until_ms)) = found else {
-        // What ended it is told to who may see what stands.
-        let may_see = || asks.decided(Operation::Read, About::View("standing")).is_ok();
-        let ended = standing.ended(&of).filter(|_| may_see());
-        let unfit = match ended {
-            Some(ended) => Unfit::Ended(ended.clone()),
-            None => Unfit::NoGrant { id: of.chars().take(100).collect() },
-        };
-        return Err(asks.refuse(unfit.refusal()).await);
+        return Err(asks.refuse(gone(&asks, &of)).await);
     };
     permitted(&asks, Operation::Revoke, terms, until_ms).await?;
     let kind = if standing.grants.contains_key(&of) { "Grant" } else { "Request" };
@@ -140,6 +138,17 @@ pub(super) async fn revoke(
         subject: format!("{kind}/{of}"),
         warnings: Vec::new(),
     }))
+}
+
+/// Of a grant or a request that is not there; what ended it is told to who may see what stands.
+fn gone(asks: &Asks, of: &str) -> Refusal {
+    let may_see = || asks.decided(Operation::Read, About::View("standing")).is_ok();
+    let standing = asks.admin.shared().acts.standing();
+    let unfit = match standing.ended(of).filter(|_| may_see()) {
+        Some(ended) => Unfit::Ended(ended.clone()),
+        None => Unfit::NoGrant { id: of.chars().take(100).collect() },
+    };
+    unfit.refusal()
 }
 
 async fn checked(asks: &Asks, terms: &Terms) -> Result<(), Refused> {
