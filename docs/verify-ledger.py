@@ -90,6 +90,13 @@ class Stored(Tree):
             self.roots[level, n] = self.complete(self.tile(level - 1, n))
         return self.roots[level, n]
 
+    def fits(self):
+        """Each full tile has the roots of those below it. The root alone is of some tiles only, and that of fewer records of others."""
+        for level in range(1, 8):
+            for n in range(self.size >> 8 * (level + 1)):
+                below = [self.hash(level, one) for one in range(256 * n, 256 * n + 256)]
+                require(self.tile(level, n) == below, f"{self.path(level, n)} is not the tile of those below it")
+
 def proven(path, key=None):
     """(act, size of the checkpoint, its note) of a file with the record of an act of this log, and its proof; `key` may depend on the act."""
     record, _, text = read(path).decode().partition("\n")
@@ -197,6 +204,7 @@ def ledger(directory, key=None, given=()):
         names = [name for name in names if int(name[:-4]) >= gone[0]]  # others may be left by a process that was killed
         tree = Stored(directory, gone[0], roots_of)
         require(tree.root() == gone[1], "the hashes of what was pruned are not what they were")
+        tree.fits()
         while anchors and anchors[-1][0] < gone[0]:
             size, root = anchors.pop()
             require(Stored(directory, size, roots_of).root() == root, f"the first {size} records are not those that were signed for")

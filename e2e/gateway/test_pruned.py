@@ -226,6 +226,26 @@ class Pruned(Believed):
                 harm(bent)
                 self.assertFalse(self.said(bent))
 
+    def test_tiles_of_another_past_are_found_below_those_that_the_root_is_of(self):
+        """With 65,536 records the root is of a tile of level 1; that of fewer is of the tiles below it, which may be of another past."""
+        size = 66_048
+        true, other = ([leaf(b"%s %d" % (of, n)) for n in range(size)] for of in (b"true", b"other"))
+        for level in (0, 1):
+            (self.log / f"tile/{level}").mkdir(exist_ok=True)
+        tile = lambda leaves, number: b"".join(leaves[256 * number:256 * number + 256])
+        for number in range(size // 256):
+            (self.log / f"tile/0/{number:03}").write_bytes(tile(true, number))
+        roots = [root(true[256 * number:256 * number + 256]) for number in range(256)]
+        (self.log / "tile/1/000").write_bytes(b"".join(roots))
+        VERIFIER.Stored(str(self.log), size).fits()
+        for number in range(7):
+            (self.log / f"tile/0/{number:03}").write_bytes(tile(other, number))
+        stored = VERIFIER.Stored(str(self.log), size)
+        self.assertEqual(stored.root(), root(true), "it shows nothing")
+        self.assertEqual(VERIFIER.Stored(str(self.log), 1_700).root(), root(other[:1_700]))
+        with self.assertRaises(ValueError):
+            stored.fits()
+
     def test_an_act_that_says_something_else_of_what_went_proves_nothing(self):
         for number, act in enumerate(({"root": "00" * 32}, {"minimum": 300}, {"minimum": 650}, {"minimum": 0})):
             with self.subTest(act), tempfile.TemporaryDirectory() as place:
