@@ -316,6 +316,15 @@ fn a_window_is_the_same_however_long_the_log_is_and_nothing_else_is_in_it() {
     let it = assessed(&recordings, &none);
     assert_eq!((it.sound, it.is_whole(), it.log.records), (true, false, 0));
     assert!(html(&it).contains("nothing is shown, nor that nothing happened"));
+    // What may be missing is said where it is said what is proven.
+    let mut pruned = assessed(&recordings, &day_after);
+    assert!(html(&pruned).contains("class=\"good\""));
+    pruned.gaps.pruned = Some("records 0 to 9 were pruned by <b>x</b>".to_owned());
+    let page = html(&pruned);
+    assert!(
+        !page.contains("class=\"good\"") && !page.contains("<b>x") && page.contains("may have been pruned"),
+        "{page}"
+    );
 }
 
 #[test]
