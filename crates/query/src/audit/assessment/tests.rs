@@ -328,6 +328,25 @@ fn a_window_is_the_same_however_long_the_log_is_and_nothing_else_is_in_it() {
 }
 
 #[test]
+fn who_trusts_a_former_key_trusts_the_one_that_followed() {
+    let recordings = recorded();
+    let key = || vidimus_ledger::known_key(&recordings.ledger()).expect("a key");
+    let first = key();
+    for id in ["k-1", "k-2"] {
+        let config = vidimus_ledger::Config { dir: recordings.ledger(), ..vidimus_ledger::Config::default() };
+        let ledger = vidimus_ledger::Ledger::open(config).expect("opened");
+        let time = "2026-11-28T00:00:00.000000Z";
+        let by = vidimus_ledger::PrunedBy { actor: "User/local#ada", id, time, why: "yearly" };
+        ledger.rotate_key("2026-01-01T00:00:00Z".parse().expect("a time"), &by).expect("rotated");
+    }
+    for key in [key(), first] {
+        let it =
+            assessed(&recordings, &AssessmentQuestion { key: Some(key.to_string()), ..question("dora") });
+        assert!(it.sound && it.log.key_given, "{:?}", it.findings);
+    }
+}
+
+#[test]
 fn what_is_wrong_with_the_log_is_a_finding_and_what_is_asked_wrongly_is_refused() {
     let recordings = recorded();
     // Another log's key.
