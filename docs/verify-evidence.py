@@ -140,7 +140,7 @@ class Evidence:
         fits = set(exported) == {"at", "by"} and all(type(exported[one]) is str for one in exported)
         require(fits and format == "vidimus-evidence@v1", "another format")
         self.asked, self.exported, self.key = asked, exported, self.key or Key(key)
-        require(self.key.text == key, "it is of a log with another key")
+        require(key in [self.key.text, *(one.text for one, _ in self.key.former)], "it is of a log with another key")
         self.newer = globals()["checkpoint"](checkpoint, self.key)
         self.cosigned = sum(witness.signed(checkpoint) is not None for witness in self.witnesses)
         require(self.cosigned >= self.quorum, f"{self.cosigned} of the witnesses cosigned it, not {self.quorum}")

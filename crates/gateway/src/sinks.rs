@@ -24,7 +24,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::time::Instant;
-use vidimus_ledger::{Hit, Ledger, Reading};
+use vidimus_ledger::{Hit, Ledger, PrunedError, Reading};
 
 use crate::beside::{NeverCalled, apart, chain, pause};
 use crate::forward::AddressGuard;
@@ -99,6 +99,8 @@ pub enum NoSink {
     Unusable { place: String, source: io::Error },
     #[error(transparent)]
     Position(#[from] NoPosition),
+    #[error(transparent)]
+    Front(#[from] PrunedError),
 }
 
 /// What a sink acknowledged of a batch.
@@ -199,7 +201,7 @@ impl Sink {
     fn open(config: &SinksConfig, address: &SinkAddress, ledger: &Ledger) -> Result<Self, NoSink> {
         let place = address.place();
         let receiver = Receiver::new(config, address, &place)?;
-        let log = (ledger.origin(), ledger.size());
+        let log = (ledger.origin(), ledger.minimum()?..ledger.size());
         let position = Position::open(&config.directory, place.clone(), log, config.from)?;
         Ok(Self {
             place,

@@ -11,6 +11,7 @@ use crate::checkpoint::{self, Checkpoint, CheckpointError, SignedCheckpoint};
 use crate::file::{self, FileError};
 use crate::note::{KeyError, SigningKey, VerifierKey};
 use crate::open::{key_path, public_key_path};
+use crate::proof::{ProveError, Prover};
 use crate::pruned::{self, Pruned};
 use crate::segment::{self, Segment};
 use crate::storage::Storage;
@@ -32,6 +33,14 @@ pub enum ArchiveError {
         dir.display()
     )]
     Gap { dir: PathBuf, archived: u64, minimum: u64 },
+    /// A log that was put back from a copy has other records by numbers that the archive has already.
+    #[error(
+        "the archive {} has {archived} records of a past that is not the log's: the log was put back since; take another directory",
+        dir.display()
+    )]
+    OtherPast { dir: PathBuf, archived: u64 },
+    #[error("the log does not prove that it continues the archive: {0}")]
+    Unproven(Box<ProveError>),
     #[error("{} is not what was copied there", path.display())]
     Copied { path: PathBuf },
     #[error("the log's private key: {0}")]
@@ -104,6 +113,18 @@ impl<'a> Archive<'a> {
             return Err(ArchiveError::Gap { dir: dir.to_owned(), archived, minimum });
         }
         Ok(archive)
+    }
+
+    /// That the log, whose proofs these are, continues what is here: what is here already is not copied once more.
+    pub(crate) fn check(&self, prover: &mut Prover) -> Result<(), ArchiveError> {
+        let Some(signed) = &self.signed else { return Ok(()) };
+        match prover.consistency(&signed.checkpoint) {
+            Ok(_) => Ok(()),
+            Err(ProveError::Altered { .. } | ProveError::RolledBack { .. }) => {
+                Err(ArchiveError::OtherPast { dir: self.dir.to_owned(), archived: self.archived })
+            }
+            Err(error) => Err(ArchiveError::Unproven(Box::new(error))),
+        }
     }
 
     /// Which keys followed which: what is there is signed by any of them.

@@ -113,6 +113,15 @@ struct Front {
 }
 
 impl Ledger {
+    /// The index of the first record that is there: what was before was pruned. Reads a file.
+    ///
+    /// # Errors
+    /// See [`PrunedError`].
+    pub fn minimum(&self) -> Result<u64, PrunedError> {
+        let pruned = pruned::read(&self.handle.shared.config.dir, &self.handle.key)?;
+        Ok(pruned.map_or(0, |pruned| pruned.minimum()))
+    }
+
     /// From which record on the log would begin if it were pruned now; `None` where nothing may go. Reads the ends of segments only.
     ///
     /// # Errors
@@ -131,7 +140,11 @@ impl Ledger {
         let (storage, dir) = (&*shared.storage, &shared.config.dir);
         let Some(front) = self.front(retention)? else { return Ok(None) };
         let archive = match retention.archive {
-            Some(to) => Some(Archive::open(storage, to, dir, &self.handle.key, front.gone.as_ref())?),
+            Some(to) => {
+                let archive = Archive::open(storage, to, dir, &self.handle.key, front.gone.as_ref())?;
+                archive.check(&mut Prover::of(dir, self.handle.key.clone(), &front.issued))?;
+                Some(archive)
+            }
             None => None,
         };
         let root = self.checked(&front, archive.as_ref())?;

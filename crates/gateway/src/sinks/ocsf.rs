@@ -5,6 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::leaf::{Fields, Leaf, Severity};
 
+/// Of what a record does not say and the schema requires.
+const UNKNOWN: &str = "unknown";
+
 /// One JSON object, without an end of line.
 pub(super) fn line(leaf: &Leaf<'_>) -> String {
     event(leaf).to_string()
@@ -50,7 +53,7 @@ fn event(leaf: &Leaf<'_>) -> Value {
         ("api", if is_act { None } else { api(&fields) }),
         ("entity", if is_act { entity(&fields) } else { None }),
         ("resources", if is_act { None } else { entity(&fields).map(|one| json!([one])) }),
-        ("src_endpoint", object([("ip", text(fields.source))])),
+        ("src_endpoint", source(&fields, is_act)),
         ("http_request", object([("url", object([("path", text(fields.path))]))])),
         ("http_response", object([("code", fields.status.map(Value::from))])),
         ("traffic", traffic(&fields)),
@@ -102,16 +105,22 @@ fn actor(fields: &Fields<'_>) -> Option<Value> {
     let authorizations: Vec<Value> =
         policies.map(|policy| json!({"decision": fields.outcome, "policy": {"name": policy}})).collect();
     object([
-        ("app_name", text(fields.principal)),
+        ("app_name", text(fields.principal.or(Some(UNKNOWN)))),
         ("app_uid", text(fields.identity)),
         ("user", object([("uid", text(fields.user))])),
         ("authorizations", (!authorizations.is_empty()).then_some(Value::Array(authorizations))),
     ])
 }
 
+/// Whence; of an act that is not on record.
+fn source(fields: &Fields<'_>, is_act: bool) -> Option<Value> {
+    let unknown = fields.source.is_none() && !is_act;
+    object([("ip", text(fields.source)), ("svc_name", text(unknown.then_some(UNKNOWN)))])
+}
+
 fn api(fields: &Fields<'_>) -> Option<Value> {
     object([
-        ("operation", text(fields.method.or(fields.action))),
+        ("operation", text(fields.method.or(fields.action).or(Some(UNKNOWN)))),
         ("service", object([("name", text(fields.protocol))])),
         ("request", object([("uid", text(fields.id))])),
     ])
@@ -205,7 +214,8 @@ mod tests {
             (1, "/unmapped/decision_index", json!(7)),
             (2, "/http_request/url/path", json!("/x")),
             (2, "/comment", json!("/x")),
-            (2, "/actor", Value::Null),
+            (2, "/actor", json!({"app_name": "unknown"})),
+            (2, "/api/operation", json!("unknown")),
             (3, "/class_uid", json!(3004)),
             (3, "/entity/uid", json!("Agent/finance/bot")),
             (3, "/actor/app_name", json!("User/urn:x#ada")),
@@ -216,6 +226,21 @@ mod tests {
         ] {
             let event = of(&of_kinds[record]);
             assert_eq!(event.pointer(pointer).unwrap_or(&Value::Null), &value, "{pointer} of {event}");
+        }
+    }
+
+    /// Those of API Activity; a receiver that validates drops what lacks one.
+    #[test]
+    fn what_the_schema_requires_is_there_also_where_a_record_does_not_say_it() {
+        for record in [decision(), effect(), refusal("/x"), newer()] {
+            let event = of(&record);
+            for required in
+                ["/actor/app_name", "/api/operation", "/metadata/version", "/metadata/product/name"]
+            {
+                assert!(event.pointer(required).is_some_and(Value::is_string), "{required} of {event}");
+            }
+            let from = &event["src_endpoint"];
+            assert!(from["ip"].is_string() != from["svc_name"].is_string(), "{event}");
         }
     }
 

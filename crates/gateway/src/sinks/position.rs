@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,6 +52,17 @@ pub enum NoPosition {
     PutBack { path: PathBuf, place: String, next: u64, size: u64 },
     #[error("--sink-from {from}: the log has {size} records")]
     Beyond { from: u64, size: u64 },
+    #[error(
+        "--sink-from {from}: the records before {minimum} were pruned; give {minimum} for all that are there, or leave it out for the \
+         present"
+    )]
+    BeforeAll { from: u64, minimum: u64 },
+    #[error(
+        "{}: {place} has taken {next} records, and those before {minimum} were pruned, so it would miss some; put the right file there, or \
+         remove it: the sink then begins as a new one, and an archive has what it lacks, if anything has",
+        path.display()
+    )]
+    Pruned { path: PathBuf, place: String, next: u64, minimum: u64 },
 }
 
 /// How far one sink has come.
@@ -64,16 +76,18 @@ pub(super) struct Position {
 
 impl Position {
     /// Takes up where the sink was, or begins `from` a record, the present where none is given. Where it begins is durable when this returns.
+    /// Of the log, its name, and the records that are there.
     ///
     /// # Errors
     /// See [`NoPosition`].
     pub(super) fn open(
         directory: &Path,
         place: String,
-        (origin, size): (&str, u64),
+        (origin, there): (&str, Range<u64>),
         from: Option<u64>,
     ) -> Result<Self, NoPosition> {
         let path = file_of(directory, &place);
+        let Range { start: minimum, end: size } = there;
         let failed = |source| NoPosition::File { path: path.clone(), source };
         let next = match read(&path)? {
             Some(kept) if kept.place != place => return Err(NoPosition::Malformed { path }),
@@ -83,11 +97,18 @@ impl Position {
             Some(Kept { next, .. }) if next > size => {
                 return Err(NoPosition::PutBack { path, place, next, size });
             }
+            // It would wait for ever, and nothing would be pruned meanwhile.
+            Some(Kept { next, .. }) if next < minimum => {
+                return Err(NoPosition::Pruned { path, place, next, minimum });
+            }
             Some(Kept { next, .. }) => next,
             None => {
                 let from = from.unwrap_or(size);
                 if from > size {
                     return Err(NoPosition::Beyond { from, size });
+                }
+                if from < minimum {
+                    return Err(NoPosition::BeforeAll { from, minimum });
                 }
                 make_directory(directory).map_err(failed)?;
                 write(
@@ -198,7 +219,7 @@ mod tests {
     const PLACE: &str = "syslog+tcp://siem:601";
 
     fn open(directory: &Path, origin: &str, size: u64, from: Option<u64>) -> Result<Position, NoPosition> {
-        Position::open(directory, PLACE.to_owned(), (origin, size), from)
+        Position::open(directory, PLACE.to_owned(), (origin, 0..size), from)
     }
 
     #[test]
@@ -216,6 +237,22 @@ mod tests {
         }
     }
 
+    /// It would wait for ever for what is not there any more, and hold all that could be pruned.
+    #[test]
+    fn nothing_begins_before_the_first_record_that_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path();
+        let open = |from| Position::open(at, PLACE.to_owned(), ("log", 5..10), from);
+        assert!(matches!(open(Some(4)), Err(NoPosition::BeforeAll { from: 4, minimum: 5 })));
+        assert_eq!(least_position(at).unwrap(), None, "nothing is left that would hold what is pruned");
+        for begins in [5, 10] {
+            assert_eq!(open(Some(begins)).unwrap().get(), begins);
+            fs::remove_file(file_of(at, PLACE)).unwrap();
+        }
+        Position::open(at, PLACE.to_owned(), ("log", 0..10), Some(4)).unwrap();
+        assert!(matches!(open(None), Err(NoPosition::Pruned { next: 4, minimum: 5, .. })));
+    }
+
     #[test]
     fn a_position_that_says_nothing_of_this_log_is_refused() {
         let directory = tempfile::tempdir().unwrap();
@@ -225,7 +262,7 @@ mod tests {
         open(at, "log", 10, None).unwrap();
         assert!(matches!(open(at, "other", 10, None), Err(NoPosition::OtherLog { .. })));
         assert!(matches!(open(at, "log", 9, None), Err(NoPosition::PutBack { next: 10, size: 9, .. })));
-        Position::open(at, "otlp+http://c:4318".to_owned(), ("log", 10), Some(4)).unwrap();
+        Position::open(at, "otlp+http://c:4318".to_owned(), ("log", 0..10), Some(4)).unwrap();
         assert_eq!(least_position(at).unwrap(), Some(4));
         let left = left_behind(at, &[PLACE.to_owned()]).unwrap();
         assert_eq!(left.into_iter().map(|(_, place)| place).collect::<Vec<_>>(), ["otlp+http://c:4318"]);

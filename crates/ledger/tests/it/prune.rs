@@ -56,6 +56,7 @@ async fn what_went_is_on_record_and_all_that_is_left_is_proven_as_before() {
     assert!((600..=768).contains(&minimum), "{gone:?}");
     assert_eq!((first(dir), gone.record, gone.prune.from), (minimum, 1000, 0));
     assert_eq!(pruned(dir).expect("read"), Some(gone.clone()));
+    assert_eq!(Ledger::open(small(dir)).expect("opened").minimum().expect("read"), minimum);
     let said = gone.to_string();
     assert!(said.starts_with(&format!("records 0 to {} were pruned on 2026-11-28T", minimum - 1)), "{said}");
     assert!(said.contains("by User/local#ada") && said.ends_with("policy 4.2"), "{said}");
@@ -278,4 +279,32 @@ async fn an_archive_has_what_went_as_it_was() {
     let checked = verify(&late, &as_archive).expect("verified");
     assert!(checked.intact(), "{:?}", checked.findings);
     assert_eq!(indexes(&late), (pruned.prune.from..pruned.minimum()).collect::<Vec<_>>());
+}
+
+/// What the archive has by the same numbers is not what is here: it is not taken for it, and nothing goes.
+#[tokio::test]
+async fn a_log_that_was_put_back_does_not_go_into_the_archive_of_its_other_past() {
+    let (dir, back) = (tempfile::tempdir().expect("a log"), tempfile::tempdir().expect("a copy"));
+    let archives = tempfile::tempdir().expect("archives");
+    let archive = &archives.path().join("archive");
+    grow(small(dir.path()), 100).await;
+    copy(dir.path(), back.path());
+    grow(small(dir.path()), 700).await;
+    let archived = prune(dir.path(), Some(archive)).await.expect("pruned").minimum();
+    let ledger = Ledger::open(small(back.path())).expect("opened");
+    for index in 0..1_500 {
+        decide(&ledger, &Asked { id: format!("other-{index}"), ..Asked::default() }).await;
+    }
+    ledger.close().await;
+    let ledger = Ledger::open(small(back.path())).expect("opened");
+    let before = segments(back.path());
+    let retention = Retention { archive: Some(archive), ..kept_long_enough() };
+    let refused = ledger.prune(&retention, &BY).expect_err("refused");
+    let PruneError::Archive(ArchiveError::OtherPast { archived: of, .. }) = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!((of, segments(back.path())), (archived, before));
+    ledger.close().await;
+    let checked = verify(archive, &Options { archive: true, ..Options::default() }).expect("verified");
+    assert!(checked.intact(), "the archive is as it was: {:?}", checked.findings);
 }

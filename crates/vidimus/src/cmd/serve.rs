@@ -145,12 +145,12 @@ pub struct Serve {
     /// come to, which were ended, what agents have read. Plain TCP, so near and private; without evictions (maxmemory-policy
     /// noeviction), and no cluster. Without it each gateway counts for itself. While it does not answer, calls are refused of which
     /// something is counted, and no others.
-    #[arg(long, env = "VIDIMUS_STANDING", value_name = "URL", value_parser = flags::standing, hide_env_values = true)]
+    #[arg(long, env = "VIDIMUS_STANDING", value_name = "URL", value_parser = flags::Unshown(flags::standing), hide_env_values = true)]
     pub standing: Option<StandingAddress>,
     /// Address that is told of each question to people (`@approval`), each vote and each end, as signed JSON (Standard Webhooks 1.0):
     /// https, or http on this machine. It is told no arguments, and nothing that it answers counts: people approve by `vidimus approvals`
     /// or the admin address.
-    #[arg(long, env = "VIDIMUS_WEBHOOK", value_name = "URL", value_parser = webhook::address, requires = "webhook_secret", hide_env_values = true)]
+    #[arg(long, env = "VIDIMUS_WEBHOOK", value_name = "URL", value_parser = flags::Unshown(webhook::address), requires = "webhook_secret", hide_env_values = true)]
     pub webhook: Option<WebhookAddress>,
     /// File in the directory of --secrets with what the webhook is signed with: whsec_ and the base64 of 24 to 64 random bytes. Read for
     /// each request; while it is replaced, the former one may stand on a second line.
@@ -169,7 +169,7 @@ pub struct Serve {
     /// was; one that is down delays itself alone. May be given several times; scheme, host and port are its name. Options behind a question
     /// mark, joined by &: body=cef|ocsf|record, ca=FILE (PEM roots), headers=FILE (OTLP: header fields, a line each), cert=FILE and key=FILE
     /// (syslog+tls), end=tcp (syslog+tls: a receiver that ends without close_notify). FILE of headers and key is in the directory of --secrets.
-    #[arg(long, env = "VIDIMUS_SINK", value_delimiter = ',', value_name = "URL", value_parser = flags::sink, hide_env_values = true)]
+    #[arg(long, env = "VIDIMUS_SINK", value_delimiter = ',', value_name = "URL", value_parser = flags::Unshown(flags::sink), hide_env_values = true)]
     pub sink: Vec<SinkAddress>,
     /// The index of the record that a new sink begins with; 0 is the first of the ledger. Without it a new sink begins at the present.
     #[arg(long, env = "VIDIMUS_SINK_FROM", value_name = "INDEX", requires = "sink")]
@@ -200,7 +200,7 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_ALLOW_ORIGIN", value_delimiter = ',', value_parser = flags::origin)]
     pub allow_origin: Vec<String>,
     /// Export spans to this OTLP/HTTP address, e.g. http://collector:4318/v1/traces.
-    #[arg(long, env = "VIDIMUS_OTLP_ENDPOINT", value_parser = flags::otlp_endpoint)]
+    #[arg(long, env = "VIDIMUS_OTLP_ENDPOINT", value_parser = flags::Unshown(flags::otlp_endpoint), hide_env_values = true)]
     pub otlp_endpoint: Option<String>,
     /// Worker threads; one a core where not given.
     #[arg(long, env = "VIDIMUS_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]

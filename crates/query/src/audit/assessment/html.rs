@@ -102,6 +102,15 @@ fn verdict(page: &mut String, it: &Assessment) -> fmt::Result {
             it.gaps.younger
         );
     }
+    if let Some(pruned) = &it.gaps.pruned {
+        return writeln!(
+            page,
+            "<p class=\"wrong\"><strong>All {} records that are there are proven to be in the log as it was signed, and others of the window may have been \
+             pruned.</strong> {}</p>",
+            it.log.records,
+            text(pruned)
+        );
+    }
     writeln!(
         page,
         "<p class=\"good\"><strong>All {} records of the window are proven to be in the log as it was signed.</strong></p>",

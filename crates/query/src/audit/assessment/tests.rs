@@ -316,6 +316,34 @@ fn a_window_is_the_same_however_long_the_log_is_and_nothing_else_is_in_it() {
     let it = assessed(&recordings, &none);
     assert_eq!((it.sound, it.is_whole(), it.log.records), (true, false, 0));
     assert!(html(&it).contains("nothing is shown, nor that nothing happened"));
+    // What may be missing is said where it is said what is proven.
+    let mut pruned = assessed(&recordings, &day_after);
+    assert!(html(&pruned).contains("class=\"good\""));
+    pruned.gaps.pruned = Some("records 0 to 9 were pruned by <b>x</b>".to_owned());
+    let page = html(&pruned);
+    assert!(
+        !page.contains("class=\"good\"") && !page.contains("<b>x") && page.contains("may have been pruned"),
+        "{page}"
+    );
+}
+
+#[test]
+fn who_trusts_a_former_key_trusts_the_one_that_followed() {
+    let recordings = recorded();
+    let key = || vidimus_ledger::known_key(&recordings.ledger()).expect("a key");
+    let first = key();
+    for id in ["k-1", "k-2"] {
+        let config = vidimus_ledger::Config { dir: recordings.ledger(), ..vidimus_ledger::Config::default() };
+        let ledger = vidimus_ledger::Ledger::open(config).expect("opened");
+        let time = "2026-11-28T00:00:00.000000Z";
+        let by = vidimus_ledger::PrunedBy { actor: "User/local#ada", id, time, why: "yearly" };
+        ledger.rotate_key("2026-01-01T00:00:00Z".parse().expect("a time"), &by).expect("rotated");
+    }
+    for key in [key(), first] {
+        let it =
+            assessed(&recordings, &AssessmentQuestion { key: Some(key.to_string()), ..question("dora") });
+        assert!(it.sound && it.log.key_given, "{:?}", it.findings);
+    }
 }
 
 #[test]

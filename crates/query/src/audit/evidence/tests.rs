@@ -107,6 +107,29 @@ fn evidence_is_believed_and_the_same_question_makes_the_same() {
     }
 }
 
+/// What was exported before another key followed is believed by who has that one with those that it followed, and by nobody else's.
+#[test]
+fn evidence_of_a_former_key_is_believed_by_the_key_that_followed() {
+    let recordings = recorded();
+    let (file, _) = exported(&recordings, &question(serde_json::json!({"outcome": "deny"})));
+    let former = vidimus_ledger::known_key(&recordings.ledger()).expect("a key");
+    let config = vidimus_ledger::Config { dir: recordings.ledger(), ..vidimus_ledger::Config::default() };
+    let ledger = vidimus_ledger::Ledger::open(config).expect("opened");
+    let time = "2026-11-28T00:00:00.000000Z";
+    let by = vidimus_ledger::PrunedBy { actor: "User/local#ada", id: "k", time, why: "yearly" };
+    ledger.rotate_key("2026-01-01T00:00:00Z".parse().expect("a time"), &by).expect("rotated");
+    drop(ledger);
+    let key = vidimus_ledger::known_key(&recordings.ledger()).expect("a key");
+    let by = |key: &str| {
+        let key = Some(key.parse().expect("a key"));
+        verify(&*file, &VerifyOptions { key, ..VerifyOptions::default() }).expect("read").proven
+    };
+    assert!(by(&key.with_former()) && by(&former.to_string()));
+    assert!(!by(&key.to_string()), "it does not know what it followed");
+    // Of more records than both signed for a former key says nothing.
+    assert!(!by(&format!("{key}\n{former} until 39")));
+}
+
 #[test]
 fn no_byte_of_it_can_be_changed() {
     let recordings = recorded();

@@ -218,7 +218,8 @@ impl<'o, R: BufRead> Check<'o, R> {
         self.report.key_given = self.options.key.is_some();
         (self.report.log, self.report.key) = (key.name().to_owned(), key.to_string());
         (self.report.asked, self.report.exported) = (head.asked, Some(head.exported));
-        if own != key {
+        // A file that was exported before another key followed is of the former one.
+        if own != key && !key.follows(&own) {
             return form(&format!("the file is of a log with the key {own}, and not of that with {key}"));
         }
         let signed = match SignedCheckpoint::open(head.checkpoint.as_bytes(), &key) {

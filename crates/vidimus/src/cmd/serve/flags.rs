@@ -1,12 +1,34 @@
 //! Values of flags that would be taken and then do nothing, or not what was meant: refused, with what to write.
 
+use std::ffi::OsStr;
+
 use anyhow::{Context as _, bail, ensure};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use url::{Host, Url};
 use vidimus_core::resource::{Network, may_be_allowed};
 use vidimus_gateway::listener::authority;
 use vidimus_gateway::{SinkAddress, StandingAddress};
+
+/// Reads a value that may have a secret in it: what is wrong is said without the value, since standard error is often a log.
+#[derive(Clone, Debug)]
+pub(super) struct Unshown<T>(pub(super) fn(&str) -> anyhow::Result<T>);
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Unshown<T> {
+    type Value = T;
+
+    fn parse_ref(&self, cmd: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        let text = value.to_str().ok_or_else(|| clap::Error::new(ErrorKind::InvalidUtf8).with_cmd(cmd))?;
+        (self.0)(text).map_err(|error| {
+            let flag = arg.map(ToString::to_string).unwrap_or_default();
+            let said = format!("invalid value for '{flag}', which is not shown: {error:#}");
+            clap::Error::raw(ErrorKind::ValueValidation, said).with_cmd(cmd)
+        })
+    }
+}
 
 /// Kept as it is written: it is compared with what tokens say.
 pub(super) fn public_url(text: &str) -> anyhow::Result<String> {
@@ -185,6 +207,23 @@ mod tests {
         ] {
             let error = parsed(flags).map(drop).unwrap_err();
             assert!(error.contains(says), "{flags}: {error}");
+        }
+    }
+
+    /// Attack: a secret in an address that has something else wrong, read from the log of a start that failed.
+    #[test]
+    fn what_may_be_secret_is_not_shown_where_it_is_wrong() {
+        for flags in [
+            "--sink otlp+https://collector/hunter2?bad=1",
+            "--sink otlp+https://u:hunter2@collector",
+            "--webhook https://u:p@chat.example/hunter2 --webhook-secret a --secrets b",
+            "--webhook http://chat.example/hunter2 --webhook-secret a --secrets b",
+            "--standing rediss://:hunter2@127.0.0.1",
+            "--otlp-endpoint http://u:hunter2@collector/v1/traces",
+        ] {
+            let error = parsed(flags).map(drop).unwrap_err();
+            let flag = flags.split(' ').next().unwrap();
+            assert!(error.contains(flag) && !error.contains("hunter2"), "{flags}: {error}");
         }
     }
 
