@@ -19,6 +19,7 @@
 //! Writing: [`Ledger`]. Reading, while or after it is written, by any process: [`verify`], [`search`], [`show`],
 //! [`read_from`].
 
+mod act;
 mod archive;
 mod aside;
 mod checkpoint;
@@ -68,6 +69,7 @@ use vidimus_core::decision::{About, Decision};
 use vidimus_core::permit::{Receipt, Room, Verdict};
 use vidimus_core::record::{EffectRecord, Record};
 
+pub use act::ActBy;
 pub use archive::ArchiveError;
 pub use aside::SetAside;
 pub use checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
@@ -79,7 +81,7 @@ pub use frame::{Broken, MAX_RECORD};
 pub use note::{KeyError, NoteError, VerifierKey};
 pub use open::OpenError;
 pub use proof::{Proof, ProofError, ProveError, Prover};
-pub use prune::{PruneError, PrunedBy, Retention};
+pub use prune::{PruneError, Retention};
 pub use pruned::{Pruned, PrunedError, pruned};
 pub use read::{Reading, Watermark, read_from};
 pub use rotate::RotateError;

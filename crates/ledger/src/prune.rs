@@ -8,18 +8,13 @@
 //! 4. all tiles are made durable, then the file `pruned` ([`crate::pruned`]), which proves the act: from here on it is no part of the log;
 //! 5. the segments are removed, by the next start where a crash left any.
 
-use std::future::Future;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
-use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use vidimus_core::act::{Act, Prune};
-use vidimus_core::record::{ActKind, ActRecord, Kept, Record, VERSION};
+use vidimus_core::record::Kept;
 
 use crate::archive::{Archive, ArchiveError};
 use crate::checkpoint::Checkpoint;
@@ -33,10 +28,7 @@ use crate::tile;
 use crate::times::Span;
 use crate::tree::{self, Hash, Tree};
 use crate::walk::Walk;
-use crate::{Closed, Ledger};
-
-/// How often it is looked whether a checkpoint covers the record of the act.
-const LOOK: Duration = Duration::from_millis(20);
+use crate::{ActBy, Closed, Ledger};
 
 /// Which records may go: whole segments from the front of which every record may.
 #[derive(Clone, Copy, Debug)]
@@ -49,19 +41,6 @@ pub struct Retention<'a> {
     pub witnessed: bool,
     /// Where they are copied to before, where anywhere.
     pub archive: Option<&'a Path>,
-}
-
-/// Who prunes, for the record.
-#[derive(Clone, Copy, Debug)]
-pub struct PrunedBy<'a> {
-    /// `User/issuer#subject`, or `vidimus` for what the gateway does by itself.
-    pub actor: &'a str,
-    /// The id of the act (UUIDv7).
-    pub id: &'a str,
-    /// RFC 3339 UTC with microseconds.
-    pub time: &'a str,
-    /// In the words of who does it.
-    pub why: &'a str,
 }
 
 /// Why nothing was pruned; what is said to be gone by then is.
@@ -134,7 +113,7 @@ impl Ledger {
     ///
     /// # Errors
     /// See [`PruneError`].
-    pub fn prune(&self, retention: &Retention<'_>, by: &PrunedBy<'_>) -> Result<Option<Pruned>, PruneError> {
+    pub fn prune(&self, retention: &Retention<'_>, by: &ActBy<'_>) -> Result<Option<Pruned>, PruneError> {
         let _one = lock(&self.handle.pruning);
         let shared = &self.handle.shared;
         let (storage, dir) = (&*shared.storage, &shared.config.dir);
@@ -157,20 +136,7 @@ impl Ledger {
             minimum: front.minimum,
             root: HEXLOWER.encode(&root),
         });
-        let record = Record::Act(ActRecord {
-            act,
-            actor: by.actor.into(),
-            id: by.id.into(),
-            kind: ActKind,
-            shared: None,
-            time: by.time.into(),
-            version: VERSION,
-            why: by.why.into(),
-        });
-        let index = wait_for(self.record(&record))?;
-        self.wait_until_signed(index)?;
-        let bytes = serde_json::to_string(&record)?;
-        let proof = self.prover().prove(index, bytes.as_bytes())?;
+        let (bytes, proof) = self.prove_act::<PruneError>(act, by)?;
         tile::settle(storage, dir)?;
         file::replace(storage, &pruned::path(dir), format!("{bytes}\n{proof}").as_bytes(), 0o600)?;
         pruned::remove(storage, dir, front.minimum)?;
@@ -234,17 +200,6 @@ impl Ledger {
         prover.consistency(&Checkpoint { origin, size: minimum, root })?;
         Ok(root)
     }
-
-    /// Waits until a checkpoint covers record `index`.
-    pub(crate) fn wait_until_signed(&self, index: u64) -> Result<(), Closed> {
-        while self.handle.newest.get().signed.checkpoint.size <= index {
-            if !self.is_open() {
-                return Err(self.handle.shared.closed());
-            }
-            std::thread::sleep(LOOK);
-        }
-        Ok(())
-    }
 }
 
 /// Whether all records of a segment, which end before `end`, were made before a time. Its last seal says so; where that says none of it, as of
@@ -274,25 +229,4 @@ fn are_older(segment: &Segment, end: u64, before: Timestamp) -> Result<bool, Fil
         }
     }
     Ok(true)
-}
-
-/// Waits on this thread.
-pub(crate) fn wait_for<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(Thread);
-
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut cx = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(done) = future.as_mut().poll(&mut cx) {
-            return done;
-        }
-        std::thread::park();
-    }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
+use jiff::Timestamp;
 use serde::Serialize;
 use vidimus_core::act::{Act, Prune};
 use vidimus_core::record::{ActRecord, Kept, Record};
@@ -60,6 +61,12 @@ impl From<FileError> for PrunedError {
 }
 
 impl Pruned {
+    /// Whether records may be among what went that were made from this time on, which is the beginning of all where none is given.
+    pub fn may_have_any_since(&self, since: Option<Timestamp>) -> bool {
+        let before = self.prune.before.parse::<Timestamp>().ok();
+        since.is_none_or(|since| before.is_none_or(|before| since < before))
+    }
+
     /// No record before this one is there any more.
     pub fn minimum(&self) -> u64 {
         self.prune.minimum

@@ -11,16 +11,14 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use vidimus_core::act::{Act, RotateKey};
-use vidimus_core::record::{ActKind, ActRecord, Record, VERSION};
 
 use crate::file::{self, FileError};
 use crate::note::{KeyError, SigningKey};
 use crate::open::{key_path, public_key_path};
 use crate::proof::ProveError;
-use crate::prune::wait_for;
 use crate::queue::lock;
 use crate::storage::Storage;
-use crate::{Closed, Ledger, PrunedBy, checkpoint, succession};
+use crate::{ActBy, Closed, Ledger, checkpoint, succession};
 
 /// Why no key followed. The log goes on with the one that it had.
 #[derive(Debug, thiserror::Error)]
@@ -51,27 +49,15 @@ impl Ledger {
     ///
     /// # Errors
     /// See [`RotateError`].
-    pub fn rotate_key(&self, until: Timestamp, by: &PrunedBy<'_>) -> Result<String, RotateError> {
+    pub fn rotate_key(&self, until: Timestamp, by: &ActBy<'_>) -> Result<String, RotateError> {
         let _one = lock(&self.handle.pruning);
         let shared = &self.handle.shared;
         let (storage, dir) = (&*shared.storage, shared.config.dir.as_path());
         let before = file::read(&key_path(dir))?;
         let next = SigningKey::generate(self.origin())?;
         let to = next.verifier().to_string();
-        let record = Record::Act(ActRecord {
-            act: Act::RotateKey(RotateKey { from: self.public_key(), to: to.clone() }),
-            actor: by.actor.into(),
-            id: by.id.into(),
-            kind: ActKind,
-            shared: None,
-            time: by.time.into(),
-            version: VERSION,
-            why: by.why.into(),
-        });
-        let index = wait_for(self.record(&record))?;
-        self.wait_until_signed(index)?;
-        let bytes = serde_json::to_string(&record)?;
-        let proof = self.prover().prove(index, bytes.as_bytes())?;
+        let act = Act::RotateKey(RotateKey { from: self.public_key(), to: to.clone() });
+        let (bytes, proof) = self.prove_act::<RotateError>(act, by)?;
         let issued = self.handle.newest.get();
         if issued.signed.note != proof.note() || self.size() != issued.signed.checkpoint.size {
             return Err(RotateError::Written);

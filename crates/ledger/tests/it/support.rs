@@ -8,7 +8,7 @@ use std::time::Duration;
 use vidimus_core::record::{
     DecisionKind, DecisionRecord, EffectKind, EffectRecord, Record, RefusalKind, RefusalRecord,
 };
-use vidimus_ledger::{Config, Ledger, Options, PrunedBy, Report, Retention, verify};
+use vidimus_ledger::{ActBy, Config, Ledger, Options, Report, Retention, verify};
 
 /// A log in `dir` that signs a checkpoint when it is closed and not before.
 pub(crate) fn config(dir: &Path) -> Config {
@@ -28,7 +28,7 @@ pub(crate) fn kept_long_enough<'a>() -> Retention<'a> {
 }
 
 /// Who prunes.
-pub(crate) const BY: PrunedBy<'_> = PrunedBy {
+pub(crate) const BY: ActBy<'_> = ActBy {
     actor: "User/local#ada",
     id: "019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10",
     time: "2026-11-28T00:00:00.000000Z",

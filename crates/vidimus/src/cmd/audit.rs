@@ -102,8 +102,7 @@ fn key(text: &str) -> anyhow::Result<VerifierKey> {
 /// happened.
 fn warn_of_pruned(dir: &Path, since: Option<jiff::Timestamp>) -> anyhow::Result<()> {
     let Some(pruned) = vidimus_ledger::pruned(dir)? else { return Ok(()) };
-    let before = pruned.prune.before.parse::<jiff::Timestamp>().ok();
-    if since.is_none_or(|since| before.is_none_or(|before| since < before)) {
+    if pruned.may_have_any_since(since) {
         output::warning(&format!("{pruned}; they are not searched"));
     }
     Ok(())

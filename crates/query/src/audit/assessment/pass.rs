@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use vidimus_core::record::Kept;
 use vidimus_ledger::{Hash, Hit, ProveError, Prover, Query, SignedCheckpoint, VerifierKey};
@@ -47,10 +46,7 @@ pub fn assess(
     {
         pass.find(format!("the log's checkpoint is not one of the key that was given: {error}"));
     }
-    let pruned = vidimus_ledger::pruned(dir)?.filter(|pruned| {
-        let before = pruned.prune.before.parse::<Timestamp>().ok();
-        before.is_none_or(|before| question.from < before)
-    });
+    let pruned = vidimus_ledger::pruned(dir)?.filter(|pruned| pruned.may_have_any_since(Some(question.from)));
     pass.counting.gaps.pruned = pruned.map(|pruned| pruned.to_string());
     let window = Query { since: Some(question.from), until: Some(question.to), ..Query::default() };
     for hit in vidimus_ledger::search(dir, &window)? {

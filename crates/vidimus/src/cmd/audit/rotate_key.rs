@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::rfc3339;
-use vidimus_ledger::{Config, Ledger, PrunedBy, known_key};
+use vidimus_ledger::{ActBy, Config, Ledger, known_key};
 
 use super::export::user;
 use crate::clock::SystemClock;
@@ -51,7 +51,7 @@ pub fn run(data: &Path, dir: &Path, asked: &RotateKey, format: Format) -> anyhow
         .context("the key stays; stop the gateway first")?;
     let actor = format!("User/local#{}", asked.by.clone().unwrap_or_else(user));
     let (id, time) = (uuid::Uuid::now_v7().to_string(), rfc3339(SystemClock.now().wall));
-    let by = PrunedBy { actor: &actor, id: &id, time: &time, why: &asked.why };
+    let by = ActBy { actor: &actor, id: &id, time: &time, why: &asked.why };
     ledger.rotate_key(until, &by).context("the key stays")?;
     // It is closed when it goes, and knows the former key only.
     drop(ledger);

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use vidimus_core::act::BY_ITSELF;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::{KEY_LENGTH, Shared, Stood, least_position, rfc3339};
-use vidimus_ledger::{Ledger, Pruned, PrunedBy, Retention};
+use vidimus_ledger::{ActBy, Ledger, Pruned, Retention};
 
 use super::supervisor::Supervisor;
 use super::{Serve, sinks, standing};
@@ -94,7 +94,7 @@ pub(in crate::cmd) fn prune(
     }
     standing::keep_base(data, key, ledger, stood).context("what stands by acts")?;
     let (id, time) = (uuid::Uuid::now_v7().to_string(), rfc3339(SystemClock.now().wall));
-    let by = PrunedBy { actor: &pruning.actor, id: &id, time: &time, why: &pruning.why };
+    let by = ActBy { actor: &pruning.actor, id: &id, time: &time, why: &pruning.why };
     Ok(ledger.prune(&retention, &by)?)
 }
 
