@@ -305,4 +305,4 @@ async fn keep(ledger: &Ledger, offered: &SignedCheckpoint, lines: &BTreeMap<usiz
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,6 +4,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::*;
+use crate::recordings::estate;
 
 fn state(directory: &Path) -> State {
     State::new(vidimus_registry::load(directory), "the directory".to_owned())
@@ -213,24 +214,11 @@ fn the_smallest_set_of_facts_turns_the_outcome() {
 /// Who calls at another time is told of the window, and when it opens.
 #[test]
 fn a_call_out_of_its_window_is_explained_by_it() {
-    let estate = r#"apiVersion: vidimus.dev/v1alpha1
-kind: Agent
-metadata: {name: bot, namespace: a}
-spec: {owner: ada.l@example.com, team: t, purpose: p, riskLevel: low, identities: [{oidc: {issuer: "urn:vidimus:local", subject: bot}}]}
----
-apiVersion: vidimus.dev/v1alpha1
-kind: MCPServer
-metadata: {name: bank, namespace: a}
-spec: {owner: ada.l@example.com, team: t, riskLevel: low, endpoint: {url: "http://127.0.0.1:1/mcp"}}
----
-apiVersion: vidimus.dev/v1alpha1
-kind: Policy
-metadata: {name: office, namespace: a}
-spec:
-  description: d
-  window: {zone: Europe/Berlin, hours: {from: 9, until: 17}}
-  cedar: permit (principal, action == Action::"invokeTool", resource);
-"#;
+    let estate = estate(
+        "office",
+        "window: {zone: Europe/Berlin, hours: {from: 9, until: 17}}\n\
+         cedar: permit (principal, action == Action::\"invokeTool\", resource);",
+    );
     let directory = tempfile::tempdir().expect("a directory");
     fs::write(directory.path().join("a.yaml"), estate).expect("written");
     let state = state(directory.path());

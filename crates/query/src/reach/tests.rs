@@ -5,6 +5,7 @@ use serde_json::json;
 use vidimus_core::resource::Object;
 
 use super::*;
+use crate::recordings::estate;
 
 fn demo() -> State {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo");
@@ -214,32 +215,18 @@ fn who_proves_nothing_calls_nothing() {
     assert!(found.reached[1].reason.as_ref().is_some_and(|why| why.contains("claim")), "{found:#?}");
 }
 
-const WINDOWED: &str = r#"apiVersion: vidimus.dev/v1alpha1
-kind: Agent
-metadata: {name: bot, namespace: a}
-spec: {owner: ada.l@example.com, team: t, purpose: p, riskLevel: low, identities: [{oidc: {issuer: "urn:vidimus:local", subject: bot}}]}
----
-apiVersion: vidimus.dev/v1alpha1
-kind: MCPServer
-metadata: {name: bank, namespace: a}
-spec: {owner: ada.l@example.com, team: t, riskLevel: low, endpoint: {url: "http://127.0.0.1:1/mcp"}}
----
-apiVersion: vidimus.dev/v1alpha1
-kind: Policy
-metadata: {name: office, namespace: a}
-spec:
-  description: d
-  window: {zone: Europe/Berlin, days: [monday, tuesday, wednesday], hours: {from: 9, until: 17}}
-  cedar: |
-    permit (principal, action == Action::"invokeTool", resource == Tool::"a/bank/pay")
-    when { context.delegation_depth <= 3 };
-"#;
-
 /// A window in a zone is said as a person says it, and is there as data; how the clocks change over fifty years is not told.
 #[test]
 fn a_window_is_said_in_words() {
     let directory = tempfile::tempdir().expect("a directory");
-    fs::write(directory.path().join("a.yaml"), WINDOWED).expect("written");
+    let estate = estate(
+        "office",
+        "window: {zone: Europe/Berlin, days: [monday, tuesday, wednesday], hours: {from: 9, until: 17}}\n\
+         cedar: |\n\
+         \x20 permit (principal, action == Action::\"invokeTool\", resource == Tool::\"a/bank/pay\")\n\
+         \x20 when { context.delegation_depth <= 3 };",
+    );
+    fs::write(directory.path().join("a.yaml"), estate).expect("written");
     let state = State::new(vidimus_registry::load(directory.path()), String::new());
     let found = reach(&state, &asked(&json!({"resource": "Tool/a/bank/pay"}))).expect("an answer");
     let when = &found.reached[0].permits_when[0];

@@ -4,24 +4,7 @@ use serde_json::{Value, json};
 use vidimus_ledger::{Proof, VerifierKey};
 
 use super::*;
-use crate::recordings::{Made, Recordings};
-
-const OBJECTS: &str = r#"
-apiVersion: vidimus.dev/v1alpha1
-kind: Agent
-metadata: {name: bot, namespace: a}
-spec: {owner: ada.l@example.com, team: t, purpose: p, riskLevel: low, identities: [{oidc: {issuer: "urn:vidimus:local", subject: bot}}]}
----
-apiVersion: vidimus.dev/v1alpha1
-kind: MCPServer
-metadata: {name: bank, namespace: a}
-spec: {owner: ada.l@example.com, team: t, riskLevel: low, endpoint: {url: "http://127.0.0.1:1/mcp"}}
----
-apiVersion: vidimus.dev/v1alpha1
-kind: Policy
-metadata: {name: p, namespace: a}
-spec: {description: d, cedar: "permit (principal, action == Action::\"invokeTool\", resource) when {context.numbers.hasTag(\"/amount\") && context.numbers.getTag(\"/amount\") <= LIMIT};"}
-"#;
+use crate::recordings::{Made, Recordings, limited};
 
 /// A path that an agent asks for, to be markup on an auditor's screen.
 const HOSTILE: &str = "/mcp/<script>alert(1)</script>\"'&amp;<img src=x onerror=alert(2)>\u{202e}gnp";
@@ -36,8 +19,7 @@ fn recorded() -> Recordings {
     let mut recordings = Recordings::begin();
     for limit in [10, 20] {
         let directory = tempfile::tempdir().expect("a directory");
-        std::fs::write(directory.path().join("a.yaml"), OBJECTS.replace("LIMIT", &limit.to_string()))
-            .expect("written");
+        std::fs::write(directory.path().join("a.yaml"), limited(limit)).expect("written");
         let world = vidimus_registry::load(directory.path()).snapshot;
         recordings.keep(&world);
         for amount in 0..20 {
@@ -336,7 +318,7 @@ fn who_trusts_a_former_key_trusts_the_one_that_followed() {
         let config = vidimus_ledger::Config { dir: recordings.ledger(), ..vidimus_ledger::Config::default() };
         let ledger = vidimus_ledger::Ledger::open(config).expect("opened");
         let time = "2026-11-28T00:00:00.000000Z";
-        let by = vidimus_ledger::PrunedBy { actor: "User/local#ada", id, time, why: "yearly" };
+        let by = vidimus_ledger::ActBy { actor: "User/local#ada", id, time, why: "yearly" };
         ledger.rotate_key("2026-01-01T00:00:00Z".parse().expect("a time"), &by).expect("rotated");
     }
     for key in [key(), first] {

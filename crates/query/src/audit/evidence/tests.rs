@@ -5,29 +5,11 @@ use vidimus_core::snapshot::Snapshot;
 use vidimus_ledger::{WitnessKey, Witnesses};
 
 use super::*;
-use crate::recordings::{Made, Recordings};
-
-const OBJECTS: &str = r#"
-apiVersion: vidimus.dev/v1alpha1
-kind: Agent
-metadata: {name: bot, namespace: a}
-spec: {owner: ada.l@example.com, team: t, purpose: p, riskLevel: low, identities: [{oidc: {issuer: "urn:vidimus:local", subject: bot}}]}
----
-apiVersion: vidimus.dev/v1alpha1
-kind: MCPServer
-metadata: {name: bank, namespace: a}
-spec: {owner: ada.l@example.com, team: t, riskLevel: low, endpoint: {url: "http://127.0.0.1:1/mcp"}}
----
-apiVersion: vidimus.dev/v1alpha1
-kind: Policy
-metadata: {name: p, namespace: a}
-spec: {description: d, cedar: "permit (principal, action == Action::\"invokeTool\", resource) when {context.numbers.hasTag(\"/amount\") && context.numbers.getTag(\"/amount\") <= LIMIT};"}
-"#;
+use crate::recordings::{Made, Recordings, limited};
 
 fn world(limit: usize) -> std::sync::Arc<Snapshot> {
     let directory = tempfile::tempdir().expect("a directory");
-    let text = OBJECTS.replace("LIMIT", &limit.to_string());
-    fs::write(directory.path().join("a.yaml"), text).expect("written");
+    fs::write(directory.path().join("a.yaml"), limited(limit)).expect("written");
     let loaded = vidimus_registry::load(directory.path());
     assert!(loaded.rejections.is_empty(), "{:#?}", loaded.rejections);
     loaded.snapshot
@@ -116,7 +98,7 @@ fn evidence_of_a_former_key_is_believed_by_the_key_that_followed() {
     let config = vidimus_ledger::Config { dir: recordings.ledger(), ..vidimus_ledger::Config::default() };
     let ledger = vidimus_ledger::Ledger::open(config).expect("opened");
     let time = "2026-11-28T00:00:00.000000Z";
-    let by = vidimus_ledger::PrunedBy { actor: "User/local#ada", id: "k", time, why: "yearly" };
+    let by = vidimus_ledger::ActBy { actor: "User/local#ada", id: "k", time, why: "yearly" };
     ledger.rotate_key("2026-01-01T00:00:00Z".parse().expect("a time"), &by).expect("rotated");
     drop(ledger);
     let key = vidimus_ledger::known_key(&recordings.ledger()).expect("a key");
