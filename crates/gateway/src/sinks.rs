@@ -329,8 +329,16 @@ impl Sink {
                 meter.sinks().retried(&self.place);
             }
             let sent = tokio::time::timeout(self.pace.deadline, self.receiver.send(batch.body.clone())).await;
-            let late = || Failed::again(format!("no answer within {} ms", self.pace.deadline.as_millis()));
-            match sent.unwrap_or_else(|_| Err(late())) {
+            let Ok(sent) = sent else {
+                let why = format!("no answer within {} ms", self.pace.deadline.as_millis());
+                self.failed(why, None, standing, around).await;
+                // It may be there and slow: sent whole again and again, it would come to an end with none.
+                if count > 1 {
+                    return false;
+                }
+                continue;
+            };
+            match sent {
                 Ok(taken) => {
                     self.acknowledged(batch, taken, meter);
                     self.keep(batch, standing, around).await;

@@ -10,39 +10,16 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use prost::Message as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use vidimus_core::record::{Record, RefusalKind, RefusalRecord};
 use vidimus_ledger::{Config, Durability};
 use vidimus_testkit::upstream::{Answer, Received, Upstream};
 
 use super::*;
 use crate::vitals::Vitals;
+use crate::witnesses::tests::record;
 
 fn open(dir: &Path) -> Ledger {
     let config = Config { dir: dir.join("ledger"), durability: Durability::Sync, ..Config::default() };
     Ledger::open(config).unwrap()
-}
-
-async fn record(ledger: &Ledger, count: usize) {
-    for _ in 0..count {
-        let record = Record::Refusal(RefusalRecord {
-            asked: None,
-            code: "token_expired".into(),
-            detail: None,
-            id: "i".into(),
-            identity: None,
-            kind: RefusalKind,
-            message: "the token has expired".into(),
-            outcome: "deny".into(),
-            path: "/mcp/finance/ledger".into(),
-            principal: None,
-            source: None,
-            time: "2026-11-28T00:00:00.000000Z".into(),
-            trace: "".into(),
-            user: None,
-            version: 1,
-        });
-        ledger.record(&record).await.unwrap();
-    }
 }
 
 fn config(dir: &Path, sinks: &[&str]) -> SinksConfig {
@@ -227,6 +204,22 @@ async fn what_is_too_large_is_halved_and_what_is_rejected_is_counted() {
         line.strip_prefix(&format!("vidimus_sink_records_total{{sink=\"{place}\",result=\"rejected\"}} "))
     });
     assert!(rejected.is_some_and(|count| count.parse::<u64>().unwrap() >= 4), "{metrics}");
+}
+
+/// One that needs longer for a batch than there is gets less at once, and not the same for ever.
+#[tokio::test]
+async fn what_takes_too_long_is_halved_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (upstream, url) = collector();
+    upstream.otherwise(|received| match log_records(received).len() {
+        0..=3 => answer(0),
+        _ => Answer::hang(),
+    });
+    let ledger = open(dir.path());
+    record(&ledger, 10).await;
+    let mut config = config(dir.path(), &[&url]);
+    config.pace.deadline = Duration::from_millis(200);
+    Following::of(&ledger, &config).until_at(0, 10).await;
 }
 
 #[tokio::test]
