@@ -30,7 +30,7 @@ use anyhow::Context as _;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use vidimus_core::resource::Network;
-use vidimus_gateway::{SinkAddress, StandingAddress, Vitals, WitnessAt};
+use vidimus_gateway::{AddressGuard, SinkAddress, StandingAddress, Vitals, WitnessAt};
 
 use super::quantity;
 use crate::log;
@@ -214,6 +214,14 @@ pub struct Serve {
 }
 
 impl Serve {
+    /// Where nothing is sent, of calls and of what is told beside them.
+    fn address_guard(&self) -> AddressGuard {
+        AddressGuard {
+            denied: self.deny_upstream.clone().into(),
+            allowed: self.allow_upstream.clone().into(),
+        }
+    }
+
     /// The gateway as its callers see it: as it is said, or where it listens.
     fn callers_url(&self, listens: SocketAddr) -> String {
         let here = || format!("http://{listens}");

@@ -17,8 +17,8 @@ use vidimus_core::record::Kept;
 use vidimus_core::snapshot::ENDED_BY;
 use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
-    AddressGuard, Gate, KEY_LENGTH, KeepAlive, Limits, Seal, SecretDirectory, Shared, Stood, Telemetry,
-    Upstream, Vitals, millis, record_count,
+    Gate, KEY_LENGTH, KeepAlive, Limits, Seal, SecretDirectory, Shared, Stood, Telemetry, Upstream, Vitals,
+    millis, record_count,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, Operators, People, TrustStore};
 use vidimus_ledger::{Durability, Ledger, Query};
@@ -431,10 +431,7 @@ fn start_workers(
     listeners: &[Listener],
 ) -> anyhow::Result<Workers> {
     let connections = Connections::new(shared.connections());
-    let guard = AddressGuard {
-        denied: serve.deny_upstream.clone().into(),
-        allowed: serve.allow_upstream.clone().into(),
-    };
+    let guard = serve.address_guard();
     let mut workers = Vec::with_capacity(count);
     for number in 0..count {
         let gate = Gate {

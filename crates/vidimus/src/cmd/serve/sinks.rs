@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use vidimus_gateway::{AddressGuard, Pace, SecretDirectory, Shared, SinksConfig, open_sinks};
+use vidimus_gateway::{Pace, SecretDirectory, Shared, SinksConfig, open_sinks};
 
 use super::Serve;
 use super::supervisor::Supervisor;
@@ -36,10 +36,7 @@ pub(super) fn begin(
         directory: positions(&serve.data),
         from: serve.sink_from,
         secrets,
-        guard: AddressGuard {
-            denied: serve.deny_upstream.clone().into(),
-            allowed: serve.allow_upstream.clone().into(),
-        },
+        guard: serve.address_guard(),
         own: [listen, admin].into_iter().chain(tls).collect(),
         pace: Pace::default(),
     };
