@@ -38,8 +38,10 @@ e2e: ## The gateway binary between real clients and real servers
 	$(CARGO) build --workspace --all-targets # the same features as the tests, so nothing is built twice
 	e2e/test.sh
 	e2e/otel/test.sh
+	e2e/sinks/test.sh
 	e2e/spire/test.sh
 	e2e/tlog/test.sh
+	e2e/prometheus/test.sh
 
 conformance: ## The protocols' own suites against an upstream alone and through the gateway; what differs, as a table (npm, PyPI)
 	$(CARGO) build --workspace --all-targets

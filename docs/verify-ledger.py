@@ -3,13 +3,17 @@
 
     python3 verify-ledger.py DATA/ledger --key 'NAME+ID+BASE64' [--checkpoint SAVED]...
 
+An archive (`vidimus serve --archive`) is checked the same way. Of records that were pruned, that this is on record, and their hashes.
+
 Written from docs/ledger-format.md alone. Exit status: 0 intact, 1 not intact, 2 not checked. It reads one segment at a time.
-Checksums and seals of the last second, which only the log's private key can tell, are left to `vidimus audit verify`."""
-import argparse, importlib.util, os, struct, sys
+Checksums, seals of the last second, which only the log's private key can tell, and whose the cosignatures are, are left to `vidimus audit verify`."""
+import argparse, importlib.util, json, os, struct, sys
 
 there = os.path.join(os.path.dirname(os.path.abspath(__file__)), "verify-evidence.py")
 spec = importlib.util.spec_from_file_location("verify_evidence", there)
 proof = importlib.util.module_from_spec(spec)
+if not os.path.isfile(there):
+    sys.exit(print(f"not checked: {there} is missing; put it beside this file", file=sys.stderr) or 2)
 spec.loader.exec_module(proof)
 Key, Wrong, checkpoint, node, require, sha = proof.Key, proof.Wrong, proof.checkpoint, proof.node, proof.require, proof.sha
 
@@ -29,12 +33,15 @@ class Tree:
             self.levels[level + 1].append(self.complete(self.levels[level]))
             self.levels[level] = []
 
-    def check(self, level, index, signed):
+    def path(self, level, index):
         groups = [f"{index % 1000:03}"]
         while index >= 1000:
             index //= 1000
             groups.insert(0, f"x{index % 1000:03}")
-        path = os.path.join(self.directory, "tile", str(level), *groups)
+        return os.path.join(self.directory, "tile", str(level), *groups)
+
+    def check(self, level, index, signed):
+        path = self.path(level, index)
         if self.size <= signed:  # of what is not signed for yet, a crash may have left anything
             stored = read(path) if os.path.exists(path) else b""
             require(stored == b"".join(self.levels[level]), f"{path} is not the tile of the records")
@@ -56,6 +63,80 @@ class Tree:
         while len(peaks) > 1:
             peaks[-2:] = [node(*peaks[-2:])]
         return peaks[0] if peaks else sha()
+
+class Stored(Tree):
+    """The tree of the first records as the tiles have it, whose records need not be there."""
+    def __init__(self, directory, size, roots=None):
+        super().__init__(directory)
+        self.size, self.roots, self.levels = size, {} if roots is None else roots, []
+        for level in range(8):
+            count = size >> 8 * level
+            if level and not count:
+                break
+            self.levels.append([self.hash(level, n) for n in range(count // 256 * 256, count)])
+
+    def tile(self, level, index):
+        stored = read(self.path(level, index))
+        require(len(stored) == 8192, f"{self.path(level, index)} is not a tile")
+        return [stored[at:at + 32] for at in range(0, 8192, 32)]
+
+    def hash(self, level, n):
+        """Of level 0 a stored one; of others the root of the tile below."""
+        if level == 0:
+            if (0, n // 256) not in self.roots:
+                self.roots[0, n // 256] = self.tile(0, n // 256)
+            return self.roots[0, n // 256][n % 256]
+        if (level, n) not in self.roots:
+            self.roots[level, n] = self.complete(self.tile(level - 1, n))
+        return self.roots[level, n]
+
+    def fits(self):
+        """Each full tile has the roots of those below it. The root alone is of some tiles only, and that of fewer records of others."""
+        for level in range(1, 8):
+            for n in range(self.size >> 8 * (level + 1)):
+                below = [self.hash(level, one) for one in range(256 * n, 256 * n + 256)]
+                require(self.tile(level, n) == below, f"{self.path(level, n)} is not the tile of those below it")
+
+def proven(path, key=None):
+    """(act, size of the checkpoint, its note) of a file with the record of an act of this log, and its proof; `key` may depend on the act."""
+    record, _, text = read(path).decode().partition("\n")
+    head, _, note = text.partition("\n\n")
+    lines, act = head.split("\n"), json.loads(record)
+    require(lines[0] == "c2sp.org/tlog-proof@v1" and len(lines) > 1 and lines[1].startswith("index "), f"{path}: not a proof")
+    require(type(act) is dict and type(act.get("act")) is dict and "shared" not in act, f"{path}: its record is not of an act of this log")
+    index, hashes = lines[1][6:], [proof.b64(line, 32) for line in lines[2:]]
+    size, root = checkpoint(note, key or Key(act["act"]["rotateKey"]["to"]))
+    require(index == str(int(index)), f"{path}: not an index")
+    require(proof.root_of(int(index), size, record.encode(), hashes) == root, f"{path}: its record is not in the log")
+    return act, size, note
+
+def followed(directory, newest):
+    """The keys that `newest` followed, each with the number of records that it may have signed alone, and the checkpoints that both signed, which
+    the log continues; what does not prove it counts nothing."""
+    place, former, signed, last = os.path.join(directory, "keys", "succession"), [], [], newest
+    for name in sorted(os.listdir(place) if os.path.isdir(place) else [], reverse=True):
+        try:
+            act, size, note = proven(os.path.join(place, name))
+            before = Key(act["act"]["rotateKey"]["from"])
+            require(act["act"]["rotateKey"]["to"] == last.text and before.name == last.name and before.signed(note), "another step")
+        except (LookupError, TypeError, ValueError):
+            continue
+        signed.append(checkpoint(note, last))
+        former.append((before, size))
+        last = before
+    return former, signed
+
+def pruned(directory, key):
+    """(minimum index, root, size of the checkpoint that proves it, the record) of what went from the front; None where nothing did."""
+    path = os.path.join(directory, "pruned")
+    if not os.path.exists(path):
+        return None
+    act, size, _ = proven(path, key)
+    prune = act["act"].get("prune")
+    require(prune, f"{path}: its record is not of an act of this log that prunes")
+    minimum = prune["minimum"]
+    require(type(minimum) is int and 0 < minimum <= -(-minimum // 256) * 256 <= size, f"{path}: it prunes what cannot have been pruned")
+    return minimum, bytes.fromhex(prune["root"]), size, act
 
 def read(path):
     with open(path, "rb") as file:
@@ -95,9 +176,13 @@ def version(path, data, first):
     return data[7]
 
 def ledger(directory, key=None, given=()):
-    """(records that are signed for, records behind them, tiles) of a log that is whole; Wrong says what is not."""
+    """(key, records that are signed for, records behind them, tree) of a log that is whole; Wrong says what is not."""
     own = Key(read(os.path.join(directory, "keys", "checkpoint.vkey")).decode())
-    require(key is None or key.text == own.text, "it is a log with another key")
+    require(not own.former, "keys/checkpoint.vkey has more than one line")
+    own.former, both = followed(directory, own)
+    require(key is None or key.text in [own.text, *(one.text for one, _ in own.former)], "it is a log with another key")
+    path = os.path.join(directory, "cosigned")  # before the newest, which is never older; whose the lines are is for who knows witnesses
+    cosigned = [read(path).decode()] if os.path.exists(path) else []
     newest = read(os.path.join(directory, "checkpoint"))
     latest, parts = checkpoint(newest.decode(), own), read(os.path.join(directory, "checkpoints")).split(b"\n\n")
     whole = (len(parts) - 1) // 2 * 2
@@ -107,10 +192,22 @@ def ledger(directory, key=None, given=()):
     require((newest + b"\n").startswith(rest), "the history ends with what is no checkpoint")
     require(all(one[0] < other[0] for one, other in zip(history, history[1:])), "the history is not in order")
     require(history[-1] == latest or history[-1][0] < latest[0], "the newest checkpoint is older than the history's last")
-    anchors = sorted({*history, latest, *(checkpoint(note, own) for note in given)}, reverse=True)
-    require(anchors[0] == latest, "the newest checkpoint is older than the one that was given")
+    is_archive = "archive" in newest.decode().partition("\n\n")[0].split("\n")[3:]
+    gone = pruned(directory, own)
+    require(not gone or is_archive or gone[2] <= latest[0], "the newest checkpoint is older than one that proves what was pruned")
+    both = both if not is_archive else [one for one in both if one[0] <= latest[0]]
+    anchors = sorted({*history, latest, *both, *(checkpoint(note, own) for note in [*cosigned, *given])}, reverse=True)
+    require(anchors[0] == latest, "the newest checkpoint is older than one that was given, or that witnesses cosigned")
     names = sorted(name for name in os.listdir(os.path.join(directory, "segments")) if name.endswith(".log"))
-    tree, said, newest_version = Tree(directory), 0, 1
+    tree, said, newest_version, roots_of = Tree(directory), 0, 1, {}
+    if gone:
+        names = [name for name in names if int(name[:-4]) >= gone[0]]  # others may be left by a process that was killed
+        tree = Stored(directory, gone[0], roots_of)
+        require(tree.root() == gone[1], "the hashes of what was pruned are not what they were")
+        tree.fits()
+        while anchors and anchors[-1][0] < gone[0]:
+            size, root = anchors.pop()
+            require(Stored(directory, size, roots_of).root() == root, f"the first {size} records are not those that were signed for")
 
     def roots():
         while anchors and anchors[-1][0] == tree.size:
@@ -131,7 +228,8 @@ def ledger(directory, key=None, given=()):
                 roots()
     require(not anchors, f"{tree.size} records are there, and {latest[0]} were signed for")
     require(said <= latest[0] and said <= history[-1][0], "checkpoints were taken away")
-    return own, latest[0], tree.size - latest[0], tree.tiles
+    tree.gone, tree.is_archive = gone, is_archive
+    return own, latest[0], tree.size - latest[0], tree
 
 def main():
     flags = argparse.ArgumentParser(description="Checks a whole ledger directory.")
@@ -139,13 +237,21 @@ def main():
     flags.add_argument("--key", type=Key, help="the log's public key, from somebody you trust")
     flags.add_argument("--checkpoint", action="append", default=[], type=proof.text, help="one that was saved")
     flags = flags.parse_args()
+    if not os.path.isfile(os.path.join(flags.directory, "keys", "checkpoint.vkey")):
+        sys.exit(print(f"not checked: {flags.directory} is no ledger: it has no keys/checkpoint.vkey; give DATA/ledger", file=sys.stderr) or 2)
     try:
-        key, signed, behind, tiles = ledger(flags.directory, flags.key, flags.checkpoint)
+        key, signed, behind, tree = ledger(flags.directory, flags.key, flags.checkpoint)
     except OSError as error:
         sys.exit(print(f"not checked: {error}", file=sys.stderr) or 2)
     except (Wrong, struct.error, ValueError) as wrong:
-        sys.exit(print(f"NOT INTACT: {wrong}") or 1)
-    print(f"log       {key.name}\nkey       {key.text}{'' if flags.key else ' (the log says so itself; give --key)'}")
+        sys.exit(print(f"NOT INTACT: {proof.shown(str(wrong))}") or 1)
+    print(f"log       {proof.shown(key.name)}\nkey       {proof.shown(key.text)}{'' if flags.key else ' (the log says so itself; give --key)'}")
+    if tree.is_archive:
+        print(f"note      an archive, which ends before record {signed}; the log goes on elsewhere")
+    if tree.gone:
+        minimum, _, _, act = tree.gone
+        said = proof.shown(f"records 0 to {minimum - 1} were pruned; the last time on {act['time']} by {act['actor']}: {act['why']}")
+        print(f"note      {said}")
     print(f"records   {signed} are what they were when they were signed for; {behind} behind them are not signed for yet\nintact")
 
 if __name__ == "__main__": main()

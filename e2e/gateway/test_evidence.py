@@ -1,10 +1,13 @@
-"""Evidence of a real run: believed by `audit verify` and by the Python of docs/, which refuse whatever was changed; and docs/audit.md, pasted.
+"""Evidence of a real run: believed by `audit verify` and by the Python of docs/, which refuse whatever was changed; reports for frameworks
+(`audit evidence`), whose OSCAL is held to the schema of the NIST; and docs/audit.md, pasted.
 
 VIDIMUS_MUTATIONS (100; `make evidence`: 1000) files are bent, one way each.
 """
 
 import base64
+import datetime
 import hashlib
+import html.parser
 import importlib.util
 import io
 import json
@@ -19,6 +22,7 @@ import sys
 import tempfile
 import unittest
 
+import jsonschema
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -380,6 +384,12 @@ class Bend:
         kind = self.dice.choice(["evidence", "record", "object", "list", "configuration"])
         return self.change(kind, lambda it: it.update(more=1))
 
+    def number(self):
+        """What readers of JSON read as different numbers, or write differently, and what not all read at all."""
+        odd = self.dice.choice(["1.0", "1.5", "1e-07", "1e-7", "1e+21", "-0.0", str(1 << 53), str(1 << 64), "[" * 100 + "]" * 100])
+        self.lines[0] = self.lines[0].replace('"asked":{', f'"asked":{{"a":{odd},', 1)
+        return resealed(self.lines)
+
     def white_space(self):
         at = self.at("{")
         while not re.match(r'\{"(evidence|record|object|list|configuration)":', self.lines[at]):
@@ -388,6 +398,98 @@ class Bend:
         return resealed(self.lines)
 
     WAYS = [name for name in dir() if not name.startswith("_") and name not in ("at", "change", "witness")]
+
+
+FRAMEWORKS = ["soc2", "hipaa", "gdpr", "pci-dss", "dora", "eu-ai-act"]
+
+
+def report(framework, out, *flags, window=("--from", "1d"), check=True):
+    """A report of the run; by whom and when is said, so that the same question makes the same bytes."""
+    path = STAGE.root / out
+    made = "--by", "ada", "--at", "2026-11-28"
+    STAGE.vidimus("audit", "evidence", "--data", str(STAGE.data), "--framework", framework, "--out", str(path), *made, *window, *flags, check=check)
+    return path
+
+
+class Page(html.parser.HTMLParser):
+    """What of a page is markup, and what is text."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.attributes, self.open, self.text = set(), set(), [], []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attributes}
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+class Report(unittest.TestCase):
+    def test_oscal_is_what_its_schema_says_and_each_sample_in_it_is_proven(self):
+        schema = json.loads((ROOT / "e2e/gateway/oscal-assessment-results.schema.json").read_text())
+        validator = jsonschema.Draft7Validator(schema)
+        self.assertFalse(validator.is_valid({"assessment-results": {}}), "it says what is wrong")
+        place = STAGE.root / "samples"
+        place.mkdir()
+        for framework in FRAMEWORKS:
+            flags = "--format", "oscal", "--samples", "5", "--key", key()
+            document = json.loads(report(framework, f"{framework}.json", *flags).read_text())
+            self.assertEqual([error.message for error in validator.iter_errors(document)], [], framework)
+            resources = document["assessment-results"]["back-matter"]["resources"]
+            files = {one["base64"]["filename"]: base64.b64decode(one["base64"]["value"]) for one in resources if "base64" in one}
+            records = [name for name in files if name.endswith(".json")]
+            self.assertGreater(len(records), 5, framework)
+            for name in records[:6]:
+                record, proof = place / name, place / name.replace(".json", ".tlog-proof")
+                record.write_bytes(files[name])
+                proof.write_bytes(files[proof.name])
+                STAGE.vidimus("audit", "prove", "--record", str(record), "--proof", str(proof), "--key", key())
+
+    def test_the_queries_find_what_was_counted_and_the_same_question_makes_the_same(self):
+        now = datetime.datetime.now(datetime.UTC)
+        window = "--from", (now - datetime.timedelta(days=1)).isoformat(), "--to", now.isoformat()
+        for framework in FRAMEWORKS:
+            question = "--data", str(STAGE.data), "--framework", framework, *window, "--by", "ada", "--at", "2026-11-28"
+            said = json.loads(STAGE.vidimus("audit", "evidence", *question, "-o", "json").stdout)
+            self.assertTrue(said["sound"] and said["log"]["records"] == said["log"]["proven"] > 0, said["log"])
+            for name, kind in said["evidence"].items():
+                # What stands behind a pipe narrows it, and takes another program.
+                words = kind["query"].split(" | ")[0].split()
+                self.assertEqual(words[0], "vidimus")
+                found = STAGE.vidimus(*words[1:], "--data", str(STAGE.data)).stdout.splitlines()
+                indexes = {json.loads(line)["index"] for line in found}
+                (self.assertGreaterEqual if "|" in kind["query"] else self.assertEqual)(len(found), kind["count"], (framework, name))
+                self.assertLessEqual(set(kind["samples"]), indexes, (framework, name))
+            for form in ("html", "oscal", "ocsf"):
+                one, other = (report(framework, out, "--format", form, window=window).read_bytes() for out in ("one", "other"))
+                self.assertEqual(one, other, (framework, form))
+        denied = len(STAGE.records("--kind", "decision", "--outcome", "deny"))
+        self.assertGreater(denied, 10)
+
+    def test_what_an_agent_calls_its_tool_is_text_on_the_page_and_in_every_form(self):
+        before = datetime.datetime.now(datetime.UTC).isoformat()
+        hostile = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+        ask(hostile, {})
+        window = "--from", before
+        page = Page(report("pci-dss", "hostile.html", "--samples", "20", window=window).read_text())
+        self.assertEqual(page.open, [])
+        ours = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "table", "tr", "th", "td", "pre", "code", "strong",
+                "section", "div", "ul", "li", "br", "a"}
+        self.assertLessEqual(page.tags, ours)
+        self.assertFalse(page.attributes & {"src", "onerror", "onload", "onclick"}, page.attributes)
+        self.assertIn(hostile, "".join(page.text))
+        events = [json.loads(line) for line in report("pci-dss", "hostile.ocsf", "--format", "ocsf", window=window).read_text().splitlines()]
+        self.assertTrue(any(hostile in json.dumps(event["resources"]) for event in events if event["class_uid"] == 6003), events)
+        self.assertEqual(sum(event["class_uid"] == 2003 for event in events), 12)
 
 
 class Evidence(unittest.TestCase):
@@ -455,13 +557,62 @@ class Evidence(unittest.TestCase):
         # Of a frame's checksum, what was not on disk, and a seal's tag and times it says nothing: they are not what is signed.
         self.assertGreater(refused, 45)
         segment.write_bytes(good)
-        for name in ("checkpoint", "checkpoints", "keys/checkpoint.vkey"):
+        newest = (copy / "checkpoint").read_text()
+        (copy / "cosigned").write_text(newest + WITNESSES[0].line(newest))
+        for name in ("checkpoint", "checkpoints", "cosigned", "keys/checkpoint.vkey"):
             raw = (copy / name).read_bytes()
             (copy / name).write_bytes(raw[:10] + b"A" + raw[11:])
             with self.assertRaises(ValueError, msg=name):
                 LEDGER_VERIFIER.ledger(str(copy))
             (copy / name).write_bytes(raw)
         LEDGER_VERIFIER.ledger(str(copy))
+
+    def test_a_log_that_was_put_back_is_told_by_what_witnesses_cosigned_of_it_by_both(self):
+        page = (ROOT / "docs/ledger-format.md").read_text()
+        block = lambda kind: page.split(f"```text {kind}\n")[1].split("```")[0]
+        old, newest = (note + "\n" for note in re.findall(r"(example\.com/log\n.*?\n\n.*?)\n\n", block("checkpoints"), re.S))
+        with tempfile.TemporaryDirectory() as data:
+            ledger = pathlib.Path(data) / "ledger"
+            for name, raw in (
+                ("segments/00000000000000000000.log", segment_of_the_page()[:72]), ("keys/checkpoint.vkey", block("key").encode()),
+                ("checkpoint", old.encode()), ("checkpoints", f"{old}\n".encode()),
+            ):
+                (ledger / name).parent.mkdir(parents=True, exist_ok=True)
+                (ledger / name).write_bytes(raw)
+            def said():
+                by_us = STAGE.vidimus("audit", "verify", "--data", data, "--forget", check=False)
+                by_it = [sys.executable, str(ROOT / "docs/verify-ledger.py"), str(ledger)]
+                return by_us.returncode, subprocess.run(by_it, capture_output=True, text=True).returncode
+            self.assertEqual(said(), (0, 0))
+            (ledger / "cosigned").write_text(old + WITNESSES[0].line(old))
+            self.assertEqual(said(), (0, 0))
+            (ledger / "cosigned").write_text(newest + WITNESSES[0].line(newest))
+            self.assertEqual(said(), (1, 1))
+            (ledger / "cosigned").write_text("no checkpoint\n")
+            self.assertEqual(said(), (1, 1))
+
+    def test_witnesses_who_cannot_be_are_told_before_anything_is_verified_by_both(self):
+        path = STAGE.root / "cosigned.jsonl"
+        odd = Witness("witness.example/\u00ad\u202e")
+        raw = export("to-cosign.jsonl").read_bytes().decode().splitlines()
+        head = json.loads(raw[0])
+        head["evidence"]["checkpoint"] += odd.line(head["evidence"]["checkpoint"])
+        path.write_bytes(resealed([VERIFIER.dumped(head), *raw[1:]]))
+        for demand, status, says in (
+            (["--witness", odd.key], 0, "proven"),
+            (["--witness", odd.key, "--quorum", "1"], 0, "proven"),
+            (["--witness", odd.key, "--witness", odd.key, "--quorum", "2"], 2, "--quorum 2"),
+            (["--witness", odd.key, "--quorum", "0"], 2, "--quorum 0"),
+            (["--witness", key()], 2, "key"),
+            (["--key", "a+b+c"], 2, "--key"),
+        ):
+            by_us = STAGE.vidimus("audit", "verify", str(path), *demand, check=False)
+            by_it = [sys.executable, str(ROOT / "docs/verify-evidence.py"), str(path), *demand]
+            by_it = subprocess.run(by_it, capture_output=True, text=True)
+            for by in (by_us, by_it):
+                self.assertEqual(by.returncode, status, (demand, by))
+                self.assertIn(says, by.stdout + by.stderr)
+                self.assertNotIn("\u202e", by.stdout + by.stderr)
 
     def test_what_a_crash_leaves_behind_the_last_seal_is_no_damage(self):
         raw = segment_of_the_page()
@@ -512,10 +663,32 @@ class Evidence(unittest.TestCase):
         it = VERIFIER.Evidence(io.BytesIO(block("evidence").encode()), VERIFIER.Key(block("key")))
         self.assertEqual((it.records, it.newer[0], [size for size, _ in it.older]), (2, 3, [0]))
 
+    def test_what_cannot_be_checked_is_said_in_one_line(self):
+        """Without `cryptography`, without the other file, and of what is no ledger: what to do, and no traceback."""
+        place = STAGE.root / "unchecked"
+        (place / "none").mkdir(parents=True)
+        (place / "none/cryptography.py").write_text("raise ImportError(\"No module named 'cryptography'\")\n")
+        shutil.copy(ROOT / "docs/verify-ledger.py", place)
+        ledger, evidence, alone = ROOT / "docs/verify-ledger.py", ROOT / "docs/verify-evidence.py", place / "verify-ledger.py"
+        for script, of, environment, says in (
+            (ledger, STAGE.data / "ledger", {"PYTHONPATH": str(place / "none")}, "pip install 'cryptography"),
+            (evidence, place / "any", {"PYTHONPATH": str(place / "none")}, "pip install 'cryptography"),
+            (alone, STAGE.data / "ledger", {}, "verify-evidence.py is missing"),
+            (ledger, place, {}, f"{place} is no ledger"),
+            (ledger, STAGE.data, {}, "give DATA/ledger"),
+            (ledger, place / "nowhere", {}, "is no ledger"),
+            (ledger, alone, {}, "is no ledger"),
+        ):
+            with self.subTest(script=script.name, of=of):
+                ran = subprocess.run([sys.executable, str(script), str(of)], env=environment, capture_output=True, text=True)
+                self.assertEqual((ran.returncode, ran.stdout), (2, ""), ran)
+                self.assertIn(says, ran.stderr)
+                self.assertEqual(len(ran.stderr.splitlines()), 1, ran.stderr)
+
     def test_the_verifier_is_as_small_as_promised(self):
         text = (ROOT / "docs/verify-evidence.py").read_text()
         self.assertLessEqual(len(text.splitlines()), 200)
-        imported = re.findall(r"^import (.*)$", text, re.M) + re.findall(r"^from (\S+) import", text, re.M)
+        imported = re.findall(r"^import (.*)$", text, re.M) + re.findall(r"^(?:try: )?from (\S+) import", text, re.M)
         modules = {name.split(".")[0] for names in imported for name in names.split(", ")}
         self.assertEqual(modules - sys.stdlib_module_names, {"cryptography"})
 
@@ -535,9 +708,10 @@ class Evidence(unittest.TestCase):
         self.assertEqual(ran.returncode, 0, ran.stdout + ran.stderr)
         for says in ("Agent/finance/invoice-bot", "#grace@example.com", "finance/small-transfers", "context.numbers", "<= 10000",
                      "verdict        proven", "all of the log from the one to the other", "by A. Auditor", "\nproven\n",
-                     "NOT PROVEN: line", "refused, as it should be"):
+                     "NOT PROVEN: line", "refused, as it should be", "SOC 2: 10 controls"):
             self.assertIn(says, ran.stdout)
         self.assertNotIn("the key is the file's own", ran.stdout)
+        self.assertIn("records of the window are proven", (place / "soc2.html").read_text())
         # On a machine that has neither Vidimus nor the log.
         bare = STAGE.root / "bare"
         bare.mkdir()

@@ -4,6 +4,7 @@ mod arrows;
 mod codes;
 mod crds;
 mod examples;
+mod metrics;
 mod reference;
 mod sizes;
 mod vocabulary;
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-const USAGE: &str = "cargo xtask crds    write deploy/crds, docs/resources.md, docs/codes.md and docs/*.schema.json from the Rust types\n\
+const USAGE: &str = "cargo xtask crds    write deploy/crds, docs/resources.md, docs/codes.md, docs/metrics.md and docs/*.schema.json from the Rust types\n\
                      cargo xtask tidy    crate arrows, sizes, names, examples, generated files";
 
 fn main() -> ExitCode {
@@ -47,6 +48,7 @@ fn tidy(root: &Path) -> Result<Vec<String>> {
     complaints.extend(examples::check(root)?);
     complaints.extend(crds::check(root)?);
     complaints.extend(vocabulary::check(root)?);
+    complaints.extend(metrics::check(root)?);
     Ok(complaints)
 }
 

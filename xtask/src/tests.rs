@@ -81,3 +81,18 @@ fn a_name_that_the_page_on_policies_leaves_out_is_noticed() {
     }
     assert_eq!(vocabulary::complaints(&format!("{all}\n```cedar\npermit (x);\n```"), schema).len(), 1);
 }
+
+#[test]
+fn a_dashboard_that_asks_for_a_metric_that_is_not_there_is_noticed() {
+    let good = "sum by (code) (rate(vidimus_decisions_total[5m])) + vidimus_call_duration_seconds_bucket{le=\"1.0\"} vidimus-calls";
+    assert!(metrics::unknown(good).is_empty());
+    for bad in [
+        "vidimus_decisions",
+        "vidimus_call_duration_seconds",
+        "vidimus_streams_total",
+        "vidimus_:x",
+        "vidimus_denied_total",
+    ] {
+        assert_eq!(metrics::unknown(&format!("rate({bad}[5m])")).into_iter().collect::<Vec<_>>(), [bad]);
+    }
+}

@@ -4,6 +4,8 @@
 //! [`crate::standing::Standing::apply`].
 
 mod grant;
+mod prune;
+mod rotate;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,6 +21,8 @@ use crate::entity::{EntityId, EntityKind};
 use crate::standing::agreed::Agreed;
 
 pub use grant::{BadTerms, Granted, MOST_RESOURCES, OfGrant, Requested, Terms, Thing, Used};
+pub use prune::Prune;
+pub use rotate::RotateKey;
 
 /// The actor of what the gateway does by itself, such as an expiry.
 pub const BY_ITSELF: &str = "vidimus";
@@ -59,6 +63,10 @@ pub enum Act {
     EndGrant(OfGrant),
     /// A gateway takes up what others agree on.
     Agree(Agreed),
+    /// Records that were kept long enough go from the front of the ledger.
+    Prune(Prune),
+    /// Another key signs for the ledger.
+    RotateKey(RotateKey),
 }
 
 impl Act {
@@ -81,6 +89,8 @@ impl Act {
             Self::UseGrant(_) => "use-grant",
             Self::EndGrant(_) => "end-grant",
             Self::Agree(_) => "agree",
+            Self::Prune(_) => "prune",
+            Self::RotateKey(_) => "rotate-key",
         }
     }
 
@@ -102,7 +112,9 @@ impl Act {
             | Self::Revoke(_)
             | Self::UseGrant(_)
             | Self::EndGrant(_)
-            | Self::Agree(_) => return None,
+            | Self::Agree(_)
+            | Self::Prune(_)
+            | Self::RotateKey(_) => return None,
         })
     }
 
@@ -146,6 +158,10 @@ impl Act {
                 format!("Grant/{of}")
             }
             Self::Agree(Agreed { era, .. }) => format!("Era/{era}"),
+            Self::Prune(Prune { from, minimum, .. }) => {
+                format!("Records/{from}-{}", minimum.saturating_sub(1))
+            }
+            Self::RotateKey(RotateKey { to, .. }) => format!("Key/{to}"),
         }
     }
 }

@@ -50,7 +50,8 @@ pub(crate) struct Finding {
     pub(crate) closest_permits: Arc<[Arc<str>]>,
     /// What the policies above looked at, sorted by name.
     pub(crate) facts: Arc<[Fact]>,
-    /// `@reason("…")` of a forbid that refused: public words of the policy's author.
+    /// `@reason("…")` of a forbid that refused: public words of the policy's author. On a denial by default: the windows by which alone
+    /// permits do not permit it.
     pub(crate) reason: Option<Arc<str>>,
     /// What policies demand that is changed, sorted; also on a hold, where it is part of what is approved.
     pub(crate) obligations: Arc<[Obligation]>,
@@ -176,7 +177,8 @@ impl<'c> Decision<'c> {
         self.ends_chain.as_ref()
     }
 
-    /// What the author of a refusing policy wants the caller to read (`@reason("…")`).
+    /// What the author of a refusing policy wants the caller to read (`@reason("…")`); of what no policy permits, which do so in their
+    /// windows, and when these open next.
     pub fn reason(&self) -> Option<&Arc<str>> {
         self.finding.reason.as_ref()
     }
@@ -307,10 +309,11 @@ impl Finding {
             (Code::NoPermit, _) if self.closest_permits.is_empty() => {
                 ("no policy permits this call".to_owned(), &self.policies)
             }
-            (Code::NoPermit, _) => {
+            (Code::NoPermit, reason) => {
                 let closest = self.closest_permits.join(", ");
+                let shut = reason.as_ref().map(|reason| format!("; {reason}")).unwrap_or_default();
                 let message = format!(
-                    "no policy permits this call; closest permits: {closest}, with {}",
+                    "no policy permits this call{shut}; closest permits: {closest}, with {}",
                     self.facts_text()
                 );
                 (message, &self.closest_permits)

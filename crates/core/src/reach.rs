@@ -12,6 +12,7 @@ use crate::call::{Action, Target};
 use crate::decide::entities::EntityFault;
 use crate::decide::survey::Table;
 use crate::entity::EntityId;
+use crate::resource::window::WindowSpec;
 use crate::resource::{DelegationLimits, LlmProvider, Object, Principal};
 use crate::snapshot::Snapshot;
 
@@ -57,7 +58,7 @@ impl Answered {
 pub struct Condition {
     /// Its id.
     pub policy: Arc<str>,
-    /// What is left of it, in Cedar's words.
+    /// What is left of it but for its window, in Cedar's words; `true` where that is nothing.
     pub when: Arc<str>,
     /// What of the context it looks at, by the names that facts of decisions have; sorted.
     pub reads: Vec<Arc<str>>,
@@ -65,6 +66,8 @@ pub struct Condition {
     pub certain: bool,
     /// Of a forbid that asks for an approval: whether it is satisfied wherever there is none.
     pub unless_approved: bool,
+    /// Of a permit, when it permits what is left of it.
+    pub window: Option<WindowSpec>,
 }
 
 /// The use of a part of something, by which the whole may be reached.

@@ -44,9 +44,9 @@ pub struct Recorded {
 /// What of the lacking facts is assumed while a call is decided once more.
 #[derive(Debug, Default)]
 struct Assumed {
-    /// Whether each policy that looks at a lacking fact holds, in the order in which they are asked.
-    path: Vec<bool>,
-    at: usize,
+    /// Whether each condition that looks at a lacking fact holds, in the order in which they are asked. What is asked again, of another
+    /// policy or by another configuration, is answered in the same way.
+    path: Vec<(String, bool)>,
     /// The facts that are looked at and lack.
     lacks: BTreeSet<Arc<str>>,
     /// The policies that look at them.
@@ -60,7 +60,7 @@ pub enum Foreseen {
     Certain {
         /// The outcome.
         outcome: Outcome,
-        /// The code of what is not allowed.
+        /// The code of what is not allowed; `None` too where that depends on what lacks.
         code: Option<Code>,
         /// The policies that decide, or where facts lack, those that do for some of them.
         policies: Arc<[Arc<str>]>,
@@ -123,45 +123,66 @@ impl Recorded {
 
     /// What `snapshot` makes of the call, whose arguments are those of the record.
     pub fn foresee(&self, snapshot: &Snapshot, call: &Call<'_>) -> Foreseen {
-        let ask = Ask { arguments: Arguments::Recorded(self), ..call.ask };
-        let call = Call { ask, ..*call };
-        *self.assumed() = Assumed::default();
         let mut found: Option<Decision<'_>> = None;
-        for _ in 0..MAX_RUNS {
-            self.assumed().at = 0;
-            let decision = snapshot.authorize(&call);
-            let other = found.as_ref().is_some_and(|found| found.outcome() != decision.outcome());
-            let decision = found.get_or_insert(decision);
-            let mut assumed = self.assumed();
-            if other {
-                return assumed.open();
+        let mut one_code = true;
+        let certain = self.whatever_lacks(|| {
+            let decision = self.decided(snapshot, call);
+            if let Some(first) = &found {
+                one_code &= first.code() == decision.code();
+                return first.outcome() == decision.outcome();
             }
-            if !assumed.next() {
-                return Foreseen::Certain {
-                    outcome: decision.outcome(),
-                    code: decision.code(),
-                    policies: decision.policies().into(),
-                    lacks: std::mem::take(&mut assumed.lacks),
-                };
-            }
+            found = Some(decision);
+            true
+        });
+        let mut assumed = self.assumed();
+        match found.filter(|_| certain) {
+            Some(decision) => Foreseen::Certain {
+                outcome: decision.outcome(),
+                code: decision.code().filter(|_| one_code),
+                policies: decision.policies().into(),
+                lacks: std::mem::take(&mut assumed.lacks),
+            },
+            None => assumed.open(),
         }
-        self.assumed().open()
     }
 
-    /// Whether a policy holds that looks at facts which lack: decided for both, one after the other.
-    pub(crate) fn assume<'n>(&self, policy: &Arc<str>, lacks: impl Iterator<Item = &'n Arc<str>>) -> bool {
+    /// Goes through what the facts may be which lack: whether `visit` said yes each time. It stops at the first no, and where there are too
+    /// many. What `visit` decides it decides by [`Recorded::decided`], by one configuration or several: a condition is one thing to all.
+    pub fn whatever_lacks(&self, mut visit: impl FnMut() -> bool) -> bool {
+        *self.assumed() = Assumed::default();
+        for _ in 0..MAX_RUNS {
+            if !visit() {
+                return false;
+            }
+            if !self.assumed().next() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// The decision of the call, whose arguments are those of the record, as what lacks is assumed to be.
+    pub fn decided<'c>(&'c self, snapshot: &Snapshot, call: &Call<'c>) -> Decision<'c> {
+        let ask = Ask { arguments: Arguments::Recorded(self), ..call.ask };
+        snapshot.authorize(&Call { ask, ..*call })
+    }
+
+    /// Whether a condition of a policy holds that looks at facts which lack: decided for both, one after the other. `condition` says which,
+    /// whatever policy has it.
+    pub(crate) fn assume<'n>(
+        &self,
+        policy: &Arc<str>,
+        condition: String,
+        lacks: impl Iterator<Item = &'n Arc<str>>,
+    ) -> bool {
         let mut assumed = self.assumed();
         assumed.lacks.extend(lacks.cloned());
         assumed.policies.insert(policy.clone());
-        let at = assumed.at;
-        assumed.at += 1;
-        match assumed.path.get(at) {
-            Some(holds) => *holds,
-            None => {
-                assumed.path.push(true);
-                true
-            }
+        if let Some((_, holds)) = assumed.path.iter().find(|(asked, _)| *asked == condition) {
+            return *holds;
         }
+        assumed.path.push((condition, true));
+        true
     }
 
     /// Whether an attribute of the context lacks. A new one does until it stands in records.
@@ -266,10 +287,9 @@ impl Assumed {
 
     /// Goes on to what was not assumed yet; false where all was.
     fn next(&mut self) -> bool {
-        self.path.truncate(self.at);
-        while let Some(last) = self.path.pop() {
-            if last {
-                self.path.push(false);
+        while let Some((condition, held)) = self.path.pop() {
+            if held {
+                self.path.push((condition, false));
                 return true;
             }
         }

@@ -30,6 +30,14 @@ macro_rules! codes {
     };
 }
 
+impl Code {
+    /// Whether an act was not done for what stands: it does not fit that, or what it names is not there. Of several who do the same, all but
+    /// the first get one of these.
+    pub const fn is_of_standing(self) -> bool {
+        matches!(self, Self::ActUnfit | Self::IdUnknown)
+    }
+}
+
 /// The kind of a refusal. The HTTP status in parentheses is what the gateway answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -43,6 +51,8 @@ pub enum Class {
     NotFound,
     /// The HTTP method does not exist here (405).
     MethodNotAllowed,
+    /// What is asked for does not fit what stands, or a rule that holds whatever policies say (409).
+    Conflict,
     /// Too large (413).
     TooLarge,
     /// The headers are too large (431).
@@ -66,6 +76,7 @@ impl Class {
             Self::Forbidden => "forbidden",
             Self::NotFound => "not found",
             Self::MethodNotAllowed => "method not allowed",
+            Self::Conflict => "conflict",
             Self::TooLarge => "too large",
             Self::HeadersTooLarge => "headers too large",
             Self::TooSlow => "too slow",
@@ -84,6 +95,7 @@ impl Class {
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::TooSlow => 408,
+            Self::Conflict => 409,
             Self::TooLarge => 413,
             Self::HeadersTooLarge => 431,
             Self::BadUpstream => 502,
@@ -201,8 +213,10 @@ codes! {
     TaskForeign = "task_foreign", NotFound, "This task belongs to somebody else, or nobody knows it; use the id that you got through this gateway, as the same caller.";
     /// The grant by which alone the call would be allowed has no uses left, or was just revoked.
     GrantSpent = "grant_spent", Forbidden, "Ask for another grant: make the call again with the header Vidimus-Request-Grant, which says why.";
-    /// The act does not fit what stands: what it would undo was undone already, or something else stands in its place.
-    ActUnfit = "act_unfit", NotFound, "Look at what stands now (`vidimus quarantine list`, `vidimus approvals list`, `vidimus grant list`), and act upon that.";
+    /// There is no approval, grant or request of the id that the act names, or it is not kept any more.
+    IdUnknown = "id_unknown", NotFound, "Look at what stands (`vidimus approvals list`, `vidimus grant list`), and take the id from there.";
+    /// The act does not fit what stands, or a rule that holds whatever policies say: what it would undo was undone already, or it is done by whom it concerns.
+    ActUnfit = "act_unfit", Conflict, "Look at what stands now (`vidimus quarantine list`, `vidimus approvals list`, `vidimus grant list`), and act upon that.";
     /// A policy demands a change of the call or of its answer, and it could not be made for sure. Of an answer: the call was carried out.
     ChangeImpossible = "change_impossible", Forbidden, "A policy redacts or caps this call (docs/policies.md, Changes), and what it changes could not be found; where that was the answer, the call was carried out. Send the call in the protocol's own form, or have the tool answer with JSON.";
     // -- what can be done now

@@ -2,19 +2,24 @@
 //! acts of the log over what was kept last.
 
 pub mod agreed;
+mod ended;
 mod quarantines;
+mod unfit;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::act::{Act, BadTerms, Granted, Lifted, OfGrant, OfSubject, Requested, Subject, Terms, Used};
+use crate::act::{Act, Granted, Lifted, OfGrant, OfSubject, Requested, Subject, Terms, Used};
 use crate::approval::pending::{self, Approvals, Deed, Pending, Said};
 use crate::person::Names;
 use crate::record::ActRecord;
 
 use self::agreed::Agreement;
+
+pub use ended::{EndedGrant, GrantEnd};
+pub use unfit::Unfit;
 
 /// What stands now. Its serialized form is what is kept, so that a start need not read the whole log. What does not change is shared between
 /// what stood before an act and what stands after it, however much that is.
@@ -35,6 +40,9 @@ pub struct Standing {
     /// The grants that are asked for, by the id of the act.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<String, Arc<Request>>,
+    /// What became of grants and requests that do not stand any more: the last that ended, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ended: Vec<Arc<EndedGrant>>,
     /// How far the acts are known that several gateways agree on; `None` where none ever did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreed: Option<Agreement>,
@@ -121,8 +129,11 @@ impl Standing {
         }
         let Some(id) = request else { return Ok(()) };
         // One whose time is over is over, whether or not that is on record.
-        let asked = self.requests.get(id).filter(|request| at <= request.until_ms);
-        let asked = &asked.ok_or_else(|| Unfit::NoGrant { id: id.clone() })?.terms;
+        let asked = self.requests.get(id).ok_or_else(|| self.gone(id))?;
+        if at > asked.until_ms {
+            return Err(Unfit::Ended(Arc::new(EndedGrant::lapsed(id, asked.until_ms))));
+        }
+        let asked = &asked.terms;
         let within = asked.agent == terms.agent
             && terms.resources.iter().all(|resource| asked.resources.contains(resource))
             && (asked.transaction.is_none() || asked.transaction == terms.transaction);
@@ -141,7 +152,9 @@ impl Standing {
             | Act::Expire(_)
             | Act::Void(_)
             | Act::Use(_)
-            | Act::Came(_) => false,
+            | Act::Came(_)
+            | Act::Prune(_)
+            | Act::RotateKey(_) => false,
             Act::UseGrant(Used { of, .. }) => self.grants.get(of).is_some_and(|grant| {
                 grant.terms.uses.is_some_and(|uses| grant.used.saturating_add(1) >= uses)
             }),
@@ -157,36 +170,6 @@ impl Standing {
         let over = self.requests.iter().filter(move |(_, request)| request.until_ms <= now);
         grants.chain(over.map(|(id, _)| id.as_str()))
     }
-}
-
-/// Why an act does not fit what stands.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
-    /// What it would undo does not stand.
-    #[error("{what} is not quarantined by an act")]
-    Nothing { what: String },
-    /// Another act stands there.
-    #[error("{what} is quarantined by the act {act}, which is another one than this would undo")]
-    Other { what: String, act: String },
-    /// What is asked of people, or was, is not as it would have to be.
-    #[error(transparent)]
-    Approval(#[from] pending::Unfit),
-    #[error(transparent)]
-    Terms(#[from] BadTerms),
-    /// It was revoked, or its time is over.
-    #[error("no grant or request {id} stands")]
-    NoGrant { id: String },
-    /// All of its uses were taken.
-    #[error("the grant {id} has no uses left")]
-    Spent { id: String },
-    #[error("this grant is asked for already: {id}")]
-    Requested { id: String },
-    #[error(
-        "the grant is not within what {id} asks for: the same agent and transaction, and none but its resources"
-    )]
-    Wider { id: String },
-    #[error("as many grants, or requests for them, stand as may")]
-    Full,
 }
 
 impl Placed {
@@ -212,8 +195,8 @@ impl Standing {
                 }
             }
             Act::Lift(Lifted { of, subject }) => self.lift(subject, |id| id == of),
-            // Labels are counted where calls are, and no part of a snapshot.
-            Act::Declassify(_) => {}
+            // Labels are counted where calls are, and no part of a snapshot; nor is what the ledger keeps.
+            Act::Declassify(_) | Act::Prune(_) | Act::RotateKey(_) => {}
             Act::Agree(agreed) => self.agree(agreed),
             Act::RequestGrant(Requested { terms, until_ms }) => {
                 let (placed, terms) = (Placed::by(record), terms.clone());
@@ -221,15 +204,14 @@ impl Standing {
                 self.requests.insert(request.placed.id.clone(), Arc::new(request));
             }
             Act::Grant(Granted { request, terms, until_ms }) => {
-                request.as_ref().map(|request| self.requests.remove(request));
+                if let Some(request) = request {
+                    self.answer_request(request, record);
+                }
                 let (placed, terms) = (Placed::by(record), terms.clone());
                 let grant = Grant { placed, terms, until_ms: *until_ms, used: 0 };
                 self.grants.insert(grant.placed.id.clone(), Arc::new(grant));
             }
-            Act::Revoke(OfGrant { of }) | Act::EndGrant(OfGrant { of }) => {
-                self.requests.remove(of);
-                self.grants.remove(of);
-            }
+            Act::Revoke(OfGrant { of }) | Act::EndGrant(OfGrant { of }) => self.end_grant(of, record),
             Act::UseGrant(Used { of, .. }) => {
                 if let Some(grant) = self.grants.get_mut(of).map(Arc::make_mut) {
                     grant.used = grant.used.saturating_add(1);
@@ -265,7 +247,7 @@ impl Standing {
             Act::Grant(granted) => self.check_grant(granted, at(record)),
             Act::Revoke(OfGrant { of }) | Act::EndGrant(OfGrant { of }) => {
                 let stands = self.requests.contains_key(of) || self.grants.contains_key(of);
-                if stands { Ok(()) } else { Err(Unfit::NoGrant { id: of.clone() }) }
+                if stands { Ok(()) } else { Err(self.gone(of)) }
             }
             Act::UseGrant(Used { of, .. }) => match self.grants.get(of) {
                 Some(grant) if !grant.is_spent() => Ok(()),
@@ -275,7 +257,7 @@ impl Standing {
             Act::Quarantine(of) => self.check_quarantine(&of.subject),
             Act::Lift(lifted) => self.check_lift(lifted),
             // A label that nobody has is taken away from nobody.
-            Act::Declassify(_) | Act::Agree(_) => Ok(()),
+            Act::Declassify(_) | Act::Agree(_) | Act::Prune(_) | Act::RotateKey(_) => Ok(()),
             // They are about an approval.
             Act::Ask(_)
             | Act::Approve(_)

@@ -13,13 +13,13 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Mutex, watch};
 use uuid::Uuid;
 use vidimus_core::act::{Act, BY_ITSELF, Declassified, Granted, OfGrant, Requested, Subject};
-use vidimus_core::approval::pending::{self, OfApproval};
+use vidimus_core::approval::pending::OfApproval;
 use vidimus_core::caller::User;
 use vidimus_core::record::{ActKind, ActRecord, Record, RefusalKind, RefusalRecord, VERSION};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::snapshot::Overlay;
+use vidimus_core::standing::Standing;
 use vidimus_core::standing::agreed::Place;
-use vidimus_core::standing::{Standing, Unfit};
 
 use crate::gate::{Shared, millis, rfc3339};
 use crate::refusal_sampler::Refused;
@@ -174,7 +174,7 @@ impl Shared {
             match self.do_now(vec![intent]).await {
                 Ok(_) => {}
                 // It was answered, used or over meanwhile.
-                Err(refusal) if refusal.code == Code::ActUnfit => {}
+                Err(refusal) if refusal.code.is_of_standing() => {}
                 Err(refusal) => {
                     tracing::warn!(%subject, approval, %refusal, "what waits for people about what is quarantined was not denied; deny it yourself");
                 }
@@ -205,6 +205,9 @@ impl Shared {
                 return Err(refusal.with_next("Say why in a few words (--why), and send it again."));
             }
             check_subject(act)?;
+            if let Act::Declassify(of) = act {
+                self.check_read(of).await?;
+            }
         }
         let mut last = self.acts.one.lock().await;
         let mut records = self.records_of(intents);
@@ -274,7 +277,7 @@ impl Shared {
         let mut standing = (*self.acts.standing()).clone();
         let mut decides = false;
         for record in records {
-            standing.check(record).map_err(|why| unfit(&why))?;
+            standing.check(record).map_err(|why| why.refusal())?;
             decides |= standing.is_decided_by(&record.act);
             standing.apply(record);
         }
@@ -349,18 +352,18 @@ impl Shared {
         id
     }
 
-    /// Whether an agent has read something with a label, for a person where one is named; `None` where gateways share what they count, and
-    /// this one does not have it all.
-    pub fn has_read(&self, agent: &str, label: &str, person: Option<&str>) -> Option<bool> {
-        if self.standing.store().is_some() {
-            return None;
+    /// Nothing is taken away where nothing is: an act of nothing would be on record as if it had done something.
+    async fn check_read(&self, of: &Declassified) -> Result<(), Refusal> {
+        if self.standing.has_read(of, self.clock.now().monotonic).await? {
+            return Ok(());
         }
-        let all = self.standing.all_read(self.clock.now().monotonic);
-        Some(all.iter().any(|read| {
-            *read.agent == *agent
-                && *read.what.label == *label
-                && person.is_none_or(|person| read.person.as_deref() == Some(person))
-        }))
+        let person = of.person.as_deref().map(|person| format!(" for {person}")).unwrap_or_default();
+        let message = format!(
+            "{} has read nothing with the label '{}'{person}: nothing was removed",
+            of.subject, of.label
+        );
+        let next = "Look where the label came from (`vidimus policy explain --call ID`), and name that label of that subject.";
+        Err(Refusal::new(Code::ActUnfit, message).with_next(next))
     }
 
     /// Takes a label away: here, and where gateways share what they count, there.
@@ -410,7 +413,7 @@ impl Shared {
         let what = act.subject();
         match self.act(BY_ITSELF, act, "its time is over").await {
             Ok(_) => true,
-            Err(refusal) if refusal.code == Code::ActUnfit => true,
+            Err(refusal) if refusal.code.is_of_standing() => true,
             Err(refusal) => {
                 tracing::warn!(%refusal, what, "{otherwise}");
                 false
@@ -459,12 +462,4 @@ fn check_subject(act: &Act) -> Result<(), Refusal> {
         _ => Ok(()),
     };
     checked.map_err(|why| Refusal::new(Code::MessageInvalid, why.to_string()))
-}
-
-/// An act that does not fit what stands.
-fn unfit(why: &Unfit) -> Refusal {
-    match why {
-        Unfit::Approval(pending::Unfit::TooMany) => Refusal::new(Code::Overloaded, why.to_string()),
-        _ => Refusal::new(Code::ActUnfit, why.to_string()),
-    }
 }

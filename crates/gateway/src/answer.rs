@@ -64,7 +64,7 @@ pub struct Answering<'a> {
     /// What the caller speaks.
     pub binding: &'static dyn Binding,
     pub answer: Answer,
-    /// The id of the message, where one is to be answered that has one.
+    /// The id of the message, where one is to be answered that has one, as the caller wrote it.
     pub id: Option<Arc<str>>,
     pub asked: Asked,
     /// What of it policies keep from the caller.
@@ -293,7 +293,9 @@ impl Answering<'_> {
     }
 
     fn sought(&self) -> Sought {
-        Sought { observe: self.answer.observe, id: self.id.clone() }
+        // The upstream answers by the id that the request went out with.
+        let asked = self.redaction.as_ref().map(|redaction| &redaction.id);
+        Sought { observe: self.answer.observe, id: self.id.as_ref().map(|id| asked.unwrap_or(id).clone()) }
     }
 
     /// That the call may be made still, when its answer is about to pass: the configuration may have changed, or its chain have ended.
@@ -365,7 +367,8 @@ impl Answering<'_> {
         Ok(match change {
             EventChange::Listings(too_long) => {
                 let (listings, handles) = (self.listing_filter()?, handles.ok_or_else(no_handles)?);
-                let filter = Box::new(ServerEvents { listings, handles });
+                let is_redacted = self.redaction.is_some();
+                let filter = Box::new(ServerEvents { listings, handles, is_redacted });
                 match self.redaction.clone() {
                     Some(redaction) => {
                         EventStream::new(redaction.after(filter, self.own()), held, TooLong::EndsStream)

@@ -1,11 +1,56 @@
-//! What requests have in common that go out beside the calls, to the webhook and to witnesses.
+//! What has in common that goes out beside the calls: to the webhook, to witnesses and to sinks.
 
 use std::error::Error;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderMap, HeaderValue};
 use rand::RngExt as _;
+use vidimus_core::resource::Network;
+
+use crate::forward::AddressGuard;
+
+/// An address to which nothing goes.
+#[derive(Debug, thiserror::Error)]
+pub enum NeverCalled {
+    #[error(
+        "the address {0} is one that is never called: metadata services, special-purpose networks and --deny-upstream"
+    )]
+    Network(String),
+    #[error("it is this gateway's own address {0}")]
+    Own(SocketAddr),
+    #[error(
+        "its port is that of this gateway's own {0}, which listens on all addresses; let the receiver have another one"
+    )]
+    OwnPort(SocketAddr),
+}
+
+/// Which addresses a receiver may have that is none of this process's `own` sockets.
+///
+/// # Errors
+/// See [`NeverCalled`].
+pub(crate) fn apart(
+    mut guard: AddressGuard,
+    host: &str,
+    port: u16,
+    own: &[SocketAddr],
+) -> Result<AddressGuard, NeverCalled> {
+    let literal = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
+    for own in own.iter().copied().filter(|own| own.port() == port) {
+        if own.ip().is_unspecified() {
+            return Err(NeverCalled::OwnPort(own));
+        }
+        if literal.is_some_and(|literal| literal.to_canonical() == own.ip().to_canonical()) {
+            return Err(NeverCalled::Own(own));
+        }
+        // Whatever the name resolves to later.
+        let denied = guard.denied.iter().copied().chain([Network::from(own.ip())]);
+        guard.denied = denied.collect::<Vec<_>>().into();
+    }
+    guard.check_literal(host).map_err(|_| NeverCalled::Network(host.to_owned()))?;
+    Ok(guard)
+}
 
 /// An error with what led to it. None of it has the path of an address.
 pub(crate) fn chain(error: &dyn Error) -> String {

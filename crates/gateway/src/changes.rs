@@ -15,7 +15,7 @@ use vidimus_core::json::Json;
 use vidimus_core::obligation::{Change, Changed, Obligation};
 use vidimus_core::refusal::{Code, Refusal};
 
-pub use answer::{Own, Redaction};
+pub use answer::{Own, Redaction, answers_redacted};
 use pointers::Pointers;
 
 /// What is demanded of one call.
@@ -43,7 +43,7 @@ impl Demands {
                 Change::CapTokens(most) => tokens = Some(tokens.map_or(*most, |least: u32| least.min(*most))),
             }
         }
-        let answer = (!answer.is_empty()).then(|| Redaction::new(answer));
+        let answer = (!answer.is_empty()).then(|| Redaction::new(answer, answer::fresh_id()));
         Some(Self { arguments, tokens, answer })
     }
 }

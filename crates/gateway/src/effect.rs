@@ -92,6 +92,8 @@ pub struct Effect {
     /// Registered provider and model, for the token metric.
     model: Option<(Arc<str>, Arc<str>)>,
     pub span: Option<Span>,
+    /// Its trace, where somebody keeps that.
+    trace: Option<u128>,
     /// Its line in the log, where it has one.
     line: Option<Box<Line>>,
     /// The approval that the call was made with, told what came of it.
@@ -114,6 +116,8 @@ pub struct Begun<'a> {
     pub started: Moment,
     /// Length of the caller's message.
     pub bytes_in: usize,
+    /// Its trace, where somebody keeps that.
+    pub trace: Option<u128>,
 }
 
 impl Effect {
@@ -150,6 +154,7 @@ impl Effect {
             task: None,
             model,
             span: None,
+            trace: begun.trace,
             line: gate.access_log.of_allowed(
                 &begun.caller.proven,
                 destination,
@@ -264,7 +269,7 @@ impl Effect {
     }
 
     fn ended(&mut self, ending: Ending, now: Moment, duration: Duration) {
-        self.shared.meter.ended(self.protocol, ending.as_str(), duration);
+        self.shared.meter.ended(self.protocol, ending.as_str(), duration, self.trace);
         if let Some((provider, model)) = &self.model {
             self.shared.meter.tokens(provider, model, self.found.usage);
         }
@@ -308,7 +313,7 @@ async fn came_of(shared: Arc<Shared>, came: Came) {
         // Also where the others are told of it later.
         Ok(_) => {}
         // Nobody keeps the approval any more, and so nobody asks.
-        Err(refusal) if refusal.code == Code::ActUnfit => {}
+        Err(refusal) if refusal.code.is_of_standing() => {}
         Err(refusal) => {
             tracing::warn!(%refusal, "what came of an approved call is not with its approval");
         }

@@ -18,9 +18,9 @@ use vidimus_core::permit::Permit;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Endpoint;
 
-pub(crate) use connect::Client;
 use connect::Connecting;
 pub use connect::{AddressGuard, KeepAlive};
+pub(crate) use connect::{Client, tcp, tls};
 pub(crate) use own_roots::MAX as MAX_ROOTS;
 use own_roots::OwnRoots;
 
@@ -190,8 +190,8 @@ impl Upstream {
 ///
 /// # Errors
 /// When the system's roots cannot be loaded.
-pub(crate) fn client_beside(guard: AddressGuard) -> Result<Client, std::io::Error> {
-    connect::client(&Connecting { guard, keep_alive: KeepAlive::default() }, None)
+pub(crate) fn client_beside(guard: AddressGuard, roots: Option<&[u8]>) -> Result<Client, std::io::Error> {
+    connect::client(&Connecting { guard, keep_alive: KeepAlive::default() }, roots)
 }
 
 /// Carries out one permitted call, up to the response's headers. It takes the request, so a call is forwarded once:

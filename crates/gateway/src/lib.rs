@@ -38,6 +38,7 @@ mod route;
 mod said;
 mod seal;
 mod secrets;
+mod sinks;
 mod standing;
 mod table;
 mod telemetry;
@@ -48,11 +49,12 @@ mod webhook;
 mod witnesses;
 
 pub use acts::{Acts, Done, RefusedRequest, Stood};
+pub use beside::NeverCalled;
 pub use forward::{AddressGuard, KeepAlive, Outbound, Upstream, forward};
 pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
 pub use handle::{Admission, Admitted, Peer, admit, handle};
 pub use local_files::unusable;
-pub use meter::Meter;
+pub use meter::{Described, Kind as MetricKind, LABELS, METRICS, Meter};
 pub use provider_credentials::ProviderCredentials;
 pub use questions::Questions;
 pub use refusal_sampler::{Rate, record_count};
@@ -61,6 +63,9 @@ pub use request_context::RequestContext;
 pub use said::{Said, said};
 pub use seal::{KEY_LENGTH, Seal, SealFailed};
 pub use secrets::{NoSecretDirectory, SecretDirectory};
+pub use sinks::{
+    BadSink, NoPosition, NoSink, Pace, Sink, SinkAddress, SinksConfig, least_position, open_sinks,
+};
 pub use standing::store::StandingAddress;
 pub use telemetry::{BadEndpoint, Telemetry};
 pub use vitals::{Pulse, Silent, Vitals};

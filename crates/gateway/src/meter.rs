@@ -1,20 +1,27 @@
-//! Metrics for Prometheus. The list with meanings is `docs/metrics.md`.
+//! Metrics for Prometheus. The list with meanings is [`METRICS`], and `docs/metrics.md` is made of it.
 
+mod list;
+mod sinks;
+
+use std::fmt::{self, Write as _};
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::HistogramWithExemplars;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 use vidimus_core::refusal::Code;
 use vidimus_ledger::Ledger;
 
 use crate::protocol::observe::Usage;
 use crate::route::Protocol;
 use crate::vitals::Vitals;
+use sinks::SinkMeter;
+
+pub use list::{Described, Kind, LABELS, METRICS};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Decided {
@@ -78,14 +85,39 @@ struct Counted {
     direction: &'static str,
 }
 
+/// The trace of one call, beside the number that it is an example of. It is no label: there is one for each bucket, and the next takes its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Traced {
+    trace_id: TraceId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct TraceId(u128);
+
+impl EncodeLabelValue for TraceId {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        write!(encoder, "{:032x}", self.0)
+    }
+}
+
+/// The registry, which takes nothing that is not on the list.
+#[derive(Debug)]
+struct Listed(Registry);
+
+impl Listed {
+    fn add(&mut self, described: &Described, metric: impl Metric) {
+        self.0.register(described.name, described.meaning, metric);
+    }
+}
+
 /// All that the gateway counts. Labels are from closed sets or from the registry, never from a caller.
 #[derive(Debug)]
 pub struct Meter {
-    registry: Registry,
+    registry: Listed,
     decisions: Family<Decided, Counter>,
     unrecorded: Family<Coded, Counter>,
     effects: Family<Ended, Counter>,
-    duration: Family<Spoken, Histogram>,
+    duration: Family<Spoken, HistogramWithExemplars<Traced>>,
     tokens: Family<Counted, Counter>,
     headers_dropped: Family<Directed, Counter>,
     connections: Gauge,
@@ -101,6 +133,7 @@ pub struct Meter {
     webhooks_waiting: Gauge,
     witnesses: Family<Asked, Counter>,
     uncosigned: Seconds,
+    sinks: SinkMeter,
 }
 
 /// A gauge of seconds.
@@ -109,13 +142,11 @@ type Seconds = Gauge<f64, AtomicU64>;
 impl Meter {
     /// Counts from nothing. What `vitals` counts is shown with the rest.
     pub fn new(vitals: &Vitals) -> Self {
-        let mut registry = Registry::with_prefix("vidimus");
-        let histogram: fn() -> Histogram = || {
-            Histogram::new([
-                0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
-            ])
-        };
-        let meter = Self {
+        const BUCKETS: [f64; 15] =
+            [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
+        let histogram: fn() -> HistogramWithExemplars<Traced> =
+            || HistogramWithExemplars::new(BUCKETS.into_iter());
+        let mut meter = Self {
             decisions: Family::default(),
             unrecorded: Family::default(),
             effects: Family::default(),
@@ -135,98 +166,39 @@ impl Meter {
             webhooks_waiting: Gauge::default(),
             witnesses: Family::default(),
             uncosigned: Gauge::default(),
-            registry: Registry::default(),
+            sinks: SinkMeter::default(),
+            registry: Listed(Registry::with_prefix("vidimus")),
         };
-        registry.register("decisions", "Calls decided or refused, by stable code", meter.decisions.clone());
-        registry.register(
-            "refusals_not_recorded",
-            "Refusals that were counted, not recorded one by one",
-            meter.unrecorded.clone(),
-        );
-        registry.register("effects", "Calls ended, by result", meter.effects.clone());
-        registry.register(
-            "call_duration_seconds",
-            "From the first byte of a call to the last of its answer",
-            meter.duration.clone(),
-        );
-        registry.register("tokens", "Model tokens as counted by the provider", meter.tokens.clone());
-        registry.register(
-            "headers_dropped",
-            "Header fields that did not go on, to an upstream or to a caller",
-            meter.headers_dropped.clone(),
-        );
-        registry.register("connections", "Open client connections", meter.connections.clone());
-        registry.register(
-            "connections_refused",
-            "Connections closed at once, because there was no place for them",
-            meter.connections_refused.clone(),
-        );
-        registry.register("streams", "Answers being passed on now", meter.streams.clone());
-        registry.register("registry_objects", "Registered objects that are live", meter.objects.clone());
-        registry.register(
-            "registry_rejected",
-            "Objects left out because they are malformed",
-            meter.rejected.clone(),
-        );
-        registry.register("registry_reloads", "Snapshots taken into use", meter.reloads.clone());
-        meter.register_ledger(&mut registry);
-        meter.register_webhooks(&mut registry);
-        meter.register_witnesses(&mut registry);
-        registry.register(
-            "task_restarts",
-            "Tasks beside the calls that ended by a panic and were begun anew",
-            vitals.restarts().clone(),
-        );
-        registry.register("panics", "Panics of any thread, each a fault of Vidimus", vitals.panics().clone());
-        registry.register(
-            "log_lines_lost",
-            "Lines of the log that could not be written, or waited too long to be",
-            vitals.log_lines_lost().clone(),
-        );
-        Self { registry, ..meter }
+        let registry = &mut meter.registry;
+        registry.add(&list::DECISIONS, meter.decisions.clone());
+        registry.add(&list::UNRECORDED, meter.unrecorded.clone());
+        registry.add(&list::EFFECTS, meter.effects.clone());
+        registry.add(&list::DURATION, meter.duration.clone());
+        registry.add(&list::TOKENS, meter.tokens.clone());
+        registry.add(&list::HEADERS_DROPPED, meter.headers_dropped.clone());
+        registry.add(&list::CONNECTIONS, meter.connections.clone());
+        registry.add(&list::CONNECTIONS_REFUSED, meter.connections_refused.clone());
+        registry.add(&list::STREAMS, meter.streams.clone());
+        registry.add(&list::OBJECTS, meter.objects.clone());
+        registry.add(&list::REJECTED, meter.rejected.clone());
+        registry.add(&list::RELOADS, meter.reloads.clone());
+        registry.add(&list::LEDGER_OPEN, meter.ledger_open.clone());
+        registry.add(&list::UNSYNCED, meter.ledger_unsynced.clone());
+        registry.add(&list::UNSYNCED_MAX, meter.ledger_unsynced_max.clone());
+        registry.add(&list::WEBHOOKS, meter.webhooks.clone());
+        registry.add(&list::WEBHOOKS_WAITING, meter.webhooks_waiting.clone());
+        registry.add(&list::WITNESS_REQUESTS, meter.witnesses.clone());
+        registry.add(&list::UNCOSIGNED, meter.uncosigned.clone());
+        meter.sinks.register(registry);
+        registry.add(&list::TASK_RESTARTS, vitals.restarts().clone());
+        registry.add(&list::PANICS, vitals.panics().clone());
+        registry.add(&list::LOG_LINES_LOST, vitals.log_lines_lost().clone());
+        meter
     }
 
-    /// Shows how the ledger keeps up.
-    fn register_ledger(&self, registry: &mut Registry) {
-        registry.register(
-            "ledger_open",
-            "1 while the ledger accepts records, 0 when the gate is closed",
-            self.ledger_open.clone(),
-        );
-        registry.register(
-            "ledger_unsynced_seconds",
-            "Age of the oldest record that is written and not on disk",
-            self.ledger_unsynced.clone(),
-        );
-        registry.register(
-            "ledger_unsynced_max_seconds",
-            "The longest from the write of a record to the return of its fsync since the start",
-            self.ledger_unsynced_max.clone(),
-        );
-    }
-
-    /// Shows whether whoever is to be told is told.
-    fn register_webhooks(&self, registry: &mut Registry) {
-        registry.register("webhooks", "Requests to the webhook, by what came of them", self.webhooks.clone());
-        registry.register(
-            "webhooks_waiting",
-            "Events that the webhook has not taken yet",
-            self.webhooks_waiting.clone(),
-        );
-    }
-
-    /// Shows whether witnesses cosign.
-    fn register_witnesses(&self, registry: &mut Registry) {
-        registry.register(
-            "witness_requests",
-            "Checkpoints offered, by witness and what came of it",
-            self.witnesses.clone(),
-        );
-        registry.register(
-            "ledger_uncosigned_seconds",
-            "How long there has been a checkpoint that not enough witnesses have cosigned",
-            self.uncosigned.clone(),
-        );
+    /// What is counted of sinks.
+    pub(crate) fn sinks(&self) -> &SinkMeter {
+        &self.sinks
     }
 
     /// What came of offering a checkpoint to a witness, by its configured name.
@@ -276,10 +248,12 @@ impl Meter {
         self.unrecorded.get_or_create(&Coded { code: code.as_str() }).inc();
     }
 
-    /// A call that went upstream has ended.
-    pub fn ended(&self, protocol: Protocol, result: &'static str, duration: Duration) {
+    /// A call that went upstream has ended. `trace` is its trace, where somebody keeps that.
+    pub fn ended(&self, protocol: Protocol, result: &'static str, duration: Duration, trace: Option<u128>) {
         self.effects.get_or_create(&Ended { protocol: protocol.as_str(), result }).inc();
-        self.duration.get_or_create(&Spoken { protocol: protocol.as_str() }).observe(duration.as_secs_f64());
+        let example = trace.map(|id| Traced { trace_id: TraceId(id) });
+        let spoken = Spoken { protocol: protocol.as_str() };
+        self.duration.get_or_create(&spoken).observe(duration.as_secs_f64(), example, None);
     }
 
     /// Tokens of one model call. Both names are registered ones.
@@ -323,9 +297,16 @@ impl Meter {
         self.ledger_open.set(i64::from(ledger.is_open()));
         self.ledger_unsynced.set(unsynced.now.as_secs_f64());
         self.ledger_unsynced_max.set(unsynced.longest.as_secs_f64());
+        self.encoded()
+    }
+
+    fn encoded(&self) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
-        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry.0);
         text
     }
 }
+
+#[cfg(test)]
+mod tests;

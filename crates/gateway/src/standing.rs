@@ -24,7 +24,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use jiff::Timestamp;
 use quick_cache::sync::Cache;
 use tokio::sync::watch;
-use vidimus_core::act::{Act, Subject};
+use vidimus_core::act::{Act, Declassified, Subject};
 use vidimus_core::call::Collected;
 use vidimus_core::caller::Chain;
 use vidimus_core::clock::Moment;
@@ -238,6 +238,29 @@ impl StandingState {
             Some(_) => Taken { counted: None, fan_out: None, ..taken.clone() },
             None => taken.clone(),
         }
+    }
+
+    /// Whether there is anything to declassify: what is named has read the label, as far as this gateway knows, or any that shares the store.
+    ///
+    /// # Errors
+    /// `standing_unavailable` where the store does not answer.
+    pub async fn has_read(&self, of: &Declassified, now: Instant) -> Result<bool, Refusal> {
+        if self.has_read_here(of, now)? {
+            return Ok(true);
+        }
+        let Some(store) = &self.store else { return Ok(false) };
+        match &of.subject {
+            Subject::Chain(transaction) => store.chain_has(transaction, &of.label).await,
+            agent => store.has_read(&agent.to_string(), &of.label, of.person.as_deref()).await,
+        }
+    }
+
+    fn has_read_here(&self, of: &Declassified, now: Instant) -> Result<bool, Refusal> {
+        let mut chains = self.chains()?;
+        Ok(match &of.subject {
+            Subject::Chain(transaction) => chains.has(transaction, &of.label),
+            agent => chains.has_read(&agent.to_string().into(), &of.label, of.person.as_deref(), now),
+        })
     }
 
     /// Takes a label away from an agent (`Kind/namespace/name`): of one person, or where none is named of all.

@@ -22,6 +22,11 @@ impl TraceContext {
         Self { trace_id, span_id: rand::random::<u64>() | 1, parent_id, flags }
     }
 
+    /// The trace, where its caller did not say that it is not kept.
+    pub fn sampled(&self) -> Option<u128> {
+        (self.flags & 1 == 1).then_some(self.trace_id)
+    }
+
     /// The `traceparent` to send on.
     pub fn header(&self) -> String {
         format!("00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)

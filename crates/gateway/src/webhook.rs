@@ -6,7 +6,7 @@ mod waiting;
 
 use std::convert::Infallible;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,9 +17,8 @@ use http_body_util::Full;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use url::{Position, Url};
-use vidimus_core::resource::Network;
 
-use crate::beside::{chain, pause, retry_after};
+use crate::beside::{NeverCalled, apart, chain, pause, retry_after};
 use crate::forward::{AddressGuard, Client, client_beside};
 use crate::meter::Meter;
 use crate::secrets::SecretDirectory;
@@ -80,16 +79,8 @@ impl Default for Persistence {
 pub enum NoWebhook {
     #[error("{0}")]
     Secret(#[from] NoSecret),
-    #[error(
-        "the address {0} is one that is never called: metadata services, special-purpose networks and --deny-upstream"
-    )]
-    Address(String),
-    #[error("it is this gateway's own address {0}")]
-    Own(SocketAddr),
-    #[error(
-        "its port is that of this gateway's own {0}, which listens on all addresses; let the receiver have another one"
-    )]
-    OwnPort(SocketAddr),
+    #[error(transparent)]
+    Place(#[from] NeverCalled),
     #[error("it is not an address that can be called")]
     Unusable,
     #[error("the system's TLS roots cannot be read: {0}")]
@@ -129,26 +120,14 @@ impl Webhook {
     /// # Errors
     /// For a secret that cannot be read, and an address that is never called, or this gateway's own.
     pub fn new(receiver: Receiver) -> Result<Self, NoWebhook> {
-        let Receiver { url, secrets, secret, mut guard, own, persistence } = receiver;
+        let Receiver { url, secrets, secret, guard, own, persistence } = receiver;
         Keys::read(&secrets, &secret)?;
         let port = url.port_or_known_default().ok_or(NoWebhook::Unusable)?;
         let host = url.host_str().ok_or(NoWebhook::Unusable)?;
-        let literal = host.trim_matches(['[', ']']).parse::<IpAddr>().ok();
-        for own in own.into_iter().filter(|own| own.port() == port) {
-            if own.ip().is_unspecified() {
-                return Err(NoWebhook::OwnPort(own));
-            }
-            if literal.is_some_and(|literal| literal.to_canonical() == own.ip().to_canonical()) {
-                return Err(NoWebhook::Own(own));
-            }
-            // Whatever the name resolves to later.
-            let denied = guard.denied.iter().copied().chain([Network::from(own.ip())]);
-            guard.denied = denied.collect::<Vec<_>>().into();
-        }
-        guard.check_literal(host).map_err(|_| NoWebhook::Address(host.to_owned()))?;
+        let guard = apart(guard, host, port, &own)?;
         let uri = url[..Position::AfterQuery].parse().map_err(|_| NoWebhook::Unusable)?;
         Ok(Self {
-            client: client_beside(guard)?,
+            client: client_beside(guard, None)?,
             uri,
             place: url[..Position::BeforePath].to_owned(),
             secrets,

@@ -153,7 +153,7 @@ impl Cosigning {
             let standing = Standing { seen: 0, failures: 0, due: Instant::now(), told: None };
             witnesses.push(Witness { key, uri, place, standing: Mutex::new(standing) });
         }
-        Ok(Self { client: client_beside(guard)?, witnesses, trusted, patience })
+        Ok(Self { client: client_beside(guard, None)?, witnesses, trusted, patience })
     }
 
     /// The witnesses, and how many of them have to cosign.
@@ -305,4 +305,4 @@ async fn keep(ledger: &Ledger, offered: &SignedCheckpoint, lines: &BTreeMap<usiz
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

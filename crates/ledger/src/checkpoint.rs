@@ -13,6 +13,9 @@ use crate::sectors;
 use crate::storage::{Open, Storage};
 use crate::tree::Hash;
 
+/// The further line of the checkpoint of an archive ([`crate::archive`]): it is of what was copied there, and the log goes on elsewhere.
+const ARCHIVE: &str = "archive";
+
 /// What a log commits to: its first `size` records have the Merkle root `root`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -44,6 +47,8 @@ pub enum CheckpointError {
     Line { line: u8, expected: &'static str },
     #[error("the checkpoint is of log '{found}', not of '{expected}'")]
     Origin { expected: String, found: String },
+    #[error("it is signed for {size} records by a key that another one followed after {until}")]
+    Former { size: u64, until: u64 },
 }
 
 impl Checkpoint {
@@ -53,6 +58,12 @@ impl Checkpoint {
 
     pub(crate) fn sign(self, key: &SigningKey) -> SignedCheckpoint {
         let note = key.sign(&self.text());
+        SignedCheckpoint { checkpoint: self, note }
+    }
+
+    /// As [`Checkpoint::sign`], for an archive that ends with this.
+    pub(crate) fn sign_archive(self, key: &SigningKey) -> SignedCheckpoint {
+        let note = key.sign(&format!("{}{ARCHIVE}\n", self.text()));
         SignedCheckpoint { checkpoint: self, note }
     }
 
@@ -90,7 +101,17 @@ impl SignedCheckpoint {
     /// See [`CheckpointError`].
     pub fn open(note: &[u8], key: &VerifierKey) -> Result<Self, CheckpointError> {
         let note = str::from_utf8(note).map_err(|_| CheckpointError::NotUtf8)?;
-        let checkpoint = Checkpoint::parse(key.open(note)?)?;
+        let checkpoint = match key.open(note) {
+            Err(NoteError::Unsigned(_)) => {
+                let (text, until) = key.open_former(note)?;
+                let checkpoint = Checkpoint::parse(text)?;
+                if checkpoint.size > until {
+                    return Err(CheckpointError::Former { size: checkpoint.size, until });
+                }
+                checkpoint
+            }
+            text => Checkpoint::parse(text?)?,
+        };
         if checkpoint.origin != key.name() {
             return Err(CheckpointError::Origin {
                 expected: key.name().to_owned(),
@@ -98,6 +119,11 @@ impl SignedCheckpoint {
             });
         }
         Ok(Self { checkpoint, note: note.to_owned() })
+    }
+
+    /// Whether it is that of an archive.
+    pub(crate) fn is_archive(&self) -> bool {
+        note::text(&self.note).is_ok_and(|text| text.lines().skip(3).any(|line| line == ARCHIVE))
     }
 
     /// The names on the signatures of others than `key`: of witnesses, as they say.

@@ -10,6 +10,7 @@
 //! | `checkpoints` | every checkpoint ever issued: an older `checkpoint` put back is noticed |
 //! | `cosigned` | the newest checkpoint that enough witnesses cosigned, with their lines (C2SP tlog-cosignature) |
 //! | `tile/<L>/<N>` | full tiles of the tree (C2SP tlog-tiles), made again from the records when they are missing |
+//! | `pruned` | that records went from the front, proven by the record of who pruned them |
 //! | `keys/` | the key that signs checkpoints (mode 0600) and its public half, a C2SP vkey |
 //! | `aside/` | what a start took from the log's end because nothing says that the log's writer wrote it |
 //!
@@ -18,6 +19,8 @@
 //! Writing: [`Ledger`]. Reading, while or after it is written, by any process: [`verify`], [`search`], [`show`],
 //! [`read_from`].
 
+mod act;
+mod archive;
 mod aside;
 mod checkpoint;
 mod closed;
@@ -31,14 +34,18 @@ mod note;
 mod open;
 mod primitives;
 mod proof;
+mod prune;
+mod pruned;
 mod queue;
 mod read;
+mod rotate;
 mod seal;
 mod search;
 mod sectors;
 mod segment;
 pub mod storage;
 mod submission;
+mod succession;
 mod tail;
 mod threads;
 mod tile;
@@ -62,6 +69,8 @@ use vidimus_core::decision::{About, Decision};
 use vidimus_core::permit::{Receipt, Room, Verdict};
 use vidimus_core::record::{EffectRecord, Record};
 
+pub use act::ActBy;
+pub use archive::ArchiveError;
 pub use aside::SetAside;
 pub use checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 pub use closed::Closed;
@@ -72,9 +81,12 @@ pub use frame::{Broken, MAX_RECORD};
 pub use note::{KeyError, NoteError, VerifierKey};
 pub use open::OpenError;
 pub use proof::{Proof, ProofError, ProveError, Prover};
+pub use prune::{PruneError, Retention};
+pub use pruned::{Pruned, PrunedError, pruned};
 pub use read::{Reading, Watermark, read_from};
+pub use rotate::RotateError;
 pub use search::{
-    Hit, Matcher, Query, Search, SearchError, Shown, ShownIntact, own_key, search, show, show_intact,
+    Hit, Matcher, Query, Search, SearchError, Shown, ShownIntact, known_key, search, show, show_intact,
 };
 pub use segment::{SegmentError, Unauthenticated};
 pub use tiles::{BUNDLE, TilePath, Tiles, TilesError, bundle_root, root_of_bundle};
@@ -121,6 +133,8 @@ struct Handle {
     aside: Vec<SetAside>,
     newest: Arc<Newest>,
     cosigned: Mutex<Option<Arc<SignedCheckpoint>>>,
+    /// Held by who prunes.
+    pruning: Mutex<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -149,7 +163,8 @@ impl Ledger {
         let (key, newest) = (growth.key.verifier().clone(), growth.newest.clone());
         let cosigned = Mutex::new(cosigned.map(Arc::new));
         let shared = Arc::new(Shared::new(config, storage, size, end));
-        let handle = Handle { shared, key, cut, aside, newest, cosigned, threads: Mutex::default() };
+        let (pruning, threads) = Default::default();
+        let handle = Handle { shared, key, cut, aside, newest, cosigned, pruning, threads };
         handle.spawn("ledger-write", threads::write)?;
         handle.spawn("ledger-sync", threads::sync)?;
         handle.spawn("ledger-tree", move |shared| {

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use aws_lc_rs::encoding::AsBigEndian as _;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use data_encoding::HEXLOWER;
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::seal::SealKey;
@@ -48,13 +50,70 @@ pub enum NoteError {
 }
 
 /// A public key, in text a C2SP vkey: `name+hex(id)+base64(0x01 || key)`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// It may know the keys that it followed: each on a further line, as `vkey until N`, where N is the number of records of the last checkpoint
+/// that such a key may have signed alone. Two keys are the same whatever they know.
+#[derive(Clone, Debug)]
 pub struct VerifierKey {
     name: String,
     public: [u8; 32],
+    former: Arc<[Former]>,
 }
 
+/// A key that another one followed.
+#[derive(Clone, Debug)]
+pub(crate) struct Former {
+    public: [u8; 32],
+    /// It may have signed alone for so many records.
+    until: u64,
+}
+
+impl Former {
+    pub(crate) fn new(key: &VerifierKey, until: u64) -> Self {
+        Self { public: key.public, until }
+    }
+}
+
+impl PartialEq for VerifierKey {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, self.public) == (&other.name, other.public)
+    }
+}
+
+impl Eq for VerifierKey {}
+
 impl VerifierKey {
+    /// The same, which knows the keys that it followed.
+    pub(crate) fn followed(self, former: Vec<Former>) -> Self {
+        Self { former: former.into(), ..self }
+    }
+
+    /// Its text, and on a line each the keys that it followed, as [`VerifierKey::from_str`] takes them.
+    pub fn with_former(&self) -> String {
+        let former = self.former.iter().map(|Former { public, until }| {
+            let key = Self { name: self.name.clone(), public: *public, former: Arc::default() };
+            format!("\n{key} until {until}")
+        });
+        std::iter::once(self.to_string()).chain(former).collect()
+    }
+
+    /// Whether this key followed another.
+    pub fn follows(&self, other: &Self) -> bool {
+        self.name == other.name && self.former.iter().any(|former| former.public == other.public)
+    }
+
+    /// The text of `note`, if a key that this one followed signed it, and of how many records that may be.
+    pub(crate) fn open_former<'a>(&self, note: &'a str) -> Result<(&'a str, u64), NoteError> {
+        for Former { public, until } in &*self.former {
+            let key = Self { name: self.name.clone(), public: *public, former: Arc::default() };
+            match key.open(note) {
+                Err(NoteError::Unsigned(_)) => {}
+                text => return Ok((text?, *until)),
+            }
+        }
+        Err(NoteError::Unsigned(self.to_string()))
+    }
+
     /// The name of the signer, which is the log's origin.
     pub fn name(&self) -> &str {
         &self.name
@@ -137,7 +196,8 @@ pub(crate) fn others(note: &str, key: &VerifierKey) -> Vec<String> {
     let lines = text_and_signatures(note).map_or("", |(_, lines)| lines);
     let signers = lines.split('\n').filter_map(|line| Line::parse(line).ok());
     signers
-        .filter(|line| line.name != key.name || line.id != key.id())
+        // Another key of the log's name is one that this followed, or that follows it.
+        .filter(|line| line.name != key.name)
         .map(|line| line.name.to_owned())
         .collect()
 }
@@ -158,10 +218,22 @@ impl FromStr for VerifierKey {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let Parts { name, id, kind, key } = Parts::of(text)?;
-        let key = Self { name, public: ed25519(kind, &key)? };
+        let (newest, rest) =
+            text.split_once('\n').map_or((text, None), |(newest, rest)| (newest, Some(rest)));
+        let Parts { name, id, kind, key } = Parts::of(newest)?;
+        let key = Self { name, public: ed25519(kind, &key)?, former: Arc::default() };
         checked(id, key.id())?;
-        Ok(key)
+        let mut former = Vec::new();
+        for line in rest.into_iter().flat_map(|rest| rest.split('\n')) {
+            let (older, until) = line.split_once(" until ").ok_or(KeyError::Form)?;
+            let older: Self = older.parse()?;
+            let until = crate::checkpoint::decimal(until).ok_or(KeyError::Form)?;
+            if older.name != key.name {
+                return Err(KeyError::Name(older.name));
+            }
+            former.push(Former::new(&older, until));
+        }
+        Ok(key.followed(former))
     }
 }
 
@@ -169,6 +241,8 @@ impl FromStr for VerifierKey {
 pub(crate) struct SigningKey {
     key: Ed25519KeyPair,
     verifier: VerifierKey,
+    /// A key that this one followed, and until when it signs too.
+    former: Option<(Box<SigningKey>, Timestamp)>,
 }
 
 const PRIVATE: &str = "PRIVATE+KEY+";
@@ -183,7 +257,13 @@ impl SigningKey {
 
     fn new(name: String, key: Ed25519KeyPair) -> Result<Self, KeyError> {
         let public = key.public_key().as_ref().try_into().map_err(|_| KeyError::Rejected)?;
-        Ok(Self { key, verifier: VerifierKey { name, public } })
+        Ok(Self { key, verifier: VerifierKey { name, public, former: Arc::default() }, former: None })
+    }
+
+    /// The same, which knows the keys that it followed; the last of them signs too until a time.
+    pub(crate) fn behind(self, verifier: VerifierKey, former: Option<(Self, Timestamp)>) -> Self {
+        let former = former.map(|(key, until)| (Box::new(key), until));
+        Self { verifier, former, ..self }
     }
 
     pub(crate) fn verifier(&self) -> &VerifierKey {
@@ -214,8 +294,24 @@ impl SigningKey {
 
     /// Signs `text`, which ends in a newline, into a note.
     pub(crate) fn sign(&self, text: &str) -> String {
+        let note = format!("{text}\n{}", self.line(text));
+        match &self.former {
+            Some((former, until)) if Timestamp::now() < *until => format!("{note}{}", former.line(text)),
+            _ => note,
+        }
+    }
+
+    /// A note of another key, with the signature of this one before its.
+    pub(crate) fn sign_too(&self, note: &str) -> String {
+        match note.rsplit_once("\n\n") {
+            Some((text, lines)) => format!("{text}\n\n{}{lines}", self.line(&format!("{text}\n"))),
+            None => note.to_owned(),
+        }
+    }
+
+    fn line(&self, text: &str) -> String {
         let signature = [self.verifier.id().as_slice(), self.key.sign(text.as_bytes()).as_ref()].concat();
-        format!("{text}\n— {} {}\n", self.verifier.name, STANDARD.encode(signature))
+        format!("— {} {}\n", self.verifier.name, STANDARD.encode(signature))
     }
 }
 

@@ -11,15 +11,22 @@ use crate::aside::{self, SetAside};
 use crate::checkpoint::{self, Checkpoint, CheckpointError, SignedCheckpoint};
 use crate::cosignature;
 use crate::file::{self, FileError};
-use crate::growth::{self, Growth, Issued, Newest};
-use crate::note::{KeyError, SigningKey};
+use crate::growth::{Growth, Issued, Newest};
+use crate::note::{KeyError, SigningKey, VerifierKey};
+use crate::pruned::{self, Pruned, PrunedError};
+use crate::rotate;
 use crate::seal::{Chain, SealKey};
 use crate::segment::{self, Check, Reader, Segment, SegmentError, Unauthenticated, Version};
 use crate::storage::Storage;
+use crate::succession;
 use crate::tail::{self, SegmentFile};
 use crate::tile;
 use crate::tree::{self, TILE, Tree};
 use crate::walk::{Torn, Walk};
+
+mod latest;
+
+use latest::latest;
 
 /// Why a log is not opened. No record has been changed then.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +63,15 @@ pub enum OpenError {
     Altered { size: u64 },
     #[error("{}", segment_story(.0))]
     Segment(SegmentError),
+    #[error(transparent)]
+    Pruned(#[from] PrunedError),
+    #[error(
+        "the hashes of the {minimum} records that were pruned are not what they were, and cannot be made again: put back tile/ from a \
+         copy of the log, or from its archive"
+    )]
+    Tiles { minimum: u64 },
+    #[error("{} is an archive of a log, which goes on elsewhere", dir.display())]
+    Archive { dir: PathBuf },
 }
 
 fn segment_story(error: &SegmentError) -> String {
@@ -115,6 +131,8 @@ pub(crate) fn open(config: &Config, storage: &dyn Storage) -> Result<Opened, Ope
     let latest = latest(storage, dir, &key, segments.is_empty())?;
     let size = latest.signed.checkpoint.size;
     let cosigned = cosignature::open(dir, key.verifier(), &latest.signed.checkpoint)?;
+    let pruned = pruned::open(dir, key.verifier(), &latest.signed.checkpoint)?;
+    let minimum = pruned.as_ref().map_or(0, Pruned::minimum);
     let begun = |segments: Vec<Segment>| match segments {
         none if none.is_empty() && size == 0 => {
             let first = Segment::new(dir, 0);
@@ -123,11 +141,16 @@ pub(crate) fn open(config: &Config, storage: &dyn Storage) -> Result<Opened, Ope
         }
         some => Ok(some),
     };
-    let mut segments = begun(segments)?;
+    let mut segments = begun(pruned::remaining(segments, minimum))?;
+    if let Some(Segment { path, first }) = segments.first().filter(|segment| segment.first > minimum) {
+        return Err(SegmentError::Gap { path: path.clone(), expected: minimum, found: *first }.into());
+    }
     let mut aside = Vec::new();
     let end = loop {
         let check = Check { from: size, key: Some(seals.clone()), times: false };
-        let (tree, walk) = tree_at(config, storage, &segments, &latest.signed.checkpoint, check)?;
+        let (tree, walk) =
+            tree_at(config, storage, &segments, pruned.as_ref(), &latest.signed.checkpoint, check)?;
+        succession::check(dir, key.verifier(), (&latest.signed.checkpoint, &tree))?;
         let end = End::find(tree, walk, size)?;
         latest.fits(end.walk.said())?;
         match &end.found {
@@ -142,13 +165,14 @@ pub(crate) fn open(config: &Config, storage: &dyn Storage) -> Result<Opened, Ope
                     "set aside records at the end of the log that are not authenticated; they are not signed for"
                 );
                 aside.push(taken);
-                segments = begun(segment::list(dir)?.0)?;
+                segments = begun(pruned::remaining(segment::list(dir)?.0, minimum))?;
             }
             _ => break end,
         }
     };
     // Everything that can be refused has been.
     latest.settle(storage, dir)?;
+    pruned::remove(storage, dir, minimum)?;
     for path in strangers.iter().filter(|path| file::is_unfinished(path)) {
         match storage.remove(path).map_err(FileError::on("remove", path)) {
             // What was left of the first segment has become the first segment.
@@ -212,9 +236,18 @@ fn key(config: &Config, storage: &dyn Storage, new: bool) -> Result<SigningKey, 
         }
         None => return Err(OpenError::KeyMissing { path: private }),
     };
+    let verifier = succession::known(dir, key.verifier().clone())?;
+    let former = rotate::former(storage, dir, &key)?;
+    let key = key.behind(verifier, former);
     let text = format!("{}\n", key.verifier());
+    let is_former = |bytes: &[u8]| {
+        let public = str::from_utf8(bytes).ok().and_then(|text| text.trim_end().parse::<VerifierKey>().ok());
+        public.is_some_and(|public| key.verifier().follows(&public))
+    };
     match file::read_if_there(&public)? {
         Some(bytes) if bytes == text.as_bytes() => {}
+        // A process was killed when the private key had followed.
+        Some(bytes) if is_former(&bytes) => file::replace(storage, &public, text.as_bytes(), 0o644)?,
         Some(_) => return Err(OpenError::KeyPair { public, private }),
         None => file::replace(storage, &public, text.as_bytes(), 0o644)?,
     }
@@ -234,86 +267,19 @@ fn random_origin() -> Result<String, OpenError> {
     Ok(format!("vidimus.local/{}", data_encoding::HEXLOWER.encode(&bytes)))
 }
 
-/// The latest checkpoint, and what is to be done to the history so that it ends with it.
-struct Latest {
-    signed: SignedCheckpoint,
-    /// The size of the last checkpoint in the history.
-    issued: Option<u64>,
-    /// Where the history is to be cut.
-    cut: Option<u64>,
-    /// Whether the history lacks the checkpoint.
-    lacks: bool,
-}
-
-/// The latest checkpoint. A new log begins with one of no records, so that a log without a checkpoint is a log that lost it.
-fn latest(storage: &dyn Storage, dir: &Path, key: &SigningKey, new: bool) -> Result<Latest, OpenError> {
-    let (path, history) = (checkpoint::path(dir), checkpoint::history_path(dir));
-    let (last, rest) = checkpoint::last(dir, key.verifier())?;
-    let signed = match file::read_if_there(&path)? {
-        Some(note) => SignedCheckpoint::open(&note, key.verifier())
-            .map_err(|source| OpenError::Checkpoint { path, offset: 0, source })?,
-        None if new && last.is_none() && rest.bytes.is_empty() => {
-            let origin = key.verifier().name().to_owned();
-            let first = Checkpoint { origin, size: 0, root: Tree::default().root() }.sign(key);
-            growth::issue(storage, dir, &first)?;
-            return Ok(Latest { signed: first, issued: Some(0), cut: None, lacks: false });
-        }
-        None => return Err(OpenError::CheckpointMissing { path }),
-    };
-    let size = signed.checkpoint.size;
-    if let Some(SignedCheckpoint { checkpoint: last, .. }) = &last {
-        if last.size > size {
-            return Err(OpenError::RolledBack { size, issued: last.size });
-        }
-        if last.size == size && *last != signed.checkpoint {
-            return Err(OpenError::Altered { size });
-        }
-    }
-    // The file is written before the history, so an entry that a crash cut short can only be that of the file.
-    if !rest.bytes.is_empty() && !signed.left(&rest) {
-        return Err(OpenError::History { path: history, offset: rest.offset, bytes: rest.bytes.len() });
-    }
-    let issued = last.map(|last| last.checkpoint.size);
-    // It begins with the checkpoint of no records, which is there for good before there is another.
-    if issued.is_none() && size > 0 {
-        return Err(OpenError::CheckpointMissing { path: history });
-    }
-    let cut = (!rest.bytes.is_empty()).then_some(rest.offset);
-    Ok(Latest { lacks: issued != Some(size), signed, issued, cut })
-}
-
-impl Latest {
-    /// Whether both files have what was issued by what the log's end says.
-    fn fits(&self, said: u64) -> Result<(), OpenError> {
-        let size = self.signed.checkpoint.size;
-        if size < said {
-            return Err(OpenError::RolledBack { size, issued: said });
-        }
-        // Without a history, nothing but the checkpoint of no records is there.
-        let issued = self.issued.unwrap_or(0);
-        if issued < said { Err(OpenError::HistoryShort { issued, said }) } else { Ok(()) }
-    }
-
-    /// The history ends with the checkpoint when this returns.
-    fn settle(&self, storage: &dyn Storage, dir: &Path) -> Result<(), FileError> {
-        if let Some(offset) = self.cut {
-            file::cut(storage, &checkpoint::history_path(dir), offset)?;
-        }
-        if self.lacks { checkpoint::remember(storage, dir, &self.signed) } else { Ok(()) }
-    }
-}
-
 /// The tree that the latest checkpoint was signed for, and the log after it.
 fn tree_at(
     config: &Config,
     storage: &dyn Storage,
     segments: &[Segment],
+    pruned: Option<&Pruned>,
     signed: &Checkpoint,
     check: Check,
 ) -> Result<(Tree, Walk), OpenError> {
+    let minimum = pruned.map_or(0, Pruned::minimum);
     if !config.check_all_on_open {
         let from = signed.size - signed.size % TILE as u64;
-        let mut walk = Walk::new(segments, from).checked(check.clone());
+        let mut walk = Walk::new(segments, from).behind(minimum).checked(check.clone());
         let mut last = Vec::new();
         read_to(&mut walk, signed.size, |index, record| {
             if index >= from {
@@ -328,8 +294,11 @@ fn tree_at(
         }
         tracing::warn!(dir = %config.dir.display(), "the tree's tiles are incomplete or wrong; making them again from the records");
     }
-    let mut tree = Tree::default();
-    let mut walk = Walk::new(segments, 0).checked(check);
+    let mut tree = match pruned {
+        Some(pruned) => pruned.tree(&config.dir)?.ok_or(OpenError::Tiles { minimum })?,
+        None => Tree::default(),
+    };
+    let mut walk = Walk::new(segments, minimum).behind(minimum).checked(check);
     let mut written = false;
     read_to(&mut walk, signed.size, |_, record| {
         tree.append(tree::leaf(record), |full| {

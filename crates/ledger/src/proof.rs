@@ -52,6 +52,16 @@ impl Proof {
         self.index
     }
 
+    /// The checkpoint that it is to.
+    pub(crate) fn note(&self) -> &str {
+        &self.checkpoint
+    }
+
+    /// The same to that checkpoint with other signatures.
+    pub(crate) fn to(self, checkpoint: String) -> Self {
+        Self { checkpoint, ..self }
+    }
+
     /// Checks that `record` is in the log whose key is `key`; the checkpoint that says so.
     ///
     /// # Errors
@@ -188,7 +198,9 @@ impl Prover {
     fn to(dir: &Path, key: VerifierKey, signed: SignedCheckpoint) -> Result<Self, ProveError> {
         let size = signed.checkpoint.size;
         let from = size - size % TILE as u64;
-        let mut walk = Walk::new(&segment::list(dir)?.0, from);
+        // What does not follow from the tiles is noticed by each proof, and so is a front that is missing.
+        let (segments, _) = segment::list(dir)?;
+        let mut walk = Walk::new(&segments, from).behind(segments.first().map_or(0, |first| first.first));
         let mut last = Vec::new();
         while walk.index() < size {
             match walk.next()? {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::pruned::pruned;
 use crate::search::{Hit, SearchError, segments, signed};
 use crate::segment::{self, Ending, Reader, Segment, SegmentError};
 
@@ -31,7 +32,8 @@ pub struct Reading {
     failed: bool,
 }
 
-/// The records of the log in `dir` from `index` on, also while it is written. Where the log is shorter, those that it will have.
+/// The records of the log in `dir` from `index` on, also while it is written. Where the log is shorter, those that it will have. That `index`
+/// is of a record that was pruned is told by the first record that is asked for.
 ///
 /// # Errors
 /// See [`SearchError`].
@@ -122,9 +124,28 @@ impl Reading {
         }
     }
 
+    /// That record `index` was not pruned, nor is missing.
+    fn is_there(&self, segments: &[Segment], index: u64) -> Result<(), SearchError> {
+        match (pruned(&self.dir)?, segments.first()) {
+            (Some(pruned), _) if index < pruned.minimum() => {
+                Err(SearchError::Pruned { index, pruned: Box::new(pruned) })
+            }
+            (_, Some(Segment { first, path })) if index < *first => {
+                let error = SegmentError::Gap { path: path.clone(), expected: index, found: *first };
+                Err(SearchError::Damaged { path: path.clone(), index, error })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Goes on in the last segment whose first record fits.
     fn open(&mut self, fits: impl Fn(u64, u64) -> bool, from: u64) -> Result<bool, SearchError> {
-        let found = segments(&self.dir)?.into_iter().rev().find(|Segment { first, .. }| fits(*first, from));
+        let all = segments(&self.dir)?;
+        // What comes next may have gone since it was looked for last.
+        if self.reader.is_none() || all.first().is_some_and(|first| first.first > from) {
+            self.is_there(&all, from)?;
+        }
+        let found = all.into_iter().rev().find(|Segment { first, .. }| fits(*first, from));
         let Some(segment) = found else { return Ok(false) };
         let index = segment.first;
         let opened = Reader::open_after(&segment, self.reader.as_ref(), None);

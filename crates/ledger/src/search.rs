@@ -8,7 +8,9 @@ use crate::file::{self, FileError};
 use crate::note::{KeyError, VerifierKey};
 use crate::open::public_key_path;
 use crate::proof::{Proof, ProveError, Prover};
+use crate::pruned::{self, Pruned, PrunedError, pruned};
 use crate::segment::{self, Ending, Reader, Segment, SegmentError};
+use crate::succession;
 
 mod query;
 
@@ -33,6 +35,10 @@ pub enum SearchError {
     CheckpointMissing { path: PathBuf },
     #[error("{} cannot be used, so it is not known how many records were signed for: {source}", path.display())]
     Checkpoint { path: PathBuf, source: CheckpointError },
+    #[error("record {index} is not there any more: {pruned}")]
+    Pruned { index: u64, pruned: Box<Pruned> },
+    #[error(transparent)]
+    Front(#[from] PrunedError),
 }
 
 impl From<FileError> for SearchError {
@@ -55,6 +61,7 @@ pub struct Hit {
 /// What is wrong in a segment comes before the records of it.
 #[derive(Debug)]
 pub struct Search {
+    dir: PathBuf,
     matcher: Matcher,
     /// To be read, last first, each with where the one after it in the log begins.
     segments: Vec<(Segment, Option<u64>)>,
@@ -74,6 +81,9 @@ pub fn search(dir: &Path, query: &Query) -> Result<Search, SearchError> {
     // Before the segments: what is signed for is then in them.
     let signed = signed(dir);
     let found = segments(dir)?;
+    // After the segments: what went before they were listed is known by then.
+    let minimum = pruned(dir)?.map_or(0, |pruned| pruned.minimum());
+    let found = pruned::remaining(found, minimum);
     let (signed, mut failed) = match signed {
         Ok(signed) => (signed, None),
         // The log's first moments: its key is there before its checkpoint, and that before its first segment.
@@ -82,9 +92,9 @@ pub fn search(dir: &Path, query: &Query) -> Result<Search, SearchError> {
     };
     match found.first() {
         None if signed > 0 => failed = Some(SearchError::Shorter { records: 0, signed }),
-        Some(Segment { path, first }) if *first > 0 => {
-            let error = SegmentError::Gap { path: path.clone(), expected: 0, found: *first };
-            failed = Some(SearchError::Damaged { path: path.clone(), index: 0, error });
+        Some(Segment { path, first }) if *first > minimum => {
+            let error = SegmentError::Gap { path: path.clone(), expected: minimum, found: *first };
+            failed = Some(SearchError::Damaged { path: path.clone(), index: minimum, error });
         }
         _ => {}
     }
@@ -93,6 +103,7 @@ pub fn search(dir: &Path, query: &Query) -> Result<Search, SearchError> {
         segments.reverse();
     }
     Ok(Search {
+        dir: dir.to_owned(),
         matcher: Matcher::new(query),
         segments,
         signed,
@@ -183,9 +194,15 @@ impl Search {
             Ok(Ended { sealed: records, whole: true }) if next.is_none() && records < self.signed => {
                 Some(SearchError::Shorter { records, signed: self.signed })
             }
+            // It was pruned while it was its turn.
+            Err(SearchError::File(error)) if error.missing() && self.is_pruned(&segment) => None,
             other => other.err(),
         };
         Some(())
+    }
+
+    fn is_pruned(&self, segment: &Segment) -> bool {
+        matches!(pruned(&self.dir), Ok(Some(pruned)) if segment.first < pruned.minimum())
     }
 
     /// Whether nothing in a segment can be of the time asked for, by its last seal. It must be that of all its records.
@@ -305,6 +322,14 @@ pub fn show_intact(dir: &Path, id: &str) -> Result<ShownIntact, SearchError> {
     Ok(ShownIntact { records: records.collect(), damage })
 }
 
+/// The public key that stands in the log in `dir`, which knows the keys that it followed.
+///
+/// # Errors
+/// See [`SearchError`].
+pub fn known_key(dir: &Path) -> Result<VerifierKey, SearchError> {
+    own_key(dir)
+}
+
 /// The public key that stands in the log.
 ///
 /// # Errors
@@ -313,5 +338,9 @@ pub fn own_key(dir: &Path) -> Result<VerifierKey, SearchError> {
     let path = public_key_path(dir);
     let text = file::read(&path)?;
     let text = String::from_utf8_lossy(&text);
-    text.trim_end().parse().map_err(|source| SearchError::Key { path, source })
+    let text = text.trim_end();
+    // What it followed is proven elsewhere.
+    let key = if text.contains('\n') { Err(KeyError::Form) } else { text.parse() };
+    let key = key.map_err(|source| SearchError::Key { path, source })?;
+    Ok(succession::known(dir, key)?)
 }

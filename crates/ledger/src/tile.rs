@@ -83,5 +83,18 @@ pub(crate) fn restore(dir: &Path, size: u64, last: Vec<Hash>) -> Result<Option<T
     Ok(Tree::restore(size, partial))
 }
 
+/// The tree of the first `size` records from stored tiles alone, of which the last may have hashes of later records too; `None` where one is
+/// missing. Whether it is the right tree, its root must show.
+pub(crate) fn frontier(dir: &Path, size: u64) -> Result<Option<Tree>, FileError> {
+    let within = tree::width(size, 0);
+    let mut last = Vec::new();
+    if within > 0 {
+        let Some(tile) = read(dir, 0, size / TILE as u64)? else { return Ok(None) };
+        last = tile;
+        last.truncate(within);
+    }
+    restore(dir, size, last)
+}
+
 #[cfg(test)]
 mod tests;

@@ -133,7 +133,12 @@ impl Tiles {
         };
         let mut bundle = Vec::new();
         for hash in hashes {
-            let hit = from.next().ok_or(TilesError::Inconsistent)??;
+            let hit = match from.next() {
+                // A bundle that ends before the minimum index may be missing (C2SP tlog-tiles, "Pruning"): this is that of the first
+                // record that is there, rounded up to a bundle.
+                Some(Err(SearchError::Pruned { .. })) => return Ok(None),
+                other => other.ok_or(TilesError::Inconsistent)??,
+            };
             let length = u16::try_from(hit.record.len()).map_err(|_| TilesError::Inconsistent)?;
             if tree::leaf(&hit.record) != hash {
                 return Err(TilesError::Inconsistent);

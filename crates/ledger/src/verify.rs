@@ -7,27 +7,28 @@
 //! Of records that no checkpoint covers yet, the seals must be by the log's key. Who may not read that key can check their form only.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::aside;
 use crate::checkpoint::{self, History, SignedCheckpoint};
 use crate::cosignature::{self, Witnesses};
 use crate::file::{self, FileError};
-use crate::note::{SigningKey, VerifierKey};
-use crate::open::{key_path, public_key_path};
-use crate::seal::SealKey;
+use crate::note::VerifierKey;
+use crate::pruned;
 use crate::sectors;
 use crate::segment::{self, Segment, SegmentError, Unauthenticated};
-use crate::tile;
-use crate::tree::{self, FullTile, Hash, TILE, Tree};
+use crate::succession;
+use crate::tree::{self, Hash, Tree};
 use crate::walk::{Torn, Walk};
 
+mod front;
 mod history;
+mod key;
 mod memory;
 mod report;
 mod witnessed;
 
+use front::Gone;
 use history::{HistoryError, PastCheckpoints};
 use memory::Recalled;
 pub use memory::{MemoryError, default_memory};
@@ -48,6 +49,8 @@ pub struct Options {
     pub witnesses: Witnesses,
     /// That another log than the remembered one is there is right. If it is whole, it is remembered from now on.
     pub accept_new: bool,
+    /// That an archive of the log is there is right: what is known of the log behind its end says nothing of it.
+    pub archive: bool,
 }
 
 /// Nothing could be checked.
@@ -72,8 +75,19 @@ impl From<FileError> for VerifyError {
 /// # Errors
 /// See [`VerifyError`]. What is wrong with the log is no error but in the report.
 pub fn verify(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
-    let mut check =
-        Check { dir, report: Report::default(), anchors: Vec::new(), history: None, signed: 0, issued: None };
+    loop {
+        let path = pruned::path(dir);
+        let before = file::read_if_there(&path)?;
+        let report = check(dir, options);
+        // What was pruned meanwhile is not missing.
+        if file::read_if_there(&path)? == before {
+            return report;
+        }
+    }
+}
+
+fn check(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
+    let mut check = Check::of(dir);
     let key = check.key(options)?;
     // What another process remembers may be newer than a checkpoint that was read before, but not than one that is read after.
     let recalled = match (&options.memory, &key) {
@@ -85,7 +99,13 @@ pub fn verify(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
     if let Some(key) = &key {
         let cosigned = file::read_if_there(&cosignature::path(dir))?;
         check.checkpoints(key)?;
+        if check.archive && !options.archive {
+            check.find(Finding::Archive);
+        }
         check.cosigned(key, cosigned, &options.witnesses);
+        for note in succession::notes(dir, key)? {
+            check.anchor(key, &note, Source::Succession);
+        }
         check.trusted(key, recalled.as_ref(), options);
     }
     let (segments, strangers) = match segment::list(dir) {
@@ -96,7 +116,11 @@ pub fn verify(dir: &Path, options: &Options) -> Result<Report, VerifyError> {
     let strangers = strangers.into_iter().filter(|path| !file::is_unfinished(path));
     check.report.notes.extend(strangers.map(|path| Note::Unexpected { path }));
     check.report.notes.extend(aside::list(dir)?.into_iter().map(|path| Note::SetAside { path }));
-    check.records(&segments, key.as_ref())?;
+    check.records(segments, key.as_ref())?;
+    if check.archive {
+        // It ends where what was archived ends, and the log goes on.
+        return Ok(check.report);
+    }
     if let (Some(memory), Some(recalled), Some(key), true) =
         (&options.memory, &recalled, &key, check.report.intact())
     {
@@ -157,42 +181,22 @@ struct Check<'a> {
     signed: u64,
     /// Size of the last one in the history.
     issued: Option<u64>,
+    /// Whether that is the checkpoint of an archive.
+    archive: bool,
+    /// What was pruned.
+    gone: Option<Gone>,
+}
+
+impl<'a> Check<'a> {
+    fn of(dir: &'a Path) -> Self {
+        let (report, anchors) = Default::default();
+        Self { dir, report, anchors, history: None, signed: 0, issued: None, archive: false, gone: None }
+    }
 }
 
 impl Check<'_> {
     fn find(&mut self, finding: Finding) {
         self.report.find(finding);
-    }
-
-    /// The key to trust, if there is one.
-    fn key(&mut self, options: &Options) -> Result<Option<VerifierKey>, VerifyError> {
-        let path = public_key_path(self.dir);
-        let own = file::read_if_there(&path)?.ok_or_else(|| "it is missing".to_owned()).and_then(|bytes| {
-            let text = str::from_utf8(&bytes).map_err(|error| error.to_string())?;
-            let line = text.strip_suffix('\n').ok_or("it does not end with a newline")?;
-            line.parse::<VerifierKey>().map_err(|error| error.to_string())
-        });
-        let key = match (&options.key, own) {
-            (Some(given), Ok(own)) if *given != own => {
-                self.find(Finding::WrongKey { expected: given.to_string(), found: own.to_string() });
-                Some(given.clone())
-            }
-            (given, Ok(own)) => {
-                if given.is_none() {
-                    self.report.notes.push(Note::KeyOfTheLog);
-                }
-                Some(own)
-            }
-            (given, Err(reason)) => {
-                self.find(Finding::Key { path, reason });
-                given.clone()
-            }
-        };
-        if let Some(key) = &key {
-            self.report.origin = key.name().to_owned();
-            self.report.key = key.to_string();
-        }
-        Ok(key)
     }
 
     /// The latest checkpoint, and that the history ends with it.
@@ -249,6 +253,8 @@ impl Check<'_> {
             _ => self.report.notes.push(Note::HistoryBehind { size, issued }),
         }
         self.signed = size;
+        self.archive = latest.is_archive();
+        self.report.notes.extend(self.archive.then_some(Note::Archive { records: size }));
         self.report.checkpoint = Some(latest.checkpoint.clone().into());
         self.report.checkpoint_note = latest.note;
         self.anchors.push(Anchor { size, root: latest.checkpoint.root, source: Source::Checkpoint });
@@ -268,13 +274,13 @@ impl Check<'_> {
     /// What the verifier remembers: the log at this path, and the last checkpoint under this name.
     fn remembered(&mut self, key: &VerifierKey, recalled: &Recalled, accept: bool) {
         for (path, known) in &recalled.places {
-            if let Some(known) = known.as_ref().filter(|known| *known != key) {
+            if let Some(known) = known.as_ref().filter(|known| *known != key && !key.follows(known)) {
                 let (expected, found) = (known.to_string(), key.to_string());
                 self.changed(accept, Finding::Replaced { path: path.clone(), expected, found });
             }
         }
         match &recalled.last {
-            Some((known, _)) if known != key => {
+            Some((known, _)) if known != key && !key.follows(known) => {
                 let (expected, found) = (known.to_string(), key.to_string());
                 self.changed(accept, Finding::Rekeyed { expected, found });
             }
@@ -303,6 +309,9 @@ impl Check<'_> {
         match SignedCheckpoint::open(note.as_bytes(), key) {
             Ok(known) => {
                 let checkpoint = known.checkpoint;
+                if checkpoint.size > self.signed && self.archive {
+                    return;
+                }
                 if checkpoint.size > self.signed {
                     self.find(Finding::RolledBack { size: self.signed, issued: checkpoint.size });
                 }
@@ -313,12 +322,14 @@ impl Check<'_> {
     }
 
     /// Reads every record and holds the growing tree against tiles and checkpoints.
-    fn records(&mut self, segments: &[Segment], key: Option<&VerifierKey>) -> Result<(), VerifyError> {
-        let mut tree = Tree::default();
+    fn records(&mut self, segments: Vec<Segment>, key: Option<&VerifierKey>) -> Result<(), VerifyError> {
+        let Some(mut tree) = self.front(key)? else { return Ok(()) };
+        let minimum = self.minimum();
+        let segments = pruned::remaining(segments, minimum);
         let seals = key.and_then(|key| self.seal_key(key));
         let unchecked = seals.is_none();
         let check = segment::Check { from: self.signed, key: seals, times: true };
-        let mut walk = Walk::new(segments, 0).checked(check);
+        let mut walk = Walk::new(&segments, minimum).behind(minimum).checked(check);
         self.report.segments = segments.len();
         let whole = loop {
             self.roots(&tree, key)?;
@@ -363,14 +374,6 @@ impl Check<'_> {
             }
         }
         Ok(())
-    }
-
-    /// The key of the seals, where whoever verifies may read the log's private key.
-    fn seal_key(&self, key: &VerifierKey) -> Option<Arc<SealKey>> {
-        let text = file::read_if_there(&key_path(self.dir)).ok()??;
-        let private = SigningKey::parse(str::from_utf8(&text).ok()?.trim_end()).ok()?;
-        let seals = private.seal_key().ok().filter(|_| private.verifier() == key);
-        seals.map(Arc::new)
     }
 
     /// Something is wrong from here on: it is not read. Records that an earlier version left are nothing wrong, but not known to be
@@ -418,7 +421,7 @@ impl Check<'_> {
     }
 
     fn root(&mut self, tree: &Tree, anchor: &Anchor) {
-        if tree.root() == anchor.root {
+        if self.fits(tree, anchor) {
             self.report.confirmed = anchor.size;
         } else {
             let Anchor { size, source: by, .. } = *anchor;
@@ -454,25 +457,6 @@ impl Check<'_> {
         // Of a log that is being written, the history may have grown since its end was looked at; that part is not read.
         if let Some(Anchor { size: signed, source: by, .. }) = self.past(key, u64::MAX)? {
             self.find(Finding::Shorter { records, signed, by });
-        }
-        Ok(())
-    }
-
-    fn tile(&mut self, full: FullTile<'_>) -> Result<(), FileError> {
-        let path = tile::path(self.dir, full.level, full.index);
-        let stored = tile::read(self.dir, full.level, full.index)?;
-        let records = (TILE as u128).pow(u32::from(full.level) + 1) * (u128::from(full.index) + 1);
-        match stored {
-            Some(stored) if stored == full.hashes => self.report.tiles += 1,
-            // Written before the checkpoint that covers it; of a later one, a crash may have left anything.
-            _ if records > u128::from(self.signed) => {}
-            None => self.find(Finding::Tile { path, record: None }),
-            Some(stored) => {
-                let differs = stored.iter().zip(full.hashes).position(|(stored, made)| stored != made);
-                let record =
-                    differs.filter(|_| full.level == 0).map(|at| full.index * TILE as u64 + at as u64);
-                self.find(Finding::Tile { path, record });
-            }
         }
         Ok(())
     }

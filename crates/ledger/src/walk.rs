@@ -34,9 +34,15 @@ impl Walk {
     pub(crate) fn new(segments: &[Segment], from: u64) -> Self {
         let before = segments.partition_point(|segment| segment.first <= from).saturating_sub(1);
         let segments: Vec<_> = segments.iter().skip(before).cloned().collect();
-        // A log begins with record 0; a first segment that does not is a gap, found when it is opened.
+        // A log begins with record 0, unless it is said otherwise; a first segment that does not is a gap, found when it is opened.
         let next = if before == 0 { 0 } else { segments.first().map_or(0, |segment| segment.first) };
         Self { segments: segments.into_iter(), reader: None, next, check: None, wrong_times: None }
+    }
+
+    /// Of a log whose records before `minimum` were pruned: it begins with that one.
+    pub(crate) fn behind(mut self, minimum: u64) -> Self {
+        self.next = self.next.max(minimum);
+        self
     }
 
     /// Holds this against what is read.

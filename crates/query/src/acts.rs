@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vidimus_core::standing::EndedGrant;
 
 /// An act that was done: it is on record, and calls are decided by it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -58,6 +59,9 @@ pub enum QuarantinedBy {
 /// The grants that stand, and the requests for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Grants {
+    /// What is over: the last that ended, each with what ended it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ended: Vec<EndedGrant>,
     /// What is granted.
     pub grants: Vec<GrantShown>,
     /// What is asked for.

@@ -2,6 +2,7 @@
 //!
 //! Damage ends no reading: what can be read is, and what cannot is told with it.
 
+mod assessment;
 mod evidence;
 mod found;
 mod joined;
@@ -12,6 +13,10 @@ mod show;
 use vidimus_core::record::Unreadable;
 use vidimus_ledger::SearchError;
 
+pub use assessment::{
+    AssessedLog, Assessment, AssessmentError, AssessmentQuestion, Control, Counts, Evidence, Framework, Gaps,
+    MOST_SAMPLES, Sample, assess, event, findings, frameworks, html, oscal,
+};
 pub use evidence::{
     EvidenceAsked, EvidenceCosigned, EvidenceFinding, EvidenceReport, EvidenceVerified, ExportAnswer,
     ExportError, ExportQuestion, Exported, VerifyOptions, export, verify,

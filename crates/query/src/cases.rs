@@ -19,7 +19,7 @@ use crate::explain::{ExplainQuestion, Explanation, explain};
 use crate::state::{State, StateOf};
 use crate::{Misasked, text};
 
-pub use file::{CaseFault, CaseFile, ReadCase, read};
+pub use file::{CaseFault, CaseFile, ReadCase, UnreadCase, read};
 pub use junit::{junit, junit_of_fault};
 
 /// A call that nobody makes, and what is to be decided of it.
@@ -86,7 +86,7 @@ pub struct TestReport {
     pub passed: usize,
     /// Cases that were not.
     pub failed: usize,
-    /// Cases that could not be asked.
+    /// Cases that could not be read, or not be asked.
     pub errors: usize,
     /// Each of them, in the order of the files.
     pub cases: Vec<TestedCase>,
@@ -101,9 +101,12 @@ pub struct TestedCase {
     pub file: String,
     /// The line that it begins in, 1-based.
     pub line: u64,
-    /// The case.
-    pub case: Case,
-    /// `passed`, `failed`, or `error` where it could not be asked.
+    /// What it shows, in its own words; empty where it does not say so.
+    pub name: String,
+    /// The case, where it can be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<Case>,
+    /// `passed`, `failed`, or `error` where it could not be read or asked.
     pub verdict: CaseVerdict,
     /// What was decided; `None` of an error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,7 +127,7 @@ pub enum CaseVerdict {
     Passed,
     /// Otherwise.
     Failed,
-    /// It could not be asked.
+    /// It could not be read, or not be asked.
     Error,
 }
 
@@ -160,34 +163,44 @@ pub fn test(state: &State, cases: Vec<ReadCase>, now: UnixMillis) -> TestReport 
 }
 
 fn tested(state: &State, ReadCase { file, line, case }: ReadCase, now: UnixMillis) -> TestedCase {
-    let asked = case.check().and_then(|()| {
-        let now = case.time.map_or(now, |time| UnixMillis(time.as_millisecond()));
-        let found = explain(state, &case.question(), now)?;
-        case.has_action(&found.action).map(|()| found)
-    });
-    let of = |verdict, found, differences, nearest| TestedCase {
+    let of = TestedCase {
         file,
         line,
-        case: case.clone(),
-        verdict,
-        found,
-        differences,
-        nearest,
+        name: String::new(),
+        case: None,
+        verdict: CaseVerdict::Error,
+        found: None,
+        differences: Vec::new(),
+        nearest: Vec::new(),
     };
-    match asked {
-        Err(error) => of(CaseVerdict::Error, None, vec![error.to_string()], Vec::new()),
+    let case = match case {
+        Ok(case) => case,
+        Err(UnreadCase { name, error }) => return TestedCase { name, differences: vec![error], ..of },
+    };
+    let of = TestedCase { name: case.name.clone(), ..of };
+    let tested = match case.asked(state, now) {
+        Err(error) => TestedCase { differences: vec![error.to_string()], ..of },
         Ok(found) => {
             let differences = case.expect.differences(&found);
-            if differences.is_empty() {
-                return of(CaseVerdict::Passed, Some(found), differences, Vec::new());
-            }
-            let nearest = case.expect.nearest(state, &found);
-            of(CaseVerdict::Failed, Some(found), differences, nearest)
+            let (verdict, nearest) = match differences.is_empty() {
+                true => (CaseVerdict::Passed, Vec::new()),
+                false => (CaseVerdict::Failed, case.expect.nearest(state, &found)),
+            };
+            TestedCase { verdict, found: Some(found), differences, nearest, ..of }
         }
-    }
+    };
+    TestedCase { case: Some(case), ..tested }
 }
 
 impl Case {
+    /// What is decided of it.
+    fn asked(&self, state: &State, now: UnixMillis) -> Result<Explanation, Misasked> {
+        self.check()?;
+        let now = self.time.map_or(now, |time| UnixMillis(time.as_millisecond()));
+        let found = explain(state, &self.question(), now)?;
+        self.has_action(&found.action).map(|()| found)
+    }
+
     fn question(&self) -> ExplainQuestion {
         ExplainQuestion {
             principal: self.principal.clone(),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::{Object, ObjectRef, Rejection, Subject};
 use vidimus_registry::Loaded;
 
@@ -125,6 +126,23 @@ pub fn check(state: &State) -> CheckReport {
         counts: Counts::of(loaded),
         snapshot: loaded.snapshot.digest().to_owned(),
     }
+}
+
+/// The policies whose window does not open again after `now`, so that they permit nothing any more.
+pub fn shut_for_good(state: &State, now: UnixMillis) -> Vec<Rejection> {
+    let warning = |object: &Object| {
+        let Object::Policy(policy) = object else { return None };
+        let window = policy.window.as_ref().filter(|window| window.opens(now).is_none())?;
+        Some(Rejection {
+            origin: policy.meta.origin.clone(),
+            object: Subject::Object(object.reference()),
+            field: "spec.window".to_owned(),
+            value: window.spec().to_string(),
+            reason: "this window does not open again, so the policy permits nothing any more".to_owned(),
+            fix: "give it another time, or delete the policy".to_owned(),
+        })
+    };
+    state.loaded.snapshot.objects().iter().filter_map(warning).collect()
 }
 
 impl State {
@@ -306,6 +324,38 @@ mod tests {
             assert_eq!(counted.faults, loaded.rejections.len(), "{what}");
             assert_eq!(left_out(&loaded).as_deref(), said, "{what}");
         }
+    }
+
+    /// A migration's window that is over; one that is open, and one that will be, are in order.
+    #[test]
+    fn a_window_that_does_not_open_again_is_told() {
+        let policy = |name: &str, window: &str| {
+            format!(
+                "apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {{name: {name}, namespace: a}}\nspec:\n  description: d\n  \
+                 window: {window}\n  cedar: permit (principal, action == Action::\"invokeTool\", resource);\n"
+            )
+        };
+        let files = [
+            policy("past", "{from: 2026-01-01T00:00:00Z, until: 2026-01-02T00:00:00Z}"),
+            policy("days", "{until: 2026-12-01T00:00:00Z, days: [sunday]}"),
+            policy("open", "{until: 2026-12-01T00:00:00Z}"),
+            policy("later", "{from: 2027-01-01T00:00:00Z, days: [sunday]}"),
+        ];
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("a.yaml"), files.join("---\n")).expect("written");
+        let state = State::new(vidimus_registry::load(directory.path()), String::new());
+        assert!(state.loaded.rejections.is_empty(), "{:#?}", state.loaded.rejections);
+        // 2026-11-30, a Monday.
+        let found = shut_for_good(&state, UnixMillis(1_795_996_800_000));
+        let mut said: Vec<String> = found.iter().map(|one| format!("{} {}", one.object, one.value)).collect();
+        said.sort();
+        assert_eq!(
+            said,
+            [
+                "Policy a/days sunday in UTC, until 2026-12-01T00:00:00Z",
+                "Policy a/past from 2026-01-01T00:00:00Z, until 2026-01-02T00:00:00Z"
+            ]
+        );
     }
 
     #[test]

@@ -72,7 +72,8 @@ pub struct Explanation {
     pub code: Option<String>,
     /// The Cedar action.
     pub action: String,
-    /// Of a refusal before a decision: what is the matter.
+    /// Of a refusal before a decision: what is the matter. Of what is permitted at other times only: in which window of which policy, and
+    /// when that opens next.
     pub reason: String,
     /// The policies that decided.
     pub policies: Vec<String>,
@@ -211,7 +212,8 @@ fn decide(
     let actor = &question.principal;
     let chain = Chain {
         transaction: "explain".into(),
-        started: UnixMillis(0),
+        // It begins with the call: what is described has no past.
+        started: now,
         // The agents in between are not known; others than the caller stand for them.
         actors: (1..question.depth)
             .map(|hop| EntityId::new(actor.kind, format!("explain/hop-{hop}")))
@@ -260,8 +262,10 @@ impl Explanation {
     fn decided(decision: &Decision<'_>) -> Self {
         let texts = |ids: &[Arc<str>]| ids.iter().map(ToString::to_string).collect();
         let code = decision.code();
+        let shut = decision.reason().filter(|_| code == Some(Code::NoPermit));
         Self {
             outcome: decision.outcome().as_str().to_owned(),
+            reason: shut.map(ToString::to_string).unwrap_or_default(),
             action: decision.call().ask.action.as_str().to_owned(),
             code: code.map(|code| code.as_str().to_owned()),
             policies: texts(decision.policies()),
@@ -303,6 +307,9 @@ fn next(code: Code, decision: &Decision<'_>) -> &'static str {
     match code {
         Code::NoPermit if decision.closest_permits().is_empty() => {
             "Write a policy that permits it; none comes close."
+        }
+        Code::NoPermit if decision.reason().is_some() => {
+            "Call again when the window is open, or change the window of the policy."
         }
         Code::NoPermit => {
             "Compare the facts with the closest permits; change the record, the call or the policy."

@@ -24,6 +24,9 @@ pub struct FormatAnswer {
     /// Links out of the directories that are formatted: what they lead to was not looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outside: Vec<String>,
+    /// Files that were named and have no policy that can be read, such as Cedar that stands in no YAML: they are as they were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without: Vec<String>,
 }
 
 /// What became of a file.
@@ -99,6 +102,8 @@ pub fn format(paths: &[PathBuf]) -> io::Result<(FormatAnswer, Vec<Rewritten>)> {
         answer.left += left.len();
         if policies > 0 {
             answer.files.push(FormattedFile { file: path.display().to_string(), changed, left });
+        } else if paths.contains(&path) {
+            answer.without.push(path.display().to_string());
         }
         if new != text {
             rewritten.push(Rewritten { path, text: new });

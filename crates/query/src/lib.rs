@@ -18,6 +18,7 @@
 //! | [`audit`] | [`ShowQuestion`](audit::ShowQuestion) | [`ShownCall`](audit::ShownCall): everything about one call |
 //! | [`audit`] | [`ExportQuestion`](audit::ExportQuestion) | [`ExportAnswer`](audit::ExportAnswer), and a file: prove it |
 //! | [`audit`] | a file of evidence | [`EvidenceReport`](audit::EvidenceReport): is all in it proven? |
+//! | [`audit`] | [`AssessmentQuestion`](audit::AssessmentQuestion) | [`Assessment`](audit::Assessment): what shows what a framework asks for? |
 //! | [`approvals`] | what waits for people | [`Approvals`](approvals::Approvals): which call, who is asked, what became of it? |
 //! | [`acts`] | what stands by acts of people | [`Quarantines`](acts::Quarantines): what is out of use, by whom and why? |
 //! | [`acts`] | what agents are lent | [`Grants`](acts::Grants): to whom, until when, and what is asked for? |
@@ -37,6 +38,7 @@ mod document;
 pub mod explain;
 pub mod format;
 pub mod plan;
+mod printable;
 pub mod prove;
 pub mod reach;
 #[cfg(test)]
@@ -49,6 +51,7 @@ pub mod state;
 pub mod suggest;
 mod text;
 
+pub use printable::printable;
 pub use schema::schema;
 
 /// A question that has no answer as it is put.

@@ -15,6 +15,7 @@ use vidimus_core::call::{Action, Target};
 use vidimus_core::person::Operation;
 use vidimus_core::reach::{Access, Answered, Condition, NotSurveyed, Outlook, Pairs};
 use vidimus_core::refusal::Refusal;
+use vidimus_core::resource::window::WindowSpec;
 use vidimus_core::resource::{DelegationLimits, Principal, nearest};
 use vidimus_core::snapshot::Snapshot;
 
@@ -63,6 +64,9 @@ pub struct ReachAnswer {
     pub counts: ReachCounts,
     /// How many agents were left out because their record names no endpoint, so that nobody can call them.
     pub without_endpoint: usize,
+    /// Whether people are not told of who are in several of the groups that policies name, or are named and in one: they may do more, or less,
+    /// and are asked about by name.
+    pub in_several_groups: bool,
     /// What this is the answer of.
     pub state: StateOf,
 }
@@ -133,13 +137,24 @@ pub struct Reached {
 pub struct When {
     /// Its id.
     pub policy: String,
-    /// What is left of it, in Cedar's words.
+    /// What is left of it, in Cedar's words; and last, of a permit with a window, that it is open.
     pub when: String,
+    /// The window, as the policy's record has it (`spec.window`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowSpec>,
 }
 
 impl From<&Condition> for When {
     fn from(condition: &Condition) -> Self {
-        Self { policy: condition.policy.to_string(), when: condition.when.to_string() }
+        let Condition { policy, when, window, .. } = condition;
+        let object = policy.split('#').next().unwrap_or(policy);
+        let within = window.as_ref().map(|window| format!("within the window of {object} ({window})"));
+        let when = match within {
+            None => when.to_string(),
+            Some(within) if &**when == "true" => within,
+            Some(within) => format!("{when}, {within}"),
+        };
+        Self { policy: policy.to_string(), when, window: window.clone() }
     }
 }
 
@@ -167,7 +182,7 @@ impl ReachCounts {
 }
 
 impl ReachAnswer {
-    /// Whether anybody could be allowed anything of it.
+    /// Whether anybody could be allowed anything of it, of those who are told of.
     pub const fn any(&self) -> bool {
         self.counts.always + self.counts.conditional + self.counts.held > 0
     }
@@ -222,6 +237,7 @@ pub fn reach(state: &State, question: &ReachQuestion) -> Result<ReachAnswer, Not
         reached: Vec::new(),
         counts: ReachCounts { never: unproven.len() * accesses.len(), ..ReachCounts::default() },
         without_endpoint,
+        in_several_groups: false,
         state: state.described(),
     };
     for pairs in world.reach(&proving, &accesses)? {

@@ -15,6 +15,43 @@ use vidimus_registry::configurations::{Archive, Configurations};
 
 use crate::replay::{principal, target};
 
+/// An agent, a server and a policy, which says what it has of `spec` in the form of YAML's block style, without indentation.
+pub(crate) fn estate(policy: &str, spec: &str) -> String {
+    let spec: Vec<String> = spec.lines().map(|line| format!("  {line}")).collect();
+    format!(
+        r#"apiVersion: vidimus.dev/v1alpha1
+kind: Agent
+metadata: {{name: bot, namespace: a}}
+spec: {{owner: ada.l@example.com, team: t, purpose: p, riskLevel: low, identities: [{{oidc: {{issuer: "urn:vidimus:local", subject: bot}}}}]}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: MCPServer
+metadata: {{name: bank, namespace: a}}
+spec: {{owner: ada.l@example.com, team: t, riskLevel: low, endpoint: {{url: "http://127.0.0.1:1/mcp"}}}}
+---
+apiVersion: vidimus.dev/v1alpha1
+kind: Policy
+metadata: {{name: {policy}, namespace: a}}
+spec:
+  description: d
+{}
+"#,
+        spec.join("\n")
+    )
+}
+
+/// Of which calls of tools are permitted with an amount of at most so much.
+pub(crate) fn limited(limit: usize) -> String {
+    let amount =
+        format!(r#"context.numbers.hasTag("/amount") && context.numbers.getTag("/amount") <= {limit}"#);
+    estate(
+        "p",
+        &format!(
+            "cedar: >-\n  permit (principal, action == Action::\"invokeTool\", resource) when {{{amount}}};"
+        ),
+    )
+}
+
 pub(crate) struct Recordings {
     directory: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
@@ -116,6 +153,12 @@ impl Recordings {
         let ledger = self.ledger.as_ref().expect("open");
         self.runtime.block_on(ledger.record(&record)).expect("recorded");
         decision.outcome()
+    }
+
+    /// Records something else than a decision.
+    pub(crate) fn record(&mut self, record: &Record<'_>) {
+        let ledger = self.ledger.as_ref().expect("open");
+        self.runtime.block_on(ledger.record(record)).expect("recorded");
     }
 
     /// All of it is on disk.

@@ -3,6 +3,7 @@
 
 mod call;
 mod run;
+mod settled;
 mod tally;
 mod worlds;
 

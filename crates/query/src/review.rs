@@ -5,6 +5,7 @@ use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vidimus_core::caller::UnixMillis;
 use vidimus_core::reach::NotSurveyed;
 use vidimus_core::review::{Dead, Flaw, Found};
 
@@ -90,13 +91,14 @@ impl Finding {
     }
 }
 
-/// Reviews the policies of a state.
+/// Reviews the policies of a state at a time, after which a window may not open again.
 ///
 /// # Errors
 /// See [`NotSurveyed`].
-pub fn review(state: &State) -> Result<Review, NotSurveyed> {
+pub fn review(state: &State, now: UnixMillis) -> Result<Review, NotSurveyed> {
     let snapshot = &state.loaded.snapshot;
-    let report = check::check(state);
+    let mut report = check::check(state);
+    report.warn_of(&check::shut_for_good(state, now));
     let found = snapshot.review()?;
     let (untold, found): (Vec<_>, Vec<_>) =
         found.iter().partition(|one| matches!(one.flaw, Flaw::Untold { .. }));

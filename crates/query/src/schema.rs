@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use crate::acts::{ActDone, Grants, Me, Quarantines};
 use crate::approvals::{Answered, ApprovalEvent, Approvals};
 use crate::audit::{
-    EvidenceVerified, ExportAnswer, ExportQuestion, Found, SearchQuestion, ShowQuestion, ShownCall,
+    Assessment, AssessmentQuestion, EvidenceVerified, ExportAnswer, ExportQuestion, Found, SearchQuestion,
+    ShowQuestion, ShownCall,
 };
 use crate::cases::{CaseFile, TestReport};
 use crate::check::CheckReport;
@@ -28,6 +29,7 @@ pub fn schema() -> Value {
     let search = asked.subschema_for::<SearchQuestion>();
     let show = asked.subschema_for::<ShowQuestion>();
     let export = asked.subschema_for::<ExportQuestion>();
+    let assess = asked.subschema_for::<AssessmentQuestion>();
     let replay = asked.subschema_for::<ReplayQuestion>();
     let suggest = asked.subschema_for::<SuggestQuestion>();
     let diff = asked.subschema_for::<DiffQuestion>();
@@ -40,6 +42,7 @@ pub fn schema() -> Value {
     let found = answered.subschema_for::<Found>();
     let shown = answered.subschema_for::<ShownCall>();
     let exported = answered.subschema_for::<ExportAnswer>();
+    let assessed = answered.subschema_for::<Assessment>();
     let evidence = answered.subschema_for::<EvidenceVerified>();
     let done = answered.subschema_for::<ActDone>();
     let quarantined = answered.subschema_for::<Quarantines>();
@@ -67,6 +70,7 @@ pub fn schema() -> Value {
             "approvals": {"properties": {"answer": approvals}},
             "approvals-answer": {"properties": {"answer": answer}},
             "approvals-watch": {"properties": {"answer": event}},
+            "assessment": {"properties": {"question": assess, "answer": assessed}},
             "check": {"properties": {"answer": checked}},
             "evidence": {"properties": {"answer": evidence}},
             "export": {"properties": {"question": export, "answer": exported}},

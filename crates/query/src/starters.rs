@@ -1,9 +1,16 @@
 //! Sets of policies to begin with, for common cases: each with objects to see it work and with cases that say what it is to decide.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use vidimus_core::caller::UnixMillis;
 use vidimus_core::resource::{Identity, Object};
+use vidimus_core::snapshot::Snapshot;
 use vidimus_registry::Loaded;
+
+use crate::cases::{self, CaseVerdict, ReadCase, TestedCase};
+use crate::state::State;
 
 /// The namespace that the texts are written in.
 const WRITTEN: &str = "starter";
@@ -101,6 +108,24 @@ pub fn in_the_way(there: &Loaded, more: &Loaded) -> Option<String> {
     None
 }
 
+/// Which of a set's own `cases` would be decided otherwise than they say beside what there is, a sentence each: what is otherwise, and
+/// which of the policies that are there decide it. `now` is when those are made that name no time.
+pub fn disturbed(there: &Loaded, more: &Loaded, cases: Vec<ReadCase>, now: UnixMillis) -> Vec<String> {
+    let (there, more) = (there.snapshot.objects(), &more.snapshot);
+    let objects = there.iter().chain(more.objects()).cloned().collect();
+    let (snapshot, rejections) = Snapshot::build(objects);
+    let both = Loaded { snapshot: Arc::new(snapshot), rejections, not_ready: None };
+    let own: Vec<&str> = more.policies().map(|id| &**id).collect();
+    let sentence = |case: &TestedCase| {
+        let decided = case.found.iter().flat_map(|found| &found.policies);
+        let others: Vec<&str> = decided.map(String::as_str).filter(|id| !own.contains(id)).collect();
+        let by = if others.is_empty() { String::new() } else { format!(", by {}", others.join(", ")) };
+        format!("'{}' ({}{by})", case.name, case.differences.join(", "))
+    };
+    let report = cases::test(&State::new(both, String::new()), cases, now);
+    report.cases.iter().filter(|case| case.verdict != CaseVerdict::Passed).map(sentence).collect()
+}
+
 impl Starter {
     /// Its files, by name, for `namespace`: the policies, objects to see them work, and cases.
     pub fn files(&self, namespace: &str) -> [(String, String); 3] {
@@ -118,10 +143,8 @@ impl Starter {
 mod tests {
     use std::fs;
 
-    use vidimus_core::caller::UnixMillis;
-
     use super::*;
-    use crate::{cases, format, state::State};
+    use crate::format;
 
     /// What is written is in order without a warning, formatted, and decides as its cases say; each policy of it in some case.
     #[test]
@@ -145,7 +168,7 @@ mod tests {
                 let read = cases::read(directory.path()).expect("cases");
                 let report = cases::test(&State::new(loaded.clone(), String::new()), read, UnixMillis(0));
                 let wrong: Vec<_> =
-                    report.cases.iter().filter(|case| case.verdict != cases::CaseVerdict::Passed).collect();
+                    report.cases.iter().filter(|case| case.verdict != CaseVerdict::Passed).collect();
                 assert!(report.holds() && report.passed >= 4, "{}: {wrong:#?}", starter.name);
                 for policy in loaded.snapshot.policies().filter(|policy| !policy.starts_with("vidimus/")) {
                     let mut found = report.cases.iter().filter_map(|case| case.found.as_ref());
@@ -153,6 +176,39 @@ mod tests {
                     assert!(decides, "{}: no case is decided by {policy}", starter.name);
                 }
             }
+        }
+    }
+
+    /// A policy that is there already and reaches the objects of a set is named, with the cases that it would change.
+    #[test]
+    fn what_would_change_a_set_is_named() {
+        let policy = |effect: &str| {
+            format!(
+                "apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {{name: all, namespace: default}}\nspec:\n  description: d\n  \
+                 cedar: {effect} (principal, action == Action::\"invokeTool\", resource);\n"
+            )
+        };
+        let starter = starter("finance-limits").expect("a set");
+        let (there, own) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("another"));
+        for (name, text) in starter.files("default") {
+            fs::write(own.path().join(name), text).expect("written");
+        }
+        let disturbed = |there: &std::path::Path| {
+            let cases = cases::read(own.path()).expect("cases");
+            let more = vidimus_registry::load(own.path());
+            disturbed(&vidimus_registry::load(there), &more, cases, UnixMillis(0))
+        };
+        assert_eq!(disturbed(there.path()), Vec::<String>::new());
+        for (effect, said) in [
+            (
+                "permit",
+                "'a larger one' (outcome is allow, not deny, code is none, not no_permit, by default/all)",
+            ),
+            ("forbid", "'a small payment' (outcome is deny, not allow"),
+        ] {
+            fs::write(there.path().join("a.yaml"), policy(effect)).expect("written");
+            let found = disturbed(there.path());
+            assert!(found.iter().any(|one| one.starts_with(said)), "{found:#?}");
         }
     }
 

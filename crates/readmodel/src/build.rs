@@ -20,6 +20,9 @@ use crate::row::{self, Asked, Rows};
 /// Records of a file, largest first. Sixteen of one size become one of the next.
 const SIZES: [u64; 3] = if cfg!(test) { [1 << 16, 1 << 12, 1 << 8] } else { [1 << 20, 1 << 16, 1 << 12] };
 
+/// That of the smallest.
+const SMALLEST: u64 = SIZES[SIZES.len() - 1];
+
 /// How many of one size become one of the next.
 const MERGED: usize = 16;
 
@@ -154,16 +157,20 @@ pub fn extend(dir: &Path, log: &Path, progress: &mut dyn FnMut(u64, u64)) -> Res
         let records = Manifest::read(dir)?.map_or(0, |manifest| manifest.end());
         return Ok(Extended { records, busy: true, ..Extended::default() });
     };
-    let key = vidimus_ledger::own_key(log)?.to_string();
+    let front = front(log)?;
     let manifest = match Manifest::read(dir)? {
-        Some(manifest) if manifest.key == key && is_of(&manifest, log)? => manifest,
-        _ => Manifest::new(key),
+        Some(manifest) if manifest.first <= front && is_of(&manifest, log)? => manifest,
+        _ => Manifest::new(front),
     };
     manifest.sweep(dir);
     if manifest.ranges.is_empty() {
         manifest.write(dir)?;
     }
-    let (before, mut work) = (manifest.end(), Work { dir, log, manifest, repaired: 0 });
+    let mut work = Work { dir, log, manifest, repaired: 0 };
+    while let Err(error) = work.prune(front) {
+        work.repair(error)?;
+    }
+    let before = work.manifest.end();
     while let Err(error) = work.go_on(progress) {
         work.repair(error)?;
     }
@@ -176,9 +183,8 @@ pub fn extend(dir: &Path, log: &Path, progress: &mut dyn FnMut(u64, u64)) -> Res
 /// # Errors
 /// See [`ModelError`].
 pub fn rebuild(dir: &Path, log: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Extended, ModelError> {
-    let key = vidimus_ledger::own_key(log)?.to_string();
     if let Some(lock) = manifest::lock(dir)? {
-        Manifest::new(key).write(dir)?;
+        Manifest::new(front(log)?).write(dir)?;
         drop(lock);
     }
     extend(dir, log, progress)
@@ -221,6 +227,11 @@ pub fn signed(log: &Path) -> u64 {
     vidimus_ledger::read_from(log, 0).map_or(0, |reading| reading.watermark().signed)
 }
 
+/// The index of the first record that a log has: what was pruned is not in the model either.
+pub(crate) fn front(log: &Path) -> Result<u64, ModelError> {
+    Ok(vidimus_ledger::pruned(log)?.map_or(0, |pruned| pruned.minimum()))
+}
+
 /// Whether the log in `log` is the one whose records a manifest is of, and not another, or an older copy. Its newest tile tells.
 pub(crate) fn is_of(manifest: &Manifest, log: &Path) -> Result<bool, ModelError> {
     let Some(last) = manifest.ranges.last() else { return Ok(true) };
@@ -237,6 +248,23 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
+    /// Takes out what the log has no more: retention is of this copy too. A file that has some of it is made again from what is left.
+    fn prune(&mut self, front: u64) -> Result<(), ModelError> {
+        if self.manifest.first >= front {
+            return Ok(());
+        }
+        let mut ranges: Vec<Range> =
+            self.manifest.ranges.iter().filter(|range| range.end() > front).cloned().collect();
+        if let Some(begun) = ranges.first_mut() {
+            let mut reading = vidimus_ledger::read_from(self.log, front)?;
+            let left = begun.end().saturating_sub(front);
+            let sealed = self.seal(&mut Builder::default(), &mut reading, front, left)?;
+            *begun = sealed.ok_or(ModelError::Altered { index: begun.end() })?;
+        }
+        (self.manifest.first, self.manifest.ranges) = (front, ranges);
+        self.manifest.write(self.dir)
+    }
+
     fn go_on(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), ModelError> {
         let next = self.manifest.end();
         let mut reading = vidimus_ledger::read_from(self.log, next)?;
@@ -246,8 +274,12 @@ impl Work<'_> {
         loop {
             let next = self.manifest.end();
             progress(next, signed);
-            let fits = |size: &u64| next.is_multiple_of(*size) && next + size <= signed;
-            let Some(size) = SIZES.into_iter().find(fits) else { break };
+            // Where the front was pruned, the first file ends where one of the smallest size would.
+            let odd = next.next_multiple_of(SMALLEST) - next;
+            let is_there = |size: &u64| next + size <= signed;
+            let fits = |size: &u64| next.is_multiple_of(*size) && is_there(size);
+            let size = if odd > 0 { Some(odd).filter(is_there) } else { SIZES.into_iter().find(fits) };
+            let Some(size) = size else { break };
             let Some(range) = self.seal(&mut builder, &mut reading, next, size)? else { break };
             builder.ranges.push(OpenRange::open(self.dir, &range)?);
             self.manifest.ranges.push(range);

@@ -191,15 +191,17 @@ impl fmt::Debug for Model {
 }
 
 impl Model {
-    /// The model in `dir` of the log in `log`; `None` where there is none, or one of another log or of an older copy of this one.
+    /// The model in `dir` of the log in `log`; `None` where there is none, one of another log or of an older copy of this one, or one that has
+    /// what was pruned.
     ///
     /// What is newer than its files has not been read yet: [`Model::refresh`].
     ///
     /// # Errors
     /// See [`ModelError`].
     pub fn open(dir: &Path, log: &Path) -> Result<Option<Self>, ModelError> {
-        let key = vidimus_ledger::own_key(log)?.to_string();
-        let Some(manifest) = Manifest::read(dir)?.filter(|manifest| manifest.key == key) else {
+        let front = build::front(log)?;
+        // What has records that were pruned since is not shown before they are taken out of it.
+        let Some(manifest) = Manifest::read(dir)?.filter(|manifest| manifest.first == front) else {
             return Ok(None);
         };
         if !build::is_of(&manifest, log)? {
@@ -214,7 +216,7 @@ impl Model {
     /// # Errors
     /// See [`ModelError`].
     pub fn in_memory(log: &Path, index: u64) -> Result<Self, ModelError> {
-        Self::new(Vec::new(), index, log)
+        Self::new(Vec::new(), index.max(build::front(log)?), log)
     }
 
     fn new(ranges: Vec<OpenRange>, next: u64, log: &Path) -> Result<Self, ModelError> {

@@ -11,7 +11,7 @@ use crate::ModelError;
 use crate::file::Written;
 
 /// Of the form of the files. Others are not read: they are made again.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const NAME: &str = "manifest";
 
@@ -22,8 +22,8 @@ const LOCK: &str = "lock";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     version: u32,
-    /// The log's public key.
-    pub(crate) key: String,
+    /// Index of the first record: what was before it when the model was begun, or was pruned since, is in no table.
+    pub(crate) first: u64,
     pub(crate) ranges: Vec<Range>,
 }
 
@@ -54,13 +54,13 @@ impl Range {
 }
 
 impl Manifest {
-    pub(crate) fn new(key: String) -> Self {
-        Self { version: VERSION, key, ranges: Vec::new() }
+    pub(crate) fn new(first: u64) -> Self {
+        Self { version: VERSION, first, ranges: Vec::new() }
     }
 
     /// Index behind the last record that is sealed.
     pub(crate) fn end(&self) -> u64 {
-        self.ranges.last().map_or(0, Range::end)
+        self.ranges.last().map_or(self.first, Range::end)
     }
 
     /// `None` where there is none that can be used: it is missing, damaged, or of another version.
@@ -80,7 +80,7 @@ impl Manifest {
         let manifest: Self = serde_json::from_str(json)
             .ok()
             .filter(|_| sum == format!("{:08x}", crc32c::crc32c(json.as_bytes())))?;
-        let mut next = 0;
+        let mut next = manifest.first;
         let is_whole = manifest.ranges.iter().all(|range| {
             let follows = range.first == next && range.records > 0;
             next = range.end();

@@ -25,7 +25,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::sync::{Notify, oneshot};
 
-pub use self::answer::{Answer, AnswerStream, Reset};
+pub use self::answer::{ANSWERED, Answer, AnswerStream, Reset};
 
 use self::answer::AnswerBody;
 
@@ -257,7 +257,7 @@ fn next_answer(state: &State, received: Received) -> Answer {
         script.asked.push(received);
         return Answer::json(&answer);
     }
-    let answer = script.next.pop_front().unwrap_or_else(|| (script.otherwise)(&received));
+    let answer = script.next.pop_front().unwrap_or_else(|| (script.otherwise)(&received)).to(&received);
     script.received.push(received);
     answer
 }

@@ -34,6 +34,9 @@ const EXAMPLES: &str = "Examples:
   vidimus check examples/demo                    # is everything in order?
   vidimus serve --resources DIR --data DIR       # govern calls
   vidimus audit search --outcome deny --since 1h # who was refused, and why
+
+Exit codes of every command: 0 done, or the answer is yes; 1 the answer is no;
+2 not done, also where nothing has the id or the name that was given
 ";
 
 #[derive(Debug, Subcommand)]

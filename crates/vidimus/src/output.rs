@@ -1,6 +1,5 @@
 //! What a command prints: a table with colour on a terminal, JSON for programs.
 
-use std::borrow::Cow;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -10,6 +9,8 @@ use clap::ValueEnum;
 use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 use serde_json::json;
+
+pub use vidimus_query::printable;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -76,36 +77,9 @@ pub fn text<'r>(record: &'r serde_json::Value, name: &str) -> &'r str {
     record.get(name).and_then(serde_json::Value::as_str).unwrap_or_default()
 }
 
-/// Text that somebody else chose, as it may go to a terminal: control characters, and those that change how what stands beside
-/// them is shown or are not seen themselves, are written out. A caller chooses the name of the tool it asks for, and must not
-/// thereby write to an auditor's screen.
-pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.contains(misleading) {
-        return Cow::Borrowed(text);
-    }
-    Cow::Owned(text.chars().fold(String::with_capacity(text.len() + 16), |mut safe, c| {
-        if !misleading(c) {
-            safe.push(c);
-        } else if matches!(c, '\n' | '\r' | '\t') {
-            safe.extend(c.escape_default());
-        } else {
-            safe.extend(c.escape_unicode());
-        }
-        safe
-    }))
-}
-
-/// Control characters, line and paragraph separators, and format characters (Unicode general category Cf) with the fillers and
-/// variation selectors that are not seen either.
-fn misleading(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{600}'..='\u{605}' | '\u{61c}' | '\u{6dd}' | '\u{70f}' | '\u{890}'..='\u{891}'
-            | '\u{8e2}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
-            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{110bd}' | '\u{110cd}'
-            | '\u{13430}'..='\u{1345f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e0fff}')
+/// The lines of a text, each as [`printable`]: an error may quote a file that somebody else wrote.
+fn shown(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
 }
 
 /// The width of the terminal on standard output; `None` where there is none, or where it does not say or is of no use.
@@ -190,7 +164,8 @@ fn say(text: &str, because: &[String], what: &str) {
             because => json!({ what: text, "because": because }).to_string(),
         }
     } else {
-        because.iter().fold(format!("{what}: {text}"), |said, cause| format!("{said}\n  because: {cause}"))
+        let first = format!("{what}: {}", shown(text));
+        because.iter().fold(first, |said, cause| format!("{said}\n  because: {}", shown(cause)))
     };
     // Nothing can be done when standard error is gone.
     let _ = writeln!(io::stderr().lock(), "{said}");
@@ -198,7 +173,7 @@ fn say(text: &str, because: &[String], what: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::{printable, when};
+    use super::{printable, shown, when};
 
     #[test]
     fn times_have_one_form() {
@@ -225,6 +200,7 @@ mod tests {
         ] {
             assert_eq!(printable(text), shown);
         }
+        assert_eq!(shown("a\u{1b}[31m\nb\u{9b}\r\n"), "a\\u{1b}[31m\nb\\u{9b}");
         for text in ["", "Tool/finance/ledger/get_invoice", "Grüße, 世界 — \"ok\" 🙂", r"C:\dir"] {
             assert_eq!(printable(text), text);
         }

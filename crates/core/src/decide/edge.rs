@@ -4,11 +4,12 @@
 mod acted;
 mod answer;
 mod foreseen;
+mod left;
+mod windowed;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cedar_policy::pst::{Clause, Expr};
 use cedar_policy::{
     Effect, Entities, EntityUid, PartialEntities, PartialEntityUid, PartialRequest, PolicySet,
 };
@@ -25,13 +26,13 @@ use super::residual::evaluate::Failed;
 use super::residual::possible::Possible;
 use super::schema::schema;
 use super::statement::Statement;
-use super::tree;
 use super::view::{self, Asked};
 use crate::approval::Requirement;
 use crate::call::{Arguments, Call};
 use crate::decision::{Fact, Finding, Outcome, Says, Tried};
 use crate::obligation::{self, Obligation};
 use crate::refusal::Code;
+use crate::resource::window::Window;
 use crate::snapshot::registered::Registered;
 
 /// How many of the closest permits a denial by default names.
@@ -72,6 +73,8 @@ struct Residual {
     asks: Option<Arc<Requirement>>,
     /// Of a forbid that changes calls instead of refusing them.
     changes: Option<Arc<[Obligation]>>,
+    /// Of a permit, when it permits what fulfils its condition.
+    window: Option<Arc<Window>>,
 }
 
 /// A compiled edge.
@@ -201,7 +204,7 @@ impl Edge {
             policies: Arc::default(),
             closest_permits: self.closest_permits.policies.clone(),
             facts,
-            reason: None,
+            reason: self.shut(call),
             obligations: Arc::default(),
             asking: Arc::default(),
             tried: Arc::default(),
@@ -263,12 +266,19 @@ impl Residual {
     fn outcome(&self, call: &Deciding<'_>) -> Result<bool, Failed> {
         let seen = self.seen(call);
         let call = seen.as_ref().unwrap_or(call);
-        match (&self.condition, call.ask.arguments) {
-            (Condition::Acted(agents), _) => Ok(self.acted(call, agents)),
-            (_, Arguments::Recorded(recorded)) => self.foreseen(call, recorded),
-            (Condition::Native(expression), _) => expression.holds(call),
-            (Condition::Cedar { asked, .. }, _) if view::hides_any(asked, call) => Err(Failed::Unseen),
-            (Condition::Cedar { policy, entities, .. }, _) => plain::holds(policy, entities, call),
+        match call.ask.arguments {
+            Arguments::Recorded(recorded) => self.foreseen(call, recorded),
+            _ => Ok(self.at_all_times(call)? && self.is_open(call)),
+        }
+    }
+
+    /// The outcome whatever its window is, of a call that is not a recorded one.
+    fn at_all_times(&self, call: &Deciding<'_>) -> Result<bool, Failed> {
+        match &self.condition {
+            Condition::Acted(agents) => Ok(self.acted(call, agents)),
+            Condition::Native(expression) => expression.holds(call),
+            Condition::Cedar { asked, .. } if view::hides_any(asked, call) => Err(Failed::Unseen),
+            Condition::Cedar { policy, entities, .. } => plain::holds(policy, entities, call),
         }
     }
 
@@ -299,8 +309,12 @@ impl Residual {
         let seen = self.seen(call);
         let call = seen.as_ref().unwrap_or(call);
         match (&self.condition, call.ask.arguments) {
-            (Condition::Native(expression), Arguments::Unknown) => expression.possible(call),
-            (Condition::Cedar { on_arguments: true, .. }, Arguments::Unknown) => Possible::ANY,
+            (Condition::Native(expression), Arguments::Unknown) => {
+                self.in_window(expression.possible(call), call)
+            }
+            (Condition::Cedar { on_arguments: true, .. }, Arguments::Unknown) => {
+                self.in_window(Possible::ANY, call)
+            }
             (Condition::Native(_) | Condition::Cedar { .. }, Arguments::Recorded(recorded)) => {
                 self.possible_of(call, recorded)
             }
@@ -346,7 +360,7 @@ impl<'a> Compilation<'a> {
         let fault = |reason: String| EntityFault { what: "the edge".to_owned(), reason };
         let mut policies = PolicySet::new();
         for statement in &self.candidates {
-            policies.add(statement.policy.clone()).map_err(|e| fault(e.to_string()))?;
+            policies.add(statement.at_all_times().clone()).map_err(|e| fault(e.to_string()))?;
         }
         let schema = schema().map_err(|e| fault(e.to_owned()))?;
         let request = PartialRequest::new(
@@ -360,7 +374,6 @@ impl<'a> Compilation<'a> {
         let entities = PartialEntities::from_concrete((*self.entities).clone(), schema);
         let entities = entities.map_err(|e| fault(e.to_string()))?;
         let response = policies.tpe(&request, &entities, schema).map_err(|e| fault(e.to_string()))?;
-
         let statements: HashMap<&str, &Arc<Statement>> =
             self.candidates.iter().map(|s| (&*s.id, *s)).collect();
         let find = |id: &cedar_policy::PolicyId| {
@@ -371,17 +384,19 @@ impl<'a> Compilation<'a> {
             |ids: Vec<&cedar_policy::PolicyId>| ids.into_iter().map(find).collect::<Result<Vec<_>, _>>();
         let mut tried = Vec::new();
         // Those that decide; what the others say is noted.
-        let mut deciding = |ids: Vec<&cedar_policy::PolicyId>, says: fn(&Statement) -> Says| {
+        let mut deciding = |statements: Vec<&'a Arc<Statement>>, says: fn(&Statement) -> Says| {
             let (trials, deciding): (Vec<_>, Vec<_>) =
-                all(ids)?.into_iter().partition(|statement| statement.observes);
+                statements.into_iter().partition(|statement| statement.observes);
             let note = |one: &&Arc<Statement>| Tried { policy: one.id.clone(), says: says(one) };
             tried.extend(trials.iter().map(note));
-            Ok::<_, EntityFault>(deciding)
+            deciding
         };
         let failing = response.error_permits().chain(response.error_forbids()).collect();
-        let errors = deciding(failing, |_| Says::Refused)?;
-        let permits = self.static_outcome(&deciding(response.true_permits().collect(), Statement::says)?);
-        let satisfied = deciding(response.true_forbids().collect(), Statement::says)?;
+        let errors = deciding(all(failing)?, |_| Says::Refused);
+        let (windowed, permitting): (Vec<_>, Vec<_>) =
+            all(response.true_permits().collect())?.into_iter().partition(|one| one.windowed.is_some());
+        let permits = self.static_outcome(&deciding(permitting, Statement::says));
+        let satisfied = deciding(all(response.true_forbids().collect())?, Statement::says);
         let (changing, forbidding): (Vec<_>, Vec<_>) =
             satisfied.into_iter().partition(|statement| statement.changes.is_some());
         let demands = changing.iter().filter_map(|statement| statement.changes.as_ref());
@@ -389,11 +404,15 @@ impl<'a> Compilation<'a> {
         let mut asking: Vec<Arc<Requirement>> =
             forbidding.iter().filter_map(|statement| statement.asks.clone()).collect();
         asking.sort_unstable();
-        let (mut residuals, mut trials) =
-            (acted::residuals(self.index, self.registered, self.call), Vec::new());
+        let mut left: Vec<_> = windowed.into_iter().map(|one| (one, self.whenever(one))).collect();
         for policy in response.residual_policies() {
             let statement = find(policy.id())?;
             let residual = self.residual(statement, &policy).map_err(|e| fault(e.to_string()))?;
+            left.push((statement, residual));
+        }
+        let (mut residuals, mut trials) =
+            (acted::residuals(self.index, self.registered, self.call), Vec::new());
+        for (statement, residual) in left {
             if statement.observes { trials.push(residual) } else { residuals.push(residual) }
         }
         residuals.sort_unstable_by(|a, b| a.id.cmp(&b.id));
@@ -425,47 +444,6 @@ impl<'a> Compilation<'a> {
     fn facts(&self, references: &[AttributeReference]) -> Vec<Fact> {
         let (principal, resource, entities) = (&self.principal, &self.resource, &self.entities);
         references.iter().map(|reference| reference.fact(principal, resource, entities)).collect()
-    }
-
-    fn residual(
-        &self,
-        statement: &Arc<Statement>,
-        left: &cedar_policy::Policy,
-    ) -> Result<Residual, Box<dyn std::error::Error>> {
-        let pst = left.to_pst()?;
-        let conditions: Vec<&Expr> = pst
-            .body()
-            .clauses()
-            .iter()
-            .map(|clause| match clause {
-                Clause::When(condition) | Clause::Unless(condition) => &**condition,
-            })
-            .collect();
-        // A residual policy has exactly one `when`; anything else is left to Cedar, which has the whole policy.
-        let native = match pst.body().clauses().as_slice() {
-            [Clause::When(condition)] => Expression::compile(condition, &self.entities),
-            _ => None,
-        };
-        let condition = match native {
-            Some(expression) => Condition::Native(expression),
-            None => Condition::Cedar {
-                policy: Box::new(PolicySet::from_policies([statement.policy.clone()])?),
-                entities: self.entities.clone(),
-                on_arguments: conditions.iter().any(|condition| tree::follows_arguments(condition)),
-                asked: conditions.iter().flat_map(|condition| Asked::all(condition)).collect(),
-            },
-        };
-        Ok(Residual {
-            id: statement.id.clone(),
-            effect: statement.effect,
-            condition,
-            facts: self.facts(&statement.references).into(),
-            references: conditions.iter().flat_map(|condition| ContextReference::all(condition)).collect(),
-            reason: statement.reason.clone(),
-            says: statement.says(),
-            asks: statement.asks.clone(),
-            changes: statement.changes.clone(),
-        })
     }
 
     /// Which permits a denial by default names, and what they looked at.

@@ -55,6 +55,7 @@ mod tests {
                 reads: Vec::new(),
                 certain: true,
                 unless_approved: false,
+                window: None,
             };
             let conditions: Vec<Condition> = ids.iter().map(when).collect();
             Outlook {

@@ -10,13 +10,14 @@ use cedar_policy::{Effect, EntityId, EntityTypeName, EntityUid, PolicyId};
 use super::annotation::{self, Misannotated};
 use super::chain_reads::ChainReads;
 use super::changes;
-use super::facts::AttributeReference;
+use super::facts::{AttributeReference, ContextReference};
 use super::index::{Key, Side};
 use super::membership::{self, Granting, NotBound, Unclear};
 use super::tree;
 use super::trust;
 use crate::approval::Requirement;
 use crate::call::Action;
+use crate::caller::UnixMillis;
 use crate::decision::Says;
 use crate::entity::EntityKind;
 use crate::obligation::Obligation;
@@ -136,6 +137,36 @@ pub(crate) struct Statement {
     pub(crate) chain_reads: ChainReads,
     /// Less `trust_score` could make it allow more.
     pub(crate) loosens: bool,
+    /// Of a permit with a window.
+    pub(crate) windowed: Option<Windowed>,
+}
+
+/// A permit that permits in its window only: what it is without, and the window. `Statement::policy` says both in Cedar; on an edge the
+/// window is looked at by itself. The changes of a zone's clocks over fifty years take Cedar some 40 kB to say, which would be evaluated,
+/// and shown, for each edge.
+#[derive(Clone, Debug)]
+pub(crate) struct Windowed {
+    /// The same policy without the window.
+    policy: cedar_policy::Policy,
+    pub(crate) window: Arc<Window>,
+    /// What of the context the window is about.
+    pub(crate) references: Arc<[ContextReference]>,
+}
+
+impl Windowed {
+    /// Appends the window to `body`.
+    fn new(body: &mut pst::Template, window: &Window) -> Result<Self, NotCompiled> {
+        let policy = policy_of(body)?;
+        let condition = parsed(&window.condition())?;
+        let clauses = condition.body().clauses();
+        let references = clauses.iter().flat_map(|clause| {
+            let (Clause::When(expr) | Clause::Unless(expr)) = clause;
+            ContextReference::all(expr)
+        });
+        let references = references.collect();
+        *body = with(body, clauses)?;
+        Ok(Self { policy, window: Arc::new(window.clone()), references })
+    }
 }
 
 /// How far a policy reaches, and whose names it speaks of.
@@ -202,21 +233,19 @@ impl Statement {
             // Kernel actions are narrowed by the principal instead, and never come through the gateway's index.
             scope_keys.push(Key::member(Side::Resource, "Namespace", namespace));
         }
-        if let Some(window) = window.filter(|_| policy.effect() == Effect::Permit) {
-            if actions.register || actions.of_people(None) && window.is_of_calls() {
-                return Err(NotCompiled::Windowed);
-            }
-            body = within(&body, &window.condition())?;
+        let window = window.filter(|_| policy.effect() == Effect::Permit);
+        if window.is_some_and(|window| actions.register || actions.of_people(None) && window.is_of_calls()) {
+            return Err(NotCompiled::Windowed);
         }
         if let Some(plan) = plan.filter(|_| policy.effect() == Effect::Permit) {
             if !actions.are_only(Action::InvokeTool) {
                 return Err(NotCompiled::Planned);
             }
-            body = within(&body, &plan.condition())?;
+            body = with(&body, parsed(&plan.condition())?.body().clauses())?;
         }
-        let narrow = pst::StaticPolicy::try_from(body.clone());
-        let narrow = narrow.map_err(|error| NotCompiled::Fault(error.to_string()))?;
-        let whole = cedar_policy::Policy::from_pst(pst::Policy::Static(narrow)).map_err(fault)?;
+        // Last, so that it is looked at where everything else holds.
+        let windowed = window.map(|window| Windowed::new(&mut body, window)).transpose()?;
+        let whole = policy_of(&body)?;
         let asks = annotation::requirement(policy, (&whole, actions), &id)?;
         let changes = changes::of(policy, actions, &id)?;
         let policy = whole;
@@ -232,6 +261,7 @@ impl Statement {
                 ..ChainReads::of_policy(&body)
             },
             loosens: trust::loosens(&body, policy.effect()),
+            windowed,
             effect: policy.effect(),
             actions,
             principal_type: principal_type(&body.principal),
@@ -252,7 +282,21 @@ impl Statement {
         let under = |one: &Obligation| Obligation { policy: id.clone(), ..one.clone() };
         let changes = self.changes.as_ref().map(|changes| changes.iter().map(under).collect());
         let policy = self.policy.new_id(PolicyId::new(&id));
-        Self { policy, asks: asks.map(Arc::new), changes, id, ..self.clone() }
+        let windowed = self.windowed.as_ref().map(|windowed| Windowed {
+            policy: windowed.policy.new_id(PolicyId::new(&id)),
+            ..windowed.clone()
+        });
+        Self { policy, asks: asks.map(Arc::new), changes, windowed, id, ..self.clone() }
+    }
+
+    /// The policy without its window, which is looked at by itself.
+    pub(crate) fn at_all_times(&self) -> &cedar_policy::Policy {
+        self.windowed.as_ref().map_or(&self.policy, |windowed| &windowed.policy)
+    }
+
+    /// Whether it says anything at a time: a permit outside of its window does not.
+    pub(crate) fn is_open(&self, at: UnixMillis) -> bool {
+        self.windowed.as_ref().is_none_or(|windowed| windowed.window.is_open(at))
     }
 
     /// What it says of a call by which it is satisfied.
@@ -279,14 +323,25 @@ impl Statement {
     }
 }
 
-/// Appends the condition that keeps a permit to its window, or to its plan.
-fn within(body: &pst::Template, condition: &str) -> Result<pst::Template, NotCompiled> {
+/// A policy with the condition that keeps a permit to its window, or to its plan.
+fn parsed(condition: &str) -> Result<pst::Policy, NotCompiled> {
     let text = format!("permit (principal, action, resource) when {{ {condition} }};");
-    let fault = |reason: &dyn ToString| NotCompiled::Fault(reason.to_string());
-    let parsed = cedar_policy::Policy::parse(None, text).map_err(|error| fault(&error))?;
-    let parsed = parsed.to_pst().map_err(|error| fault(&error))?;
-    let clauses = body.clauses().iter().chain(parsed.body().clauses()).cloned();
-    body.clone().try_with_clauses(clauses.collect::<Vec<_>>()).map_err(|error| fault(&error))
+    let parsed = cedar_policy::Policy::parse(None, text);
+    let parsed = parsed.map_err(|error| NotCompiled::Fault(error.to_string()))?;
+    parsed.to_pst().map_err(|error| NotCompiled::Fault(error.to_string()))
+}
+
+/// The same with these conditions after its own.
+fn with(body: &pst::Template, more: &[Clause]) -> Result<pst::Template, NotCompiled> {
+    let clauses: Vec<Clause> = body.clauses().iter().chain(more).cloned().collect();
+    body.clone().try_with_clauses(clauses).map_err(|error| NotCompiled::Fault(error.to_string()))
+}
+
+fn policy_of(body: &pst::Template) -> Result<cedar_policy::Policy, NotCompiled> {
+    let narrow = pst::StaticPolicy::try_from(body.clone());
+    let narrow = narrow.map_err(|error| NotCompiled::Fault(error.to_string()))?;
+    let policy = cedar_policy::Policy::from_pst(pst::Policy::Static(narrow));
+    policy.map_err(|error| NotCompiled::Fault(error.to_string()))
 }
 
 /// Prepends the condition that keeps a policy to its namespace.

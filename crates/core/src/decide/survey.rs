@@ -1,20 +1,19 @@
 //! How the policies stand to many edges at once, whatever the context. The same index and the same partial evaluation as for one edge
 //! ([`super::edge`]); of edges that no policy can tell apart, one is evaluated for all.
 
+mod left;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cedar_policy::pst::{BinaryOp, Clause, Expr, Literal, UnaryOp, Var};
 use cedar_policy::{Entities, EntityUid, PartialEntities, PartialEntityUid, PartialRequest, PolicySet};
 
 use super::entities::{EntityFault, EntitySlice};
-use super::facts::ContextReference;
 use super::index::{Holding, Index, Key, Side};
 use super::plain;
 use super::reads::{self, Looked, Read};
 use super::schema::schema;
 use super::statement::Statement;
-use super::tree;
 use crate::call::Action;
 use crate::decision::Says;
 use crate::entity::EntityKind;
@@ -332,7 +331,7 @@ pub(super) fn looked_at<'s>(
 ) -> Result<(Looked, Vec<&'s Arc<Statement>>), EntityFault> {
     let (mut looked, mut by_name) = (Looked::default(), Vec::new());
     for statement in statements {
-        let pst = statement.policy.to_pst().map_err(|error| fault(&error))?;
+        let pst = statement.at_all_times().to_pst().map_err(|error| fault(&error))?;
         let reads = reads::all(pst.body(), side, other);
         if side == Side::Resource && reads.iter().any(Read::is_of_name) {
             by_name.push(*statement);
@@ -373,16 +372,22 @@ pub(super) fn answered(
     if deciding.is_empty() {
         return Ok(());
     }
-    let says: HashMap<&str, Says> = deciding.iter().map(|one| (&*one.id, one.says())).collect();
-    let says = |id: &Arc<str>| says.get(&**id).copied().unwrap_or(Says::Refused);
+    let known: HashMap<&str, &Arc<Statement>> = deciding.iter().map(|one| (&*one.id, **one)).collect();
+    let says = |id: &Arc<str>| known.get(&**id).map_or(Says::Refused, |one| one.says());
+    let windowed = |id: &Arc<str>| known.get(&**id).and_then(|one| one.windowed.as_ref());
     let mut policies = PolicySet::new();
     for statement in &deciding {
-        policies.add(statement.policy.clone()).map_err(|error| fault(&error))?;
+        policies.add(statement.at_all_times().clone()).map_err(|error| fault(&error))?;
     }
     let schema = schema().map_err(|error| fault(&error))?;
     let response = policies.tpe(request, entities, schema).map_err(|error| fault(&error))?;
     let name = |id: &cedar_policy::PolicyId| -> Arc<str> { AsRef::<str>::as_ref(id).into() };
-    outlook.permits.extend(response.true_permits().map(name));
+    for permit in response.true_permits().map(name) {
+        match windowed(&permit) {
+            None => outlook.permits.push(permit),
+            Some(windowed) => outlook.permits_when.push(Condition::of_window(permit, windowed)),
+        }
+    }
     let failing = response.error_permits().chain(response.error_forbids());
     outlook.refusals.extend(failing.map(name));
     for forbid in response.true_forbids().map(name) {
@@ -393,7 +398,11 @@ pub(super) fn answered(
         }
     }
     for left in response.residual_policies() {
-        let condition = condition(&left)?;
+        let condition = Condition::left(&left)?;
+        let condition = match windowed(&condition.policy) {
+            None => condition,
+            Some(windowed) => condition.and_window(windowed),
+        };
         match says(&condition.policy) {
             Says::Permitted => outlook.permits_when.push(condition),
             Says::Held => outlook.holds_when.push(condition),
@@ -402,53 +411,6 @@ pub(super) fn answered(
         }
     }
     Ok(())
-}
-
-/// What is left of a policy, in Cedar's words.
-fn condition(left: &cedar_policy::Policy) -> Result<Condition, EntityFault> {
-    let pst = left.to_pst().map_err(|error| fault(&error))?;
-    let mut parts: Vec<String> = Vec::new();
-    let mut certain = true;
-    let mut reads: Vec<Arc<str>> = Vec::new();
-    for clause in pst.body().clauses() {
-        let expr: &Expr = match clause {
-            Clause::When(expr) | Clause::Unless(expr) => expr,
-        };
-        reads.extend(ContextReference::all(expr).iter().map(|reference| reference.name().clone()));
-        certain &= !tree::may_fail(expr) && !tree::on_arguments(expr);
-        parts.push(match clause {
-            Clause::When(_) => expr.to_string(),
-            Clause::Unless(_) => format!("!({expr})"),
-        });
-    }
-    let unless_approved = pst.body().clauses().iter().all(|clause| match clause {
-        Clause::When(expr) => without_approval(expr) == Some(true),
-        Clause::Unless(expr) => without_approval(expr) == Some(false),
-    });
-    let policy = AsRef::<str>::as_ref(left.id()).into();
-    Ok(Condition { policy, when: parts.join(" && ").into(), reads, certain, unless_approved })
-}
-
-/// What a condition comes to where nobody approved anything, if it depends on nothing else.
-fn without_approval(expr: &Expr) -> Option<bool> {
-    match expr {
-        Expr::Literal(Literal::Bool(value)) => Some(*value),
-        Expr::HasAttr { expr, attrs } => {
-            let (var, names) = tree::path(expr)?;
-            let first = names.first().copied().unwrap_or(attrs.first());
-            (*var == Var::Context && first == "approval").then_some(false)
-        }
-        Expr::UnaryOp { op: UnaryOp::Not, expr } => without_approval(expr).map(|value| !value),
-        Expr::BinaryOp { op: BinaryOp::And, left, right } => match without_approval(left)? {
-            true => without_approval(right),
-            false => Some(false),
-        },
-        Expr::BinaryOp { op: BinaryOp::Or, left, right } => match without_approval(left)? {
-            true => Some(true),
-            false => without_approval(right),
-        },
-        _ => None,
-    }
 }
 
 pub(super) fn fault(reason: &dyn std::fmt::Display) -> EntityFault {

@@ -52,7 +52,8 @@ pub(crate) fn proposed(
     // That somebody would be quarantined goes without saying.
     let counts =
         |one: &Statement| !one.observes && (allow || one.effect == Effect::Permit || !is_of_program(&one.id));
-    all.retain(|statement| counts(statement));
+    // At what time a call is made is no fact that could be otherwise.
+    all.retain(|statement| counts(statement) && statement.is_open(call.now));
     all.sort_unstable_by(|one, other| one.id.cmp(&other.id));
     let literals = all.iter().flat_map(|statement| &statement.literals);
     let entities = EntitySlice::of(registered, call.principal(), &call.ask.target, literals)?.entities()?;
@@ -61,7 +62,7 @@ pub(crate) fn proposed(
     let mut permits = Vec::new();
     let mut forbids = Vec::new();
     for statement in all {
-        let pst = statement.policy.to_pst().map_err(|error| fault(&error))?;
+        let pst = statement.at_all_times().to_pst().map_err(|error| fault(&error))?;
         let list = if statement.effect == Effect::Permit { &mut permits } else { &mut forbids };
         list.push(pst.body().clone());
     }

@@ -1,14 +1,15 @@
 //! When what a policy permits is permitted.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::problem::{At, Fault, Problems};
-use super::zone::{NoZone, Zone};
+use super::zone::{DAY, HOUR, KNOWN, NoZone, Zone};
+use crate::caller::UnixMillis;
 
 /// A day of the week.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
@@ -35,6 +36,19 @@ impl Day {
             Self::Friday => "friday",
             Self::Saturday => "saturday",
             Self::Sunday => "sunday",
+        }
+    }
+
+    /// The day at so many milliseconds since the Unix epoch, which was a Thursday.
+    const fn of(at: i64) -> Self {
+        match at.div_euclid(DAY).rem_euclid(7) {
+            0 => Self::Thursday,
+            1 => Self::Friday,
+            2 => Self::Saturday,
+            3 => Self::Sunday,
+            4 => Self::Monday,
+            5 => Self::Tuesday,
+            _ => Self::Wednesday,
         }
     }
 
@@ -66,7 +80,7 @@ impl Day {
 }
 
 /// When what a policy permits is permitted; all that is given holds together. What it forbids is forbidden at all times.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WindowSpec {
     /// From this time on (RFC 3339).
@@ -91,7 +105,7 @@ pub struct WindowSpec {
 }
 
 /// Hours of the day: 8 and 18 are from 08:00 to 17:59; 22 and 4 go over midnight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HoursSpec {
     /// The first one.
@@ -105,6 +119,8 @@ pub struct HoursSpec {
 /// When what a policy permits is permitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Window {
+    /// As it is written.
+    spec: WindowSpec,
     from: Option<Timestamp>,
     until: Option<Timestamp>,
     days: BTreeSet<Day>,
@@ -114,6 +130,10 @@ pub struct Window {
 
 /// The first time that Cedar can write, in milliseconds since the Unix epoch: the beginning of the year 0000.
 const FIRST: i64 = -62_167_219_200_000;
+
+/// How many hours are looked through for one in a window. Days and hours come again within a week, or within two where the clocks skip
+/// the hour on its only day; some more cost little.
+const MAX_HOURS: usize = 17 * 24;
 
 impl WindowSpec {
     /// The window, where it is one in which something could be permitted.
@@ -131,26 +151,27 @@ impl WindowSpec {
             time
         };
         let (from, until) = (time("from", &self.from), time("until", &self.until));
-        if let (Some(from), Some(until)) = (from, until)
-            && until <= from
-        {
+        let ends_before = from.zip(until).filter(|(from, until)| until <= from);
+        if let Some((_, until)) = ends_before {
             let fault = Fault::new("it ends before it begins", "write a later time");
             problems.report(at.key("until"), &until.to_string(), fault);
         }
-        if let Some(HoursSpec { from, until }) = self.hours
-            && (from > 23 || !(1..=24).contains(&until) || from == until)
-        {
-            let fault =
-                Fault::new("no hours of a day", "write from: 0 to 23 and until: 1 to 24, another hour");
-            problems.report(at.key("hours"), &format!("{from} to {until}"), fault);
-        }
+        let of_a_day = self.hours.is_none_or(|hours| hours.check(at, problems));
         if *self == Self::default() {
             let fault = Fault::new("it says no time", "write from, until, days or hours, or leave it out");
             problems.report(at, "", fault);
         }
         let zone = self.zone.as_deref().and_then(|name| self.zone(name, at, problems));
         let days = self.days.iter().copied().collect();
-        Some(Window { from, until, days, hours: self.hours, zone })
+        let window = Window { spec: self.clone(), from, until, days, hours: self.hours, zone };
+        if of_a_day && ends_before.is_none() && window.opens(UnixMillis(window.begins())).is_none() {
+            let fault = Fault::new(
+                "nothing is ever permitted in it: none of its days and hours is between from and until",
+                "write days and hours that there are in that time; by the clocks of a zone that change there are some from 2020 to 2069",
+            );
+            problems.report(at, &self.to_string(), fault);
+        }
+        Some(window)
     }
 
     /// The zone, where there is one of this name, and something that it is of.
@@ -173,7 +194,111 @@ impl WindowSpec {
     }
 }
 
+impl HoursSpec {
+    /// Whether they are hours of a day.
+    fn check(self, at: At<'_>, problems: &mut Problems) -> bool {
+        let Self { from, until } = self;
+        let at = at.key("hours");
+        let mut good = true;
+        let mut report = |name, value: u8, reason: &str, fix: &str| {
+            good = false;
+            problems.report(at.key(name), &value.to_string(), Fault::new(reason, fix));
+        };
+        if from > 23 {
+            report("from", from, "no hour in which something could begin", "write 0 to 23");
+        }
+        if !(1..=24).contains(&until) {
+            report("until", until, "no hour at which something could end", "write 1 to 24");
+        }
+        if from == until {
+            let fix = "write another hour than in from; of all hours, leave hours out";
+            report("until", until, "from this hour until this hour is no time", fix);
+        }
+        good
+    }
+
+    const fn contains(self, hour: i64) -> bool {
+        let (from, until) = (self.from as i64, self.until as i64);
+        if from < until { from <= hour && hour < until } else { from <= hour || hour < until }
+    }
+}
+
+/// As a person says it: `monday to friday, 09:00 to 17:00 in Europe/Berlin, until 2026-12-24T00:00:00Z`.
+impl fmt::Display for WindowSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let days: BTreeSet<Day> = self.days.iter().copied().collect();
+        let in_a_row = |first: Day, last: Day| {
+            let length = days.len() as u8;
+            length > 2 && (last as u8).checked_sub(first as u8) == length.checked_sub(1)
+        };
+        let mut parts: Vec<String> = Vec::new();
+        match (days.first(), days.last()) {
+            (Some(first), Some(last)) if in_a_row(*first, *last) => {
+                parts.push(format!("{} to {}", first.as_str(), last.as_str()));
+            }
+            _ => parts.extend(days.iter().map(|day| day.as_str().to_owned())),
+        }
+        parts.extend(self.hours.map(|HoursSpec { from, until }| format!("{from:02}:00 to {until:02}:00")));
+        if !parts.is_empty() {
+            let zone = self.zone.as_deref().unwrap_or("UTC");
+            parts = vec![format!("{} in {zone}", parts.join(", "))];
+        }
+        parts.extend(self.from.iter().map(|from| format!("from {from}")));
+        parts.extend(self.until.iter().map(|until| format!("until {until}")));
+        f.write_str(&parts.join(", "))
+    }
+}
+
 impl Window {
+    /// As it is written.
+    pub const fn spec(&self) -> &WindowSpec {
+        &self.spec
+    }
+
+    /// Whether it is open at a time. The same as its condition says in Cedar; a test holds the two together.
+    pub fn is_open(&self, at: UnixMillis) -> bool {
+        let UnixMillis(at) = at;
+        self.from.is_none_or(|from| at >= from.as_millisecond())
+            && self.until.is_none_or(|until| at < until.as_millisecond())
+            && self.local(at).is_some_and(|local| {
+                let hour = local.rem_euclid(DAY) / HOUR;
+                (self.days.is_empty() || self.days.contains(&Day::of(local)))
+                    && self.hours.is_none_or(|hours| hours.contains(hour))
+            })
+    }
+
+    /// When it is open next, from this time on: this time itself where it is open now. `None` where it never is again.
+    pub fn opens(&self, from: UnixMillis) -> Option<UnixMillis> {
+        let UnixMillis(mut at) = from;
+        at = at.max(self.begins());
+        for _ in 0..MAX_HOURS {
+            if self.until.is_some_and(|until| at >= until.as_millisecond()) {
+                return None;
+            }
+            if self.is_open(UnixMillis(at)) {
+                return Some(UnixMillis(at));
+            }
+            // Days and hours change at the hour.
+            at = at.checked_add(HOUR - self.local(at)?.rem_euclid(HOUR))?;
+        }
+        None
+    }
+
+    /// The first time that could be in it, in milliseconds since the Unix epoch.
+    fn begins(&self) -> i64 {
+        let known = match &self.zone {
+            Some(zone) if zone.changes() => KNOWN.0,
+            _ => FIRST,
+        };
+        self.from.map_or(known, |from| from.as_millisecond().max(known))
+    }
+
+    /// What the clocks by which it is show at a time, where that is known.
+    fn local(&self, at: i64) -> Option<i64> {
+        let offset = self.zone.as_ref().map_or(Some(0), |zone| zone.offset(at))?;
+        at.checked_add(offset)
+    }
+
     /// Whether it says something that only calls have: of what people do the time is known, and not its day and hour.
     pub(crate) fn is_of_calls(&self) -> bool {
         !self.days.is_empty() || self.hours.is_some()
@@ -205,3 +330,6 @@ impl Window {
         parts.join(" && ")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,11 +6,11 @@ use jiff::tz::TimeZone;
 use super::window::{Day, HoursSpec};
 
 /// The times for which it is known, where the clocks of a zone change: from 2020 on, until before 2070. Milliseconds since the Unix epoch.
-const KNOWN: (i64, i64) = (1_577_836_800_000, 3_155_760_000_000);
+pub(super) const KNOWN: (i64, i64) = (1_577_836_800_000, 3_155_760_000_000);
 
 /// In milliseconds.
-const HOUR: i64 = 3_600_000;
-const DAY: i64 = 24 * HOUR;
+pub(super) const HOUR: i64 = 3_600_000;
+pub(super) const DAY: i64 = 24 * HOUR;
 
 /// How far the clocks of a zone are ahead of UTC, by the database that is built in (IANA tzdb).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,20 @@ impl Zone {
             }
         }
         Ok(Self { offsets })
+    }
+
+    /// Whether its clocks change, so that what they show is known for some time only.
+    pub(super) fn changes(&self) -> bool {
+        self.offsets.len() > 1
+    }
+
+    /// By how many milliseconds its clocks are ahead of UTC at a time, where that is known.
+    pub(super) fn offset(&self, at: i64) -> Option<i64> {
+        if let [(_, only)] = &*self.offsets {
+            return Some(*only);
+        }
+        let last = self.offsets.partition_point(|(from, _)| *from <= at).checked_sub(1)?;
+        self.offsets.get(last).filter(|_| at < KNOWN.1).map(|(_, offset)| *offset)
     }
 
     /// The condition that the clocks there show one of these days (any, where there are none) in these hours.

@@ -139,6 +139,7 @@ impl Standing {
         self.approvals = Approvals::default();
         self.grants.clear();
         self.requests.clear();
+        self.ended.clear();
         let known: BTreeSet<String> = self.unshared.iter().map(|record| record.id.to_string()).collect();
         let untold = self.quarantines().filter(|record| !known.contains(&*record.id));
         let untold: Vec<_> = untold.map(Arc::new).collect();
@@ -180,7 +181,12 @@ impl Standing {
             Act::RequestGrant(_) => self.requests.contains_key(&*record.id),
             Act::Grant(_) => self.grants.contains_key(&*record.id),
             Act::UseGrant(used) => self.grants.contains_key(&used.of),
-            Act::Lift(_) | Act::Revoke(_) | Act::EndGrant(_) | Act::Agree(_) => false,
+            Act::Lift(_)
+            | Act::Revoke(_)
+            | Act::EndGrant(_)
+            | Act::Agree(_)
+            | Act::Prune(_)
+            | Act::RotateKey(_) => false,
             Act::Ask(_)
             | Act::Approve(_)
             | Act::Deny(_)

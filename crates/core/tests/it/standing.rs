@@ -263,7 +263,7 @@ fn a_grant_does_not_outlive_its_chain_or_its_uses() {
     assert_eq!(claim(&under(&fold(both), Vec::new()), Vec::new()), None);
     let mut standing = standing;
     standing.apply(&record("r", Act::Revoke(OfGrant { of: "g1".into() })));
-    assert_eq!(standing, Standing::default());
+    assert!(standing.grants.is_empty());
     assert!(!under(&standing, Vec::new()).is_spent("g1", UnixMillis(NOW)));
 }
 
@@ -340,7 +340,8 @@ fn an_answer_to_a_request_gives_no_more_than_was_asked_for() {
     assert_eq!(standing.check(&record("x", answer("r1", good()))), Ok(()));
     standing.apply(&record("g1", answer("r1", good())));
     // It is answered once.
-    assert_eq!(standing.check(&record("x", answer("r1", good()))), Err(Unfit::NoGrant { id: "r1".into() }));
+    let again = standing.check(&record("x", answer("r1", good()))).unwrap_err();
+    assert!(matches!(again, Unfit::Ended(_)), "{again:?}");
     let over: Vec<&str> = standing.over(NOW).collect();
     assert_eq!(over, ["g1"]);
     // An agent cannot fill what waits.
@@ -350,6 +351,70 @@ fn an_answer_to_a_request_gives_no_more_than_was_asked_for() {
             .apply(&record(&format!("x{number}"), Act::RequestGrant(Requested { terms: of, until_ms: NOW })));
     }
     assert_eq!(standing.check(&record("x", asked.clone())), Err(Unfit::Full));
+}
+
+/// Whoever asks about what is over is told what ended it: a person, its time, or its last use.
+#[test]
+fn what_ended_a_grant_or_a_request_is_said() {
+    let asked = || {
+        Act::RequestGrant(Requested { terms: terms(&["Tool/a/tools/t"], None, Some(1)), until_ms: NOW - 500 })
+    };
+    let lent = || granted(terms(&["Tool/a/tools/t"], None, Some(1)));
+    let answered = || {
+        let terms = terms(&["Tool/a/tools/t"], None, Some(1));
+        Act::Grant(Granted { request: Some("1".into()), terms, until_ms: NOW })
+    };
+    let revoke = || Act::Revoke(OfGrant { of: "1".into() });
+    let end = || Act::EndGrant(OfGrant { of: "1".into() });
+    let used = || Act::UseGrant(Used { call: "c".into(), of: "1".into() });
+    for (acts, says) in [
+        (
+            vec![asked(), revoke()],
+            "the request 1 was declined by User/urn:vidimus:local#admin at 2026-09-21T",
+        ),
+        (
+            vec![asked(), answered()],
+            "the request 1 was granted by User/urn:vidimus:local#admin at 2026-09-21T",
+        ),
+        (vec![asked(), end()], "nobody decided about the request 1 in time: it expired at 2026-09-21T"),
+        (vec![lent(), revoke()], "the grant 1 was revoked by User/urn:vidimus:local#admin at 2026-09-21T"),
+        (vec![lent(), used(), end()], "the grant 1 was used up, and expired at 2026-09-21T"),
+        (vec![lent(), end()], "the grant 1 expired at 2026-09-21T"),
+        // Before anything is on record of its end.
+        (vec![asked()], ""),
+    ] {
+        let mut standing = Standing::default();
+        for (number, act) in (1..).zip(acts.clone()) {
+            standing.apply(&record(&number.to_string(), act));
+        }
+        let why = if says.is_empty() {
+            let why = standing.check(&record("x", answered())).unwrap_err();
+            assert!(why.to_string().contains("the request 1 in time: it expired at"), "{why}");
+            why
+        } else {
+            standing.check(&record("x", revoke())).unwrap_err()
+        };
+        assert!(why.to_string().starts_with(says), "{acts:?}: {why}");
+        assert_eq!(why.refusal().code, Code::ActUnfit, "{acts:?}");
+        // The agent whose call it is learns of nobody.
+        let claim = standing.check(&record("x", used()));
+        assert!(claim.is_err_and(|why| !why.to_string().contains("User/")), "{acts:?}");
+        let kept = serde_json::to_string(&standing).unwrap();
+        assert_eq!(serde_json::from_str::<Standing>(&kept).unwrap(), standing);
+    }
+    assert_eq!(
+        Standing::default().check(&record("x", revoke())).unwrap_err().refusal().code,
+        Code::IdUnknown
+    );
+    // Of so many the first is forgotten.
+    let mut standing = Standing::default();
+    for number in 0..300 {
+        standing.apply(&record(&format!("g{number}"), lent()));
+        let of = OfGrant { of: format!("g{number}") };
+        standing.apply(&record(&format!("r{number}"), Act::Revoke(of)));
+    }
+    assert!(standing.ended("g0").is_none() && standing.ended("g299").is_some());
+    assert_eq!(standing.all_ended().count(), 256);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use vidimus_core::call::{Action, Target};
 use vidimus_core::caller::UnixMillis;
+use vidimus_core::reach::Answered;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::{self, Object, Origin};
 use vidimus_core::snapshot::Snapshot;
@@ -222,5 +223,55 @@ fn a_window_that_is_none_is_refused() {
     {
         let (_, rejected) = Snapshot::build(vec![object(&policy("w", people, &json!({"window": window})))]);
         assert_eq!(rejected.is_empty(), accepted, "{window}: {rejected:?}");
+    }
+}
+
+/// Whom only the time keeps out is told so, of which window, and when it opens; who lacks more is not.
+#[test]
+fn a_refusal_out_of_a_window_names_it() {
+    let window = json!({"zone": "Europe/Berlin", "days": ["monday", "tuesday", "wednesday", "thursday", "friday"], "hours": {"from": 9, "until": 17}});
+    let large = r#"permit (principal, action == Action::"invokeTool", resource) when { context.numbers.hasTag("/large") };"#;
+    let message = |cedar: &str, at: &str| {
+        let world = world(&[policy("w", cedar, &json!({"window": window}))]);
+        let target = Target::Tool { server: world.mcp_server("a/s").unwrap(), name: "t" };
+        let time: jiff::Timestamp = at.parse().unwrap();
+        let facts = Facts { now: UnixMillis(time.as_millisecond()), ..Facts::of(&world, "a/x") };
+        let answer = facts.authorize(&world, Action::InvokeTool, target);
+        assert_eq!(answer.code, Some(Code::NoPermit));
+        answer.refusal().message.to_string()
+    };
+    // A Saturday.
+    let said = message(TOOLS, "2026-11-28T12:00:00Z");
+    let told = "t/w permits it within its window alone (monday to friday, 09:00 to 17:00 in Europe/Berlin), which opens next at 2026-11-30T08:00:00.000Z";
+    assert!(said.contains(told), "{said}");
+    assert!(said.contains("closest permits: t/w"), "{said}");
+    assert!(!message(large, "2026-11-28T12:00:00Z").contains("window"));
+    // The clocks of a zone are known until then.
+    let said = message(TOOLS, "2069-12-31T23:30:00Z");
+    assert!(said.contains("does not open again"), "{said}");
+}
+
+/// What is left of a permit with a window is its condition, and the window by itself: never how the clocks of its zone change.
+#[test]
+fn what_is_left_of_a_permit_has_its_window_beside() {
+    let window = json!({"zone": "Europe/Berlin", "hours": {"from": 9, "until": 17}});
+    let some = r#"permit (principal, action == Action::"invokeTool", resource) when { context.delegation_depth <= 3 };"#;
+    for (cedar, when, reads) in [
+        (TOOLS, "true", vec!["context.now"]),
+        (some, "delegation_depth", vec!["context.delegation_depth", "context.now"]),
+    ] {
+        let world = world(&[policy("w", cedar, &json!({"window": window}))]);
+        let server = world.mcp_server("a/s").unwrap();
+        let mut accesses = world.accesses(Target::Server(server));
+        accesses.retain(|access| access.action == Action::InvokeTool);
+        let pairs = world.reach(&world.principals(), &accesses).unwrap();
+        let outlook = &pairs.first().unwrap().outlook;
+        assert_eq!(outlook.answered(), Answered::Conditionally, "{outlook:?}");
+        assert!(outlook.permits.is_empty(), "{outlook:?}");
+        let left = outlook.permits_when.first().unwrap();
+        assert!(left.when.contains(when) && !left.when.contains("datetime"), "{}", left.when);
+        assert_eq!(left.reads.iter().map(|name| &**name).collect::<Vec<_>>(), reads);
+        let told = left.window.as_ref().unwrap().to_string();
+        assert_eq!(told, "09:00 to 17:00 in Europe/Berlin");
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vidimus_core::act::{Act, BY_ITSELF};
 use vidimus_core::approval::pending::{Question, Voided, Wanted};
 use vidimus_core::entity::{EntityId, EntityKind};
-use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::refusal::Refusal;
 use vidimus_core::resource::Endpoint;
 use vidimus_core::snapshot::Snapshot;
 
@@ -148,7 +148,7 @@ impl Shared {
         match self.do_now(vec![Intent { actor: BY_ITSELF.to_owned(), act, why }]).await {
             Ok(_) => {}
             // It is over, or another gateway was first.
-            Err(refusal) if refusal.code == Code::ActUnfit => {}
+            Err(refusal) if refusal.code.is_of_standing() => {}
             Err(refusal) => return Err(refusal),
         }
         self.acts.void.all().remove(approval);

@@ -56,11 +56,35 @@ const SERVER_ERROR: i64 = -32000;
 const ASKS: i64 = -32042;
 /// How deep results are in tasks.
 const MAX_DEPTH: u8 = 2;
+/// How the ids begin that requests go out with of whose answers something is redacted.
+const REDACTED_ID: &str = "vidimus-redacted-";
+
+/// An id that no other request has, as JSON. Servers keep what they answer by the id of the request: two of a caller's requests by one id, or
+/// by two that are the same as text (`2` and `"2"`), may get each other's answers, and a later one may have an earlier one's replayed.
+pub(super) fn fresh_id() -> Arc<str> {
+    quoted(&format!("{REDACTED_ID}{}", uuid::Uuid::new_v4().simple())).into()
+}
+
+/// Whether a message answers a request of which something is redacted; such an answer passes on that request's own stream alone. What cannot
+/// be read is taken for one where it has such an id somewhere.
+pub fn answers_redacted(message: &str) -> bool {
+    let has = |word: &str| memchr::memmem::find(message.as_bytes(), word.as_bytes()).is_some();
+    // Looking for the word is far cheaper than parsing. Where it may be escaped, there is no telling.
+    let is_named = has(REDACTED_ID);
+    if !is_named && !has("\\u") {
+        return false;
+    }
+    let Ok(Members(members)) = serde_json::from_str(message) else { return is_named };
+    let mut ids = members.iter().filter(|(name, _)| name == "id").filter_map(|(_, id)| text(id));
+    ids.any(|id| id.starts_with(REDACTED_ID))
+}
 
 /// What of an answer does not reach the caller.
 #[derive(Clone, Debug)]
 pub struct Redaction {
     pointers: Arc<Pointers>,
+    /// The id that the request goes out with, as JSON.
+    pub id: Arc<str>,
     /// How many values did not.
     pub(super) count: Arc<AtomicU64>,
 }
@@ -68,7 +92,7 @@ pub struct Redaction {
 /// What in an answer is not the server's.
 #[derive(Clone)]
 pub struct Own {
-    /// The id of the request that is answered, as JSON.
+    /// The id of the request that is answered, as its caller wrote it (JSON); `None` where none is due.
     pub id: Option<Arc<str>>,
     /// Whether a text is the id of a task as it was sealed to the caller.
     pub is_task: Arc<dyn Fn(&str) -> bool + Send + Sync>,
@@ -80,16 +104,6 @@ impl fmt::Debug for Own {
     }
 }
 
-impl Own {
-    /// Whether a message answers the request. An error may be of one that could not be read.
-    fn is_answered_by(&self, message: &Members<'_>) -> bool {
-        match message.get("id").map(RawValue::get) {
-            None | Some("null") => message.get("error").is_some() && message.get("result").is_none(),
-            Some(id) => self.id.as_deref().is_some_and(|asked| id == asked || is_same(id, asked)),
-        }
-    }
-}
-
 /// Whether two JSON documents say the same.
 fn is_same(one: &str, other: &str) -> bool {
     let value = |text| serde_json::from_str::<Value>(text).ok();
@@ -97,17 +111,26 @@ fn is_same(one: &str, other: &str) -> bool {
 }
 
 impl Redaction {
-    pub(super) fn new(pointers: Pointers) -> Self {
-        Self { pointers: Arc::new(pointers), count: Arc::default() }
+    /// `id` is what the request goes out with.
+    pub(super) fn new(pointers: Pointers, id: Arc<str>) -> Self {
+        Self { pointers: Arc::new(pointers), id, count: Arc::default() }
     }
 
-    /// A message without what is redacted; `None` where it stays as it is.
+    /// Whether a message answers the request, by the id that it went out with. An error may be of one that could not be read.
+    fn is_answered_by(&self, message: &Members<'_>, own: &Own) -> bool {
+        match message.get("id").map(RawValue::get) {
+            None | Some("null") => message.get("error").is_some() && message.get("result").is_none(),
+            Some(id) => own.id.is_some() && (id == &*self.id || is_same(id, &self.id)),
+        }
+    }
+
+    /// A message without what is redacted, and with the id by which its caller asked; `None` where it stays as it is.
     ///
     /// # Errors
     /// `change_impossible` for what cannot be read, and for what does not answer.
     pub fn message(&self, message: &str, own: &Own) -> Result<Option<String>, Refusal> {
         let members = Members::unique(message).map_err(unread)?;
-        if !own.is_answered_by(&members) {
+        if !self.is_answered_by(&members, own) {
             return Err(no_answer());
         }
         let mut reading = Reading { pointers: &self.pointers, own, edits: Edits::of(message), count: 0 };
@@ -161,7 +184,11 @@ impl<'d> Reading<'_, 'd> {
             match &*name {
                 "result" => self.result(value, 0)?,
                 "error" => self.error(value)?,
-                "id" => {}
+                "id" => {
+                    if let Some(asked) = self.own.id.as_deref().filter(|_| value.get() != "null") {
+                        self.edits.put(value, asked.to_owned());
+                    }
+                }
                 "jsonrpc" if value.get() == r#""2.0""# => {}
                 _ => return Err(no_answer()),
             }
@@ -302,7 +329,7 @@ impl Rewrite for RedactedEvents {
             };
         }
         // What answers something else is of a call that nobody made on this stream.
-        if !self.own.is_answered_by(&message) {
+        if !self.redaction.is_answered_by(&message, &self.own) {
             return Ok(Change::Drop);
         }
         Ok(self.redaction.message(data, &self.own)?.map_or(Change::Same, Change::To))

@@ -49,7 +49,7 @@ fn suffices(name: &str, provider: ProviderType) -> bool {
 /// added.
 ///
 /// # Errors
-/// `change_impossible` for limits that are no whole numbers, are spelled in another way, or stand in an object where nobody lowers them,
+/// `change_impossible` for limits that are no whole numbers or 0, are spelled in another way, or stand in an object where nobody lowers them,
 /// and for more answers than tokens.
 pub fn capped(body: &str, most: u32, provider: ProviderType) -> Result<Option<(String, u64)>, Refusal> {
     let unread = |_| unmet("the request's limit of tokens could not be read");
@@ -69,13 +69,13 @@ pub fn capped(body: &str, most: u32, provider: ProviderType) -> Result<Option<(S
     // What is added is no more than what the caller asks for by another name.
     let (mut edits, mut count, mut limited, mut least) = (Edits::of(body), 0, false, each);
     for name in MOST {
-        let Some(given) = request.get(name).map(|value| number(name, value)).transpose()? else { continue };
+        let Some(given) = request.get(name).map(|value| limit(name, value)).transpose()? else { continue };
         limited |= given.is_some() && suffices(name, provider);
         least = given.map_or(least, |given| given.min(least));
     }
     for name in MOST {
         let Some(value) = request.get(name) else { continue };
-        let given = number(name, value)?;
+        let given = limit(name, value)?;
         if given.is_some_and(|given| given > each) {
             edits.put(value, each.to_string());
             count += 1;
@@ -139,7 +139,17 @@ fn is_one_of(name: &str, names: &[&str]) -> bool {
     names.iter().any(|one| is_plain_of(one, &name))
 }
 
-/// A whole number; `None` of `null`, which is no limit.
+/// A limit; `None` of `null`, which is none. Servers that fill in what is missing take 0 for missing (LocalAI: no limit at all).
+fn limit(name: &str, value: &RawValue) -> Result<Option<u64>, Refusal> {
+    match number(name, value)? {
+        Some(0) => Err(unmet(format!(
+            "member {name:?} must be above 0 where a policy caps tokens: some servers take 0 for no limit"
+        ))),
+        given => Ok(given),
+    }
+}
+
+/// A whole number; `None` of `null`.
 fn number(name: &str, value: &RawValue) -> Result<Option<u64>, Refusal> {
     if value.get() == "null" {
         return Ok(None);

@@ -1,11 +1,16 @@
 //! JSON pointers into a document, and what stands where they lead taken out of it.
 
+use serde::de::Error as _;
 use serde_json::value::RawValue;
 use vidimus_core::json::segments;
 use vidimus_core::obligation::{EVERY, REDACTED};
 
 use crate::protocol::is_same_member;
 use crate::protocol::members::{Edits, Members, quoted};
+
+/// The most lists that a pointer is followed through without naming them, on one way. Each is read for itself, by a call of its own: a
+/// server that nests thousands would have all of the stack, and a core for seconds.
+const MOST_LISTS: usize = 16;
 
 /// The names and places that a pointer leads through.
 type Path = Box<[Box<str>]>;
@@ -28,24 +33,24 @@ impl Pointers {
     /// to hold what the pointer leads to, and a list where the pointer has none to be several of what it leads through.
     ///
     /// # Errors
-    /// For what is no JSON.
+    /// For what is no JSON, and for more than [`MOST_LISTS`] lists within each other.
     pub fn redact<'d>(&self, value: &'d RawValue, edits: &mut Edits<'d>) -> serde_json::Result<Found> {
         let paths: Vec<&[Box<str>]> = self.0.iter().map(|path| &**path).collect();
         let mut found = Found::default();
-        below(value, &paths, (edits, &mut found))?;
+        below(value, (&paths, MOST_LISTS), (edits, &mut found))?;
         Ok(found)
     }
 
     /// A document without those values, and what was found; `None` where it has none.
     ///
     /// # Errors
-    /// For what is no JSON.
+    /// As [`Pointers::redact`].
     pub fn redacted(&self, document: &str) -> serde_json::Result<(Option<String>, Found)> {
         let value: &RawValue = serde_json::from_str(document)?;
         let mut edits = Edits::of(document);
         let found = self.redact(value, &mut edits)?;
         let redacted = edits.finish();
-        let misplaced = |_| <serde_json::Error as serde::de::Error>::custom("a value is not of its document");
+        let misplaced = |_| serde_json::Error::custom("a value is not of its document");
         Ok((redacted.map_err(misplaced)?, found))
     }
 }
@@ -59,9 +64,10 @@ pub struct Found {
     pub texts: u64,
 }
 
+/// `lists`: through so many the pointers may be followed yet without naming them.
 fn below<'d>(
     value: &'d RawValue,
-    paths: &[&[Box<str>]],
+    (paths, lists): (&[&[Box<str>]], usize),
     (edits, found): (&mut Edits<'d>, &mut Found),
 ) -> serde_json::Result<()> {
     let text = value.get();
@@ -82,16 +88,27 @@ fn below<'d>(
             // Also by another spelling: some readers take it for the same.
             let further = steps.filter(|(name, _)| ***name == *EVERY || is_same_member(&key, name));
             let further: Vec<&[Box<str>]> = further.map(|(_, rest)| rest).collect();
-            below(value, &further, (&mut *edits, &mut *found))?;
+            below(value, (&further, lists), (&mut *edits, &mut *found))?;
         }
     } else if text.starts_with('[') {
+        let lists = match paths.iter().all(|path| path.first().is_some_and(|name| is_place(name))) {
+            true => lists,
+            false => {
+                lists.checked_sub(1).ok_or_else(|| serde_json::Error::custom("lists in lists in lists"))?
+            }
+        };
         let elements: Vec<&'d RawValue> = serde_json::from_str(text)?;
         for (place, value) in elements.into_iter().enumerate() {
             let further: Vec<&[Box<str>]> = paths.iter().filter_map(|path| in_list(path, place)).collect();
-            below(value, &further, (&mut *edits, &mut *found))?;
+            below(value, (&further, lists), (&mut *edits, &mut *found))?;
         }
     }
     Ok(())
+}
+
+/// Whether a name of a pointer is of an element, where it leads into a list.
+fn is_place(name: &str) -> bool {
+    *name == *EVERY || name.parse::<usize>().is_ok()
 }
 
 /// Where a pointer leads from an element of a list: an index and `*` name it, and every other name is of a member of each element.

@@ -1,4 +1,5 @@
-//! A request as it goes on: without what is redacted of a tool's arguments, and with a limit of the tokens of a model's answer.
+//! A request as it goes on: without what is redacted of a tool's arguments, by an id of its own where its answer is redacted, and with a
+//! limit of the tokens of a model's answer.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
@@ -10,7 +11,7 @@ use vidimus_core::refusal::Refusal;
 use super::{Demands, cap, unmet};
 use crate::protocol::llm;
 use crate::protocol::mcp::labels::{self, PARAM_PREFIX};
-use crate::protocol::members::{Edits, Members};
+use crate::protocol::members::{self, Edits, Members, Replaced};
 
 impl Demands {
     /// The caller's message as it goes on, with headers that say no more than it does; and what was changed.
@@ -33,6 +34,12 @@ impl Demands {
                 body = redacted.into();
             }
             changed.redact = count;
+        }
+        if let Some(redaction) = self.answer.as_ref().filter(|_| !body.is_empty()) {
+            let id = Replaced { path: &["id"], with: redaction.id.to_string() };
+            let named = members::replace(text(&body)?, &[id]);
+            body =
+                named.ok_or_else(|| unmet("a policy redacts the answer, and the request has no id"))?.into();
         }
         if let (Some(most), Destination::Provider(provider)) = (self.tokens, destination)
             && method != llm::COUNT_TOKENS

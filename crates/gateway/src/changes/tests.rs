@@ -6,7 +6,7 @@ use vidimus_core::json::Json;
 use vidimus_core::resource::llm_provider::ProviderType;
 
 use super::pointers::Pointers;
-use super::{Demands, Own, Redaction, cap};
+use super::{Demands, Own, Redaction, answers_redacted, cap};
 use crate::protocol::sse::EventFilter;
 use crate::protocol::tests::server;
 
@@ -67,6 +67,35 @@ fn a_list_on_the_way_of_a_pointer_is_several_of_what_it_leads_through() {
             Some(&*expected.replace('R', "\"[redacted]\"")),
             "{pointer} {document}"
         );
+    }
+}
+
+/// Attack: lists within lists, by which a server would have the gateway's stack, and its core for seconds. Each is one that the pointer
+/// could lead through.
+#[test]
+fn lists_in_lists_are_followed_so_far_and_not_until_the_stack_ends() {
+    let nested = |lists: usize, inner: &str| format!("{}{inner}{}", "[".repeat(lists), "]".repeat(lists));
+    let redacted = |pointer: &str, document: &str| pointers(&[pointer]).redacted(document).map(|done| done.0);
+    let card = r#"{"card":4111}"#;
+    let hidden = nested(16, r#"{"card":"[redacted]"}"#);
+    assert_eq!(redacted("/card", &nested(16, card)).expect("JSON"), Some(hidden));
+    for lists in [17, 100_000] {
+        for inner in [card, ""] {
+            assert!(redacted("/card", &nested(lists, inner)).is_err(), "{lists} {inner}");
+            assert!(redacted("/a/card", &format!("{{\"a\":{}}}", nested(lists, inner))).is_err());
+        }
+        // Nobody looks for anything in these.
+        assert!(
+            redacted("/card", &format!("{{\"a\":{}}}", nested(lists, card))).is_ok_and(|done| done.is_none())
+        );
+    }
+    // What a pointer names it leads through, however deep.
+    let named = format!("{}/card", "/*/0".repeat(20));
+    assert!(redacted(&named, &nested(40, card)).is_ok_and(|done| done.is_some()));
+    let text = json!({"content": [{"type": "text", "text": nested(100_000, "")}]});
+    for result in [text, json!({"content": [], "_meta": {"card": 1, "rows": [[]]}})] {
+        let message = of_result(&result).err().unwrap_or_default();
+        assert_eq!(message.contains("could not be read"), result["_meta"].is_null(), "{message}");
     }
 }
 
@@ -184,6 +213,10 @@ fn an_answer_is_capped_in_every_form_of_its_limit() {
         (OpenAi, r#"{"max_tokens":1e9}"#, Err("must be a whole number")),
         (OpenAi, r#"{"max_tokens":-1}"#, Err("must be a whole number")),
         (OpenAi, r#"{"n":"9"}"#, Err("must be a whole number")),
+        // To some no limit at all, also where the limit that counts is added beside it.
+        (OpenAiCompatible, r#"{"max_tokens":0}"#, Err("\"max_tokens\" must be above 0")),
+        (OpenAiCompatible, r#"{"max_tokens":9,"n_predict":0}"#, Err("\"n_predict\" must be above 0")),
+        (Anthropic, r#"{"max_completion_tokens":-0}"#, Err("must be")),
         (OpenAi, r#"{"Max_Tokens":5000}"#, Err("spelled in another way")),
         (OpenAiCompatible, r#"{"maxOutputTokens":5000}"#, Err("spelled in another way")),
         // OpenAI keeps to either, and refuses both together.
@@ -280,7 +313,7 @@ fn own() -> Own {
 }
 
 fn of_result(result: &Value) -> Result<Value, String> {
-    let redaction = Redaction::new(pointers(&["/card", "/rows/*/iban"]));
+    let redaction = Redaction::new(pointers(&["/card", "/rows/*/iban"]), "1".into());
     let message = json!({"jsonrpc": "2.0", "id": 1, "result": result}).to_string();
     let redacted = redaction.message(&message, &own()).map_err(|refusal| refusal.message.to_string())?;
     let answer: Value = serde_json::from_str(&redacted.unwrap_or(message)).expect("JSON");
@@ -364,7 +397,7 @@ fn what_a_member_is_not_for_does_not_pass_in_it() {
 /// An error has its code, where it is of a known range; what it has beside its words is data.
 #[test]
 fn an_error_has_no_words() {
-    let redaction = Redaction::new(pointers(&["/card"]));
+    let redaction = Redaction::new(pointers(&["/card"]), "1".into());
     let of = |message: &str| {
         let redacted = redaction.message(message, &own()).map_err(|refusal| refusal.to_string())?;
         Ok::<Value, String>(redacted.as_deref().unwrap_or(message).parse().expect("JSON"))
@@ -425,7 +458,7 @@ impl EventFilter for Passes {
 /// Of a stream of events the answer passes, and nothing that the server says beside it.
 #[test]
 fn of_events_only_the_answer_passes() {
-    let redaction = Redaction::new(pointers(&["/card"]));
+    let redaction = Redaction::new(pointers(&["/card"]), "1".into());
     let mut events = redaction.after(Box::new(Passes), own());
     for (event, expected) in [
         (": ping 4111\n\n", Some(":\n\n")),
@@ -449,4 +482,46 @@ fn of_events_only_the_answer_passes() {
     let asks = b"data: {\"id\":7,\"method\":\"elicitation/create\",\"params\":{\"message\":\"4111\"}}\n\n";
     assert!(events.filter(asks).is_err());
     assert!(events.filter(b"data: 4111\n\n").is_err());
+}
+
+/// Attack: an answer of which something is redacted, on the stream of a call of which nothing is.
+#[test]
+fn what_answers_a_redacted_call_is_told_by_its_id() {
+    let id = super::answer::fresh_id();
+    assert_ne!(id, super::answer::fresh_id());
+    for (message, expected) in [
+        (format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#), true),
+        (format!(r#"{{"id":{}}}"#, id.replace("vidimus", r"\u0076idimus")), true),
+        (format!(r#"{{"id":1,"id":{id}}}"#), true),
+        (format!(r#"[{{"id":{id},"result":{{}}}}]"#), true),
+        (format!(r#"{{"id":1,"result":{{"id":{id}}}}}"#), false),
+        (r#"{"id":1,"result":{}}"#.to_owned(), false),
+        (r#"{"id":"\u0041","result":{}}"#.to_owned(), false),
+    ] {
+        assert_eq!(answers_redacted(&message), expected, "{message}");
+    }
+}
+
+/// The request goes out by an id of its own, and its answer comes back by the caller's, in the type that it had.
+#[test]
+fn a_request_whose_answer_is_redacted_has_an_id_of_its_own() {
+    let redaction = Redaction::new(pointers(&["/card"]), "\"own\"".into());
+    let demands = Demands { arguments: Pointers::default(), tokens: None, answer: Some(redaction.clone()) };
+    let to = Destination::Server(server());
+    let sent = |body: &'static str| {
+        let request = demands.request(Bytes::from(body), &mut HeaderMap::new(), ("tools/call", &to));
+        request.map(|(body, _)| body).map_err(|refusal| refusal.code.as_str())
+    };
+    assert_eq!(sent(r#"{"id": 1, "x":1e3}"#), Ok(Bytes::from(r#"{"id": "own", "x":1e3}"#)));
+    assert_eq!(sent(""), Ok(Bytes::new()));
+    assert_eq!(sent(r#"{"method":"x"}"#), Err("change_impossible"));
+    for asked in ["2", "\"2\""] {
+        let own = Own { id: Some(asked.into()), ..own() };
+        let answer = redaction.message(r#"{"id":"own","result":{}}"#, &own).expect("an answer");
+        assert_eq!(answer.as_deref(), Some(&*format!(r#"{{"id":{asked},"result":{{}}}}"#)));
+        assert!(redaction.message(&format!(r#"{{"id":{asked},"result":{{}}}}"#), &own).is_err());
+    }
+    // Nothing answers where nobody waits for an answer.
+    let nobody = Own { id: None, ..own() };
+    assert!(redaction.message(r#"{"id":"own","result":{}}"#, &nobody).is_err());
 }

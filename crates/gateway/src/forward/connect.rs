@@ -15,8 +15,11 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::client::WantsClientCert;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, ConfigBuilder};
+use tokio::net::TcpStream;
 use tower_service::Service;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Network, reached, why_not_called};
@@ -114,21 +117,52 @@ impl Service<Name> for GuardedResolver {
 
     fn call(&mut self, name: Name) -> Self::Future {
         let guard = self.0.clone();
-        Box::pin(async move {
-            let host = name.as_str().to_owned();
-            let lookup = tokio::task::spawn_blocking(move || match (host.as_str(), 0).to_socket_addrs() {
-                Ok(found) => Ok((host, found.collect::<Vec<_>>())),
-                Err(error) => Err(io::Error::other(Unresolved(host, error))),
-            });
-            let (host, found) = lookup.await.map_err(io::Error::other)??;
-            let allowed: Vec<_> =
-                found.iter().copied().filter(|address| guard.allows(address.ip())).collect();
-            if allowed.is_empty() && !found.is_empty() {
-                return Err(io::Error::other(RefusedName(host)));
-            }
-            Ok(allowed.into_iter())
-        })
+        Box::pin(async move { Ok(resolve(&guard, name.as_str().to_owned(), 0).await?.into_iter()) })
     }
+}
+
+/// The addresses of a host that the guard allows.
+async fn resolve(guard: &AddressGuard, host: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let lookup = tokio::task::spawn_blocking(move || match (host.as_str(), port).to_socket_addrs() {
+        Ok(found) => Ok((host, found.collect::<Vec<_>>())),
+        Err(error) => Err(io::Error::other(Unresolved(host, error))),
+    });
+    let (host, found) = lookup.await.map_err(io::Error::other)??;
+    let allowed: Vec<_> = found.iter().copied().filter(|address| guard.allows(address.ip())).collect();
+    if allowed.is_empty() && !found.is_empty() {
+        return Err(io::Error::other(RefusedName(host)));
+    }
+    Ok(allowed)
+}
+
+/// A plain connection to a host, a name or an address without brackets, at the first of its addresses that takes it.
+pub(crate) async fn tcp(guard: &AddressGuard, host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+    for address in resolve(guard, host.to_owned(), port).await? {
+        match tokio::time::timeout(CONNECT_TIME, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => failed = error,
+            Err(_) => failed = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(failed)
+}
+
+/// TLS that trusts the system's roots, or those of one PEM text.
+pub(crate) fn tls(roots: Option<&[u8]>) -> io::Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?;
+    let Some(pem) = roots else { return config.with_native_roots() };
+    let mut store = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        store.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
+    }
+    if store.is_empty() {
+        return Err(io::Error::other("there is no certificate in it"));
+    }
+    Ok(config.with_root_certificates(store))
 }
 
 /// Builds a client that trusts the system's roots, or those of one PEM text.
@@ -144,25 +178,8 @@ pub(super) fn client(connecting: &Connecting, roots: Option<&[u8]>) -> io::Resul
     // The same for what was sent and is not acknowledged: keep-alive asks only where nothing is on its way.
     #[cfg(target_os = "linux")]
     tcp.set_tcp_user_timeout(Some(quiet + answered * PROBES));
-    let config =
-        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(io::Error::other)?;
-    let config = match roots {
-        None => config.with_native_roots()?,
-        Some(pem) => {
-            let mut store = rustls::RootCertStore::empty();
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                store.add(certificate.map_err(io::Error::other)?).map_err(io::Error::other)?;
-            }
-            if store.is_empty() {
-                return Err(io::Error::other("there is no certificate in it"));
-            }
-            config.with_root_certificates(store)
-        }
-    };
     let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(config.with_no_client_auth())
+        .with_tls_config(tls(roots)?.with_no_client_auth())
         .https_or_http()
         .enable_http1()
         .enable_http2()

@@ -364,7 +364,8 @@ async fn record(
         on_account_of: None,
     };
     let (call_id, started) = (&context.call, context.started);
-    let begun = Begun { call: call_id, caller: call.caller, started, bytes_in: body.len() };
+    let (caller, bytes_in, trace) = (call.caller, body.len(), context.trace.sampled());
+    let begun = Begun { call: call_id, caller, started, bytes_in, trace };
     let left = |index, room| {
         // The caller left while its decision was written. What is allowed has an effect, also where that is nothing.
         if code.is_none() {

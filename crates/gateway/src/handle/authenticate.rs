@@ -45,13 +45,13 @@ fn credential<'p>(key_header: Option<&str>, parts: &'p Parts) -> Result<Option<&
     match (lines.next(), keys.next()) {
         (None, None) => Ok(None),
         (Some(line), None) if lines.next().is_none() => {
-            let said = line.to_str().ok().and_then(|said| said.split_once(' '));
+            let said = str::from_utf8(line.as_bytes()).ok().and_then(|said| said.split_once(' '));
             let token = said.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
             let token = token.and_then(|(_, token)| one_token(token));
             token.map(Some).ok_or_else(|| malformed("Authorization must be \"Bearer\" and one token"))
         }
         (None, Some(key)) if keys.next().is_none() => {
-            let key = key.to_str().ok().and_then(one_token);
+            let key = str::from_utf8(key.as_bytes()).ok().and_then(one_token);
             key.map(Some).ok_or_else(|| malformed("the header for the key must hold one token"))
         }
         _ => Err(Refusal::new(Code::CredentialAmbiguous, "the request carries more than one credential")),
@@ -61,7 +61,9 @@ fn credential<'p>(key_header: Option<&str>, parts: &'p Parts) -> Result<Option<&
 /// A token without white space or control characters, which no token has (RFC 6750 section 2.1).
 fn one_token(text: &str) -> Option<&str> {
     let token = text.trim_matches(' ');
-    (!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic())).then_some(token)
+    // No early end: a loop without one is vectorized, and nearly every token is well formed.
+    let odd = token.bytes().fold(false, |odd, byte| odd | !byte.is_ascii_graphic());
+    (!token.is_empty() && !odd).then_some(token)
 }
 
 fn malformed(message: &'static str) -> Refusal {

@@ -78,6 +78,7 @@ fn ready<'g, 'p>(
         caller: permit.caller(),
         started: context.started,
         bytes_in: admitted.body.len(),
+        trace: context.trace.sampled(),
     };
     let decided = (permit.index(), room, permit.destination());
     let mut effect = Effect::begin(gate, begun, decided, admitted.protocol, &admitted.asked);
@@ -260,7 +261,8 @@ pub(super) async fn answer(
 ) -> Result<Response<ReplyBody>, Refusal> {
     let room = own.permit.take_room();
     let caller = own.permit.caller();
-    let begun = Begun { call: &context.call, caller, started: context.started, bytes_in: own.bytes_in };
+    let (started, bytes_in, trace) = (context.started, own.bytes_in, context.trace.sampled());
+    let begun = Begun { call: &context.call, caller, started, bytes_in, trace };
     let decided = (own.permit.index(), room, own.permit.destination());
     let mut effect = Effect::begin(gate, begun, decided, own.protocol, &own.asked);
     effect.span = context.span.take();

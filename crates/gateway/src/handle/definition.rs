@@ -158,7 +158,8 @@ async fn page(
         approval: None,
         on_account_of: Some(&context.call),
     };
-    let begun = Begun { call: &id, caller: own.caller, started, bytes_in: question.body.len() };
+    let (bytes_in, trace) = (question.body.len(), context.trace.sampled());
+    let begun = Begun { call: &id, caller: own.caller, started, bytes_in, trace };
     let (asked, code) = (Asked::of(own, None), decision.code());
     let left = |index, room| {
         if code.is_none() {

@@ -60,7 +60,7 @@ pub(super) async fn claimed(
     }
     match gate.shared.do_now(intents).await {
         Ok(_) => Ok(grant),
-        Err(refusal) if refusal.code == Code::ActUnfit => {
+        Err(refusal) if refusal.code.is_of_standing() => {
             Err(match approval.and_then(|approval| unusable(gate, approval)) {
                 None => Refusal::new(Code::GrantSpent, refusal.message),
                 Some(why) => Refusal::new(Code::ApprovalRequired, why),

@@ -251,6 +251,23 @@ impl Chains {
         reader.labels.retain(|read| !is_it(read));
     }
 
+    /// Whether a chain has a label.
+    pub fn has(&mut self, transaction: &Arc<str>, label: &str) -> bool {
+        let chain = self.chains.get_mut(transaction);
+        chain.is_some_and(|chain| chain.labels.iter().any(|one| *one.label == *label))
+    }
+
+    /// Whether an agent has read a label; for one person, or where none is named for anybody.
+    pub fn has_read(&mut self, agent: &Arc<str>, label: &str, person: Option<&str>, now: Instant) -> bool {
+        let reader = self.readers.get_mut(agent);
+        reader.is_some_and(|reader| {
+            reader.labels.iter().any(|read| {
+                let of_person = person.is_none() || read.person.as_deref() == person;
+                *read.what.label == *label && of_person && read.until > now
+            })
+        })
+    }
+
     /// Takes a label away from a chain.
     pub fn forget_of_chain(&mut self, transaction: &Arc<str>, label: &str) {
         if let Some(chain) = self.chains.get_mut(transaction) {

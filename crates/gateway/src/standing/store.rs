@@ -249,6 +249,24 @@ impl Store {
         self.run(&end(ended, life)).await
     }
 
+    /// Whether an agent has read a label; for one person, or where none is named for anybody.
+    pub async fn has_read(&self, agent: &str, label: &str, person: Option<&str>) -> Result<bool, Refusal> {
+        static HAS_READ: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store/has_read.lua")));
+        let mut script = HAS_READ.prepare_invoke();
+        let any = u8::from(person.is_none());
+        script.key(read_key(agent)).arg(label).arg(any).arg(person.unwrap_or_default());
+        self.run(&script).await
+    }
+
+    /// Whether a chain has a label.
+    pub async fn chain_has(&self, transaction: &str, label: &str) -> Result<bool, Refusal> {
+        static HAS: LazyLock<Script> =
+            LazyLock::new(|| Script::new("return redis.call('HEXISTS', KEYS[1], ARGV[1])"));
+        let mut script = HAS.prepare_invoke();
+        script.key(labels_key(transaction)).arg(label);
+        self.run(&script).await
+    }
+
     /// A label is taken away from an agent; of one person, or where none is named of all.
     pub async fn forget(&self, agent: &str, label: &str, person: Option<&str>) -> Result<(), Refusal> {
         static FORGET: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("store/forget.lua")));

@@ -88,7 +88,7 @@ fn open(dir: &Path) -> Ledger {
     Ledger::open(Config { dir: dir.to_owned(), checkpoint_interval: soon, ..Config::default() }).unwrap()
 }
 
-async fn record(ledger: &Ledger, count: usize) {
+pub(crate) async fn record(ledger: &Ledger, count: usize) {
     record_as(ledger, count, "i").await;
 }
 

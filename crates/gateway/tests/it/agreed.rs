@@ -349,6 +349,30 @@ async fn what_is_declassified_at_one_gateway_is_so_at_the_other() {
     }
 }
 
+/// What was read through another gateway is in the store, and is declassified here; what nobody has read is not, and there is no act of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_another_gateway_read_is_declassified_here_and_nothing_else() {
+    let (_redis, one, other) = two(|world| estate(world, kept_apart)).await;
+    assert_eq!(code(&other, other.tool("customer")).await, None);
+    let of = |subject: &str, label: &str, person: Option<&str>| {
+        let (label, subject) = (label.into(), subject.parse().expect("a subject"));
+        Act::Declassify(Declassified { label, person: person.map(Into::into), subject })
+    };
+    for nothing in [
+        of("Agent/t/caller", "nevr-read", None),
+        of("Agent/t/caller", "nevr-read", Some("https://idp.example#nobody")),
+        of("Agent/t/callee", "confidential", None),
+        of("Chain/ext-1", "confidential", None),
+    ] {
+        assert_eq!(act(&one, ADMIN, nothing.clone()).await, Err(Code::ActUnfit), "{nothing:?}");
+    }
+    assert_eq!(code(&one, one.tool("mail")).await.as_deref(), Some("forbidden_by_policy"));
+    act(&one, ADMIN, of("Agent/t/caller", "confidential", None)).await.expect("declassified");
+    assert_eq!(code(&one, one.tool("mail")).await, None);
+    let acts = one.all_records().into_iter().filter(|record| record["kind"] == "act");
+    assert_eq!(acts.filter(|record| record["act"]["declassify"].is_object()).count(), 1);
+}
+
 /// What one gateway has ended the other need not: nobody is warned of that.
 #[tokio::test]
 async fn a_grant_is_ended_by_one_gateway_and_the_other_says_nothing() {

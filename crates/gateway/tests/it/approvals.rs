@@ -276,7 +276,7 @@ async fn who_may_not_approve_does_not_and_what_is_denied_stays_so() {
     let approval = waits(&world, &json!({})).await;
     assert_eq!(approve(&world, "Agent/t/stranger", &approval).await, Err(Code::ActUnfit));
     assert_eq!(approve(&world, BY_ITSELF, &approval).await, Err(Code::ActUnfit));
-    assert_eq!(approve(&world, BOB, "another").await, Err(Code::ActUnfit));
+    assert_eq!(approve(&world, BOB, "another").await, Err(Code::IdUnknown));
     let deny = Act::Deny(OfApproval { approval: approval.clone() });
     world.gate.shared.act(BOB, deny, "not today").await.expect("denied");
     for _ in 0..2 {

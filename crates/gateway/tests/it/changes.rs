@@ -1,8 +1,11 @@
 //! What policies change of a call and of its answer, on the wire and on record.
 
-use http::{Method, Request, StatusCode};
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
-use vidimus_testkit::upstream::Answer;
+use vidimus_testkit::upstream::{ANSWERED, Answer};
 
 use super::world::{World, call_id, json_of, objects, snapshot};
 
@@ -22,14 +25,19 @@ fn with(world: &World, text: &str) -> Vec<Value> {
     all
 }
 
-fn pay(world: &World) -> Request<http_body_util::Full<bytes::Bytes>> {
+fn pay(world: &World) -> Request<http_body_util::Full<Bytes>> {
     let arguments = json!({"card": CARD, "to": "ada", "items": [{"cvv": "123"}]});
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": arguments}});
     world.request(Method::POST, "/mcp/t/tools", &call)
 }
 
+/// The answer to whatever request is answered: of one whose answer is redacted the upstream gets another id than the caller's.
 fn result(structured: &Value) -> Value {
-    json!({"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": structured.to_string()}],
+    result_of(&json!(ANSWERED), structured)
+}
+
+fn result_of(id: &Value, structured: &Value) -> Value {
+    json!({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": structured.to_string()}],
         "structuredContent": structured}})
 }
 
@@ -43,6 +51,7 @@ async fn arguments_are_redacted_before_they_go_out_and_answers_before_they_come_
     let arguments = &json_of(&sent.body)["params"]["arguments"];
     assert_eq!(*arguments, json!({"card": "[redacted]", "to": "ada", "items": [{"cvv": "[redacted]"}]}));
     assert_eq!(json_of(&body)["result"]["structuredContent"], json!({"card": "[redacted]", "ok": true}));
+    assert_eq!(json_of(&body)["id"], 1);
     assert!(!String::from_utf8_lossy(&body).contains(CARD));
     let records = world.records(&call_id(&headers), 2).await;
     assert_eq!(records[0]["outcome"], "allow-with-obligations");
@@ -70,9 +79,9 @@ async fn events_are_redacted_one_by_one() {
 #[tokio::test]
 async fn no_words_of_the_upstream_come_beside_what_is_redacted() {
     let world = world(&format!("@redact_answer(\"/card\") {TOOLS};")).await;
-    let error = json!({"jsonrpc": "2.0", "id": 1, "error": {"code": 4_111_111_111_111_111_u64, "message": format!("declined: {CARD}")}});
+    let error = json!({"jsonrpc": "2.0", "id": ANSWERED, "error": {"code": 4_111_111_111_111_111_u64, "message": format!("declined: {CARD}")}});
     let done = result(&json!({"ok": true}));
-    let task = json!({"jsonrpc": "2.0", "id": 1, "result": {"content": [], "ttl": CARD}});
+    let task = json!({"jsonrpc": "2.0", "id": ANSWERED, "result": {"content": [], "ttl": CARD}});
     let events = format!(
         ": {CARD}\n\nevent: {CARD}\nretry: {CARD}\n{CARD}: {CARD}\ndata: {done}\n\ndata: {{\"id\":\"{CARD}\",\"result\":{{}}}}\n\n"
     );
@@ -125,7 +134,7 @@ async fn a_list_is_redacted_in_each_of_its_elements() {
 #[tokio::test]
 async fn what_cannot_be_redacted_does_not_pass() {
     let world = world(&format!("@redact_answer(\"/card\") {TOOLS};")).await;
-    let text = json!({"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": format!("card {CARD}")}]}});
+    let text = json!({"jsonrpc": "2.0", "id": ANSWERED, "result": {"content": [{"type": "text", "text": format!("card {CARD}")}]}});
     for answer in [
         Answer::json(&text),
         Answer::whole("text/event-stream", format!("data: {text}\n\n")),
@@ -188,9 +197,66 @@ async fn an_answer_that_would_be_redacted_now_does_not_pass_as_it_is() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         world.gate.take_into_use(snapshot(&with(&world, &format!("@redact_answer(\"/card\") {TOOLS};"))));
-        assert!(stream.send(result(&json!({"card": CARD})).to_string()).await);
+        assert!(stream.send(result_of(&json!(1), &json!({"card": CARD})).to_string()).await);
         drop(stream);
     });
     let said = String::from_utf8_lossy(&passed.2).into_owned();
     assert!(said.contains("revoked") && !said.contains(CARD), "{said}");
+}
+
+/// Attack: another call of which nothing is redacted, by the id of one that runs, or by one that is the same as text. Servers keep their
+/// streams by that (the Python SDK of MCP by `str(id)`), so the second call would get the first one's answer.
+#[tokio::test]
+async fn an_answer_that_is_redacted_comes_on_no_other_calls_stream() {
+    const SLOW: &str =
+        r#"permit (principal, action == Action::"invokeTool", resource == Tool::"t/tools/slow")"#;
+    let world = world(&format!("@redact_answer(\"/card\") {TOOLS}; {SLOW};")).await;
+    let call = |tool: &str, id: &Value| {
+        let call = json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": tool}});
+        world.request(Method::POST, "/mcp/t/tools", &call)
+    };
+    let key = |id: &Value| id.as_str().map_or_else(|| id.to_string(), str::to_owned);
+    for (round, (secret, slow)) in
+        [(json!(2), json!("2")), (json!("2"), json!(2)), (json!(1), json!(1))].into_iter().enumerate()
+    {
+        let (first, own) = Answer::stream("text/event-stream");
+        let (second, other) = Answer::stream("text/event-stream");
+        world.upstream.next(first);
+        world.upstream.next(second);
+        let (redacted, plain, ()) = tokio::join!(
+            world.call(call("echo", &secret)),
+            async {
+                world.upstream.until_received(2 * round + 1).await;
+                world.call(call("slow", &slow)).await
+            },
+            async {
+                let received = world.upstream.until_received(2 * round + 2).await;
+                let ids: Vec<Value> = received.iter().map(|one| one.json()["id"].clone()).collect();
+                let (of_secret, of_slow) = (&ids[2 * round], &ids[2 * round + 1]);
+                assert_eq!(*of_slow, slow, "nothing else changes");
+                let mut streams = HashMap::from([(key(of_secret), own)]);
+                // Where the keys are the same, this one is the only stream that there is.
+                streams.insert(key(of_slow), other);
+                let answer = format!("data: {}\n\n", result_of(of_secret, &json!({"card": CARD})));
+                assert!(streams[&key(of_secret)].send(answer.clone()).await);
+                // Attack: also where the server says it on the other stream.
+                assert!(streams[&key(of_slow)].send(answer).await);
+                let answer = format!("data: {}\n\n", result_of(of_slow, &json!({"slow": true})));
+                assert!(streams[&key(of_slow)].send(answer).await);
+            },
+        );
+        let text = |(_, _, body): &(StatusCode, HeaderMap, Bytes)| String::from_utf8_lossy(body).into_owned();
+        let (redacted, plain) = (text(&redacted), text(&plain));
+        assert!(plain.contains("slow") && !plain.contains(CARD) && !plain.contains("vidimus-"), "{plain}");
+        assert!(redacted.contains("[redacted]") && !redacted.contains(CARD), "{redacted}");
+        assert!(
+            redacted.contains(&format!("\"id\":{secret}")) && !redacted.contains("vidimus-"),
+            "{redacted}"
+        );
+    }
+    let mut sent: Vec<String> =
+        world.upstream.received().iter().map(|one| one.json()["id"].to_string()).collect();
+    sent.sort_unstable();
+    sent.dedup();
+    assert_eq!(sent.len(), 6, "each by an id of its own: {sent:?}");
 }

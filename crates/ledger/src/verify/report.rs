@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::checkpoint::Checkpoint;
 use crate::open::root_text;
+use crate::pruned::Pruned;
 use crate::segment::{SegmentError, Unauthenticated};
 
 /// The maximum number of findings in a report. The first ones tell what happened.
@@ -109,6 +110,8 @@ pub enum Source {
     Remembered,
     /// The file `cosigned`.
     Cosigned,
+    /// A file of `keys/succession`.
+    Succession,
 }
 
 impl fmt::Display for Source {
@@ -119,6 +122,7 @@ impl fmt::Display for Source {
             Self::Given => f.write_str("the given checkpoint"),
             Self::Remembered => f.write_str("the checkpoint remembered from an earlier verification"),
             Self::Cosigned => f.write_str("the newest checkpoint that witnesses cosigned"),
+            Self::Succession => f.write_str("the checkpoint at which the log's key followed another"),
         }
     }
 }
@@ -174,6 +178,19 @@ pub enum Finding {
     Altered { size: u64, intact: u64, by: Source },
     #[error("{} is missing or not what the records give{}", path.display(), named(.record))]
     Tile { path: PathBuf, record: Option<u64> },
+    /// Nothing proves that what is missing at the front was pruned.
+    #[error("{} does not prove what was pruned: {reason}", path.display())]
+    Pruned { path: PathBuf, reason: String },
+    /// Nothing can be said of what is there.
+    #[error(
+        "the hashes of the {minimum} records that were pruned are not what they were; the records behind them were not read"
+    )]
+    PrunedTiles { minimum: u64 },
+    /// What was pruned, in the place of what is left.
+    #[error(
+        "it is an archive, which ends where the log was pruned, and not the log; --ledger says that an archive is meant"
+    )]
+    Archive,
 }
 
 /// What to do about another log that is there on purpose.
@@ -237,6 +254,12 @@ pub enum Note {
     WitnessesNotAsked { size: u64 },
     /// A file that is none of the log's.
     Unexpected { path: PathBuf },
+    /// Records are not there any more, and that is on record. All others are checked as ever.
+    Pruned(Box<Pruned>),
+    /// The key that was given is one that the log's key followed, which both signed for.
+    Succeeded { from: String, to: String },
+    /// It is an archive of the first records of a log.
+    Archive { records: u64 },
 }
 
 impl fmt::Display for Note {
@@ -289,6 +312,17 @@ impl fmt::Display for Note {
                 write!(f, "accepted as a new log: its key was {expected}, now it is {found}")
             }
             Self::Unexpected { path } => write!(f, "{} does not belong to the log", path.display()),
+            Self::Succeeded { from, to } => write!(
+                f,
+                "the key that was given, {from}, signed that {to} follows it; give that from now on, with the former ones"
+            ),
+            Self::Pruned(pruned) => write!(f, "{pruned}"),
+            Self::Archive { records } => {
+                write!(
+                    f,
+                    "this is an archive of the log, which ends before record {records}; the log goes on elsewhere"
+                )
+            }
         }
     }
 }

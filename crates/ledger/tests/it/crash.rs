@@ -2,6 +2,7 @@
 //!
 //! `VIDIMUS_CRASH_STATES` says how many states are looked at (`make crash`: 12,000).
 
+mod pruning;
 mod random;
 mod recorder;
 mod states;
@@ -193,7 +194,7 @@ fn lose(run: &Run, texts: &[(u64, String)], seed: u64, again: bool) {
     state.write(dir.path());
     let started = catch_unwind(AssertUnwindSafe(|| start(dir.path(), &Expected { run, texts, records })));
     let Ok(next) = started else {
-        let kept = kept(&state, done, luck, run);
+        let kept = kept(&run.log, &state, done, luck);
         panic!("seed {seed}: {luck:?} after {done} operations, kept in {}", kept.display());
     };
     if again && seed.is_multiple_of(8) {
@@ -203,10 +204,10 @@ fn lose(run: &Run, texts: &[(u64, String)], seed: u64, again: bool) {
 }
 
 /// A state that fails, and what led to it, for whoever looks into it.
-fn kept(state: &states::State, done: usize, luck: Luck, run: &Run) -> PathBuf {
+fn kept(recorded: &Log, state: &states::State, done: usize, luck: Luck) -> PathBuf {
     let dir = tempfile::tempdir().expect("a directory").keep();
     state.write(&dir);
-    let short: Vec<String> = run.log.operations[..done].iter().rev().take(60).map(briefly).collect();
+    let short: Vec<String> = recorded.operations[..done].iter().rev().take(60).map(briefly).collect();
     let story = format!("{luck:?}\n{}\n", short.join("\n"));
     std::fs::write(dir.join("operations"), story).expect("written");
     dir

@@ -8,7 +8,7 @@ use std::time::Duration;
 use vidimus_core::record::{
     DecisionKind, DecisionRecord, EffectKind, EffectRecord, Record, RefusalKind, RefusalRecord,
 };
-use vidimus_ledger::{Config, Ledger, Options, Report, verify};
+use vidimus_ledger::{ActBy, Config, Ledger, Options, Report, Retention, verify};
 
 /// A log in `dir` that signs a checkpoint when it is closed and not before.
 pub(crate) fn config(dir: &Path) -> Config {
@@ -20,6 +20,20 @@ pub(crate) fn config(dir: &Path) -> Config {
         ..Config::default()
     }
 }
+
+/// All that may go at all.
+pub(crate) fn kept_long_enough<'a>() -> Retention<'a> {
+    let before = "2026-11-22T00:00:00Z".parse().expect("a time");
+    Retention { before, stands: u64::MAX, witnessed: false, archive: None }
+}
+
+/// Who prunes.
+pub(crate) const BY: ActBy<'_> = ActBy {
+    actor: "User/local#ada",
+    id: "019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10",
+    time: "2026-11-28T00:00:00.000000Z",
+    why: "policy 4.2",
+};
 
 /// What of a decision the tests care about.
 #[derive(Clone, Debug)]

@@ -134,7 +134,21 @@ struct End {
     sha256: String,
 }
 
-/// A value as it stands in a file: canonical JSON (RFC 8785; there are no numbers but whole ones below 2^53).
+/// How deep arrays and objects of a line stand in each other at most.
+const MAX_DEPTH: usize = 64;
+
+/// Whether all readers read a value as the same, and can: it has no numbers but whole ones below 2^53, and is not [`MAX_DEPTH`] deep. `at`: how
+/// deep it stands itself.
+fn is_plain(value: &Value, at: usize) -> bool {
+    match value {
+        Value::Number(number) => number.as_i64().is_some_and(|number| number.unsigned_abs() < 1 << 53),
+        Value::Array(all) => at < MAX_DEPTH && all.iter().all(|one| is_plain(one, at + 1)),
+        Value::Object(all) => at < MAX_DEPTH && all.values().all(|one| is_plain(one, at + 1)),
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
+    }
+}
+
+/// A value as it stands in a file: canonical JSON (RFC 8785) of what [`is_plain`].
 fn canonical(mut value: Value) -> String {
     value.sort_all_objects();
     value.to_string()

@@ -80,7 +80,7 @@ fn document(xml: Vec<u8>) -> io::Result<String> {
 }
 
 fn write_case(writer: &mut Writer<Vec<u8>>, case: &TestedCase) -> io::Result<()> {
-    let (name, file, line) = (visible(&case.case.name), visible(&case.file), case.line.to_string());
+    let (name, file, line) = (visible(&case.name), visible(&case.file), case.line.to_string());
     let element = writer.create_element("testcase").with_attributes([
         ("name", name.as_str()),
         ("classname", file.as_str()),

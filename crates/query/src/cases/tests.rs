@@ -135,7 +135,7 @@ fn xml_has_no_way_out_of_its_text() {
         "cases:\n- {name: x, principal: Agent/a/bot, resource: Tool/a/bank/x, expect: {outcome: allow}}\n",
     );
     for case in &mut report.cases {
-        case.case.name = "\"><failure/>\u{1b}[31m&\u{ffff}".to_owned();
+        case.name = "\"><failure/>\u{1b}[31m&\u{ffff}".to_owned();
         case.nearest = vec!["]]></failure><script>".to_owned()];
     }
     let xml = junit(&report).expect("XML");
@@ -149,11 +149,7 @@ fn a_file_that_cannot_be_read_is_said_and_nothing_passes() {
     for (text, says) in [
         ("cases: [", "line"),
         ("case: []", "unknown field"),
-        ("cases:\n- {name: x}\n", "principal"),
-        (
-            "cases:\n- {name: x, principal: bot, resource: Tool/a/b/c, expect: {outcome: deny}}\n",
-            "Kind/namespace/name",
-        ),
+        ("cases: {name: x}", "line"),
         ("apiVersion: vidimus.dev/v1alpha1\nkind: Policy\n", "unknown field"),
     ] {
         fs::write(directory.path().join("x.cases.yaml"), text).expect("written");
@@ -161,6 +157,52 @@ fn a_file_that_cannot_be_read_is_said_and_nothing_passes() {
         assert_eq!(faults.len(), 1, "{faults:?}");
         let said = faults.iter().map(ToString::to_string).collect::<String>();
         assert!(said.contains("x.cases.yaml") && said.contains(says), "{text}: {said}");
+    }
+}
+
+/// One case that says something wrong fails, with its file, its name, the field and the value; the others are asked.
+#[test]
+fn a_case_that_cannot_be_read_fails_alone() {
+    let good = "{name: good, principal: Agent/a/bot, resource: Tool/a/bank/x, expect: {outcome: deny}}";
+    for (bad, name, says) in [
+        ("{name: x}", "x", "missing field `principal`"),
+        (
+            "{name: x, principal: bot, resource: Tool/a/b/c, expect: {outcome: deny}}",
+            "x",
+            "principal \"bot\": write Kind/namespace/name",
+        ),
+        (
+            "{name: x, principal: Agent/a/bot, resource: Tool/a/b/c, depht: 2, expect: {outcome: deny}}",
+            "x",
+            "unknown field `depht`",
+        ),
+        (
+            "{name: x, principal: Agent/a/bot, resource: Tool/a/b/c, depth: 300, expect: {outcome: deny}}",
+            "x",
+            "depth 300: ",
+        ),
+        (
+            "{name: x, principal: Agent/a/bot, resource: Tool/a/b/c, time: yesterday, expect: {outcome: deny}}",
+            "x",
+            "time \"yesterday\": ",
+        ),
+        (
+            "{name: x, principal: Agent/a/bot, resource: Tool/a/b/c, expect: {outcom: deny}}",
+            "x",
+            "expect {\"outcom\":\"deny\"}: unknown field `outcom`",
+        ),
+        ("7", "", "a case is a mapping"),
+    ] {
+        let report = tested(&format!("cases:\n- {good}\n- {bad}\n- {good}\n"));
+        assert_eq!((report.passed, report.failed, report.errors), (2, 0, 1), "{bad}: {report:#?}");
+        assert!(!report.holds());
+        let [first, wrong, last] = &*report.cases else { panic!("{report:#?}") };
+        assert_eq!((first.line, wrong.line, last.line), (2, 3, 4));
+        assert_eq!((&*wrong.name, &wrong.case), (name, &None));
+        assert!(wrong.file.ends_with("a.cases.yaml"));
+        assert!(wrong.differences.join("").contains(says), "{bad}: {wrong:#?}");
+        let xml = junit(&report).expect("XML");
+        assert_eq!((xml.matches("<error").count(), xml.matches("<testcase").count()), (1, 3), "{xml}");
     }
 }
 

@@ -11,6 +11,7 @@ use vidimus_core::caller::Caller;
 use vidimus_core::json::Json;
 use vidimus_core::record::{DecisionRecord, Record};
 use vidimus_core::recorded::Foreseen;
+use vidimus_core::refusal::Code;
 use vidimus_core::snapshot::Snapshot;
 use vidimus_ledger::SearchError;
 
@@ -88,7 +89,10 @@ pub fn recorded(state: &State, dir: &Path, question: &RecordedQuestion) -> Resul
         let unread = unread.into_iter().filter_map(Result::err).map(|damage| damage.to_string()).next();
         let none = || match found.damage.first().or(unread.as_ref()) {
             Some(damage) => format!("no decision of it in what can be read of {}: {damage}", dir.display()),
-            None => format!("no decision of it in {}", dir.display()),
+            None => match vidimus_ledger::pruned(dir) {
+                Ok(Some(pruned)) => format!("no decision of it in {}: {pruned}", dir.display()),
+                _ => format!("no decision of it in {}", dir.display()),
+            },
         };
         return Err(misasked(refused.unwrap_or_else(none)).into());
     };
@@ -126,6 +130,9 @@ pub fn of(state: &State, record: &DecisionRecord<'_>) -> Result<Explanation, Not
     };
     let (explained, lacks) = (&mut explanation.0, std::mem::take(&mut explanation.1));
     let code = record.code.as_ref().map(ToString::to_string);
+    if world.digest() == record.snapshot {
+        explained.as_recorded(record);
+    }
     explained.recorded = Some(Recorded {
         id: record.id.to_string(),
         time: record.time.to_string(),
@@ -140,6 +147,26 @@ pub fn of(state: &State, record: &DecisionRecord<'_>) -> Result<Explanation, Not
     });
     explained.state = state.described();
     Ok(explanation.0)
+}
+
+impl Explanation {
+    /// By the very configuration that decided the call: what its record lacks cannot have decided otherwise than the record says.
+    fn as_recorded(&mut self, record: &DecisionRecord<'_>) {
+        let code = record.code.as_deref();
+        let is_same = self.outcome == record.outcome && self.code.as_deref() == code;
+        self.policies = record.policies.iter().map(ToString::to_string).collect();
+        if is_same {
+            return;
+        }
+        self.outcome = record.outcome.to_string();
+        self.code = code.map(str::to_owned);
+        self.reason = String::new();
+        self.closest_permits = record.closest_permits.iter().map(ToString::to_string).collect();
+        self.facts = record.facts.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        self.would_change = Vec::new();
+        let known = Code::ALL.iter().find(|known| Some(known.as_str()) == code);
+        self.next = known.map(|code| code.next().to_owned()).unwrap_or_default();
+    }
 }
 
 /// Decides the call as a replay does: the outcome is what it is whatever the record does not say, or unknown. What explains it beside
@@ -171,12 +198,15 @@ fn decided(
     };
     let lacks = match foreseen {
         Foreseen::Certain { outcome, code, policies, lacks } => {
-            let is_same = decision.outcome() == outcome;
-            explained.outcome = outcome.as_str().to_owned();
-            explained.code = code.map(|code| code.as_str().to_owned());
+            // Code and policies are those of one decision. Where it depends on what lacks by what it is refused, that is the one of what
+            // the record says.
+            let is_same =
+                decision.outcome() == outcome && code.is_none_or(|code| decision.code() == Some(code));
             if is_same {
                 explained.would_change = super::would_change(world, &call, &decision);
             } else {
+                explained.outcome = outcome.as_str().to_owned();
+                explained.code = code.map(|code| code.as_str().to_owned());
                 explained.policies = policies.iter().map(ToString::to_string).collect();
                 explained.next = code.map(|code| code.next().to_owned()).unwrap_or_default();
             }

@@ -4,6 +4,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::*;
+use crate::recordings::estate;
 
 fn state(directory: &Path) -> State {
     State::new(vidimus_registry::load(directory), "the directory".to_owned())
@@ -208,4 +209,27 @@ fn the_smallest_set_of_facts_turns_the_outcome() {
         found.sort();
         assert_eq!(found, expected, "{principal} {resource} {args} {depth}");
     }
+}
+
+/// Who calls at another time is told of the window, and when it opens.
+#[test]
+fn a_call_out_of_its_window_is_explained_by_it() {
+    let estate = estate(
+        "office",
+        "window: {zone: Europe/Berlin, hours: {from: 9, until: 17}}\n\
+         cedar: permit (principal, action == Action::\"invokeTool\", resource);",
+    );
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("a.yaml"), estate).expect("written");
+    let state = state(directory.path());
+    let question = asked("Agent/a/bot", "Tool/a/bank/pay", None);
+    // 1970-01-01 is before what is known of the zone; this is 2026-11-30T18:00:00Z.
+    let answer = explain(&state, &question, UnixMillis(1_796_061_600_000)).expect("an answer");
+    assert_eq!(answer.code.as_deref(), Some("no_permit"));
+    assert_eq!(
+        answer.reason,
+        "a/office permits it within its window alone (09:00 to 17:00 in Europe/Berlin), which opens next at 2026-12-01T08:00:00.000Z"
+    );
+    assert!(answer.next.contains("window"), "{answer:?}");
+    assert!(answer.would_change.is_empty(), "{answer:?}");
 }

@@ -55,6 +55,7 @@ impl Asked {
             reached: Vec::new(),
             counts: ReachCounts::default(),
             without_endpoint: 0,
+            in_several_groups: in_several_groups(world, question)?,
             state: state.described(),
         };
         for pairs in world.reach_people(&who, &deeds)? {
@@ -94,6 +95,23 @@ impl Asked {
         }
         Ok(deeds)
     }
+}
+
+/// Whether there may be people beside those who are asked about, as [`ReachAnswer::in_several_groups`] has it.
+fn in_several_groups(world: &Snapshot, question: &ReachQuestion) -> Result<bool, NotReached> {
+    let asked = match &question.principal {
+        Some(Who::User(_) | Who::Workload(_)) => return Ok(false),
+        Some(Who::UserGroup(group)) => Some(group),
+        None => None,
+    };
+    let named = world.people()?;
+    let groups = named.iter().filter(|one| matches!(one, Somebody::InGroup(group) if Some(group) != asked));
+    let users = named.iter().filter(|one| matches!(one, Somebody::One(_)));
+    Ok(match (asked, groups.count()) {
+        // Whom no policy names, in this group.
+        (Some(_), others) => others > 0,
+        (None, groups) => groups > 1 || groups == 1 && users.count() > 0,
+    })
 }
 
 fn who(world: &Snapshot, question: &ReachQuestion) -> Result<Vec<Somebody>, NotReached> {

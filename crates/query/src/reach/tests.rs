@@ -5,6 +5,7 @@ use serde_json::json;
 use vidimus_core::resource::Object;
 
 use super::*;
+use crate::recordings::estate;
 
 fn demo() -> State {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/demo");
@@ -212,4 +213,62 @@ fn who_proves_nothing_calls_nothing() {
         "{found:#?}"
     );
     assert!(found.reached[1].reason.as_ref().is_some_and(|why| why.contains("claim")), "{found:#?}");
+}
+
+/// A window in a zone is said as a person says it, and is there as data; how the clocks change over fifty years is not told.
+#[test]
+fn a_window_is_said_in_words() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let estate = estate(
+        "office",
+        "window: {zone: Europe/Berlin, days: [monday, tuesday, wednesday], hours: {from: 9, until: 17}}\n\
+         cedar: |\n\
+         \x20 permit (principal, action == Action::\"invokeTool\", resource == Tool::\"a/bank/pay\")\n\
+         \x20 when { context.delegation_depth <= 3 };",
+    );
+    fs::write(directory.path().join("a.yaml"), estate).expect("written");
+    let state = State::new(vidimus_registry::load(directory.path()), String::new());
+    let found = reach(&state, &asked(&json!({"resource": "Tool/a/bank/pay"}))).expect("an answer");
+    let when = &found.reached[0].permits_when[0];
+    let told = ", within the window of a/office (monday to wednesday, 09:00 to 17:00 in Europe/Berlin)";
+    assert!(when.when.contains("delegation_depth") && when.when.ends_with(told), "{}", when.when);
+    let window = when.window.as_ref().expect("a window");
+    assert_eq!(window.zone.as_deref(), Some("Europe/Berlin"));
+    assert!(serde_json::to_string(&found).expect("JSON").len() < 4_096);
+}
+
+/// "Nobody" is no answer where a policy asks for two groups, or another asks for a second one.
+#[test]
+fn whoever_is_in_several_groups_is_not_told_of_and_that_is_said() {
+    let said = |cedar: &str, question: &serde_json::Value| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let policy = format!(
+            "apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {{name: p, namespace: a}}\nspec:\n  description: d\n  \
+             scope: Cluster\n  cedar: |\n    {cedar}\n"
+        );
+        fs::write(directory.path().join("a.yaml"), policy).expect("written");
+        let state = State::new(vidimus_registry::load(directory.path()), String::new());
+        assert!(state.loaded.rejections.is_empty(), "{:?}", state.loaded.rejections);
+        let answer = reach(&state, &asked(question)).expect("an answer");
+        (answer.any(), answer.in_several_groups)
+    };
+    let one = r#"permit (principal in UserGroup::"i#a", action == Action::"read", resource);"#;
+    let both = one.replace(';', r#" when { principal in UserGroup::"i#b" };"#);
+    let unless = format!(
+        r#"{one} forbid (principal, action == Action::"read", resource) unless {{ principal in UserGroup::"i#b" }};"#
+    );
+    let named = r#"permit (principal == User::"i#x", action == Action::"read", resource) when { principal in UserGroup::"i#a" };"#;
+    let read = json!({"action": "read"});
+    assert_eq!(said(one, &read), (true, false));
+    for cedar in [&*both, &*unless, named] {
+        assert_eq!(said(cedar, &read), (false, true), "{cedar}");
+    }
+    // By name there is an answer.
+    let by_name = json!({"principal": "User/i#x", "groups": ["a", "b"], "action": "read"});
+    for cedar in [&*both, &*unless, named] {
+        assert_eq!(said(cedar, &by_name), (true, false), "{cedar}");
+    }
+    let of_group = |group: &str| json!({"principal": group, "action": "read"});
+    assert_eq!(said(&both, &of_group("UserGroup/i#a")), (false, true));
+    assert_eq!(said(one, &of_group("UserGroup/i#a")), (true, false));
 }

@@ -14,6 +14,7 @@ use vidimus_ledger::{Hit, Query, SearchError};
 use vidimus_registry::configurations::Archive;
 
 use super::call::{Parts, target};
+use super::settled::Known;
 use super::tally::{Became, MAX_EDGES, Tally};
 use super::worlds::{World, Worlds};
 use super::{By, ReplayAnswer, ReplayQuestion};
@@ -65,6 +66,8 @@ fn run(
 ) -> Result<ReplayAnswer, SearchError> {
     let before = old.map(|old| Worlds::new(archive, old));
     let worlds = Worlds::new(archive, by);
+    let itself = By::Itself;
+    let in_force = Worlds::new(archive, &itself);
     let mut damage = Vec::new();
     let tallies =
         each_decision(ledger, question, progress, &mut damage, |index, record, tally: &mut Tally, seen| {
@@ -72,7 +75,19 @@ fn run(
                 None => Became::Known { allowed: was_allowed(record), policies: Vec::new() },
                 Some(before) => decide(record, before, &mut seen.before),
             };
-            tally.add(index, record, &was, decide(record, &worlds, &mut seen.after));
+            let mut became = (was, decide(record, &worlds, &mut seen.after));
+            if became.0.is_unknown() || became.1.is_unknown() {
+                let known = Known {
+                    // What a record is held against says nothing of itself.
+                    in_force: (!matches!(by, By::Itself))
+                        .then(|| world(record, &in_force, &mut seen.in_force)),
+                    before: before.as_ref().map(|before| world(record, before, &mut seen.before)),
+                    after: world(record, &worlds, &mut seen.after),
+                };
+                became = known.settled(record).unwrap_or(became);
+            }
+            let (was, became) = became;
+            tally.add(index, record, &was, became);
         })?;
     let mut all = Tally::default();
     tallies.into_iter().for_each(|one| all.merge(one));
@@ -93,6 +108,7 @@ fn run(
 pub(crate) struct Seen {
     before: HashMap<Arc<str>, World>,
     after: HashMap<Arc<str>, World>,
+    in_force: HashMap<Arc<str>, World>,
 }
 
 /// Gives each record of the log that may be of a decision and fits the question to one of several threads; what each of them made of
@@ -162,16 +178,17 @@ pub(crate) fn was_allowed(record: &DecisionRecord<'_>) -> bool {
     [Outcome::Allow, Outcome::AllowWithObligations].iter().any(|outcome| *outcome.as_str() == *record.outcome)
 }
 
+fn world(record: &DecisionRecord<'_>, worlds: &Worlds<'_>, seen: &mut HashMap<Arc<str>, World>) -> World {
+    if let Some(world) = seen.get(&*record.snapshot) {
+        return world.clone();
+    }
+    let world = worlds.of(&record.snapshot);
+    seen.insert(record.snapshot.as_ref().into(), world.clone());
+    world
+}
+
 fn decide(record: &DecisionRecord<'_>, worlds: &Worlds<'_>, seen: &mut HashMap<Arc<str>, World>) -> Became {
-    let world = match seen.get(&*record.snapshot) {
-        Some(world) => world.clone(),
-        None => {
-            let world = worlds.of(&record.snapshot);
-            seen.insert(record.snapshot.as_ref().into(), world.clone());
-            world
-        }
-    };
-    match world {
+    match world(record, worlds, seen) {
         Ok(world) => again(record, &world),
         Err(why) => unknown(format!("the configuration {}: {why}", record.snapshot)),
     }

@@ -18,6 +18,10 @@ pub(super) enum Became {
 }
 
 impl Became {
+    pub(super) const fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown(_))
+    }
+
     const fn lacking(&self) -> Option<&BTreeSet<String>> {
         match self {
             Self::Known { .. } => None,

@@ -237,6 +237,42 @@ fn what_a_person_would_have_to_approve_is_held_where_nobody_was_asked() {
     let look = recordings.call(&asks, Made::by("Agent/a/bot", "Tool/a/bank/look"));
     assert_eq!((held.as_str(), look.as_str()), ("hold", "allow"));
     recordings.end();
-    // What was held says by what, and not what would have permitted it.
-    assert_eq!(counts(&replayed(&recordings, &By::Itself).calls), (1, 0, 0, 0, 1));
+    // What was held says by what, and not what would have permitted it: it is held or refused, and not allowed.
+    assert_eq!(counts(&replayed(&recordings, &By::Itself).calls), (1, 1, 0, 0, 0));
+}
+
+const CAPPED: &str = r#"permit (principal, action == Action::"invokeTool", resource);
+forbid (principal, action == Action::"invokeTool", resource)
+when { context.numbers.hasTag("/amount") && context.numbers.getTag("/amount") > 1000 };"#;
+
+/// What lacks in a record was one thing to all who look at it: to the configuration that decided as the record says, and to both that are
+/// compared. A call is unknown only where it can be decided otherwise.
+#[test]
+fn what_lacks_is_one_thing_to_all() {
+    let recorded = |cedar: &str| {
+        let mut recordings = Recordings::begin();
+        let world = world(OBJECTS, cedar);
+        recordings.keep(&world);
+        // Allowed: what the forbid looks at is not among the facts of a permit.
+        recordings.call(&world, Made { args: "{\"amount\": 50}", ..Made::by("Agent/a/bot", TRANSFER) });
+        recordings.end();
+        recordings
+    };
+    let more = format!("{CAPPED}\npermit (principal, action == Action::\"callModel\", resource);");
+    let proposed = |cedar: &str| By::Proposed(world(OBJECTS, cedar), Objects::InForce);
+    let capped = recorded(CAPPED);
+    assert_eq!(counts(&replayed(&capped, &proposed(&more)).calls), (1, 0, 0, 0, 0));
+    // Another one may have been there.
+    let other = more.replace("/amount", "/sum");
+    assert_eq!(counts(&replayed(&capped, &proposed(&other)).calls), (0, 0, 0, 0, 1));
+    // Neither was in force: by both it is the same, whatever that is.
+    let open = recorded("permit (principal, action == Action::\"invokeTool\", resource);");
+    let question = ReplayQuestion::default();
+    let compared = |old: &str, new: &str| {
+        let both = (&proposed(old), &proposed(new));
+        let answer = compare(&open.ledger(), &open.archive(), &question, both, &mut |_| {}).expect("read");
+        counts(&answer.calls)
+    };
+    assert_eq!(compared(CAPPED, &more), (1, 0, 0, 0, 0));
+    assert_eq!(compared(CAPPED, &other), (0, 0, 0, 0, 1));
 }

@@ -5,7 +5,7 @@ use super::*;
 
 fn reviewed(directory: &Path) -> Review {
     let state = State::new(vidimus_registry::load(directory), "here".to_owned());
-    review(&state).expect("a review")
+    review(&state, UnixMillis(0)).expect("a review")
 }
 
 /// Class, policy, the line's number, and the others that it is about.

@@ -11,6 +11,9 @@ use http::{HeaderMap, Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+/// Stands as a JSON string in a whole body for the id of the request that is answered, whatever that is.
+pub const ANSWERED: &str = "the id of the request that is answered";
+
 /// One answer.
 #[derive(Debug)]
 pub struct Answer {
@@ -71,6 +74,19 @@ impl Answer {
     /// No answer: the connection is reset (TCP RST) when the request has been received.
     pub fn reset() -> Self {
         Self::new(Content::Reset)
+    }
+
+    /// The same as an answer to this request.
+    pub(super) fn to(mut self, request: &super::Received) -> Self {
+        let stands = serde_json::Value::from(ANSWERED).to_string();
+        if let Content::Whole(body) = &mut self.content
+            && let Ok(text) = std::str::from_utf8(body)
+            && text.contains(&stands)
+        {
+            let id = request.json().get("id").cloned().unwrap_or_default();
+            *body = text.replace(&stands, &id.to_string()).into();
+        }
+        self
     }
 
     /// The same with another status.

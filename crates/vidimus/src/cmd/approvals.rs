@@ -26,7 +26,7 @@ use crate::output::{self, Format, printable};
   vidimus approvals deny 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'unknown'
   vidimus approvals watch
 
-Exit codes: 0 done, 1 there is no such approval, 2 not done")]
+Exit codes: 0 done, 2 not done")]
 pub struct Approvals {
     #[command(subcommand)]
     command: Command,
@@ -104,7 +104,7 @@ pub fn run(approvals: &Approvals, format: Format) -> anyhow::Result<ExitCode> {
     match &approvals.command {
         Command::List(asking) => list(asking, format),
         Command::Show(show) => {
-            let Some(one) = find(&show.asking, &show.approval)? else { return Ok(ExitCode::from(1)) };
+            let one = find(&show.asking, &show.approval)?;
             match format {
                 Format::Json => output::json(&one)?,
                 Format::Table => print(&one),
@@ -120,20 +120,18 @@ pub fn run(approvals: &Approvals, format: Format) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn find(asking: &Asking, approval: &str) -> anyhow::Result<Option<Approval>> {
+fn find(asking: &Asking, approval: &str) -> anyhow::Result<Approval> {
     let all: All = asking.get("/approvals")?;
     let found = all.approvals.into_iter().find(|one| one.question.approval == approval);
-    if found.is_none() {
-        output::warning(&format!("no approval {approval} stands"));
-    }
-    Ok(found)
+    found
+        .ok_or_else(|| anyhow!("no approval {approval} stands; `vidimus approvals list` shows those that do"))
 }
 
 fn approve(approve: &Approve, format: Format) -> anyhow::Result<ExitCode> {
     let shown = match &approve.shown {
         Some(shown) => shown.clone(),
         None => {
-            let Some(one) = find(&approve.asking, &approve.approval)? else { return Ok(ExitCode::from(1)) };
+            let one = find(&approve.asking, &approve.approval)?;
             if format == Format::Table {
                 print(&one);
                 // Nobody approves what he was not shown.

@@ -7,12 +7,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use vidimus_gateway::SecretDirectory;
+use vidimus_core::clock::Clock as _;
+use vidimus_gateway::{SecretDirectory, millis};
 use vidimus_query::check::{self, CheckReport, Fault, counted};
 use vidimus_query::state::State;
 
 pub use vidimus_query::check::Counts;
 
+use crate::clock::SystemClock;
 use crate::output::{self, Format};
 
 /// Checks resources and policies; exits 1 when something is wrong.
@@ -46,7 +48,9 @@ pub fn run(check: &Check, format: Format) -> anyhow::Result<ExitCode> {
     let secrets = secrets.context("--secrets")?;
     let loaded = vidimus_registry::load(&check.dir);
     let unusable = secrets.map(|secrets| vidimus_gateway::unusable(&loaded.snapshot, Some(&secrets)));
-    let mut report = check::check(&State::new(loaded, check.dir.display().to_string()));
+    let state = State::new(loaded, check.dir.display().to_string());
+    let mut report = check::check(&state);
+    report.warn_of(&check::shut_for_good(&state, millis(SystemClock.now().wall)));
     report.warn_of(&unusable.unwrap_or_default());
     let empty = report.objects.is_empty() && report.rejections.is_empty();
     if empty {

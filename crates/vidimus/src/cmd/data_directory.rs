@@ -133,6 +133,11 @@ pub fn configurations(data: &Path) -> PathBuf {
     data.join("configurations")
 }
 
+/// Where those are that decided what is in an archive of its ledger.
+pub fn archived_configurations(archive: &Path) -> PathBuf {
+    archive.join("configurations")
+}
+
 /// The ledger in it, to be read.
 pub fn ledger(data: &Path) -> anyhow::Result<PathBuf> {
     let ledger = data.join("ledger");
@@ -140,6 +145,14 @@ pub fn ledger(data: &Path) -> anyhow::Result<PathBuf> {
         bail!("no ledger in {}; give the --data of `vidimus serve`", data.display());
     }
     Ok(ledger)
+}
+
+/// A ledger elsewhere, to be read.
+pub fn ledger_at(ledger: &Path) -> anyhow::Result<PathBuf> {
+    if !is_there("the ledger", &ledger.join("segments"))? {
+        bail!("--ledger {}: no ledger is there; give an archive, or a copy of DATA/ledger", ledger.display());
+    }
+    Ok(ledger.to_owned())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::json;
 use vidimus_core::act::{Subject, Terms, Thing};
@@ -27,7 +27,7 @@ use crate::output::{self, Format, printable};
   vidimus grant approve 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'CASE-12'
   vidimus grant revoke 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10 --why 'done'
 
-Exit codes: 0 done, 1 no such request stands, 2 not done")]
+Exit codes: 0 done, 2 not done")]
 pub struct Grant {
     #[command(subcommand)]
     command: Command,
@@ -154,7 +154,8 @@ pub fn run(grant: &Grant, format: Format) -> anyhow::Result<ExitCode> {
         Command::Approve { request, uses, length } => approve(request, *uses, length, format),
         Command::Revoke { id, why, asking } => {
             let done: ActDone = asking.post("/grants/revoke", &json!({"of": id, "why": why}))?;
-            told(&done, "is over", format)
+            let is_request = done.subject.starts_with("Request/");
+            told(&done, if is_request { "is declined" } else { "is revoked" }, format)
         }
         Command::List(asking) => list(&asking.get("/grants")?, format),
     }
@@ -162,9 +163,8 @@ pub fn run(grant: &Grant, format: Format) -> anyhow::Result<ExitCode> {
 
 fn approve(request: &str, uses: Option<u32>, length: &Length, format: Format) -> anyhow::Result<ExitCode> {
     let grants: Grants = length.asking.get("/grants")?;
-    let Some(asked) = grants.requests.into_iter().find(|asked| asked.id == request) else {
-        output::warning(&format!("no request {request} stands; `vidimus grant list` shows those that do"));
-        return Ok(ExitCode::from(1));
+    let Some(asked) = grants.requests.iter().find(|asked| asked.id == request).cloned() else {
+        return Err(no_request(&grants, request));
     };
     let thing = |text: &str| text.parse::<Thing>().map_err(anyhow::Error::msg).context("the request");
     let resources: Result<Vec<Thing>, _> = asked.resources.iter().map(|text| thing(text)).collect();
@@ -173,6 +173,18 @@ fn approve(request: &str, uses: Option<u32>, length: &Length, format: Format) ->
     let question =
         json!({"terms": terms, "seconds": length.life.as_secs(), "request": request, "why": length.why});
     given(&length.asking.post("/grants", &question)?, format)
+}
+
+/// Why there is no such request: what ended it, where it stood.
+fn no_request(grants: &Grants, id: &str) -> anyhow::Error {
+    let over = grants.ended.iter().rfind(|ended| ended.of == id);
+    match over {
+        Some(over) => anyhow!("{}", printable(&over.to_string())),
+        None if grants.grants.iter().any(|grant| grant.id == id) => {
+            anyhow!("{id} is a grant, and no request for one: nothing is to be approved")
+        }
+        None => anyhow!("no request {id} stands; `vidimus grant list` shows those that do"),
+    }
 }
 
 fn given(done: &ActDone, format: Format) -> anyhow::Result<ExitCode> {

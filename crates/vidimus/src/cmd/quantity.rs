@@ -23,6 +23,19 @@ pub fn time_limit(text: &str) -> anyhow::Result<Duration> {
     Ok(limit)
 }
 
+/// Records are kept for so long at least: a start takes up from them what chains of calls have come to.
+pub const LEAST_KEPT: Duration = Duration::from_secs(24 * 3600);
+
+/// How long records are kept.
+pub fn retention(text: &str) -> anyhow::Result<Duration> {
+    let kept = duration(text)?;
+    ensure!(
+        kept >= LEAST_KEPT,
+        "write 1d or more: a start takes up chains of calls from the records of a day"
+    );
+    Ok(kept)
+}
+
 /// The size of a body: `4MB`, `512KiB`, or bytes.
 pub fn body_size(text: &str) -> anyhow::Result<usize> {
     const MIN: u64 = 1 << 10;
@@ -67,6 +80,8 @@ mod tests {
             (duration("30").err(), "write 30s"),
             (duration("ten").err(), "such as 90s"),
             (time_limit("0s").err(), "refuse every call"),
+            (retention("23h").err(), "write 1d or more"),
+            (retention("365").err(), "write 365s"),
             (body_size("1").err(), "from 1KiB to 1GiB"),
             (body_size("2GiB").err(), "from 1KiB to 1GiB"),
             (body_size("4 megabytes").err(), "such as 4MB"),

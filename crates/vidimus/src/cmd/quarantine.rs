@@ -24,7 +24,7 @@ use crate::output::{self, Format, printable};
   vidimus quarantine list
   vidimus quarantine lift agent finance/invoice-bot --why 'INC-7 closed'
 
-Exit codes: 0 done, 1 not on the list, 2 not done")]
+Exit codes: 0 done, 2 not done")]
 pub struct Quarantine {
     #[command(subcommand)]
     command: Command,
@@ -183,13 +183,12 @@ fn lift(subject: &Subject, act: Option<&str>, named: &Named, format: Format) -> 
         bail!("say with --act which act is lifted; each suffices: {}", listed(&acts));
     }
     let Some(of) = chosen.and_then(|one| one.act.as_deref()) else {
-        output::warning(&match by_record {
-            true => format!(
+        match by_record {
+            true => bail!(
                 "{subject} is quarantined by its own record (spec.quarantined) alone, which no act lifts"
             ),
-            false => format!("{subject} is not quarantined"),
-        });
-        return Ok(ExitCode::from(1));
+            false => bail!("{subject} is not quarantined; `vidimus quarantine list` shows what is"),
+        }
     };
     let done: ActDone =
         named.asking.post("/quarantine/lift", &json!({"subject": subject, "of": of, "why": named.why}))?;

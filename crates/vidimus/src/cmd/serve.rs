@@ -12,6 +12,8 @@ mod flags;
 mod health;
 mod issuer_roots;
 mod questions;
+pub(super) mod retention;
+mod sinks;
 pub(super) mod standing;
 mod supervisor;
 mod taken;
@@ -28,7 +30,7 @@ use anyhow::Context as _;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use vidimus_core::resource::Network;
-use vidimus_gateway::{StandingAddress, Vitals, WitnessAt};
+use vidimus_gateway::{AddressGuard, SinkAddress, StandingAddress, Vitals, WitnessAt};
 
 use super::quantity;
 use crate::log;
@@ -44,7 +46,10 @@ pub use webhook::WebhookAddress;
   vidimus serve --resources /etc/vidimus --data /var/lib/vidimus \\
     --listen 127.0.0.1:8080 --tls-listen 0.0.0.0:8443
   vidimus serve --resources DIR --data DIR --durability sync \\
-    --otlp-endpoint http://collector:4318/v1/traces")]
+    --otlp-endpoint http://collector:4318/v1/traces
+  vidimus serve --resources DIR --data DIR --secrets /etc/vidimus/secrets \\
+    --sink 'otlp+https://collector:4318/v1/logs?headers=collector' \\
+    --sink 'syslog+tls://siem.example:6514?ca=/etc/vidimus/siem.pem'")]
 pub struct Serve {
     /// Directory of resources (YAML or JSON), watched. What is renamed into it is live at once; of what is written in place, what
     /// forbids at once, and the rest when nothing has been written for half a second.
@@ -140,12 +145,12 @@ pub struct Serve {
     /// come to, which were ended, what agents have read. Plain TCP, so near and private; without evictions (maxmemory-policy
     /// noeviction), and no cluster. Without it each gateway counts for itself. While it does not answer, calls are refused of which
     /// something is counted, and no others.
-    #[arg(long, env = "VIDIMUS_STANDING", value_name = "URL", value_parser = flags::standing, hide_env_values = true)]
+    #[arg(long, env = "VIDIMUS_STANDING", value_name = "URL", value_parser = flags::Unshown(flags::standing), hide_env_values = true)]
     pub standing: Option<StandingAddress>,
     /// Address that is told of each question to people (`@approval`), each vote and each end, as signed JSON (Standard Webhooks 1.0):
     /// https, or http on this machine. It is told no arguments, and nothing that it answers counts: people approve by `vidimus approvals`
     /// or the admin address.
-    #[arg(long, env = "VIDIMUS_WEBHOOK", value_name = "URL", value_parser = webhook::address, requires = "webhook_secret", hide_env_values = true)]
+    #[arg(long, env = "VIDIMUS_WEBHOOK", value_name = "URL", value_parser = flags::Unshown(webhook::address), requires = "webhook_secret", hide_env_values = true)]
     pub webhook: Option<WebhookAddress>,
     /// File in the directory of --secrets with what the webhook is signed with: whsec_ and the base64 of 24 to 64 random bytes. Read for
     /// each request; while it is replaced, the former one may stand on a second line.
@@ -159,10 +164,29 @@ pub struct Serve {
     /// So many witnesses must cosign the same checkpoint for it to be kept as cosigned [default: all].
     #[arg(long, env = "VIDIMUS_WITNESS_QUORUM", value_name = "N", requires = "witness")]
     pub witness_quorum: Option<usize>,
+    /// A receiver of the ledger's records, such as a SIEM: otlp+https://HOST[:PORT]/PATH or otlp+http:// (OTLP logs over HTTP, protobuf),
+    /// syslog+tls://HOST[:PORT] or syslog+tcp:// (RFC 5424, counted by octets). It is sent each record at least once, by index, from where it
+    /// was; one that is down delays itself alone. May be given several times; scheme, host and port are its name. Options behind a question
+    /// mark, joined by &: body=cef|ocsf|record, ca=FILE (PEM roots), headers=FILE (OTLP: header fields, a line each), cert=FILE and key=FILE
+    /// (syslog+tls), end=tcp (syslog+tls: a receiver that ends without close_notify). FILE of headers and key is in the directory of --secrets.
+    #[arg(long, env = "VIDIMUS_SINK", value_delimiter = ',', value_name = "URL", value_parser = flags::Unshown(flags::sink), hide_env_values = true)]
+    pub sink: Vec<SinkAddress>,
+    /// The index of the record that a new sink begins with; 0 is the first of the ledger. Without it a new sink begins at the present.
+    #[arg(long, env = "VIDIMUS_SINK_FROM", value_name = "INDEX", requires = "sink")]
+    pub sink_from: Option<u64>,
     /// Room on the disk of --data that is for the records of what is allowed: when less is left, refusals are counted and not recorded
     /// one by one. 1GiB where not given, of a small disk a tenth.
     #[arg(long, env = "VIDIMUS_DISK_RESERVE", value_name = "SIZE", value_parser = quantity::disk_size)]
     pub disk_reserve: Option<u64>,
+    /// How long records are kept: 90d, 365d; 1d at least. Whole segments of the ledger that are older go from its front, which is on
+    /// record (`prune`); all that is left is proven as before, and what people did stays in force. With witnesses only what they cosigned
+    /// goes [default: for ever].
+    #[arg(long, env = "VIDIMUS_KEEP_RECORDS", value_name = "DURATION", value_parser = quantity::retention)]
+    pub keep_records: Option<Duration>,
+    /// Directory that what goes from the ledger is copied to before, synced and read again: a ledger of its own, for `vidimus audit
+    /// --ledger DIR`. Without it what goes is gone.
+    #[arg(long, env = "VIDIMUS_ARCHIVE", value_name = "DIR", requires = "keep_records")]
+    pub archive: Option<PathBuf>,
     /// Networks that no upstream may be in, besides those of IANA's special-purpose registries (link-local, shared, multicast and
     /// others; loopback and private addresses may be called) and the metadata services of clouds. Wins over --allow-upstream.
     #[arg(long, env = "VIDIMUS_DENY_UPSTREAM", value_delimiter = ',', value_name = "CIDR", value_parser = flags::network)]
@@ -176,7 +200,7 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_ALLOW_ORIGIN", value_delimiter = ',', value_parser = flags::origin)]
     pub allow_origin: Vec<String>,
     /// Export spans to this OTLP/HTTP address, e.g. http://collector:4318/v1/traces.
-    #[arg(long, env = "VIDIMUS_OTLP_ENDPOINT", value_parser = flags::otlp_endpoint)]
+    #[arg(long, env = "VIDIMUS_OTLP_ENDPOINT", value_parser = flags::Unshown(flags::otlp_endpoint), hide_env_values = true)]
     pub otlp_endpoint: Option<String>,
     /// Worker threads; one a core where not given.
     #[arg(long, env = "VIDIMUS_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -190,6 +214,14 @@ pub struct Serve {
 }
 
 impl Serve {
+    /// Where nothing is sent, of calls and of what is told beside them.
+    fn address_guard(&self) -> AddressGuard {
+        AddressGuard {
+            denied: self.deny_upstream.clone().into(),
+            allowed: self.allow_upstream.clone().into(),
+        }
+    }
+
     /// The gateway as its callers see it: as it is said, or where it listens.
     fn callers_url(&self, listens: SocketAddr) -> String {
         let here = || format!("http://{listens}");

@@ -81,8 +81,10 @@ fn a_held_call_survives_a_kill_is_approved_by_a_person_and_made_once() {
     assert!(ran.out.contains("denied      User/urn:vidimus:local#admin at "), "{ran:?}");
     assert!(ran.out.contains(": once is enough"), "{ran:?}");
     who_authorized_it_is_on_record(&gateway, &approval, &again);
-    let ran = operate(&gateway, &["approvals", "show", "no-such"]);
-    assert_eq!(ran.code, Some(1), "{ran:?}");
+    // What was answered is answered: a conflict, and not something that is not there.
+    let ran = operate(&gateway, &["approvals", "deny", &again, "--why", "once more"]);
+    assert!(ran.code == Some(2) && ran.err.contains("409") && ran.err.contains("act_unfit"), "{ran:?}");
+    assert!(ran.err.contains("approvals show"), "{ran:?}");
     // Each of it is on record, with who and why.
     let data = gateway.path("data");
     let ran = run(&["audit", "search", "--data", &data, "--kind", "act", "-o", "json"]);

@@ -8,6 +8,76 @@ use vidimus_registry::digest_of;
 use super::gateway::{Gateway, damage, upstream_that_hangs_up};
 use super::run;
 
+/// The report of a gateway that runs, and the exit status of each verdict.
+#[test]
+fn a_report_for_a_framework_is_made_in_every_form_and_its_status_is_its_verdict() {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    gateway.call(None);
+    gateway.call(Some(&gateway.token()));
+    let at = |name: &str| gateway.directory.path().join(name).display().to_string();
+    let data = at("data");
+    let key = fs::read_to_string(at("data/ledger/keys/checkpoint.vkey")).unwrap();
+    let beside = |hours| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours)).to_string();
+    let (from, to) = (beside(-24), beside(1));
+    let evidence = |more: &[&str]| {
+        let window = ["--from", &from, "--to", &to, "--at", "2026-11-28", "--by", "ada"];
+        run(&[&["audit", "evidence", "--data", &data, "--framework", "soc2"], &window[..], more].concat())
+    };
+    for (form, begins) in [("html", "<!DOCTYPE html>"), ("oscal", "{\n"), ("ocsf", "{\"activity_id\"")] {
+        let out = at(form);
+        let ran = evidence(&["--format", form, "--out", &out, "--key", key.trim()]);
+        assert!(ran.code == Some(0) && ran.out.contains("3 of them proven"), "{ran:?}");
+        let written = fs::read_to_string(&out).unwrap();
+        assert!(written.starts_with(begins) && written.ends_with('\n'), "{form}: {written}");
+        assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
+        // To standard output the same.
+        let ran = evidence(&["--format", form, "--key", key.trim()]);
+        assert_eq!((ran.code, ran.out, ran.err.as_str()), (Some(0), written, ""), "{form}");
+    }
+    let all = evidence(&["-o", "json"]).json();
+    assert_eq!(
+        (&all["sound"], &all["log"]["records"], &all["log"]["key_given"]),
+        (&true.into(), &3.into(), &false.into())
+    );
+    assert_eq!(all["evidence"]["refused"]["count"], 1);
+    // Nothing in the window is no success, and is said.
+    let none = [
+        "audit",
+        "evidence",
+        "--data",
+        &data,
+        "--framework",
+        "dora",
+        "--from",
+        "2020-01-01",
+        "--to",
+        "2020-01-02",
+    ];
+    let ran = run(&[&none[..], &["--out", &at("none.html")]].concat());
+    assert!(ran.code == Some(3) && ran.err.contains("the window has no records"), "{ran:?}");
+    for (flags, says) in [
+        (&["--framework", "iso", "--from", "1d"][..], "pci-dss"),
+        (&["--framework", "soc2", "--from", "2026-01-02", "--to", "2026-01-01"], "--from"),
+        (&["--framework", "soc2", "--from", "1d", "--samples", "21"], "--samples"),
+        (&["--framework", "soc2", "--from", "1d", "--key", "nonsense"], "--key"),
+        (&["--framework", "soc2", "--from", "1d", "--out", &data], "no regular file"),
+        (&["--framework", "soc2"], "--from"),
+    ] {
+        let ran = run(&[&["audit", "evidence", "--data", &data], flags].concat());
+        assert!(ran.code == Some(2) && ran.err.contains(says), "{ran:?}");
+    }
+    // Attack: another log's key is not the one that the auditor has.
+    let other = "example.com/log+d455c521+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4";
+    let ran = evidence(&["--key", other, "--out", &at("other.html")]);
+    assert!(ran.code == Some(1) && ran.err.contains("not one of the key that was given"), "{ran:?}");
+    let (served, _) = gateway.stop();
+    damage(&served.path().join("data"));
+    let damaged = served.path().join("data").display().to_string();
+    let ran =
+        run(&["audit", "evidence", "--data", &damaged, "--framework", "soc2", "--from", "1d", "-o", "json"]);
+    assert!(ran.code == Some(1) || ran.code == Some(2), "{ran:?}");
+}
+
 #[test]
 fn what_is_exported_is_verified_anywhere_and_what_was_changed_is_not() {
     let gateway = Gateway::start(upstream_that_hangs_up());
@@ -20,6 +90,11 @@ fn what_is_exported_is_verified_anywhere_and_what_was_changed_is_not() {
     let export = |out: &str, more: &[&str]| {
         run(&[&["audit", "export", "--data", &data, "--out", &at(out), "-o", "json"], more].concat())
     };
+    // What cannot be written is the file that was named, and not one beside it.
+    let ran = export("none/all", &[]);
+    assert!(ran.code == Some(2) && ran.err.contains("No such file"), "{ran:?}");
+    let named = ran.err.contains(&format!("--out {} cannot", at("none/all")));
+    assert!(named && !ran.err.contains("none/all."), "{ran:?}");
     // Beside the gateway, which signs within a second: that is waited for.
     let ran = export("all", &["--at", "2026-11-27", "--by", "ada"]);
     assert_eq!((ran.code, &*ran.err), (Some(0), ""), "{ran:?}");
@@ -81,6 +156,13 @@ fn what_is_exported_is_verified_anywhere_and_what_was_changed_is_not() {
     assert_eq!(verify(&["without", "bent"], &["--key", key.trim()]).code, Some(1));
     assert!(ran.out.contains("line 3: this is not record 0 of the log"), "{ran:?}");
     assert_eq!(verify(&["none"], &[]).code, Some(2));
+    // So many of so few cannot be, which is no verdict.
+    let witness = "w.example/1+bcd5f9c1+BAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+    assert_eq!(verify(&["all"], &["--witness", witness]).code, Some(1));
+    for quorum in ["0", "2"] {
+        let ran = verify(&["all"], &["--witness", witness, "--witness", witness, "--quorum", quorum]);
+        assert!(ran.code == Some(2) && ran.err.contains(&format!("--quorum {quorum}")), "{ran:?}");
+    }
     for of_a_log in ["--accept-new-log", "--forget"] {
         assert_eq!(verify(&["all"], &[of_a_log]).code, Some(2));
     }

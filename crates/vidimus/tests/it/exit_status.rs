@@ -104,8 +104,12 @@ fn cases(directory: &Path) -> (Vec<Case>, tempfile::TempDir) {
         case(&format!("audit search --data {damaged} --kind all"), 1),
         case(&format!("audit show {call} --data {data}"), 0),
         case(&format!("audit show none --data {data}"), 2),
+        case(&format!("audit evidence --framework soc2 --from 1d --samples 1 --data {data}"), 0),
+        case(&format!("audit evidence --framework soc2 --from 2020-01-01 --to 2020-01-02 --data {data}"), 3),
         case(&format!("audit verify --forget --data {data}"), 0),
         case(&format!("audit verify --forget --data {damaged}"), 1),
+        case(&format!("audit prune --keep 30d --why w --data {data}"), 0),
+        case(&format!("audit prune --keep 30d --why w --data {none}"), 2),
     ];
     // Usage, and what is not there, are errors however they are asked for.
     let wrong = [
@@ -176,4 +180,19 @@ fn errors_are_json_where_results_are() {
     assert!(ran.err.starts_with("{\"because\"") || ran.err.starts_with("{\"error\""), "{ran:?}");
     let schema = run(&["policy", "schema", "-o", "json"]).json();
     assert!(schema[""]["actions"]["invokeTool"].is_object(), "{schema}");
+}
+
+/// Attack: a plan, or the key of a ledger, that somebody else wrote, to write to the screen of whoever reads it.
+#[test]
+fn an_error_writes_nothing_to_a_terminal_that_steers_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).display().to_string();
+    write(directory.path(), "plan.yaml", "steps: [{tool: \"a\\e[31mRED\\e]0;title\\a\\u202e\"}]");
+    let ran = run(&["policy", "plan", &at("plan.yaml")]);
+    assert!(ran.code == Some(2) && ran.err.contains(r"a\u{1b}[31mRED\u{1b}]0;title"), "{ran:?}");
+    assert!(!ran.err.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{ran:?}");
+    fs::create_dir_all(directory.path().join("data/ledger/keys")).unwrap();
+    write(&directory.path().join("data/ledger/keys"), "checkpoint.vkey", "x\u{1b}[31my+00000000+AQAA\n");
+    let ran = run(&["audit", "export", "--data", &at("data"), "--out", &at("none")]);
+    assert!(ran.code == Some(2) && !ran.err.contains('\u{1b}'), "{ran:?}");
 }

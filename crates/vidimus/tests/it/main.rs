@@ -13,6 +13,7 @@ mod gateway;
 mod people;
 mod policies;
 mod policy_questions;
+mod retention;
 mod routes;
 mod search;
 mod shell;

@@ -112,7 +112,7 @@ fn a_quarantine_refuses_at_once_and_survives_a_kill() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(gateway.call(Some(&token)).contains("upstream_interrupted"));
     let ran = operate(&gateway, &["quarantine", "lift", "agent", "a/bot", "--why", "again"]);
-    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.code == Some(2) && ran.err.contains("is not quarantined"), "{ran:?}");
     assert!(operate(&gateway, &["quarantine", "list"]).out.contains("nothing is quarantined"));
 
     // A lift that is sent again undoes nothing that was done since.
@@ -124,6 +124,7 @@ fn a_quarantine_refuses_at_once_and_survives_a_kill() {
     );
     let answer = gateway.admin("POST", "/quarantine/lift", &head, &replayed).unwrap();
     assert_eq!(refused(&answer), "act_unfit", "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 409"), "{answer}");
     assert!(gateway.call(Some(&token)).contains("forbidden_by_policy"));
     let gateway = gateway.killed_and_started();
     assert!(gateway.call(Some(&token)).contains("forbidden_by_policy"));
@@ -146,7 +147,7 @@ fn either_switch_suffices() {
     assert!(ran.code == Some(0) && ran.err.contains("stays quarantined by its own record"), "{ran:?}");
     assert!(gateway.call(Some(&token)).contains("forbidden_by_policy"));
     let ran = operate(&gateway, &["quarantine", "lift", "agent", "a/bot", "--why", "closed"]);
-    assert!(ran.code == Some(1) && ran.err.contains("its own record"), "{ran:?}");
+    assert!(ran.code == Some(2) && ran.err.contains("its own record"), "{ran:?}");
     // The other way round.
     operate(&gateway, &["quarantine", "agent", "a/bot", "--why", "INC-7"]);
     write(resources.as_ref(), "a.yaml", super::AGENT);
@@ -251,7 +252,8 @@ fn a_quarantine_says_where_it_may_be_about_nothing_or_not_about_all() {
     let other = ["user", "https://nowhere.example#admin", "--why", "x"];
     assert_eq!(operate(&gateway, &[&["quarantine"][..], &other].concat()).code, Some(0));
     let ran = operate(&gateway, &[&["quarantine", "lift"][..], &other].concat());
-    assert!(ran.code != Some(0) && ran.err.contains("act_unfit"), "{ran:?}");
+    assert!(ran.code == Some(2) && ran.err.contains("act_unfit") && ran.err.contains("409"), "{ran:?}");
+    assert!(ran.err.contains("Have somebody else who may lift it do so."), "{ran:?}");
 }
 
 /// Attack: whoever may grant grants it to an agent of its own.
@@ -321,9 +323,54 @@ fn a_grant_used_twice_is_refused_the_third_time() {
     let ran = operate(&gateway, &[&of[..], &["--uses", "9", "-o", "json"]].concat());
     assert!(gateway.call(Some(&token)).contains("upstream_interrupted"));
     let id = ran.json()["act"].as_str().unwrap().to_owned();
-    assert_eq!(operate(&gateway, &["grant", "revoke", &id, "--why", "done"]).code, Some(0));
+    let ran = operate(&gateway, &["grant", "revoke", &id, "--why", "done"]);
+    assert!(ran.code == Some(0) && ran.out.contains(&format!("Grant/{id} is revoked")), "{ran:?}");
     assert!(gateway.call(Some(&token)).contains("no_permit"));
-    assert!(operate(&gateway, &["grant", "revoke", &id, "--why", "done"]).err.contains("act_unfit"));
+    // By whom, and that there is nothing more to revoke; of what never stood that it is not there.
+    let ran = operate(&gateway, &["grant", "revoke", &id, "--why", "done"]);
+    let says = format!("the grant {id} was revoked by User/urn:vidimus:local#admin at ");
+    assert!(ran.code == Some(2) && ran.err.contains("409") && ran.err.contains(&says), "{ran:?}");
+    // Attack: whoever may not see what stands asks about what is over, to learn who ended it.
+    let ran = operate(&gateway, &["grant", "revoke", &id, "--why", "done", "--as", "bob"]);
+    assert!(ran.code == Some(2) && ran.err.contains("404") && !ran.err.contains("#admin"), "{ran:?}");
+    let of =
+        ["grant", "request", "a/bot", "--resource", "Tool/a/tools/get", "--uses", "1", "--why", "CASE-12"];
+    let ran = operate(&gateway, &[&of[..], &["-o", "json"]].concat());
+    let request = ran.json()["act"].as_str().unwrap().to_owned();
+    let ran = operate(&gateway, &["grant", "revoke", &request, "--why", "no"]);
+    assert!(ran.code == Some(0) && ran.out.contains(&format!("Request/{request} is declined")), "{ran:?}");
+    let ran = operate(&gateway, &["grant", "approve", &request, "--why", "ok"]);
+    let says = format!("the request {request} was declined by User/urn:vidimus:local#admin at ");
+    assert!(ran.code == Some(2) && ran.err.contains(&says), "{ran:?}");
+}
+
+/// What is not there is not done, whatever command is asked: exit code 2, and what to look at.
+#[test]
+fn what_is_not_there_is_not_done_by_any_command() {
+    const ID: &str = "019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10";
+    let gateway = Gateway::start(1);
+    for (line, says) in [
+        ("approvals show ID", "no approval ID stands"),
+        ("approvals approve ID --why x", "no approval ID stands"),
+        ("approvals approve ID --why x --shown sha256:0", "404"),
+        ("approvals deny ID --why x", "404"),
+        ("grant approve ID --why x", "no request ID stands"),
+        ("grant revoke ID --why x", "no grant or request ID stands"),
+        ("quarantine lift agent a/bot --why x", "is not quarantined"),
+        ("quarantine agent a/nobody --why x", "nothing is registered as Agent/a/nobody"),
+        ("declassify agent a/nobody --label x --why x", "nothing is registered as Agent/a/nobody"),
+        ("declassify agent a/bot --label x --why x", "nothing was removed"),
+    ] {
+        let (line, says) = (line.replace("ID", ID), says.replace("ID", ID));
+        for format in ["table", "json"] {
+            let words: Vec<&str> = line.split(' ').chain(["-o", format]).collect();
+            let ran = operate(&gateway, &words);
+            assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{line}: {ran:?}");
+            assert!(ran.err.contains(&says) && ran.err.contains("error"), "{line}: {ran:?}");
+        }
+    }
+    let data = gateway.path("data");
+    assert_eq!(run(&["audit", "show", ID, "--data", &data]).code, Some(2));
 }
 
 #[test]
@@ -353,7 +400,8 @@ fn an_agent_asks_with_the_call_that_is_refused() {
     assert!(gateway.call(Some(&token)).contains("upstream_interrupted"));
     gateway.wait("spent", |gateway| gateway.call(Some(&token)).contains("no_permit"));
     let ran = operate(&gateway, &["grant", "approve", id, "--why", "ok"]);
-    assert!(ran.code == Some(1) && ran.err.contains("no request"), "{ran:?}");
+    let says = format!("the request {id} was granted by User/urn:vidimus:local#admin at ");
+    assert!(ran.code == Some(2) && ran.err.contains(&says), "{ran:?}");
     // What is not registered may come later, and is warned of; what can be no chain is refused.
     let of = ["grant", "give", "a/bot", "--resource", "Tool/a/nobank/x", "--why", "x"];
     let ran = operate(&gateway, &[&of[..], &["--uses", "1"]].concat());
@@ -442,10 +490,21 @@ fn a_label_is_taken_away_by_whom_policies_permit_it() {
         let ran = operate(&gateway, words);
         assert!(ran.code == Some(2) && ran.err.contains(says), "{ran:?}");
     }
-    let ran = operate(&gateway, &["declassify", "agent", "a/bot", "--label", "nevr-read", "--why", "x"]);
-    assert!(ran.code == Some(0) && ran.err.contains("nothing with the label 'nevr-read'"), "{ran:?}");
-    let ran = operate(&gateway, &["declassify", "chain", "ext-1", "--label", "x", "--why", "x"]);
-    assert!(ran.code == Some(0) && ran.out.contains("Chain/ext-1"), "{ran:?}");
+    // What nobody has is taken away from nobody: that is said, and no act is on record.
+    for (words, says) in [
+        (
+            ["agent", "a/bot", "--label", "nevr-read"],
+            "Agent/a/bot has read nothing with the label 'nevr-read'",
+        ),
+        (["chain", "ext-1", "--label", "x"], "Chain/ext-1 has read nothing with the label 'x'"),
+        // It was taken away just now.
+        (["agent", "a/bot", "--label", "confidential"], "nothing was removed"),
+    ] {
+        let ran = operate(&gateway, &[&["declassify"][..], &words, &["--why", "of-nothing"]].concat());
+        assert!(ran.code == Some(2) && ran.out.is_empty(), "{ran:?}");
+        assert!(ran.err.contains(says) && ran.err.contains("409"), "{ran:?}");
+    }
     let ran = run(&["audit", "search", "--data", &gateway.path("data"), "--kind", "act"]);
     assert!(ran.out.contains("declassify") && ran.out.contains("it was published"), "{ran:?}");
+    assert!(!ran.out.contains("of-nothing"), "{ran:?}");
 }

@@ -43,7 +43,17 @@ fn a_case_that_fails_is_told_in_words_in_json_and_in_xml() {
     assert!(xml.contains("failures=\"1\"") && xml.contains("outcome is allow, not deny"), "{xml}");
     let ran = run(&["policy", "test", &at(""), "-o", "json"]);
     assert_eq!((ran.code, &ran.json()["cases"][0]["verdict"]), (Some(1), &"failed".into()), "{ran:?}");
+    // A report that cannot be written is an error, of the file that was named, and what came of the cases is told all the same.
+    let ran = run(&["policy", "test", &at(""), "--junit", &at("none/cases.xml")]);
+    assert!(ran.code == Some(2) && ran.out.contains("outcome is allow, not deny"), "{ran:?}");
+    assert!(ran.err.contains(&at("none/cases.xml")) && ran.err.contains("No such file"), "{ran:?}");
     write(directory.path(), "y.cases.yaml", "cases: [");
+    let ran = run(&["policy", "test", &at(""), "--junit", &at("none/cases.xml")]);
+    assert!(
+        ran.code == Some(2) && ran.err.contains("error: ") && ran.err.contains("y.cases.yaml"),
+        "{ran:?}"
+    );
+    assert!(ran.err.contains(&at("none/cases.xml")), "{ran:?}");
     // A report that was green before does not stay where nothing could be tested.
     std::fs::write(at("cases.xml"), "<testsuites errors=\"0\"/>").unwrap();
     let ran = run(&["policy", "test", &at(""), "--junit", &at("cases.xml")]);
@@ -173,6 +183,20 @@ fn cedar_is_put_into_form_and_checked_for_it() {
     assert_eq!(run(&["policy", "fmt", "--check", &at]).code, Some(0));
     assert_eq!(run(&["check", &at]).code, Some(0));
     assert_eq!(run(&["policy", "fmt", "/nonexistent"]).code, Some(2));
+    // Where there is nothing to format that is said, with what is read; beside others it is a warning.
+    let other = tempfile::tempdir().unwrap();
+    let none = |name: &str| other.path().join(name).display().to_string();
+    std::fs::write(none("x.cedar"), "permit(principal,action,resource);").unwrap();
+    std::fs::write(none("x.yaml"), ": [").unwrap();
+    for path in [none("x.cedar"), none("x.yaml"), none("")] {
+        let ran = run(&["policy", "fmt", &path]);
+        assert!(ran.code == Some(2) && ran.out.is_empty(), "{ran:?}");
+        assert!(ran.err.contains(&format!("no policies in {path}")), "{ran:?}");
+        assert!(ran.err.contains("spec.cedar") && ran.err.contains(".yaml"), "{ran:?}");
+    }
+    let ran = run(&["policy", "fmt", &at, &none("x.cedar")]);
+    assert!(ran.code == Some(0) && ran.err.contains("x.cedar has no policy"), "{ran:?}");
+    assert_eq!(std::fs::read_to_string(none("x.cedar")).unwrap(), "permit(principal,action,resource);");
     // What a link out of the directory leads to is somebody else's.
     let elsewhere = tempfile::tempdir().unwrap();
     write(elsewhere.path(), "z.yaml", &before);
@@ -219,6 +243,24 @@ fn a_set_to_begin_with_is_written_once() {
     assert_eq!(run(&["check", &both]).code, Some(0));
     let tested = run(&["policy", "test", &both]);
     assert_eq!(tested.code, Some(0), "{tested:?}");
+    // What is there already would decide the cases of the set otherwise.
+    let open = directory.path().join("open");
+    std::fs::create_dir(&open).unwrap();
+    write(
+        &open,
+        "a.yaml",
+        "apiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {name: open, namespace: a}\nspec:\n  description: d\n  cedar: permit \
+         (principal, action == Action::\"invokeTool\", resource);\n",
+    );
+    let open = open.display().to_string();
+    let ran = init("finance-limits", &open, "a");
+    assert!(
+        ran.code == Some(2) && ran.err.contains("by a/open") && ran.err.contains("--namespace"),
+        "{ran:?}"
+    );
+    assert_eq!(std::fs::read_dir(&open).unwrap().count(), 1, "nothing was written");
+    assert_eq!(init("finance-limits", &open, "b").code, Some(0));
+    assert_eq!(run(&["policy", "test", &open]).code, Some(0));
     let misspelt = run(&["policy", "init", "readonly"]);
     assert!(misspelt.code == Some(2) && misspelt.err.contains("did you mean read-only?"), "{misspelt:?}");
     assert_eq!(run(&["policy", "init", "read-only", "--namespace", "A"]).code, Some(2));

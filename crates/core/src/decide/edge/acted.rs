@@ -58,5 +58,6 @@ fn residual(class: AuthorityClass, statement: &Statement, agents: &OfClass) -> R
         says: statement.says(),
         asks: statement.asks.clone(),
         changes: None,
+        window: None,
     }
 }

@@ -36,11 +36,12 @@ fn what_is_known_of_a_condition() {
         (format!("when {{ context.args.hasTag(\"/a\") }} unless {{ {none} }}"), false, false),
     ] {
         let text = format!("forbid (principal, action, resource) {clauses};");
-        let found = condition(&Policy::parse(None, &text).unwrap()).unwrap();
+        let found = Condition::left(&Policy::parse(None, &text).unwrap()).unwrap();
         assert_eq!((found.certain, found.unless_approved), (certain, unless_approved), "{text}");
     }
     let text = "forbid (principal, action, resource) when { context.chain.cycle } unless { context.method == \"x\" };";
-    let found = condition(&Policy::parse(Some(cedar_policy::PolicyId::new("a/p")), text).unwrap()).unwrap();
+    let found =
+        Condition::left(&Policy::parse(Some(cedar_policy::PolicyId::new("a/p")), text).unwrap()).unwrap();
     assert_eq!((&*found.policy, &*found.when), ("a/p", "context.chain.cycle && !(context.method == \"x\")"));
     assert_eq!(found.reads, ["context.chain.cycle".into(), "context.method".into()]);
 }

@@ -82,7 +82,9 @@ impl Binding for Anthropic {
 
 fn kind(class: Class) -> &'static str {
     match class {
-        Class::Invalid | Class::MethodNotAllowed | Class::TooSlow => "invalid_request_error",
+        Class::Invalid | Class::MethodNotAllowed | Class::Conflict | Class::TooSlow => {
+            "invalid_request_error"
+        }
         Class::TooLarge | Class::HeadersTooLarge => "request_too_large",
         Class::NotFound => "not_found_error",
         Class::Unauthenticated => "authentication_error",

@@ -89,6 +89,7 @@ fn kind(class: Class) -> &'static str {
         Class::Invalid
         | Class::NotFound
         | Class::MethodNotAllowed
+        | Class::Conflict
         | Class::TooLarge
         | Class::HeadersTooLarge
         | Class::TooSlow => "invalid_request_error",

@@ -13,6 +13,7 @@ use vidimus_core::snapshot::Snapshot;
 use super::listing::{self, Listing};
 use super::{mirrored, sealed};
 use crate::answer::rebound;
+use crate::changes::answers_redacted;
 use crate::gate::{Shared, millis};
 use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::handles::Handles;
@@ -117,11 +118,14 @@ impl ListingFilter {
     }
 }
 
-/// The events of an MCP server: listings are filtered, and ids of tasks and of the events themselves are sealed.
+/// The events of an MCP server: listings are filtered, and ids of tasks and of the events themselves are sealed. What answers another call,
+/// of which something is redacted, does not pass.
 #[derive(Debug)]
 pub struct ServerEvents {
     pub listings: ListingFilter,
     pub handles: Handles,
+    /// Something of the call's own answer is redacted: what does that looks whose answer it is.
+    pub is_redacted: bool,
 }
 
 impl EventFilter for ServerEvents {
@@ -135,6 +139,9 @@ impl Rewrite for ServerEvents {
     fn data(&mut self, data: &str) -> Result<Change, Refusal> {
         if !data.trim_start().starts_with(['{', '[']) {
             return Ok(Change::Same);
+        }
+        if !self.is_redacted && answers_redacted(data) {
+            return Ok(Change::Drop);
         }
         self.listings.learn(data);
         // Few events have a listing, so the clock is asked for the first entry.

@@ -12,12 +12,9 @@
 #![expect(clippy::print_stdout, reason = "it acknowledges on its standard output")]
 
 use std::path::PathBuf;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake};
-use std::thread::Thread;
 use std::time::Duration;
 
+use futures_executor::block_on;
 use vidimus_core::record::{Record, RefusalKind, RefusalRecord};
 use vidimus_ledger::{Closed, Config, Durability, Ledger};
 
@@ -53,7 +50,7 @@ fn main() {
 fn append(ledger: &Ledger) {
     for number in 0.. {
         let id = format!("{}-{number}", "x".repeat(number % 700));
-        match wait_for(ledger.record(&refusal(&id))) {
+        match block_on(ledger.record(&refusal(&id))) {
             // One line, one write: a line that is not whole was not acknowledged.
             Ok(index) => println!("ack {index} {number}"),
             Err(Closed::Failed { reason }) => return println!("failed {reason}"),
@@ -80,25 +77,4 @@ fn refusal(id: &str) -> Record<'_> {
         user: None,
         version: 1,
     })
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// The output of a future, for which this thread waits.
-fn wait_for<F: Future>(future: F) -> F::Output {
-    let waker = Arc::new(Unpark(std::thread::current())).into();
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
-    }
 }

@@ -76,6 +76,12 @@ pub enum ExportError {
     NotOfThisLog { number: usize, error: CheckpointError },
     #[error("the log does not continue the older checkpoint {number}: {error}")]
     Discontinued { number: usize, error: ProveError },
+    /// Which says nothing of whether the log continues it.
+    #[error(
+        "the newest checkpoint that witnesses cosigned is of {size} records, and the older checkpoint {number} of {older}: leave out \
+         --cosigned, or export again when they have cosigned a later one"
+    )]
+    Uncosigned { number: usize, older: u64, size: u64 },
 }
 
 impl From<SearchError> for ExportError {
@@ -166,6 +172,10 @@ impl<W: Write> Writer<W> {
         for (number, note) in (1..).zip(&question.since_checkpoints) {
             let older = SignedCheckpoint::open(note.as_bytes(), self.prover.key());
             let older = older.map_err(|error| ExportError::NotOfThisLog { number, error })?;
+            let (older_size, size) = (older.checkpoint.size, self.prover.signed().checkpoint.size);
+            if question.cosigned && older_size > size {
+                return Err(ExportError::Uncosigned { number, older: older_size, size });
+            }
             let proof = self.prover.consistency(&older.checkpoint);
             let proof = proof.map_err(|error| ExportError::Discontinued { number, error })?;
             let proof = proof.iter().map(base64).collect();

@@ -5,29 +5,11 @@ use vidimus_core::snapshot::Snapshot;
 use vidimus_ledger::{WitnessKey, Witnesses};
 
 use super::*;
-use crate::recordings::{Made, Recordings};
-
-const OBJECTS: &str = r#"
-apiVersion: vidimus.dev/v1alpha1
-kind: Agent
-metadata: {name: bot, namespace: a}
-spec: {owner: ada.l@example.com, team: t, purpose: p, riskLevel: low, identities: [{oidc: {issuer: "urn:vidimus:local", subject: bot}}]}
----
-apiVersion: vidimus.dev/v1alpha1
-kind: MCPServer
-metadata: {name: bank, namespace: a}
-spec: {owner: ada.l@example.com, team: t, riskLevel: low, endpoint: {url: "http://127.0.0.1:1/mcp"}}
----
-apiVersion: vidimus.dev/v1alpha1
-kind: Policy
-metadata: {name: p, namespace: a}
-spec: {description: d, cedar: "permit (principal, action == Action::\"invokeTool\", resource) when {context.numbers.hasTag(\"/amount\") && context.numbers.getTag(\"/amount\") <= LIMIT};"}
-"#;
+use crate::recordings::{Made, Recordings, limited};
 
 fn world(limit: usize) -> std::sync::Arc<Snapshot> {
     let directory = tempfile::tempdir().expect("a directory");
-    let text = OBJECTS.replace("LIMIT", &limit.to_string());
-    fs::write(directory.path().join("a.yaml"), text).expect("written");
+    fs::write(directory.path().join("a.yaml"), limited(limit)).expect("written");
     let loaded = vidimus_registry::load(directory.path());
     assert!(loaded.rejections.is_empty(), "{:#?}", loaded.rejections);
     loaded.snapshot
@@ -105,6 +87,29 @@ fn evidence_is_believed_and_the_same_question_makes_the_same() {
         let kept = lines(&file).iter().filter(|line| line.starts_with("{\"action\":")).count();
         assert_eq!(kept as u64, records, "{members}");
     }
+}
+
+/// What was exported before another key followed is believed by who has that one with those that it followed, and by nobody else's.
+#[test]
+fn evidence_of_a_former_key_is_believed_by_the_key_that_followed() {
+    let recordings = recorded();
+    let (file, _) = exported(&recordings, &question(serde_json::json!({"outcome": "deny"})));
+    let former = vidimus_ledger::known_key(&recordings.ledger()).expect("a key");
+    let config = vidimus_ledger::Config { dir: recordings.ledger(), ..vidimus_ledger::Config::default() };
+    let ledger = vidimus_ledger::Ledger::open(config).expect("opened");
+    let time = "2026-11-28T00:00:00.000000Z";
+    let by = vidimus_ledger::ActBy { actor: "User/local#ada", id: "k", time, why: "yearly" };
+    ledger.rotate_key("2026-01-01T00:00:00Z".parse().expect("a time"), &by).expect("rotated");
+    drop(ledger);
+    let key = vidimus_ledger::known_key(&recordings.ledger()).expect("a key");
+    let by = |key: &str| {
+        let key = Some(key.parse().expect("a key"));
+        verify(&*file, &VerifyOptions { key, ..VerifyOptions::default() }).expect("read").proven
+    };
+    assert!(by(&key.with_former()) && by(&former.to_string()));
+    assert!(!by(&key.to_string()), "it does not know what it followed");
+    // Of more records than both signed for a former key says nothing.
+    assert!(!by(&format!("{key}\n{former} until 39")));
 }
 
 #[test]
@@ -237,9 +242,16 @@ fn what_is_proven_cannot_be_changed_whatever_the_end_says() {
         let policy = r#""standing":{"key":"","policies":{"a/p#0":"permit (principal, action, resource);"}},"version":1"#;
         lines[configuration] = lines[configuration].replace("\"version\":1", policy);
     });
-    refused("not record 18446744073709551615", &|lines| {
-        lines[record] = lines[record].replace("\"index\":7", "\"index\":18446744073709551615");
+    refused("not record 9007199254740991", &|lines| {
+        lines[record] = lines[record].replace("\"index\":7", "\"index\":9007199254740991");
     });
+    // What readers of JSON read or write differently, or not at all.
+    let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
+    for odd in ["1.0", "1.5", "1e-7", "1e21", "-0.0", "9007199254740992", "18446744073709551615", &*deep] {
+        refused("not canonical JSON", &|lines| {
+            lines[0] = lines[0].replacen("\"asked\":{", &format!("\"asked\":{{\"a\":{odd},"), 1);
+        });
+    }
     refused("names a list that is not in the file", &|lines| lines.swap(configuration, at("{\"list\"", 0)));
     refused("is of no configuration", &|lines| {
         let text = "{\"more\":1}".to_owned();
@@ -444,6 +456,16 @@ fn it_takes_cosignatures_along_and_whoever_asks_for_witnesses_believes_no_file_w
             "{report:#?}"
         );
     }
+    // That witnesses are behind is no word that the log was put back.
+    let history = fs::read_to_string(ledger.join("checkpoints")).expect("read");
+    let oldest: String = history.split_inclusive("\n\n").take(2).collect();
+    let oldest = format!("{}\n", oldest.trim_end());
+    fs::write(ledger.join("cosigned"), one.cosign(&oldest)).expect("written");
+    let later = ExportQuestion { since_checkpoints: vec![note], ..asked.clone() };
+    let error = export(&ledger, &recordings.archive(), &later, Vec::new()).expect_err("behind").to_string();
+    assert!(error.contains("cosigned is of 0 records") && error.contains("1 of 40"), "{error}");
+    assert!(!error.contains("rolled back"), "{error}");
+
     // The line of the witness, bent in each of its characters, the end of the file made right again.
     let head = lines(&file);
     let begin = head[0].find("— w.example/1 ").expect("its line");

@@ -12,8 +12,8 @@ use vidimus_ledger::{Checkpoint, Hash, SignedCheckpoint, VerifierKey, Witnesses}
 
 use super::report::{EvidenceCosigned, EvidenceFinding, EvidenceReport};
 use super::{
-    Configuration, End, FORMAT, Head, Line, List, Place, Since, canonical, list_text, listed, sha256,
-    unbase64,
+    Configuration, End, FORMAT, Head, Line, List, Place, Since, canonical, is_plain, list_text, listed,
+    sha256, unbase64, unhex,
 };
 
 /// No line is near this, in bytes; an object has at most 64 MiB.
@@ -170,8 +170,9 @@ impl<'o, R: BufRead> Check<'o, R> {
                 Err(error) => return form(&format!("not a line of evidence: {error}")),
             };
             // As it would be written: what else can be read as the same, like an array of the members or one that is null, is refused.
-            let written = serde_json::to_value(&line).map(canonical);
-            if written.ok().as_deref().map(str::as_bytes) != Some(self.text()) {
+            let written =
+                serde_json::to_value(&line).ok().filter(|written| is_plain(written, 0)).map(canonical);
+            if written.as_deref().map(str::as_bytes) != Some(self.text()) {
                 return form("not canonical JSON (RFC 8785) of a line of evidence");
             }
             let part = Part::of(&line);
@@ -211,12 +212,14 @@ impl<'o, R: BufRead> Check<'o, R> {
         if head.format != FORMAT {
             return form(&format!("the file is of the form '{}', and this reads {FORMAT}", head.format));
         }
-        let Ok(own) = head.key.parse::<VerifierKey>() else { return form("the key in the file is none") };
+        let own = head.key.parse::<VerifierKey>().ok().filter(|_| !head.key.contains('\n'));
+        let Some(own) = own else { return form("the key in the file is none") };
         let key = self.options.key.clone().unwrap_or_else(|| own.clone());
         self.report.key_given = self.options.key.is_some();
         (self.report.log, self.report.key) = (key.name().to_owned(), key.to_string());
         (self.report.asked, self.report.exported) = (head.asked, Some(head.exported));
-        if own != key {
+        // A file that was exported before another key followed is of the former one.
+        if own != key && !key.follows(&own) {
             return form(&format!("the file is of a log with the key {own}, and not of that with {key}"));
         }
         let signed = match SignedCheckpoint::open(head.checkpoint.as_bytes(), &key) {
@@ -366,12 +369,18 @@ impl<'o, R: BufRead> Check<'o, R> {
 
     /// The digest of a configuration, as records have it.
     fn digest(&mut self, beside: &Value, lists: &[String]) -> Option<String> {
-        let read = Beside::deserialize(beside).ok()?;
-        // The digest is of what is read: all that is written must be that.
-        if serde_json::to_value(&read).ok().as_ref() != Some(beside) || !read.names_what_stood() {
+        // Of what refuses only the digests count: its words are restated, and have no form that was promised.
+        let mut beside = beside.clone();
+        let refusing = beside.get_mut("refusing").and_then(Value::as_array_mut).map(std::mem::take)?;
+        let read = Beside::deserialize(&beside).ok()?;
+        // The digest is of what is read: all else that is written must be that.
+        if serde_json::to_value(&read).ok().as_ref() != Some(&beside) || !read.names_what_stood() {
             return None;
         }
         let mut parts: Parts = read.parts().ok()?;
+        for one in &refusing {
+            parts.refusing.push(unhex(one.get("digest")?.as_str()?)?);
+        }
         for list in lists {
             let (objects, used) = self.lists.get_mut(list)?;
             *used = true;
@@ -435,4 +444,30 @@ struct Of<'a> {
 
 fn hashes(proof: &[String]) -> Option<Vec<Hash>> {
     proof.iter().map(|text| unbase64(text)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// docs/ledger-format.md promises no more of it, and verify-evidence.py, which is written from that page, looks at no more.
+    #[test]
+    fn of_what_refuses_the_digest_alone_is_looked_at() {
+        let digest = |refusing: Value| {
+            let beside = json!({"closed": false, "refusing": refusing, "version": 1, "withdrawn": {}});
+            Check::new(&b""[..], &VerifyOptions::default()).digest(&beside, &[])
+        };
+        let name = "07".repeat(32);
+        let parts = Parts { refusing: vec![[7; 32]], ..Parts::default() };
+        for words in [json!({"digest": name}), json!({"digest": name, "kind": "Policy", "more": 1})] {
+            assert_eq!(digest(json!([words])), Some(parts.digest()));
+        }
+        assert_eq!(digest(json!([])), Some(Parts::default().digest()));
+        let bad = [json!([{}]), json!([name]), json!([{"digest": "07"}]), json!([{"digest": 7}]), json!({})];
+        for refusing in bad {
+            assert_eq!(digest(refusing.clone()), None, "{refusing}");
+        }
+    }
 }

@@ -87,3 +87,78 @@ fn what_is_no_decision_says_what_it_is() {
     other.principal = "Agent/finance/gone".into();
     assert!(of(&state(), &other).expect_err("misasked").to_string().contains("finance/gone"));
 }
+
+/// By the configuration that decided it a recorded call is explained with the outcome, the code and the policies of its record, whatever the
+/// record lacks; and otherwise code and policies are of one decision.
+#[test]
+fn what_decided_a_call_explains_it_as_it_was_decided() {
+    const STEP: &str = "plan: ['sha256:0000000000000000000000000000000000000000000000000000000000000000']";
+    const TOOLS: &str = "(principal, action == Action::\"invokeTool\", resource)";
+    const LARGE: &str =
+        "when { context.numbers.hasTag(\"/amount\") && context.numbers.getTag(\"/amount\") > 1000 };";
+    let policy = |name: &str, more: &str, cedar: &str| {
+        format!(
+            "---\napiVersion: vidimus.dev/v1alpha1\nkind: Policy\nmetadata: {{name: {name}, namespace: a}}\nspec:\n  description: d\n  {more}\n  \
+             cedar: |\n    {cedar}\n"
+        )
+    };
+    let estate = "apiVersion: vidimus.dev/v1alpha1\nkind: Agent\nmetadata: {name: bot, namespace: a}\nspec: {owner: ada.l@example.com, team: t, \
+                  purpose: p, riskLevel: low, identities: [{oidc: {issuer: \"urn:vidimus:local\", subject: bot}}]}\n---\napiVersion: \
+                  vidimus.dev/v1alpha1\nkind: MCPServer\nmetadata: {name: bank, namespace: a}\nspec: {owner: ada.l@example.com, team: t, riskLevel: \
+                  low, endpoint: {url: \"http://127.0.0.1:1/mcp\"}}\n";
+    let plan = policy("plan", STEP, &format!("permit {TOOLS};"));
+    let large = policy("large", "mode: enforce", &format!("forbid {TOOLS} {LARGE}"));
+    let open = policy("open", "mode: enforce", &format!("permit {TOOLS};"));
+    let small = policy(
+        "small",
+        "mode: enforce",
+        &format!("permit {TOOLS} unless {{ context.delegation_depth > 3 }};"),
+    );
+    let window = policy("night", "window: {hours: {from: 22, until: 4}}", &format!("permit {TOOLS};"));
+    for (policies, code) in [
+        (vec![&plan, &large], Some("no_permit")),
+        (vec![&plan], Some("no_permit")),
+        (vec![&window, &large], Some("no_permit")),
+        (vec![&open, &large], None),
+        (vec![&small], None),
+        (vec![], Some("no_permit")),
+    ] {
+        for (args, code) in [("{\"amount\": 50}", code), ("{}", code)] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let text: String =
+                std::iter::once(estate).chain(policies.iter().map(|one| one.as_str())).collect();
+            std::fs::write(directory.path().join("a.yaml"), text).expect("written");
+            let loaded = vidimus_registry::load(directory.path());
+            assert!(loaded.rejections.is_empty(), "{:#?}", loaded.rejections);
+            let mut recordings = crate::recordings::Recordings::begin();
+            let made = crate::recordings::Made::by("Agent/a/bot", "Tool/a/bank/pay");
+            let outcome = recordings.call(&loaded.snapshot, crate::recordings::Made { args, ..made });
+            recordings.end();
+            let question = RecordedQuestion { call: "call-1".to_owned() };
+            let state = State::new(loaded, String::new());
+            let answer = recorded(&state, &recordings.ledger(), &question).expect("explained");
+            assert_eq!((&*answer.outcome, answer.code.as_deref()), (outcome.as_str(), code), "{answer:#?}");
+            let record = answer.recorded.clone().expect("a record");
+            assert_eq!((&record.code, &record.policies), (&answer.code, &answer.policies), "{answer:#?}");
+            assert!(!record.differs, "{answer:#?}");
+            // By another configuration, which refuses it too: no code without what brings it about.
+            std::fs::write(
+                directory.path().join("b.yaml"),
+                format!(
+                    "{}{large}",
+                    policy(
+                        "b",
+                        "mode: enforce",
+                        "permit (principal, action == Action::\"callModel\", resource);"
+                    )
+                )
+                .replace("name: large", "name: larger"),
+            )
+            .expect("written");
+            let state = State::new(vidimus_registry::load(directory.path()), String::new());
+            let answer = recorded(&state, &recordings.ledger(), &question).expect("explained");
+            let forbidden = answer.code.as_deref() == Some("forbidden_by_policy");
+            assert_eq!(forbidden, answer.outcome == "deny" && !answer.policies.is_empty(), "{answer:#?}");
+        }
+    }
+}

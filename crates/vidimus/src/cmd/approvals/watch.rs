@@ -13,7 +13,7 @@ use vidimus_gateway::rfc3339;
 use vidimus_query::approvals::{Approval, ApprovalEvent, Approvals as All, Given};
 
 use super::super::admin_client::{Asking, Unanswered};
-use super::asked;
+use super::{asked, because};
 use crate::output::{self, Format, printable};
 
 /// How long the gateway is to let an answer wait, in seconds: less than is waited for one.
@@ -113,9 +113,12 @@ fn line(event: &ApprovalEvent) -> String {
     let last = |which: Happening| which.as_str() == what;
     let how = if last(Happening::Voted) {
         let given = one.given.iter().find(|given| given.time == event.timestamp).or(one.given.last());
-        let of =
-            |given: &Given| given.escalation.as_ref().map(|role| format!(" ({role})")).unwrap_or_default();
-        given.map(|given| format!("{} as {}{}", given.by, given.role, of(given))).unwrap_or_default()
+        given.map(voted).unwrap_or_default()
+    } else if last(Happening::Approved) {
+        one.given.iter().map(voted).collect::<Vec<_>>().join(", ")
+    } else if last(Happening::Denied) {
+        let denied = one.denied.as_ref();
+        denied.map(|denied| format!("{}{}", denied.by, because(&denied.why))).unwrap_or_default()
     } else if last(Happening::Escalated) {
         format!("also {}", one.escalated.join(", "))
     } else if last(Happening::Void) {
@@ -127,6 +130,12 @@ fn line(event: &ApprovalEvent) -> String {
     };
     let question = &one.question;
     row([&event.timestamp, what, &question.approval, &question.principal, &question.resource, &how])
+}
+
+/// Who approved, in which role, and why.
+fn voted(given: &Given) -> String {
+    let of = given.escalation.as_ref().map(|role| format!(" ({role})")).unwrap_or_default();
+    format!("{} as {}{of}{}", given.by, given.role, because(&given.why))
 }
 
 /// Columns of one width for rows that come one after another.
@@ -184,6 +193,23 @@ mod tests {
             "{rows:?}"
         );
         assert!(rows[1].ends_with("also managers") && rows[2].ends_with("payers 0/2"), "{rows:?}");
+        assert!(!rows.concat().contains('\u{1b}'), "{rows:?}");
+    }
+
+    /// Who says yes or no, and why, is in the line that tells of it.
+    #[test]
+    fn an_answer_says_who_gave_it_and_why() {
+        let vote = |by: &str, why: &str| json!({"by": by, "role": "payers", "time": "t", "why": why});
+        let asked = list(&json!([one("1", "asked", &json!([]), &[]), one("2", "asked", &json!([]), &[])]));
+        let votes = json!([vote("User/i#b", "PO-4711"), vote("User/i#c", "")]);
+        let mut denied = one("2", "denied", &json!([]), &[]);
+        denied["denied"] = json!({"by": "User/i#b", "time": "t", "why": "unknown\u{1b}[31m"});
+        let answered = list(&json!([one("1", "approved", &votes, &[]), denied]));
+        let rows: Vec<String> = happened(Some(&asked), &answered, "t").iter().map(line).collect();
+        let of = |event: &str| rows.iter().find(|row| row.contains(&format!("  {event} "))).expect(event);
+        assert!(of("approved").ends_with("User/i#b as payers: PO-4711, User/i#c as payers"), "{rows:?}");
+        assert!(of("denied").contains("User/i#b: unknown"), "{rows:?}");
+        assert!(of("voted").contains("User/i#"), "{rows:?}");
         assert!(!rows.concat().contains('\u{1b}'), "{rows:?}");
     }
 }

@@ -20,7 +20,6 @@ use vidimus_registry::configurations::Archive;
 use super::search::{Filters, kind, moment};
 use super::verify::note;
 use crate::clock::SystemClock;
-use crate::cmd::data_directory;
 use crate::output::{self, Format, printable};
 
 /// How long a checkpoint is waited for, and that witnesses cosign it, that covers the youngest records: of a gateway that runs there is one each second.
@@ -89,36 +88,23 @@ impl Export {
 }
 
 /// The user that runs this, as the system knows it.
-fn user() -> String {
+pub(super) fn user() -> String {
     let number = format!("uid {}", rustix::process::getuid().as_raw());
     std::env::var("USER").map_or(number.clone(), |name| format!("{name} ({number})"))
 }
 
-pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::Result<ExitCode> {
+pub fn run(configurations: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::Result<ExitCode> {
     let mut question = export.question()?;
-    // What is renamed into its place would take the place of a device, a pipe or a link, and not write to it.
-    let is_file = |metadata: fs::Metadata| metadata.is_file();
-    ensure!(
-        fs::symlink_metadata(&export.out).map_or(true, is_file),
-        "--out {}: it is there and is no regular file; name a file",
-        export.out.display()
-    );
+    regular(&export.out)?;
     let covered = wait_for_checkpoint(dir);
     let unwitnessed = covered.and_then(|covered| wait_for_witnesses(dir, covered));
     question.cosigned |= covered.is_some() && unwitnessed.is_none() && cosigned(dir).is_some();
-    // Beside it, under a name that nobody else has: what is not finished is no evidence.
-    let beside = export.out.with_added_extension(format!("{}.tmp", uuid::Uuid::new_v4()));
-    let written = write(data, dir, &question, &beside).and_then(|answer| {
-        put(&beside, &export.out).with_context(|| format!("--out {}", export.out.display()))?;
-        Ok(answer)
-    });
-    if written.is_err() {
-        // Why it could not be written is told.
-        let _ = fs::remove_file(&beside);
-    }
-    let answer = written?;
+    let answer = whole(&export.out, |file| write(configurations, dir, &question, file))?;
     for damage in &answer.damage {
         output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
+    }
+    if let EvidenceAsked::Search(asked) = &question.asked {
+        super::warn_of_pruned(dir, asked.since)?;
     }
     // What came after this began is not what was asked for.
     let uncosigned = export.cosigned && unwitnessed.is_some();
@@ -155,18 +141,54 @@ pub fn run(data: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-fn write(data: &Path, dir: &Path, question: &ExportQuestion, to: &Path) -> anyhow::Result<ExportAnswer> {
-    let flag = || format!("--out {}", to.display());
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).with_context(flag)?;
-    let archive = Archive::at(&data_directory::configurations(data));
-    let mut buffered = BufWriter::with_capacity(256 * 1024, &file);
-    let answer = audit::export(dir, &archive, question, &mut buffered).map_err(|error| match error {
+/// Of the file that was asked for, whatever it is called until it is whole.
+fn unwritten(out: &Path) -> String {
+    format!("--out {} cannot be written", out.display())
+}
+
+fn write(
+    configurations: &Path,
+    dir: &Path,
+    question: &ExportQuestion,
+    file: &File,
+) -> anyhow::Result<ExportAnswer> {
+    let archive = Archive::at(configurations);
+    let mut buffered = BufWriter::with_capacity(256 * 1024, file);
+    audit::export(dir, &archive, question, &mut buffered).map_err(|error| match error {
         ExportError::Unsearched(Unsearched::Misasked(misasked)) => crate::cmd::misasked(&misasked),
         error => error.into(),
-    })?;
-    drop(buffered);
-    file.sync_all().with_context(flag)?;
-    Ok(answer)
+    })
+}
+
+/// That a file can be put at `--out`: what is renamed into its place would take the place of a device, a pipe or a link, and not write to it.
+pub(super) fn regular(out: &Path) -> anyhow::Result<()> {
+    let is_file = |metadata: fs::Metadata| metadata.is_file();
+    ensure!(
+        fs::symlink_metadata(out).map_or(true, is_file),
+        "--out {}: it is there and is no regular file; name a file",
+        out.display()
+    );
+    Ok(())
+}
+
+/// Has a file written, for its owner alone, that gets its name when it is finished and on disk: what is not finished is no evidence.
+pub(super) fn whole<T>(out: &Path, write: impl FnOnce(&File) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    // Beside it, under a name that nobody else has.
+    let beside = out.with_added_extension(format!("{}.tmp", uuid::Uuid::new_v4()));
+    let flag = || unwritten(out);
+    let written = || {
+        let options = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside);
+        let file = options.with_context(flag)?;
+        let answer = write(&file)?;
+        file.sync_all().and_then(|()| put(&beside, out)).with_context(flag)?;
+        Ok(answer)
+    };
+    let written = written();
+    if written.is_err() {
+        // Why it could not be written is told.
+        let _ = fs::remove_file(&beside);
+    }
+    written
 }
 
 /// Gives the file its name, which is on disk when this returns.
@@ -184,14 +206,16 @@ fn print(answer: &ExportAnswer, out: &Path) {
     for witness in &answer.witnesses {
         output::line(&format!("cosigned by {}, as that says", printable(witness)));
     }
-    output::line(&format!("written to {}; anybody can check it:", out.display()));
-    output::line(&format!("  vidimus audit verify {} --key KEY", out.display()));
-    output::line(&format!("  python3 docs/verify-evidence.py {} --key KEY", out.display()));
+    let out = out.display().to_string();
+    let out = printable(&out);
+    output::line(&format!("written to {out}; anybody can check it:"));
+    output::line(&format!("  vidimus audit verify {out} --key KEY"));
+    output::line(&format!("  python3 docs/verify-evidence.py {out} --key KEY"));
 }
 
 /// Waits until a checkpoint covers the records that are there now; how many these are, where one does. Where none comes, nobody writes
 /// the log, or it is written faster than it is read.
-fn wait_for_checkpoint(dir: &Path) -> Option<u64> {
+pub(super) fn wait_for_checkpoint(dir: &Path) -> Option<u64> {
     let until = Instant::now() + PATIENCE;
     let signed = || read_from(dir, 0).map(|reading| reading.watermark().signed);
     let mut reading = signed().and_then(|signed| read_from(dir, signed)).ok()?;

@@ -48,7 +48,8 @@ struct Report {
     busy: bool,
 }
 
-pub fn run(ledger: &Path, index: &Path, it: &Index, format: Format) -> anyhow::Result<ExitCode> {
+pub fn run(ledger: &Path, index: Option<&Path>, it: &Index, format: Format) -> anyhow::Result<ExitCode> {
+    let index = index.context("--ledger: say where the index of that ledger is to be, with --index DIR")?;
     let failed = || format!("the index in {}", index.display());
     let mut extended = if it.rebuild {
         vidimus_readmodel::rebuild(index, ledger, &mut |_, _| {})
@@ -90,7 +91,8 @@ fn tell(extended: &Extended, format: Format) -> anyhow::Result<()> {
 }
 
 /// The index with all that the log has, for what cannot be answered without one: it is made where it is missing.
-pub(super) fn made(ledger: &Path, index: &Path) -> anyhow::Result<Model> {
+pub(super) fn made(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Model> {
+    let Some(index) = index else { return in_memory(ledger) };
     let open = || -> Result<Option<Model>, ModelError> {
         match vidimus_readmodel::extend(index, ledger, &mut |_, _| {}) {
             Err(error) if !is_denied(&error) => return Err(error),
@@ -108,17 +110,24 @@ pub(super) fn made(ledger: &Path, index: &Path) -> anyhow::Result<Model> {
         }
         model => model,
     };
-    let advice = "no index can be made here; give a directory that this user may write: --index DIR";
-    match model? {
-        Some(model) => Ok(model),
-        // Nothing may be written: a small log is read as a whole.
-        None => {
-            let mut model = Model::in_memory(ledger, 0)?;
-            anyhow::ensure!(model.behind() <= MOST_IN_MEMORY, advice);
-            model.refresh()?;
-            Ok(model)
-        }
+    model?.map_or_else(|| in_memory(ledger), Ok)
+}
+
+/// The index once more, with the file made again that an error is about.
+pub(super) fn repaired(ledger: &Path, index: Option<&Path>, error: &ModelError) -> anyhow::Result<Model> {
+    if let Some(index) = index {
+        vidimus_readmodel::repair(index, ledger, error)?;
     }
+    made(ledger, index)
+}
+
+/// Where nothing may be written, a small log is read as a whole.
+fn in_memory(ledger: &Path) -> anyhow::Result<Model> {
+    let mut model = Model::in_memory(ledger, 0)?;
+    let advice = "no index can be made here; give a directory that this user may write: --index DIR";
+    anyhow::ensure!(model.behind() <= MOST_IN_MEMORY, advice);
+    model.refresh()?;
+    Ok(model)
 }
 
 /// Records of a log without an index that are read into memory.

@@ -143,7 +143,7 @@ fn one_of<T: Copy + Send + Sync + 'static>(
     })
 }
 
-pub fn run(dir: &Path, index: &Path, search: &Search, format: Format) -> anyhow::Result<ExitCode> {
+pub fn run(dir: &Path, index: Option<&Path>, search: &Search, format: Format) -> anyhow::Result<ExitCode> {
     let question = search.filters.question(search.kind, search.oldest_first);
     if search.follow {
         return follow::run(dir, index, &question, search.after, format);
@@ -183,6 +183,9 @@ pub fn run(dir: &Path, index: &Path, search: &Search, format: Format) -> anyhow:
         output::warning(&format!(
             "only the {which} {found} are shown, there are more; --after {last} shows the next ones, --limit 0 all"
         ));
+    }
+    if !more || search.oldest_first {
+        super::warn_of_pruned(dir, search.filters.since)?;
     }
     Ok(if damaged { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }

@@ -74,6 +74,9 @@ pub fn run(dir: &Path, show: &Show, format: Format) -> anyhow::Result<ExitCode> 
             printable(transaction)
         ));
     }
+    if call.records.is_empty() {
+        super::warn_of_pruned(dir, None)?;
+    }
     match (call.records.is_empty(), call.damage.is_empty()) {
         (true, true) => anyhow::bail!("no record of a call or an approval {} in {}", show.id, dir.display()),
         (true, false) => {

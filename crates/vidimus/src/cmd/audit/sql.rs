@@ -59,13 +59,12 @@ pub fn run_tables(format: Format) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn run(ledger: &Path, index: &Path, sql: &Sql, format: Format) -> anyhow::Result<ExitCode> {
+pub fn run(ledger: &Path, index: Option<&Path>, sql: &Sql, format: Format) -> anyhow::Result<ExitCode> {
     let query = sql.query.as_deref().unwrap_or_default();
     let bounds = Bounds { rows: sql.limit, time: sql.timeout };
     let answer = match index::made(ledger, index)?.sql(query, bounds) {
         Err(error) if error.damaged().is_some() => {
-            vidimus_readmodel::repair(index, ledger, &error)?;
-            index::made(ledger, index)?.sql(query, bounds)?
+            index::repaired(ledger, index, &error)?.sql(query, bounds)?
         }
         Err(ModelError::Query(said)) => {
             anyhow::bail!("{said}; `vidimus audit sql` without a query lists the columns")
@@ -73,6 +72,7 @@ pub fn run(ledger: &Path, index: &Path, sql: &Sql, format: Format) -> anyhow::Re
         answer => answer?,
     };
     print(&answer.columns, &answer.rows, format)?;
+    super::warn_of_pruned(ledger, None)?;
     if answer.more {
         output::warning(&format!(
             "only {} rows are shown, there are more; --limit N shows N",

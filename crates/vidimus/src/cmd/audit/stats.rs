@@ -82,7 +82,7 @@ const NUMBERS: [&str; 10] = [
     "latency_us",
 ];
 
-pub fn run(ledger: &Path, index: &Path, stats: &Stats, format: Format) -> anyhow::Result<ExitCode> {
+pub fn run(ledger: &Path, index: Option<&Path>, stats: &Stats, format: Format) -> anyhow::Result<ExitCode> {
     let (by, names): (By, &[&str]) = match stats.by {
         Sums::Agent => (By::Agent, &["agent"]),
         Sums::Tool => (By::Tool, &["tool"]),
@@ -100,11 +100,11 @@ pub fn run(ledger: &Path, index: &Path, stats: &Stats, format: Format) -> anyhow
     let question = StatsQuestion { by, order, since: stats.since, until: stats.until, limit };
     let rows: Vec<Map<String, Value>> = match index::made(ledger, index)?.stats(&question) {
         Err(error) if error.damaged().is_some() => {
-            vidimus_readmodel::repair(index, ledger, &error)?;
-            index::made(ledger, index)?.stats(&question)?
+            index::repaired(ledger, index, &error)?.stats(&question)?
         }
         rows => rows?,
     };
+    super::warn_of_pruned(ledger, stats.since)?;
     if rows.is_empty() && format == Format::Table {
         output::line("nothing found");
         return Ok(ExitCode::SUCCESS);

@@ -5,12 +5,12 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 use vidimus_ledger::{
-    Checkpoint, Finding, Options, Report, VerifyError, WitnessKey, Witnesses, default_memory,
+    Checkpoint, Finding, Note, Options, Report, VerifyError, WitnessKey, Witnesses, default_memory,
 };
 use vidimus_query::audit::{self, EvidenceReport, EvidenceVerified, VerifyOptions};
 
@@ -31,6 +31,7 @@ const INCOMPLETE: u8 = 3;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus audit verify --data /var/lib/vidimus
+  vidimus audit verify --ledger /mnt/archive # what was pruned, as it was
   vidimus audit verify --data DIR --checkpoint saved-last-month \\
     --key \"$(cat checkpoint.vkey)\" # trusting nothing in the directory
   vidimus audit verify evidence.jsonl --key \"$(cat checkpoint.vkey)\"
@@ -79,8 +80,17 @@ impl Verify {
         self.checkpoint.iter().map(|path| note(path, "--checkpoint")).collect()
     }
 
-    fn witnesses(&self) -> Witnesses {
-        Witnesses::new(self.witness.iter().cloned(), self.quorum)
+    /// A number of them that nobody can have, or that says nothing, is none to verify with.
+    fn witnesses(&self) -> anyhow::Result<Witnesses> {
+        let witnesses = Witnesses::new(self.witness.iter().cloned(), self.quorum);
+        let all = witnesses.keys().len();
+        if let Some(quorum) = self.quorum {
+            ensure!(
+                (1..=all).contains(&quorum),
+                "--quorum {quorum}: write a number from 1 to {all}, which is how many keys of witnesses are given, each once"
+            );
+        }
+        Ok(witnesses)
     }
 }
 
@@ -97,7 +107,7 @@ pub(super) fn note(path: &Path, flag: &str) -> anyhow::Result<String> {
     Ok(text)
 }
 
-pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCode> {
+pub fn run(dir: &Path, archive: bool, verify: &Verify, format: Format) -> anyhow::Result<ExitCode> {
     let trusted = verify.trusted()?;
     let memory =
         if verify.forget { None } else { Some(memory(verify.memory.clone().or_else(default_memory))?) };
@@ -105,8 +115,9 @@ pub fn run(dir: &Path, verify: &Verify, format: Format) -> anyhow::Result<ExitCo
         key: verify.key.as_deref().map(super::key).transpose()?,
         trusted,
         memory,
-        witnesses: verify.witnesses(),
+        witnesses: verify.witnesses()?,
         accept_new: verify.accept_new_log,
+        archive,
     };
     let report = vidimus_ledger::verify(dir, &options).map_err(|error| match error {
         VerifyError::Memory(error) => anyhow::Error::from(error).context(
@@ -131,7 +142,7 @@ pub fn run_evidence(verify: &Verify, format: Format) -> anyhow::Result<ExitCode>
     let options = VerifyOptions {
         key: verify.key.as_deref().map(super::key).transpose()?,
         checkpoints: verify.trusted()?,
-        witnesses: verify.witnesses(),
+        witnesses: verify.witnesses()?,
     };
     let (mut proven, mut whole) = (true, true);
     for file in &verify.files {
@@ -250,7 +261,13 @@ fn print(report: &Report) {
     let row = |label: &str, text: &str| output::line(&format!("{label:<13}{text}"));
     row("log", &printable(&report.origin));
     row("key", &printable(&report.key));
-    row("records", &format!("{} in {}", report.records, counted(report.segments as u64, "segment")));
+    let pruned = report.notes.iter().find_map(|note| match note {
+        Note::Pruned(pruned) => Some(pruned.minimum()),
+        _ => None,
+    });
+    let from =
+        pruned.map_or(String::new(), |minimum| format!(", of which those before {minimum} were pruned"));
+    row("records", &format!("{} in {}{from}", report.records, counted(report.segments as u64, "segment")));
     if let Some(checkpoint) = &report.checkpoint {
         row("checkpoint", &format!("{}, root {}", counted(checkpoint.size, "record"), checkpoint.root));
     }

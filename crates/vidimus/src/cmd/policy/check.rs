@@ -4,10 +4,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use vidimus_core::clock::Clock as _;
+use vidimus_gateway::millis;
 use vidimus_query::check::counted;
 use vidimus_query::review::{self, Class, Review};
 use vidimus_query::state::State;
 
+use crate::clock::SystemClock;
 use crate::cmd::check::{directory, warned};
 use crate::output::{self, Format};
 
@@ -61,7 +64,7 @@ impl Denied {
 pub(super) fn run(check: &Check, format: Format) -> anyhow::Result<ExitCode> {
     directory(&check.dir)?;
     let state = State::new(vidimus_registry::load(&check.dir), check.dir.display().to_string());
-    let review = review::review(&state)?;
+    let review = review::review(&state, millis(SystemClock.now().wall))?;
     match format {
         Format::Json => output::json(&review)?,
         Format::Table => print(&review),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use vidimus_query::check::counted;
 use vidimus_query::format::{self, FormatAnswer};
@@ -13,8 +13,10 @@ use crate::output::{self, Format};
 /// Formats the Cedar of policies, inside the YAML that they stand in.
 ///
 /// The layout and the comments of the YAML stay as they are, and so do the comments of the Cedar. What is not understood is left as it is
-/// and named. A file is replaced whole, so a gateway that watches it sees no half of it. Exits 0 when all is in the one form, 1 with
-/// --check when something is not or when something was left as it is, 2 when a file cannot be read or written.
+/// and named. What is read are the documents of kind Policy in the files of a directory that end in .yaml or .yml, and in files that are
+/// named, whatever they are called; Cedar that stands in no YAML is not. A file is replaced whole, so a gateway that watches it sees no half
+/// of it. Exits 0 when all is in the one form, 1 with --check when something is not or when something was left as it is, 2 when there is no
+/// policy or a file cannot be read or written.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus policy fmt resources/
@@ -43,6 +45,16 @@ pub(super) fn run(asked: &Fmt, format: Format) -> anyhow::Result<ExitCode> {
         output::warning(&format!(
             "{link} leads out of what is formatted, and what it leads to stays as it is"
         ));
+    }
+    if answer.policies == 0 {
+        let paths: Vec<String> = asked.paths.iter().map(|path| path.display().to_string()).collect();
+        bail!(
+            "no policies in {}: what is formatted is spec.cedar of documents of kind Policy, in files of YAML (.yaml, .yml)",
+            paths.join(", ")
+        );
+    }
+    for file in &answer.without {
+        output::warning(&format!("{file} has no policy in YAML that can be read, and stays as it is"));
     }
     match format {
         Format::Json => output::json(&answer)?,

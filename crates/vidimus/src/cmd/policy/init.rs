@@ -7,17 +7,21 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use vidimus_core::clock::Clock as _;
 use vidimus_core::resource::{check::DEFAULT_NAMESPACE, nearest};
+use vidimus_gateway::millis;
+use vidimus_query::cases::{self, CaseFault, ReadCase};
 use vidimus_query::starters::{self, StarterAnswer};
 use vidimus_registry::Loaded;
 
+use crate::clock::SystemClock;
 use crate::output::{self, Format};
 
 /// Writes policies to begin with, with objects to see them work and cases that say what they are to decide.
 ///
 /// Without a name it lists the sets that there are. What is written passes `vidimus check` and `vidimus policy test`. Several sets in one
-/// directory have a namespace each; what would stand in the way of what is there is not written, and nothing is written over. Exits 0 when
-/// it was written or listed, 2 when not.
+/// directory have a namespace each; what would stand in the way of what is there is not written, nor what the policies that are there would
+/// decide otherwise than its cases say, and nothing is written over. Exits 0 when it was written or listed, 2 when not.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus policy init                                   # which are there?
@@ -76,10 +80,20 @@ pub(super) fn run(init: &Init, format: Format) -> anyhow::Result<ExitCode> {
     if let Some((there, _)) = files.iter().find(|(name, _)| init.dir.join(name).exists()) {
         bail!("{} is there already, and nothing was written", init.dir.join(there).display());
     }
-    let staged = staged(&files).context("what would be written could not be looked at")?;
-    if let Some(both) = starters::in_the_way(&vidimus_registry::load(&init.dir), &staged) {
+    let (staged, cases) = staged(&files).context("what would be written could not be looked at")?;
+    let there = vidimus_registry::load(&init.dir);
+    if let Some(both) = starters::in_the_way(&there, &staged) {
         bail!(
             "{both}, and nothing was written: of two of one name, or with one identity, neither is in force; give another --namespace, or another --dir"
+        );
+    }
+    let disturbed = starters::disturbed(&there, &staged, cases, millis(SystemClock.now().wall));
+    if !disturbed.is_empty() {
+        bail!(
+            "beside the policies of {}, cases of the set would be decided otherwise: {}; nothing was written. Give another --namespace, which \
+             policies of this one do not reach (a cluster-wide one does), or another --dir",
+            init.dir.display(),
+            disturbed.join(", ")
         );
     }
     let mut answer = StarterAnswer::default();
@@ -98,14 +112,20 @@ pub(super) fn run(init: &Init, format: Format) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the files say, as a gateway would read them by themselves.
-fn staged(files: &[(String, String)]) -> std::io::Result<Loaded> {
+/// What the files say, as a gateway would read them by themselves, and their cases.
+fn staged(files: &[(String, String)]) -> std::io::Result<(Loaded, Vec<ReadCase>)> {
     let directory = std::env::temp_dir().join(format!("vidimus-init-{}", uuid::Uuid::new_v4()));
     fs::create_dir(&directory)?;
     let written = files.iter().try_for_each(|(name, text)| write(&directory.join(name), text));
-    let loaded = written.map(|()| vidimus_registry::load(&directory));
+    let read = written.and_then(|()| {
+        let faults = |faults: Vec<CaseFault>| {
+            let said: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            std::io::Error::other(said.join("; "))
+        };
+        Ok((vidimus_registry::load(&directory), cases::read(&directory).map_err(faults)?))
+    });
     fs::remove_dir_all(&directory)?;
-    loaded
+    read
 }
 
 /// Never over what is there.

@@ -24,7 +24,7 @@ const SHOWN: usize = 4;
 /// What people do is asked with an action of theirs (quarantine, lift, declassify, grant, revoke, approve, read), or with a User/… or UserGroup/… as
 /// --principal. People are in no record, so those are listed whom policies tell apart: who is named, somebody of each group that is named and of no
 /// other, and User/* for all others. Nobody approves what is done for himself, whatever policies say. The state that is asked is that of the running gateway with --admin, or of one that starts
-/// with --resources and --data. Exits 0 when something of it can be called by somebody, 1 when nothing can, 2 when the question could
+/// with --resources and --data. Exits 0 when something of it can be called by somebody, 1 when nothing can (by people: of those who are listed), 2 when the question could
 /// not be asked.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -40,7 +40,8 @@ const SHOWN: usize = 4;
   vidimus policy reach --resources DIR --resource Agent/a/b -o json | \\
     jq -r '.reached[] | select(.outcome == \"always\") | .principals[]'
 
-Exit codes: 0 something can be called, 1 nothing can, 2 could not ask")]
+Exit codes: 0 something can be called, 1 nothing can by those who are told of,
+2 could not ask")]
 #[command(group(ArgGroup::new("about").args(["principal", "resource", "action"]).required(true).multiple(true)))]
 pub(super) struct Reach {
     #[command(flatten)]
@@ -110,11 +111,21 @@ fn print(answer: &ReachAnswer) {
     let counts = &answer.counts;
     output::line(&format!(
         "{} always, {} conditional, {} held, {} never  ({}, snapshot {})",
-        counts.always, counts.conditional, counts.held, counts.never, answer.state.of, answer.state.snapshot
+        counts.always,
+        counts.conditional,
+        counts.held,
+        counts.never,
+        printable(&answer.state.of),
+        answer.state.snapshot
     ));
     if answer.without_endpoint > 0 {
         let agents = vidimus_query::check::counted(answer.without_endpoint, "agent");
         output::line(&format!("{agents} left out: without spec.endpoint nobody can call them"));
+    }
+    if answer.in_several_groups {
+        output::line(
+            "not told of: who is in several groups that policies name, or is named and in one; ask by --principal User/… --group …",
+        );
     }
 }
 

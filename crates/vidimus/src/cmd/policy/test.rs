@@ -19,7 +19,7 @@ use crate::output::{self, Format};
 ///
 /// A case is a call that nobody makes, with what is to be decided of it. Cases are in files *.cases.yaml below DIR, which a gateway does
 /// not read as resources. What is not expected may be anything. A case that fails says what is otherwise, and what comes nearest.
-/// Exits 0 when all pass, 1 when one fails or cannot be asked, 2 when there is none or a file cannot be read.
+/// Exits 0 when all pass, 1 when one fails, or cannot be read or asked, 2 when there is none or a file cannot be read.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus policy test examples/demo
@@ -49,17 +49,39 @@ pub(super) struct Test {
     junit: Option<PathBuf>,
 }
 
-/// Where nothing could be tested, the report says so: one of before would say that all is well.
 pub(super) fn run(test: &Test, format: Format) -> anyhow::Result<ExitCode> {
-    let tested = tested(test, format);
-    if let (Err(error), Some(file)) = (&tested, &test.junit) {
-        let xml = cases::junit_of_fault(&test.dir.display().to_string(), &format!("{error:#}"))?;
-        fs::write(file, xml).with_context(|| format!("--junit {}", file.display()))?;
+    let tested = tested(test);
+    // What came of the cases is told whatever becomes of the file.
+    if let Ok(report) = &tested {
+        match format {
+            Format::Json => output::json(report)?,
+            Format::Table => print(report),
+        }
     }
-    tested
+    let written = written(test, &tested);
+    match (tested, written) {
+        (Ok(report), Ok(())) => Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::from(1) }),
+        (Ok(_), Err(unwritten)) => Err(unwritten),
+        (Err(error), written) => {
+            if let Err(unwritten) = written {
+                output::warning(&format!("{unwritten:#}"));
+            }
+            Err(error)
+        }
+    }
 }
 
-fn tested(test: &Test, format: Format) -> anyhow::Result<ExitCode> {
+/// Where nothing could be tested, the report says so: one of before would say that all is well.
+fn written(test: &Test, tested: &anyhow::Result<TestReport>) -> anyhow::Result<()> {
+    let Some(file) = &test.junit else { return Ok(()) };
+    let xml = match tested {
+        Ok(report) => cases::junit(report)?,
+        Err(error) => cases::junit_of_fault(&test.dir.display().to_string(), &format!("{error:#}"))?,
+    };
+    fs::write(file, xml).with_context(|| format!("--junit {} cannot be written", file.display()))
+}
+
+fn tested(test: &Test) -> anyhow::Result<TestReport> {
     let resources = test.resources.as_ref().unwrap_or(&test.dir);
     for directory in [&test.dir, resources] {
         fs::read_dir(directory).with_context(|| format!("{} cannot be read", directory.display()))?;
@@ -75,27 +97,13 @@ fn tested(test: &Test, format: Format) -> anyhow::Result<ExitCode> {
     if let Some(left_out) = state.left_out() {
         output::warning(&format!("{left_out}; `vidimus check` tells why"));
     }
-    let report = cases::test(&state, cases, millis(SystemClock.now().wall));
-    if let Some(file) = &test.junit {
-        let xml = cases::junit(&report)?;
-        fs::write(file, xml).with_context(|| format!("--junit {}", file.display()))?;
-    }
-    match format {
-        Format::Json => output::json(&report)?,
-        Format::Table => print(&report),
-    }
-    Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    Ok(cases::test(&state, cases, millis(SystemClock.now().wall)))
 }
 
 fn print(report: &TestReport) {
     for case in &report.cases {
         let verdict = output::verdict(case.verdict.as_str(), case.verdict == CaseVerdict::Passed);
-        output::line(&format!(
-            "{verdict} {}:{} {}",
-            case.file,
-            case.line,
-            output::printable(&case.case.name)
-        ));
+        output::line(&format!("{verdict} {}:{} {}", case.file, case.line, output::printable(&case.name)));
         print_failure(case);
     }
     let mut summary = vec![format!("{} passed", counted(report.passed, "case"))];
@@ -112,7 +120,9 @@ fn print_failure(case: &TestedCase) {
     if case.verdict == CaseVerdict::Passed {
         return;
     }
-    output::line(&format!("  call     {} {}", case.case.principal, case.case.resource));
+    if let Some(call) = &case.case {
+        output::line(&format!("  call     {} {}", call.principal, call.resource));
+    }
     let rows = [("differs", &case.differences), ("nearest", &case.nearest)];
     for (label, sentences) in rows {
         for sentence in sentences {

@@ -17,7 +17,7 @@ use vidimus_core::record::Kept;
 use vidimus_core::snapshot::ENDED_BY;
 use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
-    AddressGuard, Gate, KeepAlive, Limits, Seal, SecretDirectory, Shared, Stood, Telemetry, Upstream, Vitals,
+    Gate, KEY_LENGTH, KeepAlive, Limits, Seal, SecretDirectory, Shared, Stood, Telemetry, Upstream, Vitals,
     millis, record_count,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, Operators, People, TrustStore};
@@ -34,8 +34,8 @@ use super::health::Health;
 use super::issuer_roots::IssuerRoots;
 use super::supervisor::Supervisor;
 use super::{
-    DurabilityArg, Serve, admin, configurations, descriptors, disk, issuer_roots, standing, taken, tls,
-    webhook, witnesses,
+    DurabilityArg, Serve, admin, configurations, descriptors, disk, issuer_roots, retention, sinks, standing,
+    taken, tls, webhook, witnesses,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
@@ -90,12 +90,11 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         .transpose()?;
     let watching = Arc::new(watching);
     standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
-    webhook::begin(&mut supervisor, serve, &shared, given, (plain, admin_address, tls_address))?;
-    let witnessed = witnesses::begin(&mut supervisor, serve, &shared)?;
+    let witnessed = tell(&mut supervisor, serve, &shared, given, (plain, admin_address, tls_address))?;
     let live = configurations::keep(&mut supervisor, &serve.data, shared.snapshot());
     supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live));
     control.block_on(agrees(&mut supervisor, serve, &shared));
-    disk::watch(&mut supervisor, shared.clone(), serve.data.clone(), serve.disk_reserve);
+    look_after_disk(&mut supervisor, serve, &shared, sealing_key);
     let (stop, stopping) = watch::channel(false);
     let listeners: Vec<Listener> =
         [Some(Listener { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
@@ -122,6 +121,25 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     // What looks at files may be waiting for one.
     control.shutdown_timeout(Duration::from_secs(1));
     Ok(code)
+}
+
+/// Begins what others outside are told, where any are; whether the ledger has witnesses.
+fn tell(
+    supervisor: &mut Supervisor,
+    serve: &Serve,
+    shared: &Arc<Shared>,
+    secrets: Option<SecretDirectory>,
+    own: (SocketAddr, SocketAddr, Option<SocketAddr>),
+) -> anyhow::Result<bool> {
+    webhook::begin(supervisor, serve, shared, secrets.clone(), own)?;
+    sinks::begin(supervisor, serve, shared, secrets, own)?;
+    witnesses::begin(supervisor, serve, shared)
+}
+
+/// That what is recorded has room, and what was kept long enough goes.
+fn look_after_disk(supervisor: &mut Supervisor, serve: &Serve, shared: &Arc<Shared>, key: [u8; KEY_LENGTH]) {
+    disk::watch(supervisor, shared.clone(), serve.data.clone(), serve.disk_reserve);
+    retention::begin(supervisor, serve, shared, key);
 }
 
 /// Keeps to the store that gateways share, if they do, and waits until it is known what people did at other gateways meanwhile: calls are not decided
@@ -413,10 +431,7 @@ fn start_workers(
     listeners: &[Listener],
 ) -> anyhow::Result<Workers> {
     let connections = Connections::new(shared.connections());
-    let guard = AddressGuard {
-        denied: serve.deny_upstream.clone().into(),
-        allowed: serve.allow_upstream.clone().into(),
-    };
+    let guard = serve.address_guard();
     let mut workers = Vec::with_capacity(count);
     for number in 0..count {
         let gate = Gate {

@@ -152,6 +152,8 @@ impl Keeper {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Referred {
+    /// Records before this one were pruned, and refer to nothing any more.
+    minimum: u64,
     /// Records before this one were looked at.
     records: u64,
     /// The id of the last of these: another one in its place is of another log.
@@ -174,9 +176,16 @@ impl Referred {
         let path = data_directory::configurations(data).join("referred.json");
         let ledger = data.join("ledger");
         let before = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Self>(&text).ok());
-        let mut referred = before.unwrap_or_default();
-        let mut is_same = referred.records == 0;
-        for hit in vidimus_ledger::read_from(&ledger, referred.records.saturating_sub(1))? {
+        let minimum = vidimus_ledger::pruned(&ledger)?.map_or(0, |pruned| pruned.minimum());
+        // Of what was told of more than is there, it is not known which record said it.
+        let mut referred = before.filter(|before| before.minimum == minimum).unwrap_or_else(|| Self {
+            minimum,
+            records: minimum,
+            ..Self::default()
+        });
+        let mut is_same = referred.records == minimum;
+        let from = if is_same { minimum } else { referred.records.saturating_sub(1) };
+        for hit in vidimus_ledger::read_from(&ledger, from)? {
             let hit = hit?;
             let of = serde_json::from_slice::<Of<'_>>(&hit.record).ok();
             let id = of.as_ref().map(|of| &*of.id).unwrap_or_default();

@@ -1,12 +1,34 @@
 //! Values of flags that would be taken and then do nothing, or not what was meant: refused, with what to write.
 
+use std::ffi::OsStr;
+
 use anyhow::{Context as _, bail, ensure};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use url::{Host, Url};
 use vidimus_core::resource::{Network, may_be_allowed};
-use vidimus_gateway::StandingAddress;
 use vidimus_gateway::listener::authority;
+use vidimus_gateway::{SinkAddress, StandingAddress};
+
+/// Reads a value that may have a secret in it: what is wrong is said without the value, since standard error is often a log.
+#[derive(Clone, Debug)]
+pub(super) struct Unshown<T>(pub(super) fn(&str) -> anyhow::Result<T>);
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for Unshown<T> {
+    type Value = T;
+
+    fn parse_ref(&self, cmd: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        let text = value.to_str().ok_or_else(|| clap::Error::new(ErrorKind::InvalidUtf8).with_cmd(cmd))?;
+        (self.0)(text).map_err(|error| {
+            let flag = arg.map(ToString::to_string).unwrap_or_default();
+            let said = format!("invalid value for '{flag}', which is not shown: {error:#}");
+            clap::Error::raw(ErrorKind::ValueValidation, said).with_cmd(cmd)
+        })
+    }
+}
 
 /// Kept as it is written: it is compared with what tokens say.
 pub(super) fn public_url(text: &str) -> anyhow::Result<String> {
@@ -61,6 +83,11 @@ pub(super) fn standing(text: &str) -> anyhow::Result<StandingAddress> {
     const WRITE: &str = "write redis://[user:password@]host[:port][/database]";
     // Its own words could show the password.
     text.parse().map_err(|_| anyhow::anyhow!("it is not the address of a Redis or Valkey; {WRITE}"))
+}
+
+/// Who is sent the ledger's records.
+pub(super) fn sink(text: &str) -> anyhow::Result<SinkAddress> {
+    Ok(text.trim().parse()?)
 }
 
 /// What a ServiceAccount's token says of its issuer, and where its keys are fetched.
@@ -128,6 +155,9 @@ mod tests {
             ("--issuer-ca /etc/ca.crt", "ISSUER=FILE"),
             ("--issuer-ca http://127.0.0.1:1=a", "only an https issuer"),
             ("--otlp-endpoint collector:4318", "http://collector:4318/v1/traces"),
+            ("--sink kafka://broker:9092", "write otlp+https://HOST"),
+            ("--sink otlp+https://user:word@collector", "belong into a file"),
+            ("--sink-from 7", "--sink"),
             ("--otlp-endpoint collector", "http://collector:4318/v1/traces"),
             ("--otlp-endpoint ftp://collector", "http://collector:4318/v1/traces"),
             ("--allow-origin app.example", "https://app.example"),
@@ -152,6 +182,9 @@ mod tests {
             ("--allow-upstream pods", "not a network"),
             ("--deny-upstream pods", "not a network"),
             ("--header-time 30", "write 30s"),
+            ("--keep-records 365", "write 365s"),
+            ("--keep-records 2h", "write 1d or more"),
+            ("--archive a", "--keep-records"),
             ("--max-body 4X", "such as 4MB"),
             ("--listen 8080", "127.0.0.1:8080"),
             ("--standing rediss://127.0.0.1", "redis://"),
@@ -174,6 +207,23 @@ mod tests {
         ] {
             let error = parsed(flags).map(drop).unwrap_err();
             assert!(error.contains(says), "{flags}: {error}");
+        }
+    }
+
+    /// Attack: a secret in an address that has something else wrong, read from the log of a start that failed.
+    #[test]
+    fn what_may_be_secret_is_not_shown_where_it_is_wrong() {
+        for flags in [
+            "--sink otlp+https://collector/hunter2?bad=1",
+            "--sink otlp+https://u:hunter2@collector",
+            "--webhook https://u:p@chat.example/hunter2 --webhook-secret a --secrets b",
+            "--webhook http://chat.example/hunter2 --webhook-secret a --secrets b",
+            "--standing rediss://:hunter2@127.0.0.1",
+            "--otlp-endpoint http://u:hunter2@collector/v1/traces",
+        ] {
+            let error = parsed(flags).map(drop).unwrap_err();
+            let flag = flags.split(' ').next().unwrap();
+            assert!(error.contains(flag) && !error.contains("hunter2"), "{flags}: {error}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use vidimus_core::record::{ActRecord, Kept, Record};
 use vidimus_core::snapshot::Overlay;
 use vidimus_core::standing::Standing;
@@ -31,18 +31,19 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// When an act cannot be read: what was quarantined is then not known, and nothing may be let through.
-pub(super) fn open(
+pub(in crate::cmd) fn open(
     data: &Path,
     key: &[u8; KEY_LENGTH],
     ledger: &Ledger,
 ) -> anyhow::Result<(Stood, StandingFile)> {
-    let (path, file) = file(data, key)?;
+    let (path, file) = file(data, key, NEWEST)?;
     let known = file.read().unwrap_or_else(|reason| {
         tracing::warn!(reason, "{} is not used; the whole log is read instead", path.display());
         None
     });
     let kept = known.as_ref().is_some_and(|known| known.records > 0);
-    let (begun, mut standing, reading) = begun(known, |from| ledger.read_from(from))?;
+    let base = base(data, key)?;
+    let (begun, mut standing, reading) = begun(known.into_iter().chain(base), |from| ledger.read_from(from))?;
     if kept && begun == 0 {
         tracing::warn!("{} is of another log, and not used; the whole log is read instead", path.display());
     }
@@ -58,24 +59,66 @@ pub(super) fn open(
     Ok((stood, file))
 }
 
-fn file(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::Result<(PathBuf, StandingFile)> {
-    let path = data.join("registry").join("standing");
+/// What stands, as it is written down again and again.
+const NEWEST: &str = "standing";
+/// What stood when the ledger was pruned last: the acts before are not there any more. It is of records that are signed for, so that no power loss
+/// can take the last of them.
+const BASE: &str = "standing.base";
+
+fn file(data: &Path, key: &[u8; KEY_LENGTH], name: &str) -> anyhow::Result<(PathBuf, StandingFile)> {
+    let path = data.join("registry").join(name);
     let file = StandingFile::new(&path, key)?;
     Ok((path, file))
+}
+
+fn base(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::Result<Option<vidimus_registry::Stood>> {
+    let (path, file) = file(data, key, BASE)?;
+    Ok(file.read().unwrap_or_else(|reason| {
+        tracing::error!(reason, "{} cannot be used", path.display());
+        None
+    }))
+}
+
+/// Writes down what stands for every start from here on, before the records that say so go. This waits for the disk and for a checkpoint.
+///
+/// # Errors
+/// When it cannot be written, or nothing is signed for any more.
+pub(in crate::cmd) fn keep_base(
+    data: &Path,
+    key: &[u8; KEY_LENGTH],
+    ledger: &Ledger,
+    stood: Stood,
+) -> anyhow::Result<()> {
+    const LOOK: Duration = Duration::from_millis(20);
+    while ledger.watermark().signed < stood.records {
+        ensure!(ledger.is_open(), "the ledger is closed");
+        std::thread::sleep(LOOK);
+    }
+    write(&file(data, key, BASE)?.1, ledger, stood).map_err(|reason| anyhow!(reason))
+}
+
+/// Writes down what stands after so many records, with the last of them.
+fn write(file: &StandingFile, ledger: &Ledger, stood: Stood) -> Result<(), String> {
+    let Stood { records, standing, .. } = stood;
+    let last = last_of(ledger, records)?;
+    file.write(&vidimus_registry::Stood { records, last, standing: (*standing).clone() })
 }
 
 /// From where on a log is to be read for acts: where what was kept of it ended, if it was kept of this very log. That is one which has the
 /// last record of then in its place; a longer one may have been begun since, or brought back from a copy.
 fn begun(
-    known: Option<vidimus_registry::Stood>,
+    known: impl IntoIterator<Item = vidimus_registry::Stood>,
     read: impl Fn(u64) -> Result<Reading, SearchError>,
 ) -> anyhow::Result<(u64, Standing, Reading)> {
     const WHAT: &str = "the acts in the ledger";
-    if let Some(known) = known
-        && let Some(last) = known.records.checked_sub(1)
-    {
+    for known in known {
+        let Some(last) = known.records.checked_sub(1) else { continue };
         let mut reading = read(last).context(WHAT)?;
-        let there = reading.next().transpose().context(WHAT)?;
+        let there = match reading.next().transpose() {
+            // It is older than what is there: the other one follows.
+            Err(SearchError::Pruned { .. }) => continue,
+            there => there.context(WHAT)?,
+        };
         if there.is_some_and(|hit| hit.index == last && digest_of(&hit.record) == known.last) {
             return Ok((known.records, known.standing, reading));
         }
@@ -86,7 +129,12 @@ fn begun(
 /// Takes over the acts among `reading`, which begins after `records` records; gives how many there were in the end.
 fn fold(standing: &mut Standing, mut records: u64, reading: Reading) -> anyhow::Result<u64> {
     for hit in reading {
-        let hit = hit.context("the acts in the ledger")?;
+        let hit = hit.map_err(|error| {
+            let without = matches!(error, SearchError::Pruned { .. });
+            let next = "neither DATA/registry/standing nor standing.base says what stood before; put one of them back from a copy of DATA";
+            let error = anyhow!(error).context("the acts in the ledger");
+            if without { error.context(next) } else { error }
+        })?;
         if ActRecord::is_act(&hit.record) {
             let read = Kept::read(&hit.record).with_context(|| format!("record {}", hit.index))?;
             if let Record::Act(act) = read {
@@ -107,7 +155,7 @@ pub(in crate::cmd) fn of_reader(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::
     if !ledger.join("segments").exists() {
         return Ok(Arc::default());
     }
-    let known = file(data, key)?.1.read().ok().flatten();
+    let known = file(data, key, NEWEST)?.1.read().ok().flatten().into_iter().chain(base(data, key)?);
     let (begun, mut standing, reading) = begun(known, |from| vidimus_ledger::read_from(&ledger, from))?;
     fold(&mut standing, begun, reading)?;
     Ok(stood(begun, standing)?.overlay)
@@ -183,10 +231,7 @@ async fn keep(file: &Arc<StandingFile>, ledger: &Ledger, stood: Stood, kept: &mu
         return;
     }
     let (file, ledger, records) = (file.clone(), ledger.clone(), stood.records);
-    let written = tokio::task::spawn_blocking(move || {
-        let last = last_of(&ledger, records)?;
-        file.write(&vidimus_registry::Stood { records, last, standing: (*stood.standing).clone() })
-    });
+    let written = tokio::task::spawn_blocking(move || write(&file, &ledger, stood));
     let written = written.await;
     match written.map_err(|error| error.to_string()).and_then(|written| written) {
         Ok(()) => *kept = Some(records),
@@ -265,7 +310,7 @@ mod tests {
         // Of its own log nothing is read twice.
         let ledger = log(data, &["x", "y"]);
         keep(&ledger);
-        let known = file(data, &KEY).expect("a file").1.read().expect("read");
+        let known = file(data, &KEY, NEWEST).expect("a file").1.read().expect("read");
         assert_eq!(begun(known, |from| ledger.read_from(from)).expect("read").0, 2);
     }
 }

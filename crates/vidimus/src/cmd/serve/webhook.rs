@@ -12,7 +12,7 @@ use url::{Host, Position, Url};
 use vidimus_core::approval::happened::{Happened, Mark};
 use vidimus_core::approval::pending::{Approvals, Pending, State};
 use vidimus_core::standing::Standing;
-use vidimus_gateway::{AddressGuard, Persistence, Receiver, SecretDirectory, Shared, Webhook};
+use vidimus_gateway::{Persistence, Receiver, SecretDirectory, Shared, Webhook};
 use vidimus_query::approvals::ApprovalEvent;
 
 use super::Serve;
@@ -75,10 +75,7 @@ pub(super) fn begin(
         secrets: secrets
             .context("--webhook-secret is a file in the directory of --secrets, and there is none")?,
         secret: secret.clone(),
-        guard: AddressGuard {
-            denied: serve.deny_upstream.clone().into(),
-            allowed: serve.allow_upstream.clone().into(),
-        },
+        guard: serve.address_guard(),
         own: [listen, admin].into_iter().chain(tls).collect(),
         persistence: Persistence::default(),
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use url::Url;
-use vidimus_gateway::{AddressGuard, Cosigning, CosigningConfig, Patience, Shared, WitnessAt};
+use vidimus_gateway::{Cosigning, CosigningConfig, Patience, Shared, WitnessAt};
 
 use super::Serve;
 use super::supervisor::Supervisor;
@@ -43,10 +43,7 @@ pub(super) fn begin(
     let cosigning = Cosigning::new(CosigningConfig {
         witnesses: serve.witness.clone(),
         quorum: serve.witness_quorum,
-        guard: AddressGuard {
-            denied: serve.deny_upstream.clone().into(),
-            allowed: serve.allow_upstream.clone().into(),
-        },
+        guard: serve.address_guard(),
         patience: Patience::default(),
     });
     let cosigning = Arc::new(cosigning.context("--witness")?);

@@ -21,7 +21,7 @@ const BEFORE: u64 = 1 << 14;
 /// Shows what fits from `after` on, or from now on, until nobody reads it any more.
 pub(super) fn run(
     ledger: &Path,
-    index: &Path,
+    index: Option<&Path>,
     question: &SearchQuestion,
     after: Option<u64>,
     format: Format,

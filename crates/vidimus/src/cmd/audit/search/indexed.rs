@@ -20,14 +20,14 @@ type Records = Box<dyn Iterator<Item = Result<Found, Damage>>>;
 /// The records that fit, one by one; of at most `limit` more than these are not looked up for nothing.
 pub(super) fn records(
     ledger: &Path,
-    index: &Path,
+    index: Option<&Path>,
     question: &SearchQuestion,
     after: Option<u64>,
     limit: usize,
 ) -> anyhow::Result<Records> {
     // Whatever is asked wrongly is said before anything is read.
     Judge::of(question, Vec::new()).map_err(|misasked| cmd::misasked(&misasked))?;
-    if let Some(model) = model(ledger, index)? {
+    if let (Some(model), Some(index)) = (model(ledger, index)?, index) {
         let page = limit.saturating_add(1).min(PAGE);
         match Indexed::new(model, ledger, index, question, after, page) {
             Ok(indexed) => return Ok(Box::new(indexed)),
@@ -53,10 +53,8 @@ fn of_log(ledger: &Path, question: &SearchQuestion, after: Option<u64>) -> anyho
 }
 
 /// The index, with all that the log has by now; `None` where there is none that helps. It is extended where that can be done.
-pub(super) fn model(ledger: &Path, index: &Path) -> anyhow::Result<Option<Model>> {
-    if !index.is_dir() {
-        return Ok(None);
-    }
+pub(super) fn model(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Option<Model>> {
+    let Some(index) = index.filter(|index| index.is_dir()) else { return Ok(None) };
     let opened = vidimus_readmodel::extend(index, ledger, &mut |_, _| {}).map(|_| ());
     // Who may only read it can use it as it is.
     let opened = opened.or_else(|error| if is_denied(&error) { Ok(()) } else { Err(error) });

@@ -12,6 +12,7 @@ use vidimus_core::approval::pending::{self, Approve, OfApproval, Pending, Questi
 use vidimus_core::entity::EntityId;
 use vidimus_core::person::{About, ApprovalOf, Operation};
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::standing::Unfit;
 use vidimus_gateway::Shared;
 use vidimus_query::acts::ActDone;
 use vidimus_query::approvals::{Answered, Approvals};
@@ -119,7 +120,8 @@ pub(super) async fn approve(
         Some(_) => None,
     };
     if let Some(fault) = fault {
-        return Err(asks.refuse(Refusal::new(Code::ActUnfit, fault)).await);
+        let next = "Look at what is asked now (`vidimus approvals show`), and approve that with its digest.";
+        return Err(asks.refuse(Refusal::new(Code::ActUnfit, fault).with_next(next)).await);
     }
     let Way { role, escalation } = way;
     let email = asks.person.user.email.as_deref().map(str::to_owned);
@@ -181,8 +183,8 @@ async fn find(asks: &Asks, approval: &str) -> Result<Pending, Refused> {
     match found {
         Some(pending) => Ok(pending),
         None => {
-            let refusal = Refusal::new(Code::ActUnfit, "there is no approval of this id");
-            Err(asks.refuse(refusal).await)
+            let unfit = Unfit::Approval(pending::Unfit::Unknown);
+            Err(asks.refuse(unfit.refusal()).await)
         }
     }
 }

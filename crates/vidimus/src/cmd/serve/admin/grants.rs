@@ -11,7 +11,7 @@ use vidimus_core::clock::Clock as _;
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::person::{About, GrantOf, Names, Operation};
 use vidimus_core::refusal::{Code, Refusal};
-use vidimus_core::standing::{Placed, rfc3339};
+use vidimus_core::standing::{Placed, Unfit, rfc3339};
 use vidimus_gateway::millis;
 use vidimus_query::acts::{ActDone, GrantShown, Grants};
 
@@ -71,6 +71,7 @@ pub(super) async fn list(State(admin): State<Admin>, asks: Asks) -> Result<Json<
     let grants = standing.grants.values();
     let requests = standing.requests.values();
     Ok(Json(Grants {
+        ended: standing.all_ended().cloned().collect(),
         grants: grants.map(|one| shown((&one.placed, &one.terms, one.until_ms), one.used)).collect(),
         requests: requests.map(|one| shown((&one.placed, &one.terms, one.until_ms), 0)).collect(),
     }))
@@ -90,6 +91,11 @@ pub(super) async fn give(
     permitted(&asks, Operation::Grant, &terms, until_ms).await?;
     registered(&asks, &terms).await?;
     of_another(&asks, &terms).await?;
+    let standing = asks.admin.shared().acts.standing();
+    if let Some(request) = request.as_ref().filter(|request| !standing.requests.contains_key(*request)) {
+        return Err(asks.refuse(gone(&asks, request)).await);
+    }
+    drop(standing);
     let agent = terms.agent.to_string();
     let warnings = unregistered(&asks, &terms);
     let done = asks.done(Act::Grant(Granted { request, terms, until_ms }), &why).await?;
@@ -121,17 +127,28 @@ pub(super) async fn revoke(
     let grant = standing.grants.get(&of).map(|grant| (&grant.terms, grant.until_ms));
     let found = grant.or_else(|| standing.requests.get(&of).map(|one| (&one.terms, one.until_ms)));
     let Some((terms, until_ms)) = found else {
-        let refusal = Refusal::new(Code::ActUnfit, format!("no grant or request {of:.100} stands"));
-        return Err(asks.refuse(refusal).await);
+        return Err(asks.refuse(gone(&asks, &of)).await);
     };
     permitted(&asks, Operation::Revoke, terms, until_ms).await?;
+    let kind = if standing.grants.contains_key(&of) { "Grant" } else { "Request" };
     let done = asks.done(Act::Revoke(OfGrant { of: of.clone() }), &why).await?;
     Ok(Json(ActDone {
         act: done.id,
         record: done.record,
-        subject: format!("Grant/{of}"),
+        subject: format!("{kind}/{of}"),
         warnings: Vec::new(),
     }))
+}
+
+/// Of a grant or a request that is not there; what ended it is told to who may see what stands.
+fn gone(asks: &Asks, of: &str) -> Refusal {
+    let may_see = || asks.decided(Operation::Read, About::View("standing")).is_ok();
+    let standing = asks.admin.shared().acts.standing();
+    let unfit = match standing.ended(of).filter(|_| may_see()) {
+        Some(ended) => Unfit::Ended(ended.clone()),
+        None => Unfit::NoGrant { id: of.chars().take(100).collect() },
+    };
+    unfit.refusal()
 }
 
 async fn checked(asks: &Asks, terms: &Terms) -> Result<(), Refused> {

@@ -1,7 +1,7 @@
 //! The ledger, as any client of tiled logs reads it (C2SP tlog-tiles), below the prefix `/ledger`. Checkpoints and tiles have nothing but
 //! hashes and are a view of the ledger; bundles of entries are its records, which is another view.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
@@ -22,14 +22,14 @@ const FOR_EVER: &str = "private, max-age=31536000, immutable";
 pub(in crate::cmd::serve) struct Shelf {
     /// Whether somebody is to cosign checkpoints.
     witnessed: bool,
-    readers: Semaphore,
+    readers: Arc<Semaphore>,
     /// Where the last bundle ended: whoever reads all of the log asks for the next one.
     reading: Mutex<Option<Reading>>,
 }
 
 impl Shelf {
     pub(super) fn new(witnessed: bool) -> Self {
-        Self { witnessed, readers: Semaphore::new(READERS), reading: Mutex::default() }
+        Self { witnessed, readers: Arc::new(Semaphore::new(READERS)), reading: Mutex::default() }
     }
 }
 
@@ -57,10 +57,15 @@ pub(super) async fn tile(
     let view = if wanted.is_some_and(|wanted| wanted.level.is_none()) { "records" } else { "ledger" };
     asks.may(Operation::Read, About::View(view)).await?;
     let Some(wanted) = wanted else { return Ok(none()) };
-    // The files are read where nobody waits. The semaphore is never closed.
-    let _place = admin.tiles.readers.acquire().await;
+    // The files are read where nobody waits, and a place is taken until they are, also where whoever asked has gone. The semaphore is
+    // never closed.
+    let place = admin.tiles.readers.clone().acquire_owned().await;
     let (ledger, shelf) = (admin.shared().ledger.clone(), admin.tiles.clone());
-    let read = tokio::task::spawn_blocking(move || read(&ledger, wanted, &shelf.reading)).await;
+    let read = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        read(&ledger, wanted, &shelf.reading)
+    })
+    .await;
     Ok(match read {
         Ok(Ok(Some(bytes))) => {
             let headers =

@@ -1,0 +1,134 @@
+//! The list of all metrics. There is none beside it: a metric is registered by its entry here, and `docs/metrics.md` is made of it.
+//!
+//! No label takes a value that a caller chooses: [`LABELS`] says of each where its values come from, and by what they are bounded.
+
+/// What a number is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows; its name ends with `_total`.
+    Counter,
+    /// It is as it is now.
+    Gauge,
+    /// How many were at most so large; with `_bucket`, `_sum` and `_count`.
+    Histogram,
+}
+
+impl Kind {
+    /// As OpenMetrics has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// A metric, as operators read of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Without `vidimus_` before it, and `_total` behind it.
+    pub name: &'static str,
+    /// What the number is.
+    pub kind: Kind,
+    /// In what it is counted.
+    pub unit: &'static str,
+    /// By what it is told apart; each of [`LABELS`].
+    pub labels: &'static [&'static str],
+    /// What it means. Also the help in the text that Prometheus reads, so it is one line.
+    pub meaning: &'static str,
+}
+
+impl Described {
+    /// As it is asked for.
+    pub fn full_name(&self) -> String {
+        let end = if self.kind == Kind::Counter { "_total" } else { "" };
+        format!("vidimus_{}{end}", self.name)
+    }
+}
+
+/// Each label, with where its values come from.
+pub const LABELS: &[(&str, &str)] = &[
+    ("code", "`allowed`, or a stable code: [codes.md](codes.md) has them all"),
+    ("direction", "`input` or `output` of tokens, `request` or `answer` of header fields"),
+    ("model", "names of models in the registry"),
+    ("outcome", "`allow` or `deny`"),
+    ("protocol", "`mcp`, `a2a` or `llm`; `none` where a call was refused before that was known"),
+    ("provider", "names of providers in the registry"),
+    ("result", "words of the metric's meaning"),
+    ("sink", "schemes, hosts and ports that `--sink` gives"),
+    ("task", "words of the metric's meaning"),
+    ("witness", "names of the keys that `--witness` gives"),
+];
+
+macro_rules! metrics {
+    ($($entry:ident: $name:literal, $kind:ident, $unit:literal, [$($label:literal),*], $meaning:literal;)+) => {
+        $(pub(super) const $entry: Described = Described {
+            name: $name,
+            kind: Kind::$kind,
+            unit: $unit,
+            labels: &[$($label),*],
+            meaning: $meaning,
+        };)+
+
+        /// All of them.
+        pub const METRICS: &[Described] = &[$($entry),+];
+    };
+}
+
+metrics! {
+    DECISIONS: "decisions", Counter, "calls", ["protocol", "outcome", "code"],
+        "calls decided, or refused before a decision; `code` is `allowed` or the stable code of the refusal";
+    UNRECORDED: "refusals_not_recorded", Counter, "refusals", ["code"],
+        "refusals of one principal, or of callers that proved nobody, beyond the rate that is recorded one by one, or while there is less room than `--disk-reserve`; records `refusals_not_recorded` every 10 s have the sums";
+    EFFECTS: "effects", Counter, "calls", ["protocol", "result"],
+        "calls that were permitted and have ended: `ok`, `error`, `unknown` (what came is no answer to what was asked, or could not be read), `failed`, `cancelled`";
+    DURATION: "call_duration_seconds", Histogram, "seconds", ["protocol"],
+        "from the first byte of a call to the last of its answer; each bucket has the trace of its last call as an exemplar (`trace_id`), where the caller did not say that its trace is not kept";
+    TOKENS: "tokens", Counter, "tokens", ["provider", "model", "direction"],
+        "model tokens as counted by the provider";
+    HEADERS_DROPPED: "headers_dropped", Counter, "header fields", ["direction"],
+        "header fields that did not go on, of requests (`request`) and answers (`answer`), but for those that each hop has its own; the log at `debug` names them, `spec.endpoint.headers.pass` lets them pass";
+    CONNECTIONS: "connections", Gauge, "connections", [],
+        "open client connections";
+    CONNECTIONS_REFUSED: "connections_refused", Counter, "connections", [],
+        "connections closed at once, because there was no place for them, or none for their source";
+    STREAMS: "streams", Gauge, "answers", [],
+        "answers being passed on now";
+    OBJECTS: "registry_objects", Gauge, "objects", [],
+        "registered objects that are live";
+    REJECTED: "registry_rejected", Gauge, "objects", [],
+        "objects that are rejected or in force only in part, and documents that cannot be read";
+    RELOADS: "registry_reloads", Counter, "snapshots", [],
+        "snapshots taken into use";
+    LEDGER_OPEN: "ledger_open", Gauge, "0 or 1", [],
+        "1 while the ledger takes records; 0 means the gate is closed";
+    UNSYNCED: "ledger_unsynced_seconds", Gauge, "seconds", [],
+        "age of the oldest record that is written and not on disk: what a power loss would take now. With `commit` durability it stays near 5 ms while the disk keeps up; with `sync`, 0";
+    UNSYNCED_MAX: "ledger_unsynced_max_seconds", Gauge, "seconds", [],
+        "the longest from the write of a record to the return of its fsync since the start";
+    UNCOSIGNED: "ledger_uncosigned_seconds", Gauge, "seconds", [],
+        "how long there has been a checkpoint that fewer than `--witness-quorum` witnesses have cosigned; 0 without witnesses. Alert on minutes";
+    WITNESS_REQUESTS: "witness_requests", Counter, "requests", ["witness", "result"],
+        "checkpoints offered, by the name of the witness's key: `cosigned`; `failed` (not there, or nothing that is right); `refused` (it does not know the log); `inconsistent` (it has seen another past of the ledger: alert on any)";
+    WEBHOOKS: "webhooks", Counter, "requests", ["result"],
+        "requests to `--webhook`: `delivered`; `failed`, and tried again; `given_up`, events that it was not told";
+    WEBHOOKS_WAITING: "webhooks_waiting", Gauge, "events", [],
+        "events that the webhook has not taken yet";
+    SINK_RECORDS: "sink_records", Counter, "records", ["sink", "result"],
+        "records of the ledger that a `--sink` has acknowledged, by its scheme, host and port: `sent`; `rejected`, which it does not want (OTLP's partial success: alert on any)";
+    SINK_REQUESTS: "sink_requests", Counter, "batches", ["sink", "result"],
+        "batches sent to a sink: `acknowledged`; `failed`, and tried again";
+    SINK_RETRIES: "sink_retries", Counter, "batches", ["sink"],
+        "batches sent to a sink after a failure";
+    SINK_LAG_RECORDS: "sink_lag_records", Gauge, "records", ["sink"],
+        "records on disk that a sink has not acknowledged";
+    SINK_LAG_SECONDS: "sink_lag_seconds", Gauge, "seconds", ["sink"],
+        "age of the oldest of them, once it was read; 0 where there is none. Alert on minutes";
+    TASK_RESTARTS: "task_restarts", Counter, "restarts", ["task"],
+        "what ended by a panic and was begun anew: `accept`, `arrivals`, `admin`, `snapshots`, `counts`, `disk`, `keys`, `certificate`, `bundles`, `webhook`, `witnesses`, `sink`, `grants`, `approvals`, `unrecorded`. Each is a fault of Vidimus";
+    PANICS: "panics", Counter, "panics", [],
+        "panics of any thread, also of one connection. Each is a fault of Vidimus; report it with its line of the log";
+    LOG_LINES_LOST: "log_lines_lost", Counter, "lines", [],
+        "lines of the log that could not be written, or that waited for a reader of standard error beyond 4 MiB";
+}

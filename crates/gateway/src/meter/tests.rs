@@ -1,0 +1,88 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+
+/// A meter of which every number was set once.
+fn touched() -> Meter {
+    let vitals = Vitals::default();
+    let meter = Meter::new(&vitals);
+    meter.decided(None, Some(Code::NoPermit));
+    meter.unrecorded(Code::NoPermit);
+    meter.ended(Protocol::Mcp, "ok", Duration::from_millis(3), Some(0xab));
+    meter.ended(Protocol::Llm, "ok", Duration::from_millis(3), None);
+    meter.tokens("a/p", "m", Usage { input: Some(1), output: Some(2) });
+    meter.headers_dropped(Direction::Request, 1);
+    meter.webhook("delivered");
+    meter.witness("witness.example/a", "cosigned");
+    meter.sinks().records("s", (3, 1));
+    meter.sinks().request("s", "failed");
+    meter.sinks().retried("s");
+    meter.sinks().lag("s", 7, Duration::from_millis(1_500));
+    vitals.restarted("disk");
+    meter
+}
+
+#[test]
+fn every_metric_is_on_the_list_with_its_type_and_its_labels() {
+    let text = touched().encoded();
+    let mut types = BTreeMap::new();
+    let mut labels: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let listed: BTreeMap<String, &Described> = METRICS.iter().map(|it| (it.full_name(), it)).collect();
+    assert_eq!(listed.len(), METRICS.len(), "a name is on the list twice");
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("a type");
+            types.insert(name.to_owned(), kind.to_owned());
+        } else if !line.starts_with('#') {
+            let name = line.split(['{', ' ']).next().expect("a name");
+            let of_histogram = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
+            let name = of_histogram.unwrap_or(name);
+            // An exemplar is no label.
+            let sample = line.split(" # ").next().expect("a sample");
+            let inner = sample
+                .split_once('{')
+                .and_then(|(_, rest)| rest.split_once('}'))
+                .map_or("", |(inner, _)| inner);
+            let names =
+                inner.split("\",").filter_map(|pair| pair.split_once('=')).map(|(name, _)| name.to_owned());
+            labels.entry(name.to_owned()).or_default().extend(names.filter(|name| name != "le"));
+        }
+    }
+    let exposed: BTreeSet<&String> = labels.keys().collect();
+    assert_eq!(exposed, listed.keys().collect::<BTreeSet<_>>(), "{text}");
+    for (name, described) in &listed {
+        let kind = &types[&format!("vidimus_{}", described.name)];
+        assert_eq!(kind, described.kind.as_str(), "{name}");
+        let said: BTreeSet<String> = described.labels.iter().map(ToString::to_string).collect();
+        assert_eq!(labels[name], said, "{name}");
+    }
+}
+
+#[test]
+fn every_label_is_bounded_and_every_entry_is_one_line() {
+    let known: BTreeSet<&str> = LABELS.iter().map(|(name, _)| *name).collect();
+    let used: BTreeSet<&str> = METRICS.iter().flat_map(|it| it.labels.iter().copied()).collect();
+    assert_eq!(used, known, "each label has its source on the list, and nothing else is there");
+    for it in METRICS {
+        let said = [it.name, it.unit, it.meaning];
+        assert!(said.iter().all(|text| !text.is_empty() && !text.contains(['\n', '\\', '"', '|'])), "{it:?}");
+        assert!(!it.name.ends_with("_total") && !it.meaning.ends_with('.'), "{it:?}");
+        let in_seconds = it.name.ends_with("_seconds");
+        assert_eq!(in_seconds, it.unit == "seconds", "{it:?}");
+    }
+}
+
+#[test]
+fn a_bucket_has_the_trace_of_its_last_call_and_no_series_of_it() {
+    let meter = touched();
+    let text = meter.encoded();
+    let example = "vidimus_call_duration_seconds_bucket{le=\"0.005\",protocol=\"mcp\"} 1 # {trace_id=\"000000000000000000000000000000ab\"} 0.003";
+    assert!(text.contains(example), "{text}");
+    assert_eq!(text.matches("{trace_id").count(), 1, "who says that its trace is not kept has none: {text}");
+    for id in 0..1_000 {
+        meter.ended(Protocol::Mcp, "ok", Duration::from_millis(3), Some(id));
+    }
+    let more = meter.encoded();
+    assert_eq!(more.lines().count(), text.lines().count(), "{more}");
+    assert_eq!(more.matches("{trace_id").count(), 1, "{more}");
+}

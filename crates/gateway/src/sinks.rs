@@ -1,0 +1,498 @@
+//! Streams out: the ledger's records to receivers outside, such as a SIEM, each from a durable position of its own and at least once.
+//!
+//! All of it is beside the calls. A sink reads the log itself, so nothing is queued for it: one that is down delays itself alone, and
+//! goes on where it was. Its position never passes what it has acknowledged. Records carry the log's origin and their index, by which a
+//! receiver drops what it has already.
+
+mod address;
+mod attributes;
+mod cef;
+mod leaf;
+mod ocsf;
+mod otlp;
+mod position;
+mod syslog;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio::time::Instant;
+use vidimus_ledger::{Hit, Ledger, PrunedError, Reading};
+
+use crate::beside::{NeverCalled, apart, chain, pause};
+use crate::forward::AddressGuard;
+use crate::meter::Meter;
+use crate::secrets::SecretDirectory;
+pub use address::{BadSink, SinkAddress};
+use address::{Body, Wire};
+use leaf::Leaf;
+use otlp::Otlp;
+use position::Position;
+pub use position::{NoPosition, least_position};
+use syslog::Syslog;
+
+/// Where records go.
+#[derive(Clone, Debug)]
+pub struct SinksConfig {
+    /// Each place once.
+    pub sinks: Vec<SinkAddress>,
+    /// Where the positions are kept.
+    pub directory: PathBuf,
+    /// The record that a new sink begins with; the present where it is not given.
+    pub from: Option<u64>,
+    /// Where credentials are read from.
+    pub secrets: Option<SecretDirectory>,
+    /// Which addresses they may have.
+    pub guard: AddressGuard,
+    /// The sockets of this very process, where none may be: its own refusals would follow each other for ever.
+    pub own: Vec<SocketAddr>,
+    pub pace: Pace,
+}
+
+/// How much is sent at once, and how long a sink is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// Records of one batch.
+    pub records: usize,
+    /// Their bytes in the ledger; the record that passes this is the last.
+    pub bytes: usize,
+    /// For one batch, from the connection to the acknowledgement.
+    pub deadline: Duration,
+    /// After the first failure; each further one waits four times as long.
+    pub first: Duration,
+    /// The longest that a sink is left alone, also where it asks for more.
+    pub longest: Duration,
+    /// Between two looks for new records.
+    pub look: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            records: 4_096,
+            bytes: 2 * 1024 * 1024,
+            deadline: Duration::from_secs(30),
+            first: Duration::from_secs(1),
+            longest: Duration::from_secs(60),
+            look: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Sinks that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NoSink {
+    #[error("{0} is given twice; a sink is known by its scheme, host and port")]
+    Twice(String),
+    #[error("{place}: {never}")]
+    Place { place: String, never: NeverCalled },
+    #[error("{place}: its credentials are files in the directory of --secrets, and there is none")]
+    NoSecrets { place: String },
+    #[error("{place} cannot be used")]
+    Unusable { place: String, source: io::Error },
+    #[error(transparent)]
+    Position(#[from] NoPosition),
+    #[error(transparent)]
+    Front(#[from] PrunedError),
+}
+
+/// What a sink acknowledged of a batch.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    /// So many of its records it does not want, and says that they are not to be sent again.
+    rejected: u64,
+}
+
+/// Why a batch was not acknowledged.
+#[derive(Debug)]
+enum Failed {
+    /// It is sent again, not before so long.
+    Again(String, Option<Duration>),
+    /// Less of it may be.
+    TooLarge,
+}
+
+impl Failed {
+    fn again(why: impl Into<String>) -> Self {
+        Self::Again(why.into(), None)
+    }
+}
+
+/// How it is spoken to.
+#[derive(Debug)]
+enum Receiver {
+    Otlp(Box<Otlp>),
+    Syslog(Box<Syslog>),
+}
+
+/// One receiver, and how far it has come.
+pub struct Sink {
+    place: String,
+    receiver: Receiver,
+    body: Body,
+    /// The log's name.
+    origin: String,
+    /// The name of this machine.
+    host: String,
+    position: Position,
+    pace: Pace,
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink")
+            .field("place", &self.place)
+            .field("next", &self.position.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is sent at once.
+#[derive(Clone, Debug)]
+struct Batch {
+    /// Index of the first record.
+    first: u64,
+    /// Index behind the last one.
+    next: u64,
+    /// When the first record was made.
+    oldest: Option<Timestamp>,
+    body: Bytes,
+}
+
+/// How a sink stands with who follows it.
+#[derive(Debug, Default)]
+struct Standing {
+    /// How often it has failed in a row.
+    failures: u32,
+    /// Why it failed the last time, as the log was told.
+    told: Option<String>,
+    /// When the oldest record was made that waits, where one was read.
+    oldest: Option<Timestamp>,
+}
+
+/// Opens the sinks of a log: each goes on where it was. Where a new one begins is on disk when this returns.
+///
+/// # Errors
+/// See [`NoSink`].
+pub fn open_sinks(config: &SinksConfig, ledger: &Ledger) -> Result<Vec<Arc<Sink>>, NoSink> {
+    let places: Vec<String> = config.sinks.iter().map(SinkAddress::place).collect();
+    for (path, place) in position::left_behind(&config.directory, &places)? {
+        tracing::warn!(
+            place,
+            "{} is the position of a sink that is not given any more; remove it if that is so for good, since nothing behind it is pruned",
+            path.display()
+        );
+    }
+    let is_twice = |place: &&String| places.iter().filter(|other| other == place).count() > 1;
+    if let Some(place) = places.iter().find(is_twice) {
+        return Err(NoSink::Twice(place.clone()));
+    }
+    config.sinks.iter().map(|address| Sink::open(config, address, ledger).map(Arc::new)).collect()
+}
+
+impl Sink {
+    fn open(config: &SinksConfig, address: &SinkAddress, ledger: &Ledger) -> Result<Self, NoSink> {
+        let place = address.place();
+        let receiver = Receiver::new(config, address, &place)?;
+        let log = (ledger.origin(), ledger.minimum()?..ledger.size());
+        let position = Position::open(&config.directory, place.clone(), log, config.from)?;
+        Ok(Self {
+            place,
+            receiver,
+            body: address.body,
+            origin: ledger.origin().to_owned(),
+            host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            position,
+            pace: config.pace,
+        })
+    }
+
+    /// Scheme, host and port.
+    pub fn place(&self) -> &str {
+        &self.place
+    }
+
+    /// The first record that it has not acknowledged.
+    pub fn position(&self) -> u64 {
+        self.position.get()
+    }
+
+    /// Sends what is in the log and what comes, for ever.
+    pub async fn follow(self: Arc<Self>, ledger: &Ledger, meter: &Meter) -> Infallible {
+        let (mut reading, mut standing, mut most) = (None, Standing::default(), self.pace.records);
+        loop {
+            // Only what survives a power loss: else another record could be made by a number that the sink has already.
+            let durable = ledger.watermark().durable;
+            if durable <= self.position.get() {
+                standing.oldest = None;
+                self.rest(self.pace.look, &standing, (ledger, meter)).await;
+                continue;
+            }
+            let read = match reading.take() {
+                Some(reading) => Ok(reading),
+                None => ledger.read_from(self.position.get()).map_err(|error| chain(&error)),
+            };
+            let batch = match read {
+                Ok(at) => self.clone().read(at, (durable, most)).await,
+                Err(why) => Err(why),
+            };
+            let (at, batch) = match batch {
+                Ok(read) => read,
+                Err(why) => {
+                    self.failed(
+                        format!("the ledger cannot be read: {why}"),
+                        None,
+                        &mut standing,
+                        (ledger, meter),
+                    )
+                    .await;
+                    continue;
+                }
+            };
+            standing.oldest = batch.oldest;
+            if self.deliver(&batch, &mut standing, (ledger, meter)).await {
+                reading = Some(at);
+                most = most.saturating_mul(2).min(self.pace.records);
+            } else {
+                most = (usize::try_from(batch.next - batch.first).unwrap_or(most) / 2).max(1);
+            }
+        }
+    }
+
+    /// The next batch, and where reading goes on behind it.
+    async fn read(
+        self: Arc<Self>,
+        mut reading: Reading,
+        (durable, most): (u64, usize),
+    ) -> Result<(Reading, Batch), String> {
+        let read = move || {
+            let hits = next_records(&mut reading, durable, (most, self.pace.bytes))?;
+            let batch = self.encode(&hits).ok_or_else(|| {
+                format!("record {} is not there; it may have been pruned", self.position.get())
+            })?;
+            Ok::<_, String>((reading, batch))
+        };
+        // It reads files, and what it makes of them is large.
+        tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?
+    }
+
+    /// What is sent of these records; `None` where they are not those that come next.
+    fn encode(&self, hits: &[Hit]) -> Option<Batch> {
+        let (first, last) = (hits.first()?, hits.last()?);
+        if first.index != self.position.get() {
+            return None;
+        }
+        let leaves: Vec<_> = hits.iter().map(|hit| Leaf::of(&self.origin, hit)).collect();
+        let body = match self.receiver {
+            Receiver::Otlp(_) => Otlp::encode(
+                leaves.iter().map(|leaf| attributes::log_record(leaf, self.text(leaf))).collect(),
+            ),
+            Receiver::Syslog(_) => {
+                let mut all = Vec::new();
+                for leaf in &leaves {
+                    syslog::frame(&mut all, leaf, &self.host, &self.text(leaf));
+                }
+                all.into()
+            }
+        };
+        let oldest = leaves.first().and_then(Leaf::time);
+        Some(Batch { first: first.index, next: last.index + 1, oldest, body })
+    }
+
+    fn text(&self, leaf: &Leaf<'_>) -> String {
+        match self.body {
+            Body::Record => leaf.text().into_owned(),
+            Body::Ocsf => ocsf::line(leaf),
+            Body::Cef => cef::line(leaf),
+        }
+    }
+
+    /// Sends a batch until it is acknowledged, and keeps that. False where less of it is to be sent.
+    async fn deliver(
+        self: &Arc<Self>,
+        batch: &Batch,
+        standing: &mut Standing,
+        around: (&Ledger, &Meter),
+    ) -> bool {
+        let (_, meter) = around;
+        let count = batch.next - batch.first;
+        loop {
+            self.show(standing, around);
+            if standing.failures > 0 {
+                meter.sinks().retried(&self.place);
+            }
+            let sent = tokio::time::timeout(self.pace.deadline, self.receiver.send(batch.body.clone())).await;
+            let Ok(sent) = sent else {
+                let why = format!("no answer within {} ms", self.pace.deadline.as_millis());
+                self.failed(why, None, standing, around).await;
+                // It may be there and slow: sent whole again and again, it would come to an end with none.
+                if count > 1 {
+                    return false;
+                }
+                continue;
+            };
+            match sent {
+                Ok(taken) => {
+                    self.acknowledged(batch, taken, meter);
+                    self.keep(batch, standing, around).await;
+                    return true;
+                }
+                Err(Failed::TooLarge) if count > 1 => {
+                    meter.sinks().request(&self.place, "failed");
+                    return false;
+                }
+                Err(Failed::TooLarge) => {
+                    let why = format!("record {} is larger than it takes; let it take more", batch.first);
+                    self.failed(why, None, standing, around).await;
+                }
+                Err(Failed::Again(why, after)) => self.failed(why, after, standing, around).await,
+            }
+        }
+    }
+
+    /// Keeps that it has a batch. It waits until that is on the disk: what is not may be sent again, and is not said to be taken.
+    async fn keep(self: &Arc<Self>, batch: &Batch, standing: &mut Standing, around: (&Ledger, &Meter)) {
+        let next = batch.next;
+        loop {
+            let this = self.clone();
+            let kept = tokio::task::spawn_blocking(move || this.position.advance(next)).await;
+            match kept.map_err(io::Error::other).and_then(|kept| kept) {
+                Ok(()) => {
+                    if standing.told.take().is_some() {
+                        tracing::info!(sink = self.place, next, "a sink takes records again");
+                    }
+                    *standing = Standing::default();
+                    self.show(standing, around);
+                    return;
+                }
+                Err(error) => {
+                    self.failed(format!("its position cannot be kept: {error}"), None, standing, around)
+                        .await;
+                }
+            }
+        }
+    }
+
+    fn acknowledged(&self, batch: &Batch, taken: Taken, meter: &Meter) {
+        let rejected = taken.rejected.min(batch.next - batch.first);
+        meter.sinks().request(&self.place, "acknowledged");
+        meter.sinks().records(&self.place, (batch.next - batch.first - rejected, rejected));
+        if rejected > 0 {
+            tracing::error!(
+                sink = self.place,
+                first = batch.first,
+                last = batch.next - 1,
+                rejected,
+                "a sink does not want some of these records; they are in the ledger alone"
+            );
+        }
+    }
+
+    /// Says why it fails, once until it is for another reason, and waits.
+    async fn failed(
+        &self,
+        why: String,
+        after: Option<Duration>,
+        standing: &mut Standing,
+        around: (&Ledger, &Meter),
+    ) {
+        around.1.sinks().request(&self.place, "failed");
+        standing.failures = standing.failures.saturating_add(1);
+        if standing.told.as_ref() != Some(&why) {
+            tracing::warn!(
+                sink = self.place,
+                next = self.position.get(),
+                why,
+                "a sink has not taken records; it is tried again"
+            );
+            standing.told = Some(why);
+        }
+        let Pace { first, longest, .. } = self.pace;
+        self.rest(pause(standing.failures, after, (first, longest)), standing, around).await;
+    }
+
+    /// Waits, and shows meanwhile how far it is behind.
+    async fn rest(&self, pause: Duration, standing: &Standing, around: (&Ledger, &Meter)) {
+        let until = Instant::now() + pause;
+        loop {
+            self.show(standing, around);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            tokio::time::sleep(left.min(self.pace.look)).await;
+        }
+    }
+
+    fn show(&self, standing: &Standing, (ledger, meter): (&Ledger, &Meter)) {
+        let behind = ledger.watermark().durable.saturating_sub(self.position.get());
+        let made = standing.oldest.map(SystemTime::from);
+        let age = made.and_then(|made| SystemTime::now().duration_since(made).ok());
+        meter.sinks().lag(&self.place, behind, age.unwrap_or_default());
+    }
+}
+
+impl Receiver {
+    fn new(config: &SinksConfig, address: &SinkAddress, place: &str) -> Result<Self, NoSink> {
+        let never = |never| NoSink::Place { place: place.to_owned(), never };
+        let guard = apart(config.guard.clone(), &address.host, address.port, &config.own).map_err(never)?;
+        let secrets = || {
+            let secrets = config.secrets.clone();
+            secrets.ok_or_else(|| NoSink::NoSecrets { place: place.to_owned() })
+        };
+        let unusable = |source| NoSink::Unusable { place: place.to_owned(), source };
+        Ok(match &address.wire {
+            Wire::Otlp { url, headers } => {
+                let headers =
+                    headers.clone().map(|named| Ok::<_, NoSink>((secrets()?, named))).transpose()?;
+                let uri =
+                    url.as_str().parse::<http::Uri>().map_err(|error| unusable(io::Error::other(error)))?;
+                let otlp = Otlp::new(uri, guard, address.roots.clone(), headers).map_err(unusable)?;
+                Self::Otlp(Box::new(otlp))
+            }
+            Wire::Syslog { tls } => {
+                let tls = tls.clone().map(|how| {
+                    let secrets = how.certificate.is_some().then(&secrets).transpose()?;
+                    Ok::<_, NoSink>(syslog::Tls { roots: address.roots.clone(), how, secrets })
+                });
+                let syslog = Syslog::new(guard, address.bare_host(), address.port, tls.transpose()?);
+                Self::Syslog(Box::new(syslog.map_err(unusable)?))
+            }
+        })
+    }
+
+    /// Sends a batch once.
+    async fn send(&self, body: Bytes) -> Result<Taken, Failed> {
+        match self {
+            Self::Otlp(otlp) => otlp.send(body).await,
+            Self::Syslog(syslog) => syslog.send(body).await,
+        }
+    }
+}
+
+/// The next records, at least one where there is any before `durable`, at most so many and so many bytes.
+fn next_records(
+    reading: &mut Reading,
+    durable: u64,
+    (most, bytes): (usize, usize),
+) -> Result<Vec<Hit>, String> {
+    let (mut hits, mut length) = (Vec::new(), 0);
+    while hits.len() < most && length < bytes && reading.index() < durable {
+        // All of these are there: what stood at the end of a write that has gone on since looks again.
+        let Some(hit) = reading.next().or_else(|| reading.next()) else { break };
+        let hit = hit.map_err(|error| chain(&error))?;
+        length += hit.record.len();
+        hits.push(hit);
+    }
+    Ok(hits)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,285 @@
+//! How far a sink has come: a file of its own in the data directory, replaced as a whole and synced each time.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
+
+/// The version of these files.
+const VERSION: u8 = 1;
+/// How they end.
+const ENDING: &str = "json";
+
+/// What stands in the file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    /// The sink has taken all records before this one.
+    next: u64,
+    /// The log that this is of.
+    origin: String,
+    /// The sink: scheme, host and port.
+    place: String,
+    version: u8,
+}
+
+/// A position that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum NoPosition {
+    #[error("the position of a sink cannot be read or kept in {}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error(
+        "{}: it is no position of a sink; put it back, or remove it: the sink then begins as a new one",
+        path.display()
+    )]
+    Malformed { path: PathBuf },
+    #[error(
+        "{}: {place} was sent the log {origin}, which is not the one that is here; put that one back, or remove the file: the \
+         sink then begins as a new one",
+        path.display()
+    )]
+    OtherLog { path: PathBuf, place: String, origin: String },
+    #[error(
+        "{}: {place} has taken {next} records, and the log has {size}: it was put back; put the right one there, or remove the \
+         file: the sink then begins as a new one, and has records of two pasts by one number",
+        path.display()
+    )]
+    PutBack { path: PathBuf, place: String, next: u64, size: u64 },
+    #[error("--sink-from {from}: the log has {size} records")]
+    Beyond { from: u64, size: u64 },
+    #[error(
+        "--sink-from {from}: the records before {minimum} were pruned; give {minimum} for all that are there, or leave it out for the \
+         present"
+    )]
+    BeforeAll { from: u64, minimum: u64 },
+    #[error(
+        "{}: {place} has taken {next} records, and those before {minimum} were pruned, so it would miss some; put the right file there, or \
+         remove it: the sink then begins as a new one, and an archive has what it lacks, if anything has",
+        path.display()
+    )]
+    Pruned { path: PathBuf, place: String, next: u64, minimum: u64 },
+}
+
+/// How far one sink has come.
+#[derive(Debug)]
+pub(super) struct Position {
+    path: PathBuf,
+    origin: String,
+    place: String,
+    next: AtomicU64,
+}
+
+impl Position {
+    /// Takes up where the sink was, or begins `from` a record, the present where none is given. Where it begins is durable when this returns.
+    /// Of the log, its name, and the records that are there.
+    ///
+    /// # Errors
+    /// See [`NoPosition`].
+    pub(super) fn open(
+        directory: &Path,
+        place: String,
+        (origin, there): (&str, Range<u64>),
+        from: Option<u64>,
+    ) -> Result<Self, NoPosition> {
+        let path = file_of(directory, &place);
+        let Range { start: minimum, end: size } = there;
+        let failed = |source| NoPosition::File { path: path.clone(), source };
+        let next = match read(&path)? {
+            Some(kept) if kept.place != place => return Err(NoPosition::Malformed { path }),
+            Some(Kept { origin: other, .. }) if other != origin => {
+                return Err(NoPosition::OtherLog { path, place, origin: other });
+            }
+            Some(Kept { next, .. }) if next > size => {
+                return Err(NoPosition::PutBack { path, place, next, size });
+            }
+            // It would wait for ever, and nothing would be pruned meanwhile.
+            Some(Kept { next, .. }) if next < minimum => {
+                return Err(NoPosition::Pruned { path, place, next, minimum });
+            }
+            Some(Kept { next, .. }) => next,
+            None => {
+                let from = from.unwrap_or(size);
+                if from > size {
+                    return Err(NoPosition::Beyond { from, size });
+                }
+                if from < minimum {
+                    return Err(NoPosition::BeforeAll { from, minimum });
+                }
+                make_directory(directory).map_err(failed)?;
+                write(
+                    &path,
+                    &Kept { next: from, origin: origin.to_owned(), place: place.clone(), version: VERSION },
+                )
+                .map_err(failed)?;
+                from
+            }
+        };
+        Ok(Self { path, origin: origin.to_owned(), place, next: AtomicU64::new(next) })
+    }
+
+    /// The first record that the sink has not taken.
+    pub(super) fn get(&self) -> u64 {
+        self.next.load(Ordering::Acquire)
+    }
+
+    /// The sink has taken all records before `next`. This waits for the disk, and is so when it returns.
+    ///
+    /// # Errors
+    /// When it is not known to be on the disk; then nothing has changed here.
+    pub(super) fn advance(&self, next: u64) -> io::Result<()> {
+        let (origin, place) = (self.origin.clone(), self.place.clone());
+        write(&self.path, &Kept { next, origin, place, version: VERSION })?;
+        self.next.store(next, Ordering::Release);
+        Ok(())
+    }
+}
+
+/// The first record that some sink has not taken, by the positions in the directory; `None` where there is no sink. What is before it may
+/// be pruned. A sink that is configured no longer counts as long as its file is there.
+///
+/// # Errors
+/// See [`NoPosition`]: where one cannot be read, nothing may be pruned.
+pub fn least_position(directory: &Path) -> Result<Option<u64>, NoPosition> {
+    Ok(positions(directory)?.into_iter().map(|(_, kept)| kept.next).min())
+}
+
+/// The files of sinks that are not among `places`, and which those are of.
+pub(super) fn left_behind(directory: &Path, places: &[String]) -> Result<Vec<(PathBuf, String)>, NoPosition> {
+    let others = positions(directory)?.into_iter().filter(|(_, kept)| !places.contains(&kept.place));
+    Ok(others.map(|(path, kept)| (path, kept.place)).collect())
+}
+
+fn positions(directory: &Path) -> Result<Vec<(PathBuf, Kept)>, NoPosition> {
+    let failed = |source| NoPosition::File { path: directory.to_owned(), source };
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut all = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_none_or(|ending| ending != ENDING) {
+            continue;
+        }
+        if let Some(kept) = read(&path)? {
+            all.push((path, kept));
+        }
+    }
+    Ok(all)
+}
+
+/// The name is a digest: a place may be longer than a name may be.
+fn file_of(directory: &Path, place: &str) -> PathBuf {
+    let hash = HEXLOWER.encode(digest(&SHA256, place.as_bytes()).as_ref());
+    let name: String = hash.chars().take(32).collect();
+    directory.join(name).with_extension(ENDING)
+}
+
+fn read(path: &Path) -> Result<Option<Kept>, NoPosition> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(NoPosition::File { path: path.to_owned(), source }),
+    };
+    let kept = serde_json::from_slice(&bytes).ok().filter(|kept: &Kept| kept.version == VERSION);
+    kept.map(Some).ok_or_else(|| NoPosition::Malformed { path: path.to_owned() })
+}
+
+fn make_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    directory.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+/// A reader sees the old file or the new one, also after a power loss.
+fn write(path: &Path, kept: &Kept) -> io::Result<()> {
+    let mut text = serde_json::to_vec(kept)?;
+    text.push(b'\n');
+    let unfinished = path.with_extension("tmp");
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(&text)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: &str = "syslog+tcp://siem:601";
+
+    fn open(directory: &Path, origin: &str, size: u64, from: Option<u64>) -> Result<Position, NoPosition> {
+        Position::open(directory, PLACE.to_owned(), (origin, 0..size), from)
+    }
+
+    #[test]
+    fn a_new_sink_begins_at_the_present_or_where_it_is_said_and_one_that_is_known_where_it_was() {
+        for (from, begins) in [(None, 10), (Some(0), 0), (Some(10), 10)] {
+            let directory = tempfile::tempdir().unwrap();
+            let at = directory.path().join("sinks");
+            assert_eq!(open(&at, "log", 10, from).unwrap().get(), begins);
+            // A kill before anything was taken changes nothing.
+            let position = open(&at, "log", 50, Some(3)).unwrap();
+            assert_eq!(position.get(), begins);
+            position.advance(20).unwrap();
+            assert_eq!((position.get(), open(&at, "log", 50, None).unwrap().get()), (20, 20));
+            assert_eq!(least_position(&at).unwrap(), Some(20));
+        }
+    }
+
+    /// It would wait for ever for what is not there any more, and hold all that could be pruned.
+    #[test]
+    fn nothing_begins_before_the_first_record_that_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path();
+        let open = |from| Position::open(at, PLACE.to_owned(), ("log", 5..10), from);
+        assert!(matches!(open(Some(4)), Err(NoPosition::BeforeAll { from: 4, minimum: 5 })));
+        assert_eq!(least_position(at).unwrap(), None, "nothing is left that would hold what is pruned");
+        for begins in [5, 10] {
+            assert_eq!(open(Some(begins)).unwrap().get(), begins);
+            fs::remove_file(file_of(at, PLACE)).unwrap();
+        }
+        Position::open(at, PLACE.to_owned(), ("log", 0..10), Some(4)).unwrap();
+        assert!(matches!(open(None), Err(NoPosition::Pruned { next: 4, minimum: 5, .. })));
+    }
+
+    #[test]
+    fn a_position_that_says_nothing_of_this_log_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path();
+        assert!(matches!(open(at, "log", 10, Some(11)), Err(NoPosition::Beyond { from: 11, size: 10 })));
+        assert_eq!(least_position(&at.join("none")).unwrap(), None);
+        open(at, "log", 10, None).unwrap();
+        assert!(matches!(open(at, "other", 10, None), Err(NoPosition::OtherLog { .. })));
+        assert!(matches!(open(at, "log", 9, None), Err(NoPosition::PutBack { next: 10, size: 9, .. })));
+        Position::open(at, "otlp+http://c:4318".to_owned(), ("log", 0..10), Some(4)).unwrap();
+        assert_eq!(least_position(at).unwrap(), Some(4));
+        let left = left_behind(at, &[PLACE.to_owned()]).unwrap();
+        assert_eq!(left.into_iter().map(|(_, place)| place).collect::<Vec<_>>(), ["otlp+http://c:4318"]);
+        for text in [
+            "",
+            "{}",
+            "7",
+            r#"{"next":1,"origin":"log","place":"x","version":1}"#,
+            r#"{"next":1,"origin":"log","place":"syslog+tcp://siem:601","version":2}"#,
+        ] {
+            fs::write(file_of(at, PLACE), text).unwrap();
+            assert!(matches!(open(at, "log", 10, None), Err(NoPosition::Malformed { .. })), "{text}");
+        }
+        // Whose position nobody can read may need everything.
+        assert!(least_position(at).is_err());
+        fs::write(file_of(at, PLACE).with_extension("tmp"), "half").unwrap();
+        fs::remove_file(file_of(at, PLACE)).unwrap();
+        assert_eq!(least_position(at).unwrap(), Some(4), "what a kill leaves is nothing");
+    }
+}

@@ -1,0 +1,172 @@
+//! What is counted of a window, and what of it is missing. All of it is bounded, whatever the records say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use data_encoding::HEXLOWER;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use vidimus_core::act::BY_ITSELF;
+use vidimus_core::decision::Outcome;
+use vidimus_core::record::{Kept, NOT_RECORDED, Record};
+
+/// Most different words that are counted one by one. Codes, results and acts are closed sets, far smaller; a record of a newer gateway may
+/// have others.
+const MOST_WORDS: usize = 256;
+/// Under which what is beyond is counted.
+const OTHERS: &str = "others";
+/// Most configurations that are told apart, 32 bytes each.
+const MOST_CONFIGURATIONS: usize = 65_536;
+
+/// What was decided and done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Counts {
+    /// Calls that policies permitted.
+    pub allowed: u64,
+    /// Of these, those with something that policies had changed of the call or of its answer.
+    pub allowed_with_obligations: u64,
+    /// Calls that policies denied, by code.
+    pub denied: BTreeMap<String, u64>,
+    /// Calls that were held until a person approves them.
+    pub held: u64,
+    /// Calls refused before policies were asked, by code.
+    pub refused: BTreeMap<String, u64>,
+    /// What came of calls, by result.
+    pub ended: BTreeMap<String, u64>,
+    /// Held calls that a person approved: votes, where several are needed.
+    pub approved: u64,
+    /// All acts, by their name.
+    pub acts: BTreeMap<String, u64>,
+    /// Of these, those of people; the others are of the gateway by itself.
+    pub acts_of_people: u64,
+    /// Configurations that decided something, told apart by the digest of all their texts and of what stands by acts: with each there was a
+    /// change, but for the first. 65,536 are so many or more.
+    pub configurations: u64,
+}
+
+/// What is not there, or cannot be told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Gaps {
+    /// Places where the log could not be read: records may be missing.
+    pub damaged: u64,
+    /// Records that are not what was signed for, or whose proof could not be made.
+    pub unproven: u64,
+    /// Records that no checkpoint covers yet.
+    pub younger: u64,
+    /// What was pruned of the log, of which records may have been of the window.
+    pub pruned: Option<String>,
+    /// Records between the first and the last of the window that are not of it by their time, or could not be read.
+    pub elsewhere: u64,
+    /// Records that stand for many refusals, which are summed in their messages.
+    pub refusals_not_recorded: u64,
+    /// Calls that were permitted and of which the window has no end.
+    pub without_end: u64,
+    /// The longest time between two records, in seconds.
+    pub longest_silence_s: u64,
+    /// The index of the record that it followed.
+    pub silence_after: Option<u64>,
+    /// How far the clock of the log went back at most, in milliseconds.
+    pub clock_back_ms: u64,
+}
+
+/// Counting.
+#[derive(Debug, Default)]
+pub(super) struct Counting {
+    pub(super) counts: Counts,
+    pub(super) gaps: Gaps,
+    /// The first 32 bytes of what is told apart.
+    configurations: BTreeSet<Vec<u8>>,
+    first: Option<u64>,
+    /// Of the record with the latest time so far.
+    latest: Option<Timestamp>,
+    last: Option<u64>,
+    /// Effects of decisions of the window.
+    of_window: u64,
+}
+
+impl Counting {
+    /// Counts a record of the window; whether it is the first decision by its configuration.
+    pub(super) fn take(&mut self, index: u64, record: &Kept) -> bool {
+        let first = *self.first.get_or_insert(index);
+        self.clock(record);
+        self.last = Some(index);
+        let counts = &mut self.counts;
+        match record {
+            Record::Decision(it) => {
+                if it.outcome == Outcome::Hold.as_str() {
+                    counts.held += 1;
+                } else if it.outcome == Outcome::Deny.as_str() {
+                    tally(&mut counts.denied, it.code.as_deref().unwrap_or(OTHERS));
+                } else {
+                    counts.allowed += 1;
+                    counts.allowed_with_obligations +=
+                        u64::from(it.outcome == Outcome::AllowWithObligations.as_str());
+                }
+                return self.is_new(&it.snapshot);
+            }
+            Record::Refusal(it) => {
+                tally(&mut counts.refused, &it.code);
+                self.gaps.refusals_not_recorded += u64::from(it.code == NOT_RECORDED);
+            }
+            Record::Effect(it) => {
+                tally(&mut counts.ended, &it.result);
+                self.of_window += u64::from(it.decision >= first);
+            }
+            Record::Act(it) => {
+                let name = it.act.as_str();
+                counts.approved += u64::from(name == "approve");
+                counts.acts_of_people += u64::from(it.actor != BY_ITSELF);
+                tally(&mut counts.acts, name);
+            }
+        }
+        false
+    }
+
+    /// Whether nothing was decided by this configuration before.
+    fn is_new(&mut self, snapshot: &str) -> bool {
+        // What is no digest is told apart by its beginning.
+        let digits = snapshot.strip_prefix("sha256:").and_then(|text| HEXLOWER.decode(text.as_bytes()).ok());
+        let name = digits.unwrap_or_else(|| snapshot.bytes().take(32).collect());
+        let is_new = self.configurations.len() < MOST_CONFIGURATIONS && self.configurations.insert(name);
+        self.counts.configurations += u64::from(is_new);
+        is_new
+    }
+
+    fn clock(&mut self, record: &Kept) {
+        let Ok(time) = record.time().parse::<Timestamp>() else { return };
+        let Some(latest) = self.latest else {
+            self.latest = Some(time);
+            return;
+        };
+        let passed = time.as_millisecond() - latest.as_millisecond();
+        if let Ok(passed) = u64::try_from(passed) {
+            self.latest = Some(time);
+            if passed / 1_000 > self.gaps.longest_silence_s {
+                (self.gaps.longest_silence_s, self.gaps.silence_after) = (passed / 1_000, self.last);
+            }
+        } else {
+            self.gaps.clock_back_ms = self.gaps.clock_back_ms.max(passed.unsigned_abs());
+        }
+    }
+
+    /// What is known at the end, where the window has `records`.
+    pub(super) fn end(mut self, records: u64) -> (Counts, Gaps) {
+        let between = match (self.first, self.last) {
+            (Some(first), Some(last)) => (last.saturating_sub(first) + 1).saturating_sub(records),
+            _ => 0,
+        };
+        self.gaps.elsewhere = between;
+        self.gaps.without_end = self.counts.allowed.saturating_sub(self.of_window);
+        (self.counts, self.gaps)
+    }
+}
+
+/// One more of a word.
+fn tally(words: &mut BTreeMap<String, u64>, word: &str) {
+    if let Some(count) = words.get_mut(word) {
+        *count += 1;
+        return;
+    }
+    let word = if words.len() < MOST_WORDS { word } else { OTHERS };
+    *words.entry(word.to_owned()).or_default() += 1;
+}

@@ -1,0 +1,60 @@
+//! `--sink`: who is sent the ledger's records.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use vidimus_gateway::{Pace, SecretDirectory, Shared, SinksConfig, open_sinks};
+
+use super::Serve;
+use super::supervisor::Supervisor;
+
+/// Before one begins, and before it begins anew after a panic.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// Where their positions are, in the data directory. What the least of them is not past may not be pruned
+/// ([`vidimus_gateway::least_position`]).
+pub(super) fn positions(data: &Path) -> PathBuf {
+    data.join("sinks")
+}
+
+/// Begins to send, where somebody is to be sent records. Each sink is a task of its own: whatever one does, the others go on.
+///
+/// # Errors
+/// For sinks that cannot be used, and positions that are not of this ledger.
+pub(super) fn begin(
+    supervisor: &mut Supervisor,
+    serve: &Serve,
+    shared: &Arc<Shared>,
+    secrets: Option<SecretDirectory>,
+    (listen, admin, tls): (SocketAddr, SocketAddr, Option<SocketAddr>),
+) -> anyhow::Result<()> {
+    let config = SinksConfig {
+        sinks: serve.sink.clone(),
+        directory: positions(&serve.data),
+        from: serve.sink_from,
+        secrets,
+        guard: serve.address_guard(),
+        own: [listen, admin].into_iter().chain(tls).collect(),
+        pace: Pace::default(),
+    };
+    for address in config.sinks.iter().filter(|address| address.is_plain()) {
+        tracing::warn!(
+            sink = address.place(),
+            "records go there in the clear: who reads them on the way learns who called what; use otlp+https or syslog+tls"
+        );
+    }
+    for sink in open_sinks(&config, &shared.ledger).context("--sink")? {
+        tracing::info!(sink = sink.place(), next = sink.position(), "records are sent to a sink");
+        let shared = shared.clone();
+        supervisor.repeated("sink", AGAIN, move || {
+            let (shared, sink) = (shared.clone(), sink.clone());
+            async move {
+                sink.follow(&shared.ledger, &shared.meter).await;
+            }
+        });
+    }
+    Ok(())
+}

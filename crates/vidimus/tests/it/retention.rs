@@ -1,0 +1,68 @@
+//! `audit prune`: of a gateway that is stopped, and of nothing that is young.
+
+use super::gateway::Gateway;
+use super::run;
+
+#[test]
+fn a_ledger_is_pruned_by_who_may_write_it_and_what_is_young_stays() {
+    let gateway = Gateway::start(1);
+    gateway.call(None);
+    let prune = |data: &str, flags: &[&str]| run(&[&["audit", "prune", "--data", data], flags].concat());
+    let ran = prune(&gateway.path("data"), &["--keep", "30d", "--why", "policy 4.2"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.err.contains("--keep-records") && ran.err.contains("in use"), "{ran:?}");
+    let (directory, _) = gateway.stop();
+    let data = directory.path().join("data").display().to_string();
+    for (flags, says) in [
+        (&["--keep", "2h", "--why", "w"][..], "write 1d or more"),
+        (&["--before", "2h", "--why", "w"], "the last day"),
+        (&["--keep", "30d"], "--why"),
+        (&["--keep", "30d", "--why", " "], "--why"),
+        (&["--why", "w"], "--before"),
+        (&["--keep", "30d", "--before", "40d", "--why", "w"], "--before"),
+        (&["--keep", "30d", "--why", "w", "--ledger", &data], "--data"),
+    ] {
+        let ran = prune(&data, flags);
+        assert_eq!(ran.code, Some(2), "{flags:?}: {ran:?}");
+        assert!(ran.err.contains(says), "{flags:?}: {ran:?}");
+    }
+    for flags in [&["--keep", "30d", "--why", "w"][..], &["--before", "2026-01-01", "--why", "w"]] {
+        let ran = prune(&data, flags);
+        assert_eq!(ran.code, Some(0), "{flags:?}: {ran:?}");
+        assert!(ran.out.contains("nothing is pruned"), "{flags:?}: {ran:?}");
+    }
+    let ledger = directory.path().join("data/ledger").display().to_string();
+    let ran = run(&["audit", "verify", "--forget", "--ledger", &ledger]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = run(&["audit", "search", "--ledger", &data]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.err.contains("--ledger"), "{ran:?}");
+}
+
+#[test]
+fn a_key_that_follows_is_believed_by_who_knows_the_former_one() {
+    let gateway = Gateway::start(1);
+    gateway.call(None);
+    let running = run(&["audit", "rotate-key", "--data", &gateway.path("data"), "--why", "yearly"]);
+    assert_eq!(running.code, Some(2), "{running:?}");
+    assert!(running.err.contains("stop the gateway"), "{running:?}");
+    let (directory, _) = gateway.stop();
+    let data = directory.path().join("data").display().to_string();
+    let public =
+        || std::fs::read_to_string(directory.path().join("data/ledger/keys/checkpoint.vkey")).unwrap();
+    let before = public();
+    let rotated = run(&["audit", "rotate-key", "--data", &data, "--why", "yearly"]);
+    assert_eq!(rotated.code, Some(0), "{rotated:?}");
+    assert!(rotated.out.starts_with(&public()) && rotated.out.contains(" until "), "{rotated:?}");
+    assert_ne!(public(), before);
+    for key in [&*before, &*public(), &*rotated.out] {
+        let ran = run(&["audit", "verify", "--forget", "--data", &data, "--key", key]);
+        assert_eq!(ran.code, Some(0), "{key}: {ran:?}");
+        assert_eq!(ran.out.contains("follows it"), key == before, "{key}: {ran:?}");
+    }
+    let evidence = directory.path().join("evidence.jsonl").display().to_string();
+    let ran = run(&["audit", "export", "--data", &data, "--out", &evidence]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = run(&["audit", "verify", &evidence, "--key", &rotated.out]);
+    assert!(ran.code.is_some_and(|code| code == 0 || code == 3), "{ran:?}");
+}

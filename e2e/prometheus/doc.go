@@ -1,0 +1,2 @@
+// Package prometheus pins promtool, for e2e/prometheus.
+package prometheus
