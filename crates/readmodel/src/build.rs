@@ -17,11 +17,11 @@ use crate::hours::{self, Hours};
 use crate::manifest::{self, Manifest, Range};
 use crate::row::{self, Asked, Rows};
 
-/// Records of a file, largest first. Sixteen of one size become one of the next.
-const SIZES: [u64; 3] = if cfg!(test) { [1 << 16, 1 << 12, 1 << 8] } else { [1 << 20, 1 << 16, 1 << 12] };
+/// Records of the smallest files.
+const SMALLEST: u64 = if cfg!(test) { 1 << 8 } else { 1 << 12 };
 
-/// That of the smallest.
-const SMALLEST: u64 = SIZES[SIZES.len() - 1];
+/// Records of a file, largest first. Sixteen of one size become one of the next.
+const SIZES: [u64; 3] = [SMALLEST << 8, SMALLEST << 4, SMALLEST];
 
 /// How many of one size become one of the next.
 const MERGED: usize = 16;

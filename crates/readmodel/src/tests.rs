@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use vidimus_core::record::Kept;
-use vidimus_ledger::{Config, Hit, Ledger, Query};
+use vidimus_ledger::{ActBy, Config, Hit, Ledger, Query, Retention};
 
 use super::*;
 
@@ -37,7 +37,10 @@ impl Place {
     }
 
     fn open(&mut self) {
-        self.ledger = Some(Ledger::open(Config { dir: self.log(), ..Config::default() }).expect("a log"));
+        self.ledger = Some(
+            Ledger::open(Config { dir: self.log(), segment_bytes: 100_000, ..Config::default() })
+                .expect("a log"),
+        );
     }
 
     /// Signs for what there is.
@@ -322,6 +325,65 @@ fn a_model_is_of_one_log_alone() {
     hashes[0] ^= 1;
     fs::write(&tile, hashes).expect("written");
     assert!(Model::open(&one.dir(), &other.log()).expect("read").is_none());
+}
+
+const BY: ActBy<'_> = ActBy {
+    actor: "User/local#ada",
+    id: "019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10",
+    time: "2026-11-28T00:00:00.000000Z",
+    why: "policy 4.2",
+};
+
+/// The index of the first record that is left.
+fn prune(place: &mut Place, before: &str) -> u64 {
+    let before = before.parse().expect("a time");
+    let retention = Retention { before, stands: u64::MAX, witnessed: false, archive: None };
+    let pruned = place.ledger.as_ref().expect("open").prune(&retention, &BY).expect("pruned").expect("some");
+    place.next += 1;
+    pruned.minimum()
+}
+
+/// Of a file that has some of it what is left is kept, also when that is less than the smallest, and damaged.
+#[test]
+fn what_is_pruned_is_in_no_table() {
+    let mut place = whole();
+    place.close();
+    place.open();
+    for before in ["2026-11-22T00:00:00Z", "2026-11-24T12:00:00Z"] {
+        let front = prune(&mut place, before);
+        assert!(front > 1000, "{front}");
+        assert!(Model::open(&place.dir(), &place.log()).expect("read").is_none(), "it has what was pruned");
+        place.append(300);
+        let sealed = place.extend();
+        assert_eq!((sealed.repaired, sealed.records % 256), (0, 0));
+        let model = place.model();
+        let all = indices(&find(&model, Query::default()));
+        assert_eq!((all.first(), all.len() as u64), (Some(&front), place.next - front));
+        let sums = |text: &str| model.sql(text, BOUNDS).expect("answered").rows;
+        let first = sums("SELECT min(index) AS n, count(*) AS all FROM records");
+        assert_eq!(Value::from(first), json!([{ "n": front, "all": place.next - front }]));
+        let calls = sums("SELECT sum(calls) AS n FROM hours WHERE what = 'principal'");
+        let counted = sums("SELECT count(*) AS n FROM records WHERE kind IN ('decision', 'refusal')");
+        assert_eq!(calls, counted);
+        let first = model.builder.ranges.first().expect("some").range.clone();
+        assert_eq!((first.first, first.end() % 256), (front, 0));
+        truncate(&place.dir().join(&first.rows.name));
+        assert_eq!(check(&place.dir(), &place.log()).expect("checked").repaired, 1);
+        assert_eq!(indices(&find(&place.model(), Query::default())), all);
+    }
+    let front = build::front(&place.log()).expect("read");
+    let made = rebuild(&place.dir(), &place.log(), &mut |_, _| {}).expect("made");
+    assert_eq!(made.added, made.records - front);
+}
+
+#[test]
+fn a_log_with_another_key_is_the_same_log() {
+    let mut place = whole();
+    let until = "2999-01-01T00:00:00Z".parse().expect("a time");
+    place.ledger.as_ref().expect("open").rotate_key(until, &BY).expect("rotated");
+    place.next += 1;
+    place.append(300);
+    assert_eq!(place.extend().added, 256);
 }
 
 fn copy(from: &Path, to: &Path) {
