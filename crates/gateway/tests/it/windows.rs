@@ -146,3 +146,22 @@ async fn streams_of_agents_and_models_end_with_their_windows() {
         assert_eq!(world.records(&id, 2).await[1]["code"], "revoked", "{path}");
     }
 }
+
+/// An agent whose record says how old its chains become has none that is older, also where it is one call.
+#[tokio::test]
+async fn a_stream_ends_when_its_chain_has_become_too_old() {
+    let world = World::new().await;
+    let mut all = objects(&world.upstream);
+    all[0]["spec"]["delegation"] = json!({"maxAge": "90s"});
+    world.gate.take_into_use(snapshot(&all));
+    let (response, stream) = world.streaming("echo").await;
+    let id = call_id(response.headers());
+    let mut body = response.into_body();
+    for _ in 0..2 {
+        assert!(passes(&mut body, &stream).await);
+        world.clock.advance(Duration::from_secs(60));
+    }
+    stream.event("{}").await;
+    assert!(is_cut(&mut body).await);
+    assert_eq!(world.records(&id, 2).await[1]["code"], "revoked");
+}
