@@ -13,6 +13,7 @@ pub(crate) mod facts;
 pub(crate) mod index;
 pub(crate) mod membership;
 pub(crate) mod outlook;
+pub(crate) mod pace;
 pub(crate) mod people;
 pub(crate) mod plain;
 pub(crate) mod reads;

@@ -13,6 +13,7 @@ use super::changes;
 use super::facts::{AttributeReference, ContextReference};
 use super::index::{Key, Side};
 use super::membership::{self, Granting, NotBound, Unclear};
+use super::pace::Pace;
 use super::tree;
 use super::trust;
 use crate::approval::Requirement;
@@ -135,6 +136,8 @@ pub(crate) struct Statement {
     pub(crate) ends_chain: bool,
     /// What it looks at of what is counted over several calls.
     pub(crate) chain_reads: ChainReads,
+    /// When it is looked at again, where it looks at the time beside its window.
+    pub(crate) pace: Option<Pace>,
     /// Less `trust_score` could make it allow more.
     pub(crate) loosens: bool,
     /// Of a permit with a window.
@@ -243,6 +246,7 @@ impl Statement {
             }
             body = with(&body, parsed(&plan.condition())?.body().clauses())?;
         }
+        let pace = Pace::of_policy(&body);
         // Last, so that it is looked at where everything else holds.
         let windowed = window.map(|window| Windowed::new(&mut body, window)).transpose()?;
         let whole = policy_of(&body)?;
@@ -260,6 +264,7 @@ impl Statement {
                 ends: policy.annotation("ends_chain").is_some(),
                 ..ChainReads::of_policy(&body)
             },
+            pace,
             loosens: trust::loosens(&body, policy.effect()),
             windowed,
             effect: policy.effect(),

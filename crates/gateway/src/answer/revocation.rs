@@ -1,5 +1,5 @@
-//! A long answer is decided again when the configuration changes: what would be refused now does not go on. Nor does anything when
-//! the gateway has stopped.
+//! A long answer is decided again when the configuration changes, and when a window of a policy closes: what would be refused now does not
+//! go on. Nor does anything when the gateway has stopped.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -249,7 +249,7 @@ const LONGEST_TIMER: Duration = Duration::from_secs(24 * 3600);
 
 type Change = Pin<Box<dyn Future<Output = watch::Receiver<u64>> + Send>>;
 
-/// Tells when a change of the configuration takes back what allowed a call, or the gateway stops.
+/// Tells when a change of the configuration, or the time, takes back what allowed a call, or the gateway stops.
 pub struct Revocation {
     shared: Arc<Shared>,
     asked: Asked,
@@ -257,7 +257,7 @@ pub struct Revocation {
     destination: Destination,
     /// The configuration by which the call was decided last.
     decided: Arc<Snapshot>,
-    /// When the caller's credential ends, or the first of its grants, which may be what permits the call.
+    /// When the caller's credential ends, or the first of its grants or the first window of a policy, which may be what permits the call.
     ends: Option<UnixMillis>,
     /// Wakes then; made on first need, as most answers come without a pause.
     timer: Option<Pin<Box<Sleep>>>,
@@ -284,15 +284,16 @@ impl Revocation {
         Self { shared, asked, caller, destination, decided, ends, timer: None, next: None }
     }
 
-    /// Whether the time of the credential, or of a grant of the caller, is over since this was asked last: the end of a grant need not be on
-    /// record yet, and may never be.
+    /// Whether the time of the credential, of a grant of the caller or of a window is over since this was asked last: the end of a grant need
+    /// not be on record yet, and may never be, and that of a window is not.
     fn is_something_over(&self) -> bool {
         let Some(until) = self.ends else { return false };
         let now = millis(self.shared.clock.now().wall);
         until <= now
     }
 
-    /// Why the answer ends now: what allowed the call is gone, or the gateway stops. The call is decided once for each configuration.
+    /// Why the answer ends now: what allowed the call is gone, or the gateway stops. The call is decided once for each configuration, and
+    /// again when something of it is over.
     pub fn ended(&mut self) -> Option<Code> {
         if self.shared.world.is_cut() {
             return Some(Code::GatewayStopping);
@@ -310,7 +311,7 @@ impl Revocation {
         }
         self.decided = self.shared.snapshot();
         let now = millis(self.shared.clock.now().wall);
-        // Of other grants the ends are others.
+        // Of other grants and windows the ends are others.
         (self.ends, self.timer) = (next_end(&self.decided, &self.caller, now), None);
         if credential_ends(&self.caller).is_some_and(|end| end <= now.0) {
             return Some(Code::TokenExpired);
@@ -352,11 +353,11 @@ fn credential_ends(caller: &Caller) -> Option<i64> {
     caller.proven.expires.filter(|_| !continues).map(|end| end.0)
 }
 
-/// When the caller's credential, or the first of its grants, ends after `since`.
+/// When the caller's credential, the first of its grants or the first window ends after `since`.
 fn next_end(decided: &Snapshot, caller: &Caller, since: UnixMillis) -> Option<UnixMillis> {
     let of_grants = decided.next_grant_end(caller.proven.principal.entity(), since);
     let of_credential = credential_ends(caller).map(UnixMillis).filter(|until| *until > since);
-    of_grants.into_iter().chain(of_credential).min()
+    [of_grants, of_credential, decided.next_closing(since)].into_iter().flatten().min()
 }
 
 fn timer_until(shared: &Shared, until: UnixMillis) -> Sleep {

@@ -38,5 +38,6 @@ mod room;
 mod stop;
 mod tasks;
 mod unseen;
+mod windows;
 mod workers;
 mod world;
