@@ -291,7 +291,8 @@ fn the_next_closing_is_that_of_the_first_window() {
         policy("tried", TOOLS, &json!({"mode": "observe", "window": {"until": "2026-11-30T09:59:00Z"}}));
     let begins = windowed("begins", json!({"from": "2020-01-01T00:00:00Z"}));
     let all = [office.clone(), night, change, tried.clone(), begins.clone()];
-    let cases: [(&[Value], &[(&str, Option<&str>)]); 6] = [
+    type Case<'c> = (&'c [Value], &'c [(&'c str, Option<&'c str>)]);
+    let cases: [Case<'_>; 6] = [
         (&[policy("always", TOOLS, &json!({})), tried, begins], &[("2026-11-30T09:00:00Z", None)]),
         (
             &all,

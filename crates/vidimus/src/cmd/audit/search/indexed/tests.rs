@@ -140,9 +140,9 @@ fn each_question_has_the_same_answer_with_and_without_an_index() {
         if number % 9 == 5 {
             break_files(&index, number);
         }
-        assert!(model(&ledger, &index).expect("read").is_some(), "the index is used");
+        assert!(model(&ledger, Some(&index)).expect("read").is_some(), "the index is used");
         assert_eq!(
-            told(records(&ledger, &index, &question, None, usize::MAX).expect("searched")),
+            told(records(&ledger, Some(&index), &question, None, usize::MAX).expect("searched")),
             expected,
             "{question:?}"
         );
@@ -150,7 +150,7 @@ fn each_question_has_the_same_answer_with_and_without_an_index() {
         // Few pages are enough of what takes long without them.
         while pages.len() < 900 {
             let page: Vec<_> =
-                records(&ledger, &index, &question, after, 300).expect("searched").take(300).collect();
+                records(&ledger, Some(&index), &question, after, 300).expect("searched").take(300).collect();
             let (page, is_last) =
                 (page.into_iter().map(|found| found.expect("whole")).collect::<Vec<_>>(), pages.len());
             after = page.last().map(|found| found.index).or(after);
