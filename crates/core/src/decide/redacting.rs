@@ -6,7 +6,7 @@ use std::sync::Arc;
 use cedar_policy::PartialEntities;
 
 use super::entities::{EntityFault, EntitySlice};
-use super::index::{Index, Side};
+use super::index::{Index, Key, Side};
 use super::plain;
 use super::schema::schema;
 use super::statement::Statement;
@@ -57,7 +57,7 @@ pub(super) fn may_redact(
 fn may_be_of(statement: &Statement, server: &McpServer) -> bool {
     let own = &*server.id.id;
     let keys = statement.scope.iter().chain(&statement.conditions);
-    let mut named = keys.filter(|key| key.side() == Side::Resource).filter_map(|key| key.named());
+    let mut named = keys.filter(|key| key.side() == Side::Resource).filter_map(Key::named);
     named.all(|(of, id, _)| match of {
         "Tool" => id.strip_prefix(own).is_some_and(|rest| rest.starts_with('/')),
         "MCPServer" => id == own,
