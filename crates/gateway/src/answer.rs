@@ -6,6 +6,7 @@ mod cooperative;
 mod encoding;
 mod gathered;
 mod judge;
+mod kept;
 mod listings;
 mod plan;
 mod redacted;
@@ -368,11 +369,13 @@ impl Answering<'_> {
             EventChange::Listings(too_long) => {
                 let (listings, handles) = (self.listing_filter()?, handles.ok_or_else(no_handles)?);
                 let is_redacted = self.redaction.is_some();
-                let filter = Box::new(ServerEvents { listings, handles, is_redacted });
+                let is_beside = self.answer.open_ended && !matches!(self.asked.part, Part::Tool(_));
+                let filter = Box::new(ServerEvents { listings, handles, is_redacted, is_beside });
                 match self.redaction.clone() {
                     Some(redaction) => {
                         EventStream::new(redaction.after(filter, self.own()), held, TooLong::EndsStream)
                     }
+                    None if is_beside => EventStream::new(filter, held, TooLong::EndsStream),
                     None => EventStream::new(filter, held, too_long),
                 }
             }

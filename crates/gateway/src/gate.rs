@@ -18,6 +18,7 @@ use crate::access_log::AccessLog;
 use crate::accounts::Accounts;
 use crate::acts::{Acts, Stood};
 use crate::bodies::Bodies;
+use crate::changes::RedactedCalls;
 use crate::forward::Upstream;
 use crate::meter::Meter;
 use crate::provider_credentials::ProviderCredentials;
@@ -163,6 +164,8 @@ pub struct Shared {
     pub(crate) bodies: Bodies,
     /// A long listing is looked at by one thread at a time.
     pub(crate) long_listings: Arc<Semaphore>,
+    /// Calls under way by the ids that their callers have for them.
+    pub(crate) redacted_calls: RedactedCalls,
     pub(crate) refusals: RefusalSampler,
     pub(crate) access_log: AccessLog,
     pub meter: Meter,
@@ -196,6 +199,7 @@ impl Shared {
             standing,
             long_listings: Arc::new(Semaphore::new(1)),
             bodies: Bodies::new(limits.held_bodies, limits.body_time),
+            redacted_calls: RedactedCalls::default(),
             refusals: RefusalSampler::new(&limits),
             access_log: AccessLog::new(config.clock.now().monotonic),
             meter: Meter::new(&config.vitals),

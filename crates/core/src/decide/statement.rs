@@ -21,7 +21,7 @@ use crate::call::Action;
 use crate::caller::UnixMillis;
 use crate::decision::Says;
 use crate::entity::EntityKind;
-use crate::obligation::Obligation;
+use crate::obligation::{Change, Obligation};
 use crate::person::Operation;
 use crate::resource::plan::Plan;
 use crate::resource::policy::{Members, Scope};
@@ -317,6 +317,12 @@ impl Statement {
     /// Whether it refuses anything.
     pub(crate) fn refuses(&self) -> bool {
         self.effect == Effect::Forbid && !self.observes
+    }
+
+    /// Whether it redacts anything of what a tool answers.
+    pub(crate) fn redacts_answers(&self) -> bool {
+        let mut changes = self.changes.iter().flat_map(|changes| changes.iter());
+        !self.observes && changes.any(|one| matches!(one.change, Change::RedactAnswer(_)))
     }
 
     /// Whether the types of the scope fit.

@@ -1,6 +1,7 @@
 //! A long answer is decided again when the configuration changes, and when a window of a policy closes: what would be refused now does not
 //! go on. Nor does anything when the gateway has stopped.
 
+use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -21,10 +22,11 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Identity, Principal};
 use vidimus_core::snapshot::Snapshot;
 
+use super::kept::Kept;
 use crate::gate::{Shared, millis};
 use crate::part::Part;
 
-/// What a call asked, owned. Its arguments are not kept.
+/// What a call asked, owned.
 #[derive(Clone, Debug)]
 pub struct Asked {
     method: Box<str>,
@@ -38,6 +40,7 @@ pub struct Asked {
     pub so_far: Option<Arc<SoFar>>,
     tokens_estimated: i64,
     streaming: bool,
+    arguments: Kept,
     /// What people approved of it: they did when it was made.
     approvals: Arc<[Approval]>,
     /// The grant of which it took a use, where nothing else permitted it.
@@ -65,6 +68,7 @@ impl Asked {
             so_far,
             tokens_estimated,
             streaming,
+            arguments: Kept::of(&call.ask),
             approvals: if call.approvals.is_empty() { Arc::default() } else { call.approvals.into() },
             grant: None,
             obligations: Arc::default(),
@@ -97,8 +101,15 @@ impl Asked {
         self.part.name()
     }
 
-    /// Whether `world` would refuse the call whatever its arguments are, or have it changed in a way that it is not. Caller and destination are those of `world`; one that is
-    /// not registered any more is refused everything.
+    /// Whether some call of this tool may go on as this one does, whatever its arguments are. `call` is this one with arguments that are not
+    /// known: what any of them could have it changed by is demanded.
+    fn could_go_on(&self, world: &Snapshot, call: &Call<'_>) -> bool {
+        world.could_go_on(call) && self.meets(world.authorize(call).obligations())
+    }
+
+    /// Whether `world` would refuse the call, or have it changed in a way that it is not; where its arguments are not known, whether it would
+    /// refuse all, or have some changed so. Caller and destination are those of `world`; one that is not registered any more is refused
+    /// everything.
     pub fn is_refused(
         &self,
         world: &Snapshot,
@@ -109,7 +120,11 @@ impl Asked {
         let Some(caller) = rebound(world, caller) else { return true };
         let Some(destination) = found(world, destination) else { return true };
         let Some(target) = self.part.of(&destination) else { return true };
+        let message = self.arguments.message();
+        let arguments = self.arguments.arguments(message.as_ref());
+        let is_known = !matches!(arguments, Arguments::Unknown);
         let ask = Ask {
+            arguments,
             tokens_estimated: self.tokens_estimated,
             streaming: self.streaming,
             task: self.task.as_deref(),
@@ -126,8 +141,8 @@ impl Asked {
         };
         let decision = world.authorize(&call);
         match (decision.outcome(), decision.code()) {
-            (Outcome::Allow, _) => false,
-            (Outcome::AllowWithObligations, _) => !self.meets(decision.obligations()),
+            (Outcome::Allow, _) if is_known => false,
+            (Outcome::AllowWithObligations, _) if is_known => !self.meets(decision.obligations()),
             // It took the last use.
             (Outcome::Deny, Some(Code::NoPermit))
                 if self.grant.as_ref().is_some_and(|grant| world.is_spent(grant, now)) =>
@@ -138,12 +153,18 @@ impl Asked {
                 _,
                 Some(Code::DelegationTooDeep | Code::DelegationTooWide | Code::ChainLimit | Code::ChainEnded),
             ) => true,
-            // Other arguments may be allowed, and which they were is not kept. What people approved of it is.
-            (Outcome::Hold | Outcome::Deny, _) if self.action == Action::InvokeTool => {
-                let ask = Ask { arguments: Arguments::Unknown, ..ask };
-                !world.could_go_on(&Call { ask, ..call })
+            // What a policy cannot see of its arguments it may redact by.
+            (Outcome::Hold, _) | (Outcome::Deny, Some(Code::ForbiddenByPolicy | Code::Unrepresentable))
+                if is_known =>
+            {
+                true
             }
-            (Outcome::Hold | Outcome::Deny, _) => true,
+            // Not all that it was permitted by is kept, such as which step of a plan it is. What people approved of it is.
+            _ if self.action == Action::InvokeTool => {
+                let ask = Ask { arguments: Arguments::Unknown, ..ask };
+                !self.could_go_on(world, &Call { ask, ..call })
+            }
+            _ => true,
         }
     }
 }
@@ -265,8 +286,8 @@ pub struct Revocation {
     next: Option<Change>,
 }
 
-impl std::fmt::Debug for Revocation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Revocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Revocation").field("asked", &self.asked).finish_non_exhaustive()
     }
 }

@@ -59,7 +59,7 @@ pub struct Admitted<'p> {
     pub(super) answer: Answer,
     /// The configuration that decided.
     pub(super) world: Arc<Snapshot>,
-    /// What was decided, without its arguments, so that a long answer can be decided again.
+    /// What was decided, so that a long answer can be decided again.
     pub(super) asked: Asked,
     /// The approval that it is made with.
     pub(super) approval: Option<Box<str>>,

@@ -31,6 +31,7 @@ mod http;
 mod lists;
 mod logged;
 mod present;
+mod redacted;
 mod redis;
 mod regressions;
 mod replicas;
