@@ -41,6 +41,16 @@ pub struct Log {
     short: String,
 }
 
+impl Log {
+    /// A name for files of it, which those of no other log have.
+    pub fn file_name(&self) -> String {
+        let last = self.name.rsplit('/').next().unwrap_or_default();
+        let plain = |char: char| if char.is_ascii_alphanumeric() || "._".contains(char) { char } else { '-' };
+        let plain: String = last.chars().map(plain).take(64).collect();
+        format!("{}-{}", plain.trim_start_matches('.'), self.short)
+    }
+}
+
 /// Several logs.
 #[derive(Clone, Debug, Default)]
 pub struct Logs {

@@ -24,6 +24,8 @@ pub struct Held {
     pub witnesses: Witnesses,
     /// As [`Options::accept_new`], of each.
     pub accept_new: bool,
+    /// As [`Options::archive`], of each.
+    pub may_be_archives: bool,
 }
 
 /// A directory, and what was seen there.
@@ -129,7 +131,7 @@ pub fn verify(logs: &Logs, held: &Held) -> Result<LogsReport, MemoryError> {
                 memory: held.memory.clone(),
                 witnesses: held.witnesses.clone(),
                 accept_new: held.accept_new,
-                archive: true,
+                archive: held.may_be_archives,
             };
             let (seen, unchecked) = match vidimus_ledger::verify(directory, &options) {
                 Ok(seen) => (Some(seen), None),
