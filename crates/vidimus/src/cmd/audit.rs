@@ -14,6 +14,7 @@ mod sql;
 mod stats;
 mod verify;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -89,6 +90,15 @@ impl Audit {
         }
     }
 
+    /// That none of those that were given is left out: of a flag that may stand before the subcommand and behind it, the parser keeps what
+    /// stands in one of the two places.
+    fn has_all_ledgers(&self) -> bool {
+        let words = std::env::args_os().take_while(|word| word != "--");
+        let is_flag =
+            |word: &OsString| word == "--ledger" || word.as_encoded_bytes().starts_with(b"--ledger=");
+        words.filter(is_flag).count() == self.ledger.len()
+    }
+
     /// All that are meant.
     fn logs(&self) -> anyhow::Result<Logs> {
         if self.ledger.is_empty() {
@@ -112,6 +122,7 @@ impl Audit {
 }
 
 pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
+    ensure!(audit.has_all_ledgers(), "--ledger: give all of them behind the subcommand, or all before it");
     let ledger = || audit.ledger();
     let are_several = audit.ledger.len() > 1;
     let index = audit.index();

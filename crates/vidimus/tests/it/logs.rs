@@ -113,6 +113,11 @@ fn records_of_several_ledgers_are_searched_and_shown_as_of_one() {
     let told = audit(&["logs", "--silence", "1s", "-o", "json"], &[&a, &b]).json();
     assert_eq!((&told["logs"][0]["records"], &told["logs"][1]["records"]), (&4.into(), &4.into()));
     assert_eq!((&told["skews"], &told["damage"]), (&Value::Array(Vec::new()), &Value::Array(Vec::new())));
+    // The parser would keep one of the two.
+    let [first, second] = [&a, &b].map(|ledger| ledger.display().to_string());
+    let ran = run(&["audit", "--ledger", &first, "search", "--ledger", &second]);
+    assert!(ran.code == Some(2) && ran.err.contains("all before it"), "{ran:?}");
+    assert_eq!(run(&["audit", "--ledger", &first, &format!("--ledger={second}"), "search"]).code, Some(0));
     for (words, ledgers, says) in [
         (&["search", "--after", "3"][..], &[&*a, &b][..], "--after"),
         (&["search", "--after", "x"], &[&a, &b], "cursor"),

@@ -151,6 +151,14 @@ fn copies_of_a_log_are_read_once_and_two_ends_of_one_log_are_found() {
     // An older copy is a part of the log.
     let report = verify(&logs, &Held::default()).expect("checked");
     assert!(report.intact() && report.logs.len() == 2, "{report:#?}");
+    // Nor is it held against what only the log has reached.
+    let memory = Some(at.join("memory"));
+    let since = Some(set(&logs).0);
+    for _ in 0..2 {
+        let held = Held { since: since.clone(), memory: memory.clone(), ..Held::default() };
+        let report = verify(&logs, &held).expect("checked");
+        assert!(report.intact(), "{report:#?}");
+    }
     let remarks: Vec<String> = report.notes.iter().map(ToString::to_string).collect();
     assert!(remarks.len() == 2 && remarks[0].contains("in 2 directories"), "{remarks:?}");
 

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 use vidimus_ledger::{
-    MemoryError, Options, Report, SignedCheckpoint, VerifierKey, VerifyError, Witnesses, newest_checkpoint,
+    Checkpoint, MemoryError, Options, Report, SignedCheckpoint, VerifierKey, VerifyError, Witnesses,
+    newest_checkpoint,
 };
 
 use super::{CheckpointSet, Log, Logs};
@@ -118,20 +119,26 @@ pub fn verify(logs: &Logs, held: &Held) -> Result<LogsReport, MemoryError> {
     for log in logs.all() {
         let newest: Vec<Option<SignedCheckpoint>> =
             log.directories.iter().map(|directory| newest_checkpoint(directory).ok()).collect();
+        let size = |own: &Option<SignedCheckpoint>| own.as_ref().map_or(0, |own| own.checkpoint.size);
+        let longest = newest.iter().map(size).max().unwrap_or_default();
         for (directory, own) in log.directories.iter().zip(&newest) {
-            let mut trusted = held.of(log);
-            // A copy that is older is a part of this one; that it is of fewer records says nothing against it.
-            let size = own.as_ref().map_or(0, |own| own.checkpoint.size);
-            let others = newest.iter().flatten().filter(|other| other.checkpoint.size <= size);
-            trusted
-                .extend(others.filter(|other| Some(*other) != own.as_ref()).map(|other| other.note.clone()));
-            let options = Options {
-                key: held.key(log),
-                trusted,
-                memory: held.memory.clone(),
-                witnesses: held.witnesses.clone(),
-                accept_new: held.accept_new,
-                archive: held.may_be_archives,
+            let others = newest.iter().flatten().filter(|other| Some(*other) != own.as_ref());
+            let others = others.map(|other| other.note.clone());
+            let trusted = held.of(log).into_iter().chain(others);
+            let options = if size(own) < longest {
+                // A copy that is older, or a part: that it is of fewer records than are known says nothing against it. That it is a part of the
+                // log is seen there, and that the log is what it was.
+                let trusted = trusted.filter(|note| is_within(note, size(own))).collect();
+                Options { key: held.key(log), trusted, archive: held.may_be_archives, ..Options::default() }
+            } else {
+                Options {
+                    key: held.key(log),
+                    trusted: trusted.collect(),
+                    memory: held.memory.clone(),
+                    witnesses: held.witnesses.clone(),
+                    accept_new: held.accept_new,
+                    archive: held.may_be_archives,
+                }
             };
             let (seen, unchecked) = match vidimus_ledger::verify(directory, &options) {
                 Ok(seen) => (Some(seen), None),
@@ -143,6 +150,11 @@ pub fn verify(logs: &Logs, held: &Held) -> Result<LogsReport, MemoryError> {
         }
     }
     Ok(report)
+}
+
+/// Whether a checkpoint is of at most so many records, or none, which is wrong with any.
+fn is_within(note: &str, size: u64) -> bool {
+    Checkpoint::unverified(note).map_or(true, |checkpoint| checkpoint.size <= size)
 }
 
 impl Held {

@@ -136,7 +136,7 @@ fn after(text: &str) -> anyhow::Result<After> {
     if let Ok(index) = text.parse() {
         return Ok(After::Record(index));
     }
-    let of_several = text.parse().map(After::Logs);
+    let of_several = text.parse::<Cursor>().map(After::Logs);
     of_several.map_err(|error| anyhow::anyhow!("it is neither the index of a record, nor a cursor: {error}"))
 }
 

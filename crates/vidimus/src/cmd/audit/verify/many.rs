@@ -33,7 +33,7 @@ impl Verify {
         let checkpoints = if notes.is_empty() {
             CheckpointSet::default()
         } else {
-            notes.parse().context("--checkpoint")?
+            notes.parse::<CheckpointSet>().context("--checkpoint")?
         };
         let since = self.since_set.as_ref().map(|path| {
             let flag = || format!("--since-set {}", path.display());
