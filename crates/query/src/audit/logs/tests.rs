@@ -168,7 +168,7 @@ fn copies_of_a_log_are_read_once_and_two_ends_of_one_log_are_found() {
     assert_eq!(records.len(), 4, "{records:?}");
     assert!(damage.iter().any(|one| one.contains("record 2 is not the same")), "{damage:?}");
     for alone in [&one, &copied] {
-        assert!(verify(&Logs::of(&[alone.clone()]), &Held::default()).expect("checked").intact());
+        assert!(verify(&Logs::of(std::slice::from_ref(alone)), &Held::default()).expect("checked").intact());
     }
     let report = verify(&logs, &Held::default()).expect("checked");
     assert!(report.is_wrong(), "{report:#?}");
