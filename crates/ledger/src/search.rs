@@ -133,14 +133,21 @@ fn is_new(dir: &Path, segments: &[Segment]) -> bool {
     segments.is_empty() && !checkpoint::path(dir).exists() && !checkpoint::history_path(dir).exists()
 }
 
-/// The size that the latest checkpoint says.
-pub(crate) fn signed(dir: &Path) -> Result<u64, SearchError> {
+/// The newest checkpoint of the log in `dir`, signed by the key that stands there.
+///
+/// # Errors
+/// See [`SearchError`].
+pub fn newest_checkpoint(dir: &Path) -> Result<SignedCheckpoint, SearchError> {
     let path = checkpoint::path(dir);
     let key = own_key(dir)?;
     let note =
         file::read_if_there(&path)?.ok_or_else(|| SearchError::CheckpointMissing { path: path.clone() })?;
-    let latest = SignedCheckpoint::open(&note, &key);
-    latest.map(|latest| latest.checkpoint.size).map_err(|source| SearchError::Checkpoint { path, source })
+    SignedCheckpoint::open(&note, &key).map_err(|source| SearchError::Checkpoint { path, source })
+}
+
+/// The size that the latest checkpoint says.
+pub(crate) fn signed(dir: &Path) -> Result<u64, SearchError> {
+    Ok(newest_checkpoint(dir)?.checkpoint.size)
 }
 
 impl Iterator for Search {

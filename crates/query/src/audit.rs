@@ -7,6 +7,7 @@ mod evidence;
 mod found;
 mod joined;
 mod judged;
+pub mod logs;
 mod search;
 mod show;
 

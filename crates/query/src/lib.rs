@@ -16,6 +16,8 @@
 //! | [`starters`] | a name | [`Starter`](starters::Starter): policies to begin with |
 //! | [`audit`] | [`SearchQuestion`](audit::SearchQuestion) | [`Found`](audit::Found), one by one: who did what? |
 //! | [`audit`] | [`ShowQuestion`](audit::ShowQuestion) | [`ShownCall`](audit::ShownCall): everything about one call |
+//! | [`audit::logs`] | the same, of several logs | [`FoundIn`](audit::logs::FoundIn), [`ShownInLogs`](audit::logs::ShownInLogs): in whichever log? |
+//! | [`audit::logs`] | several logs | [`LogsReport`](audit::logs::LogsReport), [`Times`](audit::logs::Times): are they what they were, and do their clocks agree? |
 //! | [`audit`] | [`ExportQuestion`](audit::ExportQuestion) | [`ExportAnswer`](audit::ExportAnswer), and a file: prove it |
 //! | [`audit`] | a file of evidence | [`EvidenceReport`](audit::EvidenceReport): is all in it proven? |
 //! | [`audit`] | [`AssessmentQuestion`](audit::AssessmentQuestion) | [`Assessment`](audit::Assessment): what shows what a framework asks for? |

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::acts::{ActDone, Grants, Me, Quarantines};
 use crate::approvals::{Answered, ApprovalEvent, Approvals};
+use crate::audit::logs::{FoundIn, ShownInLogs, Times, TimesQuestion};
 use crate::audit::{
     Assessment, AssessmentQuestion, EvidenceVerified, ExportAnswer, ExportQuestion, Found, SearchQuestion,
     ShowQuestion, ShownCall,
@@ -29,6 +30,7 @@ pub fn schema() -> Value {
     let search = asked.subschema_for::<SearchQuestion>();
     let show = asked.subschema_for::<ShowQuestion>();
     let export = asked.subschema_for::<ExportQuestion>();
+    let times = asked.subschema_for::<TimesQuestion>();
     let assess = asked.subschema_for::<AssessmentQuestion>();
     let replay = asked.subschema_for::<ReplayQuestion>();
     let suggest = asked.subschema_for::<SuggestQuestion>();
@@ -41,6 +43,9 @@ pub fn schema() -> Value {
     let reached = answered.subschema_for::<ReachAnswer>();
     let found = answered.subschema_for::<Found>();
     let shown = answered.subschema_for::<ShownCall>();
+    let found_in = answered.subschema_for::<FoundIn>();
+    let shown_in = answered.subschema_for::<ShownInLogs>();
+    let told = answered.subschema_for::<Times>();
     let exported = answered.subschema_for::<ExportAnswer>();
     let assessed = answered.subschema_for::<Assessment>();
     let evidence = answered.subschema_for::<EvidenceVerified>();
@@ -76,6 +81,9 @@ pub fn schema() -> Value {
             "export": {"properties": {"question": export, "answer": exported}},
             "explain": {"properties": {"question": explain, "answer": explained}},
             "grants": {"properties": {"answer": granted}},
+            "logs": {"properties": {"question": times, "answer": told}},
+            "logs-search": {"properties": {"answer": found_in}},
+            "logs-show": {"properties": {"answer": shown_in}},
             "me": {"properties": {"answer": me}},
             "plan": {"properties": {"question": plan, "answer": planned}},
             "quarantine": {"properties": {"answer": quarantined}},

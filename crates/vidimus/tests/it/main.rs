@@ -10,6 +10,7 @@ mod exit_status;
 mod faults;
 mod flags;
 mod gateway;
+mod logs;
 mod people;
 mod policies;
 mod policy_questions;

@@ -2,12 +2,13 @@
 
 mod follow;
 mod indexed;
+mod many;
 mod table;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
@@ -15,9 +16,11 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use vidimus_core::clock::Clock as _;
 use vidimus_core::record::NOT_RECORDED;
+use vidimus_query::audit::logs::Cursor;
 use vidimus_query::audit::{self, Kind, Outcome, SearchQuestion};
 
 pub(super) use self::indexed::is_denied;
+pub(super) use self::many::run as run_logs;
 use self::table::Row;
 use crate::clock::SystemClock;
 use crate::cmd::codes;
@@ -54,9 +57,9 @@ pub struct Search {
     /// Oldest first.
     #[arg(long)]
     oldest_first: bool,
-    /// Only what follows this record in the order asked for: the `index` of the last one of the page before.
-    #[arg(long)]
-    after: Option<u64>,
+    /// Only what follows this record in the order asked for: the `index` of the last one of the page before; of several ledgers its `cursor`.
+    #[arg(long, value_name = "INDEX", value_parser = after)]
+    after: Option<After>,
     /// Wait for what comes, and show it as it does; with --after, from there on.
     #[arg(long, conflicts_with_all = ["limit", "oldest_first", "until"])]
     follow: bool,
@@ -120,6 +123,38 @@ impl Filters {
     }
 }
 
+/// Where a page before ended.
+#[derive(Clone, Debug)]
+enum After {
+    /// Of one log.
+    Record(u64),
+    /// Of several.
+    Logs(Cursor),
+}
+
+fn after(text: &str) -> anyhow::Result<After> {
+    if let Ok(index) = text.parse() {
+        return Ok(After::Record(index));
+    }
+    let of_several = text.parse::<Cursor>().map(After::Logs);
+    of_several.map_err(|error| anyhow::anyhow!("it is neither the index of a record, nor a cursor: {error}"))
+}
+
+impl Search {
+    /// After which record of one log.
+    fn after_record(&self) -> anyhow::Result<Option<u64>> {
+        match &self.after {
+            None => Ok(None),
+            Some(After::Record(index)) => Ok(Some(*index)),
+            Some(After::Logs(_)) => {
+                bail!(
+                    "--after: this is where a search of several ledgers goes on; give all of them, or the index of a record"
+                )
+            }
+        }
+    }
+}
+
 fn outcome() -> impl TypedValueParser<Value = Outcome> {
     one_of(Outcome::ALL, |outcome| (outcome.as_str(), outcome.meaning()))
 }
@@ -145,12 +180,13 @@ fn one_of<T: Copy + Send + Sync + 'static>(
 
 pub fn run(dir: &Path, index: Option<&Path>, search: &Search, format: Format) -> anyhow::Result<ExitCode> {
     let question = search.filters.question(search.kind, search.oldest_first);
+    let after = search.after_record()?;
     if search.follow {
-        return follow::run(dir, index, &question, search.after, format);
+        return follow::run(dir, index, &question, after, format);
     }
     let limit = if search.limit == 0 { usize::MAX } else { search.limit };
     let (mut rows, mut last, mut found, mut more, mut damaged) = (Vec::new(), 0, 0, false, false);
-    for hit in indexed::records(dir, index, &question, search.after, limit)? {
+    for hit in indexed::records(dir, index, &question, after, limit)? {
         let found_one = match hit {
             Ok(found_one) => found_one,
             Err(damage) => {
@@ -173,7 +209,7 @@ pub fn run(dir: &Path, index: Option<&Path>, search: &Search, format: Format) ->
     if format == Format::Table {
         table::print(&rows, output::width());
     }
-    if found == 0 && search.after.is_none() {
+    if found == 0 && after.is_none() {
         for (member, value) in audit::unknown_names(dir, &question)? {
             output::warning(&format!("no record at all has the --{member} {value}"));
         }
