@@ -227,7 +227,7 @@ impl Missed {
             principal: principal.map(Cow::Owned),
             source: None,
             time: Cow::Owned(rfc3339(self.to)),
-            trace: Cow::Owned(TraceContext::from_header(None).to_string()),
+            trace: Cow::Owned(TraceContext::from_header(None).ids()),
             user: None,
             version: VERSION,
         })

@@ -355,7 +355,7 @@ async fn record(
     let (code, call) = (decision.code(), *decision.call());
     let about = About {
         id: &context.call,
-        trace: &context.trace.to_string(),
+        trace: &context.trace.ids(),
         time: &rfc3339(moment.wall),
         protocol: protocol.as_str(),
         body: &sha256(body),

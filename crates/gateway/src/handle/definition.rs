@@ -150,7 +150,7 @@ async fn page(
     end_chain(gate, &decision, started).await;
     let about = About {
         id: &id,
-        trace: &context.trace.to_string(),
+        trace: &context.trace.ids(),
         time: &rfc3339(started.wall),
         protocol: Protocol::Mcp.as_str(),
         body: &sha256(&question.body),

@@ -42,6 +42,10 @@ impl Sought {
     /// Whether one text answers, where that can be told without reading it, and it has nothing to count and no error.
     /// `in_events`: it is the data of an event. `answered`: something before it did.
     fn is_plainly_in(&self, json: &[u8], in_events: bool, answered: bool) -> Option<bool> {
+        // A model's document is read: it says what it cost.
+        if self.observe == Observe::Model && !in_events {
+            return None;
+        }
         let glance = match self.observe {
             Observe::Model => words::model(json),
             Observe::Rpc => words::rpc(json),
@@ -50,7 +54,6 @@ impl Sought {
         match (glance, self.observe) {
             (Glance::Tells, _) => None,
             _ if answered => Some(true),
-            (_, Observe::Model) if !in_events => None,
             (_, Observe::Model) if json == b"[DONE]" => Some(true),
             (Glance::Nothing, _) => Some(false),
             (Glance::Answers, _) => None,
