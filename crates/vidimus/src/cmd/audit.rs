@@ -1,6 +1,7 @@
 //! `vidimus audit`: what happened, and the proof of it. Works beside a running gateway and without one. The log is only read, but for `prune` and
 //! `rotate-key`; `index`, `sql` and `stats` write an index of it, which may be anywhere.
 
+mod archive;
 mod evidence;
 mod export;
 mod index;
@@ -61,6 +62,7 @@ enum Command {
     Export(Box<export::Export>),
     Evidence(Box<evidence::Evidence>),
     Prune(prune::Prune),
+    Archive(archive::Archive),
     RotateKey(rotate_key::RotateKey),
     Verify(verify::Verify),
     Prove(show::Prove),
@@ -103,6 +105,7 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
             );
             prune::run(&audit.data, &ledger()?, prune, format)
         }
+        Command::Archive(asked) => archive::run(asked, format),
         Command::RotateKey(asked) => {
             ensure!(audit.ledger.is_none(), "--ledger: nobody writes there; give the --data of a gateway");
             rotate_key::run(&audit.data, &ledger()?, asked, format)
