@@ -100,7 +100,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         [Some(Listener { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
     let loops = workers * listeners.len();
     let health = Health { shared: shared.clone(), loaded, stopping: stopping.clone(), watching, loops };
-    let admin = Admin::new(health, people, witnessed);
+    let admin = Admin::new(health, people, witnessed, &serve.data);
     admin::serve(&mut supervisor, (sockets.admin, &serve.admin_name), admin)?;
     let workers = start_workers(&mut supervisor, serve, (workers, &shared, &stopping), &listeners)?;
     // Each worker has its own, so that the sockets are closed when the workers stop listening.
