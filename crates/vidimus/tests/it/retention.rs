@@ -40,6 +40,22 @@ fn a_ledger_is_pruned_by_who_may_write_it_and_what_is_young_stays() {
 }
 
 #[test]
+fn an_archive_is_fetched_from_a_bucket_alone_and_no_secret_is_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let to = directory.path().join("archive").display().to_string();
+    for (from, says) in [
+        ("/mnt/archive", "read it with --ledger"),
+        ("s3://id:hunter2@corp-audit/vidimus", "s3://BUCKET/PREFIX"),
+        ("https://id:hunter2@corp-audit.s3.example/", "s3://BUCKET/PREFIX"),
+    ] {
+        let ran = run(&["audit", "archive", "fetch", from, &to]);
+        assert_eq!(ran.code, Some(2), "{from}: {ran:?}");
+        assert!(ran.err.contains(says) && !ran.err.contains("hunter2"), "{from}: {ran:?}");
+        assert!(!std::path::Path::new(&to).exists(), "{from}");
+    }
+}
+
+#[test]
 fn a_key_that_follows_is_believed_by_who_knows_the_former_one() {
     let gateway = Gateway::start(1);
     gateway.call(None);

@@ -1,4 +1,8 @@
+use futures_util::stream::BoxStream;
 use object_store::memory::InMemory;
+use object_store::{
+    CopyOptions, GetResult, ListResult, MultipartUpload, PutMultipartOptions, PutPayload, PutResult,
+};
 
 use super::*;
 
@@ -56,6 +60,76 @@ fn tiles_are_there_when_they_are_settled() {
     // A prefix is a directory, and not how a name begins.
     let beside = Objects::new(store, ObjectPath::from("vidimus/e"), String::new()).expect("opened");
     assert_eq!(beside.all().expect("listed"), []);
+}
+
+/// As stores are that have never heard of conditions.
+#[derive(Debug)]
+struct Unconditional(InMemory);
+
+impl fmt::Display for Unconditional {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unconditional")
+    }
+}
+
+#[async_trait::async_trait]
+impl ObjectStore for Unconditional {
+    async fn put_opts(
+        &self,
+        location: &ObjectPath,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult, StoreError> {
+        let options = PutOptions { mode: PutMode::Overwrite, ..options };
+        self.0.put_opts(location, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &ObjectPath,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>, StoreError> {
+        self.0.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &ObjectPath, options: GetOptions) -> Result<GetResult, StoreError> {
+        self.0.get_opts(location, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<ObjectPath, StoreError>>,
+    ) -> BoxStream<'static, Result<ObjectPath, StoreError>> {
+        self.0.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&ObjectPath>) -> BoxStream<'static, Result<ObjectMeta, StoreError>> {
+        self.0.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&ObjectPath>) -> Result<ListResult, StoreError> {
+        self.0.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(
+        &self,
+        from: &ObjectPath,
+        to: &ObjectPath,
+        options: CopyOptions,
+    ) -> Result<(), StoreError> {
+        self.0.copy_opts(from, to, options).await
+    }
+}
+
+#[test]
+fn a_store_that_ignores_conditions_is_refused() {
+    let store = Arc::new(Unconditional(InMemory::new()));
+    let one = Objects::new(store, ObjectPath::from("a"), "s3://b/a".to_owned()).expect("opened");
+    let key = file("keys/checkpoint.vkey");
+    one.put(key, b"key".to_vec()).expect("put");
+    let refused = one.guard(key, b"key").expect_err("it overwrites");
+    assert!(matches!(refused, ArchiveError::Unconditional { .. }), "{refused}");
+    assert_eq!(one.read(key).expect("read").map(|found| found.bytes), Some(b"key".to_vec()));
 }
 
 #[test]
