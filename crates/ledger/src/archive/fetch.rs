@@ -1,5 +1,6 @@
 //! An archive from a bucket in a directory, where whatever reads a log reads it.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use serde::Serialize;
@@ -62,7 +63,7 @@ pub fn fetch_archive(from: &Bucket, dir: &Path) -> Result<Fetched, ArchiveError>
 
 /// Whether an archive has such a file. What else is in a bucket, whoever put it there, is written nowhere.
 fn is_of_an_archive(name: &Path) -> bool {
-    let Some(parts) = name.iter().map(|part| part.to_str()).collect::<Option<Vec<_>>>() else { return false };
+    let Some(parts) = name.iter().map(OsStr::to_str).collect::<Option<Vec<_>>>() else { return false };
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_digest = |text: &str| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     match parts.as_slice() {

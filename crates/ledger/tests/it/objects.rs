@@ -70,7 +70,7 @@ impl Store {
         let settings = [
             ("AWS_ACCESS_KEY_ID", "id"),
             ("AWS_SECRET_ACCESS_KEY", secret),
-            ("AWS_ENDPOINT_URL_S3", &endpoint),
+            ("AWS_ENDPOINT_URL_S3", &*endpoint),
         ];
         let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
         bucket.with_settings(BTreeMap::from(settings))
@@ -158,6 +158,27 @@ fn what_went_is_in_the_store_as_it_was_and_is_read_when_it_was_fetched() {
     let fetched = dir.path().join("beside");
     assert_eq!(fetch_archive(&bucket, &fetched).expect("fetched").strangers, 1);
     assert!(!fetched.join("keys/checkpoint.key").exists());
+}
+
+#[test]
+fn what_a_killed_process_left_there_is_gone_on_with() {
+    let (store, dir) = (Store::start(), tempfile::tempdir().expect("a directory"));
+    let bucket = store.bucket(BUCKET, SECRET);
+    let at = ArchiveAt::Bucket(bucket.clone());
+    let (log, killed) = (dir.path().join("log"), dir.path().join("killed"));
+    wait(grow(small(&log), 1000));
+    copy(&log, &killed);
+    prune(&killed, (&at).into()).expect("pruned").expect("some");
+    // Before it was signed there.
+    for name in ["checkpoint", "checkpoints"] {
+        fs::remove_file(store.files().join(name)).expect("removed");
+    }
+    let minimum = prune(&log, (&at).into()).expect("pruned").expect("some").minimum();
+    let fetched = dir.path().join("fetched");
+    fetch_archive(&bucket, &fetched).expect("fetched");
+    let checked = verify(&fetched, &Options { archive: true, ..Options::default() }).expect("verified");
+    assert!(checked.intact(), "{:?}", checked.findings);
+    assert_eq!((checked.records, indexes(&fetched)), (minimum, (0..minimum).collect()));
 }
 
 #[test]

@@ -56,6 +56,18 @@ fn an_archive_is_fetched_from_a_bucket_alone_and_no_secret_is_shown() {
 }
 
 #[test]
+fn a_bucket_is_not_read_where_it_is() {
+    for command in [&["search"][..], &["verify"], &["export", "--out", "x"]] {
+        let ran = run(&[&["audit"], command, &["--ledger", "s3://id:hunter2@corp-audit/vidimus"]].concat());
+        assert_eq!(ran.code, Some(2), "{command:?}: {ran:?}");
+        assert!(
+            ran.err.contains("audit archive fetch") && !ran.err.contains("hunter2"),
+            "{command:?}: {ran:?}"
+        );
+    }
+}
+
+#[test]
 fn a_key_that_follows_is_believed_by_who_knows_the_former_one() {
     let gateway = Gateway::start(1);
     gateway.call(None);

@@ -224,7 +224,7 @@ mod tests {
                 ("AWS_SECRET_ACCESS_KEY", "hunter2"),
                 ("AWS_ENDPOINT_URL_S3", endpoint),
             ];
-            opened(&[&settings, more].concat())
+            opened(&[&settings[..], more].concat())
         };
         for (endpoint, is_fine) in [
             ("https://s3.example", true),

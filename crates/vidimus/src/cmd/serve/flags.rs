@@ -251,7 +251,7 @@ mod tests {
         );
         assert_eq!(serve.public_url.as_deref(), Some("https://gateway.example/base/"));
         assert_eq!(serve.audience, ["a", "b"]);
-        let archive = serve.archive.map(|at| at.to_string());
+        let archive = serve.archive.as_ref().map(ToString::to_string);
         assert_eq!(archive.as_deref(), Some("s3://corp-audit/vidimus"));
         assert_eq!(
             (serve.max_body, serve.body_time.as_secs(), serve.deny_upstream.len()),
