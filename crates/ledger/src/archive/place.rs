@@ -30,6 +30,17 @@ pub enum ArchiveAt {
 pub struct NoPlace;
 
 impl ArchiveAt {
+    /// That what is set for it can be meant. Nobody is asked, and nothing is written.
+    ///
+    /// # Errors
+    /// See [`ArchiveError`].
+    pub fn check(&self) -> Result<(), ArchiveError> {
+        match self {
+            Self::Directory(_) => Ok(()),
+            Self::Bucket(bucket) => bucket.store().map(drop),
+        }
+    }
+
     /// Opens it, to be added to.
     pub(crate) fn open<'a>(&'a self, storage: &'a dyn Storage) -> Result<Box<dyn Place + 'a>, ArchiveError> {
         Ok(match self {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
 use object_store::path::Path as ObjectPath;
 use object_store::{BackoffConfig, ClientConfigKey, RetryConfig};
 
@@ -72,8 +72,13 @@ impl Bucket {
         Self { settings, ..self }
     }
 
-    /// Reads files of credentials, and asks nobody yet.
+    /// Opens it. Nobody is asked yet.
     pub(in crate::archive) fn open(&self) -> Result<Objects, ArchiveError> {
+        Objects::new(Arc::new(self.store()?), self.prefix.clone(), self.to_string())
+    }
+
+    /// As the settings say, and the files that they name.
+    pub(in crate::archive) fn store(&self) -> Result<AmazonS3, ArchiveError> {
         let mut builder = AmazonS3Builder::new();
         for (name, value) in &self.settings {
             if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
@@ -88,7 +93,7 @@ impl Bucket {
         let any_certificate = AmazonS3ConfigKey::Client(ClientConfigKey::AllowInvalidCertificates);
         let retry =
             RetryConfig { backoff: BackoffConfig::default(), max_retries: TRIES, retry_timeout: PATIENCE };
-        let store = builder
+        builder
             .with_config(any_certificate, "false")
             .with_bucket_name(&*self.name)
             .with_conditional_put(S3ConditionalPut::ETagMatch)
@@ -96,8 +101,7 @@ impl Bucket {
             .with_checksum_algorithm(Checksum::SHA256)
             .with_retry(retry)
             .build()
-            .map_err(|error| self.wrong(super::why(&error)))?;
-        Objects::new(Arc::new(store), self.prefix.clone(), self.to_string())
+            .map_err(|error| self.wrong(super::why(&error)))
     }
 
     fn wrong(&self, why: String) -> ArchiveError {
@@ -192,7 +196,7 @@ mod tests {
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let bucket = bucket.with_settings(settings.collect());
         assert_eq!(format!("{bucket:?}"), "s3://corp-audit/vidimus");
-        bucket.open().map(drop).map_err(|error| error.to_string())
+        bucket.store().map(drop).map_err(|error| error.to_string())
     }
 
     #[test]

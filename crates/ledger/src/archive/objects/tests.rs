@@ -59,7 +59,7 @@ fn tiles_are_there_when_they_are_settled() {
     assert!(matches!(one.settle(), Err(ArchiveError::Taken { .. })));
     // A prefix is a directory, and not how a name begins.
     let beside = Objects::new(store, ObjectPath::from("vidimus/e"), String::new()).expect("opened");
-    assert_eq!(beside.all().expect("listed"), []);
+    assert!(beside.all().expect("listed").is_empty());
 }
 
 /// As stores are that have never heard of conditions.
