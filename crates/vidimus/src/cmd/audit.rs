@@ -1,6 +1,7 @@
 //! `vidimus audit`: what happened, and the proof of it. Works beside a running gateway and without one. The log is only read, but for `prune` and
 //! `rotate-key`; `index`, `sql` and `stats` write an index of it, which may be anywhere.
 
+mod archive;
 mod checkpoints;
 mod evidence;
 mod export;
@@ -67,6 +68,7 @@ enum Command {
     Export(Box<export::Export>),
     Evidence(Box<evidence::Evidence>),
     Prune(prune::Prune),
+    Archive(archive::Archive),
     RotateKey(rotate_key::RotateKey),
     Verify(verify::Verify),
     Checkpoints(checkpoints::Checkpoints),
@@ -151,6 +153,7 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
             );
             prune::run(&audit.data, &ledger()?, prune, format)
         }
+        Command::Archive(asked) => archive::run(asked, format),
         Command::RotateKey(asked) => {
             ensure!(audit.ledger.is_empty(), "--ledger: nobody writes there; give the --data of a gateway");
             rotate_key::run(&audit.data, &ledger()?, asked, format)

@@ -8,7 +8,7 @@ mod compose;
 mod configurations;
 mod descriptors;
 mod disk;
-mod flags;
+pub(super) mod flags;
 mod health;
 mod issuer_roots;
 mod questions;
@@ -31,6 +31,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use vidimus_core::resource::Network;
 use vidimus_gateway::{AddressGuard, SinkAddress, StandingAddress, Vitals, WitnessAt};
+use vidimus_ledger::ArchiveAt;
 
 use super::quantity;
 use crate::log;
@@ -85,7 +86,7 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_TRUST_BUNDLE", value_delimiter = ',', value_name = "TRUST-DOMAIN=FILE")]
     pub trust_bundle: Vec<String>,
     /// Address for health, metrics and status, plain HTTP: / (lists the others), /healthz, /readyz, /metrics, /registry,
-    /// /registry/refused, /registry/standing, /ledger, /ledger/checkpoint, /ledger/tile/{tile}, /quarantine, /quarantine/lift, /declassify, /grants, /grants/requests,
+    /// /registry/refused, /registry/standing, /ledger, /ledger/checkpoint, /ledger/tile/{tile}, /ledger/export, /quarantine, /quarantine/lift, /declassify, /grants, /grants/requests,
     /// /grants/revoke, /me, /approvals, /approvals/{approval}, /approvals/approve, /approvals/deny. All but the first four and the page of an
     /// approval want a person's token, and policies decide what the person may do.
     #[arg(long, env = "VIDIMUS_ADMIN", default_value = "127.0.0.1:9901", value_parser = quantity::socket)]
@@ -183,10 +184,10 @@ pub struct Serve {
     /// goes [default: for ever].
     #[arg(long, env = "VIDIMUS_KEEP_RECORDS", value_name = "DURATION", value_parser = quantity::retention)]
     pub keep_records: Option<Duration>,
-    /// Directory that what goes from the ledger is copied to before, synced and read again: a ledger of its own, for `vidimus audit
-    /// --ledger DIR`. Without it what goes is gone.
-    #[arg(long, env = "VIDIMUS_ARCHIVE", value_name = "DIR", requires = "keep_records")]
-    pub archive: Option<PathBuf>,
+    /// Where what goes from the ledger is copied to before, and read again: a directory (a ledger of its own, for `vidimus audit --ledger
+    /// DIR`), or s3://BUCKET/PREFIX (`vidimus audit archive fetch`), which the variables AWS_* open. Without it what goes is gone.
+    #[arg(long, env = "VIDIMUS_ARCHIVE", value_name = "PLACE", requires = "keep_records", value_parser = flags::Unshown(flags::archive))]
+    pub archive: Option<ArchiveAt>,
     /// Networks that no upstream may be in, besides those of IANA's special-purpose registries (link-local, shared, multicast and
     /// others; loopback and private addresses may be called) and the metadata services of clouds. Wins over --allow-upstream.
     #[arg(long, env = "VIDIMUS_DENY_UPSTREAM", value_delimiter = ',', value_name = "CIDR", value_parser = flags::network)]

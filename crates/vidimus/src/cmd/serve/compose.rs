@@ -21,7 +21,7 @@ use vidimus_gateway::{
     millis, record_count,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, Operators, People, TrustStore};
-use vidimus_ledger::{Durability, Ledger, Query};
+use vidimus_ledger::{ArchiveAt, Durability, Ledger, Query};
 use vidimus_registry::Loaded;
 
 use crate::clock::SystemClock;
@@ -46,6 +46,8 @@ const AGREES: Duration = Duration::from_secs(5);
 pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     check_addresses(serve)?;
+    // A year may pass until something is archived.
+    serve.archive.as_ref().map_or(Ok(()), ArchiveAt::check).context("--archive")?;
     fs::read_dir(&serve.resources).with_context(|| format!("--resources {}", serve.resources.display()))?;
     data_directory::apart(&serve.data, &serve.resources)?;
     data_directory::prepare(&serve.data)?;
@@ -100,7 +102,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         [Some(Listener { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
     let loops = workers * listeners.len();
     let health = Health { shared: shared.clone(), loaded, stopping: stopping.clone(), watching, loops };
-    let admin = Admin::new(health, people, witnessed);
+    let admin = Admin::new(health, people, witnessed, &serve.data);
     admin::serve(&mut supervisor, (sockets.admin, &serve.admin_name), admin)?;
     let workers = start_workers(&mut supervisor, serve, (workers, &shared, &stopping), &listeners)?;
     // Each worker has its own, so that the sockets are closed when the workers stop listening.
