@@ -1,6 +1,7 @@
 //! `vidimus audit`: what happened, and the proof of it. Works beside a running gateway and without one. The log is only read, but for `prune` and
 //! `rotate-key`; `index`, `sql` and `stats` write an index of it, which may be anywhere.
 
+mod clickhouse;
 mod evidence;
 mod export;
 mod index;
@@ -15,7 +16,7 @@ mod verify;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 use vidimus_ledger::VerifierKey;
 
@@ -32,6 +33,7 @@ use crate::output::{self, Format};
   vidimus audit show --data DIR CALL # everything about one call
   vidimus audit stats --data DIR --by agent --since 24h # who did how much
   vidimus audit sql --data DIR 'SELECT count(*) FROM records'
+  vidimus audit stats --clickhouse clickhouse://db/vidimus # of all gateways
   vidimus audit export --data DIR --call CALL --out FILE # proof of it, to take
   vidimus audit evidence --data DIR --framework soc2 --from 90d \\
     --out soc2.html # a report for an auditor
@@ -47,6 +49,8 @@ pub struct Audit {
     /// A ledger elsewhere: an archive (`vidimus serve --archive`), or a copy of DATA/ledger.
     #[arg(long, global = true, value_name = "DIR")]
     ledger: Option<PathBuf>,
+    #[command(flatten)]
+    at: clickhouse::At,
     #[command(subcommand)]
     command: Command,
 }
@@ -87,6 +91,16 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
     };
     let index = audit.index();
     let index = index.as_deref();
+    if let Some(remote) = audit.at.open()? {
+        return match &audit.command {
+            Command::Search(search) => search::run_remote(&remote, search, format),
+            Command::Stats(stats) => stats::run_remote(&remote, stats, format),
+            Command::Sql(Sql { query: None, .. }) => sql::run_tables(format),
+            Command::Sql(sql) => sql::run_remote(&remote, sql, format),
+            Command::Index(it) => index::run_remote(remote, &ledger()?, it, format),
+            _ => bail!("--clickhouse is for search, stats, sql and index; what is proven, the ledger tells"),
+        };
+    }
     match &audit.command {
         Command::Search(search) => search::run(&ledger()?, index, search, format),
         Command::Stats(stats) => stats::run(&ledger()?, index, stats, format),

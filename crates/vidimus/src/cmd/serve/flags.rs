@@ -15,7 +15,7 @@ use vidimus_gateway::{SinkAddress, StandingAddress};
 
 /// Reads a value that may have a secret in it: what is wrong is said without the value, since standard error is often a log.
 #[derive(Clone, Debug)]
-pub(super) struct Unshown<T>(pub(super) fn(&str) -> anyhow::Result<T>);
+pub(in crate::cmd) struct Unshown<T>(pub(in crate::cmd) fn(&str) -> anyhow::Result<T>);
 
 impl<T: Clone + Send + Sync + 'static> TypedValueParser for Unshown<T> {
     type Value = T;
@@ -86,7 +86,7 @@ pub(super) fn standing(text: &str) -> anyhow::Result<StandingAddress> {
 }
 
 /// Who is sent the ledger's records.
-pub(super) fn sink(text: &str) -> anyhow::Result<SinkAddress> {
+pub(in crate::cmd) fn sink(text: &str) -> anyhow::Result<SinkAddress> {
     Ok(text.trim().parse()?)
 }
 
