@@ -331,8 +331,8 @@ class ClickHouse(unittest.TestCase):
                    f"VALUES (now64(9), '{trace[:32]}', '{trace[33:]}', 'invoke_agent invoice-bot', 'invoice-bot', 1500000)")
         server.ask("INSERT INTO otel_logs (Timestamp, TraceId, SpanId, ServiceName, Body) "
                    f"VALUES (now64(9), '{trace[:32]}', '{trace[33:]}', 'invoice-bot', 'paid INV-1')")
-        # As docs/audit.md has it.
-        text = (HERE.parent.parent / "docs/audit.md").read_text()
+        # As docs/clickhouse.md has it.
+        text = (HERE.parent.parent / "docs/clickhouse.md").read_text()
         [query] = re.findall(r"vidimus audit sql --clickhouse [^\n]* \"(SELECT [^\"]*otel_traces[^\"]*)\"", text)
         rows = self.lines(stage, "sql", query, "--clickhouse", server.url)
         spans = [row for row in rows if row["SpanName"] == "invoke_agent invoice-bot"]
