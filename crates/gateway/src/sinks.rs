@@ -259,7 +259,8 @@ impl Sink {
         let (Some(first), Some(last)) = (hits.first().filter(come_next), hits.last()) else {
             return Err(format!("record {} is not there; it may have been pruned", self.position.get()));
         };
-        let leaves = || hits.iter().map(|hit| Leaf::of(&self.origin, hit));
+        let origin: &str = &self.origin;
+        let leaves = || hits.iter().map(move |hit| Leaf::of(origin, hit));
         let body = match &self.receiver {
             Receiver::ClickHouse(rows) => rows.encode(hits, &|index| ledger.read_from(index))?,
             Receiver::Otlp(_) => {
@@ -273,7 +274,7 @@ impl Sink {
                 all.into()
             }
         };
-        let oldest = Leaf::of(&self.origin, first).time();
+        let oldest = Leaf::of(origin, first).time();
         Ok(Batch { first: first.index, next: last.index + 1, oldest, body })
     }
 

@@ -78,11 +78,21 @@ impl Rows {
         for cell in cells(index, text, record, asked) {
             match cell {
                 Cell::Number(number) => {
-                    numbers.next().into_iter().for_each(|it| it.append_option(number));
+                    if let Some(builder) = numbers.next() {
+                        builder.append_option(number);
+                    }
                 }
-                Cell::Small(number) => small.next().into_iter().for_each(|it| it.append_option(number)),
+                Cell::Small(number) => {
+                    if let Some(builder) = small.next() {
+                        builder.append_option(number);
+                    }
+                }
                 Cell::Time(time) => self.time.append_option(time),
-                Cell::Text(text) => texts.next().into_iter().for_each(|it| it.append_option(text)),
+                Cell::Text(text) => {
+                    if let Some(builder) = texts.next() {
+                        builder.append_option(text);
+                    }
+                }
                 Cell::Texts(policies) => {
                     policies.iter().for_each(|policy| self.policies.values().append_value(policy));
                     self.policies.append(true);

@@ -92,11 +92,14 @@ impl StatsQuestion {
 
     /// Of a tool or a model its name alone.
     pub fn named(&self, mut rows: Vec<Map<String, Value>>) -> Vec<Map<String, Value>> {
-        for (column, kind) in [("tool", "Tool/"), ("model", "Model/")] {
-            for name in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
-                if let Some(part) = name.as_str().and_then(|name| name.strip_prefix(kind)) {
-                    *name = part.into();
-                }
+        let (column, kind) = match self.by {
+            By::Tool => ("tool", "Tool/"),
+            By::Model => ("model", "Model/"),
+            By::Agent | By::Hour | By::AgentHour => return rows,
+        };
+        for name in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+            if let Some(part) = name.as_str().and_then(|name| name.strip_prefix(kind)) {
+                *name = part.into();
             }
         }
         rows

@@ -78,7 +78,7 @@ impl EventRows {
     pub async fn clear(&self) -> Result<(), ClickHouseError> {
         schema::prepare(&self.clickhouse).await?;
         let sql = format!("DELETE FROM {EVENTS} WHERE `origin` = {{origin:String}}");
-        self.clickhouse.change(&sql, &[("origin", &self.origin)]).await
+        self.clickhouse.change(&sql, &[("origin", self.origin.as_str())]).await
     }
 
     /// The rows of records that follow each other. An effect has who asked for what of its decision, which is among them, was among those of
@@ -94,7 +94,7 @@ impl EventRows {
         older.retain(|index| *index < first && !decisions.contains_key(index));
         older.sort_unstable();
         read(&older, read_from, &mut decisions).map_err(|error| chain(&error))?;
-        let mut body = Vec::with_capacity(hits.iter().map(|hit| 2 * hit.record.len()).sum());
+        let mut body: Vec<u8> = Vec::with_capacity(hits.iter().map(|hit| 2 * hit.record.len()).sum());
         for (hit, record) in hits.iter().zip(&records) {
             let asked = match record {
                 Some(Record::Effect(effect)) if effect.decision < hit.index => {
@@ -194,5 +194,92 @@ impl Serialize for Row<'_> {
             }
         }
         row.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell as Counter;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::forward::AddressGuard;
+
+    fn hit(index: u64, record: &Value) -> Hit {
+        Hit { index, record: record.to_string().into_bytes() }
+    }
+
+    fn decision() -> Value {
+        json!({
+            "action": "invokeTool", "body": "sha256:00", "chain": ["Agent/finance/a"], "depth": 2, "facts": {}, "id": "call-1",
+            "identity": "oidc:urn:x#bot", "kind": "decision", "method": "tools/call", "outcome": "allow", "policies": ["finance/read"],
+            "principal": "Agent/finance/bot", "protocol": "mcp", "resource": "Tool/finance/ledger/get", "snapshot": "sha256:0a",
+            "source": "10.1.2.3", "time": "2026-11-27T12:00:00.250000Z",
+            "trace": "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7", "transaction": "t-1", "user": "urn:x#grace", "version": 1,
+        })
+    }
+
+    fn effect() -> Value {
+        json!({
+            "bytes_in": 2, "bytes_out": 40, "decision": 7, "duration_us": 1234, "id": "call-1", "kind": "effect",
+            "result": "ok", "status": 200, "time": "2026-11-27T12:00:00.001234Z", "version": 1,
+        })
+    }
+
+    /// The rows, by the names of their columns.
+    fn rows(body: &[u8]) -> Vec<Value> {
+        let names: Vec<&str> =
+            std::iter::once("origin").chain(COLUMNS.iter().map(|(name, ..)| *name)).collect();
+        let lines = str::from_utf8(body).unwrap().lines();
+        lines
+            .map(|line| {
+                let cells: Vec<Value> = serde_json::from_str(line).unwrap();
+                assert_eq!(cells.len(), names.len());
+                names.iter().map(|name| (*name).to_owned()).zip(cells).collect()
+            })
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn an_effect_says_who_asked_for_what_wherever_its_decision_is() {
+        let address = "clickhouse://127.0.0.1/v".parse().unwrap();
+        let clickhouse = ClickHouse::open(&address, None, AddressGuard::default()).unwrap();
+        let events = EventRows::new(clickhouse, "log".to_owned());
+        let asked = Counter::new(0);
+        let nothing = |index: u64| {
+            asked.set(index);
+            Err(SearchError::NotALedger { dir: "nowhere".into() })
+        };
+        let (before, end) = (hit(7, &decision()), hit(8, &effect()));
+        // In one batch, in the one before, and in none: then the log is read.
+        let together = rows(&events.encode(&[before.clone(), end.clone()], &nothing).unwrap());
+        events.encode(&[before], &nothing).unwrap();
+        let apart = rows(&events.encode(&[end.clone()], &nothing).unwrap());
+        assert_eq!(together[1], apart[0]);
+        assert_eq!(asked.get(), 0);
+        let row = &apart[0];
+        for (name, value) in [
+            ("origin", json!("log")),
+            ("index", json!(8)),
+            ("time", json!("2026-11-27T12:00:00.001234Z")),
+            ("kind", json!("effect")),
+            ("principal", json!("Agent/finance/bot")),
+            ("person", json!("urn:x#grace")),
+            ("tool", json!("get")),
+            ("policies", json!(["finance/read"])),
+            ("decision", json!(7)),
+            ("latency_us", json!(1234)),
+            ("cost", Value::Null),
+            ("record", json!(effect().to_string())),
+        ] {
+            assert_eq!(row[name], value, "{name}");
+        }
+        assert!(events.encode(&[end], &nothing).is_err());
+        assert_eq!(asked.get(), 7);
+        // What a newer version wrote is there as it is.
+        let newer = json!({"kind": "decision", "version": 9, "what": "nobody knows"});
+        let row = &rows(&events.encode(&[hit(9, &newer)], &nothing).unwrap())[0];
+        assert_eq!((&row["kind"], &row["record"]), (&Value::Null, &json!(newer.to_string())));
     }
 }

@@ -154,7 +154,7 @@ async fn ask<R: serde::de::DeserializeOwned>(
     let database = [("database", clickhouse.database().to_owned())];
     let answer = clickhouse.ask(sql, &database, &[], MAX).await?;
     let rows = serde_json::Deserializer::from_slice(&answer).into_iter::<R>();
-    rows.collect::<Result<_, _>>().map_err(|_| ClickHouseError::Other)
+    rows.collect::<Result<Vec<R>, _>>().map_err(|_| ClickHouseError::Other)
 }
 
 #[cfg(test)]

@@ -51,11 +51,6 @@ pub struct At {
 }
 
 impl At {
-    /// Whether a ClickHouse is to be asked.
-    pub(super) fn is_given(&self) -> bool {
-        self.clickhouse.is_some()
-    }
-
     /// That which is to be asked.
     pub(super) fn open(&self) -> anyhow::Result<Option<Remote>> {
         let Some(address) = &self.clickhouse else { return Ok(None) };
@@ -93,7 +88,7 @@ impl Remote {
         let mut acts = Vec::new();
         if let Some(asks) = Judge::asks_of_approvals(question) {
             let of_asks = judge(&asks, Vec::new())?;
-            let mut keep = |found: Result<Found, Damage>| {
+            let mut keep = |found: Result<Found, Damage>| -> anyhow::Result<bool> {
                 acts.extend(found.ok());
                 Ok(true)
             };
@@ -234,7 +229,7 @@ impl Remote {
         let asked = self.clickhouse.ask(sql, parameters, &settings, MOST_BYTES);
         let answer = waited(&self.runtime, PATIENCE, asked)?;
         let rows = serde_json::Deserializer::from_slice(&answer).into_iter::<R>();
-        rows.collect::<Result<_, _>>().context("--clickhouse: its answer cannot be read")
+        rows.collect::<Result<Vec<R>, _>>().context("--clickhouse: its answer cannot be read")
     }
 
     /// An answer as the index gives it: what is null is not in a row.
@@ -256,9 +251,9 @@ impl Remote {
         let asked = self.clickhouse.ask(query, parameters, &settings, MOST_BYTES);
         let answer = waited(&self.runtime, bounds.time.saturating_add(WAY), asked)?;
         let read = "--clickhouse: its answer cannot be read; leave FORMAT out";
-        let Document { meta, data } = serde_json::from_slice(&answer).context(read)?;
+        let Document { meta, data } = serde_json::from_slice::<Document>(&answer).context(read)?;
         let more = data.len() > bounds.rows;
-        let row = |row: Vec<Value>| {
+        let row = |row: Vec<Value>| -> Map<String, Value> {
             let cells = meta.iter().zip(row).filter(|(_, value)| !value.is_null());
             cells.map(|(column, value)| (column.name.clone(), column.shown(value))).collect()
         };
