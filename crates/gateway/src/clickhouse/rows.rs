@@ -23,8 +23,8 @@ const UNDER_WAY: usize = 16_384;
 /// A decision so many records behind another one is read on to; one further away is looked for.
 const NEAR: u64 = 8_192;
 
-/// Bytes of an answer about how many rows there are.
-const MOST_OF_COUNTS: usize = 4096;
+/// Bytes of an answer with one record.
+const MOST_OF_LAST: usize = 1 << 20;
 
 /// Where the log is read from a record on.
 type ReadFrom<'l> = &'l dyn Fn(u64) -> Result<Reading, SearchError>;
@@ -54,21 +54,21 @@ impl EventRows {
         Self { clickhouse, origin, run: Uuid::now_v7(), under_way, is_ready }
     }
 
-    /// The first record that the table does not have, of a log that begins with `front`; `front` where one is missing in between, or it was pruned
-    /// since.
+    /// The last record that the table has of a log that begins with `front`, and its text; `None` where one is missing in between, or was pruned since.
     ///
     /// # Errors
     /// See [`ClickHouseError`].
-    pub async fn next(&self, front: u64) -> Result<u64, ClickHouseError> {
+    pub async fn last(&self, front: u64) -> Result<Option<(u64, String)>, ClickHouseError> {
         schema::prepare(&self.clickhouse).await?;
-        let sql = "SELECT count(), min(`index`), max(`index`) FROM records WHERE origin = {origin:String} FORMAT JSONCompactEachRow";
+        let sql = "SELECT count(), min(`index`), max(`index`), argMax(`record`, `index`) FROM records WHERE `origin` = {origin:String} \
+                   FORMAT JSONCompactEachRow";
         let settings = [("output_format_json_quote_64bit_integers", "0".to_owned())];
-        let answer =
-            self.clickhouse.ask(sql, &[("origin", self.origin.clone())], &settings, MOST_OF_COUNTS).await?;
-        let (count, first, last): (u64, u64, u64) =
+        let origin = [("origin", self.origin.clone())];
+        let answer = self.clickhouse.ask(sql, &origin, &settings, MOST_OF_LAST).await?;
+        let (count, first, last, text): (u64, u64, u64, String) =
             serde_json::from_slice(&answer).map_err(|_| ClickHouseError::Other)?;
         let is_whole = count > 0 && first == front && count - 1 == last.saturating_sub(first);
-        Ok(if is_whole { last.saturating_add(1) } else { front })
+        Ok(is_whole.then_some((last, text)))
     }
 
     /// Takes all rows of this log out.

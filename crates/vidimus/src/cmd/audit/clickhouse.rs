@@ -6,7 +6,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -183,7 +183,18 @@ impl Remote {
         if rebuild {
             waited(&self.runtime, LONG, rows.clear())?;
         }
-        let from = waited(&self.runtime, PATIENCE, rows.next(front))?;
+        let from = match waited(&self.runtime, PATIENCE, rows.last(front))? {
+            None => front,
+            Some((last, text)) => {
+                let there = vidimus_ledger::read_from(ledger, last)?.next().transpose()?;
+                ensure!(
+                    there.is_some_and(|hit| String::from_utf8_lossy(&hit.record) == text),
+                    "--clickhouse: its record {last} is not that of the ledger: one of them was put back, or changed; --rebuild makes the \
+                     table again"
+                );
+                last.saturating_add(1)
+            }
+        };
         let mut reading = vidimus_ledger::read_from(ledger, from)?;
         loop {
             let (mut hits, mut length) = (Vec::new(), 0);
