@@ -229,12 +229,13 @@ class ClickHouse(unittest.TestCase):
         self.assertEqual((told["records"], told["added"]), (size, 0), told)
         origin = server.one("SELECT any(`origin`) FROM audit_events")
         # That of another past is noticed by its last record.
-        server.ask(f"INSERT INTO audit_events (`origin`, `index`, `kind`, `record`) VALUES ('{origin}', {size - 1}, 'act', 'forged')")
+        server.ask("INSERT INTO audit_events (`origin`, `index`, `time`, `kind`, `record`) "
+                   f"VALUES ('{origin}', {size - 1}, now64(6), 'act', 'forged')")
         done = stage.vidimus("audit", "index", "--data", str(stage.data), *at, check=False)
         self.assertEqual(done.returncode, 2, done.stdout)
         self.assertIn("--rebuild", done.stderr)
-        server.ask("INSERT INTO audit_events (`origin`, `index`, `kind`, `record`) "
-                   f"VALUES ('{origin}', 7, 'act', 'forged'), ('{origin}', 1000000, 'act', 'forged')")
+        server.ask("INSERT INTO audit_events (`origin`, `index`, `time`, `kind`, `record`) "
+                   f"VALUES ('{origin}', 7, now64(6), 'act', 'forged'), ('{origin}', 1000000, now64(6), 'act', 'forged')")
         self.lines(stage, "index", "--rebuild", *at)
         self.has_all_once(stage, server)
         # A table of an older version has what it lacks, and its rows do when they are made again.
