@@ -15,6 +15,7 @@ mod answer;
 mod beside;
 mod bodies;
 mod changes;
+mod clickhouse;
 mod credential;
 mod effect;
 mod fair_share;
@@ -50,6 +51,7 @@ mod witnesses;
 
 pub use acts::{Acts, Done, RefusedRequest, Stood};
 pub use beside::NeverCalled;
+pub use clickhouse::{ClickHouse, ClickHouseError, EventRows};
 pub use forward::{AddressGuard, KeepAlive, Outbound, Upstream, forward};
 pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
 pub use handle::{Admission, Admitted, Peer, admit, handle};

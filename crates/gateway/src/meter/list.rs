@@ -56,7 +56,7 @@ pub const LABELS: &[(&str, &str)] = &[
     ("protocol", "`mcp`, `a2a` or `llm`; `none` where a call was refused before that was known"),
     ("provider", "names of providers in the registry"),
     ("result", "words of the metric's meaning"),
-    ("sink", "schemes, hosts and ports that `--sink` gives"),
+    ("sink", "schemes, hosts and ports (of a ClickHouse its database too) that `--sink` gives"),
     ("task", "words of the metric's meaning"),
     ("witness", "names of the keys that `--witness` gives"),
 ];

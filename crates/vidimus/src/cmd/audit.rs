@@ -3,6 +3,7 @@
 
 mod archive;
 mod checkpoints;
+mod clickhouse;
 mod evidence;
 mod export;
 mod index;
@@ -37,6 +38,7 @@ use crate::output::{self, Format};
   vidimus audit show --data DIR CALL # everything about one call
   vidimus audit stats --data DIR --by agent --since 24h # who did how much
   vidimus audit sql --data DIR 'SELECT count(*) FROM records'
+  vidimus audit stats --clickhouse clickhouse://db/vidimus # of all gateways
   vidimus audit export --data DIR --call CALL --out FILE # proof of it, to take
   vidimus audit evidence --data DIR --framework soc2 --from 90d \\
     --out soc2.html # a report for an auditor
@@ -54,6 +56,8 @@ pub struct Audit {
     /// times, all before the subcommand or all behind it: search, show, export, verify, checkpoints and logs then read all of them as one.
     #[arg(long, global = true, value_name = "DIR")]
     ledger: Vec<PathBuf>,
+    #[command(flatten)]
+    at: clickhouse::At,
     #[command(subcommand)]
     command: Command,
 }
@@ -129,6 +133,16 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
     let are_several = audit.ledger.len() > 1;
     let index = audit.index();
     let index = index.as_deref();
+    if let Some(remote) = audit.at.open()? {
+        return match &audit.command {
+            Command::Search(search) => search::run_remote(&remote, search, format),
+            Command::Stats(stats) => stats::run_remote(&remote, stats, format),
+            Command::Sql(Sql { query: None, .. }) => sql::run_tables(format),
+            Command::Sql(sql) => sql::run_remote(&remote, sql, format),
+            Command::Index(it) => index::run_remote(remote, &ledger()?, it, format),
+            _ => bail!("--clickhouse is for search, stats, sql and index; what is proven, the ledger tells"),
+        };
+    }
     match &audit.command {
         Command::Search(search) if are_several => search::run_logs(&audit.logs()?, search, format),
         Command::Search(search) => search::run(&ledger()?, index, search, format),

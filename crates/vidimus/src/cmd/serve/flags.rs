@@ -87,7 +87,7 @@ pub(super) fn standing(text: &str) -> anyhow::Result<StandingAddress> {
 }
 
 /// Who is sent the ledger's records.
-pub(super) fn sink(text: &str) -> anyhow::Result<SinkAddress> {
+pub(in crate::cmd) fn sink(text: &str) -> anyhow::Result<SinkAddress> {
     Ok(text.trim().parse()?)
 }
 
