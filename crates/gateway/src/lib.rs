@@ -39,6 +39,7 @@ mod said;
 mod seal;
 mod secrets;
 mod sinks;
+mod spans;
 mod standing;
 mod table;
 mod telemetry;
@@ -66,6 +67,7 @@ pub use secrets::{NoSecretDirectory, SecretDirectory};
 pub use sinks::{
     BadSink, NoPosition, NoSink, Pace, Sink, SinkAddress, SinksConfig, least_position, open_sinks,
 };
+pub use spans::Spans;
 pub use standing::store::StandingAddress;
 pub use telemetry::{BadEndpoint, Telemetry};
 pub use vitals::{Pulse, Silent, Vitals};

@@ -4,6 +4,9 @@
 //! <https://github.com/open-telemetry/semantic-conventions-genai>, without a version so far); the gateway's own begin with `vidimus.`. Agents of
 //! older and of other instrumentations are read too: [`Meaning`] has all names of a thing, the newest first.
 
+use std::collections::BTreeMap;
+
+use data_encoding::HEXLOWER;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 
@@ -120,6 +123,38 @@ pub fn text(key: &str, value: impl Into<String>) -> KeyValue {
 pub fn number(key: &str, value: i64) -> KeyValue {
     let value = AnyValue { value: Some(Value::IntValue(value)) };
     KeyValue { key: key.to_owned(), value: Some(value), ..KeyValue::default() }
+}
+
+/// Attributes by their names, as texts: lists with commas, what has parts of its own by its parts.
+pub fn shown(attributes: &[KeyValue]) -> BTreeMap<String, String> {
+    let shown = attributes.iter().map(|attribute| (attribute.key.clone(), value(attribute.value.as_ref(), 0)));
+    shown.collect()
+}
+
+fn value(value_: Option<&AnyValue>, depth: usize) -> String {
+    // It is read from a message that is nested no deeper than this.
+    const DEEPEST: usize = 32;
+    let Some(found) = value_.and_then(|value| value.value.as_ref()).filter(|_| depth < DEEPEST) else {
+        return String::new();
+    };
+    match found {
+        Value::StringValue(text) => text.clone(),
+        Value::BoolValue(is_so) => is_so.to_string(),
+        Value::IntValue(number) => number.to_string(),
+        Value::DoubleValue(number) => number.to_string(),
+        Value::BytesValue(bytes) => HEXLOWER.encode(bytes),
+        Value::ArrayValue(all) => {
+            let all = all.values.iter().map(|one| value(Some(one), depth + 1));
+            all.collect::<Vec<_>>().join(", ")
+        }
+        Value::KvlistValue(all) => {
+            let all = all.values.iter();
+            let all = all.map(|one| format!("{}={}", one.key, value(one.value.as_ref(), depth + 1)));
+            all.collect::<Vec<_>>().join(", ")
+        }
+        // Of profiles alone.
+        Value::StringValueStrindex(_) => String::new(),
+    }
 }
 
 #[cfg(test)]
