@@ -9,7 +9,7 @@ from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as Http
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 
 from message import call, modern
 from stage import Stage
@@ -35,7 +35,7 @@ def by_grpc(token):
     return Grpc(endpoint=f"127.0.0.1:{STAGE.listen}", insecure=True, headers=(("authorization", f"Bearer {token}"),))
 
 
-class Noted:
+class Noted(SpanExporter):
     """An exporter that notes what came of each export."""
 
     def __init__(self, exporter):
@@ -94,7 +94,7 @@ class Traces(unittest.TestCase):
                 self.assertEqual((called["call"]["id"], called["call"]["outcome"], called["call"]["result"]), (made, "allow", "ok"))
                 self.assertEqual(called["parent"], tool["span"])
             text = shown(trace).stdout
-            self.assertIn("1 calls, 2 spans", text)
+            self.assertIn("1 call, 2 spans", text)
             self.assertIn("says agent boss", text)
             self.assertIn("finance/finance-read", text)
 

@@ -65,7 +65,7 @@ impl Body for ReplyBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Whole(full) => full.is_end_stream(),
-            Kind::Framed(frames) => frames.len() == 0,
+            Kind::Framed(frames) => frames.as_slice().is_empty(),
             Kind::Stream(_) => false,
         }
     }

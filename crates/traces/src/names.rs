@@ -127,7 +127,8 @@ pub fn number(key: &str, value: i64) -> KeyValue {
 
 /// Attributes by their names, as texts: lists with commas, what has parts of its own by its parts.
 pub fn shown(attributes: &[KeyValue]) -> BTreeMap<String, String> {
-    let shown = attributes.iter().map(|attribute| (attribute.key.clone(), value(attribute.value.as_ref(), 0)));
+    let shown =
+        attributes.iter().map(|attribute| (attribute.key.clone(), value(attribute.value.as_ref(), 0)));
     shown.collect()
 }
 

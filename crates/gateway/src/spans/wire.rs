@@ -80,7 +80,7 @@ impl Wire {
         }
         let found = match self {
             Self::Json | Self::Protobuf => Encoding::of(headers),
-            Self::Grpc => match headers.get(&GRPC_ENCODING).map(http::HeaderValue::as_bytes) {
+            Self::Grpc => match headers.get(GRPC_ENCODING).map(http::HeaderValue::as_bytes) {
                 None | Some(b"identity") => Encoding::Identity,
                 Some(b"gzip") => Encoding::Gzip,
                 Some(_) => Encoding::Other,

@@ -39,7 +39,8 @@ pub use webhook::WebhookAddress;
 
 /// Governs calls: authenticates, decides, records, mints, forwards.
 ///
-/// Routes: /mcp/{namespace}/{name}, /a2a/{namespace}/{name}, /llm/{namespace}/{name}/… (the provider's native paths below it).
+/// Routes: /mcp/{namespace}/{name}, /a2a/{namespace}/{name}, /llm/{namespace}/{name}/… (the provider's native paths below it); with --traces also
+/// /v1/traces, for the spans of agents.
 /// Every option can also be given by the environment variable named with it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:

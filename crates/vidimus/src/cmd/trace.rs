@@ -77,9 +77,10 @@ fn print(shown: &ShownTrace) {
     let calls = shown.nodes.iter().filter(|node| node.call.is_some()).count();
     let begins = Timestamp::from_microsecond(from).map(|time| time.to_string()).unwrap_or_default();
     output::line(&format!(
-        "trace {}: {calls} calls, {} spans, {} from {}",
+        "trace {}: {}, {}, {} from {}",
         shown.traces.join(", "),
-        shown.nodes.len() - calls,
+        number(calls, "call"),
+        number(shown.nodes.len() - calls, "span"),
         time(until.abs_diff(from)),
         output::when(&begins, None),
     ));
@@ -104,6 +105,11 @@ fn print(shown: &ShownTrace) {
             shown.altered
         ));
     }
+}
+
+fn number(of: usize, what: &str) -> String {
+    let end = if of == 1 { "" } else { "s" };
+    format!("{of} {what}{end}")
 }
 
 /// From the first beginning to the last end, in microseconds.
