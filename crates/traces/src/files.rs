@@ -71,7 +71,10 @@ pub(crate) fn at(file: &File, from: u64) -> io::Result<Option<(KeptSpan, u64)>> 
 fn filled(file: &File, bytes: &mut [u8], from: u64) -> io::Result<bool> {
     match file.read_exact_at(bytes, from) {
         Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        // Behind the end, or at a place that no file has: so says an index that is damaged.
+        Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput) => {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }

@@ -132,7 +132,15 @@ impl Wire {
             return Err(Refusal::new(Code::BodyTooLarge, message));
         }
         match self {
-            Self::Json => serde_json::from_slice(message).map_err(|error| unreadable(&error)),
+            Self::Json => {
+                let request: ExportTraceServiceRequest =
+                    serde_json::from_slice(message).map_err(|error| unreadable(&error))?;
+                // What is in each other deeper than protobuf may be could be written, and not read again.
+                match self::elements(&request.encode_to_vec(), Part::Request, 0) {
+                    Some(_) => Ok(request),
+                    None => Err(invalid("values of attributes are in each other too deep")),
+                }
+            }
             Self::Protobuf | Self::Grpc => {
                 ExportTraceServiceRequest::decode(message).map_err(|error| unreadable(&error))
             }
@@ -309,6 +317,15 @@ mod tests {
         }
         assert_eq!(Wire::Protobuf.request(b"").ok(), Some(ExportTraceServiceRequest::default()));
         assert_eq!(Wire::Json.request(b"{}").ok(), Some(ExportTraceServiceRequest::default()));
+        let deep = |levels: usize| {
+            let value = (0..levels).fold("{}".to_owned(), |inner, _| {
+                format!("{{\"kvlistValue\":{{\"values\":[{{\"key\":\"k\",\"value\":{inner}}}]}}}}")
+            });
+            let attributes = format!("{{\"attributes\":[{{\"key\":\"k\",\"value\":{value}}}]}}");
+            Wire::Json.request(format!("{{\"resourceSpans\":[{{\"resource\":{attributes}}}]}}").as_bytes())
+        };
+        assert!(deep(5).is_ok());
+        assert_eq!(code(deep(20)), Some(Code::MessageInvalid));
         // A value in a value, and so on.
         let mut nested = Vec::new();
         for _ in 0..100 {
