@@ -128,6 +128,8 @@ pub struct About<'a> {
     pub id: &'a Arc<str>,
     /// W3C trace id and span id of the gateway's span.
     pub trace: &'a str,
+    /// The span id of the caller's span, where it sent one.
+    pub parent: Option<&'a str>,
     /// RFC 3339 UTC with microseconds.
     pub time: &'a str,
     /// The protocol of the route: `mcp`, `a2a`, `llm`.
@@ -245,6 +247,7 @@ impl<'c> Decision<'c> {
             observed: self.observed().iter().map(ObservedOutcome::of).collect(),
             on_account_of: about.on_account_of.map(Cow::Borrowed),
             outcome: self.finding.outcome.as_str().into(),
+            parent: about.parent.map(Cow::Borrowed),
             policies: Cow::Borrowed(&self.finding.policies),
             principal: self.call.principal().entity().to_string().into(),
             protocol: about.protocol.into(),

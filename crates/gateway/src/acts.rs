@@ -338,6 +338,7 @@ impl Shared {
             kind: RefusalKind,
             message: shorten(&refusal.message),
             outcome: "deny".into(),
+            parent: None,
             path: shorten(path),
             principal: None,
             source: Some(source.to_string().into()),

@@ -3,7 +3,7 @@
 
 mod collect;
 mod cooperative;
-mod encoding;
+pub(crate) mod encoding;
 mod gathered;
 mod judge;
 mod kept;

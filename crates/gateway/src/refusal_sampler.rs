@@ -223,6 +223,7 @@ impl Missed {
             kind: RefusalKind,
             message: Cow::Owned(message),
             outcome: Cow::Borrowed("deny"),
+            parent: None,
             path: Cow::Borrowed(""),
             principal: principal.map(Cow::Owned),
             source: None,

@@ -210,6 +210,7 @@ impl RequestContext {
             kind: RefusalKind,
             message: shorten(&refusal.message),
             outcome: Cow::Borrowed("deny"),
+            parent: self.trace.parent().map(Cow::Owned),
             path: shorten(parts.uri.path()),
             principal: self.caller.as_ref().map(|proven| Cow::Owned(proven.principal.entity().to_string())),
             source: Some(Cow::Owned(self.peer.address.ip().to_string())),

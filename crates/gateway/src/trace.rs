@@ -31,6 +31,11 @@ impl TraceContext {
         (self.flags & 1 == 1).then_some(self.trace_id)
     }
 
+    /// The caller's span, as records have it; `None` where it sent none.
+    pub fn parent(&self) -> Option<String> {
+        (self.parent_id != 0).then(|| format!("{:016x}", self.parent_id))
+    }
+
     /// The `traceparent` to send on.
     pub fn header(&self) -> String {
         let mut text = String::with_capacity(55);

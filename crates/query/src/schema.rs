@@ -21,6 +21,7 @@ use crate::replay::{ReplayAnswer, ReplayQuestion};
 use crate::review::Review;
 use crate::starters::StarterAnswer;
 use crate::suggest::{SuggestAnswer, SuggestQuestion};
+use crate::trace::{ShownTrace, TraceQuestion};
 
 /// The JSON Schema (draft 2020-12) of each question, by its name, and of its answer; of `search`, of one record that is found.
 pub fn schema() -> Value {
@@ -37,6 +38,7 @@ pub fn schema() -> Value {
     let diff = asked.subschema_for::<DiffQuestion>();
     let cases = asked.subschema_for::<CaseFile>();
     let plan = asked.subschema_for::<PlanFile>();
+    let trace = asked.subschema_for::<TraceQuestion>();
     let mut answered = SchemaSettings::draft2020_12().for_serialize().into_generator();
     let explained = answered.subschema_for::<Explanation>();
     let reviewed = answered.subschema_for::<Review>();
@@ -64,6 +66,7 @@ pub fn schema() -> Value {
     let me = answered.subschema_for::<Me>();
     let planned = answered.subschema_for::<PlanAnswer>();
     let checked = answered.subschema_for::<CheckReport>();
+    let traced = answered.subschema_for::<ShownTrace>();
     let mut defs = asked.take_definitions(true);
     defs.extend(answered.take_definitions(true));
     json!({
@@ -97,6 +100,7 @@ pub fn schema() -> Value {
             "search": {"properties": {"question": search, "answer": found}},
             "test": {"properties": {"question": cases, "answer": tested}},
             "show": {"properties": {"question": show, "answer": shown}},
+            "trace": {"properties": {"question": trace, "answer": traced}},
         },
         "$defs": defs,
     })

@@ -151,6 +151,8 @@ pub struct Observer {
     found: Observation,
     /// Some event had a message.
     has_messages: bool,
+    /// Some event had something of a model's answer.
+    has_token: bool,
 }
 
 /// How an answer carries what is looked for.
@@ -191,7 +193,15 @@ impl Observer {
 
     fn new(sought: Sought, form: Form) -> Self {
         let (skimmer, found) = (Skimmer::of(sought.id.clone()), Observation::before(&sought));
-        Self { sought, form, skimmer, begins: Begins::default(), found, has_messages: false }
+        Self {
+            sought,
+            form,
+            skimmer,
+            begins: Begins::default(),
+            found,
+            has_messages: false,
+            has_token: false,
+        }
     }
 
     /// What was found in the answer, which has ended.
@@ -226,6 +236,11 @@ impl Observer {
     /// Whether some event had a message, or what began as one.
     pub fn has_messages(&self) -> bool {
         self.has_messages
+    }
+
+    /// Whether some event had something of a model's answer. Of what came in pieces it is known of choices alone.
+    pub fn has_token(&self) -> bool {
+        self.has_token
     }
 
     /// Whether some event has an id, so that a client may come back for those after it.
@@ -283,11 +298,15 @@ impl Observer {
             if matches!(whole.trim_ascii_start().first(), Some(b'{' | b'[')) {
                 self.has_messages = true;
                 self.found.read(&self.sought, whole, true);
+                self.has_token |=
+                    self.sought.observe == Observe::Model && !self.has_token && words::has_token(whole);
             }
         } else if begins == Begins::Json {
             self.has_messages = true;
             let skimmed = self.skimmer.finish();
             self.found.skimmed(&self.sought, skimmed, true);
+            self.has_token |=
+                self.sought.observe == Observe::Model && self.found.choices != Choices::default();
         }
     }
 }

@@ -18,6 +18,7 @@ pub(super) mod standing;
 mod supervisor;
 mod taken;
 mod tls;
+pub(super) mod traces;
 mod webhook;
 mod witnesses;
 
@@ -39,7 +40,8 @@ pub use webhook::WebhookAddress;
 
 /// Governs calls: authenticates, decides, records, mints, forwards.
 ///
-/// Routes: /mcp/{namespace}/{name}, /a2a/{namespace}/{name}, /llm/{namespace}/{name}/… (the provider's native paths below it).
+/// Routes: /mcp/{namespace}/{name}, /a2a/{namespace}/{name}, /llm/{namespace}/{name}/… (the provider's native paths below it); with --traces also
+/// /v1/traces, for the spans of agents.
 /// Every option can also be given by the environment variable named with it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -50,7 +52,8 @@ pub use webhook::WebhookAddress;
     --otlp-endpoint http://collector:4318/v1/traces
   vidimus serve --resources DIR --data DIR --secrets /etc/vidimus/secrets \\
     --sink 'otlp+https://collector:4318/v1/logs?headers=collector' \\
-    --sink 'syslog+tls://siem.example:6514?ca=/etc/vidimus/siem.pem'")]
+    --sink 'syslog+tls://siem.example:6514?ca=/etc/vidimus/siem.pem'
+  vidimus serve --resources DIR --data DIR --traces --trace-retention 3d")]
 pub struct Serve {
     /// Directory of resources (YAML or JSON), watched. What is renamed into it is live at once; of what is written in place, what
     /// forbids at once, and the rest when nothing has been written for half a second.
@@ -205,6 +208,17 @@ pub struct Serve {
     /// Export spans to this OTLP/HTTP address, e.g. http://collector:4318/v1/traces.
     #[arg(long, env = "VIDIMUS_OTLP_ENDPOINT", value_parser = flags::Unshown(flags::otlp_endpoint), hide_env_values = true)]
     pub otlp_endpoint: Option<String>,
+    /// Take the spans that agents send of themselves (OTLP): POST /v1/traces in protobuf or JSON, and gRPC, at --listen and --tls-listen, with the
+    /// credential of a call. They are kept in --data as what they are, said by whom it was proven; `vidimus trace show` has them with the calls.
+    /// They may have in them what agents write there, prompts too.
+    #[arg(long, env = "VIDIMUS_TRACES", value_parser = BoolishValueParser::new())]
+    pub traces: bool,
+    /// How long they are kept: 7d, 12h; 1h at least.
+    #[arg(long, env = "VIDIMUS_TRACE_RETENTION", value_name = "DURATION", default_value = "7d", value_parser = quantity::trace_retention)]
+    pub trace_retention: Duration,
+    /// How much of them is kept: 1GB, 512MiB. When there are more, the oldest go of the agent that has most.
+    #[arg(long, env = "VIDIMUS_TRACE_BYTES", value_name = "SIZE", default_value = "1GB", value_parser = quantity::trace_bytes)]
+    pub trace_bytes: u64,
     /// Worker threads; one a core where not given.
     #[arg(long, env = "VIDIMUS_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

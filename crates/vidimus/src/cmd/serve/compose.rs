@@ -35,7 +35,7 @@ use super::issuer_roots::IssuerRoots;
 use super::supervisor::Supervisor;
 use super::{
     DurabilityArg, Serve, admin, configurations, descriptors, disk, issuer_roots, retention, sinks, standing,
-    taken, tls, webhook, witnesses,
+    taken, tls, traces, webhook, witnesses,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
@@ -142,6 +142,7 @@ fn tell(
 fn look_after_disk(supervisor: &mut Supervisor, serve: &Serve, shared: &Arc<Shared>, key: [u8; KEY_LENGTH]) {
     disk::watch(supervisor, shared.clone(), serve.data.clone(), serve.disk_reserve);
     retention::begin(supervisor, serve, shared, key);
+    traces::look_after(supervisor, serve, shared);
 }
 
 /// Keeps to the store that gateways share, if they do, and waits until it is known what people did at other gateways meanwhile: calls are not decided
@@ -305,6 +306,7 @@ fn shared(
         allowed_origins: serve.allow_origin.clone(),
         clock: Arc::new(SystemClock),
         store: serve.standing.clone(),
+        spans: traces::open(serve)?,
         vitals,
     });
     shared.meter.reloaded(loaded.snapshot.objects().len(), Counts::of(loaded).not_in_order());
