@@ -35,7 +35,7 @@ use address::{Body, Wire};
 use leaf::Leaf;
 use otlp::Otlp;
 use position::Position;
-pub use position::{NoPosition, least_position};
+pub use position::{NoPosition, least_position, wrong_positions};
 use syslog::Syslog;
 
 /// Where records go.

@@ -39,6 +39,13 @@ pub enum ArchiveError {
         dir.display()
     )]
     OtherPast { dir: PathBuf, archived: u64 },
+    /// Where the archive was to be mounted, nothing is.
+    #[error(
+        "{} is no archive, and the records before {minimum} went into one: mount it there, or let another one begin (`vidimus audit prune \
+         --new-archive`), which will not have them",
+        dir.display()
+    )]
+    Missing { dir: PathBuf, minimum: u64 },
     #[error("the log does not prove that it continues the archive: {0}")]
     Unproven(Box<ProveError>),
     #[error("{} is not what was copied there", path.display())]
@@ -68,14 +75,21 @@ pub(crate) struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    /// The archive in `dir` of the log in `log`, of which `gone` was pruned before; begun where it is not there.
+    /// The archive in `dir` of the log in `log`, of which `gone` was pruned before. It is begun where it is not there: where what went is in
+    /// another one, only if that is meant (`another`).
     pub(crate) fn open(
         storage: &'a dyn Storage,
-        dir: &'a Path,
+        (dir, another): (&'a Path, bool),
         log: &'a Path,
         key: &'a VerifierKey,
         gone: Option<&Pruned>,
     ) -> Result<Self, ArchiveError> {
+        let minimum = gone.map_or(0, Pruned::minimum);
+        // Before anything is made: a directory that is empty now may be that of a mount.
+        let begins = file::read_if_there(&checkpoint::path(dir))?.is_none();
+        if begins && !another && gone.is_some_and(|gone| gone.prune.archived) {
+            return Err(ArchiveError::Missing { dir: dir.to_owned(), minimum });
+        }
         for dir in [dir.to_owned(), dir.join("keys"), segment::dir(dir)] {
             file::make_dir(storage, &dir)?;
         }
@@ -94,7 +108,6 @@ impl<'a> Archive<'a> {
             None => file::replace(storage, &public, text.as_bytes(), 0o644)?,
         }
         archive.keys()?;
-        let minimum = gone.map_or(0, Pruned::minimum);
         match file::read_if_there(&checkpoint::path(dir))? {
             Some(note) => {
                 let signed = SignedCheckpoint::open(&note, key);
@@ -168,6 +181,11 @@ impl<'a> Archive<'a> {
     /// what was copied was read again.
     pub(crate) fn end(self, segments: &[Segment], minimum: u64, root: Hash) -> Result<(), ArchiveError> {
         let Self { storage, dir, archived, .. } = self;
+        // What a process that was killed had copied may be more than is archived now: behind its checkpoint an archive has nothing.
+        let copied = |segment: &Segment| segment.first >= archived.max(minimum);
+        for Segment { path, .. } in segment::list(dir)?.0.into_iter().filter(copied) {
+            storage.remove(&path).map_err(FileError::on("remove", &path))?;
+        }
         for segment in segments.iter().filter(|segment| segment.first >= archived) {
             let bytes = file::read(&segment.path)?;
             let digest = Sha256::digest(&bytes);

@@ -41,6 +41,8 @@ pub struct Retention<'a> {
     pub witnessed: bool,
     /// Where they are copied to before, where anywhere.
     pub archive: Option<&'a Path>,
+    /// That another archive than that of what went before may begin there: it will not have that.
+    pub new_archive: bool,
 }
 
 /// Why nothing was pruned; what is said to be gone by then is.
@@ -120,6 +122,7 @@ impl Ledger {
         let Some(front) = self.front(retention)? else { return Ok(None) };
         let archive = match retention.archive {
             Some(to) => {
+                let to = (to, retention.new_archive);
                 let archive = Archive::open(storage, to, dir, &self.handle.key, front.gone.as_ref())?;
                 archive.check(&mut Prover::of(dir, self.handle.key.clone(), &front.issued))?;
                 Some(archive)
@@ -131,6 +134,7 @@ impl Ledger {
             archive.end(&front.segments, front.minimum, root)?;
         }
         let act = Act::Prune(Prune {
+            archived: retention.archive.is_some(),
             before: retention.before.to_string(),
             from: front.from,
             minimum: front.minimum,

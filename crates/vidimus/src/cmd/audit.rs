@@ -2,6 +2,7 @@
 
 mod evidence;
 mod export;
+mod fsck;
 mod prune;
 mod rotate_key;
 mod search;
@@ -20,7 +21,7 @@ pub(crate) use self::search::moment;
 use super::data_directory;
 use crate::output::{self, Format};
 
-/// Searches, shows, exports, verifies, reports on and prunes the ledger.
+/// Searches, shows, exports, verifies, reports on, examines and prunes the ledger.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus audit search --data DIR --outcome deny # who was refused, and why
@@ -29,7 +30,8 @@ use crate::output::{self, Format};
   vidimus audit evidence --data DIR --framework soc2 --from 90d \\
     --out soc2.html # a report for an auditor
   vidimus audit verify FILE # is it proven? anywhere, without the log
-  vidimus audit verify --data DIR # is the log what it was?")]
+  vidimus audit verify --data DIR # is the log what it was?
+  vidimus audit fsck --data DIR # what is wrong after a crash, and what to do")]
 pub struct Audit {
     /// The data directory, the same as of `vidimus serve`.
     #[arg(long, env = "VIDIMUS_DATA", global = true, default_value = "vidimus-data")]
@@ -47,6 +49,7 @@ enum Command {
     Show(show::Show),
     Export(Box<export::Export>),
     Evidence(Box<evidence::Evidence>),
+    Fsck(fsck::Fsck),
     Prune(prune::Prune),
     RotateKey(rotate_key::RotateKey),
     Verify(verify::Verify),
@@ -71,6 +74,10 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
         Command::Show(show) => show::run(&ledger()?, show, format),
         Command::Export(export) => export::run(&audit.configurations(), &ledger()?, export, format),
         Command::Evidence(evidence) => evidence::run(&ledger()?, evidence, format),
+        Command::Fsck(fsck::Fsck {}) => {
+            let beside = audit.ledger.is_none().then_some(audit.data.as_path());
+            fsck::run(beside, &ledger()?, format)
+        }
         Command::Prune(prune) => {
             ensure!(
                 audit.ledger.is_none(),

@@ -42,6 +42,9 @@ pub struct Prune {
     /// Directory that what goes is copied to before: a ledger of its own, to be read with --ledger.
     #[arg(long, env = "VIDIMUS_ARCHIVE", value_name = "DIR")]
     archive: Option<PathBuf>,
+    /// What went before is in another archive, which is not to be found at --archive any more: begin one there that does not have it.
+    #[arg(long, requires = "archive")]
+    new_archive: bool,
     /// Why, for the record.
     #[arg(long)]
     why: String,
@@ -77,6 +80,7 @@ pub fn run(data: &Path, dir: &Path, prune: &Prune, format: Format) -> anyhow::Re
         before: prune.before()?,
         witnessed: false,
         archive: prune.archive.clone(),
+        new_archive: prune.new_archive,
         actor: format!("User/local#{}", prune.by.clone().unwrap_or_else(user)),
         why: prune.why.clone(),
     };

@@ -27,6 +27,8 @@ pub(in crate::cmd) struct Pruning {
     pub(in crate::cmd) before: Timestamp,
     pub(in crate::cmd) witnessed: bool,
     pub(in crate::cmd) archive: Option<PathBuf>,
+    /// That another archive than the one of before may begin.
+    pub(in crate::cmd) new_archive: bool,
     pub(in crate::cmd) actor: String,
     pub(in crate::cmd) why: String,
 }
@@ -46,7 +48,8 @@ pub(super) fn begin(supervisor: &mut Supervisor, serve: &Serve, shared: &Arc<Sha
                 .ok()
                 .and_then(|keep| Timestamp::now().checked_sub(keep).ok())
                 .unwrap_or(Timestamp::UNIX_EPOCH);
-            let pruning = Pruning { before, witnessed, archive, actor: BY_ITSELF.to_owned(), why };
+            let actor = BY_ITSELF.to_owned();
+            let pruning = Pruning { before, witnessed, archive, new_archive: false, actor, why };
             let stood = shared.stood().await;
             let done =
                 tokio::task::spawn_blocking(move || prune(&data, &key, &shared.ledger, stood, &pruning));
@@ -80,6 +83,7 @@ pub(in crate::cmd) fn prune(
         stands: stood.records.saturating_sub(1).min(taken.unwrap_or(u64::MAX)),
         witnessed: pruning.witnessed,
         archive: pruning.archive.as_deref(),
+        new_archive: pruning.new_archive,
     };
     if ledger.prunable(&retention)?.is_none() {
         return Ok(None);
