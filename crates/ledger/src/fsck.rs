@@ -215,11 +215,12 @@ impl Look<'_> {
         match finding {
             // Records are missing between two files.
             Finding::Segment { path, offset: None, index, .. } => {
-                let next = "the gateway does not start; put the segments before this one back from a copy";
+                let next =
+                    "put the segments before this one back from a copy; a start that reads so far is refused";
                 self.fault(Means::Lost, Place::from(path).of_record(*index), finding, next);
             }
             Finding::Segment { path, offset, index, .. } => {
-                let next = "the gateway does not start; put the file back from a copy, and look at the disk: all records before are whole";
+                let next = "put the file back from a copy, and look at the disk: all records before are whole; a start that reads so far is refused";
                 self.fault(Means::Altered, Place::byte(path, *offset).of_record(*index), finding, next);
             }
             Finding::Unauthenticated { path, offset, index, .. } => {
@@ -233,7 +234,7 @@ impl Look<'_> {
                 self.fault(Means::Altered, Place::byte(path, *offset), finding, next);
             }
             Finding::Shorter { records, .. } => {
-                let next = "the gateway does not start; put the newest segments back from a copy, an archive or a sink's receiver tells what they had";
+                let next = "the gateway does not start; put the newest segments back from a copy; a sink's receiver may have what they said";
                 self.fault(Means::Lost, Place::from(segment::dir(dir)).of_record(*records), finding, next);
             }
             Finding::Altered { intact, .. } => {
