@@ -64,7 +64,8 @@ pub use said::{Said, said};
 pub use seal::{KEY_LENGTH, Seal, SealFailed};
 pub use secrets::{NoSecretDirectory, SecretDirectory};
 pub use sinks::{
-    BadSink, NoPosition, NoSink, Pace, Sink, SinkAddress, SinksConfig, least_position, open_sinks, wrong_positions,
+    BadSink, NoPosition, NoSink, Pace, Sink, SinkAddress, SinksConfig, least_position, open_sinks,
+    wrong_positions,
 };
 pub use standing::store::StandingAddress;
 pub use telemetry::{BadEndpoint, Telemetry};

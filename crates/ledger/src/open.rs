@@ -188,7 +188,7 @@ pub(crate) fn open(config: &Config, storage: &dyn Storage) -> Result<Opened, Ope
 }
 
 /// The directories of a log in which a write that never finished may have left something, beside that of the segments.
-pub(crate) fn unfinished_in(log: &Path) -> impl Iterator<Item = PathBuf> {
+pub(crate) fn unfinished_in(log: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     [log.to_owned(), log.join("keys"), succession::dir(log), aside::dir(log)].into_iter()
 }
 

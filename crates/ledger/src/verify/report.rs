@@ -83,7 +83,9 @@ impl Report {
 
     /// What went from the front of the log, where anything did.
     pub fn pruned(&self) -> Option<&Pruned> {
-        self.notes.iter().find_map(|note| if let Note::Pruned(pruned) = note { Some(&**pruned) } else { None })
+        self.notes
+            .iter()
+            .find_map(|note| if let Note::Pruned(pruned) = note { Some(&**pruned) } else { None })
     }
 
     pub(super) fn find(&mut self, finding: Finding) {

@@ -54,8 +54,8 @@ fn without_links(path: &Path) -> PathBuf {
 /// Where keys are, in the data directory.
 const KEYS: [&str; 2] = ["identity", "ledger/keys"];
 
-/// What stands beside them and is for everybody.
-const PUBLIC: [&str; 4] = ["ca.pem", "hop-keys.json", "hop-keys.lock", "checkpoint.vkey"];
+/// What stands beside them and is for everybody. Nothing is in the last one, which a first start that was killed leaves.
+const PUBLIC: [&str; 5] = ["ca.pem", "hop-keys.json", "hop-keys.lock", "checkpoint.vkey", ".first-start"];
 
 /// That a directory of keys, and each of them, is for its owner alone.
 fn check_keys(directory: &Path) -> anyhow::Result<()> {
@@ -185,6 +185,7 @@ mod tests {
             ("identity/ca-key.pem", false),
             ("identity/session.key", false),
             ("identity/ca.pem", true),
+            ("identity/.first-start", true),
             // What a process leaves that is killed while it writes.
             ("identity/ca.pem.0123456789abcdef.tmp", true),
             ("identity/hop-keys.json.0123456789abcdef.tmp", true),

@@ -222,7 +222,9 @@ pub(in crate::cmd) fn referred(ledger: &Path) -> anyhow::Result<(BTreeSet<String
     let minimum = vidimus_ledger::pruned(ledger)?.map_or(0, |pruned| pruned.minimum());
     for hit in vidimus_ledger::read_from(ledger, minimum)? {
         let record = hit?.record;
-        let Ok(Of { snapshot: Some(snapshot), .. }) = serde_json::from_slice::<Of<'_>>(&record) else { continue };
+        let Ok(Of { snapshot: Some(snapshot), .. }) = serde_json::from_slice::<Of<'_>>(&record) else {
+            continue;
+        };
         if newest.as_deref() != Some(&*snapshot) {
             all.insert(snapshot.to_string());
             newest = Some(snapshot.into_owned());

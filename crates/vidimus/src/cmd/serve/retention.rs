@@ -150,7 +150,7 @@ mod tests {
     fn pruning() -> Pruning {
         let (actor, why) = ("User/local#ada".to_owned(), "policy 4.2".to_owned());
         let before = "2026-11-27T00:00:01Z".parse().expect("a time");
-        Pruning { before, witnessed: false, archive: None, actor, why }
+        Pruning { before, witnessed: false, archive: None, new_archive: false, actor, why }
     }
 
     #[test]
