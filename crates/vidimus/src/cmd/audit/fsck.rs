@@ -23,7 +23,7 @@ use crate::output::{self, Format, printable};
 #[command(after_help = "Examples:
   vidimus audit fsck --data /var/lib/vidimus
   vidimus audit fsck --ledger /mnt/archive # an archive, or a copy
-  vidimus audit fsck --data DIR -o json | jq '.faults[] | select(.means == \"lost\")'
+  vidimus audit fsck --data DIR -o json | jq .faults # for programs
 
 Exit codes: 0 nothing is wrong, or the next start mends it, 1 something is
 lost or altered, 2 not looked at.")]
@@ -101,12 +101,7 @@ fn fault(means: Means, file: PathBuf, what: impl Into<String>, next: &str) -> Fa
 }
 
 fn unfinished(file: PathBuf) -> Fault {
-    fault(
-        Means::Mended,
-        file,
-        "a write that did not finish: it means nothing",
-        "a start removes it, or writes over it",
-    )
+    fault(Means::Mended, file, "a write that did not finish: it means nothing", "a start removes it")
 }
 
 /// Positions of sinks that are not of this ledger, or of more of it than is there. A gateway with such a sink does not start.
@@ -145,7 +140,10 @@ fn of_configurations(kept: &Path, dir: &Path, can_be_read: bool) -> anyhow::Resu
     let next = "what it decided is proven, and cannot be decided again (`audit export`, `policy explain`); put the file back from a copy or an archive";
     let damaged: Vec<Fault> =
         looked.damaged.into_iter().map(|(path, reason)| fault(Means::Altered, path, reason, next)).collect();
-    let mut faults: Vec<Fault> = looked.unfinished.into_iter().map(unfinished).collect();
+    let left = |path| {
+        fault(Means::Noted, path, "a write that did not finish: it means nothing", "it may be removed")
+    };
+    let mut faults: Vec<Fault> = looked.unfinished.into_iter().map(left).collect();
     // One that cannot be read is told by its file.
     if can_be_read && damaged.is_empty() {
         let (referred, newest) = configurations::referred(dir).context("the records")?;
