@@ -62,6 +62,19 @@ impl From<FileError> for ArchiveError {
     }
 }
 
+/// Whether an archive in `dir` is one, or may begin. To be asked before anything is made there: a directory that is empty may be that of a mount.
+///
+/// # Errors
+/// Where what went before is in another archive, which is not there, and nobody said that one may begin all the same (`another`).
+pub(crate) fn may_begin((dir, another): (&Path, bool), gone: Option<&Pruned>) -> Result<(), ArchiveError> {
+    match gone.filter(|gone| gone.prune.archived && !another) {
+        Some(gone) if file::read_if_there(&checkpoint::path(dir))?.is_none() => {
+            Err(ArchiveError::Missing { dir: dir.to_owned(), minimum: gone.minimum() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// An archive that is added to.
 pub(crate) struct Archive<'a> {
     storage: &'a dyn Storage,
@@ -84,12 +97,8 @@ impl<'a> Archive<'a> {
         key: &'a VerifierKey,
         gone: Option<&Pruned>,
     ) -> Result<Self, ArchiveError> {
+        may_begin((dir, another), gone)?;
         let minimum = gone.map_or(0, Pruned::minimum);
-        // Before anything is made: a directory that is empty now may be that of a mount.
-        let begins = file::read_if_there(&checkpoint::path(dir))?.is_none();
-        if begins && !another && gone.is_some_and(|gone| gone.prune.archived) {
-            return Err(ArchiveError::Missing { dir: dir.to_owned(), minimum });
-        }
         for dir in [dir.to_owned(), dir.join("keys"), segment::dir(dir)] {
             file::make_dir(storage, &dir)?;
         }

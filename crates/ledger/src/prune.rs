@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use vidimus_core::act::{Act, Prune};
 use vidimus_core::record::Kept;
 
-use crate::archive::{Archive, ArchiveError};
+use crate::archive::{self, Archive, ArchiveError};
 use crate::checkpoint::Checkpoint;
 use crate::file::{self, FileError};
 use crate::growth::Issued;
@@ -108,7 +108,11 @@ impl Ledger {
     /// # Errors
     /// See [`PruneError`].
     pub fn prunable(&self, retention: &Retention<'_>) -> Result<Option<u64>, PruneError> {
-        Ok(self.front(retention)?.map(|front| front.minimum))
+        let Some(front) = self.front(retention)? else { return Ok(None) };
+        if let Some(to) = retention.archive {
+            archive::may_begin((to, retention.new_archive), front.gone.as_ref())?;
+        }
+        Ok(Some(front.minimum))
     }
 
     /// Prunes the log: `None` where nothing may go. This waits for the disk and for a checkpoint, and reads all that is to go.

@@ -295,6 +295,9 @@ async fn no_archive_begins_in_the_place_of_one_that_is_not_there_unless_it_is_sa
     let ledger = Ledger::open(small(dir)).expect("opened");
     let before = segments(dir);
     let retention = Retention { archive: Some(archive), ..kept_long_enough() };
+    // Who asks before is told, too: what is copied there beside it is not copied then.
+    let asked = ledger.prunable(&retention).expect_err("refused");
+    assert!(matches!(asked, PruneError::Archive(ArchiveError::Missing { .. })), "{asked}");
     let refused = ledger.prune(&retention, &BY).expect_err("refused");
     let PruneError::Archive(ArchiveError::Missing { minimum, .. }) = refused else { panic!("{refused}") };
     assert_eq!((minimum, segments(dir)), (went.minimum(), before), "nothing goes");
