@@ -13,7 +13,6 @@ use crate::cosignature;
 use crate::file::{self, FileError};
 use crate::note::{SigningKey, VerifierKey};
 use crate::open::{key_path, public_key_path, unfinished_in};
-use crate::pruned;
 use crate::segment::{self, Segment};
 use crate::succession;
 use crate::tile;
