@@ -13,9 +13,11 @@ pub(crate) mod facts;
 pub(crate) mod index;
 pub(crate) mod membership;
 pub(crate) mod outlook;
+pub(crate) mod pace;
 pub(crate) mod people;
 pub(crate) mod plain;
 pub(crate) mod reads;
+mod redacting;
 pub(crate) mod residual;
 pub(crate) mod review;
 pub mod schema;
@@ -40,7 +42,7 @@ use self::ways::Way;
 use crate::call::Call;
 use crate::decision::Finding;
 use crate::reach::Access;
-use crate::resource::Principal;
+use crate::resource::{McpServer, Principal};
 use crate::review::Flaw;
 use crate::snapshot::registered::Registered;
 
@@ -87,6 +89,16 @@ impl Policies {
         accesses: &'a [Access<'a>],
     ) -> Result<Table, EntityFault> {
         Survey::new(&self.index, registered, principals, accesses)?.table()
+    }
+
+    /// See [`redacting::may_redact`].
+    pub(crate) fn may_redact(
+        &self,
+        registered: &Registered,
+        principal: &Principal,
+        server: &Arc<McpServer>,
+    ) -> Result<bool, EntityFault> {
+        redacting::may_redact(&self.index, registered, principal, server)
     }
 
     /// What is found of some of them.

@@ -205,8 +205,8 @@ codes! {
     ChainLimit = "chain_limit", Forbidden, "The chain of calls has come to more than the agent's record allows (spec.delegation), and is ended; begin a new one if the work is to go on.";
     /// The chain was ended by a limit or a policy, and makes no call any more.
     ChainEnded = "chain_ended", Forbidden, "This chain of calls was ended by the limit named here; begin a new one if the work is to go on, without the tokens of this one.";
-    /// The call was allowed, and the configuration of now would refuse it, so it was not sent, or its answer was cut.
-    Revoked = "revoked", Forbidden, "The configuration changed while the call was under way, and no longer allows it; find out what changed, then call again.";
+    /// The call was allowed, and would be refused now, so it was not sent, or its answer was cut.
+    Revoked = "revoked", Forbidden, "The configuration changed while the call was under way, or the time ended in which it is permitted; find out which (`vidimus policy explain` tells of windows), then call again.";
     /// The MCP session, or the event to resume from, is not one that the gateway gave to this caller on this route.
     SessionForeign = "session_foreign", NotFound, "This session belongs to somebody else or has ended; initialize a new one.";
     /// The task, the context or the state of a held request is not one that the gateway gave to this caller on this route.

@@ -5,10 +5,12 @@
 //! snapshot is the same as one built from nothing; a property test compares the two.
 
 mod absent;
+mod before;
 pub(crate) mod bindings;
 mod borne;
 mod builtin;
 mod chains;
+mod closings;
 mod coming;
 pub(crate) mod compile;
 mod contest;
@@ -41,6 +43,7 @@ use crate::decide::statement::Statement;
 use crate::decision::Finding;
 use crate::resource::{Identity, Object, ObjectKey, Policy, Principal, Rejection};
 
+use self::closings::Closings;
 use self::compile::Compiled;
 use self::contest::Contest;
 use self::digest::Digest;
@@ -50,6 +53,7 @@ use self::refusing::Refusing;
 use self::withdrawn::Withdrawn;
 use self::world::World;
 
+pub use self::before::Before;
 pub use self::bindings::Claim;
 pub use self::builtin::{
     ACT_WITH_APPROVAL_ID, ADVISE_ID, CLASS_APPROVERS, CLOSED_ID, FIRST_ADMINISTRATOR_ID, QUARANTINE_ID,
@@ -90,6 +94,7 @@ pub struct Snapshot {
     /// Whether this or one before it had a policy that permits people something.
     administered: bool,
     chain_reads: chains::Reads,
+    closings: Closings,
     /// The policies that end a chain of which they refuse a call.
     ending: HashSet<Arc<str>>,
     warnings: Vec<Rejection>,
@@ -117,29 +122,6 @@ pub struct Configuration {
     pub before: Before,
     /// What stands by acts.
     pub standing: Arc<Overlay>,
-}
-
-/// What is known of what was refused before the first snapshot. Where it matters and is not known, everything is refused: see
-/// [`Snapshot::is_closed`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Before {
-    /// It is known.
-    #[default]
-    Known,
-    /// As far as can be told nothing was. That matters where something malformed says that it is a policy, or cannot say what it is.
-    Nothing,
-    /// Something was, and it is lost. That matters where anything is malformed or in doubt.
-    Lost,
-}
-
-impl Before {
-    fn closes(self, rejected: &[Rejection], doubts: &Doubts<'_>) -> bool {
-        match self {
-            Self::Known => false,
-            Self::Nothing => rejected.iter().any(refusing::may_be_a_policy),
-            Self::Lost => !rejected.is_empty() || !doubts.is_empty(),
-        }
-    }
 }
 
 /// Where each object is among others.
@@ -239,6 +221,7 @@ impl Snapshot {
         next.world = self.world_of(&mut next);
         contest::report_identities(&next.objects, &next.world, &mut rejected);
         next.look_at_chains(&statements);
+        next.closings = Closings::of(&statements, &next.objects);
         next.policies = self.policies.with(statements);
         next.administered = self.administered || next.permits_people();
         next.look_up_names();

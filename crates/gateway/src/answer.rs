@@ -3,9 +3,10 @@
 
 mod collect;
 mod cooperative;
-mod encoding;
+pub(crate) mod encoding;
 mod gathered;
 mod judge;
+mod kept;
 mod listings;
 mod plan;
 mod redacted;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 use vidimus_core::call::Destination;
@@ -368,11 +369,13 @@ impl Answering<'_> {
             EventChange::Listings(too_long) => {
                 let (listings, handles) = (self.listing_filter()?, handles.ok_or_else(no_handles)?);
                 let is_redacted = self.redaction.is_some();
-                let filter = Box::new(ServerEvents { listings, handles, is_redacted });
+                let is_beside = self.answer.open_ended && !matches!(self.asked.part, Part::Tool(_));
+                let filter = Box::new(ServerEvents { listings, handles, is_redacted, is_beside });
                 match self.redaction.clone() {
                     Some(redaction) => {
                         EventStream::new(redaction.after(filter, self.own()), held, TooLong::EndsStream)
                     }
+                    None if is_beside => EventStream::new(filter, held, TooLong::EndsStream),
                     None => EventStream::new(filter, held, too_long),
                 }
             }
@@ -389,7 +392,7 @@ impl Answering<'_> {
 
     /// The upstream's session id stays here; the caller gets one that only it can use.
     fn seal(&self, from: &HeaderMap, to: &mut HeaderMap) -> Result<(), Refusal> {
-        to.remove(mcp::SESSION_HEADER);
+        to.remove(const { HeaderName::from_static(mcp::SESSION_HEADER) });
         let sealed = self.answer.seals.and_then(|(name, kind)| Some((name, kind, from.get(name)?)));
         let Some((name, kind, id)) = sealed else {
             return Ok(());

@@ -2,6 +2,8 @@
 //! nothing goes on. All that is not changed stays byte for byte as it came.
 
 mod answer;
+mod beside;
+mod cancelled;
 mod cap;
 mod pointers;
 mod request;
@@ -15,7 +17,9 @@ use vidimus_core::json::Json;
 use vidimus_core::obligation::{Change, Changed, Obligation};
 use vidimus_core::refusal::{Code, Refusal};
 
-pub use answer::{Own, Redaction, answers_redacted};
+pub use answer::{Own, Redaction, answers_redacted, bare_task};
+pub use beside::without_words;
+pub use cancelled::{Caller, RedactedCalls};
 use pointers::Pointers;
 
 /// What is demanded of one call.
@@ -45,6 +49,20 @@ impl Demands {
         }
         let answer = (!answer.is_empty()).then(|| Redaction::new(answer, answer::fresh_id()));
         Some(Self { arguments, tokens, answer })
+    }
+
+    /// The same of a call, which its caller can cancel by the id that it has for it (JSON) also where it goes out by another.
+    pub fn cancellable(
+        self,
+        calls: &RedactedCalls,
+        caller: impl FnOnce() -> Caller,
+        id: Option<Arc<str>>,
+    ) -> Self {
+        let answer = self.answer.map(|redaction| match id {
+            Some(id) => redaction.cancellable(calls, caller(), id),
+            None => redaction,
+        });
+        Self { answer, ..self }
     }
 }
 

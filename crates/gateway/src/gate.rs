@@ -18,6 +18,7 @@ use crate::access_log::AccessLog;
 use crate::accounts::Accounts;
 use crate::acts::{Acts, Stood};
 use crate::bodies::Bodies;
+use crate::changes::RedactedCalls;
 use crate::forward::Upstream;
 use crate::meter::Meter;
 use crate::provider_credentials::ProviderCredentials;
@@ -25,6 +26,7 @@ use crate::questions::Questions;
 use crate::refusal_sampler::{Rate, RefusalSampler};
 use crate::seal::Seal;
 use crate::secrets::SecretDirectory;
+use crate::spans::Spans;
 use crate::standing::StandingState;
 use crate::standing::chains::Keeps;
 use crate::standing::store::{self, StandingAddress, Store};
@@ -142,6 +144,8 @@ pub struct Config {
     pub clock: Arc<dyn Clock>,
     /// What several gateways share; without it each has its own.
     pub store: Option<StandingAddress>,
+    /// Where the spans are kept that agents send; without it none are taken.
+    pub spans: Option<Spans>,
     /// Where it is told whether everything still runs.
     pub vitals: Vitals,
 }
@@ -163,11 +167,14 @@ pub struct Shared {
     pub(crate) bodies: Bodies,
     /// A long listing is looked at by one thread at a time.
     pub(crate) long_listings: Arc<Semaphore>,
+    /// Calls under way by the ids that their callers have for them.
+    pub(crate) redacted_calls: RedactedCalls,
     pub(crate) refusals: RefusalSampler,
     pub(crate) access_log: AccessLog,
     pub meter: Meter,
     pub vitals: Vitals,
     pub telemetry: Telemetry,
+    pub(crate) spans: Option<Spans>,
     pub(crate) limits: Limits,
     pub(crate) public_url: String,
     pub(crate) admin_url: Option<String>,
@@ -196,11 +203,13 @@ impl Shared {
             standing,
             long_listings: Arc::new(Semaphore::new(1)),
             bodies: Bodies::new(limits.held_bodies, limits.body_time),
+            redacted_calls: RedactedCalls::default(),
             refusals: RefusalSampler::new(&limits),
             access_log: AccessLog::new(config.clock.now().monotonic),
             meter: Meter::new(&config.vitals),
             vitals: config.vitals,
             telemetry: config.telemetry,
+            spans: config.spans,
             limits,
             public_url: config.public_url,
             admin_url: config.admin_url,

@@ -71,7 +71,7 @@ use vidimus_core::permit::{Receipt, Room, Verdict};
 use vidimus_core::record::{EffectRecord, Record};
 
 pub use act::ActBy;
-pub use archive::ArchiveError;
+pub use archive::{ArchiveAt, ArchiveError, Bucket, Fetched, NoPlace, fetch_archive};
 pub use aside::SetAside;
 pub use checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 pub use closed::Closed;
@@ -83,13 +83,16 @@ pub use fsck::{Fault, Fsck, Means, fsck};
 pub use note::{KeyError, NoteError, VerifierKey};
 pub use open::OpenError;
 pub use proof::{Proof, ProofError, ProveError, Prover};
-pub use prune::{PruneError, Retention};
+pub use prune::{Archiving, PruneError, Retention};
 pub use pruned::{Pruned, PrunedError, pruned};
 pub use read::{Reading, Watermark, read_from};
 pub use rotate::RotateError;
-pub use search::{Hit, Query, Search, SearchError, Shown, ShownIntact, known_key, search, show, show_intact};
+pub use search::{
+    Hit, Matcher, Query, Search, SearchError, Shown, ShownIntact, known_key, newest_checkpoint, search, show,
+    show_intact,
+};
 pub use segment::{SegmentError, Unauthenticated};
-pub use tiles::{TilePath, Tiles, TilesError};
+pub use tiles::{BUNDLE, TilePath, Tiles, TilesError, bundle_root, root_of_bundle};
 pub use tree::Hash;
 pub use verify::{
     Cosigned, CosignedBy, Finding, MemoryError, Note, Options, Report, Source, VerifyError, default_memory,

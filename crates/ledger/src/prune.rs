@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use vidimus_core::act::{Act, Prune};
 use vidimus_core::record::Kept;
 
-use crate::archive::{self, Archive, ArchiveError};
+use crate::archive::{self, Archive, ArchiveAt, ArchiveError};
 use crate::checkpoint::Checkpoint;
 use crate::file::{self, FileError};
 use crate::growth::Issued;
@@ -40,9 +40,25 @@ pub struct Retention<'a> {
     /// Whether witnesses must have cosigned them too.
     pub witnessed: bool,
     /// Where they are copied to before, where anywhere.
-    pub archive: Option<&'a Path>,
+    pub archive: Option<Archiving<'a>>,
     /// That another archive than that of what went before may begin there: it will not have that.
     pub new_archive: bool,
+}
+
+/// What is copied before it goes, and where to.
+#[derive(Clone, Copy, Debug)]
+pub struct Archiving<'a> {
+    /// Where to.
+    pub at: &'a ArchiveAt,
+    /// The directory of the configurations that decided, where there is one: those that only refer to what goes are dropped with it.
+    pub configurations: Option<&'a Path>,
+}
+
+impl<'a> From<&'a ArchiveAt> for Archiving<'a> {
+    /// Of records alone.
+    fn from(at: &'a ArchiveAt) -> Self {
+        Self { at, configurations: None }
+    }
 }
 
 /// Why nothing was pruned; what is said to be gone by then is.
@@ -103,14 +119,15 @@ impl Ledger {
         Ok(pruned.map_or(0, |pruned| pruned.minimum()))
     }
 
-    /// From which record on the log would begin if it were pruned now; `None` where nothing may go. Reads the ends of segments only.
+    /// From which record on the log would begin if it were pruned now; `None` where nothing may go. Reads the ends of segments only, and asks
+    /// the archive whether it is there.
     ///
     /// # Errors
     /// See [`PruneError`].
     pub fn prunable(&self, retention: &Retention<'_>) -> Result<Option<u64>, PruneError> {
         let Some(front) = self.front(retention)? else { return Ok(None) };
-        if let Some(to) = retention.archive {
-            archive::may_begin((to, retention.new_archive), front.gone.as_ref())?;
+        if let Some(Archiving { at, .. }) = retention.archive {
+            archive::may_begin(at, retention.new_archive, front.gone.as_ref())?;
         }
         Ok(Some(front.minimum))
     }
@@ -125,10 +142,11 @@ impl Ledger {
         let (storage, dir) = (&*shared.storage, &shared.config.dir);
         let Some(front) = self.front(retention)? else { return Ok(None) };
         let archive = match retention.archive {
-            Some(to) => {
-                let to = (to, retention.new_archive);
-                let archive = Archive::open(storage, to, dir, &self.handle.key, front.gone.as_ref())?;
+            Some(Archiving { at, configurations }) => {
+                archive::may_begin(at, retention.new_archive, front.gone.as_ref())?;
+                let archive = Archive::open(at.open(storage)?, dir, &self.handle.key, front.gone.as_ref())?;
                 archive.check(&mut Prover::of(dir, self.handle.key.clone(), &front.issued))?;
+                configurations.map_or(Ok(()), |from| archive.configurations(from))?;
                 Some(archive)
             }
             None => None,

@@ -14,8 +14,7 @@ use crate::succession;
 
 mod query;
 
-use query::Matcher;
-pub use query::Query;
+pub use query::{Matcher, Query};
 
 /// Why a log, or a part of it, cannot be searched.
 #[derive(Debug, thiserror::Error)]
@@ -134,14 +133,21 @@ fn is_new(dir: &Path, segments: &[Segment]) -> bool {
     segments.is_empty() && !checkpoint::path(dir).exists() && !checkpoint::history_path(dir).exists()
 }
 
-/// The size that the latest checkpoint says.
-pub(crate) fn signed(dir: &Path) -> Result<u64, SearchError> {
+/// The newest checkpoint of the log in `dir`, signed by the key that stands there.
+///
+/// # Errors
+/// See [`SearchError`].
+pub fn newest_checkpoint(dir: &Path) -> Result<SignedCheckpoint, SearchError> {
     let path = checkpoint::path(dir);
     let key = own_key(dir)?;
     let note =
         file::read_if_there(&path)?.ok_or_else(|| SearchError::CheckpointMissing { path: path.clone() })?;
-    let latest = SignedCheckpoint::open(&note, &key);
-    latest.map(|latest| latest.checkpoint.size).map_err(|source| SearchError::Checkpoint { path, source })
+    SignedCheckpoint::open(&note, &key).map_err(|source| SearchError::Checkpoint { path, source })
+}
+
+/// The size that the latest checkpoint says.
+pub(crate) fn signed(dir: &Path) -> Result<u64, SearchError> {
+    Ok(newest_checkpoint(dir)?.checkpoint.size)
 }
 
 impl Iterator for Search {
@@ -332,7 +338,10 @@ pub fn known_key(dir: &Path) -> Result<VerifierKey, SearchError> {
 }
 
 /// The public key that stands in the log.
-pub(crate) fn own_key(dir: &Path) -> Result<VerifierKey, SearchError> {
+///
+/// # Errors
+/// See [`SearchError`].
+pub fn own_key(dir: &Path) -> Result<VerifierKey, SearchError> {
     let path = public_key_path(dir);
     let text = file::read(&path)?;
     let text = String::from_utf8_lossy(&text);

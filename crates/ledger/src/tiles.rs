@@ -151,5 +151,24 @@ impl Tiles {
     }
 }
 
+/// Records of a bundle: as many as a full tile of level 0 has hashes.
+pub const BUNDLE: u64 = TILE as u64;
+
+/// The root over the records of the bundle `index`, by the tile that the log in `dir` has of it; `None` where that is not full, or not there.
+///
+/// Whoever keeps what it read of a log can tell by it that this is still the same log.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn bundle_root(dir: &Path, index: u64) -> Result<Option<Hash>, FileError> {
+    Ok(tile::read(dir, 0, index)?.map(|hashes| tree::complete(&hashes)))
+}
+
+/// The root over the records of a bundle, by the records themselves; `None` where there are not [`BUNDLE`] of them.
+pub fn root_of_bundle<'r>(records: impl IntoIterator<Item = &'r [u8]>) -> Option<Hash> {
+    let hashes: Vec<_> = records.into_iter().map(tree::leaf).collect();
+    (hashes.len() == TILE).then(|| tree::complete(&hashes))
+}
+
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,8 @@ mod assessment;
 mod evidence;
 mod found;
 mod joined;
+mod judged;
+pub mod logs;
 mod search;
 mod show;
 
@@ -21,6 +23,7 @@ pub use evidence::{
     ExportError, ExportQuestion, Exported, VerifyOptions, export, verify,
 };
 pub use found::{Asked, Found};
+pub use judged::Judge;
 pub use search::{Kind, Outcome, SearchQuestion, search, unknown_names};
 pub(crate) use show::Gathered;
 pub use show::{ShowQuestion, ShownCall, ShownRecord, show};

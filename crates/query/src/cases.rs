@@ -52,7 +52,7 @@ pub struct Case {
     #[schemars(with = "Option<String>")]
     pub user: Option<User>,
     /// When it would be made (RFC 3339). Where it is not given: when the cases are decided.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "text::time", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub time: Option<Timestamp>,
     /// What is to be decided of it.

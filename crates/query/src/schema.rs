@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::acts::{ActDone, Grants, Me, Quarantines};
 use crate::approvals::{Answered, ApprovalEvent, Approvals};
+use crate::audit::logs::{FoundIn, ShownInLogs, Times, TimesQuestion};
 use crate::audit::{
     Assessment, AssessmentQuestion, EvidenceVerified, ExportAnswer, ExportQuestion, Found, SearchQuestion,
     ShowQuestion, ShownCall,
@@ -20,6 +21,7 @@ use crate::replay::{ReplayAnswer, ReplayQuestion};
 use crate::review::Review;
 use crate::starters::StarterAnswer;
 use crate::suggest::{SuggestAnswer, SuggestQuestion};
+use crate::trace::{ShownTrace, TraceQuestion};
 
 /// The JSON Schema (draft 2020-12) of each question, by its name, and of its answer; of `search`, of one record that is found.
 pub fn schema() -> Value {
@@ -29,18 +31,23 @@ pub fn schema() -> Value {
     let search = asked.subschema_for::<SearchQuestion>();
     let show = asked.subschema_for::<ShowQuestion>();
     let export = asked.subschema_for::<ExportQuestion>();
+    let times = asked.subschema_for::<TimesQuestion>();
     let assess = asked.subschema_for::<AssessmentQuestion>();
     let replay = asked.subschema_for::<ReplayQuestion>();
     let suggest = asked.subschema_for::<SuggestQuestion>();
     let diff = asked.subschema_for::<DiffQuestion>();
     let cases = asked.subschema_for::<CaseFile>();
     let plan = asked.subschema_for::<PlanFile>();
+    let trace = asked.subschema_for::<TraceQuestion>();
     let mut answered = SchemaSettings::draft2020_12().for_serialize().into_generator();
     let explained = answered.subschema_for::<Explanation>();
     let reviewed = answered.subschema_for::<Review>();
     let reached = answered.subschema_for::<ReachAnswer>();
     let found = answered.subschema_for::<Found>();
     let shown = answered.subschema_for::<ShownCall>();
+    let found_in = answered.subschema_for::<FoundIn>();
+    let shown_in = answered.subschema_for::<ShownInLogs>();
+    let told = answered.subschema_for::<Times>();
     let exported = answered.subschema_for::<ExportAnswer>();
     let assessed = answered.subschema_for::<Assessment>();
     let evidence = answered.subschema_for::<EvidenceVerified>();
@@ -59,6 +66,7 @@ pub fn schema() -> Value {
     let me = answered.subschema_for::<Me>();
     let planned = answered.subschema_for::<PlanAnswer>();
     let checked = answered.subschema_for::<CheckReport>();
+    let traced = answered.subschema_for::<ShownTrace>();
     let mut defs = asked.take_definitions(true);
     defs.extend(answered.take_definitions(true));
     json!({
@@ -76,6 +84,9 @@ pub fn schema() -> Value {
             "export": {"properties": {"question": export, "answer": exported}},
             "explain": {"properties": {"question": explain, "answer": explained}},
             "grants": {"properties": {"answer": granted}},
+            "logs": {"properties": {"question": times, "answer": told}},
+            "logs-search": {"properties": {"answer": found_in}},
+            "logs-show": {"properties": {"answer": shown_in}},
             "me": {"properties": {"answer": me}},
             "plan": {"properties": {"question": plan, "answer": planned}},
             "quarantine": {"properties": {"answer": quarantined}},
@@ -89,6 +100,7 @@ pub fn schema() -> Value {
             "search": {"properties": {"question": search, "answer": found}},
             "test": {"properties": {"question": cases, "answer": tested}},
             "show": {"properties": {"question": show, "answer": shown}},
+            "trace": {"properties": {"question": trace, "answer": traced}},
         },
         "$defs": defs,
     })

@@ -34,17 +34,12 @@ impl ChainReads {
     }
 
     fn of_expression(expr: &Expr) -> Self {
-        let whole = |one: &Expr| if is_whole(one) { Self::ALL } else { Self::default() };
         match expr {
             Expr::GetAttr { attr, .. } => Self::of_attribute(attr),
             Expr::HasAttr { attrs, .. } => {
                 attrs.iter().map(|attr| Self::of_attribute(attr)).fold(Self::default(), Self::and)
             }
-            // Passed on as a whole, or compared.
-            Expr::BinaryOp { left, right, .. } => whole(left).and(whole(right)),
-            Expr::Set(elements) => elements.iter().map(|one| whole(one)).fold(Self::default(), Self::and),
-            Expr::Record(members) => members.values().map(|one| whole(one)).fold(Self::default(), Self::and),
-            Expr::IfThenElse { then_expr, else_expr, .. } => whole(then_expr).and(whole(else_expr)),
+            _ if passes_whole(expr) => Self::ALL,
             _ => Self::default(),
         }
     }
@@ -94,6 +89,17 @@ impl ChainReads {
     /// Whether nothing is.
     pub const fn is_nothing(self) -> bool {
         !(self.counts || self.fan_out || self.labels)
+    }
+}
+
+/// Whether it passes the context, or its chain, on as a whole, or compares it.
+pub(super) fn passes_whole(expr: &Expr) -> bool {
+    match expr {
+        Expr::BinaryOp { left, right, .. } => is_whole(left) || is_whole(right),
+        Expr::Set(elements) => elements.iter().any(|one| is_whole(one)),
+        Expr::Record(members) => members.values().any(|one| is_whole(one)),
+        Expr::IfThenElse { then_expr, else_expr, .. } => is_whole(then_expr) || is_whole(else_expr),
+        _ => false,
     }
 }
 

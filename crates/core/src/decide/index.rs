@@ -218,6 +218,8 @@ pub(crate) struct Index {
     shelves: [Shelf; Action::ALL.len()],
     /// The built-in policies of authority classes, as far as no policy takes their place.
     of_classes: Vec<(AuthorityClass, Arc<Statement>)>,
+    /// The statements that redact something of what tools answer.
+    redacting: Vec<Arc<Statement>>,
 }
 
 /// The constants that hold on an edge.
@@ -264,6 +266,9 @@ impl Index {
             .into_iter()
             .find(|(id, _)| *statement.id == **id);
             index.of_classes.extend(class.map(|(_, class)| (class, statement.clone())));
+            if statement.redacts_answers() {
+                index.redacting.push(statement.clone());
+            }
             index.filed.push(Filed { statement, scope, conditions });
         }
         index.file(&uses);
@@ -273,6 +278,11 @@ impl Index {
     /// The built-in policies of authority classes that are in force.
     pub(crate) fn of_classes(&self) -> &[(AuthorityClass, Arc<Statement>)] {
         &self.of_classes
+    }
+
+    /// The statements that redact something of what tools answer, and decide.
+    pub(crate) fn redacting(&self) -> impl Iterator<Item = &Arc<Statement>> {
+        self.redacting.iter()
     }
 
     /// Whether it is of these statements, in this order.

@@ -13,6 +13,7 @@ use super::changes;
 use super::facts::{AttributeReference, ContextReference};
 use super::index::{Key, Side};
 use super::membership::{self, Granting, NotBound, Unclear};
+use super::pace::Pace;
 use super::tree;
 use super::trust;
 use crate::approval::Requirement;
@@ -20,7 +21,7 @@ use crate::call::Action;
 use crate::caller::UnixMillis;
 use crate::decision::Says;
 use crate::entity::EntityKind;
-use crate::obligation::Obligation;
+use crate::obligation::{Change, Obligation};
 use crate::person::Operation;
 use crate::resource::plan::Plan;
 use crate::resource::policy::{Members, Scope};
@@ -135,6 +136,8 @@ pub(crate) struct Statement {
     pub(crate) ends_chain: bool,
     /// What it looks at of what is counted over several calls.
     pub(crate) chain_reads: ChainReads,
+    /// When it is looked at again, where it looks at the time beside its window.
+    pub(crate) pace: Option<Pace>,
     /// Less `trust_score` could make it allow more.
     pub(crate) loosens: bool,
     /// Of a permit with a window.
@@ -243,6 +246,7 @@ impl Statement {
             }
             body = with(&body, parsed(&plan.condition())?.body().clauses())?;
         }
+        let pace = Pace::of_policy(&body);
         // Last, so that it is looked at where everything else holds.
         let windowed = window.map(|window| Windowed::new(&mut body, window)).transpose()?;
         let whole = policy_of(&body)?;
@@ -260,6 +264,7 @@ impl Statement {
                 ends: policy.annotation("ends_chain").is_some(),
                 ..ChainReads::of_policy(&body)
             },
+            pace,
             loosens: trust::loosens(&body, policy.effect()),
             windowed,
             effect: policy.effect(),
@@ -312,6 +317,12 @@ impl Statement {
     /// Whether it refuses anything.
     pub(crate) fn refuses(&self) -> bool {
         self.effect == Effect::Forbid && !self.observes
+    }
+
+    /// Whether it redacts anything of what a tool answers.
+    pub(crate) fn redacts_answers(&self) -> bool {
+        let mut changes = self.changes.iter().flat_map(|changes| changes.iter());
+        !self.observes && changes.any(|one| matches!(one.change, Change::RedactAnswer(_)))
     }
 
     /// Whether the types of the scope fit.

@@ -342,7 +342,7 @@ pub(super) fn looked_at<'s>(
 }
 
 /// Evaluates policies on an edge with the context unknown, and where `by_its_id` is false which resource it is too.
-fn partially(
+pub(super) fn partially(
     (principal, action, resource): (&EntityUid, Action, &EntityUid),
     by_its_id: bool,
     statements: &[&Arc<Statement>],

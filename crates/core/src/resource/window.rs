@@ -131,9 +131,9 @@ pub struct Window {
 /// The first time that Cedar can write, in milliseconds since the Unix epoch: the beginning of the year 0000.
 const FIRST: i64 = -62_167_219_200_000;
 
-/// How many hours are looked through for one in a window. Days and hours come again within a week, or within two where the clocks skip
-/// the hour on its only day; some more cost little.
-const MAX_HOURS: usize = 17 * 24;
+/// How many turns of a window are looked through. Days and hours come again within a week, or within two where the clocks skip the hour on
+/// its only day; some more cost little.
+const MAX_TURNS: usize = 17 * 24;
 
 impl WindowSpec {
     /// The window, where it is one in which something could be permitted.
@@ -271,17 +271,41 @@ impl Window {
     pub fn opens(&self, from: UnixMillis) -> Option<UnixMillis> {
         let UnixMillis(mut at) = from;
         at = at.max(self.begins());
-        for _ in 0..MAX_HOURS {
+        for _ in 0..MAX_TURNS {
             if self.until.is_some_and(|until| at >= until.as_millisecond()) {
                 return None;
             }
             if self.is_open(UnixMillis(at)) {
                 return Some(UnixMillis(at));
             }
-            // Days and hours change at the hour.
-            at = at.checked_add(HOUR - self.local(at)?.rem_euclid(HOUR))?;
+            at = self.next_turn(at)?;
         }
         None
+    }
+
+    /// When it closes next, after this time: the first time at which it is shut and before which it was open. `None` where it never does.
+    pub fn closes(&self, after: UnixMillis) -> Option<UnixMillis> {
+        let UnixMillis(mut at) = self.opens(after)?;
+        for _ in 0..MAX_TURNS {
+            at = self.next_turn(at)?;
+            if !self.is_open(UnixMillis(at)) {
+                return Some(UnixMillis(at));
+            }
+        }
+        // Its days and hours are all that there are, so it closes at its end, or where its clocks are not known any more.
+        let known = self.zone.as_ref().filter(|zone| zone.changes()).map(|_| KNOWN.1);
+        self.until.map(Timestamp::as_millisecond).into_iter().chain(known).min().map(UnixMillis)
+    }
+
+    /// The first time after `at` at which it might open or close, in milliseconds since the Unix epoch.
+    fn next_turn(&self, at: i64) -> Option<i64> {
+        let ends = [&self.from, &self.until].into_iter().flatten().map(|end| end.as_millisecond());
+        // Hours change at the hour that the clocks show, and days at their midnight; and both where the clocks are changed.
+        let unit = if self.hours.is_some() { HOUR } else { DAY };
+        let by_clocks = self.local(at).and_then(|local| at.checked_add(unit - local.rem_euclid(unit)));
+        let of_clocks = self.zone.as_ref().and_then(|zone| zone.next_change(at));
+        let of_calls = by_clocks.into_iter().chain(of_clocks).filter(|_| self.is_of_calls());
+        ends.filter(|end| *end > at).chain(of_calls).min()
     }
 
     /// The first time that could be in it, in milliseconds since the Unix epoch.

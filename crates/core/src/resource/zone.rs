@@ -69,6 +69,13 @@ impl Zone {
         self.offsets.get(last).filter(|_| at < KNOWN.1).map(|(_, offset)| *offset)
     }
 
+    /// When its clocks change next, after a time, or when they begin or cease to be known; in milliseconds since the Unix epoch.
+    pub(super) fn next_change(&self, after: i64) -> Option<i64> {
+        let next = self.offsets.partition_point(|(from, _)| *from <= after);
+        let change = self.offsets.get(next).map_or(KNOWN.1, |(from, _)| *from);
+        (self.changes() && change > after).then_some(change)
+    }
+
     /// The condition that the clocks there show one of these days (any, where there are none) in these hours.
     pub(super) fn condition(&self, days: &[Day], hours: Option<HoursSpec>) -> String {
         if let [(_, only)] = &*self.offsets {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::closings::Closings;
 use super::digest::Parts;
 use super::memory::{Forgotten, Remembered};
 use super::refusing::Refusing;
@@ -188,6 +189,7 @@ impl Snapshot {
         registration::apply(&mut next.objects, &statements, &mut Vec::new());
         next.world = Arc::new(World::of(&next.objects, &next.refusing));
         next.look_at_chains(&statements);
+        next.closings = Closings::of(&statements, &next.objects);
         next.policies = Policies::default().with(statements);
         next.digest = next.digest_of_all();
         Ok(next)

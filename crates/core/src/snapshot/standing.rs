@@ -17,6 +17,7 @@ use crate::resource::{Kind, Object, ObjectKey};
 use crate::standing::Standing;
 
 pub use self::grants::GRANT_ID;
+pub(super) use self::grants::is_of_grant;
 
 /// What stands by acts, ready for a snapshot.
 #[derive(Clone, Debug, Default)]

@@ -15,7 +15,7 @@ use crate::decide::survey::Table;
 use crate::decide::ways::Way;
 use crate::reach::Access;
 use crate::reach::people::{Deed, Somebody};
-use crate::resource::{Object, Policy, Principal};
+use crate::resource::{McpServer, Object, Policy, Principal};
 use crate::review::Flaw;
 
 impl Snapshot {
@@ -26,6 +26,12 @@ impl Snapshot {
         accesses: &'a [Access<'a>],
     ) -> Result<Table, EntityFault> {
         self.policies.survey(&self.world.registered, principals, accesses)
+    }
+
+    /// Whether something may be kept from `principal` of what some tool of `server` answers (`@redact_answer`), whichever tool that is and
+    /// whatever it is called with. Where that cannot be told, it may.
+    pub fn may_redact_answers(&self, principal: &Principal, server: &Arc<McpServer>) -> bool {
+        self.policies.may_redact(&self.world.registered, principal, server).unwrap_or(true)
     }
 
     /// How the policies stand to what these people do: of each what is answered, and of which of `deeds`.

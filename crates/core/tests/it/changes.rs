@@ -7,7 +7,7 @@ use vidimus_core::decision::{About, Decision, Outcome};
 use vidimus_core::permit::Verdict;
 use vidimus_core::refusal::Code;
 use vidimus_core::resource::policy::{Mode, Scope};
-use vidimus_core::resource::{McpServer, Object};
+use vidimus_core::resource::{McpServer, Object, Principal};
 use vidimus_core::snapshot::Snapshot;
 
 use crate::world::{Facts, agent, cluster, objects, policy, provider, server, snapshot};
@@ -76,6 +76,32 @@ fn what_is_permitted_passes_as_changed() {
     assert_eq!(answer.policies(), ["t/p#all"]);
     let Verdict::Permitted(permit) = answer.verdict else { panic!("{answer:?}") };
     assert_eq!(permit.obligations().len(), 3);
+}
+
+/// Of what a server says beside its answers nobody knows whose it is: what is asked is whether any tool of it may be redacted for this caller.
+#[test]
+fn whether_some_answer_of_a_server_is_redacted_is_known_of_each_caller() {
+    const HEAD: &str =
+        "@redact_answer(\"/card\") forbid (principal, action == Action::\"invokeTool\", resource";
+    for (text, may) in [
+        (CARDS.to_owned(), true),
+        // Whatever the arguments are, and whatever a tool is called that no record lists.
+        (LARGE.to_owned(), true),
+        (format!("{HEAD});"), true),
+        (format!("{HEAD}) when {{ resource.name like \"p*\" }};"), true),
+        (format!("{HEAD} in MCPServer::\"a/s\");"), true),
+        (format!("{HEAD} in MCPServer::\"a/t\");"), false),
+        (format!("{HEAD} == Tool::\"a/s2/pay\");"), false),
+        (format!("{HEAD}) unless {{ principal.team == \"finance\" }};"), false),
+        (format!("{HEAD}) when {{ principal.team == \"other\" }};"), false),
+        (CARDS.replace("@redact_answer(\"/card\")", ""), false),
+        (CARDS.replace("(principal", "(principal == Agent::\"a/y\""), false),
+        (String::new(), false),
+    ] {
+        let world = world(&[PERMIT, &text]);
+        let caller = Principal::Agent(world.agent("a/x").unwrap().clone());
+        assert_eq!(world.may_redact_answers(&caller, server_of(&world)), may, "{text}");
+    }
 }
 
 /// Why something is changed is told, also where that is the same for all calls.
@@ -212,8 +238,17 @@ fn facts_do_not_have_what_is_redacted() {
         let decision = world.authorize(call);
         let id: Arc<str> = "call".into();
         let (trace, time, protocol, body) = ("", "", "mcp", "");
-        let about =
-            About { id: &id, trace, time, protocol, body, snapshot: "", approval: None, on_account_of: None };
+        let about = About {
+            id: &id,
+            trace,
+            parent: None,
+            time,
+            protocol,
+            body,
+            snapshot: "",
+            approval: None,
+            on_account_of: None,
+        };
         let record = serde_json::to_value(decision.record(&about)).unwrap();
         assert_eq!(record["facts"]["context.args[\"/card/number\"]"], "[redacted]");
         assert_eq!(record["facts"]["context.args[\"/name\"]"], "ada");

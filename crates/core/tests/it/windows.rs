@@ -275,3 +275,56 @@ fn what_is_left_of_a_permit_has_its_window_beside() {
         assert_eq!(told, "09:00 to 17:00 in Europe/Berlin");
     }
 }
+
+/// When something that is permitted may be permitted no longer by the time alone is known of all that is in force.
+#[test]
+fn the_next_closing_is_that_of_the_first_window() {
+    let at = |text: &str| UnixMillis(text.parse::<jiff::Timestamp>().unwrap().as_millisecond());
+    let windowed = |name: &str, window: Value| policy(name, TOOLS, &json!({"window": window}));
+    let timed = |condition: &str| {
+        policy("timed", &TOOLS.replace(';', &format!(" when {{ {condition} }};")), &json!({}))
+    };
+    let office = windowed("office", json!({"zone": "Europe/Berlin", "hours": {"from": 9, "until": 17}}));
+    let night = windowed("night", json!({"hours": {"from": 22, "until": 4}}));
+    let change = windowed("change", json!({"from": "2026-11-30T09:30:00Z", "until": "2026-11-30T10:15:30Z"}));
+    let tried =
+        policy("tried", TOOLS, &json!({"mode": "observe", "window": {"until": "2026-11-30T09:59:00Z"}}));
+    let begins = windowed("begins", json!({"from": "2020-01-01T00:00:00Z"}));
+    let all = [office.clone(), night, change, tried.clone(), begins.clone()];
+    type Case<'c> = (&'c [Value], &'c [(&'c str, Option<&'c str>)]);
+    let cases: [Case<'_>; 6] = [
+        (&[policy("always", TOOLS, &json!({})), tried, begins], &[("2026-11-30T09:00:00Z", None)]),
+        (
+            &all,
+            &[
+                ("2026-11-30T09:00:00Z", Some("2026-11-30T10:15:30Z")),
+                // As it is kept, and after what is kept.
+                ("2026-11-30T10:15:29.999Z", Some("2026-11-30T10:15:30Z")),
+                ("2026-11-30T10:15:30Z", Some("2026-11-30T16:00:00Z")),
+                ("2026-11-30T16:00:00Z", Some("2026-12-01T04:00:00Z")),
+                // A clock that was set back.
+                ("2026-11-30T09:00:00Z", Some("2026-11-30T10:15:30Z")),
+                ("2026-07-01T14:00:00Z", Some("2026-07-01T15:00:00Z")),
+            ],
+        ),
+        (&[timed("context.hour < 17")], &[("2026-11-30T16:15:01Z", Some("2026-11-30T17:00:00Z"))]),
+        (
+            &[timed("context.now < datetime(\"2026-12-01\")")],
+            &[("2026-11-30T16:15:00Z", Some("2026-11-30T16:16:00Z"))],
+        ),
+        (
+            &[timed("context.chain.age < duration(\"1h\")"), office.clone()],
+            &[("2026-11-30T15:57:01Z", Some("2026-11-30T15:58:00Z"))],
+        ),
+        (
+            &[timed("context.weekday == \"monday\""), office],
+            &[("2026-11-30T15:30:00Z", Some("2026-11-30T16:00:00Z"))],
+        ),
+    ];
+    for (policies, expected) in cases {
+        let world = world(policies);
+        for (after, closes) in expected {
+            assert_eq!(world.next_closing(at(after)), closes.map(at), "{policies:?} {after}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
-//! A long answer is decided again when the configuration changes: what would be refused now does not go on. Nor does anything when
-//! the gateway has stopped.
+//! A long answer is decided again when the configuration changes, and when a window of a policy closes: what would be refused now does not
+//! go on. Nor does anything when the gateway has stopped.
 
+use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -21,10 +22,11 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Identity, Principal};
 use vidimus_core::snapshot::Snapshot;
 
+use super::kept::Kept;
 use crate::gate::{Shared, millis};
 use crate::part::Part;
 
-/// What a call asked, owned. Its arguments are not kept.
+/// What a call asked, owned.
 #[derive(Clone, Debug)]
 pub struct Asked {
     method: Box<str>,
@@ -38,6 +40,7 @@ pub struct Asked {
     pub so_far: Option<Arc<SoFar>>,
     tokens_estimated: i64,
     streaming: bool,
+    arguments: Kept,
     /// What people approved of it: they did when it was made.
     approvals: Arc<[Approval]>,
     /// The grant of which it took a use, where nothing else permitted it.
@@ -65,6 +68,7 @@ impl Asked {
             so_far,
             tokens_estimated,
             streaming,
+            arguments: Kept::of(&call.ask),
             approvals: if call.approvals.is_empty() { Arc::default() } else { call.approvals.into() },
             grant: None,
             obligations: Arc::default(),
@@ -97,8 +101,15 @@ impl Asked {
         self.part.name()
     }
 
-    /// Whether `world` would refuse the call whatever its arguments are, or have it changed in a way that it is not. Caller and destination are those of `world`; one that is
-    /// not registered any more is refused everything.
+    /// Whether some call of this tool may go on as this one does, whatever its arguments are. `call` is this one with arguments that are not
+    /// known: what any of them could have it changed by is demanded.
+    fn could_go_on(&self, world: &Snapshot, call: &Call<'_>) -> bool {
+        world.could_go_on(call) && self.meets(world.authorize(call).obligations())
+    }
+
+    /// Whether `world` would refuse the call, or have it changed in a way that it is not; where its arguments are not known, whether it would
+    /// refuse all, or have some changed so. Caller and destination are those of `world`; one that is not registered any more is refused
+    /// everything.
     pub fn is_refused(
         &self,
         world: &Snapshot,
@@ -109,7 +120,11 @@ impl Asked {
         let Some(caller) = rebound(world, caller) else { return true };
         let Some(destination) = found(world, destination) else { return true };
         let Some(target) = self.part.of(&destination) else { return true };
+        let message = self.arguments.message();
+        let arguments = self.arguments.arguments(message.as_ref());
+        let is_known = !matches!(arguments, Arguments::Unknown);
         let ask = Ask {
+            arguments,
             tokens_estimated: self.tokens_estimated,
             streaming: self.streaming,
             task: self.task.as_deref(),
@@ -126,8 +141,8 @@ impl Asked {
         };
         let decision = world.authorize(&call);
         match (decision.outcome(), decision.code()) {
-            (Outcome::Allow, _) => false,
-            (Outcome::AllowWithObligations, _) => !self.meets(decision.obligations()),
+            (Outcome::Allow, _) if is_known => false,
+            (Outcome::AllowWithObligations, _) if is_known => !self.meets(decision.obligations()),
             // It took the last use.
             (Outcome::Deny, Some(Code::NoPermit))
                 if self.grant.as_ref().is_some_and(|grant| world.is_spent(grant, now)) =>
@@ -138,12 +153,18 @@ impl Asked {
                 _,
                 Some(Code::DelegationTooDeep | Code::DelegationTooWide | Code::ChainLimit | Code::ChainEnded),
             ) => true,
-            // Other arguments may be allowed, and which they were is not kept. What people approved of it is.
-            (Outcome::Hold | Outcome::Deny, _) if self.action == Action::InvokeTool => {
-                let ask = Ask { arguments: Arguments::Unknown, ..ask };
-                !world.could_go_on(&Call { ask, ..call })
+            // What a policy cannot see of its arguments it may redact by.
+            (Outcome::Hold, _) | (Outcome::Deny, Some(Code::ForbiddenByPolicy | Code::Unrepresentable))
+                if is_known =>
+            {
+                true
             }
-            (Outcome::Hold | Outcome::Deny, _) => true,
+            // Not all that it was permitted by is kept, such as which step of a plan it is. What people approved of it is.
+            _ if self.action == Action::InvokeTool => {
+                let ask = Ask { arguments: Arguments::Unknown, ..ask };
+                !self.could_go_on(world, &Call { ask, ..call })
+            }
+            _ => true,
         }
     }
 }
@@ -249,7 +270,7 @@ const LONGEST_TIMER: Duration = Duration::from_secs(24 * 3600);
 
 type Change = Pin<Box<dyn Future<Output = watch::Receiver<u64>> + Send>>;
 
-/// Tells when a change of the configuration takes back what allowed a call, or the gateway stops.
+/// Tells when a change of the configuration, or the time, takes back what allowed a call, or the gateway stops.
 pub struct Revocation {
     shared: Arc<Shared>,
     asked: Asked,
@@ -257,7 +278,7 @@ pub struct Revocation {
     destination: Destination,
     /// The configuration by which the call was decided last.
     decided: Arc<Snapshot>,
-    /// When the caller's credential ends, or the first of its grants, which may be what permits the call.
+    /// When the caller's credential ends, or the first of its grants or the first window of a policy, which may be what permits the call.
     ends: Option<UnixMillis>,
     /// Wakes then; made on first need, as most answers come without a pause.
     timer: Option<Pin<Box<Sleep>>>,
@@ -265,8 +286,8 @@ pub struct Revocation {
     next: Option<Change>,
 }
 
-impl std::fmt::Debug for Revocation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Revocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Revocation").field("asked", &self.asked).finish_non_exhaustive()
     }
 }
@@ -284,15 +305,16 @@ impl Revocation {
         Self { shared, asked, caller, destination, decided, ends, timer: None, next: None }
     }
 
-    /// Whether the time of the credential, or of a grant of the caller, is over since this was asked last: the end of a grant need not be on
-    /// record yet, and may never be.
+    /// Whether the time of the credential, of a grant of the caller or of a window is over since this was asked last: the end of a grant need
+    /// not be on record yet, and may never be, and that of a window is not.
     fn is_something_over(&self) -> bool {
         let Some(until) = self.ends else { return false };
         let now = millis(self.shared.clock.now().wall);
         until <= now
     }
 
-    /// Why the answer ends now: what allowed the call is gone, or the gateway stops. The call is decided once for each configuration.
+    /// Why the answer ends now: what allowed the call is gone, or the gateway stops. The call is decided once for each configuration, and
+    /// again when something of it is over.
     pub fn ended(&mut self) -> Option<Code> {
         if self.shared.world.is_cut() {
             return Some(Code::GatewayStopping);
@@ -310,7 +332,7 @@ impl Revocation {
         }
         self.decided = self.shared.snapshot();
         let now = millis(self.shared.clock.now().wall);
-        // Of other grants the ends are others.
+        // Of other grants and windows the ends are others.
         (self.ends, self.timer) = (next_end(&self.decided, &self.caller, now), None);
         if credential_ends(&self.caller).is_some_and(|end| end <= now.0) {
             return Some(Code::TokenExpired);
@@ -352,11 +374,11 @@ fn credential_ends(caller: &Caller) -> Option<i64> {
     caller.proven.expires.filter(|_| !continues).map(|end| end.0)
 }
 
-/// When the caller's credential, or the first of its grants, ends after `since`.
+/// When the caller's credential, the first of its grants or the first window ends after `since`.
 fn next_end(decided: &Snapshot, caller: &Caller, since: UnixMillis) -> Option<UnixMillis> {
     let of_grants = decided.next_grant_end(caller.proven.principal.entity(), since);
     let of_credential = credential_ends(caller).map(UnixMillis).filter(|until| *until > since);
-    of_grants.into_iter().chain(of_credential).min()
+    [of_grants, of_credential, decided.next_closing(since)].into_iter().flatten().min()
 }
 
 fn timer_until(shared: &Shared, until: UnixMillis) -> Sleep {

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use vidimus_core::obligation::REDACTED;
 use vidimus_core::refusal::Refusal;
 
+use super::cancelled::{Caller, RedactedCalls, UnderWay};
 use super::pointers::Pointers;
 use super::unmet;
 use crate::protocol::event::{self, Change, Rewrite};
@@ -87,6 +88,8 @@ pub struct Redaction {
     pub id: Arc<str>,
     /// How many values did not.
     pub(super) count: Arc<AtomicU64>,
+    /// Its caller can cancel it for as long as somebody has this.
+    _under_way: Option<Arc<UnderWay>>,
 }
 
 /// What in an answer is not the server's.
@@ -113,7 +116,13 @@ fn is_same(one: &str, other: &str) -> bool {
 impl Redaction {
     /// `id` is what the request goes out with.
     pub(super) fn new(pointers: Pointers, id: Arc<str>) -> Self {
-        Self { pointers: Arc::new(pointers), id, count: Arc::default() }
+        Self { pointers: Arc::new(pointers), id, count: Arc::default(), _under_way: None }
+    }
+
+    /// The same, of a call that `caller` can cancel by the id `id` until its answer has been read.
+    pub(super) fn cancellable(self, calls: &RedactedCalls, caller: Caller, id: Arc<str>) -> Self {
+        let under_way = calls.begin(caller, id, self.id.clone());
+        Self { _under_way: Some(Arc::new(under_way)), ..self }
     }
 
     /// Whether a message answers the request, by the id that it went out with. An error may be of one that could not be read.
@@ -158,7 +167,7 @@ impl Redaction {
 }
 
 /// Why something could not be read is told by what was read, so it is not told.
-fn unread(_: serde_json::Error) -> Refusal {
+pub(super) fn unread(_: serde_json::Error) -> Refusal {
     unmet("a policy redacts what is in the answer, and that could not be read")
 }
 
@@ -234,14 +243,8 @@ impl<'d> Reading<'_, 'd> {
         match name {
             "isError" => matches!(json, "true" | "false"),
             "resultType" => RESULTS.contains(&json),
-            "status" => STATUSES.contains(&json),
-            "statusMessage" => json == "null",
             "taskId" => text(value).is_some_and(|id| (self.own.is_task)(&id)),
-            "createdAt" | "lastUpdatedAt" => text(value).is_some_and(|time| is_time(&time)),
-            "ttl" | "ttlMs" | "ttlSeconds" | "pollInterval" | "pollIntervalMs" | "pollFrequency" => {
-                json == "null" || json.parse::<u64>().is_ok_and(|time| time <= LONGEST)
-            }
-            _ => false,
+            name => is_of_task(name, value),
         }
     }
 
@@ -283,6 +286,35 @@ impl<'d> Reading<'_, 'd> {
 
 fn holds_others(value: &RawValue) -> bool {
     value.get().starts_with(['{', '['])
+}
+
+/// Whether a member of a task says no more than how it is and since when.
+fn is_of_task(name: &str, value: &RawValue) -> bool {
+    let json = value.get();
+    match name {
+        "status" => STATUSES.contains(&json),
+        "statusMessage" => json == "null",
+        "createdAt" | "lastUpdatedAt" => text(value).is_some_and(|time| is_time(&time)),
+        "ttl" | "ttlMs" | "ttlSeconds" | "pollInterval" | "pollIntervalMs" | "pollFrequency" => {
+            json == "null" || json.parse::<u64>().is_ok_and(|time| time <= LONGEST)
+        }
+        _ => false,
+    }
+}
+
+/// A task, elsewhere than in its own answers of which something is redacted: how it is and since when, by the id `id` that its caller has. Its
+/// message is [`REDACTED`], and what else the server says of it is left out.
+pub fn bare_task(task: &Members<'_>, id: &str) -> String {
+    let kept = task.0.iter().filter_map(|(name, value)| {
+        let said = match &**name {
+            "taskId" => quoted(id),
+            name if is_of_task(name, value) => value.get().to_owned(),
+            "statusMessage" => quoted(REDACTED),
+            _ => return None,
+        };
+        Some(format!("{}:{said}", quoted(name)))
+    });
+    format!("{{{}}}", kept.collect::<Vec<_>>().join(","))
 }
 
 fn is_time(text: &str) -> bool {

@@ -59,7 +59,7 @@ pub struct Admitted<'p> {
     pub(super) answer: Answer,
     /// The configuration that decided.
     pub(super) world: Arc<Snapshot>,
-    /// What was decided, without its arguments, so that a long answer can be decided again.
+    /// What was decided, so that a long answer can be decided again.
     pub(super) asked: Asked,
     /// The approval that it is made with.
     pub(super) approval: Option<Box<str>>,
@@ -353,9 +353,11 @@ async fn record(
         false => None,
     };
     let (code, call) = (decision.code(), *decision.call());
+    let parent = context.trace.parent();
     let about = About {
         id: &context.call,
-        trace: &context.trace.to_string(),
+        trace: &context.trace.ids(),
+        parent: parent.as_deref(),
         time: &rfc3339(moment.wall),
         protocol: protocol.as_str(),
         body: &sha256(body),

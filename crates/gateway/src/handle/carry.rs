@@ -15,15 +15,16 @@ use vidimus_core::snapshot::Snapshot;
 use super::admit::{Admitted, OwnPermit};
 use crate::answer::{Answering, Asked, taken_back_before};
 use crate::bodies::Lease;
-use crate::changes::{Demands, Tally};
+use crate::changes::{self, Demands, Tally};
 use crate::credential;
 use crate::effect::{Begun, Effect, Ending};
 use crate::forward::{Outbound, forward, headers};
 use crate::gate::Gate;
 use crate::protocol::members::{self, Replaced};
-use crate::protocol::{Binding, DocumentChange, Dropped, Instead};
+use crate::protocol::{Binding, DocumentChange, Dropped, Instead, mcp};
 use crate::reply::{self, ReplyBody};
 use crate::request_context::RequestContext;
+use crate::seal;
 use crate::unrecorded::closed;
 
 /// … → **credential → upstream → answer → record**.
@@ -70,7 +71,10 @@ fn ready<'g, 'p>(
     parts: &Parts,
     mut admitted: Admitted<'p>,
 ) -> Ready<'g, 'p> {
-    let demands = Demands::of(admitted.permit.obligations());
+    let demands = Demands::of(admitted.permit.obligations()).map(|demands| {
+        let caller = || cancelling(parts, &admitted.permit);
+        demands.cancellable(&gate.redacted_calls, caller, context.message_id())
+    });
     let room = admitted.permit.take_room();
     let permit = &admitted.permit;
     let begun = Begun {
@@ -209,6 +213,7 @@ impl Sent<'_> {
         let body = if self.amends { self.binding.amended(&self.body)? } else { self.body };
         let body = if self.dropped.is_empty() { body } else { without(&body, self.dropped)? };
         let body = if self.replaced.is_empty() { body } else { replaced(&body, &self.replaced)? };
+        let body = if method == mcp::CANCELLED { cancelled(gate, parts, &self.permit, body) } else { body };
         let (body, changed) = match &self.demands {
             Some(demands) => demands.request(body, &mut headers, (method, self.permit.destination()))?,
             None => (body, Changed::default()),
@@ -242,6 +247,20 @@ fn replaced(body: &Bytes, values: &[Replaced]) -> Result<Bytes, Refusal> {
     let changed = std::str::from_utf8(body).ok().and_then(|text| members::replace(text, values));
     let fault = || Refusal::new(Code::Internal, "the ids in the caller's message could not be replaced");
     changed.map(Bytes::from).ok_or_else(fault)
+}
+
+/// Who may cancel a call, or cancels one.
+fn cancelling(parts: &Parts, permit: &Permit) -> changes::Caller {
+    let holder = seal::binding(permit.destination(), permit.caller());
+    let session = parts.headers.get(mcp::SESSION_HEADER).map(|session| session.as_bytes().into());
+    changes::Caller { holder, session }
+}
+
+/// A cancellation by the id that the server knows: a call whose answer is redacted went out by another one than its caller's.
+fn cancelled(gate: &Gate, parts: &Parts, permit: &Permit, body: Bytes) -> Bytes {
+    let text = std::str::from_utf8(&body).ok();
+    let by_its_id = text.and_then(|text| gate.redacted_calls.cancelled(text, cancelling(parts, permit)));
+    by_its_id.map_or(body, Bytes::from)
 }
 
 /// The message without what its caller was given here.

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use vidimus_core::call::{Action, Arguments, Ask, Call, Destination};
 use vidimus_core::caller::Caller;
 use vidimus_core::decision::Outcome;
+use vidimus_core::obligation::{Change, Obligation};
 use vidimus_core::refusal::{Code, Refusal};
 
 use crate::answer::{Asked, found, rebound};
@@ -15,6 +16,23 @@ use crate::standing::TaskKey;
 
 /// The first task that an answer names, by the upstream's id: what the record of the effect says.
 pub type FirstTask = Arc<OnceLock<Box<str>>>;
+
+/// What a caller may read of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// All that is said of it.
+    All,
+    /// How it is, and none of the server's words: something is redacted of what its tool answers.
+    Redacted,
+}
+
+/// A task of the caller's own, where a server says something of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Its id, as the caller gets it.
+    pub id: String,
+    pub reads: Reads,
+}
 
 /// Who gets an answer, and what was asked, owned: for streams that outlive the handling of their call.
 #[derive(Clone, Debug)]
@@ -69,9 +87,15 @@ impl Handles {
     }
 
     /// What the call was about that made a task of the caller's own, where the caller may read it now.
-    pub fn lists(&self, id: &str) -> Option<Arc<Part>> {
+    fn readable(&self, id: &str) -> Option<(Arc<Part>, Reads)> {
         let part = self.shared.standing.maker_of(&TaskKey::of(&self.holder, id))?;
-        self.may_read(&part).then_some(part)
+        let reads = self.reads(&part)?;
+        Some((part, reads))
+    }
+
+    /// Whether a task is the caller's own, and may be read by it now.
+    pub fn lists(&self, id: &str) -> bool {
+        self.readable(id).is_some()
     }
 
     /// What the caller gets for a task of a list; `None` for one that is not the caller's own, and for one that the caller may not
@@ -79,8 +103,9 @@ impl Handles {
     ///
     /// # Errors
     /// `internal` where it cannot be sealed.
-    pub fn listed(&self, id: &str) -> Result<Option<String>, Refusal> {
-        self.lists(id).map(|part| self.sealed(Kind::Task, &part, id)).transpose()
+    pub fn listed(&self, id: &str) -> Result<Option<Told>, Refusal> {
+        let Some((part, reads)) = self.readable(id) else { return Ok(None) };
+        Ok(Some(Told { id: self.sealed(Kind::Task, &part, id)?, reads }))
     }
 
     /// What the caller gets for the id of a task that there is news of; `None` for one that is not the caller's own, and for one
@@ -88,9 +113,13 @@ impl Handles {
     ///
     /// # Errors
     /// `internal` where it cannot be sealed.
-    pub fn news_of(&self, id: &str) -> Result<Option<String>, Refusal> {
+    pub fn news_of(&self, id: &str) -> Result<Option<Told>, Refusal> {
+        if !self.asks_of(id) {
+            return self.listed(id);
+        }
         // Whether the task that was asked for may be read still, is looked after with the stream.
-        if self.asks_of(id) { self.task(id, false) } else { self.listed(id) }
+        let reads = self.reads(&self.asked.part).unwrap_or(Reads::Redacted);
+        Ok(self.task(id, false)?.map(|id| Told { id, reads }))
     }
 
     /// What the caller gets for the id of a context: its own word for it, or the agent's, sealed.
@@ -144,12 +173,11 @@ impl Handles {
         sealed.map_err(|error| Refusal::new(Code::Internal, "an id could not be sealed").with_detail(error))
     }
 
-    /// Whether the caller may read, by the configuration in force, what became of a call about `part`.
-    pub fn may_read(&self, part: &Part) -> bool {
+    /// What the caller may read, by the configuration in force, of what became of a call about `part`; `None` where nothing.
+    fn reads(&self, part: &Part) -> Option<Reads> {
         let world = self.shared.snapshot();
-        let Some(caller) = rebound(&world, &self.caller) else { return false };
-        let Some(destination) = found(&world, &self.destination) else { return false };
-        let Some(target) = part.of(&destination) else { return false };
+        let (caller, destination) = (rebound(&world, &self.caller)?, found(&world, &self.destination)?);
+        let target = part.of(&destination)?;
         let ask = match part {
             Part::Tool(_) => {
                 Ask { arguments: Arguments::Unknown, ..Ask::about("tasks/get", Action::InvokeTool, target) }
@@ -157,7 +185,7 @@ impl Handles {
             Part::Whole | Part::Skill(_) if matches!(destination, Destination::Agent(_)) => {
                 Ask::about("GetTask", Action::CallAgent, target)
             }
-            _ => return false,
+            _ => return None,
         };
         let call = Call {
             caller: &caller,
@@ -167,9 +195,14 @@ impl Handles {
             so_far: self.asked.so_far(),
             approvals: &[],
         };
-        match world.authorize(&call).outcome() {
-            Outcome::Allow | Outcome::AllowWithObligations => true,
-            Outcome::Hold | Outcome::Deny => false,
+        let decision = world.authorize(&call);
+        let redacts = |one: &Obligation| matches!(one.change, Change::RedactAnswer(_));
+        match decision.outcome() {
+            Outcome::Allow | Outcome::AllowWithObligations if decision.obligations().iter().any(redacts) => {
+                Some(Reads::Redacted)
+            }
+            Outcome::Allow | Outcome::AllowWithObligations => Some(Reads::All),
+            Outcome::Hold | Outcome::Deny => None,
         }
     }
 

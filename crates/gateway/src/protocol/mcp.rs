@@ -51,6 +51,8 @@ const METHOD_HEADER: &str = "mcp-method";
 const NAME_HEADER: &str = "mcp-name";
 /// The session header of the handshake eras.
 pub const SESSION_HEADER: &str = "mcp-session-id";
+/// How a client takes back a request, by its id.
+pub const CANCELLED: &str = "notifications/cancelled";
 /// After which event a stream is resumed (handshake eras).
 const LAST_EVENT_HEADER: &str = "last-event-id";
 /// The member of `_meta` that names the task which a message belongs to (2025-11-25).
@@ -241,10 +243,7 @@ fn request<'a>(
     let parsed = match method {
         "tools/call" => {
             let target = Target::Tool { server, name: name(params)? };
-            // Nothing is what every server takes `null` for here.
-            let given = params.and_then(|p| p.get("arguments")).filter(|given| **given != Json::Null);
-            let arguments = given.map_or(Arguments::None, Arguments::Known);
-            let ask = Ask { arguments, ..Ask::about(method, Action::InvokeTool, target) };
+            let ask = Ask { arguments: arguments(params), ..Ask::about(method, Action::InvokeTool, target) };
             Parsed::new(ask, tasks::answer_of_tool(params))
         }
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
@@ -280,10 +279,16 @@ fn request<'a>(
     held::read(Parsed { fault: fault.map(Box::new), ..parsed }, message, (method, params), modern)
 }
 
+/// The arguments of a `tools/call`. Nothing is what every server takes `null` for here.
+pub fn arguments<'a>(params: Option<&'a Json<'a>>) -> Arguments<'a> {
+    let given = params.and_then(|params| params.get("arguments")).filter(|given| **given != Json::Null);
+    given.map_or(Arguments::None, Arguments::Known)
+}
+
 fn notification<'a>(server: &'a Arc<McpServer>, method: &'a str) -> Result<Parsed<'a>, Refusal> {
     match method {
         "notifications/initialized"
-        | "notifications/cancelled"
+        | CANCELLED
         | "notifications/progress"
         | "notifications/roots/list_changed"
         | "notifications/tasks/status"

@@ -9,16 +9,17 @@ use vidimus_testkit::upstream::{ANSWERED, Answer};
 
 use super::world::{World, call_id, json_of, objects, snapshot};
 
-const TOOLS: &str = r#"forbid (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo")"#;
-const CARD: &str = "4111111111111111";
+pub(super) const TOOLS: &str =
+    r#"forbid (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo")"#;
+pub(super) const CARD: &str = "4111111111111111";
 
-async fn world(text: &str) -> World {
+pub(super) async fn world(text: &str) -> World {
     let world = World::new().await;
     world.gate.take_into_use(snapshot(&with(&world, text)));
     world
 }
 
-fn with(world: &World, text: &str) -> Vec<Value> {
+pub(super) fn with(world: &World, text: &str) -> Vec<Value> {
     let mut all = objects(&world.upstream);
     all.push(json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "Policy",
         "metadata": {"namespace": "t", "name": "changes"}, "spec": {"description": "changes", "cedar": text}}));
@@ -36,7 +37,7 @@ fn result(structured: &Value) -> Value {
     result_of(&json!(ANSWERED), structured)
 }
 
-fn result_of(id: &Value, structured: &Value) -> Value {
+pub(super) fn result_of(id: &Value, structured: &Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "result": {"content": [{"type": "text", "text": structured.to_string()}],
         "structuredContent": structured}})
 }

@@ -273,7 +273,7 @@ async fn a_stream_ends_where_its_tool_would_be_held_now() {
         assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
         world.gate.take_into_use(snapshot(next));
         if goes_on {
-            // Its arguments are not kept: it may have none that matter.
+            // It has no argument that matters.
             assert!(stream.event("{}").await);
             assert!(body.frame().await.is_some_and(|frame| frame.is_ok()));
         } else {

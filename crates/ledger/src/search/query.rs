@@ -34,6 +34,10 @@ pub struct Query {
     pub transaction: Option<String>,
     /// The call.
     pub id: Option<String>,
+    /// The W3C trace, with or without the span's id behind it.
+    pub trace: Option<String>,
+    /// What stands somewhere in the record's JSON text, as it stands there.
+    pub text: Option<String>,
     /// Not before.
     pub since: Option<Timestamp>,
     /// Before.
@@ -58,6 +62,7 @@ enum Member {
     Code,
     Transaction,
     Id,
+    Trace,
 }
 
 impl Member {
@@ -69,6 +74,8 @@ impl Member {
         match (self, record) {
             (Self::Kind, record) => vec![record.kind()],
             (Self::Id, record) => vec![record.id()],
+            (Self::Trace, Record::Decision(it)) => vec![&it.trace],
+            (Self::Trace, Record::Refusal(it)) => vec![&it.trace],
             (Self::Principal, Record::Decision(it)) => vec![&it.principal],
             (Self::Principal, Record::Refusal(it)) => one(&it.principal),
             (Self::User, Record::Decision(it)) => one(&it.user),
@@ -94,7 +101,12 @@ impl Member {
                 it.asked.iter().map(|asked| &*asked.transaction).collect()
             }
             (
-                Self::Principal | Self::User | Self::Policy | Self::Resource | Self::Transaction,
+                Self::Principal
+                | Self::User
+                | Self::Policy
+                | Self::Resource
+                | Self::Transaction
+                | Self::Trace,
                 Record::Effect(_),
             ) => Vec::new(),
             // See `Condition::fits_act`.
@@ -114,6 +126,8 @@ enum Fit {
     Whole,
     /// Whole, or the end after a separator.
     Ending(char),
+    /// Whole, or the beginning before a separator.
+    Beginning(char),
 }
 
 #[derive(Debug)]
@@ -129,15 +143,17 @@ struct Condition {
 
 /// A query, made ready.
 #[derive(Debug)]
-pub(super) struct Matcher {
+pub struct Matcher {
     conditions: Vec<Condition>,
+    text: Option<Finder<'static>>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
 }
 
 impl Matcher {
-    pub(super) fn new(query: &Query) -> Self {
-        let wanted: [(&Option<String>, Member, Fit); 9] = [
+    /// For one record after another.
+    pub fn new(query: &Query) -> Self {
+        let wanted: [(&Option<String>, Member, Fit); 10] = [
             (&query.agent, Member::Principal, Fit::Ending('/')),
             (&query.user, Member::User, Fit::Ending('#')),
             (&query.policy, Member::Policy, Fit::Ending('/')),
@@ -147,13 +163,15 @@ impl Matcher {
             (&query.code, Member::Code, Fit::Whole),
             (&query.transaction, Member::Transaction, Fit::Whole),
             (&query.id, Member::Id, Fit::Whole),
+            (&query.trace, Member::Trace, Fit::Beginning('-')),
         ];
         let conditions = wanted.into_iter().filter_map(|(value, member, fit)| {
             let value = value.clone()?;
             let json = serde_json::Value::from(value.as_str()).to_string();
             let ending = json.trim_start_matches('"');
-            // What follows a policy's name may be a statement's number.
-            let ending = if member == Member::Policy { ending.trim_end_matches('"') } else { ending };
+            // What follows a policy's name may be a statement's number, and a trace's id that of a span.
+            let is_open = matches!(member, Member::Policy | Member::Trace);
+            let ending = if is_open { ending.trim_end_matches('"') } else { ending };
             // Before the last separator may stand what is in no record: an approval is `Approval/…` in tables alone.
             let ending = match member {
                 Member::Resource => ending.rsplit_once('/').map_or(ending, |(_, last)| last),
@@ -164,11 +182,15 @@ impl Matcher {
             let bytes = bytes.map(|text| Finder::new(text).into_owned()).collect();
             Some(Condition { member, fit, value, bytes, approvals })
         });
-        Self { conditions: conditions.collect(), since: query.since, until: query.until }
+        let text = query.text.as_deref().map(|text| Finder::new(text).into_owned());
+        Self { conditions: conditions.collect(), text, since: query.since, until: query.until }
     }
 
     /// Whether a record fits. One that cannot be read may: whoever reads it says why it cannot.
-    pub(super) fn matches(&self, record: &[u8]) -> bool {
+    pub fn matches(&self, record: &[u8]) -> bool {
+        if self.text.as_ref().is_some_and(|text| text.find(record).is_none()) {
+            return false;
+        }
         if !self.conditions.iter().all(|condition| condition.may_hold(record)) {
             return false;
         }
@@ -242,7 +264,7 @@ impl Condition {
                 }
                 _ => false,
             },
-            Member::Kind | Member::Id | Member::Outcome => false,
+            Member::Kind | Member::Id | Member::Outcome | Member::Trace => false,
         }
     }
 
@@ -262,6 +284,10 @@ impl Condition {
             Fit::Ending(separator) => {
                 let before = text.strip_suffix(self.value.as_str());
                 before.is_some_and(|before| before.is_empty() || before.ends_with(separator))
+            }
+            Fit::Beginning(separator) => {
+                let behind = text.strip_prefix(self.value.as_str());
+                behind.is_some_and(|behind| behind.is_empty() || behind.starts_with(separator))
             }
         }
     }

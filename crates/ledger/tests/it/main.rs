@@ -14,6 +14,7 @@ mod crash;
 mod decide;
 mod fsck;
 mod kill;
+mod objects;
 mod proof;
 mod prune;
 mod read;

@@ -31,6 +31,7 @@ const QUARANTINED: &str = " quarantined";
 /// What evidence is of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::large_enum_variant, reason = "there is one of them, once a command")]
 pub enum EvidenceAsked {
     /// Records by what they say.
     Search(SearchQuestion),

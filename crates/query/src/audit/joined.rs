@@ -26,16 +26,8 @@ impl Effects {
         question: &SearchQuestion,
         approvals: &[String],
     ) -> Result<Self, SearchError> {
-        let newest_first = !question.oldest_first;
-        let kind = |kind: &str| Some(kind.to_owned());
-        let mut effects =
-            Query { kind: kind("effect"), until: question.until, newest_first, ..Query::default() };
-        if newest_first {
-            // Whatever is not asked for need not be read: its decision is passed over.
-            effects.outcome = question.outcome.map(|outcome| outcome.as_str().to_owned());
-            (effects.code, effects.since) = (question.code.clone(), question.since);
-        }
-        let decisions = Query { kind: kind("decision"), ..question.asked(approvals) };
+        let effects = question.of_effects();
+        let decisions = question.of_their_decisions(approvals);
         Ok(Self {
             question: question.clone(),
             effects: vidimus_ledger::search(dir, &effects)?,
@@ -70,13 +62,35 @@ impl Effects {
         }
         self.read.remove(&wanted)
     }
+}
 
-    /// Whether an effect is one that is asked for, its decision aside.
-    fn is_asked_for(&self, effect: &EffectRecord<'_>) -> bool {
-        let Self { question, .. } = self;
-        question.outcome.is_none_or(|outcome| effect.result == outcome.as_str())
-            && question.code.as_deref().is_none_or(|code| effect.code.as_deref() == Some(code))
-            && question
+impl SearchQuestion {
+    /// What effects must fit, their decisions aside.
+    pub(super) fn of_effects(&self) -> Query {
+        let newest_first = !self.oldest_first;
+        let kind = Some("effect".to_owned());
+        let effects = Query { kind, until: self.until, newest_first, ..Query::default() };
+        if !newest_first {
+            return effects;
+        }
+        // Whatever is not asked for need not be read: its decision is passed over.
+        let outcome = self.outcome.map(|outcome| outcome.as_str().to_owned());
+        let (code, text) = (self.code.clone(), self.text.clone());
+        Query { outcome, code, text, since: self.since, ..effects }
+    }
+
+    /// What the decisions must fit whose effects are asked for.
+    pub(super) fn of_their_decisions(&self, approvals: &[String]) -> Query {
+        Query { kind: Some("decision".to_owned()), ..self.asked(approvals) }
+    }
+
+    /// Whether an effect is one that is asked for, its decision aside. `bytes` are its record.
+    pub(super) fn asks_for(&self, effect: &EffectRecord<'_>, bytes: &[u8]) -> bool {
+        let has = |text: &str| str::from_utf8(bytes).is_ok_and(|record| record.contains(text));
+        self.text.as_deref().is_none_or(has)
+            && self.outcome.is_none_or(|outcome| effect.result == outcome.as_str())
+            && self.code.as_deref().is_none_or(|code| effect.code.as_deref() == Some(code))
+            && self
                 .since
                 .is_none_or(|since| effect.time.parse().is_ok_and(|time: jiff::Timestamp| since <= time))
     }
@@ -93,7 +107,9 @@ impl Iterator for Effects {
             };
             let Record::Effect(effect) = &found.record else { continue };
             let decision = self.decision(found.index, effect);
-            if self.is_asked_for(effect) && (decision.is_some() || !self.question.asks_who()) {
+            if self.question.asks_for(effect, &found.bytes)
+                && (decision.is_some() || !self.question.asks_who())
+            {
                 found.decided = decision.as_ref().map(Asked::from);
                 return Some(Ok(found));
             }

@@ -46,6 +46,12 @@ pub struct SearchQuestion {
     /// The transaction that the hops of one chain share.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub transaction: Option<String>,
+    /// The W3C trace of the call, with or without the id of a span.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<String>,
+    /// What stands somewhere in the record's JSON text, as it stands there; of an effect, in its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
     /// Not before this time (RFC 3339).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -203,15 +209,35 @@ impl SearchQuestion {
             policy: self.policy.clone(),
             resource: self.resource.clone(),
             transaction: self.transaction.clone(),
+            trace: self.trace.clone(),
             until: self.until,
             newest_first: !self.oldest_first,
             ..Query::default()
         }
     }
 
+    /// What the records of what was decided must fit.
+    pub(super) fn of_decided(&self, which: Decided, approvals: &[String]) -> Query {
+        let kind = match which {
+            Decided::Calls | Decided::All => None,
+            Decided::Acts => Some("act".to_owned()),
+            Decided::Decisions => Some("decision".to_owned()),
+            Decided::Refusals => Some("refusal".to_owned()),
+        };
+        Query {
+            outcome: self.outcome.map(|outcome| outcome.as_str().to_owned()),
+            code: self.code.clone(),
+            text: self.text.clone(),
+            since: self.since,
+            kind,
+            ..self.asked(approvals)
+        }
+    }
+
     /// Whether only some decisions have the effects that are asked for.
     pub(super) fn asks_who(&self) -> bool {
-        let asked = [&self.principal, &self.user, &self.policy, &self.resource, &self.transaction];
+        let Self { principal, user, policy, resource, transaction, trace, .. } = self;
+        let asked = [principal, user, policy, resource, transaction, trace];
         asked.into_iter().any(Option::is_some)
     }
 }
@@ -240,16 +266,17 @@ pub fn search(
 fn asked_for(dir: &Path, question: &SearchQuestion) -> Result<Vec<String>, SearchError> {
     let Some(policy) = question.policy.clone() else { return Ok(Vec::new()) };
     let asks = Query { policy: Some(policy), kind: Some("act".to_owned()), ..Query::default() };
-    // Each of its acts names it.
-    let mut approvals = BTreeSet::new();
-    for hit in vidimus_ledger::search(dir, &asks)?.flatten() {
-        if let Ok(Record::Act(record)) = Kept::read(&hit.record)
-            && let Some(approval) = record.act.approval()
-        {
-            approvals.insert(approval.to_owned());
-        }
-    }
-    Ok(approvals.into_iter().collect())
+    let asks = vidimus_ledger::search(dir, &asks)?.flatten();
+    Ok(approvals_of(asks.filter_map(|hit| Kept::read(&hit.record).ok())))
+}
+
+/// The approvals that acts are about, each once.
+pub(super) fn approvals_of(acts: impl Iterator<Item = Kept>) -> Vec<String> {
+    let approvals = acts.filter_map(|record| match record {
+        Record::Act(record) => record.act.approval().map(str::to_owned),
+        _ => None,
+    });
+    approvals.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Of the names that were asked for, those that no record has, whatever else it says: they may be misspelt. Each is a member of the
@@ -291,25 +318,20 @@ fn decided(
     which: Decided,
     approvals: &[String],
 ) -> Result<impl Iterator<Item = Result<Found, Damage>> + use<>, SearchError> {
-    let kind = match which {
-        Decided::Calls | Decided::All => None,
-        Decided::Acts => Some("act".to_owned()),
-        Decided::Decisions => Some("decision".to_owned()),
-        Decided::Refusals => Some("refusal".to_owned()),
-    };
-    let query = Query {
-        outcome: question.outcome.map(|outcome| outcome.as_str().to_owned()),
-        code: question.code.clone(),
-        since: question.since,
-        kind,
-        ..question.asked(approvals)
-    };
+    let query = question.of_decided(which, approvals);
     let hits = vidimus_ledger::search(dir, &query)?.map(|hit| Found::of(hit?));
-    Ok(hits.filter(move |found| match found {
-        Ok(Found { record: Record::Effect(_), .. }) => false,
-        Ok(Found { record: Record::Act(_), .. }) => which != Decided::Calls,
-        _ => true,
-    }))
+    Ok(hits.filter(move |found| found.as_ref().map_or(true, |found| which.has(&found.record))))
+}
+
+impl Decided {
+    /// Whether a record is one of these, where its kind was not looked for.
+    pub(super) fn has(self, record: &Kept) -> bool {
+        match record {
+            Record::Effect(_) => false,
+            Record::Act(_) => self != Self::Calls,
+            _ => true,
+        }
+    }
 }
 
 /// Two in one order.

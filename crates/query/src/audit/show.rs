@@ -58,8 +58,17 @@ pub fn show(dir: &Path, question: &ShowQuestion) -> Result<ShownCall, SearchErro
     Ok(Gathered::of(dir, question)?.shown(dir))
 }
 
+/// The transaction that a record of a call says that this is a hop of.
+pub(super) fn transaction(record: &Kept) -> Option<&str> {
+    match record {
+        Record::Decision(decision) => Some(&*decision.transaction).filter(|of| !of.is_empty()),
+        Record::Refusal(refusal) => refusal.asked.as_ref().map(|asked| &*asked.transaction),
+        Record::Effect(_) | Record::Act(_) => None,
+    }
+}
+
 /// The approval that a record of a call is about.
-fn approval(record: Kept) -> Option<String> {
+pub(super) fn approval(record: Kept) -> Option<String> {
     let named = match record {
         Record::Decision(decision) => decision.approval,
         Record::Refusal(refusal) => refusal.asked.and_then(|asked| asked.approval),
@@ -69,7 +78,7 @@ fn approval(record: Kept) -> Option<String> {
 }
 
 /// The call that an act about an approval is about.
-fn call(record: Kept) -> Option<String> {
+pub(super) fn call(record: Kept) -> Option<String> {
     match record {
         Record::Act(ActRecord { act: Act::Ask(question), .. }) => Some(question.call),
         Record::Act(ActRecord { act: Act::Use(used), .. }) => Some(used.call),
@@ -128,11 +137,11 @@ impl Gathered {
         all.map(|(index, record)| Kept::read(record).map_err(|error| Damage::Record { index: *index, error }))
     }
 
-    fn kept(&self) -> impl Iterator<Item = Kept> {
+    pub(super) fn kept(&self) -> impl Iterator<Item = Kept> {
         self.read().filter_map(Result::ok)
     }
 
-    fn shown(self, dir: &Path) -> ShownCall {
+    pub(super) fn shown(self, dir: &Path) -> ShownCall {
         let mut damage: Vec<String> = self.damage.into_iter().collect();
         // One for all.
         let mut prover = Prover::latest(dir).map_err(|error| error.to_string());
@@ -163,12 +172,6 @@ impl Gathered {
 impl ShownCall {
     /// The transaction that the call is a hop of, where a decision says it.
     pub fn transaction(&self) -> Option<&str> {
-        self.records.iter().find_map(|shown| match &shown.kept {
-            Some(Record::Decision(decision)) if !decision.transaction.is_empty() => {
-                Some(&*decision.transaction)
-            }
-            Some(Record::Refusal(refusal)) => refusal.asked.as_ref().map(|asked| &*asked.transaction),
-            _ => None,
-        })
+        self.records.iter().filter_map(|shown| shown.kept.as_ref()).find_map(transaction)
     }
 }

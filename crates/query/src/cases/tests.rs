@@ -184,7 +184,17 @@ fn a_case_that_cannot_be_read_fails_alone() {
         (
             "{name: x, principal: Agent/a/bot, resource: Tool/a/b/c, time: yesterday, expect: {outcome: deny}}",
             "x",
-            "time \"yesterday\": ",
+            "time \"yesterday\": not a time: write RFC 3339 with a time zone, 2026-11-27T09:00:00Z",
+        ),
+        (
+            "{name: x, principal: Agent/a/bot, resource: Tool/a/b/c, time: 2026-11-27T09:00:00, expect: {outcome: deny}}",
+            "x",
+            "time \"2026-11-27T09:00:00\": a time zone is missing: write 2026-11-27T09:00:00Z, ",
+        ),
+        (
+            "{name: x, principal: Agent/a/bot, resource: Tool/a/b/c, time: 2026-11-27 09:00, expect: {outcome: deny}}",
+            "x",
+            "time \"2026-11-27 09:00\": a time zone is missing: write 2026-11-27T09:00:00Z, ",
         ),
         (
             "{name: x, principal: Agent/a/bot, resource: Tool/a/b/c, expect: {outcom: deny}}",

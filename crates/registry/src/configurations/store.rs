@@ -19,6 +19,8 @@ const MAX_FILE: u64 = 64 * 1024 * 1024;
 const MAX_SYNCED: usize = 64;
 /// How a file ends that is being written.
 const UNFINISHED: &str = "new";
+/// How it ends in an archive, which whoever prunes the ledger writes.
+const UNFINISHED_IN_ARCHIVE: &str = "tmp";
 /// What stands before the hexadecimal digits in the digest of a configuration.
 const PREFIX: &str = "sha256:";
 
@@ -138,7 +140,10 @@ impl Store {
                 let path = entry.map_err(fault)?.path();
                 if path.is_dir() {
                     directories.push(path);
-                } else if path.extension().is_some_and(|ending| ending == UNFINISHED) {
+                } else if path
+                    .extension()
+                    .is_some_and(|ending| ending == UNFINISHED || ending == UNFINISHED_IN_ARCHIVE)
+                {
                     found.push(path);
                 }
             }

@@ -1,22 +1,33 @@
-//! `vidimus audit`: what happened, and the proof of it. Reads only, but for `prune` and `rotate-key`; works beside a running gateway and without one.
+//! `vidimus audit`: what happened, and the proof of it. Works beside a running gateway and without one. The log is only read, but for `prune` and
+//! `rotate-key`; `index`, `sql` and `stats` write an index of it, which may be anywhere.
 
+mod archive;
+mod checkpoints;
+mod clickhouse;
 mod evidence;
 mod export;
 mod fsck;
+mod index;
+mod logs;
 mod prune;
 mod rotate_key;
 mod search;
 mod show;
+mod sql;
+mod stats;
 mod verify;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use clap::{Args, Subcommand};
 use vidimus_ledger::VerifierKey;
+use vidimus_query::audit::logs::Logs;
 
 pub(crate) use self::search::moment;
+use self::sql::Sql;
 
 use super::data_directory;
 use crate::output::{self, Format};
@@ -26,19 +37,29 @@ use crate::output::{self, Format};
 #[command(after_help = "Examples:
   vidimus audit search --data DIR --outcome deny # who was refused, and why
   vidimus audit show --data DIR CALL # everything about one call
+  vidimus audit stats --data DIR --by agent --since 24h # who did how much
+  vidimus audit sql --data DIR 'SELECT count(*) FROM records'
+  vidimus audit stats --clickhouse clickhouse://db/vidimus # of all gateways
   vidimus audit export --data DIR --call CALL --out FILE # proof of it, to take
   vidimus audit evidence --data DIR --framework soc2 --from 90d \\
     --out soc2.html # a report for an auditor
   vidimus audit verify FILE # is it proven? anywhere, without the log
   vidimus audit verify --data DIR # is the log what it was?
+  vidimus audit verify --ledger A/ledger --ledger B/ledger # are all of them?
   vidimus audit fsck --data DIR # what is wrong after a crash, and what to do")]
 pub struct Audit {
     /// The data directory, the same as of `vidimus serve`.
     #[arg(long, env = "VIDIMUS_DATA", global = true, default_value = "vidimus-data")]
     data: PathBuf,
-    /// A ledger elsewhere: an archive (`vidimus serve --archive`), or a copy of DATA/ledger.
+    /// Where the index of the ledger is, or is to be [default: DATA/index, and none with --ledger].
+    #[arg(long, env = "VIDIMUS_INDEX", global = true)]
+    index: Option<PathBuf>,
+    /// A ledger elsewhere: an archive (`vidimus serve --archive`), or DATA/ledger of another gateway, or a copy of it. May be given several
+    /// times, all before the subcommand or all behind it: search, show, export, verify, checkpoints and logs then read all of them as one.
     #[arg(long, global = true, value_name = "DIR")]
-    ledger: Option<PathBuf>,
+    ledger: Vec<PathBuf>,
+    #[command(flatten)]
+    at: clickhouse::At,
     #[command(subcommand)]
     command: Command,
 }
@@ -46,53 +67,128 @@ pub struct Audit {
 #[derive(Debug, Subcommand)]
 enum Command {
     Search(Box<search::Search>),
+    Stats(stats::Stats),
+    Sql(Sql),
+    Index(index::Index),
     Show(show::Show),
     Export(Box<export::Export>),
     Evidence(Box<evidence::Evidence>),
     Fsck(fsck::Fsck),
     Prune(prune::Prune),
+    Archive(archive::Archive),
     RotateKey(rotate_key::RotateKey),
     Verify(verify::Verify),
+    Checkpoints(checkpoints::Checkpoints),
+    Logs(logs::OfTime),
     Prove(show::Prove),
 }
 
 impl Audit {
-    /// The configurations that decided: an archive has those of its records.
-    fn configurations(&self) -> PathBuf {
-        let archived = self.ledger.as_deref().map(data_directory::archived_configurations);
-        archived.filter(|path| path.is_dir()).unwrap_or_else(|| data_directory::configurations(&self.data))
+    /// Where the index is: of a ledger elsewhere there is none where none is named, and nothing is written beside it.
+    fn index(&self) -> Option<PathBuf> {
+        let own = || self.ledger.is_empty().then(|| vidimus_readmodel::directory(&self.data));
+        self.index.clone().or_else(own)
+    }
+
+    /// The one ledger that is meant.
+    fn ledger(&self) -> anyhow::Result<PathBuf> {
+        match self.ledger.as_slice() {
+            [] => data_directory::ledger(&self.data),
+            [ledger] => data_directory::ledger_at(ledger),
+            [..] => bail!("--ledger: give one; this is done with one ledger at a time"),
+        }
+    }
+
+    /// That none of those that were given is left out: of a flag that may stand before the subcommand and behind it, the parser keeps what
+    /// stands in one of the two places.
+    fn has_all_ledgers(&self) -> bool {
+        let words = std::env::args_os().take_while(|word| word != "--");
+        let is_flag =
+            |word: &OsString| word == "--ledger" || word.as_encoded_bytes().starts_with(b"--ledger=");
+        words.filter(is_flag).count() == self.ledger.len()
+    }
+
+    /// All that are meant.
+    fn logs(&self) -> anyhow::Result<Logs> {
+        if self.ledger.is_empty() {
+            return Ok(Logs::of(&[self.ledger()?]));
+        }
+        let directories = self.ledger.iter().map(|ledger| data_directory::ledger_at(ledger));
+        Ok(Logs::of(&directories.collect::<anyhow::Result<Vec<_>>>()?))
+    }
+
+    /// The configurations that decided: an archive has those of its records, and a data directory has them beside its ledger.
+    fn configurations(&self, ledger: &Path) -> PathBuf {
+        let of_data = data_directory::configurations(&self.data);
+        if self.ledger.is_empty() {
+            return of_data;
+        }
+        let beside =
+            ledger.parent().filter(|_| ledger.ends_with("ledger")).map(data_directory::configurations);
+        let found = [Some(data_directory::archived_configurations(ledger)), beside];
+        found.into_iter().flatten().find(|path| path.is_dir()).unwrap_or(of_data)
     }
 }
 
 pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
-    let ledger = || match &audit.ledger {
-        Some(ledger) => data_directory::ledger_at(ledger),
-        None => data_directory::ledger(&audit.data),
-    };
+    ensure!(audit.has_all_ledgers(), "--ledger: give all of them behind the subcommand, or all before it");
+    let ledger = || audit.ledger();
+    let are_several = audit.ledger.len() > 1;
+    let index = audit.index();
+    let index = index.as_deref();
+    if let Some(remote) = audit.at.open()? {
+        return match &audit.command {
+            Command::Search(search) => search::run_remote(&remote, search, format),
+            Command::Stats(stats) => stats::run_remote(&remote, stats, format),
+            Command::Sql(Sql { query: None, .. }) => sql::run_tables(format),
+            Command::Sql(sql) => sql::run_remote(&remote, sql, format),
+            Command::Index(it) => index::run_remote(remote, &ledger()?, it, format),
+            _ => bail!("--clickhouse is for search, stats, sql and index; what is proven, the ledger tells"),
+        };
+    }
     match &audit.command {
-        Command::Search(search) => search::run(&ledger()?, search, format),
+        Command::Search(search) if are_several => search::run_logs(&audit.logs()?, search, format),
+        Command::Search(search) => search::run(&ledger()?, index, search, format),
+        Command::Stats(stats) => stats::run(&ledger()?, index, stats, format),
+        Command::Sql(Sql { query: None, .. }) => sql::run_tables(format),
+        Command::Sql(sql) => sql::run(&ledger()?, index, sql, format),
+        Command::Index(it) => index::run(&ledger()?, index, it, format),
+        Command::Show(show) if are_several || show.chain => show::run_logs(&audit.logs()?, show, format),
         Command::Show(show) => show::run(&ledger()?, show, format),
-        Command::Export(export) => export::run(&audit.configurations(), &ledger()?, export, format),
+        Command::Export(export) if are_several => {
+            export::run_logs(&audit.logs()?, |ledger| audit.configurations(ledger), export, format)
+        }
+        Command::Export(export) => {
+            let ledger = ledger()?;
+            export::run(&audit.configurations(&ledger), &ledger, export, format)
+        }
         Command::Evidence(evidence) => evidence::run(&ledger()?, evidence, format),
         Command::Fsck(fsck::Fsck {}) => {
-            let beside = audit.ledger.is_none().then_some(audit.data.as_path());
+            let beside = audit.ledger.is_empty().then_some(audit.data.as_path());
             fsck::run(beside, &ledger()?, format)
         }
         Command::Prune(prune) => {
             ensure!(
-                audit.ledger.is_none(),
+                audit.ledger.is_empty(),
                 "--ledger: what stands by acts is beside a ledger; give its --data"
             );
             prune::run(&audit.data, &ledger()?, prune, format)
         }
+        Command::Archive(asked) => archive::run(asked, format),
         Command::RotateKey(asked) => {
-            ensure!(audit.ledger.is_none(), "--ledger: nobody writes there; give the --data of a gateway");
+            ensure!(audit.ledger.is_empty(), "--ledger: nobody writes there; give the --data of a gateway");
             rotate_key::run(&audit.data, &ledger()?, asked, format)
         }
         Command::Verify(verify) if verify.files().is_empty() => {
-            verify::run(&ledger()?, audit.ledger.is_some(), verify, format)
+            let may_be_archives = !audit.ledger.is_empty();
+            if are_several || verify.is_of_several() {
+                return verify::run_logs(&audit.logs()?, may_be_archives, verify, format);
+            }
+            verify::run(&ledger()?, may_be_archives, verify, format)
         }
         Command::Verify(verify) => verify::run_evidence(verify, format),
+        Command::Checkpoints(checkpoints) => checkpoints::run(&audit.logs()?, checkpoints, format),
+        Command::Logs(of_time) => logs::run(&audit.logs()?, of_time, format),
         Command::Prove(prove) => show::run_prove(prove, format),
     }
 }
@@ -103,6 +199,22 @@ fn key(text: &str) -> anyhow::Result<VerifierKey> {
     key.context(
         "--key is not the ledger's public key, which stands in DATA/ledger/keys/checkpoint.vkey, with the keys that it followed on further lines",
     )
+}
+
+/// What was named more than once, by whatever path, is read once.
+fn warn_of_repeated(logs: &Logs) {
+    for directory in logs.repeated() {
+        output::warning(&format!("--ledger {} was named before, and is read once", directory.display()));
+    }
+}
+
+/// As [`warn_of_pruned`], of one of several; whether that could be told.
+fn warned_of_pruned(dir: &Path, since: Option<jiff::Timestamp>) -> bool {
+    let told = warn_of_pruned(dir, since);
+    if let Err(error) = &told {
+        output::warning(&format!("{}: {error:#}", dir.display()));
+    }
+    told.is_ok()
 }
 
 /// What is not there any more of a log that is searched, where that was asked for: no record of before is found, and that is not because nothing

@@ -11,6 +11,7 @@ mod faults;
 mod flags;
 mod fsck;
 mod gateway;
+mod logs;
 mod people;
 mod policies;
 mod policy_questions;

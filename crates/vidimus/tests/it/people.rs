@@ -344,6 +344,41 @@ fn a_grant_used_twice_is_refused_the_third_time() {
     assert!(ran.code == Some(2) && ran.err.contains(&says), "{ran:?}");
 }
 
+/// A request that is over is not granted, and who ended it is told to whom may see what stands.
+#[test]
+fn who_ended_a_request_is_told_to_who_would_grant_it_and_may_see_that() {
+    let gateway = without_permits();
+    let of =
+        ["grant", "request", "a/bot", "--resource", "Tool/a/tools/get", "--uses", "1", "--why", "CASE-12"];
+    let ran = operate(&gateway, &[&of[..], &["-o", "json"]].concat());
+    let request = ran.json()["act"].as_str().unwrap().to_owned();
+    let ran = operate(&gateway, &["grant", "revoke", &request, "--why", "no"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let terms = serde_json::json!({"agent": "Agent/a/bot", "resources": ["Tool/a/tools/get"], "uses": 1});
+    let body =
+        serde_json::json!({"terms": terms, "seconds": 60, "request": request, "why": "ok"}).to_string();
+    let grant = |token: &str| {
+        let head = format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
+        gateway.admin("POST", "/grants", &head, &body).unwrap()
+    };
+    let answer = grant(&gateway.operator("admin", &[]));
+    let says = format!("the request {request} was declined by User/urn:vidimus:local#admin at ");
+    assert!(answer.starts_with("HTTP/1.1 409") && answer.contains(&says), "{answer}");
+    assert_eq!(refused(&answer), "act_unfit");
+    // Attack: whoever may grant, and not see what stands, asks about what is over to learn who ended it.
+    let permit = "permit (principal in UserGroup::\"soc\", action == Action::\"grant\", resource);";
+    write(
+        gateway.path("resources").as_ref(),
+        "p.yaml",
+        &policy("people", permit).replace("spec:", "spec:\n  scope: Cluster"),
+    );
+    let bob = gateway.operator("bob", &["soc"]);
+    gateway.wait("in force", |_| refused(&grant(&bob)) != "no_permit");
+    let answer = grant(&bob);
+    assert!(answer.starts_with("HTTP/1.1 404") && !answer.contains("#admin"), "{answer}");
+    assert_eq!(refused(&answer), "id_unknown");
+}
+
 /// What is not there is not done, whatever command is asked: exit code 2, and what to look at.
 #[test]
 fn what_is_not_there_is_not_done_by_any_command() {
@@ -436,7 +471,7 @@ fn a_person_is_told_what_it_may() {
     );
     for (who, allowed) in [(&admin, true), (&bob, false)] {
         let may = who["may"].as_array().unwrap();
-        assert_eq!(may.len(), 7, "{who}");
+        assert_eq!(may.len(), 8, "{who}");
         assert!(may.iter().all(|one| one["allowed"] == allowed), "{who}");
     }
 }

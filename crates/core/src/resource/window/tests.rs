@@ -96,6 +96,117 @@ fn when_a_window_opens_next_is_known() {
     }
 }
 
+/// The windows of the property: hours of the day, over midnight too, on some days, on all and on none in particular, and all there are.
+fn windows(zone: &str, (from, until): (UnixMillis, UnixMillis)) -> Vec<Window> {
+    let text = |UnixMillis(at)| Timestamp::from_millisecond(at).unwrap().to_string();
+    let all = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+    [
+        json!({"hours": {"from": 9, "until": 17}, "days": all[..5]}),
+        json!({"hours": {"from": 22, "until": 4}}),
+        json!({"hours": {"from": 22, "until": 4}, "days": ["saturday"]}),
+        json!({"hours": {"from": 1, "until": 2}}),
+        json!({"hours": {"from": 2, "until": 3}, "days": ["sunday"]}),
+        json!({"hours": {"from": 3, "until": 2}}),
+        json!({"hours": {"from": 0, "until": 24}, "days": ["friday", "sunday"]}),
+        json!({"days": ["saturday", "sunday"]}),
+        json!({"days": all, "until": text(until)}),
+        json!({"days": all, "hours": {"from": 0, "until": 24}, "from": text(from), "until": text(until)}),
+    ]
+    .into_iter()
+    .map(|mut spec| {
+        spec["zone"] = json!(zone);
+        window(&spec)
+    })
+    .collect()
+}
+
+/// When a window opens and closes next is what minute by minute shows, in zones that change their clocks by hours, by half an hour, at
+/// midnight, at a minute past it, and not at all.
+#[test]
+fn a_window_opens_and_closes_when_it_is_open_minute_by_minute_and_not() {
+    const MINUTE: i64 = 60_000;
+    for (zone, begins) in [
+        ("Europe/Berlin", "2026-03-20T00:00:00Z"),
+        ("Europe/Berlin", "2026-10-16T00:00:00Z"),
+        ("America/New_York", "2026-10-24T00:00:00Z"),
+        ("Australia/Lord_Howe", "2026-03-28T00:00:00Z"),
+        ("Australia/Lord_Howe", "2026-09-26T00:00:00Z"),
+        // At a minute past midnight, by three hours.
+        ("Antarctica/Casey", "2020-09-26T00:00:00Z"),
+        ("Antarctica/Troll", "2026-03-20T00:00:00Z"),
+        // At midnight: the day begins at one o'clock, or has two ends.
+        ("Africa/Cairo", "2026-04-17T00:00:00Z"),
+        ("Asia/Beirut", "2026-10-17T00:00:00Z"),
+        ("Pacific/Chatham", "2026-03-28T00:00:00Z"),
+        ("Asia/Kolkata", "2026-11-20T00:00:00Z"),
+        ("UTC", "2026-11-20T00:00:00Z"),
+    ] {
+        let UnixMillis(begins) = at(begins);
+        let until = UnixMillis(begins + 12 * DAY + 17 * MINUTE);
+        for window in windows(zone, (UnixMillis(begins + 30 * HOUR), until)) {
+            let minutes: Vec<i64> = (0..20 * 24 * 60).map(|minute| begins + minute * MINUTE).collect();
+            let open: Vec<bool> = minutes.iter().map(|now| window.is_open(UnixMillis(*now))).collect();
+            let (mut opens, mut closes) = (None, None);
+            for minute in (0..minutes.len() - 1).rev() {
+                let now = UnixMillis(minutes[minute]);
+                let turns = open[minute] != open[minute + 1];
+                if open[minute] && !open[minute + 1] {
+                    closes = Some(UnixMillis(minutes[minute + 1]));
+                }
+                if open[minute] {
+                    opens = Some(now);
+                }
+                // All of what turns, and some of the rest.
+                if !turns && minute % 97 != 0 {
+                    continue;
+                }
+                if opens.is_some() {
+                    assert_eq!(window.opens(now), opens, "{zone} {} {now:?}", window.spec());
+                }
+                if closes.is_some() {
+                    assert_eq!(window.closes(now), closes, "{zone} {} {now:?}", window.spec());
+                }
+            }
+            assert!(closes.is_some(), "{zone} {}", window.spec());
+        }
+    }
+}
+
+#[test]
+fn a_window_that_closes_at_its_end_or_never_says_so() {
+    for (spec, after, closes) in [
+        (json!({"until": "2026-12-02T04:00:00Z"}), "2026-11-30T00:00:00Z", Some("2026-12-02T04:00:00Z")),
+        (json!({"until": "2026-12-02T04:00:00Z"}), "2026-12-02T04:00:00Z", None),
+        // It has yet to open.
+        (
+            json!({"from": "2027-01-01T00:00:00Z", "until": "2027-01-01T00:00:00.250Z"}),
+            "2026-11-30T00:00:00Z",
+            Some("2027-01-01T00:00:00.25Z"),
+        ),
+        (json!({"from": "2026-11-30T00:00:00Z"}), "2026-11-30T00:00:00Z", None),
+        (json!({"hours": {"from": 0, "until": 24}}), "2026-11-30T00:00:00Z", None),
+        (
+            json!({"hours": {"from": 0, "until": 24}, "until": "2030-01-01T00:00:00Z"}),
+            "2026-11-30T00:00:00Z",
+            Some("2030-01-01T00:00:00Z"),
+        ),
+        // What clocks show is known no longer.
+        (
+            json!({"zone": "Europe/Berlin", "hours": {"from": 0, "until": 24}}),
+            "2026-11-30T00:00:00Z",
+            Some("2070-01-01T00:00:00Z"),
+        ),
+        // A Monday: it is shut, and closes once it was open.
+        (
+            json!({"days": ["tuesday"], "hours": {"from": 9, "until": 17}}),
+            "2026-11-30T12:00:00Z",
+            Some("2026-12-01T17:00:00Z"),
+        ),
+    ] {
+        assert_eq!(window(&spec).closes(at(after)), closes.map(at), "{spec} {after}");
+    }
+}
+
 #[test]
 fn a_window_is_told_as_a_person_says_it() {
     for (spec, told) in [

@@ -135,6 +135,11 @@ fn grant_of(policy: &str) -> Option<&str> {
     Some(rest.split_once('~').map_or(rest, |(id, _)| id))
 }
 
+/// Whether a policy is what a grant permits.
+pub(in crate::snapshot) fn is_of_grant(policy: &str) -> bool {
+    grant_of(policy).is_some()
+}
+
 impl Snapshot {
     /// The grant of which an allowed call takes a use: where nothing else permits it than grants whose uses are counted. What only
     /// opens, lists or looks after something else takes none, nor does what asks for what an earlier call made, or ends it.

@@ -147,7 +147,7 @@ fn listed(value: &RawValue, handles: &Handles) -> Result<Vec<String>, Refusal> {
     let mut kept = Vec::with_capacity(items.len());
     for item in items {
         let id = Members::unique(item.get()).map_err(unreadable)?.get("id").and_then(text);
-        if id.is_some_and(|id| handles.lists(&id).is_some()) {
+        if id.is_some_and(|id| handles.lists(&id)) {
             let places = places::of_object(item.get()).map_err(unreadable)?;
             let sealed = sealed(item.get(), &places, false, handles)?;
             kept.push(sealed.unwrap_or_else(|| item.get().to_owned()));

@@ -13,7 +13,7 @@ use vidimus_core::snapshot::Snapshot;
 use super::listing::{self, Listing};
 use super::{mirrored, sealed};
 use crate::answer::rebound;
-use crate::changes::answers_redacted;
+use crate::changes::{Redaction, answers_redacted, without_words};
 use crate::gate::{Shared, millis};
 use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::handles::Handles;
@@ -31,6 +31,9 @@ pub struct ListingFilter {
     /// How many entries of the present message are looked at still; deciding each takes its time.
     pub left: AtomicUsize,
     pub so_far: Option<Arc<SoFar>>,
+    /// Whether something is redacted of what some tool of the server answers this caller; `None` while that is not known of the present
+    /// configuration.
+    pub redacts: Option<bool>,
 }
 
 /// How many entries a listing may have. A server has pages (MCP, "Pagination").
@@ -102,6 +105,12 @@ impl ListingFilter {
         })
     }
 
+    /// Whether the policies may redact something of what some tool of the server answers this caller.
+    fn redacts(&mut self) -> bool {
+        let Self { world, caller, server, redacts, .. } = self;
+        *redacts.get_or_insert_with(|| world.may_redact_answers(&caller.proven.principal, server))
+    }
+
     /// Takes caller and server from the configuration in force.
     ///
     /// # Errors
@@ -111,7 +120,7 @@ impl ListingFilter {
             return Ok(());
         }
         let gone = || Refusal::new(Code::Revoked, "who asked, or what was asked, is not registered any more");
-        self.world = self.shared.snapshot();
+        (self.world, self.redacts) = (self.shared.snapshot(), None);
         self.caller = rebound(&self.world, &self.caller).ok_or_else(gone)?;
         self.server = self.world.mcp_server(&self.server.id.id).ok_or_else(gone)?.clone();
         Ok(())
@@ -126,12 +135,20 @@ pub struct ServerEvents {
     pub handles: Handles,
     /// Something of the call's own answer is redacted: what does that looks whose answer it is.
     pub is_redacted: bool,
+    /// The stream is no call's own: whose it is what the server says on it, nobody knows.
+    pub is_beside: bool,
 }
 
 impl EventFilter for ServerEvents {
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
         self.listings.refresh()?;
-        event::rewrite(event, self)
+        let is_bare = self.is_beside && self.listings.redacts();
+        let first = event::rewrite(event, self);
+        if !is_bare {
+            return first;
+        }
+        let first = first.map_err(Redaction::without_words)?;
+        without_words(first.as_deref().unwrap_or(event)).map(Some)
     }
 }
 

@@ -10,8 +10,9 @@ use serde_json::value::RawValue;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::RELATED;
+use crate::changes::bare_task;
 use crate::protocol::event::Change;
-use crate::protocol::handles::Handles;
+use crate::protocol::handles::{Handles, Reads, Told};
 use crate::protocol::members::{Changed, Members, quoted, text};
 use crate::protocol::page;
 
@@ -87,7 +88,8 @@ fn params(whole: &Members<'_>, params: &Members<'_>, handles: &Handles) -> Resul
             // News of a task that is not the caller's, or not any more, are not the caller's either.
             let id = params.get("taskId").and_then(text);
             match id.map(|id| handles.news_of(&id)).transpose()?.flatten() {
-                Some(sealed) => changed.put("taskId", quoted(&sealed)),
+                Some(Told { id, reads: Reads::All }) => changed.put("taskId", quoted(&id)),
+                Some(Told { id, reads: Reads::Redacted }) => return Ok(Change::To(bare_task(params, &id))),
                 None => return Ok(Change::Drop),
             }
         }
@@ -98,7 +100,7 @@ fn params(whole: &Members<'_>, params: &Members<'_>, handles: &Handles) -> Resul
                 let ids: Vec<Cow<'_, str>> = serde_json::from_str(ids.get()).map_err(unreadable)?;
                 let mut kept = Vec::with_capacity(ids.len());
                 for id in ids {
-                    kept.extend(handles.news_of(&id)?);
+                    kept.extend(handles.news_of(&id)?.map(|told| told.id));
                 }
                 let kept = serde_json::to_string(&kept).map_err(unreadable)?;
                 changed.put("notifications", notifications.write("taskIds", &kept));
@@ -117,8 +119,11 @@ fn listed(tasks: &RawValue, handles: &Handles) -> Result<String, Refusal> {
     for task in tasks {
         let task = Members::unique(task.get()).map_err(unreadable)?;
         let id = task.get("taskId").and_then(text);
-        if let Some(sealed) = id.map(|id| handles.listed(&id)).transpose()?.flatten() {
-            kept.push(task.write("taskId", &quoted(&sealed)));
+        if let Some(Told { id, reads }) = id.map(|id| handles.listed(&id)).transpose()?.flatten() {
+            kept.push(match reads {
+                Reads::All => task.write("taskId", &quoted(&id)),
+                Reads::Redacted => bare_task(&task, &id),
+            });
         }
     }
     Ok(format!("[{}]", kept.join(",")))

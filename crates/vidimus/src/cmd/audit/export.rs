@@ -1,5 +1,7 @@
 //! `vidimus audit export`: records, with all that it takes to believe them.
 
+mod many;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -17,6 +19,7 @@ use vidimus_query::audit::{
 };
 use vidimus_registry::configurations::Archive;
 
+pub(super) use self::many::run as run_logs;
 use super::search::{Filters, kind, moment};
 use super::verify::note;
 use crate::clock::SystemClock;
@@ -41,6 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
   vidimus audit export --cosigned --out seen.jsonl # what witnesses cosigned
   vidimus audit export --since 2026-11-01 --until 2026-12-01 \\
     --since-checkpoint october.checkpoint --out november.jsonl
+  vidimus audit export --ledger A/ledger --ledger B/ledger \\
+    --out evidence # a file of each ledger, and an index of them
 
 Exit codes: 0 written, 1 written, and the log is damaged or has younger records
 that no checkpoint covers, 2 not written.")]
@@ -51,7 +56,7 @@ pub struct Export {
     #[arg(long, value_parser = kind())]
     kind: Option<Kind>,
     /// One call whole, or one approval, by its id; as `audit show` has it.
-    #[arg(long, conflicts_with_all = ["principal", "user", "policy", "outcome", "resource", "code", "kind", "transaction", "since", "until"])]
+    #[arg(long, conflicts_with_all = ["principal", "user", "policy", "outcome", "resource", "code", "kind", "transaction", "trace", "text", "since", "until"])]
     call: Option<String>,
     /// An older checkpoint of the log (a copy of DATA/ledger/checkpoint): the file then proves that the log continues it. May be given
     /// several times.
@@ -61,7 +66,7 @@ pub struct Export {
     /// Without it that is taken where it covers all, which is waited for for 5 s where the log has witnesses.
     #[arg(long)]
     cosigned: bool,
-    /// The file to write, for its owner alone.
+    /// The file to write, for its owner alone; of several ledgers the directory of their files, and of index.json, which names them.
     #[arg(long)]
     out: PathBuf,
     /// Who exports, as the file says [default: the user that runs this].
@@ -94,12 +99,30 @@ pub(super) fn user() -> String {
 }
 
 pub fn run(configurations: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::Result<ExitCode> {
-    let mut question = export.question()?;
-    regular(&export.out)?;
+    let (answer, is_whole) = written(configurations, dir, export, export.question()?, &export.out)?;
+    if answer.records == 0 && answer.younger == 0 {
+        output::warning("no record fits: the file proves nothing, nor that there is none");
+    }
+    match format {
+        Format::Json => output::json(&answer)?,
+        Format::Table => print(&answer, &export.out),
+    }
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Writes the file of one ledger, and says what is not as it was asked for; whether all is.
+fn written(
+    configurations: &Path,
+    dir: &Path,
+    export: &Export,
+    mut question: ExportQuestion,
+    out: &Path,
+) -> anyhow::Result<(ExportAnswer, bool)> {
+    regular(out)?;
     let covered = wait_for_checkpoint(dir);
     let unwitnessed = covered.and_then(|covered| wait_for_witnesses(dir, covered));
     question.cosigned |= covered.is_some() && unwitnessed.is_none() && cosigned(dir).is_some();
-    let answer = whole(&export.out, |file| write(configurations, dir, &question, file))?;
+    let answer = whole(out, |file| write(configurations, dir, &question, file))?;
     for damage in &answer.damage {
         output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
     }
@@ -127,18 +150,11 @@ pub fn run(configurations: &Path, dir: &Path, export: &Export, format: Format) -
             PATIENCE.as_secs()
         ));
     }
-    if answer.records == 0 && answer.younger == 0 {
-        output::warning("no record fits: the file proves nothing, nor that there is none");
-    }
     for (snapshot, why) in &answer.missing {
         output::warning(&format!("the configuration {snapshot} is not in the file: {why}"));
     }
-    match format {
-        Format::Json => output::json(&answer)?,
-        Format::Table => print(&answer, &export.out),
-    }
-    let whole = answer.damage.is_empty() && !behind;
-    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    let is_whole = answer.damage.is_empty() && !behind;
+    Ok((answer, is_whole))
 }
 
 /// Of the file that was asked for, whatever it is called until it is whole.

@@ -1,11 +1,14 @@
 //! `vidimus audit search`: records by what they say.
 
+mod follow;
+mod indexed;
+mod many;
 mod table;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use jiff::Timestamp;
@@ -13,9 +16,13 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use vidimus_core::clock::Clock as _;
 use vidimus_core::record::NOT_RECORDED;
-use vidimus_query::audit::{self, Kind, Outcome, SearchQuestion, Unsearched};
+use vidimus_query::audit::logs::Cursor;
+use vidimus_query::audit::{self, Damage, Found, Kind, Outcome, SearchQuestion};
 
+pub(super) use self::indexed::is_denied;
+pub(super) use self::many::run as run_logs;
 use self::table::Row;
+use super::clickhouse::Remote;
 use crate::clock::SystemClock;
 use crate::cmd::codes;
 use crate::cmd::quantity::duration;
@@ -31,6 +38,11 @@ use crate::output::{self, Format};
   vidimus audit search --principal finance/invoice-bot --resource transfer
   vidimus audit search --user ada@example.com -o json \\
     | jq -r '.policies[]?' | sort | uniq -c
+  vidimus audit search --text 'INV-1042' --kind all # anywhere in the record
+  vidimus audit search --limit 100 --after 81234 # the next page
+  vidimus audit search --outcome deny --follow # as they come
+
+Where there is an index (vidimus audit index), it is used, with the same answer.
 
 Exit codes: 0 searched (also when nothing was found), 1 the log is damaged and
 what could be read was searched, 2 not searched.")]
@@ -46,6 +58,12 @@ pub struct Search {
     /// Oldest first.
     #[arg(long)]
     oldest_first: bool,
+    /// Only what follows this record in the order asked for: the `index` of the last one of the page before; of several ledgers its `cursor`.
+    #[arg(long, value_name = "INDEX", value_parser = after)]
+    after: Option<After>,
+    /// Wait for what comes, and show it as it does; with --after, from there on.
+    #[arg(long, conflicts_with_all = ["limit", "oldest_first", "until"])]
+    follow: bool,
 }
 
 /// What records must fit, all of it.
@@ -55,7 +73,7 @@ pub(super) struct Filters {
     #[arg(long, visible_alias = "agent")]
     principal: Option<String>,
     /// The person on whose behalf.
-    #[arg(long)]
+    #[arg(long, visible_alias = "person")]
     user: Option<String>,
     /// A policy that decided, held the call or is only tried (`mode: observe`), or a permit that was among the closest.
     #[arg(long)]
@@ -64,14 +82,20 @@ pub(super) struct Filters {
     #[arg(long, visible_alias = "result", value_parser = outcome())]
     outcome: Option<Outcome>,
     /// What was asked for: a tool, agent, skill, model, resource or prompt.
-    #[arg(long, visible_alias = "tool")]
+    #[arg(long, visible_aliases = ["tool", "model"])]
     resource: Option<String>,
     /// Stable code of a refusal, or of how an effect ended, e.g. no_permit: docs/codes.md has them all.
     #[arg(long, value_parser = code)]
     code: Option<String>,
     /// The transaction that the hops of one chain share.
-    #[arg(long)]
+    #[arg(long, visible_alias = "chain")]
     transaction: Option<String>,
+    /// The W3C trace of the call, with or without the id of a span.
+    #[arg(long)]
+    trace: Option<String>,
+    /// What stands somewhere in the record's JSON text, as it stands there; of an effect, in its own.
+    #[arg(long)]
+    text: Option<String>,
     /// Not before: a time (RFC 3339), a day (its beginning, UTC), or how long ago (15m, 8h, 1h30m, 7d).
     #[arg(long, value_parser = moment)]
     since: Option<Timestamp>,
@@ -91,9 +115,43 @@ impl Filters {
             code: self.code.clone(),
             kind,
             transaction: self.transaction.clone(),
+            trace: self.trace.clone(),
+            text: self.text.clone(),
             since: self.since,
             until: self.until,
             oldest_first,
+        }
+    }
+}
+
+/// Where a page before ended.
+#[derive(Clone, Debug)]
+enum After {
+    /// Of one log.
+    Record(u64),
+    /// Of several.
+    Logs(Cursor),
+}
+
+fn after(text: &str) -> anyhow::Result<After> {
+    if let Ok(index) = text.parse() {
+        return Ok(After::Record(index));
+    }
+    let of_several = text.parse::<Cursor>().map(After::Logs);
+    of_several.map_err(|error| anyhow::anyhow!("it is neither the index of a record, nor a cursor: {error}"))
+}
+
+impl Search {
+    /// After which record of one log.
+    fn after_record(&self) -> anyhow::Result<Option<u64>> {
+        match &self.after {
+            None => Ok(None),
+            Some(After::Record(index)) => Ok(Some(*index)),
+            Some(After::Logs(_)) => {
+                bail!(
+                    "--after: this is where a search of several ledgers goes on; give all of them, or the index of a record"
+                )
+            }
         }
     }
 }
@@ -121,50 +179,103 @@ fn one_of<T: Copy + Send + Sync + 'static>(
     })
 }
 
-pub fn run(dir: &Path, search: &Search, format: Format) -> anyhow::Result<ExitCode> {
+pub fn run(dir: &Path, index: Option<&Path>, search: &Search, format: Format) -> anyhow::Result<ExitCode> {
     let question = search.filters.question(search.kind, search.oldest_first);
-    let limit = if search.limit == 0 { usize::MAX } else { search.limit };
-    let (mut rows, mut found, mut more, mut damaged) = (Vec::new(), 0, false, false);
-    let hits = audit::search(dir, &question).map_err(|error| match error {
-        Unsearched::Misasked(misasked) => crate::cmd::misasked(&misasked),
-        error @ Unsearched::Log(_) => error.into(),
-    })?;
-    for hit in hits {
-        let found_one = match hit {
-            Ok(found_one) => found_one,
-            Err(damage) => {
-                // On standard error, and before the rows that are not all there are because of it.
-                output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
-                damaged = true;
-                continue;
-            }
-        };
-        if found == limit {
-            more = true;
+    let after = search.after_record()?;
+    if search.follow {
+        return follow::run(dir, index, &question, after, format);
+    }
+    let mut shown = Shown::new(search, format);
+    for hit in indexed::records(dir, index, &question, after, shown.limit)? {
+        if !shown.take(hit)? {
             break;
         }
-        found += 1;
-        match format {
-            Format::Json => output::json(&found_one)?,
-            Format::Table => rows.push(Row::of(&found_one)),
-        }
     }
-    if format == Format::Table {
-        table::print(&rows, output::width());
-    }
-    if found == 0 {
+    shown.finish();
+    if shown.found == 0 && after.is_none() {
         for (member, value) in audit::unknown_names(dir, &question)? {
             output::warning(&format!("no record at all has the --{member} {value}"));
         }
     }
-    if more {
-        let which = if search.oldest_first { "oldest" } else { "newest" };
-        output::warning(&format!("only the {which} {found} are shown, there are more; --limit 0 shows all"));
-    }
-    if !more || search.oldest_first {
+    shown.tell_more();
+    if !shown.more || search.oldest_first {
         super::warn_of_pruned(dir, search.filters.since)?;
     }
-    Ok(if damaged { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    Ok(shown.code())
+}
+
+/// The same, of a ClickHouse.
+pub fn run_remote(remote: &Remote, search: &Search, format: Format) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(!search.follow, "--follow reads the ledger; leave --clickhouse out");
+    let question = search.filters.question(search.kind, search.oldest_first);
+    let mut shown = Shown::new(search, format);
+    let limit = shown.limit;
+    remote.search(&question, search.after_record()?, limit, &mut |hit| shown.take(hit))?;
+    shown.finish();
+    shown.tell_more();
+    Ok(shown.code())
+}
+
+/// What was found so far.
+struct Shown<'s> {
+    search: &'s Search,
+    format: Format,
+    limit: usize,
+    rows: Vec<Row>,
+    last: u64,
+    found: usize,
+    more: bool,
+    damaged: bool,
+}
+
+impl<'s> Shown<'s> {
+    fn new(search: &'s Search, format: Format) -> Self {
+        let limit = if search.limit == 0 { usize::MAX } else { search.limit };
+        Self { search, format, limit, rows: Vec::new(), last: 0, found: 0, more: false, damaged: false }
+    }
+
+    /// Takes one more; false where that was too many.
+    fn take(&mut self, hit: Result<Found, Damage>) -> anyhow::Result<bool> {
+        let found = match hit {
+            Ok(found) => found,
+            Err(damage) => {
+                // On standard error, and before the rows that are not all there are because of it.
+                output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
+                self.damaged = true;
+                return Ok(true);
+            }
+        };
+        if self.found == self.limit {
+            self.more = true;
+            return Ok(false);
+        }
+        (self.found, self.last) = (self.found + 1, found.index);
+        match self.format {
+            Format::Json => output::json(&found)?,
+            Format::Table => self.rows.push(Row::of(&found)),
+        }
+        Ok(true)
+    }
+
+    fn finish(&self) {
+        if self.format == Format::Table {
+            table::print(&self.rows, output::width());
+        }
+    }
+
+    fn tell_more(&self) {
+        if self.more {
+            let which = if self.search.oldest_first { "oldest" } else { "newest" };
+            let (found, last) = (self.found, self.last);
+            output::warning(&format!(
+                "only the {which} {found} are shown, there are more; --after {last} shows the next ones, --limit 0 all"
+            ));
+        }
+    }
+
+    fn code(&self) -> ExitCode {
+        if self.damaged { ExitCode::from(1) } else { ExitCode::SUCCESS }
+    }
 }
 
 /// A stable code: one that is none would find nothing, which reads as that nothing happened.

@@ -1,5 +1,7 @@
 //! One call, whole: its records, and a proof for each that stands alone.
 
+mod many;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,6 +12,7 @@ use serde_json::{Value, json};
 use vidimus_ledger::Proof;
 use vidimus_query::audit::{self, ShowQuestion, ShownRecord};
 
+pub(super) use self::many::run as run_logs;
 use crate::output::{self, Format, printable};
 
 /// Shows every record of one call, and of the approval that it waited for or was made with: what was asked, who answered and why.
@@ -20,6 +23,8 @@ use crate::output::{self, Format, printable};
   vidimus audit show 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10
   vidimus audit show APPROVAL # who approved it, when and why, and what was made
   vidimus audit show ID --evidence /tmp/evidence # records and proofs as files
+  vidimus audit show ID --chain --ledger A/ledger --ledger B/ledger # and the
+    # other hops, of whichever gateway
 
 Exit codes: 0 shown, 1 the log is damaged and what could be read was shown,
 2 not shown")]
@@ -29,6 +34,9 @@ pub struct Show {
     /// Write each record (record-N.json) and its proof (record-N.tlog-proof) into this directory.
     #[arg(long)]
     evidence: Option<PathBuf>,
+    /// Also the other hops of its chain, which share its transaction: at most 1,000 records of each ledger.
+    #[arg(long)]
+    pub(super) chain: bool,
 }
 
 /// Checks one record against its proof, with nothing but the ledger's public key.
@@ -65,7 +73,7 @@ pub fn run(dir: &Path, show: &Show, format: Format) -> anyhow::Result<ExitCode> 
         }
         match format {
             Format::Json => output::json(shown)?,
-            Format::Table => print(shown),
+            Format::Table => print(shown, ""),
         }
     }
     if let (Some(transaction), Format::Table) = (call.transaction(), format) {
@@ -102,9 +110,10 @@ fn write(evidence: &Path, shown: &ShownRecord) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(shown: &ShownRecord) {
+/// `of` says of which log it is, where there are several.
+fn print(shown: &ShownRecord, of: &str) {
     let kind = shown.kept.as_ref().map_or("not understood", |kept| kept.kind());
-    output::line(&format!("record {} ({kind})", shown.index));
+    output::line(&format!("record {} ({kind}){}", shown.index, printable(of)));
     for (name, value) in lines(&shown.record) {
         output::line(&format!("  {name:<16}{value}"));
     }
@@ -115,7 +124,7 @@ fn print(shown: &ShownRecord) {
 /// What an auditor asks, in that order: who did what, how it was decided, what came of it. What else there is follows.
 ///
 /// The labels are the names of the record's members, as they stand in JSON and in the flags of `audit search`.
-const ORDER: [&str; 32] = [
+const ORDER: [&str; 35] = [
     "actor",
     "act",
     "why",
@@ -136,12 +145,15 @@ const ORDER: [&str; 32] = [
     "facts",
     "observed",
     "trace",
+    "parent",
     "transaction",
     "id",
     "time",
     "result",
     "status",
     "duration_us",
+    "time_to_first_token_us",
+    "time_per_output_token_us",
     "bytes_in",
     "bytes_out",
     "tokens_input",
@@ -186,7 +198,7 @@ fn add(lines: &mut Vec<(String, String)>, name: &str, value: &Value) {
                 .iter()
                 .map(|(name, value)| (label.clone(), format!("{} = {}", printable(name), plain(value)))),
         ),
-        Value::Number(micros) if name == "duration_us" => lines.push((label, format!("{micros} µs"))),
+        Value::Number(micros) if name.ends_with("_us") => lines.push((label, format!("{micros} µs"))),
         Value::Number(index) if name == "decision" => lines.push((label, format!("record {index}"))),
         value => lines.push((label, plain(value))),
     }

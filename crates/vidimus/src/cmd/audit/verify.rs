@@ -1,19 +1,23 @@
 //! The whole log, checked by reading alone; or a file of evidence.
 
+mod many;
+
 use std::fs;
-use std::io::BufReader;
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use vidimus_ledger::{
-    Checkpoint, Finding, Note, Options, Report, VerifyError, WitnessKey, Witnesses, default_memory,
+    Checkpoint, Finding, MemoryError, Note, Options, Report, VerifierKey, VerifyError, WitnessKey, Witnesses,
+    default_memory,
 };
 use vidimus_query::audit::{self, EvidenceReport, EvidenceVerified, VerifyOptions};
 
+pub(super) use self::many::run as run_logs;
 use crate::output::{self, Format, printable};
 
 /// The exit status where all that is in a file is proven, and it has no records, or not all the configurations that decided.
@@ -34,6 +38,8 @@ const INCOMPLETE: u8 = 3;
   vidimus audit verify --ledger /mnt/archive # what was pruned, as it was
   vidimus audit verify --data DIR --checkpoint saved-last-month \\
     --key \"$(cat checkpoint.vkey)\" # trusting nothing in the directory
+  vidimus audit verify --ledger A/ledger --ledger B/ledger \\
+    --since-set saved-set # of several gateways, and none was left out
   vidimus audit verify evidence.jsonl --key \"$(cat checkpoint.vkey)\"
   vidimus audit verify evidence.jsonl --key \"$(cat checkpoint.vkey)\" \\
     --witness \"$(cat ada.vkey)\" --witness \"$(cat bob.vkey)\" --quorum 1
@@ -43,15 +49,20 @@ Exit codes: 0 intact or proven, 1 not, or another log than before,
 configurations that decided.")]
 pub struct Verify {
     /// Evidence that `audit export` wrote, each by itself; without any, the log in --data is checked. Of evidence nothing is remembered.
-    #[arg(value_name = "FILE", conflicts_with_all = ["forget", "accept_new_log"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["forget", "accept_new_log", "since_set"])]
     files: Vec<PathBuf>,
     /// The ledger's public key (C2SP vkey), if known from elsewhere; otherwise the log's own is taken. It is in
-    /// DATA/ledger/keys/checkpoint.vkey, and at /ledger of the gateway's admin address.
+    /// DATA/ledger/keys/checkpoint.vkey, and at /ledger of the gateway's admin address. Of several ledgers give the key of each: a ledger of
+    /// another key is wrong then, and so is a key of which no ledger is there.
     #[arg(long)]
-    key: Option<String>,
+    key: Vec<String>,
     /// A checkpoint saved earlier; the log must be a continuation of it, which evidence must prove. May be given several times.
     #[arg(long)]
     checkpoint: Vec<PathBuf>,
+    /// The checkpoints that all ledgers had once, as `audit checkpoints` wrote them: each ledger must be a continuation of its own, and none of
+    /// them may be missing.
+    #[arg(long, value_name = "FILE")]
+    since_set: Option<PathBuf>,
     /// The key of a witness (C2SP vkey of type 4 or 6), from somebody you trust: whether it cosigned the log's newest cosigned checkpoint,
     /// or that of the evidence. May be given several times.
     #[arg(long, value_name = "KEY", value_parser = witness)]
@@ -74,6 +85,23 @@ impl Verify {
     /// The evidence to verify, instead of a log.
     pub fn files(&self) -> &[PathBuf] {
         &self.files
+    }
+
+    /// Whether something is given that is of several logs, also where one is there.
+    pub fn is_of_several(&self) -> bool {
+        self.since_set.is_some() || self.key.len() > 1
+    }
+
+    fn keys(&self) -> anyhow::Result<Vec<VerifierKey>> {
+        self.key.iter().map(|key| super::key(key)).collect()
+    }
+
+    /// Where is remembered what was verified; `None` where that is not asked for.
+    fn remembered(&self) -> anyhow::Result<Option<PathBuf>> {
+        if self.forget {
+            return Ok(None);
+        }
+        memory(self.memory.clone().or_else(default_memory)).map(Some)
     }
 
     fn trusted(&self) -> anyhow::Result<Vec<String>> {
@@ -109,20 +137,16 @@ pub(super) fn note(path: &Path, flag: &str) -> anyhow::Result<String> {
 
 pub fn run(dir: &Path, archive: bool, verify: &Verify, format: Format) -> anyhow::Result<ExitCode> {
     let trusted = verify.trusted()?;
-    let memory =
-        if verify.forget { None } else { Some(memory(verify.memory.clone().or_else(default_memory))?) };
     let options = Options {
-        key: verify.key.as_deref().map(super::key).transpose()?,
+        key: verify.keys()?.into_iter().next(),
         trusted,
-        memory,
+        memory: verify.remembered()?,
         witnesses: verify.witnesses()?,
         accept_new: verify.accept_new_log,
         archive,
     };
     let report = vidimus_ledger::verify(dir, &options).map_err(|error| match error {
-        VerifyError::Memory(error) => anyhow::Error::from(error).context(
-            "what was verified here before cannot be read or remembered; --memory DIR takes another place, --forget does without",
-        ),
+        VerifyError::Memory(error) => unremembered(error),
         error => error.into(),
     })?;
     match format {
@@ -137,18 +161,39 @@ pub fn run(dir: &Path, archive: bool, verify: &Verify, format: Format) -> anyhow
     Ok(if report.intact() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
+fn unremembered(error: MemoryError) -> anyhow::Error {
+    anyhow::Error::from(error).context(
+        "what was verified here before cannot be read or remembered; --memory DIR takes another place, --forget does without",
+    )
+}
+
+/// The one of the keys that is of the log that a file of evidence says it is of. Where none is, any of them: none of them signed it.
+fn key_of_evidence(keys: &[VerifierKey], from: &mut BufReader<fs::File>) -> io::Result<Option<VerifierKey>> {
+    /// The first line has a checkpoint, a key and a question, and is far shorter.
+    const MAX_HEAD: u64 = 1 << 20;
+    if keys.len() < 2 {
+        return Ok(keys.first().cloned());
+    }
+    let mut line = Vec::new();
+    from.by_ref().take(MAX_HEAD).read_until(b'\n', &mut line)?;
+    from.rewind()?;
+    let head: Value = serde_json::from_slice(&line).unwrap_or_default();
+    let said = head.pointer("/evidence/key").and_then(Value::as_str).unwrap_or_default();
+    let name = said.split('+').next().unwrap_or_default();
+    Ok(keys.iter().find(|key| key.name() == name).or(keys.first()).cloned())
+}
+
 /// Evidence, with what is given about its log.
 pub fn run_evidence(verify: &Verify, format: Format) -> anyhow::Result<ExitCode> {
-    let options = VerifyOptions {
-        key: verify.key.as_deref().map(super::key).transpose()?,
-        checkpoints: verify.trusted()?,
-        witnesses: verify.witnesses()?,
-    };
+    let keys = verify.keys()?;
+    let mut options =
+        VerifyOptions { key: None, checkpoints: verify.trusted()?, witnesses: verify.witnesses()? };
     let (mut proven, mut whole) = (true, true);
     for file in &verify.files {
         let name = file.display().to_string();
         let shown = || name.clone();
-        let from = BufReader::with_capacity(256 * 1024, fs::File::open(file).with_context(shown)?);
+        let mut from = BufReader::with_capacity(256 * 1024, fs::File::open(file).with_context(shown)?);
+        options.key = key_of_evidence(&keys, &mut from).with_context(shown)?;
         let report = audit::verify(from, &options).with_context(shown)?;
         (proven, whole) = (proven && report.proven, whole && is_whole(&report));
         match format {

@@ -13,6 +13,8 @@ const WIDE: u16 = 150;
 #[derive(Debug, Default)]
 pub(super) struct Row {
     time: String,
+    /// Of several logs the one that it is of.
+    log: String,
     kind: String,
     who: String,
     on_behalf: String,
@@ -83,6 +85,11 @@ impl Row {
         }
     }
 
+    /// The same, of one of several logs.
+    pub(super) fn in_log(self, log: &str) -> Self {
+        Self { log: output::printable(log).into_owned(), ..self }
+    }
+
     /// To the second, in UTC; without the date where it is today's.
     fn when(&self, today: Option<&str>) -> String {
         output::when(&self.time, today)
@@ -96,7 +103,7 @@ impl Row {
     fn together(&self) -> String {
         let on_behalf = if self.on_behalf.is_empty() { "" } else { " for " };
         let who = format!("{}{on_behalf}{}", self.who, self.on_behalf);
-        let lines = [who.as_str(), &self.what, &self.why, &self.call];
+        let lines = [who.as_str(), &self.what, &self.why, &self.call, &self.log];
         lines.into_iter().filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
     }
 }
@@ -129,11 +136,16 @@ pub(super) fn render(rows: &[Row], width: Option<u16>, today: Option<&str>) -> S
     }
     // What is not read on a screen has the date always.
     let today = today.filter(|_| width.is_some());
-    let headers = ["TIME", "KIND", "PRINCIPAL", "USER", "RESOURCE", "OUTCOME", "POLICIES OR CODE", "CALL"];
-    let mut table = output::table(&headers, &[0, 1, 5, 7], width);
+    let are_several = rows.iter().any(|row| !row.log.is_empty());
+    let headers =
+        ["TIME", "KIND", "PRINCIPAL", "USER", "RESOURCE", "OUTCOME", "POLICIES OR CODE", "CALL", "LOG"];
+    let columns = if are_several { 9 } else { 8 };
+    let headers = headers.get(..columns).unwrap_or_default();
+    let mut table = output::table(headers, &[0, 1, 5, 7], width);
     for row in rows {
         let cell = output::cell;
-        table.add_row([
+        let log = are_several.then(|| cell(&row.log));
+        let cells = [
             cell(&row.when(today)),
             cell(&row.kind),
             cell(&row.who),
@@ -142,7 +154,8 @@ pub(super) fn render(rows: &[Row], width: Option<u16>, today: Option<&str>) -> S
             row.outcome(),
             cell(&row.why),
             cell(&row.call),
-        ]);
+        ];
+        table.add_row(cells.into_iter().chain(log));
     }
     lines(table)
 }

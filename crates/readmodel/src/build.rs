@@ -1,0 +1,434 @@
+//! Rows from records of the log: what is signed for is sealed in files, and what is newer is read when it is asked for.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use datafusion::arrow::array::AsArray as _;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::RowSelection;
+use vidimus_core::record::{Kept, Record};
+use vidimus_core::row::{Asked, lets_pass};
+use vidimus_ledger::{BUNDLE, Hit, Reading};
+
+use crate::ModelError;
+use crate::file::{FileWriter, Sealed};
+use crate::hours::{self, Hours};
+use crate::manifest::{self, Manifest, Range};
+use crate::row::{self, Rows};
+
+/// Records of the smallest files.
+const SMALLEST: u64 = if cfg!(test) { 1 << 8 } else { 1 << 12 };
+
+/// Records of a file, largest first. Sixteen of one size become one of the next.
+const SIZES: [u64; 3] = [SMALLEST << 8, SMALLEST << 4, SMALLEST];
+
+/// How many of one size become one of the next.
+const MERGED: usize = 16;
+
+/// Rows that are written at once.
+const BATCH: usize = 8192;
+
+/// Calls whose effects have not come yet and that are remembered. Those of others are read again, from the file that has them.
+const UNDER_WAY: usize = 200_000;
+
+/// Files that are repaired in one go, before it is given up: a disk that breaks everything is not worked around.
+const REPAIRS: usize = 1000;
+
+/// What was sealed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extended {
+    /// Records that are sealed now.
+    pub records: u64,
+    /// How many of them were not before.
+    pub added: u64,
+    /// How many files were damaged, and were made again from the log.
+    pub repaired: usize,
+    /// Whether another process is at it, so that nothing was done here.
+    pub busy: bool,
+}
+
+/// Sealed files of a range.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenRange {
+    pub(crate) range: Range,
+    pub(crate) rows: Arc<Sealed>,
+    pub(crate) hours: Arc<Sealed>,
+}
+
+impl OpenRange {
+    pub(crate) fn open(dir: &Path, range: &Range) -> Result<Self, ModelError> {
+        let open = |written| Sealed::open(dir, written).map(Arc::new);
+        Ok(Self { range: range.clone(), rows: open(&range.rows)?, hours: open(&range.hours)? })
+    }
+
+    /// The texts of the records at some of its indices, which are sorted.
+    pub(crate) fn records(&self, indices: &[u64]) -> Result<Vec<(u64, String)>, ModelError> {
+        let at = |index: &u64| usize::try_from(index.saturating_sub(self.range.first)).unwrap_or(usize::MAX);
+        let rows = usize::try_from(self.range.records).unwrap_or(usize::MAX);
+        let wanted = indices.iter().map(at).filter(|at| *at < rows).map(|at| at..at + 1);
+        let reader = self.rows.reader()?;
+        let record = ProjectionMask::columns(reader.parquet_schema(), ["record"]);
+        let selection = RowSelection::from_consecutive_ranges(wanted, rows);
+        let batches = reader.with_projection(record).with_row_selection(selection).build()?;
+        let mut texts = Vec::with_capacity(indices.len());
+        for batch in batches {
+            let batch = batch.map_err(|error| self.rows.said(error))?;
+            let column = batch.column_by_name("record").and_then(|column| column.as_string_view_opt());
+            texts.extend(column.into_iter().flatten().map(|text| text.unwrap_or_default().to_owned()));
+        }
+        Ok(indices.iter().copied().zip(texts).collect())
+    }
+}
+
+/// The range that has a record.
+pub(crate) fn range_of(ranges: &[OpenRange], index: u64) -> Option<&OpenRange> {
+    let at = ranges.partition_point(|range| range.range.end() <= index);
+    ranges.get(at).filter(|range| range.range.first <= index)
+}
+
+/// Makes rows of records, in their order.
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    /// Decisions that let a call pass, by their index.
+    under_way: BTreeMap<u64, Asked>,
+    /// Where the others are.
+    pub(crate) ranges: Vec<OpenRange>,
+    pub(crate) rows: Rows,
+    pub(crate) hours: Hours,
+    pub(crate) unreadable: u64,
+}
+
+impl Builder {
+    pub(crate) fn new(ranges: Vec<OpenRange>) -> Self {
+        Self { ranges, ..Self::default() }
+    }
+
+    pub(crate) fn take(&mut self, hit: &Hit) -> Result<(), ModelError> {
+        let index = hit.index;
+        // Of other bytes there is no text, so no row could have the record as it is.
+        let text = str::from_utf8(&hit.record).map_err(|_| ModelError::NotText { index })?;
+        let Ok(record) = Kept::read(&hit.record) else {
+            self.unreadable += 1;
+            self.rows.push(index, text, None, None);
+            return Ok(());
+        };
+        let asked = match &record {
+            Record::Effect(effect) if effect.decision < index => self.asked(effect.decision)?,
+            record => Asked::of(record),
+        };
+        self.rows.push(index, text, Some(&record), asked.as_ref());
+        let asked = asked.unwrap_or_default();
+        self.hours.count(&record, &asked);
+        if lets_pass(&record) {
+            self.under_way.insert(index, asked);
+            if self.under_way.len() > UNDER_WAY {
+                self.under_way.pop_first();
+            }
+        }
+        Ok(())
+    }
+
+    /// Who asked for what by the decision at `index`, which let the call pass.
+    fn asked(&mut self, index: u64) -> Result<Option<Asked>, ModelError> {
+        if let Some(asked) = self.under_way.remove(&index) {
+            return Ok(Some(asked));
+        }
+        let Some(range) = range_of(&self.ranges, index) else { return Ok(None) };
+        let texts = range.records(&[index])?;
+        let record = texts.first().and_then(|(_, text)| Kept::read(text.as_bytes()).ok());
+        Ok(record.as_ref().filter(|record| lets_pass(record)).and_then(Asked::of))
+    }
+}
+
+/// Seals what the log in `log` has that is signed for and not sealed yet, in the directory `dir`. `progress` is told how many records are
+/// sealed, and how many there are.
+///
+/// What is damaged, or of another log, is made again.
+///
+/// # Errors
+/// See [`ModelError`].
+pub fn extend(dir: &Path, log: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Extended, ModelError> {
+    let Some(_lock) = manifest::lock(dir)? else {
+        let records = Manifest::read(dir)?.map_or(0, |manifest| manifest.end());
+        return Ok(Extended { records, busy: true, ..Extended::default() });
+    };
+    let front = front(log)?;
+    let manifest = match Manifest::read(dir)? {
+        Some(manifest) if manifest.first <= front && is_of(&manifest, log)? => manifest,
+        _ => Manifest::new(front),
+    };
+    manifest.sweep(dir);
+    if manifest.ranges.is_empty() {
+        manifest.write(dir)?;
+    }
+    let mut work = Work { dir, log, manifest, repaired: 0 };
+    while let Err(error) = work.prune(front) {
+        work.repair(error)?;
+    }
+    let before = work.manifest.end();
+    while let Err(error) = work.go_on(progress) {
+        work.repair(error)?;
+    }
+    let records = work.manifest.end();
+    Ok(Extended { records, added: records.saturating_sub(before), repaired: work.repaired, busy: false })
+}
+
+/// As [`extend`], of a model of which nothing is taken over.
+///
+/// # Errors
+/// See [`ModelError`].
+pub fn rebuild(dir: &Path, log: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Extended, ModelError> {
+    if let Some(lock) = manifest::lock(dir)? {
+        Manifest::new(front(log)?).write(dir)?;
+        drop(lock);
+    }
+    extend(dir, log, progress)
+}
+
+/// Reads every file of the model in `dir`; how many were not what was written, which are made again from the log.
+///
+/// # Errors
+/// See [`ModelError`].
+pub fn check(dir: &Path, log: &Path) -> Result<Extended, ModelError> {
+    let lock = manifest::lock(dir)?;
+    let Some(manifest) = Manifest::read(dir)?.filter(|_| lock.is_some()) else {
+        return Ok(Extended { busy: lock.is_none(), ..Extended::default() });
+    };
+    let mut work = Work { dir, log, manifest, repaired: 0 };
+    for range in work.manifest.ranges.clone() {
+        for written in [&range.rows, &range.hours] {
+            if let Err(error) = Sealed::open(dir, written).and_then(|file| Ok(file.check()?)) {
+                work.repair(error)?;
+            }
+        }
+    }
+    Ok(Extended { records: work.manifest.end(), repaired: work.repaired, ..Extended::default() })
+}
+
+/// Makes the file again from the log that an error is about.
+///
+/// # Errors
+/// See [`ModelError`]; also where the error is about none, or another process writes.
+pub fn repair(dir: &Path, log: &Path, error: &ModelError) -> Result<(), ModelError> {
+    let again = || ModelError::Query(error.to_string());
+    let damaged = error.damaged().cloned().ok_or_else(again)?;
+    let _lock = manifest::lock(dir)?.ok_or_else(again)?;
+    let manifest = Manifest::read(dir)?.ok_or_else(again)?;
+    Work { dir, log, manifest, repaired: 0 }.repair(damaged.into())
+}
+
+/// How many records of a log are signed for; 0 where that cannot be told.
+pub fn signed(log: &Path) -> u64 {
+    vidimus_ledger::read_from(log, 0).map_or(0, |reading| reading.watermark().signed)
+}
+
+/// The index of the first record that a log has: what was pruned is not in the model either.
+pub(crate) fn front(log: &Path) -> Result<u64, ModelError> {
+    Ok(vidimus_ledger::pruned(log)?.map_or(0, |pruned| pruned.minimum()))
+}
+
+/// Whether the log in `log` is the one whose records a manifest is of, and not another, or an older copy. Its newest tile tells.
+pub(crate) fn is_of(manifest: &Manifest, log: &Path) -> Result<bool, ModelError> {
+    let Some(last) = manifest.ranges.last() else { return Ok(true) };
+    let root = vidimus_ledger::bundle_root(log, (last.end() / BUNDLE).saturating_sub(1))?;
+    Ok(root.is_some_and(|root| data_encoding::HEXLOWER.encode(&root) == last.last_bundle))
+}
+
+/// Sealing, with the right to write.
+struct Work<'a> {
+    dir: &'a Path,
+    log: &'a Path,
+    manifest: Manifest,
+    repaired: usize,
+}
+
+impl Work<'_> {
+    /// Takes out what the log has no more: retention is of this copy too. A file that has some of it is made again from what is left.
+    fn prune(&mut self, front: u64) -> Result<(), ModelError> {
+        if self.manifest.first >= front {
+            return Ok(());
+        }
+        let mut ranges: Vec<Range> =
+            self.manifest.ranges.iter().filter(|range| range.end() > front).cloned().collect();
+        if let Some(begun) = ranges.first_mut() {
+            let mut reading = vidimus_ledger::read_from(self.log, front)?;
+            let left = begun.end().saturating_sub(front);
+            let sealed = self.seal(&mut Builder::default(), &mut reading, front, left)?;
+            *begun = sealed.ok_or(ModelError::Altered { index: begun.end() })?;
+        }
+        (self.manifest.first, self.manifest.ranges) = (front, ranges);
+        self.manifest.write(self.dir)
+    }
+
+    fn go_on(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), ModelError> {
+        let next = self.manifest.end();
+        let mut reading = vidimus_ledger::read_from(self.log, next)?;
+        let signed = reading.watermark().signed;
+        let ranges = self.manifest.ranges.iter().map(|range| OpenRange::open(self.dir, range));
+        let mut builder = Builder::new(ranges.collect::<Result<_, _>>()?);
+        loop {
+            let next = self.manifest.end();
+            progress(next, signed);
+            // Where the front was pruned, the first file ends where one of the smallest size would.
+            let odd = next.next_multiple_of(SMALLEST) - next;
+            let is_there = |size: &u64| next + size <= signed;
+            let fits = |size: &u64| next.is_multiple_of(*size) && is_there(size);
+            let size = if odd > 0 { Some(odd).filter(is_there) } else { SIZES.into_iter().find(fits) };
+            let Some(size) = size else { break };
+            let Some(range) = self.seal(&mut builder, &mut reading, next, size)? else { break };
+            builder.ranges.push(OpenRange::open(self.dir, &range)?);
+            self.manifest.ranges.push(range);
+            self.manifest.write(self.dir)?;
+            while self.merge()? {
+                builder.ranges = self
+                    .manifest
+                    .ranges
+                    .iter()
+                    .map(|range| OpenRange::open(self.dir, range))
+                    .collect::<Result<_, _>>()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals `records` from `first` on; `None` where the log has no tile of them yet.
+    fn seal(
+        &self,
+        builder: &mut Builder,
+        reading: &mut Reading,
+        first: u64,
+        records: u64,
+    ) -> Result<Option<Range>, ModelError> {
+        let end = first + records;
+        let Some(root) = vidimus_ledger::bundle_root(self.log, (end / BUNDLE).saturating_sub(1))? else {
+            return Ok(None);
+        };
+        let mut to = FileWriter::create(self.dir, name(first, end, "records"), row::schema())?;
+        let (mut times, mut last) = (Some((i64::MAX, i64::MIN)), Vec::new());
+        builder.unreadable = 0;
+        builder.hours = Hours::default();
+        while reading.index() < end {
+            let hit = reading.next().ok_or(ModelError::Short { index: reading.index() })??;
+            builder.take(&hit)?;
+            if builder.rows.len() == BATCH || hit.index + 1 == end {
+                let batch = builder.rows.finish()?;
+                times = widened(times, &batch);
+                to.write(&batch)?;
+            }
+            if hit.index >= end.saturating_sub(BUNDLE) {
+                last.push(hit.record);
+            }
+        }
+        // What was read is what was signed for.
+        let ours = vidimus_ledger::root_of_bundle(last.iter().map(Vec::as_slice));
+        if ours != Some(root) {
+            return Err(ModelError::Altered { index: end });
+        }
+        let rows = to.finish()?;
+        let hours = self.write_hours(&builder.hours, first, end)?;
+        let last_bundle = data_encoding::HEXLOWER.encode(&root);
+        Ok(Some(Range { first, records, unreadable: builder.unreadable, times, last_bundle, rows, hours }))
+    }
+
+    fn write_hours(&self, hours: &Hours, first: u64, end: u64) -> Result<crate::file::Written, ModelError> {
+        let mut to = FileWriter::create(self.dir, name(first, end, "hours"), hours::schema())?;
+        to.write(&hours.batch()?)?;
+        to.finish()
+    }
+
+    /// Makes one of the last files, where they are enough of one size. False where they are not.
+    fn merge(&mut self) -> Result<bool, ModelError> {
+        let ranges = &self.manifest.ranges;
+        let from = ranges.len().saturating_sub(MERGED);
+        let (Some([first, ..]), Some(last)) = (ranges.get(from..), ranges.last()) else { return Ok(false) };
+        let size = first.records;
+        let whole = size * MERGED as u64;
+        let of_one_size = ranges.iter().skip(from).all(|range| range.records == size);
+        if !of_one_size
+            || last.end() - first.first != whole
+            || !first.first.is_multiple_of(whole)
+            || !SIZES.contains(&whole)
+        {
+            return Ok(false);
+        }
+        let (begins, end, last_bundle) = (first.first, last.end(), last.last_bundle.clone());
+        let mut to = FileWriter::create(self.dir, name(begins, end, "records"), row::schema())?;
+        let (mut sums, mut unreadable, mut times) = (Hours::default(), 0, Some((i64::MAX, i64::MIN)));
+        for range in ranges.iter().skip(from) {
+            let open = OpenRange::open(self.dir, range)?;
+            for batch in open.rows.reader()?.with_batch_size(BATCH).build()? {
+                to.write(&batch.map_err(|error| open.rows.said(error))?)?;
+            }
+            for batch in open.hours.reader()?.build()? {
+                sums.merge(&batch.map_err(|error| open.hours.said(error))?);
+            }
+            unreadable += range.unreadable;
+            times = match (times, range.times) {
+                (Some((from, until)), Some((first, last))) => Some((from.min(first), until.max(last))),
+                _ => None,
+            };
+        }
+        let (rows, hours) = (to.finish()?, self.write_hours(&sums, begins, end)?);
+        let merged = Range { first: begins, records: whole, unreadable, times, last_bundle, rows, hours };
+        self.manifest.ranges.truncate(from);
+        self.manifest.ranges.push(merged);
+        self.manifest.write(self.dir)?;
+        Ok(true)
+    }
+
+    /// Makes the files again that an error is about, and those that are found damaged meanwhile.
+    fn repair(&mut self, error: ModelError) -> Result<(), ModelError> {
+        let mut errors = vec![error];
+        while let Some(error) = errors.pop() {
+            if self.repaired >= REPAIRS {
+                return Err(error);
+            }
+            if let Err(next) = self.make_again(&error)? {
+                errors.extend([error, next]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the files of one range again from the log; inside, why it could not be done yet.
+    fn make_again(&mut self, error: &ModelError) -> Result<Result<(), ModelError>, ModelError> {
+        let name = error.damaged().and_then(|damaged| damaged.path.file_name()?.to_str());
+        let has =
+            |range: &Range| name.is_some_and(|name| range.rows.name == name || range.hours.name == name);
+        let at = self.manifest.ranges.iter().position(has);
+        let Some((at, old)) = at.and_then(|at| Some((at, self.manifest.ranges.get(at)?.clone()))) else {
+            return Err(ModelError::Query(error.to_string()));
+        };
+        self.repaired += 1;
+        // Decisions of calls that were under way where it begins stand in files before it.
+        let before = self.manifest.ranges.iter().take(at).map(|range| OpenRange::open(self.dir, range));
+        let before = match before.collect::<Result<_, _>>() {
+            Ok(before) => before,
+            Err(error) => return Ok(Err(error)),
+        };
+        let mut reading = vidimus_ledger::read_from(self.log, old.first)?;
+        match self.seal(&mut Builder::new(before), &mut reading, old.first, old.records) {
+            Ok(Some(new)) => {
+                if let Some(range) = self.manifest.ranges.get_mut(at) {
+                    *range = new;
+                }
+                self.manifest.write(self.dir)?;
+                Ok(Ok(()))
+            }
+            Ok(None) => Err(ModelError::Altered { index: old.end() }),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+}
+
+fn name(first: u64, end: u64, what: &str) -> String {
+    format!("{first:020}-{end:020}.{what}.parquet")
+}
+
+/// The times of some rows, too; `None` where one has none.
+fn widened(times: Option<(i64, i64)>, batch: &datafusion::arrow::array::RecordBatch) -> Option<(i64, i64)> {
+    let column = batch.column_by_name("time")?;
+    let column = column.as_primitive_opt::<datafusion::arrow::datatypes::TimestampMicrosecondType>()?;
+    column.iter().try_fold(times?, |(first, last), time| Some((first.min(time?), last.max(time?))))
+}

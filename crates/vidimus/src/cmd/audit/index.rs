@@ -1,0 +1,145 @@
+//! `vidimus audit index`: makes and extends what searches are quick by.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use serde::Serialize;
+use vidimus_readmodel::{Extended, Model, ModelError};
+
+use super::clickhouse::Remote;
+use super::search::is_denied;
+use crate::output::{self, Format};
+
+/// How often the log is looked at.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Makes or extends the index: the ledger's records in columns, by which searches, SQL and sums are quick.
+///
+/// It is made of the ledger alone and proves nothing: each row has the index of its record, by which that is proven. Any process that can
+/// read the ledger can make one, beside a running gateway too. What of it is damaged is made again from the ledger, and never believed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vidimus audit index --data DIR # make it, or extend it
+  vidimus audit index --data DIR --follow # and keep it so, beside a gateway
+  vidimus audit index --data DIR --index /var/cache/vidimus # elsewhere
+  vidimus audit index --data DIR --check # is it what was written?
+  vidimus audit index --data DIR --rebuild # from nothing
+  vidimus audit index --data DIR --clickhouse clickhouse://db/vidimus # there
+
+Exit codes: 0 it has all that can be sealed, 2 it could not be made.")]
+pub struct Index {
+    /// Take nothing over of what is there.
+    #[arg(long)]
+    rebuild: bool,
+    /// Read all of it, and make again from the ledger what is not what was written.
+    #[arg(long, conflicts_with = "rebuild")]
+    check: bool,
+    /// Go on as the ledger grows.
+    #[arg(long)]
+    follow: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    records: u64,
+    added: u64,
+    repaired: usize,
+    busy: bool,
+}
+
+pub fn run(ledger: &Path, index: Option<&Path>, it: &Index, format: Format) -> anyhow::Result<ExitCode> {
+    let index = index.context("--ledger: say where the index of that ledger is to be, with --index DIR")?;
+    let failed = || format!("the index in {}", index.display());
+    let mut extended = if it.rebuild {
+        vidimus_readmodel::rebuild(index, ledger, &mut |_, _| {})
+    } else {
+        vidimus_readmodel::extend(index, ledger, &mut |_, _| {})
+    }
+    .with_context(failed)?;
+    if it.check {
+        let checked = vidimus_readmodel::check(index, ledger).with_context(failed)?;
+        extended = Extended { repaired: extended.repaired + checked.repaired, ..extended };
+    }
+    loop {
+        tell(&extended, format)?;
+        if !it.follow {
+            return Ok(ExitCode::SUCCESS);
+        }
+        extended = Extended::default();
+        while extended.added == 0 && extended.repaired == 0 {
+            if output::is_gone() {
+                return Ok(ExitCode::SUCCESS);
+            }
+            std::thread::sleep(EVERY);
+            extended = vidimus_readmodel::extend(index, ledger, &mut |_, _| {}).with_context(failed)?;
+        }
+    }
+}
+
+/// The table of a ClickHouse: what it lacks of the ledger is added, or all of it anew, also beside a gateway that writes there.
+pub fn run_remote(remote: Remote, ledger: &Path, it: &Index, format: Format) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(!it.follow, "--follow: a gateway does that: vidimus serve --sink clickhouse://…");
+    anyhow::ensure!(!it.check, "--check: a row is not checked; --rebuild makes all of them again");
+    let (records, added) = remote.fill(ledger, it.rebuild)?;
+    tell(&Extended { records, added, ..Extended::default() }, format)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(extended: &Extended, format: Format) -> anyhow::Result<()> {
+    let Extended { records, added, repaired, busy } = *extended;
+    if format == Format::Json {
+        return output::json(&Report { records, added, repaired, busy });
+    }
+    if busy {
+        output::warning("another process is extending it; nothing was done here");
+    }
+    let made_again = if repaired == 0 { String::new() } else { format!(", {repaired} files made again") };
+    output::line(&format!("{records} records are in the index, {added} of them new{made_again}"));
+    Ok(())
+}
+
+/// The index with all that the log has, for what cannot be answered without one: it is made where it is missing.
+pub(super) fn made(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Model> {
+    let Some(index) = index else { return in_memory(ledger) };
+    let open = || -> Result<Option<Model>, ModelError> {
+        match vidimus_readmodel::extend(index, ledger, &mut |_, _| {}) {
+            Err(error) if !is_denied(&error) => return Err(error),
+            _ => {}
+        }
+        let Some(mut model) = Model::open(index, ledger)? else { return Ok(None) };
+        model.refresh()?;
+        Ok(Some(model))
+    };
+    let model = match open() {
+        // Once more, now that it was made again.
+        Err(error) if error.damaged().is_some() => {
+            vidimus_readmodel::repair(index, ledger, &error)?;
+            open()
+        }
+        model => model,
+    };
+    model?.map_or_else(|| in_memory(ledger), Ok)
+}
+
+/// The index once more, with the file made again that an error is about.
+pub(super) fn repaired(ledger: &Path, index: Option<&Path>, error: &ModelError) -> anyhow::Result<Model> {
+    if let Some(index) = index {
+        vidimus_readmodel::repair(index, ledger, error)?;
+    }
+    made(ledger, index)
+}
+
+/// Where nothing may be written, a small log is read as a whole.
+fn in_memory(ledger: &Path) -> anyhow::Result<Model> {
+    let mut model = Model::in_memory(ledger, 0)?;
+    let advice = "no index can be made here; give a directory that this user may write: --index DIR";
+    anyhow::ensure!(model.behind() <= MOST_IN_MEMORY, advice);
+    model.refresh()?;
+    Ok(model)
+}
+
+/// Records of a log without an index that are read into memory.
+const MOST_IN_MEMORY: u64 = 1 << 18;

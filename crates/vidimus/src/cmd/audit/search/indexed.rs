@@ -1,0 +1,209 @@
+//! The same search by the index, where there is one that is not far behind: it says which records may fit, and the search's own rules which of
+//! these do. What the index cannot answer, the log does.
+
+use std::path::{Path, PathBuf};
+
+use vidimus_query::audit::{self, Damage, Found, Judge, SearchQuestion, Unsearched};
+use vidimus_readmodel::{Candidate, Model, ModelError, Wanted};
+
+use crate::cmd;
+use crate::output;
+
+/// Records that are looked up at once at most.
+const PAGE: usize = 1000;
+
+/// Records that are signed for and not sealed, from which on the index is of no use: reading them takes as long as a search.
+const FAR_BEHIND: u64 = 1 << 18;
+
+type Records = Box<dyn Iterator<Item = Result<Found, Damage>>>;
+
+/// The records that fit, one by one; of at most `limit` more than these are not looked up for nothing.
+pub(super) fn records(
+    ledger: &Path,
+    index: Option<&Path>,
+    question: &SearchQuestion,
+    after: Option<u64>,
+    limit: usize,
+) -> anyhow::Result<Records> {
+    // Whatever is asked wrongly is said before anything is read.
+    Judge::of(question, Vec::new()).map_err(|misasked| cmd::misasked(&misasked))?;
+    if let (Some(model), Some(index)) = (model(ledger, index)?, index) {
+        let page = limit.saturating_add(1).min(PAGE);
+        match Indexed::new(model, ledger, index, question, after, page) {
+            Ok(indexed) => return Ok(Box::new(indexed)),
+            Err(error) => told(&error),
+        }
+    }
+    of_log(ledger, question, after)
+}
+
+/// The log's own search.
+fn of_log(ledger: &Path, question: &SearchQuestion, after: Option<u64>) -> anyhow::Result<Records> {
+    let newest_first = !question.oldest_first;
+    let found = audit::search(ledger, question).map_err(|error| match error {
+        Unsearched::Misasked(misasked) => cmd::misasked(&misasked),
+        error @ Unsearched::Log(_) => error.into(),
+    })?;
+    let is_behind = move |found: &Found| match after {
+        Some(after) if newest_first => found.index < after,
+        Some(after) => found.index > after,
+        None => true,
+    };
+    Ok(Box::new(found.filter(move |found| found.as_ref().map_or(true, is_behind))))
+}
+
+/// The index, with all that the log has by now; `None` where there is none that helps. It is extended where that can be done.
+pub(super) fn model(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Option<Model>> {
+    let Some(index) = index.filter(|index| index.is_dir()) else { return Ok(None) };
+    let opened = vidimus_readmodel::extend(index, ledger, &mut |_, _| {}).map(|_| ());
+    // Who may only read it can use it as it is.
+    let opened = opened.or_else(|error| if is_denied(&error) { Ok(()) } else { Err(error) });
+    let model = match opened.and_then(|()| current(ledger, index)) {
+        // An effect that is newer than the files has its decision in one of them.
+        Err(error) if error.damaged().is_some() => repaired(ledger, index, &error).map(Some),
+        model => model,
+    };
+    match model {
+        Ok(model) => Ok(model),
+        Err(error) => {
+            told(&error);
+            Ok(None)
+        }
+    }
+}
+
+fn current(ledger: &Path, index: &Path) -> Result<Option<Model>, ModelError> {
+    let Some(mut model) = Model::open(index, ledger)? else { return Ok(None) };
+    if model.behind() > FAR_BEHIND {
+        output::warning("the index is far behind, so the ledger is read: `vidimus audit index` extends it");
+        return Ok(None);
+    }
+    model.refresh()?;
+    Ok(Some(model))
+}
+
+/// Whether this user may not write there.
+pub(in crate::cmd::audit) fn is_denied(error: &ModelError) -> bool {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    matches!(error, ModelError::Io { source, .. } if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem))
+}
+
+fn told(error: &ModelError) {
+    // What is wrong with the log, its own search tells.
+    if !matches!(error, ModelError::Log(_)) {
+        output::warning(&format!("the index is not used, and the ledger is read instead: {error}"));
+    }
+}
+
+/// What an index finds, in the order asked for.
+pub(super) struct Indexed {
+    model: Model,
+    judge: Judge,
+    wanted: Wanted,
+    page: usize,
+    /// Looked up, and not yet given.
+    ready: std::vec::IntoIter<Candidate>,
+    is_last: bool,
+    /// What reads on where the index failed.
+    instead: Option<Records>,
+    places: (PathBuf, PathBuf),
+    question: SearchQuestion,
+}
+
+impl Indexed {
+    fn new(
+        mut model: Model,
+        ledger: &Path,
+        index: &Path,
+        question: &SearchQuestion,
+        after: Option<u64>,
+        page: usize,
+    ) -> Result<Self, ModelError> {
+        let approvals = match approvals(&model, question) {
+            Err(error) if error.damaged().is_some() => {
+                model = repaired(ledger, index, &error)?;
+                approvals(&model, question)?
+            }
+            approvals => approvals?,
+        };
+        let judge = Judge::of(question, approvals).map_err(|error| ModelError::Query(error.to_string()))?;
+        let (kinds, query) = judge.wants();
+        Ok(Self {
+            model,
+            judge,
+            wanted: Wanted { kinds, query, after },
+            page,
+            ready: Vec::new().into_iter(),
+            is_last: false,
+            instead: None,
+            places: (ledger.to_owned(), index.to_owned()),
+            question: question.clone(),
+        })
+    }
+
+    /// Looks up one page more.
+    fn look_up(&mut self) {
+        let (ledger, index) = &self.places;
+        let found = match self.model.find(&self.wanted, self.page) {
+            Err(error) if error.damaged().is_some() => repaired(ledger, index, &error).and_then(|model| {
+                self.model = model;
+                self.model.find(&self.wanted, self.page)
+            }),
+            found => found,
+        };
+        match found {
+            Ok(found) => {
+                self.is_last = found.len() < self.page;
+                self.wanted.after = found.last().map(|candidate| candidate.hit.index).or(self.wanted.after);
+                // A page that had few that fit is followed by a larger one.
+                self.page = self.page.saturating_mul(2).min(PAGE);
+                self.ready = found.into_iter();
+            }
+            Err(error) => {
+                told(&error);
+                self.is_last = true;
+                self.instead = of_log(ledger, &self.question, self.wanted.after).ok();
+            }
+        }
+    }
+}
+
+/// The index, once what was found to be damaged has been made again from the log.
+fn repaired(ledger: &Path, index: &Path, error: &ModelError) -> Result<Model, ModelError> {
+    vidimus_readmodel::repair(index, ledger, error)?;
+    current(ledger, index)?.ok_or_else(|| ModelError::Query("it cannot be made again".to_owned()))
+}
+
+/// The approvals that the policy of a question asked for.
+pub(super) fn approvals(model: &Model, question: &SearchQuestion) -> Result<Vec<String>, ModelError> {
+    let Some(asks) = Judge::asks_of_approvals(question) else { return Ok(Vec::new()) };
+    let judge = Judge::of(&asks, Vec::new()).map_err(|error| ModelError::Query(error.to_string()))?;
+    let (kinds, query) = judge.wants();
+    let acts = model.find(&Wanted { kinds, query, after: None }, usize::MAX)?;
+    let acts = acts.into_iter().filter_map(|act| judge.judge(act.hit, None)?.ok());
+    Ok(Judge::approvals(acts))
+}
+
+impl Iterator for Indexed {
+    type Item = Result<Found, Damage>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(instead) = &mut self.instead {
+                return instead.next();
+            }
+            match self.ready.next() {
+                Some(Candidate { hit, decision }) => {
+                    if let Some(found) = self.judge.judge(hit, decision.as_ref()) {
+                        return Some(found);
+                    }
+                }
+                None if self.is_last => return None,
+                None => self.look_up(),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

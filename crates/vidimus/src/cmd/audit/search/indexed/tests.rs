@@ -1,0 +1,182 @@
+use std::fs;
+
+use serde_json::{Value, json};
+use vidimus_core::record::Kept;
+use vidimus_ledger::{Config, Ledger};
+
+use super::*;
+
+/// Enough that some are sealed, and some are not.
+const RECORDS: u64 = 5000;
+
+/// One record of each sort after another; of the same call an effect far behind its decision, and some that cannot be read.
+fn text(index: u64) -> Value {
+    let time = format!("2026-11-2{}T12:{:02}:00.000000Z", index / 1000, index % 60);
+    let call = index / 10 * 10;
+    let (id, trace) = (format!("call-{call}"), format!("{call:032x}-{call:016x}"));
+    let decision = |more: Value| {
+        let mut record = json!({
+            "action": "invokeTool", "body": "sha256:00", "chain": [], "depth": 1, "facts": {"x": "ü \"quoted\""}, "id": id,
+            "identity": "spiffe:x", "kind": "decision", "method": "tools/call", "outcome": "allow",
+            "policies": [format!("a/p-{}#{}", call % 7, index % 2)], "principal": format!("Agent/a/bot-{}", index % 5),
+            "protocol": "mcp", "resource": format!("Tool/a/server/tool-{}", call % 3), "snapshot": "sha256:01", "time": time,
+            "trace": trace, "transaction": format!("t-{call}"), "version": 1, "user": "https://login.example#ada",
+        });
+        if let (Value::Object(record), Value::Object(more)) = (&mut record, more) {
+            record.extend(more);
+        }
+        record
+    };
+    let act = |act: Value, actor: &str| json!({"act": act, "actor": actor, "id": format!("act-{index}"), "kind": "act", "time": time, "version": 1, "why": "because"});
+    let effect = |decision: u64, result: &str| {
+        json!({
+            "bytes_in": 1, "bytes_out": 2, "decision": decision, "duration_us": 10, "id": format!("call-{}", decision / 10 * 10), "kind": "effect",
+            "result": result, "status": 200, "time": time, "version": 1, "code": "upstream_timeout",
+        })
+    };
+    match index % 10 {
+        1 => effect(call, "failed"),
+        // Of a call long before.
+        2 if call >= 900 => effect(call - 897, "ok"),
+        3 => decision(json!({"approval": format!("ap-{}", call % 50), "policies": ["a/other"]})),
+        4 => decision(
+            json!({"outcome": "deny", "code": "no_permit", "closest_permits": ["a/near"], "policies": []}),
+        ),
+        5 => decision(json!({"outcome": "hold", "observed": [{"outcome": "deny", "policy": "a/tried"}]})),
+        6 => json!({
+            "code": "token_expired", "id": format!("call-{index}"), "identity": "oidc:https://login.example#eve",
+            "kind": "refusal", "message": "no", "outcome": "deny", "path": "/mcp", "time": time, "trace": trace, "version": 1,
+        }),
+        7 => act(
+            json!({"quarantine": {"subject": format!("Agent/a/bot-{}", call % 5)}}),
+            "User/https://login.example#grace",
+        ),
+        8 => act(
+            json!({"ask": {
+                "action": "invokeTool", "approval": format!("ap-{}", call % 50), "asking": [{"policy": "a/held#1", "quorum": 1, "role": "owner", "timeout": 1}], "call": id,
+                "chain": [], "digest": "sha256:02", "endpoint": "https://x.example", "method": "tools/call", "owner": "o@example.com",
+                "principal": "Agent/a/bot-1", "resource": "Tool/a/server/tool-1", "until": 1,
+            }}),
+            "vidimus",
+        ),
+        // An effect of a call that was denied: none.
+        9 if index % 100 == 99 => effect(call + 4, "ok"),
+        _ => decision(json!({})),
+    }
+}
+
+fn log(directory: &Path) -> PathBuf {
+    let (dir, runtime) = (directory.join("ledger"), tokio::runtime::Builder::new_current_thread().build());
+    let runtime = runtime.expect("a runtime");
+    let ledger = Ledger::open(Config { dir: dir.clone(), ..Config::default() }).expect("a log");
+    for index in 0..RECORDS {
+        let text = text(index).to_string();
+        let record = Kept::read(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {text}"));
+        runtime.block_on(ledger.record(&record)).expect("kept");
+    }
+    runtime.block_on(ledger.close());
+    dir
+}
+
+fn questions() -> Vec<SearchQuestion> {
+    let of = |members: Value| serde_json::from_value::<SearchQuestion>(members).expect("a question");
+    let asked = [
+        json!({}),
+        json!({"kind": "all"}),
+        json!({"outcome": "deny"}),
+        json!({"outcome": "ok"}),
+        json!({"outcome": "failed", "principal": "bot-3"}),
+        json!({"principal": "a/bot-2", "since": "2026-11-21T00:00:00Z", "until": "2026-11-22T12:30:00Z", "kind": "all"}),
+        json!({"principal": "vidimus", "kind": "all"}),
+        json!({"user": "eve"}),
+        json!({"user": "grace", "kind": "act"}),
+        json!({"user": "https://login.example#ada", "kind": "effect"}),
+        json!({"policy": "p-3", "outcome": "allow"}),
+        json!({"policy": "a/p-3#0", "kind": "all"}),
+        json!({"policy": "held", "kind": "all"}),
+        json!({"policy": "near"}),
+        json!({"policy": "a/tried", "kind": "decision"}),
+        json!({"resource": "server/tool-1", "kind": "all"}),
+        json!({"resource": "Agent/a/bot-0", "kind": "act"}),
+        json!({"code": "upstream_timeout"}),
+        json!({"code": "token_expired", "kind": "refusal"}),
+        json!({"code": "quarantine", "kind": "all"}),
+        json!({"transaction": "t-4200", "kind": "all"}),
+        json!({"trace": format!("{:032x}", 4090), "kind": "all"}),
+        json!({"trace": format!("{:032x}-{:016x}", 10, 10)}),
+        json!({"text": "\\\"quoted\\\"", "resource": "tool-2"}),
+        json!({"text": "ü", "outcome": "deny"}),
+        json!({"text": "\"decision\":4093", "kind": "effect", "principal": "bot-3"}),
+        json!({"principal": "a/nobody", "kind": "all"}),
+    ];
+    let both = |question: SearchQuestion| {
+        [false, true].map(|oldest_first| SearchQuestion { oldest_first, ..question.clone() })
+    };
+    asked.into_iter().map(of).flat_map(both).collect()
+}
+
+fn told(records: Records) -> Vec<String> {
+    records
+        .map(|found| {
+            found.map_or_else(
+                |damage| damage.to_string(),
+                |found| serde_json::to_string(&found).expect("JSON"),
+            )
+        })
+        .collect()
+}
+
+/// What the log says; by the index, which is damaged on the way; and by the index in pages.
+#[test]
+fn each_question_has_the_same_answer_with_and_without_an_index() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (ledger, index) = (log(directory.path()), directory.path().join("index"));
+    let made = vidimus_readmodel::extend(&index, &ledger, &mut |_, _| {}).expect("made");
+    assert_eq!(made.records, 4096);
+    let mut some = 0;
+    for (number, question) in questions().into_iter().enumerate() {
+        let expected = told(of_log(&ledger, &question, None).expect("searched"));
+        some += usize::from(!expected.is_empty());
+        if number % 9 == 5 {
+            break_files(&index, number);
+        }
+        assert!(model(&ledger, Some(&index)).expect("read").is_some(), "the index is used");
+        assert_eq!(
+            told(records(&ledger, Some(&index), &question, None, usize::MAX).expect("searched")),
+            expected,
+            "{question:?}"
+        );
+        let (mut pages, mut after) = (Vec::new(), None);
+        // Few pages are enough of what takes long without them.
+        while pages.len() < 900 {
+            let page: Vec<_> =
+                records(&ledger, Some(&index), &question, after, 300).expect("searched").take(300).collect();
+            let (page, is_last) =
+                (page.into_iter().map(|found| found.expect("whole")).collect::<Vec<_>>(), pages.len());
+            after = page.last().map(|found| found.index).or(after);
+            pages.extend(page.iter().map(|found| serde_json::to_string(found).expect("JSON")));
+            if pages.len() < is_last + 300 {
+                break;
+            }
+        }
+        assert_eq!(pages, expected[..pages.len()], "{question:?}");
+        assert!(pages.len() >= expected.len().min(900), "{question:?}");
+        if let Some(third) = expected.get(2).map(|text| serde_json::from_str::<Value>(text).expect("JSON")) {
+            let rest = told(of_log(&ledger, &question, third["index"].as_u64()).expect("searched"));
+            assert_eq!(rest, expected[3..], "{question:?}");
+        }
+    }
+    assert!(some >= 45, "{some}");
+}
+
+/// In the middle of each file a byte is another.
+fn break_files(index: &Path, number: usize) {
+    for entry in fs::read_dir(index).expect("read").flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "parquet") {
+            let mut bytes = fs::read(entry.path()).expect("read");
+            let at = bytes.len() * (number % 7 + 1) / 9;
+            bytes[at] ^= 0x10;
+            fs::write(entry.path(), bytes).expect("written");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! A search of several ledgers.
+
+use std::process::ExitCode;
+
+use anyhow::{bail, ensure};
+use vidimus_query::audit::logs::{self, Cursor, Logs};
+
+use super::table::{self, Row};
+use super::{After, Search};
+use crate::cmd;
+use crate::output::{self, Format};
+
+/// Shows what fits, in one order, each record with its log.
+pub fn run(logs: &Logs, search: &Search, format: Format) -> anyhow::Result<ExitCode> {
+    ensure!(!search.follow, "--follow: give one --ledger; several are read as they are");
+    let after = match &search.after {
+        None => Cursor::default(),
+        Some(After::Logs(cursor)) => cursor.clone(),
+        Some(After::Record(_)) => {
+            bail!(
+                "--after: several ledgers have records of this index; give the `cursor` of the last record of the page before"
+            )
+        }
+    };
+    let question = search.filters.question(search.kind, search.oldest_first);
+    let limit = if search.limit == 0 { usize::MAX } else { search.limit };
+    cmd::audit::warn_of_repeated(logs);
+    let (mut rows, mut last, mut found, mut more, mut damaged) = (Vec::new(), None, 0, false, false);
+    for hit in logs::search(logs, &question, &after).map_err(|misasked| cmd::misasked(&misasked))? {
+        let found_one = match hit {
+            Ok(found_one) => found_one,
+            Err(damage) => {
+                output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
+                damaged = true;
+                continue;
+            }
+        };
+        if found == limit {
+            more = true;
+            break;
+        }
+        found += 1;
+        match format {
+            Format::Json => output::json(&found_one)?,
+            Format::Table => rows.push(Row::of(&found_one.found).in_log(&found_one.log)),
+        }
+        last = Some(found_one.cursor);
+    }
+    if format == Format::Table {
+        table::print(&rows, output::width());
+    }
+    if found == 0 && search.after.is_none() {
+        for (member, value) in logs::unknown_names(logs, &question) {
+            output::warning(&format!("no record at all of any of the ledgers has the --{member} {value}"));
+        }
+    }
+    if let (true, Some(cursor)) = (more, last) {
+        let which = if search.oldest_first { "oldest" } else { "newest" };
+        output::warning(&format!(
+            "only the {which} {found} are shown, there are more; --after {cursor} shows the next ones, --limit 0 all"
+        ));
+    }
+    if !more || search.oldest_first {
+        for log in logs.all() {
+            // What went from one directory may be in another one of the same log.
+            if let [directory] = log.directories.as_slice() {
+                damaged |= !cmd::audit::warned_of_pruned(directory, search.filters.since);
+            }
+        }
+    }
+    Ok(if damaged { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}

@@ -1,0 +1,121 @@
+//! `vidimus audit sql`: any question, in SQL.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+use vidimus_readmodel::{Answer, Bounds, ModelError, tables};
+
+use super::clickhouse::Remote;
+use super::index;
+use crate::cmd::quantity::duration;
+use crate::output::{self, Format};
+
+/// Answers a question in SQL over the ledger's records. Reads only.
+///
+/// The tables are `records`, a row for each record (that of an effect has who asked for what, too), and `hours`, sums by hour. Without a query
+/// their columns are listed. Only SELECT and EXPLAIN are answered, with Apache DataFusion's functions; times are UTC.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vidimus audit sql # the tables and their columns
+  vidimus audit sql \"SELECT principal, count(*) FROM records
+    WHERE kind = 'decision' AND outcome = 'deny' GROUP BY principal\"
+  vidimus audit sql \"SELECT time, principal, resource FROM records
+    WHERE array_has(policies, 'finance/small-transfers')
+      AND time >= '2026-11-01' ORDER BY index DESC LIMIT 20\"
+  vidimus audit sql -o json \"SELECT index, record FROM records
+    WHERE trace LIKE '4bf92f3577b34da6a3ce929d0e0e4736%'\"
+
+With --clickhouse the tables are those of a ClickHouse, each row with its
+ledger's `origin` too, and the functions are its own.
+A row proves nothing; its index does: vidimus audit show CALL --evidence.
+
+Exit codes: 0 answered, 2 not answered.")]
+pub struct Sql {
+    /// One SELECT, or EXPLAIN of one.
+    pub(super) query: Option<String>,
+    /// At most so many rows.
+    #[arg(long, default_value_t = 1000)]
+    limit: usize,
+    /// End the query after this time.
+    #[arg(long, default_value = "30s", value_parser = duration)]
+    timeout: Duration,
+}
+
+pub fn run_tables(format: Format) -> anyhow::Result<ExitCode> {
+    let rows = tables().into_iter().flat_map(|(table, columns)| {
+        columns.into_iter().map(move |(name, kind, about)| [table, name, kind, about])
+    });
+    if format == Format::Json {
+        for [table, column, kind, about] in rows {
+            output::json(&json!({ "table": table, "column": column, "type": kind, "about": about }))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = output::table(&["TABLE", "COLUMN", "TYPE", "WHAT IT HAS"], &[0, 1, 2], output::width());
+    for row in rows {
+        table.add_row(row.map(output::cell));
+    }
+    output::line(&table.trim_fmt());
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn run(ledger: &Path, index: Option<&Path>, sql: &Sql, format: Format) -> anyhow::Result<ExitCode> {
+    let query = sql.query.as_deref().unwrap_or_default();
+    let bounds = Bounds { rows: sql.limit, time: sql.timeout };
+    let answer = match index::made(ledger, index)?.sql(query, bounds) {
+        Err(error) if error.damaged().is_some() => {
+            index::repaired(ledger, index, &error)?.sql(query, bounds)?
+        }
+        Err(ModelError::Query(said)) => {
+            anyhow::bail!("{said}; `vidimus audit sql` without a query lists the columns")
+        }
+        answer => answer?,
+    };
+    print(&answer.columns, &answer.rows, format)?;
+    super::warn_of_pruned(ledger, None)?;
+    tell_more(&answer);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The same, of a ClickHouse, with its functions.
+pub fn run_remote(remote: &Remote, sql: &Sql, format: Format) -> anyhow::Result<ExitCode> {
+    let bounds = Bounds { rows: sql.limit, time: sql.timeout };
+    let answer = remote.sql(sql.query.as_deref().unwrap_or_default(), bounds)?;
+    print(&answer.columns, &answer.rows, format)?;
+    tell_more(&answer);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell_more(answer: &Answer) {
+    if answer.more {
+        let shown = answer.rows.len();
+        output::warning(&format!("only {shown} rows are shown, there are more; --limit N shows N"));
+    }
+}
+
+/// Rows as a table, or one document each.
+pub(super) fn print(columns: &[String], rows: &[Map<String, Value>], format: Format) -> anyhow::Result<()> {
+    if format == Format::Json {
+        return rows.iter().try_for_each(output::json);
+    }
+    let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+    let mut table = output::table(&names, &[], output::width());
+    for row in rows {
+        let cells = names.iter().map(|name| match row.get(*name) {
+            None | Some(Value::Null) => output::cell(""),
+            Some(Value::String(text)) => output::cell(&output::printable(text)),
+            Some(Value::Array(list)) => {
+                let texts =
+                    list.iter().map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned));
+                output::cell(&output::printable(&texts.collect::<Vec<_>>().join(", ")))
+            }
+            Some(other) => output::cell(&output::printable(&other.to_string())),
+        });
+        table.add_row(cells);
+    }
+    output::line(&table.trim_fmt());
+    Ok(())
+}
