@@ -207,7 +207,7 @@ impl ClickHouse {
         }
         let code = code.and_then(|code| code.to_str().ok()?.parse().ok());
         // Where it cannot be read, its number says enough.
-        let said = Limited::new(body, MAX_SAID).collect().await.map(|said| said.to_bytes());
+        let said = Limited::new(body, MAX_SAID).collect().await.map(http_body_util::Collected::to_bytes);
         let said = String::from_utf8_lossy(&said.unwrap_or_default()).trim().to_owned();
         Err(ClickHouseError::Refused { status: head.status, code, said, after: retry_after(&head.headers) })
     }

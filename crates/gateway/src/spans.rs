@@ -183,7 +183,7 @@ fn whose(proven: &Proven) -> Result<Whose, Refusal> {
     Ok(Whose {
         principal: proven.principal.entity().to_string(),
         identity: proven.identity.to_string(),
-        user: proven.user.as_ref().map(|user| user.id()),
+        user: proven.user.as_ref().map(vidimus_core::caller::User::id),
     })
 }
 

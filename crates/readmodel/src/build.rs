@@ -320,9 +320,9 @@ impl Work<'_> {
                 last.push(hit.record);
             }
         }
-        // What was read is what was signed for.
+        // What was read is what was signed for. Of a bundle whose front was pruned the rest has no root of its own.
         let ours = vidimus_ledger::root_of_bundle(last.iter().map(Vec::as_slice));
-        if ours != Some(root) {
+        if ours != Some(root) && last.len() as u64 == BUNDLE {
             return Err(ModelError::Altered { index: end });
         }
         let rows = to.finish()?;

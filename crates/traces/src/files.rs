@@ -28,7 +28,7 @@ pub(crate) fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(dir)? {
         let name = entry?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".spans")?.parse().ok());
+        let number: Option<u64> = name.to_str().and_then(|name| name.strip_suffix(".spans")?.parse().ok());
         numbers.extend(number);
     }
     numbers.sort_unstable();

@@ -89,7 +89,7 @@ pub const TOKENS_OUT: Meaning =
 pub const ERROR: Meaning = Meaning(&[ERROR_TYPE, "exception.type"]);
 
 impl Meaning {
-    fn value<'a>(self, attributes: &'a [KeyValue]) -> Option<&'a Value> {
+    fn value(self, attributes: &[KeyValue]) -> Option<&Value> {
         self.0.iter().find_map(|name| {
             let found = attributes.iter().find(|attribute| attribute.key == *name)?;
             found.value.as_ref()?.value.as_ref()

@@ -45,7 +45,7 @@ enum Command {
     Check(cmd::check::Check),
     Identity(cmd::identity::Identity),
     Policy(cmd::policy::Policy),
-    Audit(cmd::audit::Audit),
+    Audit(Box<cmd::audit::Audit>),
     Trace(cmd::trace::Trace),
     Approvals(Box<cmd::approvals::Approvals>),
     Quarantine(Box<cmd::quarantine::Quarantine>),

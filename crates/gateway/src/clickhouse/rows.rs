@@ -255,7 +255,7 @@ mod tests {
         // In one batch, in the one before, and in none: then the log is read.
         let together = rows(&events.encode(&[before.clone(), end.clone()], &nothing).unwrap());
         events.encode(&[before], &nothing).unwrap();
-        let apart = rows(&events.encode(&[end.clone()], &nothing).unwrap());
+        let apart = rows(&events.encode(std::slice::from_ref(&end), &nothing).unwrap());
         assert_eq!(together[1], apart[0]);
         assert_eq!(asked.get(), 0);
         let row = &apart[0];

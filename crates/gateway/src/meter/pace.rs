@@ -26,9 +26,10 @@ impl Default for PaceMeter {
         const FIRST: [f64; 16] =
             [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
         const EACH: [f64; 13] = [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
-        let (first, each): (fn() -> Histogram, fn() -> Histogram) =
-            (|| Histogram::new(FIRST), || Histogram::new(EACH));
-        Self { first: Family::new_with_constructor(first), each: Family::new_with_constructor(each) }
+        Self {
+            first: Family::new_with_constructor(|| Histogram::new(FIRST)),
+            each: Family::new_with_constructor(|| Histogram::new(EACH)),
+        }
     }
 }
 

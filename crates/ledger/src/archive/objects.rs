@@ -123,7 +123,7 @@ impl Objects {
         }
     }
 
-    fn put_tiles(&self, tiles: Vec<(ObjectPath, Bytes)>) -> Result<(), ArchiveError> {
+    fn put_tiles(&self, tiles: &[(ObjectPath, Bytes)]) -> Result<(), ArchiveError> {
         let puts = tiles.iter().map(|(path, bytes)| self.create(path, bytes.clone()));
         self.runtime.block_on(stream::iter(puts).buffer_unordered(AT_ONCE).try_collect())
     }
@@ -197,12 +197,12 @@ impl Place for Objects {
         }
         let full = std::mem::take(&mut *tiles);
         drop(tiles);
-        self.put_tiles(full)
+        self.put_tiles(&full)
     }
 
     fn settle(&self) -> Result<(), ArchiveError> {
         let rest = std::mem::take(&mut *self.tiles.lock().unwrap_or_else(PoisonError::into_inner));
-        self.put_tiles(rest)
+        self.put_tiles(&rest)
     }
 
     /// Nothing is removed: the key of a gateway need not delete (ADR 52), and what is there may be what another process is about to end. What

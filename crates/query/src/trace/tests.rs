@@ -89,7 +89,7 @@ fn what_is_on_record_and_what_agents_say_are_one_tree() {
     send(dir.path(), "Agent/finance/stranger", vec![span(3, 0xaa, "get"), span(2, 0, "forged")]);
     let call = "tools/call Tool/finance/ledger/get";
     let expected = [
-        format!("{call}"),
+        call.to_string(),
         "invoke_agent".to_owned(),
         "  execute_tool".to_owned(),
         format!("    {call}"),

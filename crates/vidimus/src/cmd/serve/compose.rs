@@ -107,10 +107,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let workers = start_workers(&mut supervisor, serve, (workers, &shared, &stopping), &listeners)?;
     // Each worker has its own, so that the sockets are closed when the workers stop listening.
     drop(listeners);
-    tracing::info!(
-        listen = %plain, tls = %tls_address.map_or("off".to_owned(), |address| address.to_string()), admin = %admin_address, workers = workers.len(),
-        ledger = shared.ledger.size(), ms = begun.elapsed().as_millis(), "serving"
-    );
+    say_serving(&shared, (plain, tls_address, admin_address), workers.len(), begun);
     let code = control.block_on(end(&mut supervisor))?;
     // At once: nobody is ready, nobody listens.
     stop.send_replace(true);
@@ -123,6 +120,18 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     // What looks at files may be waiting for one.
     control.shutdown_timeout(Duration::from_secs(1));
     Ok(code)
+}
+
+fn say_serving(
+    shared: &Shared,
+    (plain, tls, admin): (SocketAddr, Option<SocketAddr>, SocketAddr),
+    workers: usize,
+    begun: Instant,
+) {
+    tracing::info!(
+        listen = %plain, tls = %tls.map_or("off".to_owned(), |address| address.to_string()), admin = %admin, workers,
+        ledger = shared.ledger.size(), ms = begun.elapsed().as_millis(), "serving"
+    );
 }
 
 /// Begins what others outside are told, where any are; whether the ledger has witnesses.
