@@ -38,6 +38,8 @@ fn what_is_wrong_is_named_with_its_file_and_the_status_says_whether_a_start_mend
         (public.clone(), None, "mended", 0),
         (data.join("ledger/checkpoint.tmp"), Some("half"), "mended", 0),
         (data.join("registry/standing"), Some("changed"), "mended", 0),
+        // As an archive of it has them.
+        (data.join("configurations/0123.tmp"), Some("half"), "noted", 0),
         (data.join("sinks/0123.json"), Some("{}"), "altered", 1),
         (object, Some("changed"), "altered", 1),
         (data.join("ledger/checkpoint"), None, "lost", 1),
@@ -59,7 +61,17 @@ fn what_is_wrong_is_named_with_its_file_and_the_status_says_whether_a_start_mend
             None => fs::remove_file(&path).unwrap(),
         }
     }
-    assert_eq!(fsck(&shown).json()["verdict"], "clean");
+    // An index and the spans of agents are beside a ledger, and no part of it.
+    for path in ["index/manifest", "traces/0123/0000000000.spans"] {
+        fs::create_dir_all(data.join(path).parent().unwrap()).unwrap();
+        fs::write(data.join(path), "x").unwrap();
+    }
+    let beside = fsck(&shown).json();
+    assert_eq!(
+        (&beside["verdict"], &beside["faults"]),
+        (&"clean".into(), &clean.json()["faults"]),
+        "{beside}"
+    );
     // What decided, and is not kept any more; a start with the same resources keeps it.
     fs::rename(data.join("configurations"), data.join("elsewhere")).unwrap();
     let ran = fsck(&shown);
