@@ -60,6 +60,15 @@ fn a_key_that_follows_is_believed_by_who_knows_the_former_one() {
         assert_eq!(ran.code, Some(0), "{key}: {ran:?}");
         assert_eq!(ran.out.contains("follows it"), key == before, "{key}: {ran:?}");
     }
+    // A second one would end the overlap of the first, which was promised to whoever verifies.
+    let again =
+        |flags: &[&str]| run(&[&["audit", "rotate-key", "--data", &data, "--why", "again"], flags].concat());
+    for (flags, says) in [(&[][..], "--end-overlap"), (&["--overlap", "400d"], "365d or less")] {
+        let ran = again(flags);
+        assert!(ran.code == Some(2) && ran.err.contains(says), "{ran:?}");
+    }
+    let rotated = again(&["--end-overlap", "--overlap", "365d"]);
+    assert_eq!((rotated.code, rotated.out.matches(" until ").count()), (Some(0), 2), "{rotated:?}");
     let evidence = directory.path().join("evidence.jsonl").display().to_string();
     let ran = run(&["audit", "export", "--data", &data, "--out", &evidence]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
