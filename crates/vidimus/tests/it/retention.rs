@@ -31,6 +31,10 @@ fn a_ledger_is_pruned_by_who_may_write_it_and_what_is_young_stays() {
         assert_eq!(ran.code, Some(0), "{flags:?}: {ran:?}");
         assert!(ran.out.contains("nothing is pruned"), "{flags:?}: {ran:?}");
     }
+    for command in ["prune", "rotate-key"] {
+        let ran = run(&["audit", command, "--help"]);
+        assert!(ran.out.contains("take --data alone"), "{ran:?}");
+    }
     let ledger = directory.path().join("data/ledger").display().to_string();
     let ran = run(&["audit", "verify", "--forget", "--ledger", &ledger]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
