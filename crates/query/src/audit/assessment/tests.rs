@@ -178,7 +178,7 @@ fn the_same_question_makes_the_same_in_every_form() {
         for _ in 0..2 {
             let mut events = Vec::new();
             let it = assess(&recordings.ledger(), &question, |index, record| {
-                events.extend(event(index, record).map(|event| event.to_string()));
+                events.extend(event("example.com/log", index, record).map(|event| event.to_string()));
                 Ok(())
             });
             let it = it.expect("assessed");
@@ -201,6 +201,11 @@ fn the_same_question_makes_the_same_in_every_form() {
                 &["compliance", "finding_info"]
             };
             assert!(own.iter().all(|member| event[member].is_object()), "{event}");
+            // By which a sink names a record too.
+            if let Some(index) = event.pointer("/metadata/sequence") {
+                assert_eq!(event["metadata"]["uid"], format!("example.com/log#{index}"));
+                assert!(event.pointer("/api/request/uid").is_some_and(Value::is_string), "{event}");
+            }
             assert!(event["time"].as_i64().is_some_and(|time| time > 1_700_000_000_000), "{event}");
         }
     }
