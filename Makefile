@@ -4,7 +4,7 @@
 SHELL := /bin/bash -euo pipefail
 CARGO ?= cargo
 
-.PHONY: help demo test bench bench-peers build lint unit e2e evidence kube fuzz crash mutants crds redteam soak conformance
+.PHONY: help demo test bench bench-peers build lint unit e2e evidence clickhouse kube fuzz crash mutants crds redteam soak conformance
 
 help: ## What can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,10 @@ evidence: ## 1000 exports of a real run, each changed in one place: refused by `
 	$(CARGO) build --workspace --all-targets
 	VIDIMUS_MUTATIONS=$(or $(MUTATIONS),1000) e2e/test.sh test_evidence
 
+clickhouse: ## Records in a ClickHouse that is gone for AWAY seconds (60) under load: nothing lost, nothing there twice
+	$(CARGO) build --workspace --all-targets
+	VIDIMUS_CLICKHOUSE_AWAY=$(or $(AWAY),60) e2e/clickhouse/test.sh
+
 kube: ## The CRDs against a real Kubernetes API server
 	e2e/kube/test.sh
 
@@ -39,6 +43,7 @@ e2e: ## The gateway binary between real clients and real servers
 	e2e/test.sh
 	e2e/otel/test.sh
 	e2e/sinks/test.sh
+	e2e/clickhouse/test.sh
 	e2e/spire/test.sh
 	e2e/tlog/test.sh
 	e2e/prometheus/test.sh

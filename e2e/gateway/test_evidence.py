@@ -21,6 +21,8 @@ import struct
 import sys
 import tempfile
 import unittest
+import urllib.error
+import urllib.request
 
 import jsonschema
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -503,6 +505,60 @@ class Report(unittest.TestCase):
         events = [json.loads(line) for line in report("pci-dss", "hostile.ocsf", "--format", "ocsf", window=window).read_text().splitlines()]
         self.assertTrue(any(hostile in json.dumps(event["resources"]) for event in events if event["class_uid"] == 6003), events)
         self.assertEqual(sum(event["class_uid"] == 2003 for event in events), 12)
+
+
+class Taken(unittest.TestCase):
+    """Evidence over the admin address: the file of `audit export`, for whom policies permit it, and on record before it goes."""
+
+    def post(self, body, *who):
+        token = STAGE.vidimus("identity", "operator", "--data", str(STAGE.data), *who).stdout.strip()
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(f"http://127.0.0.1:{STAGE.admin}/ledger/export", json.dumps(body).encode(), headers)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.status, answer.headers, answer.read()
+        except urllib.error.HTTPError as refused:
+            return refused.code, refused.headers, refused.read()
+
+    def acts(self):
+        return [act for act in STAGE.records("--kind", "act") if "export" in act["act"]]
+
+    def test_what_is_given_is_believed_by_both_and_who_took_it_is_on_record(self):
+        saved = (STAGE.root / "saved.checkpoint").read_text()
+        asked = {"search": {"principal": "finance/invoice-bot", "kind": "all", "until": "2099-01-01T00:00:00Z"}}
+        for number, question in enumerate([asked, {"search": {}}, {"show": {"id": STAGE.records("--outcome", "allow")[0]["id"]}}]):
+            status, headers, raw = self.post({"asked": question, "since_checkpoints": [saved], "why": f"audit {number}"})
+            self.assertEqual((status, headers["Content-Type"], headers["Cache-Control"]), (200, "application/jsonl", "private, no-store"), raw)
+            self.assertIsNone(by_python(raw), question)
+            path = STAGE.root / f"taken-{number}.jsonl"
+            path.write_bytes(raw)
+            said = by_rust([path])[0]
+            self.assertTrue(said["proven"] and said["records"] > 0 and said["continues"][0] > 0 and not said["missing"], said)
+            head = json.loads(raw.split(b"\n", 1)[0])["evidence"]
+            self.assertEqual(head["exported"]["by"], "User/urn:vidimus:local#admin")
+            act = next(act for act in self.acts() if act["id"] == headers["vidimus-act"])
+            self.assertEqual((act["actor"], act["why"], act["act"]["export"]["cosigned"]), (head["exported"]["by"], f"audit {number}", False))
+            self.assertEqual(json.loads(act["act"]["export"]["asked"]), head["asked"])
+        # The same records as of the command.
+        of = lambda raw: [line for line in raw.split(b"\n") if b'"principal":"Agent/finance/invoice-bot"' in line]
+        command = export("of-the-command.jsonl", "--principal", "finance/invoice-bot", "--kind", "all").read_bytes()
+        self.assertEqual(of((STAGE.root / "taken-0.jsonl").read_bytes()), of(command))
+
+    def test_who_may_not_and_what_cannot_be_get_nothing_and_nothing_is_on_record_as_given(self):
+        before, everything = len(self.acts()), {"search": {}}
+        stranger = re.sub(r"\n[0-9]+\n", "\n1\n", (STAGE.root / "saved.checkpoint").read_text(), count=1)
+        for body, who, status, code in [
+            ({"asked": everything, "why": "x"}, ("--name", "eve"), 403, "no_permit"),
+            ({"asked": everything, "why": " "}, (), 400, "message_invalid"),
+            ({"asked": everything}, (), 400, "message_invalid"),
+            ({"asked": {"search": {"tool": "x"}}, "why": "x"}, (), 400, "message_invalid"),
+            ({"asked": {"search": {"text": "x" * 20_000}}, "why": "x"}, (), 400, "message_invalid"),
+            ({"asked": everything, "since_checkpoints": [stranger], "why": "x"}, (), 400, "message_invalid"),
+            ({"asked": everything, "cosigned": True, "why": "x"}, (), 409, "act_unfit"),
+        ]:
+            got, _, raw = self.post(body, *who)
+            self.assertEqual((got, json.loads(raw)["vidimus"]["code"]), (status, code), (body, raw))
+        self.assertEqual(len(self.acts()), before)
 
 
 class Evidence(unittest.TestCase):

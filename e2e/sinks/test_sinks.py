@@ -6,7 +6,6 @@ import pathlib
 import signal
 import subprocess
 import tempfile
-import threading
 import unittest
 import urllib.request
 
@@ -14,11 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from message import call, modern
+from load import Load
 from receivers import Collector, Rsyslog, Siem
 from stage import BINARY, Stage, free_port
-
-LEDGER = "/mcp/finance/ledger"
 
 
 def certificate(root):
@@ -34,32 +31,6 @@ def certificate(root):
     paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
     paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
     return tuple(map(str, paths))
-
-
-class Load:
-    """Calls, one after another, until it is ended; those that a killed gateway does not answer are no matter."""
-
-    def __init__(self, stage):
-        self.stage, self.token, self.calls, self.ended = stage, stage.token("invoice-bot"), 0, threading.Event()
-        self.thread = threading.Thread(target=self.run)
-        self.thread.start()
-
-    def run(self):
-        while not self.ended.is_set():
-            message, headers = modern(call("get_invoice", {"id": "INV-1"}))
-            try:
-                self.stage.post(LEDGER, message, self.token, headers)
-                self.calls += 1
-            except OSError:
-                self.ended.wait(0.05)
-
-    def more(self, count):
-        wanted = self.calls + count
-        self.stage.until(lambda: self.calls >= wanted, 60)
-
-    def end(self):
-        self.ended.set()
-        self.thread.join()
 
 
 class Sinks(unittest.TestCase):

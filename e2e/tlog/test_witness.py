@@ -1,6 +1,7 @@
 """The ledger with three real witnesses (litewitness), of which two have to cosign; and read over HTTP by a client that is not ours (torchwood)."""
 
 import base64
+import gzip
 import hashlib
 import importlib.util
 import io
@@ -302,6 +303,24 @@ class Read(unittest.TestCase):
             self.assertEqual(status(path, None), 401, path)
         for path in ("tile/0/999", "tile/0/0", "tile/0/../0/000", "tile/00/000", "tile/9/000", "tile/data/000", "tile/"):
             self.assertEqual(status(path, operator("--name", "admin")), 404, path)
+
+    def test_records_are_zipped_for_who_takes_it_and_hashes_are_not(self):
+        partial = f"tile/entries/000.p/{min(size('cosigned'), 255)}"
+        plain, said = self.got(partial, "identity")
+        self.assertEqual((said["Content-Encoding"], said["Vary"]), (None, "accept-encoding"))
+        zipped, said = self.got(partial, "br;q=1, gzip;q=0.5")
+        self.assertEqual((said["Content-Encoding"], said["Vary"]), ("gzip", "accept-encoding"))
+        self.assertEqual(gzip.decompress(zipped), plain)
+        self.assertLess(len(zipped), len(plain))
+        self.assertIsNone(self.got(partial, "gzip;q=0")[1]["Content-Encoding"])
+        self.assertIsNone(self.got(partial.replace("/entries/", "/0/"), "gzip")[1]["Content-Encoding"])
+
+    @staticmethod
+    def got(path, encodings):
+        token = operator("--name", "admin")
+        headers = {"Authorization": f"Bearer {token}", "Accept-Encoding": encodings}
+        with urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{STAGE.admin}/ledger/{path}", headers=headers)) as answer:
+            return answer.read(), answer.headers
 
     @staticmethod
     def status(path, token):

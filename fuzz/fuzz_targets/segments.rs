@@ -100,6 +100,8 @@ fn open(dir: &Path) {
         status: 200,
         task: None,
         time: "2026-01-01T00:00:00.000000Z".into(),
+        time_per_output_token_us: None,
+        time_to_first_token_us: None,
         token: None,
         tokens_input: None,
         tokens_output: None,

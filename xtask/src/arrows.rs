@@ -12,8 +12,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vidimus-registry", &["vidimus-core"]),
     ("vidimus-identity", &["vidimus-core"]),
     ("vidimus-ledger", &["vidimus-core"]),
-    ("vidimus-gateway", &["vidimus-core", "vidimus-identity", "vidimus-ledger"]),
-    ("vidimus-query", &["vidimus-core", "vidimus-registry", "vidimus-ledger"]),
+    // Spans are no records: nothing of ours has to be known to keep them.
+    ("vidimus-traces", &[]),
+    ("vidimus-gateway", &["vidimus-core", "vidimus-identity", "vidimus-ledger", "vidimus-traces"]),
+    ("vidimus-query", &["vidimus-core", "vidimus-registry", "vidimus-ledger", "vidimus-traces"]),
     // DataFusion stays behind it: nothing but the binary is built with that.
     ("vidimus-readmodel", &["vidimus-core", "vidimus-ledger"]),
     (
@@ -26,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "vidimus-ledger",
             "vidimus-query",
             "vidimus-readmodel",
+            "vidimus-traces",
         ],
     ),
     // The ledger: without recording a decision there is no permit, in tests neither.

@@ -3,6 +3,7 @@
 //! A new act is a variant of [`Act`] with a struct of its own, whose fields are in alphabetical order (RFC 8785), and an arm in
 //! [`crate::standing::Standing::apply`].
 
+mod export;
 mod grant;
 mod prune;
 mod rotate;
@@ -20,6 +21,7 @@ use crate::caller::Chain;
 use crate::entity::{EntityId, EntityKind};
 use crate::standing::agreed::Agreed;
 
+pub use export::Export;
 pub use grant::{BadTerms, Granted, MOST_RESOURCES, OfGrant, Requested, Terms, Thing, Used};
 pub use prune::Prune;
 pub use rotate::RotateKey;
@@ -67,6 +69,8 @@ pub enum Act {
     Prune(Prune),
     /// Another key signs for the ledger.
     RotateKey(RotateKey),
+    /// Somebody takes evidence of the ledger along.
+    Export(Export),
 }
 
 impl Act {
@@ -91,6 +95,7 @@ impl Act {
             Self::Agree(_) => "agree",
             Self::Prune(_) => "prune",
             Self::RotateKey(_) => "rotate-key",
+            Self::Export(_) => "export",
         }
     }
 
@@ -114,7 +119,8 @@ impl Act {
             | Self::EndGrant(_)
             | Self::Agree(_)
             | Self::Prune(_)
-            | Self::RotateKey(_) => return None,
+            | Self::RotateKey(_)
+            | Self::Export(_) => return None,
         })
     }
 
@@ -162,6 +168,7 @@ impl Act {
                 format!("Records/{from}-{}", minimum.saturating_sub(1))
             }
             Self::RotateKey(RotateKey { to, .. }) => format!("Key/{to}"),
+            Self::Export(_) => "View/records".to_owned(),
         }
     }
 }

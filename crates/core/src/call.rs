@@ -94,24 +94,15 @@ pub enum Target<'a> {
 impl Target<'_> {
     /// The entity: `Tool/namespace/server/tool` and so on.
     pub fn entity(&self) -> EntityId {
+        let part = |kind, whole: &EntityId, name: &str| EntityId::new(kind, [&*whole.id, "/", name].concat());
         match self {
-            Self::Tool { server, name } => {
-                EntityId::new(EntityKind::Tool, format!("{}/{name}", server.id.id))
-            }
-            Self::Resource { server, uri } => {
-                EntityId::new(EntityKind::Resource, format!("{}/{uri}", server.id.id))
-            }
-            Self::Prompt { server, name } => {
-                EntityId::new(EntityKind::Prompt, format!("{}/{name}", server.id.id))
-            }
+            Self::Tool { server, name } => part(EntityKind::Tool, &server.id, name),
+            Self::Resource { server, uri } => part(EntityKind::Resource, &server.id, uri),
+            Self::Prompt { server, name } => part(EntityKind::Prompt, &server.id, name),
             Self::Server(server) => server.id.clone(),
             Self::Agent(agent) => agent.id.clone(),
-            Self::Skill { agent, name } => {
-                EntityId::new(EntityKind::Skill, format!("{}/{name}", agent.id.id))
-            }
-            Self::Model { provider, name } => {
-                EntityId::new(EntityKind::Model, format!("{}/{name}", provider.id.id))
-            }
+            Self::Skill { agent, name } => part(EntityKind::Skill, &agent.id, name),
+            Self::Model { provider, name } => part(EntityKind::Model, &provider.id, name),
             Self::Provider(provider) => provider.id.clone(),
         }
     }

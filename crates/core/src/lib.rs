@@ -26,6 +26,7 @@ pub mod recorded;
 pub mod refusal;
 pub mod resource;
 pub mod review;
+pub mod row;
 pub mod snapshot;
 pub mod standing;
 pub mod suppose;

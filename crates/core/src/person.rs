@@ -60,11 +60,13 @@ pub enum Operation {
     Approve,
     /// Looks at something: [`About::View`].
     Read,
+    /// Takes evidence along: records, with what proves them.
+    Export,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Quarantine,
         Self::Lift,
         Self::Declassify,
@@ -72,6 +74,7 @@ impl Operation {
         Self::Revoke,
         Self::Approve,
         Self::Read,
+        Self::Export,
     ];
 
     /// The id of the Cedar action.
@@ -84,6 +87,7 @@ impl Operation {
             Self::Revoke => "revoke",
             Self::Approve => "approve",
             Self::Read => "read",
+            Self::Export => "export",
         }
     }
 
@@ -93,7 +97,8 @@ impl Operation {
             Self::Quarantine | Self::Lift | Self::Declassify | Self::Grant | Self::Revoke | Self::Approve => {
                 Some("operate")
             }
-            Self::Read => None,
+            // Not in `operate`: who may take something out of use need not have what everybody did.
+            Self::Read | Self::Export => None,
         }
     }
 }

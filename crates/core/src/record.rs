@@ -136,6 +136,9 @@ pub struct DecisionRecord<'a> {
     /// `allow`, `allow-with-obligations`, `hold` or `deny`.
     #[schemars(extend("enum" = ["allow", "allow-with-obligations", "hold", "deny"]))]
     pub outcome: Cow<'a, str>,
+    /// The span of the caller's that this call continues, where it sent a `traceparent`: its span id in hex. It is what the caller says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Cow<'a, str>>,
     /// The policies that decided, `namespace/name`, with `#id` or `~version` where a policy has several.
     #[schemars(with = "Vec<String>")]
     pub policies: Cow<'a, [Arc<str>]>,
@@ -233,6 +236,12 @@ pub struct EffectRecord<'a> {
     pub task: Option<Cow<'a, str>>,
     /// RFC 3339 UTC with microseconds.
     pub time: Cow<'a, str>,
+    /// Of a model's answer that was streamed: how long each token took after the first, microseconds, by the provider's count of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_per_output_token_us: Option<u64>,
+    /// Of a model's answer that was streamed: from the whole request to the first event with something of the answer, microseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_to_first_token_us: Option<u64>,
     /// `jti` of the token minted for this hop; absent where the gateway lent a provider's key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Cow<'a, str>>,
@@ -272,6 +281,9 @@ pub struct RefusalRecord<'a> {
     /// `deny`.
     #[schemars(extend("const" = "deny"))]
     pub outcome: Cow<'a, str>,
+    /// The span of the caller's that this call continues, where it sent a `traceparent`: its span id in hex. It is what the caller says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Cow<'a, str>>,
     /// The path asked for, at most 256 bytes.
     pub path: Cow<'a, str>,
     /// Who called, where that was proven.

@@ -154,7 +154,8 @@ impl Standing {
             | Act::Use(_)
             | Act::Came(_)
             | Act::Prune(_)
-            | Act::RotateKey(_) => false,
+            | Act::RotateKey(_)
+            | Act::Export(_) => false,
             Act::UseGrant(Used { of, .. }) => self.grants.get(of).is_some_and(|grant| {
                 grant.terms.uses.is_some_and(|uses| grant.used.saturating_add(1) >= uses)
             }),
@@ -195,8 +196,8 @@ impl Standing {
                 }
             }
             Act::Lift(Lifted { of, subject }) => self.lift(subject, |id| id == of),
-            // Labels are counted where calls are, and no part of a snapshot; nor is what the ledger keeps.
-            Act::Declassify(_) | Act::Prune(_) | Act::RotateKey(_) => {}
+            // Labels are counted where calls are, and no part of a snapshot; nor is what the ledger keeps, and who was given it.
+            Act::Declassify(_) | Act::Prune(_) | Act::RotateKey(_) | Act::Export(_) => {}
             Act::Agree(agreed) => self.agree(agreed),
             Act::RequestGrant(Requested { terms, until_ms }) => {
                 let (placed, terms) = (Placed::by(record), terms.clone());
@@ -257,7 +258,7 @@ impl Standing {
             Act::Quarantine(of) => self.check_quarantine(&of.subject),
             Act::Lift(lifted) => self.check_lift(lifted),
             // A label that nobody has is taken away from nobody.
-            Act::Declassify(_) | Act::Agree(_) | Act::Prune(_) | Act::RotateKey(_) => Ok(()),
+            Act::Declassify(_) | Act::Agree(_) | Act::Prune(_) | Act::RotateKey(_) | Act::Export(_) => Ok(()),
             // They are about an approval.
             Act::Ask(_)
             | Act::Approve(_)

@@ -38,6 +38,8 @@ pub struct Accounts {
 pub struct Holder {
     /// Of request bodies.
     pub bytes: Share,
+    /// Of spans on their way to the disk, in bytes.
+    pub spans: Share,
     calls: Share,
 }
 
@@ -54,7 +56,7 @@ impl Drop for Place {
 
 impl Holder {
     pub fn new() -> Self {
-        Self { bytes: Share::default(), calls: Share::default() }
+        Self { bytes: Share::default(), spans: Share::default(), calls: Share::default() }
     }
 }
 

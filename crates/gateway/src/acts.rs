@@ -338,11 +338,12 @@ impl Shared {
             kind: RefusalKind,
             message: shorten(&refusal.message),
             outcome: "deny".into(),
+            parent: None,
             path: shorten(path),
             principal: None,
             source: Some(source.to_string().into()),
             time: rfc3339(now.wall).into(),
-            trace: TraceContext::from_header(None).to_string().into(),
+            trace: TraceContext::from_header(None).ids().into(),
             user: user.map(|user| user.id().into()),
             version: VERSION,
         });

@@ -3,7 +3,7 @@
 
 mod collect;
 mod cooperative;
-mod encoding;
+pub(crate) mod encoding;
 mod gathered;
 mod judge;
 mod kept;
@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use hyper::body::{Body as _, Incoming};
 use tokio::time::Instant;
 use vidimus_core::call::Destination;
@@ -392,7 +392,7 @@ impl Answering<'_> {
 
     /// The upstream's session id stays here; the caller gets one that only it can use.
     fn seal(&self, from: &HeaderMap, to: &mut HeaderMap) -> Result<(), Refusal> {
-        to.remove(mcp::SESSION_HEADER);
+        to.remove(const { HeaderName::from_static(mcp::SESSION_HEADER) });
         let sealed = self.answer.seals.and_then(|(name, kind)| Some((name, kind, from.get(name)?)));
         let Some((name, kind, id)) = sealed else {
             return Ok(());

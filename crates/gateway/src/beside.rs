@@ -1,4 +1,6 @@
-//! What has in common that goes out beside the calls: to the webhook, to witnesses and to sinks.
+//! What has in common that goes out beside the calls: to the webhook, to witnesses, to sinks and to a ClickHouse.
+
+mod web;
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
@@ -10,6 +12,7 @@ use rand::RngExt as _;
 use vidimus_core::resource::Network;
 
 use crate::forward::AddressGuard;
+pub(crate) use web::Web;
 
 /// An address to which nothing goes.
 #[derive(Debug, thiserror::Error)]

@@ -87,6 +87,8 @@ pub struct Effect {
     /// Why no full answer came, as the record says it.
     detail: Option<String>,
     found: Observation,
+    /// From the request to the first event with something of a model's answer.
+    first_token: Option<Duration>,
     /// The first task that the answer names, where it may name some.
     pub task: Option<FirstTask>,
     /// Registered provider and model, for the token metric.
@@ -151,6 +153,7 @@ impl Effect {
             token: None,
             detail: None,
             found: Observation::default(),
+            first_token: None,
             task: None,
             model,
             span: None,
@@ -167,6 +170,21 @@ impl Effect {
             room,
             recorded: false,
         }
+    }
+
+    /// So many bytes go to the caller; `has_token`: there was something of a model's answer among those so far.
+    pub fn passed(&mut self, bytes: usize, has_token: bool) {
+        self.bytes_out += bytes as u64;
+        if has_token && self.first_token.is_none() {
+            let now = self.shared.clock.now().monotonic;
+            self.first_token = Some(now.saturating_duration_since(self.started.monotonic));
+        }
+    }
+
+    /// How long each token took after the first, where the provider counted them; `duration` is that of the whole call.
+    fn each_token(&self, duration: Duration) -> Option<Duration> {
+        let after = self.found.usage.output?.checked_sub(1).filter(|after| *after > 0)?;
+        duration.checked_sub(self.first_token?)?.checked_div(u32::try_from(after).ok()?)
     }
 
     /// What was found in the answer.
@@ -237,13 +255,15 @@ impl Effect {
             code: ending.code().map(Cow::Borrowed),
             decision: self.decision,
             detail: self.detail.as_deref().map(Cow::Borrowed),
-            duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+            duration_us: micros(duration),
             id: Cow::Borrowed(&self.call),
             kind: EffectKind,
             result: ending.as_str().into(),
             status: self.status,
             task: self.task.as_ref().and_then(|task| task.get()).map(|task| Cow::Borrowed(&**task)),
             time: Cow::Owned(rfc3339(now.wall)),
+            time_per_output_token_us: self.each_token(duration).map(micros),
+            time_to_first_token_us: self.first_token.map(micros),
             token: self.token.as_deref().map(Cow::Borrowed),
             tokens_input: self.found.usage.input,
             tokens_output: self.found.usage.output,
@@ -272,6 +292,10 @@ impl Effect {
         self.shared.meter.ended(self.protocol, ending.as_str(), duration, self.trace);
         if let Some((provider, model)) = &self.model {
             self.shared.meter.tokens(provider, model, self.found.usage);
+            if let (Ending::Ok, Some(first)) = (ending, self.first_token) {
+                let each = self.each_token(duration);
+                self.shared.meter.pace().answered((provider, model), first, each);
+            }
         }
         if let Some(line) = self.line.take() {
             line.write(access_log::Ended {
@@ -287,7 +311,7 @@ impl Effect {
             self.came(&approval, ending);
         }
         if let Some(mut span) = self.span.take() {
-            span.used(self.found.usage);
+            span.used(self.found.usage, self.first_token);
             span.end(ending.as_str(), ending.code(), self.status, now.wall);
         }
     }
@@ -318,6 +342,10 @@ async fn came_of(shared: Arc<Shared>, came: Came) {
             tracing::warn!(%refusal, "what came of an approved call is not with its approval");
         }
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A detail as a record has it: so short, and of such characters, that it has its place in the room that is kept for the record.

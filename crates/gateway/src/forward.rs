@@ -154,7 +154,7 @@ fn address(registered: &Url, below: &str) -> String {
     let (path, query) = below.split_once('?').unwrap_or((below, ""));
     let base = &registered[..Position::AfterPath];
     let base = if path.is_empty() { base } else { base.trim_end_matches('/') };
-    let mut address = format!("{base}{path}");
+    let mut address = [base, path].concat();
     let given = registered.query().unwrap_or_default();
     let known = |name: &str| form_urlencoded::parse(given.as_bytes()).any(|(other, _)| other == name);
     let added = query.split('&').filter(|pair| {

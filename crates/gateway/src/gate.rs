@@ -26,6 +26,7 @@ use crate::questions::Questions;
 use crate::refusal_sampler::{Rate, RefusalSampler};
 use crate::seal::Seal;
 use crate::secrets::SecretDirectory;
+use crate::spans::Spans;
 use crate::standing::StandingState;
 use crate::standing::chains::Keeps;
 use crate::standing::store::{self, StandingAddress, Store};
@@ -143,6 +144,8 @@ pub struct Config {
     pub clock: Arc<dyn Clock>,
     /// What several gateways share; without it each has its own.
     pub store: Option<StandingAddress>,
+    /// Where the spans are kept that agents send; without it none are taken.
+    pub spans: Option<Spans>,
     /// Where it is told whether everything still runs.
     pub vitals: Vitals,
 }
@@ -171,6 +174,7 @@ pub struct Shared {
     pub meter: Meter,
     pub vitals: Vitals,
     pub telemetry: Telemetry,
+    pub(crate) spans: Option<Spans>,
     pub(crate) limits: Limits,
     pub(crate) public_url: String,
     pub(crate) admin_url: Option<String>,
@@ -205,6 +209,7 @@ impl Shared {
             meter: Meter::new(&config.vitals),
             vitals: config.vitals,
             telemetry: config.telemetry,
+            spans: config.spans,
             limits,
             public_url: config.public_url,
             admin_url: config.admin_url,

@@ -5,6 +5,8 @@
 //! function (`admit`, then `carry`), `forward` is the only place that reaches an upstream, and `effect` closes the record when
 //! the answer has ended.
 //!
+//! Beside it, and no call: `spans` takes what agents say of themselves.
+//!
 //! What is public is what the binary composes: a [`Gate`] from its [`Config`], a [`listener`] that serves it, and what watches
 //! over it. A front door of another kind (Envoy `ext_authz`, a token endpoint) calls [`admit()`] alone.
 
@@ -15,6 +17,7 @@ mod answer;
 mod beside;
 mod bodies;
 mod changes;
+mod clickhouse;
 mod credential;
 mod effect;
 mod fair_share;
@@ -39,6 +42,7 @@ mod said;
 mod seal;
 mod secrets;
 mod sinks;
+mod spans;
 mod standing;
 mod table;
 mod telemetry;
@@ -50,6 +54,7 @@ mod witnesses;
 
 pub use acts::{Acts, Done, RefusedRequest, Stood};
 pub use beside::NeverCalled;
+pub use clickhouse::{ClickHouse, ClickHouseError, EventRows};
 pub use forward::{AddressGuard, KeepAlive, Outbound, Upstream, forward};
 pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
 pub use handle::{Admission, Admitted, Peer, admit, handle};
@@ -66,6 +71,7 @@ pub use secrets::{NoSecretDirectory, SecretDirectory};
 pub use sinks::{
     BadSink, NoPosition, NoSink, Pace, Sink, SinkAddress, SinksConfig, least_position, open_sinks,
 };
+pub use spans::Spans;
 pub use standing::store::StandingAddress;
 pub use telemetry::{BadEndpoint, Telemetry};
 pub use vitals::{Pulse, Silent, Vitals};

@@ -19,10 +19,11 @@ use hyper::body::Incoming;
 use crate::gate::Gate;
 use crate::handle::{self, Peer, handle};
 use crate::reply::ReplyBody;
+use crate::spans;
 
 use page::Page;
 
-/// Answers one request: a page that asks beforehand, a public document, or a governed call.
+/// Answers one request: a page that asks beforehand, a public document, spans that an agent sends, or a governed call.
 async fn answer(
     gate: &Gate,
     request: Request<Incoming>,
@@ -44,6 +45,8 @@ async fn answer(
             document.headers_mut().append(header::VARY, HeaderValue::from_static("Origin"));
         }
         document
+    } else if let Some(asked) = spans::asked(gate, &parts) {
+        spans::receive(gate, asked, Request::from_parts(parts, body), peer).await
     } else {
         handle(gate, Request::from_parts(parts, body), peer).await
     };

@@ -1,7 +1,9 @@
 //! Metrics for Prometheus. The list with meanings is [`METRICS`], and `docs/metrics.md` is made of it.
 
 mod list;
+mod pace;
 mod sinks;
+mod spans;
 
 use std::fmt::{self, Write as _};
 use std::sync::atomic::AtomicU64;
@@ -19,7 +21,9 @@ use vidimus_ledger::Ledger;
 use crate::protocol::observe::Usage;
 use crate::route::Protocol;
 use crate::vitals::Vitals;
+use pace::PaceMeter;
 use sinks::SinkMeter;
+pub(crate) use spans::SpanMeter;
 
 pub use list::{Described, Kind, LABELS, METRICS};
 
@@ -134,6 +138,8 @@ pub struct Meter {
     witnesses: Family<Asked, Counter>,
     uncosigned: Seconds,
     sinks: SinkMeter,
+    spans: SpanMeter,
+    pace: PaceMeter,
 }
 
 /// A gauge of seconds.
@@ -167,6 +173,8 @@ impl Meter {
             witnesses: Family::default(),
             uncosigned: Gauge::default(),
             sinks: SinkMeter::default(),
+            spans: SpanMeter::default(),
+            pace: PaceMeter::default(),
             registry: Listed(Registry::with_prefix("vidimus")),
         };
         let registry = &mut meter.registry;
@@ -175,6 +183,7 @@ impl Meter {
         registry.add(&list::EFFECTS, meter.effects.clone());
         registry.add(&list::DURATION, meter.duration.clone());
         registry.add(&list::TOKENS, meter.tokens.clone());
+        meter.pace.register(registry);
         registry.add(&list::HEADERS_DROPPED, meter.headers_dropped.clone());
         registry.add(&list::CONNECTIONS, meter.connections.clone());
         registry.add(&list::CONNECTIONS_REFUSED, meter.connections_refused.clone());
@@ -190,10 +199,21 @@ impl Meter {
         registry.add(&list::WITNESS_REQUESTS, meter.witnesses.clone());
         registry.add(&list::UNCOSIGNED, meter.uncosigned.clone());
         meter.sinks.register(registry);
+        meter.spans.register(registry);
         registry.add(&list::TASK_RESTARTS, vitals.restarts().clone());
         registry.add(&list::PANICS, vitals.panics().clone());
         registry.add(&list::LOG_LINES_LOST, vitals.log_lines_lost().clone());
         meter
+    }
+
+    /// What is counted of the spans that agents send.
+    pub(crate) fn spans(&self) -> &SpanMeter {
+        &self.spans
+    }
+
+    /// What is measured of models.
+    pub(crate) fn pace(&self) -> &PaceMeter {
+        &self.pace
     }
 
     /// What is counted of sinks.

@@ -223,11 +223,12 @@ impl Missed {
             kind: RefusalKind,
             message: Cow::Owned(message),
             outcome: Cow::Borrowed("deny"),
+            parent: None,
             path: Cow::Borrowed(""),
             principal: principal.map(Cow::Owned),
             source: None,
             time: Cow::Owned(rfc3339(self.to)),
-            trace: Cow::Owned(TraceContext::from_header(None).to_string()),
+            trace: Cow::Owned(TraceContext::from_header(None).ids()),
             user: None,
             version: VERSION,
         })

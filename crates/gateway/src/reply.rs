@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -27,12 +27,19 @@ pub struct ReplyBody(Kind);
 #[derive(Debug)]
 enum Kind {
     Whole(Full<Bytes>),
+    /// A message, and what is said behind it.
+    Framed(std::vec::IntoIter<Frame<Bytes>>),
     Stream(Box<ResponseStream>),
 }
 
 impl ReplyBody {
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
         Self(Kind::Whole(Full::new(bytes.into())))
+    }
+
+    /// A body with trailers.
+    pub(crate) fn with_trailers(bytes: Bytes, trailers: HeaderMap) -> Self {
+        Self(Kind::Framed(vec![Frame::data(bytes), Frame::trailers(trailers)].into_iter()))
     }
 
     pub(crate) fn stream(stream: ResponseStream) -> Self {
@@ -50,6 +57,7 @@ impl Body for ReplyBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match &mut self.get_mut().0 {
             Kind::Whole(full) => Pin::new(full).poll_frame(cx).map_err(|never| match never {}),
+            Kind::Framed(frames) => Poll::Ready(frames.next().map(Ok)),
             Kind::Stream(stream) => Pin::new(&mut **stream).poll_frame(cx),
         }
     }
@@ -57,6 +65,7 @@ impl Body for ReplyBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Whole(full) => full.is_end_stream(),
+            Kind::Framed(frames) => frames.as_slice().is_empty(),
             Kind::Stream(_) => false,
         }
     }
@@ -64,7 +73,7 @@ impl Body for ReplyBody {
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Whole(full) => full.size_hint(),
-            Kind::Stream(_) => SizeHint::default(),
+            Kind::Framed(_) | Kind::Stream(_) => SizeHint::default(),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::refusal_sampler::Refused;
 use crate::reply::{self, ReplyBody};
 use crate::route::{Protocol, Route};
 use crate::telemetry::Span;
-use crate::trace::TraceContext;
+use crate::trace::{TRACEPARENT, TraceContext};
 use crate::unrecorded::closed;
 
 /// One request on its way.
@@ -50,7 +50,7 @@ pub struct RequestContext {
 
 impl RequestContext {
     pub fn begin(gate: &Gate, parts: &Parts, peer: &Peer) -> Self {
-        let traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok());
+        let traceparent = parts.headers.get(TRACEPARENT).and_then(|value| value.to_str().ok());
         let route = Route::parse(parts.uri.path());
         let trace = TraceContext::from_header(traceparent);
         let started = gate.clock.now();
@@ -210,11 +210,12 @@ impl RequestContext {
             kind: RefusalKind,
             message: shorten(&refusal.message),
             outcome: Cow::Borrowed("deny"),
+            parent: self.trace.parent().map(Cow::Owned),
             path: shorten(parts.uri.path()),
             principal: self.caller.as_ref().map(|proven| Cow::Owned(proven.principal.entity().to_string())),
             source: Some(Cow::Owned(self.peer.address.ip().to_string())),
             time: Cow::Owned(rfc3339(self.started.wall)),
-            trace: Cow::Owned(self.trace.to_string()),
+            trace: Cow::Owned(self.trace.ids()),
             user: user.or(verified.and_then(|it| it.user.as_deref()).map(Cow::Borrowed)),
             version: VERSION,
         })

@@ -11,6 +11,7 @@ mod leaf;
 mod ocsf;
 mod otlp;
 mod position;
+mod receiver;
 mod syslog;
 
 use std::convert::Infallible;
@@ -26,17 +27,17 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 use vidimus_ledger::{Hit, Ledger, PrunedError, Reading};
 
-use crate::beside::{NeverCalled, apart, chain, pause};
+use crate::beside::{NeverCalled, chain, pause};
 use crate::forward::AddressGuard;
 use crate::meter::Meter;
 use crate::secrets::SecretDirectory;
+use address::Body;
 pub use address::{BadSink, SinkAddress};
-use address::{Body, Wire};
 use leaf::Leaf;
 use otlp::Otlp;
 use position::Position;
 pub use position::{NoPosition, least_position};
-use syslog::Syslog;
+use receiver::{Failed, Receiver, Taken};
 
 /// Where records go.
 #[derive(Clone, Debug)]
@@ -101,35 +102,6 @@ pub enum NoSink {
     Position(#[from] NoPosition),
     #[error(transparent)]
     Front(#[from] PrunedError),
-}
-
-/// What a sink acknowledged of a batch.
-#[derive(Clone, Copy, Debug)]
-struct Taken {
-    /// So many of its records it does not want, and says that they are not to be sent again.
-    rejected: u64,
-}
-
-/// Why a batch was not acknowledged.
-#[derive(Debug)]
-enum Failed {
-    /// It is sent again, not before so long.
-    Again(String, Option<Duration>),
-    /// Less of it may be.
-    TooLarge,
-}
-
-impl Failed {
-    fn again(why: impl Into<String>) -> Self {
-        Self::Again(why.into(), None)
-    }
-}
-
-/// How it is spoken to.
-#[derive(Debug)]
-enum Receiver {
-    Otlp(Box<Otlp>),
-    Syslog(Box<Syslog>),
 }
 
 /// One receiver, and how far it has come.
@@ -200,7 +172,7 @@ pub fn open_sinks(config: &SinksConfig, ledger: &Ledger) -> Result<Vec<Arc<Sink>
 impl Sink {
     fn open(config: &SinksConfig, address: &SinkAddress, ledger: &Ledger) -> Result<Self, NoSink> {
         let place = address.place();
-        let receiver = Receiver::new(config, address, &place)?;
+        let receiver = Receiver::new(config, address, (&place, ledger.origin()))?;
         let log = (ledger.origin(), ledger.minimum()?..ledger.size());
         let position = Position::open(&config.directory, place.clone(), log, config.from)?;
         Ok(Self {
@@ -240,7 +212,7 @@ impl Sink {
                 None => ledger.read_from(self.position.get()).map_err(|error| chain(&error)),
             };
             let batch = match read {
-                Ok(at) => self.clone().read(at, (durable, most)).await,
+                Ok(at) => self.clone().read(at, ledger.clone(), (durable, most)).await,
                 Err(why) => Err(why),
             };
             let (at, batch) = match batch {
@@ -270,40 +242,40 @@ impl Sink {
     async fn read(
         self: Arc<Self>,
         mut reading: Reading,
+        ledger: Ledger,
         (durable, most): (u64, usize),
     ) -> Result<(Reading, Batch), String> {
         let read = move || {
             let hits = next_records(&mut reading, durable, (most, self.pace.bytes))?;
-            let batch = self.encode(&hits).ok_or_else(|| {
-                format!("record {} is not there; it may have been pruned", self.position.get())
-            })?;
-            Ok::<_, String>((reading, batch))
+            Ok::<_, String>((reading, self.encode(&hits, &ledger)?))
         };
         // It reads files, and what it makes of them is large.
         tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?
     }
 
-    /// What is sent of these records; `None` where they are not those that come next.
-    fn encode(&self, hits: &[Hit]) -> Option<Batch> {
-        let (first, last) = (hits.first()?, hits.last()?);
-        if first.index != self.position.get() {
-            return None;
-        }
-        let leaves: Vec<_> = hits.iter().map(|hit| Leaf::of(&self.origin, hit)).collect();
-        let body = match self.receiver {
-            Receiver::Otlp(_) => Otlp::encode(
-                leaves.iter().map(|leaf| attributes::log_record(leaf, self.text(leaf))).collect(),
-            ),
+    /// What is sent of these records, which have to be those that come next.
+    fn encode(&self, hits: &[Hit], ledger: &Ledger) -> Result<Batch, String> {
+        let come_next = |first: &&Hit| first.index == self.position.get();
+        let (Some(first), Some(last)) = (hits.first().filter(come_next), hits.last()) else {
+            return Err(format!("record {} is not there; it may have been pruned", self.position.get()));
+        };
+        let origin: &str = &self.origin;
+        let leaves = || hits.iter().map(move |hit| Leaf::of(origin, hit));
+        let body = match &self.receiver {
+            Receiver::ClickHouse(rows) => rows.encode(hits, &|index| ledger.read_from(index))?,
+            Receiver::Otlp(_) => {
+                Otlp::encode(leaves().map(|leaf| attributes::log_record(&leaf, self.text(&leaf))).collect())
+            }
             Receiver::Syslog(_) => {
                 let mut all = Vec::new();
-                for leaf in &leaves {
-                    syslog::frame(&mut all, leaf, &self.host, &self.text(leaf));
+                for leaf in leaves() {
+                    syslog::frame(&mut all, &leaf, &self.host, &self.text(&leaf));
                 }
                 all.into()
             }
         };
-        let oldest = leaves.first().and_then(Leaf::time);
-        Some(Batch { first: first.index, next: last.index + 1, oldest, body })
+        let oldest = Leaf::of(origin, first).time();
+        Ok(Batch { first: first.index, next: last.index + 1, oldest, body })
     }
 
     fn text(&self, leaf: &Leaf<'_>) -> String {
@@ -328,7 +300,7 @@ impl Sink {
             if standing.failures > 0 {
                 meter.sinks().retried(&self.place);
             }
-            let sent = tokio::time::timeout(self.pace.deadline, self.receiver.send(batch.body.clone())).await;
+            let sent = tokio::time::timeout(self.pace.deadline, self.receiver.send(batch)).await;
             let Ok(sent) = sent else {
                 let why = format!("no answer within {} ms", self.pace.deadline.as_millis());
                 self.failed(why, None, standing, around).await;
@@ -436,44 +408,6 @@ impl Sink {
         let made = standing.oldest.map(SystemTime::from);
         let age = made.and_then(|made| SystemTime::now().duration_since(made).ok());
         meter.sinks().lag(&self.place, behind, age.unwrap_or_default());
-    }
-}
-
-impl Receiver {
-    fn new(config: &SinksConfig, address: &SinkAddress, place: &str) -> Result<Self, NoSink> {
-        let never = |never| NoSink::Place { place: place.to_owned(), never };
-        let guard = apart(config.guard.clone(), &address.host, address.port, &config.own).map_err(never)?;
-        let secrets = || {
-            let secrets = config.secrets.clone();
-            secrets.ok_or_else(|| NoSink::NoSecrets { place: place.to_owned() })
-        };
-        let unusable = |source| NoSink::Unusable { place: place.to_owned(), source };
-        Ok(match &address.wire {
-            Wire::Otlp { url, headers } => {
-                let headers =
-                    headers.clone().map(|named| Ok::<_, NoSink>((secrets()?, named))).transpose()?;
-                let uri =
-                    url.as_str().parse::<http::Uri>().map_err(|error| unusable(io::Error::other(error)))?;
-                let otlp = Otlp::new(uri, guard, address.roots.clone(), headers).map_err(unusable)?;
-                Self::Otlp(Box::new(otlp))
-            }
-            Wire::Syslog { tls } => {
-                let tls = tls.clone().map(|how| {
-                    let secrets = how.certificate.is_some().then(&secrets).transpose()?;
-                    Ok::<_, NoSink>(syslog::Tls { roots: address.roots.clone(), how, secrets })
-                });
-                let syslog = Syslog::new(guard, address.bare_host(), address.port, tls.transpose()?);
-                Self::Syslog(Box::new(syslog.map_err(unusable)?))
-            }
-        })
-    }
-
-    /// Sends a batch once.
-    async fn send(&self, body: Bytes) -> Result<Taken, Failed> {
-        match self {
-            Self::Otlp(otlp) => otlp.send(body).await,
-            Self::Syslog(syslog) => syslog.send(body).await,
-        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Spans over OTLP/HTTP, off unless an endpoint is given. With it off a call pays one branch.
 //!
-//! Attribute names are those of the OpenTelemetry GenAI and MCP conventions, v1.41.1; the gateway's own begin with `vidimus.`.
+//! The names of its attributes are in [`vidimus_traces::names`].
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
@@ -14,6 +14,7 @@ use vidimus_core::call::Target;
 use vidimus_core::clock::Moment;
 use vidimus_core::decision::{Decision, Outcome};
 use vidimus_core::resource::llm_provider::ProviderType;
+use vidimus_traces::names;
 
 use crate::protocol::observe::Usage;
 use crate::trace::TraceContext;
@@ -93,15 +94,15 @@ impl Span {
         };
         self.target(call.ask.method, call.ask.target);
         let mut add = |key: &'static str, value: String| self.attributes.push(KeyValue::new(key, value));
-        add("vidimus.call", id.to_owned());
-        add("vidimus.method", call.ask.method.to_owned());
-        add("vidimus.principal", call.principal().entity().to_string());
-        add("vidimus.resource", call.ask.target.entity().to_string());
-        add("vidimus.outcome", decision.outcome().as_str().to_owned());
-        add("vidimus.policies", decision.policies().join(","));
-        add("vidimus.transaction", call.chain().transaction.to_string());
+        add(names::CALL, id.to_owned());
+        add(names::METHOD, call.ask.method.to_owned());
+        add(names::PRINCIPAL, call.principal().entity().to_string());
+        add(names::RESOURCE, call.ask.target.entity().to_string());
+        add(names::OUTCOME, decision.outcome().as_str().to_owned());
+        add(names::POLICIES, decision.policies().join(","));
+        add(names::TRANSACTION, call.chain().transaction.to_string());
         if let Some(user) = call.user() {
-            add("enduser.id", user.subject.to_string());
+            add(names::ENDUSER, user.subject.to_string());
         }
     }
 
@@ -111,53 +112,53 @@ impl Span {
             |key: &'static str, value: &str| self.attributes.push(KeyValue::new(key, value.to_owned()));
         self.name = match target {
             Target::Tool { name, .. } => {
-                add("gen_ai.operation.name", "execute_tool");
-                add("gen_ai.tool.name", name);
-                add("mcp.method.name", method);
+                add(names::OPERATION, "execute_tool");
+                add(names::TOOL_NAME, name);
+                add(names::MCP_METHOD, method);
                 format!("{method} {name}")
             }
             Target::Prompt { name, .. } => {
-                add("gen_ai.prompt.name", name);
-                add("mcp.method.name", method);
+                add(names::PROMPT_NAME, name);
+                add(names::MCP_METHOD, method);
                 format!("{method} {name}")
             }
             Target::Resource { uri, .. } => {
-                add("mcp.resource.uri", uri);
-                add("mcp.method.name", method);
+                add(names::MCP_RESOURCE, uri);
+                add(names::MCP_METHOD, method);
                 method.to_owned()
             }
             Target::Server(_) => {
-                add("mcp.method.name", method);
+                add(names::MCP_METHOD, method);
                 method.to_owned()
             }
             Target::Agent(agent) | Target::Skill { agent, .. } => {
                 let name = agent.id.id.rsplit('/').next().unwrap_or_default();
-                add("gen_ai.operation.name", "invoke_agent");
-                add("gen_ai.agent.id", &agent.id.id);
-                add("gen_ai.agent.name", name);
+                add(names::OPERATION, "invoke_agent");
+                add(names::AGENT_ID, &agent.id.id);
+                add(names::AGENT_NAME, name);
                 format!("invoke_agent {name}")
             }
             Target::Provider(provider) => {
-                add("gen_ai.operation.name", "list_models");
-                add("gen_ai.provider.name", provider_name(provider.provider));
+                add(names::OPERATION, "list_models");
+                add(names::PROVIDER, provider_name(provider.provider));
                 "list_models".to_owned()
             }
             Target::Model { provider, name } => {
                 // Counting the tokens of a chat is not a chat; the conventions have no name for it.
                 let operation = if method.ends_with("count_tokens") { "count_tokens" } else { "chat" };
-                add("gen_ai.operation.name", operation);
-                add("gen_ai.request.model", name);
-                add("gen_ai.provider.name", provider_name(provider.provider));
+                add(names::OPERATION, operation);
+                add(names::REQUEST_MODEL, name);
+                add(names::PROVIDER, provider_name(provider.provider));
                 format!("{operation} {name}")
             }
         };
     }
 
-    /// Adds the tokens that the provider counted.
-    pub fn used(&mut self, usage: Usage) {
-        for (key, tokens) in
-            [("gen_ai.usage.input_tokens", usage.input), ("gen_ai.usage.output_tokens", usage.output)]
-        {
+    /// Adds the tokens that the provider counted, and how long the first one of a streamed answer took.
+    pub fn used(&mut self, usage: Usage, first: Option<Duration>) {
+        let first = first.map(|first| KeyValue::new(names::TIME_TO_FIRST_CHUNK, first.as_secs_f64()));
+        self.attributes.extend(first);
+        for (key, tokens) in [(names::INPUT_TOKENS, usage.input), (names::OUTPUT_TOKENS, usage.output)] {
             let tokens = tokens.and_then(|tokens| i64::try_from(tokens).ok());
             self.attributes.extend(tokens.map(|tokens| KeyValue::new(key, tokens)));
         }
@@ -165,14 +166,14 @@ impl Span {
 
     /// Ends and queues the span. `code` is the stable code of what failed; `status` what the caller got, 0 for nothing.
     pub fn end(mut self, result: &str, code: Option<&'static str>, status: u16, now: SystemTime) {
-        self.attributes.push(KeyValue::new("vidimus.result", result.to_owned()));
+        self.attributes.push(KeyValue::new(names::RESULT, result.to_owned()));
         if status > 0 {
-            self.attributes.push(KeyValue::new("http.response.status_code", i64::from(status)));
+            self.attributes.push(KeyValue::new(names::STATUS, i64::from(status)));
         }
         let failed = self.denied || code.is_some() || result != "ok";
         let error = code.unwrap_or(result).to_owned();
         if failed {
-            self.attributes.push(KeyValue::new("error.type", error.clone()));
+            self.attributes.push(KeyValue::new(names::ERROR_TYPE, error.clone()));
         }
         let trace_id = TraceId::from(self.trace.trace_id);
         let flags = TraceFlags::new(self.trace.flags);

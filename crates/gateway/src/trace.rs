@@ -1,6 +1,10 @@
 //! W3C Trace Context (Recommendation, 2021-11-23): every hop continues the caller's trace, or starts one.
 
-use std::fmt;
+use data_encoding::HEXLOWER;
+use http::HeaderName;
+
+/// The header in which it travels.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The ids of the gateway's own span on one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,15 +31,32 @@ impl TraceContext {
         (self.flags & 1 == 1).then_some(self.trace_id)
     }
 
+    /// The caller's span, as records have it; `None` where it sent none.
+    pub fn parent(&self) -> Option<String> {
+        (self.parent_id != 0).then(|| format!("{:016x}", self.parent_id))
+    }
+
     /// The `traceparent` to send on.
     pub fn header(&self) -> String {
-        format!("00-{:032x}-{:016x}-{:02x}", self.trace_id, self.span_id, self.flags)
+        let mut text = String::with_capacity(55);
+        text.push_str("00-");
+        self.push_ids(&mut text);
+        text.push('-');
+        HEXLOWER.encode_append(&[self.flags], &mut text);
+        text
     }
-}
 
-impl fmt::Display for TraceContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}-{:016x}", self.trace_id, self.span_id)
+    /// Trace id and span id, as records have them.
+    pub fn ids(&self) -> String {
+        let mut text = String::with_capacity(49);
+        self.push_ids(&mut text);
+        text
+    }
+
+    fn push_ids(&self, text: &mut String) {
+        HEXLOWER.encode_append(&self.trace_id.to_be_bytes(), text);
+        text.push('-');
+        HEXLOWER.encode_append(&self.span_id.to_be_bytes(), text);
     }
 }
 
@@ -66,7 +87,8 @@ mod tests {
         let context = TraceContext::from_header(Some(given));
         assert_eq!(context.trace_id, 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
         assert_eq!(context.parent_id, 0x00f0_67aa_0ba9_02b7);
-        assert!(context.header().starts_with("00-4bf92f3577b34da6a3ce929d0e0e4736-"));
+        let ids = format!("4bf92f3577b34da6a3ce929d0e0e4736-{:016x}", context.span_id);
+        assert_eq!((context.header(), context.ids()), (format!("00-{ids}-01"), ids));
         assert_ne!(context.span_id, context.parent_id);
         for bad in [
             "",

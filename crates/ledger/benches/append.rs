@@ -47,6 +47,7 @@ fn decision<'a>(
         approval: None,
         on_account_of: None,
         outcome: "allow".into(),
+        parent: None,
         policies: Cow::Borrowed(policies),
         principal: "Agent/finance/invoice-bot".into(),
         protocol: "mcp".into(),

@@ -1,7 +1,13 @@
-//! An archive: what was pruned from the front of a log, in the form of a log, in a directory of its own. Whatever reads a log reads it.
+//! An archive: what was pruned from the front of a log, in the form of a log, in a place of its own: a directory, or a bucket ([`place`]). Whatever
+//! reads a log reads it, from a bucket once it was fetched.
 //!
 //! It ends where what was copied ends, with a checkpoint of just so many records, which has the further line `archive`: nobody takes it for
 //! the log itself. It has the log's public key and no private one, so nothing is ever appended to it but by whoever prunes.
+
+mod directory;
+mod fetch;
+mod objects;
+mod place;
 
 use std::path::{Path, PathBuf};
 
@@ -13,36 +19,56 @@ use crate::note::{KeyError, SigningKey, VerifierKey};
 use crate::open::{key_path, public_key_path};
 use crate::proof::{ProveError, Prover};
 use crate::pruned::{self, Pruned};
-use crate::segment::{self, Segment};
-use crate::storage::Storage;
+use crate::segment::Segment;
 use crate::succession;
 use crate::tile;
 use crate::tree::{self, FullTile, Hash, TILE, Tree};
 
-/// Why nothing was archived, and so nothing pruned.
+use place::{Found, Place};
+
+pub use fetch::{Fetched, fetch_archive};
+pub use objects::Bucket;
+pub use place::{ArchiveAt, NoPlace};
+
+/// Why nothing was archived, and so nothing pruned; or why an archive was not fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     #[error("the archive: {}", .0.story())]
     File(FileError),
-    #[error("the archive {} is of another log", dir.display())]
-    OtherLog { dir: PathBuf },
-    #[error("the checkpoint of the archive {}: {source}", dir.display())]
-    Checkpoint { dir: PathBuf, source: CheckpointError },
+    /// Of a store of objects. What it said is not repeated.
+    #[error("the archive: cannot {doing} {at}: {why}")]
+    Store { doing: &'static str, at: String, why: String },
+    /// Of a process that archives another past, or of something that is no archive.
+    #[error("the archive: {at} is there already, and has not what the log has; take another place")]
+    Taken { at: String },
+    #[error("the archive: another process has changed {at} meanwhile; try again")]
+    Raced { at: String },
     #[error(
-        "the archive {} has the records before {archived}, and those before {minimum} were pruned without it; take another directory",
-        dir.display()
+        "the archive: the store of {at} overwrites what it was asked not to (If-None-Match, If-Match), so two processes could end one archive; \
+         take a store that has conditional writes, or a directory"
     )]
-    Gap { dir: PathBuf, archived: u64, minimum: u64 },
+    Unconditional { at: String },
+    #[error("the archive: there is none at {at}")]
+    Nothing { at: String },
+    #[error("{} is not empty; fetch an archive into a new directory", dir.display())]
+    NotEmpty { dir: PathBuf },
+    #[error("the archive {at} is of another log")]
+    OtherLog { at: String },
+    #[error("the checkpoint of the archive {at}: {source}")]
+    Checkpoint { at: String, source: CheckpointError },
+    #[error(
+        "the archive {at} has the records before {archived}, and those before {minimum} were pruned without it; take another place"
+    )]
+    Gap { at: String, archived: u64, minimum: u64 },
     /// A log that was put back from a copy has other records by numbers that the archive has already.
     #[error(
-        "the archive {} has {archived} records of a past that is not the log's: the log was put back since; take another directory",
-        dir.display()
+        "the archive {at} has {archived} records of a past that is not the log's: the log was put back since; take another place"
     )]
-    OtherPast { dir: PathBuf, archived: u64 },
+    OtherPast { at: String, archived: u64 },
     #[error("the log does not prove that it continues the archive: {0}")]
     Unproven(Box<ProveError>),
-    #[error("{} is not what was copied there", path.display())]
-    Copied { path: PathBuf },
+    #[error("{at} is not what was copied there")]
+    Copied { at: String },
     #[error("the log's private key: {0}")]
     Key(#[from] KeyError),
     #[error("the log's tiles are incomplete; `audit verify` tells more")]
@@ -57,62 +83,64 @@ impl From<FileError> for ArchiveError {
 
 /// An archive that is added to.
 pub(crate) struct Archive<'a> {
-    storage: &'a dyn Storage,
-    dir: &'a Path,
+    place: Box<dyn Place + 'a>,
     log: &'a Path,
     key: &'a VerifierKey,
     /// It has the records before this one.
     archived: u64,
     /// As this says, once it has any.
     signed: Option<SignedCheckpoint>,
+    /// That, as it was found: another process may end it meanwhile.
+    ended: Option<Found>,
 }
 
 impl<'a> Archive<'a> {
-    /// The archive in `dir` of the log in `log`, of which `gone` was pruned before; begun where it is not there.
+    /// The archive in a place, of the log in `log`, of which `gone` was pruned before; begun where it is not there.
     pub(crate) fn open(
-        storage: &'a dyn Storage,
-        dir: &'a Path,
+        place: Box<dyn Place + 'a>,
         log: &'a Path,
         key: &'a VerifierKey,
         gone: Option<&Pruned>,
     ) -> Result<Self, ArchiveError> {
-        for dir in [dir.to_owned(), dir.join("keys"), segment::dir(dir)] {
-            file::make_dir(storage, &dir)?;
-        }
-        let mut archive = Self { storage, dir, log, key, archived: 0, signed: None };
-        let text = format!("{key}\n");
-        let public = public_key_path(dir);
-        let is_former = |found: &[u8]| {
-            let found = str::from_utf8(found).ok().and_then(|text| text.trim_end().parse().ok());
-            found.is_some_and(|found: VerifierKey| key.follows(&found))
-        };
-        match file::read_if_there(&public)? {
-            Some(found) if found == text.as_bytes() => {}
-            Some(found) if is_former(&found) => file::replace(storage, &public, text.as_bytes(), 0o644)?,
-            // Where a log is, its private key is, and nothing is archived into that.
-            Some(_) => return Err(ArchiveError::OtherLog { dir: dir.to_owned() }),
-            None => file::replace(storage, &public, text.as_bytes(), 0o644)?,
-        }
+        let at = place.to_string();
+        let mut archive = Self { place, log, key, archived: 0, signed: None, ended: None };
+        archive.public_key()?;
         archive.keys()?;
         let minimum = gone.map_or(0, Pruned::minimum);
-        match file::read_if_there(&checkpoint::path(dir))? {
-            Some(note) => {
-                let signed = SignedCheckpoint::open(&note, key);
-                let signed =
-                    signed.map_err(|source| ArchiveError::Checkpoint { dir: dir.to_owned(), source })?;
+        match archive.place.read(&checkpoint::path(Path::new("")))? {
+            Some(ended) => {
+                let signed = SignedCheckpoint::open(&ended.bytes, key);
+                let signed = signed.map_err(|source| ArchiveError::Checkpoint { at: at.clone(), source })?;
                 if !signed.is_archive() {
-                    return Err(ArchiveError::OtherLog { dir: dir.to_owned() });
+                    return Err(ArchiveError::OtherLog { at });
                 }
                 archive.archived = signed.checkpoint.size;
-                archive.signed = Some(signed);
+                (archive.signed, archive.ended) = (Some(signed), Some(ended));
             }
             None => archive.begin(minimum)?,
         }
-        if archive.archived < minimum {
-            let Self { archived, .. } = archive;
-            return Err(ArchiveError::Gap { dir: dir.to_owned(), archived, minimum });
+        let Self { archived, .. } = archive;
+        if archived < minimum {
+            return Err(ArchiveError::Gap { at, archived, minimum });
         }
         Ok(archive)
+    }
+
+    /// That it is of this log, and that the place keeps what it has.
+    fn public_key(&self) -> Result<(), ArchiveError> {
+        let (name, text) = (public_key_path(Path::new("")), format!("{}\n", self.key));
+        let is_former = |found: &Found| {
+            let found = str::from_utf8(&found.bytes).ok().and_then(|text| text.trim_end().parse().ok());
+            found.is_some_and(|found: VerifierKey| self.key.follows(&found))
+        };
+        match self.place.read(&name)? {
+            Some(found) if found.bytes == text.as_bytes() => {}
+            Some(found) if is_former(&found) => self.place.replace(&name, text.as_bytes(), Some(&found))?,
+            // Where a log is, its private key is, and nothing is archived into that.
+            Some(_) => return Err(ArchiveError::OtherLog { at: self.place.to_string() }),
+            None => self.place.replace(&name, text.as_bytes(), None)?,
+        }
+        self.place.guard(&name, text.as_bytes())
     }
 
     /// That the log, whose proofs these are, continues what is here: what is here already is not copied once more.
@@ -121,18 +149,36 @@ impl<'a> Archive<'a> {
         match prover.consistency(&signed.checkpoint) {
             Ok(_) => Ok(()),
             Err(ProveError::Altered { .. } | ProveError::RolledBack { .. }) => {
-                Err(ArchiveError::OtherPast { dir: self.dir.to_owned(), archived: self.archived })
+                Err(ArchiveError::OtherPast { at: self.place.to_string(), archived: self.archived })
             }
             Err(error) => Err(ArchiveError::Unproven(Box::new(error))),
         }
     }
 
     /// Which keys followed which: what is there is signed by any of them.
-    fn keys(&self) -> Result<(), FileError> {
+    fn keys(&self) -> Result<(), ArchiveError> {
         for path in succession::files(self.log)? {
             let Some(name) = path.file_name() else { continue };
-            file::make_dir(self.storage, &succession::dir(self.dir))?;
-            file::replace(self.storage, &succession::dir(self.dir).join(name), &file::read(&path)?, 0o600)?;
+            self.place.put(&succession::dir(Path::new("")).join(name), file::read(&path)?)?;
+        }
+        Ok(())
+    }
+
+    /// Copies the texts of configurations that are not there yet: those that only refer to what goes are dropped with it. They are named by their
+    /// digests, so what is there is what it was.
+    pub(crate) fn configurations(&self, from: &Path) -> Result<(), ArchiveError> {
+        let to = Path::new("configurations");
+        let there = self.place.names(to)?;
+        let is_digest = |name: &PathBuf| {
+            let digits = name.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+        };
+        let mut texts = file::below(from)?;
+        texts.retain(|name| is_digest(name) && !there.contains(&to.join(name)));
+        // What names texts comes after them.
+        texts.sort_by_key(|name| !name.starts_with("objects"));
+        for name in texts {
+            self.place.put(&to.join(&name), file::read(&from.join(&name))?)?;
         }
         Ok(())
     }
@@ -152,33 +198,32 @@ impl<'a> Archive<'a> {
                 self.tile(FullTile { level, index, hashes: &hashes })?;
             }
         }
-        file::replace(self.storage, &pruned::path(self.dir), &pruned, 0o600)?;
-        Ok(())
+        let name = pruned::path(Path::new(""));
+        // A process that was killed may have begun it when less was pruned.
+        let was = self.place.read(&name)?;
+        self.place.replace(&name, &pruned, was.as_ref())
     }
 
-    /// Stores a full tile; one that is there stays as it is, whatever becomes of this process.
+    /// Stores a full tile.
     pub(crate) fn tile(&self, full: FullTile<'_>) -> Result<(), ArchiveError> {
-        match tile::read(self.dir, full.level, full.index)? {
-            Some(stored) if stored == full.hashes => Ok(()),
-            _ => Ok(tile::write(self.storage, self.dir, full)?),
-        }
+        self.place.tile(full)
     }
 
-    /// Copies the segments that it does not have, and ends it before record `minimum`, with this root. When this returns, all is on disk, and
-    /// what was copied was read again.
+    /// Copies the segments that it does not have, and ends it before record `minimum`, with this root. When this returns, all is there for good, as
+    /// far as the place says, and what was copied was read again.
     pub(crate) fn end(self, segments: &[Segment], minimum: u64, root: Hash) -> Result<(), ArchiveError> {
-        let Self { storage, dir, archived, .. } = self;
+        let Self { place, archived, .. } = self;
         for segment in segments.iter().filter(|segment| segment.first >= archived) {
             let bytes = file::read(&segment.path)?;
             let digest = Sha256::digest(&bytes);
-            let Segment { path, .. } = Segment::new(dir, segment.first);
-            file::replace(storage, &path, &bytes, 0o600)?;
-            drop(bytes);
-            if Sha256::digest(file::read(&path)?) != digest {
-                return Err(ArchiveError::Copied { path });
+            let Segment { path: name, .. } = Segment::new(Path::new(""), segment.first);
+            place.put(&name, bytes)?;
+            let copied = place.read(&name)?;
+            if copied.is_none_or(|copied| Sha256::digest(copied.bytes) != digest) {
+                return Err(ArchiveError::Copied { at: format!("{} in {place}", name.display()) });
             }
         }
-        tile::settle(storage, dir)?;
+        place.settle()?;
         let key = SigningKey::parse(String::from_utf8_lossy(&file::read(&key_path(self.log))?).trim_end())?;
         let origin = self.key.name().to_owned();
         let signed = match self.signed {
@@ -187,16 +232,18 @@ impl<'a> Archive<'a> {
             _ => {
                 let signed = Checkpoint { origin: origin.clone(), size: minimum, root }.sign_archive(&key);
                 // As in a log: the history is never ahead of the checkpoint.
-                file::replace(storage, &checkpoint::path(dir), signed.note.as_bytes(), 0o600)?;
+                let name = checkpoint::path(Path::new(""));
+                place.replace(&name, signed.note.as_bytes(), self.ended.as_ref())?;
                 signed
             }
         };
-        let history = checkpoint::history_path(dir);
+        let history = checkpoint::history_path(Path::new(""));
         let first = || Checkpoint { origin, size: 0, root: Tree::default().root() }.sign(&key).entry();
-        let mut all = file::read_if_there(&history)?.unwrap_or_else(first);
+        let was = place.read(&history)?;
+        let mut all = was.as_ref().map_or_else(first, |was| was.bytes.clone());
         if !all.ends_with(&signed.entry()) {
             all.extend_from_slice(&signed.entry());
-            file::replace(storage, &history, &all, 0o600)?;
+            place.replace(&history, &all, was.as_ref())?;
         }
         Ok(())
     }

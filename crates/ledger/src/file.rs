@@ -111,6 +111,26 @@ pub(crate) fn replace(storage: &dyn Storage, path: &Path, bytes: &[u8], mode: u3
     parent(path).map_or(Ok(()), |parent| sync_dir(storage, parent))
 }
 
+/// The files below a directory, by their paths below it, sorted; none where it is not there.
+pub(crate) fn below(dir: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let (mut files, mut dirs) = (Vec::new(), vec![PathBuf::new()]);
+    while let Some(within) = dirs.pop() {
+        let path = dir.join(&within);
+        let entries = match std::fs::read_dir(&path).map_err(FileError::on("list", &path)) {
+            Err(error) if error.missing() => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(FileError::on("list", &path))?;
+            let is_dir = entry.file_type().map_err(FileError::on("list", &path))?.is_dir();
+            let name = within.join(entry.file_name());
+            if is_dir { dirs.push(name) } else { files.push(name) }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
 /// Removes what writes that never finished left in a directory. Nobody may be writing in it.
 pub(crate) fn remove_unfinished(storage: &dyn Storage, dir: &Path) -> Result<(), FileError> {
     let listed = || std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>();

@@ -70,7 +70,7 @@ use vidimus_core::permit::{Receipt, Room, Verdict};
 use vidimus_core::record::{EffectRecord, Record};
 
 pub use act::ActBy;
-pub use archive::ArchiveError;
+pub use archive::{ArchiveAt, ArchiveError, Bucket, Fetched, NoPlace, fetch_archive};
 pub use aside::SetAside;
 pub use checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint};
 pub use closed::Closed;
@@ -81,7 +81,7 @@ pub use frame::{Broken, MAX_RECORD};
 pub use note::{KeyError, NoteError, VerifierKey};
 pub use open::OpenError;
 pub use proof::{Proof, ProofError, ProveError, Prover};
-pub use prune::{PruneError, Retention};
+pub use prune::{Archiving, PruneError, Retention};
 pub use pruned::{Pruned, PrunedError, pruned};
 pub use read::{Reading, Watermark, read_from};
 pub use rotate::RotateError;

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use vidimus_core::act::{Act, Prune};
 use vidimus_core::record::Kept;
 
-use crate::archive::{Archive, ArchiveError};
+use crate::archive::{Archive, ArchiveAt, ArchiveError};
 use crate::checkpoint::Checkpoint;
 use crate::file::{self, FileError};
 use crate::growth::Issued;
@@ -40,7 +40,23 @@ pub struct Retention<'a> {
     /// Whether witnesses must have cosigned them too.
     pub witnessed: bool,
     /// Where they are copied to before, where anywhere.
-    pub archive: Option<&'a Path>,
+    pub archive: Option<Archiving<'a>>,
+}
+
+/// What is copied before it goes, and where to.
+#[derive(Clone, Copy, Debug)]
+pub struct Archiving<'a> {
+    /// Where to.
+    pub at: &'a ArchiveAt,
+    /// The directory of the configurations that decided, where there is one: those that only refer to what goes are dropped with it.
+    pub configurations: Option<&'a Path>,
+}
+
+impl<'a> From<&'a ArchiveAt> for Archiving<'a> {
+    /// Of records alone.
+    fn from(at: &'a ArchiveAt) -> Self {
+        Self { at, configurations: None }
+    }
 }
 
 /// Why nothing was pruned; what is said to be gone by then is.
@@ -119,9 +135,10 @@ impl Ledger {
         let (storage, dir) = (&*shared.storage, &shared.config.dir);
         let Some(front) = self.front(retention)? else { return Ok(None) };
         let archive = match retention.archive {
-            Some(to) => {
-                let archive = Archive::open(storage, to, dir, &self.handle.key, front.gone.as_ref())?;
+            Some(Archiving { at, configurations }) => {
+                let archive = Archive::open(at.open(storage)?, dir, &self.handle.key, front.gone.as_ref())?;
                 archive.check(&mut Prover::of(dir, self.handle.key.clone(), &front.issued))?;
+                configurations.map_or(Ok(()), |from| archive.configurations(from))?;
                 Some(archive)
             }
             None => None,

@@ -185,6 +185,7 @@ fn record(
         let about = About {
             id: &id,
             trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            parent: None,
             time: "2026-11-27T12:00:00.000000Z",
             protocol: "mcp",
             body: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",

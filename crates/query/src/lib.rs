@@ -21,6 +21,7 @@
 //! | [`audit`] | [`ExportQuestion`](audit::ExportQuestion) | [`ExportAnswer`](audit::ExportAnswer), and a file: prove it |
 //! | [`audit`] | a file of evidence | [`EvidenceReport`](audit::EvidenceReport): is all in it proven? |
 //! | [`audit`] | [`AssessmentQuestion`](audit::AssessmentQuestion) | [`Assessment`](audit::Assessment): what shows what a framework asks for? |
+//! | [`trace`] | [`TraceQuestion`](trace::TraceQuestion) | [`ShownTrace`](trace::ShownTrace): what led to what, and how long did it take? |
 //! | [`approvals`] | what waits for people | [`Approvals`](approvals::Approvals): which call, who is asked, what became of it? |
 //! | [`acts`] | what stands by acts of people | [`Quarantines`](acts::Quarantines): what is out of use, by whom and why? |
 //! | [`acts`] | what agents are lent | [`Grants`](acts::Grants): to whom, until when, and what is asked for? |
@@ -52,6 +53,7 @@ pub mod starters;
 pub mod state;
 pub mod suggest;
 mod text;
+pub mod trace;
 
 pub use printable::printable;
 pub use schema::schema;

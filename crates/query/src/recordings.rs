@@ -142,6 +142,7 @@ impl Recordings {
         let about = About {
             id: &id,
             trace: "",
+            parent: None,
             time: made.time,
             protocol: "mcp",
             body: "",

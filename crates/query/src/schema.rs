@@ -1,5 +1,6 @@
 //! The form of every question and answer, for programs.
 
+use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
@@ -21,83 +22,73 @@ use crate::replay::{ReplayAnswer, ReplayQuestion};
 use crate::review::Review;
 use crate::starters::StarterAnswer;
 use crate::suggest::{SuggestAnswer, SuggestQuestion};
+use crate::trace::{ShownTrace, TraceQuestion};
 
 /// The JSON Schema (draft 2020-12) of each question, by its name, and of its answer; of `search`, of one record that is found.
 pub fn schema() -> Value {
     let mut asked = SchemaSettings::draft2020_12().for_deserialize().into_generator();
-    let explain = asked.subschema_for::<ExplainQuestion>();
-    let reach = asked.subschema_for::<ReachQuestion>();
-    let search = asked.subschema_for::<SearchQuestion>();
-    let show = asked.subschema_for::<ShowQuestion>();
-    let export = asked.subschema_for::<ExportQuestion>();
-    let times = asked.subschema_for::<TimesQuestion>();
-    let assess = asked.subschema_for::<AssessmentQuestion>();
-    let replay = asked.subschema_for::<ReplayQuestion>();
-    let suggest = asked.subschema_for::<SuggestQuestion>();
-    let diff = asked.subschema_for::<DiffQuestion>();
-    let cases = asked.subschema_for::<CaseFile>();
-    let plan = asked.subschema_for::<PlanFile>();
     let mut answered = SchemaSettings::draft2020_12().for_serialize().into_generator();
-    let explained = answered.subschema_for::<Explanation>();
-    let reviewed = answered.subschema_for::<Review>();
-    let reached = answered.subschema_for::<ReachAnswer>();
-    let found = answered.subschema_for::<Found>();
-    let shown = answered.subschema_for::<ShownCall>();
-    let found_in = answered.subschema_for::<FoundIn>();
-    let shown_in = answered.subschema_for::<ShownInLogs>();
-    let told = answered.subschema_for::<Times>();
-    let exported = answered.subschema_for::<ExportAnswer>();
-    let assessed = answered.subschema_for::<Assessment>();
-    let evidence = answered.subschema_for::<EvidenceVerified>();
-    let done = answered.subschema_for::<ActDone>();
-    let quarantined = answered.subschema_for::<Quarantines>();
-    let approvals = answered.subschema_for::<Approvals>();
-    let answer = answered.subschema_for::<Answered>();
-    let event = answered.subschema_for::<ApprovalEvent>();
-    let replayed = answered.subschema_for::<ReplayAnswer>();
-    let suggested = answered.subschema_for::<SuggestAnswer>();
-    let differs = answered.subschema_for::<DiffAnswer>();
-    let formatted = answered.subschema_for::<FormatAnswer>();
-    let started = answered.subschema_for::<StarterAnswer>();
-    let tested = answered.subschema_for::<TestReport>();
-    let granted = answered.subschema_for::<Grants>();
-    let me = answered.subschema_for::<Me>();
-    let planned = answered.subschema_for::<PlanAnswer>();
-    let checked = answered.subschema_for::<CheckReport>();
+    let one = |name: &str, question: Option<Schema>, answer: Schema| {
+        let question = question.map(|question| ("question".to_owned(), question.to_value()));
+        let both = question.into_iter().chain([("answer".to_owned(), answer.to_value())]).collect();
+        (name.to_owned(), json!({ "properties": Value::Object(both) }))
+    };
+    let properties = [
+        one("act", None, answered.subschema_for::<ActDone>()),
+        one("approvals", None, answered.subschema_for::<Approvals>()),
+        one("approvals-answer", None, answered.subschema_for::<Answered>()),
+        one("approvals-watch", None, answered.subschema_for::<ApprovalEvent>()),
+        one(
+            "assessment",
+            Some(asked.subschema_for::<AssessmentQuestion>()),
+            answered.subschema_for::<Assessment>(),
+        ),
+        one("check", None, answered.subschema_for::<CheckReport>()),
+        one("evidence", None, answered.subschema_for::<EvidenceVerified>()),
+        one(
+            "export",
+            Some(asked.subschema_for::<ExportQuestion>()),
+            answered.subschema_for::<ExportAnswer>(),
+        ),
+        one(
+            "explain",
+            Some(asked.subschema_for::<ExplainQuestion>()),
+            answered.subschema_for::<Explanation>(),
+        ),
+        one("grants", None, answered.subschema_for::<Grants>()),
+        one("logs", Some(asked.subschema_for::<TimesQuestion>()), answered.subschema_for::<Times>()),
+        one("logs-search", None, answered.subschema_for::<FoundIn>()),
+        one("logs-show", None, answered.subschema_for::<ShownInLogs>()),
+        one("me", None, answered.subschema_for::<Me>()),
+        one("plan", Some(asked.subschema_for::<PlanFile>()), answered.subschema_for::<PlanAnswer>()),
+        one("quarantine", None, answered.subschema_for::<Quarantines>()),
+        one("reach", Some(asked.subschema_for::<ReachQuestion>()), answered.subschema_for::<ReachAnswer>()),
+        one("review", None, answered.subschema_for::<Review>()),
+        one(
+            "replay",
+            Some(asked.subschema_for::<ReplayQuestion>()),
+            answered.subschema_for::<ReplayAnswer>(),
+        ),
+        one(
+            "suggest",
+            Some(asked.subschema_for::<SuggestQuestion>()),
+            answered.subschema_for::<SuggestAnswer>(),
+        ),
+        one("diff", Some(asked.subschema_for::<DiffQuestion>()), answered.subschema_for::<DiffAnswer>()),
+        one("fmt", None, answered.subschema_for::<FormatAnswer>()),
+        one("init", None, answered.subschema_for::<StarterAnswer>()),
+        one("search", Some(asked.subschema_for::<SearchQuestion>()), answered.subschema_for::<Found>()),
+        one("test", Some(asked.subschema_for::<CaseFile>()), answered.subschema_for::<TestReport>()),
+        one("show", Some(asked.subschema_for::<ShowQuestion>()), answered.subschema_for::<ShownCall>()),
+        one("trace", Some(asked.subschema_for::<TraceQuestion>()), answered.subschema_for::<ShownTrace>()),
+    ];
     let mut defs = asked.take_definitions(true);
     defs.extend(answered.take_definitions(true));
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The questions that Vidimus answers, and its answers",
         "type": "object",
-        "properties": {
-            "act": {"properties": {"answer": done}},
-            "approvals": {"properties": {"answer": approvals}},
-            "approvals-answer": {"properties": {"answer": answer}},
-            "approvals-watch": {"properties": {"answer": event}},
-            "assessment": {"properties": {"question": assess, "answer": assessed}},
-            "check": {"properties": {"answer": checked}},
-            "evidence": {"properties": {"answer": evidence}},
-            "export": {"properties": {"question": export, "answer": exported}},
-            "explain": {"properties": {"question": explain, "answer": explained}},
-            "grants": {"properties": {"answer": granted}},
-            "logs": {"properties": {"question": times, "answer": told}},
-            "logs-search": {"properties": {"answer": found_in}},
-            "logs-show": {"properties": {"answer": shown_in}},
-            "me": {"properties": {"answer": me}},
-            "plan": {"properties": {"question": plan, "answer": planned}},
-            "quarantine": {"properties": {"answer": quarantined}},
-            "reach": {"properties": {"question": reach, "answer": reached}},
-            "review": {"properties": {"answer": reviewed}},
-            "replay": {"properties": {"question": replay, "answer": replayed}},
-            "suggest": {"properties": {"question": suggest, "answer": suggested}},
-            "diff": {"properties": {"question": diff, "answer": differs}},
-            "fmt": {"properties": {"answer": formatted}},
-            "init": {"properties": {"answer": started}},
-            "search": {"properties": {"question": search, "answer": found}},
-            "test": {"properties": {"question": cases, "answer": tested}},
-            "show": {"properties": {"question": show, "answer": shown}},
-        },
+        "properties": Value::Object(properties.into_iter().collect()),
         "$defs": defs,
     })
 }

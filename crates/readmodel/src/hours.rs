@@ -10,8 +10,9 @@ use datafusion::arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef
 use datafusion::arrow::error::ArrowError;
 use jiff::Timestamp;
 use vidimus_core::record::{Kept, Record};
+use vidimus_core::row::{Asked, Type, outcome_and_code};
 
-use crate::row::{Asked, Type, outcome_and_code, time};
+use crate::row::time;
 
 /// What a column has, in the words of `vidimus audit sql`.
 pub(crate) const COLUMNS: [(&str, Type, &str); 13] = [

@@ -9,6 +9,7 @@ use datafusion::sql::parser::{ExplainStatement, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::Statement;
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
+use vidimus_core::row::{COLUMNS, Type};
 
 use crate::table::Table;
 use crate::{Model, ModelError, hours, row};
@@ -45,10 +46,10 @@ pub type Column = (&'static str, &'static str, &'static str);
 
 /// The tables that can be asked, with their columns.
 pub fn tables() -> [(&'static str, Vec<Column>); 2] {
-    let of = |columns: &[(&'static str, row::Type, &'static str)]| {
+    let of = |columns: &[(&'static str, Type, &'static str)]| {
         columns.iter().map(|(name, kind, about)| (*name, kind.as_str(), *about)).collect()
     };
-    [("records", of(&row::COLUMNS)), ("hours", of(&hours::COLUMNS))]
+    [("records", of(&COLUMNS)), ("hours", of(&hours::COLUMNS))]
 }
 
 impl Model {

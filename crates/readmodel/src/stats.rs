@@ -51,53 +51,68 @@ pub struct StatsQuestion {
     pub limit: usize,
 }
 
-impl Model {
-    /// The sums, the largest first.
-    ///
-    /// # Errors
-    /// See [`ModelError`].
-    pub fn stats(&self, question: &StatsQuestion) -> Result<Vec<Map<String, Value>>, ModelError> {
-        let (names, groups, which) = match question.by {
+impl StatsQuestion {
+    /// As a question in SQL to a table, which has the columns of `hours`.
+    pub fn sql(&self, table: &str) -> String {
+        let (names, groups, which) = match self.by {
             By::Agent => ("name AS agent", "agent", "what = 'principal'"),
             By::Tool => ("name AS tool", "tool", "what = 'resource' AND name LIKE 'Tool/%'"),
             By::Model => ("name AS model", "model", "what = 'resource' AND name LIKE 'Model/%'"),
             By::Hour => ("hour", "hour", "what = 'principal'"),
             By::AgentHour => ("hour, name AS agent", "hour, agent", "what = 'principal'"),
         };
-        let by = match question.by {
+        let by = match self.by {
             By::Hour => "hour",
             By::AgentHour => "hour, name",
             By::Agent | By::Tool | By::Model => "name",
         };
-        let order = match question.order {
-            Order::Usual if matches!(question.by, By::Hour | By::AgentHour) => "hour DESC, calls DESC",
+        let order = match self.order {
+            Order::Usual if matches!(self.by, By::Hour | By::AgentHour) => "hour DESC, calls DESC",
             Order::Usual => "calls DESC, effects DESC",
             Order::Cost => "cost DESC",
             Order::Tokens => "tokens_input + tokens_output DESC",
             Order::Denied => "denied DESC",
         };
-        let hour = |time: Timestamp| {
-            let seconds = time.as_second().div_euclid(3600) * 3600;
-            Timestamp::from_second(seconds).unwrap_or(time)
+        // To the second, as every engine reads it: an hour begins at none in between.
+        let time = |seconds: i64| {
+            let time = Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX);
+            time.strftime("%Y-%m-%d %H:%M:%S").to_string()
         };
-        let since = question.since.map(|since| format!(" AND hour >= '{}'", hour(since))).unwrap_or_default();
-        let until = question.until.map(|until| format!(" AND hour < '{until}'")).unwrap_or_default();
-        let query = format!(
+        let since = self.since.map(|since| since.as_second().div_euclid(3600) * 3600);
+        let since = since.map(|since| format!(" AND hour >= '{}'", time(since))).unwrap_or_default();
+        let until = self.until.map(|until| until.as_second() + i64::from(until.subsec_nanosecond() > 0));
+        let until = until.map(|until| format!(" AND hour < '{}'", time(until))).unwrap_or_default();
+        format!(
             "SELECT * FROM (SELECT {names}, sum(calls) AS calls, sum(allowed) AS allowed, sum(held) AS held, sum(denied) AS denied, sum(effects) AS effects, \
              sum(ok) AS ok, sum(tokens_input) AS tokens_input, sum(tokens_output) AS tokens_output, sum(cost) AS cost, \
-             sum(latency_us) / CASE WHEN sum(effects) = 0 THEN 1 ELSE sum(effects) END AS latency_us \
-             FROM hours WHERE {which}{since}{until} GROUP BY {by}) AS sums ORDER BY {order}, {groups}"
-        );
-        let bounds = Bounds { rows: question.limit, time: Duration::from_secs(60) };
-        let mut rows = self.sql(&query, bounds)?.rows;
-        // Of a tool or a model its name alone.
-        for (column, kind) in [("tool", "Tool/"), ("model", "Model/")] {
-            for name in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
-                if let Some(part) = name.as_str().and_then(|name| name.strip_prefix(kind)) {
-                    *name = part.into();
-                }
+             CAST(sum(latency_us) / CASE WHEN sum(effects) = 0 THEN 1 ELSE sum(effects) END AS BIGINT) AS latency_us \
+             FROM {table} WHERE {which}{since}{until} GROUP BY {by}) AS sums ORDER BY {order}, {groups}"
+        )
+    }
+
+    /// Of a tool or a model its name alone.
+    pub fn named(&self, mut rows: Vec<Map<String, Value>>) -> Vec<Map<String, Value>> {
+        let (column, kind) = match self.by {
+            By::Tool => ("tool", "Tool/"),
+            By::Model => ("model", "Model/"),
+            By::Agent | By::Hour | By::AgentHour => return rows,
+        };
+        for name in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+            if let Some(part) = name.as_str().and_then(|name| name.strip_prefix(kind)) {
+                *name = part.into();
             }
         }
-        Ok(rows)
+        rows
+    }
+}
+
+impl Model {
+    /// The sums, the largest first.
+    ///
+    /// # Errors
+    /// See [`ModelError`].
+    pub fn stats(&self, question: &StatsQuestion) -> Result<Vec<Map<String, Value>>, ModelError> {
+        let bounds = Bounds { rows: question.limit, time: Duration::from_secs(60) };
+        Ok(question.named(self.sql(&question.sql("hours"), bounds)?.rows))
     }
 }

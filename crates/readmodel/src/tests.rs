@@ -382,6 +382,8 @@ fn a_log_with_another_key_is_the_same_log() {
     let until = "2999-01-01T00:00:00Z".parse().expect("a time");
     place.ledger.as_ref().expect("open").rotate_key(until, &BY).expect("rotated");
     place.next += 1;
+    place.close();
+    place.open();
     place.append(300);
     assert_eq!(place.extend().added, 256);
 }

@@ -81,6 +81,7 @@ pub fn verdict(snapshot: &Snapshot, call: &Call<'_>, id: &str) -> Verdict {
     let about = About {
         id: &Arc::from(id),
         trace: "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+        parent: None,
         time: "2026-11-21T08:30:00.123456Z",
         protocol: "mcp",
         body: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",

@@ -16,6 +16,7 @@ pub mod quarantine;
 mod refusals;
 pub mod serve;
 pub mod shell;
+pub mod trace;
 
 /// What is asked wrongly, by its flag: flags have the names of the members of a question.
 fn misasked(misasked: &vidimus_query::Misasked) -> anyhow::Error {

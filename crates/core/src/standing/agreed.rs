@@ -186,7 +186,8 @@ impl Standing {
             | Act::EndGrant(_)
             | Act::Agree(_)
             | Act::Prune(_)
-            | Act::RotateKey(_) => false,
+            | Act::RotateKey(_)
+            | Act::Export(_) => false,
             Act::Ask(_)
             | Act::Approve(_)
             | Act::Deny(_)

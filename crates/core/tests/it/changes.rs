@@ -238,8 +238,17 @@ fn facts_do_not_have_what_is_redacted() {
         let decision = world.authorize(call);
         let id: Arc<str> = "call".into();
         let (trace, time, protocol, body) = ("", "", "mcp", "");
-        let about =
-            About { id: &id, trace, time, protocol, body, snapshot: "", approval: None, on_account_of: None };
+        let about = About {
+            id: &id,
+            trace,
+            parent: None,
+            time,
+            protocol,
+            body,
+            snapshot: "",
+            approval: None,
+            on_account_of: None,
+        };
         let record = serde_json::to_value(decision.record(&about)).unwrap();
         assert_eq!(record["facts"]["context.args[\"/card/number\"]"], "[redacted]");
         assert_eq!(record["facts"]["context.args[\"/name\"]"], "ada");

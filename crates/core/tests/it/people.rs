@@ -66,6 +66,10 @@ fn a_first_administrator_is_there_until_a_policy_permits_people_something() {
         assert_eq!(may(&world, &admin, operation, About::Subject(&bot)), Ok(FIRST_ADMINISTRATOR_ID.into()));
     }
     assert_eq!(
+        may(&world, &admin, Operation::Export, About::View("records")),
+        Ok(FIRST_ADMINISTRATOR_ID.into())
+    );
+    assert_eq!(
         may(&world, &admin, Operation::Read, About::View("registry")),
         Ok(FIRST_ADMINISTRATOR_ID.into())
     );

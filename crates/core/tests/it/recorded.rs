@@ -19,6 +19,7 @@ fn recorded(by: &Snapshot, call: &Call<'_>) -> Recorded {
     let about = About {
         id: &id,
         trace: "",
+        parent: None,
         time: "",
         protocol: "mcp",
         body: "",

@@ -228,7 +228,7 @@ impl ResponseStream {
     fn count(&mut self, data: &[u8]) {
         self.tail.push(data);
         if let Some(effect) = &mut self.effect {
-            effect.bytes_out += data.len() as u64;
+            effect.passed(data.len(), self.content.observer.has_token());
         }
     }
 

@@ -11,7 +11,7 @@ use vidimus_core::resource::field::header;
 
 use crate::meter::{Direction, Meter};
 use crate::protocol::sse::is_events;
-use crate::trace::TraceContext;
+use crate::trace::{TRACEPARENT, TraceContext};
 
 /// The fields of any upstream's answer that the caller gets, by name, or by prefix where one ends in `-`.
 const ANSWERED: [&str; 34] = [
@@ -108,8 +108,8 @@ pub fn finish(headers: &mut HeaderMap, rules: &HeaderRules, trace: &TraceContext
             headers.insert(name, value);
         }
     }
-    if let Ok(value) = HeaderValue::from_str(&trace.header()) {
-        headers.insert("traceparent", value);
+    if let Ok(value) = HeaderValue::try_from(trace.header()) {
+        headers.insert(TRACEPARENT, value);
     }
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if !body.is_empty() {
@@ -188,7 +188,7 @@ fn of_each_hop(name: &HeaderName) -> bool {
 
 /// Whether [`finish`] writes this field of a request, so that the upstream has it although the caller's own does not go on.
 fn written_anew(name: &HeaderName) -> bool {
-    [CONTENT_TYPE, ACCEPT_ENCODING].contains(name) || *name == "traceparent"
+    [CONTENT_TYPE, ACCEPT_ENCODING, TRACEPARENT].contains(name)
 }
 
 /// Whether one of these names, or of these prefixes, which end in `-`, is that of a field.

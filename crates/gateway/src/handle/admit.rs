@@ -353,9 +353,11 @@ async fn record(
         false => None,
     };
     let (code, call) = (decision.code(), *decision.call());
+    let parent = context.trace.parent();
     let about = About {
         id: &context.call,
-        trace: &context.trace.to_string(),
+        trace: &context.trace.ids(),
+        parent: parent.as_deref(),
         time: &rfc3339(moment.wall),
         protocol: protocol.as_str(),
         body: &sha256(body),

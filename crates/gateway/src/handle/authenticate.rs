@@ -16,7 +16,7 @@ use crate::route::Route;
 
 /// Who calls, on a route or, where there is none, only for the record. The credential is returned as well, only so that it can be
 /// kept from going further.
-pub(super) async fn authenticate<'p>(
+pub(crate) async fn authenticate<'p>(
     gate: &Gate,
     world: &Snapshot,
     context: &mut RequestContext,

@@ -148,9 +148,11 @@ async fn page(
     let (id, started): (Arc<str>, _) = (Uuid::now_v7().hyphenated().to_string().into(), gate.clock.now());
     let decision = source.world.authorize(own);
     end_chain(gate, &decision, started).await;
+    let parent = context.trace.parent();
     let about = About {
         id: &id,
-        trace: &context.trace.to_string(),
+        trace: &context.trace.ids(),
+        parent: parent.as_deref(),
         time: &rfc3339(started.wall),
         protocol: Protocol::Mcp.as_str(),
         body: &sha256(&question.body),

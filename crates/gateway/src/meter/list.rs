@@ -56,7 +56,7 @@ pub const LABELS: &[(&str, &str)] = &[
     ("protocol", "`mcp`, `a2a` or `llm`; `none` where a call was refused before that was known"),
     ("provider", "names of providers in the registry"),
     ("result", "words of the metric's meaning"),
-    ("sink", "schemes, hosts and ports that `--sink` gives"),
+    ("sink", "schemes, hosts and ports (of a ClickHouse its database too) that `--sink` gives"),
     ("task", "words of the metric's meaning"),
     ("witness", "names of the keys that `--witness` gives"),
 ];
@@ -87,6 +87,10 @@ metrics! {
         "from the first byte of a call to the last of its answer; each bucket has the trace of its last call as an exemplar (`trace_id`), where the caller did not say that its trace is not kept";
     TOKENS: "tokens", Counter, "tokens", ["provider", "model", "direction"],
         "model tokens as counted by the provider";
+    TIME_TO_FIRST_TOKEN: "gen_ai_server_time_to_first_token_seconds", Histogram, "seconds", ["provider", "model"],
+        "of model answers that were streamed and ended well: from the first byte of the call to the first event with something of the answer (`gen_ai.server.time_to_first_token` of OpenTelemetry)";
+    TIME_PER_OUTPUT_TOKEN: "gen_ai_server_time_per_output_token_seconds", Histogram, "seconds", ["provider", "model"],
+        "of those, how long each token took after the first, by the provider's count of them (`gen_ai.server.time_per_output_token`)";
     HEADERS_DROPPED: "headers_dropped", Counter, "header fields", ["direction"],
         "header fields that did not go on, of requests (`request`) and answers (`answer`), but for those that each hop has its own; the log at `debug` names them, `spec.endpoint.headers.pass` lets them pass";
     CONNECTIONS: "connections", Gauge, "connections", [],
@@ -125,8 +129,12 @@ metrics! {
         "records on disk that a sink has not acknowledged";
     SINK_LAG_SECONDS: "sink_lag_seconds", Gauge, "seconds", ["sink"],
         "age of the oldest of them, once it was read; 0 where there is none. Alert on minutes";
+    SPANS: "spans", Counter, "spans", ["result"],
+        "spans that agents sent (`--traces`): `stored`; `repeated`, there already; `altered`, refused, for the sender had said something else by the same ids; `malformed`; `too_large`; and of those that were stored `expired` (`--trace-retention`) and `evicted` (`--trace-bytes`: there were more). Requests that were refused whole are in `decisions`, by their code";
+    SPAN_BYTES: "span_bytes", Gauge, "bytes", [],
+        "what the spans of agents take on the disk";
     TASK_RESTARTS: "task_restarts", Counter, "restarts", ["task"],
-        "what ended by a panic and was begun anew: `accept`, `arrivals`, `admin`, `snapshots`, `counts`, `disk`, `keys`, `certificate`, `bundles`, `webhook`, `witnesses`, `sink`, `grants`, `approvals`, `unrecorded`. Each is a fault of Vidimus";
+        "what ended by a panic and was begun anew: `accept`, `arrivals`, `admin`, `snapshots`, `counts`, `disk`, `keys`, `certificate`, `bundles`, `webhook`, `witnesses`, `sink`, `traces`, `grants`, `approvals`, `unrecorded`. Each is a fault of Vidimus";
     PANICS: "panics", Counter, "panics", [],
         "panics of any thread, also of one connection. Each is a fault of Vidimus; report it with its line of the log";
     LOG_LINES_LOST: "log_lines_lost", Counter, "lines", [],

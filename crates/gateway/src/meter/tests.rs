@@ -18,6 +18,8 @@ fn touched() -> Meter {
     meter.sinks().request("s", "failed");
     meter.sinks().retried("s");
     meter.sinks().lag("s", 7, Duration::from_millis(1_500));
+    meter.pace().answered(("a/p", "m"), Duration::from_millis(3), Some(Duration::from_millis(1)));
+    meter.spans().count("stored", 1);
     vitals.restarted("disk");
     meter
 }

@@ -8,8 +8,8 @@ use vidimus_core::refusal::{Code, Refusal};
 
 /// The name by which members are compared: what some reader takes for one is one. Most names are as they are.
 pub fn plain(name: &str) -> Cow<'_, str> {
-    if !name.bytes().any(|b| b == b'_' || b == b'-') {
-        return folded(name.into());
+    if name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9')) {
+        return name.into();
     }
     let mut letters = String::with_capacity(name.len());
     letters.extend(name.chars().filter(|c| !is_separator(*c)));
@@ -27,7 +27,7 @@ pub fn is_plain_of(name: &str, plain: &str) -> bool {
 }
 
 /// Whether a member is given at all.
-fn is_given(value: &Json<'_>) -> bool {
+pub fn is_given(value: &Json<'_>) -> bool {
     *value != Json::Null
 }
 
@@ -39,20 +39,6 @@ pub fn check_none_of(object: &Json<'_>, names: &[&str], decided: &str) -> Result
     let members = object.as_object().unwrap_or_default();
     let beside = members.iter().find(|(name, value)| is_given(value) && names.contains(&&*plain(name)));
     beside.map_or(Ok(()), |(name, _)| Err(undecided(name, decided)))
-}
-
-/// Refuses an object with a member that has one of these words in its name, in whatever spelling, unless the name is `decided`.
-///
-/// # Errors
-/// `member_undecided`.
-pub fn check_none_like(object: &Json<'_>, words: &[&str], decided: &str) -> Result<(), Refusal> {
-    let members = object.as_object().unwrap_or_default();
-    let beside = members.iter().filter(|(name, value)| *name != decided && is_given(value));
-    let mut beside = beside.filter(|(name, _)| {
-        let plain = plain(name);
-        words.iter().any(|word| plain.contains(word)) && plain != decided
-    });
-    beside.next().map_or(Ok(()), |(name, _)| Err(undecided(name, decided)))
 }
 
 /// As [`check_none_of`], where an empty text is none: protobuf's JSON may say so.
@@ -72,13 +58,18 @@ pub fn check_none_but_empty(object: &Json<'_>, names: &[&str], decided: &str) ->
 /// `message_invalid`.
 pub fn check_spelled(object: &Json<'_>, names: &[&str]) -> Result<(), Refusal> {
     let members = object.as_object().unwrap_or_default();
-    let others = members.iter().map(|(name, _)| &**name).filter(|name| !names.contains(name));
-    let mut spelled = others.filter_map(|other| {
-        let other = plain(other);
-        // Most are told apart by their length alone: what is plain has no more letters.
-        names.iter().find(|name| name.len() >= other.len() && is_plain_of(name, &other))
-    });
-    spelled.next().map_or(Ok(()), |name| {
+    let mut others = members.iter().map(|(name, _)| &**name).filter(|name| !names.contains(name));
+    others.try_for_each(|other| check_is_other(&plain(other), names))
+}
+
+/// Refuses a name that is one of these by another spelling, as [`check_spelled`] does. `plain` is how [`plain`] has it.
+///
+/// # Errors
+/// `message_invalid`.
+pub fn check_is_other(plain: &str, names: &[&str]) -> Result<(), Refusal> {
+    // Most are told apart by their length alone: what is plain has no more letters.
+    let spelled = names.iter().find(|name| name.len() >= plain.len() && is_plain_of(name, plain));
+    spelled.map_or(Ok(()), |name| {
         let message = format!("member {name:?} is spelled in another way; write it as the protocol does");
         Err(Refusal::new(Code::MessageInvalid, message))
     })
@@ -93,7 +84,8 @@ pub fn check_not_both(object: &Json<'_>, [one, other]: [&str; 2]) -> Result<(), 
     if given(one) && given(other) { Err(undecided(other, one)) } else { Ok(()) }
 }
 
-fn undecided(name: &str, decided: &str) -> Refusal {
+/// The refusal of a member beside the one that was decided.
+pub fn undecided(name: &str, decided: &str) -> Refusal {
     let shown: String = name.chars().take(64).collect();
     let message =
         format!("member {shown:?} names something to run beside {decided:?}, which alone is decided");

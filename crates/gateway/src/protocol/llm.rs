@@ -16,8 +16,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::LlmProvider;
 use vidimus_core::snapshot::Snapshot;
 
-use super::beside::check_spelled;
-use super::{Answer, Expected, MAX_NAME, Message, Operation, Parsed, check_spelling};
+use super::{Answer, Expected, MAX_NAME, Message, Operation, Parsed};
 
 /// The listing of models, which every binding has at the same path: answered from the registry, nothing goes upstream.
 const MODELS: &str = "/v1/models";
@@ -100,11 +99,8 @@ fn parse<'a>(
     let method = endpoints.iter().find(|endpoint| endpoint.path == message.path);
     let method = method.ok_or_else(|| Refusal::new(Code::RouteUnknown, "not a governed path"))?.method;
     let body = message.body()?;
-    check_spelling(body, &["model", "stream", "stream_options"])?;
-    check_spelled(body, &MOST)?;
-    check_spelled(body, &CHOICES)?;
-    let name = model(provider, body)?;
     extras::check(body)?;
+    let name = model(provider, body)?;
     let streaming = match body.get("stream") {
         None | Some(Json::Null) => false,
         Some(Json::Bool(streaming)) => *streaming,

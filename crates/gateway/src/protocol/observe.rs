@@ -42,6 +42,10 @@ impl Sought {
     /// Whether one text answers, where that can be told without reading it, and it has nothing to count and no error.
     /// `in_events`: it is the data of an event. `answered`: something before it did.
     fn is_plainly_in(&self, json: &[u8], in_events: bool, answered: bool) -> Option<bool> {
+        // A model's document is read: it says what it cost.
+        if self.observe == Observe::Model && !in_events {
+            return None;
+        }
         let glance = match self.observe {
             Observe::Model => words::model(json),
             Observe::Rpc => words::rpc(json),
@@ -50,7 +54,6 @@ impl Sought {
         match (glance, self.observe) {
             (Glance::Tells, _) => None,
             _ if answered => Some(true),
-            (_, Observe::Model) if !in_events => None,
             (_, Observe::Model) if json == b"[DONE]" => Some(true),
             (Glance::Nothing, _) => Some(false),
             (Glance::Answers, _) => None,
@@ -148,6 +151,8 @@ pub struct Observer {
     found: Observation,
     /// Some event had a message.
     has_messages: bool,
+    /// Some event had something of a model's answer.
+    has_token: bool,
 }
 
 /// How an answer carries what is looked for.
@@ -188,7 +193,15 @@ impl Observer {
 
     fn new(sought: Sought, form: Form) -> Self {
         let (skimmer, found) = (Skimmer::of(sought.id.clone()), Observation::before(&sought));
-        Self { sought, form, skimmer, begins: Begins::default(), found, has_messages: false }
+        Self {
+            sought,
+            form,
+            skimmer,
+            begins: Begins::default(),
+            found,
+            has_messages: false,
+            has_token: false,
+        }
     }
 
     /// What was found in the answer, which has ended.
@@ -223,6 +236,11 @@ impl Observer {
     /// Whether some event had a message, or what began as one.
     pub fn has_messages(&self) -> bool {
         self.has_messages
+    }
+
+    /// Whether some event had something of a model's answer. Of what came in pieces it is known of choices alone.
+    pub fn has_token(&self) -> bool {
+        self.has_token
     }
 
     /// Whether some event has an id, so that a client may come back for those after it.
@@ -280,11 +298,15 @@ impl Observer {
             if matches!(whole.trim_ascii_start().first(), Some(b'{' | b'[')) {
                 self.has_messages = true;
                 self.found.read(&self.sought, whole, true);
+                self.has_token |=
+                    self.sought.observe == Observe::Model && !self.has_token && words::has_token(whole);
             }
         } else if begins == Begins::Json {
             self.has_messages = true;
             let skimmed = self.skimmer.finish();
             self.found.skimmed(&self.sought, skimmed, true);
+            self.has_token |=
+                self.sought.observe == Observe::Model && self.found.choices != Choices::default();
         }
     }
 }

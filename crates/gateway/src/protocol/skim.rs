@@ -3,9 +3,12 @@
 //! Held is only the name or the scalar being read. It is no validator: of a text that is not JSON it finds that it begins as no
 //! object and no array, has brackets too many or values side by side, or does not end; the rest is its reader's to refuse.
 
+mod choices;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
+pub use self::choices::Choices;
 use super::observe::Usage;
 
 /// The longest name, scalar or id that is looked at, as it is written, in bytes. It may be written all in escapes.
@@ -34,35 +37,6 @@ pub struct Skimmed {
     pub ends_stream: bool,
     /// What it says of the choices of a model's stream.
     pub choices: Choices,
-}
-
-/// Of the choices that a model was asked for (`n`): which have begun, and which have come to their end, a bit for each.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Choices {
-    pub begun: u128,
-    pub finished: u128,
-}
-
-impl Choices {
-    /// The first choice has begun: the only one of most answers.
-    pub const FIRST: Self = Self { begun: 1, finished: 0 };
-
-    /// What both say.
-    pub fn and(self, other: Self) -> Self {
-        Self { begun: self.begun | other.begun, finished: self.finished | other.finished }
-    }
-
-    /// Whether there are some, and each has come to its end.
-    pub fn have_finished(self) -> bool {
-        self.finished != 0 && self.begun & !self.finished == 0
-    }
-
-    /// Adds one by its number; those that have too high a one count as the last that can be told apart.
-    fn add(&mut self, number: u32, finished: bool) {
-        let bit = 1 << number.min(u128::BITS - 1);
-        self.begun |= bit;
-        self.finished |= if finished { bit } else { 0 };
-    }
 }
 
 /// The choice being read.
@@ -101,27 +75,27 @@ enum Name {
 }
 
 impl Name {
-    fn of(name: &str) -> Self {
+    fn of(name: &[u8]) -> Self {
         match name {
-            "error" => Self::Error,
-            "result" => Self::Result,
-            "isError" => Self::IsError,
-            "usage" => Self::Usage,
-            "message" => Self::Message,
-            "input_tokens" | "prompt_tokens" => Self::Input,
-            "output_tokens" | "completion_tokens" => Self::Output,
-            "id" => Self::Id,
-            "type" => Self::Type,
-            "choices" => Self::Choices,
-            "content" => Self::Content,
-            "finish_reason" => Self::FinishReason,
-            "index" => Self::Index,
-            "jsonrpc" => Self::JsonRpc,
-            "method" => Self::Method,
-            "status" => Self::Status,
-            "state" => Self::State,
-            "task" => Self::Task,
-            "statusUpdate" => Self::StatusUpdate,
+            b"error" => Self::Error,
+            b"result" => Self::Result,
+            b"isError" => Self::IsError,
+            b"usage" => Self::Usage,
+            b"message" => Self::Message,
+            b"input_tokens" | b"prompt_tokens" => Self::Input,
+            b"output_tokens" | b"completion_tokens" => Self::Output,
+            b"id" => Self::Id,
+            b"type" => Self::Type,
+            b"choices" => Self::Choices,
+            b"content" => Self::Content,
+            b"finish_reason" => Self::FinishReason,
+            b"index" => Self::Index,
+            b"jsonrpc" => Self::JsonRpc,
+            b"method" => Self::Method,
+            b"status" => Self::Status,
+            b"state" => Self::State,
+            b"task" => Self::Task,
+            b"statusUpdate" => Self::StatusUpdate,
             _ => Self::Other,
         }
     }
@@ -322,22 +296,34 @@ impl Skimmer {
             self.keep(keeps, bytes);
             return bytes.len();
         };
+        let is_whole = bytes.get(end) == Some(&b'"');
+        // A name that is here whole is read where it is, as nearly all are: nothing was kept of it but its beginning.
+        if keeps && is_name && is_whole && self.word == b"\"" {
+            self.named_by(Name::of(bytes.get(..end).unwrap_or_default()));
+            return end + 1;
+        }
         self.keep(keeps, bytes.get(..=end).unwrap_or_default());
-        if bytes.get(end) == Some(&b'\\') {
+        if !is_whole {
             self.state = State::String { is_name, escaped: true };
         } else {
             self.state = State::Between;
             self.complete = !is_name;
             if keeps && is_name {
-                let name = self.name();
-                if let Some(level) = self.level() {
-                    level.name = name;
-                }
+                self.named_by(self.name());
             } else if keeps {
                 self.compare();
             }
         }
         end + 1
+    }
+
+    /// The name of a member has ended.
+    fn named_by(&mut self, name: Name) {
+        self.state = State::Between;
+        self.complete = false;
+        if let Some(level) = self.level() {
+            level.name = name;
+        }
     }
 
     fn scalar(&mut self, bytes: &[u8]) -> usize {
@@ -368,10 +354,10 @@ impl Skimmer {
     fn name(&self) -> Name {
         if self.word.contains(&b'\\') {
             return serde_json::from_slice::<Cow<'_, str>>(&self.word)
-                .map_or(Name::Other, |name| Name::of(&name));
+                .map_or(Name::Other, |name| Name::of(name.as_bytes()));
         }
         let name = self.word.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\""));
-        name.and_then(|name| std::str::from_utf8(name).ok()).map_or(Name::Other, Name::of)
+        name.map_or(Name::Other, Name::of)
     }
 
     /// Whether the text of the member being read is compared with something.

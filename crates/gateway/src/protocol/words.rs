@@ -4,6 +4,7 @@
 use std::sync::LazyLock;
 
 use aho_corasick::packed::Searcher;
+use memchr::memmem;
 
 /// What a glance tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +98,17 @@ pub fn has_usage(json: &[u8]) -> bool {
     COUNTED.glance(json) == Glance::Tells
 }
 
+/// Whether an event of a model's stream has something of its answer: a text, a thought or a call of a tool. The first event of many servers has a
+/// role alone. It is asked until it is so, and so of few.
+pub fn has_token(json: &[u8]) -> bool {
+    const EMPTY: [&[u8]; 4] =
+        [b"\"content\":\"\"", b"\"content\": \"\"", b"\"content\":null", b"\"content\": null"];
+    let has = |word: &[u8]| memmem::find(json, word).is_some();
+    let has_choice = || has(b"\"choices\"") && !has(b"\"choices\":[]") && !has(b"\"choices\": []");
+    has(b"content_block_delta")
+        || has_choice() && (has(b"\"tool_calls\"") || has(b"\"reasoning") || !EMPTY.into_iter().any(has))
+}
+
 /// Words that are looked for together. Preparing the search costs as much as it does, so it is done once.
 struct Words {
     words: &'static [Word],
@@ -127,6 +139,24 @@ impl Words {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_something_of_the_answer() {
+        for (text, expected) in [
+            (r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}"#, false),
+            (r#"{"choices":[{"delta":{"role":"assistant","content": null}}]}"#, false),
+            (r#"{"choices":[],"usage":{"prompt_tokens":1}}"#, false),
+            (r#"{"choices":[{"delta":{"content":"x"}}]}"#, true),
+            (r#"{"choices":[{"delta":{"content":null,"tool_calls":[{"id":"a"}]}}]}"#, true),
+            (r#"{"choices":[{"delta":{"content":null,"reasoning_content":"x"}}]}"#, true),
+            (r#"{"type":"message_start","message":{"content":[]}}"#, false),
+            (r#"{"type":"ping"}"#, false),
+            (r#"{"type":"content_block_start","index":0}"#, false),
+            (r#"{"type":"content_block_delta","delta":{"text":"x"}}"#, true),
+        ] {
+            assert_eq!(has_token(text.as_bytes()), expected, "{text}");
+        }
+    }
 
     #[test]
     fn a_glance_tells_what_has_to_be_read() {

@@ -14,7 +14,7 @@ pub struct SinkAddress {
     pub(super) port: u16,
     pub(super) body: Body,
     /// PEM roots that its certificate chains to, instead of the system's.
-    pub(super) roots: Option<PathBuf>,
+    pub(crate) roots: Option<PathBuf>,
 }
 
 /// How a receiver is spoken to.
@@ -28,6 +28,14 @@ pub(super) enum Wire {
     },
     /// RFC 5424 with octet counting, over TCP (RFC 6587) or TLS (RFC 5425).
     Syslog { tls: Option<SyslogTls> },
+    /// The HTTP interface of a ClickHouse.
+    ClickHouse {
+        /// `http` or `https`, without a path.
+        server: Url,
+        database: String,
+        /// File in the directory of secrets with header fields of each request.
+        headers: Option<String>,
+    },
 }
 
 /// TLS of a syslog receiver.
@@ -51,26 +59,35 @@ pub(super) enum Body {
 /// A value of `--sink` that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0}; write otlp+https://HOST[:PORT]/PATH, otlp+http://…, syslog+tls://HOST[:PORT] or syslog+tcp://…, with options behind a question mark"
+    "{0}; write otlp+https://HOST[:PORT]/PATH, otlp+http://…, syslog+tls://HOST[:PORT], syslog+tcp://…, clickhouse+https://HOST[:PORT]/DATABASE \
+     or clickhouse://…, with options behind a question mark"
 )]
 pub struct BadSink(&'static str);
 
 impl SinkAddress {
-    /// Scheme, host and port: what the sink is called in the log, in metrics and by its position. Whatever else of it changes, it is the same.
+    /// Scheme, host and port, and the database of a ClickHouse: what the sink is called in the log, in metrics and by its position. Whatever else of
+    /// it changes, it is the same.
     pub fn place(&self) -> String {
         let scheme = match &self.wire {
             Wire::Otlp { url, .. } if url.scheme() == "https" => "otlp+https",
             Wire::Otlp { .. } => "otlp+http",
             Wire::Syslog { tls: Some(_) } => "syslog+tls",
             Wire::Syslog { tls: None } => "syslog+tcp",
+            Wire::ClickHouse { server, .. } if server.scheme() == "https" => "clickhouse+https",
+            Wire::ClickHouse { .. } => "clickhouse",
         };
-        format!("{scheme}://{}:{}", self.host, self.port)
+        let database = match &self.wire {
+            // Another one has nothing of what this one has.
+            Wire::ClickHouse { database, .. } => format!("/{database}"),
+            Wire::Otlp { .. } | Wire::Syslog { .. } => String::new(),
+        };
+        format!("{scheme}://{}:{}{database}", self.host, self.port)
     }
 
     /// Whether what goes there is for everybody on the way to read.
     pub fn is_plain(&self) -> bool {
         let is_plain = match &self.wire {
-            Wire::Otlp { url, .. } => url.scheme() == "http",
+            Wire::Otlp { url, .. } | Wire::ClickHouse { server: url, .. } => url.scheme() == "http",
             Wire::Syslog { tls } => tls.is_none(),
         };
         is_plain && !self.is_here()
@@ -80,6 +97,14 @@ impl SinkAddress {
     fn is_here(&self) -> bool {
         let address = self.bare_host().parse::<std::net::IpAddr>();
         address.map_or(self.host == "localhost", |address| address.is_loopback())
+    }
+
+    /// The server, the database and the file with header fields, where it is a ClickHouse.
+    pub(crate) fn clickhouse(&self) -> Option<(&Url, &str, Option<&str>)> {
+        match &self.wire {
+            Wire::ClickHouse { server, database, headers } => Some((server, database, headers.as_deref())),
+            Wire::Otlp { .. } | Wire::Syslog { .. } => None,
+        }
     }
 
     /// The host without the brackets of an IPv6 address.
@@ -104,7 +129,7 @@ impl FromStr for SinkAddress {
         let no_url = BadSink("it is not a URL");
         let (scheme, rest) = text.split_once("://").ok_or(no_url.clone())?;
         // As a web address, whose hosts have one spelling.
-        let web = if scheme == "otlp+http" { "http" } else { "https" };
+        let web = if matches!(scheme, "otlp+http" | "clickhouse") { "http" } else { "https" };
         let mut url = Url::parse(&format!("{web}://{rest}")).map_err(|_| no_url.clone())?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(BadSink("it has a user or password, which belong into a file"));
@@ -114,7 +139,7 @@ impl FromStr for SinkAddress {
         }
         let mut options = Options::of(&url)?;
         url.set_query(None);
-        let host = url.host_str().ok_or(no_url)?.to_owned();
+        let host = url.host_str().ok_or(no_url.clone())?.to_owned();
         let roots = options.take("ca").map(PathBuf::from);
         let (wire, port, body) = match scheme {
             "otlp+http" | "otlp+https" => {
@@ -133,6 +158,15 @@ impl FromStr for SinkAddress {
                 let default = if tls.is_some() { 6514 } else { 601 };
                 (Wire::Syslog { tls }, port_of(rest).unwrap_or(default), Body::Cef)
             }
+            "clickhouse" | "clickhouse+https" => {
+                // Those that it listens on itself.
+                let port = port_of(rest).unwrap_or(if web == "https" { 8443 } else { 8123 });
+                let database = database(&url)?;
+                url.set_path("/");
+                url.set_port(Some(port)).map_err(|()| no_url.clone())?;
+                let headers = options.take("headers");
+                (Wire::ClickHouse { server: url, database, headers }, port, Body::Record)
+            }
             _ => return Err(BadSink("its scheme is not one of a sink")),
         };
         let body = options.body()?.unwrap_or(body);
@@ -146,10 +180,17 @@ impl SinkAddress {
     fn checked(self) -> Result<Self, BadSink> {
         match &self.wire {
             Wire::Otlp { .. } if self.body == Body::Cef => Err(BadSink("CEF is a body of syslog alone")),
-            Wire::Otlp { headers: Some(_), .. } if self.is_plain() => {
-                Err(BadSink("header fields over plain http could be read on the way: use otlp+https"))
+            Wire::ClickHouse { .. } if self.body != Body::Record => {
+                Err(BadSink("a row has the record as it is, and no other body"))
             }
-            Wire::Otlp { url, .. } if url.scheme() == "http" && self.roots.is_some() => {
+            Wire::Otlp { headers: Some(_), .. } | Wire::ClickHouse { headers: Some(_), .. }
+                if self.is_plain() =>
+            {
+                Err(BadSink("header fields over plain http could be read on the way: use https"))
+            }
+            Wire::Otlp { url, .. } | Wire::ClickHouse { server: url, .. }
+                if url.scheme() == "http" && self.roots.is_some() =>
+            {
                 Err(BadSink("there is no TLS for its option ca"))
             }
             Wire::Syslog { tls: None } if self.roots.is_some() => {
@@ -157,6 +198,17 @@ impl SinkAddress {
             }
             _ => Ok(self),
         }
+    }
+}
+
+/// The database that a path names; ClickHouse's own where there is none.
+fn database(url: &Url) -> Result<String, BadSink> {
+    let name = url.path().trim_start_matches('/');
+    let is_name = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    match name {
+        "" => Ok("default".to_owned()),
+        name if is_name => Ok(name.to_owned()),
+        _ => Err(BadSink("its path is the name of one database, of letters, digits and underscores")),
     }
 }
 
@@ -249,13 +301,27 @@ mod tests {
             ("syslog+tls://[2001:db8::1]?end=tcp", "syslog+tls://[2001:db8::1]:6514", Body::Cef),
             ("syslog+tls://[2001:db8::1]:6515?body=record", "syslog+tls://[2001:db8::1]:6515", Body::Record),
             ("syslog+tls://siem?cert=/c.pem&key=k&ca=/a.pem", "syslog+tls://siem:6514", Body::Cef),
+            ("clickhouse://db", "clickhouse://db:8123/default", Body::Record),
+            ("clickhouse://db:80/vidimus", "clickhouse://db:80/vidimus", Body::Record),
+            (
+                "clickhouse+https://Db.Example/v_1?headers=h",
+                "clickhouse+https://db.example:8443/v_1",
+                Body::Record,
+            ),
+            ("clickhouse+https://[::1]:443/v?ca=/a.pem", "clickhouse+https://[::1]:443/v", Body::Record),
         ] {
             let address: SinkAddress = text.parse().expect(text);
             assert_eq!((&*address.place(), address.body), (place, body), "{text}");
         }
         let address: SinkAddress = "otlp+http://collector:4318".parse().unwrap();
         assert!(matches!(&address.wire, Wire::Otlp { url, .. } if url.path() == "/v1/logs"));
+        let address: SinkAddress = "clickhouse+https://db/vidimus?headers=h".parse().unwrap();
+        let (server, database, headers) = address.clickhouse().unwrap();
+        assert_eq!((server.as_str(), database, headers), ("https://db:8443/", "vidimus", Some("h")));
         for (text, is_plain) in [
+            ("clickhouse://db", true),
+            ("clickhouse://127.0.0.1", false),
+            ("clickhouse+https://db", false),
             ("otlp+http://collector:4318", true),
             ("otlp+http://localhost:4318", false),
             ("otlp+https://collector", false),
@@ -288,6 +354,12 @@ mod tests {
             ("syslog+tls://siem?cert=a", "need each other"),
             ("syslog+tls://siem?end=never", "end is tcp"),
             ("syslog+tls://siem/path", "no path"),
+            ("clickhouse://db/a/b", "one database"),
+            ("clickhouse://db/a%27b", "one database"),
+            ("clickhouse://db/v?headers=h", "read on the way"),
+            ("clickhouse://db/v?ca=a", "no TLS"),
+            ("clickhouse://db/v?body=ocsf", "as it is"),
+            ("clickhouse://db/v?user=u", "does not have"),
         ] {
             let error = text.parse::<SinkAddress>().expect_err(text).to_string();
             assert!(error.contains(says) && !error.contains("hunter2"), "{text}: {error}");

@@ -1,9 +1,10 @@
-//! A record as a log record of OpenTelemetry. Names are those of the gateway's spans (`telemetry.rs`): the GenAI conventions v1.41.1, and
-//! `vidimus.` for its own.
+//! A record as a log record of OpenTelemetry. The names of its attributes are those of the gateway's spans ([`vidimus_traces::names`]).
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
+
+use vidimus_traces::names;
 
 use super::leaf::{Leaf, Severity};
 
@@ -46,38 +47,38 @@ fn attributes(leaf: &Leaf<'_>) -> Vec<KeyValue> {
             ..KeyValue::default()
         }));
     };
-    add("vidimus.ledger.origin", Some(text(leaf.origin)));
-    add("vidimus.ledger.index", number(leaf.index));
-    add("vidimus.record.kind", Some(text(leaf.kind())));
-    add("vidimus.call", fields.id.map(text));
-    add("vidimus.principal", fields.principal.map(text));
-    add("vidimus.identity", fields.identity.map(text));
-    add("enduser.id", fields.user.map(text));
-    add("vidimus.chain", list(&fields.chain));
-    add("vidimus.delegation.depth", fields.depth.and_then(number));
-    add("vidimus.action", fields.action.map(text));
-    add("vidimus.resource", fields.resource.as_deref().map(text));
-    add("vidimus.method", fields.method.map(text));
-    add("vidimus.protocol", fields.protocol.map(text));
-    add("vidimus.path", fields.path.map(text));
-    add("vidimus.outcome", fields.outcome.map(text));
-    add("vidimus.policies", list(&fields.policies));
-    add("vidimus.snapshot", fields.configuration.map(text));
-    add("vidimus.approval", fields.approval.map(text));
-    add("vidimus.transaction", fields.transaction.map(text));
-    add("vidimus.task", fields.task.map(text));
-    add("vidimus.result", fields.result.map(text));
-    add("vidimus.decision.index", fields.decision.and_then(number));
-    add("vidimus.duration_us", fields.duration_us.and_then(number));
-    add("vidimus.message", fields.message.map(text));
-    add("vidimus.detail", fields.detail.map(text));
-    add("error.type", fields.code.map(text));
-    add("client.address", fields.source.map(text));
-    add("http.request.body.size", fields.bytes_in.and_then(number));
-    add("http.response.body.size", fields.bytes_out.and_then(number));
-    add("http.response.status_code", fields.status.and_then(number));
-    add("gen_ai.usage.input_tokens", fields.tokens_input.and_then(number));
-    add("gen_ai.usage.output_tokens", fields.tokens_output.and_then(number));
+    add(names::LEDGER_ORIGIN, Some(text(leaf.origin)));
+    add(names::LEDGER_INDEX, number(leaf.index));
+    add(names::RECORD_KIND, Some(text(leaf.kind())));
+    add(names::CALL, fields.id.map(text));
+    add(names::PRINCIPAL, fields.principal.map(text));
+    add(names::IDENTITY, fields.identity.map(text));
+    add(names::ENDUSER, fields.user.map(text));
+    add(names::CHAIN, list(&fields.chain));
+    add(names::DEPTH, fields.depth.and_then(number));
+    add(names::ACTION, fields.action.map(text));
+    add(names::RESOURCE, fields.resource.as_deref().map(text));
+    add(names::METHOD, fields.method.map(text));
+    add(names::PROTOCOL, fields.protocol.map(text));
+    add(names::PATH, fields.path.map(text));
+    add(names::OUTCOME, fields.outcome.map(text));
+    add(names::POLICIES, list(&fields.policies));
+    add(names::SNAPSHOT, fields.configuration.map(text));
+    add(names::APPROVAL, fields.approval.map(text));
+    add(names::TRANSACTION, fields.transaction.map(text));
+    add(names::TASK, fields.task.map(text));
+    add(names::RESULT, fields.result.map(text));
+    add(names::DECISION_INDEX, fields.decision.and_then(number));
+    add(names::DURATION, fields.duration_us.and_then(number));
+    add(names::MESSAGE, fields.message.map(text));
+    add(names::DETAIL, fields.detail.map(text));
+    add(names::ERROR_TYPE, fields.code.map(text));
+    add(names::CLIENT_ADDRESS, fields.source.map(text));
+    add(names::REQUEST_SIZE, fields.bytes_in.and_then(number));
+    add(names::RESPONSE_SIZE, fields.bytes_out.and_then(number));
+    add(names::STATUS, fields.status.and_then(number));
+    add(names::INPUT_TOKENS, fields.tokens_input.and_then(number));
+    add(names::OUTPUT_TOKENS, fields.tokens_output.and_then(number));
     all
 }
 

@@ -20,7 +20,7 @@ use vidimus_identity::read_regular;
 use super::address::SyslogTls;
 use super::cef::plain;
 use super::leaf::{Leaf, Severity};
-use super::{Failed, Taken};
+use super::receiver::{Failed, Taken};
 use crate::beside::chain;
 use crate::forward::{AddressGuard, MAX_ROOTS, tcp, tls};
 use crate::secrets::SecretDirectory;

@@ -1,5 +1,7 @@
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::StatusCode;
 use opentelemetry_proto::tonic::collector::logs::v1::{
@@ -10,6 +12,7 @@ use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use prost::Message as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use vidimus_core::row::COLUMNS;
 use vidimus_ledger::{Config, Durability};
 use vidimus_testkit::upstream::{Answer, Received, Upstream};
 
@@ -376,4 +379,86 @@ async fn nothing_is_sent_that_is_not_on_disk() {
     assert_eq!((upstream.received().len(), following.sinks[0].position()), (0, 0));
     ledger.close().await;
     following.until_at(0, 3).await;
+}
+
+/// A ClickHouse with tables of that schema; the first insert fails.
+fn clickhouse(schema: u32) -> (Upstream, String) {
+    let upstream = Upstream::start();
+    let has_failed = AtomicBool::new(false);
+    upstream.otherwise(move |received| {
+        let asks = String::from_utf8_lossy(&received.body).into_owned();
+        let rows: String = if asks.contains("system.tables") {
+            ["audit_events", "records", "hours"]
+                .map(|table| format!("[\"{table}\",\"Vidimus, schema {schema}\"]\n"))
+                .concat()
+        } else if asks.contains("system.columns") {
+            COLUMNS.iter().map(|(name, ..)| format!("[\"{name}\"]\n")).collect()
+        } else if !has_failed.swap(true, Ordering::Relaxed) {
+            let said = "Code: 252. DB::Exception: Too many parts: hunter2. (TOO_MANY_PARTS) (version 26.9)";
+            return Answer::whole("text/plain", said)
+                .with_status(StatusCode::INTERNAL_SERVER_ERROR)
+                .with_header("x-clickhouse-exception-code", "252");
+        } else {
+            String::new()
+        };
+        Answer::whole("text/plain", rows).with_header("x-clickhouse-query-id", "q")
+    });
+    let url = upstream.url("/vidimus").replacen("http", "clickhouse", 1);
+    (upstream, url)
+}
+
+/// What was to be inserted: its token, and the indexes of its rows.
+fn inserts(upstream: &Upstream) -> Vec<(String, Vec<u64>)> {
+    let insert = |received: Received| {
+        let query = received.uri.query()?.to_owned();
+        let pairs: HashMap<_, _> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        assert_eq!(pairs["database"], "vidimus");
+        let lines = str::from_utf8(&received.body).ok()?.lines();
+        let index =
+            |line: &str| serde_json::from_str::<Vec<serde_json::Value>>(line).unwrap()[1].as_u64().unwrap();
+        pairs.get("query").filter(|sql| sql.starts_with("INSERT INTO audit_events (`origin`, `index`, "))?;
+        Some((pairs["insert_deduplication_token"].clone(), lines.map(index).collect()))
+    };
+    upstream.received().into_iter().filter_map(insert).collect()
+}
+
+#[tokio::test]
+async fn a_table_gets_a_batch_by_one_token_until_it_has_it_and_by_another_from_another_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let (upstream, url) = clickhouse(1);
+    // Before it says what tables there are.
+    upstream.next(Answer::json(&serde_json::json!({})).with_status(StatusCode::SERVICE_UNAVAILABLE));
+    let ledger = open(dir.path());
+    record(&ledger, 12).await;
+    let config = config(dir.path(), &[&url]);
+    let following = Following::of(&ledger, &config);
+    following.until_at(0, 12).await;
+    let all = inserts(&upstream);
+    assert_eq!(all.iter().map(|(_, rows)| rows.len()).collect::<Vec<_>>(), [10, 10, 2]);
+    assert_eq!(all[0], all[1], "it is the same until it is taken");
+    assert_eq!((all[1].1[0], all[2].1[1]), (0, 11));
+    let (first, run) = all[0].0.rsplit_once('/').unwrap();
+    assert_eq!(first, format!("{}/0-10", ledger.origin()));
+    assert!(all[2].0.ends_with(run));
+    let failed = format!("vidimus_sink_requests_total{{sink=\"{url}\",result=\"failed\"}} 2\n");
+    following.until(&failed, |it| it.metrics(&ledger).contains(&failed)).await;
+    drop(following);
+    record(&ledger, 1).await;
+    Following::of(&ledger, &config).until_at(0, 13).await;
+    let last = inserts(&upstream).pop().unwrap();
+    assert_eq!(last.1, [12]);
+    // Rows that were deleted meanwhile have to be added again.
+    assert!(!last.0.ends_with(run), "{last:?}");
+}
+
+#[tokio::test]
+async fn a_table_of_a_newer_version_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (upstream, url) = clickhouse(2);
+    let ledger = open(dir.path());
+    record(&ledger, 1).await;
+    let following = Following::of(&ledger, &config(dir.path(), &[&url]));
+    following.until("failed", |it| it.metrics(&ledger).contains("result=\"failed\"")).await;
+    assert_eq!(following.sinks[0].position(), 0);
+    assert!(upstream.received().iter().all(|it| it.body.starts_with(b"SELECT")), "nothing is changed");
 }

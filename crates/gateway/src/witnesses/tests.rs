@@ -103,6 +103,7 @@ async fn record_as(ledger: &Ledger, count: usize, id: &str) {
             kind: RefusalKind,
             message: "the token has expired".into(),
             outcome: "deny".into(),
+            parent: None,
             path: "/mcp/finance/ledger".into(),
             principal: None,
             source: None,

@@ -36,6 +36,7 @@ mod redis;
 mod regressions;
 mod replicas;
 mod room;
+mod spans;
 mod stop;
 mod tasks;
 mod unseen;

@@ -19,8 +19,8 @@ use vidimus_core::resource::{self, Object, Origin};
 use vidimus_core::snapshot::Snapshot;
 use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
-    AddressGuard, Config, Gate, KEY_LENGTH, KeepAlive, Limits, Seal, Shared, StandingAddress, Telemetry,
-    Upstream, Vitals, millis,
+    AddressGuard, Config, Gate, KEY_LENGTH, KeepAlive, Limits, Seal, Shared, Spans, StandingAddress,
+    Telemetry, Upstream, Vitals, millis,
 };
 use vidimus_identity::{Authenticator, LOCAL_ISSUER, LocalIdentity, Mint, TokenRequest};
 use vidimus_ledger::storage::{Disk, Storage};
@@ -227,6 +227,7 @@ impl World {
             allowed_origins: vec!["https://app.example".to_owned()],
             clock: clock.clone(),
             store,
+            spans: Some(Spans::open(&directory.path().join("traces"), Default::default()).expect("a store")),
             vitals: Vitals::default(),
         });
         let gate = Gate {
@@ -335,6 +336,11 @@ impl World {
     /// Takes the directory of the ledger away: its next segment cannot be made.
     pub fn lose_ledger(&self) {
         std::fs::rename(self.ledger(), self.directory.path().join("lost")).expect("renamed");
+    }
+
+    /// Where the spans are that agents sent.
+    pub fn traces(&self) -> PathBuf {
+        self.directory.path().join("traces")
     }
 
     fn ledger(&self) -> PathBuf {

@@ -139,6 +139,8 @@ fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
         status: 599,
         task: Some((&*task).into()),
         time: "2026-11-21T08:30:00.123456Z".into(),
+        time_per_output_token_us: Some(most),
+        time_to_first_token_us: Some(most),
         token: Some((&*long).into()),
         tokens_input: Some(most),
         tokens_output: Some(most),

@@ -70,6 +70,7 @@ pub(crate) async fn decide(
     let about = About {
         id: &Arc::from(id),
         trace: "",
+        parent: None,
         time: &time(0),
         protocol: "mcp",
         body: "sha256:00",

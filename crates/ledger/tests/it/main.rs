@@ -13,6 +13,7 @@ mod cosigned;
 mod crash;
 mod decide;
 mod kill;
+mod objects;
 mod proof;
 mod prune;
 mod read;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use vidimus_ledger::{
-    ArchiveError, Checkpoint, Config, Finding, Ledger, Note, OpenError, Options, Prover, PruneError, Pruned,
-    Query, Retention, SearchError, pruned, read_from, search, verify,
+    ArchiveAt, ArchiveError, Checkpoint, Config, Finding, Ledger, Note, OpenError, Options, Prover,
+    PruneError, Pruned, Query, Retention, SearchError, pruned, read_from, search, verify,
 };
 
 use crate::support::{
@@ -20,6 +20,8 @@ fn small(dir: &Path) -> Config {
 /// Prunes all that may go, and closes.
 async fn prune(dir: &Path, archive: Option<&Path>) -> Option<Pruned> {
     let ledger = Ledger::open(small(dir)).expect("opened");
+    let at = archive.map(|dir| ArchiveAt::Directory(dir.to_owned()));
+    let archive = at.as_ref().map(Into::into);
     let pruned = ledger.prune(&Retention { archive, ..kept_long_enough() }, &BY).expect("pruned");
     ledger.close().await;
     pruned
@@ -255,7 +257,8 @@ async fn an_archive_has_what_went_as_it_was() {
     let other = tempfile::tempdir().expect("a log");
     grow(small(other.path()), 600).await;
     let ledger = Ledger::open(small(other.path())).expect("opened");
-    let retention = Retention { archive: Some(archive), ..kept_long_enough() };
+    let at = ArchiveAt::Directory(archive.clone());
+    let retention = Retention { archive: Some((&at).into()), ..kept_long_enough() };
     let refused = ledger.prune(&retention, &BY).expect_err("refused");
     assert!(matches!(refused, PruneError::Archive(ArchiveError::OtherLog { .. })), "{refused}");
     drop(ledger);
@@ -269,12 +272,13 @@ async fn an_archive_has_what_went_as_it_was() {
     ledger.close().await;
     grow(small(dir), 700).await;
     let ledger = Ledger::open(small(dir)).expect("opened");
-    let retention = Retention { archive: Some(archive), ..kept_long_enough() };
+    let retention = Retention { archive: Some((&at).into()), ..kept_long_enough() };
     let refused = ledger.prune(&retention, &BY).expect_err("refused");
     assert!(matches!(refused, PruneError::Archive(ArchiveError::Gap { .. })), "{refused}");
     // Another one begins where the log does.
     let late = archives.path().join("late");
-    let retention = Retention { archive: Some(&late), ..kept_long_enough() };
+    let at = ArchiveAt::Directory(late.clone());
+    let retention = Retention { archive: Some((&at).into()), ..kept_long_enough() };
     let pruned = ledger.prune(&retention, &BY).expect("pruned").expect("some");
     let checked = verify(&late, &as_archive).expect("verified");
     assert!(checked.intact(), "{:?}", checked.findings);
@@ -298,7 +302,8 @@ async fn a_log_that_was_put_back_does_not_go_into_the_archive_of_its_other_past(
     ledger.close().await;
     let ledger = Ledger::open(small(back.path())).expect("opened");
     let before = segments(back.path());
-    let retention = Retention { archive: Some(archive), ..kept_long_enough() };
+    let at = ArchiveAt::Directory(archive.clone());
+    let retention = Retention { archive: Some((&at).into()), ..kept_long_enough() };
     let refused = ledger.prune(&retention, &BY).expect_err("refused");
     let PruneError::Archive(ArchiveError::OtherPast { archived: of, .. }) = refused else {
         panic!("{refused}")

@@ -1,7 +1,9 @@
 //! `vidimus audit`: what happened, and the proof of it. Works beside a running gateway and without one. The log is only read, but for `prune` and
 //! `rotate-key`; `index`, `sql` and `stats` write an index of it, which may be anywhere.
 
+mod archive;
 mod checkpoints;
+mod clickhouse;
 mod evidence;
 mod export;
 mod index;
@@ -36,6 +38,7 @@ use crate::output::{self, Format};
   vidimus audit show --data DIR CALL # everything about one call
   vidimus audit stats --data DIR --by agent --since 24h # who did how much
   vidimus audit sql --data DIR 'SELECT count(*) FROM records'
+  vidimus audit stats --clickhouse clickhouse://db/vidimus # of all gateways
   vidimus audit export --data DIR --call CALL --out FILE # proof of it, to take
   vidimus audit evidence --data DIR --framework soc2 --from 90d \\
     --out soc2.html # a report for an auditor
@@ -54,6 +57,8 @@ pub struct Audit {
     /// prune and rotate-key, which write, take --data alone.
     #[arg(long, global = true, value_name = "DIR")]
     ledger: Vec<PathBuf>,
+    #[command(flatten)]
+    at: clickhouse::At,
     #[command(subcommand)]
     command: Command,
 }
@@ -68,6 +73,7 @@ enum Command {
     Export(Box<export::Export>),
     Evidence(Box<evidence::Evidence>),
     Prune(prune::Prune),
+    Archive(archive::Archive),
     RotateKey(rotate_key::RotateKey),
     Verify(verify::Verify),
     Checkpoints(checkpoints::Checkpoints),
@@ -128,6 +134,16 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
     let are_several = audit.ledger.len() > 1;
     let index = audit.index();
     let index = index.as_deref();
+    if let Some(remote) = audit.at.open()? {
+        return match &audit.command {
+            Command::Search(search) => search::run_remote(&remote, search, format),
+            Command::Stats(stats) => stats::run_remote(&remote, stats, format),
+            Command::Sql(Sql { query: None, .. }) => sql::run_tables(format),
+            Command::Sql(sql) => sql::run_remote(&remote, sql, format),
+            Command::Index(it) => index::run_remote(remote, &ledger()?, it, format),
+            _ => bail!("--clickhouse is for search, stats, sql and index; what is proven, the ledger tells"),
+        };
+    }
     match &audit.command {
         Command::Search(search) if are_several => search::run_logs(&audit.logs()?, search, format),
         Command::Search(search) => search::run(&ledger()?, index, search, format),
@@ -152,6 +168,7 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
             );
             prune::run(&audit.data, &ledger()?, prune, format)
         }
+        Command::Archive(asked) => archive::run(asked, format),
         Command::RotateKey(asked) => {
             ensure!(audit.ledger.is_empty(), "--ledger: nobody writes there; give the --data of a gateway");
             rotate_key::run(&audit.data, &ledger()?, asked, format)

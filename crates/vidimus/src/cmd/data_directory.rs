@@ -149,6 +149,12 @@ pub fn ledger(data: &Path) -> anyhow::Result<PathBuf> {
 
 /// A ledger elsewhere, to be read.
 pub fn ledger_at(ledger: &Path) -> anyhow::Result<PathBuf> {
+    // It is not repeated: it may have a secret in it.
+    if ledger.starts_with("s3:") {
+        bail!(
+            "--ledger: a bucket is not read where it is; bring the archive here first: `vidimus audit archive fetch s3://BUCKET/PREFIX DIR`"
+        );
+    }
     if !is_there("the ledger", &ledger.join("segments"))? {
         bail!("--ledger {}: no ledger is there; give an archive, or a copy of DATA/ledger", ledger.display());
     }

@@ -26,6 +26,13 @@ pub fn time_limit(text: &str) -> anyhow::Result<Duration> {
 /// Records are kept for so long at least: a start takes up from them what chains of calls have come to.
 pub const LEAST_KEPT: Duration = Duration::from_secs(24 * 3600);
 
+/// How long spans are kept.
+pub fn trace_retention(text: &str) -> anyhow::Result<Duration> {
+    let kept = duration(text)?;
+    ensure!(kept >= Duration::from_secs(3600), "write 1h or more: a trace is looked at after it has ended");
+    Ok(kept)
+}
+
 /// How long records are kept.
 pub fn retention(text: &str) -> anyhow::Result<Duration> {
     let kept = duration(text)?;
@@ -49,6 +56,13 @@ pub fn body_size(text: &str) -> anyhow::Result<usize> {
 /// The size of a part of a disk: `2GiB`, or bytes. 0 is none.
 pub fn disk_size(text: &str) -> anyhow::Result<u64> {
     quantity::size(text).map_err(|_| anyhow!("'{text}' is not a size such as 2GiB, 500MB or 0"))
+}
+
+/// How much of spans is kept.
+pub fn trace_bytes(text: &str) -> anyhow::Result<u64> {
+    let bytes = disk_size(text)?;
+    ensure!(bytes >= 16 << 20, "write 16MiB or more: what is dropped goes in files of 8 MiB");
+    Ok(bytes)
 }
 
 /// An address to listen on: `127.0.0.1:8080`, `[::]:8080`, `localhost:8080`. Other names are not looked up: what they are may change.

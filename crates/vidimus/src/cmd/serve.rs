@@ -8,7 +8,7 @@ mod compose;
 mod configurations;
 mod descriptors;
 mod disk;
-mod flags;
+pub(super) mod flags;
 mod health;
 mod issuer_roots;
 mod questions;
@@ -18,6 +18,7 @@ pub(super) mod standing;
 mod supervisor;
 mod taken;
 mod tls;
+pub(super) mod traces;
 mod webhook;
 mod witnesses;
 
@@ -31,6 +32,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 use vidimus_core::resource::Network;
 use vidimus_gateway::{AddressGuard, SinkAddress, StandingAddress, Vitals, WitnessAt};
+use vidimus_ledger::ArchiveAt;
 
 use super::quantity;
 use crate::log;
@@ -38,7 +40,8 @@ pub use webhook::WebhookAddress;
 
 /// Governs calls: authenticates, decides, records, mints, forwards.
 ///
-/// Routes: /mcp/{namespace}/{name}, /a2a/{namespace}/{name}, /llm/{namespace}/{name}/… (the provider's native paths below it).
+/// Routes: /mcp/{namespace}/{name}, /a2a/{namespace}/{name}, /llm/{namespace}/{name}/… (the provider's native paths below it); with --traces also
+/// /v1/traces, for the spans of agents.
 /// Every option can also be given by the environment variable named with it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -49,7 +52,8 @@ pub use webhook::WebhookAddress;
     --otlp-endpoint http://collector:4318/v1/traces
   vidimus serve --resources DIR --data DIR --secrets /etc/vidimus/secrets \\
     --sink 'otlp+https://collector:4318/v1/logs?headers=collector' \\
-    --sink 'syslog+tls://siem.example:6514?ca=/etc/vidimus/siem.pem'")]
+    --sink 'syslog+tls://siem.example:6514?ca=/etc/vidimus/siem.pem'
+  vidimus serve --resources DIR --data DIR --traces --trace-retention 3d")]
 pub struct Serve {
     /// Directory of resources (YAML or JSON), watched. What is renamed into it is live at once; of what is written in place, what
     /// forbids at once, and the rest when nothing has been written for half a second.
@@ -85,7 +89,7 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_TRUST_BUNDLE", value_delimiter = ',', value_name = "TRUST-DOMAIN=FILE")]
     pub trust_bundle: Vec<String>,
     /// Address for health, metrics and status, plain HTTP: / (lists the others), /healthz, /readyz, /metrics, /registry,
-    /// /registry/refused, /registry/standing, /ledger, /ledger/checkpoint, /ledger/tile/{tile}, /quarantine, /quarantine/lift, /declassify, /grants, /grants/requests,
+    /// /registry/refused, /registry/standing, /ledger, /ledger/checkpoint, /ledger/tile/{tile}, /ledger/export, /quarantine, /quarantine/lift, /declassify, /grants, /grants/requests,
     /// /grants/revoke, /me, /approvals, /approvals/{approval}, /approvals/approve, /approvals/deny. All but the first four and the page of an
     /// approval want a person's token, and policies decide what the person may do.
     #[arg(long, env = "VIDIMUS_ADMIN", default_value = "127.0.0.1:9901", value_parser = quantity::socket)]
@@ -165,10 +169,12 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_WITNESS_QUORUM", value_name = "N", requires = "witness")]
     pub witness_quorum: Option<usize>,
     /// A receiver of the ledger's records, such as a SIEM: otlp+https://HOST[:PORT]/PATH or otlp+http:// (OTLP logs over HTTP, protobuf),
-    /// syslog+tls://HOST[:PORT] or syslog+tcp:// (RFC 5424, counted by octets). It is sent each record at least once, by index, from where it
-    /// was; one that is down delays itself alone. May be given several times; scheme, host and port are its name. Options behind a question
-    /// mark, joined by &: body=cef|ocsf|record, ca=FILE (PEM roots), headers=FILE (OTLP: header fields, a line each), cert=FILE and key=FILE
-    /// (syslog+tls), end=tcp (syslog+tls: a receiver that ends without close_notify). FILE of headers and key is in the directory of --secrets.
+    /// syslog+tls://HOST[:PORT] or syslog+tcp:// (RFC 5424, counted by octets), clickhouse+https://HOST[:PORT]/DATABASE or clickhouse:// (a table
+    /// of a ClickHouse, which `vidimus audit --clickhouse` asks). It is sent each record at least once, by index, from where it
+    /// was; one that is down delays itself alone. May be given several times; scheme, host and port (and database) are its name. Options behind a
+    /// question mark, joined by &: body=cef|ocsf|record, ca=FILE (PEM roots), headers=FILE (OTLP, ClickHouse: header fields, a line each), cert=FILE
+    /// and key=FILE (syslog+tls), end=tcp (syslog+tls: a receiver that ends without close_notify). FILE of headers and key is in the directory of
+    /// --secrets.
     #[arg(long, env = "VIDIMUS_SINK", value_delimiter = ',', value_name = "URL", value_parser = flags::Unshown(flags::sink), hide_env_values = true)]
     pub sink: Vec<SinkAddress>,
     /// The index of the record that a new sink begins with; 0 is the first of the ledger. Without it a new sink begins at the present.
@@ -183,10 +189,10 @@ pub struct Serve {
     /// goes [default: for ever].
     #[arg(long, env = "VIDIMUS_KEEP_RECORDS", value_name = "DURATION", value_parser = quantity::retention)]
     pub keep_records: Option<Duration>,
-    /// Directory that what goes from the ledger is copied to before, synced and read again: a ledger of its own, for `vidimus audit
-    /// --ledger DIR`. Without it what goes is gone.
-    #[arg(long, env = "VIDIMUS_ARCHIVE", value_name = "DIR", requires = "keep_records")]
-    pub archive: Option<PathBuf>,
+    /// Where what goes from the ledger is copied to before, and read again: a directory (a ledger of its own, for `vidimus audit --ledger
+    /// DIR`), or s3://BUCKET/PREFIX (`vidimus audit archive fetch`), which the variables AWS_* open. Without it what goes is gone.
+    #[arg(long, env = "VIDIMUS_ARCHIVE", value_name = "PLACE", requires = "keep_records", value_parser = flags::Unshown(flags::archive))]
+    pub archive: Option<ArchiveAt>,
     /// Networks that no upstream may be in, besides those of IANA's special-purpose registries (link-local, shared, multicast and
     /// others; loopback and private addresses may be called) and the metadata services of clouds. Wins over --allow-upstream.
     #[arg(long, env = "VIDIMUS_DENY_UPSTREAM", value_delimiter = ',', value_name = "CIDR", value_parser = flags::network)]
@@ -202,6 +208,17 @@ pub struct Serve {
     /// Export spans to this OTLP/HTTP address, e.g. http://collector:4318/v1/traces.
     #[arg(long, env = "VIDIMUS_OTLP_ENDPOINT", value_parser = flags::Unshown(flags::otlp_endpoint), hide_env_values = true)]
     pub otlp_endpoint: Option<String>,
+    /// Take the spans that agents send of themselves (OTLP): POST /v1/traces in protobuf or JSON, and gRPC, at --listen and --tls-listen, with the
+    /// credential of a call. They are kept in --data as what they are, said by whom it was proven; `vidimus trace show` has them with the calls.
+    /// They may have in them what agents write there, prompts too.
+    #[arg(long, env = "VIDIMUS_TRACES", value_parser = BoolishValueParser::new())]
+    pub traces: bool,
+    /// How long they are kept: 7d, 12h; 1h at least.
+    #[arg(long, env = "VIDIMUS_TRACE_RETENTION", value_name = "DURATION", default_value = "7d", value_parser = quantity::trace_retention)]
+    pub trace_retention: Duration,
+    /// How much of them is kept: 1GB, 512MiB. When there are more, the oldest go of the agent that has most.
+    #[arg(long, env = "VIDIMUS_TRACE_BYTES", value_name = "SIZE", default_value = "1GB", value_parser = quantity::trace_bytes)]
+    pub trace_bytes: u64,
     /// Worker threads; one a core where not given.
     #[arg(long, env = "VIDIMUS_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

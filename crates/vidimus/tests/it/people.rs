@@ -478,7 +478,7 @@ fn a_person_is_told_what_it_may() {
     );
     for (who, allowed) in [(&admin, true), (&bob, false)] {
         let may = who["may"].as_array().unwrap();
-        assert_eq!(may.len(), 7, "{who}");
+        assert_eq!(may.len(), 8, "{who}");
         assert!(may.iter().all(|one| one["allowed"] == allowed), "{who}");
     }
 }

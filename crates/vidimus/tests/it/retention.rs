@@ -1,7 +1,7 @@
 //! `audit prune`: of a gateway that is stopped, and of nothing that is young.
 
 use super::gateway::Gateway;
-use super::run;
+use super::{Ran, command, resources, run};
 
 #[test]
 fn a_ledger_is_pruned_by_who_may_write_it_and_what_is_young_stays() {
@@ -41,6 +41,62 @@ fn a_ledger_is_pruned_by_who_may_write_it_and_what_is_young_stays() {
     let ran = run(&["audit", "search", "--ledger", &data]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
     assert!(ran.err.contains("--ledger"), "{ran:?}");
+}
+
+#[test]
+fn an_archive_is_fetched_from_a_bucket_alone_and_no_secret_is_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let to = directory.path().join("archive").display().to_string();
+    for (from, says) in [
+        ("/mnt/archive", "read it with --ledger"),
+        ("s3://id:hunter2@corp-audit/vidimus", "s3://BUCKET/PREFIX"),
+        ("https://id:hunter2@corp-audit.s3.example/", "s3://BUCKET/PREFIX"),
+    ] {
+        let ran = run(&["audit", "archive", "fetch", from, &to]);
+        assert_eq!(ran.code, Some(2), "{from}: {ran:?}");
+        assert!(ran.err.contains(says) && !ran.err.contains("hunter2"), "{from}: {ran:?}");
+        assert!(!std::path::Path::new(&to).exists(), "{from}");
+    }
+}
+
+/// What opens a bucket is in the environment: what is wrong with it is said at the start, and by whoever uses it.
+#[test]
+fn what_opens_a_bucket_is_looked_at_when_the_gateway_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    resources(&directory.path().join("r"), 1);
+    let [resources, data, to] =
+        ["r", "d", "to"].map(|name| directory.path().join(name).display().to_string());
+    let bucket = "s3://corp-audit/vidimus";
+    let serve =
+        ["serve", "--resources", &resources, "--data", &data, "--keep-records", "30d", "--archive", bucket];
+    let fetch = ["audit", "archive", "fetch", bucket, &to];
+    let missing = directory.path().join("credentials").display().to_string();
+    let key = [("AWS_ACCESS_KEY_ID", "id"), ("AWS_SECRET_ACCESS_KEY", "hunter2")];
+    for (words, settings, says) in [
+        (&serve[..], vec![("AWS_SHARED_CREDENTIALS_FILE", &*missing)], &*missing),
+        (&serve, [&key[..], &[("AWS_ENDPOINT_URL_S3", "http://s3.example")]].concat(), "AWS_ALLOW_HTTP"),
+        (&fetch, [&key[..], &[("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:1")]].concat(), "cannot be reached"),
+    ] {
+        let mut command = command(words);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
+            command.env_remove(name);
+        }
+        let ran = Ran::of(command.envs(settings).output().unwrap());
+        assert_eq!(ran.code, Some(2), "{says}: {ran:?}");
+        assert!(ran.err.contains(says) && !ran.err.contains("hunter2"), "{says}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_bucket_is_not_read_where_it_is() {
+    for command in [&["search"][..], &["verify"], &["export", "--out", "x"]] {
+        let ran = run(&[&["audit"], command, &["--ledger", "s3://id:hunter2@corp-audit/vidimus"]].concat());
+        assert_eq!(ran.code, Some(2), "{command:?}: {ran:?}");
+        assert!(
+            ran.err.contains("audit archive fetch") && !ran.err.contains("hunter2"),
+            "{command:?}: {ran:?}"
+        );
+    }
 }
 
 #[test]

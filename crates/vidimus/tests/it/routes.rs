@@ -8,7 +8,7 @@ use super::people::operate;
 use super::{policy, write};
 
 /// What people can be permitted.
-const EVERY: [&str; 11] = [
+const EVERY: [&str; 12] = [
     "approve",
     "declassify",
     "grant",
@@ -20,12 +20,14 @@ const EVERY: [&str; 11] = [
     "read-standing",
     "read-ledger",
     "read-records",
+    "export",
 ];
 
 /// Who is in the group `may-X` may do X, and nothing else.
 const PEOPLE: &str = r#"
     permit (principal in UserGroup::"may-approve", action == Action::"approve", resource);
     permit (principal in UserGroup::"may-declassify", action == Action::"declassify", resource);
+    permit (principal in UserGroup::"may-export", action == Action::"export", resource == View::"records");
     permit (principal in UserGroup::"may-grant", action == Action::"grant", resource);
     permit (principal in UserGroup::"may-lift", action == Action::"lift", resource);
     permit (principal in UserGroup::"may-quarantine", action == Action::"quarantine", resource);
@@ -58,6 +60,7 @@ fn routes(approval: &str, grant: &str, act: &str) -> Vec<Route> {
         route("GET", "/approvals", json!(null), &["read-approvals"]),
         route("GET", "/grants", json!(null), &["read-standing"]),
         // Nothing of it is done in this test: why is not said.
+        route("POST", "/ledger/export", json!({"asked": {"search": {}}, "why": ""}), &["export"]),
         route("POST", "/quarantine", json!({"subject": "Agent/a/bot", "why": ""}), &["quarantine"]),
         route("POST", "/quarantine/lift", json!({"subject": "User/i#x", "of": act, "why": ""}), &["lift"]),
         route("POST", "/declassify", json!({"subject": bot, "label": "x", "why": ""}), &["declassify"]),

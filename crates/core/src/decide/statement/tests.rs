@@ -34,6 +34,7 @@ fn what_people_do_is_named_by_action_or_group() {
         ("action == Action::\"lift\"", &[Operation::Lift][..]),
         ("action in Action::\"operate\"", &OPERATE[..]),
         ("action in [Action::\"read\", Action::\"callAgent\"]", &[Operation::Read]),
+        ("action == Action::\"export\"", &[Operation::Export]),
         ("action", &[]),
     ] {
         let policy =

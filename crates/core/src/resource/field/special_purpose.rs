@@ -102,19 +102,17 @@ fn allows(network: &Network, block: &Network, why: &str) -> bool {
 
 /// The most specific block that an address lies in, and why nothing in it is called.
 fn block_of(address: IpAddr) -> Option<(Network, &'static str)> {
-    let is_in = |(block, _): &(Network, _)| block.contains(address);
+    // It lies in a block whose first bits it has.
     match address {
-        IpAddr::V4(_) => v4_blocks().find(is_in),
-        IpAddr::V6(_) => v6_blocks().find(is_in),
+        IpAddr::V4(v4) => V4
+            .iter()
+            .find(|(first, bits, _)| (first.to_bits() ^ v4.to_bits()).leading_zeros() >= u32::from(*bits))
+            .map(|(first, bits, why)| (Network::new(IpAddr::V4(*first), *bits), *why)),
+        IpAddr::V6(v6) => V6
+            .iter()
+            .find(|(first, bits, _)| (first.to_bits() ^ v6.to_bits()).leading_zeros() >= u32::from(*bits))
+            .map(|(first, bits, why)| (Network::new(IpAddr::V6(*first), *bits), *why)),
     }
-}
-
-fn v4_blocks() -> impl Iterator<Item = (Network, &'static str)> {
-    V4.iter().map(|(first, bits, why)| (Network::new(IpAddr::V4(*first), *bits), *why))
-}
-
-fn v6_blocks() -> impl Iterator<Item = (Network, &'static str)> {
-    V6.iter().map(|(first, bits, why)| (Network::new(IpAddr::V6(*first), *bits), *why))
 }
 
 /// The address that is reached by another: the IPv4 address inside an IPv6 one that is mapped or compatible (RFC 4291 section

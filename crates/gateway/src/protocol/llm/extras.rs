@@ -4,7 +4,12 @@
 use vidimus_core::json::Json;
 use vidimus_core::refusal::{Code, Refusal};
 
-use crate::protocol::beside::{check_none_like, check_none_of, check_not_both, check_spelled};
+use super::{CHOICES, MOST};
+use crate::protocol::beside::{check_is_other, check_none_of, check_not_both, is_given, plain, undecided};
+
+/// Members that are read here, and those by which others are chosen that the provider runs. None of them is one of [`BESIDE`].
+const READ: [&str; 8] =
+    ["model", "stream", "stream_options", "tools", "tool_choice", "functions", "function_call", "container"];
 
 /// Members that name something to run, in lower case without separators: models (OpenRouter, LiteLLM, Azure), who serves them, what
 /// the provider is to call for the caller (Anthropic's MCP connector, Azure's data sources, OpenRouter's plugins), and members that
@@ -77,12 +82,18 @@ const WORDS: [&str; 2] = ["model", "fallback"];
 /// # Errors
 /// `member_undecided`, or `message_invalid` for a member that is spelled so that only some readers take it for the protocol's.
 pub fn check(body: &Json<'_>) -> Result<(), Refusal> {
-    check_none_of(body, &BESIDE, "model")?;
-    check_none_like(body, &WORDS, "model")?;
-    check_spelled(
-        body,
-        &["model", "stream", "tools", "tool_choice", "functions", "function_call", "container"],
-    )?;
+    let read = [READ.as_slice(), &MOST, &CHOICES];
+    let others = body.as_object().unwrap_or_default().iter();
+    let others = others.filter(|(name, _)| !read.iter().any(|names| names.contains(&&**name)));
+    // In one pass, since it is made for every call of a model.
+    for (name, value) in others {
+        let plain = plain(name);
+        read.iter().try_for_each(|names| check_is_other(&plain, names))?;
+        let is_beside = || BESIDE.contains(&&*plain) || WORDS.iter().any(|word| plain.contains(word));
+        if is_given(value) && is_beside() {
+            return Err(undecided(name, "model"));
+        }
+    }
     check_not_both(body, ["tools", "functions"])?;
     check_not_both(body, ["tool_choice", "function_call"])?;
     // An id of one that there is says where to go on; an object says what is to be run in a new one.

@@ -247,6 +247,7 @@ fn nothing_is_named_to_run_beside_the_model() {
         (r#""tool_choice":"none","function_call":"auto""#, UNDECIDED),
         (r#""tool_choice":"none","toolChoice":"auto""#, INVALID),
         (r#""functionCall":"auto""#, INVALID),
+        (r#""streamOptions":{"include_usage":false}"#, INVALID),
         (r#""mo_del":"sim-large""#, INVALID),
     ] {
         for (binding, path) in [(OPENAI, "/v1/chat/completions"), (ANTHROPIC, "/v1/messages")] {

@@ -3,7 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use vidimus_ledger::{Durability, Finding, Ledger, Note, Options, Query, Retention, pruned, search, verify};
+use vidimus_ledger::{
+    ArchiveAt, Durability, Finding, Ledger, Note, Options, Query, Retention, pruned, search, verify,
+};
 
 use super::random::Random;
 use super::recorder::Recorder;
@@ -24,8 +26,8 @@ fn a_power_loss_while_a_log_is_pruned_loses_nothing_else() {
     let recorder = Recorder::new(root);
     let ledger = Ledger::open_on(Arc::new(recorder.clone()), small(&log(root), Durability::Commit));
     let ledger = ledger.expect("opened");
-    let archive = root.join("archive");
-    let retention = Retention { archive: Some(&archive), ..kept_long_enough() };
+    let at = ArchiveAt::Directory(root.join("archive"));
+    let retention = Retention { archive: Some((&at).into()), ..kept_long_enough() };
     let minimum = ledger.prune(&retention, &BY).expect("pruned").expect("some").minimum();
     runtime.block_on(ledger.close());
     let recorded = recorder.log();
@@ -67,7 +69,8 @@ fn start(root: &std::path::Path, minimum: u64) {
     assert_eq!(found, (first..ledger.size()).collect::<Vec<_>>());
     assert!(ledger.size() >= RECORDS);
     // What was not done is done now.
-    let retention = Retention { archive: Some(&archive), ..kept_long_enough() };
+    let at = ArchiveAt::Directory(archive.clone());
+    let retention = Retention { archive: Some((&at).into()), ..kept_long_enough() };
     ledger.prune(&retention, &BY).expect("pruned");
     drop(ledger);
     is_archived(minimum);

@@ -69,6 +69,7 @@ fn refusal(id: &str) -> Record<'_> {
         kind: RefusalKind,
         message: "the token has expired".into(),
         outcome: "deny".into(),
+        parent: None,
         path: "/mcp/finance/ledger".into(),
         principal: None,
         source: None,

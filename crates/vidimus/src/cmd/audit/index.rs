@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Serialize;
 use vidimus_readmodel::{Extended, Model, ModelError};
 
+use super::clickhouse::Remote;
 use super::search::is_denied;
 use crate::output::{self, Format};
 
@@ -26,6 +27,7 @@ const EVERY: Duration = Duration::from_secs(1);
   vidimus audit index --data DIR --index /var/cache/vidimus # elsewhere
   vidimus audit index --data DIR --check # is it what was written?
   vidimus audit index --data DIR --rebuild # from nothing
+  vidimus audit index --data DIR --clickhouse clickhouse://db/vidimus # there
 
 Exit codes: 0 it has all that can be sealed, 2 it could not be made.")]
 pub struct Index {
@@ -75,6 +77,15 @@ pub fn run(ledger: &Path, index: Option<&Path>, it: &Index, format: Format) -> a
             extended = vidimus_readmodel::extend(index, ledger, &mut |_, _| {}).with_context(failed)?;
         }
     }
+}
+
+/// The table of a ClickHouse: what it lacks of the ledger is added, or all of it anew, also beside a gateway that writes there.
+pub fn run_remote(remote: Remote, ledger: &Path, it: &Index, format: Format) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(!it.follow, "--follow: a gateway does that: vidimus serve --sink clickhouse://…");
+    anyhow::ensure!(!it.check, "--check: a row is not checked; --rebuild makes all of them again");
+    let (records, added) = remote.fill(ledger, it.rebuild)?;
+    tell(&Extended { records, added, ..Extended::default() }, format)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn tell(extended: &Extended, format: Format) -> anyhow::Result<()> {

@@ -19,7 +19,7 @@ use crate::output::{self, Format, printable};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus audit logs --data DIR
-  vidimus audit logs --ledger A/ledger --ledger B/ledger --since 7d --silence 15m
+  vidimus audit logs --ledger A/ledger --ledger B/ledger --silence 15m
 
 Exit codes: 0 told, 1 a ledger is damaged and what could be read is told,
 2 not told.")]

@@ -1,17 +1,17 @@
 //! `vidimus audit prune`: what was kept long enough goes from the front of a ledger that nobody writes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::{ArgGroup, Args};
 use jiff::{SignedDuration, Timestamp};
-use vidimus_ledger::{Config, Ledger};
+use vidimus_ledger::{ArchiveAt, Config, Ledger};
 
 use super::export::user;
 use super::search::moment;
-use crate::cmd::serve::{retention, standing};
+use crate::cmd::serve::{flags, retention, standing};
 use crate::cmd::{data_directory, quantity, refusals};
 use crate::output::{self, Format};
 
@@ -29,6 +29,8 @@ use crate::output::{self, Format};
   vidimus audit prune --data DIR --before 2026-01-01 --archive /mnt/archive \\
     --why 'moved to the archive'
   vidimus audit verify --ledger /mnt/archive # what went, as it was
+  AWS_REGION=eu-central-1 vidimus audit prune --data DIR --keep 365d \
+    --archive s3://corp-audit/vidimus --why 'retention policy 4.2'
 
 Exit codes: 0 pruned, or nothing is old enough, 2 not pruned."
 )]
@@ -39,9 +41,10 @@ pub struct Prune {
     /// What is older than this: 90d, 365d.
     #[arg(long, value_name = "DURATION", value_parser = quantity::retention)]
     keep: Option<Duration>,
-    /// Directory that what goes is copied to before: a ledger of its own, to be read with --ledger.
-    #[arg(long, env = "VIDIMUS_ARCHIVE", value_name = "DIR")]
-    archive: Option<PathBuf>,
+    /// Where what goes is copied to before: a directory (a ledger of its own, to be read with --ledger), or s3://BUCKET/PREFIX (`vidimus audit
+    /// archive fetch`), which the variables AWS_* open.
+    #[arg(long, env = "VIDIMUS_ARCHIVE", value_name = "PLACE", value_parser = flags::Unshown(flags::archive))]
+    archive: Option<ArchiveAt>,
     /// Why, for the record.
     #[arg(long)]
     why: String,

@@ -17,11 +17,12 @@ use jiff::tz::TimeZone;
 use vidimus_core::clock::Clock as _;
 use vidimus_core::record::NOT_RECORDED;
 use vidimus_query::audit::logs::Cursor;
-use vidimus_query::audit::{self, Kind, Outcome, SearchQuestion};
+use vidimus_query::audit::{self, Damage, Found, Kind, Outcome, SearchQuestion};
 
 pub(super) use self::indexed::is_denied;
 pub(super) use self::many::run as run_logs;
 use self::table::Row;
+use super::clickhouse::Remote;
 use crate::clock::SystemClock;
 use crate::cmd::codes;
 use crate::cmd::quantity::duration;
@@ -184,46 +185,97 @@ pub fn run(dir: &Path, index: Option<&Path>, search: &Search, format: Format) ->
     if search.follow {
         return follow::run(dir, index, &question, after, format);
     }
-    let limit = if search.limit == 0 { usize::MAX } else { search.limit };
-    let (mut rows, mut last, mut found, mut more, mut damaged) = (Vec::new(), 0, 0, false, false);
-    for hit in indexed::records(dir, index, &question, after, limit)? {
-        let found_one = match hit {
-            Ok(found_one) => found_one,
-            Err(damage) => {
-                // On standard error, and before the rows that are not all there are because of it.
-                output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
-                damaged = true;
-                continue;
-            }
-        };
-        if found == limit {
-            more = true;
+    let mut shown = Shown::new(search, format);
+    for hit in indexed::records(dir, index, &question, after, shown.limit)? {
+        if !shown.take(hit)? {
             break;
         }
-        (found, last) = (found + 1, found_one.index);
-        match format {
-            Format::Json => output::json(&found_one)?,
-            Format::Table => rows.push(Row::of(&found_one)),
-        }
     }
-    if format == Format::Table {
-        table::print(&rows, output::width());
-    }
-    if found == 0 && after.is_none() {
+    shown.finish();
+    if shown.found == 0 && after.is_none() {
         for (member, value) in audit::unknown_names(dir, &question)? {
             output::warning(&format!("no record at all has the --{member} {value}"));
         }
     }
-    if more {
-        let which = if search.oldest_first { "oldest" } else { "newest" };
-        output::warning(&format!(
-            "only the {which} {found} are shown, there are more; --after {last} shows the next ones, --limit 0 all"
-        ));
-    }
-    if !more || search.oldest_first {
+    shown.tell_more();
+    if !shown.more || search.oldest_first {
         super::warn_of_pruned(dir, search.filters.since)?;
     }
-    Ok(if damaged { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    Ok(shown.code())
+}
+
+/// The same, of a ClickHouse.
+pub fn run_remote(remote: &Remote, search: &Search, format: Format) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(!search.follow, "--follow reads the ledger; leave --clickhouse out");
+    let question = search.filters.question(search.kind, search.oldest_first);
+    let mut shown = Shown::new(search, format);
+    let limit = shown.limit;
+    remote.search(&question, search.after_record()?, limit, &mut |hit| shown.take(hit))?;
+    shown.finish();
+    shown.tell_more();
+    Ok(shown.code())
+}
+
+/// What was found so far.
+struct Shown<'s> {
+    search: &'s Search,
+    format: Format,
+    limit: usize,
+    rows: Vec<Row>,
+    last: u64,
+    found: usize,
+    more: bool,
+    damaged: bool,
+}
+
+impl<'s> Shown<'s> {
+    fn new(search: &'s Search, format: Format) -> Self {
+        let limit = if search.limit == 0 { usize::MAX } else { search.limit };
+        Self { search, format, limit, rows: Vec::new(), last: 0, found: 0, more: false, damaged: false }
+    }
+
+    /// Takes one more; false where that was too many.
+    fn take(&mut self, hit: Result<Found, Damage>) -> anyhow::Result<bool> {
+        let found = match hit {
+            Ok(found) => found,
+            Err(damage) => {
+                // On standard error, and before the rows that are not all there are because of it.
+                output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
+                self.damaged = true;
+                return Ok(true);
+            }
+        };
+        if self.found == self.limit {
+            self.more = true;
+            return Ok(false);
+        }
+        (self.found, self.last) = (self.found + 1, found.index);
+        match self.format {
+            Format::Json => output::json(&found)?,
+            Format::Table => self.rows.push(Row::of(&found)),
+        }
+        Ok(true)
+    }
+
+    fn finish(&self) {
+        if self.format == Format::Table {
+            table::print(&self.rows, output::width());
+        }
+    }
+
+    fn tell_more(&self) {
+        if self.more {
+            let which = if self.search.oldest_first { "oldest" } else { "newest" };
+            let (found, last) = (self.found, self.last);
+            output::warning(&format!(
+                "only the {which} {found} are shown, there are more; --after {last} shows the next ones, --limit 0 all"
+            ));
+        }
+    }
+
+    fn code(&self) -> ExitCode {
+        if self.damaged { ExitCode::from(1) } else { ExitCode::SUCCESS }
+    }
 }
 
 /// A stable code: one that is none would find nothing, which reads as that nothing happened.

@@ -127,7 +127,7 @@ fn print(shown: &ShownRecord, of: &str) {
 /// What an auditor asks, in that order: who did what, how it was decided, what came of it. What else there is follows.
 ///
 /// The labels are the names of the record's members, as they stand in JSON and in the flags of `audit search`.
-const ORDER: [&str; 32] = [
+const ORDER: [&str; 35] = [
     "actor",
     "act",
     "why",
@@ -148,12 +148,15 @@ const ORDER: [&str; 32] = [
     "facts",
     "observed",
     "trace",
+    "parent",
     "transaction",
     "id",
     "time",
     "result",
     "status",
     "duration_us",
+    "time_to_first_token_us",
+    "time_per_output_token_us",
     "bytes_in",
     "bytes_out",
     "tokens_input",
@@ -198,7 +201,7 @@ fn add(lines: &mut Vec<(String, String)>, name: &str, value: &Value) {
                 .iter()
                 .map(|(name, value)| (label.clone(), format!("{} = {}", printable(name), plain(value)))),
         ),
-        Value::Number(micros) if name == "duration_us" => lines.push((label, format!("{micros} µs"))),
+        Value::Number(micros) if name.ends_with("_us") => lines.push((label, format!("{micros} µs"))),
         Value::Number(index) if name == "decision" => lines.push((label, format!("record {index}"))),
         value => lines.push((label, plain(value))),
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use vidimus_readmodel::{Bounds, ModelError, tables};
+use vidimus_readmodel::{Answer, Bounds, ModelError, tables};
 
+use super::clickhouse::Remote;
 use super::index;
 use crate::cmd::quantity::duration;
 use crate::output::{self, Format};
@@ -27,6 +28,8 @@ use crate::output::{self, Format};
   vidimus audit sql -o json \"SELECT index, record FROM records
     WHERE trace LIKE '4bf92f3577b34da6a3ce929d0e0e4736%'\"
 
+With --clickhouse the tables are those of a ClickHouse, each row with its
+ledger's `origin` too, and the functions are its own.
 A row proves nothing; its index does: vidimus audit show CALL --evidence.
 
 Exit codes: 0 answered, 2 not answered.")]
@@ -73,13 +76,24 @@ pub fn run(ledger: &Path, index: Option<&Path>, sql: &Sql, format: Format) -> an
     };
     print(&answer.columns, &answer.rows, format)?;
     super::warn_of_pruned(ledger, None)?;
-    if answer.more {
-        output::warning(&format!(
-            "only {} rows are shown, there are more; --limit N shows N",
-            answer.rows.len()
-        ));
-    }
+    tell_more(&answer);
     Ok(ExitCode::SUCCESS)
+}
+
+/// The same, of a ClickHouse, with its functions.
+pub fn run_remote(remote: &Remote, sql: &Sql, format: Format) -> anyhow::Result<ExitCode> {
+    let bounds = Bounds { rows: sql.limit, time: sql.timeout };
+    let answer = remote.sql(sql.query.as_deref().unwrap_or_default(), bounds)?;
+    print(&answer.columns, &answer.rows, format)?;
+    tell_more(&answer);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell_more(answer: &Answer) {
+    if answer.more {
+        let shown = answer.rows.len();
+        output::warning(&format!("only {shown} rows are shown, there are more; --limit N shows N"));
+    }
 }
 
 /// Rows as a table, or one document each.

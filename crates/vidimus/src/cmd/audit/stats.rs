@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use vidimus_readmodel::{By, Order, StatsQuestion};
 
+use super::clickhouse::Remote;
 use super::index;
 use super::search::moment;
 use super::sql;
@@ -82,34 +83,56 @@ const NUMBERS: [&str; 10] = [
     "latency_us",
 ];
 
+impl Stats {
+    fn question(&self) -> StatsQuestion {
+        let by = match self.by {
+            Sums::Agent => By::Agent,
+            Sums::Tool => By::Tool,
+            Sums::Model => By::Model,
+            Sums::Hour => By::Hour,
+            Sums::AgentHour => By::AgentHour,
+        };
+        let order = match self.order {
+            Largest::Calls => Order::Usual,
+            Largest::Cost => Order::Cost,
+            Largest::Tokens => Order::Tokens,
+            Largest::Denied => Order::Denied,
+        };
+        let limit = if self.limit == 0 { usize::MAX } else { self.limit };
+        StatsQuestion { by, order, since: self.since, until: self.until, limit }
+    }
+
+    fn show(&self, rows: &[Map<String, Value>], format: Format) -> anyhow::Result<ExitCode> {
+        if rows.is_empty() && format == Format::Table {
+            output::line("nothing found");
+            return Ok(ExitCode::SUCCESS);
+        }
+        let names: &[&str] = match self.by {
+            Sums::Agent => &["agent"],
+            Sums::Tool => &["tool"],
+            Sums::Model => &["model"],
+            Sums::Hour => &["hour"],
+            Sums::AgentHour => &["hour", "agent"],
+        };
+        let columns: Vec<String> = names.iter().chain(&NUMBERS).map(|name| (*name).to_owned()).collect();
+        sql::print(&columns, rows, format)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
 pub fn run(ledger: &Path, index: Option<&Path>, stats: &Stats, format: Format) -> anyhow::Result<ExitCode> {
-    let (by, names): (By, &[&str]) = match stats.by {
-        Sums::Agent => (By::Agent, &["agent"]),
-        Sums::Tool => (By::Tool, &["tool"]),
-        Sums::Model => (By::Model, &["model"]),
-        Sums::Hour => (By::Hour, &["hour"]),
-        Sums::AgentHour => (By::AgentHour, &["hour", "agent"]),
-    };
-    let order = match stats.order {
-        Largest::Calls => Order::Usual,
-        Largest::Cost => Order::Cost,
-        Largest::Tokens => Order::Tokens,
-        Largest::Denied => Order::Denied,
-    };
-    let limit = if stats.limit == 0 { usize::MAX } else { stats.limit };
-    let question = StatsQuestion { by, order, since: stats.since, until: stats.until, limit };
-    let rows: Vec<Map<String, Value>> = match index::made(ledger, index)?.stats(&question) {
+    let question = stats.question();
+    let rows = match index::made(ledger, index)?.stats(&question) {
         Err(error) if error.damaged().is_some() => {
             index::repaired(ledger, index, &error)?.stats(&question)?
         }
         rows => rows?,
     };
     super::warn_of_pruned(ledger, stats.since)?;
-    if rows.is_empty() && format == Format::Table {
-        output::line("nothing found");
-        return Ok(ExitCode::SUCCESS);
-    }
-    let columns: Vec<String> = names.iter().chain(&NUMBERS).map(|name| (*name).to_owned()).collect();
-    sql::print(&columns, &rows, format)?;
-    Ok(ExitCode::SUCCESS)
+    stats.show(&rows, format)
+}
+
+/// The same, of a ClickHouse.
+pub fn run_remote(remote: &Remote, stats: &Stats, format: Format) -> anyhow::Result<ExitCode> {
+    stats.show(&remote.stats(&stats.question())?, format)
 }

@@ -21,7 +21,7 @@ const SHOWN: usize = 4;
 /// words), held (for the approval of a person), or with --never also never. Of a server, an agent or a provider it is all that can be called of it; "any other" is what
 /// neither its record nor a policy names.
 ///
-/// What people do is asked with an action of theirs (quarantine, lift, declassify, grant, revoke, approve, read), or with a User/… or UserGroup/… as
+/// What people do is asked with an action of theirs (quarantine, lift, declassify, grant, revoke, approve, read, export), or with a User/… or UserGroup/… as
 /// --principal. People are in no record, so those are listed whom policies tell apart: who is named, somebody of each group that is named and of no
 /// other, and User/* for all others. Nobody approves what is done for himself, whatever policies say. The state that is asked is that of the running gateway with --admin, or of one that starts
 /// with --resources and --data. Exits 0 when something of it can be called by somebody, 1 when nothing can (by people: of those who are listed), 2 when the question could

@@ -3,6 +3,7 @@
 mod approval_page;
 mod approvals;
 mod declassify;
+mod export;
 mod grants;
 mod me;
 pub(super) mod people;
@@ -31,7 +32,7 @@ use super::admin_listener;
 use super::supervisor::Supervisor;
 
 /// What is served here. docs/admin.md has a row for each.
-const ENDPOINTS: [(&str, &str); 20] = [
+const ENDPOINTS: [(&str, &str); 21] = [
     ("/healthz", "ok, while the process answers"),
     ("/readyz", "200 while a permitted call would be let through, else 503 and why"),
     ("/metrics", "OpenMetrics text"),
@@ -44,6 +45,7 @@ const ENDPOINTS: [(&str, &str); 20] = [
         "the newest checkpoint of the ledger; cosigned, where it has witnesses (C2SP tlog-checkpoint)",
     ),
     ("/ledger/tile/{tile}", "tiles of hashes, and records as tile/entries/… (C2SP tlog-tiles)"),
+    ("/ledger/export", "POST writes one file of evidence: records that fit, with all that proves them"),
     ("/quarantine", "what is out of use, by whom and why; POST quarantines"),
     ("/quarantine/lift", "POST ends a quarantine"),
     ("/declassify", "POST takes a label away from what an agent or a chain has read"),
@@ -78,6 +80,7 @@ pub(super) fn serve(
         .route("/ledger", get(ledger))
         .route("/ledger/checkpoint", get(tiles::checkpoint))
         .route("/ledger/tile/{*tile}", get(tiles::tile))
+        .route("/ledger/export", post(export::export))
         .route("/quarantine", get(quarantine::list).post(quarantine::place))
         .route("/quarantine/lift", post(quarantine::lift))
         .route("/declassify", post(declassify::declassify))

@@ -21,7 +21,7 @@ use vidimus_gateway::{
     millis, record_count,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, Operators, People, TrustStore};
-use vidimus_ledger::{Durability, Ledger, Query};
+use vidimus_ledger::{ArchiveAt, Durability, Ledger, Query};
 use vidimus_registry::Loaded;
 
 use crate::clock::SystemClock;
@@ -35,7 +35,7 @@ use super::issuer_roots::IssuerRoots;
 use super::supervisor::Supervisor;
 use super::{
     DurabilityArg, Serve, admin, configurations, descriptors, disk, issuer_roots, retention, sinks, standing,
-    taken, tls, webhook, witnesses,
+    taken, tls, traces, webhook, witnesses,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
@@ -46,6 +46,8 @@ const AGREES: Duration = Duration::from_secs(5);
 pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     check_addresses(serve)?;
+    // A year may pass until something is archived.
+    serve.archive.as_ref().map_or(Ok(()), ArchiveAt::check).context("--archive")?;
     fs::read_dir(&serve.resources).with_context(|| format!("--resources {}", serve.resources.display()))?;
     data_directory::apart(&serve.data, &serve.resources)?;
     data_directory::prepare(&serve.data)?;
@@ -100,15 +102,12 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         [Some(Listener { socket: sockets.plain, tls: None }), tls].into_iter().flatten().collect();
     let loops = workers * listeners.len();
     let health = Health { shared: shared.clone(), loaded, stopping: stopping.clone(), watching, loops };
-    let admin = Admin::new(health, people, witnessed);
+    let admin = Admin::new(health, people, witnessed, &serve.data);
     admin::serve(&mut supervisor, (sockets.admin, &serve.admin_name), admin)?;
     let workers = start_workers(&mut supervisor, serve, (workers, &shared, &stopping), &listeners)?;
     // Each worker has its own, so that the sockets are closed when the workers stop listening.
     drop(listeners);
-    tracing::info!(
-        listen = %plain, tls = %tls_address.map_or("off".to_owned(), |address| address.to_string()), admin = %admin_address, workers = workers.len(),
-        ledger = shared.ledger.size(), ms = begun.elapsed().as_millis(), "serving"
-    );
+    say_serving(&shared, (plain, tls_address, admin_address), workers.len(), begun);
     let code = control.block_on(end(&mut supervisor))?;
     // At once: nobody is ready, nobody listens.
     stop.send_replace(true);
@@ -121,6 +120,18 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     // What looks at files may be waiting for one.
     control.shutdown_timeout(Duration::from_secs(1));
     Ok(code)
+}
+
+fn say_serving(
+    shared: &Shared,
+    (plain, tls, admin): (SocketAddr, Option<SocketAddr>, SocketAddr),
+    workers: usize,
+    begun: Instant,
+) {
+    tracing::info!(
+        listen = %plain, tls = %tls.map_or("off".to_owned(), |address| address.to_string()), admin = %admin, workers,
+        ledger = shared.ledger.size(), ms = begun.elapsed().as_millis(), "serving"
+    );
 }
 
 /// Begins what others outside are told, where any are; whether the ledger has witnesses.
@@ -140,6 +151,7 @@ fn tell(
 fn look_after_disk(supervisor: &mut Supervisor, serve: &Serve, shared: &Arc<Shared>, key: [u8; KEY_LENGTH]) {
     disk::watch(supervisor, shared.clone(), serve.data.clone(), serve.disk_reserve);
     retention::begin(supervisor, serve, shared, key);
+    traces::look_after(supervisor, serve, shared);
 }
 
 /// Keeps to the store that gateways share, if they do, and waits until it is known what people did at other gateways meanwhile: calls are not decided
@@ -303,6 +315,7 @@ fn shared(
         allowed_origins: serve.allow_origin.clone(),
         clock: Arc::new(SystemClock),
         store: serve.standing.clone(),
+        spans: traces::open(serve)?,
         vitals,
     });
     shared.meter.reloaded(loaded.snapshot.objects().len(), Counts::of(loaded).not_in_order());

@@ -12,10 +12,11 @@ use url::{Host, Url};
 use vidimus_core::resource::{Network, may_be_allowed};
 use vidimus_gateway::listener::authority;
 use vidimus_gateway::{SinkAddress, StandingAddress};
+use vidimus_ledger::ArchiveAt;
 
 /// Reads a value that may have a secret in it: what is wrong is said without the value, since standard error is often a log.
 #[derive(Clone, Debug)]
-pub(super) struct Unshown<T>(pub(super) fn(&str) -> anyhow::Result<T>);
+pub(in crate::cmd) struct Unshown<T>(pub(in crate::cmd) fn(&str) -> anyhow::Result<T>);
 
 impl<T: Clone + Send + Sync + 'static> TypedValueParser for Unshown<T> {
     type Value = T;
@@ -86,8 +87,13 @@ pub(super) fn standing(text: &str) -> anyhow::Result<StandingAddress> {
 }
 
 /// Who is sent the ledger's records.
-pub(super) fn sink(text: &str) -> anyhow::Result<SinkAddress> {
+pub(in crate::cmd) fn sink(text: &str) -> anyhow::Result<SinkAddress> {
     Ok(text.trim().parse()?)
+}
+
+/// Where what goes from the ledger is copied to.
+pub(in crate::cmd) fn archive(text: &str) -> anyhow::Result<ArchiveAt> {
+    Ok(text.parse()?)
 }
 
 /// What a ServiceAccount's token says of its issuer, and where its keys are fetched.
@@ -185,6 +191,7 @@ mod tests {
             ("--keep-records 365", "write 365s"),
             ("--keep-records 2h", "write 1d or more"),
             ("--archive a", "--keep-records"),
+            ("--archive s3://corp-audit/a?x --keep-records 30d", "s3://BUCKET/PREFIX"),
             ("--max-body 4X", "such as 4MB"),
             ("--listen 8080", "127.0.0.1:8080"),
             ("--standing rediss://127.0.0.1", "redis://"),
@@ -220,6 +227,7 @@ mod tests {
             "--webhook http://chat.example/hunter2 --webhook-secret a --secrets b",
             "--standing rediss://:hunter2@127.0.0.1",
             "--otlp-endpoint http://u:hunter2@collector/v1/traces",
+            "--archive s3://id:hunter2@corp-audit/vidimus --keep-records 30d",
         ] {
             let error = parsed(flags).map(drop).unwrap_err();
             let flag = flags.split(' ').next().unwrap();
@@ -234,7 +242,7 @@ mod tests {
             --allow-origin https://app.example,http://localhost:3000,chrome-extension://abcdef \
             --listen localhost:8080 --admin localhost:9901 --max-body 4MB --body-time 1m30s --deny-upstream 10.0.0.0/8,fd00::/8 \
             --allow-upstream 100.64.0.0/10,198.18.0.0/16 \
-            --standing redis://:secret@127.0.0.1:6379/1 \
+            --standing redis://:secret@127.0.0.1:6379/1 --archive s3://corp-audit/vidimus --keep-records 30d \
             --log warn,vidimus_gateway=debug --service-account-issuer http://127.0.0.1:1";
         let serve = parsed(flags).unwrap();
         assert_eq!(
@@ -243,6 +251,8 @@ mod tests {
         );
         assert_eq!(serve.public_url.as_deref(), Some("https://gateway.example/base/"));
         assert_eq!(serve.audience, ["a", "b"]);
+        let archive = serve.archive.as_ref().map(ToString::to_string);
+        assert_eq!(archive.as_deref(), Some("s3://corp-audit/vidimus"));
         assert_eq!(
             (serve.max_body, serve.body_time.as_secs(), serve.deny_upstream.len()),
             (4_000_000, 90, 2)

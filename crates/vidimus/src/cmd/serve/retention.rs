@@ -1,8 +1,6 @@
 //! Records that were kept long enough go from the front of the ledger, beside the calls.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use vidimus_core::act::BY_ITSELF;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::{KEY_LENGTH, Shared, Stood, least_position, rfc3339};
-use vidimus_ledger::{ActBy, Ledger, Pruned, Retention};
+use vidimus_ledger::{ActBy, ArchiveAt, Archiving, Ledger, Pruned, Retention};
 
 use super::supervisor::Supervisor;
 use super::{Serve, sinks, standing};
@@ -26,7 +24,7 @@ const LOOK: Duration = Duration::from_secs(600);
 pub(in crate::cmd) struct Pruning {
     pub(in crate::cmd) before: Timestamp,
     pub(in crate::cmd) witnessed: bool,
-    pub(in crate::cmd) archive: Option<PathBuf>,
+    pub(in crate::cmd) archive: Option<ArchiveAt>,
     pub(in crate::cmd) actor: String,
     pub(in crate::cmd) why: String,
 }
@@ -74,23 +72,17 @@ pub(in crate::cmd) fn prune(
     pruning: &Pruning,
 ) -> anyhow::Result<Option<Pruned>> {
     let taken = least_position(&sinks::positions(data)).context("what sinks have taken")?;
+    let configurations = data_directory::configurations(data);
+    let archiving = |at| Archiving { at, configurations: Some(&*configurations) };
     let retention = Retention {
         before: pruning.before,
         // A start looks for the last record of what was written down, and a sink for the first that it has not taken.
         stands: stood.records.saturating_sub(1).min(taken.unwrap_or(u64::MAX)),
         witnessed: pruning.witnessed,
-        archive: pruning.archive.as_deref(),
+        archive: pruning.archive.as_ref().map(archiving),
     };
     if ledger.prunable(&retention)?.is_none() {
         return Ok(None);
-    }
-    if let Some(archive) = &pruning.archive {
-        let (from, to) =
-            (data_directory::configurations(data), data_directory::archived_configurations(archive));
-        // What names texts comes after them.
-        archive_texts(&from.join("objects"), &to.join("objects"))
-            .and_then(|()| archive_texts(&from, &to))
-            .with_context(|| format!("the configurations in {}", to.display()))?;
     }
     standing::keep_base(data, key, ledger, stood).context("what stands by acts")?;
     let (id, time) = (uuid::Uuid::now_v7().to_string(), rfc3339(SystemClock.now().wall));
@@ -98,31 +90,10 @@ pub(in crate::cmd) fn prune(
     Ok(ledger.prune(&retention, &by)?)
 }
 
-/// Copies the texts of configurations that are not there yet, durably: those that only refer to what goes are dropped with it. They are named by
-/// their digests, so what is there is what it was.
-fn archive_texts(from: &Path, to: &Path) -> io::Result<()> {
-    let entries = match fs::read_dir(from) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let entry = entry?;
-        let (path, there) = (entry.path(), to.join(entry.file_name()));
-        let is_digest = entry
-            .file_name()
-            .to_str()
-            .is_some_and(|name| name.len() == 64 && name.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        if entry.file_type()?.is_dir() {
-            archive_texts(&path, &there)?;
-        } else if is_digest && !there.exists() {
-            vidimus_registry::replace(&there, fs::read(&path)?)?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::json;
     use vidimus_core::record::Kept;
     use vidimus_ledger::{Config, Query, search};
@@ -147,24 +118,6 @@ mod tests {
         let (actor, why) = ("User/local#ada".to_owned(), "policy 4.2".to_owned());
         let before = "2026-11-27T00:00:01Z".parse().expect("a time");
         Pruning { before, witnessed: false, archive: None, actor, why }
-    }
-
-    #[test]
-    fn configurations_that_decided_what_goes_go_to_the_archive() {
-        let root = tempfile::tempdir().expect("a directory");
-        let (from, to) = (root.path().join("configurations"), root.path().join("archive/configurations"));
-        archive_texts(&from, &to).expect("there is none");
-        let (text, manifest) = (format!("objects/ab/{}", "ab".repeat(32)), "cd".repeat(32));
-        fs::create_dir_all(from.join("objects/ab")).expect("made");
-        for name in [&*text, &*manifest, "referred.json", "objects/ab/x.new"] {
-            fs::write(from.join(name), name).expect("written");
-        }
-        for _ in 0..2 {
-            archive_texts(&from, &to).expect("copied");
-            let there = |name: &str| fs::read_to_string(to.join(name)).ok();
-            assert_eq!((there(&text), there(&manifest)), (Some(text.clone()), Some(manifest.clone())));
-            assert_eq!((there("referred.json"), there("objects/ab/x.new")), (None, None));
-        }
     }
 
     /// Whose quarantine went with the records stays in quarantine, whatever becomes of what is written down since.

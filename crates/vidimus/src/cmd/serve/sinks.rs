@@ -43,7 +43,7 @@ pub(super) fn begin(
     for address in config.sinks.iter().filter(|address| address.is_plain()) {
         tracing::warn!(
             sink = address.place(),
-            "records go there in the clear: who reads them on the way learns who called what; use otlp+https or syslog+tls"
+            "records go there in the clear: who reads them on the way learns who called what; use otlp+https, syslog+tls or clickhouse+https"
         );
     }
     for sink in open_sinks(&config, &shared.ledger).context("--sink")? {

@@ -35,7 +35,8 @@ pub(super) async fn me(
     let acts = about.iter().flat_map(|subject| {
         [Operation::Quarantine, Operation::Lift].map(|operation| (operation, About::Subject(subject)))
     });
-    let may = views.into_iter().chain(acts).map(|(operation, about)| {
+    let export = (Operation::Export, About::View("records"));
+    let may = views.into_iter().chain([export]).chain(acts).map(|(operation, about)| {
         let (allowed, code, policies) = match asks.decided(operation, about) {
             Ok(permits) => (true, None, permits),
             Err(refusal) => (false, Some(refusal.code.as_str().to_owned()), refusal.policies),

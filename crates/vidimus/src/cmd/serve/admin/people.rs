@@ -5,6 +5,7 @@
 //! goes through [`Asks::refuse`].
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Json;
@@ -24,6 +25,7 @@ use vidimus_identity::People;
 
 use super::super::admin_listener::{CONNECTIONS, Peer};
 use super::super::health::Health;
+use super::export::Files;
 use super::tiles::Shelf;
 use crate::clock::SystemClock;
 
@@ -36,16 +38,23 @@ pub(in crate::cmd::serve) struct Admin {
     pub(super) watchers: Arc<Semaphore>,
     /// The ledger, as clients of tiled logs read it.
     pub(super) tiles: Arc<Shelf>,
+    /// The same, and what decided, as evidence is written of it.
+    pub(super) files: Arc<Files>,
 }
 
 /// Requests that wait for something to happen at once.
 const WATCHERS: usize = CONNECTIONS / 2;
 
 impl Admin {
-    /// `witnessed`: whether somebody is to cosign the ledger's checkpoints.
-    pub(in crate::cmd::serve) fn new(health: Health, people: Arc<People>, witnessed: bool) -> Self {
-        let tiles = Arc::new(Shelf::new(witnessed));
-        Self { health, people, watchers: Arc::new(Semaphore::new(WATCHERS)), tiles }
+    /// `witnessed`: whether somebody is to cosign the ledger's checkpoints. `data`: the data directory.
+    pub(in crate::cmd::serve) fn new(
+        health: Health,
+        people: Arc<People>,
+        witnessed: bool,
+        data: &Path,
+    ) -> Self {
+        let (tiles, files) = (Arc::new(Shelf::new(witnessed)), Arc::new(Files::new(data)));
+        Self { health, people, watchers: Arc::new(Semaphore::new(WATCHERS)), tiles, files }
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {

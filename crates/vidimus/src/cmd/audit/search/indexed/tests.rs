@@ -166,7 +166,7 @@ fn each_question_has_the_same_answer_with_and_without_an_index() {
             assert_eq!(rest, expected[3..], "{question:?}");
         }
     }
-    assert!(some >= 50, "{some}");
+    assert!(some >= 45, "{some}");
 }
 
 /// In the middle of each file a byte is another.

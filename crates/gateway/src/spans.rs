@@ -1,0 +1,277 @@
+//! The spans that agents send of themselves: OTLP over HTTP (protobuf or JSON) and over gRPC, at the addresses where calls come in.
+//!
+//! It is no call: nothing goes anywhere, and no policy decides it. Who sends is authenticated as who calls, and that is all that it takes: a
+//! principal that is registered may say what it did, and is kept apart from what others say ([`vidimus_traces`], ADR 53). What is divided between
+//! callers is divided between those who send too, so that no call waits for a span.
+
+mod answer;
+mod wire;
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message as _;
+use vidimus_core::caller::Proven;
+use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::resource::Principal;
+use vidimus_traces::{Dropped, KeptSpan, Limits, Store, Taken, Whose};
+
+use crate::accounts::Holder;
+use crate::fair_share::Pool;
+use crate::gate::{Gate, Shared, millis};
+use crate::handle::{Peer, authenticate};
+use crate::listener::page::Page;
+use crate::meter::SpanMeter;
+use crate::reply::ReplyBody;
+use crate::request_context::RequestContext;
+pub(crate) use wire::{Wire, asked};
+
+/// The longest request, also once it is decoded, in bytes.
+pub(crate) const MOST_BODY: usize = 4 * 1024 * 1024;
+/// What all requests together may have that are being read and written, in bytes. One sender alone has at most a half.
+const ROOM: usize = 128 * 1024 * 1024;
+/// What the shortest of them counts as.
+const LEAST: usize = 64 * 1024;
+/// What the spans of one request may come to, each with the attributes of its resource, in bytes.
+const MOST_KEPT: usize = 16 * 1024 * 1024;
+
+/// Where spans are kept, and how many may be on their way there.
+#[derive(Clone, Debug)]
+pub struct Spans(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Mutex<Store>,
+    room: Pool,
+}
+
+/// The room of one request. It is given back when this is dropped.
+struct Room {
+    spans: Spans,
+    holder: Arc<Holder>,
+    bytes: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.spans.0.room.give_back(&self.holder.spans, self.bytes);
+    }
+}
+
+impl Spans {
+    /// Keeps spans in this directory.
+    ///
+    /// # Errors
+    /// Where it cannot be made or listed.
+    pub fn open(dir: &Path, limits: Limits) -> io::Result<Self> {
+        let store = Mutex::new(Store::open(dir, limits)?);
+        Ok(Self(Arc::new(Inner { store, room: Pool::new(ROOM) })))
+    }
+
+    /// Between two requests it is whole, whatever panicked.
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.0.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn room(&self, holder: &Arc<Holder>, bytes: usize) -> Result<Room, Refusal> {
+        self.0.room.take(&holder.spans, bytes).map_err(|_| {
+            Refusal::new(Code::Overloaded, "as many spans are on their way to the disk as is fair")
+        })?;
+        Ok(Room { spans: self.clone(), holder: holder.clone(), bytes })
+    }
+}
+
+impl Shared {
+    /// Drops the spans whose time is over. It looks at files, and may wait for one.
+    pub fn prune_spans(&self) {
+        let Some(spans) = &self.spans else { return };
+        let mut store = spans.store();
+        let dropped = store.prune(self.clock.now().wall);
+        self.meter.spans().dropped(dropped, store.bytes());
+    }
+}
+
+/// Takes the spans of one request, and answers it in the words of its protocol, whatever comes.
+pub(crate) async fn receive(
+    gate: &Gate,
+    (spans, wire): (&Spans, Wire),
+    request: Request<Incoming>,
+    peer: &Peer,
+) -> Response<ReplyBody> {
+    let (parts, body) = request.into_parts();
+    let mut context = RequestContext::begin(gate, &parts, peer);
+    // Whoever has its spans sent to itself would have one more for each.
+    context.span = None;
+    match take(gate, (spans, wire), &mut context, &parts, body).await {
+        Ok(taken) => answer::taken(wire, &taken),
+        Err(refusal) => {
+            let response = context.refuse(gate, &parts, refusal.clone()).await;
+            answer::refused(wire, response, &refusal)
+        }
+    }
+}
+
+async fn take(
+    gate: &Gate,
+    (spans, wire): (&Spans, Wire),
+    context: &mut RequestContext,
+    parts: &Parts,
+    body: Incoming,
+) -> Result<Taken, Refusal> {
+    if parts.method != Method::POST {
+        return Err(Refusal::method_not_allowed("OTLP", "POST"));
+    }
+    if Page::of(gate, parts) == Page::Foreign {
+        return Err(Refusal::new(Code::OriginRefused, "requests with this Origin are refused"));
+    }
+    let coding = wire.coding(&parts.headers)?;
+    // Before the body is read: nobody unknown may make the gateway work.
+    let (world, trust) = (gate.snapshot(), gate.authenticator.trust_generation());
+    let (mut caller, _) = authenticate(gate, &world, context, None, parts).await?;
+    let holder = gate.accounts.holder(caller.proven.principal.entity());
+    let _place = gate.accounts.enter(&holder)?;
+    let (bytes, _lease) = gate.bodies.read(holder.clone(), MOST_BODY, body).await?;
+    // It may have been long on its way, and who sends it is to be known when it is kept.
+    let now = gate.clock.now().wall;
+    let has_ended = caller.proven.expires.is_some_and(|end| end <= millis(now));
+    if has_ended || gate.authenticator.trust_generation() != trust || !gate.world.is(&world) {
+        context.unproven();
+        (caller, _) = authenticate(gate, &gate.snapshot(), context, None, parts).await?;
+    }
+    let whose = whose(&caller.proven)?;
+    let room = match coding {
+        // What it becomes is not known before.
+        wire::Coding::Gzip => MOST_BODY,
+        wire::Coding::Identity => bytes.len().max(LEAST),
+    };
+    let room = spans.room(&holder, room)?;
+    let shared = gate.shared.clone();
+    // Reading some megabytes and waiting for a disk is not for a thread that has calls.
+    let kept = tokio::task::spawn_blocking(move || {
+        let kept = keep(&room.spans, &whose, (wire, coding), &bytes, now);
+        shared.meter.spans().taken(kept.as_ref().ok());
+        kept
+    });
+    let (taken, ..) = kept
+        .await
+        .map_err(|error| Refusal::new(Code::Internal, "the spans could not be kept").with_detail(error))??;
+    Ok(taken)
+}
+
+/// Whose spans they are.
+///
+/// # Errors
+/// `forbidden_by_policy` where it is taken out of service: whatever it says is not waited for.
+fn whose(proven: &Proven) -> Result<Whose, Refusal> {
+    let is_quarantined = match &proven.principal {
+        Principal::Agent(agent) => agent.quarantined,
+        Principal::Service(service) => service.quarantined,
+    };
+    if is_quarantined {
+        return Err(Refusal::new(
+            Code::ForbiddenByPolicy,
+            "the sender is quarantined, and its spans are not kept",
+        ));
+    }
+    Ok(Whose {
+        principal: proven.principal.entity().to_string(),
+        identity: proven.identity.to_string(),
+        user: proven.user.as_ref().map(vidimus_core::caller::User::id),
+    })
+}
+
+/// What became of a request, what went for it, and how much there is then.
+type Kept = (Taken, Dropped, u64);
+
+fn keep(
+    spans: &Spans,
+    whose: &Whose,
+    (wire, coding): (Wire, wire::Coding),
+    bytes: &Bytes,
+    now: SystemTime,
+) -> Result<Kept, Refusal> {
+    let message = wire.message(coding, bytes)?;
+    let (kept, left_out) = flat(wire.request(&message)?);
+    let mut store = spans.store();
+    let (mut taken, dropped) = store.append(whose, kept, now).map_err(|error| {
+        tracing::error!(%error, "spans could not be kept");
+        Refusal::new(Code::Overloaded, "the spans could not be written").with_detail(error)
+    })?;
+    taken.too_large += left_out;
+    Ok((taken, dropped, store.bytes()))
+}
+
+/// Each span with what is said of all of its resource; and how many are left out, since that would come to too much.
+fn flat(request: ExportTraceServiceRequest) -> (Vec<KeptSpan>, u64) {
+    let (mut kept, mut left_out, mut room) = (Vec::new(), 0, MOST_KEPT);
+    for of_resource in request.resource_spans {
+        let resource = of_resource.resource.unwrap_or_default().attributes;
+        let beside: usize = resource.iter().map(prost::Message::encoded_len).sum();
+        for of_scope in of_resource.scope_spans {
+            let scope = of_scope.scope.unwrap_or_default().name;
+            for span in of_scope.spans {
+                let Some(left) = room.checked_sub(beside + scope.len() + span.encoded_len()) else {
+                    left_out += 1;
+                    continue;
+                };
+                room = left;
+                let (resource, scope, span) = (resource.clone(), scope.clone(), Some(span));
+                kept.push(KeptSpan { resource, scope, span, ..KeptSpan::default() });
+            }
+        }
+    }
+    (kept, left_out)
+}
+
+impl SpanMeter {
+    /// What came of one request, where it was read.
+    fn taken(&self, kept: Option<&Kept>) {
+        let Some((taken, dropped, bytes)) = kept else { return };
+        self.count("stored", taken.stored);
+        self.count("repeated", taken.repeated);
+        self.count("altered", taken.altered);
+        self.count("malformed", taken.malformed);
+        self.count("too_large", taken.too_large);
+        self.dropped(*dropped, *bytes);
+    }
+
+    /// What went, and how much there is then.
+    fn dropped(&self, dropped: Dropped, bytes: u64) {
+        self.count("expired", dropped.expired);
+        self.count("evicted", dropped.evicted);
+        self.bytes(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::resource::v1::Resource;
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+    use vidimus_traces::names;
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_once_for_all_spans_does_not_become_more_than_there_is_room_for() {
+        let heavy =
+            Resource { attributes: vec![names::text("x", "x".repeat(30_000))], ..Resource::default() };
+        let spans = ScopeSpans { spans: vec![Span::default(); 2_000], ..ScopeSpans::default() };
+        let request = ExportTraceServiceRequest {
+            resource_spans: vec![ResourceSpans {
+                resource: Some(heavy),
+                scope_spans: vec![spans],
+                ..ResourceSpans::default()
+            }],
+        };
+        let (kept, left_out) = flat(request);
+        assert_eq!(kept.len() as u64 + left_out, 2_000);
+        assert!((500..600).contains(&kept.len()), "{}", kept.len());
+    }
+}

@@ -1,0 +1,271 @@
+//! Spans that agents send of themselves, by all three ways that they come, and whose they are.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use prost::Message as _;
+use serde_json::{Value, json};
+use vidimus_testkit::upstream::Answer;
+use vidimus_traces::{KeptSpan, names};
+
+use crate::world::{World, call_id, json_of};
+
+const TRACE: u128 = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
+const HTTP: &str = "/v1/traces";
+const GRPC: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+const PROTOBUF: &str = "application/x-protobuf";
+
+fn span(id: u64, name: &str) -> Span {
+    Span {
+        trace_id: TRACE.to_be_bytes().to_vec(),
+        span_id: id.to_be_bytes().to_vec(),
+        name: name.to_owned(),
+        start_time_unix_nano: 1,
+        end_time_unix_nano: 2,
+        ..Span::default()
+    }
+}
+
+fn export(spans: Vec<Span>) -> Vec<u8> {
+    let resource = Resource {
+        attributes: vec![
+            names::text("service.name", "t/caller"),
+            names::text(names::PRINCIPAL, "Agent/t/stranger"),
+        ],
+        ..Resource::default()
+    };
+    let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+    let resource_spans =
+        vec![ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() }];
+    ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+}
+
+fn request(world: &World, who: Option<&str>, path: &str, kind: &str, body: Vec<u8>) -> Request<Full<Bytes>> {
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header("host", "gateway.example")
+        .header("content-type", kind);
+    if let Some(who) = who {
+        let token = world.token(who, Duration::from_secs(600));
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    request.body(Full::new(Bytes::from(body))).expect("a request")
+}
+
+/// Sends spans in protobuf; how many were rejected, and why.
+async fn sent(world: &World, who: &str, spans: Vec<Span>) -> (i64, String) {
+    let (status, headers, body) = world.call(request(world, Some(who), HTTP, PROTOBUF, export(spans))).await;
+    assert_eq!((status, headers["content-type"].as_bytes()), (StatusCode::OK, PROTOBUF.as_bytes()));
+    let answer = ExportTraceServiceResponse::decode(body).expect("an answer of OTLP");
+    answer.partial_success.map(|partial| (partial.rejected_spans, partial.error_message)).unwrap_or_default()
+}
+
+/// Who said what in the trace.
+fn kept(world: &World) -> Vec<(String, String)> {
+    let found = vidimus_traces::read(&world.traces(), TRACE).expect("a store");
+    let name = |kept: &KeptSpan| kept.span.as_ref().expect("a span").name.clone();
+    let mut kept: Vec<_> = found.spans.iter().map(|kept| (kept.principal.clone(), name(kept))).collect();
+    kept.sort();
+    kept
+}
+
+fn as_kept(all: &[(&str, &str)]) -> Vec<(String, String)> {
+    all.iter().map(|(who, what)| ((*who).to_owned(), (*what).to_owned())).collect()
+}
+
+fn framed(flag: u8, message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).expect("short").to_be_bytes();
+    [&[flag][..], &length[..], message].concat()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+/// A call over gRPC: headers, message and trailers.
+async fn grpc(world: &World, mut request: Request<Full<Bytes>>) -> (HeaderMap, Bytes, HeaderMap) {
+    request.headers_mut().insert("te", "trailers".parse().expect("a value"));
+    let (head, body) = world.send_http2(request).await.into_parts();
+    assert_eq!(head.status, StatusCode::OK, "gRPC says the rest itself");
+    let body = body.collect().await.expect("a whole answer");
+    let trailers = body.trailers().cloned().unwrap_or_default();
+    (head.headers, body.to_bytes(), trailers)
+}
+
+#[tokio::test]
+async fn spans_come_by_all_three_ways_and_are_of_who_was_proven() {
+    let world = World::new().await;
+    assert_eq!(sent(&world, "caller", vec![span(1, "protobuf")]).await, (0, String::new()));
+    let json = json!({"resourceSpans": [{"scopeSpans": [{"spans": [{
+        "traceId": format!("{TRACE:032x}"), "spanId": "0000000000000002", "name": "json", "kind": 3,
+        "startTimeUnixNano": "1", "endTimeUnixNano": "2", "attributes": [{"key": "a", "value": {"intValue": "1"}}]}]}]}]});
+    let json =
+        request(&world, Some("caller"), HTTP, "application/json; charset=utf-8", json.to_string().into());
+    let (status, headers, body) = world.call(json).await;
+    assert_eq!((status, json_of(&body)), (StatusCode::OK, json!({})));
+    assert_eq!(headers["content-type"], "application/json");
+    for (id, flag, body) in
+        [(3, 0, export(vec![span(3, "grpc")])), (4, 1, gzip(&export(vec![span(4, "grpc-gzip")])))]
+    {
+        let mut request = request(&world, Some("caller"), GRPC, "application/grpc", framed(flag, &body));
+        request.headers_mut().insert("grpc-encoding", "gzip".parse().expect("a value"));
+        let (headers, message, trailers) = grpc(&world, request).await;
+        assert_eq!(
+            (&headers["content-type"], &trailers["grpc-status"]),
+            (&"application/grpc".parse().expect("a value"), &"0".parse().expect("a value")),
+            "{id}"
+        );
+        assert_eq!(message, framed(0, b""), "{id}");
+    }
+    let mut zipped = request(&world, Some("caller"), HTTP, PROTOBUF, gzip(&export(vec![span(5, "gzip")])));
+    zipped.headers_mut().insert("content-encoding", "gzip".parse().expect("a value"));
+    assert_eq!(world.call(zipped).await.0, StatusCode::OK);
+    let all = ["grpc", "grpc-gzip", "gzip", "json", "protobuf"].map(|name| ("Agent/t/caller", name));
+    assert_eq!(kept(&world), as_kept(&all));
+    let found = vidimus_traces::read(&world.traces(), TRACE).expect("a store").spans;
+    let first = found.iter().find(|kept| kept.span.as_ref().is_some_and(|span| span.name == "protobuf"));
+    let first = first.expect("the first");
+    assert!(first.identity.ends_with("#caller"), "{}", first.identity);
+    assert_eq!(names::shown(&first.resource)["vidimus.principal"], "Agent/t/stranger", "said, and no more");
+    assert_eq!(world.all_records(), Vec::<Value>::new(), "what is taken is no call");
+}
+
+#[tokio::test]
+async fn an_agent_adds_to_what_it_said_and_alters_nobodys() {
+    let world = World::new().await;
+    sent(&world, "caller", vec![span(1, "true")]).await;
+    assert_eq!(sent(&world, "caller", vec![span(1, "true")]).await.0, 0, "sent again");
+    let (rejected, why) = sent(&world, "caller", vec![span(1, "altered"), span(2, "more")]).await;
+    assert!(rejected == 1 && why.contains("the first stands"), "{rejected} {why}");
+    // By another's ids, in another's trace: it is kept as its own.
+    assert_eq!(sent(&world, "stranger", vec![span(1, "forged")]).await.0, 0);
+    let expected = [("Agent/t/caller", "more"), ("Agent/t/caller", "true"), ("Agent/t/stranger", "forged")];
+    assert_eq!(kept(&world), as_kept(&expected));
+    let text = world.gate.meter.text(&world.gate.ledger);
+    for line in [
+        "vidimus_spans_total{result=\"stored\"} 3",
+        "vidimus_spans_total{result=\"repeated\"} 1",
+        "vidimus_spans_total{result=\"altered\"} 1",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn who_proves_nobody_says_nothing_and_is_on_record() {
+    let world = World::new().await;
+    let body = || export(vec![span(1, "a")]);
+    let (status, headers, answer) = world.call(request(&world, None, HTTP, PROTOBUF, body())).await;
+    assert_eq!(
+        (status, &headers["vidimus-code"]),
+        (StatusCode::UNAUTHORIZED, &"credential_missing".parse().expect("a value"))
+    );
+    assert_eq!(headers["content-type"], PROTOBUF);
+    assert!(!answer.is_empty(), "a google.rpc.Status");
+    assert_eq!(world.records(&call_id(&headers), 1).await[0]["path"], HTTP);
+    let (headers, message, _) =
+        grpc(&world, request(&world, None, GRPC, "application/grpc", framed(0, &body()))).await;
+    assert_eq!((&headers["grpc-status"], message.len()), (&"16".parse().expect("a value"), 0));
+    let mut foreign = request(&world, Some("caller"), HTTP, PROTOBUF, body());
+    foreign.headers_mut().insert("origin", "https://evil.example".parse().expect("a value"));
+    assert_eq!(world.call(foreign).await.0, StatusCode::FORBIDDEN, "of a page that nobody allowed");
+    let mut got = request(&world, Some("caller"), HTTP, PROTOBUF, Vec::new());
+    *got.method_mut() = Method::GET;
+    assert_eq!(world.call(got).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    let (_, headers, _) = world.call(request(&world, Some("caller"), HTTP, "text/plain", body())).await;
+    assert_eq!(headers["vidimus-code"], "message_invalid");
+    assert_eq!(kept(&world), as_kept(&[]));
+}
+
+#[tokio::test]
+async fn what_is_too_much_or_no_span_is_refused_and_the_rest_is_kept() {
+    let world = World::new().await;
+    let mut bomb = request(&world, Some("caller"), HTTP, PROTOBUF, gzip(&vec![0; 32 << 20]));
+    bomb.headers_mut().insert("content-encoding", "gzip".parse().expect("a value"));
+    let (status, headers, _) = world.call(bomb).await;
+    assert_eq!(
+        (status, &headers["vidimus-code"]),
+        (StatusCode::PAYLOAD_TOO_LARGE, &"body_too_large".parse().expect("a value"))
+    );
+    let many = export(vec![Span::default(); 100_000]);
+    assert_eq!(
+        world.call(request(&world, Some("caller"), HTTP, PROTOBUF, many)).await.0,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+    let long = request(&world, Some("caller"), HTTP, PROTOBUF, vec![0; 5 << 20]);
+    assert_eq!(world.call(long).await.0, StatusCode::PAYLOAD_TOO_LARGE);
+    let bad = request(&world, Some("caller"), HTTP, PROTOBUF, b"\xff\xff".to_vec());
+    assert_eq!(world.call(bad).await.0, StatusCode::BAD_REQUEST);
+    let giant = Span { attributes: vec![names::text("x", "x".repeat(100_000))], ..span(1, "giant") };
+    let nameless = Span { trace_id: vec![0; 16], ..span(2, "nameless") };
+    let (rejected, why) = sent(&world, "caller", vec![giant, nameless, span(3, "good")]).await;
+    assert!(rejected == 2 && why.contains("too large") && why.contains("no ids"), "{rejected} {why}");
+    assert_eq!(kept(&world), as_kept(&[("Agent/t/caller", "good")]));
+}
+
+#[tokio::test]
+async fn the_record_of_a_call_says_below_which_span_its_caller_made_it() {
+    let world = World::new().await;
+    let mut call = world.tool("echo");
+    let parent = format!("00-{TRACE:032x}-00f067aa0ba902b7-01");
+    call.headers_mut().insert("traceparent", parent.parse().expect("a value"));
+    let (_, headers, _) = world.call(call).await;
+    let decision = &world.records(&call_id(&headers), 2).await[0];
+    assert_eq!(decision["parent"], "00f067aa0ba902b7", "{decision}");
+    assert!(decision["trace"].as_str().is_some_and(|trace| trace.starts_with(&format!("{TRACE:032x}-"))));
+    let (_, headers, _) = world.call(world.tool("echo")).await;
+    assert_eq!(world.records(&call_id(&headers), 2).await[0].get("parent"), None);
+}
+
+#[tokio::test]
+async fn how_long_the_tokens_of_a_streamed_answer_took_is_on_record_and_measured() {
+    let world = World::new().await;
+    let (answer, stream) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let chat = json!({"model": "small", "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+    let response = world.send(world.request(Method::POST, "/llm/t/models/v1/chat/completions", &chat)).await;
+    let call = call_id(response.headers());
+    let mut body = response.into_body();
+    let event = |delta: Value, usage: Value| {
+        let chunk = json!({"choices": [{"index": 0, "delta": delta, "finish_reason": null}], "usage": usage});
+        Bytes::from(format!("data: {chunk}\n\n"))
+    };
+    let after = Duration::from_millis(200);
+    for (delta, usage) in [
+        (json!({"role": "assistant", "content": ""}), Value::Null),
+        (json!({"content": "a"}), Value::Null),
+        (json!({"content": "b"}), json!({"prompt_tokens": 2, "completion_tokens": 5})),
+    ] {
+        world.clock.advance(after);
+        stream.send(event(delta, usage)).await;
+        body.frame().await.expect("an event").expect("whole");
+    }
+    world.clock.advance(after);
+    stream.send(Bytes::from_static(b"data: [DONE]\n\n")).await;
+    drop(stream);
+    while let Some(frame) = body.frame().await {
+        frame.expect("whole");
+    }
+    let effect = &world.records(&call, 2).await[1];
+    assert_eq!(effect["time_to_first_token_us"], 400_000, "the first event has a role alone: {effect}");
+    assert_eq!(effect["time_per_output_token_us"], 100_000, "the other four in 400 ms: {effect}");
+    let text = world.gate.meter.text(&world.gate.ledger);
+    for name in ["time_to_first_token", "time_per_output_token"] {
+        let line =
+            format!("vidimus_gen_ai_server_{name}_seconds_count{{provider=\"t/models\",model=\"small\"}} 1");
+        assert!(text.contains(&line), "{line}: {text}");
+    }
+}

@@ -1,0 +1,438 @@
+//! One trace: what the gateway decided and what came of it, from the ledger, and what agents say that they did, from their spans, as one tree.
+//!
+//! The two are told apart everywhere. A call is on record; a span is what its sender says, and only who sent it is proven. So a span may stand below a
+//! call, and changes nothing of what is said of it.
+
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use vidimus_core::record::{DecisionRecord, EffectRecord, Kept, Record, RefusalRecord};
+use vidimus_ledger::{Query, SearchError};
+use vidimus_traces::{KeptSpan, names};
+
+use crate::audit::{Kind, SearchQuestion, Unsearched, search};
+
+/// So many traces of one transaction are looked at for calls of other transactions; each is a reading of the ledger.
+const MOST_TRACES: usize = 16;
+
+/// Which trace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TraceQuestion {
+    /// A W3C trace id (32 digits), with or without the id of a span; or the id of a call, or of a transaction, whose traces are shown then.
+    pub id: String,
+}
+
+/// All that is known of a trace, or of the traces of a transaction.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct ShownTrace {
+    /// Their ids.
+    pub traces: Vec<String>,
+    /// Calls and spans, each behind what it is below, the earliest first.
+    pub nodes: Vec<Node>,
+    /// How many spans came later by ids that their sender had used already, and said something else: they are not shown.
+    pub altered: u64,
+    /// What could not be read: there may be calls and spans there.
+    pub damage: Vec<String>,
+}
+
+/// A call or a span.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Node {
+    /// Below how many others it is.
+    pub depth: usize,
+    /// Its trace.
+    pub trace: String,
+    /// The id of the span: of a call, of the gateway's.
+    pub span: String,
+    /// The span that it says it is below; of a call, as its caller said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// There is no such span here, or it is below itself, so that this stands at the root.
+    pub parent_missing: bool,
+    /// The method and what was called; of a span, as it says.
+    pub name: String,
+    /// Who called, or who sent the span, as it was proven; absent where a caller proved nobody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub principal: Option<String>,
+    /// Which of its identities was used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// `issuer#subject` of the person on whose behalf, where that was proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// When it began, in microseconds since 1970. Of a span, by the clock of who sent it.
+    pub begins_us: i64,
+    /// How long it took, where it has come to an end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub took_us: Option<u64>,
+    /// What is on record of it, where it is a call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<Recorded>,
+    /// What its sender says of it, where it is a span.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub claims: Option<Claims>,
+}
+
+/// What is on record of a call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Recorded {
+    /// Its id, for `vidimus audit show`.
+    pub id: String,
+    /// `allow`, `allow-with-obligations`, `hold` or `deny`.
+    pub outcome: String,
+    /// Why it was refused, or ended by the gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The policies that decided.
+    pub policies: Vec<String>,
+    /// What was called, `Kind/id`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// The id that all calls of one chain share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<String>,
+    /// How it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// HTTP status of the upstream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Tokens of the question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_input: Option<u64>,
+    /// Tokens of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_output: Option<u64>,
+    /// What it counts for in its chain, in millionths of the currency unit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub charged_spend: Option<u64>,
+    /// Of a streamed answer, microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_to_first_token_us: Option<u64>,
+    /// Of a streamed answer, microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_per_output_token_us: Option<u64>,
+}
+
+/// What a span says. None of it is proven.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Claims {
+    /// The service that it is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The agent that it is of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// What was done: `chat`, `execute_tool`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub does: Option<String>,
+    /// The model that was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The tool that was called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// Tokens of the question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_input: Option<u64>,
+    /// Tokens of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_output: Option<u64>,
+    /// `ok`, or what went wrong; absent where it says neither.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// Who sent it took no part in any call of this trace, as far as that is on record.
+    pub stranger: bool,
+    /// All its attributes, as texts.
+    pub attributes: BTreeMap<String, String>,
+    /// Those of its resource.
+    pub resource: BTreeMap<String, String>,
+}
+
+/// Why no trace is shown.
+#[derive(Debug, thiserror::Error)]
+pub enum Untraced {
+    #[error(transparent)]
+    Unsearched(#[from] Unsearched),
+    #[error(transparent)]
+    Log(#[from] SearchError),
+    #[error("the spans of agents cannot be read")]
+    Spans(#[source] std::io::Error),
+}
+
+/// The trace that is asked for, of the log in `ledger` and the spans in `spans`, each of which may have nothing of it.
+///
+/// # Errors
+/// See [`Untraced`]; never of a part, which is told with the rest.
+pub fn show(ledger: &Path, spans: &Path, question: &TraceQuestion) -> Result<ShownTrace, Untraced> {
+    let mut gathered = Gathered::default();
+    match trace_id(&question.id) {
+        Some(trace) => {
+            gathered.traces.insert(trace);
+        }
+        None => gathered.of_call(ledger, &question.id)?,
+    }
+    let traces: Vec<u128> = gathered.traces.iter().copied().collect();
+    if traces.len() > MOST_TRACES {
+        let more = traces.len() - MOST_TRACES;
+        gathered.damage.insert(format!("of {more} more traces only the calls of this transaction are shown"));
+    }
+    for trace in traces.iter().take(MOST_TRACES) {
+        let trace = Some(format!("{trace:032x}"));
+        gathered.search(ledger, SearchQuestion { trace, ..SearchQuestion::default() })?;
+    }
+    for trace in &traces {
+        let found = vidimus_traces::read(spans, *trace).map_err(Untraced::Spans)?;
+        gathered.altered += found.altered;
+        gathered.damage.extend(found.damage);
+        gathered.spans.extend(found.spans);
+    }
+    Ok(gathered.shown(&traces))
+}
+
+/// The trace id at the beginning of what is asked for, where it is one.
+fn trace_id(text: &str) -> Option<u128> {
+    let id = text.split('-').next().filter(|id| id.len() == 32)?;
+    u128::from_str_radix(id, 16).ok().filter(|id| *id != 0)
+}
+
+/// The ids of a trace and of a span, as a record has them.
+fn ids(text: &str) -> Option<(u128, u64)> {
+    let span = text.split('-').nth(1).filter(|id| id.len() == 16)?;
+    Some((trace_id(text)?, u64::from_str_radix(span, 16).ok()?))
+}
+
+/// What is on record of one call.
+#[derive(Debug, Default)]
+struct OfCall {
+    decision: Option<DecisionRecord<'static>>,
+    refusal: Option<RefusalRecord<'static>>,
+    effect: Option<EffectRecord<'static>>,
+}
+
+#[derive(Debug, Default)]
+struct Gathered {
+    traces: BTreeSet<u128>,
+    calls: BTreeMap<String, OfCall>,
+    spans: Vec<KeptSpan>,
+    altered: u64,
+    damage: BTreeSet<String>,
+}
+
+impl Gathered {
+    /// The traces of a call, or of a transaction. The first call of a chain has the transaction's id.
+    fn of_call(&mut self, ledger: &Path, id: &str) -> Result<(), Untraced> {
+        let query = Query { id: Some(id.to_owned()), ..Query::default() };
+        for hit in vidimus_ledger::search(ledger, &query)? {
+            match hit {
+                Ok(hit) => match Kept::read(&hit.record) {
+                    Ok(record) => self.add(record),
+                    Err(error) => {
+                        self.damage.insert(format!("record {} cannot be read: {error}", hit.index));
+                    }
+                },
+                Err(error) => {
+                    self.damage.insert(error.to_string());
+                }
+            }
+        }
+        let transaction = Some(id.to_owned());
+        self.search(ledger, SearchQuestion { transaction, ..SearchQuestion::default() })
+    }
+
+    fn search(&mut self, ledger: &Path, question: SearchQuestion) -> Result<(), Untraced> {
+        let question = SearchQuestion { kind: Some(Kind::All), oldest_first: true, ..question };
+        for found in search(ledger, &question)? {
+            match found {
+                Ok(found) => self.add(found.record),
+                Err(damage) => {
+                    self.damage.insert(damage.to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, record: Kept) {
+        let call = self.calls.entry(record.id().to_owned()).or_default();
+        match record {
+            Record::Decision(decision) => {
+                self.traces.extend(trace_id(&decision.trace));
+                call.decision = Some(decision);
+            }
+            Record::Refusal(refusal) => {
+                self.traces.extend(trace_id(&refusal.trace));
+                call.refusal = Some(refusal);
+            }
+            Record::Effect(effect) => call.effect = Some(effect),
+            Record::Act(_) => {}
+        }
+    }
+
+    fn shown(self, traces: &[u128]) -> ShownTrace {
+        let known: BTreeSet<String> = self.calls.values().flat_map(OfCall::principals).collect();
+        let calls = self.calls.values().filter_map(OfCall::item);
+        let spans = self.spans.iter().filter_map(|kept| span_item(kept, &known));
+        ShownTrace {
+            traces: traces.iter().map(|trace| format!("{trace:032x}")).collect(),
+            nodes: tree::nodes(calls.chain(spans).collect()),
+            altered: self.altered,
+            damage: self.damage.into_iter().collect(),
+        }
+    }
+}
+
+impl OfCall {
+    /// Who took part in it: who called, for whom, and who was called.
+    fn principals(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        if let Some(decision) = &self.decision {
+            all.push(decision.principal.to_string());
+            all.extend(decision.chain.iter().map(ToString::to_string));
+            all.extend(agent_of(&decision.resource));
+        }
+        all.extend(self.refusal.iter().filter_map(|refusal| Some(refusal.principal.as_ref()?.to_string())));
+        all
+    }
+
+    fn item(&self) -> Option<tree::Item> {
+        let (node, trace, account) = match (&self.decision, &self.refusal) {
+            (Some(decision), _) => {
+                (of_decision(decision), &decision.trace, decision.on_account_of.as_deref())
+            }
+            (None, Some(refusal)) => (of_refusal(refusal), &refusal.trace, None),
+            (None, None) => return None,
+        };
+        let (trace, span) = ids(trace)?;
+        let parent = node.parent.as_deref().and_then(|parent| u64::from_str_radix(parent, 16).ok());
+        let account = account.map(str::to_owned);
+        let mut item = tree::Item { node, trace, span, parent: parent.unwrap_or_default(), account };
+        item.node.trace = format!("{trace:032x}");
+        item.node.span = format!("{span:016x}");
+        if let (Some(effect), Some(call)) = (&self.effect, &mut item.node.call) {
+            item.node.took_us = Some(effect.duration_us);
+            // From the whole request to the end of the answer.
+            let took = i64::try_from(effect.duration_us).unwrap_or_default();
+            item.node.begins_us = micros(&effect.time).saturating_sub(took);
+            call.result = Some(effect.result.to_string());
+            call.code = call.code.take().or_else(|| effect.code.as_ref().map(ToString::to_string));
+            call.status = (effect.status > 0).then_some(effect.status);
+            call.tokens_input = effect.tokens_input;
+            call.tokens_output = effect.tokens_output;
+            call.charged_spend = effect.charged_spend;
+            call.time_to_first_token_us = effect.time_to_first_token_us;
+            call.time_per_output_token_us = effect.time_per_output_token_us;
+        }
+        Some(item)
+    }
+}
+
+fn of_decision(decision: &DecisionRecord<'_>) -> Node {
+    Node {
+        name: format!("{} {}", decision.method, decision.resource),
+        principal: Some(decision.principal.to_string()),
+        identity: Some(decision.identity.to_string()),
+        user: decision.user.as_ref().map(ToString::to_string),
+        parent: decision.parent.as_ref().map(ToString::to_string),
+        begins_us: micros(&decision.time),
+        call: Some(Recorded {
+            id: decision.id.to_string(),
+            outcome: decision.outcome.to_string(),
+            code: decision.code.as_ref().map(ToString::to_string),
+            policies: decision.policies.iter().map(ToString::to_string).collect(),
+            resource: Some(decision.resource.to_string()),
+            transaction: Some(decision.transaction.to_string()),
+            ..Recorded::default()
+        }),
+        ..Node::default()
+    }
+}
+
+fn of_refusal(refusal: &RefusalRecord<'_>) -> Node {
+    let asked = refusal.asked.as_deref();
+    Node {
+        name: match asked {
+            Some(asked) => format!("{} {}", asked.method, asked.resource),
+            None => refusal.path.to_string(),
+        },
+        principal: refusal.principal.as_ref().map(ToString::to_string),
+        identity: refusal.identity.as_ref().map(ToString::to_string),
+        user: refusal.user.as_ref().map(ToString::to_string),
+        parent: refusal.parent.as_ref().map(ToString::to_string),
+        begins_us: micros(&refusal.time),
+        call: Some(Recorded {
+            id: refusal.id.to_string(),
+            outcome: refusal.outcome.to_string(),
+            code: Some(refusal.code.to_string()),
+            policies: asked
+                .map(|asked| asked.policies.iter().map(ToString::to_string).collect())
+                .unwrap_or_default(),
+            resource: asked.map(|asked| asked.resource.to_string()),
+            transaction: asked.map(|asked| asked.transaction.to_string()),
+            ..Recorded::default()
+        }),
+        ..Node::default()
+    }
+}
+
+/// The agent that is called, or whose skill.
+fn agent_of(resource: &str) -> Option<String> {
+    let mut parts = resource.split('/');
+    match parts.next()? {
+        "Agent" => Some(resource.to_owned()),
+        "Skill" => Some(format!("Agent/{}/{}", parts.next()?, parts.next()?)),
+        _ => None,
+    }
+}
+
+fn span_item(kept: &KeptSpan, known: &BTreeSet<String>) -> Option<tree::Item> {
+    let (ids, span) = (kept.ids()?, kept.span.as_ref()?);
+    let begins = i64::try_from(span.start_time_unix_nano / 1_000).unwrap_or(i64::MAX);
+    let text = |meaning: names::Meaning| meaning.text(&span.attributes).map(str::to_owned);
+    let status = span.status.as_ref().and_then(|status| match status.code {
+        1 => Some("ok".to_owned()),
+        2 => Some(text(names::ERROR).unwrap_or_else(|| "error".to_owned())),
+        _ => None,
+    });
+    let agent = text(names::AGENT).or_else(|| names::AGENT.text(&kept.resource).map(str::to_owned));
+    let claims = Claims {
+        service: names::SERVICE.text(&kept.resource).map(str::to_owned),
+        agent,
+        does: text(names::DOES),
+        model: text(names::MODEL),
+        tool: text(names::TOOL),
+        tokens_input: names::TOKENS_IN.count(&span.attributes),
+        tokens_output: names::TOKENS_OUT.count(&span.attributes),
+        status,
+        stranger: !known.is_empty() && !known.contains(&kept.principal),
+        attributes: names::shown(&span.attributes),
+        resource: names::shown(&kept.resource),
+    };
+    let node = Node {
+        trace: format!("{:032x}", ids.trace),
+        span: format!("{:016x}", ids.span),
+        parent: (kept.parent() != 0).then(|| format!("{:016x}", kept.parent())),
+        name: span.name.clone(),
+        principal: Some(kept.principal.clone()),
+        identity: Some(kept.identity.clone()),
+        user: kept.user.clone(),
+        begins_us: begins,
+        took_us: Some((span.end_time_unix_nano - span.start_time_unix_nano) / 1_000),
+        claims: Some(claims),
+        ..Node::default()
+    };
+    Some(tree::Item { node, trace: ids.trace, span: ids.span, parent: kept.parent(), account: None })
+}
+
+fn micros(time: &str) -> i64 {
+    time.parse::<Timestamp>().map(Timestamp::as_microsecond).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+use std::time::SystemTime;
+
+use vidimus_core::record::VERSION;
+use vidimus_ledger::{Config, Ledger};
+use vidimus_traces::{Limits, Store, Whose};
+
+use super::*;
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const BOT: &str = "Agent/finance/bot";
+
+fn begun() -> (tempfile::TempDir, Ledger, tokio::runtime::Runtime) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let ledger = Ledger::open(Config { dir: dir.path().join("ledger"), ..Config::default() }).expect("a log");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    (dir, ledger, runtime)
+}
+
+/// A decision and its effect: which call, in which chain, by which span of the gateway's and below which.
+fn calls(ledger: &Ledger, runtime: &tokio::runtime::Runtime, all: &[(&str, &str, &str, Option<&str>)]) {
+    for (number, (id, transaction, span, parent)) in all.iter().enumerate() {
+        let record = serde_json::json!({
+            "action": "invokeTool", "body": "", "chain": [], "depth": 1, "facts": {}, "id": id, "identity": "oidc:urn:x#bot", "kind": "decision",
+            "method": "tools/call", "outcome": "allow", "parent": parent, "policies": ["finance/read"], "principal": BOT, "protocol": "mcp",
+            "resource": "Tool/finance/ledger/get", "snapshot": "", "time": format!("2026-11-28T08:00:0{number}.000000Z"),
+            "trace": format!("{TRACE}-{span}"), "transaction": transaction, "version": VERSION,
+        });
+        let decision = Kept::read(record.to_string().as_bytes()).expect("a record");
+        let index = runtime.block_on(ledger.record(&decision)).expect("recorded");
+        let record = serde_json::json!({
+            "bytes_in": 1, "bytes_out": 1, "decision": index, "duration_us": 500_000, "id": id, "kind": "effect", "result": "ok", "status": 200,
+            "time": format!("2026-11-28T08:00:0{number}.600000Z"), "tokens_output": 7, "time_to_first_token_us": 9, "version": VERSION,
+        });
+        let effect = Kept::read(record.to_string().as_bytes()).expect("a record");
+        runtime.block_on(ledger.record(&effect)).expect("recorded");
+    }
+}
+
+fn span(id: u64, parent: u64, name: &str) -> KeptSpan {
+    let parent = if parent == 0 { Vec::new() } else { parent.to_be_bytes().to_vec() };
+    let mut kept = KeptSpan { span: Some(Default::default()), ..KeptSpan::default() };
+    let span = kept.span.as_mut().expect("a span");
+    span.trace_id = u128::from_str_radix(TRACE, 16).expect("hex").to_be_bytes().to_vec();
+    span.span_id = id.to_be_bytes().to_vec();
+    span.parent_span_id = parent;
+    span.name = name.to_owned();
+    // 2026-11-28T08:00:00Z, and so many milliseconds.
+    span.start_time_unix_nano = 1_795_852_800_000_000_000 + id * 1_000_000;
+    span.end_time_unix_nano = span.start_time_unix_nano + 1_000_000_000;
+    span.attributes = vec![names::text(names::AGENT_NAME, "other"), names::text("a", "b")];
+    kept
+}
+
+fn send(dir: &Path, principal: &str, spans: Vec<KeptSpan>) {
+    let mut store = Store::open(&dir.join("traces"), Limits::default()).expect("a store");
+    let whose = Whose { principal: principal.to_owned(), identity: "oidc:urn:x#bot".to_owned(), user: None };
+    store.append(&whose, spans, SystemTime::now()).expect("written");
+}
+
+fn shown(dir: &Path, id: &str) -> ShownTrace {
+    let question = TraceQuestion { id: id.to_owned() };
+    show(&dir.join("ledger"), &dir.join("traces"), &question).expect("shown")
+}
+
+/// Each node on a line, indented.
+fn lines(shown: &ShownTrace) -> Vec<String> {
+    assert_eq!(shown.damage, [""; 0]);
+    let line = |node: &Node| {
+        let missing = if node.parent_missing { " (missing)" } else { "" };
+        format!("{}{}{missing}", "  ".repeat(node.depth), node.name)
+    };
+    shown.nodes.iter().map(line).collect()
+}
+
+#[test]
+fn what_is_on_record_and_what_agents_say_are_one_tree() {
+    let (dir, ledger, runtime) = begun();
+    calls(
+        &ledger,
+        &runtime,
+        &[
+            ("call-1", "chain-1", "00000000000000aa", Some("0000000000000002")),
+            ("call-2", "chain-1", "00000000000000bb", None),
+        ],
+    );
+    drop(ledger);
+    send(dir.path(), BOT, vec![span(1, 0, "invoke_agent"), span(2, 1, "execute_tool"), span(4, 99, "lost")]);
+    // What was called goes on below the gateway's span.
+    send(dir.path(), "Agent/finance/stranger", vec![span(3, 0xaa, "get"), span(2, 0, "forged")]);
+    let call = "tools/call Tool/finance/ledger/get";
+    let expected = [
+        call.to_string(),
+        "invoke_agent".to_owned(),
+        "  execute_tool".to_owned(),
+        format!("    {call}"),
+        "      get".to_owned(),
+        "forged".to_owned(),
+        "lost (missing)".to_owned(),
+    ];
+    for id in [TRACE, &format!("{TRACE}-00000000000000aa"), "call-1", "call-2", "chain-1"] {
+        let shown = shown(dir.path(), id);
+        let mut lines = lines(&shown);
+        // The second call began a second later than the spans, and nobody says below what.
+        let last = lines.pop().expect("lines");
+        assert_eq!(last, call, "{id}");
+        lines.insert(0, last);
+        assert_eq!(lines, expected, "{id}");
+        assert_eq!(shown.traces, [TRACE]);
+    }
+    let shown = shown(dir.path(), TRACE);
+    let of = |name: &str| shown.nodes.iter().find(|node| node.name == name).expect("a node");
+    let called = of(call).call.as_ref().expect("a call");
+    assert_eq!(
+        (&*called.outcome, called.result.as_deref(), called.tokens_output),
+        ("allow", Some("ok"), Some(7))
+    );
+    assert_eq!((of(call).took_us, called.time_to_first_token_us), (Some(500_000), Some(9)));
+    let claims = of("execute_tool").claims.as_ref().expect("a span");
+    assert_eq!(
+        (of("execute_tool").principal.as_deref(), claims.agent.as_deref()),
+        (Some(BOT), Some("other"))
+    );
+    assert_eq!((claims.stranger, &*claims.attributes["a"]), (false, "b"));
+    assert!(of("forged").claims.as_ref().is_some_and(|claims| claims.stranger));
+}
+
+#[test]
+fn spans_that_are_below_themselves_are_shown_once_and_said_to_be_lost() {
+    let (dir, ledger, _) = begun();
+    drop(ledger);
+    send(dir.path(), BOT, vec![span(1, 2, "a"), span(2, 1, "b"), span(3, 1, "c")]);
+    assert_eq!(lines(&shown(dir.path(), TRACE)), ["a (missing)", "  b", "  c"]);
+}
+
+#[test]
+fn a_trace_of_nobody_is_empty() {
+    let (dir, ledger, _) = begun();
+    drop(ledger);
+    for id in [TRACE, "call-1", "", "-", &"0".repeat(32)] {
+        let shown = shown(dir.path(), id);
+        assert!(shown.nodes.is_empty() && shown.damage.is_empty(), "{id}");
+    }
+}

@@ -1,0 +1,362 @@
+//! Who writes spans, and how long they stay.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use data_encoding::HEXLOWER;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use prost::Message as _;
+use sha2::{Digest as _, Sha256};
+
+use crate::files::{self, ENTRY, MOST_BESIDE};
+use crate::kept::{Ids, KeptSpan, Unfit, ids};
+use crate::recent::Recent;
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A file goes when nothing was written to it for so long.
+    pub age: Duration,
+    /// All files together. When there are more, the oldest of the principal that has most goes.
+    pub bytes: u64,
+    /// A file that has so many bytes is followed by the next one.
+    pub file: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { age: Duration::from_secs(7 * 24 * 3600), bytes: 1 << 30, file: 8 << 20 }
+    }
+}
+
+/// Whose spans these are, as it was proven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whose {
+    /// `Kind/namespace/name`.
+    pub principal: String,
+    /// Which of the principal's identities was used.
+    pub identity: String,
+    /// `issuer#subject` of the person on whose behalf.
+    pub user: Option<String>,
+}
+
+/// What became of the spans of one request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// They are kept.
+    pub stored: u64,
+    /// They are there already, and say the same.
+    pub repeated: u64,
+    /// By their ids the principal has said something else before, and that stands.
+    pub altered: u64,
+    /// See [`Unfit::Malformed`].
+    pub malformed: u64,
+    /// See [`Unfit::TooLarge`].
+    pub too_large: u64,
+}
+
+impl Taken {
+    /// How many the sender is not to send again, and are not kept.
+    pub fn rejected(&self) -> u64 {
+        self.altered + self.malformed + self.too_large
+    }
+}
+
+/// Spans that went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// Their time was over.
+    pub expired: u64,
+    /// There was no room for more.
+    pub evicted: u64,
+}
+
+/// A file of spans.
+#[derive(Clone, Copy, Debug)]
+struct Segment {
+    number: u64,
+    /// Of both files.
+    bytes: u64,
+    spans: u64,
+    /// When it was last written to.
+    newest: SystemTime,
+}
+
+/// The files of one principal.
+#[derive(Debug)]
+struct Lane {
+    /// By which its spans are known among the recent ones.
+    id: u32,
+    dir: PathBuf,
+    /// Oldest first.
+    segments: VecDeque<Segment>,
+    /// The last of them is this process's own, and has so many bytes of spans; when it was begun.
+    open: Option<(u64, SystemTime)>,
+    /// What this process found of it is among the recent ones.
+    is_known: bool,
+}
+
+/// The spans of all principals. One process writes them.
+#[derive(Debug)]
+pub struct Store {
+    dir: PathBuf,
+    limits: Limits,
+    lanes: BTreeMap<String, Lane>,
+    recent: Recent,
+    next_id: u32,
+}
+
+impl Store {
+    /// Opens the store at `dir`, which is made where there is none. It reads names and sizes, and no span.
+    ///
+    /// # Errors
+    /// Where the directory cannot be made or listed.
+    pub fn open(dir: &Path, limits: Limits) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let mut store = Self {
+            dir: dir.to_owned(),
+            limits,
+            lanes: BTreeMap::new(),
+            recent: Recent::default(),
+            next_id: 0,
+        };
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let (name, path) = (entry.file_name(), entry.path());
+            let Some(name) = name.to_str().filter(|_| path.is_dir()) else { continue };
+            let segments = files::numbers(&path)?.into_iter().map(|number| Segment::of(&path, number));
+            let segments = segments.collect::<io::Result<VecDeque<_>>>()?;
+            let lane = Lane { id: store.next_id, dir: path, segments, open: None, is_known: false };
+            store.next_id += 1;
+            store.lanes.insert(name.to_owned(), lane);
+        }
+        Ok(store)
+    }
+
+    /// The bytes of all files.
+    pub fn bytes(&self) -> u64 {
+        self.lanes.values().map(Lane::bytes).sum()
+    }
+
+    /// Keeps what of these spans is new. They have come at `now`; each has the attributes of its resource and the name of its scope beside it.
+    ///
+    /// What is new is with the kernel when this returns: a killed process loses none of it, a power loss may.
+    ///
+    /// # Errors
+    /// Where it could not be written: then none of them is kept, and all may be sent again.
+    pub fn append(
+        &mut self,
+        whose: &Whose,
+        spans: Vec<KeptSpan>,
+        now: SystemTime,
+    ) -> io::Result<(Taken, Dropped)> {
+        let name = lane_name(&whose.principal);
+        self.know(&name)?;
+        let Some(lane) = self.lanes.get_mut(&name) else { return Err(io::Error::other("no such principal")) };
+        let mut taken = Taken::default();
+        let (mut new, mut said): (Vec<(KeptSpan, Ids)>, HashMap<Ids, u64>) = (Vec::new(), HashMap::new());
+        for mut kept in spans {
+            let found = match fits(&kept) {
+                Ok(found) => found,
+                Err(Unfit::Malformed) => {
+                    taken.malformed += 1;
+                    continue;
+                }
+                Err(Unfit::TooLarge) => {
+                    taken.too_large += 1;
+                    continue;
+                }
+            };
+            let says = kept.says();
+            match self.recent.get(lane.id, found).or_else(|| said.get(&found).copied()) {
+                Some(first) if first == says => taken.repeated += 1,
+                Some(_) => taken.altered += 1,
+                None => {
+                    said.insert(found, says);
+                    kept.principal.clone_from(&whose.principal);
+                    kept.identity.clone_from(&whose.identity);
+                    kept.user.clone_from(&whose.user);
+                    kept.received_ms = millis(now);
+                    new.push((kept, found));
+                }
+            }
+        }
+        lane.write(&new, self.limits, now)?;
+        taken.stored = new.len() as u64;
+        for (ids, says) in said {
+            self.recent.add(lane.id, ids, says);
+        }
+        Ok((taken, self.prune(now)))
+    }
+
+    /// Drops what is too old, and the oldest of who has most while there is too much.
+    pub fn prune(&mut self, now: SystemTime) -> Dropped {
+        let mut dropped = Dropped::default();
+        for lane in self.lanes.values_mut() {
+            while let Some(first) = lane.segments.front()
+                && now.duration_since(first.newest).is_ok_and(|since| since > self.limits.age)
+                && let Some(spans) = lane.drop_first()
+            {
+                dropped.expired += spans;
+            }
+        }
+        while self.bytes() > self.limits.bytes
+            && let Some(lane) = self.lanes.values_mut().max_by_key(|lane| lane.bytes())
+            && let Some(spans) = lane.drop_first()
+        {
+            dropped.evicted += spans;
+        }
+        self.lanes.retain(|_, lane| {
+            let has = !lane.segments.is_empty();
+            if !has {
+                // Of somebody who sends again it is made again.
+                let _ = fs::remove_dir(&lane.dir);
+            }
+            has
+        });
+        dropped
+    }
+
+    /// Has the principal's files, with what came last in them among the recent ones.
+    fn know(&mut self, name: &str) -> io::Result<()> {
+        let (dir, id) = (self.dir.join(name), self.next_id);
+        let lane = self.lanes.entry(name.to_owned()).or_insert_with(|| Lane {
+            id,
+            dir,
+            segments: VecDeque::new(),
+            open: None,
+            is_known: false,
+        });
+        if lane.id == id {
+            self.next_id += 1;
+        }
+        if lane.is_known {
+            return Ok(());
+        }
+        DirBuilder::new().recursive(true).mode(0o700).create(&lane.dir)?;
+        if let Some(last) = lane.segments.back() {
+            let (path, _) = files::paths(&lane.dir, last.number);
+            let file = OpenOptions::new().read(true).write(true).open(&path)?;
+            let end = files::all(&file, |kept| {
+                if let Some(ids) = kept.ids() {
+                    self.recent.add(lane.id, ids, kept.says());
+                }
+            })?;
+            let there = file.metadata()?.len();
+            if there > end {
+                tracing::warn!(bytes = there - end, "{}: a torn end is cut off", path.display());
+                file.set_len(end)?;
+            }
+        }
+        lane.is_known = true;
+        Ok(())
+    }
+}
+
+impl Segment {
+    fn of(dir: &Path, number: u64) -> io::Result<Self> {
+        let (data, index) = files::paths(dir, number);
+        let data = fs::metadata(data)?;
+        // It may never have been made.
+        let index = fs::metadata(index).map(|index| index.len()).unwrap_or_default();
+        Ok(Self { number, bytes: data.len() + index, spans: index / ENTRY as u64, newest: data.modified()? })
+    }
+}
+
+impl Lane {
+    fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Writes spans behind those that this process wrote, or to a new file: what others left is not written to. First the spans, then where
+    /// they are, so that what is in the index is there.
+    fn write(&mut self, spans: &[(KeptSpan, Ids)], limits: Limits, now: SystemTime) -> io::Result<()> {
+        if spans.is_empty() {
+            return Ok(());
+        }
+        // A file that is written to for ever never becomes old.
+        let is_old = |begun| now.duration_since(begun).is_ok_and(|since| since > limits.age / 8);
+        let (from, begun) = match self.open.take() {
+            Some((length, begun)) if length < limits.file && !is_old(begun) => (length, begun),
+            _ => {
+                let number = self.segments.back().map_or(1, |last| last.number + 1);
+                self.segments.push_back(Segment { number, bytes: 0, spans: 0, newest: now });
+                (0, now)
+            }
+        };
+        let Some(segment) = self.segments.back_mut() else { return Ok(()) };
+        let (mut data, mut index) = (Vec::new(), Vec::new());
+        for (kept, ids) in spans {
+            files::put(kept, *ids, from, &mut data, &mut index);
+        }
+        let (data_path, index_path) = files::paths(&self.dir, segment.number);
+        let open = |path: &Path| OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+        let written = append(&open(&data_path)?, &data, from).and_then(|()| {
+            let before = segment.spans * ENTRY as u64;
+            append(&open(&index_path)?, &index, before)
+        });
+        // Where it could not be written, a new file is begun: of this one nobody knows what is in it.
+        written?;
+        segment.bytes += (data.len() + index.len()) as u64;
+        segment.spans += spans.len() as u64;
+        segment.newest = now;
+        self.open = Some((from + data.len() as u64, begun));
+        Ok(())
+    }
+
+    /// Removes the oldest file; how many spans went with it. `None` where there is none, or it cannot be removed.
+    fn drop_first(&mut self) -> Option<u64> {
+        let first = *self.segments.front()?;
+        let (data, index) = files::paths(&self.dir, first.number);
+        for path in [index, data] {
+            match fs::remove_file(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    tracing::error!(%error, "{}: spans whose time is over stay", path.display());
+                    return None;
+                }
+            }
+        }
+        self.segments.pop_front();
+        if self.segments.is_empty() {
+            self.open = None;
+        }
+        Some(first.spans)
+    }
+}
+
+/// Writes behind what is there, or takes back what was written of it.
+fn append(mut file: &File, bytes: &[u8], from: u64) -> io::Result<()> {
+    file.write_all(bytes).inspect_err(|_| {
+        // What is left of it is torn, and cut off when it is read.
+        let _ = file.set_len(from);
+    })
+}
+
+/// A span with all that is beside it that may be kept.
+fn fits(kept: &KeptSpan) -> Result<Ids, Unfit> {
+    let found = ids(kept.span.as_ref().ok_or(Unfit::Malformed)?)?;
+    let beside: usize = kept.resource.iter().map(KeyValue::encoded_len).sum();
+    // The proven names are bounded where they are proven.
+    if beside + kept.scope.len() > MOST_BESIDE / 2 { Err(Unfit::TooLarge) } else { Ok(found) }
+}
+
+/// The directory of a principal. Its name may be too long for one, and has slashes.
+fn lane_name(principal: &str) -> String {
+    let mut name = HEXLOWER.encode(&Sha256::digest(principal));
+    name.truncate(32);
+    name
+}
+
+fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+use opentelemetry_proto::tonic::trace::v1::Span;
+
+use super::*;
+use crate::names;
+use crate::read::read;
+
+const BOT: &str = "Agent/finance/bot";
+const OTHER: &str = "Agent/finance/other";
+const TRACE: u128 = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
+
+fn whose(principal: &str) -> Whose {
+    Whose { principal: principal.to_owned(), identity: "oidc:urn:x#bot".to_owned(), user: None }
+}
+
+fn span(trace: u128, id: u64, name: &str) -> KeptSpan {
+    let span = Span {
+        trace_id: trace.to_be_bytes().to_vec(),
+        span_id: id.to_be_bytes().to_vec(),
+        name: name.to_owned(),
+        start_time_unix_nano: 1,
+        end_time_unix_nano: 2,
+        ..Span::default()
+    };
+    KeptSpan { span: Some(span), resource: vec![names::text("service.name", "x")], ..KeptSpan::default() }
+}
+
+fn store(dir: &Path) -> Store {
+    Store::open(dir, Limits::default()).expect("a store")
+}
+
+fn put(store: &mut Store, principal: &str, spans: Vec<KeptSpan>) -> Taken {
+    let (taken, _) = store.append(&whose(principal), spans, SystemTime::now()).expect("written");
+    taken
+}
+
+/// Who said what in a trace.
+fn said(dir: &Path, trace: u128) -> Vec<(String, String)> {
+    let found = read(dir, trace).expect("read");
+    assert_eq!(found.damage, [""; 0]);
+    let name = |kept: &KeptSpan| kept.span.as_ref().expect("a span").name.clone();
+    let mut said: Vec<_> = found.spans.iter().map(|kept| (kept.principal.clone(), name(kept))).collect();
+    said.sort();
+    said
+}
+
+fn as_said(all: &[(&str, &str)]) -> Vec<(String, String)> {
+    all.iter().map(|(who, what)| ((*who).to_owned(), (*what).to_owned())).collect()
+}
+
+#[test]
+fn the_first_stands_and_the_same_again_changes_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut one = store(dir.path());
+    let first = put(&mut one, BOT, vec![span(TRACE, 1, "a"), span(TRACE, 1, "b"), span(TRACE, 2, "c")]);
+    assert_eq!(first, Taken { stored: 2, altered: 1, ..Taken::default() }, "also within one request");
+    let again = put(&mut one, BOT, vec![span(TRACE, 1, "a"), span(TRACE, 1, "b"), span(TRACE, 3, "d")]);
+    assert_eq!(again, Taken { stored: 1, repeated: 1, altered: 1, ..Taken::default() });
+    // The ids are its own: whose they are as well is another's span.
+    let other = put(&mut one, OTHER, vec![span(TRACE, 1, "forged")]);
+    assert_eq!(other.stored, 1);
+    assert_eq!(said(dir.path(), TRACE), as_said(&[(BOT, "a"), (BOT, "c"), (BOT, "d"), (OTHER, "forged")]));
+    assert!(said(dir.path(), TRACE + 1).is_empty());
+}
+
+#[test]
+fn whose_it_is_is_what_was_proven_and_not_what_it_says() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut claims = span(TRACE, 1, "a");
+    claims.principal = OTHER.to_owned();
+    claims.user = Some("urn:x#ada".to_owned());
+    claims.resource.push(names::text(names::AGENT_NAME, "other"));
+    put(&mut store(dir.path()), BOT, vec![claims]);
+    let found = read(dir.path(), TRACE).expect("read").spans;
+    assert_eq!((&*found[0].principal, found[0].user.as_deref()), (BOT, None));
+    assert_eq!(names::AGENT.text(&found[0].resource), Some("other"), "said, and kept as that");
+}
+
+#[test]
+fn a_process_that_begins_anew_knows_what_came_last_and_writes_to_no_old_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    put(&mut store(dir.path()), BOT, vec![span(TRACE, 1, "a")]);
+    let taken = put(&mut store(dir.path()), BOT, vec![span(TRACE, 1, "a"), span(TRACE, 2, "b")]);
+    assert_eq!(taken, Taken { stored: 1, repeated: 1, ..Taken::default() });
+    let altered = put(&mut store(dir.path()), BOT, vec![span(TRACE, 2, "altered")]);
+    assert_eq!(altered.altered, 1);
+    assert_eq!(files::numbers(&dir.path().join(lane_name(BOT))).expect("files"), [1, 2]);
+    assert_eq!(said(dir.path(), TRACE), as_said(&[(BOT, "a"), (BOT, "b")]));
+}
+
+#[test]
+fn the_first_stands_for_who_reads_also_where_the_writer_knows_it_no_more() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut one = store(dir.path());
+    put(&mut one, BOT, vec![span(TRACE, 1, "a")]);
+    one.recent = Recent::default();
+    assert_eq!(put(&mut one, BOT, vec![span(TRACE, 1, "altered")]).stored, 1);
+    assert_eq!(said(dir.path(), TRACE), as_said(&[(BOT, "a")]));
+    assert_eq!(read(dir.path(), TRACE).expect("read").altered, 1);
+}
+
+#[test]
+fn a_torn_end_is_cut_off_and_what_the_index_lacks_is_found() {
+    let dir = tempfile::tempdir().expect("a directory");
+    put(&mut store(dir.path()), BOT, vec![span(TRACE, 1, "a"), span(TRACE, 2, "b"), span(TRACE, 3, "c")]);
+    let (data, index) = files::paths(&dir.path().join(lane_name(BOT)), 1);
+    let file = OpenOptions::new().write(true).open(&data).expect("a file");
+    let length = file.metadata().expect("its length").len();
+    file.set_len(length - 1).expect("torn");
+    // One whole entry, and a part of the next.
+    OpenOptions::new().write(true).open(&index).expect("a file").set_len(ENTRY as u64 + 5).expect("torn");
+    assert_eq!(said(dir.path(), TRACE), as_said(&[(BOT, "a"), (BOT, "b")]));
+    put(&mut store(dir.path()), BOT, vec![span(TRACE, 3, "c")]);
+    assert!(data.metadata().expect("its length").len() < length - 1, "cut off");
+    assert_eq!(said(dir.path(), TRACE), as_said(&[(BOT, "a"), (BOT, "b"), (BOT, "c")]));
+}
+
+#[test]
+fn what_is_damaged_is_said_and_the_rest_is_read() {
+    let dir = tempfile::tempdir().expect("a directory");
+    put(&mut store(dir.path()), BOT, vec![span(TRACE, 1, "a"), span(TRACE, 2, "b")]);
+    let (data, _) = files::paths(&dir.path().join(lane_name(BOT)), 1);
+    let mut bytes = fs::read(&data).expect("read");
+    bytes[20] ^= 1;
+    fs::write(&data, bytes).expect("written");
+    let found = read(dir.path(), TRACE).expect("read");
+    assert_eq!((found.spans.len(), found.damage.len()), (1, 1), "{found:?}");
+}
+
+#[test]
+fn nobodys_flood_takes_what_others_sent() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let limits = Limits { bytes: 64 << 10, file: 8 << 10, ..Limits::default() };
+    let mut store = Store::open(dir.path(), limits).expect("a store");
+    put(&mut store, OTHER, vec![span(TRACE, 1, "quiet")]);
+    let mut evicted = 0;
+    for id in 1..200 {
+        let flood = vec![span(7, id, &"x".repeat(1000))];
+        let (_, dropped) = store.append(&whose(BOT), flood, SystemTime::now()).expect("written");
+        evicted += dropped.evicted;
+    }
+    assert!(store.bytes() <= limits.bytes, "{}", store.bytes());
+    assert!(evicted > 100, "{evicted}");
+    assert_eq!(said(dir.path(), TRACE), as_said(&[(OTHER, "quiet")]));
+    let kept = read(dir.path(), 7).expect("read").spans.len() as u64;
+    assert_eq!(kept + evicted, 199, "each is kept or counted");
+}
+
+#[test]
+fn what_is_too_old_goes_and_is_counted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = store(dir.path());
+    put(&mut store, BOT, vec![span(TRACE, 1, "a"), span(TRACE, 2, "b")]);
+    let age = Limits::default().age;
+    assert_eq!(store.prune(SystemTime::now() + age / 2), Dropped::default());
+    let dropped = store.prune(SystemTime::now() + age + Duration::from_secs(60));
+    assert_eq!((dropped, store.bytes()), (Dropped { expired: 2, evicted: 0 }, 0));
+    assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0);
+    assert_eq!(put(&mut store, BOT, vec![span(TRACE, 3, "c")]).stored, 1, "and it goes on");
+}
+
+#[test]
+fn what_no_span_is_is_not_kept() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = store(dir.path());
+    let changed = |change: fn(&mut Span)| {
+        let mut kept = span(TRACE, 1, "a");
+        change(kept.span.as_mut().expect("a span"));
+        kept
+    };
+    let malformed = [
+        changed(|span| span.trace_id = vec![0; 16]),
+        changed(|span| span.trace_id = vec![1; 15]),
+        changed(|span| span.span_id = vec![0; 8]),
+        changed(|span| span.span_id = Vec::new()),
+        changed(|span| span.parent_span_id = vec![1; 7]),
+        changed(|span| span.parent_span_id.clone_from(&span.span_id)),
+        changed(|span| span.start_time_unix_nano = 3),
+        KeptSpan::default(),
+    ];
+    let mut heavy = span(TRACE, 1, "a");
+    heavy.resource = vec![names::text("x", "x".repeat(MOST_BESIDE))];
+    let large = [
+        changed(|span| span.name = "x".repeat(64 << 10)),
+        changed(|span| span.attributes = vec![names::number("x", 1); 129]),
+        heavy,
+    ];
+    let (bad, big) = (malformed.len() as u64, large.len() as u64);
+    let taken = put(&mut store, BOT, malformed.into_iter().chain(large).collect());
+    assert_eq!(taken, Taken { malformed: bad, too_large: big, ..Taken::default() });
+    assert_eq!(taken.rejected(), bad + big);
+    assert!(said(dir.path(), TRACE).is_empty());
+}

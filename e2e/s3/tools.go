@@ -1,0 +1,7 @@
+//go:build tools
+
+package s3
+
+import (
+	_ "github.com/versity/versitygw/cmd/versitygw"
+)
