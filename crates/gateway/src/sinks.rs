@@ -8,6 +8,7 @@ mod address;
 mod attributes;
 mod cef;
 mod leaf;
+mod line;
 mod ocsf;
 mod otlp;
 mod position;
