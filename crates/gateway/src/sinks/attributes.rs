@@ -9,8 +9,9 @@ use super::leaf::{Leaf, Severity};
 
 /// The log record whose body is this text.
 pub(super) fn log_record(leaf: &Leaf<'_>, body: String) -> LogRecord {
-    let nanoseconds =
-        leaf.time().and_then(|time| u64::try_from(time.as_nanosecond()).ok()).unwrap_or_default();
+    // That of a stub is in its body alone: some receivers refuse what is old.
+    let time = leaf.time().filter(|_| !leaf.is_stub());
+    let nanoseconds = time.and_then(|time| u64::try_from(time.as_nanosecond()).ok()).unwrap_or_default();
     let (trace_id, span_id) = leaf.fields().trace.and_then(trace).unwrap_or_default();
     LogRecord {
         time_unix_nano: nanoseconds,
@@ -49,6 +50,7 @@ fn attributes(leaf: &Leaf<'_>) -> Vec<KeyValue> {
     add("vidimus.ledger.origin", Some(text(leaf.origin)));
     add("vidimus.ledger.index", number(leaf.index));
     add("vidimus.record.kind", Some(text(leaf.kind())));
+    add("vidimus.record.stub", leaf.is_stub().then_some(AnyValue { value: Some(Value::BoolValue(true)) }));
     add("vidimus.call", fields.id.map(text));
     add("vidimus.principal", fields.principal.map(text));
     add("vidimus.identity", fields.identity.map(text));
