@@ -168,15 +168,16 @@ impl Pass {
         self.log.records += 1;
         self.log.first.get_or_insert(*index);
         self.log.last = Some(*index);
-        match self.proofs.prover.as_mut().map(|prover| prover.inclusion(*index, bytes)) {
-            Ok(Ok(_)) => self.log.proven += 1,
-            Ok(Err(ProveError::NotCovered { .. })) => self.counting.gaps.younger += 1,
-            Ok(Err(error)) => {
+        // Why there is no prover was found once, for all of them.
+        let included = self.proofs.prover.as_mut().ok().map(|prover| prover.inclusion(*index, bytes));
+        match included {
+            Some(Ok(_)) => self.log.proven += 1,
+            Some(Err(ProveError::NotCovered { .. })) => self.counting.gaps.younger += 1,
+            Some(Err(error)) => {
                 self.counting.gaps.unproven += 1;
                 self.find(format!("record {index} is not proven: {error}"));
             }
-            // It was found once, for all of them.
-            Err(_) => self.counting.gaps.unproven += 1,
+            None => self.counting.gaps.unproven += 1,
         }
         let is_new = self.counting.take(*index, record);
         let place = (leaf(bytes), *index);
