@@ -175,7 +175,14 @@ async fn what_is_lost_or_altered_is_named_by_file_and_place_and_no_start_hides_i
             let first: u64 = name.parse().expect("a number");
             assert_eq!(fault.record, Some(first), "{fault:?}");
         }
-        assert!(Ledger::open(small(dir.path())).is_err(), "{what}: nobody goes on writing behind it");
+        // A start reads the end of the log alone, whatever its size; what is wrong before it stays to be found.
+        match Ledger::open(small(dir.path())) {
+            Ok(ledger) if what == "a gap" => {
+                drop(ledger);
+                assert!(faults(dir.path()).iter().any(|fault| named(&fault)), "{what}");
+            }
+            opened => assert!(opened.is_err(), "{what}: nobody goes on writing behind it"),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use vidimus_core::act::{Act, Lifted, OfSubject, Subject};
 use vidimus_core::entity::{EntityId, EntityKind};
 use vidimus_core::person::{About, Names, Operation};
+use vidimus_core::record::{Kept, Record};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Endpoint, Object};
 use vidimus_core::snapshot::Snapshot;
@@ -126,7 +127,10 @@ fn newest_without(ledger: &Ledger, wanted: &Matcher) -> Option<u64> {
     let from = ledger.size().saturating_sub(MOST_RECORDS).max(ledger.minimum().ok()?);
     let mut reading = ledger.read_from(from).ok()?;
     for hit in reading.by_ref() {
-        if wanted.matches(&hit.ok()?.record) || Instant::now() > end {
+        let record = hit.ok()?.record;
+        // Acts that are about it, as this one is, are no calls of it.
+        let is_act = || matches!(Kept::read(&record), Ok(Record::Act(_)));
+        if wanted.matches(&record) && !is_act() || Instant::now() > end {
             return None;
         }
     }
