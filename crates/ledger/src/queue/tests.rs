@@ -134,6 +134,7 @@ fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
         detail: Some(std::borrow::Cow::Borrowed(&detail)),
         duration_us: most,
         id: (&*long).into(),
+        kept: None,
         kind: EffectKind,
         result: "cancelled".into(),
         status: 599,
