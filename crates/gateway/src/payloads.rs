@@ -134,7 +134,11 @@ impl PayloadKeys {
     ///
     /// # Errors
     /// Where there is no key and none can be made, or one that others may read.
-    pub(crate) async fn lease(self: &Arc<Self>, whose: &str, now: SystemTime) -> Result<Lease, PayloadKeyError> {
+    pub(crate) async fn lease(
+        self: &Arc<Self>,
+        whose: &str,
+        now: SystemTime,
+    ) -> Result<Lease, PayloadKeyError> {
         if let Some(lease) = self.held(whose, now) {
             return Ok(lease);
         }

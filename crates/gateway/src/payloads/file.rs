@@ -76,7 +76,7 @@ struct Header<'a> {
 
 impl KeyFile {
     /// Whether it may seal more at this time.
-    pub(super) fn is_fresh(&self, now: SystemTime) -> bool {
+    fn is_fresh(&self, now: SystemTime) -> bool {
         self.marks < MOST_MARKS && now <= self.until()
     }
 
@@ -197,11 +197,11 @@ pub(super) fn current(folder: &Path, whose: &str, now: SystemTime) -> Result<Key
     for path in keys(folder)? {
         let found = read(&path)?.filter(|found| found.whose == whose);
         let found = found.ok_or(KeyFault::Malformed { path })?;
-        if newest.as_ref().is_none_or(|newest| (newest.made, newest.marks) < (found.made, found.marks)) {
+        if found.is_fresh(now) && newest.as_ref().is_none_or(|newest| newest.made < found.made) {
             newest = Some(found);
         }
     }
-    match newest.filter(|key| key.is_fresh(now)) {
+    match newest {
         Some(mut key) => {
             let path = folder.join(&key.id);
             let marked = OpenOptions::new().append(true).open(&path).and_then(|mut file| {
