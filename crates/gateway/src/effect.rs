@@ -79,9 +79,9 @@ pub struct Effect {
     bytes_in: u64,
     pub bytes_out: u64,
     /// What of the answer has passed, where it is kept.
-    pub keeping: Option<Keeping>,
+    pub keeping: Option<Box<Keeping>>,
     /// The same, sealed.
-    kept: Option<KeptPayload>,
+    kept: Option<Box<KeptPayload>>,
     /// The request went out, or may have.
     pub sent: bool,
     /// The caller left before the upstream had said all.
@@ -276,7 +276,7 @@ impl Effect {
             detail: self.detail.as_deref().map(Cow::Borrowed),
             duration_us: micros(duration),
             id: Cow::Borrowed(&self.call),
-            kept: self.kept.as_ref().map(Cow::Borrowed),
+            kept: self.kept.as_deref().map(Cow::Borrowed),
             kind: EffectKind,
             result: ending.as_str().into(),
             status: self.status,
@@ -294,7 +294,8 @@ impl Effect {
     /// Charges its chain for it, and seals what is kept of its answer, once.
     fn settle(&mut self, ending: Ending) {
         let keeping = self.keeping.take();
-        self.kept = keeping.and_then(|keeping| keeping.sealed(self.shared.ledger.origin(), &self.call));
+        let kept = keeping.and_then(|keeping| keeping.sealed(self.shared.ledger.origin(), &self.call));
+        self.kept = kept.map(Box::new);
         let Some(reservation) = self.reservation.take() else { return };
         // What the upstream said last is what counts: before its end it may have said less.
         let has_ended = match ending {

@@ -34,7 +34,7 @@ pub struct RequestContext {
     pub(crate) peer: Peer,
     pub(crate) span: Option<Span>,
     /// What the call is answered, where that is kept: from its decision to its effect.
-    pub(crate) keeping: Option<Keeping>,
+    pub(crate) keeping: Option<Box<Keeping>>,
     protocol: Option<Protocol>,
     /// Whose errors a refusal is answered in; `None` outside the protocols.
     binding: Option<&'static dyn Binding>,

@@ -22,7 +22,7 @@ pub(super) struct Kept {
     /// For the record of the decision.
     pub(super) arguments: Option<KeptPayload>,
     /// For that of the effect.
-    pub(super) answer: Option<Keeping>,
+    pub(super) answer: Option<Box<Keeping>>,
 }
 
 impl Kept {
@@ -50,7 +50,7 @@ impl Kept {
             };
             // Whoever calls after a key was destroyed has another.
             if !lease.as_ref().is_some_and(Lease::is_void) {
-                let answer = lease.filter(|_| keeps.answer).map(Keeping::new);
+                let answer = lease.filter(|_| keeps.answer).map(|lease| Box::new(Keeping::new(lease)));
                 return Ok(Self { arguments, answer });
             }
         }

@@ -267,7 +267,10 @@ pub(super) fn whose(folder: &Path) -> Result<Option<String>, KeyFault> {
 /// Overwrites each file of a folder, and removes it and the folder.
 pub(super) fn destroy(folder: &Path) -> Result<(), KeyFault> {
     for path in entries(folder)? {
-        overwrite(&path).and_then(|()| fs::remove_file(&path)).map_err(KeyFault::io(&path))?;
+        // What a link leads to is somebody else's.
+        let is_file = fs::symlink_metadata(&path).map_err(KeyFault::io(&path))?.is_file();
+        let overwritten = if is_file { overwrite(&path) } else { Ok(()) };
+        overwritten.and_then(|()| fs::remove_file(&path)).map_err(KeyFault::io(&path))?;
     }
     match fs::remove_dir(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(KeyFault::io(folder)(error)),

@@ -11,6 +11,7 @@ mod faults;
 mod flags;
 mod gateway;
 mod logs;
+mod payloads;
 mod people;
 mod policies;
 mod policy_questions;
