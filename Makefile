@@ -4,7 +4,7 @@
 SHELL := /bin/bash -euo pipefail
 CARGO ?= cargo
 
-.PHONY: help demo test bench bench-peers build lint unit e2e evidence clickhouse kube fuzz crash mutants crds redteam soak conformance
+.PHONY: help demo test bench bench-peers build lint unit e2e evidence clickhouse kube fuzz crash kills mutants crds redteam soak conformance
 
 help: ## What can be made
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,7 @@ e2e: ## The gateway binary between real clients and real servers
 	e2e/test.sh
 	e2e/otel/test.sh
 	e2e/sinks/test.sh
+	e2e/faults/test.sh
 	e2e/clickhouse/test.sh
 	e2e/spire/test.sh
 	e2e/tlog/test.sh
@@ -65,6 +66,9 @@ fuzz: ## Every parser of foreign bytes against random input, FUZZ_SECONDS each (
 
 crash: ## Power losses of the ledger, CRASH_STATES of them (12000): started, verified, compared with what was acknowledged
 	VIDIMUS_CRASH_STATES=$(or $(CRASH_STATES),12000) $(CARGO) test --workspace -- crash::
+
+kills: ## KILLS (1000) processes killed with -9 while they write to a ledger: nothing acknowledged is lost, every root made again
+	VIDIMUS_KILLS=$(or $(KILLS),1000) $(CARGO) test --workspace -- --nocapture nothing_acknowledged_is_lost_by_kill_9
 
 mutants: ## Small changes to the heart, one at a time: which does no test notice? Hours; MUTANTS_FLAGS='--file crates/…' for a part
 	scripts/mutants.sh $(MUTANTS_FLAGS)

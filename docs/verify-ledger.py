@@ -7,7 +7,7 @@ An archive (`vidimus serve --archive`) is checked the same way. Of records that 
 
 Written from docs/ledger-format.md alone. Exit status: 0 intact, 1 not intact, 2 not checked. It reads one segment at a time.
 Checksums, seals of the last second, which only the log's private key can tell, and whose the cosignatures are, are left to `vidimus audit verify`."""
-import argparse, importlib.util, json, os, struct, sys
+import argparse, importlib.util, json, os, re, struct, sys
 
 there = os.path.join(os.path.dirname(os.path.abspath(__file__)), "verify-evidence.py")
 spec = importlib.util.spec_from_file_location("verify_evidence", there)
@@ -114,9 +114,10 @@ def followed(directory, newest):
     """The keys that `newest` followed, each with the number of records that it may have signed alone, and the checkpoints that both signed, which
     the log continues; what does not prove it counts nothing."""
     place, former, signed, last = os.path.join(directory, "keys", "succession"), [], [], newest
-    for name in sorted(os.listdir(place) if os.path.isdir(place) else [], reverse=True):
+    for name in sorted(filter(re.compile("[0-9]{20}").fullmatch, os.listdir(place) if os.path.isdir(place) else []), reverse=True):
         try:
             act, size, note = proven(os.path.join(place, name))
+            require(int(name) == size, "it is not named after its checkpoint")
             before = Key(act["act"]["rotateKey"]["from"])
             require(act["act"]["rotateKey"]["to"] == last.text and before.name == last.name and before.signed(note), "another step")
         except (LookupError, TypeError, ValueError):
@@ -141,6 +142,38 @@ def pruned(directory, key):
 def read(path):
     with open(path, "rb") as file:
         return file.read()
+
+def there(path, what):
+    """The bytes of a file without which a log is not whole."""
+    require(os.path.exists(path), f"{path} is missing: {what}")
+    return read(path)
+
+def left_of(written, found, offset):
+    """Whether `found`, at byte `offset` of a file, is what a power loss left of `written`: of each sector all or zeros, or its end missing."""
+    at, whole = 0, min(len(found), len(written))
+    while at < whole:
+        end = min(whole, (offset + at) // 512 * 512 + 512 - offset)
+        if found[at:end] != written[at:end] and any(found[at:end]):
+            return False
+        at = end
+    return not any(found[whole:])
+
+def issued(directory, key, newest):
+    """The checkpoints of the history. A crash may have cut the entry of the newest, or left it out, or a power loss lost parts of it."""
+    path = os.path.join(directory, "checkpoints")
+    parts = (read(path) if os.path.exists(path) else b"").split(b"\n\n")
+    pairs = list(zip(parts[:-1:2], parts[1:-1:2]))
+    notes = [text + b"\n\n" + lines + b"\n" for text, lines in pairs]
+    while notes:
+        try:
+            checkpoint(notes[-1].decode(), key)
+            break
+        except ValueError:  # what is left of the newest, or damage
+            notes.pop()
+    rest = b"\n\n".join(parts[2 * len(notes):])
+    offset = sum(len(note) + 1 for note in notes)
+    require(left_of(newest + b"\n", rest, offset), "the history ends with what is no checkpoint")
+    return [checkpoint(note.decode(), key) for note in notes]
 
 def items(path, data, first, end):
     """What is in a segment: (record, None), or (None, how many are signed for) of a seal. Records that no seal follows are none (but in
@@ -177,19 +210,18 @@ def version(path, data, first):
 
 def ledger(directory, key=None, given=()):
     """(key, records that are signed for, records behind them, tree) of a log that is whole; Wrong says what is not."""
-    own = Key(read(os.path.join(directory, "keys", "checkpoint.vkey")).decode())
-    require(not own.former, "keys/checkpoint.vkey has more than one line")
+    line = there(os.path.join(directory, "keys", "checkpoint.vkey"), "the log's public key").decode()
+    require(line == line.strip() + "\n" and line.count("\n") == 1, "keys/checkpoint.vkey is not one line that ends with a newline")
+    own = Key(line)
     own.former, both = followed(directory, own)
     require(key is None or key.text in [own.text, *(one.text for one, _ in own.former)], "it is a log with another key")
     path = os.path.join(directory, "cosigned")  # before the newest, which is never older; whose the lines are is for who knows witnesses
     cosigned = [read(path).decode()] if os.path.exists(path) else []
-    newest = read(os.path.join(directory, "checkpoint"))
-    latest, parts = checkpoint(newest.decode(), own), read(os.path.join(directory, "checkpoints")).split(b"\n\n")
-    whole = (len(parts) - 1) // 2 * 2
-    history = [checkpoint((text + b"\n\n" + lines + b"\n").decode(), own) for text, lines in zip(parts[:whole:2], parts[1:whole:2])]
+    newest = there(os.path.join(directory, "checkpoint"), "the newest checkpoint")
+    latest = checkpoint(newest.decode(), own)
+    # That of no records is there for good before there is another.
+    history = issued(directory, own, newest) or ([latest] if latest[0] == 0 else [])
     require(history and history[0][0] == 0, "the history does not begin with no records")
-    rest = b"\n\n".join(parts[whole:])  # a crash may have cut the entry of the newest
-    require((newest + b"\n").startswith(rest), "the history ends with what is no checkpoint")
     require(all(one[0] < other[0] for one, other in zip(history, history[1:])), "the history is not in order")
     require(history[-1] == latest or history[-1][0] < latest[0], "the newest checkpoint is older than the history's last")
     is_archive = "archive" in newest.decode().partition("\n\n")[0].split("\n")[3:]
@@ -198,7 +230,7 @@ def ledger(directory, key=None, given=()):
     both = both if not is_archive else [one for one in both if one[0] <= latest[0]]
     anchors = sorted({*history, latest, *both, *(checkpoint(note, own) for note in [*cosigned, *given])}, reverse=True)
     require(anchors[0] == latest, "the newest checkpoint is older than one that was given, or that witnesses cosigned")
-    names = sorted(name for name in os.listdir(os.path.join(directory, "segments")) if name.endswith(".log"))
+    names = sorted(filter(re.compile(r"[0-9]{20}\.log").fullmatch, os.listdir(os.path.join(directory, "segments"))))
     tree, said, newest_version, roots_of = Tree(directory), 0, 1, {}
     if gone:
         names = [name for name in names if int(name[:-4]) >= gone[0]]  # others may be left by a process that was killed
@@ -237,8 +269,8 @@ def main():
     flags.add_argument("--key", type=Key, help="the log's public key, from somebody you trust")
     flags.add_argument("--checkpoint", action="append", default=[], type=proof.text, help="one that was saved")
     flags = flags.parse_args()
-    if not os.path.isfile(os.path.join(flags.directory, "keys", "checkpoint.vkey")):
-        sys.exit(print(f"not checked: {flags.directory} is no ledger: it has no keys/checkpoint.vkey; give DATA/ledger", file=sys.stderr) or 2)
+    if not os.path.isdir(os.path.join(flags.directory, "segments")):
+        sys.exit(print(f"not checked: {flags.directory} is no ledger: it has no segments/; give DATA/ledger", file=sys.stderr) or 2)
     try:
         key, signed, behind, tree = ledger(flags.directory, flags.key, flags.checkpoint)
     except OSError as error:

@@ -215,6 +215,7 @@ class Stage:
         self.resources.mkdir()
         self.processes = contextlib.ExitStack()
         self.logs, self.flags, self.gateway = {}, flags, None
+        self.under, self.environment = (), {}  # what the gateway is started by, and what of its environment is another
         self.listen, self.tls, self.admin = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.listen}"
         self.secrets = self.root / "secrets"
@@ -275,12 +276,12 @@ class Stage:
 
     def serve(self):
         """Starts (or starts again) the gateway; returns when it is ready."""
-        command = [BINARY, "serve", "--resources", str(self.resources), "--data", str(self.data),
+        command = [*self.under, BINARY, "serve", "--resources", str(self.resources), "--data", str(self.data),
                    "--secrets", str(self.secrets),
                    "--listen", f"127.0.0.1:{self.listen}", "--tls-listen", f"127.0.0.1:{self.tls}",
                    "--admin", f"127.0.0.1:{self.admin}", *self.flags]
         with open(self.root / "gateway.err", "a") as errors:
-            self.gateway = subprocess.Popen(command, stderr=errors)
+            self.gateway = subprocess.Popen(command, stderr=errors, env={**os.environ, **self.environment})
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):

@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -282,6 +283,70 @@ class Rotated(Believed):
                 log = pathlib.Path(place) / "log"
                 rotated(log, by)
                 self.assertFalse(self.said(log))
+
+
+def zeroed(path, begin, end):
+    raw = path.read_bytes()
+    path.write_bytes(raw[:begin] + bytes(end - begin) + raw[end:])
+
+
+def newest_entry(to):
+    """Where in `checkpoints` the entry of the newest checkpoint begins and ends, and the first border of a sector in between."""
+    end = (to / "checkpoints").stat().st_size
+    begin = end - len((to / "checkpoint").read_bytes()) - 1
+    return begin, end, min(end, begin // 512 * 512 + 512)
+
+
+class Agreement(unittest.TestCase):
+    """The exit status of `audit verify` and of docs/verify-ledger.py is the same, whatever is in a directory: 0 intact, 1 not, 2 not checked."""
+
+    OF_A_LOG = {
+        "as it is": (0, lambda to: None),
+        "no checkpoint": (1, lambda to: (to / "checkpoint").unlink()),
+        "no history": (1, lambda to: (to / "checkpoints").unlink()),
+        "an empty history": (1, lambda to: (to / "checkpoints").write_bytes(b"")),
+        "no key": (1, lambda to: (to / "keys/checkpoint.vkey").unlink()),
+        "a key that ends with CRLF": (1, lambda to: (to / "keys/checkpoint.vkey").write_bytes(f"{KEY.public}\r\n".encode())),
+        "a key that does not end": (1, lambda to: (to / "keys/checkpoint.vkey").write_text(KEY.public)),
+        "a blank before the key": (1, lambda to: (to / "keys/checkpoint.vkey").write_text(f" {KEY.public}\n")),
+        "two keys": (1, lambda to: (to / "keys/checkpoint.vkey").write_text(f"{KEY.public}\n{NEXT.public}\n")),
+        "no segments": (2, lambda to: shutil.rmtree(to / "segments")),
+        "a write of a segment that did not finish": (0, lambda to: (to / f"segments/{RECORDS:020}.log.tmp").write_bytes(b"half")),
+        "a write of a checkpoint that did not finish": (0, lambda to: (to / "checkpoint.tmp").write_bytes(b"half")),
+        "what is no segment": (0, lambda to: (to / "segments/notes.log").write_text("x")),
+        "a segment's name without zeros": (1, lambda to: (to / f"segments/{RECORDS - SEGMENT:020}.log").rename(to / "segments/600.log")),
+        "zeros behind the history": (0, lambda to: zeroed(to / "checkpoints", newest_entry(to)[1], newest_entry(to)[1] + 700)),
+        "half of the newest entry": (0, lambda to: (to / "checkpoints").write_bytes((to / "checkpoints").read_bytes()[:-60])),
+        "a sector of the newest entry lost": (0, lambda to: zeroed(to / "checkpoints", newest_entry(to)[0], newest_entry(to)[2])),
+        "a byte of the newest entry zero": (1, lambda to: zeroed(to / "checkpoints", newest_entry(to)[0] + 3, newest_entry(to)[0] + 4)),
+        "something behind the history": (1, lambda to: (to / "checkpoints").write_bytes((to / "checkpoints").read_bytes() + b"x")),
+    }
+
+    STEP = f"keys/succession/{RECORDS + 1:020}"
+    OF_KEYS = {
+        "as it is": (0, lambda to, step: None),
+        "not finished": (1, lambda to, step: (to / step).rename(to / f"{step}.tmp")),
+        "a copy that was not finished": (0, lambda to, step: shutil.copy(to / step, to / f"{step}.tmp")),
+        "under another number": (1, lambda to, step: (to / step).rename(to / f"keys/succession/{RECORDS:020}")),
+        "under no number": (1, lambda to, step: (to / step).rename(to / "keys/succession/first")),
+        "beside another file": (0, lambda to, step: (to / "keys/succession/notes").write_text("x")),
+    }
+
+    def agree(self, make, cases, *more):
+        for what, (status, harm) in cases.items():
+            with self.subTest(what), tempfile.TemporaryDirectory() as place:
+                log = pathlib.Path(place) / "log"
+                make(log)
+                harm(log, *more)
+                ours = [BINARY, "audit", "verify", "--forget", "--ledger", str(log)], [sys.executable, str(ROOT / "docs/verify-ledger.py"), str(log)]
+                ran = [subprocess.run(command, capture_output=True, text=True) for command in ours]
+                self.assertEqual([one.returncode for one in ran], [status, status], ran)
+
+    def test_of_a_log(self):
+        self.agree(written, self.OF_A_LOG)
+
+    def test_of_keys_that_followed(self):
+        self.agree(rotated, self.OF_KEYS, self.STEP)
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ pub use seal::{KEY_LENGTH, Seal, SealFailed};
 pub use secrets::{NoSecretDirectory, SecretDirectory};
 pub use sinks::{
     BadSink, NoPosition, NoSink, Pace, Sink, SinkAddress, SinksConfig, least_position, open_sinks,
+    wrong_positions,
 };
 pub use spans::Spans;
 pub use standing::store::StandingAddress;

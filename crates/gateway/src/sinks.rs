@@ -36,7 +36,7 @@ pub use address::{BadSink, SinkAddress};
 use leaf::Leaf;
 use otlp::Otlp;
 use position::Position;
-pub use position::{NoPosition, least_position};
+pub use position::{NoPosition, least_position, wrong_positions};
 use receiver::{Failed, Receiver, Taken};
 
 /// Where records go.

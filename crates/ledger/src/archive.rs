@@ -65,6 +65,12 @@ pub enum ArchiveError {
         "the archive {at} has {archived} records of a past that is not the log's: the log was put back since; take another place"
     )]
     OtherPast { at: String, archived: u64 },
+    /// Where the archive was to be mounted, nothing is; or it is in another bucket.
+    #[error(
+        "{at} is no archive, and the records before {minimum} went into one: mount it there, name the place that it is in, or let another one \
+         begin (`vidimus audit prune --new-archive`), which will not have them"
+    )]
+    Missing { at: String, minimum: u64 },
     #[error("the log does not prove that it continues the archive: {0}")]
     Unproven(Box<ProveError>),
     #[error("{at} is not what was copied there")]
@@ -78,6 +84,20 @@ pub enum ArchiveError {
 impl From<FileError> for ArchiveError {
     fn from(error: FileError) -> Self {
         Self::File(error)
+    }
+}
+
+/// Whether an archive at a place is one, or may begin. To be asked before anything is made there: a directory that is empty may be that of a
+/// mount, and a prefix that is empty one that is not the archive's.
+///
+/// # Errors
+/// Where what went before is in another archive, which is not there, and nobody said that one may begin all the same (`another`).
+pub(crate) fn may_begin(at: &ArchiveAt, another: bool, gone: Option<&Pruned>) -> Result<(), ArchiveError> {
+    match gone.filter(|gone| gone.prune.archived && !another) {
+        Some(gone) if !at.has_archive()? => {
+            Err(ArchiveError::Missing { at: at.to_string(), minimum: gone.minimum() })
+        }
+        _ => Ok(()),
     }
 }
 
@@ -95,7 +115,8 @@ pub(crate) struct Archive<'a> {
 }
 
 impl<'a> Archive<'a> {
-    /// The archive in a place, of the log in `log`, of which `gone` was pruned before; begun where it is not there.
+    /// The archive in a place, of the log in `log`, of which `gone` was pruned before; begun where it is not there, for which it
+    /// [may have to be meant](may_begin).
     pub(crate) fn open(
         place: Box<dyn Place + 'a>,
         log: &'a Path,
@@ -213,6 +234,8 @@ impl<'a> Archive<'a> {
     /// far as the place says, and what was copied was read again.
     pub(crate) fn end(self, segments: &[Segment], minimum: u64, root: Hash) -> Result<(), ArchiveError> {
         let Self { place, archived, .. } = self;
+        // What a process that was killed had copied may be more than is archived now.
+        place.nothing_from(archived.max(minimum))?;
         for segment in segments.iter().filter(|segment| segment.first >= archived) {
             let bytes = file::read(&segment.path)?;
             let digest = Sha256::digest(&bytes);

@@ -28,16 +28,8 @@ pub(crate) fn dir(log: &Path) -> PathBuf {
 
 /// What is kept there.
 pub(crate) fn list(log: &Path) -> Result<Vec<PathBuf>, FileError> {
-    let dir = dir(log);
-    let entries = match std::fs::read_dir(&dir).map_err(FileError::on("list", &dir)) {
-        Ok(entries) => entries,
-        Err(error) if error.missing() => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(FileError::on("list", &dir)));
-    let mut paths = paths.collect::<Result<Vec<_>, _>>()?;
+    let mut paths = file::list(&dir(log))?;
     paths.retain(|path| !file::is_unfinished(path));
-    paths.sort();
     Ok(paths)
 }
 

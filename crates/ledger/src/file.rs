@@ -141,6 +141,18 @@ pub(crate) fn remove_unfinished(storage: &dyn Storage, dir: &Path) -> Result<(),
     Ok(())
 }
 
+/// What is in a directory, by name; nothing where it is not there.
+pub(crate) fn list(dir: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let entries = match std::fs::read_dir(dir).map_err(FileError::on("list", dir)) {
+        Err(error) if error.missing() => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(FileError::on("list", dir)));
+    let mut paths = paths.collect::<Result<Vec<_>, _>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
 /// Whether a path is residue of a crash.
 pub(crate) fn is_unfinished(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == UNFINISHED)

@@ -16,8 +16,8 @@
 //!
 //! Its form, byte by byte and with an example, is in `docs/ledger-format.md`.
 //!
-//! Writing: [`Ledger`]. Reading, while or after it is written, by any process: [`verify`], [`search`], [`show`],
-//! [`read_from`].
+//! Writing: [`Ledger`]. Reading, while or after it is written, by any process: [`verify`], [`fsck`],
+//! [`search`], [`show`], [`read_from`].
 
 mod act;
 mod archive;
@@ -28,6 +28,7 @@ mod config;
 mod cosignature;
 mod file;
 mod frame;
+mod fsck;
 mod growth;
 mod nodes;
 mod note;
@@ -78,6 +79,7 @@ pub use config::{Config, Durability};
 pub use cosignature::{Cosignature, KeepError, WitnessKey, Witnesses, cosigned};
 pub use file::FileError;
 pub use frame::{Broken, MAX_RECORD};
+pub use fsck::{Fault, Fsck, Means, fsck};
 pub use note::{KeyError, NoteError, VerifierKey};
 pub use open::OpenError;
 pub use proof::{Proof, ProofError, ProveError, Prover};

@@ -180,11 +180,16 @@ pub(crate) fn open(config: &Config, storage: &dyn Storage) -> Result<Opened, Ope
             removed => removed?,
         }
     }
-    for dir in [dir.as_path(), &dir.join("keys")] {
-        file::remove_unfinished(storage, dir)?;
+    for dir in unfinished_in(dir).filter(|dir| dir.is_dir()) {
+        file::remove_unfinished(storage, &dir)?;
     }
     let opened = end.ready(storage, dir, lock, (key, seals), latest.signed)?;
     Ok(Opened { aside, cosigned, ..opened })
+}
+
+/// The directories of a log in which a write that never finished may have left something, beside that of the segments.
+pub(crate) fn unfinished_in(log: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    [log.to_owned(), log.join("keys"), succession::dir(log), aside::dir(log)].into_iter()
 }
 
 /// Makes the log's directories. Their names are durable before anything is in them; also of those that were there, since who made

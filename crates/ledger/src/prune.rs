@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use vidimus_core::act::{Act, Prune};
 use vidimus_core::record::Kept;
 
-use crate::archive::{Archive, ArchiveAt, ArchiveError};
+use crate::archive::{self, Archive, ArchiveAt, ArchiveError};
 use crate::checkpoint::Checkpoint;
 use crate::file::{self, FileError};
 use crate::growth::Issued;
@@ -41,6 +41,8 @@ pub struct Retention<'a> {
     pub witnessed: bool,
     /// Where they are copied to before, where anywhere.
     pub archive: Option<Archiving<'a>>,
+    /// That another archive than that of what went before may begin there: it will not have that.
+    pub new_archive: bool,
 }
 
 /// What is copied before it goes, and where to.
@@ -117,12 +119,17 @@ impl Ledger {
         Ok(pruned.map_or(0, |pruned| pruned.minimum()))
     }
 
-    /// From which record on the log would begin if it were pruned now; `None` where nothing may go. Reads the ends of segments only.
+    /// From which record on the log would begin if it were pruned now; `None` where nothing may go. Reads the ends of segments only, and asks
+    /// the archive whether it is there.
     ///
     /// # Errors
     /// See [`PruneError`].
     pub fn prunable(&self, retention: &Retention<'_>) -> Result<Option<u64>, PruneError> {
-        Ok(self.front(retention)?.map(|front| front.minimum))
+        let Some(front) = self.front(retention)? else { return Ok(None) };
+        if let Some(Archiving { at, .. }) = retention.archive {
+            archive::may_begin(at, retention.new_archive, front.gone.as_ref())?;
+        }
+        Ok(Some(front.minimum))
     }
 
     /// Prunes the log: `None` where nothing may go. This waits for the disk and for a checkpoint, and reads all that is to go.
@@ -136,6 +143,7 @@ impl Ledger {
         let Some(front) = self.front(retention)? else { return Ok(None) };
         let archive = match retention.archive {
             Some(Archiving { at, configurations }) => {
+                archive::may_begin(at, retention.new_archive, front.gone.as_ref())?;
                 let archive = Archive::open(at.open(storage)?, dir, &self.handle.key, front.gone.as_ref())?;
                 archive.check(&mut Prover::of(dir, self.handle.key.clone(), &front.issued))?;
                 configurations.map_or(Ok(()), |from| archive.configurations(from))?;
@@ -148,6 +156,7 @@ impl Ledger {
             archive.end(&front.segments, front.minimum, root)?;
         }
         let act = Act::Prune(Prune {
+            archived: retention.archive.is_some(),
             before: retention.before.to_string(),
             from: front.from,
             minimum: front.minimum,

@@ -138,7 +138,8 @@ pub(crate) fn list(log: &Path) -> Result<(Vec<Segment>, Vec<PathBuf>), FileError
     Ok((segments, strangers))
 }
 
-fn first_of(path: &Path) -> Option<u64> {
+/// Which record a segment begins with, by its name; `None` of what is none.
+pub(crate) fn first_of(path: &Path) -> Option<u64> {
     let digits = path.file_name()?.to_str()?.strip_suffix(".log")?;
     if digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
 }

@@ -51,16 +51,31 @@ impl Step {
 
 /// The files that say it.
 pub(crate) fn files(log: &Path) -> Result<Vec<PathBuf>, FileError> {
-    let dir = dir(log);
-    let entries = match std::fs::read_dir(&dir).map_err(FileError::on("list", &dir)) {
-        Err(error) if error.missing() => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(FileError::on("list", &dir)));
-    let mut paths = paths.collect::<Result<Vec<_>, _>>()?;
-    paths.retain(|path| !file::is_unfinished(path));
-    paths.sort();
+    let mut paths = file::list(&dir(log))?;
+    // A write that never finished is none, nor what is called otherwise: the order is that of the names.
+    paths.retain(|path| is_step(path));
     Ok(paths)
+}
+
+fn is_step(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.len() == 20 && name.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
+/// The step in a file, where that is called as the number of records of its checkpoint is.
+fn step(path: &Path) -> Result<Option<Step>, FileError> {
+    let is_named = |step: &Step| {
+        path.file_name().is_some_and(|name| name.to_str() == Some(&*format!("{:020}", step.signed.size)))
+    };
+    Ok(Step::of(&file::read(path)?).filter(is_named))
+}
+
+/// The files that prove of no key that it was followed: nothing that such a key signed counts.
+pub(crate) fn unproven(log: &Path, newest: &VerifierKey) -> Result<Vec<PathBuf>, FileError> {
+    let proven: Vec<_> = steps(log, newest)?.iter().map(|step| step.signed.size).collect();
+    let mut unproven = files(log)?;
+    unproven.retain(|path| !proven.iter().any(|size| path.ends_with(format!("{size:020}"))));
+    Ok(unproven)
 }
 
 /// The steps that lead to the newest key, that one first. What does not prove that a key was followed is passed over: nothing that such a
@@ -69,7 +84,7 @@ fn steps(log: &Path, newest: &VerifierKey) -> Result<Vec<Step>, FileError> {
     let (mut steps, mut last) = (Vec::new(), newest.clone());
     // The newest first: each key follows one, and none that follows it.
     for path in files(log)?.iter().rev() {
-        if let Some(step) = Step::of(&file::read(path)?).filter(|step| step.to == last) {
+        if let Some(step) = step(path)?.filter(|step| step.to == last) {
             last = step.from.clone();
             steps.push(step);
         }

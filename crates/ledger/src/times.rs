@@ -66,6 +66,32 @@ impl Span {
     }
 }
 
+/// What the times of records, in their order, say of the clock that they were made by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Clock {
+    /// The latest second that was seen.
+    latest: u32,
+    /// The record that is older by the most than one before it, and by how many seconds.
+    pub(crate) back: Option<(u64, u32)>,
+}
+
+impl Clock {
+    /// Records that were made at once may be written in any order. So many seconds of that are none of a clock.
+    const AT_ONCE: u32 = 60;
+
+    /// Looks at record `index`; one whose time cannot be read says nothing.
+    pub(crate) fn see(&mut self, index: u64, span: Span) {
+        if span.first == 0 || span.last == u32::MAX {
+            return;
+        }
+        let back = self.latest.saturating_sub(span.last);
+        if back > self.back.map_or(Self::AT_ONCE, |(_, most)| most) {
+            self.back = Some((index, back));
+        }
+        self.latest = self.latest.max(span.first);
+    }
+}
+
 /// The second of the time at the beginning of `text`, which a quotation mark ends.
 fn second(text: &[u8]) -> Option<u32> {
     thread_local! {
@@ -117,6 +143,24 @@ mod tests {
         assert_eq!(Span::of(br#"{"time":"#), Span::ANY);
         let two = Span::of(br#"{"x":{"time":"2026-11-21T12:00:09Z"},"time":"2026-11-21T12:00:00Z"}"#);
         assert_eq!(two, Span { first: noon(0).first, last: noon(9).last });
+    }
+
+    #[test]
+    fn a_clock_that_went_back_is_told_from_records_that_were_made_at_once() {
+        let seen = |seconds: &[u32]| {
+            let mut clock = Clock::default();
+            for (index, second) in (0..).zip(seconds) {
+                clock.see(index, Span { first: *second, last: *second });
+            }
+            clock.back
+        };
+        assert_eq!(seen(&[100, 200, 141, 140, 300]), None);
+        assert_eq!(seen(&[100, 200, 139, 300, 1]), Some((4, 299)));
+        assert_eq!(seen(&[1000, 100, 500, 150]), Some((1, 900)), "the furthest");
+        let mut clock = Clock::default();
+        clock.see(0, Span { first: 900, last: 900 });
+        clock.see(1, Span::ANY);
+        assert_eq!(clock.back, None, "what has no time says nothing");
     }
 
     #[test]

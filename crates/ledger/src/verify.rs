@@ -367,6 +367,9 @@ impl Check<'_> {
         if let Some((path, offset)) = walk.wrong_times() {
             self.find(Finding::Times { path, offset });
         }
+        if let Some((index, seconds)) = walk.clock_back() {
+            self.report.notes.push(Note::ClockBack { index, seconds });
+        }
         if records > self.signed {
             self.report.notes.push(Note::Uncovered { from: self.signed, to: records });
             if unchecked {

@@ -148,6 +148,11 @@ impl Walk {
         self.wrong_times.clone().or_else(here)
     }
 
+    /// The record that is older by the most than one before it, and by how many seconds, where a clock must have gone back.
+    pub(crate) fn clock_back(&self) -> Option<(u64, u32)> {
+        self.reader.as_ref().and_then(Reader::clock)?.back
+    }
+
     /// The reader at the end of the log, and where it stands.
     pub(crate) fn into_reader(self) -> Option<Reader> {
         self.reader

@@ -337,7 +337,8 @@ const BY: ActBy<'_> = ActBy {
 /// The index of the first record that is left.
 fn prune(place: &mut Place, before: &str) -> u64 {
     let before = before.parse().expect("a time");
-    let retention = Retention { before, stands: u64::MAX, witnessed: false, archive: None };
+    let retention =
+        Retention { before, stands: u64::MAX, witnessed: false, archive: None, new_archive: false };
     let pruned = place.ledger.as_ref().expect("open").prune(&retention, &BY).expect("pruned").expect("some");
     place.next += 1;
     pruned.minimum()

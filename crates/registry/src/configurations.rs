@@ -198,6 +198,17 @@ impl Configurations {
     }
 }
 
+/// What is to be said of the files of a directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Looked {
+    /// The configurations that are there, word for word.
+    pub whole: BTreeSet<String>,
+    /// Files that are not what they were, or are gone, each with what is wrong.
+    pub damaged: Vec<(PathBuf, String)>,
+    /// Writes that did not finish. They mean nothing, and the next ones take their places.
+    pub unfinished: Vec<PathBuf>,
+}
+
 /// A configuration as it was kept.
 #[derive(Clone, Debug)]
 pub struct Restored {
@@ -257,6 +268,46 @@ impl Archive {
         let manifest = manifest(&self.store, digest)?;
         let lists = manifest.lists.iter().map(ToString::to_string).collect();
         Ok(Texts { lists, beside: manifest.beside })
+    }
+
+    /// Looks at every file that a configuration is made of, as [`Configurations::open`] does, and changes nothing.
+    ///
+    /// # Errors
+    /// When the directory cannot be read. One that is not there has nothing.
+    pub fn look(&self) -> Result<Looked, KeepError> {
+        let mut looked = Looked::default();
+        if !self.store.exists() {
+            return Ok(looked);
+        }
+        let (mut good, mut bad) = (HashSet::new(), BTreeSet::new());
+        for name in self.store.manifests()? {
+            let mut wrong = Vec::new();
+            match manifest(&self.store, &name).and_then(|manifest| texts(&self.store, &manifest)) {
+                Err(unusable) => wrong.push((self.store.manifest_path(&name), unusable)),
+                Ok(named) => {
+                    for text in named.into_iter().filter(|text| !good.contains(text)).collect::<BTreeSet<_>>()
+                    {
+                        match self.store.read_text(text) {
+                            Ok(_) => {
+                                good.insert(text);
+                            }
+                            Err(unusable) => wrong.push((self.store.text_path(text), unusable)),
+                        }
+                    }
+                }
+            }
+            if wrong.is_empty() {
+                looked.whole.insert(name);
+            }
+            // What several have is told once, by the file that is meant.
+            bad.extend(wrong.into_iter().map(|(path, unusable)| match unusable {
+                Unusable::Missing => (path, "it is gone".to_owned()),
+                Unusable::Damaged { path, reason } => (PathBuf::from(path), reason),
+            }));
+        }
+        looked.damaged.extend(bad);
+        looked.unfinished = self.store.unfinished()?;
+        Ok(looked)
     }
 
     /// A text of a configuration, held to its digest.

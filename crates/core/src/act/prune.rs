@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// Records that go from the front of the ledger. What is left is proven as before: the hashes of all stay.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Prune {
+    /// Whether they were copied to an archive before: another one may not begin in its place unnoticed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub archived: bool,
     /// All of them were made before: RFC 3339.
     pub before: String,
     /// The index of the first of them.

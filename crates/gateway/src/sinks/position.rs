@@ -65,6 +65,24 @@ pub enum NoPosition {
     Pruned { path: PathBuf, place: String, next: u64, minimum: u64 },
 }
 
+impl Kept {
+    /// The first record that the sink of this file has not taken, of a log of this name that has these records.
+    fn checked(self, path: &Path, (origin, there): (&str, Range<u64>)) -> Result<u64, NoPosition> {
+        let Self { next, origin: other, place, .. } = self;
+        let Range { start: minimum, end: size } = there;
+        let is_named = path.parent().is_some_and(|directory| file_of(directory, &place) == path);
+        let path = path.to_owned();
+        match next {
+            _ if !is_named => Err(NoPosition::Malformed { path }),
+            _ if other != origin => Err(NoPosition::OtherLog { path, place, origin: other }),
+            next if next > size => Err(NoPosition::PutBack { path, place, next, size }),
+            // It would wait for ever, and nothing would be pruned meanwhile.
+            next if next < minimum => Err(NoPosition::Pruned { path, place, next, minimum }),
+            next => Ok(next),
+        }
+    }
+}
+
 /// How far one sink has come.
 #[derive(Debug)]
 pub(super) struct Position {
@@ -90,18 +108,7 @@ impl Position {
         let Range { start: minimum, end: size } = there;
         let failed = |source| NoPosition::File { path: path.clone(), source };
         let next = match read(&path)? {
-            Some(kept) if kept.place != place => return Err(NoPosition::Malformed { path }),
-            Some(Kept { origin: other, .. }) if other != origin => {
-                return Err(NoPosition::OtherLog { path, place, origin: other });
-            }
-            Some(Kept { next, .. }) if next > size => {
-                return Err(NoPosition::PutBack { path, place, next, size });
-            }
-            // It would wait for ever, and nothing would be pruned meanwhile.
-            Some(Kept { next, .. }) if next < minimum => {
-                return Err(NoPosition::Pruned { path, place, next, minimum });
-            }
-            Some(Kept { next, .. }) => next,
+            Some(kept) => kept.checked(&path, (origin, minimum..size))?,
             None => {
                 let from = from.unwrap_or(size);
                 if from > size {
@@ -148,13 +155,30 @@ pub fn least_position(directory: &Path) -> Result<Option<u64>, NoPosition> {
     Ok(positions(directory)?.into_iter().map(|(_, kept)| kept.next).min())
 }
 
+/// What is wrong with the positions in the directory, each with its file, for a log of this name that has these records.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn wrong_positions(
+    directory: &Path,
+    (origin, there): (&str, Range<u64>),
+) -> Result<Vec<(PathBuf, NoPosition)>, NoPosition> {
+    let mut wrong = Vec::new();
+    for path in files(directory)? {
+        let checked = read(&path)
+            .and_then(|kept| kept.map(|kept| kept.checked(&path, (origin, there.clone()))).transpose());
+        wrong.extend(checked.err().map(|error| (path, error)));
+    }
+    Ok(wrong)
+}
+
 /// The files of sinks that are not among `places`, and which those are of.
 pub(super) fn left_behind(directory: &Path, places: &[String]) -> Result<Vec<(PathBuf, String)>, NoPosition> {
     let others = positions(directory)?.into_iter().filter(|(_, kept)| !places.contains(&kept.place));
     Ok(others.map(|(path, kept)| (path, kept.place)).collect())
 }
 
-fn positions(directory: &Path) -> Result<Vec<(PathBuf, Kept)>, NoPosition> {
+fn files(directory: &Path) -> Result<Vec<PathBuf>, NoPosition> {
     let failed = |source| NoPosition::File { path: directory.to_owned(), source };
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -164,14 +188,18 @@ fn positions(directory: &Path) -> Result<Vec<(PathBuf, Kept)>, NoPosition> {
     let mut all = Vec::new();
     for entry in entries {
         let path = entry.map_err(failed)?.path();
-        if path.extension().is_none_or(|ending| ending != ENDING) {
-            continue;
-        }
-        if let Some(kept) = read(&path)? {
-            all.push((path, kept));
+        if path.extension().is_some_and(|ending| ending == ENDING) {
+            all.push(path);
         }
     }
+    all.sort();
     Ok(all)
+}
+
+fn positions(directory: &Path) -> Result<Vec<(PathBuf, Kept)>, NoPosition> {
+    let kept =
+        files(directory)?.into_iter().map(|path| read(&path).map(|kept| kept.map(|kept| (path, kept))));
+    kept.filter_map(Result::transpose).collect()
 }
 
 /// The name is a digest: a place may be longer than a name may be.
@@ -266,6 +294,19 @@ mod tests {
         assert_eq!(least_position(at).unwrap(), Some(4));
         let left = left_behind(at, &[PLACE.to_owned()]).unwrap();
         assert_eq!(left.into_iter().map(|(_, place)| place).collect::<Vec<_>>(), ["otlp+http://c:4318"]);
+        let (good, at_10) = (fs::read_to_string(file_of(at, PLACE)).unwrap(), ("log", 0..10));
+        assert!(wrong_positions(at, at_10.clone()).unwrap().is_empty());
+        let wrong = wrong_positions(at, ("log", 0..9)).unwrap();
+        assert!(
+            matches!(&wrong[..], [(path, NoPosition::PutBack { size: 9, .. })] if *path == file_of(at, PLACE))
+        );
+        // A file is of the sink that it is named after.
+        fs::write(at.join("another.json"), &good).unwrap();
+        let wrong = wrong_positions(at, at_10).unwrap();
+        assert!(
+            matches!(&wrong[..], [(path, NoPosition::Malformed { .. })] if *path == at.join("another.json"))
+        );
+        fs::remove_file(at.join("another.json")).unwrap();
         for text in [
             "",
             "{}",

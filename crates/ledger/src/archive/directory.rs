@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::ArchiveError;
 use super::place::{Found, Place};
-use crate::file;
+use crate::file::{self, FileError};
 use crate::open::public_key_path;
-use crate::segment;
+use crate::segment::{self, Segment};
 use crate::storage::Storage;
 use crate::tile;
 use crate::tree::FullTile;
@@ -64,6 +64,18 @@ impl Place for Directory<'_> {
 
     fn settle(&self) -> Result<(), ArchiveError> {
         Ok(tile::settle(self.storage, self.dir)?)
+    }
+
+    fn nothing_from(&self, end: u64) -> Result<(), ArchiveError> {
+        let (mut segments, _) = segment::list(self.dir)?;
+        segments.retain(|segment| segment.first >= end);
+        for Segment { path, .. } in &segments {
+            self.storage.remove(path).map_err(FileError::on("remove", path))?;
+        }
+        if !segments.is_empty() {
+            file::sync_dir(self.storage, &segment::dir(self.dir))?;
+        }
+        Ok(())
     }
 
     fn names(&self, below: &Path) -> Result<BTreeSet<PathBuf>, ArchiveError> {

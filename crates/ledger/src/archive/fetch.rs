@@ -8,9 +8,10 @@ use serde::Serialize;
 use super::ArchiveError;
 use super::objects::Bucket;
 use super::place::Place as _;
-use crate::checkpoint;
+use crate::checkpoint::{self, Checkpoint};
 use crate::file::{self, FileError};
 use crate::open::public_key_path;
+use crate::segment;
 use crate::storage::{Disk, Open, Storage as _};
 use crate::tile;
 
@@ -38,9 +39,13 @@ pub fn fetch_archive(from: &Bucket, dir: &Path) -> Result<Fetched, ArchiveError>
     let name = checkpoint::path(Path::new(""));
     let ended = objects.read(&name)?.ok_or_else(|| ArchiveError::Nothing { at: from.to_string() })?;
     let all = objects.all()?;
+    let strangers = all.iter().filter(|(at, _)| !is_of_an_archive(at)).count() as u64;
+    // Of a process that was killed, or is about to end the archive, more may be there. What is no checkpoint, verifying it tells.
+    let end = Checkpoint::unverified(&String::from_utf8_lossy(&ended.bytes)).map_or(u64::MAX, |one| one.size);
+    let is_behind = |at: &Path| segment::first_of(at).is_some_and(|first| first >= end);
     // It comes last: without it this is no log.
-    let wanted: Vec<_> = all.iter().filter(|(at, _)| is_of_an_archive(at) && *at != name).cloned().collect();
-    let strangers = (all.len() - wanted.len()).saturating_sub(1) as u64;
+    let wanted = all.into_iter().filter(|(at, _)| is_of_an_archive(at) && !is_behind(at) && *at != name);
+    let wanted: Vec<_> = wanted.collect();
     let mut fetched = Fetched { strangers, ..Fetched::default() };
     let mut write = |name: &Path, bytes: &[u8]| {
         let path = dir.join(name);

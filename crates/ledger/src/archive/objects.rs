@@ -205,6 +205,12 @@ impl Place for Objects {
         self.put_tiles(&rest)
     }
 
+    /// Nothing is removed: the key of a gateway need not delete (ADR 52), and what is there may be what another process is about to end. What
+    /// fetches an archive leaves what is behind its checkpoint.
+    fn nothing_from(&self, _end: u64) -> Result<(), ArchiveError> {
+        Ok(())
+    }
+
     fn names(&self, below: &Path) -> Result<BTreeSet<PathBuf>, ArchiveError> {
         let listed = self.list(&self.path(below))?;
         Ok(listed.iter().filter_map(|meta| self.name(&meta.location)).collect())

@@ -9,6 +9,8 @@ use std::str::FromStr;
 use super::ArchiveError;
 use super::directory::Directory;
 use super::objects::Bucket;
+use crate::checkpoint;
+use crate::file;
 use crate::storage::Storage;
 use crate::tree::FullTile;
 
@@ -39,6 +41,14 @@ impl ArchiveAt {
             Self::Directory(_) => Ok(()),
             Self::Bucket(bucket) => bucket.store().map(drop),
         }
+    }
+
+    /// Whether an archive is there, which its checkpoint says. Nothing is made for that.
+    pub(super) fn has_archive(&self) -> Result<bool, ArchiveError> {
+        Ok(match self {
+            Self::Directory(dir) => file::read_if_there(&checkpoint::path(dir))?.is_some(),
+            Self::Bucket(bucket) => bucket.open()?.read(&checkpoint::path(Path::new("")))?.is_some(),
+        })
     }
 
     /// Opens it, to be added to.
@@ -96,6 +106,10 @@ pub(crate) trait Place: fmt::Debug + fmt::Display {
 
     /// Makes all tiles durable that were put.
     fn settle(&self) -> Result<(), ArchiveError>;
+
+    /// That nobody who reads the archive finds segments from this record on: behind its checkpoint an archive has nothing. Where the place does
+    /// not let them go, whoever reads it passes them over.
+    fn nothing_from(&self, end: u64) -> Result<(), ArchiveError>;
 
     /// The names of what is there below one.
     fn names(&self, below: &Path) -> Result<BTreeSet<PathBuf>, ArchiveError>;

@@ -8,7 +8,7 @@ use super::{HEADER, Segment, SegmentError, Unauthenticated, Version, header};
 use crate::file::FileError;
 use crate::frame::{self, Broken, MAX_RECORD};
 use crate::seal::{self, MAX_SEALED, SEAL, Seal, SealKey, Tag};
-use crate::times::Span;
+use crate::times::{Clock, Span};
 
 /// Read at once: large enough that system calls do not count, small beside everything else.
 const CHUNK: usize = 256 * 1024;
@@ -55,6 +55,7 @@ struct Checking {
     times: Span,
     /// The first seal whose times are not those of its records.
     wrong_times: Option<u64>,
+    clock: Clock,
 }
 
 impl Reader {
@@ -116,6 +117,7 @@ impl Reader {
             unsealed: header(segment.first, reader.version),
             times: Span::default(),
             wrong_times: None,
+            clock: before.and_then(Self::clock).unwrap_or_default(),
         });
         Ok(reader)
     }
@@ -167,6 +169,11 @@ impl Reader {
     /// Where the first seal stands whose times are not those of its records.
     pub(crate) fn wrong_times(&self) -> Option<u64> {
         self.check.as_ref().and_then(|checking| checking.wrong_times)
+    }
+
+    /// What the times of the records say of the clock that they were made by, in this segment and those before it.
+    pub(crate) fn clock(&self) -> Option<Clock> {
+        self.check.as_ref().map(|checking| checking.clock)
     }
 
     /// What is wrong where the segment ends here: records without a seal.
@@ -274,8 +281,8 @@ impl Reader {
     pub(crate) fn restarted(mut self, check: Check) -> Result<Self, FileError> {
         self.buffer.clear();
         self.at = 0;
-        self.check =
-            Some(Checking { check, unsealed: Vec::new(), times: Span::default(), wrong_times: None });
+        let (times, clock) = Default::default();
+        self.check = Some(Checking { check, unsealed: Vec::new(), times, wrong_times: None, clock });
         let seek = self.file.seek(SeekFrom::Start(self.offset));
         seek.map_err(FileError::on("read", &self.segment.path))?;
         Ok(self)
@@ -294,7 +301,9 @@ impl Checking {
     /// Whether a record can be kept until its seal comes.
     fn takes(&mut self, index: u64, frame: &[u8], record: &[u8]) -> bool {
         if self.check.times {
-            self.times.add(Span::of(record));
+            let span = Span::of(record);
+            self.clock.see(index, span);
+            self.times.add(span);
         }
         if index >= self.check.from && self.check.key.is_some() {
             self.unsealed.extend_from_slice(frame);

@@ -81,6 +81,13 @@ impl Report {
         self.findings.is_empty()
     }
 
+    /// What went from the front of the log, where anything did.
+    pub fn pruned(&self) -> Option<&Pruned> {
+        self.notes
+            .iter()
+            .find_map(|note| if let Note::Pruned(pruned) = note { Some(&**pruned) } else { None })
+    }
+
     pub(super) fn find(&mut self, finding: Finding) {
         if self.findings.len() < MAX_FINDINGS {
             self.findings.push(finding);
@@ -240,6 +247,8 @@ pub enum Note {
     Unsealed { path: PathBuf, offset: u64, index: u64 },
     /// What a start took from the log's end, because nothing said that the log's writer had written it.
     SetAside { path: PathBuf },
+    /// The clock went back: this record is so much older than one before it. What came first is told by the index and not by the time.
+    ClockBack { index: u64, seconds: u32 },
     /// The history does not yet have the latest checkpoint: the writer was killed, or is writing now.
     HistoryBehind { size: u64, issued: Option<u64> },
     /// The key was taken from the log itself.
@@ -304,6 +313,10 @@ impl fmt::Display for Note {
             Self::HistoryBehind { size, issued: None } => {
                 write!(f, "the checkpoint is of {size} records, the history is empty")
             }
+            Self::ClockBack { index, seconds } => write!(
+                f,
+                "record {index} says that it is {seconds} s older than one before it: the clock went back; the index tells what came first"
+            ),
             Self::KeyOfTheLog => {
                 f.write_str("the key was taken from the log itself; give the key to rule out a replaced log")
             }

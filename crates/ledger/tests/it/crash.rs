@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use vidimus_ledger::{Config, Durability, Finding, Ledger, Query, search, verify};
+use vidimus_ledger::{Config, Durability, Finding, Ledger, Query, fsck, search, verify};
 
 use crate::support::{as_version_1, assert_whole, config, grow, items, refusal, segments, summed};
 use random::Random;
@@ -142,6 +142,9 @@ fn start(root: &Path, expected: &Expected<'_>) -> Run {
         };
         let wrong: Vec<_> = report.findings.iter().filter(found).collect();
         assert!(wrong.is_empty(), "before the start: {wrong:?}");
+        let looked = fsck(dir, false).expect("looked");
+        let damage = looked.faults.iter().find(|fault| !fault.means.is_well());
+        assert!(damage.is_none() || expected.run.forged, "a start mends it: {damage:?}");
     }
     let recorder = Recorder::new(root);
     let config = small(dir, expected.run.durability);

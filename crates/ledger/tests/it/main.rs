@@ -12,6 +12,7 @@ mod append;
 mod cosigned;
 mod crash;
 mod decide;
+mod fsck;
 mod kill;
 mod objects;
 mod proof;

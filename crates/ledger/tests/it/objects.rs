@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use vidimus_ledger::{
     ArchiveAt, ArchiveError, Archiving, Bucket, Config, Ledger, Note, Options, PruneError, Pruned, Query,
-    Retention, fetch_archive, search, verify,
+    Retention, fetch_archive, fsck, search, verify,
 };
 
-use crate::support::{Asked, BY, config, copy, decide, grow, kept_long_enough, report, segments};
+use crate::support::{Asked, BY, config, copy, decide, grow, kept_long_enough, report, segments, time};
 
 const BUCKET: &str = "corp-audit";
 const SECRET: &str = "hunter2-hunter2";
@@ -179,6 +179,75 @@ fn what_a_killed_process_left_there_is_gone_on_with() {
     let checked = verify(&fetched, &Options { archive: true, ..Options::default() }).expect("verified");
     assert!(checked.intact(), "{:?}", checked.findings);
     assert_eq!((checked.records, indexes(&fetched)), (minimum, (0..minimum).collect()));
+}
+
+/// It had copied more than is archived in the end. Nothing is removed there, where a gateway need not have the right to; it is no part of what is
+/// fetched.
+#[test]
+fn what_is_fetched_has_nothing_behind_its_checkpoint() {
+    let (store, dir) = (Store::start(), tempfile::tempdir().expect("a directory"));
+    let bucket = store.bucket(BUCKET, SECRET);
+    let at = ArchiveAt::Bucket(bucket.clone());
+    let (log, killed) = (dir.path().join("log"), dir.path().join("killed"));
+    wait(async {
+        let ledger = Ledger::open(small(&log)).expect("opened");
+        for index in 0..900 {
+            decide(&ledger, &Asked { id: format!("n-{index}"), second: index, ..Asked::default() }).await;
+        }
+        ledger.close().await;
+    });
+    copy(&log, &killed);
+    let more = prune(&killed, (&at).into()).expect("pruned").expect("some").minimum();
+    for name in ["checkpoint", "checkpoints"] {
+        fs::remove_file(store.files().join(name)).expect("removed");
+    }
+    let ledger = Ledger::open(small(&log)).expect("opened");
+    let before = time(200).parse().expect("a time");
+    let retention = Retention { before, archive: Some((&at).into()), ..kept_long_enough() };
+    let minimum = ledger.prune(&retention, &BY).expect("pruned").expect("some").minimum();
+    wait(ledger.close());
+    assert!(minimum < more, "{minimum} of {more}");
+    let fetched = dir.path().join("fetched");
+    let told = fetch_archive(&bucket, &fetched).expect("fetched");
+    assert_eq!((told.strangers, indexes(&fetched)), (0, (0..minimum).collect()));
+    let checked = verify(&fetched, &Options { archive: true, ..Options::default() }).expect("verified");
+    assert!(checked.intact() && checked.records == minimum, "{checked:?}");
+    let looked = fsck(&fetched, true).expect("looked");
+    assert_eq!((looked.records, &looked.faults[..]), (minimum, &[][..]));
+    // The same records go on from there.
+    let all = prune(&log, (&at).into()).expect("pruned").expect("some").minimum();
+    let fetched = dir.path().join("all");
+    fetch_archive(&bucket, &fetched).expect("fetched");
+    assert_eq!(indexes(&fetched), (0..all).collect::<Vec<_>>());
+}
+
+/// A prefix, or a bucket, that is not the archive's is empty.
+#[test]
+fn no_archive_begins_in_a_bucket_that_has_not_the_one_of_before_unless_it_is_said() {
+    let (store, dir) = (Store::start(), tempfile::tempdir().expect("a directory"));
+    let bucket = store.bucket(BUCKET, SECRET);
+    let at = ArchiveAt::Bucket(bucket.clone());
+    let log = dir.path().join("log");
+    wait(grow(small(&log), 1000));
+    let went = prune(&log, (&at).into()).expect("pruned").expect("some");
+    assert!(went.prune.archived, "{went:?}");
+    fs::rename(store.files(), dir.path().join("elsewhere")).expect("moved");
+    wait(grow(small(&log), 700));
+    let before = segments(&log);
+    let refused = prune(&log, (&at).into()).expect_err("refused");
+    let PruneError::Archive(ArchiveError::Missing { minimum, .. }) = refused else { panic!("{refused}") };
+    assert_eq!((minimum, segments(&log)), (went.minimum(), before), "nothing goes");
+    assert!(!store.files().join("keys").exists(), "nor is anything put there");
+    let ledger = Ledger::open(small(&log)).expect("opened");
+    let retention = Retention { archive: Some((&at).into()), ..kept_long_enough() };
+    let asked = ledger.prunable(&retention).expect_err("who asks before is told, too");
+    assert!(matches!(asked, PruneError::Archive(ArchiveError::Missing { .. })), "{asked}");
+    let retention = Retention { new_archive: true, ..retention };
+    let more = ledger.prune(&retention, &BY).expect("pruned").expect("some");
+    wait(ledger.close());
+    let fetched = dir.path().join("fetched");
+    fetch_archive(&bucket, &fetched).expect("fetched");
+    assert_eq!(indexes(&fetched), (went.minimum()..more.minimum()).collect::<Vec<_>>());
 }
 
 #[test]

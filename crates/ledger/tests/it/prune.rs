@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use vidimus_ledger::{
     ArchiveAt, ArchiveError, Checkpoint, Config, Finding, Ledger, Note, OpenError, Options, Prover,
-    PruneError, Pruned, Query, Retention, SearchError, pruned, read_from, search, verify,
+    PruneError, Pruned, Query, Retention, SearchError, fsck, pruned, read_from, search, verify,
 };
 
 use crate::support::{
@@ -283,6 +283,62 @@ async fn an_archive_has_what_went_as_it_was() {
     let checked = verify(&late, &as_archive).expect("verified");
     assert!(checked.intact(), "{:?}", checked.findings);
     assert_eq!(indexes(&late), (pruned.prune.from..pruned.minimum()).collect::<Vec<_>>());
+}
+
+/// A mount that is missing is an empty directory.
+#[tokio::test]
+async fn no_archive_begins_in_the_place_of_one_that_is_not_there_unless_it_is_said() {
+    let (dir, archives) = (tempfile::tempdir().expect("a log"), tempfile::tempdir().expect("archives"));
+    let (dir, archive) = (dir.path(), &archives.path().join("mount"));
+    grow(small(dir), 1000).await;
+    let went = prune(dir, Some(archive)).await.expect("pruned");
+    assert!(went.prune.archived, "{went:?}");
+    fs::rename(archive, archives.path().join("elsewhere")).expect("not mounted");
+    fs::create_dir(archive).expect("an empty directory");
+    grow(small(dir), 700).await;
+    let ledger = Ledger::open(small(dir)).expect("opened");
+    let before = segments(dir);
+    let at = ArchiveAt::Directory(archive.clone());
+    let retention = Retention { archive: Some((&at).into()), ..kept_long_enough() };
+    // Who asks before is told, too: what is copied there beside it is not copied then.
+    let asked = ledger.prunable(&retention).expect_err("refused");
+    assert!(matches!(asked, PruneError::Archive(ArchiveError::Missing { .. })), "{asked}");
+    let refused = ledger.prune(&retention, &BY).expect_err("refused");
+    let PruneError::Archive(ArchiveError::Missing { minimum, .. }) = refused else { panic!("{refused}") };
+    assert_eq!((minimum, segments(dir)), (went.minimum(), before), "nothing goes");
+    assert_eq!(fs::read_dir(archive).expect("listed").count(), 0, "nor is anything made there");
+    let retention = Retention { new_archive: true, ..retention };
+    let more = ledger.prune(&retention, &BY).expect("pruned").expect("some");
+    assert_eq!(indexes(archive), (went.minimum()..more.minimum()).collect::<Vec<_>>());
+    ledger.close().await;
+}
+
+/// A process that was killed had copied more than is archived in the end.
+#[tokio::test]
+async fn an_archive_has_nothing_behind_its_checkpoint() {
+    let (dir, archives) = (tempfile::tempdir().expect("a log"), tempfile::tempdir().expect("archives"));
+    let (dir, archive) = (dir.path(), &archives.path().join("archive"));
+    let ledger = Ledger::open(small(dir)).expect("opened");
+    for index in 0..900 {
+        decide(&ledger, &Asked { id: format!("n-{index}"), second: index, ..Asked::default() }).await;
+    }
+    ledger.close().await;
+    // As it is left behind: segments, and no checkpoint.
+    fs::create_dir_all(archive.join("segments")).expect("made");
+    for path in segments(dir).iter().take(9) {
+        fs::copy(path, archive.join("segments").join(path.file_name().expect("a name"))).expect("copied");
+    }
+    let ledger = Ledger::open(small(dir)).expect("opened");
+    let before = crate::support::time(200).parse().expect("a time");
+    let at = ArchiveAt::Directory(archive.clone());
+    let retention = Retention { before, archive: Some((&at).into()), ..kept_long_enough() };
+    let minimum = ledger.prune(&retention, &BY).expect("pruned").expect("some").minimum();
+    ledger.close().await;
+    assert_eq!(indexes(archive), (0..minimum).collect::<Vec<_>>(), "and no more");
+    let checked = verify(archive, &Options { archive: true, ..Options::default() }).expect("verified");
+    assert!(checked.intact() && checked.records == minimum, "{checked:?}");
+    let looked = fsck(archive, true).expect("looked");
+    assert_eq!((looked.records, &looked.faults[..]), (minimum, &[][..]));
 }
 
 /// What the archive has by the same numbers is not what is here: it is not taken for it, and nothing goes.

@@ -24,7 +24,7 @@ pub(crate) fn config(dir: &Path) -> Config {
 /// All that may go at all.
 pub(crate) fn kept_long_enough<'a>() -> Retention<'a> {
     let before = "2026-11-22T00:00:00Z".parse().expect("a time");
-    Retention { before, stands: u64::MAX, witnessed: false, archive: None }
+    Retention { before, stands: u64::MAX, witnessed: false, archive: None, new_archive: false }
 }
 
 /// Who prunes.

@@ -17,6 +17,10 @@ use super::{KeepError, Unusable};
 const MAX_FILE: u64 = 64 * 1024 * 1024;
 /// Of more new texts than these the whole file system is synced at once, instead of each by itself.
 const MAX_SYNCED: usize = 64;
+/// How a file ends that is being written.
+const UNFINISHED: &str = "new";
+/// How it ends in an archive, which whoever prunes the ledger writes.
+const UNFINISHED_IN_ARCHIVE: &str = "tmp";
 /// What stands before the hexadecimal digits in the digest of a configuration.
 const PREFIX: &str = "sha256:";
 
@@ -122,6 +126,32 @@ impl Store {
         Ok(names)
     }
 
+    /// Whether there is anything.
+    pub(super) fn exists(&self) -> bool {
+        self.directory.is_dir()
+    }
+
+    /// Writes that did not finish.
+    pub(super) fn unfinished(&self) -> Result<Vec<PathBuf>, KeepError> {
+        let fault = |source| KeepError::File { path: self.directory.clone(), source };
+        let (mut directories, mut found) = (vec![self.directory.clone()], Vec::new());
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(directory).map_err(fault)? {
+                let path = entry.map_err(fault)?.path();
+                if path.is_dir() {
+                    directories.push(path);
+                } else if path
+                    .extension()
+                    .is_some_and(|ending| ending == UNFINISHED || ending == UNFINISHED_IN_ARCHIVE)
+                {
+                    found.push(path);
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
     pub(super) fn read_manifest(&self, configuration: &str) -> Result<Vec<u8>, Unusable> {
         read(&self.manifest_path(configuration))
     }
@@ -207,7 +237,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
 
 /// Beside, then over: what is there is always whole.
 fn write(path: &Path, bytes: &[u8], sync: bool) -> Result<(), KeepError> {
-    let beside = path.with_extension("new");
+    let beside = path.with_extension(UNFINISHED);
     let written = || {
         let mut file = OpenOptions::new();
         let mut file = file.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;

@@ -6,6 +6,7 @@ mod checkpoints;
 mod clickhouse;
 mod evidence;
 mod export;
+mod fsck;
 mod index;
 mod logs;
 mod prune;
@@ -32,7 +33,7 @@ use self::sql::Sql;
 use super::data_directory;
 use crate::output::{self, Format};
 
-/// Searches, shows, exports, verifies, reports on and prunes the ledger.
+/// Searches, shows, exports, verifies, reports on, examines and prunes the ledger.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus audit search --data DIR --outcome deny # who was refused, and why
@@ -45,7 +46,8 @@ use crate::output::{self, Format};
     --out soc2.html # a report for an auditor
   vidimus audit verify FILE # is it proven? anywhere, without the log
   vidimus audit verify --data DIR # is the log what it was?
-  vidimus audit verify --ledger A/ledger --ledger B/ledger # are all of them?")]
+  vidimus audit verify --ledger A/ledger --ledger B/ledger # are all of them?
+  vidimus audit fsck --data DIR # what is wrong after a crash, and what to do")]
 pub struct Audit {
     /// The data directory, the same as of `vidimus serve`.
     #[arg(long, env = "VIDIMUS_DATA", global = true, default_value = "vidimus-data")]
@@ -72,6 +74,7 @@ enum Command {
     Show(show::Show),
     Export(Box<export::Export>),
     Evidence(Box<evidence::Evidence>),
+    Fsck(fsck::Fsck),
     Prune(prune::Prune),
     Archive(archive::Archive),
     RotateKey(rotate_key::RotateKey),
@@ -165,6 +168,10 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
             export::run(&audit.configurations(&ledger), &ledger, export, format)
         }
         Command::Evidence(evidence) => evidence::run(&ledger()?, evidence, format),
+        Command::Fsck(fsck::Fsck {}) => {
+            let beside = audit.ledger.is_empty().then_some(audit.data.as_path());
+            fsck::run(beside, &ledger()?, format)
+        }
         Command::Prune(prune) => {
             ensure!(
                 audit.ledger.is_empty(),

@@ -54,8 +54,8 @@ fn without_links(path: &Path) -> PathBuf {
 /// Where keys are, in the data directory.
 const KEYS: [&str; 2] = ["identity", "ledger/keys"];
 
-/// What stands beside them and is for everybody.
-const PUBLIC: [&str; 4] = ["ca.pem", "hop-keys.json", "hop-keys.lock", "checkpoint.vkey"];
+/// What stands beside them and is for everybody. Nothing is in the last one, which a first start that was killed leaves.
+const PUBLIC: [&str; 5] = ["ca.pem", "hop-keys.json", "hop-keys.lock", "checkpoint.vkey", ".first-start"];
 
 /// That a directory of keys, and each of them, is for its owner alone.
 fn check_keys(directory: &Path) -> anyhow::Result<()> {
@@ -94,20 +94,24 @@ const LEFT: Duration = Duration::from_secs(600);
 /// Removes what processes left that were killed while they wrote. It means nothing, so that it cannot be removed is no fault; those of
 /// the ledger it removes itself, which alone knows that nobody else is writing.
 fn remove_leftovers(data: &Path) {
-    for directory in [data.to_owned(), data.join("identity"), data.join("registry")] {
-        let Ok(entries) = fs::read_dir(directory) else { continue };
-        for entry in entries.flatten() {
-            let is_temporary = entry.file_name().to_str().is_some_and(|name| {
-                name.starts_with(".writable.") || name.ends_with(".tmp") || name.ends_with(".new")
-            });
-            let written =
-                entry.metadata().ok().filter(fs::Metadata::is_file).and_then(|it| it.modified().ok());
-            let age = written.and_then(|written| written.elapsed().ok());
-            if is_temporary && age.is_some_and(|age| age >= LEFT) {
-                let _ = fs::remove_file(entry.path());
-            }
-        }
+    for path in leftovers(data) {
+        let _ = fs::remove_file(path);
     }
+}
+
+/// What they left, beside the ledger and the configurations.
+pub fn leftovers(data: &Path) -> Vec<PathBuf> {
+    let directories = [data.to_owned(), data.join("identity"), data.join("registry"), data.join("sinks")];
+    let entries = directories.iter().filter_map(|directory| fs::read_dir(directory).ok()).flatten().flatten();
+    let left = entries.filter(|entry| {
+        let is_temporary = entry.file_name().to_str().is_some_and(|name| {
+            name.starts_with(".writable.") || name.ends_with(".tmp") || name.ends_with(".new")
+        });
+        let written = entry.metadata().ok().filter(fs::Metadata::is_file).and_then(|it| it.modified().ok());
+        let age = written.and_then(|written| written.elapsed().ok());
+        is_temporary && age.is_some_and(|age| age >= LEFT)
+    });
+    left.map(|entry| entry.path()).collect()
 }
 
 /// That a key file, or a directory of them, is for its owner alone.
@@ -187,6 +191,7 @@ mod tests {
             ("identity/ca-key.pem", false),
             ("identity/session.key", false),
             ("identity/ca.pem", true),
+            ("identity/.first-start", true),
             // What a process leaves that is killed while it writes.
             ("identity/ca.pem.0123456789abcdef.tmp", true),
             ("identity/hop-keys.json.0123456789abcdef.tmp", true),

@@ -146,6 +146,12 @@ fn what_is_exported_is_verified_anywhere_and_what_was_changed_is_not() {
     assert_eq!(export("nothing", &["--principal", "t/nobody"]).json()["records"], 0);
     let ran = verify(&["all", "nothing"], &["--key", key.trim()]);
     assert!(ran.code == Some(3) && ran.out.contains("nothing is proven: no records"), "{ran:?}");
+    // With another key no line but the first is read: nothing is said of what is in the file.
+    let other = "example.com/log+d455c521+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4";
+    let ran = verify(&["all"], &["--key", other]);
+    assert!(ran.code == Some(1) && ran.out.contains("nothing else of the file was looked at"), "{ran:?}");
+    let counted = ["\nrecords ", "\ncheckpoint ", "\nconfigurations ", "no records"];
+    assert!(!counted.iter().any(|row| ran.out.contains(row)), "{ran:?}");
     let ran = verify(&["all"], &["--checkpoint", &at("data/ledger/checkpoint")]);
     assert!(ran.code == Some(0) && ran.out.contains("file's own"), "{ran:?}");
     let bent =

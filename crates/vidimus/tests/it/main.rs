@@ -9,6 +9,7 @@ mod evidence;
 mod exit_status;
 mod faults;
 mod flags;
+mod fsck;
 mod gateway;
 mod logs;
 mod payloads;

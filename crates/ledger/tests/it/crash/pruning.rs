@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use vidimus_ledger::{
-    ArchiveAt, Durability, Finding, Ledger, Note, Options, Query, Retention, pruned, search, verify,
+    ArchiveAt, Durability, Finding, Ledger, Note, Options, Query, Retention, fsck, pruned, search, verify,
 };
 
 use super::random::Random;
@@ -52,6 +52,9 @@ fn start(root: &std::path::Path, minimum: u64) {
     let checked = verify(&dir, &Options::default()).expect("verified");
     let wrong = checked.findings.iter().find(|finding| !matches!(finding, Finding::Tile { .. }));
     assert!(wrong.is_none(), "before the start: {wrong:?}");
+    let looked = fsck(&dir, false).expect("looked");
+    let damage = looked.faults.iter().find(|fault| !fault.means.is_well());
+    assert!(damage.is_none(), "a start mends it: {damage:?}");
     let ledger = Ledger::open(small(&dir, Durability::Commit)).expect("opened");
     let first = pruned(&dir).expect("proven").map_or(0, |pruned| pruned.minimum());
     assert!(first == 0 || first == minimum, "{first}");

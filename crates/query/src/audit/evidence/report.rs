@@ -50,6 +50,14 @@ pub struct EvidenceReport {
     pub exported: Option<Exported>,
 }
 
+impl EvidenceReport {
+    /// Whether the file was read beyond its first line. Where the key or the checkpoint is another one it is not, and the numbers of what is in
+    /// it say nothing.
+    pub fn is_read(&self) -> bool {
+        self.proven || self.size > 0 || self.records > 0
+    }
+}
+
 /// What [`super::verify()`] says of one file of several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EvidenceVerified {

@@ -45,6 +45,9 @@ pub struct Prune {
     /// archive fetch`), which the variables AWS_* open.
     #[arg(long, env = "VIDIMUS_ARCHIVE", value_name = "PLACE", value_parser = flags::Unshown(flags::archive))]
     archive: Option<ArchiveAt>,
+    /// What went before is in another archive, which is not to be found at --archive any more: begin one there that does not have it.
+    #[arg(long, requires = "archive")]
+    new_archive: bool,
     /// Why, for the record.
     #[arg(long)]
     why: String,
@@ -80,6 +83,7 @@ pub fn run(data: &Path, dir: &Path, prune: &Prune, format: Format) -> anyhow::Re
         before: prune.before()?,
         witnessed: false,
         archive: prune.archive.clone(),
+        new_archive: prune.new_archive,
         actor: format!("User/local#{}", prune.by.clone().unwrap_or_else(user)),
         why: prune.why.clone(),
     };

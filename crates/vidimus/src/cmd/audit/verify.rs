@@ -214,15 +214,8 @@ fn is_whole(report: &EvidenceReport) -> bool {
     report.records > 0 && report.missing.is_empty()
 }
 
-fn print_evidence(file: &str, report: &EvidenceReport) {
-    let row = |label: &str, text: &str| output::line(&format!("{label:<15}{}", printable(text)));
-    row("file", file);
-    row("log", &report.log);
-    row("key", &report.key);
-    row("asked", &report.asked.to_string());
-    if let Some(exported) = &report.exported {
-        row("exported", &format!("{} by {}, as the file says", exported.at, exported.by));
-    }
+/// What is in a file whose first line is believed.
+fn print_contents(report: &EvidenceReport, row: impl Fn(&str, &str)) {
     row("checkpoint", &counted(report.size, "record"));
     for one in &report.cosigned {
         row("cosigned", &by(&one.witness, one.time));
@@ -243,6 +236,20 @@ fn print_evidence(file: &str, report: &EvidenceReport) {
     };
     row("records", &format!("{}{records}", report.records));
     row("configurations", &report.configurations.to_string());
+}
+
+fn print_evidence(file: &str, report: &EvidenceReport) {
+    let row = |label: &str, text: &str| output::line(&format!("{label:<15}{}", printable(text)));
+    row("file", file);
+    row("log", &report.log);
+    row("key", &report.key);
+    row("asked", &report.asked.to_string());
+    if let Some(exported) = &report.exported {
+        row("exported", &format!("{} by {}, as the file says", exported.at, exported.by));
+    }
+    if report.is_read() {
+        print_contents(report, row);
+    }
     for finding in &report.findings {
         let text = format!("line {}: {}", finding.line, printable(&finding.what));
         output::line(&format!("{:<15}{}", "WRONG", output::verdict(&text, false)));
@@ -265,7 +272,9 @@ fn print_evidence(file: &str, report: &EvidenceReport) {
             "the key is the file's own: whoever made the file may have made the log too; --key says which to believe",
         );
     }
-    if report.records == 0 {
+    if !report.is_read() {
+        row("note", "nothing else of the file was looked at");
+    } else if report.records == 0 {
         row("note", "the file has no records: nothing of the log is in it, whatever was asked for");
     }
     let verdict = match (report.proven, report.missing.len()) {

@@ -213,6 +213,26 @@ impl Referred {
     }
 }
 
+/// The configurations that records of a ledger refer to, and the one of the newest decision: by reading all of it, for one who only looks.
+///
+/// # Errors
+/// When a record cannot be read.
+pub(in crate::cmd) fn referred(ledger: &Path) -> anyhow::Result<(BTreeSet<String>, Option<String>)> {
+    let (mut all, mut newest) = (BTreeSet::new(), None::<String>);
+    let minimum = vidimus_ledger::pruned(ledger)?.map_or(0, |pruned| pruned.minimum());
+    for hit in vidimus_ledger::read_from(ledger, minimum)? {
+        let record = hit?.record;
+        let Ok(Of { snapshot: Some(snapshot), .. }) = serde_json::from_slice::<Of<'_>>(&record) else {
+            continue;
+        };
+        if newest.as_deref() != Some(&*snapshot) {
+            all.insert(snapshot.to_string());
+            newest = Some(snapshot.into_owned());
+        }
+    }
+    Ok((all, newest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

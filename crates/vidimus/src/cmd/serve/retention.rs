@@ -25,6 +25,8 @@ pub(in crate::cmd) struct Pruning {
     pub(in crate::cmd) before: Timestamp,
     pub(in crate::cmd) witnessed: bool,
     pub(in crate::cmd) archive: Option<ArchiveAt>,
+    /// That another archive than the one of before may begin.
+    pub(in crate::cmd) new_archive: bool,
     pub(in crate::cmd) actor: String,
     pub(in crate::cmd) why: String,
 }
@@ -44,7 +46,8 @@ pub(super) fn begin(supervisor: &mut Supervisor, serve: &Serve, shared: &Arc<Sha
                 .ok()
                 .and_then(|keep| Timestamp::now().checked_sub(keep).ok())
                 .unwrap_or(Timestamp::UNIX_EPOCH);
-            let pruning = Pruning { before, witnessed, archive, actor: BY_ITSELF.to_owned(), why };
+            let actor = BY_ITSELF.to_owned();
+            let pruning = Pruning { before, witnessed, archive, new_archive: false, actor, why };
             let stood = shared.stood().await;
             let done =
                 tokio::task::spawn_blocking(move || prune(&data, &key, &shared.ledger, stood, &pruning));
@@ -80,6 +83,7 @@ pub(in crate::cmd) fn prune(
         stands: stood.records.saturating_sub(1).min(taken.unwrap_or(u64::MAX)),
         witnessed: pruning.witnessed,
         archive: pruning.archive.as_ref().map(archiving),
+        new_archive: pruning.new_archive,
     };
     if ledger.prunable(&retention)?.is_none() {
         return Ok(None);
@@ -117,7 +121,7 @@ mod tests {
     fn pruning() -> Pruning {
         let (actor, why) = ("User/local#ada".to_owned(), "policy 4.2".to_owned());
         let before = "2026-11-27T00:00:01Z".parse().expect("a time");
-        Pruning { before, witnessed: false, archive: None, actor, why }
+        Pruning { before, witnessed: false, archive: None, new_archive: false, actor, why }
     }
 
     /// Whose quarantine went with the records stays in quarantine, whatever becomes of what is written down since.

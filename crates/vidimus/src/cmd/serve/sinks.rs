@@ -16,7 +16,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// Where their positions are, in the data directory. What the least of them is not past may not be pruned
 /// ([`vidimus_gateway::least_position`]).
-pub(super) fn positions(data: &Path) -> PathBuf {
+pub(in crate::cmd) fn positions(data: &Path) -> PathBuf {
     data.join("sinks")
 }
 

@@ -161,6 +161,29 @@ pub(in crate::cmd) fn of_reader(data: &Path, key: &[u8; KEY_LENGTH]) -> anyhow::
     Ok(stood(begun, standing)?.overlay)
 }
 
+/// What is written down of what stands and cannot be used, each with why, and whether a start can do without: of a log that was pruned, one of
+/// them says what the acts did that are not there any more. For one who only reads.
+///
+/// # Errors
+/// When nothing can be looked at.
+pub(in crate::cmd) fn unusable(
+    data: &Path,
+    key: &[u8; KEY_LENGTH],
+    is_pruned: bool,
+) -> anyhow::Result<(Vec<(PathBuf, String)>, bool)> {
+    let (mut unusable, mut known) = (Vec::new(), false);
+    for name in [NEWEST, BASE] {
+        let (path, file) = file(data, key, name)?;
+        match file.read() {
+            Ok(Some(_)) => known = true,
+            Ok(None) if is_pruned && name == BASE => unusable.push((path, "it is missing".to_owned())),
+            Ok(None) => {}
+            Err(reason) => unusable.push((path, reason)),
+        }
+    }
+    Ok((unusable, known || !is_pruned))
+}
+
 fn stood(records: u64, standing: Standing) -> anyhow::Result<Stood> {
     let overlay = Overlay::of(&standing).map_err(|reason| anyhow!(reason))?;
     for (grant, reason) in overlay.void_grants() {

@@ -1,0 +1,90 @@
+//! `audit fsck`: each file by which a gateway goes on, what is wrong in it, and the exit status.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::gateway::{Gateway, damage};
+use super::run;
+
+/// All files below a directory.
+fn below(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<PathBuf> =
+        entries.flat_map(|path| if path.is_dir() { below(&path) } else { vec![path] }).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_file_and_the_status_says_whether_a_start_mends_it() {
+    let gateway = Gateway::start(1);
+    gateway.call(Some(&gateway.token()));
+    let fsck = |data: &str| run(&["audit", "fsck", "--data", data, "-o", "json"]);
+    let ran = fsck(&gateway.path("data"));
+    assert_eq!(ran.code, Some(0), "beside a gateway that runs: {ran:?}");
+    let (directory, _) = gateway.stop();
+    let data = directory.path().join("data");
+    let shown = data.display().to_string();
+    let before: Vec<_> = below(&data).into_iter().map(|path| fs::read(path).unwrap()).collect();
+    let clean = fsck(&shown);
+    assert_eq!((clean.code, &clean.json()["verdict"]), (Some(0), &"clean".into()), "{clean:?}");
+    assert!(clean.json()["records"].as_u64().unwrap() > 0, "{clean:?}");
+    assert_eq!(below(&data).into_iter().map(|path| fs::read(path).unwrap()).collect::<Vec<_>>(), before);
+
+    let object = below(&data.join("configurations/objects")).pop().unwrap();
+    let public = data.join("ledger/keys/checkpoint.vkey");
+    fs::create_dir_all(data.join("sinks")).unwrap();
+    for (path, text, means, status) in [
+        (public.clone(), None, "mended", 0),
+        (data.join("ledger/checkpoint.tmp"), Some("half"), "mended", 0),
+        (data.join("registry/standing"), Some("changed"), "mended", 0),
+        // As an archive of it has them.
+        (data.join("configurations/0123.tmp"), Some("half"), "noted", 0),
+        (data.join("sinks/0123.json"), Some("{}"), "altered", 1),
+        (object, Some("changed"), "altered", 1),
+        (data.join("ledger/checkpoint"), None, "lost", 1),
+    ] {
+        let was = fs::read(&path).ok();
+        match text {
+            Some(text) => fs::write(&path, text).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        let ran = fsck(&shown);
+        assert_eq!(ran.code, Some(status), "{ran:?}");
+        let found = ran.json();
+        let named = |fault: &serde_json::Value| {
+            fault["file"] == path.display().to_string() && fault["means"] == means && fault["next"] != ""
+        };
+        assert!(found["faults"].as_array().unwrap().iter().any(named), "{path:?}: {found}");
+        match was {
+            Some(was) => fs::write(&path, was).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+    }
+    // An index and the spans of agents are beside a ledger, and no part of it.
+    for path in ["index/manifest", "traces/0123/0000000000.spans"] {
+        fs::create_dir_all(data.join(path).parent().unwrap()).unwrap();
+        fs::write(data.join(path), "x").unwrap();
+    }
+    let beside = fsck(&shown).json();
+    assert_eq!(
+        (&beside["verdict"], &beside["faults"]),
+        (&"clean".into(), &clean.json()["faults"]),
+        "{beside}"
+    );
+    // What decided, and is not kept any more; a start with the same resources keeps it.
+    fs::rename(data.join("configurations"), data.join("elsewhere")).unwrap();
+    let ran = fsck(&shown);
+    assert!(ran.code == Some(0) && ran.out.contains("decided, and is not kept"), "{ran:?}");
+    fs::rename(data.join("elsewhere"), data.join("configurations")).unwrap();
+
+    damage(&data);
+    let ran = run(&["audit", "fsck", "--data", &shown]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.out.contains("DAMAGED") && ran.out.contains("altered") && ran.out.contains("byte "),
+        "{ran:?}"
+    );
+    let none = run(&["audit", "fsck", "--data", "/nonexistent"]);
+    assert_eq!(none.code, Some(2), "{none:?}");
+}
