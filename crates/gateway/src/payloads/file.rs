@@ -94,9 +94,9 @@ impl KeyFile {
             return None;
         }
         let Header { made, of } = serde_json::from_str(header).ok()?;
-        let mut secret = Zeroizing::new([0; 32]);
+        let mut secret = Zeroizing::new([0_u8; 32]);
         // A little more than is needed: the decoder reckons with padding.
-        let mut decoded = Zeroizing::new([0; 36]);
+        let mut decoded = Zeroizing::new([0_u8; 36]);
         let length = STANDARD.decode_slice(key, &mut *decoded).ok().filter(|length| *length == 32)?;
         secret.copy_from_slice(decoded.get(..length)?);
         Some(Self { id, whose: of.into_owned(), made, marks: marks.len(), secret })
@@ -105,7 +105,7 @@ impl KeyFile {
 
 /// 128 random bits in hexadecimal.
 pub(super) fn random_id() -> Result<String, KeyFault> {
-    let mut id = [0; 16];
+    let mut id = [0_u8; 16];
     rand::fill(&mut id).map_err(|_| KeyFault::Random)?;
     Ok(HEXLOWER.encode(&id))
 }
@@ -217,7 +217,7 @@ pub(super) fn current(folder: &Path, whose: &str, now: SystemTime) -> Result<Key
 }
 
 fn created(folder: &Path, whose: &str, now: SystemTime) -> Result<KeyFile, KeyFault> {
-    let mut secret = Zeroizing::new([0; 32]);
+    let mut secret = Zeroizing::new([0_u8; 32]);
     rand::fill(&mut *secret).map_err(|_| KeyFault::Random)?;
     let made = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let id = random_id()?;
@@ -284,7 +284,7 @@ fn overwrite(path: &Path) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).custom_flags(flags).open(path)?;
     let length = file.metadata()?.len();
     file.rewind()?;
-    let (mut left, mut noise) = (length, [0; 512]);
+    let (mut left, mut noise) = (length, [0_u8; 512]);
     while left > 0 {
         rand::fill(&mut noise).map_err(|_| io::Error::other("the system has no random bytes"))?;
         let part = usize::try_from(left).unwrap_or(noise.len()).min(noise.len());

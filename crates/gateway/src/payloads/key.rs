@@ -83,7 +83,7 @@ impl PersonKey {
     }
 
     fn seal(&self, place: Place<'_>, (bytes, too_long): (u64, bool), plain: &[u8]) -> Option<KeptPayload> {
-        let mut nonce = [0; NONCE_LEN];
+        let mut nonce = [0_u8; NONCE_LEN];
         rand::fill(&mut nonce).ok()?;
         let mut sealed = plain.to_vec();
         let aad = Aad::from(self.context(place, bytes, too_long));
@@ -91,7 +91,7 @@ impl PersonKey {
         let Some(key) = &state.key else { return Some(KeptPayload::unkept("shredded")) };
         key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut sealed).ok()?;
         drop(state);
-        let sealed = STANDARD.encode([&nonce[..], &sealed].concat());
+        let sealed = STANDARD.encode([nonce.as_slice(), sealed.as_slice()].concat());
         Some(KeptPayload { bytes, key: Some(self.id.clone()), sealed: Some(sealed), too_long, unkept: None })
     }
 
