@@ -455,6 +455,19 @@ class Report(unittest.TestCase):
                 record.write_bytes(files[name])
                 proof.write_bytes(files[proof.name])
                 STAGE.vidimus("audit", "prove", "--record", str(record), "--proof", str(proof), "--key", key())
+        # Who asks for witnesses has to be shown that they cosigned.
+        prove = lambda *demands: STAGE.vidimus("audit", "prove", "--record", str(record), "--proof", str(proof), "--key", key(),
+                                               "-o", "json", *demands, check=False)
+        first, second = (("--witness", witness.key) for witness in WITNESSES)
+        done = prove(*first)
+        self.assertEqual((done.returncode, json.loads(done.stdout)["proven"]), (1, False), done)
+        note = proof.read_text().split("\n\n", 1)[1]
+        proof.write_text(proof.read_text() + WITNESSES[0].line(note))
+        for demands, status in ((first, 0), ((*first, *second), 1), ((*first, *second, "--quorum", "1"), 0), ((*first, "--quorum", "2"), 2)):
+            done = prove(*demands)
+            self.assertEqual(done.returncode, status, done)
+            if status == 0:
+                self.assertEqual([one["witness"] for one in json.loads(done.stdout)["cosigned"]], [WITNESSES[0].name])
 
     def test_the_queries_find_what_was_counted_and_the_same_question_makes_the_same(self):
         now = datetime.datetime.now(datetime.UTC)

@@ -207,6 +207,16 @@ class Pruned(Believed):
         for told in (done.stdout, done.stderr):
             self.assertIn("records 0 to 399 were pruned", told)
 
+    def test_a_call_that_is_exported_may_be_among_what_was_pruned(self):
+        remove(self.log, 0, 100, 200, 300)
+        for call, is_there in (("c-399", False), ("c-400", True)):
+            out = pathlib.Path(self.place.name) / f"{call}.jsonl"
+            done = subprocess.run([BINARY, "audit", "export", "--ledger", str(self.log), "--call", call, "--out", str(out)],
+                                  capture_output=True, text=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual("records 0 to 399 were pruned" not in done.stderr, is_there, done.stderr)
+            self.assertEqual("no record fits" not in done.stderr, is_there, done.stderr)
+
     def test_what_is_missing_otherwise_is_missing(self):
         remove(self.log, 0, 100, 200, 300)
         bend = lambda name, old, new: lambda to: (to / name).write_bytes((to / name).read_bytes().replace(old, new, 1))

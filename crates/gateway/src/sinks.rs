@@ -6,8 +6,10 @@
 
 mod address;
 mod attributes;
+mod batch;
 mod cef;
 mod leaf;
+mod line;
 mod ocsf;
 mod otlp;
 mod position;
@@ -22,10 +24,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::time::Instant;
-use vidimus_ledger::{Hit, Ledger, PrunedError, Reading};
+use vidimus_ledger::{Ledger, PrunedError, Reading};
 
 use crate::beside::{NeverCalled, chain, pause};
 use crate::forward::AddressGuard;
@@ -33,8 +34,7 @@ use crate::meter::Meter;
 use crate::secrets::SecretDirectory;
 use address::Body;
 pub use address::{BadSink, SinkAddress};
-use leaf::Leaf;
-use otlp::Otlp;
+use batch::{Batch, next_records};
 use position::Position;
 pub use position::{NoPosition, least_position, wrong_positions};
 use receiver::{Failed, Receiver, Taken};
@@ -124,18 +124,6 @@ impl fmt::Debug for Sink {
             .field("next", &self.position.get())
             .finish_non_exhaustive()
     }
-}
-
-/// What is sent at once.
-#[derive(Clone, Debug)]
-struct Batch {
-    /// Index of the first record.
-    first: u64,
-    /// Index behind the last one.
-    next: u64,
-    /// When the first record was made.
-    oldest: Option<Timestamp>,
-    body: Bytes,
 }
 
 /// How a sink stands with who follows it.
@@ -253,39 +241,6 @@ impl Sink {
         tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?
     }
 
-    /// What is sent of these records, which have to be those that come next.
-    fn encode(&self, hits: &[Hit], ledger: &Ledger) -> Result<Batch, String> {
-        let come_next = |first: &&Hit| first.index == self.position.get();
-        let (Some(first), Some(last)) = (hits.first().filter(come_next), hits.last()) else {
-            return Err(format!("record {} is not there; it may have been pruned", self.position.get()));
-        };
-        let origin: &str = &self.origin;
-        let leaves = || hits.iter().map(move |hit| Leaf::of(origin, hit));
-        let body = match &self.receiver {
-            Receiver::ClickHouse(rows) => rows.encode(hits, &|index| ledger.read_from(index))?,
-            Receiver::Otlp(_) => {
-                Otlp::encode(leaves().map(|leaf| attributes::log_record(&leaf, self.text(&leaf))).collect())
-            }
-            Receiver::Syslog(_) => {
-                let mut all = Vec::new();
-                for leaf in leaves() {
-                    syslog::frame(&mut all, &leaf, &self.host, &self.text(&leaf));
-                }
-                all.into()
-            }
-        };
-        let oldest = Leaf::of(origin, first).time();
-        Ok(Batch { first: first.index, next: last.index + 1, oldest, body })
-    }
-
-    fn text(&self, leaf: &Leaf<'_>) -> String {
-        match self.body {
-            Body::Record => leaf.text().into_owned(),
-            Body::Ocsf => ocsf::line(leaf),
-            Body::Cef => cef::line(leaf),
-        }
-    }
-
     /// Sends a batch until it is acknowledged, and keeps that. False where less of it is to be sent.
     async fn deliver(
         self: &Arc<Self>,
@@ -316,17 +271,47 @@ impl Sink {
                     self.keep(batch, standing, around).await;
                     return true;
                 }
-                Err(Failed::TooLarge) if count > 1 => {
+                Err(Failed::Unfit(_)) if count > 1 => {
                     meter.sinks().request(&self.place, "failed");
                     return false;
                 }
-                Err(Failed::TooLarge) => {
-                    let why = format!("record {} is larger than it takes; let it take more", batch.first);
+                Err(Failed::Unfit(why)) => {
+                    if self.stub(batch, &why, standing, around).await {
+                        return true;
+                    }
+                    let why = format!("record {} alone is not taken: {why}; let it take more", batch.first);
                     self.failed(why, None, standing, around).await;
                 }
                 Err(Failed::Again(why, after)) => self.failed(why, after, standing, around).await,
             }
         }
+    }
+
+    /// Sends a stub in the place of a record that it does not take: one record does not hold all that follow, and what is pruned, for ever. False where
+    /// it does not take the stub either: then it is not for the record, and the record is sent again.
+    async fn stub(
+        self: &Arc<Self>,
+        batch: &Batch,
+        why: &str,
+        standing: &mut Standing,
+        around: (&Ledger, &Meter),
+    ) -> bool {
+        let Some(stub) = batch.stub() else { return false };
+        let sinks = around.1.sinks();
+        sinks.request(&self.place, "failed");
+        let sent = tokio::time::timeout(self.pace.deadline, self.receiver.send(&stub)).await;
+        let Ok(Ok(Taken { rejected: 0 })) = sent else { return false };
+        sinks.request(&self.place, "acknowledged");
+        sinks.stub(&self.place);
+        tracing::error!(
+            sink = self.place,
+            index = batch.first,
+            why,
+            "a sink does not take this record; it has a stub with its index, kind, id and SHA-256, and the record is in the ledger alone"
+        );
+        self.position.stub(batch.first);
+        self.keep(batch, standing, around).await;
+        true
     }
 
     /// Keeps that it has a batch. It waits until that is on the disk: what is not may be sent again, and is not said to be taken.
@@ -409,23 +394,6 @@ impl Sink {
         let age = made.and_then(|made| SystemTime::now().duration_since(made).ok());
         meter.sinks().lag(&self.place, behind, age.unwrap_or_default());
     }
-}
-
-/// The next records, at least one where there is any before `durable`, at most so many and so many bytes.
-fn next_records(
-    reading: &mut Reading,
-    durable: u64,
-    (most, bytes): (usize, usize),
-) -> Result<Vec<Hit>, String> {
-    let (mut hits, mut length) = (Vec::new(), 0);
-    while hits.len() < most && length < bytes && reading.index() < durable {
-        // All of these are there: what stood at the end of a write that has gone on since looks again.
-        let Some(hit) = reading.next().or_else(|| reading.next()) else { break };
-        let hit = hit.map_err(|error| chain(&error))?;
-        length += hit.record.len();
-        hits.push(hit);
-    }
-    Ok(hits)
 }
 
 #[cfg(test)]

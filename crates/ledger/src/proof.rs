@@ -52,8 +52,8 @@ impl Proof {
         self.index
     }
 
-    /// The checkpoint that it is to.
-    pub(crate) fn note(&self) -> &str {
+    /// The checkpoint that it is to, as a note with all its signatures. By whom it is signed is told by [`Proof::verify`].
+    pub fn note(&self) -> &str {
         &self.checkpoint
     }
 

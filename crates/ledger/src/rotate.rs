@@ -35,6 +35,9 @@ pub enum RotateError {
     Json(#[from] serde_json::Error),
     #[error("records came meanwhile; a log that is written keeps its key")]
     Written,
+    /// Whoever knows that former key alone was told that it signs until then.
+    #[error("a former key signs until {until}, and another one would end that")]
+    Overlap { until: Timestamp },
 }
 
 impl From<FileError> for RotateError {
@@ -44,6 +47,19 @@ impl From<FileError> for RotateError {
 }
 
 impl Ledger {
+    /// Ends the overlap with a former key, if there is one: from the next start it signs no more. This waits for the disk.
+    ///
+    /// # Errors
+    /// See [`RotateError`].
+    pub fn end_overlap(&self) -> Result<(), RotateError> {
+        let shared = &self.handle.shared;
+        let path = former_path(&shared.config.dir);
+        if file::read_if_there(&path)?.is_some() {
+            shared.storage.remove(&path).map_err(FileError::on("remove", &path))?;
+        }
+        Ok(())
+    }
+
     /// Lets a new key follow the log's, and gives it. Until `until` checkpoints are signed by both. To be called where nobody records
     /// anything, and the ledger is closed after it: the next start uses the new key. This waits for the disk and for a checkpoint.
     ///
@@ -54,6 +70,10 @@ impl Ledger {
         let shared = &self.handle.shared;
         let (storage, dir) = (&*shared.storage, shared.config.dir.as_path());
         let before = file::read(&key_path(dir))?;
+        let before = String::from_utf8_lossy(&before);
+        if let Some((_, until)) = former(storage, dir, &SigningKey::parse(before.trim_end())?)? {
+            return Err(RotateError::Overlap { until });
+        }
         let next = SigningKey::generate(self.origin())?;
         let to = next.verifier().to_string();
         let act = Act::RotateKey(RotateKey { from: self.public_key(), to: to.clone() });
@@ -67,7 +87,6 @@ impl Ledger {
         file::make_dir(storage, &succession::dir(dir))?;
         let proof = proof.to(both.clone());
         file::replace(storage, &step, format!("{bytes}\n{proof}").as_bytes(), 0o600)?;
-        let before = String::from_utf8_lossy(&before);
         let overlap = format!("{}\nuntil {until}\n", before.trim_end());
         file::replace(storage, &former_path(dir), overlap.as_bytes(), 0o600)?;
         file::replace(storage, &checkpoint::path(dir), both.as_bytes(), 0o600)?;

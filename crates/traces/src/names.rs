@@ -57,6 +57,7 @@ names! {
     PRINCIPAL = "vidimus.principal";
     PROTOCOL = "vidimus.protocol";
     RECORD_KIND = "vidimus.record.kind";
+    RECORD_STUB = "vidimus.record.stub";
     RESOURCE = "vidimus.resource";
     RESULT = "vidimus.result";
     SNAPSHOT = "vidimus.snapshot";

@@ -203,7 +203,7 @@ fn samples() -> Vec<Record<'static>> {
     if let Record::Decision(record) = &mut bare {
         (record.code, record.push_url, record.source, record.task, record.user) =
             (None, None, None, None, None);
-        (record.approval, record.on_account_of, record.kept) = (None, None, None);
+        (record.approval, record.on_account_of, record.parent, record.kept) = (None, None, None, None);
         (record.reserved_spend, record.reserved_tokens) = (None, None);
         record.obligations.clear();
     }
@@ -211,9 +211,10 @@ fn samples() -> Vec<Record<'static>> {
         (record.code, record.detail, record.task, record.token) = (None, None, None, None);
         (record.tokens_input, record.tokens_output, record.changed) = (None, None, None);
         (record.charged_spend, record.charged_tokens, record.kept) = (None, None, None);
+        (record.time_per_output_token_us, record.time_to_first_token_us) = (None, None);
     }
     if let Record::Refusal(record) = &mut refused {
-        record.asked = None;
+        (record.asked, record.parent) = (None, None);
         (record.detail, record.identity, record.principal, record.source, record.user) =
             (None, None, None, None, None);
     }

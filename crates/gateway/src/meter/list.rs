@@ -120,7 +120,7 @@ metrics! {
     WEBHOOKS_WAITING: "webhooks_waiting", Gauge, "events", [],
         "events that the webhook has not taken yet";
     SINK_RECORDS: "sink_records", Counter, "records", ["sink", "result"],
-        "records of the ledger that a `--sink` has acknowledged, by its scheme, host and port: `sent`; `rejected`, which it does not want (OTLP's partial success: alert on any)";
+        "records of the ledger that a `--sink` has acknowledged, by its scheme, host and port: `sent`; `rejected`, which it does not want (OTLP's partial success); `stub`, of which it took a stub alone, since it refused the record (413, 400): alert on any of both";
     SINK_REQUESTS: "sink_requests", Counter, "batches", ["sink", "result"],
         "batches sent to a sink: `acknowledged`; `failed`, and tried again";
     SINK_RETRIES: "sink_retries", Counter, "batches", ["sink"],

@@ -46,6 +46,11 @@ impl SinkMeter {
         }
     }
 
+    /// Of a record that was not taken, a stub was.
+    pub(crate) fn stub(&self, sink: &str) {
+        self.records.get_or_create(&Came { sink: sink.to_owned(), result: "stub" }).inc();
+    }
+
     /// What came of sending one: `acknowledged` or `failed`.
     pub(crate) fn request(&self, sink: &str, result: &'static str) {
         self.requests.get_or_create(&Came { sink: sink.to_owned(), result }).inc();

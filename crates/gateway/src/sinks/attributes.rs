@@ -10,8 +10,9 @@ use super::leaf::{Leaf, Severity};
 
 /// The log record whose body is this text.
 pub(super) fn log_record(leaf: &Leaf<'_>, body: String) -> LogRecord {
-    let nanoseconds =
-        leaf.time().and_then(|time| u64::try_from(time.as_nanosecond()).ok()).unwrap_or_default();
+    // That of a stub is in its body alone: some receivers refuse what is old.
+    let time = leaf.time().filter(|_| !leaf.is_stub());
+    let nanoseconds = time.and_then(|time| u64::try_from(time.as_nanosecond()).ok()).unwrap_or_default();
     let (trace_id, span_id) = leaf.fields().trace.and_then(trace).unwrap_or_default();
     LogRecord {
         time_unix_nano: nanoseconds,
@@ -50,6 +51,7 @@ fn attributes(leaf: &Leaf<'_>) -> Vec<KeyValue> {
     add(names::LEDGER_ORIGIN, Some(text(leaf.origin)));
     add(names::LEDGER_INDEX, number(leaf.index));
     add(names::RECORD_KIND, Some(text(leaf.kind())));
+    add(names::RECORD_STUB, leaf.is_stub().then_some(AnyValue { value: Some(Value::BoolValue(true)) }));
     add(names::CALL, fields.id.map(text));
     add(names::PRINCIPAL, fields.principal.map(text));
     add(names::IDENTITY, fields.identity.map(text));

@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use super::leaf::{Leaf, Severity};
+use super::line::plain;
 
 /// The longest value, in characters: most keys have this limit, and receivers cut where they like.
 const LONGEST: usize = 1_023;
@@ -105,11 +106,6 @@ fn value(line: &mut String, text: &str) {
             _ => line.push(plain(letter)),
         }
     }
-}
-
-/// A blank for what ends a line to some reader, or steers a terminal.
-pub(super) fn plain(letter: char) -> char {
-    if letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}') { ' ' } else { letter }
 }
 
 #[cfg(test)]

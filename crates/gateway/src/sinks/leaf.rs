@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
+use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
+use serde_json::json;
 use vidimus_core::record::{Kept, Record};
 use vidimus_ledger::Hit;
 
@@ -16,6 +19,8 @@ pub(super) struct Leaf<'a> {
     bytes: &'a [u8],
     /// `None` where a newer version wrote what this one does not know.
     record: Option<Kept>,
+    /// What is sent of it where a receiver does not take it.
+    stub: Option<String>,
 }
 
 /// How much somebody should care.
@@ -82,14 +87,36 @@ pub(super) struct Fields<'a> {
     pub(super) user: Option<&'a str>,
 }
 
+/// What a stub says of itself.
+const STUB: &str = "the receiver did not take this record, which is in the ledger alone";
+
 impl<'a> Leaf<'a> {
     pub(super) fn of(origin: &'a str, hit: &'a Hit) -> Self {
-        Self { origin, index: hit.index, bytes: &hit.record, record: Kept::read(&hit.record).ok() }
+        let record = Kept::read(&hit.record).ok();
+        Self { origin, index: hit.index, bytes: &hit.record, record, stub: None }
     }
 
-    /// The record, word for word: its leaf hash is that of these bytes.
-    pub(super) fn text(&self) -> Cow<'a, str> {
-        String::from_utf8_lossy(self.bytes)
+    /// Nothing but what names the record, in the place of one that a receiver does not take: too little to be refused for what it has.
+    pub(super) fn stub(origin: &'a str, hit: &'a Hit) -> Self {
+        let whole = Self::of(origin, hit);
+        let stub = json!({
+            "bytes": hit.record.len(), "id": whole.fields().id, "index": hit.index, "kind": whole.kind(),
+            "sha256": HEXLOWER.encode(digest(&SHA256, &hit.record).as_ref()), "stub": STUB,
+            "time": whole.time().map(|time| format!("{time:.6}")),
+        });
+        Self { stub: Some(stub.to_string()), ..whole }
+    }
+
+    pub(super) fn is_stub(&self) -> bool {
+        self.stub.is_some()
+    }
+
+    /// The record, word for word: its leaf hash is that of these bytes. Or the stub.
+    pub(super) fn text(&self) -> Cow<'_, str> {
+        match &self.stub {
+            Some(stub) => Cow::Borrowed(stub),
+            None => String::from_utf8_lossy(self.bytes),
+        }
     }
 
     /// `decision`, `effect`, `refusal`, `act`; `unknown` of what a newer version wrote.
@@ -133,6 +160,9 @@ impl<'a> Leaf<'a> {
 
     /// The same, for people.
     pub(super) fn title(&self) -> String {
+        if self.is_stub() {
+            return STUB.to_owned();
+        }
         match &self.record {
             Some(Record::Decision(record)) => format!("call decided: {}", record.outcome),
             Some(Record::Effect(record)) => format!("call ended: {}", record.result),
@@ -143,6 +173,11 @@ impl<'a> Leaf<'a> {
     }
 
     pub(super) fn fields(&self) -> Fields<'_> {
+        let said = self.all_fields();
+        if self.is_stub() { Fields { id: said.id, ..Fields::default() } } else { said }
+    }
+
+    fn all_fields(&self) -> Fields<'_> {
         match &self.record {
             Some(Record::Decision(record)) => Fields {
                 action: said(&record.action),
@@ -285,8 +320,25 @@ pub(super) mod examples {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::examples::*;
     use super::*;
+
+    /// Whatever a record is refused for, a stub has little of it.
+    #[test]
+    fn a_stub_names_the_record_and_says_nothing_else_of_it() {
+        for record in [refusal(&"x".repeat(100_000)), decision(), act(), newer()] {
+            let hit = hit(3, &record);
+            let stub = Leaf::stub(ORIGIN, &hit);
+            let text: Value = serde_json::from_str(&stub.text()).unwrap();
+            let sha256 = HEXLOWER.encode(digest(&SHA256, record.to_string().as_bytes()).as_ref());
+            assert_eq!((&text["index"], &text["sha256"]), (&3.into(), &sha256.into()));
+            assert_eq!((&text["id"], &text["kind"]), (&record["id"], &stub.kind().into()));
+            assert!(stub.text().len() < 500, "{text}");
+            assert_eq!(stub.fields(), Fields { id: stub.fields().id, ..Fields::default() });
+        }
+    }
 
     #[test]
     fn every_kind_is_read_and_one_of_a_newer_version_goes_on_as_it_is() {

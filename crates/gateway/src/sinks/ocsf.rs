@@ -4,13 +4,14 @@
 use serde_json::{Map, Value, json};
 
 use super::leaf::{Fields, Leaf, Severity};
+use super::line::escaped;
 
 /// Of what a record does not say and the schema requires.
 const UNKNOWN: &str = "unknown";
 
 /// One JSON object, without an end of line.
 pub(super) fn line(leaf: &Leaf<'_>) -> String {
-    event(leaf).to_string()
+    escaped(&event(leaf).to_string()).into_owned()
 }
 
 fn event(leaf: &Leaf<'_>) -> Value {
@@ -246,7 +247,8 @@ mod tests {
 
     #[test]
     fn every_event_has_the_record_and_its_place_in_the_log_and_is_one_line() {
-        for record in [decision(), effect(), refusal("a\nb\" , \"action_id\": 1"), act(), newer()] {
+        let path = "a\nb\" , \"action_id\": 1\u{85}\u{2028}\u{2029}";
+        for record in [decision(), effect(), refusal(path), act(), newer()] {
             let hit = hit(7, &record);
             let line = line(&Leaf::of(ORIGIN, &hit));
             let event: Value = serde_json::from_str(&line).unwrap();
@@ -255,7 +257,7 @@ mod tests {
                 (&event["metadata"]["uid"], &event["metadata"]["sequence"]),
                 (&json!("example.com/log#7"), &json!(7))
             );
-            assert!(!line.contains('\n'), "{line}");
+            assert!(!line.contains(['\n', '\u{85}', '\u{2028}', '\u{2029}']), "{line:?}");
         }
         assert_eq!(of(&refusal("a\nb\" , \"action_id\": 1"))["action_id"], 2);
     }

@@ -61,7 +61,10 @@ impl Otlp {
         let (head, body) = answer.into_parts();
         match head.status {
             StatusCode::OK => {}
-            StatusCode::PAYLOAD_TOO_LARGE => return Err(Failed::TooLarge),
+            // "The client MUST NOT retry" what is answered by 400 (OTLP/HTTP, "Failures"): it would be the same again.
+            status @ (StatusCode::PAYLOAD_TOO_LARGE | StatusCode::BAD_REQUEST) => {
+                return Err(Failed::Unfit(format!("it answered {status}")));
+            }
             // A redirect is none either: what is for one receiver is not for another.
             status => {
                 return Err(Failed::Again(format!("it answered {status}"), retry_after(&head.headers)));

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
@@ -15,6 +16,8 @@ use serde::{Deserialize, Serialize};
 const VERSION: u8 = 1;
 /// How they end.
 const ENDING: &str = "json";
+/// Of so many ranges of records that were not taken it is kept where they are, the newest; a file does not grow for ever.
+const MOST_STUBS: usize = 256;
 
 /// What stands in the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -25,6 +28,9 @@ struct Kept {
     origin: String,
     /// The sink: scheme, host and port.
     place: String,
+    /// Records of which it has a stub alone, by the first and the last of each range.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    stubs: Vec<[u64; 2]>,
     version: u8,
 }
 
@@ -90,6 +96,7 @@ pub(super) struct Position {
     origin: String,
     place: String,
     next: AtomicU64,
+    stubs: Mutex<Vec<[u64; 2]>>,
 }
 
 impl Position {
@@ -107,8 +114,11 @@ impl Position {
         let path = file_of(directory, &place);
         let Range { start: minimum, end: size } = there;
         let failed = |source| NoPosition::File { path: path.clone(), source };
-        let next = match read(&path)? {
-            Some(kept) => kept.checked(&path, (origin, minimum..size))?,
+        let (next, stubs) = match read(&path)? {
+            Some(mut kept) => {
+                let stubs = std::mem::take(&mut kept.stubs);
+                (kept.checked(&path, (origin, minimum..size))?, stubs)
+            }
             None => {
                 let from = from.unwrap_or(size);
                 if from > size {
@@ -118,20 +128,31 @@ impl Position {
                     return Err(NoPosition::BeforeAll { from, minimum });
                 }
                 make_directory(directory).map_err(failed)?;
-                write(
-                    &path,
-                    &Kept { next: from, origin: origin.to_owned(), place: place.clone(), version: VERSION },
-                )
-                .map_err(failed)?;
-                from
+                let (origin, stubs) = (origin.to_owned(), Vec::new());
+                let kept = Kept { next: from, origin, place: place.clone(), stubs, version: VERSION };
+                write(&path, &kept).map_err(failed)?;
+                (from, kept.stubs)
             }
         };
-        Ok(Self { path, origin: origin.to_owned(), place, next: AtomicU64::new(next) })
+        let (next, stubs) = (AtomicU64::new(next), Mutex::new(stubs));
+        Ok(Self { path, origin: origin.to_owned(), place, next, stubs })
     }
 
     /// The first record that the sink has not taken.
     pub(super) fn get(&self) -> u64 {
         self.next.load(Ordering::Acquire)
+    }
+
+    /// Of the record that comes next the sink has a stub alone. It is kept with where it is then.
+    pub(super) fn stub(&self, index: u64) {
+        let mut stubs = self.stubs.lock().unwrap_or_else(PoisonError::into_inner);
+        match stubs.last_mut() {
+            Some([_, last]) if *last == index => {}
+            Some([_, last]) if last.checked_add(1) == Some(index) => *last = index,
+            _ => stubs.push([index, index]),
+        }
+        let surplus = stubs.len().saturating_sub(MOST_STUBS);
+        stubs.drain(..surplus);
     }
 
     /// The sink has taken all records before `next`. This waits for the disk, and is so when it returns.
@@ -140,7 +161,8 @@ impl Position {
     /// When it is not known to be on the disk; then nothing has changed here.
     pub(super) fn advance(&self, next: u64) -> io::Result<()> {
         let (origin, place) = (self.origin.clone(), self.place.clone());
-        write(&self.path, &Kept { next, origin, place, version: VERSION })?;
+        let stubs = self.stubs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        write(&self.path, &Kept { next, origin, place, stubs, version: VERSION })?;
         self.next.store(next, Ordering::Release);
         Ok(())
     }
@@ -263,6 +285,24 @@ mod tests {
             assert_eq!((position.get(), open(&at, "log", 50, None).unwrap().get()), (20, 20));
             assert_eq!(least_position(&at).unwrap(), Some(20));
         }
+    }
+
+    #[test]
+    fn where_it_has_a_stub_alone_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let kept = || read(&file_of(directory.path(), PLACE)).unwrap().unwrap();
+        for (index, stubs) in
+            [(3, vec![[3, 3]]), (4, vec![[3, 4]]), (4, vec![[3, 4]]), (7, vec![[3, 4], [7, 7]])]
+        {
+            let position = open(directory.path(), "log", 9_000, Some(3)).unwrap();
+            position.stub(index);
+            position.advance(index + 1).unwrap();
+            assert_eq!((kept().next, kept().stubs), (index + 1, stubs));
+        }
+        let position = open(directory.path(), "log", 9_000, None).unwrap();
+        (10..2_000).step_by(2).for_each(|index| position.stub(index));
+        position.advance(2_000).unwrap();
+        assert_eq!((kept().stubs.len(), kept().stubs.last()), (MOST_STUBS, Some(&[1_998, 1_998])));
     }
 
     /// It would wait for ever for what is not there any more, and hold all that could be pruned.

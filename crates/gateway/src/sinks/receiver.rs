@@ -22,8 +22,8 @@ pub(super) struct Taken {
 pub(super) enum Failed {
     /// It is sent again, not before so long.
     Again(String, Option<Duration>),
-    /// Less of it may be.
-    TooLarge,
+    /// It does not take these records, and says why: it may take less of them.
+    Unfit(String),
 }
 
 impl Failed {
@@ -87,7 +87,7 @@ impl Receiver {
             Self::Syslog(syslog) => syslog.send(body).await,
             Self::ClickHouse(rows) => match rows.add((batch.first, batch.next), body).await {
                 Ok(()) => Ok(Taken { rejected: 0 }),
-                Err(error) if error.is_too_large() => Err(Failed::TooLarge),
+                Err(error) if error.is_too_large() => Err(Failed::Unfit(error.brief())),
                 Err(error) => Err(Failed::Again(error.brief(), error.after())),
             },
         }

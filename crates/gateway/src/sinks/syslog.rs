@@ -18,8 +18,8 @@ use tokio_rustls::TlsConnector;
 use vidimus_identity::read_regular;
 
 use super::address::SyslogTls;
-use super::cef::plain;
 use super::leaf::{Leaf, Severity};
+use super::line::{escaped, plain};
 use super::receiver::{Failed, Taken};
 use crate::beside::chain;
 use crate::forward::{AddressGuard, MAX_ROOTS, tcp, tls};
@@ -148,7 +148,8 @@ pub(super) fn frame(all: &mut Vec<u8>, leaf: &Leaf<'_>, host: &str, body: &str) 
     all.extend_from_slice(message.as_bytes());
 }
 
-/// `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID [STRUCTURED-DATA] MSG`. The body has no end of line.
+/// `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID [STRUCTURED-DATA] MSG`. The body is JSON, or CEF, of which nothing is escaped here: in
+/// CEF there is nothing to escape left.
 fn message(leaf: &Leaf<'_>, host: &str, body: &str) -> String {
     let severity = match leaf.severity() {
         Severity::Info => 6,
@@ -158,6 +159,7 @@ fn message(leaf: &Leaf<'_>, host: &str, body: &str) -> String {
     let priority = u32::from(FACILITY) * 8 + severity;
     let time = leaf.time().map_or_else(|| "-".to_owned(), |time| format!("{time:.6}"));
     let (host, kind, data) = (host_name(host), leaf.kind(), data(leaf));
+    let body = escaped(body);
     format!("<{priority}>1 {time} {host} vidimus - {kind} {data} {body}")
 }
 
@@ -208,6 +210,7 @@ fn parameter(data: &mut String, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::super::leaf::examples::*;
+    use super::super::{cef, ocsf};
     use super::*;
 
     #[test]
@@ -265,6 +268,22 @@ mod tests {
             [("gw-1.example", "gw-1.example"), ("", "-"), ("a b", "-"), ("gé", "-"), ("a\nb", "-")]
         {
             assert_eq!(host_name(host), written, "{host:?}");
+        }
+    }
+
+    /// Some receivers end a message also where Unicode has an end of a line, whatever octets are counted.
+    #[test]
+    fn no_body_has_an_end_of_a_line() {
+        let hit = hit(7, &refusal("/x\u{2028}<13>1 - - a\u{2029}b\u{85}c\u{9b}31m"));
+        let leaf = Leaf::of(ORIGIN, &hit);
+        for body in [leaf.text().into_owned(), ocsf::line(&leaf), cef::line(&leaf)] {
+            let message = message(&leaf, "gw", &body);
+            let breaks = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
+            assert!(!message.contains(breaks), "{message:?}");
+            let Some(at) = message.find("] {") else { continue };
+            let read: serde_json::Value = serde_json::from_str(message.get(at + 2..).unwrap_or_default()).unwrap();
+            let record = read.get("raw_data").and_then(|raw| serde_json::from_str(raw.as_str()?).ok());
+            assert_eq!(record.unwrap_or(read).to_string(), leaf.text(), "it reads as the same");
         }
     }
 

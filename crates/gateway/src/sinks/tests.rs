@@ -209,6 +209,63 @@ async fn what_is_too_large_is_halved_and_what_is_rejected_is_counted() {
     assert!(rejected.is_some_and(|count| count.parse::<u64>().unwrap() >= 4), "{metrics}");
 }
 
+/// Whatever a receiver has against one record, it has the others, and knows of that one.
+#[tokio::test]
+async fn one_record_that_is_refused_holds_nothing() {
+    let is_stub = |record: &LogRecord| record.attributes.iter().any(|it| it.key == "vidimus.record.stub");
+    for status in [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::BAD_REQUEST] {
+        let dir = tempfile::tempdir().unwrap();
+        let (upstream, url) = collector();
+        upstream.otherwise(move |received| {
+            let unfit = |record: &LogRecord| matches!(index(record), 4 | 5) && !is_stub(record);
+            let is_unfit = log_records(received).iter().any(unfit);
+            if is_unfit { answer(0).with_status(status) } else { answer(0) }
+        });
+        let ledger = open(dir.path());
+        record(&ledger, 12).await;
+        let config = config(dir.path(), &[&url]);
+        let following = Following::of(&ledger, &config);
+        following.until_at(0, 12).await;
+        let whole =
+            |one: &Received| log_records(one).iter().all(|it| is_stub(it) || !matches!(index(it), 4 | 5));
+        let taken: Vec<LogRecord> =
+            upstream.received().iter().filter(|&one| whole(one)).flat_map(log_records).collect();
+        assert_eq!(taken.iter().map(index).collect::<Vec<_>>(), (0..12).collect::<Vec<_>>());
+        assert_eq!(taken.iter().filter(|it| is_stub(it)).map(index).collect::<Vec<_>>(), [4, 5]);
+        let counted = format!("vidimus_sink_records_total{{sink=\"{url}\",result=\"stub\"}} 2\n")
+            .replace("/v1/logs", "");
+        following.until(&counted, |it| it.metrics(&ledger).contains(&counted)).await;
+        let mut files = std::fs::read_dir(&config.directory).unwrap();
+        let kept = std::fs::read_to_string(files.next().unwrap().unwrap().path()).unwrap();
+        assert!(kept.contains("\"stubs\":[[4,5]]"), "{kept}");
+    }
+}
+
+/// A receiver that takes nothing is set wrong: no record is passed by, and it has them whole once it is mended.
+#[tokio::test]
+async fn where_a_stub_is_refused_too_nothing_is_passed_by() {
+    let dir = tempfile::tempdir().unwrap();
+    let (upstream, url) = collector();
+    let mended = Arc::new(AtomicBool::new(false));
+    let is_mended = mended.clone();
+    upstream.otherwise(move |_| {
+        let status = if is_mended.load(Ordering::Relaxed) { StatusCode::OK } else { StatusCode::BAD_REQUEST };
+        answer(0).with_status(status)
+    });
+    let ledger = open(dir.path());
+    record(&ledger, 2).await;
+    let config = config(dir.path(), &[&url]);
+    // Only a stub that is sent at the very moment may be taken; there is time enough between them.
+    let pace = Pace { first: Duration::from_millis(200), longest: Duration::from_millis(200), ..config.pace };
+    let following = Following::of(&ledger, &SinksConfig { pace, ..config });
+    // Both, one alone, and its stub.
+    following.until("refused", |_| upstream.received().len() == 3).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    mended.store(true, Ordering::Relaxed);
+    following.until_at(0, 2).await;
+    assert!(!following.metrics(&ledger).contains("result=\"stub\""), "{:?}", following.sinks);
+}
+
 /// One that needs longer for a batch than there is gets less at once, and not the same for ever.
 #[tokio::test]
 async fn what_takes_too_long_is_halved_too() {

@@ -112,7 +112,19 @@ async fn on_a_stream_of_no_call_comes_nothing_that_may_be_of_a_redacted_answer()
         assert_eq!(messages(&text).len(), if redacts { 2 } else { 4 }, "{text}");
         assert_eq!(records[1]["result"], "ok", "{records:?}");
         // What asks waits for an answer: its stream ends, and the record says why.
-        let (text, records) = stream(&world, format!("{changed}{asks}{changed}")).await;
+        let (answer, upstream) = Answer::stream("text/event-stream");
+        world.upstream.next(answer);
+        let response = world.send(world.request(Method::GET, PATH, &json!(null))).await;
+        let (id, mut body) = (call_id(response.headers()), response.into_body());
+        assert!(upstream.send(changed.clone()).await);
+        body.frame().await.expect("an event").expect("whole");
+        upstream.send(format!("{asks}{changed}")).await;
+        drop(upstream);
+        let mut text = String::new();
+        while let Some(Ok(frame)) = body.frame().await {
+            text.push_str(&String::from_utf8_lossy(&frame.into_data().unwrap_or_default()));
+        }
+        let records = world.records(&id, 2).await;
         assert_eq!(text.contains(CARD), !redacts, "{text}");
         let code = if redacts { json!("change_impossible") } else { json!(null) };
         assert_eq!(records[1].get("code").cloned().unwrap_or_default(), code, "{records:?}");

@@ -61,6 +61,7 @@ async fn a_key_follows_another_and_both_sign_for_a_while() {
     // What is pruned, and another key once more, whose overlap is over.
     let ledger = Ledger::open(small(dir)).expect("opened");
     ledger.prune(&kept_long_enough(), &BY).expect("pruned").expect("some");
+    ledger.end_overlap().expect("ended");
     ledger.close().await;
     rotate(dir, "2026-01-01T00:00:00Z").await;
     grow(small(dir), 50).await;
@@ -78,6 +79,34 @@ async fn a_key_follows_another_and_both_sign_for_a_while() {
         (3, text.clone())
     );
     assert!(format!("{text}\n").parse::<VerifierKey>().is_err());
+}
+
+/// Who knows the first key alone was told until when it signs: a second one that follows does not end that unsaid.
+#[tokio::test]
+async fn within_an_overlap_no_other_key_follows() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    grow(small(dir), 10).await;
+    let first = rotate(dir, "2999-01-01T00:00:00Z").await;
+    let second = known_key(dir).expect("a key");
+    let until: Timestamp = "2999-02-01T00:00:00Z".parse().expect("a time");
+    let ledger = Ledger::open(small(dir)).expect("opened");
+    let refused = ledger.rotate_key(until, &BY).expect_err("refused");
+    assert!(refused.to_string().contains("until 2999-01-01T00:00:00Z"), "{refused}");
+    ledger.close().await;
+    // The log goes on with both keys, and has no record of it.
+    grow(small(dir), 1).await;
+    assert_whole(dir, 12);
+    SignedCheckpoint::open(note(dir).as_bytes(), &first).expect("signed by both");
+    let ledger = Ledger::open(small(dir)).expect("opened");
+    ledger.end_overlap().expect("ended");
+    ledger.rotate_key(until, &BY).expect("rotated");
+    ledger.close().await;
+    grow(small(dir), 1).await;
+    assert_whole(dir, 14);
+    assert!(known_key(dir).expect("a key").follows(&second));
+    assert!(SignedCheckpoint::open(note(dir).as_bytes(), &first).is_err());
+    SignedCheckpoint::open(note(dir).as_bytes(), &second).expect("signed by both");
 }
 
 /// What a former key signs alone for more records than there were counts nothing: it may be anybody's by now.

@@ -52,11 +52,12 @@ pub struct Audit {
     /// The data directory, the same as of `vidimus serve`.
     #[arg(long, env = "VIDIMUS_DATA", global = true, default_value = "vidimus-data")]
     data: PathBuf,
-    /// Where the index of the ledger is, or is to be [default: DATA/index, and none with --ledger].
+    /// Where the index of the ledger is, or is to be [default: DATA/index, and none with --ledger]. For search, stats, sql and index.
     #[arg(long, env = "VIDIMUS_INDEX", global = true)]
     index: Option<PathBuf>,
     /// A ledger elsewhere: an archive (`vidimus serve --archive`), or DATA/ledger of another gateway, or a copy of it. May be given several
     /// times, all before the subcommand or all behind it: search, show, export, verify, checkpoints and logs then read all of them as one.
+    /// prune and rotate-key, which write, take --data alone.
     #[arg(long, global = true, value_name = "DIR")]
     ledger: Vec<PathBuf>,
     #[command(flatten)]

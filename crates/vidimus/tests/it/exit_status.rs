@@ -109,6 +109,7 @@ fn cases(directory: &Path) -> (Vec<Case>, tempfile::TempDir) {
         case(&format!("trace show {call} --data {none}"), 2),
         case(&format!("audit evidence --framework soc2 --from 1d --samples 1 --data {data}"), 0),
         case(&format!("audit evidence --framework soc2 --from 2020-01-01 --to 2020-01-02 --data {data}"), 3),
+        case(&format!("audit evidence --framework soc2 --from 1d --data {damaged}"), 1),
         case(&format!("audit verify --forget --data {data}"), 0),
         case(&format!("audit verify --forget --data {damaged}"), 1),
         case(&format!("audit prune --keep 30d --why w --data {data}"), 0),

@@ -229,7 +229,14 @@ fn a_quarantine_says_where_it_may_be_about_nothing_or_not_about_all() {
     gateway.wait("registered", |gateway| {
         operate(gateway, &["quarantine", "server", "a/copy", "--why", "x"]).code == Some(0)
     });
+    gateway.call(Some(&gateway.token()));
+    let data = gateway.path("data");
+    let found =
+        run(&["audit", "search", "--data", &data, "--kind", "decision", "--limit", "1", "-o", "json"]);
+    let transaction = found.json()["transaction"].as_str().unwrap().to_owned();
     for (words, says) in [
+        (["chain", "019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10"], "records of this gateway is of it"),
+        (["chain", &*transaction], ""),
         (["user", "https://nowhere.example#dave"], "is no issuer here"),
         (["user", "urn:vidimus:local/#dave"], "is no issuer here"),
         (["identity", "oidc:urn:vidimus:local#bto"], "nothing that is registered has this identity"),

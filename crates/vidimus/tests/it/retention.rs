@@ -31,6 +31,10 @@ fn a_ledger_is_pruned_by_who_may_write_it_and_what_is_young_stays() {
         assert_eq!(ran.code, Some(0), "{flags:?}: {ran:?}");
         assert!(ran.out.contains("nothing is pruned"), "{flags:?}: {ran:?}");
     }
+    for command in ["prune", "rotate-key"] {
+        let ran = run(&["audit", command, "--help"]);
+        assert!(ran.out.contains("take --data alone"), "{ran:?}");
+    }
     let ledger = directory.path().join("data/ledger").display().to_string();
     let ran = run(&["audit", "verify", "--forget", "--ledger", &ledger]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -116,6 +120,15 @@ fn a_key_that_follows_is_believed_by_who_knows_the_former_one() {
         assert_eq!(ran.code, Some(0), "{key}: {ran:?}");
         assert_eq!(ran.out.contains("follows it"), key == before, "{key}: {ran:?}");
     }
+    // A second one would end the overlap of the first, which was promised to whoever verifies.
+    let again =
+        |flags: &[&str]| run(&[&["audit", "rotate-key", "--data", &data, "--why", "again"], flags].concat());
+    for (flags, says) in [(&[][..], "--end-overlap"), (&["--overlap", "400d"], "365d or less")] {
+        let ran = again(flags);
+        assert!(ran.code == Some(2) && ran.err.contains(says), "{ran:?}");
+    }
+    let rotated = again(&["--end-overlap", "--overlap", "365d"]);
+    assert_eq!((rotated.code, rotated.out.matches(" until ").count()), (Some(0), 2), "{rotated:?}");
     let evidence = directory.path().join("evidence.jsonl").display().to_string();
     let ran = run(&["audit", "export", "--data", &data, "--out", &evidence]);
     assert_eq!(ran.code, Some(0), "{ran:?}");

@@ -1,5 +1,8 @@
 //! The report as OCSF events, one JSON document a line: each decision, refusal and act of the window as API Activity, and each control as a
 //! Compliance Finding. Version 1.8.0 of the schema.
+//!
+//! The mapping of sinks (`gateway/sinks/ocsf.rs`) is another one on purpose: it is of the whole record, for a SIEM, effects among them, and this one is of
+//! what a report says. A record has one `metadata.uid` in both, so that who has both has it once.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -24,8 +27,8 @@ const LOW: u32 = 2;
 /// `compliance.status_id`: the check gave no result, since information is missing. Whether a control passes, a record does not say.
 const WARNING: u32 = 2;
 
-/// A record as API Activity. An effect has none: it says what came of a decision, and nothing of who asked for what.
-pub fn event(index: u64, record: &Kept) -> Option<Value> {
+/// A record of the log `log` as API Activity. An effect has none: it says what came of a decision, and nothing of who asked for what.
+pub fn event(log: &str, index: u64, record: &Kept) -> Option<Value> {
     let (actor, source, status, code) = match record {
         Record::Decision(it) => (of_decision(it), it.source.as_deref(), permitted(it), it.code.as_deref()),
         Record::Refusal(it) => (of_refusal(it), it.source.as_deref(), FAILURE, Some(&*it.code)),
@@ -47,7 +50,7 @@ pub fn event(index: u64, record: &Kept) -> Option<Value> {
         "api": {"operation": operation, "request": {"uid": record.id()}, "service": {"name": "vidimus"}},
         "category_uid": 6, "class_uid": API_ACTIVITY, "type_uid": API_ACTIVITY * 100 + OTHER,
         "message": what(record),
-        "metadata": metadata(Some(index), record.id()),
+        "metadata": metadata(log, Some(index), &format!("{log}#{index}")),
         "resources": [{"uid": resource}],
         "severity_id": if status == SUCCESS { INFORMATIONAL } else { LOW },
         "src_endpoint": match source {
@@ -88,7 +91,7 @@ pub fn findings(assessment: &Assessment) -> impl Iterator<Item = Value> + '_ {
             "finding_info": {
                 "uid": uid, "title": format!("{title} {}: what the record shows", control.id), "desc": source,
             },
-            "metadata": metadata(None, &uid),
+            "metadata": metadata(&log.name, None, &uid),
             "severity_id": INFORMATIONAL,
             "start_time": millis(from), "end_time": millis(to), "time": millis(&assessment.made.at),
             "unmapped": {"evidence": counts, "log": log, "sound": assessment.sound, "gaps": assessment.gaps},
@@ -118,9 +121,9 @@ fn permitted(it: &DecisionRecord<'_>) -> u32 {
     if permitted { SUCCESS } else { FAILURE }
 }
 
-fn metadata(sequence: Option<u64>, uid: &str) -> Value {
+fn metadata(log: &str, sequence: Option<u64>, uid: &str) -> Value {
     let mut metadata = json!({
-        "log_name": "ledger",
+        "log_name": log,
         "product": {"name": "Vidimus", "vendor_name": "Vidimus", "version": env!("CARGO_PKG_VERSION")},
         "uid": uid,
         "version": VERSION,

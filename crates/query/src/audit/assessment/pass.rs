@@ -6,7 +6,9 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 use vidimus_core::record::Kept;
-use vidimus_ledger::{Hash, Hit, ProveError, Prover, Query, SignedCheckpoint, VerifierKey};
+use vidimus_ledger::{
+    Hash, Hit, ProveError, Prover, Query, SignedCheckpoint, VerifierKey, known_key, newest_checkpoint,
+};
 
 use super::counts::Counting;
 use super::frameworks::{self, Framework, Support};
@@ -23,6 +25,7 @@ const MOST_FINDINGS: usize = 64;
 /// Reads the window of the log in `dir` once, from its first record to its last, and calls `visit` with each record of it on the way.
 ///
 /// Each record is proven to the checkpoint that stood when this began. Memory is that of one segment of the log, and of the samples.
+/// Where the records that a proof needs are damaged, nothing is proven, and what can be read is reported all the same.
 ///
 /// # Errors
 /// See [`AssessmentError`]. What is wrong with the log is no error but a finding.
@@ -37,12 +40,15 @@ pub fn assess(
         key.map_err(|error| Misasked::new("key", &text, error.to_string()))
     });
     let given = given.transpose()?;
-    let prover = Prover::latest(dir).map_err(AssessmentError::Unprovable)?;
-    let mut pass = Pass::new(framework, question.samples, prover);
+    let mut pass = Pass::new(framework, question.samples, Proofs::of(dir)?);
+    if let Err(unproven) = &pass.proofs.prover {
+        let finding = format!("no record is proven: {unproven}");
+        pass.find(finding);
+    }
     // As `audit verify` has it: who trusts a key trusts the one that both signed for.
     if let Some(key) = &given
-        && !pass.prover.key().follows(key)
-        && let Err(error) = SignedCheckpoint::open(pass.prover.signed().note.as_bytes(), key)
+        && !pass.proofs.key.follows(key)
+        && let Err(error) = SignedCheckpoint::open(pass.proofs.signed.note.as_bytes(), key)
     {
         pass.find(format!("the log's checkpoint is not one of the key that was given: {error}"));
     }
@@ -91,8 +97,34 @@ struct Seen {
     samples: BTreeMap<(Hash, u64), Vec<u8>>,
 }
 
+/// What records are proven to.
+struct Proofs {
+    key: VerifierKey,
+    signed: SignedCheckpoint,
+    /// Or why nothing can be proven to it.
+    prover: Result<Prover, String>,
+}
+
+impl Proofs {
+    /// # Errors
+    /// Where there is no checkpoint that the log's key signed: what is there may be anything.
+    fn of(dir: &Path) -> Result<Self, AssessmentError> {
+        match Prover::latest(dir) {
+            Ok(prover) => {
+                Ok(Self { key: prover.key().clone(), signed: prover.signed().clone(), prover: Ok(prover) })
+            }
+            Err(error @ (ProveError::Segment(_) | ProveError::Inconsistent)) => Ok(Self {
+                key: known_key(dir)?,
+                signed: newest_checkpoint(dir)?,
+                prover: Err(error.to_string()),
+            }),
+            Err(error) => Err(AssessmentError::Unprovable(error)),
+        }
+    }
+}
+
 struct Pass {
-    prover: Prover,
+    proofs: Proofs,
     counting: Counting,
     log: AssessedLog,
     findings: Vec<String>,
@@ -102,21 +134,21 @@ struct Pass {
 }
 
 impl Pass {
-    fn new(framework: &Framework, most: usize, prover: Prover) -> Self {
+    fn new(framework: &Framework, most: usize, proofs: Proofs) -> Self {
         let all = framework.controls.iter().flat_map(|control| &control.supports);
         let seen = all.filter_map(|name| frameworks::support(name)).map(|(name, support)| {
             (name, Seen { support, count: 0, first: None, last: None, samples: BTreeMap::new() })
         });
         let log = AssessedLog {
-            name: prover.key().name().to_owned(),
-            key: prover.key().to_string(),
-            checkpoint: prover.signed().note.clone(),
-            size: prover.signed().checkpoint.size,
-            witnesses: prover.signed().others(prover.key()),
+            name: proofs.key.name().to_owned(),
+            key: proofs.key.to_string(),
+            checkpoint: proofs.signed.note.clone(),
+            size: proofs.signed.checkpoint.size,
+            witnesses: proofs.signed.others(&proofs.key),
             ..AssessedLog::default()
         };
         let (counting, findings) = (Counting::default(), Vec::new());
-        Self { counting, log, findings, found: 0, seen: seen.collect(), most, prover }
+        Self { counting, log, findings, found: 0, seen: seen.collect(), most, proofs }
     }
 
     fn find(&mut self, finding: String) {
@@ -136,13 +168,16 @@ impl Pass {
         self.log.records += 1;
         self.log.first.get_or_insert(*index);
         self.log.last = Some(*index);
-        match self.prover.inclusion(*index, bytes) {
-            Ok(_) => self.log.proven += 1,
-            Err(ProveError::NotCovered { .. }) => self.counting.gaps.younger += 1,
-            Err(error) => {
+        // Why there is no prover was found once, for all of them.
+        let included = self.proofs.prover.as_mut().ok().map(|prover| prover.inclusion(*index, bytes));
+        match included {
+            Some(Ok(_)) => self.log.proven += 1,
+            Some(Err(ProveError::NotCovered { .. })) => self.counting.gaps.younger += 1,
+            Some(Err(error)) => {
                 self.counting.gaps.unproven += 1;
                 self.find(format!("record {index} is not proven: {error}"));
             }
+            None => self.counting.gaps.unproven += 1,
         }
         let is_new = self.counting.take(*index, record);
         let place = (leaf(bytes), *index);
@@ -186,7 +221,7 @@ impl Pass {
         });
         let evidence = evidence.collect();
         let samples =
-            records.into_iter().filter_map(|(index, bytes)| sample(&mut self.prover, index, &bytes));
+            records.into_iter().filter_map(|(index, bytes)| sample(&mut self.proofs.prover, index, &bytes));
         let samples = samples.collect();
         let (counts, gaps) = self.counting.end(self.log.records);
         let controls = framework.controls.iter().map(|control| Control {
@@ -217,11 +252,12 @@ impl Pass {
 }
 
 /// A record that was read before.
-fn sample(prover: &mut Prover, index: u64, bytes: &[u8]) -> Option<Sample> {
+fn sample(prover: &mut Result<Prover, String>, index: u64, bytes: &[u8]) -> Option<Sample> {
     let record = Kept::read(bytes).ok()?;
-    let (proof, unproven) = match prover.prove(index, bytes) {
-        Ok(proof) => (Some(proof.to_string()), None),
-        Err(error) => (None, Some(error.to_string())),
+    let (proof, unproven) = match prover.as_mut().map(|prover| prover.prove(index, bytes)) {
+        Ok(Ok(proof)) => (Some(proof.to_string()), None),
+        Ok(Err(error)) => (None, Some(error.to_string())),
+        Err(unproven) => (None, Some(unproven.clone())),
     };
     let outcome = frameworks::outcome(&record);
     let outcome = match frameworks::code(&record) {

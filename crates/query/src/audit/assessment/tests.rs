@@ -178,7 +178,7 @@ fn the_same_question_makes_the_same_in_every_form() {
         for _ in 0..2 {
             let mut events = Vec::new();
             let it = assess(&recordings.ledger(), &question, |index, record| {
-                events.extend(event(index, record).map(|event| event.to_string()));
+                events.extend(event("example.com/log", index, record).map(|event| event.to_string()));
                 Ok(())
             });
             let it = it.expect("assessed");
@@ -201,6 +201,11 @@ fn the_same_question_makes_the_same_in_every_form() {
                 &["compliance", "finding_info"]
             };
             assert!(own.iter().all(|member| event[member].is_object()), "{event}");
+            // By which a sink names a record too.
+            if let Some(index) = event.pointer("/metadata/sequence") {
+                assert_eq!(event["metadata"]["uid"], format!("example.com/log#{index}"));
+                assert!(event.pointer("/api/request/uid").is_some_and(Value::is_string), "{event}");
+            }
             assert!(event["time"].as_i64().is_some_and(|time| time > 1_700_000_000_000), "{event}");
         }
     }
@@ -346,11 +351,19 @@ fn what_is_wrong_with_the_log_is_a_finding_and_what_is_asked_wrongly_is_refused(
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&segment, bytes).expect("written");
-    // A proof of the last records needs those before them: either nothing is shown, or what is wrong.
-    match assess(&recordings.ledger(), &question("dora"), |_, _| Ok(())) {
-        Ok(it) => assert!(!it.sound && it.gaps.damaged > 0, "{:?}", it.findings),
-        Err(error) => assert!(matches!(error, AssessmentError::Unprovable(_)), "{error}"),
-    }
+    // A proof needs the last records, which are damaged; what can be read is reported, with what is wrong.
+    let it = assessed(&recordings, &question("dora"));
+    assert!(!it.sound && it.gaps.damaged > 0 && (1..47).contains(&it.log.records), "{:?}", it.findings);
+    assert!(it.findings[0].starts_with("no record is proven: "), "{:?}", it.findings);
+    assert!(it.findings.iter().any(|one| one.contains("is damaged; records from ")), "{:?}", it.findings);
+    assert_eq!((it.log.proven, it.gaps.unproven), (0, it.log.records));
+    assert!(it.samples.iter().all(|one| one.proof.is_none() && one.unproven.is_some()));
+    let page = html(&it);
+    assert!(page.contains("no record is proven") && !page.contains("class=\"good\""), "{page}");
+    // Without a checkpoint nobody knows what it is.
+    std::fs::remove_file(recordings.ledger().join("checkpoint")).expect("removed");
+    let error = assess(&recordings.ledger(), &question("dora"), |_, _| Ok(())).expect_err("refused");
+    assert!(matches!(error, AssessmentError::Unprovable(_)), "{error}");
     let refused = |change: fn(&mut AssessmentQuestion)| {
         let mut question = question("soc2");
         change(&mut question);

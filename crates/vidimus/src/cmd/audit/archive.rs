@@ -12,6 +12,8 @@ use crate::output::{self, Format};
 
 /// Brings back what was archived in a store of objects. An archive in a directory needs no bringing back: give it to --ledger.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  vidimus audit archive fetch s3://corp-audit/vidimus ./archive")]
 pub struct Archive {
     #[command(subcommand)]
     command: Command,

@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use vidimus_core::clock::Clock as _;
 use vidimus_core::record::Kept;
+use vidimus_ledger::known_key;
 use vidimus_query::audit::{self, Assessment, AssessmentError, AssessmentQuestion, Exported};
 
 use super::export::{regular, user, wait_for_checkpoint, whole};
@@ -161,8 +162,12 @@ fn made(
     form: Form,
     write: &mut dyn FnMut(&str) -> io::Result<()>,
 ) -> anyhow::Result<Assessment> {
+    let log = match form {
+        Form::Ocsf => known_key(dir)?.name().to_owned(),
+        Form::Html | Form::Oscal => String::new(),
+    };
     let assessment = assess(dir, question, |index, record| match form {
-        Form::Ocsf => audit::event(index, record).map_or(Ok(()), |event| write(&event.to_string())),
+        Form::Ocsf => audit::event(&log, index, record).map_or(Ok(()), |event| write(&event.to_string())),
         Form::Html | Form::Oscal => Ok(()),
     })?;
     match form {

@@ -126,8 +126,10 @@ fn written(
     for damage in &answer.damage {
         output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
     }
-    if let EvidenceAsked::Search(asked) = &question.asked {
-        super::warn_of_pruned(dir, asked.since)?;
+    match &question.asked {
+        EvidenceAsked::Search(asked) => super::warn_of_pruned(dir, asked.since)?,
+        EvidenceAsked::Show(_) if answer.records == 0 => super::warn_of_pruned(dir, None)?,
+        EvidenceAsked::Show(_) => {}
     }
     // What came after this began is not what was asked for.
     let uncosigned = export.cosigned && unwitnessed.is_some();

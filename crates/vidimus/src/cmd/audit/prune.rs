@@ -29,7 +29,7 @@ use crate::output::{self, Format};
   vidimus audit prune --data DIR --before 2026-01-01 --archive /mnt/archive \\
     --why 'moved to the archive'
   vidimus audit verify --ledger /mnt/archive # what went, as it was
-  AWS_REGION=eu-central-1 vidimus audit prune --data DIR --keep 365d \
+  AWS_REGION=eu-central-1 vidimus audit prune --data DIR --keep 365d \\
     --archive s3://corp-audit/vidimus --why 'retention policy 4.2'
 
 Exit codes: 0 pruned, or nothing is old enough, 2 not pruned."

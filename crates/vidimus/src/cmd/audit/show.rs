@@ -11,11 +11,12 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
-use vidimus_ledger::Proof;
+use vidimus_ledger::{Checkpoint, Cosignature, Proof, VerifierKey, Witnesses};
 use vidimus_query::audit::{self, ShowQuestion, ShownRecord};
 
 pub(super) use self::many::run as run_logs;
 use self::payload::Payloads;
+use super::verify::{Cosigners, by};
 use crate::output::{self, Format, printable};
 
 /// Shows every record of one call, and of the approval that it waited for or was made with: what was asked, who answered and why.
@@ -52,7 +53,7 @@ pub struct Show {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:
   vidimus audit prove --record record-7.json --proof record-7.tlog-proof \\
-    --key \"$(cat checkpoint.vkey)\"
+    --key \"$(cat checkpoint.vkey)\" --witness \"$(cat ada.vkey)\"
 
 Exit codes: 0 proven, 1 not proven, 2 not checked.")]
 pub struct Prove {
@@ -66,6 +67,8 @@ pub struct Prove {
     /// /ledger of the gateway's admin address.
     #[arg(long)]
     key: String,
+    #[command(flatten)]
+    cosigners: Cosigners,
 }
 
 pub fn run((data, dir): (&Path, &Path), show: &Show, format: Format) -> anyhow::Result<ExitCode> {
@@ -263,21 +266,44 @@ fn add_act(lines: &mut Vec<(String, String)>, about: &Value) {
     }
 }
 
+/// The checkpoint that a record is proven to, and who of the witnesses cosigned it; or why it is not proven.
+fn proven(
+    proof: &Proof,
+    record: &[u8],
+    (key, witnesses): (&VerifierKey, &Witnesses),
+) -> Result<(Checkpoint, Vec<Cosignature>), String> {
+    let checkpoint = proof.verify(record, key).map_err(|error| error.to_string())?;
+    let by = witnesses.cosigned(proof.note());
+    let by = by.map_err(|error| format!("the checkpoint is not what a witness cosigned: {error}"))?;
+    if by.len() < witnesses.quorum() {
+        let (some, all) = (by.len(), witnesses.quorum());
+        return Err(format!("{some} of the witnesses cosigned the checkpoint, not {all}"));
+    }
+    Ok((checkpoint, by))
+}
+
 pub fn run_prove(prove: &Prove, format: Format) -> anyhow::Result<ExitCode> {
     let key = super::key(&prove.key)?;
     let record = fs::read(&prove.record).with_context(|| prove.record.display().to_string())?;
     let text = fs::read_to_string(&prove.proof).with_context(|| prove.proof.display().to_string())?;
     let proof: Proof = text.parse().with_context(|| prove.proof.display().to_string())?;
-    let proven = proof.verify(&record, &key);
+    let witnesses = prove.cosigners.witnesses()?;
+    let proven = proven(&proof, &record, (&key, &witnesses));
     match (format, &proven) {
-        (Format::Json, Ok(checkpoint)) => output::json(&json!({
-            "proven": true, "index": proof.index(), "log": key.name(), "size": checkpoint.size,
-        }))?,
-        (Format::Json, Err(error)) => output::json(&json!({"proven": false, "reason": error.to_string()}))?,
-        (Format::Table, Ok(checkpoint)) => {
+        (Format::Json, Ok((checkpoint, by))) => {
+            let by = by.iter().map(|one| json!({"time": one.time, "witness": one.witness}));
+            output::json(&json!({
+                "cosigned": by.collect::<Vec<_>>(), "proven": true, "index": proof.index(), "log": key.name(), "size": checkpoint.size,
+            }))?;
+        }
+        (Format::Json, Err(error)) => output::json(&json!({"proven": false, "reason": error}))?,
+        (Format::Table, Ok((checkpoint, cosigned))) => {
             let (index, log) = (proof.index(), key.name());
             let text = format!("record {index} is in the log {log} of {} records", checkpoint.size);
             output::line(&output::verdict(&text, true));
+            for one in cosigned {
+                output::line(&printable(&format!("cosigned {}", by(&one.witness, one.time))));
+            }
         }
         (Format::Table, Err(error)) => {
             output::line(&output::verdict(&format!("not proven: {error}"), false));

@@ -63,13 +63,8 @@ pub struct Verify {
     /// them may be missing.
     #[arg(long, value_name = "FILE")]
     since_set: Option<PathBuf>,
-    /// The key of a witness (C2SP vkey of type 4 or 6), from somebody you trust: whether it cosigned the log's newest cosigned checkpoint,
-    /// or that of the evidence. May be given several times.
-    #[arg(long, value_name = "KEY", value_parser = witness)]
-    witness: Vec<WitnessKey>,
-    /// So many of the witnesses must have cosigned it [default: all].
-    #[arg(long, value_name = "N", requires = "witness")]
-    quorum: Option<usize>,
+    #[command(flatten)]
+    cosigners: Cosigners,
     /// Where is remembered what was verified last [default: ~/.local/state/vidimus/verified].
     #[arg(long, env = "VIDIMUS_VERIFIED")]
     memory: Option<PathBuf>,
@@ -79,6 +74,18 @@ pub struct Verify {
     /// The log that was verified here before was replaced on purpose: take this one, if it is whole, from now on.
     #[arg(long, conflicts_with = "forget")]
     accept_new_log: bool,
+}
+
+/// Witnesses that are asked for.
+#[derive(Debug, Args)]
+pub struct Cosigners {
+    /// The key of a witness (C2SP vkey of type 4 or 6), from somebody you trust: whether it cosigned the log's newest cosigned checkpoint,
+    /// or that of the evidence or of the proof. May be given several times.
+    #[arg(long, value_name = "KEY", value_parser = witness)]
+    witness: Vec<WitnessKey>,
+    /// So many of the witnesses must have cosigned it [default: all].
+    #[arg(long, value_name = "N", requires = "witness")]
+    quorum: Option<usize>,
 }
 
 impl Verify {
@@ -108,8 +115,14 @@ impl Verify {
         self.checkpoint.iter().map(|path| note(path, "--checkpoint")).collect()
     }
 
-    /// A number of them that nobody can have, or that says nothing, is none to verify with.
     fn witnesses(&self) -> anyhow::Result<Witnesses> {
+        self.cosigners.witnesses()
+    }
+}
+
+impl Cosigners {
+    /// A number of them that nobody can have, or that says nothing, is none to verify with.
+    pub fn witnesses(&self) -> anyhow::Result<Witnesses> {
         let witnesses = Witnesses::new(self.witness.iter().cloned(), self.quorum);
         let all = witnesses.keys().len();
         if let Some(quorum) = self.quorum {
@@ -293,7 +306,7 @@ fn print_evidence(file: &str, report: &EvidenceReport) {
     ));
 }
 
-fn by(witness: &str, time: u64) -> String {
+pub(super) fn by(witness: &str, time: u64) -> String {
     let at = i64::try_from(time).ok().and_then(|time| Timestamp::from_second(time).ok());
     format!("by {witness} at {}", at.map_or_else(|| time.to_string(), |at| at.to_string()))
 }

@@ -1,5 +1,7 @@
 //! What is taken out of use in one act, and put back.
 
+use std::time::{Duration, Instant};
+
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
@@ -10,10 +12,15 @@ use vidimus_core::person::{About, Names, Operation};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Endpoint, Object};
 use vidimus_core::snapshot::Snapshot;
+use vidimus_ledger::{Ledger, Matcher, Query};
 use vidimus_query::acts::{ActDone, Quarantined, QuarantinedBy, Quarantines};
 
 use super::people::{Admin, Asks, Refused};
 use super::registered::is_known;
+
+/// Among so many records is looked for a chain, and for so long: one that goes on has young ones.
+const MOST_RECORDS: u64 = 100_000;
+const LOOKS: Duration = Duration::from_secs(1);
 
 /// What is to be quarantined.
 #[derive(Debug, Deserialize)]
@@ -49,8 +56,12 @@ pub(super) async fn place(
         let message = format!("nothing is registered as {subject}");
         return Err(asks.refuse(Refusal::new(Code::ResourceUnknown, message)).await);
     }
-    let warnings = in_doubt(&asks.admin, &subject);
+    let mut warnings = in_doubt(&asks.admin, &subject);
     let done = asks.done(Act::Quarantine(OfSubject { subject: subject.clone() }), &why).await?;
+    if let Subject::Chain(transaction) = &subject {
+        // After the act, which does not wait for it.
+        warnings.extend(unheard_of(&asks.admin.shared().ledger, transaction).await);
+    }
     Ok(Json(ActDone { act: done.id, record: done.record, subject: subject.to_string(), warnings }))
 }
 
@@ -96,6 +107,30 @@ fn in_doubt(admin: &Admin, subject: &Subject) -> Vec<String> {
         }
         Subject::Identity(_) | Subject::Chain(_) => Vec::new(),
     }
+}
+
+/// That no record is of a chain, as far as was looked.
+async fn unheard_of(ledger: &Ledger, transaction: &str) -> Option<String> {
+    let query = Query { transaction: Some(transaction.to_owned()), ..Query::default() };
+    let ledger = ledger.clone();
+    let looked = tokio::task::spawn_blocking(move || newest_without(&ledger, &Matcher::new(&query)));
+    let count = looked.await.ok()??;
+    Some(format!(
+        "Chain/{transaction}: none of the newest {count} records of this gateway is of it, so this may be nothing"
+    ))
+}
+
+/// How many of the newest records were looked at, where none fits; `None` where one does, or where it cannot be told in time.
+fn newest_without(ledger: &Ledger, wanted: &Matcher) -> Option<u64> {
+    let end = Instant::now() + LOOKS;
+    let from = ledger.size().saturating_sub(MOST_RECORDS).max(ledger.minimum().ok()?);
+    let mut reading = ledger.read_from(from).ok()?;
+    for hit in reading.by_ref() {
+        if wanted.matches(&hit.ok()?.record) || Instant::now() > end {
+            return None;
+        }
+    }
+    Some(reading.index().saturating_sub(from))
 }
 
 /// Whether something is registered by an identity, also where more than one claim it.
