@@ -59,7 +59,7 @@ const MAX_KEPT_BUFFER: usize = 1 << 20;
 /// a task in it has much to escape.
 pub(crate) const END_BYTES: usize = 2304;
 /// How many times that it takes more where an answer is kept in it.
-const KEPT_PLACES: usize = vidimus_core::keep::MAX_KEPT_RECORD.div_ceil(END_BYTES);
+pub(crate) const KEPT_PLACES: usize = vidimus_core::keep::MAX_KEPT_RECORD.div_ceil(END_BYTES);
 
 /// Locks, also after a panic of whoever held the lock: each state here is consistent whenever its lock is free.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
