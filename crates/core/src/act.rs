@@ -7,6 +7,7 @@ mod export;
 mod grant;
 mod prune;
 mod rotate;
+mod shred;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -25,6 +26,7 @@ pub use export::Export;
 pub use grant::{BadTerms, Granted, MOST_RESOURCES, OfGrant, Requested, Terms, Thing, Used};
 pub use prune::Prune;
 pub use rotate::RotateKey;
+pub use shred::{KeepsNone, MOST_KEYS, Shred};
 
 /// The actor of what the gateway does by itself, such as an expiry.
 pub const BY_ITSELF: &str = "vidimus";
@@ -71,6 +73,8 @@ pub enum Act {
     RotateKey(RotateKey),
     /// Somebody takes evidence of the ledger along.
     Export(Export),
+    /// The keys of somebody's kept payloads are destroyed.
+    Shred(Shred),
 }
 
 impl Act {
@@ -96,6 +100,7 @@ impl Act {
             Self::Prune(_) => "prune",
             Self::RotateKey(_) => "rotate-key",
             Self::Export(_) => "export",
+            Self::Shred(_) => "shred",
         }
     }
 
@@ -120,7 +125,8 @@ impl Act {
             | Self::Agree(_)
             | Self::Prune(_)
             | Self::RotateKey(_)
-            | Self::Export(_) => return None,
+            | Self::Export(_)
+            | Self::Shred(_) => return None,
         })
     }
 
@@ -139,7 +145,15 @@ impl Act {
     /// Whether it may be done by a gateway alone, where the store that several share does not answer: it opens nothing, and is told to the
     /// others later.
     pub const fn is_done_alone(&self) -> bool {
-        matches!(self, Self::Quarantine(_) | Self::Deny(_) | Self::Void(_) | Self::Revoke(_) | Self::Came(_))
+        matches!(
+            self,
+            Self::Quarantine(_)
+                | Self::Deny(_)
+                | Self::Void(_)
+                | Self::Revoke(_)
+                | Self::Came(_)
+                | Self::Shred(_)
+        )
     }
 
     /// What it is about, for tables and searches.
@@ -169,6 +183,7 @@ impl Act {
             }
             Self::RotateKey(RotateKey { to, .. }) => format!("Key/{to}"),
             Self::Export(_) => "View/records".to_owned(),
+            Self::Shred(shred) => shred.subject.to_string(),
         }
     }
 }

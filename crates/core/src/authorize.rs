@@ -10,6 +10,7 @@ use crate::decide::residual::field::cycle;
 use crate::decide::statement::Statement;
 use crate::decide::view::misfit;
 use crate::decision::{Decision, Fact, Finding, Outcome};
+use crate::keep::Keep;
 use crate::refusal::Code;
 use crate::resource::{Agent, LlmProvider, McpServer, Principal};
 use crate::snapshot::Snapshot;
@@ -86,7 +87,20 @@ impl Snapshot {
         if let Some(by) = &ends_chain {
             finding = finding.with_fact(ENDED_BY, by.clone());
         }
-        Decision { call: *call, finding, ends_chain }
+        let keeps = self.keeps(call, &finding);
+        Decision { call: *call, finding, ends_chain, keeps }
+    }
+
+    /// What of an allowed call its records keep, as the permits say that its record names. What only connects to something, or lists it, has no
+    /// payload: it is allowed by what permits a use.
+    fn keeps(&self, call: &Call<'_>, finding: &Finding) -> Keep {
+        let is_allowed = matches!(finding.outcome, Outcome::Allow | Outcome::AllowWithObligations);
+        let is_use = match call.ask.action {
+            Action::ConnectServer | Action::ListModels => false,
+            Action::CallAgent => !OF_NO_SKILL.contains(&call.ask.method),
+            Action::InvokeTool | Action::ReadResource | Action::GetPrompt | Action::CallModel => true,
+        };
+        if is_allowed && is_use { self.kept_by(&finding.policies) } else { Keep::default() }
     }
 
     /// What ends the chain, where this is the denial that does.

@@ -11,6 +11,7 @@ pub mod edges;
 pub(crate) mod entities;
 pub(crate) mod facts;
 pub(crate) mod index;
+pub(crate) mod keeping;
 pub(crate) mod membership;
 pub(crate) mod outlook;
 pub(crate) mod pace;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::approval::Requirement;
 use crate::call::{Action, Call, CallDigest};
+use crate::keep::{Keep, KeptPayload};
 use crate::obligation::{self, Demanded, Obligation};
 use crate::permit::{Held, Permit, Receipt, Verdict};
 use crate::record::{DecisionKind, DecisionRecord, ObservedOutcome, VERSION, whole};
@@ -119,6 +120,8 @@ pub struct Decision<'c> {
     pub(crate) finding: Finding,
     /// The limit or the policy by which this denial ends the chain.
     pub(crate) ends_chain: Option<Arc<str>>,
+    /// What of the call its records keep.
+    pub(crate) keeps: Keep,
 }
 
 /// What a decision's record says that the decision does not know.
@@ -142,6 +145,8 @@ pub struct About<'a> {
     pub approval: Option<&'a str>,
     /// The call on account of which the gateway itself asks this.
     pub on_account_of: Option<&'a str>,
+    /// What the call says, sealed, where [`Decision::keeps`] says so.
+    pub kept: Option<&'a KeptPayload>,
 }
 
 impl<'c> Decision<'c> {
@@ -203,6 +208,11 @@ impl<'c> Decision<'c> {
         &self.finding.obligations
     }
 
+    /// What of the call its records keep, as the permits say that allow it; nothing where it is not allowed.
+    pub fn keeps(&self) -> Keep {
+        self.keeps
+    }
+
     /// What policies that are only tried would have changed, each by itself; sorted by policy.
     pub fn observed(&self) -> Vec<Observed> {
         let with = |tried: &Tried| Some((tried.policy.clone(), self.finding.with(tried.says)?));
@@ -237,6 +247,7 @@ impl<'c> Decision<'c> {
             facts: Cow::Borrowed(&self.finding.facts),
             id: Cow::Borrowed(about.id),
             identity: self.call.identity().into(),
+            kept: about.kept.map(Cow::Borrowed),
             kind: DecisionKind,
             labels: match is_allowed {
                 true => ask.target.labels().brought().cloned().collect(),

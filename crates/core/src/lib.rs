@@ -16,6 +16,7 @@ pub mod decision;
 pub mod entity;
 pub mod exposure;
 pub mod json;
+pub mod keep;
 pub mod obligation;
 pub mod permit;
 pub mod person;

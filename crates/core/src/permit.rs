@@ -10,6 +10,7 @@ use crate::approval::Requirement;
 use crate::call::Destination;
 use crate::caller::Caller;
 use crate::decision::Decision;
+use crate::keep::Keep;
 use crate::obligation::Obligation;
 use crate::refusal::{Awaited, Code, Refusal};
 use crate::resource::Endpoint;
@@ -65,20 +66,20 @@ impl Receipt {
 /// ```
 #[derive(Debug, Default)]
 #[must_use]
-pub struct Room(Option<Arc<AtomicUsize>>);
+pub struct Room(Option<(Arc<AtomicUsize>, usize)>);
 
 impl Room {
-    /// One more of the places that `taken` counts.
-    pub fn of(taken: &Arc<AtomicUsize>) -> Self {
-        taken.fetch_add(1, Ordering::Relaxed);
-        Self(Some(taken.clone()))
+    /// So many more of the places that `taken` counts.
+    pub fn of(taken: &Arc<AtomicUsize>, places: usize) -> Self {
+        taken.fetch_add(places, Ordering::Relaxed);
+        Self(Some((taken.clone(), places)))
     }
 }
 
 impl Drop for Room {
     fn drop(&mut self) {
-        if let Some(taken) = self.0.take() {
-            taken.fetch_sub(1, Ordering::Relaxed);
+        if let Some((taken, places)) = self.0.take() {
+            taken.fetch_sub(places, Ordering::Relaxed);
         }
     }
 }
@@ -176,6 +177,7 @@ pub struct Permit {
     index: u64,
     room: Room,
     obligations: Arc<[Obligation]>,
+    keeps: Keep,
 }
 
 impl Permit {
@@ -187,6 +189,7 @@ impl Permit {
             index,
             room,
             obligations: decision.finding.obligations,
+            keeps: decision.keeps,
         }
     }
 
@@ -229,6 +232,11 @@ impl Permit {
     /// What whoever carries the call out must do.
     pub fn obligations(&self) -> &[Obligation] {
         &self.obligations
+    }
+
+    /// What of the call its records keep.
+    pub fn keeps(&self) -> Keep {
+        self.keeps
     }
 }
 

@@ -62,11 +62,13 @@ pub enum Operation {
     Read,
     /// Takes evidence along: records, with what proves them.
     Export,
+    /// Destroys the keys of somebody's kept payloads.
+    Shred,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Quarantine,
         Self::Lift,
         Self::Declassify,
@@ -75,6 +77,7 @@ impl Operation {
         Self::Approve,
         Self::Read,
         Self::Export,
+        Self::Shred,
     ];
 
     /// The id of the Cedar action.
@@ -88,6 +91,7 @@ impl Operation {
             Self::Approve => "approve",
             Self::Read => "read",
             Self::Export => "export",
+            Self::Shred => "shred",
         }
     }
 
@@ -97,8 +101,8 @@ impl Operation {
             Self::Quarantine | Self::Lift | Self::Declassify | Self::Grant | Self::Revoke | Self::Approve => {
                 Some("operate")
             }
-            // Not in `operate`: who may take something out of use need not have what everybody did.
-            Self::Read | Self::Export => None,
+            // Not in `operate`: who may take something out of use need not have what everybody did, nor destroy anything of it.
+            Self::Read | Self::Export | Self::Shred => None,
         }
     }
 }

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::act::Act;
 use crate::decision::Observed;
+use crate::keep::KeptPayload;
 use crate::obligation::{Changed, Demanded};
 use crate::standing::agreed::Place;
 
@@ -94,7 +95,7 @@ pub struct DecisionRecord<'a> {
     /// The approval that the call waits for, or is made with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Cow<'a, str>>,
-    /// Digest of the request body, `sha256:` and hex; payloads themselves are not recorded.
+    /// Digest of the request body, `sha256:` and hex; payloads themselves are not recorded, but for what stands in `kept`.
     pub body: Cow<'a, str>,
     /// Principals that acted before the caller, oldest first.
     pub chain: Vec<Cow<'a, str>>,
@@ -115,6 +116,9 @@ pub struct DecisionRecord<'a> {
     pub id: Cow<'a, str>,
     /// Which of the principal's identities was used.
     pub identity: Cow<'a, str>,
+    /// What the call says, sealed, where a permit has it kept (`@keep`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Cow<'a, KeptPayload>>,
     /// `decision`.
     pub kind: DecisionKind,
     /// The flow labels that a call which is allowed brings to who makes it, and to its chain.
@@ -223,6 +227,9 @@ pub struct EffectRecord<'a> {
     pub duration_us: u64,
     /// The call, by which its records are joined (UUIDv7).
     pub id: Cow<'a, str>,
+    /// What the caller was answered, sealed, where a permit has it kept (`@keep`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Cow<'a, KeptPayload>>,
     /// `effect`.
     pub kind: EffectKind,
     /// `ok`, `error` (the protocol's own error), `unknown` (no answer to what was asked, or one that could not be read, so it may be

@@ -41,6 +41,7 @@ use crate::call::Call;
 use crate::decide::Policies;
 use crate::decide::statement::Statement;
 use crate::decision::Finding;
+use crate::keep::Keep;
 use crate::resource::{Identity, Object, ObjectKey, Policy, Principal, Rejection};
 
 use self::closings::Closings;
@@ -97,6 +98,8 @@ pub struct Snapshot {
     closings: Closings,
     /// The policies that end a chain of which they refuse a call.
     ending: HashSet<Arc<str>>,
+    /// The policies that have records keep a payload of what they permit.
+    keeping: HashMap<Arc<str>, Keep>,
     warnings: Vec<Rejection>,
     digest: String,
 }

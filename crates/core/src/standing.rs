@@ -155,7 +155,8 @@ impl Standing {
             | Act::Came(_)
             | Act::Prune(_)
             | Act::RotateKey(_)
-            | Act::Export(_) => false,
+            | Act::Export(_)
+            | Act::Shred(_) => false,
             Act::UseGrant(Used { of, .. }) => self.grants.get(of).is_some_and(|grant| {
                 grant.terms.uses.is_some_and(|uses| grant.used.saturating_add(1) >= uses)
             }),
@@ -197,7 +198,7 @@ impl Standing {
             }
             Act::Lift(Lifted { of, subject }) => self.lift(subject, |id| id == of),
             // Labels are counted where calls are, and no part of a snapshot; nor is what the ledger keeps, and who was given it.
-            Act::Declassify(_) | Act::Prune(_) | Act::RotateKey(_) | Act::Export(_) => {}
+            Act::Declassify(_) | Act::Prune(_) | Act::RotateKey(_) | Act::Export(_) | Act::Shred(_) => {}
             Act::Agree(agreed) => self.agree(agreed),
             Act::RequestGrant(Requested { terms, until_ms }) => {
                 let (placed, terms) = (Placed::by(record), terms.clone());
@@ -258,7 +259,12 @@ impl Standing {
             Act::Quarantine(of) => self.check_quarantine(&of.subject),
             Act::Lift(lifted) => self.check_lift(lifted),
             // A label that nobody has is taken away from nobody.
-            Act::Declassify(_) | Act::Agree(_) | Act::Prune(_) | Act::RotateKey(_) | Act::Export(_) => Ok(()),
+            Act::Declassify(_)
+            | Act::Agree(_)
+            | Act::Prune(_)
+            | Act::RotateKey(_)
+            | Act::Export(_)
+            | Act::Shred(_) => Ok(()),
             // They are about an approval.
             Act::Ask(_)
             | Act::Approve(_)

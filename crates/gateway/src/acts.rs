@@ -2,6 +2,7 @@
 //! that what stands is the fold of the log's acts in their order. Who may act is decided before it comes here.
 
 pub(crate) mod agreement;
+mod shred;
 mod void;
 
 use std::borrow::Cow;
@@ -196,7 +197,7 @@ impl Shared {
 
     async fn taken_over(
         self: &Arc<Self>,
-        intents: Vec<Intent>,
+        mut intents: Vec<Intent>,
     ) -> Result<(Done, Option<Arc<Overlay>>), Refusal> {
         for Intent { act, why, .. } in &intents {
             if why.trim().is_empty() || why.len() > LONGEST_WHY {
@@ -210,6 +211,7 @@ impl Shared {
             }
         }
         let mut last = self.acts.one.lock().await;
+        let aside = self.set_aside(&mut intents).await?;
         let mut records = self.records_of(intents);
         let Ready { mut standing, overlay, decides, place } = self.placed(&records, &mut last).await?;
         let is_told = !matches!(place, agreement::Place::Alone);
@@ -244,16 +246,15 @@ impl Shared {
         // Nobody else's act waits for a store.
         drop(last);
         let done = done.ok_or_else(|| Refusal::new(Code::Internal, "nothing was to be done"))?;
+        let again = |refusal: Refusal| {
+            let message =
+                format!("act {} is on record, and is to be done again: {}", done.id, refusal.message);
+            Refusal { message: message.into(), ..refusal }
+        };
         for of in &forgotten {
-            self.declassify(of).await.map_err(|refusal| Refusal {
-                message: format!(
-                    "act {} is on record, and is to be done again: {}",
-                    done.id, refusal.message
-                )
-                .into(),
-                ..refusal
-            })?;
+            self.declassify(of).await.map_err(again)?;
         }
+        self.destroy(aside).await.map_err(again)?;
         Ok((done, decides.then_some(overlay)))
     }
 

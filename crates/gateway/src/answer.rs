@@ -108,7 +108,7 @@ impl Answering<'_> {
         let done = done.and_then(|done| self.check_still_allowed().map(|()| done));
         let body = match done {
             Ok(Done::Whole(bytes)) => {
-                effect.bytes_out = bytes.len() as u64;
+                effect.passed(&bytes, false);
                 let ending = effect.of_whole_answer();
                 effect.record(ending).await.map_err(closed)?;
                 // The record took its time, and who cut the call meanwhile was told that it is cut. That it ended is so all the same.

@@ -12,6 +12,7 @@ use vidimus_core::approval::pending::Came;
 use vidimus_core::call::Destination;
 use vidimus_core::caller::Caller;
 use vidimus_core::clock::Moment;
+use vidimus_core::keep::KeptPayload;
 use vidimus_core::permit::Room;
 use vidimus_core::record::{EffectKind, EffectRecord, VERSION, whole};
 use vidimus_core::refusal::{Code, Refusal};
@@ -23,6 +24,7 @@ use crate::acts::Intent;
 use crate::answer::Asked;
 use crate::changes::Tally;
 use crate::gate::{Gate, Shared, rfc3339};
+use crate::payloads::Keeping;
 use crate::protocol::handles::FirstTask;
 use crate::protocol::observe::Observation;
 use crate::route::Protocol;
@@ -76,6 +78,10 @@ pub struct Effect {
     pub status: u16,
     bytes_in: u64,
     pub bytes_out: u64,
+    /// What of the answer has passed, where it is kept.
+    pub keeping: Option<Box<Keeping>>,
+    /// The same, sealed.
+    kept: Option<Box<KeptPayload>>,
     /// The request went out, or may have.
     pub sent: bool,
     /// The caller left before the upstream had said all.
@@ -147,6 +153,8 @@ impl Effect {
             status: 0,
             bytes_in: begun.bytes_in as u64,
             bytes_out: 0,
+            keeping: None,
+            kept: None,
             sent: false,
             left: false,
             charged: None,
@@ -172,9 +180,12 @@ impl Effect {
         }
     }
 
-    /// So many bytes go to the caller; `has_token`: there was something of a model's answer among those so far.
-    pub fn passed(&mut self, bytes: usize, has_token: bool) {
-        self.bytes_out += bytes as u64;
+    /// These bytes of the answer go to the caller; `has_token`: there was something of a model's answer among those so far.
+    pub fn passed(&mut self, data: &[u8], has_token: bool) {
+        self.bytes_out = self.bytes_out.saturating_add(data.len() as u64);
+        if let Some(keeping) = &mut self.keeping {
+            keeping.push(data);
+        }
         if has_token && self.first_token.is_none() {
             let now = self.shared.clock.now().monotonic;
             self.first_token = Some(now.saturating_duration_since(self.started.monotonic));
@@ -185,6 +196,14 @@ impl Effect {
     fn each_token(&self, duration: Duration) -> Option<Duration> {
         let after = self.found.usage.output?.checked_sub(1).filter(|after| *after > 0)?;
         duration.checked_sub(self.first_token?)?.checked_div(u32::try_from(after).ok()?)
+    }
+
+    /// The last so many bytes that were to go to the caller do not.
+    pub fn taken_back(&mut self, count: usize) {
+        self.bytes_out = self.bytes_out.saturating_sub(count as u64);
+        if let Some(keeping) = &mut self.keeping {
+            keeping.take_back(count);
+        }
     }
 
     /// What was found in the answer.
@@ -257,6 +276,7 @@ impl Effect {
             detail: self.detail.as_deref().map(Cow::Borrowed),
             duration_us: micros(duration),
             id: Cow::Borrowed(&self.call),
+            kept: self.kept.as_deref().map(Cow::Borrowed),
             kind: EffectKind,
             result: ending.as_str().into(),
             status: self.status,
@@ -271,8 +291,11 @@ impl Effect {
         }
     }
 
-    /// Charges its chain for it, once.
+    /// Charges its chain for it, and seals what is kept of its answer, once.
     fn settle(&mut self, ending: Ending) {
+        let keeping = self.keeping.take();
+        let kept = keeping.and_then(|keeping| keeping.sealed(self.shared.ledger.origin(), &self.call));
+        self.kept = kept.map(Box::new);
         let Some(reservation) = self.reservation.take() else { return };
         // What the upstream said last is what counts: before its end it may have said less.
         let has_ended = match ending {

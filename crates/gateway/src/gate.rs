@@ -21,6 +21,7 @@ use crate::bodies::Bodies;
 use crate::changes::RedactedCalls;
 use crate::forward::Upstream;
 use crate::meter::Meter;
+use crate::payloads::PayloadKeys;
 use crate::provider_credentials::ProviderCredentials;
 use crate::questions::Questions;
 use crate::refusal_sampler::{Rate, RefusalSampler};
@@ -146,6 +147,8 @@ pub struct Config {
     pub store: Option<StandingAddress>,
     /// Where the spans are kept that agents send; without it none are taken.
     pub spans: Option<Spans>,
+    /// Where the keys of kept payloads are.
+    pub payload_keys: PayloadKeys,
     /// Where it is told whether everything still runs.
     pub vitals: Vitals,
 }
@@ -161,6 +164,7 @@ pub struct Shared {
     /// What people look at before they approve a call.
     pub questions: Questions,
     pub(crate) seal: Seal,
+    pub(crate) payload_keys: Arc<PayloadKeys>,
     pub(crate) standing: Arc<StandingState>,
     pub(crate) provider_credentials: ProviderCredentials,
     pub(crate) accounts: Accounts,
@@ -198,6 +202,7 @@ impl Shared {
             acts: Acts::new(config.stood),
             questions: Questions::default(),
             seal: config.seal,
+            payload_keys: Arc::new(config.payload_keys),
             provider_credentials: ProviderCredentials::new(config.secrets),
             accounts: Accounts::new(standing.clone(), limits.calls),
             standing,

@@ -8,6 +8,7 @@ mod content;
 mod definition;
 mod grants;
 mod hold;
+mod keep;
 mod waiting;
 
 use std::sync::Arc;

@@ -28,6 +28,7 @@ pub mod listener;
 mod local_files;
 mod meter;
 mod part;
+mod payloads;
 #[cfg(not(fuzzing))]
 mod protocol;
 #[cfg(fuzzing)]
@@ -60,6 +61,7 @@ pub use gate::{Config, Gate, Limits, Shared, millis, rfc3339};
 pub use handle::{Admission, Admitted, Peer, admit, handle};
 pub use local_files::unusable;
 pub use meter::{Described, Kind as MetricKind, LABELS, METRICS, Meter};
+pub use payloads::{Aside, KeyFault, PayloadKeyError, PayloadKeys, Place, Plain, Unread};
 pub use provider_credentials::ProviderCredentials;
 pub use questions::Questions;
 pub use refusal_sampler::{Rate, record_count};

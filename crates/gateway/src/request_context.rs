@@ -15,6 +15,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use crate::gate::{Gate, millis, rfc3339};
 use crate::handle::Peer;
 use crate::listener::public;
+use crate::payloads::Keeping;
 use crate::protocol::{self, Binding};
 use crate::refusal_sampler::Refused;
 use crate::reply::{self, ReplyBody};
@@ -32,6 +33,8 @@ pub struct RequestContext {
     pub(crate) started: Moment,
     pub(crate) peer: Peer,
     pub(crate) span: Option<Span>,
+    /// What the call is answered, where that is kept: from its decision to its effect.
+    pub(crate) keeping: Option<Box<Keeping>>,
     protocol: Option<Protocol>,
     /// Whose errors a refusal is answered in; `None` outside the protocols.
     binding: Option<&'static dyn Binding>,
@@ -60,6 +63,7 @@ impl RequestContext {
             started,
             peer: peer.clone(),
             span: gate.telemetry.span(&trace, started),
+            keeping: None,
             protocol: route.map(|route| route.protocol),
             binding: route.as_ref().map(protocol::binding_by_path),
             message_id: None,

@@ -229,7 +229,8 @@ impl Ledger {
     ) -> Result<Verdict, Closed> {
         let mut taken = Taken { kept: None, left: Some(left) };
         let record = decision.record(about);
-        let kept = self.keep(&record, Purpose::Decision, &mut taken.kept).await;
+        let purpose = Purpose::Decision { kept: decision.keeps().answer };
+        let kept = self.keep(&record, purpose, &mut taken.kept).await;
         taken.left = None;
         let index = kept?;
         let room = taken.kept.take().map(|(_, room)| room).unwrap_or_default();

@@ -58,6 +58,8 @@ const MAX_KEPT_BUFFER: usize = 1 << 20;
 /// Kept free in the queue for the record of the end of each admitted call, in bytes: more than such a record has, unless the id of
 /// a task in it has much to escape.
 pub(crate) const END_BYTES: usize = 2304;
+/// How many times that it takes more where an answer is kept in it.
+pub(crate) const KEPT_PLACES: usize = vidimus_core::keep::MAX_KEPT_RECORD.div_ceil(END_BYTES);
 
 /// Locks, also after a panic of whoever held the lock: each state here is consistent whenever its lock is free.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -74,7 +76,7 @@ pub(crate) struct Shared {
     tail: Mutex<Tail>,
     /// The segment that the writer writes. It is stored when all records of the one before are on disk.
     current: Mutex<Arc<SegmentFile>>,
-    /// How many admitted calls have a place kept for the record of their end.
+    /// How many places of [`END_BYTES`] are kept for the records of the ends of admitted calls.
     rooms: Arc<AtomicUsize>,
     /// Records below this index are as durable as configured.
     acknowledged: AtomicU64,
@@ -262,18 +264,19 @@ impl Shared {
     /// Whether there is space for a record that adds `bytes` to those that wait; with a decision, room for the record of its end.
     /// The places of calls under way count as taken, so an end is within the bound without being held to it.
     fn room(&self, queue: &Queue, purpose: Purpose, bytes: usize) -> Result<Room, Closed> {
-        let end = match purpose {
+        let places = match purpose {
             Purpose::End => return Ok(Room::default()),
-            Purpose::Decision => END_BYTES,
+            Purpose::Decision { kept } => 1 + if kept { KEPT_PLACES } else { 0 },
             Purpose::Only => 0,
         };
+        let end = places * END_BYTES;
         // It grows under the queue's lock only. Who reads an older number sees more calls under way than there are.
         let kept = self.rooms.load(Ordering::Relaxed).saturating_mul(END_BYTES);
         let taken = queue.pending.len().saturating_add(kept);
         if bytes + end > 0 && taken.saturating_add(bytes + end) > self.config.max_pending_bytes {
             return Err(Closed::Behind { bytes: taken });
         }
-        Ok(if purpose == Purpose::Decision { Room::of(&self.rooms) } else { Room::default() })
+        Ok(if places > 0 { Room::of(&self.rooms, places) } else { Room::default() })
     }
 
     /// A later poll: whether record `index` is as durable as configured.

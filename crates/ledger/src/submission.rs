@@ -7,8 +7,8 @@ use vidimus_core::permit::Room;
 /// What a record is to its call, which says whether it can be refused for want of space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// Its decision: taken where there is space for it and for the record of its end.
-    Decision,
+    /// Its decision: taken where there is space for it and for the record of its end; for so much more where an answer is `kept` in that.
+    Decision { kept: bool },
     /// Its end. It has happened, so it is always taken.
     End,
     /// All there is of it.

@@ -192,6 +192,7 @@ fn record(
             snapshot: world.digest(),
             approval: None,
             on_account_of: None,
+            kept: None,
         };
         runtime.block_on(ledger.record(&Record::Decision(decision.record(&about))))?;
     }

@@ -149,6 +149,7 @@ impl Recordings {
             snapshot: world.digest(),
             approval: None,
             on_account_of: None,
+            kept: None,
         };
         let record = Record::Decision(decision.record(&about));
         let ledger = self.ledger.as_ref().expect("open");

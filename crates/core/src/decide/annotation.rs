@@ -54,6 +54,12 @@ pub(crate) enum Misannotated {
     Pointers { annotation: &'static str, value: String },
     #[error("@cap_tokens(\"{value}\") is no number of tokens, 1 to 4294967295")]
     Tokens { value: String },
+    #[error("@keep is on a forbid: of what is refused no payload is kept")]
+    KeepsOnForbid { value: String },
+    #[error("@keep is about payloads of calls, and this policy is about no call")]
+    KeepsOther { value: String },
+    #[error("@keep(\"{value}\") names something that is neither arguments nor answer, or nothing")]
+    Keeps { value: String },
 }
 
 impl Misannotated {
@@ -90,6 +96,12 @@ impl Misannotated {
                 "write JSON pointers (RFC 6901) with spaces between them; * is every member or element: @redact(\"/card /items/*/cvv\")"
             }
             Self::Tokens { .. } => "write how many tokens a model may answer with: @cap_tokens(\"1000\")",
+            Self::KeepsOnForbid { .. } | Self::KeepsOther { .. } => {
+                "put it on the permit of the calls whose payload is to be kept: @keep(\"arguments\") permit (…);"
+            }
+            Self::Keeps { .. } => {
+                "write what is kept: @keep(\"arguments\"), @keep(\"answer\") or @keep(\"arguments, answer\")"
+            }
         }
     }
 
@@ -106,7 +118,10 @@ impl Misannotated {
             | Self::ChangesOther { value, .. }
             | Self::ChangesBeside { value, .. }
             | Self::Pointers { value, .. }
-            | Self::Tokens { value } => value,
+            | Self::Tokens { value }
+            | Self::KeepsOnForbid { value }
+            | Self::KeepsOther { value }
+            | Self::Keeps { value } => value,
         }
     }
 }

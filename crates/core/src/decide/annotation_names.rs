@@ -6,7 +6,7 @@ use super::tree;
 use crate::resource::nearest;
 
 /// The names that say something here.
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 14] = [
     "id",
     "approval",
     "quorum",
@@ -20,6 +20,7 @@ const KNOWN: [&str; 13] = [
     "redact",
     "redact_answer",
     "redact_shown",
+    "keep",
 ];
 
 /// Other names of the same purpose, which are no misspelling: they say something to people, or to other readers of Cedar.
@@ -90,7 +91,9 @@ mod tests {
             ("@endschain", Some("ends_chain")),
             ("@resaon(\"x\")", Some("reason")),
             ("@escalate_afer(\"5m\")", Some("escalate_after")),
+            ("@kep(\"answer\")", Some("keep")),
             ("@quorum(\"2\")", None),
+            ("@keep(\"answer\")", None),
             ("@id(\"x\")", None),
             ("@ends_chain", None),
             ("@reason(\"x\")", None),

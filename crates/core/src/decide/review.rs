@@ -110,7 +110,10 @@ impl<'a> Review<'a> {
         broader.sort_unstable_by(|one, other| one.id.cmp(&other.id));
         let (mut contradicted, mut implied) = (None, None);
         // What ends a chain as well says more than the refusal of a call.
-        let says_as_much = |one: &&Arc<Statement>| one.ends_chain || !statement.ends_chain;
+        // What has a payload kept, more than that it is permitted.
+        let says_as_much = |one: &&Arc<Statement>| {
+            (one.ends_chain || !statement.ends_chain) && one.keeps.has(statement.keeps)
+        };
         let broader = broader.into_iter().filter(|one| one.id != statement.id && is_plain(one));
         for one in broader.filter(says_as_much) {
             let same_effect = one.effect == statement.effect;

@@ -12,6 +12,7 @@ use super::chain_reads::ChainReads;
 use super::changes;
 use super::facts::{AttributeReference, ContextReference};
 use super::index::{Key, Side};
+use super::keeping;
 use super::membership::{self, Granting, NotBound, Unclear};
 use super::pace::Pace;
 use super::tree;
@@ -21,6 +22,7 @@ use crate::call::Action;
 use crate::caller::UnixMillis;
 use crate::decision::Says;
 use crate::entity::EntityKind;
+use crate::keep::Keep;
 use crate::obligation::{Change, Obligation};
 use crate::person::Operation;
 use crate::resource::plan::Plan;
@@ -82,6 +84,11 @@ impl Actions {
         }
     }
 
+    /// Whether it is about any calls.
+    pub(super) fn are_of_calls(self) -> bool {
+        self.gateway != 0
+    }
+
     /// Whether it is about something whose resource is of a namespace, as are those of calls and of what people do.
     fn any_on_resources(self) -> bool {
         self.gateway != 0 || self.people != 0
@@ -128,6 +135,8 @@ pub(crate) struct Statement {
     pub(crate) asks: Option<Arc<Requirement>>,
     /// `@redact("…")` and the like of a forbid: what it changes of the calls that it is about, instead of refusing them; sorted.
     pub(crate) changes: Option<Arc<[Obligation]>>,
+    /// `@keep("…")` of a permit: what records keep of the calls that it permits.
+    pub(crate) keeps: Keep,
     /// It is only tried: it neither allows nor refuses.
     pub(crate) observes: bool,
     /// Whether some condition looks at `context.approval`.
@@ -252,10 +261,12 @@ impl Statement {
         let whole = policy_of(&body)?;
         let asks = annotation::requirement(policy, (&whole, actions), &id)?;
         let changes = changes::of(policy, actions, &id)?;
+        let keeps = keeping::of(policy, actions)?;
         let policy = whole;
         Ok(Self {
             asks,
             changes,
+            keeps,
             observes: false,
             looks_at_approval: annotation::looks_at_approval(&body),
             reason: policy.annotation("reason").filter(|text| !text.is_empty()).map(Arc::from),

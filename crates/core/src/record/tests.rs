@@ -56,6 +56,7 @@ fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a 
         facts: Cow::Borrowed(facts),
         id: text.into(),
         identity: text.into(),
+        kept: Some(Cow::Owned(kept(text))),
         kind: DecisionKind,
         labels: policies.to_vec(),
         method: text.into(),
@@ -83,6 +84,16 @@ fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a 
     })
 }
 
+fn kept(text: &str) -> KeptPayload {
+    KeptPayload {
+        bytes: 7,
+        key: Some(text.to_owned()),
+        sealed: Some(text.to_owned()),
+        too_long: true,
+        unkept: Some("shredded".into()),
+    }
+}
+
 fn effect(text: &str, number: u64) -> Record<'_> {
     Record::Effect(EffectRecord {
         bytes_in: number,
@@ -95,6 +106,7 @@ fn effect(text: &str, number: u64) -> Record<'_> {
         detail: Some(text.into()),
         duration_us: number,
         id: text.into(),
+        kept: Some(Cow::Owned(kept(text))),
         kind: EffectKind,
         result: text.into(),
         status: 200,
@@ -191,14 +203,14 @@ fn samples() -> Vec<Record<'static>> {
     if let Record::Decision(record) = &mut bare {
         (record.code, record.push_url, record.source, record.task, record.user) =
             (None, None, None, None, None);
-        (record.approval, record.on_account_of, record.parent) = (None, None, None);
+        (record.approval, record.on_account_of, record.parent, record.kept) = (None, None, None, None);
         (record.reserved_spend, record.reserved_tokens) = (None, None);
         record.obligations.clear();
     }
     if let Record::Effect(record) = &mut effect {
         (record.code, record.detail, record.task, record.token) = (None, None, None, None);
         (record.tokens_input, record.tokens_output, record.changed) = (None, None, None);
-        (record.charged_spend, record.charged_tokens) = (None, None);
+        (record.charged_spend, record.charged_tokens, record.kept) = (None, None, None);
         (record.time_per_output_token_us, record.time_to_first_token_us) = (None, None);
     }
     if let Record::Refusal(record) = &mut refused {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Snapshot;
 use crate::decide::chain_reads::ChainReads;
 use crate::decide::statement::Statement;
+use crate::keep::Keep;
 
 /// What of the state of chains a snapshot looks at.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +31,15 @@ impl Snapshot {
         self.ending.contains(policy)
     }
 
+    /// What records keep of a call that these policies permit.
+    pub(crate) fn kept_by(&self, policies: &[Arc<str>]) -> Keep {
+        if self.keeping.is_empty() {
+            return Keep::default();
+        }
+        let of_each = policies.iter().filter_map(|policy| self.keeping.get(policy).copied());
+        of_each.fold(Keep::default(), Keep::and)
+    }
+
     /// Takes up what policies and the limits of objects look at of chains, and which of them end one.
     pub(super) fn look_at_chains(&mut self, statements: &[Arc<Statement>]) {
         let (mut all, mut binding) = (ChainReads::default(), ChainReads::default());
@@ -46,5 +56,9 @@ impl Snapshot {
         // What is only tried ends nothing.
         let ending = statements.iter().filter(|statement| statement.ends_chain && !statement.observes);
         self.ending = ending.map(|statement| statement.id.clone()).collect();
+        // What is only tried permits nothing, and so keeps nothing.
+        let keeping =
+            statements.iter().filter(|statement| !statement.keeps.is_nothing() && !statement.observes);
+        self.keeping = keeping.map(|statement| (statement.id.clone(), statement.keeps)).collect();
     }
 }

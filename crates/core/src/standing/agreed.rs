@@ -17,6 +17,8 @@ use crate::record::{ActKind, ActRecord, VERSION};
 
 /// How long a label that was taken away is told to gateways that were away: longer than any has what it has read.
 const DECLASSIFIED: i64 = 24 * 3_600_000;
+/// How long an act that destroys keys stays in the list for who was away, in milliseconds.
+const SHREDDED: i64 = 30 * 24 * 3_600_000;
 
 /// Most acts of quarantines that one record says are lifted: they have to fit it. Of more there are several records, one after the other.
 pub const MOST_LIFTED: usize = 1024;
@@ -112,7 +114,8 @@ impl Standing {
             None if self.agreed.is_some() && record.act.is_done_alone() => {
                 // Where nobody is ever told, what refuses is kept longest: what came of calls goes first.
                 let came = |told: &Arc<ActRecord<'_>>| matches!(told.act, Act::Came(_));
-                let goes = |told: &Arc<ActRecord<'_>>| !matches!(told.act, Act::Quarantine(_));
+                let goes =
+                    |told: &Arc<ActRecord<'_>>| !matches!(told.act, Act::Quarantine(_) | Act::Shred(_));
                 let first = || {
                     let told = &self.unshared;
                     told.iter().position(came).or_else(|| told.iter().position(goes))
@@ -178,6 +181,7 @@ impl Standing {
         match &record.act {
             Act::Quarantine(of) => self.quarantined_by(&of.subject).any(|placed| is(&placed.id)),
             Act::Declassify(_) => now.saturating_sub(super::at(record)) < DECLASSIFIED,
+            Act::Shred(_) => now.saturating_sub(super::at(record)) < SHREDDED,
             Act::RequestGrant(_) => self.requests.contains_key(&*record.id),
             Act::Grant(_) => self.grants.contains_key(&*record.id),
             Act::UseGrant(used) => self.grants.contains_key(&used.of),

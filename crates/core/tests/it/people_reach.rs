@@ -76,7 +76,7 @@ fn statement(dice: &mut Dice) -> String {
 
 /// The actions, the resource, and what may be looked at there.
 fn dice_scope(dice: &mut Dice) -> (&'static str, &'static str, &'static str) {
-    let scopes: [(&str, &str, &str); 13] = [
+    let scopes: [(&str, &str, &str); 14] = [
         ("action in Action::\"operate\"", "resource", ""),
         ("action in [Action::\"operate\", Action::\"read\"]", "resource", ""),
         ("action == Action::\"quarantine\"", "resource is Agent", "owned"),
@@ -89,6 +89,7 @@ fn dice_scope(dice: &mut Dice) -> (&'static str, &'static str, &'static str) {
         ("action == Action::\"grant\"", "resource == Tool::\"n1/tools/pay\"", "grant"),
         ("action == Action::\"read\"", "resource == View::\"ledger\"", ""),
         ("action == Action::\"declassify\"", "resource is Transaction", ""),
+        ("action == Action::\"shred\"", "resource is User", "user"),
         ("action == Action::\"export\"", "resource == View::\"records\"", ""),
     ];
     scopes[dice.below(scopes.len())]
@@ -168,7 +169,7 @@ fn about<'a>(
     let resource = || entity.as_ref().unwrap_or_else(|| panic!("{text}"));
     match deed.operation {
         Operation::Read | Operation::Export => About::View(text.strip_prefix("View/").unwrap()),
-        Operation::Quarantine | Operation::Lift | Operation::Declassify => {
+        Operation::Quarantine | Operation::Lift | Operation::Declassify | Operation::Shred => {
             About::Subject(subject.as_ref().unwrap())
         }
         Operation::Approve => {

@@ -26,6 +26,7 @@ fn recorded(by: &Snapshot, call: &Call<'_>) -> Recorded {
         snapshot: by.digest(),
         approval: call.approvals.first().map(|_| "approval"),
         on_account_of: None,
+        kept: None,
     };
     Recorded::of(&by.authorize(call).record(&about))
 }

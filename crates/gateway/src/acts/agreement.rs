@@ -220,6 +220,7 @@ impl Shared {
         }
         let mut taken = Vec::with_capacity(new.len());
         for act in new {
+            let aside = self.aside_of(&act.act).await;
             let record = Record::Act(act);
             match self.ledger.record(&record).await {
                 Ok(index) => *last = index + 1,
@@ -231,6 +232,9 @@ impl Shared {
             }
             let Record::Act(act) = record else { continue };
             self.standing.declassified(&act, self.clock.now());
+            if let Err(refusal) = self.destroy(aside.into_iter().collect()).await {
+                tracing::error!(act = &*act.id, %refusal, "keys of kept payloads are destroyed at the next start");
+            }
             taken.push(act);
         }
         self.stand(standing, overlay, *last);

@@ -228,7 +228,7 @@ impl ResponseStream {
     fn count(&mut self, data: &[u8]) {
         self.tail.push(data);
         if let Some(effect) = &mut self.effect {
-            effect.passed(data.len(), self.content.observer.has_token());
+            effect.passed(data, self.content.observer.has_token());
         }
     }
 
@@ -356,7 +356,7 @@ impl ResponseStream {
             return Some(gathered);
         }
         if let Some(effect) = &mut self.effect {
-            effect.bytes_out = effect.bytes_out.saturating_sub(gathered.len() as u64);
+            effect.taken_back(gathered.len());
         }
         None
     }

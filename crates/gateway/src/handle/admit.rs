@@ -23,6 +23,7 @@ use super::content::{Beside, Said};
 use super::definition::Source;
 use super::grants;
 use super::hold::{Given, Standing};
+use super::keep::Kept;
 use super::waiting::{self, told};
 use crate::accounts::Reservation;
 use crate::answer::Asked;
@@ -348,6 +349,11 @@ async fn record(
         context.decided(gate, Some(code));
         return Ok((verdict, None));
     }
+    // Few calls have a payload kept, and what is kept in place is moved with each. Before anything is used up.
+    let kept = match decision.keeps().is_nothing() {
+        true => Kept::default(),
+        false => Box::pin(Kept::of(gate, &decision, &context.call)).await?,
+    };
     let grant = match claims {
         true => grants::claimed(gate, world, &decision, &context.call, approval).await?,
         false => None,
@@ -364,6 +370,7 @@ async fn record(
         snapshot: world.digest(),
         approval,
         on_account_of: None,
+        kept: kept.arguments.as_ref(),
     };
     let (call_id, started) = (&context.call, context.started);
     let (caller, bytes_in, trace) = (call.caller, body.len(), context.trace.sampled());
@@ -377,6 +384,7 @@ async fn record(
     };
     let verdict = gate.ledger.decide_or(decision, &about, left).await.map_err(closed)?;
     context.decided(gate, code);
+    context.keeping = kept.answer;
     Ok((verdict, grant))
 }
 

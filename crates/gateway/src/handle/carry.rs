@@ -88,6 +88,7 @@ fn ready<'g, 'p>(
     let mut effect = Effect::begin(gate, begun, decided, admitted.protocol, &admitted.asked);
     effect.span = context.span.take();
     effect.approval = admitted.approval.take();
+    effect.keeping = context.keeping.take();
     effect.changed = demands.as_ref().map(Tally::of);
     let taken_back = taken_back(gate, &admitted.asked, &admitted.world, &admitted.permit);
     let answering = Answering {

@@ -159,6 +159,7 @@ async fn page(
         snapshot: source.world.digest(),
         approval: None,
         on_account_of: Some(&context.call),
+        kept: None,
     };
     let (bytes_in, trace) = (question.body.len(), context.trace.sampled());
     let begun = Begun { call: &id, caller: own.caller, started, bytes_in, trace };

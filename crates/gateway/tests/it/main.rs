@@ -30,6 +30,7 @@ mod header_fields;
 mod http;
 mod lists;
 mod logged;
+mod payloads;
 mod present;
 mod redacted;
 mod redis;

@@ -19,8 +19,8 @@ use vidimus_core::resource::{self, Object, Origin};
 use vidimus_core::snapshot::Snapshot;
 use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
-    AddressGuard, Config, Gate, KEY_LENGTH, KeepAlive, Limits, Seal, Shared, Spans, StandingAddress,
-    Telemetry, Upstream, Vitals, millis,
+    AddressGuard, Config, Gate, KEY_LENGTH, KeepAlive, Limits, PayloadKeys, Seal, Shared, Spans,
+    StandingAddress, Telemetry, Upstream, Vitals, millis,
 };
 use vidimus_identity::{Authenticator, LOCAL_ISSUER, LocalIdentity, Mint, TokenRequest};
 use vidimus_ledger::storage::{Disk, Storage};
@@ -228,6 +228,7 @@ impl World {
             clock: clock.clone(),
             store,
             spans: Some(Spans::open(&directory.path().join("traces"), Default::default()).expect("a store")),
+            payload_keys: PayloadKeys::of_data(directory.path()),
             vitals: Vitals::default(),
         });
         let gate = Gate {
@@ -333,6 +334,26 @@ impl World {
         panic!("the call has no {count} records");
     }
 
+    /// The keys of kept payloads, as another process sees them.
+    pub fn payload_keys(&self) -> PayloadKeys {
+        PayloadKeys::of_data(self.directory.path())
+    }
+
+    /// Every file below the directory of those keys.
+    pub fn payload_key_files(&self) -> Vec<PathBuf> {
+        let (mut left, mut files) = (vec![self.directory.path().join("payload-keys")], Vec::new());
+        while let Some(directory) = left.pop() {
+            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+                match entry.path() {
+                    path if path.is_dir() => left.push(path),
+                    path if path.ends_with("naming") => {}
+                    path => files.push(path),
+                }
+            }
+        }
+        files
+    }
+
     /// Takes the directory of the ledger away: its next segment cannot be made.
     pub fn lose_ledger(&self) {
         std::fs::rename(self.ledger(), self.directory.path().join("lost")).expect("renamed");
@@ -343,7 +364,7 @@ impl World {
         self.directory.path().join("traces")
     }
 
-    fn ledger(&self) -> PathBuf {
+    pub fn ledger(&self) -> PathBuf {
         self.directory.path().join("ledger")
     }
 }

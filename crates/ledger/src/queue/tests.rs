@@ -3,10 +3,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Waker};
 
+use vidimus_core::keep::{KeptPayload, MAX_KEPT};
 use vidimus_core::obligation::Changed;
 use vidimus_core::record::{EffectKind, EffectRecord};
 
-use crate::queue::{END_BYTES, Purpose, Shared, Submitted};
+use crate::queue::{END_BYTES, KEPT_PLACES, Purpose, Shared, Submitted};
 use crate::seal::{Chain, SealKey};
 use crate::storage::Disk;
 use crate::tail::{End, SegmentFile};
@@ -134,6 +135,7 @@ fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
         detail: Some(std::borrow::Cow::Borrowed(&detail)),
         duration_us: most,
         id: (&*long).into(),
+        kept: None,
         kind: EffectKind,
         result: "cancelled".into(),
         status: 599,
@@ -148,4 +150,15 @@ fn the_record_of_an_end_fits_the_room_that_is_kept_for_it() {
     };
     let bytes = frame::HEADER + serde_json::to_vec(&record).expect("JSON").len();
     assert!(bytes <= END_BYTES, "{bytes}");
+    // So it does with the longest answer in it.
+    let kept = KeptPayload {
+        bytes: most,
+        key: Some("0".repeat(32)),
+        sealed: Some("x".repeat((MAX_KEPT + 28).div_ceil(3) * 4)),
+        too_long: true,
+        unkept: None,
+    };
+    let record = EffectRecord { kept: Some(std::borrow::Cow::Owned(kept)), ..record };
+    let bytes = frame::HEADER + serde_json::to_vec(&record).expect("JSON").len();
+    assert!(bytes <= (1 + KEPT_PLACES) * END_BYTES && bytes <= frame::MAX_RECORD, "{bytes}");
 }

@@ -77,6 +77,7 @@ pub(crate) async fn decide(
         snapshot: snapshot.digest(),
         approval: None,
         on_account_of: None,
+        kept: None,
     };
     ledger.decide(snapshot.authorize(&call), &about).await
 }

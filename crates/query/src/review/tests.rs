@@ -124,6 +124,19 @@ fn each_kind_of_finding_is_found_and_nothing_else() {
             ),
             vec!["shadowed a/p#one 9 a/p#read"],
         ),
+        // One that has a payload kept says more.
+        (
+            &format!(
+                "@id(\"read\") {READ}\n@id(\"one\") @keep(\"answer\") permit (principal == Agent::\"a/bot\", action == Action::\"invokeTool\", resource in ToolSet::\"read\");"
+            ),
+            vec![],
+        ),
+        (
+            &format!(
+                "@id(\"read\") @keep(\"answer\") {READ}\n@id(\"one\") @keep(\"answer\") permit (principal == Agent::\"a/bot\", action == Action::\"invokeTool\", resource in ToolSet::\"read\");"
+            ),
+            vec!["shadowed a/p#one 9 a/p#read"],
+        ),
         (
             &format!(
                 "@id(\"read\") {READ}\n@id(\"when\") {} when {{ context.delegation_depth <= 3 }};",

@@ -1,5 +1,5 @@
-//! `vidimus audit`: what happened, and the proof of it. Works beside a running gateway and without one. The log is only read, but for `prune` and
-//! `rotate-key`; `index`, `sql` and `stats` write an index of it, which may be anywhere.
+//! `vidimus audit`: what happened, and the proof of it. Works beside a running gateway and without one. The log is only read, but for `prune`,
+//! `rotate-key` and `shred`; `index`, `sql` and `stats` write an index of it, which may be anywhere.
 
 mod archive;
 mod checkpoints;
@@ -13,6 +13,7 @@ mod prune;
 mod rotate_key;
 mod search;
 mod show;
+mod shred;
 mod sql;
 mod stats;
 mod verify;
@@ -78,6 +79,7 @@ enum Command {
     Prune(prune::Prune),
     Archive(archive::Archive),
     RotateKey(rotate_key::RotateKey),
+    Shred(shred::Shred),
     Verify(verify::Verify),
     Checkpoints(checkpoints::Checkpoints),
     Logs(logs::OfTime),
@@ -154,8 +156,11 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
         Command::Sql(Sql { query: None, .. }) => sql::run_tables(format),
         Command::Sql(sql) => sql::run(&ledger()?, index, sql, format),
         Command::Index(it) => index::run(&ledger()?, index, it, format),
+        Command::Show(show) if are_several && show.payload => {
+            bail!("--payload: give one --ledger, or the --data of one gateway: each has keys of its own")
+        }
         Command::Show(show) if are_several || show.chain => show::run_logs(&audit.logs()?, show, format),
-        Command::Show(show) => show::run(&ledger()?, show, format),
+        Command::Show(show) => show::run((&audit.data, &ledger()?), show, format),
         Command::Export(export) if are_several => {
             export::run_logs(&audit.logs()?, |ledger| audit.configurations(ledger), export, format)
         }
@@ -179,6 +184,13 @@ pub fn run(audit: &Audit, format: Format) -> anyhow::Result<ExitCode> {
         Command::RotateKey(asked) => {
             ensure!(audit.ledger.is_empty(), "--ledger: nobody writes there; give the --data of a gateway");
             rotate_key::run(&audit.data, &ledger()?, asked, format)
+        }
+        Command::Shred(asked) => {
+            ensure!(
+                audit.ledger.is_empty(),
+                "--ledger: keys are beside no archive; give the --data of a gateway"
+            );
+            shred::run(&audit.data, asked, format)
         }
         Command::Verify(verify) if verify.files().is_empty() => {
             let may_be_archives = !audit.ledger.is_empty();

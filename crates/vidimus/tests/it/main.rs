@@ -12,6 +12,7 @@ mod flags;
 mod fsck;
 mod gateway;
 mod logs;
+mod payloads;
 mod people;
 mod policies;
 mod policy_questions;

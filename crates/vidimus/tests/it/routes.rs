@@ -8,7 +8,7 @@ use super::people::operate;
 use super::{policy, write};
 
 /// What people can be permitted.
-const EVERY: [&str; 12] = [
+const EVERY: [&str; 13] = [
     "approve",
     "declassify",
     "grant",
@@ -21,6 +21,7 @@ const EVERY: [&str; 12] = [
     "read-ledger",
     "read-records",
     "export",
+    "shred",
 ];
 
 /// Who is in the group `may-X` may do X, and nothing else.
@@ -32,6 +33,7 @@ const PEOPLE: &str = r#"
     permit (principal in UserGroup::"may-lift", action == Action::"lift", resource);
     permit (principal in UserGroup::"may-quarantine", action == Action::"quarantine", resource);
     permit (principal in UserGroup::"may-revoke", action == Action::"revoke", resource);
+    permit (principal in UserGroup::"may-shred", action == Action::"shred", resource);
     permit (principal in UserGroup::"may-read-approvals", action == Action::"read", resource == View::"approvals");
     permit (principal in UserGroup::"may-read-VIEW", action == Action::"read", resource == View::"VIEW");
 "#;
@@ -63,6 +65,7 @@ fn routes(approval: &str, grant: &str, act: &str) -> Vec<Route> {
         route("POST", "/ledger/export", json!({"asked": {"search": {}}, "why": ""}), &["export"]),
         route("POST", "/quarantine", json!({"subject": "Agent/a/bot", "why": ""}), &["quarantine"]),
         route("POST", "/quarantine/lift", json!({"subject": "User/i#x", "of": act, "why": ""}), &["lift"]),
+        route("POST", "/payloads/shred", json!({"subject": "User/i#x", "why": ""}), &["shred"]),
         route("POST", "/declassify", json!({"subject": bot, "label": "x", "why": ""}), &["declassify"]),
         route(
             "POST",

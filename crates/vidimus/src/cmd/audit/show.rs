@@ -1,6 +1,7 @@
 //! One call, whole: its records, and a proof for each that stands alone.
 
 mod many;
+mod payload;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,11 +9,13 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
+use serde::Serialize;
 use serde_json::{Value, json};
 use vidimus_ledger::{Checkpoint, Cosignature, Proof, VerifierKey, Witnesses};
 use vidimus_query::audit::{self, ShowQuestion, ShownRecord};
 
 pub(super) use self::many::run as run_logs;
+use self::payload::Payloads;
 use super::verify::{Cosigners, by};
 use crate::output::{self, Format, printable};
 
@@ -24,6 +27,8 @@ use crate::output::{self, Format, printable};
   vidimus audit show 019aa3b0-7c5e-7d11-a8f1-2f0d2f6c9a10
   vidimus audit show APPROVAL # who approved it, when and why, and what was made
   vidimus audit show ID --evidence /tmp/evidence # records and proofs as files
+  vidimus audit show ID --payload # and what a policy had it keep (@keep), read
+    # with the keys in DATA/payload-keys
   vidimus audit show ID --chain --ledger A/ledger --ledger B/ledger # and the
     # other hops, of whichever gateway
 
@@ -38,6 +43,10 @@ pub struct Show {
     /// Also the other hops of its chain, which share its transaction: at most 1,000 records of each ledger.
     #[arg(long)]
     pub(super) chain: bool,
+    /// Also what is kept of its arguments and its answer, where the keys are in the data directory and this user may read them; where a key was
+    /// destroyed, when and by whom.
+    #[arg(long, conflicts_with = "chain")]
+    pub(super) payload: bool,
 }
 
 /// Checks one record against its proof, with nothing but the ledger's public key.
@@ -62,7 +71,7 @@ pub struct Prove {
     cosigners: Cosigners,
 }
 
-pub fn run(dir: &Path, show: &Show, format: Format) -> anyhow::Result<ExitCode> {
+pub fn run((data, dir): (&Path, &Path), show: &Show, format: Format) -> anyhow::Result<ExitCode> {
     let call = audit::show(dir, &ShowQuestion { id: show.id.clone() })?;
     for damage in &call.damage {
         output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
@@ -70,13 +79,25 @@ pub fn run(dir: &Path, show: &Show, format: Format) -> anyhow::Result<ExitCode> 
     if let Some(evidence) = &show.evidence {
         fs::create_dir_all(evidence).with_context(|| evidence.display().to_string())?;
     }
+    let payloads = show.payload.then(|| Payloads::of(data, dir, &call.records)).transpose()?;
     for shown in &call.records {
         if let Some(evidence) = &show.evidence {
             write(evidence, shown)?;
         }
-        match format {
-            Format::Json => output::json(shown)?,
-            Format::Table => print(shown, ""),
+        let payload = payloads.as_ref().map(|payloads| payloads.told(shown)).transpose()?.flatten();
+        match (format, payload) {
+            (Format::Json, None) => output::json(shown)?,
+            (Format::Json, Some(payload)) => output::json(&WithPayload { shown, payload })?,
+            (Format::Table, payload) => {
+                print(shown, "");
+                if let Some(payload) = payload {
+                    output::line(&format!(
+                        "  {:<16}{}\n",
+                        output::text(&payload, "of"),
+                        printable(&payload::line(&payload))
+                    ));
+                }
+            }
         }
     }
     if let (Some(transaction), Format::Table) = (call.transaction(), format) {
@@ -100,6 +121,14 @@ pub fn run(dir: &Path, show: &Show, format: Format) -> anyhow::Result<ExitCode> 
         (false, true) => Ok(ExitCode::SUCCESS),
         (false, false) => Ok(ExitCode::from(1)),
     }
+}
+
+/// A record, with what it keeps.
+#[derive(Serialize)]
+struct WithPayload<'a> {
+    #[serde(flatten)]
+    shown: &'a ShownRecord,
+    payload: Value,
 }
 
 /// The record's bytes, and its proof beside them.
@@ -194,6 +223,13 @@ fn add(lines: &mut Vec<(String, String)>, name: &str, value: &Value) {
         }),
         Value::Array(items) if name == "chain" && !items.is_empty() => {
             lines.push((label, items.iter().map(plain).collect::<Vec<_>>().join(" → ")));
+        }
+        // What is sealed says nothing to people.
+        Value::Object(members) if name == "kept" => {
+            let said = members.iter().filter(|(name, _)| *name != "sealed");
+            let said: Vec<_> =
+                said.map(|(name, value)| format!("{} = {}", printable(name), plain(value))).collect();
+            lines.push((label, said.join(", ")));
         }
         Value::Array(items) => lines.extend(items.iter().map(|item| (label.clone(), plain(item)))),
         Value::Object(members) => lines.extend(

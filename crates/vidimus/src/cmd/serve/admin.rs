@@ -9,6 +9,7 @@ mod me;
 pub(super) mod people;
 mod quarantine;
 mod registered;
+mod shred;
 mod tiles;
 
 use std::net::TcpListener;
@@ -32,7 +33,7 @@ use super::admin_listener;
 use super::supervisor::Supervisor;
 
 /// What is served here. docs/admin.md has a row for each.
-const ENDPOINTS: [(&str, &str); 21] = [
+const ENDPOINTS: [(&str, &str); 22] = [
     ("/healthz", "ok, while the process answers"),
     ("/readyz", "200 while a permitted call would be let through, else 503 and why"),
     ("/metrics", "OpenMetrics text"),
@@ -49,6 +50,7 @@ const ENDPOINTS: [(&str, &str); 21] = [
     ("/quarantine", "what is out of use, by whom and why; POST quarantines"),
     ("/quarantine/lift", "POST ends a quarantine"),
     ("/declassify", "POST takes a label away from what an agent or a chain has read"),
+    ("/payloads/shred", "POST destroys the keys of the payloads that are kept for somebody"),
     ("/approvals", "what waits for people, and what became of it"),
     ("/approvals/{approval}", "for people whom a held call led here: how it is looked at and answered"),
     ("/approvals/approve", "POST approves a call"),
@@ -84,6 +86,7 @@ pub(super) fn serve(
         .route("/quarantine", get(quarantine::list).post(quarantine::place))
         .route("/quarantine/lift", post(quarantine::lift))
         .route("/declassify", post(declassify::declassify))
+        .route("/payloads/shred", post(shred::shred))
         .route("/approvals", get(approvals::list))
         .route("/approvals/{approval}", get(approval_page::page))
         .route("/approvals/approve", post(approvals::approve))

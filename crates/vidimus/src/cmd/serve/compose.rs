@@ -17,8 +17,8 @@ use vidimus_core::record::Kept;
 use vidimus_core::snapshot::ENDED_BY;
 use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
-    Gate, KEY_LENGTH, KeepAlive, Limits, Seal, SecretDirectory, Shared, Stood, Telemetry, Upstream, Vitals,
-    millis, record_count,
+    Gate, KEY_LENGTH, KeepAlive, Limits, PayloadKeys, Seal, SecretDirectory, Shared, Stood, Telemetry,
+    Upstream, Vitals, millis, record_count,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, Operators, People, TrustStore};
 use vidimus_ledger::{ArchiveAt, Durability, Ledger, Query};
@@ -96,6 +96,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     let live = configurations::keep(&mut supervisor, &serve.data, shared.snapshot());
     supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live));
     control.block_on(agrees(&mut supervisor, serve, &shared));
+    control.block_on(shared.end_shredding());
     look_after_disk(&mut supervisor, serve, &shared, sealing_key);
     let (stop, stopping) = watch::channel(false);
     let listeners: Vec<Listener> =
@@ -316,6 +317,7 @@ fn shared(
         clock: Arc::new(SystemClock),
         store: serve.standing.clone(),
         spans: traces::open(serve)?,
+        payload_keys: PayloadKeys::of_data(&serve.data),
         vitals,
     });
     shared.meter.reloaded(loaded.snapshot.objects().len(), Counts::of(loaded).not_in_order());

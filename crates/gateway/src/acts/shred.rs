@@ -1,0 +1,90 @@
+//! Keys of kept payloads that an act destroys (ADR 55): out of use, then on record, then destroyed.
+
+use std::sync::Arc;
+
+use vidimus_core::act::{Act, BY_ITSELF, MOST_KEYS, Shred, Subject};
+use vidimus_core::refusal::{Code, Refusal};
+
+use super::Intent;
+use crate::gate::Shared;
+use crate::payloads::{Aside, PayloadKeyError};
+
+impl Shared {
+    /// Takes the keys out of use that acts are about to destroy, and has these say which they are.
+    ///
+    /// # Errors
+    /// `act_unfit` where there are none: an act of nothing would be on record as if it had destroyed something.
+    pub(super) async fn set_aside(&self, intents: &mut [Intent]) -> Result<Vec<Aside>, Refusal> {
+        let mut all = Vec::new();
+        for intent in intents {
+            let Act::Shred(shred) = &mut intent.act else { continue };
+            shred.subject.check_keeps().map_err(|why| Refusal::new(Code::MessageInvalid, why.to_string()))?;
+            let aside = self.aside(&shred.subject).await.map_err(|error| not_shredded(&error))?;
+            let Some(aside) = aside else {
+                let message = format!("no payload of {} is kept here: nothing was destroyed", shred.subject);
+                let next = "Look whose payloads are kept (`vidimus audit show CALL`): those of a call are the person's for whom it was made, or where there is none the caller's.";
+                return Err(Refusal::new(Code::ActUnfit, message).with_next(next));
+            };
+            shred.keys = aside.keys.iter().take(MOST_KEYS).cloned().collect();
+            shred.records = aside.records;
+            all.push(aside);
+        }
+        Ok(all)
+    }
+
+    /// Takes the keys of somebody out of use whose act another gateway did.
+    pub(super) async fn aside_of(&self, act: &Act) -> Option<Aside> {
+        let Act::Shred(Shred { subject, .. }) = act else { return None };
+        match self.aside(subject).await {
+            Ok(aside) => aside,
+            Err(error) => {
+                tracing::error!(%subject, %error, "keys of kept payloads that were destroyed at another gateway are still here: destroy them here too (`vidimus audit shred`)");
+                None
+            }
+        }
+    }
+
+    async fn aside(&self, subject: &Subject) -> Result<Option<Aside>, PayloadKeyError> {
+        let (keys, whose) = (self.payload_keys.clone(), subject.to_string());
+        let aside = tokio::task::spawn_blocking(move || keys.set_aside(&whose)).await;
+        aside.map_err(|_| PayloadKeyError::Interrupted)?
+    }
+
+    /// Destroys keys whose act is on record.
+    pub(super) async fn destroy(&self, aside: Vec<Aside>) -> Result<(), Refusal> {
+        if aside.is_empty() {
+            return Ok(());
+        }
+        let keys = self.payload_keys.clone();
+        let done =
+            tokio::task::spawn_blocking(move || aside.iter().try_for_each(|one| keys.destroy(one))).await;
+        done.unwrap_or(Err(PayloadKeyError::Interrupted)).map_err(|error| not_shredded(&error))
+    }
+
+    /// Ends what a stop left between an act and its end: keys that are out of use are destroyed. To be called once, before any call.
+    pub async fn end_shredding(self: &Arc<Self>) {
+        let keys = self.payload_keys.clone();
+        let left = tokio::task::spawn_blocking(move || keys.left_aside()).await;
+        let left = match left.unwrap_or(Err(PayloadKeyError::Interrupted)) {
+            Ok(left) => left,
+            Err(error) => {
+                tracing::error!(%error, "whether keys of kept payloads are still to be destroyed is not known");
+                return;
+            }
+        };
+        for subject in left {
+            let act = Act::Shred(Shred { keys: Vec::new(), records: 0, subject: subject.clone() });
+            match self.act(BY_ITSELF, act, "a destruction of keys that had begun is ended").await {
+                Ok(_) => tracing::warn!(%subject, "keys of kept payloads that were out of use are destroyed"),
+                Err(refusal) => {
+                    tracing::error!(%subject, %refusal, "keys of kept payloads that are out of use are still there");
+                }
+            }
+        }
+    }
+}
+
+fn not_shredded(error: &PayloadKeyError) -> Refusal {
+    let message = "the keys are out of use or as they were, and not all are destroyed; ask again";
+    Refusal::new(Code::Internal, message).with_detail(error)
+}

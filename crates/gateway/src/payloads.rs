@@ -1,0 +1,299 @@
+//! The keys under which payloads are kept in records, each person's apart: whoever destroys them has destroyed what they sealed, and nothing of
+//! the log (ADR 55).
+//!
+//! `DATA/payload-keys/NAME/ID` is one key. NAME is a MAC of whose it is, under a key that is in the directory too, so that nobody finds out by
+//! guessing for whom there are keys in a list of names; ID is random, and stands in the records. A key is used for 30 days, and for 2^20 payloads at
+//! most, since its nonces are random. [`PayloadKeys::set_aside`] takes all keys of somebody out of use by one rename, and
+//! [`PayloadKeys::destroy`] overwrites them. Between the two is the record of the act; what a stop left between them is ended at the next start.
+
+mod collected;
+mod file;
+mod key;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::SystemTime;
+use std::{fmt, fs, io};
+
+use aws_lc_rs::hmac;
+use data_encoding::HEXLOWER;
+use vidimus_core::act::Subject;
+use vidimus_core::keep::KeptPayload;
+use vidimus_identity::{KeyFileError, existing_random_key, random_key};
+
+pub use self::file::KeyFault;
+pub(crate) use self::key::{Lease, PersonKey};
+pub use self::key::{Place, Plain};
+pub(crate) use collected::Keeping;
+
+/// The key of the names.
+const NAMING: &str = "naming";
+
+/// Where keys are between being out of use and being destroyed.
+const SHREDDING: &str = "shredding";
+
+/// People whose key is held in memory; beyond that those are let go whose key nobody uses just now.
+const MOST_HELD: usize = 4096;
+
+/// A payload cannot be kept, or its key not be destroyed.
+#[derive(Debug, thiserror::Error)]
+pub enum PayloadKeyError {
+    #[error(transparent)]
+    File(#[from] KeyFault),
+    #[error(transparent)]
+    Naming(#[from] KeyFileError),
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("the system has no random bytes")]
+    Random,
+    #[error("whose payload it is cannot be named in an act, so its key could not be destroyed")]
+    Unnameable,
+    #[error("the thread that reads keys has ended")]
+    Interrupted,
+}
+
+impl PayloadKeyError {
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { path, source }
+    }
+}
+
+/// Why a kept payload is not read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// Whether it was destroyed, the log says.
+    #[error("its key is not there")]
+    NoKey,
+    #[error("it is not what was sealed for this record")]
+    Forged,
+    #[error(transparent)]
+    Failed(#[from] PayloadKeyError),
+}
+
+/// All keys of an installation.
+pub struct PayloadKeys {
+    directory: PathBuf,
+    /// Held by whoever looks at files or changes them.
+    files: Mutex<Option<hmac::Key>>,
+    held: Mutex<HashMap<Box<str>, Held>>,
+}
+
+/// The keys of one person that are in memory.
+#[derive(Debug)]
+struct Held {
+    current: Arc<PersonKey>,
+    /// Earlier ones that calls under way still have.
+    before: Vec<Weak<PersonKey>>,
+}
+
+impl Held {
+    fn is_used(&self) -> bool {
+        Arc::strong_count(&self.current) > 1 || self.before.iter().any(|key| key.strong_count() > 0)
+    }
+
+    fn wipe(&self) {
+        self.current.wipe();
+        self.before.iter().filter_map(Weak::upgrade).for_each(|key| key.wipe());
+    }
+}
+
+impl fmt::Debug for PayloadKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PayloadKeys").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+/// Keys that are out of use, to be destroyed.
+#[derive(Debug)]
+pub struct Aside {
+    /// Their ids, sorted.
+    pub keys: Vec<String>,
+    /// How many payloads were sealed under them, at most.
+    pub records: u64,
+    places: Vec<PathBuf>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl PayloadKeys {
+    /// Those in a directory, which is made with the first key.
+    pub fn at(directory: PathBuf) -> Self {
+        Self { directory, files: Mutex::default(), held: Mutex::default() }
+    }
+
+    /// Those of a data directory.
+    pub fn of_data(data: &Path) -> Self {
+        Self::at(data.join("payload-keys"))
+    }
+
+    /// The right to seal the payloads of one call of somebody, `whose` as in an act: `User/issuer#subject`, `Agent/namespace/name`.
+    ///
+    /// # Errors
+    /// Where there is no key and none can be made, or one that others may read.
+    pub(crate) async fn lease(
+        self: &Arc<Self>,
+        whose: &str,
+        now: SystemTime,
+    ) -> Result<Lease, PayloadKeyError> {
+        if let Some(lease) = self.held(whose, now) {
+            return Ok(lease);
+        }
+        let (keys, whose) = (self.clone(), Box::<str>::from(whose));
+        // It reads files, and may write one and wait for the disk.
+        let fetched = tokio::task::spawn_blocking(move || keys.fetch(&whose, now)).await;
+        fetched.map_err(|_| PayloadKeyError::Interrupted)?
+    }
+
+    /// The same of a key that is in memory.
+    fn held(&self, whose: &str, now: SystemTime) -> Option<Lease> {
+        lock(&self.held).get(whose)?.current.lease(now)
+    }
+
+    fn fetch(&self, whose: &str, now: SystemTime) -> Result<Lease, PayloadKeyError> {
+        let mut files = lock(&self.files);
+        // Another was first.
+        if let Some(lease) = self.held(whose, now) {
+            return Ok(lease);
+        }
+        // What could not be destroyed by an act is not begun.
+        let subject = whose.parse::<Subject>().ok().filter(|subject| subject.check_keeps().is_ok());
+        if subject.is_none_or(|subject| subject.to_string() != whose) {
+            return Err(PayloadKeyError::Unnameable);
+        }
+        let folder = self.directory.join(self.made_name(&mut files, whose)?);
+        let key = file::current(&folder, whose, now)?;
+        let key = Arc::new(PersonKey::of(key)?);
+        let lease = key.lease(now).ok_or(PayloadKeyError::Random)?;
+        self.hold(whose, key);
+        Ok(lease)
+    }
+
+    fn hold(&self, whose: &str, key: Arc<PersonKey>) {
+        let mut held = lock(&self.held);
+        if held.len() >= MOST_HELD {
+            held.retain(|_, held| held.is_used());
+        }
+        let before = held.remove(whose).map_or_else(Vec::new, |held| {
+            let used = held.before.into_iter().filter(|key| key.strong_count() > 0);
+            used.chain([Arc::downgrade(&held.current)]).collect()
+        });
+        held.insert(whose.into(), Held { current: key, before });
+    }
+
+    /// The name of somebody's folder; with it the directory and the key of names are made, where there are none.
+    fn made_name(&self, naming: &mut Option<hmac::Key>, whose: &str) -> Result<String, PayloadKeyError> {
+        if naming.is_none() {
+            file::make_directory(&self.directory)?;
+            *naming = Some(naming_key(&random_key::<32>(&self.directory.join(NAMING))?));
+        }
+        naming.as_ref().map(|key| name(key, whose)).ok_or(PayloadKeyError::Random)
+    }
+
+    /// The same of somebody who has a folder, or had one; `None` where nobody has.
+    fn name(&self, naming: &mut Option<hmac::Key>, whose: &str) -> Result<Option<String>, PayloadKeyError> {
+        if naming.is_none() {
+            file::check_directory(&self.directory)?;
+            *naming = existing_random_key::<32>(&self.directory.join(NAMING))?.map(|key| naming_key(&key));
+        }
+        Ok(naming.as_ref().map(|key| name(key, whose)))
+    }
+
+    /// Takes all keys of somebody out of use, in memory and on disk; also those of an earlier try. `None` where there are none.
+    ///
+    /// # Errors
+    /// Where they stay as they were.
+    pub fn set_aside(&self, whose: &str) -> Result<Option<Aside>, PayloadKeyError> {
+        let mut files = lock(&self.files);
+        let Some(name) = self.name(&mut files, whose)? else { return Ok(None) };
+        let (folder, shredding) = (self.directory.join(&name), self.directory.join(SHREDDING));
+        if folder.try_exists().map_err(PayloadKeyError::io(&folder))? {
+            file::make_directory(&shredding)?;
+            let to = shredding.join(format!("{name}.{}", file::random_id()?));
+            fs::rename(&folder, &to).map_err(PayloadKeyError::io(&folder))?;
+        }
+        // Whoever took one until now has it, and whoever takes one from now on makes another.
+        if let Some(held) = lock(&self.held).remove(whose) {
+            held.wipe();
+        }
+        let mut aside = Aside { keys: Vec::new(), records: 0, places: Vec::new() };
+        for place in file::entries(&shredding)? {
+            let of = place.file_name().and_then(|found| found.to_str()?.split_once('.')).map(|(of, _)| of);
+            if of == Some(name.as_str()) {
+                let (keys, records) = file::counted(&place)?;
+                aside.keys.extend(keys);
+                aside.records = aside.records.saturating_add(records);
+                aside.places.push(place);
+            }
+        }
+        if aside.places.is_empty() {
+            return Ok(None);
+        }
+        file::sync_directory(&self.directory)?;
+        file::sync_directory(&shredding)?;
+        aside.keys.sort_unstable();
+        Ok(Some(aside))
+    }
+
+    /// Destroys keys that are out of use: what they sealed is read by nobody from then on.
+    ///
+    /// # Errors
+    /// Where some may still be there; they are destroyed at the next start, or by the next act.
+    pub fn destroy(&self, aside: &Aside) -> Result<(), PayloadKeyError> {
+        let _files = lock(&self.files);
+        aside.places.iter().try_for_each(|place| file::destroy(place))?;
+        Ok(file::sync_directory(&self.directory.join(SHREDDING))?)
+    }
+
+    /// Whose keys an act took out of use that did not come to its end.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn left_aside(&self) -> Result<Vec<Subject>, PayloadKeyError> {
+        let _files = lock(&self.files);
+        let mut left = Vec::new();
+        for place in file::entries(&self.directory.join(SHREDDING))? {
+            match file::whose(&place)? {
+                Some(whose) => left.extend(whose.parse::<Subject>().ok()),
+                // Nothing whole is left of them.
+                None => file::destroy(&place)?,
+            }
+        }
+        left.sort_unstable();
+        left.dedup();
+        Ok(left)
+    }
+
+    /// What was kept of somebody, as a record at `place` has it.
+    ///
+    /// # Errors
+    /// Why it is not read.
+    pub fn open(&self, whose: &str, place: Place<'_>, kept: &KeptPayload) -> Result<Plain, Unread> {
+        let (Some(id), Some(sealed)) = (&kept.key, &kept.sealed) else { return Err(Unread::Forged) };
+        let name = self.name(&mut lock(&self.files), whose)?.ok_or(Unread::NoKey)?;
+        // What a record says is no path.
+        if !file::is_id(id) {
+            return Err(Unread::Forged);
+        }
+        let found = file::read(&self.directory.join(name).join(id)).map_err(PayloadKeyError::from)?;
+        let found = found.filter(|found| found.whose == whose).ok_or(Unread::NoKey)?;
+        let key = PersonKey::of(found)?;
+        key.open(place, (kept.bytes, kept.too_long), sealed).ok_or(Unread::Forged)
+    }
+}
+
+fn naming_key(key: &[u8; 32]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, key)
+}
+
+/// The first 128 bits of a MAC, in hexadecimal.
+fn name(key: &hmac::Key, whose: &str) -> String {
+    let mac = hmac::sign(key, whose.as_bytes());
+    HEXLOWER.encode(mac.as_ref().get(..16).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests;
