@@ -229,7 +229,7 @@ fn created(folder: &Path, whose: &str, now: SystemTime) -> Result<KeyFile, KeyFa
     text.push('\n');
     text.push_str(&header);
     text.push('\n');
-    STANDARD.encode_string(&*secret, &mut text);
+    STANDARD.encode_string(*secret, &mut text);
     text.push_str("\n+");
     let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
     let written = written.and_then(|mut file| {

@@ -281,7 +281,8 @@ mod tests {
             let breaks = |letter: char| letter.is_control() || matches!(letter, '\u{2028}' | '\u{2029}');
             assert!(!message.contains(breaks), "{message:?}");
             let Some(at) = message.find("] {") else { continue };
-            let read: serde_json::Value = serde_json::from_str(message.get(at + 2..).unwrap_or_default()).unwrap();
+            let read: serde_json::Value =
+                serde_json::from_str(message.get(at + 2..).unwrap_or_default()).unwrap();
             let record = read.get("raw_data").and_then(|raw| serde_json::from_str(raw.as_str()?).ok());
             assert_eq!(record.unwrap_or(read).to_string(), leaf.text(), "it reads as the same");
         }

@@ -15,7 +15,7 @@ fn kept(data: &str) -> Option<String> {
         let id = one["record"].get("id").or_else(|| one.get("id"))?;
         Some(id.as_str()?.to_owned())
     };
-    kept.filter_map(id).last()
+    kept.filter_map(id).next_back()
 }
 
 fn calls(gateway: &Gateway) -> String {
