@@ -66,5 +66,5 @@ SELECT date_trunc('hour', time) AS hour, kind, count(*) AS records FROM records 
 -- The kept sums: who did how much in each hour?
 SELECT what, hour, name, calls, allowed, held, denied, effects, ok, tokens_input, tokens_output, cost, latency_us FROM hours ORDER BY what, hour, name;
 
--- Which records mention an invoice, word for word?
-SELECT index, record FROM records WHERE record LIKE '%INV-1%' ORDER BY index DESC LIMIT 25;
+-- Which records mention a tool, word for word?
+SELECT index, record FROM records WHERE record LIKE '%ledger/get_invoice%' ORDER BY index DESC LIMIT 25;

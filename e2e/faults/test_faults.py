@@ -23,6 +23,8 @@ CALL = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "g
 HEADERS = [("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "tools/call"), ("Mcp-Name", "get_invoice")]
 # A process is killed before each of these that it makes: what changes a file or a name, or waits for the disk. strace counts each call by itself,
 # in each thread; `?` is for those that a machine does not have.
+# Every so many steps of a kind one is tried; with 1 (`make kills`) each.
+EVERY = int(os.environ.get("VIDIMUS_FAULTS_EVERY", "4"))
 STEPS = ("?mkdir", "?mkdirat", "?rename", "?renameat", "renameat2", "?link", "linkat", "?unlink", "unlinkat", "ftruncate", "fsync", "fdatasync", "syncfs")
 
 
@@ -188,8 +190,8 @@ class Disks(Faulty):
                 whole = path.read_bytes()
                 path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1:])
                 found = [one for one in self.fsck(1) if one["file"].endswith(name)]
-                self.assertEqual([one["means"] for one in found], ["altered"], found)
-                self.assertIsNotNone(found[0]["offset"])
+                self.assertEqual({one["means"] for one in found}, {"altered"}, found)
+                self.assertTrue([one for one in found if one["offset"] is not None], found)
                 self.assertTrue(found[0]["next"])
                 if name != "checkpoints":  # of which a start reads the end
                     self.refused()
@@ -232,12 +234,12 @@ class Processes(Faulty):
         """Runs what is killed before its first, second, … call of each kind, until it is not: `ends` says whether it was killed."""
         killed = 0
         for call in STEPS:
-            for number in range(1, 200):
+            for number in range(1, 200, EVERY):
                 with self.subTest(call=call, number=number):
                     if not ends(traced(self.stage.root / "trace", f"{call}:signal=KILL:when={number}")):
                         break
                     killed += 1
-        self.assertGreater(killed, 10, "it takes some steps")
+        self.assertGreater(killed, 10 // EVERY, "it takes some steps")
 
     def test_a_first_start_that_is_killed_at_any_step_is_made_good_by_the_next(self):
         def ends(under):
@@ -273,7 +275,10 @@ class Processes(Faulty):
                 return False
             self.assertEqual(done.returncode, -signal.SIGKILL, done.stderr)
             self.fsck(0)
+            # Where it had followed already, both keys sign, and no third one follows unless that is ended.
             again = subprocess.run(rotate, capture_output=True, text=True)
+            if again.returncode == 2 and "--end-overlap" in again.stderr:
+                again = subprocess.run([*rotate, "--end-overlap"], capture_output=True, text=True)
             self.assertEqual(again.returncode, 0, again.stderr)
             self.assertEqual([one for one in self.fsck(0) if one["means"] == "mended"], [])
             return True

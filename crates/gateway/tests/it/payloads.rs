@@ -15,7 +15,7 @@ use vidimus_identity::TokenRequest;
 use vidimus_testkit::upstream::Answer;
 
 use super::acts::{ADMIN, follow_with};
-use super::changes::{CARD, result_of, with, world};
+use super::changes::{CARD, result_of};
 use super::replicas;
 use super::world::{World, call_id, objects};
 
@@ -23,6 +23,23 @@ const ADA: &str = "User/urn:vidimus:local#ada";
 const BOT: &str = "Agent/t/caller";
 const KEEPS: &str = r#"@keep("arguments, answer")
     permit (principal, action == Action::"invokeTool", resource == Tool::"t/tools/echo");"#;
+
+/// The objects, of which the caller acts for people, and this policy.
+fn with(world: &World, text: &str) -> Vec<Value> {
+    let mut all = super::changes::with(world, text);
+    for object in &mut all {
+        if object["metadata"]["name"] == "caller" {
+            object["spec"]["actsFor"] = json!([{ "issuer": "urn:vidimus:local" }]);
+        }
+    }
+    all
+}
+
+async fn world(text: &str) -> World {
+    let world = World::new().await;
+    world.gate.take_into_use(super::world::snapshot(&with(&world, text)));
+    world
+}
 
 /// A call of `echo` with these arguments, for a person or for nobody.
 fn echo(world: &World, person: Option<&str>, arguments: &Value) -> Request<Full<Bytes>> {
@@ -300,10 +317,7 @@ async fn what_a_stop_left_is_destroyed_at_the_next_start() {
 async fn a_shred_at_one_gateway_reaches_the_keys_of_the_others() {
     let (_redis, one, other) = replicas::two().await;
     for world in [&one, &other] {
-        let mut all = objects(&world.upstream);
-        all.push(json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "Policy",
-            "metadata": {"namespace": "t", "name": "keeps"}, "spec": {"description": "keeps", "cedar": KEEPS}}));
-        follow_with(world, &all);
+        follow_with(world, &with(world, KEEPS));
     }
     let mut of = Vec::new();
     for world in [&one, &other] {

@@ -8,7 +8,19 @@ const WHOSE: &str = "Agent/a/bot";
 
 /// The id of the newest call whose record keeps something.
 fn kept(data: &str) -> Option<String> {
-    let found = run(&["audit", "search", "--data", data, "--kind", "decision", "--limit", "0", "-o", "json"]);
+    let found = run(&[
+        "audit",
+        "search",
+        "--data",
+        data,
+        "--kind",
+        "decision",
+        "--oldest-first",
+        "--limit",
+        "0",
+        "-o",
+        "json",
+    ]);
     let records = found.out.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let kept = records.filter(|one| one["record"].get("kept").or_else(|| one.get("kept")).is_some());
     let id = |one: serde_json::Value| {
