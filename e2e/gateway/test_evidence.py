@@ -546,7 +546,7 @@ class Taken(unittest.TestCase):
 
     def test_who_may_not_and_what_cannot_be_get_nothing_and_nothing_is_on_record_as_given(self):
         before, everything = len(self.acts()), {"search": {}}
-        stranger = re.sub(r"\n[0-9]+\n", "\n1\n", (STAGE.root / "saved.checkpoint").read_text(), count=1)
+        stranger = re.sub(r"\n([0-9]+)\n", lambda size: f"\n{int(size[1]) + 1}\n", (STAGE.root / "saved.checkpoint").read_text(), count=1)
         for body, who, status, code in [
             ({"asked": everything, "why": "x"}, ("--name", "eve"), 403, "no_permit"),
             ({"asked": everything, "why": " "}, (), 400, "message_invalid"),
@@ -557,6 +557,7 @@ class Taken(unittest.TestCase):
             ({"asked": everything, "cosigned": True, "why": "x"}, (), 409, "act_unfit"),
         ]:
             got, _, raw = self.post(body, *who)
+            self.assertEqual(got, status, (body, raw[:300]))
             self.assertEqual((got, json.loads(raw)["vidimus"]["code"]), (status, code), (body, raw))
         self.assertEqual(len(self.acts()), before)
 
