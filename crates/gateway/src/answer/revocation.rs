@@ -22,7 +22,7 @@ use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::{Identity, Principal};
 use vidimus_core::snapshot::Snapshot;
 
-use super::kept::Kept;
+use super::kept::{Kept, KeptContent};
 use crate::gate::{Shared, millis};
 use crate::part::Part;
 
@@ -41,6 +41,8 @@ pub struct Asked {
     tokens_estimated: i64,
     streaming: bool,
     arguments: Kept,
+    /// What it said beside them.
+    content: KeptContent,
     /// What people approved of it: they did when it was made.
     approvals: Arc<[Approval]>,
     /// The grant of which it took a use, where nothing else permitted it.
@@ -69,6 +71,7 @@ impl Asked {
             tokens_estimated,
             streaming,
             arguments: Kept::of(&call.ask),
+            content: KeptContent::of(&call.ask),
             approvals: if call.approvals.is_empty() { Arc::default() } else { call.approvals.into() },
             grant: None,
             obligations: Arc::default(),
@@ -123,8 +126,14 @@ impl Asked {
         let message = self.arguments.message();
         let arguments = self.arguments.arguments(message.as_ref());
         let is_known = !matches!(arguments, Arguments::Unknown);
+        let said = self.content.said();
+        let content = self.content.content(said.as_ref());
+        // All that a policy can look at is as it was, but for the time.
+        let is_whole = is_known && content.is_some();
         let ask = Ask {
             arguments,
+            content: content.unwrap_or_default(),
+            body: self.arguments.body(),
             tokens_estimated: self.tokens_estimated,
             streaming: self.streaming,
             task: self.task.as_deref(),
@@ -159,6 +168,8 @@ impl Asked {
             {
                 true
             }
+            // What permits other arguments is nothing to it.
+            _ if is_whole => true,
             // Not all that it was permitted by is kept, such as which step of a plan it is. What people approved of it is.
             _ if self.action == Action::InvokeTool => {
                 let ask = Ask { arguments: Arguments::Unknown, ..ask };
