@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
+use vidimus_core::call::{Content, step_digest};
 use vidimus_core::clock::Clock as _;
+use vidimus_core::json::Json;
 use vidimus_testkit::upstream::{Answer, AnswerStream};
 
 use super::world::{World, call_id, objects, snapshot};
@@ -114,6 +116,75 @@ async fn a_stream_that_is_permitted_still_outlives_a_window() {
         // The timer of the window fires meanwhile.
         tokio::time::sleep(LEFT + Duration::from_millis(100)).await;
         assert!(passes(&mut body, &stream).await, "{form}");
+    }
+}
+
+/// Attack: a call by a permit that ends, where another one permits the tool for other arguments, or as a step of a plan that the call is not.
+/// What it says beside its arguments makes no difference to the first, and is part of the step.
+#[tokio::test]
+async fn a_stream_does_not_go_on_by_what_permits_other_arguments() {
+    let params = |to: &str, meta: &Value| json!({"name": "echo", "arguments": {"to": to}, "_meta": meta});
+    let (silent, telling) = (json!({"progressToken": 7}), json!({"com.bank/account": "M"}));
+    let step = |to: &str, meta: Option<&Value>| {
+        let arguments = json!({"to": to}).to_string();
+        let arguments = Json::parse(arguments.as_bytes()).expect("JSON");
+        let said = json!({"_meta": meta}).to_string();
+        let said = Json::parse(said.as_bytes()).expect("JSON");
+        let content = Content { params: meta.map(|_| &said), ..Content::default() };
+        step_digest("Tool/t/tools/echo", Some(&arguments), content)
+    };
+    let to_ada =
+        r#"TOOL when { context.args.hasTag("/to") && context.args.getTag("/to") == "ada" };"#.to_owned();
+    let by_arguments = (to_ada, json!({}));
+    let by_step = ("TOOL;".to_owned(), json!({"plan": [step("ada", None)]}));
+    let by_telling_step = ("TOOL;".to_owned(), json!({"plan": [step("ada", Some(&telling))]}));
+    let forms = [
+        (&by_arguments, params("bob", &silent), false),
+        (&by_arguments, params("bob", &telling), false),
+        (&by_arguments, params("ada", &silent), true),
+        (&by_arguments, params("ada", &telling), true),
+        (&by_step, params("bob", &silent), false),
+        (&by_step, params("ada", &telling), false),
+        (&by_step, params("ada", &silent), true),
+        (&by_telling_step, params("ada", &silent), false),
+        (&by_telling_step, params("ada", &telling), true),
+    ];
+    for ((cedar, more), params, goes_on) in forms {
+        // The window closes, or the policy is taken away.
+        for closes in [true, false] {
+            let world = World::new().await;
+            let (_, end) = shortly_before_the_hour(&world);
+            let own = with_policy(&world, cedar, more);
+            let mut all = own.clone();
+            let window = json!({"window": {"until": end}});
+            let mut ending = with_policy(&world, "TOOL;", &window).pop().expect("a policy");
+            ending["metadata"]["name"] = json!("ending");
+            all.push(ending);
+            world.gate.take_into_use(snapshot(&all));
+            let (answer, stream) = Answer::stream("text/event-stream");
+            world.upstream.next(answer);
+            let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params});
+            let request = || world.request(http::Method::POST, "/mcp/t/tools", &call);
+            let response = world.send(request()).await;
+            let (id, mut body) = (call_id(response.headers()), response.into_body());
+            assert!(passes(&mut body, &stream).await, "{cedar} {more} {params}");
+            if closes {
+                world.clock.advance(LEFT);
+            } else {
+                world.gate.take_into_use(snapshot(&own));
+            }
+            let what = format!("{cedar} {more} {params} {closes}");
+            if goes_on {
+                // The timer of the window fires meanwhile.
+                tokio::time::sleep(LEFT + Duration::from_millis(100)).await;
+                assert!(passes(&mut body, &stream).await, "{what}");
+            } else {
+                assert!(is_cut(&mut body).await, "{what}");
+                assert_eq!(world.records(&id, 2).await[1]["code"], "revoked", "{what}");
+                let (_, headers, _) = world.call(request()).await;
+                assert_eq!(headers["vidimus-code"], "no_permit", "the same call now: {what}");
+            }
+        }
     }
 }
 
