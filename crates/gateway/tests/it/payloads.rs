@@ -17,7 +17,7 @@ use vidimus_testkit::upstream::Answer;
 use super::acts::{ADMIN, follow_with};
 use super::changes::{CARD, result_of};
 use super::replicas;
-use super::world::{World, call_id, objects};
+use super::world::{World, call_id};
 
 const ADA: &str = "User/urn:vidimus:local#ada";
 const BOT: &str = "Agent/t/caller";
