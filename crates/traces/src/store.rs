@@ -240,7 +240,7 @@ impl Store {
         DirBuilder::new().recursive(true).mode(0o700).create(&lane.dir)?;
         if let Some(last) = lane.segments.back() {
             let (path, _) = files::paths(&lane.dir, last.number);
-            let file = OpenOptions::new().read(true).write(true).open(&path)?;
+            let file = File::open(&path)?;
             let end = files::all(&file, |kept| {
                 if let Some(ids) = kept.ids() {
                     self.recent.add(lane.id, ids, kept.says());
@@ -248,8 +248,8 @@ impl Store {
             })?;
             let there = file.metadata()?.len();
             if there > end {
-                tracing::warn!(bytes = there - end, "{}: a torn end is cut off", path.display());
-                file.set_len(end)?;
+                // Nothing is written behind it any more, and whole spans may be: those are found by the index.
+                tracing::warn!(bytes = there - end, "{}: torn or damaged at byte {end}", path.display());
             }
         }
         lane.is_known = true;
