@@ -140,6 +140,33 @@ fn a_start_leaves_what_stands_behind_a_damaged_span() {
 }
 
 #[test]
+fn of_what_could_not_be_written_nothing_is_kept_and_no_file_is_left() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let lane = dir.path().join(lane_name(BOT));
+    fs::create_dir(&lane).expect("a directory");
+    let mut store = store(dir.path());
+    let mut refused =
+        |id| store.append(&whose(BOT), vec![span(TRACE, id, "lost")], SystemTime::now()).is_err();
+    let (data, index) = files::paths(&lane, 1);
+    for full in [&data, &index] {
+        std::os::unix::fs::symlink("/dev/full", full).expect("a full disk");
+        assert!(refused(1), "{}", full.display());
+        assert_eq!(fs::read_dir(&lane).expect("a directory").count(), 0, "{}", full.display());
+    }
+    assert_eq!(put(&mut store, BOT, vec![span(TRACE, 1, "a")]).stored, 1);
+    let kept = (store.bytes(), fs::read(&data).expect("read"));
+    // The spans are written, and where they are is not.
+    let aside = lane.join("aside");
+    fs::rename(&index, &aside).expect("renamed");
+    std::os::unix::fs::symlink("/dev/full", &index).expect("a full disk");
+    assert!(store.append(&whose(BOT), vec![span(TRACE, 2, "lost")], SystemTime::now()).is_err());
+    fs::rename(&aside, &index).expect("renamed");
+    assert_eq!((store.bytes(), fs::read(&data).expect("read")), kept);
+    assert_eq!(put(&mut store, BOT, vec![span(TRACE, 2, "b")]).stored, 1, "and it goes on");
+    assert_eq!(said(dir.path(), TRACE), as_said(&[(BOT, "a"), (BOT, "b")]));
+}
+
+#[test]
 fn nobodys_flood_takes_what_others_sent() {
     let dir = tempfile::tempdir().expect("a directory");
     let limits = Limits { bytes: 64 << 10, file: 8 << 10, ..Limits::default() };
