@@ -18,7 +18,8 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
-use vidimus_core::caller::Proven;
+use vidimus_core::act::Subject;
+use vidimus_core::caller::{Proven, User};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Principal;
 use vidimus_traces::{Dropped, KeptSpan, Limits, Store, Taken, Whose};
@@ -145,7 +146,7 @@ async fn take(
         context.unproven();
         (caller, _) = authenticate(gate, &gate.snapshot(), context, None, parts).await?;
     }
-    let whose = whose(&caller.proven)?;
+    let whose = whose(gate, &caller.proven)?;
     let room = match coding {
         // What it becomes is not known before.
         wire::Coding::Gzip => MOST_BODY,
@@ -168,13 +169,20 @@ async fn take(
 /// Whose spans they are.
 ///
 /// # Errors
-/// `forbidden_by_policy` where it is taken out of service: whatever it says is not waited for.
-fn whose(proven: &Proven) -> Result<Whose, Refusal> {
-    let is_quarantined = match &proven.principal {
+/// `forbidden_by_policy` where the principal, its identity or the person is taken out of service: whatever it says is not waited for.
+fn whose(gate: &Gate, proven: &Proven) -> Result<Whose, Refusal> {
+    let by_record = match &proven.principal {
         Principal::Agent(agent) => agent.quarantined,
         Principal::Service(service) => service.quarantined,
     };
-    if is_quarantined {
+    let user = proven.user.as_ref().map(User::id);
+    let (standing, person) = (gate.acts.standing(), user.as_deref().map(|id| Subject::User(id.into())));
+    let by_act = |subject: &Subject| standing.quarantined_by(subject).next().is_some();
+    if by_record
+        || by_act(&Subject::Object(proven.principal.entity().clone()))
+        || by_act(&Subject::Identity(proven.identity.clone()))
+        || person.as_ref().is_some_and(by_act)
+    {
         return Err(Refusal::new(
             Code::ForbiddenByPolicy,
             "the sender is quarantined, and its spans are not kept",
@@ -183,7 +191,7 @@ fn whose(proven: &Proven) -> Result<Whose, Refusal> {
     Ok(Whose {
         principal: proven.principal.entity().to_string(),
         identity: proven.identity.to_string(),
-        user: proven.user.as_ref().map(vidimus_core::caller::User::id),
+        user,
     })
 }
 
