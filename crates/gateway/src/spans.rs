@@ -18,7 +18,9 @@ use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
-use vidimus_core::caller::Proven;
+use tokio::sync::Semaphore;
+use vidimus_core::act::Subject;
+use vidimus_core::caller::{Proven, User};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Principal;
 use vidimus_traces::{Dropped, KeptSpan, Limits, Store, Taken, Whose};
@@ -41,6 +43,8 @@ const ROOM: usize = 128 * 1024 * 1024;
 const LEAST: usize = 64 * 1024;
 /// What the spans of one request may come to, each with the attributes of its resource, in bytes.
 const MOST_KEPT: usize = 16 * 1024 * 1024;
+/// How many requests are decoded and written at once: one becomes many times the bytes that it came with, and the disk is one.
+const MOST_AT_ONCE: usize = 2;
 
 /// Where spans are kept, and how many may be on their way there.
 #[derive(Clone, Debug)]
@@ -50,6 +54,7 @@ pub struct Spans(Arc<Inner>);
 struct Inner {
     store: Mutex<Store>,
     room: Pool,
+    turns: Arc<Semaphore>,
 }
 
 /// The room of one request. It is given back when this is dropped.
@@ -72,7 +77,8 @@ impl Spans {
     /// Where it cannot be made or listed.
     pub fn open(dir: &Path, limits: Limits) -> io::Result<Self> {
         let store = Mutex::new(Store::open(dir, limits)?);
-        Ok(Self(Arc::new(Inner { store, room: Pool::new(ROOM) })))
+        let turns = Arc::new(Semaphore::new(MOST_AT_ONCE));
+        Ok(Self(Arc::new(Inner { store, room: Pool::new(ROOM), turns })))
     }
 
     /// Between two requests it is whole, whatever panicked.
@@ -85,6 +91,23 @@ impl Spans {
             Refusal::new(Code::Overloaded, "as many spans are on their way to the disk as is fair")
         })?;
         Ok(Room { spans: self.clone(), holder: holder.clone(), bytes })
+    }
+
+    /// Does what is not for a thread that has calls: reading some megabytes and waiting for a disk. It waits for its turn.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let fault = |error: &dyn ToString| {
+            Refusal::new(Code::Internal, "the spans could not be kept").with_detail(error.to_string())
+        };
+        let turn = self.0.turns.clone().acquire_owned().await.map_err(|error| fault(&error))?;
+        let done = tokio::task::spawn_blocking(move || {
+            // It goes on where its sender leaves, and so does its turn.
+            let _turn = turn;
+            work()
+        });
+        done.await.map_err(|error| fault(&error))
     }
 }
 
@@ -145,7 +168,7 @@ async fn take(
         context.unproven();
         (caller, _) = authenticate(gate, &gate.snapshot(), context, None, parts).await?;
     }
-    let whose = whose(&caller.proven)?;
+    let whose = whose(gate, &caller.proven)?;
     let room = match coding {
         // What it becomes is not known before.
         wire::Coding::Gzip => MOST_BODY,
@@ -153,28 +176,32 @@ async fn take(
     };
     let room = spans.room(&holder, room)?;
     let shared = gate.shared.clone();
-    // Reading some megabytes and waiting for a disk is not for a thread that has calls.
-    let kept = tokio::task::spawn_blocking(move || {
+    let kept = spans.aside(move || {
         let kept = keep(&room.spans, &whose, (wire, coding), &bytes, now);
         shared.meter.spans().taken(kept.as_ref().ok());
         kept
     });
-    let (taken, ..) = kept
-        .await
-        .map_err(|error| Refusal::new(Code::Internal, "the spans could not be kept").with_detail(error))??;
+    let (taken, ..) = kept.await??;
     Ok(taken)
 }
 
 /// Whose spans they are.
 ///
 /// # Errors
-/// `forbidden_by_policy` where it is taken out of service: whatever it says is not waited for.
-fn whose(proven: &Proven) -> Result<Whose, Refusal> {
-    let is_quarantined = match &proven.principal {
+/// `forbidden_by_policy` where the principal, its identity or the person is taken out of service: whatever it says is not waited for.
+fn whose(gate: &Gate, proven: &Proven) -> Result<Whose, Refusal> {
+    let by_record = match &proven.principal {
         Principal::Agent(agent) => agent.quarantined,
         Principal::Service(service) => service.quarantined,
     };
-    if is_quarantined {
+    let user = proven.user.as_ref().map(User::id);
+    let (standing, person) = (gate.acts.standing(), user.as_deref().map(|id| Subject::User(id.into())));
+    let by_act = |subject: &Subject| standing.quarantined_by(subject).next().is_some();
+    if by_record
+        || by_act(&Subject::Object(proven.principal.entity().clone()))
+        || by_act(&Subject::Identity(proven.identity.clone()))
+        || person.as_ref().is_some_and(by_act)
+    {
         return Err(Refusal::new(
             Code::ForbiddenByPolicy,
             "the sender is quarantined, and its spans are not kept",
@@ -183,7 +210,7 @@ fn whose(proven: &Proven) -> Result<Whose, Refusal> {
     Ok(Whose {
         principal: proven.principal.entity().to_string(),
         identity: proven.identity.to_string(),
-        user: proven.user.as_ref().map(vidimus_core::caller::User::id),
+        user,
     })
 }
 
@@ -252,11 +279,38 @@ impl SpanMeter {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
     use opentelemetry_proto::tonic::resource::v1::Resource;
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
     use vidimus_traces::names;
 
     use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn of_many_requests_two_are_decoded_at_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let spans = Spans::open(dir.path(), Limits::default()).expect("a store");
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let all: Vec<_> = (0..8)
+            .map(|_| {
+                let (spans, now, most) = (spans.clone(), now.clone(), most.clone());
+                tokio::spawn(async move {
+                    let work = move || {
+                        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        std::thread::sleep(Duration::from_millis(20));
+                        now.fetch_sub(1, Ordering::SeqCst);
+                    };
+                    spans.aside(work).await
+                })
+            })
+            .collect();
+        for one in all {
+            one.await.expect("no panic").expect("done");
+        }
+        assert_eq!(most.load(Ordering::SeqCst), MOST_AT_ONCE);
+    }
 
     #[test]
     fn what_is_said_once_for_all_spans_does_not_become_more_than_there_is_room_for() {

@@ -240,7 +240,7 @@ impl Store {
         DirBuilder::new().recursive(true).mode(0o700).create(&lane.dir)?;
         if let Some(last) = lane.segments.back() {
             let (path, _) = files::paths(&lane.dir, last.number);
-            let file = OpenOptions::new().read(true).write(true).open(&path)?;
+            let file = File::open(&path)?;
             let end = files::all(&file, |kept| {
                 if let Some(ids) = kept.ids() {
                     self.recent.add(lane.id, ids, kept.says());
@@ -248,8 +248,8 @@ impl Store {
             })?;
             let there = file.metadata()?.len();
             if there > end {
-                tracing::warn!(bytes = there - end, "{}: a torn end is cut off", path.display());
-                file.set_len(end)?;
+                // Nothing is written behind it any more, and whole spans may be: those are found by the index.
+                tracing::warn!(bytes = there - end, "{}: torn or damaged at byte {end}", path.display());
             }
         }
         lane.is_known = true;
@@ -294,13 +294,16 @@ impl Lane {
             files::put(kept, *ids, from, &mut data, &mut index);
         }
         let (data_path, index_path) = files::paths(&self.dir, segment.number);
-        let open = |path: &Path| OpenOptions::new().append(true).create(true).mode(0o600).open(path);
-        let written = append(&open(&data_path)?, &data, from).and_then(|()| {
-            let before = segment.spans * ENTRY as u64;
-            append(&open(&index_path)?, &index, before)
-        });
-        // Where it could not be written, a new file is begun: of this one nobody knows what is in it.
-        written?;
+        if let Err(error) = append(&data_path, &data).and_then(|()| append(&index_path, &index)) {
+            // None of them is kept, and no file for none. The next are written to a new one.
+            if segment.spans > 0 {
+                let _ = cut(&index_path, segment.spans * ENTRY as u64);
+                let _ = cut(&data_path, from);
+            } else if remove([&index_path, &data_path]).is_ok() {
+                self.segments.pop_back();
+            }
+            return Err(error);
+        }
         segment.bytes += (data.len() + index.len()) as u64;
         segment.spans += spans.len() as u64;
         segment.newest = now;
@@ -312,15 +315,9 @@ impl Lane {
     fn drop_first(&mut self) -> Option<u64> {
         let first = *self.segments.front()?;
         let (data, index) = files::paths(&self.dir, first.number);
-        for path in [index, data] {
-            match fs::remove_file(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => {
-                    tracing::error!(%error, "{}: spans whose time is over stay", path.display());
-                    return None;
-                }
-            }
+        if let Err(error) = remove([&index, &data]) {
+            tracing::error!(%error, "{}: spans whose time is over stay", data.display());
+            return None;
         }
         self.segments.pop_front();
         if self.segments.is_empty() {
@@ -330,12 +327,25 @@ impl Lane {
     }
 }
 
-/// Writes behind what is there, or takes back what was written of it.
-fn append(mut file: &File, bytes: &[u8], from: u64) -> io::Result<()> {
-    file.write_all(bytes).inspect_err(|_| {
-        // What is left of it is torn, and cut off when it is read.
-        let _ = file.set_len(from);
-    })
+/// Writes behind what is there.
+fn append(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    OpenOptions::new().append(true).create(true).mode(0o600).open(path)?.write_all(bytes)
+}
+
+/// Takes back what was written behind `length`.
+fn cut(path: &Path, length: u64) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.set_len(length)
+}
+
+/// Removes those that are there.
+fn remove(paths: [&Path; 2]) -> io::Result<()> {
+    for path in paths {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// A span with all that is beside it that may be kept.

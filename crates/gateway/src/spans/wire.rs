@@ -185,6 +185,9 @@ enum Part {
     Request,
     OfResource,
     Resource,
+    EntityRef,
+    /// The name of an attribute. It is a text, and there may be many.
+    Key,
     OfScope,
     Scope,
     Span,
@@ -197,12 +200,14 @@ enum Part {
 }
 
 impl Part {
-    /// What a field of it is, where that is a message in which there may be others.
+    /// What a field of it is, where there may be many of it, or in it.
     const fn of(self, field: u32) -> Option<Self> {
         Some(match (self, field) {
             (Self::Request, 1) => Self::OfResource,
             (Self::OfResource, 1) => Self::Resource,
             (Self::OfResource, 2) => Self::OfScope,
+            (Self::Resource, 3) => Self::EntityRef,
+            (Self::EntityRef, 3 | 4) => Self::Key,
             (Self::OfScope, 1) => Self::Scope,
             (Self::OfScope, 2) => Self::Span,
             (Self::Span, 11) => Self::Event,
@@ -224,6 +229,9 @@ fn elements(mut message: &[u8], part: Part, depth: usize) -> Option<usize> {
     let mut count = 0;
     if depth > MOST_DEPTH {
         return None;
+    }
+    if matches!(part, Part::Key) {
+        return Some(0);
     }
     while !message.is_empty() {
         let (field, kind) = decode_key(&mut message).ok()?;
@@ -258,6 +266,8 @@ mod tests {
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use opentelemetry_proto::tonic::common::v1::EntityRef;
+    use opentelemetry_proto::tonic::resource::v1::Resource;
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
     use vidimus_traces::names;
 
@@ -297,6 +307,19 @@ mod tests {
         let attributes = vec![names::number("", 0); 70_000];
         let one = request(vec![Span { attributes, ..Span::default() }]);
         assert_eq!(code(Wire::Grpc.request(&one)), Some(Code::BodyTooLarge));
+        let of_entities = |entity_refs| {
+            let resource = Some(Resource { entity_refs, ..Resource::default() });
+            let resource_spans = vec![ResourceSpans { resource, ..ResourceSpans::default() }];
+            ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+        };
+        let keys = |count| {
+            let keys = vec!["service.name".to_owned(); count];
+            vec![EntityRef { id_keys: keys.clone(), description_keys: keys, ..EntityRef::default() }]
+        };
+        assert!(Wire::Protobuf.request(&of_entities(keys(1))).is_ok());
+        for many in [vec![EntityRef::default(); 70_000], keys(35_000)] {
+            assert_eq!(code(Wire::Protobuf.request(&of_entities(many))), Some(Code::BodyTooLarge));
+        }
         let json = format!("{{\"resourceSpans\":[{}{{}}]}}", "{},".repeat(70_000));
         assert_eq!(code(Wire::Json.request(json.as_bytes())), Some(Code::BodyTooLarge));
     }

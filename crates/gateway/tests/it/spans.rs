@@ -15,10 +15,15 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
 use serde_json::{Value, json};
+use vidimus_core::act::{Act, Lifted, OfSubject, Subject};
+use vidimus_core::clock::Clock as _;
+use vidimus_gateway::millis;
+use vidimus_identity::TokenRequest;
 use vidimus_testkit::upstream::Answer;
 use vidimus_traces::{KeptSpan, names};
 
-use crate::world::{World, call_id, json_of};
+use crate::acts::{ADMIN, follow_with};
+use crate::world::{World, call_id, json_of, objects, snapshot};
 
 const TRACE: u128 = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
 const HTTP: &str = "/v1/traces";
@@ -188,6 +193,45 @@ async fn who_proves_nobody_says_nothing_and_is_on_record() {
     let (_, headers, _) = world.call(request(&world, Some("caller"), HTTP, "text/plain", body())).await;
     assert_eq!(headers["vidimus-code"], "message_invalid");
     assert_eq!(kept(&world), as_kept(&[]));
+}
+
+#[tokio::test]
+async fn who_is_quarantined_is_not_listened_to_be_it_an_agent_an_identity_or_a_person() {
+    let world = World::new().await;
+    let mut all = objects(&world.upstream);
+    for object in &mut all {
+        if object["metadata"]["name"] == "caller" {
+            object["spec"]["actsFor"] = json!([{ "issuer": "urn:vidimus:local" }]);
+        }
+    }
+    world.gate.take_into_use(snapshot(&all));
+    follow_with(&world, &all);
+    let send = async |id: u64| {
+        let (now, ttl) = (millis(world.clock.now().wall), Duration::from_secs(600));
+        let asked = TokenRequest { subject: "caller", user: Some("ada"), audience: "vidimus", ttl, now };
+        let token = world.identity.token(&asked).expect("a token");
+        let token = secrecy::ExposeSecret::expose_secret(&token);
+        let mut request = request(&world, None, HTTP, PROTOBUF, export(vec![span(id, "a")]));
+        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().expect("a value"));
+        let (status, headers, _) = world.call(request).await;
+        (status, headers.get("vidimus-code").cloned())
+    };
+    assert_eq!(send(1).await, (StatusCode::OK, None));
+    let one = vidimus_traces::read(&world.traces(), TRACE).expect("a store").spans.remove(0);
+    let person = format!("User/{}", one.user.expect("of a person"));
+    for (id, subject) in
+        [(2, "Agent/t/caller".to_owned()), (3, format!("Identity/{}", one.identity)), (4, person)]
+    {
+        let subject: Subject = subject.parse().expect("a subject");
+        let act = Act::Quarantine(OfSubject { subject: subject.clone() });
+        let done = world.gate.shared.act(ADMIN, act, "INC-7").await.expect("done");
+        let (status, code) = send(id).await;
+        let refused = (StatusCode::FORBIDDEN, Some("forbidden_by_policy".parse().expect("a value")));
+        assert_eq!((status, code), refused, "{subject}");
+        let lift = Lifted { of: done.id, subject: subject.clone() };
+        world.gate.shared.act(ADMIN, Act::Lift(lift), "closed").await.expect("done");
+        assert_eq!(send(id).await.0, StatusCode::OK, "{subject}");
+    }
 }
 
 #[tokio::test]

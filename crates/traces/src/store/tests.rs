@@ -99,7 +99,7 @@ fn the_first_stands_for_who_reads_also_where_the_writer_knows_it_no_more() {
 }
 
 #[test]
-fn a_torn_end_is_cut_off_and_what_the_index_lacks_is_found() {
+fn a_torn_end_is_passed_over_and_what_the_index_lacks_is_found() {
     let dir = tempfile::tempdir().expect("a directory");
     put(&mut store(dir.path()), BOT, vec![span(TRACE, 1, "a"), span(TRACE, 2, "b"), span(TRACE, 3, "c")]);
     let (data, index) = files::paths(&dir.path().join(lane_name(BOT)), 1);
@@ -110,7 +110,6 @@ fn a_torn_end_is_cut_off_and_what_the_index_lacks_is_found() {
     OpenOptions::new().write(true).open(&index).expect("a file").set_len(ENTRY as u64 + 5).expect("torn");
     assert_eq!(said(dir.path(), TRACE), as_said(&[(BOT, "a"), (BOT, "b")]));
     put(&mut store(dir.path()), BOT, vec![span(TRACE, 3, "c")]);
-    assert!(data.metadata().expect("its length").len() < length - 1, "cut off");
     assert_eq!(said(dir.path(), TRACE), as_said(&[(BOT, "a"), (BOT, "b"), (BOT, "c")]));
 }
 
@@ -124,6 +123,47 @@ fn what_is_damaged_is_said_and_the_rest_is_read() {
     fs::write(&data, bytes).expect("written");
     let found = read(dir.path(), TRACE).expect("read");
     assert_eq!((found.spans.len(), found.damage.len()), (1, 1), "{found:?}");
+}
+
+#[test]
+fn a_start_leaves_what_stands_behind_a_damaged_span() {
+    let dir = tempfile::tempdir().expect("a directory");
+    put(&mut store(dir.path()), BOT, vec![span(TRACE, 1, "a"), span(TRACE, 2, "b"), span(TRACE, 3, "c")]);
+    let (data, _) = files::paths(&dir.path().join(lane_name(BOT)), 1);
+    let mut bytes = fs::read(&data).expect("read");
+    bytes[20] ^= 1;
+    fs::write(&data, &bytes).expect("written");
+    assert_eq!(put(&mut store(dir.path()), BOT, vec![span(TRACE, 4, "d")]).stored, 1);
+    assert_eq!(fs::read(&data).expect("read"), bytes, "nothing of it is cut off");
+    let found = read(dir.path(), TRACE).expect("read");
+    assert_eq!((found.spans.len(), found.damage.len()), (3, 1), "{found:?}");
+}
+
+#[test]
+fn of_what_could_not_be_written_nothing_is_kept_and_no_file_is_left() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let lane = dir.path().join(lane_name(BOT));
+    fs::create_dir(&lane).expect("a directory");
+    let mut store = store(dir.path());
+    let mut refused =
+        |id| store.append(&whose(BOT), vec![span(TRACE, id, "lost")], SystemTime::now()).is_err();
+    let (data, index) = files::paths(&lane, 1);
+    for full in [&data, &index] {
+        std::os::unix::fs::symlink("/dev/full", full).expect("a full disk");
+        assert!(refused(1), "{}", full.display());
+        assert_eq!(fs::read_dir(&lane).expect("a directory").count(), 0, "{}", full.display());
+    }
+    assert_eq!(put(&mut store, BOT, vec![span(TRACE, 1, "a")]).stored, 1);
+    let kept = (store.bytes(), fs::read(&data).expect("read"));
+    // The spans are written, and where they are is not.
+    let aside = lane.join("aside");
+    fs::rename(&index, &aside).expect("renamed");
+    std::os::unix::fs::symlink("/dev/full", &index).expect("a full disk");
+    assert!(store.append(&whose(BOT), vec![span(TRACE, 2, "lost")], SystemTime::now()).is_err());
+    fs::rename(&aside, &index).expect("renamed");
+    assert_eq!((store.bytes(), fs::read(&data).expect("read")), kept);
+    assert_eq!(put(&mut store, BOT, vec![span(TRACE, 2, "b")]).stored, 1, "and it goes on");
+    assert_eq!(said(dir.path(), TRACE), as_said(&[(BOT, "a"), (BOT, "b")]));
 }
 
 #[test]
