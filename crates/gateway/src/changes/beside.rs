@@ -221,10 +221,10 @@ mod tests {
             ("data: {\"method\":\"notifications/progress\",\"params\":{\"message\":\"4111\"}}\n\n", Some("")),
             ("data: {\"method\":\"notifications/4111\"}\n\n", Some("")),
             ("data: {\"id\":null,\"error\":{\"code\":1,\"message\":\"4111\"}}\n\n", Some("")),
-            (&format!("data: {{\"method\":\"{LISTS}\"}}\n\n"), Some(&*changed)),
+            (&*format!("data: {{\"method\":\"{LISTS}\"}}\n\n"), Some(&*changed)),
             // Attack: words in what is read by nobody.
             (
-                &format!(
+                &*format!(
                     "data: {{\"4111\":1,\"jsonrpc\":\"4111\",\"method\":\"{LISTS}\",\"params\":{{\"x\":\"4111\",\"_meta\":{{\"x\":4111}}}},\"result\":4111}}\n\n"
                 ),
                 Some(&*changed),
