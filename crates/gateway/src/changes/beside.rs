@@ -1,6 +1,6 @@
 //! What a server says on a stream that is no call's own, where something is redacted of what its tools answer. A log message, a progress or a
 //! question says nothing of the call that it is of, and may say what is redacted. So does any member that the gateway does not read: what passes
-//! is made anew, of what is known to have no words, and nothing goes on as the server wrote it.
+//! is made anew, of what is known to have no words, and but for a plain id of a question nothing goes on as the server wrote it.
 
 use serde_json::value::RawValue;
 use vidimus_core::refusal::Refusal;
