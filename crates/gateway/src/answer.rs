@@ -370,7 +370,8 @@ impl Answering<'_> {
                 let (listings, handles) = (self.listing_filter()?, handles.ok_or_else(no_handles)?);
                 let is_redacted = self.redaction.is_some();
                 let is_beside = self.answer.open_ended && !matches!(self.asked.part, Part::Tool(_));
-                let filter = Box::new(ServerEvents { listings, handles, is_redacted, is_beside });
+                let beside = is_beside.then(|| self.own());
+                let filter = Box::new(ServerEvents { listings, handles, is_redacted, beside });
                 match self.redaction.clone() {
                     Some(redaction) => {
                         EventStream::new(redaction.after(filter, self.own()), held, TooLong::EndsStream)

@@ -48,11 +48,11 @@ const LONGEST: u64 = 366 * 24 * 3_600_000;
 /// The longest time by RFC 3339, in bytes.
 const TIME: usize = 35;
 /// What stands in the place of an error's words.
-const ERROR: &str =
+pub(super) const ERROR: &str =
     "the server answered with an error; a policy redacts the tool's answers, so its words are left out";
 /// The codes of JSON-RPC's own errors and of those of servers (JSON-RPC 2.0, section 5.1), and the one that stands in the place of others.
 const CODES: std::ops::RangeInclusive<i64> = -32768..=SERVER_ERROR;
-const SERVER_ERROR: i64 = -32000;
+pub(super) const SERVER_ERROR: i64 = -32000;
 /// The code of an error that asks the user something (MCP 2025-11-25, "URL elicitation required").
 const ASKS: i64 = -32042;
 /// How deep results are in tasks.
@@ -108,7 +108,7 @@ impl fmt::Debug for Own {
 }
 
 /// Whether two JSON documents say the same.
-fn is_same(one: &str, other: &str) -> bool {
+pub(super) fn is_same(one: &str, other: &str) -> bool {
     let value = |text| serde_json::from_str::<Value>(text).ok();
     value(one).is_some_and(|one| value(other) == Some(one))
 }

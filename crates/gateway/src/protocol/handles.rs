@@ -57,6 +57,14 @@ impl Handles {
         self.first.clone()
     }
 
+    /// The resource that was asked for.
+    pub fn resource(&self) -> Option<&str> {
+        match &self.asked.part {
+            Part::Resource(uri) => Some(uri),
+            _ => None,
+        }
+    }
+
     /// What the caller gets for the id of a task; `None` where it is not known whose the task is, or the id is too long. `made`:
     /// the answer says that the call has made the task, where nothing else is known of it.
     ///

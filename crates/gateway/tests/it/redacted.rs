@@ -132,6 +132,77 @@ async fn on_a_stream_of_no_call_comes_nothing_that_may_be_of_a_redacted_answer()
     }
 }
 
+/// Attack: the words of a redacted answer in members that nobody reads, in ids, in URIs, and in an answer that nobody asked for.
+#[tokio::test]
+async fn what_passes_on_a_stream_of_no_call_is_nothing_that_the_server_wrote() {
+    let ping = json!({"jsonrpc": "2.0", "id": 7, "method": "ping"});
+    let changed = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
+    let (mut asks, mut tells) = (ping.clone(), changed.clone());
+    for (member, said) in [("params", json!({"x": CARD, "_meta": {"x": CARD}})), (CARD, json!(CARD))] {
+        asks[member] = said.clone();
+        tells[member] = said;
+    }
+    let updated = json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "x": CARD,
+        "params": {"uri": format!("card://{CARD}"), "title": CARD, "_meta": {"x": CARD}}});
+    let answered =
+        json!({"jsonrpc": "2.0", "id": 4_711, "result": {"content": [{"type": "text", "text": CARD}]}});
+    let task = json!({"jsonrpc": "2.0", "method": "notifications/tasks", "result": {}, "params": {"taskId": CARD, "status": "working"}});
+    let all = [&asks, &updated, &answered, &task, &tells];
+    let events: String = all.iter().map(|message| format!("data: {message}\n\n")).collect();
+    for (policy, redacts) in [(redacting(), true), (format!("{SLOW};"), false)] {
+        let world = world(&policy).await;
+        let (text, records) = stream(&world, events.clone()).await;
+        assert_eq!(text.contains(CARD), !redacts, "{text}");
+        assert_eq!(records[1]["result"], "ok", "{records:?}");
+        if redacts {
+            assert_eq!(messages(&text), [ping.clone(), changed.clone()], "{text}");
+        }
+        // It waits for an answer by an id that cannot pass: the stream ends.
+        let named = json!({"jsonrpc": "2.0", "id": format!("card {CARD}"), "method": "ping"});
+        let (text, records) = stream(&world, format!("data: {named}\n\n")).await;
+        assert_eq!(text.contains(CARD), !redacts, "{text}");
+        let code = if redacts { json!("change_impossible") } else { json!(null) };
+        assert_eq!(records[1].get("code").cloned().unwrap_or_default(), code, "{records:?}");
+    }
+}
+
+/// Attack: the same on a stream that was asked for, which tells what it was asked for all the same.
+#[tokio::test]
+async fn on_the_stream_of_a_subscription_what_was_asked_for_passes_and_no_words() {
+    const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+    let world = world(&redacting()).await;
+    let tells = |method: &str, params: Value| json!({"jsonrpc": "2.0", "method": method, "params": params});
+    let (acknowledged, changed) =
+        ("notifications/subscriptions/acknowledged", "notifications/tools/list_changed");
+    let own = json!({SUBSCRIPTION: "listen:0"});
+    let more = json!({SUBSCRIPTION: "listen:0", "x": CARD});
+    let said = [
+        tells(acknowledged, json!({"notifications": {"toolsListChanged": true, CARD: CARD}, "_meta": more})),
+        tells(changed, json!({"_meta": more, "x": CARD})),
+        tells("notifications/resources/updated", json!({"uri": format!("card://{CARD}"), "_meta": own})),
+        json!({"jsonrpc": "2.0", "id": CARD, "result": {}}),
+        json!({"jsonrpc": "2.0", "id": "listen:0", "result": {"resultType": "complete", "x": CARD, "_meta": more}}),
+    ];
+    let events: String = said.iter().map(|message| format!("data: {message}\n\n")).collect();
+    world.upstream.next(Answer::whole("text/event-stream", events));
+    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
+    let params = json!({"notifications": {"toolsListChanged": true}, "_meta": meta});
+    let listen =
+        json!({"jsonrpc": "2.0", "id": "listen:0", "method": "subscriptions/listen", "params": params});
+    let mut request = world.request(Method::POST, PATH, &listen);
+    for (header, value) in [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "subscriptions/listen")] {
+        request.headers_mut().insert(header, value.parse().expect("a value"));
+    }
+    let (_, _, body) = world.call(request).await;
+    let text = String::from_utf8_lossy(&body);
+    let expected = [
+        tells(acknowledged, json!({"notifications": {"toolsListChanged": true}, "_meta": own})),
+        tells(changed, json!({"_meta": own})),
+        json!({"jsonrpc": "2.0", "id": "listen:0", "result": {"resultType": "complete", "_meta": own}}),
+    ];
+    assert_eq!(messages(&text), expected, "{text}");
+}
+
 /// A policy comes while the stream is open.
 #[tokio::test]
 async fn a_stream_of_no_call_is_held_to_the_policies_in_force() {

@@ -13,7 +13,7 @@ use vidimus_core::snapshot::Snapshot;
 use super::listing::{self, Listing};
 use super::{mirrored, sealed};
 use crate::answer::rebound;
-use crate::changes::{Redaction, answers_redacted, without_words};
+use crate::changes::{Own, Redaction, answers_redacted, without_words};
 use crate::gate::{Shared, millis};
 use crate::protocol::event::{self, Change, Rewrite};
 use crate::protocol::handles::Handles;
@@ -135,20 +135,18 @@ pub struct ServerEvents {
     pub handles: Handles,
     /// Something of the call's own answer is redacted: what does that looks whose answer it is.
     pub is_redacted: bool,
-    /// The stream is no call's own: whose it is what the server says on it, nobody knows.
-    pub is_beside: bool,
+    /// What on it is not the server's, where the stream is no call's own: whose it is what the server says on it, nobody knows.
+    pub beside: Option<Own>,
 }
 
 impl EventFilter for ServerEvents {
     fn filter(&mut self, event: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
         self.listings.refresh()?;
-        let is_bare = self.is_beside && self.listings.redacts();
+        let is_bare = self.beside.is_some() && self.listings.redacts();
         let first = event::rewrite(event, self);
-        if !is_bare {
-            return first;
-        }
+        let Some(own) = self.beside.as_ref().filter(|_| is_bare) else { return first };
         let first = first.map_err(Redaction::without_words)?;
-        without_words(first.as_deref().unwrap_or(event)).map(Some)
+        without_words(first.as_deref().unwrap_or(event), own, self.handles.resource()).map(Some)
     }
 }
 
