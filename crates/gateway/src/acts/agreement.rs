@@ -220,7 +220,7 @@ impl Shared {
         }
         let mut taken = Vec::with_capacity(new.len());
         for act in new {
-            let aside = self.aside_of(&act.act).await;
+            let aside = self.aside_of(&act).await;
             let record = Record::Act(act);
             match self.ledger.record(&record).await {
                 Ok(index) => *last = index + 1,
