@@ -351,7 +351,7 @@ async fn what_is_said_here_of_a_held_call_is_kept_where_a_policy_says_so() {
     assert_eq!(status, 200);
     let id = call_id(&headers);
     let records = world.records(&id, 2).await;
-    assert_eq!(records[1]["bytesOut"], json!(body.len()), "{}", records[1]);
+    assert_eq!(records[1]["bytes_out"], json!(body.len()), "{}", records[1]);
     let kept: KeptPayload = serde_json::from_value(records[1]["kept"].clone()).expect("kept");
     let place = Place { origin: world.gate.ledger.origin(), call: &id, of: PayloadOf::Answer };
     let read = world.payload_keys().open("Agent/t/caller", place, &kept).expect("read");
