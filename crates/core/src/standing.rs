@@ -4,6 +4,7 @@
 pub mod agreed;
 mod ended;
 mod quarantines;
+mod shreds;
 mod unfit;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,9 @@ pub struct Standing {
     /// What became of grants and requests that do not stand any more: the last that ended, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ended: Vec<Arc<EndedGrant>>,
+    /// The acts that destroyed keys of kept payloads in the last days, by their id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    shreds: BTreeMap<String, Arc<ActRecord<'static>>>,
     /// How far the acts are known that several gateways agree on; `None` where none ever did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreed: Option<Agreement>,
@@ -198,8 +202,9 @@ impl Standing {
             }
             Act::Lift(Lifted { of, subject }) => self.lift(subject, |id| id == of),
             // Labels are counted where calls are, and no part of a snapshot; nor is what the ledger keeps, and who was given it.
-            Act::Declassify(_) | Act::Prune(_) | Act::RotateKey(_) | Act::Export(_) | Act::Shred(_) => {}
-            Act::Agree(agreed) => self.agree(agreed),
+            Act::Declassify(_) | Act::Prune(_) | Act::RotateKey(_) | Act::Export(_) => {}
+            Act::Shred(_) => self.note_shred(record),
+            Act::Agree(agreed) => self.agree(agreed, at(record)),
             Act::RequestGrant(Requested { terms, until_ms }) => {
                 let (placed, terms) = (Placed::by(record), terms.clone());
                 let request = Request { placed, terms, until_ms: *until_ms };
@@ -304,6 +309,6 @@ impl Standing {
 
 /// When an act was done: milliseconds since the Unix epoch. One whose time cannot be read was done at the end of all time, when nothing is
 /// good any more.
-fn at(record: &ActRecord<'_>) -> i64 {
+pub fn at(record: &ActRecord<'_>) -> i64 {
     record.time.parse::<jiff::Timestamp>().map_or(i64::MAX, jiff::Timestamp::as_millisecond)
 }

@@ -10,7 +10,7 @@ mod collected;
 mod file;
 mod key;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::SystemTime;
@@ -93,9 +93,13 @@ impl Held {
         Arc::strong_count(&self.current) > 1 || self.before.iter().any(|key| key.strong_count() > 0)
     }
 
-    fn wipe(&self) {
-        self.current.wipe();
-        self.before.iter().filter_map(Weak::upgrade).for_each(|key| key.wipe());
+    /// Wipes all but these.
+    fn wipe_but(&self, stay: &BTreeSet<String>) {
+        let before = self.before.iter().filter_map(Weak::upgrade);
+        before
+            .chain([self.current.clone()])
+            .filter(|key| !stay.contains(key.id()))
+            .for_each(|key| key.wipe());
     }
 }
 
@@ -103,6 +107,16 @@ impl fmt::Debug for PayloadKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PayloadKeys").field("directory", &self.directory).finish_non_exhaustive()
     }
+}
+
+/// Which keys of somebody go out of use, beside those that are already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    All,
+    /// Those made until this time, and those that do not say when.
+    MadeUntil(SystemTime),
+    /// No more of them.
+    Already,
 }
 
 /// Keys that are out of use, to be destroyed.
@@ -207,17 +221,38 @@ impl PayloadKeys {
     /// # Errors
     /// Where they stay as they were.
     pub fn set_aside(&self, whose: &str) -> Result<Option<Aside>, PayloadKeyError> {
+        self.aside(whose, Which::All)
+    }
+
+    /// Takes keys of somebody out of use, as [`PayloadKeys::set_aside`] takes all.
+    ///
+    /// # Errors
+    /// Where they stay as they were, or some of them.
+    pub(crate) fn aside(&self, whose: &str, which: Which) -> Result<Option<Aside>, PayloadKeyError> {
         let mut files = lock(&self.files);
         let Some(name) = self.name(&mut files, whose)? else { return Ok(None) };
         let (folder, shredding) = (self.directory.join(&name), self.directory.join(SHREDDING));
-        if folder.try_exists().map_err(PayloadKeyError::io(&folder))? {
-            file::make_directory(&shredding)?;
-            let to = shredding.join(format!("{name}.{}", file::random_id()?));
-            fs::rename(&folder, &to).map_err(PayloadKeyError::io(&folder))?;
-        }
-        // Whoever took one until now has it, and whoever takes one from now on makes another.
-        if let Some(held) = lock(&self.held).remove(whose) {
-            held.wipe();
+        if which != Which::Already {
+            let mut stay = BTreeSet::new();
+            if folder.try_exists().map_err(PayloadKeyError::io(&folder))? {
+                if let Which::MadeUntil(time) = which {
+                    stay = file::made_after(&folder, time)?;
+                }
+                file::make_directory(&shredding)?;
+                let to = shredding.join(format!("{name}.{}", file::random_id()?));
+                match stay.is_empty() {
+                    true => fs::rename(&folder, &to).map_err(PayloadKeyError::io(&folder))?,
+                    false => file::move_but(&folder, &to, &stay)?,
+                }
+            }
+            // Whoever took one until now has it, and whoever takes one from now on makes another. One that is wiped gives no right to seal.
+            let mut held = lock(&self.held);
+            if let Some(of) = held.get(whose) {
+                of.wipe_but(&stay);
+            }
+            if stay.is_empty() {
+                held.remove(whose);
+            }
         }
         let mut aside = Aside { keys: Vec::new(), records: 0, places: Vec::new() };
         for place in file::entries(&shredding)? {
@@ -256,10 +291,15 @@ impl PayloadKeys {
         let _files = lock(&self.files);
         let mut left = Vec::new();
         for place in file::entries(&self.directory.join(SHREDDING))? {
-            match file::whose(&place)? {
-                Some(whose) => left.extend(whose.parse::<Subject>().ok()),
+            match file::whose(&place) {
+                Ok(Some(whose)) => left.extend(whose.parse::<Subject>().ok()),
                 // Nothing whole is left of them.
-                None => file::destroy(&place)?,
+                Ok(None) => file::destroy(&place)?,
+                // No act could say whose they were.
+                Err(error) => {
+                    let place = place.display().to_string();
+                    tracing::error!(place, %error, "keys of kept payloads that are out of use cannot be read, so whose they are is not known, and they stay: mend what is said and start again, or destroy them by an act (`vidimus audit shred`)");
+                }
             }
         }
         left.sort_unstable();

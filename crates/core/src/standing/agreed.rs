@@ -17,8 +17,6 @@ use crate::record::{ActKind, ActRecord, VERSION};
 
 /// How long a label that was taken away is told to gateways that were away: longer than any has what it has read.
 const DECLASSIFIED: i64 = 24 * 3_600_000;
-/// How long an act that destroys keys stays in the list for who was away, in milliseconds.
-const SHREDDED: i64 = 30 * 24 * 3_600_000;
 
 /// Most acts of quarantines that one record says are lifted: they have to fit it. Of more there are several records, one after the other.
 pub const MOST_LIFTED: usize = 1024;
@@ -131,8 +129,8 @@ impl Standing {
         }
     }
 
-    /// Another list is taken up.
-    pub(super) fn agree(&mut self, Agreed { era, lifted, more }: &Agreed) {
+    /// Another list is taken up, at this time.
+    pub(super) fn agree(&mut self, Agreed { era, lifted, more }: &Agreed, now: i64) {
         let lifted: BTreeSet<&str> = lifted.iter().map(String::as_str).collect();
         let subjects: Vec<_> = self.quarantined.keys().cloned().collect();
         subjects.iter().for_each(|subject| self.lift(subject, |id| lifted.contains(id)));
@@ -144,13 +142,15 @@ impl Standing {
         self.requests.clear();
         self.ended.clear();
         let known: BTreeSet<String> = self.unshared.iter().map(|record| record.id.to_string()).collect();
-        let untold = self.quarantines().filter(|record| !known.contains(&*record.id));
+        // What of them is in the list comes with it. What destroyed keys is told as well: who was away may have its own still.
+        let untold = self.quarantines().chain(self.shreds(now));
+        let untold = untold.filter(|record| !known.contains(&*record.id));
         let untold: Vec<_> = untold.map(Arc::new).collect();
         self.unshared.extend(untold);
         self.agreed = Some(Agreement { era: era.clone(), number: 0, last: String::new() });
     }
 
-    /// What a list that begins anew begins with: what refuses, what is asked of people, and what is asked for. What opens something (a given
+    /// What a list that begins anew begins with: what refuses, what destroyed keys of late, what is asked of people, and what is asked for. What opens something (a given
     /// approval, a grant) is not in it: whether it was used, or taken back, may be what was lost.
     pub fn told_again(&self, now: i64) -> Vec<ActRecord<'static>> {
         let time = super::rfc3339(now).unwrap_or_default();
@@ -172,7 +172,7 @@ impl Standing {
             let requested = Requested { terms: request.terms.clone(), until_ms: request.until_ms };
             record(&request.placed, Act::RequestGrant(requested))
         });
-        self.quarantines().chain(asked).chain(requests).collect()
+        self.quarantines().chain(self.shreds(now)).chain(asked).chain(requests).collect()
     }
 
     /// Whether who joins later needs to know of an act that is in the list.
@@ -181,7 +181,7 @@ impl Standing {
         match &record.act {
             Act::Quarantine(of) => self.quarantined_by(&of.subject).any(|placed| is(&placed.id)),
             Act::Declassify(_) => now.saturating_sub(super::at(record)) < DECLASSIFIED,
-            Act::Shred(_) => now.saturating_sub(super::at(record)) < SHREDDED,
+            Act::Shred(_) => Self::needs_shred(record, now),
             Act::RequestGrant(_) => self.requests.contains_key(&*record.id),
             Act::Grant(_) => self.grants.contains_key(&*record.id),
             Act::UseGrant(used) => self.grants.contains_key(&used.of),

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use vidimus_core::act::{Act, Granted, Lifted, OfGrant, OfSubject, Requested, Subject, Terms, Used};
+use vidimus_core::act::{
+    Act, BY_ITSELF, Granted, Lifted, OfGrant, OfSubject, Requested, Shred, Subject, Terms, Used,
+};
 use vidimus_core::call::{Action, Ask, Call, Target};
 use vidimus_core::caller::{UnixMillis, User};
 use vidimus_core::decision::Outcome;
@@ -531,6 +533,48 @@ fn what_others_lifted_fits_records_however_much_it_is() {
             (1 + of / (MOST_LIFTED + 1), of)
         );
     }
+}
+
+/// Attack: the list is lost while a gateway is away, and with it the act that destroys the keys there; or an act is read again, and destroys what
+/// was kept since.
+#[test]
+fn an_act_that_destroys_keys_is_known_and_told_for_thirty_days() {
+    let shred = || {
+        let subject = "User/urn:vidimus:local#ada".parse().unwrap();
+        Act::Shred(Shred { keys: Vec::new(), records: 0, subject })
+    };
+    let day = 24 * 3_600_000;
+    let mut standing = Standing::default();
+    standing.apply(&shared(1, "1", shred()));
+    // What a gateway ended by itself is about keys of its own.
+    let own = ActRecord { actor: BY_ITSELF.into(), ..shared(2, "2", shred()) };
+    standing.apply(&own);
+    assert!(standing.has_shredded("1") && !standing.has_shredded("2") && !standing.has_shredded("3"));
+    assert!(!standing.needs(&own, NOW));
+    let told =
+        |now: i64| -> Vec<String> { standing.told_again(now).iter().map(|act| act.id.to_string()).collect() };
+    assert_eq!(told(NOW), ["1"]);
+    assert_eq!(told(NOW + 29 * day), ["1"]);
+    assert!(told(NOW + 31 * day).is_empty());
+    assert!(standing.told_again(NOW).iter().all(|act| act.shared.is_none()));
+    // It is known after a start.
+    let kept: Standing = serde_json::from_str(&serde_json::to_string(&standing).unwrap()).unwrap();
+    assert!(kept.has_shredded("1"));
+    // Who takes up another list tells it, unless it is in that one.
+    let agree = || Act::Agree(Agreed { era: "f".into(), lifted: Vec::new(), more: false });
+    let mut other = standing.clone();
+    other.apply(&record("4", agree()));
+    assert!(other.has_shredded("1"));
+    assert_eq!(other.unshared.iter().map(|act| &*act.id).collect::<Vec<_>>(), ["1"]);
+    other.apply(&shared(1, "1", shred()));
+    assert!(other.unshared.is_empty() && other.has_shredded("1"));
+    // After that time it is not told, and later not known.
+    let later = |id: &str, act: Act| ActRecord { time: "2026-10-25T00:00:00Z".into(), ..record(id, act) };
+    let mut other = standing.clone();
+    other.apply(&later("5", agree()));
+    assert!(other.unshared.is_empty());
+    standing.apply(&later("6", shred()));
+    assert!(standing.has_shredded("6") && !standing.has_shredded("1"));
 }
 
 /// A list that begins anew has the questions in the order in which they were asked, whatever the clocks said that their ids are of.

@@ -220,7 +220,7 @@ impl Shared {
         }
         let mut taken = Vec::with_capacity(new.len());
         for act in new {
-            let aside = self.aside_of(&act.act).await;
+            let aside = self.aside_of(&act).await;
             let record = Record::Act(act);
             match self.ledger.record(&record).await {
                 Ok(index) => *last = index + 1,
@@ -311,7 +311,8 @@ impl Shared {
         }
     }
 
-    /// Has the list begin anew with what this gateway knows, and with what the list, where there still is one, has quarantined.
+    /// Has the list begin anew with what this gateway knows, and with what the list, where there still is one, has quarantined
+    /// and destroyed.
     async fn renew(
         &self,
         connection: &mut MultiplexedConnection,
@@ -322,9 +323,11 @@ impl Shared {
         let era = Uuid::now_v7().to_string();
         let mut theirs = Standing::default();
         list.iter().for_each(|(_, act)| theirs.apply(act));
-        let mut all = standing.told_again(millis(self.clock.now().wall).0);
+        let now = millis(self.clock.now().wall).0;
+        let mut all = standing.told_again(now);
         let known: BTreeSet<_> = standing.quarantines().map(|act| act.id).collect();
         all.extend(theirs.quarantines().filter(|act| !known.contains(&act.id)));
+        all.extend(theirs.shreds(now).filter(|act| !standing.has_shredded(&act.id)));
         let all: Vec<_> = all.iter().map(|act| self.named(act, &era)).collect();
         // Where another gateway was first its list is taken up.
         acts::renew(connection, head, &era, &all).await.map(drop)

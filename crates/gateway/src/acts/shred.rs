@@ -1,25 +1,33 @@
 //! Keys of kept payloads that an act destroys (ADR 55): out of use, then on record, then destroyed.
 
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use vidimus_core::act::{Act, BY_ITSELF, MOST_KEYS, Shred, Subject};
+use vidimus_core::record::ActRecord;
 use vidimus_core::refusal::{Code, Refusal};
+use vidimus_core::standing;
 
 use super::Intent;
 use crate::gate::Shared;
-use crate::payloads::{Aside, PayloadKeyError};
+use crate::payloads::{Aside, PayloadKeyError, Which};
+
+/// How far clocks of gateways may be apart, so that a key that was made before an act by one of them is not taken for one made after it.
+const CLOCKS: Duration = Duration::from_secs(300);
 
 impl Shared {
-    /// Takes the keys out of use that acts are about to destroy, and has these say which they are.
+    /// Takes the keys out of use that acts are about to destroy, and has these say which they are. Where a gateway ends by itself what a stop left,
+    /// these are out of use already, and what was made since stays.
     ///
     /// # Errors
     /// `act_unfit` where there are none: an act of nothing would be on record as if it had destroyed something.
     pub(super) async fn set_aside(&self, intents: &mut [Intent]) -> Result<Vec<Aside>, Refusal> {
         let mut all = Vec::new();
         for intent in intents {
-            let Act::Shred(shred) = &mut intent.act else { continue };
+            let Intent { actor, act: Act::Shred(shred), .. } = intent else { continue };
+            let which = if *actor == BY_ITSELF { Which::Already } else { Which::All };
             shred.subject.check_keeps().map_err(|why| Refusal::new(Code::MessageInvalid, why.to_string()))?;
-            let aside = self.aside(&shred.subject).await.map_err(|error| not_shredded(&error))?;
+            let aside = self.aside(&shred.subject, which).await.map_err(|error| not_shredded(&error))?;
             let Some(aside) = aside else {
                 let message = format!("no payload of {} is kept here: nothing was destroyed", shred.subject);
                 let next = "Look whose payloads are kept (`vidimus audit show CALL`): those of a call are the person's for whom it was made, or where there is none the caller's.";
@@ -32,10 +40,16 @@ impl Shared {
         Ok(all)
     }
 
-    /// Takes the keys of somebody out of use whose act another gateway did.
-    pub(super) async fn aside_of(&self, act: &Act) -> Option<Aside> {
-        let Act::Shred(Shred { subject, .. }) = act else { return None };
-        match self.aside(subject).await {
+    /// Takes the keys of somebody out of use whose act is in the list of all. What another gateway ended by itself is about its own keys alone, and
+    /// what is known to have been done here is done. Of an act that is read late the keys stay that were made after it.
+    pub(super) async fn aside_of(&self, record: &ActRecord<'_>) -> Option<Aside> {
+        let Act::Shred(Shred { subject, .. }) = &record.act else { return None };
+        if *record.actor == *BY_ITSELF || self.acts.standing().has_shredded(&record.id) {
+            return None;
+        }
+        let time = u64::try_from(standing::at(record)).ok();
+        let time = time.and_then(|time| UNIX_EPOCH.checked_add(Duration::from_millis(time) + CLOCKS));
+        match self.aside(subject, time.map_or(Which::All, Which::MadeUntil)).await {
             Ok(aside) => aside,
             Err(error) => {
                 tracing::error!(%subject, %error, "keys of kept payloads that were destroyed at another gateway are still here: destroy them here too (`vidimus audit shred`)");
@@ -44,9 +58,9 @@ impl Shared {
         }
     }
 
-    async fn aside(&self, subject: &Subject) -> Result<Option<Aside>, PayloadKeyError> {
+    async fn aside(&self, subject: &Subject, which: Which) -> Result<Option<Aside>, PayloadKeyError> {
         let (keys, whose) = (self.payload_keys.clone(), subject.to_string());
-        let aside = tokio::task::spawn_blocking(move || keys.set_aside(&whose)).await;
+        let aside = tokio::task::spawn_blocking(move || keys.aside(&whose, which)).await;
         aside.map_err(|_| PayloadKeyError::Interrupted)?
     }
 
@@ -74,7 +88,9 @@ impl Shared {
         };
         for subject in left {
             let act = Act::Shred(Shred { keys: Vec::new(), records: 0, subject: subject.clone() });
-            match self.act(BY_ITSELF, act, "a destruction of keys that had begun is ended").await {
+            let why = "a destruction of keys that had begun is ended".to_owned();
+            // It is done whether or not others could be told of it, whom it is not about.
+            match self.do_now(vec![Intent { actor: BY_ITSELF.to_owned(), act, why }]).await {
                 Ok(_) => tracing::warn!(%subject, "keys of kept payloads that were out of use are destroyed"),
                 Err(refusal) => {
                     tracing::error!(%subject, %refusal, "keys of kept payloads that are out of use are still there");

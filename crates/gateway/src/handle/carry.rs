@@ -287,13 +287,14 @@ pub(super) async fn answer(
     let mut effect = Effect::begin(gate, begun, decided, own.protocol, &own.asked);
     effect.span = context.span.take();
     effect.approval = own.approval.take();
+    effect.keeping = context.keeping.take();
     let document =
         own.reservation.counted().and(document).and_then(|document| unchanged(&own.permit, document));
     effect.reservation = Some(own.reservation);
     let ending = match &document {
         Ok(document) => {
             effect.status = StatusCode::OK.as_u16();
-            effect.bytes_out = document.len() as u64;
+            effect.passed(document.as_bytes(), false);
             Ending::Ok
         }
         Err(refusal) => Ending::Failed(refusal.code),

@@ -10,6 +10,7 @@
 //! Each `+` stands for [`BLOCK`] payloads that may be sealed under it, and is on disk before the first of them is. So what is counted is never too
 //! low, whatever stops; and nothing of the file is ever written twice, which would leave copies of the key.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -80,9 +81,13 @@ impl KeyFile {
         self.marks < MOST_MARKS && now <= self.until()
     }
 
+    fn made(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_secs(self.made.min(1 << 40))
+    }
+
     /// Until when it seals.
     pub(super) fn until(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(self.made.min(1 << 40)) + LIFE
+        self.made() + LIFE
     }
 
     fn parse(path: &Path, bytes: &[u8]) -> Option<Self> {
@@ -155,8 +160,15 @@ pub(super) fn entries(directory: &Path) -> Result<Vec<PathBuf>, KeyFault> {
     Ok(paths)
 }
 
-/// The bytes of a file that is its owner's alone; `None` where there is none.
-fn bytes(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFault> {
+/// A file of a key that is there.
+struct Found {
+    bytes: Zeroizing<Vec<u8>>,
+    /// Why it is not its owner's alone.
+    exposed: Option<String>,
+}
+
+/// What a file has in it; `None` where there is none.
+fn found(path: &Path) -> Result<Option<Found>, KeyFault> {
     // No link is followed, and a pipe is not waited for.
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
@@ -166,21 +178,21 @@ fn bytes(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, KeyFault> {
         Err(error) => return Err(KeyFault::io(path)(error)),
     };
     let metadata = file.metadata().map_err(KeyFault::io(path))?;
-    if let Some(reason) = exposed(&metadata) {
-        return Err(KeyFault::Exposed { path: path.to_owned(), reason });
-    }
     if !metadata.is_file() || metadata.len() > MAX_FILE {
         return Err(KeyFault::Malformed { path: path.to_owned() });
     }
     // As large as it may become: what grows leaves a copy behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_FILE).unwrap_or_default() + 1));
     file.take(MAX_FILE).read_to_end(&mut bytes).map_err(KeyFault::io(path))?;
-    Ok(Some(bytes))
+    Ok(Some(Found { bytes, exposed: exposed(&metadata) }))
 }
 
-/// A key by its file; `None` where there is none.
+/// A key by its file, which is its owner's alone; `None` where there is none.
 pub(super) fn read(path: &Path) -> Result<Option<KeyFile>, KeyFault> {
-    let Some(bytes) = bytes(path)? else { return Ok(None) };
+    let Some(Found { bytes, exposed }) = found(path)? else { return Ok(None) };
+    if let Some(reason) = exposed {
+        return Err(KeyFault::Exposed { path: path.to_owned(), reason });
+    }
     KeyFile::parse(path, &bytes).map(Some).ok_or_else(|| KeyFault::Malformed { path: path.to_owned() })
 }
 
@@ -259,9 +271,62 @@ pub(super) fn counted(folder: &Path) -> Result<(Vec<String>, u64), KeyFault> {
     Ok((ids, records))
 }
 
-/// Whose keys are in a folder; `None` where none of them says it.
+/// Whose keys are in a folder; `None` where there is none any more. It is known also of those that others may read: they seal nothing, and are to
+/// be destroyed.
+///
+/// # Errors
+/// Where there may be some, and none of them says it.
 pub(super) fn whose(folder: &Path) -> Result<Option<String>, KeyFault> {
-    Ok(keys(folder)?.find_map(|path| read(&path).ok().flatten()).map(|found| found.whose))
+    let mut unread = None;
+    for path in keys(folder)? {
+        match found(&path) {
+            Ok(None) => {}
+            Ok(Some(found)) => match KeyFile::parse(&path, &found.bytes) {
+                Some(key) => return Ok(Some(key.whose)),
+                None if found.bytes.starts_with(FIRST_LINE.as_bytes()) => {
+                    unread = Some(KeyFault::Malformed { path });
+                }
+                // It was overwritten, for an act that is on record, or is none.
+                None => {}
+            },
+            Err(error) => unread = Some(error),
+        }
+    }
+    unread.map_or(Ok(None), Err)
+}
+
+/// The ids of the keys in a folder that were made after a time. One that does not say it is not among them.
+pub(super) fn made_after(folder: &Path, time: SystemTime) -> Result<BTreeSet<String>, KeyFault> {
+    let mut after = BTreeSet::new();
+    for path in keys(folder)? {
+        match found(&path) {
+            Ok(found) => {
+                let key = found.and_then(|found| KeyFile::parse(&path, &found.bytes));
+                after.extend(key.filter(|key| key.made() > time).map(|key| key.id));
+            }
+            Err(KeyFault::Malformed { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(after)
+}
+
+/// Moves what is in a folder to another one, which is made, but for these keys.
+pub(super) fn move_but(folder: &Path, to: &Path, stay: &BTreeSet<String>) -> Result<(), KeyFault> {
+    let stays = |path: &PathBuf| {
+        path.file_name().and_then(|name| name.to_str()).is_some_and(|name| stay.contains(name))
+    };
+    let mut go = entries(folder)?.into_iter().filter(|path| !stays(path)).peekable();
+    if go.peek().is_none() {
+        return Ok(());
+    }
+    make_directory(to)?;
+    for path in go {
+        let Some(name) = path.file_name() else { continue };
+        fs::rename(&path, to.join(name)).map_err(KeyFault::io(&path))?;
+    }
+    sync_directory(to)?;
+    sync_directory(folder)
 }
 
 /// Overwrites each file of a folder, and removes it and the folder.

@@ -65,6 +65,10 @@ impl PersonKey {
         Ok(Self { until: file.until(), id: file.id, state: Mutex::new(state) })
     }
 
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

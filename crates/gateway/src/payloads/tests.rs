@@ -312,6 +312,68 @@ fn what_a_stop_left_is_found_and_destroyed_with_what_came_since() {
     assert!(!torn.exists());
 }
 
+/// Attack: keys that are out of use are made such that they cannot be read, so that they are destroyed without an act, or never.
+#[test]
+fn what_is_out_of_use_and_cannot_be_read_is_not_destroyed_without_an_act() {
+    let ground = Ground::new();
+    let ada = [ADA.parse::<Subject>().expect("a subject")];
+    ground.seal(ADA, "call", b"{}");
+    drop(ground.keys.set_aside(ADA).expect("aside").expect("keys"));
+    let [path] = &ground.files()[..] else { panic!("one key") };
+    // Others may read it: it says whose it is all the same.
+    mode(path, 0o644);
+    assert_eq!(ground.again().left_aside().expect("looked"), ada);
+    mode(path, 0o600);
+    // What it says cannot be read, or not be understood.
+    let good = fs::read(path).expect("read");
+    let moved = ground.directory.path().join("moved");
+    fs::rename(path, &moved).expect("renamed");
+    symlink(&moved, path).expect("linked");
+    assert_eq!(ground.again().left_aside().expect("looked"), []);
+    assert!(fs::symlink_metadata(path).is_ok() && moved.exists(), "it stays");
+    fs::remove_file(path).expect("removed");
+    fs::write(path, String::from_utf8(good.clone()).expect("text").replace("made", "mad")).expect("written");
+    assert_eq!(ground.again().left_aside().expect("looked"), []);
+    assert!(path.exists(), "it stays");
+    fs::write(path, &good).expect("written");
+    assert_eq!(ground.again().left_aside().expect("looked"), ada);
+    // An act that was stopped after it had overwritten it.
+    fs::write(path, vec![0x9b_u8; good.len()]).expect("written");
+    assert_eq!(ground.again().left_aside().expect("looked"), []);
+    assert!(!path.exists());
+}
+
+/// Attack: an act is read again, or ended at a start, and destroys what was kept since.
+#[test]
+fn keys_made_since_stay_in_use() {
+    let ground = Ground::new();
+    let first = ground.seal(ADA, "call", b"{}");
+    let old = ground.keys.fetch(ADA, now()).expect("a key");
+    let lease = ground.keys.fetch(ADA, now() + days(31)).expect("the next key");
+    let next = lease.seal(place("call-2", PayloadOf::Arguments), b"{}");
+    // As of a time between the two.
+    let which = Which::MadeUntil(now() + days(1));
+    let aside = ground.keys.aside(ADA, which).expect("aside").expect("keys");
+    assert_eq!(aside.keys, [first.key.clone().expect("a key")]);
+    assert!(old.is_void() && !lease.is_void());
+    ground.keys.destroy(&aside).expect("destroyed");
+    assert!(ground.keys.aside(ADA, which).expect("looked").is_none(), "nothing of that time is left");
+    assert!(matches!(opened(&ground.again(), ADA, "call", &first), Err(Unread::NoKey)));
+    assert!(opened(&ground.again(), ADA, "call-2", &next).is_ok());
+    // As of a time after both, after a stop, and with a key made since.
+    drop(ground.keys.aside(ADA, Which::MadeUntil(now() + days(40))).expect("aside").expect("keys"));
+    assert!(lease.is_void());
+    let keys = ground.again();
+    assert_eq!(keys.left_aside().expect("looked").len(), 1);
+    let since = keys.fetch(ADA, now() + days(41)).expect("a key");
+    let kept = since.seal(place("call-3", PayloadOf::Arguments), b"{}");
+    let aside = keys.aside(ADA, Which::Already).expect("aside").expect("keys");
+    assert_eq!(aside.keys, [next.key.expect("a key")]);
+    keys.destroy(&aside).expect("destroyed");
+    assert!(!since.is_void() && opened(&ground.again(), ADA, "call-3", &kept).is_ok());
+    assert!(keys.aside(ADA, Which::Already).expect("looked").is_none());
+}
+
 #[test]
 fn nobody_learns_from_names_for_whom_there_are_keys() {
     let (one, other) = (Ground::new(), Ground::new());

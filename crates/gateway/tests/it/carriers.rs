@@ -8,6 +8,8 @@ use http_body_util::Full;
 use serde_json::{Value, json};
 use vidimus_core::act::Act;
 use vidimus_core::approval::pending::OfApproval;
+use vidimus_core::keep::{KeptPayload, PayloadOf};
+use vidimus_gateway::{Place, Plain};
 use vidimus_testkit::upstream::Answer;
 
 use super::approvals::{BOB, yes};
@@ -25,10 +27,14 @@ const HOLD: &str = r#"
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 
 async fn world() -> World {
+    world_with(HOLD).await
+}
+
+async fn world_with(cedar: &str) -> World {
     let world = World::new().await;
     let mut all = objects(&world.upstream);
     all.push(json!({"apiVersion": "vidimus.dev/v1alpha1", "kind": "Policy",
-        "metadata": {"namespace": "t", "name": "hold"}, "spec": {"description": "hold", "cedar": HOLD}}));
+        "metadata": {"namespace": "t", "name": "hold"}, "spec": {"description": "hold", "cedar": cedar}}));
     world.gate.take_into_use(snapshot(&all));
     world
 }
@@ -331,6 +337,25 @@ fn agent_answers(world: &World) {
     let task =
         json!({"task": {"id": "t-1", "contextId": "x-1", "status": {"state": "TASK_STATE_COMPLETED"}}});
     world.upstream.next(Answer::json(&json!({"jsonrpc": "2.0", "id": 7, "result": task})));
+}
+
+/// What the gateway answers itself is kept as what others answer is.
+#[tokio::test]
+async fn what_is_said_here_of_a_held_call_is_kept_where_a_policy_says_so() {
+    let keeps = format!(
+        r#"{HOLD} @keep("answer") permit (principal == Agent::"t/caller", action == Action::"callAgent", resource == Agent::"t/callee");"#
+    );
+    let world = world_with(&keeps).await;
+    let (_, told) = said(&world, message(&world, "SendMessage", "pay", &json!({}))).await;
+    let (status, headers, body) = world.call(about(&world, "GetTask", &told["result"]["task"]["id"])).await;
+    assert_eq!(status, 200);
+    let id = call_id(&headers);
+    let records = world.records(&id, 2).await;
+    assert_eq!(records[1]["bytes_out"], json!(body.len()), "{}", records[1]);
+    let kept: KeptPayload = serde_json::from_value(records[1]["kept"].clone()).expect("kept");
+    let place = Place { origin: world.gate.ledger.origin(), call: &id, of: PayloadOf::Answer };
+    let read = world.payload_keys().open("Agent/t/caller", place, &kept).expect("read");
+    assert_eq!(read, Plain::Whole(body.to_vec()));
 }
 
 #[tokio::test]

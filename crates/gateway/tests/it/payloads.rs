@@ -1,5 +1,7 @@
 //! What policies have records keep of calls, sealed; and what becomes of it when the keys are destroyed.
 
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +18,7 @@ use vidimus_testkit::upstream::Answer;
 
 use super::acts::{ADMIN, follow_with};
 use super::changes::{CARD, result_of};
+use super::redis::Redis;
 use super::replicas;
 use super::world::{World, call_id};
 
@@ -312,26 +315,125 @@ async fn what_a_stop_left_is_destroyed_at_the_next_start() {
     assert_eq!(world.all_records().iter().filter(|record| record["kind"] == "act").count(), 1, "once");
 }
 
-/// Each gateway has keys of its own, and an act at one reaches those of the others.
-#[tokio::test]
-async fn a_shred_at_one_gateway_reaches_the_keys_of_the_others() {
-    let (_redis, one, other) = replicas::two().await;
+/// Two gateways with one store, which keep.
+async fn two() -> (Redis, World, World) {
+    let (redis, one, other) = replicas::two().await;
     for world in [&one, &other] {
         follow_with(world, &with(world, KEEPS));
     }
-    let mut of = Vec::new();
+    (redis, one, other)
+}
+
+/// Makes a call for ada that is kept, once what keeps is in force.
+async fn made_kept(world: &World) -> (String, Vec<Value>) {
+    for _ in 0..500 {
+        let made = made(world, echo(world, Some("ada"), &json!({})), &result_of(&json!(1), &json!({}))).await;
+        if made.1[0].get("kept").is_some() {
+            return made;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nothing is kept");
+}
+
+/// The acts on record that destroy keys, once there are so many.
+async fn shreds(world: &World, count: usize) -> Vec<Value> {
+    for _ in 0..1_000 {
+        let records = world.all_records();
+        let shreds: Vec<Value> =
+            records.into_iter().filter(|record| record["act"].get("shred").is_some()).collect();
+        if shreds.len() >= count {
+            return shreds;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("there are not {count} on record");
+}
+
+/// Attack: an act that destroyed keys is read again from the list that gateways share, where it comes back after an answer that was lost, or the
+/// list is taken up anew: what was kept since goes with it.
+#[tokio::test]
+async fn an_act_that_is_read_again_destroys_nothing_that_was_kept_since() {
+    let (redis, one, other) = two().await;
+    let before = [made_kept(&one).await, made_kept(&other).await];
+    let done = one.gate.shared.act(ADMIN, shred(ADA), "request").await.expect("done");
+    let known = |world: &World| world.gate.acts.standing().agreed.clone().expect("agreed");
     for world in [&one, &other] {
-        for _ in 0..500 {
-            let made =
-                made(world, echo(world, Some("ada"), &json!({})), &result_of(&json!(1), &json!({}))).await;
-            if made.1[0].get("kept").is_some() {
-                of.push(made);
+        shreds(world, 1).await;
+    }
+    let since = [made_kept(&one).await, made_kept(&other).await];
+    let mut again = one.recorded(&done.id)[0].clone();
+    again.as_object_mut().expect("an act").remove("shared");
+    let era = known(&one).era;
+    redis.add_act(&era, &done.id, &done.id, &again.to_string()).await;
+    // The same with another id, as one that nobody knows any more: of a time that is long over.
+    again["id"] = json!("forgotten");
+    again["time"] = json!("2020-01-01T00:00:00.000000Z");
+    redis.add_act(&era, &done.id, "forgotten", &again.to_string()).await;
+    for (world, ((id, was), (later, is))) in [&one, &other].into_iter().zip(before.iter().zip(&since)) {
+        shreds(world, 3).await;
+        for _ in 0..1_000 {
+            if known(world).last == "forgotten" {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        assert_eq!(known(world).last, "forgotten");
+        assert!(matches!(read(world, ADA, id, PayloadOf::Arguments, &was[0]), Err(Unread::NoKey)));
+        assert!(read(world, ADA, later, PayloadOf::Arguments, &is[0]).is_ok());
+        assert_ne!(made_kept(world).await.1[0]["kept"].get("key"), None, "in memory as well");
     }
-    assert_eq!(of.len(), 2);
+}
+
+/// Attack: the store is emptied while a gateway is away, so that it never hears that keys were destroyed.
+#[tokio::test]
+async fn an_act_that_destroys_keys_is_not_lost_with_the_store() {
+    let (redis, one, other) = two().await;
+    made_kept(&one).await;
+    let done = one.gate.shared.act(ADMIN, shred(ADA), "request").await.expect("done");
+    shreds(&other, 1).await;
+    let era = |world: &World| world.gate.acts.standing().agreed.as_ref().map(|known| known.era.clone());
+    let before = era(&one);
+    redis.flush().await;
+    for _ in 0..2_000 {
+        if era(&one) != before && era(&one) == era(&other) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let third = World::sharing(redis.address(), Some(&one)).await;
+    assert_eq!(shreds(&third, 1).await[0]["id"], json!(done.id));
+}
+
+/// Attack: a start ends what a stop left, and takes what was kept since with it, here and at the other gateways.
+#[tokio::test]
+async fn what_a_start_ends_is_about_the_keys_that_were_out_of_use_and_no_others() {
+    let (_redis, one, other) = two().await;
+    let (here, of_here) = made_kept(&one).await;
+    let (there, of_there) = made_kept(&other).await;
+    let [file] = &one.payload_key_files()[..] else { panic!("one key") };
+    let folder = file.parent().expect("a folder");
+    let key = std::fs::read(file).expect("read");
+    drop(one.payload_keys().set_aside(ADA).expect("aside").expect("keys"));
+    // A key that is in use since.
+    std::fs::DirBuilder::new().mode(0o700).create(folder).expect("made");
+    let since = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
+    since.expect("made").write_all(&key).expect("written");
+    assert_eq!(one.payload_key_files().len(), 2);
+    one.gate.shared.end_shredding().await;
+    assert_eq!(one.payload_key_files(), std::slice::from_ref(file));
+    assert!(read(&one, ADA, &here, PayloadOf::Arguments, &of_here[0]).is_ok());
+    for world in [&one, &other] {
+        assert_eq!(shreds(world, 1).await[0]["actor"], json!("vidimus"));
+    }
+    assert!(read(&other, ADA, &there, PayloadOf::Arguments, &of_there[0]).is_ok());
+}
+
+/// Each gateway has keys of its own, and an act at one reaches those of the others.
+#[tokio::test]
+async fn a_shred_at_one_gateway_reaches_the_keys_of_the_others() {
+    let (_redis, one, other) = two().await;
+    let of = [made_kept(&one).await, made_kept(&other).await];
     one.gate.shared.act(ADMIN, shred(ADA), "request").await.expect("done");
     for _ in 0..1000 {
         if other.payload_key_files().is_empty() {
