@@ -85,7 +85,8 @@ impl Manifest {
         let is_whole = manifest.ranges.iter().all(|range| {
             let follows = range.first == next && range.records > 0;
             next = range.end();
-            follows
+            // Nothing leads out of the directory.
+            follows && [&range.rows, &range.hours].iter().all(|file| !file.name.contains('/'))
         });
         Some(manifest).filter(|manifest| is_whole && manifest.version == VERSION)
     }

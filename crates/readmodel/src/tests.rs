@@ -339,6 +339,13 @@ fn a_model_is_its_owners_alone_and_writes_to_nothing_behind_a_link() {
     let damaged = Model::open(&dir, &log).expect_err("damaged");
     repair(&dir, &log, &damaged).expect("made again");
     assert!(Model::open(&dir, &log).expect("whole").is_some());
+    // Nor is a file read that is elsewhere.
+    let text = fs::read_to_string(dir.join("manifest")).expect("read");
+    let json = text.lines().next().expect("a line").replace(&records, &format!("../{records}"));
+    fs::copy(dir.join(&records), place.directory.path().join(&records)).expect("copied");
+    fs::write(dir.join("manifest"), format!("{json}\n{:08x}\n", crc32c::crc32c(json.as_bytes())))
+        .expect("written");
+    assert!(Model::open(&dir, &log).expect("read").is_none());
     let manifest = pipe("manifest");
     assert!(Model::open(&dir, &log).is_err() && extend(&dir, &log, &mut |_, _| {}).is_err());
     fs::remove_file(manifest).expect("removed");
