@@ -33,7 +33,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 
-use crate::ModelError;
+use crate::{ModelError, private};
 
 /// Bytes that one checksum is of.
 const BLOCK: usize = 64 * 1024;
@@ -63,7 +63,7 @@ impl FileWriter {
     pub(crate) fn create(dir: &Path, name: String, schema: SchemaRef) -> Result<Self, ModelError> {
         let path = dir.join(&name);
         let temporary = dir.join(format!("{name}.tmp"));
-        let file = File::create(&temporary).map_err(ModelError::io("create", &temporary))?;
+        let file = private::create(&temporary).map_err(ModelError::io("create", &temporary))?;
         let to = Summing { file, sums: Vec::new(), sum: 0, filled: 0, bytes: 0 };
         let to = ArrowWriter::try_new(to, schema, Some(properties()))?;
         Ok(Self { to, temporary, path, name })
@@ -171,10 +171,11 @@ impl Sealed {
     pub(crate) fn open(dir: &Path, written: &Written) -> Result<Self, ModelError> {
         let path = dir.join(&written.name);
         let damaged = |why: &str| DamagedFile { path: path.clone(), why: why.to_owned() };
-        let file = match File::open(&path) {
+        let file = match private::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(damaged("it is missing").into());
             }
+            Err(error) if private::is_no_file(&error) => return Err(damaged("it is no regular file").into()),
             file => file.map_err(ModelError::io("open", &path))?,
         };
         let length = file.metadata().map_err(ModelError::io("read", &path))?.len();

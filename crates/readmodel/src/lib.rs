@@ -20,6 +20,7 @@ mod file;
 mod find;
 mod hours;
 mod manifest;
+mod private;
 mod row;
 mod sql;
 mod stats;

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::ModelError;
 use crate::file::Written;
+use crate::{ModelError, private};
 
 /// Of the form of the files. Others are not read: they are made again.
 const VERSION: u32 = 2;
@@ -66,13 +66,14 @@ impl Manifest {
     /// `None` where there is none that can be used: it is missing, damaged, or of another version.
     pub(crate) fn read(dir: &Path) -> Result<Option<Self>, ModelError> {
         let path = dir.join(NAME);
-        let text = match fs::read_to_string(&path) {
+        let mut text = String::new();
+        let read = private::open(&path).and_then(|mut file| file.read_to_string(&mut text));
+        match read {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
-                return Ok(None);
+                Ok(None)
             }
-            text => text.map_err(ModelError::io("read", &path))?,
-        };
-        Ok(Self::parse(&text))
+            read => read.map(|_| Self::parse(&text)).map_err(ModelError::io("read", &path)),
+        }
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -84,7 +85,8 @@ impl Manifest {
         let is_whole = manifest.ranges.iter().all(|range| {
             let follows = range.first == next && range.records > 0;
             next = range.end();
-            follows
+            // Nothing leads out of the directory.
+            follows && [&range.rows, &range.hours].iter().all(|file| !file.name.contains('/'))
         });
         Some(manifest).filter(|manifest| is_whole && manifest.version == VERSION)
     }
@@ -97,7 +99,7 @@ impl Manifest {
         let sync = |dir: &Path| File::open(dir).and_then(|dir| dir.sync_all());
         // The names of the files before that of what says that they are there.
         sync(dir).map_err(ModelError::io("sync", dir))?;
-        File::create(&temporary)
+        private::create(&temporary)
             .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
             .and_then(|()| fs::rename(&temporary, &path))
             .and_then(|()| sync(dir))
@@ -128,9 +130,9 @@ impl Manifest {
 
 /// The right to write in a model's directory, while it is held. `None` where another process has it.
 pub(crate) fn lock(dir: &Path) -> Result<Option<File>, ModelError> {
-    fs::create_dir_all(dir).map_err(ModelError::io("make", dir))?;
+    private::make_dir(dir).map_err(ModelError::io("make", dir))?;
     let path: PathBuf = dir.join(LOCK);
-    let file = File::create(&path).map_err(ModelError::io("open", &path))?;
+    let file = private::open_or_make(&path).map_err(ModelError::io("open", &path))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(fs::TryLockError::WouldBlock) => Ok(None),

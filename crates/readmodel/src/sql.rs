@@ -7,6 +7,8 @@ use datafusion::arrow::json::writer::{JsonArray, WriterBuilder};
 use datafusion::execution::context::{SQLOptions, SessionContext};
 use datafusion::sql::parser::{ExplainStatement, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 use vidimus_core::row::{COLUMNS, Type};
@@ -25,6 +27,16 @@ pub struct Bounds {
 
 /// Bytes of an answer as JSON, whatever rows it has.
 const MOST_BYTES: usize = 64 << 20;
+
+/// Bytes of a query.
+pub(crate) const MOST_QUERY: usize = 64 << 10;
+
+/// What of a query may be nested in what: its words and signs, without values, whose lists are long and not deep.
+const MOST_WORDS: usize = 1_000;
+
+/// The stack of a thread that plans and answers a query, in bytes. What is nested is gone through by functions that call themselves: this is room
+/// for as much as there may be. What is not used of it is no memory.
+const STACK: usize = 256 << 20;
 
 /// Functions that make much of little, in one step that no limit of memory sees. Others can too (`replace`), by longer ways.
 const GROWING: [&str; 7] =
@@ -58,6 +70,7 @@ impl Model {
     /// # Errors
     /// See [`ModelError`].
     pub fn sql(&self, query: &str, bounds: Bounds) -> Result<Answer, ModelError> {
+        bounded(query)?;
         let session = crate::session()?;
         for name in GROWING {
             session.deregister_udf(name);
@@ -74,7 +87,8 @@ impl Model {
         }
         // Threads of its own, which are left to themselves when the time is up: a query can be stopped only between two batches, and a join
         // may never come to an end of one. What does not stop then ends with the process.
-        let threads = tokio::runtime::Builder::new_multi_thread().enable_time().build();
+        let threads =
+            tokio::runtime::Builder::new_multi_thread().enable_time().thread_stack_size(STACK).build();
         let threads = threads.map_err(ModelError::io("start threads", std::path::Path::new("vidimus")))?;
         let (tell, told) = mpsc::sync_channel(1);
         threads.spawn(async move {
@@ -102,6 +116,29 @@ impl Model {
         let files = self.builder.ranges.iter().map(|it| (it.hours.clone(), None)).collect();
         Ok(Table { schema: hours::schema(), files, batches: vec![self.builder.hours.batch()?] })
     }
+}
+
+/// That a query is not so long, or so deep, that going through it takes a stack that nobody has: the parser bounds brackets, and no sums.
+fn bounded(query: &str) -> Result<(), ModelError> {
+    let too_long = |most: String| {
+        let advice = "a list is shorter than as many conditions: x IN ('a', 'b')";
+        Err(ModelError::Query(format!("the query is too long: {most} at most; {advice}")))
+    };
+    if query.len() > MOST_QUERY {
+        return too_long(format!("{} KiB", MOST_QUERY >> 10));
+    }
+    let tokens = Tokenizer::new(&GenericDialect {}, query).tokenize();
+    let tokens = tokens.map_err(|error| ModelError::Query(error.to_string()))?;
+    let is_flat = |token: &&Token| {
+        matches!(
+            token,
+            Token::Whitespace(_) | Token::Comma | Token::Number(..) | Token::SingleQuotedString(_)
+        )
+    };
+    if tokens.iter().filter(|token| !is_flat(token)).count() > MOST_WORDS {
+        return too_long(format!("{MOST_WORDS} words and signs beside values"));
+    }
+    Ok(())
 }
 
 /// Whether a statement is one that reads.

@@ -7,6 +7,7 @@ use vidimus_core::record::Kept;
 use vidimus_ledger::{ActBy, Config, Hit, Ledger, Query, Retention};
 
 use super::*;
+use crate::sql::MOST_QUERY;
 
 const ALL: [&str; 4] = ["decision", "effect", "refusal", "act"];
 const BOUNDS: Bounds = Bounds { rows: 10_000, time: Duration::from_secs(60) };
@@ -304,6 +305,59 @@ fn a_damaged_file_is_made_again_and_never_believed() {
     assert_eq!(find(&place.model(), query()), right);
 }
 
+#[test]
+fn a_model_is_its_owners_alone_and_writes_to_nothing_behind_a_link() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let mut place = Place::new();
+    place.append(300);
+    place.close();
+    let (dir, log) = (place.dir(), place.log());
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    // Attack: files of others by the names of its own.
+    let victim = place.directory.path().join("victim");
+    fs::write(&victim, "theirs").expect("written");
+    fs::create_dir(&dir).expect("made");
+    symlink(&victim, dir.join("lock")).expect("linked");
+    let error = extend(&dir, &log, &mut |_, _| {}).expect_err("refused").to_string();
+    assert!(error.contains("no regular file"), "{error}");
+    fs::remove_file(dir.join("lock")).expect("removed");
+    let temporary = format!("{:020}-{:020}.records.parquet.tmp", 0, 256);
+    symlink(&victim, dir.join("manifest.tmp")).expect("linked");
+    symlink(&victim, dir.join(temporary)).expect("linked");
+    assert_eq!(extend(&dir, &log, &mut |_, _| {}).expect("extended").records, 256);
+    assert_eq!(fs::read_to_string(&victim).expect("read"), "theirs");
+
+    // A pipe is not waited for, whatever would be read there.
+    let pipe = |name: &str| {
+        let path = dir.join(name);
+        fs::remove_file(&path).expect("there");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("run").success());
+        path
+    };
+    let records = format!("{:020}-{:020}.records.parquet", 0, 256);
+    pipe(&records);
+    let damaged = Model::open(&dir, &log).expect_err("damaged");
+    repair(&dir, &log, &damaged).expect("made again");
+    assert!(Model::open(&dir, &log).expect("whole").is_some());
+    // Nor is a file read that is elsewhere.
+    let text = fs::read_to_string(dir.join("manifest")).expect("read");
+    let json = text.lines().next().expect("a line").replace(&records, &format!("../{records}"));
+    fs::copy(dir.join(&records), place.directory.path().join(&records)).expect("copied");
+    fs::write(dir.join("manifest"), format!("{json}\n{:08x}\n", crc32c::crc32c(json.as_bytes())))
+        .expect("written");
+    assert!(Model::open(&dir, &log).expect("read").is_none());
+    let manifest = pipe("manifest");
+    assert!(Model::open(&dir, &log).is_err() && extend(&dir, &log, &mut |_, _| {}).is_err());
+    fs::remove_file(manifest).expect("removed");
+    fs::remove_dir_all(&dir).expect("removed");
+
+    extend(&dir, &log, &mut |_, _| {}).expect("extended");
+    assert_eq!(mode(&dir), 0o700);
+    let files: Vec<PathBuf> =
+        fs::read_dir(&dir).expect("read").map(|entry| entry.expect("read").path()).collect();
+    assert!(files.len() == 4 && files.iter().all(|file| mode(file) == 0o600), "{files:?}");
+}
+
 fn truncate(path: &Path) {
     let length = fs::metadata(path).expect("there").len();
     fs::File::options().write(true).open(path).expect("opened").set_len(length / 2).expect("cut");
@@ -479,6 +533,25 @@ fn only_what_reads_is_answered_and_only_so_much() {
         );
     }
     assert!(model.sql("SELECT * FROM generate_series(1, 10)", BOUNDS).is_err());
+    // What is nested in itself is planned by functions that call themselves: the stack has room for what is taken.
+    let sum = |count: usize| format!("SELECT 1{} AS n", "+1".repeat(count));
+    assert_eq!(rows(&sum(900))[0]["n"], 901);
+    let unions = |count: usize| format!("SELECT 1 AS n{}", " UNION ALL SELECT 1".repeat(count));
+    assert_eq!(rows(&unions(200)).len(), 201);
+    let any: Vec<String> = (0..3_000).map(|index| format!("'call-{index}'")).collect();
+    assert!(!rows(&format!("SELECT id FROM records WHERE id IN ({})", any.join(", "))).is_empty());
+    for deep in [
+        sum(30_000),
+        sum(1_000_000),
+        unions(2_000),
+        format!("SELECT {}1{}", "(".repeat(30_000), ")".repeat(30_000)),
+        format!("SELECT {}true", "NOT ".repeat(10_000)),
+        format!("SELECT 1{}", "::int".repeat(10_000)),
+        format!("SELECT '{}'", "x".repeat(MOST_QUERY)),
+    ] {
+        let error = model.sql(&deep, BOUNDS).expect_err("too long").to_string();
+        assert!(error.contains("too long"), "{error}");
+    }
     let large = "SELECT array_agg(a.record || b.record) FROM records a, records b";
     let error = model.sql(large, BOUNDS).expect_err("too much memory").to_string();
     assert!(error.contains("exhausted") || error.contains("memory"), "{error}");

@@ -38,10 +38,10 @@ pub fn fetch_archive(from: &Bucket, dir: &Path) -> Result<Fetched, ArchiveError>
     }
     let name = checkpoint::path(Path::new(""));
     let ended = objects.read(&name)?.ok_or_else(|| ArchiveError::Nothing { at: from.to_string() })?;
-    let all = objects.all()?;
-    let strangers = all.iter().filter(|(at, _)| !is_of_an_archive(at)).count() as u64;
     // Of a process that was killed, or is about to end the archive, more may be there. What is no checkpoint, verifying it tells.
     let end = Checkpoint::unverified(&String::from_utf8_lossy(&ended.bytes)).map_or(u64::MAX, |one| one.size);
+    let all = objects.all(end)?;
+    let strangers = all.iter().filter(|(at, _)| !is_of_an_archive(at)).count() as u64;
     let is_behind = |at: &Path| segment::first_of(at).is_some_and(|first| first >= end);
     // It comes last: without it this is no log.
     let wanted = all.into_iter().filter(|(at, _)| is_of_an_archive(at) && !is_behind(at) && *at != name);

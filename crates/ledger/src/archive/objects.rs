@@ -11,14 +11,13 @@ use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use object_store::client::{HttpError, HttpErrorKind};
-use object_store::path::Path as ObjectPath;
-use object_store::{
-    Error as StoreError, GetOptions, ObjectMeta, ObjectStore, PutMode, PutOptions, UpdateVersion,
-};
+use object_store::path::{Error as PathError, Path as ObjectPath};
+use object_store::{Error as StoreError, GetOptions, ObjectStore, PutMode, PutOptions, UpdateVersion};
 use tokio::runtime::Runtime;
 
 use super::ArchiveError;
@@ -39,6 +38,18 @@ const TILES: usize = 64;
 
 /// What is this small is read with others, in bytes.
 const SMALL: u64 = 1 << 20;
+
+/// Objects that are listed at once: of a log of two thousand million records there are fewer.
+const MOST: u64 = if cfg!(test) { 1_000 } else { 10_000_000 };
+
+/// Objects of an archive beside those that its records are in: texts of configurations, keys, and what a process that was killed had copied.
+const BESIDE: u64 = if cfg!(test) { 100 } else { 1_000_000 };
+
+/// Records that have an object of their own at least, as half of a tile has.
+const RECORDS_OF_OBJECT: u64 = 128;
+
+/// For the next object of a listing.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What no object is: an `ETag` of the usual form.
 const NO_VERSION: &str = "\"00000000000000000000000000000000\"";
@@ -128,19 +139,34 @@ impl Objects {
         self.runtime.block_on(stream::iter(puts).buffer_unordered(AT_ONCE).try_collect())
     }
 
-    fn list(&self, below: &ObjectPath) -> Result<Vec<ObjectMeta>, ArchiveError> {
-        let listed = self.store.list(Some(below)).try_collect();
-        self.runtime.block_on(listed).map_err(self.failed("list", below))
+    /// The names of what is below, with how many bytes each has; `most` of them, or it is none of ours.
+    fn list(&self, below: &ObjectPath, most: u64) -> Result<Vec<(PathBuf, u64)>, ArchiveError> {
+        let failed = |why| ArchiveError::Store { doing: "list", at: format!("{below} in {self}"), why };
+        self.runtime.block_on(async {
+            let (mut listed, mut count) = (self.store.list(Some(below)), 0_u64);
+            let mut names = Vec::new();
+            loop {
+                let next = tokio::time::timeout(PATIENCE, listed.try_next()).await;
+                let next = next.map_err(|_| failed("it goes on without an object".to_owned()))?;
+                let Some(meta) = next.map_err(self.failed("list", below))? else { return Ok(names) };
+                count += 1;
+                if count > most {
+                    return Err(failed(format!(
+                        "it has more than {most} objects, and no archive of this log has so many"
+                    )));
+                }
+                names.extend(self.name(&meta.location).map(|name| (name, meta.size)));
+            }
+        })
     }
 
     fn name(&self, path: &ObjectPath) -> Option<PathBuf> {
         Some(path.prefix_match(&self.prefix)?.map(|part| AsRef::<str>::as_ref(&part).to_owned()).collect())
     }
 
-    /// All that is there, with how many bytes it has.
-    pub(super) fn all(&self) -> Result<Vec<(PathBuf, u64)>, ArchiveError> {
-        let all = self.list(&self.prefix)?;
-        Ok(all.iter().filter_map(|meta| Some((self.name(&meta.location)?, meta.size))).collect())
+    /// All that is there of an archive of so many records, with how many bytes it has.
+    pub(super) fn all(&self, records: u64) -> Result<Vec<(PathBuf, u64)>, ArchiveError> {
+        self.list(&self.prefix, (records / RECORDS_OF_OBJECT).saturating_add(BESIDE).min(MOST))
     }
 
     /// Reads objects, in any order, and gives each to `take`. One that has gone since is passed over.
@@ -212,8 +238,8 @@ impl Place for Objects {
     }
 
     fn names(&self, below: &Path) -> Result<BTreeSet<PathBuf>, ArchiveError> {
-        let listed = self.list(&self.path(below))?;
-        Ok(listed.iter().filter_map(|meta| self.name(&meta.location)).collect())
+        let listed = self.list(&self.path(below), MOST)?;
+        Ok(listed.into_iter().map(|(name, _)| name).collect())
     }
 
     /// A store that has never heard of conditions ignores them, and says that all is well.
@@ -242,6 +268,68 @@ fn is_of_what_is_there(error: &StoreError) -> bool {
     )
 }
 
+/// What S3 answers where it does not what it was asked (Amazon S3 API Reference, Error responses), as far as reading, writing and listing come to it.
+const CODES: &[&str] = &[
+    "AccessDenied",
+    "AccountProblem",
+    "AllAccessDisabled",
+    "AuthorizationHeaderMalformed",
+    "BadDigest",
+    "ConditionalRequestConflict",
+    "EntityTooLarge",
+    "EntityTooSmall",
+    "ExpiredToken",
+    "IllegalLocationConstraintException",
+    "IncompleteBody",
+    "InternalError",
+    "InvalidAccessKeyId",
+    "InvalidArgument",
+    "InvalidBucketName",
+    "InvalidBucketState",
+    "InvalidDigest",
+    "InvalidEncryptionAlgorithmError",
+    "InvalidObjectState",
+    "InvalidRange",
+    "InvalidRequest",
+    "InvalidSecurity",
+    "InvalidToken",
+    "InvalidURI",
+    "KeyTooLongError",
+    "MalformedXML",
+    "MethodNotAllowed",
+    "MissingContentLength",
+    "MissingSecurityHeader",
+    "NoSuchBucket",
+    "NoSuchKey",
+    "NotImplemented",
+    "OperationAborted",
+    "PermanentRedirect",
+    "PreconditionFailed",
+    "RequestTimeTooSkewed",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SignatureDoesNotMatch",
+    "SlowDown",
+    "TemporaryRedirect",
+    "TooManyRequests",
+    "UnauthorizedAccess",
+    "XAmzContentSHA256Mismatch",
+];
+
+/// Of the name of an object that no file can have: whoever has it removed must know which. Long parts and whatever is no plain name, which could be
+/// something that was sent, are left out.
+fn no_path(error: &PathError) -> String {
+    let (PathError::EmptySegment { path } | PathError::BadSegment { path, .. }) = error else {
+        return "an object has a name that no file can have; remove it there".to_owned();
+    };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let shown = |part: &str| {
+        if part.len() <= 24 && part.bytes().all(is_plain) { part.to_owned() } else { "…".to_owned() }
+    };
+    let shown: Vec<String> = path.split('/').take(16).map(shown).collect();
+    format!("an object is called `{}`, which no file can be; remove it there", shown.join("/"))
+}
+
 /// What is wrong, without the store's own words: it repeats the headers that it was sent, among which a session's token is.
 fn why(error: &StoreError) -> String {
     let text = error.to_string();
@@ -255,11 +343,19 @@ fn why(error: &StoreError) -> String {
         let length = rest.bytes().take(64).take_while(is).count();
         rest.get(..length).filter(|part| !part.is_empty()).map(str::to_owned)
     };
-    if let Some(code) = part("<Code>", u8::is_ascii_alphanumeric) {
-        return format!("the store says {code}");
+    if let StoreError::InvalidPath { source } = error {
+        return no_path(source);
+    }
+    // It may be anything that was sent: only what S3 has is told.
+    let code = part("<Code>", u8::is_ascii_alphanumeric);
+    if let Some(known) = CODES.iter().find(|known| code.as_deref() == Some(**known)) {
+        return format!("the store says {known}");
     }
     if let Some(status) = part("status code: ", u8::is_ascii_digit) {
         return format!("the store answers with {status}");
+    }
+    if code.is_some() {
+        return "the store says an error that S3 does not have".to_owned();
     }
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(one) = cause {

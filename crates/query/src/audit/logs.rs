@@ -4,6 +4,7 @@
 //! each of its records is there once, whichever has it, and where they do not agree on one that is said. Logs are in one order by time;
 //! within each it is that of its indexes, whatever its clock did.
 
+mod copies;
 mod cursor;
 mod search;
 mod set;
@@ -153,9 +154,9 @@ fn key_id(key: &VerifierKey) -> String {
 pub enum LogDamage {
     #[error("{log}: {damage}")]
     Of { log: String, damage: Damage },
-    /// One of them at least is not what was signed for, or both are ends that one log cannot have.
+    /// One of them at least is not what was signed for, or they are ends that one log cannot have.
     #[error(
-        "{log}: record {index} is not the same in all directories that have this log; the first of them is shown"
+        "{log}: record {index} is not the same in all directories that have this log; one that nothing signs for is not shown where another is signed for"
     )]
     Differs { log: String, index: u64 },
 }

@@ -1,7 +1,8 @@
 use futures_util::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::{
-    CopyOptions, GetResult, ListResult, MultipartUpload, PutMultipartOptions, PutPayload, PutResult,
+    CopyOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, PutMultipartOptions, PutPayload,
+    PutResult,
 };
 
 use super::*;
@@ -59,7 +60,7 @@ fn tiles_are_there_when_they_are_settled() {
     assert!(matches!(one.settle(), Err(ArchiveError::Taken { .. })));
     // A prefix is a directory, and not how a name begins.
     let beside = Objects::new(store, ObjectPath::from("vidimus/e"), String::new()).expect("opened");
-    assert!(beside.all().expect("listed").is_empty());
+    assert!(beside.all(0).expect("listed").is_empty());
 }
 
 /// As stores are that have never heard of conditions.
@@ -133,6 +134,33 @@ fn a_store_that_ignores_conditions_is_refused() {
 }
 
 #[test]
+fn a_listing_ends_and_a_name_that_no_file_can_have_is_told() {
+    let store = Arc::new(InMemory::new());
+    let one = objects(&store);
+    for name in 0..BESIDE + 2 {
+        one.put(file(&format!("x/{name}")), Vec::new()).expect("put");
+    }
+    let error = one.all(0).expect_err("too many").to_string();
+    assert!(error.contains("more than 100 objects"), "{error}");
+    let all = one.all(RECORDS_OF_OBJECT * 2).expect("of so many records");
+    assert_eq!(all.len() as u64, BESIDE + 2);
+    assert!(one.all(u64::MAX).is_ok(), "no sum of it overflows");
+
+    // As the client has it that meets one in a listing.
+    let long = "a".repeat(64);
+    for (name, says) in [
+        ("vidimus/segments/../../x".to_owned(), "`vidimus/segments/../../x`"),
+        (format!("vidimus/{long}/.."), "`vidimus/…/..`"),
+        ("vidimus/\u{1b}[2J/..".to_owned(), "`vidimus/…/..`"),
+        ("vidimus//x".to_owned(), "`vidimus//x`"),
+    ] {
+        let source = ObjectPath::parse(&name).expect_err("no path");
+        let said = why(&StoreError::InvalidPath { source });
+        assert!(said.contains(says) && !said.contains(&long) && !said.contains('\u{1b}'), "{said:?}");
+    }
+}
+
+#[test]
 fn what_a_store_says_is_not_repeated() {
     let token = "x-amz-security-token:hunter2";
     let said = |text: &str| {
@@ -141,7 +169,8 @@ fn what_a_store_says_is_not_repeated() {
     for (text, says) in [
         ("status code: 403 Forbidden: <Error><Code>SignatureDoesNotMatch</Code>", "SignatureDoesNotMatch"),
         ("status code: 503 Service Unavailable: ", "503"),
-        ("<Code>hunter 2</Code>", "hunter"),
+        ("<Code>hunter2</Code>", "an error"),
+        ("status code: 403: <Code>hunter2</Code>", "403"),
         ("Error performing PUT http://169.254.169.254/latest/api/token", "AWS_ACCESS_KEY_ID"),
         ("something else", "AWS_"),
     ] {

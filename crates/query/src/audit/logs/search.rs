@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::copies::Copies;
 use super::{Cursor, Log, LogDamage, Logs, Running};
 use crate::Misasked;
 use crate::audit::{self, Damage, Found, SearchQuestion, Unsearched};
@@ -38,6 +39,8 @@ struct Source {
     log: Log,
     /// Of each directory that has it.
     parts: Vec<Records>,
+    /// The same, for what does not fit there and would be another record.
+    copies: Copies,
     running: Running,
     /// The next one, and where it stands.
     head: Option<(Timestamp, Found)>,
@@ -75,7 +78,8 @@ impl Source {
             };
             parts.push(records.peekable());
         }
-        Ok(Self { log: log.clone(), parts, running: Running::default(), head: None, damage: Vec::new() })
+        let (log, copies) = (log.clone(), Copies::of(log));
+        Ok(Self { log, parts, copies, running: Running::default(), head: None, damage: Vec::new() })
     }
 
     /// Reads the next record, where it is not read yet.
@@ -94,25 +98,24 @@ impl Source {
         });
         let next = if newest_first { indexes.max() } else { indexes.min() };
         let Some(index) = next else { return };
-        let mut first: Option<Found> = None;
-        for part in &mut self.parts {
-            let is_next =
-                |found: &Result<Found, Damage>| found.as_ref().is_ok_and(|found| found.index == index);
-            let Some(Ok(found)) = part.next_if(is_next) else { continue };
-            first = Some(match first {
-                None => found,
-                Some(mut first) => {
-                    if first.bytes != found.bytes {
-                        self.damage.push(LogDamage::Differs { log: self.log.name.clone(), index });
-                    } else if first.decided.is_none() {
-                        // The part that has the decision of an effect may be another one.
-                        first.decided = found.decided;
-                    }
-                    first
-                }
-            });
+        let found = self.parts.iter_mut().map(|part| {
+            let found = part.next_if(|found| found.as_ref().is_ok_and(|found| found.index == index));
+            found.and_then(Result::ok)
+        });
+        let mut found: Vec<Option<Found>> = found.collect();
+        let bytes: Vec<Option<&[u8]>> =
+            found.iter().map(|found| found.as_ref().map(|found| found.bytes.as_slice())).collect();
+        let agreed = self.copies.agreed(index, &bytes);
+        if agreed.differs {
+            self.damage.push(LogDamage::Differs { log: self.log.name.clone(), index });
         }
-        self.head = first.map(|found| (self.running.next(found.record.time(), newest_first), found));
+        let Some(mut stands) = agreed.stands.and_then(|at| found.get_mut(at)?.take()) else { return };
+        if stands.decided.is_none() {
+            // The part that has the decision of an effect may be another one.
+            let mut others = found.into_iter().flatten().filter(|other| other.bytes == stands.bytes);
+            stands.decided = others.find_map(|other| other.decided);
+        }
+        self.head = Some((self.running.next(stands.record.time(), newest_first), stands));
     }
 }
 

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{LogDamage, Logs, Running};
+use super::copies::Copies;
+use super::{Log, LogDamage, Logs, Running};
 use crate::audit::show::{Gathered, approval, call, transaction};
 use crate::audit::{self, Kind, SearchQuestion, ShowQuestion, ShownRecord};
 
@@ -126,34 +127,53 @@ impl Part<'_> {
 
 impl ShownInLogs {
     fn fill(&mut self, logs: &Logs, parts: Vec<Part<'_>>) {
-        // Of copies the first that has a record is it.
-        let mut of_logs: BTreeMap<usize, BTreeMap<u64, ShownRecord>> = BTreeMap::new();
+        // Of each log by index, with the place of the directory that has it among those of the log.
+        let mut of_logs: BTreeMap<usize, BTreeMap<u64, Vec<(usize, ShownRecord)>>> = BTreeMap::new();
         for Part { log, directory, gathered } in parts {
-            let name = logs.name(log);
+            let all = logs.all().get(log).map(|log| log.directories.as_slice()).unwrap_or_default();
+            let place = all.iter().position(|one| one == directory).unwrap_or_default();
             let call = gathered.shown(directory);
-            self.damage.extend(call.damage.iter().map(|damage| format!("{name}: {damage}")));
+            self.damage.extend(call.damage.iter().map(|damage| format!("{}: {damage}", logs.name(log))));
             let records = of_logs.entry(log).or_default();
             for shown in call.records {
-                match records.get(&shown.index) {
-                    Some(first) if first.bytes != shown.bytes => {
-                        let differs = LogDamage::Differs { log: name.clone(), index: shown.index };
-                        self.damage.push(differs.to_string());
-                    }
-                    Some(first) if first.proof.is_some() => {}
-                    _ => drop(records.insert(shown.index, shown)),
-                }
+                records.entry(shown.index).or_default().push((place, shown));
             }
         }
         let mut ordered: Vec<(Timestamp, ShownIn)> = Vec::new();
         for (log, records) in of_logs {
             let mut running = Running::default();
-            for shown in records.into_values() {
+            let Some(log) = logs.all().get(log) else { continue };
+            let mut copies = Copies::of(log);
+            for (index, found) in records {
+                let Some(shown) = self.agreed(log, &mut copies, index, found) else { continue };
                 let time = shown.kept.as_ref().map(|kept| kept.time().to_owned()).unwrap_or_default();
-                ordered.push((running.next(&time, false), ShownIn { log: logs.name(log), shown }));
+                ordered.push((running.next(&time, false), ShownIn { log: log.name.clone(), shown }));
             }
         }
         // Stable: what stands at the same time is in the order of logs and of indexes.
         ordered.sort_by_key(|(stands, _)| *stands);
         self.records = ordered.into_iter().map(|(_, shown)| shown).collect();
+    }
+
+    /// Of what the directories of a log have at an index, that which is shown.
+    fn agreed(
+        &mut self,
+        log: &Log,
+        copies: &mut Copies,
+        index: u64,
+        mut found: Vec<(usize, ShownRecord)>,
+    ) -> Option<ShownRecord> {
+        let of =
+            |place: usize| found.iter().find(|(of, _)| *of == place).map(|(_, one)| one.bytes.as_slice());
+        let bytes: Vec<Option<&[u8]>> = (0..log.directories.len()).map(of).collect();
+        let agreed = copies.agreed(index, &bytes);
+        if agreed.differs {
+            self.damage.push(LogDamage::Differs { log: log.name.clone(), index }.to_string());
+        }
+        let stands = bytes.get(agreed.stands?).copied().flatten()?.to_vec();
+        found.retain(|(_, one)| one.bytes == stands);
+        // Of those that have the same, one that proves it.
+        let proven = found.iter().position(|(_, one)| one.proof.is_some()).unwrap_or_default();
+        found.into_iter().nth(proven).map(|(_, shown)| shown)
     }
 }

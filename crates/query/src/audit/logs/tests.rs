@@ -181,6 +181,60 @@ fn copies_of_a_log_are_read_once_and_two_ends_of_one_log_are_found() {
     assert_eq!(shown.records.len(), 1);
 }
 
+/// Attack: a record that nothing signs for is put behind those of an older copy, where the log has another one.
+#[test]
+fn a_forged_tail_of_a_copy_is_found_and_never_shown_as_the_logs() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = directory.path();
+    let one = calls(at, "one", &[("1", 1), ("2", 2)]);
+    let (forged, donor) = (copy(&one, &at.join("forged")), copy(&one, &at.join("donor")));
+    write(&one, "one.example", &[decision("3", 3, json!({}))]);
+    write(&donor, "one.example", &[decision("forged", 3, json!({"principal": "Agent/a/forged"}))]);
+    // Its segments alone: the copy's own checkpoint is of two records.
+    fs::remove_dir_all(forged.join("segments")).expect("removed");
+    copy(&donor.join("segments"), &forged.join("segments"));
+    for alone in [&one, &forged] {
+        let report = verify(&Logs::of(std::slice::from_ref(alone)), &Held::default()).expect("checked");
+        assert!(report.intact(), "{report:#?}");
+    }
+    for dirs in [[forged.clone(), one.clone()], [one.clone(), forged.clone()]] {
+        let logs = Logs::of(&dirs);
+        let report = verify(&logs, &Held::default()).expect("checked");
+        let differs = Amiss::Differs {
+            log: "one.example".to_owned(),
+            index: 2,
+            directory: one.clone(),
+            other: forged.clone(),
+        };
+        assert_eq!(report.findings, [differs], "{report:#?}");
+        assert!(report.is_wrong() && !report.intact());
+
+        let (records, damage) = found(&logs, true);
+        assert_eq!(records, ["one.example/1", "one.example/2", "one.example/3"].map(str::to_owned));
+        assert!(damage.len() == 1 && damage[0].contains("record 2 is not the same"), "{damage:?}");
+        // Nor where the log's own record does not fit what is asked for.
+        let asked = SearchQuestion { principal: Some("Agent/a/forged".to_owned()), ..question(false) };
+        let told: Vec<_> = search(&logs, &asked, &Cursor::default()).expect("a question").collect();
+        assert!(matches!(told.as_slice(), [Err(LogDamage::Differs { index: 2, .. })]), "{told:?}");
+        // And where only the forged one does not, the log's is shown, and what is wrong is said.
+        let asked = SearchQuestion { principal: Some("Agent/a/bot".to_owned()), ..question(false) };
+        let told: Vec<_> = search(&logs, &asked, &Cursor::default()).expect("a question").collect();
+        assert_eq!((told.len(), told.iter().filter(|one| one.is_err()).count()), (4, 1), "{told:?}");
+        for (id, records) in [("forged", 0), ("3", 1)] {
+            let shown = show(&logs, &ShowQuestion { id: id.to_owned() }, false);
+            assert_eq!((shown.records.len(), shown.damage.len()), (records, 1), "{shown:#?}");
+        }
+    }
+    // A tail that is another one, where neither is signed for, is told too.
+    let other = copy(&forged, &at.join("other"));
+    let donor = copy(&one, &at.join("second"));
+    fs::remove_dir_all(other.join("segments")).expect("removed");
+    copy(&donor.join("segments"), &other.join("segments"));
+    let logs = Logs::of(&[forged, other]);
+    assert!(verify(&logs, &Held::default()).expect("checked").is_wrong());
+    assert!(found(&logs, true).1.iter().any(|one| one.contains("record 2 is not the same")));
+}
+
 /// What is wrong with one log keeps nobody from the others, and is the verdict on all.
 #[test]
 fn a_log_that_is_damaged_or_has_no_key_is_told_and_the_others_are_read() {

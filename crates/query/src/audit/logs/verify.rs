@@ -8,6 +8,7 @@ use vidimus_ledger::{
     newest_checkpoint,
 };
 
+use super::copies::Copies;
 use super::{CheckpointSet, Log, Logs};
 
 /// What to hold logs against, beside themselves.
@@ -94,6 +95,13 @@ pub enum Amiss {
         "the name {origin} is that of {logs} logs, whose keys are not of one log: a name is of one log, so all but one of them are not what they say"
     )]
     OneName { origin: String, logs: usize },
+    /// Two directories of a log have other records at one index, behind what both are signed for.
+    #[error(
+        "the log {log} has another record {index} in {} than in {}, which no checkpoint of both is of: one of them is not the log's",
+        directory.display(),
+        other.display()
+    )]
+    Differs { log: String, index: u64, directory: PathBuf, other: PathBuf },
 }
 
 /// Something that is worth knowing.
@@ -102,7 +110,7 @@ pub enum Amiss {
 pub enum Remark {
     #[error("the log {log} is not in the set of checkpoints: it began later, or was left out of it")]
     NotInSet { log: String },
-    /// Copies, or parts: each was held against the checkpoints of the others.
+    /// Copies, or parts: each was held against the checkpoints of the others, and record by record behind these.
     #[error("the log {log} is in {directories} directories, which agree where nothing else is said")]
     Copies { log: String, directories: usize },
     #[error("{} was named more than once, and read once", directory.display())]
@@ -121,6 +129,11 @@ pub fn verify(logs: &Logs, held: &Held) -> Result<LogsReport, MemoryError> {
             log.directories.iter().map(|directory| newest_checkpoint(directory).ok()).collect();
         let size = |own: &Option<SignedCheckpoint>| own.as_ref().map_or(0, |own| own.checkpoint.size);
         let longest = newest.iter().map(size).max().unwrap_or_default();
+        for difference in Copies::of(log).differences() {
+            let (log, index, [directory, other]) =
+                (log.name.clone(), difference.index, difference.directories);
+            report.findings.push(Amiss::Differs { log, index, directory, other });
+        }
         for (directory, own) in log.directories.iter().zip(&newest) {
             let others = newest.iter().flatten().filter(|other| Some(*other) != own.as_ref());
             let others = others.map(|other| other.note.clone());

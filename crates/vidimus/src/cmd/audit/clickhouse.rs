@@ -109,6 +109,12 @@ impl Remote {
         let mut page = limit.saturating_add(1).min(PAGE);
         loop {
             let found = self.find(origin, &wanted, page)?;
+            let indices = found.iter().map(|candidate| candidate.hit.index);
+            ensure!(
+                goes_on(wanted.after, wanted.query.newest_first, indices),
+                "--clickhouse: the server repeats itself, or gives records in another order than it was asked for: it is none that a search \
+                 can be asked of"
+            );
             let is_last = found.len() < page;
             wanted.after = found.last().map(|candidate| candidate.hit.index).or(wanted.after);
             // A page that had few that fit is followed by a larger one.
@@ -274,6 +280,16 @@ impl Remote {
     }
 }
 
+/// Whether records follow `after`, each behind the one before it: of what does not, a search would never come to an end.
+fn goes_on(after: Option<u64>, newest_first: bool, mut indices: impl Iterator<Item = u64>) -> bool {
+    let mut last = after;
+    indices.all(|index| {
+        let is_behind = last.is_none_or(|last| if newest_first { index < last } else { index > last });
+        last = Some(index);
+        is_behind
+    })
+}
+
 /// An answer in the form `JSONCompact`.
 #[derive(Deserialize)]
 struct Document {
@@ -422,6 +438,28 @@ mod tests {
             assert!(sql.contains(&format!("{{{name}:")), "{name} is asked for by nothing: {sql}");
         }
         assert_eq!(sql.matches('{').count(), 20, "each is given, with origin and limit: {sql}");
+    }
+
+    #[test]
+    fn what_a_server_gives_goes_on_or_the_search_ends() {
+        for (after, newest_first, indices) in [
+            (None, true, &[][..]),
+            (Some(7), true, &[][..]),
+            (None, true, &[u64::MAX, 7, 0][..]),
+            (Some(7), true, &[6, 5][..]),
+            (Some(7), false, &[8, 100][..]),
+        ] {
+            assert!(goes_on(after, newest_first, indices.iter().copied()), "{after:?} {indices:?}");
+        }
+        for (after, newest_first, indices) in [
+            (None, true, &[7, 7][..]),
+            (Some(7), true, &[7][..]),
+            (Some(7), true, &[8][..]),
+            (Some(7), false, &[7][..]),
+            (Some(7), false, &[9, 8][..]),
+        ] {
+            assert!(!goes_on(after, newest_first, indices.iter().copied()), "{after:?} {indices:?}");
+        }
     }
 
     #[test]

@@ -101,10 +101,17 @@ pub(super) fn print(columns: &[String], rows: &[Map<String, Value>], format: For
     if format == Format::Json {
         return rows.iter().try_for_each(output::json);
     }
-    let names: Vec<&str> = columns.iter().map(String::as_str).collect();
+    output::line(&table(columns, rows).trim_fmt());
+    Ok(())
+}
+
+fn table(columns: &[String], rows: &[Map<String, Value>]) -> comfy_table::Table {
+    // Who asks names them, and a ClickHouse what it likes.
+    let names: Vec<_> = columns.iter().map(|name| output::printable(name)).collect();
+    let names: Vec<&str> = names.iter().map(|name| &**name).collect();
     let mut table = output::table(&names, &[], output::width());
     for row in rows {
-        let cells = names.iter().map(|name| match row.get(*name) {
+        let cells = columns.iter().map(|name| match row.get(name) {
             None | Some(Value::Null) => output::cell(""),
             Some(Value::String(text)) => output::cell(&output::printable(text)),
             Some(Value::Array(list)) => {
@@ -116,6 +123,20 @@ pub(super) fn print(columns: &[String], rows: &[Map<String, Value>], format: For
         });
         table.add_row(cells);
     }
-    output::line(&table.trim_fmt());
-    Ok(())
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_a_name_nor_a_value_steers_the_terminal() {
+        let steers = "\u{1b}]0;owned\u{7}";
+        let row = Map::from_iter([(steers.to_owned(), Value::from(format!("value{steers}")))]);
+        let text = table(&[steers.to_owned()], &[row]).trim_fmt();
+        assert!(!text.contains("\u{1b}]0") && !text.contains('\u{7}'), "{text:?}");
+        assert_eq!(text.matches("\\u{1b}]0;owned\\u{7}").count(), 2, "{text}");
+        assert!(text.contains("value"), "the value is found by the name as it is: {text}");
+    }
 }
