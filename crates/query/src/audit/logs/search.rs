@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::{Cursor, Log, LogDamage, Logs, Running};
 use crate::Misasked;
+use crate::audit::search::search_part;
 use crate::audit::{self, Damage, Found, SearchQuestion, Unsearched};
 
 /// A record of one of several logs.
@@ -68,11 +69,12 @@ impl Source {
         };
         let mut parts = Vec::new();
         for directory in &log.directories {
-            let records: Box<dyn Iterator<Item = _>> = match audit::search(directory, question) {
-                Ok(found) => Box::new(found.filter(is_behind)),
-                Err(Unsearched::Misasked(misasked)) => return Err(misasked),
-                Err(Unsearched::Log(error)) => Box::new(std::iter::once(Err(Damage::Log(error)))),
-            };
+            let records: Box<dyn Iterator<Item = _>> =
+                match search_part(directory, &log.others(directory), question) {
+                    Ok(found) => Box::new(found.filter(is_behind)),
+                    Err(Unsearched::Misasked(misasked)) => return Err(misasked),
+                    Err(Unsearched::Log(error)) => Box::new(std::iter::once(Err(Damage::Log(error)))),
+                };
             parts.push(records.peekable());
         }
         Ok(Self { log: log.clone(), parts, running: Running::default(), head: None, damage: Vec::new() })
@@ -105,7 +107,7 @@ impl Source {
                     if first.bytes != found.bytes {
                         self.damage.push(LogDamage::Differs { log: self.log.name.clone(), index });
                     } else if first.decided.is_none() {
-                        // The part that has the decision of an effect may be another one.
+                        // One of them may be damaged where its decision is.
                         first.decided = found.decided;
                     }
                     first
