@@ -44,7 +44,7 @@ pub fn run(
             let name = format!("{}{copy}.jsonl", log.file_name());
             let (asked, path) = (of_log(&question, log)?, out.join(&name));
             let part = (directory.as_path(), log.others(directory));
-            match written(&configurations(directory), (part.0, &part.1), export, asked, &path) {
+            match written(&configurations(directory), (part.0, part.1.as_slice()), export, asked, &path) {
                 Ok((answer, all)) => {
                     is_whole &= all;
                     records += answer.records;
