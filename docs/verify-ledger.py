@@ -76,7 +76,7 @@ class Stored(Tree):
             self.levels.append([self.hash(level, n) for n in range(count // 256 * 256, count)])
 
     def tile(self, level, index):
-        stored = read(self.path(level, index))
+        stored = there(self.path(level, index), "hashes of records that were pruned")
         require(len(stored) == 8192, f"{self.path(level, index)} is not a tile")
         return [stored[at:at + 32] for at in range(0, 8192, 32)]
 

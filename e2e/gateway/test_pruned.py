@@ -157,6 +157,12 @@ def rotated(to, signed_by=(NEXT, KEY)):
     (to / f"keys/succession/{len(leaves):020}").write_text(proof(act, leaves, signed_by))
 
 
+def pruned(to):
+    """As `written`, without the segments that went."""
+    written(to)
+    remove(to, 0, 100, 200, 300)
+
+
 def remove(to, *firsts):
     for first in firsts:
         (to / f"segments/{first:020}.log").unlink()
@@ -332,6 +338,14 @@ class Agreement(unittest.TestCase):
         "something behind the history": (1, lambda to: (to / "checkpoints").write_bytes((to / "checkpoints").read_bytes() + b"x")),
     }
 
+    OF_WHAT_IS_LEFT = {
+        "as it is": (0, lambda to: None),
+        "no tile of what went": (1, lambda to: (to / "tile/0/000").unlink()),
+        "no tile of the last that went": (1, lambda to: (to / "tile/0/001").unlink()),
+        "no tiles": (1, lambda to: shutil.rmtree(to / "tile")),
+        "half a tile": (1, lambda to: (to / "tile/0/000").write_bytes(bytes(4096))),
+    }
+
     STEP = f"keys/succession/{RECORDS + 1:020}"
     OF_KEYS = {
         "as it is": (0, lambda to, step: None),
@@ -354,6 +368,9 @@ class Agreement(unittest.TestCase):
 
     def test_of_a_log(self):
         self.agree(written, self.OF_A_LOG)
+
+    def test_of_a_log_that_was_pruned(self):
+        self.agree(pruned, self.OF_WHAT_IS_LEFT)
 
     def test_of_keys_that_followed(self):
         self.agree(rotated, self.OF_KEYS, self.STEP)

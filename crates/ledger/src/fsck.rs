@@ -71,7 +71,8 @@ pub struct Fsck {
     pub faults: Vec<Fault>,
 }
 
-/// Looks at all files of the log in `dir`, which may be written meanwhile. `archive`: that an archive is there is right.
+/// Looks at all files of the log in `dir`, which may be written meanwhile. `archive`: that an archive is there is right, or a copy that nobody
+/// goes on with, and so has no private key.
 ///
 /// # Errors
 /// When they could not be looked at. What is wrong with them is no error.
@@ -81,7 +82,7 @@ pub fn fsck(dir: &Path, archive: bool) -> Result<Fsck, VerifyError> {
     }
     let report = verify::verify(dir, &Options { archive, ..Options::default() })?;
     let is_new = segment::list(dir)?.0.is_empty() && is_new(dir);
-    let mut look = Look { dir, report: &report, is_new, faults: Vec::new() };
+    let mut look = Look { dir, report: &report, is_new, archive, faults: Vec::new() };
     for finding in &report.findings {
         look.finding(finding);
     }
@@ -149,6 +150,8 @@ struct Look<'a> {
     dir: &'a Path,
     report: &'a Report,
     is_new: bool,
+    /// Nobody has to go on with it.
+    archive: bool,
     faults: Vec<Fault>,
 }
 
@@ -350,6 +353,11 @@ impl Look<'_> {
         }
         let text = match file::read_if_there(&private) {
             Ok(Some(text)) => text,
+            Ok(None) if self.archive => {
+                let next = "whoever reads or verifies this needs none; a gateway would not start with it";
+                self.fault(Means::Noted, private, &"it is missing", next);
+                return Ok(());
+            }
             Ok(None) => {
                 let next = "the gateway does not start; put the key back, or begin a new log in an empty directory. All records can be read and proven";
                 self.fault(Means::Lost, private, &"it is missing", next);

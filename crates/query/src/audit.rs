@@ -20,7 +20,7 @@ pub use assessment::{
 };
 pub use evidence::{
     EvidenceAsked, EvidenceCosigned, EvidenceFinding, EvidenceReport, EvidenceVerified, ExportAnswer,
-    ExportError, ExportQuestion, Exported, VerifyOptions, export, verify,
+    ExportError, ExportQuestion, Exported, VerifyOptions, export, export_part, verify,
 };
 pub use found::{Asked, Found};
 pub use judged::Judge;

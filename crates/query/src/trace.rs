@@ -17,7 +17,8 @@ use vidimus_traces::{KeptSpan, names};
 
 use crate::audit::{Kind, SearchQuestion, Unsearched, search};
 
-/// So many traces of one transaction are looked at for calls of other transactions; each is a reading of the ledger.
+/// So many traces of one transaction are looked at for calls of other transactions and for spans; each is a reading of the ledger, and of all that
+/// was sent in it.
 const MOST_TRACES: usize = 16;
 
 /// Which trace.
@@ -181,13 +182,15 @@ pub fn show(ledger: &Path, spans: &Path, question: &TraceQuestion) -> Result<Sho
     let traces: Vec<u128> = gathered.traces.iter().copied().collect();
     if traces.len() > MOST_TRACES {
         let more = traces.len() - MOST_TRACES;
-        gathered.damage.insert(format!("of {more} more traces only the calls of this transaction are shown"));
+        gathered.damage.insert(format!(
+            "of {more} more traces only the calls of this transaction are shown, and no spans"
+        ));
     }
     for trace in traces.iter().take(MOST_TRACES) {
         let trace = Some(format!("{trace:032x}"));
         gathered.search(ledger, SearchQuestion { trace, ..SearchQuestion::default() })?;
     }
-    for trace in &traces {
+    for trace in traces.iter().take(MOST_TRACES) {
         let found = vidimus_traces::read(spans, *trace).map_err(Untraced::Spans)?;
         gathered.altered += found.altered;
         gathered.damage.extend(found.damage);

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use vidimus_core::decision::Outcome;
 use vidimus_core::record::{DecisionRecord, EffectRecord, Kept, Record};
-use vidimus_ledger::{Hit, Query, SearchError};
+use vidimus_ledger::{Hit, Matcher, Query, SearchError, read_from};
 
 use super::{Asked, Damage, Found, SearchQuestion};
 
@@ -18,17 +18,55 @@ pub(super) struct Effects {
     /// Decisions that were read, and whose effects were not. Those of calls that ran at one time, since effects that nobody asked for
     /// are read too, where decisions come first.
     read: BTreeMap<u64, DecisionRecord<'static>>,
+    elsewhere: Elsewhere,
+}
+
+/// Decisions that another directory of the same log has: of calls that were under way where what this one has begins, or of what is damaged here.
+struct Elsewhere {
+    /// The other directories.
+    others: Vec<PathBuf>,
+    fits: Matcher,
+    /// The first record that this one has.
+    minimum: u64,
+    is_damaged: bool,
+}
+
+impl Elsewhere {
+    /// The decision of the effect at `index`, where it may not be here. What is wrong with the others, their own search tells.
+    fn decision(&self, index: u64, wanted: u64) -> Option<DecisionRecord<'static>> {
+        if wanted >= index || (wanted >= self.minimum && !self.is_damaged) {
+            return None;
+        }
+        let of = |dir: &PathBuf| read_from(dir, wanted).ok()?.next()?.ok().filter(|hit| hit.index == wanted);
+        let hit = self.others.iter().find_map(of)?;
+        if self.fits.matches(&hit.record) { allowed(&hit.record) } else { None }
+    }
+}
+
+/// A decision that lets the call pass: what was refused has no effect.
+fn allowed(record: &[u8]) -> Option<DecisionRecord<'static>> {
+    match Kept::read(record) {
+        Ok(Record::Decision(decision)) if decision.outcome.starts_with(Outcome::Allow.as_str()) => {
+            Some(decision)
+        }
+        _ => None,
+    }
 }
 
 impl Effects {
+    /// Of the log in `dir`; `others` have it too, or parts of it.
     pub(super) fn of(
         dir: &Path,
+        others: &[PathBuf],
         question: &SearchQuestion,
         approvals: &[String],
     ) -> Result<Self, SearchError> {
         let effects = question.of_effects();
         let decisions = question.of_their_decisions(approvals);
+        let minimum = vidimus_ledger::pruned(dir)?.map_or(0, |pruned| pruned.minimum());
+        let (others, fits) = (others.to_vec(), Matcher::new(&decisions));
         Ok(Self {
+            elsewhere: Elsewhere { others, fits, minimum, is_damaged: false },
             question: question.clone(),
             effects: vidimus_ledger::search(dir, &effects)?,
             decisions: vidimus_ledger::search(dir, &decisions)?.peekable(),
@@ -51,16 +89,15 @@ impl Effects {
             Err(_) => true,
         };
         while let Some(hit) = self.decisions.next_if(is_not_past) {
-            if let Ok(hit) = hit
-                && hit.index < index
-                && let Ok(Record::Decision(decision)) = Kept::read(&hit.record)
-                // What was refused has no effect.
-                && decision.outcome.starts_with(Outcome::Allow.as_str())
-            {
-                self.read.insert(hit.index, decision);
+            match hit {
+                Ok(hit) if hit.index < index => {
+                    self.read.extend(allowed(&hit.record).map(|decision| (hit.index, decision)));
+                }
+                Ok(_) => {}
+                Err(_) => self.elsewhere.is_damaged = true,
             }
         }
-        self.read.remove(&wanted)
+        self.read.remove(&wanted).or_else(|| self.elsewhere.decision(index, wanted))
     }
 }
 

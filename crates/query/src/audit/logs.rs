@@ -43,6 +43,11 @@ pub struct Log {
 }
 
 impl Log {
+    /// The directories beside one that have it too.
+    pub fn others(&self, directory: &Path) -> Vec<PathBuf> {
+        self.directories.iter().filter(|one| *one != directory).cloned().collect()
+    }
+
     /// A name for files of it, which those of no other log have.
     pub fn file_name(&self) -> String {
         let last = self.name.rsplit('/').next().unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::iter::Peekable;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -251,10 +251,26 @@ pub fn search(
     dir: &Path,
     question: &SearchQuestion,
 ) -> Result<impl Iterator<Item = Result<Found, Damage>> + use<>, Unsearched> {
+    search_part(dir, &[], question)
+}
+
+/// As [`search`], of a log that `others` have too, or parts of it: the decision of an effect may be there, and who asked for an approval.
+///
+/// # Errors
+/// See [`Unsearched`].
+pub(super) fn search_part(
+    dir: &Path,
+    others: &[PathBuf],
+    question: &SearchQuestion,
+) -> Result<impl Iterator<Item = Result<Found, Damage>> + use<>, Unsearched> {
     let wanted = question.wanted()?;
-    let approvals = asked_for(dir, question)?;
+    let mut approvals = asked_for(dir, question)?;
+    // What is wrong with another one, its own search tells.
+    approvals.extend(others.iter().filter_map(|other| asked_for(other, question).ok()).flatten());
+    approvals.sort_unstable();
+    approvals.dedup();
     let decided = wanted.decided.map(|which| decided(dir, question, which, &approvals)).transpose()?;
-    let effects = wanted.effects.then(|| Effects::of(dir, question, &approvals)).transpose()?;
+    let effects = wanted.effects.then(|| Effects::of(dir, others, question, &approvals)).transpose()?;
     let newest_first = !question.oldest_first;
     let says_damage = decided.is_none();
     let effects = effects.into_iter().flatten().filter(move |effect| says_damage || effect.is_ok());

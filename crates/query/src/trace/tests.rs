@@ -141,3 +141,33 @@ fn a_trace_of_nobody_is_empty() {
         assert!(shown.nodes.is_empty() && shown.damage.is_empty(), "{id}");
     }
 }
+
+#[test]
+fn of_a_transaction_with_very_many_traces_not_all_are_read() {
+    let (dir, ledger, runtime) = begun();
+    let most = u128::try_from(MOST_TRACES).expect("few");
+    for number in 1..=most + 1 {
+        let record = serde_json::json!({
+            "action": "invokeTool", "body": "", "chain": [], "depth": 1, "facts": {}, "id": format!("call-{number}"), "identity": "oidc:urn:x#bot",
+            "kind": "decision", "method": "tools/call", "outcome": "allow", "policies": [], "principal": BOT, "protocol": "mcp",
+            "resource": "Tool/finance/ledger/get", "snapshot": "", "time": "2026-11-28T08:00:00.000000Z",
+            "trace": format!("{number:032x}-00000000000000aa"), "transaction": "chain-1", "version": VERSION,
+        });
+        let decision = Kept::read(record.to_string().as_bytes()).expect("a record");
+        runtime.block_on(ledger.record(&decision)).expect("recorded");
+    }
+    drop(ledger);
+    let of = |trace: u128, name: &str| {
+        let mut kept = span(1, 0, name);
+        kept.span.as_mut().expect("a span").trace_id = trace.to_be_bytes().to_vec();
+        kept
+    };
+    send(dir.path(), BOT, vec![of(1, "first"), of(most, "last"), of(most + 1, "beyond")]);
+    let shown = shown(dir.path(), "chain-1");
+    let mut spans: Vec<&str> =
+        shown.nodes.iter().filter(|node| node.claims.is_some()).map(|node| &*node.name).collect();
+    spans.sort_unstable();
+    assert_eq!(spans, ["first", "last"]);
+    assert_eq!(shown.nodes.len(), MOST_TRACES + 1 + spans.len(), "each call is shown");
+    assert!(shown.damage.iter().any(|one| one.starts_with("of 1 more traces")), "{:?}", shown.damage);
+}

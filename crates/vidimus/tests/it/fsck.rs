@@ -88,3 +88,23 @@ fn what_is_wrong_is_named_with_its_file_and_the_status_says_whether_a_start_mend
     let none = run(&["audit", "fsck", "--data", "/nonexistent"]);
     assert_eq!(none.code, Some(2), "{none:?}");
 }
+
+/// Whoever was given a copy has no private key, without which a gateway does not go on.
+#[test]
+fn a_copy_of_a_ledger_needs_no_private_key() {
+    let gateway = Gateway::start(1);
+    gateway.call(Some(&gateway.token()));
+    let (directory, _) = gateway.stop();
+    let data = directory.path().join("data");
+    let private = data.join("ledger/keys/checkpoint.key");
+    fs::remove_file(&private).unwrap();
+    let means = |flag: &str, at: &Path| {
+        let ran = run(&["audit", "fsck", flag, &at.display().to_string(), "-o", "json"]);
+        let found = ran.json();
+        let of_key = |fault: &&serde_json::Value| fault["file"] == private.display().to_string();
+        let fault = found["faults"].as_array().unwrap().iter().find(of_key).unwrap();
+        (ran.code, fault["means"].clone())
+    };
+    assert_eq!(means("--ledger", &data.join("ledger")), (Some(0), "noted".into()));
+    assert_eq!(means("--data", &data), (Some(1), "lost".into()));
+}

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 use schemars::JsonSchema;
@@ -17,8 +17,9 @@ use super::{
     Configuration, End, EvidenceAsked, Exported, FORMAT, Head, Line, List, OfText, Place, Since, base64,
     canonical, list_text, listed,
 };
+use crate::audit::search::search_part;
 use crate::audit::show::Gathered;
-use crate::audit::{Damage, SearchQuestion, Unsearched, search};
+use crate::audit::{Damage, SearchQuestion, Unsearched};
 
 /// What evidence is asked of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -101,6 +102,20 @@ pub fn export(
     question: &ExportQuestion,
     to: impl Write,
 ) -> Result<ExportAnswer, ExportError> {
+    export_part(dir, &[], archive, question, to)
+}
+
+/// As [`export`], of a log that `others` have too, or parts of it: the decisions of effects may be there. All that is written stands in `dir`.
+///
+/// # Errors
+/// See [`ExportError`].
+pub fn export_part(
+    dir: &Path,
+    others: &[PathBuf],
+    archive: &Archive,
+    question: &ExportQuestion,
+    to: impl Write,
+) -> Result<ExportAnswer, ExportError> {
     let prover = if question.cosigned { Prover::cosigned(dir) } else { Prover::latest(dir) };
     let prover = prover.map_err(ExportError::Unprovable)?;
     let mut writer = Writer::new(to, prover);
@@ -109,7 +124,7 @@ pub fn export(
         // In the order of the log, whatever was asked for.
         EvidenceAsked::Search(asked) => {
             let asked = SearchQuestion { oldest_first: true, ..asked.clone() };
-            for found in search(dir, &asked)? {
+            for found in search_part(dir, others, &asked)? {
                 match found {
                     Ok(found) => writer.record(found.index, &found.bytes, &found.record)?,
                     Err(damage) => writer.damage.push(damage.to_string()),

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::copies::Copies;
 use super::{Cursor, Log, LogDamage, Logs, Running};
 use crate::Misasked;
+use crate::audit::search::search_part;
 use crate::audit::{self, Damage, Found, SearchQuestion, Unsearched};
 
 /// A record of one of several logs.
@@ -71,11 +72,12 @@ impl Source {
         };
         let mut parts = Vec::new();
         for directory in &log.directories {
-            let records: Box<dyn Iterator<Item = _>> = match audit::search(directory, question) {
-                Ok(found) => Box::new(found.filter(is_behind)),
-                Err(Unsearched::Misasked(misasked)) => return Err(misasked),
-                Err(Unsearched::Log(error)) => Box::new(std::iter::once(Err(Damage::Log(error)))),
-            };
+            let records: Box<dyn Iterator<Item = _>> =
+                match search_part(directory, &log.others(directory), question) {
+                    Ok(found) => Box::new(found.filter(is_behind)),
+                    Err(Unsearched::Misasked(misasked)) => return Err(misasked),
+                    Err(Unsearched::Log(error)) => Box::new(std::iter::once(Err(Damage::Log(error)))),
+                };
             parts.push(records.peekable());
         }
         let (log, copies) = (log.clone(), Copies::of(log));

@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::copies::Copies;
 use super::{Log, LogDamage, Logs, Running};
+use crate::audit::search::search_part;
 use crate::audit::show::{Gathered, approval, call, transaction};
-use crate::audit::{self, Kind, SearchQuestion, ShowQuestion, ShownRecord};
+use crate::audit::{Kind, SearchQuestion, ShowQuestion, ShownRecord};
 
 /// Most records that are added for being of the same chain. An agent may make any number of calls in one.
 const MOST_OF_CHAIN: usize = 1_000;
@@ -74,7 +75,7 @@ pub fn show(logs: &Logs, question: &ShowQuestion, chain: bool) -> ShownInLogs {
     let mut shown = ShownInLogs::default();
     if chain {
         for transaction in &transactions {
-            shown.more |= !add_chain(&mut parts, transaction);
+            shown.more |= !add_chain(logs, &mut parts, transaction);
         }
     }
     shown.transactions = transactions.into_iter().collect();
@@ -83,11 +84,12 @@ pub fn show(logs: &Logs, question: &ShowQuestion, chain: bool) -> ShownInLogs {
 }
 
 /// Adds the records of a chain; whether these are all.
-fn add_chain(parts: &mut [Part<'_>], transaction: &str) -> bool {
+fn add_chain(logs: &Logs, parts: &mut [Part<'_>], transaction: &str) -> bool {
     let (kind, transaction) = (Some(Kind::All), Some(transaction.to_owned()));
     let question = SearchQuestion { kind, transaction, oldest_first: true, ..SearchQuestion::default() };
     for part in parts {
-        let found = match audit::search(part.directory, &question) {
+        let others = logs.all().get(part.log).map(|log| log.others(part.directory)).unwrap_or_default();
+        let found = match search_part(part.directory, &others, &question) {
             Ok(found) => found,
             Err(error) => {
                 part.gathered.damage.insert(error.to_string());

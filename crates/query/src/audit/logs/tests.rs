@@ -7,6 +7,8 @@ use vidimus_ledger::{Config, Finding, Ledger};
 use super::*;
 use crate::audit::{Kind, SearchQuestion, ShowQuestion};
 
+mod parts;
+
 const NOBODY: &str = "example.com/log+d455c521+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4";
 
 fn time(second: u64) -> String {
@@ -320,7 +322,8 @@ fn several_logs_are_held_against_the_checkpoints_and_keys_that_they_had() {
     // Attack: it is put beside it.
     let report = checked(&[&a, &b, &other], &Held::default());
     assert_eq!(report.findings, [Amiss::OneName { origin: "b.example".to_owned(), logs: 2 }]);
-    let names = Logs::of(&[b.clone(), other]).all().iter().map(|log| log.name.clone()).collect::<Vec<_>>();
+    let names =
+        Logs::of(&[b.clone(), other.clone()]).all().iter().map(|log| log.name.clone()).collect::<Vec<_>>();
     assert!(names.iter().all(|name| name.starts_with("b.example+")) && names[0] != names[1], "{names:?}");
 
     let key = |dir: &Path| known_key(dir).expect("a key");
@@ -330,6 +333,12 @@ fn several_logs_are_held_against_the_checkpoints_and_keys_that_they_had() {
         checked(&[&a, &b], &keys(&[key(&a)])).findings,
         [Amiss::NotGiven { log: "b.example".to_owned() }]
     );
+    // Attack: of two logs of one name, whose keys are known, one is left out.
+    for given in [[key(&a), key(&b), key(&other)], [key(&other), key(&b), key(&a)]] {
+        let report = checked(&[&a, &b], &keys(&given));
+        assert_eq!(report.findings, [Amiss::NotThere { key: key(&other).to_string() }]);
+        assert!(report.logs.iter().all(LogVerified::is_intact), "{report:#?}");
+    }
     let nobody: VerifierKey = NOBODY.parse().expect("a key");
     let report = checked(&[&a, &b], &keys(&[key(&a), key(&b), nobody]));
     assert_eq!(report.findings, [Amiss::NotThere { key: NOBODY.to_owned() }]);

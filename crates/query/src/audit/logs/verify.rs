@@ -165,6 +165,11 @@ pub fn verify(logs: &Logs, held: &Held) -> Result<LogsReport, MemoryError> {
     Ok(report)
 }
 
+/// Whether a key that was given is that of a log: its own, or one before or after that.
+fn is_key(own: &VerifierKey, given: &VerifierKey) -> bool {
+    own == given || own.follows(given) || given.follows(own)
+}
+
 /// Whether a checkpoint is of at most so many records, or none, which is wrong with any.
 fn is_within(note: &str, size: u64) -> bool {
     Checkpoint::unverified(note).map_or(true, |checkpoint| checkpoint.size <= size)
@@ -174,7 +179,11 @@ impl Held {
     /// The key that a log is to have. One without a key of its own has no name by which to choose.
     fn key(&self, log: &Log) -> Option<VerifierKey> {
         match (&log.key, self.keys.as_slice()) {
-            (Ok(own), keys) => keys.iter().find(|given| given.name() == own.name()).cloned(),
+            // Of keys of one name the log's own; where none is, that the log has another key is told where it is read.
+            (Ok(own), keys) => {
+                let of_name = || keys.iter().find(|given| given.name() == own.name());
+                keys.iter().find(|given| is_key(own, given)).or_else(of_name).cloned()
+            }
             (Err(_), [only]) => Some(only.clone()),
             (Err(_), _) => None,
         }
@@ -207,7 +216,8 @@ impl LogsReport {
                 self.findings.push(gone);
             }
         }
-        for key in held.keys.iter().filter(|key| !names.contains(&key.name())) {
+        let has = |log: &Log, given: &VerifierKey| log.key.as_ref().is_ok_and(|own| is_key(own, given));
+        for key in held.keys.iter().filter(|key| !logs.all().iter().any(|log| has(log, key))) {
             self.findings.push(Amiss::NotThere { key: key.to_string() });
         }
         for log in logs.all() {

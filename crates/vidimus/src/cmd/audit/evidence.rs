@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use vidimus_core::clock::Clock as _;
 use vidimus_core::record::Kept;
 use vidimus_ledger::known_key;
-use vidimus_query::audit::{self, Assessment, AssessmentError, AssessmentQuestion, Exported};
+use vidimus_query::audit::{self, Assessment, AssessmentError, AssessmentQuestion, Exported, Sample};
 
 use super::export::{regular, user, wait_for_checkpoint, whole};
 use super::search::moment;
@@ -193,6 +193,40 @@ fn print(assessment: &Assessment, out: &Path) {
         "{} calls permitted, {denied} denied, {refused} refused, {} held; {} acts of people; {} configurations",
         counts.allowed, counts.held, counts.acts_of_people, counts.configurations
     ));
-    output::line(&format!("{} samples, each with its proof", samples.len()));
+    output::line(&of_samples(samples));
     output::line(&format!("written to {}", printable(&out.display().to_string())));
+}
+
+/// How many samples there are. Where the log is damaged, some may be without a proof.
+fn of_samples(samples: &[Sample]) -> String {
+    let all = samples.len();
+    match samples.iter().filter(|sample| sample.proof.is_some()).count() {
+        proven if proven == all => format!("{all} samples, each with its proof"),
+        proven => format!("{all} samples, {proven} of them with a proof"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_without_a_proof_is_not_said_to_have_one() {
+        let sample = |proof: Option<&str>| Sample {
+            index: 0,
+            time: String::new(),
+            kind: String::new(),
+            id: String::new(),
+            who: String::new(),
+            what: String::new(),
+            outcome: String::new(),
+            policies: Vec::new(),
+            record: String::new(),
+            proof: proof.map(str::to_owned),
+            unproven: None,
+        };
+        assert_eq!(of_samples(&[sample(Some("x"))]), "1 samples, each with its proof");
+        assert_eq!(of_samples(&[sample(None), sample(None)]), "2 samples, 0 of them with a proof");
+        assert_eq!(of_samples(&[sample(Some("x")), sample(None)]), "2 samples, 1 of them with a proof");
+    }
 }

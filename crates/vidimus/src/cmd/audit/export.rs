@@ -99,7 +99,7 @@ pub(super) fn user() -> String {
 }
 
 pub fn run(configurations: &Path, dir: &Path, export: &Export, format: Format) -> anyhow::Result<ExitCode> {
-    let (answer, is_whole) = written(configurations, dir, export, export.question()?, &export.out)?;
+    let (answer, is_whole) = written(configurations, (dir, &[]), export, export.question()?, &export.out)?;
     if answer.records == 0 && answer.younger == 0 {
         output::warning("no record fits: the file proves nothing, nor that there is none");
     }
@@ -110,10 +110,10 @@ pub fn run(configurations: &Path, dir: &Path, export: &Export, format: Format) -
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// Writes the file of one ledger, and says what is not as it was asked for; whether all is.
+/// Writes the file of one ledger, and says what is not as it was asked for; whether all is. `others` have the same log, or parts of it.
 fn written(
     configurations: &Path,
-    dir: &Path,
+    (dir, others): (&Path, &[PathBuf]),
     export: &Export,
     mut question: ExportQuestion,
     out: &Path,
@@ -122,7 +122,7 @@ fn written(
     let covered = wait_for_checkpoint(dir);
     let unwitnessed = covered.and_then(|covered| wait_for_witnesses(dir, covered));
     question.cosigned |= covered.is_some() && unwitnessed.is_none() && cosigned(dir).is_some();
-    let answer = whole(out, |file| write(configurations, dir, &question, file))?;
+    let answer = whole(out, |file| write(configurations, (dir, others), &question, file))?;
     for damage in &answer.damage {
         output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
     }
@@ -166,13 +166,13 @@ fn unwritten(out: &Path) -> String {
 
 fn write(
     configurations: &Path,
-    dir: &Path,
+    (dir, others): (&Path, &[PathBuf]),
     question: &ExportQuestion,
     file: &File,
 ) -> anyhow::Result<ExportAnswer> {
     let archive = Archive::at(configurations);
     let mut buffered = BufWriter::with_capacity(256 * 1024, file);
-    audit::export(dir, &archive, question, &mut buffered).map_err(|error| match error {
+    audit::export_part(dir, others, &archive, question, &mut buffered).map_err(|error| match error {
         ExportError::Unsearched(Unsearched::Misasked(misasked)) => crate::cmd::misasked(&misasked),
         error => error.into(),
     })

@@ -43,7 +43,8 @@ pub fn run(
             let copy = if log.directories.len() > 1 { format!("-{number}") } else { String::new() };
             let name = format!("{}{copy}.jsonl", log.file_name());
             let (asked, path) = (of_log(&question, log)?, out.join(&name));
-            match written(&configurations(directory), directory, export, asked, &path) {
+            let part = (directory.as_path(), log.others(directory));
+            match written(&configurations(directory), (part.0, part.1.as_slice()), export, asked, &path) {
                 Ok((answer, all)) => {
                     is_whole &= all;
                     records += answer.records;
