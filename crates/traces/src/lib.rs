@@ -13,8 +13,10 @@ mod kept;
 pub mod names;
 mod read;
 mod recent;
+mod sent;
 mod store;
 
 pub use kept::{Ids, KeptSpan, MOST_ATTRIBUTES, MOST_BYTES, Unfit, ids};
-pub use read::{Spans, read};
+pub use read::{Spans, read, read_part};
+pub use sent::{Beside, MOST_PARTS, Sent, Weight};
 pub use store::{Dropped, Limits, Store, Taken, Whose};
