@@ -17,11 +17,10 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message as _;
 use vidimus_core::caller::Proven;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Principal;
-use vidimus_traces::{Dropped, KeptSpan, Limits, Store, Taken, Whose};
+use vidimus_traces::{Beside, Dropped, Limits, Sent, Store, Taken, Whose};
 
 use crate::accounts::Holder;
 use crate::fair_share::Pool;
@@ -39,8 +38,6 @@ pub(crate) const MOST_BODY: usize = 4 * 1024 * 1024;
 const ROOM: usize = 128 * 1024 * 1024;
 /// What the shortest of them counts as.
 const LEAST: usize = 64 * 1024;
-/// What the spans of one request may come to, each with the attributes of its resource, in bytes.
-const MOST_KEPT: usize = 16 * 1024 * 1024;
 
 /// Where spans are kept, and how many may be on their way there.
 #[derive(Clone, Debug)]
@@ -81,10 +78,23 @@ impl Spans {
     }
 
     fn room(&self, holder: &Arc<Holder>, bytes: usize) -> Result<Room, Refusal> {
-        self.0.room.take(&holder.spans, bytes).map_err(|_| {
+        let mut room = Room { spans: self.clone(), holder: holder.clone(), bytes: 0 };
+        room.grow(bytes)?;
+        Ok(room)
+    }
+}
+
+impl Room {
+    /// Takes so much more.
+    ///
+    /// # Errors
+    /// `overloaded`: nothing is taken then.
+    fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.spans.0.room.take(&self.holder.spans, bytes).map_err(|_| {
             Refusal::new(Code::Overloaded, "as many spans are on their way to the disk as is fair")
         })?;
-        Ok(Room { spans: self.clone(), holder: holder.clone(), bytes })
+        self.bytes += bytes;
+        Ok(())
     }
 }
 
@@ -155,7 +165,7 @@ async fn take(
     let shared = gate.shared.clone();
     // Reading some megabytes and waiting for a disk is not for a thread that has calls.
     let kept = tokio::task::spawn_blocking(move || {
-        let kept = keep(&room.spans, &whose, (wire, coding), &bytes, now);
+        let kept = keep(room, &whose, (wire, coding), &bytes, (now, shared.meter.spans()));
         shared.meter.spans().taken(kept.as_ref().ok());
         kept
     });
@@ -191,43 +201,42 @@ fn whose(proven: &Proven) -> Result<Whose, Refusal> {
 type Kept = (Taken, Dropped, u64);
 
 fn keep(
-    spans: &Spans,
+    mut room: Room,
     whose: &Whose,
     (wire, coding): (Wire, wire::Coding),
     bytes: &Bytes,
-    now: SystemTime,
+    (now, meter): (SystemTime, &SpanMeter),
 ) -> Result<Kept, Refusal> {
     let message = wire.message(coding, bytes)?;
-    let (kept, left_out) = flat(wire.request(&message)?);
+    // Before it is made: what is two bytes here is hundreds then.
+    room.grow(wire.weight(&message)?)?;
+    let request = wire.request(&message)?;
+    let spans = room.spans.clone();
     let mut store = spans.store();
-    let (mut taken, dropped) = store.append(whose, kept, now).map_err(|error| {
+    let (taken, dropped) = store.append(whose, flat(&request), now).map_err(|error| {
+        if error.kind() == io::ErrorKind::StorageFull {
+            meter.count("no_room", flat(&request).count() as u64);
+            tracing::warn!(%error, "there is no room for spans");
+            let message = "the disk has no room for spans beside what is the ledger's";
+            return Refusal::new(Code::Overloaded, message);
+        }
         tracing::error!(%error, "spans could not be kept");
         Refusal::new(Code::Overloaded, "the spans could not be written").with_detail(error)
     })?;
-    taken.too_large += left_out;
     Ok((taken, dropped, store.bytes()))
 }
 
-/// Each span with what is said of all of its resource; and how many are left out, since that would come to too much.
-fn flat(request: ExportTraceServiceRequest) -> (Vec<KeptSpan>, u64) {
-    let (mut kept, mut left_out, mut room) = (Vec::new(), 0, MOST_KEPT);
-    for of_resource in request.resource_spans {
-        let resource = of_resource.resource.unwrap_or_default().attributes;
-        let beside: usize = resource.iter().map(prost::Message::encoded_len).sum();
-        for of_scope in of_resource.scope_spans {
-            let scope = of_scope.scope.unwrap_or_default().name;
-            for span in of_scope.spans {
-                let Some(left) = room.checked_sub(beside + scope.len() + span.encoded_len()) else {
-                    left_out += 1;
-                    continue;
-                };
-                room = left;
-                let (resource, scope, span) = (resource.clone(), scope.clone(), Some(span));
-                kept.push(KeptSpan { resource, scope, span, ..KeptSpan::default() });
-            }
-        }
-    }
-    (kept, left_out)
+/// Each span with what is said of all of its resource. Nothing of it is copied.
+fn flat(request: &ExportTraceServiceRequest) -> impl Iterator<Item = Sent<'_>> {
+    request.resource_spans.iter().flat_map(|of_resource| {
+        let resource = of_resource.resource.as_ref().map(|resource| resource.attributes.as_slice());
+        let resource = Beside::new(resource.unwrap_or_default());
+        of_resource.scope_spans.iter().flat_map(move |of_scope| {
+            let scope = of_scope.scope.as_ref().map(|scope| scope.name.as_str());
+            let beside = resource.of(scope.unwrap_or_default());
+            of_scope.spans.iter().map(move |span| Sent { beside, span })
+        })
+    })
 }
 
 impl SpanMeter {
@@ -252,26 +261,23 @@ impl SpanMeter {
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry_proto::tonic::resource::v1::Resource;
-    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
-    use vidimus_traces::names;
-
     use super::*;
 
     #[test]
-    fn what_is_said_once_for_all_spans_does_not_become_more_than_there_is_room_for() {
-        let heavy =
-            Resource { attributes: vec![names::text("x", "x".repeat(30_000))], ..Resource::default() };
-        let spans = ScopeSpans { spans: vec![Span::default(); 2_000], ..ScopeSpans::default() };
-        let request = ExportTraceServiceRequest {
-            resource_spans: vec![ResourceSpans {
-                resource: Some(heavy),
-                scope_spans: vec![spans],
-                ..ResourceSpans::default()
-            }],
-        };
-        let (kept, left_out) = flat(request);
-        assert_eq!(kept.len() as u64 + left_out, 2_000);
-        assert!((500..600).contains(&kept.len()), "{}", kept.len());
+    fn what_a_request_becomes_is_counted_against_the_room_before_it_is_made() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let spans = Spans::open(directory.path(), Limits::default()).expect("a store");
+        let holder = Arc::new(Holder::new());
+        let mut all = Vec::new();
+        // What takes two bytes each to send, and is some megabytes.
+        while let Ok(mut room) = spans.room(&holder, LEAST) {
+            if room.grow(16 * 1024 * 1024).is_err() {
+                break;
+            }
+            all.push(room);
+        }
+        assert_eq!(all.len(), 3, "one sender has a half at most");
+        all.clear();
+        assert!(spans.room(&holder, ROOM / 2).is_ok(), "and all of it is given back");
     }
 }

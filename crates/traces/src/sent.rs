@@ -58,10 +58,15 @@ pub struct Beside<'s> {
 }
 
 impl<'s> Beside<'s> {
-    /// The attributes of a resource, and the name of a scope of it.
-    pub fn new(resource: &'s [KeyValue], scope: &'s str) -> Self {
-        let weight = attributes(resource) + Weight { parts: 0, bytes: scope.len() };
-        Self { resource, scope, weight }
+    /// The attributes of a resource.
+    pub fn new(resource: &'s [KeyValue]) -> Self {
+        Self { resource, scope: "", weight: attributes(resource) }
+    }
+
+    /// The same of a scope of it, which has this name.
+    #[must_use]
+    pub fn of(self, scope: &'s str) -> Self {
+        Self { scope, weight: self.weight + Weight { parts: 0, bytes: scope.len() }, ..self }
     }
 }
 

@@ -34,7 +34,7 @@ fn store(dir: &Path) -> Store {
 }
 
 fn sent(kept: &KeptSpan) -> Sent<'_> {
-    Sent { beside: Beside::new(&kept.resource, &kept.scope), span: kept.span.as_ref().expect("a span") }
+    Sent { beside: Beside::new(&kept.resource).of(&kept.scope), span: kept.span.as_ref().expect("a span") }
 }
 
 fn put(store: &mut Store, principal: &str, spans: Vec<KeptSpan>) -> Taken {
@@ -220,14 +220,14 @@ fn what_is_said_once_for_all_spans_does_not_become_more_than_there_is_room_for()
     let mut store = store(dir.path());
     let resource = vec![names::text("x", "x".repeat(30_000))];
     let spans: Vec<Span> = (1..2_001).map(|id| span(TRACE, id, "a").span.expect("a span")).collect();
-    let beside = Beside::new(&resource, "");
+    let beside = Beside::new(&resource);
     let all = spans.iter().map(|span| Sent { beside, span });
     let (taken, _) = store.append(&whose(BOT), all, SystemTime::now()).expect("written");
     assert_eq!(taken.stored + taken.too_large, 2_000);
     assert!((500..600).contains(&taken.stored), "{taken:?}");
     // What has no bytes of its own is counted too.
     let resource = vec![KeyValue::default(); 128];
-    let beside = Beside::new(&resource, "");
+    let beside = Beside::new(&resource);
     let all = spans.iter().map(|span| Sent { beside, span });
     let (taken, _) = store.append(&whose(OTHER), all, SystemTime::now()).expect("written");
     assert_eq!(taken.stored + taken.too_large, 2_000);
