@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use vidimus_gateway::{Shared, Spans};
 use vidimus_traces::Limits;
 
-use super::{Serve, disk};
 use super::supervisor::Supervisor;
+use super::{Serve, disk};
 
 /// Between two looks for spans whose time is over.
 const LOOK: Duration = Duration::from_secs(60);
