@@ -280,4 +280,17 @@ mod tests {
         all.clear();
         assert!(spans.room(&holder, ROOM / 2).is_ok(), "and all of it is given back");
     }
+
+    #[test]
+    fn spans_for_which_the_disk_has_no_room_are_refused_and_may_come_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let limits = Limits { spare: u64::MAX, ..Limits::default() };
+        let spans = Spans::open(directory.path(), limits).expect("a store");
+        let room = spans.room(&Arc::new(Holder::new()), LEAST).expect("room");
+        let whose = Whose { principal: "Agent/a/b".to_owned(), identity: "x".to_owned(), user: None };
+        let how = (Wire::Json, wire::Coding::Identity);
+        let now = (SystemTime::now(), &SpanMeter::default());
+        let refused = keep(room, &whose, how, &Bytes::from_static(b"{}"), now).expect_err("no room");
+        assert_eq!(refused.code, Code::Overloaded);
+    }
 }
