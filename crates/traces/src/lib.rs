@@ -1,7 +1,8 @@
 //! The spans that agents send of themselves (OpenTelemetry), kept beside the ledger and apart from it.
 //!
 //! A span is no record: it is what somebody says, and nothing proves that it is so. What is proven is who said it. So each is kept with the
-//! principal that its sender's credential proved ([`KeptSpan`]), in files of that principal alone: nobody's flood takes what others sent within an equal share, and
+//! principal that its sender's credential proved ([`KeptSpan`]), in files of that principal alone: nobody's flood takes what others sent within
+//! an equal share, and
 //! nobody writes where another's spans are. The first that comes with a trace id and a span id of its principal's is the span; what comes
 //! later by those ids and says something else is not ([`Store::append`], [`read`]).
 //!

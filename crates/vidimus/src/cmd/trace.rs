@@ -238,7 +238,7 @@ fn about(node: &Node) -> String {
         all.push(format!("call {}", printable(&call.id)));
     }
     if node.claims.as_ref().is_some_and(|claims| claims.stranger) {
-        all.push("of nobody who took part in these calls".to_owned());
+        all.push("of nobody who took part in a call that was let pass".to_owned());
     }
     all.join(", ")
 }
@@ -298,7 +298,7 @@ mod tests {
         assert!(what.starts_with(r#"says "chat\u{1b}[31m"#) && what.ends_with("…\""), "{what}");
         assert_eq!(
             about,
-            "below 00f067aa0ba902b7, which is not here, of nobody who took part in these calls"
+            "below 00f067aa0ba902b7, which is not here, of nobody who took part in a call that was let pass"
         );
         let claims = span.claims.as_ref().expect("a span");
         assert_eq!(says(claims), r#"says agent "Agent/finance/boss\n", says ? → 7 tokens"#);
