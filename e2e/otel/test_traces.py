@@ -95,7 +95,7 @@ class Traces(unittest.TestCase):
                 self.assertEqual(called["parent"], tool["span"])
             text = shown(trace).stdout
             self.assertIn("1 call, 2 spans", text)
-            self.assertIn("says agent boss", text)
+            self.assertIn('says agent "boss"', text)
             self.assertIn("finance/finance-read", text)
 
     def test_who_took_no_part_is_shown_as_that_and_nobody_unknown_is_heard(self):

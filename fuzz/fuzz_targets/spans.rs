@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
-use vidimus_traces::{KeptSpan, Limits, Store, Whose, read};
+use vidimus_traces::{Beside, KeptSpan, Limits, Sent, Store, Whose, read};
 
 const TRACE: u128 = 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736;
 /// Where the spans of `Agent/a/b` are.
@@ -36,5 +36,6 @@ fn append(dir: &std::path::Path, id: u64) {
     let span = kept.span.as_mut().expect("a span");
     (span.trace_id, span.span_id) = (TRACE.to_be_bytes().to_vec(), id.to_be_bytes().to_vec());
     let whose = Whose { principal: PRINCIPAL.to_owned(), identity: "x".to_owned(), user: None };
-    store.append(&whose, vec![kept], SystemTime::now()).expect("written");
+    let span = kept.span.as_ref().expect("a span");
+    store.append(&whose, [Sent { beside: Beside::new(&[]), span }], SystemTime::now()).expect("written");
 }

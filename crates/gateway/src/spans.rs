@@ -17,13 +17,12 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use prost::Message as _;
 use tokio::sync::Semaphore;
 use vidimus_core::act::Subject;
 use vidimus_core::caller::{Proven, User};
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::resource::Principal;
-use vidimus_traces::{Dropped, KeptSpan, Limits, Store, Taken, Whose};
+use vidimus_traces::{Beside, Dropped, Limits, Sent, Store, Taken, Whose};
 
 use crate::accounts::Holder;
 use crate::fair_share::Pool;
@@ -41,8 +40,6 @@ pub(crate) const MOST_BODY: usize = 4 * 1024 * 1024;
 const ROOM: usize = 128 * 1024 * 1024;
 /// What the shortest of them counts as.
 const LEAST: usize = 64 * 1024;
-/// What the spans of one request may come to, each with the attributes of its resource, in bytes.
-const MOST_KEPT: usize = 16 * 1024 * 1024;
 /// How many requests are decoded and written at once: one becomes many times the bytes that it came with, and the disk is one.
 const MOST_AT_ONCE: usize = 2;
 
@@ -87,10 +84,23 @@ impl Spans {
     }
 
     fn room(&self, holder: &Arc<Holder>, bytes: usize) -> Result<Room, Refusal> {
-        self.0.room.take(&holder.spans, bytes).map_err(|_| {
+        let mut room = Room { spans: self.clone(), holder: holder.clone(), bytes: 0 };
+        room.grow(bytes)?;
+        Ok(room)
+    }
+}
+
+impl Room {
+    /// Takes so much more.
+    ///
+    /// # Errors
+    /// `overloaded`: nothing is taken then.
+    fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.spans.0.room.take(&self.holder.spans, bytes).map_err(|_| {
             Refusal::new(Code::Overloaded, "as many spans are on their way to the disk as is fair")
         })?;
-        Ok(Room { spans: self.clone(), holder: holder.clone(), bytes })
+        self.bytes += bytes;
+        Ok(())
     }
 
     /// Does what is not for a thread that has calls: reading some megabytes and waiting for a disk. It waits for its turn.
@@ -176,8 +186,9 @@ async fn take(
     };
     let room = spans.room(&holder, room)?;
     let shared = gate.shared.clone();
-    let kept = spans.aside(move || {
-        let kept = keep(&room.spans, &whose, (wire, coding), &bytes, now);
+    let turns = spans.clone();
+    let kept = turns.aside(move || {
+        let kept = keep(room, &whose, (wire, coding), &bytes, (now, shared.meter.spans()));
         shared.meter.spans().taken(kept.as_ref().ok());
         kept
     });
@@ -218,43 +229,42 @@ fn whose(gate: &Gate, proven: &Proven) -> Result<Whose, Refusal> {
 type Kept = (Taken, Dropped, u64);
 
 fn keep(
-    spans: &Spans,
+    mut room: Room,
     whose: &Whose,
     (wire, coding): (Wire, wire::Coding),
     bytes: &Bytes,
-    now: SystemTime,
+    (now, meter): (SystemTime, &SpanMeter),
 ) -> Result<Kept, Refusal> {
     let message = wire.message(coding, bytes)?;
-    let (kept, left_out) = flat(wire.request(&message)?);
+    // Before it is made: what is two bytes here is hundreds then.
+    room.grow(wire.weight(&message)?)?;
+    let request = wire.request(&message)?;
+    let spans = room.spans.clone();
     let mut store = spans.store();
-    let (mut taken, dropped) = store.append(whose, kept, now).map_err(|error| {
+    let (taken, dropped) = store.append(whose, flat(&request), now).map_err(|error| {
+        if error.kind() == io::ErrorKind::StorageFull {
+            meter.count("no_room", flat(&request).count() as u64);
+            tracing::warn!(%error, "there is no room for spans");
+            let message = "the disk has no room for spans beside what is the ledger's";
+            return Refusal::new(Code::Overloaded, message);
+        }
         tracing::error!(%error, "spans could not be kept");
         Refusal::new(Code::Overloaded, "the spans could not be written").with_detail(error)
     })?;
-    taken.too_large += left_out;
     Ok((taken, dropped, store.bytes()))
 }
 
-/// Each span with what is said of all of its resource; and how many are left out, since that would come to too much.
-fn flat(request: ExportTraceServiceRequest) -> (Vec<KeptSpan>, u64) {
-    let (mut kept, mut left_out, mut room) = (Vec::new(), 0, MOST_KEPT);
-    for of_resource in request.resource_spans {
-        let resource = of_resource.resource.unwrap_or_default().attributes;
-        let beside: usize = resource.iter().map(prost::Message::encoded_len).sum();
-        for of_scope in of_resource.scope_spans {
-            let scope = of_scope.scope.unwrap_or_default().name;
-            for span in of_scope.spans {
-                let Some(left) = room.checked_sub(beside + scope.len() + span.encoded_len()) else {
-                    left_out += 1;
-                    continue;
-                };
-                room = left;
-                let (resource, scope, span) = (resource.clone(), scope.clone(), Some(span));
-                kept.push(KeptSpan { resource, scope, span, ..KeptSpan::default() });
-            }
-        }
-    }
-    (kept, left_out)
+/// Each span with what is said of all of its resource. Nothing of it is copied.
+fn flat(request: &ExportTraceServiceRequest) -> impl Iterator<Item = Sent<'_>> {
+    request.resource_spans.iter().flat_map(|of_resource| {
+        let resource = of_resource.resource.as_ref().map(|resource| resource.attributes.as_slice());
+        let resource = Beside::new(resource.unwrap_or_default());
+        of_resource.scope_spans.iter().flat_map(move |of_scope| {
+            let scope = of_scope.scope.as_ref().map(|scope| scope.name.as_str());
+            let beside = resource.of(scope.unwrap_or_default());
+            of_scope.spans.iter().map(move |span| Sent { beside, span })
+        })
+    })
 }
 
 impl SpanMeter {
@@ -281,10 +291,6 @@ impl SpanMeter {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
-
-    use opentelemetry_proto::tonic::resource::v1::Resource;
-    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
-    use vidimus_traces::names;
 
     use super::*;
 
@@ -313,19 +319,33 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_once_for_all_spans_does_not_become_more_than_there_is_room_for() {
-        let heavy =
-            Resource { attributes: vec![names::text("x", "x".repeat(30_000))], ..Resource::default() };
-        let spans = ScopeSpans { spans: vec![Span::default(); 2_000], ..ScopeSpans::default() };
-        let request = ExportTraceServiceRequest {
-            resource_spans: vec![ResourceSpans {
-                resource: Some(heavy),
-                scope_spans: vec![spans],
-                ..ResourceSpans::default()
-            }],
-        };
-        let (kept, left_out) = flat(request);
-        assert_eq!(kept.len() as u64 + left_out, 2_000);
-        assert!((500..600).contains(&kept.len()), "{}", kept.len());
+    fn what_a_request_becomes_is_counted_against_the_room_before_it_is_made() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let spans = Spans::open(directory.path(), Limits::default()).expect("a store");
+        let holder = Arc::new(Holder::new());
+        let mut all = Vec::new();
+        // What takes two bytes each to send, and is some megabytes.
+        while let Ok(mut room) = spans.room(&holder, LEAST) {
+            if room.grow(16 * 1024 * 1024).is_err() {
+                break;
+            }
+            all.push(room);
+        }
+        assert_eq!(all.len(), 3, "one sender has a half at most");
+        all.clear();
+        assert!(spans.room(&holder, ROOM / 2).is_ok(), "and all of it is given back");
+    }
+
+    #[test]
+    fn spans_for_which_the_disk_has_no_room_are_refused_and_may_come_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let limits = Limits { spare: u64::MAX, ..Limits::default() };
+        let spans = Spans::open(directory.path(), limits).expect("a store");
+        let room = spans.room(&Arc::new(Holder::new()), LEAST).expect("room");
+        let whose = Whose { principal: "Agent/a/b".to_owned(), identity: "x".to_owned(), user: None };
+        let how = (Wire::Json, wire::Coding::Identity);
+        let now = (SystemTime::now(), &SpanMeter::default());
+        let refused = keep(room, &whose, how, &Bytes::from_static(b"{}"), now).expect_err("no room");
+        assert_eq!(refused.code, Code::Overloaded);
     }
 }

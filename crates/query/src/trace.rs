@@ -38,6 +38,8 @@ pub struct ShownTrace {
     pub nodes: Vec<Node>,
     /// How many spans came later by ids that their sender had used already, and said something else: they are not shown.
     pub altered: u64,
+    /// How many spans are there beside those that are shown, since they would be too many: the last ones of who has most.
+    pub left_out: u64,
     /// What could not be read: there may be calls and spans there.
     pub damage: Vec<String>,
 }
@@ -148,7 +150,7 @@ pub struct Claims {
     /// `ok`, or what went wrong; absent where it says neither.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// Who sent it took no part in any call of this trace, as far as that is on record.
+    /// There are calls in this trace, and who sent it took part in none that was let pass, as far as that is on record.
     pub stranger: bool,
     /// All its attributes, as texts.
     pub attributes: BTreeMap<String, String>,
@@ -191,8 +193,10 @@ pub fn show(ledger: &Path, spans: &Path, question: &TraceQuestion) -> Result<Sho
         gathered.search(ledger, SearchQuestion { trace, ..SearchQuestion::default() })?;
     }
     for trace in traces.iter().take(MOST_TRACES) {
-        let found = vidimus_traces::read(spans, *trace).map_err(Untraced::Spans)?;
+        let of = traces.len().min(MOST_TRACES);
+        let found = vidimus_traces::read_part(spans, *trace, of).map_err(Untraced::Spans)?;
         gathered.altered += found.altered;
+        gathered.left_out += found.left_out;
         gathered.damage.extend(found.damage);
         gathered.spans.extend(found.spans);
     }
@@ -225,6 +229,7 @@ struct Gathered {
     calls: BTreeMap<String, OfCall>,
     spans: Vec<KeptSpan>,
     altered: u64,
+    left_out: u64,
     damage: BTreeSet<String>,
 }
 
@@ -281,26 +286,30 @@ impl Gathered {
     fn shown(self, traces: &[u128]) -> ShownTrace {
         let known: BTreeSet<String> = self.calls.values().flat_map(OfCall::principals).collect();
         let calls = self.calls.values().filter_map(OfCall::item);
-        let spans = self.spans.iter().filter_map(|kept| span_item(kept, &known));
+        // Where no call is on record, nobody can be told from who took part.
+        let known = (!self.calls.is_empty()).then_some(&known);
+        let spans = self.spans.iter().filter_map(|kept| span_item(kept, known));
         ShownTrace {
             traces: traces.iter().map(|trace| format!("{trace:032x}")).collect(),
             nodes: tree::nodes(calls.chain(spans).collect()),
             altered: self.altered,
+            left_out: self.left_out,
             damage: self.damage.into_iter().collect(),
         }
     }
 }
 
 impl OfCall {
-    /// Who took part in it: who called, for whom, and who was called.
+    /// Who took part in it: who called, for whom, and who was called. In what was not let pass nobody did: anybody may be refused.
     fn principals(&self) -> Vec<String> {
         let mut all = Vec::new();
-        if let Some(decision) = &self.decision {
+        if let Some(decision) =
+            self.decision.as_ref().filter(|decision| decision.outcome.starts_with("allow"))
+        {
             all.push(decision.principal.to_string());
             all.extend(decision.chain.iter().map(ToString::to_string));
             all.extend(agent_of(&decision.resource));
         }
-        all.extend(self.refusal.iter().filter_map(|refusal| Some(refusal.principal.as_ref()?.to_string())));
         all
     }
 
@@ -394,7 +403,7 @@ fn agent_of(resource: &str) -> Option<String> {
     }
 }
 
-fn span_item(kept: &KeptSpan, known: &BTreeSet<String>) -> Option<tree::Item> {
+fn span_item(kept: &KeptSpan, known: Option<&BTreeSet<String>>) -> Option<tree::Item> {
     let (ids, span) = (kept.ids()?, kept.span.as_ref()?);
     let begins = i64::try_from(span.start_time_unix_nano / 1_000).unwrap_or(i64::MAX);
     let text = |meaning: names::Meaning| meaning.text(&span.attributes).map(str::to_owned);
@@ -413,7 +422,7 @@ fn span_item(kept: &KeptSpan, known: &BTreeSet<String>) -> Option<tree::Item> {
         tokens_input: names::TOKENS_IN.count(&span.attributes),
         tokens_output: names::TOKENS_OUT.count(&span.attributes),
         status,
-        stranger: !known.is_empty() && !known.contains(&kept.principal),
+        stranger: known.is_some_and(|known| !known.contains(&kept.principal)),
         attributes: names::shown(&span.attributes),
         resource: names::shown(&kept.resource),
     };

@@ -12,7 +12,7 @@ use crate::kept::{Ids, KeptSpan, MOST_BYTES};
 /// Of a frame: the length of what follows, and its CRC-32C, each four bytes, the lowest first.
 const HEADER: usize = 8;
 /// What is beside the span in one frame: principal, identity, person, scope, and the attributes of its resource.
-pub(crate) const MOST_BESIDE: usize = 64 * 1024;
+const MOST_BESIDE: usize = 64 * 1024;
 /// The longest frame.
 const MOST: usize = MOST_BYTES + MOST_BESIDE + 1024;
 /// Of an index: a trace id, the first byte first, and where the frame of the span begins, likewise.
@@ -35,16 +35,15 @@ pub(crate) fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// Puts a span behind those in `data` and `index`, which begin at `from` of the file.
-pub(crate) fn put(kept: &KeptSpan, ids: Ids, from: u64, data: &mut Vec<u8>, index: &mut Vec<u8>) {
-    let payload = kept.encode_to_vec();
+/// Puts a span, encoded, behind those in `data` and `index`, which begin at `from` of the file.
+pub(crate) fn put(payload: &[u8], ids: Ids, from: u64, data: &mut Vec<u8>, index: &mut Vec<u8>) {
     index.extend_from_slice(&ids.trace.to_be_bytes());
     index.extend_from_slice(&(from + data.len() as u64).to_be_bytes());
     // What is put here was looked at: it is far shorter.
     let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     data.extend_from_slice(&length.to_le_bytes());
-    data.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
-    data.extend_from_slice(&payload);
+    data.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
+    data.extend_from_slice(payload);
 }
 
 /// The span whose frame begins there, and where that ends; `None` where there is no whole one.

@@ -9,10 +9,10 @@ use prost::Message as _;
 
 /// The longest span, encoded, in bytes.
 pub const MOST_BYTES: usize = 64 * 1024;
-/// The most attributes of a span, and of each of its events and links.
+/// The most attributes of a span, of its resource, and of each of its events and links.
 pub const MOST_ATTRIBUTES: usize = 128;
 /// The most events of a span, and links.
-const MOST_EVENTS: usize = 128;
+pub(crate) const MOST_EVENTS: usize = 128;
 
 /// A span, with whose it is. Of that `principal`, `identity` and `user` are proven; `resource`, `scope` and `span` are what its sender says.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -52,14 +52,14 @@ pub struct Ids {
 pub enum Unfit {
     /// Its ids are none of W3C Trace Context (16 and 8 bytes, not all zero), or it ends before it begins.
     Malformed,
-    /// It is longer than [`MOST_BYTES`], or has more attributes, events or links than are kept.
+    /// It is longer than [`MOST_BYTES`], or has more attributes, events or links than are kept, or what is said of its resource is too much.
     TooLarge,
 }
 
-/// The ids of a span that may be kept.
+/// The ids of a span.
 ///
 /// # Errors
-/// See [`Unfit`].
+/// [`Unfit::Malformed`].
 pub fn ids(span: &Span) -> Result<Ids, Unfit> {
     let trace: [u8; 16] = span.trace_id.as_slice().try_into().map_err(|_| Unfit::Malformed)?;
     let id: [u8; 8] = span.span_id.as_slice().try_into().map_err(|_| Unfit::Malformed)?;
@@ -68,14 +68,7 @@ pub fn ids(span: &Span) -> Result<Ids, Unfit> {
     if ids.trace == 0 || ids.span == 0 || !has_parent || span.end_time_unix_nano < span.start_time_unix_nano {
         return Err(Unfit::Malformed);
     }
-    let many = |attributes: &[KeyValue]| attributes.len() > MOST_ATTRIBUTES;
-    let is_large = span.events.len() > MOST_EVENTS
-        || span.links.len() > MOST_EVENTS
-        || many(&span.attributes)
-        || span.events.iter().any(|event| many(&event.attributes))
-        || span.links.iter().any(|link| many(&link.attributes))
-        || span.encoded_len() > MOST_BYTES;
-    if is_large { Err(Unfit::TooLarge) } else { Ok(ids) }
+    Ok(ids)
 }
 
 impl KeptSpan {

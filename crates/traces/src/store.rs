@@ -8,13 +8,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use data_encoding::HEXLOWER;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::files::{self, ENTRY, MOST_BESIDE};
-use crate::kept::{Ids, KeptSpan, Unfit, ids};
+use crate::files::{self, ENTRY};
+use crate::kept::{Ids, Unfit};
 use crate::recent::Recent;
+use crate::sent::Sent;
+
+/// What the spans of one request may come to, each with what is beside it ([`crate::Weight::total`]), in bytes.
+const MOST_REQUEST: usize = 16 * 1024 * 1024;
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +28,13 @@ pub struct Limits {
     pub bytes: u64,
     /// A file that has so many bytes is followed by the next one.
     pub file: u64,
+    /// So much of the disk stays free of spans, in bytes: while less is, none is kept.
+    pub spare: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { age: Duration::from_secs(7 * 24 * 3600), bytes: 1 << 30, file: 8 << 20 }
+        Self { age: Duration::from_secs(7 * 24 * 3600), bytes: 1 << 30, file: 8 << 20, spare: 0 }
     }
 }
 
@@ -55,7 +60,7 @@ pub struct Taken {
     pub altered: u64,
     /// See [`Unfit::Malformed`].
     pub malformed: u64,
-    /// See [`Unfit::TooLarge`].
+    /// See [`Unfit::TooLarge`]; or with those before them in the request they would be too much.
     pub too_large: u64,
 }
 
@@ -142,25 +147,29 @@ impl Store {
         self.lanes.values().map(Lane::bytes).sum()
     }
 
-    /// Keeps what of these spans is new. They have come at `now`; each has the attributes of its resource and the name of its scope beside it.
+    /// Keeps what of these spans is new. They have come at `now`. Each is copied alone, and only if it is kept: what is said once for
+    /// many is not there many times.
     ///
     /// What is new is with the kernel when this returns: a killed process loses none of it, a power loss may.
     ///
     /// # Errors
-    /// Where it could not be written: then none of them is kept, and all may be sent again.
-    pub fn append(
+    /// Where it could not be written: then none of them is kept, and all may be sent again. [`io::ErrorKind::StorageFull`] where less than
+    /// [`Limits::spare`] would be free.
+    pub fn append<'s>(
         &mut self,
         whose: &Whose,
-        spans: Vec<KeptSpan>,
+        spans: impl IntoIterator<Item = Sent<'s>>,
         now: SystemTime,
     ) -> io::Result<(Taken, Dropped)> {
+        self.has_room(MOST_REQUEST as u64)?;
         let name = lane_name(&whose.principal);
         self.know(&name)?;
         let Some(lane) = self.lanes.get_mut(&name) else { return Err(io::Error::other("no such principal")) };
         let mut taken = Taken::default();
-        let (mut new, mut said): (Vec<(KeptSpan, Ids)>, HashMap<Ids, u64>) = (Vec::new(), HashMap::new());
-        for mut kept in spans {
-            let found = match fits(&kept) {
+        let (mut new, mut said): (Vec<(Vec<u8>, Ids)>, HashMap<Ids, u64>) = (Vec::new(), HashMap::new());
+        let mut room = MOST_REQUEST;
+        for sent in spans {
+            let found = match sent.fits() {
                 Ok(found) => found,
                 Err(Unfit::Malformed) => {
                     taken.malformed += 1;
@@ -171,6 +180,12 @@ impl Store {
                     continue;
                 }
             };
+            let Some(left) = room.checked_sub(sent.weight().total()) else {
+                taken.too_large += 1;
+                continue;
+            };
+            room = left;
+            let mut kept = sent.copied();
             let says = kept.says();
             match self.recent.get(lane.id, found).or_else(|| said.get(&found).copied()) {
                 Some(first) if first == says => taken.repeated += 1,
@@ -181,7 +196,7 @@ impl Store {
                     kept.identity.clone_from(&whose.identity);
                     kept.user.clone_from(&whose.user);
                     kept.received_ms = millis(now);
-                    new.push((kept, found));
+                    new.push((kept.encode_to_vec(), found));
                 }
             }
         }
@@ -191,6 +206,20 @@ impl Store {
             self.recent.add(lane.id, ids, says);
         }
         Ok((taken, self.prune(now)))
+    }
+
+    /// Whether so much may be written, and the rest of the disk is others'.
+    fn has_room(&self, bytes: u64) -> io::Result<()> {
+        if self.limits.spare == 0 {
+            return Ok(());
+        }
+        let disk = rustix::fs::statvfs(&self.dir)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        if free < self.limits.spare.saturating_add(bytes) {
+            let message = format!("{free} bytes are free, and {} are not for spans", self.limits.spare);
+            return Err(io::Error::new(io::ErrorKind::StorageFull, message));
+        }
+        Ok(())
     }
 
     /// Drops what is too old, and the oldest of who has most while there is too much.
@@ -274,7 +303,7 @@ impl Lane {
 
     /// Writes spans behind those that this process wrote, or to a new file: what others left is not written to. First the spans, then where
     /// they are, so that what is in the index is there.
-    fn write(&mut self, spans: &[(KeptSpan, Ids)], limits: Limits, now: SystemTime) -> io::Result<()> {
+    fn write(&mut self, spans: &[(Vec<u8>, Ids)], limits: Limits, now: SystemTime) -> io::Result<()> {
         if spans.is_empty() {
             return Ok(());
         }
@@ -290,8 +319,8 @@ impl Lane {
         };
         let Some(segment) = self.segments.back_mut() else { return Ok(()) };
         let (mut data, mut index) = (Vec::new(), Vec::new());
-        for (kept, ids) in spans {
-            files::put(kept, *ids, from, &mut data, &mut index);
+        for (payload, ids) in spans {
+            files::put(payload, *ids, from, &mut data, &mut index);
         }
         let (data_path, index_path) = files::paths(&self.dir, segment.number);
         if let Err(error) = append(&data_path, &data).and_then(|()| append(&index_path, &index)) {
@@ -346,14 +375,6 @@ fn remove(paths: [&Path; 2]) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// A span with all that is beside it that may be kept.
-fn fits(kept: &KeptSpan) -> Result<Ids, Unfit> {
-    let found = ids(kept.span.as_ref().ok_or(Unfit::Malformed)?)?;
-    let beside: usize = kept.resource.iter().map(KeyValue::encoded_len).sum();
-    // The proven names are bounded where they are proven.
-    if beside + kept.scope.len() > MOST_BESIDE / 2 { Err(Unfit::TooLarge) } else { Ok(found) }
 }
 
 /// The directory of a principal. Its name may be too long for one, and has slashes.

@@ -93,7 +93,10 @@ fn why(taken: &Taken) -> String {
     let all = [
         (taken.altered, "say something else than they said before by the same ids, and the first stands"),
         (taken.malformed, "have no ids of 16 and 8 bytes, or end before they begin"),
-        (taken.too_large, "are too large (64 KiB, 128 attributes, 128 events)"),
+        (
+            taken.too_large,
+            "are too large (64 KiB, 128 attributes, also of the resource, 128 events), or too much together",
+        ),
     ];
     let said = all.iter().filter(|(count, _)| *count > 0).map(|(count, why)| format!("{count} {why}"));
     said.collect::<Vec<_>>().join("; ")

@@ -23,8 +23,16 @@ const PATH: &str = "/v1/traces";
 const GRPC_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
-/// The most messages that one request may have in it: spans, attributes, events. Each costs its sender two bytes, and some hundred here.
+/// The most parts that one request may have in it: spans, attributes, values, events. Each costs its sender two bytes, and some hundred here.
 const MOST_ELEMENTS: usize = 65_536;
+/// The most spans of them. Senders have batches of 512, collectors of 8,192.
+const MOST_SPANS: usize = 16_384;
+/// What a part is in memory at most, in bytes: of a list that grows there is room for twice as many.
+const ELEMENT: usize = 256;
+/// What a span is more.
+const SPAN: usize = 512;
+/// What is in a list of JSON without being a part, such as an empty text; each has a comma behind it.
+const ITEM: usize = 48;
 /// How deep a value may be in another.
 const MOST_DEPTH: usize = 32;
 
@@ -113,39 +121,63 @@ impl Wire {
         }
     }
 
-    /// What a message says.
+    /// What a message becomes when it is read, in bytes at most. Nothing is made of it for that.
     ///
     /// # Errors
     /// `message_invalid` for what is no request of OTLP; `body_too_large` for one that has too many parts.
+    pub(super) fn weight(self, message: &[u8]) -> Result<usize, Refusal> {
+        match self {
+            Self::Json => {
+                // Each begins so. Those in texts are counted too, which makes it no less; which are spans is not known.
+                let all = memchr::memchr_iter(b'{', message).count();
+                few(Parts { all, spans: 0 })?;
+                let items = memchr::memchr_iter(b',', message).count();
+                Ok(message.len() + all * (ELEMENT + SPAN) + items * ITEM)
+            }
+            Self::Protobuf | Self::Grpc => {
+                let Some(parts) = parts(message, Part::Request, 0) else {
+                    return Err(invalid("this is no request of OTLP"));
+                };
+                few(parts)?;
+                Ok(message.len() + parts.all * ELEMENT + parts.spans * SPAN)
+            }
+        }
+    }
+
+    /// What a message says whose weight was found.
+    ///
+    /// # Errors
+    /// As [`Self::weight`].
     pub(super) fn request(self, message: &[u8]) -> Result<ExportTraceServiceRequest, Refusal> {
         let unreadable =
             |error: &dyn ToString| invalid("this is no request of OTLP").with_detail(error.to_string());
-        let elements = match self {
-            // Each begins so. Those in texts are counted too, which makes it no less.
-            Self::Json => memchr::memchr_iter(b'{', message).count(),
-            Self::Protobuf | Self::Grpc => {
-                elements(message, Part::Request, 0).ok_or_else(|| invalid("this is no request of OTLP"))?
-            }
-        };
-        if elements > MOST_ELEMENTS {
-            let message = format!("the request has more than {MOST_ELEMENTS} spans, events and attributes");
-            return Err(Refusal::new(Code::BodyTooLarge, message));
-        }
         match self {
             Self::Json => {
                 let request: ExportTraceServiceRequest =
                     serde_json::from_slice(message).map_err(|error| unreadable(&error))?;
                 // What is in each other deeper than protobuf may be could be written, and not read again.
-                match self::elements(&request.encode_to_vec(), Part::Request, 0) {
-                    Some(_) => Ok(request),
-                    None => Err(invalid("values of attributes are in each other too deep")),
-                }
+                let Some(parts) = parts(&request.encode_to_vec(), Part::Request, 0) else {
+                    return Err(invalid("values of attributes are in each other too deep"));
+                };
+                few(parts)?;
+                Ok(request)
             }
             Self::Protobuf | Self::Grpc => {
                 ExportTraceServiceRequest::decode(message).map_err(|error| unreadable(&error))
             }
         }
     }
+}
+
+/// Whether they are no more than one request may have.
+fn few(parts: Parts) -> Result<(), Refusal> {
+    if parts.spans > MOST_SPANS || parts.all > MOST_ELEMENTS {
+        let message = format!(
+            "the request has more than {MOST_SPANS} spans, or than {MOST_ELEMENTS} spans, events and attributes"
+        );
+        return Err(Refusal::new(Code::BodyTooLarge, message));
+    }
+    Ok(())
 }
 
 fn invalid(message: &'static str) -> Refusal {
@@ -197,6 +229,17 @@ enum Part {
     Value,
     Values,
     Attributes,
+    Entity,
+    /// A text of a list of them.
+    Text,
+}
+
+/// How many there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Parts {
+    /// Messages and texts that may be there more than once, spans among them.
+    all: usize,
+    spans: usize,
 }
 
 impl Part {
@@ -219,14 +262,16 @@ impl Part {
             (Self::Value, 5) => Self::Values,
             (Self::Value, 6) => Self::Attributes,
             (Self::Attributes, 1) => Self::Attribute,
+            (Self::Resource, 3) => Self::Entity,
+            (Self::Entity, 3 | 4) => Self::Text,
             _ => return None,
         })
     }
 }
 
-/// How many messages are in a message, before any is made; `None` where it cannot be read.
-fn elements(mut message: &[u8], part: Part, depth: usize) -> Option<usize> {
-    let mut count = 0;
+/// How many parts are in a message, before any is made; `None` where it cannot be read.
+fn parts(mut message: &[u8], part: Part, depth: usize) -> Option<Parts> {
+    let mut count = Parts::default();
     if depth > MOST_DEPTH {
         return None;
     }
@@ -250,10 +295,15 @@ fn elements(mut message: &[u8], part: Part, depth: usize) -> Option<usize> {
         if kind == WireType::LengthDelimited
             && let Some(inner) = part.of(field)
         {
-            count += 1 + elements(inside, inner, depth + 1)?;
+            count.all += 1;
+            if !matches!(inner, Part::Text) {
+                let within = parts(inside, inner, depth + 1)?;
+                count.all += within.all;
+                count.spans += within.spans + usize::from(matches!(inner, Part::Span));
+            }
         }
         // More than enough is not counted to its end.
-        if count > 16 * MOST_ELEMENTS {
+        if count.all > 16 * MOST_ELEMENTS {
             return Some(count);
         }
     }
@@ -266,7 +316,7 @@ mod tests {
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
-    use opentelemetry_proto::tonic::common::v1::EntityRef;
+    use opentelemetry_proto::tonic::common::v1::{EntityRef, KeyValue};
     use opentelemetry_proto::tonic::resource::v1::Resource;
     use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
     use vidimus_traces::names;
@@ -283,6 +333,11 @@ mod tests {
         let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
         let resource_spans = vec![ResourceSpans { scope_spans, ..ResourceSpans::default() }];
         ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+    }
+
+    fn read(wire: Wire, message: &[u8]) -> Result<ExportTraceServiceRequest, Refusal> {
+        wire.weight(message)?;
+        wire.request(message)
     }
 
     fn code<T>(result: Result<T, Refusal>) -> Option<Code> {
@@ -302,32 +357,43 @@ mod tests {
     #[test]
     fn what_costs_its_sender_two_bytes_and_the_gateway_hundreds_is_counted_before_it_is_made() {
         let spans = |count| vec![Span::default(); count];
-        assert!(Wire::Protobuf.request(&request(spans(60_000))).is_ok());
-        assert_eq!(code(Wire::Protobuf.request(&request(spans(70_000)))), Some(Code::BodyTooLarge));
+        assert!(read(Wire::Protobuf, &request(spans(16_000))).is_ok());
+        assert_eq!(code(read(Wire::Protobuf, &request(spans(17_000)))), Some(Code::BodyTooLarge));
         let attributes = vec![names::number("", 0); 70_000];
         let one = request(vec![Span { attributes, ..Span::default() }]);
-        assert_eq!(code(Wire::Grpc.request(&one)), Some(Code::BodyTooLarge));
-        let of_entities = |entity_refs| {
-            let resource = Some(Resource { entity_refs, ..Resource::default() });
-            let resource_spans = vec![ResourceSpans { resource, ..ResourceSpans::default() }];
-            ExportTraceServiceRequest { resource_spans }.encode_to_vec()
-        };
-        let keys = |count| {
-            let keys = vec!["service.name".to_owned(); count];
-            vec![EntityRef { id_keys: keys.clone(), description_keys: keys, ..EntityRef::default() }]
-        };
-        assert!(Wire::Protobuf.request(&of_entities(keys(1))).is_ok());
-        for many in [vec![EntityRef::default(); 70_000], keys(35_000)] {
-            assert_eq!(code(Wire::Protobuf.request(&of_entities(many))), Some(Code::BodyTooLarge));
-        }
+        assert_eq!(code(read(Wire::Grpc, &one)), Some(Code::BodyTooLarge));
+        let keys = vec![String::new(); 70_000];
+        let entity_refs = vec![EntityRef { id_keys: keys, ..EntityRef::default() }];
+        let resource = Some(Resource { entity_refs, ..Resource::default() });
+        let resource_spans = vec![ResourceSpans { resource, ..ResourceSpans::default() }];
+        let of_entities = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+        assert_eq!(code(read(Wire::Protobuf, &of_entities)), Some(Code::BodyTooLarge));
+        let scopes = "{\"spans\":[{},{},{},{}]}";
+        let scopes = vec![scopes; 5_000].join(",");
+        let json = format!("{{\"resourceSpans\":[{{\"scopeSpans\":[{scopes}]}}]}}");
+        assert_eq!(code(read(Wire::Json, json.as_bytes())), Some(Code::BodyTooLarge), "20,000 spans");
         let json = format!("{{\"resourceSpans\":[{}{{}}]}}", "{},".repeat(70_000));
-        assert_eq!(code(Wire::Json.request(json.as_bytes())), Some(Code::BodyTooLarge));
+        assert_eq!(code(read(Wire::Json, json.as_bytes())), Some(Code::BodyTooLarge));
+    }
+
+    #[test]
+    fn what_a_request_weighs_is_more_than_it_takes() {
+        let empty = request(vec![Span::default(); 16_000]);
+        let weight = Wire::Protobuf.weight(&empty).expect("a request");
+        assert!(weight > 16_000 * 2 * size_of::<Span>(), "{weight}");
+        let attributes = vec![KeyValue::default(); 60_000];
+        let one = request(vec![Span { attributes, ..Span::default() }]);
+        let weight = Wire::Protobuf.weight(&one).expect("a request");
+        assert!(weight > 60_000 * 2 * size_of::<KeyValue>(), "{weight}");
+        let json = format!("{{\"resourceSpans\":[{}{{}}]}}", "{},".repeat(9));
+        let weight = Wire::Json.weight(json.as_bytes()).expect("a request");
+        assert!(weight > 10 * 2 * size_of::<Span>(), "{weight}");
     }
 
     #[test]
     fn what_is_no_request_is_refused_and_an_empty_one_is_one() {
         for bad in [&b"\x0a\xff\xff\xff\xff\x0f"[..], b"\x0b", b"\x0a\x05abc", b"\xff"] {
-            assert_eq!(code(Wire::Protobuf.request(bad)), Some(Code::MessageInvalid), "{bad:?}");
+            assert_eq!(code(read(Wire::Protobuf, bad)), Some(Code::MessageInvalid), "{bad:?}");
         }
         for bad in [
             &b""[..],
@@ -336,16 +402,16 @@ mod tests {
             b"{\"resourceSpans\":1}",
             b"{\"resourceSpans\":[{\"scopeSpans\":[{\"spans\":[{\"traceId\":\"xy\"}]}]}]}",
         ] {
-            assert_eq!(code(Wire::Json.request(bad)), Some(Code::MessageInvalid), "{}", bad.escape_ascii());
+            assert_eq!(code(read(Wire::Json, bad)), Some(Code::MessageInvalid), "{}", bad.escape_ascii());
         }
-        assert_eq!(Wire::Protobuf.request(b"").ok(), Some(ExportTraceServiceRequest::default()));
-        assert_eq!(Wire::Json.request(b"{}").ok(), Some(ExportTraceServiceRequest::default()));
+        assert_eq!(read(Wire::Protobuf, b"").ok(), Some(ExportTraceServiceRequest::default()));
+        assert_eq!(read(Wire::Json, b"{}").ok(), Some(ExportTraceServiceRequest::default()));
         let deep = |levels: usize| {
             let value = (0..levels).fold("{}".to_owned(), |inner, _| {
                 format!("{{\"kvlistValue\":{{\"values\":[{{\"key\":\"k\",\"value\":{inner}}}]}}}}")
             });
             let attributes = format!("{{\"attributes\":[{{\"key\":\"k\",\"value\":{value}}}]}}");
-            Wire::Json.request(format!("{{\"resourceSpans\":[{{\"resource\":{attributes}}}]}}").as_bytes())
+            read(Wire::Json, format!("{{\"resourceSpans\":[{{\"resource\":{attributes}}}]}}").as_bytes())
         };
         assert!(deep(5).is_ok());
         assert_eq!(code(deep(20)), Some(Code::MessageInvalid));
@@ -360,7 +426,7 @@ mod tests {
             outer.extend_from_slice(&values);
             nested = outer;
         }
-        assert_eq!(elements(&nested, Part::Value, 0), None);
+        assert_eq!(parts(&nested, Part::Value, 0), None);
     }
 
     #[test]
@@ -384,7 +450,7 @@ mod tests {
         let text = br#"{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"x"}}]},"scopeSpans":[{"scope":{"name":"s"},
             "spans":[{"traceId":"4bf92f3577b34da6a3ce929d0e0e4736","spanId":"00f067aa0ba902b7","name":"chat","kind":3,"startTimeUnixNano":"1","endTimeUnixNano":2,
             "attributes":[{"key":"gen_ai.usage.input_tokens","value":{"intValue":"7"}}],"status":{"code":1},"unknown":[1]}]}]}]}"#;
-        let found = Wire::Json.request(text).expect("a request");
+        let found = read(Wire::Json, text).expect("a request");
         let span = &found.resource_spans[0].scope_spans[0].spans[0];
         assert_eq!((span.trace_id.len(), span.span_id.len(), span.end_time_unix_nano), (16, 8, 2));
         assert_eq!(names::TOKENS_IN.count(&span.attributes), Some(7));

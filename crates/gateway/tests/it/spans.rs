@@ -11,6 +11,7 @@ use http_body_util::{BodyExt as _, Full};
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message as _;
@@ -258,6 +259,31 @@ async fn what_is_too_much_or_no_span_is_refused_and_the_rest_is_kept() {
     let (rejected, why) = sent(&world, "caller", vec![giant, nameless, span(3, "good")]).await;
     assert!(rejected == 2 && why.contains("too large") && why.contains("no ids"), "{rejected} {why}");
     assert_eq!(kept(&world), as_kept(&[("Agent/t/caller", "good")]));
+}
+
+#[tokio::test]
+async fn what_is_empty_and_said_for_all_spans_is_not_kept_with_each() {
+    let world = World::new().await;
+    let resource = Resource { attributes: vec![KeyValue::default(); 15_000], ..Resource::default() };
+    let zipped = |spans: Vec<Span>| {
+        let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
+        let resource = Some(resource.clone());
+        let resource_spans = vec![ResourceSpans { resource, scope_spans, ..ResourceSpans::default() }];
+        let body = gzip(&ExportTraceServiceRequest { resource_spans }.encode_to_vec());
+        let mut request = request(&world, Some("caller"), HTTP, PROTOBUF, body);
+        request.headers_mut().insert("content-encoding", "gzip".parse().expect("a value"));
+        request
+    };
+    let (status, _, _) = world.call(zipped(vec![Span::default(); 20_000])).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    // Those that might be kept, and those that never are.
+    for spans in [(1..501).map(|id| span(id, "a")).collect(), vec![Span::default(); 500]] {
+        let (status, _, body) = world.call(zipped(spans)).await;
+        assert_eq!(status, StatusCode::OK);
+        let answer = ExportTraceServiceResponse::decode(body).expect("an answer of OTLP");
+        assert_eq!(answer.partial_success.map(|partial| partial.rejected_spans), Some(500));
+    }
+    assert_eq!(kept(&world), as_kept(&[]));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@ use std::time::SystemTime;
 
 use vidimus_core::record::VERSION;
 use vidimus_ledger::{Config, Ledger};
-use vidimus_traces::{Limits, Store, Whose};
+use vidimus_traces::{Beside, Limits, Sent, Store, Whose};
 
 use super::*;
 
@@ -54,7 +54,11 @@ fn span(id: u64, parent: u64, name: &str) -> KeptSpan {
 fn send(dir: &Path, principal: &str, spans: Vec<KeptSpan>) {
     let mut store = Store::open(&dir.join("traces"), Limits::default()).expect("a store");
     let whose = Whose { principal: principal.to_owned(), identity: "oidc:urn:x#bot".to_owned(), user: None };
-    store.append(&whose, spans, SystemTime::now()).expect("written");
+    let sent = spans.iter().map(|kept| {
+        let span = kept.span.as_ref().expect("a span");
+        Sent { beside: Beside::new(&kept.resource).of(&kept.scope), span }
+    });
+    store.append(&whose, sent, SystemTime::now()).expect("written");
 }
 
 fn shown(dir: &Path, id: &str) -> ShownTrace {
@@ -170,4 +174,34 @@ fn of_a_transaction_with_very_many_traces_not_all_are_read() {
     assert_eq!(spans, ["first", "last"]);
     assert_eq!(shown.nodes.len(), MOST_TRACES + 1 + spans.len(), "each call is shown");
     assert!(shown.damage.iter().any(|one| one.starts_with("of 1 more traces")), "{:?}", shown.damage);
+}
+
+#[test]
+fn who_was_refused_took_no_part() {
+    const STRANGER: &str = "Agent/finance/stranger";
+    let (dir, ledger, runtime) = begun();
+    calls(&ledger, &runtime, &[("call-1", "chain-1", "00000000000000aa", None)]);
+    let refusal = serde_json::json!({
+        "code": "no_permit", "id": "call-2", "identity": "oidc:urn:x#s", "kind": "refusal", "message": "no", "outcome": "deny", "path": "/mcp/a/b",
+        "principal": STRANGER, "time": "2026-11-28T08:00:05.000000Z", "trace": format!("{TRACE}-00000000000000cc"), "version": VERSION,
+    });
+    let decision = serde_json::json!({
+        "action": "invokeTool", "body": "", "chain": [], "code": "no_permit", "depth": 1, "facts": {}, "id": "call-3", "identity": "oidc:urn:x#s",
+        "kind": "decision", "method": "tools/call", "outcome": "deny", "policies": [], "principal": STRANGER, "protocol": "mcp",
+        "resource": "Tool/finance/ledger/get", "snapshot": "", "time": "2026-11-28T08:00:06.000000Z", "trace": format!("{TRACE}-00000000000000dd"),
+        "transaction": "chain-3", "version": VERSION,
+    });
+    for record in [refusal, decision] {
+        let record = Kept::read(record.to_string().as_bytes()).expect("a record");
+        runtime.block_on(ledger.record(&record)).expect("recorded");
+    }
+    drop(ledger);
+    send(dir.path(), BOT, vec![span(1, 0, "own")]);
+    send(dir.path(), STRANGER, vec![span(2, 0, "forged")]);
+    let shown = shown(dir.path(), TRACE);
+    let stranger = |name: &str| {
+        let node = shown.nodes.iter().find(|node| node.name == name).expect("a node");
+        node.claims.as_ref().expect("a span").stranger
+    };
+    assert_eq!((stranger("own"), stranger("forged")), (false, true));
 }

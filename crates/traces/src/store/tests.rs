@@ -1,8 +1,13 @@
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_proto::tonic::trace::v1::span::Event;
 
 use super::*;
+use crate::kept::KeptSpan;
 use crate::names;
-use crate::read::read;
+use crate::read::{read, read_part};
+use crate::sent::Beside;
 
 const BOT: &str = "Agent/finance/bot";
 const OTHER: &str = "Agent/finance/other";
@@ -28,7 +33,12 @@ fn store(dir: &Path) -> Store {
     Store::open(dir, Limits::default()).expect("a store")
 }
 
+fn sent(kept: &KeptSpan) -> Sent<'_> {
+    Sent { beside: Beside::new(&kept.resource).of(&kept.scope), span: kept.span.as_ref().expect("a span") }
+}
+
 fn put(store: &mut Store, principal: &str, spans: Vec<KeptSpan>) -> Taken {
+    let spans = spans.iter().map(sent);
     let (taken, _) = store.append(&whose(principal), spans, SystemTime::now()).expect("written");
     taken
 }
@@ -175,7 +185,8 @@ fn nobodys_flood_takes_what_others_sent() {
     let mut evicted = 0;
     for id in 1..200 {
         let flood = vec![span(7, id, &"x".repeat(1000))];
-        let (_, dropped) = store.append(&whose(BOT), flood, SystemTime::now()).expect("written");
+        let (_, dropped) =
+            store.append(&whose(BOT), flood.iter().map(sent), SystemTime::now()).expect("written");
         evicted += dropped.evicted;
     }
     assert!(store.bytes() <= limits.bytes, "{}", store.bytes());
@@ -215,18 +226,79 @@ fn what_no_span_is_is_not_kept() {
         changed(|span| span.parent_span_id = vec![1; 7]),
         changed(|span| span.parent_span_id.clone_from(&span.span_id)),
         changed(|span| span.start_time_unix_nano = 3),
-        KeptSpan::default(),
+        changed(|span| *span = Span::default()),
     ];
     let mut heavy = span(TRACE, 1, "a");
-    heavy.resource = vec![names::text("x", "x".repeat(MOST_BESIDE))];
+    heavy.resource = vec![names::text("x", "x".repeat(40 << 10))];
+    let mut many = span(TRACE, 1, "a");
+    many.resource = vec![KeyValue::default(); 129];
+    // Empty ones in each other: two bytes each to send.
+    let mut nested = span(TRACE, 1, "a");
+    let values = ArrayValue { values: vec![AnyValue::default(); 3_000] };
+    let value = Some(AnyValue { value: Some(Value::ArrayValue(values)) });
+    nested.resource = vec![KeyValue { key: "x".to_owned(), value, ..KeyValue::default() }];
     let large = [
         changed(|span| span.name = "x".repeat(64 << 10)),
         changed(|span| span.attributes = vec![names::number("x", 1); 129]),
+        changed(|span| {
+            span.events = vec![Event { attributes: vec![KeyValue::default(); 100], ..Event::default() }; 100]
+        }),
         heavy,
+        many,
+        nested,
     ];
     let (bad, big) = (malformed.len() as u64, large.len() as u64);
     let taken = put(&mut store, BOT, malformed.into_iter().chain(large).collect());
     assert_eq!(taken, Taken { malformed: bad, too_large: big, ..Taken::default() });
     assert_eq!(taken.rejected(), bad + big);
     assert!(said(dir.path(), TRACE).is_empty());
+}
+
+#[test]
+fn what_is_said_once_for_all_spans_does_not_become_more_than_there_is_room_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = store(dir.path());
+    let resource = vec![names::text("x", "x".repeat(30_000))];
+    let spans: Vec<Span> = (1..2_001).map(|id| span(TRACE, id, "a").span.expect("a span")).collect();
+    let beside = Beside::new(&resource);
+    let all = spans.iter().map(|span| Sent { beside, span });
+    let (taken, _) = store.append(&whose(BOT), all, SystemTime::now()).expect("written");
+    assert_eq!(taken.stored + taken.too_large, 2_000);
+    assert!((500..600).contains(&taken.stored), "{taken:?}");
+    // What has no bytes of its own is counted too.
+    let resource = vec![KeyValue::default(); 128];
+    let beside = Beside::new(&resource);
+    let all = spans.iter().map(|span| Sent { beside, span });
+    let (taken, _) = store.append(&whose(OTHER), all, SystemTime::now()).expect("written");
+    assert_eq!(taken.stored + taken.too_large, 2_000);
+    assert!((1_500..2_000).contains(&taken.stored), "{taken:?}");
+}
+
+#[test]
+fn no_span_takes_the_room_that_is_the_ledgers() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let limits = Limits { spare: u64::MAX, ..Limits::default() };
+    let mut store = Store::open(dir.path(), limits).expect("a store");
+    let kept = span(TRACE, 1, "a");
+    let error = store.append(&whose(BOT), [sent(&kept)], SystemTime::now()).expect_err("no room");
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull, "{error}");
+    assert_eq!(store.bytes(), 0);
+    assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0);
+}
+
+#[test]
+fn a_trace_with_too_many_spans_is_read_in_part_and_what_others_sent_is_in_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = store(dir.path());
+    for from in 0..6 {
+        let flood = (1..1_001).map(|id| span(TRACE, from * 1_000 + id, "flood")).collect();
+        assert_eq!(put(&mut store, BOT, flood).stored, 1_000);
+    }
+    put(&mut store, OTHER, vec![span(TRACE, 1, "quiet")]);
+    let found = read(dir.path(), TRACE).expect("read");
+    assert_eq!((found.spans.len(), found.left_out), (5_000, 1_001));
+    assert!(found.spans.iter().any(|kept| kept.principal == OTHER));
+    let part = read_part(dir.path(), TRACE, 10).expect("read");
+    assert_eq!((part.spans.len(), part.left_out), (500, 5_501));
+    assert!(part.spans.iter().any(|kept| kept.principal == OTHER));
 }

@@ -181,7 +181,7 @@ pub struct Serve {
     #[arg(long, env = "VIDIMUS_SINK_FROM", value_name = "INDEX", requires = "sink")]
     pub sink_from: Option<u64>,
     /// Room on the disk of --data that is for the records of what is allowed: when less is left, refusals are counted and not recorded
-    /// one by one. 1GiB where not given, of a small disk a tenth.
+    /// one by one. Twice as much is not for spans (--traces). 1GiB where not given, of a small disk a tenth.
     #[arg(long, env = "VIDIMUS_DISK_RESERVE", value_name = "SIZE", value_parser = quantity::disk_size)]
     pub disk_reserve: Option<u64>,
     /// How long records are kept: 90d, 365d; 1d at least. Whole segments of the ledger that are older go from its front, which is on

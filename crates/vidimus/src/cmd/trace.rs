@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use vidimus_query::trace::{self, Node, ShownTrace, TraceQuestion};
+use vidimus_query::trace::{self, Claims, Node, ShownTrace, TraceQuestion};
 
 use super::{data_directory, serve};
 use crate::output::{self, Format, printable};
@@ -84,7 +84,7 @@ fn print(shown: &ShownTrace) {
         time(until.abs_diff(from)),
         output::when(&begins, None),
     ));
-    let headers = ["WHEN", "TOOK", "WHAT", "WHO", "OUTCOME", "ABOUT"];
+    let headers = ["WHEN", "TOOK", "WHAT", "WHO", "OUTCOME", "ABOUT", "SAYS"];
     let mut table = output::table(&headers, &[0, 1, 4], output::width());
     for node in &shown.nodes {
         table.add_row([
@@ -94,10 +94,17 @@ fn print(shown: &ShownTrace) {
             output::cell(&who(node)),
             outcome(node),
             output::cell(&about(node)),
+            output::cell(&node.claims.as_ref().map(says).unwrap_or_default()),
         ]);
     }
     for line in table.lines() {
         output::line(line.trim_end());
+    }
+    if shown.left_out > 0 {
+        output::warning(&format!(
+            "{} more spans are not shown, for they are too many: the last ones of who has most",
+            shown.left_out
+        ));
     }
     if shown.altered > 0 {
         output::warning(&format!(
@@ -153,11 +160,29 @@ fn chosen(text: &str) -> String {
     short
 }
 
+/// What a span says: in quotes, which nothing that is on record has, and nothing in it ends them or looks as if it were not there.
+fn quoted(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars().take(LONGEST + 1) {
+        match c {
+            '"' | '\\' => safe.extend(['\\', c]),
+            ' ' => safe.push(c),
+            _ if c.is_whitespace() => safe.extend(c.escape_default()),
+            _ => safe.push(c),
+        }
+    }
+    format!("\"{}\"", chosen(&safe))
+}
+
 fn what(node: &Node) -> String {
     let indent = "  ".repeat(node.depth.min(DEEPEST));
     // Leading blanks of a cell are not its own everywhere.
     let branch = if node.depth == 0 { "" } else { "└ " };
-    format!("{}{branch}{}", indent.replace("  ", "\u{a0}\u{a0}"), chosen(&node.name))
+    let name = match &node.claims {
+        Some(_) => format!("says {}", quoted(&node.name)),
+        None => chosen(&node.name),
+    };
+    format!("{}{branch}{name}", indent.replace("  ", "\u{a0}\u{a0}"))
 }
 
 fn who(node: &Node) -> String {
@@ -168,32 +193,40 @@ fn who(node: &Node) -> String {
 }
 
 fn outcome(node: &Node) -> comfy_table::Cell {
-    match (&node.call, &node.claims) {
-        (Some(call), _) => {
-            let result = call.result.as_deref().map(|result| format!(", {result}")).unwrap_or_default();
-            let good =
-                call.outcome.starts_with("allow") && matches!(call.result.as_deref(), None | Some("ok"));
-            output::verdict_cell(&printable(&format!("{}{result}", call.outcome)), good)
-        }
-        (None, Some(claims)) => {
-            let says = claims.status.as_deref().map(|status| format!("says {}", chosen(status)));
-            output::cell(&says.unwrap_or_default())
-        }
-        (None, None) => output::cell(""),
-    }
+    // What a span says of how it went is among what it says.
+    let Some(call) = &node.call else { return output::cell("") };
+    let result = call.result.as_deref().map(|result| format!(", {result}")).unwrap_or_default();
+    let good = call.outcome.starts_with("allow") && matches!(call.result.as_deref(), None | Some("ok"));
+    output::verdict_cell(&printable(&format!("{}{result}", call.outcome)), good)
 }
 
-/// What else there is to know, each with a comma behind it.
+/// `7 → 9 tokens`, where there is a number of either.
+fn tokens(input: Option<u64>, output: Option<u64>) -> Option<String> {
+    let number = |tokens: Option<u64>| tokens.map_or("?".to_owned(), |tokens| tokens.to_string());
+    (input.is_some() || output.is_some()).then(|| format!("{} → {} tokens", number(input), number(output)))
+}
+
+/// What a span says of itself, each with a comma behind it.
+fn says(claims: &Claims) -> String {
+    let said = [
+        ("status", &claims.status),
+        ("agent", &claims.agent),
+        ("service", &claims.service),
+        ("model", &claims.model),
+    ];
+    let said = said
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("says {name} {}", quoted(value.as_deref()?))));
+    let tokens = tokens(claims.tokens_input, claims.tokens_output).map(|tokens| format!("says {tokens}"));
+    said.chain(tokens).collect::<Vec<_>>().join(", ")
+}
+
+/// What else is known, each with a comma behind it.
 fn about(node: &Node) -> String {
     let mut all = Vec::new();
     if node.parent_missing {
         all.push(format!("below {}, which is not here", node.parent.as_deref().unwrap_or("nothing")));
     }
-    let tokens = |input: Option<u64>, output: Option<u64>| {
-        let number = |tokens: Option<u64>| tokens.map_or("?".to_owned(), |tokens| tokens.to_string());
-        (input.is_some() || output.is_some())
-            .then(|| format!("{} → {} tokens", number(input), number(output)))
-    };
     if let Some(call) = &node.call {
         all.extend(call.code.as_deref().map(chosen));
         all.extend(call.policies.iter().map(|policy| chosen(policy)));
@@ -204,23 +237,15 @@ fn about(node: &Node) -> String {
         all.extend(spend.map(|spend| format!("cost {}.{:06}", spend / 1_000_000, spend % 1_000_000)));
         all.push(format!("call {}", printable(&call.id)));
     }
-    if let Some(claims) = &node.claims {
-        if claims.stranger {
-            all.push("of nobody who took part in these calls".to_owned());
-        }
-        let said = [("agent", &claims.agent), ("service", &claims.service), ("model", &claims.model)];
-        let said = said
-            .into_iter()
-            .filter_map(|(name, value)| Some(format!("says {name} {}", chosen(value.as_deref()?))));
-        all.extend(said);
-        all.extend(tokens(claims.tokens_input, claims.tokens_output).map(|tokens| format!("says {tokens}")));
+    if node.claims.as_ref().is_some_and(|claims| claims.stranger) {
+        all.push("of nobody who took part in a call that was let pass".to_owned());
     }
     all.join(", ")
 }
 
 #[cfg(test)]
 mod tests {
-    use vidimus_query::trace::{Claims, Recorded};
+    use vidimus_query::trace::Recorded;
 
     use super::*;
 
@@ -270,15 +295,13 @@ mod tests {
         };
         assert_eq!(who(&span), "Agent/finance/bot");
         let (what, about) = (what(&span), about(&span));
-        assert!(what.starts_with(r"chat\u{1b}[31m") && what.ends_with('…'), "{what}");
-        for said in [
-            "below 00f067aa0ba902b7, which is not here",
-            "of nobody who took part in these calls",
-            r"says agent Agent/finance/boss\n",
-            "says ? → 7 tokens",
-        ] {
-            assert!(about.contains(said), "{about}");
-        }
+        assert!(what.starts_with(r#"says "chat\u{1b}[31m"#) && what.ends_with("…\""), "{what}");
+        assert_eq!(
+            about,
+            "below 00f067aa0ba902b7, which is not here, of nobody who took part in a call that was let pass"
+        );
+        let claims = span.claims.as_ref().expect("a span");
+        assert_eq!(says(claims), r#"says agent "Agent/finance/boss\n", says ? → 7 tokens"#);
         let recorded = Recorded {
             id: "call-1".to_owned(),
             code: Some("no_permit".to_owned()),
@@ -290,6 +313,25 @@ mod tests {
             (who(&call), about_of(&call)),
             ("oidc:x#y".to_owned(), "no_permit, cost 1.250000, call call-1".to_owned())
         );
+    }
+
+    #[test]
+    fn a_span_that_is_called_as_a_decision_is_shown_does_not_look_like_one() {
+        let claims = Claims {
+            status: Some("ok".to_owned()),
+            model: Some("x\", finance/read, call 019aa3b0".to_owned()),
+            ..Claims::default()
+        };
+        let name = "tools/call Tool/finance/ledger/get".to_owned();
+        let span = Node { name, claims: Some(claims.clone()), ..Node::default() };
+        assert_eq!(what(&span), r#"says "tools/call Tool/finance/ledger/get""#);
+        assert_eq!((outcome(&span).content(), about(&span)), ("-".to_owned(), String::new()));
+        assert_eq!(says(&claims), r#"says status "ok", says model "x\", finance/read, call 019aa3b0""#);
+        for blank in ["\u{2800}", "\u{3000}", "\u{a0}", "\u{200b}", "\u{2003}\u{2800}"] {
+            let shown = quoted(blank);
+            assert!(shown.is_ascii() && shown.starts_with(r#""\u{"#), "{shown}");
+        }
+        assert_eq!(quoted("  "), r#""  ""#);
     }
 
     fn about_of(node: &Node) -> String {

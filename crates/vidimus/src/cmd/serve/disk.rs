@@ -1,7 +1,8 @@
 //! The room that the ledger has left. While there is little, refusals are counted and not recorded one by one: what is left is for
 //! the records of what is allowed. When nothing is left, the ledger closes, and nothing passes.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,12 +45,28 @@ pub(super) fn watch(supervisor: &mut Supervisor, shared: Arc<Shared>, data: Path
 }
 
 fn is_short(free: u64, all: u64, reserve: Option<u64>) -> bool {
-    free < reserve.unwrap_or((all / PART).min(RESERVE))
+    free < reserve.unwrap_or_else(|| default(all))
+}
+
+/// The reserve of a file system of this size where none is given.
+fn default(all: u64) -> u64 {
+    (all / PART).min(RESERVE)
+}
+
+/// What of the file system of `data` is not for spans: the reserve twice, so that they end long before refusals are only counted. Where no reserve
+/// is wanted, that which would be otherwise.
+///
+/// # Errors
+/// Where the file system cannot be asked.
+pub(super) fn not_for_spans(data: &Path, reserve: Option<u64>) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(data)?;
+    let default = default(found.f_blocks.saturating_mul(found.f_frsize));
+    Ok(reserve.unwrap_or(default).saturating_mul(2).max(default))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_short;
+    use super::{RESERVE, is_short, not_for_spans};
 
     #[test]
     fn the_reserve_is_what_is_given_or_a_part_of_what_there_is() {
@@ -64,5 +81,14 @@ mod tests {
         ] {
             assert_eq!(is_short(free, all, reserve), short, "{free} of {all}, {reserve:?}");
         }
+    }
+
+    #[test]
+    fn spans_end_long_before_the_reserve_begins() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert_eq!(not_for_spans(dir.path(), Some(7 * RESERVE)).expect("a disk"), 14 * RESERVE);
+        let none = not_for_spans(dir.path(), Some(0)).expect("a disk");
+        assert!(none > 0 && none <= RESERVE, "{none}");
+        assert_eq!(not_for_spans(dir.path(), None).expect("a disk"), 2 * none);
     }
 }

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use vidimus_gateway::{Shared, Spans};
 use vidimus_traces::Limits;
 
-use super::Serve;
 use super::supervisor::Supervisor;
+use super::{Serve, disk};
 
 /// Between two looks for spans whose time is over.
 const LOOK: Duration = Duration::from_secs(60);
@@ -27,8 +27,10 @@ pub(super) fn open(serve: &Serve) -> anyhow::Result<Option<Spans>> {
     if !serve.traces {
         return Ok(None);
     }
-    let limits = Limits { age: serve.trace_retention, bytes: serve.trace_bytes, ..Limits::default() };
     let dir = directory(&serve.data);
+    let spare = disk::not_for_spans(&serve.data, serve.disk_reserve)
+        .with_context(|| format!("--traces: how much room {} has", serve.data.display()))?;
+    let limits = Limits { age: serve.trace_retention, bytes: serve.trace_bytes, spare, ..Limits::default() };
     let spans = Spans::open(&dir, limits).with_context(|| format!("--traces: {}", dir.display()))?;
     tracing::info!(directory = %dir.display(), "spans that agents send are kept");
     Ok(Some(spans))
