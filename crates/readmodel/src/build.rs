@@ -264,7 +264,7 @@ impl Work<'_> {
     fn go_on(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), ModelError> {
         let next = self.manifest.end();
         let mut reading = vidimus_ledger::read_from(self.log, next)?;
-        let signed = reading.watermark().signed;
+        let signed = vidimus_ledger::signed_for(self.log)?;
         let ranges = self.manifest.ranges.iter().map(|range| OpenRange::open(self.dir, range));
         let mut builder = Builder::new(ranges.collect::<Result<_, _>>()?);
         loop {
@@ -381,7 +381,8 @@ impl Work<'_> {
     fn repair(&mut self, error: ModelError) -> Result<(), ModelError> {
         let mut errors = vec![error];
         while let Some(error) = errors.pop() {
-            if self.repaired >= REPAIRS {
+            // What is wrong with the log is no matter of a file.
+            if self.repaired >= REPAIRS || error.damaged().is_none() {
                 return Err(error);
             }
             if let Err(next) = self.make_again(&error)? {

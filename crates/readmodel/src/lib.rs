@@ -154,6 +154,7 @@ impl From<ArrowError> for ModelError {
 pub struct Model {
     builder: Builder,
     tail: Tail,
+    log: PathBuf,
     reading: Reading,
     session: SessionContext,
     runtime: tokio::runtime::Runtime,
@@ -207,6 +208,8 @@ impl Model {
         if !build::is_of(&manifest, log)? {
             return Ok(None);
         }
+        // Of what is sealed the log is not read again; that nothing of it is gone is seen by its files.
+        vidimus_ledger::has_no_gap(log)?;
         let ranges = manifest.ranges.iter().map(|range| OpenRange::open(dir, range));
         Ok(Some(Self::new(ranges.collect::<Result<_, _>>()?, manifest.end(), log)?))
     }
@@ -223,6 +226,7 @@ impl Model {
         Ok(Self {
             builder: Builder::new(ranges),
             tail: Tail { batches: Vec::new(), first: next, next },
+            log: log.to_owned(),
             reading: vidimus_ledger::read_from(log, next)?,
             session: session()?,
             runtime: tokio::runtime::Builder::new_multi_thread()
@@ -245,8 +249,10 @@ impl Model {
     /// Reads what the log has by now; how many records that were.
     ///
     /// # Errors
-    /// See [`ModelError`]. What was read before stays.
+    /// See [`ModelError`]; also where the log ends before what is signed for. What was read stays.
     pub fn refresh(&mut self) -> Result<u64, ModelError> {
+        // Before it is read: what is signed for by now is there.
+        let signed = vidimus_ledger::signed_for(&self.log)?;
         let before = self.tail.next;
         while let Some(hit) = self.reading.next() {
             let hit = hit?;
@@ -256,7 +262,11 @@ impl Model {
             }
         }
         self.keep()?;
-        Ok(self.tail.next - before)
+        let records = self.tail.next;
+        if records < signed {
+            return Err(SearchError::Shorter { records, signed }.into());
+        }
+        Ok(records - before)
     }
 
     /// Rows so far become a batch.

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::runtime::{Builder, Runtime};
 use vidimus_gateway::{AddressGuard, ClickHouse, ClickHouseError, EventRows, SecretDirectory, SinkAddress};
-use vidimus_ledger::Hit;
+use vidimus_ledger::{Hit, SearchError};
 use vidimus_query::audit::{Damage, Found, Judge, SearchQuestion};
 use vidimus_readmodel::{Answer, Bounds, Candidate, StatsQuestion, Wanted};
 
@@ -178,6 +178,8 @@ impl Remote {
         if let Some(given) = self.origin.filter(|given| *given != origin) {
             bail!("--origin {given}: the ledger in {} is {origin}", ledger.display());
         }
+        // Before anything is read: what is signed for by now is there.
+        let signed = vidimus_ledger::signed_for(ledger)?;
         let front = vidimus_ledger::pruned(ledger)?.map_or(0, |pruned| pruned.minimum());
         let rows = EventRows::new(self.clickhouse, origin);
         if rebuild {
@@ -209,7 +211,12 @@ impl Remote {
             let body = body.map_err(anyhow::Error::msg)?;
             waited(&self.runtime, PATIENCE, rows.add((first, reading.index()), body))?;
         }
-        Ok((reading.index().saturating_sub(front), reading.index().saturating_sub(from)))
+        let records = reading.index();
+        if records < signed {
+            return Err(SearchError::Shorter { records, signed })
+                .context("what could be read of the ledger was added; `vidimus audit verify` tells more");
+        }
+        Ok((records.saturating_sub(front), records.saturating_sub(from)))
     }
 
     /// The ledger that is asked: the one that is named, or the only one.

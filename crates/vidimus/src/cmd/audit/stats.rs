@@ -24,7 +24,11 @@ use crate::output::{self, Format};
   vidimus audit stats --by model --order cost --since 2026-11-01
   vidimus audit stats --by agent-hour --since 24h -o json
 
-Exit codes: 0 answered, 2 not answered.")]
+What the index has is answered from the index. The ledger must have a checkpoint,
+and all segments up to it.
+
+Exit codes: 0 answered, 2 not answered, also where the ledger lacks records that
+it signed for: of some of them alone no sum is right.")]
 pub struct Stats {
     /// What the sums are by.
     #[arg(long, value_enum, default_value_t = Sums::Agent)]

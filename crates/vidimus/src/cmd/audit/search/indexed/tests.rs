@@ -180,3 +180,19 @@ fn break_files(index: &Path, number: usize) {
         }
     }
 }
+
+/// A log that was cut is read itself, and tells what it lacks, whatever the index has.
+#[test]
+fn a_cut_log_is_told_with_an_index_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (ledger, index) = (log(directory.path()), directory.path().join("index"));
+    vidimus_readmodel::extend(&index, &ledger, &mut |_, _| {}).expect("made");
+    let segment = fs::read_dir(ledger.join("segments")).expect("read").flatten().next().expect("one").path();
+    let length = fs::metadata(&segment).expect("there").len();
+    fs::File::options().write(true).open(&segment).expect("opened").set_len(length / 2).expect("cut");
+    let question = SearchQuestion::default();
+    let by_index = told(records(&ledger, Some(&index), &question, None, usize::MAX).expect("searched"));
+    assert_eq!(by_index, told(of_log(&ledger, &question, None).expect("searched")));
+    assert!(by_index.iter().any(|one| one.contains("5000 were signed for")), "{:?}", by_index.first());
+    assert!(crate::cmd::audit::index::made(&ledger, Some(&index)).is_err(), "no sum of some of them");
+}
