@@ -75,7 +75,7 @@ impl Model {
         let (newest_first, after) = (wanted.query.newest_first, wanted.after);
         let is_before = |first: u64, end: u64| match after {
             Some(after) if newest_first => first < after,
-            Some(after) => end > after + 1,
+            Some(after) => end.saturating_sub(1) > after,
             None => true,
         };
         let mut parts: Vec<(u64, Table)> = Vec::new();

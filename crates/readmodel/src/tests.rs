@@ -532,3 +532,19 @@ fn a_log_that_is_too_young_or_may_not_be_written_beside_is_read_into_memory() {
     model.forget_before(15);
     assert_eq!(model.extent(), (15, 15));
 }
+
+/// The largest index is no special one, and a search behind all records finds nothing.
+#[test]
+fn behind_the_last_record_is_nothing() {
+    let place = whole();
+    let model = place.model();
+    for after in [4963, 4964, u64::MAX] {
+        let wanted = Wanted { kinds: ALL.to_vec(), query: Query::default(), after: Some(after) };
+        assert_eq!(model.find(&wanted, usize::MAX).expect("found"), [], "{after}");
+    }
+    let last = Wanted { kinds: ALL.to_vec(), query: Query::default(), after: Some(4962) };
+    assert_eq!(indices(&model.find(&last, usize::MAX).expect("found")), [4963]);
+    let query = Query { newest_first: true, ..Query::default() };
+    let before = Wanted { kinds: ALL.to_vec(), query, after: Some(u64::MAX) };
+    assert_eq!(model.find(&before, usize::MAX).expect("found").len(), 4964);
+}
