@@ -498,7 +498,7 @@ fn sums_are_those_of_the_records() {
         of.0 += 1;
         of.1 += i64::from(index % 4 == 0);
     }
-    let by_agent = model.stats(&question(By::Agent)).expect("answered");
+    let by_agent = model.stats(&question(By::Agent)).expect("answered").rows;
     let of = |row: &serde_json::Map<String, Value>| {
         Some((row.get("agent")?.as_str()?.to_owned(), (row["calls"].as_i64()?, row["effects"].as_i64()?)))
     };
@@ -506,13 +506,18 @@ fn sums_are_those_of_the_records() {
     assert_eq!(found, expected);
     // Refusals are nobody's.
     assert_eq!(by_agent.iter().find(|row| !row.contains_key("agent")).expect("a row")["calls"], 4964 / 4);
-    let tools = model.stats(&question(By::Tool)).expect("answered");
+    let tools = model.stats(&question(By::Tool)).expect("answered").rows;
     let tools: BTreeSet<_> = tools.iter().filter_map(|row| row["tool"].as_str()).collect();
     assert_eq!(tools, BTreeSet::from(["a/server/tool-0", "a/server/tool-1", "a/server/tool-2"]));
-    assert_eq!(model.stats(&question(By::Hour)).expect("answered").len(), 5);
+    assert_eq!(model.stats(&question(By::Hour)).expect("answered").rows.len(), 5);
     let since = "2026-11-23T12:30:00Z".parse().ok();
-    let late = model.stats(&StatsQuestion { since, ..question(By::Hour) }).expect("answered");
+    let late = model.stats(&StatsQuestion { since, ..question(By::Hour) }).expect("answered").rows;
     assert_eq!(late.len(), 2, "{late:?}");
+    // What is left out is told.
+    for (limit, more) in [(1, true), (4, true), (5, false), (usize::MAX, false)] {
+        let some = model.stats(&StatsQuestion { limit, ..question(By::Hour) }).expect("answered");
+        assert_eq!((some.rows.len(), some.more), (limit.min(5), more), "{limit}");
+    }
     for order in [Order::Cost, Order::Tokens, Order::Denied] {
         model.stats(&StatsQuestion { order, ..question(By::AgentHour) }).expect("answered");
     }

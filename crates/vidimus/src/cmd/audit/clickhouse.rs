@@ -158,8 +158,8 @@ impl Remote {
         self.answer(query, &[], bounds)
     }
 
-    /// Sums, the largest first.
-    pub(super) fn stats(&self, question: &StatsQuestion) -> anyhow::Result<Vec<Map<String, Value>>> {
+    /// Sums, the largest first, and whether there are more.
+    pub(super) fn stats(&self, question: &StatsQuestion) -> anyhow::Result<Answer> {
         let bounds = Bounds { rows: question.limit, time: PATIENCE };
         let (table, parameters) = match &self.origin {
             None => ("hours", Vec::new()),
@@ -169,7 +169,7 @@ impl Remote {
             ),
         };
         let answer = self.answer(&question.sql(table), &parameters, bounds)?;
-        Ok(question.named(answer.rows))
+        Ok(question.named(answer))
     }
 
     /// Adds what the table lacks of a ledger, or all of it; how many records it has then, and how many were added.

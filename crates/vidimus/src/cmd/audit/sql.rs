@@ -93,7 +93,8 @@ pub fn run_remote(remote: &Remote, sql: &Sql, format: Format) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell_more(answer: &Answer) {
+/// That there is more than is shown.
+pub(super) fn tell_more(answer: &Answer) {
     if answer.more {
         let shown = answer.rows.len();
         output::warning(&format!("only {shown} rows are shown, there are more; --limit N shows N"));
