@@ -156,7 +156,12 @@ impl Model {
         let mut rest = indices;
         while let Some(index) = rest.first() {
             let Some(range) = range_of(&self.builder.ranges, *index) else {
-                texts.extend(self.tail.text(*index).map(|text| (*index, text)));
+                let text = match self.tail.text(*index) {
+                    // The decision of an effect may be long before what is in memory.
+                    None => self.builder.text(*index)?,
+                    text => text,
+                };
+                texts.extend(text.map(|text| (*index, text)));
                 rest = rest.get(1..).unwrap_or_default();
                 continue;
             };

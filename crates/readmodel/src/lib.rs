@@ -214,7 +214,7 @@ impl Model {
         Ok(Some(Self::new(ranges.collect::<Result<_, _>>()?, manifest.end(), log)?))
     }
 
-    /// Without files: the records from `index` on, in memory. Effects have their decision where that is among them.
+    /// Without files: the records from `index` on, in memory. Effects have their decision also where that came before, and was not pruned.
     ///
     /// # Errors
     /// See [`ModelError`].
@@ -224,7 +224,7 @@ impl Model {
 
     fn new(ranges: Vec<OpenRange>, next: u64, log: &Path) -> Result<Self, ModelError> {
         Ok(Self {
-            builder: Builder::new(ranges),
+            builder: Builder::new(ranges, log),
             tail: Tail { batches: Vec::new(), first: next, next },
             log: log.to_owned(),
             reading: vidimus_ledger::read_from(log, next)?,

@@ -9,6 +9,7 @@ use vidimus_ledger::{ActBy, Config, Hit, Ledger, Query, Retention};
 use super::*;
 
 mod cut;
+mod late;
 
 const ALL: [&str; 4] = ["decision", "effect", "refusal", "act"];
 const BOUNDS: Bounds = Bounds { rows: 10_000, time: Duration::from_secs(60) };
