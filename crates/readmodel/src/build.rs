@@ -230,11 +230,6 @@ pub fn repair(dir: &Path, log: &Path, error: &ModelError) -> Result<(), ModelErr
     Work { dir, log, manifest, repaired: 0 }.repair(damaged.into())
 }
 
-/// How many records of a log are signed for; 0 where that cannot be told.
-pub fn signed(log: &Path) -> u64 {
-    vidimus_ledger::read_from(log, 0).map_or(0, |reading| reading.watermark().signed)
-}
-
 /// The index of the first record that a log has: what was pruned is not in the model either.
 pub(crate) fn front(log: &Path) -> Result<u64, ModelError> {
     Ok(vidimus_ledger::pruned(log)?.map_or(0, |pruned| pruned.minimum()))
