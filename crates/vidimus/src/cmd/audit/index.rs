@@ -117,20 +117,31 @@ pub(super) fn made(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Model>
     let model = match open() {
         // Once more, now that it was made again.
         Err(error) if error.damaged().is_some() => {
-            vidimus_readmodel::repair(index, ledger, &error)?;
-            open()
+            let again = vidimus_readmodel::repair(index, ledger, &error).and_then(|()| open());
+            again.unwrap_or_else(|error| {
+                not_used(&error);
+                None
+            })
         }
-        model => model,
+        model => model?,
     };
-    model?.map_or_else(|| in_memory(ledger), Ok)
+    model.map_or_else(|| in_memory(ledger), Ok)
 }
 
-/// The index once more, with the file made again that an error is about.
+/// The index once more, with the file made again that an error is about; where this user may not, or another process writes, none.
 pub(super) fn repaired(ledger: &Path, index: Option<&Path>, error: &ModelError) -> anyhow::Result<Model> {
-    if let Some(index) = index {
-        vidimus_readmodel::repair(index, ledger, error)?;
+    if let Some(index) = index
+        && let Err(error) = vidimus_readmodel::repair(index, ledger, error)
+    {
+        not_used(&error);
+        return in_memory(ledger);
     }
     made(ledger, index)
+}
+
+/// Says why the index is of no use now.
+pub(super) fn not_used(error: &ModelError) {
+    output::warning(&format!("the index is not used, and the ledger is read instead: {error}"));
 }
 
 /// Where nothing may be written, a small log is read as a whole.

@@ -196,3 +196,34 @@ fn a_cut_log_is_told_with_an_index_too() {
     assert!(by_index.iter().any(|one| one.contains("5000 were signed for")), "{:?}", by_index.first());
     assert!(crate::cmd::audit::index::made(&ledger, Some(&index)).is_err(), "no sum of some of them");
 }
+
+/// Sums and SQL too are answered where a damaged file cannot be made again now: another process writes.
+#[test]
+fn what_cannot_be_made_again_is_read_from_the_log() {
+    use crate::cmd::audit::index::{made, repaired};
+    let directory = tempfile::tempdir().expect("a directory");
+    let (ledger, index) = (log(directory.path()), directory.path().join("index"));
+    vidimus_readmodel::extend(&index, &ledger, &mut |_, _| {}).expect("made");
+    let all = |model: &Model| {
+        let bounds = vidimus_readmodel::Bounds { rows: 10, time: std::time::Duration::from_secs(60) };
+        model.sql("SELECT count(record) AS n FROM records", bounds).map(|answer| answer.rows[0]["n"].clone())
+    };
+    assert_eq!(all(&made(&ledger, Some(&index)).expect("whole")).expect("answered"), RECORDS);
+    let held = fs::File::create(index.join("lock")).expect("opened");
+    held.lock().expect("held");
+    // Found while a query is answered.
+    break_files(&index, 3);
+    let model = made(&ledger, Some(&index)).expect("opened");
+    let error = all(&model).expect_err("damaged");
+    assert!(error.damaged().is_some(), "{error}");
+    let instead = repaired(&ledger, Some(&index), &error).expect("read");
+    assert_eq!((instead.extent(), all(&instead).expect("answered")), ((0, RECORDS), RECORDS.into()));
+    // Found when it is opened.
+    for entry in fs::read_dir(&index).expect("read").flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "parquet") {
+            fs::write(entry.path(), "short").expect("written");
+        }
+    }
+    let instead = made(&ledger, Some(&index)).expect("read");
+    assert_eq!((instead.extent(), all(&instead).expect("answered")), ((0, RECORDS), RECORDS.into()));
+}
