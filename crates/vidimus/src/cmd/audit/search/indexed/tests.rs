@@ -206,18 +206,23 @@ fn what_cannot_be_made_again_is_read_from_the_log() {
     vidimus_readmodel::extend(&index, &ledger, &mut |_, _| {}).expect("made");
     let all = |model: &Model| {
         let bounds = vidimus_readmodel::Bounds { rows: 10, time: std::time::Duration::from_secs(60) };
-        model.sql("SELECT count(record) AS n FROM records", bounds).map(|answer| answer.rows[0]["n"].clone())
+        let query = "SELECT count(*) AS n FROM records WHERE record LIKE '%version%'";
+        model.sql(query, bounds).map(|answer| answer.rows[0]["n"].clone())
     };
     assert_eq!(all(&made(&ledger, Some(&index)).expect("whole")).expect("answered"), RECORDS);
     let held = fs::File::create(index.join("lock")).expect("opened");
     held.lock().expect("held");
-    // Found while a query is answered.
-    break_files(&index, 3);
-    let model = made(&ledger, Some(&index)).expect("opened");
-    let error = all(&model).expect_err("damaged");
-    assert!(error.damaged().is_some(), "{error}");
-    let instead = repaired(&ledger, Some(&index), &error).expect("read");
-    assert_eq!((instead.extent(), all(&instead).expect("answered")), ((0, RECORDS), RECORDS.into()));
+    // Found while a query is answered, or before.
+    for number in 0..7 {
+        break_files(&index, number);
+        let answer = match all(&made(&ledger, Some(&index)).expect("opened")) {
+            Err(error) if error.damaged().is_some() => {
+                all(&repaired(&ledger, Some(&index), &error).expect("read"))
+            }
+            answer => answer,
+        };
+        assert_eq!(answer.expect("answered"), RECORDS, "{number}");
+    }
     // Found when it is opened.
     for entry in fs::read_dir(&index).expect("read").flatten() {
         if entry.path().extension().is_some_and(|extension| extension == "parquet") {
