@@ -40,5 +40,10 @@ fn a_log_that_lacks_what_it_signed_for_gives_no_answer() {
 #[test]
 fn a_log_that_is_brand_new_lacks_nothing() {
     let place = Place::new();
-    assert_eq!(Model::in_memory(&place.log(), 0).expect("read").refresh().expect("read"), 0);
+    let read = |log: &Path| Model::in_memory(log, 0).expect("read").refresh().expect("read");
+    assert_eq!(read(&place.log()), 0);
+    // Before it has a key.
+    let early = place.directory.path().join("early");
+    fs::create_dir_all(early.join("segments")).expect("made");
+    assert_eq!(read(&early), 0);
 }

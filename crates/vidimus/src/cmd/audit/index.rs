@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
+use vidimus_ledger::SearchError;
 use vidimus_readmodel::{Extended, Model, ModelError};
 
 use super::clickhouse::Remote;
@@ -67,6 +68,9 @@ pub fn run(ledger: &Path, index: Option<&Path>, it: &Index, format: Format) -> a
     loop {
         tell(&extended, format)?;
         if !it.follow {
+            if !extended.busy {
+                is_all_there(ledger, extended.records)?;
+            }
             return Ok(ExitCode::SUCCESS);
         }
         extended = Extended::default();
@@ -78,6 +82,20 @@ pub fn run(ledger: &Path, index: Option<&Path>, it: &Index, format: Format) -> a
             extended = vidimus_readmodel::extend(index, ledger, &mut |_, _| {}).with_context(failed)?;
         }
     }
+}
+
+/// That the ledger has all that it signed for from a record on, which is too little for a file; and the segments before.
+pub(super) fn is_all_there(ledger: &Path, from: u64) -> Result<(), SearchError> {
+    let signed = vidimus_ledger::signed_for(ledger)?;
+    vidimus_ledger::has_no_gap(ledger)?;
+    let mut reading = vidimus_ledger::read_from(ledger, from)?;
+    while reading.index() < signed {
+        match reading.next() {
+            Some(hit) => drop(hit?),
+            None => return Err(SearchError::Shorter { records: reading.index(), signed }),
+        }
+    }
+    Ok(())
 }
 
 /// The table of a ClickHouse: what it lacks of the ledger is added, or all of it anew, also beside a gateway that writes there.
