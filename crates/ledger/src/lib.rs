@@ -88,8 +88,8 @@ pub use pruned::{Pruned, PrunedError, pruned};
 pub use read::{Reading, Watermark, read_from};
 pub use rotate::RotateError;
 pub use search::{
-    Hit, Matcher, Query, Search, SearchError, Shown, ShownIntact, known_key, newest_checkpoint, search, show,
-    show_intact,
+    Hit, Matcher, Query, Search, SearchError, Shown, ShownIntact, has_no_gap, known_key, newest_checkpoint,
+    search, show, show_intact, signed_for,
 };
 pub use segment::{SegmentError, Unauthenticated};
 pub use tiles::{BUNDLE, TilePath, Tiles, TilesError, bundle_root, root_of_bundle};

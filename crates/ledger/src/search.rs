@@ -84,18 +84,13 @@ pub fn search(dir: &Path, query: &Query) -> Result<Search, SearchError> {
     // After the segments: what went before they were listed is known by then.
     let minimum = pruned(dir)?.map_or(0, |pruned| pruned.minimum());
     let found = pruned::remaining(found, minimum);
-    let (signed, mut failed) = match signed {
+    let (signed, mut failed) = match unless_new(dir, &found, signed) {
         Ok(signed) => (signed, None),
-        // The log's first moments: its key is there before its checkpoint, and that before its first segment.
-        Err(SearchError::File(_) | SearchError::CheckpointMissing { .. }) if is_new(dir, &found) => (0, None),
         Err(error) => (0, Some(error)),
     };
     match found.first() {
         None if signed > 0 => failed = Some(SearchError::Shorter { records: 0, signed }),
-        Some(Segment { path, first }) if *first > minimum => {
-            let error = SegmentError::Gap { path: path.clone(), expected: minimum, found: *first };
-            failed = Some(SearchError::Damaged { path: path.clone(), index: minimum, error });
-        }
+        Some(first) if first.first > minimum => failed = Some(gap(first, minimum)),
         _ => {}
     }
     let mut segments = followed(found);
@@ -126,6 +121,57 @@ pub(crate) fn segments(dir: &Path) -> Result<Vec<Segment>, SearchError> {
 fn followed(segments: Vec<Segment>) -> Vec<(Segment, Option<u64>)> {
     let next: Vec<_> = segments.iter().skip(1).map(|segment| Some(segment.first)).chain([None]).collect();
     segments.into_iter().zip(next).collect()
+}
+
+/// How many records the log in `dir` must have: those that its newest checkpoint signs for, and 0 of a log of which nothing says that it ever
+/// had one. Whoever reads it to its end asks this first: what ends before is [`SearchError::Shorter`].
+///
+/// # Errors
+/// See [`SearchError`].
+pub fn signed_for(dir: &Path) -> Result<u64, SearchError> {
+    let signed = signed(dir);
+    if signed.is_ok() { signed } else { unless_new(dir, &segments(dir)?, signed) }
+}
+
+/// That no segment before the last one is missing, or ends early, by their names and last seals. What stands in them is not read.
+///
+/// # Errors
+/// See [`SearchError`].
+pub fn has_no_gap(dir: &Path) -> Result<(), SearchError> {
+    let found = segments(dir)?;
+    // After the segments, as above.
+    let minimum = pruned(dir)?.map_or(0, |pruned| pruned.minimum());
+    let found = pruned::remaining(found, minimum);
+    if let Some(first) = found.first().filter(|first| first.first > minimum) {
+        return Err(gap(first, minimum));
+    }
+    for (segment, next) in found.iter().zip(found.iter().skip(1)) {
+        // One that has none, or was pruned meanwhile, says nothing of where it ends.
+        let seal = segment.last_seal().ok().flatten();
+        if let Some(seal) = seal.filter(|seal| seal.sequence != next.first) {
+            return Err(gap(next, seal.sequence));
+        }
+    }
+    Ok(())
+}
+
+/// That a segment begins behind the record that is expected there.
+fn gap(segment: &Segment, expected: u64) -> SearchError {
+    let (path, found) = (segment.path.clone(), segment.first);
+    let error = SegmentError::Gap { path: path.clone(), expected, found };
+    SearchError::Damaged { path, index: expected, error }
+}
+
+/// What is signed for; 0 in a log's first moments: its key is there before its checkpoint, and that before its first segment.
+fn unless_new(
+    dir: &Path,
+    segments: &[Segment],
+    signed: Result<u64, SearchError>,
+) -> Result<u64, SearchError> {
+    match signed {
+        Err(SearchError::File(_) | SearchError::CheckpointMissing { .. }) if is_new(dir, segments) => Ok(0),
+        signed => signed,
+    }
 }
 
 /// Whether nothing says that a log ever had a record.

@@ -1,7 +1,7 @@
 //! Rows from records of the log: what is signed for is sealed in files, and what is newer is read when it is asked for.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::array::AsArray as _;
@@ -9,7 +9,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::RowSelection;
 use vidimus_core::record::{Kept, Record};
 use vidimus_core::row::{Asked, lets_pass};
-use vidimus_ledger::{BUNDLE, Hit, Reading};
+use vidimus_ledger::{BUNDLE, Hit, Reading, SearchError};
 
 use crate::ModelError;
 use crate::file::{FileWriter, Sealed};
@@ -29,8 +29,8 @@ const MERGED: usize = 16;
 /// Rows that are written at once.
 const BATCH: usize = 8192;
 
-/// Calls whose effects have not come yet and that are remembered. Those of others are read again, from the file that has them.
-const UNDER_WAY: usize = 200_000;
+/// Calls whose effects have not come yet and that are remembered. Those of others are read again, from the file that has them, or the log.
+const UNDER_WAY: usize = if cfg!(test) { 16 } else { 200_000 };
 
 /// Files that are repaired in one go, before it is given up: a disk that breaks everything is not worked around.
 const REPAIRS: usize = 1000;
@@ -97,11 +97,12 @@ pub(crate) struct Builder {
     pub(crate) rows: Rows,
     pub(crate) hours: Hours,
     pub(crate) unreadable: u64,
+    log: PathBuf,
 }
 
 impl Builder {
-    pub(crate) fn new(ranges: Vec<OpenRange>) -> Self {
-        Self { ranges, ..Self::default() }
+    pub(crate) fn new(ranges: Vec<OpenRange>, log: &Path) -> Self {
+        Self { ranges, log: log.to_owned(), ..Self::default() }
     }
 
     pub(crate) fn take(&mut self, hit: &Hit) -> Result<(), ModelError> {
@@ -134,10 +135,21 @@ impl Builder {
         if let Some(asked) = self.under_way.remove(&index) {
             return Ok(Some(asked));
         }
-        let Some(range) = range_of(&self.ranges, index) else { return Ok(None) };
-        let texts = range.records(&[index])?;
-        let record = texts.first().and_then(|(_, text)| Kept::read(text.as_bytes()).ok());
+        let text = self.text(index)?;
+        let record = text.as_deref().and_then(|text| Kept::read(text.as_bytes()).ok());
         Ok(record.as_ref().filter(|record| lets_pass(record)).and_then(Asked::of))
+    }
+
+    /// The text of a record that is not among the rows in memory: from the file that has it; where none has, from the log, which reads a
+    /// segment up to it. `None` where it was pruned.
+    pub(crate) fn text(&self, index: u64) -> Result<Option<String>, ModelError> {
+        if let Some(range) = range_of(&self.ranges, index) {
+            return Ok(range.records(&[index])?.into_iter().next().map(|(_, text)| text));
+        }
+        match vidimus_ledger::read_from(&self.log, index)?.next() {
+            None | Some(Err(SearchError::Pruned { .. })) => Ok(None),
+            Some(hit) => Ok(String::from_utf8(hit?.record).ok()),
+        }
     }
 }
 
@@ -218,11 +230,6 @@ pub fn repair(dir: &Path, log: &Path, error: &ModelError) -> Result<(), ModelErr
     Work { dir, log, manifest, repaired: 0 }.repair(damaged.into())
 }
 
-/// How many records of a log are signed for; 0 where that cannot be told.
-pub fn signed(log: &Path) -> u64 {
-    vidimus_ledger::read_from(log, 0).map_or(0, |reading| reading.watermark().signed)
-}
-
 /// The index of the first record that a log has: what was pruned is not in the model either.
 pub(crate) fn front(log: &Path) -> Result<u64, ModelError> {
     Ok(vidimus_ledger::pruned(log)?.map_or(0, |pruned| pruned.minimum()))
@@ -254,7 +261,7 @@ impl Work<'_> {
         if let Some(begun) = ranges.first_mut() {
             let mut reading = vidimus_ledger::read_from(self.log, front)?;
             let left = begun.end().saturating_sub(front);
-            let sealed = self.seal(&mut Builder::default(), &mut reading, front, left)?;
+            let sealed = self.seal(&mut Builder::new(Vec::new(), self.log), &mut reading, front, left)?;
             *begun = sealed.ok_or(ModelError::Altered { index: begun.end() })?;
         }
         (self.manifest.first, self.manifest.ranges) = (front, ranges);
@@ -264,9 +271,9 @@ impl Work<'_> {
     fn go_on(&mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<(), ModelError> {
         let next = self.manifest.end();
         let mut reading = vidimus_ledger::read_from(self.log, next)?;
-        let signed = reading.watermark().signed;
+        let signed = vidimus_ledger::signed_for(self.log)?;
         let ranges = self.manifest.ranges.iter().map(|range| OpenRange::open(self.dir, range));
-        let mut builder = Builder::new(ranges.collect::<Result<_, _>>()?);
+        let mut builder = Builder::new(ranges.collect::<Result<_, _>>()?, self.log);
         loop {
             let next = self.manifest.end();
             progress(next, signed);
@@ -381,7 +388,8 @@ impl Work<'_> {
     fn repair(&mut self, error: ModelError) -> Result<(), ModelError> {
         let mut errors = vec![error];
         while let Some(error) = errors.pop() {
-            if self.repaired >= REPAIRS {
+            // What is wrong with the log is no matter of a file.
+            if self.repaired >= REPAIRS || error.damaged().is_none() {
                 return Err(error);
             }
             if let Err(next) = self.make_again(&error)? {
@@ -408,7 +416,7 @@ impl Work<'_> {
             Err(error) => return Ok(Err(error)),
         };
         let mut reading = vidimus_ledger::read_from(self.log, old.first)?;
-        match self.seal(&mut Builder::new(before), &mut reading, old.first, old.records) {
+        match self.seal(&mut Builder::new(before, self.log), &mut reading, old.first, old.records) {
             Ok(Some(new)) => {
                 if let Some(range) = self.manifest.ranges.get_mut(at) {
                     *range = new;

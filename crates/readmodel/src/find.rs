@@ -75,7 +75,7 @@ impl Model {
         let (newest_first, after) = (wanted.query.newest_first, wanted.after);
         let is_before = |first: u64, end: u64| match after {
             Some(after) if newest_first => first < after,
-            Some(after) => end > after + 1,
+            Some(after) => end.saturating_sub(1) > after,
             None => true,
         };
         let mut parts: Vec<(u64, Table)> = Vec::new();
@@ -156,7 +156,12 @@ impl Model {
         let mut rest = indices;
         while let Some(index) = rest.first() {
             let Some(range) = range_of(&self.builder.ranges, *index) else {
-                texts.extend(self.tail.text(*index).map(|text| (*index, text)));
+                let text = match self.tail.text(*index) {
+                    // The decision of an effect may be long before what is in memory.
+                    None => self.builder.text(*index)?,
+                    text => text,
+                };
+                texts.extend(text.map(|text| (*index, text)));
                 rest = rest.get(1..).unwrap_or_default();
                 continue;
             };

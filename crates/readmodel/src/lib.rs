@@ -41,7 +41,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use parquet::errors::ParquetError;
 use vidimus_ledger::{FileError, Reading, SearchError};
 
-pub use build::{Extended, check, extend, rebuild, repair, signed};
+pub use build::{Extended, check, extend, rebuild, repair};
 pub use file::DamagedFile;
 pub use find::{Candidate, Wanted};
 pub use sql::{Answer, Bounds, Column, tables};
@@ -155,6 +155,7 @@ impl From<ArrowError> for ModelError {
 pub struct Model {
     builder: Builder,
     tail: Tail,
+    log: PathBuf,
     reading: Reading,
     session: SessionContext,
     runtime: tokio::runtime::Runtime,
@@ -208,11 +209,13 @@ impl Model {
         if !build::is_of(&manifest, log)? {
             return Ok(None);
         }
+        // Of what is sealed the log is not read again; that nothing of it is gone is seen by its files.
+        vidimus_ledger::has_no_gap(log)?;
         let ranges = manifest.ranges.iter().map(|range| OpenRange::open(dir, range));
         Ok(Some(Self::new(ranges.collect::<Result<_, _>>()?, manifest.end(), log)?))
     }
 
-    /// Without files: the records from `index` on, in memory. Effects have their decision where that is among them.
+    /// Without files: the records from `index` on, in memory. Effects have their decision also where that came before, and was not pruned.
     ///
     /// # Errors
     /// See [`ModelError`].
@@ -222,8 +225,9 @@ impl Model {
 
     fn new(ranges: Vec<OpenRange>, next: u64, log: &Path) -> Result<Self, ModelError> {
         Ok(Self {
-            builder: Builder::new(ranges),
+            builder: Builder::new(ranges, log),
             tail: Tail { batches: Vec::new(), first: next, next },
+            log: log.to_owned(),
             reading: vidimus_ledger::read_from(log, next)?,
             session: session()?,
             runtime: tokio::runtime::Builder::new_multi_thread()
@@ -246,8 +250,10 @@ impl Model {
     /// Reads what the log has by now; how many records that were.
     ///
     /// # Errors
-    /// See [`ModelError`]. What was read before stays.
+    /// See [`ModelError`]; also where the log ends before what is signed for. What was read stays.
     pub fn refresh(&mut self) -> Result<u64, ModelError> {
+        // Before it is read: what is signed for by now is there.
+        let signed = vidimus_ledger::signed_for(&self.log)?;
         let before = self.tail.next;
         while let Some(hit) = self.reading.next() {
             let hit = hit?;
@@ -257,7 +263,11 @@ impl Model {
             }
         }
         self.keep()?;
-        Ok(self.tail.next - before)
+        let records = self.tail.next;
+        if records < signed {
+            return Err(SearchError::Shorter { records, signed }.into());
+        }
+        Ok(records - before)
     }
 
     /// Rows so far become a batch.

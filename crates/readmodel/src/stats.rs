@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::{Map, Value};
 
-use crate::sql::Bounds;
+use crate::sql::{Answer, Bounds};
 use crate::{Model, ModelError};
 
 /// What the sums are by.
@@ -91,28 +90,28 @@ impl StatsQuestion {
     }
 
     /// Of a tool or a model its name alone.
-    pub fn named(&self, mut rows: Vec<Map<String, Value>>) -> Vec<Map<String, Value>> {
+    pub fn named(&self, mut answer: Answer) -> Answer {
         let (column, kind) = match self.by {
             By::Tool => ("tool", "Tool/"),
             By::Model => ("model", "Model/"),
-            By::Agent | By::Hour | By::AgentHour => return rows,
+            By::Agent | By::Hour | By::AgentHour => return answer,
         };
-        for name in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+        for name in answer.rows.iter_mut().filter_map(|row| row.get_mut(column)) {
             if let Some(part) = name.as_str().and_then(|name| name.strip_prefix(kind)) {
                 *name = part.into();
             }
         }
-        rows
+        answer
     }
 }
 
 impl Model {
-    /// The sums, the largest first.
+    /// The sums, the largest first, and whether there are more of them.
     ///
     /// # Errors
     /// See [`ModelError`].
-    pub fn stats(&self, question: &StatsQuestion) -> Result<Vec<Map<String, Value>>, ModelError> {
+    pub fn stats(&self, question: &StatsQuestion) -> Result<Answer, ModelError> {
         let bounds = Bounds { rows: question.limit, time: Duration::from_secs(60) };
-        Ok(question.named(self.sql(&question.sql("hours"), bounds)?.rows))
+        Ok(question.named(self.sql(&question.sql("hours"), bounds)?))
     }
 }

@@ -9,6 +9,9 @@ use vidimus_ledger::{ActBy, Config, Hit, Ledger, Query, Retention};
 use super::*;
 use crate::sql::MOST_QUERY;
 
+mod cut;
+mod late;
+
 const ALL: [&str; 4] = ["decision", "effect", "refusal", "act"];
 const BOUNDS: Bounds = Bounds { rows: 10_000, time: Duration::from_secs(60) };
 
@@ -569,7 +572,7 @@ fn sums_are_those_of_the_records() {
         of.0 += 1;
         of.1 += i64::from(index % 4 == 0);
     }
-    let by_agent = model.stats(&question(By::Agent)).expect("answered");
+    let by_agent = model.stats(&question(By::Agent)).expect("answered").rows;
     let of = |row: &serde_json::Map<String, Value>| {
         Some((row.get("agent")?.as_str()?.to_owned(), (row["calls"].as_i64()?, row["effects"].as_i64()?)))
     };
@@ -577,13 +580,18 @@ fn sums_are_those_of_the_records() {
     assert_eq!(found, expected);
     // Refusals are nobody's.
     assert_eq!(by_agent.iter().find(|row| !row.contains_key("agent")).expect("a row")["calls"], 4964 / 4);
-    let tools = model.stats(&question(By::Tool)).expect("answered");
+    let tools = model.stats(&question(By::Tool)).expect("answered").rows;
     let tools: BTreeSet<_> = tools.iter().filter_map(|row| row["tool"].as_str()).collect();
     assert_eq!(tools, BTreeSet::from(["a/server/tool-0", "a/server/tool-1", "a/server/tool-2"]));
-    assert_eq!(model.stats(&question(By::Hour)).expect("answered").len(), 5);
+    assert_eq!(model.stats(&question(By::Hour)).expect("answered").rows.len(), 5);
     let since = "2026-11-23T12:30:00Z".parse().ok();
-    let late = model.stats(&StatsQuestion { since, ..question(By::Hour) }).expect("answered");
+    let late = model.stats(&StatsQuestion { since, ..question(By::Hour) }).expect("answered").rows;
     assert_eq!(late.len(), 2, "{late:?}");
+    // What is left out is told.
+    for (limit, more) in [(1, true), (4, true), (5, false), (usize::MAX, false)] {
+        let some = model.stats(&StatsQuestion { limit, ..question(By::Hour) }).expect("answered");
+        assert_eq!((some.rows.len(), some.more), (limit.min(5), more), "{limit}");
+    }
     for order in [Order::Cost, Order::Tokens, Order::Denied] {
         model.stats(&StatsQuestion { order, ..question(By::AgentHour) }).expect("answered");
     }
@@ -602,4 +610,20 @@ fn a_log_that_is_too_young_or_may_not_be_written_beside_is_read_into_memory() {
     assert_eq!(indices(&find(&model, Query::default())), (4..15).collect::<Vec<_>>());
     model.forget_before(15);
     assert_eq!(model.extent(), (15, 15));
+}
+
+/// The largest index is no special one, and a search behind all records finds nothing.
+#[test]
+fn behind_the_last_record_is_nothing() {
+    let place = whole();
+    let model = place.model();
+    for after in [4963, 4964, u64::MAX] {
+        let wanted = Wanted { kinds: ALL.to_vec(), query: Query::default(), after: Some(after) };
+        assert_eq!(model.find(&wanted, usize::MAX).expect("found"), [], "{after}");
+    }
+    let last = Wanted { kinds: ALL.to_vec(), query: Query::default(), after: Some(4962) };
+    assert_eq!(indices(&model.find(&last, usize::MAX).expect("found")), [4963]);
+    let query = Query { newest_first: true, ..Query::default() };
+    let before = Wanted { kinds: ALL.to_vec(), query, after: Some(u64::MAX) };
+    assert_eq!(model.find(&before, usize::MAX).expect("found").len(), 4964);
 }

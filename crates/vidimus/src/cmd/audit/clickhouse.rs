@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::runtime::{Builder, Runtime};
 use vidimus_gateway::{AddressGuard, ClickHouse, ClickHouseError, EventRows, SecretDirectory, SinkAddress};
-use vidimus_ledger::Hit;
+use vidimus_ledger::{Hit, SearchError};
 use vidimus_query::audit::{Damage, Found, Judge, SearchQuestion};
 use vidimus_readmodel::{Answer, Bounds, Candidate, StatsQuestion, Wanted};
 
@@ -164,8 +164,8 @@ impl Remote {
         self.answer(query, &[], bounds)
     }
 
-    /// Sums, the largest first.
-    pub(super) fn stats(&self, question: &StatsQuestion) -> anyhow::Result<Vec<Map<String, Value>>> {
+    /// Sums, the largest first, and whether there are more.
+    pub(super) fn stats(&self, question: &StatsQuestion) -> anyhow::Result<Answer> {
         let bounds = Bounds { rows: question.limit, time: PATIENCE };
         let (table, parameters) = match &self.origin {
             None => ("hours", Vec::new()),
@@ -175,7 +175,7 @@ impl Remote {
             ),
         };
         let answer = self.answer(&question.sql(table), &parameters, bounds)?;
-        Ok(question.named(answer.rows))
+        Ok(question.named(answer))
     }
 
     /// Adds what the table lacks of a ledger, or all of it; how many records it has then, and how many were added.
@@ -184,6 +184,8 @@ impl Remote {
         if let Some(given) = self.origin.filter(|given| *given != origin) {
             bail!("--origin {given}: the ledger in {} is {origin}", ledger.display());
         }
+        // Before anything is read: what is signed for by now is there.
+        let signed = vidimus_ledger::signed_for(ledger)?;
         let front = vidimus_ledger::pruned(ledger)?.map_or(0, |pruned| pruned.minimum());
         let rows = EventRows::new(self.clickhouse, origin);
         if rebuild {
@@ -215,7 +217,12 @@ impl Remote {
             let body = body.map_err(anyhow::Error::msg)?;
             waited(&self.runtime, PATIENCE, rows.add((first, reading.index()), body))?;
         }
-        Ok((reading.index().saturating_sub(front), reading.index().saturating_sub(from)))
+        let records = reading.index();
+        if records < signed {
+            return Err(SearchError::Shorter { records, signed })
+                .context("what could be read of the ledger was added; `vidimus audit verify` tells more");
+        }
+        Ok((records.saturating_sub(front), records.saturating_sub(from)))
     }
 
     /// The ledger that is asked: the one that is named, or the only one.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
+use vidimus_ledger::SearchError;
 use vidimus_readmodel::{Extended, Model, ModelError};
 
 use super::clickhouse::Remote;
@@ -29,7 +30,8 @@ const EVERY: Duration = Duration::from_secs(1);
   vidimus audit index --data DIR --rebuild # from nothing
   vidimus audit index --data DIR --clickhouse clickhouse://db/vidimus # there
 
-Exit codes: 0 it has all that can be sealed, 2 it could not be made.")]
+Exit codes: 0 it has all that can be sealed, 2 it could not be made, or the ledger
+lacks records that it signed for.")]
 pub struct Index {
     /// Take nothing over of what is there.
     #[arg(long)]
@@ -66,6 +68,9 @@ pub fn run(ledger: &Path, index: Option<&Path>, it: &Index, format: Format) -> a
     loop {
         tell(&extended, format)?;
         if !it.follow {
+            if !extended.busy {
+                is_all_there(ledger, extended.records)?;
+            }
             return Ok(ExitCode::SUCCESS);
         }
         extended = Extended::default();
@@ -77,6 +82,20 @@ pub fn run(ledger: &Path, index: Option<&Path>, it: &Index, format: Format) -> a
             extended = vidimus_readmodel::extend(index, ledger, &mut |_, _| {}).with_context(failed)?;
         }
     }
+}
+
+/// That the ledger has all that it signed for from a record on, which is too little for a file; and the segments before.
+pub(super) fn is_all_there(ledger: &Path, from: u64) -> Result<(), SearchError> {
+    let signed = vidimus_ledger::signed_for(ledger)?;
+    vidimus_ledger::has_no_gap(ledger)?;
+    let mut reading = vidimus_ledger::read_from(ledger, from)?;
+    while reading.index() < signed {
+        match reading.next() {
+            Some(hit) => drop(hit?),
+            None => return Err(SearchError::Shorter { records: reading.index(), signed }),
+        }
+    }
+    Ok(())
 }
 
 /// The table of a ClickHouse: what it lacks of the ledger is added, or all of it anew, also beside a gateway that writes there.
@@ -116,20 +135,31 @@ pub(super) fn made(ledger: &Path, index: Option<&Path>) -> anyhow::Result<Model>
     let model = match open() {
         // Once more, now that it was made again.
         Err(error) if error.damaged().is_some() => {
-            vidimus_readmodel::repair(index, ledger, &error)?;
-            open()
+            let again = vidimus_readmodel::repair(index, ledger, &error).and_then(|()| open());
+            again.unwrap_or_else(|error| {
+                not_used(&error);
+                None
+            })
         }
-        model => model,
+        model => model?,
     };
-    model?.map_or_else(|| in_memory(ledger), Ok)
+    model.map_or_else(|| in_memory(ledger), Ok)
 }
 
-/// The index once more, with the file made again that an error is about.
+/// The index once more, with the file made again that an error is about; where this user may not, or another process writes, none.
 pub(super) fn repaired(ledger: &Path, index: Option<&Path>, error: &ModelError) -> anyhow::Result<Model> {
-    if let Some(index) = index {
-        vidimus_readmodel::repair(index, ledger, error)?;
+    if let Some(index) = index
+        && let Err(error) = vidimus_readmodel::repair(index, ledger, error)
+    {
+        not_used(&error);
+        return in_memory(ledger);
     }
     made(ledger, index)
+}
+
+/// Says why the index is of no use now.
+pub(super) fn not_used(error: &ModelError) {
+    output::warning(&format!("the index is not used, and the ledger is read instead: {error}"));
 }
 
 /// Where nothing may be written, a small log is read as a whole.

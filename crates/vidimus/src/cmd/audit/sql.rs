@@ -32,7 +32,11 @@ With --clickhouse the tables are those of a ClickHouse, each row with its
 ledger's `origin` too, and the functions are its own.
 A row proves nothing; its index does: vidimus audit show CALL --evidence.
 
-Exit codes: 0 answered, 2 not answered.")]
+What the index has is answered from the index. The ledger must have a checkpoint,
+and all segments up to it.
+
+Exit codes: 0 answered, 2 not answered, also where the ledger lacks records that
+it signed for: of some of them alone no sum is right.")]
 pub struct Sql {
     /// One SELECT, or EXPLAIN of one.
     pub(super) query: Option<String>,
@@ -89,7 +93,8 @@ pub fn run_remote(remote: &Remote, sql: &Sql, format: Format) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell_more(answer: &Answer) {
+/// That there is more than is shown.
+pub(super) fn tell_more(answer: &Answer) {
     if answer.more {
         let shown = answer.rows.len();
         output::warning(&format!("only {shown} rows are shown, there are more; --limit N shows N"));

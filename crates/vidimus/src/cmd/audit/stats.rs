@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
-use serde_json::{Map, Value};
-use vidimus_readmodel::{By, Order, StatsQuestion};
+use vidimus_readmodel::{Answer, By, Order, StatsQuestion};
 
 use super::clickhouse::Remote;
 use super::index;
@@ -24,7 +23,11 @@ use crate::output::{self, Format};
   vidimus audit stats --by model --order cost --since 2026-11-01
   vidimus audit stats --by agent-hour --since 24h -o json
 
-Exit codes: 0 answered, 2 not answered.")]
+What the index has is answered from the index. The ledger must have a checkpoint,
+and all segments up to it.
+
+Exit codes: 0 answered, 2 not answered, also where the ledger lacks records that
+it signed for: of some of them alone no sum is right.")]
 pub struct Stats {
     /// What the sums are by.
     #[arg(long, value_enum, default_value_t = Sums::Agent)]
@@ -102,8 +105,8 @@ impl Stats {
         StatsQuestion { by, order, since: self.since, until: self.until, limit }
     }
 
-    fn show(&self, rows: &[Map<String, Value>], format: Format) -> anyhow::Result<ExitCode> {
-        if rows.is_empty() && format == Format::Table {
+    fn show(&self, answer: &Answer, format: Format) -> anyhow::Result<ExitCode> {
+        if answer.rows.is_empty() && format == Format::Table {
             output::line("nothing found");
             return Ok(ExitCode::SUCCESS);
         }
@@ -115,21 +118,22 @@ impl Stats {
             Sums::AgentHour => &["hour", "agent"],
         };
         let columns: Vec<String> = names.iter().chain(&NUMBERS).map(|name| (*name).to_owned()).collect();
-        sql::print(&columns, rows, format)?;
+        sql::print(&columns, &answer.rows, format)?;
+        sql::tell_more(answer);
         Ok(ExitCode::SUCCESS)
     }
 }
 
 pub fn run(ledger: &Path, index: Option<&Path>, stats: &Stats, format: Format) -> anyhow::Result<ExitCode> {
     let question = stats.question();
-    let rows = match index::made(ledger, index)?.stats(&question) {
+    let answer = match index::made(ledger, index)?.stats(&question) {
         Err(error) if error.damaged().is_some() => {
             index::repaired(ledger, index, &error)?.stats(&question)?
         }
-        rows => rows?,
+        answer => answer?,
     };
     super::warn_of_pruned(ledger, stats.since)?;
-    stats.show(&rows, format)
+    stats.show(&answer, format)
 }
 
 /// The same, of a ClickHouse.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use vidimus_query::audit::{Judge, SearchQuestion};
+use vidimus_query::audit::{Damage, Found, Judge, SearchQuestion};
 use vidimus_readmodel::{Model, Wanted};
 
 use super::indexed;
@@ -15,53 +15,122 @@ use crate::output::{self, Format};
 /// How often the log is looked at.
 const EVERY: Duration = Duration::from_millis(250);
 
-/// Records before the first that is shown which are read too: among them are the decisions of calls under way.
+/// Records before the present that are in memory too: among them are the decisions of most calls under way. Others are read when they are
+/// asked for.
 const BEFORE: u64 = 1 << 14;
+
+/// Rows of one table.
+const ROWS: usize = 1_000;
 
 /// Shows what fits from `after` on, or from now on, until nobody reads it any more.
 pub(super) fn run(
     ledger: &Path,
     index: Option<&Path>,
     question: &SearchQuestion,
-    after: Option<u64>,
+    mut after: Option<u64>,
     format: Format,
 ) -> anyhow::Result<ExitCode> {
     let question = SearchQuestion { oldest_first: true, ..question.clone() };
     Judge::of(&question, Vec::new()).map_err(|misasked| cmd::misasked(&misasked))?;
+    let present = vidimus_ledger::signed_for(ledger)?;
+    let mut shown = Shown { format, rows: Vec::new() };
+    if let Some(from) = after.filter(|after| after.saturating_add(1) < present) {
+        past(indexed::records(ledger, index, &question, Some(from), usize::MAX)?, present, &mut shown)?;
+        after = present.checked_sub(1);
+    }
     let mut model = match indexed::model(ledger, index)? {
         Some(model) => model,
         None => {
-            let from = after.unwrap_or_else(|| vidimus_readmodel::signed(ledger));
-            let mut model = Model::in_memory(ledger, from.saturating_sub(BEFORE))?;
+            let mut model = Model::in_memory(ledger, present.saturating_sub(BEFORE))?;
             model.refresh()?;
             model
         }
     };
     let (_, end) = model.extent();
-    let mut after = after.or(end.checked_sub(1));
+    after = after.or(end.checked_sub(1));
     while !output::is_gone() {
         let (_, end) = model.extent();
         let judge = Judge::of(&question, indexed::approvals(&model, &question)?)
             .map_err(|misasked| cmd::misasked(&misasked))?;
         let (kinds, query) = judge.wants();
-        let found = model.find(&Wanted { kinds, query, after }, usize::MAX)?;
-        let mut rows = Vec::new();
-        for candidate in found {
-            match judge.judge(candidate.hit, candidate.decision.as_ref()) {
-                Some(Ok(found)) if format == Format::Json => output::json(&found)?,
-                Some(Ok(found)) => rows.push(Row::of(&found)),
-                Some(Err(damage)) => output::warning(&damage.to_string()),
-                None => {}
+        for candidate in model.find(&Wanted { kinds, query, after }, usize::MAX)? {
+            if let Some(found) = judge.judge(candidate.hit, candidate.decision.as_ref()) {
+                shown.take(found)?;
             }
         }
-        if !rows.is_empty() {
-            table::print(&rows, output::width());
-        }
-        after = end.checked_sub(1).or(after);
+        shown.flush();
+        // Who asks for what comes later than the next record waits for that.
+        after = after.max(end.checked_sub(1));
         model.forget_before(end.saturating_sub(BEFORE));
         while model.refresh()? == 0 {
             std::thread::sleep(EVERY);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what was there before record `present`, page by page: however much that is, it is not held in memory.
+fn past(
+    records: impl Iterator<Item = Result<Found, Damage>>,
+    present: u64,
+    shown: &mut Shown,
+) -> anyhow::Result<()> {
+    for found in records {
+        if output::is_gone() || found.as_ref().is_ok_and(|found| found.index >= present) {
+            break;
+        }
+        shown.take(found)?;
+    }
+    shown.flush();
+    Ok(())
+}
+
+/// What is shown as it comes.
+struct Shown {
+    format: Format,
+    /// Not yet printed.
+    rows: Vec<Row>,
+}
+
+impl Shown {
+    fn take(&mut self, found: Result<Found, Damage>) -> anyhow::Result<()> {
+        match found {
+            Ok(found) if self.format == Format::Json => output::json(&found)?,
+            Ok(found) => self.rows.push(Row::of(&found)),
+            Err(damage) => output::warning(&damage.to_string()),
+        }
+        if self.rows.len() >= ROWS {
+            self.flush();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        if !self.rows.is_empty() {
+            table::print(&self.rows, output::width());
+            self.rows.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each once: what is there is shown up to the present, and the rest is left to who follows.
+    #[test]
+    fn the_past_ends_where_following_begins() {
+        let found = |index: u64| {
+            let record = serde_json::json!({
+                "kind": "refusal", "time": "", "path": "/", "outcome": "deny", "code": "token_expired", "id": "c", "message": "", "trace": "",
+                "version": 1, "index": index,
+            });
+            serde_json::from_value::<Found>(record).expect("a record")
+        };
+        let mut shown = Shown { format: Format::Table, rows: Vec::new() };
+        let mut looked_at = 0;
+        let records = [3, 7, 9, 10, 12].into_iter().map(found).map(Ok).inspect(|_| looked_at += 1);
+        past(records, 10, &mut shown).expect("shown");
+        assert_eq!((looked_at, shown.rows.len()), (4, 0), "all before the present, and printed");
+    }
 }

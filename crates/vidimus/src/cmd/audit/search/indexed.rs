@@ -7,6 +7,7 @@ use vidimus_query::audit::{self, Damage, Found, Judge, SearchQuestion, Unsearche
 use vidimus_readmodel::{Candidate, Model, ModelError, Wanted};
 
 use crate::cmd;
+use crate::cmd::audit::index::not_used;
 use crate::output;
 
 /// Records that are looked up at once at most.
@@ -91,7 +92,7 @@ pub(in crate::cmd::audit) fn is_denied(error: &ModelError) -> bool {
 fn told(error: &ModelError) {
     // What is wrong with the log, its own search tells.
     if !matches!(error, ModelError::Log(_)) {
-        output::warning(&format!("the index is not used, and the ledger is read instead: {error}"));
+        not_used(error);
     }
 }
 

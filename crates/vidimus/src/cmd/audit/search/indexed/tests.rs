@@ -5,6 +5,7 @@ use vidimus_core::record::Kept;
 use vidimus_ledger::{Config, Ledger};
 
 use super::*;
+use crate::cmd::audit::index;
 
 /// Enough that some are sealed, and some are not.
 const RECORDS: u64 = 5000;
@@ -179,4 +180,57 @@ fn break_files(index: &Path, number: usize) {
             fs::write(entry.path(), bytes).expect("written");
         }
     }
+}
+
+/// A log that was cut is read itself, and tells what it lacks, whatever the index has.
+#[test]
+fn a_cut_log_is_told_with_an_index_too() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (ledger, index) = (log(directory.path()), directory.path().join("index"));
+    vidimus_readmodel::extend(&index, &ledger, &mut |_, _| {}).expect("made");
+    index::is_all_there(&ledger, 4096).expect("all");
+    let segment = fs::read_dir(ledger.join("segments")).expect("read").flatten().next().expect("one").path();
+    let length = fs::metadata(&segment).expect("there").len();
+    fs::File::options().write(true).open(&segment).expect("opened").set_len(length / 2).expect("cut");
+    let question = SearchQuestion::default();
+    let by_index = told(records(&ledger, Some(&index), &question, None, usize::MAX).expect("searched"));
+    assert_eq!(by_index, told(of_log(&ledger, &question, None).expect("searched")));
+    assert!(by_index.iter().any(|one| one.contains("5000 were signed for")), "{:?}", by_index.first());
+    assert!(index::made(&ledger, Some(&index)).is_err(), "no sum of some of them");
+    assert!(index::is_all_there(&ledger, 4096).is_err());
+}
+
+/// Sums and SQL too are answered where a damaged file cannot be made again now: another process writes.
+#[test]
+fn what_cannot_be_made_again_is_read_from_the_log() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (ledger, index) = (log(directory.path()), directory.path().join("index"));
+    vidimus_readmodel::extend(&index, &ledger, &mut |_, _| {}).expect("made");
+    let all = |model: &Model| {
+        let bounds = vidimus_readmodel::Bounds { rows: 10, time: std::time::Duration::from_secs(60) };
+        let query = "SELECT count(*) AS n FROM records WHERE record LIKE '%version%'";
+        model.sql(query, bounds).map(|answer| answer.rows[0]["n"].clone())
+    };
+    assert_eq!(all(&index::made(&ledger, Some(&index)).expect("whole")).expect("answered"), RECORDS);
+    let held = fs::File::create(index.join("lock")).expect("opened");
+    held.lock().expect("held");
+    // Found while a query is answered, or before.
+    for number in 0..7 {
+        break_files(&index, number);
+        let answer = match all(&index::made(&ledger, Some(&index)).expect("opened")) {
+            Err(error) if error.damaged().is_some() => {
+                all(&index::repaired(&ledger, Some(&index), &error).expect("read"))
+            }
+            answer => answer,
+        };
+        assert_eq!(answer.expect("answered"), RECORDS, "{number}");
+    }
+    // Found when it is opened.
+    for entry in fs::read_dir(&index).expect("read").flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "parquet") {
+            fs::write(entry.path(), "short").expect("written");
+        }
+    }
+    let instead = index::made(&ledger, Some(&index)).expect("read");
+    assert_eq!((instead.extent(), all(&instead).expect("answered")), ((0, RECORDS), RECORDS.into()));
 }
