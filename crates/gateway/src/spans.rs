@@ -88,20 +88,6 @@ impl Spans {
         room.grow(bytes)?;
         Ok(room)
     }
-}
-
-impl Room {
-    /// Takes so much more.
-    ///
-    /// # Errors
-    /// `overloaded`: nothing is taken then.
-    fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
-        self.spans.0.room.take(&self.holder.spans, bytes).map_err(|_| {
-            Refusal::new(Code::Overloaded, "as many spans are on their way to the disk as is fair")
-        })?;
-        self.bytes += bytes;
-        Ok(())
-    }
 
     /// Does what is not for a thread that has calls: reading some megabytes and waiting for a disk. It waits for its turn.
     async fn aside<T: Send + 'static>(
@@ -118,6 +104,20 @@ impl Room {
             work()
         });
         done.await.map_err(|error| fault(&error))
+    }
+}
+
+impl Room {
+    /// Takes so much more.
+    ///
+    /// # Errors
+    /// `overloaded`: nothing is taken then.
+    fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.spans.0.room.take(&self.holder.spans, bytes).map_err(|_| {
+            Refusal::new(Code::Overloaded, "as many spans are on their way to the disk as is fair")
+        })?;
+        self.bytes += bytes;
+        Ok(())
     }
 }
 

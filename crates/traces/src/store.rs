@@ -166,7 +166,8 @@ impl Store {
         self.know(&name)?;
         let Some(lane) = self.lanes.get_mut(&name) else { return Err(io::Error::other("no such principal")) };
         let mut taken = Taken::default();
-        let (mut new, mut said): (Vec<(Vec<u8>, Ids)>, HashMap<Ids, u64>) = (Vec::new(), HashMap::new());
+        let mut new: Vec<(Vec<u8>, Ids)> = Vec::new();
+        let mut said: HashMap<Ids, u64> = HashMap::new();
         let mut room = MOST_REQUEST;
         for sent in spans {
             let found = match sent.fits() {

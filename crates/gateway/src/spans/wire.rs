@@ -130,7 +130,7 @@ impl Wire {
             Self::Json => {
                 // Each begins so. Those in texts are counted too, which makes it no less; which are spans is not known.
                 let all = memchr::memchr_iter(b'{', message).count();
-                few(Parts { all, spans: 0 })?;
+                few(PartCount { all, spans: 0 })?;
                 let items = memchr::memchr_iter(b',', message).count();
                 Ok(message.len() + all * (ELEMENT + SPAN) + items * ITEM)
             }
@@ -170,7 +170,7 @@ impl Wire {
 }
 
 /// Whether they are no more than one request may have.
-fn few(parts: Parts) -> Result<(), Refusal> {
+fn few(parts: PartCount) -> Result<(), Refusal> {
     if parts.spans > MOST_SPANS || parts.all > MOST_ELEMENTS {
         let message = format!(
             "the request has more than {MOST_SPANS} spans, or than {MOST_ELEMENTS} spans, events and attributes"
@@ -217,9 +217,6 @@ enum Part {
     Request,
     OfResource,
     Resource,
-    EntityRef,
-    /// The name of an attribute. It is a text, and there may be many.
-    Key,
     OfScope,
     Scope,
     Span,
@@ -236,7 +233,7 @@ enum Part {
 
 /// How many there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Parts {
+struct PartCount {
     /// Messages and texts that may be there more than once, spans among them.
     all: usize,
     spans: usize,
@@ -249,8 +246,6 @@ impl Part {
             (Self::Request, 1) => Self::OfResource,
             (Self::OfResource, 1) => Self::Resource,
             (Self::OfResource, 2) => Self::OfScope,
-            (Self::Resource, 3) => Self::EntityRef,
-            (Self::EntityRef, 3 | 4) => Self::Key,
             (Self::OfScope, 1) => Self::Scope,
             (Self::OfScope, 2) => Self::Span,
             (Self::Span, 11) => Self::Event,
@@ -270,13 +265,10 @@ impl Part {
 }
 
 /// How many parts are in a message, before any is made; `None` where it cannot be read.
-fn parts(mut message: &[u8], part: Part, depth: usize) -> Option<Parts> {
-    let mut count = Parts::default();
+fn parts(mut message: &[u8], part: Part, depth: usize) -> Option<PartCount> {
+    let mut count = PartCount::default();
     if depth > MOST_DEPTH {
         return None;
-    }
-    if matches!(part, Part::Key) {
-        return Some(0);
     }
     while !message.is_empty() {
         let (field, kind) = decode_key(&mut message).ok()?;

@@ -51,7 +51,7 @@ fn span(id: u64, parent: u64, name: &str) -> KeptSpan {
     kept
 }
 
-fn send(dir: &Path, principal: &str, spans: Vec<KeptSpan>) {
+fn send(dir: &Path, principal: &str, spans: &[KeptSpan]) {
     let mut store = Store::open(&dir.join("traces"), Limits::default()).expect("a store");
     let whose = Whose { principal: principal.to_owned(), identity: "oidc:urn:x#bot".to_owned(), user: None };
     let sent = spans.iter().map(|kept| {
@@ -88,9 +88,9 @@ fn what_is_on_record_and_what_agents_say_are_one_tree() {
         ],
     );
     drop(ledger);
-    send(dir.path(), BOT, vec![span(1, 0, "invoke_agent"), span(2, 1, "execute_tool"), span(4, 99, "lost")]);
+    send(dir.path(), BOT, &[span(1, 0, "invoke_agent"), span(2, 1, "execute_tool"), span(4, 99, "lost")]);
     // What was called goes on below the gateway's span.
-    send(dir.path(), "Agent/finance/stranger", vec![span(3, 0xaa, "get"), span(2, 0, "forged")]);
+    send(dir.path(), "Agent/finance/stranger", &[span(3, 0xaa, "get"), span(2, 0, "forged")]);
     let call = "tools/call Tool/finance/ledger/get";
     let expected = [
         call.to_string(),
@@ -132,7 +132,7 @@ fn what_is_on_record_and_what_agents_say_are_one_tree() {
 fn spans_that_are_below_themselves_are_shown_once_and_said_to_be_lost() {
     let (dir, ledger, _) = begun();
     drop(ledger);
-    send(dir.path(), BOT, vec![span(1, 2, "a"), span(2, 1, "b"), span(3, 1, "c")]);
+    send(dir.path(), BOT, &[span(1, 2, "a"), span(2, 1, "b"), span(3, 1, "c")]);
     assert_eq!(lines(&shown(dir.path(), TRACE)), ["a (missing)", "  b", "  c"]);
 }
 
@@ -166,7 +166,7 @@ fn of_a_transaction_with_very_many_traces_not_all_are_read() {
         kept.span.as_mut().expect("a span").trace_id = trace.to_be_bytes().to_vec();
         kept
     };
-    send(dir.path(), BOT, vec![of(1, "first"), of(most, "last"), of(most + 1, "beyond")]);
+    send(dir.path(), BOT, &[of(1, "first"), of(most, "last"), of(most + 1, "beyond")]);
     let shown = shown(dir.path(), "chain-1");
     let mut spans: Vec<&str> =
         shown.nodes.iter().filter(|node| node.claims.is_some()).map(|node| &*node.name).collect();
@@ -196,8 +196,8 @@ fn who_was_refused_took_no_part() {
         runtime.block_on(ledger.record(&record)).expect("recorded");
     }
     drop(ledger);
-    send(dir.path(), BOT, vec![span(1, 0, "own")]);
-    send(dir.path(), STRANGER, vec![span(2, 0, "forged")]);
+    send(dir.path(), BOT, &[span(1, 0, "own")]);
+    send(dir.path(), STRANGER, &[span(2, 0, "forged")]);
     let shown = shown(dir.path(), TRACE);
     let stranger = |name: &str| {
         let node = shown.nodes.iter().find(|node| node.name == name).expect("a node");

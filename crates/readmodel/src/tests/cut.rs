@@ -17,7 +17,8 @@ fn a_log_that_lacks_what_it_signed_for_gives_no_answer() {
     place.close();
     let whole = place.directory.path().join("whole");
     copy(&place.log(), &whole);
-    let cuts: [(&str, fn(&Path)); 4] = [
+    type Cut = (&'static str, fn(&Path));
+    let cuts: [Cut; 4] = [
         ("half of the last segment", |log| truncate(segments(log).last().expect("some"))),
         ("the last segment", |log| fs::remove_file(segments(log).last().expect("some")).expect("removed")),
         ("the checkpoint", |log| fs::remove_file(log.join("checkpoint")).expect("removed")),

@@ -37,7 +37,7 @@ fn sent(kept: &KeptSpan) -> Sent<'_> {
     Sent { beside: Beside::new(&kept.resource).of(&kept.scope), span: kept.span.as_ref().expect("a span") }
 }
 
-fn put(store: &mut Store, principal: &str, spans: Vec<KeptSpan>) -> Taken {
+fn put(store: &mut Store, principal: &str, spans: &[KeptSpan]) -> Taken {
     let spans = spans.iter().map(sent);
     let (taken, _) = store.append(&whose(principal), spans, SystemTime::now()).expect("written");
     taken
@@ -61,12 +61,12 @@ fn as_said(all: &[(&str, &str)]) -> Vec<(String, String)> {
 fn the_first_stands_and_the_same_again_changes_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut one = store(dir.path());
-    let first = put(&mut one, BOT, vec![span(TRACE, 1, "a"), span(TRACE, 1, "b"), span(TRACE, 2, "c")]);
+    let first = put(&mut one, BOT, &[span(TRACE, 1, "a"), span(TRACE, 1, "b"), span(TRACE, 2, "c")]);
     assert_eq!(first, Taken { stored: 2, altered: 1, ..Taken::default() }, "also within one request");
-    let again = put(&mut one, BOT, vec![span(TRACE, 1, "a"), span(TRACE, 1, "b"), span(TRACE, 3, "d")]);
+    let again = put(&mut one, BOT, &[span(TRACE, 1, "a"), span(TRACE, 1, "b"), span(TRACE, 3, "d")]);
     assert_eq!(again, Taken { stored: 1, repeated: 1, altered: 1, ..Taken::default() });
     // The ids are its own: whose they are as well is another's span.
-    let other = put(&mut one, OTHER, vec![span(TRACE, 1, "forged")]);
+    let other = put(&mut one, OTHER, &[span(TRACE, 1, "forged")]);
     assert_eq!(other.stored, 1);
     assert_eq!(said(dir.path(), TRACE), as_said(&[(BOT, "a"), (BOT, "c"), (BOT, "d"), (OTHER, "forged")]));
     assert!(said(dir.path(), TRACE + 1).is_empty());
@@ -79,7 +79,7 @@ fn whose_it_is_is_what_was_proven_and_not_what_it_says() {
     claims.principal = OTHER.to_owned();
     claims.user = Some("urn:x#ada".to_owned());
     claims.resource.push(names::text(names::AGENT_NAME, "other"));
-    put(&mut store(dir.path()), BOT, vec![claims]);
+    put(&mut store(dir.path()), BOT, &[claims]);
     let found = read(dir.path(), TRACE).expect("read").spans;
     assert_eq!((&*found[0].principal, found[0].user.as_deref()), (BOT, None));
     assert_eq!(names::AGENT.text(&found[0].resource), Some("other"), "said, and kept as that");
@@ -88,10 +88,10 @@ fn whose_it_is_is_what_was_proven_and_not_what_it_says() {
 #[test]
 fn a_process_that_begins_anew_knows_what_came_last_and_writes_to_no_old_file() {
     let dir = tempfile::tempdir().expect("a directory");
-    put(&mut store(dir.path()), BOT, vec![span(TRACE, 1, "a")]);
-    let taken = put(&mut store(dir.path()), BOT, vec![span(TRACE, 1, "a"), span(TRACE, 2, "b")]);
+    put(&mut store(dir.path()), BOT, &[span(TRACE, 1, "a")]);
+    let taken = put(&mut store(dir.path()), BOT, &[span(TRACE, 1, "a"), span(TRACE, 2, "b")]);
     assert_eq!(taken, Taken { stored: 1, repeated: 1, ..Taken::default() });
-    let altered = put(&mut store(dir.path()), BOT, vec![span(TRACE, 2, "altered")]);
+    let altered = put(&mut store(dir.path()), BOT, &[span(TRACE, 2, "altered")]);
     assert_eq!(altered.altered, 1);
     assert_eq!(files::numbers(&dir.path().join(lane_name(BOT))).expect("files"), [1, 2]);
     assert_eq!(said(dir.path(), TRACE), as_said(&[(BOT, "a"), (BOT, "b")]));
@@ -101,9 +101,9 @@ fn a_process_that_begins_anew_knows_what_came_last_and_writes_to_no_old_file() {
 fn the_first_stands_for_who_reads_also_where_the_writer_knows_it_no_more() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut one = store(dir.path());
-    put(&mut one, BOT, vec![span(TRACE, 1, "a")]);
+    put(&mut one, BOT, &[span(TRACE, 1, "a")]);
     one.recent = Recent::default();
-    assert_eq!(put(&mut one, BOT, vec![span(TRACE, 1, "altered")]).stored, 1);
+    assert_eq!(put(&mut one, BOT, &[span(TRACE, 1, "altered")]).stored, 1);
     assert_eq!(said(dir.path(), TRACE), as_said(&[(BOT, "a")]));
     assert_eq!(read(dir.path(), TRACE).expect("read").altered, 1);
 }
@@ -111,7 +111,7 @@ fn the_first_stands_for_who_reads_also_where_the_writer_knows_it_no_more() {
 #[test]
 fn a_torn_end_is_passed_over_and_what_the_index_lacks_is_found() {
     let dir = tempfile::tempdir().expect("a directory");
-    put(&mut store(dir.path()), BOT, vec![span(TRACE, 1, "a"), span(TRACE, 2, "b"), span(TRACE, 3, "c")]);
+    put(&mut store(dir.path()), BOT, &[span(TRACE, 1, "a"), span(TRACE, 2, "b"), span(TRACE, 3, "c")]);
     let (data, index) = files::paths(&dir.path().join(lane_name(BOT)), 1);
     let file = OpenOptions::new().write(true).open(&data).expect("a file");
     let length = file.metadata().expect("its length").len();
@@ -119,14 +119,14 @@ fn a_torn_end_is_passed_over_and_what_the_index_lacks_is_found() {
     // One whole entry, and a part of the next.
     OpenOptions::new().write(true).open(&index).expect("a file").set_len(ENTRY as u64 + 5).expect("torn");
     assert_eq!(said(dir.path(), TRACE), as_said(&[(BOT, "a"), (BOT, "b")]));
-    put(&mut store(dir.path()), BOT, vec![span(TRACE, 3, "c")]);
+    put(&mut store(dir.path()), BOT, &[span(TRACE, 3, "c")]);
     assert_eq!(said(dir.path(), TRACE), as_said(&[(BOT, "a"), (BOT, "b"), (BOT, "c")]));
 }
 
 #[test]
 fn what_is_damaged_is_said_and_the_rest_is_read() {
     let dir = tempfile::tempdir().expect("a directory");
-    put(&mut store(dir.path()), BOT, vec![span(TRACE, 1, "a"), span(TRACE, 2, "b")]);
+    put(&mut store(dir.path()), BOT, &[span(TRACE, 1, "a"), span(TRACE, 2, "b")]);
     let (data, _) = files::paths(&dir.path().join(lane_name(BOT)), 1);
     let mut bytes = fs::read(&data).expect("read");
     bytes[20] ^= 1;
@@ -138,12 +138,12 @@ fn what_is_damaged_is_said_and_the_rest_is_read() {
 #[test]
 fn a_start_leaves_what_stands_behind_a_damaged_span() {
     let dir = tempfile::tempdir().expect("a directory");
-    put(&mut store(dir.path()), BOT, vec![span(TRACE, 1, "a"), span(TRACE, 2, "b"), span(TRACE, 3, "c")]);
+    put(&mut store(dir.path()), BOT, &[span(TRACE, 1, "a"), span(TRACE, 2, "b"), span(TRACE, 3, "c")]);
     let (data, _) = files::paths(&dir.path().join(lane_name(BOT)), 1);
     let mut bytes = fs::read(&data).expect("read");
     bytes[20] ^= 1;
     fs::write(&data, &bytes).expect("written");
-    assert_eq!(put(&mut store(dir.path()), BOT, vec![span(TRACE, 4, "d")]).stored, 1);
+    assert_eq!(put(&mut store(dir.path()), BOT, &[span(TRACE, 4, "d")]).stored, 1);
     assert_eq!(fs::read(&data).expect("read"), bytes, "nothing of it is cut off");
     let found = read(dir.path(), TRACE).expect("read");
     assert_eq!((found.spans.len(), found.damage.len()), (3, 1), "{found:?}");
@@ -155,24 +155,26 @@ fn of_what_could_not_be_written_nothing_is_kept_and_no_file_is_left() {
     let lane = dir.path().join(lane_name(BOT));
     fs::create_dir(&lane).expect("a directory");
     let mut store = store(dir.path());
-    let mut refused =
-        |id| store.append(&whose(BOT), vec![span(TRACE, id, "lost")], SystemTime::now()).is_err();
+    let refused = |store: &mut Store, id| {
+        let lost = span(TRACE, id, "lost");
+        store.append(&whose(BOT), [sent(&lost)], SystemTime::now()).is_err()
+    };
     let (data, index) = files::paths(&lane, 1);
     for full in [&data, &index] {
         std::os::unix::fs::symlink("/dev/full", full).expect("a full disk");
-        assert!(refused(1), "{}", full.display());
+        assert!(refused(&mut store, 1), "{}", full.display());
         assert_eq!(fs::read_dir(&lane).expect("a directory").count(), 0, "{}", full.display());
     }
-    assert_eq!(put(&mut store, BOT, vec![span(TRACE, 1, "a")]).stored, 1);
+    assert_eq!(put(&mut store, BOT, &[span(TRACE, 1, "a")]).stored, 1);
     let kept = (store.bytes(), fs::read(&data).expect("read"));
     // The spans are written, and where they are is not.
     let aside = lane.join("aside");
     fs::rename(&index, &aside).expect("renamed");
     std::os::unix::fs::symlink("/dev/full", &index).expect("a full disk");
-    assert!(store.append(&whose(BOT), vec![span(TRACE, 2, "lost")], SystemTime::now()).is_err());
+    assert!(refused(&mut store, 2));
     fs::rename(&aside, &index).expect("renamed");
     assert_eq!((store.bytes(), fs::read(&data).expect("read")), kept);
-    assert_eq!(put(&mut store, BOT, vec![span(TRACE, 2, "b")]).stored, 1, "and it goes on");
+    assert_eq!(put(&mut store, BOT, &[span(TRACE, 2, "b")]).stored, 1, "and it goes on");
     assert_eq!(said(dir.path(), TRACE), as_said(&[(BOT, "a"), (BOT, "b")]));
 }
 
@@ -181,10 +183,10 @@ fn nobodys_flood_takes_what_others_sent() {
     let dir = tempfile::tempdir().expect("a directory");
     let limits = Limits { bytes: 64 << 10, file: 8 << 10, ..Limits::default() };
     let mut store = Store::open(dir.path(), limits).expect("a store");
-    put(&mut store, OTHER, vec![span(TRACE, 1, "quiet")]);
+    put(&mut store, OTHER, &[span(TRACE, 1, "quiet")]);
     let mut evicted = 0;
     for id in 1..200 {
-        let flood = vec![span(7, id, &"x".repeat(1000))];
+        let flood = [span(7, id, &"x".repeat(1000))];
         let (_, dropped) =
             store.append(&whose(BOT), flood.iter().map(sent), SystemTime::now()).expect("written");
         evicted += dropped.evicted;
@@ -200,13 +202,13 @@ fn nobodys_flood_takes_what_others_sent() {
 fn what_is_too_old_goes_and_is_counted() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut store = store(dir.path());
-    put(&mut store, BOT, vec![span(TRACE, 1, "a"), span(TRACE, 2, "b")]);
+    put(&mut store, BOT, &[span(TRACE, 1, "a"), span(TRACE, 2, "b")]);
     let age = Limits::default().age;
     assert_eq!(store.prune(SystemTime::now() + age / 2), Dropped::default());
     let dropped = store.prune(SystemTime::now() + age + Duration::from_secs(60));
     assert_eq!((dropped, store.bytes()), (Dropped { expired: 2, evicted: 0 }, 0));
     assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 0);
-    assert_eq!(put(&mut store, BOT, vec![span(TRACE, 3, "c")]).stored, 1, "and it goes on");
+    assert_eq!(put(&mut store, BOT, &[span(TRACE, 3, "c")]).stored, 1, "and it goes on");
 }
 
 #[test]
@@ -241,14 +243,14 @@ fn what_no_span_is_is_not_kept() {
         changed(|span| span.name = "x".repeat(64 << 10)),
         changed(|span| span.attributes = vec![names::number("x", 1); 129]),
         changed(|span| {
-            span.events = vec![Event { attributes: vec![KeyValue::default(); 100], ..Event::default() }; 100]
+            span.events = vec![Event { attributes: vec![KeyValue::default(); 100], ..Event::default() }; 100];
         }),
         heavy,
         many,
         nested,
     ];
     let (bad, big) = (malformed.len() as u64, large.len() as u64);
-    let taken = put(&mut store, BOT, malformed.into_iter().chain(large).collect());
+    let taken = put(&mut store, BOT, &malformed.into_iter().chain(large).collect::<Vec<_>>());
     assert_eq!(taken, Taken { malformed: bad, too_large: big, ..Taken::default() });
     assert_eq!(taken.rejected(), bad + big);
     assert!(said(dir.path(), TRACE).is_empty());
@@ -291,10 +293,10 @@ fn a_trace_with_too_many_spans_is_read_in_part_and_what_others_sent_is_in_it() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut store = store(dir.path());
     for from in 0..6 {
-        let flood = (1..1_001).map(|id| span(TRACE, from * 1_000 + id, "flood")).collect();
-        assert_eq!(put(&mut store, BOT, flood).stored, 1_000);
+        let flood = (1..1_001).map(|id| span(TRACE, from * 1_000 + id, "flood")).collect::<Vec<_>>();
+        assert_eq!(put(&mut store, BOT, &flood).stored, 1_000);
     }
-    put(&mut store, OTHER, vec![span(TRACE, 1, "quiet")]);
+    put(&mut store, OTHER, &[span(TRACE, 1, "quiet")]);
     let found = read(dir.path(), TRACE).expect("read");
     assert_eq!((found.spans.len(), found.left_out), (5_000, 1_001));
     assert!(found.spans.iter().any(|kept| kept.principal == OTHER));
