@@ -106,4 +106,25 @@ fn what_is_kept_is_read_until_it_is_shredded_by_a_gateway_that_runs_or_by_comman
     std::fs::remove_dir_all(gateway.path("data/payload-keys")).unwrap();
     let ran = shown(&data, &third);
     assert!(ran.out.contains("key missing") && !ran.out.contains("shredded on"), "{ran:?}");
+    // Also where an act destroyed another key of the same person since.
+    let gateway = Gateway::start_in(gateway.stop().0);
+    let data = gateway.path("data");
+    let fourth = calls(&gateway);
+    let ran = run(&[
+        "audit",
+        "shred",
+        "--data",
+        &data,
+        "--subject",
+        WHOSE,
+        "--why",
+        "request 4713",
+        "--admin",
+        &gateway.admin,
+    ]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = shown(&data, &fourth);
+    assert!(ran.out.contains("request 4713"), "{ran:?}");
+    let ran = shown(&data, &third);
+    assert!(ran.out.contains("key missing") && !ran.out.contains("4713"), "{ran:?}");
 }
