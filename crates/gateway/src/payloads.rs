@@ -2,7 +2,8 @@
 //! the log (ADR 55).
 //!
 //! `DATA/payload-keys/NAME/ID` is one key. NAME is a MAC of whose it is, under a key that is in the directory too, so that nobody finds out by
-//! guessing for whom there are keys in a list of names; ID is random, and stands in the records. A key is used for 30 days, and for 2^20 payloads at
+//! guessing for whom there are keys in a list of names; ID is random, and stands in the records. The name is where a key is put and first looked
+//! for; whose a key is its file says, so that none is hidden where the key of names is lost or another one. A key is used for 30 days, and for 2^20 payloads at
 //! most, since its nonces are random. [`PayloadKeys::set_aside`] takes all keys of somebody out of use by one rename, and
 //! [`PayloadKeys::destroy`] overwrites them. Between the two is the record of the act; what a stop left between them is ended at the next start.
 
@@ -230,20 +231,24 @@ impl PayloadKeys {
     /// Where they stay as they were, or some of them.
     pub(crate) fn aside(&self, whose: &str, which: Which) -> Result<Option<Aside>, PayloadKeyError> {
         let mut files = lock(&self.files);
-        let Some(name) = self.name(&mut files, whose)? else { return Ok(None) };
-        let (folder, shredding) = (self.directory.join(&name), self.directory.join(SHREDDING));
+        file::check_directory(&self.directory)?;
+        // Where the key of names is damaged, what the files say is left.
+        let name = self.name(&mut files, whose).ok().flatten();
+        let shredding = self.directory.join(SHREDDING);
         if which != Which::Already {
             let mut stay = BTreeSet::new();
-            if folder.try_exists().map_err(PayloadKeyError::io(&folder))? {
-                if let Which::MadeUntil(time) = which {
-                    stay = file::made_after(&folder, time)?;
-                }
+            for folder in of(whose, name.as_deref(), self.folders()?)? {
+                let made_after = match which {
+                    Which::MadeUntil(time) => file::made_after(&folder, time)?,
+                    Which::All | Which::Already => BTreeSet::new(),
+                };
                 file::make_directory(&shredding)?;
-                let to = shredding.join(format!("{name}.{}", file::random_id()?));
-                match stay.is_empty() {
+                let to = shredding.join(format!("{}.{}", name_of(&folder), file::random_id()?));
+                match made_after.is_empty() {
                     true => fs::rename(&folder, &to).map_err(PayloadKeyError::io(&folder))?,
-                    false => file::move_but(&folder, &to, &stay)?,
+                    false => file::move_but(&folder, &to, &made_after)?,
                 }
+                stay.extend(made_after);
             }
             // Whoever took one until now has it, and whoever takes one from now on makes another. One that is wiped gives no right to seal.
             let mut held = lock(&self.held);
@@ -255,14 +260,11 @@ impl PayloadKeys {
             }
         }
         let mut aside = Aside { keys: Vec::new(), records: 0, places: Vec::new() };
-        for place in file::entries(&shredding)? {
-            let of = place.file_name().and_then(|found| found.to_str()?.split_once('.')).map(|(of, _)| of);
-            if of == Some(name.as_str()) {
-                let (keys, records) = file::counted(&place)?;
-                aside.keys.extend(keys);
-                aside.records = aside.records.saturating_add(records);
-                aside.places.push(place);
-            }
+        for place in of(whose, name.as_deref(), file::entries(&shredding)?)? {
+            let (keys, records) = file::counted(&place)?;
+            aside.keys.extend(keys);
+            aside.records = aside.records.saturating_add(records);
+            aside.places.push(place);
         }
         if aside.places.is_empty() {
             return Ok(None);
@@ -271,6 +273,14 @@ impl PayloadKeys {
         file::sync_directory(&shredding)?;
         aside.keys.sort_unstable();
         Ok(Some(aside))
+    }
+
+    /// The folders of all people, of whatever name.
+    fn folders(&self) -> Result<Vec<PathBuf>, KeyFault> {
+        let mut found = file::entries(&self.directory)?;
+        let is_directory = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+        found.retain(|path| !path.ends_with(SHREDDING) && is_directory(path));
+        Ok(found)
     }
 
     /// Destroys keys that are out of use: what they sealed is read by nobody from then on.
@@ -313,16 +323,63 @@ impl PayloadKeys {
     /// Why it is not read.
     pub fn open(&self, whose: &str, place: Place<'_>, kept: &KeptPayload) -> Result<Plain, Unread> {
         let (Some(id), Some(sealed)) = (&kept.key, &kept.sealed) else { return Err(Unread::Forged) };
-        let name = self.name(&mut lock(&self.files), whose)?.ok_or(Unread::NoKey)?;
         // What a record says is no path.
         if !file::is_id(id) {
             return Err(Unread::Forged);
         }
-        let found = file::read(&self.directory.join(name).join(id)).map_err(PayloadKeyError::from)?;
-        let found = found.filter(|found| found.whose == whose).ok_or(Unread::NoKey)?;
+        let found = self.found(whose, id)?.ok_or(Unread::NoKey)?;
         let key = PersonKey::of(found)?;
         key.open(place, (kept.bytes, kept.too_long), sealed).ok_or(Unread::Forged)
     }
+
+    /// A key of somebody by its id, where its name would have it or anywhere else.
+    fn found(&self, whose: &str, id: &str) -> Result<Option<file::KeyFile>, PayloadKeyError> {
+        let mut files = lock(&self.files);
+        file::check_directory(&self.directory)?;
+        if let Some(name) = self.name(&mut files, whose).ok().flatten() {
+            let found = file::read(&self.directory.join(name).join(id))?;
+            if found.as_ref().is_some_and(|found| found.whose == whose) {
+                return Ok(found);
+            }
+        }
+        for folder in self.folders()? {
+            let found = file::read(&folder.join(id))?;
+            if found.as_ref().is_some_and(|found| found.whose == whose) {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What a folder of keys is called, without what is added where it is out of use.
+fn name_of(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    name.split('.').next().unwrap_or_default().to_owned()
+}
+
+/// Those of these folders that have keys of somebody, by their name or by what the keys say.
+///
+/// # Errors
+/// Where no name is known, and a folder does not say whose it is: it may be of whom is asked for, and nobody is to be told that none is left.
+fn of(whose: &str, name: Option<&str>, folders: Vec<PathBuf>) -> Result<Vec<PathBuf>, KeyFault> {
+    let mut found = Vec::new();
+    for folder in folders {
+        let is_it = name.is_some_and(|name| name_of(&folder) == name)
+            || match file::whose(&folder) {
+                Ok(of) => of.as_deref() == Some(whose),
+                Err(error) if name.is_none() => return Err(error),
+                Err(error) => {
+                    let folder = folder.display().to_string();
+                    tracing::warn!(folder, %error, "keys of kept payloads do not say whose they are; their folder's name says that they are of another person");
+                    false
+                }
+            };
+        if is_it {
+            found.push(folder);
+        }
+    }
+    Ok(found)
 }
 
 fn naming_key(key: &[u8; 32]) -> hmac::Key {
