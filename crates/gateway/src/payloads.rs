@@ -2,9 +2,9 @@
 //! the log (ADR 55).
 //!
 //! `DATA/payload-keys/NAME/ID` is one key. NAME is a MAC of whose it is, under a key that is in the directory too, so that nobody finds out by
-//! guessing for whom there are keys in a list of names; ID is random, and stands in the records. The name is where a key is put and first looked
-//! for; whose a key is its file says, so that none is hidden where the key of names is lost or another one. A key is used for 30 days, and for 2^20 payloads at
-//! most, since its nonces are random. [`PayloadKeys::set_aside`] takes all keys of somebody out of use by one rename, and
+//! guessing for whom there are keys in a list of names; ID is random, and stands in the records. The name is where a key is put and
+//! first looked for; whose it is its file says, so that none is hidden where the key of names is lost or another one. A key is used for 30 days, and
+//! for 2^20 payloads at most, since its nonces are random. [`PayloadKeys::set_aside`] takes all keys of somebody out of use by one rename, and
 //! [`PayloadKeys::destroy`] overwrites them. Between the two is the record of the act; what a stop left between them is ended at the next start.
 
 mod collected;
@@ -14,7 +14,7 @@ mod key;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use std::{fmt, fs, io};
 
 use aws_lc_rs::hmac;
@@ -36,6 +36,9 @@ const SHREDDING: &str = "shredding";
 
 /// People whose key is held in memory; beyond that those are let go whose key nobody uses just now.
 const MOST_HELD: usize = 4096;
+
+/// Between two lines on the log that say that there is no key.
+const SAID: Duration = Duration::from_secs(60);
 
 /// A payload cannot be kept, or its key not be destroyed.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +82,16 @@ pub struct PayloadKeys {
     /// Held by whoever looks at files or changes them.
     files: Mutex<Option<hmac::Key>>,
     held: Mutex<HashMap<Box<str>, Held>>,
+    refused: Mutex<Refused>,
+}
+
+/// Whether keys can be had.
+#[derive(Debug, Default)]
+struct Refused {
+    /// The last that was looked for on the disk could not.
+    last: bool,
+    /// When the log said so.
+    said: Option<SystemTime>,
 }
 
 /// The keys of one person that are in memory.
@@ -137,7 +150,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl PayloadKeys {
     /// Those in a directory, which is made with the first key.
     pub fn at(directory: PathBuf) -> Self {
-        Self { directory, files: Mutex::default(), held: Mutex::default() }
+        let (files, held, refused) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { directory, files, held, refused }
     }
 
     /// Those of a data directory.
@@ -160,7 +174,32 @@ impl PayloadKeys {
         let (keys, whose) = (self.clone(), Box::<str>::from(whose));
         // It reads files, and may write one and wait for the disk.
         let fetched = tokio::task::spawn_blocking(move || keys.fetch(&whose, now)).await;
-        fetched.map_err(|_| PayloadKeyError::Interrupted)?
+        let fetched = fetched.unwrap_or(Err(PayloadKeyError::Interrupted));
+        self.note(fetched.as_ref().err(), now);
+        fetched
+    }
+
+    /// Says on the log that there is no key, once a minute at most: each call that it refuses has the reason on record.
+    fn note(&self, error: Option<&PayloadKeyError>, now: SystemTime) {
+        let mut refused = lock(&self.refused);
+        refused.last = error.is_some();
+        let Some(error) = error else { return };
+        let said = refused.said.and_then(|said| now.duration_since(said).ok());
+        if said.is_none_or(|since| since >= SAID) {
+            refused.said = Some(now);
+            drop(refused);
+            tracing::error!(%error, "a call whose payload is to be kept is refused, since there is no key for it");
+        }
+    }
+
+    /// Why no key can be had of anybody who has none in memory, where the last could not; `None` where another one can be tried.
+    pub(crate) async fn fault(self: &Arc<Self>) -> Option<PayloadKeyError> {
+        if !lock(&self.refused).last {
+            return None;
+        }
+        let keys = self.clone();
+        let looked = tokio::task::spawn_blocking(move || keys.name(&mut lock(&keys.files), "").err());
+        looked.await.unwrap_or(Some(PayloadKeyError::Interrupted))
     }
 
     /// The same of a key that is in memory.
@@ -371,7 +410,7 @@ fn of(whose: &str, name: Option<&str>, folders: Vec<PathBuf>) -> Result<Vec<Path
                 Err(error) if name.is_none() => return Err(error),
                 Err(error) => {
                     let folder = folder.display().to_string();
-                    tracing::warn!(folder, %error, "keys of kept payloads do not say whose they are; their folder's name says that they are of another person");
+                    tracing::warn!(folder, %error, "keys of kept payloads do not say whose they are, and stay: mend the file, and shred again where they are of that person");
                     false
                 }
             };

@@ -101,6 +101,8 @@ impl Shared {
 }
 
 fn not_shredded(error: &PayloadKeyError) -> Refusal {
-    let message = "the keys are out of use or as they were, and not all are destroyed; ask again";
-    Refusal::new(Code::Internal, message).with_detail(error)
+    tracing::error!(%error, "keys of kept payloads are not destroyed");
+    let message = format!("the keys are out of use or as they were, and not all are destroyed: {error}");
+    let next = "Mend what is said of DATA/payload-keys, and ask again; what is out of use is also destroyed at the next start.";
+    Refusal::new(Code::Internal, message).with_next(next)
 }
