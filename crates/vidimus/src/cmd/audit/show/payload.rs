@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use data_encoding::HEXLOWER;
@@ -60,7 +59,10 @@ impl<'a> Payloads<'a> {
             }
             Err(Unread::NoKey) => self.gone(whose, (key, shown.index), of)?,
             Err(Unread::Forged) => json!({"of": of.as_str(), "state": "forged"}),
-            Err(Unread::Failed(error)) => return Err(error).context("the key of a payload"),
+            // The rest of the call is shown all the same.
+            Err(Unread::Failed(error)) => {
+                json!({"of": of.as_str(), "state": "unreadable", "why": error.to_string()})
+            }
         }))
     }
 
@@ -133,6 +135,7 @@ pub(super) fn line(told: &Value) -> String {
                 .to_owned(),
         },
         "not kept" => format!("not kept: {}", text("why")),
+        "unreadable" => format!("unreadable: its key cannot be read: {}", text("why")),
         _ => "NOT what was sealed for this record: the record, its key or its call is another".to_owned(),
     }
 }
