@@ -115,7 +115,7 @@ fn what_is_kept_is_read_until_it_is_shredded_by_a_gateway_that_runs_or_by_comman
     std::fs::write(&root, "in the way").unwrap();
     let ran = shown(&data, &third);
     assert!(ran.out.contains("unreadable") && ran.out.contains("payload-keys"), "{ran:?}");
-    assert!(ran.out.contains("(effect)"), "{ran:?}");
+    assert!(ran.out.contains("(decision)"), "{ran:?}");
     std::fs::remove_file(&root).unwrap();
     // Also where an act destroyed another key of the same person since.
     let gateway = Gateway::start_in(gateway.stop().0);
