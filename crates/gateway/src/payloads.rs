@@ -2,8 +2,9 @@
 //! the log (ADR 55).
 //!
 //! `DATA/payload-keys/NAME/ID` is one key. NAME is a MAC of whose it is, under a key that is in the directory too, so that nobody finds out by
-//! guessing for whom there are keys in a list of names; ID is random, and stands in the records. A key is used for 30 days, and for 2^20 payloads at
-//! most, since its nonces are random. [`PayloadKeys::set_aside`] takes all keys of somebody out of use by one rename, and
+//! guessing for whom there are keys in a list of names; ID is random, and stands in the records. The name is where a key is put and
+//! first looked for; whose it is its file says, so that none is hidden where the key of names is lost or another one. A key is used for 30 days, and
+//! for 2^20 payloads at most, since its nonces are random. [`PayloadKeys::set_aside`] takes all keys of somebody out of use by one rename, and
 //! [`PayloadKeys::destroy`] overwrites them. Between the two is the record of the act; what a stop left between them is ended at the next start.
 
 mod collected;
@@ -13,7 +14,7 @@ mod key;
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use std::{fmt, fs, io};
 
 use aws_lc_rs::hmac;
@@ -35,6 +36,9 @@ const SHREDDING: &str = "shredding";
 
 /// People whose key is held in memory; beyond that those are let go whose key nobody uses just now.
 const MOST_HELD: usize = 4096;
+
+/// Between two lines on the log that say that there is no key.
+const SAID: Duration = Duration::from_secs(60);
 
 /// A payload cannot be kept, or its key not be destroyed.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +82,16 @@ pub struct PayloadKeys {
     /// Held by whoever looks at files or changes them.
     files: Mutex<Option<hmac::Key>>,
     held: Mutex<HashMap<Box<str>, Held>>,
+    refused: Mutex<Refused>,
+}
+
+/// Whether keys can be had.
+#[derive(Debug, Default)]
+struct Refused {
+    /// The last that was looked for on the disk could not.
+    last: bool,
+    /// When the log said so.
+    said: Option<SystemTime>,
 }
 
 /// The keys of one person that are in memory.
@@ -136,7 +150,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl PayloadKeys {
     /// Those in a directory, which is made with the first key.
     pub fn at(directory: PathBuf) -> Self {
-        Self { directory, files: Mutex::default(), held: Mutex::default() }
+        let (files, held, refused) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { directory, files, held, refused }
     }
 
     /// Those of a data directory.
@@ -159,7 +174,32 @@ impl PayloadKeys {
         let (keys, whose) = (self.clone(), Box::<str>::from(whose));
         // It reads files, and may write one and wait for the disk.
         let fetched = tokio::task::spawn_blocking(move || keys.fetch(&whose, now)).await;
-        fetched.map_err(|_| PayloadKeyError::Interrupted)?
+        let fetched = fetched.unwrap_or(Err(PayloadKeyError::Interrupted));
+        self.note(fetched.as_ref().err(), now);
+        fetched
+    }
+
+    /// Says on the log that there is no key, once a minute at most: each call that it refuses has the reason on record.
+    fn note(&self, error: Option<&PayloadKeyError>, now: SystemTime) {
+        let mut refused = lock(&self.refused);
+        refused.last = error.is_some();
+        let Some(error) = error else { return };
+        let said = refused.said.and_then(|said| now.duration_since(said).ok());
+        if said.is_none_or(|since| since >= SAID) {
+            refused.said = Some(now);
+            drop(refused);
+            tracing::error!(%error, "a call whose payload is to be kept is refused, since there is no key for it");
+        }
+    }
+
+    /// Why no key can be had of anybody who has none in memory, where the last could not; `None` where another one can be tried.
+    pub(crate) async fn fault(self: &Arc<Self>) -> Option<PayloadKeyError> {
+        if !lock(&self.refused).last {
+            return None;
+        }
+        let keys = self.clone();
+        let looked = tokio::task::spawn_blocking(move || keys.name(&mut lock(&keys.files), "").err());
+        looked.await.unwrap_or(Some(PayloadKeyError::Interrupted))
     }
 
     /// The same of a key that is in memory.
@@ -230,20 +270,24 @@ impl PayloadKeys {
     /// Where they stay as they were, or some of them.
     pub(crate) fn aside(&self, whose: &str, which: Which) -> Result<Option<Aside>, PayloadKeyError> {
         let mut files = lock(&self.files);
-        let Some(name) = self.name(&mut files, whose)? else { return Ok(None) };
-        let (folder, shredding) = (self.directory.join(&name), self.directory.join(SHREDDING));
+        file::check_directory(&self.directory)?;
+        // Where the key of names is damaged, what the files say is left.
+        let name = self.name(&mut files, whose).ok().flatten();
+        let shredding = self.directory.join(SHREDDING);
         if which != Which::Already {
             let mut stay = BTreeSet::new();
-            if folder.try_exists().map_err(PayloadKeyError::io(&folder))? {
-                if let Which::MadeUntil(time) = which {
-                    stay = file::made_after(&folder, time)?;
-                }
+            for folder in of(whose, name.as_deref(), self.folders()?)? {
+                let made_after = match which {
+                    Which::MadeUntil(time) => file::made_after(&folder, time)?,
+                    Which::All | Which::Already => BTreeSet::new(),
+                };
                 file::make_directory(&shredding)?;
-                let to = shredding.join(format!("{name}.{}", file::random_id()?));
-                match stay.is_empty() {
+                let to = shredding.join(format!("{}.{}", name_of(&folder), file::random_id()?));
+                match made_after.is_empty() {
                     true => fs::rename(&folder, &to).map_err(PayloadKeyError::io(&folder))?,
-                    false => file::move_but(&folder, &to, &stay)?,
+                    false => file::move_but(&folder, &to, &made_after)?,
                 }
+                stay.extend(made_after);
             }
             // Whoever took one until now has it, and whoever takes one from now on makes another. One that is wiped gives no right to seal.
             let mut held = lock(&self.held);
@@ -255,14 +299,11 @@ impl PayloadKeys {
             }
         }
         let mut aside = Aside { keys: Vec::new(), records: 0, places: Vec::new() };
-        for place in file::entries(&shredding)? {
-            let of = place.file_name().and_then(|found| found.to_str()?.split_once('.')).map(|(of, _)| of);
-            if of == Some(name.as_str()) {
-                let (keys, records) = file::counted(&place)?;
-                aside.keys.extend(keys);
-                aside.records = aside.records.saturating_add(records);
-                aside.places.push(place);
-            }
+        for place in of(whose, name.as_deref(), file::entries(&shredding)?)? {
+            let (keys, records) = file::counted(&place)?;
+            aside.keys.extend(keys);
+            aside.records = aside.records.saturating_add(records);
+            aside.places.push(place);
         }
         if aside.places.is_empty() {
             return Ok(None);
@@ -271,6 +312,14 @@ impl PayloadKeys {
         file::sync_directory(&shredding)?;
         aside.keys.sort_unstable();
         Ok(Some(aside))
+    }
+
+    /// The folders of all people, of whatever name.
+    fn folders(&self) -> Result<Vec<PathBuf>, KeyFault> {
+        let mut found = file::entries(&self.directory)?;
+        let is_directory = |path: &Path| fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir());
+        found.retain(|path| !path.ends_with(SHREDDING) && is_directory(path));
+        Ok(found)
     }
 
     /// Destroys keys that are out of use: what they sealed is read by nobody from then on.
@@ -313,16 +362,63 @@ impl PayloadKeys {
     /// Why it is not read.
     pub fn open(&self, whose: &str, place: Place<'_>, kept: &KeptPayload) -> Result<Plain, Unread> {
         let (Some(id), Some(sealed)) = (&kept.key, &kept.sealed) else { return Err(Unread::Forged) };
-        let name = self.name(&mut lock(&self.files), whose)?.ok_or(Unread::NoKey)?;
         // What a record says is no path.
         if !file::is_id(id) {
             return Err(Unread::Forged);
         }
-        let found = file::read(&self.directory.join(name).join(id)).map_err(PayloadKeyError::from)?;
-        let found = found.filter(|found| found.whose == whose).ok_or(Unread::NoKey)?;
+        let found = self.found(whose, id)?.ok_or(Unread::NoKey)?;
         let key = PersonKey::of(found)?;
         key.open(place, (kept.bytes, kept.too_long), sealed).ok_or(Unread::Forged)
     }
+
+    /// A key of somebody by its id, where its name would have it or anywhere else.
+    fn found(&self, whose: &str, id: &str) -> Result<Option<file::KeyFile>, PayloadKeyError> {
+        let mut files = lock(&self.files);
+        file::check_directory(&self.directory)?;
+        if let Some(name) = self.name(&mut files, whose).ok().flatten() {
+            let found = file::read(&self.directory.join(name).join(id))?;
+            if found.as_ref().is_some_and(|found| found.whose == whose) {
+                return Ok(found);
+            }
+        }
+        for folder in self.folders()? {
+            let found = file::read(&folder.join(id))?;
+            if found.as_ref().is_some_and(|found| found.whose == whose) {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What a folder of keys is called, without what is added where it is out of use.
+fn name_of(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    name.split('.').next().unwrap_or_default().to_owned()
+}
+
+/// Those of these folders that have keys of somebody, by their name or by what the keys say.
+///
+/// # Errors
+/// Where no name is known, and a folder does not say whose it is: it may be of whom is asked for, and nobody is to be told that none is left.
+fn of(whose: &str, name: Option<&str>, folders: Vec<PathBuf>) -> Result<Vec<PathBuf>, KeyFault> {
+    let mut found = Vec::new();
+    for folder in folders {
+        let is_it = name.is_some_and(|name| name_of(&folder) == name)
+            || match file::whose(&folder) {
+                Ok(of) => of.as_deref() == Some(whose),
+                Err(error) if name.is_none() => return Err(error),
+                Err(error) => {
+                    let folder = folder.display().to_string();
+                    tracing::warn!(folder, %error, "keys of kept payloads do not say whose they are, and stay: mend the file, and shred again where they are of that person");
+                    false
+                }
+            };
+        if is_it {
+            found.push(folder);
+        }
+    }
+    Ok(found)
 }
 
 fn naming_key(key: &[u8; 32]) -> hmac::Key {

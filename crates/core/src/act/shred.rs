@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Subject;
+use super::{NoSubject, Subject};
 use crate::entity::EntityKind;
 
 /// The most keys that one act names; all are destroyed.
@@ -28,9 +28,19 @@ pub struct Shred {
     "payloads are kept for people and for those who call on nobody's behalf, not for {0}: write User/issuer#subject, Agent/namespace/name or \
      Service/namespace/name"
 )]
-pub struct KeepsNone(pub Subject);
+pub struct KeepsNone(pub String);
 
 impl Subject {
+    /// What a text names, where payloads may be kept under a key of it.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn that_keeps(text: &str) -> Result<Self, KeepsNone> {
+        let subject: Self = text.parse().map_err(|NoSubject(text)| KeepsNone(text))?;
+        subject.check_keeps()?;
+        Ok(subject)
+    }
+
     /// That payloads may be kept under a key of it.
     ///
     /// # Errors
@@ -39,7 +49,7 @@ impl Subject {
         match self {
             Self::User(_) => Ok(()),
             Self::Object(entity) if matches!(entity.kind, EntityKind::Agent | EntityKind::Service) => Ok(()),
-            Self::Object(_) | Self::Identity(_) | Self::Chain(_) => Err(KeepsNone(self.clone())),
+            Self::Object(_) | Self::Identity(_) | Self::Chain(_) => Err(KeepsNone(self.to_string())),
         }
     }
 }
@@ -60,6 +70,12 @@ mod tests {
             ("Chain/ext-6f", false),
         ] {
             assert_eq!(text.parse::<Subject>().expect(text).check_keeps().is_ok(), keeps, "{text}");
+        }
+        // What is no subject at all is told in the same words.
+        for text in ["User/ada@example.com", "ada", "MCPServer/finance/ledger", ""] {
+            let told = Subject::that_keeps(text).expect_err(text).to_string();
+            assert!(told.contains("User/issuer#subject") && !told.contains("Chain/"), "{told}");
+            assert!(!told.contains("quarantined"), "{told}");
         }
     }
 }

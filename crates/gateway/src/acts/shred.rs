@@ -29,7 +29,10 @@ impl Shared {
             shred.subject.check_keeps().map_err(|why| Refusal::new(Code::MessageInvalid, why.to_string()))?;
             let aside = self.aside(&shred.subject, which).await.map_err(|error| not_shredded(&error))?;
             let Some(aside) = aside else {
-                let message = format!("no payload of {} is kept here: nothing was destroyed", shred.subject);
+                let message = format!(
+                    "no key of {} is here: what may have been kept of it is read by nobody here, and nothing was destroyed",
+                    shred.subject
+                );
                 let next = "Look whose payloads are kept (`vidimus audit show CALL`): those of a call are the person's for whom it was made, or where there is none the caller's.";
                 return Err(Refusal::new(Code::ActUnfit, message).with_next(next));
             };
@@ -101,6 +104,8 @@ impl Shared {
 }
 
 fn not_shredded(error: &PayloadKeyError) -> Refusal {
-    let message = "the keys are out of use or as they were, and not all are destroyed; ask again";
-    Refusal::new(Code::Internal, message).with_detail(error)
+    tracing::error!(%error, "keys of kept payloads are not destroyed");
+    let message = format!("the keys are out of use or as they were, and not all are destroyed: {error}");
+    let next = "Mend what is said of DATA/payload-keys, and ask again; what is out of use is also destroyed at the next start.";
+    Refusal::new(Code::Internal, message).with_next(next)
 }

@@ -7,7 +7,7 @@ use vidimus_core::obligation::Change;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::content;
-use crate::gate::Gate;
+use crate::gate::{Gate, Shared};
 use crate::payloads::{Keeping, Lease, Place};
 
 /// The longest message that is looked through for what is kept of it, in bytes: with less around it, it may be short enough.
@@ -15,6 +15,13 @@ const LONGEST_MESSAGE: usize = 4 * MAX_KEPT;
 
 /// How often another key is taken where one is destroyed meanwhile.
 const TRIES: usize = 3;
+
+impl Shared {
+    /// Why no call passes whose payload is to be kept; `None` where none was refused for it, or the next one can be tried.
+    pub async fn why_unkept(&self) -> Option<String> {
+        Some(self.payload_keys.fault().await?.to_string())
+    }
+}
 
 /// What is kept of one call.
 #[derive(Debug, Default)]

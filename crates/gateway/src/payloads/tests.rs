@@ -8,6 +8,8 @@ use vidimus_core::keep::{MAX_KEPT, PayloadOf};
 
 use super::*;
 
+mod naming;
+
 const ADA: &str = "User/https://login.example#ada";
 const BOB: &str = "User/https://login.example#bob";
 const BOT: &str = "Agent/finance/bot";

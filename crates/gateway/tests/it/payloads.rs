@@ -201,6 +201,31 @@ async fn without_a_key_nothing_passes() {
     assert_eq!(world.upstream.received().len(), before, "nothing went out");
 }
 
+/// What stops all that is to be kept is named, and is not told any more once it is mended.
+#[tokio::test]
+async fn a_damaged_key_of_names_is_named_where_readiness_and_a_shred_are_asked() {
+    let world = world(KEEPS).await;
+    let root = world.ledger().with_file_name("payload-keys");
+    std::fs::DirBuilder::new().mode(0o700).create(&root).expect("made");
+    let naming = root.join("naming");
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&naming);
+    file.and_then(|mut file| file.write_all(b"bad")).expect("written");
+    assert_eq!(world.gate.shared.why_unkept().await, None, "nobody asked");
+    let (_, headers, _) = world.call(echo(&world, Some("ada"), &json!({}))).await;
+    assert_eq!(headers["vidimus-code"], "ledger_closed");
+    let why = world.gate.shared.why_unkept().await.expect("said");
+    assert!(why.contains("payload-keys/naming"), "{why}");
+    std::fs::remove_file(&naming).expect("removed");
+    assert_eq!(world.gate.shared.why_unkept().await, None);
+    made(&world, echo(&world, Some("ada"), &json!({})), &result_of(&json!(1), &json!({}))).await;
+    // A shred that cannot be done names the file, and is no fault of Vidimus.
+    std::fs::remove_dir_all(&root).expect("removed");
+    std::fs::write(&root, "in the way").expect("written");
+    let refused = world.gate.shared.act(ADMIN, shred(ADA), "request").await.expect_err("refused");
+    assert!(refused.message.contains("payload-keys"), "{refused:?}");
+    assert!(!refused.next().contains("fault of Vidimus"), "{refused:?}");
+}
+
 #[tokio::test]
 async fn what_is_shredded_is_read_by_nobody_and_the_log_is_whole() {
     let world = world(KEEPS).await;

@@ -66,7 +66,8 @@ fn what_is_kept_is_read_until_it_is_shredded_by_a_gateway_that_runs_or_by_comman
         (&["--subject", WHOSE, "--why", " "], "--why"),
         (&["--subject", "MCPServer/a/tools", "--why", "x"], "payloads are kept for people"),
         (&["--subject", WHOSE, "--person", "i#x", "--why", "x"], "--person"),
-        (&["--person", "nobody", "--why", "x"], "issuer#subject"),
+        (&["--person", "ada@example.com", "--why", "x"], "'ada@example.com' is nobody: write issuer#subject"),
+        (&["--subject", "User/ada@example.com", "--why", "x"], "payloads are kept for people"),
         (&["--person", "i#x", "--why", "x", "--admin", &gateway.admin], "nothing was destroyed"),
         (&["--subject", WHOSE, "--why", "x", "--admin", &gateway.admin, "--as", "eve"], "no policy permits"),
         (&["--subject", WHOSE, "--why", "x", "--ledger", &data], "--ledger"),
@@ -91,7 +92,10 @@ fn what_is_kept_is_read_until_it_is_shredded_by_a_gateway_that_runs_or_by_comman
     assert!(ran.out.contains("by User/local#ada: request 4712"), "{ran:?}");
     let ran = shred(&["--subject", WHOSE, "--why", "again"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
-    assert!(ran.err.contains("nothing was destroyed"), "{ran:?}");
+    assert!(
+        ran.err.contains("no key of Agent/a/bot is in") && ran.err.contains("nothing was destroyed"),
+        "{ran:?}"
+    );
     let ran = run(&["audit", "verify", "--forget", "--data", &data]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
 
@@ -106,4 +110,32 @@ fn what_is_kept_is_read_until_it_is_shredded_by_a_gateway_that_runs_or_by_comman
     std::fs::remove_dir_all(gateway.path("data/payload-keys")).unwrap();
     let ran = shown(&data, &third);
     assert!(ran.out.contains("key missing") && !ran.out.contains("shredded on"), "{ran:?}");
+    // One that cannot be read does not hide the call.
+    let root = gateway.path("data/payload-keys");
+    std::fs::write(&root, "in the way").unwrap();
+    let ran = shown(&data, &third);
+    assert!(ran.out.contains("unreadable") && ran.out.contains("payload-keys"), "{ran:?}");
+    assert!(ran.out.contains("(decision)"), "{ran:?}");
+    std::fs::remove_file(&root).unwrap();
+    // Also where an act destroyed another key of the same person since.
+    let gateway = Gateway::start_in(gateway.stop().0);
+    let data = gateway.path("data");
+    let fourth = calls(&gateway);
+    let ran = run(&[
+        "audit",
+        "shred",
+        "--data",
+        &data,
+        "--subject",
+        WHOSE,
+        "--why",
+        "request 4713",
+        "--admin",
+        &gateway.admin,
+    ]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = shown(&data, &fourth);
+    assert!(ran.out.contains("request 4713"), "{ran:?}");
+    let ran = shown(&data, &third);
+    assert!(ran.out.contains("key missing") && !ran.out.contains("4713"), "{ran:?}");
 }

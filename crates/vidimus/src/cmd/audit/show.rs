@@ -44,7 +44,7 @@ pub struct Show {
     #[arg(long)]
     pub(super) chain: bool,
     /// Also what is kept of its arguments and its answer, where the keys are in the data directory and this user may read them; where a key was
-    /// destroyed, when and by whom.
+    /// destroyed, when and by whom. One whose key cannot be read is said to be so, with the reason.
     #[arg(long, conflicts_with = "chain")]
     pub(super) payload: bool,
 }

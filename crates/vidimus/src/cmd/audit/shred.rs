@@ -8,7 +8,7 @@ use clap::{ArgGroup, Args};
 use serde_json::json;
 use tokio::runtime::Builder;
 use url::Url;
-use vidimus_core::act::{self, Act, MOST_KEYS, Subject};
+use vidimus_core::act::{self, Act, Formless, MOST_KEYS, Subject};
 use vidimus_core::clock::Clock as _;
 use vidimus_core::record::{ActKind, ActRecord, Record, VERSION};
 use vidimus_gateway::{PayloadKeys, rfc3339};
@@ -45,7 +45,7 @@ pub struct Shred {
     #[arg(long, value_name = "ISSUER#SUBJECT")]
     person: Option<String>,
     /// Whoever called on nobody's behalf: Agent/namespace/name or Service/namespace/name.
-    #[arg(long, value_name = "SUBJECT")]
+    #[arg(long, value_name = "SUBJECT", value_parser = Subject::that_keeps)]
     subject: Option<Subject>,
     /// Why, for the record; at most 1024 bytes.
     #[arg(long)]
@@ -62,16 +62,15 @@ pub struct Shred {
 
 impl Shred {
     fn whose(&self) -> anyhow::Result<Subject> {
-        let subject = match (&self.person, &self.subject) {
+        match (&self.person, &self.subject) {
             (Some(person), _) => {
-                format!("User/{person}").parse().context("--person: write issuer#subject")?
+                let subject = Subject::that_keeps(&format!("User/{person}"));
+                subject.map_err(|_| Formless::User(person.as_str().into())).context("--person")
             }
-            (None, Some(subject)) => subject.clone(),
+            (None, Some(subject)) => Ok(subject.clone()),
             // The command line is not understood without them.
             (None, None) => bail!("give --person or --subject"),
-        };
-        subject.check_keeps()?;
-        Ok(subject)
+        }
     }
 }
 
@@ -125,7 +124,10 @@ fn destroyed(
 ) -> anyhow::Result<ActDone> {
     let keys = PayloadKeys::of_data(data);
     let Some(aside) = keys.set_aside(&subject.to_string())? else {
-        bail!("no payload of {subject} is kept in {}: nothing was destroyed", data.display());
+        bail!(
+            "no key of {subject} is in {}: what may have been kept of it is read by nobody here, and nothing was destroyed",
+            data.display()
+        );
     };
     let act = act::Shred {
         keys: aside.keys.iter().take(MOST_KEYS).cloned().collect(),

@@ -39,6 +39,9 @@ impl Health {
         if !self.shared.ledger.is_open() {
             return Some("the ledger cannot be written, so the gate is closed".to_owned());
         }
+        if let Some(reason) = self.shared.why_unkept().await {
+            return Some(format!("no key can be had for payloads that policies have kept (@keep): {reason}"));
+        }
         if let Some(reason) = self.loaded.borrow().not_ready.clone() {
             return Some(reason);
         }

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
-use vidimus_core::act::Act;
+use vidimus_core::act::{Act, MOST_KEYS};
 use vidimus_core::keep::{KeptPayload, PayloadOf};
 use vidimus_core::record::{ActRecord, Kept, Record};
 use vidimus_gateway::{PayloadKeys, Place, Plain, Unread};
@@ -60,30 +59,41 @@ impl<'a> Payloads<'a> {
             }
             Err(Unread::NoKey) => self.gone(whose, (key, shown.index), of)?,
             Err(Unread::Forged) => json!({"of": of.as_str(), "state": "forged"}),
-            Err(Unread::Failed(error)) => return Err(error).context("the key of a payload"),
+            // The rest of the call is shown all the same.
+            Err(Unread::Failed(error)) => {
+                json!({"of": of.as_str(), "state": "unreadable", "why": error.to_string()})
+            }
         }))
     }
 
-    /// Why a key is not there: by an act that is on record; where there is none, nobody knows.
+    /// Why a key is not there: by an act on record that names it; where there is none, nobody knows. An act of another gateway names the keys
+    /// there, and a very large one not all: of these it is said that they may have destroyed it.
     fn gone(&self, whose: &str, (key, index): (&str, u64), of: PayloadOf) -> anyhow::Result<Value> {
         let query =
             Query { kind: Some("act".to_owned()), resource: Some(whose.to_owned()), ..Query::default() };
+        let mut missing = json!({"of": of.as_str(), "state": "key missing"});
         for hit in vidimus_ledger::search(self.dir, &query)? {
             let hit = hit?;
-            let Ok(Record::Act(ActRecord { act: Act::Shred(shred), actor, id, time, why, .. })) =
+            let Ok(Record::Act(ActRecord { act: Act::Shred(shred), actor, id, shared, time, why, .. })) =
                 Kept::read(&hit.record)
             else {
                 continue;
             };
-            // Another gateway's act names the keys there. A call under way when it was done is on record behind it.
-            let is_it = shred.keys.iter().any(|one| one == key) || hit.index > index;
-            if is_it && shred.subject.to_string() == whose {
+            if shred.subject.to_string() != whose {
+                continue;
+            }
+            if shred.keys.iter().any(|one| one == key) {
                 return Ok(
                     json!({"of": of.as_str(), "state": "shredded", "act": id, "actor": actor, "time": time, "why": why}),
                 );
             }
+            let is_foreign = shared.is_some_and(|place| place.from.is_some());
+            if hit.index > index && (is_foreign || shred.keys.len() >= MOST_KEYS) {
+                let may = json!({"act": id, "actor": actor, "time": time, "why": why});
+                missing = json!({"of": of.as_str(), "state": "key missing", "may_be": may});
+            }
         }
-        Ok(json!({"of": of.as_str(), "state": "key missing"}))
+        Ok(missing)
     }
 }
 
@@ -115,10 +125,17 @@ pub(super) fn line(told: &Value) -> String {
                 text("act")
             )
         }
-        "key missing" => {
-            "key missing: it is not in DATA/payload-keys, and no act says that it was destroyed".to_owned()
-        }
+        "key missing" => match told.get("may_be") {
+            Some(may) => format!(
+                "key missing: it is not in DATA/payload-keys, and no act names it; act {} of {}, which is about this person and does not name each key, may have destroyed it",
+                crate::output::text(may, "act"),
+                crate::output::text(may, "time")
+            ),
+            None => "key missing: it is not in DATA/payload-keys, and no act says that it was destroyed"
+                .to_owned(),
+        },
         "not kept" => format!("not kept: {}", text("why")),
+        "unreadable" => format!("unreadable: its key cannot be read: {}", text("why")),
         _ => "NOT what was sealed for this record: the record, its key or its call is another".to_owned(),
     }
 }

@@ -15,7 +15,7 @@ use super::people::{Asks, Refused};
 #[serde(deny_unknown_fields)]
 pub(super) struct Shred {
     /// A person, an agent or a service. It need not be registered any more.
-    subject: Subject,
+    subject: String,
     why: String,
 }
 
@@ -25,9 +25,10 @@ pub(super) async fn shred(
 ) -> Result<Json<ActDone>, Refused> {
     let Shred { subject, why } = asks.body(body).await?;
     // Before the policies are asked, which know of no other kinds.
-    if let Err(why) = subject.check_keeps() {
-        return Err(asks.refuse(Refusal::new(Code::MessageInvalid, why.to_string())).await);
-    }
+    let subject = match Subject::that_keeps(&subject) {
+        Ok(subject) => subject,
+        Err(why) => return Err(asks.refuse(Refusal::new(Code::MessageInvalid, why.to_string())).await),
+    };
     asks.may(Operation::Shred, About::Subject(&subject)).await?;
     // Which keys there are is found when they are out of use.
     let act = act::Shred { keys: Vec::new(), records: 0, subject: subject.clone() };
