@@ -28,7 +28,7 @@ pub struct SearchQuestion {
     /// The person on whose behalf.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// A policy that decided, held the call or is only tried (`mode: observe`), or a permit that was among the closest.
+    /// A policy that decided, changed the call or its answer, held it or is only tried (`mode: observe`), or a permit that was among the closest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// How it was decided, or how its effect ended.

@@ -75,7 +75,7 @@ pub(super) struct Filters {
     /// The person on whose behalf.
     #[arg(long, visible_alias = "person")]
     user: Option<String>,
-    /// A policy that decided, held the call or is only tried (`mode: observe`), or a permit that was among the closest.
+    /// A policy that decided, changed the call or its answer, held it or is only tried (`mode: observe`), or a permit that was among the closest.
     #[arg(long)]
     policy: Option<String>,
     /// How it was decided, or how its effect ended.

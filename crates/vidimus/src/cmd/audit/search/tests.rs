@@ -101,6 +101,20 @@ fn a_caller_cannot_forge_a_row() {
     }
 }
 
+/// A policy that redacts permits nothing, and is why the call was another one.
+#[test]
+fn a_policy_that_changed_the_call_stands_beside_those_that_decided() {
+    let demanded = |value: &str| json!({"change": "redact", "policy": "books/hide", "value": value});
+    let changed = row_of(json!({
+        "action": "invokeTool", "body": "", "chain": [], "depth": 1, "facts": {}, "identity": "", "protocol": "mcp", "snapshot": "",
+        "trace": "", "transaction": "", "version": 1, "index": 0, "kind": "decision", "time": "", "principal": "Agent/a/b",
+        "method": "tools/call", "resource": "Tool/a/b/c", "outcome": "allow-with-obligations", "policies": ["books/read"], "id": CALL,
+        "obligations": [demanded("/iban"), demanded("/name")],
+    }));
+    let text = render(&[changed], None, None);
+    assert!(text.contains("books/read, books/hide  "), "{text}");
+}
+
 #[test]
 fn what_is_not_there_is_a_dash() {
     let refused = json!({"kind": "refusal", "time": "", "path": "/", "outcome": "deny", "code": "token_expired", "id": CALL,
