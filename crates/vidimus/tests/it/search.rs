@@ -127,3 +127,25 @@ fn what_a_tried_policy_would_change_is_found_by_its_name() {
     assert_eq!((&first["outcome"], &first["observed"][0]["policy"]), (&"allow".into(), &"a/trial".into()));
     assert!(search("a/other").err.contains("no record at all"));
 }
+
+/// What is too little for a file is no reason to think that nothing is found.
+#[test]
+fn an_index_says_what_it_has_and_what_is_read_from_the_ledger() {
+    let gateway = Gateway::start(1);
+    gateway.call(None);
+    let (directory, _) = gateway.stop();
+    let data = directory.path().join("data").display().to_string();
+    let ran = run(&["audit", "index", "--data", &data]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.out.starts_with("0 records are in the index, 0 of them new\nthe newest 1 are in no file yet"),
+        "{ran:?}"
+    );
+    assert!(ran.out.contains("4096"), "{ran:?}");
+    let told = run(&["audit", "index", "--data", &data, "-o", "json"]).json();
+    assert_eq!(
+        (&told["first"], &told["records"], &told["newer"]),
+        (&0.into(), &0.into(), &1.into()),
+        "{told}"
+    );
+}
