@@ -16,7 +16,8 @@ use crate::output::{self, Format};
 
 /// Sums: who called what how often, what was denied, what failed and what it cost.
 ///
-/// They are of whole hours. `ok` are calls that the upstream did, of the `effects`, which are calls that came to an end.
+/// They are of whole hours. `ok` are calls that the upstream did, of the `effects`, which are calls that came to an end;
+/// `latency_us` is the mean of these (the sum is in the table `hours` of `vidimus audit sql`).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus audit stats # by agent, the busiest first
