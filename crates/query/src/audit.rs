@@ -24,7 +24,7 @@ pub use evidence::{
 };
 pub use found::{Asked, Found};
 pub use judged::Judge;
-pub use search::{Kind, Outcome, SearchQuestion, search, unknown_names};
+pub use search::{Kind, Outcome, SearchQuestion, in_order, search, unknown_names};
 pub(crate) use show::Gathered;
 pub use show::{ShowQuestion, ShownCall, ShownRecord, show};
 

@@ -142,6 +142,14 @@ fn an_index_says_what_it_has_and_what_is_read_from_the_ledger() {
         "{ran:?}"
     );
     assert!(ran.out.contains("4096"), "{ran:?}");
+    // What can be nothing is refused by all, and 0 is all for all.
+    for command in ["search", "stats"] {
+        let ran = run(&["audit", command, "--data", &data, "--since", "2h", "--until", "3h"]);
+        assert!(ran.code == Some(2) && ran.err.contains("is not before until"), "{command}: {ran:?}");
+    }
+    let ran =
+        run(&["audit", "sql", "--data", &data, "--limit", "0", "-o", "json", "SELECT kind FROM records"]);
+    assert_eq!((ran.code, ran.json()["kind"].as_str()), (Some(0), Some("refusal")), "{ran:?}");
     let told = run(&["audit", "index", "--data", &data, "-o", "json"]).json();
     assert_eq!(
         (&told["first"], &told["records"], &told["newer"]),
