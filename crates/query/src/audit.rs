@@ -41,6 +41,13 @@ pub enum Damage {
     },
 }
 
+impl Damage {
+    /// Whether it is none: whoever reads may not read it.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Log(error) if error.is_denied())
+    }
+}
+
 /// Why nothing is searched.
 #[derive(Debug, thiserror::Error)]
 pub enum Unsearched {

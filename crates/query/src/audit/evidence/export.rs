@@ -130,6 +130,7 @@ pub fn export(
         for found in search(dir, &asked)? {
             match found {
                 Ok(found) => writer.record(found.index, &found.bytes, &found.record)?,
+                Err(Damage::Log(error)) if error.is_denied() => return Err(error.into()),
                 Err(damage) => writer.damage.push(damage.to_string()),
             }
         }

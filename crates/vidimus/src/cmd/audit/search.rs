@@ -45,7 +45,7 @@ use crate::output::{self, Format};
 Where there is an index (vidimus audit index), it is used, with the same answer.
 
 Exit codes: 0 searched (also when nothing was found), 1 the log is damaged and
-what could be read was searched, 2 not searched.")]
+what could be read was searched, 2 not searched, also where not all may be read.")]
 pub struct Search {
     #[command(flatten)]
     filters: Filters,
@@ -216,6 +216,10 @@ pub fn run_remote(remote: &Remote, search: &Search, format: Format) -> anyhow::R
     Ok(shown.code())
 }
 
+/// What to do about it.
+const DENIED: &str =
+    "the ledger cannot be searched by this user; ask as one that may read all of it";
+
 /// What was found so far.
 struct Shown<'s> {
     search: &'s Search,
@@ -238,6 +242,10 @@ impl<'s> Shown<'s> {
     fn take(&mut self, hit: Result<Found, Damage>) -> anyhow::Result<bool> {
         let found = match hit {
             Ok(found) => found,
+            // Of what may not be read nothing is known: it is not damaged, and nothing was searched.
+            Err(damage) if damage.is_denied() => {
+                return Err(anyhow::Error::from(damage).context(DENIED));
+            }
             Err(damage) => {
                 // On standard error, and before the rows that are not all there are because of it.
                 output::warning(&format!("{damage}; `vidimus audit verify` tells more"));

@@ -122,3 +122,22 @@ fn what_is_not_there_is_a_dash() {
     let text = render(&[row_of(refused)], None, None);
     assert!(text.lines().any(|line| line.starts_with("-  ") && line.matches(" -").count() == 2), "{text}");
 }
+
+/// It says nothing of the log that somebody may not read it.
+#[test]
+fn what_may_not_be_read_is_no_damage_and_is_not_searched() {
+    use std::io::ErrorKind::{Other, PermissionDenied};
+    use vidimus_ledger::{FileError, SearchError};
+    let line = Line::try_parse_from(["x"]).expect("parsed");
+    let failed = |kind: std::io::ErrorKind| {
+        Damage::Log(SearchError::File(FileError {
+            doing: "read",
+            path: "segments/0".into(),
+            source: kind.into(),
+        }))
+    };
+    let mut shown = Shown::new(&line.search, Format::Table);
+    let error = shown.take(Err(failed(PermissionDenied))).expect_err("not searched");
+    assert!(format!("{error:#}").contains("permission denied") && !shown.damaged, "{error:#}");
+    assert!(shown.take(Err(failed(Other))).expect("searched on") && shown.damaged);
+}
