@@ -217,8 +217,7 @@ pub fn run_remote(remote: &Remote, search: &Search, format: Format) -> anyhow::R
 }
 
 /// What to do about it.
-const DENIED: &str =
-    "the ledger cannot be searched by this user; ask as one that may read all of it";
+const DENIED: &str = "the ledger cannot be searched by this user; ask as one that may read all of it";
 
 /// What was found so far.
 struct Shown<'s> {
