@@ -182,6 +182,17 @@ pub struct DecisionRecord<'a> {
     pub version: u8,
 }
 
+impl DecisionRecord<'_> {
+    /// Every policy that the record names, one or more times: those that decided, the closest permits, those that demand a change of the call or
+    /// of its answer, and those that are only tried.
+    pub fn named_policies(&self) -> impl Iterator<Item = &str> {
+        let changing = self.obligations.iter().map(|demanded| &*demanded.policy);
+        let tried = self.observed.iter().map(|observed| &*observed.policy);
+        let named = self.policies.iter().chain(&*self.closest_permits).map(|policy| &**policy);
+        named.chain(changing).chain(tried)
+    }
+}
+
 /// A policy that is only tried, and the outcome that the call would have had if it decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ObservedOutcome {

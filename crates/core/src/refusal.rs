@@ -213,7 +213,7 @@ codes! {
     TaskForeign = "task_foreign", NotFound, "This task belongs to somebody else, or nobody knows it; use the id that you got through this gateway, as the same caller.";
     /// The grant by which alone the call would be allowed has no uses left, or was just revoked.
     GrantSpent = "grant_spent", Forbidden, "Ask for another grant: make the call again with the header Vidimus-Request-Grant, which says why.";
-    /// There is no approval, grant or request of the id that the act names, or it is not kept any more.
+    /// There is no approval, grant, request or call of the id that was given, or it is not kept any more.
     IdUnknown = "id_unknown", NotFound, "Look at what stands (`vidimus approvals list`, `vidimus grant list`), and take the id from there.";
     /// The act does not fit what stands, or a rule that holds whatever policies say: what it would undo was undone already, or it is done by whom it concerns.
     ActUnfit = "act_unfit", Conflict, "Look at what stands now (`vidimus quarantine list`, `vidimus approvals list`, `vidimus grant list`), and act upon that.";

@@ -36,7 +36,11 @@ pub const COLUMNS: [(&str, Type, &str); COUNT] = [
     ("model", Type::Text, "the model's name"),
     ("subject", Type::Text, "of an act: what it was done to"),
     ("policies", Type::Texts, "the policies that decided"),
-    ("policy_names", Type::Text, "these, those only tried and the closest permits: each before a line break"),
+    (
+        "policy_names",
+        Type::Text,
+        "these, those that changed the call or its answer, those only tried and the closest permits: each before a line break",
+    ),
     ("approval", Type::Text, "the approval that the call waits for or is made with"),
     ("transaction", Type::Text, "what all calls of one chain share"),
     ("chain_root", Type::Text, "who acted first in the chain"),
@@ -131,8 +135,6 @@ impl Asked {
     }
 
     fn of_decision(it: &DecisionRecord<'_>) -> Self {
-        let tried = it.observed.iter().map(|observed| &*observed.policy);
-        let named = it.policies.iter().chain(&*it.closest_permits).map(|policy| &**policy);
         Self {
             principal: Some(it.principal.to_string()),
             identity: Some(it.identity.to_string()),
@@ -142,7 +144,7 @@ impl Asked {
             resource: Some(it.resource.to_string()),
             subject: None,
             policies: it.policies.to_vec(),
-            policy_names: names(named.chain(tried)),
+            policy_names: names(it.named_policies()),
             approval: it.approval.as_deref().map(str::to_owned),
             transaction: Some(it.transaction.to_string()),
             chain_root: Some(it.chain.first().unwrap_or(&it.principal).to_string()),
@@ -317,6 +319,20 @@ mod tests {
         assert_eq!(of("index"), Some(Cell::Number(Some(7))));
         assert_eq!(of("record"), Some(Cell::Text(Some("{}"))));
         assert_eq!(of("policy_names"), Some(Cell::Text(Some(""))));
+    }
+
+    /// A policy that redacts decides nothing, so it is among the record's obligations alone.
+    #[test]
+    fn a_policy_that_changed_a_call_is_among_the_names() {
+        let text = r#"{"action":"invokeTool","body":"sha256:0","chain":[],"depth":1,"facts":{},"id":"c","identity":"i","kind":"decision",
+            "method":"tools/call","obligations":[{"change":"redact","policy":"books/hide#1","value":"/iban"}],
+            "observed":[{"outcome":"deny","policy":"books/tried"}],"outcome":"allow-with-obligations","policies":["books/read"],
+            "principal":"Agent/a/b","protocol":"mcp","resource":"Tool/a/b/c","snapshot":"s","time":"2026-11-28T00:00:00.000000Z","trace":"t",
+            "transaction":"x","version":1}"#;
+        let record = Kept::read(text.as_bytes()).expect("a record");
+        let asked = Asked::of(&record).expect("says who asked");
+        assert_eq!(asked.policy_names, "books/read\nbooks/hide#1\nbooks/hide\nbooks/tried\n");
+        assert_eq!(asked.policies, [Arc::<str>::from("books/read")]);
     }
 
     #[test]

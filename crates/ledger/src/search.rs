@@ -47,6 +47,13 @@ impl From<FileError> for SearchError {
     }
 }
 
+impl SearchError {
+    /// Whether whoever reads may not: that says nothing of the log.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::File(error) if error.source.kind() == std::io::ErrorKind::PermissionDenied)
+    }
+}
+
 /// A record that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hit {

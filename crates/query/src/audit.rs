@@ -24,7 +24,7 @@ pub use evidence::{
 };
 pub use found::{Asked, Found};
 pub use judged::Judge;
-pub use search::{Kind, Outcome, SearchQuestion, search, unknown_names};
+pub use search::{Kind, Outcome, SearchQuestion, in_order, search, unknown_names};
 pub(crate) use show::Gathered;
 pub use show::{ShowQuestion, ShownCall, ShownRecord, show};
 
@@ -39,6 +39,13 @@ pub enum Damage {
         index: u64,
         error: Unreadable,
     },
+}
+
+impl Damage {
+    /// Whether it is none: whoever reads may not read it.
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Log(error) if error.is_denied())
+    }
 }
 
 /// Why nothing is searched.

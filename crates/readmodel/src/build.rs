@@ -17,8 +17,8 @@ use crate::hours::{self, Hours};
 use crate::manifest::{self, Manifest, Range};
 use crate::row::{self, Rows};
 
-/// Records of the smallest files.
-const SMALLEST: u64 = if cfg!(test) { 1 << 8 } else { 1 << 12 };
+/// Records of the smallest files. What is left over is read from the log when it is asked for.
+pub const SMALLEST: u64 = if cfg!(test) { 1 << 8 } else { 1 << 12 };
 
 /// Records of a file, largest first. Sixteen of one size become one of the next.
 const SIZES: [u64; 3] = [SMALLEST << 8, SMALLEST << 4, SMALLEST];
@@ -38,6 +38,8 @@ const REPAIRS: usize = 1000;
 /// What was sealed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extended {
+    /// Index of the first record that is sealed, or would be: those before it were pruned.
+    pub first: u64,
     /// Records that are sealed now.
     pub records: u64,
     /// How many of them were not before.
@@ -46,6 +48,14 @@ pub struct Extended {
     pub repaired: usize,
     /// Whether another process is at it, so that nothing was done here.
     pub busy: bool,
+}
+
+impl Extended {
+    /// What a manifest has.
+    fn of(manifest: &Manifest) -> Self {
+        let first = manifest.first;
+        Self { first, records: manifest.end().saturating_sub(first), ..Self::default() }
+    }
 }
 
 /// Sealed files of a range.
@@ -162,8 +172,8 @@ impl Builder {
 /// See [`ModelError`].
 pub fn extend(dir: &Path, log: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Extended, ModelError> {
     let Some(_lock) = manifest::lock(dir)? else {
-        let records = Manifest::read(dir)?.map_or(0, |manifest| manifest.end());
-        return Ok(Extended { records, busy: true, ..Extended::default() });
+        let there = Manifest::read(dir)?.map(|manifest| Extended::of(&manifest)).unwrap_or_default();
+        return Ok(Extended { busy: true, ..there });
     };
     let front = front(log)?;
     let manifest = match Manifest::read(dir)? {
@@ -182,8 +192,8 @@ pub fn extend(dir: &Path, log: &Path, progress: &mut dyn FnMut(u64, u64)) -> Res
     while let Err(error) = work.go_on(progress) {
         work.repair(error)?;
     }
-    let records = work.manifest.end();
-    Ok(Extended { records, added: records.saturating_sub(before), repaired: work.repaired, busy: false })
+    let added = work.manifest.end().saturating_sub(before);
+    Ok(Extended { added, repaired: work.repaired, ..Extended::of(&work.manifest) })
 }
 
 /// As [`extend`], of a model of which nothing is taken over.
@@ -215,7 +225,7 @@ pub fn check(dir: &Path, log: &Path) -> Result<Extended, ModelError> {
             }
         }
     }
-    Ok(Extended { records: work.manifest.end(), repaired: work.repaired, ..Extended::default() })
+    Ok(Extended { repaired: work.repaired, ..Extended::of(&work.manifest) })
 }
 
 /// Makes the file again from the log that an error is about.

@@ -28,7 +28,11 @@ pub(crate) const COLUMNS: [(&str, Type, &str); 13] = [
     ("tokens_input", Type::Number, "tokens of the questions"),
     ("tokens_output", Type::Number, "tokens of the answers"),
     ("cost", Type::Number, "millionths of the currency unit"),
-    ("latency_us", Type::Number, "of all effects together: microseconds"),
+    (
+        "latency_us",
+        Type::Number,
+        "the sum of all effects, not the mean (sum(latency_us) / sum(effects)): microseconds",
+    ),
 ];
 
 /// How many of them are numbers.

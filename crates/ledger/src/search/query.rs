@@ -18,7 +18,7 @@ pub struct Query {
     pub agent: Option<String>,
     /// The user on whose behalf, as `issuer#subject` or `subject`.
     pub user: Option<String>,
-    /// A policy that decided, or is only tried, or held the call, or a permit that came closest.
+    /// A policy that decided, or changed the call or its answer, or is only tried, or held the call, or a permit that came closest.
     pub policy: Option<String>,
     /// Approvals that `policy` asked for: what was made with one of them fits it too.
     pub approvals: Vec<String>,
@@ -53,7 +53,7 @@ pub struct Query {
 enum Member {
     Principal,
     User,
-    /// One of those that decided, or a permit that came closest.
+    /// Any that the record names: [`vidimus_core::record::DecisionRecord::named_policies`].
     Policy,
     /// How it was decided, or how an effect ended.
     Outcome,
@@ -80,11 +80,7 @@ impl Member {
             (Self::Principal, Record::Refusal(it)) => one(&it.principal),
             (Self::User, Record::Decision(it)) => one(&it.user),
             (Self::User, Record::Refusal(it)) => one(&it.user),
-            (Self::Policy, Record::Decision(it)) => {
-                let tried = it.observed.iter().map(|observed| &*observed.policy);
-                let named = it.policies.iter().chain(&*it.closest_permits).map(|policy| &**policy);
-                of_policies(named.chain(tried))
-            }
+            (Self::Policy, Record::Decision(it)) => of_policies(it.named_policies()),
             (Self::Policy, Record::Refusal(it)) => {
                 of_policies(it.asked.iter().flat_map(|asked| asked.policies.iter()).map(|policy| &**policy))
             }

@@ -2,7 +2,7 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 
 use vidimus_core::record::{Record, RefusalRecord};
-use vidimus_ledger::{Config, Ledger, Query, SearchError, search, show, show_intact};
+use vidimus_ledger::{Config, Ledger, Matcher, Query, SearchError, search, show, show_intact};
 
 use crate::support::{Asked, SEAL, config, decide, effect, refusal, segments, time};
 
@@ -274,6 +274,22 @@ async fn a_policy_is_found_by_its_name_whichever_of_its_statements_decided() {
         assert_eq!(found(dir.path(), &query), expected, "{asked}");
     }
     ledger.close().await;
+}
+
+/// A policy that changes a call decides nothing: it is among the record's obligations alone.
+#[test]
+fn a_policy_is_found_by_the_calls_that_it_changed() {
+    let record = br#"{"action":"invokeTool","body":"sha256:0","chain":[],"depth":1,"facts":{},"id":"c","identity":"i","kind":"decision","method":"tools/call","obligations":[{"change":"redact","policy":"books/hide#1","value":"/iban"}],"outcome":"allow-with-obligations","policies":["books/read"],"principal":"Agent/a/b","protocol":"mcp","resource":"Tool/a/b/c","snapshot":"s","time":"2026-11-28T00:00:00.000000Z","trace":"t","transaction":"x","version":1}"#;
+    for (policy, expected) in [
+        ("books/hide", true),
+        ("hide", true),
+        ("books/hide#1", true),
+        ("books/read", true),
+        ("books/hid", false),
+    ] {
+        let query = Query { policy: text(policy), ..Query::default() };
+        assert_eq!(Matcher::new(&query).matches(record), expected, "{policy}");
+    }
 }
 
 fn flip_last(path: &std::path::Path) {

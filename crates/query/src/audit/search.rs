@@ -28,7 +28,7 @@ pub struct SearchQuestion {
     /// The person on whose behalf.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// A policy that decided, held the call or is only tried (`mode: observe`), or a permit that was among the closest.
+    /// A policy that decided, changed the call or its answer, held it or is only tried (`mode: observe`), or a permit that was among the closest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
     /// How it was decided, or how its effect ended.
@@ -160,15 +160,24 @@ pub(super) enum Decided {
     All,
 }
 
+/// That there can be something between two times: nothing would be found otherwise, which reads as that nothing happened.
+///
+/// # Errors
+/// Where the one is not before the other.
+pub fn in_order(since: Option<Timestamp>, until: Option<Timestamp>) -> Result<(), Misasked> {
+    match (since, until) {
+        (Some(since), Some(until)) if since >= until => {
+            let reason = format!("it is not before until {until}, so nothing can be between them");
+            Err(Misasked::new("since", &since, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl SearchQuestion {
     /// Which records are meant; an error where no record can fit, which would read as that nothing happened.
     pub(super) fn wanted(&self) -> Result<Wanted, Misasked> {
-        if let (Some(since), Some(until)) = (self.since, self.until)
-            && since >= until
-        {
-            let reason = format!("it is not before until {until}, so nothing can be between them");
-            return Err(Misasked::new("since", &since, reason));
-        }
+        in_order(self.since, self.until)?;
         let of_effect = self.outcome.map(Outcome::of_effect);
         let kind = self.kind.unwrap_or(match (of_effect, &self.code) {
             (Some(true), _) => Kind::Effect,

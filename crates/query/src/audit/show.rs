@@ -123,6 +123,8 @@ impl Gathered {
                 Ok(hit) => {
                     self.records.insert(hit.index, hit.record);
                 }
+                // Of what may not be read nothing is known, and nothing is wrong with it.
+                Err(error) if error.is_denied() => return Err(error),
                 Err(error) => {
                     self.damage.insert(error.to_string());
                 }

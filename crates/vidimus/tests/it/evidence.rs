@@ -109,6 +109,7 @@ fn what_is_exported_is_verified_anywhere_and_what_was_changed_is_not() {
     for (flags, says) in [
         (&["--since", "2026-01-02", "--until", "2026-01-01"][..], "--since"),
         (&["--call", &id, "--code", "no_permit"], "--call"),
+        (&["--call", "nope"], "no record is of a call, an act or an approval nope"),
         (&["--since-checkpoint", "/nonexistent"], "--since-checkpoint /nonexistent"),
     ] {
         let ran = export("none", flags);

@@ -181,3 +181,24 @@ fn every_route_asks_for_its_action_and_for_no_other() {
         }
     }
 }
+
+/// What nobody has is no evidence: it is told before anything is on record.
+#[test]
+fn evidence_of_an_id_that_nothing_has_is_refused_and_no_act() {
+    let gateway = Gateway::start(upstream_that_hangs_up());
+    let exporters = r#"permit (principal in UserGroup::"may-export", action == Action::"export", resource == View::"records");"#;
+    let people = policy("people", exporters).replace("spec:", "spec:\n  scope: Cluster");
+    write(gateway.path("resources").as_ref(), "p.yaml", &people);
+    let token = gateway.operator("ada", &["may-export"]);
+    let head = format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
+    let ask = |asked: Value| {
+        let body = json!({"asked": asked, "why": "audit"}).to_string();
+        gateway.admin("POST", "/ledger/export", &head, &body).unwrap()
+    };
+    gateway.wait("permitted", |_| code_of(&ask(json!({"show": {"id": "nope"}}))) != "no_permit");
+    let answer = ask(json!({"show": {"id": "nope"}}));
+    assert!(answer.starts_with("HTTP/1.1 404") && code_of(&answer) == "id_unknown", "{answer}");
+    let data = gateway.path("data");
+    let acts = || super::run(&["audit", "search", "--data", &data, "--kind", "act", "-o", "json"]);
+    assert_eq!((acts().code, &*acts().out), (Some(0), ""), "{:?}", acts());
+}

@@ -127,3 +127,33 @@ fn what_a_tried_policy_would_change_is_found_by_its_name() {
     assert_eq!((&first["outcome"], &first["observed"][0]["policy"]), (&"allow".into(), &"a/trial".into()));
     assert!(search("a/other").err.contains("no record at all"));
 }
+
+/// What is too little for a file is no reason to think that nothing is found.
+#[test]
+fn an_index_says_what_it_has_and_what_is_read_from_the_ledger() {
+    let gateway = Gateway::start(1);
+    gateway.call(None);
+    let (directory, _) = gateway.stop();
+    let data = directory.path().join("data").display().to_string();
+    let ran = run(&["audit", "index", "--data", &data]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(
+        ran.out.starts_with("0 records are in the index, 0 of them new\nthe newest 1 are in no file yet"),
+        "{ran:?}"
+    );
+    assert!(ran.out.contains("4096"), "{ran:?}");
+    // What can be nothing is refused by all, and 0 is all for all.
+    for command in ["search", "stats"] {
+        let ran = run(&["audit", command, "--data", &data, "--since", "2h", "--until", "3h"]);
+        assert!(ran.code == Some(2) && ran.err.contains("is not before until"), "{command}: {ran:?}");
+    }
+    let ran =
+        run(&["audit", "sql", "--data", &data, "--limit", "0", "-o", "json", "SELECT kind FROM records"]);
+    assert_eq!((ran.code, ran.json()["kind"].as_str()), (Some(0), Some("refusal")), "{ran:?}");
+    let told = run(&["audit", "index", "--data", &data, "-o", "json"]).json();
+    assert_eq!(
+        (&told["first"], &told["records"], &told["newer"]),
+        (&0.into(), &0.into(), &1.into()),
+        "{told}"
+    );
+}

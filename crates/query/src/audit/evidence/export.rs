@@ -19,7 +19,7 @@ use super::{
 };
 use crate::audit::search::search_part;
 use crate::audit::show::Gathered;
-use crate::audit::{Damage, SearchQuestion, Unsearched};
+use crate::audit::{Damage, SearchQuestion, ShowQuestion, Unsearched};
 
 /// What evidence is asked of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -62,6 +62,13 @@ pub struct ExportAnswer {
 pub enum ExportError {
     #[error(transparent)]
     Unsearched(#[from] Unsearched),
+    /// Nothing that can be read is of it; where it may be, beside that.
+    #[error(
+        "no record is of a call, an act or an approval {id}{}{}",
+        damage.as_ref().map(|it| format!("; what cannot be read may be: {it}")).unwrap_or_default(),
+        pruned.as_ref().map(|it| format!("; what is not there any more may have been: {it}")).unwrap_or_default()
+    )]
+    UnknownId { id: String, damage: Option<String>, pruned: Option<String> },
     #[error("the file cannot be written: {0}")]
     File(#[from] io::Error),
     #[error("{0}")]
@@ -118,31 +125,43 @@ pub fn export_part(
 ) -> Result<ExportAnswer, ExportError> {
     let prover = if question.cosigned { Prover::cosigned(dir) } else { Prover::latest(dir) };
     let prover = prover.map_err(ExportError::Unprovable)?;
+    // Before anything is written: of an id that nothing has there is no file.
+    let Gathered { records, damage } = match &question.asked {
+        EvidenceAsked::Show(asked) => known(dir, asked)?,
+        EvidenceAsked::Search(_) => Gathered::default(),
+    };
     let mut writer = Writer::new(to, prover);
     writer.head(question)?;
-    match &question.asked {
-        // In the order of the log, whatever was asked for.
-        EvidenceAsked::Search(asked) => {
-            let asked = SearchQuestion { oldest_first: true, ..asked.clone() };
-            for found in search_part(dir, others, &asked)? {
-                match found {
-                    Ok(found) => writer.record(found.index, &found.bytes, &found.record)?,
-                    Err(damage) => writer.damage.push(damage.to_string()),
-                }
-            }
+    writer.damage.extend(damage);
+    for (index, bytes) in records {
+        match Kept::read(&bytes) {
+            Ok(record) => writer.record(index, &bytes, &record)?,
+            Err(error) => writer.damage.push(Damage::Record { index, error }.to_string()),
         }
-        EvidenceAsked::Show(asked) => {
-            let Gathered { records, damage } = Gathered::of(dir, asked)?;
-            writer.damage.extend(damage);
-            for (index, bytes) in records {
-                match Kept::read(&bytes) {
-                    Ok(record) => writer.record(index, &bytes, &record)?,
-                    Err(error) => writer.damage.push(Damage::Record { index, error }.to_string()),
-                }
+    }
+    if let EvidenceAsked::Search(asked) = &question.asked {
+        // In the order of the log, whatever was asked for.
+        let asked = SearchQuestion { oldest_first: true, ..asked.clone() };
+        for found in search_part(dir, others, &asked)? {
+            match found {
+                Ok(found) => writer.record(found.index, &found.bytes, &found.record)?,
+                Err(Damage::Log(error)) if error.is_denied() => return Err(error.into()),
+                Err(damage) => writer.damage.push(damage.to_string()),
             }
         }
     }
     writer.finish(archive)
+}
+
+/// The records of a call or an approval that there is.
+fn known(dir: &Path, asked: &ShowQuestion) -> Result<Gathered, ExportError> {
+    let gathered = Gathered::of(dir, asked)?;
+    if !gathered.records.is_empty() {
+        return Ok(gathered);
+    }
+    let pruned = vidimus_ledger::pruned(dir).map_err(SearchError::from)?.map(|pruned| pruned.to_string());
+    let damage = gathered.damage.into_iter().next();
+    Err(ExportError::UnknownId { id: asked.id.clone(), damage, pruned })
 }
 
 struct Writer<W> {

@@ -178,8 +178,8 @@ impl Remote {
         Ok(question.named(answer))
     }
 
-    /// Adds what the table lacks of a ledger, or all of it; how many records it has then, and how many were added.
-    pub(super) fn fill(self, ledger: &Path, rebuild: bool) -> anyhow::Result<(u64, u64)> {
+    /// Adds what the table lacks of a ledger, or all of it: the index of the first record that it has then, how many these are, and how many were added.
+    pub(super) fn fill(self, ledger: &Path, rebuild: bool) -> anyhow::Result<(u64, u64, u64)> {
         let origin = vidimus_ledger::known_key(ledger)?.name().to_owned();
         if let Some(given) = self.origin.filter(|given| *given != origin) {
             bail!("--origin {given}: the ledger in {} is {origin}", ledger.display());
@@ -217,12 +217,12 @@ impl Remote {
             let body = body.map_err(anyhow::Error::msg)?;
             waited(&self.runtime, PATIENCE, rows.add((first, reading.index()), body))?;
         }
-        let records = reading.index();
-        if records < signed {
-            return Err(SearchError::Shorter { records, signed })
+        let end = reading.index();
+        if end < signed {
+            return Err(SearchError::Shorter { records: end, signed })
                 .context("what could be read of the ledger was added; `vidimus audit verify` tells more");
         }
-        Ok((records.saturating_sub(front), records.saturating_sub(from)))
+        Ok((front, end.saturating_sub(front), end.saturating_sub(from)))
     }
 
     /// The ledger that is asked: the one that is named, or the only one.

@@ -48,7 +48,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
     --out evidence # a file of each ledger, and an index of them
 
 Exit codes: 0 written, 1 written, and the log is damaged or has younger records
-that no checkpoint covers, 2 not written.")]
+that no checkpoint covers, 2 not written, also where nothing has the --call.")]
 pub struct Export {
     #[command(flatten)]
     filters: Filters,
@@ -126,10 +126,8 @@ fn written(
     for damage in &answer.damage {
         output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
     }
-    match &question.asked {
-        EvidenceAsked::Search(asked) => super::warn_of_pruned(dir, asked.since)?,
-        EvidenceAsked::Show(_) if answer.records == 0 => super::warn_of_pruned(dir, None)?,
-        EvidenceAsked::Show(_) => {}
+    if let EvidenceAsked::Search(asked) = &question.asked {
+        super::warn_of_pruned(dir, asked.since)?;
     }
     // What came after this began is not what was asked for.
     let uncosigned = export.cosigned && unwitnessed.is_some();

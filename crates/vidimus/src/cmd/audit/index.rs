@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
 use vidimus_ledger::SearchError;
-use vidimus_readmodel::{Extended, Model, ModelError};
+use vidimus_readmodel::{Extended, Model, ModelError, SMALLEST};
 
 use super::clickhouse::Remote;
 use super::search::is_denied;
@@ -46,6 +46,8 @@ pub struct Index {
 
 #[derive(Serialize)]
 struct Report {
+    first: u64,
+    newer: u64,
     records: u64,
     added: u64,
     repaired: usize,
@@ -66,10 +68,10 @@ pub fn run(ledger: &Path, index: Option<&Path>, it: &Index, format: Format) -> a
         extended = Extended { repaired: extended.repaired + checked.repaired, ..extended };
     }
     loop {
-        tell(&extended, format)?;
+        tell(&extended, newer(ledger, &extended), format)?;
         if !it.follow {
             if !extended.busy {
-                is_all_there(ledger, extended.records)?;
+                is_all_there(ledger, extended.first.saturating_add(extended.records))?;
             }
             return Ok(ExitCode::SUCCESS);
         }
@@ -102,21 +104,33 @@ pub(super) fn is_all_there(ledger: &Path, from: u64) -> Result<(), SearchError> 
 pub fn run_remote(remote: Remote, ledger: &Path, it: &Index, format: Format) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(!it.follow, "--follow: a gateway does that: vidimus serve --sink clickhouse://…");
     anyhow::ensure!(!it.check, "--check: a row is not checked; --rebuild makes all of them again");
-    let (records, added) = remote.fill(ledger, it.rebuild)?;
-    tell(&Extended { records, added, ..Extended::default() }, format)?;
+    let (first, records, added) = remote.fill(ledger, it.rebuild)?;
+    tell(&Extended { first, records, added, ..Extended::default() }, 0, format)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(extended: &Extended, format: Format) -> anyhow::Result<()> {
-    let Extended { records, added, repaired, busy } = *extended;
+/// How many records are signed for and in no file yet.
+fn newer(ledger: &Path, extended: &Extended) -> u64 {
+    let signed = vidimus_ledger::newest_checkpoint(ledger).map_or(0, |newest| newest.checkpoint.size);
+    signed.saturating_sub(extended.first.saturating_add(extended.records))
+}
+
+fn tell(extended: &Extended, newer: u64, format: Format) -> anyhow::Result<()> {
+    let Extended { first, records, added, repaired, busy } = *extended;
     if format == Format::Json {
-        return output::json(&Report { records, added, repaired, busy });
+        return output::json(&Report { first, newer, records, added, repaired, busy });
     }
     if busy {
         output::warning("another process is extending it; nothing was done here");
     }
     let made_again = if repaired == 0 { String::new() } else { format!(", {repaired} files made again") };
-    output::line(&format!("{records} records are in the index, {added} of them new{made_again}"));
+    let from = if first == 0 { String::new() } else { format!(" (from index {first} on)") };
+    output::line(&format!("{records} records are in the index{from}, {added} of them new{made_again}"));
+    if newer > 0 {
+        output::line(&format!(
+            "the newest {newer} are in no file yet, and are read from the ledger when they are asked for: files are made of {SMALLEST} records and more"
+        ));
+    }
     Ok(())
 }
 

@@ -48,7 +48,7 @@ it was, vidimus audit verify tells. Where the ledger ends before what it signed
 for, has no checkpoint or lacks a segment, the ledger is read, and that is said.
 
 Exit codes: 0 searched (also when nothing was found), 1 the log is damaged and
-what could be read was searched, 2 not searched.")]
+what could be read was searched, 2 not searched, also where not all may be read.")]
 pub struct Search {
     #[command(flatten)]
     filters: Filters,
@@ -78,7 +78,7 @@ pub(super) struct Filters {
     /// The person on whose behalf.
     #[arg(long, visible_alias = "person")]
     user: Option<String>,
-    /// A policy that decided, held the call or is only tried (`mode: observe`), or a permit that was among the closest.
+    /// A policy that decided, changed the call or its answer, held it or is only tried (`mode: observe`), or a permit that was among the closest.
     #[arg(long)]
     policy: Option<String>,
     /// How it was decided, or how its effect ended.
@@ -219,6 +219,9 @@ pub fn run_remote(remote: &Remote, search: &Search, format: Format) -> anyhow::R
     Ok(shown.code())
 }
 
+/// What to do about it.
+const DENIED: &str = "the ledger cannot be searched by this user; ask as one that may read all of it";
+
 /// What was found so far.
 struct Shown<'s> {
     search: &'s Search,
@@ -241,6 +244,10 @@ impl<'s> Shown<'s> {
     fn take(&mut self, hit: Result<Found, Damage>) -> anyhow::Result<bool> {
         let found = match hit {
             Ok(found) => found,
+            // Of what may not be read nothing is known: it is not damaged, and nothing was searched.
+            Err(damage) if damage.is_denied() => {
+                return Err(anyhow::Error::from(damage).context(DENIED));
+            }
             Err(damage) => {
                 // On standard error, and before the rows that are not all there are because of it.
                 output::warning(&format!("{damage}; `vidimus audit verify` tells more"));

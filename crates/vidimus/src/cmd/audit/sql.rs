@@ -40,12 +40,18 @@ it signed for: of some of them alone no sum is right.")]
 pub struct Sql {
     /// One SELECT, or EXPLAIN of one.
     pub(super) query: Option<String>,
-    /// At most so many rows.
+    /// At most so many rows; 0 for all.
     #[arg(long, default_value_t = 1000)]
     limit: usize,
     /// End the query after this time.
     #[arg(long, default_value = "30s", value_parser = duration)]
     timeout: Duration,
+}
+
+impl Sql {
+    fn bounds(&self) -> Bounds {
+        Bounds { rows: if self.limit == 0 { usize::MAX } else { self.limit }, time: self.timeout }
+    }
 }
 
 pub fn run_tables(format: Format) -> anyhow::Result<ExitCode> {
@@ -68,7 +74,7 @@ pub fn run_tables(format: Format) -> anyhow::Result<ExitCode> {
 
 pub fn run(ledger: &Path, index: Option<&Path>, sql: &Sql, format: Format) -> anyhow::Result<ExitCode> {
     let query = sql.query.as_deref().unwrap_or_default();
-    let bounds = Bounds { rows: sql.limit, time: sql.timeout };
+    let bounds = sql.bounds();
     let answer = match index::made(ledger, index)?.sql(query, bounds) {
         Err(error) if error.damaged().is_some() => {
             index::repaired(ledger, index, &error)?.sql(query, bounds)?
@@ -86,8 +92,7 @@ pub fn run(ledger: &Path, index: Option<&Path>, sql: &Sql, format: Format) -> an
 
 /// The same, of a ClickHouse, with its functions.
 pub fn run_remote(remote: &Remote, sql: &Sql, format: Format) -> anyhow::Result<ExitCode> {
-    let bounds = Bounds { rows: sql.limit, time: sql.timeout };
-    let answer = remote.sql(sql.query.as_deref().unwrap_or_default(), bounds)?;
+    let answer = remote.sql(sql.query.as_deref().unwrap_or_default(), sql.bounds())?;
     print(&answer.columns, &answer.rows, format)?;
     tell_more(&answer);
     Ok(ExitCode::SUCCESS)

@@ -5,17 +5,20 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
+use vidimus_query::audit::in_order;
 use vidimus_readmodel::{Answer, By, Order, StatsQuestion};
 
 use super::clickhouse::Remote;
 use super::index;
 use super::search::moment;
 use super::sql;
+use crate::cmd;
 use crate::output::{self, Format};
 
 /// Sums: who called what how often, what was denied, what failed and what it cost.
 ///
-/// They are of whole hours. `ok` are calls that the upstream did, of the `effects`, which are calls that came to an end.
+/// They are of whole hours. `ok` are calls that the upstream did, of the `effects`, which are calls that came to an end;
+/// `latency_us` is the mean of these (the sum is in the table `hours` of `vidimus audit sql`).
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus audit stats # by agent, the busiest first
@@ -87,7 +90,8 @@ const NUMBERS: [&str; 10] = [
 ];
 
 impl Stats {
-    fn question(&self) -> StatsQuestion {
+    fn question(&self) -> anyhow::Result<StatsQuestion> {
+        in_order(self.since, self.until).map_err(|misasked| cmd::misasked(&misasked))?;
         let by = match self.by {
             Sums::Agent => By::Agent,
             Sums::Tool => By::Tool,
@@ -102,7 +106,7 @@ impl Stats {
             Largest::Denied => Order::Denied,
         };
         let limit = if self.limit == 0 { usize::MAX } else { self.limit };
-        StatsQuestion { by, order, since: self.since, until: self.until, limit }
+        Ok(StatsQuestion { by, order, since: self.since, until: self.until, limit })
     }
 
     fn show(&self, answer: &Answer, format: Format) -> anyhow::Result<ExitCode> {
@@ -125,7 +129,7 @@ impl Stats {
 }
 
 pub fn run(ledger: &Path, index: Option<&Path>, stats: &Stats, format: Format) -> anyhow::Result<ExitCode> {
-    let question = stats.question();
+    let question = stats.question()?;
     let answer = match index::made(ledger, index)?.stats(&question) {
         Err(error) if error.damaged().is_some() => {
             index::repaired(ledger, index, &error)?.stats(&question)?
@@ -138,5 +142,5 @@ pub fn run(ledger: &Path, index: Option<&Path>, stats: &Stats, format: Format) -
 
 /// The same, of a ClickHouse.
 pub fn run_remote(remote: &Remote, stats: &Stats, format: Format) -> anyhow::Result<ExitCode> {
-    stats.show(&remote.stats(&stats.question())?, format)
+    stats.show(&remote.stats(&stats.question()?)?, format)
 }

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use vidimus_ledger::Checkpoint;
-use vidimus_query::audit::ExportQuestion;
 use vidimus_query::audit::logs::{Log, Logs};
+use vidimus_query::audit::{EvidenceAsked, ExportError, ExportQuestion};
 
 use super::{Export, unwritten, whole, written};
 use crate::cmd;
@@ -37,7 +37,7 @@ pub fn run(
     }
     let out = &export.out;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(out).with_context(|| unwritten(out))?;
-    let (mut files, mut is_whole, mut records) = (Vec::new(), true, 0);
+    let (mut files, mut is_whole, mut records, mut is_known) = (Vec::new(), true, 0, false);
     for log in logs.all() {
         for (number, directory) in (1..).zip(&log.directories) {
             let copy = if log.directories.len() > 1 { format!("-{number}") } else { String::new() };
@@ -46,6 +46,7 @@ pub fn run(
             let part = (directory.as_path(), log.others(directory));
             match written(&configurations(directory), (part.0, part.1.as_slice()), export, asked, &path) {
                 Ok((answer, all)) => {
+                    is_known = true;
                     is_whole &= all;
                     records += answer.records;
                     let is_empty = answer.records == 0;
@@ -58,6 +59,11 @@ pub fn run(
                         "records": answer.records, "sha256": (!is_empty).then_some(answer.sha256), "size": answer.size, "younger": answer.younger,
                     }));
                 }
+                Err(error) if has_nothing_of_it(&error) => {
+                    is_whole &= cmd::audit::warned_of_pruned(directory, None);
+                    let key = log.key.as_ref().ok().map(ToString::to_string);
+                    files.push(json!({ "file": null, "key": key, "log": log.name, "records": 0 }));
+                }
                 Err(error) => {
                     is_whole = false;
                     output::warning(&format!("{}: {error:#}", log.name));
@@ -68,6 +74,9 @@ pub fn run(
     }
     let is_written = |one: &Value| one.get("missing").is_none();
     ensure!(files.iter().any(is_written), "nothing was written: no ledger could be exported");
+    if let EvidenceAsked::Show(asked) = &question.asked {
+        ensure!(is_known, "no record of any ledger is of a call, an act or an approval {}", asked.id);
+    }
     if records == 0 {
         output::warning("no record of any ledger fits: nothing is proven, nor that there is none");
     }
@@ -79,6 +88,11 @@ pub fn run(
         Format::Table => print(&files, records, out),
     }
     Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Whether an error says that a ledger, of which all can be read, has nothing of the call that was asked for: another one may.
+fn has_nothing_of_it(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref::<ExportError>(), Some(ExportError::UnknownId { damage: None, .. }))
 }
 
 /// Whether a checkpoint is of a log, by the name that it says.

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::{bail, ensure};
-use vidimus_query::audit::logs::{self, Cursor, Logs};
+use vidimus_query::audit::logs::{self, Cursor, LogDamage, Logs};
 
 use super::table::{self, Row};
-use super::{After, Search};
+use super::{After, DENIED, Search};
 use crate::cmd;
 use crate::output::{self, Format};
 
@@ -25,10 +25,17 @@ pub fn run(logs: &Logs, search: &Search, format: Format) -> anyhow::Result<ExitC
     let question = search.filters.question(search.kind, search.oldest_first);
     let limit = if search.limit == 0 { usize::MAX } else { search.limit };
     cmd::audit::warn_of_repeated(logs);
-    let (mut rows, mut last, mut found, mut more, mut damaged) = (Vec::new(), None, 0, false, false);
+    let (mut rows, mut last, mut found, mut more) = (Vec::new(), None, 0, false);
+    let (mut damaged, mut denied) = (false, false);
     for hit in logs::search(logs, &question, &after).map_err(|misasked| cmd::misasked(&misasked))? {
         let found_one = match hit {
             Ok(found_one) => found_one,
+            // Nothing is known of it, and the others can be shown.
+            Err(LogDamage::Of { log, damage }) if damage.is_denied() => {
+                output::warning(&format!("{log}: {DENIED}: {damage}"));
+                denied = true;
+                continue;
+            }
             Err(damage) => {
                 output::warning(&format!("{damage}; `vidimus audit verify` tells more"));
                 damaged = true;
@@ -68,5 +75,9 @@ pub fn run(logs: &Logs, search: &Search, format: Format) -> anyhow::Result<ExitC
             }
         }
     }
-    Ok(if damaged { ExitCode::from(1) } else { ExitCode::SUCCESS })
+    Ok(match (denied, damaged) {
+        (true, _) => ExitCode::from(2),
+        (false, true) => ExitCode::from(1),
+        (false, false) => ExitCode::SUCCESS,
+    })
 }

@@ -38,7 +38,14 @@ impl Row {
         };
         match record {
             Record::Decision(it) => {
-                let policies: Vec<_> = it.policies.iter().map(|policy| text(policy)).collect();
+                // Whoever changed the call is asked about as much as who permitted it.
+                let changing = it.obligations.iter().map(|demanded| &demanded.policy);
+                let mut policies: Vec<String> = Vec::new();
+                for policy in it.policies.iter().chain(changing).map(|policy| text(policy)) {
+                    if !policies.contains(&policy) {
+                        policies.push(policy);
+                    }
+                }
                 Self {
                     who: text(&it.principal),
                     on_behalf: person(it.user.as_deref()),

@@ -101,10 +101,43 @@ fn a_caller_cannot_forge_a_row() {
     }
 }
 
+/// A policy that redacts permits nothing, and is why the call was another one.
+#[test]
+fn a_policy_that_changed_the_call_stands_beside_those_that_decided() {
+    let demanded = |value: &str| json!({"change": "redact", "policy": "books/hide", "value": value});
+    let changed = row_of(json!({
+        "action": "invokeTool", "body": "", "chain": [], "depth": 1, "facts": {}, "identity": "", "protocol": "mcp", "snapshot": "",
+        "trace": "", "transaction": "", "version": 1, "index": 0, "kind": "decision", "time": "", "principal": "Agent/a/b",
+        "method": "tools/call", "resource": "Tool/a/b/c", "outcome": "allow-with-obligations", "policies": ["books/read"], "id": CALL,
+        "obligations": [demanded("/iban"), demanded("/name")],
+    }));
+    let text = render(&[changed], None, None);
+    assert!(text.contains("books/read, books/hide  "), "{text}");
+}
+
 #[test]
 fn what_is_not_there_is_a_dash() {
     let refused = json!({"kind": "refusal", "time": "", "path": "/", "outcome": "deny", "code": "token_expired", "id": CALL,
         "message": "", "trace": "", "version": 1, "index": 0});
     let text = render(&[row_of(refused)], None, None);
     assert!(text.lines().any(|line| line.starts_with("-  ") && line.matches(" -").count() == 2), "{text}");
+}
+
+/// It says nothing of the log that somebody may not read it.
+#[test]
+fn what_may_not_be_read_is_no_damage_and_is_not_searched() {
+    use std::io::ErrorKind::{Other, PermissionDenied};
+    use vidimus_ledger::{FileError, SearchError};
+    let line = Line::try_parse_from(["x"]).expect("parsed");
+    let failed = |kind: std::io::ErrorKind| {
+        Damage::Log(SearchError::File(FileError {
+            doing: "read",
+            path: "segments/0".into(),
+            source: kind.into(),
+        }))
+    };
+    let mut shown = Shown::new(&line.search, Format::Table);
+    let error = shown.take(Err(failed(PermissionDenied))).expect_err("not searched");
+    assert!(format!("{error:#}").contains("permission denied") && !shown.damaged, "{error:#}");
+    assert!(shown.take(Err(failed(Other))).expect("searched on") && shown.damaged);
 }

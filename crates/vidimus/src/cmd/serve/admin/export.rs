@@ -188,6 +188,8 @@ fn refused(error: &ExportError) -> Refusal {
         ExportError::Unsearched(Unsearched::Misasked(misasked)) => {
             Refusal::new(Code::MessageInvalid, misasked.to_string())
         }
+        ExportError::UnknownId { damage: None, .. } => Refusal::new(Code::IdUnknown, error.to_string())
+            .with_next("Take the id from the header `vidimus-call` of an answer, or from a record (`vidimus audit search`)."),
         ExportError::NotOfThisLog { .. } => Refusal::new(Code::MessageInvalid, error.to_string()),
         ExportError::Unprovable(ProveError::Uncosigned) | ExportError::Uncosigned { .. } => {
             Refusal::new(Code::ActUnfit, error.to_string()).with_next(
