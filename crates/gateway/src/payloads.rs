@@ -159,6 +159,16 @@ impl PayloadKeys {
         Self::at(data.join("payload-keys"))
     }
 
+    /// Whether the directory and the key of names can be used, for one who only looks. Nothing is made.
+    ///
+    /// # Errors
+    /// Why they cannot: no payload is then kept.
+    pub fn look(&self) -> Result<(), PayloadKeyError> {
+        file::check_directory(&self.directory)?;
+        existing_random_key::<32>(&self.directory.join(NAMING))?;
+        Ok(())
+    }
+
     /// The right to seal the payloads of one call of somebody, `whose` as in an act: `User/issuer#subject`, `Agent/namespace/name`.
     ///
     /// # Errors

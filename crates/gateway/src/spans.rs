@@ -32,7 +32,7 @@ use crate::listener::page::Page;
 use crate::meter::SpanMeter;
 use crate::reply::ReplyBody;
 use crate::request_context::RequestContext;
-pub(crate) use wire::{Wire, asked};
+pub(crate) use wire::{Wire, asked, is_address};
 
 /// The longest request, also once it is decoded, in bytes.
 pub(crate) const MOST_BODY: usize = 4 * 1024 * 1024;
@@ -145,9 +145,20 @@ pub(crate) async fn receive(
     match take(gate, (spans, wire), &mut context, &parts, body).await {
         Ok(taken) => answer::taken(wire, &taken),
         Err(refusal) => {
+            let refusal = in_own_words(refusal);
             let response = context.refuse(gate, &parts, refusal.clone()).await;
             answer::refused(wire, response, &refusal)
         }
+    }
+}
+
+/// What to do where a request is too large: the limit is not that of calls.
+fn in_own_words(refusal: Refusal) -> Refusal {
+    match refusal.code {
+        Code::BodyTooLarge => refusal.with_next(
+            "Send fewer spans in one request: it may have 4 MiB, also once it is decoded, and 65,536 spans, events and attributes.",
+        ),
+        _ => refusal,
     }
 }
 

@@ -89,13 +89,20 @@ pub fn fsck(dir: &Path, archive: bool) -> Result<Fsck, VerifyError> {
     for note in &report.notes {
         look.note(note)?;
     }
-    look.keys()?;
+    look.keys(archive)?;
     look.unfinished()?;
+    look.strangers()?;
     let mut faults = look.faults;
     // What is as bad stays in the order in which it was met.
     faults.sort_by_key(|fault| std::cmp::Reverse(fault.means));
     let minimum = report.pruned().map_or(0, super::pruned::Pruned::minimum);
-    Ok(Fsck { minimum, records: report.records.max(minimum), origin: report.origin, faults })
+    // What is damaged may lie between a whole record and its seal.
+    let whole = report.findings.iter().filter_map(|finding| match finding {
+        Finding::Segment { index, .. } => Some(*index),
+        _ => None,
+    });
+    let records = whole.fold(report.records.max(minimum), u64::max);
+    Ok(Fsck { minimum, records, origin: report.origin, faults })
 }
 
 /// Whether nothing was ever signed for here: a first start was killed before it had made anything that the next one would not make again.
@@ -174,7 +181,8 @@ impl Look<'_> {
                 self.fault(Means::Mended, path, finding, next);
             }
             Finding::Key { path, .. } => {
-                self.fault(Means::Altered, path, finding, FROM_A_COPY);
+                let means = if path.exists() { Means::Altered } else { Means::Lost };
+                self.fault(means, path, finding, FROM_A_COPY);
             }
             Finding::WrongKey { .. } | Finding::Replaced { .. } | Finding::Rekeyed { .. } => {
                 let next = "ask who began another log here";
@@ -340,9 +348,14 @@ impl Look<'_> {
     }
 
     /// The private key, which a verifier need not have, and which key followed which.
-    fn keys(&mut self) -> Result<(), FileError> {
+    fn keys(&mut self, archive: bool) -> Result<(), FileError> {
         let (private, public) = (key_path(self.dir), public_key_path(self.dir));
-        let Ok(verifier) = self.report.key.parse::<VerifierKey>() else { return Ok(()) };
+        let Ok(verifier) = self.report.key.parse::<VerifierKey>() else {
+            if !archive && !self.is_new && matches!(file::read_if_there(&private), Ok(None)) {
+                self.no_private_key(private);
+            }
+            return Ok(());
+        };
         for path in succession::unproven(self.dir, &verifier)? {
             let what = "it does not prove that a key followed another, and counts nothing";
             self.fault(Means::Noted, path, &what, "remove it, or put it back from a copy");
@@ -359,8 +372,7 @@ impl Look<'_> {
                 return Ok(());
             }
             Ok(None) => {
-                let next = "the gateway does not start; put the key back, or begin a new log in an empty directory. All records can be read and proven";
-                self.fault(Means::Lost, private, &"it is missing", next);
+                self.no_private_key(private);
                 return Ok(());
             }
             Err(error) => {
@@ -387,6 +399,35 @@ impl Look<'_> {
             }
             Err(error) => {
                 self.fault(Means::Altered, private, &error, FROM_A_COPY);
+            }
+        }
+        Ok(())
+    }
+
+    fn no_private_key(&mut self, private: PathBuf) {
+        let next = "the gateway does not start; put the key back, or begin a new log in an empty directory. All records can be read and proven";
+        self.fault(Means::Lost, private, &"it is missing", next);
+    }
+
+    /// What is beside the files of a log, and none of them.
+    fn strangers(&mut self) -> Result<(), FileError> {
+        // Of an archive, the configurations that decided are in it.
+        const NAMES: [&str; 10] = [
+            "aside",
+            "checkpoint",
+            "checkpoints",
+            "configurations",
+            "cosigned",
+            "keys",
+            "lock",
+            "pruned",
+            "segments",
+            "tile",
+        ];
+        for path in file::list(self.dir)?.into_iter().filter(|path| !file::is_unfinished(path)) {
+            let name = path.file_name().and_then(|name| name.to_str());
+            if !name.is_some_and(|name| NAMES.contains(&name)) {
+                self.note(&Note::Unexpected { path })?;
             }
         }
         Ok(())

@@ -260,6 +260,11 @@ impl Check<'_> {
         self.anchors.push(Anchor { size, root: latest.checkpoint.root, source: Source::Checkpoint });
     }
 
+    /// Whether there is a checkpoint that can be read. One that is missing was not rolled back, and is found as what it is.
+    fn has_latest(&self) -> bool {
+        self.report.checkpoint.is_some()
+    }
+
     /// What the verifier knows from elsewhere.
     fn trusted(&mut self, key: &VerifierKey, recalled: Option<&Recalled>, options: &Options) {
         for note in &options.trusted {
@@ -312,7 +317,7 @@ impl Check<'_> {
                 if checkpoint.size > self.signed && self.archive {
                     return;
                 }
-                if checkpoint.size > self.signed {
+                if checkpoint.size > self.signed && self.has_latest() {
                     self.find(Finding::RolledBack { size: self.signed, issued: checkpoint.size });
                 }
                 self.anchors.push(Anchor { size: checkpoint.size, root: checkpoint.root, source });
@@ -402,7 +407,7 @@ impl Check<'_> {
             issued = checkpoint::last(self.dir, key)?.0.map_or(0, |last| last.checkpoint.size);
             size = self.latest(key)?.map_or(0, |latest| latest.checkpoint.size);
         }
-        if size < said {
+        if size < said && self.has_latest() {
             self.report.find_once(Finding::RolledBack { size, issued: said });
         }
         if issued < said {

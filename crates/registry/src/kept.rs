@@ -66,6 +66,14 @@ impl Keeping {
             of_count: derive(b"vidimus refusals count")?,
         })
     }
+
+    /// Whether what was kept can be used, for one who only looks.
+    ///
+    /// # Errors
+    /// Why it cannot: a start then lets nothing pass.
+    pub fn look(self) -> Result<(), String> {
+        Kept::at(self).read().map(drop)
+    }
 }
 
 #[derive(Debug)]

@@ -37,6 +37,7 @@ use crate::protocol::{self, Answer, Binding, Dropped, Expected, Instead, Message
 use crate::request_context::RequestContext;
 use crate::route::{Protocol, Route};
 use crate::seal::Holder;
+use crate::spans;
 use crate::unrecorded::closed;
 
 /// What becomes of a request that is not refused.
@@ -281,6 +282,12 @@ fn not_answered() -> Refusal {
 /// looks around is worth knowing.
 async fn nothing_here(gate: &Gate, context: &mut RequestContext, parts: &Parts) -> Refusal {
     let refusal = Refusal::new(Code::RouteUnknown, "the path addresses nothing that is governed here");
+    let refusal = match gate.spans {
+        None if spans::is_address(parts.uri.path()) => {
+            refusal.with_next("This gateway takes no spans: start it with --traces (VIDIMUS_TRACES=true), or send them elsewhere.")
+        }
+        _ => refusal,
+    };
     match authenticate(gate, &gate.snapshot(), context, None, parts).await {
         Ok(_) => refusal,
         Err(Refusal { proven: Some(proven), .. }) => refusal.of(*proven),

@@ -63,6 +63,11 @@ pub(crate) fn asked<'g>(gate: &'g Gate, parts: &Parts) -> Option<(&'g Spans, Wir
     }
 }
 
+/// Whether spans come to a path, where they are taken.
+pub(crate) fn is_address(path: &str) -> bool {
+    matches!(path, PATH | GRPC_PATH)
+}
+
 /// Whether a content type is this one, whatever parameters it has.
 fn is(kind: &[u8], wanted: &[u8]) -> bool {
     let kind = kind.split(|byte| *byte == b';').next().unwrap_or_default();

@@ -240,7 +240,9 @@ async fn what_is_too_much_or_no_span_is_refused_and_the_rest_is_kept() {
     let world = World::new().await;
     let mut bomb = request(&world, Some("caller"), HTTP, PROTOBUF, gzip(&vec![0; 32 << 20]));
     bomb.headers_mut().insert("content-encoding", "gzip".parse().expect("a value"));
-    let (status, headers, _) = world.call(bomb).await;
+    let (status, headers, body) = world.call(bomb).await;
+    let says = String::from_utf8_lossy(&body).into_owned();
+    assert!(says.contains("4 MiB") && !says.contains("--max-body"), "{says}");
     assert_eq!(
         (status, &headers["vidimus-code"]),
         (StatusCode::PAYLOAD_TOO_LARGE, &"body_too_large".parse().expect("a value"))

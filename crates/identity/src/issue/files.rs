@@ -39,6 +39,17 @@ pub enum KeyFileError {
 }
 
 impl KeyFileError {
+    /// The file, where it is about one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Io { path, .. }
+            | Self::Exposed { path, .. }
+            | Self::Content { path, .. }
+            | Self::Locked { path } => Some(path),
+            Self::Random => None,
+        }
+    }
+
     pub(crate) fn io(path: &Path, operation: &'static str) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Io { path, operation, source }

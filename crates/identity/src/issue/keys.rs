@@ -80,6 +80,18 @@ impl Keys {
         Self::read(directory)
     }
 
+    /// Whether what is in `directory` can be read; nothing is made.
+    pub(super) fn look(directory: &Path) -> Result<(), KeyFileError> {
+        for name in [KEY_FILE, NEXT_FILE] {
+            let path = directory.join(name);
+            if let Some(pem) = files::read(&path, files::PRIVATE)? {
+                SigningKey::from_pem(&path, &pem, TYPE)?;
+            }
+        }
+        let previous = Schedule::read(directory)?.and_then(|schedule| schedule.previous);
+        previous.map_or(Ok(()), |previous| publish(directory, &jwk_set(&[&previous.key])).map(drop))
+    }
+
     fn read(directory: &Path) -> Result<Self, KeyFileError> {
         let current = SigningKey::open(&directory.join(KEY_FILE), TYPE)?;
         let path = directory.join(NEXT_FILE);
@@ -92,11 +104,7 @@ impl Keys {
         let others = others.filter(|other| other.kid != current.public.kid);
         let all: Vec<&PublicJwk> = std::iter::once(&current.public).chain(others).collect();
         let jwks = jwk_set(&all);
-        let published = KeySet::parse(jwks.as_bytes()).map_err(|error| KeyFileError::Content {
-            path: directory.join(SCHEDULE_FILE),
-            expected: "public keys",
-            reason: error.to_string(),
-        })?;
+        let published = publish(directory, &jwks)?;
         Ok(Self { current, next, schedule, published: Arc::new(published), jwks })
     }
 
@@ -151,6 +159,14 @@ impl Keys {
             previous: previous.filter(|previous| previous.until > now && previous.key.kid != *kid),
         }
     }
+}
+
+fn publish(directory: &Path, jwks: &str) -> Result<KeySet, KeyFileError> {
+    KeySet::parse(jwks.as_bytes()).map_err(|error| KeyFileError::Content {
+        path: directory.join(SCHEDULE_FILE),
+        expected: "public keys",
+        reason: error.to_string(),
+    })
 }
 
 impl Schedule {

@@ -74,6 +74,18 @@ pub enum LocalError {
     Tls(#[from] TlsError),
 }
 
+impl LocalError {
+    /// The file, where it is about one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(error) => error.path(),
+            Self::KeyLost { path, .. } | Self::CertificateLost { path, .. } => Some(path),
+            Self::CaKey { certificate, .. } => Some(certificate),
+            _ => None,
+        }
+    }
+}
+
 /// The built-in CA and issuer, whose keys are files in the data directory.
 pub struct LocalIdentity {
     trust_domain: TrustDomain,
@@ -160,6 +172,26 @@ impl LocalIdentity {
                 reason: error.to_string(),
             })?;
         Ok(Self { trust_domain: existing, ca, bundle, tokens, keys: Arc::new(keys) })
+    }
+
+    /// Whether what is in `directory` can be opened, for one who only looks. Nothing is made.
+    ///
+    /// # Errors
+    /// As of [`LocalIdentity::open`].
+    pub fn look(directory: &Path) -> Result<(), LocalError> {
+        none_lost(directory)?;
+        let [certificate, key_file, tokens] = [CA, CA_KEY, ISSUER_KEY].map(|name| directory.join(name));
+        if let Some(pem) = files::read(&tokens, files::PRIVATE)? {
+            SigningKey::from_pem(&tokens, &pem, "JWT")?;
+        }
+        let pem = files::read(&key_file, files::PRIVATE)?;
+        let key = pem.map(|pem| ca_key(&key_file, &pem)).transpose()?;
+        let Some(pem) = files::read(&certificate, files::PUBLIC)? else { return Ok(()) };
+        let (_, read) = read_ca(&certificate, pem.expose_secret())?;
+        match key {
+            Some(key) if !is_of(&read, &key) => Err(LocalError::CaKey { certificate, key: key_file }),
+            _ => Ok(()),
+        }
     }
 
     /// As [`LocalIdentity::open`], where keys or the certificate may be gone: those are made anew, and with the CA's key its certificate. Whatever was

@@ -93,6 +93,14 @@ impl Mint {
         Ok(Self { issuer: issuer.into(), directory: directory.to_owned(), keys })
     }
 
+    /// Whether the keys in `directory` can be read, for one who only looks. Nothing is made.
+    ///
+    /// # Errors
+    /// As of [`Mint::open`].
+    pub fn look(directory: &Path) -> Result<(), KeyFileError> {
+        Keys::look(directory)
+    }
+
     /// Does what is due for the keys at `now`: makes and publishes the next one, signs with it, gives up the one before
     /// ([`crate::KEY_LIFE`]). To be called at the start and every [`crate::KEY_LOOK`]; also takes up what another process of this directory did. Reads
     /// and writes files, and waits for such a process where it is at the same (10 s at most).

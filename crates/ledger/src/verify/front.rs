@@ -46,7 +46,7 @@ impl Check<'_> {
             }
         };
         // An archive ends before what is proven of the log that goes on.
-        if pruned.signed() > self.signed && !self.archive {
+        if pruned.signed() > self.signed && !self.archive && self.has_latest() {
             self.report.find_once(Finding::RolledBack { size: self.signed, issued: pruned.signed() });
         }
         let Some(tree) = pruned.tree(self.dir)? else {

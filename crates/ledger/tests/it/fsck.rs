@@ -226,3 +226,48 @@ async fn a_clock_that_went_back_is_told_and_changes_nothing_else() {
     let found = faults(dir);
     assert!(matches!(&found[..], [Fault { means: Means::Noted, record: Some(2), .. }]), "{found:?}");
 }
+
+#[tokio::test]
+async fn each_file_is_told_as_what_happened_to_it() {
+    let whole = tempfile::tempdir().expect("a log");
+    grow(config(whole.path()), 3).await;
+    let harmed = |harm: &dyn Fn(&Path)| {
+        let dir = tempfile::tempdir().expect("a directory");
+        copy(whole.path(), dir.path());
+        harm(dir.path());
+        let found = fsck(dir.path(), false).expect("looked");
+        let of = |fault: &Fault| {
+            let file = fault.file.strip_prefix(dir.path()).expect("below").display().to_string();
+            (file, fault.means)
+        };
+        (found.records, found.faults.iter().map(of).collect::<Vec<_>>())
+    };
+    let remove = |dir: &Path, name: &str| fs::remove_file(dir.join(name)).expect("removed");
+
+    let (_, no_keys) = harmed(&|dir| {
+        remove(dir, "keys/checkpoint.vkey");
+        remove(dir, "keys/checkpoint.key");
+    });
+    for key in ["keys/checkpoint.vkey", "keys/checkpoint.key"] {
+        assert!(no_keys.contains(&(key.to_owned(), Means::Lost)), "{no_keys:?}");
+    }
+    assert!(no_keys.iter().all(|(_, means)| *means == Means::Lost), "{no_keys:?}");
+
+    // It was not rolled back.
+    let (_, no_checkpoint) = harmed(&|dir| remove(dir, "checkpoint"));
+    assert_eq!(no_checkpoint, [("checkpoint".to_owned(), Means::Lost)]);
+
+    let (_, stranger) = harmed(&|dir| write(&dir.join("foo"), b"x"));
+    assert_eq!(stranger, [("foo".to_owned(), Means::Noted)]);
+
+    // Whatever of the three one seal is for, those before the damaged one are whole.
+    let flip_last = |dir: &Path| {
+        let path = segments(dir).pop().expect("a segment");
+        let mut all = items(&fs::read(&path).expect("read"));
+        let last = all.iter_mut().rfind(|item| !item.starts_with(b"SEAL")).expect("a record");
+        last[20 + 5] ^= 1;
+        fs::write(&path, all.concat()).expect("written");
+    };
+    let (records, flipped) = harmed(&flip_last);
+    assert_eq!(records, 2, "{flipped:?}");
+}

@@ -63,15 +63,36 @@ fn check_keys(directory: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     for_its_owner(directory)?;
+    keys(directory)?.iter().try_for_each(|key| for_its_owner(key))
+}
+
+/// The keys in a directory of them.
+fn keys(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let shown = || directory.display().to_string();
+    let mut keys = Vec::new();
     for entry in fs::read_dir(directory).with_context(shown)? {
         let entry = entry.with_context(shown)?;
         let for_everybody = entry.file_name().to_str().is_some_and(is_public);
         if !for_everybody {
-            for_its_owner(&entry.path())?;
+            keys.push(entry.path());
         }
     }
-    Ok(())
+    Ok(keys)
+}
+
+/// Each directory of keys, and each key, that a start does not take because it is open to others; and each directory that this user may not list.
+pub fn exposed(data: &Path) -> Vec<(PathBuf, anyhow::Error)> {
+    let mut found = Vec::new();
+    for directory in KEYS.map(|directory| data.join(directory)).into_iter().filter(|keys| keys.exists()) {
+        let within = keys(&directory).unwrap_or_else(|error| {
+            found.push((directory.clone(), error));
+            Vec::new()
+        });
+        for path in std::iter::once(directory).chain(within) {
+            found.extend(for_its_owner(&path).err().map(|error| (path, error)));
+        }
+    }
+    found
 }
 
 /// Whether a file is one of [`PUBLIC`], or is being written to take the place of one (`ca.pem.0123456789abcdef.tmp`,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use vidimus_gateway::KEY_LENGTH;
-use vidimus_identity::{existing_random_key, random_key};
+use vidimus_identity::{KeyFileError, existing_random_key, random_key};
 use vidimus_registry::Keeping;
 
 /// The file, for messages.
@@ -25,11 +25,17 @@ pub(super) fn of_reader(data: &Path) -> anyhow::Result<Keeping> {
 
 /// The sealing key, for one who only reads.
 pub(super) fn reading_key(data: &Path) -> anyhow::Result<[u8; KEY_LENGTH]> {
-    let key = existing_random_key(&key_file(data)).context("the sealing key")?;
+    let key = existing_key(data).context("the sealing key")?;
     Ok(key.unwrap_or_default())
 }
 
-fn key_file(data: &Path) -> PathBuf {
+/// The sealing key, where it is there.
+pub(super) fn existing_key(data: &Path) -> Result<Option<[u8; KEY_LENGTH]>, KeyFileError> {
+    existing_random_key(&key_file(data))
+}
+
+/// Where the sealing key is.
+pub(super) fn key_file(data: &Path) -> PathBuf {
     data.join("identity").join("session.key")
 }
 

@@ -1,5 +1,6 @@
 //! `audit fsck`: each file by which a gateway goes on, what is wrong in it, and the exit status.
 
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -107,4 +108,60 @@ fn a_copy_of_a_ledger_needs_no_private_key() {
     };
     assert_eq!(means("--ledger", &data.join("ledger")), (Some(0), "noted".into()));
     assert_eq!(means("--data", &data), (Some(1), "lost".into()));
+}
+
+/// Where a start refuses a file, or lets nothing pass, nobody is told that all is well.
+#[test]
+fn what_a_start_refuses_is_not_clean() {
+    let gateway = Gateway::start(1);
+    gateway.call(Some(&gateway.token()));
+    let (directory, _) = gateway.stop();
+    let data = directory.path().join("data");
+    let fsck = || run(&["audit", "fsck", "--data", &data.display().to_string(), "-o", "json"]);
+    let says = |path: &Path, means: &str| {
+        let ran = fsck();
+        assert_eq!(ran.code, Some(1), "{ran:?}");
+        let found = ran.json();
+        let named = |fault: &serde_json::Value| {
+            fault["file"] == path.display().to_string() && fault["means"] == means && fault["next"] != ""
+        };
+        assert!(found["faults"].as_array().unwrap().iter().any(named), "{path:?}: {found}");
+    };
+    assert_eq!(fsck().json()["verdict"], "clean");
+    let key = data.join("ledger/keys/checkpoint.key");
+    let mode = |mode| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+    // As `cp` leaves it.
+    mode(0o644);
+    says(&key, "altered");
+    mode(0o600);
+    let names = data.join("payload-keys");
+    if !names.is_dir() {
+        fs::DirBuilder::new().mode(0o700).create(&names).unwrap();
+    }
+    for (name, text, means) in [
+        ("identity/issuer-key.pem", None, "lost"),
+        ("identity/session.key", None, "lost"),
+        ("identity/hop-keys.json", Some("junk"), "altered"),
+        ("registry/refused", Some("junk"), "altered"),
+        ("payload-keys/naming", Some("junk"), "altered"),
+    ] {
+        let path = data.join(name);
+        let was = fs::read(&path).ok();
+        match text {
+            Some(text) => {
+                fs::write(&path, text).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            }
+            None => fs::remove_file(&path).unwrap(),
+        }
+        says(&path, means);
+        match was {
+            Some(was) => {
+                fs::write(&path, was).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            }
+            None => fs::remove_file(&path).unwrap(),
+        }
+    }
+    assert_eq!(fsck().json()["verdict"], "clean");
 }

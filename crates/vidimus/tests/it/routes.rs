@@ -202,3 +202,20 @@ fn evidence_of_an_id_that_nothing_has_is_refused_and_no_act() {
     let acts = || super::run(&["audit", "search", "--data", &data, "--kind", "act", "-o", "json"]);
     assert_eq!((acts().code, &*acts().out), (Some(0), ""), "{:?}", acts());
 }
+
+#[test]
+fn who_sends_spans_where_none_are_taken_is_told_of_the_flag() {
+    let gateway = Gateway::start(1);
+    for path in ["/v1/traces", "/opentelemetry.proto.collector.trace.v1.TraceService/Export"] {
+        let answer = gateway.exchange(&format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+            gateway.listen
+        ));
+        assert!(answer.contains("route_unknown") && answer.contains("--traces"), "{answer}");
+    }
+    let other = gateway.exchange(&format!(
+        "POST /v1/other HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        gateway.listen
+    ));
+    assert!(other.contains("route_unknown") && !other.contains("--traces"), "{other}");
+}

@@ -10,6 +10,7 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
 use object_store::path::Path as ObjectPath;
 use object_store::{BackoffConfig, ClientConfigKey, RetryConfig};
+use url::Url;
 
 use super::Objects;
 use crate::archive::ArchiveError;
@@ -80,8 +81,9 @@ impl Bucket {
     /// As the settings say, and the files that they name.
     pub(in crate::archive) fn store(&self) -> Result<AmazonS3, ArchiveError> {
         let mut builder = AmazonS3Builder::new();
-        for (name, value) in &self.settings {
+        for (name, value) in self.settings.iter().filter(|(_, value)| !value.is_empty()) {
             if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
+                let value = if is_address(&key) { self.address(name, value)? } else { value.clone() };
                 builder = builder.with_config(key, value);
             }
         }
@@ -108,6 +110,24 @@ impl Bucket {
         ArchiveError::Store { doing: "address", at: self.to_string(), why }
     }
 
+    /// An address in a variable, in the form that the client can use: it panics at one that is no URL.
+    fn address(&self, name: &str, value: &str) -> Result<String, ArchiveError> {
+        if value.contains('@') {
+            // It may have a password in it, and is not repeated.
+            let write = "write https://HOST[:PORT], and set AWS_ACCESS_KEY_ID";
+            return Err(self.wrong(format!("{name} has a user in it: {write}")));
+        }
+        let url = value.parse::<Url>().ok();
+        let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let Some(url) = url else {
+            let write = "write https://HOST[:PORT]";
+            return Err(self.wrong(format!("{name} is '{value}', which is no URL of http or https: {write}")));
+        };
+        let text = url.as_str();
+        let bare = text.strip_suffix('/').filter(|_| url.path() == "/");
+        Ok(bare.unwrap_or(text).to_owned())
+    }
+
     /// Plain HTTP is for a store on this machine, and where somebody says so.
     fn with_plain_http(&self, builder: AmazonS3Builder) -> Result<AmazonS3Builder, ArchiveError> {
         let said = |key: AmazonS3ConfigKey| builder.get_config_value(&key);
@@ -117,10 +137,6 @@ impl Bucket {
         let is_allowed = said(allow).is_some_and(|said| {
             matches!(said.to_ascii_lowercase().as_str(), "1" | "true" | "on" | "yes" | "y")
         });
-        if endpoint.contains('@') {
-            let why = "its endpoint has a user in it: write https://HOST[:PORT], and set AWS_ACCESS_KEY_ID";
-            return Err(self.wrong(why.to_owned()));
-        }
         let Some(rest) = endpoint.strip_prefix("http://") else { return Ok(builder) };
         let host = rest.split(['/', ':']).next().unwrap_or_default();
         let is_here = matches!(host, "127.0.0.1" | "localhost") || rest.starts_with("[::1]");
@@ -166,6 +182,18 @@ impl Bucket {
             None => builder,
         })
     }
+}
+
+/// Whether a setting is the address of somebody to be asked.
+const fn is_address(key: &AmazonS3ConfigKey) -> bool {
+    matches!(
+        key,
+        AmazonS3ConfigKey::Endpoint
+            | AmazonS3ConfigKey::S3Endpoint
+            | AmazonS3ConfigKey::StsEndpoint
+            | AmazonS3ConfigKey::MetadataEndpoint
+            | AmazonS3ConfigKey::ContainerCredentialsFullUri
+    )
 }
 
 /// The id, the secret and perhaps the token of a profile, as a file of credentials has them.
@@ -242,5 +270,20 @@ mod tests {
             assert_eq!(with(endpoint, &[]).is_ok(), is_fine, "{endpoint}");
         }
         assert_eq!(with("http://s3.example", &[("AWS_ALLOW_HTTP", "true")]), Ok(()));
+        // Unset, as empty variables are.
+        assert_eq!(with("", &[]), Ok(()));
+        for endpoint in
+            ["minio.example", "127.0.0.1:29100", "localhost:9000", "//minio", "https://", "ftp://a"]
+        {
+            let error = with(endpoint, &[]).expect_err(endpoint);
+            let names = format!("AWS_ENDPOINT_URL_S3 is '{endpoint}'");
+            assert!(error.contains(&names) && error.contains("https://HOST"), "{error}");
+            for name in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_STS", "AWS_METADATA_ENDPOINT"] {
+                let error = with("https://s3.example", &[(name, endpoint)]).expect_err(endpoint);
+                assert!(error.contains(name), "{error}");
+            }
+        }
+        let error = with("https://id:hunter2@s3.example", &[]).expect_err("a user");
+        assert!(error.contains("AWS_ENDPOINT_URL_S3") && !error.contains("hunter2"), "{error}");
     }
 }

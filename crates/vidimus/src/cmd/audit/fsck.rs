@@ -1,17 +1,19 @@
 //! `vidimus audit fsck`: what is wrong in the files of a ledger and beside it, what it means, and what to do.
 
+mod keys;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
 use serde::Serialize;
-use vidimus_gateway::{NoPosition, wrong_positions};
+use vidimus_gateway::{KEY_LENGTH, NoPosition, wrong_positions};
 use vidimus_ledger::{Fault, Means};
 use vidimus_registry::configurations::Archive;
 
+use crate::cmd::data_directory;
 use crate::cmd::serve::{configurations, sinks, standing};
-use crate::cmd::{data_directory, refusals};
 use crate::output::{self, Format, printable};
 
 /// Looks at every file of the ledger, and at those beside it without which it does not go on: what is wrong, in which file and where, whether
@@ -75,8 +77,9 @@ pub fn run(beside: Option<&Path>, dir: &Path, format: Format) -> anyhow::Result<
     let mut faults = looked.faults;
     let kept = match beside {
         Some(data) => {
-            faults.extend(of_sinks(data, dir, &looked.origin, looked.minimum, looked.records)?);
-            faults.extend(of_standing(data, looked.minimum > 0)?);
+            let of_sinks = of_sinks(data, dir, &looked.origin, looked.minimum, looked.records);
+            faults.extend(keys::or_not_looked_at(sinks::positions(data), of_sinks)?);
+            faults.extend(keys::look(data, looked.minimum > 0)?);
             faults.extend(data_directory::leftovers(data).into_iter().map(unfinished));
             data_directory::configurations(data)
         }
@@ -84,7 +87,8 @@ pub fn run(beside: Option<&Path>, dir: &Path, format: Format) -> anyhow::Result<
     };
     if beside.is_some() || kept.is_dir() {
         let can_be_read = looked.records > looked.minimum && faults.iter().all(|fault| fault.means.is_well());
-        faults.extend(of_configurations(&kept, dir, can_be_read)?);
+        let found = of_configurations(&kept, dir, can_be_read);
+        faults.extend(keys::or_not_looked_at(kept, found)?);
     }
     faults.sort_by_key(|fault| std::cmp::Reverse(fault.means));
     let (minimum, records) = (looked.minimum, looked.records);
@@ -121,8 +125,8 @@ fn of_sinks(data: &Path, dir: &Path, origin: &str, minimum: u64, records: u64) -
 }
 
 /// What stands by acts, as it is written down for a start.
-fn of_standing(data: &Path, is_pruned: bool) -> anyhow::Result<Vec<Fault>> {
-    let (unusable, starts) = standing::unusable(data, &refusals::reading_key(data)?, is_pruned)?;
+fn of_standing(data: &Path, key: &[u8; KEY_LENGTH], is_pruned: bool) -> anyhow::Result<Vec<Fault>> {
+    let (unusable, starts) = standing::unusable(data, key, is_pruned)?;
     let faults = unusable.into_iter().map(|(path, reason)| {
         if starts {
             fault(Means::Mended, path, reason, "a start reads the acts in the ledger instead, or the file beside it")

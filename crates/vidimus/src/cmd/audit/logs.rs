@@ -64,19 +64,18 @@ fn print(times: &Times) {
         let log = &one.log;
         one.pruned.iter().for_each(|pruned| row("pruned", &format!("{log}: {pruned}")));
         for silence in &one.silences {
-            let (from, to, seconds, others) =
-                (when(&silence.from), when(&silence.to), silence.seconds, silence.others);
+            let (from, to, lasted) = (when(&silence.from), when(&silence.to), lasted(silence.seconds));
+            let others = match times.logs.len() {
+                // There are no others.
+                0 | 1 => String::new(),
+                _ => format!("; the others have {} records of it", silence.others),
+            };
             let what = match (silence.after, silence.ends_log) {
                 (Some(index), false) => format!("after record {index}"),
                 (Some(index), true) => format!("after record {index}, its last"),
                 (None, _) => "before its first".to_owned(),
             };
-            row(
-                "silent",
-                &format!(
-                    "{log}: {from} to {to}, {seconds} s, {what}; the others have {others} records of it"
-                ),
-            );
+            row("silent", &format!("{log}: {from} to {to}, {lasted}, {what}{others}"));
         }
         if one.more_silences > 0 {
             row(
@@ -113,6 +112,36 @@ fn print(times: &Times) {
     }
 }
 
+/// A time in its two largest units, as it is read.
+fn lasted(seconds: u64) -> String {
+    let units =
+        [(seconds / 86_400, "d"), (seconds / 3_600 % 24, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    let first = units.iter().position(|(count, _)| *count > 0).unwrap_or(3);
+    let largest = units.iter().skip(first).take(2).filter(|(count, _)| *count > 0);
+    let text: Vec<String> = largest.map(|(count, unit)| format!("{count}{unit}")).collect();
+    if text.is_empty() { "0s".to_owned() } else { text.join(" ") }
+}
+
 fn millis(micros: u64) -> String {
     format!("{}.{:03} ms", micros / 1_000, micros % 1_000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_time_is_in_days() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (3_600, "1h"),
+            (3_661, "1h 1m"),
+            (5_400, "1h 30m"),
+            (260_041, "3d"),
+            (270_000, "3d 3h"),
+        ] {
+            assert_eq!(lasted(seconds), text);
+        }
+    }
 }

@@ -92,6 +92,7 @@ pub fn run(data: &Path, dir: &Path, prune: &Prune, format: Format) -> anyhow::Re
         !pruning.why.trim().is_empty() && pruning.why.len() <= longest,
         "--why: say why in a few words, at most {longest} bytes"
     );
+    pruning.archive.as_ref().map_or(Ok(()), ArchiveAt::check).context("--archive")?;
     data_directory::prepare(data)?;
     let key = refusals::sealing_key(data)?;
     let config = Config { dir: dir.to_owned(), ..Config::default() };
