@@ -1,7 +1,7 @@
 //! `audit fsck`: each file by which a gateway goes on, what is wrong in it, and the exit status.
 
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::fs;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::gateway::{Gateway, damage};

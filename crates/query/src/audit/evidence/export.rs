@@ -159,7 +159,7 @@ fn known(dir: &Path, asked: &ShowQuestion) -> Result<Gathered, ExportError> {
     if !gathered.records.is_empty() {
         return Ok(gathered);
     }
-    let pruned = vidimus_ledger::pruned(dir).map_err(SearchError::from)?.map(|pruned| pruned.to_string());
+    let pruned = vidimus_ledger::pruned(dir)?.map(|pruned| pruned.to_string());
     let damage = gathered.damage.into_iter().next();
     Err(ExportError::UnknownId { id: asked.id.clone(), damage, pruned })
 }

@@ -30,8 +30,8 @@ const EVERY: Duration = Duration::from_secs(1);
   vidimus audit index --data DIR --rebuild # from nothing
   vidimus audit index --data DIR --clickhouse clickhouse://db/vidimus # there
 
-Exit codes: 0 it has all that can be sealed, 2 it could not be made, or the ledger
-lacks records that it signed for.")]
+Exit codes: 0 it has all that can be sealed, 2 it could not be made, or the
+ledger lacks records that it signed for.")]
 pub struct Index {
     /// Take nothing over of what is there.
     #[arg(long)]

@@ -32,8 +32,8 @@ With --clickhouse the tables are those of a ClickHouse, each row with its
 ledger's `origin` too, and the functions are its own.
 A row proves nothing; its index does: vidimus audit show CALL --evidence.
 
-What the index has is answered from the index. The ledger must have a checkpoint,
-and all segments up to it.
+What the index has is answered from the index. The ledger must have a
+checkpoint, and all segments up to it.
 
 Exit codes: 0 answered, 2 not answered, also where the ledger lacks records that
 it signed for: of some of them alone no sum is right.")]

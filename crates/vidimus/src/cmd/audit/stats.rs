@@ -26,8 +26,8 @@ use crate::output::{self, Format};
   vidimus audit stats --by model --order cost --since 2026-11-01
   vidimus audit stats --by agent-hour --since 24h -o json
 
-What the index has is answered from the index. The ledger must have a checkpoint,
-and all segments up to it.
+What the index has is answered from the index. The ledger must have a
+checkpoint, and all segments up to it.
 
 Exit codes: 0 answered, 2 not answered, also where the ledger lacks records that
 it signed for: of some of them alone no sum is right.")]
