@@ -312,7 +312,7 @@ impl Look<'_> {
             Note::Unexpected { path } => {
                 self.fault(Means::Noted, path, note, "a start leaves it; remove it");
             }
-            Note::Unchecked { from, .. } => {
+            Note::Unchecked { from, .. } if key_path(dir).exists() => {
                 let next = "run this as the user that runs the gateway, who may read the key";
                 self.fault(Means::Noted, Place::from(key_path(dir)).of_record(*from), note, next);
             }
@@ -334,8 +334,9 @@ impl Look<'_> {
                     );
                 }
             }
-            // No faults: what is not signed for yet, what nobody asked for, and what was given.
-            Note::Uncovered { .. }
+            // No faults: what is not signed for yet, what nobody asked for, and what was given. That there is no key is told by itself.
+            Note::Unchecked { .. }
+            | Note::Uncovered { .. }
             | Note::KeyOfTheLog
             | Note::NotSeenBefore
             | Note::Accepted { .. }

@@ -37,6 +37,23 @@ async fn stream(world: &World, events: String) -> (String, Vec<Value>) {
     (text, world.records(&id, 2).await)
 }
 
+/// As [`stream`], of what comes after `first` has passed: the gateway ends the stream at it.
+async fn ended(world: &World, first: &str, then: String) -> (String, Vec<Value>) {
+    let (answer, upstream) = Answer::stream("text/event-stream");
+    world.upstream.next(answer);
+    let response = world.send(world.request(Method::GET, PATH, &json!(null))).await;
+    let (id, mut body) = (call_id(response.headers()), response.into_body());
+    assert!(upstream.send(first.to_owned()).await);
+    body.frame().await.expect("an event").expect("whole");
+    upstream.send(then).await;
+    drop(upstream);
+    let mut text = String::new();
+    while let Some(Ok(frame)) = body.frame().await {
+        text.push_str(&String::from_utf8_lossy(&frame.into_data().unwrap_or_default()));
+    }
+    (text, world.records(&id, 2).await)
+}
+
 fn messages(text: &str) -> Vec<Value> {
     text.lines().filter_map(|line| line.strip_prefix("data: ")).map(|data| json_of(data.as_bytes())).collect()
 }
@@ -112,19 +129,7 @@ async fn on_a_stream_of_no_call_comes_nothing_that_may_be_of_a_redacted_answer()
         assert_eq!(messages(&text).len(), if redacts { 2 } else { 4 }, "{text}");
         assert_eq!(records[1]["result"], "ok", "{records:?}");
         // What asks waits for an answer: its stream ends, and the record says why.
-        let (answer, upstream) = Answer::stream("text/event-stream");
-        world.upstream.next(answer);
-        let response = world.send(world.request(Method::GET, PATH, &json!(null))).await;
-        let (id, mut body) = (call_id(response.headers()), response.into_body());
-        assert!(upstream.send(changed.clone()).await);
-        body.frame().await.expect("an event").expect("whole");
-        upstream.send(format!("{asks}{changed}")).await;
-        drop(upstream);
-        let mut text = String::new();
-        while let Some(Ok(frame)) = body.frame().await {
-            text.push_str(&String::from_utf8_lossy(&frame.into_data().unwrap_or_default()));
-        }
-        let records = world.records(&id, 2).await;
+        let (text, records) = ended(&world, &changed, format!("{asks}{changed}")).await;
         assert_eq!(text.contains(CARD), !redacts, "{text}");
         let code = if redacts { json!("change_impossible") } else { json!(null) };
         assert_eq!(records[1].get("code").cloned().unwrap_or_default(), code, "{records:?}");
@@ -159,7 +164,8 @@ async fn what_passes_on_a_stream_of_no_call_is_nothing_that_the_server_wrote() {
         }
         // It waits for an answer by an id that cannot pass: the stream ends.
         let named = json!({"jsonrpc": "2.0", "id": format!("card {CARD}"), "method": "ping"});
-        let (text, records) = stream(&world, format!("data: {named}\n\n")).await;
+        let (text, records) =
+            ended(&world, &format!("data: {changed}\n\n"), format!("data: {named}\n\n")).await;
         assert_eq!(text.contains(CARD), !redacts, "{text}");
         let code = if redacts { json!("change_impossible") } else { json!(null) };
         assert_eq!(records[1].get("code").cloned().unwrap_or_default(), code, "{records:?}");

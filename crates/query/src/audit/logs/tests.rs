@@ -195,10 +195,8 @@ fn a_forged_tail_of_a_copy_is_found_and_never_shown_as_the_logs() {
     // Its segments alone: the copy's own checkpoint is of two records.
     fs::remove_dir_all(forged.join("segments")).expect("removed");
     copy(&donor.join("segments"), &forged.join("segments"));
-    for alone in [&one, &forged] {
-        let report = verify(&Logs::of(std::slice::from_ref(alone)), &Held::default()).expect("checked");
-        assert!(report.intact(), "{report:#?}");
-    }
+    let report = verify(&Logs::of(std::slice::from_ref(&one)), &Held::default()).expect("checked");
+    assert!(report.intact(), "{report:#?}");
     for dirs in [[forged.clone(), one.clone()], [one.clone(), forged.clone()]] {
         let logs = Logs::of(&dirs);
         let report = verify(&logs, &Held::default()).expect("checked");

@@ -44,8 +44,8 @@ use crate::output::{self, Format};
 
 Where there is an index (vidimus audit index), it is used, with the same answer.
 What it has is answered from it, also where the ledger was changed since:
-whether it was, vidimus audit verify tells. Where the ledger ends before what it signed
-for, has no checkpoint or lacks a segment, the ledger is read, and that is said.
+whether it was, vidimus audit verify tells. Where the ledger ends before what it
+signed for, has no checkpoint or lacks a segment, it is read, and that is said.
 
 Exit codes: 0 searched (also when nothing was found), 1 the log is damaged and
 what could be read was searched, 2 not searched, also where not all may be read.")]
