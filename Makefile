@@ -76,7 +76,7 @@ mutants: ## Small changes to the heart, one at a time: which does no test notice
 
 bench: ## Every promised number, one JSON object a line (on stdout nothing else)
 	@$(CARGO) build --release -p vidimus -p vidimus-bench
-	@target/release/bench $(BENCH_FLAGS)
+	@VIDIMUS_BENCH_DUCKDB=$$(scripts/duckdb.sh) target/release/bench $(BENCH_FLAGS)
 
 bench-peers: ## Envoy, LiteLLM, ContextForge, FastMCP and Vidimus in turns (Linux on x86-64, PyPI; not part of CI)
 	@$(CARGO) build --release -p vidimus -p vidimus-bench

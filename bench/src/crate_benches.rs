@@ -49,6 +49,19 @@ pub(crate) const REPLAY: CrateBench = CrateBench {
     figures: &["configuration_kept", "replay", "suggest"],
 };
 
+/// With `VIDIMUS_BENCH_RECORDS=10000000` it is of the size that issue 13 asks about.
+pub(crate) const AUDIT: CrateBench = CrateBench {
+    package: "vidimus-readmodel",
+    target: "audit",
+    figures: &[
+        "ledger_open_by_size",
+        "ledger_prove",
+        "ledger_verify_all",
+        "audit_question",
+        "audit_question_of",
+    ],
+};
+
 /// What of [`DECIDE`] is measured again while a core is busy with something else.
 const UNDER_LOAD: &str = "decide_cold_edge";
 

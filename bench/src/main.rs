@@ -137,6 +137,8 @@ enum Only {
     LedgerAppend,
     /// 1,000,000 recorded calls decided again by other policies, and least privilege from them.
     Replay,
+    /// The log at its size, and the questions of an audit over 1,000,000 records: by the index, by SQLite and by DuckDB.
+    Audit,
     /// Verifying the token of a caller, and minting that of a hop.
     Credentials,
     Start,
@@ -161,6 +163,7 @@ impl Only {
             | Self::Reach
             | Self::DirectoryChange
             | Self::Replay
+            | Self::Audit
             | Self::LedgerAppend
             | Self::Credentials
             | Self::Streams
@@ -215,6 +218,7 @@ fn ours(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         (Only::DirectoryChange, "directory_change", crate_benches::DIRECTORY_CHANGE),
         (Only::LedgerAppend, "ledger_append", crate_benches::LEDGER),
         (Only::Replay, "replay", crate_benches::REPLAY),
+        (Only::Audit, "audit", crate_benches::AUDIT),
         (Only::Credentials, "credentials", crate_benches::CREDENTIALS),
     ] {
         if wanted(only) {
