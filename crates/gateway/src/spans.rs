@@ -197,8 +197,7 @@ async fn take(
     };
     let room = spans.room(&holder, room)?;
     let shared = gate.shared.clone();
-    let turns = spans.clone();
-    let kept = turns.aside(move || {
+    let kept = spans.aside(move || {
         let kept = keep(room, &whose, (wire, coding), &bytes, (now, shared.meter.spans()));
         shared.meter.spans().taken(kept.as_ref().ok());
         kept

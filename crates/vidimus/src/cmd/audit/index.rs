@@ -111,7 +111,8 @@ pub fn run_remote(remote: Remote, ledger: &Path, it: &Index, format: Format) -> 
 
 /// How many records are signed for and in no file yet.
 fn newer(ledger: &Path, extended: &Extended) -> u64 {
-    let signed = vidimus_ledger::newest_checkpoint(ledger).map_or(0, |newest| newest.checkpoint.size);
+    // What is wrong with the ledger, `is_all_there` says.
+    let signed = vidimus_ledger::signed_for(ledger).unwrap_or(0);
     signed.saturating_sub(extended.first.saturating_add(extended.records))
 }
 

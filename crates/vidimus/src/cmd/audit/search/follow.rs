@@ -33,7 +33,7 @@ pub(super) fn run(
     let question = SearchQuestion { oldest_first: true, ..question.clone() };
     Judge::of(&question, Vec::new()).map_err(|misasked| cmd::misasked(&misasked))?;
     let present = vidimus_ledger::signed_for(ledger)?;
-    let mut shown = Shown { format, rows: Vec::new() };
+    let mut shown = Printer { format, rows: Vec::new() };
     if let Some(from) = after.filter(|after| after.saturating_add(1) < present) {
         past(indexed::records(ledger, index, &question, Some(from), usize::MAX)?, present, &mut shown)?;
         after = present.checked_sub(1);
@@ -73,7 +73,7 @@ pub(super) fn run(
 fn past(
     records: impl Iterator<Item = Result<Found, Damage>>,
     present: u64,
-    shown: &mut Shown,
+    shown: &mut Printer,
 ) -> anyhow::Result<()> {
     for found in records {
         if output::is_gone() || found.as_ref().is_ok_and(|found| found.index >= present) {
@@ -85,14 +85,14 @@ fn past(
     Ok(())
 }
 
-/// What is shown as it comes.
-struct Shown {
+/// Prints what is found as it comes.
+struct Printer {
     format: Format,
     /// Not yet printed.
     rows: Vec<Row>,
 }
 
-impl Shown {
+impl Printer {
     fn take(&mut self, found: Result<Found, Damage>) -> anyhow::Result<()> {
         match found {
             Ok(found) if self.format == Format::Json => output::json(&found)?,
@@ -127,7 +127,7 @@ mod tests {
             });
             serde_json::from_value::<Found>(record).expect("a record")
         };
-        let mut shown = Shown { format: Format::Table, rows: Vec::new() };
+        let mut shown = Printer { format: Format::Table, rows: Vec::new() };
         let mut looked_at = 0;
         let records = [3, 7, 9, 10, 12].into_iter().map(found).map(Ok).inspect(|_| looked_at += 1);
         past(records, 10, &mut shown).expect("shown");
