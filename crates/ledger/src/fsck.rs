@@ -5,14 +5,17 @@
 //! them stands what a crash leaves, which is nothing to a verifier. Nothing is changed.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::checkpoint;
+use crate::checkpoint::{self, SignedCheckpoint};
 use crate::cosignature;
 use crate::file::{self, FileError};
 use crate::note::{SigningKey, VerifierKey};
 use crate::open::{key_path, public_key_path, unfinished_in};
+use crate::partial;
+use crate::search::newest_checkpoint;
 use crate::segment::{self, Segment};
 use crate::succession;
 use crate::tile;
@@ -90,6 +93,7 @@ pub fn fsck(dir: &Path, archive: bool) -> Result<Fsck, VerifyError> {
         look.note(note)?;
     }
     look.keys(archive)?;
+    look.partial();
     look.unfinished()?;
     look.strangers()?;
     let mut faults = look.faults;
@@ -413,7 +417,7 @@ impl Look<'_> {
     /// What is beside the files of a log, and none of them.
     fn strangers(&mut self) -> Result<(), FileError> {
         // Of an archive, the configurations that decided are in it.
-        const NAMES: [&str; 10] = [
+        const NAMES: [&str; 11] = [
             "aside",
             "checkpoint",
             "checkpoints",
@@ -421,6 +425,7 @@ impl Look<'_> {
             "cosigned",
             "keys",
             "lock",
+            "partial",
             "pruned",
             "segments",
             "tile",
@@ -432,6 +437,26 @@ impl Look<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The partial tiles, which nobody believes who does not see them lead to a signed root. They are told of a log that is well: of
+    /// another one, full tiles or the checkpoint may be what is wrong.
+    fn partial(&mut self) {
+        /// A writer may be in the midst of a write.
+        const ATTEMPTS: u32 = 5;
+        let path = partial::path(self.dir);
+        for attempt in 1..=ATTEMPTS {
+            let leads = |signed: SignedCheckpoint| partial::tree(self.dir, &signed.checkpoint).is_some();
+            let wrong = path.exists() && newest_checkpoint(self.dir).is_ok_and(|signed| !leads(signed));
+            if !wrong || !self.report.intact() {
+                return;
+            }
+            if attempt < ATTEMPTS {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        let what = "it does not lead to the root of the checkpoint: it is not used, and proofs read the newest records in its stead";
+        self.fault(Means::Mended, path, &what, "a start writes it again");
     }
 
     /// Writes that never finished.

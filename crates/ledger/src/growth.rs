@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::checkpoint::{self, Checkpoint, SignedCheckpoint};
 use crate::file::{self, FileError};
 use crate::note::SigningKey;
+use crate::partial::Partial;
 use crate::queue::Shared;
 use crate::segment::{Reader, Segment, SegmentError};
 use crate::storage::Storage;
@@ -50,6 +51,7 @@ pub(crate) struct Growth {
     /// Stands at the first record that is not in the tree.
     pub(crate) reader: Reader,
     pub(crate) newest: Arc<Newest>,
+    pub(crate) partial: Partial,
     /// The size of the newest checkpoint.
     pub(crate) signed: u64,
 }
@@ -134,6 +136,7 @@ impl Growth {
         }
         let origin = self.key.verifier().name().to_owned();
         let signed = Checkpoint { origin, size, root: self.tree.root() }.sign(&self.key);
+        self.partial.write(&*shared.storage, &shared.config.dir, &self.tree);
         issue(&*shared.storage, &shared.config.dir, &signed)?;
         self.signed = size;
         self.newest.set(Arc::new(Issued { signed, tree: self.tree.clone() }));

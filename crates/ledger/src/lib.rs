@@ -33,6 +33,7 @@ mod growth;
 mod nodes;
 mod note;
 mod open;
+mod partial;
 mod primitives;
 mod proof;
 mod prune;

@@ -13,6 +13,7 @@ use crate::cosignature;
 use crate::file::{self, FileError};
 use crate::growth::{Growth, Issued, Newest};
 use crate::note::{KeyError, SigningKey, VerifierKey};
+use crate::partial::Partial;
 use crate::pruned::{self, Pruned, PrunedError};
 use crate::rotate;
 use crate::seal::{Chain, SealKey};
@@ -407,13 +408,15 @@ impl End {
         }
         let signed = latest.checkpoint.size;
         let newest = Newest::new(Arc::new(Issued { signed: latest, tree: self.tree.clone() }));
+        let mut partial = Partial::default();
+        partial.write(storage, dir, &self.tree);
         for leaf in self.leaves {
             self.tree.append(leaf, |full| tile::write(storage, dir, full))?;
         }
         let size = self.walk.sealed();
         let reader = self.walk.into_reader().ok_or(OpenError::Shorter { records: size, signed })?;
         let (end, reader) = go_on(storage, dir, reader, seals, signed)?;
-        let growth = Growth { key, tree: self.tree, reader, newest: Arc::new(newest), signed };
+        let growth = Growth { key, tree: self.tree, reader, newest: Arc::new(newest), partial, signed };
         Ok(Opened { lock, size, end, growth, cut, aside: Vec::new(), cosigned: None })
     }
 }

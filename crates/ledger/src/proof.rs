@@ -14,10 +14,11 @@ use crate::file::{self, FileError};
 use crate::growth::Issued;
 use crate::nodes::Nodes;
 use crate::note::VerifierKey;
+use crate::partial;
 use crate::search::own_key;
 use crate::segment::{self, SegmentError};
 use crate::tile;
-use crate::tree::{self, Hash, TILE};
+use crate::tree::{self, Hash, TILE, Tree};
 use crate::walk::Walk;
 
 const FIRST_LINE: &str = "c2sp.org/tlog-proof@v1";
@@ -196,7 +197,15 @@ impl Prover {
     }
 
     fn to(dir: &Path, key: VerifierKey, signed: SignedCheckpoint) -> Result<Self, ProveError> {
-        let size = signed.checkpoint.size;
+        let tree = match partial::tree(dir, &signed.checkpoint) {
+            Some(tree) => tree,
+            None => Self::read(dir, signed.checkpoint.size)?,
+        };
+        Ok(Self { key, signed, nodes: Nodes::new(dir.to_owned(), tree) })
+    }
+
+    /// The tree of `size` records, from full tiles and the records behind them: reads all that is of the newest segment before those.
+    fn read(dir: &Path, size: u64) -> Result<Tree, ProveError> {
         let from = size - size % TILE as u64;
         // What does not follow from the tiles is noticed by each proof, and so is a front that is missing.
         let (segments, _) = segment::list(dir)?;
@@ -209,8 +218,7 @@ impl Prover {
                 None => return Err(ProveError::Inconsistent),
             }
         }
-        let tree = tile::restore(dir, size, last)?.ok_or(ProveError::Inconsistent)?;
-        Ok(Self { key, signed, nodes: Nodes::new(dir.to_owned(), tree) })
+        tile::restore(dir, size, last)?.ok_or(ProveError::Inconsistent)
     }
 
     /// The log's key.

@@ -2,8 +2,8 @@
 //!
 //! Only full tiles are kept. They follow from the records, so each is not synced by itself: what is missing or wrong after a power
 //! loss is made again when the log is opened. Opening looks at the last tiles of each level, those that no full tile of the level
-//! above stands for. Therefore a tile of a higher level is written only when everything below it is on disk. Partial tiles and entry
-//! bundles follow from records and full tiles when they are exported.
+//! above stands for. Therefore a tile of a higher level is written only when everything below it is on disk. Partial tiles are
+//! kept as a hint beside them ([`crate::partial`]); they and entry bundles follow from records and full tiles when they are exported.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use vidimus_ledger::{Config, Durability, Finding, Ledger, Query, fsck, search, verify};
+use vidimus_ledger::{Config, Durability, Finding, Ledger, Prover, Query, fsck, read_from, search, verify};
 
 use crate::support::{as_version_1, assert_whole, config, grow, items, refusal, segments, summed};
 use random::Random;
@@ -145,6 +145,11 @@ fn start(root: &Path, expected: &Expected<'_>) -> Run {
         let looked = fsck(dir, false).expect("looked");
         let damage = looked.faults.iter().find(|fault| !fault.means.is_well());
         assert!(damage.is_none() || expected.run.forged, "a start mends it: {damage:?}");
+        // Also where what a proof is begun with is torn, lost, or of another moment.
+        if report.findings.is_empty() && report.confirmed > 0 {
+            let mut prover = Prover::latest(dir).expect("a prover");
+            prove(dir, &mut prover, report.confirmed - 1);
+        }
     }
     let recorder = Recorder::new(root);
     let config = small(dir, expected.run.durability);
@@ -171,6 +176,12 @@ fn start(root: &Path, expected: &Expected<'_>) -> Run {
     let durability = expected.run.durability;
     let (acknowledged, written) = (Vec::new(), size + 3);
     Run { log: recorder.log(), acknowledged, written, public_key, durability, forged: expected.run.forged }
+}
+
+/// A proof of one record to the newest checkpoint.
+fn prove(dir: &Path, prover: &mut Prover, index: u64) {
+    let hit = read_from(dir, index).expect("read").next().expect("a record").expect("whole");
+    prover.prove(index, &hit.record).expect("proven");
 }
 
 fn states() -> usize {

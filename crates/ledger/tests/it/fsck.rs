@@ -59,7 +59,7 @@ async fn what_a_crash_leaves_is_named_and_mended_by_a_start() {
         unsign(dir);
     };
     type Harm<'a> = (&'a str, &'a Path, &'a dyn Fn(&Path), &'a str);
-    let cases: [Harm<'_>; 8] = [
+    let cases: [Harm<'_>; 10] = [
         ("torn", left.path(), &|dir| cut(&segments(dir)[0], 48 + 30), "segments/00000000000000000000.log"),
         ("no entry", whole.path(), &history, "checkpoints"),
         ("half an entry", whole.path(), &half, "checkpoints"),
@@ -70,6 +70,8 @@ async fn what_a_crash_leaves_is_named_and_mended_by_a_start() {
             "tile/0/000",
         ),
         ("a wrong tile", whole.path(), &|dir| write(&dir.join("tile/0/000"), &[7; 8192]), "tile/0/000"),
+        ("torn partial tiles", whole.path(), &|dir| cut(&dir.join("partial"), 1), "partial"),
+        ("forged partial tiles", whole.path(), &|dir| write(&dir.join("partial"), &[7; 8192]), "partial"),
         (
             "no public key",
             whole.path(),

@@ -1,8 +1,11 @@
+use std::path::Path;
 use std::time::Duration;
 
-use vidimus_ledger::{Config, Ledger, Proof, ProofError, ProveError, VerifierKey, show};
+use vidimus_ledger::{
+    Checkpoint, Config, Ledger, Proof, ProofError, ProveError, Prover, VerifierKey, read_from, show,
+};
 
-use crate::support::{config, grow, refusal};
+use crate::support::{config, grow, refusal, segments};
 
 fn key(ledger: &Ledger) -> VerifierKey {
     ledger.public_key().parse().expect("a key")
@@ -96,4 +99,87 @@ async fn an_altered_log_proves_nothing() {
     std::fs::write(&tile, bytes).expect("written");
     let shown = show(dir.path(), "n-3").expect("shown").remove(0);
     assert!(matches!(shown.proof, Err(ProveError::Inconsistent)), "{shown:?}");
+}
+
+/// A proof of record `index` of the log in `dir`, by a process that knows nothing of it.
+fn proven(dir: &Path, index: u64, record: &[u8]) -> Result<Checkpoint, ProveError> {
+    let mut prover = Prover::latest(dir)?;
+    let (proof, key) = (prover.prove(index, record)?, prover.key().clone());
+    Ok(proof.verify(record, &key).expect("it is checked"))
+}
+
+fn record(dir: &Path, index: u64) -> Vec<u8> {
+    read_from(dir, index).expect("read").next().expect("a record").expect("whole").record
+}
+
+/// As little is read of a log of any size: the newest segment need not be there.
+#[tokio::test]
+async fn a_proof_reads_no_segment() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    for (count, size) in [(5, 5), (251, 256), (344, 600)] {
+        grow(config(dir), count).await;
+        let record = record(dir, 3);
+        let [path] = &segments(dir)[..] else { panic!("one segment") };
+        let aside = dir.join("away");
+        std::fs::rename(path, &aside).expect("moved");
+        assert_eq!(proven(dir, 3, &record).expect("a proof").size, size);
+        std::fs::rename(&aside, path).expect("put back");
+    }
+}
+
+/// The hint is none where it is not there, or torn, or of another moment, or made up: then the records are read. Nothing is proven by it
+/// that is not so.
+#[tokio::test]
+async fn whatever_the_hint_is_the_proof_is_the_same() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let hint = dir.join("partial");
+    grow(config(dir), 500).await;
+    let older = std::fs::read(&hint).expect("written with each checkpoint");
+    grow(config(dir), 100).await;
+    let whole = std::fs::read(&hint).expect("read");
+    let mut forged = whole.clone();
+    forged[8 + 32 * 87 + 5] ^= 1;
+    let mut larger = whole.clone();
+    larger[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    let record = record(dir, 599);
+    let expected = proven(dir, 599, &record).expect("a proof");
+    for (what, bytes) in [
+        ("stale", &older[..]),
+        ("torn", &whole[..2000]),
+        ("empty", &whole[..0]),
+        ("forged", &forged[..]),
+        ("of more records than there can be", &larger[..]),
+    ] {
+        std::fs::write(&hint, bytes).expect("written");
+        assert_eq!(proven(dir, 599, &record).expect(what), expected, "{what}");
+        let mut altered = record.clone();
+        altered[9] ^= 1;
+        assert!(matches!(proven(dir, 599, &altered), Err(ProveError::Inconsistent)), "{what}");
+    }
+    std::fs::remove_file(&hint).expect("removed");
+    assert_eq!(proven(dir, 599, &record).expect("absent"), expected);
+    // A start puts it back, also where nothing is recorded after it.
+    grow(config(dir), 0).await;
+    let again = std::fs::read(&hint).expect("written again");
+    assert!(whole.starts_with(&again), "what was behind it was left of an older one");
+    assert_eq!(again.len(), 8 + 32 * (600 % 256 + 2));
+}
+
+/// It is written before the checkpoint is issued: one that is read in between has its tree in it too, or in full tiles.
+#[tokio::test]
+async fn the_hint_of_a_later_checkpoint_serves_an_earlier_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    for (first, more) in [(100, 50), (100, 200), (300, 400)] {
+        let log = dir.join(format!("{first}-{more}"));
+        grow(config(&log), first).await;
+        let checkpoint = std::fs::read(log.join("checkpoint")).expect("read");
+        grow(config(&log), more).await;
+        std::fs::write(log.join("checkpoint"), checkpoint).expect("written");
+        let record = record(&log, 42);
+        std::fs::remove_file(&segments(&log)[0]).expect("removed");
+        assert_eq!(proven(&log, 42, &record).expect("a proof").size, first);
+    }
 }

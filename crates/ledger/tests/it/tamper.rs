@@ -7,9 +7,9 @@ use vidimus_ledger::{Config, Finding, Options, Report, Source, VerifyError, veri
 
 use crate::support::{SEAL, assert_whole, config, copy, files, grow, items, report, segments, summed};
 
-/// Files that vouch for the log: all but the private key, which a verifier does not read, and the empty lock.
+/// Files that vouch for the log: all but the private key, which a verifier does not read, the empty lock, and the hint for proofs.
 fn vouching(dir: &Path) -> Vec<std::path::PathBuf> {
-    let skipped = [dir.join("keys/checkpoint.key"), dir.join("lock")];
+    let skipped = [dir.join("keys/checkpoint.key"), dir.join("lock"), dir.join("partial")];
     files(dir).into_iter().filter(|path| !skipped.contains(path)).collect()
 }
 
