@@ -27,6 +27,7 @@ fn record(id: &str, act: Act) -> ActRecord<'static> {
         actor: "User/urn:vidimus:local#admin".into(),
         id: id.to_owned().into(),
         kind: ActKind,
+        note: false,
         shared: None,
         time: "2026-09-21T14:13:20.500000Z".into(),
         version: VERSION,

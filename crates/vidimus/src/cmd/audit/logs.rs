@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
-use vidimus_query::audit::logs::{self, Logs, Times, TimesQuestion};
+use vidimus_core::act::Found;
+use vidimus_query::audit::logs::{self, Away, LogTimes, Logs, Times, TimesQuestion};
 
 use super::search::moment;
 use crate::cmd::quantity::duration;
@@ -14,8 +15,9 @@ use crate::output::{self, Format, printable};
 /// Tells which ledgers there are, from when to when each has records, of which times it has none, and whether their clocks agree.
 ///
 /// A clock is judged by what must have been before what: a record within its ledger, and a call that an agent makes in a chain after the one by
-/// which that agent was reached. It is a lower bound: clocks that nothing crosses are not compared. Why a ledger has no record of a time,
-/// no record says: nobody called, or the gateway was away.
+/// which that agent was reached. It is a lower bound: clocks that nothing crosses are not compared. When no gateway was running is told by
+/// their starts and stops, which are on record (`away`); of other times without a record (`silent`) nobody called, or records are missing, which
+/// `audit verify` tells.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus audit logs --data DIR
@@ -63,6 +65,7 @@ fn print(times: &Times) {
     for one in &times.logs {
         let log = &one.log;
         one.pruned.iter().for_each(|pruned| row("pruned", &format!("{log}: {pruned}")));
+        tell_away(one, row);
         for silence in &one.silences {
             let (from, to, lasted) = (when(&silence.from), when(&silence.to), lasted(silence.seconds));
             let others = match times.logs.len() {
@@ -109,6 +112,41 @@ fn print(times: &Times) {
     }
     if times.passed_over > 0 {
         row("clock", &format!("{} calls of long chains were not compared", times.passed_over));
+    }
+}
+
+/// When no gateway ran that writes this ledger, by what it says itself.
+fn tell_away(of: &LogTimes, row: impl Fn(&str, &str)) {
+    let when = |time: &str| output::when(time, None);
+    for away in &of.runs.away {
+        let Away { stop, start, from, to, seconds, found } = away;
+        let from = when(from);
+        let at = |index: &Option<u64>| index.map(|index| format!(" (record {index})")).unwrap_or_default();
+        let text = match (to, found) {
+            (None, _) => format!("stopped at {from}{}, and not started since", at(stop)),
+            (Some(to), Found::Stopped | Found::New) => {
+                let (to, lasted) = (when(to), lasted(*seconds));
+                format!("not running from {from}{} to {to}{}, {lasted}", at(stop), at(start))
+            }
+            (Some(to), Found::Unstopped) => {
+                let (to, lasted) = (when(to), lasted(*seconds));
+                format!(
+                    "ended without a stop after {from}, and was started at {to}{}, {lasted} later",
+                    at(start)
+                )
+            }
+            (Some(to), Found::Unknown) => {
+                let (to, lasted) = (when(to), lasted(*seconds));
+                format!(
+                    "not known whether it ran from {from} to {to}{}, {lasted}: a version that recorded no starts",
+                    at(start)
+                )
+            }
+        };
+        row("away", &format!("{}: {text}", of.log));
+    }
+    if of.runs.more_away > 0 {
+        row("away", &format!("{}: {} shorter times more", of.log, of.runs.more_away));
     }
 }
 

@@ -1,0 +1,121 @@
+//! Times of which a log says itself that no gateway wrote it: from a stop, or an end without one, to the next start (ADR 63).
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use vidimus_core::act::{Act, Found};
+use vidimus_core::record::{Kept, Record};
+
+use super::{MOST_SILENCES, micros};
+
+/// A time in which no gateway was running that writes the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Away {
+    /// The stop that it begins with; `None` where the run before ended without one, or its stop is of another time than was asked for.
+    pub stop: Option<u64>,
+    /// The start that it ends with; `None` where the log ends before one.
+    pub start: Option<u64>,
+    /// Its beginning: that of the stop. Without one it is that of the last record before the start: until then at least it was running, and when it
+    /// ended no record says.
+    pub from: String,
+    /// Its end: that of the start; absent where the log ends before one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// How long it was; 0 where it has no end.
+    pub seconds: u64,
+    /// How the run before ended.
+    pub found: Found,
+}
+
+/// When gateways ran that wrote a log, by their own starts and stops. Gateways of earlier versions recorded none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RunTimes {
+    /// How many starts are on record.
+    pub starts: u64,
+    /// How many of them found that the run before had ended without a stop.
+    pub unstopped: u64,
+    /// Times of which the log says itself that no gateway was running, the longest at most 32, in their order.
+    pub away: Vec<Away>,
+    /// How many more there were.
+    pub more_away: u64,
+}
+
+/// The runs of the gateway of one log, as far as it was read.
+#[derive(Debug, Default)]
+pub(in crate::audit) struct Runs {
+    told: RunTimes,
+    /// Since a stop, until the next start.
+    stopped: Option<(u64, Timestamp)>,
+}
+
+impl Runs {
+    /// Takes the next record of the log over; whether what was silent before it is told by it or by a stop, and is no silence of a gateway that runs.
+    pub(in crate::audit) fn take(
+        &mut self,
+        (index, time): (u64, Timestamp),
+        record: &Kept,
+        silence_us: u64,
+    ) -> bool {
+        let was_away = self.stopped.is_some();
+        let Record::Act(act) = record else { return was_away };
+        match &act.act {
+            Act::Stop(_) => {
+                self.stopped = Some((index, time));
+                was_away
+            }
+            Act::Start(start) => {
+                self.told.starts += 1;
+                self.told.unstopped += u64::from(start.found == Found::Unstopped);
+                let stopped = self.stopped.take();
+                let since = start.since.as_deref().and_then(|since| since.parse::<Timestamp>().ok());
+                let Some(from) = stopped.map(|(_, at)| at).or(since) else { return true };
+                let passed = micros(from, time).unwrap_or_default();
+                // That one ended without a stop is worth knowing however soon the next began.
+                if passed >= silence_us || start.found == Found::Unstopped {
+                    self.told.away(Away {
+                        stop: stopped.map(|(index, _)| index),
+                        start: Some(index),
+                        from: from.to_string(),
+                        to: Some(time.to_string()),
+                        seconds: passed / 1_000_000,
+                        found: start.found,
+                    });
+                }
+                true
+            }
+            _ => was_away,
+        }
+    }
+
+    /// What is known at the end of the log; and whether it ends with a stop.
+    pub(in crate::audit) fn end(mut self) -> (RunTimes, bool) {
+        if let Some((index, at)) = self.stopped {
+            self.told.away(Away {
+                stop: Some(index),
+                start: None,
+                from: at.to_string(),
+                to: None,
+                seconds: 0,
+                found: Found::Stopped,
+            });
+        }
+        (self.told, self.stopped.is_some())
+    }
+}
+
+impl RunTimes {
+    /// One more time away, where it is among the longest.
+    fn away(&mut self, away: Away) {
+        self.away.push(away);
+        if self.away.len() > MOST_SILENCES {
+            self.more_away += 1;
+            // That which has no end is not the shortest.
+            let lasted = |away: &Away| if away.to.is_some() { away.seconds } else { u64::MAX };
+            let shortest =
+                self.away.iter().enumerate().min_by_key(|(_, away)| lasted(away)).map(|(at, _)| at);
+            if let Some(at) = shortest {
+                self.away.remove(at);
+            }
+        }
+    }
+}
