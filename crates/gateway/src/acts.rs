@@ -239,6 +239,7 @@ impl Shared {
             if let Act::Declassify(of) = &act.act {
                 forgotten.push(of.clone());
             }
+            self.forget_shown(&act.act);
             done.get_or_insert_with(|| Done { id: act.id.to_string(), record: index, is_told });
             taken.push(act);
         }
