@@ -114,7 +114,7 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     stop.send_replace(true);
     join(workers);
     // No worker is left that records anything.
-    control.block_on(runs::end(&shared, run, &why));
+    control.block_on(runs::end(&shared, run, &why, witnessed));
     shared.telemetry.flush();
     drop(inside);
     // What looks at files may be waiting for one.

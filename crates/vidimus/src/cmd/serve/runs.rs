@@ -16,6 +16,10 @@ use super::supervisor::Supervisor;
 /// How long a stop waits to be on record.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a stop waits for witnesses, and how often it looks for them.
+const COSIGN: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(20);
+
 /// A run of this gateway that is on record.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -70,7 +74,7 @@ pub(super) async fn until_told(supervisor: &mut Supervisor) -> std::io::Result<(
 
 /// Puts on record what was only counted and that it ends, when no call is under way any more, and closes the ledger. One that has failed takes
 /// no such record, and the next start says that there is none.
-pub(super) async fn end(shared: &Shared, run: Run, why: &str) {
+pub(super) async fn end(shared: &Shared, run: Run, why: &str, has_witnesses: bool) {
     record_count(shared).await;
     let stop = shared.note(Act::Stop(Stop { of: run.start }), why);
     // Whoever acts waits for a store at times, and for this nobody kills the process.
@@ -79,7 +83,25 @@ pub(super) async fn end(shared: &Shared, run: Run, why: &str) {
         Ok(Err(refusal)) => tracing::error!(%refusal, "the stop is not on record"),
         Err(_) => tracing::error!("the stop is not on record: an act is still under way"),
     }
+    if has_witnesses {
+        cosigned(&shared.ledger).await;
+    }
     shared.ledger.close().await;
+}
+
+/// Waits until witnesses have cosigned all there is, for a while: what comes last is then believed like all before it, also where nobody starts
+/// again.
+async fn cosigned(ledger: &Ledger) {
+    let size = ledger.size();
+    let is_so = || ledger.cosigned().is_some_and(|signed| signed.checkpoint.size >= size);
+    let waits = async {
+        while ledger.is_open() && !is_so() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    if tokio::time::timeout(COSIGN, waits).await.is_err() {
+        tracing::warn!("the stop is not cosigned yet; it is after the next start");
+    }
 }
 
 /// SIGHUP is heard and does nothing: whoever sends it wants files to be read again, which they are when they change, and not the calls
