@@ -27,7 +27,7 @@ pub use export::Export;
 pub use grant::{BadTerms, Granted, MOST_RESOURCES, OfGrant, Requested, Terms, Thing, Used};
 pub use prune::Prune;
 pub use rotate::RotateKey;
-pub use run::{Found, Start, Stop};
+pub use run::{LastRun, Start, Stop};
 pub use shred::{KeepsNone, MOST_KEYS, Shred};
 
 /// The actor of what the gateway does by itself, such as an expiry.

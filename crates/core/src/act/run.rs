@@ -12,7 +12,7 @@ pub struct Start {
     /// nothing else; passwords and keys are not in it.
     pub flags: String,
     /// How the run before this one ended.
-    pub found: Found,
+    pub found: LastRun,
     /// The time of the record before this one, absent where it is the first: nothing was on record since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
@@ -23,7 +23,7 @@ pub struct Start {
 /// How the run before a start ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Found {
+pub enum LastRun {
     /// The ledger is new: there was none.
     New,
     /// It stopped, and that is on record.
@@ -34,7 +34,7 @@ pub enum Found {
     Unknown,
 }
 
-impl Found {
+impl LastRun {
     /// As records have it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use quick_xml::escape::escape;
-use vidimus_core::act::Found;
+use vidimus_core::act::LastRun;
 
 use super::{Assessment, Control, Sample};
 use crate::audit::logs::Away;
@@ -212,9 +212,9 @@ fn gaps(page: &mut String, it: &Assessment) -> fmt::Result {
 fn told(away: &Away) -> String {
     let to = away.to.as_deref().unwrap_or("no start on record since");
     match away.found {
-        Found::Stopped | Found::New => format!("not running from {} to {to}", away.from),
-        Found::Unstopped => format!("ended without a stop after {}; started at {to}", away.from),
-        Found::Unknown => {
+        LastRun::Stopped | LastRun::New => format!("not running from {} to {to}", away.from),
+        LastRun::Unstopped => format!("ended without a stop after {}; started at {to}", away.from),
+        LastRun::Unknown => {
             format!("not known from {} to {to}: by a version that recorded no starts", away.from)
         }
     }

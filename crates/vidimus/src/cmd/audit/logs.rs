@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
-use vidimus_core::act::Found;
+use vidimus_core::act::LastRun;
 use vidimus_query::audit::logs::{self, Away, LogTimes, Logs, Times, TimesQuestion};
 
 use super::search::moment;
@@ -124,18 +124,18 @@ fn tell_away(of: &LogTimes, row: impl Fn(&str, &str)) {
         let at = |index: &Option<u64>| index.map(|index| format!(" (record {index})")).unwrap_or_default();
         let text = match (to, found) {
             (None, _) => format!("stopped at {from}{}, and not started since", at(stop)),
-            (Some(to), Found::Stopped | Found::New) => {
+            (Some(to), LastRun::Stopped | LastRun::New) => {
                 let (to, lasted) = (when(to), lasted(*seconds));
                 format!("not running from {from}{} to {to}{}, {lasted}", at(stop), at(start))
             }
-            (Some(to), Found::Unstopped) => {
+            (Some(to), LastRun::Unstopped) => {
                 let (to, lasted) = (when(to), lasted(*seconds));
                 format!(
                     "ended without a stop after {from}, and was started at {to}{}, {lasted} later",
                     at(start)
                 )
             }
-            (Some(to), Found::Unknown) => {
+            (Some(to), LastRun::Unknown) => {
                 let (to, lasted) = (when(to), lasted(*seconds));
                 format!(
                     "not known whether it ran from {from} to {to}{}, {lasted}: a version that recorded no starts",

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use vidimus_core::act::{Act, Found, Start, Stop};
+use vidimus_core::act::{Act, LastRun, Start, Stop};
 use vidimus_gateway::{Shared, record_count};
 use vidimus_ledger::Ledger;
 use vidimus_registry::digest_of;
@@ -35,12 +35,12 @@ pub(super) async fn begin(serve: &Serve, shared: &Shared) -> anyhow::Result<Run>
     let since = last_time(&shared.ledger);
     let run = shared.acts.standing().run.clone();
     let found = match run {
-        Some(run) if run.is_stopped => Found::Stopped,
-        Some(_) => Found::Unstopped,
-        None if shared.ledger.size() == 0 => Found::New,
-        None => Found::Unknown,
+        Some(run) if run.is_stopped => LastRun::Stopped,
+        Some(_) => LastRun::Unstopped,
+        None if shared.ledger.size() == 0 => LastRun::New,
+        None => LastRun::Unknown,
     };
-    if found == Found::Unstopped {
+    if found == LastRun::Unstopped {
         tracing::warn!(
             since = since.as_deref().unwrap_or_default(),
             "the run before this one ended without a stop; nothing is on record since"

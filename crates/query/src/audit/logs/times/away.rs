@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use vidimus_core::act::{Act, Found};
+use vidimus_core::act::{Act, LastRun};
 use vidimus_core::record::{Kept, Record};
 
 use super::{MOST_SILENCES, micros};
@@ -24,7 +24,7 @@ pub struct Away {
     /// How long it was; 0 where it has no end.
     pub seconds: u64,
     /// How the run before ended.
-    pub found: Found,
+    pub found: LastRun,
 }
 
 /// When gateways ran that wrote a log, by their own starts and stops. Gateways of earlier versions recorded none.
@@ -65,13 +65,13 @@ impl Runs {
             }
             Act::Start(start) => {
                 self.told.starts += 1;
-                self.told.unstopped += u64::from(start.found == Found::Unstopped);
+                self.told.unstopped += u64::from(start.found == LastRun::Unstopped);
                 let stopped = self.stopped.take();
                 let since = start.since.as_deref().and_then(|since| since.parse::<Timestamp>().ok());
                 let Some(from) = stopped.map(|(_, at)| at).or(since) else { return true };
                 let passed = micros(from, time).unwrap_or_default();
                 // That one ended without a stop is worth knowing however soon the next began.
-                if passed >= silence_us || start.found == Found::Unstopped {
+                if passed >= silence_us || start.found == LastRun::Unstopped {
                     self.told.away(Away {
                         stop: stopped.map(|(index, _)| index),
                         start: Some(index),
@@ -96,7 +96,7 @@ impl Runs {
                 from: at.to_string(),
                 to: None,
                 seconds: 0,
-                found: Found::Stopped,
+                found: LastRun::Stopped,
             });
         }
         (self.told, self.stopped.is_some())
