@@ -27,7 +27,9 @@ pub use search::{FoundIn, Searched, search, unknown_names};
 pub use set::{BadSet, CheckpointSet, set};
 pub use show::{ShownIn, ShownInLogs, show};
 pub(in crate::audit) use times::Runs;
-pub use times::{Away, ClockBack, LogTimes, RunTimes, Silence, Skew, Times, TimesQuestion, times};
+pub use times::{
+    Away, ClockBack, LogTimes, RunTimes, Silence, Skew, Times, TimesQuestion, away_within, times,
+};
 pub use verify::{Amiss, Held, LogVerified, LogsReport, Remark, verify};
 
 /// One of several logs.

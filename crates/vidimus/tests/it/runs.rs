@@ -67,6 +67,10 @@ fn a_start_says_how_the_run_before_it_ended_and_a_stop_that_it_did() {
     assert!(last["stop"].is_u64() && last["start"].is_null(), "{told}");
     let ran = run(&["audit", "logs", "--data", &data]);
     assert!(ran.out.contains("and not started since"), "{ran:?}");
+    // Where nothing is found of a time, it is told that nobody could have been called.
+    let beside = |hours| (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours)).to_string();
+    let ran = run(&["audit", "search", "--data", &data, "--since", &beside(1), "--until", &beside(2)]);
+    assert!(ran.code == Some(0) && ran.err.contains("and not started since"), "{ran:?}");
     let html = directory.path().join("report.html").display().to_string();
     let ran =
         run(&["audit", "evidence", "--data", &data, "--framework", "soc2", "--from", "1d", "--out", &html]);

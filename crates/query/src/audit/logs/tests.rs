@@ -522,3 +522,34 @@ fn when_no_gateway_was_running_is_told_apart_from_no_calls() {
     let text = serde_json::to_string(&told).expect("JSON");
     assert_eq!(serde_json::from_str::<Times>(&text).expect("read"), told);
 }
+
+/// Of a window in which nothing is found, whether anybody could have been called.
+#[test]
+fn of_a_window_it_is_told_when_no_gateway_was_running() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let dir = directory.path().join("a");
+    let records = [
+        start("s1", 0, "new", None),
+        stop("e1", 100, "s1"),
+        start("s2", 700, "stopped", Some(100)),
+        decision("1", 710, json!({})),
+        start("s3", 1400, "unstopped", Some(710)),
+        stop("e3", 1500, "s3"),
+    ];
+    write(&dir, "a.example", &records);
+    let within = |since: Option<u64>, until: Option<u64>| {
+        let at = |second: u64| time(second).parse::<Timestamp>().expect("a time");
+        let all = away_within(&dir, since.map(at), until.map(at)).expect("read");
+        all.iter().map(|one| (one.stop, one.start)).collect::<Vec<_>>()
+    };
+    let (first, second, last) = ((None, Some(2)), (None, Some(4)), (Some(5), None));
+    assert_eq!(within(None, None), [first, second, last]);
+    assert_eq!(within(Some(200), Some(300)), [first], "all of it between two records");
+    assert!(within(Some(20), Some(90)).is_empty());
+    assert_eq!(within(Some(705), Some(1400)), [second]);
+    assert_eq!(within(Some(1450), None), [last]);
+    assert_eq!(within(Some(1600), Some(1700)), [last]);
+    // While one runs, nobody is away.
+    write(&dir, "a.example", &[start("s4", 1510, "stopped", Some(1500))]);
+    assert!(within(Some(1600), None).is_empty());
+}

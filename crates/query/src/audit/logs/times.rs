@@ -20,7 +20,7 @@ use crate::Misasked;
 use crate::audit::{Kind, SearchQuestion};
 
 pub(in crate::audit) use self::away::Runs;
-pub use self::away::{Away, RunTimes};
+pub use self::away::{Away, RunTimes, away_within};
 
 /// Most silences that are told of a log: the longest.
 const MOST_SILENCES: usize = 32;

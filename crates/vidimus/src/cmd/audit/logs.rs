@@ -117,36 +117,31 @@ fn print(times: &Times) {
 
 /// When no gateway ran that writes this ledger, by what it says itself.
 fn tell_away(of: &LogTimes, row: impl Fn(&str, &str)) {
-    let when = |time: &str| output::when(time, None);
     for away in &of.runs.away {
-        let Away { stop, start, from, to, seconds, found } = away;
-        let from = when(from);
-        let at = |index: &Option<u64>| index.map(|index| format!(" (record {index})")).unwrap_or_default();
-        let text = match (to, found) {
-            (None, _) => format!("stopped at {from}{}, and not started since", at(stop)),
-            (Some(to), LastRun::Stopped | LastRun::New) => {
-                let (to, lasted) = (when(to), lasted(*seconds));
-                format!("not running from {from}{} to {to}{}, {lasted}", at(stop), at(start))
-            }
-            (Some(to), LastRun::Unstopped) => {
-                let (to, lasted) = (when(to), lasted(*seconds));
-                format!(
-                    "ended without a stop after {from}, and was started at {to}{}, {lasted} later",
-                    at(start)
-                )
-            }
-            (Some(to), LastRun::Unknown) => {
-                let (to, lasted) = (when(to), lasted(*seconds));
-                format!(
-                    "not known whether it ran from {from} to {to}{}, {lasted}: a version that recorded no starts",
-                    at(start)
-                )
-            }
-        };
-        row("away", &format!("{}: {text}", of.log));
+        row("away", &format!("{}: {}", of.log, away_text(away)));
     }
     if of.runs.more_away > 0 {
         row("away", &format!("{}: {} shorter times more", of.log, of.runs.more_away));
+    }
+}
+
+/// A time in which no gateway was running.
+pub(super) fn away_text(away: &Away) -> String {
+    let Away { stop, start, from, to, seconds, found } = away;
+    let (from, lasted) = (output::when(from, None), lasted(*seconds));
+    let at = |index: &Option<u64>| index.map(|index| format!(" (record {index})")).unwrap_or_default();
+    let Some(to) = to else { return format!("stopped at {from}{}, and not started since", at(stop)) };
+    let to = format!("{}{}", output::when(to, None), at(start));
+    match found {
+        LastRun::Stopped | LastRun::New => format!("not running from {from}{} to {to}, {lasted}", at(stop)),
+        LastRun::Unstopped => {
+            format!("ended without a stop after {from}, and was started at {to}, {lasted} later")
+        }
+        LastRun::Unknown => {
+            format!(
+                "not known whether it ran from {from} to {to}, {lasted}: a version that recorded no starts"
+            )
+        }
     }
 }
 

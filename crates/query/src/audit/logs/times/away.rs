@@ -1,5 +1,7 @@
 //! Times of which a log says itself that no gateway wrote it: from a stop, or an end without one, to the next start (ADR 63).
 
+use std::path::Path;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,6 +9,7 @@ use vidimus_core::act::{Act, LastRun};
 use vidimus_core::record::{Kept, Record};
 
 use super::{MOST_SILENCES, micros};
+use crate::audit::{Found, Kind, SearchQuestion, Unsearched, search};
 
 /// A time in which no gateway was running that writes the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -25,6 +28,14 @@ pub struct Away {
     pub seconds: u64,
     /// How the run before ended.
     pub found: LastRun,
+}
+
+impl Away {
+    /// Since a stop that no start follows.
+    fn for_good(stop: u64, at: Timestamp) -> Self {
+        let found = LastRun::Stopped;
+        Self { stop: Some(stop), start: None, from: at.to_string(), to: None, seconds: 0, found }
+    }
 }
 
 /// When gateways ran that wrote a log, by their own starts and stops. Gateways of earlier versions recorded none.
@@ -90,14 +101,7 @@ impl Runs {
     /// What is known at the end of the log; and whether it ends with a stop.
     pub(in crate::audit) fn end(mut self) -> (RunTimes, bool) {
         if let Some((index, at)) = self.stopped {
-            self.told.away(Away {
-                stop: Some(index),
-                start: None,
-                from: at.to_string(),
-                to: None,
-                seconds: 0,
-                found: LastRun::Stopped,
-            });
+            self.told.away(Away::for_good(index, at));
         }
         (self.told, self.stopped.is_some())
     }
@@ -118,4 +122,52 @@ impl RunTimes {
             }
         }
     }
+}
+
+/// How the records of starts begin, and those of both: canonical JSON has `act` first.
+const STARTS: &str = r#"{"act":{"start":"#;
+const EITHER: &str = r#"{"act":{"st"#;
+/// Restarts that took less are not told where nothing was found.
+const SHORT_US: u64 = 60_000_000;
+
+/// The times in which no gateway was running that wrote the log in `dir`, where a window has a part of them: the first 32. Nothing of before the
+/// window is read, since a start says since when nothing was on record. What of the log is damaged is passed over.
+///
+/// # Errors
+/// See [`Unsearched`].
+pub fn away_within(
+    dir: &Path,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+) -> Result<Vec<Away>, Unsearched> {
+    let acts = |text: &str, since, oldest_first| {
+        let text = Some(text.to_owned());
+        SearchQuestion { kind: Some(Kind::Act), text, since, oldest_first, ..SearchQuestion::default() }
+    };
+    let is_behind = |time: Timestamp| until.is_some_and(|until| time >= until);
+    let mut all = Vec::new();
+    for found in search(dir, &acts(STARTS, since, true))?.flatten() {
+        let Record::Act(act) = &found.record else { continue };
+        let Act::Start(start) = &act.act else { continue };
+        let from = start.since.as_deref().and_then(|since| since.parse::<Timestamp>().ok());
+        let (Some(from), Ok(to)) = (from, act.time.parse::<Timestamp>()) else { continue };
+        if is_behind(from) || all.len() == MOST_SILENCES {
+            return Ok(all);
+        }
+        let passed = micros(from, to).unwrap_or_default();
+        if passed >= SHORT_US || start.found == LastRun::Unstopped {
+            let (start, found) = (Some(found.index), start.found);
+            let (from, to, seconds) = (from.to_string(), Some(to.to_string()), passed / 1_000_000);
+            all.push(Away { stop: None, start, from, to, seconds, found });
+        }
+    }
+    let newest = search(dir, &acts(EITHER, None, false))?.flatten().next();
+    if let Some(Found { index, record: Record::Act(act), .. }) = newest
+        && matches!(act.act, Act::Stop(_))
+        && let Ok(at) = act.time.parse::<Timestamp>()
+        && !is_behind(at)
+    {
+        all.push(Away::for_good(index, at));
+    }
+    Ok(all)
 }
