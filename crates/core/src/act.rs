@@ -7,6 +7,7 @@ mod export;
 mod grant;
 mod prune;
 mod rotate;
+mod run;
 mod shred;
 
 use std::borrow::Cow;
@@ -26,6 +27,7 @@ pub use export::Export;
 pub use grant::{BadTerms, Granted, MOST_RESOURCES, OfGrant, Requested, Terms, Thing, Used};
 pub use prune::Prune;
 pub use rotate::RotateKey;
+pub use run::{LastRun, Start, Stop};
 pub use shred::{KeepsNone, MOST_KEYS, Shred};
 
 /// The actor of what the gateway does by itself, such as an expiry.
@@ -75,9 +77,45 @@ pub enum Act {
     Export(Export),
     /// The keys of somebody's kept payloads are destroyed.
     Shred(Shred),
+    /// A gateway begins to serve.
+    Start(Start),
+    /// A gateway ends.
+    Stop(Stop),
 }
 
 impl Act {
+    /// The names of all that this program knows, as a record has them.
+    pub const NAMES: [&str; 22] = [
+        "quarantine",
+        "lift",
+        "declassify",
+        "ask",
+        "approve",
+        "deny",
+        "expire",
+        "void",
+        "use",
+        "came",
+        "requestGrant",
+        "grant",
+        "revoke",
+        "useGrant",
+        "endGrant",
+        "agree",
+        "prune",
+        "rotateKey",
+        "export",
+        "shred",
+        "start",
+        "stop",
+    ];
+
+    /// Whether it only tells something: what stands, and what was counted, is the same with it and without it. Its record says so
+    /// ([`crate::record::ActRecord::note`]), for who does not know the act.
+    pub const fn is_note(&self) -> bool {
+        matches!(self, Self::Start(_) | Self::Stop(_))
+    }
+
     /// Its name, as in tables and searches; a record has it as the name of a member (`useGrant`).
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -101,6 +139,8 @@ impl Act {
             Self::RotateKey(_) => "rotate-key",
             Self::Export(_) => "export",
             Self::Shred(_) => "shred",
+            Self::Start(_) => "start",
+            Self::Stop(_) => "stop",
         }
     }
 
@@ -126,7 +166,9 @@ impl Act {
             | Self::Prune(_)
             | Self::RotateKey(_)
             | Self::Export(_)
-            | Self::Shred(_) => return None,
+            | Self::Shred(_)
+            | Self::Start(_)
+            | Self::Stop(_) => return None,
         })
     }
 
@@ -184,6 +226,8 @@ impl Act {
             Self::RotateKey(RotateKey { to, .. }) => format!("Key/{to}"),
             Self::Export(_) => "View/records".to_owned(),
             Self::Shred(shred) => shred.subject.to_string(),
+            Self::Start(start) => format!("Gateway/{}", start.version),
+            Self::Stop(stop) => format!("Start/{}", stop.of),
         }
     }
 }

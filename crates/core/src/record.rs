@@ -351,6 +351,10 @@ pub struct ActRecord<'a> {
     pub id: Cow<'a, str>,
     /// `act`.
     pub kind: ActKind,
+    /// That it only tells something: nothing stands by it and nothing is counted. A program that does not know such an act passes it over, and
+    /// refuses to go on where it does not know one that is none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub note: bool,
     /// Where it is among the acts that several gateways agree on, where they share any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared: Option<Place>,
@@ -371,6 +375,7 @@ impl ActRecord<'_> {
             actor: owned(self.actor),
             id: owned(self.id),
             kind: self.kind,
+            note: self.note,
             shared: self.shared,
             time: owned(self.time),
             version: self.version,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::act::{Act, Granted, Lifted, OfGrant, OfSubject, Requested, Subject, Terms, Used};
+use crate::act::{Act, Granted, Lifted, OfGrant, OfSubject, Requested, Stop, Subject, Terms, Used};
 use crate::approval::pending::{self, Approvals, Deed, Pending, Said};
 use crate::person::Names;
 use crate::record::ActRecord;
@@ -53,6 +53,19 @@ pub struct Standing {
     /// The acts that were done here alone, and are to be told to the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unshared: Vec<Arc<ActRecord<'static>>>,
+    /// The newest run of the gateway itself; `None` where no start is on record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+}
+
+/// A run of a gateway, from its start on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Run {
+    /// The act by which it began.
+    pub start: String,
+    /// Whether its end is on record.
+    pub is_stopped: bool,
 }
 
 /// Most grants that stand at once.
@@ -160,7 +173,9 @@ impl Standing {
             | Act::Prune(_)
             | Act::RotateKey(_)
             | Act::Export(_)
-            | Act::Shred(_) => false,
+            | Act::Shred(_)
+            | Act::Start(_)
+            | Act::Stop(_) => false,
             Act::UseGrant(Used { of, .. }) => self.grants.get(of).is_some_and(|grant| {
                 grant.terms.uses.is_some_and(|uses| grant.used.saturating_add(1) >= uses)
             }),
@@ -204,6 +219,12 @@ impl Standing {
             // Labels are counted where calls are, and no part of a snapshot; nor is what the ledger keeps, and who was given it.
             Act::Declassify(_) | Act::Prune(_) | Act::RotateKey(_) | Act::Export(_) => {}
             Act::Shred(_) => self.note_shred(record),
+            Act::Start(_) => self.run = Some(Run { start: record.id.to_string(), is_stopped: false }),
+            Act::Stop(Stop { of }) => {
+                if let Some(run) = self.run.as_mut().filter(|run| run.start == *of) {
+                    run.is_stopped = true;
+                }
+            }
             Act::Agree(agreed) => self.agree(agreed, at(record)),
             Act::RequestGrant(Requested { terms, until_ms }) => {
                 let (placed, terms) = (Placed::by(record), terms.clone());
@@ -269,7 +290,9 @@ impl Standing {
             | Act::Prune(_)
             | Act::RotateKey(_)
             | Act::Export(_)
-            | Act::Shred(_) => Ok(()),
+            | Act::Shred(_)
+            | Act::Start(_)
+            | Act::Stop(_) => Ok(()),
             // They are about an approval.
             Act::Ask(_)
             | Act::Approve(_)

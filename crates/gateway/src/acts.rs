@@ -239,6 +239,7 @@ impl Shared {
             if let Act::Declassify(of) = &act.act {
                 forgotten.push(of.clone());
             }
+            self.forget_shown(&act.act);
             done.get_or_insert_with(|| Done { id: act.id.to_string(), record: index, is_told });
             taken.push(act);
         }
@@ -258,9 +259,29 @@ impl Shared {
         Ok((done, decides.then_some(overlay)))
     }
 
+    /// Puts a note of the gateway itself on record ([`Act::is_note`]), in which no other gateway has a part. Gives its id.
+    ///
+    /// # Errors
+    /// Those of the ledger.
+    pub async fn note(&self, act: Act, why: &str) -> Result<String, Refusal> {
+        let mut last = self.acts.one.lock().await;
+        let mut id = String::new();
+        for record in self.records_of(vec![Intent { actor: BY_ITSELF.to_owned(), act, why: why.to_owned() }])
+        {
+            id = record.id.to_string();
+            let record = Record::Act(record);
+            *last = self.ledger.record(&record).await.map_err(closed)? + 1;
+            if let Record::Act(act) = record {
+                self.stand_by(&[act], false, *last)?;
+            }
+        }
+        Ok(id)
+    }
+
     fn records_of(&self, intents: Vec<Intent>) -> Vec<ActRecord<'static>> {
         let time = rfc3339(self.clock.now().wall);
         let record = |Intent { actor, act, why }| ActRecord {
+            note: act.is_note(),
             act,
             actor: actor.into(),
             id: Uuid::now_v7().to_string().into(),

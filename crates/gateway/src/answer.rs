@@ -87,24 +87,27 @@ impl Answering<'_> {
         effect.status = parts.status.as_u16();
         let (mut head, dropped) = headers::to_caller(&parts.headers, body.size_hint().exact(), self.rules());
         dropped.report(&self.gate.meter, effect.call());
-        if self.redaction.is_some() {
+        let is_bare = self.is_bare();
+        let without_words = self.redaction.is_some() || !matches!(is_bare, Ok(false));
+        if without_words {
             head = headers::bare(&head);
         }
-        let planned = self
-            .seal(&parts.headers, &mut head)
-            .and_then(|()| Plan::of(self.answer, &parts, body.size_hint().exact(), &self.gate.limits));
-        let planned = planned.map(|plan| self.reading(plan));
-        let handles = planned.as_ref().ok().and_then(|plan| self.handles(*plan));
+        let planned = is_bare.and_then(|is_bare| {
+            self.seal(&parts.headers, &mut head)?;
+            let plan = Plan::of(self.answer, &parts, body.size_hint().exact(), &self.gate.limits)?;
+            Ok((self.reading(plan, is_bare), is_bare))
+        });
+        let handles = planned.as_ref().ok().and_then(|(plan, _)| self.handles(*plan));
         effect.task = handles.as_ref().map(Handles::first_task);
         let done = match planned {
-            Ok(plan) => {
+            Ok((plan, is_bare)) => {
                 let begin = Begin::of(&parts, &mut head);
-                self.execute(plan, body, begin, (&mut effect, handles)).await
+                let done = self.execute(plan, body, begin, (&mut effect, handles)).await;
+                // Of an answer that has not begun to pass, a refusal can still tell why it does not.
+                done.and_then(|done| if is_bare { self.bare(done) } else { self.redacted(done) })
             }
             Err(refusal) => Err(refusal),
         };
-        // Of an answer that has not begun to pass, a refusal can still tell why it does not.
-        let done = done.and_then(|done| self.redacted(done));
         let done = done.and_then(|done| self.check_still_allowed().map(|()| done));
         let body = match done {
             Ok(Done::Whole(bytes)) => {
@@ -122,7 +125,7 @@ impl Answering<'_> {
             }
             Err(refusal) => {
                 let told = judge::with_answer(refusal, &parts);
-                let refusal = if self.redaction.is_some() { Redaction::without_words(told) } else { told };
+                let refusal = if without_words { Redaction::without_words(told) } else { told };
                 effect.record_refused(&refusal).await.map_err(closed)?;
                 return Err(refusal);
             }
@@ -369,7 +372,7 @@ impl Answering<'_> {
             EventChange::Listings(too_long) => {
                 let (listings, handles) = (self.listing_filter()?, handles.ok_or_else(no_handles)?);
                 let is_redacted = self.redaction.is_some();
-                let is_beside = self.answer.open_ended && !matches!(self.asked.part, Part::Tool(_));
+                let is_beside = self.is_beside();
                 let beside = is_beside.then(|| self.own());
                 let filter = Box::new(ServerEvents { listings, handles, is_redacted, beside });
                 match self.redaction.clone() {

@@ -18,7 +18,7 @@ use vidimus_core::obligation::{Change, Changed, Obligation};
 use vidimus_core::refusal::{Code, Refusal};
 
 pub use answer::{Own, Redaction, answers_redacted, bare_task};
-pub use beside::without_words;
+pub use beside::{document_without_words, without_words};
 pub use cancelled::{Caller, RedactedCalls};
 use pointers::Pointers;
 

@@ -87,6 +87,7 @@ pub mod fuzzing {
     pub use crate::part::Part;
     pub use crate::protocol;
     pub use crate::route::Route;
+    pub use crate::spans::fuzzed as otlp;
     pub use crate::trace::TraceContext;
 
     pub mod seal {

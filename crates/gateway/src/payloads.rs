@@ -283,10 +283,11 @@ impl PayloadKeys {
         file::check_directory(&self.directory)?;
         // Where the key of names is damaged, what the files say is left.
         let name = self.name(&mut files, whose).ok().flatten();
+        let made = fs::metadata(self.directory.join(NAMING)).and_then(|naming| naming.modified()).ok();
         let shredding = self.directory.join(SHREDDING);
         if which != Which::Already {
             let mut stay = BTreeSet::new();
-            for folder in of(whose, name.as_deref(), self.folders()?)? {
+            for folder in of(whose, (name.as_deref(), made), self.folders()?)? {
                 let made_after = match which {
                     Which::MadeUntil(time) => file::made_after(&folder, time)?,
                     Which::All | Which::Already => BTreeSet::new(),
@@ -309,7 +310,7 @@ impl PayloadKeys {
             }
         }
         let mut aside = Aside { keys: Vec::new(), records: 0, places: Vec::new() };
-        for place in of(whose, name.as_deref(), file::entries(&shredding)?)? {
+        for place in of(whose, (name.as_deref(), made), file::entries(&shredding)?)? {
             let (keys, records) = file::counted(&place)?;
             aside.keys.extend(keys);
             aside.records = aside.records.saturating_add(records);
@@ -407,17 +408,26 @@ fn name_of(folder: &Path) -> String {
     name.split('.').next().unwrap_or_default().to_owned()
 }
 
-/// Those of these folders that have keys of somebody, by their name or by what the keys say.
+/// Those of these folders that have keys of somebody, by their name or by what the keys say. `made` is when the key of names was.
 ///
 /// # Errors
-/// Where no name is known, and a folder does not say whose it is: it may be of whom is asked for, and nobody is to be told that none is left.
-fn of(whose: &str, name: Option<&str>, folders: Vec<PathBuf>) -> Result<Vec<PathBuf>, KeyFault> {
+/// Where a folder does not say whose it is, and no name is known, or the folder is older than the key of names, so that another one named it: it
+/// may be of whom is asked for, and nobody is to be told that none is left.
+fn of(
+    whose: &str,
+    (name, made): (Option<&str>, Option<SystemTime>),
+    folders: Vec<PathBuf>,
+) -> Result<Vec<PathBuf>, KeyFault> {
+    let is_older = |folder: &Path| {
+        let begun = fs::metadata(folder).and_then(|folder| folder.modified()).ok();
+        made.zip(begun).is_none_or(|(made, begun)| begun < made)
+    };
     let mut found = Vec::new();
     for folder in folders {
         let is_it = name.is_some_and(|name| name_of(&folder) == name)
             || match file::whose(&folder) {
                 Ok(of) => of.as_deref() == Some(whose),
-                Err(error) if name.is_none() => return Err(error),
+                Err(error) if name.is_none() || is_older(&folder) => return Err(error),
                 Err(error) => {
                     let folder = folder.display().to_string();
                     tracing::warn!(folder, %error, "keys of kept payloads do not say whose they are, and stay: mend the file, and shred again where they are of that person");

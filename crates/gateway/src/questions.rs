@@ -41,6 +41,13 @@ impl Questions {
         }
     }
 
+    /// Forgets the arguments of calls of which this is so. They are shown again where their caller tries again.
+    pub fn forget(&self, standing: &Approvals, is_so: impl Fn(&Question) -> bool) {
+        let Ok(mut shown) = self.shown.lock() else { return };
+        // Whose a question is that does not stand yet is not known here; who asks it keeps its arguments once more.
+        shown.retain(|approval, _| standing.get(approval).is_some_and(|pending| !is_so(&pending.question)));
+    }
+
     /// The arguments, in canonical JSON; `None` where they are not known (any more).
     pub fn arguments(&self, approval: &str) -> Option<Arc<str>> {
         self.shown.lock().ok()?.get(approval).cloned()
@@ -107,6 +114,21 @@ mod tests {
                 .count()
         };
         assert_eq!((kept("Agent/a/greedy"), kept("Agent/a/modest"), kept("Agent/a/third")), (8, 4, 2));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_shown_no_more_and_the_rest_is() {
+        let (questions, mut standing) = (Questions::default(), Approvals::default());
+        let asked = [question(1, "Agent/a/x", "{}"), question(2, "Agent/a/y", "{}")];
+        for question in &asked {
+            standing.apply(Deed::Ask(question), "vidimus", 0);
+            questions.keep(&question.approval, &question.principal, "{}", &standing);
+        }
+        questions.forget(&standing, |question| question.principal == "Agent/a/x");
+        assert_eq!(questions.shown(&asked[0]), (None, None), "nor can anybody approve it");
+        assert_eq!(questions.arguments(&asked[1].approval).as_deref(), Some("{}"));
+        questions.keep(&asked[0].approval, "Agent/a/x", "{}", &standing);
+        assert_eq!(questions.arguments(&asked[0].approval).as_deref(), Some("{}"), "its caller tries again");
     }
 
     #[test]

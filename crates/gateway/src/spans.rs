@@ -359,3 +359,21 @@ mod tests {
         assert_eq!(refused.code, Code::Overloaded);
     }
 }
+
+/// Reads one body of a request of OTLP as [`receive`] does, by how it comes and how it is encoded (`how`); for the fuzz target. What was read is what
+/// its weight says at least, and can be written and read again, as the store does.
+#[cfg(fuzzing)]
+pub fn fuzzed(how: u8, body: &[u8]) {
+    use prost::Message as _;
+
+    let wire = [Wire::Protobuf, Wire::Json, Wire::Grpc][usize::from(how % 3)];
+    let coding = if how & 0x80 == 0 { wire::Coding::Identity } else { wire::Coding::Gzip };
+    let Ok(message) = wire.message(coding, body) else { return };
+    assert!(coding == wire::Coding::Identity || message.len() <= MOST_BODY);
+    let Ok(weight) = wire.weight(&message) else { return };
+    let Ok(request) = wire.request(&message) else { return };
+    let scopes = request.resource_spans.iter().flat_map(|of| &of.scope_spans);
+    let spans: usize = scopes.map(|of| of.spans.len()).sum();
+    assert!(weight >= spans * size_of::<opentelemetry_proto::tonic::trace::v1::Span>());
+    ExportTraceServiceRequest::decode(&*request.encode_to_vec()).expect("what was read is read again");
+}

@@ -36,6 +36,7 @@ impl Ledger {
             actor: by.actor.into(),
             id: by.id.into(),
             kind: ActKind,
+            note: false,
             shared: None,
             time: by.time.into(),
             version: VERSION,

@@ -21,6 +21,9 @@ use crate::audit::{Kind, SearchQuestion, Unsearched, search};
 /// was sent in it.
 const MOST_TRACES: usize = 16;
 
+/// So many calls are shown at most: an agent may make any number of them in one trace.
+const MOST_CALLS: usize = 10_000;
+
 /// Which trace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +43,9 @@ pub struct ShownTrace {
     pub altered: u64,
     /// How many spans are there beside those that are shown, since they would be too many: the last ones of who has most.
     pub left_out: u64,
+    /// How many calls there are beside those that are shown, the first that were met, since they would be too many. One may be counted for each of
+    /// its traces.
+    pub calls_left_out: u64,
     /// What could not be read: there may be calls and spans there.
     pub damage: Vec<String>,
 }
@@ -230,6 +236,7 @@ struct Gathered {
     spans: Vec<KeptSpan>,
     altered: u64,
     left_out: u64,
+    calls_left_out: u64,
     damage: BTreeSet<String>,
 }
 
@@ -268,6 +275,10 @@ impl Gathered {
     }
 
     fn add(&mut self, record: Kept) {
+        if self.calls.len() >= MOST_CALLS && !self.calls.contains_key(record.id()) {
+            self.calls_left_out += u64::from(matches!(record, Record::Decision(_) | Record::Refusal(_)));
+            return;
+        }
         let call = self.calls.entry(record.id().to_owned()).or_default();
         match record {
             Record::Decision(decision) => {
@@ -294,6 +305,7 @@ impl Gathered {
             nodes: tree::nodes(calls.chain(spans).collect()),
             altered: self.altered,
             left_out: self.left_out,
+            calls_left_out: self.calls_left_out,
             damage: self.damage.into_iter().collect(),
         }
     }

@@ -44,7 +44,7 @@ use vidimus_ledger::{FileError, Reading, SearchError};
 pub use build::{Extended, SMALLEST, check, extend, rebuild, repair};
 pub use file::DamagedFile;
 pub use find::{Candidate, Wanted};
-pub use sql::{Answer, Bounds, Column, tables};
+pub use sql::{Answer, Bounds, Column, MOST_BYTES as MOST_ANSWER, tables};
 pub use stats::{By, Order, StatsQuestion};
 
 use build::{Builder, OpenRange};

@@ -26,7 +26,7 @@ pub struct Bounds {
 }
 
 /// Bytes of an answer as JSON, whatever rows it has.
-const MOST_BYTES: usize = 64 << 20;
+pub const MOST_BYTES: usize = 64 << 20;
 
 /// Bytes of a query.
 pub(crate) const MOST_QUERY: usize = 64 << 10;
@@ -51,6 +51,8 @@ pub struct Answer {
     pub rows: Vec<Map<String, Value>>,
     /// Whether there are more than were given.
     pub more: bool,
+    /// Whether it ends because of its bytes, and not of its rows: no other bound of rows shows more.
+    pub is_cut: bool,
 }
 
 /// A column of a table: its name, its type and what it has.
@@ -190,8 +192,11 @@ async fn read(
                 .map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
             answer.rows.extend(rows);
         }
-        answer.more |= bytes > MOST_BYTES;
         if answer.more {
+            break;
+        }
+        if bytes > MOST_BYTES {
+            (answer.more, answer.is_cut) = (true, true);
             break;
         }
     }

@@ -517,7 +517,7 @@ fn only_what_reads_is_answered_and_only_so_much() {
     assert!(!rows("EXPLAIN ANALYZE SELECT count(*) FROM records").is_empty());
 
     let few = model.sql("SELECT * FROM records", Bounds { rows: 10, ..BOUNDS }).expect("answered");
-    assert_eq!((few.rows.len(), few.more), (10, true));
+    assert_eq!((few.rows.len(), few.more, few.is_cut), (10, true, false));
     let long = "SELECT count(*) FROM records a, records b, records c WHERE a.latency_us + b.latency_us = c.latency_us * 3";
     let error = model.sql(long, Bounds { time: Duration::from_millis(50), ..BOUNDS }).expect_err("ended");
     assert!(matches!(error, ModelError::TooLong { .. }), "{error}");

@@ -349,6 +349,7 @@ mod tests {
             actor: "User/urn:vidimus:local#admin".into(),
             id: "1".into(),
             kind: ActKind,
+            note: false,
             shared: None,
             time: "2026-01-01T00:00:00.000000Z".into(),
             version: VERSION,

@@ -28,7 +28,8 @@ pub struct Limits {
     pub bytes: u64,
     /// A file that has so many bytes is followed by the next one.
     pub file: u64,
-    /// So much of the disk stays free of spans, in bytes: while less is, none is kept.
+    /// So much of the disk stays free of spans, in bytes: while less is, those are kept of who has less than an equal share, in the place of the
+    /// oldest of who has most, and no others.
     pub spare: u64,
 }
 
@@ -113,6 +114,16 @@ pub struct Store {
     lanes: BTreeMap<String, Lane>,
     recent: Recent,
     next_id: u32,
+    /// Spans that went for others' since this was told last.
+    evicted: u64,
+    /// How much of the disk of a directory is free.
+    free: fn(&Path) -> io::Result<u64>,
+}
+
+/// What is free of a file system, for who is not root.
+fn free(dir: &Path) -> io::Result<u64> {
+    let disk = rustix::fs::statvfs(dir)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 impl Store {
@@ -128,6 +139,8 @@ impl Store {
             lanes: BTreeMap::new(),
             recent: Recent::default(),
             next_id: 0,
+            evicted: 0,
+            free,
         };
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
@@ -154,15 +167,15 @@ impl Store {
     ///
     /// # Errors
     /// Where it could not be written: then none of them is kept, and all may be sent again. [`io::ErrorKind::StorageFull`] where less than
-    /// [`Limits::spare`] would be free.
+    /// [`Limits::spare`] would be free, and nobody has more than an equal share, or who sends has it.
     pub fn append<'s>(
         &mut self,
         whose: &Whose,
         spans: impl IntoIterator<Item = Sent<'s>>,
         now: SystemTime,
     ) -> io::Result<(Taken, Dropped)> {
-        self.has_room(MOST_REQUEST as u64)?;
         let name = lane_name(&whose.principal);
+        self.make_room(&name, MOST_REQUEST as u64)?;
         self.know(&name)?;
         let Some(lane) = self.lanes.get_mut(&name) else { return Err(io::Error::other("no such principal")) };
         let mut taken = Taken::default();
@@ -209,13 +222,30 @@ impl Store {
         Ok((taken, self.prune(now)))
     }
 
+    /// Makes room for so much of who has less than an equal share, where the disk has none, by dropping the oldest of who has most and more than
+    /// that: nobody's flood keeps others' spans out. Where it is not spans that fill the disk, nobody loses all of its own at once.
+    fn make_room(&mut self, name: &str, bytes: u64) -> io::Result<()> {
+        let others = self.lanes.keys().filter(|other| *other != name).count() as u64;
+        let share = self.bytes() / (others + 1);
+        loop {
+            let full = match self.has_room(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => error,
+                other => return other,
+            };
+            let own = self.lanes.get(name).map_or(0, Lane::bytes);
+            let largest = self.lanes.values_mut().max_by_key(|lane| lane.bytes());
+            let largest = largest.filter(|lane| own < share && lane.bytes() > share);
+            let Some(spans) = largest.and_then(Lane::drop_first) else { return Err(full) };
+            self.evicted += spans;
+        }
+    }
+
     /// Whether so much may be written, and the rest of the disk is others'.
     fn has_room(&self, bytes: u64) -> io::Result<()> {
         if self.limits.spare == 0 {
             return Ok(());
         }
-        let disk = rustix::fs::statvfs(&self.dir)?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free = (self.free)(&self.dir)?;
         if free < self.limits.spare.saturating_add(bytes) {
             let message = format!("{free} bytes are free, and {} are not for spans", self.limits.spare);
             return Err(io::Error::new(io::ErrorKind::StorageFull, message));
@@ -225,7 +255,7 @@ impl Store {
 
     /// Drops what is too old, and the oldest of who has most while there is too much.
     pub fn prune(&mut self, now: SystemTime) -> Dropped {
-        let mut dropped = Dropped::default();
+        let mut dropped = Dropped { evicted: std::mem::take(&mut self.evicted), ..Dropped::default() };
         for lane in self.lanes.values_mut() {
             while let Some(first) = lane.segments.front()
                 && now.duration_since(first.newest).is_ok_and(|since| since > self.limits.age)

@@ -156,6 +156,7 @@ fn act(text: &str) -> Record<'_> {
         actor: text.into(),
         id: text.into(),
         kind: ActKind,
+        note: true,
         shared: Some(Place { era: text.into(), from: Some(text.into()), number: 7 }),
         time: text.into(),
         version: 1,
@@ -220,7 +221,7 @@ fn samples() -> Vec<Record<'static>> {
     }
     let mut alone = act("x");
     if let Record::Act(record) = &mut alone {
-        record.shared = None;
+        (record.note, record.shared) = (false, None);
     }
     full.into_iter().chain([bare, effect, refused, alone]).collect()
 }
@@ -267,6 +268,44 @@ fn a_newer_record_is_read_where_it_means_the_same_and_refused_where_it_may_not()
     // A decision with a fact that is no text.
     let text = String::from_utf8(bytes(&decision("x", &[fact("a", "b")], &[]))).expect("UTF-8");
     assert!(Kept::read(text.replace("{\"a\":\"b\"}", "{\"a\":1}").as_bytes()).is_err());
+}
+
+#[test]
+fn an_act_from_the_future_is_known_as_one_and_says_whether_it_may_be_passed_over() {
+    let text = String::from_utf8(bytes(&act("x"))).expect("UTF-8");
+    let known = r#"{"quarantine":{"subject":"Chain/x"}}"#;
+    let read = |act: &str, note: &str| {
+        assert!(text.contains(known) && text.contains(r#""note":true,"#), "{text}");
+        Kept::read(text.replace(known, act).replace(r#""note":true,"#, note).as_bytes())
+    };
+    for (note, is_note) in [(r#""note":true,"#, true), (r#""note":false,"#, false), ("", false)] {
+        match read(r#"{"levitate":{"subject":7}}"#, note) {
+            Err(Unreadable::Act { act, note }) => assert_eq!((act.as_str(), note), ("levitate", is_note)),
+            other => panic!("{other:?}"),
+        }
+    }
+    // Attack: what is known and cannot be read is no act of the future, whatever it says of itself; nor are two acts, or none, or a text.
+    for bad in
+        [r#"{"quarantine":{"subject":7}}"#, r#"{"levitate":1,"quarantine":1}"#, "{}", r#""levitate""#, "7"]
+    {
+        let read = read(bad, r#""note":true,"#);
+        assert!(matches!(read, Err(Unreadable::Malformed(_))), "{bad}: {read:?}");
+    }
+}
+
+/// By these names an act is told from one that is not known.
+#[test]
+fn all_names_of_acts_are_listed() {
+    let schema = serde_json::to_value(schemars::schema_for!(Act)).expect("JSON");
+    let all = schema["oneOf"].as_array().expect("a list").iter();
+    let mut names: Vec<&str> = all
+        .flat_map(|one| one["properties"].as_object().expect("an object").keys())
+        .map(String::as_str)
+        .collect();
+    let mut listed = Act::NAMES.to_vec();
+    names.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(names, listed);
 }
 
 /// The published schema against what is written: each member is described, those that are always there are required, and `kind` says

@@ -163,6 +163,7 @@ impl Standing {
             actor: BY_ITSELF.into(),
             id: pending.question.approval.clone().into(),
             kind: ActKind,
+            note: false,
             shared: None,
             time: time.clone().into(),
             version: VERSION,
@@ -191,7 +192,9 @@ impl Standing {
             | Act::Agree(_)
             | Act::Prune(_)
             | Act::RotateKey(_)
-            | Act::Export(_) => false,
+            | Act::Export(_)
+            | Act::Start(_)
+            | Act::Stop(_) => false,
             Act::Ask(_)
             | Act::Approve(_)
             | Act::Deny(_)
@@ -220,6 +223,7 @@ fn record(placed: &Placed, act: Act) -> ActRecord<'static> {
         actor: placed.actor.clone().into(),
         id: placed.id.clone().into(),
         kind: ActKind,
+        note: false,
         shared: None,
         time: placed.time.clone().into(),
         version: VERSION,

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 use vidimus_core::act::{
-    Act, BY_ITSELF, Granted, Lifted, OfGrant, OfSubject, Requested, Shred, Subject, Terms, Used,
+    Act, BY_ITSELF, Granted, LastRun, Lifted, OfGrant, OfSubject, Requested, Shred, Start, Stop, Subject,
+    Terms, Used,
 };
 use vidimus_core::call::{Action, Ask, Call, Target};
 use vidimus_core::caller::{UnixMillis, User};
@@ -27,6 +28,7 @@ fn record(id: &str, act: Act) -> ActRecord<'static> {
         actor: "User/urn:vidimus:local#admin".into(),
         id: id.to_owned().into(),
         kind: ActKind,
+        note: false,
         shared: None,
         time: "2026-09-21T14:13:20.500000Z".into(),
         version: VERSION,
@@ -716,4 +718,32 @@ fn what_stands_after_an_act_is_as_if_all_were_made_anew() {
         assert_eq!(one.preserved().is_ok(), anew.preserved().is_ok());
         assert_eq!(one.is_spent("1", UnixMillis(NOW)), anew.is_spent("1", UnixMillis(NOW)), "{id}");
     }
+}
+
+/// How the run before ended is the fold of its acts: a start finds what a stop left, or that there was none.
+#[test]
+fn a_run_is_stopped_by_its_own_stop_and_by_nothing_else() {
+    let start = || {
+        Act::Start(Start {
+            configuration: "sha256:01".into(),
+            flags: "sha256:02".into(),
+            found: LastRun::New,
+            since: None,
+            version: "0.1.0".into(),
+        })
+    };
+    let stop = |of: &str| Act::Stop(Stop { of: of.into() });
+    let run = |acts: Vec<(&str, Act)>| fold(acts).run.map(|run| (run.start, run.is_stopped));
+    assert_eq!(run(vec![("q", quarantine("Agent/a/bot"))]), None);
+    assert_eq!(run(vec![("1", start())]), Some(("1".into(), false)));
+    assert_eq!(run(vec![("1", start()), ("2", stop("1"))]), Some(("1".into(), true)));
+    assert_eq!(run(vec![("1", start()), ("2", stop("0"))]), Some(("1".into(), false)), "another's");
+    let again = vec![("1", start()), ("2", stop("1")), ("3", start()), ("4", stop("1"))];
+    assert_eq!(run(again), Some(("3".into(), false)));
+    // They decide nothing, and are nobody else's.
+    for act in [start(), stop("1")] {
+        assert!(act.is_note() && !act.is_done_alone() && !Standing::default().is_decided_by(&act));
+        assert!(!Standing::default().needs(&record("1", act), NOW));
+    }
+    assert!(!quarantine("Agent/a/bot").is_note());
 }

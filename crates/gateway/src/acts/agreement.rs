@@ -232,6 +232,7 @@ impl Shared {
             }
             let Record::Act(act) = record else { continue };
             self.standing.declassified(&act, self.clock.now());
+            self.forget_shown(&act.act);
             if let Err(refusal) = self.destroy(aside.into_iter().collect()).await {
                 tracing::error!(act = &*act.id, %refusal, "keys of kept payloads are destroyed at the next start");
             }

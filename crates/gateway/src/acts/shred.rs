@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use vidimus_core::act::{Act, BY_ITSELF, MOST_KEYS, Shred, Subject};
+use vidimus_core::approval::pending::Question;
 use vidimus_core::record::ActRecord;
 use vidimus_core::refusal::{Code, Refusal};
 use vidimus_core::standing;
@@ -67,6 +68,12 @@ impl Shared {
         aside.map_err(|_| PayloadKeyError::Interrupted)?
     }
 
+    /// Forgets what people are shown of calls that wait for them, where keys of whose payloads are destroyed.
+    pub(super) fn forget_shown(&self, act: &Act) {
+        let Act::Shred(Shred { subject, .. }) = act else { return };
+        self.questions.forget(&self.acts.standing().approvals, |question| is_of(subject, question));
+    }
+
     /// Destroys keys whose act is on record.
     pub(super) async fn destroy(&self, aside: Vec<Aside>) -> Result<(), Refusal> {
         if aside.is_empty() {
@@ -103,9 +110,41 @@ impl Shared {
     }
 }
 
+/// Whether a payload of the call that is asked about would be kept under a key of this subject: of the person for whom it is made, or where
+/// there is none of who calls.
+fn is_of(subject: &Subject, question: &Question) -> bool {
+    match (subject, &question.user) {
+        (Subject::User(person), Some(user)) => **person == **user,
+        (Subject::Object(caller), None) => caller.to_string() == question.principal,
+        _ => false,
+    }
+}
+
 fn not_shredded(error: &PayloadKeyError) -> Refusal {
     tracing::error!(%error, "keys of kept payloads are not destroyed");
     let message = format!("the keys are out of use or as they were, and not all are destroyed: {error}");
     let next = "Mend what is said of DATA/payload-keys, and ask again; what is out of use is also destroyed at the next start.";
     Refusal::new(Code::Internal, message).with_next(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(principal: &str, user: Option<&str>) -> Question {
+        let question = serde_json::json!({
+            "action": "invokeTool", "approval": "a", "asking": [], "call": "c", "chain": [], "digest": "d", "endpoint": "https://a.example",
+            "method": "tools/call", "owner": "o", "principal": principal, "resource": "Tool/a/b/c", "until": 1, "user": user,
+        });
+        serde_json::from_value(question).expect("a question")
+    }
+
+    #[test]
+    fn what_waits_is_of_the_person_or_where_there_is_none_of_who_calls() {
+        let of = |subject: &str, question: &Question| is_of(&subject.parse().expect("a subject"), question);
+        let (of_ada, of_nobody) = (question("Agent/a/x", Some("i#ada")), question("Agent/a/x", None));
+        assert!(of("User/i#ada", &of_ada) && of("Agent/a/x", &of_nobody));
+        assert!(!of("User/i#eve", &of_ada) && !of("Agent/a/x", &of_ada), "it is the person's");
+        assert!(!of("User/i#ada", &of_nobody) && !of("Agent/a/y", &of_nobody));
+    }
 }

@@ -3,19 +3,35 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use vidimus_core::call::Destination;
 use vidimus_core::refusal::{Code, Refusal};
 
 use super::plan::Plan;
 use super::{Answering, Done};
-use crate::changes::Own;
+use crate::changes::{Own, document_without_words};
+use crate::part::Part;
 use crate::protocol::DocumentChange;
 use crate::seal::{self, Kind};
 
 impl Answering<'_> {
-    /// How an answer is read of which something is redacted.
-    pub(super) fn reading(&self, plan: Plan) -> Plan {
+    /// Whether it is no call's own: whose it is what an MCP server says in it, nobody knows.
+    pub(super) fn is_beside(&self) -> bool {
+        let is_of_server = matches!(self.destination, Destination::Server(_));
+        is_of_server && self.answer.open_ended && !matches!(self.asked.part, Part::Tool(_))
+    }
+
+    /// Whether it is, and policies may redact something of what some tool of the server answers this caller: no word of the server passes.
+    ///
+    /// # Errors
+    /// `revoked` where the caller or the server is not registered any more.
+    pub(super) fn is_bare(&self) -> Result<bool, Refusal> {
+        if self.is_beside() { self.listing_filter()?.may_redact() } else { Ok(false) }
+    }
+
+    /// How an answer is read of which something is redacted. `is_bare`: no word of it passes.
+    pub(super) fn reading(&self, plan: Plan, is_bare: bool) -> Plan {
         match plan {
-            Plan::Pass | Plan::Collect { .. } if self.redaction.is_some() => {
+            Plan::Pass | Plan::Collect { .. } if is_bare || self.redaction.is_some() => {
                 Plan::Change { limit: self.gate.limits.held_answer, change: DocumentChange::Redacted }
             }
             plan => plan,
@@ -29,6 +45,26 @@ impl Answering<'_> {
         Own { id: self.id.clone(), is_task: Arc::new(is_task) }
     }
 
+    /// What of an answer reaches the caller of which no word passes. A server may answer by a document, with whatever status, what asks for a
+    /// stream: of that passes what would as an event, and the status.
+    ///
+    /// # Errors
+    /// `change_impossible` for what was not read whole, for what cannot be read, and for what asks something in words.
+    pub(super) fn bare(&self, done: Done) -> Result<Done, Refusal> {
+        match done {
+            Done::Stream(content) if content.events.is_some() => Ok(Done::Stream(content)),
+            Done::Stream(_) => Err(not_read()),
+            Done::Whole(bytes) => {
+                let asked = match &self.asked.part {
+                    Part::Resource(uri) => Some(&**uri),
+                    _ => None,
+                };
+                let made = document_without_words(text_of(&bytes)?, &self.own(), asked)?;
+                Ok(Done::Whole(made.into()))
+            }
+        }
+    }
+
     /// What of an answer reaches the caller.
     ///
     /// # Errors
@@ -37,19 +73,22 @@ impl Answering<'_> {
         let Some(redaction) = &self.redaction else { return Ok(done) };
         match done {
             Done::Stream(content) if content.events.is_some() => Ok(Done::Stream(content)),
-            Done::Stream(_) => {
-                let message =
-                    "a policy redacts what is in the answer, and it is too long, or too slow, to be read";
-                Err(Refusal::new(Code::ChangeImpossible, message))
-            }
+            Done::Stream(_) => Err(not_read()),
             Done::Whole(bytes) if bytes.trim_ascii().is_empty() => Ok(Done::Whole(bytes)),
             Done::Whole(bytes) => {
-                let not_text = |_| Refusal::new(Code::UpstreamInvalid, "the upstream's answer is not UTF-8");
-                let text = std::str::from_utf8(&bytes).map_err(not_text)?;
-                Ok(Done::Whole(
-                    redaction.message(text, &self.own())?.map_or_else(|| bytes.clone(), Bytes::from),
-                ))
+                let made = redaction.message(text_of(&bytes)?, &self.own())?;
+                Ok(Done::Whole(made.map_or_else(|| bytes.clone(), Bytes::from)))
             }
         }
     }
+}
+
+fn not_read() -> Refusal {
+    let message = "a policy redacts what is in the answer, and it is too long, or too slow, to be read";
+    Refusal::new(Code::ChangeImpossible, message)
+}
+
+fn text_of(bytes: &Bytes) -> Result<&str, Refusal> {
+    let not_text = |_| Refusal::new(Code::UpstreamInvalid, "the upstream's answer is not UTF-8");
+    std::str::from_utf8(bytes).map_err(not_text)
 }

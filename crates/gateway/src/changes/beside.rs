@@ -41,6 +41,17 @@ pub fn without_words(event: &[u8], own: &Own, resource: Option<&str>) -> Result<
     event::bare(event, &mut Beside { own, resource })
 }
 
+/// The same of what answers by a document where a stream was asked for. What does not pass leaves nothing.
+///
+/// # Errors
+/// As [`without_words`].
+pub fn document_without_words(text: &str, own: &Own, resource: Option<&str>) -> Result<String, Refusal> {
+    Ok(match (Beside { own, resource }).data(text)? {
+        Change::To(made) => made,
+        Change::Drop | Change::Same => String::new(),
+    })
+}
+
 struct Beside<'a> {
     own: &'a Own,
     resource: Option<&'a str>,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use vidimus_testkit::upstream::{Answer, Received};
@@ -169,6 +169,37 @@ async fn what_passes_on_a_stream_of_no_call_is_nothing_that_the_server_wrote() {
         assert_eq!(text.contains(CARD), !redacts, "{text}");
         let code = if redacts { json!("change_impossible") } else { json!(null) };
         assert_eq!(records[1].get("code").cloned().unwrap_or_default(), code, "{records:?}");
+    }
+}
+
+/// Attack: the words of a redacted answer in a document, of whatever status, where the session's own stream was asked for.
+#[tokio::test]
+async fn a_document_in_the_place_of_the_sessions_stream_has_no_words_of_a_redacted_answer() {
+    let tells = json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": CARD}});
+    let answered =
+        json!({"jsonrpc": "2.0", "id": 4_711, "result": {"content": [{"type": "text", "text": CARD}]}});
+    let failed = json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32_000, "message": CARD}});
+    let changed = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
+    for (policy, redacts) in [(redacting(), true), (format!("{SLOW};"), false)] {
+        let world = world(&policy).await;
+        for (said, status) in [(&tells, 200), (&answered, 200), (&failed, 405), (&failed, 404)] {
+            let status = StatusCode::from_u16(status).expect("a status");
+            world.upstream.next(Answer::json(said).with_status(status).with_header("cache-control", CARD));
+            let (got, headers, body) = world.call(world.request(Method::GET, PATH, &json!(null))).await;
+            let text = String::from_utf8_lossy(&body);
+            assert_eq!((got, text.contains(CARD)), (status, !redacts), "{said}: {text}");
+            if redacts {
+                let says = |value: &http::HeaderValue| value.as_bytes() == CARD.as_bytes();
+                assert!(body.is_empty() && !headers.values().any(says), "{said}: {headers:?} {text}");
+            }
+        }
+        // What has no words passes as it would on a stream, and what cannot be read does not.
+        world.upstream.next(Answer::json(&changed));
+        let (_, _, body) = world.call(world.request(Method::GET, PATH, &json!(null))).await;
+        assert_eq!(json_of(&body), changed);
+        world.upstream.next(Answer::json(&json!([tells])));
+        let (_, _, body) = world.call(world.request(Method::GET, PATH, &json!(null))).await;
+        assert!(!redacts || !String::from_utf8_lossy(&body).contains(CARD), "{body:?}");
     }
 }
 

@@ -26,7 +26,10 @@ pub use cursor::{BadCursor, Cursor};
 pub use search::{FoundIn, Searched, search, unknown_names};
 pub use set::{BadSet, CheckpointSet, set};
 pub use show::{ShownIn, ShownInLogs, show};
-pub use times::{ClockBack, LogTimes, Silence, Skew, Times, TimesQuestion, times};
+pub(in crate::audit) use times::Runs;
+pub use times::{
+    Away, ClockBack, LogTimes, RunTimes, Silence, Skew, Times, TimesQuestion, away_within, times,
+};
 pub use verify::{Amiss, Held, LogVerified, LogsReport, Remark, verify};
 
 /// One of several logs.

@@ -205,3 +205,26 @@ fn who_was_refused_took_no_part() {
     };
     assert_eq!((stranger("own"), stranger("forged")), (false, true));
 }
+
+/// Attack: an agent that makes calls without end in one trace, so that nobody can show it.
+#[test]
+fn of_very_many_calls_the_first_are_shown_and_the_others_are_counted() {
+    let decision = |number: usize| {
+        let record = serde_json::json!({
+            "action": "invokeTool", "body": "", "chain": [], "depth": 1, "facts": {}, "id": format!("call-{number}"), "identity": "oidc:urn:x#bot",
+            "kind": "decision", "method": "tools/call", "outcome": "allow", "policies": [], "principal": BOT, "protocol": "mcp",
+            "resource": "Tool/finance/ledger/get", "snapshot": "", "time": "2026-11-28T08:00:00.000000Z",
+            "trace": format!("{TRACE}-{:016x}", number + 1), "transaction": "t", "version": VERSION,
+        });
+        Kept::read(record.to_string().as_bytes()).expect("a record")
+    };
+    let mut gathered = Gathered::default();
+    for number in 0..MOST_CALLS + 5 {
+        gathered.add(decision(number));
+    }
+    // What is met once more is no other call.
+    gathered.add(decision(0));
+    assert_eq!((gathered.calls.len(), gathered.calls_left_out), (MOST_CALLS, 5));
+    let shown = gathered.shown(&[]);
+    assert_eq!((shown.nodes.len(), shown.calls_left_out), (MOST_CALLS, 5));
+}

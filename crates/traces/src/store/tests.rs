@@ -304,3 +304,67 @@ fn a_trace_with_too_many_spans_is_read_in_part_and_what_others_sent_is_in_it() {
     assert_eq!((part.spans.len(), part.left_out), (500, 5_501));
     assert!(part.spans.iter().any(|kept| kept.principal == OTHER));
 }
+
+/// A disk on which, beside the room for one request, 100 KiB are for spans.
+fn small_disk(dir: &Path) -> io::Result<u64> {
+    let (mut taken, mut dirs) = (0, vec![dir.to_owned()]);
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            match entry.file_type()?.is_dir() {
+                true => dirs.push(entry.path()),
+                false => taken += entry.metadata()?.len(),
+            }
+        }
+    }
+    Ok((MOST_REQUEST as u64 + 1 + (100 << 10)).saturating_sub(taken))
+}
+
+/// Attack: one agent sends until the disk has no room for spans, so that nobody's are kept any more.
+#[test]
+fn a_flood_down_to_the_mark_keeps_nobody_elses_spans_out() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let limits = Limits { file: 4 << 10, spare: 1, ..Limits::default() };
+    let mut one = Store::open(dir.path(), limits).expect("a store");
+    one.free = small_disk;
+    let long = "x".repeat(1000);
+    let sends = |one: &mut Store, principal: &str, id: u64| {
+        let span = span(TRACE + u128::from(id), id, &long);
+        one.append(&whose(principal), [sent(&span)], SystemTime::now())
+    };
+    let mut flood = 0;
+    let refused = loop {
+        flood += 1;
+        match sends(&mut one, BOT, flood) {
+            Ok((taken, dropped)) => assert_eq!((taken.stored, dropped), (1, Dropped::default())),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused.kind(), io::ErrorKind::StorageFull, "nobody else has anything: {refused}");
+    assert!(flood > 50, "{flood}");
+    // Others are kept, in the place of the oldest of the flood, up to an equal share. The flood goes on meanwhile.
+    let (mut kept, mut evicted) = (0, 0);
+    for number in 1..=200 {
+        while sends(&mut one, BOT, flood).is_ok() {
+            flood += 1;
+        }
+        if let Ok((taken, dropped)) = sends(&mut one, OTHER, number) {
+            kept += taken.stored;
+            evicted += dropped.evicted;
+        }
+    }
+    let (of_bot, of_other) = (held(&one, BOT), held(&one, OTHER));
+    assert!(evicted > 0 && kept > 30, "{kept} kept, {evicted} evicted");
+    assert!(
+        of_other * 3 > of_bot && of_bot * 3 > of_other,
+        "equal shares, but for a file: {of_bot}, {of_other}"
+    );
+    // What others than spans take from the disk takes nobody's spans all at once.
+    one.free = |_| Ok(0);
+    assert_eq!(sends(&mut one, "Agent/a/third", 1).expect_err("full").kind(), io::ErrorKind::StorageFull);
+    assert!(held(&one, BOT) > of_bot / 4, "{} of {of_bot}", held(&one, BOT));
+}
+
+fn held(store: &Store, principal: &str) -> u64 {
+    store.lanes[&lane_name(principal)].bytes()
+}

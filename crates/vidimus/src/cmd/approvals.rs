@@ -143,7 +143,7 @@ fn approve(approve: &Approve, format: Format) -> anyhow::Result<ExitCode> {
                 }
             }
             one.shown.ok_or_else(|| {
-                anyhow!("its arguments cannot be shown since a restart; they can when its caller tries again")
+                anyhow!("its arguments cannot be shown since a restart, or a shred; they can when its caller tries again")
             })?
         }
     };

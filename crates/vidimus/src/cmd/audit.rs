@@ -230,6 +230,22 @@ fn warned_of_pruned(dir: &Path, since: Option<jiff::Timestamp>) -> bool {
     told.is_ok()
 }
 
+/// Of a time in which no gateway was running there is no call, and that is not because nobody wanted to call. To be told where nothing was found of a
+/// time that was asked for.
+fn warn_of_away(
+    dir: &Path,
+    since: Option<jiff::Timestamp>,
+    until: Option<jiff::Timestamp>,
+) -> anyhow::Result<()> {
+    if since.is_none() && until.is_none() {
+        return Ok(());
+    }
+    for away in vidimus_query::audit::logs::away_within(dir, since, until)? {
+        output::warning(&format!("the gateway: {}; `vidimus audit logs` tells more", logs::away_text(&away)));
+    }
+    Ok(())
+}
+
 /// What is not there any more of a log that is searched, where that was asked for: no record of before is found, and that is not because nothing
 /// happened.
 fn warn_of_pruned(dir: &Path, since: Option<jiff::Timestamp>) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ mod health;
 mod issuer_roots;
 mod questions;
 pub(super) mod retention;
+mod runs;
 pub(super) mod sinks;
 pub(super) mod standing;
 mod supervisor;

@@ -106,6 +106,12 @@ fn print(shown: &ShownTrace) {
             shown.left_out
         ));
     }
+    if shown.calls_left_out > 0 {
+        output::warning(&format!(
+            "{} more calls are not shown, for they are too many: `vidimus audit search --trace ID` or `--transaction ID` has all of them, in pages",
+            shown.calls_left_out
+        ));
+    }
     if shown.altered > 0 {
         output::warning(&format!(
             "{} spans came later by ids that their sender had used already, and are not shown: the first stands",

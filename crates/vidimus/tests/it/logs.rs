@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::gateway::{Gateway, damage, upstream_that_hangs_up};
 use super::{Ran, run};
 
-/// The data directories of two gateways: each has a refusal, a decision and its effect.
+/// The data directories of two gateways: each has its start, two refusals, a decision, its effect, and its stop.
 fn two() -> [tempfile::TempDir; 2] {
     let upstream = upstream_that_hangs_up();
     let gateways = [Gateway::start(upstream), Gateway::start(upstream)];
@@ -61,10 +61,10 @@ fn records_of_several_ledgers_are_searched_and_shown_as_of_one() {
     assert_eq!((ran.code, &*ran.err), (Some(0), ""), "{ran:?}");
     let all = rows(&ran);
     let times: Vec<&str> = all.iter().map(|row| text(row, "time")).collect();
-    assert!(times.is_sorted() && times.len() == 8, "{ran:?}");
+    assert!(times.is_sorted() && times.len() == 12, "{ran:?}");
     let logs: std::collections::BTreeSet<&str> = all.iter().map(|row| text(row, "log")).collect();
     assert_eq!(logs.len(), 2, "{ran:?}");
-    // Their refusals stand between each other, each with its log.
+    // Their records stand between each other, each with its log.
     assert_ne!(text(&all[0], "log"), text(&all[1], "log"));
     // In pages, and the other way round.
     let mut newest = rows(&audit(&ALL, &[&b, &a]));
@@ -79,14 +79,14 @@ fn records_of_several_ledgers_are_searched_and_shown_as_of_one() {
         let page = rows(&ran);
         let Some(last) = page.last() else { break };
         after = vec![text(last, "cursor").to_owned()];
-        assert_eq!(ran.err.contains(&after[0]), paged.len() + page.len() < 8, "{ran:?}");
+        assert_eq!(ran.err.contains(&after[0]), paged.len() + page.len() < 12, "{ran:?}");
         paged.extend(page);
     }
     assert_eq!(paged, all);
     // The same twice, by another path too, and a copy elsewhere: its records are there once.
     let copied = copy(&a, &directories[1].path().join("copied"));
     let ran = audit(&ALL, &[&a, &a.join("../ledger"), &copied]);
-    assert_eq!((ran.code, rows(&ran).len()), (Some(0), 4), "{ran:?}");
+    assert_eq!((ran.code, rows(&ran).len()), (Some(0), 6), "{ran:?}");
     assert_eq!(ran.err.matches("is read once").count(), 1, "{ran:?}");
     let table = audit(&["search", "--kind", "all"], &[&a, &b]).out;
     assert!(table.contains("LOG") && logs.iter().all(|log| table.contains(log)), "{table}");
@@ -113,7 +113,7 @@ fn records_of_several_ledgers_are_searched_and_shown_as_of_one() {
     let told = audit(&["logs"], &[&a, &b]);
     assert!(told.code == Some(0) && logs.iter().all(|log| told.out.contains(log)), "{told:?}");
     let told = audit(&["logs", "--silence", "1s", "-o", "json"], &[&a, &b]).json();
-    assert_eq!((&told["logs"][0]["records"], &told["logs"][1]["records"]), (&4.into(), &4.into()));
+    assert_eq!((&told["logs"][0]["records"], &told["logs"][1]["records"]), (&6.into(), &6.into()));
     assert_eq!((&told["skews"], &told["damage"]), (&Value::Array(Vec::new()), &Value::Array(Vec::new())));
     // The parser would keep one of the two.
     let [first, second] = [&a, &b].map(|ledger| ledger.display().to_string());
@@ -154,7 +154,7 @@ fn several_ledgers_have_one_verdict_and_none_of_them_can_be_left_out() {
     let report = verify(&["-o", "json"], &[&a, &b]).json();
     assert_eq!(
         (&report["intact"], &report["report"]["logs"][1]["report"]["records"]),
-        (&true.into(), &4.into())
+        (&true.into(), &6.into())
     );
 
     let set = directories[0].path().join("set").display().to_string();
@@ -190,7 +190,7 @@ fn several_ledgers_have_one_verdict_and_none_of_them_can_be_left_out() {
     let own = rows(&audit(&ALL, &[&a, &a]))[0]["log"].clone();
     assert_eq!(
         (ran.code, rows(&ran).iter().filter(|row| row["log"] == own).count()),
-        (Some(1), 4),
+        (Some(1), 6),
         "{ran:?}"
     );
     let nameless = copy(&b, &directories[0].path().join("nameless"));
@@ -198,7 +198,7 @@ fn several_ledgers_have_one_verdict_and_none_of_them_can_be_left_out() {
     let ran = verify(&[], &[&a, &nameless]);
     assert!(ran.code == Some(1) && ran.out.contains("nameless"), "{ran:?}");
     let ran = audit(&ALL, &[&a, &nameless]);
-    assert_eq!((ran.code, rows(&ran).len()), (Some(1), 8), "{ran:?}");
+    assert_eq!((ran.code, rows(&ran).len()), (Some(1), 12), "{ran:?}");
     let ran = audit(&["checkpoints"], &[&a, &nameless]);
     assert!(ran.code == Some(1) && ran.out.matches("— ").count() == 1, "{ran:?}");
 }

@@ -18,6 +18,7 @@ mod policies;
 mod policy_questions;
 mod retention;
 mod routes;
+mod runs;
 mod search;
 mod shell;
 mod starts;

@@ -1,4 +1,4 @@
-//! `audit search`, over a log with a refusal, a decision and its effect.
+//! `audit search`, over a log with a refusal, a decision and its effect, between the gateway's start and its stop.
 
 use super::gateway::{Gateway, damage, upstream_that_hangs_up};
 use super::{policy, run, write};
@@ -24,9 +24,9 @@ fn a_code_finds_refusals_and_effects_and_an_effect_says_who_asked_for_what() {
     };
     for (flags, expected) in [
         ("", "decision refusal"),
-        ("--kind all", "effect decision refusal"),
-        ("--kind all --oldest-first", "refusal decision effect"),
-        ("--kind all --limit 2", "effect decision"),
+        ("--kind all", "act effect decision refusal act"),
+        ("--kind all --oldest-first", "act refusal decision effect act"),
+        ("--kind all --limit 2", "act effect"),
         ("--code upstream_interrupted", "effect"),
         ("--code upstream_interrupted --oldest-first", "effect"),
         ("--code credential_missing", "refusal"),
@@ -80,11 +80,11 @@ fn a_call_is_shown_from_what_can_be_read_of_a_damaged_log() {
     assert_eq!((whole.code, whole.err.as_str()), (Some(0), ""), "{whole:?}");
     // By the names that the members have, and that the flags of `audit search` have.
     for line in [
-        "record 1 (decision)",
+        "record 2 (decision)",
         "principal       Agent/a/bot",
         "resource        Tool/a/tools/get",
         "outcome         allow",
-        "record 2 (effect)",
+        "record 3 (effect)",
         "code            upstream_interrupted",
         "proven against the latest checkpoint",
     ] {
@@ -93,13 +93,13 @@ fn a_call_is_shown_from_what_can_be_read_of_a_damaged_log() {
     damage(std::path::Path::new(&data));
     let ran = show(&first, &[]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.out.contains("record 0 (refusal)") && ran.out.contains("credential_missing"), "{ran:?}");
+    assert!(ran.out.contains("record 1 (refusal)") && ran.out.contains("credential_missing"), "{ran:?}");
     assert_eq!(ran.err.matches("is damaged").count(), 1, "{ran:?}");
     let ran = show(&first, &["-o", "json"]);
     assert_eq!((ran.code, &ran.json()["record"]["code"]), (Some(1), &"credential_missing".into()), "{ran:?}");
     assert!(ran.json()["unproven"].is_string() && ran.json()["proof"].is_null(), "{ran:?}");
     let ran = show(&second, &[]);
-    let says = ran.err.contains("in what can be read of") || ran.out.contains("record 1 (decision)");
+    let says = ran.err.contains("in what can be read of") || ran.out.contains("record 2 (decision)");
     assert!(says && ran.err.contains("is damaged"), "{ran:?}");
     let ran = show("nobody", &["-o", "json"]);
     assert_eq!(ran.code, Some(2), "{ran:?}");
@@ -138,7 +138,7 @@ fn an_index_says_what_it_has_and_what_is_read_from_the_ledger() {
     let ran = run(&["audit", "index", "--data", &data]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert!(
-        ran.out.starts_with("0 records are in the index, 0 of them new\nthe newest 1 are in no file yet"),
+        ran.out.starts_with("0 records are in the index, 0 of them new\nthe newest 3 are in no file yet"),
         "{ran:?}"
     );
     assert!(ran.out.contains("4096"), "{ran:?}");
@@ -147,13 +147,22 @@ fn an_index_says_what_it_has_and_what_is_read_from_the_ledger() {
         let ran = run(&["audit", command, "--data", &data, "--since", "2h", "--until", "3h"]);
         assert!(ran.code == Some(2) && ran.err.contains("is not before until"), "{command}: {ran:?}");
     }
-    let ran =
-        run(&["audit", "sql", "--data", &data, "--limit", "0", "-o", "json", "SELECT kind FROM records"]);
+    let ran = run(&[
+        "audit",
+        "sql",
+        "--data",
+        &data,
+        "--limit",
+        "0",
+        "-o",
+        "json",
+        "SELECT kind FROM records WHERE kind = 'refusal'",
+    ]);
     assert_eq!((ran.code, ran.json()["kind"].as_str()), (Some(0), Some("refusal")), "{ran:?}");
     let told = run(&["audit", "index", "--data", &data, "-o", "json"]).json();
     assert_eq!(
         (&told["first"], &told["records"], &told["newer"]),
-        (&0.into(), &0.into(), &1.into()),
+        (&0.into(), &0.into(), &3.into()),
         "{told}"
     );
 }

@@ -42,3 +42,31 @@ fn keys_are_found_where_the_key_of_names_is_not_what_it_was() {
     fs::remove_file(ground.root().join(NAMING)).expect("removed");
     assert!(ground.again().set_aside(ADA).is_err());
 }
+
+/// Attack: the key of names is replaced and a key is damaged, so that a shred says that all is destroyed while one is left that can be mended.
+#[test]
+fn where_another_key_of_names_named_what_cannot_be_read_no_shred_says_that_it_is_done() {
+    let ground = Ground::new();
+    let kept = ground.seal(ADA, "call", b"{}");
+    ground.seal(BOB, "call", b"{}");
+    let id = kept.key.clone().expect("a key");
+    let of_ada = ground.files().into_iter().find(|path| path.ends_with(&id)).expect("a file");
+    let good = fs::read_to_string(&of_ada).expect("read");
+    fs::write(&of_ada, good.replace("made", "mad")).expect("damaged");
+    // As long as the key of names is that which named it, it is known to be somebody else's.
+    let bob = ground.again().set_aside(BOB).expect("aside").expect("keys");
+    assert_eq!(bob.keys.len(), 1);
+    ground.keys.destroy(&bob).expect("destroyed");
+    // Another one is there since: whoever is asked for, that may be his.
+    std::thread::sleep(Duration::from_millis(20));
+    fs::remove_file(ground.root().join(NAMING)).expect("removed");
+    ground.again().fetch(BOB, now()).expect("a key");
+    for whose in [ADA, BOB] {
+        let told = ground.again().set_aside(whose).map(|aside| aside.is_some());
+        assert!(told.is_err(), "{whose}: {told:?}");
+    }
+    fs::write(&of_ada, good).expect("mended");
+    let aside = ground.again().set_aside(ADA).expect("aside").expect("keys");
+    ground.keys.destroy(&aside).expect("destroyed");
+    assert!(matches!(opened(&ground.again(), ADA, "call", &kept), Err(Unread::NoKey)));
+}

@@ -105,6 +105,15 @@ impl ListingFilter {
         })
     }
 
+    /// Whether the policies in force may redact something of what some tool of the server answers this caller.
+    ///
+    /// # Errors
+    /// `revoked` where the caller or the server is not registered any more.
+    pub fn may_redact(&mut self) -> Result<bool, Refusal> {
+        self.refresh()?;
+        Ok(self.redacts())
+    }
+
     /// Whether the policies may redact something of what some tool of the server answers this caller.
     fn redacts(&mut self) -> bool {
         let Self { world, caller, server, redacts, .. } = self;

@@ -10,6 +10,8 @@ use vidimus_core::act::BY_ITSELF;
 use vidimus_core::decision::Outcome;
 use vidimus_core::record::{Kept, NOT_RECORDED, Record};
 
+use crate::audit::logs::{RunTimes, Runs};
+
 /// Most different words that are counted one by one. Codes, results and acts are closed sets, far smaller; a record of a newer gateway may
 /// have others.
 const MOST_WORDS: usize = 256;
@@ -17,6 +19,8 @@ const MOST_WORDS: usize = 256;
 const OTHERS: &str = "others";
 /// Most configurations that are told apart, 32 bytes each.
 const MOST_CONFIGURATIONS: usize = 65_536;
+/// In which no gateway ran, for it to be told: a restart takes less.
+const AWAY_US: u64 = 60_000_000;
 
 /// What was decided and done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,12 +65,15 @@ pub struct Gaps {
     pub refusals_not_recorded: u64,
     /// Calls that were permitted and of which the window has no end.
     pub without_end: u64,
-    /// The longest time between two records, in seconds.
+    /// The longest time between two records, in seconds, of those in which nothing says that no gateway was running.
     pub longest_silence_s: u64,
     /// The index of the record that it followed.
     pub silence_after: Option<u64>,
     /// How far the clock of the log went back at most, in milliseconds.
     pub clock_back_ms: u64,
+    /// When gateways ran, by their own starts and stops: each time of a minute or longer in which none did, and each end without a stop.
+    #[serde(default)]
+    pub runs: RunTimes,
 }
 
 /// Counting.
@@ -82,13 +89,14 @@ pub(super) struct Counting {
     last: Option<u64>,
     /// Effects of decisions of the window.
     of_window: u64,
+    runs: Runs,
 }
 
 impl Counting {
     /// Counts a record of the window; whether it is the first decision by its configuration.
     pub(super) fn take(&mut self, index: u64, record: &Kept) -> bool {
         let first = *self.first.get_or_insert(index);
-        self.clock(record);
+        self.clock(index, record);
         self.last = Some(index);
         let counts = &mut self.counts;
         match record {
@@ -132,8 +140,9 @@ impl Counting {
         is_new
     }
 
-    fn clock(&mut self, record: &Kept) {
+    fn clock(&mut self, index: u64, record: &Kept) {
         let Ok(time) = record.time().parse::<Timestamp>() else { return };
+        let is_told = self.runs.take((index, time), record, AWAY_US);
         let Some(latest) = self.latest else {
             self.latest = Some(time);
             return;
@@ -141,7 +150,7 @@ impl Counting {
         let passed = time.as_millisecond() - latest.as_millisecond();
         if let Ok(passed) = u64::try_from(passed) {
             self.latest = Some(time);
-            if passed / 1_000 > self.gaps.longest_silence_s {
+            if !is_told && passed / 1_000 > self.gaps.longest_silence_s {
                 (self.gaps.longest_silence_s, self.gaps.silence_after) = (passed / 1_000, self.last);
             }
         } else {
@@ -156,6 +165,7 @@ impl Counting {
             _ => 0,
         };
         self.gaps.elsewhere = between;
+        (self.gaps.runs, _) = std::mem::take(&mut self.runs).end();
         self.gaps.without_end = self.counts.allowed.saturating_sub(self.of_window);
         (self.counts, self.gaps)
     }

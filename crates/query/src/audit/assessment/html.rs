@@ -9,8 +9,10 @@ use std::fmt::{self, Write as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use quick_xml::escape::escape;
+use vidimus_core::act::LastRun;
 
 use super::{Assessment, Control, Sample};
+use crate::audit::logs::Away;
 use crate::printable;
 
 /// How it looks. There are no scripts and no links out, and a browser is told to allow none.
@@ -191,8 +193,31 @@ fn gaps(page: &mut String, it: &Assessment) -> fmt::Result {
     row(page, "Permitted calls without an end in the window", &gaps.without_end)?;
     let after = gaps.silence_after.map_or(String::new(), |index| format!(", after record {index}"));
     row(page, "Longest time without a record", &format!("{} s{after}", gaps.longest_silence_s))?;
+    for away in &gaps.runs.away {
+        row(page, "No gateway was running", &told(away))?;
+    }
+    if gaps.runs.more_away > 0 {
+        row(page, "No gateway was running", &format!("{} shorter times more", gaps.runs.more_away))?;
+    }
+    row(
+        page,
+        "Starts on record",
+        &format!("{}, {} without a stop before", gaps.runs.starts, gaps.runs.unstopped),
+    )?;
     row(page, "Furthest that the clock went back", &format!("{} ms", gaps.clock_back_ms))?;
     writeln!(page, "</table>")
+}
+
+/// A time in which no gateway was running, in words.
+fn told(away: &Away) -> String {
+    let to = away.to.as_deref().unwrap_or("no start on record since");
+    match away.found {
+        LastRun::Stopped | LastRun::New => format!("not running from {} to {to}", away.from),
+        LastRun::Unstopped => format!("ended without a stop after {}; started at {to}", away.from),
+        LastRun::Unknown => {
+            format!("not known from {} to {to}: by a version that recorded no starts", away.from)
+        }
+    }
 }
 
 fn control(

@@ -87,6 +87,9 @@ fn properties(it: &Assessment) -> Vec<Value> {
         property("gap-without-end", &gaps.without_end.to_string()),
         property("gap-longest-silence-s", &gaps.longest_silence_s.to_string()),
         property("gap-clock-back-ms", &gaps.clock_back_ms.to_string()),
+        property("gap-starts", &gaps.runs.starts.to_string()),
+        property("gap-starts-without-a-stop-before", &gaps.runs.unstopped.to_string()),
+        property("gap-times-not-running", &(gaps.runs.away.len() as u64 + gaps.runs.more_away).to_string()),
     ];
     for (word, count) in &counts.denied {
         all.push(property("calls-denied-by-code", &format!("{word} {count}")));

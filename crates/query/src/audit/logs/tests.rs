@@ -459,3 +459,97 @@ fn clocks_that_disagree_or_go_back_and_times_without_records_are_told() {
     };
     assert!(times(&logs, &none).is_err());
 }
+
+fn act(id: &str, second: u64, act: Value) -> Value {
+    json!({
+        "act": act, "actor": "vidimus", "id": id, "kind": "act", "note": true, "time": time(second), "version": 1, "why": "w",
+    })
+}
+
+fn start(id: &str, second: u64, found: &str, since: Option<u64>) -> Value {
+    let mut start =
+        json!({"configuration": "sha256:01", "flags": "sha256:02", "found": found, "version": "0.1.0"});
+    if let Some(since) = since {
+        start["since"] = time(since).into();
+    }
+    act(id, second, json!({ "start": start }))
+}
+
+fn stop(id: &str, second: u64, of: &str) -> Value {
+    act(id, second, json!({"stop": {"of": of}}))
+}
+
+/// No calls, a gateway that was stopped, and one that was killed are three things.
+#[test]
+fn when_no_gateway_was_running_is_told_apart_from_no_calls() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let dir = directory.path().join("a");
+    let records = [
+        start("s1", 0, "new", None),
+        decision("1", 10, json!({})),
+        // Nobody called.
+        decision("2", 710, json!({})),
+        stop("e1", 720, "s1"),
+        // A key was rotated meanwhile.
+        act("r", 800, json!({"export": {"asked": "{}", "cosigned": false}})),
+        start("s2", 1500, "stopped", Some(800)),
+        decision("3", 1510, json!({})),
+        start("s3", 2300, "unstopped", Some(1510)),
+        decision("4", 2310, json!({})),
+        // So short that nothing is told of it but this.
+        start("s4", 2311, "unstopped", Some(2310)),
+        stop("e4", 2320, "s4"),
+        start("s5", 2321, "stopped", Some(2320)),
+        stop("e5", 2330, "s5"),
+    ];
+    write(&dir, "a.example", &records);
+    let question = TimesQuestion { since: None, until: None, silence_s: 600 };
+    let told = times(&Logs::of(std::slice::from_ref(&dir)), &question).expect("a question");
+    let [of] = told.logs.as_slice() else { panic!("{told:#?}") };
+    let silences: Vec<_> = of.silences.iter().map(|one| (one.after, one.seconds, one.ends_log)).collect();
+    assert_eq!(silences, [(Some(1), 700, false)], "{of:#?}");
+    assert_eq!((of.runs.starts, of.runs.unstopped, of.runs.more_away), (5, 2, 0));
+    let away: Vec<_> =
+        of.runs.away.iter().map(|one| (one.stop, one.start, one.seconds, one.to.is_some())).collect();
+    let expected = [
+        (Some(3), Some(5), 780, true),
+        (None, Some(7), 790, true),
+        (None, Some(9), 1, true),
+        (Some(12), None, 0, false),
+    ];
+    assert_eq!(away, expected, "{of:#?}");
+    // As JSON and back.
+    let text = serde_json::to_string(&told).expect("JSON");
+    assert_eq!(serde_json::from_str::<Times>(&text).expect("read"), told);
+}
+
+/// Of a window in which nothing is found, whether anybody could have been called.
+#[test]
+fn of_a_window_it_is_told_when_no_gateway_was_running() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let dir = directory.path().join("a");
+    let records = [
+        start("s1", 0, "new", None),
+        stop("e1", 100, "s1"),
+        start("s2", 700, "stopped", Some(100)),
+        decision("1", 710, json!({})),
+        start("s3", 1400, "unstopped", Some(710)),
+        stop("e3", 1500, "s3"),
+    ];
+    write(&dir, "a.example", &records);
+    let within = |since: Option<u64>, until: Option<u64>| {
+        let at = |second: u64| time(second).parse::<Timestamp>().expect("a time");
+        let all = away_within(&dir, since.map(at), until.map(at)).expect("read");
+        all.iter().map(|one| (one.stop, one.start)).collect::<Vec<_>>()
+    };
+    let (first, second, last) = ((None, Some(2)), (None, Some(4)), (Some(5), None));
+    assert_eq!(within(None, None), [first, second, last]);
+    assert_eq!(within(Some(200), Some(300)), [first], "all of it between two records");
+    assert!(within(Some(20), Some(90)).is_empty());
+    assert_eq!(within(Some(705), Some(1400)), [second]);
+    assert_eq!(within(Some(1450), None), [last]);
+    assert_eq!(within(Some(1600), Some(1700)), [last]);
+    // While one runs, nobody is away.
+    write(&dir, "a.example", &[start("s4", 1510, "stopped", Some(1500))]);
+    assert!(within(Some(1600), None).is_empty());
+}

@@ -4,6 +4,7 @@
 //! a call that an agent makes in a chain is decided after the call by which that agent was reached: where every record of such a call is in one
 //! other log, and all say a later time, one of the two clocks was wrong by at least the difference.
 
+mod away;
 mod chains;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,9 @@ use self::chains::Chains;
 use super::{Cursor, FoundIn, Logs, search};
 use crate::Misasked;
 use crate::audit::{Kind, SearchQuestion};
+
+pub(in crate::audit) use self::away::Runs;
+pub use self::away::{Away, RunTimes, away_within};
 
 /// Most silences that are told of a log: the longest.
 const MOST_SILENCES: usize = 32;
@@ -67,8 +71,11 @@ pub struct LogTimes {
     pub went_back: u64,
     /// Where it did by most.
     pub most_back: Option<ClockBack>,
-    /// Times without a record, the longest at most 32, in their order. Why there was none, no record says: nobody called, the gateway was
-    /// away, or records are missing, which `audit verify` tells.
+    /// When gateways ran that wrote it.
+    #[serde(default)]
+    pub runs: RunTimes,
+    /// Other times without a record, the longest at most 32, in their order. Why there was none, no record says: nobody called, or records are
+    /// missing, which `audit verify` tells. Before the first start that is on record, a gateway may have been away.
     pub silences: Vec<Silence>,
     /// How many more there were.
     pub more_silences: u64,
@@ -167,6 +174,7 @@ struct OfLog {
     last: u64,
     /// How many records all logs had then.
     all: u64,
+    runs: Runs,
 }
 
 struct Reading {
@@ -214,11 +222,12 @@ impl Reading {
             (of.last, of.all) = (index, self.all);
             return;
         };
+        let is_told = of.runs.take((index, time), record, self.silence_us);
         let earliest = *self.earliest.get_or_insert(time);
         let before = of.latest.map_or((None, earliest, 0), |latest| (Some(of.last), latest, of.all));
         let (after, from, seen) = before;
         match micros(from, time) {
-            Some(passed) if passed >= self.silence_us => {
+            Some(passed) if passed >= self.silence_us && !is_told => {
                 let others = (self.all - 1).saturating_sub(seen);
                 of.times.add(Silence::of(after, from, time, others));
             }
@@ -241,7 +250,9 @@ impl Reading {
             for of in &mut self.logs {
                 let after = of.latest.map(|_| of.last);
                 let from = of.latest.unwrap_or(earliest);
-                if micros(from, newest).is_some_and(|passed| passed >= self.silence_us) {
+                let (runs, is_told) = std::mem::take(&mut of.runs).end();
+                of.times.runs = runs;
+                if !is_told && micros(from, newest).is_some_and(|passed| passed >= self.silence_us) {
                     let others = self.all.saturating_sub(of.all);
                     of.times.add(Silence { ends_log: true, ..Silence::of(after, from, newest, others) });
                 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
@@ -28,8 +28,10 @@ const PAGE: usize = 1000;
 const MOST_BYTES: usize = 128 << 20;
 /// For one answer of those that are ours.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// To take all rows of a ledger out.
+/// To take all rows of a ledger out, and for all pages of a search: a server that never comes to an end is none that can be asked.
 const LONG: Duration = Duration::from_secs(3_600);
+/// Most acts that are held of those that asked people, by a policy that is searched for.
+const MOST_ASKS: usize = 100_000;
 /// Over what a query may take: for the way.
 const WAY: Duration = Duration::from_secs(10);
 /// Records that are added at once, and their bytes.
@@ -90,6 +92,7 @@ impl Remote {
             let of_asks = judge(&asks, Vec::new())?;
             let mut keep = |found: Result<Found, Damage>| -> anyhow::Result<bool> {
                 acts.extend(found.ok());
+                few(acts.len())?;
                 Ok(true)
             };
             self.look_up(&origin, (&of_asks, None, usize::MAX), &mut keep)?;
@@ -107,7 +110,9 @@ impl Remote {
         let (kinds, query) = judge.wants();
         let mut wanted = Wanted { kinds, query, after };
         let mut page = limit.saturating_add(1).min(PAGE);
+        let begun = Instant::now();
         loop {
+            in_time(begun.elapsed())?;
             let found = self.find(origin, &wanted, page)?;
             let indices = found.iter().map(|candidate| candidate.hit.index);
             ensure!(
@@ -283,8 +288,27 @@ impl Remote {
         };
         let rows = data.into_iter().take(bounds.rows).map(row).collect();
         let columns = meta.iter().map(|column| column.name.clone()).collect();
-        Ok(Answer { columns, rows, more })
+        Ok(Answer { columns, rows, more, is_cut: false })
     }
+}
+
+/// That what is held of the answers is little, whatever a server gives.
+fn few(acts: usize) -> anyhow::Result<()> {
+    ensure!(
+        acts <= MOST_ASKS,
+        "--clickhouse: more than {MOST_ASKS} acts asked people by this policy; narrow the time (--since, --until), or search the ledger"
+    );
+    Ok(())
+}
+
+/// That a search has not gone on for longer than any does: a server may give ever other records, in the right order.
+fn in_time(elapsed: Duration) -> anyhow::Result<()> {
+    ensure!(
+        elapsed <= LONG,
+        "--clickhouse: the search has no end within {} s; narrow it (--since, --until, --limit)",
+        LONG.as_secs()
+    );
+    Ok(())
 }
 
 /// Whether records follow `after`, each behind the one before it: of what does not, a search would never come to an end.
@@ -478,6 +502,16 @@ mod tests {
         ] {
             assert!(!goes_on(after, newest_first, indices.iter().copied()), "{after:?} {indices:?}");
         }
+    }
+
+    /// Attack: a server that goes on for ever, each record behind the one before it.
+    #[test]
+    fn a_server_that_goes_on_for_ever_is_left() {
+        assert!(few(MOST_ASKS).is_ok() && in_time(LONG).is_ok());
+        let says = few(MOST_ASKS + 1).expect_err("too many").to_string();
+        assert!(says.contains("--since"), "{says}");
+        let says = in_time(LONG + Duration::from_secs(1)).expect_err("too long").to_string();
+        assert!(says.contains("no end within 3600 s"), "{says}");
     }
 
     #[test]

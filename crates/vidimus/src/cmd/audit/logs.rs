@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
-use vidimus_query::audit::logs::{self, Logs, Times, TimesQuestion};
+use vidimus_core::act::LastRun;
+use vidimus_query::audit::logs::{self, Away, LogTimes, Logs, Times, TimesQuestion};
 
 use super::search::moment;
 use crate::cmd::quantity::duration;
@@ -14,8 +15,9 @@ use crate::output::{self, Format, printable};
 /// Tells which ledgers there are, from when to when each has records, of which times it has none, and whether their clocks agree.
 ///
 /// A clock is judged by what must have been before what: a record within its ledger, and a call that an agent makes in a chain after the one by
-/// which that agent was reached. It is a lower bound: clocks that nothing crosses are not compared. Why a ledger has no record of a time,
-/// no record says: nobody called, or the gateway was away.
+/// which that agent was reached. It is a lower bound: clocks that nothing crosses are not compared. When no gateway was running is told by
+/// their starts and stops, which are on record (`away`); of other times without a record (`silent`) nobody called, or records are missing, which
+/// `audit verify` tells.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   vidimus audit logs --data DIR
@@ -63,6 +65,7 @@ fn print(times: &Times) {
     for one in &times.logs {
         let log = &one.log;
         one.pruned.iter().for_each(|pruned| row("pruned", &format!("{log}: {pruned}")));
+        tell_away(one, row);
         for silence in &one.silences {
             let (from, to, lasted) = (when(&silence.from), when(&silence.to), lasted(silence.seconds));
             let others = match times.logs.len() {
@@ -109,6 +112,36 @@ fn print(times: &Times) {
     }
     if times.passed_over > 0 {
         row("clock", &format!("{} calls of long chains were not compared", times.passed_over));
+    }
+}
+
+/// When no gateway ran that writes this ledger, by what it says itself.
+fn tell_away(of: &LogTimes, row: impl Fn(&str, &str)) {
+    for away in &of.runs.away {
+        row("away", &format!("{}: {}", of.log, away_text(away)));
+    }
+    if of.runs.more_away > 0 {
+        row("away", &format!("{}: {} shorter times more", of.log, of.runs.more_away));
+    }
+}
+
+/// A time in which no gateway was running.
+pub(super) fn away_text(away: &Away) -> String {
+    let Away { stop, start, from, to, seconds, found } = away;
+    let (from, lasted) = (output::when(from, None), lasted(*seconds));
+    let at = |index: &Option<u64>| index.map(|index| format!(" (record {index})")).unwrap_or_default();
+    let Some(to) = to else { return format!("stopped at {from}{}, and not started since", at(stop)) };
+    let to = format!("{}{}", output::when(to, None), at(start));
+    match found {
+        LastRun::Stopped | LastRun::New => format!("not running from {from}{} to {to}, {lasted}", at(stop)),
+        LastRun::Unstopped => {
+            format!("ended without a stop after {from}, and was started at {to}, {lasted} later")
+        }
+        LastRun::Unknown => {
+            format!(
+                "not known whether it ran from {from} to {to}, {lasted}: a version that recorded no starts"
+            )
+        }
     }
 }
 

@@ -199,6 +199,7 @@ pub fn run(dir: &Path, index: Option<&Path>, search: &Search, format: Format) ->
         for (member, value) in audit::unknown_names(dir, &question)? {
             output::warning(&format!("no record at all has the --{member} {value}"));
         }
+        super::warn_of_away(dir, search.filters.since, search.filters.until)?;
     }
     shown.tell_more();
     if !shown.more || search.oldest_first {

@@ -140,6 +140,7 @@ fn destroyed(
         actor: actor.into(),
         id: id.as_str().into(),
         kind: ActKind,
+        note: false,
         shared: None,
         time: rfc3339(SystemClock.now().wall).into(),
         version: VERSION,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use vidimus_readmodel::{Answer, Bounds, ModelError, tables};
+use vidimus_readmodel::{Answer, Bounds, MOST_ANSWER, ModelError, tables};
 
 use super::clickhouse::Remote;
 use super::index;
@@ -101,9 +101,21 @@ pub fn run_remote(remote: &Remote, sql: &Sql, format: Format) -> anyhow::Result<
 /// That there is more than is shown.
 pub(super) fn tell_more(answer: &Answer) {
     if answer.more {
-        let shown = answer.rows.len();
-        output::warning(&format!("only {shown} rows are shown, there are more; --limit N shows N"));
+        output::warning(&more(answer));
     }
+}
+
+/// What to do to see more.
+fn more(answer: &Answer) -> String {
+    let shown = answer.rows.len();
+    if !answer.is_cut {
+        return format!("only {shown} rows are shown, there are more; --limit N shows N");
+    }
+    let most = MOST_ANSWER >> 20;
+    format!(
+        "only {shown} rows are shown, there are more: an answer has {most} MiB, whatever --limit says; name fewer columns, or ask for parts of it \
+         (WHERE, or LIMIT with OFFSET)"
+    )
 }
 
 /// Rows as a table, or one document each.
@@ -139,6 +151,15 @@ fn table(columns: &[String], rows: &[Map<String, Value>]) -> comfy_table::Table 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A bound that is not that of the answer would be raised in vain.
+    #[test]
+    fn what_ends_an_answer_is_what_is_said() {
+        let answer = |is_cut| Answer { rows: vec![Map::new(); 3], more: true, is_cut, ..Answer::default() };
+        let (by_rows, by_bytes) = (more(&answer(false)), more(&answer(true)));
+        assert!(by_rows.contains("only 3 rows") && by_rows.contains("--limit N shows N"), "{by_rows}");
+        assert!(by_bytes.contains("64 MiB") && !by_bytes.contains("--limit N"), "{by_bytes}");
+    }
 
     #[test]
     fn neither_a_name_nor_a_value_steers_the_terminal() {

@@ -137,6 +137,9 @@ pub fn run(ledger: &Path, index: Option<&Path>, stats: &Stats, format: Format) -
         answer => answer?,
     };
     super::warn_of_pruned(ledger, stats.since)?;
+    if answer.rows.is_empty() {
+        super::warn_of_away(ledger, stats.since, stats.until)?;
+    }
     stats.show(&answer, format)
 }
 

@@ -18,7 +18,7 @@ use vidimus_core::snapshot::ENDED_BY;
 use vidimus_gateway::listener::{self, Connections, Listener};
 use vidimus_gateway::{
     Gate, KEY_LENGTH, KeepAlive, Limits, PayloadKeys, Seal, SecretDirectory, Shared, Stood, Telemetry,
-    Upstream, Vitals, millis, record_count,
+    Upstream, Vitals, millis,
 };
 use vidimus_identity::{Authenticator, KEY_LOOK, LocalIdentity, Mint, Operators, People, TrustStore};
 use vidimus_ledger::{ArchiveAt, Durability, Ledger, Query};
@@ -34,8 +34,8 @@ use super::health::Health;
 use super::issuer_roots::IssuerRoots;
 use super::supervisor::Supervisor;
 use super::{
-    DurabilityArg, Serve, admin, configurations, descriptors, disk, issuer_roots, retention, sinks, standing,
-    taken, tls, traces, webhook, witnesses,
+    DurabilityArg, Serve, admin, configurations, descriptors, disk, issuer_roots, retention, runs, sinks,
+    standing, taken, tls, traces, webhook, witnesses,
 };
 
 /// Before a snapshot is taken into use again whose taking panicked.
@@ -91,12 +91,12 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
         .map(|socket| tls::listener(&mut supervisor, serve, &identity, trust, socket))
         .transpose()?;
     let watching = Arc::new(watching);
+    let run = control.block_on(runs::begin(serve, &shared))?;
     standing::follow(&mut supervisor, shared.clone(), watching.clone(), standing_file);
     let witnessed = tell(&mut supervisor, serve, &shared, given, (plain, admin_address, tls_address))?;
     let live = configurations::keep(&mut supervisor, &serve.data, shared.snapshot());
     supervisor.essential("snapshots", reload(shared.clone(), loaded.clone(), live));
     control.block_on(agrees(&mut supervisor, serve, &shared));
-    control.block_on(shared.end_shredding());
     look_after_disk(&mut supervisor, serve, &shared, sealing_key);
     let (stop, stopping) = watch::channel(false);
     let listeners: Vec<Listener> =
@@ -109,13 +109,12 @@ pub(super) fn run(serve: &Serve, vitals: Vitals) -> anyhow::Result<ExitCode> {
     // Each worker has its own, so that the sockets are closed when the workers stop listening.
     drop(listeners);
     say_serving(&shared, (plain, tls_address, admin_address), workers.len(), begun);
-    let code = control.block_on(end(&mut supervisor))?;
+    let (code, why) = control.block_on(runs::until_told(&mut supervisor))?;
     // At once: nobody is ready, nobody listens.
     stop.send_replace(true);
     join(workers);
-    // No worker is left to record it.
-    control.block_on(record_count(&shared));
-    control.block_on(shared.ledger.close());
+    // No worker is left that records anything.
+    control.block_on(runs::end(&shared, run, &why, witnessed));
     shared.telemetry.flush();
     drop(inside);
     // What looks at files may be waiting for one.
@@ -156,11 +155,15 @@ fn look_after_disk(supervisor: &mut Supervisor, serve: &Serve, shared: &Arc<Shar
 }
 
 /// Keeps to the store that gateways share, if they do, and waits until it is known what people did at other gateways meanwhile: calls are not decided
-/// by what stood when this one stopped, where that can be helped.
+/// by what stood when this one stopped, where that can be helped. Then ends what was begun to be shredded.
 async fn agrees(supervisor: &mut Supervisor, serve: &Serve, shared: &Arc<Shared>) {
-    if serve.standing.is_none() {
-        return;
+    if serve.standing.is_some() {
+        know_others(supervisor, shared).await;
     }
+    shared.end_shredding().await;
+}
+
+async fn know_others(supervisor: &mut Supervisor, shared: &Arc<Shared>) {
     supervisor.essential("standing", shared.clone().follow_store());
     let agrees = async {
         while !shared.has_store() {
@@ -189,21 +192,6 @@ fn check_addresses(serve: &Serve) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// Waits until the process is told to stop, or must: it goes on as a whole or not at all.
-async fn end(supervisor: &mut Supervisor) -> std::io::Result<ExitCode> {
-    tokio::select! {
-        signalled = stop_signal() => {
-            signalled?;
-            tracing::info!("stopping: running calls may end, new ones are refused");
-            Ok(ExitCode::SUCCESS)
-        }
-        ended = supervisor.ended() => {
-            tracing::error!("stopping with status 2: {ended}");
-            Ok(ExitCode::from(2))
-        }
-    }
 }
 
 fn cores() -> usize {
@@ -473,23 +461,6 @@ fn join(workers: Workers) {
     for worker in workers {
         if worker.join().is_err() {
             tracing::error!("a worker ended by a panic");
-        }
-    }
-}
-
-/// SIGHUP is heard and does nothing: whoever sends it wants files to be read again, which they are when they change, and not the calls
-/// to be cut.
-async fn stop_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => return Ok(()),
-            _ = terminate.recv() => return Ok(()),
-            _ = hangup.recv() => tracing::info!(
-                "SIGHUP does nothing: files are read again when they change; stop with SIGTERM"
-            ),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, ensure};
-use vidimus_core::record::{ActRecord, Kept, Record};
+use vidimus_core::record::{ActRecord, Kept, Record, Unreadable};
 use vidimus_core::snapshot::Overlay;
 use vidimus_core::standing::Standing;
 use vidimus_gateway::{KEY_LENGTH, Shared, Stood};
@@ -135,15 +135,31 @@ fn fold(standing: &mut Standing, mut records: u64, reading: Reading) -> anyhow::
             let error = anyhow!(error).context("the acts in the ledger");
             if without { error.context(next) } else { error }
         })?;
-        if ActRecord::is_act(&hit.record) {
-            let read = Kept::read(&hit.record).with_context(|| format!("record {}", hit.index))?;
-            if let Record::Act(act) = read {
-                standing.apply(&act);
-            }
-        }
+        take(standing, hit.index, &hit.record)?;
         records = hit.index + 1;
     }
     Ok(records)
+}
+
+/// Takes one record over, where it is an act. Records of a kind that is not known are no acts, and are passed over: nothing stands by them. So is an act
+/// that is not known and says that it only tells something (ADR 63). Any other may be a quarantine of a newer form: nothing is let through without it.
+fn take(standing: &mut Standing, index: u64, record: &[u8]) -> anyhow::Result<()> {
+    if !ActRecord::is_act(record) {
+        return Ok(());
+    }
+    match Kept::read(record) {
+        Ok(Record::Act(act)) => standing.apply(&act),
+        Ok(_) => {}
+        Err(Unreadable::Act { act, note: true }) => {
+            tracing::warn!(
+                index,
+                act,
+                "passed over an act of a newer version, which says that nothing stands by it"
+            );
+        }
+        Err(error) => return Err(anyhow!(error).context(format!("record {index}"))),
+    }
+    Ok(())
 }
 
 /// The same for one who only reads, also while the gateway runs. Where there is no ledger nothing stands.
@@ -302,6 +318,34 @@ mod tests {
             runtime.block_on(ledger.record(&record)).expect("kept");
         }
         ledger
+    }
+
+    /// A ledger that a newer gateway wrote, and an older one goes on with.
+    #[test]
+    fn what_the_future_adds_is_passed_over_only_where_nothing_can_stand_by_it() {
+        let of = |act: &str, more: &str| {
+            format!(
+                r#"{{"act":{act},"actor":"vidimus","id":"1","kind":"act",{more}"time":"2027-11-27T00:00:00.000000Z","version":1,"why":"w"}}"#
+            )
+        };
+        let mut standing = Standing::default();
+        let mut taken =
+            |text: String| take(&mut standing, 7, text.as_bytes()).map_err(|error| format!("{error:#}"));
+        // Another kind of record; a note.
+        assert_eq!(taken(r#"{"kind":"rumour","version":1}"#.to_owned()), Ok(()));
+        assert_eq!(taken(of(r#"{"levitate":{"by":1}}"#, r#""note":true,"#)), Ok(()));
+        // Fail closed: what may refuse something is not known, so nothing is let through.
+        for (act, more) in [
+            (r#"{"levitate":{"by":1}}"#, ""),
+            (r#"{"quarantine":{"subject":"Planet/a"}}"#, r#""note":true,"#),
+            (r#"{"quarantine":{"subject":"Agent/a/b"},"too":1}"#, r#""note":true,"#),
+        ] {
+            let refused = taken(of(act, more)).expect_err(act);
+            assert!(refused.starts_with("record 7: "), "{refused}");
+        }
+        let newer = of(r#"{"levitate":{}}"#, r#""note":true,"#).replace("\"version\":1", "\"version\":2");
+        assert!(taken(newer).expect_err("a newer version").contains("version 2"));
+        assert_eq!(standing, Standing::default());
     }
 
     /// What was kept of one log says nothing of another, be it as long or longer.

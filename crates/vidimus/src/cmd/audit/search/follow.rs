@@ -1,5 +1,6 @@
 //! Records as they come.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -46,12 +47,13 @@ pub(super) fn run(
             model
         }
     };
+    let mut asked = AskedFor::of_log(ledger, &question)?;
     let (_, end) = model.extent();
     after = after.or(end.checked_sub(1));
     while !output::is_gone() {
         let (_, end) = model.extent();
-        let judge = Judge::of(&question, indexed::approvals(&model, &question)?)
-            .map_err(|misasked| cmd::misasked(&misasked))?;
+        let approvals = asked.and(indexed::approvals(&model, &question)?);
+        let judge = Judge::of(&question, approvals).map_err(|misasked| cmd::misasked(&misasked))?;
         let (kinds, query) = judge.wants();
         for candidate in model.find(&Wanted { kinds, query, after }, usize::MAX)? {
             if let Some(found) = judge.judge(candidate.hit, candidate.decision.as_ref()) {
@@ -67,6 +69,27 @@ pub(super) fn run(
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The approvals that the policy of a question asked for, from the beginning of the log on: what is in memory is forgotten, and a call may be made
+/// hours after it was asked about.
+#[derive(Debug, Default)]
+struct AskedFor(BTreeSet<String>);
+
+impl AskedFor {
+    /// Reads the log for them, where a policy is asked for.
+    fn of_log(ledger: &Path, question: &SearchQuestion) -> anyhow::Result<Self> {
+        let Some(asks) = Judge::asks_of_approvals(question) else { return Ok(Self::default()) };
+        // What is damaged is told where it is met.
+        let acts = indexed::of_log(ledger, &asks, None)?.flatten();
+        Ok(Self(Judge::approvals(acts).into_iter().collect()))
+    }
+
+    /// All of them, with these.
+    fn and(&mut self, more: Vec<String>) -> Vec<String> {
+        self.0.extend(more);
+        self.0.iter().cloned().collect()
+    }
 }
 
 /// Shows what was there before record `present`, page by page: however much that is, it is not held in memory.
@@ -116,6 +139,42 @@ impl Printer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// An approval that was asked for long before what is in memory, and one that has been forgotten since.
+    #[test]
+    fn approvals_of_a_policy_are_known_however_long_ago_they_were_asked_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let ledger = dir.path().join("ledger");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let log = vidimus_ledger::Ledger::open(vidimus_ledger::Config {
+            dir: ledger.clone(),
+            ..vidimus_ledger::Config::default()
+        });
+        let log = log.expect("a log");
+        for (approval, policy) in [("1", "finance/large"), ("2", "finance/other")] {
+            let question = serde_json::json!({
+                "action": "invokeTool", "approval": approval, "asking": [{"policy": policy, "quorum": 1, "role": "r"}], "call": "c", "chain": [],
+                "digest": "d", "endpoint": "https://a.example", "method": "tools/call", "owner": "o", "principal": "Agent/a/x",
+                "resource": "Tool/a/b/c", "until": 1,
+            });
+            let record = serde_json::json!({
+                "act": {"ask": question}, "actor": "vidimus", "id": approval, "kind": "act", "time": "2026-11-28T00:00:00.000000Z", "version": 1,
+                "why": "w",
+            });
+            let record = vidimus_core::record::Kept::read(record.to_string().as_bytes()).expect("a record");
+            runtime.block_on(log.record(&record)).expect("kept");
+        }
+        runtime.block_on(log.close());
+        let of = |policy: Option<&str>| SearchQuestion {
+            policy: policy.map(str::to_owned),
+            ..SearchQuestion::default()
+        };
+        let mut asked = AskedFor::of_log(&ledger, &of(Some("large"))).expect("read");
+        assert_eq!(asked.and(Vec::new()), ["1"]);
+        assert_eq!(asked.and(vec!["3".to_owned()]), ["1", "3"]);
+        assert_eq!(asked.and(Vec::new()), ["1", "3"], "what memory forgets is known");
+        assert!(AskedFor::of_log(&ledger, &of(None)).expect("read").and(Vec::new()).is_empty());
+    }
 
     /// Each once: what is there is shown up to the present, and the rest is left to who follows.
     #[test]

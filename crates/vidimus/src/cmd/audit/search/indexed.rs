@@ -39,7 +39,11 @@ pub(super) fn records(
 }
 
 /// The log's own search.
-fn of_log(ledger: &Path, question: &SearchQuestion, after: Option<u64>) -> anyhow::Result<Records> {
+pub(super) fn of_log(
+    ledger: &Path,
+    question: &SearchQuestion,
+    after: Option<u64>,
+) -> anyhow::Result<Records> {
     let newest_first = !question.oldest_first;
     let found = audit::search(ledger, question).map_err(|error| match error {
         Unsearched::Misasked(misasked) => cmd::misasked(&misasked),

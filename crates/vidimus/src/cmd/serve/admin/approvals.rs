@@ -115,7 +115,9 @@ pub(super) async fn approve(
         return Err(asks.refuse(several(&pending.question)).await);
     };
     let fault = match asks.admin.shared().questions.shown(&pending.question).1 {
-        None => Some("its arguments cannot be shown since a restart; they can when its caller tries again"),
+        None => Some(
+            "its arguments cannot be shown since a restart, or a shred; they can when its caller tries again",
+        ),
         Some(now) if now != shown => Some("what was looked at is not what is asked"),
         Some(_) => None,
     };

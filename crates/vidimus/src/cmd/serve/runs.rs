@@ -1,0 +1,172 @@
+//! That this gateway began to serve, and that it ended, on record: without them a time without calls and one without a gateway look the
+//! same (ADR 63).
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use vidimus_core::act::{Act, LastRun, Start, Stop};
+use vidimus_gateway::{Shared, record_count};
+use vidimus_ledger::Ledger;
+use vidimus_registry::digest_of;
+
+use super::Serve;
+use super::supervisor::Supervisor;
+
+/// How long a stop waits to be on record.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a stop waits for witnesses, and how often it looks for them.
+const COSIGN: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A run of this gateway that is on record.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// The act by which it began.
+    start: String,
+}
+
+/// Puts on record that it begins, before anything else of this run is: what it was started with, and how the run before it ended.
+///
+/// # Errors
+/// Where it cannot be on record: then no call could be, either.
+pub(super) async fn begin(serve: &Serve, shared: &Shared) -> anyhow::Result<Run> {
+    let since = last_time(&shared.ledger);
+    let run = shared.acts.standing().run.clone();
+    let found = match run {
+        Some(run) if run.is_stopped => LastRun::Stopped,
+        Some(_) => LastRun::Unstopped,
+        None if shared.ledger.size() == 0 => LastRun::New,
+        None => LastRun::Unknown,
+    };
+    if found == LastRun::Unstopped {
+        tracing::warn!(
+            since = since.as_deref().unwrap_or_default(),
+            "the run before this one ended without a stop; nothing is on record since"
+        );
+    }
+    let start = Start {
+        configuration: shared.snapshot().digest().to_owned(),
+        flags: flags(serve),
+        found,
+        since,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    let start = shared.note(Act::Start(start), "the gateway begins to serve").await;
+    Ok(Run { start: start.context("the start cannot be put on record")? })
+}
+
+/// Waits until the process is told to stop, or must: it goes on as a whole or not at all. Gives why it ends.
+pub(super) async fn until_told(supervisor: &mut Supervisor) -> std::io::Result<(ExitCode, String)> {
+    tokio::select! {
+        signalled = stop_signal() => {
+            signalled?;
+            tracing::info!("stopping: running calls may end, new ones are refused");
+            Ok((ExitCode::SUCCESS, "it was told to stop".to_owned()))
+        }
+        ended = supervisor.ended() => {
+            tracing::error!("stopping with status 2: {ended}");
+            Ok((ExitCode::from(2), ended.to_string()))
+        }
+    }
+}
+
+/// Puts on record what was only counted and that it ends, when no call is under way any more, and closes the ledger. One that has failed takes
+/// no such record, and the next start says that there is none.
+pub(super) async fn end(shared: &Shared, run: Run, why: &str, has_witnesses: bool) {
+    record_count(shared).await;
+    let stop = shared.note(Act::Stop(Stop { of: run.start }), why);
+    // Whoever acts waits for a store at times, and for this nobody kills the process.
+    match tokio::time::timeout(PATIENCE, stop).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(refusal)) => tracing::error!(%refusal, "the stop is not on record"),
+        Err(_) => tracing::error!("the stop is not on record: an act is still under way"),
+    }
+    if has_witnesses {
+        cosigned(&shared.ledger).await;
+    }
+    shared.ledger.close().await;
+}
+
+/// Waits until witnesses have cosigned all there is, for a while: what comes last is then believed like all before it, also where nobody starts
+/// again.
+async fn cosigned(ledger: &Ledger) {
+    let size = ledger.size();
+    let is_so = || ledger.cosigned().is_some_and(|signed| signed.checkpoint.size >= size);
+    let waits = async {
+        while ledger.is_open() && !is_so() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    if tokio::time::timeout(COSIGN, waits).await.is_err() {
+        tracing::warn!("the stop is not cosigned yet; it is after the next start");
+    }
+}
+
+/// SIGHUP is heard and does nothing: whoever sends it wants files to be read again, which they are when they change, and not the calls
+/// to be cut.
+async fn stop_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut hangup) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            _ = hangup.recv() => tracing::info!(
+                "SIGHUP does nothing: files are read again when they change; stop with SIGTERM"
+            ),
+        }
+    }
+}
+
+/// What it was started with, as a digest. Addresses that may have a password in them show none of it in their debug form; that of the
+/// collector is a plain text, and left out.
+fn flags(serve: &Serve) -> String {
+    let text = format!("{serve:?}");
+    let hidden = serve.otlp_endpoint.as_ref().map(|address| text.replace(&format!("{address:?}"), "…"));
+    format!("sha256:{}", digest_of(hidden.as_ref().unwrap_or(&text).as_bytes()))
+}
+
+/// The time of the last record, of whatever kind and version. It reads the newest segment.
+fn last_time(ledger: &Ledger) -> Option<String> {
+    let last = ledger.size().checked_sub(1)?;
+    let hit = ledger.read_from(last).ok()?.next()?.ok()?;
+    let record: serde_json::Value = serde_json::from_slice(&hit.record).ok()?;
+    Some(record.get("time")?.as_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: Serve,
+    }
+
+    fn of(words: &[&str]) -> String {
+        let line = ["vidimus", "--resources", "a"].iter().chain(words);
+        flags(&Line::try_parse_from(line).expect("flags").serve)
+    }
+
+    /// Attack: what is on record for good has nothing of a password in it, also not as a digest that passwords can be tried against.
+    #[test]
+    fn a_digest_of_options_tells_them_apart_and_has_no_password_in_it() {
+        let plain = of(&[]);
+        assert!(plain.starts_with("sha256:") && plain.len() == 71, "{plain}");
+        assert_eq!(plain, of(&[]));
+        assert_ne!(plain, of(&["--durability", "sync"]));
+        let with = |password: &str| {
+            let collector = format!("http://127.0.0.1:1/v1/traces?key={password}");
+            let standing = format!("redis://vidimus:{password}@127.0.0.1:1/0");
+            of(&["--otlp-endpoint", &collector, "--standing", &standing])
+        };
+        assert_eq!(with("hunter2"), with("correct-horse"));
+        assert_ne!(with("hunter2"), plain);
+    }
+}
