@@ -247,6 +247,7 @@ impl<'c> Decision<'c> {
             facts: Cow::Borrowed(&self.finding.facts),
             id: Cow::Borrowed(about.id),
             identity: self.call.identity().into(),
+            instance: self.call.instance().map(Cow::Borrowed),
             kept: about.kept.map(Cow::Borrowed),
             kind: DecisionKind,
             labels: match is_allowed {

@@ -18,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::act::Act;
+use crate::caller::Instance;
 use crate::decision::Observed;
 use crate::keep::KeptPayload;
 use crate::obligation::{Changed, Demanded};
@@ -116,6 +117,9 @@ pub struct DecisionRecord<'a> {
     pub id: Cow<'a, str>,
     /// Which of the principal's identities was used.
     pub identity: Cow<'a, str>,
+    /// Which copy of the principal called, where its credential names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Cow<'a, Instance>>,
     /// What the call says, sealed, where a permit has it kept (`@keep`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<Cow<'a, KeptPayload>>,
@@ -292,6 +296,9 @@ pub struct RefusalRecord<'a> {
     /// What the caller's credential proved, also where that is no registered principal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Cow<'a, str>>,
+    /// Which copy of the principal called, where its credential names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Cow<'a, Instance>>,
     /// `refusal`.
     pub kind: RefusalKind,
     /// What the caller was told, at most 256 characters.

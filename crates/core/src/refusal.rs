@@ -308,6 +308,8 @@ pub enum Served {
 pub struct Verified {
     /// As in [`crate::caller::Proven::identity`].
     pub identity: Arc<str>,
+    /// As in [`crate::caller::Proven::instance`].
+    pub instance: Option<Arc<crate::caller::Instance>>,
     /// `issuer#subject` of the person that the caller would have acted for.
     pub user: Option<Arc<str>>,
 }

@@ -39,6 +39,7 @@ fn decision<'a>(
         facts: Cow::Borrowed(facts),
         id: id.into(),
         identity: "spiffe://corp.example/ns/finance/sa/invoice-bot".into(),
+        instance: None,
         kept: None,
         kind: DecisionKind,
         labels: Vec::new(),

@@ -163,6 +163,7 @@ fn record(
             identity: format!("spiffe://estate.test/agent-{agent}").into(),
             user: None,
             delegated: None,
+            instance: None,
             expires: None,
         };
         let chain = Chain {

@@ -224,6 +224,7 @@ fn decide(
         identity: "explain".into(),
         user: question.user.clone(),
         delegated: None,
+        instance: None,
         expires: None,
     };
     let caller = Caller { proven: Arc::new(proven), chain: Arc::new(chain) };

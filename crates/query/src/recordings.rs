@@ -116,6 +116,7 @@ impl Recordings {
             identity: "oidc:urn:vidimus:local#x".into(),
             user,
             delegated: None,
+            instance: None,
             expires: None,
         };
         let started = if made.depth > 1 { UnixMillis(now.0 - 60_000) } else { now };

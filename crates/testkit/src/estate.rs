@@ -145,6 +145,7 @@ impl Estate {
             identity: "spiffe://estate.test/agent".into(),
             user: None,
             delegated: None,
+            instance: None,
             expires: None,
         };
         Some(EstateCall {

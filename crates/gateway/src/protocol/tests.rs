@@ -94,6 +94,7 @@ pub(crate) fn caller() -> Caller {
         identity: "spiffe://t/a".into(),
         user: None,
         delegated: None,
+        instance: None,
         expires: None,
     };
     let chain = Chain { transaction: "t".into(), started: UnixMillis(0), actors: Vec::new() };
