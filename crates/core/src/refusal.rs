@@ -156,6 +156,8 @@ codes! {
     TokenKeyUnknown = "token_key_unknown", Unauthenticated, "Use a key that the issuer publishes in its JWKS.";
     /// The token was not signed by the issuer's key.
     TokenSignature = "token_signature", Unauthenticated, "Get a new token from the issuer; this one was not signed by it.";
+    /// The token is of a pod that is not there any more.
+    PodGone = "pod_gone", Unauthenticated, "Call from a pod that runs, with the token that is mounted there (it is renewed there); a copy of the token of a deleted pod is good for nothing.";
     /// The token was good, and is no more.
     TokenExpired = "token_expired", Unauthenticated, "Get a new token from the issuer.";
     /// The token will be good later (nbf, or iat in the future).

@@ -11,7 +11,7 @@ use vidimus_core::clock::Clock;
 use vidimus_core::record::Kept;
 use vidimus_core::resource::Object;
 use vidimus_core::snapshot::Snapshot;
-use vidimus_identity::{Authenticator, Mint};
+use vidimus_identity::{Authenticator, LivePods, Mint};
 use vidimus_ledger::Ledger;
 
 use crate::access_log::AccessLog;
@@ -221,6 +221,11 @@ impl Shared {
             allowed_origins: config.allowed_origins,
             clock: config.clock,
         }
+    }
+
+    /// The pods that there are, for whoever watches them to say so; then [`Shared::wake_streams`] ends the streams of those that are gone.
+    pub const fn live_pods(&self) -> &LivePods {
+        self.authenticator.pods()
     }
 
     /// The configuration that decides now.

@@ -32,9 +32,8 @@ impl CacheKey {
         context.update(&bearer.len().to_le_bytes());
         context.update(bearer.as_bytes());
         if let Some(peer) = evidence.peer {
-            // Its end too: what is proven ends with it, and another connection may come with another certificate of the same ID.
-            context.update(&peer.not_after.0.to_le_bytes());
-            context.update(peer.spiffe_id.as_str().as_bytes());
+            // Of this certificate: what is proven ends with it, and another one of the same ID is of another copy.
+            context.update(&peer.fingerprint);
         }
         let mut key = [0; 32];
         key.copy_from_slice(context.finish().as_ref());
