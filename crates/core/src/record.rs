@@ -100,7 +100,7 @@ pub struct DecisionRecord<'a> {
     pub body: Cow<'a, str>,
     /// Principals that acted before the caller, oldest first.
     pub chain: Vec<Cow<'a, str>>,
-    /// On a denial by default: the permits that come closest to the call.
+    /// On a denial by default, and of what is let pass in place of one: the permits that come closest to the call.
     #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
     #[schemars(with = "Vec<String>")]
     pub closest_permits: Cow<'a, [Arc<str>]>,
@@ -184,6 +184,9 @@ pub struct DecisionRecord<'a> {
     pub user: Option<Cow<'a, str>>,
     /// Of this schema: 1.
     pub version: u8,
+    /// The code by which the call would be refused if its namespace did not observe until a date (`mode: rollout`): no policy permits it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_refuse: Option<Cow<'a, str>>,
 }
 
 impl DecisionRecord<'_> {

@@ -120,6 +120,7 @@ pub struct Meter {
     registry: Listed,
     decisions: Family<Decided, Counter>,
     unrecorded: Family<Coded, Counter>,
+    would_refuse: Family<Spoken, Counter>,
     effects: Family<Ended, Counter>,
     duration: Family<Spoken, HistogramWithExemplars<Traced>>,
     tokens: Family<Counted, Counter>,
@@ -155,6 +156,7 @@ impl Meter {
         let mut meter = Self {
             decisions: Family::default(),
             unrecorded: Family::default(),
+            would_refuse: Family::default(),
             effects: Family::default(),
             duration: Family::new_with_constructor(histogram),
             tokens: Family::default(),
@@ -180,6 +182,7 @@ impl Meter {
         let registry = &mut meter.registry;
         registry.add(&list::DECISIONS, meter.decisions.clone());
         registry.add(&list::UNRECORDED, meter.unrecorded.clone());
+        registry.add(&list::WOULD_REFUSE, meter.would_refuse.clone());
         registry.add(&list::EFFECTS, meter.effects.clone());
         registry.add(&list::DURATION, meter.duration.clone());
         registry.add(&list::TOKENS, meter.tokens.clone());
@@ -266,6 +269,11 @@ impl Meter {
     /// A refusal that is counted and has no record of its own.
     pub fn unrecorded(&self, code: Code) {
         self.unrecorded.get_or_create(&Coded { code: code.as_str() }).inc();
+    }
+
+    /// A call passes that no policy permits, while its namespace observes.
+    pub fn would_refuse(&self, protocol: Protocol) {
+        self.would_refuse.get_or_create(&Spoken { protocol: protocol.as_str() }).inc();
     }
 
     /// A call that went upstream has ended. `trace` is its trace, where somebody keeps that.

@@ -81,6 +81,9 @@ pub struct Explanation {
     pub closest_permits: Vec<String>,
     /// The attribute values that decided, by their names.
     pub facts: BTreeMap<String, String>,
+    /// The code by which the call would be refused if its namespace did not observe until a date (`mode: rollout`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_refuse: Option<String>,
     /// What policies demand that is changed of the call or of its answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub obligations: Vec<Demanded>,
@@ -276,6 +279,7 @@ impl Explanation {
                 .iter()
                 .map(|(name, value)| (name.to_string(), value.to_string()))
                 .collect(),
+            would_refuse: decision.would_refuse().map(|code| code.as_str().to_owned()),
             obligations: decision.obligations().iter().map(Demanded::of).collect(),
             observed: decision.observed().iter().map(ObservedOutcome::of).collect(),
             next: code.map(|code| next(code, decision).to_owned()).unwrap_or_default(),

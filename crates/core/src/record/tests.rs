@@ -88,6 +88,7 @@ fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a 
         transaction: text.into(),
         user: Some(text.into()),
         version: 1,
+        would_refuse: Some(text.into()),
     })
 }
 

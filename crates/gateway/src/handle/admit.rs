@@ -365,7 +365,7 @@ async fn record(
         true => grants::claimed(gate, world, &decision, &context.call, approval).await?,
         false => None,
     };
-    let (code, call) = (decision.code(), *decision.call());
+    let (code, would_refuse, call) = (decision.code(), decision.would_refuse(), *decision.call());
     let parent = context.trace.parent();
     let about = About {
         id: &context.call,
@@ -391,6 +391,9 @@ async fn record(
     };
     let verdict = gate.ledger.decide_or(decision, &about, left).await.map_err(closed)?;
     context.decided(gate, code);
+    if would_refuse.is_some() {
+        gate.meter.would_refuse(protocol);
+    }
     context.keeping = kept.answer;
     Ok((verdict, grant))
 }

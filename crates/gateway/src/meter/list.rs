@@ -81,6 +81,8 @@ metrics! {
         "calls decided, or refused before a decision; `code` is `allowed` or the stable code of the refusal";
     UNRECORDED: "refusals_not_recorded", Counter, "refusals", ["code"],
         "refusals of one principal, or of callers that proved nobody, beyond the rate that is recorded one by one, or while there is less room than `--disk-reserve`; records `refusals_not_recorded` every 10 s have the sums";
+    WOULD_REFUSE: "would_refuse", Counter, "calls", ["protocol"],
+        "calls that no policy permits, and that pass or wait for people because their namespace observes until a date (`mode: rollout`); their records have `would_refuse`";
     EFFECTS: "effects", Counter, "calls", ["protocol", "result"],
         "calls that were permitted and have ended: `ok`, `error`, `unknown` (what came is no answer to what was asked, or could not be read), `failed`, `cancelled`";
     DURATION: "call_duration_seconds", Histogram, "seconds", ["protocol"],

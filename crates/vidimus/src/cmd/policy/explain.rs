@@ -115,6 +115,9 @@ fn print(asked: &Explain, answer: &Explanation) {
     }
     output::line(&format!("{:<17}{}", "outcome", output::verdict(&answer.outcome, answer.allowed())));
     row("code", answer.code.as_deref().unwrap_or_default());
+    row("would_refuse", answer.would_refuse.as_deref().unwrap_or_default());
+    let copy = answer.recorded.as_ref().and_then(|recorded| recorded.instance.as_ref());
+    row("instance", &copy.map(ToString::to_string).unwrap_or_default());
     row("reason", &answer.reason);
     let policies: Vec<String> = answer.policies.iter().map(|policy| answer.state.named(policy)).collect();
     row("policies", &policies.join(", "));
