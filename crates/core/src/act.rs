@@ -272,7 +272,9 @@ impl Subject {
         match self {
             Self::Chain(_) => Ok(()),
             Self::Object(entity) if matches!(entity.kind, EntityKind::Agent | EntityKind::Service) => Ok(()),
-            Self::Object(_) | Self::Identity(_) | Self::Instance(_) | Self::User(_) => Err(CollectsNone(self.clone())),
+            Self::Object(_) | Self::Identity(_) | Self::Instance(_) | Self::User(_) => {
+                Err(CollectsNone(self.clone()))
+            }
         }
     }
 

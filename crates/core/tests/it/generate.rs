@@ -714,7 +714,9 @@ impl<'a> Writer<'a> {
             45 => "context.instance.id == \"p0\"".to_owned().guarded("instance"),
             46 => "context.instance.kind != \"certificate\"".to_owned().guarded("instance"),
             47 => "(context has instance.name && context.instance.name like \"n0/*-0\")".to_owned(),
-            48 => "(context.instance has node && context.instance.node == \"node-a\")".to_owned().guarded("instance"),
+            48 => "(context.instance has node && context.instance.node == \"node-a\")"
+                .to_owned()
+                .guarded("instance"),
             // Beyond the residual language.
             49 => "{i: context.instance.id} == {i: \"p1\"}".to_owned().guarded("instance"),
             // Only of calls of agents: no other context has it.

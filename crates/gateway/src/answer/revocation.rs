@@ -339,7 +339,13 @@ impl Revocation {
         if is_ended(&self.shared, &self.caller) {
             return Some(Code::ChainEnded);
         }
-        if self.caller.proven.instance.as_ref().is_some_and(|copy| self.shared.live_pods().is_gone(copy, self.began)) {
+        if self
+            .caller
+            .proven
+            .instance
+            .as_ref()
+            .is_some_and(|copy| self.shared.live_pods().is_gone(copy, self.began))
+        {
             return Some(Code::PodGone);
         }
         let is_over = self.is_something_over();

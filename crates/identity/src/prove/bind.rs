@@ -260,7 +260,9 @@ impl Registry<'_> {
     /// The pod that a token is bound to. Of no issuer but the cluster's own is it believed.
     fn pod(&self, claims: &Claims) -> Result<Option<Arc<Instance>>, Refusal> {
         let account = self.service_account(&claims.issuer, &claims.subject);
-        let Some(((namespace, name), said)) = account.zip(claims.kubernetes.as_ref()) else { return Ok(None) };
+        let Some(((namespace, name), said)) = account.zip(claims.kubernetes.as_ref()) else {
+            return Ok(None);
+        };
         said.pod(namespace, name)
     }
 

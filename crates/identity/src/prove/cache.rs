@@ -132,7 +132,14 @@ mod tests {
         });
         let Ok(Object::Service(service)) = check(&Origin::default(), &service) else { panic!("a service") };
         let (principal, identity) = (Principal::Service(service), "spiffe://a.example/s".into());
-        let proven = Arc::new(Proven { principal, identity, user: None, delegated: None, instance: None, expires: None });
+        let proven = Arc::new(Proven {
+            principal,
+            identity,
+            user: None,
+            delegated: None,
+            instance: None,
+            expires: None,
+        });
         let evidence = Evidence { bearer: Some("x"), peer: None, route: "/", now: UnixMillis(1) };
         let (cache, key) = (CredentialCache::new(), CacheKey::of(&evidence));
         assert!(cache.get(key).is_none());

@@ -67,7 +67,9 @@ impl Kubernetes {
 }
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= LONGEST && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+    !text.is_empty()
+        && text.len() <= LONGEST
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
 }
 
 /// The pods that there are, as far as somebody watches them. Clones share it. While nobody says anything, no pod is known to be gone.
@@ -153,7 +155,8 @@ impl LivePods {
         if copy.kind != InstanceKind::Pod {
             return false;
         }
-        let namespace = copy.name.as_deref().and_then(|name| name.split_once('/')).map(|(namespace, _)| namespace);
+        let namespace =
+            copy.name.as_deref().and_then(|name| name.split_once('/')).map(|(namespace, _)| namespace);
         let Some(namespace) = namespace else { return false };
         let known = self.read();
         let is_complete = match &known.scope {
@@ -174,7 +177,8 @@ impl LivePods {
         if !self.is_gone(copy, issued.unwrap_or_default()) {
             return Ok(());
         }
-        let message = format!("the token is of a pod that is gone: {}", copy.name.as_deref().unwrap_or(&copy.id));
+        let message =
+            format!("the token is of a pod that is gone: {}", copy.name.as_deref().unwrap_or(&copy.id));
         Err(Refusal::new(Code::PodGone, message).of(refusal::Verified {
             identity: proven.identity.clone(),
             instance: Some(copy.clone()),
