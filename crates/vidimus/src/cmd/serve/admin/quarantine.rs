@@ -60,20 +60,7 @@ pub(super) async fn place(
     let mut warnings = in_doubt(&asks.admin, &subject);
     let done = asks.done(Act::Quarantine(OfSubject { subject: subject.clone() }), &why).await?;
     // After the act, which does not wait for it.
-    let ledger = &asks.admin.shared().ledger;
-    match &subject {
-        Subject::Chain(transaction) => {
-            let of_chain = Query { transaction: Some(transaction.to_string()), ..Query::default() };
-            warnings.extend(unheard_of(ledger, &subject, move |record| Matcher::new(&of_chain).matches(record)).await);
-        }
-        Subject::Instance(id) => {
-            // As it stands in each record of it.
-            let member = format!("\"instance\":{{\"id\":\"{id}\"");
-            let is_of = move |record: &[u8]| record.windows(member.len()).any(|part| part == member.as_bytes());
-            warnings.extend(unheard_of(ledger, &subject, is_of).await);
-        }
-        Subject::Object(_) | Subject::Identity(_) | Subject::User(_) => {}
-    }
+    warnings.extend(unheard_of(&asks.admin.shared().ledger, &subject).await);
     Ok(Json(ActDone { act: done.id, record: done.record, subject: subject.to_string(), warnings }))
 }
 
@@ -121,14 +108,20 @@ fn in_doubt(admin: &Admin, subject: &Subject) -> Vec<String> {
     }
 }
 
-/// That no record is of a chain or a copy, as far as was looked.
-async fn unheard_of(
-    ledger: &Ledger,
-    subject: &Subject,
-    is_of: impl Fn(&[u8]) -> bool + Send + 'static,
-) -> Option<String> {
+/// That no record is of it, as far as was looked, where it is a chain or a copy: neither is registered.
+async fn unheard_of(ledger: &Ledger, subject: &Subject) -> Option<String> {
+    let query = match subject {
+        Subject::Chain(transaction) => {
+            Query { transaction: Some(transaction.to_string()), ..Query::default() }
+        }
+        // As it stands in each record of it.
+        Subject::Instance(id) => {
+            Query { text: Some(format!("\"instance\":{{\"id\":\"{id}\"")), ..Query::default() }
+        }
+        Subject::Object(_) | Subject::Identity(_) | Subject::User(_) => return None,
+    };
     let ledger = ledger.clone();
-    let looked = tokio::task::spawn_blocking(move || newest_without(&ledger, is_of));
+    let looked = tokio::task::spawn_blocking(move || newest_without(&ledger, &Matcher::new(&query)));
     let count = looked.await.ok()??;
     Some(format!(
         "{subject}: none of the newest {count} records of this gateway is of it, so this may be nothing"
@@ -136,7 +129,7 @@ async fn unheard_of(
 }
 
 /// How many of the newest records were looked at, where none fits; `None` where one does, or where it cannot be told in time.
-fn newest_without(ledger: &Ledger, is_of: impl Fn(&[u8]) -> bool) -> Option<u64> {
+fn newest_without(ledger: &Ledger, wanted: &Matcher) -> Option<u64> {
     let end = Instant::now() + LOOKS;
     let from = ledger.size().saturating_sub(MOST_RECORDS).max(ledger.minimum().ok()?);
     let mut reading = ledger.read_from(from).ok()?;
@@ -144,7 +137,7 @@ fn newest_without(ledger: &Ledger, is_of: impl Fn(&[u8]) -> bool) -> Option<u64>
         let record = hit.ok()?.record;
         // Acts that are about it, as this one is, are no calls of it.
         let is_act = || matches!(Kept::read(&record), Ok(Record::Act(_)));
-        if is_of(&record) && !is_act() || Instant::now() > end {
+        if wanted.matches(&record) && !is_act() || Instant::now() > end {
             return None;
         }
     }
