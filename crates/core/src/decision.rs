@@ -149,6 +149,17 @@ pub struct About<'a> {
     pub on_account_of: Option<&'a str>,
     /// What the call says, sealed, where [`Decision::keeps`] says so.
     pub kept: Option<&'a KeptPayload>,
+    /// How old the configuration is; `None` while it is what is there.
+    pub aged: Option<Aged<'a>>,
+}
+
+/// That the configuration that decides may be an old one.
+#[derive(Clone, Copy, Debug)]
+pub struct Aged<'a> {
+    /// Since when what it is read from was not heard of.
+    pub seconds: u64,
+    /// Why.
+    pub reason: &'a str,
 }
 
 impl<'c> Decision<'c> {
@@ -250,6 +261,8 @@ impl<'c> Decision<'c> {
             chain: chain.actors.iter().map(|actor| Cow::Owned(actor.to_string())).collect(),
             closest_permits: Cow::Borrowed(&self.finding.closest_permits),
             code: self.finding.code.map(|code| code.as_str().into()),
+            config_age: about.aged.map(|aged| aged.seconds),
+            config_reason: about.aged.map(|aged| aged.reason.into()),
             depth: chain.depth(),
             facts: Cow::Borrowed(&self.finding.facts),
             id: Cow::Borrowed(about.id),

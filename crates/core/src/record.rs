@@ -107,6 +107,12 @@ pub struct DecisionRecord<'a> {
     /// Stable code of a denial.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<Cow<'a, str>>,
+    /// How many seconds what the configuration is read from was not heard of; absent while the configuration is what is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_age: Option<u64>,
+    /// Why it was not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_reason: Option<Cow<'a, str>>,
     /// The number of the hop, 1 for a call that nobody delegated.
     pub depth: i64,
     /// `name → value` of the attributes that decided, sorted.

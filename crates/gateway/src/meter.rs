@@ -132,6 +132,7 @@ pub struct Meter {
     rejected: Gauge,
     reloads: Counter,
     ledger_open: Gauge,
+    source_age: Seconds,
     ledger_unsynced: Seconds,
     ledger_unsynced_max: Seconds,
     webhooks: Family<Sent, Counter>,
@@ -168,6 +169,7 @@ impl Meter {
             rejected: Gauge::default(),
             reloads: Counter::default(),
             ledger_open: Gauge::default(),
+            source_age: Gauge::default(),
             ledger_unsynced: Gauge::default(),
             ledger_unsynced_max: Gauge::default(),
             webhooks: Family::default(),
@@ -195,6 +197,7 @@ impl Meter {
         registry.add(&list::REJECTED, meter.rejected.clone());
         registry.add(&list::RELOADS, meter.reloads.clone());
         registry.add(&list::LEDGER_OPEN, meter.ledger_open.clone());
+        registry.add(&list::SOURCE_AGE, meter.source_age.clone());
         registry.add(&list::UNSYNCED, meter.ledger_unsynced.clone());
         registry.add(&list::UNSYNCED_MAX, meter.ledger_unsynced_max.clone());
         registry.add(&list::WEBHOOKS, meter.webhooks.clone());
@@ -317,6 +320,11 @@ impl Meter {
         self.reloads.inc();
         self.objects.set(i64::try_from(objects).unwrap_or(i64::MAX));
         self.rejected.set(i64::try_from(rejected).unwrap_or(i64::MAX));
+    }
+
+    /// How old the configuration is ([`crate::Shared::source_age`]), before it is asked for.
+    pub fn source_age(&self, age: Duration) {
+        self.source_age.set(age.as_secs_f64());
     }
 
     /// The text format of OpenMetrics 1.0, which Prometheus reads.

@@ -35,6 +35,8 @@ fn decision<'a>(
         chain: Vec::new(),
         closest_permits: Cow::Borrowed(&[]),
         code: None,
+        config_age: None,
+        config_reason: None,
         depth: 1,
         facts: Cow::Borrowed(facts),
         id: id.into(),

@@ -194,6 +194,7 @@ fn record(
             approval: None,
             on_account_of: None,
             kept: None,
+            aged: None,
         };
         runtime.block_on(ledger.record(&Record::Decision(decision.record(&about))))?;
     }

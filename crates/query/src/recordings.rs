@@ -151,6 +151,7 @@ impl Recordings {
             approval: None,
             on_account_of: None,
             kept: None,
+            aged: None,
         };
         let record = Record::Decision(decision.record(&about));
         let ledger = self.ledger.as_ref().expect("open");

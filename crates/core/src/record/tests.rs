@@ -58,6 +58,8 @@ fn decision<'a>(text: &'a str, facts: &'a [(Arc<str>, Arc<str>)], policies: &'a 
         chain: vec![text.into(), "Agent/a/b".into()],
         closest_permits: Cow::Borrowed(policies),
         code: Some(text.into()),
+        config_age: Some(7),
+        config_reason: Some(text.into()),
         depth: 3,
         facts: Cow::Borrowed(facts),
         id: text.into(),

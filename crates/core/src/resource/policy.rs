@@ -122,6 +122,16 @@ pub struct Policy {
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!has(self.mode) || self.mode != 'rollout' || !has(self.scope) || self.scope == 'Namespace'",
+        "message": "a rollout is of its own namespace",
+    },
+    {
+        "rule": "!has(self.mode) || self.mode != 'rollout' || (has(self.window) && has(self.window.until))",
+        "message": "a rollout ends by itself: it needs window.until",
+    },
+]))]
 pub struct PolicySpec {
     /// What it does, in a sentence that an auditor understands.
     #[schemars(length(min = 1, max = 1024))]

@@ -54,6 +54,7 @@ fn call(world: &Snapshot, facts: &Facts, action: Action, target: Target<'_>) -> 
             approval: None,
             on_account_of: None,
             kept: None,
+            aged: None,
         };
         let recorded = decision.record(&about).would_refuse.map(|code| code.to_string());
         assert_eq!(recorded.as_deref(), decision.would_refuse().map(Code::as_str));

@@ -348,12 +348,15 @@ impl Revocation {
         {
             return Some(Code::PodGone);
         }
+        let now = millis(self.shared.clock.now().wall);
+        if self.shared.source_state().check(&self.destination, now).is_err() {
+            return Some(Code::ConfigStale);
+        }
         let is_over = self.is_something_over();
         if !is_over && self.shared.world.is(&self.decided) {
             return None;
         }
         self.decided = self.shared.snapshot();
-        let now = millis(self.shared.clock.now().wall);
         // Of other grants and windows the ends are others.
         (self.ends, self.timer) = (next_end(&self.decided, &self.caller, now), None);
         if credential_ends(&self.caller).is_some_and(|end| end <= now.0) {

@@ -103,6 +103,8 @@ metrics! {
         "answers being passed on now";
     OBJECTS: "registry_objects", Gauge, "objects", [],
         "registered objects that are live";
+    SOURCE_AGE: "source_age_seconds", Gauge, "seconds", [],
+        "for how long what the configuration is read from (the API server) has not been heard of; 0 while the configuration is what is there. Alert well below the smallest `spec.endpoint.staleAfter`";
     REJECTED: "registry_rejected", Gauge, "objects", [],
         "objects that are rejected or in force only in part, and documents that cannot be read";
     RELOADS: "registry_reloads", Counter, "snapshots", [],

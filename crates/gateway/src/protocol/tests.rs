@@ -27,6 +27,7 @@ fn endpoint() -> Endpoint {
         timeout_ms: 1000,
         headers: Default::default(),
         card: None,
+        stale_after: None,
     }
 }
 

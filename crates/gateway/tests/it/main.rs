@@ -40,6 +40,7 @@ mod replicas;
 mod rollouts;
 mod room;
 mod spans;
+mod stale;
 mod stop;
 mod tasks;
 mod unseen;

@@ -78,6 +78,7 @@ pub(crate) async fn decide(
         approval: None,
         on_account_of: None,
         kept: None,
+        aged: None,
     };
     ledger.decide(snapshot.authorize(&call), &about).await
 }

@@ -77,6 +77,8 @@ pub(crate) async fn decide(ledger: &Ledger, asked: &Asked) -> u64 {
         chain: Vec::new(),
         closest_permits: Cow::Borrowed(&[]),
         code: (asked.outcome == "deny").then(|| "no_permit".into()),
+        config_age: None,
+        config_reason: None,
         depth: 1,
         facts: Cow::Borrowed(&facts),
         id: (&*asked.id).into(),
