@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
-use vidimus_core::act::{Act, Lifted, OfSubject};
+use vidimus_core::act::{Act, Lifted, OfSubject, Subject};
 use vidimus_core::caller::UnixMillis;
 use vidimus_core::clock::Clock as _;
 use vidimus_gateway::millis;
@@ -30,7 +30,7 @@ fn by(world: &World, uid: &str) -> Request<Full<Bytes>> {
     let token = CLUSTER.token(json!({
         "aud": ["vidimus"], "sub": "system:serviceaccount:t:caller", "jti": uuid(),
         "kubernetes.io": {
-            "namespace": "t", "node": {"name": "worker-1"}, "pod": {"name": format!("caller-{}", &uid[..4]), "uid": uid},
+            "namespace": "t", "node": {"name": "worker-1"}, "pod": {"name": format!("caller-{}", uid.get(..4).expect("a UID")), "uid": uid},
             "serviceaccount": {"name": "caller"}, "warnafter": 1,
         },
     }));
@@ -72,7 +72,7 @@ async fn one_copy_is_cut_off_without_its_siblings() {
     let recorded = &world.records(&id, 1).await[0];
     let copy = json!({"id": ONE, "kind": "pod", "name": "t/caller-778a", "node": "worker-1"});
     assert_eq!((&recorded["instance"], &recorded["principal"]), (&copy, &json!("Agent/t/caller")));
-    let subject = || format!("Instance/{ONE}").parse().expect("a subject");
+    let subject = || -> Subject { format!("Instance/{ONE}").parse().expect("a subject") };
     let quarantine = Act::Quarantine(OfSubject { subject: subject() });
     let done = world.gate.shared.act(ADMIN, quarantine, "INC-7").await.expect("done");
     assert!(open.into_body().collect().await.is_err(), "cut, not finished");

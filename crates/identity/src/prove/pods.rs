@@ -22,8 +22,16 @@ const LONGEST: usize = 253;
 pub(crate) struct Kubernetes {
     namespace: Option<Box<str>>,
     service_account: Option<Box<str>>,
-    /// `None` where a pod is named that cannot be one.
-    pod: Option<Option<Arc<Instance>>>,
+    bound: Bound,
+}
+
+/// To which pod a token is bound.
+#[derive(Clone, Debug)]
+enum Bound {
+    To(Arc<Instance>),
+    ToNone,
+    /// To something that can be no pod.
+    Oddly,
 }
 
 impl Kubernetes {
@@ -34,20 +42,19 @@ impl Kubernetes {
         let namespace = text(claim, "namespace");
         let service_account = claim.get("serviceaccount").and_then(|account| text(account, "name"));
         let node = claim.get("node").and_then(|node| text(node, "name")).filter(|name| is_name(name));
-        let pod = claim.get("pod").map(|pod| {
+        let pod = |pod: &Json<'_>| {
             let (uid, name) = (text(pod, "uid")?, text(pod, "name")?);
             let namespace = namespace.as_deref()?;
             let is_one = [&*uid, &*name, namespace].into_iter().all(is_name);
-            is_one.then(|| {
-                Arc::new(Instance {
-                    id: uid.into(),
-                    kind: InstanceKind::Pod,
-                    name: Some(format!("{namespace}/{name}").into()),
-                    node: node.map(Into::into),
-                })
-            })
-        });
-        Some(Self { namespace, service_account, pod })
+            let name = Some(format!("{namespace}/{name}").into());
+            let node = node.map(Into::into);
+            is_one.then(|| Arc::new(Instance { id: uid.into(), kind: InstanceKind::Pod, name, node }))
+        };
+        let bound = match claim.get("pod") {
+            None => Bound::ToNone,
+            Some(said) => pod(said).map_or(Bound::Oddly, Bound::To),
+        };
+        Some(Self { namespace, service_account, bound })
     }
 
     /// The pod that the token of this ServiceAccount is bound to, where it is bound to one.
@@ -58,10 +65,10 @@ impl Kubernetes {
         if self.namespace.as_deref() != Some(namespace) || self.service_account.as_deref() != Some(name) {
             return Err(malformed("its claim 'kubernetes.io' is of another ServiceAccount than its subject"));
         }
-        match &self.pod {
-            None => Ok(None),
-            Some(Some(pod)) => Ok(Some(pod.clone())),
-            Some(None) => Err(malformed("the pod in its claim 'kubernetes.io' has no name and UID")),
+        match &self.bound {
+            Bound::ToNone => Ok(None),
+            Bound::To(pod) => Ok(Some(pod.clone())),
+            Bound::Oddly => Err(malformed("the pod in its claim 'kubernetes.io' has no name and UID")),
         }
     }
 }
