@@ -12,6 +12,7 @@ use vidimus_core::resource::{self, Object, Origin};
 use vidimus_core::snapshot::{Configuration, Overlay, Snapshot};
 use vidimus_core::standing::Standing;
 
+use crate::generate;
 use crate::world::{Facts, agent, objects, policy, server, snapshot};
 
 const ALL: &str = "permit (principal, action, resource);";
@@ -197,4 +198,44 @@ fn it_has_an_end_and_is_of_one_namespace_and_check_tells_of_it() {
     let rest = world.objects().iter().filter(|one| !matches!(one, Object::Policy(_))).cloned();
     let (gone, _) = world.rebuilt(rest.collect(), Vec::new());
     assert_eq!(invoke(&gone, "a").0, Outcome::Deny);
+}
+
+/// Of generated policies and calls: what some policy decides is decided as without the rollout, and what no policy permits as if it were an
+/// ordinary permit, and says so.
+#[test]
+fn it_decides_nothing_but_what_no_policy_permits() {
+    let (mut passed, mut held, mut denied, mut same) = (0, 0, 0, 0);
+    for seed in 1..=300 {
+        let (objects, samples) = generate::world(seed, 12);
+        let with = |policy: Object| Snapshot::build(objects.iter().cloned().chain([policy]).collect()).0;
+        let strict = Snapshot::build(objects.clone()).0;
+        let rolled = with(rollout("n0"));
+        let open = with(object("n0", "observe", ALL, &json!({"window": {"until": UNTIL}})).unwrap());
+        for sample in samples.iter().filter(|sample| sample.is_about(&strict)) {
+            let said = |world: &Snapshot| {
+                sample.ask(world, |call| {
+                    let decision = world.authorize(call);
+                    let policies: Vec<String> = decision.policies().iter().map(ToString::to_string).collect();
+                    (decision.outcome(), decision.code(), policies, decision.would_refuse())
+                })
+            };
+            let (by_strict, by_rolled, by_open) = (said(&strict), said(&rolled), said(&open));
+            if by_strict.1 != Some(Code::NoPermit) {
+                assert_eq!(by_rolled, by_strict, "seed {seed}: {sample:?}");
+                same += 1;
+            } else if by_open.0 == Outcome::Deny {
+                assert_eq!(by_rolled, by_strict, "seed {seed}: {sample:?}");
+                denied += 1;
+            } else {
+                let expected = (by_open.0, by_open.1, by_open.2, Some(Code::NoPermit));
+                assert_eq!(by_rolled, expected, "seed {seed}: {sample:?}");
+                if by_rolled.0 == Outcome::Hold { held += 1 } else { passed += 1 }
+            }
+        }
+    }
+    for (what, count, least) in
+        [("passed", passed, 50), ("held", held, 1), ("denied", denied, 50), ("same", same, 200)]
+    {
+        assert!(count >= least, "{what}: {count}");
+    }
 }
