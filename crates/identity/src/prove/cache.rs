@@ -32,7 +32,8 @@ impl CacheKey {
         context.update(&bearer.len().to_le_bytes());
         context.update(bearer.as_bytes());
         if let Some(peer) = evidence.peer {
-            // Of this certificate: what is proven ends with it, and another one of the same ID is of another copy.
+            // Of this certificate and its end: what is proven ends with it, and another one of the same ID is of another copy.
+            context.update(&peer.not_after.0.to_le_bytes());
             context.update(&peer.fingerprint);
         }
         let mut key = [0; 32];
